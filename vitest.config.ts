@@ -1,0 +1,39 @@
+import { defineConfig } from 'vitest/config'
+
+const long = process.env.QUIRE_LONG === '1'
+const exclude = ['**/node_modules/**', '**/dist/**', 'test/lint/fixtures/**']
+if (!long) exclude.push('**/*.long.test.ts')
+
+export default defineConfig({
+  test: {
+    // Built packages are loaded by Node itself, as a user's program loads them; only ../src imports are transpiled.
+    server: { deps: { external: [/\/packages\/[^/]+\/dist\//] } },
+    testTimeout: long ? 600_000 : 10_000,
+    hookTimeout: long ? 60_000 : 20_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'unit',
+          include: ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'],
+          exclude: [...exclude, 'test/e2e/**'],
+          sequence: { groupOrder: 0 }
+        }
+      },
+      {
+        // Real processes and sockets: one file at a time, after the others, so that timing is the test's own.
+        extends: true,
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          exclude,
+          fileParallelism: false,
+          maxWorkers: 1,
+          testTimeout: long ? 600_000 : 60_000,
+          hookTimeout: 60_000,
+          sequence: { groupOrder: 1 }
+        }
+      }
+    ]
+  }
+})
