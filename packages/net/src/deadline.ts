@@ -1,0 +1,42 @@
+import type { AbortSignalLike } from '@quire/protocol'
+
+export interface Deadline {
+  /** Aborts when the time is up or the caller's signal aborts. */
+  readonly signal: AbortSignal
+  /** True once the time ran out. */
+  readonly expired: boolean
+  /** Stops the timer and lets go of the caller's signal. Call it always. */
+  clear(): void
+}
+
+/** A time limit and a caller's signal as one AbortSignal, without leaving a listener behind on a long-lived signal. */
+export function createDeadline(timeoutMs: number, caller?: AbortSignalLike): Deadline {
+  const controller = new AbortController()
+  let expired = false
+  const timer = setTimeout(() => {
+    expired = true
+    controller.abort(new Error(`no answer within ${timeoutMs} ms`))
+  }, timeoutMs)
+  const onAbort = (): void => controller.abort(caller?.reason)
+  if (caller?.aborted === true) onAbort()
+  caller?.addEventListener('abort', onAbort, { once: true })
+  return {
+    signal: controller.signal,
+    get expired() {
+      return expired
+    },
+    clear() {
+      clearTimeout(timer)
+      caller?.removeEventListener('abort', onAbort)
+    },
+  }
+}
+
+/** Throws the caller's own reason if that is an error, else an AbortError. */
+export function throwIfAborted(signal: AbortSignalLike | undefined): void {
+  if (signal?.aborted !== true) return
+  if (signal.reason instanceof Error) throw signal.reason
+  const error = new Error('the operation was aborted')
+  error.name = 'AbortError'
+  throw error
+}

@@ -1,0 +1,54 @@
+/** What can go wrong between two nodes. These never cross the wire; a caller repeats, redials or reports. */
+
+/** No address of the remote led to a stream. `cause` is libp2p's error. */
+export class DialError extends Error {
+  override readonly name = 'DialError'
+  readonly code = 'ERR_DIAL'
+  constructor(
+    readonly remote: string,
+    readonly addresses: readonly string[],
+    readonly reason: string,
+    options?: { cause?: unknown },
+  ) {
+    super(`cannot reach ${remote} at ${addresses.length > 0 ? addresses.join(', ') : 'no address'}: ${reason}`, options)
+  }
+}
+
+/** The stream ended without an orderly close: the connection broke or the remote reset it. */
+export class StreamBrokenError extends Error {
+  override readonly name = 'StreamBrokenError'
+  readonly code = 'ERR_STREAM_BROKEN'
+  constructor(
+    readonly remote: string,
+    readonly reason: string,
+    options?: { cause?: unknown },
+  ) {
+    super(`stream to ${remote} broke: ${reason}`, options)
+  }
+}
+
+/** The sender went on although `send` returned false. The stream was aborted so that its queue stays bounded. */
+export class SendQueueFullError extends Error {
+  override readonly name = 'SendQueueFullError'
+  readonly code = 'ERR_SEND_QUEUE_FULL'
+  constructor(
+    readonly remote: string,
+    readonly queuedBytes: number,
+    readonly maxQueuedBytes: number,
+  ) {
+    super(`${queuedBytes} bytes are queued for ${remote}, at most ${maxQueuedBytes}`)
+  }
+}
+
+/** A key file that cannot be used. One line that names the file. */
+export class KeyFileError extends Error {
+  override readonly name = 'KeyFileError'
+  readonly code = 'ERR_KEY_FILE'
+  constructor(
+    readonly path: string,
+    readonly reason: string,
+    options?: { cause?: unknown },
+  ) {
+    super(`${path}: ${reason}`, options)
+  }
+}

@@ -1,0 +1,305 @@
+/**
+ * libp2p as Quire's {@link Network}: TCP, Noise and Yamux between nodes that know each other. No discovery, no relays, no identify,
+ * nothing dials by itself.
+ */
+import './polyfill.js'
+import { noise } from '@chainsafe/libp2p-noise'
+import { yamux } from '@chainsafe/libp2p-yamux'
+import type { Connection, Libp2p, PrivateKey, Stream } from '@libp2p/interface'
+import { peerIdFromString } from '@libp2p/peer-id'
+import { tcp } from '@libp2p/tcp'
+import { multiaddr } from '@multiformats/multiaddr'
+import {
+  ClosedError,
+  InvalidArgumentError,
+  NotAuthorizedError,
+  type DialOptions,
+  type FrameStream,
+  type Network,
+} from '@quire/protocol'
+import { createLibp2p } from 'libp2p'
+import type { Logger } from 'pino'
+import { createDeadline, throwIfAborted } from './deadline.js'
+import { DialError } from './errors.js'
+import { createFrameStream } from './frame-stream.js'
+import { createGate, type Allow, type Gate } from './gate.js'
+import { parseListenAddress, parsePeerAddress, parsePeerId } from './multiaddr.js'
+
+export interface Libp2pNetworkInit {
+  readonly privateKey: PrivateKey
+  /** Multiaddrs to listen on, port 0 for any; empty for a node that only dials. */
+  readonly listen: readonly string[]
+  /** pino; default silent. */
+  readonly logger?: Logger
+  /** Who may connect, and be dialled. Default: anybody. */
+  readonly allow?: Allow
+  /** Connections at most; more are refused. Default 1024. */
+  readonly maxConnections?: number
+  /** Time for reaching a remote and agreeing on the protocol, addresses and retries included. Default 10,000. */
+  readonly dialTimeoutMs?: number
+  /** Another implementation of Noise's primitives, such as a faster one. */
+  readonly noiseCrypto?: NonNullable<Parameters<typeof noise>[0]>['crypto']
+}
+
+export interface Libp2pNetwork extends Network {
+  readonly peerId: string
+  /** Bound addresses, with the ports that were really taken, each ending in /p2p/<PeerId>. */
+  readonly multiaddrs: readonly string[]
+  /** Replaces `allow` and hangs up on everybody whom the new one refuses. */
+  setAllow(allow: Allow): void
+  /** Closes the connections to a peer; its streams end. Nothing happens when there is none. */
+  hangUp(peerId: string): Promise<void>
+  /** Closes streams, connections and listeners. Afterwards nothing keeps the process alive. Repeating it is harmless. */
+  close(): Promise<void>
+}
+
+const MAX_CONNECTIONS = 1024
+const DIAL_TIMEOUT_MS = 10_000
+const ADDRESS_DIAL_TIMEOUT_MS = 5_000
+/** Time for agreeing on the protocol over a connection that was open already; one that does not answer is dead. */
+const NEGOTIATION_TIMEOUT_MS = 5_000
+const INBOUND_UPGRADE_TIMEOUT_MS = 5_000
+const CLOSE_TIMEOUT_MS = 1_000
+/** A lost remote that sends no more packets is found out by probes: every 10 s, answered within 15 s. */
+const PROBE_INTERVAL_MS = 10_000
+const PROBE_TIMEOUT_MS = 15_000
+
+/** Starts a node. Rejects with InvalidArgumentError for a malformed address, with the system's error when a port is taken. */
+export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp2pNetwork> {
+  const listen = init.listen.map((address) => parseListenAddress(address))
+  const gate = createGate(init.allow, init.logger)
+  const node = await createLibp2p({
+    privateKey: init.privateKey,
+    addresses: { listen },
+    transports: [tcp()],
+    connectionEncrypters: [noise({ crypto: init.noiseCrypto })],
+    streamMuxers: [yamux()],
+    // Only what Quire asks for is dialled; addresses of private networks are as good as any.
+    connectionGater: {
+      denyDialMultiaddr: () => false,
+      denyInboundEncryptedConnection: (peer, connection) =>
+        gate.check(peer.toString(), 'inbound', connection.remoteAddr.toString()) !== true,
+    },
+    connectionManager: {
+      maxConnections: init.maxConnections ?? MAX_CONNECTIONS,
+      maxIncomingPendingConnections: 256,
+      // Per second and host: a cluster on one machine, or clients behind one address, reconnect all at once.
+      inboundConnectionThreshold: 1024,
+      dialTimeout: init.dialTimeoutMs ?? DIAL_TIMEOUT_MS,
+      addressDialTimeout: ADDRESS_DIAL_TIMEOUT_MS,
+      inboundUpgradeTimeout: INBOUND_UPGRADE_TIMEOUT_MS,
+      inboundStreamProtocolNegotiationTimeout: NEGOTIATION_TIMEOUT_MS,
+      outboundStreamProtocolNegotiationTimeout: NEGOTIATION_TIMEOUT_MS,
+      connectionCloseTimeout: CLOSE_TIMEOUT_MS,
+      reconnectRetries: 0,
+    },
+    connectionMonitor: {
+      pingInterval: PROBE_INTERVAL_MS,
+      pingTimeout: { minTimeout: PROBE_TIMEOUT_MS, maxTimeout: PROBE_TIMEOUT_MS },
+    },
+  })
+  return new NetworkNode(node, gate, init)
+}
+
+class NetworkNode implements Libp2pNetwork {
+  readonly id: string
+  readonly peerId: string
+  private readonly logger: Logger | undefined
+  private readonly dialTimeoutMs: number
+  private readonly protocols = new Set<string>()
+  private readonly streams = new Set<FrameStream>()
+  private closed: Promise<void> | undefined
+
+  constructor(
+    private readonly node: Libp2p,
+    private readonly gate: Gate,
+    init: Libp2pNetworkInit,
+  ) {
+    this.id = this.peerId = node.peerId.toString()
+    this.logger = init.logger
+    this.dialTimeoutMs = init.dialTimeoutMs ?? DIAL_TIMEOUT_MS
+    // What libp2p remembers of a peer is not needed once it is gone, and would grow with every client ever seen.
+    node.addEventListener('peer:disconnect', (event) => {
+      node.peerStore.delete(event.detail).catch(() => {})
+    })
+  }
+
+  get multiaddrs(): readonly string[] {
+    return this.node.getMultiaddrs().map((address) => address.toString())
+  }
+
+  handle(protocol: string, maxFrameBytes: number, accept: (stream: FrameStream) => void): void {
+    if (this.closed !== undefined) throw new ClosedError('the network')
+    if (this.protocols.has(protocol)) throw new InvalidArgumentError('protocol', protocol, 'handled once')
+    this.protocols.add(protocol)
+    const onStream = (stream: Stream, connection: Connection): void => {
+      const frames = this.wrap(stream, connection, maxFrameBytes)
+      try {
+        accept(frames)
+      } catch (error) {
+        this.logger?.error({ peer: frames.remote, protocol, err: error }, 'accept failed')
+        frames.abort(error instanceof Error ? error : new Error(String(error)))
+      }
+    }
+    this.node.handle(protocol, onStream).catch((error: unknown) => {
+      this.logger?.error({ protocol, err: error }, 'cannot handle the protocol')
+    })
+  }
+
+  async dial(remote: string, addresses: readonly string[], options: DialOptions): Promise<FrameStream> {
+    if (this.closed !== undefined) throw new ClosedError('the network')
+    const peerId = parsePeerId(remote, 'remote')
+    const targets = addresses.map((address) => withPeerId(address, peerId))
+    const verdict = this.gate.check(peerId, 'outbound')
+    if (verdict !== true) throw new NotAuthorizedError(peerId, verdict)
+    throwIfAborted(options.signal)
+
+    const deadline = createDeadline(this.dialTimeoutMs, options.signal)
+    try {
+      const stream =
+        (await this.openOnExisting(peerId, options, deadline.signal)) ??
+        (await this.openOnNew(peerId, targets, options, deadline.signal))
+      if (this.closed !== undefined) {
+        stream.abort(new ClosedError('the network'))
+        throw new ClosedError('the network')
+      }
+      return stream
+    } catch (error) {
+      throwIfAborted(options.signal)
+      if (error instanceof DialError || error instanceof ClosedError) throw error
+      const reason = deadline.expired ? `no answer within ${this.dialTimeoutMs} ms` : reasonOf(error)
+      throw new DialError(peerId, addresses, reason, { cause: error })
+    } finally {
+      deadline.clear()
+    }
+  }
+
+  /** A stream over a connection that is open already; undefined when there is none that works. */
+  private async openOnExisting(
+    peerId: string,
+    options: DialOptions,
+    signal: AbortSignal,
+  ): Promise<FrameStream | undefined> {
+    for (const connection of this.connectionsTo(peerId)) {
+      const deadline = createDeadline(NEGOTIATION_TIMEOUT_MS, signal)
+      try {
+        return await this.open(connection, options, deadline.signal)
+      } catch (error) {
+        if (signal.aborted || isUnsupported(error)) throw error
+        // Its remote vanished without a word. Reusing it would fail again and again until TCP gives up.
+        if (deadline.expired) connection.abort(new Error(`no answer within ${NEGOTIATION_TIMEOUT_MS} ms`))
+      } finally {
+        deadline.clear()
+      }
+    }
+    return undefined
+  }
+
+  private async openOnNew(
+    peerId: string,
+    targets: readonly string[],
+    options: DialOptions,
+    signal: AbortSignal,
+  ): Promise<FrameStream> {
+    if (targets.length === 0) throw new DialError(peerId, [], 'not connected and no address is known')
+    // Concurrent dials to one peer share libp2p's dial, and the connection.
+    const connection = await this.node.dial(
+      targets.map((target) => multiaddr(target)),
+      { signal },
+    )
+    return this.open(connection, options, signal)
+  }
+
+  private async open(connection: Connection, options: DialOptions, signal: AbortSignal): Promise<FrameStream> {
+    const stream = await connection.newStream(options.protocol, { signal })
+    return this.wrap(stream, connection, options.maxFrameBytes)
+  }
+
+  private wrap(stream: Stream, connection: Connection, maxFrameBytes: number): FrameStream {
+    const remote = connection.remotePeer.toString()
+    const frames = createFrameStream({
+      stream,
+      remote,
+      maxFrameBytes,
+      onError: (error) => this.logger?.error({ peer: remote, err: error }, 'onClose failed'),
+    })
+    this.streams.add(frames)
+    stream.addEventListener('close', () => this.streams.delete(frames))
+    if (stream.status !== 'open') this.streams.delete(frames)
+    return frames
+  }
+
+  private connectionsTo(peerId: string): Connection[] {
+    return this.node.getConnections(peerIdFromString(peerId)).filter((connection) => connection.status === 'open')
+  }
+
+  setAllow(allow: Allow): void {
+    this.gate.setAllow(allow)
+    for (const connection of this.node.getConnections()) {
+      const peerId = connection.remotePeer.toString()
+      if (this.gate.check(peerId, connection.direction) !== true) void this.hangUp(peerId)
+    }
+  }
+
+  async hangUp(peerId: string): Promise<void> {
+    const connections = this.node.getConnections(peerIdFromString(parsePeerId(peerId)))
+    await Promise.all(connections.map((connection) => closeConnection(connection)))
+  }
+
+  close(): Promise<void> {
+    this.closed ??= this.closeAll()
+    return this.closed
+  }
+
+  private async closeAll(): Promise<void> {
+    for (const stream of this.streams) stream.close()
+    await this.streamsClosed(CLOSE_TIMEOUT_MS)
+    for (const stream of this.streams) stream.abort(new ClosedError('the network'))
+    await Promise.all(this.node.getConnections().map((connection) => closeConnection(connection)))
+    await this.node.stop()
+  }
+
+  private async streamsClosed(timeoutMs: number): Promise<void> {
+    const until = performance.now() + timeoutMs
+    while (this.streams.size > 0 && performance.now() < until) {
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+  }
+}
+
+/** Closes in order, and cuts the connection when that takes too long. */
+async function closeConnection(connection: Connection): Promise<void> {
+  try {
+    await connection.close({ signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS) })
+  } catch (error) {
+    connection.abort(error instanceof Error ? error : new Error(String(error)))
+  }
+}
+
+function withPeerId(address: string, peerId: string): string {
+  const full = address.includes('/p2p/') ? address : `${address}/p2p/${peerId}`
+  const parsed = parsePeerAddress(full, 'addresses')
+  if (parsed.peerId !== peerId) throw new InvalidArgumentError('addresses', address, `an address of ${peerId}`)
+  return parsed.address
+}
+
+function isUnsupported(error: unknown): boolean {
+  return error instanceof Error && error.name === 'UnsupportedProtocolError'
+}
+
+/** libp2p's error in a word for people. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  if (error instanceof AggregateError) return error.errors.map((each) => reasonOf(each)).join('; ')
+  if (isUnsupported(error)) return 'the remote does not speak the protocol'
+  if (CUT_OFF.has(error.name)) return `the remote closed the connection; it may not know this node (${error.name})`
+  return error.message
+}
+
+const CUT_OFF = new Set([
+  'ConnectionClosedError',
+  'StreamResetError',
+  'StreamClosedError',
+  'MuxerClosedError',
+  'UnexpectedEOFError',
+])
