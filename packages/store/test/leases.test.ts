@@ -1,0 +1,72 @@
+import { describe, expect, it } from 'vitest'
+import { createLeases } from '../src/directory/leases.js'
+
+const TICK = 100
+const session = (id: number, ttlMs = 1000) => ({ id, ttlMs })
+
+/** Ticks regularly up to `toMs` and returns what expired, with the time of expiry. */
+function run(leases: ReturnType<typeof createLeases>, fromMs: number, toMs: number): [number, number][] {
+  const out: [number, number][] = []
+  for (let now = fromMs + TICK; now <= toMs; now += TICK) for (const id of leases.tick(now)) out.push([id, now])
+  return out
+}
+
+describe('leases', () => {
+  it('expires a session one TTL after its last acknowledged keep-alive', () => {
+    const leases = createLeases({ tickMs: TICK })
+    leases.elected(0, [])
+    leases.opened(session(7), 0)
+    expect(run(leases, 0, 600)).toEqual([])
+    expect(leases.renewed(7, 600)).toBe(true)
+    expect(run(leases, 600, 1500)).toEqual([])
+    expect(run(leases, 1500, 2000)).toEqual([[7, 1600]])
+  })
+
+  it('gives every session a full TTL from the election', () => {
+    const leases = createLeases({ tickMs: TICK })
+    leases.elected(5000, [session(1), session(2, 2000)])
+    expect(run(leases, 5000, 5900)).toEqual([])
+    expect(run(leases, 5900, 8000)).toEqual([
+      [1, 6000],
+      [2, 7000]
+    ])
+  })
+
+  it('does not acknowledge a keep-alive once the expiry is proposed', () => {
+    const leases = createLeases({ tickMs: TICK })
+    leases.elected(0, [session(1)])
+    expect(run(leases, 0, 1000)).toEqual([[1, 1000]])
+    expect(leases.expiring(1)).toBe(true)
+    expect(leases.renewed(1, 1001)).toBe(false)
+    expect(run(leases, 1000, 5000)).toEqual([])
+    leases.ended(1)
+    expect(leases.size).toBe(0)
+  })
+
+  it('expires nobody on the first tick after a stall', () => {
+    const leases = createLeases({ tickMs: TICK })
+    leases.elected(0, [session(1), session(2)])
+    expect(leases.tick(100)).toEqual([])
+    // The process was stopped for ten seconds; session 1's keep-alive waits in the inbox.
+    expect(leases.tick(10_100)).toEqual([])
+    expect(leases.renewed(1, 10_101)).toBe(true)
+    expect(leases.tick(10_200)).toEqual([2])
+  })
+
+  it('is silent before an election and after a deposition', () => {
+    const leases = createLeases({ tickMs: TICK })
+    expect(leases.tick(100)).toEqual([])
+    leases.elected(100, [session(1)])
+    leases.deposed()
+    expect(leases.tick(10_000)).toEqual([])
+    expect(leases.renewed(1, 10_000)).toBe(false)
+  })
+
+  it('never moves a deadline back', () => {
+    const leases = createLeases({ tickMs: TICK })
+    leases.elected(0, [session(1)])
+    leases.renewed(1, 500)
+    leases.renewed(1, 200)
+    expect(run(leases, 0, 2000)).toEqual([[1, 1500]])
+  })
+})
