@@ -1,0 +1,181 @@
+/**
+ * Messages between a client and the leader of a Raft group.
+ *
+ * A client holds two streams to the leader. *Control* is for small messages that must not wait; *bulk* carries page bytes.
+ * Nothing relies on the order between the two: a message that must follow another names it (`after` names the grant that
+ * precedes it, acknowledgements name operation or epoch and sequence, everything from the leader names its term).
+ *
+ * Opening: hello → welcome on control, hello → attached on bulk, then register → registered on control. A welcome teaches
+ * the leader's term *before* the client registers, which is what fences the previous leader (see docs/ARCHITECTURE.md).
+ */
+import { bool, bytes, f64, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
+import { wireError } from './errors.js'
+import {
+  MAX_ADDRESSES,
+  MAX_ADDRESS_BYTES,
+  MAX_MEMBERS,
+  MAX_PAGE_BYTES,
+  MAX_PATH_BYTES,
+  MAX_PEER_ID_BYTES,
+} from './limits.js'
+
+const path = text(MAX_PATH_BYTES)
+const pageBytes = bytes(MAX_PAGE_BYTES)
+
+export const member = struct({
+  peerId: text(MAX_PEER_ID_BYTES),
+  addresses: list(text(MAX_ADDRESS_BYTES), MAX_ADDRESSES),
+})
+/** A peer of the cluster and where it listens. */
+export type Member = TypeOf<typeof member>
+export const members = list(member, MAX_MEMBERS)
+
+export const fileStat = struct({
+  /** Log index of the entry that created the file. Never used again. */
+  id: uint,
+  path,
+  size: uint,
+  pageSize: uint,
+  unit: oneOf('page', 'file'),
+  /** Log index of the last change to the file's bytes or size. */
+  version: uint,
+  /** Milliseconds since 1970. */
+  createdAt: f64,
+  modifiedAt: f64,
+})
+export type WireFileStat = TypeOf<typeof fileStat>
+
+/** A page's bytes on their way back from its owner. `seq` counts the writebacks of one owner under one epoch. */
+export const dirtyPage = struct({ file: uint, page: uint, epoch: uint, seq: uint, bytes: pageBytes })
+export type DirtyPageBytes = TypeOf<typeof dirtyPage>
+
+/** Pages in one writeback message: as many of the smallest size as one bulk frame holds. */
+export const MAX_WRITEBACK_PAGES = 16
+
+export const access = oneOf('read', 'write')
+export type Access = TypeOf<typeof access>
+
+// Fields of every request that changes replicated state: repeated after a reconnection with the same `seq`, it is applied
+// once. All answers below `settled` have arrived, so the state machine may forget them.
+const request = { seq: uint, settled: uint }
+
+/** What a client sends. */
+export const clientMessage = union({
+  // -- handshake
+  /** First on each stream. `clusterId` is empty until learnt; `fence` is the highest term seen; `attach` is the welcome's, on bulk. */
+  hello: [1, struct({ version: uint, clusterId: text(64), lane: oneOf('control', 'bulk'), fence: uint, attach: uint })],
+  /** `session` 0 asks for a new one. */
+  register: [2, struct({ session: uint, ttlMs: uint })],
+  keepAlive: [3, struct({ nonce: uint })],
+
+  // -- files
+  open: [
+    10,
+    struct({
+      ...request,
+      path,
+      create: bool,
+      exclusive: bool,
+      /** For a file that is created; ignored for one that exists. */
+      size: uint,
+      /** 0: the file's own, or the default. */
+      pageSize: uint,
+    }),
+  ],
+  /** This session maps the file no longer; its owned pages are released. All dirty pages were written back before. */
+  close: [11, struct({ ...request, file: uint })],
+  /** Grows the file to at least `size`. */
+  extend: [12, struct({ ...request, file: uint, size: uint })],
+  endSession: [13, struct({ ...request })],
+  stat: [14, struct({ seq: uint, path })],
+  statFile: [15, struct({ seq: uint, file: uint })],
+  /** Files whose path starts with `prefix` and sorts after `after`, in order of path. */
+  list: [16, struct({ seq: uint, prefix: path, after: path, limit: uint })],
+
+  // -- coherence
+  /**
+   * A fault that the leader must resolve. `have` is the version of the readable copy held at the moment of sending, 0 for none:
+   * no bytes are sent to who holds the current ones. At most one request of a session is outstanding for a page.
+   */
+  fault: [20, struct({ req: uint, file: uint, page: uint, access, have: uint })],
+  invalidateAck: [21, struct({ op: uint, file: uint, page: uint })],
+  /** Answers a revoke or downgrade without bytes: `held` is false when this session never got the grant or has dropped the page. */
+  ownerAck: [22, struct({ op: uint, file: uint, page: uint, held: bool })],
+  /** Answers a revoke or downgrade with bytes that are not yet known to be durable. Bulk. */
+  ownerAckDirty: [23, struct({ op: uint, dirty: dirtyPage })],
+  /** Dirty pages for msync or reclaim; the ownership stays. Bulk; bounded by the credit that registered gave. */
+  writeback: [24, struct({ req: uint, pages: list(dirtyPage, MAX_WRITEBACK_PAGES) })],
+})
+export type ClientMessage = TypeOf<typeof clientMessage>
+
+/** Outcome of one page's writeback: `stale` to a live session means that the bytes were committed before, or given up by expiry. */
+export const writebackOutcome = struct({
+  file: uint,
+  page: uint,
+  epoch: uint,
+  seq: uint,
+  /** The page's version that holds the bytes; 0 when stale. */
+  version: uint,
+  stale: bool,
+})
+export type WritebackOutcome = TypeOf<typeof writebackOutcome>
+
+const operation = { term: uint, op: uint, file: uint, page: uint, after: uint }
+
+/** What the leader (or, during the handshake, any peer) sends. */
+export const leaderMessage = union({
+  // -- handshake
+  welcome: [1, struct({ version: uint, clusterId: text(64), term: uint, leader: text(MAX_PEER_ID_BYTES), members, attach: uint })],
+  attached: [2, struct({})],
+  /** Not the leader (or not ready yet, when `leader` is empty). The stream is closed after it. */
+  redirect: [3, struct({ clusterId: text(64), term: uint, leader: text(MAX_PEER_ID_BYTES), members })],
+  /** The stream is closed after it. */
+  refused: [4, struct({ error: wireError })],
+  /** `creditBytes`: page bytes in unacknowledged writebacks; `maxFaults`: outstanding faults. The client stays within both. */
+  registered: [5, struct({ term: uint, session: uint, ttlMs: uint, creditBytes: uint, maxFaults: uint })],
+  /** The session that the client asked for has ended. */
+  expired: [6, struct({ session: uint })],
+  /** A majority confirmed the leader after the keep-alive arrived. */
+  keepAliveAck: [7, struct({ term: uint, nonce: uint })],
+
+  // -- answers to requests about files
+  opened: [10, struct({ seq: uint, stat: fileStat })],
+  files: [11, struct({ seq: uint, files: list(fileStat, 1024), done: bool })],
+  done: [12, struct({ seq: uint })],
+  failed: [13, struct({ seq: uint, error: wireError })],
+
+  // -- coherence
+  /**
+   * Resolves the fault `req`. Without `bytes` the copy that the request named is current. `epoch` is the page's ownership epoch when
+   * `owner` says that the receiver is the owner on record, else 0. Bulk when it carries bytes, control when it does not.
+   */
+  grant: [
+    20,
+    struct({
+      term: uint,
+      req: uint,
+      file: uint,
+      page: uint,
+      access,
+      owner: bool,
+      epoch: uint,
+      version: uint,
+      bytes: optional(pageBytes),
+    }),
+  ],
+  faultFailed: [21, struct({ term: uint, req: uint, file: uint, page: uint, error: wireError })],
+  /** Drop the page. `after`: handle this after the grant for that request (0: none was sent on this connection). */
+  invalidate: [22, struct(operation)],
+  /** Give the page up, with its bytes if dirty. */
+  revoke: [23, struct(operation)],
+  /** Keep the page readable, give its bytes if dirty. */
+  downgrade: [24, struct(operation)],
+  /** `req` is the writeback's; 0 for the bytes that came with an ownerAckDirty. */
+  writebackAck: [25, struct({ term: uint, req: uint, pages: list(writebackOutcome, MAX_WRITEBACK_PAGES) })],
+  writebackFailed: [26, struct({ term: uint, req: uint, error: wireError })],
+})
+export type LeaderMessage = TypeOf<typeof leaderMessage>
+
+/** A message of one type, for handlers. */
+export type ClientMessageOf<T extends ClientMessage['type']> = Extract<ClientMessage, { type: T }>
+export type LeaderMessageOf<T extends LeaderMessage['type']> = Extract<LeaderMessage, { type: T }>

@@ -1,0 +1,333 @@
+/**
+ * Binary codecs as values: a `Codec<T>` writes a T and reads it back, and bigger codecs are made of smaller ones.
+ *
+ * Every message on the wire and every record in the log is declared with these, so that what is written, what is read,
+ * its TypeScript type and its limits stand in one place. Decoding never trusts a length: a count is checked against the
+ * bytes that are left before anything is allocated, and whatever is wrong becomes a {@link CodecError}.
+ */
+import { fromString } from 'uint8arrays/from-string'
+import { toString } from 'uint8arrays/to-string'
+
+/** Bytes that cannot be decoded, or a value that does not fit its codec. */
+export class CodecError extends Error {
+  override readonly name = 'CodecError'
+  readonly code = 'ERR_CODEC'
+}
+
+export interface Codec<T> {
+  write(writer: Writer, value: T): void
+  read(reader: Reader): T
+  /** The fewest bytes that any value takes; bounds the length of a list before it is allocated. */
+  readonly minBytes: number
+}
+
+export type TypeOf<C> = C extends Codec<infer T> ? T : never
+
+/** A growing buffer. Integers are little-endian; `uint` is LEB128, up to 2^53 - 1. */
+export class Writer {
+  private bytes: Uint8Array
+  private view: DataView
+  private length = 0
+
+  constructor(capacity = 256) {
+    this.bytes = new Uint8Array(capacity)
+    this.view = new DataView(this.bytes.buffer)
+  }
+
+  u8(value: number): void {
+    this.reserve(1)
+    this.bytes[this.length++] = value
+  }
+
+  u32(value: number): void {
+    this.reserve(4)
+    this.view.setUint32(this.length, value, true)
+    this.length += 4
+  }
+
+  f64(value: number): void {
+    this.reserve(8)
+    this.view.setFloat64(this.length, value, true)
+    this.length += 8
+  }
+
+  uint(value: number): void {
+    if (!Number.isSafeInteger(value) || value < 0) throw new CodecError(`${value} is not a safe unsigned integer`)
+    this.reserve(8)
+    while (value > 127) {
+      this.bytes[this.length++] = (value & 127) | 128
+      value = Math.floor(value / 128)
+    }
+    this.bytes[this.length++] = value
+  }
+
+  /** Copies `value`, without a length. */
+  raw(value: Uint8Array): void {
+    this.reserve(value.length)
+    this.bytes.set(value, this.length)
+    this.length += value.length
+  }
+
+  /** Overwrites four bytes that were written before. */
+  patchU32(offset: number, value: number): void {
+    this.view.setUint32(offset, value, true)
+  }
+
+  get size(): number {
+    return this.length
+  }
+
+  /** What was written: a view that the caller owns; the writer must not be used afterwards. */
+  finish(): Uint8Array {
+    return this.bytes.subarray(0, this.length)
+  }
+
+  private reserve(more: number): void {
+    const needed = this.length + more
+    if (needed <= this.bytes.length) return
+    const grown = new Uint8Array(Math.max(needed, this.bytes.length * 2))
+    grown.set(this.bytes.subarray(0, this.length))
+    this.bytes = grown
+    this.view = new DataView(grown.buffer)
+  }
+}
+
+/** Reads from a buffer that it does not own; `raw` returns views of it. */
+export class Reader {
+  private readonly view: DataView
+  private offset = 0
+
+  constructor(private readonly bytes: Uint8Array) {
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  }
+
+  get left(): number {
+    return this.bytes.length - this.offset
+  }
+
+  u8(): number {
+    return this.view.getUint8(this.take(1))
+  }
+
+  u32(): number {
+    return this.view.getUint32(this.take(4), true)
+  }
+
+  f64(): number {
+    return this.view.getFloat64(this.take(8), true)
+  }
+
+  uint(): number {
+    let value = 0
+    let scale = 1
+    for (let count = 0; count < 8; count++) {
+      const byte = this.u8()
+      value += (byte & 127) * scale
+      if (byte < 128) {
+        if (!Number.isSafeInteger(value)) break
+        // One value has one encoding, so that decode(x) = y implies encode(y) = x.
+        if (byte === 0 && count > 0) throw new CodecError('overlong integer')
+        return value
+      }
+      scale *= 128
+    }
+    throw new CodecError('integer above 2^53 - 1')
+  }
+
+  raw(length: number): Uint8Array {
+    const start = this.take(length)
+    return this.bytes.subarray(start, start + length)
+  }
+
+  private take(length: number): number {
+    const start = this.offset
+    if (length > this.bytes.length - start) throw new CodecError(`${length} bytes wanted, ${this.left} left`)
+    this.offset = start + length
+    return start
+  }
+}
+
+export const u8: Codec<number> = {
+  minBytes: 1,
+  write: (writer, value) => {
+    if (!Number.isInteger(value) || value < 0 || value > 255) throw new CodecError(`${value} is not a byte`)
+    writer.u8(value)
+  },
+  read: (reader) => reader.u8(),
+}
+
+/** A safe integer from 0, in 1 to 8 bytes. */
+export const uint: Codec<number> = {
+  minBytes: 1,
+  write: (writer, value) => writer.uint(value),
+  read: (reader) => reader.uint(),
+}
+
+export const f64: Codec<number> = {
+  minBytes: 8,
+  write: (writer, value) => writer.f64(value),
+  read: (reader) => reader.f64(),
+}
+
+export const bool: Codec<boolean> = {
+  minBytes: 1,
+  write: (writer, value) => writer.u8(value ? 1 : 0),
+  read: (reader) => {
+    const byte = reader.u8()
+    if (byte > 1) throw new CodecError(`${byte} is not a boolean`)
+    return byte === 1
+  },
+}
+
+/** At most `maxBytes` bytes. Decoding returns a view of the input: copy what outlives it. */
+export function bytes(maxBytes: number): Codec<Uint8Array> {
+  return {
+    minBytes: 1,
+    write: (writer, value) => {
+      if (value.length > maxBytes) throw new CodecError(`${value.length} bytes, at most ${maxBytes}`)
+      writer.uint(value.length)
+      writer.raw(value)
+    },
+    read: (reader) => {
+      const length = reader.uint()
+      if (length > maxBytes) throw new CodecError(`${length} bytes, at most ${maxBytes}`)
+      return reader.raw(length)
+    },
+  }
+}
+
+/** Text of at most `maxBytes` bytes of UTF-8. Bytes that are not UTF-8 are refused. */
+export function text(maxBytes: number): Codec<string> {
+  const inner = bytes(maxBytes)
+  return {
+    minBytes: 1,
+    write: (writer, value) => inner.write(writer, fromString(value)),
+    read: (reader) => {
+      const encoded = inner.read(reader)
+      const value = toString(encoded)
+      // Malformed sequences decode to U+FFFD and would not encode back to the same bytes.
+      if (value.includes('\ufffd') && !sameBytes(fromString(value), encoded)) throw new CodecError('not UTF-8')
+      return value
+    },
+  }
+}
+
+/** One of a few names, as its position. */
+export function oneOf<const T extends string>(...names: readonly T[]): Codec<T> {
+  return {
+    minBytes: 1,
+    write: (writer, value) => {
+      const position = names.indexOf(value)
+      if (position < 0) throw new CodecError(`${value} is none of ${names.join(', ')}`)
+      writer.u8(position)
+    },
+    read: (reader) => {
+      const position = reader.u8()
+      const name = names[position]
+      if (name === undefined) throw new CodecError(`${position} names none of ${names.join(', ')}`)
+      return name
+    },
+  }
+}
+
+export function list<T>(item: Codec<T>, maxItems: number): Codec<T[]> {
+  return {
+    minBytes: 1,
+    write: (writer, values) => {
+      if (values.length > maxItems) throw new CodecError(`${values.length} items, at most ${maxItems}`)
+      writer.uint(values.length)
+      for (const value of values) item.write(writer, value)
+    },
+    read: (reader) => {
+      const count = reader.uint()
+      if (count > maxItems) throw new CodecError(`${count} items, at most ${maxItems}`)
+      if (count * Math.max(1, item.minBytes) > reader.left) throw new CodecError(`${count} items in ${reader.left} bytes`)
+      const values: T[] = []
+      for (let i = 0; i < count; i++) values.push(item.read(reader))
+      return values
+    },
+  }
+}
+
+export function optional<T>(inner: Codec<T>): Codec<T | undefined> {
+  return {
+    minBytes: 1,
+    write: (writer, value) => {
+      bool.write(writer, value !== undefined)
+      if (value !== undefined) inner.write(writer, value)
+    },
+    read: (reader) => (bool.read(reader) ? inner.read(reader) : undefined),
+  }
+}
+
+type Fields = Readonly<Record<string, Codec<unknown>>>
+type Struct<F extends Fields> = { readonly [K in keyof F]: TypeOf<F[K]> }
+// Codec<unknown> is contravariant in write; the record is only a container, so its fields are typed one by one.
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+type AnyFields = Readonly<Record<string, Codec<any>>>
+
+/** Fields one after another, in the order of declaration. */
+export function struct<F extends AnyFields>(fields: F): Codec<Struct<F>> {
+  const entries = Object.entries(fields)
+  return {
+    minBytes: entries.reduce((sum, [, codec]) => sum + codec.minBytes, 0),
+    write: (writer, value) => {
+      for (const [name, codec] of entries) codec.write(writer, value[name as keyof F])
+    },
+    read: (reader) => {
+      const value: Record<string, unknown> = {}
+      for (const [name, codec] of entries) value[name] = codec.read(reader)
+      return value as Struct<F>
+    },
+  }
+}
+
+type Variants = Readonly<Record<string, readonly [tag: number, codec: Codec<object>]>>
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+type AnyVariants = Readonly<Record<string, readonly [tag: number, codec: Codec<any>]>>
+/** `{ type: 'name' } & fields`, for each variant. */
+export type Union<V extends AnyVariants> = {
+  [K in keyof V]: { readonly type: K } & TypeOf<V[K][1]>
+}[keyof V]
+
+/** One of several structs, told apart by a tag byte. Tags are part of the format: never reuse one. */
+export function union<V extends AnyVariants>(variants: V): Codec<Union<V>> {
+  const byTag = new Map<number, [name: string, codec: Codec<object>]>()
+  for (const [name, [tag, codec]] of Object.entries(variants as Variants)) {
+    if (byTag.has(tag)) throw new CodecError(`tag ${tag} is used twice`)
+    byTag.set(tag, [name, codec])
+  }
+  return {
+    minBytes: 1,
+    write: (writer, value) => {
+      const variant = variants[value.type as string]
+      if (variant === undefined) throw new CodecError(`unknown type ${String(value.type)}`)
+      writer.u8(variant[0])
+      variant[1].write(writer, value)
+    },
+    read: (reader) => {
+      const tag = reader.u8()
+      const variant = byTag.get(tag)
+      if (variant === undefined) throw new CodecError(`unknown tag ${tag}`)
+      return { type: variant[0], ...variant[1].read(reader) } as unknown as Union<V>
+    },
+  }
+}
+
+export function encode<T>(codec: Codec<T>, value: T, capacity?: number): Uint8Array {
+  const writer = new Writer(capacity)
+  codec.write(writer, value)
+  return writer.finish()
+}
+
+/** Decodes all of `input`; bytes that are left over are an error. */
+export function decode<T>(codec: Codec<T>, input: Uint8Array): T {
+  const reader = new Reader(input)
+  const value = codec.read(reader)
+  if (reader.left > 0) throw new CodecError(`${reader.left} bytes left over`)
+  return value
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i])
+}

@@ -1,0 +1,289 @@
+/**
+ * The errors that users see. Each is a class with a `name`, a `code` and its facts as fields; matching is by `name` or `code`.
+ * An error that a peer reports crosses the wire as its code and the arguments of its constructor and comes out as the same class.
+ */
+import { f64, list, struct, text, union, type Codec } from './codec.js'
+
+export type Fact = string | number
+
+/** Base of every error that Quire reports to its users. */
+export abstract class QuireError extends Error {
+  abstract readonly code: string
+  /** The constructor's arguments: what crosses the wire. */
+  abstract readonly facts: readonly Fact[]
+}
+
+export class NoSuchFileError extends QuireError {
+  override readonly name = 'NoSuchFileError'
+  readonly code = 'ERR_NO_ENTRY'
+  readonly facts: readonly Fact[]
+  constructor(readonly path: string) {
+    super(`${path}: no such file`)
+    this.facts = [path]
+  }
+}
+
+export class FileExistsError extends QuireError {
+  override readonly name = 'FileExistsError'
+  readonly code = 'ERR_EXISTS'
+  readonly facts: readonly Fact[]
+  constructor(readonly path: string) {
+    super(`${path}: the file exists`)
+    this.facts = [path]
+  }
+}
+
+export class InvalidArgumentError extends QuireError {
+  override readonly name = 'InvalidArgumentError'
+  readonly code = 'ERR_INVALID_ARGUMENT'
+  readonly facts: readonly Fact[]
+  /** `argument` is its name, `value` what was given, `expected` what would have been right. */
+  constructor(
+    readonly argument: string,
+    readonly value: Fact,
+    readonly expected: string,
+  ) {
+    super(`${argument} is ${typeof value === 'string' ? JSON.stringify(value) : value}, must be ${expected}`)
+    this.facts = [argument, value, expected]
+  }
+}
+
+/** An access that reaches beyond the end of the file; the kernel's SIGBUS. */
+export class PastEndError extends QuireError {
+  override readonly name = 'PastEndError'
+  readonly code = 'ERR_PAST_END'
+  readonly facts: readonly Fact[]
+  constructor(
+    readonly path: string,
+    readonly offset: number,
+    readonly size: number,
+  ) {
+    super(`${path}: offset ${offset} is at or beyond the end (${size} bytes)`)
+    this.facts = [path, offset, size]
+  }
+}
+
+/** A write through a mapping that was made for reading; the kernel's SIGSEGV. */
+export class ReadOnlyMappingError extends QuireError {
+  override readonly name = 'ReadOnlyMappingError'
+  readonly code = 'ERR_READ_ONLY'
+  readonly facts: readonly Fact[]
+  constructor(readonly path: string) {
+    super(`${path}: mapped for reading`)
+    this.facts = [path]
+  }
+}
+
+/** Bytes that were written but not flushed when a session ended. `path` and `file` name the file. */
+export interface LostRange {
+  readonly file: string
+  readonly path: string
+  readonly offset: number
+  readonly length: number
+}
+
+/** The cluster ended this client's session; everything that hung on it is dead, and `lost` was never made durable. */
+export class SessionExpiredError extends QuireError {
+  override readonly name = 'SessionExpiredError'
+  readonly code = 'ERR_SESSION_EXPIRED'
+  readonly facts: readonly Fact[]
+  constructor(
+    readonly session: string,
+    readonly lost: readonly LostRange[] = [],
+  ) {
+    const bytes = lost.reduce((sum, range) => sum + range.length, 0)
+    super(`session ${session} has expired` + (lost.length > 0 ? `; ${bytes} unflushed bytes in ${lost.length} ranges are lost` : ''))
+    this.facts = [session]
+  }
+}
+
+/** No majority answered in time. Nothing that was acknowledged is lost; the operation may be repeated. */
+export class UnavailableError extends QuireError {
+  override readonly name = 'UnavailableError'
+  readonly code = 'ERR_UNAVAILABLE'
+  readonly facts: readonly Fact[]
+  constructor(readonly reason: string) {
+    super(`unavailable: ${reason}`)
+    this.facts = [reason]
+  }
+}
+
+/** Held by another client's pin or lock for longer than the caller would wait. */
+export class BusyError extends QuireError {
+  override readonly name = 'BusyError'
+  readonly code = 'ERR_BUSY'
+  readonly facts: readonly Fact[]
+  constructor(
+    readonly path: string,
+    readonly offset: number,
+  ) {
+    super(`${path}: offset ${offset} is held by another client`)
+    this.facts = [path, offset]
+  }
+}
+
+/** The pinned range cannot be laid out contiguously beside the pins that live now. */
+export class PinConflictError extends QuireError {
+  override readonly name = 'PinConflictError'
+  readonly code = 'ERR_PIN_CONFLICT'
+  readonly facts: readonly Fact[]
+  constructor(
+    readonly path: string,
+    readonly offset: number,
+    readonly length: number,
+  ) {
+    super(`${path}: ${length} bytes at ${offset} cannot be pinned contiguously`)
+    this.facts = [path, offset, length]
+  }
+}
+
+/** Every page frame is pinned; `cacheBytes` is the bound. */
+export class CacheFullError extends QuireError {
+  override readonly name = 'CacheFullError'
+  readonly code = 'ERR_CACHE_FULL'
+  readonly facts: readonly Fact[]
+  constructor(readonly cacheBytes: number) {
+    super(`all page frames (${cacheBytes} bytes) are pinned`)
+    this.facts = [cacheBytes]
+  }
+}
+
+export class NoSpaceError extends QuireError {
+  override readonly name = 'NoSpaceError'
+  readonly code = 'ERR_NO_SPACE'
+  readonly facts: readonly Fact[]
+  constructor(readonly where: string) {
+    super(`${where}: no space left`)
+    this.facts = [where]
+  }
+}
+
+export class QuotaExceededError extends QuireError {
+  override readonly name = 'QuotaExceededError'
+  readonly code = 'ERR_QUOTA'
+  readonly facts: readonly Fact[]
+  constructor(
+    readonly quota: string,
+    readonly limit: number,
+  ) {
+    super(`${quota}: the quota of ${limit} is used up`)
+    this.facts = [quota, limit]
+  }
+}
+
+/** Stored bytes do not match their checksum, and no good copy was found. */
+export class CorruptionError extends QuireError {
+  override readonly name = 'CorruptionError'
+  readonly code = 'ERR_CORRUPT'
+  readonly facts: readonly Fact[]
+  constructor(
+    readonly where: string,
+    readonly offset: number,
+    readonly reason: string,
+  ) {
+    super(`${where}: damaged at offset ${offset}: ${reason}`)
+    this.facts = [where, offset, reason]
+  }
+}
+
+export class VersionMismatchError extends QuireError {
+  override readonly name = 'VersionMismatchError'
+  readonly code = 'ERR_VERSION'
+  readonly facts: readonly Fact[]
+  constructor(
+    readonly what: string,
+    readonly found: number,
+    readonly supported: number,
+  ) {
+    super(`${what}: version ${found}, this program speaks ${supported}`)
+    this.facts = [what, found, supported]
+  }
+}
+
+export class NotAuthorizedError extends QuireError {
+  override readonly name = 'NotAuthorizedError'
+  readonly code = 'ERR_NOT_AUTHORIZED'
+  readonly facts: readonly Fact[]
+  constructor(
+    readonly who: string,
+    readonly reason: string,
+  ) {
+    super(`${who} is refused: ${reason}`)
+    this.facts = [who, reason]
+  }
+}
+
+/** The client, file, mapping or peer was closed before or during the call. */
+export class ClosedError extends QuireError {
+  override readonly name = 'ClosedError'
+  readonly code = 'ERR_CLOSED'
+  readonly facts: readonly Fact[]
+  constructor(readonly what: string) {
+    super(`${what} is closed`)
+    this.facts = [what]
+  }
+}
+
+/** A remote reported an error whose code this version does not know. */
+export class RemoteError extends QuireError {
+  override readonly name = 'RemoteError'
+  readonly facts: readonly Fact[]
+  constructor(readonly code: string) {
+    super(`the remote failed with ${code}`)
+    this.facts = []
+  }
+}
+
+/** What an error is on the wire. */
+export interface WireError {
+  readonly code: string
+  readonly facts: readonly Fact[]
+}
+
+// Rebuilding validates nothing beyond types: a remote can at worst make an odd message.
+const rebuild: Readonly<Record<string, (facts: readonly Fact[]) => QuireError>> = {
+  ERR_NO_ENTRY: (f) => new NoSuchFileError(str(f[0])),
+  ERR_EXISTS: (f) => new FileExistsError(str(f[0])),
+  ERR_INVALID_ARGUMENT: (f) => new InvalidArgumentError(str(f[0]), f[1] ?? '', str(f[2])),
+  ERR_PAST_END: (f) => new PastEndError(str(f[0]), num(f[1]), num(f[2])),
+  ERR_READ_ONLY: (f) => new ReadOnlyMappingError(str(f[0])),
+  ERR_SESSION_EXPIRED: (f) => new SessionExpiredError(str(f[0])),
+  ERR_UNAVAILABLE: (f) => new UnavailableError(str(f[0])),
+  ERR_BUSY: (f) => new BusyError(str(f[0]), num(f[1])),
+  ERR_PIN_CONFLICT: (f) => new PinConflictError(str(f[0]), num(f[1]), num(f[2])),
+  ERR_CACHE_FULL: (f) => new CacheFullError(num(f[0])),
+  ERR_NO_SPACE: (f) => new NoSpaceError(str(f[0])),
+  ERR_QUOTA: (f) => new QuotaExceededError(str(f[0]), num(f[1])),
+  ERR_CORRUPT: (f) => new CorruptionError(str(f[0]), num(f[1]), str(f[2])),
+  ERR_VERSION: (f) => new VersionMismatchError(str(f[0]), num(f[1]), num(f[2])),
+  ERR_NOT_AUTHORIZED: (f) => new NotAuthorizedError(str(f[0]), str(f[1])),
+  ERR_CLOSED: (f) => new ClosedError(str(f[0])),
+}
+
+export function errorToWire(error: QuireError): WireError {
+  return { code: error.code, facts: error.facts }
+}
+
+export function errorFromWire(wire: WireError): QuireError {
+  return rebuild[wire.code]?.(wire.facts) ?? new RemoteError(wire.code)
+}
+
+const fact: Codec<Fact> = (() => {
+  const tagged = union({ text: [1, struct({ value: text(2048) })], number: [2, struct({ value: f64 })] })
+  return {
+    minBytes: tagged.minBytes,
+    write: (writer, value) =>
+      tagged.write(writer, typeof value === 'string' ? { type: 'text', value } : { type: 'number', value }),
+    read: (reader) => tagged.read(reader).value,
+  }
+})()
+
+export const wireError: Codec<WireError> = struct({ code: text(64), facts: list(fact, 8) })
+
+function str(value: Fact | undefined): string {
+  return String(value ?? '')
+}
+
+function num(value: Fact | undefined): number {
+  return Number(value ?? 0)
+}

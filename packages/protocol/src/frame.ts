@@ -1,0 +1,117 @@
+/**
+ * Frames: how messages travel on a byte stream.
+ *
+ * | bytes | what |
+ * |---|---|
+ * | 4 | length of what follows, little-endian |
+ * | 1–8 | group id (LEB128): which Raft group the message is for |
+ * | 1–8 | trace id (LEB128): follows a request through the cluster; 0 when nobody asked |
+ * | rest | the message: a tag byte and its fields |
+ *
+ * libp2p's streams carry bytes, not messages, so the receiver cuts frames out of whatever chunks arrive.
+ */
+import { CodecError, Reader, Writer, type Codec } from './codec.js'
+
+export interface Frame<M> {
+  readonly group: number
+  readonly trace: number
+  readonly message: M
+}
+
+/** The length field is wrong or larger than the stream allows: the stream cannot be followed any further. */
+export class FrameTooLargeError extends Error {
+  override readonly name = 'FrameTooLargeError'
+  readonly code = 'ERR_FRAME_TOO_LARGE'
+  constructor(
+    readonly frameBytes: number,
+    readonly maxFrameBytes: number,
+  ) {
+    super(`a frame of ${frameBytes} bytes, at most ${maxFrameBytes}`)
+  }
+}
+
+const LENGTH_BYTES = 4
+
+/** One frame, length included, ready for a stream. The caller owns the result. */
+export function encodeFrame<M>(codec: Codec<M>, message: M, group = 0, trace = 0, capacity?: number): Uint8Array {
+  const writer = new Writer(capacity)
+  writer.u32(0)
+  writer.uint(group)
+  writer.uint(trace)
+  codec.write(writer, message)
+  writer.patchU32(0, writer.size - LENGTH_BYTES)
+  return writer.finish()
+}
+
+/** Decodes a frame without its length, as {@link FrameCutter} hands it out. Bytes inside the message are views of it. */
+export function decodeFrame<M>(codec: Codec<M>, frame: Uint8Array): Frame<M> {
+  const reader = new Reader(frame)
+  const group = reader.uint()
+  const trace = reader.uint()
+  const message = codec.read(reader)
+  if (reader.left > 0) throw new CodecError(`${reader.left} bytes after the message`)
+  return { group, trace, message }
+}
+
+/**
+ * Cuts frames out of a stream of chunks. Holds at most one frame of `maxFrameBytes`; a length above that throws
+ * before anything is allocated for it, and the cutter stays unusable.
+ */
+export class FrameCutter {
+  private pending: Uint8Array[] = []
+  private pendingBytes = 0
+
+  constructor(private readonly maxFrameBytes: number) {}
+
+  /** Takes a chunk, which must not change afterwards, and returns the frames that it completes (without their lengths). */
+  push(chunk: Uint8Array): Uint8Array[] {
+    this.pending.push(chunk)
+    this.pendingBytes += chunk.length
+    if (this.pendingBytes < LENGTH_BYTES) return []
+    if (this.pending.length > 1 && this.pendingBytes < LENGTH_BYTES + this.nextLength()) return []
+
+    const bytes = this.join()
+    const frames: Uint8Array[] = []
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    let offset = 0
+    while (bytes.length - offset >= LENGTH_BYTES) {
+      const length = this.checked(view.getUint32(offset, true))
+      const end = offset + LENGTH_BYTES + length
+      if (end > bytes.length) break
+      frames.push(bytes.subarray(offset + LENGTH_BYTES, end))
+      offset = end
+    }
+    if (offset < bytes.length) this.pending = [bytes.subarray(offset)]
+    else this.pending = []
+    this.pendingBytes = bytes.length - offset
+    return frames
+  }
+
+  /** Bytes of a frame whose end has not arrived. */
+  get bufferedBytes(): number {
+    return this.pendingBytes
+  }
+
+  private nextLength(): number {
+    const head = this.pending[0]!
+    if (head.length < LENGTH_BYTES) this.pending = [this.join()]
+    const first = this.pending[0]!
+    return this.checked(new DataView(first.buffer, first.byteOffset, first.byteLength).getUint32(0, true))
+  }
+
+  private checked(length: number): number {
+    if (length > this.maxFrameBytes) throw new FrameTooLargeError(length, this.maxFrameBytes)
+    return length
+  }
+
+  private join(): Uint8Array {
+    if (this.pending.length === 1) return this.pending[0]!
+    const joined = new Uint8Array(this.pendingBytes)
+    let offset = 0
+    for (const chunk of this.pending) {
+      joined.set(chunk, offset)
+      offset += chunk.length
+    }
+    return joined
+  }
+}

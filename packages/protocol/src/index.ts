@@ -1,0 +1,13 @@
+/**
+ * @packageDocumentation
+ *
+ * The wire of Quire: codecs, frames, messages, errors and limits. Pure: no IO, no clock, no dependency but `uint8arrays`.
+ */
+export * from './assert.js'
+export * from './client-messages.js'
+export * from './codec.js'
+export * from './env.js'
+export * from './errors.js'
+export * from './frame.js'
+export * from './limits.js'
+export * from './raft-messages.js'

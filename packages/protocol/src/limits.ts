@@ -1,0 +1,30 @@
+/** Limits that both sides of a wire must agree on. Changing one changes the protocol version. */
+
+/** Version of the handshakes and of everything that follows them. A peer refuses any other. */
+export const PROTOCOL_VERSION = 1
+
+export const PROTOCOL_CONTROL = '/quire/control/1'
+export const PROTOCOL_BULK = '/quire/bulk/1'
+export const PROTOCOL_RAFT = '/quire/raft/1'
+
+export const MIN_PAGE_BYTES = 4096
+export const MAX_PAGE_BYTES = 65_536
+export const DEFAULT_PAGE_BYTES = 4096
+
+/** Page bytes in one bulk frame, one page of the largest size. */
+export const MAX_BULK_PAYLOAD_BYTES = 65_536
+/** A bulk frame: its payload, and what stands around up to sixteen pages. */
+export const MAX_BULK_FRAME_BYTES = MAX_BULK_PAYLOAD_BYTES + 4096
+export const MAX_CONTROL_FRAME_BYTES = 65_536
+/** Payload of one Raft append message; a single entry may be larger, up to the frame. */
+export const MAX_APPEND_BYTES = 256 * 1024
+export const MAX_RAFT_FRAME_BYTES = 1024 * 1024
+
+export const MAX_PATH_BYTES = 1024
+/** A PeerId as text. */
+export const MAX_PEER_ID_BYTES = 128
+export const MAX_ADDRESS_BYTES = 512
+export const MAX_ADDRESSES = 16
+export const MAX_MEMBERS = 64
+/** File sizes stay safe integers with room to spare: 2^52 bytes. */
+export const MAX_FILE_BYTES = 2 ** 52

@@ -1,0 +1,76 @@
+/**
+ * Messages between the peers of a Raft group. The group's id is in the frame's header.
+ *
+ * A stream opens with `raftHello`; who is refused gets one `raftRefused`, and the stream is closed. Everything else is
+ * lossy by contract: Raft repeats what is lost and ignores what is late or doubled (Ongaro, Ousterhout: "In Search of an
+ * Understandable Consensus Algorithm", extended version, cited below by § and Figure).
+ */
+import { bool, bytes, list, oneOf, struct, text, uint, union, type TypeOf } from './codec.js'
+import { wireError } from './errors.js'
+import { MAX_MEMBERS, MAX_PEER_ID_BYTES, MAX_RAFT_FRAME_BYTES } from './limits.js'
+
+/** Data of one entry. The rest of a frame is for the message around it. */
+export const MAX_ENTRY_BYTES = MAX_RAFT_FRAME_BYTES - 4096
+/** Entries in one append, however small they are. */
+export const MAX_APPEND_ENTRIES = 4096
+
+const nodeId = text(MAX_PEER_ID_BYTES)
+
+/** `normal` is the application's, `config` holds a {@link raftConfiguration}, `noop` opens a leader's term (§8). */
+export const raftEntryKind = oneOf('normal', 'config', 'noop')
+export type RaftEntryKind = TypeOf<typeof raftEntryKind>
+
+export const raftEntry = struct({ index: uint, term: uint, kind: raftEntryKind, data: bytes(MAX_ENTRY_BYTES) })
+/** An entry of the replicated log. Indexes start at 1. */
+export type RaftEntry = TypeOf<typeof raftEntry>
+
+/** What surrounds an entry's data in a message or in the log, at most. */
+export const RAFT_ENTRY_OVERHEAD_BYTES = 8 + 8 + 1 + 4
+/** What an entry counts for wherever bytes of entries are limited. */
+export function raftEntryBytes(entry: RaftEntry): number {
+  return entry.data.length + RAFT_ENTRY_OVERHEAD_BYTES
+}
+
+/** Data of a `config` entry. `context` is the application's: Raft carries it and never looks inside. */
+export const raftConfiguration = struct({
+  voters: list(nodeId, MAX_MEMBERS),
+  learners: list(nodeId, MAX_MEMBERS),
+  context: bytes(MAX_ENTRY_BYTES / 2)
+})
+export type RaftConfiguration = TypeOf<typeof raftConfiguration>
+
+/** Everything that travels on a Raft stream. Tags up to 9 are the handshake's. */
+export const raftMessage = union({
+  /** First on a stream, from the side that opened it. `from` must be the identity that the transport proved. */
+  raftHello: [1, struct({ version: uint, clusterId: text(64), from: nodeId })],
+  /** Answers a hello that was not accepted. */
+  raftRefused: [2, struct({ error: wireError })],
+
+  /** RequestVote RPC (Figure 2). The candidate is the sender. */
+  requestVote: [10, struct({ term: uint, lastIndex: uint, lastTerm: uint })],
+  voteReply: [11, struct({ term: uint, granted: bool })],
+  /** AppendEntries RPC (Figure 2). `entries` follow `prevIndex` without a gap. The leader is the sender. */
+  append: [
+    12,
+    struct({ term: uint, prevIndex: uint, prevTerm: uint, commit: uint, entries: list(raftEntry, MAX_APPEND_ENTRIES) })
+  ],
+  /**
+   * Accepted: the log matches the leader's up to `index`, durably. Rejected: `index` is the `prevIndex` that did not match,
+   * and `hintIndex` the last one at or below it whose term, `hintTerm`, is not above the leader's `prevTerm` (§5.3, end).
+   */
+  appendReply: [13, struct({ term: uint, rejected: bool, index: uint, hintIndex: uint, hintTerm: uint })],
+  /** `commit` is at most what the receiver is known to hold. `round` numbers the quorum rounds of a leader (§8, reads). */
+  heartbeat: [14, struct({ term: uint, commit: uint, round: uint })],
+  heartbeatReply: [15, struct({ term: uint, round: uint })]
+})
+export type RaftStreamMessage = TypeOf<typeof raftMessage>
+
+/** The messages that open a stream; they end at the transport. */
+export type RaftHandshake = Extract<RaftStreamMessage, { type: 'raftHello' | 'raftRefused' }>
+/** The messages that reach Raft itself. */
+export type RaftMessage = Exclude<RaftStreamMessage, RaftHandshake>
+export type RaftMessageOf<T extends RaftMessage['type']> = Extract<RaftMessage, { type: T }>
+
+export function isRaftHandshake(message: RaftStreamMessage): message is RaftHandshake {
+  return message.type === 'raftHello' || message.type === 'raftRefused'
+}
