@@ -47,6 +47,7 @@ const commands = {
 }
 
 const installStamp = join('node_modules', '.quire-install')
+const plain = process.stdout.isTTY || process.env.FORCE_COLOR ? {} : { NO_COLOR: '1' }
 const started = performance.now()
 let group = 0 // process group of the running phase
 let interrupted = '' // the signal that ends this run
@@ -89,7 +90,7 @@ async function endGroup() {
 async function runPhase(phase) {
   const child = spawn(phase.run[0], phase.run.slice(1), {
     stdio: phase.counts ? ['inherit', 'inherit', 'inherit', 'ipc'] : 'inherit',
-    env: { ...process.env, TMPDIR: temporary, ...phase.env },
+    env: { ...process.env, ...plain, TMPDIR: temporary, ...phase.env },
     detached: true // a process group of its own, which can be signalled as a whole
   })
   group = child.pid ?? 0
