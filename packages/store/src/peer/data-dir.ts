@@ -1,0 +1,193 @@
+/**
+ * A peer's data directory.
+ *
+ * | entry | holds |
+ * |---|---|
+ * | `identity.json` | format version, PeerId, cluster id, and whether the first start was completed |
+ * | `listen.json` | the addresses that were bound, so that a port that was chosen once is bound again |
+ * | `log/` | the Raft log |
+ * | `pages/` | the page store's checkpoints |
+ * | `lock-*` | a socket for as long as a process uses the directory |
+ */
+import { existsSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { CorruptionError, NotAuthorizedError, QuireError, VersionMismatchError, type Fact } from '@quire/protocol'
+import { makeFolder, replaceFile, syncFolder } from './durable.js'
+import { lockFolder, type FolderLock } from './folder-lock.js'
+
+const FORMAT_VERSION = 1
+const IDENTITY = 'identity.json'
+const LISTEN = 'listen.json'
+const LOG = 'log'
+const PAGES = 'pages'
+
+/** The directory cannot be used as asked; the reason is one line for people. */
+export class DataDirectoryError extends QuireError {
+  override readonly name = 'DataDirectoryError'
+  readonly code = 'ERR_DATA_DIRECTORY'
+  readonly facts: readonly Fact[]
+  constructor(
+    readonly path: string,
+    readonly reason: string
+  ) {
+    super(`${path}: ${reason}`)
+    this.facts = [path, reason]
+  }
+}
+
+export interface DataDirectoryInit {
+  readonly path: string
+  /** Who wants to use it. */
+  readonly peerId: string
+  /** Given at bootstrap; on a later start it must be the directory's own. */
+  readonly clusterId?: string
+}
+
+export interface DataDirectory {
+  readonly path: string
+  readonly clusterId: string
+  readonly logPath: string
+  readonly pagesPath: string
+  /** False until `completeBootstrap`: the log has no entry yet. */
+  readonly bootstrapped: boolean
+  /** The first log entry is durable: from now on the log decides. */
+  completeBootstrap(): void
+  /** For each address to listen on, the one that was bound for it before, or itself. */
+  listenAddresses(wanted: readonly string[]): string[]
+  rememberListen(wanted: readonly string[], bound: readonly string[]): void
+  /** Releases the lock. */
+  close(): Promise<void>
+}
+
+interface Identity {
+  readonly version: number
+  readonly peerId: string
+  readonly clusterId: string
+  readonly state: 'starting' | 'ready'
+}
+
+/**
+ * Locks the directory and checks whose it is; makes it when it does not exist and a cluster is given.
+ * Rejects with FolderInUseError, NotAuthorizedError (another peer's or cluster's), DataDirectoryError, CorruptionError or VersionMismatchError.
+ */
+export async function openDataDirectory(init: DataDirectoryInit): Promise<DataDirectory> {
+  const path = resolve(init.path)
+  if (!existsSync(path)) {
+    if (init.clusterId === undefined) throw new DataDirectoryError(path, 'no such directory, and no cluster is given to start it with')
+    makeFolder(path)
+  } else if (!statSync(path).isDirectory()) {
+    throw new DataDirectoryError(path, 'not a directory')
+  }
+  const lock = await lockFolder(path)
+  try {
+    const identity = readIdentity(path)
+    if (identity !== undefined) checkIdentity(path, identity, init)
+    return new Directory(path, lock, identity?.state === 'ready' ? identity : begin(path, identity, init))
+  } catch (error) {
+    await lock.release()
+    throw error
+  }
+}
+
+/** Starts a new directory, or one whose first start was cut short: nothing in it was ever promised to anybody. */
+function begin(path: string, found: Identity | undefined, init: DataDirectoryInit): Identity {
+  if (found === undefined) {
+    const entries = readdirSync(path).filter((name) => !name.startsWith('lock-') && name !== `${IDENTITY}.new`)
+    if (entries.length > 0) throw new DataDirectoryError(path, `not a data directory: it has ${entries[0]} but no ${IDENTITY}`)
+  }
+  if (init.clusterId === undefined) {
+    const what = found === undefined ? 'empty' : 'its first start was interrupted'
+    throw new DataDirectoryError(path, `${what}, and no cluster is given to start it with`)
+  }
+  const identity: Identity = { version: FORMAT_VERSION, peerId: init.peerId, clusterId: init.clusterId, state: 'starting' }
+  // Before anything else is in the directory, so that an interrupted start can be told from a foreign directory.
+  replaceFile(join(path, IDENTITY), JSON.stringify(identity) + '\n')
+  for (const name of [LOG, PAGES]) rmSync(join(path, name), { recursive: true, force: true })
+  syncFolder(path)
+  return identity
+}
+
+function readIdentity(path: string): Identity | undefined {
+  const file = join(path, IDENTITY)
+  if (!existsSync(file)) return undefined
+  let value: unknown
+  try {
+    value = JSON.parse(readFileSync(file, 'utf8'))
+  } catch (error) {
+    throw new CorruptionError(file, 0, error instanceof SyntaxError ? 'not JSON' : String((error as Error).message))
+  }
+  const identity = value as Partial<Identity> | null
+  if (typeof identity?.version !== 'number') throw new CorruptionError(file, 0, 'no format version')
+  if (identity.version !== FORMAT_VERSION) throw new VersionMismatchError(path, identity.version, FORMAT_VERSION)
+  const known = identity.state === 'starting' || identity.state === 'ready'
+  if (typeof identity.peerId !== 'string' || typeof identity.clusterId !== 'string' || !known) {
+    throw new CorruptionError(file, 0, 'fields are missing')
+  }
+  return identity as Identity
+}
+
+function checkIdentity(path: string, identity: Identity, init: DataDirectoryInit): void {
+  if (identity.peerId !== init.peerId) {
+    throw new NotAuthorizedError(init.peerId, `${path} belongs to peer ${identity.peerId}`)
+  }
+  // An interrupted start may be repeated for another cluster: no entry of the first one was ever sent or received.
+  if (identity.state === 'ready' && init.clusterId !== undefined && init.clusterId !== identity.clusterId) {
+    throw new NotAuthorizedError(init.peerId, `${path} belongs to cluster ${identity.clusterId}, not ${init.clusterId}`)
+  }
+}
+
+class Directory implements DataDirectory {
+  readonly logPath: string
+  readonly pagesPath: string
+
+  constructor(
+    readonly path: string,
+    private readonly lock: FolderLock,
+    private identity: Identity
+  ) {
+    this.logPath = join(path, LOG)
+    this.pagesPath = join(path, PAGES)
+    for (const folder of [this.logPath, this.pagesPath]) makeFolder(folder)
+  }
+
+  get clusterId(): string {
+    return this.identity.clusterId
+  }
+
+  get bootstrapped(): boolean {
+    return this.identity.state === 'ready'
+  }
+
+  completeBootstrap(): void {
+    this.identity = { ...this.identity, state: 'ready' }
+    replaceFile(join(this.path, IDENTITY), JSON.stringify(this.identity) + '\n')
+  }
+
+  listenAddresses(wanted: readonly string[]): string[] {
+    const known = this.readListen()
+    return wanted.map((address) => known[address] ?? address)
+  }
+
+  rememberListen(wanted: readonly string[], bound: readonly string[]): void {
+    const known = this.readListen()
+    const next: Record<string, string> = {}
+    for (const [i, address] of wanted.entries()) next[address] = bound[i] ?? address
+    if (JSON.stringify(known) !== JSON.stringify(next)) replaceFile(join(this.path, LISTEN), JSON.stringify(next) + '\n')
+  }
+
+  async close(): Promise<void> {
+    await this.lock.release()
+  }
+
+  private readListen(): Record<string, string> {
+    const file = join(this.path, LISTEN)
+    if (!existsSync(file)) return {}
+    try {
+      const value: unknown = JSON.parse(readFileSync(file, 'utf8'))
+      if (typeof value === 'object' && value !== null) return value as Record<string, string>
+    } catch {
+      // Reported below, with the name of the file.
+    }
+    throw new CorruptionError(file, 0, 'not a JSON object')
+  }
+}

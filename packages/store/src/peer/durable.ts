@@ -1,0 +1,63 @@
+/** Small files that survive a power failure: written beside, flushed, renamed, and the folder flushed too. */
+import { mkdirSync, openSync, closeSync, fsyncSync, writeSync, renameSync, linkSync, unlinkSync } from 'node:fs'
+import { dirname } from 'node:path'
+
+/** Flushes a folder's entries: a file that was created or renamed in it is only then sure to be found again. */
+export function syncFolder(path: string): void {
+  const fd = openSync(path, 'r')
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Makes a folder and its missing parents, each one flushed into its parent. */
+export function makeFolder(path: string): void {
+  const first = mkdirSync(path, { recursive: true, mode: 0o700 })
+  if (first === undefined) return
+  for (let made = path; ; made = dirname(made)) {
+    syncFolder(dirname(made))
+    if (made === first || made === dirname(made)) return
+  }
+}
+
+/** Replaces `path` as a whole: after a crash it holds either the old text or the new. */
+export function replaceFile(path: string, text: string, mode = 0o600): void {
+  const temporary = `${path}.new`
+  writeFlushed(temporary, text, mode, 'w')
+  renameSync(temporary, path)
+  syncFolder(dirname(path))
+}
+
+/** Creates `path`, which must not exist (EEXIST): never half written. */
+export function createFile(path: string, text: string, mode = 0o600): void {
+  const temporary = `${path}.${process.pid}.new`
+  try {
+    writeFlushed(temporary, text, mode, 'w')
+    linkSync(temporary, path)
+  } finally {
+    unlinkQuietly(temporary)
+  }
+  syncFolder(dirname(path))
+}
+
+export function unlinkQuietly(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch {
+    // It is gone already, or was never made.
+  }
+}
+
+function writeFlushed(path: string, text: string, mode: number, flags: string): void {
+  const fd = openSync(path, flags, mode)
+  try {
+    const bytes = Buffer.from(text)
+    let done = 0
+    while (done < bytes.length) done += writeSync(fd, bytes, done)
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * One process a data directory, for as long as it lives: a lock that the kernel releases at the process's death, `kill -9` included.
+ *
+ * The lock is a listening unix socket in the directory. Each process binds a socket of its own name, listens, and only then
+ * looks at the others': whoever finds one that answers gives way. A socket that refuses belongs to a dead process and is
+ * removed. The directory must be on a local disk: another machine's sockets look dead. Two processes that start at the same moment may both give way; they never both go on, because the later one
+ * to listen sees the earlier one.
+ */
+import { randomBytes } from 'node:crypto'
+import { closeSync, constants, existsSync, openSync, readdirSync, unlinkSync } from 'node:fs'
+import { connect, createServer, type Server } from 'node:net'
+import { join } from 'node:path'
+
+export interface FolderLock {
+  release(): Promise<void>
+}
+
+/** Somebody else holds the folder. */
+export class FolderInUseError extends Error {
+  override readonly name = 'FolderInUseError'
+  readonly code = 'ERR_IN_USE'
+  constructor(readonly path: string) {
+    super(`${path}: in use by another process`)
+  }
+}
+
+const PREFIX = 'lock-'
+/** What fits into a socket address everywhere (sun_path is 104 bytes on macOS, 108 on Linux). */
+const MAX_SOCKET_PATH_BYTES = 100
+
+export async function lockFolder(path: string): Promise<FolderLock> {
+  const folder = openShortcut(path)
+  // Random, because process ids repeat: after a reboot, and across containers that share the directory.
+  const name = `${PREFIX}${process.pid}-${randomBytes(4).toString('hex')}`
+  try {
+    const server = await listen(join(folder.path, name))
+    try {
+      for (const other of readdirSync(path)) {
+        if (!other.startsWith(PREFIX) || other === name) continue
+        if (await answers(join(folder.path, other))) throw new FolderInUseError(path)
+        removeDead(join(path, other))
+      }
+      // Our own socket was taken for dead between bind and listen, by a process that was ahead of us.
+      if (!existsSync(join(path, name))) throw new FolderInUseError(path)
+    } catch (error) {
+      await closed(server)
+      throw error
+    }
+    return {
+      release: async () => {
+        await closed(server)
+        folder.close()
+      }
+    }
+  } catch (error) {
+    folder.close()
+    throw error
+  }
+}
+
+/** A path for sockets in `path` that is short enough: itself, or the folder's file descriptor under /proc. */
+function openShortcut(path: string): { readonly path: string; close(): void } {
+  if (Buffer.byteLength(path) + 1 + PREFIX.length + 24 <= MAX_SOCKET_PATH_BYTES) return { path, close: () => {} }
+  if (!existsSync('/proc/self/fd')) throw new Error(`${path}: the path is too long for a lock, at most 70 bytes here`)
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY)
+  let open = true
+  return {
+    path: `/proc/self/fd/${fd}`,
+    close: () => {
+      if (open) closeSync(fd)
+      open = false
+    }
+  }
+}
+
+function listen(path: string): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    const server = createServer((socket) => socket.destroy())
+    server.once('error', reject)
+    server.listen(path, () => {
+      server.unref()
+      resolve(server)
+    })
+  })
+}
+
+/** False only when the kernel says that nobody listens; any doubt counts as a living owner. */
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path)
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      resolve(error.code !== 'ECONNREFUSED' && error.code !== 'ENOENT')
+    })
+  })
+}
+
+function removeDead(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+}
+
+/** Closing removes the socket file too. */
+function closed(server: Server): Promise<void> {
+  return new Promise((resolve) => server.close(() => resolve()))
+}
