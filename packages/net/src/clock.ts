@@ -8,6 +8,6 @@ export function createClock(): Clock {
     schedule: (delayMs, callback) => {
       const timer = setTimeout(callback, delayMs)
       return () => clearTimeout(timer)
-    },
+    }
   }
 }

@@ -28,7 +28,7 @@ export function createDeadline(timeoutMs: number, caller?: AbortSignalLike): Dea
     clear() {
       clearTimeout(timer)
       caller?.removeEventListener('abort', onAbort)
-    },
+    }
   }
 }
 

@@ -8,7 +8,7 @@ export class DialError extends Error {
     readonly remote: string,
     readonly addresses: readonly string[],
     readonly reason: string,
-    options?: { cause?: unknown },
+    options?: { cause?: unknown }
   ) {
     super(`cannot reach ${remote} at ${addresses.length > 0 ? addresses.join(', ') : 'no address'}: ${reason}`, options)
   }
@@ -21,7 +21,7 @@ export class StreamBrokenError extends Error {
   constructor(
     readonly remote: string,
     readonly reason: string,
-    options?: { cause?: unknown },
+    options?: { cause?: unknown }
   ) {
     super(`stream to ${remote} broke: ${reason}`, options)
   }
@@ -34,7 +34,7 @@ export class SendQueueFullError extends Error {
   constructor(
     readonly remote: string,
     readonly queuedBytes: number,
-    readonly maxQueuedBytes: number,
+    readonly maxQueuedBytes: number
   ) {
     super(`${queuedBytes} bytes are queued for ${remote}, at most ${maxQueuedBytes}`)
   }
@@ -47,7 +47,7 @@ export class KeyFileError extends Error {
   constructor(
     readonly path: string,
     readonly reason: string,
-    options?: { cause?: unknown },
+    options?: { cause?: unknown }
   ) {
     super(`${path}: ${reason}`, options)
   }

@@ -44,6 +44,6 @@ export function createGate(allow: Allow = () => true, logger?: Logger): Gate {
     },
     setAllow(next) {
       current = next
-    },
+    }
   }
 }

@@ -70,7 +70,8 @@ export async function savePrivateKey(path: string, key: PrivateKey): Promise<voi
     // link, unlike rename, refuses to replace an existing file.
     await link(temporary, path)
   } catch (cause) {
-    const reason = codeOf(cause) === 'EEXIST' ? 'the file exists and is not overwritten' : `cannot be written (${codeOf(cause)})`
+    const reason =
+      codeOf(cause) === 'EEXIST' ? 'the file exists and is not overwritten' : `cannot be written (${codeOf(cause)})`
     throw new KeyFileError(path, reason, { cause })
   } finally {
     await unlink(temporary).catch(() => {})

@@ -15,7 +15,7 @@ import {
   NotAuthorizedError,
   type DialOptions,
   type FrameStream,
-  type Network,
+  type Network
 } from '@quire/protocol'
 import { createLibp2p } from 'libp2p'
 import type { Logger } from 'pino'
@@ -45,6 +45,8 @@ export interface Libp2pNetwork extends Network {
   readonly peerId: string
   /** Bound addresses, with the ports that were really taken, each ending in /p2p/<PeerId>. */
   readonly multiaddrs: readonly string[]
+  /** Open connections. */
+  readonly connections: number
   /** Replaces `allow` and hangs up on everybody whom the new one refuses. */
   setAllow(allow: Allow): void
   /** Closes the connections to a peer; its streams end. Nothing happens when there is none. */
@@ -78,7 +80,7 @@ export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp
     connectionGater: {
       denyDialMultiaddr: () => false,
       denyInboundEncryptedConnection: (peer, connection) =>
-        gate.check(peer.toString(), 'inbound', connection.remoteAddr.toString()) !== true,
+        gate.check(peer.toString(), 'inbound', connection.remoteAddr.toString()) !== true
     },
     connectionManager: {
       maxConnections: init.maxConnections ?? MAX_CONNECTIONS,
@@ -91,12 +93,12 @@ export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp
       inboundStreamProtocolNegotiationTimeout: NEGOTIATION_TIMEOUT_MS,
       outboundStreamProtocolNegotiationTimeout: NEGOTIATION_TIMEOUT_MS,
       connectionCloseTimeout: CLOSE_TIMEOUT_MS,
-      reconnectRetries: 0,
+      reconnectRetries: 0
     },
     connectionMonitor: {
       pingInterval: PROBE_INTERVAL_MS,
-      pingTimeout: { minTimeout: PROBE_TIMEOUT_MS, maxTimeout: PROBE_TIMEOUT_MS },
-    },
+      pingTimeout: { minTimeout: PROBE_TIMEOUT_MS, maxTimeout: PROBE_TIMEOUT_MS }
+    }
   })
   return new NetworkNode(node, gate, init)
 }
@@ -113,7 +115,7 @@ class NetworkNode implements Libp2pNetwork {
   constructor(
     private readonly node: Libp2p,
     private readonly gate: Gate,
-    init: Libp2pNetworkInit,
+    init: Libp2pNetworkInit
   ) {
     this.id = this.peerId = node.peerId.toString()
     this.logger = init.logger
@@ -128,6 +130,10 @@ class NetworkNode implements Libp2pNetwork {
     return this.node.getMultiaddrs().map((address) => address.toString())
   }
 
+  get connections(): number {
+    return this.node.getConnections().length
+  }
+
   handle(protocol: string, maxFrameBytes: number, accept: (stream: FrameStream) => void): void {
     if (this.closed !== undefined) throw new ClosedError('the network')
     if (this.protocols.has(protocol)) throw new InvalidArgumentError('protocol', protocol, 'handled once')
@@ -138,7 +144,7 @@ class NetworkNode implements Libp2pNetwork {
         accept(frames)
       } catch (error) {
         this.logger?.error({ peer: frames.remote, protocol, err: error }, 'accept failed')
-        frames.abort(error instanceof Error ? error : new Error(String(error)))
+        frames.abort(toError(error))
       }
     }
     this.node.handle(protocol, onStream).catch((error: unknown) => {
@@ -178,7 +184,7 @@ class NetworkNode implements Libp2pNetwork {
   private async openOnExisting(
     peerId: string,
     options: DialOptions,
-    signal: AbortSignal,
+    signal: AbortSignal
   ): Promise<FrameStream | undefined> {
     for (const connection of this.connectionsTo(peerId)) {
       const deadline = createDeadline(NEGOTIATION_TIMEOUT_MS, signal)
@@ -186,8 +192,9 @@ class NetworkNode implements Libp2pNetwork {
         return await this.open(connection, options, deadline.signal)
       } catch (error) {
         if (signal.aborted || isUnsupported(error)) throw error
-        // Its remote vanished without a word. Reusing it would fail again and again until TCP gives up.
-        if (deadline.expired) connection.abort(new Error(`no answer within ${NEGOTIATION_TIMEOUT_MS} ms`))
+        // Its remote vanished without a word, or took leave and the socket has not noticed yet. libp2p would hand it out
+        // again and again until TCP gives up.
+        if (deadline.expired || isClosed(error)) connection.abort(toError(error))
       } finally {
         deadline.clear()
       }
@@ -199,13 +206,13 @@ class NetworkNode implements Libp2pNetwork {
     peerId: string,
     targets: readonly string[],
     options: DialOptions,
-    signal: AbortSignal,
+    signal: AbortSignal
   ): Promise<FrameStream> {
     if (targets.length === 0) throw new DialError(peerId, [], 'not connected and no address is known')
     // Concurrent dials to one peer share libp2p's dial, and the connection.
     const connection = await this.node.dial(
       targets.map((target) => multiaddr(target)),
-      { signal },
+      { signal }
     )
     return this.open(connection, options, signal)
   }
@@ -221,7 +228,7 @@ class NetworkNode implements Libp2pNetwork {
       stream,
       remote,
       maxFrameBytes,
-      onError: (error) => this.logger?.error({ peer: remote, err: error }, 'onClose failed'),
+      onError: (error) => this.logger?.error({ peer: remote, err: error }, 'onClose failed')
     })
     this.streams.add(frames)
     stream.addEventListener('close', () => this.streams.delete(frames))
@@ -272,7 +279,7 @@ async function closeConnection(connection: Connection): Promise<void> {
   try {
     await connection.close({ signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS) })
   } catch (error) {
-    connection.abort(error instanceof Error ? error : new Error(String(error)))
+    connection.abort(toError(error))
   }
 }
 
@@ -281,6 +288,14 @@ function withPeerId(address: string, peerId: string): string {
   const parsed = parsePeerAddress(full, 'addresses')
   if (parsed.peerId !== peerId) throw new InvalidArgumentError('addresses', address, `an address of ${peerId}`)
   return parsed.address
+}
+
+function isClosed(error: unknown): boolean {
+  return error instanceof Error && (error.name === 'ConnectionClosedError' || error.name === 'MuxerClosedError')
+}
+
+function toError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
 }
 
 function isUnsupported(error: unknown): boolean {
@@ -301,5 +316,5 @@ const CUT_OFF = new Set([
   'StreamResetError',
   'StreamClosedError',
   'MuxerClosedError',
-  'UnexpectedEOFError',
+  'UnexpectedEOFError'
 ])

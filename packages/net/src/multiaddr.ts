@@ -1,3 +1,4 @@
+import './polyfill.js'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { CODE_P2P, multiaddr } from '@multiformats/multiaddr'
 import { InvalidArgumentError } from '@quire/protocol'
@@ -17,7 +18,11 @@ export function parsePeerAddress(text: string, argument = 'address'): PeerAddres
   if (parts.length < 2 || last?.code !== CODE_P2P || last.value === undefined) {
     throw new InvalidArgumentError(argument, text, EXPECTED)
   }
-  return { peerId: parsePeerId(last.value, argument), address: multiaddr(text).toString() }
+  try {
+    return { peerId: peerIdFromString(last.value).toString(), address: multiaddr(text).toString() }
+  } catch {
+    throw new InvalidArgumentError(argument, text, EXPECTED)
+  }
 }
 
 /** Checks a multiaddr to listen on, such as /ip4/0.0.0.0/tcp/0, and returns it normalized. */

@@ -19,7 +19,7 @@ if (typeof (Promise as { withResolvers?: unknown }).withResolvers !== 'function'
         resolvers.reject = reject
       })
       return resolvers
-    },
+    }
   })
 }
 

@@ -1,0 +1,27 @@
+// Dials a real libp2p echo through the package in a world without Promise.withResolvers.
+//   with     it is missing before the package is imported, as on Node 20
+//   without  it is taken away again after the import, as if the package had no polyfill
+// Prints `echoed` or the error's code.
+delete Promise.withResolvers
+if ('withResolvers' in Promise) throw new Error('could not be removed')
+const { createLibp2pNetwork, generatePrivateKey } = await import('@quire/net')
+if (process.argv[2] === 'without') delete Promise.withResolvers
+
+const [serverKey, clientKey] = await Promise.all([generatePrivateKey(), generatePrivateKey()])
+const server = await createLibp2pNetwork({ privateKey: serverKey, listen: ['/ip4/127.0.0.1/tcp/0'] })
+const client = await createLibp2pNetwork({ privateKey: clientKey, listen: [], dialTimeoutMs: 3000 })
+server.handle('/test/echo/1', 64, (stream) => {
+  stream.onFrame = () => stream.send(Uint8Array.of(1, 0, 0, 0, 7))
+})
+try {
+  const stream = await client.dial(server.peerId, server.multiaddrs, { protocol: '/test/echo/1', maxFrameBytes: 64 })
+  stream.send(Uint8Array.of(1, 0, 0, 0, 7))
+  await new Promise((resolve, reject) => {
+    stream.onFrame = resolve
+    stream.onClose = reject
+  })
+  console.log('echoed')
+} catch (error) {
+  console.log(error.code)
+}
+process.exit(0)

@@ -1,0 +1,196 @@
+import { connect } from 'node:net'
+import { FrameTooLargeError, type FrameStream } from '@quire/protocol'
+import { describe, expect, it } from 'vitest'
+import { MAX_QUEUED_BYTES, SendQueueFullError, StreamBrokenError } from '../src/index.js'
+import {
+  COUNT,
+  ECHO,
+  MAX_FRAME_BYTES,
+  collect,
+  createEcho,
+  createNode,
+  dialEcho,
+  frame,
+  pattern,
+  sleep,
+  startEchoProcess
+} from './helpers.js'
+
+describe('a frame stream', () => {
+  it('carries frames of 0 bytes to 1 MiB unchanged and in order', async () => {
+    const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
+    const stream = await dialEcho(client, server)
+    const collected = collect(stream)
+    const sizes = [0, 1, 3, 4, 5, 255, 4096, 65_507, 65_536, 70_000, 262_144, 300_000, MAX_FRAME_BYTES]
+    const sent = sizes.map((size, index) => pattern(size, index))
+    for (const bytes of sent) stream.send(frame(bytes))
+    await collected.count(sent.length)
+    for (const [index, bytes] of sent.entries()) {
+      expect(Buffer.compare(collected.frames[index]!, bytes), `frame ${index}`).toBe(0)
+    }
+  })
+
+  it('carries many small frames that are queued in one turn', async () => {
+    const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
+    const stream = await dialEcho(client, server)
+    const collected = collect(stream)
+    const sent = Array.from({ length: 5000 }, (_, index) => pattern(1 + (index % 97), index))
+    for (const bytes of sent) stream.send(frame(bytes))
+    await collected.count(sent.length)
+    expect(Buffer.concat(collected.frames).equals(Buffer.concat(sent))).toBe(true)
+  })
+
+  it('keeps what arrives before the dialler has set its handlers', async () => {
+    const [server, client] = await Promise.all([createNode(), createNode({ listen: [] })])
+    server.handle(ECHO, MAX_FRAME_BYTES, (stream) => {
+      stream.send(frame(Uint8Array.of(1)))
+      stream.send(frame(Uint8Array.of(2)))
+      stream.close()
+    })
+    const stream = await dialEcho(client, server)
+    await sleep(100)
+    const collected = collect(stream)
+    expect(collected.frames).toEqual([])
+    expect(await collected.closed).toBeUndefined()
+    expect(collected.frames.map((bytes) => bytes[0])).toEqual([1, 2])
+  })
+
+  it('says false above the high-water mark, waits for a stopped remote and goes on after onDrain', async () => {
+    const remote = await startEchoProcess()
+    const client = await createNode({ listen: [] })
+    const stream = await client.dial(remote.peerId, [remote.address], { protocol: COUNT, maxFrameBytes: 64 })
+    const collected = collect(stream)
+    remote.child.kill('SIGSTOP')
+
+    const page = frame(pattern(4096, 1))
+    let frames = 1
+    while (stream.send(page)) {
+      frames++
+      if (frames % 16 === 0) await sleep(0)
+    }
+    let drained = false
+    const drain = new Promise<void>((resolve) => (stream.onDrain = resolve)).then(() => (drained = true))
+    await sleep(200)
+    expect(drained).toBe(false)
+
+    remote.child.kill('SIGCONT')
+    await drain
+    await collected.count(frames)
+    const last = collected.frames.at(-1)!
+    expect(new DataView(last.buffer, last.byteOffset).getFloat64(0, true)).toBe(frames * 4096)
+  })
+
+  it('is aborted with a typed error when its user does not heed false', async () => {
+    const remote = await startEchoProcess()
+    const client = await createNode({ listen: [] })
+    const stream = await client.dial(remote.peerId, [remote.address], { protocol: COUNT, maxFrameBytes: 64 })
+    const collected = collect(stream)
+    const page = frame(pattern(65_536, 1))
+    for (let bytes = 0; bytes <= MAX_QUEUED_BYTES; bytes += page.length) stream.send(page)
+    expect(await collected.closed).toBeInstanceOf(SendQueueFullError)
+    expect(stream.send(page)).toBe(false)
+  })
+
+  it('dies alone of an oversized frame', async () => {
+    const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
+    const reasons: unknown[] = []
+    server.handle('/test/small/1', 100, (stream) => {
+      stream.onFrame = () => {}
+      stream.onClose = (reason) => reasons.push(reason)
+    })
+    const other = await dialEcho(client, server)
+    const others = collect(other)
+    const stream = await client.dial(server.peerId, [], { protocol: '/test/small/1', maxFrameBytes: 100 })
+    const collected = collect(stream)
+    stream.send(frame(new Uint8Array(101)))
+    expect(await collected.closed).toBeInstanceOf(StreamBrokenError)
+    expect(reasons).toEqual([new FrameTooLargeError(101, 100)])
+
+    other.send(frame(Uint8Array.of(5)))
+    await others.count(1)
+    expect(others.closes).toBe(0)
+    expect(collected.closes).toBe(1)
+  })
+
+  it('dies alone of malformed bytes, and of an end inside a frame', async () => {
+    const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
+    const reasons: (Error | undefined)[] = []
+    server.handle('/test/strict/1', 100, (stream) => {
+      stream.onFrame = () => {}
+      stream.onClose = (reason) => reasons.push(reason)
+    })
+    const open = (): Promise<FrameStream> =>
+      client.dial(server.peerId, server.multiaddrs, { protocol: '/test/strict/1', maxFrameBytes: 100 })
+    const garbage = await open()
+    garbage.send(Uint8Array.of(0xff, 0xff, 0xff, 0xff, 1, 2, 3))
+    await collect(garbage).closed
+    const half = await open()
+    half.send(Uint8Array.of(50, 0, 0, 0, 1))
+    half.close()
+    await collect(half).closed
+    expect(reasons.map((reason) => reason?.name)).toEqual(['FrameTooLargeError', 'StreamBrokenError'])
+    await collect(await dialEcho(client, server)).count(0)
+  })
+
+  it('survives bytes on its port that are not libp2p', async () => {
+    const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
+    const port = Number(/tcp\/(\d+)/.exec(server.multiaddrs[0]!)![1])
+    const socket = connect(port, '127.0.0.1', () => socket.write('GET / HTTP/1.1\r\n\r\n'.repeat(100)))
+    await sleep(100)
+    socket.destroy()
+    const stream = await dialEcho(client, server)
+    const collected = collect(stream)
+    stream.send(frame(Uint8Array.of(5)))
+    await collected.count(1)
+  })
+
+  it('gives what onFrame throws to onClose', async () => {
+    const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
+    const stream = await dialEcho(client, server)
+    const boom = new Error('boom')
+    const closed = new Promise((resolve) => (stream.onClose = resolve))
+    stream.onFrame = () => {
+      throw boom
+    }
+    stream.send(frame(Uint8Array.of(1)))
+    stream.send(frame(Uint8Array.of(2)))
+    expect(await closed).toBe(boom)
+  })
+
+  it('sends what is queued before it closes, and both sides see an orderly close once', async () => {
+    const [server, client] = await Promise.all([createNode(), createNode({ listen: [] })])
+    const accepted = new Promise<FrameStream>((resolve) => {
+      server.handle(ECHO, MAX_FRAME_BYTES, (stream) => resolve(stream))
+    })
+    const stream = await dialEcho(client, server)
+    const mine = collect(stream)
+    const theirs = accepted.then((each) => collect(each))
+    for (let index = 0; index < 100; index++) stream.send(frame(pattern(65_536, index)))
+    stream.close()
+    stream.close()
+    expect(stream.send(frame(Uint8Array.of(1)))).toBe(false)
+    const remote = await theirs
+    expect(await Promise.all([mine.closed, remote.closed])).toEqual([undefined, undefined])
+    expect(remote.frames).toHaveLength(100)
+    stream.abort(new Error('late'))
+    await sleep(20)
+    expect([mine.closes, remote.closes]).toEqual([1, 1])
+  })
+
+  it('reports an abort here with its reason and there as broken', async () => {
+    const [server, client] = await Promise.all([createNode(), createNode({ listen: [] })])
+    const closed = new Promise<Error | undefined>((resolve) => {
+      server.handle(ECHO, MAX_FRAME_BYTES, (stream) => {
+        stream.onFrame = () => {}
+        stream.onClose = resolve
+      })
+    })
+    const stream = await dialEcho(client, server)
+    const collected = collect(stream)
+    const reason = new Error('enough')
+    stream.abort(reason)
+    expect(collected.closes).toBe(0)
+    expect(await collected.closed).toBe(reason)
+    expect(await closed).toBeInstanceOf(StreamBrokenError)
+  })
+})

@@ -1,0 +1,129 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import type { FrameStream } from '@quire/protocol'
+import { afterEach } from 'vitest'
+import { createLibp2pNetwork, generatePrivateKey, type Libp2pNetwork, type Libp2pNetworkInit } from '../src/index.js'
+
+export const ECHO = '/test/echo/1'
+export const COUNT = '/test/count/1'
+export const MAX_FRAME_BYTES = 1 << 20
+export const LOOPBACK = '/ip4/127.0.0.1/tcp/0'
+
+const cleanups: (() => unknown)[] = []
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+})
+
+export function cleanup(run: () => unknown): void {
+  cleanups.push(run)
+}
+
+/** A node on loopback that is closed after the test. */
+export async function createNode(init: Partial<Libp2pNetworkInit> = {}): Promise<Libp2pNetwork> {
+  const node = await createLibp2pNetwork({ privateKey: await generatePrivateKey(), listen: [LOOPBACK], ...init })
+  cleanup(() => node.close())
+  return node
+}
+
+/** A node that echoes frames. */
+export async function createEcho(init: Partial<Libp2pNetworkInit> = {}): Promise<Libp2pNetwork> {
+  const node = await createNode(init)
+  node.handle(ECHO, MAX_FRAME_BYTES, (stream) => {
+    stream.onFrame = (bytes) => stream.send(frame(bytes))
+  })
+  return node
+}
+
+export function dialEcho(from: Libp2pNetwork, to: Libp2pNetwork, signal?: AbortSignal): Promise<FrameStream> {
+  return from.dial(to.peerId, to.multiaddrs, { protocol: ECHO, maxFrameBytes: MAX_FRAME_BYTES, signal })
+}
+
+/** A frame on the wire: its length, then `bytes`. */
+export function frame(bytes: Uint8Array): Uint8Array {
+  const result = new Uint8Array(4 + bytes.length)
+  new DataView(result.buffer).setUint32(0, bytes.length, true)
+  result.set(bytes, 4)
+  return result
+}
+
+/** Bytes that differ from frame to frame. */
+export function pattern(length: number, seed: number): Uint8Array {
+  return Uint8Array.from({ length }, (_, index) => (index * 31 + seed * 7) & 0xff)
+}
+
+export interface Collected {
+  readonly frames: Uint8Array[]
+  /** Resolves when so many frames have come. */
+  count(frames: number): Promise<void>
+  /** Resolves with the reason when the stream has closed. */
+  readonly closed: Promise<Error | undefined>
+  /** How often onClose was called. */
+  closes: number
+}
+
+/** Sets the handlers of a stream and keeps what they are given. */
+export function collect(stream: FrameStream): Collected {
+  const waiters = new Set<() => void>()
+  let resolveClosed: (reason: Error | undefined) => void
+  const collected: Collected = {
+    frames: [],
+    closes: 0,
+    closed: new Promise((resolve) => (resolveClosed = resolve)),
+    count: (frames) =>
+      new Promise((resolve) => {
+        const check = (): void => {
+          if (collected.frames.length >= frames) resolve()
+        }
+        waiters.add(check)
+        check()
+      })
+  }
+  stream.onFrame = (bytes) => {
+    collected.frames.push(bytes)
+    for (const check of waiters) check()
+  }
+  stream.onClose = (reason) => {
+    collected.closes++
+    resolveClosed(reason)
+  }
+  return collected
+}
+
+const packageRoot = fileURLToPath(new URL('..', import.meta.url))
+
+/** Starts a program of test/children, which uses the built package. */
+export function startChild(name: string, args: readonly string[] = []): ChildProcess {
+  const child = spawn(process.execPath, [`test/children/${name}.mjs`, ...args], {
+    cwd: packageRoot,
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
+  cleanup(() => {
+    if (child.exitCode === null) child.kill('SIGKILL')
+  })
+  return child
+}
+
+/** Starts an echo in a process of its own. */
+export async function startEchoProcess(): Promise<{ child: ChildProcess; peerId: string; address: string }> {
+  const child = startChild('echo')
+  const [address] = (await once(createInterface(child.stdout!), 'line')) as [string]
+  return { child, address, peerId: address.slice(address.lastIndexOf('/') + 1) }
+}
+
+/** Runs a child to its end. */
+export async function runChild(
+  name: string,
+  args: readonly string[] = []
+): Promise<{ output: string; code: number | null }> {
+  const child = startChild(name, args)
+  let output = ''
+  child.stdout!.on('data', (bytes: Buffer) => (output += bytes.toString()))
+  const [code] = (await once(child, 'close')) as [number | null]
+  return { output: output.trim(), code }
+}
+
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}

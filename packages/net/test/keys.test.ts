@@ -1,0 +1,92 @@
+import { mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { InvalidArgumentError } from '@quire/protocol'
+import { beforeEach, describe, expect, it } from 'vitest'
+import {
+  KeyFileError,
+  createClock,
+  createRandom,
+  generatePrivateKey,
+  loadOrCreatePrivateKey,
+  loadPrivateKey,
+  parseListenAddress,
+  parsePeerAddress,
+  peerIdFromKey,
+  privateKeyFromText,
+  privateKeyToText,
+  savePrivateKey
+} from '../src/index.js'
+import { cleanup } from './helpers.js'
+
+let folder: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'quire-net-'))
+  cleanup(() => rm(folder, { recursive: true }))
+})
+
+describe('key files', () => {
+  it('keep a key, readable by their owner only, and nothing else behind', async () => {
+    const path = join(folder, 'key')
+    const key = await generatePrivateKey()
+    await savePrivateKey(path, key)
+    expect((await stat(path)).mode & 0o777).toBe(0o600)
+    expect(peerIdFromKey(await loadPrivateKey(path))).toBe(peerIdFromKey(key))
+    expect(await readdir(folder)).toEqual(['key'])
+    expect(peerIdFromKey(privateKeyFromText(privateKeyToText(key)))).toBe(peerIdFromKey(key))
+  })
+
+  it('are never overwritten', async () => {
+    const path = join(folder, 'key')
+    const first = await loadOrCreatePrivateKey(path)
+    await expect(savePrivateKey(path, await generatePrivateKey())).rejects.toThrow('exists and is not overwritten')
+    expect(peerIdFromKey(await loadOrCreatePrivateKey(path))).toBe(peerIdFromKey(first))
+  })
+
+  it('are refused in one line that names the file when they hold anything else', async () => {
+    const path = join(folder, 'key')
+    for (const content of ['', 'hello', 'aGVsbG8=', '\u0000\u0001', 'x'.repeat(20_000)]) {
+      await writeFile(path, content)
+      const error: unknown = await loadPrivateKey(path).catch((each: unknown) => each)
+      expect(error).toBeInstanceOf(KeyFileError)
+      expect((error as Error).message).toMatch(/^.*key: [^\n]+$/)
+      await expect(loadOrCreatePrivateKey(path)).rejects.toBeInstanceOf(KeyFileError)
+      expect(await readFile(path, 'utf8')).toBe(content)
+    }
+    await expect(loadPrivateKey(join(folder, 'none'))).rejects.toThrow('ENOENT')
+  })
+})
+
+describe('multiaddrs', () => {
+  it('of peers end in a PeerId', async () => {
+    const peerId = peerIdFromKey(await generatePrivateKey())
+    const address = `/ip4/127.0.0.1/tcp/4001/p2p/${peerId}`
+    expect(parsePeerAddress(address)).toEqual({ peerId, address })
+    for (const wrong of ['', '/', 'x', '/ip4/127.0.0.1/tcp/4001', `/p2p/${peerId}`, `${address}x`, '/ip4/1/p2p/2']) {
+      expect(() => parsePeerAddress(wrong, 'peers'), wrong).toThrow(InvalidArgumentError)
+      expect(() => parsePeerAddress(wrong, 'peers'), wrong).toThrow(`peers is ${JSON.stringify(wrong)}`)
+    }
+  })
+
+  it('to listen on are TCP', () => {
+    expect(parseListenAddress('/ip4/0.0.0.0/tcp/0')).toBe('/ip4/0.0.0.0/tcp/0')
+    for (const wrong of ['', '/ip4/0.0.0.0', '/ip4/0.0.0.0/udp/1', '/unix/x', '/ip4/0.0.0.0/tcp/70000']) {
+      expect(() => parseListenAddress(wrong), wrong).toThrow(InvalidArgumentError)
+    }
+  })
+})
+
+describe('the real clock and chance', () => {
+  it('move on, call back once and can be cancelled', async () => {
+    const clock = createClock()
+    const start = clock.now()
+    let calls = 0
+    clock.schedule(1, () => calls++)()
+    await new Promise<void>((resolve) => clock.schedule(10, resolve))
+    expect(calls).toBe(0)
+    expect(clock.now() - start).toBeGreaterThan(8)
+    expect(Math.abs(clock.wallTime() - Date.now())).toBeLessThan(1000)
+    const value = createRandom().next()
+    expect(value >= 0 && value < 1).toBe(true)
+  })
+})

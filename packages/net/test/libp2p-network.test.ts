@@ -1,0 +1,201 @@
+import { Socket } from 'node:net'
+import { InvalidArgumentError, NotAuthorizedError } from '@quire/protocol'
+import type { Logger } from 'pino'
+import { describe, expect, it } from 'vitest'
+import { DialError, StreamBrokenError, createLibp2pNetwork, generatePrivateKey, peerIdFromKey } from '../src/index.js'
+import { createGate } from '../src/gate.js'
+import {
+  ECHO,
+  LOOPBACK,
+  MAX_FRAME_BYTES,
+  collect,
+  createEcho,
+  createNode,
+  dialEcho,
+  frame,
+  runChild,
+  sleep,
+  startEchoProcess
+} from './helpers.js'
+
+function recorder(): { logger: Logger; warnings: Record<string, unknown>[] } {
+  const warnings: Record<string, unknown>[] = []
+  const logger = { warn: (fields: Record<string, unknown>) => warnings.push(fields), error: () => {} }
+  return { logger: logger as unknown as Logger, warnings }
+}
+
+const echoOptions = { protocol: ECHO, maxFrameBytes: MAX_FRAME_BYTES }
+
+describe('a libp2p network', () => {
+  it('reports the port that it has bound, and refuses a malformed address by name', async () => {
+    const node = await createNode()
+    expect(node.multiaddrs).toHaveLength(1)
+    expect(node.multiaddrs[0]).toMatch(new RegExp(`^/ip4/127.0.0.1/tcp/[1-9]\\d+/p2p/${node.peerId}$`))
+    const privateKey = await generatePrivateKey()
+    await expect(createLibp2pNetwork({ privateKey, listen: ['/ip4/nonsense'] })).rejects.toThrow(
+      'listen is "/ip4/nonsense"'
+    )
+    await expect(node.dial(peerIdFromKey(privateKey), ['127.0.0.1:80'], echoOptions)).rejects.toBeInstanceOf(
+      InvalidArgumentError
+    )
+  })
+
+  it('disables the Nagle algorithm on both ends', async () => {
+    const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
+    collect(await dialEcho(client, server))
+    const port = Number(/tcp\/(\d+)/.exec(server.multiaddrs[0]!)![1])
+    const handles = (process as unknown as { _getActiveHandles(): unknown[] })._getActiveHandles()
+    const sockets = handles.filter(
+      (each): each is Socket => each instanceof Socket && (each.localPort === port || each.remotePort === port)
+    )
+    expect(sockets).toHaveLength(2)
+    for (const socket of sockets) {
+      const flag = Object.getOwnPropertySymbols(socket).find((symbol) => symbol.description === 'kSetNoDelay')!
+      expect((socket as unknown as Record<symbol, unknown>)[flag]).toBe(true)
+    }
+  })
+
+  it('uses one connection for concurrent and later dials to a peer, in both directions', async () => {
+    const [server, client] = await Promise.all([createEcho(), createEcho()])
+    const streams = await Promise.all(Array.from({ length: 8 }, () => dialEcho(client, server)))
+    streams.push(await client.dial(server.peerId, [], echoOptions))
+    streams.push(await server.dial(client.peerId, [], echoOptions))
+    for (const stream of streams) collect(stream)
+    expect([client.connections, server.connections]).toEqual([1, 1])
+  })
+
+  it('refuses an unlisted peer and logs it once', async () => {
+    const { logger, warnings } = recorder()
+    const server = await createEcho({ logger, allow: () => 'not in the address book' })
+    const client = await createNode({ listen: [] })
+    for (let attempt = 0; attempt < 3; attempt++) {
+      await expect(dialEcho(client, server)).rejects.toBeInstanceOf(DialError)
+    }
+    expect(warnings).toEqual([
+      expect.objectContaining({ peer: client.peerId, direction: 'inbound', reason: 'not in the address book' })
+    ])
+    expect(server.connections).toBe(0)
+  })
+
+  it('does not dial a peer that it does not allow', async () => {
+    const server = await createEcho()
+    const client = await createNode({ allow: (_, direction) => direction === 'inbound' || 'unknown' })
+    await expect(dialEcho(client, server)).rejects.toEqual(new NotAuthorizedError(server.peerId, 'unknown'))
+  })
+
+  it('hangs up on a peer that is no longer allowed', async () => {
+    const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
+    const collected = collect(await dialEcho(client, server))
+    server.setAllow((peerId) => (peerId === client.peerId ? 'removed' : true))
+    await collected.closed
+    await expect(dialEcho(client, server)).rejects.toBeInstanceOf(DialError)
+  })
+
+  it('rejects when nobody answers, when another answers, and when the protocol is unknown', async () => {
+    const [server, client, stranger] = await Promise.all([createEcho(), createNode(), generatePrivateKey()])
+    const address = server.multiaddrs[0]!.replace(/\/p2p\/.*/, '')
+    await expect(client.dial(peerIdFromKey(stranger), [address], echoOptions)).rejects.toBeInstanceOf(DialError)
+    await expect(client.dial(server.peerId, ['/ip4/127.0.0.1/tcp/1'], echoOptions)).rejects.toBeInstanceOf(DialError)
+    await expect(client.dial(server.peerId, [], echoOptions)).rejects.toThrow('no address is known')
+    await expect(client.dial(server.peerId, [address], { protocol: '/test/none/1', maxFrameBytes: 1 })).rejects.toThrow(
+      'does not speak'
+    )
+    // A dead address beside a good one does no harm.
+    collect(await client.dial(server.peerId, ['/ip4/127.0.0.1/tcp/1', address], echoOptions))
+  })
+
+  it('gives up at once when the signal aborts, and other dials to the same peer go on', async () => {
+    const remote = await startEchoProcess()
+    const client = await createNode({ listen: [] })
+    remote.child.kill('SIGSTOP')
+    const controller = new AbortController()
+    const aborted = client.dial(remote.peerId, [remote.address], { ...echoOptions, signal: controller.signal })
+    const other = client.dial(remote.peerId, [remote.address], echoOptions)
+    await sleep(50)
+    const reason = new Error('changed my mind')
+    controller.abort(reason)
+    await expect(aborted).rejects.toBe(reason)
+    remote.child.kill('SIGCONT')
+    collect(await other)
+    await expect(client.dial(remote.peerId, [], { ...echoOptions, signal: AbortSignal.abort() })).rejects.toMatchObject(
+      { name: 'AbortError' }
+    )
+  })
+
+  it('limits the time of a dial', async () => {
+    const remote = await startEchoProcess()
+    const client = await createNode({ listen: [], dialTimeoutMs: 300 })
+    remote.child.kill('SIGSTOP')
+    await expect(client.dial(remote.peerId, [remote.address], echoOptions)).rejects.toBeInstanceOf(DialError)
+  })
+
+  it('reports a killed remote promptly on every stream', async () => {
+    const remote = await startEchoProcess()
+    const client = await createNode({ listen: [] })
+    const streams = await Promise.all([1, 2, 3].map(() => client.dial(remote.peerId, [remote.address], echoOptions)))
+    const collected = streams.map((stream) => collect(stream))
+    const killed = performance.now()
+    remote.child.kill('SIGKILL')
+    for (const each of collected) expect(await each.closed).toBeInstanceOf(StreamBrokenError)
+    expect(performance.now() - killed).toBeLessThan(1000)
+    expect(collected.map((each) => each.closes)).toEqual([1, 1, 1])
+    expect(streams[0]!.send(frame(Uint8Array.of(1)))).toBe(false)
+  })
+
+  it('connects again after a break, also to a process that was restarted on the same port', async () => {
+    const privateKey = await generatePrivateKey()
+    const first = await createEcho({ privateKey })
+    const client = await createNode({ listen: [] })
+    const before = collect(await dialEcho(client, first))
+    const addresses = first.multiaddrs
+    await first.close()
+    await before.closed
+    await createEcho({ privateKey, listen: [addresses[0]!.replace(/\/p2p\/.*/, '')] })
+    const stream = await client.dial(first.peerId, addresses, echoOptions)
+    const after = collect(stream)
+    stream.send(frame(Uint8Array.of(9)))
+    await after.count(1)
+
+    await client.hangUp(first.peerId)
+    await after.closed
+    collect(await client.dial(first.peerId, addresses, echoOptions))
+  })
+
+  it('closes its streams in order and then refuses to dial', async () => {
+    const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
+    const collected = collect(await dialEcho(client, server))
+    await Promise.all([server.close(), server.close()])
+    expect(await collected.closed).toBeUndefined()
+    await expect(server.dial(client.peerId, [], echoOptions)).rejects.toMatchObject({ code: 'ERR_CLOSED' })
+  })
+
+  it('leaves nothing open that keeps the process alive', async () => {
+    expect(await runChild('close')).toEqual({ output: 'closed', code: 0 })
+  })
+
+  it('fails with the cause when its port is taken', async () => {
+    const node = await createNode()
+    const listen = [node.multiaddrs[0]!.replace(/\/p2p\/.*/, '')]
+    await expect(createLibp2pNetwork({ privateKey: await generatePrivateKey(), listen })).rejects.toThrow()
+    expect(LOOPBACK).toContain('/tcp/0')
+  })
+})
+
+describe('the gate', () => {
+  it('remembers a bounded number of refusals', () => {
+    const { logger, warnings } = recorder()
+    const gate = createGate(() => 'no', logger)
+    for (let round = 0; round < 2; round++) gate.check('first', 'inbound')
+    expect(warnings).toHaveLength(1)
+    for (let index = 0; index < 1024; index++) gate.check(`peer ${index}`, 'inbound')
+    gate.check('first', 'inbound')
+    expect(warnings).toHaveLength(1026)
+  })
+
+  it('refuses when the check itself fails', () => {
+    const gate = createGate(() => {
+      throw new Error('broken')
+    })
+    expect(gate.check('peer', 'inbound')).toBe('the check failed: broken')
+  })
+})

@@ -1,0 +1,25 @@
+import { readFileSync, readdirSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { runChild } from './helpers.js'
+
+describe('Promise.withResolvers', () => {
+  it('is missing on Node 20, and with the polyfill a dial succeeds', async () => {
+    expect(await runChild('with-resolvers', ['with'])).toEqual({ output: 'echoed', code: 0 })
+  })
+
+  it('is needed: without it the dial fails', async () => {
+    expect(await runChild('with-resolvers', ['without'])).toEqual({ output: 'ERR_DIAL', code: 0 })
+  })
+
+  it('comes first in every module that imports libp2p', () => {
+    const folder = new URL('../src/', import.meta.url)
+    const checked: string[] = []
+    for (const name of readdirSync(folder)) {
+      const imports = readFileSync(new URL(name, folder), 'utf8').match(/^import (?!type ).*$/gm) ?? []
+      if (!imports.some((line) => /'(libp2p|@libp2p\/|@chainsafe\/)/.test(line))) continue
+      checked.push(name)
+      expect(imports[0], name).toBe("import './polyfill.js'")
+    }
+    expect(checked).toContain('libp2p-network.ts')
+  })
+})
