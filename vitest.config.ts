@@ -17,6 +17,7 @@ export default defineConfig({
           name: 'unit',
           include: ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'],
           exclude: [...exclude, 'test/e2e/**'],
+          maxWorkers: '100%',
           sequence: { groupOrder: 0 }
         }
       },
