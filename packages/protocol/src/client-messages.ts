@@ -105,6 +105,10 @@ export const clientMessage = union({
   ownerAckDirty: [23, struct({ op: uint, dirty: dirtyPage })],
   /** Dirty pages for msync or reclaim; the ownership stays. Bulk; bounded by the credit that registered gave. */
   writeback: [24, struct({ req: uint, pages: list(dirtyPage, MAX_WRITEBACK_PAGES) })],
+
+  // -- operations
+  /** Instead of hello, as the only message of a control stream: any peer answers, leader or not. */
+  status: [30, struct({ version: uint, seq: uint })],
 })
 export type ClientMessage = TypeOf<typeof clientMessage>
 
@@ -146,8 +150,9 @@ export const leaderMessage = union({
 
   // -- coherence
   /**
-   * Resolves the fault `req`. Without `bytes` the copy that the request named is current. `epoch` is the page's ownership epoch when
-   * `owner` says that the receiver is the owner on record, else 0. Bulk when it carries bytes, control when it does not.
+   * Resolves the fault `req`. Without `bytes` the copy that the request named is current; empty ones stand for a page of zeros.
+   * Where `owner` says that the receiver is the owner on record, `epoch` is the page's epoch and `seq` its newest writeback, from
+   * which the receiver counts on; else both are 0. Bulk when it carries bytes, control when it does not.
    */
   grant: [
     20,
@@ -159,6 +164,7 @@ export const leaderMessage = union({
       access,
       owner: bool,
       epoch: uint,
+      seq: uint,
       version: uint,
       bytes: optional(pageBytes),
     }),
@@ -173,6 +179,28 @@ export const leaderMessage = union({
   /** `req` is the writeback's; 0 for the bytes that came with an ownerAckDirty. */
   writebackAck: [25, struct({ term: uint, req: uint, pages: list(writebackOutcome, MAX_WRITEBACK_PAGES) })],
   writebackFailed: [26, struct({ term: uint, req: uint, error: wireError })],
+
+  // -- operations
+  /** What the peer knows at this moment, without asking anybody. The stream is closed after it. */
+  status: [
+    30,
+    struct({
+      seq: uint,
+      clusterId: text(64),
+      id: text(MAX_PEER_ID_BYTES),
+      role: oneOf('leader', 'follower', 'candidate', 'learner'),
+      term: uint,
+      /** Empty while unknown. */
+      leader: text(MAX_PEER_ID_BYTES),
+      lastIndex: uint,
+      commitIndex: uint,
+      appliedIndex: uint,
+      voters: members,
+      learners: members,
+      sessions: uint,
+      ownedPages: uint,
+    }),
+  ],
 })
 export type LeaderMessage = TypeOf<typeof leaderMessage>
 

@@ -53,7 +53,9 @@ describe('data directory', () => {
       await lockFolder(${JSON.stringify(path)})
       console.log('locked')
       setInterval(() => {}, 1000)`
-    const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['ignore', 'pipe', 'inherit']
+    })
     try {
       await once(child.stdout, 'data')
       await expect(open()).rejects.toThrow(`${path}: in use by another process`)

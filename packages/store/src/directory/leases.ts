@@ -55,7 +55,10 @@ class LeaseTable implements Leases {
 
   constructor(init: LeasesInit) {
     this.stallMs = init.stallMs ?? init.tickMs * 4
-    assert(init.tickMs > 0 && this.stallMs >= init.tickMs * 2, `ticks of ${init.tickMs} ms, a stall is ${this.stallMs} ms`)
+    assert(
+      init.tickMs > 0 && this.stallMs >= init.tickMs * 2,
+      `ticks of ${init.tickMs} ms, a stall is ${this.stallMs} ms`
+    )
   }
 
   get size(): number {

@@ -73,7 +73,8 @@ interface Identity {
 export async function openDataDirectory(init: DataDirectoryInit): Promise<DataDirectory> {
   const path = resolve(init.path)
   if (!existsSync(path)) {
-    if (init.clusterId === undefined) throw new DataDirectoryError(path, 'no such directory, and no cluster is given to start it with')
+    if (init.clusterId === undefined)
+      throw new DataDirectoryError(path, 'no such directory, and no cluster is given to start it with')
     makeFolder(path)
   } else if (!statSync(path).isDirectory()) {
     throw new DataDirectoryError(path, 'not a directory')
@@ -93,13 +94,19 @@ export async function openDataDirectory(init: DataDirectoryInit): Promise<DataDi
 function begin(path: string, found: Identity | undefined, init: DataDirectoryInit): Identity {
   if (found === undefined) {
     const entries = readdirSync(path).filter((name) => !name.startsWith('lock-') && name !== `${IDENTITY}.new`)
-    if (entries.length > 0) throw new DataDirectoryError(path, `not a data directory: it has ${entries[0]} but no ${IDENTITY}`)
+    if (entries.length > 0)
+      throw new DataDirectoryError(path, `not a data directory: it has ${entries[0]} but no ${IDENTITY}`)
   }
   if (init.clusterId === undefined) {
     const what = found === undefined ? 'empty' : 'its first start was interrupted'
     throw new DataDirectoryError(path, `${what}, and no cluster is given to start it with`)
   }
-  const identity: Identity = { version: FORMAT_VERSION, peerId: init.peerId, clusterId: init.clusterId, state: 'starting' }
+  const identity: Identity = {
+    version: FORMAT_VERSION,
+    peerId: init.peerId,
+    clusterId: init.clusterId,
+    state: 'starting'
+  }
   // Before anything else is in the directory, so that an interrupted start can be told from a foreign directory.
   replaceFile(join(path, IDENTITY), JSON.stringify(identity) + '\n')
   for (const name of [LOG, PAGES]) rmSync(join(path, name), { recursive: true, force: true })
@@ -172,7 +179,8 @@ class Directory implements DataDirectory {
     const known = this.readListen()
     const next: Record<string, string> = {}
     for (const [i, address] of wanted.entries()) next[address] = bound[i] ?? address
-    if (JSON.stringify(known) !== JSON.stringify(next)) replaceFile(join(this.path, LISTEN), JSON.stringify(next) + '\n')
+    if (JSON.stringify(known) !== JSON.stringify(next))
+      replaceFile(join(this.path, LISTEN), JSON.stringify(next) + '\n')
   }
 
   async close(): Promise<void> {

@@ -1,0 +1,183 @@
+import {
+  ClosedError,
+  QuotaExceededError,
+  errorToWire,
+  type ClientMessageOf,
+  type FrameStream,
+  type LeaderMessage,
+  type QuireError
+} from '@quire/protocol'
+import type { FileId, SessionId } from '../state/view.js'
+import { Lane, type OutgoingBytes } from './lane.js'
+import type { ServerLimits } from './limits.js'
+
+export interface ConnectionInit {
+  readonly group: number
+  readonly control: FrameStream
+  /** Names this connection in the bulk stream's hello. */
+  readonly attach: number
+  readonly openedAtMs: number
+  readonly limits: ServerLimits
+  readonly outgoing: OutgoingBytes
+}
+
+/** What a request is answered with when its entry is applied. */
+export type RequestType = 'open' | 'close' | 'extend' | 'endSession' | 'stat' | 'statFile' | 'list'
+
+/** A client's two streams, the session that it registered, and what it has outstanding. */
+export class Connection {
+  readonly remote: string
+  readonly attach: number
+  readonly openedAtMs: number
+  readonly control: Lane
+  bulk: Lane | undefined
+  /** The register message that waits for the bulk lane, a quorum round or an entry. */
+  register: ClientMessageOf<'register'> | undefined
+  /** 0 until registered. */
+  session: SessionId = 0
+  closed = false
+
+  /** Request by file and page: the directory keeps at most one request of a session for a page. */
+  private readonly faults = new Map<FileId, Map<number, number>>()
+  private faultCount = 0
+  private readonly writebacks = new Map<number, { pages: number; readonly bytes: number }>()
+  private writebackBytes = 0
+  private readonly requests = new Map<number, RequestType>()
+  private keepAlives = 0
+
+  constructor(private readonly init: ConnectionInit) {
+    this.remote = init.control.remote
+    this.attach = init.attach
+    this.openedAtMs = init.openedAtMs
+    this.control = new Lane(init.control, init.group, init.outgoing)
+  }
+
+  attachBulk(stream: FrameStream): void {
+    this.bulk = new Lane(stream, this.init.group, this.init.outgoing)
+  }
+
+  send(lane: 'control' | 'bulk', message: LeaderMessage): void {
+    if (this.closed) return
+    this.sent(message)
+    ;(lane === 'control' ? this.control : this.bulk)?.send(message)
+    const { limits, outgoing } = this.init
+    if (this.control.waitingBytes + (this.bulk?.waitingBytes ?? 0) > limits.maxOutgoingBytes) {
+      this.abort(new QuotaExceededError(`outgoing bytes for ${this.remote}`, limits.maxOutgoingBytes))
+    } else if (outgoing.total > limits.maxTotalOutgoingBytes) {
+      this.abort(new QuotaExceededError('outgoing bytes of all clients', limits.maxTotalOutgoingBytes))
+    }
+  }
+
+  /** Says why on control and closes both streams. */
+  refuse(error: QuireError): void {
+    this.finish({ type: 'refused', error: errorToWire(error) })
+  }
+
+  finish(last?: LeaderMessage): void {
+    this.closed = true
+    this.control.finish(last)
+    this.bulk?.finish()
+  }
+
+  abort(reason: Error): void {
+    this.closed = true
+    this.control.abort(reason)
+    this.bulk?.abort(reason)
+  }
+
+  /** One of the streams ended: the other is of no use alone. */
+  streamEnded(lane: Lane): void {
+    lane.ended()
+    this.abort(new ClosedError('the sibling stream'))
+  }
+
+  /** Each of these takes a message into account; it returns the error of a client that has gone over its bounds. */
+  faultArrived(fault: ClientMessageOf<'fault'>): QuireError | undefined {
+    const { maxFaults } = this.init.limits
+    let pages = this.faults.get(fault.file)
+    if (pages?.has(fault.page) !== true) {
+      if (this.faultCount >= maxFaults) return new QuotaExceededError('outstanding faults of a session', maxFaults)
+      this.faultCount++
+    }
+    if (pages === undefined) this.faults.set(fault.file, (pages = new Map()))
+    pages.set(fault.page, fault.req)
+    return undefined
+  }
+
+  /** The session maps the file no longer: what it asked of it is not answered any more. */
+  fileClosed(file: FileId): void {
+    this.faultCount -= this.faults.get(file)?.size ?? 0
+    this.faults.delete(file)
+  }
+
+  writebackArrived(writeback: ClientMessageOf<'writeback'>): QuireError | undefined {
+    const { creditBytes } = this.init.limits
+    const bytes = writeback.pages.reduce((sum, page) => sum + page.bytes.length, 0)
+    // A page is let through when nothing else is under way, however small the credit.
+    if (this.writebackBytes > 0 && this.writebackBytes + bytes > creditBytes) {
+      return new QuotaExceededError('bytes in unacknowledged writebacks of a session', creditBytes)
+    }
+    this.writebackSettled(writeback.req)
+    this.writebacks.set(writeback.req, { pages: writeback.pages.length, bytes })
+    this.writebackBytes += bytes
+    return undefined
+  }
+
+  /** False when the request is under way already. */
+  requestArrived(seq: number, type: RequestType): boolean | QuireError {
+    if (this.requests.has(seq)) return false
+    const error = this.overRequests()
+    if (error !== undefined) return error
+    this.requests.set(seq, type)
+    return true
+  }
+
+  keepAliveArrived(): QuireError | undefined {
+    const error = this.overRequests()
+    if (error === undefined) this.keepAlives++
+    return error
+  }
+
+  keepAliveSettled(): void {
+    this.keepAlives--
+  }
+
+  /** True, once, when `seq` waits for an answer on this connection. */
+  settle(seq: number): boolean {
+    return this.requests.delete(seq)
+  }
+
+  /** The endSession that waits, if any. */
+  endSessionSeq(): number | undefined {
+    for (const [seq, type] of this.requests) if (type === 'endSession') return seq
+    return undefined
+  }
+
+  private overRequests(): QuireError | undefined {
+    const { maxRequests } = this.init.limits
+    if (this.requests.size + this.keepAlives < maxRequests) return undefined
+    return new QuotaExceededError('unanswered requests of a session', maxRequests)
+  }
+
+  private sent(message: LeaderMessage): void {
+    if (message.type === 'grant' || message.type === 'faultFailed') {
+      const pages = this.faults.get(message.file)
+      if (pages?.get(message.page) !== message.req) return
+      pages.delete(message.page)
+      this.faultCount--
+      if (pages.size === 0) this.faults.delete(message.file)
+    } else if (message.type === 'writebackAck') {
+      const writeback = this.writebacks.get(message.req)
+      if (writeback === undefined) return
+      writeback.pages -= message.pages.length
+      if (writeback.pages <= 0) this.writebackSettled(message.req)
+    } else if (message.type === 'writebackFailed') {
+      this.writebackSettled(message.req)
+    }
+  }
+
+  private writebackSettled(req: number): void {
+    this.writebackBytes -= this.writebacks.get(req)?.bytes ?? 0
+    this.writebacks.delete(req)
+  }
+}

@@ -1,0 +1,4 @@
+export * from './leader-service.js'
+export * from './limits.js'
+export * from './raft-port.js'
+export * from './session-server.js'

@@ -1,0 +1,191 @@
+import {
+  InvariantError,
+  NotAuthorizedError,
+  PROTOCOL_VERSION,
+  VersionMismatchError,
+  encodeFrame,
+  errorToWire,
+  leaderMessage,
+  type ClientMessageOf,
+  type Clock,
+  type FrameStream,
+  type LeaderMessage,
+  type Member,
+  type QuireError,
+  type Random
+} from '@quire/protocol'
+import type { Logger } from 'pino'
+import type { Directory } from '../directory/types.js'
+import type { Applied, StateView } from '../state/view.js'
+import { Leadership, notAttached } from './leadership.js'
+import { DEFAULT_SERVER_LIMITS, type ServerLimits } from './limits.js'
+import type { RaftPort } from './raft-port.js'
+
+export interface LeaderServiceInit {
+  /** The Raft group that this serves. */
+  readonly group: number
+  /** This node's PeerId. */
+  readonly self: string
+  readonly raft: RaftPort
+  readonly view: StateView
+  readonly directory: Directory
+  readonly clock: Clock
+  readonly random: Random
+  readonly limits?: Partial<ServerLimits>
+  readonly logger?: Logger
+  /** A broken invariant, or an error that nobody expected: the node must stop. Called once. */
+  readonly onFatal: (error: Error) => void
+}
+
+/**
+ * Serves the clients of one Raft group while this node leads it, and sends them to the leader while it does not. Driven from
+ * outside: by streams, by the Raft node's status and by applied entries. Reads no clock but the one that it was given.
+ */
+export interface LeaderService {
+  readonly group: number
+  /** The first frame of a stream was this hello. Takes the stream over. */
+  hello(stream: FrameStream, hello: ClientMessageOf<'hello'>): void
+  /** Role, term, leader or readiness of the Raft node changed. */
+  statusChanged(): void
+  /** Call for every entry, in order, right after it was applied. */
+  applied(index: number, outcome: Applied): void
+  /** Clients with a registered session here. */
+  readonly connectedSessions: number
+  /** Sends all clients away; nothing is served any more. */
+  close(): void
+}
+
+export function createLeaderService(init: LeaderServiceInit): LeaderService {
+  return new Service(init)
+}
+
+class Service implements LeaderService {
+  readonly group: number
+  private readonly limits: ServerLimits
+  private leadership: Leadership | undefined
+  private closed = false
+
+  constructor(private readonly init: LeaderServiceInit) {
+    this.group = init.group
+    this.limits = { ...DEFAULT_SERVER_LIMITS, ...init.limits }
+  }
+
+  get connectedSessions(): number {
+    return this.leadership?.connected ?? 0
+  }
+
+  hello(stream: FrameStream, hello: ClientMessageOf<'hello'>): void {
+    this.guard(() => this.answerHello(stream, hello))
+  }
+
+  statusChanged(): void {
+    this.guard(() => this.followStatus())
+  }
+
+  applied(index: number, outcome: Applied): void {
+    this.guard(() => {
+      // The status may have changed since it was last reported: an entry of the next leader must settle nothing here.
+      this.followStatus()
+      this.leadership?.applied(index, outcome)
+    })
+  }
+
+  close(): void {
+    this.closed = true
+    this.leadership?.depose()
+    this.leadership = undefined
+  }
+
+  private followStatus(): void {
+    const term = this.closed ? 0 : this.servingTerm()
+    if (this.leadership !== undefined && this.leadership.term !== term) {
+      this.init.logger?.info({ term: this.leadership.term }, 'no longer leading')
+      this.leadership.depose()
+      this.leadership = undefined
+    }
+    if (this.leadership === undefined && term > 0) this.elect(term)
+  }
+
+  /** The term that this node leads with everything before it applied; 0 when it does not. */
+  private servingTerm(): number {
+    const { role, ready, term } = this.init.raft.status()
+    return role === 'leader' && ready && this.init.view.config !== undefined ? term : 0
+  }
+
+  private elect(term: number): void {
+    const { group, self, raft, view, directory, clock, random, logger } = this.init
+    logger?.info({ term }, 'leading')
+    this.leadership = new Leadership({
+      group,
+      term,
+      clusterId: view.config?.clusterId ?? '',
+      self,
+      members: () => this.members(),
+      redirect: () => this.redirect(),
+      raft,
+      view,
+      directory,
+      clock,
+      random,
+      limits: this.limits,
+      logger,
+      guard: (input) => this.guard(input)
+    })
+  }
+
+  private answerHello(stream: FrameStream, hello: ClientMessageOf<'hello'>): void {
+    const clusterId = this.init.view.config?.clusterId
+    if (hello.version !== PROTOCOL_VERSION) {
+      return this.refuse(stream, new VersionMismatchError('protocol', hello.version, PROTOCOL_VERSION))
+    }
+    if (hello.clusterId !== '' && clusterId !== undefined && hello.clusterId !== clusterId) {
+      return this.refuse(stream, new NotAuthorizedError(stream.remote, `it belongs to cluster ${hello.clusterId}`))
+    }
+    this.followStatus()
+    const { leadership } = this
+    // A client never goes back to a term lower than one that it has seen.
+    if (leadership === undefined || hello.fence > leadership.term) return this.finish(stream, this.redirect())
+    if (hello.lane === 'control') return leadership.welcome(stream)
+    if (!leadership.attach(stream, hello.attach)) this.refuse(stream, notAttached(stream.remote))
+  }
+
+  private redirect(): LeaderMessage {
+    const { term, leader } = this.init.raft.status()
+    const known = leader !== undefined && leader !== this.init.self
+    return {
+      type: 'redirect',
+      clusterId: this.init.view.config?.clusterId ?? '',
+      term,
+      leader: known ? leader : '',
+      members: this.members()
+    }
+  }
+
+  private members(): Member[] {
+    return [...(this.init.view.config?.voters ?? [])]
+  }
+
+  private refuse(stream: FrameStream, error: QuireError): void {
+    this.init.logger?.warn({ client: stream.remote, err: error }, 'client refused')
+    this.finish(stream, { type: 'refused', error: errorToWire(error) })
+  }
+
+  private finish(stream: FrameStream, last: LeaderMessage): void {
+    stream.onFrame = () => {}
+    stream.send(encodeFrame(leaderMessage, last, this.group))
+    stream.close()
+  }
+
+  /** Whatever goes wrong inside is a bug or damage, and this node must not go on with half a decision. */
+  private guard(input: () => void): void {
+    try {
+      input()
+    } catch (error) {
+      this.closed = true
+      this.leadership = undefined
+      const fatal = error instanceof Error ? error : new InvariantError(String(error))
+      this.init.logger?.fatal({ err: fatal }, 'the session server failed')
+      this.init.onFatal(fatal)
+    }
+  }
+}

@@ -1,0 +1,457 @@
+/**
+ * The session server of one Raft group during one term of this node's leadership. Made at the election, dropped at the
+ * deposition: each election starts with empty volatile state and new streams.
+ */
+import {
+  ClosedError,
+  InvalidArgumentError,
+  NotAuthorizedError,
+  PROTOCOL_VERSION,
+  QuireError,
+  QuotaExceededError,
+  UnavailableError,
+  clientMessage,
+  decodeFrame,
+  errorToWire,
+  type ClientMessage,
+  type ClientMessageOf,
+  type Clock,
+  type FrameStream,
+  type LeaderMessage,
+  type Member,
+  type Random
+} from '@quire/protocol'
+import type { Logger } from 'pino'
+import { createLeases, type Leases } from '../directory/leases.js'
+import type { CoherenceMessage, Directory, Unstamped } from '../directory/types.js'
+import type { CommandOf } from '../state/commands.js'
+import type { Applied, SessionId, StateView } from '../state/view.js'
+import { Connection, type RequestType } from './connection.js'
+import type { Lane, OutgoingBytes } from './lane.js'
+import type { ServerLimits } from './limits.js'
+import { Proposals } from './proposals.js'
+import { QuorumRounds } from './quorum-rounds.js'
+import type { RaftPort } from './raft-port.js'
+import { answerRead, failed, type ReadRequest } from './reads.js'
+
+export interface LeadershipInit {
+  readonly group: number
+  readonly term: number
+  readonly clusterId: string
+  /** This node's PeerId. */
+  readonly self: string
+  readonly members: () => Member[]
+  /** Tells a client to look for the leader again. */
+  readonly redirect: () => LeaderMessage
+  readonly raft: RaftPort
+  readonly view: StateView
+  readonly directory: Directory
+  readonly clock: Clock
+  readonly random: Random
+  readonly limits: ServerLimits
+  readonly logger?: Logger | undefined
+  /** Runs an input that did not come through the service: errors in it end the node. */
+  readonly guard: (input: () => void) => void
+}
+
+/** Messages that a connection may send before it has registered. */
+const UNREGISTERED: ReadonlySet<ClientMessage['type']> = new Set<ClientMessage['type']>(['register'])
+const BULK: ReadonlySet<ClientMessage['type']> = new Set<ClientMessage['type']>(['ownerAckDirty', 'writeback'])
+
+export class Leadership {
+  readonly term: number
+  private readonly leases: Leases
+  private readonly proposals: Proposals
+  private readonly rounds: QuorumRounds
+  private readonly connections = new Map<number, Connection>()
+  private readonly sessions = new Map<SessionId, Connection>()
+  /** Entries that open a session, by index. */
+  private readonly opening = new Map<number, Connection>()
+  private readonly outgoing: OutgoingBytes = { total: 0 }
+  private readonly stopTicking: () => void
+  private ended = false
+
+  constructor(private readonly init: LeadershipInit) {
+    const { raft, clock, limits, view, directory } = init
+    this.term = init.term
+    this.leases = createLeases({ tickMs: limits.leaseTickMs })
+    this.proposals = new Proposals(raft, clock, limits.maxProposalBytes)
+    this.rounds = new QuorumRounds(raft)
+    this.leases.elected(clock.now(), view.sessions())
+    directory.elected(init.term)
+    this.stopTicking = this.tickRegularly()
+    this.drain()
+  }
+
+  /** Registered sessions. */
+  get connected(): number {
+    return this.sessions.size
+  }
+
+  /** A control stream whose hello was in order. */
+  welcome(stream: FrameStream): void {
+    const { limits, random, clock, group, self, clusterId } = this.init
+    let attach: number
+    do attach = 1 + Math.floor(random.next() * (2 ** 52 - 1))
+    while (this.connections.has(attach))
+    const openedAtMs = clock.now()
+    const connection = new Connection({ group, control: stream, attach, openedAtMs, limits, outgoing: this.outgoing })
+    if (this.connections.size >= limits.maxSessions + limits.maxHandshakes) {
+      return connection.refuse(new QuotaExceededError('connections', limits.maxSessions + limits.maxHandshakes))
+    }
+    this.connections.set(attach, connection)
+    this.listen(connection, connection.control, 'control')
+    const members = this.init.members()
+    connection.send('control', {
+      type: 'welcome',
+      version: PROTOCOL_VERSION,
+      clusterId,
+      term: this.term,
+      leader: self,
+      members,
+      attach
+    })
+  }
+
+  /** A bulk stream; `attach` names the connection whose control stream was welcomed. False when there is none. */
+  attach(stream: FrameStream, attach: number): boolean {
+    const connection = this.connections.get(attach)
+    if (connection === undefined || connection.remote !== stream.remote || connection.bulk !== undefined) return false
+    connection.attachBulk(stream)
+    this.listen(connection, connection.bulk!, 'bulk')
+    connection.send('bulk', { type: 'attached' })
+    if (connection.register !== undefined) this.tryRegister(connection, connection.register)
+    return true
+  }
+
+  /** An entry was applied. */
+  applied(index: number, outcome: Applied): void {
+    this.proposals.retry()
+    if (outcome.type === 'session-opened') this.sessionOpened(index, outcome.session)
+    this.init.directory.applied(outcome)
+    this.drain()
+    this.settle(outcome)
+  }
+
+  /** Ends everything that hangs on this term. Clients are sent where to go. */
+  depose(): void {
+    this.end()
+    const redirect = this.init.redirect()
+    for (const connection of this.connections.values()) connection.finish(redirect)
+    this.connections.clear()
+  }
+
+  private end(): void {
+    this.ended = true
+    this.stopTicking()
+    this.proposals.end()
+    this.rounds.stop()
+    this.leases.deposed()
+    this.init.directory.deposed()
+    this.sessions.clear()
+    this.opening.clear()
+  }
+
+  // ---- streams
+
+  private listen(connection: Connection, lane: Lane, name: 'control' | 'bulk'): void {
+    lane.stream.onFrame = (frame) => this.init.guard(() => this.frame(connection, name, frame))
+    lane.stream.onClose = (reason) =>
+      this.init.guard(() => {
+        if (reason !== undefined)
+          this.init.logger?.debug({ client: connection.remote, lane: name, reason: reason.message }, 'stream ended')
+        connection.streamEnded(lane)
+        this.forget(connection)
+      })
+  }
+
+  private frame(connection: Connection, lane: 'control' | 'bulk', frame: Uint8Array): void {
+    if (this.ended || connection.closed) return
+    let message: ClientMessage
+    try {
+      const decoded = decodeFrame(clientMessage, frame)
+      if (decoded.group !== this.init.group) throw new Error(`for group ${decoded.group}`)
+      message = decoded.message
+    } catch (error) {
+      return this.violation(
+        connection,
+        new InvalidArgumentError('frame', (error as Error).message, 'a message of this protocol')
+      )
+    }
+    const expected = connection.session === 0 ? UNREGISTERED.has(message.type) : message.type !== 'register'
+    if (!expected || BULK.has(message.type) !== (lane === 'bulk')) {
+      const what = connection.session === 0 ? 'a message that opens a session' : 'a message of this lane'
+      return this.violation(connection, new InvalidArgumentError('message', message.type, what))
+    }
+    this.message(connection, message)
+    if (connection.closed) this.forget(connection)
+  }
+
+  private message(connection: Connection, message: ClientMessage): void {
+    switch (message.type) {
+      case 'register':
+        return this.registerArrived(connection, message)
+      case 'keepAlive':
+        return this.keepAlive(connection, message.nonce)
+      case 'open':
+      case 'close':
+      case 'extend':
+      case 'endSession':
+        return this.request(connection, message)
+      case 'stat':
+      case 'statFile':
+      case 'list':
+        return this.read(connection, message)
+      case 'fault':
+      case 'invalidateAck':
+      case 'ownerAck':
+      case 'ownerAckDirty':
+      case 'writeback':
+        return this.coherence(connection, message)
+      default:
+        return this.violation(connection, new InvalidArgumentError('message', message.type, 'a message of a session'))
+    }
+  }
+
+  private violation(connection: Connection, error: QuireError): void {
+    this.init.logger?.warn({ client: connection.remote, session: connection.session, err: error }, 'client refused')
+    connection.refuse(error)
+    this.forget(connection)
+  }
+
+  private forget(connection: Connection): void {
+    if (!this.connections.delete(connection.attach)) return
+    if (this.sessions.get(connection.session) !== connection) return
+    this.sessions.delete(connection.session)
+    this.init.directory.disconnected(connection.session)
+    this.drain()
+  }
+
+  // ---- sessions
+
+  private registerArrived(connection: Connection, message: ClientMessageOf<'register'>): void {
+    if (connection.register !== undefined) {
+      return this.violation(connection, new InvalidArgumentError('message', 'register', 'sent once'))
+    }
+    connection.register = message
+    // The streams are not ordered among each other: the bulk stream's hello may still be on its way.
+    if (connection.bulk !== undefined) this.tryRegister(connection, message)
+  }
+
+  private tryRegister(connection: Connection, { session, ttlMs }: ClientMessageOf<'register'>): void {
+    const { limits, view, raft } = this.init
+    if (session !== 0) return this.resume(connection, session)
+    if (ttlMs < limits.minTtlMs || ttlMs > limits.maxTtlMs) {
+      const expected = `${limits.minTtlMs} to ${limits.maxTtlMs}`
+      return this.violation(connection, new InvalidArgumentError('sessionTtlMs', ttlMs, expected))
+    }
+    if (countOf(view.sessions()) + this.opening.size >= limits.maxSessions) {
+      return this.violation(connection, new QuotaExceededError('sessions', limits.maxSessions))
+    }
+    if (raft.status().term !== this.term) return
+    this.proposals.add({ type: 'openSession', clientId: connection.remote, ttlMs }, (index) =>
+      this.opening.set(index, connection)
+    )
+  }
+
+  private sessionOpened(index: number, session: SessionId): void {
+    const connection = this.opening.get(index)
+    this.opening.delete(index)
+    const record = this.init.view.session(session)
+    if (record === undefined) return
+    this.leases.opened(record, this.init.clock.now())
+    if (connection !== undefined && !connection.closed) this.registered(connection, session, record.ttlMs)
+  }
+
+  /** A session goes on over a new connection. A quorum round first: the client may count its lease from here. */
+  private resume(connection: Connection, session: SessionId): void {
+    this.rounds.confirm((confirmed) =>
+      this.init.guard(() => {
+        if (this.ended || connection.closed || !confirmed) return
+        const record = this.init.view.session(session)
+        if (record === undefined || record.clientId !== connection.remote) return this.expired(connection, session)
+        // Its expiry is on the way into the log: the answer follows when that is applied.
+        if (this.leases.expiring(session)) return
+        this.leases.renewed(session, this.init.clock.now())
+        this.registered(connection, session, record.ttlMs)
+      })
+    )
+  }
+
+  private registered(connection: Connection, session: SessionId, ttlMs: number): void {
+    const { maxFaults, creditBytes } = this.init.limits
+    const older = this.sessions.get(session)
+    if (older !== undefined) {
+      older.abort(new ClosedError('a connection that was replaced by a newer one'))
+      this.connections.delete(older.attach)
+    }
+    connection.session = session
+    this.sessions.set(session, connection)
+    // Before anything that the directory sends to the session.
+    connection.send('control', { type: 'registered', term: this.term, session, ttlMs, creditBytes, maxFaults })
+    this.init.directory.connected(session)
+    this.drain()
+  }
+
+  private expired(connection: Connection, session: SessionId): void {
+    connection.finish({ type: 'expired', session })
+    this.forget(connection)
+  }
+
+  private keepAlive(connection: Connection, nonce: number): void {
+    const over = connection.keepAliveArrived()
+    if (over !== undefined) return this.violation(connection, over)
+    this.rounds.confirm((confirmed) =>
+      this.init.guard(() => {
+        connection.keepAliveSettled()
+        if (this.ended || connection.closed || !confirmed) return
+        if (!this.leases.renewed(connection.session, this.init.clock.now())) return
+        connection.send('control', { type: 'keepAliveAck', term: this.term, nonce })
+      })
+    )
+  }
+
+  private tickRegularly(): () => void {
+    const { clock, limits } = this.init
+    let cancel = (): void => {}
+    const next = (): void => {
+      cancel = clock.schedule(limits.leaseTickMs, () => {
+        next()
+        this.init.guard(() => this.tick())
+      })
+    }
+    next()
+    return () => cancel()
+  }
+
+  private tick(): void {
+    if (this.ended) return
+    const now = this.init.clock.now()
+    for (const session of this.leases.tick(now)) {
+      this.init.logger?.info({ session, client: this.init.view.session(session)?.clientId }, 'session lease ran out')
+      this.proposals.add({ type: 'expireSession', session })
+    }
+    // Room in the log may have come without an entry of ours being applied.
+    this.proposals.retry()
+    for (const connection of [...this.connections.values()]) {
+      if (connection.session !== 0 || now - connection.openedAtMs < this.init.limits.handshakeTimeoutMs) continue
+      connection.finish(this.init.redirect())
+      this.forget(connection)
+    }
+  }
+
+  // ---- requests
+
+  private request(connection: Connection, message: ClientMessageOf<'open' | 'close' | 'extend' | 'endSession'>): void {
+    if (!this.take(connection, message.seq, message.type)) return
+    if (this.proposals.full) return this.answer(connection, message.seq, failed(message.seq, OVERLOADED))
+    const command = { ...message, session: connection.session } as Unstamped<
+      CommandOf<'open' | 'close' | 'extend' | 'endSession'>
+    >
+    this.proposals.add(command)
+  }
+
+  private read(connection: Connection, message: ReadRequest): void {
+    if (!this.take(connection, message.seq, message.type)) return
+    this.rounds.confirm((confirmed) =>
+      this.init.guard(() => {
+        if (this.ended || connection.closed) return
+        const answer = confirmed ? answerRead(this.init.view, message) : failed(message.seq, NO_QUORUM)
+        this.answer(connection, message.seq, answer)
+      })
+    )
+  }
+
+  /** False when the request is under way already, or was one too many. */
+  private take(connection: Connection, seq: number, type: RequestType): boolean {
+    const taken = connection.requestArrived(seq, type)
+    if (taken instanceof QuireError) this.violation(connection, taken)
+    return taken === true
+  }
+
+  private answer(connection: Connection, seq: number, message: LeaderMessage): void {
+    if (connection.settle(seq)) connection.send('control', message)
+  }
+
+  /** Answers the request that an entry came from, if its client is still here. */
+  private settle(outcome: Applied): void {
+    switch (outcome.type) {
+      case 'session-ended':
+        return this.sessionEnded(outcome.session, outcome.expired)
+      case 'opened':
+        return this.answerSession(outcome.session, outcome.seq, {
+          type: 'opened',
+          seq: outcome.seq,
+          stat: outcome.stat
+        })
+      case 'closed':
+        this.sessions.get(outcome.session)?.fileClosed(outcome.file)
+        return this.answerSession(outcome.session, outcome.seq, { type: 'done', seq: outcome.seq })
+      case 'extended':
+        return this.answerSession(outcome.session, outcome.seq, { type: 'done', seq: outcome.seq })
+      case 'failed':
+        return this.answerSession(outcome.session, outcome.seq, failed(outcome.seq, outcome.error))
+    }
+  }
+
+  private answerSession(session: SessionId, seq: number, message: LeaderMessage): void {
+    const connection = this.sessions.get(session)
+    if (connection !== undefined) this.answer(connection, seq, message)
+  }
+
+  private sessionEnded(session: SessionId, expired: boolean): void {
+    this.leases.ended(session)
+    for (const connection of [...this.connections.values()]) {
+      if (connection.session === 0 && connection.register?.session === session) this.expired(connection, session)
+    }
+    const connection = this.sessions.get(session)
+    if (connection === undefined) return
+    const seq = expired ? undefined : connection.endSessionSeq()
+    connection.finish(seq === undefined ? { type: 'expired', session } : { type: 'done', seq })
+    this.forget(connection)
+  }
+
+  // ---- coherence
+
+  private coherence(connection: Connection, message: CoherenceMessage): void {
+    const over =
+      message.type === 'fault'
+        ? connection.faultArrived(message)
+        : message.type === 'writeback'
+          ? connection.writebackArrived(message)
+          : undefined
+    if (over !== undefined) return this.violation(connection, over)
+    if (message.type === 'writeback' && this.proposals.full) {
+      // The pages stay dirty at the client, which tries again.
+      const error = errorToWire(OVERLOADED)
+      return connection.send('bulk', { type: 'writebackFailed', term: this.term, req: message.req, error })
+    }
+    this.init.directory.receive(connection.session, message)
+    this.drain()
+  }
+
+  /** Carries out what the directory decided. Call after every input to it. */
+  private drain(): void {
+    for (const effect of this.init.directory.effects()) {
+      if (effect.type === 'propose') {
+        this.proposals.add(effect.command)
+        continue
+      }
+      this.sessions.get(effect.session)?.send(effect.lane, effect.message)
+    }
+  }
+}
+
+/** A bulk stream that names no connection. */
+export function notAttached(remote: string): NotAuthorizedError {
+  return new NotAuthorizedError(remote, 'the bulk stream belongs to no connection')
+}
+
+const OVERLOADED = new UnavailableError('too much waits for the log')
+const NO_QUORUM = new UnavailableError('no majority answered')
+
+function countOf(items: Iterable<unknown>): number {
+  let count = 0
+  for (const _ of items) count++
+  return count
+}

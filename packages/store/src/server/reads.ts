@@ -1,0 +1,44 @@
+/** Answers to stat and list, from the state as it is now. Ask only after a quorum round. */
+import {
+  MAX_CONTROL_FRAME_BYTES,
+  NoSuchFileError,
+  encode,
+  errorToWire,
+  fileStat,
+  type ClientMessageOf,
+  type LeaderMessage,
+  type QuireError,
+  type WireFileStat
+} from '@quire/protocol'
+import type { StateView } from '../state/view.js'
+
+export type ReadRequest = ClientMessageOf<'stat' | 'statFile' | 'list'>
+
+const MAX_FILES = 1024
+/** What stands around the files in a frame. */
+const FRAME_OVERHEAD_BYTES = 64
+
+export function answerRead(view: StateView, request: ReadRequest): LeaderMessage {
+  if (request.type === 'list') return listFiles(view, request)
+  const file = request.type === 'stat' ? view.fileByPath(request.path) : view.file(request.file)
+  if (file !== undefined) return { type: 'opened', seq: request.seq, stat: file }
+  return failed(request.seq, new NoSuchFileError(request.type === 'stat' ? request.path : `file ${request.file}`))
+}
+
+export function failed(seq: number, error: QuireError): LeaderMessage {
+  return { type: 'failed', seq, error: errorToWire(error) }
+}
+
+/** As many files as were asked for and as one frame holds; `done` when there are no more. */
+function listFiles(view: StateView, request: ClientMessageOf<'list'>): LeaderMessage {
+  const limit = Math.min(MAX_FILES, request.limit === 0 ? MAX_FILES : request.limit)
+  const found = view.list(request.prefix, request.after, limit + 1)
+  const files: WireFileStat[] = []
+  let bytes = FRAME_OVERHEAD_BYTES
+  for (const file of found.slice(0, limit)) {
+    bytes += encode(fileStat, file).length
+    if (bytes > MAX_CONTROL_FRAME_BYTES) break
+    files.push(file)
+  }
+  return { type: 'files', seq: request.seq, files, done: files.length === found.length }
+}

@@ -1,0 +1,121 @@
+import {
+  InvalidArgumentError,
+  MAX_BULK_FRAME_BYTES,
+  MAX_CONTROL_FRAME_BYTES,
+  PROTOCOL_BULK,
+  PROTOCOL_CONTROL,
+  PROTOCOL_VERSION,
+  QuotaExceededError,
+  UnavailableError,
+  VersionMismatchError,
+  clientMessage,
+  decodeFrame,
+  encodeFrame,
+  errorToWire,
+  leaderMessage,
+  type ClientMessage,
+  type ClientMessageOf,
+  type Clock,
+  type Frame,
+  type FrameStream,
+  type LeaderMessage,
+  type LeaderMessageOf,
+  type Network,
+  type QuireError
+} from '@quire/protocol'
+import type { Logger } from 'pino'
+import type { LeaderService } from './leader-service.js'
+import { DEFAULT_SERVER_LIMITS, type ServerLimits } from './limits.js'
+
+/** What a peer says about itself. */
+export type StatusReport = Omit<LeaderMessageOf<'status'>, 'type' | 'seq'>
+
+export interface SessionServerInit {
+  readonly network: Pick<Network, 'handle'>
+  readonly clock: Clock
+  /** The groups that this node has a replica of. */
+  readonly groups: readonly LeaderService[]
+  /** Answers `quire status`: any peer does, leader or not. */
+  readonly status: (group: number) => StatusReport
+  readonly limits?: Partial<ServerLimits>
+  readonly logger?: Logger
+}
+
+export interface SessionServer {
+  /** Refuses new streams; those whose first frame has not come are closed. */
+  close(): void
+}
+
+/** Accepts the streams of clients, reads the first frame of each and hands it to the Raft group that it names. */
+export function createSessionServer(init: SessionServerInit): SessionServer {
+  const limits = { ...DEFAULT_SERVER_LIMITS, ...init.limits }
+  const groups = new Map(init.groups.map((service) => [service.group, service]))
+  const opening = new Map<FrameStream, () => void>()
+  let closed = false
+
+  function finish(stream: FrameStream, group: number, last: LeaderMessage): void {
+    stream.onFrame = () => {}
+    stream.send(encodeFrame(leaderMessage, last, group))
+    stream.close()
+  }
+
+  function refuse(stream: FrameStream, group: number, error: QuireError): void {
+    init.logger?.debug({ client: stream.remote, err: error }, 'stream refused')
+    finish(stream, group, { type: 'refused', error: errorToWire(error) })
+  }
+
+  function settle(stream: FrameStream): void {
+    opening.get(stream)?.()
+    opening.delete(stream)
+  }
+
+  function firstFrame(stream: FrameStream, lane: 'control' | 'bulk', bytes: Uint8Array): void {
+    settle(stream)
+    let frame: Frame<ClientMessage>
+    try {
+      frame = decodeFrame(clientMessage, bytes)
+    } catch (error) {
+      return refuse(stream, 0, new InvalidArgumentError('frame', (error as Error).message, 'a hello'))
+    }
+    const { group, message } = frame
+    const service = groups.get(group)
+    if (service === undefined)
+      return refuse(stream, group, new InvalidArgumentError('group', group, 'a group of this peer'))
+    if (message.type === 'status' && lane === 'control') return answerStatus(stream, group, message)
+    if (message.type === 'hello' && message.lane === lane) return service.hello(stream, message)
+    refuse(stream, group, new InvalidArgumentError('message', message.type, `a hello for the ${lane} lane`))
+  }
+
+  function answerStatus(stream: FrameStream, group: number, message: ClientMessageOf<'status'>): void {
+    if (message.version !== PROTOCOL_VERSION) {
+      return refuse(stream, group, new VersionMismatchError('protocol', message.version, PROTOCOL_VERSION))
+    }
+    finish(stream, group, { type: 'status', seq: message.seq, ...init.status(group) })
+  }
+
+  function accept(stream: FrameStream, lane: 'control' | 'bulk'): void {
+    const max = limits.maxHandshakes * 2
+    if (closed) return stream.close()
+    if (opening.size >= max) return refuse(stream, 0, new QuotaExceededError('streams that are being opened', max))
+    stream.onFrame = (bytes) => firstFrame(stream, lane, bytes)
+    stream.onClose = () => settle(stream)
+    const cancel = init.clock.schedule(limits.handshakeTimeoutMs, () => {
+      opening.delete(stream)
+      refuse(stream, 0, new UnavailableError('no hello in time'))
+    })
+    opening.set(stream, cancel)
+  }
+
+  init.network.handle(PROTOCOL_CONTROL, MAX_CONTROL_FRAME_BYTES, (stream) => accept(stream, 'control'))
+  init.network.handle(PROTOCOL_BULK, MAX_BULK_FRAME_BYTES, (stream) => accept(stream, 'bulk'))
+  return {
+    close: () => {
+      closed = true
+      for (const [stream, cancel] of opening) {
+        cancel()
+        stream.close()
+      }
+      opening.clear()
+    }
+  }
+}
