@@ -20,6 +20,8 @@ import {
   MAX_PATH_BYTES,
   MAX_PEER_ID_BYTES,
   MAX_WRITEBACK_PAGES,
+  Reader,
+  VersionMismatchError,
   type TypeOf,
 } from '@quire/protocol'
 
@@ -85,8 +87,13 @@ export function encodeCommand(value: Command): Uint8Array {
   return encode(versioned, { version: COMMAND_VERSION, command: value }, capacityOf(value))
 }
 
-/** Bytes inside the result are views of `input`. Throws CodecError. */
+/**
+ * Bytes inside the result are views of `input`. Throws CodecError, or VersionMismatchError for a format that this program does
+ * not know: the version is read before anything whose form depends on it.
+ */
 export function decodeCommand(input: Uint8Array): { readonly version: number; readonly command: Command } {
+  const version = new Reader(input).uint()
+  if (version > COMMAND_VERSION) throw new VersionMismatchError('log command', version, COMMAND_VERSION)
   return decode(versioned, input)
 }
 

@@ -1,1 +1,25 @@
-export {}
+/** The replicated state machine and its contract. Pure: it compiles without any platform's types. */
+export * from './commands.js'
+export * from './view.js'
+export {
+  createStateMachine,
+  type EntryKind,
+  type StateMachine,
+} from './state-machine.js'
+export {
+  decodeRecord,
+  encodeRecord,
+  type Answer,
+  type PageSource,
+  type RecordKind,
+  type RecordTypes,
+  type RestoredState,
+  type SessionData,
+  type StateRecord,
+  type StateStore,
+  type StoredPage,
+} from './records.js'
+export { PairMap } from './pair-map.js'
+export { MAX_UNSETTLED_REQUESTS } from './answers.js'
+export { MAX_RELEASED } from './owners.js'
+export { refusePageSize, refusePath, refuseSize } from './validate.js'

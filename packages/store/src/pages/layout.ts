@@ -1,0 +1,198 @@
+/**
+ * How pages and records lie in a backend. Numbers are big-endian in keys (so that rows are ordered) and little-endian in values.
+ *
+ * A page is two rows under one key (file, page). LMDB gives a value of more than half a page of its own, with a header: 4,096
+ * bytes would take two. So the body holds all but the last 28 bytes, which fills LMDB's pages exactly; the head, small and dense,
+ * holds those 28 with version and checksums. docs/storage.md has the figures.
+ *
+ *   head: version f64 | CRC32C of the body u32 | CRC32C of key and head u32 | last 28 bytes
+ */
+import { crc32c } from '@node-rs/crc32'
+import { CodecError, CorruptionError, VersionMismatchError } from '@quire/protocol'
+import { decodeRecord, encodeRecord, type RecordKind, type RecordTypes, type StateRecord, type StoredPage } from '../state/index.js'
+import type { Backend } from './backend.js'
+
+/** Raised with every change of this file's formats. A store of any other is refused. */
+export const STORE_FORMAT = 1
+
+const TAIL_BYTES = 28
+const HEAD_BYTES = 16 + TAIL_BYTES
+
+// -- pages
+
+export function pageKey(file: number, page: number): Uint8Array {
+  const key = new Uint8Array(16)
+  const view = new DataView(key.buffer)
+  setUint53(view, 0, file)
+  setUint53(view, 8, page)
+  return key
+}
+
+export function fileKeyPrefix(file: number): Uint8Array {
+  return pageKey(file, 0).subarray(0, 8)
+}
+
+export function pageOfKey(key: Uint8Array): number {
+  return getUint53(viewOf(key), 8)
+}
+
+/** `body` is a view of the page. */
+export function encodePage(key: Uint8Array, stored: StoredPage): { readonly head: Uint8Array; readonly body: Uint8Array } {
+  const body = stored.bytes.subarray(0, stored.bytes.length - TAIL_BYTES)
+  const head = new Uint8Array(HEAD_BYTES)
+  const view = new DataView(head.buffer)
+  view.setFloat64(0, stored.version, true)
+  view.setUint32(8, crc32c(body), true)
+  head.set(stored.bytes.subarray(body.length), 16)
+  view.setUint32(12, headChecksum(key, head), true)
+  return { head, body }
+}
+
+/** The page's version; 0 where there is none. Throws CorruptionError. */
+export function readVersion(backend: Backend, key: Uint8Array): number {
+  const head = backend.get('heads', key)
+  if (head === undefined) return 0
+  checkHead(backend, key, head)
+  return viewOf(head).getFloat64(0, true)
+}
+
+/** A new buffer that the caller owns; undefined where the page was never written. Throws CorruptionError. */
+export function readPage(backend: Backend, key: Uint8Array): StoredPage | undefined {
+  const lentHead = backend.get('heads', key)
+  if (lentHead === undefined) return undefined
+  // A copy: the next `get` takes the lent one back.
+  const head = lentHead.slice()
+  checkHead(backend, key, head)
+  const view = viewOf(head)
+  const body = backend.get('bodies', key)
+  if (body === undefined) throw damaged(backend, key, 'the page has a head and no body')
+  if (crc32c(body) !== view.getUint32(8, true)) throw damaged(backend, key, 'checksum of the page does not match')
+  const bytes = new Uint8Array(body.length + TAIL_BYTES)
+  bytes.set(body)
+  bytes.set(head.subarray(16), body.length)
+  return { version: view.getFloat64(0, true), bytes }
+}
+
+function checkHead(backend: Backend, key: Uint8Array, head: Uint8Array): void {
+  if (head.length !== HEAD_BYTES) throw damaged(backend, key, `the page's head has ${head.length} bytes, not ${HEAD_BYTES}`)
+  if (headChecksum(key, head) !== viewOf(head).getUint32(12, true)) throw damaged(backend, key, "checksum of the page's head does not match")
+}
+
+// With the key: a head that is found under another page's key is as wrong as a damaged one.
+function headChecksum(key: Uint8Array, head: Uint8Array): number {
+  return crc32c(head.subarray(16), crc32c(head.subarray(0, 12), crc32c(key)))
+}
+
+/** `offset` of the error is the page's number: where a page lies within LMDB's file is LMDB's business. */
+function damaged(backend: Backend, key: Uint8Array, reason: string): CorruptionError {
+  return new CorruptionError(`${backend.name}, file ${getUint53(viewOf(key), 0)}`, pageOfKey(key), reason)
+}
+
+// -- records: CRC32C of key and value u32 | value
+
+const KIND_TAGS: { readonly [K in RecordKind]: number } = {
+  config: 2,
+  epochFloor: 3,
+  session: 4,
+  file: 5,
+  mapping: 6,
+  owner: 7,
+  answer: 8,
+}
+const kinds = new Map(Object.entries(KIND_TAGS).map(([kind, tag]) => [tag, kind as RecordKind]))
+
+/** Both are a number in the form of a record: the store's format, and the log index that it stands at. */
+export const FORMAT_KEY = rowKey(0, 0, 0)
+export const APPLIED_KEY = rowKey(1, 0, 0)
+
+export function recordKey(kind: RecordKind, a: number, b: number): Uint8Array {
+  return rowKey(KIND_TAGS[kind], a, b)
+}
+
+export function recordValue<K extends RecordKind>(key: Uint8Array, kind: K, value: RecordTypes[K]): Uint8Array {
+  return sealed(key, encodeRecord(kind, value))
+}
+
+export function numberValue(key: Uint8Array, value: number): Uint8Array {
+  const bytes = new Uint8Array(8)
+  new DataView(bytes.buffer).setFloat64(0, value, true)
+  return sealed(key, bytes)
+}
+
+/** The format, or undefined in an empty store. Throws VersionMismatchError and CorruptionError. */
+export function checkFormat(backend: Backend): boolean {
+  const value = backend.get('records', FORMAT_KEY)
+  if (value === undefined) return false
+  const format = readNumber(backend, FORMAT_KEY, value)
+  if (format !== STORE_FORMAT) throw new VersionMismatchError(`store ${backend.name}`, format, STORE_FORMAT)
+  return true
+}
+
+export function readAppliedIndex(backend: Backend): number {
+  const value = backend.get('records', APPLIED_KEY)
+  if (value === undefined) throw new CorruptionError(backend.name, 0, 'the applied index is missing')
+  return readNumber(backend, APPLIED_KEY, value)
+}
+
+/** Every record, in the order of kinds: sessions and files before what refers to them. Throws CorruptionError. */
+export function* readRecords(backend: Backend): Iterable<StateRecord> {
+  let row = 0
+  for (const [key, value] of backend.entries('records', new Uint8Array(0))) {
+    const kind = kinds.get(key[0] ?? 0)
+    if (kind !== undefined) yield readRecord(backend, row, kind, key, value)
+    row++
+  }
+}
+
+function readRecord(backend: Backend, row: number, kind: RecordKind, key: Uint8Array, value: Uint8Array): StateRecord {
+  const view = viewOf(key)
+  try {
+    const decoded = decodeRecord(kind, unsealed(backend, row, key, value))
+    // The kind decides the type of the value, which the compiler cannot follow through a union.
+    return { kind, a: getUint53(view, 1), b: getUint53(view, 9), value: decoded } as StateRecord
+  } catch (error) {
+    if (error instanceof CodecError) throw new CorruptionError(backend.name, row, `${kind} record: ${error.message}`)
+    throw error
+  }
+}
+
+function readNumber(backend: Backend, key: Uint8Array, value: Uint8Array): number {
+  return viewOf(unsealed(backend, key[0] ?? 0, key, value)).getFloat64(0, true)
+}
+
+function sealed(key: Uint8Array, payload: Uint8Array): Uint8Array {
+  const value = new Uint8Array(4 + payload.length)
+  new DataView(value.buffer).setUint32(0, crc32c(payload, crc32c(key)), true)
+  value.set(payload, 4)
+  return value
+}
+
+function unsealed(backend: Backend, row: number, key: Uint8Array, value: Uint8Array): Uint8Array {
+  const payload = value.slice(4)
+  if (value.length < 4 || crc32c(payload, crc32c(key)) !== viewOf(value).getUint32(0, true)) {
+    throw new CorruptionError(backend.name, row, 'checksum of a record does not match')
+  }
+  return payload
+}
+
+function rowKey(tag: number, a: number, b: number): Uint8Array {
+  const key = new Uint8Array(17)
+  const view = new DataView(key.buffer)
+  key[0] = tag
+  setUint53(view, 1, a)
+  setUint53(view, 9, b)
+  return key
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+function setUint53(view: DataView, at: number, value: number): void {
+  view.setUint32(at, Math.floor(value / 2 ** 32))
+  view.setUint32(at + 4, value % 2 ** 32)
+}
+
+function getUint53(view: DataView, at: number): number {
+  return view.getUint32(at) * 2 ** 32 + view.getUint32(at + 4)
+}

@@ -1,0 +1,131 @@
+/**
+ * The page store: changes in memory, in two generations, over a backend.
+ *
+ * New changes go to the newest table. `freeze` sets that table aside with the log index that it stands at, and `flush` writes it to
+ * the backend in one transaction, while further entries change a fresh table. Reads look in the newest, then the frozen table, then
+ * the backend. Each generation may hold half of `maxTableBytes`; a caller that sees `full` must wait for the flush before it applies more.
+ */
+import { assert, CorruptionError } from '@quire/protocol'
+import type { RecordKind, RecordTypes, RestoredState, StateStore, StoredPage } from '../state/index.js'
+import type { Backend } from './backend.js'
+import { checkFormat, fileKeyPrefix, pageKey, pageOfKey, readAppliedIndex, readPage, readRecords, readVersion } from './layout.js'
+import { ChangeTable } from './table.js'
+
+export interface PageStoreInit {
+  /** Belongs to the store from here on. */
+  readonly backend: Backend
+  /** Changed pages and records held in memory, both generations together. Overrun by one log entry at most. Default 32 MiB. */
+  readonly maxTableBytes?: number
+}
+
+export interface PageStore extends StateStore {
+  /** What the backend holds: to be walked once, at the start. Its pages are read as they are needed. Throws CorruptionError. */
+  readonly restored: RestoredState
+  /** Log index up to which everything is on disk: entries up to it are not needed to recover. */
+  readonly durableIndex: number
+  /** Memory held by changes, an estimate. */
+  readonly tableBytes: number
+  /** The newest generation has reached its bound. */
+  readonly full: boolean
+  /** A frozen generation is not on disk yet. */
+  readonly frozen: boolean
+  /** Sets the newest generation aside: the state after log index `appliedIndex`. Only while none is frozen. */
+  freeze(appliedIndex: number): void
+  /** Writes the frozen generation and resolves when it is durable. Rejects with NoSpaceError or what the backend reports; may be repeated. */
+  flush(): Promise<void>
+  /** Closes the backend; what is not flushed is dropped. After the last `flush` has settled. */
+  close(): Promise<void>
+}
+
+/** Throws VersionMismatchError where another format wrote the backend, and CorruptionError. */
+export function createPageStore(init: PageStoreInit): PageStore {
+  return new Store(init.backend, init.maxTableBytes ?? 32 * 1024 * 1024)
+}
+
+class Store implements PageStore {
+  readonly restored: RestoredState
+  durableIndex: number
+  private newest = new ChangeTable()
+  private old: { readonly table: ChangeTable; readonly appliedIndex: number } | undefined
+
+  constructor(
+    private readonly backend: Backend,
+    private readonly maxTableBytes: number,
+  ) {
+    const isFresh = !checkFormat(backend)
+    if (isFresh) refuseRows(backend)
+    this.durableIndex = isFresh ? 0 : readAppliedIndex(backend)
+    this.restored = { appliedIndex: this.durableIndex, records: readRecords(backend) }
+  }
+
+  // -- state store
+
+  read(file: number, page: number): StoredPage | undefined {
+    return this.changed(file, page) ?? readPage(this.backend, pageKey(file, page))
+  }
+
+  version(file: number, page: number): number {
+    return this.changed(file, page)?.version ?? readVersion(this.backend, pageKey(file, page))
+  }
+
+  pages(file: number): Iterable<number> {
+    const pages = new Set<number>()
+    for (const [key] of this.backend.entries('heads', fileKeyPrefix(file))) pages.add(pageOfKey(key))
+    for (const page of this.old?.table.pagesOf(file) ?? []) pages.add(page)
+    for (const page of this.newest.pagesOf(file)) pages.add(page)
+    return pages
+  }
+
+  write(file: number, page: number, stored: StoredPage): void {
+    this.newest.write(file, page, stored)
+  }
+
+  put<K extends RecordKind>(kind: K, a: number, b: number, value: RecordTypes[K] | undefined): void {
+    this.newest.put(kind, a, b, value)
+  }
+
+  // -- generations
+
+  get tableBytes(): number {
+    return this.newest.bytes + (this.old?.table.bytes ?? 0)
+  }
+
+  get full(): boolean {
+    return this.newest.bytes >= this.maxTableBytes / 2
+  }
+
+  get frozen(): boolean {
+    return this.old !== undefined
+  }
+
+  freeze(appliedIndex: number): void {
+    assert(this.old === undefined, `frozen at ${this.old?.appliedIndex}, again at ${appliedIndex}`)
+    assert(appliedIndex >= this.durableIndex, `frozen at ${appliedIndex}, durable is ${this.durableIndex}`)
+    this.old = { table: this.newest, appliedIndex }
+    this.newest = new ChangeTable()
+  }
+
+  async flush(): Promise<void> {
+    const old = this.old
+    if (old === undefined) return
+    await this.backend.commit(old.table.changes(old.appliedIndex))
+    // Only now: until the backend answers from these rows, the table does.
+    this.durableIndex = old.appliedIndex
+    this.old = undefined
+  }
+
+  async close(): Promise<void> {
+    await this.backend.close()
+  }
+
+  private changed(file: number, page: number): StoredPage | undefined {
+    return this.newest.page(file, page) ?? this.old?.table.page(file, page)
+  }
+}
+
+/** A store without a format has never been written; rows in it are not ours, or its first row is lost. */
+function refuseRows(backend: Backend): void {
+  for (const _row of backend.entries('records', new Uint8Array(0))) {
+    throw new CorruptionError(backend.name, 0, 'the store has rows and no format')
+  }
+}

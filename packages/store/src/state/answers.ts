@@ -1,0 +1,42 @@
+/**
+ * Answers of applied requests, so that a request that comes again (its answer was lost with a leader or a connection) is
+ * answered again and not applied again.
+ */
+import type { Answer, StateRecord, StateStore } from './records.js'
+import type { SessionId } from './view.js'
+import { PairMap } from './pair-map.js'
+
+/** Requests of one session that may be unsettled at once. Bounds what is remembered for a client that never settles. */
+export const MAX_UNSETTLED_REQUESTS = 1024
+
+export class Answers {
+  private readonly table = new PairMap<Answer>()
+
+  constructor(private readonly store: StateStore) {}
+
+  get(session: SessionId, seq: number): Answer | undefined {
+    return this.table.get(session, seq)
+  }
+
+  remember(answer: Answer): void {
+    this.table.set(answer.session, answer.seq, answer)
+    this.store.put('answer', answer.session, answer.seq, answer)
+  }
+
+  /** Forgets the answers below `settled`; all of the session's when it is absent. */
+  forget(session: SessionId, settled = Number.MAX_SAFE_INTEGER): void {
+    for (const seq of [...this.table.inner(session).keys()]) {
+      if (seq >= settled) continue
+      this.table.delete(session, seq)
+      this.store.put('answer', session, seq, undefined)
+    }
+  }
+
+  restore(answer: Answer): void {
+    this.table.set(answer.session, answer.seq, answer)
+  }
+
+  *records(): IterableIterator<StateRecord> {
+    for (const [a, b, value] of this.table.entries()) yield { kind: 'answer', a, b, value }
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * What the state machine keeps, as records: the unit in which its tables are checkpointed, restored and hashed.
+ *
+ * A record is a kind, two numbers that name it within the kind, and an immutable value: a change makes a new one, so that
+ * whoever holds an older value (a checkpoint that is being written) keeps a consistent picture.
+ */
+import {
+  decode,
+  encode,
+  errorFromWire,
+  errorToWire,
+  fileStat,
+  struct,
+  text,
+  uint,
+  union,
+  wireError,
+  MAX_PEER_ID_BYTES,
+  type Codec,
+  type QuireError,
+  type TypeOf,
+  type WireFileStat,
+} from '@quire/protocol'
+import { clusterConfig, type ReplicatedConfig } from './commands.js'
+import type { Applied, PageOwner } from './view.js'
+
+/** The outcome of a request, remembered until the client has it. */
+export type Answer = Extract<Applied, { readonly type: 'opened' | 'closed' | 'extended' | 'failed' }>
+
+const sessionData = struct({ clientId: text(MAX_PEER_ID_BYTES), ttlMs: uint, settled: uint })
+/** `settled`: answers to all requests below it have arrived at the client. */
+export type SessionData = TypeOf<typeof sessionData>
+
+export interface RecordTypes {
+  /** (0, 0) */
+  readonly config: ReplicatedConfig
+  /** (0, 0): see owners.ts. */
+  readonly epochFloor: { readonly epoch: number }
+  /** (session, 0) */
+  readonly session: SessionData
+  /** (file, 0) */
+  readonly file: WireFileStat
+  /** (session, file): the session maps the file. */
+  readonly mapping: object
+  /** (file, page) */
+  readonly owner: PageOwner
+  /** (session, seq) */
+  readonly answer: Answer
+}
+export type RecordKind = keyof RecordTypes
+
+export type StateRecord = {
+  readonly [K in RecordKind]: { readonly kind: K; readonly a: number; readonly b: number; readonly value: RecordTypes[K] }
+}[RecordKind]
+
+const quireError: Codec<QuireError> = {
+  minBytes: wireError.minBytes,
+  write: (writer, value) => wireError.write(writer, errorToWire(value)),
+  read: (reader) => errorFromWire(wireError.read(reader)),
+}
+
+const request = { session: uint, seq: uint }
+
+const codecs: { readonly [K in RecordKind]: Codec<RecordTypes[K]> } = {
+  config: clusterConfig,
+  epochFloor: struct({ epoch: uint }),
+  session: sessionData,
+  file: fileStat,
+  mapping: struct({}),
+  owner: struct({ session: uint, epoch: uint, seq: uint }),
+  answer: union({
+    opened: [1, struct({ ...request, stat: fileStat })],
+    closed: [2, struct({ ...request, file: uint })],
+    extended: [3, struct({ ...request, file: uint, size: uint })],
+    failed: [4, struct({ ...request, error: quireError })],
+  }),
+}
+
+export function encodeRecord<K extends RecordKind>(kind: K, value: RecordTypes[K]): Uint8Array {
+  const codec: Codec<RecordTypes[K]> = codecs[kind]
+  return encode(codec, value, kind === 'owner' ? 32 : 256)
+}
+
+/** Throws CodecError. */
+export function decodeRecord<K extends RecordKind>(kind: K, bytes: Uint8Array): RecordTypes[K] {
+  const codec: Codec<RecordTypes[K]> = codecs[kind]
+  return decode(codec, bytes)
+}
+
+/** A page as it is stored: `pageSize` bytes that nobody changes any more. `version` is the log index that wrote them. */
+export interface StoredPage {
+  readonly version: number
+  readonly bytes: Uint8Array
+}
+
+/** Where the state machine reads pages. A page that was never written is absent. */
+export interface PageSource {
+  /** Throws CorruptionError when the stored bytes do not match their checksum. */
+  read(file: number, page: number): StoredPage | undefined
+  /** Version of the page without its bytes; 0: never written. */
+  version(file: number, page: number): number
+  /** Numbers of the file's written pages, in any order. For digests, not for every day. */
+  pages(file: number): Iterable<number>
+}
+
+/** Where the state machine keeps what it changes: pages to read again, and records for the next checkpoint. */
+export interface StateStore extends PageSource {
+  /** Takes `page.bytes` over. */
+  write(file: number, page: number, stored: StoredPage): void
+  /** A record's new value; undefined removes it. */
+  put<K extends RecordKind>(kind: K, a: number, b: number, value: RecordTypes[K] | undefined): void
+}
+
+/** A state to start from: all records after `appliedIndex`, parents (sessions, files) before what refers to them. */
+export interface RestoredState {
+  readonly appliedIndex: number
+  readonly records: Iterable<StateRecord>
+}

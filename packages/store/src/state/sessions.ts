@@ -1,0 +1,78 @@
+/** Sessions and the files that each maps. */
+import { assert } from '@quire/protocol'
+import type { Namespace } from './namespace.js'
+import type { SessionData, StateRecord, StateStore } from './records.js'
+import type { FileId, SessionId, SessionRecord } from './view.js'
+
+export interface Session extends SessionRecord {
+  readonly files: Set<FileId>
+  /** Answers to all requests below it have arrived. */
+  settled: number
+}
+
+export class Sessions {
+  private readonly byId = new Map<SessionId, Session>()
+
+  constructor(
+    private readonly store: StateStore,
+    private readonly namespace: Namespace,
+  ) {}
+
+  get(id: SessionId): Session | undefined {
+    return this.byId.get(id)
+  }
+
+  all(): Iterable<Session> {
+    return this.byId.values()
+  }
+
+  open(id: SessionId, clientId: string, ttlMs: number): void {
+    assert(!this.byId.has(id), `session ${id} exists already`)
+    this.byId.set(id, { id, clientId, ttlMs, files: new Set(), settled: 0 })
+    this.store.put('session', id, 0, { clientId, ttlMs, settled: 0 })
+  }
+
+  settle(session: Session, settled: number): void {
+    session.settled = settled
+    this.store.put('session', session.id, 0, { clientId: session.clientId, ttlMs: session.ttlMs, settled })
+  }
+
+  /** Records that the session maps the file. */
+  map(session: Session, file: FileId): void {
+    if (session.files.has(file)) return
+    session.files.add(file)
+    this.namespace.sessionsOf(file).add(session.id)
+    this.store.put('mapping', session.id, file, {})
+  }
+
+  unmap(session: Session, file: FileId): void {
+    if (!session.files.delete(file)) return
+    this.namespace.sessionsOf(file).delete(session.id)
+    this.store.put('mapping', session.id, file, undefined)
+  }
+
+  end(session: Session): void {
+    for (const file of [...session.files]) this.unmap(session, file)
+    this.byId.delete(session.id)
+    this.store.put('session', session.id, 0, undefined)
+  }
+
+  restoreSession(id: SessionId, data: SessionData): void {
+    this.byId.set(id, { id, clientId: data.clientId, ttlMs: data.ttlMs, settled: data.settled, files: new Set() })
+  }
+
+  restoreMapping(id: SessionId, file: FileId): void {
+    const session = this.byId.get(id)
+    assert(session !== undefined, `file ${file} is mapped by session ${id}, which is not there`)
+    session.files.add(file)
+    this.namespace.sessionsOf(file).add(id)
+  }
+
+  *records(): IterableIterator<StateRecord> {
+    for (const session of this.byId.values()) {
+      const { id, clientId, ttlMs, settled } = session
+      yield { kind: 'session', a: id, b: 0, value: { clientId, ttlMs, settled } }
+      for (const file of session.files) yield { kind: 'mapping', a: id, b: file, value: {} }
+    }
+  }
+}
