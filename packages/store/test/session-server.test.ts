@@ -1,0 +1,480 @@
+import { PROTOCOL_CONTROL, PROTOCOL_VERSION } from '@quire/protocol'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { settle } from './support/fake-world.js'
+import { CONFIG, OTHER, TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
+
+let group: StubGroup
+let extraFatal: boolean
+
+beforeEach(() => {
+  group = createStubGroup()
+  group.found()
+  extraFatal = false
+})
+
+afterEach(() => {
+  if (!extraFatal) expect(group.fatal).toEqual([])
+  group.service.close()
+  group.server.close()
+  expect(group.clock.pending).toBe(0)
+})
+
+const open = (seq: number, path: string, extra: object = {}) =>
+  ({ type: 'open', seq, settled: 1, path, create: true, exclusive: false, size: 8192, pageSize: 0, ...extra }) as const
+
+describe('handshake', () => {
+  it('sends a client to the leader while this node follows', async () => {
+    group.follow(3, OTHER)
+    const client = new TestClient(group)
+    await client.hello()
+    expect(client.control.last('redirect')).toEqual({
+      type: 'redirect',
+      clusterId: 'blue',
+      term: 3,
+      leader: OTHER,
+      members: CONFIG.voters
+    })
+    await settle()
+    expect(client.control.closed).toBe(true)
+  })
+
+  it('names nobody while the leader is unknown or not ready', async () => {
+    const client = new TestClient(group)
+    await client.hello()
+    expect(client.control.last('redirect')?.leader).toBe('')
+  })
+
+  it('never serves a client that has seen a higher term', async () => {
+    group.lead(3)
+    const client = new TestClient(group)
+    await client.hello({ fence: 4 })
+    expect(client.control.last('redirect')).toMatchObject({ term: 3, leader: '' })
+    expect(client.control.last('welcome')).toBeUndefined()
+  })
+
+  it('teaches the term before the client registers', async () => {
+    group.lead(3)
+    const client = new TestClient(group)
+    await client.hello({ fence: 3, clusterId: 'blue' })
+    expect(client.control.received).toHaveLength(1)
+    expect(client.control.last('welcome')).toMatchObject({
+      term: 3,
+      clusterId: 'blue',
+      leader: 'peer-1',
+      members: CONFIG.voters
+    })
+  })
+
+  it('refuses another version and another cluster by name', async () => {
+    group.lead(3)
+    const client = new TestClient(group)
+    await client.hello({ version: 99 })
+    expect(client.control.last('refused')?.error).toEqual({
+      code: 'ERR_VERSION',
+      facts: ['protocol', 99, PROTOCOL_VERSION]
+    })
+    await client.hello({ clusterId: 'green' })
+    expect(client.control.last('refused')?.error).toEqual({
+      code: 'ERR_NOT_AUTHORIZED',
+      facts: ['client-1', 'it belongs to cluster green']
+    })
+    await settle()
+    expect(client.control.closed).toBe(true)
+  })
+
+  it('opens a session when both lanes are there, in either order', async () => {
+    group.lead(1)
+    const client = new TestClient(group)
+    await client.hello()
+    await client.control.send({ type: 'register', session: 0, ttlMs: 2000 })
+    expect(client.control.last('registered')).toBeUndefined()
+    await client.attach()
+    await settle()
+    const registered = client.control.last('registered')
+    expect(registered).toMatchObject({ term: 1, ttlMs: 2000 })
+    expect(group.machine.session(registered!.session)).toMatchObject({ clientId: 'client-1', ttlMs: 2000 })
+  })
+
+  it('attaches a bulk stream only to a connection of the same client', async () => {
+    group.lead(1)
+    const client = new TestClient(group)
+    await client.hello()
+    const thief = new TestClient(group, 'client-2')
+    await thief.attach(client.control.last('welcome')!.attach)
+    expect(thief.bulk.last('refused')?.error.code).toBe('ERR_NOT_AUTHORIZED')
+    await client.attach()
+    expect(client.bulk.last('attached')).toBeDefined()
+  })
+
+  it('refuses a TTL out of bounds and one session too many', async () => {
+    group.service.close()
+    group = createStubGroup({ maxSessions: 1 })
+    group.found()
+    group.lead(1)
+    const eager = await new TestClient(group).connect(0, 100)
+    expect(eager.control.last('refused')?.error.facts).toEqual(['sessionTtlMs', 100, '500 to 600000'])
+    expect((await new TestClient(group).connect()).session).toBeGreaterThan(0)
+    const second = await new TestClient(group, 'client-2').connect()
+    expect(second.control.last('refused')?.error).toEqual({ code: 'ERR_QUOTA', facts: ['sessions', 1] })
+  })
+
+  it('says that a session has ended, also of a session of somebody else', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    const thief = await new TestClient(group, 'client-2').connect(client.session)
+    expect(thief.control.last('expired')).toEqual({ type: 'expired', session: client.session })
+    const late = await new TestClient(group).connect(4711)
+    expect(late.control.last('expired')).toEqual({ type: 'expired', session: 4711 })
+  })
+
+  it('lets a newer connection of a session replace the older', async () => {
+    group.lead(1)
+    const first = await new TestClient(group).connect()
+    const second = await new TestClient(group).connect(first.session)
+    expect(second.session).toBe(first.session)
+    await settle()
+    expect([first.control.closed, first.bulk.closed]).toEqual([true, true])
+    await second.control.send({ type: 'keepAlive', nonce: 5 })
+    expect(second.control.last('keepAliveAck')).toEqual({ type: 'keepAliveAck', term: 1, nonce: 5 })
+  })
+
+  it('drops a connection that does not register in time', async () => {
+    group.lead(1)
+    const client = new TestClient(group)
+    await client.hello()
+    const silent = await client.dial(PROTOCOL_CONTROL)
+    await group.clock.advance(10_200)
+    expect([client.control.closed, silent.closed]).toEqual([true, true])
+  })
+
+  it('answers a status request while it does not lead', async () => {
+    group.follow(7, OTHER)
+    const lane = await new TestClient(group).dial(PROTOCOL_CONTROL)
+    await lane.send({ type: 'status', version: PROTOCOL_VERSION, seq: 1 })
+    expect(lane.last('status')).toMatchObject({ seq: 1, role: 'follower', term: 7, leader: OTHER, clusterId: 'blue' })
+    await settle()
+    expect(lane.closed).toBe(true)
+  })
+})
+
+describe('leadership', () => {
+  it('sends everybody away when it is lost', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    group.follow(2, OTHER)
+    await settle()
+    expect(client.control.last('redirect')).toMatchObject({ term: 2, leader: OTHER })
+    expect([client.control.closed, client.bulk.closed]).toEqual([true, true])
+    expect(group.service.connectedSessions).toBe(0)
+  })
+
+  it('starts from nothing when the same node is elected again', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    group.lead(3)
+    await settle()
+    expect(client.control.closed).toBe(true)
+    const again = await new TestClient(group).connect(client.session)
+    expect(again.control.last('registered')).toMatchObject({ term: 3, session: client.session })
+  })
+
+  it('does not answer a request whose entry a later leader applied', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    group.autoCommit = false
+    await client.control.send(open(1, '/a'))
+    group.follow(2)
+    expect(client.control.last('opened')).toBeUndefined()
+  })
+})
+
+describe('requests', () => {
+  it('opens, grows and closes a file through the log', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    await client.control.send(open(1, '/a'))
+    const { stat } = client.control.last('opened')!
+    expect(stat).toMatchObject({ path: '/a', size: 8192, pageSize: 4096, createdAt: group.clock.wallTime() })
+    await client.control.send({ type: 'extend', seq: 2, settled: 2, file: stat.id, size: 10_000 })
+    expect(group.machine.file(stat.id)?.size).toBe(10_000)
+    await client.control.send({ type: 'close', seq: 3, settled: 3, file: stat.id })
+    expect(client.control.received.filter((message) => message.type === 'done')).toEqual([
+      { type: 'done', seq: 2 },
+      { type: 'done', seq: 3 }
+    ])
+    expect(group.machine.session(client.session)?.files.size).toBe(0)
+  })
+
+  it('answers a repeated request once on each connection, and applies it once', async () => {
+    group.lead(1)
+    const first = await new TestClient(group).connect()
+    group.autoCommit = false
+    await first.control.send(open(1, '/a', { exclusive: true }))
+    await first.control.send(open(1, '/a', { exclusive: true }))
+    expect(group.proposed()).toHaveLength(1)
+    const second = await new TestClient(group).connect(first.session)
+    await second.control.send(open(1, '/a', { exclusive: true }))
+    group.commit()
+    await settle()
+    expect(second.control.received.filter((message) => message.type === 'opened')).toHaveLength(1)
+    expect(second.control.last('failed')).toBeUndefined()
+  })
+
+  it('reports a refusal of the state machine', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    await client.control.send(open(1, '/none', { create: false }))
+    expect(client.control.last('failed')).toEqual({
+      type: 'failed',
+      seq: 1,
+      error: { code: 'ERR_NO_ENTRY', facts: ['/none'] }
+    })
+  })
+
+  it('answers stat and list only after a majority has confirmed the leader', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    await client.control.send(open(1, '/a/x'))
+    await client.control.send(open(2, '/a/y'))
+    group.quorum = false
+    await client.control.send({ type: 'stat', seq: 3, path: '/a/x' })
+    await client.control.send({ type: 'list', seq: 4, prefix: '/a/', after: '', limit: 1 })
+    await client.control.send({ type: 'stat', seq: 5, path: '/b' })
+    expect(client.control.received.some((message) => 'seq' in message && message.seq >= 3)).toBe(false)
+    group.quorum = true
+    await settle()
+    expect(client.control.last('opened')).toMatchObject({ seq: 3, stat: { path: '/a/x' } })
+    expect(client.control.last('files')).toMatchObject({ seq: 4, done: false, files: [{ path: '/a/x' }] })
+    expect(client.control.last('failed')).toMatchObject({ seq: 5, error: { code: 'ERR_NO_ENTRY' } })
+  })
+
+  it('lists as many files as one frame holds', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    for (let i = 1; i <= 100; i++) {
+      await client.control.send({ ...open(i, `/${String(i).padStart(4, '0')}${'p'.repeat(1000)}`), settled: i })
+    }
+    await client.control.send({ type: 'list', seq: 200, prefix: '/', after: '', limit: 0 })
+    const first = client.control.last('files')!
+    expect(first.done).toBe(false)
+    expect(first.files.length).toBeGreaterThan(50)
+    await client.control.send({ type: 'list', seq: 201, prefix: '/', after: first.files.at(-1)!.path, limit: 0 })
+    const second = client.control.last('files')!
+    expect(second.done).toBe(true)
+    expect(first.files.length + second.files.length).toBe(100)
+  })
+
+  it('ends a session when it is asked to, and closes the streams after the answer', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    await client.control.send({ type: 'endSession', seq: 9, settled: 9 })
+    expect(client.control.last('done')).toEqual({ type: 'done', seq: 9 })
+    await settle()
+    expect(client.control.closed).toBe(true)
+    expect(group.machine.session(client.session)).toBeUndefined()
+  })
+
+  it('keeps commands in order while the log has no room', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    group.full = true
+    await client.control.send(open(1, '/a'))
+    await client.control.send(open(2, '/b'))
+    group.full = false
+    await group.clock.advance(200)
+    expect(
+      client.control.received.filter((message) => message.type === 'opened').map((message) => message.stat.path)
+    ).toEqual(['/a', '/b'])
+  })
+})
+
+describe('leases', () => {
+  it('acknowledges a keep-alive only when a majority confirmed the leader after it had arrived', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    group.quorum = false
+    await client.control.send({ type: 'keepAlive', nonce: 1 })
+    expect(client.control.last('keepAliveAck')).toBeUndefined()
+    group.quorum = true
+    await settle()
+    expect(client.control.last('keepAliveAck')?.nonce).toBe(1)
+  })
+
+  it('does not acknowledge the keep-alive of a leader that was deposed meanwhile', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    group.quorum = false
+    await client.control.send({ type: 'keepAlive', nonce: 1 })
+    group.follow(2, OTHER)
+    group.quorum = true
+    await settle()
+    expect(client.control.last('keepAliveAck')).toBeUndefined()
+  })
+
+  it('expires a session that sends none, tells it and closes its streams', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect(0, 1000)
+    const other = await new TestClient(group, 'client-2').connect(0, 1000)
+    for (let i = 0; i < 5; i++) {
+      await group.clock.advance(300)
+      await other.control.send({ type: 'keepAlive', nonce: i })
+    }
+    expect(client.control.last('expired')).toEqual({ type: 'expired', session: client.session })
+    expect(client.control.closed && client.bulk.closed).toBe(true)
+    expect(group.machine.session(client.session)).toBeUndefined()
+    expect(other.control.closed).toBe(false)
+  })
+
+  it('acknowledges nothing once the expiry is proposed', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect(0, 1000)
+    group.autoCommit = false
+    await group.clock.advance(1200)
+    expect(group.proposed()).toMatchObject([{ type: 'expireSession', session: client.session }])
+    await client.control.send({ type: 'keepAlive', nonce: 1 })
+    expect(client.control.last('keepAliveAck')).toBeUndefined()
+    const again = await new TestClient(group).connect(client.session)
+    expect(again.control.last('registered')).toBeUndefined()
+    group.commit()
+    expect(again.control.last('expired') ?? client.control.last('expired')).toBeUndefined()
+    await settle()
+    expect(again.control.last('expired')?.session).toBe(client.session)
+  })
+
+  it('drains its inbox after a stall before it expires anyone', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect(0, 1000)
+    group.clock.sleep(5000)
+    // The tick that is overdue runs before the keep-alive that waits in the socket.
+    await group.clock.advance(0)
+    await client.control.send({ type: 'keepAlive', nonce: 1 })
+    await group.clock.advance(500)
+    expect(client.control.last('keepAliveAck')?.nonce).toBe(1)
+    expect(group.machine.session(client.session)).toBeDefined()
+  })
+
+  it('gives every session a full TTL from an election', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect(0, 1000)
+    await group.clock.advance(900)
+    group.lead(2)
+    await group.clock.advance(900)
+    expect(group.machine.session(client.session)).toBeDefined()
+    await group.clock.advance(300)
+    expect(group.machine.session(client.session)).toBeUndefined()
+  })
+})
+
+describe('coherence', () => {
+  it('grants over the lane that the bytes need, and makes one writer out of two', async () => {
+    group.lead(1)
+    const [a, b] = [await new TestClient(group, 'a').connect(), await new TestClient(group, 'b').connect()]
+    await a.control.send(open(1, '/f'))
+    await b.control.send(open(1, '/f'))
+    const file = a.control.last('opened')!.stat.id
+    await a.control.send({ type: 'fault', req: 1, file, page: 0, access: 'write', have: 0 })
+    expect(a.control.last('grant')).toMatchObject({ req: 1, owner: true, epoch: 1 })
+    await b.control.send({ type: 'fault', req: 1, file, page: 0, access: 'write', have: 0 })
+    const revoke = a.control.last('revoke')!
+    expect(b.control.last('grant')).toBeUndefined()
+    const bytes = new Uint8Array(4096).fill(7)
+    await a.bulk.send({ type: 'ownerAckDirty', op: revoke.op, dirty: { file, page: 0, epoch: 1, seq: 1, bytes } })
+    expect(b.bulk.last('grant')).toMatchObject({ req: 1, owner: true, epoch: 2, bytes })
+    expect(a.bulk.last('writebackAck') ?? a.control.last('writebackAck')).toMatchObject({ req: 0 })
+  })
+
+  it('fails a writeback, and takes no other, while too much waits for the log', async () => {
+    group.service.close()
+    group = createStubGroup({ maxProposalBytes: 100 })
+    group.found()
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    await client.control.send(open(1, '/f'))
+    const file = client.control.last('opened')!.stat.id
+    await client.control.send({ type: 'fault', req: 1, file, page: 0, access: 'write', have: 0 })
+    group.full = true
+    const page = { file, page: 0, epoch: 1, bytes: new Uint8Array(4096) }
+    await client.bulk.send({ type: 'writeback', req: 1, pages: [{ ...page, seq: 1 }] })
+    await client.bulk.send({ type: 'writeback', req: 2, pages: [{ ...page, seq: 2 }] })
+    expect(client.bulk.last('writebackFailed')).toMatchObject({ req: 2, error: { code: 'ERR_UNAVAILABLE' } })
+    group.full = false
+    await group.clock.advance(200)
+    expect(client.control.last('writebackAck') ?? client.bulk.last('writebackAck')).toMatchObject({ req: 1 })
+    expect(client.control.closed).toBe(false)
+  })
+})
+
+describe('a client that breaks the protocol', () => {
+  const refusedAndClosed = async (client: TestClient, code: string): Promise<void> => {
+    await settle()
+    expect(client.control.last('refused')?.error.code).toBe(code)
+    expect(client.control.closed && client.bulk.closed).toBe(true)
+    expect((await new TestClient(group, 'well-behaved').connect()).session).toBeGreaterThan(0)
+  }
+
+  it('loses both lanes for a frame that is none', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    client.bulk.stream.send(new Uint8Array([3, 0, 0, 0, 0, 0, 255]))
+    await refusedAndClosed(client, 'ERR_INVALID_ARGUMENT')
+  })
+
+  it('loses both lanes for a message on the wrong lane, or before it has registered', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    await client.bulk.send({ type: 'keepAlive', nonce: 1 })
+    await refusedAndClosed(client, 'ERR_INVALID_ARGUMENT')
+    const early = new TestClient(group)
+    await early.hello()
+    await early.attach()
+    await early.control.send({ type: 'stat', seq: 1, path: '/a' })
+    await refusedAndClosed(early, 'ERR_INVALID_ARGUMENT')
+  })
+
+  it('loses both lanes for more faults, requests or writeback bytes than it may have outstanding', async () => {
+    group.lead(1)
+    const owner = await new TestClient(group, 'owner').connect(0, 600_000)
+    await owner.control.send(open(1, '/f', { size: 4096 * 1000 }))
+    const file = owner.control.last('opened')!.stat.id
+    await owner.control.send({ type: 'fault', req: 1, file, page: 0, access: 'write', have: 0 })
+
+    group.autoCommit = false
+    for (let seq = 2; seq <= 64; seq++) await owner.control.send({ type: 'extend', seq, settled: 2, file, size: 1 })
+    expect(owner.control.closed).toBe(false)
+    const bytes = new Uint8Array(65_536)
+    for (let req = 1; req <= 17; req++) {
+      await owner.bulk.send({
+        type: 'writeback',
+        req,
+        pages: [{ file, page: 0, epoch: 1, seq: req, bytes: bytes.slice(0, 4096) }]
+      })
+    }
+    expect(owner.control.closed).toBe(false)
+    await owner.control.send({ type: 'extend', seq: 65, settled: 2, file, size: 1 })
+    await owner.control.send({ type: 'extend', seq: 66, settled: 2, file, size: 1 })
+    group.autoCommit = true
+    group.commit()
+    await refusedAndClosed(owner, 'ERR_QUOTA')
+  })
+
+  it('loses both lanes when it does not read', async () => {
+    group.service.close()
+    group = createStubGroup({ maxOutgoingBytes: 1000 })
+    group.found()
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    client.control.stream.other.stopped = true
+    for (let seq = 1; seq < 40; seq++) await client.control.send({ ...open(seq, `/${seq}`), settled: seq })
+    expect(client.control.closed && client.bulk.closed).toBe(true)
+  })
+})
+
+it('stops the node when an invariant breaks', async () => {
+  extraFatal = true
+  group.lead(1)
+  group.machine.sessions = () => {
+    throw new Error('memory that lies')
+  }
+  group.lead(2)
+  expect(group.fatal.map((error) => error.message)).toEqual(['memory that lies'])
+})

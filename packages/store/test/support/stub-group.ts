@@ -1,0 +1,222 @@
+/** A leader service over the real state machine and a Raft node that commits when the test says so. */
+import {
+  PROTOCOL_BULK,
+  PROTOCOL_CONTROL,
+  PROTOCOL_VERSION,
+  clientMessage,
+  decodeFrame,
+  encode,
+  encodeFrame,
+  leaderMessage,
+  type ClientMessage,
+  type LeaderMessage,
+  type LeaderMessageOf
+} from '@quire/protocol'
+import { createDirectory } from '../../src/directory/directory.js'
+import {
+  createLeaderService,
+  createSessionServer,
+  type RaftPortStatus,
+  type ServerLimits
+} from '../../src/server/index.js'
+import { clusterConfig, decodeCommand, type Command } from '../../src/state/commands.js'
+import type { StateStore, StoredPage } from '../../src/state/records.js'
+import { createStateMachine } from '../../src/state/state-machine.js'
+import { FakeClock, FakeNet, settle, type FakeStream } from './fake-world.js'
+
+export const PEER = 'peer-1'
+export const OTHER = 'peer-2'
+export const CONFIG = {
+  clusterId: 'blue',
+  voters: [
+    { peerId: PEER, addresses: ['/ip4/127.0.0.1/tcp/1'] },
+    { peerId: OTHER, addresses: ['/ip4/127.0.0.1/tcp/2'] }
+  ],
+  admins: [],
+  clients: undefined
+}
+
+function memoryStore(): StateStore {
+  const pages = new Map<number, Map<number, StoredPage>>()
+  return {
+    read: (file: number, page: number) => pages.get(file)?.get(page),
+    version: (file: number, page: number) => pages.get(file)?.get(page)?.version ?? 0,
+    pages: (file: number) => [...(pages.get(file)?.keys() ?? [])].sort((a, b) => a - b),
+    write: (file: number, page: number, stored: StoredPage) => {
+      if (!pages.has(file)) pages.set(file, new Map())
+      pages.get(file)!.set(page, stored)
+    },
+    put: () => {}
+  } as StateStore
+}
+
+export function createStubGroup(limits: Partial<ServerLimits> = {}) {
+  const clock = new FakeClock()
+  const net = new FakeNet()
+  const machine = createStateMachine(memoryStore())
+  const fatal: Error[] = []
+  let status: RaftPortStatus & { role: 'leader' | 'follower' } = {
+    role: 'follower',
+    term: 0,
+    ready: false,
+    leader: undefined
+  }
+  let queue: { index: number; data: Uint8Array }[] = []
+  let nextIndex = 1
+  let quorum = true
+  let full = false
+  let autoCommit = true
+  let reads: (() => void)[] = []
+  let chance = 0
+
+  const raft = {
+    status: () => status,
+    propose(data: Uint8Array) {
+      if (status.role !== 'leader') throw Object.assign(new Error('not the leader'), { name: 'NotLeaderError' })
+      if (full) throw Object.assign(new Error('full'), { name: 'BackPressureError' })
+      const index = nextIndex++
+      queue.push({ index, data })
+      if (autoCommit) queueMicrotask(() => group.commit())
+      return { index, term: status.term }
+    },
+    readIndex: () =>
+      new Promise<number>((resolve, reject) => {
+        const answer = (): void =>
+          status.role === 'leader' ? resolve(machine.appliedIndex) : reject(new Error('deposed'))
+        if (quorum) queueMicrotask(answer)
+        else reads.push(answer)
+      })
+  }
+  const service = createLeaderService({
+    group: 0,
+    self: PEER,
+    raft,
+    view: machine,
+    directory: createDirectory(machine),
+    clock,
+    random: { next: () => (++chance * 0.618) % 1 },
+    limits,
+    onFatal: (error) => fatal.push(error)
+  })
+  const server = createSessionServer({
+    network: net.node(PEER),
+    clock,
+    groups: [service],
+    limits,
+    status: () => ({
+      clusterId: 'blue',
+      id: PEER,
+      role: status.role,
+      term: status.term,
+      leader: status.leader ?? '',
+      lastIndex: nextIndex - 1,
+      commitIndex: nextIndex - 1,
+      appliedIndex: machine.appliedIndex,
+      voters: CONFIG.voters,
+      learners: [],
+      sessions: 0,
+      ownedPages: 0
+    })
+  })
+  const group = {
+    clock,
+    net,
+    machine,
+    service,
+    server,
+    fatal,
+    /** Applies the entry that founds the cluster. */
+    found() {
+      machine.apply(nextIndex++, 'config', encode(clusterConfig, CONFIG))
+    },
+    lead(term: number) {
+      status = { role: 'leader', term, ready: false, leader: PEER }
+      service.statusChanged()
+      group.commit()
+      machine.apply(nextIndex++, 'noop', new Uint8Array(0))
+      status = { ...status, ready: true }
+      service.statusChanged()
+    },
+    follow(term: number, leader?: string) {
+      status = { role: 'follower', term, ready: false, leader }
+      queue = []
+      nextIndex = machine.appliedIndex + 1
+      service.statusChanged()
+    },
+    commit() {
+      for (const { index, data } of queue.splice(0)) {
+        const outcome = machine.apply(index, 'normal', data)
+        if (outcome !== undefined) service.applied(index, outcome)
+      }
+    },
+    proposed: (): Command[] => queue.map(({ data }) => decodeCommand(data).command),
+    set autoCommit(on: boolean) {
+      autoCommit = on
+    },
+    set full(on: boolean) {
+      full = on
+    },
+    set quorum(on: boolean) {
+      quorum = on
+      if (on) for (const read of reads.splice(0)) read()
+    }
+  }
+  return group
+}
+
+export type StubGroup = ReturnType<typeof createStubGroup>
+
+/** One stream of a client; keeps everything that it receives. */
+export class TestLane {
+  readonly received: LeaderMessage[] = []
+  constructor(readonly stream: FakeStream) {
+    stream.onFrame = (frame) => this.received.push(decodeFrame(leaderMessage, frame).message)
+  }
+
+  async send(message: ClientMessage): Promise<void> {
+    this.stream.send(encodeFrame(clientMessage, message))
+    await settle()
+  }
+
+  last<T extends LeaderMessage['type']>(type: T): LeaderMessageOf<T> | undefined {
+    return this.received.findLast((message): message is LeaderMessageOf<T> => message.type === type)
+  }
+
+  get closed(): boolean {
+    return this.stream.over !== undefined
+  }
+}
+
+export class TestClient {
+  control!: TestLane
+  bulk!: TestLane
+  session = 0
+
+  constructor(
+    private readonly group: StubGroup,
+    readonly id = 'client-1'
+  ) {}
+
+  async dial(protocol: string): Promise<TestLane> {
+    return new TestLane(await this.group.net.dial(this.id, PEER, { protocol }))
+  }
+
+  async hello(init: { clusterId?: string; fence?: number; version?: number } = {}): Promise<void> {
+    this.control = await this.dial(PROTOCOL_CONTROL)
+    const { clusterId = '', fence = 0, version = PROTOCOL_VERSION } = init
+    await this.control.send({ type: 'hello', version, clusterId, lane: 'control', fence, attach: 0 })
+  }
+
+  async attach(attach = this.control.last('welcome')?.attach ?? 0): Promise<void> {
+    this.bulk = await this.dial(PROTOCOL_BULK)
+    await this.bulk.send({ type: 'hello', version: PROTOCOL_VERSION, clusterId: '', lane: 'bulk', fence: 0, attach })
+  }
+
+  async connect(session = 0, ttlMs = 2000): Promise<this> {
+    await this.hello()
+    await this.attach()
+    await this.control.send({ type: 'register', session, ttlMs })
+    this.session = this.control.last('registered')?.session ?? 0
+    return this
+  }
+}
