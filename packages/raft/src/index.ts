@@ -1,1 +1,15 @@
-export {}
+/**
+ * @packageDocumentation
+ *
+ * Raft for Quire: a pure core (`createRaftCore`), a log on disk (`createSegmentedLog`) and the driver that runs both
+ * (`createRaftNode`). The real disk is in `@quire/raft/node-disk`; `createMemoryDisk` is one that loses power on demand.
+ */
+export { createRaftCore } from './core/core.js'
+export type * from './core/types.js'
+export * from './errors.js'
+export { SECTOR_BYTES, type Disk, type DiskFile } from './log/disk.js'
+export { createMemoryDisk, type MemoryDisk, type MemoryDiskInit } from './log/memory-disk.js'
+export { createSegmentedLog } from './log/segmented-log.js'
+export type { LogWrite, RaftLog, SegmentedLogInit } from './log/types.js'
+export type * from './node-types.js'
+export { createRaftNode, DEFAULT_RAFT_LIMITS } from './node.js'

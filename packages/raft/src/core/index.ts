@@ -1,1 +1,2 @@
-export {}
+export { createRaftCore } from './core.js'
+export type * from './types.js'

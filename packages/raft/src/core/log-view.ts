@@ -1,0 +1,144 @@
+import { assert, raftEntryBytes } from '@quire/protocol'
+import type { Entry, LogReader, StorageAck } from './types.js'
+
+/**
+ * The log as the core sees it: what storage holds, and after it the tail that is not known to be durable. Storage is not
+ * asked for anything at or above the tail's first index, so what a truncation left behind there does not matter.
+ */
+export class LogView {
+  /** Entries from `durableIndex + 1` on. */
+  private tail: Entry[] = []
+  private durable: number
+  /** The first entry of the tail that no write contains. */
+  private unwritten: number
+  private writes: { sequence: number; index: number }[] = []
+  private sequence = 0
+
+  constructor(private readonly storage: LogReader) {
+    this.durable = storage.lastIndex
+    this.unwritten = this.durable + 1
+  }
+
+  get firstIndex(): number {
+    return this.storage.firstIndex
+  }
+
+  get lastIndex(): number {
+    return this.durable + this.tail.length
+  }
+
+  get lastTerm(): number {
+    return this.termAt(this.lastIndex)
+  }
+
+  /** Everything up to here is on the own disk and will be there after a crash. */
+  get durableIndex(): number {
+    return this.durable
+  }
+
+  /** Undefined outside of the log; 0 before its first entry. */
+  term(index: number): number | undefined {
+    if (index === 0) return 0
+    if (index > this.durable) return this.tail[index - this.durable - 1]?.term
+    return this.storage.term(index)
+  }
+
+  /** Term of an entry that must be there. */
+  termAt(index: number): number {
+    const term = this.term(index)
+    assert(term !== undefined, `no term at ${index}: the log is ${this.firstIndex}..${this.lastIndex}`)
+    return term
+  }
+
+  matches(index: number, term: number): boolean {
+    return this.term(index) === term
+  }
+
+  /** §5.4.1: the later last term is more up to date; at equal terms the longer log. */
+  isUpToDate(lastIndex: number, lastTerm: number): boolean {
+    return lastTerm > this.lastTerm || (lastTerm === this.lastTerm && lastIndex >= this.lastIndex)
+  }
+
+  /** The last index at or below `index` whose term is not above `term`. Terms never fall along the log (§5.3). */
+  lastAtMost(index: number, term: number): number {
+    let low = this.firstIndex - 1
+    let high = Math.min(index, this.lastIndex)
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2)
+      if (this.termAt(middle) <= term) low = middle
+      else high = middle - 1
+    }
+    return Math.max(low, 0)
+  }
+
+  /** Entries from `lo` up to and with `hi` that fit `maxBytes`, at least one. */
+  entries(lo: number, hi: number, maxBytes: number, maxEntries = Infinity): Entry[] {
+    if (hi - lo + 1 > maxEntries) hi = lo + maxEntries - 1
+    assert(
+      lo >= this.firstIndex && hi <= this.lastIndex,
+      `entries ${lo}..${hi} of ${this.firstIndex}..${this.lastIndex}`
+    )
+    const found: Entry[] = []
+    let bytes = 0
+    if (lo <= this.durable) {
+      const end = Math.min(hi, this.durable) + 1
+      for (const entry of this.storage.entries(lo, end, maxBytes)) {
+        found.push(entry)
+        bytes += raftEntryBytes(entry)
+      }
+      if (found.length < end - lo) return found
+    }
+    for (let index = lo + found.length; index <= hi; index++) {
+      const entry = this.tail[index - this.durable - 1]!
+      bytes += raftEntryBytes(entry)
+      if (bytes > maxBytes && found.length > 0) break
+      found.push(entry)
+    }
+    return found
+  }
+
+  /** Appends at the end. */
+  append(entry: Entry): void {
+    assert(entry.index === this.lastIndex + 1, `append of ${entry.index} after ${this.lastIndex}`)
+    assert(entry.term >= this.lastTerm, `append of term ${entry.term} after ${this.lastTerm}`)
+    this.tail.push(entry)
+  }
+
+  /** Forgets everything from `index` on (§5.3, a follower's conflicting entries). */
+  truncate(index: number): void {
+    // Writes under way now contain less that is still part of the log. Comparing terms when they are acknowledged would
+    // not do: by then the log may hold the same entries again, of which storage has only the truncated copy.
+    for (const write of this.writes) write.index = Math.min(write.index, index - 1)
+    if (index <= this.durable) {
+      this.tail = []
+      this.durable = index - 1
+    } else {
+      this.tail.length = index - this.durable - 1
+    }
+    this.unwritten = Math.min(this.unwritten, index)
+  }
+
+  get hasUnwritten(): boolean {
+    return this.unwritten <= this.lastIndex
+  }
+
+  /** Hands the unwritten tail to a write. */
+  beginWrite(term: number): { ack: StorageAck; entries: Entry[] } {
+    const entries = this.tail.slice(this.unwritten - this.durable - 1)
+    const index = this.lastIndex
+    this.unwritten = index + 1
+    const sequence = ++this.sequence
+    this.writes.push({ sequence, index })
+    return { ack: { sequence, term, index }, entries }
+  }
+
+  /** A write is durable. True when more of the log is durable than before. */
+  endWrite(ack: StorageAck): boolean {
+    const write = this.writes.shift()
+    assert(write?.sequence === ack.sequence, `write ${ack.sequence} ended before write ${write?.sequence}`)
+    if (write.index <= this.durable) return false
+    this.tail.splice(0, write.index - this.durable)
+    this.durable = write.index
+    return true
+  }
+}

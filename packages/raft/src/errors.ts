@@ -1,0 +1,44 @@
+/** Errors of this package's API. The ones that cross the wire to users are in `@quire/protocol`. */
+
+/** This node does not lead the group (any more); `leader` is who does, when that is known. */
+export class NotLeaderError extends Error {
+  override readonly name = 'NotLeaderError'
+  readonly code = 'ERR_NOT_LEADER'
+  constructor(
+    readonly id: string,
+    readonly leader: string | undefined
+  ) {
+    super(`${id} is not the leader${leader === undefined ? '' : `, ${leader} is`}`)
+  }
+}
+
+/** A queue is at its limit. Nothing was taken; try again when earlier operations are done. */
+export class BackPressureError extends Error {
+  override readonly name = 'BackPressureError'
+  readonly code = 'ERR_BACK_PRESSURE'
+  constructor(
+    readonly queue: string,
+    readonly used: number,
+    readonly limit: number
+  ) {
+    super(`${queue}: ${used} of ${limit} in use`)
+  }
+}
+
+/** There is no log here, and none was to be made. */
+export class LogNotInitializedError extends Error {
+  override readonly name = 'LogNotInitializedError'
+  readonly code = 'ERR_LOG_NOT_INITIALIZED'
+  constructor() {
+    super('the directory holds no log, and no first configuration was given')
+  }
+}
+
+/** A write to the log failed (`cause`): what of it reached the disk is unknown, so the log takes nothing more. */
+export class LogFailedError extends Error {
+  override readonly name = 'LogFailedError'
+  readonly code = 'ERR_LOG_FAILED'
+  constructor(cause: unknown) {
+    super(`the log failed: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+  }
+}

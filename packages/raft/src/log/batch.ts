@@ -1,0 +1,154 @@
+/**
+ * A batch: what one write makes durable. It starts on a sector of its own, so that no sector with acknowledged data is ever
+ * written again.
+ *
+ * | bytes | what |
+ * |---|---|
+ * | 4 | magic |
+ * | 4 | CRC32C of the header's rest, bitmap included |
+ * | 8 | batch number, a float64: 1 more than the batch before, across segments |
+ * | 4 | payload length |
+ * | 4 | CRC32C of the payload |
+ * | n | bitmap: a bit for each sector after the first, set when that sector is not all zeros; bit 0 of byte 0 is the first |
+ * | rest | payload, then zeros up to the sector's end |
+ *
+ * Segments are zero-filled, so a sector that a torn write left out is all zeros where the bitmap says it was not. Damage
+ * that looks otherwise is not a torn write.
+ */
+import { crc32c } from '@node-rs/crc32'
+import {
+  decode,
+  encode,
+  list,
+  MAX_PEER_ID_BYTES,
+  optional,
+  raftEntry,
+  struct,
+  text,
+  uint,
+  type Codec
+} from '@quire/protocol'
+import type { Entry, HardState } from '../core/types.js'
+import { SECTOR_BYTES } from './disk.js'
+
+export interface BatchContent {
+  readonly hardState: HardState | undefined
+  /** In the order of writing: an entry replaces what had its index or a higher one before. */
+  readonly entries: readonly Entry[]
+}
+
+/** Payload that a batch is filled up to; one entry more than fits goes into the next. */
+export const BATCH_BYTES = 1024 * 1024
+
+const MAGIC = 0x31_42_51_8f
+const HEADER_BYTES = 24
+/** The header and its bitmap fill the first sector at most. */
+const MAX_SECTORS = (SECTOR_BYTES - HEADER_BYTES) * 8 + 1
+const ZEROS = new Uint8Array(SECTOR_BYTES)
+
+const hardState: Codec<HardState> = struct({ term: uint, vote: optional(text(MAX_PEER_ID_BYTES)), commit: uint })
+/** Of the payload. */
+export const batchContent: Codec<BatchContent> = struct({
+  hardState: optional(hardState),
+  entries: list(raftEntry, 1 << 20)
+})
+
+export interface BatchHeader {
+  readonly number: number
+  readonly sectors: number
+  readonly payloadLength: number
+  readonly payloadCrc: number
+}
+
+/** What stands at an offset of a segment. `torn`: a write that did not finish. `damaged`: nothing that a crash can leave. */
+export type BatchVerdict =
+  | { readonly kind: 'whole'; readonly header: BatchHeader; readonly content: BatchContent }
+  | { readonly kind: 'empty' }
+  | { readonly kind: 'torn' }
+  | { readonly kind: 'damaged'; readonly reason: string }
+
+/** Bytes of the whole batch; a multiple of the sector size. */
+export function encodeBatch(number: number, content: BatchContent): Uint8Array {
+  const size = content.entries.reduce((sum, entry) => sum + entry.data.length + 24, 256)
+  const payload = encode(batchContent, content, size)
+  const sectors = sectorsFor(payload.length)
+  if (sectors > MAX_SECTORS) throw new RangeError(`a batch of ${payload.length} bytes`)
+  const start = HEADER_BYTES + bitmapBytes(sectors)
+  const batch = new Uint8Array(sectors * SECTOR_BYTES)
+  batch.set(payload, start)
+  for (let sector = 1; sector < sectors; sector++) {
+    if (!isZero(batch, sector)) batch[HEADER_BYTES + ((sector - 1) >> 3)]! |= 1 << ((sector - 1) & 7)
+  }
+  const view = new DataView(batch.buffer)
+  view.setUint32(0, MAGIC, true)
+  view.setFloat64(8, number, true)
+  view.setUint32(16, payload.length, true)
+  view.setUint32(20, crc32c(payload), true)
+  view.setUint32(4, crc32c(batch.subarray(8, start)), true)
+  return batch
+}
+
+/** The header at the start of `area`, if there is a good one. */
+export function readBatchHeader(area: Uint8Array): BatchHeader | undefined {
+  if (area.length < SECTOR_BYTES) return undefined
+  const view = new DataView(area.buffer, area.byteOffset, area.byteLength)
+  if (view.getUint32(0, true) !== MAGIC) return undefined
+  const payloadLength = view.getUint32(16, true)
+  const sectors = sectorsFor(payloadLength)
+  if (sectors > MAX_SECTORS) return undefined
+  if (view.getUint32(4, true) !== crc32c(area.subarray(8, HEADER_BYTES + bitmapBytes(sectors)))) return undefined
+  return { number: view.getFloat64(8, true), sectors, payloadLength, payloadCrc: view.getUint32(20, true) }
+}
+
+/** Judges what stands at the start of `area`, which reaches to the segment's end (or the batch's). */
+export function inspectBatch(area: Uint8Array, number: number): BatchVerdict {
+  const header = readBatchHeader(area)
+  if (header === undefined) {
+    // A sector is written whole or not at all, so a bad header was good once.
+    return isZero(area, 0) ? { kind: 'empty' } : { kind: 'damaged', reason: 'bad batch header' }
+  }
+  if (header.number !== number) return { kind: 'damaged', reason: `batch ${header.number} in the place of ${number}` }
+  if (header.sectors * SECTOR_BYTES > area.length) return { kind: 'damaged', reason: 'batch exceeds its segment' }
+  const payload = payloadOf(area, header)
+  if (crc32c(payload) !== header.payloadCrc) {
+    return hasMissingSector(area, header) ? { kind: 'torn' } : { kind: 'damaged', reason: 'bad batch checksum' }
+  }
+  try {
+    return { kind: 'whole', header, content: decode(batchContent, payload) }
+  } catch (error) {
+    return { kind: 'damaged', reason: `bad batch content: ${(error as Error).message}` }
+  }
+}
+
+export function isZero(area: Uint8Array, sector: number): boolean {
+  const start = sector * SECTOR_BYTES
+  return sameBytes(area.subarray(start, start + SECTOR_BYTES), ZEROS)
+}
+
+function hasMissingSector(area: Uint8Array, { sectors }: BatchHeader): boolean {
+  for (let sector = 1; sector < sectors; sector++) {
+    const written = (area[HEADER_BYTES + ((sector - 1) >> 3)]! >> ((sector - 1) & 7)) & 1
+    if (written === 1 && isZero(area, sector)) return true
+  }
+  return false
+}
+
+function payloadOf(area: Uint8Array, { sectors, payloadLength }: BatchHeader): Uint8Array {
+  const start = HEADER_BYTES + bitmapBytes(sectors)
+  return area.subarray(start, start + payloadLength)
+}
+
+function bitmapBytes(sectors: number): number {
+  return (sectors - 1 + 7) >> 3
+}
+
+function sectorsFor(payloadLength: number): number {
+  let sectors = Math.ceil((HEADER_BYTES + payloadLength) / SECTOR_BYTES)
+  while (HEADER_BYTES + bitmapBytes(sectors) + payloadLength > sectors * SECTOR_BYTES) sectors++
+  return sectors
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
+  return true
+}

@@ -1,0 +1,63 @@
+import { SECTOR_BYTES, type Disk, type DiskFile } from './disk.js'
+import { encodeSegmentHeader, segmentName, SEGMENT_HEADER_BYTES, type Segment, type SegmentHeader } from './segment.js'
+
+const SPARE = 'spare.tmp'
+
+/**
+ * Makes segments. A file is filled with zeros under another name, ahead of its need, and becomes a segment by its rename: a
+ * file that has a segment's name has a segment's header.
+ */
+export class SegmentSupply {
+  private spare: Promise<DiskFile> | undefined
+
+  constructor(
+    private readonly disk: Disk,
+    private readonly segmentBytes: number
+  ) {}
+
+  /** Removes what a crash left half made. */
+  async clean(): Promise<void> {
+    const names = await this.disk.list()
+    if (names.includes(SPARE)) await this.disk.remove(SPARE)
+  }
+
+  /** Starts to make the next file, unless that was done. */
+  prepare(): void {
+    if (this.spare !== undefined) return
+    this.spare = this.disk.create(SPARE, this.segmentBytes)
+    // Whoever takes the file gets to know of the failure.
+    this.spare.catch(() => {})
+  }
+
+  /** A segment with room for `batchBytes`, which is durable, name included, when this resolves. */
+  async take(header: SegmentHeader, batchBytes: number, first?: Uint8Array): Promise<Segment> {
+    const file = await this.takeFile(SEGMENT_HEADER_BYTES + batchBytes)
+    await file.write(0, encodeSegmentHeader(header))
+    if (first !== undefined) await file.write(SEGMENT_HEADER_BYTES, first)
+    const name = segmentName(header.number, header.firstIndex)
+    await this.disk.rename(SPARE, name)
+    await this.disk.flushDirectory()
+    return { name, number: header.number, file }
+  }
+
+  async close(): Promise<void> {
+    const spare = this.spare
+    this.spare = undefined
+    try {
+      await (await spare)?.close()
+    } catch {
+      // It was never made; nothing depends on it.
+    }
+  }
+
+  private async takeFile(bytes: number): Promise<DiskFile> {
+    this.prepare()
+    const spare = this.spare!
+    this.spare = undefined
+    const file = await spare
+    if (file.bytes >= bytes) return file
+    await file.close()
+    await this.disk.remove(SPARE)
+    return this.disk.create(SPARE, Math.ceil(bytes / SECTOR_BYTES) * SECTOR_BYTES)
+  }
+}

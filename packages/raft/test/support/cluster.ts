@@ -1,0 +1,208 @@
+import {
+  decode,
+  encode,
+  isRaftHandshake,
+  raftMessage,
+  type Clock,
+  type Random,
+  type RaftMessage
+} from '@quire/protocol'
+import { fromString } from 'uint8arrays/from-string'
+import { toString } from 'uint8arrays/to-string'
+import {
+  createMemoryDisk,
+  createRaftNode,
+  createSegmentedLog,
+  type Entry,
+  type MemoryDisk,
+  type RaftLimits,
+  type RaftNode,
+  type RaftStatus
+} from '../../src/index.js'
+import { seededRandom, VirtualClock } from './virtual-time.js'
+
+export interface ClusterOptions {
+  readonly seed?: number
+  readonly size?: number
+  /** Share of messages that are lost. */
+  readonly loss?: number
+  /** Share of messages that arrive twice. */
+  readonly duplication?: number
+  readonly limits?: Partial<RaftLimits>
+  readonly segmentBytes?: number
+}
+
+/** A cluster in virtual time: real driver, core and log; simulated network, disks and clock. */
+export class Cluster {
+  readonly clock = new VirtualClock()
+  readonly random: Random
+  readonly members: Member[]
+  /** Links that are cut: `from>to`. */
+  readonly cut = new Set<string>()
+  /** Leaders by term, as they reported themselves: election safety (Figure 3). */
+  readonly leaders = new Map<number, string>()
+  /** What was applied anywhere, by index: state machine safety (Figure 3). */
+  readonly chosen = new Map<number, string>()
+
+  constructor(readonly options: ClusterOptions = {}) {
+    this.random = seededRandom(options.seed ?? 1)
+    const ids = Array.from({ length: options.size ?? 3 }, (_, i) => `n${i + 1}`)
+    this.members = ids.map((id) => new Member(this, id, ids))
+  }
+
+  static async start(options: ClusterOptions = {}): Promise<Cluster> {
+    const cluster = new Cluster(options)
+    const started = Promise.all(cluster.members.map((member) => member.start()))
+    await cluster.clock.until(() => cluster.members.every((member) => member.node !== undefined))
+    await started
+    return cluster
+  }
+
+  /** The running leader of the highest term. */
+  get leader(): Member | undefined {
+    const leading = this.members.filter((member) => member.status?.role === 'leader')
+    return leading.sort((a, b) => b.status!.term - a.status!.term)[0]
+  }
+
+  async elect(): Promise<Member> {
+    const elected = await this.clock.until(() => this.leader?.status?.ready === true, 20_000)
+    if (!elected) throw new Error(`no leader: ${JSON.stringify(this.members.map((member) => member.status))}`)
+    return this.leader!
+  }
+
+  isolate(member: Member): void {
+    for (const other of this.members) {
+      this.cut.add(`${member.id}>${other.id}`)
+      this.cut.add(`${other.id}>${member.id}`)
+    }
+  }
+
+  heal(): void {
+    this.cut.clear()
+  }
+
+  /** All running members have applied the same, up to `index` at least. */
+  async converge(index: number, ms = 30_000): Promise<boolean> {
+    return this.clock.until(() => {
+      const running = this.members.filter((member) => member.node !== undefined)
+      return running.every((member) => member.status!.appliedIndex >= index)
+    }, ms)
+  }
+
+  send(from: Member, to: string, message: RaftMessage): void {
+    const target = this.members.find((member) => member.id === to)
+    if (target === undefined || this.cut.has(`${from.id}>${to}`) || this.random.next() < (this.options.loss ?? 0))
+      return
+    const bytes = encode(raftMessage, message)
+    const copies = this.random.next() < (this.options.duplication ?? 0) ? 2 : 1
+    for (let i = 0; i < copies; i++) {
+      this.clock.schedule(0.2 + this.random.next() * 3, () => {
+        const decoded = decode(raftMessage, bytes)
+        if (!isRaftHandshake(decoded)) target.node?.receive(from.id, decoded)
+      })
+    }
+  }
+
+  close(): Promise<void> {
+    const closing = Promise.all(this.members.map(async (member) => member.node?.close()))
+    let closed = false
+    void closing.then(() => (closed = true))
+    return this.clock.until(() => closed).then(() => undefined)
+  }
+}
+
+export class Member {
+  node: RaftNode | undefined
+  disk: MemoryDisk
+  fatal: Error | undefined
+  /** What this incarnation applied. */
+  applied: Entry[] = []
+  changes: RaftStatus[] = []
+  private incarnation = 0
+
+  constructor(
+    private readonly cluster: Cluster,
+    readonly id: string,
+    private readonly voters: string[]
+  ) {
+    const { clock, random } = cluster
+    const schedule = clock.schedule.bind(clock)
+    this.disk = createMemoryDisk({ schedule, latencyMs: () => 0.1 + random.next() })
+  }
+
+  get status(): RaftStatus | undefined {
+    return this.node?.status()
+  }
+
+  /** Texts of the applied `normal` entries. */
+  get texts(): string[] {
+    return this.applied.filter(({ kind }) => kind === 'normal').map(({ data }) => toString(data))
+  }
+
+  async start(): Promise<void> {
+    const incarnation = ++this.incarnation
+    const { cluster } = this
+    const { limits, segmentBytes = 64 * 1024 } = cluster.options
+    this.applied = []
+    const bootstrap = { voters: this.voters, learners: [], context: new Uint8Array(0) }
+    const log = await createSegmentedLog({ disk: this.disk, segmentBytes, cacheBytes: 4096, bootstrap })
+    if (incarnation !== this.incarnation) return
+    const alive = (): boolean => incarnation === this.incarnation
+    this.node = createRaftNode(
+      {
+        clock: this.mortalClock(alive),
+        random: cluster.random,
+        transport: { send: (to, message) => alive() && cluster.send(this, to, message) },
+        log,
+        application: {
+          appliedIndex: 0,
+          apply: (entries) => this.apply(entries),
+          onChange: (status) => this.changed(status),
+          onFatal: (error) => (this.fatal = error)
+        }
+      },
+      { id: this.id, limits }
+    )
+  }
+
+  /** Power loss: memory is gone, and of unfinished writes whatever the disk likes. */
+  crash(): void {
+    this.incarnation++
+    this.node = undefined
+    this.disk.crash(() => this.cluster.random.next())
+  }
+
+  propose(text: string): number {
+    return this.node!.propose(fromString(text)).index
+  }
+
+  private apply(entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      const expected = (this.applied.at(-1)?.index ?? 0) + 1
+      if (entry.index !== expected) throw new Error(`${this.id} was given ${entry.index} instead of ${expected}`)
+      const value = `${entry.term}:${entry.kind}:${toString(entry.data, 'base64')}`
+      const chosen = this.cluster.chosen.get(entry.index) ?? value
+      if (chosen !== value) throw new Error(`two entries at ${entry.index}: ${chosen} and ${value}`)
+      this.cluster.chosen.set(entry.index, chosen)
+      this.applied.push(entry)
+    }
+  }
+
+  private changed(status: RaftStatus): void {
+    this.changes.push(status)
+    if (status.role !== 'leader') return
+    const known = this.cluster.leaders.get(status.term) ?? this.id
+    if (known !== this.id) throw new Error(`two leaders in ${status.term}: ${known} and ${this.id}`)
+    this.cluster.leaders.set(status.term, this.id)
+  }
+
+  /** A dead node's timers do nothing. */
+  private mortalClock(alive: () => boolean): Clock {
+    const { clock } = this.cluster
+    return {
+      now: () => clock.now(),
+      wallTime: () => clock.wallTime(),
+      schedule: (delayMs, callback) => clock.schedule(delayMs, () => alive() && callback())
+    }
+  }
+}
