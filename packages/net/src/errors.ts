@@ -14,6 +14,19 @@ export class DialError extends Error {
   }
 }
 
+/** An address to listen on cannot be bound: its port is taken, or it is not an address of this machine. */
+export class ListenError extends Error {
+  override readonly name = 'ListenError'
+  readonly code = 'ERR_LISTEN'
+  constructor(
+    readonly addresses: readonly string[],
+    readonly reason: string,
+    options?: { cause?: unknown }
+  ) {
+    super(`cannot listen on ${addresses.join(', ')}: ${reason}`, options)
+  }
+}
+
 /** The stream ended without an orderly close: the connection broke or the remote reset it. */
 export class StreamBrokenError extends Error {
   override readonly name = 'StreamBrokenError'

@@ -17,10 +17,10 @@ import {
   type FrameStream,
   type Network
 } from '@quire/protocol'
-import { createLibp2p } from 'libp2p'
+import { createLibp2p, type Libp2pOptions } from 'libp2p'
 import type { Logger } from 'pino'
 import { createDeadline, throwIfAborted } from './deadline.js'
-import { DialError } from './errors.js'
+import { DialError, ListenError } from './errors.js'
 import { createFrameStream } from './frame-stream.js'
 import { createGate, type Allow, type Gate } from './gate.js'
 import { parseListenAddress, parsePeerAddress, parsePeerId } from './multiaddr.js'
@@ -62,20 +62,31 @@ const ADDRESS_DIAL_TIMEOUT_MS = 5_000
 const NEGOTIATION_TIMEOUT_MS = 5_000
 const INBOUND_UPGRADE_TIMEOUT_MS = 5_000
 const CLOSE_TIMEOUT_MS = 1_000
+const MAX_EARLY_STREAMS = 64
 /** A lost remote that sends no more packets is found out by probes: every 10 s, answered within 15 s. */
 const PROBE_INTERVAL_MS = 10_000
 const PROBE_TIMEOUT_MS = 15_000
 
-/** Starts a node. Rejects with InvalidArgumentError for a malformed address, with the system's error when a port is taken. */
+/** Starts a node. Rejects with InvalidArgumentError for a malformed address, with ListenError when a port is taken. */
 export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp2pNetwork> {
   const listen = init.listen.map((address) => parseListenAddress(address))
   const gate = createGate(init.allow, init.logger)
-  const node = await createLibp2p({
+  const node = await createLibp2p(libp2pOptions(init, listen, gate)).catch((error: unknown) => {
+    // libp2p's message holds a stack for each address; the system's error is in its first line.
+    const reason = /Error: (listen .*)/.exec(messageOf(error))?.[1]
+    throw reason === undefined ? error : new ListenError(listen, reason, { cause: error })
+  })
+  return new NetworkNode(node, gate, init)
+}
+
+function libp2pOptions(init: Libp2pNetworkInit, listen: string[], gate: Gate): Libp2pOptions {
+  return {
     privateKey: init.privateKey,
     addresses: { listen },
     transports: [tcp()],
     connectionEncrypters: [noise({ crypto: init.noiseCrypto })],
-    streamMuxers: [yamux()],
+    // Early streams are those that a remote opens before this side has finished accepting the connection.
+    streamMuxers: [yamux({ maxEarlyStreams: MAX_EARLY_STREAMS })],
     // Only what Quire asks for is dialled; addresses of private networks are as good as any.
     connectionGater: {
       denyDialMultiaddr: () => false,
@@ -99,8 +110,7 @@ export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp
       pingInterval: PROBE_INTERVAL_MS,
       pingTimeout: { minTimeout: PROBE_TIMEOUT_MS, maxTimeout: PROBE_TIMEOUT_MS }
     }
-  })
-  return new NetworkNode(node, gate, init)
+  }
 }
 
 class NetworkNode implements Libp2pNetwork {
@@ -309,6 +319,10 @@ function reasonOf(error: unknown): string {
   if (isUnsupported(error)) return 'the remote does not speak the protocol'
   if (CUT_OFF.has(error.name)) return `the remote closed the connection; it may not know this node (${error.name})`
   return error.message
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 const CUT_OFF = new Set([

@@ -1,7 +1,8 @@
 import { connect } from 'node:net'
+import type { Stream } from '@libp2p/interface'
 import { FrameTooLargeError, type FrameStream } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
-import { MAX_QUEUED_BYTES, SendQueueFullError, StreamBrokenError } from '../src/index.js'
+import { MAX_QUEUED_BYTES, SendQueueFullError, StreamBrokenError, createFrameStream } from '../src/index.js'
 import {
   COUNT,
   ECHO,
@@ -16,7 +17,54 @@ import {
   startEchoProcess
 } from './helpers.js'
 
+/** The part of libp2p's stream that sending uses; remembers what each `send` was given. */
+function createSink(): { stream: Stream; sends: Uint8Array[] } {
+  const sends: Uint8Array[] = []
+  const stream = Object.assign(new EventTarget(), {
+    status: 'open',
+    remoteWriteStatus: 'writable',
+    writableNeedsDrain: false,
+    writeBufferLength: 0,
+    send: (bytes: Uint8Array) => sends.push(bytes) > 0,
+    abort: () => {}
+  })
+  return { stream: stream as unknown as Stream, sends }
+}
+
 describe('a frame stream', () => {
+  it('sends what is queued in one turn of the event loop at once, promise continuations included', async () => {
+    const { stream, sends } = createSink()
+    const frames = createFrameStream({ stream, remote: 'peer', maxFrameBytes: 100 })
+    const gate = Promise.resolve()
+    for (let index = 0; index < 10; index++) {
+      frames.send(Uint8Array.of(index))
+      void gate.then(() => gate.then(() => frames.send(Uint8Array.of(100 + index))))
+    }
+    expect(sends).toEqual([])
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(sends.map((bytes) => bytes.length)).toEqual([20])
+
+    frames.send(new Uint8Array(200_000))
+    frames.send(new Uint8Array(200_000))
+    frames.send(Uint8Array.of(1))
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(sends.map((bytes) => bytes.length)).toEqual([20, 200_000, 200_001])
+  })
+
+  it('sends nothing while libp2p waits for a drain, and all of it afterwards', async () => {
+    const { stream, sends } = createSink()
+    const frames = createFrameStream({ stream, remote: 'peer', maxFrameBytes: 100 })
+    stream.writableNeedsDrain = true
+    frames.send(Uint8Array.of(1))
+    await sleep(5)
+    frames.send(Uint8Array.of(2))
+    expect(sends).toEqual([])
+    stream.writableNeedsDrain = false
+    stream.dispatchEvent(new Event('drain'))
+    await sleep(5)
+    expect(sends).toEqual([Uint8Array.of(1, 2)])
+  })
+
   it('carries frames of 0 bytes to 1 MiB unchanged and in order', async () => {
     const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
     const stream = await dialEcho(client, server)
