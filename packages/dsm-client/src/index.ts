@@ -1,1 +1,40 @@
-export {}
+/**
+ * @packageDocumentation
+ *
+ * The client of Quire: open files of a cluster, map them, and read and write the mapped bytes as one coherent memory.
+ *
+ * @example
+ * ```ts
+ * import { createDsmClient } from '@quire/dsm-client'
+ *
+ * await using client = await createDsmClient({ peers: ['/ip4/127.0.0.1/tcp/4001/p2p/12D3Koo…'] })
+ * const file = await client.open('/counters', { create: true, size: 4096 })
+ * const mapping = await file.mmap()
+ * await mapping.write(0, new Uint8Array([1, 2, 3]))
+ * await mapping.msync()
+ * ```
+ */
+export { createDsmClient, createDsmClientOn, type ClientComponents } from './client.js'
+export type * from './types.js'
+export { generatePrivateKey, loadPrivateKey, savePrivateKey, type PrivateKey } from '@quire/net'
+export {
+  BusyError,
+  CacheFullError,
+  ClosedError,
+  CorruptionError,
+  FileExistsError,
+  InvalidArgumentError,
+  NoSpaceError,
+  NoSuchFileError,
+  NotAuthorizedError,
+  PastEndError,
+  PinConflictError,
+  QuireError,
+  QuotaExceededError,
+  ReadOnlyMappingError,
+  RemoteError,
+  SessionExpiredError,
+  UnavailableError,
+  VersionMismatchError,
+  type LostRange
+} from '@quire/protocol'

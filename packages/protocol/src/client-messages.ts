@@ -16,7 +16,7 @@ import {
   MAX_MEMBERS,
   MAX_PAGE_BYTES,
   MAX_PATH_BYTES,
-  MAX_PEER_ID_BYTES,
+  MAX_PEER_ID_BYTES
 } from './limits.js'
 
 const path = text(MAX_PATH_BYTES)
@@ -24,7 +24,7 @@ const pageBytes = bytes(MAX_PAGE_BYTES)
 
 export const member = struct({
   peerId: text(MAX_PEER_ID_BYTES),
-  addresses: list(text(MAX_ADDRESS_BYTES), MAX_ADDRESSES),
+  addresses: list(text(MAX_ADDRESS_BYTES), MAX_ADDRESSES)
 })
 /** A peer of the cluster and where it listens. */
 export type Member = TypeOf<typeof member>
@@ -41,7 +41,7 @@ export const fileStat = struct({
   version: uint,
   /** Milliseconds since 1970. */
   createdAt: f64,
-  modifiedAt: f64,
+  modifiedAt: f64
 })
 export type WireFileStat = TypeOf<typeof fileStat>
 
@@ -79,8 +79,8 @@ export const clientMessage = union({
       /** For a file that is created; ignored for one that exists. */
       size: uint,
       /** 0: the file's own, or the default. */
-      pageSize: uint,
-    }),
+      pageSize: uint
+    })
   ],
   /** This session maps the file no longer; its owned pages are released. All dirty pages were written back before. */
   close: [11, struct({ ...request, file: uint })],
@@ -108,7 +108,7 @@ export const clientMessage = union({
 
   // -- operations
   /** Instead of hello, as the only message of a control stream: any peer answers, leader or not. */
-  status: [30, struct({ version: uint, seq: uint })],
+  status: [30, struct({ version: uint, seq: uint })]
 })
 export type ClientMessage = TypeOf<typeof clientMessage>
 
@@ -120,7 +120,7 @@ export const writebackOutcome = struct({
   seq: uint,
   /** The page's version that holds the bytes; 0 when stale. */
   version: uint,
-  stale: bool,
+  stale: bool
 })
 export type WritebackOutcome = TypeOf<typeof writebackOutcome>
 
@@ -129,7 +129,10 @@ const operation = { term: uint, op: uint, file: uint, page: uint, after: uint }
 /** What the leader (or, during the handshake, any peer) sends. */
 export const leaderMessage = union({
   // -- handshake
-  welcome: [1, struct({ version: uint, clusterId: text(64), term: uint, leader: text(MAX_PEER_ID_BYTES), members, attach: uint })],
+  welcome: [
+    1,
+    struct({ version: uint, clusterId: text(64), term: uint, leader: text(MAX_PEER_ID_BYTES), members, attach: uint })
+  ],
   attached: [2, struct({})],
   /** Not the leader (or not ready yet, when `leader` is empty). The stream is closed after it. */
   redirect: [3, struct({ clusterId: text(64), term: uint, leader: text(MAX_PEER_ID_BYTES), members })],
@@ -166,8 +169,8 @@ export const leaderMessage = union({
       epoch: uint,
       seq: uint,
       version: uint,
-      bytes: optional(pageBytes),
-    }),
+      bytes: optional(pageBytes)
+    })
   ],
   faultFailed: [21, struct({ term: uint, req: uint, file: uint, page: uint, error: wireError })],
   /** Drop the page. `after`: handle this after the grant for that request (0: none was sent on this connection). */
@@ -198,9 +201,9 @@ export const leaderMessage = union({
       voters: members,
       learners: members,
       sessions: uint,
-      ownedPages: uint,
-    }),
-  ],
+      ownedPages: uint
+    })
+  ]
 })
 export type LeaderMessage = TypeOf<typeof leaderMessage>
 

@@ -153,20 +153,20 @@ export const u8: Codec<number> = {
     if (!Number.isInteger(value) || value < 0 || value > 255) throw new CodecError(`${value} is not a byte`)
     writer.u8(value)
   },
-  read: (reader) => reader.u8(),
+  read: (reader) => reader.u8()
 }
 
 /** A safe integer from 0, in 1 to 8 bytes. */
 export const uint: Codec<number> = {
   minBytes: 1,
   write: (writer, value) => writer.uint(value),
-  read: (reader) => reader.uint(),
+  read: (reader) => reader.uint()
 }
 
 export const f64: Codec<number> = {
   minBytes: 8,
   write: (writer, value) => writer.f64(value),
-  read: (reader) => reader.f64(),
+  read: (reader) => reader.f64()
 }
 
 export const bool: Codec<boolean> = {
@@ -176,7 +176,7 @@ export const bool: Codec<boolean> = {
     const byte = reader.u8()
     if (byte > 1) throw new CodecError(`${byte} is not a boolean`)
     return byte === 1
-  },
+  }
 }
 
 /** At most `maxBytes` bytes. Decoding returns a view of the input: copy what outlives it. */
@@ -192,7 +192,7 @@ export function bytes(maxBytes: number): Codec<Uint8Array> {
       const length = reader.uint()
       if (length > maxBytes) throw new CodecError(`${length} bytes, at most ${maxBytes}`)
       return reader.raw(length)
-    },
+    }
   }
 }
 
@@ -208,7 +208,7 @@ export function text(maxBytes: number): Codec<string> {
       // Malformed sequences decode to U+FFFD and would not encode back to the same bytes.
       if (value.includes('\ufffd') && !sameBytes(fromString(value), encoded)) throw new CodecError('not UTF-8')
       return value
-    },
+    }
   }
 }
 
@@ -226,7 +226,7 @@ export function oneOf<const T extends string>(...names: readonly T[]): Codec<T> 
       const name = names[position]
       if (name === undefined) throw new CodecError(`${position} names none of ${names.join(', ')}`)
       return name
-    },
+    }
   }
 }
 
@@ -241,11 +241,12 @@ export function list<T>(item: Codec<T>, maxItems: number): Codec<T[]> {
     read: (reader) => {
       const count = reader.uint()
       if (count > maxItems) throw new CodecError(`${count} items, at most ${maxItems}`)
-      if (count * Math.max(1, item.minBytes) > reader.left) throw new CodecError(`${count} items in ${reader.left} bytes`)
+      if (count * Math.max(1, item.minBytes) > reader.left)
+        throw new CodecError(`${count} items in ${reader.left} bytes`)
       const values: T[] = []
       for (let i = 0; i < count; i++) values.push(item.read(reader))
       return values
-    },
+    }
   }
 }
 
@@ -256,7 +257,7 @@ export function optional<T>(inner: Codec<T>): Codec<T | undefined> {
       bool.write(writer, value !== undefined)
       if (value !== undefined) inner.write(writer, value)
     },
-    read: (reader) => (bool.read(reader) ? inner.read(reader) : undefined),
+    read: (reader) => (bool.read(reader) ? inner.read(reader) : undefined)
   }
 }
 
@@ -278,7 +279,7 @@ export function struct<F extends AnyFields>(fields: F): Codec<Struct<F>> {
       const value: Record<string, unknown> = {}
       for (const [name, codec] of entries) value[name] = codec.read(reader)
       return value as Struct<F>
-    },
+    }
   }
 }
 
@@ -310,7 +311,7 @@ export function union<V extends AnyVariants>(variants: V): Codec<Union<V>> {
       const variant = byTag.get(tag)
       if (variant === undefined) throw new CodecError(`unknown tag ${tag}`)
       return { type: variant[0], ...variant[1].read(reader) } as unknown as Union<V>
-    },
+    }
   }
 }
 

@@ -41,7 +41,7 @@ export class InvalidArgumentError extends QuireError {
   constructor(
     readonly argument: string,
     readonly value: Fact,
-    readonly expected: string,
+    readonly expected: string
   ) {
     super(`${argument} is ${typeof value === 'string' ? JSON.stringify(value) : value}, must be ${expected}`)
     this.facts = [argument, value, expected]
@@ -56,7 +56,7 @@ export class PastEndError extends QuireError {
   constructor(
     readonly path: string,
     readonly offset: number,
-    readonly size: number,
+    readonly size: number
   ) {
     super(`${path}: offset ${offset} is at or beyond the end (${size} bytes)`)
     this.facts = [path, offset, size]
@@ -89,10 +89,13 @@ export class SessionExpiredError extends QuireError {
   readonly facts: readonly Fact[]
   constructor(
     readonly session: string,
-    readonly lost: readonly LostRange[] = [],
+    readonly lost: readonly LostRange[] = []
   ) {
     const bytes = lost.reduce((sum, range) => sum + range.length, 0)
-    super(`session ${session} has expired` + (lost.length > 0 ? `; ${bytes} unflushed bytes in ${lost.length} ranges are lost` : ''))
+    super(
+      `session ${session} has expired` +
+        (lost.length > 0 ? `; ${bytes} unflushed bytes in ${lost.length} ranges are lost` : '')
+    )
     this.facts = [session]
   }
 }
@@ -115,7 +118,7 @@ export class BusyError extends QuireError {
   readonly facts: readonly Fact[]
   constructor(
     readonly path: string,
-    readonly offset: number,
+    readonly offset: number
   ) {
     super(`${path}: offset ${offset} is held by another client`)
     this.facts = [path, offset]
@@ -130,7 +133,7 @@ export class PinConflictError extends QuireError {
   constructor(
     readonly path: string,
     readonly offset: number,
-    readonly length: number,
+    readonly length: number
   ) {
     super(`${path}: ${length} bytes at ${offset} cannot be pinned contiguously`)
     this.facts = [path, offset, length]
@@ -164,7 +167,7 @@ export class QuotaExceededError extends QuireError {
   readonly facts: readonly Fact[]
   constructor(
     readonly quota: string,
-    readonly limit: number,
+    readonly limit: number
   ) {
     super(`${quota}: the quota of ${limit} is used up`)
     this.facts = [quota, limit]
@@ -179,7 +182,7 @@ export class CorruptionError extends QuireError {
   constructor(
     readonly where: string,
     readonly offset: number,
-    readonly reason: string,
+    readonly reason: string
   ) {
     super(`${where}: damaged at offset ${offset}: ${reason}`)
     this.facts = [where, offset, reason]
@@ -193,7 +196,7 @@ export class VersionMismatchError extends QuireError {
   constructor(
     readonly what: string,
     readonly found: number,
-    readonly supported: number,
+    readonly supported: number
   ) {
     super(`${what}: version ${found}, this program speaks ${supported}`)
     this.facts = [what, found, supported]
@@ -206,7 +209,7 @@ export class NotAuthorizedError extends QuireError {
   readonly facts: readonly Fact[]
   constructor(
     readonly who: string,
-    readonly reason: string,
+    readonly reason: string
   ) {
     super(`${who} is refused: ${reason}`)
     this.facts = [who, reason]
@@ -257,7 +260,7 @@ const rebuild: Readonly<Record<string, (facts: readonly Fact[]) => QuireError>> 
   ERR_CORRUPT: (f) => new CorruptionError(str(f[0]), num(f[1]), str(f[2])),
   ERR_VERSION: (f) => new VersionMismatchError(str(f[0]), num(f[1]), num(f[2])),
   ERR_NOT_AUTHORIZED: (f) => new NotAuthorizedError(str(f[0]), str(f[1])),
-  ERR_CLOSED: (f) => new ClosedError(str(f[0])),
+  ERR_CLOSED: (f) => new ClosedError(str(f[0]))
 }
 
 export function errorToWire(error: QuireError): WireError {
@@ -274,7 +277,7 @@ const fact: Codec<Fact> = (() => {
     minBytes: tagged.minBytes,
     write: (writer, value) =>
       tagged.write(writer, typeof value === 'string' ? { type: 'text', value } : { type: 'number', value }),
-    read: (reader) => tagged.read(reader).value,
+    read: (reader) => tagged.read(reader).value
   }
 })()
 

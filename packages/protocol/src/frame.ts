@@ -24,7 +24,7 @@ export class FrameTooLargeError extends Error {
   readonly code = 'ERR_FRAME_TOO_LARGE'
   constructor(
     readonly frameBytes: number,
-    readonly maxFrameBytes: number,
+    readonly maxFrameBytes: number
   ) {
     super(`a frame of ${frameBytes} bytes, at most ${maxFrameBytes}`)
   }

@@ -1,1 +1,6 @@
-export {}
+export * from './address-space.js'
+export * from './coherence.js'
+export * from './frames.js'
+export * from './lease.js'
+export * from './page.js'
+export * from './stats.js'

@@ -11,7 +11,7 @@ import {
   type DirtyPageBytes,
   type LeaderMessage,
   type QuireError,
-  type WritebackOutcome,
+  type WritebackOutcome
 } from '@quire/protocol'
 import type { Applied, FileId, SessionId, StateView } from '../state/view.js'
 import { PageEntry, type Operation, type Request } from './page-entry.js'
@@ -120,6 +120,7 @@ class OwnerDirectory implements Directory {
         return this.sessionGone(outcome.session)
       case 'closed':
         return this.fileClosed(outcome.session, outcome.file)
+      default:
     }
   }
 
@@ -159,7 +160,8 @@ class OwnerDirectory implements Directory {
   private faultError(session: SessionId, message: ClientMessageOf<'fault'>): QuireError | undefined {
     const file = this.view.file(message.file)
     if (file === undefined) return new NoSuchFileError(`file ${message.file}`)
-    if (!file.sessions.has(session)) return new InvalidArgumentError('file', message.file, 'a file that the session has open')
+    if (!file.sessions.has(session))
+      return new InvalidArgumentError('file', message.file, 'a file that the session has open')
     const offset = message.page * file.pageSize
     if (offset >= file.size) return new PastEndError(file.path, offset, file.size)
     return undefined
@@ -241,7 +243,7 @@ class OwnerDirectory implements Directory {
       asked: 0,
       answered: false,
       dirty: undefined,
-      entry: 'none',
+      entry: 'none'
     }
     entry.begin(operation)
     this.operations.set(operation.id, entry)
@@ -298,7 +300,7 @@ class OwnerDirectory implements Directory {
       fromEpoch: owner.epoch,
       to,
       seq: dirty?.seq ?? 0,
-      bytes: dirty?.bytes,
+      bytes: dirty?.bytes
     })
   }
 
@@ -492,7 +494,7 @@ class OwnerDirectory implements Directory {
     type: 'invalidate' | 'revoke' | 'downgrade',
     entry: PageEntry,
     operation: Operation,
-    session: SessionId,
+    session: SessionId
   ): void {
     const copy = entry.copies.get(session)
     // A grant travels on another lane; the client holds this back until that grant has arrived. One sent on an earlier
@@ -514,13 +516,15 @@ class OwnerDirectory implements Directory {
     const version = this.view.version(file, page)
     const current = believed && request.have !== 0 && request.have === version
     const bytes = current ? undefined : (this.view.page(file, page).bytes ?? NO_BYTES)
-    const epoch = isOwner ? owner.epoch : 0
-    this.send(session, { type: 'grant', term: this.term, req, file, page, access, owner: isOwner, epoch, version, bytes })
+    const { epoch, seq } = isOwner ? owner : NOT_OWNER
+    const { term } = this
+    this.send(session, { type: 'grant', term, req, file, page, access, owner: isOwner, epoch, seq, version, bytes })
   }
 
   private send(session: SessionId, message: LeaderMessage): void {
     if (!this.connections.has(session)) return
-    const lane = message.type === 'grant' && message.bytes !== undefined && message.bytes.length > 0 ? 'bulk' : 'control'
+    const lane =
+      message.type === 'grant' && message.bytes !== undefined && message.bytes.length > 0 ? 'bulk' : 'control'
     this.output.push({ type: 'send', session, lane, message })
   }
 
@@ -556,6 +560,7 @@ class OwnerDirectory implements Directory {
 
 /** A page that was never written: no bytes travel. */
 const NO_BYTES = new Uint8Array(0)
+const NOT_OWNER = { epoch: 0, seq: 0 }
 
 function samePage(a: DirtyPageBytes | WritebackOutcome, b: WritebackOutcome): boolean {
   return a.file === b.file && a.page === b.page && a.epoch === b.epoch && a.seq === b.seq

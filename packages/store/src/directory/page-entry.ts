@@ -45,7 +45,7 @@ export class PageEntry {
   constructor(
     readonly file: FileId,
     readonly page: number,
-    inherited: Iterable<SessionId>,
+    inherited: Iterable<SessionId>
   ) {
     for (const session of inherited) this.copies.set(session, { reader: true, connection: 0, req: 0 })
   }

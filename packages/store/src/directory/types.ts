@@ -11,7 +11,12 @@ export type Unstamped<C extends Command = Command> = C extends Command ? Omit<C,
 
 export type DirectoryEffect =
   /** Dropped by the driver when the session is not connected (any more). */
-  | { readonly type: 'send'; readonly session: SessionId; readonly lane: 'control' | 'bulk'; readonly message: LeaderMessage }
+  | {
+      readonly type: 'send'
+      readonly session: SessionId
+      readonly lane: 'control' | 'bulk'
+      readonly message: LeaderMessage
+    }
   /** The driver keeps it until the log takes it, or leadership is lost. */
   | { readonly type: 'propose'; readonly command: Unstamped<CommandOf<'handover' | 'writeback'>> }
 

@@ -1,0 +1,281 @@
+import { createLibp2pNetwork, createClock, createRandom, generatePrivateKey, type Libp2pNetwork } from '@quire/net'
+import {
+  ClosedError,
+  InvalidArgumentError,
+  UnavailableError,
+  type Clock,
+  type LostRange,
+  type Network,
+  type Random,
+  type WireFileStat
+} from '@quire/protocol'
+import { pino, type Logger } from 'pino'
+import { ClusterView } from './cluster-view.js'
+import { MIN_CACHE_BYTES, createSlabFrameProvider, zeroCounters, type FrameProvider } from './core/index.js'
+import { createFile, toFileStat } from './file.js'
+import { flushPages, type OpenFile } from './page-io.js'
+import { Session } from './session.js'
+import { FaultTimer } from './stats.js'
+import type {
+  CallOptions,
+  ClientStats,
+  DsmClient,
+  DsmClientEvents,
+  DsmClientInit,
+  DsmFile,
+  FileStat,
+  OpenOptions
+} from './types.js'
+import { checkCount, checkPageSize, checkPath } from './validate.js'
+
+const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
+const DEFAULT_SESSION_TTL_MS = 10_000
+const DEFAULT_FAULT_TIMEOUT_MS = 30_000
+/** Below this a lease could not survive a busy machine's pauses. */
+const MIN_SESSION_TTL_MS = 500
+const MAX_SESSION_TTL_MS = 600_000
+const LIST_BATCH = 256
+
+/**
+ * Connects to the cluster and opens a session.
+ *
+ * Rejects with InvalidArgumentError for malformed settings, NotAuthorizedError when a peer refuses this client, and
+ * UnavailableError when no leader could be reached within `faultTimeoutMs`.
+ */
+export async function createDsmClient(init: DsmClientInit): Promise<DsmClient> {
+  const settings = resolveSettings(init)
+  const privateKey = init.privateKey ?? (await generatePrivateKey())
+  const network = await createLibp2pNetwork({ privateKey, listen: [], logger: settings.logger })
+  try {
+    return await start({ network, clock: createClock(), random: createRandom() }, settings, network)
+  } catch (error) {
+    await network.close()
+    throw error
+  }
+}
+
+/** What a client takes from the world around it. */
+export interface ClientComponents {
+  readonly network: Network
+  readonly clock: Clock
+  readonly random: Random
+}
+
+/** As {@link createDsmClient}, on a network, clock and chance of the caller's, which it keeps. */
+export function createDsmClientOn(components: ClientComponents, init: DsmClientInit): Promise<DsmClient> {
+  return start(components, resolveSettings(init), undefined)
+}
+
+interface Settings {
+  readonly cluster: ClusterView
+  readonly cacheBytes: number
+  readonly sessionTtlMs: number
+  readonly faultTimeoutMs: number
+  readonly logger: Logger
+}
+
+function resolveSettings(init: DsmClientInit): Settings {
+  if (init.peers.length === 0) throw new InvalidArgumentError('peers', 0, 'at least one multiaddr')
+  const {
+    cacheBytes = DEFAULT_CACHE_BYTES,
+    sessionTtlMs = DEFAULT_SESSION_TTL_MS,
+    faultTimeoutMs = DEFAULT_FAULT_TIMEOUT_MS
+  } = init
+  checkCount('cacheBytes', cacheBytes, MIN_CACHE_BYTES)
+  checkCount('sessionTtlMs', sessionTtlMs, MIN_SESSION_TTL_MS, MAX_SESSION_TTL_MS)
+  checkCount('faultTimeoutMs', faultTimeoutMs, 1)
+  const logger = init.logger ?? pino({ level: 'silent' })
+  return { cluster: new ClusterView(init.peers), cacheBytes, sessionTtlMs, faultTimeoutMs, logger }
+}
+
+async function start(
+  components: ClientComponents,
+  settings: Settings,
+  ownNetwork: Libp2pNetwork | undefined
+): Promise<DsmClient> {
+  const client = new Client(components, settings, ownNetwork)
+  await client.connect()
+  return client
+}
+
+class Client implements DsmClient {
+  readonly peerId: string
+  private readonly frames: FrameProvider
+  private readonly faults = new FaultTimer()
+  private readonly events = new EventTarget()
+  private current: Session
+  private starting: Promise<void> | undefined
+  private files = new Map<number, OpenFile>()
+  private readonly counters = zeroCounters()
+  private lastTurn: Promise<unknown> = Promise.resolve()
+  private closing: Promise<void> | undefined
+
+  constructor(
+    private readonly components: ClientComponents,
+    private readonly settings: Settings,
+    private readonly ownNetwork: Libp2pNetwork | undefined
+  ) {
+    this.peerId = components.network.id
+    this.frames = createSlabFrameProvider(settings.cacheBytes)
+    this.current = this.newSession()
+  }
+
+  get session(): { readonly id: string; readonly state: 'active' | 'suspect' | 'expired' } {
+    return { id: String(this.current.id), state: this.current.state }
+  }
+
+  connect(signal?: AbortSignal): Promise<void> {
+    return this.current.start(signal)
+  }
+
+  async open(path: string, options: OpenOptions = {}): Promise<DsmFile> {
+    const { create = false, exclusive = false, size = 0, pageSize = 0, signal } = options
+    checkPath(path)
+    checkCount('size', size)
+    if (pageSize !== 0) checkPageSize(pageSize)
+    return this.inTurn(async () => {
+      await this.ensureSession(signal)
+      const session = this.current
+      const reply = await session.request({ type: 'open', path, create, exclusive, size, pageSize }, signal)
+      if (reply.type !== 'opened') throw new UnavailableError(`the leader answered open with ${reply.type}`)
+      // The session may have ended between the answer and this line.
+      if (session.ended !== undefined) throw session.ended
+      return createFile(this.opened(session, reply.stat), (file, inner) => this.release(file, inner))
+    })
+  }
+
+  async stat(path: string, { signal }: CallOptions = {}): Promise<FileStat> {
+    checkPath(path)
+    await this.ensureSession(signal)
+    const reply = await this.current.request({ type: 'stat', path }, signal)
+    const stat = reply.type === 'files' ? reply.files[0] : undefined
+    if (stat === undefined) throw new UnavailableError(`the leader answered stat with ${reply.type}`)
+    return toFileStat(stat)
+  }
+
+  async *list(prefix = '/', { signal }: CallOptions = {}): AsyncIterable<FileStat> {
+    let after = ''
+    for (;;) {
+      await this.ensureSession(signal)
+      const reply = await this.current.request({ type: 'list', prefix, after, limit: LIST_BATCH }, signal)
+      if (reply.type !== 'files') throw new UnavailableError(`the leader answered list with ${reply.type}`)
+      for (const stat of reply.files) yield toFileStat(stat)
+      if (reply.done || reply.files.length === 0) return
+      after = reply.files.at(-1)!.path
+    }
+  }
+
+  addEventListener<K extends keyof DsmClientEvents>(type: K, listener: (event: DsmClientEvents[K]) => void): void {
+    this.events.addEventListener(type, listener as (event: Event) => void)
+  }
+
+  removeEventListener<K extends keyof DsmClientEvents>(type: K, listener: (event: DsmClientEvents[K]) => void): void {
+    this.events.removeEventListener(type, listener as (event: Event) => void)
+  }
+
+  stats(): ClientStats {
+    const { hits, grants, invalidations, downgrades, handovers, writebacks, evictions, bytesIn, bytesOut } =
+      this.counters
+    return {
+      faults: {
+        read: this.faults.stats('read'),
+        write: this.faults.stats('write'),
+        upgrade: this.faults.stats('upgrade')
+      },
+      hits,
+      grants,
+      invalidations,
+      downgrades,
+      handovers,
+      writebacks,
+      evictions,
+      bytesIn,
+      bytesOut,
+      frameBytesUsed: this.frames.usedBytes,
+      frameBytesCapacity: this.frames.capacityBytes
+    }
+  }
+
+  close({ signal }: CallOptions = {}): Promise<void> {
+    this.closing ??= this.doClose(signal)
+    return this.closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  private newSession(): Session {
+    return new Session(this.components, {
+      cluster: this.settings.cluster,
+      frames: this.frames,
+      faults: this.faults,
+      counters: this.counters,
+      ttlMs: this.settings.sessionTtlMs,
+      timeoutMs: this.settings.faultTimeoutMs,
+      logger: this.settings.logger,
+      onLost: (lost) => this.lost(lost),
+      onLeader: (leader, term) =>
+        this.events.dispatchEvent(new CustomEvent('leaderchange', { detail: { leader, term } }))
+    })
+  }
+
+  /** After a session was lost, the next call starts another. */
+  private async ensureSession(signal?: AbortSignal): Promise<void> {
+    if (this.closing !== undefined) throw new ClosedError('the client')
+    if (this.current.ended === undefined) return
+    if (this.starting === undefined) {
+      this.current = this.newSession()
+      this.files = new Map()
+      this.starting = this.current.start(signal).finally(() => (this.starting = undefined))
+    }
+    await this.starting
+  }
+
+  private opened(session: Session, stat: WireFileStat): OpenFile {
+    let file = this.files.get(stat.id)
+    if (file === undefined) {
+      const { id, path, pageSize, size } = stat
+      file = { session, id, path, pageSize, size, handles: 0 }
+      this.files.set(id, file)
+      session.coherence.addFile(id, path, pageSize)
+    }
+    file.handles++
+    file.size = Math.max(file.size, stat.size)
+    return file
+  }
+
+  private release(file: OpenFile, signal?: AbortSignal): Promise<void> {
+    return this.inTurn(async () => {
+      // It may have been opened again while this waited for its turn.
+      if (file.handles > 0 || file.session.ended !== undefined) return
+      this.files.delete(file.id)
+      file.session.coherence.removeFile(file.id, new ClosedError(file.path))
+      file.session.drain()
+      await file.session.request({ type: 'close', file: file.id }, signal)
+    })
+  }
+
+  /** Opening and giving up files go one after another: the cluster must see them in the order in which they happened here. */
+  private inTurn<T>(action: () => Promise<T>): Promise<T> {
+    const turn = this.lastTurn.then(action)
+    this.lastTurn = turn.catch(() => {})
+    return turn
+  }
+
+  private async doClose(signal?: AbortSignal): Promise<void> {
+    const { current } = this
+    try {
+      if (current.ended === undefined) {
+        for (const file of this.files.values()) await flushPages(file, 0, Number.MAX_SAFE_INTEGER, signal)
+      }
+    } finally {
+      await current.end(signal)
+      await this.ownNetwork?.close()
+    }
+  }
+
+  private lost(lost: readonly LostRange[]): void {
+    this.events.dispatchEvent(new CustomEvent('sessionlost', { detail: { lost } }))
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * Takes dirty pages back to the cluster: batches that fill a bulk frame, never more unacknowledged bytes than the leader gave
+ * credit for. Bytes are copied when they leave, so a page may be written on meanwhile; an acknowledgement cleans only the
+ * version that it names (rule 14).
+ */
+import { MAX_BULK_PAYLOAD_BYTES, MAX_WRITEBACK_PAGES, type ClientMessage, type DirtyPageBytes } from '@quire/protocol'
+import type { CoherenceCounters } from './stats.js'
+import type { Page } from './page.js'
+
+export class Writebacks {
+  private readonly queue: Page[] = []
+  private readonly flying = new Map<number, { readonly pages: readonly Page[]; readonly bytes: number }>()
+  private flyingBytes = 0
+  private creditBytes = 0
+  private nextReq = 1
+
+  constructor(
+    private readonly send: (message: ClientMessage) => void,
+    private readonly counters: CoherenceCounters
+  ) {}
+
+  enqueue(page: Page): void {
+    if (page.queuedForWrite) return
+    page.queuedForWrite = true
+    this.queue.push(page)
+  }
+
+  /** Takes what the page holds now as its newest version. The copy is the message's. */
+  snapshot(page: Page): DirtyPageBytes {
+    page.seq++
+    page.writing = true
+    // Under a write pin the program may change bytes at any moment.
+    page.changed = page.writePins > 0
+    this.counters.writebacks++
+    this.counters.bytesOut += page.pageSize
+    return { file: page.file, page: page.index, epoch: page.epoch, seq: page.seq, bytes: page.frame!.bytes.slice() }
+  }
+
+  connected(creditBytes: number): void {
+    this.creditBytes = creditBytes
+  }
+
+  /** What was on its way may or may not have arrived: it will be taken again, as it is then (rule 15). */
+  disconnected(): void {
+    this.creditBytes = 0
+    this.flying.clear()
+    this.flyingBytes = 0
+  }
+
+  pump(): void {
+    while (this.queue.length > 0 && this.flyingBytes < this.creditBytes) {
+      const pages: Page[] = []
+      let bytes = 0
+      const budget = Math.min(MAX_BULK_PAYLOAD_BYTES, this.creditBytes - this.flyingBytes)
+      while (this.queue.length > 0 && pages.length < MAX_WRITEBACK_PAGES) {
+        const page = this.queue[0]!
+        if (page.dirty && bytes + page.pageSize > budget) break
+        this.queue.shift()
+        page.queuedForWrite = false
+        if (!page.dirty) continue
+        pages.push(page)
+        bytes += page.pageSize
+      }
+      if (pages.length === 0) return
+      const req = this.nextReq++
+      this.flying.set(req, { pages, bytes })
+      this.flyingBytes += bytes
+      this.send({ type: 'writeback', req, pages: pages.map((page) => this.snapshot(page)) })
+    }
+  }
+
+  /** A writeback was answered; its credit comes back. Undefined: not one of this connection's. */
+  answered(req: number): readonly Page[] | undefined {
+    const flight = this.flying.get(req)
+    if (flight === undefined) return undefined
+    this.flying.delete(req)
+    this.flyingBytes -= flight.bytes
+    return flight.pages
+  }
+}

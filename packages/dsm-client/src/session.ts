@@ -1,0 +1,380 @@
+/**
+ * A session's life: find the leader, register, keep the lease, follow the leader when it changes, and repeat what was not answered.
+ * The driver of the coherence core: it carries messages between the core and the connection.
+ */
+import {
+  ClosedError,
+  SessionExpiredError,
+  UnavailableError,
+  errorFromWire,
+  type ClientMessage,
+  type Clock,
+  type LeaderMessage,
+  type LostRange,
+  type Network,
+  type Random
+} from '@quire/protocol'
+import type { Logger } from 'pino'
+import type { ClusterView } from './cluster-view.js'
+import { RedirectError, connect, type Connection } from './connection.js'
+import { Coherence, type CoherenceCounters, type FrameProvider } from './core/index.js'
+import { Lease } from './core/lease.js'
+import type { FaultTimer } from './stats.js'
+import type { SessionState } from './types.js'
+import { waitFor } from './waiting.js'
+
+export interface SessionComponents {
+  readonly network: Network
+  readonly clock: Clock
+  readonly random: Random
+}
+
+export interface SessionInit {
+  readonly cluster: ClusterView
+  readonly frames: FrameProvider
+  readonly faults: FaultTimer
+  readonly counters: CoherenceCounters
+  readonly logger: Logger
+  readonly ttlMs: number
+  readonly timeoutMs: number
+  readonly onLost: (lost: readonly LostRange[]) => void
+  readonly onLeader: (leader: string, term: number) => void
+}
+
+/** One Raft group for now; every frame names it. */
+const GROUP = 0
+const HANDSHAKE_TIMEOUT_MS = 2000
+const MIN_BACKOFF_MS = 20
+const MAX_BACKOFF_MS = 500
+const MAX_TICK_MS = 500
+
+type Reply = Extract<LeaderMessage, { seq: number; type: 'opened' | 'files' | 'done' | 'failed' }>
+type Request = Extract<ClientMessage, { seq: number }>
+/** A request without what the session fills in. */
+export type RequestBody = Request extends infer R ? (R extends Request ? Omit<R, 'seq' | 'settled'> : never) : never
+
+interface PendingRequest {
+  readonly body: RequestBody
+  resolve(reply: Reply): void
+  reject(error: Error): void
+}
+
+export class Session {
+  readonly coherence: Coherence
+  id = 0
+  private currentState: SessionState = 'suspect'
+  private readonly lease = new Lease()
+  private readonly pending = new Map<number, PendingRequest>()
+  private nextSeq = 1
+  private connection: Connection | undefined
+  private readonly stopping = new AbortController()
+  private readonly lostController = new AbortController()
+  private failure: Error | undefined
+  private activeWaiters: Array<{ resolve: () => void; reject: (error: Error) => void }> = []
+  private lastProblem = 'no peer has answered yet'
+  private cancelTick = () => {}
+  private running: Promise<void> = Promise.resolve()
+
+  constructor(
+    private readonly components: SessionComponents,
+    private readonly init: SessionInit
+  ) {
+    this.coherence = new Coherence(init.frames, init.counters)
+  }
+
+  /** As far as can be known here and now. */
+  get state(): SessionState {
+    if (this.currentState === 'active' && !this.isLeaseValid()) return 'suspect'
+    return this.currentState
+  }
+
+  /** Aborted when the session is gone. */
+  get lost(): AbortSignal {
+    return this.lostController.signal
+  }
+
+  /** Why nothing can be done with this session any more. */
+  get ended(): Error | undefined {
+    return this.failure
+  }
+
+  isLeaseValid(): boolean {
+    return this.failure === undefined && this.lease.isValid(this.components.clock.now())
+  }
+
+  /** Resolves when the session is open. Rejects with UnavailableError, or NotAuthorizedError when a peer says so. */
+  async start(signal?: AbortSignal): Promise<void> {
+    this.running = this.run()
+    try {
+      await this.whenActive(signal)
+    } catch (error) {
+      await this.stop(error as Error)
+      throw error
+    }
+  }
+
+  /** Resolves at once while the lease is valid, else when the cluster has confirmed the session. */
+  whenActive(signal?: AbortSignal): Promise<void> {
+    if (this.failure !== undefined) return Promise.reject(this.failure)
+    if (this.isLeaseValid()) return Promise.resolve()
+    return this.wait<void>((resolve, reject) => {
+      const waiter = { resolve, reject }
+      this.activeWaiters.push(waiter)
+      return () => {
+        this.activeWaiters = this.activeWaiters.filter((other) => other !== waiter)
+      }
+    }, signal)
+  }
+
+  /** Sends a request and resolves with its answer, across leaders. A `failed` answer rejects with its typed error. */
+  request(body: RequestBody, signal?: AbortSignal): Promise<Exclude<Reply, { type: 'failed' }>> {
+    return this.wait((resolve, reject) => {
+      if (this.failure !== undefined) {
+        reject(this.failure)
+        return () => {}
+      }
+      const seq = this.nextSeq++
+      this.pending.set(seq, {
+        body,
+        resolve: (reply) => (reply.type === 'failed' ? reject(errorFromWire(reply.error)) : resolve(reply)),
+        reject
+      })
+      this.sendRequest(seq, body)
+      // Withdrawn, not undone: it may have been applied, or may yet be.
+      return () => this.pending.delete(seq)
+    }, signal)
+  }
+
+  /** Waits with this session's time-out; the error tells what is known of why it took too long. */
+  wait<T>(
+    start: (resolve: (value: T) => void, reject: (error: Error) => void) => () => void,
+    signal: AbortSignal | undefined,
+    onBusy?: () => Error
+  ): Promise<T> {
+    const { clock } = this.components
+    const onTimeout = () => {
+      if (onBusy !== undefined && this.connection !== undefined && this.isLeaseValid()) return onBusy()
+      return new UnavailableError(`${this.lastProblem} (waited ${this.init.timeoutMs} ms)`)
+    }
+    return waitFor(start, { clock, timeoutMs: this.init.timeoutMs, signal, onTimeout })
+  }
+
+  /** Carries out what the coherence core decided. Call it after every call of the core. */
+  drain(): void {
+    for (const effect of this.coherence.effects()) {
+      switch (effect.type) {
+        case 'send':
+          this.connection?.send(effect.lane, effect.message)
+          break
+        case 'fault-sent':
+          this.init.faults.begin(effect.req, effect.kind, this.components.clock.now())
+          break
+        case 'fault-done':
+          this.init.faults.end(effect.req, this.components.clock.now())
+          break
+      }
+    }
+  }
+
+  /** Ends the session at the cluster, if one can be reached in time, and stops. */
+  async end(signal?: AbortSignal): Promise<void> {
+    if (this.failure === undefined && this.id !== 0) {
+      try {
+        await this.request({ type: 'endSession' }, signal)
+      } catch (error) {
+        // It then ends by expiry.
+        this.init.logger.debug({ err: error }, 'the session could not be ended')
+      }
+    }
+    await this.stop(new ClosedError('the client'))
+  }
+
+  private async stop(reason: Error): Promise<void> {
+    this.fail(reason, () => reason)
+    this.stopping.abort(reason)
+    this.connection?.close()
+    await this.running
+  }
+
+  // ---- connections
+
+  private async run(): Promise<void> {
+    this.tick()
+    let backoffMs = 0
+    while (this.failure === undefined) {
+      const connection = await this.tryConnect()
+      if (connection === undefined) {
+        backoffMs = Math.min(MAX_BACKOFF_MS, Math.max(MIN_BACKOFF_MS, backoffMs * 2))
+        await this.pause(backoffMs * (0.5 + this.components.random.next() / 2))
+        continue
+      }
+      backoffMs = 0
+      const reason = await this.follow(connection)
+      this.lastProblem = reason.message
+    }
+    this.cancelTick()
+  }
+
+  private async tryConnect(): Promise<Connection | undefined> {
+    const { network, clock } = this.components
+    const { cluster, ttlMs, logger } = this.init
+    const target = cluster.pick()
+    try {
+      return await connect(target, {
+        network,
+        clock,
+        cluster,
+        group: GROUP,
+        timeoutMs: HANDSHAKE_TIMEOUT_MS,
+        session: this.id,
+        ttlMs,
+        signal: this.stopping.signal
+      })
+    } catch (error) {
+      const problem = error as Error
+      this.lastProblem = `${target.peerId}: ${problem.message}`
+      logger.debug({ peer: target.peerId, err: problem }, 'connecting failed')
+      if (problem instanceof SessionExpiredError) this.expire()
+      else if (problem.name === 'NotAuthorizedError' || problem.name === 'VersionMismatchError') this.refused(problem)
+      // A hint is followed once; if it fails, the others are asked.
+      else cluster.leader = problem instanceof RedirectError && problem.leader !== target.peerId ? problem.leader : ''
+      return undefined
+    }
+  }
+
+  /** A refusal is final for a session that was never open: waiting would not change it. */
+  private refused(problem: Error): void {
+    this.init.cluster.leader = ''
+    if (this.id === 0) this.fail(problem, () => problem)
+  }
+
+  private async follow(connection: Connection): Promise<Error> {
+    if (this.failure !== undefined) {
+      connection.close()
+      return this.failure
+    }
+    const { registered, registeredAt } = connection
+    this.connection = connection
+    this.id = registered.session
+    this.lease.begin(registeredAt, registered.ttlMs)
+    connection.onMessage = (message) => {
+      // Frames that were on their way when the connection was given up are nobody's.
+      if (this.connection === connection) this.receive(message)
+    }
+    this.init.onLeader(connection.remote, connection.term)
+    this.activated()
+    for (const [seq, { body }] of this.pending) this.sendRequest(seq, body)
+    this.coherence.connected(registered)
+    this.drain()
+    const reason = await connection.closed
+    this.connection = undefined
+    this.init.cluster.leader = ''
+    this.coherence.disconnected()
+    this.drain()
+    return reason
+  }
+
+  private receive(message: LeaderMessage): void {
+    switch (message.type) {
+      case 'keepAliveAck':
+        this.lease.answered(message.nonce)
+        if (this.isLeaseValid()) this.activated()
+        break
+      case 'expired':
+        this.expire()
+        this.connection?.abort(this.failure!)
+        break
+      case 'redirect':
+        if (message.leader !== '') this.init.cluster.leader = message.leader
+        this.connection?.close()
+        break
+      case 'refused':
+        this.connection?.abort(errorFromWire(message.error))
+        break
+      case 'opened':
+      case 'files':
+      case 'done':
+      case 'failed': {
+        const request = this.pending.get(message.seq)
+        this.pending.delete(message.seq)
+        request?.resolve(message)
+        break
+      }
+      default:
+        this.coherence.receive(message)
+        this.drain()
+    }
+  }
+
+  private sendRequest(seq: number, body: RequestBody): void {
+    if (this.connection === undefined) return
+    // Everything below the oldest unanswered request has been answered.
+    const settled = Math.min(...this.pending.keys())
+    this.connection.send('control', { ...body, seq, settled } as ClientMessage)
+  }
+
+  private activated(): void {
+    this.currentState = 'active'
+    for (const waiter of this.activeWaiters.splice(0)) waiter.resolve()
+  }
+
+  // ---- time
+
+  private tick(): void {
+    const { clock } = this.components
+    const now = clock.now()
+    const { connection } = this
+    if (connection !== undefined) {
+      if (this.lease.isOverdue(now)) {
+        connection.abort(
+          new UnavailableError(`${connection.remote} does not confirm the session: it may have no majority`)
+        )
+      } else if (this.lease.isDue(now)) {
+        connection.send('control', { type: 'keepAlive', nonce: this.lease.send(now) })
+      }
+    }
+    if (this.failure === undefined) {
+      this.cancelTick = clock.schedule(Math.min(MAX_TICK_MS, this.init.ttlMs / 16), () => this.tick())
+    }
+  }
+
+  private pause(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const { signal } = this.stopping
+      if (signal.aborted) return resolve()
+      const cancel = this.components.clock.schedule(delayMs, done)
+      signal.addEventListener('abort', done, { once: true })
+      function done() {
+        cancel()
+        signal.removeEventListener('abort', done)
+        resolve()
+      }
+    })
+  }
+
+  // ---- the end
+
+  private expire(): void {
+    let lostRanges: readonly LostRange[] = []
+    this.fail(new SessionExpiredError(String(this.id)), (lost) => {
+      lostRanges = lost
+      return new SessionExpiredError(String(this.id), lost)
+    })
+    this.init.onLost(lostRanges)
+  }
+
+  private fail(reason: Error, withLost: (lost: readonly LostRange[]) => Error): void {
+    if (this.failure !== undefined) return
+    this.currentState = 'expired'
+    let error = reason
+    this.failure = reason
+    this.coherence.sessionLost((lost) => (error = withLost(lost)))
+    this.failure = error
+    this.cancelTick()
+    this.drain()
+    for (const request of this.pending.values()) request.reject(error)
+    this.pending.clear()
+    for (const waiter of this.activeWaiters.splice(0)) waiter.reject(error)
+    this.lostController.abort(error)
+  }
+}
