@@ -1,1 +1,22 @@
-export {}
+/**
+ * @packageDocumentation
+ *
+ * A peer of a Quire cluster: the replicated page store, the owner directory and the server of the clients' sessions.
+ *
+ * @example
+ * ```ts
+ * const peer = await createPeer({
+ *   dataDir: '/var/lib/quire',
+ *   privateKey,
+ *   listen: ['/ip4/0.0.0.0/tcp/4001'],
+ *   cluster: { clusterId: 'blue', voters, admins: [], clients: 'any' }
+ * })
+ * console.log(peer.multiaddrs, peer.status().role)
+ * await peer.close()
+ * ```
+ */
+export type { ClusterConfig, PeerIdLike } from './peer/cluster.js'
+export { formatClusterFile, parseClusterFile } from './peer/cluster.js'
+export { DataDirectoryError } from './peer/data-dir.js'
+export { FolderInUseError } from './peer/folder-lock.js'
+export { createPeer, type Peer, type PeerInit, type PeerStatus } from './peer/peer.js'

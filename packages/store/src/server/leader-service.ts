@@ -2,6 +2,8 @@ import {
   InvariantError,
   NotAuthorizedError,
   PROTOCOL_VERSION,
+  QuireError,
+  UnavailableError,
   VersionMismatchError,
   encodeFrame,
   errorToWire,
@@ -11,7 +13,6 @@ import {
   type FrameStream,
   type LeaderMessage,
   type Member,
-  type QuireError,
   type Random
 } from '@quire/protocol'
 import type { Logger } from 'pino'
@@ -49,6 +50,8 @@ export interface LeaderService {
   statusChanged(): void
   /** Call for every entry, in order, right after it was applied. */
   applied(index: number, outcome: Applied): void
+  /** With an error, such as NoSpaceError: what would store something fails with it. With undefined: everything is taken again. */
+  setReadOnly(error: Error | undefined): void
   /** Clients with a registered session here. */
   readonly connectedSessions: number
   /** Sends all clients away; nothing is served any more. */
@@ -64,6 +67,7 @@ class Service implements LeaderService {
   private readonly limits: ServerLimits
   private leadership: Leadership | undefined
   private closed = false
+  private readOnly: QuireError | undefined
 
   constructor(private readonly init: LeaderServiceInit) {
     this.group = init.group
@@ -88,6 +92,11 @@ class Service implements LeaderService {
       this.followStatus()
       this.leadership?.applied(index, outcome)
     })
+  }
+
+  setReadOnly(error: Error | undefined): void {
+    if (error === undefined) this.readOnly = undefined
+    else this.readOnly = error instanceof QuireError ? error : new UnavailableError(error.message)
   }
 
   close(): void {
@@ -122,6 +131,7 @@ class Service implements LeaderService {
       self,
       members: () => this.members(),
       redirect: () => this.redirect(),
+      readOnly: () => this.readOnly,
       raft,
       view,
       directory,

@@ -43,6 +43,8 @@ export interface LeadershipInit {
   readonly members: () => Member[]
   /** Tells a client to look for the leader again. */
   readonly redirect: () => LeaderMessage
+  /** Why nothing may be stored now. */
+  readonly readOnly: () => QuireError | undefined
   readonly raft: RaftPort
   readonly view: StateView
   readonly directory: Directory
@@ -344,7 +346,8 @@ export class Leadership {
 
   private request(connection: Connection, message: ClientMessageOf<'open' | 'close' | 'extend' | 'endSession'>): void {
     if (!this.take(connection, message.seq, message.type)) return
-    if (this.proposals.full) return this.answer(connection, message.seq, failed(message.seq, OVERLOADED))
+    const refusal = this.refusal(message.type === 'extend' || (message.type === 'open' && message.create))
+    if (refusal !== undefined) return this.answer(connection, message.seq, failed(message.seq, refusal))
     const command = { ...message, session: connection.session } as Unstamped<
       CommandOf<'open' | 'close' | 'extend' | 'endSession'>
     >
@@ -360,6 +363,11 @@ export class Leadership {
         this.answer(connection, message.seq, answer)
       })
     )
+  }
+
+  /** Why no command is taken now; `stores` tells that it would add to what is stored. */
+  private refusal(stores: boolean): QuireError | undefined {
+    return (stores ? this.init.readOnly() : undefined) ?? (this.proposals.full ? OVERLOADED : undefined)
   }
 
   /** False when the request is under way already, or was one too many. */
@@ -391,6 +399,11 @@ export class Leadership {
         return this.answerSession(outcome.session, outcome.seq, { type: 'done', seq: outcome.seq })
       case 'failed':
         return this.answerSession(outcome.session, outcome.seq, failed(outcome.seq, outcome.error))
+      case 'config':
+      case 'session-opened':
+      case 'handover':
+      case 'writeback':
+        return
     }
   }
 
@@ -421,9 +434,10 @@ export class Leadership {
           ? connection.writebackArrived(message)
           : undefined
     if (over !== undefined) return this.violation(connection, over)
-    if (message.type === 'writeback' && this.proposals.full) {
+    const refusal = message.type === 'writeback' ? this.refusal(true) : undefined
+    if (message.type === 'writeback' && refusal !== undefined) {
       // The pages stay dirty at the client, which tries again.
-      const error = errorToWire(OVERLOADED)
+      const error = errorToWire(refusal)
       return connection.send('bulk', { type: 'writebackFailed', term: this.term, req: message.req, error })
     }
     this.init.directory.receive(connection.session, message)

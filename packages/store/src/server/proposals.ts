@@ -1,6 +1,6 @@
 import type { Clock } from '@quire/protocol'
 import type { Unstamped } from '../directory/types.js'
-import { encodeCommand, type Command } from '../state/commands.js'
+import { encodeCommand } from '../state/commands.js'
 import type { RaftPort } from './raft-port.js'
 
 interface Waiting {
@@ -30,7 +30,7 @@ export class Proposals {
   /** Stamps and proposes `command`. `proposed` learns the entry's index, at once or when there is room. */
   add(command: Unstamped, proposed?: (index: number) => void): void {
     if (this.ended) return
-    const data = encodeCommand({ ...command, at: this.clock.wallTime() } as Command)
+    const data = encodeCommand({ ...command, at: this.clock.wallTime() })
     this.queue.push({ data, proposed })
     this.queuedBytes += data.length
     if (this.queue.length === 1) this.retry()

@@ -1,0 +1,110 @@
+/** The cluster as its founder describes it, and as the log keeps it. */
+import { parsePeerAddress, parsePeerId } from '@quire/net'
+import { InvalidArgumentError, MAX_ADDRESSES, MAX_MEMBERS, encode, type Member } from '@quire/protocol'
+import type { PeerId } from '@libp2p/interface'
+import { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
+
+/** A PeerId or its text. */
+export type PeerIdLike = PeerId | string
+
+/** What a cluster starts from; the same for each of its voters. Afterwards the log decides. */
+export interface ClusterConfig {
+  /** Names the cluster for good: 1 to 64 letters, digits, dots, dashes or underscores. */
+  readonly clusterId: string
+  /** Each with the multiaddrs where the others and the clients reach it; /p2p/<PeerId> at the end may be left out. */
+  readonly voters: readonly { readonly peerId: PeerIdLike; readonly addresses: readonly string[] }[]
+  readonly admins: readonly PeerIdLike[]
+  readonly clients: readonly PeerIdLike[] | 'any'
+}
+
+/** Checks a configuration and brings it into the one form that all voters write alike. Throws InvalidArgumentError. */
+export function normalizeCluster(config: ClusterConfig): ReplicatedConfig {
+  if (!/^[A-Za-z0-9._-]{1,64}$/.test(config.clusterId)) {
+    throw new InvalidArgumentError(
+      'clusterId',
+      config.clusterId,
+      '1 to 64 letters, digits, dots, dashes or underscores'
+    )
+  }
+  if (config.voters.length === 0 || config.voters.length > MAX_MEMBERS) {
+    throw new InvalidArgumentError('voters', config.voters.length, `1 to ${MAX_MEMBERS}`)
+  }
+  const voters = config.voters.map(({ peerId, addresses }) =>
+    normalizeVoter(parsePeerId(String(peerId), 'voters'), addresses)
+  )
+  voters.sort(byPeerId)
+  for (const [i, voter] of voters.entries()) {
+    if (voters[i + 1]?.peerId === voter.peerId) throw new InvalidArgumentError('voters', voter.peerId, 'named once')
+  }
+  return {
+    clusterId: config.clusterId,
+    voters,
+    admins: normalizeIds(config.admins, 'admins'),
+    clients: config.clients === 'any' ? undefined : normalizeIds(config.clients, 'clients')
+  }
+}
+
+/** The context of the first log entry. */
+export function encodeCluster(config: ReplicatedConfig): Uint8Array {
+  return encode(clusterConfig, config)
+}
+
+/** Reads a cluster file (JSON) as `quire init` writes it. Throws InvalidArgumentError naming `where`. */
+export function parseClusterFile(text: string, where: string): ClusterConfig {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    throw new InvalidArgumentError('cluster file', where, 'a JSON file as `quire init` writes it')
+  }
+  const file = value as Partial<ClusterConfig> | null
+  const { clusterId, voters, admins = [], clients } = file ?? {}
+  const isWhole =
+    typeof clusterId === 'string' &&
+    Array.isArray(voters) &&
+    voters.every((voter) => typeof voter?.peerId === 'string' && isTexts(voter.addresses)) &&
+    isTexts(admins) &&
+    (clients === 'any' || isTexts(clients))
+  if (!isWhole)
+    throw new InvalidArgumentError('cluster file', where, 'an object with clusterId, voters, admins and clients')
+  return { clusterId, voters, admins, clients }
+}
+
+export function formatClusterFile(config: ClusterConfig): string {
+  const { clusterId, voters, admins, clients } = normalizeCluster(config)
+  return JSON.stringify({ clusterId, voters, admins, clients: clients ?? 'any' }, undefined, 2) + '\n'
+}
+
+/** Why `peerId` may not connect; true when it may. */
+export function mayConnect(config: ReplicatedConfig, peerId: string): true | string {
+  const { clusterId, voters, admins, clients } = config
+  if (clients === undefined || clients.includes(peerId) || admins.includes(peerId)) return true
+  if (voters.some((voter) => voter.peerId === peerId)) return true
+  return `neither a peer nor a listed client of cluster ${clusterId}`
+}
+
+function normalizeVoter(peerId: string, addresses: readonly string[]): Member {
+  if (addresses.length === 0 || addresses.length > MAX_ADDRESSES) {
+    throw new InvalidArgumentError('addresses', addresses.length, `1 to ${MAX_ADDRESSES} of each voter`)
+  }
+  return {
+    peerId,
+    addresses: addresses.map((address) => {
+      const parsed = parsePeerAddress(address.includes('/p2p/') ? address : `${address}/p2p/${peerId}`, 'addresses')
+      if (parsed.peerId !== peerId) throw new InvalidArgumentError('addresses', address, `an address of ${peerId}`)
+      return parsed.address
+    })
+  }
+}
+
+function normalizeIds(ids: readonly PeerIdLike[], argument: string): string[] {
+  return [...new Set(ids.map((id) => parsePeerId(String(id), argument)))].sort()
+}
+
+function byPeerId(a: Member, b: Member): number {
+  return a.peerId < b.peerId ? -1 : a.peerId > b.peerId ? 1 : 0
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string')
+}

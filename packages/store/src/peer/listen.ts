@@ -1,0 +1,33 @@
+/** Ports that were chosen once are bound again, because the address book in the log names them. */
+
+interface ListenParts {
+  readonly family: string
+  readonly host: string
+  readonly port: string
+}
+
+/**
+ * For each address that was asked for, the address to ask for the next time: itself, with the port that was bound where it asked
+ * for any. `bound` are the multiaddrs of the running node, where a wildcard host stands as the machine's own addresses.
+ */
+export function boundAddresses(wanted: readonly string[], bound: readonly string[]): string[] {
+  const taken = bound.map(parseListen).filter((parts) => parts !== undefined)
+  const used = new Set<string>()
+  return wanted.map((address) => {
+    const parts = parseListen(address)
+    if (parts === undefined || parts.port !== '0') return address
+    const isWildcard = parts.host === '0.0.0.0' || parts.host === '::'
+    const match = taken.find(
+      ({ family, host, port }) =>
+        family === parts.family && (isWildcard || host === parts.host) && !used.has(`${family} ${port}`)
+    )
+    if (match === undefined) return address
+    used.add(`${match.family} ${match.port}`)
+    return `/${parts.family}/${parts.host}/tcp/${match.port}`
+  })
+}
+
+function parseListen(address: string): ListenParts | undefined {
+  const match = /^\/(ip4|ip6|dns|dns4|dns6)\/([^/]+)\/tcp\/(\d+)(\/|$)/.exec(address)
+  return match === null ? undefined : { family: match[1]!, host: match[2]!, port: match[3]! }
+}

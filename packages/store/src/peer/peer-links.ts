@@ -1,0 +1,309 @@
+import {
+  ClosedError,
+  InvalidArgumentError,
+  MAX_RAFT_FRAME_BYTES,
+  NotAuthorizedError,
+  PROTOCOL_RAFT,
+  PROTOCOL_VERSION,
+  VersionMismatchError,
+  decodeFrame,
+  encodeFrame,
+  errorFromWire,
+  errorToWire,
+  isRaftHandshake,
+  raftEntryBytes,
+  raftMessage,
+  type Clock,
+  type FrameStream,
+  type Network,
+  type QuireError,
+  type Random,
+  type RaftMessage
+} from '@quire/protocol'
+import type { Logger } from 'pino'
+
+export interface PeerLinksInit {
+  readonly network: Network
+  readonly clock: Clock
+  readonly random: Random
+  readonly clusterId: string
+  /** A message of a peer for one of the Raft groups. */
+  readonly receive: (group: number, from: string, message: RaftMessage) => void
+  readonly logger?: Logger
+  /** Bytes that wait for one peer; what comes on top is dropped. Default 8 MiB. */
+  readonly maxQueuedBytes?: number
+}
+
+export interface PeerAddresses {
+  readonly peerId: string
+  readonly addresses: readonly string[]
+}
+
+/**
+ * Streams between peers, shared by all Raft groups: one outgoing for each remote, opened again whenever it breaks. Answers come on
+ * the remote's own outgoing stream. Lossy, as Raft allows: what cannot be sent is dropped.
+ */
+export interface PeerLinks {
+  /** The other peers of the cluster. Links to others are closed, and others are refused from now on. */
+  setPeers(peers: readonly PeerAddresses[]): void
+  send(group: number, to: string, message: RaftMessage): void
+  close(): void
+}
+
+const MIN_BACKOFF_MS = 50
+const MAX_BACKOFF_MS = 2_000
+const DEFAULT_QUEUED_BYTES = 8 * 1024 * 1024
+/** A stream whose hello has not come by then is closed. */
+const HELLO_TIMEOUT_MS = 10_000
+
+export function createPeerLinks(init: PeerLinksInit): PeerLinks {
+  return new Links(init)
+}
+
+class Links implements PeerLinks {
+  private readonly links = new Map<string, Link>()
+  /** Streams that remotes have opened, after their hello. */
+  private readonly incoming = new Map<string, FrameStream>()
+  private readonly opening = new Map<FrameStream, () => void>()
+  /** Refusals and breaches that were logged, so that a remote that repeats them does not fill the log. */
+  private readonly logged = new Set<string>()
+  private closed = false
+
+  constructor(private readonly init: PeerLinksInit) {
+    init.network.handle(PROTOCOL_RAFT, MAX_RAFT_FRAME_BYTES, (stream) => this.accept(stream))
+  }
+
+  setPeers(peers: readonly PeerAddresses[]): void {
+    const wanted = new Map(
+      peers.filter(({ peerId }) => peerId !== this.init.network.id).map((peer) => [peer.peerId, peer])
+    )
+    for (const [peerId, link] of this.links) {
+      if (wanted.has(peerId)) continue
+      link.close()
+      this.links.delete(peerId)
+      this.incoming.get(peerId)?.close()
+      this.incoming.delete(peerId)
+    }
+    for (const { peerId, addresses } of wanted.values()) {
+      const link = this.links.get(peerId)
+      if (link === undefined) this.links.set(peerId, new Link(this.init, peerId, addresses))
+      else link.addresses = addresses
+    }
+  }
+
+  send(group: number, to: string, message: RaftMessage): void {
+    this.links.get(to)?.send(group, message)
+  }
+
+  close(): void {
+    this.closed = true
+    for (const link of this.links.values()) link.close()
+    for (const [stream, cancel] of this.opening) {
+      cancel()
+      stream.close()
+    }
+    for (const stream of this.incoming.values()) stream.close()
+    this.links.clear()
+    this.opening.clear()
+    this.incoming.clear()
+  }
+
+  private accept(stream: FrameStream): void {
+    if (this.closed) return stream.close()
+    stream.onFrame = (frame) => this.hello(stream, frame)
+    stream.onClose = () => this.ended(stream)
+    this.opening.set(
+      stream,
+      this.init.clock.schedule(HELLO_TIMEOUT_MS, () => {
+        this.opening.delete(stream)
+        stream.abort(new Error('no hello in time'))
+      })
+    )
+  }
+
+  private hello(stream: FrameStream, frame: Uint8Array): void {
+    this.opening.get(stream)?.()
+    this.opening.delete(stream)
+    const error = this.helloError(stream.remote, frame)
+    if (error !== undefined) {
+      this.logOnce(stream.remote, error)
+      stream.onFrame = () => {}
+      stream.send(encodeFrame(raftMessage, { type: 'raftRefused', error: errorToWire(error) }))
+      stream.close()
+      return
+    }
+    const older = this.incoming.get(stream.remote)
+    this.incoming.set(stream.remote, stream)
+    stream.onFrame = (bytes) => this.message(stream, bytes)
+    // The remote opens a new one only when it has lost the old one.
+    older?.abort(new ClosedError('a stream that was replaced by a newer one'))
+  }
+
+  private helloError(remote: string, frame: Uint8Array): QuireError | undefined {
+    try {
+      const { message } = decodeFrame(raftMessage, frame)
+      if (message.type !== 'raftHello') return new InvalidArgumentError('message', message.type, 'raftHello')
+      if (message.version !== PROTOCOL_VERSION)
+        return new VersionMismatchError('protocol', message.version, PROTOCOL_VERSION)
+      if (!this.links.has(remote))
+        return new NotAuthorizedError(remote, `it is no peer of cluster ${this.init.clusterId}`)
+      if (message.clusterId !== this.init.clusterId)
+        return new NotAuthorizedError(remote, `it belongs to cluster ${message.clusterId}`)
+      if (message.from !== remote) return new NotAuthorizedError(remote, `it claims to be ${message.from}`)
+      return undefined
+    } catch (error) {
+      return new InvalidArgumentError('frame', (error as Error).message, 'raftHello')
+    }
+  }
+
+  private message(stream: FrameStream, bytes: Uint8Array): void {
+    try {
+      const { group, message } = decodeFrame(raftMessage, bytes)
+      if (isRaftHandshake(message)) throw new Error(`${message.type} after the hello`)
+      this.init.receive(group, stream.remote, message)
+    } catch (error) {
+      this.logOnce(stream.remote, error as Error)
+      stream.abort(error as Error)
+    }
+  }
+
+  private ended(stream: FrameStream): void {
+    this.opening.get(stream)?.()
+    this.opening.delete(stream)
+    if (this.incoming.get(stream.remote) === stream) this.incoming.delete(stream.remote)
+  }
+
+  private logOnce(remote: string, error: Error): void {
+    const key = `${remote} ${error.message}`
+    if (this.logged.has(key)) return
+    if (this.logged.size >= 1024) this.logged.clear()
+    this.logged.add(key)
+    this.init.logger?.warn({ peer: remote, err: error }, 'peer refused')
+  }
+}
+
+/** The outgoing stream to one remote. */
+class Link {
+  private stream: FrameStream | undefined
+  private queue: Uint8Array[] = []
+  private queuedBytes = 0
+  private blocked = false
+  private closed = false
+  private openedAtMs = 0
+  private backoffMs = MIN_BACKOFF_MS
+  private cancelDial: () => void = () => {}
+  /** The last failure that was logged; the same again is not news. */
+  private lastFailure = ''
+  private readonly maxQueuedBytes: number
+
+  constructor(
+    private readonly init: PeerLinksInit,
+    private readonly remote: string,
+    public addresses: readonly string[]
+  ) {
+    this.maxQueuedBytes = init.maxQueuedBytes ?? DEFAULT_QUEUED_BYTES
+    void this.dial()
+  }
+
+  send(group: number, message: RaftMessage): void {
+    const { stream } = this
+    if (stream === undefined || this.queuedBytes > this.maxQueuedBytes) return
+    const frame = encodeFrame(raftMessage, message, group, 0, capacityOf(message))
+    if (!this.blocked) {
+      this.blocked = !stream.send(frame)
+      return
+    }
+    this.queue.push(frame)
+    this.queuedBytes += frame.length
+  }
+
+  close(): void {
+    this.closed = true
+    this.cancelDial()
+    this.stream?.close()
+    this.stream = undefined
+    this.dropQueue()
+  }
+
+  private async dial(): Promise<void> {
+    const { network, clusterId } = this.init
+    let stream: FrameStream
+    try {
+      stream = await network.dial(this.remote, this.addresses, {
+        protocol: PROTOCOL_RAFT,
+        maxFrameBytes: MAX_RAFT_FRAME_BYTES
+      })
+    } catch (error) {
+      return this.failed(error as Error)
+    }
+    if (this.closed) return stream.close()
+    stream.onFrame = (frame) => this.answer(stream, frame)
+    stream.onDrain = () => this.drained()
+    stream.onClose = (reason) => this.ended(stream, reason)
+    this.stream = stream
+    this.openedAtMs = this.init.clock.now()
+    this.blocked = !stream.send(
+      encodeFrame(raftMessage, { type: 'raftHello', version: PROTOCOL_VERSION, clusterId, from: network.id })
+    )
+  }
+
+  /** Nothing but a refusal comes on an outgoing stream. */
+  private answer(stream: FrameStream, frame: Uint8Array): void {
+    let error: Error
+    try {
+      const { message } = decodeFrame(raftMessage, frame)
+      error = message.type === 'raftRefused' ? errorFromWire(message.error) : new Error(`unexpected ${message.type}`)
+    } catch (cause) {
+      error = cause as Error
+    }
+    this.backoffMs = MAX_BACKOFF_MS
+    stream.abort(error)
+  }
+
+  private ended(stream: FrameStream, reason: Error | undefined): void {
+    if (this.stream !== stream) return
+    this.stream = undefined
+    this.dropQueue()
+    // It worked for a while: the remote was restarted rather than refuses.
+    if (this.init.clock.now() - this.openedAtMs > MAX_BACKOFF_MS) {
+      this.backoffMs = MIN_BACKOFF_MS
+      this.lastFailure = ''
+    }
+    this.failed(reason ?? new Error('closed by the remote'))
+  }
+
+  private failed(error: Error): void {
+    if (this.closed) return
+    if (error.message !== this.lastFailure) {
+      this.lastFailure = error.message
+      this.init.logger?.info({ peer: this.remote, reason: error.message }, 'no link to the peer')
+    }
+    // Up to twice as long, by chance, so that peers that lost each other do not come back in step.
+    const delayMs = this.backoffMs * (1 + this.init.random.next())
+    this.backoffMs = Math.min(MAX_BACKOFF_MS, this.backoffMs * 2)
+    this.cancelDial = this.init.clock.schedule(delayMs, () => void this.dial())
+  }
+
+  private drained(): void {
+    const { stream } = this
+    this.blocked = false
+    let taken = 0
+    while (stream !== undefined && taken < this.queue.length && !this.blocked) {
+      const frame = this.queue[taken++]!
+      this.queuedBytes -= frame.length
+      this.blocked = !stream.send(frame)
+    }
+    this.queue.splice(0, taken)
+  }
+
+  private dropQueue(): void {
+    this.queue = []
+    this.queuedBytes = 0
+    this.blocked = false
+  }
+}
+
+function capacityOf(message: RaftMessage): number {
+  if (message.type !== 'append') return 128
+  return 128 + message.entries.reduce((sum, entry) => sum + raftEntryBytes(entry), 0)
+}
