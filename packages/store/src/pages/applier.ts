@@ -139,7 +139,15 @@ class ApplierImpl implements Applier {
   }
 
   private applyOne(entry: CommittedEntry): void {
-    const applied = this.state.apply(entry.index, entry.kind, entry.data)
+    let applied: Applied | undefined
+    try {
+      applied = this.state.apply(entry.index, entry.kind, entry.data)
+    } catch (error) {
+      // The entry may have been applied in part, so no checkpoint may follow: a restart begins at the last good one.
+      this.isFinal = true
+      this.setFault(error as Error)
+      throw error
+    }
     this.init.onApplied?.(entry.index, applied, entry.term)
   }
 
@@ -147,7 +155,7 @@ class ApplierImpl implements Applier {
 
   private scheduleCheckpoint(): void {
     const entries = this.appliedIndex - this.frozenIndex
-    if (this.running !== undefined || entries === 0 || this.closing !== undefined) return
+    if (this.running !== undefined || entries === 0 || this.isFinal || this.closing !== undefined) return
     if (this.store.full || entries >= this.checkpointEntries) {
       void this.startCheckpoint()
       return
@@ -167,12 +175,12 @@ class ApplierImpl implements Applier {
   private async runCheckpoint(): Promise<void> {
     this.cancelTimer?.()
     this.cancelTimer = undefined
-    // A generation that could not be written before is still frozen: write that one.
+    // After a failure the older generation is still there: it has to go first.
     if (!this.store.frozen) {
       this.store.freeze(this.appliedIndex)
       this.frozenIndex = this.appliedIndex
     }
-    while (this.store.frozen && !(await this.tryFlush())) {
+    while (!(await this.tryFlush())) {
       if (this.isFinal || this.closing !== undefined) break
       await this.pause()
     }
@@ -185,16 +193,16 @@ class ApplierImpl implements Applier {
       await this.store.flush()
     } catch (error) {
       assert(error instanceof Error, `a checkpoint failed with ${String(error)}`)
-      this.isFinal = !(error instanceof NoSpaceError)
+      if (!(error instanceof NoSpaceError)) this.isFinal = true
       this.setFault(error)
       return false
     }
-    this.setFault(undefined)
+    if (!this.isFinal) this.setFault(undefined)
     return true
   }
 
   private setFault(fault: Error | undefined): void {
-    // The same condition is reported once, however often it is tried again.
+    // The same condition is reported once, however often it is tried again. What is final stays.
     const isChange = this.fault?.name !== fault?.name
     this.fault = fault
     if (isChange) this.init.onFault?.(fault)
@@ -225,7 +233,11 @@ class ApplierImpl implements Applier {
     this.cancelTimer = undefined
     this.endRetryPause?.()
     await this.running
-    if (!this.isFinal && this.durableIndex < this.appliedIndex) await this.startCheckpoint()
+    // A generation that is still frozen goes first, so it may take two; one that gets nowhere has no space.
+    for (let before = -1; !this.isFinal && before < this.durableIndex && this.durableIndex < this.appliedIndex; ) {
+      before = this.durableIndex
+      await this.startCheckpoint()
+    }
     await this.store.close()
   }
 }

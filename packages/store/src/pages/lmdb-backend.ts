@@ -1,10 +1,15 @@
 /** The backend on LMDB: one environment of three databases with binary keys and values. */
+import { statfs } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { NoSpaceError } from '@quire/protocol'
 import { open, type Database, type RootDatabase } from 'lmdb'
 import { BACKEND_TABLES, type Backend, type BackendChange, type BackendTable } from './backend.js'
 
 /** Rows written in one turn of the event loop, about a millisecond's worth: faults are served between two slices. */
 const ROWS_PER_TURN = 128
+
+/** LMDB needs a few pages beside the rows' own: with less than this left, a failed write is put down to lack of room. */
+const SPARE_BYTES = 1024 * 1024
 
 type Rows = Database<Uint8Array, Uint8Array>
 
@@ -52,11 +57,17 @@ class LmdbBackend implements Backend {
   }
 
   async commit(changes: Iterable<BackendChange>): Promise<void> {
+    const written = { bytes: 0 }
     try {
-      await this.root.transaction(() => this.write(changes))
+      // A child transaction: a plain one commits what it has so far when its callback throws.
+      await this.root.childTransaction(() => this.write(changes, written))
       await this.root.flushed
     } catch (error) {
-      throw isNoSpace(error) ? Object.assign(new NoSpaceError(this.name), { cause: error }) : error
+      const cause = await causeOf(error)
+      if (isNoSpace(cause) || (isIoError(cause) && (await this.isDiskFull(written.bytes)))) {
+        throw Object.assign(new NoSpaceError(this.name), { cause })
+      }
+      throw cause
     }
   }
 
@@ -65,13 +76,22 @@ class LmdbBackend implements Backend {
   }
 
   // Inside the transaction every operation is done at once; what it returns is not a promise to wait for.
-  private async write(changes: Iterable<BackendChange>): Promise<void> {
+  private async write(changes: Iterable<BackendChange>, written: { bytes: number }): Promise<void> {
+    // lmdb makes a second promise for the same commit; when both fail and one is not looked at, the process ends.
+    this.root.committed.then(ignore, ignore)
     let rows = 0
     for (const { table, key, value } of changes) {
       if (value === undefined) void this.rows(table).remove(key)
       else void this.rows(table).put(key, value)
+      written.bytes += value?.length ?? 0
       if (++rows % ROWS_PER_TURN === 0) await new Promise((resolve) => setImmediate(resolve))
     }
+  }
+
+  /** LMDB reports a write that the disk took only a part of as EIO, as it does a disk that is broken. */
+  private async isDiskFull(neededBytes: number): Promise<boolean> {
+    const disk = await statfs(dirname(this.name))
+    return disk.bavail * disk.bsize < 2 * neededBytes + SPARE_BYTES
   }
 
   private rows(table: BackendTable): Rows {
@@ -83,14 +103,34 @@ function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
   return prefix.every((byte, at) => key[at] === byte)
 }
 
-/** Everything that LMDB or the system says when there is no room: a full map, a full disk, a quota. Exported for its test. */
-export function isNoSpace(error: unknown): boolean {
-  if (!(error instanceof Error)) return false
-  const { code, message, cause } = error as Error & { code?: unknown }
-  if (code === 'ENOSPC' || code === 'EDQUOT' || code === MDB_MAP_FULL || code === ENOSPC || code === EDQUOT) return true
-  if (/MDB_MAP_FULL|ENOSPC|EDQUOT|no space left|disk quota exceeded/i.test(message)) return true
-  return isNoSpace(cause)
+function ignore(): void {
+  // Somebody else handles it.
 }
+
+/** lmdb rejects with an error whose `commitError` is a promise that rejects with the system's. */
+async function causeOf(error: unknown): Promise<unknown> {
+  const { commitError } = error as { readonly commitError?: PromiseLike<unknown> }
+  if (commitError === undefined) return error
+  try {
+    await commitError
+    return error
+  } catch (cause) {
+    return cause
+  }
+}
+
+// What lmdb gives as `code`: LMDB's own number, or the system's.
 const MDB_MAP_FULL = -30792
+const EIO = 5
 const ENOSPC = 28
 const EDQUOT = 122
+
+/** What LMDB or the system says when there is no room: a full map, a full disk, a quota. */
+function isNoSpace(error: unknown): boolean {
+  const { code } = error as { readonly code?: unknown }
+  return code === MDB_MAP_FULL || code === ENOSPC || code === EDQUOT || code === 'ENOSPC' || code === 'EDQUOT'
+}
+
+function isIoError(error: unknown): boolean {
+  return (error as { readonly code?: unknown }).code === EIO
+}

@@ -1,0 +1,190 @@
+/** State machines and page stores over memory, and random command sequences that often hit something. */
+import type { Clock } from '@quire/protocol'
+import fc from 'fast-check'
+import { createMemoryStorage, createPageStore, type CommittedEntry, type MemoryStorage } from '../src/pages/index.js'
+import {
+  createStateMachine,
+  encodeCommand,
+  type Applied,
+  type Command,
+  type StateMachine,
+  type StateStore,
+} from '../src/state/index.js'
+
+export const PAGE = 4096
+
+/** Calls back when told to. */
+export function manualScheduler() {
+  const queue: (() => void)[] = []
+  return {
+    schedule: (callback: () => void): void => void queue.push(callback),
+    get length() {
+      return queue.length
+    },
+    /** Runs the oldest callback and what follows from it in promises. */
+    async step(): Promise<void> {
+      queue.shift()?.()
+      await settle()
+    },
+  }
+}
+
+/** Lets everything that only waits for promises go on. */
+export async function settle(): Promise<void> {
+  for (let i = 0; i < 50; i++) await Promise.resolve()
+}
+
+export function manualClock(): Clock & { advance(ms: number): Promise<void> } {
+  let now = 0
+  const timers = new Set<{ at: number; callback: () => void }>()
+  return {
+    now: () => now,
+    wallTime: () => now,
+    schedule: (delayMs, callback) => {
+      const timer = { at: now + delayMs, callback }
+      timers.add(timer)
+      return () => timers.delete(timer)
+    },
+    advance: async (ms) => {
+      now += ms
+      for (const timer of [...timers]) {
+        if (timer.at > now) continue
+        timers.delete(timer)
+        timer.callback()
+      }
+      await settle()
+    },
+  }
+}
+
+export function memoryStorage(schedule: (callback: () => void) => void = queueMicrotask): MemoryStorage {
+  return createMemoryStorage({ schedule })
+}
+
+export function memoryStore(): StateStore {
+  return createPageStore({ backend: memoryStorage().open(), maxTableBytes: 2 ** 40 })
+}
+
+/** A state machine, and commands without their boilerplate. */
+export class Harness {
+  readonly machine: StateMachine
+  private seq = 0
+
+  constructor(store: StateStore = memoryStore()) {
+    this.machine = createStateMachine(store)
+  }
+
+  get index(): number {
+    return this.machine.appliedIndex
+  }
+
+  apply<T extends Applied['type']>(command: Command): Extract<Applied, { type: T }> {
+    return this.machine.apply(this.index + 1, 'normal', encodeCommand(command)) as Extract<Applied, { type: T }>
+  }
+
+  session(clientId = 'client'): number {
+    return this.apply<'session-opened'>({ type: 'openSession', clientId, ttlMs: 10_000, at: 1 }).session
+  }
+
+  end(session: number): Extract<Applied, { type: 'session-ended' }> {
+    return this.apply({ type: 'endSession', session, at: 1 })
+  }
+
+  open(session: number, path: string, options: Partial<Extract<Command, { type: 'open' }>> = {}) {
+    const command: Command = {
+      type: 'open',
+      session,
+      seq: ++this.seq,
+      settled: 0,
+      at: 5,
+      path,
+      create: true,
+      exclusive: false,
+      size: 10 * PAGE,
+      pageSize: 0,
+      ...options,
+    }
+    return this.apply<'opened' | 'failed'>(command)
+  }
+
+  /** Opens and fails the test unless it worked. */
+  file(session: number, path = '/file', options: Partial<Extract<Command, { type: 'open' }>> = {}): number {
+    const opened = this.open(session, path, options)
+    if (opened.type === 'failed') throw opened.error
+    return opened.stat.id
+  }
+
+  request(command: { type: 'close'; session: number; file: number } | { type: 'extend'; session: number; file: number; size: number }) {
+    return this.apply<'closed' | 'extended' | 'failed'>({ ...command, seq: ++this.seq, settled: 0, at: 7 })
+  }
+
+  handover(file: number, page: number, from: number, fromEpoch: number, to: number, bytes?: Uint8Array, seq = 1) {
+    return this.apply<'handover'>({ type: 'handover', file, page, from, fromEpoch, to, seq, bytes, at: 8 })
+  }
+
+  /** Makes `session` the page's first owner and returns the epoch. */
+  own(file: number, page: number, session: number): number {
+    const { owner, done } = this.handover(file, page, 0, this.machine.owner(file, page).epoch, session)
+    if (!done) throw new Error(`not handed over: owned by ${owner.session}`)
+    return owner.epoch
+  }
+
+  writeback(session: number, file: number, page: number, epoch: number, seq: number, bytes: Uint8Array) {
+    return this.apply<'writeback'>({ type: 'writeback', session, at: 9, pages: [{ file, page, epoch, seq, bytes }] }).outcomes[0]
+  }
+}
+
+export function filled(value: number, length = PAGE): Uint8Array {
+  return new Uint8Array(length).fill(value)
+}
+
+/** Four numbers from which {@link entriesFrom} makes a command, with the state at that point in view. */
+export type Choice = readonly [kind: number, x: number, y: number, z: number]
+export const choices = (maxLength: number): fc.Arbitrary<Choice[]> =>
+  fc.array(fc.tuple(fc.nat(19), fc.nat(7), fc.nat(7), fc.nat(255)), { maxLength })
+
+/** Entries that a cluster could have logged: mostly meaningful, often repeated, sometimes nonsense. */
+export function entriesFrom(list: readonly Choice[]): CommittedEntry[] {
+  const { machine } = new Harness()
+  const entries: CommittedEntry[] = []
+  const seqs = new Map<number, number>()
+  for (const [at, choice] of list.entries()) {
+    const index = at + 1
+    const kind = choice[0] === 19 ? 'noop' : 'normal'
+    const repeated = choice[0] === 18 ? entries[at - 1 - choice[1]] : undefined
+    const data = kind === 'noop' ? new Uint8Array(0) : (repeated?.data ?? encodeCommand(commandFrom(machine, choice, index, seqs)))
+    const entry: CommittedEntry = { index, term: 1, kind: repeated?.kind ?? kind, data }
+    entries.push(entry)
+    machine.apply(index, entry.kind, data)
+  }
+  return entries
+}
+
+function commandFrom(machine: StateMachine, [kind, x, y, z]: Choice, at: number, seqs: Map<number, number>): Command {
+  const sessions = [...machine.sessions()].map(({ id }) => id)
+  const files = machine.list('', '', 100).map(({ id }) => id)
+  // The last choice names something that is not there.
+  const session = x === 7 ? 1_000_000 : (sessions[x % Math.max(1, sessions.length)] ?? 1)
+  const file = y === 7 ? 1_000_000 : (files[y % Math.max(1, files.length)] ?? 1)
+  const seq = (seqs.get(session) ?? 0) + (z % 8 === 0 ? 0 : 1)
+  const request = { session, seq, settled: Math.max(0, seq - (z % 4)), at }
+  const page = z % 6
+  const owner = machine.owner(file, page)
+  const other = sessions[z % Math.max(1, sessions.length)] ?? 0
+  if (kind >= 3 && kind <= 6) seqs.set(session, seq)
+  if (kind <= 1) return { type: 'openSession', clientId: `client ${x}`, ttlMs: 1000 + y, at }
+  if (kind === 2) return { type: z % 2 === 0 ? 'endSession' : 'expireSession', session, at }
+  if (kind <= 4) {
+    const path = y === 6 ? 'relative' : `/dir/${y}`
+    return { type: 'open', ...request, path, create: z % 5 > 0, exclusive: z % 7 === 0, size: z * 100, pageSize: z % 11 === 0 ? 8192 : 0 }
+  }
+  if (kind === 5) return { type: 'close', ...request, file }
+  if (kind === 6) return { type: 'extend', ...request, file, size: z * 150 }
+  if (kind <= 12) {
+    const bytes = z % 3 === 0 ? filled(z) : undefined
+    return { type: 'handover', file, page, from: owner.session, fromEpoch: owner.epoch, to: other, seq: z % 5, bytes, at }
+  }
+  const epoch = z % 9 === 0 ? owner.epoch + 1 : owner.epoch
+  const dirty = { file, page, epoch, seq: owner.seq + (z % 3), bytes: filled(at % 256) }
+  return { type: 'writeback', session: z % 10 === 0 ? session : owner.session, pages: [dirty, { ...dirty, page: page + 1 }], at }
+}

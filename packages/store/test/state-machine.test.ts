@@ -1,0 +1,391 @@
+import { describe, expect, it } from 'vitest'
+import { encode, MAX_FILE_BYTES, VersionMismatchError } from '@quire/protocol'
+import { clusterConfig, createStateMachine, encodeCommand, MAX_RELEASED, MAX_UNSETTLED_REQUESTS } from '../src/state/index.js'
+import { filled, Harness, memoryStore, PAGE } from './state-helpers.js'
+
+const failure = (applied: { type: string }) => {
+  expect(applied.type).toBe('failed')
+  return (applied as unknown as { error: Error }).error.name
+}
+
+describe('entries', () => {
+  it('takes the cluster from the context of a config entry and keeps it through later ones without context', () => {
+    const machine = createStateMachine(memoryStore())
+    const config = { clusterId: 'c', voters: [{ peerId: 'p', addresses: ['/ip4/1'] }], admins: ['p'], clients: undefined }
+    expect(machine.apply(1, 'config', encode(clusterConfig, config))).toEqual({ type: 'config' })
+    machine.apply(2, 'config', new Uint8Array(0))
+    expect(machine.config).toEqual(config)
+  })
+
+  it('counts a no-op as applied and says nothing', () => {
+    const machine = createStateMachine(memoryStore())
+    expect(machine.apply(1, 'noop', new Uint8Array(0))).toBeUndefined()
+    expect(machine.appliedIndex).toBe(1)
+  })
+
+  it('refuses an entry out of order', () => {
+    expect(() => createStateMachine(memoryStore()).apply(2, 'noop', new Uint8Array(0))).toThrow('entry 2 applied after 0')
+  })
+
+  it('stops at a command of a later format, names both, and changes nothing', () => {
+    const machine = createStateMachine(memoryStore())
+    const data = encodeCommand({ type: 'openSession', clientId: 'c', ttlMs: 1, at: 1 })
+    data[0] = 2
+    expect(() => machine.apply(1, 'normal', data)).toThrow(new VersionMismatchError('log command', 2, 1))
+    expect(machine.appliedIndex).toBe(0)
+  })
+})
+
+describe('sessions', () => {
+  it('names a session by the index of its entry', () => {
+    const h = new Harness()
+    expect([h.session('a'), h.session('b')]).toEqual([1, 2])
+    expect(h.machine.session(2)).toMatchObject({ clientId: 'b', ttlMs: 10_000 })
+  })
+
+  it('releases pages, mappings and answers of a session that ends, under a higher epoch', () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session)
+    expect(h.own(file, 3, session)).toBe(1)
+    expect(h.machine.ownedPages()).toBe(1)
+    expect(h.end(session)).toMatchObject({ existed: true, expired: false })
+    expect(h.machine.owner(file, 3)).toEqual({ session: 0, epoch: 2, seq: 0 })
+    expect(h.machine.ownedPages()).toBe(0)
+    expect(h.machine.session(session)).toBeUndefined()
+    expect(h.machine.file(file)?.sessions.size).toBe(0)
+  })
+
+  it('says when a session that is to end was gone already', () => {
+    const h = new Harness()
+    expect(h.apply({ type: 'expireSession', session: 9, at: 1 })).toMatchObject({ existed: false, expired: true })
+  })
+
+  it('fails a request of an ended session', () => {
+    const h = new Harness()
+    const session = h.session()
+    h.end(session)
+    expect(failure(h.open(session, '/a'))).toBe('SessionExpiredError')
+  })
+})
+
+describe('requests', () => {
+  it('applies a repeated request once and answers it as before', () => {
+    const h = new Harness()
+    const session = h.session()
+    const first = h.open(session, '/a', { seq: 4, exclusive: true })
+    const digest = h.machine.digest().length
+    h.file(session, '/b', { seq: 5 })
+    expect(h.open(session, '/a', { seq: 4, exclusive: true })).toEqual(first)
+    expect(h.machine.list('', '', 10).length).toBe(2)
+    expect(digest).toBe(16)
+  })
+
+  it('remembers a refusal as well', () => {
+    const h = new Harness()
+    const session = h.session()
+    expect(failure(h.open(session, '/a', { seq: 1, create: false }))).toBe('NoSuchFileError')
+    h.file(session, '/a', { seq: 2 })
+    expect(failure(h.open(session, '/a', { seq: 1, create: false }))).toBe('NoSuchFileError')
+  })
+
+  it('forgets answers below `settled` and does not apply a late copy of such a request', () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session, '/a', { seq: 1 })
+    h.apply({ type: 'close', session, seq: 2, settled: 2, at: 1, file })
+    expect(failure(h.open(session, '/a', { seq: 1 }))).toBe('InvalidArgumentError')
+    expect(h.machine.session(session)?.files.size).toBe(0)
+  })
+
+  it('bounds the answers that it keeps for a client that settles nothing', () => {
+    const h = new Harness()
+    const session = h.session()
+    expect(failure(h.open(session, '/a', { seq: MAX_UNSETTLED_REQUESTS }))).toBe('InvalidArgumentError')
+    expect(h.open(session, '/a', { seq: MAX_UNSETTLED_REQUESTS - 1 }).type).toBe('opened')
+  })
+})
+
+describe('open', () => {
+  it('creates a file named by the index of its entry, with the time of its proposer', () => {
+    const h = new Harness()
+    const session = h.session()
+    expect(h.open(session, '/a', { size: 5, at: 77 })).toMatchObject({
+      stat: { id: 2, path: '/a', size: 5, pageSize: 4096, unit: 'page', version: 2, createdAt: 77, modifiedAt: 77 },
+    })
+    expect(h.machine.file(2)?.sessions).toEqual(new Set([session]))
+    expect(h.machine.session(session)?.files).toEqual(new Set([2]))
+  })
+
+  it('opens an existing file as it is, twice by one session without harm', () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session, '/a', { size: 5 })
+    expect(h.file(session, '/a', { size: 99 })).toBe(file)
+    expect(h.machine.file(file)).toMatchObject({ size: 5, version: file })
+  })
+
+  it('refuses a missing file unless it may create it, and an existing one if it must', () => {
+    const h = new Harness()
+    const session = h.session()
+    expect(failure(h.open(session, '/a', { create: false }))).toBe('NoSuchFileError')
+    h.file(session, '/a')
+    expect(failure(h.open(session, '/a', { exclusive: true }))).toBe('FileExistsError')
+  })
+
+  it.each([1, 2048, 4097, 6000, 131_072])('refuses a page size of %i', (pageSize) => {
+    const h = new Harness()
+    expect(failure(h.open(h.session(), '/a', { pageSize }))).toBe('InvalidArgumentError')
+  })
+
+  it("refuses another page size than the file's, and takes 0 for the file's own", () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session, '/a', { pageSize: 16_384 })
+    expect(failure(h.open(session, '/a', { pageSize: 4096 }))).toBe('InvalidArgumentError')
+    expect(h.file(session, '/a')).toBe(file)
+  })
+
+  it('refuses a size beyond the largest', () => {
+    const h = new Harness()
+    expect(failure(h.open(h.session(), '/a', { size: MAX_FILE_BYTES + 1 }))).toBe('InvalidArgumentError')
+  })
+
+  it.each(['', 'a', '/', '/a/', '//a', '/a//b', '/.', '/a/../b', '/a\0', '/e\u0301', '/' + 'x'.repeat(1024)])('refuses the path %j', (path) => {
+    const h = new Harness()
+    // The command's own limit is the same, so a longer path cannot even be logged.
+    const open = () => h.open(h.session(), path)
+    if (path.length > 1024) expect(open).toThrow('1025 bytes')
+    else expect(failure(open())).toBe('InvalidArgumentError')
+  })
+
+  it.each(['/a', '/a.b/..c', '/\u00e9', '/' + 'é'.repeat(511), '/a b\n'])('takes the path %j', (path) => {
+    const h = new Harness()
+    expect(h.open(h.session(), path).type).toBe('opened')
+  })
+})
+
+describe('list', () => {
+  it('gives files by prefix, in order of code units, after a path, up to a limit', () => {
+    const h = new Harness()
+    const session = h.session()
+    for (const path of ['/b/2', '/a', '/b/1', '/c', '/b', '/b/3', '/B']) h.file(session, path)
+    const paths = (prefix: string, after: string, limit: number) => h.machine.list(prefix, after, limit).map(({ path }) => path)
+    expect(paths('', '', 99)).toEqual(['/B', '/a', '/b', '/b/1', '/b/2', '/b/3', '/c'])
+    expect(paths('/b/', '', 2)).toEqual(['/b/1', '/b/2'])
+    expect(paths('/b/', '/b/2', 2)).toEqual(['/b/3'])
+    expect(paths('/b/', '/b/25', 2)).toEqual(['/b/3'])
+    expect(paths('/b/', '/z', 2)).toEqual([])
+    expect(paths('/x', '', 2)).toEqual([])
+    expect(paths('', '', 0)).toEqual([])
+  })
+})
+
+describe('close', () => {
+  it('ends the mapping and releases only pages of that file that the session owned', () => {
+    const h = new Harness()
+    const [one, two] = [h.session(), h.session()]
+    const [a, b] = [h.file(one, '/a'), h.file(one, '/b')]
+    h.file(two, '/a')
+    h.own(a, 0, one)
+    h.own(a, 1, two)
+    h.own(b, 0, one)
+    expect(h.request({ type: 'close', session: one, file: a })).toMatchObject({ type: 'closed', file: a })
+    expect(h.machine.owner(a, 0)).toEqual({ session: 0, epoch: 2, seq: 0 })
+    expect(h.machine.owner(a, 1).session).toBe(two)
+    expect(h.machine.owner(b, 0).session).toBe(one)
+    expect(h.machine.file(a)?.sessions).toEqual(new Set([two]))
+  })
+})
+
+describe('extend', () => {
+  it('grows and never shrinks, and raises the version only when it grows', () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session, '/a', { size: 10 })
+    expect(h.request({ type: 'extend', session, file, size: 20 })).toMatchObject({ size: 20 })
+    expect(h.machine.file(file)).toMatchObject({ size: 20, version: h.index, modifiedAt: 7 })
+    const version = h.index
+    expect(h.request({ type: 'extend', session, file, size: 5 })).toMatchObject({ size: 20 })
+    expect(h.machine.file(file)?.version).toBe(version)
+  })
+
+  it('refuses a file that the session does not map, and a size beyond the largest', () => {
+    const h = new Harness()
+    const [one, two] = [h.session(), h.session()]
+    const file = h.file(one)
+    expect(failure(h.request({ type: 'extend', session: two, file, size: 1 }))).toBe('InvalidArgumentError')
+    expect(failure(h.request({ type: 'extend', session: one, file, size: MAX_FILE_BYTES + 1 }))).toBe('InvalidArgumentError')
+  })
+
+  it('brings zeros to light, not what was written beyond the end', () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session, '/a', { size: PAGE + 10 })
+    h.writeback(session, file, 1, h.own(file, 1, session), 1, filled(7))
+    h.request({ type: 'extend', session, file, size: 2 * PAGE })
+    const { bytes } = h.machine.page(file, 1)
+    expect(bytes?.subarray(0, 10)).toEqual(filled(7, 10))
+    expect(bytes?.subarray(10)).toEqual(filled(0, PAGE - 10))
+  })
+})
+
+describe('handover (architecture, rules 8 and 11)', () => {
+  it('gives a page that nobody owns to a session that maps the file', () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session)
+    expect(h.handover(file, 2, 0, 0, session)).toEqual({
+      type: 'handover',
+      file,
+      page: 2,
+      done: true,
+      owner: { session, epoch: 1, seq: 0 },
+      version: 0,
+    })
+  })
+
+  it('stores bytes and moves ownership in one entry', () => {
+    const h = new Harness()
+    const [one, two] = [h.session(), h.session()]
+    const file = h.file(one)
+    h.file(two)
+    h.own(file, 0, one)
+    expect(h.handover(file, 0, one, 1, two, filled(9), 1)).toMatchObject({ done: true, owner: { session: two, epoch: 2 } })
+    expect(h.machine.page(file, 0)).toEqual({ version: h.index, bytes: filled(9) })
+    expect(h.machine.file(file)).toMatchObject({ version: h.index, modifiedAt: 8 })
+  })
+
+  it('does not store bytes that a writeback brought before it', () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session)
+    h.own(file, 0, session)
+    h.writeback(session, file, 0, 1, 5, filled(5))
+    const version = h.index
+    expect(h.handover(file, 0, session, 1, 0, filled(4), 4)).toMatchObject({ done: true, version })
+    expect(h.machine.page(file, 0).bytes).toEqual(filled(5))
+  })
+
+  it.each([
+    ['another owner', (h: Harness, f: number, s: number) => h.handover(f, 0, 99, 1, s)],
+    ['another epoch', (h: Harness, f: number, s: number) => h.handover(f, 0, s, 2, s)],
+    ['nobody as owner', (h: Harness, f: number, s: number) => h.handover(f, 0, 0, 1, s)],
+    ['a page beyond the end', (h: Harness, f: number, s: number) => h.handover(f, 10, 0, 0, s)],
+    ['a file that does not exist', (h: Harness, _f: number, s: number) => h.handover(99, 0, 0, 0, s)],
+    ['a receiver that has ended', (h: Harness, f: number, s: number) => h.handover(f, 0, s, 1, 99)],
+    ['a receiver that does not map the file', (h: Harness, f: number, s: number) => h.handover(f, 0, s, 1, h.session())],
+    ['bytes of a page that nobody owned', (h: Harness, f: number, s: number) => h.handover(f, 1, 0, 0, s, filled(1))],
+    ['bytes of another length', (h: Harness, f: number, s: number) => h.handover(f, 0, s, 1, 0, filled(1, 100))],
+  ])('changes nothing for %s', (_what, handover) => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session)
+    h.own(file, 0, session)
+    expect(handover(h, file, session)).toMatchObject({ done: false })
+    expect(h.machine.owner(file, 0)).toEqual({ session, epoch: 1, seq: 0 })
+    expect(h.machine.owner(file, 1)).toEqual({ session: 0, epoch: 0, seq: 0 })
+    expect(h.machine.version(file, 0)).toBe(0)
+    expect(h.machine.version(file, 1)).toBe(0)
+  })
+
+  it('does not apply a handover from nobody again after the page was owned and released', () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session)
+    h.handover(file, 0, 0, 0, session)
+    h.handover(file, 0, session, 1, 0)
+    expect(h.handover(file, 0, 0, 0, session)).toMatchObject({ done: false, owner: { session: 0, epoch: 2 } })
+  })
+})
+
+describe('writeback (architecture, rule 11)', () => {
+  it('stores bytes of the owner and keeps the ownership', () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session)
+    const epoch = h.own(file, 1, session)
+    expect(h.writeback(session, file, 1, epoch, 1, filled(3))).toEqual({ file, page: 1, epoch, seq: 1, version: h.index, stale: false })
+    expect(h.machine.owner(file, 1)).toEqual({ session, epoch, seq: 1 })
+    expect(h.machine.page(file, 1)).toEqual({ version: h.index, bytes: filled(3) })
+  })
+
+  it('takes a writeback that comes twice as applied and changes nothing', () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session)
+    const epoch = h.own(file, 1, session)
+    h.writeback(session, file, 1, epoch, 2, filled(3))
+    const version = h.index
+    expect(h.writeback(session, file, 1, epoch, 2, filled(4))).toMatchObject({ version, stale: false })
+    expect(h.writeback(session, file, 1, epoch, 1, filled(4))).toMatchObject({ version, stale: false })
+    expect(h.machine.page(file, 1)).toEqual({ version, bytes: filled(3) })
+  })
+
+  it.each([
+    ['a session that is not the owner', (h: Harness, f: number) => h.writeback(h.session(), f, 0, 1, 1, filled(1))],
+    ['an earlier epoch', (h: Harness, f: number, s: number) => h.writeback(s, f, 0, 0, 1, filled(1))],
+    ['a later epoch', (h: Harness, f: number, s: number) => h.writeback(s, f, 0, 2, 1, filled(1))],
+    ['nobody', (h: Harness, f: number) => h.writeback(0, f, 1, 0, 1, filled(1))],
+    ['a file that does not exist', (h: Harness, _f: number, s: number) => h.writeback(s, 99, 0, 1, 1, filled(1))],
+    ['bytes of another length', (h: Harness, f: number, s: number) => h.writeback(s, f, 0, 1, 1, filled(1, 10))],
+  ])('is stale for %s', (_what, writeback) => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session)
+    h.own(file, 0, session)
+    expect(writeback(h, file, session)).toMatchObject({ stale: true, version: 0 })
+    expect(h.machine.version(file, 0)).toBe(0)
+  })
+
+  it('is stale after the session ended', () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session)
+    const epoch = h.own(file, 0, session)
+    h.end(session)
+    expect(h.writeback(session, file, 0, epoch, 1, filled(1))).toMatchObject({ stale: true })
+  })
+
+  it('decides each page by itself', () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session)
+    const epoch = h.own(file, 0, session)
+    const pages = [0, 1].map((page) => ({ file, page, epoch, seq: 1, bytes: filled(1) }))
+    const { outcomes } = h.apply<'writeback'>({ type: 'writeback', session, pages, at: 1 })
+    expect(outcomes.map(({ stale }) => stale)).toEqual([false, true])
+  })
+
+  it('keeps a copy of the bytes: the entry may be reused', () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session)
+    const epoch = h.own(file, 0, session)
+    const pages = [{ file, page: 0, epoch, seq: 1, bytes: filled(1) }]
+    const data = encodeCommand({ type: 'writeback', session, pages, at: 1 })
+    h.machine.apply(h.index + 1, 'normal', data)
+    data.fill(255)
+    expect(h.machine.page(file, 0).bytes).toEqual(filled(1))
+  })
+})
+
+describe('epochs', () => {
+  it('never go back and are never used again, also when released pages are forgotten', () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session, '/a', { size: (MAX_RELEASED + 10) * PAGE })
+    const used = h.own(file, 0, session)
+    h.handover(file, 0, session, used, 0)
+    for (let page = 1; page <= MAX_RELEASED; page++) {
+      const epoch = h.own(file, page, session)
+      h.handover(file, page, session, epoch, 0)
+    }
+    // All of them are forgotten now; every page stands at the highest epoch among them.
+    expect(h.machine.owner(file, 0)).toEqual({ session: 0, epoch: 2, seq: 0 })
+    expect(h.machine.owner(file, MAX_RELEASED + 5)).toEqual({ session: 0, epoch: 2, seq: 0 })
+    expect(h.handover(file, MAX_RELEASED + 5, 0, 0, session)).toMatchObject({ done: false, owner: { epoch: 2 } })
+    expect(h.own(file, 0, session)).toBe(3)
+    expect(h.writeback(session, file, 0, used, 9, filled(1))).toMatchObject({ stale: true })
+  })
+})
