@@ -1,0 +1,198 @@
+import { describe, expect, it } from 'vitest'
+import { ClosedError, CodecError, NoSpaceError } from '@quire/protocol'
+import { createApplier, createPageStore, type ApplierInit, type CommittedEntry, type MemoryStorage } from '../src/pages/index.js'
+import { encodeCommand, type Applied, type Command } from '../src/state/index.js'
+import { filled, manualClock, manualScheduler, memoryStorage, PAGE, settle } from './state-helpers.js'
+
+const at = 1
+const entry = (index: number, command: Command): CommittedEntry => ({ index, term: 3, kind: 'normal', data: encodeCommand(command) })
+
+/** Entry 1 opens a session, 2 a file, 3 gives it page 0; then come writebacks of different pages. */
+function log(writebacks: number): CommittedEntry[] {
+  const file = { session: 1, seq: 1, settled: 0, at, path: '/a', create: true, exclusive: false, size: 1000 * PAGE, pageSize: 0 }
+  const entries = [entry(1, { type: 'openSession', clientId: 'c', ttlMs: 1, at }), entry(2, { type: 'open', ...file })]
+  for (let page = 0; page < writebacks; page++) {
+    const index = entries.length + 1
+    entries.push(entry(index, { type: 'handover', file: 2, page, from: 0, fromEpoch: 0, to: 1, seq: 0, bytes: undefined, at }))
+    const pages = [{ file: 2, page, epoch: 1, seq: 1, bytes: filled(page) }]
+    entries.push(entry(index + 1, { type: 'writeback', session: 1, pages, at }))
+  }
+  return entries
+}
+
+function setUp(init: Partial<ApplierInit> & { maxTableBytes?: number; storage?: MemoryStorage } = {}) {
+  const clock = manualClock()
+  const disk = manualScheduler()
+  const storage = init.storage ?? memoryStorage(disk.schedule)
+  const store = createPageStore({ backend: storage.open(), maxTableBytes: init.maxTableBytes })
+  const applier = createApplier({ store, clock, ...init })
+  return { clock, disk, storage, store, applier }
+}
+
+describe('applier', () => {
+  it('applies in order, reports each entry with its term, and passes over what it has applied', () => {
+    const reports: [number, Applied['type'] | undefined, number][] = []
+    const { applier } = setUp({ onApplied: (index, applied, term) => reports.push([index, applied?.type, term]) })
+    const entries = log(1)
+    expect(applier.apply(entries.slice(0, 2))).toBeUndefined()
+    applier.apply(entries)
+    applier.apply([{ index: 5, term: 4, kind: 'noop', data: new Uint8Array(0) }])
+    expect(reports).toEqual([
+      [1, 'session-opened', 3],
+      [2, 'opened', 3],
+      [3, 'handover', 3],
+      [4, 'writeback', 3],
+      [5, undefined, 4],
+    ])
+  })
+
+  it('checkpoints after a while, and has everything on disk only when the backend says so', async () => {
+    const { applier, clock, disk } = setUp({ checkpointIntervalMs: 100 })
+    applier.apply(log(1))
+    await clock.advance(99)
+    expect(disk.length).toBe(0)
+    await clock.advance(1)
+    expect(disk.length).toBe(1)
+    expect(applier.durableIndex).toBe(0)
+    await disk.step()
+    expect(applier.durableIndex).toBe(4)
+    await clock.advance(1000)
+    expect(disk.length).toBe(0)
+  })
+
+  it('checkpoints after a number of entries', async () => {
+    const { applier, disk } = setUp({ checkpointEntries: 4 })
+    applier.apply(log(0))
+    expect(disk.length).toBe(0)
+    applier.apply(log(1))
+    await disk.step()
+    expect(applier.durableIndex).toBe(4)
+  })
+
+  it('goes on applying while a checkpoint runs', async () => {
+    const { applier, disk } = setUp({ checkpointEntries: 4 })
+    applier.apply(log(1))
+    expect(disk.length).toBe(1)
+    expect(applier.apply(log(2))).toBeUndefined()
+    expect(applier.appliedIndex).toBe(6)
+    expect(applier.state.page(2, 1).bytes).toEqual(filled(1))
+    await disk.step()
+    expect(applier.durableIndex).toBe(4)
+  })
+
+  it('holds entries back when both generations are full, and never grows beyond the bound and one entry', async () => {
+    const maxTableBytes = 20 * PAGE
+    const { applier, disk, store } = setUp({ maxTableBytes })
+    const entries = log(60)
+    let most = 0
+    let done = false
+    const applied = applier.apply(entries)
+    expect(applied).toBeInstanceOf(Promise)
+    void Promise.resolve(applied).then(() => (done = true))
+    const stuckAt = applier.appliedIndex
+    await settle()
+    expect(applier.appliedIndex).toBe(stuckAt)
+    expect(applier.state.page(2, 0).bytes).toEqual(filled(0))
+    while (!done) {
+      expect(disk.length).toBeGreaterThan(0)
+      await disk.step()
+      most = Math.max(most, store.tableBytes)
+    }
+    expect(applier.appliedIndex).toBe(entries.length)
+    expect(most).toBeLessThanOrEqual(maxTableBytes + 2 * PAGE)
+  })
+
+  it('queues later calls behind one that is held back', async () => {
+    const { applier, disk } = setUp({ maxTableBytes: 4 * PAGE })
+    const entries = log(20)
+    const first = applier.apply(entries.slice(0, 30))
+    const second = applier.apply(entries.slice(30))
+    expect(second).toBeInstanceOf(Promise)
+    while (applier.appliedIndex < entries.length) await disk.step()
+    await Promise.all([first, second])
+  })
+
+  it('reports a full disk, holds entries back, keeps serving reads, and goes on when there is room again', async () => {
+    const faults: (string | undefined)[] = []
+    const { applier, clock, disk, storage } = setUp({ maxTableBytes: 4 * PAGE, retryMs: 50, onFault: (fault) => faults.push(fault?.name) })
+    storage.failWith(new NoSpaceError('disk'))
+    const entries = log(20)
+    const applied = applier.apply(entries)
+    for (let i = 0; i < 5; i++) {
+      await disk.step()
+      await clock.advance(50)
+    }
+    expect(applier.fault).toBeInstanceOf(NoSpaceError)
+    expect(applier.appliedIndex).toBeLessThan(entries.length)
+    expect(applier.state.page(2, 0).bytes).toEqual(filled(0))
+    storage.failWith(undefined)
+    for (let i = 0; i < 50; i++) {
+      await disk.step()
+      await clock.advance(50)
+    }
+    await applied
+    expect(faults).toEqual(['NoSpaceError', undefined])
+    expect(applier.appliedIndex).toBe(entries.length)
+  })
+
+  it('stops for good at any other error of the backend', async () => {
+    const { applier, disk, storage } = setUp({ maxTableBytes: 4 * PAGE })
+    storage.failWith(new Error('the disk is on fire'))
+    const applied = applier.apply(log(20))
+    const refused = expect(applied).rejects.toThrow('on fire')
+    await disk.step()
+    await refused
+    expect(() => applier.apply(log(30))).toThrow('on fire')
+    await expect(applier.checkpoint()).rejects.toThrow('on fire')
+    await applier.close()
+    expect(applier.durableIndex).toBe(0)
+  })
+
+  it('checkpoints nothing more after an entry that it could not apply', async () => {
+    const faults: (Error | undefined)[] = []
+    const { applier, disk } = setUp({ onFault: (fault) => faults.push(fault) })
+    applier.apply(log(1))
+    expect(() => applier.apply([{ index: 5, term: 1, kind: 'normal', data: new Uint8Array([1, 99]) }])).toThrow(CodecError)
+    expect(faults).toHaveLength(1)
+    await applier.close()
+    expect(disk.length).toBe(0)
+  })
+
+  it('close checkpoints what was applied, and refuses more', async () => {
+    const storage = memoryStorage()
+    const { applier } = setUp({ storage })
+    await applier.apply(log(3))
+    const digest = applier.state.digest()
+    await applier.close()
+    expect(() => applier.apply(log(4))).toThrow(ClosedError)
+    const { applier: next } = setUp({ storage })
+    expect(next.appliedIndex).toBe(8)
+    expect(next.durableIndex).toBe(8)
+    expect(next.state.digest()).toBe(digest)
+  })
+
+  it('close on a full disk resolves and leaves the last checkpoint', async () => {
+    const storage = memoryStorage()
+    const { applier, clock } = setUp({ storage, checkpointIntervalMs: 10 })
+    await applier.apply(log(1))
+    await applier.checkpoint()
+    storage.failWith(new NoSpaceError('disk'))
+    await applier.apply(log(2))
+    await clock.advance(10)
+    await applier.close()
+    expect(applier.fault).toBeInstanceOf(NoSpaceError)
+    expect(createPageStore({ backend: storage.open() }).durableIndex).toBe(4)
+  })
+
+  it('loses after a crash only what the log brings back', async () => {
+    const { applier, disk, storage } = setUp({ checkpointEntries: 4 })
+    applier.apply(log(1))
+    await disk.step()
+    applier.apply(log(5))
+    storage.crash()
+    const { applier: next } = setUp({ storage })
+    expect(next.appliedIndex).toBe(4)
+    next.apply(log(5))
+    expect(next.state.digest()).toBe(applier.state.digest())
+  })
+})

@@ -1,0 +1,114 @@
+import { describe, expect, it } from 'vitest'
+import { CorruptionError, VersionMismatchError } from '@quire/protocol'
+import { createPageStore } from '../src/pages/index.js'
+import { FORMAT_KEY, numberValue } from '../src/pages/layout.js'
+import { filled, manualScheduler, memoryStorage, PAGE } from './state-helpers.js'
+
+async function checkpointed(pageBytes = PAGE) {
+  const storage = memoryStorage()
+  const store = createPageStore({ backend: storage.open() })
+  store.put('session', 4, 0, { clientId: 'c', ttlMs: 1, settled: 0 })
+  store.write(1, 7, { version: 3, bytes: filled(9, pageBytes) })
+  store.freeze(3)
+  await store.flush()
+  return storage
+}
+
+describe('page store', () => {
+  it.each([4096, 8192, 65_536])('gives pages of %i bytes back after a restart, with version, byte for byte', async (pageBytes) => {
+    const bytes = new Uint8Array(pageBytes).map((_, i) => i * 7 + (i >> 8))
+    const storage = memoryStorage()
+    const first = createPageStore({ backend: storage.open() })
+    first.write(2 ** 52, 2 ** 40, { version: 2 ** 51, bytes })
+    first.freeze(5)
+    await first.flush()
+    const second = createPageStore({ backend: storage.open() })
+    expect(second.read(2 ** 52, 2 ** 40)).toEqual({ version: 2 ** 51, bytes })
+    expect(second.version(2 ** 52, 2 ** 40)).toBe(2 ** 51)
+    expect([...second.pages(2 ** 52)]).toEqual([2 ** 40])
+    expect(second.read(2 ** 52, 1)).toBeUndefined()
+    expect(second.version(2 ** 52, 1)).toBe(0)
+  })
+
+  it('reads the newest generation first, then the frozen one, then the backend', async () => {
+    const disk = manualScheduler()
+    const store = createPageStore({ backend: memoryStorage(disk.schedule).open() })
+    for (const page of [0, 1, 2]) store.write(1, page, { version: 1, bytes: filled(1) })
+    store.freeze(1)
+    const flushed = store.flush()
+    await disk.step()
+    await flushed
+    for (const page of [1, 2]) store.write(1, page, { version: 2, bytes: filled(2) })
+    store.freeze(2)
+    void store.flush()
+    store.write(1, 2, { version: 3, bytes: filled(3) })
+    expect([0, 1, 2].map((page) => store.read(1, page)?.version)).toEqual([1, 2, 3])
+    expect([0, 1, 2].map((page) => store.version(1, page))).toEqual([1, 2, 3])
+    await disk.step()
+    expect([0, 1, 2].map((page) => store.read(1, page)?.version)).toEqual([1, 2, 3])
+    expect([...store.pages(1)].sort()).toEqual([0, 1, 2])
+    expect(store.durableIndex).toBe(2)
+  })
+
+  it('writes a record as it was when the generation was frozen, also when it changed while the commit ran', async () => {
+    const disk = manualScheduler()
+    const storage = memoryStorage(disk.schedule)
+    const store = createPageStore({ backend: storage.open() })
+    store.put('owner', 1, 2, { session: 5, epoch: 1, seq: 0 })
+    store.freeze(1)
+    const flushed = store.flush()
+    store.put('owner', 1, 2, undefined)
+    await disk.step()
+    await flushed
+    expect([...createPageStore({ backend: storage.open() }).restored.records]).toEqual([
+      { kind: 'owner', a: 1, b: 2, value: { session: 5, epoch: 1, seq: 0 } },
+    ])
+  })
+
+  it('counts memory by what is held, not by how often it changed', () => {
+    const store = createPageStore({ backend: memoryStorage().open(), maxTableBytes: 4 * PAGE })
+    for (let i = 0; i < 100; i++) {
+      store.write(1, 1, { version: i, bytes: filled(i) })
+      store.put('owner', 1, 1, { session: 1, epoch: 1, seq: i })
+    }
+    expect(store.tableBytes).toBeLessThan(2 * PAGE)
+    expect(store.full).toBe(false)
+    store.write(1, 2, { version: 1, bytes: filled(1) })
+    expect(store.full).toBe(true)
+  })
+
+  it('refuses a store of another format and names both', async () => {
+    const storage = await checkpointed()
+    await storage.open().commit([{ table: 'records', key: FORMAT_KEY, value: numberValue(FORMAT_KEY, 2) }])
+    expect(() => createPageStore({ backend: storage.open() })).toThrow(new VersionMismatchError('store memory', 2, 1))
+  })
+
+  it('detects any single damaged bit of a page, where it lies in the body or in the head', async () => {
+    const storage = await checkpointed()
+    const flips = [...Array.from({ length: 44 * 8 }, (_, bit) => ['heads', bit] as const), ...[0, 1000, 32_543].map((bit) => ['bodies', bit] as const)]
+    for (const [table, bit] of flips) {
+      expect(storage.damage(table, 0, bit)).toBe(true)
+      const store = createPageStore({ backend: storage.open() })
+      expect(() => store.read(1, 7), `${table} bit ${bit}`).toThrow(CorruptionError)
+      if (table === 'heads') expect(() => store.version(1, 7)).toThrow(CorruptionError)
+      storage.damage(table, 0, bit)
+    }
+    expect(createPageStore({ backend: storage.open() }).read(1, 7)?.bytes).toEqual(filled(9))
+  })
+
+  it('detects a damaged record when it is restored', async () => {
+    const storage = await checkpointed()
+    // Rows: format, applied index, session.
+    for (const row of [0, 1, 2]) {
+      storage.damage('records', row, 40)
+      expect(() => [...createPageStore({ backend: storage.open() }).restored.records], `row ${row}`).toThrow(CorruptionError)
+      storage.damage('records', row, 40)
+    }
+  })
+
+  it('refuses rows without a format', async () => {
+    const storage = await checkpointed()
+    await storage.open().commit([{ table: 'records', key: FORMAT_KEY, value: undefined }])
+    expect(() => createPageStore({ backend: storage.open() })).toThrow(CorruptionError)
+  })
+})

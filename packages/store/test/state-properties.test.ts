@@ -1,0 +1,183 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { CodecError, QuireError, MAX_PAGE_BYTES } from '@quire/protocol'
+import { createApplier, createPageStore } from '../src/pages/index.js'
+import { createStateMachine, decodeCommand, encodeCommand, type Command } from '../src/state/index.js'
+import { choices, entriesFrom, manualClock, memoryStorage, memoryStore } from './state-helpers.js'
+
+describe('determinism', () => {
+  it('two replicas that apply the same entries give the same outcomes and come to the same digest', () => {
+    fc.assert(
+      fc.property(choices(120), (list) => {
+        const [one, two] = [createStateMachine(memoryStore()), createStateMachine(memoryStore())]
+        for (const { index, kind, data } of entriesFrom(list)) {
+          expect(two.apply(index, kind, data.slice())).toEqual(one.apply(index, kind, data))
+        }
+        expect(two.digest()).toBe(one.digest())
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  it('an entry that changes something changes the digest', () => {
+    const entries = entriesFrom([
+      [0, 0, 0, 0],
+      [3, 0, 0, 9],
+      [7, 0, 0, 0],
+      [13, 0, 0, 6],
+    ])
+    const machine = createStateMachine(memoryStore())
+    const digests = new Set(entries.map(({ index, kind, data }) => (machine.apply(index, kind, data), machine.digest())))
+    expect(digests.size).toBe(entries.length)
+  })
+
+  it('recovers from a crash at any moment to the same state (checkpoint, then the log again)', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        choices(150),
+        fc.array(fc.tuple(fc.nat(149), fc.constantFrom('checkpoint', 'freeze', 'crash', 'crash late')), { maxLength: 12 }),
+        async (list, plan) => {
+          const entries = entriesFrom(list)
+          const plain = createStateMachine(memoryStore())
+          const outcomes = entries.map(({ index, kind, data }) => plain.apply(index, kind, data))
+          const steps = new Map(plan)
+
+          const queue: (() => void)[] = []
+          const storage = memoryStorage((callback) => void queue.push(callback))
+          const finish = () => queue.splice(0).forEach((callback) => callback())
+          let store = createPageStore({ backend: storage.open() })
+          let machine = createStateMachine(store, store.restored)
+          let at = 0
+          while (at < entries.length) {
+            const { index, kind, data } = entries[at] as (typeof entries)[number]
+            expect(machine.apply(index, kind, data)).toEqual(outcomes[at])
+            const step = steps.get(at++)
+            if (step === undefined) continue
+            steps.delete(at - 1)
+            if (!store.frozen) store.freeze(machine.appliedIndex)
+            const flushed = store.flush()
+            if (step === 'checkpoint') {
+              finish()
+              await flushed
+            } else if (step !== 'freeze') {
+              storage.crash({ keepPending: step === 'crash late' })
+              store = createPageStore({ backend: storage.open() })
+              machine = createStateMachine(store, store.restored)
+              at = machine.appliedIndex
+            } else {
+              // Entries go on over a frozen generation; its commit arrives some entries later, or never.
+              flushed.catch(() => undefined)
+              if (index % 2 === 0) {
+                finish()
+                await flushed
+              }
+            }
+          }
+          expect(machine.digest()).toBe(plain.digest())
+        },
+      ),
+      { numRuns: 80 },
+    )
+  })
+
+  it('an applier that checkpoints every few entries restores the same state', async () => {
+    await fc.assert(
+      fc.asyncProperty(choices(100), fc.integer({ min: 1, max: 30 }), async (list, checkpointEntries) => {
+        const entries = entriesFrom(list)
+        const plain = createStateMachine(memoryStore())
+        for (const { index, kind, data } of entries) plain.apply(index, kind, data)
+        const storage = memoryStorage()
+        const clock = manualClock()
+        const open = () => createApplier({ store: createPageStore({ backend: storage.open() }), clock, checkpointEntries })
+        const first = open()
+        for (const entry of entries) await first.apply([entry])
+        await first.close()
+        const second = open()
+        expect(second.appliedIndex).toBe(entries.length)
+        expect(second.state.digest()).toBe(plain.digest())
+      }),
+      { numRuns: 40 },
+    )
+  })
+})
+
+const uint = fc.nat(Number.MAX_SAFE_INTEGER)
+const at = fc.double()
+const bytes = fc.uint8Array({ maxLength: 5000 })
+const text = fc.string({ unit: 'grapheme', maxLength: 100 })
+const request = { session: uint, seq: uint, settled: uint, at }
+const anyCommand: fc.Arbitrary<Command> = fc.oneof(
+  fc.record({ type: fc.constant('openSession' as const), clientId: fc.string({ maxLength: 60 }), ttlMs: uint, at }),
+  fc.record({ type: fc.constantFrom('expireSession' as const, 'endSession' as const), session: uint, at }),
+  fc.record({ type: fc.constant('open' as const), ...request, path: text, create: fc.boolean(), exclusive: fc.boolean(), size: uint, pageSize: uint }),
+  fc.record({ type: fc.constant('close' as const), ...request, file: uint }),
+  fc.record({ type: fc.constant('extend' as const), ...request, file: uint, size: uint }),
+  fc.record({
+    type: fc.constant('handover' as const),
+    file: uint,
+    page: uint,
+    from: uint,
+    fromEpoch: uint,
+    to: uint,
+    seq: uint,
+    bytes: fc.option(bytes, { nil: undefined }),
+    at,
+  }),
+  fc.record({
+    type: fc.constant('writeback' as const),
+    session: uint,
+    pages: fc.array(fc.record({ file: uint, page: uint, epoch: uint, seq: uint, bytes }), { maxLength: 16 }),
+    at,
+  }),
+)
+
+describe('command codec', () => {
+  it('decodes what it encoded', () => {
+    fc.assert(
+      fc.property(anyCommand, (command) => {
+        const decoded = decodeCommand(encodeCommand(command))
+        // Compared as encoded, too: NaN and -0 have to survive.
+        expect(decoded.command).toEqual(command)
+        expect(encodeCommand(decoded.command)).toEqual(encodeCommand(command))
+      }),
+    )
+  })
+
+  it('refuses cut and changed bytes with a typed error or decodes them; nothing else happens', () => {
+    fc.assert(
+      fc.property(anyCommand, fc.nat(), fc.nat(), fc.nat(255), (command, cut, position, value) => {
+        const encoded = encodeCommand(command)
+        expect(() => decodeCommand(encoded.subarray(0, cut % encoded.length))).toThrow(CodecError)
+        const changed = encoded.slice()
+        changed[position % changed.length] = value
+        expectTyped(() => decodeCommand(changed))
+      }),
+    )
+  })
+
+  it('survives random bytes without taking memory for lengths that they claim', () => {
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (random) => expectTyped(() => decodeCommand(random))), { numRuns: 2000 })
+    // A writeback that claims sixteen pages of the largest size in a few bytes.
+    const claimed = new Uint8Array([1, 21, 1, 16, 1, 1, 1, 1, ...[0x80, 0x80, 0x04]])
+    expect(() => decodeCommand(claimed)).toThrow(CodecError)
+    expect(claimed.length).toBeLessThan(MAX_PAGE_BYTES)
+  })
+
+  it('a decoded command never breaks the state machine, whatever it says', () => {
+    fc.assert(
+      fc.property(fc.array(anyCommand, { maxLength: 20 }), (commands) => {
+        const machine = createStateMachine(memoryStore())
+        for (const [i, command] of commands.entries()) expect(machine.apply(i + 1, 'normal', encodeCommand(command))).toBeDefined()
+        expect(machine.digest()).toHaveLength(16)
+      }),
+    )
+  })
+})
+
+function expectTyped(run: () => void): void {
+  try {
+    run()
+  } catch (error) {
+    if (!(error instanceof CodecError) && !(error instanceof QuireError)) throw error
+  }
+}
