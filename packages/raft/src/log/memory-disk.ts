@@ -16,9 +16,10 @@ export interface MemoryDisk extends Disk {
   readonly usedBytes: number
   /**
    * Power loss. Of each write under way any set of sectors is kept, of directory changes that were not flushed any number
-   * of the first ones; open files and pending operations are dead and never settle. The disk itself can be used again.
+   * of the first ones. Returns the disk as the next start finds it; this one and its files are dead, so that nothing which
+   * still holds them can do harm: their operations never settle, reads throw.
    */
-  crash(random: () => number): void
+  crash(random: () => number): MemoryDisk
   /** The next `count` writes fail with `error`, after any part of them was written. */
   failWrites(error: Error, count?: number): void
   setCapacity(bytes: number): void
@@ -38,23 +39,26 @@ interface Inode {
 }
 
 export function createMemoryDisk(init: MemoryDiskInit = {}): MemoryDisk {
-  return new SimulatedDisk(init)
+  return new SimulatedDisk(init, new Map())
 }
 
 class SimulatedDisk implements MemoryDisk {
-  /** The directory as programs see it, and as it is after a crash that keeps no more than was flushed. */
-  private files = new Map<string, Inode>()
-  private flushed = new Map<string, Inode>()
+  /** The directory as programs see it. What a crash keeps for certain is in `flushed`. */
+  private readonly files: Map<string, Inode>
   private changes: ((files: Map<string, Inode>) => void)[] = []
   /** Changes that were ever flushed. */
   private settled = 0
-  private generation = 0
+  private alive = true
   private capacity: number
-  private failures: Error[] = []
+  private readonly failures: Error[] = []
   private readonly schedule: (delayMs: number, callback: () => void) => unknown
   private readonly latencyMs: () => number
 
-  constructor(init: MemoryDiskInit) {
+  constructor(
+    private readonly init: MemoryDiskInit,
+    private readonly flushed: Map<string, Inode>
+  ) {
+    this.files = new Map(flushed)
     this.capacity = init.capacityBytes ?? Infinity
     this.schedule = init.schedule ?? ((_, callback) => queueMicrotask(callback))
     this.latencyMs = init.latencyMs ?? (() => 0)
@@ -106,16 +110,15 @@ class SimulatedDisk implements MemoryDisk {
     return this.later(() => this.settle(covered - this.settled))
   }
 
-  crash(random: () => number): void {
-    this.generation++
+  crash(random: () => number): MemoryDisk {
+    assert(this.alive, 'a disk crashes once')
+    this.alive = false
     this.settle(Math.floor(random() * (this.changes.length + 1)))
-    this.changes = []
-    this.failures = []
-    this.files = new Map(this.flushed)
-    for (const { content, pending } of this.files.values()) {
+    for (const { content, pending } of this.flushed.values()) {
       for (const write of pending) keepSomeSectors(content, write, random)
       pending.clear()
     }
+    return new SimulatedDisk({ ...this.init, capacityBytes: this.capacity }, this.flushed)
   }
 
   failWrites(error: Error, count = 1): void {
@@ -133,10 +136,10 @@ class SimulatedDisk implements MemoryDisk {
 
   /** Does `operation` after the latency, unless a crash comes first. */
   private later<T>(operation: () => T): Promise<T> {
-    const { generation } = this
     return new Promise((resolve, reject) => {
+      if (!this.alive) return
       this.schedule(this.latencyMs(), () => {
-        if (generation !== this.generation) return
+        if (!this.alive) return
         try {
           resolve(operation())
         } catch (error) {
@@ -147,19 +150,14 @@ class SimulatedDisk implements MemoryDisk {
   }
 
   private handle(inode: Inode): DiskFile {
-    const { generation } = this
-    const alive = (): void => assert(generation === this.generation, 'a file that was open before the crash')
     return {
       bytes: inode.content.length,
-      write: (offset, data) => {
-        alive()
-        return this.write(inode, { offset, data })
-      },
+      write: (offset, data) => this.write(inode, { offset, data }),
       read: (offset, length) => {
-        alive()
+        assert(this.alive, 'read from a disk that has crashed')
         return readThrough(inode, offset, length)
       },
-      close: () => Promise.resolve()
+      close: () => this.later(() => {})
     }
   }
 
@@ -170,7 +168,7 @@ class SimulatedDisk implements MemoryDisk {
       `${data.length} bytes at ${offset}: not sectors`
     )
     assert(offset + data.length <= inode.content.length, `${data.length} bytes at ${offset} of ${inode.content.length}`)
-    inode.pending.add(write)
+    if (this.alive) inode.pending.add(write)
     const failure = this.failures.shift()
     return this.later(() => {
       if (failure !== undefined) throw failure

@@ -54,7 +54,7 @@ class Recovery {
     const last = names.at(-1)!
     const { hardState } = this
     if (hardState === undefined) throw new CorruptionError(last, this.offset, 'no hard state')
-    // An end that was cut although it was acknowledged shows here, at the latest.
+    // A record of the commit index is never older than the entries that it counts.
     if (hardState.commit > this.index.lastIndex) {
       const reason = `the log ends at ${this.index.lastIndex}, ${hardState.commit} was committed`
       throw new CorruptionError(last, this.offset, reason)

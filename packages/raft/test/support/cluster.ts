@@ -169,7 +169,7 @@ export class Member {
   crash(): void {
     this.incarnation++
     this.node = undefined
-    this.disk.crash(() => this.cluster.random.next())
+    this.disk = this.disk.crash(() => this.cluster.random.next())
   }
 
   propose(text: string): number {
