@@ -243,8 +243,10 @@ describe('requests', () => {
     expect(client.control.received.some((message) => 'seq' in message && message.seq >= 3)).toBe(false)
     group.quorum = true
     await settle()
-    expect(client.control.last('opened')).toMatchObject({ seq: 3, stat: { path: '/a/x' } })
-    expect(client.control.last('files')).toMatchObject({ seq: 4, done: false, files: [{ path: '/a/x' }] })
+    expect(client.control.received.filter((message) => message.type === 'files')).toMatchObject([
+      { seq: 3, done: true, files: [{ path: '/a/x' }] },
+      { seq: 4, done: false, files: [{ path: '/a/x' }] }
+    ])
     expect(client.control.last('failed')).toMatchObject({ seq: 5, error: { code: 'ERR_NO_ENTRY' } })
   })
 

@@ -403,7 +403,7 @@ export class Leadership {
       case 'session-opened':
       case 'handover':
       case 'writeback':
-        return
+        break // nobody asked for it by a request
     }
   }
 

@@ -21,7 +21,7 @@ const FRAME_OVERHEAD_BYTES = 64
 export function answerRead(view: StateView, request: ReadRequest): LeaderMessage {
   if (request.type === 'list') return listFiles(view, request)
   const file = request.type === 'stat' ? view.fileByPath(request.path) : view.file(request.file)
-  if (file !== undefined) return { type: 'opened', seq: request.seq, stat: file }
+  if (file !== undefined) return { type: 'files', seq: request.seq, files: [file], done: true }
   return failed(request.seq, new NoSuchFileError(request.type === 'stat' ? request.path : `file ${request.file}`))
 }
 

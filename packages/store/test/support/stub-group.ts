@@ -66,7 +66,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
   let quorum = true
   let full = false
   let autoCommit = true
-  let reads: (() => void)[] = []
+  const reads: (() => void)[] = []
   let chance = 0
 
   const raft = {
