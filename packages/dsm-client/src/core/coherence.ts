@@ -55,7 +55,7 @@ export class Coherence {
 
   constructor(
     frames: FrameProvider,
-    private readonly counters: CoherenceCounters
+    readonly counters: CoherenceCounters
   ) {
     this.resident = new ResidentPages(frames)
     this.writebacks = new Writebacks((message) => this.send('bulk', message), this.counters)

@@ -1,0 +1,395 @@
+/**
+ * The two halves of the coherence protocol against each other: the directory over a real state machine, and clients' coherence
+ * cores, joined by lanes that deliver in order each but in any order between them. No driver, no time: a seed picks what happens
+ * next. Every access is checked against the one value that the page has at that moment.
+ */
+import { strict as assert } from 'node:assert'
+import type { ClientMessage, LeaderMessage } from '@quire/protocol'
+import { Coherence } from '../../packages/dsm-client/src/core/coherence.js'
+import { createSlabFrameProvider } from '../../packages/dsm-client/src/core/frames.js'
+import { zeroCounters } from '../../packages/dsm-client/src/core/stats.js'
+import { createDirectory } from '../../packages/store/src/directory/directory.js'
+import type { CoherenceMessage, Directory } from '../../packages/store/src/directory/types.js'
+import { encodeCommand, type Command } from '../../packages/store/src/state/commands.js'
+import type { StateStore, StoredPage } from '../../packages/store/src/state/records.js'
+import { createStateMachine, type StateMachine } from '../../packages/store/src/state/state-machine.js'
+
+const PAGE_BYTES = 4096
+/** Sixteen frames: with more pages than that, reclaim has work. */
+const CACHE_BYTES = 65_536
+
+export interface ModelOptions {
+  readonly clients: number
+  readonly pages: number
+  readonly steps: number
+  /** Chances per step. */
+  readonly breaks?: number
+  readonly elections?: number
+  readonly expiries?: number
+}
+
+type LaneName = 'control' | 'bulk'
+
+interface Client {
+  readonly name: number
+  session: number
+  core: Coherence
+  connected: boolean
+  seq: number
+  readonly toLeader: Record<LaneName, ClientMessage[]>
+  readonly toClient: Record<LaneName, LeaderMessage[]>
+  /** The last value that this client wrote to each page. */
+  readonly written: Map<number, number>
+  pins: { page: number; write: boolean; bytes: Uint8Array }[]
+  waiting: number
+}
+
+export class CoherenceModel {
+  private readonly machine: StateMachine
+  private readonly directory: Directory
+  private readonly clients: Client[] = []
+  private readonly stored = new Map<string, StoredPage>()
+  private proposals: Command[] = []
+  private term = 1
+  private file = 0
+  /** What each page's counter is, by the last write that counts. */
+  private readonly truth = new Map<number, number>()
+  readonly counts = { reads: 0, writes: 0, elections: 0, expiries: 0, breaks: 0, flushes: 0, evictions: 0 }
+
+  constructor(
+    private readonly random: () => number,
+    private readonly options: ModelOptions
+  ) {
+    this.machine = createStateMachine(this.store())
+    this.directory = createDirectory(this.machine)
+    this.machine.apply(1, 'noop', new Uint8Array())
+    this.directory.elected(this.term)
+    for (let name = 0; name < options.clients; name++) this.clients.push(this.newClient(name))
+    for (const client of this.clients) this.begin(client)
+  }
+
+  run(): void {
+    for (let step = 0; step < this.options.steps; step++) this.step()
+    this.heal()
+  }
+
+  // ---- steps
+
+  private step(): void {
+    const { breaks = 0, elections = 0, expiries = 0 } = this.options
+    const chance = this.random()
+    if (chance < breaks) return this.breakConnection(this.pick(this.clients))
+    if (chance < breaks + elections) return this.elect()
+    if (chance < breaks + elections + expiries) return this.expire(this.pick(this.clients))
+    this.quietStep()
+  }
+
+  private quietStep(): void {
+    const client = this.pick(this.clients)
+    const kind = this.random()
+    if (kind < 0.12) this.operate(client)
+    else if (kind < 0.3) this.commit()
+    else if (kind < 0.35 && !client.connected) this.reconnect(client)
+    else if (kind < 0.4) this.release(client)
+    else this.deliver(client)
+  }
+
+  private operate(client: Client): void {
+    if (client.waiting > 40) return
+    const page = Math.floor(this.random() * this.options.pages)
+    const kind = this.random()
+    if (kind < 0.1) return this.flush(client, page)
+    const write = kind < 0.5
+    const pin = this.random() < 0.2 && client.pins.length === 0
+    let ran = false
+    const { session } = client
+    client.waiting++
+    client.core.access(this.file, page, {
+      access: write ? 'write' : 'read',
+      pin,
+      run: (bytes) => {
+        assert(!ran, 'a waiter ran twice')
+        ran = true
+        client.waiting--
+        this.touch(client, page, bytes, write)
+        if (pin) client.pins.push({ page, write, bytes })
+      },
+      fail: (error) => {
+        client.waiting--
+        assert(client.session !== session || error.name === 'CacheFullError', `access failed: ${error.message}`)
+      }
+    })
+    this.drain(client)
+  }
+
+  private touch(client: Client, page: number, bytes: Uint8Array, write: boolean): void {
+    const view = new DataView(bytes.buffer, bytes.byteOffset)
+    const value = view.getUint32(0, true)
+    const expected = this.truth.get(page) ?? 0
+    assert.equal(
+      value,
+      expected,
+      `client ${client.name} ${write ? 'writes on' : 'reads'} page ${page}: ${value}, not ${expected}`
+    )
+    if (!write) {
+      this.counts.reads++
+      return
+    }
+    this.counts.writes++
+    view.setUint32(0, value + 1, true)
+    this.truth.set(page, value + 1)
+    client.written.set(page, value + 1)
+  }
+
+  private flush(client: Client, page: number): void {
+    const { session } = client
+    const promised = client.written.get(page) ?? 0
+    let left = 0
+    const done = () => {
+      if (--left > 0) return
+      this.counts.flushes++
+      // A newer value may have been stored since, but never an older one.
+      const stored = this.storedValue(page)
+      assert(
+        stored >= promised,
+        `flush of page ${page} by client ${client.name} acknowledged ${promised}, stored is ${stored}`
+      )
+    }
+    const fail = (error: Error) => assert(client.session !== session, `flush failed: ${error.message}`)
+    left = client.core.flush(this.file, page, page, done, fail)
+    if (left === 0) {
+      left = 1
+      done()
+    }
+    this.drain(client)
+  }
+
+  private release(client: Client): void {
+    const pin = client.pins.shift()
+    if (pin === undefined) return
+    // What is pinned is coherent until this moment, and may be written until then.
+    this.touch(client, pin.page, pin.bytes, pin.write)
+    client.core.unpin(this.file, pin.page, pin.write ? 'write' : 'read')
+    this.drain(client)
+  }
+
+  private deliver(client: Client): void {
+    const lanes = [
+      () => this.atLeader(client, 'control'),
+      () => this.atLeader(client, 'bulk'),
+      () => this.atClient(client, 'control'),
+      () => this.atClient(client, 'bulk')
+    ]
+    this.pick(lanes)()
+  }
+
+  private atLeader(client: Client, lane: LaneName): void {
+    const message = client.toLeader[lane].shift()
+    if (message === undefined) return
+    this.directory.receive(client.session, message as CoherenceMessage)
+    this.carryOut()
+  }
+
+  private atClient(client: Client, lane: LaneName): void {
+    const message = client.toClient[lane].shift()
+    if (message === undefined) return
+    client.core.receive(message)
+    this.drain(client)
+  }
+
+  /** One proposal becomes an entry. */
+  private commit(): void {
+    const command = this.proposals.shift()
+    if (command !== undefined) this.apply(command)
+  }
+
+  private apply(command: Command): number {
+    const index = this.machine.appliedIndex + 1
+    const outcome = this.machine.apply(index, 'normal', encodeCommand(command))
+    if (outcome !== undefined) this.directory.applied(outcome)
+    this.carryOut()
+    return index
+  }
+
+  private carryOut(): void {
+    for (const effect of this.directory.effects()) {
+      if (effect.type === 'propose') {
+        this.proposals.push({ ...effect.command, at: 0 })
+        continue
+      }
+      const client = this.clients.find((candidate) => candidate.session === effect.session)
+      if (client?.connected === true) client.toClient[effect.lane].push(effect.message)
+    }
+  }
+
+  private drain(client: Client): void {
+    for (const effect of client.core.effects()) {
+      if (effect.type === 'send') client.toLeader[effect.lane].push(effect.message)
+    }
+  }
+
+  // ---- faults
+
+  private breakConnection(client: Client): void {
+    if (!client.connected) return
+    this.counts.breaks++
+    client.connected = false
+    for (const lane of ['control', 'bulk'] as const) {
+      client.toLeader[lane].length = 0
+      client.toClient[lane].length = 0
+    }
+    client.core.disconnected()
+    this.drain(client)
+    this.directory.disconnected(client.session)
+    this.carryOut()
+  }
+
+  private reconnect(client: Client): void {
+    if (client.connected || client.session === 0) return
+    client.connected = true
+    client.core.connected({ term: this.term, creditBytes: 2 * PAGE_BYTES, maxFaults: 8 })
+    this.directory.connected(client.session)
+    this.carryOut()
+    this.drain(client)
+  }
+
+  /** Another leader: of what was proposed, some is in its log and the rest is lost. */
+  private elect(): void {
+    this.counts.elections++
+    for (const client of this.clients) this.breakConnection(client)
+    this.directory.deposed()
+    const kept = Math.floor(this.random() * (this.proposals.length + 1))
+    for (const command of this.proposals.slice(0, kept)) this.apply(command)
+    this.proposals = []
+    this.term++
+    this.directory.elected(this.term)
+    this.carryOut()
+  }
+
+  /** The lease ran out, the client is dead, and then the entry commits. */
+  private expire(client: Client): void {
+    if (client.session === 0) return
+    this.counts.expiries++
+    const { session } = client
+    this.breakConnection(client)
+    client.session = 0
+    client.pins = []
+    const owned: number[] = []
+    // What the log took before the expiry stands; what the session had not flushed by then is undone.
+    for (const command of this.proposals.splice(0)) this.apply(command)
+    for (let page = 0; page < this.options.pages; page++) {
+      if (this.machine.owner(this.file, page).session === session) owned.push(page)
+    }
+    this.apply({ type: 'expireSession', session, at: 0 })
+    for (const page of owned) this.truth.set(page, this.storedValue(page))
+    client.core.sessionLost((lost) => {
+      const lostPages = new Set(lost.flatMap((range) => pagesOf(range.offset, range.length)))
+      for (const page of lostPages) assert(page < this.options.pages, `lost page ${page}`)
+      return new Error('expired')
+    })
+    assert.equal(client.core.usedBytes, 0, 'a dead session holds frames')
+    assert.equal(client.waiting, 0, 'a dead session leaves somebody waiting')
+    this.counts.evictions += client.core.counters.evictions
+    this.clients[client.name] = this.newClient(client.name)
+    this.begin(this.clients[client.name]!)
+  }
+
+  // ---- set-up and end
+
+  private newClient(name: number): Client {
+    const core = new Coherence(createSlabFrameProvider(CACHE_BYTES), zeroCounters())
+    const lanes = <T>(): Record<LaneName, T[]> => ({ control: [], bulk: [] })
+    return {
+      name,
+      session: 0,
+      core,
+      connected: false,
+      seq: 1,
+      toLeader: lanes(),
+      toClient: lanes(),
+      written: new Map(),
+      pins: [],
+      waiting: 0
+    }
+  }
+
+  private begin(client: Client): void {
+    client.session = this.apply({ type: 'openSession', clientId: `client-${client.name}`, ttlMs: 1000, at: 0 })
+    const size = this.options.pages * PAGE_BYTES
+    const { session } = client
+    const request = { session, seq: client.seq++, settled: 0, at: 0 }
+    this.apply({ type: 'open', ...request, path: '/f', create: true, exclusive: false, size, pageSize: PAGE_BYTES })
+    this.file = this.machine.fileByPath('/f')!.id
+    client.core.addFile(this.file, '/f', PAGE_BYTES)
+    this.reconnect(client)
+  }
+
+  /** Faults stop: everything that waits must end, and then nothing is left over. */
+  private heal(): void {
+    for (const client of this.clients) this.reconnect(client)
+    for (const client of this.clients) while (client.pins.length > 0) this.release(client)
+    this.settle()
+    for (const client of this.clients) assert.equal(client.waiting, 0, `client ${client.name} waits for ever`)
+    for (const client of this.clients) for (let page = 0; page < this.options.pages; page++) this.flush(client, page)
+    this.settle()
+    for (let page = 0; page < this.options.pages; page++) {
+      assert.equal(this.storedValue(page), this.truth.get(page) ?? 0, `page ${page} as stored`)
+    }
+    const { operations, waiting } = this.directory.stats()
+    assert.deepEqual({ operations, waiting }, { operations: 0, waiting: 0 }, 'the directory holds something back')
+    for (const client of this.clients) this.counts.evictions += client.core.counters.evictions
+  }
+
+  private settle(): void {
+    for (let quiet = 0; quiet < 200; quiet++) {
+      const busy = this.proposals.length > 0 || this.clients.some((client) => this.inFlight(client))
+      if (busy) quiet = 0
+      this.commit()
+      for (const client of this.clients) {
+        while (client.pins.length > 0) this.release(client)
+        this.deliver(client)
+      }
+    }
+  }
+
+  private inFlight(client: Client): boolean {
+    const { toClient, toLeader } = client
+    return toClient.control.length + toClient.bulk.length + toLeader.control.length + toLeader.bulk.length > 0
+  }
+
+  private storedValue(page: number): number {
+    const { bytes } = this.machine.page(this.file, page)
+    return bytes === undefined ? 0 : new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
+  }
+
+  private store(): StateStore {
+    const key = (file: number, page: number) => `${file}:${page}`
+    return {
+      read: (file, page) => this.stored.get(key(file, page)),
+      version: (file, page) => this.stored.get(key(file, page))?.version ?? 0,
+      pages: () => [],
+      write: (file, page, stored) => void this.stored.set(key(file, page), stored),
+      put: () => {}
+    }
+  }
+
+  private pick<T>(from: readonly T[]): T {
+    return from[Math.floor(this.random() * from.length)]!
+  }
+}
+
+function pagesOf(offset: number, length: number): number[] {
+  return Array.from({ length: length / PAGE_BYTES }, (_, i) => offset / PAGE_BYTES + i)
+}
+
+/** A small generator (mulberry32): the same seed, the same run. */
+export function seeded(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = state
+    t = Math.imul(t ^ (t >>> 15), t | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+  }
+}
