@@ -1,0 +1,178 @@
+import {
+  CodecError,
+  decode,
+  encode,
+  MAX_APPEND_BYTES,
+  MAX_APPEND_ENTRIES,
+  MAX_ENTRY_BYTES,
+  MAX_RAFT_FRAME_BYTES,
+  encodeFrame,
+  raftConfiguration,
+  RAFT_ENTRY_OVERHEAD_BYTES,
+  raftMessage,
+  type RaftEntry,
+  type RaftStreamMessage
+} from '@quire/protocol'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { encodeBatch, inspectBatch, type BatchContent } from '../src/log/batch.js'
+import { SECTOR_BYTES } from '../src/log/disk.js'
+import { encodeSegmentHeader, parseSegmentName, readSegmentHeader, segmentName } from '../src/log/segment.js'
+
+const uint = fc.oneof(fc.nat(300), fc.maxSafeNat())
+const nodeId = fc.string({ minLength: 1, maxLength: 40 })
+const data = fc.uint8Array({ maxLength: 2000 })
+const entry: fc.Arbitrary<RaftEntry> = fc.record({
+  index: uint,
+  term: uint,
+  kind: fc.constantFrom('normal' as const, 'config' as const, 'noop' as const),
+  data
+})
+const message: fc.Arbitrary<RaftStreamMessage> = fc.oneof(
+  fc.record({ type: fc.constant('raftHello' as const), version: uint, clusterId: nodeId, from: nodeId }),
+  fc.record({
+    type: fc.constant('raftRefused' as const),
+    error: fc.record({ code: fc.constant('ERR_VERSION'), facts: fc.constant(['raft', 2, 1]) })
+  }),
+  fc.record({ type: fc.constant('requestVote' as const), term: uint, lastIndex: uint, lastTerm: uint }),
+  fc.record({ type: fc.constant('voteReply' as const), term: uint, granted: fc.boolean() }),
+  fc.record({
+    type: fc.constant('append' as const),
+    term: uint,
+    prevIndex: uint,
+    prevTerm: uint,
+    commit: uint,
+    entries: fc.array(entry, { maxLength: 10 })
+  }),
+  fc.record({
+    type: fc.constant('appendReply' as const),
+    term: uint,
+    rejected: fc.boolean(),
+    index: uint,
+    hintIndex: uint,
+    hintTerm: uint
+  }),
+  fc.record({ type: fc.constant('heartbeat' as const), term: uint, commit: uint, round: uint }),
+  fc.record({ type: fc.constant('heartbeatReply' as const), term: uint, round: uint })
+)
+const content: fc.Arbitrary<BatchContent> = fc.record({
+  hardState: fc.option(fc.record({ term: uint, vote: fc.option(nodeId, { nil: undefined }), commit: uint }), {
+    nil: undefined
+  }),
+  entries: fc.array(entry, { maxLength: 20 })
+})
+
+describe('Raft messages', () => {
+  it('come out as they went in', () => {
+    fc.assert(
+      fc.property(message, (value) => {
+        expect(decode(raftMessage, encode(raftMessage, value))).toEqual(value)
+      })
+    )
+  })
+
+  it('with random, changed or missing bytes are refused or are another message, but nothing worse', () => {
+    const survive = (bytes: Uint8Array): void => {
+      try {
+        const value = decode(raftMessage, bytes)
+        expect(encode(raftMessage, value)).toEqual(bytes)
+      } catch (error) {
+        expect(error).toBeInstanceOf(CodecError)
+      }
+    }
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), survive), { numRuns: 2000 })
+    fc.assert(
+      fc.property(message, fc.nat(), fc.nat(255), (value, at, byte) => {
+        const bytes = encode(raftMessage, value)
+        survive(bytes.subarray(0, at % bytes.length))
+        const changed = bytes.slice()
+        changed[at % bytes.length] = byte
+        survive(changed)
+      }),
+      { numRuns: 1000 }
+    )
+  })
+
+  it('do not reserve what a length promises before it is there', () => {
+    // An append with 4096 entries, and nothing after it.
+    const head = encode(raftMessage, { type: 'append', term: 1, prevIndex: 1, prevTerm: 1, commit: 1, entries: [] })
+    const bytes = new Uint8Array([...head.subarray(0, -1), 0x80, 0x20])
+    expect(() => decode(raftMessage, bytes)).toThrow(/4096 items in 0 bytes/)
+  })
+
+  it('fit their frame when the entries fit the limits', () => {
+    const largest = { index: Number.MAX_SAFE_INTEGER, term: Number.MAX_SAFE_INTEGER, kind: 'normal' as const }
+    const frame = (entries: RaftEntry[]): number => {
+      const big = Number.MAX_SAFE_INTEGER
+      const append = { type: 'append' as const, term: big, prevIndex: big, prevTerm: big, commit: big, entries }
+      return encodeFrame(raftMessage, append, big, big).length
+    }
+    expect(frame([{ ...largest, data: new Uint8Array(MAX_ENTRY_BYTES) }])).toBeLessThan(MAX_RAFT_FRAME_BYTES)
+    const bytes = MAX_APPEND_BYTES / MAX_APPEND_ENTRIES - RAFT_ENTRY_OVERHEAD_BYTES
+    const many = Array.from({ length: MAX_APPEND_ENTRIES }, () => ({ ...largest, data: new Uint8Array(bytes) }))
+    expect(frame(many)).toBeLessThan(MAX_APPEND_BYTES + 100)
+  })
+
+  it('carry a configuration of text ids', () => {
+    const value = { voters: ['12D3KooWa', 'ü'], learners: [], context: Uint8Array.of(0, 255) }
+    expect(decode(raftConfiguration, encode(raftConfiguration, value))).toEqual(value)
+  })
+})
+
+describe('batches of the log', () => {
+  it('come out as they went in, and fill whole sectors', () => {
+    fc.assert(
+      fc.property(content, fc.nat(), (value, number) => {
+        const bytes = encodeBatch(number, value)
+        expect(bytes.length % SECTOR_BYTES).toBe(0)
+        expect(inspectBatch(bytes, number)).toMatchObject({ kind: 'whole', content: value })
+      })
+    )
+  })
+
+  it('of which sectors were never written are torn, with any flipped bit damaged', () => {
+    fc.assert(
+      fc.property(content, fc.nat(), fc.nat(7), (value, at, bit) => {
+        const bytes = encodeBatch(1, value)
+        const sectors = bytes.length / SECTOR_BYTES
+        const torn = bytes.slice()
+        const sector = at % sectors
+        torn.fill(0, sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES)
+        const wasZero = torn.every((byte, i) => byte === bytes[i])
+        expect(inspectBatch(torn, 1).kind).toBe(wasZero ? 'whole' : sector === 0 ? 'empty' : 'torn')
+        const flipped = bytes.slice()
+        flipped[at % flipped.length]! ^= 1 << bit
+        // Bits after the payload mean nothing.
+        const verdict = inspectBatch(flipped, 1)
+        if (verdict.kind === 'whole') expect(verdict.content).toEqual(value)
+        else expect(verdict.kind).toMatch(/damaged|torn/)
+      }),
+      { numRuns: 500 }
+    )
+  })
+
+  it('made of random bytes are judged, whatever they are', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: SECTOR_BYTES, maxLength: 2048 }), (bytes) => {
+        expect(inspectBatch(bytes, 1).kind).toMatch(/empty|damaged/)
+      })
+    )
+  })
+
+  it('hold the largest entry', () => {
+    const value = {
+      hardState: undefined,
+      entries: [{ index: 9, term: 9, kind: 'normal' as const, data: new Uint8Array(MAX_ENTRY_BYTES) }]
+    }
+    expect(inspectBatch(encodeBatch(1, value), 1).kind).toBe('whole')
+  })
+})
+
+describe('segment headers and names', () => {
+  it('come out as they went in', () => {
+    const header = { number: 0xabcdef, firstIndex: 2 ** 40, firstBatch: 2 ** 50, identity: 0xffffffff }
+    expect(readSegmentHeader('x', encodeSegmentHeader(header))).toEqual(header)
+    expect(parseSegmentName(segmentName(12, 2 ** 52))).toEqual({ number: 12, firstIndex: 2 ** 52 })
+    expect(parseSegmentName('spare.tmp')).toBeUndefined()
+  })
+})
