@@ -118,6 +118,8 @@ export class Member {
   /** What this incarnation applied. */
   applied: Entry[] = []
   changes: RaftStatus[] = []
+  /** Started, even if its log is still being read. */
+  running = false
   private incarnation = 0
 
   constructor(
@@ -141,6 +143,7 @@ export class Member {
 
   async start(): Promise<void> {
     const incarnation = ++this.incarnation
+    this.running = true
     const { cluster } = this
     const { limits, segmentBytes = 64 * 1024 } = cluster.options
     this.applied = []
@@ -168,6 +171,7 @@ export class Member {
   /** Power loss: memory is gone, and of unfinished writes whatever the disk likes. */
   crash(): void {
     this.incarnation++
+    this.running = false
     this.node = undefined
     this.disk = this.disk.crash(() => this.cluster.random.next())
   }
