@@ -183,10 +183,16 @@ class Driver implements RaftNode {
     if (ready.softState !== undefined && ready.softState.role !== 'leader') this.reads.rejectAll(() => this.notLeader())
     for (const { context, index } of ready.readStates) this.reads.confirm(context, index)
     if (ready.committed.length > 0) this.apply(ready.committed)
-    this.reads.applied(this.core.appliedIndex)
-    const becameReady = this.core.leaderReady && !this.wasReady
-    this.wasReady = this.core.leaderReady
-    if (ready.softState !== undefined || becameReady) this.components.application.onChange(this.status())
+    this.afterApply(ready.softState !== undefined)
+  }
+
+  /** What waits for the state machine, and what the application must hear. */
+  private afterApply(changed: boolean): void {
+    const { core } = this
+    this.reads.applied(core.appliedIndex)
+    const becameReady = core.leaderReady && !this.wasReady
+    this.wasReady = core.leaderReady
+    if (changed || becameReady) this.components.application.onChange(this.status())
   }
 
   private send(messages: readonly Outgoing[]): void {
@@ -225,23 +231,14 @@ class Driver implements RaftNode {
     this.applying = result.then(
       () => {
         this.applying = undefined
-        this.guard(() => this.core.applied(last))
-        this.afterApply()
+        this.guard(() => {
+          this.core.applied(last)
+          this.afterApply(false)
+        })
+        this.drain()
       },
       (error: unknown) => this.fail(error)
     )
-  }
-
-  /** Reads may be answered and a leader may have become ready, without anything for the core to do. */
-  private afterApply(): void {
-    this.guard(() => {
-      this.reads.applied(this.core.appliedIndex)
-      if (this.core.leaderReady && !this.wasReady) {
-        this.wasReady = true
-        this.components.application.onChange(this.status())
-      }
-    })
-    this.drain()
   }
 
   private notLeader(): NotLeaderError {

