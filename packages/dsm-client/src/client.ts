@@ -2,7 +2,10 @@ import { createLibp2pNetwork, createClock, createRandom, generatePrivateKey, typ
 import {
   ClosedError,
   InvalidArgumentError,
+  MAX_FILE_BYTES,
   UnavailableError,
+  refusePageSize,
+  refusePath,
   type Clock,
   type LostRange,
   type Network,
@@ -26,7 +29,7 @@ import type {
   FileStat,
   OpenOptions
 } from './types.js'
-import { checkCount, checkPageSize, checkPath } from './validate.js'
+import { checkCount } from './validate.js'
 
 const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
 const DEFAULT_SESSION_TTL_MS = 10_000
@@ -130,9 +133,9 @@ class Client implements DsmClient {
 
   async open(path: string, options: OpenOptions = {}): Promise<DsmFile> {
     const { create = false, exclusive = false, size = 0, pageSize = 0, signal } = options
-    checkPath(path)
-    checkCount('size', size)
-    if (pageSize !== 0) checkPageSize(pageSize)
+    checkCount('size', size, 0, MAX_FILE_BYTES)
+    const refusal = refusePath(path) ?? (options.pageSize === undefined ? undefined : refusePageSize(pageSize))
+    if (refusal !== undefined) throw refusal
     return this.inTurn(async () => {
       await this.ensureSession(signal)
       const session = this.current
@@ -145,7 +148,8 @@ class Client implements DsmClient {
   }
 
   async stat(path: string, { signal }: CallOptions = {}): Promise<FileStat> {
-    checkPath(path)
+    const refusal = refusePath(path)
+    if (refusal !== undefined) throw refusal
     await this.ensureSession(signal)
     const reply = await this.current.request({ type: 'stat', path }, signal)
     const stat = reply.type === 'files' ? reply.files[0] : undefined

@@ -201,7 +201,11 @@ export function text(maxBytes: number): Codec<string> {
   const inner = bytes(maxBytes)
   return {
     minBytes: 1,
-    write: (writer, value) => inner.write(writer, fromString(value)),
+    write: (writer, value) => {
+      // A lone surrogate would silently become another text.
+      if (/\p{Surrogate}/u.test(value)) throw new CodecError('text is not well-formed Unicode')
+      inner.write(writer, fromString(value))
+    },
     read: (reader) => {
       const encoded = inner.read(reader)
       const value = toString(encoded)

@@ -22,4 +22,3 @@ export {
 export { PairMap } from './pair-map.js'
 export { MAX_UNSETTLED_REQUESTS } from './answers.js'
 export { MAX_RELEASED } from './owners.js'
-export { refusePageSize, refusePath, refuseSize } from './validate.js'

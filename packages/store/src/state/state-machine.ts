@@ -12,6 +12,9 @@ import {
   InvalidArgumentError,
   NoSuchFileError,
   SessionExpiredError,
+  refusePageSize,
+  refusePath,
+  refuseSize,
   type DirtyPageBytes,
   type QuireError,
   type WireFileStat,
@@ -24,7 +27,6 @@ import { Namespace } from './namespace.js'
 import { Owners } from './owners.js'
 import { encodeRecord, type Answer, type RestoredState, type StateRecord, type StateStore } from './records.js'
 import { Sessions, type Session } from './sessions.js'
-import { refusePageSize, refusePath, refuseSize } from './validate.js'
 import type { Applied, FileId, FileRecord, PageContent, PageOwner, SessionId, SessionRecord, StateView } from './view.js'
 
 export type EntryKind = 'normal' | 'config' | 'noop'

@@ -1,0 +1,129 @@
+/** Arbitrary messages of every type: the compiler complains when one is missing. */
+import fc, { type Arbitrary } from 'fast-check'
+import type { ClientMessage, LeaderMessage, RaftStreamMessage } from '../src/index.js'
+
+type Variants<M extends { type: string }> = { [T in M['type']]: Arbitrary<Omit<Extract<M, { type: T }>, 'type'>> }
+
+function oneOfTypes<M extends { type: string }>(variants: Variants<M>): Arbitrary<M> {
+  const all = Object.entries(variants) as [string, Arbitrary<object>][]
+  return fc.oneof(...all.map(([type, fields]) => fields.map((value) => ({ type, ...value }) as unknown as M)))
+}
+
+const uint = fc.oneof(fc.nat(300), fc.maxSafeNat(), fc.constant(0), fc.constant(Number.MAX_SAFE_INTEGER))
+const number = fc.double({ noNaN: true })
+const bool = fc.boolean()
+const text = fc.string({ unit: 'grapheme', maxLength: 40 })
+const bytes = fc.uint8Array({ maxLength: 300 })
+const access = fc.constantFrom('read' as const, 'write' as const)
+const lane = fc.constantFrom('control' as const, 'bulk' as const)
+const unit = fc.constantFrom('page' as const, 'file' as const)
+const member = fc.record({ peerId: text, addresses: fc.array(text, { maxLength: 4 }) })
+const members = fc.array(member, { maxLength: 4 })
+const fact = fc.oneof(text, number)
+const error = fc.record({ code: text, facts: fc.array(fact, { maxLength: 8 }) })
+const dirty = fc.record({ file: uint, page: uint, epoch: uint, seq: uint, bytes })
+const outcome = fc.record({ file: uint, page: uint, epoch: uint, seq: uint, version: uint, stale: bool })
+const stat = fc.record({
+  id: uint,
+  path: text,
+  size: uint,
+  pageSize: uint,
+  unit,
+  version: uint,
+  createdAt: number,
+  modifiedAt: number
+})
+const request = { seq: uint, settled: uint }
+const order = fc.record({ term: uint, op: uint, file: uint, page: uint, after: uint })
+
+export { bytes, error, text, uint }
+
+export const clientMessages: Arbitrary<ClientMessage> = oneOfTypes<ClientMessage>({
+  hello: fc.record({ version: uint, clusterId: text, lane, fence: uint, attach: uint }),
+  register: fc.record({ session: uint, ttlMs: uint }),
+  keepAlive: fc.record({ nonce: uint }),
+  open: fc.record({ ...request, path: text, create: bool, exclusive: bool, size: uint, pageSize: uint }),
+  close: fc.record({ ...request, file: uint }),
+  extend: fc.record({ ...request, file: uint, size: uint }),
+  endSession: fc.record(request),
+  stat: fc.record({ seq: uint, path: text }),
+  statFile: fc.record({ seq: uint, file: uint }),
+  list: fc.record({ seq: uint, prefix: text, after: text, limit: uint }),
+  fault: fc.record({ req: uint, file: uint, page: uint, access, have: uint }),
+  invalidateAck: fc.record({ op: uint, file: uint, page: uint }),
+  ownerAck: fc.record({ op: uint, file: uint, page: uint, held: bool }),
+  ownerAckDirty: fc.record({ op: uint, dirty }),
+  writeback: fc.record({ req: uint, pages: fc.array(dirty, { maxLength: 16 }) }),
+  status: fc.record({ version: uint, seq: uint })
+})
+
+export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage>({
+  welcome: fc.record({ version: uint, clusterId: text, term: uint, leader: text, members, attach: uint }),
+  attached: fc.constant({}),
+  redirect: fc.record({ clusterId: text, term: uint, leader: text, members }),
+  refused: fc.record({ error }),
+  registered: fc.record({ term: uint, session: uint, ttlMs: uint, creditBytes: uint, maxFaults: uint }),
+  expired: fc.record({ session: uint }),
+  keepAliveAck: fc.record({ term: uint, nonce: uint }),
+  opened: fc.record({ seq: uint, stat }),
+  files: fc.record({ seq: uint, files: fc.array(stat, { maxLength: 4 }), done: bool }),
+  done: fc.record({ seq: uint }),
+  failed: fc.record({ seq: uint, error }),
+  grant: fc.record({
+    term: uint,
+    req: uint,
+    file: uint,
+    page: uint,
+    access,
+    owner: bool,
+    epoch: uint,
+    seq: uint,
+    version: uint,
+    bytes: fc.option(bytes, { nil: undefined })
+  }),
+  faultFailed: fc.record({ term: uint, req: uint, file: uint, page: uint, error }),
+  invalidate: order,
+  revoke: order,
+  downgrade: order,
+  writebackAck: fc.record({ term: uint, req: uint, pages: fc.array(outcome, { maxLength: 16 }) }),
+  writebackFailed: fc.record({ term: uint, req: uint, error }),
+  status: fc.record({
+    seq: uint,
+    clusterId: text,
+    id: text,
+    role: fc.constantFrom('leader' as const, 'follower' as const, 'candidate' as const, 'learner' as const),
+    term: uint,
+    leader: text,
+    lastIndex: uint,
+    commitIndex: uint,
+    appliedIndex: uint,
+    voters: members,
+    learners: members,
+    sessions: uint,
+    ownedPages: uint
+  })
+})
+
+const entry = fc.record({
+  index: uint,
+  term: uint,
+  kind: fc.constantFrom('normal' as const, 'config' as const, 'noop' as const),
+  data: bytes
+})
+
+export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamMessage>({
+  raftHello: fc.record({ version: uint, clusterId: text, from: text }),
+  raftRefused: fc.record({ error }),
+  requestVote: fc.record({ term: uint, lastIndex: uint, lastTerm: uint }),
+  voteReply: fc.record({ term: uint, granted: bool }),
+  append: fc.record({
+    term: uint,
+    prevIndex: uint,
+    prevTerm: uint,
+    commit: uint,
+    entries: fc.array(entry, { maxLength: 5 })
+  }),
+  appendReply: fc.record({ term: uint, rejected: bool, index: uint, hintIndex: uint, hintTerm: uint }),
+  heartbeat: fc.record({ term: uint, commit: uint, round: uint }),
+  heartbeatReply: fc.record({ term: uint, round: uint })
+})

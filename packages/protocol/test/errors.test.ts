@@ -1,0 +1,63 @@
+import { describe, expect, it } from 'vitest'
+import {
+  BusyError,
+  CacheFullError,
+  ClosedError,
+  CorruptionError,
+  FileExistsError,
+  InvalidArgumentError,
+  NoSpaceError,
+  NoSuchFileError,
+  NotAuthorizedError,
+  PastEndError,
+  PinConflictError,
+  QuotaExceededError,
+  ReadOnlyMappingError,
+  SessionExpiredError,
+  UnavailableError,
+  VersionMismatchError,
+  decode,
+  encode,
+  errorFromWire,
+  errorToWire,
+  wireError
+} from '../src/index.js'
+
+const errors = [
+  new NoSuchFileError('/a'),
+  new FileExistsError('/a'),
+  new InvalidArgumentError('pageSize', 5000, 'a power of two'),
+  new InvalidArgumentError('path', 'a', 'absolute'),
+  new PastEndError('/a', 8192, 4096),
+  new ReadOnlyMappingError('/a'),
+  new SessionExpiredError('17'),
+  new UnavailableError('no majority'),
+  new BusyError('/a', 4096),
+  new PinConflictError('/a', 0, 8192),
+  new CacheFullError(65536),
+  new NoSpaceError('/data'),
+  new QuotaExceededError('sessions', 10),
+  new CorruptionError('00000001.log', 512, 'checksum'),
+  new VersionMismatchError('protocol', 2, 1),
+  new NotAuthorizedError('12D3Koo', 'not listed'),
+  new ClosedError('the client')
+]
+
+describe('errors on the wire', () => {
+  it.each(errors.map((error) => [error.name, error] as const))(
+    '%s comes out as the same class with the same facts',
+    (_, error) => {
+      const back = errorFromWire(decode(wireError, encode(wireError, errorToWire(error))))
+      expect(back).toBeInstanceOf(error.constructor)
+      expect(back.message).toBe(error.message)
+      expect({ ...back }).toEqual({ ...error })
+    }
+  )
+
+  it('an unknown code becomes a RemoteError that keeps it', () => {
+    expect(errorFromWire({ code: 'ERR_FROM_THE_FUTURE', facts: [] })).toMatchObject({
+      name: 'RemoteError',
+      code: 'ERR_FROM_THE_FUTURE'
+    })
+  })
+})
