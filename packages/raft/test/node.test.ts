@@ -1,4 +1,4 @@
-import { InvalidArgumentError, MAX_ENTRY_BYTES } from '@quire/protocol'
+import { InvalidArgumentError, MAX_ENTRY_BYTES, type RaftMessage } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import {
   BackPressureError,
@@ -179,6 +179,45 @@ describe('a node', () => {
     const components = { clock, random: seededRandom(1), transport: { send: () => {} } } as never
     expect(() => createRaftNode(components, { id: 'a', electionTicks: 4, heartbeatTicks: 4 })).toThrow(/electionTicks/)
     expect(() => createRaftNode(components, { id: 'a', tickMs: 0 })).toThrow(/tickMs/)
+  })
+})
+
+describe('a follower', () => {
+  it('acknowledges a doubled append no sooner than the first one is durable (Figure 2)', async () => {
+    const clock = new VirtualClock()
+    const disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
+    const bootstrap = { voters: ['a', 'b', 'c'], learners: [], context: new Uint8Array(0) }
+    const log = await outcome(clock, createSegmentedLog({ disk, segmentBytes: 64 * 1024, bootstrap }))
+    const sent: { at: number; message: RaftMessage }[] = []
+    const node = createRaftNode(
+      {
+        clock,
+        random: seededRandom(1),
+        transport: { send: (_, message) => sent.push({ at: clock.now(), message }) },
+        log,
+        application: { appliedIndex: 0, apply: () => {}, onChange: () => {}, onFatal: () => {} }
+      },
+      { id: 'a' }
+    )
+    await clock.run(1)
+    const start = clock.now()
+    const append: RaftMessage = {
+      type: 'append',
+      term: 2,
+      prevIndex: 1,
+      prevTerm: 1,
+      commit: 1,
+      entries: [{ index: 2, term: 2, kind: 'noop', data: new Uint8Array(0) }]
+    }
+    node.receive('b', append)
+    await clock.run(0.5)
+    node.receive('b', append)
+    await clock.run(5)
+    expect(sent.map(({ at, message }) => [at - start, message.type])).toEqual([
+      [1, 'appendReply'],
+      [1, 'appendReply']
+    ])
+    await outcome(clock, node.close())
   })
 })
 
