@@ -3,6 +3,17 @@
  *
  * Raft for Quire: a pure core (`createRaftCore`), a log on disk (`createSegmentedLog`) and the driver that runs both
  * (`createRaftNode`). The real disk is in `@quire/raft/node-disk`; `createMemoryDisk` is one that loses power on demand.
+ *
+ * @example
+ * ```ts
+ * const disk = createNodeDisk('/var/lib/quire/raft')
+ * const bootstrap = { voters: [a, b, c], learners: [], context }
+ * const log = await createSegmentedLog({ disk, identity: `${clusterId} ${a}`, bootstrap })
+ * const node = createRaftNode({ clock, random, transport, log, application }, { id: a })
+ * const { index, term } = node.propose(command) // committed when application.apply gets this index with this term
+ * await node.readIndex() // now the state machine may be read
+ * await node.close()
+ * ```
  */
 export { createRaftCore } from './core/core.js'
 export type * from './core/types.js'

@@ -162,6 +162,17 @@ describe('a failing disk', () => {
   })
 })
 
+describe('a disk that was full for a while', () => {
+  it('does no harm when there is room again before the segment ends', async () => {
+    const log = await open({ segmentBytes: 4096 })
+    disk.setCapacity(disk.usedBytes)
+    for (let i = 2; i <= 6; i++) await log.append({ entries: [entry(i, 1)] })
+    disk.setCapacity(Infinity)
+    for (let i = 7; i <= 30; i++) await log.append({ entries: [entry(i, 1)] })
+    expect((await open({ segmentBytes: 4096 })).lastIndex).toBe(30)
+  })
+})
+
 describe('recovery', () => {
   it('cuts a last batch of which sectors are missing, and its place can be written again', async () => {
     const log = await open()

@@ -25,7 +25,7 @@ export class SegmentSupply {
   prepare(): void {
     if (this.spare !== undefined) return
     this.spare = this.disk.create(SPARE, this.segmentBytes)
-    // Whoever takes the file gets to know of the failure.
+    // Whoever takes the file deals with the failure.
     this.spare.catch(() => {})
   }
 
@@ -54,7 +54,8 @@ export class SegmentSupply {
     this.prepare()
     const spare = this.spare!
     this.spare = undefined
-    const file = await spare
+    // It may have failed long ago for want of space, and nobody relied on it.
+    const file = await spare.catch(() => this.disk.create(SPARE, this.segmentBytes))
     if (file.bytes >= bytes) return file
     await file.close()
     await this.disk.remove(SPARE)

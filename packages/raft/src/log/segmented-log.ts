@@ -12,7 +12,7 @@ import { BATCH_BYTES, encodeBatch } from './batch.js'
 import { SECTOR_BYTES } from './disk.js'
 import { LogIndex } from './log-index.js'
 import { recover } from './recovery.js'
-import { identityHash, SEGMENT_HEADER_BYTES, type Segment } from './segment.js'
+import { identityHash, parseSegmentName, SEGMENT_HEADER_BYTES, type Segment } from './segment.js'
 import { SegmentSupply } from './segment-supply.js'
 import type { LogWrite, RaftLog, SegmentedLogInit } from './types.js'
 
@@ -46,7 +46,7 @@ async function makeFirstSegment(
   identity: number,
   configuration: RaftConfiguration
 ): Promise<void> {
-  if ((await disk.list()).length > 0) return
+  if ((await disk.list()).some((name) => parseSegmentName(name) !== undefined)) return
   const entry: Entry = { index: 1, term: 1, kind: 'config', data: encode(raftConfiguration, configuration) }
   const batch = encodeBatch(1, { hardState: FIRST_STATE, entries: [entry] })
   const segment = await supply.take({ number: 1, firstIndex: 1, firstBatch: 1, identity }, batch.length, batch)
