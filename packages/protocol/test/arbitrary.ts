@@ -5,7 +5,7 @@ import type { ClientMessage, LeaderMessage, RaftStreamMessage } from '../src/ind
 type Variants<M extends { type: string }> = { [T in M['type']]: Arbitrary<Omit<Extract<M, { type: T }>, 'type'>> }
 
 function oneOfTypes<M extends { type: string }>(variants: Variants<M>): Arbitrary<M> {
-  const all = Object.entries(variants) as [string, Arbitrary<object>][]
+  const all = Object.entries<Arbitrary<object>>(variants)
   return fc.oneof(...all.map(([type, fields]) => fields.map((value) => ({ type, ...value }) as unknown as M)))
 }
 

@@ -155,7 +155,7 @@ describe('decoding', () => {
   })
 
   it('refuses an integer above 2^53 - 1', () => {
-    const input = new Uint8Array([3, ...new Array<number>(8).fill(0xff), 1])
+    const input = new Uint8Array([3, ...Array.from({ length: 8 }, () => 0xff), 1])
     expect(() => decode(clientMessage, input)).toThrow(/2\^53/)
   })
 })
