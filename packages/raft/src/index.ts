@@ -15,8 +15,7 @@
  * await node.close()
  * ```
  */
-export { createRaftCore } from './core/core.js'
-export type * from './core/types.js'
+export * from './core/index.js'
 export * from './errors.js'
 export { SECTOR_BYTES, type Disk, type DiskFile } from './log/disk.js'
 export { createMemoryDisk, type MemoryDisk, type MemoryDiskInit } from './log/memory-disk.js'

@@ -1,0 +1,69 @@
+import { describe, expect, it } from 'vitest'
+import { CoreHarness } from './support/core-harness.js'
+
+describe('ReadIndex', () => {
+  const reply = (round: number, term = 2) => ({ type: 'heartbeatReply', term, round }) as const
+
+  it('waits for a commit in the own term, then for a majority (§8)', () => {
+    const node = new CoreHarness().lead()
+    expect(node.core.readIndex(7)).toBe(true)
+    node.drain()
+    expect(node.take('heartbeat')).toEqual([])
+    node.accept('b', 2)
+    expect(node.take('heartbeat').map(({ to, message }) => [to, message.round])).toEqual([
+      ['b', 1],
+      ['c', 1]
+    ])
+    expect(node.confirmed).toEqual([])
+    node.step('c', reply(1))
+    expect(node.confirmed).toEqual([{ context: 7, index: 2 }])
+  })
+
+  it('shares a round between the reads of a turn, and a later round confirms earlier ones', () => {
+    const node = new CoreHarness().lead().accept('b', 2)
+    for (const context of [1, 2, 2]) node.core.readIndex(context)
+    node.drain()
+    node.core.readIndex(3)
+    node.drain().step('b', reply(2))
+    expect(node.confirmed.map(({ context }) => context)).toEqual([1, 2, 2, 3])
+    node.step('b', reply(2))
+    expect(node.confirmed).toHaveLength(4)
+  })
+
+  it('is not confirmed by replies to earlier heartbeats or by one node twice', () => {
+    const node = new CoreHarness({ voters: ['a', 'b', 'c', 'd', 'e'] }).tick(10)
+    for (const from of ['b', 'c']) node.step(from, { type: 'voteReply', term: 2, granted: true })
+    node.accept('b', 2).accept('c', 2)
+    node.core.readIndex(1)
+    node.drain().step('b', reply(0)).step('c', reply(0)).step('b', reply(1)).step('b', reply(1)).step('x', reply(1))
+    expect(node.confirmed).toEqual([])
+    node.step('d', reply(1))
+    expect(node.confirmed).toEqual([{ context: 1, index: 2 }])
+  })
+
+  it('is repeated with the next heartbeat when its round was lost', () => {
+    const node = new CoreHarness().lead().accept('b', 2)
+    node.core.readIndex(1)
+    node.drain().take('heartbeat')
+    node.tick(2)
+    expect(node.take('heartbeat').map(({ message }) => message.round)).toEqual([1, 1])
+  })
+
+  it('is forgotten by a deposed leader', () => {
+    const node = new CoreHarness().lead().accept('b', 2)
+    node.core.readIndex(1)
+    node
+      .drain()
+      .step('c', vote(3, 2, 2))
+      .step('b', reply(1))
+    expect(node.confirmed).toEqual([])
+    expect(node.core.readIndex(2)).toBe(false)
+  })
+
+  it('is answered at once by a leader that is alone', () => {
+    const node = new CoreHarness({ voters: ['a'] }).tick(10)
+    node.core.readIndex(1)
+    node.drain()
+    expect(node.confirmed).toEqual([{ context: 1, index: 2 }])
+  })
+})
