@@ -1,7 +1,9 @@
 /** The backend on LMDB: one environment of three databases with binary keys and values. */
+import { closeSync, existsSync, openSync, readSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
+import { endianness } from 'node:os'
 import { dirname } from 'node:path'
-import { NoSpaceError } from '@quire/protocol'
+import { CorruptionError, NoSpaceError } from '@quire/protocol'
 import { open, type Database, type RootDatabase } from 'lmdb'
 import { BACKEND_TABLES, type Backend, type BackendChange, type BackendTable } from './backend.js'
 
@@ -27,7 +29,10 @@ class LmdbBackend implements Backend {
   private readonly root: RootDatabase<Uint8Array, Uint8Array>
   private readonly tables: ReadonlyMap<BackendTable, Rows>
 
+  private closed: Promise<void> | undefined
+
   constructor(readonly name: string) {
+    refuseForeign(name)
     this.root = open<Uint8Array, Uint8Array>({
       path: name,
       noSubdir: true,
@@ -46,7 +51,8 @@ class LmdbBackend implements Backend {
   get(table: BackendTable, key: Uint8Array): Uint8Array | undefined {
     // lmdb lends its own buffer, which is longer than the value; its `length` says how long that is.
     const lent = this.rows(table).getBinaryFast(key)
-    return lent?.subarray(0, lent.length)
+    // Not a Buffer, whose `slice` would not copy: who keeps the bytes must be able to.
+    return lent === undefined ? undefined : new Uint8Array(lent.buffer, lent.byteOffset, lent.length)
   }
 
   *entries(table: BackendTable, prefix: Uint8Array): Iterable<readonly [Uint8Array, Uint8Array]> {
@@ -71,8 +77,9 @@ class LmdbBackend implements Backend {
     }
   }
 
-  async close(): Promise<void> {
-    await this.root.close()
+  close(): Promise<void> {
+    this.closed ??= this.root.close()
+    return this.closed
   }
 
   // Inside the transaction every operation is done at once; what it returns is not a promise to wait for.
@@ -101,6 +108,24 @@ class LmdbBackend implements Backend {
 
 function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
   return prefix.every((byte, at) => key[at] === byte)
+}
+
+/**
+ * Throws CorruptionError for a file that does not begin as LMDB's do. lmdb itself takes the process down when it opens one.
+ */
+function refuseForeign(path: string): void {
+  if (!existsSync(path)) return
+  const file = openSync(path, 'r')
+  try {
+    const start = new Uint8Array(MAGIC_OFFSET + 4)
+    const length = readSync(file, start)
+    // An empty file is one whose making was cut short: LMDB writes its first pages in one go.
+    if (length === 0) return
+    const magic = new DataView(start.buffer).getUint32(MAGIC_OFFSET, endianness() === 'LE')
+    if (length < start.length || magic !== MAGIC) throw new CorruptionError(path, 0, 'not an LMDB file')
+  } finally {
+    closeSync(file)
+  }
 }
 
 function ignore(): void {
