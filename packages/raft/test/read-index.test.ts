@@ -52,10 +52,7 @@ describe('ReadIndex', () => {
   it('is forgotten by a deposed leader', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     node.core.readIndex(1)
-    node
-      .drain()
-      .step('c', vote(3, 2, 2))
-      .step('b', reply(1))
+    node.drain().step('c', { type: 'requestVote', term: 3, lastIndex: 2, lastTerm: 2 }).step('b', reply(1))
     expect(node.confirmed).toEqual([])
     expect(node.core.readIndex(2)).toBe(false)
   })
