@@ -1,1 +1,44 @@
-export {}
+/** The command line `quire`. Exit status: 0 done, 1 failed with one line on stderr, 2 bad usage. */
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError } from 'commander'
+import { addClusterCommands } from './cluster-commands.js'
+import { addDevCommand } from './dev.js'
+import { addFileCommands } from './file-commands.js'
+import { ExitError, UsageError, printFailure, tolerateClosedOutput } from './output.js'
+import { addStatusCommand } from './status.js'
+
+async function main(argv: readonly string[]): Promise<number> {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    version: string
+  }
+  const program = new Command('quire')
+    .description('A replicated page store whose files are memory: peers, and commands for their clients.')
+    .version(version)
+    .exitOverride()
+    .showHelpAfterError('(see --help)')
+  addDevCommand(program)
+  addClusterCommands(program)
+  addFileCommands(program)
+  addStatusCommand(program)
+  for (const command of program.commands) command.exitOverride()
+  try {
+    await program.parseAsync(argv)
+    return 0
+  } catch (error) {
+    return statusOf(error)
+  }
+}
+
+function statusOf(error: unknown): number {
+  if (error instanceof ExitError) return error.status
+  // Commander has printed its own message; help and version are no failures.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+  printFailure(error)
+  return error instanceof UsageError ? 2 : 1
+}
+
+tolerateClosedOutput()
+const status = await main(process.argv)
+// What is still on its way to a slow reader is written first; a handle that somebody forgot must not keep the process.
+await new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
+process.exit(status)

@@ -1,0 +1,162 @@
+/** keygen, init and peer. */
+import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { createPeer, type Peer } from '../peer/peer.js'
+import { formatClusterFile, parseClusterFile, type ClusterConfig } from '../peer/cluster.js'
+import { createFile } from '../peer/durable.js'
+import { generatePrivateKey, loadPrivateKey, parsePeerAddress, peerIdFromKey, savePrivateKey } from '@quire/net'
+import { FileExistsError } from '@quire/protocol'
+import { Option, type Command } from 'commander'
+import { createLogger, withJson, withLogLevel, type JsonOption } from './options.js'
+import { ExitError, UsageError, printFailure, printJson, printLine } from './output.js'
+
+export function addClusterCommands(program: Command): void {
+  withJson(program.command('keygen <file>'))
+    .description('write a new key for a peer or a client, and print its PeerId')
+    .action(keygen)
+
+  withJson(program.command('init'))
+    .description("make the cluster file from the voters' addresses")
+    .requiredOption('--voters <items...>', 'multiaddrs that end in /p2p/<PeerId>, or files with one of them a line')
+    .requiredOption('--clients <ids...>', "PeerIds of the clients that may connect, or 'any'")
+    .option('--admins <ids...>', 'PeerIds that may change the cluster')
+    .option('--cluster-id <name>', 'default: a random one')
+    .option('--out <file>', 'default: standard output')
+    .action(init)
+
+  withLogLevel(withJson(program.command('peer')), 'info')
+    .description('run one peer in the foreground; SIGTERM or Ctrl-C leaves cleanly')
+    .requiredOption('--data-dir <folder>', 'its log and pages; made at the first start')
+    .requiredOption('--key <file>', 'its key, as keygen writes it')
+    .requiredOption('--listen <addresses...>', 'multiaddrs such as /ip4/0.0.0.0/tcp/4001')
+    .option('--cluster <file>', 'the cluster file, for the first start')
+    .option('--exit-with-stdin', 'leave when standard input ends')
+    .addOption(new Option('--temporary <folder>', 'removed when standard input ends').hideHelp())
+    .action(runPeer)
+}
+
+async function keygen(file: string, options: JsonOption): Promise<void> {
+  const key = await generatePrivateKey()
+  await savePrivateKey(file, key)
+  const peerId = peerIdFromKey(key)
+  if (options.json === true) printJson({ peerId, file })
+  else printLine(peerId)
+}
+
+interface InitOptions extends JsonOption {
+  readonly voters: readonly string[]
+  readonly clients: readonly string[]
+  readonly admins?: readonly string[]
+  readonly clusterId?: string
+  readonly out?: string
+}
+
+function init(options: InitOptions): void {
+  const { voters, clients, admins = [], clusterId = `quire-${randomBytes(6).toString('hex')}`, out } = options
+  const addresses = new Map<string, string[]>()
+  for (const item of voters.flatMap(readVoters)) {
+    const { peerId, address } = parsePeerAddress(item, '--voters')
+    addresses.set(peerId, [...(addresses.get(peerId) ?? []), address])
+  }
+  const text = formatClusterFile({
+    clusterId,
+    voters: [...addresses].map(([peerId, list]) => ({ peerId, addresses: list })),
+    admins,
+    clients: clients.includes('any') ? 'any' : clients
+  })
+  if (out === undefined) return printLine(text.trimEnd())
+  try {
+    createFile(out, text, 0o644)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw new FileExistsError(out)
+    throw error
+  }
+  if (options.json === true) printJson({ clusterId, file: out })
+  else printLine(clusterId)
+}
+
+function readVoters(item: string): string[] {
+  if (item.startsWith('/') && item.includes('/p2p/') && !existsSync(item)) return [item]
+  return readFileSync(item, 'utf8')
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'))
+}
+
+interface PeerOptions extends JsonOption {
+  readonly dataDir: string
+  readonly key: string
+  readonly listen: readonly string[]
+  readonly cluster?: string
+  readonly exitWithStdin?: boolean
+  readonly temporary?: string
+  readonly logLevel: string
+}
+
+async function runPeer(options: PeerOptions): Promise<void> {
+  const privateKey = await loadPrivateKey(options.key)
+  const stop = stopRequests(options.exitWithStdin === true)
+  let failure: Error | undefined
+  let stopFailed = (): void => {}
+  const failed = new Promise<void>((resolve) => {
+    stopFailed = resolve
+  })
+  const peer = await createPeer({
+    dataDir: options.dataDir,
+    privateKey,
+    listen: options.listen,
+    cluster: options.cluster === undefined ? undefined : readCluster(options.cluster),
+    logger: createLogger(options.logLevel),
+    onFatal: (error) => {
+      failure = error
+      stopFailed()
+    }
+  })
+  announce(peer, options)
+  const reason = await Promise.race([stop, failed])
+  await peer.close()
+  // The parent was killed before it could; its other peers are on their way out too.
+  if (reason === 'parent' && options.temporary !== undefined)
+    rmSync(options.temporary, { recursive: true, force: true })
+  if (failure !== undefined) {
+    printFailure(failure)
+    throw new ExitError(1)
+  }
+}
+
+function announce(peer: Peer, { json, dataDir }: PeerOptions): void {
+  const peerId = peer.peerId.toString()
+  if (json === true)
+    printJson({ peerId, multiaddr: peer.multiaddrs[0], multiaddrs: peer.multiaddrs, pid: process.pid, dataDir })
+  else for (const address of peer.multiaddrs) printLine(address)
+}
+
+/** Resolves at the first signal, or when the parent has gone; the second signal does not ask any more. */
+export function stopRequests(withStdin: boolean): Promise<'signal' | 'parent'> {
+  return new Promise((resolve) => {
+    let asked = false
+    const ask = (): void => {
+      if (asked) process.exit(1)
+      asked = true
+      resolve('signal')
+    }
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, ask)
+    if (!withStdin) return
+    // The parent holds the other end of this pipe and writes nothing: its end is the parent's death.
+    const gone = (): void => {
+      asked = true
+      resolve('parent')
+    }
+    process.stdin.on('end', gone).on('error', gone).resume()
+  })
+}
+
+function readCluster(file: string): ClusterConfig {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    throw new UsageError(`${file}: cannot be read (${(error as NodeJS.ErrnoException).code})`)
+  }
+  return parseClusterFile(text, file)
+}

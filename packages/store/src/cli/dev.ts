@@ -1,0 +1,138 @@
+/** `quire dev`: a cluster on this machine, one process for each peer. */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { makeFolder } from '../peer/durable.js'
+import { UnavailableError } from '@quire/protocol'
+import { InvalidArgumentError as UsageArgumentError, type Command } from 'commander'
+import { stopRequests } from './cluster-commands.js'
+import { openDevCluster, type DevCluster, type DevPeer } from './dev-cluster.js'
+import { withJson, withLogLevel, type JsonOption } from './options.js'
+import { printJson, printLine, printNote } from './output.js'
+import { createProbe, type Probe } from './probe.js'
+
+const BIN = fileURLToPath(new URL('../../bin/quire.js', import.meta.url))
+const START_TIMEOUT_MS = 30_000
+const STOP_TIMEOUT_MS = 10_000
+const PROBE_TIMEOUT_MS = 1_000
+const PROBE_PAUSE_MS = 50
+
+interface DevOptions extends JsonOption {
+  readonly peers?: number
+  readonly dataDir?: string
+  readonly clients: readonly string[]
+  readonly logLevel: string
+}
+
+/** A peer's process. `multiaddr` is set when it listens. */
+interface Running {
+  readonly peer: DevPeer
+  readonly child: ChildProcess
+  readonly exited: Promise<void>
+  multiaddr: string
+}
+
+export function addDevCommand(program: Command): void {
+  withLogLevel(withJson(program.command('dev')), 'error')
+    .description('run a cluster on this machine, one process for each peer, until Ctrl-C')
+    .option('--peers <count>', 'default 3, or as many as the data directory has', parseCount)
+    .option('--data-dir <folder>', 'keeps the cluster; default: a temporary one that is removed at the end')
+    .option('--clients <ids...>', "PeerIds of the clients that may connect, or 'any'", ['any'])
+    .action(runDev)
+}
+
+async function runDev(options: DevOptions): Promise<void> {
+  const stop = stopRequests(false)
+  const temporary = options.dataDir === undefined ? mkdtempSync(join(tmpdir(), 'quire-dev-')) : undefined
+  // Also where this process ends without its turn at the bottom.
+  const removeTemporary = (): void => {
+    if (temporary !== undefined) rmSync(temporary, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 })
+  }
+  process.on('exit', removeTemporary)
+  const folder = temporary ?? resolve(options.dataDir!)
+  makeFolder(folder)
+  const clients = options.clients.includes('any') ? 'any' : options.clients
+  const cluster = await openDevCluster({ folder, peers: options.peers, clients })
+  const running = cluster.peers.map((peer) => startPeer(peer, cluster, options.logLevel, temporary))
+  const probe = await createProbe(cluster.adminKey)
+  try {
+    const served = await Promise.race([waitForService(running, probe).then(() => true), stop.then(() => false)])
+    if (served) {
+      announce(running, options)
+      const allGone = Promise.all(running.map(({ exited }) => exited)).then(() => 'gone')
+      if ((await Promise.race([stop, allGone])) === 'gone') throw new UnavailableError('all peers have ended')
+    }
+  } finally {
+    await probe.close()
+    await stopAll(running)
+  }
+}
+
+function startPeer(peer: DevPeer, cluster: DevCluster, logLevel: string, temporary: string | undefined): Running {
+  const args = ['peer', '--json', '--exit-with-stdin', '--log-level', logLevel]
+  args.push('--data-dir', peer.dataDir, '--key', peer.keyFile, '--listen', peer.listen, '--cluster', cluster.file)
+  if (temporary !== undefined) args.push('--temporary', temporary)
+  // Its standard input is a pipe that this process holds open: it ends with this process, even by SIGKILL.
+  const child = spawn(process.execPath, [BIN, ...args], { stdio: ['pipe', 'pipe', 'inherit'] })
+  child.stdin.on('error', () => {})
+  const started: Running = {
+    peer,
+    child,
+    multiaddr: '',
+    exited: once(child, 'exit').then(([code, signal]) => {
+      // A peer that dies is not started again: whoever killed it wants to see what the others do.
+      if (!stopping) printNote(`peer ${peer.peerId} has ended (${signal ?? `exit ${code}`})`)
+    })
+  }
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    if (started.multiaddr === '') started.multiaddr = (JSON.parse(line) as { multiaddr: string }).multiaddr
+  })
+  return started
+}
+
+let stopping = false
+
+/** Resolves when every peer listens and one of them leads and serves. */
+async function waitForService(running: readonly Running[], probe: Probe): Promise<void> {
+  const until = performance.now() + START_TIMEOUT_MS
+  while (performance.now() < until) {
+    const dead = running.find(({ child }) => child.exitCode !== null || child.signalCode !== null)
+    if (dead !== undefined) throw new UnavailableError(`peer ${dead.peer.peerId} did not start`)
+    if (running.every(({ multiaddr }) => multiaddr !== '')) {
+      const answers = running.map(({ multiaddr }) => probe.serves(multiaddr, PROBE_TIMEOUT_MS).catch(() => false))
+      if ((await Promise.all(answers)).includes(true)) return
+    }
+    await new Promise((next) => setTimeout(next, PROBE_PAUSE_MS))
+  }
+  throw new UnavailableError(`no leader within ${START_TIMEOUT_MS} ms`)
+}
+
+function announce(running: readonly Running[], { json }: DevOptions): void {
+  for (const { peer, child, multiaddr } of running) {
+    const { peerId, dataDir, keyFile } = peer
+    if (json === true) printJson({ peerId, multiaddr, pid: child.pid, dataDir, key: keyFile })
+    else printLine(multiaddr)
+  }
+  if (json === true) printJson({ ready: true })
+  else printLine('ready')
+}
+
+async function stopAll(running: readonly Running[]): Promise<void> {
+  stopping = true
+  for (const { child } of running) child.kill('SIGTERM')
+  const timer = setTimeout(() => {
+    for (const { child } of running) child.kill('SIGKILL')
+  }, STOP_TIMEOUT_MS)
+  await Promise.all(running.map(({ exited }) => exited))
+  clearTimeout(timer)
+}
+
+function parseCount(text: string): number {
+  const count = Number(text)
+  if (!Number.isInteger(count) || count < 1 || count > 9) throw new UsageArgumentError('must be 1 to 9.')
+  return count
+}

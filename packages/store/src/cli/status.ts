@@ -1,0 +1,80 @@
+import Table from 'cli-table3'
+import type { Command } from 'commander'
+import { keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
+import { printJson, printLine } from './output.js'
+import { createProbe, type Probe, type StatusAnswer } from './probe.js'
+import { UnavailableError } from '@quire/protocol'
+
+const TIMEOUT_MS = 3_000
+
+/** A peer that answered, or why it did not. */
+interface Row {
+  readonly id: string
+  readonly addresses: readonly string[]
+  readonly answer?: StatusAnswer
+  readonly error?: string
+}
+
+export function addStatusCommand(program: Command): void {
+  withCluster(program.command('status'))
+    .description('what each peer of the cluster says about itself')
+    .action(async (options: ClusterOptions) => {
+      const peers = peersOf(options)
+      const probe = await createProbe(await keyOf(options))
+      try {
+        show(await collect(probe, peers), options.json === true)
+      } finally {
+        await probe.close()
+      }
+    })
+}
+
+/** The first peer that answers names the others. */
+async function collect(probe: Probe, peers: readonly string[]): Promise<Row[]> {
+  let first: StatusAnswer
+  try {
+    first = await Promise.any(peers.map((address) => probe.status(address, TIMEOUT_MS)))
+  } catch (error) {
+    const [cause] = (error as AggregateError).errors as Error[]
+    throw cause ?? new UnavailableError('no peer answered')
+  }
+  return Promise.all(
+    [...first.voters, ...first.learners].map(({ peerId, addresses }) => askOne(probe, peerId, addresses))
+  )
+}
+
+async function askOne(probe: Probe, id: string, addresses: readonly string[]): Promise<Row> {
+  try {
+    return { id, addresses, answer: await Promise.any(addresses.map((address) => probe.status(address, TIMEOUT_MS))) }
+  } catch (error) {
+    const [cause] = (error as AggregateError).errors as Error[]
+    return { id, addresses, error: cause?.message ?? 'no address' }
+  }
+}
+
+function show(rows: readonly Row[], json: boolean): void {
+  if (json) {
+    for (const { id, addresses, answer, error } of rows) {
+      if (answer === undefined) printJson({ id, addresses, error })
+      else {
+        const { type: _type, seq: _seq, leader, ...status } = answer
+        printJson({ ...status, leader: leader === '' ? null : leader, addresses })
+      }
+    }
+    return
+  }
+  const table = new Table({
+    head: ['peer', 'role', 'term', 'last', 'commit', 'applied', 'sessions', 'owned pages', 'address'],
+    style: process.stdout.isTTY ? {} : { head: [], border: [] }
+  })
+  for (const { id, addresses, answer } of rows) {
+    const address = addresses[0]?.replace(/\/p2p\/.*$/, '') ?? ''
+    if (answer === undefined) table.push([id, 'unreachable', '', '', '', '', '', '', address])
+    else {
+      const { role, term, lastIndex, commitIndex, appliedIndex, sessions, ownedPages } = answer
+      table.push([id, role, term, lastIndex, commitIndex, appliedIndex, sessions, ownedPages, address])
+    }
+  }
+  printLine(`cluster ${rows.find((row) => row.answer !== undefined)?.answer?.clusterId ?? ''}`)
+  printLine(table.toString())
+}
