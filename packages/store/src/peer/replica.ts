@@ -1,26 +1,47 @@
 /** What a peer keeps on disk: the Raft log and the page store, opened together and checked against each other. */
-import { createSegmentedLog, type Entry, type RaftLog } from '@quire/raft'
-import { createNodeDisk } from '@quire/raft/node-disk'
+import { createSegmentedLog, type Disk, type Entry, type RaftLog } from '@quire/raft'
 import { CorruptionError, decode, raftConfiguration, type Clock, type RaftConfiguration } from '@quire/protocol'
-import { join } from 'node:path'
 import {
   createApplier,
-  createLmdbBackend,
   createPageStore,
   type Applier,
   type AppliedListener,
+  type Backend,
   type CommittedEntry
 } from '../pages/index.js'
 import { clusterConfig, type ReplicatedConfig } from '../state/index.js'
 import { encodeCluster } from './cluster.js'
-import type { DataDirectory } from './data-dir.js'
+
+/** Where a replica lives: a data directory, or the simulator's memory. */
+export interface ReplicaStorage {
+  readonly clusterId: string
+  /** False until `completeBootstrap`: the log has no entry yet. */
+  readonly bootstrapped: boolean
+  /** The first log entry is durable: from now on the log decides. */
+  completeBootstrap(): void
+  /** For error messages. */
+  readonly logPath: string
+  readonly pagesPath: string
+  openLogDisk(): Disk
+  openPages(): Backend
+}
+
+/** Defaults are those of the log, the page store and the applier. */
+export interface ReplicaLimits {
+  readonly segmentBytes?: number
+  readonly logCacheBytes?: number
+  readonly maxTableBytes?: number
+  readonly checkpointEntries?: number
+  readonly checkpointIntervalMs?: number
+}
 
 export interface ReplicaInit {
-  readonly directory: DataDirectory
+  readonly storage: ReplicaStorage
   readonly peerId: string
-  /** For a directory that is new. */
+  /** For a storage that is new. */
   readonly cluster: ReplicatedConfig | undefined
   readonly clock: Clock
+  readonly limits?: ReplicaLimits | undefined
   readonly onApplied: AppliedListener
   readonly onFault: (fault: Error | undefined) => void
 }
@@ -35,18 +56,20 @@ export interface Replica {
 
 /** Opens what is there, or founds the cluster's log. Rejects with CorruptionError or VersionMismatchError; nothing is open then. */
 export async function openReplica(init: ReplicaInit): Promise<Replica> {
-  const { directory, peerId, cluster } = init
+  const { storage, peerId, cluster, limits = {} } = init
   const log = await createSegmentedLog({
-    disk: createNodeDisk(directory.logPath),
-    identity: `${directory.clusterId} ${peerId}`,
-    ...(directory.bootstrapped || cluster === undefined ? {} : { bootstrap: firstConfiguration(cluster) })
+    disk: storage.openLogDisk(),
+    identity: `${storage.clusterId} ${peerId}`,
+    segmentBytes: limits.segmentBytes,
+    cacheBytes: limits.logCacheBytes,
+    bootstrap: storage.bootstrapped || cluster === undefined ? undefined : firstConfiguration(cluster)
   })
   try {
-    const config = newestConfig(log, directory.logPath)
+    const config = newestConfig(log, storage.logPath)
     const applier = openPages(init)
     try {
-      checkTogether(log, applier, directory)
-      if (!directory.bootstrapped) directory.completeBootstrap()
+      checkTogether(log, applier, storage)
+      if (!storage.bootstrapped) storage.completeBootstrap()
       return {
         log,
         applier,
@@ -63,10 +86,10 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
   }
 }
 
-function openPages({ directory, clock, onApplied, onFault }: ReplicaInit): Applier {
-  const backend = createLmdbBackend({ path: join(directory.pagesPath, 'pages.lmdb') })
-  const store = createPageStore({ backend })
-  return createApplier({ store, clock, onApplied, onFault })
+function openPages({ storage, clock, limits = {}, onApplied, onFault }: ReplicaInit): Applier {
+  const { maxTableBytes, checkpointEntries, checkpointIntervalMs } = limits
+  const store = createPageStore({ backend: storage.openPages(), maxTableBytes })
+  return createApplier({ store, clock, checkpointEntries, checkpointIntervalMs, onApplied, onFault })
 }
 
 function firstConfiguration(cluster: ReplicatedConfig): RaftConfiguration {
@@ -82,17 +105,17 @@ function newestConfig(log: RaftLog, where: string): ReplicatedConfig {
 }
 
 /** The page store never runs ahead of the log, and the log is dropped only as far as the page store is durable. */
-function checkTogether(log: RaftLog, applier: Applier, directory: DataDirectory): void {
+function checkTogether(log: RaftLog, applier: Applier, storage: ReplicaStorage): void {
   if (applier.appliedIndex > log.lastIndex) {
     throw new CorruptionError(
-      directory.logPath,
+      storage.logPath,
       0,
       `it ends at entry ${log.lastIndex}, the pages hold entry ${applier.appliedIndex}`
     )
   }
   if (applier.appliedIndex + 1 < log.firstIndex) {
     const reason = `they hold entry ${applier.appliedIndex}, the log starts at ${log.firstIndex}`
-    throw new CorruptionError(directory.pagesPath, 0, reason)
+    throw new CorruptionError(storage.pagesPath, 0, reason)
   }
 }
 

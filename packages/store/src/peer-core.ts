@@ -1,0 +1,20 @@
+/**
+ * A peer without its process: for the simulator and other tests, which bring a network, a clock and disks of their own. Not part of
+ * the API.
+ */
+export { createDirectory } from './directory/directory.js'
+export type * from './directory/types.js'
+export { createMemoryStorage, type MemoryStorage, type MemoryStorageInit } from './pages/memory-backend.js'
+export type * from './pages/backend.js'
+export { normalizeCluster, type ClusterConfig } from './peer/cluster.js'
+export {
+  openPeerCore,
+  type PeerCore,
+  type PeerCoreComponents,
+  type PeerCoreInit,
+  type PeerStatus
+} from './peer/peer-core.js'
+export type { ReplicaLimits, ReplicaStorage } from './peer/replica.js'
+export type { ServerLimits } from './server/limits.js'
+export { decodeCommand, encodeRecord, type Command } from './state/index.js'
+export type * from './state/view.js'

@@ -1,0 +1,247 @@
+/** What makes a peer, on components of the caller's: Raft node, page store, owner directory and session server of its group. */
+import { ClosedError, type Clock, type Member, type Network, type Random } from '@quire/protocol'
+import { createRaftNode, type RaftNode, type RaftNodeInit } from '@quire/raft'
+import type { Logger } from 'pino'
+import { createDirectory } from '../directory/directory.js'
+import type { Directory } from '../directory/types.js'
+import type { ServerLimits } from '../server/limits.js'
+import {
+  createLeaderService,
+  createSessionServer,
+  type LeaderService,
+  type SessionServer,
+  type StatusReport
+} from '../server/index.js'
+import type { Applied, ReplicatedConfig, StateView } from '../state/index.js'
+import { createPeerLinks, type PeerLinks } from './peer-links.js'
+import { openReplica, type Replica, type ReplicaLimits, type ReplicaStorage } from './replica.js'
+
+export interface PeerCoreComponents {
+  readonly storage: ReplicaStorage
+  readonly clock: Clock
+  readonly random: Random
+}
+
+export interface PeerCoreInit {
+  /** PeerId as text. */
+  readonly id: string
+  /** For a storage that is new. */
+  readonly cluster?: ReplicatedConfig | undefined
+  readonly logger?: Logger | undefined
+  readonly limits?: Partial<ServerLimits> | undefined
+  readonly replicaLimits?: ReplicaLimits | undefined
+  readonly raft?: Omit<RaftNodeInit, 'id'> | undefined
+  /** Default: the group's directory. */
+  readonly createDirectory?: ((view: StateView) => Directory) | undefined
+  /** The configuration in the log has changed. */
+  readonly onConfig?: ((config: ReplicatedConfig) => void) | undefined
+  /** An entry was applied, after everything else has seen it. */
+  readonly onApplied?: ((index: number, applied: Applied | undefined) => void) | undefined
+  /** Storage failed or an invariant broke: close the core. */
+  readonly onFatal: (error: Error) => void
+}
+
+/** What a peer knows at this moment, without asking anybody. */
+export interface PeerStatus {
+  readonly clusterId: string
+  /** PeerId as text. */
+  readonly id: string
+  readonly role: 'leader' | 'follower' | 'candidate' | 'learner'
+  readonly term: number
+  /** PeerId as text; undefined while unknown. */
+  readonly leader: string | undefined
+  readonly lastIndex: number
+  readonly commitIndex: number
+  readonly appliedIndex: number
+  readonly voters: readonly Member[]
+  readonly learners: readonly Member[]
+  readonly sessions: number
+  readonly ownedPages: number
+}
+
+/** One group so far; its id is in every message, so that more can share the streams. */
+const GROUP = 0
+
+/** Opens the storage. Rejects, with nothing left open, when it is damaged or another's. Nothing runs before `connect`. */
+export async function openPeerCore(components: PeerCoreComponents, init: PeerCoreInit): Promise<PeerCore> {
+  const { storage, clock } = components
+  const replica = await openReplica({
+    storage,
+    peerId: init.id,
+    cluster: init.cluster,
+    clock,
+    limits: init.replicaLimits,
+    // Neither is called before the node, which is made from the result, hands entries in.
+    onApplied: (index, applied) => core.applied(index, applied),
+    onFault: (fault) => core.storageFault(fault)
+  })
+  const core = new PeerCore(components, init, replica)
+  return core
+}
+
+export class PeerCore {
+  private parts: Parts | undefined
+  private newestConfig: ReplicatedConfig
+
+  constructor(
+    private readonly components: PeerCoreComponents,
+    private readonly init: PeerCoreInit,
+    readonly replica: Replica
+  ) {
+    this.newestConfig = replica.config
+  }
+
+  get config(): ReplicatedConfig {
+    return this.newestConfig
+  }
+
+  /** The parts, once connected. */
+  get node(): RaftNode | undefined {
+    return this.parts?.node
+  }
+
+  get directory(): Directory | undefined {
+    return this.parts?.directory
+  }
+
+  get service(): LeaderService | undefined {
+    return this.parts?.service
+  }
+
+  /** Starts to take part. Does not pause: whoever has connected meanwhile finds every protocol. */
+  connect(network: Network): void {
+    const { clock, random } = this.components
+    const { id } = this.init
+    const { state } = this.replica.applier
+    const links = createPeerLinks({
+      network,
+      clock,
+      random,
+      clusterId: this.components.storage.clusterId,
+      receive: (group, from, message) => {
+        if (group === GROUP) this.parts?.node.receive(from, message)
+      },
+      logger: this.child('links')
+    })
+    const node = createRaftNode(
+      {
+        clock,
+        random,
+        log: this.replica.log,
+        transport: { send: (to, message) => links.send(GROUP, to, message) },
+        application: {
+          appliedIndex: this.replica.applier.appliedIndex,
+          apply: (entries) => this.replica.apply(entries),
+          onChange: () => this.parts?.service.statusChanged(),
+          onFatal: (error) => this.init.onFatal(error)
+        }
+      },
+      { ...this.init.raft, id }
+    )
+    const directory = (this.init.createDirectory ?? createDirectory)(state)
+    const service = createLeaderService({
+      group: GROUP,
+      self: id,
+      raft: node,
+      view: state,
+      directory,
+      clock,
+      random,
+      ...(this.init.limits === undefined ? {} : { limits: this.init.limits }),
+      logger: this.child('server'),
+      onFatal: (error) => this.init.onFatal(error)
+    })
+    const server = createSessionServer({
+      network,
+      clock,
+      groups: [service],
+      status: () => this.report(),
+      ...(this.init.limits === undefined ? {} : { limits: this.init.limits }),
+      logger: this.child('server')
+    })
+    this.parts = { links, node, directory, service, server }
+    links.setPeers(this.newestConfig.voters)
+  }
+
+  status(): PeerStatus {
+    if (this.parts === undefined) throw new ClosedError('peer')
+    const { role, term, leader, lastIndex, commitIndex, appliedIndex, voters, learners } = this.parts.node.status()
+    const { state } = this.replica.applier
+    return {
+      clusterId: this.newestConfig.clusterId,
+      id: this.init.id,
+      role,
+      term,
+      leader,
+      lastIndex,
+      commitIndex,
+      appliedIndex,
+      voters: voters.map((peerId) => this.member(peerId)),
+      learners: learners.map((peerId) => this.member(peerId)),
+      sessions: [...state.sessions()].length,
+      ownedPages: state.ownedPages()
+    }
+  }
+
+  /** Sends clients away and ends Raft with its log. The network must still be there, to tell them. */
+  async stop(): Promise<void> {
+    const { parts } = this
+    parts?.server.close()
+    parts?.service.close()
+    if (parts === undefined) await this.replica.log.close()
+    else await parts.node.close()
+    parts?.links.close()
+  }
+
+  /** After `stop`: makes everything applied durable and closes the page store. */
+  async close(): Promise<void> {
+    await this.replica.applier.close()
+  }
+
+  /** From the replica. */
+  applied(index: number, applied: Applied | undefined): void {
+    if (applied !== undefined) {
+      if (applied.type === 'config') this.configure()
+      this.parts?.service.applied(index, applied)
+    }
+    this.init.onApplied?.(index, applied)
+  }
+
+  /** From the replica. */
+  storageFault(fault: Error | undefined): void {
+    this.parts?.service.setReadOnly(fault)
+    if (fault === undefined) this.init.logger?.info('there is room on the disk again')
+    else if (fault.name === 'NoSpaceError')
+      this.init.logger?.error({ err: fault }, 'no room on the disk: no writes are taken')
+    else this.init.onFatal(fault)
+  }
+
+  private configure(): void {
+    const { config } = this.replica.applier.state
+    if (config === undefined) return
+    this.newestConfig = config
+    this.parts?.links.setPeers(config.voters)
+    this.init.onConfig?.(config)
+  }
+
+  private report(): StatusReport {
+    const { voters, learners, leader, ...status } = this.status()
+    return { ...status, leader: leader ?? '', voters: [...voters], learners: [...learners] }
+  }
+
+  private member(peerId: string): Member {
+    return this.newestConfig.voters.find((voter) => voter.peerId === peerId) ?? { peerId, addresses: [] }
+  }
+
+  private child(component: string): Logger | undefined {
+    return this.init.logger?.child({ component })
+  }
+}
+
+interface Parts {
+  readonly links: PeerLinks
+  readonly node: RaftNode
+  readonly directory: Directory
+  readonly service: LeaderService
+  readonly server: SessionServer
+}
