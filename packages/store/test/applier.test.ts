@@ -1,24 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { ClosedError, CodecError, NoSpaceError } from '@quire/protocol'
-import { createApplier, createPageStore, type ApplierInit, type CommittedEntry, type MemoryStorage } from '../src/pages/index.js'
-import { encodeCommand, type Applied, type Command } from '../src/state/index.js'
-import { filled, manualClock, manualScheduler, memoryStorage, PAGE, settle } from './state-helpers.js'
-
-const at = 1
-const entry = (index: number, command: Command): CommittedEntry => ({ index, term: 3, kind: 'normal', data: encodeCommand(command) })
-
-/** Entry 1 opens a session, 2 a file, 3 gives it page 0; then come writebacks of different pages. */
-function log(writebacks: number): CommittedEntry[] {
-  const file = { session: 1, seq: 1, settled: 0, at, path: '/a', create: true, exclusive: false, size: 1000 * PAGE, pageSize: 0 }
-  const entries = [entry(1, { type: 'openSession', clientId: 'c', ttlMs: 1, at }), entry(2, { type: 'open', ...file })]
-  for (let page = 0; page < writebacks; page++) {
-    const index = entries.length + 1
-    entries.push(entry(index, { type: 'handover', file: 2, page, from: 0, fromEpoch: 0, to: 1, seq: 0, bytes: undefined, at }))
-    const pages = [{ file: 2, page, epoch: 1, seq: 1, bytes: filled(page) }]
-    entries.push(entry(index + 1, { type: 'writeback', session: 1, pages, at }))
-  }
-  return entries
-}
+import { createApplier, createPageStore, type ApplierInit, type MemoryStorage } from '../src/pages/index.js'
+import type { Applied } from '../src/state/index.js'
+import { filled, manualClock, manualScheduler, memoryStorage, PAGE, settle, writebackLog as log } from './state-helpers.js'
 
 function setUp(init: Partial<ApplierInit> & { maxTableBytes?: number; storage?: MemoryStorage } = {}) {
   const clock = manualClock()

@@ -1,24 +1,165 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
-import { createLmdbBackend, createPageStore } from '../src/pages/index.js'
-import { filled } from './state-helpers.js'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { CorruptionError } from '@quire/protocol'
+import fc from 'fast-check'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { createApplier, createLmdbBackend, createPageStore, type Backend } from '../src/pages/index.js'
+import { createStateMachine } from '../src/state/index.js'
+import { choices, entriesFrom, filled, manualClock, memoryStore, PAGE, writebackLog } from './state-helpers.js'
 
-let folder = ''
+let folder: string
+const opened: Backend[] = []
 
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'quire-lmdb-'))
+  folder = await mkdtemp(join(tmpdir(), 'quire-store-'))
 })
-afterEach(() => rm(folder, { recursive: true, force: true }))
 
-it('reads pages back from LMDB, whose buffers are lent for one read only', async () => {
-  const store = createPageStore({ backend: createLmdbBackend({ path: join(folder, 'pages.lmdb') }) })
-  const pages = [1, 2, 3].map((page) => ({ version: page, bytes: filled(page) }))
-  for (const [page, stored] of pages.entries()) store.write(1, page, stored)
-  store.freeze(3)
-  await store.flush()
-  const read = pages.map((_, page) => store.read(1, page))
-  expect(read).toEqual(pages)
-  await store.close()
+afterEach(async () => {
+  for (const backend of opened.splice(0)) await backend.close()
+  await rm(folder, { recursive: true, force: true })
+})
+
+function open(name = 'pages.lmdb'): Backend {
+  const backend = createLmdbBackend({ path: join(folder, name) })
+  opened.push(backend)
+  return backend
+}
+
+const row = (key: number, value: number | undefined) => ({
+  table: 'records' as const,
+  key: new Uint8Array([key]),
+  value: value === undefined ? undefined : new Uint8Array([value]),
+})
+const everything = new Uint8Array(0)
+
+describe('LMDB backend', () => {
+  it('keeps rows in the order of their bytes, removes them, and finds them by prefix after it was opened again', async () => {
+    const first = open()
+    await first.commit([row(3, 3), row(1, 1), row(2, 2), row(200, 4)])
+    await first.commit([row(2, undefined), row(1, 9)])
+    await first.close()
+    const again = open()
+    expect([...again.entries('records', everything)].map(([k, v]) => [k[0], v[0]])).toEqual([
+      [1, 9],
+      [3, 3],
+      [200, 4],
+    ])
+    expect([...again.entries('records', new Uint8Array([3]))].length).toBe(1)
+    expect(again.get('records', new Uint8Array([1]))).toEqual(new Uint8Array([9]))
+    expect(again.get('records', new Uint8Array([2]))).toBeUndefined()
+  })
+
+  it('reads pages back from buffers that are lent for one read only', async () => {
+    const store = createPageStore({ backend: open() })
+    const pages = [1, 2, 3].map((page) => ({ version: page, bytes: filled(page) }))
+    for (const [page, stored] of pages.entries()) store.write(1, page, stored)
+    store.freeze(3)
+    await store.flush()
+    expect(pages.map((_, page) => store.read(1, page))).toEqual(pages)
+  })
+
+  it('commits nothing when the rows fail half way', async () => {
+    const backend = open()
+    await backend.commit([row(1, 1)])
+    function* failing() {
+      for (let i = 0; i < 200; i++) yield row(i, 7)
+      throw new Error('no more')
+    }
+    await expect(backend.commit(failing())).rejects.toThrow('no more')
+    expect([...backend.entries('records', everything)].length).toBe(1)
+    await backend.commit([row(2, 2)])
+    expect(backend.get('records', new Uint8Array([2]))).toEqual(new Uint8Array([2]))
+  })
+
+  it('lets other work run while a big checkpoint is written', async () => {
+    const store = createPageStore({ backend: open(), maxTableBytes: 2 ** 30 })
+    for (let page = 0; page < 3000; page++) store.write(1, page, { version: 1, bytes: filled(page) })
+    store.freeze(1)
+    let isDone = false
+    const flushed = store.flush().then(() => (isDone = true))
+    store.write(1, 5, { version: 2, bytes: filled(255) })
+    let turns = 0
+    while (!isDone) {
+      await new Promise((resolve) => setImmediate(resolve))
+      // From whichever generation or half-written transaction: always the right bytes.
+      expect(store.read(1, 2999)?.bytes).toEqual(filled(2999))
+      expect(store.read(1, 5)?.version).toBe(2)
+      turns++
+    }
+    await flushed
+    expect(turns).toBeGreaterThan(10)
+    expect(store.read(1, 4)).toEqual({ version: 1, bytes: filled(4) })
+  })
+
+  it('stores pages in little more than their size (docs/storage.md)', async () => {
+    const store = createPageStore({ backend: open() })
+    const pages = 4096
+    for (let page = 0; page < pages; page++) store.write(1, page, { version: 1, bytes: filled(page) })
+    store.freeze(1)
+    await store.flush()
+    const { blocks } = await stat(join(folder, 'pages.lmdb'))
+    expect((blocks * 512) / (pages * PAGE)).toBeLessThan(1.15)
+  })
+
+  it('restores any state exactly, checkpoint by checkpoint', async () => {
+    let run = 0
+    await fc.assert(
+      fc.asyncProperty(choices(80), fc.integer({ min: 5, max: 40 }), async (list, every) => {
+        const entries = entriesFrom(list)
+        const plain = createStateMachine(memoryStore())
+        const name = `run-${run++}.lmdb`
+        const start = () => createApplier({ store: createPageStore({ backend: open(name) }), clock: manualClock() })
+        let applier = start()
+        for (const entry of entries) {
+          plain.apply(entry.index, entry.kind, entry.data)
+          await applier.apply([entry])
+          if (entry.index % every > 0) continue
+          await applier.close()
+          applier = start()
+        }
+        expect(applier.state.digest()).toBe(plain.digest())
+        await applier.close()
+      }),
+      { numRuns: 8 },
+    )
+  })
+
+  it('refuses a file that is not LMDB\'s, and takes an empty one', async () => {
+    const path = join(folder, 'pages.lmdb')
+    await writeFile(path, filled(7, 8192))
+    expect(() => open()).toThrow(CorruptionError)
+    await truncate(path, 0)
+    expect(createPageStore({ backend: open() }).durableIndex).toBe(0)
+  })
+
+  it('has the last durable checkpoint after kill -9', async () => {
+    const entries = writebackLog(2000)
+    const log = join(folder, 'log')
+    await writeFile(log, entries.map(({ data }) => Buffer.from(data).toString('base64')).join('\n'))
+    const script = fileURLToPath(new URL('lmdb-crash-child.mjs', import.meta.url))
+    const child = spawn(process.execPath, [script, join(folder, 'pages.lmdb'), log], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const exited = once(child, 'exit')
+    let durable = 0
+    try {
+      for await (const line of createInterface(child.stdout)) {
+        durable = Number(line)
+        // In the middle of whatever it does then.
+        if (durable > 500) child.kill('SIGKILL')
+      }
+    } finally {
+      child.kill('SIGKILL')
+      await exited
+    }
+    expect(durable).toBeGreaterThan(500)
+    const applier = createApplier({ store: createPageStore({ backend: open() }), clock: manualClock() })
+    expect(applier.appliedIndex).toBeGreaterThanOrEqual(durable)
+    const plain = createStateMachine(memoryStore())
+    for (const { index, kind, data } of entries.slice(0, applier.appliedIndex)) plain.apply(index, kind, data)
+    expect(applier.state.digest()).toBe(plain.digest())
+  })
 })

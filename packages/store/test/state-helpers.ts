@@ -138,13 +138,37 @@ export function filled(value: number, length = PAGE): Uint8Array {
   return new Uint8Array(length).fill(value)
 }
 
+/** Entry 1 opens a session, 2 a file; then each page in turn is taken and written: two entries a page. */
+export function writebackLog(pages: number): CommittedEntry[] {
+  const entries: CommittedEntry[] = []
+  const add = (command: Command) => {
+    entries.push({ index: entries.length + 1, term: 3, kind: 'normal', data: encodeCommand(command) })
+  }
+  const at = 1
+  add({ type: 'openSession', clientId: 'c', ttlMs: 1, at })
+  const size = 100_000 * PAGE
+  add({ type: 'open', session: 1, seq: 1, settled: 0, at, path: '/a', create: true, exclusive: false, size, pageSize: 0 })
+  for (let page = 0; page < pages; page++) {
+    add({ type: 'handover', file: 2, page, from: 0, fromEpoch: 0, to: 1, seq: 0, bytes: undefined, at })
+    add({ type: 'writeback', session: 1, pages: [{ file: 2, page, epoch: 1, seq: 1, bytes: filled(page) }], at })
+  }
+  return entries
+}
+
 /** Four numbers from which {@link entriesFrom} makes a command, with the state at that point in view. */
 export type Choice = readonly [kind: number, x: number, y: number, z: number]
 export const choices = (maxLength: number): fc.Arbitrary<Choice[]> =>
-  fc.array(fc.tuple(fc.nat(19), fc.nat(7), fc.nat(7), fc.nat(255)), { maxLength })
+  fc.array(fc.tuple(fc.nat(19), fc.nat(7), fc.nat(7), fc.nat(255)), { maxLength, size: 'max' })
+
+// Three sessions that all map two files.
+const PRELUDE: readonly Choice[] = [
+  ...[0, 1, 2].map((x): Choice => [0, x, 0, 0]),
+  ...[0, 1, 2].flatMap((x): Choice[] => [0, 1].map((y) => [3, x, y, 254])),
+]
 
 /** Entries that a cluster could have logged: mostly meaningful, often repeated, sometimes nonsense. */
-export function entriesFrom(list: readonly Choice[]): CommittedEntry[] {
+export function entriesFrom(choices: readonly Choice[]): CommittedEntry[] {
+  const list = [...PRELUDE, ...choices]
   const { machine } = new Harness()
   const entries: CommittedEntry[] = []
   const seqs = new Map<number, number>()
@@ -171,17 +195,17 @@ function commandFrom(machine: StateMachine, [kind, x, y, z]: Choice, at: number,
   const page = z % 6
   const owner = machine.owner(file, page)
   const other = sessions[z % Math.max(1, sessions.length)] ?? 0
-  if (kind >= 3 && kind <= 6) seqs.set(session, seq)
-  if (kind <= 1) return { type: 'openSession', clientId: `client ${x}`, ttlMs: 1000 + y, at }
-  if (kind === 2) return { type: z % 2 === 0 ? 'endSession' : 'expireSession', session, at }
-  if (kind <= 4) {
+  if (kind <= 6 || kind === 17) seqs.set(session, seq)
+  if (kind === 0) return { type: 'openSession', clientId: `client ${x}`, ttlMs: 1000 + y, at }
+  if (kind === 2 && z % 4 < 2) return { type: z % 2 === 0 ? 'endSession' : 'expireSession', session, at }
+  if (kind <= 4 || kind === 17) {
     const path = y === 6 ? 'relative' : `/dir/${y}`
     return { type: 'open', ...request, path, create: z % 5 > 0, exclusive: z % 7 === 0, size: z * 100, pageSize: z % 11 === 0 ? 8192 : 0 }
   }
   if (kind === 5) return { type: 'close', ...request, file }
   if (kind === 6) return { type: 'extend', ...request, file, size: z * 150 }
   if (kind <= 12) {
-    const bytes = z % 3 === 0 ? filled(z) : undefined
+    const bytes = z % 3 === 0 && (owner.session !== 0 || z % 4 === 0) ? filled(z) : undefined
     return { type: 'handover', file, page, from: owner.session, fromEpoch: owner.epoch, to: other, seq: z % 5, bytes, at }
   }
   const epoch = z % 9 === 0 ? owner.epoch + 1 : owner.epoch

@@ -10,6 +10,10 @@ import { BACKEND_TABLES, type Backend, type BackendChange, type BackendTable } f
 /** Rows written in one turn of the event loop, about a millisecond's worth: faults are served between two slices. */
 const ROWS_PER_TURN = 128
 
+/** Where LMDB's first page carries its mark, after the page's header. */
+const MAGIC_OFFSET = 24
+const MAGIC = 0xbeefc0de
+
 /** LMDB needs a few pages beside the rows' own: with less than this left, a failed write is put down to lack of room. */
 const SPARE_BYTES = 1024 * 1024
 
@@ -20,7 +24,7 @@ export interface LmdbBackendInit {
   readonly path: string
 }
 
-/** Throws what LMDB throws where the file cannot be opened. */
+/** Throws CorruptionError for a file that is not LMDB's, and what LMDB throws where the file cannot be opened. */
 export function createLmdbBackend(init: LmdbBackendInit): Backend {
   return new LmdbBackend(init.path)
 }
@@ -51,14 +55,13 @@ class LmdbBackend implements Backend {
   get(table: BackendTable, key: Uint8Array): Uint8Array | undefined {
     // lmdb lends its own buffer, which is longer than the value; its `length` says how long that is.
     const lent = this.rows(table).getBinaryFast(key)
-    // Not a Buffer, whose `slice` would not copy: who keeps the bytes must be able to.
-    return lent === undefined ? undefined : new Uint8Array(lent.buffer, lent.byteOffset, lent.length)
+    return lent === undefined ? undefined : plain(lent)
   }
 
   *entries(table: BackendTable, prefix: Uint8Array): Iterable<readonly [Uint8Array, Uint8Array]> {
     for (const { key, value } of this.rows(table).getRange({ start: prefix })) {
       if (!startsWith(key, prefix)) return
-      yield [key, value]
+      yield [plain(key), plain(value)]
     }
   }
 
@@ -104,6 +107,11 @@ class LmdbBackend implements Backend {
   private rows(table: BackendTable): Rows {
     return this.tables.get(table) as Rows
   }
+}
+
+/** The same bytes, not as a Buffer, whose `slice` would not copy: who keeps the bytes must be able to. */
+function plain(lent: Uint8Array): Uint8Array {
+  return new Uint8Array(lent.buffer, lent.byteOffset, lent.length)
 }
 
 function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {

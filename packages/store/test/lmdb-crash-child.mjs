@@ -1,0 +1,14 @@
+// Applies the log in argv[3] (a line of base64 an entry) to a store at argv[2], checkpoints all the time, prints each durable
+// index, and never closes anything: its parent kills it.
+import { readFileSync } from 'node:fs'
+import { createApplier, createLmdbBackend, createPageStore } from '../dist/pages/index.js'
+
+const clock = { now: () => performance.now(), wallTime: () => 0, schedule: () => () => undefined }
+const applier = createApplier({ store: createPageStore({ backend: createLmdbBackend({ path: process.argv[2] }) }), clock })
+const lines = readFileSync(process.argv[3], 'utf8').trim().split('\n')
+for (const [at, line] of lines.entries()) {
+  applier.apply([{ index: at + 1, term: 1, kind: 'normal', data: Buffer.from(line, 'base64') }])
+  if (at % 20 !== 0) continue
+  await applier.checkpoint()
+  process.stdout.write(`${applier.durableIndex}\n`)
+}
