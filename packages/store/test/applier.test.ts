@@ -2,7 +2,15 @@ import { describe, expect, it } from 'vitest'
 import { ClosedError, CodecError, NoSpaceError } from '@quire/protocol'
 import { createApplier, createPageStore, type ApplierInit, type MemoryStorage } from '../src/pages/index.js'
 import type { Applied } from '../src/state/index.js'
-import { filled, manualClock, manualScheduler, memoryStorage, PAGE, settle, writebackLog as log } from './state-helpers.js'
+import {
+  filled,
+  manualClock,
+  manualScheduler,
+  memoryStorage,
+  PAGE,
+  settle,
+  writebackLog as log
+} from './state-helpers.js'
 
 function setUp(init: Partial<ApplierInit> & { maxTableBytes?: number; storage?: MemoryStorage } = {}) {
   const clock = manualClock()
@@ -19,20 +27,20 @@ describe('applier', () => {
     const { applier } = setUp({ onApplied: (index, applied, term) => reports.push([index, applied?.type, term]) })
     const entries = log(1)
     expect(applier.apply(entries.slice(0, 2))).toBeUndefined()
-    applier.apply(entries)
-    applier.apply([{ index: 5, term: 4, kind: 'noop', data: new Uint8Array(0) }])
+    void applier.apply(entries)
+    void applier.apply([{ index: 5, term: 4, kind: 'noop', data: new Uint8Array(0) }])
     expect(reports).toEqual([
       [1, 'session-opened', 3],
       [2, 'opened', 3],
       [3, 'handover', 3],
       [4, 'writeback', 3],
-      [5, undefined, 4],
+      [5, undefined, 4]
     ])
   })
 
   it('checkpoints after a while, and has everything on disk only when the backend says so', async () => {
     const { applier, clock, disk } = setUp({ checkpointIntervalMs: 100 })
-    applier.apply(log(1))
+    void applier.apply(log(1))
     await clock.advance(99)
     expect(disk.length).toBe(0)
     await clock.advance(1)
@@ -46,16 +54,16 @@ describe('applier', () => {
 
   it('checkpoints after a number of entries', async () => {
     const { applier, disk } = setUp({ checkpointEntries: 4 })
-    applier.apply(log(0))
+    void applier.apply(log(0))
     expect(disk.length).toBe(0)
-    applier.apply(log(1))
+    void applier.apply(log(1))
     await disk.step()
     expect(applier.durableIndex).toBe(4)
   })
 
   it('goes on applying while a checkpoint runs', async () => {
     const { applier, disk } = setUp({ checkpointEntries: 4 })
-    applier.apply(log(1))
+    void applier.apply(log(1))
     expect(disk.length).toBe(1)
     expect(applier.apply(log(2))).toBeUndefined()
     expect(applier.appliedIndex).toBe(6)
@@ -98,7 +106,11 @@ describe('applier', () => {
 
   it('reports a full disk, holds entries back, keeps serving reads, and goes on when there is room again', async () => {
     const faults: (string | undefined)[] = []
-    const { applier, clock, disk, storage } = setUp({ maxTableBytes: 4 * PAGE, retryMs: 50, onFault: (fault) => faults.push(fault?.name) })
+    const { applier, clock, disk, storage } = setUp({
+      maxTableBytes: 4 * PAGE,
+      retryMs: 50,
+      onFault: (fault) => faults.push(fault?.name)
+    })
     storage.failWith(new NoSpaceError('disk'))
     const entries = log(20)
     const applied = applier.apply(entries)
@@ -135,8 +147,10 @@ describe('applier', () => {
   it('checkpoints nothing more after an entry that it could not apply', async () => {
     const faults: (Error | undefined)[] = []
     const { applier, disk } = setUp({ onFault: (fault) => faults.push(fault) })
-    applier.apply(log(1))
-    expect(() => applier.apply([{ index: 5, term: 1, kind: 'normal', data: new Uint8Array([1, 99]) }])).toThrow(CodecError)
+    void applier.apply(log(1))
+    expect(() => applier.apply([{ index: 5, term: 1, kind: 'normal', data: new Uint8Array([1, 99]) }])).toThrow(
+      CodecError
+    )
     expect(faults).toHaveLength(1)
     await applier.close()
     expect(disk.length).toBe(0)
@@ -170,13 +184,13 @@ describe('applier', () => {
 
   it('loses after a crash only what the log brings back', async () => {
     const { applier, disk, storage } = setUp({ checkpointEntries: 4 })
-    applier.apply(log(1))
+    void applier.apply(log(1))
     await disk.step()
-    applier.apply(log(5))
+    void applier.apply(log(5))
     storage.crash()
     const { applier: next } = setUp({ storage })
     expect(next.appliedIndex).toBe(4)
-    next.apply(log(5))
+    void next.apply(log(5))
     expect(next.state.digest()).toBe(applier.state.digest())
   })
 })

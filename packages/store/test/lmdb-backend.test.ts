@@ -33,7 +33,7 @@ function open(name = 'pages.lmdb'): Backend {
 const row = (key: number, value: number | undefined) => ({
   table: 'records' as const,
   key: new Uint8Array([key]),
-  value: value === undefined ? undefined : new Uint8Array([value]),
+  value: value === undefined ? undefined : new Uint8Array([value])
 })
 const everything = new Uint8Array(0)
 
@@ -47,7 +47,7 @@ describe('LMDB backend', () => {
     expect([...again.entries('records', everything)].map(([k, v]) => [k[0], v[0]])).toEqual([
       [1, 9],
       [3, 3],
-      [200, 4],
+      [200, 4]
     ])
     expect([...again.entries('records', new Uint8Array([3]))].length).toBe(1)
     expect(again.get('records', new Uint8Array([1]))).toEqual(new Uint8Array([9]))
@@ -125,11 +125,11 @@ describe('LMDB backend', () => {
         expect(applier.state.digest()).toBe(plain.digest())
         await applier.close()
       }),
-      { numRuns: 8 },
+      { numRuns: 8 }
     )
   })
 
-  it('refuses a file that is not LMDB\'s, and takes an empty one', async () => {
+  it("refuses a file that is not LMDB's, and takes an empty one", async () => {
     const path = join(folder, 'pages.lmdb')
     await writeFile(path, filled(7, 8192))
     expect(() => open()).toThrow(CorruptionError)
@@ -142,7 +142,9 @@ describe('LMDB backend', () => {
     const log = join(folder, 'log')
     await writeFile(log, entries.map(({ data }) => Buffer.from(data).toString('base64')).join('\n'))
     const script = fileURLToPath(new URL('lmdb-crash-child.mjs', import.meta.url))
-    const child = spawn(process.execPath, [script, join(folder, 'pages.lmdb'), log], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const child = spawn(process.execPath, [script, join(folder, 'pages.lmdb'), log], {
+      stdio: ['ignore', 'pipe', 'inherit']
+    })
     const exited = once(child, 'exit')
     let durable = 0
     try {

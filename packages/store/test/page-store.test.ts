@@ -15,20 +15,23 @@ async function checkpointed(pageBytes = PAGE) {
 }
 
 describe('page store', () => {
-  it.each([4096, 8192, 65_536])('gives pages of %i bytes back after a restart, with version, byte for byte', async (pageBytes) => {
-    const bytes = new Uint8Array(pageBytes).map((_, i) => i * 7 + (i >> 8))
-    const storage = memoryStorage()
-    const first = createPageStore({ backend: storage.open() })
-    first.write(2 ** 52, 2 ** 40, { version: 2 ** 51, bytes })
-    first.freeze(5)
-    await first.flush()
-    const second = createPageStore({ backend: storage.open() })
-    expect(second.read(2 ** 52, 2 ** 40)).toEqual({ version: 2 ** 51, bytes })
-    expect(second.version(2 ** 52, 2 ** 40)).toBe(2 ** 51)
-    expect([...second.pages(2 ** 52)]).toEqual([2 ** 40])
-    expect(second.read(2 ** 52, 1)).toBeUndefined()
-    expect(second.version(2 ** 52, 1)).toBe(0)
-  })
+  it.each([4096, 8192, 65_536])(
+    'gives pages of %i bytes back after a restart, with version, byte for byte',
+    async (pageBytes) => {
+      const bytes = new Uint8Array(pageBytes).map((_, i) => i * 7 + (i >> 8))
+      const storage = memoryStorage()
+      const first = createPageStore({ backend: storage.open() })
+      first.write(2 ** 52, 2 ** 40, { version: 2 ** 51, bytes })
+      first.freeze(5)
+      await first.flush()
+      const second = createPageStore({ backend: storage.open() })
+      expect(second.read(2 ** 52, 2 ** 40)).toEqual({ version: 2 ** 51, bytes })
+      expect(second.version(2 ** 52, 2 ** 40)).toBe(2 ** 51)
+      expect([...second.pages(2 ** 52)]).toEqual([2 ** 40])
+      expect(second.read(2 ** 52, 1)).toBeUndefined()
+      expect(second.version(2 ** 52, 1)).toBe(0)
+    }
+  )
 
   it('reads the newest generation first, then the frozen one, then the backend', async () => {
     const disk = manualScheduler()
@@ -46,7 +49,7 @@ describe('page store', () => {
     expect([0, 1, 2].map((page) => store.version(1, page))).toEqual([1, 2, 3])
     await disk.step()
     expect([0, 1, 2].map((page) => store.read(1, page)?.version)).toEqual([1, 2, 3])
-    expect([...store.pages(1)].sort()).toEqual([0, 1, 2])
+    expect([...store.pages(1)].sort((a, b) => a - b)).toEqual([0, 1, 2])
     expect(store.durableIndex).toBe(2)
   })
 
@@ -61,7 +64,7 @@ describe('page store', () => {
     await disk.step()
     await flushed
     expect([...createPageStore({ backend: storage.open() }).restored.records]).toEqual([
-      { kind: 'owner', a: 1, b: 2, value: { session: 5, epoch: 1, seq: 0 } },
+      { kind: 'owner', a: 1, b: 2, value: { session: 5, epoch: 1, seq: 0 } }
     ])
   })
 
@@ -85,7 +88,10 @@ describe('page store', () => {
 
   it('detects any single damaged bit of a page, where it lies in the body or in the head', async () => {
     const storage = await checkpointed()
-    const flips = [...Array.from({ length: 44 * 8 }, (_, bit) => ['heads', bit] as const), ...[0, 1000, 32_543].map((bit) => ['bodies', bit] as const)]
+    const flips = [
+      ...Array.from({ length: 44 * 8 }, (_, bit) => ['heads', bit] as const),
+      ...[0, 1000, 32_543].map((bit) => ['bodies', bit] as const)
+    ]
     for (const [table, bit] of flips) {
       expect(storage.damage(table, 0, bit)).toBe(true)
       const store = createPageStore({ backend: storage.open() })
@@ -101,7 +107,9 @@ describe('page store', () => {
     // Rows: format, applied index, session.
     for (const row of [0, 1, 2]) {
       storage.damage('records', row, 40)
-      expect(() => [...createPageStore({ backend: storage.open() }).restored.records], `row ${row}`).toThrow(CorruptionError)
+      expect(() => [...createPageStore({ backend: storage.open() }).restored.records], `row ${row}`).toThrow(
+        CorruptionError
+      )
       storage.damage('records', row, 40)
     }
   })

@@ -8,7 +8,7 @@ import {
   type Applied,
   type Command,
   type StateMachine,
-  type StateStore,
+  type StateStore
 } from '../src/state/index.js'
 
 export const PAGE = 4096
@@ -25,7 +25,7 @@ export function manualScheduler() {
     async step(): Promise<void> {
       queue.shift()?.()
       await settle()
-    },
+    }
   }
 }
 
@@ -53,7 +53,7 @@ export function manualClock(): Clock & { advance(ms: number): Promise<void> } {
         timer.callback()
       }
       await settle()
-    },
+    }
   }
 }
 
@@ -102,7 +102,7 @@ export class Harness {
       exclusive: false,
       size: 10 * PAGE,
       pageSize: 0,
-      ...options,
+      ...options
     }
     return this.apply<'opened' | 'failed'>(command)
   }
@@ -114,7 +114,11 @@ export class Harness {
     return opened.stat.id
   }
 
-  request(command: { type: 'close'; session: number; file: number } | { type: 'extend'; session: number; file: number; size: number }) {
+  request(
+    command:
+      | { type: 'close'; session: number; file: number }
+      | { type: 'extend'; session: number; file: number; size: number }
+  ) {
     return this.apply<'closed' | 'extended' | 'failed'>({ ...command, seq: ++this.seq, settled: 0, at: 7 })
   }
 
@@ -130,7 +134,8 @@ export class Harness {
   }
 
   writeback(session: number, file: number, page: number, epoch: number, seq: number, bytes: Uint8Array) {
-    return this.apply<'writeback'>({ type: 'writeback', session, at: 9, pages: [{ file, page, epoch, seq, bytes }] }).outcomes[0]
+    return this.apply<'writeback'>({ type: 'writeback', session, at: 9, pages: [{ file, page, epoch, seq, bytes }] })
+      .outcomes[0]
   }
 }
 
@@ -147,7 +152,18 @@ export function writebackLog(pages: number): CommittedEntry[] {
   const at = 1
   add({ type: 'openSession', clientId: 'c', ttlMs: 1, at })
   const size = 100_000 * PAGE
-  add({ type: 'open', session: 1, seq: 1, settled: 0, at, path: '/a', create: true, exclusive: false, size, pageSize: 0 })
+  add({
+    type: 'open',
+    session: 1,
+    seq: 1,
+    settled: 0,
+    at,
+    path: '/a',
+    create: true,
+    exclusive: false,
+    size,
+    pageSize: 0
+  })
   for (let page = 0; page < pages; page++) {
     add({ type: 'handover', file: 2, page, from: 0, fromEpoch: 0, to: 1, seq: 0, bytes: undefined, at })
     add({ type: 'writeback', session: 1, pages: [{ file: 2, page, epoch: 1, seq: 1, bytes: filled(page) }], at })
@@ -163,7 +179,7 @@ export const choices = (maxLength: number): fc.Arbitrary<Choice[]> =>
 // Three sessions that all map two files.
 const PRELUDE: readonly Choice[] = [
   ...[0, 1, 2].map((x): Choice => [0, x, 0, 0]),
-  ...[0, 1, 2].flatMap((x): Choice[] => [0, 1].map((y) => [3, x, y, 254])),
+  ...[0, 1, 2].flatMap((x): Choice[] => [0, 1].map((y) => [3, x, y, 254]))
 ]
 
 /** Entries that a cluster could have logged: mostly meaningful, often repeated, sometimes nonsense. */
@@ -176,7 +192,8 @@ export function entriesFrom(choices: readonly Choice[]): CommittedEntry[] {
     const index = at + 1
     const kind = choice[0] === 19 ? 'noop' : 'normal'
     const repeated = choice[0] === 18 ? entries[at - 1 - choice[1]] : undefined
-    const data = kind === 'noop' ? new Uint8Array(0) : (repeated?.data ?? encodeCommand(commandFrom(machine, choice, index, seqs)))
+    const data =
+      kind === 'noop' ? new Uint8Array(0) : (repeated?.data ?? encodeCommand(commandFrom(machine, choice, index, seqs)))
     const entry: CommittedEntry = { index, term: 1, kind: repeated?.kind ?? kind, data }
     entries.push(entry)
     machine.apply(index, entry.kind, data)
@@ -200,15 +217,38 @@ function commandFrom(machine: StateMachine, [kind, x, y, z]: Choice, at: number,
   if (kind === 2 && z % 4 < 2) return { type: z % 2 === 0 ? 'endSession' : 'expireSession', session, at }
   if (kind <= 4 || kind === 17) {
     const path = y === 6 ? 'relative' : `/dir/${y}`
-    return { type: 'open', ...request, path, create: z % 5 > 0, exclusive: z % 7 === 0, size: z * 100, pageSize: z % 11 === 0 ? 8192 : 0 }
+    return {
+      type: 'open',
+      ...request,
+      path,
+      create: z % 5 > 0,
+      exclusive: z % 7 === 0,
+      size: z * 100,
+      pageSize: z % 11 === 0 ? 8192 : 0
+    }
   }
   if (kind === 5) return { type: 'close', ...request, file }
   if (kind === 6) return { type: 'extend', ...request, file, size: z * 150 }
   if (kind <= 12) {
     const bytes = z % 3 === 0 && (owner.session !== 0 || z % 4 === 0) ? filled(z) : undefined
-    return { type: 'handover', file, page, from: owner.session, fromEpoch: owner.epoch, to: other, seq: z % 5, bytes, at }
+    return {
+      type: 'handover',
+      file,
+      page,
+      from: owner.session,
+      fromEpoch: owner.epoch,
+      to: other,
+      seq: z % 5,
+      bytes,
+      at
+    }
   }
   const epoch = z % 9 === 0 ? owner.epoch + 1 : owner.epoch
   const dirty = { file, page, epoch, seq: owner.seq + (z % 3), bytes: filled(at % 256) }
-  return { type: 'writeback', session: z % 10 === 0 ? session : owner.session, pages: [dirty, { ...dirty, page: page + 1 }], at }
+  return {
+    type: 'writeback',
+    session: z % 10 === 0 ? session : owner.session,
+    pages: [dirty, { ...dirty, page: page + 1 }],
+    at
+  }
 }

@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { encode, MAX_FILE_BYTES, VersionMismatchError } from '@quire/protocol'
-import { clusterConfig, createStateMachine, encodeCommand, MAX_RELEASED, MAX_UNSETTLED_REQUESTS } from '../src/state/index.js'
+import {
+  clusterConfig,
+  createStateMachine,
+  encodeCommand,
+  MAX_RELEASED,
+  MAX_UNSETTLED_REQUESTS
+} from '../src/state/index.js'
 import { filled, Harness, memoryStore, PAGE } from './state-helpers.js'
 
 const failure = (applied: { type: string }) => {
@@ -11,7 +17,12 @@ const failure = (applied: { type: string }) => {
 describe('entries', () => {
   it('takes the cluster from the context of a config entry and keeps it through later ones without context', () => {
     const machine = createStateMachine(memoryStore())
-    const config = { clusterId: 'c', voters: [{ peerId: 'p', addresses: ['/ip4/1'] }], admins: ['p'], clients: undefined }
+    const config = {
+      clusterId: 'c',
+      voters: [{ peerId: 'p', addresses: ['/ip4/1'] }],
+      admins: ['p'],
+      clients: undefined
+    }
     expect(machine.apply(1, 'config', encode(clusterConfig, config))).toEqual({ type: 'config' })
     machine.apply(2, 'config', new Uint8Array(0))
     expect(machine.config).toEqual(config)
@@ -24,7 +35,9 @@ describe('entries', () => {
   })
 
   it('refuses an entry out of order', () => {
-    expect(() => createStateMachine(memoryStore()).apply(2, 'noop', new Uint8Array(0))).toThrow('entry 2 applied after 0')
+    expect(() => createStateMachine(memoryStore()).apply(2, 'noop', new Uint8Array(0))).toThrow(
+      'entry 2 applied after 0'
+    )
   })
 
   it('stops at a command of a later format, names both, and changes nothing', () => {
@@ -111,7 +124,7 @@ describe('open', () => {
     const h = new Harness()
     const session = h.session()
     expect(h.open(session, '/a', { size: 5, at: 77 })).toMatchObject({
-      stat: { id: 2, path: '/a', size: 5, pageSize: 4096, unit: 'page', version: 2, createdAt: 77, modifiedAt: 77 },
+      stat: { id: 2, path: '/a', size: 5, pageSize: 4096, unit: 'page', version: 2, createdAt: 77, modifiedAt: 77 }
     })
     expect(h.machine.file(2)?.sessions).toEqual(new Set([session]))
     expect(h.machine.session(session)?.files).toEqual(new Set([2]))
@@ -151,13 +164,16 @@ describe('open', () => {
     expect(failure(h.open(h.session(), '/a', { size: MAX_FILE_BYTES + 1 }))).toBe('InvalidArgumentError')
   })
 
-  it.each(['', 'a', '/', '/a/', '//a', '/a//b', '/.', '/a/../b', '/a\0', '/e\u0301', '/' + 'x'.repeat(1024)])('refuses the path %j', (path) => {
-    const h = new Harness()
-    // The command's own limit is the same, so a longer path cannot even be logged.
-    const open = () => h.open(h.session(), path)
-    if (path.length > 1024) expect(open).toThrow('1025 bytes')
-    else expect(failure(open())).toBe('InvalidArgumentError')
-  })
+  it.each(['', 'a', '/', '/a/', '//a', '/a//b', '/.', '/a/../b', '/a\0', '/e\u0301', '/' + 'x'.repeat(1024)])(
+    'refuses the path %j',
+    (path) => {
+      const h = new Harness()
+      // The command's own limit is the same, so a longer path cannot even be logged.
+      const open = () => h.open(h.session(), path)
+      if (path.length > 1024) expect(open).toThrow('1025 bytes')
+      else expect(failure(open())).toBe('InvalidArgumentError')
+    }
+  )
 
   it.each(['/a', '/a.b/..c', '/\u00e9', '/' + 'é'.repeat(511), '/a b\n'])('takes the path %j', (path) => {
     const h = new Harness()
@@ -170,7 +186,8 @@ describe('list', () => {
     const h = new Harness()
     const session = h.session()
     for (const path of ['/b/2', '/a', '/b/1', '/c', '/b', '/b/3', '/B']) h.file(session, path)
-    const paths = (prefix: string, after: string, limit: number) => h.machine.list(prefix, after, limit).map(({ path }) => path)
+    const paths = (prefix: string, after: string, limit: number) =>
+      h.machine.list(prefix, after, limit).map(({ path }) => path)
     expect(paths('', '', 99)).toEqual(['/B', '/a', '/b', '/b/1', '/b/2', '/b/3', '/c'])
     expect(paths('/b/', '', 2)).toEqual(['/b/1', '/b/2'])
     expect(paths('/b/', '/b/2', 2)).toEqual(['/b/3'])
@@ -215,7 +232,9 @@ describe('extend', () => {
     const [one, two] = [h.session(), h.session()]
     const file = h.file(one)
     expect(failure(h.request({ type: 'extend', session: two, file, size: 1 }))).toBe('InvalidArgumentError')
-    expect(failure(h.request({ type: 'extend', session: one, file, size: MAX_FILE_BYTES + 1 }))).toBe('InvalidArgumentError')
+    expect(failure(h.request({ type: 'extend', session: one, file, size: MAX_FILE_BYTES + 1 }))).toBe(
+      'InvalidArgumentError'
+    )
   })
 
   it('brings zeros to light, not what was written beyond the end', () => {
@@ -241,7 +260,7 @@ describe('handover (architecture, rules 8 and 11)', () => {
       page: 2,
       done: true,
       owner: { session, epoch: 1, seq: 0 },
-      version: 0,
+      version: 0
     })
   })
 
@@ -251,7 +270,10 @@ describe('handover (architecture, rules 8 and 11)', () => {
     const file = h.file(one)
     h.file(two)
     h.own(file, 0, one)
-    expect(h.handover(file, 0, one, 1, two, filled(9), 1)).toMatchObject({ done: true, owner: { session: two, epoch: 2 } })
+    expect(h.handover(file, 0, one, 1, two, filled(9), 1)).toMatchObject({
+      done: true,
+      owner: { session: two, epoch: 2 }
+    })
     expect(h.machine.page(file, 0)).toEqual({ version: h.index, bytes: filled(9) })
     expect(h.machine.file(file)).toMatchObject({ version: h.index, modifiedAt: 8 })
   })
@@ -274,9 +296,12 @@ describe('handover (architecture, rules 8 and 11)', () => {
     ['a page beyond the end', (h: Harness, f: number, s: number) => h.handover(f, 10, 0, 0, s)],
     ['a file that does not exist', (h: Harness, _f: number, s: number) => h.handover(99, 0, 0, 0, s)],
     ['a receiver that has ended', (h: Harness, f: number, s: number) => h.handover(f, 0, s, 1, 99)],
-    ['a receiver that does not map the file', (h: Harness, f: number, s: number) => h.handover(f, 0, s, 1, h.session())],
+    [
+      'a receiver that does not map the file',
+      (h: Harness, f: number, s: number) => h.handover(f, 0, s, 1, h.session())
+    ],
     ['bytes of a page that nobody owned', (h: Harness, f: number, s: number) => h.handover(f, 1, 0, 0, s, filled(1))],
-    ['bytes of another length', (h: Harness, f: number, s: number) => h.handover(f, 0, s, 1, 0, filled(1, 100))],
+    ['bytes of another length', (h: Harness, f: number, s: number) => h.handover(f, 0, s, 1, 0, filled(1, 100))]
   ])('changes nothing for %s', (_what, handover) => {
     const h = new Harness()
     const session = h.session()
@@ -305,7 +330,14 @@ describe('writeback (architecture, rule 11)', () => {
     const session = h.session()
     const file = h.file(session)
     const epoch = h.own(file, 1, session)
-    expect(h.writeback(session, file, 1, epoch, 1, filled(3))).toEqual({ file, page: 1, epoch, seq: 1, version: h.index, stale: false })
+    expect(h.writeback(session, file, 1, epoch, 1, filled(3))).toEqual({
+      file,
+      page: 1,
+      epoch,
+      seq: 1,
+      version: h.index,
+      stale: false
+    })
     expect(h.machine.owner(file, 1)).toEqual({ session, epoch, seq: 1 })
     expect(h.machine.page(file, 1)).toEqual({ version: h.index, bytes: filled(3) })
   })
@@ -328,7 +360,7 @@ describe('writeback (architecture, rule 11)', () => {
     ['a later epoch', (h: Harness, f: number, s: number) => h.writeback(s, f, 0, 2, 1, filled(1))],
     ['nobody', (h: Harness, f: number) => h.writeback(0, f, 1, 0, 1, filled(1))],
     ['a file that does not exist', (h: Harness, _f: number, s: number) => h.writeback(s, 99, 0, 1, 1, filled(1))],
-    ['bytes of another length', (h: Harness, f: number, s: number) => h.writeback(s, f, 0, 1, 1, filled(1, 10))],
+    ['bytes of another length', (h: Harness, f: number, s: number) => h.writeback(s, f, 0, 1, 1, filled(1, 10))]
   ])('is stale for %s', (_what, writeback) => {
     const h = new Harness()
     const session = h.session()

@@ -15,17 +15,19 @@ describe('determinism', () => {
         }
         expect(two.digest()).toBe(one.digest())
       }),
-      { numRuns: 60 },
+      { numRuns: 60 }
     )
   })
 
   it('an entry that changes something changes the digest', () => {
     const entries = entriesFrom([
       [7, 0, 0, 1],
-      [13, 0, 0, 1],
+      [13, 0, 0, 1]
     ])
     const machine = createStateMachine(memoryStore())
-    const digests = new Set(entries.map(({ index, kind, data }) => (machine.apply(index, kind, data), machine.digest())))
+    const digests = new Set(
+      entries.map(({ index, kind, data }) => (machine.apply(index, kind, data), machine.digest()))
+    )
     expect(digests.size).toBe(entries.length)
   })
 
@@ -33,7 +35,9 @@ describe('determinism', () => {
     await fc.assert(
       fc.asyncProperty(
         choices(150),
-        fc.array(fc.tuple(fc.nat(160), fc.constantFrom('checkpoint', 'freeze', 'crash', 'crash late')), { maxLength: 12 }),
+        fc.array(fc.tuple(fc.nat(160), fc.constantFrom('checkpoint', 'freeze', 'crash', 'crash late')), {
+          maxLength: 12
+        }),
         async (list, plan) => {
           const entries = entriesFrom(list)
           const plain = createStateMachine(memoryStore())
@@ -72,9 +76,9 @@ describe('determinism', () => {
             }
           }
           expect(machine.digest()).toBe(plain.digest())
-        },
+        }
       ),
-      { numRuns: 80 },
+      { numRuns: 80 }
     )
   })
 
@@ -86,7 +90,8 @@ describe('determinism', () => {
         for (const { index, kind, data } of entries) plain.apply(index, kind, data)
         const storage = memoryStorage()
         const clock = manualClock()
-        const open = () => createApplier({ store: createPageStore({ backend: storage.open() }), clock, checkpointEntries })
+        const open = () =>
+          createApplier({ store: createPageStore({ backend: storage.open() }), clock, checkpointEntries })
         const first = open()
         for (const entry of entries) await first.apply([entry])
         await first.close()
@@ -94,7 +99,7 @@ describe('determinism', () => {
         expect(second.appliedIndex).toBe(entries.length)
         expect(second.state.digest()).toBe(plain.digest())
       }),
-      { numRuns: 40 },
+      { numRuns: 40 }
     )
   })
 })
@@ -107,7 +112,15 @@ const request = { session: uint, seq: uint, settled: uint, at }
 const anyCommand: fc.Arbitrary<Command> = fc.oneof(
   fc.record({ type: fc.constant('openSession' as const), clientId: fc.string({ maxLength: 60 }), ttlMs: uint, at }),
   fc.record({ type: fc.constantFrom('expireSession' as const, 'endSession' as const), session: uint, at }),
-  fc.record({ type: fc.constant('open' as const), ...request, path: text, create: fc.boolean(), exclusive: fc.boolean(), size: uint, pageSize: uint }),
+  fc.record({
+    type: fc.constant('open' as const),
+    ...request,
+    path: text,
+    create: fc.boolean(),
+    exclusive: fc.boolean(),
+    size: uint,
+    pageSize: uint
+  }),
   fc.record({ type: fc.constant('close' as const), ...request, file: uint }),
   fc.record({ type: fc.constant('extend' as const), ...request, file: uint, size: uint }),
   fc.record({
@@ -119,14 +132,14 @@ const anyCommand: fc.Arbitrary<Command> = fc.oneof(
     to: uint,
     seq: uint,
     bytes: fc.option(bytes, { nil: undefined }),
-    at,
+    at
   }),
   fc.record({
     type: fc.constant('writeback' as const),
     session: uint,
     pages: fc.array(fc.record({ file: uint, page: uint, epoch: uint, seq: uint, bytes }), { maxLength: 16 }),
-    at,
-  }),
+    at
+  })
 )
 
 describe('command codec', () => {
@@ -137,7 +150,7 @@ describe('command codec', () => {
         // Compared as encoded, too: NaN and -0 have to survive.
         expect(decoded.command).toEqual(command)
         expect(encodeCommand(decoded.command)).toEqual(encodeCommand(command))
-      }),
+      })
     )
   })
 
@@ -149,12 +162,15 @@ describe('command codec', () => {
         const changed = encoded.slice()
         changed[position % changed.length] = value
         expectTyped(() => decodeCommand(changed))
-      }),
+      })
     )
   })
 
   it('survives random bytes without taking memory for lengths that they claim', () => {
-    fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (random) => expectTyped(() => decodeCommand(random))), { numRuns: 2000 })
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (random) => expectTyped(() => decodeCommand(random))),
+      { numRuns: 2000 }
+    )
     // A writeback that claims sixteen pages of the largest size in a few bytes.
     const claimed = new Uint8Array([1, 21, 1, 16, 1, 1, 1, 1, ...[0x80, 0x80, 0x04]])
     expect(() => decodeCommand(claimed)).toThrow(CodecError)
@@ -165,9 +181,10 @@ describe('command codec', () => {
     fc.assert(
       fc.property(fc.array(anyCommand, { maxLength: 20 }), (commands) => {
         const machine = createStateMachine(memoryStore())
-        for (const [i, command] of commands.entries()) expect(machine.apply(i + 1, 'normal', encodeCommand(command))).toBeDefined()
+        for (const [i, command] of commands.entries())
+          expect(machine.apply(i + 1, 'normal', encodeCommand(command))).toBeDefined()
         expect(machine.digest()).toHaveLength(16)
-      }),
+      })
     )
   })
 })

@@ -100,7 +100,8 @@ class ApplierImpl implements Applier {
   }
 
   apply(entries: readonly CommittedEntry[]): void | Promise<void> {
-    const waiting = this.held === undefined ? this.applyFrom(entries, 0) : this.held.then(() => this.applyFrom(entries, 0))
+    const waiting =
+      this.held === undefined ? this.applyFrom(entries, 0) : this.held.then(() => this.applyFrom(entries, 0))
     if (waiting === undefined) return undefined
     const held = waiting.finally(() => {
       if (this.held === held) this.held = undefined
@@ -234,7 +235,7 @@ class ApplierImpl implements Applier {
     this.endRetryPause?.()
     await this.running
     // A generation that is still frozen goes first, so it may take two; one that gets nowhere has no space.
-    for (let before = -1; !this.isFinal && before < this.durableIndex && this.durableIndex < this.appliedIndex; ) {
+    for (let before = -1; !this.isFinal && before < this.durableIndex && this.durableIndex < this.appliedIndex;) {
       before = this.durableIndex
       await this.startCheckpoint()
     }

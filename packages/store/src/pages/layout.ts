@@ -9,7 +9,14 @@
  */
 import { crc32c } from '@node-rs/crc32'
 import { CodecError, CorruptionError, VersionMismatchError } from '@quire/protocol'
-import { decodeRecord, encodeRecord, type RecordKind, type RecordTypes, type StateRecord, type StoredPage } from '../state/index.js'
+import {
+  decodeRecord,
+  encodeRecord,
+  type RecordKind,
+  type RecordTypes,
+  type StateRecord,
+  type StoredPage
+} from '../state/index.js'
 import type { Backend } from './backend.js'
 
 /** Raised with every change of this file's formats. A store of any other is refused. */
@@ -37,7 +44,10 @@ export function pageOfKey(key: Uint8Array): number {
 }
 
 /** `body` is a view of the page. */
-export function encodePage(key: Uint8Array, stored: StoredPage): { readonly head: Uint8Array; readonly body: Uint8Array } {
+export function encodePage(
+  key: Uint8Array,
+  stored: StoredPage
+): { readonly head: Uint8Array; readonly body: Uint8Array } {
   const body = stored.bytes.subarray(0, stored.bytes.length - TAIL_BYTES)
   const head = new Uint8Array(HEAD_BYTES)
   const view = new DataView(head.buffer)
@@ -74,8 +84,10 @@ export function readPage(backend: Backend, key: Uint8Array): StoredPage | undefi
 }
 
 function checkHead(backend: Backend, key: Uint8Array, head: Uint8Array): void {
-  if (head.length !== HEAD_BYTES) throw damaged(backend, key, `the page's head has ${head.length} bytes, not ${HEAD_BYTES}`)
-  if (headChecksum(key, head) !== viewOf(head).getUint32(12, true)) throw damaged(backend, key, "checksum of the page's head does not match")
+  if (head.length !== HEAD_BYTES)
+    throw damaged(backend, key, `the page's head has ${head.length} bytes, not ${HEAD_BYTES}`)
+  if (headChecksum(key, head) !== viewOf(head).getUint32(12, true))
+    throw damaged(backend, key, "checksum of the page's head does not match")
 }
 
 // With the key: a head that is found under another page's key is as wrong as a damaged one.
@@ -97,7 +109,7 @@ const KIND_TAGS: { readonly [K in RecordKind]: number } = {
   file: 5,
   mapping: 6,
   owner: 7,
-  answer: 8,
+  answer: 8
 }
 const kinds = new Map(Object.entries(KIND_TAGS).map(([kind, tag]) => [tag, kind as RecordKind]))
 

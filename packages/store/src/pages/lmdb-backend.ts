@@ -45,7 +45,7 @@ class LmdbBackend implements Backend {
       // Offsets in the layout count on it (see docs/storage.md), also where the system's pages are larger.
       pageSize: 4096,
       // One big transaction at a time gains nothing from syncing after the commit, and plain LMDB is simpler to trust.
-      overlappingSync: false,
+      overlappingSync: false
     })
     const table = (of: BackendTable): Rows =>
       this.root.openDB<Uint8Array, Uint8Array>(of, { encoding: 'binary', keyEncoding: 'binary' })

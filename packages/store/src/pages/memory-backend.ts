@@ -85,7 +85,7 @@ class MemoryBackend implements Backend {
 
   constructor(
     private readonly storage: Storage,
-    private readonly life: number,
+    private readonly life: number
   ) {
     this.name = storage.name
   }

@@ -8,7 +8,16 @@
 import { assert, CorruptionError } from '@quire/protocol'
 import type { RecordKind, RecordTypes, RestoredState, StateStore, StoredPage } from '../state/index.js'
 import type { Backend } from './backend.js'
-import { checkFormat, fileKeyPrefix, pageKey, pageOfKey, readAppliedIndex, readPage, readRecords, readVersion } from './layout.js'
+import {
+  checkFormat,
+  fileKeyPrefix,
+  pageKey,
+  pageOfKey,
+  readAppliedIndex,
+  readPage,
+  readRecords,
+  readVersion
+} from './layout.js'
 import { ChangeTable } from './table.js'
 
 export interface PageStoreInit {
@@ -50,7 +59,7 @@ class Store implements PageStore {
 
   constructor(
     private readonly backend: Backend,
-    private readonly maxTableBytes: number,
+    private readonly maxTableBytes: number
   ) {
     const isFresh = !checkFormat(backend)
     if (isFresh) refuseRows(backend)

@@ -1,7 +1,16 @@
 /** One generation of changes: the newest pages and records since the last freeze, each once however often it changed. */
 import { PairMap, type RecordKind, type RecordTypes, type StoredPage } from '../state/index.js'
 import type { BackendChange } from './backend.js'
-import { APPLIED_KEY, encodePage, FORMAT_KEY, numberValue, pageKey, recordKey, recordValue, STORE_FORMAT } from './layout.js'
+import {
+  APPLIED_KEY,
+  encodePage,
+  FORMAT_KEY,
+  numberValue,
+  pageKey,
+  recordKey,
+  recordValue,
+  STORE_FORMAT
+} from './layout.js'
 
 // What an entry costs beside its page's bytes: maps, keys, objects. Rough, and on the high side.
 const PAGE_OVERHEAD_BYTES = 256
@@ -12,7 +21,7 @@ const RECORD_BYTES: { readonly [K in RecordKind]: number } = {
   file: 1024,
   mapping: 192,
   owner: 256,
-  answer: 1024,
+  answer: 1024
 }
 
 type Records = { readonly [K in RecordKind]: PairMap<RecordTypes[K] | null> }
@@ -27,7 +36,7 @@ export class ChangeTable {
     file: new PairMap(),
     mapping: new PairMap(),
     owner: new PairMap(),
-    answer: new PairMap(),
+    answer: new PairMap()
   }
   /** Estimate of the memory held. */
   bytes = 0

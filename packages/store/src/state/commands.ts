@@ -22,7 +22,7 @@ import {
   MAX_WRITEBACK_PAGES,
   Reader,
   VersionMismatchError,
-  type TypeOf,
+  type TypeOf
 } from '@quire/protocol'
 
 /** Format of log commands. A peer that reads a higher one from its log stops and names both. */
@@ -39,7 +39,7 @@ export const clusterConfig = struct({
   clusterId: text(64),
   voters: members,
   admins: list(text(MAX_PEER_ID_BYTES), 64),
-  clients: optional(list(text(MAX_PEER_ID_BYTES), MAX_CLIENTS)),
+  clients: optional(list(text(MAX_PEER_ID_BYTES), MAX_CLIENTS))
 })
 export type ReplicatedConfig = TypeOf<typeof clusterConfig>
 
@@ -54,7 +54,10 @@ export const command = union({
   endSession: [3, struct({ session: uint, at: f64 })],
 
   /** Creates the file where that is asked for, and records that the session maps it. */
-  open: [10, struct({ ...request, path: text(MAX_PATH_BYTES), create: bool, exclusive: bool, size: uint, pageSize: uint })],
+  open: [
+    10,
+    struct({ ...request, path: text(MAX_PATH_BYTES), create: bool, exclusive: bool, size: uint, pageSize: uint })
+  ],
   /** The session maps the file no longer; pages that it owned have no owner any more. */
   close: [11, struct({ ...request, file: uint })],
   /** Grows the file to at least `size`. */
@@ -74,11 +77,11 @@ export const command = union({
       to: uint,
       seq: uint,
       bytes: optional(bytes(MAX_PAGE_BYTES)),
-      at: f64,
-    }),
+      at: f64
+    })
   ],
   /** Makes an owner's bytes durable; the ownership stays. Each page applies by itself, where owner and epoch match and `seq` is newer. */
-  writeback: [21, struct({ session: uint, pages: list(dirtyPage, MAX_WRITEBACK_PAGES), at: f64 })],
+  writeback: [21, struct({ session: uint, pages: list(dirtyPage, MAX_WRITEBACK_PAGES), at: f64 })]
 })
 export type Command = TypeOf<typeof command>
 export type CommandOf<T extends Command['type']> = Extract<Command, { type: T }>
@@ -104,4 +107,3 @@ function capacityOf(value: Command): number {
   if (value.type === 'handover') return 64 + (value.bytes?.length ?? 0)
   return 256
 }
-

@@ -1,11 +1,7 @@
 /** The replicated state machine and its contract. Pure: it compiles without any platform's types. */
 export * from './commands.js'
 export * from './view.js'
-export {
-  createStateMachine,
-  type EntryKind,
-  type StateMachine,
-} from './state-machine.js'
+export { createStateMachine, type EntryKind, type StateMachine } from './state-machine.js'
 export {
   decodeRecord,
   encodeRecord,
@@ -17,7 +13,7 @@ export {
   type SessionData,
   type StateRecord,
   type StateStore,
-  type StoredPage,
+  type StoredPage
 } from './records.js'
 export { PairMap } from './pair-map.js'
 export { MAX_UNSETTLED_REQUESTS } from './answers.js'

@@ -19,7 +19,7 @@ import {
   type Codec,
   type QuireError,
   type TypeOf,
-  type WireFileStat,
+  type WireFileStat
 } from '@quire/protocol'
 import { clusterConfig, type ReplicatedConfig } from './commands.js'
 import type { Applied, PageOwner } from './view.js'
@@ -50,13 +50,18 @@ export interface RecordTypes {
 export type RecordKind = keyof RecordTypes
 
 export type StateRecord = {
-  readonly [K in RecordKind]: { readonly kind: K; readonly a: number; readonly b: number; readonly value: RecordTypes[K] }
+  readonly [K in RecordKind]: {
+    readonly kind: K
+    readonly a: number
+    readonly b: number
+    readonly value: RecordTypes[K]
+  }
 }[RecordKind]
 
 const quireError: Codec<QuireError> = {
   minBytes: wireError.minBytes,
   write: (writer, value) => wireError.write(writer, errorToWire(value)),
-  read: (reader) => errorFromWire(wireError.read(reader)),
+  read: (reader) => errorFromWire(wireError.read(reader))
 }
 
 const request = { session: uint, seq: uint }
@@ -72,8 +77,8 @@ const codecs: { readonly [K in RecordKind]: Codec<RecordTypes[K]> } = {
     opened: [1, struct({ ...request, stat: fileStat })],
     closed: [2, struct({ ...request, file: uint })],
     extended: [3, struct({ ...request, file: uint, size: uint })],
-    failed: [4, struct({ ...request, error: quireError })],
-  }),
+    failed: [4, struct({ ...request, error: quireError })]
+  })
 }
 
 export function encodeRecord<K extends RecordKind>(kind: K, value: RecordTypes[K]): Uint8Array {

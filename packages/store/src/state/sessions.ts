@@ -15,7 +15,7 @@ export class Sessions {
 
   constructor(
     private readonly store: StateStore,
-    private readonly namespace: Namespace,
+    private readonly namespace: Namespace
   ) {}
 
   get(id: SessionId): Session | undefined {

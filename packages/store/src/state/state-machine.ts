@@ -18,7 +18,7 @@ import {
   type DirtyPageBytes,
   type QuireError,
   type WireFileStat,
-  type WritebackOutcome,
+  type WritebackOutcome
 } from '@quire/protocol'
 import { Answers, MAX_UNSETTLED_REQUESTS } from './answers.js'
 import { clusterConfig, decodeCommand, type CommandOf, type ReplicatedConfig } from './commands.js'
@@ -27,7 +27,16 @@ import { Namespace } from './namespace.js'
 import { Owners } from './owners.js'
 import { encodeRecord, type Answer, type RestoredState, type StateRecord, type StateStore } from './records.js'
 import { Sessions, type Session } from './sessions.js'
-import type { Applied, FileId, FileRecord, PageContent, PageOwner, SessionId, SessionRecord, StateView } from './view.js'
+import type {
+  Applied,
+  FileId,
+  FileRecord,
+  PageContent,
+  PageOwner,
+  SessionId,
+  SessionRecord,
+  StateView
+} from './view.js'
 
 export type EntryKind = 'normal' | 'config' | 'noop'
 
@@ -129,9 +138,12 @@ class Machine implements StateMachine {
       this.answers.forget(session.id, command.settled)
     }
     // Neither refusal is remembered. The first is a late copy of a request whose answer is forgotten and must not apply again.
-    if (seq < session.settled) return fail(new InvalidArgumentError('seq', seq, `at least ${session.settled}, the first unsettled`))
+    if (seq < session.settled)
+      return fail(new InvalidArgumentError('seq', seq, `at least ${session.settled}, the first unsettled`))
     if (seq >= session.settled + MAX_UNSETTLED_REQUESTS) {
-      return fail(new InvalidArgumentError('seq', seq, `less than ${MAX_UNSETTLED_REQUESTS} above settled (${session.settled})`))
+      return fail(
+        new InvalidArgumentError('seq', seq, `less than ${MAX_UNSETTLED_REQUESTS} above settled (${session.settled})`)
+      )
     }
     const outcome = this.perform(index, session, command)
     const answer = outcome instanceof Error ? fail(outcome) : outcome
@@ -154,7 +166,8 @@ class Machine implements StateMachine {
         return { type: 'closed', session: session.id, seq, file: command.file }
       case 'extend': {
         const file = session.files.has(command.file) ? this.namespace.get(command.file) : undefined
-        if (file === undefined) return new InvalidArgumentError('file', command.file, 'a file that this session has open')
+        if (file === undefined)
+          return new InvalidArgumentError('file', command.file, 'a file that this session has open')
         const refusal = refuseSize(command.size)
         if (refusal !== undefined) return refusal
         // Bytes between the old and the new end were never stored, so the new part reads as zeros.
@@ -181,7 +194,7 @@ class Machine implements StateMachine {
           unit: 'page',
           version: index,
           createdAt: at,
-          modifiedAt: at,
+          modifiedAt: at
         })
       )
     }
@@ -204,7 +217,8 @@ class Machine implements StateMachine {
       (to === 0 || this.sessionTable.get(to)?.files.has(fileId) === true) &&
       // Bytes come from an owner only. An owner on record is live: its session's end would have taken the page from it.
       (bytes === undefined || (from !== 0 && bytes.length === file.pageSize))
-    if (!done) return { type: 'handover', file: fileId, page, done: false, owner: before, version: this.version(fileId, page) }
+    if (!done)
+      return { type: 'handover', file: fileId, page, done: false, owner: before, version: this.version(fileId, page) }
     // Bytes that are not newer came with a writeback before and are stored already.
     if (bytes !== undefined && seq > before.seq) this.storePage(index, file, page, bytes, at)
     const owner = this.owners.transfer(fileId, page, to)

@@ -60,10 +60,21 @@ export type Applied =
   | { readonly type: 'config' }
   | { readonly type: 'session-opened'; readonly session: SessionId }
   /** `existed` is false when the session was gone already. */
-  | { readonly type: 'session-ended'; readonly session: SessionId; readonly existed: boolean; readonly expired: boolean }
+  | {
+      readonly type: 'session-ended'
+      readonly session: SessionId
+      readonly existed: boolean
+      readonly expired: boolean
+    }
   | { readonly type: 'opened'; readonly session: SessionId; readonly seq: number; readonly stat: WireFileStat }
   | { readonly type: 'closed'; readonly session: SessionId; readonly seq: number; readonly file: FileId }
-  | { readonly type: 'extended'; readonly session: SessionId; readonly seq: number; readonly file: FileId; readonly size: number }
+  | {
+      readonly type: 'extended'
+      readonly session: SessionId
+      readonly seq: number
+      readonly file: FileId
+      readonly size: number
+    }
   /** A request that was refused; the refusal is its remembered answer. */
   | { readonly type: 'failed'; readonly session: SessionId; readonly seq: number; readonly error: QuireError }
   | {
