@@ -45,10 +45,15 @@ export class AddressSpacePages {
   }
 }
 
-/** Frames for pages, with second-chance replacement (kernel: the inactive list) of pages that can be dropped for nothing. */
+/**
+ * Frames for pages. Knows which pages can be dropped for nothing (in the order in which a second-chance hand looks at them;
+ * kernel: the inactive list) and which could be after a writeback, so that finding one does not mean looking at all.
+ */
 export class ResidentPages {
-  /** In the order in which the hand will look at them. */
   private readonly resident = new Set<Page>()
+  private readonly reclaimable = new Set<Page>()
+  private readonly dirty = new Set<Page>()
+  private dirtyBytes = 0
 
   constructor(private readonly frames: FrameProvider) {}
 
@@ -60,7 +65,23 @@ export class ResidentPages {
     return this.frames.usedBytes
   }
 
-  /** Gives `page` a frame, taking one from a page that `evict` may drop if need be. False: none can be had now. */
+  /** More than half of the frames hold bytes that nobody has begun to write back. */
+  get isMostlyDirty(): boolean {
+    return this.dirtyBytes * 2 > this.frames.capacityBytes
+  }
+
+  /** Up to `count` pages to write back, those first that have been dirty longest. */
+  takeDirty(count: number): Page[] {
+    const taken: Page[] = []
+    for (const page of this.dirty) {
+      if (taken.length === count) break
+      this.forgetDirty(page)
+      if (isWriteable(page)) taken.push(page)
+    }
+    return taken
+  }
+
+  /** Gives `page` a frame, taking one from a page that `evict` drops if need be. False: none can be had now. */
   place(page: Page, neighbours: AddressSpacePages, evict: (victim: Page) => void): boolean {
     if (page.frame !== undefined) return true
     const allocate = () => {
@@ -69,8 +90,12 @@ export class ResidentPages {
       return this.frames.allocate(page.pageSize, neighbours.get(page.index + 1)?.frame, -1)
     }
     page.frame = allocate()
-    while (page.frame === undefined && this.evictOne(evict)) page.frame = allocate()
-    if (page.frame === undefined) return false
+    while (page.frame === undefined) {
+      const victim = this.victim()
+      if (victim === undefined) return false
+      evict(victim)
+      page.frame = allocate()
+    }
     this.resident.add(page)
     return true
   }
@@ -80,16 +105,23 @@ export class ResidentPages {
     this.frames.free(page.frame)
     page.frame = undefined
     this.resident.delete(page)
+    this.reclaimable.delete(page)
+    this.forgetDirty(page)
   }
 
-  /** Up to `count` pages whose bytes must be written back before their frames can be used again. */
-  dirtyPages(count: number): Page[] {
-    const found: Page[] = []
-    for (const page of this.resident) {
-      if (found.length === count) break
-      if (page.dirty && !page.pinned && !page.writing && !page.queuedForWrite) found.push(page)
+  /** Call it when a page was written to or cleaned, pinned or unpinned, or its fault began or ended. True: a frame can be had now. */
+  changed(page: Page): boolean {
+    if (!isWriteable(page)) this.forgetDirty(page)
+    else if (!this.dirty.has(page)) {
+      this.dirty.add(page)
+      this.dirtyBytes += page.pageSize
     }
-    return found
+    if (!page.isReclaimable) {
+      this.reclaimable.delete(page)
+      return false
+    }
+    this.reclaimable.add(page)
+    return true
   }
 
   /** Whether waiting cannot help: every frame is pinned. */
@@ -98,19 +130,23 @@ export class ResidentPages {
     return true
   }
 
-  private evictOne(evict: (victim: Page) => void): boolean {
-    // Once round to take the marks away, once more to find a victim.
-    for (let looks = this.resident.size * 2; looks > 0; looks--) {
-      const page = this.resident.values().next().value!
-      this.resident.delete(page)
-      if (page.isReclaimable && !page.accessed) {
-        this.resident.add(page)
-        evict(page)
-        return true
-      }
-      page.accessed = false
-      this.resident.add(page)
-    }
-    return false
+  private forgetDirty(page: Page): void {
+    if (this.dirty.delete(page)) this.dirtyBytes -= page.pageSize
   }
+
+  private victim(): Page | undefined {
+    for (const page of this.reclaimable) {
+      if (!page.accessed) return page
+      // Touched since the hand last came by: it gets a second chance, behind all others.
+      page.accessed = false
+      this.reclaimable.delete(page)
+      this.reclaimable.add(page)
+    }
+    return undefined
+  }
+}
+
+/** Has bytes to write back that are not on their way. */
+function isWriteable(page: Page): boolean {
+  return page.frame !== undefined && page.dirty && !page.pinned && !page.writing && !page.queuedForWrite
 }

@@ -104,6 +104,7 @@ export class Coherence {
     page.waiters.push(waiter)
     this.wanted.add(page)
     this.requestAccess(page)
+    this.update(page)
     return () => this.withdraw(page, waiter)
   }
 
@@ -117,6 +118,7 @@ export class Coherence {
       page.readPins--
     }
     assert(page.readPins >= 0 && page.writePins >= 0, `page ${file}:${index} was unpinned once too often`)
+    this.update(page)
     this.obey(page)
     this.pumpFaults()
   }
@@ -172,7 +174,12 @@ export class Coherence {
     this.faultQueue = []
     for (const page of this.ordered) page.order = undefined
     this.ordered.clear()
-    for (const space of this.spaces.values()) for (const page of space.all()) page.writing = false
+    for (const space of this.spaces.values()) {
+      for (const page of space.all()) {
+        page.writing = false
+        this.update(page)
+      }
+    }
     this.writebacks.disconnected()
     this.output = this.output.filter((effect) => effect.type !== 'send')
   }
@@ -252,14 +259,22 @@ export class Coherence {
       this.failWaiters(page, new CacheFullError(this.resident.capacityBytes))
       return false
     }
-    for (const dirty of this.resident.dirtyPages(RECLAIM_BATCH)) this.writebacks.enqueue(dirty)
-    this.writebacks.pump()
+    this.writeBackSome()
     this.starved = true
     return false
   }
 
+  private writeBackSome(): void {
+    for (const page of this.resident.takeDirty(RECLAIM_BATCH)) this.writebacks.enqueue(page)
+    this.writebacks.pump()
+  }
+
+  /** The page's state has changed in a way that matters to whoever looks for a frame. */
+  private update(page: Page): void {
+    if (this.resident.changed(page)) this.starved = false
+  }
+
   private pumpFaults(): void {
-    this.starved = false
     for (let count = this.faultQueue.length; count > 0 && !this.starved && this.faults.size < this.maxFaults; count--) {
       const page = this.faultQueue.shift()!
       page.queuedForFault = false
@@ -294,6 +309,7 @@ export class Coherence {
     for (const waiter of [...page.waiters]) if (page.allows(waiter.access)) this.serve(page, waiter)
     this.obey(page)
     this.requestAccess(page)
+    this.update(page)
   }
 
   private fill(page: Page, bytes: Uint8Array): void {
@@ -312,6 +328,7 @@ export class Coherence {
     if (page === undefined) return
     this.failWaiters(page, errorFromWire(message.error))
     this.obey(page)
+    this.update(page)
     this.forgetIfUnused(page)
   }
 
@@ -338,6 +355,9 @@ export class Coherence {
       else page.readPins++
     }
     waiter.run(page.frame!.bytes)
+    this.update(page)
+    // Begun before frames run out, so that nobody has to wait for it (kernel: dirty_background_ratio).
+    if (this.resident.isMostlyDirty) this.writeBackSome()
   }
 
   private markDirty(page: Page): void {
@@ -350,6 +370,7 @@ export class Coherence {
     if (at < 0) return
     page.waiters.splice(at, 1)
     if (page.waiters.length === 0) this.wanted.delete(page)
+    this.update(page)
     this.forgetIfUnused(page)
   }
 
@@ -388,6 +409,7 @@ export class Coherence {
     // Served from what the page table still allows (after a downgrade), or by a new fault.
     for (const waiter of [...page.waiters]) if (page.allows(waiter.access)) this.serve(page, waiter)
     this.requestAccess(page)
+    this.update(page)
     this.forgetIfUnused(page)
   }
 
@@ -440,6 +462,7 @@ export class Coherence {
       }
       if (page.access === 'invalid' && !page.dirty) page.epoch = 0
     }
+    this.update(page)
     this.forgetIfUnused(page)
   }
 
@@ -451,6 +474,7 @@ export class Coherence {
       // A failed flush never gives the page up: it stays dirty, and the caller of msync hears of it.
       page.writing = false
       for (const flush of page.flushes.splice(0)) flush.fail(error)
+      this.update(page)
     }
   }
 
@@ -476,6 +500,7 @@ export class Coherence {
   }
 
   private evict(page: Page): void {
+    assert(page.isReclaimable, `page ${page.file}:${page.index} is evicted while it is needed`)
     this.counters.evictions++
     page.access = 'invalid'
     page.version = 0
@@ -498,7 +523,12 @@ export class Coherence {
     page.dirty = false
     this.failWaiters(page, reason)
     for (const flush of page.flushes.splice(0)) flush.fail(reason)
+    this.release(page)
+  }
+
+  private release(page: Page): void {
     this.resident.release(page)
+    this.starved = false
   }
 
   private forgetIfUnused(page: Page): void {
@@ -511,7 +541,7 @@ export class Coherence {
     )
       return
     if (page.pinned || page.queuedForFault) return
-    this.resident.release(page)
+    this.release(page)
     this.spaces.get(page.file)?.delete(page)
   }
 
