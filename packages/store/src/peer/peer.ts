@@ -61,6 +61,7 @@ export async function createPeer(init: PeerInit): Promise<Peer> {
 
 class RunningPeer implements Peer {
   readonly peerId: PeerId
+  multiaddrs: string[] = []
   private core: PeerCore | undefined
   private network: Libp2pNetwork | undefined
   private closing: Promise<void> | undefined
@@ -72,10 +73,6 @@ class RunningPeer implements Peer {
     private readonly directory: DataDirectory
   ) {
     this.peerId = peerIdFromPrivateKey(init.privateKey)
-  }
-
-  get multiaddrs(): string[] {
-    return [...(this.network?.multiaddrs ?? [])]
   }
 
   async start(cluster: ReplicatedConfig | undefined): Promise<void> {
@@ -92,8 +89,7 @@ class RunningPeer implements Peer {
       }
     )
     this.core = core
-    this.network = await this.listen(core)
-    core.connect(this.network)
+    core.connect(await this.listen(core))
   }
 
   status(): PeerStatus {
@@ -118,7 +114,9 @@ class RunningPeer implements Peer {
       allow: (peerId) => mayConnect(core.config, peerId),
       logger: init.logger?.child({ component: 'net' })
     })
-    directory.rememberListen(init.listen, boundAddresses(directory.listenAddresses(init.listen), network.multiaddrs))
+    this.network = network
+    this.multiaddrs = [...network.multiaddrs]
+    directory.rememberListen(init.listen, boundAddresses(directory.listenAddresses(init.listen), this.multiaddrs))
     return network
   }
 
