@@ -1,0 +1,362 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { isAlive, quire, startQuire, type Running } from './support/quire.js'
+
+const SLOW = 40_000
+const waitMs = { timeout: 20_000, interval: 50 }
+
+interface PeerLine {
+  readonly peerId: string
+  readonly multiaddr: string
+  readonly pid: number
+  readonly dataDir: string
+  readonly key: string
+}
+
+interface Dev extends Running {
+  readonly peers: PeerLine[]
+}
+
+let root: string
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'quire-cli-'))
+})
+
+afterEach(() => {
+  rmSync(root, { recursive: true, force: true })
+})
+
+/** `quire dev --json`, up to its `ready`. Its temporary files are in `folder`. */
+async function startDev(folder: string, ...args: string[]): Promise<Dev> {
+  const running = startQuire(['dev', '--json', ...args], { env: { TMPDIR: folder } })
+  try {
+    await vi.waitFor(() => {
+      if (running.child.exitCode !== null) throw new Error(`dev ended: ${running.stderr}`)
+      expect(running.stdout).toContain('{"ready":true}\n')
+    }, waitMs)
+  } catch (error) {
+    running.child.kill('SIGTERM')
+    throw error
+  }
+  const lines = running.stdout.trim().split('\n').slice(0, -1)
+  return Object.assign(running, { peers: lines.map((line) => JSON.parse(line) as PeerLine) })
+}
+
+async function stopDev(dev: Running | undefined, signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+  if (dev === undefined) return null
+  if (dev.child.exitCode === null && dev.child.signalCode === null) {
+    const exited = once(dev.child, 'exit')
+    dev.child.kill(signal)
+    await exited
+  }
+  return dev.child.exitCode
+}
+
+describe('quire', () => {
+  it(
+    'ends with status 2 for bad usage',
+    async () => {
+      const cases = [
+        [],
+        ['put'],
+        ['frobnicate'],
+        ['ls'],
+        ['ls', '--peers', 'nowhere'],
+        ['dev', '--peers', '0'],
+        ['ls', '--frob']
+      ]
+      for (const result of await Promise.all(cases.map((args) => quire(args)))) {
+        expect(result).toMatchObject({ status: 2, stdout: '' })
+        expect(result.stderr).not.toBe('')
+      }
+    },
+    SLOW
+  )
+
+  it(
+    'writes a key once, for its owner only, and prints its PeerId',
+    async () => {
+      const file = join(root, 'key')
+      const first = await quire(['keygen', file])
+      expect(first).toMatchObject({ status: 0, stderr: '' })
+      expect(first.stdout).toMatch(/^12D3Koo\w+\n$/)
+      expect(statSync(file).mode & 0o777).toBe(0o600)
+      const before = readFileSync(file)
+      const second = await quire(['keygen', file])
+      expect(second).toEqual({
+        status: 1,
+        stdout: '',
+        stderr: `quire: ${file}: the file exists and is not overwritten\n`
+      })
+      expect(readFileSync(file)).toEqual(before)
+    },
+    SLOW
+  )
+
+  it(
+    'makes the cluster file from addresses and files of addresses',
+    async () => {
+      const ids = await Promise.all(
+        [1, 2].map(async (i) => (await quire(['keygen', join(root, `k${i}`)])).stdout.trim())
+      )
+      const [a, b] = ids.map((id, i) => `/ip4/127.0.0.1/tcp/${4001 + i}/p2p/${id}`)
+      writeFileSync(join(root, 'voters'), `# the second\n${b}\n`)
+      const out = join(root, 'cluster.json')
+      const args = [
+        'init',
+        '--voters',
+        a!,
+        join(root, 'voters'),
+        '--clients',
+        'any',
+        '--cluster-id',
+        'blue',
+        '--out',
+        out
+      ]
+      expect(await quire(args)).toEqual({ status: 0, stdout: 'blue\n', stderr: '' })
+      const made = JSON.parse(readFileSync(out, 'utf8'))
+      expect(made).toMatchObject({ clusterId: 'blue', clients: 'any', admins: [] })
+      expect(made.voters.map((voter: { peerId: string }) => voter.peerId).sort()).toEqual([...ids].sort())
+      expect(await quire(args)).toMatchObject({ status: 1, stderr: `quire: ${out}: the file exists\n` })
+      expect(await quire(['init', '--voters', '/ip4/127.0.0.1/tcp/1/p2p/x', '--clients', 'any'])).toMatchObject({
+        status: 1
+      })
+    },
+    SLOW
+  )
+
+  it(
+    'runs one peer, which leaves cleanly at SIGTERM and refuses a second process on its directory',
+    async () => {
+      const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
+      const cluster = join(root, 'cluster.json')
+      await quire(['init', '--voters', `/ip4/127.0.0.1/tcp/1/p2p/${id}`, '--clients', 'any', '--out', cluster])
+      const args = [
+        'peer',
+        '--data-dir',
+        join(root, 'data'),
+        '--key',
+        join(root, 'key'),
+        '--listen',
+        '/ip4/127.0.0.1/tcp/0'
+      ]
+      const missing = await quire(args)
+      expect(missing.status).toBe(1)
+      expect(missing.stderr).toMatch(/^quire: .*no such directory, and no cluster is given to start it with\n$/)
+      const peer = startQuire([...args, '--cluster', cluster, '--log-level', 'error'])
+      try {
+        await vi.waitFor(() => expect(peer.stdout).toContain(`/p2p/${id}\n`), waitMs)
+        const second = await quire([...args, '--log-level', 'error'])
+        expect(second).toMatchObject({ status: 1, stderr: `quire: ${join(root, 'data')}: in use by another process\n` })
+      } finally {
+        const status = await stopDev(peer)
+        expect([status, peer.stderr]).toEqual([0, ''])
+      }
+    },
+    SLOW
+  )
+
+  it(
+    'names the cause in one line when no peer answers',
+    async () => {
+      const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
+      const result = await quire(['status', '--peers', `/ip4/127.0.0.1/tcp/1/p2p/${id}`])
+      expect(result.status).toBe(1)
+      expect(result.stderr).toMatch(/^quire: .*ECONNREFUSED.*\n$/)
+    },
+    SLOW
+  )
+})
+
+describe('quire dev', () => {
+  it(
+    'starts a cluster that serves, and leaves nothing behind at SIGTERM',
+    async () => {
+      const dev = await startDev(root)
+      try {
+        expect(dev.peers).toHaveLength(3)
+        for (const peer of dev.peers) expect(isAlive(peer.pid) && existsSync(peer.dataDir)).toBe(true)
+      } finally {
+        expect(await stopDev(dev)).toBe(0)
+      }
+      expect(dev.peers.filter((peer) => isAlive(peer.pid))).toEqual([])
+      expect(readdirSync(root)).toEqual([])
+      expect(dev.stderr).toBe('')
+    },
+    SLOW
+  )
+
+  it(
+    'takes its peers and its files with it when it is killed',
+    async () => {
+      const dev = await startDev(root)
+      await stopDev(dev, 'SIGKILL')
+      await vi.waitFor(() => expect(dev.peers.filter((peer) => isAlive(peer.pid))).toEqual([]), waitMs)
+      expect(readdirSync(root)).toEqual([])
+    },
+    SLOW
+  )
+
+  it(
+    'keeps a cluster in its data directory, and does not start a dead peer again',
+    async () => {
+      const folder = join(root, 'cluster')
+      const local = join(root, 'local')
+      writeFileSync(local, 'remembered')
+      const first = await startDev(root, '--data-dir', folder)
+      try {
+        const env = { QUIRE_PEERS: first.peers.map((peer) => peer.multiaddr).join(',') }
+        process.kill(first.peers[0]!.pid, 'SIGKILL')
+        await vi.waitFor(
+          () => expect(first.stderr).toContain(`peer ${first.peers[0]!.peerId} has ended (SIGKILL)`),
+          waitMs
+        )
+        expect(await quire(['put', local, '/kept'], { env })).toMatchObject({ status: 0, stderr: '' })
+        const status = await quire(['status', '--json'], { env })
+        const rows = status.stdout
+          .trim()
+          .split('\n')
+          .map((line) => JSON.parse(line) as { id: string; role?: string; error?: string })
+        expect(rows.find((row) => row.id === first.peers[0]!.peerId)?.error).toContain('ECONNREFUSED')
+        expect(rows.filter((row) => row.role === 'leader')).toHaveLength(1)
+      } finally {
+        await stopDev(first)
+      }
+      const second = await startDev(root, '--data-dir', folder)
+      try {
+        expect(second.peers.map((peer) => peer.multiaddr)).toEqual(first.peers.map((peer) => peer.multiaddr))
+        const env = { QUIRE_PEERS: second.peers[0]!.multiaddr }
+        expect(await quire(['cat', '/kept'], { env })).toEqual({ status: 0, stdout: 'remembered', stderr: '' })
+      } finally {
+        await stopDev(second)
+      }
+      const wrong = await quire(['dev', '--data-dir', folder, '--peers', '5'])
+      expect(wrong).toMatchObject({ status: 1, stderr: `quire: --peers is 5, must be 3, as ${folder} has them\n` })
+    },
+    SLOW
+  )
+
+  it(
+    'lets in listed clients only',
+    async () => {
+      const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
+      mkdirSync(join(root, 'tmp'))
+      const dev = await startDev(join(root, 'tmp'), '--peers', '1', '--clients', id)
+      try {
+        const env = { QUIRE_PEERS: dev.peers[0]!.multiaddr }
+        expect(await quire(['ls', '--key', join(root, 'key')], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
+        const stranger = await quire(['status'], { env })
+        expect(stranger.status).toBe(1)
+        expect(stranger.stderr).toMatch(/^quire: .*\n$/)
+      } finally {
+        await stopDev(dev)
+      }
+    },
+    SLOW
+  )
+})
+
+describe('files', () => {
+  let folder: string
+  let dev: Dev | undefined
+  let env: Record<string, string>
+  const bytes = randomBytes(1_000_003)
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'quire-cli-files-'))
+    dev = await startDev(folder, '--peers', '1')
+    env = { QUIRE_PEERS: dev.peers[0]!.multiaddr }
+    writeFileSync(join(folder, 'local'), bytes)
+    expect(await quire(['put', join(folder, 'local'), '/dir/file'], { env })).toEqual({
+      status: 0,
+      stdout: '',
+      stderr: ''
+    })
+  }, SLOW)
+
+  afterAll(async () => {
+    await stopDev(dev)
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  it(
+    'come back as they were put',
+    async () => {
+      const sha256 = createHash('sha256').update(bytes).digest('hex')
+      const back = join(root, 'back')
+      const result = await quire(['get', '/dir/file', back, '--json'], { env })
+      expect(result).toMatchObject({ status: 0, stderr: '' })
+      expect(JSON.parse(result.stdout)).toEqual({ path: '/dir/file', local: back, size: bytes.length, sha256 })
+      expect(readFileSync(back).equals(bytes)).toBe(true)
+      expect(readdirSync(root)).toEqual(['back'])
+    },
+    SLOW
+  )
+
+  it(
+    'are never overwritten by put',
+    async () => {
+      const result = await quire(['put', join(folder, 'local'), '/dir/file'], { env })
+      expect(result).toEqual({ status: 1, stdout: '', stderr: 'quire: /dir/file: the file exists\n' })
+    },
+    SLOW
+  )
+
+  it(
+    'are listed and described',
+    async () => {
+      expect(await quire(['ls', '/dir/'], { env })).toEqual({ status: 0, stdout: '/dir/file\n', stderr: '' })
+      expect(await quire(['ls', '/other'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
+      const stat = await quire(['stat', '/dir/file', '--json'], { env })
+      expect(JSON.parse(stat.stdout)).toMatchObject({
+        path: '/dir/file',
+        size: bytes.length,
+        pageSize: 4096,
+        unit: 'page'
+      })
+      expect(await quire(['stat', '/none'], { env })).toEqual({
+        status: 1,
+        stdout: '',
+        stderr: 'quire: /none: no such file\n'
+      })
+    },
+    SLOW
+  )
+
+  it(
+    'leave nothing behind when get fails',
+    async () => {
+      expect(await quire(['get', '/none', join(root, 'back')], { env })).toMatchObject({ status: 1 })
+      expect(readdirSync(root)).toEqual([])
+    },
+    SLOW
+  )
+
+  it(
+    'can be read by a program that stops reading',
+    async () => {
+      const cat = startQuire(['cat', '/dir/file'], { env })
+      cat.child.stdout!.once('data', () => cat.child.stdout!.destroy())
+      await once(cat.child, 'exit')
+      expect([cat.child.exitCode, cat.stderr]).toEqual([0, ''])
+    },
+    SLOW
+  )
+
+  it(
+    'stand in a cluster whose status is a table',
+    async () => {
+      const result = await quire(['status'], { env })
+      expect(result).toMatchObject({ status: 0, stderr: '' })
+      expect(result.stdout).toContain(dev!.peers[0]!.peerId)
+      expect(result.stdout).toMatch(/│ leader +│/)
+    },
+    SLOW
+  )
+})

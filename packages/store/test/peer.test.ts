@@ -1,0 +1,227 @@
+import { createDsmClient } from '@quire/dsm-client'
+import { createLibp2pNetwork, generatePrivateKey, peerIdFromKey, type PrivateKey } from '@quire/net'
+import { MAX_RAFT_FRAME_BYTES, PROTOCOL_RAFT } from '@quire/protocol'
+import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Writable } from 'node:stream'
+import pino from 'pino'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { createPeer, type ClusterConfig, type Peer, type PeerInit } from '../src/index.js'
+
+const ANY_PORT = '/ip4/127.0.0.1/tcp/0'
+const waitMs = { timeout: 10_000, interval: 20 }
+let root: string
+let key: PrivateKey
+let logged: { msg: string; [field: string]: unknown }[]
+const closing: (() => Promise<unknown>)[] = []
+
+beforeEach(async () => {
+  root = mkdtempSync(join(tmpdir(), 'quire-peer-'))
+  key = await generatePrivateKey()
+  logged = []
+})
+
+afterEach(async () => {
+  for (const close of closing.splice(0).toReversed()) await close()
+  rmSync(root, { recursive: true, force: true })
+})
+
+function collectingLogger(): pino.Logger {
+  const stream = new Writable({
+    write(chunk, _encoding, done) {
+      logged.push(JSON.parse(String(chunk)))
+      done()
+    }
+  })
+  return pino({ level: 'debug' }, stream)
+}
+
+function cluster(init: Partial<ClusterConfig> = {}): ClusterConfig {
+  // One voter whose own address is nobody's business: it never dials itself.
+  const voters = [{ peerId: peerIdFromKey(key), addresses: ['/ip4/127.0.0.1/tcp/1'] }]
+  return { clusterId: 'blue', voters, admins: [], clients: 'any', ...init }
+}
+
+async function start(init: Partial<PeerInit> = {}): Promise<Peer> {
+  const peer = await createPeer({
+    dataDir: join(root, 'data'),
+    privateKey: key,
+    listen: [ANY_PORT],
+    cluster: cluster(),
+    ...init
+  })
+  closing.push(() => peer.close())
+  return peer
+}
+
+async function leading(init: Partial<PeerInit> = {}): Promise<Peer> {
+  const peer = await start(init)
+  await vi.waitFor(() => expect(peer.status().role).toBe('leader'), waitMs)
+  return peer
+}
+
+describe('a peer', () => {
+  it('serves a client, keeps its bytes and its port over a restart', async () => {
+    const first = await leading()
+    const client = await createDsmClient({ peers: first.multiaddrs })
+    closing.push(() => client.close())
+    const file = await client.open('/a', { create: true, size: 5000 })
+    await file.write(10, new TextEncoder().encode('kept'))
+    await client.close()
+    expect(first.status()).toMatchObject({
+      clusterId: 'blue',
+      id: peerIdFromKey(key),
+      role: 'leader',
+      sessions: 0,
+      ownedPages: 0
+    })
+    await first.close()
+
+    const second = await leading({ cluster: undefined })
+    expect(second.multiaddrs).toEqual(first.multiaddrs)
+    const again = await createDsmClient({ peers: second.multiaddrs })
+    closing.push(() => again.close())
+    expect(new TextDecoder().decode(await (await again.open('/a')).read(10, 4))).toBe('kept')
+  })
+
+  it('refuses a data directory that is in use, and leaves nothing open', async () => {
+    await start()
+    await expect(start()).rejects.toThrow(`${join(root, 'data')}: in use by another process`)
+  })
+
+  it('refuses the directory of another peer or cluster', async () => {
+    await (await start()).close()
+    const other = await generatePrivateKey()
+    const voters = [key, other].map((each) => ({ peerId: peerIdFromKey(each), addresses: ['/ip4/127.0.0.1/tcp/1'] }))
+    await expect(start({ privateKey: other, cluster: cluster({ voters }) })).rejects.toThrow(
+      `belongs to peer ${peerIdFromKey(key)}`
+    )
+    await expect(start({ cluster: cluster({ clusterId: 'green' }) })).rejects.toThrow(
+      'belongs to cluster blue, not green'
+    )
+    await expect(start({ privateKey: other })).rejects.toThrow('the key of a voter of cluster blue')
+  })
+
+  it('refuses a damaged log in one line that names the file, and releases the directory', async () => {
+    await (await leading()).close()
+    const log = join(root, 'data', 'log')
+    const [segment] = readdirSync(log).sort()
+    const fd = openSync(join(log, segment!), 'r+')
+    writeSync(fd, Buffer.alloc(64, 0xff), 0, 64, 0)
+    closeSync(fd)
+    const failure = await start().catch((error: Error) => error)
+    expect(failure).toMatchObject({ name: 'CorruptionError', code: 'ERR_CORRUPT' })
+    expect((failure as Error).message).toContain(segment)
+    expect((failure as Error).message).not.toContain('\n')
+    expect(readdirSync(join(root, 'data')).filter((name) => name.startsWith('lock-'))).toEqual([])
+  })
+
+  it('refuses an address that is taken, and releases the directory', async () => {
+    const first = await start()
+    const taken = first.multiaddrs[0]!.replace(/\/p2p\/.*/, '')
+    const dataDir = join(root, 'other')
+    await expect(start({ dataDir, listen: [taken] })).rejects.toThrow(/listen|address|in use/i)
+    expect(readdirSync(dataDir).filter((name) => name.startsWith('lock-'))).toEqual([])
+  })
+
+  it('lets in listed clients and admins only, and logs a stranger once by name', async () => {
+    const [client, admin, stranger] = await Promise.all([
+      generatePrivateKey(),
+      generatePrivateKey(),
+      generatePrivateKey()
+    ])
+    const config = cluster({ clients: [peerIdFromKey(client)], admins: [peerIdFromKey(admin)] })
+    const peer = await leading({ cluster: config, logger: collectingLogger() })
+    for (const privateKey of [client, admin]) {
+      const dsm = await createDsmClient({ peers: peer.multiaddrs, privateKey })
+      await dsm.close()
+    }
+    const refused = createDsmClient({ peers: peer.multiaddrs, privateKey: stranger, faultTimeoutMs: 1000 })
+    await expect(refused).rejects.toThrow()
+    const about = logged.filter((line) => line['peer'] === peerIdFromKey(stranger))
+    expect(about).toHaveLength(1)
+    expect(about[0]).toMatchObject({
+      msg: 'peer refused',
+      reason: 'neither a peer nor a listed client of cluster blue'
+    })
+  })
+
+  it('refuses Raft streams of a client that is no peer', async () => {
+    const peer = await leading({ logger: collectingLogger() })
+    const network = await createLibp2pNetwork({ privateKey: await generatePrivateKey(), listen: [] })
+    closing.push(() => network.close())
+    const id = peer.peerId.toString()
+    const stream = await network.dial(id, peer.multiaddrs, {
+      protocol: PROTOCOL_RAFT,
+      maxFrameBytes: MAX_RAFT_FRAME_BYTES
+    })
+    let closed = false
+    stream.onFrame = () => {}
+    stream.onClose = () => {
+      closed = true
+    }
+    // A hello of nobody, and then what it would do as a peer.
+    stream.send(new Uint8Array([4, 0, 0, 0, 0, 0, 13, 0]))
+    await vi.waitFor(() => expect(closed).toBe(true), waitMs)
+    expect(logged.filter((line) => line.msg === 'peer refused')).toHaveLength(1)
+    expect(peer.status().role).toBe('leader')
+  })
+
+  it("needs a voter's key, an address to listen on, and a cluster for its first start", async () => {
+    await expect(start({ cluster: undefined })).rejects.toThrow('no such directory, and no cluster is given')
+    await expect(start({ listen: [] })).rejects.toThrow('listen is 0')
+    await expect(start({ cluster: cluster({ voters: [] }) })).rejects.toThrow('voters is 0')
+    await expect(start({ cluster: cluster({ clusterId: 'no spaces' }) })).rejects.toThrow('clusterId is "no spaces"')
+  })
+})
+
+describe('three peers', () => {
+  it('elect a leader, replicate to each other, and go on without one of them', async () => {
+    const keys = await Promise.all([1, 2, 3].map(() => generatePrivateKey()))
+    const ports = await freePorts(3)
+    const voters = keys.map((each, i) => ({
+      peerId: peerIdFromKey(each),
+      addresses: [`/ip4/127.0.0.1/tcp/${ports[i]}`]
+    }))
+    const peers = await Promise.all(
+      keys.map((privateKey, i) =>
+        start({
+          dataDir: join(root, `${i}`),
+          privateKey,
+          listen: [voters[i]!.addresses[0]!],
+          cluster: cluster({ voters })
+        })
+      )
+    )
+    const leader = async (among: Peer[]): Promise<Peer> =>
+      vi.waitFor(() => {
+        const found = among.find((peer) => peer.status().role === 'leader')
+        expect(found).toBeDefined()
+        return found!
+      }, waitMs)
+    const first = await leader(peers)
+    const client = await createDsmClient({ peers: peers.flatMap((peer) => peer.multiaddrs) })
+    closing.push(() => client.close())
+    const file = await client.open('/a', { create: true, size: 4096 })
+    await file.write(0, new Uint8Array([1, 2, 3]))
+    await file.sync()
+    const others = peers.filter((peer) => peer !== first)
+    await vi.waitFor(() => expect(others[0]!.status().appliedIndex).toBe(first.status().appliedIndex), waitMs)
+    await first.close()
+    await leader(others)
+    expect(await client.stat('/a')).toMatchObject({ size: 4096 })
+    expect(await file.read(0, 3)).toEqual(new Uint8Array([1, 2, 3]))
+  }, 30_000)
+})
+
+async function freePorts(count: number): Promise<number[]> {
+  const networks = await Promise.all(
+    Array.from({ length: count }, async () =>
+      createLibp2pNetwork({ privateKey: await generatePrivateKey(), listen: [ANY_PORT] })
+    )
+  )
+  const ports = networks.map((network) => Number(/\/tcp\/(\d+)/.exec(network.multiaddrs[0]!)![1]))
+  await Promise.all(networks.map((network) => network.close()))
+  return ports
+}

@@ -1,0 +1,48 @@
+/** The command line as a user runs it. */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+
+const BIN = fileURLToPath(new URL('../../bin/quire.js', import.meta.url))
+
+export interface Finished {
+  readonly status: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface RunOptions {
+  readonly env?: Record<string, string>
+}
+
+export async function quire(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
+  const running = startQuire(args, options)
+  await once(running.child, 'close')
+  return { status: running.child.exitCode, stdout: running.stdout, stderr: running.stderr }
+}
+
+export interface Running {
+  readonly child: ChildProcess
+  stdout: string
+  stderr: string
+}
+
+export function startQuire(args: readonly string[], { env = {} }: RunOptions = {}): Running {
+  const child = spawn(process.execPath, [BIN, ...args], {
+    env: { ...process.env, NO_COLOR: '1', QUIRE_PEERS: '', ...env },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
+  const running: Running = { child, stdout: '', stderr: '' }
+  child.stdout!.on('data', (chunk: Buffer) => (running.stdout += String(chunk)))
+  child.stderr!.on('data', (chunk: Buffer) => (running.stderr += String(chunk)))
+  return running
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
