@@ -4,6 +4,7 @@ import {
   InvalidArgumentError,
   MAX_FILE_BYTES,
   UnavailableError,
+  assert,
   refusePageSize,
   refusePath,
   type Clock,
@@ -14,7 +15,14 @@ import {
 } from '@quire/protocol'
 import { pino, type Logger } from 'pino'
 import { ClusterView } from './cluster-view.js'
-import { MIN_CACHE_BYTES, createSlabFrameProvider, zeroCounters, type FrameProvider } from './core/index.js'
+import {
+  MIN_CACHE_BYTES,
+  createSlabFrameProvider,
+  zeroCounters,
+  type CoherenceCounters,
+  type FrameProvider,
+  type Page
+} from './core/index.js'
 import { createFile, toFileStat } from './file.js'
 import { flushPages, type OpenFile } from './page-io.js'
 import { Session } from './session.js'
@@ -67,6 +75,23 @@ export interface ClientComponents {
 /** As {@link createDsmClient}, on a network, clock and chance of the caller's, which it keeps. */
 export function createDsmClientOn(components: ClientComponents, init: DsmClientInit): Promise<DsmClient> {
   return start(components, resolveSettings(init), undefined)
+}
+
+/** What a client holds at this moment, for checkers. */
+export interface ClientView {
+  readonly session: number
+  /** The lease is valid: its readable pages may be read without asking anybody. */
+  readonly isValid: boolean
+  readonly isEnded: boolean
+  readonly pages: Iterable<Readonly<Page>>
+  readonly pendingRequests: number
+  readonly counters: Readonly<CoherenceCounters>
+}
+
+/** Looks inside a client of {@link createDsmClientOn}. */
+export function inspectClient(client: DsmClient): ClientView {
+  assert(client instanceof Client, 'not a client of this package')
+  return client.inspect()
 }
 
 interface Settings {
@@ -207,6 +232,18 @@ class Client implements DsmClient {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  inspect(): ClientView {
+    const { current, counters } = this
+    return {
+      session: current.id,
+      isValid: current.isLeaseValid(),
+      isEnded: current.ended !== undefined,
+      pages: current.coherence.pages(),
+      pendingRequests: current.pendingRequests,
+      counters
+    }
   }
 
   private newSession(): Session {

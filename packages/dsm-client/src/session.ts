@@ -98,6 +98,11 @@ export class Session {
     return this.failure
   }
 
+  /** Requests without an answer. */
+  get pendingRequests(): number {
+    return this.pending.size
+  }
+
   isLeaseValid(): boolean {
     return this.failure === undefined && this.lease.isValid(this.components.clock.now())
   }

@@ -71,6 +71,11 @@ export class Coherence {
     return this.resident.usedBytes
   }
 
+  /** The page table as it is, for checkers: look, change nothing, keep nothing. */
+  *pages(): Iterable<Readonly<Page>> {
+    for (const space of this.spaces.values()) yield* space.all()
+  }
+
   // ---- files
 
   addFile(file: number, path: string, pageSize: number): void {
