@@ -193,6 +193,20 @@ describe('quire dev', () => {
   )
 
   it(
+    'ends in order at Ctrl-C, which the terminal sends to its peers too',
+    async () => {
+      const dev = await startDev(root)
+      const exited = once(dev.child, 'exit')
+      for (const pid of [...dev.peers.map((peer) => peer.pid), dev.child.pid!]) process.kill(pid, 'SIGINT')
+      await exited
+      expect([dev.child.exitCode, dev.stderr]).toEqual([0, ''])
+      expect(dev.peers.filter((peer) => isAlive(peer.pid))).toEqual([])
+      expect(readdirSync(root)).toEqual([])
+    },
+    SLOW
+  )
+
+  it(
     'takes its peers and its files with it when it is killed',
     async () => {
       const dev = await startDev(root)

@@ -131,22 +131,22 @@ function announce(peer: Peer, { json, dataDir }: PeerOptions): void {
   else for (const address of peer.multiaddrs) printLine(address)
 }
 
-/** Resolves at the first signal, or when the parent has gone; the second signal does not ask any more. */
-export function stopRequests(withStdin: boolean): Promise<'signal' | 'parent'> {
+/**
+ * Resolves at the first signal; the second one does not ask any more. With `parent`, when standard input ends: that pipe's
+ * other end is held by the parent, which writes nothing, so its end is the parent's death.
+ */
+export function stopRequests(parent: boolean): Promise<'signal' | 'parent'> {
   return new Promise((resolve) => {
     let asked = false
     const ask = (): void => {
-      if (asked) process.exit(1)
+      // Signals to a whole process group come twice to a child: once directly, once from its parent.
+      if (asked && !parent) process.exit(1)
       asked = true
       resolve('signal')
     }
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, ask)
-    if (!withStdin) return
-    // The parent holds the other end of this pipe and writes nothing: its end is the parent's death.
-    const gone = (): void => {
-      asked = true
-      resolve('parent')
-    }
+    if (!parent) return
+    const gone = (): void => resolve('parent')
     process.stdin.on('end', gone).on('error', gone).resume()
   })
 }

@@ -47,6 +47,9 @@ export function addDevCommand(program: Command): void {
 
 async function runDev(options: DevOptions): Promise<void> {
   const stop = stopRequests(false)
+  void stop.then(() => {
+    stopping = true
+  })
   const temporary = options.dataDir === undefined ? mkdtempSync(join(tmpdir(), 'quire-dev-')) : undefined
   // Also where this process ends without its turn at the bottom.
   const removeTemporary = (): void => {

@@ -33,8 +33,8 @@ export function startQuire(args: readonly string[], { env = {} }: RunOptions = {
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const running: Running = { child, stdout: '', stderr: '' }
-  child.stdout!.on('data', (chunk: Buffer) => (running.stdout += String(chunk)))
-  child.stderr!.on('data', (chunk: Buffer) => (running.stderr += String(chunk)))
+  child.stdout.on('data', (chunk: Buffer) => (running.stdout += String(chunk)))
+  child.stderr.on('data', (chunk: Buffer) => (running.stderr += String(chunk)))
   return running
 }
 
