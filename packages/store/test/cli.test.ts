@@ -68,7 +68,7 @@ describe('quire', () => {
         ['ls'],
         ['ls', '--peers', 'nowhere'],
         ['dev', '--peers', '0'],
-        ['ls', '--frob']
+        ['put', 'a', '/b', '--page-size', '5000']
       ]
       for (const result of await Promise.all(cases.map((args) => quire(args)))) {
         expect(result).toMatchObject({ status: 2, stdout: '' })

@@ -1,7 +1,7 @@
 /** put, get, cat, ls and stat. */
 import type { DsmFile, FileStat } from '@quire/dsm-client'
 import { FileExistsError, InvalidArgumentError, QuireError, type Fact } from '@quire/protocol'
-import type { Command } from 'commander'
+import { InvalidArgumentError as UsageArgumentError, type Command } from 'commander'
 import { createHash } from 'node:crypto'
 import { open, rename, stat, unlink, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
@@ -31,7 +31,7 @@ class DigestMismatchError extends QuireError {
 export function addFileCommands(program: Command): void {
   withCluster(program.command('put <local> <path>'))
     .description('store a local file under a path that is not in use')
-    .option('--page-size <bytes>', 'a power of two from 4096 to 65536', Number)
+    .option('--page-size <bytes>', 'a power of two from 4096 to 65536', parsePageSize)
     .action(put)
   withCluster(program.command('get <path> <local>')).description('copy a stored file to a local one').action(get)
   withCluster(program.command('cat <path>')).description('write a stored file to standard output').action(cat)
@@ -234,6 +234,14 @@ function statFields(file: FileStat): Record<string, string | number> {
     createdAt: createdAt.toISOString(),
     modifiedAt: modifiedAt.toISOString()
   }
+}
+
+function parsePageSize(text: string): number {
+  const bytes = Number(text)
+  if (![4096, 8192, 16_384, 32_768, 65_536].includes(bytes)) {
+    throw new UsageArgumentError('must be a power of two from 4096 to 65536.')
+  }
+  return bytes
 }
 
 async function openLocal(path: string): Promise<FileHandle> {

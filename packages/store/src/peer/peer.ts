@@ -6,6 +6,7 @@ import { createNodeDisk } from '@quire/raft/node-disk'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { createLmdbBackend } from '../pages/index.js'
+import { DEFAULT_SERVER_LIMITS } from '../server/limits.js'
 import type { ReplicatedConfig } from '../state/index.js'
 import { mayConnect, normalizeCluster, type ClusterConfig } from './cluster.js'
 import { openDataDirectory, type DataDirectory } from './data-dir.js'
@@ -36,6 +37,9 @@ export interface Peer extends AsyncDisposable {
   /** Sends clients away, makes everything applied durable and releases the data directory. Repeating it is harmless. */
   close(): Promise<void>
 }
+
+/** Room for as many clients as there may be sessions, for those that come back on a new connection, and for the peers. */
+const MAX_CONNECTIONS = 2 * DEFAULT_SERVER_LIMITS.maxSessions
 
 /**
  * Starts a peer on its data directory. Rejects, with nothing left open, when the directory is in use, damaged or another's, when an
@@ -112,6 +116,7 @@ class RunningPeer implements Peer {
       privateKey: init.privateKey,
       listen: directory.listenAddresses(init.listen),
       allow: (peerId) => mayConnect(core.config, peerId),
+      maxConnections: MAX_CONNECTIONS,
       logger: init.logger?.child({ component: 'net' })
     })
     this.network = network
