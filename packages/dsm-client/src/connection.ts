@@ -29,7 +29,8 @@ export interface Connection {
   readonly registered: LeaderMessageOf<'registered'>
   /** When the register left: the lease counts from there. */
   readonly registeredAt: number
-  onMessage: (message: LeaderMessage) => void
+  /** Hands over every message behind the registered, also those that have arrived by now. Call it once. */
+  start(onMessage: (message: LeaderMessage) => void): void
   /** Resolves, once, with the reason. */
   readonly closed: Promise<Error>
   send(lane: Lane, message: ClientMessage): void
@@ -126,7 +127,7 @@ class Lanes {
   private resolveClosed!: (reason: Error) => void
   private readonly arrived: LeaderMessage[] = []
   private waiting: { resolve: () => void; reject: (reason: Error) => void } | undefined
-  private connection: Connection | undefined
+  private onMessage: ((message: LeaderMessage) => void) | undefined
   private failure: Error | undefined
 
   constructor(private readonly group: number) {
@@ -166,13 +167,16 @@ class Lanes {
   }
 
   registered(remote: string, registered: LeaderMessageOf<'registered'>, registeredAt: number): Connection {
-    const connection: Connection = {
+    return {
       remote,
       term: registered.term,
       registered,
       registeredAt,
-      onMessage: () => {},
       closed: this.closedPromise,
+      start: (onMessage) => {
+        this.onMessage = onMessage
+        for (const message of this.arrived.splice(0)) onMessage(message)
+      },
       send: (lane, message) => this.send(lane, message),
       close: () => {
         for (const stream of Object.values(this.streams)) stream.close()
@@ -180,12 +184,6 @@ class Lanes {
       },
       abort: (reason) => this.abort(reason)
     }
-    this.connection = connection
-    // What came right behind the answer is handed over once the caller has set its handler.
-    queueMicrotask(() => {
-      for (const message of this.arrived.splice(0)) connection.onMessage(message)
-    })
-    return connection
   }
 
   abort(reason: Error): void {
@@ -204,10 +202,7 @@ class Lanes {
 
   private receive(message: LeaderMessage): void {
     if (this.failure !== undefined) return
-    if (this.connection !== undefined && this.arrived.length === 0) {
-      this.connection.onMessage(message)
-      return
-    }
+    if (this.onMessage !== undefined) return this.onMessage(message)
     this.arrived.push(message)
     this.waiting?.resolve()
   }

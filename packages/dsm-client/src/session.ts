@@ -262,15 +262,15 @@ export class Session {
     this.connection = connection
     this.id = registered.session
     this.lease.begin(registeredAt, registered.ttlMs)
-    connection.onMessage = (message) => {
-      // Frames that were on their way when the connection was given up are nobody's.
-      if (this.connection === connection) this.receive(message)
-    }
     this.init.onLeader(connection.remote, connection.term)
     this.activated()
     for (const [seq, { body }] of this.pending) this.sendRequest(seq, body)
     this.coherence.connected(registered)
     this.drain()
+    connection.start((message) => {
+      // Frames that were on their way when the connection was given up are nobody's.
+      if (this.connection === connection) this.receive(message)
+    })
     const reason = await connection.closed
     this.connection = undefined
     this.init.cluster.leader = ''

@@ -1,0 +1,35 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+import { startCluster } from './support/cluster.js'
+
+const OWNER = fileURLToPath(new URL('./children/owner.mjs', import.meta.url))
+const TTL_MS = 1500
+
+describe('a client that is killed while it owns a page', () => {
+  it('loses it to the next waiter after its TTL, with the bytes that it had flushed', async () => {
+    await using cluster = await startCluster()
+    const client = await cluster.client()
+    const file = await client.open('/owned', { create: true, size: 4096 })
+    const mapping = await file.mmap()
+    const owner = spawn(process.execPath, [OWNER, '/owned', String(TTL_MS), ...cluster.addresses], {
+      stdio: ['pipe', 'pipe', 'inherit']
+    })
+    try {
+      const [line] = (await once(owner.stdout, 'data')) as [Buffer]
+      expect(String(line)).toBe('owned\n')
+      owner.kill('SIGKILL')
+      await once(owner, 'exit')
+      const killedAt = performance.now()
+      expect(await mapping.read(0, 1)).toEqual(new Uint8Array([1]))
+      // Not before: until then the cluster could not know that the owner is not just slow.
+      expect(performance.now() - killedAt).toBeGreaterThan(TTL_MS / 2)
+      await mapping.write(0, new Uint8Array([3]))
+      await mapping.msync()
+      expect(await mapping.read(0, 1)).toEqual(new Uint8Array([3]))
+    } finally {
+      owner.kill('SIGKILL')
+    }
+  })
+})
