@@ -81,7 +81,6 @@ class Cluster implements TestCluster {
       const listen = peer.multiaddr.replace(/\/p2p\/.*$/, '')
       const running = startQuire(['peer', '--data-dir', peer.dataDir, '--key', peer.key, '--listen', listen, '--json'])
       this.restarted.set(peer, running)
-      ;(running.child.stderr as any).on('data', (d: Buffer) => process.stdout.write(d))
       peer.pid = running.child.pid!
       await until(() => running.stdout.includes(peer.peerId) || running.child.exitCode !== null, 'a peer to start')
       if (running.child.exitCode !== null) throw new Error(`quire peer ended: ${running.stderr}`)
