@@ -1,0 +1,107 @@
+import type { ClientMessage } from '@quire/protocol'
+import fc from 'fast-check'
+import { afterEach, describe, expect, it } from 'vitest'
+import { settle } from './support/fake-world.js'
+import { TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
+
+const BIG = Number.MAX_SAFE_INTEGER
+/** Mostly values that mean something here, sometimes the ends of the range. */
+const small = fc.oneof(
+  { weight: 6, arbitrary: fc.nat(6) },
+  { weight: 1, arbitrary: fc.constantFrom(BIG, BIG - 1, 2 ** 32) }
+)
+const path = fc.constantFrom('/a', '/b', '', 'relative', '/a//b', '/..', `/${'x'.repeat(1000)}`, '/\u0000')
+const pageBytes = fc.constantFrom(0, 1, 4096, 8192, 65_536).map((length) => new Uint8Array(length).fill(7))
+const access = fc.constantFrom<'read' | 'write'>('read', 'write')
+const dirty = fc.record({ file: small, page: small, epoch: small, seq: small, bytes: pageBytes })
+const request = { seq: small, settled: small }
+
+function message<T extends ClientMessage['type']>(type: T, fields: Record<string, fc.Arbitrary<unknown>>) {
+  return fc.record(fields).map((value) => ({ type, ...value }) as unknown as ClientMessage)
+}
+
+const control = fc.oneof(
+  message('register', { session: small, ttlMs: small }),
+  message('keepAlive', { nonce: small }),
+  message('open', {
+    ...request,
+    path,
+    create: fc.boolean(),
+    exclusive: fc.boolean(),
+    size: small,
+    pageSize: fc.constantFrom(0, 4096, 3)
+  }),
+  message('close', { ...request, file: small }),
+  message('extend', { ...request, file: small, size: fc.constantFrom(0, 8192, BIG) }),
+  message('stat', { seq: small, path }),
+  message('statFile', { seq: small, file: small }),
+  message('list', { seq: small, prefix: path, after: path, limit: small }),
+  message('fault', { req: small, file: small, page: small, access, have: small }),
+  message('invalidateAck', { op: small, file: small, page: small }),
+  message('ownerAck', { op: small, file: small, page: small, held: fc.boolean() }),
+  message('endSession', request)
+)
+const bulk = fc.oneof(
+  message('ownerAckDirty', { op: small, dirty }),
+  message('writeback', { req: small, pages: fc.array(dirty, { maxLength: 3 }) })
+)
+const event = fc.oneof(
+  fc.record({ kind: fc.constant('control' as const), client: fc.nat(1), message: control }),
+  fc.record({ kind: fc.constant('bulk' as const), client: fc.nat(1), message: bulk }),
+  fc.record({ kind: fc.constant('bytes' as const), client: fc.nat(1), bytes: fc.uint8Array({ maxLength: 40 }) }),
+  fc.record({ kind: fc.constant('time' as const), ms: fc.nat(700) }),
+  fc.record({ kind: fc.constant('lead' as const) })
+)
+
+let group: StubGroup | undefined
+
+afterEach(() => {
+  group?.service.close()
+  group?.server.close()
+})
+
+describe('hostile clients', () => {
+  it('never stop the node, whatever they send in whatever order', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(event, { minLength: 20, maxLength: 60 }), async (events) => {
+        group = createStubGroup()
+        group.found()
+        let term = 1
+        group.lead(term)
+        const clients = [new TestClient(group, 'x'), new TestClient(group, 'y')]
+        for (const each of events) {
+          if (each.kind === 'time') await group.clock.advance(each.ms)
+          else if (each.kind === 'lead') group.lead(++term)
+          else {
+            const client = clients[each.client]!
+            if (client.control === undefined || client.control.closed) {
+              await client.connect()
+              // So that small numbers name something: the file that both use.
+              await client.control.send({
+                type: 'open',
+                seq: 1,
+                settled: 1,
+                path: '/a',
+                create: true,
+                exclusive: false,
+                size: 9000,
+                pageSize: 0
+              })
+            }
+            if (each.kind === 'control') await client.control.send(each.message)
+            else if (each.kind === 'bulk') await client.bulk.send(each.message)
+            else client.control.stream.send(Uint8Array.from([0, 0, 0, 0, ...each.bytes]))
+          }
+          await settle()
+          expect(group.fatal).toEqual([])
+        }
+        const survivor = await new TestClient(group, 'z').connect()
+        expect(survivor.session).toBeGreaterThan(0)
+        group.service.close()
+        group.server.close()
+        expect(group.clock.pending).toBe(0)
+      }),
+      { numRuns: 150 }
+    )
+  }, 30_000)
+})
