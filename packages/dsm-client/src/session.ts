@@ -48,6 +48,14 @@ const MIN_BACKOFF_MS = 20
 const MAX_BACKOFF_MS = 500
 const MAX_TICK_MS = 500
 
+/** What a peer says to a client that would get the same answer the next time. */
+const FINAL_REFUSALS: ReadonlySet<string> = new Set([
+  'InvalidArgumentError',
+  'NotAuthorizedError',
+  'QuotaExceededError',
+  'VersionMismatchError'
+])
+
 type Reply = Extract<LeaderMessage, { seq: number; type: 'opened' | 'files' | 'done' | 'failed' }>
 type Request = Extract<ClientMessage, { seq: number }>
 /** A request without what the session fills in. */
@@ -240,7 +248,7 @@ export class Session {
       this.lastProblem = `${target.peerId}: ${problem.message}`
       logger.debug({ peer: target.peerId, err: problem }, 'connecting failed')
       if (problem instanceof SessionExpiredError) this.expire()
-      else if (problem.name === 'NotAuthorizedError' || problem.name === 'VersionMismatchError') this.refused(problem)
+      else if (FINAL_REFUSALS.has(problem.name)) this.refused(problem)
       // A hint is followed once; if it fails, the others are asked.
       else cluster.leader = problem instanceof RedirectError && problem.leader !== target.peerId ? problem.leader : ''
       return undefined
