@@ -1,0 +1,163 @@
+/** The simulated clients: the real one on a simulated network, and the programs that use it. */
+import { createDsmClientOn, type DsmClient } from '@quire/dsm-client'
+import { inspectClient, type ClientView } from '@quire/dsm-client/inspect'
+import type { Coverage } from './coverage.js'
+import { addressOf, nameOf, PEER_IDS } from './ids.js'
+import type { SimNetwork } from './network.js'
+import type { PageInvariants, ViewedClient } from './page-invariants.js'
+import { SimProcess } from './process.js'
+import type { Chance } from './random.js'
+import type { Scheduler } from './scheduler.js'
+import { Program, type WorkloadSettings } from './workload.js'
+
+export interface ClientSettings extends WorkloadSettings {
+  readonly cacheBytes: number
+  readonly sessionTtlMs: number
+  readonly faultTimeoutMs: number
+  readonly programs: number
+}
+
+export interface ClientWorld {
+  readonly scheduler: Scheduler
+  readonly network: SimNetwork
+  readonly coverage: Coverage
+  readonly chance: Chance
+  readonly settings: ClientSettings
+  readonly invariants: PageInvariants
+  /** Programs finish what they are doing and stop. */
+  readonly isStopping: () => boolean
+  readonly onError: (client: SimClient, error: Error) => void
+}
+
+/** One client through all its lives. */
+export class SimClient implements ViewedClient {
+  readonly name: string
+  process: SimProcess | undefined
+  client: DsmClient | undefined
+  /** Programs of this life that have not ended, the one that connects included. */
+  running = 0
+  /** Closes its session at this moment. */
+  isLeaving = false
+  private life = 0
+  private readonly chance: Chance
+
+  constructor(
+    readonly id: string,
+    private readonly world: ClientWorld
+  ) {
+    this.name = nameOf(id)
+    this.chance = world.chance.fork(id)
+  }
+
+  view(): ClientView | undefined {
+    return this.client === undefined ? undefined : inspectClient(this.client)
+  }
+
+  start(): void {
+    const { scheduler, network } = this.world
+    const life = ++this.life
+    const chance = this.chance.fork(`life ${life}`)
+    const process = new SimProcess(this.name, scheduler, chance.fork('process'), chance.between(0.9955, 1.0045))
+    this.process = process
+    this.running = 1
+    const node = network.attach(this.id, process)
+    this.connect(process, () => this.open(process, node, chance), chance)
+  }
+
+  crash(withMachine: boolean): void {
+    const { process } = this
+    if (process === undefined) return
+    this.world.coverage.add('client crashes')
+    this.end(process, withMachine)
+  }
+
+  /** Ends the session in order, then the process. The next life starts by itself. */
+  async closeAndLeave(): Promise<void> {
+    const { process, client } = this
+    if (process === undefined || client === undefined || this.isLeaving) return
+    const session = Number(client.session.id)
+    this.isLeaving = true
+    this.world.coverage.add('orderly closes of clients')
+    try {
+      await client.close()
+      if (inspectClient(client).isEnded) this.world.invariants.closed(session)
+    } catch {
+      // What could not be flushed in time is lost with the session.
+    }
+    if (process.alive) this.end(process, false)
+  }
+
+  private end(process: SimProcess, withMachine: boolean): void {
+    if (this.client !== undefined) countStats(this.client, this.world.coverage)
+    process.kill()
+    this.process = undefined
+    this.client = undefined
+    this.isLeaving = false
+    this.running = 0
+    this.world.network.died(this.id, withMachine)
+  }
+
+  private open(process: SimProcess, node: ReturnType<SimNetwork['attach']>, chance: Chance): Promise<DsmClient> {
+    const { settings } = this.world
+    // Two peers' addresses: the third is learnt.
+    const peers = [...PEER_IDS].slice(chance.int(0, 1), chance.int(2, 3)).map(addressOf)
+    const { cacheBytes, sessionTtlMs, faultTimeoutMs } = settings
+    return createDsmClientOn(
+      { network: node, clock: process.clock, random: chance.fork('random') },
+      { peers, cacheBytes, sessionTtlMs, faultTimeoutMs }
+    )
+  }
+
+  private connect(process: SimProcess, open: () => Promise<DsmClient>, chance: Chance): void {
+    open().then(
+      (client) => {
+        if (!process.alive) return
+        this.client = client
+        client.addEventListener('sessionlost', () => this.world.coverage.add('sessions lost'))
+        this.running = 0
+        for (let i = 0; i < this.world.settings.programs; i++) this.run(process, client, chance.fork(`program ${i}`))
+      },
+      (error: unknown) => {
+        if (!process.alive) return
+        if ((error as Error).name !== 'UnavailableError') return this.world.onError(this, error as Error)
+        this.world.coverage.add('clients that found nobody in time')
+        this.connect(process, open, chance)
+      }
+    )
+  }
+
+  private run(process: SimProcess, client: DsmClient, chance: Chance): void {
+    const { settings, invariants, coverage, isStopping } = this.world
+    this.running++
+    const program = new Program({
+      name: this.name,
+      client,
+      clock: process.clock,
+      chance,
+      settings,
+      invariants,
+      coverage,
+      isStopping
+    })
+    program.run().then(
+      () => {
+        if (process.alive) this.running--
+      },
+      (error: unknown) => {
+        if (process.alive) this.world.onError(this, error as Error)
+      }
+    )
+  }
+}
+
+export function countStats(client: DsmClient, coverage: Coverage): void {
+  const { counters } = inspectClient(client)
+  coverage.add('read faults', counters.readFaults)
+  coverage.add('write faults', counters.writeFaults)
+  coverage.add('upgrades', counters.upgradeFaults)
+  coverage.add('downgrades', counters.downgrades)
+  coverage.add('handovers', counters.handovers)
+  coverage.add('invalidations', counters.invalidations)
+  coverage.add('evictions', counters.evictions)
+  coverage.add('pages written back', counters.writebacks)
+}

@@ -1,0 +1,182 @@
+/** The simulated peers: the real ones, on disks in memory that forget what a crash would. */
+import type { Network, Random } from '@quire/protocol'
+import { createMemoryDisk, type Disk, type MemoryDisk } from '@quire/raft'
+import {
+  createMemoryStorage,
+  normalizeCluster,
+  openPeerCore,
+  type Applied,
+  type Directory,
+  type MemoryStorage,
+  type PeerCore,
+  type ReplicaStorage,
+  type StateView
+} from '@quire/store/peer-core'
+import type { Coverage } from './coverage.js'
+import { addressOf, nameOf, PEER_IDS } from './ids.js'
+import type { SimNetwork } from './network.js'
+import { SimProcess } from './process.js'
+import type { Chance } from './random.js'
+import type { Scheduler } from './scheduler.js'
+
+export interface PeerWorld {
+  readonly scheduler: Scheduler
+  readonly network: SimNetwork
+  readonly coverage: Coverage
+  readonly chance: Chance
+  readonly settings: PeerSettings
+  /** An entry was applied by a peer. */
+  readonly onApplied: (peer: SimPeer, index: number, applied: Applied | undefined) => void
+  /** A peer could not start, or stopped by itself. */
+  readonly onFatal: (peer: SimPeer, error: Error) => void
+  readonly sabotage: Sabotage
+}
+
+/** Breaks a rule on purpose, to show that it is noticed. */
+export interface Sabotage {
+  readonly disk?: (disk: Disk) => Disk
+  readonly createDirectory?: (view: StateView) => Directory
+}
+
+export interface PeerSettings {
+  readonly diskLatencyMs: number
+  readonly segmentBytes: number
+  readonly maxTableBytes: number
+  readonly checkpointEntries: number
+  readonly checkpointIntervalMs: number
+  readonly raftTickMs: number
+  readonly creditBytes: number
+  readonly maxFaults: number
+}
+
+export const CLUSTER_ID = 'simulated'
+const CLUSTER = normalizeCluster({
+  clusterId: CLUSTER_ID,
+  voters: PEER_IDS.map((peerId) => ({ peerId, addresses: [addressOf(peerId)] })),
+  admins: [],
+  clients: 'any'
+})
+
+/** One peer through all its lives: what is on its disks, and the process that runs now, if any. */
+export class SimPeer {
+  readonly name: string
+  process: SimProcess | undefined
+  core: PeerCore | undefined
+  /** Raised at each start. */
+  life = 0
+  private logDisk: MemoryDisk
+  private readonly pages: MemoryStorage
+  private isBootstrapped = false
+  private readonly chance: Chance
+
+  constructor(
+    readonly id: string,
+    private readonly world: PeerWorld
+  ) {
+    this.name = nameOf(id)
+    this.chance = world.chance.fork(id)
+    const delay = (): number => {
+      const { diskLatencyMs } = world.settings
+      return this.chance.is(0.01) ? this.chance.between(20, 200) : this.chance.exponential(diskLatencyMs)
+    }
+    const later = (delayMs: number, callback: () => void): void => {
+      this.process?.after('io', delayMs, `${this.name} disk`, callback)
+    }
+    this.logDisk = createMemoryDisk({ schedule: later, latencyMs: delay })
+    this.pages = createMemoryStorage({ schedule: (callback) => later(delay() * 3, callback) })
+  }
+
+  get isUp(): boolean {
+    return this.process !== undefined
+  }
+
+  start(): void {
+    const { scheduler, network, settings, sabotage } = this.world
+    const life = ++this.life
+    const rate = this.chance.between(0.9955, 1.0045)
+    const process = new SimProcess(this.name, scheduler, this.chance.fork(`process ${life}`), rate)
+    this.process = process
+    const node = network.attach(this.id, process)
+    const random: Random = this.chance.fork(`random ${life}`)
+    const alive = (): boolean => process.alive
+    const opening = openPeerCore(
+      { storage: this.storage(), clock: process.clock, random },
+      {
+        id: this.id,
+        cluster: CLUSTER,
+        limits: {
+          leaseTickMs: 50,
+          handshakeTimeoutMs: 2000,
+          creditBytes: settings.creditBytes,
+          maxFaults: settings.maxFaults
+        },
+        replicaLimits: settings,
+        raft: { tickMs: settings.raftTickMs },
+        createDirectory: sabotage.createDirectory,
+        onApplied: (index, applied) => this.world.onApplied(this, index, applied),
+        onFatal: (error) => alive() && this.world.onFatal(this, error)
+      }
+    )
+    opening.then(
+      (core) => {
+        if (alive()) this.connect(core, node)
+      },
+      (error: unknown) => {
+        if (alive()) this.world.onFatal(this, error as Error)
+      }
+    )
+  }
+
+  /** The process ends at this moment, and its disks keep what they please of what was not flushed. */
+  crash(withMachine: boolean): void {
+    const { process } = this
+    if (process === undefined) return
+    this.world.coverage.add('peer crashes')
+    if (this.core?.node?.status().role === 'leader') this.world.coverage.add('leader crashes')
+    const before = this.logDisk
+    this.logDisk = before.crash(() => this.chance.next())
+    this.pages.crash({ keepPending: this.chance.is(0.3) })
+    this.end(process, withMachine)
+  }
+
+  /** An orderly end, then the process. */
+  async stop(): Promise<void> {
+    const { process, core } = this
+    if (process === undefined || core === undefined) return
+    this.world.coverage.add('orderly stops')
+    await core.stop()
+    await core.close()
+    if (process.alive) this.end(process, false)
+  }
+
+  private end(process: SimProcess, withMachine: boolean): void {
+    process.kill()
+    this.process = undefined
+    this.core = undefined
+    this.world.network.died(this.id, withMachine)
+  }
+
+  private connect(core: PeerCore, node: Network): void {
+    this.core = core
+    core.connect(node)
+    if (core.replica.applier.durableIndex > 0) this.world.coverage.add('restores from a checkpoint')
+  }
+
+  private storage(): ReplicaStorage {
+    const isBootstrapped = (): boolean => this.isBootstrapped
+    const { sabotage } = this.world
+    return {
+      clusterId: CLUSTER_ID,
+      get bootstrapped() {
+        return isBootstrapped()
+      },
+      completeBootstrap: () => {
+        this.isBootstrapped = true
+      },
+      logPath: `${this.name}/log`,
+      pagesPath: `${this.name}/pages`,
+      openLogDisk: () => sabotage.disk?.(this.logDisk) ?? this.logDisk,
+      openPages: () => this.pages.open()
+    }
+  }
+}

@@ -1,0 +1,90 @@
+/** One life of a node: its clock, and the only way in. When it is killed, nothing that it started reaches it or leaves it any more. */
+import type { Clock } from '@quire/protocol'
+import type { Chance } from './random.js'
+import type { Scheduler } from './scheduler.js'
+
+export type EntryKind = 'timer' | 'io'
+
+interface Waiting {
+  readonly kind: EntryKind
+  readonly label: string
+  readonly callback: () => void
+}
+
+export class SimProcess {
+  alive = true
+  readonly clock: Clock
+  private inbox: Waiting[] | undefined
+  private readonly onEnd: (() => void)[] = []
+
+  constructor(
+    readonly name: string,
+    private readonly scheduler: Scheduler,
+    readonly chance: Chance,
+    /** How much faster than true time its clock runs: clocks of two nodes differ by less than 1 %. */
+    rate: number
+  ) {
+    const offset = chance.between(0, 1e9)
+    const wall = 1.7e12 + chance.between(-5000, 5000)
+    this.clock = {
+      now: () => offset + scheduler.now * rate,
+      wallTime: () => wall + scheduler.now,
+      schedule: (delayMs, callback) => {
+        // Timers are late, never early.
+        const delay = Math.max(0, delayMs) / rate + chance.between(0, 1)
+        return this.after('timer', delay, `${name} timer`, callback)
+      }
+    }
+  }
+
+  get stalled(): boolean {
+    return this.inbox !== undefined
+  }
+
+  /** Runs `callback` in this process after `delayMs` of true time. The returned function takes it back. */
+  after(kind: EntryKind, delayMs: number, label: string, callback: () => void): () => void {
+    let wanted = true
+    const run = (): void => {
+      if (wanted) callback()
+    }
+    const cancel = this.scheduler.after(delayMs, label, () => this.enter(kind, label, run))
+    return () => {
+      wanted = false
+      cancel()
+    }
+  }
+
+  /** Runs `callback` in this process: now, when it wakes up, or never. */
+  enter(kind: EntryKind, label: string, callback: () => void): void {
+    if (!this.alive) return
+    if (this.inbox === undefined) callback()
+    else this.inbox.push({ kind, label, callback })
+  }
+
+  /** Does not run for a while (SIGSTOP, a pause of the machine), then finds everything that came meanwhile. */
+  stall(ms: number): void {
+    if (!this.alive || this.inbox !== undefined) return
+    this.inbox = []
+    this.scheduler.after(ms, `${this.name} wakes`, () => {
+      const inbox = this.inbox ?? []
+      this.inbox = undefined
+      // The event loop may look at its timers or at its sockets first.
+      const first: EntryKind = this.chance.is(0.5) ? 'timer' : 'io'
+      const ordered = [...inbox.filter(({ kind }) => kind === first), ...inbox.filter(({ kind }) => kind !== first)]
+      for (const { kind, label, callback } of ordered) {
+        this.scheduler.after(0, label, () => this.enter(kind, label, callback))
+      }
+    })
+  }
+
+  onKilled(callback: () => void): void {
+    this.onEnd.push(callback)
+  }
+
+  kill(): void {
+    if (!this.alive) return
+    this.alive = false
+    this.inbox = undefined
+    for (const callback of this.onEnd) callback()
+  }
+}

@@ -1,0 +1,10 @@
+/** Something that must never happen has happened. */
+export class Violation extends Error {
+  override readonly name = 'Violation'
+  constructor(
+    readonly invariant: string,
+    readonly facts: string
+  ) {
+    super(`${invariant}: ${facts}`)
+  }
+}
