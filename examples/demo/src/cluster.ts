@@ -1,0 +1,85 @@
+/** Three peers on loopback, each a process of its own with its own data directory, run with the command line `quire`. */
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import type { Children } from './children.js'
+
+export const PEERS = 3
+
+const require = createRequire(import.meta.url)
+const QUIRE = join(dirname(require.resolve('@quire/store/package.json')), 'bin/quire.js')
+
+/** A peer as `quire dev --json` announces it. */
+interface Peer {
+  readonly peerId: string
+  readonly multiaddr: string
+  readonly pid: number
+  readonly dataDir: string
+  readonly key: string
+}
+
+/** The part that the demo looks at of what `quire status --json` tells of each peer; only `id` where it does not answer. */
+export interface PeerStatus {
+  readonly id: string
+  readonly role?: string
+  readonly term?: number
+  readonly commitIndex?: number
+  readonly appliedIndex?: number
+}
+
+export interface Cluster {
+  readonly addresses: readonly string[]
+  status(): Promise<PeerStatus[]>
+  /** Stores a local file, with `quire put`. */
+  put(local: string, path: string): Promise<void>
+  /** SIGKILL: no goodbye, nothing flushed. */
+  kill(peerId: string): number
+  /** Starts a killed peer again on its data directory, which is all that it needs. Resolves with its process id. */
+  restart(peerId: string): Promise<number>
+}
+
+/** Resolves when one of the peers leads. */
+export async function startCluster(children: Children, dataDir: string): Promise<Cluster> {
+  const peers = await new Promise<Peer[]>((resolve, reject) => {
+    const announced: Peer[] = []
+    const dev = children.start('quire dev', QUIRE, ['dev', '--json', '--peers', String(PEERS), '--data-dir', dataDir], {
+      onLine: (line) => {
+        const message = JSON.parse(line) as Peer | { ready: true }
+        if ('ready' in message) resolve(announced)
+        else announced.push(message)
+      }
+    })
+    dev.exited.then(() => reject(new Error('quire dev ended')), reject)
+  })
+  const addresses = peers.map((peer) => peer.multiaddr)
+  const client = ['--peers', addresses.join(',')]
+
+  function find(peerId: string): Peer {
+    const peer = peers.find((each) => each.peerId === peerId)
+    if (peer === undefined) throw new Error(`${peerId} is none of the peers`)
+    return peer
+  }
+
+  return {
+    addresses,
+    async status() {
+      const lines = await children.run('quire status', QUIRE, ['status', '--json', ...client])
+      return lines.split('\n').map((line) => JSON.parse(line) as PeerStatus)
+    },
+    async put(local, path) {
+      await children.run('quire put', QUIRE, ['put', local, path, ...client], { inherit: process.stderr.isTTY })
+    },
+    kill(peerId) {
+      const { pid } = find(peerId)
+      process.kill(pid, 'SIGKILL')
+      return pid
+    },
+    async restart(peerId) {
+      const { dataDir: ownDir, key, multiaddr } = find(peerId)
+      const listen = multiaddr.replace(/\/p2p\/.*$/, '')
+      const args = ['peer', '--json', '--log-level', 'error', '--data-dir', ownDir, '--key', key, '--listen', listen]
+      return new Promise((resolve) => {
+        const child = children.start('the restarted peer', QUIRE, args, { onLine: () => resolve(child.process.pid!) })
+      })
+    }
+  }
+}
