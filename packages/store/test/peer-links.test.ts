@@ -62,6 +62,19 @@ describe('peer links', () => {
     expect(b.received).toEqual(['0 a heartbeatReply'])
   })
 
+  it('are opened at once when a remote that was away comes by itself, or it would start an election meanwhile', async () => {
+    const net = new FakeNet()
+    net.down.add('b')
+    const a = start(net, 'a', ['a', 'b'])
+    await clock.advance(20_500)
+    net.down.delete('b')
+    const b = start(net, 'b', ['a', 'b'])
+    await settle()
+    a.links.send(0, 'b', heartbeat)
+    await settle()
+    expect(b.received).toEqual(['0 a heartbeat'])
+  })
+
   it('refuse who is no peer, and another cluster', async () => {
     const net = new FakeNet()
     const b = start(net, 'b', ['a', 'b'])

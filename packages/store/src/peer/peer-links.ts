@@ -137,6 +137,7 @@ class Links implements PeerLinks {
     stream.onFrame = (bytes) => this.message(stream, bytes)
     // The remote opens a new one only when it has lost the old one.
     older?.abort(new ClosedError('a stream that was replaced by a newer one'))
+    this.links.get(stream.remote)?.remoteIsUp()
   }
 
   private helloError(remote: string, frame: Uint8Array): QuireError | undefined {
@@ -192,6 +193,8 @@ class Link {
   private openedAtMs = 0
   private backoffMs = MIN_BACKOFF_MS
   private cancelDial: () => void = () => {}
+  /** Between two dials. */
+  private pausing = false
   /** The last failure that was logged; the same again is not news. */
   private lastFailure = ''
   private readonly maxQueuedBytes: number
@@ -225,7 +228,15 @@ class Link {
     this.dropQueue()
   }
 
+  /** The remote has just come: a pause before the next dial would let it start an election for want of heartbeats. */
+  remoteIsUp(): void {
+    if (this.closed || !this.pausing) return
+    this.cancelDial()
+    void this.dial()
+  }
+
   private async dial(): Promise<void> {
+    this.pausing = false
     const { network, clusterId } = this.init
     let stream: FrameStream
     try {
@@ -281,6 +292,7 @@ class Link {
     // Up to twice as long, by chance, so that peers that lost each other do not come back in step.
     const delayMs = this.backoffMs * (1 + this.init.random.next())
     this.backoffMs = Math.min(MAX_BACKOFF_MS, this.backoffMs * 2)
+    this.pausing = true
     this.cancelDial = this.init.clock.schedule(delayMs, () => void this.dial())
   }
 
