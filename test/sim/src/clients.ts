@@ -14,7 +14,6 @@ export interface ClientSettings extends WorkloadSettings {
   readonly cacheBytes: number
   readonly sessionTtlMs: number
   readonly faultTimeoutMs: number
-  readonly programs: number
 }
 
 export interface ClientWorld {
@@ -137,7 +136,8 @@ export class SimClient implements ViewedClient {
       settings,
       invariants,
       coverage,
-      isStopping
+      isStopping,
+      isLeaving: () => this.isLeaving
     })
     program.run().then(
       () => {

@@ -52,7 +52,7 @@ export class SimNetwork {
   onDeliver: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
   /** A handler threw: the real stream would be aborted and the error logged. */
   onHandlerError: (error: Error) => void = () => {}
-  /** Raft's frames are lost and doubled while this is true. */
+  /** Raft's frames are lost and doubled, and dials fail, while this is true. */
   lossy = true
 
   constructor(readonly init: NetworkInit) {}
@@ -82,6 +82,7 @@ export class SimNetwork {
         if (withMachine) stream.givenUpLater(end.other)
         else stream.forgotten(end)
       }
+      stream.ended()
     }
   }
 
@@ -153,7 +154,7 @@ export class SimNetwork {
       from.process.after('timer', chance.between(300, 3000), `${label} timeout`, () =>
         fail(new Error(`no answer from ${to}`))
       )
-      if (chance.is(this.init.dialFailure)) {
+      if (this.lossy && chance.is(this.init.dialFailure)) {
         from.process.after('io', there + back, `${label} fails`, () => fail(new Error(`${to} is unreachable`)))
         return
       }

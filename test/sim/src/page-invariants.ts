@@ -8,7 +8,7 @@
  * - a read returns what the page held at some moment between its call and its return;
  * - in the end every increment is there, but for those that went with a lost session before anybody saw them.
  */
-import type { Applied } from '@quire/store/peer-core'
+import type { Applied, StateView } from '@quire/store/peer-core'
 import type { ClientView } from '@quire/dsm-client/inspect'
 import { COUNT_OFFSET, COUNTER_OFFSET, ID_OFFSETS, PAGE_BYTES, readU32 } from './page-layout.js'
 import type { SimPeer } from './peers.js'
@@ -54,7 +54,8 @@ interface PageModel {
 }
 
 interface PendingRead {
-  readonly what: string
+  readonly client: string
+  readonly session: number
   readonly file: number
   readonly offset: number
   readonly bytes: Uint8Array
@@ -75,6 +76,8 @@ export class PageInvariants {
   readonly operations: Operation[] = []
   private readonly pages = new Map<number, PageModel>()
   private appliedIndex = 0
+  /** The state of whoever is ahead. */
+  private latest: StateView | undefined
   private readonly outcomes = new Map<number, string>()
   private readonly ended = new Set<number>()
   private readonly expired = new Set<number>()
@@ -130,8 +133,8 @@ export class PageInvariants {
   }
 
   /** A read has returned `bytes`. Judged when the event is over. */
-  read(what: string, file: number, offset: number, bytes: Uint8Array, call: number): void {
-    this.pendingReads.push({ what, file, offset, bytes, call, end: this.now() })
+  read(client: string, session: number, file: number, offset: number, bytes: Uint8Array, call: number): void {
+    this.pendingReads.push({ client, session, file, offset, bytes, call, end: this.now() })
   }
 
   /** A flush of the range, called at `call`, has succeeded. */
@@ -196,6 +199,7 @@ export class PageInvariants {
       throw new Violation('applied in order', `${peer.name} applied ${index}, nobody ${this.appliedIndex + 1}`)
     }
     this.appliedIndex = index
+    this.latest = peer.core!.replica.applier.state
     if (applied === undefined) return
     switch (applied.type) {
       case 'handover':
@@ -204,23 +208,20 @@ export class PageInvariants {
         break
       case 'writeback':
         for (const outcome of applied.outcomes) {
-          if (outcome.version !== index) continue
-          this.commit(peer, outcome.file, outcome.page)
-          const model = this.model(outcome.file, outcome.page)
-          if (this.isWriteProtected(applied.session, model)) this.settle(model)
+          if (outcome.version === index) this.commit(peer, outcome.file, outcome.page)
         }
         break
       case 'session-ended':
         if (!applied.existed) break
         this.ended.add(applied.session)
         if (applied.expired) this.expired.add(applied.session)
-        this.settleUnowned(peer)
+        this.settleUnowned()
         break
       case 'opened':
         this.grown(applied.stat.id, applied.stat.size)
         break
       case 'closed':
-        this.settleUnowned(peer)
+        this.settleUnowned()
         break
       case 'extended':
         this.sizes.set(applied.file, applied.size)
@@ -256,23 +257,10 @@ export class PageInvariants {
     return count
   }
 
-  private settleUnowned(peer: SimPeer): void {
-    const { state } = peer.core!.replica.applier
+  private settleUnowned(): void {
     for (const model of this.pages.values()) {
-      if (state.owner(model.file, model.page).session === 0) this.settle(model)
+      if (this.latest?.owner(model.file, model.page).session === 0) this.settle(model)
     }
-  }
-
-  /** The owner is there and has written nothing since its last writeback left. */
-  private isWriteProtected(session: number, model: PageModel): boolean {
-    for (const client of this.clients()) {
-      const view = client.view()
-      if (view?.session !== session) continue
-      for (const page of view.pages) {
-        if (page.file === model.file && page.index === model.page) return page.access !== 'modified' && !page.changed
-      }
-    }
-    return false
   }
 
   // ---- after every event
@@ -317,7 +305,23 @@ export class PageInvariants {
       }
     }
     for (const [model, { bytes }] of held) this.update(model, bytes)
+    this.followOwners(held)
     for (const read of this.pendingReads.splice(0)) this.checkRead(read)
+  }
+
+  /** What an owner has written and given up, or may not touch for want of a lease, is what the page holds until its session ends. */
+  private followOwners(held: ReadonlyMap<PageModel, unknown>): void {
+    for (const client of this.clients()) {
+      const view = client.view()
+      if (view === undefined || view.isEnded) continue
+      for (const page of view.pages) {
+        if (!page.dirty || (page.access !== 'invalid' && view.isValid)) continue
+        const model = this.model(page.file, page.index)
+        if (held.has(model)) continue
+        const owner = this.latest?.owner(page.file, page.index)
+        if (owner?.session === view.session && owner.epoch === page.epoch) this.update(model, page.frame!.bytes)
+      }
+    }
   }
 
   private show(session: number, model: PageModel, bytes: Uint8Array): void {
@@ -378,14 +382,22 @@ export class PageInvariants {
         const at = page * PAGE_BYTES + place.offset - offset
         if (at < 0 || at + 4 > bytes.length) continue
         const value = readU32(bytes, at)
+        if (this.isOwnAndOverwritten(read, place, value)) continue
         if (!heldBetween(place, value, call, end)) {
           throw new Violation(
             'reads are linearizable',
-            `${read.what} of page ${read.file}:${page}+${place.offset} from ${call.toFixed(2)} to ${end.toFixed(2)} returned ${value}; it held ${history(place, call)}`
+            `${read.client} of page ${read.file}:${page}+${place.offset} from ${call.toFixed(2)} to ${end.toFixed(2)} returned ${value}; it held ${history(place, call)}`
           )
         }
       }
     }
+  }
+
+  /** Programs of one client may read, between two events, what one of them has written and another has written over. */
+  private isOwnAndOverwritten(read: PendingRead, place: Place, value: number): boolean {
+    const operation = this.operations[value]
+    if (operation?.session !== read.session || place.values.includes(value)) return false
+    return operation.call <= read.end && operation.end >= read.call
   }
 
   // ---- the end

@@ -2,6 +2,7 @@
 import {
   PROTOCOL_BULK,
   PROTOCOL_CONTROL,
+  PROTOCOL_RAFT,
   clientMessage,
   decodeFrame,
   leaderMessage,
@@ -43,6 +44,7 @@ export interface SimulationResult {
 /** In peace, everything that was waiting has ended by then: connections are found dead, elections held, leases run out. */
 const REST_MS = 40_000
 const DIGEST_MS = 500
+const STABLE_MS = 1000
 
 export async function simulate(init: SimulationInit): Promise<SimulationResult> {
   const simulation = new Simulation(init)
@@ -159,6 +161,8 @@ class Simulation {
     await this.until('programs end', () =>
       this.clients.every(({ client, running, isLeaving }) => client !== undefined && running === 0 && !isLeaving)
     )
+    // Links come back, a leader is found, and sessions that the faults have cost learn it.
+    await this.until('the cluster is whole again', this.stableFor(STABLE_MS))
     this.note('--- rest')
     await this.agree()
     scheduler.note(this.raft.commitIndex)
@@ -210,7 +214,8 @@ class Simulation {
       settings: this.settings.client,
       invariants: this.pages,
       coverage: this.coverage,
-      isStopping: () => true
+      isStopping: () => true,
+      isLeaving: () => false
     })
   }
 
@@ -225,7 +230,23 @@ class Simulation {
     const from = this.scheduler.now
     const reached = await this.scheduler.run(from + REST_MS, () => this.failure !== undefined || done())
     if (this.failure !== undefined) throw this.failure
-    if (!reached) throw new Violation('liveness', `${what}: not within ${REST_MS} ms of peace from ${from.toFixed(1)}`)
+    if (!reached) {
+      const facts = `not within ${REST_MS} ms from ${from.toFixed(1)}: ${this.describe()}`
+      throw new Violation('liveness', `${what}: ${facts}`)
+    }
+  }
+
+  private describe(): string {
+    const nodes = this.peers.map(({ name, core }) => {
+      const status = core?.node?.status()
+      return `${name} ${status?.role} of ${status?.term}, applied ${status?.appliedIndex} of ${status?.lastIndex}`
+    })
+    const clients = this.clients.map((each) => {
+      const view = each.view()
+      const state = view === undefined ? 'unconnected' : view.isEnded ? 'ended' : view.isValid ? 'valid' : 'suspect'
+      return `${each.name} ${state}, ${each.running} programs`
+    })
+    return [...nodes, ...clients, `${this.raftStreams()} raft streams`].join('; ')
   }
 
   private async complete<T>(what: string, promise: Promise<T>): Promise<T> {
@@ -270,6 +291,26 @@ class Simulation {
       if (other !== digest) throw new Violation('replicas are equal', `${peer.name} differs at entry ${appliedIndex}`)
       this.digests.set(appliedIndex, digest)
     }
+  }
+
+  private stableFor(ms: number): () => boolean {
+    let since = Infinity
+    let term = 0
+    return () => {
+      const { now } = this.scheduler
+      const status = this.leader()?.core?.node?.status()
+      const isWhole = status?.term === term && this.raftStreams() === 6 && this.clients.every((each) => isSettled(each))
+      term = status?.term ?? 0
+      since = isWhole ? Math.min(since, now) : Infinity
+      return now - since >= ms
+    }
+  }
+
+  /** One each way between any two peers. */
+  private raftStreams(): number {
+    let count = 0
+    for (const { protocol } of this.network.streams) if (protocol === PROTOCOL_RAFT) count++
+    return count
   }
 
   private leader(): SimPeer | undefined {
@@ -376,4 +417,9 @@ class Simulation {
   private fail(error: Error): void {
     this.failure ??= error
   }
+}
+
+function isSettled(each: SimClient): boolean {
+  const view = each.view()
+  return each.process?.stalled === false && view !== undefined && (view.isValid || view.isEnded)
 }

@@ -14,6 +14,8 @@ export interface WorkloadSettings {
   readonly maxPages: number
   /** Mean pause between two actions. */
   readonly pauseMs: number
+  /** Of one client, at the same time. */
+  readonly programs: number
   /** Mean time that a pin is held. */
   readonly pinMs: number
   /** How often each action is taken, relative to the others. */
@@ -51,6 +53,8 @@ export interface ProgramInit {
   readonly invariants: PageInvariants
   readonly coverage: Coverage
   readonly isStopping: () => boolean
+  /** The client closes. */
+  readonly isLeaving: () => boolean
 }
 
 /** What may happen to a program while others crash and networks break. */
@@ -183,11 +187,16 @@ export class Program {
     const { chance, settings } = this.init
     const pin = await handle.mapping.pin(page * PAGE_BYTES, PAGE_BYTES, 'write')
     try {
-      const base = readU32(pin.bytes, COUNT_OFFSET)
-      const previous = readU32(pin.bytes, COUNTER_OFFSET)
+      let base = readU32(pin.bytes, COUNT_OFFSET)
+      let previous = readU32(pin.bytes, COUNTER_OFFSET)
       if (chance.is(0.3)) await this.sleep(chance.exponential(settings.pinMs))
-      // What is written to a pin whose session has gone is never seen.
-      if (pin.lost.aborted) return
+      if (settings.programs > 1) {
+        // A pin keeps other clients out. Programs of one client share its memory, as threads would.
+        base = readU32(pin.bytes, COUNT_OFFSET)
+        previous = readU32(pin.bytes, COUNTER_OFFSET)
+      }
+      // What is written to a pin whose session has gone is never seen, nor what comes behind the last flush.
+      if (pin.lost.aborted || this.init.isLeaving()) return
       const operation = this.begin('increment', handle, page, COUNTER_OFFSET, { previous, count: base + 1 })
       writeU32(pin.bytes, COUNT_OFFSET, base + 1)
       writeU32(pin.bytes, COUNTER_OFFSET, operation.id)
@@ -227,7 +236,7 @@ export class Program {
     if (bytes.length !== length) {
       throw new Violation('sizes only grow', `${name} read ${bytes.length} of ${length} bytes at ${offset}`)
     }
-    invariants.read(name, handle.id, offset, bytes, call)
+    invariants.read(name, handle.session, handle.id, offset, bytes, call)
   }
 
   private async sync(handle: Handle, pages: number): Promise<void> {
