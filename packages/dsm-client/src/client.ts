@@ -168,6 +168,7 @@ class Client implements DsmClient {
       if (reply.type !== 'opened') throw new UnavailableError(`the leader answered open with ${reply.type}`)
       // The session may have ended between the answer and this line.
       if (session.ended !== undefined) throw session.ended
+      if (this.closing !== undefined) throw new ClosedError('the client')
       return createFile(this.opened(session, reply.stat), (file, inner) => this.release(file, inner))
     })
   }
@@ -306,11 +307,21 @@ class Client implements DsmClient {
 
   private async doClose(signal?: AbortSignal): Promise<void> {
     const { current } = this
+    const files = [...this.files.values()]
+    const reason = new ClosedError('the client')
+    // Nothing may be written any more that the flush would not see.
+    for (const file of files) {
+      file.handles = 0
+      current.coherence.refuseWaiters(file.id, reason)
+    }
     try {
       if (current.ended === undefined) {
-        for (const file of this.files.values()) await flushPages(file, 0, Number.MAX_SAFE_INTEGER, signal)
+        for (const file of files) await flushPages(file, 0, Number.MAX_SAFE_INTEGER, signal)
       }
     } finally {
+      // Others get the pages as soon as the session's end is in the log, before its answer is here.
+      for (const file of files) current.coherence.removeFile(file.id, reason)
+      current.drain()
       await current.end(signal)
       await this.ownNetwork?.close()
     }

@@ -96,6 +96,7 @@ class SharedMapping implements Mapping {
   private pinPage(index: number, access: Access, signal?: AbortSignal): Promise<Uint8Array> {
     const { session, id, path, pageSize } = this.open
     const start = (resolve: (bytes: Uint8Array) => void, fail: (error: Error) => void) => {
+      checkUsable(this.open)
       const withdraw = session.coherence.access(id, index, { access, pin: true, run: resolve, fail })
       session.drain()
       return withdraw

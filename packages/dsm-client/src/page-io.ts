@@ -18,8 +18,13 @@ export interface OpenFile {
 
 /** Throws unless the file can still be used. */
 export function checkUsable(file: OpenFile): void {
-  if (file.session.ended !== undefined) throw file.session.ended
-  if (file.handles === 0) throw new ClosedError(file.path)
+  const error = whyUnusable(file)
+  if (error !== undefined) throw error
+}
+
+export function whyUnusable(file: OpenFile): Error | undefined {
+  if (file.session.ended !== undefined) return file.session.ended
+  return file.handles === 0 ? new ClosedError(file.path) : undefined
 }
 
 /** Copies `target.length` bytes from `offset` on, all below the file's size. */
@@ -112,6 +117,15 @@ function eachPage(
       const pageStart = index * pageSize
       const from = Math.max(0, offset - pageStart)
       const to = Math.min(pageSize, end - pageStart)
+      const fail = (error: Error) => {
+        withdrawals.delete(index)
+        if (failed) return
+        withdrawAll()
+        reject(error)
+      }
+      // The file may have been given up since the first page.
+      const error = whyUnusable(file)
+      if (error !== undefined) return fail(error)
       let ran = false
       const withdraw = session.coherence.access(file.id, index, {
         access,
@@ -121,12 +135,7 @@ function eachPage(
           visit(bytes, from, to, pageStart + from - offset)
           if (withdrawals.delete(index)) issue()
         },
-        fail: (error) => {
-          withdrawals.delete(index)
-          if (failed) return
-          withdrawAll()
-          reject(error)
-        }
+        fail
       })
       if (!ran && !failed) withdrawals.set(index, withdraw)
     }

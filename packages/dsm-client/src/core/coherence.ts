@@ -91,6 +91,11 @@ export class Coherence {
     this.pumpFaults()
   }
 
+  /** Fails everybody who waits for a page of the file; what is held stays until `removeFile`. */
+  refuseWaiters(file: number, reason: Error): void {
+    for (const page of this.spaces.get(file)?.all() ?? []) this.failWaiters(page, reason)
+  }
+
   // ---- access
 
   /**
