@@ -88,7 +88,7 @@ async function countWhileTheLeaderDies(
 
   async function killAndRestart(): Promise<void> {
     const { kill } = options
-    if ('afterMs' in kill) await pause(kill.afterMs)
+    if ('afterMs' in kill) await Promise.race([pause(kill.afterMs), counting])
     else {
       await watch.reached(kill.fraction)
       await pause(kill.extraMs)
