@@ -201,7 +201,9 @@ export const leaderMessage = union({
       voters: members,
       learners: members,
       sessions: uint,
-      ownedPages: uint
+      ownedPages: uint,
+      /** How long the stages of its work took since it started: counts in logarithmic buckets (docs/observability.md). */
+      stages: list(struct({ name: text(64), buckets: list(struct({ index: uint, count: uint }), 256) }), 32)
     })
   ]
 })

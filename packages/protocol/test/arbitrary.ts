@@ -100,7 +100,11 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
     voters: members,
     learners: members,
     sessions: uint,
-    ownedPages: uint
+    ownedPages: uint,
+    stages: fc.array(
+      fc.record({ name: text, buckets: fc.array(fc.record({ index: uint, count: uint }), { maxLength: 256 }) }),
+      { maxLength: 32 }
+    )
   })
 })
 

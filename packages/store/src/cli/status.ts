@@ -2,6 +2,7 @@ import Table from 'cli-table3'
 import type { Command } from 'commander'
 import { keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
 import { printJson, printLine } from './output.js'
+import { stagePercentile, type StageReport } from '../server/stages.js'
 import { createProbe, type Probe, type StatusAnswer } from './probe.js'
 import { UnavailableError } from '@quire/protocol'
 
@@ -57,8 +58,8 @@ function show(rows: readonly Row[], json: boolean): void {
     for (const { id, addresses, answer, error } of rows) {
       if (answer === undefined) printJson({ id, addresses, error })
       else {
-        const { type: _type, seq: _seq, leader, ...status } = answer
-        printJson({ ...status, leader: leader === '' ? null : leader, addresses })
+        const { type: _type, seq: _seq, leader, stages, ...status } = answer
+        printJson({ ...status, leader: leader === '' ? null : leader, addresses, stages: stages.map(summarize) })
       }
     }
     return
@@ -77,4 +78,11 @@ function show(rows: readonly Row[], json: boolean): void {
   }
   printLine(`cluster ${rows.find((row) => row.answer !== undefined)?.answer?.clusterId ?? ''}`)
   printLine(table.toString())
+}
+
+/** With the figures that people ask for; the buckets are there for who compares two moments. */
+function summarize({ name, buckets }: StageReport): StageReport & { count: number; p50Us: number; p99Us: number } {
+  const count = buckets.reduce((sum, bucket) => sum + bucket.count, 0)
+  const [p50Us = 0, p99Us = 0] = [50, 99].map((percent) => Math.round(stagePercentile(buckets, percent)))
+  return { name, count, p50Us, p99Us, buckets }
 }

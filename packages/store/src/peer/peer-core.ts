@@ -8,8 +8,11 @@ import type { ServerLimits } from '../server/limits.js'
 import {
   createLeaderService,
   createSessionServer,
+  createStages,
   type LeaderService,
   type SessionServer,
+  type Stages,
+  type StageReport,
   type StatusReport
 } from '../server/index.js'
 import type { Applied, ReplicatedConfig, StateView } from '../state/index.js'
@@ -57,6 +60,8 @@ export interface PeerStatus {
   readonly learners: readonly Member[]
   readonly sessions: number
   readonly ownedPages: number
+  /** How long the stages of its work took since it started: see docs/observability.md. */
+  readonly stages: readonly StageReport[]
 }
 
 /** One group so far; its id is in every message, so that more can share the streams. */
@@ -65,17 +70,19 @@ const GROUP = 0
 /** Opens the storage. Rejects, with nothing left open, when it is damaged or another's. Nothing runs before `connect`. */
 export async function openPeerCore(components: PeerCoreComponents, init: PeerCoreInit): Promise<PeerCore> {
   const { storage, clock } = components
+  const stages = createStages(clock)
   const replica = await openReplica({
     storage,
     peerId: init.id,
     cluster: init.cluster,
     clock,
+    stages,
     limits: init.replicaLimits,
     // Neither is called before the node, which is made from the result, hands entries in.
     onApplied: (index, applied) => core.applied(index, applied),
     onFault: (fault) => core.storageFault(fault)
   })
-  const core = new PeerCore(components, init, replica)
+  const core = new PeerCore(components, init, replica, stages)
   return core
 }
 
@@ -86,7 +93,8 @@ export class PeerCore {
   constructor(
     private readonly components: PeerCoreComponents,
     private readonly init: PeerCoreInit,
-    readonly replica: Replica
+    readonly replica: Replica,
+    private readonly stages: Stages
   ) {
     this.newestConfig = replica.config
   }
@@ -147,6 +155,7 @@ export class PeerCore {
       directory,
       clock,
       random,
+      stages: this.stages,
       ...(this.init.limits === undefined ? {} : { limits: this.init.limits }),
       logger: this.child('server'),
       onFatal: (error) => this.init.onFatal(error)
@@ -179,7 +188,8 @@ export class PeerCore {
       voters: voters.map((peerId) => this.member(peerId)),
       learners: learners.map((peerId) => this.member(peerId)),
       sessions: [...state.sessions()].length,
-      ownedPages: state.ownedPages()
+      ownedPages: state.ownedPages(),
+      stages: this.stages.report()
     }
   }
 
@@ -225,8 +235,8 @@ export class PeerCore {
   }
 
   private report(): StatusReport {
-    const { voters, learners, leader, ...status } = this.status()
-    return { ...status, leader: leader ?? '', voters: [...voters], learners: [...learners] }
+    const { voters, learners, leader, stages, ...status } = this.status()
+    return { ...status, leader: leader ?? '', voters: [...voters], learners: [...learners], stages: [...stages] }
   }
 
   private member(peerId: string): Member {

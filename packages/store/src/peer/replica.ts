@@ -10,7 +10,9 @@ import {
   type CommittedEntry
 } from '../pages/index.js'
 import { clusterConfig, type ReplicatedConfig } from '../state/index.js'
+import type { Stages } from '../server/stages.js'
 import { encodeCluster } from './cluster.js'
+import { timedDisk } from './timed-disk.js'
 
 /** Where a replica lives: a data directory, or the simulator's memory. */
 export interface ReplicaStorage {
@@ -41,6 +43,7 @@ export interface ReplicaInit {
   /** For a storage that is new. */
   readonly cluster: ReplicatedConfig | undefined
   readonly clock: Clock
+  readonly stages: Stages
   readonly limits?: ReplicaLimits | undefined
   readonly onApplied: AppliedListener
   readonly onFault: (fault: Error | undefined) => void
@@ -58,7 +61,7 @@ export interface Replica {
 export async function openReplica(init: ReplicaInit): Promise<Replica> {
   const { storage, peerId, cluster, limits = {} } = init
   const log = await createSegmentedLog({
-    disk: storage.openLogDisk(),
+    disk: timedDisk(storage.openLogDisk(), init.stages),
     identity: `${storage.clusterId} ${peerId}`,
     segmentBytes: limits.segmentBytes,
     cacheBytes: limits.logCacheBytes,
@@ -74,7 +77,7 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
         log,
         applier,
         config: applier.state.config ?? config,
-        apply: (entries) => applier.apply(entries.map(committed))
+        apply: (entries) => init.stages.time('entries.apply', () => applier.apply(entries.map(committed)))
       }
     } catch (error) {
       await applier.close()

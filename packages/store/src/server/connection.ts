@@ -2,7 +2,9 @@ import {
   ClosedError,
   QuotaExceededError,
   errorToWire,
+  type Access,
   type ClientMessageOf,
+  type Clock,
   type FrameStream,
   type LeaderMessage,
   type QuireError
@@ -10,6 +12,7 @@ import {
 import type { FileId, SessionId } from '../state/view.js'
 import { Lane, type OutgoingBytes } from './lane.js'
 import type { ServerLimits } from './limits.js'
+import type { Stages } from './stages.js'
 
 export interface ConnectionInit {
   readonly group: number
@@ -19,6 +22,15 @@ export interface ConnectionInit {
   readonly openedAtMs: number
   readonly limits: ServerLimits
   readonly outgoing: OutgoingBytes
+  readonly clock: Pick<Clock, 'now'>
+  readonly stages: Stages
+}
+
+interface OutstandingFault {
+  readonly req: number
+  readonly arrivedMs: number
+  /** 0: no entry was proposed for it. */
+  proposedMs: number
 }
 
 /** What a request is answered with when its entry is applied. */
@@ -38,7 +50,7 @@ export class Connection {
   closed = false
 
   /** Request by file and page: the directory keeps at most one request of a session for a page. */
-  private readonly faults = new Map<FileId, Map<number, number>>()
+  private readonly faults = new Map<FileId, Map<number, OutstandingFault>>()
   private faultCount = 0
   private readonly writebacks = new Map<number, { pages: number; readonly bytes: number }>()
   private writebackBytes = 0
@@ -100,8 +112,16 @@ export class Connection {
       this.faultCount++
     }
     if (pages === undefined) this.faults.set(fault.file, (pages = new Map()))
-    pages.set(fault.page, fault.req)
+    pages.set(fault.page, { req: fault.req, arrivedMs: this.init.clock.now(), proposedMs: 0 })
     return undefined
+  }
+
+  /** The entry that gives the page to this session was handed to the log. */
+  faultProposed(file: FileId, page: number): void {
+    const fault = this.faults.get(file)?.get(page)
+    if (fault === undefined || fault.proposedMs !== 0) return
+    fault.proposedMs = this.init.clock.now()
+    this.init.stages.record('fault.write.queue', fault.proposedMs - fault.arrivedMs)
   }
 
   /** The session maps the file no longer: what it asked of it is not answered any more. */
@@ -162,7 +182,9 @@ export class Connection {
   private sent(message: LeaderMessage): void {
     if (message.type === 'grant' || message.type === 'faultFailed') {
       const pages = this.faults.get(message.file)
-      if (pages?.get(message.page) !== message.req) return
+      const fault = pages?.get(message.page)
+      if (pages === undefined || fault?.req !== message.req) return
+      if (message.type === 'grant') this.granted(message.access, fault)
       pages.delete(message.page)
       this.faultCount--
       if (pages.size === 0) this.faults.delete(message.file)
@@ -174,6 +196,13 @@ export class Connection {
     } else if (message.type === 'writebackFailed') {
       this.writebackSettled(message.req)
     }
+  }
+
+  private granted(access: Access, { arrivedMs, proposedMs }: OutstandingFault): void {
+    const { clock, stages } = this.init
+    const now = clock.now()
+    if (proposedMs > 0) stages.record('fault.write.commit', now - proposedMs)
+    else stages.record(`fault.${access}.queue`, now - arrivedMs)
   }
 
   private writebackSettled(req: number): void {

@@ -21,6 +21,7 @@ import type { Applied, StateView } from '../state/view.js'
 import { Leadership, notAttached } from './leadership.js'
 import { DEFAULT_SERVER_LIMITS, type ServerLimits } from './limits.js'
 import type { RaftPort } from './raft-port.js'
+import { createStages, type Stages } from './stages.js'
 
 export interface LeaderServiceInit {
   /** The Raft group that this serves. */
@@ -33,6 +34,8 @@ export interface LeaderServiceInit {
   readonly clock: Clock
   readonly random: Random
   readonly limits?: Partial<ServerLimits>
+  /** Default: nobody looks at them. */
+  readonly stages?: Stages
   readonly logger?: Logger
   /** A broken invariant, or an error that nobody expected: the node must stop. Called once. */
   readonly onFatal: (error: Error) => void
@@ -65,6 +68,7 @@ export function createLeaderService(init: LeaderServiceInit): LeaderService {
 class Service implements LeaderService {
   readonly group: number
   private readonly limits: ServerLimits
+  private readonly stages: Stages
   private leadership: Leadership | undefined
   private closed = false
   private readOnly: QuireError | undefined
@@ -72,6 +76,7 @@ class Service implements LeaderService {
   constructor(private readonly init: LeaderServiceInit) {
     this.group = init.group
     this.limits = { ...DEFAULT_SERVER_LIMITS, ...init.limits }
+    this.stages = init.stages ?? createStages(init.clock)
   }
 
   get connectedSessions(): number {
@@ -138,6 +143,7 @@ class Service implements LeaderService {
       clock,
       random,
       limits: this.limits,
+      stages: this.stages,
       logger,
       guard: (input) => this.guard(input)
     })

@@ -33,6 +33,7 @@ import { Proposals } from './proposals.js'
 import { QuorumRounds } from './quorum-rounds.js'
 import type { RaftPort } from './raft-port.js'
 import { answerRead, failed, type ReadRequest } from './reads.js'
+import type { Stages } from './stages.js'
 
 export interface LeadershipInit {
   readonly group: number
@@ -51,6 +52,7 @@ export interface LeadershipInit {
   readonly clock: Clock
   readonly random: Random
   readonly limits: ServerLimits
+  readonly stages: Stages
   readonly logger?: Logger | undefined
   /** Runs an input that did not come through the service: errors in it end the node. */
   readonly guard: (input: () => void) => void
@@ -92,12 +94,21 @@ export class Leadership {
 
   /** A control stream whose hello was in order. */
   welcome(stream: FrameStream): void {
-    const { limits, random, clock, group, self, clusterId } = this.init
+    const { limits, random, clock, group, self, clusterId, stages } = this.init
     let attach: number
     do attach = 1 + Math.floor(random.next() * (2 ** 52 - 1))
     while (this.connections.has(attach))
     const openedAtMs = clock.now()
-    const connection = new Connection({ group, control: stream, attach, openedAtMs, limits, outgoing: this.outgoing })
+    const connection = new Connection({
+      group,
+      control: stream,
+      attach,
+      openedAtMs,
+      limits,
+      outgoing: this.outgoing,
+      clock,
+      stages
+    })
     if (this.connections.size >= limits.maxSessions + limits.maxHandshakes) {
       return connection.refuse(new QuotaExceededError('connections', limits.maxSessions + limits.maxHandshakes))
     }
@@ -448,7 +459,9 @@ export class Leadership {
   private drain(): void {
     for (const effect of this.init.directory.effects()) {
       if (effect.type === 'propose') {
-        this.proposals.add(effect.command)
+        const { command } = effect
+        if (command.type === 'handover') this.sessions.get(command.to)?.faultProposed(command.file, command.page)
+        this.proposals.add(command)
         continue
       }
       this.sessions.get(effect.session)?.send(effect.lane, effect.message)

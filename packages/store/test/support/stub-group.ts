@@ -115,7 +115,8 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
       voters: CONFIG.voters,
       learners: [],
       sessions: 0,
-      ownedPages: 0
+      ownedPages: 0,
+      stages: []
     })
   })
   const group = {
