@@ -9,42 +9,46 @@ export type Fact = string | number
 /** Base of every error that Quire reports to its users. */
 export abstract class QuireError extends Error {
   abstract readonly code: string
-  /** The constructor's arguments: what crosses the wire. */
-  abstract readonly facts: readonly Fact[]
+
+  /** `facts` are the constructor's arguments: what crosses the wire. */
+  constructor(
+    message: string,
+    readonly facts: readonly Fact[]
+  ) {
+    super(message)
+  }
 }
 
 export class NoSuchFileError extends QuireError {
   override readonly name = 'NoSuchFileError'
   readonly code = 'ERR_NO_ENTRY'
-  readonly facts: readonly Fact[]
   constructor(readonly path: string) {
-    super(`${path}: no such file`)
-    this.facts = [path]
+    super(`${path}: no such file`, [path])
   }
 }
 
 export class FileExistsError extends QuireError {
   override readonly name = 'FileExistsError'
   readonly code = 'ERR_EXISTS'
-  readonly facts: readonly Fact[]
   constructor(readonly path: string) {
-    super(`${path}: the file exists`)
-    this.facts = [path]
+    super(`${path}: the file exists`, [path])
   }
 }
 
 export class InvalidArgumentError extends QuireError {
   override readonly name = 'InvalidArgumentError'
   readonly code = 'ERR_INVALID_ARGUMENT'
-  readonly facts: readonly Fact[]
   /** `argument` is its name, `value` what was given, `expected` what would have been right. */
   constructor(
     readonly argument: string,
     readonly value: Fact,
     readonly expected: string
   ) {
-    super(`${argument} is ${typeof value === 'string' ? JSON.stringify(value) : value}, must be ${expected}`)
-    this.facts = [argument, value, expected]
+    super(`${argument} is ${typeof value === 'string' ? JSON.stringify(value) : value}, must be ${expected}`, [
+      argument,
+      value,
+      expected
+    ])
   }
 }
 
@@ -52,14 +56,12 @@ export class InvalidArgumentError extends QuireError {
 export class PastEndError extends QuireError {
   override readonly name = 'PastEndError'
   readonly code = 'ERR_PAST_END'
-  readonly facts: readonly Fact[]
   constructor(
     readonly path: string,
     readonly offset: number,
     readonly size: number
   ) {
-    super(`${path}: offset ${offset} is at or beyond the end (${size} bytes)`)
-    this.facts = [path, offset, size]
+    super(`${path}: offset ${offset} is at or beyond the end (${size} bytes)`, [path, offset, size])
   }
 }
 
@@ -67,10 +69,8 @@ export class PastEndError extends QuireError {
 export class ReadOnlyMappingError extends QuireError {
   override readonly name = 'ReadOnlyMappingError'
   readonly code = 'ERR_READ_ONLY'
-  readonly facts: readonly Fact[]
   constructor(readonly path: string) {
-    super(`${path}: mapped for reading`)
-    this.facts = [path]
+    super(`${path}: mapped for reading`, [path])
   }
 }
 
@@ -86,7 +86,6 @@ export interface LostRange {
 export class SessionExpiredError extends QuireError {
   override readonly name = 'SessionExpiredError'
   readonly code = 'ERR_SESSION_EXPIRED'
-  readonly facts: readonly Fact[]
   constructor(
     readonly session: string,
     readonly lost: readonly LostRange[] = []
@@ -94,9 +93,9 @@ export class SessionExpiredError extends QuireError {
     const bytes = lost.reduce((sum, range) => sum + range.length, 0)
     super(
       `session ${session} has expired` +
-        (lost.length > 0 ? `; ${bytes} unflushed bytes in ${lost.length} ranges are lost` : '')
+        (lost.length > 0 ? `; ${bytes} unflushed bytes in ${lost.length} ranges are lost` : ''),
+      [session]
     )
-    this.facts = [session]
   }
 }
 
@@ -104,10 +103,8 @@ export class SessionExpiredError extends QuireError {
 export class UnavailableError extends QuireError {
   override readonly name = 'UnavailableError'
   readonly code = 'ERR_UNAVAILABLE'
-  readonly facts: readonly Fact[]
   constructor(readonly reason: string) {
-    super(`unavailable: ${reason}`)
-    this.facts = [reason]
+    super(`unavailable: ${reason}`, [reason])
   }
 }
 
@@ -115,13 +112,11 @@ export class UnavailableError extends QuireError {
 export class BusyError extends QuireError {
   override readonly name = 'BusyError'
   readonly code = 'ERR_BUSY'
-  readonly facts: readonly Fact[]
   constructor(
     readonly path: string,
     readonly offset: number
   ) {
-    super(`${path}: offset ${offset} is held by another client`)
-    this.facts = [path, offset]
+    super(`${path}: offset ${offset} is held by another client`, [path, offset])
   }
 }
 
@@ -129,14 +124,12 @@ export class BusyError extends QuireError {
 export class PinConflictError extends QuireError {
   override readonly name = 'PinConflictError'
   readonly code = 'ERR_PIN_CONFLICT'
-  readonly facts: readonly Fact[]
   constructor(
     readonly path: string,
     readonly offset: number,
     readonly length: number
   ) {
-    super(`${path}: ${length} bytes at ${offset} cannot be pinned contiguously`)
-    this.facts = [path, offset, length]
+    super(`${path}: ${length} bytes at ${offset} cannot be pinned contiguously`, [path, offset, length])
   }
 }
 
@@ -144,33 +137,27 @@ export class PinConflictError extends QuireError {
 export class CacheFullError extends QuireError {
   override readonly name = 'CacheFullError'
   readonly code = 'ERR_CACHE_FULL'
-  readonly facts: readonly Fact[]
   constructor(readonly cacheBytes: number) {
-    super(`all page frames (${cacheBytes} bytes) are pinned`)
-    this.facts = [cacheBytes]
+    super(`all page frames (${cacheBytes} bytes) are pinned`, [cacheBytes])
   }
 }
 
 export class NoSpaceError extends QuireError {
   override readonly name = 'NoSpaceError'
   readonly code = 'ERR_NO_SPACE'
-  readonly facts: readonly Fact[]
   constructor(readonly where: string) {
-    super(`${where}: no space left`)
-    this.facts = [where]
+    super(`${where}: no space left`, [where])
   }
 }
 
 export class QuotaExceededError extends QuireError {
   override readonly name = 'QuotaExceededError'
   readonly code = 'ERR_QUOTA'
-  readonly facts: readonly Fact[]
   constructor(
     readonly quota: string,
     readonly limit: number
   ) {
-    super(`${quota}: the quota of ${limit} is used up`)
-    this.facts = [quota, limit]
+    super(`${quota}: the quota of ${limit} is used up`, [quota, limit])
   }
 }
 
@@ -178,41 +165,35 @@ export class QuotaExceededError extends QuireError {
 export class CorruptionError extends QuireError {
   override readonly name = 'CorruptionError'
   readonly code = 'ERR_CORRUPT'
-  readonly facts: readonly Fact[]
   constructor(
     readonly where: string,
     readonly offset: number,
     readonly reason: string
   ) {
-    super(`${where}: damaged at offset ${offset}: ${reason}`)
-    this.facts = [where, offset, reason]
+    super(`${where}: damaged at offset ${offset}: ${reason}`, [where, offset, reason])
   }
 }
 
 export class VersionMismatchError extends QuireError {
   override readonly name = 'VersionMismatchError'
   readonly code = 'ERR_VERSION'
-  readonly facts: readonly Fact[]
   constructor(
     readonly what: string,
     readonly found: number,
     readonly supported: number
   ) {
-    super(`${what}: version ${found}, this program speaks ${supported}`)
-    this.facts = [what, found, supported]
+    super(`${what}: version ${found}, this program speaks ${supported}`, [what, found, supported])
   }
 }
 
 export class NotAuthorizedError extends QuireError {
   override readonly name = 'NotAuthorizedError'
   readonly code = 'ERR_NOT_AUTHORIZED'
-  readonly facts: readonly Fact[]
   constructor(
     readonly who: string,
     readonly reason: string
   ) {
-    super(`${who} is refused: ${reason}`)
-    this.facts = [who, reason]
+    super(`${who} is refused: ${reason}`, [who, reason])
   }
 }
 
@@ -220,20 +201,16 @@ export class NotAuthorizedError extends QuireError {
 export class ClosedError extends QuireError {
   override readonly name = 'ClosedError'
   readonly code = 'ERR_CLOSED'
-  readonly facts: readonly Fact[]
   constructor(readonly what: string) {
-    super(`${what} is closed`)
-    this.facts = [what]
+    super(`${what} is closed`, [what])
   }
 }
 
 /** A remote reported an error whose code this version does not know. */
 export class RemoteError extends QuireError {
   override readonly name = 'RemoteError'
-  readonly facts: readonly Fact[]
   constructor(readonly code: string) {
-    super(`the remote failed with ${code}`)
-    this.facts = []
+    super(`the remote failed with ${code}`, [])
   }
 }
 

@@ -1,6 +1,6 @@
 /** put, get, cat, ls and stat. */
 import type { DsmFile, FileStat } from '@quire/dsm-client'
-import { FileExistsError, InvalidArgumentError, QuireError, type Fact } from '@quire/protocol'
+import { FileExistsError, InvalidArgumentError, QuireError } from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, type Command } from 'commander'
 import { createHash } from 'node:crypto'
 import { open, rename, stat, unlink, type FileHandle } from 'node:fs/promises'
@@ -17,14 +17,12 @@ const CHUNKS_AT_ONCE = 4
 class DigestMismatchError extends QuireError {
   override readonly name = 'DigestMismatchError'
   readonly code = 'ERR_DIGEST'
-  readonly facts: readonly Fact[]
   constructor(
     readonly where: string,
     readonly expected: string,
     readonly found: string
   ) {
-    super(`${where}: its SHA-256 is ${found}, not ${expected}`)
-    this.facts = [where, expected, found]
+    super(`${where}: its SHA-256 is ${found}, not ${expected}`, [where, expected, found])
   }
 }
 

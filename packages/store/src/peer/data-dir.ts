@@ -11,7 +11,7 @@
  */
 import { existsSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { CorruptionError, NotAuthorizedError, QuireError, VersionMismatchError, type Fact } from '@quire/protocol'
+import { CorruptionError, NotAuthorizedError, QuireError, VersionMismatchError } from '@quire/protocol'
 import { makeFolder, replaceFile, syncFolder } from './durable.js'
 import { lockFolder, type FolderLock } from './folder-lock.js'
 
@@ -25,13 +25,11 @@ const PAGES = 'pages'
 export class DataDirectoryError extends QuireError {
   override readonly name = 'DataDirectoryError'
   readonly code = 'ERR_DATA_DIRECTORY'
-  readonly facts: readonly Fact[]
   constructor(
     readonly path: string,
     readonly reason: string
   ) {
-    super(`${path}: ${reason}`)
-    this.facts = [path, reason]
+    super(`${path}: ${reason}`, [path, reason])
   }
 }
 
