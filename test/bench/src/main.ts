@@ -1,1 +1,167 @@
-export {}
+/**
+ * `pnpm bench`: what a fault costs on a cluster of three peers on loopback, against a bare libp2p round trip of the same bytes. One JSON
+ * object a line; docs/observability.md names the stages.
+ */
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { stagePercentile } from '@quire/store'
+import Table from 'cli-table3'
+import { endAll, startCluster, startWorker, type Cluster, type Worker } from './processes.js'
+import { between, percentile, row, type Row } from './rows.js'
+import { PAGE_BYTES, type TouchAnswer } from './worker.js'
+
+const ROWS = ['cold-read-fault', 'first-write-fault', 'ping-pong-handoff'] as const
+type RowName = (typeof ROWS)[number]
+const FILE = '/bench/file'
+const PERCENTS = [50, 99] as const
+const DEADLINE_MS = 300_000
+
+interface World {
+  readonly cluster: Cluster
+  readonly workers: readonly [Worker, Worker]
+  readonly samples: number
+  readonly warmUp: number
+}
+
+/** The part of an operation that each stage of the leader takes; a stage that an operation does not have takes 0. */
+interface Split {
+  readonly queue: string
+  readonly commit?: string
+  readonly hasEntry: boolean
+}
+
+async function measure(world: World, name: RowName): Promise<Row[]> {
+  const before = await world.cluster.stages()
+  const { page, bare, split, extra } = name === 'ping-pong-handoff' ? await handoffs(world) : await faults(world, name)
+  const after = await world.cluster.stages()
+  const stage = (of: string | undefined, percent: number) =>
+    of === undefined ? 0 : stagePercentile(between(before, after, of), percent)
+  const found: Row[] = []
+  for (const percent of PERCENTS) {
+    const wire = percentile(bare, percent)
+    found.push(row(name, `p${percent}`, percentile(page, percent), wire))
+    const parts = {
+      queue: stage(split.queue, percent),
+      wire,
+      flush: stage(split.hasEntry ? 'log.flush' : undefined, percent),
+      apply: stage(split.hasEntry ? 'entries.apply' : undefined, percent),
+      commit: stage(split.commit, percent)
+    }
+    for (const [part, value] of Object.entries(parts)) found.push(row(name, `${part}.p${percent}`, value))
+  }
+  return [...found, ...extra]
+}
+
+type Measured = TouchAnswer & { readonly split: Split; readonly extra: readonly Row[] }
+
+async function faults(world: World, name: 'cold-read-fault' | 'first-write-fault'): Promise<Measured> {
+  const { workers, samples, warmUp } = world
+  const count = samples + warmUp
+  const isRead = name === 'cold-read-fault'
+  // Half of the file is for each, every page is touched once, in an order that no read-ahead guesses.
+  const pages = shuffled(Array.from({ length: count }, (_, i) => (isRead ? i : count + i)))
+  const answer = await workers[0].run('touch', { path: FILE, access: isRead ? 'read' : 'write', pages, warmUp })
+  const split = isRead
+    ? { queue: 'fault.read.queue', hasEntry: false }
+    : { queue: 'fault.write.queue', commit: 'fault.write.commit', hasEntry: true }
+  return { ...answer, split, extra: [] }
+}
+
+async function handoffs({ workers, samples, warmUp }: World): Promise<Measured> {
+  const rounds = Math.ceil(samples / 2) + warmUp
+  // Apart from the handoffs: what the wire takes at this moment, without them in its way.
+  const quiet = { path: FILE, access: 'read', pages: Array.from({ length: 2 * warmUp }, () => 0), warmUp } as const
+  const { bare } = await workers[0].run('touch', quiet)
+  const begin = performance.now()
+  const both = await Promise.all(
+    workers.map((worker, index) => worker.run('pingPong', { path: '/bench/word', index, rounds, warmUp }))
+  )
+  const seconds = (performance.now() - begin) / 1000
+  return {
+    page: both.flat(),
+    bare,
+    split: { queue: 'fault.write.queue', commit: 'fault.write.commit', hasEntry: true },
+    extra: [row('ping-pong-handoff', 'rate', (2 * rounds) / seconds, undefined, '1/s')]
+  }
+}
+
+function shuffled(items: number[]): number[] {
+  for (let last = items.length - 1; last > 0; last--) {
+    const other = Math.floor(Math.random() * (last + 1))
+    ;[items[last], items[other]] = [items[other]!, items[last]!]
+  }
+  return items
+}
+
+function tableOf(rows: readonly Row[]): string {
+  const head = ['row', 'metric', 'value', 'unit', 'bare libp2p', 'ratio']
+  const table = new Table({
+    head,
+    style: { head: [], border: [], compact: true },
+    colAligns: ['left', 'left', 'right', 'left', 'right', 'right']
+  })
+  for (const { row: name, metric, value, unit, rival, ratio } of rows) {
+    table.push([name, metric, value ?? '–', unit, rival ?? '', ratio ?? ''])
+  }
+  return table.toString()
+}
+
+async function run(names: readonly RowName[], isSmoke: boolean, folder: string): Promise<Row[]> {
+  const samples = isSmoke ? 40 : 2000
+  const warmUp = isSmoke ? 10 : 200
+  const cluster = await startCluster(join(folder, 'peers'))
+  const local = join(folder, 'file')
+  writeFileSync(local, randomBytes(2 * (samples + warmUp) * PAGE_BYTES))
+  await cluster.put(local, FILE)
+  const bare = await startWorker().run('serve', undefined)
+  const workers = [startWorker(), startWorker()] as const
+  for (const worker of workers) await worker.run('connect', { peers: cluster.addresses, bare })
+  const rows: Row[] = []
+  for (const name of names) rows.push(...(await measure({ cluster, workers, samples, warmUp }, name)))
+  return rows
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    args: process.argv.slice(2).filter((argument) => argument !== '--'),
+    options: { json: { type: 'string' }, rows: { type: 'string' }, smoke: { type: 'boolean', default: false } }
+  })
+  const names = (values.rows ?? ROWS.join(',')).split(',')
+  const unknown = names.find((name) => !ROWS.includes(name as RowName))
+  if (unknown !== undefined) {
+    console.error(`no row ${unknown}; there are ${ROWS.join(', ')}`)
+    return 2
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'quire-bench-'))
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 }))
+  try {
+    const rows = await Promise.race([run(names as RowName[], values.smoke, folder), ended()])
+    if (process.stdout.isTTY) console.log(tableOf(rows))
+    const lines = rows.map((each) => `${JSON.stringify(each)}\n`).join('')
+    if (values.json === undefined) process.stdout.write(lines)
+    else writeFileSync(values.json, lines)
+    return rows.some(({ missing, ok }) => missing !== null || ok === false) ? 1 : 0
+  } catch (error) {
+    console.error((error as Error).message)
+    return 1
+  } finally {
+    await endAll()
+  }
+}
+
+/** Rejects when somebody wants the benchmark to end, or it takes too long. */
+function ended(): Promise<never> {
+  return new Promise((_, reject) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.on(signal, () => reject(new Error(`stopped by ${signal}`)))
+    }
+    setTimeout(() => reject(new Error(`not done within ${DEADLINE_MS / 1000} s`)), DEADLINE_MS).unref()
+  })
+}
+
+process.exitCode = await main()
+// A worker's channel may still be open.
+process.exit()
