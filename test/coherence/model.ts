@@ -7,6 +7,7 @@ import { strict as assert } from 'node:assert'
 import type { ClientMessage, LeaderMessage } from '@quire/protocol'
 import { Coherence } from '../../packages/dsm-client/src/core/coherence.js'
 import { createSlabFrameProvider } from '../../packages/dsm-client/src/core/frames.js'
+import type { Page } from '../../packages/dsm-client/src/core/page.js'
 import { zeroCounters } from '../../packages/dsm-client/src/core/stats.js'
 import { createDirectory } from '../../packages/store/src/directory/directory.js'
 import type { CoherenceMessage, Directory } from '../../packages/store/src/directory/types.js'
@@ -40,7 +41,7 @@ interface Client {
   readonly toClient: Record<LaneName, LeaderMessage[]>
   /** The last value that this client wrote to each page. */
   readonly written: Map<number, number>
-  pins: { page: number; write: boolean; bytes: Uint8Array }[]
+  pins: { page: number; write: boolean; bytes: Uint8Array; pinned: Page }[]
   waiting: number
 }
 
@@ -107,12 +108,12 @@ export class CoherenceModel {
     client.core.access(this.file, page, {
       access: write ? 'write' : 'read',
       pin,
-      run: (bytes) => {
+      run: (bytes, pinned) => {
         assert(!ran, 'a waiter ran twice')
         ran = true
         client.waiting--
         this.touch(client, page, bytes, write)
-        if (pin) client.pins.push({ page, write, bytes })
+        if (pin) client.pins.push({ page, write, bytes, pinned })
       },
       fail: (error) => {
         client.waiting--
@@ -169,7 +170,7 @@ export class CoherenceModel {
     if (pin === undefined) return
     // What is pinned is coherent until this moment, and may be written until then.
     this.touch(client, pin.page, pin.bytes, pin.write)
-    client.core.unpin(this.file, pin.page, pin.write ? 'write' : 'read')
+    client.core.unpin(pin.pinned, pin.write ? 'write' : 'read')
     this.drain(client)
   }
 
@@ -273,7 +274,6 @@ export class CoherenceModel {
     const { session } = client
     this.breakConnection(client)
     client.session = 0
-    client.pins = []
     const owned: number[] = []
     // What the log took before the expiry stands; what the session had not flushed by then is undone.
     for (const command of this.proposals.splice(0)) this.apply(command)
@@ -287,6 +287,7 @@ export class CoherenceModel {
       for (const page of lostPages) assert(page < this.options.pages, `lost page ${page}`)
       return new Error('expired')
     })
+    for (const pin of client.pins.splice(0)) client.core.unpin(pin.pinned, pin.write ? 'write' : 'read')
     assert.equal(client.core.usedBytes, 0, 'a dead session holds frames')
     assert.equal(client.waiting, 0, 'a dead session leaves somebody waiting')
     this.counts.evictions += client.core.counters.evictions

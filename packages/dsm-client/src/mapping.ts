@@ -7,7 +7,9 @@ import {
   ReadOnlyMappingError,
   type Access
 } from '@quire/protocol'
+import type { Page } from './core/index.js'
 import { checkUsable, flushPages, readPages, writePages, type OpenFile } from './page-io.js'
+import type { Session } from './session.js'
 import type { CallOptions, DsmFile, Mapping, PinnedRange } from './types.js'
 import { checkCount } from './validate.js'
 
@@ -67,7 +69,7 @@ class SharedMapping implements Mapping {
     if (from + length > pageSize) throw new PinConflictError(path, start, length)
     for (;;) {
       const page = await this.pinPage(index, access, signal)
-      const pinned = new PinnedPage(this.open, index, access, page.subarray(from, from + length))
+      const pinned = new PinnedPage(session, page, access, page.frame!.bytes.subarray(from, from + length))
       if (session.isLeaseValid()) return pinned
       pinned.release()
       await session.whenActive(signal)
@@ -93,11 +95,16 @@ class SharedMapping implements Mapping {
     return this.munmap()
   }
 
-  private pinPage(index: number, access: Access, signal?: AbortSignal): Promise<Uint8Array> {
+  private pinPage(index: number, access: Access, signal?: AbortSignal): Promise<Page> {
     const { session, id, path, pageSize } = this.open
-    const start = (resolve: (bytes: Uint8Array) => void, fail: (error: Error) => void) => {
+    const start = (resolve: (page: Page) => void, fail: (error: Error) => void) => {
       checkUsable(this.open)
-      const withdraw = session.coherence.access(id, index, { access, pin: true, run: resolve, fail })
+      const withdraw = session.coherence.access(id, index, {
+        access,
+        pin: true,
+        run: (_bytes, page) => resolve(page),
+        fail
+      })
       session.drain()
       return withdraw
     }
@@ -137,26 +144,25 @@ class PinnedPage implements PinnedRange {
   private isHeld = true
 
   constructor(
-    private readonly file: OpenFile,
-    private readonly index: number,
+    private readonly session: Session,
+    private readonly page: Page,
     private readonly access: Access,
     readonly bytes: Uint8Array
   ) {}
 
   get wanted(): boolean {
-    return this.isHeld && this.file.session.coherence.isWanted(this.file.id, this.index)
+    return this.isHeld && this.page.order !== undefined
   }
 
   get lost(): AbortSignal {
-    return this.file.session.lost
+    return this.session.lost
   }
 
   release(): void {
     if (!this.isHeld) return
     this.isHeld = false
-    const { session, id } = this.file
-    session.coherence.unpin(id, this.index, this.access)
-    session.drain()
+    this.session.coherence.unpin(this.page, this.access)
+    this.session.drain()
   }
 
   [Symbol.dispose](): void {

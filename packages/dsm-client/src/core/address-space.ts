@@ -25,7 +25,8 @@ export class AddressSpacePages {
   }
 
   delete(page: Page): void {
-    this.pages.delete(page.index)
+    // A page whose file was given up may still be pinned when the file is open again.
+    if (this.pages.get(page.index) === page) this.pages.delete(page.index)
   }
 
   all(): Iterable<Page> {

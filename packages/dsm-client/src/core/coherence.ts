@@ -4,6 +4,7 @@
  */
 import {
   CacheFullError,
+  UnavailableError,
   assert,
   errorFromWire,
   type Access,
@@ -115,27 +116,30 @@ export class Coherence {
     this.wanted.add(page)
     this.requestAccess(page)
     this.update(page)
+    this.forgetIfUnused(page)
     return () => this.withdraw(page, waiter)
   }
 
-  unpin(file: number, index: number, access: Access): void {
-    const page = this.spaces.get(file)?.get(index)
-    if (page === undefined) return
-    if (access === 'write') {
-      page.writePins--
-      this.markDirty(page)
-    } else {
-      page.readPins--
+  /** Ends a pin; `page` is what its waiter was run with. */
+  unpin(page: Page, access: Access): void {
+    if (access === 'write') page.writePins--
+    else page.readPins--
+    assert(page.readPins >= 0 && page.writePins >= 0, `page ${page.file}:${page.index} was unpinned once too often`)
+    if (this.spaces.get(page.file)?.get(page.index) !== page) {
+      // Its file was given up meanwhile, or its session lost: all that was left is the frame.
+      if (!page.pinned) this.release(page)
+      return this.pumpFaults()
     }
-    assert(page.readPins >= 0 && page.writePins >= 0, `page ${file}:${index} was unpinned once too often`)
+    if (access === 'write') this.markDirty(page)
     this.update(page)
     this.obey(page)
     this.pumpFaults()
   }
 
-  /** Whether the leader wants a pinned page back. */
-  isWanted(file: number, index: number): boolean {
-    return this.spaces.get(file)?.get(index)?.order !== undefined
+  /** Looks for frames again after the leader had no room for what must be written back first. Call it now and then. */
+  retry(): void {
+    this.starved = false
+    this.pumpFaults()
   }
 
   /** Calls `done` for each dirty page of the range when what it holds now is durable; returns how many there are. */
@@ -204,7 +208,7 @@ export class Coherence {
 
   /** Takes grants, orders and acknowledgements; other messages are not for it. Rule 3: a lower term is dropped unanswered. */
   receive(message: LeaderMessage): void {
-    if (!('term' in message) || message.term !== this.term) return
+    if (this.term === 0 || !('term' in message) || message.term !== this.term) return
     switch (message.type) {
       case 'grant':
         this.granted(message)
@@ -237,7 +241,8 @@ export class Coherence {
     const access: Access = page.waiters.some((waiter) => waiter.access === 'write') ? 'write' : 'read'
     // Access is there, but the leader wants the page first: when it has had it, this comes again.
     if (page.allows(access)) return
-    if (this.faults.size >= this.maxFaults || this.starved || !this.place(page)) {
+    const mustWait = this.faults.size >= this.maxFaults || (this.starved && page.frame === undefined)
+    if (mustWait || !this.place(page)) {
       if (page.waiters.length === 0) return
       page.queuedForFault = true
       this.faultQueue.push(page)
@@ -285,10 +290,13 @@ export class Coherence {
   }
 
   private pumpFaults(): void {
-    for (let count = this.faultQueue.length; count > 0 && !this.starved && this.faults.size < this.maxFaults; count--) {
-      const page = this.faultQueue.shift()!
+    for (let count = this.faultQueue.length; count > 0 && this.faults.size < this.maxFaults; count--) {
+      const page = this.faultQueue.shift()
+      if (page === undefined) return
       page.queuedForFault = false
+      // A page that has a frame goes on also while others wait for one.
       this.requestAccess(page)
+      this.forgetIfUnused(page)
     }
   }
 
@@ -302,7 +310,10 @@ export class Coherence {
       if (message.bytes === undefined && (page.access === 'invalid' || page.version !== message.version)) {
         // It names a copy that is not here: ask for the bytes.
         if (!page.pinned) page.access = 'invalid'
-        return this.requestAccess(page)
+        this.requestAccess(page)
+        this.obey(page)
+        this.update(page)
+        return this.forgetIfUnused(page)
       }
       if (message.bytes !== undefined) this.fill(page, message.bytes)
       page.version = message.version
@@ -364,7 +375,7 @@ export class Coherence {
       if (waiter.access === 'write') page.writePins++
       else page.readPins++
     }
-    waiter.run(page.frame!.bytes)
+    waiter.run(page.frame!.bytes, page)
     this.update(page)
     // Begun before frames run out, so that nobody has to wait for it (kernel: dirty_background_ratio).
     if (this.resident.isMostlyDirty) this.writeBackSome()
@@ -460,10 +471,11 @@ export class Coherence {
   }
 
   private pageWritten(page: Page, outcome: WritebackOutcome): void {
-    if (outcome.stale) {
+    if (outcome.stale && outcome.seq === page.seq) {
       // Rule 14: to a live session, a stale epoch means that these bytes are committed: they left with a handover.
       this.drop(page)
     } else {
+      // An older writeback can be stale because a newer one overtook it, and says nothing of what was written since.
       this.settleFlushes(page, (flush) => flush.seq <= outcome.seq)
       if (outcome.seq === page.seq) {
         page.writing = false
@@ -486,6 +498,14 @@ export class Coherence {
       for (const flush of page.flushes.splice(0)) flush.fail(error)
       this.update(page)
     }
+    // A leader that is only busy is asked again, by `retry`.
+    if (this.starved && !(error instanceof UnavailableError)) this.failStarved(error)
+  }
+
+  /** No frame can be made: whoever waits for one hears why, and whoever comes next tries again. */
+  private failStarved(error: Error): void {
+    this.starved = false
+    for (const page of this.faultQueue) if (page.frame === undefined) this.failWaiters(page, error)
   }
 
   private settleFlushes(page: Page, isDone: (flush: FlushWaiter) => boolean): void {
@@ -514,6 +534,8 @@ export class Coherence {
     this.counters.evictions++
     page.access = 'invalid'
     page.version = 0
+    // Also when it is still queued for a fault that nobody waits for any more.
+    this.release(page)
     this.forgetIfUnused(page)
   }
 
@@ -533,7 +555,9 @@ export class Coherence {
     page.dirty = false
     this.failWaiters(page, reason)
     for (const flush of page.flushes.splice(0)) flush.fail(reason)
-    this.release(page)
+    // A pin outlives the file and the session: nobody else gets its memory before it is released.
+    if (page.pinned) this.update(page)
+    else this.release(page)
   }
 
   private release(page: Page): void {

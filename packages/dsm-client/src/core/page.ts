@@ -10,8 +10,8 @@ export interface PageWaiter {
   readonly access: Access
   /** A pin keeps the page after it ran; while the leader wants the page back, it waits. */
   readonly pin: boolean
-  /** Called with access in hand; nothing can take it away before this returns. */
-  run(bytes: Uint8Array): void
+  /** Called with access in hand; nothing can take it away before this returns. A pin names `page` when it ends. */
+  run(bytes: Uint8Array, page: Page): void
   fail(error: Error): void
 }
 

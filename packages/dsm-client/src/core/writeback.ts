@@ -54,7 +54,9 @@ export class Writebacks {
       const budget = Math.min(MAX_BULK_PAYLOAD_BYTES, this.creditBytes - this.flyingBytes)
       while (this.queue.length > 0 && pages.length < MAX_WRITEBACK_PAGES) {
         const page = this.queue[0]!
-        if (page.dirty && bytes + page.pageSize > budget) break
+        // A page goes alone when nothing else is under way, however small the credit.
+        const isAlone = this.flyingBytes === 0 && pages.length === 0
+        if (page.dirty && bytes + page.pageSize > budget && !isAlone) break
         this.queue.shift()
         page.queuedForWrite = false
         if (!page.dirty) continue

@@ -1,0 +1,422 @@
+/** Faults, pins, waiters and frames, one message at a time. */
+import { CacheFullError, PastEndError, errorToWire } from '@quire/protocol'
+import { describe, expect, it } from 'vitest'
+import { CoreHarness, FILE, PAGE, SMALL_CACHE } from './support/core.js'
+
+const FRAMES = SMALL_CACHE / PAGE
+
+describe('a fault', () => {
+  it('is sent once for everybody who waits for the page', () => {
+    const h = new CoreHarness().connect()
+    const waiters = [h.access(0, 'read'), h.access(0, 'read'), h.access(0, 'read')]
+    const fault = h.take('fault')
+    expect(h.nothingSent).toBe(true)
+    h.grant(fault)
+    expect(waiters.map((waiter) => waiter.state)).toEqual(['ran', 'ran', 'ran'])
+    expect(h.core.counters).toMatchObject({ readFaults: 1, grants: 1, hits: 0 })
+  })
+
+  it('for writing follows a read fault when somebody came to write meanwhile', () => {
+    const h = new CoreHarness().connect()
+    const reader = h.access(0, 'read')
+    const writer = h.access(0, 'write')
+    h.grant(h.take('fault'), { version: 10 })
+    expect([reader.state, writer.state]).toEqual(['ran', 'waiting'])
+    const upgrade = h.take('fault')
+    expect([upgrade.access, upgrade.have]).toEqual(['write', 10])
+    h.grant(upgrade, { bytes: undefined })
+    expect(writer.state).toBe('ran')
+  })
+
+  it('for writing on a readable page needs no bytes, and counts as an upgrade', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'read', { value: 3, version: 10 })
+    const { bytesIn } = h.core.counters
+    const writer = h.access(0, 'write')
+    h.grant(h.take('fault'), { bytes: undefined, version: 10 })
+    expect(writer.bytes![0]).toBe(3)
+    expect(h.core.counters).toMatchObject({ upgradeFaults: 1, writeFaults: 0, bytesIn })
+  })
+
+  it('is not needed where the page table allows the access', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write')
+    expect(h.access(0, 'read').state).toBe('ran')
+    expect(h.access(0, 'write').state).toBe('ran')
+    expect(h.nothingSent).toBe(true)
+    expect(h.core.counters.hits).toBe(2)
+  })
+
+  it('that fails tells everybody who waits, and leaves nothing behind', () => {
+    const h = new CoreHarness().connect()
+    const waiters = [h.access(7, 'read'), h.access(7, 'write')]
+    const { req, file, page } = h.take('fault')
+    const error = errorToWire(new PastEndError('/f', 7 * PAGE, 100))
+    h.receive({ type: 'faultFailed', term: 5, req, file, page, error })
+    for (const waiter of waiters)
+      expect(waiter.error).toMatchObject({ name: 'PastEndError', offset: 7 * PAGE, size: 100 })
+    expect(h.page(7)).toBeUndefined()
+    expect(h.frames.usedBytes).toBe(0)
+    expect(h.access(7, 'read').state).toBe('waiting')
+    h.take('fault')
+  })
+
+  it('waits in turn when as many are outstanding as the leader allows', () => {
+    const h = new CoreHarness().connect({ maxFaults: 2 })
+    const waiters = [0, 1, 2, 3].map((page) => h.access(page, 'read'))
+    const faults = [h.take('fault'), h.take('fault')]
+    expect(h.nothingSent).toBe(true)
+    h.grant(faults[1]!)
+    const third = h.take('fault')
+    expect(third.page).toBe(2)
+    expect(h.nothingSent).toBe(true)
+    h.grant(faults[0]!)
+    h.grant(third)
+    h.grant(h.take('fault'))
+    expect(waiters.map((waiter) => waiter.state)).toEqual(['ran', 'ran', 'ran', 'ran'])
+  })
+
+  it('is sent when there is a connection, not before', () => {
+    const h = new CoreHarness()
+    const waiter = h.access(0, 'read')
+    expect(h.nothingSent).toBe(true)
+    h.connect()
+    h.grant(h.take('fault'))
+    expect(waiter.state).toBe('ran')
+  })
+
+  it('counts writebacks on from the sequence that the grant names, after an eviction', () => {
+    const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect()
+    h.have(0, 'write', { epoch: 3, write: 1 })
+    h.flush(0)
+    h.acknowledge(h.take('writeback'))
+    for (let page = 1; page <= FRAMES; page++) h.have(page, 'read')
+    expect(h.page(0)).toBeUndefined()
+    expect(h.core.counters.evictions).toBe(1)
+    h.have(0, 'write', { epoch: 3, seq: 8, write: 2 })
+    h.flush(0)
+    expect(h.take('writeback').pages[0]).toMatchObject({ epoch: 3, seq: 9 })
+  })
+
+  it('never counts writebacks back: an entry that was made anew under one epoch knows less than this side', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { epoch: 3, write: 1 })
+    for (const value of [2, 3]) {
+      h.flush(0)
+      h.acknowledge(h.take('writeback'))
+      h.access(0, 'write', { write: value })
+    }
+    h.order('downgrade', 0)
+    expect(h.take('ownerAckDirty').dirty.seq).toBe(3)
+    h.access(0, 'write', { write: 4 })
+    h.grant(h.take('fault'), { epoch: 3, seq: 2 })
+    h.flush(0)
+    expect(h.take('writeback').pages[0]!.seq).toBe(4)
+  })
+})
+
+describe('a waiter that is withdrawn', () => {
+  it('does not disturb others', () => {
+    const h = new CoreHarness().connect()
+    const [first, second, third] = [h.access(0, 'read'), h.access(0, 'read'), h.access(0, 'read')]
+    second.withdraw()
+    h.grant(h.take('fault'))
+    expect([first.state, second.state, third.state]).toEqual(['ran', 'waiting', 'ran'])
+  })
+
+  it('alone has its grant taken all the same: the leader counts this session among the holders', () => {
+    const h = new CoreHarness().connect()
+    const waiter = h.access(0, 'read')
+    waiter.withdraw()
+    h.grant(h.take('fault'), { value: 4 })
+    expect(waiter.state).toBe('waiting')
+    expect(h.peek(0)).toBe(4)
+  })
+
+  it('may be withdrawn twice, and after it ran', () => {
+    const h = new CoreHarness().connect()
+    const [first, second] = [h.access(0, 'read'), h.access(0, 'read')]
+    first.withdraw()
+    first.withdraw()
+    h.grant(h.take('fault'))
+    second.withdraw()
+    expect(second.state).toBe('ran')
+  })
+
+  it('is not asked for any more when its fault was not sent yet', () => {
+    const h = new CoreHarness().connect({ maxFaults: 1 })
+    h.access(0, 'read')
+    const waiter = h.access(1, 'read')
+    waiter.withdraw()
+    h.grant(h.take('fault'))
+    expect(h.nothingSent).toBe(true)
+    expect(h.page(1)?.waiters ?? []).toEqual([])
+  })
+
+  it('from an upgrade that was not sent yet leaves a page that can be reclaimed', () => {
+    const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect({ maxFaults: 1 })
+    for (let page = 0; page < FRAMES - 1; page++) h.have(page, 'read')
+    h.access(100, 'read')
+    const fault = h.take('fault')
+    const waiter = h.access(101, 'read')
+    const upgrades = Array.from({ length: FRAMES - 1 }, (_, page) => h.access(page, 'write'))
+    for (const upgrade of upgrades) upgrade.withdraw()
+    h.grant(fault)
+    h.grant(h.take('fault'))
+    expect(waiter.state).toBe('ran')
+    expect(h.core.counters.evictions).toBe(1)
+  })
+})
+
+describe('a pin', () => {
+  it.each(['invalidate', 'revoke'] as const)('for reading holds %s back until it is released', (type) => {
+    const h = new CoreHarness().connect()
+    h.have(0, type === 'revoke' ? 'write' : 'read', { value: 6 })
+    const pin = h.access(0, 'read', { pin: true })
+    h.order(type, 0, { op: 3 })
+    expect(h.nothingSent).toBe(true)
+    expect(h.isWanted(0)).toBe(true)
+    expect(pin.bytes![0]).toBe(6)
+    pin.unpin()
+    expect(h.isWanted(0)).toBe(false)
+    h.take(type === 'revoke' ? 'ownerAckDirty' : 'invalidateAck')
+  })
+
+  it('for reading does not hold a downgrade back; one for writing does, and what it wrote last goes along', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write')
+    const reading = h.access(0, 'read', { pin: true })
+    h.order('downgrade', 0)
+    h.take('ownerAckDirty')
+    reading.unpin()
+    const waiter = h.access(0, 'write', { pin: true })
+    h.grant(h.take('fault'))
+    expect(waiter.state).toBe('ran')
+    h.order('downgrade', 0)
+    expect(h.nothingSent).toBe(true)
+    waiter.bytes![0] = 77
+    waiter.unpin()
+    expect(h.take('ownerAckDirty').dirty.bytes[0]).toBe(77)
+  })
+
+  it('that holds a page back is not joined by new pins, but by plain accesses', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write')
+    const pin = h.access(0, 'write', { pin: true })
+    h.order('revoke', 0)
+    const late = h.access(0, 'read', { pin: true })
+    expect(late.state).toBe('waiting')
+    expect(h.access(0, 'write', { write: 8 }).state).toBe('ran')
+    pin.unpin()
+    expect(h.take('ownerAckDirty').dirty.bytes[0]).toBe(8)
+    h.grant(h.take('fault'))
+    expect(late.state).toBe('ran')
+  })
+
+  it('keeps its bytes under a flush, which says nothing of what is written later', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write')
+    const pin = h.access(0, 'write', { pin: true })
+    pin.bytes![0] = 1
+    const flush = h.flush(0)
+    const writeback = h.take('writeback')
+    pin.bytes![0] = 2
+    h.acknowledge(writeback)
+    expect([flush.done, h.page(0)!.dirty]).toEqual([1, true])
+    pin.unpin()
+    h.flush(0)
+    expect(h.take('writeback').pages[0]!.bytes[0]).toBe(2)
+  })
+
+  it('is not released once too often', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'read')
+    const pin = h.access(0, 'read', { pin: true })
+    pin.unpin()
+    expect(() => pin.unpin()).toThrow('page 9:0 was unpinned once too often')
+  })
+
+  it('keeps its memory when the file is given up or the session lost, and writes to nobody', () => {
+    for (const end of ['close', 'lose'] as const) {
+      const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect()
+      h.have(0, 'write')
+      const pin = h.access(0, 'write', { pin: true })
+      if (end === 'close') h.core.removeFile(FILE, new Error('closed'))
+      else h.lose()
+      expect(h.frames.usedBytes).toBe(PAGE)
+      h.core.addFile(FILE, '/f', PAGE)
+      if (end === 'lose') h.connect()
+      h.sent = []
+      for (let page = 0; page < FRAMES - 1; page++) h.have(page, 'read')
+      pin.bytes!.fill(66)
+      for (let page = 0; page < FRAMES - 1; page++) expect(h.peek(page)).toBe(0)
+      pin.unpin()
+      expect(h.nothingSent).toBe(true)
+      // Its frame is free again.
+      h.have(FRAMES - 1, 'read')
+      expect(h.frames.usedBytes).toBe(SMALL_CACHE)
+      expect(h.core.counters.evictions).toBe(0)
+    }
+  })
+})
+
+describe('frames', () => {
+  function pinned(count = FRAMES) {
+    const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect()
+    const pins = Array.from({ length: count }, (_, page) => {
+      const pin = h.access(page, 'read', { pin: true })
+      h.grant(h.take('fault'))
+      return pin
+    })
+    return { h, pins }
+  }
+
+  it('that are all pinned: CacheFullError at once, nothing left behind, and again room after an unpin', () => {
+    const { h, pins } = pinned()
+    const waiter = h.access(50, 'read')
+    expect(waiter.error).toBeInstanceOf(CacheFullError)
+    expect(waiter.error).toMatchObject({ cacheBytes: SMALL_CACHE })
+    expect(h.nothingSent).toBe(true)
+    expect(h.page(50)).toBeUndefined()
+    pins[3]!.unpin()
+    h.have(50, 'read', { value: 1 })
+    expect(h.peek(50)).toBe(1)
+  })
+
+  it('that are all in use are waited for when they will be free', () => {
+    const { h, pins } = pinned(FRAMES - 1)
+    const first = h.access(50, 'read')
+    const fault = h.take('fault')
+    const second = h.access(51, 'read')
+    expect([second.state, h.nothingSent]).toEqual(['waiting', true])
+    h.grant(fault)
+    expect(first.state).toBe('ran')
+    h.grant(h.take('fault'))
+    expect(second.state).toBe('ran')
+    for (const pin of pins) pin.unpin()
+  })
+
+  it('are made by writing dirty pages back, those first that were dirty longest', () => {
+    const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect({ creditBytes: 2 * PAGE })
+    const written: number[] = []
+    const wait = h.access(50, 'read')
+    for (const page of [5, 3, ...Array.from({ length: FRAMES - 3 }, (_, index) => index + 20)]) {
+      h.access(page, 'write', { write: 1 })
+      h.grant(h.pick('fault'))
+    }
+    h.grant(h.pick('fault'))
+    expect(wait.state).toBe('ran')
+    const starved = [h.access(51, 'read'), h.access(52, 'read')]
+    while (starved.some((waiter) => waiter.state === 'waiting')) {
+      const next = h.sent[0]?.message.type
+      if (next === 'fault') {
+        h.grant(h.take('fault'))
+        continue
+      }
+      const writeback = h.take('writeback')
+      written.push(...writeback.pages.map((page) => page.page))
+      h.acknowledge(writeback)
+    }
+    expect(written.slice(0, 3)).toEqual([5, 3, 20])
+  })
+
+  it('are not waited for by an upgrade, which has one', () => {
+    const { h } = pinned(FRAMES - 1)
+    h.have(50, 'write', { epoch: 3, write: 1 })
+    h.order('downgrade', 50)
+    const { dirty } = h.take('ownerAckDirty')
+    const starved = h.access(51, 'read')
+    const writer = h.access(50, 'write', { write: 2 })
+    h.grant(h.take('fault'), { epoch: 3, seq: dirty.seq })
+    expect([writer.state, starved.state]).toEqual(['ran', 'waiting'])
+  })
+
+  it('that cannot be made because the leader takes nothing: whoever waits hears why, and the next one tries again', () => {
+    const { h } = pinned(FRAMES - 1)
+    h.have(50, 'write', { write: 1 })
+    const waiter = h.access(51, 'read')
+    const { req } = h.take('writeback')
+    h.receive({ type: 'writebackFailed', term: 5, req, error: { code: 'ERR_NO_SPACE', facts: ['peer'] } })
+    expect(waiter.error).toMatchObject({ name: 'NoSpaceError' })
+    const next = h.access(51, 'read')
+    h.acknowledge(h.take('writeback'))
+    h.grant(h.take('fault'))
+    expect(next.state).toBe('ran')
+  })
+
+  it('that could not be made because the leader was busy are tried for again', () => {
+    const { h } = pinned(FRAMES - 1)
+    h.have(50, 'write', { write: 1 })
+    const waiter = h.access(51, 'read')
+    const { req } = h.take('writeback')
+    h.receive({ type: 'writebackFailed', term: 5, req, error: { code: 'ERR_UNAVAILABLE', facts: ['busy'] } })
+    expect([waiter.state, h.nothingSent]).toEqual(['waiting', true])
+    h.core.retry()
+    h.drain()
+    h.acknowledge(h.take('writeback'))
+    h.grant(h.take('fault'))
+    expect(waiter.state).toBe('ran')
+  })
+})
+
+describe('a file', () => {
+  it('that is given up fails everybody who waits, and answers what the leader still asks', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'read')
+    const pin = h.access(0, 'read', { pin: true })
+    h.order('invalidate', 0, { op: 6 })
+    const waiter = h.access(1, 'write')
+    const fault = h.take('fault')
+    h.core.removeFile(FILE, new Error('closed'))
+    h.drain()
+    expect(waiter.error?.message).toBe('closed')
+    expect(h.take('invalidateAck').op).toBe(6)
+    // Its grant is on the way, and the leader believes that it arrives.
+    h.grant(fault)
+    h.order('revoke', 1, { op: 7, after: fault.req })
+    expect(h.take('ownerAck')).toMatchObject({ op: 7, held: false })
+    pin.unpin()
+    expect(h.frames.usedBytes).toBe(0)
+  })
+
+  it('that is not open is not accessed', () => {
+    const h = new CoreHarness().connect()
+    expect(() => h.access(0, 'read', { file: 8 })).toThrow('access to file 8, which is not open')
+  })
+})
+
+describe('a session that is lost', () => {
+  it('names what was dirty, ranges merged, file by file', () => {
+    const h = new CoreHarness({ cacheBytes: 4 * 1024 * 1024 }).connect()
+    h.core.addFile(10, '/g', 2 * PAGE)
+    for (const page of [7, 3, 4, 5]) h.have(page, 'write')
+    h.have(6, 'read')
+    h.core.access(10, 2, { access: 'write', pin: false, run: () => {}, fail: () => {} })
+    h.drain()
+    h.grant(h.take('fault'), { bytes: new Uint8Array(0) })
+    expect(h.lose()).toEqual([
+      { file: '9', path: '/f', offset: 3 * PAGE, length: 3 * PAGE },
+      { file: '9', path: '/f', offset: 7 * PAGE, length: PAGE },
+      { file: '10', path: '/g', offset: 4 * PAGE, length: 2 * PAGE }
+    ])
+    expect(h.frames.usedBytes).toBe(0)
+  })
+
+  it('fails waiters and flushes, and counts bytes that were on their way as lost', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { write: 1 })
+    const flush = h.flush(0)
+    const waiter = h.access(1, 'read')
+    expect(h.lose()).toEqual([{ file: '9', path: '/f', offset: 0, length: PAGE }])
+    expect(waiter.error?.message).toBe('the session is gone')
+    expect(flush.errors.map((error) => error.message)).toEqual(['the session is gone'])
+  })
+
+  it('lost nothing when everything was flushed', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write')
+    h.flush(0)
+    h.acknowledge(h.take('writeback'))
+    expect(h.lose()).toEqual([])
+  })
+})

@@ -1,0 +1,479 @@
+/** The client's rules of docs/coherence.md, one message at a time. */
+import { UnavailableError, errorToWire } from '@quire/protocol'
+import { describe, expect, it } from 'vitest'
+import { CoreHarness, FILE, PAGE } from './support/core.js'
+
+describe('rule 3: messages of another term', () => {
+  it('are dropped unanswered, whatever they ask', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { write: 1 })
+    for (const term of [4, 6]) {
+      for (const type of ['invalidate', 'revoke', 'downgrade'] as const) h.order(type, 0, { term })
+    }
+    expect(h.nothingSent).toBe(true)
+    expect(h.peek(0)).toBe(1)
+  })
+
+  it('grant nothing', () => {
+    const h = new CoreHarness().connect()
+    const waiter = h.access(0, 'read')
+    const fault = h.take('fault')
+    h.grant(fault, { term: 4 })
+    expect(waiter.state).toBe('waiting')
+    h.grant(fault)
+    expect(waiter.state).toBe('ran')
+  })
+
+  it('clean nothing', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { write: 1 })
+    const flush = h.flush(0)
+    const { req, pages } = h.take('writeback')
+    h.receive({
+      type: 'writebackAck',
+      term: 4,
+      req,
+      pages: pages.map((page) => ({ ...page, version: 9, stale: false }))
+    })
+    expect(flush.done).toBe(0)
+    expect(h.page(0)!.dirty).toBe(true)
+  })
+
+  it('count for nothing while there is no connection', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { write: 1 })
+    h.disconnect()
+    h.order('revoke', 0, { term: 0 })
+    h.order('revoke', 0)
+    expect(h.nothingSent).toBe(true)
+    expect(h.peek(0)).toBe(1)
+  })
+})
+
+describe('rule 4: replies name what they answer', () => {
+  it('a grant clears only its own request', () => {
+    const h = new CoreHarness().connect()
+    const [first, second] = [h.access(0, 'read'), h.access(1, 'read')]
+    h.take('fault')
+    h.grant(h.take('fault'), { value: 2 })
+    expect([first.state, second.state]).toEqual(['waiting', 'ran'])
+  })
+
+  it('a grant that nobody asked for is ignored', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'read', { value: 1 })
+    h.grant({ type: 'fault', req: 99, file: FILE, page: 0, access: 'write', have: 0 }, { value: 7 })
+    expect(h.peek(0)).toBe(1)
+    expect(h.page(0)!.access).toBe('shared')
+  })
+
+  it('a grant that comes twice is used once', () => {
+    const h = new CoreHarness().connect()
+    h.access(0, 'write', { write: 1 })
+    const fault = h.take('fault')
+    h.grant(fault)
+    h.grant(fault, { value: 9 })
+    expect(h.peek(0)).toBe(1)
+  })
+
+  it('a grant of an earlier connection is ignored', () => {
+    const h = new CoreHarness().connect()
+    const waiter = h.access(0, 'read')
+    const old = h.take('fault')
+    h.disconnect()
+    h.connect()
+    const repeated = h.take('fault')
+    expect(repeated.req).not.toBe(old.req)
+    h.grant(old, { value: 1 })
+    expect(waiter.state).toBe('waiting')
+    h.grant(repeated, { value: 2 })
+    expect(waiter.bytes![0]).toBe(2)
+  })
+
+  it('an acknowledgement cleans nothing when it is for another writeback', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { write: 1 })
+    const flush = h.flush(0)
+    const writeback = h.take('writeback')
+    h.acknowledge({ ...writeback, req: writeback.req + 1 })
+    expect([flush.done, h.page(0)!.dirty]).toEqual([0, true])
+    h.acknowledge(writeback)
+    expect([flush.done, h.page(0)!.dirty]).toEqual([1, false])
+  })
+
+  it('each order is answered by its own operation', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'read')
+    h.order('invalidate', 0, { op: 41 })
+    h.order('invalidate', 0, { op: 42 })
+    expect([h.take('invalidateAck').op, h.take('invalidateAck').op]).toEqual([41, 42])
+  })
+})
+
+describe('rule 12: a revoked page', () => {
+  it('loses access first; then its bytes leave', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { epoch: 3, write: 7 })
+    h.order('revoke', 0, { op: 5 })
+    expect(h.sent.map(({ lane }) => lane)).toEqual(['bulk'])
+    const { op, dirty } = h.take('ownerAckDirty')
+    expect([op, dirty.epoch, dirty.bytes[0]]).toEqual([5, 3, 7])
+    expect(h.page(0)!.access).toBe('invalid')
+  })
+
+  it('keeps its dirty bytes, with their epoch, until the acknowledgement that names them', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { epoch: 3, write: 7 })
+    h.order('revoke', 0)
+    const { dirty } = h.take('ownerAckDirty')
+    expect(h.page(0)).toMatchObject({ access: 'invalid', dirty: true, epoch: 3 })
+    h.acknowledge({ req: 0, pages: [{ ...dirty, epoch: 2 }] })
+    h.acknowledge({ req: 0, pages: [dirty] }, { seq: dirty.seq - 1 })
+    expect(h.page(0)!.dirty).toBe(true)
+    h.acknowledge({ req: 0, pages: [dirty] })
+    expect(h.page(0)).toBeUndefined()
+    expect(h.frames.usedBytes).toBe(0)
+  })
+
+  it('gives the bytes of now to the next leader when this one died before the commit', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { epoch: 3, write: 7 })
+    h.order('revoke', 0)
+    const { dirty } = h.take('ownerAckDirty')
+    h.disconnect()
+    h.term = 6
+    h.connect()
+    const [page] = h.take('writeback').pages
+    expect([page!.epoch, page!.bytes[0]]).toEqual([3, 7])
+    expect(page!.seq).toBeGreaterThan(dirty.seq)
+  })
+
+  it('is accessible again by a grant only', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { write: 7 })
+    h.order('revoke', 0)
+    const { dirty } = h.take('ownerAckDirty')
+    const waiter = h.access(0, 'read')
+    const fault = h.take('fault')
+    expect(fault.have).toBe(0)
+    h.acknowledge({ req: 0, pages: [dirty] })
+    expect(waiter.state).toBe('waiting')
+    h.grant(fault, { value: 8 })
+    expect(waiter.bytes![0]).toBe(8)
+  })
+
+  it('answers with no bytes when it is clean, and says so when it is not here', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { write: 1 })
+    h.flush(0)
+    h.acknowledge(h.take('writeback'))
+    h.order('revoke', 0)
+    expect(h.take('ownerAck').held).toBe(true)
+    h.order('revoke', 0)
+    expect(h.take('ownerAck').held).toBe(false)
+    h.order('invalidate', 77)
+    h.take('invalidateAck')
+  })
+
+  it('stays readable when it is only downgraded, and dirty until its bytes are durable', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { write: 7 })
+    h.order('downgrade', 0)
+    const { dirty } = h.take('ownerAckDirty')
+    expect(h.peek(0)).toBe(7)
+    expect(h.page(0)).toMatchObject({ access: 'shared', dirty: true })
+    h.acknowledge({ req: 0, pages: [dirty] })
+    expect(h.page(0)).toMatchObject({ access: 'shared', dirty: false, version: 20 })
+  })
+})
+
+describe('rule 13: a grant', () => {
+  it('that names this session as owner under the same epoch keeps its dirty bytes', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { epoch: 3, write: 7 })
+    h.order('downgrade', 0)
+    const { dirty } = h.take('ownerAckDirty')
+    const writer = h.access(0, 'write')
+    h.grant(h.take('fault'), { epoch: 3, seq: dirty.seq, value: 1 })
+    expect(writer.bytes![0]).toBe(7)
+  })
+
+  it('under another epoch replaces them: they left with a handover', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { epoch: 3, write: 7 })
+    h.order('revoke', 0)
+    h.take('ownerAckDirty')
+    const flush = h.flush(0)
+    const reader = h.access(0, 'read')
+    h.grant(h.take('fault'), { value: 8 })
+    expect(reader.bytes![0]).toBe(8)
+    expect(flush.done).toBe(1)
+    expect(h.page(0)!.dirty).toBe(false)
+  })
+
+  it('that names another owner replaces them even under the same epoch', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { epoch: 3, write: 7 })
+    h.order('revoke', 0)
+    h.take('ownerAckDirty')
+    const reader = h.access(0, 'read')
+    h.grant(h.take('fault'), { owner: false, epoch: 3, value: 8 })
+    expect(reader.bytes![0]).toBe(8)
+  })
+
+  it('of no bytes stands for the copy that is here; empty ones for a page of zeros', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'read', { value: 6, version: 10 })
+    const writer = h.access(0, 'write')
+    const fault = h.take('fault')
+    expect(fault.have).toBe(10)
+    h.grant(fault, { bytes: undefined, version: 10 })
+    expect(writer.bytes![0]).toBe(6)
+    h.order('revoke', 0)
+    h.take('ownerAckDirty')
+    const reader = h.access(0, 'read')
+    h.grant(h.take('fault'), { bytes: new Uint8Array(0), version: 30 })
+    expect(reader.bytes!.every((byte) => byte === 0)).toBe(true)
+  })
+
+  it('of no bytes for a copy that is not here is asked again, with nothing to have', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'read', { value: 6, version: 10 })
+    const writer = h.access(0, 'write')
+    const fault = h.take('fault')
+    h.order('invalidate', 0)
+    h.take('invalidateAck')
+    h.grant(fault, { bytes: undefined, version: 10 })
+    expect(writer.state).toBe('waiting')
+    const again = h.take('fault')
+    expect([again.access, again.have]).toEqual(['write', 0])
+    h.grant(again, { value: 8 })
+    expect(writer.bytes![0]).toBe(8)
+  })
+
+  it('of no bytes for a copy of another version is asked again', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'read', { value: 6, version: 10 })
+    const writer = h.access(0, 'write')
+    h.grant(h.take('fault'), { bytes: undefined, version: 11 })
+    expect(writer.state).toBe('waiting')
+    expect(h.take('fault').have).toBe(0)
+  })
+
+  it('of no bytes that nobody waits for any more leaves neither frame nor order behind', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'read', { version: 10 })
+    const writer = h.access(0, 'write')
+    const fault = h.take('fault')
+    h.order('invalidate', 0)
+    h.take('invalidateAck')
+    writer.withdraw()
+    h.order('revoke', 0, { op: 8, after: fault.req })
+    expect(h.nothingSent).toBe(true)
+    h.grant(fault, { bytes: undefined, version: 10 })
+    expect(h.take('ownerAck')).toMatchObject({ op: 8, held: false })
+    expect(h.page(0)).toBeUndefined()
+    expect(h.frames.usedBytes).toBe(0)
+  })
+
+  it('is refused by an assertion when its bytes are no page', () => {
+    const h = new CoreHarness().connect()
+    h.access(0, 'read')
+    expect(() => h.grant(h.take('fault'), { bytes: new Uint8Array(5) })).toThrow(
+      `a grant of 5 bytes for a page of ${PAGE}`
+    )
+  })
+
+  it('an invalidation drops everything, then is acknowledged', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'read', { value: 3 })
+    h.order('invalidate', 0, { op: 12 })
+    expect(h.take('invalidateAck')).toMatchObject({ op: 12, file: FILE, page: 0 })
+    expect(h.page(0)).toBeUndefined()
+    expect(h.frames.usedBytes).toBe(0)
+    expect(h.peek(0)).toBeUndefined()
+  })
+})
+
+describe('rule 14: the acknowledgement of a writeback', () => {
+  it('cleans only the version that it names', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { write: 1 })
+    const first = h.flush(0)
+    const writeback = h.take('writeback')
+    h.access(0, 'write', { write: 2 })
+    h.acknowledge(writeback)
+    expect(first.done).toBe(1)
+    expect(h.page(0)!.dirty).toBe(true)
+    const second = h.flush(0)
+    const next = h.take('writeback')
+    expect(next.pages[0]!.bytes[0]).toBe(2)
+    h.acknowledge(next)
+    expect([second.done, h.page(0)!.dirty]).toEqual([1, false])
+  })
+
+  it('of an older version cleans nothing while a newer one is on its way', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { write: 1 })
+    h.flush(0)
+    const first = h.take('writeback')
+    h.access(0, 'write', { write: 2 })
+    const flush = h.flush(0)
+    const second = h.take('writeback')
+    h.acknowledge(first)
+    expect([flush.done, h.page(0)!.dirty]).toEqual([0, true])
+    h.acknowledge(second)
+    expect([flush.done, h.page(0)!.dirty]).toEqual([1, false])
+  })
+
+  it('that says stale means that the bytes are committed: what is here goes, what waits is done', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { write: 1 })
+    h.order('revoke', 0)
+    const flush = h.flush(0)
+    h.disconnect()
+    h.connect()
+    h.acknowledge(h.take('writeback'), { stale: true })
+    expect(flush.done).toBe(1)
+    expect(h.page(0)).toBeUndefined()
+  })
+
+  it('that says stale of an older version takes nothing of what was written since', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { epoch: 3, write: 1 })
+    h.flush(0)
+    const held = h.take('writeback')
+    h.order('downgrade', 0)
+    const { dirty } = h.take('ownerAckDirty')
+    // The downgrade's bytes overtook the writeback, and the page came back under the same epoch.
+    h.acknowledge({ req: 0, pages: [dirty] })
+    const writer = h.access(0, 'write', { write: 2 })
+    h.grant(h.take('fault'), { epoch: 3, seq: dirty.seq, bytes: undefined, version: 20 })
+    expect(writer.state).toBe('ran')
+    h.acknowledge(held, { stale: true })
+    expect(h.peek(0)).toBe(2)
+    expect(h.page(0)).toMatchObject({ access: 'modified', dirty: true })
+  })
+})
+
+describe('rule 15: after a reconnection', () => {
+  it('unanswered faults are asked again, as they are wanted then', () => {
+    const h = new CoreHarness().connect()
+    const reader = h.access(0, 'read')
+    h.take('fault')
+    const gone = h.access(1, 'read')
+    h.take('fault')
+    h.disconnect()
+    const writer = h.access(0, 'write')
+    gone.withdraw()
+    h.connect()
+    const fault = h.take('fault')
+    expect([fault.page, fault.access]).toEqual([0, 'write'])
+    expect(h.nothingSent).toBe(true)
+    h.grant(fault)
+    expect([reader.state, writer.state]).toEqual(['ran', 'ran'])
+  })
+
+  it('what is flushed are the bytes of now', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { write: 1 })
+    const flush = h.flush(0)
+    const old = h.take('writeback')
+    h.disconnect()
+    h.access(0, 'write', { write: 2 })
+    h.connect()
+    const repeated = h.take('writeback')
+    expect(repeated.pages[0]!.bytes[0]).toBe(2)
+    expect(repeated.pages[0]!.seq).toBeGreaterThan(old.pages[0]!.seq)
+    h.acknowledge(repeated)
+    expect([flush.done, h.page(0)!.dirty]).toEqual([1, false])
+  })
+
+  it('dirty pages that nobody flushes stay here', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { write: 1 })
+    h.disconnect()
+    h.connect()
+    expect(h.nothingSent).toBe(true)
+    expect(h.peek(0)).toBe(1)
+  })
+
+  it('orders of the lost connection are forgotten: the leader repeats them', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'read')
+    const pin = h.access(0, 'read', { pin: true })
+    h.order('invalidate', 0, { op: 3 })
+    expect(h.isWanted(0)).toBe(true)
+    h.disconnect()
+    expect(h.isWanted(0)).toBe(false)
+    h.connect()
+    pin.unpin()
+    expect(h.nothingSent).toBe(true)
+    h.order('invalidate', 0, { op: 4 })
+    expect(h.take('invalidateAck').op).toBe(4)
+  })
+
+  it('a lost acknowledgement is answered by a newer writeback, not by the old one', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write', { write: 1 })
+    const flush = h.flush(0)
+    const lost = h.take('writeback')
+    h.disconnect()
+    h.connect()
+    const repeated = h.take('writeback')
+    h.acknowledge({ req: lost.req, pages: lost.pages })
+    expect(flush.done).toBe(0)
+    h.acknowledge(repeated)
+    expect(flush.done).toBe(1)
+  })
+})
+
+describe('progress: a grant is used before anything else can happen to the page', () => {
+  it.each(['invalidate', 'revoke', 'downgrade'] as const)('%s waits for the grant that it follows', (type) => {
+    const h = new CoreHarness().connect()
+    const waiter = h.access(0, type === 'invalidate' ? 'read' : 'write')
+    const fault = h.take('fault')
+    h.order(type, 0, { op: 3, after: fault.req })
+    expect(h.nothingSent).toBe(true)
+    expect(waiter.state).toBe('waiting')
+    h.grant(fault)
+    expect(waiter.state).toBe('ran')
+    expect(h.take(type === 'invalidate' ? 'invalidateAck' : 'ownerAckDirty').op).toBe(3)
+  })
+
+  it('an order that follows an earlier grant does not wait for the next one', () => {
+    const h = new CoreHarness().connect()
+    h.access(0, 'read')
+    const first = h.take('fault')
+    h.grant(first)
+    const writer = h.access(0, 'write')
+    h.take('fault')
+    h.order('invalidate', 0, { op: 3, after: first.req })
+    expect(h.take('invalidateAck').op).toBe(3)
+    expect(writer.state).toBe('waiting')
+  })
+
+  it('an order is obeyed when the fault that it follows has failed', () => {
+    const h = new CoreHarness().connect()
+    h.access(0, 'write')
+    const fault = h.take('fault')
+    h.order('revoke', 0, { op: 3, after: fault.req })
+    const { req, file, page } = fault
+    h.receive({ type: 'faultFailed', term: 5, req, file, page, error: errorToWire(new UnavailableError('full')) })
+    expect(h.take('ownerAck')).toMatchObject({ op: 3, held: false })
+  })
+
+  it('everybody who waits is served by the grant before the page goes, in order of arrival', () => {
+    const h = new CoreHarness().connect()
+    const order: number[] = []
+    for (const name of [1, 2, 3]) {
+      h.core.access(FILE, 0, { access: 'write', pin: false, run: () => order.push(name), fail: () => {} })
+    }
+    h.drain()
+    const fault = h.take('fault')
+    h.order('revoke', 0, { after: fault.req })
+    h.grant(fault)
+    expect(order).toEqual([1, 2, 3])
+    h.take('ownerAckDirty')
+  })
+})

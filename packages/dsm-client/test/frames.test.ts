@@ -1,0 +1,91 @@
+import { describe, expect, it } from 'vitest'
+import { createSlabFrameProvider, type Frame } from '../src/core/frames.js'
+
+const KIB = 1024
+const MIB = 1024 * KIB
+
+function all(frames: ReturnType<typeof createSlabFrameProvider>, pageSize: number): Frame[] {
+  const taken: Frame[] = []
+  for (;;) {
+    const frame = frames.allocate(pageSize)
+    if (frame === undefined) return taken
+    taken.push(frame)
+  }
+}
+
+describe('slab frames', () => {
+  it('hold no more than the bound', () => {
+    const frames = createSlabFrameProvider(2 * MIB)
+    expect(all(frames, 4096)).toHaveLength((2 * MIB) / 4096)
+    expect(frames.usedBytes).toBe(frames.capacityBytes)
+    expect(frames.capacityBytes).toBe(2 * MIB)
+  })
+
+  it('round the bound down to whole slabs', () => {
+    expect(createSlabFrameProvider(2 * MIB + 5).capacityBytes).toBe(2 * MIB)
+    expect(createSlabFrameProvider(100_000).capacityBytes).toBe(64 * KIB)
+    expect(createSlabFrameProvider(64 * KIB).capacityBytes).toBe(64 * KIB)
+  })
+
+  it('lie next to each other for neighbouring pages, in either direction', () => {
+    const frames = createSlabFrameProvider(64 * KIB)
+    const first = frames.allocate(4096)!
+    const second = frames.allocate(4096, first, 1)!
+    const third = frames.allocate(4096, second, 1)!
+    expect(second.bytes.buffer).toBe(first.bytes.buffer)
+    expect(second.bytes.byteOffset).toBe(first.bytes.byteOffset + 4096)
+    expect(third.bytes.byteOffset).toBe(second.bytes.byteOffset + 4096)
+    frames.free(first)
+    expect(frames.allocate(4096, second, -1)!.bytes.byteOffset).toBe(first.bytes.byteOffset)
+  })
+
+  it('lie anywhere when the place beside the neighbour is taken or outside the slab', () => {
+    const frames = createSlabFrameProvider(64 * KIB)
+    const first = frames.allocate(4096)!
+    frames.allocate(4096, first, 1)
+    const other = frames.allocate(4096, first, 1)!
+    expect(other.bytes.byteOffset).not.toBe(first.bytes.byteOffset)
+    expect(frames.allocate(4096, first, -1)).toBeDefined()
+    // A neighbour of another size is no neighbour.
+    const pair = createSlabFrameProvider(2 * MIB)
+    expect(pair.allocate(8192, pair.allocate(4096), 1)!.bytes).toHaveLength(8192)
+  })
+
+  it('are zero when they are handed out, also for the second time', () => {
+    const frames = createSlabFrameProvider(64 * KIB)
+    const frame = frames.allocate(4096)!
+    frame.bytes.fill(7)
+    frames.free(frame)
+    for (const again of all(frames, 4096)) expect(again.bytes.every((byte) => byte === 0)).toBe(true)
+  })
+
+  it('are of several sizes side by side, each from slabs of its own', () => {
+    const frames = createSlabFrameProvider(3 * MIB)
+    const small = frames.allocate(4096)!
+    const large = frames.allocate(65_536)!
+    const medium = frames.allocate(16_384)!
+    expect(new Set([small, large, medium].map((frame) => frame.bytes.buffer)).size).toBe(3)
+    expect(frames.usedBytes).toBe(4096 + 65_536 + 16_384)
+    // Three slabs are all there is, and each has a size.
+    expect(frames.allocate(8192)).toBeUndefined()
+    expect(frames.allocate(16_384)).toBeDefined()
+  })
+
+  it('give an emptied slab back, for pages of another size', () => {
+    const frames = createSlabFrameProvider(64 * KIB)
+    const taken = all(frames, 4096)
+    expect(taken).toHaveLength(16)
+    for (const frame of taken.slice(1)) frames.free(frame)
+    expect(frames.allocate(65_536)).toBeUndefined()
+    frames.free(taken[0]!)
+    expect(frames.usedBytes).toBe(0)
+    expect(frames.allocate(65_536)!.bytes).toHaveLength(65_536)
+  })
+
+  it('are not freed twice', () => {
+    const frames = createSlabFrameProvider(64 * KIB)
+    const frame = frames.allocate(4096)!
+    frames.free(frame)
+    expect(() => frames.free(frame)).toThrow('a frame is freed that is not in use')
+  })
+})

@@ -1,0 +1,84 @@
+import { describe, expect, it } from 'vitest'
+import { Lease } from '../src/core/lease.js'
+
+const TTL = 12_000
+/** One per cent less: clocks run at different speeds. */
+const USABLE = 11_880
+
+function begun(at = 1000): Lease {
+  const lease = new Lease()
+  lease.begin(at, TTL)
+  return lease
+}
+
+describe('a lease', () => {
+  it('is not valid before it began', () => {
+    expect(new Lease().isValid(0)).toBe(false)
+  })
+
+  it('counts from the moment when the register was sent, less one per cent for clocks of different speed', () => {
+    const lease = begun(1000)
+    expect(lease.isValid(1000 + USABLE - 1)).toBe(true)
+    expect(lease.isValid(1000 + USABLE)).toBe(false)
+  })
+
+  it('counts from the sending of the keep-alive, however late its answer comes', () => {
+    const lease = begun(1000)
+    const nonce = lease.send(4000)
+    lease.answered(nonce)
+    expect(lease.isValid(4000 + USABLE - 1)).toBe(true)
+    expect(lease.isValid(4000 + USABLE)).toBe(false)
+  })
+
+  it('is not prolonged by an answer to an earlier keep-alive', () => {
+    const lease = begun(1000)
+    const old = lease.send(2000)
+    lease.begin(3000, TTL)
+    const current = lease.send(6000)
+    lease.answered(old)
+    expect(lease.isValid(3000 + USABLE)).toBe(false)
+    lease.answered(current)
+    expect(lease.isValid(6000 + USABLE - 1)).toBe(true)
+  })
+
+  it('is not prolonged by an answer that comes twice, nor by one that nobody asked for', () => {
+    const lease = begun(1000)
+    const nonce = lease.send(2000)
+    lease.answered(nonce)
+    lease.answered(nonce)
+    lease.answered(nonce + 1)
+    expect(lease.isValid(2000 + USABLE)).toBe(false)
+    // The duplicate did not pass for an answer to what comes next either.
+    lease.send(5000)
+    lease.answered(nonce)
+    expect(lease.isOverdue(5000 + TTL / 3 + 1)).toBe(true)
+  })
+
+  it('never becomes shorter by beginning again with an older register', () => {
+    const lease = begun(5000)
+    lease.begin(2000, TTL)
+    expect(lease.isValid(5000 + USABLE - 1)).toBe(true)
+  })
+
+  it('asks for a keep-alive every quarter of the TTL, one at a time', () => {
+    const lease = begun(1000)
+    expect(lease.isDue(1000 + TTL / 4 - 1)).toBe(false)
+    expect(lease.isDue(1000 + TTL / 4)).toBe(true)
+    const nonce = lease.send(4500)
+    expect(lease.isDue(10_000)).toBe(false)
+    lease.answered(nonce)
+    expect(lease.isDue(4500 + TTL / 4 - 1)).toBe(false)
+    expect(lease.isDue(4500 + TTL / 4)).toBe(true)
+  })
+
+  it('is overdue when a keep-alive has gone unanswered for a third of the TTL, and still valid then', () => {
+    const lease = begun(1000)
+    expect(lease.isOverdue(100_000)).toBe(false)
+    lease.send(3500)
+    expect(lease.isOverdue(3500 + TTL / 3)).toBe(false)
+    expect(lease.isOverdue(3500 + TTL / 3 + 1)).toBe(true)
+    expect(lease.isValid(3500 + TTL / 3 + 1)).toBe(true)
+    lease.begin(8000, TTL)
+    expect(lease.isOverdue(100_000)).toBe(false)
+  })
+})

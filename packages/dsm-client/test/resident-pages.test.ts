@@ -1,0 +1,153 @@
+import { describe, expect, it } from 'vitest'
+import { AddressSpacePages, ResidentPages } from '../src/core/address-space.js'
+import { createSlabFrameProvider } from '../src/core/frames.js'
+import type { Page } from '../src/core/page.js'
+
+const PAGE = 4096
+
+function setUp(pages = 16) {
+  const frames = createSlabFrameProvider(pages * PAGE)
+  const resident = new ResidentPages(frames)
+  const space = new AddressSpacePages(1, '/f', PAGE)
+  const evicted: number[] = []
+  const evict = (victim: Page) => {
+    evicted.push(victim.index)
+    resident.release(victim)
+  }
+  const place = (index: number): Page | undefined => {
+    const page = space.getOrCreate(index)
+    if (!resident.place(page, space, evict)) return undefined
+    resident.changed(page)
+    return page
+  }
+  const fill = () => Array.from({ length: pages }, (_, index) => place(index)!)
+  return { frames, resident, space, evicted, place, fill }
+}
+
+describe('resident pages', () => {
+  it('lie in memory as they lie in the file, in whatever order they come', () => {
+    const { place } = setUp()
+    const [five, six, four] = [place(5)!, place(6)!, place(4)!]
+    expect(six.frame!.bytes.byteOffset - five.frame!.bytes.byteOffset).toBe(PAGE)
+    // Before the first frame of the slab there is nothing: page 4 found another place.
+    expect(four.frame).toBeDefined()
+  })
+
+  it('keep the frame that they have', () => {
+    const { place, frames } = setUp()
+    const page = place(1)!
+    const { frame } = page
+    expect(place(1)!.frame).toBe(frame)
+    expect(frames.usedBytes).toBe(PAGE)
+  })
+
+  it('make room by the page that came first', () => {
+    const { fill, place, evicted } = setUp()
+    fill()
+    place(100)
+    place(101)
+    expect(evicted).toEqual([0, 1])
+  })
+
+  it('give a page that was touched a second chance, behind all others', () => {
+    const { fill, place, evicted } = setUp()
+    const pages = fill()
+    pages[0]!.accessed = true
+    place(100)
+    expect(evicted).toEqual([1])
+    expect(pages[0]!.accessed).toBe(false)
+    for (let index = 101; index < 116; index++) place(index)
+    // Page 0 comes after those that were there, and before nobody is spared for ever.
+    expect(evicted).toContain(0)
+    expect(evicted.indexOf(0)).toBeGreaterThan(evicted.indexOf(15))
+  })
+
+  it('find a victim also when all were touched', () => {
+    const { fill, place, evicted } = setUp()
+    for (const page of fill()) page.accessed = true
+    expect(place(100)).toBeDefined()
+    expect(evicted).toEqual([0])
+  })
+
+  it('spare pages that are dirty, pinned, faulting or waited for', () => {
+    const { fill, resident, place, evicted } = setUp()
+    const pages = fill()
+    pages[0]!.dirty = true
+    pages[1]!.readPins = 1
+    pages[2]!.req = 7
+    pages[3]!.waiters.push({ access: 'read', pin: false, run: () => {}, fail: () => {} })
+    for (const page of pages.slice(0, 4)) resident.changed(page)
+    place(100)
+    expect(evicted).toEqual([4])
+  })
+
+  it('give no frame when none can be had, and tell whether waiting could help', () => {
+    const { fill, resident, place } = setUp()
+    const pages = fill()
+    for (const page of pages) {
+      page.readPins = 1
+      resident.changed(page)
+    }
+    expect(place(100)).toBeUndefined()
+    expect(resident.allPinned).toBe(true)
+    pages[3]!.readPins = 0
+    pages[3]!.dirty = true
+    resident.changed(pages[3]!)
+    expect(place(100)).toBeUndefined()
+    expect(resident.allPinned).toBe(false)
+  })
+
+  it('are written back oldest first', () => {
+    const { fill, resident } = setUp()
+    const pages = fill()
+    for (const index of [7, 3, 11, 5]) {
+      pages[index]!.dirty = true
+      resident.changed(pages[index]!)
+    }
+    // Dirty again is not younger.
+    resident.changed(pages[7]!)
+    expect(resident.takeDirty(3).map((page) => page.index)).toEqual([7, 3, 11])
+    expect(resident.takeDirty(3).map((page) => page.index)).toEqual([5])
+    expect(resident.takeDirty(3)).toEqual([])
+  })
+
+  it('are not written back on their own account while they are pinned or on their way', () => {
+    const { fill, resident } = setUp()
+    const pages = fill()
+    for (const page of pages.slice(0, 4)) page.dirty = true
+    pages[0]!.writePins = 1
+    pages[1]!.writing = true
+    pages[2]!.queuedForWrite = true
+    for (const page of pages.slice(0, 4)) resident.changed(page)
+    expect(resident.takeDirty(9).map((page) => page.index)).toEqual([3])
+    pages[0]!.writePins = 0
+    resident.changed(pages[0]!)
+    expect(resident.takeDirty(9).map((page) => page.index)).toEqual([0])
+  })
+
+  it('are mostly dirty when more than half of the bytes are', () => {
+    const { fill, resident } = setUp()
+    const pages = fill()
+    for (const page of pages.slice(0, 8)) {
+      page.dirty = true
+      resident.changed(page)
+    }
+    expect(resident.isMostlyDirty).toBe(false)
+    pages[8]!.dirty = true
+    resident.changed(pages[8]!)
+    expect(resident.isMostlyDirty).toBe(true)
+    resident.release(pages[0]!)
+    expect(resident.isMostlyDirty).toBe(false)
+  })
+})
+
+describe('the pages of a file', () => {
+  it('are found in a range, whether the range or the file has more', () => {
+    const space = new AddressSpacePages(1, '/f', PAGE)
+    for (const index of [9, 2, 4]) space.getOrCreate(index)
+    const between = (first: number, last: number) => [...space.between(first, last)].map((page) => page.index)
+    expect(between(2, 4)).toEqual([2, 4])
+    expect(between(3, 3)).toEqual([])
+    expect(between(0, Number.MAX_SAFE_INTEGER).toSorted((a, b) => a - b)).toEqual([2, 4, 9])
+  })
+})

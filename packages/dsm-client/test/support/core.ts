@@ -1,0 +1,205 @@
+/** A coherence core and the leader's side of its messages, one message at a time. */
+import type { Access, ClientMessage, ClientMessageOf, LeaderMessageOf, LostRange } from '@quire/protocol'
+import { Coherence, type ConnectionTerms } from '../../src/core/coherence.js'
+import { createSlabFrameProvider } from '../../src/core/frames.js'
+import type { Page } from '../../src/core/page.js'
+import { zeroCounters } from '../../src/core/stats.js'
+
+export const PAGE = 4096
+export const FILE = 9
+/** Sixteen frames, the fewest there are. */
+export const SMALL_CACHE = 65_536
+
+type Order = LeaderMessageOf<'invalidate' | 'revoke' | 'downgrade'>
+
+/** Somebody who waits for a page, and what became of it. */
+export interface Waiter {
+  state: 'waiting' | 'ran' | 'failed'
+  error: Error | undefined
+  bytes: Uint8Array | undefined
+  page: Page | undefined
+  withdraw: () => void
+  unpin: () => void
+}
+
+export class CoreHarness {
+  readonly frames
+  readonly core: Coherence
+  /** What the client sent and nobody has looked at yet. */
+  sent: { lane: 'control' | 'bulk'; message: ClientMessage }[] = []
+  term = 5
+
+  constructor({ cacheBytes = 1024 * 1024 } = {}) {
+    this.frames = createSlabFrameProvider(cacheBytes)
+    this.core = new Coherence(this.frames, zeroCounters())
+    this.core.addFile(FILE, '/f', PAGE)
+  }
+
+  connect(terms: Partial<ConnectionTerms> = {}): this {
+    this.core.connected({ term: this.term, creditBytes: 1024 * 1024, maxFaults: 256, ...terms })
+    this.drain()
+    return this
+  }
+
+  disconnect(): void {
+    this.core.disconnected()
+    this.drain()
+    this.sent = []
+  }
+
+  /** The next message, which must be of this type. */
+  take<T extends ClientMessage['type']>(type: T): ClientMessageOf<T> {
+    const next = this.sent.shift()
+    if (next?.message.type !== type) throw new Error(`expected ${type}, sent was ${next?.message.type ?? 'nothing'}`)
+    return next.message as ClientMessageOf<T>
+  }
+
+  /** The next message of this type, whatever was sent before it. */
+  pick<T extends ClientMessage['type']>(type: T): ClientMessageOf<T> {
+    const at = this.sent.findIndex(({ message }) => message.type === type)
+    if (at < 0) throw new Error(`no ${type} was sent`)
+    return this.sent.splice(at, 1)[0]!.message as ClientMessageOf<T>
+  }
+
+  get nothingSent(): boolean {
+    return this.sent.length === 0
+  }
+
+  access(
+    page: number,
+    access: Access,
+    { pin = false, write = undefined as number | undefined, file = FILE } = {}
+  ): Waiter {
+    const waiter: Waiter = {
+      state: 'waiting',
+      error: undefined,
+      bytes: undefined,
+      page: undefined,
+      withdraw: () => {},
+      unpin: () => {}
+    }
+    waiter.withdraw = this.core.access(file, page, {
+      access,
+      pin,
+      run: (bytes, pinned) => {
+        if (waiter.state !== 'waiting') throw new Error(`a waiter that has ${waiter.state} was run`)
+        waiter.state = 'ran'
+        waiter.bytes = bytes
+        waiter.page = pinned
+        if (write !== undefined) bytes[0] = write
+      },
+      fail: (error) => {
+        if (waiter.state !== 'waiting') throw new Error(`a waiter that has ${waiter.state} was failed`)
+        waiter.state = 'failed'
+        waiter.error = error
+      }
+    })
+    waiter.unpin = () => {
+      this.core.unpin(waiter.page!, access)
+      this.drain()
+    }
+    this.drain()
+    return waiter
+  }
+
+  /** Reads one byte, if that needs nobody. */
+  peek(page: number): number | undefined {
+    const waiter = this.access(page, 'read')
+    if (waiter.state === 'ran') return waiter.bytes![0]
+    waiter.withdraw()
+    return undefined
+  }
+
+  grant(fault: ClientMessageOf<'fault'>, init: Partial<LeaderMessageOf<'grant'>> & { value?: number } = {}): void {
+    const { value = 0, ...rest } = init
+    const { req, file, page, access } = fault
+    const owner = access === 'write'
+    const bytes = new Uint8Array(PAGE)
+    bytes[0] = value
+    const named = owner ? { epoch: 1, seq: 0 } : { epoch: 0, seq: 0 }
+    this.receive({
+      type: 'grant',
+      term: this.term,
+      req,
+      file,
+      page,
+      access,
+      owner,
+      ...named,
+      version: 10,
+      bytes,
+      ...rest
+    })
+  }
+
+  /** Faults a page in and grants it. */
+  have(
+    page: number,
+    access: Access,
+    init: Partial<LeaderMessageOf<'grant'>> & { value?: number; write?: number } = {}
+  ): void {
+    const { write, ...grant } = init
+    this.access(page, access, { write })
+    this.grant(this.take('fault'), grant)
+  }
+
+  order(type: Order['type'], page: number, { op = 1, after = 0, term = this.term } = {}): void {
+    this.receive({ type, term, op, file: FILE, page, after })
+  }
+
+  acknowledge(
+    writeback: Pick<ClientMessageOf<'writeback'>, 'req' | 'pages'>,
+    { version = 20, stale = false, seq = undefined as number | undefined } = {}
+  ): void {
+    const pages = writeback.pages.map((page) => ({
+      file: page.file,
+      page: page.page,
+      epoch: page.epoch,
+      seq: seq ?? page.seq,
+      version: stale ? 0 : version,
+      stale
+    }))
+    this.receive({ type: 'writebackAck', term: this.term, req: writeback.req, pages })
+  }
+
+  receive(message: Parameters<Coherence['receive']>[0]): void {
+    this.core.receive(message)
+    this.drain()
+  }
+
+  flush(first: number, last = first) {
+    const flush = { count: 0, done: 0, errors: [] as Error[] }
+    flush.count = this.core.flush(
+      FILE,
+      first,
+      last,
+      () => flush.done++,
+      (error) => flush.errors.push(error)
+    )
+    this.drain()
+    return flush
+  }
+
+  lose(): readonly LostRange[] {
+    let ranges: readonly LostRange[] = []
+    this.core.sessionLost((lost) => {
+      ranges = lost
+      return new Error('the session is gone')
+    })
+    this.drain()
+    return ranges
+  }
+
+  isWanted(index: number): boolean {
+    return this.page(index)?.order !== undefined
+  }
+
+  page(index: number) {
+    for (const page of this.core.pages()) if (page.index === index) return page
+    return undefined
+  }
+
+  drain(): void {
+    for (const effect of this.core.effects()) if (effect.type === 'send') this.sent.push(effect)
+  }
+}

@@ -1,0 +1,206 @@
+/** Flushes and writebacks, one message at a time. */
+import { MAX_BULK_PAYLOAD_BYTES, MAX_WRITEBACK_PAGES, NoSpaceError, errorToWire } from '@quire/protocol'
+import { describe, expect, it } from 'vitest'
+import { CoreHarness, PAGE } from './support/core.js'
+
+function dirty(count: number, terms: Parameters<CoreHarness['connect']>[0] = {}): CoreHarness {
+  const h = new CoreHarness().connect(terms)
+  for (let page = 0; page < count; page++) h.have(page, 'write', { write: page + 1 })
+  return h
+}
+
+describe('a flush', () => {
+  it('takes the dirty pages of its range, and no others', () => {
+    const h = dirty(4)
+    h.have(9, 'read')
+    const flush = h.flush(1, 9)
+    expect(flush.count).toBe(3)
+    const writeback = h.take('writeback')
+    expect(writeback.pages.map(({ page, bytes }) => [page, bytes[0]])).toEqual([
+      [1, 2],
+      [2, 3],
+      [3, 4]
+    ])
+    h.acknowledge(writeback)
+    expect(flush.done).toBe(3)
+    expect(h.flush(1, 9).count).toBe(0)
+    expect(h.flush(0, Number.MAX_SAFE_INTEGER).count).toBe(1)
+  })
+
+  it('of a file that is not open has nothing to do', () => {
+    const h = dirty(1)
+    expect(
+      h.core.flush(
+        8,
+        0,
+        9,
+        () => {},
+        () => {}
+      )
+    ).toBe(0)
+  })
+
+  it('joins a writeback that is on its way when nothing was written since', () => {
+    const h = dirty(1)
+    const [first, second] = [h.flush(0), h.flush(0)]
+    const writeback = h.take('writeback')
+    expect(h.nothingSent).toBe(true)
+    h.acknowledge(writeback)
+    expect([first.done, second.done]).toEqual([1, 1])
+  })
+
+  it('takes a page again that was written to while it was on its way', () => {
+    const h = dirty(1)
+    const first = h.flush(0)
+    const writeback = h.take('writeback')
+    h.access(0, 'write', { write: 50 })
+    const second = h.flush(0)
+    const again = h.take('writeback')
+    expect(writeback.pages[0]!.bytes[0]).toBe(1)
+    expect(again.pages[0]!.bytes[0]).toBe(50)
+    h.acknowledge(writeback)
+    expect([first.done, second.done]).toEqual([1, 0])
+    h.acknowledge(again)
+    expect([first.done, second.done]).toEqual([1, 1])
+  })
+
+  it('is settled by a later writeback as well, in whatever order the answers come', () => {
+    const h = dirty(1)
+    const first = h.flush(0)
+    h.take('writeback')
+    h.access(0, 'write')
+    const second = h.flush(0)
+    h.acknowledge(h.take('writeback'))
+    expect([first.done, second.done]).toEqual([1, 1])
+  })
+
+  it('is settled by the bytes that a revoke took along', () => {
+    const h = dirty(1)
+    h.order('revoke', 0)
+    const { dirty: bytes } = h.take('ownerAckDirty')
+    const flush = h.flush(0)
+    h.acknowledge({ req: 0, pages: [bytes] })
+    expect(flush.done).toBe(1)
+  })
+
+  it('that the leader refuses rejects, and the page stays dirty and writable', () => {
+    const h = dirty(2)
+    const flush = h.flush(0, 1)
+    const { req } = h.take('writeback')
+    h.receive({ type: 'writebackFailed', term: 5, req, error: errorToWire(new NoSpaceError('peer')) })
+    expect(flush.errors.map((error) => error.name)).toEqual(['NoSpaceError', 'NoSpaceError'])
+    expect(h.page(0)).toMatchObject({ access: 'modified', dirty: true, writing: false })
+    h.access(0, 'write', { write: 60 })
+    const again = h.flush(0, 1)
+    const writeback = h.take('writeback')
+    expect(writeback.pages[0]!.bytes[0]).toBe(60)
+    h.acknowledge(writeback)
+    expect(again.done).toBe(2)
+  })
+
+  it('is not failed by a refusal of another writeback, or of one that is answered', () => {
+    const h = dirty(1)
+    const flush = h.flush(0)
+    const writeback = h.take('writeback')
+    const error = errorToWire(new NoSpaceError('peer'))
+    h.receive({ type: 'writebackFailed', term: 5, req: writeback.req + 1, error })
+    expect(flush.errors).toEqual([])
+    h.acknowledge(writeback)
+    h.receive({ type: 'writebackFailed', term: 5, req: writeback.req, error })
+    expect([flush.done, flush.errors]).toEqual([1, []])
+  })
+
+  it('of an invalidated page is done: what was dirty there is committed', () => {
+    const h = dirty(1)
+    h.order('downgrade', 0)
+    h.take('ownerAckDirty')
+    const flush = h.flush(0)
+    h.order('invalidate', 0)
+    h.take('invalidateAck')
+    expect(flush.done).toBe(1)
+  })
+})
+
+describe('writebacks', () => {
+  it('carry a bulk frame full of pages each', () => {
+    const h = dirty(40)
+    h.flush(0, 39)
+    const sizes = [h.take('writeback'), h.take('writeback'), h.take('writeback')].map(({ pages }) => pages.length)
+    expect(sizes).toEqual([16, 16, 8])
+    expect(MAX_WRITEBACK_PAGES * PAGE).toBe(MAX_BULK_PAYLOAD_BYTES)
+  })
+
+  it('never have more bytes unacknowledged than the leader gave credit for', () => {
+    const h = dirty(10, { creditBytes: 3 * PAGE })
+    const flush = h.flush(0, 9)
+    const first = h.take('writeback')
+    expect(first.pages).toHaveLength(3)
+    expect(h.nothingSent).toBe(true)
+    h.acknowledge(first)
+    expect(h.take('writeback').pages).toHaveLength(3)
+    expect(h.nothingSent).toBe(true)
+    expect(flush.done).toBe(3)
+  })
+
+  it('get their credit back by a refusal, too', () => {
+    const h = dirty(4, { creditBytes: 2 * PAGE })
+    h.flush(0, 3)
+    const { req } = h.take('writeback')
+    h.receive({ type: 'writebackFailed', term: 5, req, error: errorToWire(new NoSpaceError('peer')) })
+    expect(h.take('writeback').pages.map(({ page }) => page)).toEqual([2, 3])
+  })
+
+  it('go one by one when a page is larger than the credit', () => {
+    const h = dirty(2, { creditBytes: PAGE - 1 })
+    const flush = h.flush(0, 1)
+    const first = h.take('writeback')
+    expect(first.pages).toHaveLength(1)
+    expect(h.nothingSent).toBe(true)
+    h.acknowledge(first)
+    h.acknowledge(h.take('writeback'))
+    expect(flush.done).toBe(2)
+  })
+
+  it('take the bytes as they are when they leave', () => {
+    const h = dirty(2, { creditBytes: PAGE })
+    h.flush(0, 1)
+    const first = h.take('writeback')
+    h.access(0, 'write', { write: 70 })
+    h.access(1, 'write', { write: 71 })
+    expect(first.pages[0]!.bytes[0]).toBe(1)
+    h.acknowledge(first)
+    expect(h.take('writeback').pages[0]!.bytes[0]).toBe(71)
+  })
+
+  it('that waited for credit when the connection broke are sent on the next', () => {
+    const h = dirty(3, { creditBytes: PAGE })
+    const flush = h.flush(0, 2)
+    h.take('writeback')
+    h.disconnect()
+    h.connect()
+    const writeback = h.take('writeback')
+    expect(writeback.pages.map(({ page }) => page)).toEqual([1, 2, 0])
+    h.acknowledge(writeback)
+    expect(flush.done).toBe(3)
+  })
+
+  it('begin by themselves when more than half of the frames are dirty', () => {
+    const h = new CoreHarness({ cacheBytes: 65_536 }).connect()
+    for (let page = 0; page < 8; page++) h.have(page, 'write')
+    expect(h.nothingSent).toBe(true)
+    h.have(8, 'write')
+    expect(h.take('writeback').pages.map(({ page }) => page)).toContain(0)
+  })
+
+  it('of a page that was cleaned meanwhile are not sent', () => {
+    const h = dirty(2, { creditBytes: PAGE })
+    h.flush(0, 1)
+    const first = h.take('writeback')
+    h.order('revoke', 1)
+    const { dirty: bytes } = h.take('ownerAckDirty')
+    h.acknowledge({ req: 0, pages: [bytes] })
+    h.acknowledge(first)
+    expect(h.nothingSent).toBe(true)
+    expect(h.isWanted(1)).toBe(false)
+  })
+})
