@@ -138,22 +138,19 @@ export class PageInvariants {
   }
 
   /** A flush of the range, called at `call`, has succeeded. */
-  flushed(client: string, session: number, file: number, firstPage: number, lastPage: number, call: number): void {
+  flushed(session: number, file: number, firstPage: number, lastPage: number, call: number): void {
     for (const operation of this.operations) {
       if (operation === undefined || operation.session !== session || operation.file !== file) continue
-      if (
-        operation.page < firstPage ||
-        operation.page > lastPage ||
-        operation.status !== 'done' ||
-        operation.end > call
-      )
-        continue
+      if (operation.page < firstPage || operation.page > lastPage || operation.status !== 'done') continue
+      // At the same instant nobody knows which came first.
+      if (operation.end >= call) continue
       operation.flushed = true
       const place = this.placeOf(operation)
       if (!this.supersededIn(place.committed, operation)) {
+        const when = `from ${call.toFixed(3)} to ${this.now().toFixed(3)}`
         throw new Violation(
           'msync means durable',
-          `${client}: ${describe(operation)} is not committed, yet a flush from ${call.toFixed(1)} succeeded`
+          `${describe(operation)} is not committed, yet a flush ${when} of pages ${firstPage} to ${lastPage} succeeded`
         )
       }
     }
@@ -488,8 +485,8 @@ function history({ values, since }: Place, from: number): string {
   return parts.join(', ')
 }
 
-function describe({ id, kind, client, session, call, end, status }: Operation): string {
-  return `${kind} ${id} of ${client} (session ${session}, ${call.toFixed(1)}..${end.toFixed(1)}, ${status})`
+function describe({ id, kind, client, session, file, page, offset, call, end, status }: Operation): string {
+  return `${kind} ${id} of ${client} (page ${file}:${page}+${offset}, session ${session}, ${call.toFixed(1)}..${end.toFixed(1)}, ${status})`
 }
 
 function difference(a: Uint8Array, b: Uint8Array): string {

@@ -13,6 +13,11 @@ interface Known {
   readonly crc: number
 }
 
+interface Committed extends Known {
+  /** The term whose leader committed it. */
+  readonly inTerm: number
+}
+
 interface Seen extends Known {
   readonly previousTerm: number
 }
@@ -35,7 +40,7 @@ export class RaftInvariants {
   private readonly leaders = new Map<number, string>()
   /** By index, then by term: the one entry that was ever in a log there. */
   private readonly entries: Map<number, Seen>[] = []
-  private readonly committed: Known[] = []
+  private readonly committed: Committed[] = []
 
   constructor(
     private readonly peers: readonly SimPeer[],
@@ -126,7 +131,7 @@ export class RaftInvariants {
     const end = Math.min(isLeader ? commitIndex : appliedIndex, watched.log.length - 1)
     for (; watched.checked < end; watched.checked++) {
       const index = watched.checked + 1
-      this.checkCommitted(peer, index, watched.log[index]!)
+      this.checkCommitted(peer, index, watched.log[index]!, term)
     }
   }
 
@@ -137,16 +142,17 @@ export class RaftInvariants {
     }
     if (other === undefined) this.coverage.add('elections')
     this.leaders.set(term, peer.name)
-    const log = this.watched.get(peer)!.log
-    const { commitIndex } = this
-    const held = log[commitIndex]
+    // It may be a leader of the past, which learns only now that it was elected: it owes nothing to later terms.
+    let index = this.commitIndex
+    while (index > 0 && this.committed[index]!.inTerm >= term) index--
+    const held = this.watched.get(peer)!.log[index]
     // Entries that it has in memory only are checked when they are durable, or committed by somebody else.
-    if (lastIndex < commitIndex || (held !== undefined && held.term !== this.committed[commitIndex]!.term)) {
-      throw new Violation('leader completeness', `${peer.name} leads term ${term} without entry ${commitIndex}`)
+    if (lastIndex < index || (held !== undefined && held.term !== this.committed[index]!.term)) {
+      throw new Violation('leader completeness', `${peer.name} leads term ${term} without entry ${index}`)
     }
   }
 
-  private checkCommitted(peer: SimPeer, index: number, entry: Known): void {
+  private checkCommitted(peer: SimPeer, index: number, entry: Known, inTerm: number): void {
     const known = this.committed[index]
     if (known !== undefined) {
       if (known.term !== entry.term || known.crc !== entry.crc) {
@@ -157,7 +163,7 @@ export class RaftInvariants {
       }
       return
     }
-    this.committed[index] = entry
+    this.committed[index] = { ...entry, inTerm }
     const holders = this.holders(index, entry.term)
     // The founding configuration is committed by definition: every voter starts with it.
     if (index > 1 && holders * 2 <= this.peers.length) {
