@@ -1,6 +1,6 @@
 import { ClosedError, InvalidArgumentError, UnavailableError, type WireFileStat } from '@quire/protocol'
 import { createMapping } from './mapping.js'
-import { checkUsable, flushPages, readPages, writePages, type OpenFile } from './page-io.js'
+import { checkNothingLost, checkUsable, flushPages, readPages, writePages, type OpenFile } from './page-io.js'
 import type { CallOptions, DsmFile, FileStat, Mapping, MmapOptions } from './types.js'
 import { checkCount, checkRange } from './validate.js'
 
@@ -93,6 +93,7 @@ class FileHandle implements DsmFile {
 
   private async doClose(signal?: AbortSignal): Promise<void> {
     const { open } = this
+    checkNothingLost(open)
     if (open.session.ended !== undefined || open.handles === 0) return
     for (const mapping of this.mappings) await mapping.munmap({ signal })
     await flushPages(open, 0, Number.MAX_SAFE_INTEGER, signal)

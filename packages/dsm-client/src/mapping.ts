@@ -8,7 +8,7 @@ import {
   type Access
 } from '@quire/protocol'
 import type { Page } from './core/index.js'
-import { checkUsable, flushPages, readPages, writePages, type OpenFile } from './page-io.js'
+import { checkNothingLost, checkUsable, flushPages, readPages, writePages, type OpenFile } from './page-io.js'
 import type { Session } from './session.js'
 import type { CallOptions, DsmFile, Mapping, PinnedRange } from './types.js'
 import { checkCount } from './validate.js'
@@ -86,6 +86,7 @@ class SharedMapping implements Mapping {
   async munmap({ signal }: CallOptions = {}): Promise<void> {
     if (!this.isMapped) return
     this.isMapped = false
+    checkNothingLost(this.open)
     if (this.open.session.ended === undefined && this.open.handles > 0) {
       await flushPages(this.open, this.offset, this.length, signal)
     }

@@ -1,5 +1,5 @@
 /** Reads and writes of byte ranges, page by page, through the coherence core: what files and mappings share. */
-import { BusyError, ClosedError, type Access } from '@quire/protocol'
+import { BusyError, ClosedError, SessionExpiredError, type Access } from '@quire/protocol'
 import type { Session } from './session.js'
 
 /** Pages of one call that are faulted in at the same time. */
@@ -25,6 +25,12 @@ export function checkUsable(file: OpenFile): void {
 export function whyUnusable(file: OpenFile): Error | undefined {
   if (file.session.ended !== undefined) return file.session.ended
   return file.handles === 0 ? new ClosedError(file.path) : undefined
+}
+
+/** Throws when the file's session was lost with bytes of it that were never durable: whoever gives it up must not take them for flushed. */
+export function checkNothingLost(file: OpenFile): void {
+  const { ended } = file.session
+  if (ended instanceof SessionExpiredError && ended.lost.some((range) => range.file === String(file.id))) throw ended
 }
 
 /** Copies `target.length` bytes from `offset` on, all below the file's size. */

@@ -87,7 +87,7 @@ export interface DsmFile extends AsyncDisposable {
   /** Everything that this client has written to the file is durable on a majority's disks. */
   sync(options?: CallOptions): Promise<void>
   mmap(options?: MmapOptions): Promise<Mapping>
-  /** Flushes, and gives the file up with its last handle. Its mappings are dead. */
+  /** Flushes, and gives the file up with its last handle. Its mappings are dead. SessionExpiredError when unflushed bytes of it were lost. */
   close(options?: CallOptions): Promise<void>
 }
 
@@ -117,7 +117,7 @@ export interface Mapping extends AsyncDisposable {
   pin(offset: number, length: number, access: 'read' | 'write', options?: CallOptions): Promise<PinnedRange>
   /** What was written to the range before is durable on a majority's disks. Default: the whole mapping. */
   msync(offset?: number, length?: number, options?: CallOptions): Promise<void>
-  /** Flushes the mapping; using it afterwards is a ClosedError. */
+  /** Flushes the mapping; using it afterwards is a ClosedError. SessionExpiredError when unflushed bytes of its file were lost. */
   munmap(options?: CallOptions): Promise<void>
 }
 

@@ -304,8 +304,10 @@ export class Coherence {
     const page = this.takeFault(message.req)
     if (page === undefined) return
     this.counters.grants++
-    // Rule 13: bytes that this session wrote under the same epoch are newer than what the cluster has.
-    const ownNewer = message.owner && page.dirty && page.epoch === message.epoch
+    // Rule 13: bytes that this session wrote under the same epoch are newer than what the cluster has, or than what it had when
+    // it made the grant: the acknowledgement of a writeback, on the other lane, may have overtaken it.
+    const sameEpoch = message.owner && page.epoch === message.epoch
+    const ownNewer = sameEpoch && (page.dirty || page.version > message.version)
     if (!ownNewer) {
       if (message.bytes === undefined && (page.access === 'invalid' || page.version !== message.version)) {
         // It names a copy that is not here: ask for the bytes.
@@ -482,7 +484,8 @@ export class Coherence {
         page.version = outcome.version
         if (!page.changed) page.dirty = false
       }
-      if (page.access === 'invalid' && !page.dirty) page.epoch = 0
+      // A grant on its way may be older than these bytes: the epoch tells.
+      if (page.access === 'invalid' && !page.dirty && page.req === 0) page.epoch = 0
     }
     this.update(page)
     this.forgetIfUnused(page)
