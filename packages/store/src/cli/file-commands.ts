@@ -11,7 +11,7 @@ import { printJson, printLine, startProgress, writeOutput, type Progress } from 
 
 /** Bytes that are read or written in one call, and calls that are under way at once. */
 const CHUNK_BYTES = 128 * 1024
-const CHUNKS_AT_ONCE = 4
+const CHUNKS_AT_ONCE = 16
 
 /** What arrived is not what was sent. */
 class DigestMismatchError extends QuireError {
