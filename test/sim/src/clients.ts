@@ -74,12 +74,12 @@ export class SimClient implements ViewedClient {
   async closeAndLeave(): Promise<void> {
     const { process, client } = this
     if (process === undefined || client === undefined || this.isLeaving) return
-    const session = Number(client.session.id)
+    const { session, isEnded } = inspectClient(client)
     this.isLeaving = true
     this.world.coverage.add('orderly closes of clients')
     try {
       await client.close()
-      if (inspectClient(client).isEnded) this.world.invariants.closed(session)
+      if (!isEnded) this.world.invariants.closed(session)
     } catch {
       // What could not be flushed in time is lost with the session.
     }

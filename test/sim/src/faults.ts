@@ -71,7 +71,7 @@ export class Faults {
     this.stopped = true
     const { network, peers, clients } = this.init
     network.heal()
-    network.lossy = false
+    network.isFaulty = false
     for (const node of [...peers, ...clients]) if (node.process === undefined) node.start()
   }
 

@@ -52,8 +52,8 @@ export class SimNetwork {
   onDeliver: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
   /** A handler threw: the real stream would be aborted and the error logged. */
   onHandlerError: (error: Error) => void = () => {}
-  /** Raft's frames are lost and doubled, and dials fail, while this is true. */
-  lossy = true
+  /** While this is true, Raft's frames are lost and doubled, dials fail, and now and then something takes very long. */
+  isFaulty = true
 
   constructor(readonly init: NetworkInit) {}
 
@@ -154,7 +154,7 @@ export class SimNetwork {
       from.process.after('timer', chance.between(300, 3000), `${label} timeout`, () =>
         fail(new Error(`no answer from ${to}`))
       )
-      if (this.lossy && chance.is(this.init.dialFailure)) {
+      if (this.isFaulty && chance.is(this.init.dialFailure)) {
         from.process.after('io', there + back, `${label} fails`, () => fail(new Error(`${to} is unreachable`)))
         return
       }
@@ -391,7 +391,7 @@ class End implements FrameStream {
     const { chance, coverage, scheduler, raftLoss, raftDuplication, raftReordering } = network.init
     const transit = this.transit(parcel)
     const inOrder = Math.max(this.lastArrival, scheduler.now + transit)
-    const isLossy = parcel.type === 'frame' && protocol === PROTOCOL_RAFT && network.lossy && this.sentFrames > 0
+    const isLossy = parcel.type === 'frame' && protocol === PROTOCOL_RAFT && network.isFaulty && this.sentFrames > 0
     if (parcel.type === 'frame') this.sentFrames++
     if (isLossy && chance.is(raftLoss)) {
       coverage.add('raft frames lost')
@@ -416,7 +416,7 @@ class End implements FrameStream {
 
   private transit(parcel: Parcel): number {
     const { chance } = this.stream.network.init
-    const spike = chance.is(0.01) ? chance.between(5, 120) : 0
+    const spike = this.stream.network.isFaulty && chance.is(0.01) ? chance.between(5, 120) : 0
     const size = parcel.type === 'frame' ? parcel.bytes.length : 0
     const slowness = this.stream.network.slowness(this.id, this.remote)
     return (this.latencyMs * chance.between(0.5, 1.5) + size / 100_000 + spike) * slowness

@@ -485,8 +485,11 @@ function history({ values, since }: Place, from: number): string {
   return parts.join(', ')
 }
 
-function describe({ id, kind, client, session, file, page, offset, call, end, status }: Operation): string {
-  return `${kind} ${id} of ${client} (page ${file}:${page}+${offset}, session ${session}, ${call.toFixed(1)}..${end.toFixed(1)}, ${status})`
+function describe(operation: Operation): string {
+  const { id, kind, client, session, file, page, offset, call, end, status, shown, flushed } = operation
+  const known = `${shown ? ', shown' : ''}${flushed ? ', flushed' : ''}`
+  const times = `${call.toFixed(1)}..${end.toFixed(1)}`
+  return `${kind} ${id} of ${client} (page ${file}:${page}+${offset}, session ${session}, ${times}, ${status}${known})`
 }
 
 function difference(a: Uint8Array, b: Uint8Array): string {

@@ -77,7 +77,9 @@ export class SimPeer {
     this.chance = world.chance.fork(id)
     const delay = (): number => {
       const { diskLatencyMs } = world.settings
-      return this.chance.is(0.01) ? this.chance.between(20, 200) : this.chance.exponential(diskLatencyMs)
+      return world.network.isFaulty && this.chance.is(0.01)
+        ? this.chance.between(20, 200)
+        : this.chance.exponential(diskLatencyMs)
     }
     const later = (delayMs: number, callback: () => void): void => {
       this.process?.after('io', delayMs, `${this.name} disk`, callback)
