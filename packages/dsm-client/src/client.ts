@@ -319,9 +319,9 @@ class Client implements DsmClient {
         for (const file of files) await flushPages(file, 0, Number.MAX_SAFE_INTEGER, signal)
       }
     } finally {
-      // Others get the pages as soon as the session's end is in the log, before its answer is here.
-      for (const file of files) current.coherence.removeFile(file.id, reason)
-      current.drain()
+      // Others get the pages as soon as the session's end is in the log, before its answer is here. What could not be flushed is
+      // still given to who asks for it until then.
+      for (const file of files) current.coherence.unmapFile(file.id)
       await current.end(signal)
       await this.ownNetwork?.close()
     }

@@ -97,6 +97,8 @@ class FileHandle implements DsmFile {
     if (open.session.ended !== undefined || open.handles === 0) return
     for (const mapping of this.mappings) await mapping.munmap({ signal })
     await flushPages(open, 0, Number.MAX_SAFE_INTEGER, signal)
+    // The client may have been closed meanwhile: then it gives all files up.
+    if (open.handles === 0) return
     open.handles--
     if (open.handles === 0) await this.releaseFile(open, signal)
   }

@@ -92,9 +92,18 @@ export class Coherence {
     this.pumpFaults()
   }
 
-  /** Fails everybody who waits for a page of the file; what is held stays until `removeFile`. */
+  /** Fails everybody who waits for a page of the file; what is held stays. */
   refuseWaiters(file: number, reason: Error): void {
     for (const page of this.spaces.get(file)?.all() ?? []) this.failWaiters(page, reason)
+  }
+
+  /** Takes all access to the file's pages away. Bytes that are not durable stay, for the leader to ask for. */
+  unmapFile(file: number): void {
+    for (const page of this.spaces.get(file)?.all() ?? []) {
+      page.access = 'invalid'
+      this.update(page)
+      this.forgetIfUnused(page)
+    }
   }
 
   // ---- access
