@@ -100,6 +100,7 @@ export class Coherence {
   /** Takes all access to the file's pages away. Bytes that are not durable stay, for the leader to ask for. */
   unmapFile(file: number): void {
     for (const page of this.spaces.get(file)?.all() ?? []) {
+      this.dropFault(page)
       page.access = 'invalid'
       this.update(page)
       this.forgetIfUnused(page)
@@ -552,11 +553,7 @@ export class Coherence {
   }
 
   private kill(page: Page, reason: Error): void {
-    if (page.req !== 0) this.takeFault(page.req)
-    if (page.queuedForFault) {
-      page.queuedForFault = false
-      this.faultQueue = this.faultQueue.filter((queued) => queued !== page)
-    }
+    this.dropFault(page)
     if (page.order !== undefined) {
       const { order } = page
       page.order = undefined
@@ -570,6 +567,14 @@ export class Coherence {
     // A pin outlives the file and the session: nobody else gets its memory before it is released.
     if (page.pinned) this.update(page)
     else this.release(page)
+  }
+
+  /** A grant that is on its way finds nobody. */
+  private dropFault(page: Page): void {
+    if (page.req !== 0) this.takeFault(page.req)
+    if (!page.queuedForFault) return
+    page.queuedForFault = false
+    this.faultQueue = this.faultQueue.filter((queued) => queued !== page)
   }
 
   private release(page: Page): void {
