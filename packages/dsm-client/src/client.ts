@@ -8,6 +8,7 @@ import {
   refusePageSize,
   refusePath,
   type Clock,
+  type LeaderMessage,
   type LostRange,
   type Network,
   type Random,
@@ -27,6 +28,7 @@ import { createFile, toFileStat } from './file.js'
 import { flushPages, type OpenFile } from './page-io.js'
 import { Session } from './session.js'
 import { FaultTimer } from './stats.js'
+import { abortReason, untilAborted } from './waiting.js'
 import type {
   CallOptions,
   ClientStats,
@@ -73,7 +75,7 @@ export interface ClientComponents {
 }
 
 /** As {@link createDsmClient}, on a network, clock and chance of the caller's, which it keeps. */
-export function createDsmClientOn(components: ClientComponents, init: DsmClientInit): Promise<DsmClient> {
+export async function createDsmClientOn(components: ClientComponents, init: DsmClientInit): Promise<DsmClient> {
   return start(components, resolveSettings(init), undefined)
 }
 
@@ -137,6 +139,7 @@ class Client implements DsmClient {
   private readonly counters = zeroCounters()
   private lastTurn: Promise<unknown> = Promise.resolve()
   private closing: Promise<void> | undefined
+  private leader = { id: '', term: 0 }
 
   constructor(
     private readonly components: ClientComponents,
@@ -152,8 +155,8 @@ class Client implements DsmClient {
     return { id: String(this.current.id), state: this.current.state }
   }
 
-  connect(signal?: AbortSignal): Promise<void> {
-    return this.current.start(signal)
+  connect(): Promise<void> {
+    return this.current.start()
   }
 
   async open(path: string, options: OpenOptions = {}): Promise<DsmFile> {
@@ -161,10 +164,13 @@ class Client implements DsmClient {
     checkCount('size', size, 0, MAX_FILE_BYTES)
     const refusal = refusePath(path) ?? (options.pageSize === undefined ? undefined : refusePageSize(pageSize))
     if (refusal !== undefined) throw refusal
-    return this.inTurn(async () => {
+    return this.inTurn(signal, async () => {
       await this.ensureSession(signal)
       const session = this.current
-      const reply = await session.request({ type: 'open', path, create, exclusive, size, pageSize }, signal)
+      const reply = await session.request(
+        { type: 'open', path, create, exclusive, size, pageSize },
+        { signal, onLate: (late) => this.openedLate(session, late) }
+      )
       if (reply.type !== 'opened') throw new UnavailableError(`the leader answered open with ${reply.type}`)
       // The session may have ended between the answer and this line.
       if (session.ended !== undefined) throw session.ended
@@ -177,7 +183,7 @@ class Client implements DsmClient {
     const refusal = refusePath(path)
     if (refusal !== undefined) throw refusal
     await this.ensureSession(signal)
-    const reply = await this.current.request({ type: 'stat', path }, signal)
+    const reply = await this.current.request({ type: 'stat', path }, { signal })
     const stat = reply.type === 'files' ? reply.files[0] : undefined
     if (stat === undefined) throw new UnavailableError(`the leader answered stat with ${reply.type}`)
     return toFileStat(stat)
@@ -187,7 +193,7 @@ class Client implements DsmClient {
     let after = ''
     for (;;) {
       await this.ensureSession(signal)
-      const reply = await this.current.request({ type: 'list', prefix, after, limit: LIST_BATCH }, signal)
+      const reply = await this.current.request({ type: 'list', prefix, after, limit: LIST_BATCH }, { signal })
       if (reply.type !== 'files') throw new UnavailableError(`the leader answered list with ${reply.type}`)
       for (const stat of reply.files) yield toFileStat(stat)
       if (reply.done || reply.files.length === 0) return
@@ -257,8 +263,7 @@ class Client implements DsmClient {
       timeoutMs: this.settings.faultTimeoutMs,
       logger: this.settings.logger,
       onLost: (lost) => this.lost(lost),
-      onLeader: (leader, term) =>
-        this.events.dispatchEvent(new CustomEvent('leaderchange', { detail: { leader, term } }))
+      onLeader: (leader, term) => this.led(leader, term)
     })
   }
 
@@ -269,9 +274,10 @@ class Client implements DsmClient {
     if (this.starting === undefined) {
       this.current = this.newSession()
       this.files = new Map()
-      this.starting = this.current.start(signal).finally(() => (this.starting = undefined))
+      // Whoever waits for it can give up without the others.
+      this.starting = this.current.start().finally(() => (this.starting = undefined))
     }
-    await this.starting
+    await untilAborted(this.starting, signal)
   }
 
   private opened(session: Session, stat: WireFileStat): OpenFile {
@@ -288,21 +294,39 @@ class Client implements DsmClient {
   }
 
   private release(file: OpenFile, signal?: AbortSignal): Promise<void> {
-    return this.inTurn(async () => {
+    return this.inTurn(signal, async () => {
       // It may have been opened again while this waited for its turn.
       if (file.handles > 0 || file.session.ended !== undefined) return
       this.files.delete(file.id)
       file.session.coherence.removeFile(file.id, new ClosedError(file.path))
       file.session.drain()
-      await file.session.request({ type: 'close', file: file.id }, signal)
+      await this.unmap(file.session, file.id, signal)
     })
   }
 
+  /** The caller has given up waiting, but the cluster has it that this session maps the file. */
+  private openedLate(session: Session, reply: LeaderMessage): void {
+    if (reply.type !== 'opened') return
+    const closing = this.inTurn(undefined, async () => {
+      if (this.files.has(reply.stat.id) || session.ended !== undefined) return
+      await this.unmap(session, reply.stat.id)
+    })
+    closing.catch(() => {}) // Nobody waits; the session's end closes it as well.
+  }
+
+  /** Goes on when nobody waits for it any more: the cluster must hear that the file is closed. */
+  private async unmap(session: Session, file: number, signal?: AbortSignal): Promise<void> {
+    await session.request({ type: 'close', file }, { signal, onLate: () => {} })
+  }
+
   /** Opening and giving up files go one after another: the cluster must see them in the order in which they happened here. */
-  private inTurn<T>(action: () => Promise<T>): Promise<T> {
-    const turn = this.lastTurn.then(action)
+  private inTurn<T>(signal: AbortSignal | undefined, action: () => Promise<T>): Promise<T> {
+    const turn = this.lastTurn.then(() => {
+      if (signal?.aborted) throw abortReason(signal)
+      return action()
+    })
     this.lastTurn = turn.catch(() => {})
-    return turn
+    return untilAborted(turn, signal)
   }
 
   private async doClose(signal?: AbortSignal): Promise<void> {
@@ -316,7 +340,10 @@ class Client implements DsmClient {
     }
     try {
       if (current.ended === undefined) {
-        for (const file of files) await flushPages(file, 0, Number.MAX_SAFE_INTEGER, signal)
+        // All of them, also when one fails.
+        const flushes = files.map((file) => flushPages(file, 0, Number.MAX_SAFE_INTEGER, signal))
+        await Promise.allSettled(flushes)
+        await Promise.all(flushes)
       }
     } finally {
       // Others get the pages as soon as the session's end is in the log, before its answer is here. What could not be flushed is
@@ -325,6 +352,13 @@ class Client implements DsmClient {
       await current.end(signal)
       await this.ownNetwork?.close()
     }
+  }
+
+  private led(leader: string, term: number): void {
+    // A new connection to the same leader is no news.
+    if (leader === this.leader.id && term === this.leader.term) return
+    this.leader = { id: leader, term }
+    this.events.dispatchEvent(new CustomEvent('leaderchange', { detail: { leader, term } }))
   }
 
   private lost(lost: readonly LostRange[]): void {

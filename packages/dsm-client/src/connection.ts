@@ -110,7 +110,10 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes): Promi
 
   await dial('bulk')
   lanes.send('bulk', { ...hello, lane: 'bulk', attach: answer.attach })
-  await lanes.expect('attached')
+  const attached = await lanes.expect('attached', 'redirect', 'refused')
+  if (attached.type === 'redirect') throw new RedirectError(attached.leader, attached.term)
+  // It welcomed this client a moment ago: what it refuses is this attempt, since it leads no more.
+  if (attached.type === 'refused') throw new UnavailableError(errorFromWire(attached.error).message)
   const registeredAt = clock.now()
   lanes.send('control', { type: 'register', session: init.session, ttlMs: init.ttlMs })
   const registered = await lanes.expect('registered', 'expired', 'refused', 'redirect')

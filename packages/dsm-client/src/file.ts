@@ -114,12 +114,12 @@ class FileHandle implements DsmFile {
   }
 
   private async extend(size: number, signal?: AbortSignal): Promise<void> {
-    await this.open.session.request({ type: 'extend', file: this.open.id, size }, signal)
+    await this.open.session.request({ type: 'extend', file: this.open.id, size }, { signal })
     this.open.size = Math.max(this.open.size, size)
   }
 
   private async statFile(signal?: AbortSignal): Promise<WireFileStat> {
-    const reply = await this.open.session.request({ type: 'statFile', file: this.open.id }, signal)
+    const reply = await this.open.session.request({ type: 'statFile', file: this.open.id }, { signal })
     const stat = reply.type === 'files' ? reply.files[0] : undefined
     if (stat === undefined) throw new UnavailableError(`the leader answered stat with ${reply.type}`)
     this.open.size = Math.max(this.open.size, stat.size)

@@ -47,6 +47,10 @@ const HANDSHAKE_TIMEOUT_MS = 2000
 const MIN_BACKOFF_MS = 20
 const MAX_BACKOFF_MS = 500
 const MAX_TICK_MS = 500
+/** Requests on their way at the same time, well below what a leader takes from one session. The others wait for their turn. */
+const MAX_REQUESTS = 32
+/** How far a request's seq may be above the oldest that is unanswered: a session's answers are remembered up to here. */
+const MAX_SEQ_AHEAD = 512
 
 /** What a peer says to a client that would get the same answer the next time. */
 const FINAL_REFUSALS: ReadonlySet<string> = new Set([
@@ -63,8 +67,14 @@ export type RequestBody = Request extends infer R ? (R extends Request ? Omit<R,
 
 interface PendingRequest {
   readonly body: RequestBody
-  resolve(reply: Reply): void
+  settle(reply: Reply): void
   reject(error: Error): void
+}
+
+export interface RequestOptions {
+  readonly signal?: AbortSignal | undefined
+  /** Called when an answer comes that nobody waits for any more. Without it, a request that is given up is not repeated. */
+  readonly onLate?: (reply: Reply) => void
 }
 
 export class Session {
@@ -72,7 +82,12 @@ export class Session {
   id = 0
   private currentState: SessionState = 'suspect'
   private readonly lease = new Lease()
+  /** Requests without an answer, in order of seq. */
   private readonly pending = new Map<number, PendingRequest>()
+  /** Those of them that were not sent on this connection. */
+  private unsent: number[] = []
+  /** What was sent on this connection and is not answered, wanted or not. */
+  private readonly underWay = new Set<number>()
   private nextSeq = 1
   private connection: Connection | undefined
   private readonly stopping = new AbortController()
@@ -80,6 +95,7 @@ export class Session {
   private failure: Error | undefined
   private activeWaiters: Array<{ resolve: () => void; reject: (error: Error) => void }> = []
   private lastProblem = 'no peer has answered yet'
+  private ending = false
   private cancelTick = () => {}
   private running: Promise<void> = Promise.resolve()
 
@@ -140,21 +156,22 @@ export class Session {
   }
 
   /** Sends a request and resolves with its answer, across leaders. A `failed` answer rejects with its typed error. */
-  request(body: RequestBody, signal?: AbortSignal): Promise<Exclude<Reply, { type: 'failed' }>> {
+  request(body: RequestBody, { signal, onLate }: RequestOptions = {}): Promise<Exclude<Reply, { type: 'failed' }>> {
     return this.wait((resolve, reject) => {
       if (this.failure !== undefined) {
         reject(this.failure)
         return () => {}
       }
       const seq = this.nextSeq++
-      this.pending.set(seq, {
-        body,
-        resolve: (reply) => (reply.type === 'failed' ? reject(errorFromWire(reply.error)) : resolve(reply)),
-        reject
-      })
-      this.sendRequest(seq, body)
+      const settle = (reply: Reply) => (reply.type === 'failed' ? reject(errorFromWire(reply.error)) : resolve(reply))
+      this.pending.set(seq, { body, settle, reject })
+      this.unsent.push(seq)
+      this.sendRequests()
       // Withdrawn, not undone: it may have been applied, or may yet be.
-      return () => this.pending.delete(seq)
+      return () => {
+        if (onLate === undefined) this.pending.delete(seq)
+        else this.pending.set(seq, { body, settle: onLate, reject: () => {} })
+      }
     }, signal)
   }
 
@@ -166,8 +183,10 @@ export class Session {
   ): Promise<T> {
     const { clock } = this.components
     const onTimeout = () => {
-      if (onBusy !== undefined && this.connection !== undefined && this.isLeaseValid()) return onBusy()
-      return new UnavailableError(`${this.lastProblem} (waited ${this.init.timeoutMs} ms)`)
+      const { connection } = this
+      if (onBusy !== undefined && connection !== undefined && this.isLeaseValid()) return onBusy()
+      const problem = connection === undefined ? this.lastProblem : `${connection.remote} has not answered`
+      return new UnavailableError(`${problem} (waited ${this.init.timeoutMs} ms)`)
     }
     return waitFor(start, { clock, timeoutMs: this.init.timeoutMs, signal, onTimeout })
   }
@@ -191,9 +210,10 @@ export class Session {
 
   /** Ends the session at the cluster, if one can be reached in time, and stops. */
   async end(signal?: AbortSignal): Promise<void> {
+    this.ending = true
     if (this.failure === undefined && this.id !== 0) {
       try {
-        await this.request({ type: 'endSession' }, signal)
+        await this.request({ type: 'endSession' }, { signal })
       } catch (error) {
         // It then ends by expiry.
         this.init.logger.debug({ err: error }, 'the session could not be ended')
@@ -272,7 +292,9 @@ export class Session {
     this.lease.begin(registeredAt, registered.ttlMs)
     this.init.onLeader(connection.remote, connection.term)
     this.activated()
-    for (const [seq, { body }] of this.pending) this.sendRequest(seq, body)
+    this.underWay.clear()
+    this.unsent = [...this.pending.keys()]
+    this.sendRequests()
     this.coherence.connected(registered)
     this.drain()
     connection.start((message) => {
@@ -281,7 +303,9 @@ export class Session {
     })
     const reason = await connection.closed
     this.connection = undefined
-    this.init.cluster.leader = ''
+    // Unless it said itself who leads now.
+    const { cluster } = this.init
+    if (cluster.leader === connection.remote) cluster.leader = ''
     this.coherence.disconnected()
     this.drain()
     return reason
@@ -310,7 +334,9 @@ export class Session {
       case 'failed': {
         const request = this.pending.get(message.seq)
         this.pending.delete(message.seq)
-        request?.resolve(message)
+        this.underWay.delete(message.seq)
+        request?.settle(message)
+        this.sendRequests()
         break
       }
       default:
@@ -319,11 +345,18 @@ export class Session {
     }
   }
 
-  private sendRequest(seq: number, body: RequestBody): void {
-    if (this.connection === undefined) return
-    // Everything below the oldest unanswered request has been answered.
-    const settled = Math.min(...this.pending.keys())
-    this.connection.send('control', { ...body, seq, settled } as ClientMessage)
+  private sendRequests(): void {
+    while (this.connection !== undefined && this.unsent.length > 0 && this.underWay.size < MAX_REQUESTS) {
+      // Everything below the oldest unanswered request has been answered.
+      const [settled] = this.pending.keys()
+      const seq = this.unsent[0]!
+      if (settled !== undefined && seq >= settled + MAX_SEQ_AHEAD) return
+      this.unsent.shift()
+      const request = this.pending.get(seq)
+      if (request === undefined) continue
+      this.underWay.add(seq)
+      this.connection.send('control', { ...request.body, seq, settled } as ClientMessage)
+    }
   }
 
   private activated(): void {
@@ -345,6 +378,8 @@ export class Session {
       } else if (this.lease.isDue(now)) {
         connection.send('control', { type: 'keepAlive', nonce: this.lease.send(now) })
       }
+      this.coherence.retry()
+      this.drain()
     }
     if (this.failure === undefined) {
       this.cancelTick = clock.schedule(Math.min(MAX_TICK_MS, this.init.ttlMs / 16), () => this.tick())
@@ -368,12 +403,14 @@ export class Session {
   // ---- the end
 
   private expire(): void {
+    if (this.failure !== undefined) return
     let lostRanges: readonly LostRange[] = []
     this.fail(new SessionExpiredError(String(this.id)), (lost) => {
       lostRanges = lost
       return new SessionExpiredError(String(this.id), lost)
     })
-    this.init.onLost(lostRanges)
+    // When it was being ended, it has only come to its end.
+    if (!this.ending || lostRanges.length > 0) this.init.onLost(lostRanges)
   }
 
   private fail(reason: Error, withLost: (lost: readonly LostRange[]) => Error): void {

@@ -53,6 +53,18 @@ export function waitFor<T>(
   })
 }
 
+/** What the promise comes to, or a rejection as soon as the signal aborts; the promise itself goes on. */
+export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(abortReason(signal))
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    const stop = () => signal.removeEventListener('abort', onAbort)
+    promise.then(resolve, reject).finally(stop)
+  })
+}
+
 export function abortReason(signal: AbortSignal): Error {
   return signal.reason instanceof Error ? signal.reason : new DOMException('The operation was aborted', 'AbortError')
 }

@@ -1,0 +1,691 @@
+/** The driver against scripted peers, in virtual time: finding the leader, keeping the lease, following the leader, the end. */
+import {
+  InvalidArgumentError,
+  NotAuthorizedError,
+  SessionExpiredError,
+  UnavailableError,
+  errorToWire,
+  type LostRange
+} from '@quire/protocol'
+import { afterEach, describe, expect, it } from 'vitest'
+import type { DsmClient } from '../src/types.js'
+import { World, failure, outcome, view } from './support/client.js'
+import { PEERS, addressOf } from './support/leader.js'
+
+const TTL = 8000
+let world: World
+let client: DsmClient | undefined
+
+afterEach(async () => {
+  // Whatever a test was about: nothing is left behind.
+  if (client !== undefined) {
+    const closing = client.close().catch(() => {})
+    await world.until(closing)
+  }
+  client = undefined
+  expect(world.clock.pending).toBe(0)
+})
+
+async function connected(prepare: (world: World) => void = () => {}, init: Parameters<World['create']>[0] = {}) {
+  world = new World()
+  prepare(world)
+  client = await world.until(world.create({ sessionTtlMs: TTL, ...init }))
+  return { client, clock: world.clock, leader: world.leader, cluster: world.cluster }
+}
+
+async function withFile(init: Parameters<World['create']>[0] = {}) {
+  const connection = await connected(undefined, init)
+  const file = await connection.client.open('/f', { create: true, size: 16 * 4096 })
+  const mapping = await file.mmap()
+  return { ...connection, file, mapping }
+}
+
+const byte = (value: number) => new Uint8Array([value])
+
+describe('finding the leader', () => {
+  it('follows a redirect, with addresses that the redirect teaches', async () => {
+    await connected((w) => w.elect(w.peers[2]!, 4))
+    expect(world.net.dialled).toEqual([PEERS[0], PEERS[2]])
+    expect(client!.session).toMatchObject({ state: 'active' })
+  })
+
+  it('asks the others when a hint leads nowhere', async () => {
+    await connected((w) => {
+      w.elect(w.peers[2]!, 4)
+      w.peers[0]!.greeting = w.peers[0]!.redirection(PEERS[1])
+      w.net.down.add(PEERS[1])
+    })
+    expect(world.net.dialled.slice(0, 2)).toEqual([PEERS[0], PEERS[1]])
+    expect(world.net.dialled.at(-1)).toBe(PEERS[2])
+  })
+
+  it('is enough with any one peer of those that were given', async () => {
+    world = new World()
+    world.elect(world.peers[1]!, 2)
+    world.net.down.add(PEERS[0])
+    client = await world.until(world.create({ peers: PEERS.map(addressOf) }))
+    expect(client.session.state).toBe('active')
+  })
+
+  it('goes on to the next peer when one does not answer in time', async () => {
+    world = new World()
+    world.elect(world.peers[1]!, 2)
+    world.leader.greeting = undefined
+    world.leader.holding.add('hello')
+    const start = world.clock.now()
+    client = await world.until(world.create({ peers: PEERS.map(addressOf) }))
+    expect(world.clock.now() - start).toBeGreaterThanOrEqual(2000)
+    expect(world.clock.now() - start).toBeLessThan(2200)
+  })
+
+  it('goes on also when the dial itself hangs', async () => {
+    world = new World()
+    world.elect(world.peers[1]!, 2)
+    world.net.mute.add(PEERS[0])
+    client = await world.until(world.create({ peers: PEERS.map(addressOf) }))
+    expect(client.session.state).toBe('active')
+  })
+
+  it('never registers at a lower term than it has seen', async () => {
+    const { leader } = await connected((w) => w.elect(w.leader, 7))
+    const deposed = world.peers[1]!
+    leader.greeting = leader.redirection(deposed.id)
+    deposed.greeting = undefined
+    deposed.term = 6
+    leader.cut()
+    await world.clock.advance(1000)
+    expect(deposed.of('hello').length).toBeGreaterThan(0)
+    expect(deposed.of('hello')[0]!.fence).toBe(7)
+    expect(deposed.of('register')).toEqual([])
+    deposed.term = 8
+    await world.clock.advance(1000)
+    expect(deposed.last('register').session).toBe(leader.session)
+  })
+
+  it('raises its fence before it registers', async () => {
+    const { leader } = await connected((w) => w.elect(w.leader, 7))
+    const lanes = leader.received.filter(({ message }) => message.type === 'hello' || message.type === 'register')
+    expect(lanes.map(({ lane, message }) => [lane, message.type])).toEqual([
+      ['control', 'hello'],
+      ['bulk', 'hello'],
+      ['control', 'register']
+    ])
+    leader.cut()
+    await world.clock.advance(100)
+    expect(leader.of('hello').at(-1)!.fence).toBe(7)
+    expect(leader.of('hello').at(-1)!.clusterId).toBe('blue')
+  })
+
+  it('refuses a peer of another cluster', async () => {
+    world = new World()
+    world.elect(world.peers[1]!, 2)
+    world.leader.greeting = { ...world.leader.redirection(PEERS[1]), clusterId: 'green' }
+    world.peers[1]!.greeting = undefined
+    expect(await failure(world.until(world.create()))).toMatchObject({
+      name: 'NotAuthorizedError',
+      reason: 'it belongs to cluster blue, not green'
+    })
+  })
+})
+
+describe('a refusal', () => {
+  it('rejects createDsmClient at once', async () => {
+    world = new World()
+    const error = new NotAuthorizedError('someone', 'it is not on the list')
+    world.leader.greeting = { type: 'refused', error: errorToWire(error) }
+    const creating = world.create()
+    const settled = await outcome(creating)
+    expect(settled).toMatchObject({ name: 'NotAuthorizedError', who: 'someone', reason: 'it is not on the list' })
+  })
+
+  it('of the registration rejects as well', async () => {
+    world = new World()
+    const error = new NotAuthorizedError('someone', 'it was banned')
+    world.leader.registration = { type: 'refused', error: errorToWire(error) }
+    expect(await outcome(world.create())).toMatchObject({ name: 'NotAuthorizedError', reason: 'it was banned' })
+  })
+
+  it('of the protocol version rejects as well', async () => {
+    world = new World()
+    world.leader.greeting = { type: 'refused', error: { code: 'ERR_VERSION', facts: ['protocol', 1, 2] } }
+    expect(await outcome(world.create())).toMatchObject({ name: 'VersionMismatchError', found: 1, supported: 2 })
+  })
+
+  it('of a session that lives does not end it: only the cluster can', async () => {
+    const { leader, clock, mapping } = await withFile()
+    await mapping.write(0, byte(5))
+    const error = errorToWire(new NotAuthorizedError('someone', 'it was banned'))
+    leader.send({ type: 'refused', error })
+    leader.greeting = { type: 'refused', error }
+    await clock.advance(TTL)
+    expect(client!.session.state).toBe('suspect')
+    leader.greeting = undefined
+    await clock.advance(1000)
+    expect(client!.session.state).toBe('active')
+    expect(await mapping.read(0, 1)).toEqual(byte(5))
+  })
+})
+
+describe('when nobody can be reached', () => {
+  it('createDsmClient rejects after faultTimeoutMs, and says what the matter is', async () => {
+    world = new World()
+    world.net.down.add(PEERS[0])
+    const start = world.clock.now()
+    expect(await failure(world.until(world.create({ faultTimeoutMs: 5000 })))).toMatchObject({
+      name: 'UnavailableError',
+      reason: `${PEERS[0]}: cannot reach ${PEERS[0]} (waited 5000 ms)`
+    })
+    expect(world.clock.now() - start).toBeLessThanOrEqual(5020)
+  })
+
+  it('and no leader is known: that is the reason', async () => {
+    world = new World()
+    for (const peer of world.peers) peer.greeting = peer.redirection('')
+    expect(await failure(world.until(world.create({ faultTimeoutMs: 5000 })))).toMatchObject({
+      reason: expect.stringMatching(/^12D3.*: no leader is known \(waited 5000 ms\)$/) as string
+    })
+  })
+
+  it('and a peer takes connections without answering: that is the reason', async () => {
+    world = new World()
+    world.net.down.add(PEERS[1]).add(PEERS[2])
+    world.leader.holding.add('register')
+    expect(await failure(world.until(world.create({ faultTimeoutMs: 2005 })))).toMatchObject({
+      reason: `${PEERS[0]}: unavailable: ${PEERS[0]} did not answer within 2000 ms (waited 2005 ms)`
+    })
+  })
+
+  it('calls wait, and reject with what broke the connection when their time is up', async () => {
+    const { leader, file } = await withFile({ faultTimeoutMs: 5000 })
+    world.net.down.add(PEERS[0])
+    for (const peer of world.peers) world.net.down.add(peer.id)
+    leader.cut()
+    await expect(world.until(file.stat())).rejects.toThrow(
+      /^unavailable: 12D3.*: cannot reach 12D3.* \(waited 5000 ms\)$/
+    )
+  })
+
+  it('a leader that answers keep-alives only is the reason itself', async () => {
+    const { leader, file } = await withFile({ faultTimeoutMs: 5000 })
+    leader.holding.add('statFile')
+    await expect(world.until(file.stat())).rejects.toMatchObject({
+      reason: `${PEERS[0]} has not answered (waited 5000 ms)`
+    })
+    expect(view(client!).pendingRequests).toBe(0)
+  })
+
+  it('the time-out of a page that another holds is a BusyError', async () => {
+    const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
+    leader.holding.add('fault')
+    await expect(world.until(mapping.read(4096, 1))).rejects.toMatchObject({
+      name: 'BusyError',
+      path: '/f',
+      offset: 4096
+    })
+    await expect(world.until(mapping.pin(8192, 1, 'write'))).rejects.toMatchObject({ name: 'BusyError', offset: 8192 })
+    leader.release('fault')
+    await world.clock.advance(10)
+    expect(await mapping.read(4096, 1)).toEqual(byte(0))
+  })
+})
+
+describe('a session', () => {
+  it('keeps alive every quarter of its TTL', async () => {
+    const { leader, clock } = await connected()
+    await clock.advance(TTL * 5)
+    const { length } = leader.of('keepAlive')
+    expect(length).toBeGreaterThanOrEqual(17)
+    expect(length).toBeLessThanOrEqual(20)
+    expect(client!.session.state).toBe('active')
+    expect(leader.connections).toBe(1)
+  })
+
+  it('uses the TTL that the cluster granted, not the one that it asked for', async () => {
+    world = new World()
+    world.cluster.sessions.set(1, { ttlMs: 2000 })
+    world.leader.registration = {
+      type: 'registered',
+      term: 1,
+      session: 1,
+      ttlMs: 2000,
+      creditBytes: 65_536,
+      maxFaults: 8
+    }
+    client = await world.until(world.create({ sessionTtlMs: TTL }))
+    world.leader.registration = undefined
+    world.leader.holding.add('keepAlive')
+    await world.clock.advance(1000)
+    expect(world.leader.of('keepAlive').length).toBeGreaterThan(0)
+  })
+
+  it('looks for another leader when a keep-alive is not answered for a third of the TTL', async () => {
+    const { leader, clock } = await connected()
+    leader.holding.add('keepAlive')
+    world.elect(world.peers[1]!, 2)
+    await clock.advance(TTL / 4 + TTL / 3 - 100)
+    expect(world.peers[1]!.connections).toBe(0)
+    await clock.advance(1500)
+    expect(world.peers[1]!.last('register').session).toBe(leader.session)
+    // Never suspect: that was quicker than the lease.
+    expect(client!.session.state).toBe('active')
+  })
+
+  it('is suspect when its lease is out, and active again without any loss when the cluster says so', async () => {
+    const { leader, clock, mapping } = await withFile()
+    await mapping.write(0, byte(5))
+    world.net.down.add(PEERS[0])
+    for (const peer of world.peers) world.net.down.add(peer.id)
+    leader.cut()
+    await clock.advance(TTL / 2)
+    expect(client!.session.state).toBe('active')
+    // The lease is good for what is here, connection or not.
+    expect(await mapping.read(0, 1)).toEqual(byte(5))
+    await clock.advance(TTL / 2)
+    expect(client!.session.state).toBe('suspect')
+    const reading = mapping.read(0, 1)
+    const writing = mapping.write(1, byte(6))
+    expect([await outcome(reading), await outcome(writing)]).toEqual(['waiting', 'waiting'])
+    const { id } = client!.session
+    world.net.down.clear()
+    await clock.advance(1000)
+    expect(client!.session).toEqual({ id, state: 'active' })
+    expect([await outcome(reading), await outcome(writing)]).toEqual(['resolved', 'resolved'])
+    expect(await mapping.read(0, 2)).toEqual(new Uint8Array([5, 6]))
+  })
+
+  it('serves nothing right after the process stood still, until the leader has confirmed the session', async () => {
+    const { leader, clock, mapping } = await withFile()
+    await mapping.write(0, byte(5))
+    leader.holding.add('keepAlive')
+    clock.sleep(TTL)
+    const reading = mapping.read(0, 1)
+    const pinning = mapping.pin(0, 1, 'read')
+    expect([await outcome(reading), await outcome(pinning)]).toEqual(['waiting', 'waiting'])
+    await clock.advance(500)
+    leader.release('keepAlive')
+    expect([await outcome(reading), await outcome(pinning)]).toEqual(['resolved', 'resolved'])
+    ;(await pinning).release()
+  })
+
+  it('does not live on by an answer to a keep-alive of an earlier connection', async () => {
+    const { leader, clock } = await connected()
+    leader.holding.add('keepAlive')
+    await clock.advance(TTL / 4 + 500)
+    const { nonce } = leader.last('keepAlive')
+    leader.cut()
+    for (const peer of world.peers) world.net.down.add(peer.id)
+    leader.send({ type: 'keepAliveAck', term: 1, nonce })
+    await clock.advance(TTL)
+    expect(client!.session.state).toBe('suspect')
+  })
+})
+
+describe('requests', () => {
+  it('are repeated with the same seq after a reconnection, and answered once', async () => {
+    const { leader, clock, cluster } = await connected()
+    leader.holding.add('open')
+    const opening = client!.open('/f', { create: true })
+    await clock.advance(10)
+    const { seq } = leader.last('open')
+    leader.cut()
+    leader.holding.clear()
+    await clock.advance(100)
+    expect(leader.of('open').map((open) => open.seq)).toEqual([seq, seq])
+    expect((await opening).id).toBe('100')
+    expect(cluster.files.size).toBe(1)
+  })
+
+  it('say which answers have arrived', async () => {
+    const { leader, clock } = await connected()
+    leader.holding.add('stat')
+    await client!.open('/f', { create: true })
+    const stats = [client!.stat('/f'), client!.stat('/f')]
+    await clock.advance(1)
+    await client!.open('/g', { create: true })
+    const sent = leader.received.map(({ message }) => message).filter((message) => message.type === 'open')
+    const [first, second] = leader.of('stat')
+    // The second open leaves while the stats are unanswered: only what is below the first of them is settled.
+    expect(sent.map(({ seq, settled }) => [seq, settled])).toEqual([
+      [first!.seq - 1, first!.seq - 1],
+      [second!.seq + 1, first!.seq]
+    ])
+    leader.release('stat')
+    await Promise.all(stats)
+    await client!.open('/h', { create: true })
+    const last = leader.last('open')
+    expect(last.settled).toBe(last.seq)
+  })
+
+  it('never are more on their way than a leader takes, however many a program makes', async () => {
+    const { leader, clock } = await connected()
+    await client!.open('/f', { create: true })
+    leader.holding.add('stat')
+    const stats = Array.from({ length: 100 }, () => client!.stat('/f'))
+    await clock.advance(1)
+    expect(leader.of('stat').length).toBeLessThanOrEqual(32)
+    let answered = 0
+    while (answered < leader.of('stat').length) {
+      leader.answer(leader.of('stat')[answered++]!)
+      await clock.advance(1)
+      expect(leader.of('stat').length - answered).toBeLessThanOrEqual(32)
+    }
+    expect(await Promise.all(stats)).toHaveLength(100)
+    expect(leader.connections).toBe(1)
+  })
+
+  it('that nobody waits for any more still count as on their way', async () => {
+    const { leader, clock } = await connected()
+    await client!.open('/f', { create: true })
+    leader.holding.add('stat')
+    for (let round = 0; round < 4; round++) {
+      const controller = new AbortController()
+      const stats = Array.from({ length: 20 }, () => client!.stat('/f', { signal: controller.signal }))
+      await clock.advance(1)
+      controller.abort()
+      await Promise.allSettled(stats)
+    }
+    expect(leader.of('stat').length).toBeLessThanOrEqual(32)
+    leader.release('stat')
+    await clock.advance(1)
+    expect((await client!.stat('/f')).path).toBe('/f')
+    expect(leader.connections).toBe(1)
+  })
+
+  it('that fail reject with the typed error of the leader', async () => {
+    const { leader, clock } = await connected()
+    leader.holding.add('open')
+    const opening = client!.open('/f')
+    await clock.advance(1)
+    leader.send({ type: 'failed', seq: leader.last('open').seq, error: { code: 'ERR_NO_ENTRY', facts: ['/f'] } })
+    expect(await outcome(opening)).toMatchObject({ name: 'NoSuchFileError', path: '/f' })
+  })
+})
+
+describe('a change of leader', () => {
+  it('is followed by the hint of the old one, at once', async () => {
+    const { leader, clock } = await withFile()
+    world.elect(world.peers[2]!, 5)
+    leader.redirect(PEERS[2])
+    await clock.advance(100)
+    expect(world.net.dialled).toEqual([PEERS[0], PEERS[2]])
+    expect(world.peers[2]!.last('register').session).toBe(leader.session)
+  })
+
+  it('is told in an event, once for each term', async () => {
+    const { leader, clock } = await connected()
+    const events: unknown[] = []
+    const listener = (event: CustomEvent<unknown>) => events.push(event.detail)
+    client!.addEventListener('leaderchange', listener)
+    leader.cut()
+    await clock.advance(100)
+    expect(events).toEqual([])
+    world.elect(world.peers[1]!, 5)
+    leader.redirect(PEERS[1])
+    await clock.advance(100)
+    expect(events).toEqual([{ leader: PEERS[1], term: 5 }])
+    client!.removeEventListener('leaderchange', listener)
+    world.elect(world.peers[2]!, 6)
+    world.peers[1]!.redirect(PEERS[2])
+    await clock.advance(100)
+    expect(events).toHaveLength(1)
+  })
+
+  it('has faults and flushes asked again, with the bytes of now', async () => {
+    const { leader, clock, mapping } = await withFile()
+    leader.holding.add('writeback')
+    leader.holding.add('fault')
+    const reading = mapping.read(8192, 1)
+    await clock.advance(1)
+    leader.release('fault')
+    await clock.advance(1)
+    leader.holding.add('fault')
+    const waiting = mapping.read(4096, 1)
+    await mapping.read(8192, 1)
+    await clock.advance(1)
+    world.elect(world.peers[1]!, 2)
+    leader.redirect(PEERS[1])
+    await clock.advance(100)
+    expect([await outcome(reading), await outcome(waiting)]).toEqual(['resolved', 'resolved'])
+    expect(world.peers[1]!.of('fault').map((fault) => fault.page)).toEqual([1])
+  })
+
+  it('flushes what was on its way', async () => {
+    const { leader, clock, mapping, cluster } = await withFile()
+    leader.holding.add('writeback')
+    await mapping.write(0, byte(1))
+    const flushing = mapping.msync()
+    await clock.advance(1)
+    await mapping.write(0, byte(2))
+    world.elect(world.peers[1]!, 2)
+    leader.redirect(PEERS[1])
+    await clock.advance(100)
+    expect(await outcome(flushing)).toBe('resolved')
+    expect(cluster.pages.get('100:0')!.bytes[0]).toBe(2)
+  })
+})
+
+describe('messages right behind registered', () => {
+  it('are not lost, though they arrive in the same turn', async () => {
+    const { leader, clock, mapping } = await withFile()
+    await mapping.write(0, byte(9))
+    leader.cut()
+    const order = { term: 1, op: 31, file: 100, page: 0, after: 0 }
+    leader.behindRegistered = [{ type: 'downgrade', ...order }]
+    await clock.advance(100)
+    expect(leader.last('ownerAckDirty')).toMatchObject({ op: 31, dirty: { file: 100, page: 0 } })
+  })
+
+  it("are nobody's when the connection was given up meanwhile", async () => {
+    const { leader, clock, mapping } = await withFile()
+    await mapping.write(0, byte(9))
+    leader.cut()
+    leader.behindRegistered = [
+      leader.redirection(''),
+      { type: 'revoke', term: 1, op: 31, file: 100, page: 0, after: 0 }
+    ]
+    await clock.advance(1)
+    await clock.advance(100)
+    expect(leader.of('ownerAckDirty')).toEqual([])
+    expect(await mapping.read(0, 1)).toEqual(byte(9))
+  })
+})
+
+describe('a session that has expired', () => {
+  async function expired() {
+    const set = await withFile()
+    const { mapping, cluster, leader, clock } = set
+    const lost: (readonly LostRange[])[] = []
+    client!.addEventListener('sessionlost', (event) => lost.push(event.detail.lost))
+    await mapping.write(0, byte(1))
+    await mapping.msync()
+    await mapping.write(4096, new Uint8Array(8192))
+    const pin = await mapping.pin(4096, 10, 'write')
+    leader.holding.add('fault')
+    const waiting = mapping.read(10 * 4096, 1)
+    waiting.catch(() => {})
+    await clock.advance(1)
+    const { id } = client!.session
+    cluster.expire()
+    return { ...set, lost, pin, waiting, oldId: id }
+  }
+
+  const ranges = [{ file: '100', path: '/f', offset: 4096, length: 8192 }]
+
+  it('says so when it registers again: everything that hung on it fails, with the ranges that are lost', async () => {
+    const { leader, clock, lost, pin, waiting, mapping, file } = await expired()
+    leader.cut()
+    await clock.advance(100)
+    expect(client!.session.state).toBe('expired')
+    expect(lost).toEqual([ranges])
+    expect(pin.lost.aborted).toBe(true)
+    expect(pin.lost.reason).toBeInstanceOf(SessionExpiredError)
+    const error = await outcome(waiting)
+    expect(error).toMatchObject({ name: 'SessionExpiredError', lost: ranges })
+    expect((error as Error).message).toBe('session 1 has expired; 8192 unflushed bytes in 1 ranges are lost')
+    expect(await outcome(mapping.read(0, 1))).toBe(error)
+    expect(await outcome(file.stat())).toBe(error)
+    pin.release()
+    expect(client!.stats().frameBytesUsed).toBe(0)
+  })
+
+  it('says so also on the connection that it has', async () => {
+    const { leader, lost, waiting } = await expired()
+    leader.send({ type: 'expired', session: leader.session })
+    expect(await outcome(waiting)).toBeInstanceOf(SessionExpiredError)
+    expect(lost).toEqual([ranges])
+  })
+
+  it('is followed by a new one with the next open', async () => {
+    const { leader, clock, oldId, pin, mapping } = await expired()
+    leader.send({ type: 'expired', session: leader.session })
+    await clock.advance(100)
+    leader.holding.clear()
+    expect(leader.of('register')).toHaveLength(1)
+    const file = await world.until(client!.open('/f'))
+    expect(client!.session.id).not.toBe(oldId)
+    expect(client!.session.state).toBe('active')
+    expect(leader.last('register').session).toBe(0)
+    const fresh = await file.mmap()
+    expect(await fresh.read(0, 1)).toEqual(byte(1))
+    expect(await outcome(mapping.read(0, 1))).toMatchObject({ name: 'SessionExpiredError' })
+    // What the dead pin's holder still writes is seen by nobody.
+    pin.bytes.fill(66)
+    for (let page = 0; page < 16; page++) expect(await fresh.read(page * 4096, 1)).toEqual(byte(page === 0 ? 1 : 0))
+    pin.release()
+    pin.release()
+  })
+
+  it('is followed by one new session, however many calls want one; one that gives up leaves the others theirs', async () => {
+    const { leader, clock } = await expired()
+    leader.send({ type: 'expired', session: leader.session })
+    await clock.advance(100)
+    leader.holding.add('register')
+    const controller = new AbortController()
+    const impatient = client!.stat('/f', { signal: controller.signal })
+    const patient = client!.stat('/f')
+    const opening = client!.open('/f')
+    await clock.advance(10)
+    const reason = new Error('changed my mind')
+    controller.abort(reason)
+    expect(await outcome(impatient)).toBe(reason)
+    expect(await outcome(patient)).toBe('waiting')
+    leader.release('register')
+    leader.holding.clear()
+    await world.until(Promise.allSettled([patient, opening]))
+    expect([await outcome(patient), await outcome(opening)]).toEqual(['resolved', 'resolved'])
+  })
+})
+
+describe('close', () => {
+  it('flushes, ends the session, and leaves no timer', async () => {
+    const { leader, mapping, cluster } = await withFile()
+    await mapping.write(0, byte(3))
+    await client!.close()
+    expect(cluster.pages.get('100:0')!.bytes[0]).toBe(3)
+    expect(leader.of('endSession')).toHaveLength(1)
+    expect(cluster.sessions.size).toBe(0)
+    expect(world.clock.pending).toBe(0)
+    expect(client!.stats().frameBytesUsed).toBe(0)
+    expect(await outcome(client!.close())).toBe('resolved')
+  })
+
+  it('fails whatever still waits with ClosedError', async () => {
+    const { leader, mapping, clock } = await withFile()
+    leader.holding.add('fault')
+    leader.holding.add('stat')
+    const waiting = [mapping.read(0, 1), mapping.pin(4096, 1, 'write'), client!.stat('/f')]
+    const outcomes = Promise.all(waiting.map((each) => failure(each)))
+    await clock.advance(1)
+    await world.until(client!.close())
+    for (const error of await outcomes) expect(error).toMatchObject({ name: 'ClosedError', what: 'the client' })
+    expect(view(client!)).toMatchObject({ isEnded: true, pendingRequests: 0 })
+  })
+
+  it('of a client that is being connected ends that', async () => {
+    world = new World()
+    world.leader.holding.add('hello')
+    const creating = world.create({ faultTimeoutMs: 700 })
+    expect(await failure(world.until(creating))).toBeInstanceOf(UnavailableError)
+    expect(world.clock.pending).toBe(0)
+  })
+
+  it('without a leader takes no longer than its time-outs, and says that bytes were not flushed', async () => {
+    const { leader, mapping } = await withFile({ faultTimeoutMs: 3000 })
+    await mapping.write(0, byte(3))
+    for (const peer of world.peers) world.net.down.add(peer.id)
+    leader.cut()
+    const start = world.clock.now()
+    await expect(world.until(client!.close())).rejects.toBeInstanceOf(UnavailableError)
+    expect(world.clock.now() - start).toBeLessThanOrEqual(6100)
+  })
+
+  it('flushes every file, also when one of them cannot be flushed', async () => {
+    const { leader, clock, cluster } = await connected()
+    const [a, b] = [
+      await client!.open('/a', { create: true, size: 4096 }),
+      await client!.open('/b', { create: true, size: 4096 })
+    ]
+    await a.write(0, byte(1))
+    await b.write(0, byte(2))
+    leader.holding.add('writeback')
+    const closing = client!.close()
+    await clock.advance(1)
+    const refused = leader.of('writeback')[0]!
+    leader.send({
+      type: 'writebackFailed',
+      term: 1,
+      req: refused.req,
+      error: { code: 'ERR_NO_SPACE', facts: ['peer'] }
+    })
+    leader.holding.clear()
+    for (const writeback of leader.of('writeback').slice(1)) leader.acknowledge(writeback)
+    const error = await outcome(closing)
+    expect(error).toMatchObject({ name: 'NoSpaceError' })
+    const refusedFiles = new Set(refused.pages.map((page) => page.file))
+    for (const [index, id] of [100, 101].entries()) {
+      if (!refusedFiles.has(id)) expect(cluster.pages.get(`${id}:0`)!.bytes[0]).toBe(index + 1)
+    }
+  })
+
+  it('whose answer is lost is no lost session', async () => {
+    const { leader, clock, cluster } = await connected()
+    const events: unknown[] = []
+    client!.addEventListener('sessionlost', (event) => events.push(event.detail))
+    leader.holding.add('endSession')
+    const closing = client!.close()
+    await clock.advance(1)
+    cluster.expire()
+    leader.cut()
+    await world.until(closing)
+    expect(events).toEqual([])
+  })
+})
+
+describe('a peer that talks nonsense', () => {
+  it('in the handshake is left for another', async () => {
+    world = new World()
+    world.elect(world.peers[1]!, 2)
+    world.leader.greeting = { type: 'done', seq: 5 }
+    client = await world.until(world.create({ peers: PEERS.map(addressOf) }))
+    expect(client.session.state).toBe('active')
+  })
+
+  it('is the reason when there is no other', async () => {
+    world = new World()
+    world.leader.greeting = { type: 'done', seq: 5 }
+    expect(await failure(world.until(world.create({ faultTimeoutMs: 1000 })))).toMatchObject({
+      reason: `${PEERS[0]}: unavailable: unexpected done in the handshake (waited 1000 ms)`
+    })
+  })
+
+  it('answers that nobody asked for change nothing', async () => {
+    const { leader } = await connected()
+    leader.send({ type: 'done', seq: 9999 })
+    leader.fail(9998, new InvalidArgumentError('seq', 1, 'another'))
+    leader.send({ type: 'keepAliveAck', term: 1, nonce: 77 })
+    leader.send({ type: 'attached' })
+    await world.clock.advance(10)
+    expect(client!.session.state).toBe('active')
+    expect(leader.connections).toBe(1)
+  })
+})

@@ -1,0 +1,74 @@
+/** A client on a fake network, in virtual time, with peers that do as the test says. */
+import { createDsmClientOn } from '../../src/index.js'
+import { inspectClient, type ClientView } from '../../src/inspect.js'
+import type { DsmClient, DsmClientInit } from '../../src/types.js'
+import { FakeCluster, FakePeer, PEERS, addressOf } from './leader.js'
+import { FakeClock, FakeNet, settle } from './world.js'
+
+const SELF = '12D3KooWAHfjRmR6xkg1NLrbR62Kqw288UgVRztz71GrbJvJGwAB'
+
+export class World {
+  readonly clock = new FakeClock()
+  readonly net = new FakeNet()
+  readonly cluster = new FakeCluster()
+  readonly peers = PEERS.map((id) => new FakePeer(this.net, this.cluster, id))
+  /** The one that leads, unless a test says otherwise. */
+  readonly leader = this.peers[0]!
+
+  constructor() {
+    this.elect(this.leader, 1)
+  }
+
+  /** Starts connecting. */
+  create(init: Partial<DsmClientInit> = {}): Promise<DsmClient> {
+    const { clock, net } = this
+    const components = { network: net.node(SELF), clock, random: { next: () => 0.5 } }
+    return createDsmClientOn(components, { peers: [addressOf(PEERS[0])], ...init })
+  }
+
+  /** Another peer leads, at a higher term; the others know. */
+  elect(leader: FakePeer, term: number): void {
+    for (const peer of this.peers) {
+      peer.term = term
+      peer.greeting = peer === leader ? undefined : peer.redirection(leader.id)
+    }
+  }
+
+  /** Time passes until the promise has settled. */
+  async until<T>(promise: Promise<T>, limitMs = 120_000): Promise<T> {
+    let isSettled = false
+    const mark = () => (isSettled = true)
+    promise.then(mark, mark)
+    await settle()
+    for (let spent = 0; !isSettled && spent < limitMs; spent += 10) await this.clock.advance(10)
+    if (!isSettled) throw new Error(`still waiting after ${limitMs} ms of virtual time`)
+    return promise
+  }
+}
+
+export function view(client: DsmClient): ClientView {
+  return inspectClient(client)
+}
+
+/** What a promise has come to by now: 'waiting', 'resolved', or its error. */
+export async function outcome(promise: Promise<unknown>): Promise<unknown> {
+  let result: unknown = 'waiting'
+  promise.then(
+    () => (result = 'resolved'),
+    (error: unknown) => (result = error)
+  )
+  await settle()
+  return result
+}
+
+/** The error of a promise that must reject. What it resolves with is not shown: a client is too large for that. */
+export async function failure(promise: Promise<unknown>): Promise<Error> {
+  let error: unknown
+  try {
+    await promise
+  } catch (caught) {
+    error = caught
+  }
+  if (error instanceof Error) return error
+  throw new Error(error === undefined ? 'resolved' : `rejected with ${typeof error}`)
+}

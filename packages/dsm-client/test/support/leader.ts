@@ -1,0 +1,271 @@
+/** A peer that answers as the test says: it leads, redirects or refuses, and holds back what it is told to. */
+import {
+  PROTOCOL_BULK,
+  PROTOCOL_CONTROL,
+  clientMessage,
+  decodeFrame,
+  encodeFrame,
+  errorToWire,
+  leaderMessage,
+  type ClientMessage,
+  type ClientMessageOf,
+  type LeaderMessage,
+  type LeaderMessageOf,
+  type QuireError,
+  type WireFileStat
+} from '@quire/protocol'
+import type { FakeNet, FakeStream } from './world.js'
+
+export const PEERS = [
+  '12D3KooWLB4Y2B1WWUkG8WKeoy47PRPqu3z6cHUq7s1Yi4jHJP8p',
+  '12D3KooWSac9ohqq5YKP2wMWmrJJKzdsaH1iCxiEzKCq6h457rV1',
+  '12D3KooWDPUFsoea65QzTWiTW77Ew8b9uUWfB7o1MqFsApMzMD4S'
+] as const
+
+export function addressOf(peerId: string): string {
+  return `/ip4/192.0.2.${1 + PEERS.indexOf(peerId as never)}/tcp/4001/p2p/${peerId}`
+}
+
+/** What survives a change of leader: sessions, files, pages. */
+export class FakeCluster {
+  readonly id = 'blue'
+  readonly sessions = new Map<number, { readonly ttlMs: number }>()
+  readonly files = new Map<string, WireFileStat>()
+  readonly pages = new Map<string, { version: number; epoch: number; seq: number; bytes: Uint8Array }>()
+  /** Which files are mapped. */
+  readonly mapped = new Set<number>()
+  /** Answers that were given, by seq: a request that is repeated is not carried out again. */
+  readonly answers = new Map<number, LeaderMessage>()
+  nextId = 1
+
+  expire(): void {
+    this.sessions.clear()
+    this.mapped.clear()
+    this.answers.clear()
+  }
+}
+
+export interface Received {
+  readonly lane: 'control' | 'bulk'
+  readonly message: ClientMessage
+}
+
+type Type = ClientMessage['type']
+
+export class FakePeer {
+  term = 1
+  creditBytes = 1024 * 1024
+  maxFaults = 256
+  /** What this peer answers a hello with, instead of a welcome. */
+  greeting: LeaderMessage | undefined
+  /** What this peer answers a register with. */
+  registration: LeaderMessage | undefined
+  /** Messages of these types are recorded, and not answered. */
+  readonly holding = new Set<Type>()
+  /** Everything that arrived, over all connections. */
+  readonly received: Received[] = []
+  /** Sent right behind `registered`, in the same turn. */
+  behindRegistered: LeaderMessage[] = []
+  control: FakeStream | undefined
+  bulk: FakeStream | undefined
+  connections = 0
+  session = 0
+
+  constructor(
+    readonly net: FakeNet,
+    readonly cluster: FakeCluster,
+    readonly id: string
+  ) {
+    net.listen(id, PROTOCOL_CONTROL, (stream) => {
+      this.control = stream
+      this.accept(stream, 'control')
+    })
+    net.listen(id, PROTOCOL_BULK, (stream) => {
+      this.bulk = stream
+      this.accept(stream, 'bulk')
+    })
+  }
+
+  /** The messages of one type, of all connections. */
+  of<T extends Type>(type: T): ClientMessageOf<T>[] {
+    return this.received
+      .map(({ message }) => message)
+      .filter((message) => message.type === type) as ClientMessageOf<T>[]
+  }
+
+  last<T extends Type>(type: T): ClientMessageOf<T> {
+    const message = this.of(type).at(-1)
+    if (message === undefined) throw new Error(`no ${type} has arrived`)
+    return message
+  }
+
+  send(message: LeaderMessage, lane: 'control' | 'bulk' = 'control'): void {
+    this[lane]?.send(encodeFrame(leaderMessage, message, 0))
+  }
+
+  /** The connection breaks. */
+  cut(): void {
+    this.control?.abort(new Error('cut'))
+    this.bulk?.abort(new Error('cut'))
+  }
+
+  redirect(leader: string): void {
+    this.send(this.redirection(leader))
+    this.control?.close()
+  }
+
+  redirection(leader: string): LeaderMessageOf<'redirect'> {
+    return { type: 'redirect', clusterId: this.cluster.id, term: this.term, leader, members: this.members() }
+  }
+
+  /** Answers what was held. */
+  release(type: Type): void {
+    this.holding.delete(type)
+    for (const message of this.of(type)) this.answer(message)
+  }
+
+  /** Answers one message as a leader without other clients would. */
+  answer(message: ClientMessage): void {
+    switch (message.type) {
+      case 'keepAlive':
+        return this.send({ type: 'keepAliveAck', term: this.term, nonce: message.nonce })
+      case 'open':
+        return this.once(message.seq, () => this.open(message))
+      case 'close':
+        return this.once(message.seq, () => {
+          this.cluster.mapped.delete(message.file)
+          return { type: 'done', seq: message.seq }
+        })
+      case 'extend':
+        return this.once(message.seq, () => {
+          const stat = this.file(message.file)
+          this.cluster.files.set(stat.path, { ...stat, size: Math.max(stat.size, message.size) })
+          return { type: 'done', seq: message.seq }
+        })
+      case 'endSession':
+        this.cluster.expire()
+        return this.send({ type: 'done', seq: message.seq })
+      case 'stat':
+      case 'statFile': {
+        const stat = message.type === 'stat' ? this.cluster.files.get(message.path) : this.file(message.file)
+        return this.send({ type: 'files', seq: message.seq, files: stat === undefined ? [] : [stat], done: true })
+      }
+      case 'list': {
+        const { prefix, after, limit, seq } = message
+        const paths = [...this.cluster.files.keys()]
+          .filter((path) => path.startsWith(prefix) && path > after)
+          .toSorted()
+        const files = paths.slice(0, limit).map((path) => this.cluster.files.get(path)!)
+        return this.send({ type: 'files', seq, files, done: paths.length <= limit })
+      }
+      case 'fault':
+        return this.grant(message)
+      case 'writeback':
+        return this.acknowledge(message)
+      default:
+    }
+  }
+
+  grant(fault: ClientMessageOf<'fault'>): void {
+    const { req, file, page, access, have } = fault
+    const stored = this.page(file, page)
+    const owner = access === 'write' || stored.epoch > 0
+    if (access === 'write' && stored.epoch === 0) stored.epoch = 1
+    const bytes = have !== 0 && have === stored.version ? undefined : stored.bytes
+    const { version, epoch, seq } = stored
+    const named = owner ? { epoch, seq } : { epoch: 0, seq: 0 }
+    this.send(
+      { type: 'grant', term: this.term, req, file, page, access, owner, ...named, version, bytes },
+      bytes === undefined ? 'control' : 'bulk'
+    )
+  }
+
+  acknowledge({ req, pages }: ClientMessageOf<'writeback'>): void {
+    const outcomes = pages.map(({ file, page, epoch, seq, bytes }) => {
+      const stored = this.page(file, page)
+      Object.assign(stored, { version: stored.version + 1, seq, bytes: bytes.slice() })
+      return { file, page, epoch, seq, version: stored.version, stale: false }
+    })
+    this.send({ type: 'writebackAck', term: this.term, req, pages: outcomes })
+  }
+
+  fail(seq: number, error: QuireError): void {
+    this.send({ type: 'failed', seq, error: errorToWire(error) })
+  }
+
+  page(file: number, page: number) {
+    const key = `${file}:${page}`
+    let stored = this.cluster.pages.get(key)
+    if (stored === undefined)
+      this.cluster.pages.set(key, (stored = { version: 0, epoch: 0, seq: 0, bytes: new Uint8Array(0) }))
+    return stored
+  }
+
+  private accept(stream: FakeStream, lane: 'control' | 'bulk'): void {
+    stream.onFrame = (frame) => {
+      const { message } = decodeFrame(clientMessage, frame)
+      this.received.push({ lane, message })
+      if (this.holding.has(message.type)) return
+      if (message.type === 'hello') this.greet(message)
+      else if (message.type === 'register') this.register(message)
+      else this.answer(message)
+    }
+  }
+
+  private greet(hello: ClientMessageOf<'hello'>): void {
+    if (hello.lane === 'bulk') return this.send({ type: 'attached' }, 'bulk')
+    this.connections++
+    if (this.greeting !== undefined) {
+      this.send(this.greeting)
+      return this.control!.close()
+    }
+    this.send({
+      type: 'welcome',
+      version: 1,
+      clusterId: this.cluster.id,
+      term: this.term,
+      leader: this.id,
+      members: this.members(),
+      attach: 7
+    })
+  }
+
+  private register({ session, ttlMs }: ClientMessageOf<'register'>): void {
+    if (this.registration !== undefined) return this.send(this.registration)
+    const { cluster, term, creditBytes, maxFaults } = this
+    const id = session === 0 ? cluster.nextId++ : session
+    if (session === 0) cluster.sessions.set(id, { ttlMs })
+    const record = cluster.sessions.get(id)
+    if (record === undefined) return this.send({ type: 'expired', session: id })
+    this.session = id
+    this.send({ type: 'registered', term, session: id, ttlMs: record.ttlMs, creditBytes, maxFaults })
+    for (const message of this.behindRegistered.splice(0)) this.send(message)
+  }
+
+  private once(seq: number, perform: () => LeaderMessage): void {
+    const answer = this.cluster.answers.get(seq) ?? perform()
+    this.cluster.answers.set(seq, answer)
+    this.send(answer)
+  }
+
+  private open({ seq, path, size, pageSize }: ClientMessageOf<'open'>): LeaderMessage {
+    const { cluster } = this
+    let stat = cluster.files.get(path)
+    if (stat === undefined) {
+      const id = 100 + cluster.files.size
+      stat = { id, path, size, pageSize: pageSize || 4096, unit: 'page', version: 1, createdAt: 0, modifiedAt: 0 }
+      cluster.files.set(path, stat)
+    }
+    cluster.mapped.add(stat.id)
+    return { type: 'opened', seq, stat }
+  }
+
+  private file(id: number): WireFileStat {
+    for (const stat of this.cluster.files.values()) if (stat.id === id) return stat
+    throw new Error(`no file ${id}`)
+  }
+
+  private members() {
+    return PEERS.map((peerId) => ({ peerId, addresses: [addressOf(peerId)] }))
+  }
+}

@@ -1,0 +1,148 @@
+/** Virtual time and a network in memory: nothing here waits for anything real. */
+import type { Clock, DialOptions, FrameStream, Network } from '@quire/protocol'
+
+interface Timer {
+  readonly at: number
+  readonly callback: () => void
+}
+
+export class FakeClock implements Clock {
+  private timeMs = 1000
+  private timers: Timer[] = []
+
+  now(): number {
+    return this.timeMs
+  }
+
+  wallTime(): number {
+    return 1_700_000_000_000 + this.timeMs
+  }
+
+  schedule(delayMs: number, callback: () => void): () => void {
+    const timer = { at: this.timeMs + delayMs, callback }
+    this.timers.push(timer)
+    return () => {
+      this.timers = this.timers.filter((other) => other !== timer)
+    }
+  }
+
+  /** Timers that have neither run nor been cancelled. */
+  get pending(): number {
+    return this.timers.length
+  }
+
+  /** Lets time pass; whatever promises and streams have to do in between is done. */
+  async advance(ms: number): Promise<void> {
+    const until = this.timeMs + ms
+    await settle()
+    for (;;) {
+      // A stable sort: timers of one moment run in the order in which they were made.
+      this.timers.sort((a, b) => a.at - b.at)
+      const next = this.timers[0]
+      if (next === undefined || next.at > until) break
+      this.timers.shift()
+      this.timeMs = Math.max(this.timeMs, next.at)
+      next.callback()
+      await settle()
+    }
+    this.timeMs = until
+  }
+
+  /** The process was stopped: time passes, nothing runs. */
+  sleep(ms: number): void {
+    this.timeMs += ms
+  }
+}
+
+/** Until everything that is under way in microtasks has been done. */
+export function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+const nothing = (): void => {}
+
+export class FakeStream implements FrameStream {
+  onFrame: (frame: Uint8Array) => void = nothing
+  onDrain: () => void = nothing
+  onClose: (reason?: Error) => void = nothing
+  other!: FakeStream
+  isOver = false
+  /** Frames to here are lost without anybody noticing. */
+  isSilent = false
+
+  constructor(readonly remote: string) {}
+
+  send(frame: Uint8Array): boolean {
+    if (this.isOver) return false
+    const { other } = this
+    queueMicrotask(() => {
+      // Without its length, as the receiver gets it.
+      if (!other.isOver && !other.isSilent) other.onFrame(frame.slice(4))
+    })
+    return true
+  }
+
+  close(): void {
+    this.end(undefined)
+  }
+
+  abort(reason: Error): void {
+    this.end(reason)
+  }
+
+  private end(reason: Error | undefined): void {
+    if (this.isOver) return
+    this.isOver = true
+    // After what was sent before.
+    queueMicrotask(() => {
+      this.onClose(reason)
+      if (this.other.isOver) return
+      this.other.isOver = true
+      this.other.onClose(reason)
+    })
+  }
+}
+
+type Accept = (stream: FakeStream) => void
+
+export class FakeNet {
+  private readonly handlers = new Map<string, Accept>()
+  /** Nodes whose dials never end. */
+  readonly mute = new Set<string>()
+  /** Nodes that cannot be reached. */
+  readonly down = new Set<string>()
+  /** Whom was dialled for a control stream, in order. */
+  readonly dialled: string[] = []
+
+  listen(id: string, protocol: string, accept: Accept): void {
+    this.handlers.set(`${id} ${protocol}`, accept)
+  }
+
+  node(id: string): Network {
+    return {
+      id,
+      handle: () => {
+        throw new Error('a client listens to nobody')
+      },
+      dial: (remote, _addresses, options) => this.dial(id, remote, options)
+    }
+  }
+
+  private async dial(from: string, to: string, { protocol, signal }: DialOptions): Promise<FrameStream> {
+    if (protocol.includes('control')) this.dialled.push(to)
+    await Promise.resolve()
+    if (this.mute.has(to)) {
+      await new Promise((_resolve, reject) => {
+        signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
+      })
+    }
+    const accept = this.handlers.get(`${to} ${protocol}`)
+    if (accept === undefined || this.down.has(to)) throw new Error(`cannot reach ${to}`)
+    const near = new FakeStream(to)
+    const far = new FakeStream(from)
+    near.other = far
+    far.other = near
+    accept(far)
+    return near
+  }
+}
