@@ -172,8 +172,13 @@ export class Faults {
 
   private crash(peer: SimPeer): void {
     const { chance } = this.init
-    peer.crash(chance.is(0.5))
-    this.restart(peer, chance.exponential(600))
+    const crash = (): void => {
+      if (this.stopped) return
+      peer.crash(chance.is(0.5))
+      this.restart(peer, chance.exponential(600))
+    }
+    if (chance.is(0.6)) peer.crashInWrite(crash)
+    else crash()
   }
 
   private stopPeer(peer: SimPeer): void {

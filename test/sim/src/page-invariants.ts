@@ -181,6 +181,11 @@ export class PageInvariants {
 
   // ---- what the log says
 
+  /** Of the last entry that anybody has applied. */
+  get lastIndex(): number {
+    return this.appliedIndex
+  }
+
   applied(peer: SimPeer, index: number, applied: Applied | undefined): void {
     const text = JSON.stringify(applied) ?? ''
     const known = this.outcomes.get(index)

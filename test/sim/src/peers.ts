@@ -1,6 +1,6 @@
 /** The simulated peers: the real ones, on disks in memory that forget what a crash would. */
 import type { Network, Random } from '@quire/protocol'
-import { createMemoryDisk, type Disk, type MemoryDisk } from '@quire/raft'
+import { createMemoryDisk, type Disk, type DiskFile, type MemoryDisk } from '@quire/raft'
 import {
   createMemoryStorage,
   normalizeCluster,
@@ -65,8 +65,12 @@ export class SimPeer {
   /** Raised at each start. */
   life = 0
   private logDisk: MemoryDisk
+  /** Writes to the log of this life that are under way. */
+  private writing = 0
+  private onWrite: (() => void) | undefined
   private readonly pages: MemoryStorage
   private isBootstrapped = false
+  private checkpointed = 0
   private readonly chance: Chance
 
   constructor(
@@ -95,6 +99,8 @@ export class SimPeer {
   start(): void {
     const { scheduler, network, settings, sabotage } = this.world
     const life = ++this.life
+    this.writing = 0
+    this.onWrite = undefined
     const rate = this.chance.between(0.9955, 1.0045)
     const process = new SimProcess(this.name, scheduler, this.chance.fork(`process ${life}`), rate)
     this.process = process
@@ -115,7 +121,7 @@ export class SimPeer {
         replicaLimits: settings,
         raft: { tickMs: settings.raftTickMs },
         createDirectory: sabotage.createDirectory,
-        onApplied: (index, applied) => this.world.onApplied(this, index, applied),
+        onApplied: (index, applied) => this.applied(index, applied),
         onFatal: (error) => alive() && this.world.onFatal(this, error)
       }
     )
@@ -135,10 +141,22 @@ export class SimPeer {
     if (process === undefined) return
     this.world.coverage.add('peer crashes')
     if (this.core?.node?.status().role === 'leader') this.world.coverage.add('leader crashes')
-    const before = this.logDisk
-    this.logDisk = before.crash(() => this.chance.next())
+    if (this.writing > 0) this.world.coverage.add('crashes with a write under way')
+    this.logDisk = this.logDisk.crash(() => this.chance.next())
     this.pages.crash({ keepPending: this.chance.is(0.3) })
     this.end(process, withMachine)
+  }
+
+  /** Crashes in the middle of the next write to the log: before it is durable, or just after. */
+  crashInWrite(crash: () => void): void {
+    const { life } = this
+    this.onWrite = () => {
+      this.onWrite = undefined
+      const { scheduler, settings } = this.world
+      scheduler.after(this.chance.exponential(settings.diskLatencyMs), `${this.name} crashes`, () => {
+        if (life === this.life && this.process !== undefined) crash()
+      })
+    }
   }
 
   /** An orderly end, then the process. */
@@ -156,6 +174,13 @@ export class SimPeer {
     this.process = undefined
     this.core = undefined
     this.world.network.died(this.id, withMachine)
+  }
+
+  private applied(index: number, applied: Applied | undefined): void {
+    const durable = this.core?.replica.applier.durableIndex ?? 0
+    if (durable > this.checkpointed) this.world.coverage.add('checkpoints')
+    this.checkpointed = durable
+    this.world.onApplied(this, index, applied)
   }
 
   private connect(core: PeerCore, node: Network): void {
@@ -177,8 +202,36 @@ export class SimPeer {
       },
       logPath: `${this.name}/log`,
       pagesPath: `${this.name}/pages`,
-      openLogDisk: () => sabotage.disk?.(this.logDisk) ?? this.logDisk,
+      openLogDisk: () => {
+        const disk = this.counted(this.logDisk)
+        return sabotage.disk?.(disk) ?? disk
+      },
       openPages: () => this.pages.open()
+    }
+  }
+
+  private counted(disk: MemoryDisk): Disk {
+    const { life } = this
+    const count = (change: number): void => {
+      if (life === this.life) this.writing += change
+    }
+    const file = (real: DiskFile): DiskFile => ({
+      bytes: real.bytes,
+      read: (offset, length) => real.read(offset, length),
+      close: () => real.close(),
+      write: (offset, data) => {
+        count(1)
+        this.onWrite?.()
+        return real.write(offset, data).finally(() => count(-1))
+      }
+    })
+    return {
+      list: () => disk.list(),
+      create: async (name, bytes) => file(await disk.create(name, bytes)),
+      open: async (name) => file(await disk.open(name)),
+      rename: (from, to) => disk.rename(from, to),
+      remove: (name) => disk.remove(name),
+      flushDirectory: () => disk.flushDirectory()
     }
   }
 }

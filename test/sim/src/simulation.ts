@@ -10,6 +10,7 @@ import {
 } from '@quire/protocol'
 import type { DsmClient } from '@quire/dsm-client'
 import { inspectClient } from '@quire/dsm-client/inspect'
+import type { Applied } from '@quire/store/peer-core'
 import { countStats, SimClient } from './clients.js'
 import { Coverage } from './coverage.js'
 import { Faults } from './faults.js'
@@ -87,7 +88,7 @@ class Simulation {
           chance: this.chance.fork('peers'),
           settings: settings.peer,
           sabotage: init.sabotage ?? {},
-          onApplied: (peer, index, applied) => this.guard(() => pages.applied(peer, index, applied)),
+          onApplied: (peer, index, applied) => this.guard(() => this.applied(peer, index, applied)),
           onFatal: (peer, error) => this.fail(new Error(`${peer.name} stopped: ${error.message}`, { cause: error }))
         })
     )
@@ -365,11 +366,25 @@ class Simulation {
     }
   }
 
+  private applied(peer: SimPeer, index: number, applied: Applied | undefined): void {
+    if (applied?.type === 'session-ended' && applied.expired && index > this.pages.lastIndex)
+      this.coverage.add('expiries')
+    this.pages.applied(peer, index, applied)
+  }
+
   // ---- what travels
 
   private delivered(from: string, to: string, protocol: string, frame: Uint8Array): void {
     if (this.init.trace !== undefined) this.traceFrame(from, to, protocol, frame)
-    if (protocol === PROTOCOL_CONTROL) this.countCrossings(to, frame)
+    if (protocol !== PROTOCOL_CONTROL) return
+    if (nameOf(to).startsWith('peer')) this.countReconnects(frame)
+    else this.countCrossings(to, frame)
+  }
+
+  private countReconnects(frame: Uint8Array): void {
+    if (frame[2] !== 2) return
+    const { message } = decodeFrame(clientMessage, frame)
+    if (message.type === 'register' && message.session !== 0) this.coverage.add('reconnects')
   }
 
   /** Orders that meet something under way at the client. */
