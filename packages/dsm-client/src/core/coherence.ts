@@ -435,6 +435,8 @@ export class Coherence {
     if (order === undefined) return
     if (page.req !== 0 && page.req === order.after) return
     if (order.type === 'downgrade' ? page.writePins > 0 : page.pinned) return
+    // Many orders at once must not put more bytes on their way than the leader gave credit for.
+    if (order.type !== 'invalidate' && page.dirty && !this.writebacks.hasCredit(page)) return
     page.order = undefined
     this.ordered.delete(page)
     if (order.type === 'invalidate') this.invalidate(page, order)
@@ -465,7 +467,7 @@ export class Coherence {
       page.access = 'shared'
     }
     if (page.dirty) {
-      this.send('bulk', { type: 'ownerAckDirty', op: order.op, dirty: this.writebacks.snapshot(page) })
+      this.send('bulk', { type: 'ownerAckDirty', op: order.op, dirty: this.writebacks.give(page) })
       return
     }
     if (order.type === 'revoke') page.epoch = 0
@@ -477,9 +479,12 @@ export class Coherence {
   private writebackAcked(message: LeaderMessageOf<'writebackAck'>): void {
     if (message.req !== 0 && this.writebacks.answered(message.req) === undefined) return
     for (const outcome of message.pages) {
+      if (message.req === 0) this.writebacks.givenAcknowledged(outcome)
       const page = this.spaces.get(outcome.file)?.get(outcome.page)
       if (page !== undefined && page.epoch === outcome.epoch) this.pageWritten(page, outcome)
     }
+    // Credit came back. Whoever was ordered to give something up comes before what is only flushed.
+    for (const page of [...this.ordered]) this.obey(page)
   }
 
   private pageWritten(page: Page, outcome: WritebackOutcome): void {

@@ -3,13 +3,21 @@
  * credit for. Bytes are copied when they leave, so a page may be written on meanwhile; an acknowledgement cleans only the
  * version that it names (rule 14).
  */
-import { MAX_BULK_PAYLOAD_BYTES, MAX_WRITEBACK_PAGES, type ClientMessage, type DirtyPageBytes } from '@quire/protocol'
+import {
+  MAX_BULK_PAYLOAD_BYTES,
+  MAX_WRITEBACK_PAGES,
+  type ClientMessage,
+  type DirtyPageBytes,
+  type WritebackOutcome
+} from '@quire/protocol'
 import type { CoherenceCounters } from './stats.js'
 import type { Page } from './page.js'
 
 export class Writebacks {
   private readonly queue: Page[] = []
   private readonly flying = new Map<number, { readonly pages: readonly Page[]; readonly bytes: number }>()
+  /** Pages whose bytes left as the answer to an order, with their size. */
+  private readonly given = new Map<string, number>()
   private flyingBytes = 0
   private creditBytes = 0
   private nextReq = 1
@@ -25,15 +33,23 @@ export class Writebacks {
     this.queue.push(page)
   }
 
-  /** Takes what the page holds now as its newest version. The copy is the message's. */
-  snapshot(page: Page): DirtyPageBytes {
-    page.seq++
-    page.writing = true
-    // Under a write pin the program may change bytes at any moment.
-    page.changed = page.writePins > 0
-    this.counters.writebacks++
-    this.counters.bytesOut += page.pageSize
-    return { file: page.file, page: page.index, epoch: page.epoch, seq: page.seq, bytes: page.frame!.bytes.slice() }
+  /** Whether a page may leave now. One goes alone when nothing else is under way, however small the credit. */
+  hasCredit(page: Page): boolean {
+    return this.flyingBytes === 0 || this.flyingBytes + page.pageSize <= this.creditBytes
+  }
+
+  /** The page's bytes leave as the answer to an order; they count until they are acknowledged, as all others do. */
+  give(page: Page): DirtyPageBytes {
+    const dirty = this.snapshot(page)
+    this.given.set(keyOf(dirty), page.pageSize)
+    this.flyingBytes += page.pageSize
+    return dirty
+  }
+
+  givenAcknowledged(outcome: WritebackOutcome): void {
+    const key = keyOf(outcome)
+    this.flyingBytes -= this.given.get(key) ?? 0
+    this.given.delete(key)
   }
 
   connected(creditBytes: number): void {
@@ -44,6 +60,7 @@ export class Writebacks {
   disconnected(): void {
     this.creditBytes = 0
     this.flying.clear()
+    this.given.clear()
     this.flyingBytes = 0
   }
 
@@ -79,4 +96,19 @@ export class Writebacks {
     this.flyingBytes -= flight.bytes
     return flight.pages
   }
+
+  /** Takes what the page holds now as its newest version. The copy is the message's. */
+  private snapshot(page: Page): DirtyPageBytes {
+    page.seq++
+    page.writing = true
+    // Under a write pin the program may change bytes at any moment.
+    page.changed = page.writePins > 0
+    this.counters.writebacks++
+    this.counters.bytesOut += page.pageSize
+    return { file: page.file, page: page.index, epoch: page.epoch, seq: page.seq, bytes: page.frame!.bytes.slice() }
+  }
+}
+
+function keyOf({ file, page, epoch, seq }: DirtyPageBytes | WritebackOutcome): string {
+  return `${file}:${page}:${epoch}:${seq}`
 }

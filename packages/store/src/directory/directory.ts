@@ -289,8 +289,12 @@ class OwnerDirectory implements Directory {
       operation.entry = 'done'
       return
     }
-    // Bytes of another epoch are committed already, or were given up when their owner expired.
-    const dirty = owner.session !== 0 && operation.dirty?.epoch === owner.epoch ? operation.dirty : undefined
+    if (operation.dirty !== undefined && (owner.session === 0 || operation.dirty.epoch !== owner.epoch)) {
+      // Bytes of another epoch are committed already, or were given up when their owner closed the file or expired.
+      this.acknowledgeDirty(operation.asked, operation.dirty, 0, true)
+      operation.dirty = undefined
+    }
+    const { dirty } = operation
     operation.entry = 'proposed'
     this.propose({
       type: 'handover',
