@@ -182,6 +182,15 @@ describe('applier', () => {
     expect(createPageStore({ backend: storage.open() }).durableIndex).toBe(4)
   })
 
+  it('gives up entries that wait for room when it is stopped', async () => {
+    const { applier, disk, storage } = setUp({ maxTableBytes: 4 * PAGE })
+    storage.failWith(new NoSpaceError('disk'))
+    const refused = expect(applier.apply(log(20))).rejects.toThrow(ClosedError)
+    await disk.step()
+    applier.stop()
+    await refused
+  })
+
   it('loses after a crash only what the log brings back', async () => {
     const { applier, disk, storage } = setUp({ checkpointEntries: 4 })
     void applier.apply(log(1))

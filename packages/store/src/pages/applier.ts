@@ -53,7 +53,12 @@ export interface Applier {
   /** Everything applied so far is on disk when it resolves. Waits out a full disk. */
   checkpoint(): Promise<void>
   /**
-   * Stops applying, checkpoints once more and closes the store. Resolves also when that checkpoint failed (`fault` says why): the log
+   * Applies nothing more. Calls of `apply` that are held back reject with ClosedError as soon as the flush that is under way has ended:
+   * on a full disk they would wait for ever.
+   */
+  stop(): void
+  /**
+   * Stops, checkpoints once more and closes the store. Resolves also when that checkpoint failed (`fault` says why): the log
    * has everything that it would have held.
    */
   close(): Promise<void>
@@ -79,6 +84,7 @@ class ApplierImpl implements Applier {
   private cancelTimer: (() => void) | undefined
   private endRetryPause: (() => void) | undefined
   private isFinal = false
+  private stopped = false
   private closing: Promise<void> | undefined
 
   constructor(private readonly init: ApplierInit) {
@@ -118,7 +124,15 @@ class ApplierImpl implements Applier {
     }
   }
 
+  stop(): void {
+    this.stopped = true
+    this.cancelTimer?.()
+    this.cancelTimer = undefined
+    this.endRetryPause?.()
+  }
+
   close(): Promise<void> {
+    this.stop()
     this.closing ??= this.shutDown()
     return this.closing
   }
@@ -156,7 +170,7 @@ class ApplierImpl implements Applier {
 
   private scheduleCheckpoint(): void {
     const entries = this.appliedIndex - this.frozenIndex
-    if (this.running !== undefined || entries === 0 || this.isFinal || this.closing !== undefined) return
+    if (this.running !== undefined || entries === 0 || this.isFinal || this.stopped) return
     if (this.store.full || entries >= this.checkpointEntries) {
       void this.startCheckpoint()
       return
@@ -182,7 +196,7 @@ class ApplierImpl implements Applier {
       this.frozenIndex = this.appliedIndex
     }
     while (!(await this.tryFlush())) {
-      if (this.isFinal || this.closing !== undefined) break
+      if (this.isFinal || this.stopped) break
       await this.pause()
     }
     this.running = undefined
@@ -223,16 +237,11 @@ class ApplierImpl implements Applier {
   // -- end
 
   private refuseWhenStopped(): void {
-    if (this.closing !== undefined) throw new ClosedError('page store')
+    if (this.stopped) throw new ClosedError('page store')
     if (this.isFinal) throw this.fault as Error
   }
 
   private async shutDown(): Promise<void> {
-    // Yields once, so that `closing` is set and entries that wait find it.
-    await Promise.resolve()
-    this.cancelTimer?.()
-    this.cancelTimer = undefined
-    this.endRetryPause?.()
     await this.running
     // A generation that is still frozen goes first, so it may take two; one that gets nowhere has no space.
     for (let before = -1; !this.isFinal && before < this.durableIndex && this.durableIndex < this.appliedIndex;) {

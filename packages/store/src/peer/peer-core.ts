@@ -198,8 +198,10 @@ export class PeerCore {
     const { parts } = this
     parts?.server.close()
     parts?.service.close()
-    if (parts === undefined) await this.replica.log.close()
-    else await parts.node.close()
+    const closing = parts === undefined ? this.replica.log.close() : parts.node.close()
+    // The node, which hands in nothing from here on, waits for entries that are being applied. On a full disk they wait for room.
+    this.replica.applier.stop()
+    await closing
     parts?.links.close()
   }
 

@@ -1,0 +1,76 @@
+/** A peer that is its own majority, on disks in memory and in virtual time. */
+import { createMemoryDisk, type MemoryDisk } from '@quire/raft'
+import { createMemoryStorage, type MemoryStorage } from '../../src/pages/index.js'
+import { normalizeCluster } from '../../src/peer/cluster.js'
+import { openPeerCore, type PeerCore } from '../../src/peer/peer-core.js'
+import type { ReplicaLimits, ReplicaStorage } from '../../src/peer/replica.js'
+import { encodeCommand } from '../../src/state/commands.js'
+import { FakeClock, FakeNet } from './fake-world.js'
+
+export const LONE = '12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp'
+
+export class LonePeer {
+  readonly clock = new FakeClock()
+  readonly net = new FakeNet()
+  readonly disk: MemoryDisk = createMemoryDisk({
+    schedule: (delayMs, callback) => this.clock.schedule(delayMs, callback)
+  })
+  readonly pages: MemoryStorage = createMemoryStorage({ schedule: (callback) => this.clock.schedule(1, callback) })
+  readonly fatal: Error[] = []
+  core!: PeerCore
+
+  async start(replicaLimits: ReplicaLimits = {}): Promise<this> {
+    const opening = this.open(replicaLimits)
+    await this.clock.advance(100)
+    this.core = await opening
+    this.core.connect(this.net.node(LONE))
+    await this.clock.advance(2000)
+    return this
+  }
+
+  open(replicaLimits: ReplicaLimits = {}): Promise<PeerCore> {
+    const cluster = normalizeCluster({
+      clusterId: 'blue',
+      voters: [{ peerId: LONE, addresses: ['/ip4/127.0.0.1/tcp/1'] }],
+      admins: [],
+      clients: 'any'
+    })
+    let chance = 0
+    return openPeerCore(
+      { storage: this.storage(), clock: this.clock, random: { next: () => (++chance * 0.618) % 1 } },
+      { id: LONE, cluster, replicaLimits, onFatal: (error) => this.fatal.push(error) }
+    )
+  }
+
+  storage(): ReplicaStorage {
+    let bootstrapped = false
+    return {
+      clusterId: 'blue',
+      get bootstrapped() {
+        return bootstrapped
+      },
+      completeBootstrap: () => (bootstrapped = true),
+      logPath: 'log',
+      pagesPath: 'pages',
+      openLogDisk: () => this.disk,
+      openPages: () => this.pages.open()
+    }
+  }
+
+  /** Proposes `count` entries that each add a record to what is stored. */
+  store(count: number): void {
+    for (let i = 0; i < count; i++) {
+      this.core.node!.propose(encodeCommand({ type: 'openSession', clientId: `client-${i}`, ttlMs: 600_000, at: 0 }))
+    }
+  }
+
+  /** Lets time pass until the promise has settled; fails when it does not within `ms`. */
+  async within<T>(ms: number, promise: Promise<T>): Promise<T> {
+    let settled = false
+    const watched = promise.finally(() => (settled = true))
+    watched.catch(() => {})
+    for (let passed = 0; passed < ms && !settled; passed += 10) await this.clock.advance(10)
+    if (!settled) throw new Error(`it has not settled within ${ms} ms`)
+    return watched
+  }
+}
