@@ -6,7 +6,7 @@
  * precedes it, acknowledgements name operation or epoch and sequence, everything from the leader names its term).
  *
  * Opening: hello → welcome on control, hello → attached on bulk, then register → registered on control. A welcome teaches
- * the leader's term *before* the client registers, which is what fences the previous leader (see docs/ARCHITECTURE.md).
+ * the leader's term *before* the client registers, which is what fences the previous leader (see docs/coherence.md).
  */
 import { bool, bytes, f64, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
 import { wireError } from './errors.js'

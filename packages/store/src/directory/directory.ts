@@ -1,6 +1,5 @@
 /**
- * The owner directory: see docs/ARCHITECTURE.md, "The coherence protocol". Rule numbers in the comments are those of
- * docs/coherence.md.
+ * The owner directory. docs/coherence.md describes the protocol; rule numbers in the comments are those there.
  */
 import {
   InvalidArgumentError,
