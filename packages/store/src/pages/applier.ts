@@ -195,9 +195,11 @@ class ApplierImpl implements Applier {
       this.store.freeze(this.appliedIndex)
       this.frozenIndex = this.appliedIndex
     }
-    while (!(await this.tryFlush())) {
-      if (this.isFinal || this.stopped) break
+    let isDone = await this.tryFlush()
+    while (!isDone && !this.isFinal && !this.stopped) {
       await this.pause()
+      // Whoever stopped it waits for nothing but a flush that is under way.
+      if (!this.stopped) isDone = await this.tryFlush()
     }
     this.running = undefined
     this.scheduleCheckpoint()
