@@ -206,6 +206,16 @@ describe('writebacks', () => {
     expect(h.take('writeback').pages.map((page) => page.page)).toEqual([2])
   })
 
+  it('that are refused make room for bytes that the leader asks for as well', () => {
+    const h = dirty(2, { creditBytes: PAGE })
+    h.flush(0)
+    const { req } = h.take('writeback')
+    h.order('revoke', 1)
+    expect(h.nothingSent).toBe(true)
+    h.receive({ type: 'writebackFailed', term: 5, req, error: errorToWire(new NoSpaceError('peer')) })
+    expect(h.take('ownerAckDirty').dirty.page).toBe(1)
+  })
+
   it('of a page that was cleaned meanwhile are not sent', () => {
     const h = dirty(2, { creditBytes: PAGE })
     h.flush(0, 1)

@@ -483,7 +483,11 @@ export class Coherence {
       const page = this.spaces.get(outcome.file)?.get(outcome.page)
       if (page !== undefined && page.epoch === outcome.epoch) this.pageWritten(page, outcome)
     }
-    // Credit came back. Whoever was ordered to give something up comes before what is only flushed.
+    this.creditCameBack()
+  }
+
+  /** Whoever was ordered to give something up comes before what is only flushed. */
+  private creditCameBack(): void {
     for (const page of [...this.ordered]) this.obey(page)
   }
 
@@ -516,6 +520,7 @@ export class Coherence {
       for (const flush of page.flushes.splice(0)) flush.fail(error)
       this.update(page)
     }
+    this.creditCameBack()
     // A leader that is only busy is asked again, by `retry`.
     if (this.starved && !(error instanceof UnavailableError)) this.failStarved(error)
   }
