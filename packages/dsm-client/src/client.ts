@@ -6,7 +6,6 @@ import {
   UnavailableError,
   assert,
   refusePageSize,
-  refusePath,
   type Clock,
   type LeaderMessage,
   type LostRange,
@@ -28,7 +27,7 @@ import { createFile, toFileStat } from './file.js'
 import { flushPages, type OpenFile } from './page-io.js'
 import { Session } from './session.js'
 import { FaultTimer } from './stats.js'
-import { abortReason, untilAborted } from './waiting.js'
+import { throwIfAborted, untilAborted } from './waiting.js'
 import type {
   CallOptions,
   ClientStats,
@@ -39,7 +38,7 @@ import type {
   FileStat,
   OpenOptions
 } from './types.js'
-import { checkCount } from './validate.js'
+import { checkCount, checkPath, checkPrefix } from './validate.js'
 
 const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
 const DEFAULT_SESSION_TTL_MS = 10_000
@@ -105,7 +104,9 @@ interface Settings {
 }
 
 function resolveSettings(init: DsmClientInit): Settings {
-  if (init.peers.length === 0) throw new InvalidArgumentError('peers', 0, 'at least one multiaddr')
+  if (!Array.isArray(init.peers) || init.peers.length === 0) {
+    throw new InvalidArgumentError('peers', String(init.peers), 'a list of at least one multiaddr')
+  }
   const {
     cacheBytes = DEFAULT_CACHE_BYTES,
     sessionTtlMs = DEFAULT_SESSION_TTL_MS,
@@ -162,7 +163,8 @@ class Client implements DsmClient {
   async open(path: string, options: OpenOptions = {}): Promise<DsmFile> {
     const { create = false, exclusive = false, size = 0, pageSize = 0, signal } = options
     checkCount('size', size, 0, MAX_FILE_BYTES)
-    const refusal = refusePath(path) ?? (options.pageSize === undefined ? undefined : refusePageSize(pageSize))
+    checkPath(path)
+    const refusal = options.pageSize === undefined ? undefined : refusePageSize(pageSize)
     if (refusal !== undefined) throw refusal
     return this.inTurn(signal, async () => {
       await this.ensureSession(signal)
@@ -180,8 +182,7 @@ class Client implements DsmClient {
   }
 
   async stat(path: string, { signal }: CallOptions = {}): Promise<FileStat> {
-    const refusal = refusePath(path)
-    if (refusal !== undefined) throw refusal
+    checkPath(path)
     await this.ensureSession(signal)
     const reply = await this.current.request({ type: 'stat', path }, { signal })
     const stat = reply.type === 'files' ? reply.files[0] : undefined
@@ -190,6 +191,7 @@ class Client implements DsmClient {
   }
 
   async *list(prefix = '/', { signal }: CallOptions = {}): AsyncIterable<FileStat> {
+    checkPrefix(prefix)
     let after = ''
     for (;;) {
       await this.ensureSession(signal)
@@ -322,7 +324,7 @@ class Client implements DsmClient {
   /** Opening and giving up files go one after another: the cluster must see them in the order in which they happened here. */
   private inTurn<T>(signal: AbortSignal | undefined, action: () => Promise<T>): Promise<T> {
     const turn = this.lastTurn.then(() => {
-      if (signal?.aborted) throw abortReason(signal)
+      throwIfAborted(signal)
       return action()
     })
     this.lastTurn = turn.catch(() => {})

@@ -2,7 +2,8 @@ import { ClosedError, InvalidArgumentError, UnavailableError, type WireFileStat 
 import { createMapping } from './mapping.js'
 import { checkNothingLost, checkUsable, flushPages, readPages, writePages, type OpenFile } from './page-io.js'
 import type { CallOptions, DsmFile, FileStat, Mapping, MmapOptions } from './types.js'
-import { checkCount, checkRange } from './validate.js'
+import { allocateResult, checkBytes, checkCount, checkOneOf, checkRange } from './validate.js'
+import { throwIfAborted } from './waiting.js'
 
 /** Called when the last handle of a file is closed and its pages are flushed. */
 export type ReleaseFile = (file: OpenFile, signal?: AbortSignal) => Promise<void>
@@ -21,6 +22,7 @@ class FileHandle implements DsmFile {
   readonly path: string
   readonly pageSize: number
   private closing: Promise<void> | undefined
+  private isGivenUp = false
   private readonly mappings = new Set<Mapping>()
 
   constructor(
@@ -42,14 +44,16 @@ class FileHandle implements DsmFile {
     checkRange(offset, length)
     // What ends inside the file as it was last heard of needs no new word: a file only grows.
     const size = offset + length <= this.open.size ? this.open.size : await this.refreshSize(signal)
-    const target = new Uint8Array(Math.max(0, Math.min(length, size - offset)))
+    const target = allocateResult(Math.max(0, Math.min(length, size - offset)))
     await readPages(this.open, offset, target, signal)
     return target
   }
 
   async write(offset: number, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
     this.checkOpen()
+    checkBytes('bytes', bytes)
     checkRange(offset, bytes.length)
+    throwIfAborted(signal)
     if (bytes.length === 0) return
     const end = offset + bytes.length
     if (end > this.open.size) await this.extend(end, signal)
@@ -63,10 +67,10 @@ class FileHandle implements DsmFile {
 
   async mmap({ offset = 0, length, prot = 'read-write', signal }: MmapOptions = {}): Promise<Mapping> {
     this.checkOpen()
-    if (prot !== 'read' && prot !== 'read-write')
-      throw new InvalidArgumentError('prot', String(prot), "'read' or 'read-write'")
+    checkOneOf('prot', prot, ['read', 'read-write'])
     checkCount('offset', offset)
     if (offset % this.pageSize !== 0) throw new InvalidArgumentError('offset', offset, `a multiple of ${this.pageSize}`)
+    throwIfAborted(signal)
     const mapped = length ?? Math.max(0, (await this.refreshSize(signal)) - offset)
     checkRange(offset, mapped)
     if (mapped === 0) throw new InvalidArgumentError('length', mapped, 'at least 1 byte')
@@ -76,14 +80,19 @@ class FileHandle implements DsmFile {
       offset,
       length: mapped,
       writable: prot === 'read-write',
-      refreshSize: (inner) => this.refreshSize(inner)
+      refreshSize: (inner) => this.refreshSize(inner),
+      onUnmapped: () => this.mappings.delete(mapping)
     })
     this.mappings.add(mapping)
     return mapping
   }
 
   close({ signal }: CallOptions = {}): Promise<void> {
-    this.closing ??= this.doClose(signal)
+    this.closing ??= this.doClose(signal).catch((error: unknown) => {
+      // What could not be flushed stays: the file is open until it was.
+      if (!this.isGivenUp) this.closing = undefined
+      throw error
+    })
     return this.closing
   }
 
@@ -95,10 +104,11 @@ class FileHandle implements DsmFile {
     const { open } = this
     checkNothingLost(open)
     if (open.session.ended !== undefined || open.handles === 0) return
-    for (const mapping of this.mappings) await mapping.munmap({ signal })
+    for (const mapping of [...this.mappings]) await mapping.munmap({ signal })
     await flushPages(open, 0, Number.MAX_SAFE_INTEGER, signal)
     // The client may have been closed meanwhile: then it gives all files up.
     if (open.handles === 0) return
+    this.isGivenUp = true
     open.handles--
     if (open.handles === 0) await this.releaseFile(open, signal)
   }

@@ -11,7 +11,7 @@ import type { Page } from './core/index.js'
 import { checkNothingLost, checkUsable, flushPages, readPages, writePages, type OpenFile } from './page-io.js'
 import type { Session } from './session.js'
 import type { CallOptions, DsmFile, Mapping, PinnedRange } from './types.js'
-import { checkCount } from './validate.js'
+import { allocateResult, checkBytes, checkCount, checkOneOf } from './validate.js'
 
 export interface MappingInit {
   readonly handle: DsmFile
@@ -21,6 +21,7 @@ export interface MappingInit {
   readonly writable: boolean
   /** Learns the file's size anew: it may have grown at another client. */
   readonly refreshSize: (signal?: AbortSignal) => Promise<number>
+  readonly onUnmapped: () => void
 }
 
 export function createMapping(init: MappingInit): Mapping {
@@ -32,7 +33,7 @@ class SharedMapping implements Mapping {
   readonly offset: number
   readonly length: number
   private readonly open: OpenFile
-  private isMapped = true
+  private unmapping: Promise<void> | undefined
 
   constructor(private readonly init: MappingInit) {
     this.file = init.handle
@@ -43,23 +44,26 @@ class SharedMapping implements Mapping {
 
   async read(offset: number, length: number, { signal }: CallOptions = {}): Promise<Uint8Array> {
     const start = await this.resolve(offset, length, signal)
-    const target = new Uint8Array(length)
+    const target = allocateResult(length)
     await readPages(this.open, start, target, signal)
     return target
   }
 
   async readInto(offset: number, target: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
+    checkBytes('target', target)
     const start = await this.resolve(offset, target.length, signal)
     await readPages(this.open, start, target, signal)
   }
 
   async write(offset: number, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
     this.checkWritable()
+    checkBytes('bytes', bytes)
     const start = await this.resolve(offset, bytes.length, signal)
     await writePages(this.open, start, bytes, signal)
   }
 
   async pin(offset: number, length: number, access: Access, { signal }: CallOptions = {}): Promise<PinnedRange> {
+    checkOneOf('access', access, ['read', 'write'])
     if (access === 'write') this.checkWritable()
     checkCount('length', length, 1)
     const start = await this.resolve(offset, length, signal)
@@ -83,17 +87,25 @@ class SharedMapping implements Mapping {
     await flushPages(this.open, this.offset + offset, length, signal)
   }
 
-  async munmap({ signal }: CallOptions = {}): Promise<void> {
-    if (!this.isMapped) return
-    this.isMapped = false
-    checkNothingLost(this.open)
-    if (this.open.session.ended === undefined && this.open.handles > 0) {
-      await flushPages(this.open, this.offset, this.length, signal)
-    }
+  munmap({ signal }: CallOptions = {}): Promise<void> {
+    this.unmapping ??= this.doUnmap(signal).catch((error: unknown) => {
+      // What could not be flushed stays, and so does the mapping.
+      this.unmapping = undefined
+      throw error
+    })
+    return this.unmapping
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.munmap()
+  }
+
+  private async doUnmap(signal?: AbortSignal): Promise<void> {
+    checkNothingLost(this.open)
+    if (this.open.session.ended === undefined && this.open.handles > 0) {
+      await flushPages(this.open, this.offset, this.length, signal)
+    }
+    this.init.onUnmapped()
   }
 
   private pinPage(index: number, access: Access, signal?: AbortSignal): Promise<Page> {
@@ -132,7 +144,7 @@ class SharedMapping implements Mapping {
 
   private checkMapped(): void {
     checkUsable(this.open)
-    if (!this.isMapped) throw new ClosedError(`the mapping of ${this.open.path}`)
+    if (this.unmapping !== undefined) throw new ClosedError(`the mapping of ${this.open.path}`)
   }
 
   private checkWritable(): void {

@@ -1,6 +1,7 @@
 /** Reads and writes of byte ranges, page by page, through the coherence core: what files and mappings share. */
 import { BusyError, ClosedError, SessionExpiredError, type Access } from '@quire/protocol'
 import type { Session } from './session.js'
+import { untilAborted } from './waiting.js'
 
 /** Pages of one call that are faulted in at the same time. */
 const WINDOW = 256
@@ -70,7 +71,7 @@ export async function writePages(
 /** Everything written to the range before this call is durable when it resolves. */
 export function flushPages(file: OpenFile, offset: number, length: number, signal?: AbortSignal): Promise<void> {
   const { session, pageSize } = file
-  if (length === 0) return Promise.resolve()
+  if (length === 0) return untilAborted(Promise.resolve(), signal)
   const first = Math.floor(offset / pageSize)
   const last = Math.floor((offset + length - 1) / pageSize)
   return session.wait<void>((resolve, reject) => {
@@ -98,7 +99,7 @@ function eachPage(
   visit: Visit
 ): Promise<void> {
   const { session, pageSize } = file
-  if (length === 0) return Promise.resolve()
+  if (length === 0) return untilAborted(Promise.resolve(), signal)
   const start = (resolve: () => void, reject: (error: Error) => void) => {
     const withdrawals = new Map<number, () => void>()
     const end = offset + length

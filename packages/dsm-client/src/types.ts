@@ -4,7 +4,7 @@ import type { LostRange } from '@quire/protocol'
 import type { Logger } from 'pino'
 
 export interface CallOptions {
-  /** Rejects the call with the signal's reason; others that wait for the same page go on. */
+  /** Rejects the call with the signal's reason (an AbortError if that is no Error); others that wait for the same page go on. */
   readonly signal?: AbortSignal
 }
 
@@ -25,7 +25,7 @@ export interface DsmClientInit {
 
 /**
  * `active`: the lease is valid. `suspect`: it ran out, and the cluster has not said whether the session lives: calls wait.
- * `expired`: the cluster has ended the session, everything that hung on it is dead; the next `open` starts another.
+ * `expired`: the cluster has ended the session, everything that hung on it is dead; the client's next call starts another.
  */
 export type SessionState = 'active' | 'suspect' | 'expired'
 
@@ -87,7 +87,10 @@ export interface DsmFile extends AsyncDisposable {
   /** Everything that this client has written to the file is durable on a majority's disks. */
   sync(options?: CallOptions): Promise<void>
   mmap(options?: MmapOptions): Promise<Mapping>
-  /** Flushes, and gives the file up with its last handle. Its mappings are dead. SessionExpiredError when unflushed bytes of it were lost. */
+  /**
+   * Flushes, and gives the file up with its last handle. Its mappings are dead. When the flush fails it rejects and the file stays
+   * open. SessionExpiredError when unflushed bytes of it were lost.
+   */
   close(options?: CallOptions): Promise<void>
 }
 
@@ -117,11 +120,14 @@ export interface Mapping extends AsyncDisposable {
   pin(offset: number, length: number, access: 'read' | 'write', options?: CallOptions): Promise<PinnedRange>
   /** What was written to the range before is durable on a majority's disks. Default: the whole mapping. */
   msync(offset?: number, length?: number, options?: CallOptions): Promise<void>
-  /** Flushes the mapping; using it afterwards is a ClosedError. SessionExpiredError when unflushed bytes of its file were lost. */
+  /**
+   * Flushes the mapping; using it afterwards is a ClosedError. When the flush fails it rejects and the mapping stays.
+   * SessionExpiredError when unflushed bytes of its file were lost.
+   */
   munmap(options?: CallOptions): Promise<void>
 }
 
-/** Valid until it is released. */
+/** Valid until it is released; its memory stays, unseen by anybody, when its file is closed or its session lost before that. */
 export interface PinnedRange extends Disposable {
   /** Shared memory, coherent while pinned; write to it only when pinned for writing. */
   readonly bytes: Uint8Array

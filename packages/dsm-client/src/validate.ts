@@ -1,9 +1,10 @@
 /** Checks of arguments, each naming what was given and what would have been right. */
-import { InvalidArgumentError, MAX_FILE_BYTES } from '@quire/protocol'
+import { InvalidArgumentError, MAX_FILE_BYTES, MAX_PATH_BYTES, refusePath, type Fact } from '@quire/protocol'
+import { fromString } from 'uint8arrays/from-string'
 
 export function checkCount(argument: string, value: number, min = 0, max = Number.MAX_SAFE_INTEGER): void {
   if (!Number.isSafeInteger(value) || value < min || value > max) {
-    throw new InvalidArgumentError(argument, value, `an integer from ${min} to ${max}`)
+    throw new InvalidArgumentError(argument, toFact(value), `an integer from ${min} to ${max}`)
   }
 }
 
@@ -11,4 +12,46 @@ export function checkCount(argument: string, value: number, min = 0, max = Numbe
 export function checkRange(offset: number, length: number): void {
   checkCount('offset', offset, 0, MAX_FILE_BYTES)
   checkCount('length', length, 0, MAX_FILE_BYTES - offset)
+}
+
+export function checkPath(path: string): void {
+  if (typeof path !== 'string') throw new InvalidArgumentError('path', toFact(path), 'a string')
+  const refusal = refusePath(path)
+  if (refusal !== undefined) throw refusal
+}
+
+/** The beginning of paths: as they are, but it may end anywhere. */
+export function checkPrefix(prefix: string): void {
+  if (typeof prefix !== 'string') throw new InvalidArgumentError('prefix', toFact(prefix), 'a string')
+  const refuse = (expected: string) => new InvalidArgumentError('prefix', prefix.slice(0, 256), expected)
+  if (prefix !== '' && !prefix.startsWith('/')) throw refuse('absolute')
+  if (prefix.length > MAX_PATH_BYTES || fromString(prefix).length > MAX_PATH_BYTES) {
+    throw refuse(`at most ${MAX_PATH_BYTES} bytes of UTF-8`)
+  }
+  if (/\p{Surrogate}/u.test(prefix)) throw refuse('well-formed Unicode')
+}
+
+/** A Uint8Array (a Buffer is one). Of another view, `length` would not count bytes. */
+export function checkBytes(argument: string, value: Uint8Array): void {
+  if (!(value instanceof Uint8Array)) throw new InvalidArgumentError(argument, toFact(value), 'a Uint8Array')
+}
+
+export function checkOneOf<T extends string>(argument: string, value: T, values: readonly T[]): void {
+  if (!values.includes(value)) throw new InvalidArgumentError(argument, toFact(value), values.join(' or '))
+}
+
+/** Zeroed memory for a result of `length` bytes. */
+export function allocateResult(length: number): Uint8Array {
+  try {
+    return new Uint8Array(length)
+  } catch {
+    throw new InvalidArgumentError('length', length, 'no more than can be allocated in one piece')
+  }
+}
+
+/** What was given, in a word: callers from JavaScript give anything. */
+function toFact(value: unknown): Fact {
+  if (typeof value === 'number' || typeof value === 'string') return value
+  if (typeof value === 'object' && value !== null) return value.constructor?.name ?? 'an object'
+  return typeof value === 'function' || typeof value === 'symbol' ? typeof value : String(value)
 }

@@ -2,6 +2,9 @@
 import {
   PROTOCOL_BULK,
   PROTOCOL_CONTROL,
+  FileExistsError,
+  InvalidArgumentError,
+  NoSuchFileError,
   clientMessage,
   decodeFrame,
   encodeFrame,
@@ -148,6 +151,8 @@ export class FakePeer {
       case 'stat':
       case 'statFile': {
         const stat = message.type === 'stat' ? this.cluster.files.get(message.path) : this.file(message.file)
+        if (stat === undefined && message.type === 'stat')
+          return this.fail(message.seq, new NoSuchFileError(message.path))
         return this.send({ type: 'files', seq: message.seq, files: stat === undefined ? [] : [stat], done: true })
       }
       case 'list': {
@@ -190,7 +195,7 @@ export class FakePeer {
   }
 
   fail(seq: number, error: QuireError): void {
-    this.send({ type: 'failed', seq, error: errorToWire(error) })
+    this.send(failed(seq, error))
   }
 
   page(file: number, page: number) {
@@ -248,9 +253,14 @@ export class FakePeer {
     this.send(answer)
   }
 
-  private open({ seq, path, size, pageSize }: ClientMessageOf<'open'>): LeaderMessage {
+  private open({ seq, path, create, exclusive, size, pageSize }: ClientMessageOf<'open'>): LeaderMessage {
     const { cluster } = this
     let stat = cluster.files.get(path)
+    if (stat === undefined && !create) return failed(seq, new NoSuchFileError(path))
+    if (stat !== undefined && exclusive) return failed(seq, new FileExistsError(path))
+    if (stat !== undefined && pageSize !== 0 && pageSize !== stat.pageSize) {
+      return failed(seq, new InvalidArgumentError('pageSize', pageSize, `${stat.pageSize}, as the file has`))
+    }
     if (stat === undefined) {
       const id = 100 + cluster.files.size
       stat = { id, path, size, pageSize: pageSize || 4096, unit: 'page', version: 1, createdAt: 0, modifiedAt: 0 }
@@ -268,4 +278,8 @@ export class FakePeer {
   private members() {
     return PEERS.map((peerId) => ({ peerId, addresses: [addressOf(peerId)] }))
   }
+}
+
+function failed(seq: number, error: QuireError): LeaderMessage {
+  return { type: 'failed', seq, error: errorToWire(error) }
 }
