@@ -107,6 +107,41 @@ describe('elections', () => {
   })
 })
 
+describe('the check for a majority', () => {
+  const reply = { type: 'heartbeatReply', term: 2, round: 0 } as const
+
+  it('deposes a leader that has not heard from a majority for an election timeout (thesis §6.2)', () => {
+    const node = new CoreHarness().lead().accept('b', 2)
+    expect(node.tick(10).core.role).toBe('leader')
+    expect(node.tick(9).core.role).toBe('leader')
+    expect(node.tick(1).core).toMatchObject({ role: 'follower', term: 2, leader: undefined })
+    expect(node.core.propose([new Uint8Array(1)])).toEqual({ refused: 'notLeader', leader: undefined })
+  })
+
+  it('keeps a leader while a majority answers, whoever that is', () => {
+    const node = new CoreHarness().lead()
+    for (let i = 0; i < 10; i++) node.tick(9).step(i % 2 === 0 ? 'b' : 'c', reply)
+    expect(node.core).toMatchObject({ role: 'leader', term: 2 })
+  })
+
+  it('does not count learners, nor nodes that nobody knows', () => {
+    const node = new CoreHarness({ learners: ['x'] }).lead().accept('b', 2).tick(10)
+    node.step('x', reply).step('y', reply).tick(10)
+    expect(node.core.role).toBe('follower')
+  })
+
+  it('keeps a leader that is alone', () => {
+    const node = new CoreHarness({ voters: ['a'] }).tick(10)
+    expect(node.tick(100).core).toMatchObject({ role: 'leader', term: 2 })
+  })
+
+  it('lets a leader that stepped down stand in the next election', () => {
+    const node = new CoreHarness().lead().tick(10)
+    expect(node.core.role).toBe('follower')
+    expect(node.tick(10).core).toMatchObject({ role: 'candidate', term: 3 })
+  })
+})
+
 describe('votes', () => {
   it('are given once a term (§5.2)', () => {
     const node = new CoreHarness().step('b', vote(2)).step('c', vote(2)).step('b', vote(2))

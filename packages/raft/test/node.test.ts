@@ -222,6 +222,17 @@ describe('a follower', () => {
 })
 
 describe('a deposed leader', () => {
+  it('without a majority rejects the reads that wait, although there is no other leader', async () => {
+    const cluster = await Cluster.start()
+    const old = await cluster.elect()
+    for (const each of cluster.members) cluster.isolate(each)
+    const read = old.node!.readIndex()
+    await expect(outcome(cluster.clock, read)).rejects.toThrow(NotLeaderError)
+    cluster.heal()
+    await cluster.elect()
+    await cluster.close()
+  })
+
   it('rejects the reads that wait and names the new leader to proposals', async () => {
     const cluster = await Cluster.start()
     const old = await cluster.elect()

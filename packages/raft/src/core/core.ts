@@ -1,5 +1,5 @@
 import { assert, type RaftMessage } from '@quire/protocol'
-import { countOwnVote, handleRequestVote, handleVoteReply, tickElection } from './election.js'
+import { checkQuorum, countOwnVote, handleRequestVote, handleVoteReply, tickElection } from './election.js'
 import {
   advanceCommit,
   handleAppend,
@@ -78,8 +78,9 @@ class Core implements RaftCore {
 
   tick(): void {
     const { state } = this
-    if (state.role !== 'leader') tickElection(state)
-    else if (++state.heartbeatElapsed >= state.init.heartbeatTicks) sendHeartbeats(state)
+    if (state.role !== 'leader') return tickElection(state)
+    checkQuorum(state)
+    if (state.role === 'leader' && ++state.heartbeatElapsed >= state.init.heartbeatTicks) sendHeartbeats(state)
   }
 
   step(from: string, message: RaftMessage): void {

@@ -1,5 +1,5 @@
 import type { RaftMessageOf } from '@quire/protocol'
-import { voteResult } from './configuration.js'
+import { hasQuorum, voteResult } from './configuration.js'
 import { Progress } from './progress.js'
 import { appendAsLeader } from './replication.js'
 import type { CoreState } from './state.js'
@@ -9,6 +9,20 @@ export function tickElection(state: CoreState): void {
   if (!state.isVoter) return
   state.electionElapsed++
   if (state.electionElapsed >= state.electionTimeout) campaign(state)
+}
+
+/**
+ * A leader that has not heard from a majority for an election timeout steps down (thesis §6.2): it could commit nothing, its reads
+ * would wait for ever, and its clients would not look for the leader that the others may have elected.
+ */
+export function checkQuorum(state: CoreState): void {
+  if (++state.electionElapsed < state.init.electionTicks) return
+  state.electionElapsed = 0
+  const { progress } = state
+  if (!hasQuorum(state.configurations.current, (id) => id === state.id || progress.get(id)?.active === true)) {
+    state.becomeFollower(state.term, undefined)
+  }
+  for (const each of progress.values()) each.active = false
 }
 
 function campaign(state: CoreState): void {
@@ -58,6 +72,7 @@ function becomeLeader(state: CoreState): void {
   state.leader = state.id
   state.forgetVolatile()
   state.heartbeatElapsed = 0
+  state.electionElapsed = 0
   for (const id of state.others()) state.progress.set(id, new Progress(state.log.lastIndex + 1))
   // §8: an entry of the own term finds out what is committed. Its append is also the first heartbeat.
   appendAsLeader(state, 'noop', new Uint8Array(0))

@@ -10,6 +10,8 @@ export class Progress {
   probing = false
   /** Something was acknowledged since this was last set to false. */
   heardOf = false
+  /** It answered since the leader last counted who does (see checkQuorum). */
+  active = false
   private inflight: { last: number; bytes: number }[] = []
   private inflightBytes = 0
 

@@ -72,6 +72,7 @@ export function sendHeartbeats(state: CoreState): void {
 export function handleHeartbeatReply(state: CoreState, from: string, message: RaftMessageOf<'heartbeatReply'>): void {
   const progress = state.progress.get(from)
   if (state.role !== 'leader' || progress === undefined) return
+  progress.active = true
   state.reads.confirm(from, message.round)
   if (progress.match >= state.log.lastIndex) return
   progress.probing = false
@@ -88,6 +89,7 @@ export function handleHeartbeatReply(state: CoreState, from: string, message: Ra
 export function handleAppendReply(state: CoreState, from: string, message: RaftMessageOf<'appendReply'>): void {
   const progress = state.progress.get(from)
   if (state.role !== 'leader' || progress === undefined || message.index > state.log.lastIndex) return
+  progress.active = true
   if (message.rejected) {
     // §5.3: skip all of a term at once. Where the follower's hint is of a higher term than ours there, go below that.
     progress.rejected(message.index, state.log.lastAtMost(message.hintIndex, message.hintTerm))
