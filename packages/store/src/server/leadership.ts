@@ -233,6 +233,7 @@ export class Leadership {
   }
 
   private forget(connection: Connection): void {
+    this.rounds.forget(connection)
     if (!this.connections.delete(connection.attach)) return
     if (this.sessions.get(connection.session) !== connection) return
     this.sessions.delete(connection.session)
@@ -278,7 +279,7 @@ export class Leadership {
 
   /** A session goes on over a new connection. A quorum round first: the client may count its lease from here. */
   private resume(connection: Connection, session: SessionId): void {
-    this.rounds.confirm((confirmed) =>
+    this.rounds.confirm(connection, (confirmed) =>
       this.init.guard(() => {
         if (this.ended || connection.closed || !confirmed) return
         const record = this.init.view.session(session)
@@ -296,6 +297,7 @@ export class Leadership {
     const older = this.sessions.get(session)
     if (older !== undefined) {
       older.abort(new ClosedError('a connection that was replaced by a newer one'))
+      this.rounds.forget(older)
       this.connections.delete(older.attach)
     }
     connection.session = session
@@ -314,7 +316,7 @@ export class Leadership {
   private keepAlive(connection: Connection, nonce: number): void {
     const over = connection.keepAliveArrived()
     if (over !== undefined) return this.violation(connection, over)
-    this.rounds.confirm((confirmed) =>
+    this.rounds.confirm(connection, (confirmed) =>
       this.init.guard(() => {
         connection.keepAliveSettled()
         if (this.ended || connection.closed || !confirmed) return
@@ -367,7 +369,7 @@ export class Leadership {
 
   private read(connection: Connection, message: ReadRequest): void {
     if (!this.take(connection, message.seq, message.type)) return
-    this.rounds.confirm((confirmed) =>
+    this.rounds.confirm(connection, (confirmed) =>
       this.init.guard(() => {
         if (this.ended || connection.closed) return
         const answer = confirmed ? answerRead(this.init.view, message) : failed(message.seq, NO_QUORUM)
