@@ -118,6 +118,49 @@ describe('handshake', () => {
     expect(second.control.last('refused')?.error).toEqual({ code: 'ERR_QUOTA', facts: ['sessions', 1] })
   })
 
+  it('proposes no session before a majority has confirmed the leader', async () => {
+    group.lead(1)
+    group.quorum = false
+    const clients = [await new TestClient(group).connect(), await new TestClient(group, 'client-2').connect()]
+    clients[0]!.control.stream.close()
+    await settle()
+    expect(group.proposed()).toEqual([])
+    group.autoCommit = false
+    group.quorum = true
+    await settle()
+    expect(group.proposed()).toEqual([expect.objectContaining({ type: 'openSession', clientId: 'client-2' })])
+  })
+
+  it('ends a session whose client has gone before it was open, so that others may have its place', async () => {
+    group.service.close()
+    group = createStubGroup({ maxSessions: 1 })
+    group.found()
+    group.lead(1)
+    group.autoCommit = false
+    const lost = await new TestClient(group).connect()
+    lost.control.stream.close()
+    await settle()
+    group.commit()
+    expect([...group.machine.sessions()]).toHaveLength(1)
+    expect(group.proposed()).toEqual([expect.objectContaining({ type: 'endSession' })])
+    group.commit()
+    group.autoCommit = true
+    expect((await new TestClient(group).connect()).session).toBeGreaterThan(0)
+  })
+
+  it('opens no session while too much waits for the log', async () => {
+    group.service.close()
+    group = createStubGroup({ maxProposalBytes: 1 })
+    group.found()
+    group.lead(1)
+    group.autoCommit = false
+    group.full = true
+    await new TestClient(group).connect()
+    const second = await new TestClient(group, 'client-2').connect()
+    expect(second.control.last('refused')?.error.code).toBe('ERR_UNAVAILABLE')
+    group.full = false
+  })
+
   it('says that a session has ended, also of a session of somebody else', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()

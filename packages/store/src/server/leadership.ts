@@ -69,7 +69,7 @@ export class Leadership {
   private readonly rounds: QuorumRounds
   private readonly connections = new Map<number, Connection>()
   private readonly sessions = new Map<SessionId, Connection>()
-  /** Entries that open a session, by index. */
+  /** Entries that open a session, by index; without those whose connection has gone. */
   private readonly opening = new Map<number, Connection>()
   private readonly outgoing: OutgoingBytes = { total: 0 }
   private readonly stopTicking: () => void
@@ -234,6 +234,7 @@ export class Leadership {
 
   private forget(connection: Connection): void {
     this.rounds.forget(connection)
+    for (const [index, opening] of this.opening) if (opening === connection) this.opening.delete(index)
     if (!this.connections.delete(connection.attach)) return
     if (this.sessions.get(connection.session) !== connection) return
     this.sessions.delete(connection.session)
@@ -253,19 +254,33 @@ export class Leadership {
   }
 
   private tryRegister(connection: Connection, { session, ttlMs }: ClientMessageOf<'register'>): void {
-    const { limits, view, raft } = this.init
+    const { limits } = this.init
     if (session !== 0) return this.resume(connection, session)
     if (ttlMs < limits.minTtlMs || ttlMs > limits.maxTtlMs) {
       const expected = `${limits.minTtlMs} to ${limits.maxTtlMs}`
       return this.violation(connection, new InvalidArgumentError('sessionTtlMs', ttlMs, expected))
     }
+    // A quorum round first: without a majority, handshakes that are repeated again and again would fill the log with sessions.
+    this.rounds.confirm(connection, (confirmed) =>
+      this.init.guard(() => {
+        if (!this.ended && !connection.closed && confirmed) this.openSession(connection, ttlMs)
+      })
+    )
+  }
+
+  private openSession(connection: Connection, ttlMs: number): void {
+    const { limits, view, raft } = this.init
     if (countOf(view.sessions()) + this.opening.size >= limits.maxSessions) {
       return this.violation(connection, new QuotaExceededError('sessions', limits.maxSessions))
     }
     if (raft.status().term !== this.term) return
-    this.proposals.add({ type: 'openSession', clientId: connection.remote, ttlMs }, (index) =>
-      this.opening.set(index, connection)
-    )
+    if (this.proposals.full) {
+      connection.refuse(OVERLOADED)
+      return this.forget(connection)
+    }
+    this.proposals.add({ type: 'openSession', clientId: connection.remote, ttlMs }, (index) => {
+      if (!connection.closed) this.opening.set(index, connection)
+    })
   }
 
   private sessionOpened(index: number, session: SessionId): void {
@@ -275,6 +290,8 @@ export class Leadership {
     if (record === undefined) return
     this.leases.opened(record, this.init.clock.now())
     if (connection !== undefined && !connection.closed) this.registered(connection, session, record.ttlMs)
+    // Its client has gone before it learned of the session, and asks for another one when it comes back.
+    else this.proposals.add({ type: 'endSession', session })
   }
 
   /** A session goes on over a new connection. A quorum round first: the client may count its lease from here. */
