@@ -178,7 +178,10 @@ class Lanes {
       closed: this.closedPromise,
       start: (onMessage) => {
         this.onMessage = onMessage
-        for (const message of this.arrived.splice(0)) onMessage(message)
+        for (const message of this.arrived.splice(0)) {
+          // One of them may have ended the connection: what came behind it is nobody's.
+          if (this.failure === undefined) onMessage(message)
+        }
       },
       send: (lane, message) => this.send(lane, message),
       close: () => {

@@ -297,10 +297,7 @@ export class Session {
     this.sendRequests()
     this.coherence.connected(registered)
     this.drain()
-    connection.start((message) => {
-      // Frames that were on their way when the connection was given up are nobody's.
-      if (this.connection === connection) this.receive(message)
-    })
+    connection.start((message) => this.receive(message))
     const reason = await connection.closed
     this.connection = undefined
     // Unless it said itself who leads now.

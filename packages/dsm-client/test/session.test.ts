@@ -300,10 +300,21 @@ describe('a session', () => {
     clock.sleep(TTL)
     const reading = mapping.read(0, 1)
     const pinning = mapping.pin(0, 1, 'read')
-    expect([await outcome(reading), await outcome(pinning)]).toEqual(['waiting', 'waiting'])
+    const writing = mapping.write(0, byte(6))
+    expect([await outcome(reading), await outcome(pinning), await outcome(writing)]).toEqual([
+      'waiting',
+      'waiting',
+      'waiting'
+    ])
+    // Not even where nobody looks: the page may be another's by now.
+    for (const page of view(client!).pages) expect(page.frame!.bytes[0]).toBe(5)
     await clock.advance(500)
     leader.release('keepAlive')
-    expect([await outcome(reading), await outcome(pinning)]).toEqual(['resolved', 'resolved'])
+    expect([await outcome(reading), await outcome(pinning), await outcome(writing)]).toEqual([
+      'resolved',
+      'resolved',
+      'resolved'
+    ])
     ;(await pinning).release()
   })
 
@@ -486,6 +497,7 @@ describe('messages right behind registered', () => {
     await clock.advance(1)
     await clock.advance(100)
     expect(leader.of('ownerAckDirty')).toEqual([])
+    expect(client!.stats().handovers).toBe(0)
     expect(await mapping.read(0, 1)).toEqual(byte(9))
   })
 })
