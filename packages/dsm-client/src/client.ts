@@ -38,7 +38,7 @@ import type {
   FileStat,
   OpenOptions
 } from './types.js'
-import { checkCount, checkPath, checkPrefix } from './validate.js'
+import { checkCount, checkOptions, checkPath, checkPrefix } from './validate.js'
 
 const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
 const DEFAULT_SESSION_TTL_MS = 10_000
@@ -162,6 +162,7 @@ class Client implements DsmClient {
 
   async open(path: string, options: OpenOptions = {}): Promise<DsmFile> {
     const { create = false, exclusive = false, size = 0, pageSize = 0, signal } = options
+    checkOptions('open', options, ['create', 'exclusive', 'size', 'pageSize', 'signal'])
     checkCount('size', size, 0, MAX_FILE_BYTES)
     checkPath(path)
     const refusal = options.pageSize === undefined ? undefined : refusePageSize(pageSize)
@@ -286,7 +287,7 @@ class Client implements DsmClient {
     let file = this.files.get(stat.id)
     if (file === undefined) {
       const { id, path, pageSize, size } = stat
-      file = { session, id, path, pageSize, size, handles: 0 }
+      file = { session, id, path, pageSize, size, handles: 0, closing: 0 }
       this.files.set(id, file)
       session.coherence.addFile(id, path, pageSize)
     }

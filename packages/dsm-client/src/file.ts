@@ -2,7 +2,7 @@ import { ClosedError, InvalidArgumentError, UnavailableError, type WireFileStat 
 import { createMapping } from './mapping.js'
 import { checkNothingLost, checkUsable, flushPages, readPages, writePages, type OpenFile } from './page-io.js'
 import type { CallOptions, DsmFile, FileStat, Mapping, MmapOptions } from './types.js'
-import { allocateResult, checkBytes, checkCount, checkOneOf, checkRange } from './validate.js'
+import { allocateResult, checkBytes, checkCount, checkOneOf, checkOptions, checkRange } from './validate.js'
 import { throwIfAborted } from './waiting.js'
 
 /** Called when the last handle of a file is closed and its pages are flushed. */
@@ -65,8 +65,10 @@ class FileHandle implements DsmFile {
     await flushPages(this.open, 0, Number.MAX_SAFE_INTEGER, signal)
   }
 
-  async mmap({ offset = 0, length, prot = 'read-write', signal }: MmapOptions = {}): Promise<Mapping> {
+  async mmap(options: MmapOptions = {}): Promise<Mapping> {
+    const { offset = 0, length, prot = 'read-write', signal } = options
     this.checkOpen()
+    checkOptions('mmap', options, ['offset', 'length', 'prot', 'signal'])
     checkOneOf('prot', prot, ['read', 'read-write'])
     checkCount('offset', offset)
     if (offset % this.pageSize !== 0) throw new InvalidArgumentError('offset', offset, `a multiple of ${this.pageSize}`)
@@ -104,8 +106,16 @@ class FileHandle implements DsmFile {
     const { open } = this
     checkNothingLost(open)
     if (open.session.ended !== undefined || open.handles === 0) return
-    for (const mapping of [...this.mappings]) await mapping.munmap({ signal })
-    await flushPages(open, 0, Number.MAX_SAFE_INTEGER, signal)
+    open.closing++
+    try {
+      if (open.closing === open.handles) {
+        open.session.coherence.refuseWaiters(open.id, new ClosedError(this.path))
+      }
+      for (const mapping of [...this.mappings]) await mapping.munmap({ signal })
+      await flushPages(open, 0, Number.MAX_SAFE_INTEGER, signal)
+    } finally {
+      open.closing--
+    }
     // The client may have been closed meanwhile: then it gives all files up.
     if (open.handles === 0) return
     this.isGivenUp = true

@@ -15,6 +15,8 @@ export interface OpenFile {
   size: number
   /** Handles of this client. */
   handles: number
+  /** Those of them that are being closed. When all are, nothing may be written that their flush could miss. */
+  closing: number
 }
 
 /** Throws unless the file can still be used. */
@@ -25,7 +27,7 @@ export function checkUsable(file: OpenFile): void {
 
 export function whyUnusable(file: OpenFile): Error | undefined {
   if (file.session.ended !== undefined) return file.session.ended
-  return file.handles === 0 ? new ClosedError(file.path) : undefined
+  return file.closing >= file.handles ? new ClosedError(file.path) : undefined
 }
 
 /** Throws when the file's session was lost with bytes of it that were never durable: whoever gives it up must not take them for flushed. */

@@ -182,13 +182,16 @@ export class Session {
     onBusy?: () => Error
   ): Promise<T> {
     const { clock } = this.components
+    const since = clock.now()
+    // Whether somebody else is busy or the cluster is gone: only a word of the majority from within the wait can tell.
+    const onHalfway = onBusy === undefined ? undefined : () => this.askForKeepAlive()
     const onTimeout = () => {
       const { connection } = this
-      if (onBusy !== undefined && connection !== undefined && this.isLeaseValid()) return onBusy()
+      if (onBusy !== undefined && connection !== undefined && this.lease.vouchedUntil > since) return onBusy()
       const problem = connection === undefined ? this.lastProblem : `${connection.remote} has not answered`
       return new UnavailableError(`${problem} (waited ${this.init.timeoutMs} ms)`)
     }
-    return waitFor(start, { clock, timeoutMs: this.init.timeoutMs, signal, onTimeout })
+    return waitFor(start, { clock, timeoutMs: this.init.timeoutMs, signal, onHalfway, onTimeout })
   }
 
   /** Carries out what the coherence core decided. Call it after every call of the core. */
@@ -373,7 +376,7 @@ export class Session {
           new UnavailableError(`${connection.remote} does not confirm the session: it may have no majority`)
         )
       } else if (this.lease.isDue(now)) {
-        connection.send('control', { type: 'keepAlive', nonce: this.lease.send(now) })
+        this.askForKeepAlive()
       }
       this.coherence.retry()
       this.drain()
@@ -381,6 +384,11 @@ export class Session {
     if (this.failure === undefined) {
       this.cancelTick = clock.schedule(Math.min(MAX_TICK_MS, this.init.ttlMs / 16), () => this.tick())
     }
+  }
+
+  private askForKeepAlive(): void {
+    if (!this.lease.mayAsk) return
+    this.connection?.send('control', { type: 'keepAlive', nonce: this.lease.send(this.components.clock.now()) })
   }
 
   private pause(delayMs: number): Promise<void> {

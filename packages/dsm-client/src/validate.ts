@@ -40,6 +40,14 @@ export function checkOneOf<T extends string>(argument: string, value: T, values:
   if (!values.includes(value)) throw new InvalidArgumentError(argument, toFact(value), values.join(' or '))
 }
 
+/** Refuses options that this version does not have: one that is silently ignored is a promise that is not kept. */
+export function checkOptions(of: string, options: object, known: readonly string[]): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined || known.includes(name)) continue
+    throw new InvalidArgumentError(`${of}: ${name}`, toFact(value), `absent; the options are ${known.join(', ')}`)
+  }
+}
+
 /** Zeroed memory for a result of `length` bytes. */
 export function allocateResult(length: number): Uint8Array {
   try {

@@ -5,6 +5,8 @@ export interface WaitInit {
   readonly clock: Clock
   readonly timeoutMs: number
   readonly signal: AbortSignal | undefined
+  /** Called when half of the time is over. */
+  readonly onHalfway?: (() => void) | undefined
   /** Made when the time is up. */
   readonly onTimeout: () => Error
 }
@@ -15,7 +17,7 @@ export interface WaitInit {
  */
 export function waitFor<T>(
   start: (resolve: (value: T) => void, reject: (error: Error) => void) => () => void,
-  { clock, timeoutMs, signal, onTimeout }: WaitInit
+  { clock, timeoutMs, signal, onHalfway, onTimeout }: WaitInit
 ): Promise<T> {
   if (signal?.aborted) return Promise.reject(abortReason(signal))
   return new Promise<T>((resolve, reject) => {
@@ -44,10 +46,13 @@ export function waitFor<T>(
     )
     // What was there at once needs no timer.
     if (settled) return
-    cancelTimer = clock.schedule(timeoutMs, () => {
-      settle()
-      withdraw()
-      reject(onTimeout())
+    cancelTimer = clock.schedule(timeoutMs / 2, () => {
+      onHalfway?.()
+      cancelTimer = clock.schedule(timeoutMs / 2, () => {
+        settle()
+        withdraw()
+        reject(onTimeout())
+      })
     })
     signal?.addEventListener('abort', onAbort, { once: true })
   })

@@ -14,7 +14,7 @@ import {
   errorToWire
 } from '@quire/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { DsmClient, DsmFile, Mapping, OpenOptions } from '../src/types.js'
+import type { DsmClient, DsmFile, Mapping, MmapOptions, OpenOptions } from '../src/types.js'
 import { World, failure, outcome, view } from './support/client.js'
 import { PEERS } from './support/leader.js'
 
@@ -528,6 +528,22 @@ describe('after close', () => {
     expectNothingLeft()
   })
 
+  it('no write resolves whose bytes the flush could have missed', async () => {
+    await mapping.write(0, bytes(1))
+    world.leader.holding.add('fault')
+    world.leader.holding.add('writeback')
+    const late = outcome(mapping.write(PAGE, bytes(1)))
+    const closing = file.close()
+    await world.clock.advance(1)
+    // The grant that the write waited for comes while the file is being flushed.
+    world.leader.release('fault')
+    await world.clock.advance(1)
+    expect(await late).toMatchObject({ name: 'ClosedError' })
+    world.leader.release('writeback')
+    await world.until(closing)
+    expect(world.cluster.pages.get(`${file.id}:0`)!.bytes[0]).toBe(7)
+  })
+
   it('that failed the file is still open, and can be closed again', async () => {
     await file.write(0, bytes(1))
     world.leader.holding.add('writeback')
@@ -729,6 +745,14 @@ describe('a time-out', () => {
     expectNothingLeft()
   })
 
+  it('is an UnavailableError when no majority has been heard of meanwhile', async () => {
+    world.leader.holding.add('fault')
+    world.leader.holding.add('keepAlive')
+    const waiting = failure(mapping.read(PAGE, 1))
+    await world.clock.advance(5000)
+    expect(await waiting).toMatchObject({ name: 'UnavailableError', code: 'ERR_UNAVAILABLE' })
+  })
+
   it('of an open gives the file up that the cluster opens after all', async () => {
     world.leader.holding.add('open')
     const opening = failure(client.open('/g', { create: true }))
@@ -737,6 +761,15 @@ describe('a time-out', () => {
     world.leader.release('open')
     await world.clock.advance(1)
     expect([...world.cluster.mapped]).toEqual([Number(file.id)])
+  })
+})
+
+describe('an option of a later version', () => {
+  it('is refused, not ignored', async () => {
+    const isPrivate: MmapOptions & { flags: string } = { flags: 'private' }
+    await refused(() => file.mmap(isPrivate), 'mmap: flags', 'private')
+    const truncating: OpenOptions & { truncate: boolean } = { truncate: true }
+    await refused(() => client.open('/f', truncating), 'open: truncate', 'true')
   })
 })
 

@@ -13,6 +13,7 @@ export class Lease {
   private nonce = 0
   private sentAt = 0
   private unanswered = false
+  private vouched = 0
 
   /** The session was opened or found alive by a register that was sent at `sentAt`. */
   begin(sentAt: number, ttlMs: number): void {
@@ -35,6 +36,16 @@ export class Lease {
     this.extend(this.sentAt)
   }
 
+  /** The latest moment for which a majority has confirmed that the session's leader leads and the session lives. */
+  get vouchedUntil(): number {
+    return this.vouched
+  }
+
+  /** A keep-alive could be sent now. */
+  get mayAsk(): boolean {
+    return !this.unanswered
+  }
+
   /** Until then the cluster gives away nothing that this session holds. Check after copying, too: the process may have stood still. */
   isValid(now: number): boolean {
     return now < this.validUntil
@@ -52,6 +63,7 @@ export class Lease {
 
   private extend(sentAt: number): void {
     this.sentAt = Math.max(this.sentAt, sentAt)
+    this.vouched = Math.max(this.vouched, sentAt)
     this.validUntil = Math.max(this.validUntil, sentAt + this.ttlMs * (1 - DRIFT))
   }
 }
