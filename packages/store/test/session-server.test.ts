@@ -512,6 +512,26 @@ describe('a client that breaks the protocol', () => {
     for (let seq = 1; seq < 40; seq++) await client.control.send({ ...open(seq, `/${seq}`), settled: seq })
     expect(client.control.closed && client.bulk.closed).toBe(true)
   })
+
+  it('loses both lanes when all clients together are sent too much, if it is the one that reads least', async () => {
+    group.service.close()
+    group = createStubGroup({ maxTotalOutgoingBytes: 1000 })
+    group.found()
+    group.lead(1)
+    const [stuck, slow, quick] = [
+      await new TestClient(group).connect(),
+      await new TestClient(group, 'client-2').connect(),
+      await new TestClient(group, 'client-3').connect()
+    ]
+    for (const each of [stuck, slow]) each.control.stream.other.stopped = true
+    for (let seq = 1; seq < 15; seq++) await stuck.control.send({ ...open(seq, `/${seq}`), settled: seq })
+    for (let seq = 1; seq < 20 && !stuck.control.closed; seq++) {
+      await slow.control.send({ ...open(seq, `/${seq}`), settled: seq })
+      await quick.control.send({ ...open(seq, `/${seq}`), settled: seq })
+    }
+    expect([stuck.control.closed, slow.control.closed, quick.control.closed]).toEqual([true, false, false])
+    expect(group.service.connectedSessions).toBe(2)
+  })
 })
 
 it('stops the node when an invariant breaks', async () => {

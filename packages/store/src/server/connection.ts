@@ -22,6 +22,8 @@ export interface ConnectionInit {
   readonly openedAtMs: number
   readonly limits: ServerLimits
   readonly outgoing: OutgoingBytes
+  /** All connections together have more waiting than they may: one has to go, not necessarily this one. */
+  readonly onTotalExceeded: () => void
   readonly clock: Pick<Clock, 'now'>
   readonly stages: Stages
 }
@@ -64,6 +66,11 @@ export class Connection {
     this.control = new Lane(init.control, init.group, init.outgoing)
   }
 
+  /** What its streams have not taken yet. */
+  get waitingBytes(): number {
+    return this.control.waitingBytes + (this.bulk?.waitingBytes ?? 0)
+  }
+
   attachBulk(stream: FrameStream): void {
     this.bulk = new Lane(stream, this.init.group, this.init.outgoing)
   }
@@ -73,10 +80,10 @@ export class Connection {
     this.sent(message)
     ;(lane === 'control' ? this.control : this.bulk)?.send(message)
     const { limits, outgoing } = this.init
-    if (this.control.waitingBytes + (this.bulk?.waitingBytes ?? 0) > limits.maxOutgoingBytes) {
+    if (this.waitingBytes > limits.maxOutgoingBytes) {
       this.abort(new QuotaExceededError(`outgoing bytes for ${this.remote}`, limits.maxOutgoingBytes))
     } else if (outgoing.total > limits.maxTotalOutgoingBytes) {
-      this.abort(new QuotaExceededError('outgoing bytes of all clients', limits.maxTotalOutgoingBytes))
+      this.init.onTotalExceeded()
     }
   }
 

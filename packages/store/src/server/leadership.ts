@@ -106,6 +106,7 @@ export class Leadership {
       openedAtMs,
       limits,
       outgoing: this.outgoing,
+      onTotalExceeded: () => this.dropSlowest(),
       clock,
       stages
     })
@@ -240,6 +241,15 @@ export class Leadership {
     this.sessions.delete(connection.session)
     this.init.directory.disconnected(connection.session)
     this.drain()
+  }
+
+  /** Clients that read what they are sent must not pay for one that does not. */
+  private dropSlowest(): void {
+    let slowest: Connection | undefined
+    for (const connection of this.connections.values()) {
+      if (slowest === undefined || connection.waitingBytes > slowest.waitingBytes) slowest = connection
+    }
+    slowest?.abort(new QuotaExceededError('outgoing bytes of all clients', this.init.limits.maxTotalOutgoingBytes))
   }
 
   // ---- sessions
