@@ -524,7 +524,7 @@ describe('a client that breaks the protocol', () => {
       await new TestClient(group, 'client-3').connect()
     ]
     for (const each of [stuck, slow]) each.control.stream.other.stopped = true
-    for (let seq = 1; seq < 15; seq++) await stuck.control.send({ ...open(seq, `/${seq}`), settled: seq })
+    for (let seq = 1; seq <= 20; seq++) await stuck.control.send({ ...open(seq, `/${seq}`), settled: seq })
     for (let seq = 1; seq < 20 && !stuck.control.closed; seq++) {
       await slow.control.send({ ...open(seq, `/${seq}`), settled: seq })
       await quick.control.send({ ...open(seq, `/${seq}`), settled: seq })
