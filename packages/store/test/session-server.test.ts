@@ -543,3 +543,17 @@ it('stops the node when an invariant breaks', async () => {
   group.lead(2)
   expect(group.fatal.map((error) => error.message)).toEqual(['memory that lies'])
 })
+
+it('leaves no timer behind, and serves nobody, when it breaks while it leads', async () => {
+  extraFatal = true
+  group.lead(1)
+  const client = await new TestClient(group).connect()
+  group.machine.fileByPath = () => {
+    throw new Error('memory that lies')
+  }
+  await client.control.send({ type: 'stat', seq: 1, path: '/a' })
+  expect(group.fatal.map((error) => error.message)).toEqual(['memory that lies'])
+  expect(group.clock.pending).toBe(0)
+  await client.control.send({ type: 'keepAlive', nonce: 1 })
+  expect(client.control.last('keepAliveAck')).toBeUndefined()
+})

@@ -197,11 +197,22 @@ class Service implements LeaderService {
     try {
       input()
     } catch (error) {
-      this.closed = true
-      this.leadership = undefined
       const fatal = error instanceof Error ? error : new InvariantError(String(error))
       this.init.logger?.fatal({ err: fatal }, 'the session server failed')
+      this.abandon()
       this.init.onFatal(fatal)
+    }
+  }
+
+  /** Ends what runs by itself. Clients hear from the peer, which closes its network. */
+  private abandon(): void {
+    const { leadership } = this
+    this.closed = true
+    this.leadership = undefined
+    try {
+      leadership?.end()
+    } catch {
+      // What is broken may break again; it has been reported.
     }
   }
 }

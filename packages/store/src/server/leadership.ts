@@ -83,8 +83,9 @@ export class Leadership {
     this.rounds = new QuorumRounds(raft)
     this.leases.elected(clock.now(), view.sessions())
     directory.elected(init.term)
-    this.stopTicking = this.tickRegularly()
     this.drain()
+    // Last: what throws before leaves no timer behind.
+    this.stopTicking = this.tickRegularly()
   }
 
   /** Registered sessions. */
@@ -155,7 +156,8 @@ export class Leadership {
     this.connections.clear()
   }
 
-  private end(): void {
+  /** Nothing of this term goes on. Repeating it is harmless. */
+  end(): void {
     this.ended = true
     this.stopTicking()
     this.proposals.end()
