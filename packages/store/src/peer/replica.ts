@@ -69,7 +69,7 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
   })
   try {
     const config = newestConfig(log, storage.logPath)
-    const applier = openPages(init)
+    const applier = await openPages(init)
     try {
       checkTogether(log, applier, storage)
       if (!storage.bootstrapped) storage.completeBootstrap()
@@ -89,10 +89,16 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
   }
 }
 
-function openPages({ storage, clock, limits = {}, onApplied, onFault }: ReplicaInit): Applier {
+async function openPages({ storage, clock, limits = {}, onApplied, onFault }: ReplicaInit): Promise<Applier> {
   const { maxTableBytes, checkpointEntries, checkpointIntervalMs } = limits
-  const store = createPageStore({ backend: storage.openPages(), maxTableBytes })
-  return createApplier({ store, clock, checkpointEntries, checkpointIntervalMs, onApplied, onFault })
+  const backend = storage.openPages()
+  try {
+    const store = createPageStore({ backend, maxTableBytes })
+    return createApplier({ store, clock, checkpointEntries, checkpointIntervalMs, onApplied, onFault })
+  } catch (error) {
+    await backend.close()
+    throw error
+  }
 }
 
 function firstConfiguration(cluster: ReplicatedConfig): RaftConfiguration {

@@ -28,7 +28,7 @@ export class LonePeer {
     return this
   }
 
-  open(replicaLimits: ReplicaLimits = {}): Promise<PeerCore> {
+  open(replicaLimits: ReplicaLimits = {}, storage = this.storage()): Promise<PeerCore> {
     const cluster = normalizeCluster({
       clusterId: 'blue',
       voters: [{ peerId: LONE, addresses: ['/ip4/127.0.0.1/tcp/1'] }],
@@ -37,7 +37,7 @@ export class LonePeer {
     })
     let chance = 0
     return openPeerCore(
-      { storage: this.storage(), clock: this.clock, random: { next: () => (++chance * 0.618) % 1 } },
+      { storage, clock: this.clock, random: { next: () => (++chance * 0.618) % 1 } },
       { id: LONE, cluster, replicaLimits, onFatal: (error) => this.fatal.push(error) }
     )
   }
