@@ -283,15 +283,15 @@ class OwnerDirectory implements Directory {
       this.ask(entry, operation)
       return
     }
-    const to = this.mayHold(requester, file) ? requester : 0
-    if (owner.session === 0 && to === 0) {
-      operation.entry = 'done'
-      return
-    }
     if (operation.dirty !== undefined && (owner.session === 0 || operation.dirty.epoch !== owner.epoch)) {
       // Bytes of another epoch are committed already, or were given up when their owner closed the file or expired.
       this.acknowledgeDirty(operation.asked, operation.dirty, 0, true)
       operation.dirty = undefined
+    }
+    const to = this.mayHold(requester, file) ? requester : 0
+    if (owner.session === 0 && to === 0) {
+      operation.entry = 'done'
+      return
     }
     const { dirty } = operation
     operation.entry = 'proposed'
