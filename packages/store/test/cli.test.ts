@@ -59,12 +59,15 @@ async function stopDev(dev: Running | undefined, signal: NodeJS.Signals = 'SIGTE
 
 describe('quire', () => {
   it(
-    'ends with status 2 for bad usage',
+    'ends with status 2 and one line on stderr for bad usage',
     async () => {
       const cases = [
         [],
         ['put'],
         ['frobnicate'],
+        ['lss'],
+        ['status', '--peer', 'x'],
+        ['put', 'a', 'b', 'c'],
         ['ls'],
         ['ls', '--peers', 'nowhere'],
         ['dev', '--peers', '0'],
@@ -72,7 +75,19 @@ describe('quire', () => {
       ]
       for (const result of await Promise.all(cases.map((args) => quire(args)))) {
         expect(result).toMatchObject({ status: 2, stdout: '' })
-        expect(result.stderr).not.toBe('')
+        expect(result.stderr).toMatch(/^quire: [^\n]+\n$/)
+      }
+    },
+    SLOW
+  )
+
+  it(
+    'prints help on stdout when it is asked to',
+    async () => {
+      for (const args of [['--help'], ['help', 'init'], ['init', '--help']]) {
+        const result = await quire(args)
+        expect(result).toMatchObject({ status: 0, stderr: '' })
+        expect(result.stdout).toMatch(/^Usage: quire/)
       }
     },
     SLOW

@@ -15,7 +15,8 @@ async function main(argv: readonly string[]): Promise<number> {
     .description('A replicated page store whose files are memory: peers, and commands for their clients.')
     .version(version)
     .exitOverride()
-    .showHelpAfterError('(see --help)')
+    // Commander's own words take several lines; statusOf prints them in one.
+    .configureOutput({ writeErr: () => {} })
   addDevCommand(program)
   addClusterCommands(program)
   addFileCommands(program)
@@ -31,10 +32,18 @@ async function main(argv: readonly string[]): Promise<number> {
 
 function statusOf(error: unknown): number {
   if (error instanceof ExitError) return error.status
-  // Commander has printed its own message; help and version are no failures.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+  if (error instanceof CommanderError) {
+    // Help and version, which were asked for.
+    if (error.exitCode === 0) return 0
+    printFailure(`${usageProblem(error)} (see --help)`)
+    return 2
+  }
   printFailure(error)
   return error instanceof UsageError ? 2 : 1
+}
+
+function usageProblem(error: CommanderError): string {
+  return error.code === 'commander.help' ? 'a command is missing' : error.message.replace(/^error: /, '')
 }
 
 tolerateClosedOutput()
