@@ -21,6 +21,7 @@ import {
   type RaftMessage
 } from '@quire/protocol'
 import type { Logger } from 'pino'
+import { Refusals } from '../server/refusals.js'
 
 export interface PeerLinksInit {
   readonly network: Network
@@ -65,11 +66,11 @@ class Links implements PeerLinks {
   /** Streams that remotes have opened, after their hello. */
   private readonly incoming = new Map<string, FrameStream>()
   private readonly opening = new Map<FrameStream, () => void>()
-  /** Refusals and breaches that were logged, so that a remote that repeats them does not fill the log. */
-  private readonly logged = new Set<string>()
+  private readonly refusals: Refusals
   private closed = false
 
   constructor(private readonly init: PeerLinksInit) {
+    this.refusals = new Refusals(init.logger, 'peer')
     init.network.handle(PROTOCOL_RAFT, MAX_RAFT_FRAME_BYTES, (stream) => this.accept(stream))
   }
 
@@ -126,7 +127,7 @@ class Links implements PeerLinks {
     this.opening.delete(stream)
     const error = this.helloError(stream.remote, frame)
     if (error !== undefined) {
-      this.logOnce(stream.remote, error)
+      this.refusals.log(stream.remote, error)
       stream.onFrame = () => {}
       stream.send(encodeFrame(raftMessage, { type: 'raftRefused', error: errorToWire(error) }))
       stream.close()
@@ -163,7 +164,7 @@ class Links implements PeerLinks {
       if (isRaftHandshake(message)) throw new Error(`${message.type} after the hello`)
       this.init.receive(group, stream.remote, message)
     } catch (error) {
-      this.logOnce(stream.remote, error as Error)
+      this.refusals.log(stream.remote, error as Error)
       stream.abort(error as Error)
     }
   }
@@ -172,14 +173,6 @@ class Links implements PeerLinks {
     this.opening.get(stream)?.()
     this.opening.delete(stream)
     if (this.incoming.get(stream.remote) === stream) this.incoming.delete(stream.remote)
-  }
-
-  private logOnce(remote: string, error: Error): void {
-    const key = `${remote} ${error.message}`
-    if (this.logged.has(key)) return
-    if (this.logged.size >= 1024) this.logged.clear()
-    this.logged.add(key)
-    this.init.logger?.warn({ peer: remote, err: error }, 'peer refused')
   }
 }
 

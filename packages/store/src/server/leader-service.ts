@@ -21,6 +21,7 @@ import type { Applied, StateView } from '../state/view.js'
 import { Leadership, notAttached } from './leadership.js'
 import { DEFAULT_SERVER_LIMITS, type ServerLimits } from './limits.js'
 import type { RaftPort } from './raft-port.js'
+import { Refusals } from './refusals.js'
 import { createStages, type Stages } from './stages.js'
 
 export interface LeaderServiceInit {
@@ -69,6 +70,7 @@ class Service implements LeaderService {
   readonly group: number
   private readonly limits: ServerLimits
   private readonly stages: Stages
+  private readonly refusals: Refusals
   private leadership: Leadership | undefined
   private closed = false
   private readOnly: QuireError | undefined
@@ -76,6 +78,7 @@ class Service implements LeaderService {
   constructor(private readonly init: LeaderServiceInit) {
     this.group = init.group
     this.limits = { ...DEFAULT_SERVER_LIMITS, ...init.limits }
+    this.refusals = new Refusals(init.logger, 'client')
     this.stages = init.stages ?? createStages(init.clock)
   }
 
@@ -144,6 +147,7 @@ class Service implements LeaderService {
       random,
       limits: this.limits,
       stages: this.stages,
+      refusals: this.refusals,
       logger,
       guard: (input) => this.guard(input)
     })
@@ -182,7 +186,7 @@ class Service implements LeaderService {
   }
 
   private refuse(stream: FrameStream, error: QuireError): void {
-    this.init.logger?.warn({ client: stream.remote, err: error }, 'client refused')
+    this.refusals.log(stream.remote, error)
     this.finish(stream, { type: 'refused', error: errorToWire(error) })
   }
 

@@ -33,6 +33,7 @@ import { Proposals } from './proposals.js'
 import { QuorumRounds } from './quorum-rounds.js'
 import type { RaftPort } from './raft-port.js'
 import { answerRead, failed, type ReadRequest } from './reads.js'
+import type { Refusals } from './refusals.js'
 import type { Stages } from './stages.js'
 
 export interface LeadershipInit {
@@ -53,6 +54,8 @@ export interface LeadershipInit {
   readonly random: Random
   readonly limits: ServerLimits
   readonly stages: Stages
+  /** Of all terms. */
+  readonly refusals: Refusals
   readonly logger?: Logger | undefined
   /** Runs an input that did not come through the service: errors in it end the node. */
   readonly guard: (input: () => void) => void
@@ -230,7 +233,7 @@ export class Leadership {
   }
 
   private violation(connection: Connection, error: QuireError): void {
-    this.init.logger?.warn({ client: connection.remote, session: connection.session, err: error }, 'client refused')
+    this.init.refusals.log(connection.remote, error, { session: connection.session })
     connection.refuse(error)
     this.forget(connection)
   }
