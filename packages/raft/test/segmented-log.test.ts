@@ -36,6 +36,40 @@ async function zeroSector(offset: number): Promise<void> {
   for (let i = 0; i < SECTOR_BYTES; i++) disk.damage(FIRST_SEGMENT, offset + i, () => 0)
 }
 
+describe('a log on a disk that is almost full', () => {
+  it('says so when the next file finds no space, tries again, and goes on when there is room', async () => {
+    const clock = new VirtualClock()
+    disk = createMemoryDisk({ schedule: clock.schedule.bind(clock) })
+    const spaces: (string | undefined)[] = []
+    const opening = createSegmentedLog({
+      disk,
+      segmentBytes: 16 * SECTOR_BYTES,
+      bootstrap,
+      clock,
+      onSpace: (fault) => spaces.push(fault?.name)
+    })
+    await clock.run(100)
+    const log = await opening
+    disk.setCapacity(disk.usedBytes)
+    const half = log.append(big(2, 10))
+    await clock.run(100)
+    await half
+    expect(spaces).toEqual(['NoSpaceError'])
+    await clock.run(5000)
+    expect(spaces).toEqual(['NoSpaceError'])
+    disk.setCapacity(Infinity)
+    await clock.run(1100)
+    expect(spaces).toEqual(['NoSpaceError', undefined])
+    const rest = log.append(big(3, 10))
+    await clock.run(100)
+    await rest
+    expect(log.lastIndex).toBe(3)
+    const closing = log.close()
+    await clock.run(100)
+    await closing
+  })
+})
+
 describe('a new log', () => {
   it('starts with the first configuration as entry 1 of term 1, committed', async () => {
     const log = await open()

@@ -28,6 +28,33 @@ describe('a peer whose page store is damaged', () => {
   })
 })
 
+describe('a peer whose log finds no more space', () => {
+  it('takes no writes, goes on for as long as its last file lasts, and takes writes again when there is room', async () => {
+    const peer = await new LonePeer().start({ segmentBytes: 64 * 1024 })
+    const readOnly: (string | undefined)[] = []
+    const { node, service } = peer.core
+    service!.setReadOnly = (fault) => readOnly.push(fault?.name)
+    peer.disk.setCapacity(peer.disk.usedBytes)
+    while (readOnly.length === 0) {
+      peer.store(10)
+      await peer.clock.advance(100)
+    }
+    expect(readOnly).toEqual(['NoSpaceError'])
+    peer.store(1)
+    await peer.clock.advance(100)
+    expect(node!.status().appliedIndex).toBe(node!.status().lastIndex)
+    peer.disk.setCapacity(Infinity)
+    await peer.clock.advance(1500)
+    expect(readOnly).toEqual(['NoSpaceError', undefined])
+    expect(peer.fatal).toEqual([])
+    await peer.within(
+      1000,
+      peer.core.stop().then(() => peer.core.close())
+    )
+    expect(peer.clock.pending).toBe(0)
+  })
+})
+
 describe('a peer whose page store is full', () => {
   it('closes although entries wait for room', async () => {
     const peer = await new LonePeer().start(SMALL)

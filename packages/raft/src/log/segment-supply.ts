@@ -1,19 +1,34 @@
+import { NoSpaceError, type Clock } from '@quire/protocol'
 import { SECTOR_BYTES, type Disk, type DiskFile } from './disk.js'
 import { encodeSegmentHeader, segmentName, SEGMENT_HEADER_BYTES, type Segment, type SegmentHeader } from './segment.js'
 
 const SPARE = 'spare.tmp'
+const RETRY_MS = 1_000
+
+export interface SegmentSupplyInit {
+  readonly disk: Disk
+  readonly segmentBytes: number
+  readonly clock?: Pick<Clock, 'schedule'> | undefined
+  /** The next file finds no space, or does so no more. */
+  readonly onSpace?: ((fault: NoSpaceError | undefined) => void) | undefined
+}
 
 /**
  * Makes segments. A file is filled with zeros under another name, ahead of its need, and becomes a segment by its rename: a
  * file that has a segment's name has a segment's header.
  */
 export class SegmentSupply {
+  private readonly disk: Disk
+  private readonly segmentBytes: number
   private spare: Promise<DiskFile> | undefined
+  private cancelRetry: () => void = () => {}
+  private isShort = false
+  private closed = false
 
-  constructor(
-    private readonly disk: Disk,
-    private readonly segmentBytes: number
-  ) {}
+  constructor(private readonly init: SegmentSupplyInit) {
+    this.disk = init.disk
+    this.segmentBytes = init.segmentBytes
+  }
 
   /** Removes what a crash left half made. */
   async clean(): Promise<void> {
@@ -24,9 +39,32 @@ export class SegmentSupply {
   /** Starts to make the next file, unless that was done. */
   prepare(): void {
     if (this.spare !== undefined) return
-    this.spare = this.disk.create(SPARE, this.segmentBytes)
-    // Whoever takes the file deals with the failure.
-    this.spare.catch(() => {})
+    const spare = this.disk.create(SPARE, this.segmentBytes)
+    this.spare = spare
+    spare.then(
+      () => this.report(undefined),
+      (error: unknown) => {
+        // Whoever takes the file deals with the failure. Until then there is time to make room.
+        if (this.spare === spare && !this.closed && error instanceof NoSpaceError) this.retryLater(error)
+      }
+    )
+  }
+
+  private retryLater(error: NoSpaceError): void {
+    this.report(error)
+    const { clock } = this.init
+    if (clock === undefined) return
+    this.cancelRetry = clock.schedule(RETRY_MS, () => {
+      this.spare = undefined
+      this.prepare()
+    })
+  }
+
+  /** The same condition is reported once, however often it is tried again. */
+  private report(fault: NoSpaceError | undefined): void {
+    if (this.closed || this.isShort === (fault !== undefined)) return
+    this.isShort = fault !== undefined
+    this.init.onSpace?.(fault)
   }
 
   /** A segment with room for `batchBytes`, which is durable, name included, when this resolves. */
@@ -41,7 +79,9 @@ export class SegmentSupply {
   }
 
   async close(): Promise<void> {
-    const spare = this.spare
+    const { spare } = this
+    this.closed = true
+    this.cancelRetry()
     this.spare = undefined
     try {
       await (await spare)?.close()
@@ -53,9 +93,11 @@ export class SegmentSupply {
   private async takeFile(bytes: number): Promise<DiskFile> {
     this.prepare()
     const spare = this.spare!
+    this.cancelRetry()
     this.spare = undefined
     // It may have failed long ago for want of space, and nobody relied on it.
     const file = await spare.catch(() => this.disk.create(SPARE, this.segmentBytes))
+    this.report(undefined)
     if (file.bytes >= bytes) return file
     await file.close()
     await this.disk.remove(SPARE)

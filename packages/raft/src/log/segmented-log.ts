@@ -26,12 +26,19 @@ const FIRST_STATE: HardState = { term: 1, vote: undefined, commit: 1 }
  * something that may have been acknowledged is damaged or missing, with VersionMismatchError for another format.
  */
 export async function createSegmentedLog(init: SegmentedLogInit): Promise<RaftLog> {
-  const { disk, segmentBytes = DEFAULT_SEGMENT_BYTES, cacheBytes = DEFAULT_CACHE_BYTES, bootstrap } = init
+  const {
+    disk,
+    segmentBytes = DEFAULT_SEGMENT_BYTES,
+    cacheBytes = DEFAULT_CACHE_BYTES,
+    bootstrap,
+    clock,
+    onSpace
+  } = init
   if (!Number.isSafeInteger(segmentBytes) || segmentBytes % SECTOR_BYTES !== 0 || segmentBytes < 2 * SECTOR_BYTES) {
     throw new InvalidArgumentError('segmentBytes', segmentBytes, `a multiple of ${SECTOR_BYTES}, two sectors at least`)
   }
   const identity = identityHash(init.identity ?? '')
-  const supply = new SegmentSupply(disk, segmentBytes)
+  const supply = new SegmentSupply({ disk, segmentBytes, clock, onSpace })
   await supply.clean()
   if (bootstrap !== undefined) await makeFirstSegment(supply, disk, identity, bootstrap)
   const index = new LogIndex(cacheBytes)

@@ -1,4 +1,4 @@
-import type { RaftConfiguration } from '@quire/protocol'
+import type { Clock, NoSpaceError, RaftConfiguration } from '@quire/protocol'
 import type { Entry, HardState, LogReader } from '../core/types.js'
 import type { Disk } from './disk.js'
 
@@ -36,4 +36,11 @@ export interface SegmentedLogInit {
    * the log exists; without it a log that does not exist is a LogNotInitializedError.
    */
   readonly bootstrap?: RaftConfiguration
+  /** With it, a file that found no space is tried again once a second until there is room. */
+  readonly clock?: Pick<Clock, 'schedule'>
+  /**
+   * Called when the condition changes: with a NoSpaceError when the file after the one that is being written cannot be made, and up
+   * to half a segment is left; with undefined when it could be made after all. Who then still fills the segment loses the log.
+   */
+  readonly onSpace?: (fault: NoSpaceError | undefined) => void
 }

@@ -60,16 +60,19 @@ export interface Replica {
 /** Opens what is there, or founds the cluster's log. Rejects with CorruptionError or VersionMismatchError; nothing is open then. */
 export async function openReplica(init: ReplicaInit): Promise<Replica> {
   const { storage, peerId, cluster, limits = {} } = init
+  const onFault = joinFaults(init.onFault)
   const log = await createSegmentedLog({
     disk: timedDisk(storage.openLogDisk(), init.stages),
     identity: `${storage.clusterId} ${peerId}`,
     segmentBytes: limits.segmentBytes,
     cacheBytes: limits.logCacheBytes,
+    clock: init.clock,
+    onSpace: (fault) => onFault('log', fault),
     bootstrap: storage.bootstrapped || cluster === undefined ? undefined : firstConfiguration(cluster)
   })
   try {
     const config = newestConfig(log, storage.logPath)
-    const applier = await openPages(init)
+    const applier = await openPages({ ...init, onFault: (fault) => onFault('pages', fault) })
     try {
       checkTogether(log, applier, storage)
       if (!storage.bootstrapped) storage.completeBootstrap()
@@ -86,6 +89,19 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
   } catch (error) {
     await log.close()
     throw error
+  }
+}
+
+/** The log and the pages run out of space each for themselves: writes are taken again when both have room. */
+function joinFaults(onFault: ReplicaInit['onFault']): (of: 'log' | 'pages', fault: Error | undefined) => void {
+  const faults: { log?: Error | undefined; pages?: Error | undefined } = {}
+  let reported: Error | undefined
+  return (of, fault) => {
+    faults[of] = fault
+    const now = faults.pages ?? faults.log
+    if (now === reported) return
+    reported = now
+    onFault(now)
   }
 }
 
