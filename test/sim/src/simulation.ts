@@ -300,7 +300,9 @@ class Simulation {
     return () => {
       const { now } = this.scheduler
       const status = this.leader()?.core?.node?.status()
-      const isWhole = status?.term === term && this.raftStreams() === 6 && this.clients.every((each) => isSettled(each))
+      const isAwake = this.peers.every(({ process }) => process?.stalled === false)
+      const isLinked = this.raftStreams() === 6
+      const isWhole = isAwake && isLinked && status?.term === term && this.clients.every((each) => isSettled(each))
       term = status?.term ?? 0
       since = isWhole ? Math.min(since, now) : Infinity
       return now - since >= ms
@@ -314,8 +316,17 @@ class Simulation {
     return count
   }
 
+  /** Of the highest term: one that still sleeps may take itself for the leader. */
   private leader(): SimPeer | undefined {
-    return this.peers.find(({ core }) => core?.node?.status().ready === true)
+    let found: SimPeer | undefined
+    let highest = 0
+    for (const peer of this.peers) {
+      const status = peer.core?.node?.status()
+      if (status?.ready !== true || status.term < highest) continue
+      found = peer
+      highest = status.term
+    }
+    return found
   }
 
   private sessionsAtLeader(): number {
