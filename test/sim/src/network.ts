@@ -395,7 +395,7 @@ class End implements FrameStream {
     if (parcel.type === 'frame') this.sentFrames++
     if (isLossy && chance.is(raftLoss)) {
       coverage.add('raft frames lost')
-      this.bytesOnTheWay -= parcel.bytes.length + 4
+      this.taken(parcel.bytes.length)
       return
     }
     if (isLossy && chance.is(raftDuplication)) {
