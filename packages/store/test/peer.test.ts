@@ -1,6 +1,17 @@
 import { createDsmClient } from '@quire/dsm-client'
-import { createLibp2pNetwork, generatePrivateKey, peerIdFromKey, type PrivateKey } from '@quire/net'
-import { MAX_RAFT_FRAME_BYTES, PROTOCOL_RAFT } from '@quire/protocol'
+import { createLibp2pNetwork, generatePrivateKey, peerIdFromKey, type Libp2pNetwork, type PrivateKey } from '@quire/net'
+import {
+  MAX_RAFT_FRAME_BYTES,
+  PROTOCOL_CONTROL,
+  PROTOCOL_RAFT,
+  PROTOCOL_VERSION,
+  UnavailableError,
+  clientMessage,
+  decodeFrame,
+  encodeFrame,
+  leaderMessage,
+  raftMessage
+} from '@quire/protocol'
 import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -138,7 +149,7 @@ describe('a peer', () => {
       await dsm.close()
     }
     const refused = createDsmClient({ peers: peer.multiaddrs, privateKey: stranger, faultTimeoutMs: 1000 })
-    await expect(refused).rejects.toThrow()
+    await expect(refused).rejects.toThrow(UnavailableError)
     const about = logged.filter((line) => line['peer'] === peerIdFromKey(stranger))
     expect(about).toHaveLength(1)
     expect(about[0]).toMatchObject({
@@ -166,6 +177,70 @@ describe('a peer', () => {
     await vi.waitFor(() => expect(closed).toBe(true), waitMs)
     expect(logged.filter((line) => line.msg === 'peer refused')).toHaveLength(1)
     expect(peer.status().role).toBe('leader')
+  })
+
+  it('refuses an identity that is no voter as a peer, however right its hello, and logs it once', async () => {
+    const stranger = await generatePrivateKey()
+    const from = peerIdFromKey(stranger)
+    const peer = await leading({ cluster: cluster({ clients: [from] }), logger: collectingLogger() })
+    const network = await createLibp2pNetwork({ privateKey: stranger, listen: [] })
+    closing.push(() => network.close())
+    for (let i = 0; i < 2; i++) {
+      const hello = { type: 'raftHello', version: PROTOCOL_VERSION, clusterId: 'blue', from } as const
+      const answer = await answerTo(network, peer, PROTOCOL_RAFT, encodeFrame(raftMessage, hello))
+      expect(decodeFrame(raftMessage, answer).message).toEqual({
+        type: 'raftRefused',
+        error: { code: 'ERR_NOT_AUTHORIZED', facts: [from, 'it is no peer of cluster blue'] }
+      })
+    }
+    expect(logged.filter((line) => line.msg === 'peer refused')).toEqual([expect.objectContaining({ peer: from })])
+  })
+
+  it('cuts an identity that is not listed at the connection', async () => {
+    const stranger = await generatePrivateKey()
+    const peer = await leading({ cluster: cluster({ clients: [] }), logger: collectingLogger() })
+    const network = await createLibp2pNetwork({ privateKey: stranger, listen: [] })
+    closing.push(() => network.close())
+    for (const protocol of [PROTOCOL_RAFT, PROTOCOL_CONTROL, PROTOCOL_RAFT]) {
+      const hello = { type: 'raftHello', version: PROTOCOL_VERSION, clusterId: 'blue', from: network.id } as const
+      await expect(answerTo(network, peer, protocol, encodeFrame(raftMessage, hello))).rejects.toThrow()
+    }
+    expect(logged.filter((line) => line.msg === 'peer refused')).toEqual([
+      expect.objectContaining({ component: 'net', peer: peerIdFromKey(stranger) })
+    ])
+  })
+
+  it('refuses a client of another cluster, and logs it once', async () => {
+    const peer = await leading({ logger: collectingLogger() })
+    const network = await createLibp2pNetwork({ privateKey: await generatePrivateKey(), listen: [] })
+    closing.push(() => network.close())
+    const control = { type: 'hello', version: PROTOCOL_VERSION, clusterId: 'green', fence: 0, attach: 0 } as const
+    for (let i = 0; i < 2; i++) {
+      const hello = encodeFrame(clientMessage, { ...control, lane: 'control' })
+      const answer = await answerTo(network, peer, PROTOCOL_CONTROL, hello)
+      expect(decodeFrame(leaderMessage, answer).message).toEqual({
+        type: 'refused',
+        error: { code: 'ERR_NOT_AUTHORIZED', facts: [network.id, 'it belongs to cluster green'] }
+      })
+    }
+    expect(logged.filter((line) => line.msg === 'client refused')).toHaveLength(1)
+  })
+
+  it('refuses a voter that believes to be of another cluster, and logs it once', async () => {
+    const other = await generatePrivateKey()
+    const from = peerIdFromKey(other)
+    const voters = [key, other].map((each) => ({ peerId: peerIdFromKey(each), addresses: ['/ip4/127.0.0.1/tcp/1'] }))
+    const peer = await start({ cluster: cluster({ voters }), logger: collectingLogger() })
+    const network = await createLibp2pNetwork({ privateKey: other, listen: [] })
+    closing.push(() => network.close())
+    for (let i = 0; i < 2; i++) {
+      const hello = { type: 'raftHello', version: PROTOCOL_VERSION, clusterId: 'green', from } as const
+      const answer = await answerTo(network, peer, PROTOCOL_RAFT, encodeFrame(raftMessage, hello))
+      expect(decodeFrame(raftMessage, answer).message).toMatchObject({
+        error: { code: 'ERR_NOT_AUTHORIZED', facts: [from, 'it belongs to cluster green'] }
+      })
+    }
+    expect(logged.filter((line) => line.msg === 'peer refused')).toHaveLength(1)
   })
 
   it("needs a voter's key, an address to listen on, and a cluster for its first start", async () => {
@@ -214,6 +289,17 @@ describe('three peers', () => {
     expect(await file.read(0, 3)).toEqual(new Uint8Array([1, 2, 3]))
   }, 30_000)
 })
+
+/** The first frame that comes back for `frame`. Rejects when the stream ends without one. */
+async function answerTo(network: Libp2pNetwork, peer: Peer, protocol: string, frame: Uint8Array): Promise<Uint8Array> {
+  const maxFrameBytes = MAX_RAFT_FRAME_BYTES
+  const stream = await network.dial(peer.peerId.toString(), peer.multiaddrs, { protocol, maxFrameBytes })
+  return new Promise((resolve, reject) => {
+    stream.onFrame = resolve
+    stream.onClose = (reason) => reject(reason ?? new Error('closed without an answer'))
+    stream.send(frame)
+  })
+}
 
 async function freePorts(count: number): Promise<number[]> {
   const networks = await Promise.all(
