@@ -113,7 +113,7 @@ export const clientMessage = union({
 export type ClientMessage = TypeOf<typeof clientMessage>
 
 /** Outcome of one page's writeback: `stale` to a live session means that the bytes were committed before, or given up by expiry. */
-export const writebackOutcome = struct({
+const writebackOutcome = struct({
   file: uint,
   page: uint,
   epoch: uint,

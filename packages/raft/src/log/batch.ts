@@ -48,7 +48,7 @@ const ZEROS = new Uint8Array(SECTOR_BYTES)
 
 const hardState: Codec<HardState> = struct({ term: uint, vote: optional(text(MAX_PEER_ID_BYTES)), commit: uint })
 /** Of the payload. */
-export const batchContent: Codec<BatchContent> = struct({
+const batchContent: Codec<BatchContent> = struct({
   hardState: optional(hardState),
   entries: list(raftEntry, 1 << 20)
 })

@@ -42,7 +42,7 @@ export function createFile(path: string, text: string, mode = 0o600): void {
   syncFolder(dirname(path))
 }
 
-export function unlinkQuietly(path: string): void {
+function unlinkQuietly(path: string): void {
   try {
     unlinkSync(path)
   } catch {

@@ -7,9 +7,7 @@ import {
   InvalidArgumentError,
   NotAuthorizedError,
   PROTOCOL_VERSION,
-  QuireError,
   QuotaExceededError,
-  UnavailableError,
   clientMessage,
   decodeFrame,
   errorToWire,
@@ -19,21 +17,21 @@ import {
   type FrameStream,
   type LeaderMessage,
   type Member,
+  type QuireError,
   type Random
 } from '@quire/protocol'
 import type { Logger } from 'pino'
 import { createLeases, type Leases } from '../directory/leases.js'
-import type { CoherenceMessage, Directory, Unstamped } from '../directory/types.js'
-import type { CommandOf } from '../state/commands.js'
+import type { CoherenceMessage, Directory } from '../directory/types.js'
 import type { Applied, SessionId, StateView } from '../state/view.js'
-import { Connection, type RequestType } from './connection.js'
+import { Connection } from './connection.js'
 import type { Lane, OutgoingBytes } from './lane.js'
 import type { ServerLimits } from './limits.js'
 import { Proposals } from './proposals.js'
 import { QuorumRounds } from './quorum-rounds.js'
 import type { RaftPort } from './raft-port.js'
-import { answerRead, failed, type ReadRequest } from './reads.js'
 import type { Refusals } from './refusals.js'
+import { OVERLOADED, Requests } from './requests.js'
 import type { Stages } from './stages.js'
 
 export interface LeadershipInit {
@@ -70,6 +68,7 @@ export class Leadership {
   private readonly leases: Leases
   private readonly proposals: Proposals
   private readonly rounds: QuorumRounds
+  private readonly requests: Requests
   private readonly connections = new Map<number, Connection>()
   private readonly sessions = new Map<SessionId, Connection>()
   /** Entries that open a session, by index; without those whose connection has gone. */
@@ -84,6 +83,15 @@ export class Leadership {
     this.leases = createLeases({ tickMs: limits.leaseTickMs })
     this.proposals = new Proposals(raft, clock, limits.maxProposalBytes)
     this.rounds = new QuorumRounds(raft)
+    this.requests = new Requests({
+      view,
+      proposals: this.proposals,
+      rounds: this.rounds,
+      readOnly: init.readOnly,
+      connection: (session) => this.sessions.get(session),
+      violation: (connection, error) => this.violation(connection, error),
+      guard: init.guard
+    })
     this.leases.elected(clock.now(), view.sessions())
     directory.elected(init.term)
     this.drain()
@@ -148,7 +156,8 @@ export class Leadership {
     if (outcome.type === 'session-opened') this.sessionOpened(index, outcome.session)
     this.init.directory.applied(outcome)
     this.drain()
-    this.settle(outcome)
+    if (outcome.type === 'session-ended') this.sessionEnded(outcome.session, outcome.expired)
+    else this.requests.settle(outcome)
   }
 
   /** Ends everything that hangs on this term. Clients are sent where to go. */
@@ -216,11 +225,11 @@ export class Leadership {
       case 'close':
       case 'extend':
       case 'endSession':
-        return this.request(connection, message)
+        return this.requests.request(connection, message)
       case 'stat':
       case 'statFile':
       case 'list':
-        return this.read(connection, message)
+        return this.requests.read(connection, message)
       case 'fault':
       case 'invalidateAck':
       case 'ownerAck':
@@ -387,76 +396,6 @@ export class Leadership {
     }
   }
 
-  // ---- requests
-
-  private request(connection: Connection, message: ClientMessageOf<'open' | 'close' | 'extend' | 'endSession'>): void {
-    if (!this.take(connection, message.seq, message.type)) return
-    const refusal = this.refusal(message.type === 'extend' || (message.type === 'open' && message.create))
-    if (refusal !== undefined) return this.answer(connection, message.seq, failed(message.seq, refusal))
-    const command = { ...message, session: connection.session } as Unstamped<
-      CommandOf<'open' | 'close' | 'extend' | 'endSession'>
-    >
-    this.proposals.add(command)
-  }
-
-  private read(connection: Connection, message: ReadRequest): void {
-    if (!this.take(connection, message.seq, message.type)) return
-    this.rounds.confirm(connection, (confirmed) =>
-      this.init.guard(() => {
-        if (this.ended || connection.closed) return
-        const answer = confirmed ? answerRead(this.init.view, message) : failed(message.seq, NO_QUORUM)
-        this.answer(connection, message.seq, answer)
-      })
-    )
-  }
-
-  /** Why no command is taken now; `stores` tells that it would add to what is stored. */
-  private refusal(stores: boolean): QuireError | undefined {
-    return (stores ? this.init.readOnly() : undefined) ?? (this.proposals.full ? OVERLOADED : undefined)
-  }
-
-  /** False when the request is under way already, or was one too many. */
-  private take(connection: Connection, seq: number, type: RequestType): boolean {
-    const taken = connection.requestArrived(seq, type)
-    if (taken instanceof QuireError) this.violation(connection, taken)
-    return taken === true
-  }
-
-  private answer(connection: Connection, seq: number, message: LeaderMessage): void {
-    if (connection.settle(seq)) connection.send('control', message)
-  }
-
-  /** Answers the request that an entry came from, if its client is still here. */
-  private settle(outcome: Applied): void {
-    switch (outcome.type) {
-      case 'session-ended':
-        return this.sessionEnded(outcome.session, outcome.expired)
-      case 'opened':
-        return this.answerSession(outcome.session, outcome.seq, {
-          type: 'opened',
-          seq: outcome.seq,
-          stat: outcome.stat
-        })
-      case 'closed':
-        this.sessions.get(outcome.session)?.fileClosed(outcome.file)
-        return this.answerSession(outcome.session, outcome.seq, { type: 'done', seq: outcome.seq })
-      case 'extended':
-        return this.answerSession(outcome.session, outcome.seq, { type: 'done', seq: outcome.seq })
-      case 'failed':
-        return this.answerSession(outcome.session, outcome.seq, failed(outcome.seq, outcome.error))
-      case 'config':
-      case 'session-opened':
-      case 'handover':
-      case 'writeback':
-        break // nobody asked for it by a request
-    }
-  }
-
-  private answerSession(session: SessionId, seq: number, message: LeaderMessage): void {
-    const connection = this.sessions.get(session)
-    if (connection !== undefined) this.answer(connection, seq, message)
-  }
-
   private sessionEnded(session: SessionId, expired: boolean): void {
     this.leases.ended(session)
     for (const connection of [...this.connections.values()]) {
@@ -479,7 +418,7 @@ export class Leadership {
           ? connection.writebackArrived(message)
           : undefined
     if (over !== undefined) return this.violation(connection, over)
-    const refusal = message.type === 'writeback' ? this.refusal(true) : undefined
+    const refusal = message.type === 'writeback' ? this.requests.refusal(true) : undefined
     if (message.type === 'writeback' && refusal !== undefined) {
       // The pages stay dirty at the client, which tries again.
       const error = errorToWire(refusal)
@@ -507,9 +446,6 @@ export class Leadership {
 export function notAttached(remote: string): NotAuthorizedError {
   return new NotAuthorizedError(remote, 'the bulk stream belongs to no connection')
 }
-
-const OVERLOADED = new UnavailableError('too much waits for the log')
-const NO_QUORUM = new UnavailableError('no majority answered')
 
 function countOf(items: Iterable<unknown>): number {
   let count = 0

@@ -53,12 +53,6 @@ export function createSessionServer(init: SessionServerInit): SessionServer {
   const opening = new Map<FrameStream, () => void>()
   let closed = false
 
-  function finish(stream: FrameStream, group: number, last: LeaderMessage): void {
-    stream.onFrame = () => {}
-    stream.send(encodeFrame(leaderMessage, last, group))
-    stream.close()
-  }
-
   function refuse(stream: FrameStream, group: number, error: QuireError): void {
     init.logger?.debug({ client: stream.remote, err: error }, 'stream refused')
     finish(stream, group, { type: 'refused', error: errorToWire(error) })
@@ -118,4 +112,10 @@ export function createSessionServer(init: SessionServerInit): SessionServer {
       opening.clear()
     }
   }
+}
+
+function finish(stream: FrameStream, group: number, last: LeaderMessage): void {
+  stream.onFrame = () => {}
+  stream.send(encodeFrame(leaderMessage, last, group))
+  stream.close()
 }
