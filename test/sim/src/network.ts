@@ -325,8 +325,8 @@ class End implements FrameStream {
   send(frame: Uint8Array): boolean {
     if (this.closing || this.isOver) return false
     // What the receiver gets: without its length, and its own.
-    this.put({ type: 'frame', bytes: frame.slice(4) })
     this.bytesOnTheWay += frame.length
+    this.put({ type: 'frame', bytes: frame.slice(4) })
     if (this.bytesOnTheWay > MAX_QUEUED_BYTES) {
       this.abort(new Error(`${this.bytesOnTheWay} bytes are queued for ${this.remote}`))
       return false
