@@ -314,10 +314,12 @@ function isUnsupported(error: unknown): boolean {
 
 /** libp2p's error in a word for people. */
 function reasonOf(error: unknown): string {
+  // A stream that closes in the middle of a handshake rejects with its close event.
+  if (error instanceof Event) return CUT_OFF_REASON
   if (!(error instanceof Error)) return String(error)
   if (error instanceof AggregateError) return error.errors.map((each) => reasonOf(each)).join('; ')
   if (isUnsupported(error)) return 'the remote does not speak the protocol'
-  if (CUT_OFF.has(error.name)) return `the remote closed the connection; it may not know this node (${error.name})`
+  if (CUT_OFF.has(error.name)) return `${CUT_OFF_REASON} (${error.name})`
   return error.message
 }
 
@@ -325,6 +327,7 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
+const CUT_OFF_REASON = 'the remote closed the connection; it may not know this node'
 const CUT_OFF = new Set([
   'ConnectionClosedError',
   'StreamResetError',

@@ -4,7 +4,7 @@ import { Command, CommanderError } from 'commander'
 import { addClusterCommands } from './cluster-commands.js'
 import { addDevCommand } from './dev.js'
 import { addFileCommands } from './file-commands.js'
-import { ExitError, UsageError, printFailure, tolerateClosedOutput } from './output.js'
+import { ExitError, InterruptedError, UsageError, printFailure, tolerateClosedOutput } from './output.js'
 import { addStatusCommand } from './status.js'
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -39,6 +39,7 @@ function statusOf(error: unknown): number {
     return 2
   }
   printFailure(error)
+  if (error instanceof InterruptedError) return error.status
   return error instanceof UsageError ? 2 : 1
 }
 

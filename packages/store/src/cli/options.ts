@@ -2,7 +2,7 @@ import { createDsmClient, type DsmClient } from '@quire/dsm-client'
 import { loadPrivateKey, parsePeerAddress, type PrivateKey } from '@quire/net'
 import { Option, type Command } from 'commander'
 import pino, { type Logger } from 'pino'
-import { UsageError } from './output.js'
+import { InterruptedError, UsageError } from './output.js'
 
 export interface JsonOption {
   readonly json?: boolean
@@ -50,18 +50,39 @@ export async function keyOf(options: ClusterOptions): Promise<PrivateKey | undef
   return options.key === undefined ? undefined : loadPrivateKey(options.key)
 }
 
-/** Runs `use` with a client and ends its session, whatever happens. */
+/** Waiting for a cluster that is told that this client goes. */
+const CLOSE_TIMEOUT_MS = 1000
+
+/** Runs `use` with a client and ends its session, whatever happens, Ctrl-C included: then it rejects with InterruptedError. */
 export async function withClient<T>(options: ClusterOptions, use: (client: DsmClient) => Promise<T>): Promise<T> {
-  const client = await createDsmClient({ peers: peersOf(options), privateKey: await keyOf(options) })
-  let result: T
+  const interruption = watchForInterruption()
   try {
-    result = await use(client)
-  } catch (error) {
-    await client.close().catch(() => {})
-    throw error
+    const connecting = createDsmClient({ peers: peersOf(options), privateKey: await keyOf(options) })
+    const client = await Promise.race([connecting, interruption.promise])
+    let result: T
+    try {
+      result = await Promise.race([use(client), interruption.promise])
+    } catch (error) {
+      // What `use` still waits for fails at once, and it tidies up.
+      await client.close({ signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS) }).catch(() => {})
+      throw error
+    }
+    await client.close()
+    return result
+  } finally {
+    interruption.stop()
   }
-  await client.close()
-  return result
+}
+
+/** A promise that rejects with InterruptedError when the process is told to end. */
+function watchForInterruption(): { readonly promise: Promise<never>; stop(): void } {
+  let interrupt: (signal: 'SIGINT' | 'SIGTERM') => void
+  const promise = new Promise<never>((_, reject) => {
+    interrupt = (signal) => reject(new InterruptedError(signal))
+    process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
+  })
+  promise.catch(() => {}) // It may come when nobody races it any more.
+  return { promise, stop: () => void process.off('SIGINT', interrupt).off('SIGTERM', interrupt) }
 }
 
 function parsePeers(text: string): string[] {

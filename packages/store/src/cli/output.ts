@@ -1,11 +1,22 @@
 /** What the commands write: results on stdout, progress and failures on stderr. */
 import { once } from 'node:events'
+import { constants } from 'node:os'
 import cliProgress from 'cli-progress'
 import pc from 'picocolors'
 
 /** Bad usage: exit status 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
+}
+
+/** Ctrl-C, or a request to end; the status is the one that a shell gives. */
+export class InterruptedError extends Error {
+  override readonly name = 'InterruptedError'
+  readonly status: number
+  constructor(signal: 'SIGINT' | 'SIGTERM') {
+    super('interrupted')
+    this.status = 128 + constants.signals[signal]
+  }
 }
 
 /** A failure that has been reported already, or needs no more words than its exit status. */
