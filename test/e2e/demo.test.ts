@@ -4,6 +4,7 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { until } from './support/cluster.js'
 
 const DEMO = join(import.meta.dirname, '../../examples/demo/dist/main.js')
 let folder = ''
@@ -46,13 +47,6 @@ function groupLives(group: number): boolean {
   } catch {
     return false
   }
-}
-
-async function until(condition: () => boolean, timeoutMs: number): Promise<void> {
-  for (const end = performance.now() + timeoutMs; !condition() && performance.now() < end;) {
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
-  expect(condition()).toBe(true)
 }
 
 describe('the demo', () => {
@@ -115,7 +109,7 @@ describe('the demo', () => {
 
   it.each(['SIGINT', 'SIGTERM'] as const)('leaves nothing behind when %s ends it', async (signal) => {
     const run = start()
-    await until(() => run.output().includes('peers run'), 30_000)
+    await until(() => run.output().includes('peers run'), 'the peers to run', 30_000)
     run.child.kill(signal)
     expect(await run.exited).toBe(signal === 'SIGINT' ? 130 : 143)
     expect(groupLives(run.child.pid!)).toBe(false)
@@ -124,8 +118,8 @@ describe('the demo', () => {
 
   it('leaves no process behind when it is killed', async () => {
     const run = start()
-    await until(() => run.output().includes('peers run'), 30_000)
+    await until(() => run.output().includes('peers run'), 'the peers to run', 30_000)
     run.child.kill('SIGKILL')
-    await until(() => !groupLives(run.child.pid!), 15_000)
+    await until(() => !groupLives(run.child.pid!), 'the demo and its processes to end', 15_000)
   })
 })

@@ -152,8 +152,7 @@ class Lanes {
   }
 
   send(lane: Lane, message: ClientMessage): void {
-    const bulky = lane === 'bulk' ? 4096 + 512 : undefined
-    this.streams[lane]?.send(encodeFrame(clientMessage, message, this.group, 0, bulky))
+    this.streams[lane]?.send(encodeFrame(clientMessage, message, this.group, 0, capacityOf(message)))
   }
 
   /** The next message, which must be of one of these types. */
@@ -212,4 +211,11 @@ class Lanes {
     this.arrived.push(message)
     this.waiting?.resolve()
   }
+}
+
+/** Room for the whole frame at once: one that grows copies its pages again. */
+function capacityOf(message: ClientMessage): number {
+  if (message.type === 'ownerAckDirty') return 128 + message.dirty.bytes.length
+  if (message.type === 'writeback') return message.pages.reduce((sum, page) => sum + 64 + page.bytes.length, 128)
+  return 256
 }

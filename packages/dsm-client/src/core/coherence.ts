@@ -261,7 +261,6 @@ export class Coherence {
     const held = page.access !== 'invalid'
     const req = this.nextReq++
     page.req = req
-    page.reqAccess = access
     this.faults.set(req, page)
     const kind: FaultKind = access === 'read' ? 'read' : held ? 'upgrade' : 'write'
     this.counters[`${kind}Faults`]++

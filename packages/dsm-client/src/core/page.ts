@@ -55,7 +55,6 @@ export class Page {
   readonly flushes: FlushWaiter[] = []
   /** The outstanding fault; 0: none. */
   req = 0
-  reqAccess: Access = 'read'
   /** Waits for a frame, or for the number of outstanding faults to fall. */
   queuedForFault = false
   order: Order | undefined
