@@ -7,10 +7,12 @@
  */
 import { bool, bytes, list, oneOf, struct, text, uint, union, type TypeOf } from './codec.js'
 import { wireError } from './errors.js'
-import { MAX_MEMBERS, MAX_PEER_ID_BYTES, MAX_RAFT_FRAME_BYTES } from './limits.js'
+import { MAX_APPEND_BYTES, MAX_MEMBERS, MAX_PEER_ID_BYTES, MAX_RAFT_FRAME_BYTES } from './limits.js'
 
 /** Data of one entry. The rest of a frame is for the message around it. */
 export const MAX_ENTRY_BYTES = MAX_RAFT_FRAME_BYTES - 4096
+/** Data of one piece of a snapshot. */
+export const MAX_SNAPSHOT_PIECE_BYTES = MAX_APPEND_BYTES
 /** Entries in one append, however small they are. */
 export const MAX_APPEND_ENTRIES = 4096
 
@@ -31,13 +33,29 @@ export function raftEntryBytes(entry: RaftEntry): number {
   return entry.data.length + RAFT_ENTRY_OVERHEAD_BYTES
 }
 
-/** Data of a `config` entry. `context` is the application's: Raft carries it and never looks inside. */
+/**
+ * Data of a `config` entry: a whole configuration, not a change of one. Raft carries `context`, which is the application's, and never
+ * looks inside.
+ */
 export const raftConfiguration = struct({
   voters: list(nodeId, MAX_MEMBERS),
   learners: list(nodeId, MAX_MEMBERS),
+  /** Of a joint configuration: the voters before it, who must agree as well (§6). Otherwise empty. */
+  outgoing: list(nodeId, MAX_MEMBERS),
+  /** Of a joint configuration: outgoing voters who become learners when it is left; until then they vote. */
+  learnersNext: list(nodeId, MAX_MEMBERS),
   context: bytes(MAX_ENTRY_BYTES / 2)
 })
 export type RaftConfiguration = TypeOf<typeof raftConfiguration>
+
+/** What a snapshot stands for: all entries up to `index`, which is of `term`, and the configuration in force there (§7). */
+export const raftSnapshot = struct({
+  index: uint,
+  term: uint,
+  /** The newest `config` entry at or before `index`. */
+  configuration: raftEntry
+})
+export type RaftSnapshot = TypeOf<typeof raftSnapshot>
 
 /** Everything that travels on a Raft stream. Tags up to 9 are the handshake's. */
 export const raftMessage = union({
@@ -46,9 +64,15 @@ export const raftMessage = union({
   /** Answers a hello that was not accepted. */
   raftRefused: [2, struct({ error: wireError })],
 
-  /** RequestVote RPC (Figure 2). The candidate is the sender. */
-  requestVote: [10, struct({ term: uint, lastIndex: uint, lastTerm: uint })],
+  /** RequestVote RPC (Figure 2). The candidate is the sender. `transfer`: the leader asked it to stand (thesis §3.10). */
+  requestVote: [10, struct({ term: uint, lastIndex: uint, lastTerm: uint, transfer: bool })],
   voteReply: [11, struct({ term: uint, granted: bool })],
+  /** Would you vote for me (thesis §9.6)? `term` is the one that the sender would have; it has not raised its own. */
+  requestPreVote: [16, struct({ term: uint, lastIndex: uint, lastTerm: uint })],
+  /** Granted: `term` is the one that was asked for. Refused: the receiver's own. */
+  preVoteReply: [17, struct({ term: uint, granted: bool })],
+  /** The leader gives leadership away: stand now (thesis §3.10). */
+  timeoutNow: [18, struct({ term: uint })],
   /** AppendEntries RPC (Figure 2). `entries` follow `prevIndex` without a gap. The leader is the sender. */
   append: [
     12,
@@ -61,7 +85,21 @@ export const raftMessage = union({
   appendReply: [13, struct({ term: uint, rejected: bool, index: uint, hintIndex: uint, hintTerm: uint })],
   /** `commit` is at most what the receiver is known to hold. `round` numbers the quorum rounds of a leader (§8, reads). */
   heartbeat: [14, struct({ term: uint, commit: uint, round: uint })],
-  heartbeatReply: [15, struct({ term: uint, round: uint })]
+  heartbeatReply: [15, struct({ term: uint, round: uint })],
+  /** InstallSnapshot RPC (Figure 13): one piece. `crc` is the CRC32C of `data`. */
+  snapshot: [
+    19,
+    struct({
+      term: uint,
+      snapshot: raftSnapshot,
+      offset: uint,
+      data: bytes(MAX_SNAPSHOT_PIECE_BYTES),
+      crc: uint,
+      done: bool
+    })
+  ],
+  /** `offset` is the piece that the sender wants next of the snapshot at `index`. `refused`: it could not be installed. */
+  snapshotReply: [20, struct({ term: uint, index: uint, offset: uint, refused: bool })]
 })
 export type RaftStreamMessage = TypeOf<typeof raftMessage>
 

@@ -42,3 +42,21 @@ export class LogFailedError extends Error {
     super(`the log failed: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
   }
 }
+
+/** A change of the membership is under way, or this leader has not committed anything yet. Try again after entry `index` is applied. */
+export class ChangePendingError extends Error {
+  override readonly name = 'ChangePendingError'
+  readonly code = 'ERR_CHANGE_PENDING'
+  constructor(readonly index: number) {
+    super(`a change of the membership waits for entry ${index}`)
+  }
+}
+
+/** Leadership was not taken over in time; the leader is who it was. */
+export class TransferFailedError extends Error {
+  override readonly name = 'TransferFailedError'
+  readonly code = 'ERR_TRANSFER_FAILED'
+  constructor(readonly to: string) {
+    super(`${to} did not take over leadership`)
+  }
+}

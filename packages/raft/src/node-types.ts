@@ -1,5 +1,5 @@
 import type { Clock, Random, RaftMessage } from '@quire/protocol'
-import type { CoreLimits, Entry, Role } from './core/types.js'
+import type { CoreLimits, Entry, MembershipChange, Role, SnapshotMeta } from './core/types.js'
 import type { RaftLog } from './log/types.js'
 
 /** Carries messages to other nodes. Lossy: what cannot be sent is dropped. Never blocks, never throws. */
@@ -7,13 +7,39 @@ export interface RaftTransport {
   send(to: string, message: RaftMessage): void
 }
 
+/**
+ * Where the state machine's snapshots are. Without one the log is never compacted, and a follower that needs a snapshot gets
+ * none. What rejects stops the node, but for a CorruptionError of `install`.
+ */
+export interface SnapshotStore {
+  /** The newest that is durable here, taken or installed; read once, at the start. Durable with the state machine itself. */
+  readonly newest: SnapshotMeta | undefined
+  /**
+   * A piece of the snapshot at `index` from `offset` on, `maxBytes` at most; the caller owns the buffer. Undefined when that
+   * snapshot is there no more. Several followers may read at a time, each from its own offset.
+   */
+  read(
+    index: number,
+    offset: number,
+    maxBytes: number
+  ): Promise<{ readonly data: Uint8Array; readonly done: boolean } | undefined>
+  /** Stores a piece of somebody else's. Offset 0 begins anew and drops what was stored before; else it follows the piece before. */
+  write(snapshot: SnapshotMeta, offset: number, data: Uint8Array): Promise<void>
+  /**
+   * All pieces are stored: the state machine becomes this, durably and as a whole, and `appliedIndex` and `newest` with it.
+   * Rejects with CorruptionError when the pieces make no snapshot; then nothing has changed.
+   */
+  install(snapshot: SnapshotMeta): Promise<void>
+}
+
 /** The state machine. What it throws stops the node. */
 export interface RaftApplication {
+  readonly snapshots?: SnapshotStore | undefined
   /** The last entry that the state machine has, at the start: its checkpoint. */
   readonly appliedIndex: number
   /**
-   * Committed entries in order, of all kinds, each once, from `appliedIndex + 1` on. A promise holds the next ones back. The
-   * buffers are shared with the log: read them, never change them.
+   * Committed entries in order, of all kinds, each once, from `appliedIndex + 1` on, or from the index after an installed
+   * snapshot. A promise holds the next ones back. The buffers are shared with the log: read them, never change them.
    */
   apply(entries: readonly Entry[]): void | Promise<void>
   /** Role, term or leader changed, or a leader became ready. */
@@ -34,6 +60,10 @@ export interface RaftComponents {
 export interface RaftLimits extends CoreLimits {
   /** Calls of `readIndex` that are not answered. */
   readonly maxPendingReads: number
+  /** Bytes of one piece of a snapshot. */
+  readonly maxPieceBytes: number
+  /** Entries that stay in the log behind the newest snapshot, for followers that are a little behind. */
+  readonly retainedEntries: number
 }
 
 export interface RaftNodeInit {
@@ -55,21 +85,44 @@ export interface RaftStatus {
   readonly leader: string | undefined
   /** Leader that has committed and applied the no-op of its term: its state machine has all that was ever committed. */
   readonly ready: boolean
+  readonly firstIndex: number
   readonly lastIndex: number
   readonly commitIndex: number
   readonly appliedIndex: number
   readonly voters: readonly string[]
   readonly learners: readonly string[]
+  /** Voters of the configuration that a joint one replaces; empty otherwise. */
+  readonly outgoing: readonly string[]
 }
 
 export interface RaftNode {
   status(): RaftStatus
   /**
    * Appends to the leader's log, in the order of the calls, and takes the buffer. The entry is committed when `apply` gets one
-   * with this index and this term; it is lost when another term's entry comes there. Throws NotLeaderError,
-   * BackPressureError, or InvalidArgumentError for more than MAX_ENTRY_BYTES.
+   * with this index and this term; it is lost when another term's entry comes there, or a snapshot that contains the index is
+   * installed under another term. Throws NotLeaderError, BackPressureError (also while leadership is on its way to another
+   * node), or InvalidArgumentError for more than MAX_ENTRY_BYTES.
    */
   propose(data: Uint8Array): { readonly index: number; readonly term: number }
+  /**
+   * Changes who takes part; the entry named is the first of one or two (see docs/raft.md, Membership). `context` is the
+   * application's part of the configuration; without it, the present one stays. Throws NotLeaderError, BackPressureError,
+   * ChangePendingError, or InvalidArgumentError for a change that makes no sense.
+   */
+  changeMembership(
+    changes: readonly MembershipChange[],
+    context?: Uint8Array
+  ): { readonly index: number; readonly term: number }
+  /**
+   * Resolves when this node has learnt of another leader. Rejects with NotLeaderError when it is none itself, with
+   * InvalidArgumentError when `to` is no other voter, with TransferFailedError when nothing came of it within an election
+   * time-out; this node leads on then. Without `to` the most advanced voter is chosen.
+   */
+  transferLeadership(to?: string): Promise<void>
+  /** Names the snapshot that the state machine would be at `index`, which is applied and not compacted. */
+  snapshotMeta(index: number): SnapshotMeta
+  /** The state machine has a durable snapshot: the log is compacted up to `retainedEntries` before it. Indexes rise. */
+  snapshotTaken(snapshot: SnapshotMeta): void
   /**
    * Resolves with an index when a majority has confirmed this leader after the call and the entry is applied: reads of the
    * state machine are linearizable then. Calls of one turn share a round. Rejects with NotLeaderError when this node is not

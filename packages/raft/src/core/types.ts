@@ -1,7 +1,10 @@
-import type { RaftConfiguration, RaftEntry, RaftMessage } from '@quire/protocol'
+import type { RaftConfiguration, RaftEntry, RaftMessage, RaftSnapshot } from '@quire/protocol'
 
 /** One entry of the log. Its data must not change once it was handed over. */
 export type Entry = RaftEntry
+
+/** Names a snapshot: what its last entry is, and the configuration in force there (§7). */
+export type SnapshotMeta = RaftSnapshot
 
 /** What a node must know again after a crash (Figure 2, "Persistent state"). The commit index only spares a restart work. */
 export interface HardState {
@@ -12,17 +15,23 @@ export interface HardState {
   readonly commit: number
 }
 
-/** Who counts (`voters`) and who only listens (`learners`). Node ids are PeerIds as text. */
-export type Configuration = Pick<RaftConfiguration, 'voters' | 'learners'>
+/**
+ * Who counts (`voters`, and `outgoing` while a joint configuration is left) and who only listens (`learners`). Node ids are
+ * PeerIds as text.
+ */
+export type Configuration = Omit<RaftConfiguration, 'context'>
 
-export type Role = 'leader' | 'follower' | 'candidate'
+export type Role = 'leader' | 'follower' | 'preCandidate' | 'candidate'
 
 /** The durable part of the log, read synchronously. */
 export interface LogReader {
-  /** Index of the first entry that can be read; `lastIndex + 1` when there is none. */
+  /** Index of the first entry that can be read; `lastIndex + 1` when there is none. It rises when the log is compacted. */
   readonly firstIndex: number
   readonly lastIndex: number
-  /** Term of an entry; undefined outside of the log. Cheap: needs no entry's data. */
+  /**
+   * Term of an entry, from `firstIndex - 1` on (0 before the first entry that ever was); undefined outside of that. Cheap: needs
+   * no entry's data.
+   */
   term(index: number): number | undefined
   /**
    * Entries from `lo` up to but without `hi`, both inside the log: as many as fit `maxBytes` (see `raftEntryBytes`), but at
@@ -57,6 +66,21 @@ export interface SoftState {
   readonly leader: string | undefined
 }
 
+/** Leader: the piece of a snapshot from `offset` on is to be read and handed to `pieceRead`. */
+export interface PieceWanted {
+  readonly to: string
+  readonly snapshot: SnapshotMeta
+  readonly offset: number
+}
+
+/** Follower: a piece is to be stored, after those before it. Offset 0 begins anew and drops an unfinished snapshot. */
+export interface PieceReceived {
+  readonly snapshot: SnapshotMeta
+  readonly offset: number
+  readonly data: Uint8Array
+  readonly done: boolean
+}
+
 /**
  * What the core wants done. The order is what makes it safe:
  * 1. `messages` may leave at once; a leader's appends travel beside its own flush (thesis §10.2.1).
@@ -64,14 +88,18 @@ export interface SoftState {
  * 3. `messagesAfter` leave when this write, or if there is none all writes before, is durable: a vote that is sent
  *    before it is durable can be cast twice after a crash, an acknowledged entry could vanish.
  * 4. `committed` is applied in order, then `applied` is called; nothing more comes before that.
+ * 5. `install` replaces the state machine, durably, then `snapshotInstalled` is called; nothing is handed out to be applied
+ *    before that.
  */
 export interface Ready {
   readonly messages: readonly Outgoing[]
-  /** Entries replace everything from the first one's index on. */
   readonly write: StorageWrite | undefined
   readonly messagesAfter: readonly Outgoing[]
   readonly committed: readonly Entry[]
   readonly readStates: readonly ReadState[]
+  readonly piecesWanted: readonly PieceWanted[]
+  readonly pieceReceived: PieceReceived | undefined
+  readonly install: SnapshotMeta | undefined
   /** Present when role, term or leader changed. */
   readonly softState: SoftState | undefined
 }
@@ -79,6 +107,9 @@ export interface Ready {
 export interface StorageWrite {
   readonly ack: StorageAck
   readonly hardState: HardState | undefined
+  /** The log starts anew after this snapshot: nothing that was in it before counts any more. */
+  readonly reset: SnapshotMeta | undefined
+  /** Entries replace everything from the first one's index on. */
   readonly entries: readonly Entry[]
 }
 
@@ -99,8 +130,10 @@ export interface RaftCoreInit {
   readonly id: string
   readonly log: LogReader
   readonly hardState: HardState
-  /** Every `config` entry of the log, in order. */
+  /** The `config` entries of the log, in order, from the one in force at `firstIndex - 1` on. */
   readonly configurations: readonly Entry[]
+  /** The newest durable snapshot of the state machine. Newer than the log after a crash in the middle of an installation. */
+  readonly snapshot?: SnapshotMeta | undefined
   /** How far the state machine is. */
   readonly appliedIndex: number
   /** Ticks without a leader until an election, at least; the most is one less than twice as many (§5.2). */
@@ -112,28 +145,56 @@ export interface RaftCoreInit {
   readonly random: () => number
 }
 
-/** `index` and `term` of the first proposal; the others follow. */
-export type Proposed =
-  | { readonly index: number; readonly term: number }
+/** Why a leader, or who is none, takes no proposal. */
+export type Refusal =
   | { readonly refused: 'notLeader'; readonly leader: string | undefined }
   | { readonly refused: 'full'; readonly uncommittedBytes: number }
+  /** Leadership is on its way to `to`. */
+  | { readonly refused: 'transferring'; readonly to: string }
+
+/** `index` and `term` of the first proposal; the others follow. */
+export type Proposed = { readonly index: number; readonly term: number } | Refusal
+
+/** Members who are not named stay what they are. */
+export interface MembershipChange {
+  readonly type: 'voter' | 'learner' | 'removed'
+  readonly id: string
+}
+
+export type ChangeProposed =
+  | { readonly index: number; readonly term: number }
+  | Refusal
+  /** An earlier change is not committed, or its joint configuration not left; or nothing of the own term is committed (thesis §4.1). */
+  | { readonly refused: 'pending'; readonly index: number }
+  /** The change makes no sense: it changes nothing, leaves no voter, or names somebody twice. */
+  | { readonly refused: 'invalid'; readonly reason: string }
+
+export type TransferRefusal = 'notLeader' | 'notVoter' | 'self' | undefined
 
 /** Raft without IO: synchronous, deterministic, driven by ticks and messages. */
 export interface RaftCore {
   readonly term: number
   readonly role: Role
   readonly leader: string | undefined
+  readonly firstIndex: number
   readonly lastIndex: number
   readonly commitIndex: number
   readonly appliedIndex: number
+  /** The newest in the log, committed or not. */
   readonly configuration: Configuration
   /** Leader whose state machine has applied an entry of the own term, and so everything that was ever committed before. */
   readonly leaderReady: boolean
+  /** Leader: to whom leadership is on its way. */
+  readonly transferTarget: string | undefined
   tick(): void
   /** Takes a message. One that is late, doubled or malformed changes nothing. */
   step(from: string, message: RaftMessage): void
   /** Appends all of `datas` or none. Takes the buffers. */
   propose(datas: readonly Uint8Array[]): Proposed
+  /** Proposes a configuration. `context` is the application's part of it; without it, the present one stays. */
+  changeMembership(changes: readonly MembershipChange[], context?: Uint8Array): ChangeProposed
+  /** Gives leadership to `to`; undefined when it is on its way. Watch `softState` and `transferTarget` for what becomes of it. */
+  transferLeadership(to: string): TransferRefusal
   /**
    * Asks for a quorum round; `context` comes back in `readStates`. False when not the leader. Losing leadership forgets
    * the pending reads: watch `softState`.
@@ -145,4 +206,16 @@ export interface RaftCore {
   persisted(ack: StorageAck): void
   /** The state machine has applied everything up to `index`. */
   applied(index: number): void
+  /** Names the snapshot that the state machine would be at `index`, which is applied and not compacted. */
+  snapshotMeta(index: number): SnapshotMeta
+  /** The state machine has a durable snapshot. From now on this one is sent, and the log may be compacted up to it. */
+  snapshotTaken(snapshot: SnapshotMeta): void
+  /** The piece that was wanted. Undefined: that snapshot is there no more. Takes the buffer; `crc` is its CRC32C. */
+  pieceRead(wanted: PieceWanted, piece: { data: Uint8Array; crc: number; done: boolean } | undefined): void
+  /** The piece that was received is stored. */
+  pieceStored(piece: PieceReceived): void
+  /** The state machine is the snapshot now, durably. */
+  snapshotInstalled(snapshot: SnapshotMeta): void
+  /** The snapshot was of no use; the state machine is what it was. */
+  snapshotRefused(snapshot: SnapshotMeta): void
 }
