@@ -1,0 +1,17 @@
+/** The definition itself: tries every order. For a handful of operations. */
+import type { Model, Operation } from './src/checker.js'
+
+export function isLinearizable<S, I>(operations: readonly Operation<I>[], model: Model<S, I>): boolean {
+  return canGoOn(model.initial, operations, model)
+}
+
+function canGoOn<S, I>(state: S, left: readonly Operation<I>[], model: Model<S, I>): boolean {
+  if (left.every((each) => each.return === Infinity)) return true
+  return left.some((next) => {
+    const others = left.filter((each) => each !== next)
+    // Whoever returned before this was called comes before it.
+    if (others.some((each) => each.return < next.call)) return false
+    const after = model.step(state, next.input)
+    return after !== undefined && canGoOn(after, others, model)
+  })
+}

@@ -1,0 +1,167 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { isLinearizable } from './brute-force.js'
+import { check, type Operation } from './src/checker.js'
+import { pageModel, type PageInput } from './src/page-model.js'
+
+const write = (bytes: string, call: number, end: number, offset = 0): Operation<PageInput> => ({
+  input: { op: 'write', offset, bytes },
+  call,
+  return: end
+})
+const read = (bytes: string, call: number, end: number, offset = 0): Operation<PageInput> => ({
+  input: { op: 'read', offset, bytes },
+  call,
+  return: end
+})
+
+function result(...operations: Operation<PageInput>[]): string {
+  return check(operations, pageModel(operations.map(({ input }) => input))).result
+}
+
+describe('a history is linearizable when', () => {
+  it('a read sees the last write before it', () => {
+    expect(result(write('01', 0, 1), read('01', 2, 3))).toBe('linearizable')
+  })
+
+  it('a read that overlaps a write sees the old or the new bytes', () => {
+    expect(result(write('01', 0, 10), read('00', 2, 3))).toBe('linearizable')
+    expect(result(write('01', 0, 10), read('01', 2, 3))).toBe('linearizable')
+  })
+
+  it('two writes overlap, and readers agree on their order', () => {
+    const writes = [write('01', 0, 10), write('02', 0, 10)]
+    expect(result(...writes, read('01', 11, 12), read('01', 13, 14))).toBe('linearizable')
+    expect(result(...writes, read('02', 11, 12), read('02', 13, 14))).toBe('linearizable')
+  })
+
+  it('a write that nobody heard of shows up late, or never', () => {
+    expect(result(write('01', 0, Infinity), read('00', 5, 6), read('01', 7, 8))).toBe('linearizable')
+    expect(result(write('01', 0, Infinity), read('00', 5, 6))).toBe('linearizable')
+  })
+
+  it('nothing happened', () => {
+    expect(result()).toBe('linearizable')
+  })
+
+  it('writes of parts meet in a read of the whole', () => {
+    expect(result(write('aa', 0, 1, 0), write('bb', 0, 1, 1), read('aabb', 2, 3, 0))).toBe('linearizable')
+  })
+
+  it('updates follow one another', () => {
+    const add = (from: string, to: string, call: number, end: number): Operation<PageInput> => ({
+      input: { op: 'update', offset: 0, from, to },
+      call,
+      return: end
+    })
+    expect(result(add('00', '01', 0, 10), add('01', '02', 0, 10))).toBe('linearizable')
+    expect(result(add('00', '01', 0, 10), add('00', '01', 0, 10))).toBe('violation')
+  })
+})
+
+describe('a history is refused when', () => {
+  it('a read sees bytes that were overwritten before it began (stale read)', () => {
+    expect(result(write('01', 0, 1), write('02', 2, 3), read('01', 4, 5))).toBe('violation')
+  })
+
+  it('a read sees what nobody wrote', () => {
+    expect(result(write('01', 0, 1), read('03', 2, 3))).toBe('violation')
+  })
+
+  it('a later read goes back behind an earlier one (new, then old)', () => {
+    expect(result(write('01', 0, 100), read('01', 2, 3), read('00', 4, 5))).toBe('violation')
+  })
+
+  it('two readers disagree on the order of two writes', () => {
+    const writes = [write('01', 0, 1), write('02', 0, 1)]
+    expect(result(...writes, read('01', 2, 3), read('02', 4, 5))).toBe('violation')
+  })
+
+  it('a write is lost', () => {
+    expect(result(write('01', 0, 1), read('00', 2, 3))).toBe('violation')
+  })
+
+  it('a read of the whole sees a later part without an earlier one (torn)', () => {
+    expect(result(write('aa', 0, 1, 0), write('bb', 2, 3, 1), read('00bb', 4, 5, 0))).toBe('violation')
+  })
+
+  it('a write that nobody heard of is seen before it was called', () => {
+    expect(result(read('01', 0, 1), write('01', 2, Infinity))).toBe('violation')
+  })
+
+  it('it says where it cannot go on', () => {
+    const operations = [write('01', 0, 1), write('02', 2, 3), read('01', 4, 5)]
+    const verdict = check(operations, pageModel(operations.map(({ input }) => input)))
+    expect(verdict).toMatchObject({ result: 'violation', stuck: operations[2], reached: operations.slice(0, 2) })
+  })
+})
+
+describe('the search', () => {
+  it('gives up after the steps that it is given, and says so', () => {
+    const operations = Array.from({ length: 12 }, (_, i) => write(`0${i.toString(16)}`, 0, 100))
+    operations.push(read('ff', 101, 102))
+    expect(check(operations, pageModel(operations.map(({ input }) => input)), 50)).toMatchObject({
+      result: 'undecided'
+    })
+  })
+
+  it('is quick where many operations follow one another', () => {
+    const operations = Array.from({ length: 20_000 }, (_, i) =>
+      write((i % 256).toString(16).padStart(2, '0'), 2 * i, 2 * i + 3)
+    )
+    expect(result(...operations)).toBe('linearizable')
+  })
+
+  const byte = fc.constantFrom('00', '01', '02')
+  const input: fc.Arbitrary<PageInput> = fc.oneof(
+    fc.record({ op: fc.constant('read' as const), offset: fc.nat(1), bytes: byte }),
+    fc.record({ op: fc.constant('write' as const), offset: fc.nat(1), bytes: byte }),
+    fc.record({ op: fc.constant('zero' as const), offset: fc.constant(0), end: fc.constantFrom(1, 2) }),
+    fc.record({ op: fc.constant('add' as const), offset: fc.constant(0), bytes: fc.constantFrom('01', 'ff') }),
+    fc.record({
+      op: fc.constant('update' as const),
+      offset: fc.nat(1),
+      from: byte,
+      to: fc.option(byte, { nil: undefined })
+    }),
+    fc.record({ op: fc.constant('compareExchange' as const), offset: fc.nat(1), expected: byte, bytes: byte })
+  )
+  const operation: fc.Arbitrary<Operation<PageInput>> = fc
+    .record({ input, call: fc.nat(12), length: fc.oneof(fc.nat(6), fc.constant(Infinity)) })
+    .map(({ input: each, call, length }) => ({ input: each, call, return: call + length }))
+
+  it('says what trying every order says', () => {
+    let refused = 0
+    let accepted = 0
+    fc.assert(
+      fc.property(fc.array(operation, { maxLength: 6 }), (operations) => {
+        const model = pageModel(operations.map((each) => each.input))
+        const expected = isLinearizable(operations, model)
+        if (expected) accepted++
+        else refused++
+        expect(check(operations, model).result).toBe(expected ? 'linearizable' : 'violation')
+      }),
+      { numRuns: 3000 }
+    )
+    // Or it would prove little.
+    expect(Math.min(refused, accepted)).toBeGreaterThan(500)
+  })
+
+  it('gives an order that respects time and the object', () => {
+    fc.assert(
+      fc.property(fc.array(operation, { maxLength: 6 }), (operations) => {
+        const model = pageModel(operations.map((each) => each.input))
+        const verdict = check(operations, model)
+        if (verdict.result !== 'linearizable') return
+        let state = model.initial
+        for (const [i, each] of verdict.order.entries()) {
+          expect(verdict.order.slice(i + 1).every((later) => later.return >= each.call)).toBe(true)
+          state = model.step(state, each.input)!
+          expect(state).toBeDefined()
+        }
+        const left = operations.filter((each) => !verdict.order.includes(each))
+        expect(left.every((each) => each.return === Infinity)).toBe(true)
+      })
+    )
+  })
+})

@@ -1,0 +1,175 @@
+import { describe, expect, it } from 'vitest'
+import { HistoryFormatError, parseHistory, type HistoryEvent } from './src/history.js'
+import { judge } from './src/judge.js'
+
+const PAGE = 8
+let clock = 0
+
+function event(fields: Partial<HistoryEvent> & Pick<HistoryEvent, 'op'>): HistoryEvent {
+  const call = clock++
+  const length = fields.value === undefined ? 0 : fields.value.length / 2
+  const base = {
+    client: 'a',
+    process: 'a1',
+    file: '1',
+    offset: 0,
+    length,
+    status: 'ok' as const,
+    call,
+    return: clock++
+  }
+  return { ...base, ...fields }
+}
+
+function findings(...history: HistoryEvent[]): string[] {
+  return judge(history, { pageSize: PAGE, initialSize: () => 100 }).findings.map(
+    ({ page, result }) => `${page} ${result}`
+  )
+}
+
+describe('pages', () => {
+  it('are judged each for itself, also when an operation spans several', () => {
+    const whole = event({ op: 'write', offset: 6, value: '11223344' })
+    expect(findings(whole, event({ op: 'read', offset: 6, value: '11223344' }))).toEqual([])
+    expect(findings(whole, event({ op: 'read', offset: 6, value: '11223300' }))).toEqual(['1 violation'])
+    expect(findings(whole, event({ op: 'read', offset: 6, value: '00223344' }))).toEqual(['0 violation'])
+  })
+
+  it('of two files have nothing to do with each other', () => {
+    expect(findings(event({ op: 'write', value: '11' }), event({ op: 'read', file: '2', value: '00' }))).toEqual([])
+  })
+
+  it('read as zeros after a truncation and in a hole', () => {
+    const written = event({ op: 'write', offset: 4, value: '1122334455667788' })
+    const cut = event({ op: 'truncate', offset: 6 })
+    const grown = event({ op: 'truncate', offset: 100 })
+    expect(findings(written, cut, grown, event({ op: 'read', offset: 4, value: '1122000000000000' }))).toEqual([])
+    expect(findings(written, cut, grown, event({ op: 'read', offset: 4, value: '1122330000000000' }))).toEqual([
+      '0 violation'
+    ])
+    expect(findings(written, cut, grown, event({ op: 'read', offset: 8, value: '55' }))).toEqual(['1 violation'])
+    const hole = event({ op: 'punch', offset: 5, length: 4 })
+    expect(findings(written, hole, event({ op: 'read', offset: 4, value: '1100000000667788' }))).toEqual([])
+    expect(findings(written, hole, event({ op: 'read', offset: 4, value: '1122000000667788' }))).toEqual([
+      '0 violation'
+    ])
+  })
+
+  it('leave out what certainly did not happen, and reads that failed', () => {
+    const history = [
+      event({ op: 'write', value: '11', status: 'fail' }),
+      event({ op: 'read', value: '77', status: 'info' }),
+      event({ op: 'read', value: '00' })
+    ]
+    expect(findings(...history)).toEqual([])
+  })
+
+  it('take atomic operations as they were answered', () => {
+    const before = event({ op: 'write', value: 'ff000000' })
+    const add = event({ op: 'add', length: 4, value: '01000000', from: 'ff000000', to: '00010000' })
+    expect(findings(before, add, event({ op: 'read', value: '00010000' }))).toEqual([])
+    const set = event({ op: 'write', value: '01000000' })
+    const cas = event({ op: 'cas', length: 4, value: '05000000', from: '01000000', to: '05000000', ok: false })
+    expect(findings(set, cas, event({ op: 'read', value: '01000000' }))).toEqual([])
+  })
+
+  it('allow an atomic operation without an answer to have happened, once', () => {
+    const add = event({ op: 'add', length: 4, value: '01000000', status: 'info' })
+    expect(findings(add, event({ op: 'read', value: '01000000' }))).toEqual([])
+    expect(findings(add, event({ op: 'read', value: '00000000' }))).toEqual([])
+    expect(findings(add, event({ op: 'read', value: '02000000' }))).toEqual(['0 violation'])
+  })
+})
+
+describe('a lost session', () => {
+  const lost = (): HistoryEvent => event({ op: 'lost', length: PAGE })
+  const writeback = (status: 'ok' | 'info' = 'ok'): HistoryEvent => event({ op: 'writeback', length: PAGE, status })
+  const other = (value: string): HistoryEvent => event({ op: 'read', client: 'b', process: 'b1', value })
+
+  it('takes with it what was not durable, its own reads included', () => {
+    const history = [event({ op: 'write', value: '11' }), event({ op: 'read', value: '11' }), lost(), other('00')]
+    expect(findings(...history)).toEqual([])
+  })
+
+  it('takes nothing with it that was durable', () => {
+    expect(findings(event({ op: 'write', value: '11' }), writeback(), lost(), other('00'))).toEqual(['0 violation'])
+    expect(findings(event({ op: 'write', value: '11' }), writeback(), lost(), other('11'))).toEqual([])
+  })
+
+  it('may have made durable what it had sent', () => {
+    const history = [event({ op: 'write', value: '11' }), writeback('info'), lost()]
+    expect(findings(...history, other('11'))).toEqual([])
+    expect(findings(...history, other('00'))).toEqual([])
+    expect(findings(...history, other('22'))).toEqual(['0 violation'])
+  })
+
+  it('undoes only what came after its last durable version', () => {
+    const history = [event({ op: 'write', value: '11' }), writeback(), event({ op: 'write', value: '22' }), lost()]
+    expect(findings(...history, other('11'))).toEqual([])
+    expect(findings(...history, other('22'))).toEqual(['0 violation'])
+  })
+
+  it('undoes nothing on other pages, nor of other sessions', () => {
+    const there = event({ op: 'write', offset: PAGE, value: '11' })
+    expect(findings(there, lost(), event({ op: 'read', process: 'b1', offset: PAGE, value: '00' }))).toEqual([
+      '1 violation'
+    ])
+    const mine = event({ op: 'write', process: 'b1', value: '11' })
+    expect(findings(mine, lost(), other('00'))).toEqual(['0 violation'])
+  })
+
+  it('must not have read its own bytes back if somebody else has seen others', () => {
+    // What it read before its bytes were durable counts when they became durable.
+    const history = [event({ op: 'write', value: '11' }), event({ op: 'read', value: '22' }), writeback(), lost()]
+    expect(findings(...history)).toEqual(['0 violation'])
+  })
+})
+
+describe('sizes', () => {
+  const size = (offset: number): HistoryEvent => event({ op: 'size', offset })
+
+  it('follow truncations and writes beyond the end', () => {
+    const before = size(100)
+    const grown = event({ op: 'write', offset: 100, value: '11' })
+    expect(findings(before, grown, size(101))).toEqual([])
+    expect(findings(before, grown, size(100))).toEqual(['undefined violation'])
+    expect(findings(event({ op: 'truncate', offset: 7 }), size(7))).toEqual([])
+    expect(findings(event({ op: 'truncate', offset: 7 }), size(100))).toEqual(['undefined violation'])
+  })
+
+  it('show in where reads end', () => {
+    const cut = event({ op: 'truncate', offset: 3 })
+    expect(findings(cut, event({ op: 'read', offset: 0, length: 8, value: '000000' }))).toEqual([])
+    expect(findings(cut, event({ op: 'read', offset: 0, length: 8, value: '0000' }))).toEqual(['undefined violation'])
+    expect(findings(cut, event({ op: 'read', offset: 0, value: '00000000' }))).toEqual(['undefined violation'])
+  })
+})
+
+describe('a history that cannot be decided', () => {
+  it('is a finding', () => {
+    const history = Array.from({ length: 12 }, (_, i) =>
+      event({ op: 'write', value: `0${i.toString(16)}`, call: 0, return: 100 })
+    )
+    history.push(event({ op: 'read', value: 'ff', call: 101, return: 102 }))
+    const { findings: found } = judge(history, { pageSize: PAGE, maxSteps: 100 })
+    expect(found).toMatchObject([{ page: 0, result: 'undecided' }])
+  })
+})
+
+describe('the format', () => {
+  it('is one event a line', () => {
+    const history = [event({ op: 'write', value: '11' }), event({ op: 'sync' })]
+    expect(parseHistory(history.map((each) => `${JSON.stringify(each)}\n`).join('\n'))).toEqual(history)
+  })
+
+  it.each([
+    ['{', 'line 2: '],
+    ['7', 'line 2: not an object'],
+    [JSON.stringify({ ...event({ op: 'read' }), op: 'jump' }), 'line 2: op is "jump"'],
+    [JSON.stringify({ ...event({ op: 'read' }), offset: -1 }), 'line 2: offset is -1'],
+    [JSON.stringify({ ...event({ op: 'read' }), value: 'xyz' }), 'line 2: value is "xyz"']
+  ])('refuses %s and names the line', (line, message) => {
+    expect(() => parseHistory(`\n${line}`)).toThrow(HistoryFormatError)
+    expect(() => parseHistory(`\n${line}`)).toThrow(message)
+  })
+})

@@ -1,0 +1,175 @@
+/**
+ * Is there one order of all operations that respects real time and the object's rules? The search of Wing and Gong ("Testing and Verifying
+ * Concurrent Objects", 1993) with Lowe's memory of what was tried ("Testing for Linearizability", 2017): whoever comes to the same object state
+ * having placed the same operations need not go on.
+ */
+
+/** A sequential object. States are immutable. */
+export interface Model<S, I> {
+  readonly initial: S
+  /** The state after `input`, or undefined where the object would not have answered so. */
+  step(state: S, input: I): S | undefined
+  /** Equal for equal states, and only for these. */
+  key(state: S): string
+}
+
+export interface Operation<I> {
+  readonly input: I
+  readonly call: number
+  /** Infinity where nobody knows whether it happened: then it may stand anywhere after its call, also behind everything else. */
+  readonly return: number
+}
+
+export type Verdict<I> =
+  | { readonly result: 'linearizable'; readonly order: readonly Operation<I>[] }
+  /** `reached` is the longest order that was found; after it, `stuck` has to return and cannot be placed. */
+  | { readonly result: 'violation'; readonly reached: readonly Operation<I>[]; readonly stuck: Operation<I> }
+  /** The search took more than `maxSteps`. That is a failure of whoever made the history: it must be decidable. */
+  | { readonly result: 'undecided'; readonly steps: number }
+
+/** One of an operation's two moments, in a list ordered by time. */
+interface Moment<I> {
+  readonly operation: Operation<I>
+  readonly id: number
+  readonly isCall: boolean
+  /** Of a call: its return. */
+  end: Moment<I> | undefined
+  previous: Moment<I> | undefined
+  next: Moment<I> | undefined
+}
+
+const DEFAULT_MAX_STEPS = 5_000_000
+
+export function check<S, I>(
+  operations: readonly Operation<I>[],
+  model: Model<S, I>,
+  maxSteps = DEFAULT_MAX_STEPS
+): Verdict<I> {
+  return new Search(operations, model, maxSteps).run()
+}
+
+class Search<S, I> {
+  private readonly head: Moment<I>
+  private readonly placed = new Placed()
+  private readonly stack: { readonly call: Moment<I>; readonly before: S }[] = []
+  private readonly tried = new Set<string>()
+  private state: S
+  private reached: Operation<I>[] = []
+  private stuck: Operation<I> | undefined
+
+  constructor(
+    operations: readonly Operation<I>[],
+    private readonly model: Model<S, I>,
+    private readonly maxSteps: number
+  ) {
+    this.head = listOf(operations)
+    this.state = model.initial
+  }
+
+  run(): Verdict<I> {
+    let at = this.head.next
+    for (let steps = 0; this.head.next !== undefined; steps++) {
+      if (steps >= this.maxSteps) return { result: 'undecided', steps }
+      // Nobody has to return any more: what is left need not have happened.
+      if (at === undefined) break
+      if (at.isCall) {
+        at = this.place(at) ? this.head.next : at.next
+      } else if (at.operation.return === Infinity) {
+        break
+      } else {
+        this.remember(at.operation)
+        const undone = this.undo()
+        if (undone === undefined) return { result: 'violation', reached: this.reached, stuck: this.stuck! }
+        at = undone.next
+      }
+    }
+    return { result: 'linearizable', order: this.stack.map(({ call }) => call.operation) }
+  }
+
+  /** Lets the operation be the next, if the object allows that and it is news. */
+  private place(call: Moment<I>): boolean {
+    const after = this.model.step(this.state, call.operation.input)
+    if (after === undefined) return false
+    this.placed.add(call.id)
+    const key = `${this.placed.key} ${this.model.key(after)}`
+    if (this.tried.has(key)) {
+      this.placed.delete(call.id)
+      return false
+    }
+    this.tried.add(key)
+    this.stack.push({ call, before: this.state })
+    this.state = after
+    lift(call)
+    return true
+  }
+
+  private undo(): Moment<I> | undefined {
+    const last = this.stack.pop()
+    if (last === undefined) return undefined
+    this.state = last.before
+    this.placed.delete(last.call.id)
+    unlift(last.call)
+    return last.call
+  }
+
+  private remember(stuck: Operation<I>): void {
+    if (this.stuck !== undefined && this.stack.length <= this.reached.length) return
+    this.reached = this.stack.map(({ call }) => call.operation)
+    this.stuck = stuck
+  }
+}
+
+/** A set of operations that is almost a beginning of all: written as where the beginning ends, and what is in the set beyond. */
+class Placed {
+  private first = 0
+  private readonly beyond = new Set<number>()
+
+  get key(): string {
+    return `${this.first}:${[...this.beyond].sort((a, b) => a - b).join()}`
+  }
+
+  add(id: number): void {
+    this.beyond.add(id)
+    while (this.beyond.delete(this.first)) this.first++
+  }
+
+  delete(id: number): void {
+    this.beyond.delete(id)
+    for (; this.first > id; this.first--) if (this.first - 1 !== id) this.beyond.add(this.first - 1)
+  }
+}
+
+/** All moments by time. At equal times a call stands before a return: the two operations overlap. */
+function listOf<I>(operations: readonly Operation<I>[]): Moment<I> {
+  const ordered = [...operations].sort((a, b) => a.call - b.call)
+  const moments: (Moment<I> & { readonly at: number })[] = []
+  for (const [id, operation] of ordered.entries()) {
+    const links = { operation, id, previous: undefined, next: undefined }
+    const end = { ...links, isCall: false, end: undefined, at: operation.return }
+    moments.push({ ...links, isCall: true, end, at: operation.call }, end)
+  }
+  moments.sort((a, b) => a.at - b.at || Number(b.isCall) - Number(a.isCall))
+  const head = { previous: undefined, next: undefined } as unknown as Moment<I>
+  let last = head
+  for (const moment of moments) {
+    last.next = moment
+    moment.previous = last
+    last = moment
+  }
+  return head
+}
+
+function lift<I>(call: Moment<I>): void {
+  for (const moment of [call, call.end!]) {
+    moment.previous!.next = moment.next
+    if (moment.next !== undefined) moment.next.previous = moment.previous
+  }
+}
+
+/** Undoes the newest `lift`. */
+function unlift<I>(call: Moment<I>): void {
+  for (const moment of [call.end!, call]) {
+    moment.previous!.next = moment
+    if (moment.next !== undefined) moment.next.previous = moment
+  }
+}

@@ -1,0 +1,5 @@
+export * from './checker.js'
+export * from './history.js'
+export * from './judge.js'
+export { pageModel, type PageInput, type PageState } from './page-model.js'
+export { sizeModel, type SizeInput } from './size-model.js'

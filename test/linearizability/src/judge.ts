@@ -1,0 +1,72 @@
+/** Judges a whole history: every page and every size must be linearizable. */
+import { check, type Operation, type Verdict } from './checker.js'
+import type { HistoryEvent } from './history.js'
+import { pageModel } from './page-model.js'
+import { pagesOf, sizesOf } from './partition.js'
+import { sizeModel } from './size-model.js'
+
+export interface JudgeOptions {
+  /** Of all files, or of each by its id. */
+  readonly pageSize: number | ((file: string) => number)
+  /** Sizes that files had before the history began; default 0. */
+  readonly initialSize?: (file: string) => number
+  /** Steps of the search for one object. */
+  readonly maxSteps?: number
+}
+
+export interface Finding {
+  readonly file: string
+  /** Absent: the file's size. */
+  readonly page?: number
+  readonly result: 'violation' | 'undecided'
+  /** What is wrong, and the operations around it. */
+  readonly text: string
+}
+
+export interface Judgement {
+  readonly objects: number
+  readonly operations: number
+  /** Empty: the history is linearizable. What is undecided is a finding. */
+  readonly findings: readonly Finding[]
+}
+
+export function judge(history: readonly HistoryEvent[], options: JudgeOptions): Judgement {
+  const { maxSteps, initialSize = () => 0 } = options
+  const findings: Finding[] = []
+  let objects = 0
+  let operations = 0
+  const take = <I>(where: Pick<Finding, 'file' | 'page'>, all: readonly Operation<I>[], verdict: Verdict<I>): void => {
+    objects++
+    operations += all.length
+    if (verdict.result !== 'linearizable') {
+      findings.push({ ...where, result: verdict.result, text: describe(all, verdict) })
+    }
+  }
+  for (const { file, page, operations: all } of pagesOf(history, options.pageSize)) {
+    take({ file, page }, all, check(all, pageModel(all.map(({ input }) => input)), maxSteps))
+  }
+  for (const { file, operations: all } of sizesOf(history)) {
+    take({ file }, all, check(all, sizeModel(initialSize(file)), maxSteps))
+  }
+  return { objects, operations, findings }
+}
+
+const SHOWN = 6
+
+function describe<I>(all: readonly Operation<I>[], verdict: Exclude<Verdict<I>, { result: 'linearizable' }>): string {
+  if (verdict.result === 'undecided') return `not decided within ${verdict.steps} steps, ${all.length} operations`
+  const { reached, stuck } = verdict
+  const placed = new Set(reached)
+  const open = all.filter((each) => !placed.has(each) && each.call <= stuck.return && each !== stuck)
+  return [
+    `${reached.length} of ${all.length} operations have an order, which ends with`,
+    ...reached.slice(-SHOWN).map(line),
+    'and cannot go on with',
+    line(stuck),
+    ...open.slice(0, SHOWN).map(line)
+  ].join('\n')
+}
+
+function line<I>({ input, call, return: end }: Operation<I>): string {
+  return `  ${call}..${end === Infinity ? '?' : end} ${JSON.stringify(input)}`
+}

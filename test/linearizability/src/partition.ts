@@ -1,0 +1,143 @@
+/** Cuts a history into objects that are checked each for itself: every page, and every file's size. */
+import type { Operation } from './checker.js'
+import type { HistoryEvent } from './history.js'
+import type { PageInput } from './page-model.js'
+import { Fates } from './sessions.js'
+import type { SizeInput } from './size-model.js'
+
+export interface PageHistory {
+  readonly file: string
+  readonly page: number
+  readonly operations: readonly Operation<PageInput>[]
+}
+
+export interface SizeHistory {
+  readonly file: string
+  readonly operations: readonly Operation<SizeInput>[]
+}
+
+/** Pages in which something was read or written, in order. `pageSize` is that of all files, or tells it of each. */
+export function pagesOf(
+  history: readonly HistoryEvent[],
+  pageSize: number | ((file: string) => number)
+): PageHistory[] {
+  const sizeOf = typeof pageSize === 'number' ? () => pageSize : pageSize
+  const found: PageHistory[] = []
+  for (const [file, events] of byFile(history)) {
+    const bytes = sizeOf(file)
+    const pages = new Map<number, HistoryEvent[]>()
+    for (const event of events) {
+      if (event.op === 'truncate' || !touchesPages(event)) continue
+      for (let page = Math.floor(event.offset / bytes); page * bytes < event.offset + event.length; page++) {
+        const there = pages.get(page)
+        if (there === undefined) pages.set(page, [event])
+        else there.push(event)
+      }
+    }
+    const truncations = events.filter(({ op }) => op === 'truncate')
+    for (const page of [...pages.keys()].sort((a, b) => a - b)) {
+      const cut = truncations.filter(({ offset }) => offset < (page + 1) * bytes)
+      found.push({ file, page, operations: pageOperations([...pages.get(page)!, ...cut], page * bytes, bytes) })
+    }
+  }
+  return found
+}
+
+export function sizesOf(history: readonly HistoryEvent[]): SizeHistory[] {
+  return [...byFile(history)].map(([file, events]) => ({ file, operations: events.flatMap(sizeOperation) }))
+}
+
+function byFile(history: readonly HistoryEvent[]): Map<string, HistoryEvent[]> {
+  const files = new Map<string, HistoryEvent[]>()
+  for (const event of history) {
+    const events = files.get(event.file)
+    if (events === undefined) files.set(event.file, [event])
+    else events.push(event)
+  }
+  return files
+}
+
+function touchesPages({ op }: HistoryEvent): boolean {
+  return op !== 'sync' && op !== 'size' && op !== 'lock' && op !== 'unlock'
+}
+
+function pageOperations(events: readonly HistoryEvent[], start: number, bytes: number): Operation<PageInput>[] {
+  const fates = new Fates()
+  for (const event of events) fates.add(event)
+  const operations: Operation<PageInput>[] = []
+  for (const event of events) {
+    const input = pageInput(event, start, bytes)
+    if (input === undefined || event.status === 'fail') continue
+    // Truncations and holes are entries of the log: no session takes them with it.
+    const fate = event.op === 'truncate' || event.op === 'punch' ? 'happened' : fates.of(event)
+    const isUnknown = event.status === 'info' || fate === 'maybe'
+    // What may have read something says nothing.
+    if (fate === 'undone' || (isUnknown && input.op === 'read')) continue
+    operations.push({
+      input: isUnknown ? unheard(event, input) : input,
+      call: event.call,
+      return: isUnknown ? Infinity : event.return
+    })
+  }
+  return operations
+}
+
+/** The event's part in the page that begins at byte `start` of the file. */
+function pageInput(event: HistoryEvent, start: number, bytes: number): PageInput | undefined {
+  const { op, value = '', from = '', to } = event
+  const first = Math.max(event.offset, start)
+  const offset = first - start
+  switch (op) {
+    case 'read':
+    case 'write': {
+      const part = value.slice(2 * (first - event.offset), 2 * (start + bytes - event.offset))
+      return part === '' ? undefined : { op, offset, bytes: part }
+    }
+    case 'punch':
+      return { op: 'zero', offset, end: Math.min(event.offset + event.length, start + bytes) - start }
+    case 'truncate':
+      return { op: 'zero', offset, end: bytes }
+    case 'add':
+    case 'exchange':
+    case 'cas':
+      return { op: 'update', offset, from, to: op === 'cas' && event.ok !== true ? undefined : to }
+    default:
+      return undefined
+  }
+}
+
+/** An atomic operation whose answer is not known, as what it was asked to do. */
+function unheard(event: HistoryEvent, input: PageInput): PageInput {
+  const { offset } = input
+  const { op, value = '', from = '' } = event
+  if (op === 'add') return { op, offset, bytes: value }
+  if (op === 'exchange') return { op: 'write', offset, bytes: value }
+  if (op === 'cas') return { op: 'compareExchange', offset, expected: from, bytes: value }
+  return input
+}
+
+function sizeOperation(event: HistoryEvent): Operation<SizeInput>[] {
+  const input = sizeInput(event)
+  if (input === undefined) return []
+  const isUnknown = event.status === 'info'
+  if (isUnknown && input.op !== 'set' && input.op !== 'extend') return []
+  return [{ input, call: event.call, return: isUnknown ? Infinity : event.return }]
+}
+
+function sizeInput({ op, offset, length, status, value = '' }: HistoryEvent): SizeInput | undefined {
+  if (status === 'fail' || (length === 0 && op !== 'size' && op !== 'truncate')) return undefined
+  switch (op) {
+    case 'size':
+      return { op: 'read', size: offset }
+    case 'truncate':
+      return { op: 'set', size: offset }
+    case 'read':
+      // Short: it ended where the file did.
+      if (value.length < 2 * length) return value === '' ? undefined : { op: 'read', size: offset + value.length / 2 }
+      return { op: 'reaches', end: offset + length }
+    case 'write':
+      return { op: 'extend', end: offset + length }
+    default:
+      return undefined
+  }
+}

@@ -1,0 +1,27 @@
+/** A file's size as a sequential object. */
+import type { Model } from './checker.js'
+
+export type SizeInput =
+  | { readonly op: 'read'; readonly size: number }
+  /** An access up to `end` was served. */
+  | { readonly op: 'reaches'; readonly end: number }
+  | { readonly op: 'set'; readonly size: number }
+  /** A write grew the file to `end`, if it was shorter. */
+  | { readonly op: 'extend'; readonly end: number }
+
+export const sizeModel = (initial: number): Model<number, SizeInput> => ({
+  initial,
+  key: String,
+  step(size, input) {
+    switch (input.op) {
+      case 'read':
+        return input.size === size ? size : undefined
+      case 'reaches':
+        return size >= input.end ? size : undefined
+      case 'set':
+        return input.size
+      case 'extend':
+        return Math.max(size, input.end)
+    }
+  }
+})
