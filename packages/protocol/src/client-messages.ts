@@ -30,15 +30,21 @@ export const member = struct({
 export type Member = TypeOf<typeof member>
 export const members = list(member, MAX_MEMBERS)
 
+/** What is owned and handed over: single pages, or the file as a whole. */
+export const unit = oneOf('page', 'file')
+export type Unit = TypeOf<typeof unit>
+
 export const fileStat = struct({
   /** Log index of the entry that created the file. Never used again. */
   id: uint,
   path,
   size: uint,
   pageSize: uint,
-  unit: oneOf('page', 'file'),
+  unit,
   /** Log index of the last change to the file's bytes or size. */
   version: uint,
+  /** How often it was shortened or punched. */
+  discards: uint,
   /** Milliseconds since 1970. */
   createdAt: f64,
   modifiedAt: f64
@@ -79,7 +85,9 @@ export const clientMessage = union({
       /** For a file that is created; ignored for one that exists. */
       size: uint,
       /** 0: the file's own, or the default. */
-      pageSize: uint
+      pageSize: uint,
+      /** Absent: the file's own, or 'page'. */
+      unit: optional(unit)
     })
   ],
   /** This session maps the file no longer; its owned pages are released. All dirty pages were written back before. */
@@ -87,6 +95,13 @@ export const clientMessage = union({
   /** Grows the file to at least `size`. */
   extend: [12, struct({ ...request, file: uint, size: uint })],
   endSession: [13, struct({ ...request })],
+  /** Shrinks or grows the file to `size`. Answered when it is committed. */
+  truncate: [17, struct({ ...request, file: uint, size: uint })],
+  /** Whole pages, from `first` up to but without `end`, become holes. The size stays. */
+  punch: [18, struct({ ...request, file: uint, first: uint, end: uint })],
+  /** Replaces what `to` led to. */
+  rename: [19, struct({ ...request, from: path, to: path })],
+  unlink: [9, struct({ ...request, path })],
   stat: [14, struct({ seq: uint, path })],
   statFile: [15, struct({ seq: uint, file: uint })],
   /** Files whose path starts with `prefix` and sorts after `after`, in order of path. */
@@ -103,6 +118,8 @@ export const clientMessage = union({
   ownerAck: [22, struct({ op: uint, file: uint, page: uint, held: bool })],
   /** Answers a revoke or downgrade with bytes that are not yet known to be durable. Bulk. */
   ownerAckDirty: [23, struct({ op: uint, dirty: dirtyPage })],
+  /** Nothing of the range is accessible here any more. */
+  discardAck: [25, struct({ op: uint, file: uint })],
   /** Dirty pages for msync or reclaim; the ownership stays. Bulk; bounded by the credit that registered gave. */
   writeback: [24, struct({ req: uint, pages: list(dirtyPage, MAX_WRITEBACK_PAGES) })],
 
@@ -169,6 +186,8 @@ export const leaderMessage = union({
       epoch: uint,
       seq: uint,
       version: uint,
+      /** The newest discard of the file that had begun in this term; 0: none. */
+      discard: uint,
       bytes: optional(pageBytes)
     })
   ],
@@ -182,6 +201,13 @@ export const leaderMessage = union({
   /** `req` is the writeback's; 0 for the bytes that came with an ownerAckDirty. */
   writebackAck: [25, struct({ term: uint, req: uint, pages: list(writebackOutcome, MAX_WRITEBACK_PAGES) })],
   writebackFailed: [26, struct({ term: uint, req: uint, error: wireError })],
+  /**
+   * Take access to the pages from `first` up to but without `end` away, and take nothing at or beyond `size` for part of the file until this
+   * is over. When it is committed, the file's `discards` are what is said here.
+   */
+  discard: [27, struct({ term: uint, op: uint, file: uint, first: uint, end: uint, size: uint, discards: uint })],
+  /** It is over: the range reads as zeros, or is beyond the end; or, if not `committed`, nothing has changed. */
+  discarded: [28, struct({ term: uint, op: uint, file: uint, committed: bool })],
 
   // -- operations
   /** What the peer knows at this moment, without asking anybody. The stream is closed after it. */

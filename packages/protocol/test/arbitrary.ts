@@ -30,6 +30,7 @@ const stat = fc.record({
   pageSize: uint,
   unit,
   version: uint,
+  discards: uint,
   createdAt: number,
   modifiedAt: number
 })
@@ -42,7 +43,20 @@ export const clientMessages: Arbitrary<ClientMessage> = oneOfTypes<ClientMessage
   hello: fc.record({ version: uint, clusterId: text, lane, fence: uint, attach: uint }),
   register: fc.record({ session: uint, ttlMs: uint }),
   keepAlive: fc.record({ nonce: uint }),
-  open: fc.record({ ...request, path: text, create: bool, exclusive: bool, size: uint, pageSize: uint }),
+  open: fc.record({
+    ...request,
+    path: text,
+    create: bool,
+    exclusive: bool,
+    size: uint,
+    pageSize: uint,
+    unit: fc.option(unit, { nil: undefined })
+  }),
+  truncate: fc.record({ ...request, file: uint, size: uint }),
+  punch: fc.record({ ...request, file: uint, first: uint, end: uint }),
+  rename: fc.record({ ...request, from: text, to: text }),
+  unlink: fc.record({ ...request, path: text }),
+  discardAck: fc.record({ op: uint, file: uint }),
   close: fc.record({ ...request, file: uint }),
   extend: fc.record({ ...request, file: uint, size: uint }),
   endSession: fc.record(request),
@@ -79,6 +93,7 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
     epoch: uint,
     seq: uint,
     version: uint,
+    discard: uint,
     bytes: fc.option(bytes, { nil: undefined })
   }),
   faultFailed: fc.record({ term: uint, req: uint, file: uint, page: uint, error }),
@@ -87,6 +102,8 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
   downgrade: order,
   writebackAck: fc.record({ term: uint, req: uint, pages: fc.array(outcome, { maxLength: 16 }) }),
   writebackFailed: fc.record({ term: uint, req: uint, error }),
+  discard: fc.record({ term: uint, op: uint, file: uint, first: uint, end: uint, size: uint, discards: uint }),
+  discarded: fc.record({ term: uint, op: uint, file: uint, committed: bool }),
   status: fc.record({
     seq: uint,
     clusterId: text,
