@@ -347,6 +347,19 @@ describe('recovery', () => {
     await expect(open()).rejects.toThrow(/starts with batch 3, 2 is next/)
   })
 
+  it('makes durable what a killed process left half done: the name of a segment', async () => {
+    const log = await open({ segmentBytes: 4096 })
+    disk.fail('flushDirectory', new Error('killed'))
+    const append = async (): Promise<void> => {
+      for (let i = 2; ; i++) await log.append({ entries: [entry(i, 1)] })
+    }
+    await expect(append()).rejects.toThrow(LogFailedError)
+    const { lastIndex } = await open({ segmentBytes: 4096 })
+    expect(lastIndex).toBe(log.lastIndex + 1)
+    disk = disk.crash(() => 0)
+    expect((await open({ segmentBytes: 4096 })).lastIndex).toBe(lastIndex)
+  })
+
   it('refuses segments of another format', async () => {
     await open()
     const header = encodeSegmentHeader({ number: 1, firstIndex: 1, firstBatch: 1, identity: 0 })
@@ -358,82 +371,6 @@ describe('recovery', () => {
   })
 })
 
-describe('compaction', () => {
-  const small = { segmentBytes: 4096 }
-
-  it('removes whole segments, so that files and configurations depend on what is left', async () => {
-    const log = await open(small)
-    for (let i = 2; i <= 500; i++) {
-      await log.append({ entries: [entry(i, i)] })
-      await log.compact(i - 10)
-    }
-    expect((await segments()).length).toBeLessThan(4)
-    expect(log.firstIndex).toBeGreaterThan(480)
-    expect(log.configurations).toHaveLength(1)
-    expect(contentOf(log)).toEqual(contentOf(await open(small)))
-  })
-
-  it('leaves a file that cannot be removed, and those after it, to the next call', async () => {
-    const log = await open(small)
-    for (let i = 2; i <= 40; i++) await log.append({ entries: [entry(i, 1)] })
-    const before = await segments()
-    disk.fail('remove', new Error('EBUSY'))
-    await log.compact(39)
-    expect(await segments()).toEqual(before)
-    expect(log.firstIndex).toBeGreaterThan(30)
-    await log.append({ entries: [entry(41, 1)] })
-    await log.compact(39)
-    expect((await segments()).length).toBeLessThan(3)
-    expect((await open(small)).lastIndex).toBe(41)
-  })
-
-  it('is taken up again by the next start', async () => {
-    const log = await open()
-    disk.fail('remove', new Error('EBUSY'))
-    await log.append({ reset: SNAPSHOT, entries: [entry(101, 2)] })
-    await log.close()
-    expect(await segments()).toHaveLength(2)
-    const again = await open()
-    expect(await segments()).toHaveLength(1)
-    expect([again.firstIndex, again.lastIndex, again.term(100)]).toEqual([101, 101, 2])
-  })
-
-  it('makes room on a full disk', async () => {
-    const log = await open(small)
-    for (let i = 2; i <= 40; i++) await log.append({ entries: [entry(i, 1)] })
-    disk.setCapacity(disk.usedBytes)
-    for (let i = 41; i <= 200; i++) {
-      await log.compact(i - 5)
-      await log.append({ entries: [entry(i, 1)] })
-    }
-    expect((await open(small)).lastIndex).toBe(200)
-  })
-
-  it('does not wait for a slow disk to read or to append', async () => {
-    const clock = new VirtualClock()
-    disk = createMemoryDisk({
-      schedule: clock.schedule.bind(clock),
-      latencyMs: (operation) => (operation === 'remove' ? 1000 : 1)
-    })
-    const log = await settled(clock, open(small))
-    for (let i = 2; i <= 40; i++) await settled(clock, log.append({ entries: [entry(i, 1)] }))
-    const start = clock.now()
-    const compacting = log.compact(39)
-    await settled(clock, log.append({ entries: [entry(41, 1)] }))
-    expect(log.entries(log.firstIndex, 42, 1e6).at(-1)).toEqual(entry(41, 1))
-    expect(clock.now() - start).toBeLessThan(10)
-    await settled(clock, compacting)
-    expect(clock.now() - start).toBeGreaterThan(1000)
-  })
-})
-
 async function segments(): Promise<string[]> {
   return (await disk.list()).filter((name) => name.endsWith('.log'))
-}
-
-async function settled<T>(clock: VirtualClock, promise: Promise<T>): Promise<T> {
-  let isDone = false
-  void promise.finally(() => (isDone = true))
-  await clock.until(() => isDone)
-  return promise
 }
