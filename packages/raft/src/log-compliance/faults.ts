@@ -4,7 +4,7 @@ import type { LogWrite, RaftLog } from '../log/types.js'
 import { firstState, matchingState, possibleStates, stateAfter, type LogState } from './model.js'
 import { BOOTSTRAP, entries, entry, isError, seeded, test, turn, type Bench, type Rig } from './rig.js'
 
-const FLIPS = 200
+const FLIPS = 100
 
 export function faultTests<S>(rig: Rig<S>): void {
   test(
