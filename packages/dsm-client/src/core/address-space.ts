@@ -11,6 +11,8 @@ export interface PendingDiscard {
   /** The file's, when the discard is committed. */
   readonly discards: number
   acknowledged: boolean
+  /** The connection that the order came on is gone. */
+  isStale: boolean
 }
 
 export interface AddressSpaceInit {
@@ -33,6 +35,10 @@ export class AddressSpacePages {
   /** How often the file was shortened or punched, as last heard of. */
   discards: number
   discard: PendingDiscard | undefined
+  /** Orders to discard that have come. */
+  discardsSeen = 0
+  /** The newest discard of this leader that was heard of. */
+  lastDiscard = 0
   /** Of a file that is owned as a whole: the leader's order to give it up; its epoch, and the newest writeback under that. */
   order: { readonly op: number; readonly after: number } | undefined
   epoch = 0

@@ -31,7 +31,15 @@ export type CoherenceEffect =
   | { readonly type: 'fault-done'; readonly req: number }
   /** A discard is over: the file's size may be asked for. */
   | { readonly type: 'size-settled'; readonly file: number }
-  /** Bytes of a page are durable, as they were when `seq` was taken. */
+  /** Bytes of a page leave to be made durable; and they are. */
+  | {
+      readonly type: 'writing'
+      readonly file: number
+      readonly page: number
+      readonly epoch: number
+      readonly seq: number
+      readonly pageSize: number
+    }
   | { readonly type: 'written'; readonly outcome: WritebackOutcome }
 
 export interface ConnectionTerms {
@@ -219,6 +227,7 @@ export class Coherence {
     this.faults.clear()
     this.table.suspend()
     this.orders.forget()
+    this.discards.disconnected()
     for (const page of this.pages() as Iterable<Page>) {
       page.writing = false
       this.table.changed(page)
@@ -310,6 +319,12 @@ export class Coherence {
     const page = this.faults.get(message.req)
     if (page === undefined) return
     const isVoid = message.discard < page.discardedBy
+    const space = this.table.space(page.file)
+    if (space !== undefined && message.discard > space.lastDiscard) {
+      // Of a discard that was ordered before this session had the file, or on an earlier connection: the size must be asked for.
+      space.lastDiscard = message.discard
+      space.size = 0
+    }
     this.takeFault(message.req)
     this.counters.grants++
     if (isVoid) return this.table.taken(page)
@@ -376,7 +391,8 @@ export class Coherence {
     if (message.req !== 0 && this.writebacks.answered(message.req) === undefined) return
     for (const outcome of message.pages) {
       if (message.req === 0) this.writebacks.givenAcknowledged(outcome)
-      if (!outcome.stale) this.output.push({ type: 'written', outcome })
+      // Stale, to a live session, means that they are durable already (rule 14).
+      this.output.push({ type: 'written', outcome })
       const page = this.table.page(outcome.file, outcome.page)
       if (page !== undefined && page.epoch === outcome.epoch) this.pageWritten(page, outcome)
     }
@@ -426,9 +442,13 @@ export class Coherence {
     }
   }
 
+  /** Bytes of the page are taken: the number of this writeback under the page's epoch. */
   private nextSeq(page: Page): number {
-    const space = this.table.space(page.file)
-    return space?.unit === 'file' ? ++space.seq : page.seq + 1
+    const { file, index, epoch, pageSize } = page
+    const space = this.table.space(file)
+    const seq = space?.unit === 'file' ? ++space.seq : page.seq + 1
+    this.output.push({ type: 'writing', file, page: index, epoch, seq, pageSize })
+    return seq
   }
 
   // ---- dropping

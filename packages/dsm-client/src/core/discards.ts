@@ -18,7 +18,9 @@ export class Discards {
   receive({ op, file, first, end, size, discards }: LeaderMessageOf<'discard'>): void {
     const space = this.init.table.space(file)
     if (space === undefined) return this.init.send({ type: 'discardAck', op, file })
-    space.discard = { op, first, end, discards, acknowledged: false }
+    space.discard = { op, first, end, discards, acknowledged: false, isStale: false }
+    space.discardsSeen++
+    space.lastDiscard = op
     space.size = Math.min(space.size, size)
     // What is granted from here on may have been made before.
     for (const page of space.between(first, end)) if (page.req !== 0) page.discardedBy = op
@@ -47,10 +49,18 @@ export class Discards {
     if (space?.discard?.op === op) this.settle(space, space.discard, committed)
   }
 
+  /** The end of those that are under way may not be heard. A leader that still leads will order them again. */
+  disconnected(): void {
+    for (const space of this.init.table.all()) {
+      space.lastDiscard = 0
+      if (space.discard !== undefined) space.discard.isStale = true
+    }
+  }
+
   /** After a reconnection: what the cluster says about a discard whose end was not heard. */
   resolve(file: number, discards: number): void {
     const space = this.init.table.space(file)
-    if (space?.discard === undefined) return
+    if (space?.discard?.isStale !== true) return
     this.settle(space, space.discard, discards >= space.discard.discards)
   }
 

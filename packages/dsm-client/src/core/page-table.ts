@@ -40,6 +40,7 @@ export class PageTable {
   private roomQueue: RoomWaiter[] = []
   /** No frame could be found, and nothing has happened since that could have changed this. */
   private isStarved = false
+  private readonly unpinWaiters = new Set<{ readonly pages: readonly Page[]; done(): void }>()
   /** Pages with somebody waiting. */
   private readonly wanted = new Set<Page>()
 
@@ -129,6 +130,7 @@ export class PageTable {
     if (access === 'write') page.writePins--
     else page.readPins--
     assert(page.readPins >= 0 && page.writePins >= 0, `page ${page.file}:${page.index} was unpinned once too often`)
+    this.pinEnded()
     if (this.page(page.file, page.index) !== page) {
       // Its file was given up meanwhile, or its session lost: all that was left is the frame.
       if (!page.isHeld) this.release(page)
@@ -210,6 +212,56 @@ export class PageTable {
     if (this.resident.changed(page)) this.isStarved = false
   }
 
+  // ---- ranges (kernel: unmap_mapping_range, invalidate_inode_pages2_range)
+
+  /** The next access faults again; dirty bytes stay. A pinned page stays as it is. */
+  unmap(page: Page): void {
+    if (page.pinned) return
+    page.access = 'invalid'
+    this.taken(page)
+  }
+
+  /** Until `endEviction` nobody gets access to the page, other than who has it pinned. */
+  beginEviction(page: Page): void {
+    page.evicting++
+    this.dropFault(page)
+    this.unmap(page)
+  }
+
+  /** Drops the page unless it was written to under a pin that began before the eviction. */
+  evictIfClean(page: Page): void {
+    if (page.dirty || page.isHeld || page.order !== undefined) return
+    page.access = 'invalid'
+    page.version = 0
+    this.counters.evictions++
+    this.release(page)
+  }
+
+  /** Whoever waits looks at the page table again. */
+  endEviction(page: Page): void {
+    page.evicting--
+    if (page.evicting === 0) this.taken(page)
+  }
+
+  /** Calls `done` when no page is pinned, at once or later. Returns a function that withdraws. */
+  whenUnpinned(pages: readonly Page[], done: () => void): () => void {
+    const waiter = { pages, done }
+    if (!pages.some((page) => page.pinned)) {
+      done()
+      return () => {}
+    }
+    this.unpinWaiters.add(waiter)
+    return () => this.unpinWaiters.delete(waiter)
+  }
+
+  private pinEnded(): void {
+    for (const waiter of this.unpinWaiters) {
+      if (waiter.pages.some((page) => page.pinned)) continue
+      this.unpinWaiters.delete(waiter)
+      waiter.done()
+    }
+  }
+
   // ---- faults
 
   private requestAccess(page: Page): void {
@@ -252,12 +304,17 @@ export class PageTable {
 
   // ---- frames of no page
 
-  /** Gives a frame that belongs to no page, now or later; `releaseFrame` takes it back. Returns a function that withdraws. */
-  wantFrame(pageSize: number, run: (frame: Frame) => void, fail: (error: Error) => void): () => void {
+  /** Gives frames that follow one another and belong to no page, now or later; `releaseFrame` takes each back. Returns a function that withdraws. */
+  wantFrames(
+    pageSize: number,
+    count: number,
+    run: (frames: readonly Frame[]) => void,
+    fail: (error: Error) => void
+  ): () => void {
     const attempt = () => {
-      const frame = this.resident.takeAnonymous(pageSize, (victim) => this.evict(victim))
-      if (frame !== undefined) run(frame)
-      return frame !== undefined
+      const frames = this.resident.takeAnonymous(pageSize, count, (victim) => this.evict(victim))
+      if (frames !== undefined) run(frames)
+      return frames !== undefined
     }
     return this.queueForRoom({ attempt, fail })
   }

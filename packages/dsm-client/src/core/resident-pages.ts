@@ -63,9 +63,9 @@ export class ResidentPages {
     }
   }
 
-  /** A frame that belongs to no page and stays until it is released. */
-  takeAnonymous(pageSize: number, evict: (victim: Page) => void): Frame | undefined {
-    return this.make(() => this.frames.allocate(pageSize), evict)
+  /** Frames that follow one another, belong to no page and stay until they are released. */
+  takeAnonymous(pageSize: number, count: number, evict: (victim: Page) => void): readonly Frame[] | undefined {
+    return this.make(() => this.frames.allocateRun(pageSize, count), evict)
   }
 
   releaseAnonymous(frame: Frame): void {
