@@ -1,14 +1,13 @@
-import { encode, raftConfiguration, type RaftMessage } from '@quire/protocol'
+import type { RaftMessage } from '@quire/protocol'
 import {
   createRaftCore,
-  type Configuration,
   type CoreLimits,
   type Entry,
   type HardState,
   type RaftCore,
   type Ready
-} from '../../src/index.js'
-import { entry } from './log-model.js'
+} from '../../src/core/index.js'
+import { entry, firstConfiguration, HandStorage } from './hand-storage.js'
 
 export const LIMITS: CoreLimits = {
   maxAppendBytes: 1000,
@@ -40,8 +39,7 @@ export interface Sent {
 /** A core with a storage that the test flushes by hand. */
 export class CoreHarness {
   readonly core: RaftCore
-  readonly stored: Entry[]
-  hardState: HardState
+  readonly storage: HandStorage
   readonly sent: Sent[] = []
   readonly applied: Entry[] = []
   readonly confirmed: { context: number; index: number }[] = []
@@ -50,33 +48,28 @@ export class CoreHarness {
 
   constructor(options: CoreOptions = {}) {
     const { id = 'a', voters = ['a', 'b', 'c'], learners = [], terms = [1], commit = 1, vote } = options
-    const data = configurationData({ voters, learners })
-    this.stored = terms.map((term, i) => (i === 0 ? { index: 1, term, kind: 'config', data } : entry(i + 1, term)))
-    this.hardState = { term: options.term ?? terms.at(-1)!, vote, commit }
-    const { stored } = this
+    const first = firstConfiguration({ voters, learners }, terms[0])
+    const stored = terms.map((term, i) => (i === 0 ? first : entry(i + 1, term)))
+    this.storage = new HandStorage(stored, { term: options.term ?? terms.at(-1)!, vote, commit })
     this.core = createRaftCore({
       id,
-      log: {
-        firstIndex: 1,
-        get lastIndex() {
-          return stored.length
-        },
-        term: (index) => (index === 0 ? 0 : stored[index - 1]?.term),
-        entries: (lo, hi, maxBytes) => {
-          const found = stored.slice(lo - 1, hi - 1)
-          let bytes = 0
-          const end = found.findIndex((each, i) => (bytes += each.data.length + 21) > maxBytes && i > 0)
-          return end < 0 ? found : found.slice(0, end)
-        }
-      },
-      hardState: this.hardState,
-      configurations: this.stored.slice(0, 1),
+      log: this.storage,
+      hardState: this.storage.hardState,
+      configurations: this.storage.configurations,
       appliedIndex: 0,
       electionTicks: 10,
       heartbeatTicks: 2,
       limits: { ...LIMITS, ...options.limits },
       random: () => 0
     })
+  }
+
+  get stored(): readonly Entry[] {
+    return this.storage.stored
+  }
+
+  get hardState(): HardState {
+    return this.storage.hardState
   }
 
   /** Takes what is ready; `flush` makes it durable, too. */
@@ -97,8 +90,7 @@ export class CoreHarness {
   /** Makes the oldest `count` writes durable. */
   flush(count = this.writes.length): this {
     for (const { write, messagesAfter } of this.writes.splice(0, count)) {
-      if (write?.hardState !== undefined) this.hardState = write.hardState
-      for (const added of write?.entries ?? []) this.stored.splice(added.index - 1, Infinity, added)
+      if (write !== undefined) this.storage.write(write)
       for (const out of messagesAfter) this.sent.push({ ...out, late: true })
       if (write !== undefined) this.core.persisted(write.ack)
     }
@@ -157,11 +149,6 @@ export class CoreHarness {
   get terms(): number[] {
     return Array.from({ length: this.core.lastIndex }, (_, i) => this.stored[i]?.term ?? 0)
   }
-}
-
-export function configurationData(configuration: Partial<Configuration>): Uint8Array {
-  const nobody = { voters: [], learners: [], outgoing: [], learnersNext: [], context: new Uint8Array(0) }
-  return encode(raftConfiguration, { ...nobody, ...configuration })
 }
 
 export function append(
