@@ -1,5 +1,6 @@
 /** Arbitrary messages of every type: the compiler complains when one is missing. */
 import fc, { type Arbitrary } from 'fast-check'
+import { fromString } from 'uint8arrays/from-string'
 import type { ClientMessage, LeaderMessage, RaftStreamMessage } from '../src/index.js'
 
 type Variants<M extends { type: string }> = { [T in M['type']]: Arbitrary<Omit<Extract<M, { type: T }>, 'type'>> }
@@ -12,7 +13,8 @@ function oneOfTypes<M extends { type: string }>(variants: Variants<M>): Arbitrar
 const uint = fc.oneof(fc.nat(300), fc.maxSafeNat(), fc.constant(0), fc.constant(Number.MAX_SAFE_INTEGER))
 const number = fc.double({ noNaN: true })
 const bool = fc.boolean()
-const text = fc.string({ unit: 'grapheme', maxLength: 40 })
+/** Fits the shortest text of any message. */
+const text = fc.string({ unit: 'grapheme', maxLength: 40 }).filter((value) => fromString(value).length <= 64)
 const bytes = fc.uint8Array({ maxLength: 300 })
 const access = fc.constantFrom('read' as const, 'write' as const)
 const lane = fc.constantFrom('control' as const, 'bulk' as const)
@@ -115,10 +117,15 @@ const entry = fc.record({
   data: bytes
 })
 
+const snapshot = fc.record({ index: uint, term: uint, configuration: entry })
+
 export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamMessage>({
   raftHello: fc.record({ version: uint, clusterId: text, from: text }),
   raftRefused: fc.record({ error }),
-  requestVote: fc.record({ term: uint, lastIndex: uint, lastTerm: uint }),
+  requestVote: fc.record({ term: uint, lastIndex: uint, lastTerm: uint, transfer: bool }),
+  requestPreVote: fc.record({ term: uint, lastIndex: uint, lastTerm: uint }),
+  preVoteReply: fc.record({ term: uint, granted: bool }),
+  timeoutNow: fc.record({ term: uint }),
   voteReply: fc.record({ term: uint, granted: bool }),
   append: fc.record({
     term: uint,
@@ -129,5 +136,7 @@ export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamM
   }),
   appendReply: fc.record({ term: uint, rejected: bool, index: uint, hintIndex: uint, hintTerm: uint }),
   heartbeat: fc.record({ term: uint, commit: uint, round: uint }),
-  heartbeatReply: fc.record({ term: uint, round: uint })
+  heartbeatReply: fc.record({ term: uint, round: uint }),
+  snapshot: fc.record({ term: uint, snapshot, offset: uint, data: bytes, crc: uint, done: bool }),
+  snapshotReply: fc.record({ term: uint, index: uint, offset: uint, refused: bool })
 })

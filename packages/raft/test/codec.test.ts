@@ -34,7 +34,13 @@ const message: fc.Arbitrary<RaftStreamMessage> = fc.oneof(
     type: fc.constant('raftRefused' as const),
     error: fc.record({ code: fc.constant('ERR_VERSION'), facts: fc.constant(['raft', 2, 1]) })
   }),
-  fc.record({ type: fc.constant('requestVote' as const), term: uint, lastIndex: uint, lastTerm: uint }),
+  fc.record({
+    type: fc.constant('requestVote' as const),
+    term: uint,
+    lastIndex: uint,
+    lastTerm: uint,
+    transfer: fc.boolean()
+  }),
   fc.record({ type: fc.constant('voteReply' as const), term: uint, granted: fc.boolean() }),
   fc.record({
     type: fc.constant('append' as const),
@@ -55,10 +61,17 @@ const message: fc.Arbitrary<RaftStreamMessage> = fc.oneof(
   fc.record({ type: fc.constant('heartbeat' as const), term: uint, commit: uint, round: uint }),
   fc.record({ type: fc.constant('heartbeatReply' as const), term: uint, round: uint })
 )
+const hardState = fc.record({ term: uint, vote: fc.option(nodeId, { nil: undefined }), commit: uint })
+const base = fc.record({
+  prevIndex: uint,
+  prevTerm: uint,
+  hardState,
+  configuration: fc.option(entry, { nil: undefined }),
+  reset: fc.boolean()
+})
 const content: fc.Arbitrary<BatchContent> = fc.record({
-  hardState: fc.option(fc.record({ term: uint, vote: fc.option(nodeId, { nil: undefined }), commit: uint }), {
-    nil: undefined
-  }),
+  base: fc.option(base, { nil: undefined }),
+  hardState: fc.option(hardState, { nil: undefined }),
   entries: fc.array(entry, { maxLength: 20 })
 })
 
@@ -114,7 +127,13 @@ describe('Raft messages', () => {
   })
 
   it('carry a configuration of text ids', () => {
-    const value = { voters: ['12D3KooWa', 'ü'], learners: [], context: Uint8Array.of(0, 255) }
+    const value = {
+      voters: ['12D3KooWa', 'ü'],
+      learners: [],
+      outgoing: ['x'],
+      learnersNext: ['x'],
+      context: Uint8Array.of(0, 255)
+    }
     expect(decode(raftConfiguration, encode(raftConfiguration, value))).toEqual(value)
   })
 })
@@ -161,6 +180,7 @@ describe('batches of the log', () => {
 
   it('hold the largest entry', () => {
     const value = {
+      base: undefined,
       hardState: undefined,
       entries: [{ index: 9, term: 9, kind: 'normal' as const, data: new Uint8Array(MAX_ENTRY_BYTES) }]
     }
