@@ -1,5 +1,5 @@
 /** Replication, the leader's half (§5.3): proposals into its log, its log to the followers, what a majority has to the commit index. */
-import { MAX_APPEND_ENTRIES, raftEntryBytes, type RaftEntryKind, type RaftMessageOf } from '@quire/protocol'
+import { MAX_APPEND_ENTRIES, RAFT_ENTRY_OVERHEAD_BYTES, raftEntryBytes, type RaftEntryKind, type RaftMessageOf } from '@quire/protocol'
 import type { Progress } from './progress.js'
 import { quorumIndex } from './quorum.js'
 import { beginSnapshot, repeatPiece } from './snapshot-sender.js'
@@ -9,7 +9,7 @@ import type { Entry, Proposed, Refusal } from './types.js'
 
 export function propose(state: CoreState, datas: readonly Uint8Array[]): Proposed {
   let bytes = 0
-  for (const data of datas) bytes += data.length
+  for (const data of datas) bytes += data.length + RAFT_ENTRY_OVERHEAD_BYTES
   const refused = refusal(state, bytes)
   if (refused !== undefined) return refused
   const index = state.log.lastIndex + 1

@@ -1,19 +1,29 @@
 import { encode, raftConfiguration, raftEntryBytes } from '@quire/protocol'
 import { fromString } from 'uint8arrays/from-string'
-import type { Configuration, Entry, HardState, LogReader, SnapshotMeta, StorageWrite } from '../../src/core/index.js'
+import type { Entry, HardState, LogReader, SnapshotMeta, StorageWrite } from '../../src/core/index.js'
 
 export function entry(index: number, term: number, text = `${index}@${term}`): Entry {
   return { index, term, kind: 'normal', data: fromString(text) }
 }
 
-export function configurationData(configuration: Partial<Configuration>): Uint8Array {
-  const nobody = { voters: [], learners: [], outgoing: [], learnersNext: [], context: new Uint8Array(0) }
-  return encode(raftConfiguration, { ...nobody, ...configuration })
+export interface Members {
+  readonly voters: readonly string[]
+  readonly learners?: readonly string[]
+}
+
+export function configurationData({ voters, learners = [] }: Members): Uint8Array {
+  return encode(raftConfiguration, {
+    voters: [...voters],
+    learners: [...learners],
+    outgoing: [],
+    learnersNext: [],
+    context: new Uint8Array(0)
+  })
 }
 
 /** The first entry of every log. */
-export function firstConfiguration(configuration: Partial<Configuration>, term = 1): Entry {
-  return { index: 1, term, kind: 'config', data: configurationData(configuration) }
+export function firstConfiguration(members: Members, term = 1): Entry {
+  return { index: 1, term, kind: 'config', data: configurationData(members) }
 }
 
 /** A log in memory. What `write` was given is durable; a crash loses only what it was not given. */
@@ -69,6 +79,7 @@ export class HandStorage implements LogReader {
 
   /** Drops entries up to `index`. */
   compact(index: number): void {
+    if (index > this.lastIndex) throw new Error(`the log ends at ${this.lastIndex}`)
     const configuration = this.configurations.findLast((each) => each.index <= index)
     const term = this.term(index)!
     this.stored.splice(0, index - this.base.index)
