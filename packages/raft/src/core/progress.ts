@@ -86,6 +86,8 @@ export class Progress {
       return true
     }
     if (this.next - 1 !== index) return false
+    // Who refuses what it has acknowledged has lost its log. It gets nothing from this leader; asked at once, it would refuse for ever.
+    if (index === this.match) return false
     this.next = Math.max(Math.min(index, hint + 1), this.match + 1)
     this.probing = false
     return true
