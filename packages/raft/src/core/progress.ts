@@ -22,6 +22,11 @@ export class Progress {
   probing = false
   /** Something was acknowledged since this was last set to false. */
   heardOf = false
+  /**
+   * It was asked by the clock whether it is there, and its answer may show that something was lost. Rounds for reads ask as well, but so
+   * often that what is still on its way would be sent again.
+   */
+  isDue = false
   /** It answered since the leader last counted who does (see checkQuorum). Who is new gets the time to answer. */
   active = true
   /** In `snapshot`. */

@@ -1,13 +1,16 @@
-import type { RaftMessage } from '@quire/protocol'
+import type { RaftMessage, RaftMessageOf } from '@quire/protocol'
 import {
   createRaftCore,
   type CoreLimits,
   type Entry,
   type HardState,
+  type PieceReceived,
+  type PieceWanted,
   type RaftCore,
-  type Ready
+  type Ready,
+  type SnapshotMeta
 } from '../../src/core/index.js'
-import { entry, firstConfiguration, HandStorage } from './hand-storage.js'
+import { configurationEntry, entry, HandStorage, type Members } from './hand-storage.js'
 
 export const LIMITS: CoreLimits = {
   maxAppendBytes: 1000,
@@ -26,6 +29,10 @@ export interface CoreOptions {
   readonly commit?: number
   /** Terms of the log's entries; the first is the configuration's. */
   readonly terms?: readonly number[]
+  /** Configurations at other indexes. */
+  readonly changes?: ReadonlyMap<number, Members>
+  /** The log starts after this index, and the state machine with a snapshot of it. */
+  readonly compacted?: number
   readonly limits?: Partial<CoreLimits>
 }
 
@@ -43,20 +50,29 @@ export class CoreHarness {
   readonly sent: Sent[] = []
   readonly applied: Entry[] = []
   readonly confirmed: { context: number; index: number }[] = []
+  readonly wanted: PieceWanted[] = []
+  readonly received: PieceReceived[] = []
+  readonly installs: SnapshotMeta[] = []
   /** Writes that were handed out and are not durable yet, with the messages that wait for them. */
   readonly writes: Ready[] = []
 
   constructor(options: CoreOptions = {}) {
-    const { id = 'a', voters = ['a', 'b', 'c'], learners = [], terms = [1], commit = 1, vote } = options
-    const first = firstConfiguration({ voters, learners }, terms[0])
-    const stored = terms.map((term, i) => (i === 0 ? first : entry(i + 1, term)))
-    this.storage = new HandStorage(stored, { term: options.term ?? terms.at(-1)!, vote, commit })
+    const { id = 'a', terms = [1], vote, changes, compacted = 0 } = options
+    const { voters = ['a', 'b', 'c'], learners = [], commit = Math.min(1, terms.length) } = options
+    const stored = terms.map((term, i) => {
+      const members = i === 0 ? { voters, learners } : changes?.get(i + 1)
+      return members === undefined ? entry(i + 1, term) : configurationEntry(i + 1, term, members)
+    })
+    this.storage = new HandStorage(stored, { term: options.term ?? terms.at(-1) ?? 0, vote, commit })
+    if (compacted > 0) this.storage.compact(compacted)
+    const { hardState, configurations } = this.storage
     this.core = createRaftCore({
       id,
       log: this.storage,
-      hardState: this.storage.hardState,
-      configurations: this.storage.configurations,
-      appliedIndex: 0,
+      hardState,
+      configurations,
+      snapshot: compacted > 0 ? snapshotOf(compacted, terms[compacted - 1]!, configurations[0]!) : undefined,
+      appliedIndex: compacted,
       electionTicks: 10,
       heartbeatTicks: 2,
       limits: { ...LIMITS, ...options.limits },
@@ -77,6 +93,9 @@ export class CoreHarness {
     for (let ready = this.core.ready(); ready !== undefined; ready = this.core.ready()) {
       for (const out of ready.messages) this.sent.push({ ...out, late: false })
       this.confirmed.push(...ready.readStates)
+      this.wanted.push(...ready.piecesWanted)
+      if (ready.pieceReceived !== undefined) this.received.push(ready.pieceReceived)
+      if (ready.install !== undefined) this.installs.push(ready.install)
       this.writes.push(ready)
       if (ready.committed.length > 0) {
         this.applied.push(...ready.committed)
@@ -128,15 +147,14 @@ export class CoreHarness {
     return this
   }
 
-  accept(from: string, index: number): this {
-    return this.step(from, {
-      type: 'appendReply',
-      term: this.core.term,
-      rejected: false,
-      index,
-      hintIndex: 0,
-      hintTerm: 0
-    })
+  accept(from: string, index: number, flush = true): this {
+    return this.step(from, accepted(this.core.term, index), flush)
+  }
+
+  /** The follower `from` is there, after two heartbeats, and acknowledges nothing. */
+  hearOf(from: string): this {
+    for (let i = 0; i < 2; i++) this.tick(2).step(from, { type: 'heartbeatReply', term: this.core.term, round: 0 })
+    return this
   }
 
   /** Messages of one type since the last call. */
@@ -160,4 +178,26 @@ export function append(
 ): RaftMessage {
   const entries = terms.map((each, i) => entry(prevIndex + 1 + i, each))
   return { type: 'append', term, prevIndex, prevTerm, commit, entries }
+}
+
+export function accepted(term: number, index: number): RaftMessageOf<'appendReply'> {
+  return { type: 'appendReply', term, rejected: false, index, hintIndex: 0, hintTerm: 0 }
+}
+
+export function rejected(
+  term: number,
+  index: number,
+  hintIndex: number,
+  hintTerm: number
+): RaftMessageOf<'appendReply'> {
+  return { type: 'appendReply', term, rejected: true, index, hintIndex, hintTerm }
+}
+
+/** The answer of a voter to whoever asks it in `term`. */
+export function voteFor(term: number, granted = true): RaftMessageOf<'voteReply'> {
+  return { type: 'voteReply', term, granted }
+}
+
+export function snapshotOf(index: number, term: number, configuration: Entry): SnapshotMeta {
+  return { index, term, configuration }
 }

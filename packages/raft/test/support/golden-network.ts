@@ -44,7 +44,10 @@ export class GoldenNetwork {
   }
 
   duplicate(selector: Selector): Packet[] {
-    const copies = this.queue.filter((packet) => matches(packet, selector)).slice(0, selector.count).map((packet) => ({ ...packet }))
+    const copies = this.queue
+      .filter((packet) => matches(packet, selector))
+      .slice(0, selector.count)
+      .map((packet) => ({ ...packet }))
     this.queue.push(...copies)
     return copies
   }

@@ -1,29 +1,35 @@
 import { encode, raftConfiguration, raftEntryBytes } from '@quire/protocol'
 import { fromString } from 'uint8arrays/from-string'
-import type { Entry, HardState, LogReader, SnapshotMeta, StorageWrite } from '../../src/core/index.js'
+import type { Configuration, Entry, HardState, LogReader, SnapshotMeta, StorageWrite } from '../../src/core/index.js'
 
 export function entry(index: number, term: number, text = `${index}@${term}`): Entry {
   return { index, term, kind: 'normal', data: fromString(text) }
 }
 
-export interface Members {
-  readonly voters: readonly string[]
-  readonly learners?: readonly string[]
-}
+export type Members = { readonly [K in keyof Configuration]?: readonly string[] }
 
-export function configurationData({ voters, learners = [] }: Members): Uint8Array {
+export function configurationData({
+  voters = [],
+  learners = [],
+  outgoing = [],
+  learnersNext = []
+}: Members): Uint8Array {
   return encode(raftConfiguration, {
     voters: [...voters],
     learners: [...learners],
-    outgoing: [],
-    learnersNext: [],
+    outgoing: [...outgoing],
+    learnersNext: [...learnersNext],
     context: new Uint8Array(0)
   })
 }
 
 /** The first entry of every log. */
 export function firstConfiguration(members: Members, term = 1): Entry {
-  return { index: 1, term, kind: 'config', data: configurationData(members) }
+  return configurationEntry(1, term, members)
+}
+
+export function configurationEntry(index: number, term: number, members: Members): Entry {
+  return { index, term, kind: 'config', data: configurationData(members) }
 }
 
 /** A log in memory. What `write` was given is durable; a crash loses only what it was not given. */
