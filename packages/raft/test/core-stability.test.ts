@@ -208,4 +208,10 @@ describe('a transfer of leadership (thesis §3.10)', () => {
     expect(node.core.mostAdvancedVoter).toBe('c')
     expect(new CoreHarness().core.mostAdvancedVoter).toBeUndefined()
   })
+
+  it('prefers one that answers among those that have equally much', () => {
+    const node = new CoreHarness().lead().accept('b', 2).accept('c', 2)
+    node.tick(10).step('c', { type: 'heartbeatReply', term: 2, round: 0 })
+    expect(node.core.mostAdvancedVoter).toBe('c')
+  })
 })

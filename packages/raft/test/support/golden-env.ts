@@ -104,7 +104,7 @@ export class GoldenEnv {
       case 'byhand':
         return words.slice(1).forEach((part) => this.node(id).byHand.add(part as Part))
       case 'auto':
-        return this.node(id).byHand.clear()
+        return this.node(id).auto()
       case 'flush':
         return this.node(id).flush(Number(command.options.get('n') ?? Infinity))
       case 'finish':

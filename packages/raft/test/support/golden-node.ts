@@ -54,7 +54,7 @@ export class GoldenNode {
 
   start(applied?: number): void {
     const { id, limits } = this.settings
-    this.values = this.newest === undefined ? [] : this.newest.text.split(' ')
+    this.values = valuesOf(this.newest?.text ?? '')
     this.guard(() => {
       this.core = createRaftCore({
         id,
@@ -98,8 +98,17 @@ export class GoldenNode {
     this.run((core) => core.step(from, message))
   }
 
+  /** Everything works by itself again; writes that wait are made durable. */
+  auto(): void {
+    this.byHand.clear()
+    this.flush()
+  }
+
   flush(count = Infinity): void {
-    for (const { write, after } of this.writes.splice(0, count)) this.run((core) => this.written(core, write, after))
+    for (let i = 0; i < count && this.writes.length > 0; i++) {
+      const { write, after } = this.writes.shift()!
+      this.run((core) => this.written(core, write, after))
+    }
   }
 
   finish(what: string): void {
@@ -170,7 +179,7 @@ export class GoldenNode {
     }
     this.send(ready.messages)
     if (write !== undefined) {
-      if (this.byHand.has('disk')) this.writes.push({ write, after: [...messagesAfter] })
+      if (this.byHand.has('disk') || this.writes.length > 0) this.writes.push({ write, after: [...messagesAfter] })
       else this.written(core, write, messagesAfter)
     } else if (this.writes.length > 0) {
       this.writes.at(-1)!.after.push(...messagesAfter)
@@ -248,8 +257,12 @@ export class GoldenNode {
   private install(core: RaftCore, snapshot: SnapshotMeta): void {
     this.installing = undefined
     this.newest = { meta: snapshot, text: this.incoming }
-    this.values = this.incoming.split(' ')
+    this.values = valuesOf(this.incoming)
     this.emit(`installed ${formatSnapshot(snapshot)} "${this.incoming}"`)
     core.snapshotInstalled(snapshot)
   }
+}
+
+function valuesOf(text: string): string[] {
+  return text.split(' ').filter((value) => value !== '')
 }
