@@ -4,7 +4,7 @@ import { LIMITS } from './core-harness.js'
 import { formatEntries, formatMessage } from './golden-format.js'
 import { formatPacket, GoldenNetwork, type Packet, type Selector } from './golden-network.js'
 import { ELECTION_TICKS, GoldenNode, type Part } from './golden-node.js'
-import type { Command } from './golden-script.js'
+import { CommandError, type Command } from './golden-script.js'
 import { entry, firstConfiguration, HandStorage } from './hand-storage.js'
 
 /** More deliveries than any script needs to come to rest. */
@@ -36,7 +36,7 @@ const MAX_DELIVERIES = 10_000
  * leaves only who is what.
  */
 export class GoldenEnv {
-  private readonly nodes = new Map<string, GoldenNode>()
+  readonly nodes = new Map<string, GoldenNode>()
   private network = new GoldenNetwork()
   private members: { voters: string[]; learners: string[] } = { voters: [], learners: [] }
   private limits = LIMITS
@@ -51,6 +51,12 @@ export class GoldenEnv {
     const words = isQuiet ? command.words.slice(0, -1) : command.words
     this.perform({ ...command, words })
     return isQuiet ? this.lines.filter((line) => /^\w+ (leader|stops)/.test(line)) : this.lines
+  }
+
+  private node(id: string): GoldenNode {
+    const node = this.nodes.get(id)
+    if (node === undefined) throw new CommandError(`there is no node ${id}`)
+    return node
   }
 
   private perform(command: Command): void {
@@ -127,18 +133,12 @@ export class GoldenEnv {
         this.lines.push(...this.network.list())
         return
       default:
-        throw new Error('there is no such command')
+        throw new CommandError('there is no such command')
     }
   }
 
   private emit(line: string): void {
     this.lines.push(line)
-  }
-
-  private node(id: string): GoldenNode {
-    const node = this.nodes.get(id)
-    if (node === undefined) throw new Error(`there is no node ${id}`)
-    return node
   }
 
   private namesOr(words: readonly string[]): readonly string[] {
@@ -155,7 +155,7 @@ export class GoldenEnv {
     for (const [name, value] of options) {
       if (name === 'pieceBytes') this.pieceBytes = Number(value)
       else if (name in LIMITS) this.limits = { ...this.limits, [name]: Number(value) }
-      else if (name !== 'learners') throw new Error(`there is no option ${name}`)
+      else if (name !== 'learners') throw new CommandError(`there is no option ${name}`)
     }
     for (const id of [...words, ...learners]) {
       this.start(id, new HandStorage([firstConfiguration(this.members)], { term: 1, vote: undefined, commit: 1 }), 1)

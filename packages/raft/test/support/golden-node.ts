@@ -14,6 +14,7 @@ import {
   type StorageWrite
 } from '../../src/core/index.js'
 import { formatConfiguration, formatEntries, formatSnapshot, formatWrite } from './golden-format.js'
+import { CommandError } from './golden-script.js'
 import type { HandStorage } from './hand-storage.js'
 
 /** Shortest election time-out; the longest is 19. */
@@ -127,11 +128,14 @@ export class GoldenNode {
       this.installing = undefined
       this.run((core) => core.snapshotRefused(installing))
     } else {
-      throw new Error(`${this.settings.id} has nothing to ${what}`)
+      throw new CommandError(`${this.settings.id} has nothing to ${what}`)
     }
   }
 
   takeSnapshot(): void {
+    if (this.applying !== undefined || this.installing !== undefined) {
+      throw new CommandError(`the state machine of ${this.settings.id} is busy`)
+    }
     this.run((core) => {
       const meta = core.snapshotMeta(core.appliedIndex)
       this.newest = { meta, text: this.values.join(' ') }

@@ -23,6 +23,11 @@ export interface Script {
   readonly blocks: readonly Block[]
 }
 
+/** A command that makes no sense now. */
+export class CommandError extends Error {
+  override readonly name = 'CommandError'
+}
+
 const DASHES = '----'
 
 /** Output ends at an empty line, or where the file ends. */
