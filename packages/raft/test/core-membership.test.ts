@@ -4,16 +4,17 @@ import { configurationEntry } from './support/hand-storage.js'
 
 const heartbeatReply = { type: 'heartbeatReply', term: 2, round: 0 } as const
 
-/** A leader of a, b and c whose first entry is committed. */
+/** A leader of a, b and c whose first entry is committed, and which its learners have. */
 function leader(learners: readonly string[] = []): CoreHarness {
   const node = new CoreHarness({ learners }).lead().accept('b', 2).accept('c', 2)
+  for (const id of learners) node.accept(id, 2)
   node.sent.length = 0
   return node
 }
 
 describe('a configuration', () => {
   it('counts as soon as it is in the log, not only when it is committed (§6)', () => {
-    const node = leader()
+    const node = leader(['d'])
     expect(node.core.changeMembership([{ type: 'voter', id: 'd' }])).toEqual({ index: 3, term: 2 })
     expect(node.core.configuration.voters).toEqual(['a', 'b', 'c', 'd'])
     expect(node.core.commitIndex).toBe(2)
@@ -86,6 +87,15 @@ describe('a change', () => {
     expect(node.core.changeMembership([{ type: 'removed', id: 'c' }])).toEqual({ refused: 'pending', index: 3 })
     node.drain()
     expect(node.core.changeMembership([{ type: 'removed', id: 'c' }])).toEqual({ refused: 'pending', index: 4 })
+  })
+
+  it('to a voter that has nothing of the log yet is refused: it is to be a learner first (thesis §4.2.1)', () => {
+    const node = new CoreHarness({ learners: ['d'] }).lead().accept('b', 2)
+    const promote = () => node.core.changeMembership([{ type: 'voter', id: 'd' }])
+    expect(node.core.changeMembership([{ type: 'voter', id: 'x' }])).toMatchObject({ refused: 'invalid' })
+    expect(promote()).toMatchObject({ refused: 'invalid', reason: expect.stringContaining('learner first') as string })
+    node.accept('d', 2)
+    expect(promote()).toEqual({ index: 3, term: 2 })
   })
 
   it('is refused by who is no leader, and when it makes no sense', () => {
