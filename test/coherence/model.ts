@@ -218,6 +218,7 @@ export class CoherenceModel {
         this.proposals.push({ ...effect.command, at: 0 })
         continue
       }
+      if (effect.type === 'discarded') continue
       const client = this.clients.find((candidate) => candidate.session === effect.session)
       if (client?.connected === true) client.toClient[effect.lane].push(effect.message)
     }
@@ -319,7 +320,8 @@ export class CoherenceModel {
     const size = this.options.pages * PAGE_BYTES
     const { session } = client
     const request = { session, seq: client.seq++, settled: 0, at: 0 }
-    this.apply({ type: 'open', ...request, path: '/f', create: true, exclusive: false, size, pageSize: PAGE_BYTES })
+    const options = { create: true, exclusive: false, size, pageSize: PAGE_BYTES, unit: undefined }
+    this.apply({ type: 'open', ...request, path: '/f', ...options })
     this.file = this.machine.fileByPath('/f')!.id
     client.core.addFile(this.file, '/f', PAGE_BYTES)
     this.reconnect(client)
@@ -370,6 +372,12 @@ export class CoherenceModel {
       version: (file, page) => this.stored.get(key(file, page))?.version ?? 0,
       pages: () => [],
       write: (file, page, stored) => void this.stored.set(key(file, page), stored),
+      remove: (file, first, end) => {
+        for (const id of [...this.stored.keys()]) {
+          const [owner, page] = id.split(':').map(Number)
+          if (owner === file && page! >= first && page! < end) this.stored.delete(id)
+        }
+      },
       put: () => {}
     }
   }

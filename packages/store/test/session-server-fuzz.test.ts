@@ -29,10 +29,16 @@ const control = fc.oneof(
     create: fc.boolean(),
     exclusive: fc.boolean(),
     size: small,
-    pageSize: fc.constantFrom(0, 4096, 3)
+    pageSize: fc.constantFrom(0, 4096, 3),
+    unit: fc.constantFrom(undefined, 'page', 'file')
   }),
   message('close', { ...request, file: small }),
   message('extend', { ...request, file: small, size: fc.constantFrom(0, 8192, BIG) }),
+  message('truncate', { ...request, file: small, size: fc.constantFrom(0, 100, 8192, BIG) }),
+  message('punch', { ...request, file: small, first: small, end: small }),
+  message('rename', { ...request, from: path, to: path }),
+  message('unlink', { ...request, path }),
+  message('discardAck', { op: small, file: small }),
   message('stat', { seq: small, path }),
   message('statFile', { seq: small, file: small }),
   message('list', { seq: small, prefix: path, after: path, limit: small }),
@@ -85,7 +91,8 @@ describe('hostile clients', () => {
                 create: true,
                 exclusive: false,
                 size: 9000,
-                pageSize: 0
+                pageSize: 0,
+                unit: undefined
               })
             }
             if (each.kind === 'control') await client.control.send(each.message)

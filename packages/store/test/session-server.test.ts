@@ -20,7 +20,18 @@ afterEach(() => {
 })
 
 const open = (seq: number, path: string, extra: object = {}) =>
-  ({ type: 'open', seq, settled: 1, path, create: true, exclusive: false, size: 8192, pageSize: 0, ...extra }) as const
+  ({
+    type: 'open',
+    seq,
+    settled: 1,
+    path,
+    create: true,
+    exclusive: false,
+    size: 8192,
+    pageSize: 0,
+    unit: undefined,
+    ...extra
+  }) as const
 
 describe('handshake', () => {
   it('sends a client to the leader while this node follows', async () => {

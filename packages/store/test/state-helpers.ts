@@ -102,6 +102,7 @@ export class Harness {
       exclusive: false,
       size: 10 * PAGE,
       pageSize: 0,
+      unit: undefined,
       ...options
     }
     return this.apply<'opened' | 'failed'>(command)
@@ -162,7 +163,8 @@ export function writebackLog(pages: number): CommittedEntry[] {
     create: true,
     exclusive: false,
     size,
-    pageSize: 0
+    pageSize: 0,
+    unit: undefined
   })
   for (let page = 0; page < pages; page++) {
     add({ type: 'handover', file: 2, page, from: 0, fromEpoch: 0, to: 1, seq: 0, bytes: undefined, at })
@@ -224,7 +226,8 @@ function commandFrom(machine: StateMachine, [kind, x, y, z]: Choice, at: number,
       create: z % 5 > 0,
       exclusive: z % 7 === 0,
       size: z * 100,
-      pageSize: z % 11 === 0 ? 8192 : 0
+      pageSize: z % 11 === 0 ? 8192 : 0,
+      unit: undefined
     }
   }
   if (kind === 5) return { type: 'close', ...request, file }

@@ -119,9 +119,20 @@ const anyCommand: fc.Arbitrary<Command> = fc.oneof(
     create: fc.boolean(),
     exclusive: fc.boolean(),
     size: uint,
-    pageSize: uint
+    pageSize: uint,
+    unit: fc.constantFrom(undefined, 'page' as const, 'file' as const)
   }),
   fc.record({ type: fc.constant('close' as const), ...request, file: uint }),
+  fc.record({
+    type: fc.constant('truncate' as const),
+    ...request,
+    file: uint,
+    size: uint,
+    tail: fc.option(fc.record({ file: uint, page: uint, epoch: uint, seq: uint, bytes }), { nil: undefined })
+  }),
+  fc.record({ type: fc.constant('punch' as const), ...request, file: uint, first: uint, end: uint }),
+  fc.record({ type: fc.constant('rename' as const), ...request, from: text, to: text }),
+  fc.record({ type: fc.constant('unlink' as const), ...request, path: text }),
   fc.record({ type: fc.constant('extend' as const), ...request, file: uint, size: uint }),
   fc.record({
     type: fc.constant('handover' as const),

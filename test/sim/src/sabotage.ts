@@ -76,6 +76,8 @@ function wrap(real: Directory, keep: (effect: ReturnType<Directory['effects']>[n
     connected: (session) => real.connected(session),
     disconnected: (session) => real.disconnected(session),
     receive: (session, message) => real.receive(session, message),
+    discard: (session, request) => real.discard(session, request),
+    isDiscarding: (file) => real.isDiscarding(file),
     applied: (outcome) => real.applied(outcome),
     effects: () => {
       const kept: ReturnType<Directory['effects']> = []

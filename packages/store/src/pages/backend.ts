@@ -21,6 +21,11 @@ export interface Backend {
   /** Rows whose key starts with `prefix`, in order of bytes. Views that are valid until the next row. */
   entries(table: BackendTable, prefix: Uint8Array): Iterable<readonly [key: Uint8Array, value: Uint8Array]>
   /**
+   * At most `limit` keys, in order of bytes, from `first` up to but without `end`. Copies. While a commit runs, those that it has not
+   * removed yet.
+   */
+  keys(table: BackendTable, first: Uint8Array, end: Uint8Array, limit: number): Uint8Array[]
+  /**
    * Writes all of `changes` or none, and resolves when they are durable. One commit at a time. `changes` may be walked over many
    * turns of the event loop. Rejects with NoSpaceError when the disk or the map is full; the commit may then be repeated.
    */

@@ -43,6 +43,13 @@ export function pageOfKey(key: Uint8Array): number {
   return getUint53(viewOf(key), 8)
 }
 
+/** The smallest key that is greater than `key`. */
+export function keyAfter(key: Uint8Array): Uint8Array {
+  const next = new Uint8Array(key.length + 1)
+  next.set(key)
+  return next
+}
+
 /** `body` is a view of the page. */
 export function encodePage(
   key: Uint8Array,

@@ -65,6 +65,10 @@ class LmdbBackend implements Backend {
     }
   }
 
+  keys(table: BackendTable, first: Uint8Array, end: Uint8Array, limit: number): Uint8Array[] {
+    return [...this.rows(table).getKeys({ start: first, end, limit })].map((key) => plain(key).slice())
+  }
+
   async commit(changes: Iterable<BackendChange>): Promise<void> {
     const written = { bytes: 0 }
     try {

@@ -102,6 +102,15 @@ class MemoryBackend implements Backend {
     for (const [key, value] of rows) yield [fromString(key, 'base16'), value]
   }
 
+  keys(table: BackendTable, first: Uint8Array, end: Uint8Array, limit: number): Uint8Array[] {
+    const [low, high] = [toString(first, 'base16'), toString(end, 'base16')]
+    const keys = [...this.storage.rows(table).keys()].filter((key) => low <= key && key < high)
+    return keys
+      .sort()
+      .slice(0, limit)
+      .map((key) => fromString(key, 'base16'))
+  }
+
   commit(changes: Iterable<BackendChange>): Promise<void> {
     // The caller keeps its arrays, so what is stored are copies.
     const copies = [...changes].map((change) => ({ ...change, value: change.value?.slice() }))

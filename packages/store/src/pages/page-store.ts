@@ -70,23 +70,34 @@ class Store implements PageStore {
   // -- state store
 
   read(file: number, page: number): StoredPage | undefined {
-    return this.changed(file, page) ?? readPage(this.backend, pageKey(file, page))
+    const changed = this.changed(file, page)
+    return changed === undefined ? readPage(this.backend, pageKey(file, page)) : (changed ?? undefined)
   }
 
   version(file: number, page: number): number {
-    return this.changed(file, page)?.version ?? readVersion(this.backend, pageKey(file, page))
+    const changed = this.changed(file, page)
+    return changed === undefined ? readVersion(this.backend, pageKey(file, page)) : (changed?.version ?? 0)
   }
 
   pages(file: number): Iterable<number> {
     const pages = new Set<number>()
-    for (const [key] of this.backend.entries('heads', fileKeyPrefix(file))) pages.add(pageOfKey(key))
-    for (const page of this.old?.table.pagesOf(file) ?? []) pages.add(page)
+    const older = this.old?.table
+    for (const [key] of this.backend.entries('heads', fileKeyPrefix(file))) {
+      const page = pageOfKey(key)
+      if (older?.hides(file, page) !== true) pages.add(page)
+    }
+    for (const page of older?.pagesOf(file) ?? []) pages.add(page)
+    for (const page of [...pages]) if (this.newest.hides(file, page)) pages.delete(page)
     for (const page of this.newest.pagesOf(file)) pages.add(page)
     return pages
   }
 
   write(file: number, page: number, stored: StoredPage): void {
     this.newest.write(file, page, stored)
+  }
+
+  remove(file: number, first: number, end: number): void {
+    this.newest.remove(file, first, end)
   }
 
   put<K extends RecordKind>(kind: K, a: number, b: number, value: RecordTypes[K] | undefined): void {
@@ -117,7 +128,7 @@ class Store implements PageStore {
   async flush(): Promise<void> {
     const old = this.old
     if (old === undefined) return
-    await this.backend.commit(old.table.changes(old.appliedIndex))
+    await this.backend.commit(old.table.changes(old.appliedIndex, this.backend))
     // Only now: until the backend answers from these rows, the table does.
     this.durableIndex = old.appliedIndex
     this.old = undefined
@@ -127,8 +138,10 @@ class Store implements PageStore {
     await this.backend.close()
   }
 
-  private changed(file: number, page: number): StoredPage | undefined {
-    return this.newest.page(file, page) ?? this.old?.table.page(file, page)
+  /** As the generations in memory have it. null: removed; undefined: the backend knows. */
+  private changed(file: number, page: number): StoredPage | null | undefined {
+    const newest = this.newest.page(file, page)
+    return newest === undefined ? this.old?.table.page(file, page) : newest
   }
 }
 

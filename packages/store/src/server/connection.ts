@@ -36,7 +36,18 @@ interface OutstandingFault {
 }
 
 /** What a request is answered with when its entry is applied. */
-export type RequestType = 'open' | 'close' | 'extend' | 'endSession' | 'stat' | 'statFile' | 'list'
+export type RequestType =
+  | 'open'
+  | 'close'
+  | 'extend'
+  | 'truncate'
+  | 'punch'
+  | 'rename'
+  | 'unlink'
+  | 'endSession'
+  | 'stat'
+  | 'statFile'
+  | 'list'
 
 /** A client's two streams, the session that it registered, and what it has outstanding. */
 export class Connection {

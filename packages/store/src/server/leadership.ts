@@ -85,6 +85,7 @@ export class Leadership {
     this.rounds = new QuorumRounds(raft)
     this.requests = new Requests({
       view,
+      directory,
       proposals: this.proposals,
       rounds: this.rounds,
       readOnly: init.readOnly,
@@ -224,8 +225,14 @@ export class Leadership {
       case 'open':
       case 'close':
       case 'extend':
+      case 'rename':
+      case 'unlink':
       case 'endSession':
         return this.requests.request(connection, message)
+      case 'truncate':
+      case 'punch':
+        this.requests.discard(connection, message)
+        return this.drain()
       case 'stat':
       case 'statFile':
       case 'list':
@@ -234,6 +241,7 @@ export class Leadership {
       case 'invalidateAck':
       case 'ownerAck':
       case 'ownerAckDirty':
+      case 'discardAck':
       case 'writeback':
         return this.coherence(connection, message)
       default:
@@ -431,13 +439,20 @@ export class Leadership {
   /** Carries out what the directory decided. Call after every input to it. */
   private drain(): void {
     for (const effect of this.init.directory.effects()) {
-      if (effect.type === 'propose') {
-        const { command } = effect
-        if (command.type === 'handover') this.sessions.get(command.to)?.faultProposed(command.file, command.page)
-        this.proposals.add(command)
-        continue
+      switch (effect.type) {
+        case 'send':
+          this.sessions.get(effect.session)?.send(effect.lane, effect.message)
+          break
+        case 'propose': {
+          const { command } = effect
+          if (command.type === 'handover') this.sessions.get(command.to)?.faultProposed(command.file, command.page)
+          this.proposals.add(command)
+          break
+        }
+        case 'discarded':
+          this.requests.discarded(effect.file)
+          break
       }
-      this.sessions.get(effect.session)?.send(effect.lane, effect.message)
     }
   }
 }

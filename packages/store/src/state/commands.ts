@@ -16,6 +16,7 @@ import {
   text,
   uint,
   union,
+  unit,
   MAX_PAGE_BYTES,
   MAX_PATH_BYTES,
   MAX_PEER_ID_BYTES,
@@ -43,6 +44,8 @@ export const clusterConfig = struct({
 })
 export type ReplicatedConfig = TypeOf<typeof clusterConfig>
 
+const path = text(MAX_PATH_BYTES)
+
 // A change that a client asked for: applied once for each (session, seq), its answer kept until `settled` passes it.
 const request = { session: uint, seq: uint, settled: uint, at: f64 }
 
@@ -56,12 +59,21 @@ export const command = union({
   /** Creates the file where that is asked for, and records that the session maps it. */
   open: [
     10,
-    struct({ ...request, path: text(MAX_PATH_BYTES), create: bool, exclusive: bool, size: uint, pageSize: uint })
+    struct({ ...request, path, create: bool, exclusive: bool, size: uint, pageSize: uint, unit: optional(unit) })
   ],
   /** The session maps the file no longer; pages that it owned have no owner any more. */
   close: [11, struct({ ...request, file: uint })],
   /** Grows the file to at least `size`. */
   extend: [12, struct({ ...request, file: uint, size: uint })],
+  /**
+   * Sets the file's size. Whoever proposes it has taken all access to what goes away, and the page that the new end cuts from its
+   * owner: `tail` is what that owner had not flushed.
+   */
+  truncate: [13, struct({ ...request, file: uint, size: uint, tail: optional(dirtyPage) })],
+  /** The pages from `first` up to but without `end` become holes. Whoever proposes it has taken all access to them. */
+  punch: [14, struct({ ...request, file: uint, first: uint, end: uint })],
+  rename: [15, struct({ ...request, from: path, to: path })],
+  unlink: [16, struct({ ...request, path })],
 
   /**
    * Moves ownership of one page, with its bytes when the old owner had unflushed ones: durability and transfer in one entry.
@@ -85,6 +97,8 @@ export const command = union({
 })
 export type Command = TypeOf<typeof command>
 export type CommandOf<T extends Command['type']> = Extract<Command, { type: T }>
+/** Changes that sessions ask for. */
+export type RequestCommand = CommandOf<'open' | 'close' | 'extend' | 'truncate' | 'punch' | 'rename' | 'unlink'>
 
 export function encodeCommand(value: Command): Uint8Array {
   return encode(versioned, { version: COMMAND_VERSION, command: value }, capacityOf(value))
@@ -105,5 +119,6 @@ const versioned = struct({ version: uint, command })
 function capacityOf(value: Command): number {
   if (value.type === 'writeback') return 64 + value.pages.reduce((sum, page) => sum + page.bytes.length + 32, 0)
   if (value.type === 'handover') return 64 + (value.bytes?.length ?? 0)
+  if (value.type === 'truncate') return 128 + (value.tail?.bytes.length ?? 0)
   return 256
 }

@@ -6,6 +6,7 @@ export {
   decodeRecord,
   encodeRecord,
   type Answer,
+  type FileData,
   type PageSource,
   type RecordKind,
   type RecordTypes,
@@ -15,6 +16,7 @@ export {
   type StateStore,
   type StoredPage
 } from './records.js'
+export * from './units.js'
 export { PairMap } from './pair-map.js'
 export { MAX_UNSETTLED_REQUESTS } from './answers.js'
 export { MAX_RELEASED } from './owners.js'

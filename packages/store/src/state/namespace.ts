@@ -1,6 +1,6 @@
 /** Files by id and by path. Records are immutable: a change makes a new one. */
 import { assert, type WireFileStat } from '@quire/protocol'
-import type { StateRecord, StateStore } from './records.js'
+import type { FileData, StateRecord, StateStore } from './records.js'
 import type { FileId, FileRecord, SessionId } from './view.js'
 
 export class Namespace {
@@ -22,27 +22,37 @@ export class Namespace {
 
   create(stat: WireFileStat): FileRecord {
     assert(!this.byPath.has(stat.path), `${stat.path} exists already`)
-    const record: FileRecord = { ...stat, sessions: new Set<SessionId>() }
-    this.files.set(stat.id, record)
-    this.byPath.set(stat.path, stat.id)
-    this.paths.splice(this.firstFrom(stat.path), 0, stat.path)
-    this.store.put('file', stat.id, 0, record)
+    const record: FileRecord = { ...stat, linked: true, sessions: new Set<SessionId>() }
+    this.link(record)
     return record
   }
 
-  /** The file's bytes or size changed at log index `version`. */
-  touch(record: FileRecord, version: number, modifiedAt: number, size = record.size): FileRecord {
-    const changed: FileRecord = { ...record, version, modifiedAt, size }
-    this.files.set(record.id, changed)
-    this.store.put('file', record.id, 0, changed)
-    return changed
+  change(id: FileId, changes: Partial<Omit<FileData, 'id' | 'path' | 'linked'>>): FileRecord {
+    return this.set({ ...this.getOrThrow(id), ...changes })
+  }
+
+  /** The path of `record` leads nowhere any more; who knows the file by its id still finds it. */
+  unlink(record: FileRecord): void {
+    this.forgetPath(record.path)
+    this.set({ ...record, linked: false })
+  }
+
+  /** Moves the file to a path that is not in use. */
+  move(record: FileRecord, path: string): void {
+    this.forgetPath(record.path)
+    this.link({ ...record, path })
+  }
+
+  /** Of a file that no path leads to. */
+  remove(record: FileRecord): void {
+    assert(!record.linked, `${record.path} is removed, but a path leads to it`)
+    this.files.delete(record.id)
+    this.store.put('file', record.id, 0, undefined)
   }
 
   /** Sessions that map a file are shared by all of its records: they are restored from the mappings. */
   sessionsOf(id: FileId): Set<SessionId> {
-    const record = this.files.get(id)
-    assert(record !== undefined, `no file ${id}`)
-    return record.sessions as Set<SessionId>
+    return this.getOrThrow(id).sessions as Set<SessionId>
   }
 
   list(prefix: string, after: string, limit: number): FileRecord[] {
@@ -59,10 +69,10 @@ export class Namespace {
     return found
   }
 
-  restore(stats: readonly WireFileStat[]): void {
-    for (const stat of stats) {
-      this.files.set(stat.id, { ...stat, sessions: new Set<SessionId>() })
-      this.byPath.set(stat.path, stat.id)
+  restore(files: readonly FileData[]): void {
+    for (const file of files) {
+      this.files.set(file.id, { ...file, sessions: new Set<SessionId>() })
+      if (file.linked) this.byPath.set(file.path, file.id)
     }
     // Without a comparator: by code units, as `<` orders strings.
     this.paths = [...this.byPath.keys()].sort()
@@ -74,6 +84,29 @@ export class Namespace {
 
   ids(): Iterable<FileId> {
     return this.files.keys()
+  }
+
+  private getOrThrow(id: FileId): FileRecord {
+    const record = this.files.get(id)
+    assert(record !== undefined, `no file ${id}`)
+    return record
+  }
+
+  private set(record: FileRecord): FileRecord {
+    this.files.set(record.id, record)
+    this.store.put('file', record.id, 0, record)
+    return record
+  }
+
+  private link(record: FileRecord): void {
+    this.set(record)
+    this.byPath.set(record.path, record.id)
+    this.paths.splice(this.firstFrom(record.path), 0, record.path)
+  }
+
+  private forgetPath(path: string): void {
+    this.byPath.delete(path)
+    this.paths.splice(this.firstFrom(path), 1)
   }
 
   /** Position of the first path that is not before `path`. */

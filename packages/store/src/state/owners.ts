@@ -60,6 +60,24 @@ export class Owners {
     for (const page of [...(this.bySession.get(session)?.inner(file).keys() ?? [])]) this.transfer(file, page, 0)
   }
 
+  /** Takes the pages from `first` up to but without `end` from their owners. */
+  releaseRange(file: FileId, first: number, end: number): void {
+    const owned: number[] = []
+    for (const [page, { session }] of this.table.inner(file)) {
+      if (session !== 0 && page >= first && page < end) owned.push(page)
+    }
+    for (const page of owned) this.transfer(file, page, 0)
+  }
+
+  /** The file is gone, and its id never comes back: nothing has to be remembered of its pages. Nobody owns one. */
+  removeFile(file: FileId): void {
+    for (const page of [...this.table.inner(file).keys()]) {
+      this.table.delete(file, page)
+      this.released.delete(file, page)
+      this.store.put('owner', file, page, undefined)
+    }
+  }
+
   releaseSession(session: SessionId): void {
     for (const [file, page] of [...(this.bySession.get(session)?.entries() ?? [])]) this.transfer(file, page, 0)
   }

@@ -5,6 +5,7 @@
  * whoever holds an older value (a checkpoint that is being written) keeps a consistent picture.
  */
 import {
+  bool,
   decode,
   encode,
   errorFromWire,
@@ -25,7 +26,13 @@ import { clusterConfig, type ReplicatedConfig } from './commands.js'
 import type { Applied, PageOwner } from './view.js'
 
 /** The outcome of a request, remembered until the client has it. */
-export type Answer = Extract<Applied, { readonly type: 'opened' | 'closed' | 'extended' | 'failed' }>
+export type Answer = Extract<
+  Applied,
+  { readonly type: 'opened' | 'closed' | 'extended' | 'truncated' | 'punched' | 'renamed' | 'unlinked' | 'failed' }
+>
+
+/** `linked`: a path leads to it. */
+export type FileData = WireFileStat & { readonly linked: boolean }
 
 const sessionData = struct({ clientId: text(MAX_PEER_ID_BYTES), ttlMs: uint, settled: uint })
 /** `settled`: answers to all requests below it have arrived at the client. */
@@ -39,10 +46,10 @@ export interface RecordTypes {
   /** (session, 0) */
   readonly session: SessionData
   /** (file, 0) */
-  readonly file: WireFileStat
+  readonly file: FileData
   /** (session, file): the session maps the file. */
   readonly mapping: object
-  /** (file, page) */
+  /** (file, page); page 0 for all where the file is owned as a whole. */
   readonly owner: PageOwner
   /** (session, seq) */
   readonly answer: Answer
@@ -64,20 +71,33 @@ const quireError: Codec<QuireError> = {
   read: (reader) => errorFromWire(wireError.read(reader))
 }
 
+const fileData: Codec<FileData> = {
+  minBytes: fileStat.minBytes + bool.minBytes,
+  write: (writer, value) => {
+    fileStat.write(writer, value)
+    bool.write(writer, value.linked)
+  },
+  read: (reader) => ({ ...fileStat.read(reader), linked: bool.read(reader) })
+}
+
 const request = { session: uint, seq: uint }
 
 const codecs: { readonly [K in RecordKind]: Codec<RecordTypes[K]> } = {
   config: clusterConfig,
   epochFloor: struct({ epoch: uint }),
   session: sessionData,
-  file: fileStat,
+  file: fileData,
   mapping: struct({}),
   owner: struct({ session: uint, epoch: uint, seq: uint }),
   answer: union({
     opened: [1, struct({ ...request, stat: fileStat })],
     closed: [2, struct({ ...request, file: uint })],
     extended: [3, struct({ ...request, file: uint, size: uint })],
-    failed: [4, struct({ ...request, error: quireError })]
+    failed: [4, struct({ ...request, error: quireError })],
+    truncated: [5, struct({ ...request, file: uint, size: uint })],
+    punched: [6, struct({ ...request, file: uint, first: uint, end: uint })],
+    renamed: [7, struct({ ...request, file: uint })],
+    unlinked: [8, struct({ ...request, file: uint })]
   })
 }
 
@@ -98,11 +118,11 @@ export interface StoredPage {
   readonly bytes: Uint8Array
 }
 
-/** Where the state machine reads pages. A page that was never written is absent. */
+/** Where the state machine reads pages. A page that was never written, or was removed, is absent. */
 export interface PageSource {
   /** Throws CorruptionError when the stored bytes do not match their checksum. */
   read(file: number, page: number): StoredPage | undefined
-  /** Version of the page without its bytes; 0: never written. */
+  /** Version of the page without its bytes; 0: it is absent. */
   version(file: number, page: number): number
   /** Numbers of the file's written pages, in any order. For digests, not for every day. */
   pages(file: number): Iterable<number>
@@ -112,6 +132,8 @@ export interface PageSource {
 export interface StateStore extends PageSource {
   /** Takes `page.bytes` over. */
   write(file: number, page: number, stored: StoredPage): void
+  /** Removes the pages from `first` up to but without `end`. The range may be far larger than what was written of it. */
+  remove(file: number, first: number, end: number): void
   /** A record's new value; undefined removes it. */
   put<K extends RecordKind>(kind: K, a: number, b: number, value: RecordTypes[K] | undefined): void
 }

@@ -17,22 +17,30 @@ export interface SessionRecord {
 }
 
 export interface FileRecord extends WireFileStat {
+  /** False: no path leads to it any more, and it goes when nobody maps it. `path` is then its last one. */
+  readonly linked: boolean
   /** Sessions that map the file. */
   readonly sessions: ReadonlySet<SessionId>
 }
 
-/** A page's owner on record. A page that nobody has owned is `{ session: 0, epoch: 0, seq: 0 }`. */
+/**
+ * A page's owner on record. A page that nobody has owned is `{ session: 0, epoch: 0, seq: 0 }`. Where the file is owned as a whole, all
+ * of its pages have one and the same record.
+ */
 export interface PageOwner {
   /** 0: nobody. */
   readonly session: SessionId
   /** Raised at each transfer, so that a late writeback of an earlier owner is recognised. Never goes back. */
   readonly epoch: number
-  /** The newest writeback applied under this epoch. */
+  /** The newest writeback applied under this epoch. A writeback applies only if its `seq` is higher. */
   readonly seq: number
 }
 
 export interface PageContent {
-  /** Log index of the last change of the page's bytes; 0: never written. */
+  /**
+   * Log index of the last change of the page's bytes; 0: never written, or discarded since. Copies are told apart by whether their version is
+   * the same, never by which is higher, and an index is never given twice: so a page may go back to 0.
+   */
   readonly version: number
   /** `pageSize` bytes, owned by the store: do not change, copy to keep. Absent: all zeros. */
   readonly bytes: Uint8Array | undefined
@@ -48,8 +56,10 @@ export interface StateView {
   /** Files whose path starts with `prefix` and sorts after `after` (code units), in order, at most `limit`. */
   list(prefix: string, after: string, limit: number): FileRecord[]
   owner(file: FileId, page: number): PageOwner
-  /** Pages of a file that have an owner on record. */
+  /** Ownerships on record. */
   ownedPages(): number
+  /** The answer to this request is remembered: its command would be answered and not be applied again. */
+  isAnswered(session: SessionId, seq: number): boolean
   version(file: FileId, page: number): number
   /** Throws CorruptionError when the stored bytes do not match their checksum. */
   page(file: FileId, page: number): PageContent
@@ -75,6 +85,24 @@ export type Applied =
       readonly file: FileId
       readonly size: number
     }
+  | {
+      readonly type: 'truncated'
+      readonly session: SessionId
+      readonly seq: number
+      readonly file: FileId
+      readonly size: number
+    }
+  /** The pages from `first` up to but without `end`, which is not beyond the file's last page. */
+  | {
+      readonly type: 'punched'
+      readonly session: SessionId
+      readonly seq: number
+      readonly file: FileId
+      readonly first: number
+      readonly end: number
+    }
+  | { readonly type: 'renamed'; readonly session: SessionId; readonly seq: number; readonly file: FileId }
+  | { readonly type: 'unlinked'; readonly session: SessionId; readonly seq: number; readonly file: FileId }
   /** A request that was refused; the refusal is its remembered answer. */
   | { readonly type: 'failed'; readonly session: SessionId; readonly seq: number; readonly error: QuireError }
   | {

@@ -46,6 +46,11 @@ function memoryStore(): StateStore {
       if (!pages.has(file)) pages.set(file, new Map())
       pages.get(file)!.set(page, stored)
     },
+    remove: (file: number, first: number, end: number) => {
+      for (const page of [...(pages.get(file)?.keys() ?? [])]) {
+        if (page >= first && page < end) pages.get(file)!.delete(page)
+      }
+    },
     put: () => {}
   } as StateStore
 }

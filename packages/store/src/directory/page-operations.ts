@@ -1,0 +1,386 @@
+/**
+ * Who may read or write each page: faults come in, one operation at a time is done about a page, grants go out. Rule numbers in the
+ * comments are those of docs/coherence.md.
+ */
+import type { DirtyPageBytes, WritebackOutcome } from '@quire/protocol'
+import type { Applied, FileId, SessionId } from '../state/view.js'
+import type { Fault, Operation, PageEntry, Recall, Request, Waiting } from './page-entry.js'
+import { PageMessages } from './page-messages.js'
+import { PageTable } from './page-table.js'
+import type { Term } from './term.js'
+import type { DirectoryStats } from './types.js'
+
+export class PageOperations {
+  private readonly table: PageTable
+  private readonly messages: PageMessages
+  private readonly operations = new Map<number, PageEntry>()
+  /** Pages whose next change waits for sessions to learn the term. */
+  private readonly blocked = new Set<PageEntry>()
+
+  constructor(private readonly term: Term) {
+    this.table = new PageTable(term)
+    this.messages = new PageMessages(term)
+  }
+
+  // ---- requests
+
+  fault(fault: Fault): void {
+    if (this.messages.refuse(fault)) return
+    const entry = this.table.entry(fault.file, fault.page)
+    // A session has one request outstanding for a page; an older one came on a connection that is gone.
+    entry.takeFaults((waiting) => waiting.session === fault.session && waiting.page === fault.page)
+    entry.push(fault)
+    this.pump(entry)
+  }
+
+  /** Takes the page from everybody, in its turn, and lets nobody have it until `recallDone` or `abandonRecall`. */
+  recall(file: FileId, page: number): Recall {
+    const recall: Recall = { kind: 'recall', entry: this.table.entry(file, page), abandoned: false }
+    recall.entry.push(recall)
+    this.pump(recall.entry)
+    return recall
+  }
+
+  /** Serves the queue until an operation has to finish first, or a write must wait for sessions to learn the term. */
+  private pump(entry: PageEntry): void {
+    for (let head = entry.head; head !== undefined && entry.operation === undefined; head = entry.head) {
+      const { request } = head
+      if (request.kind === 'fault' && (!this.isWaiting(request) || this.messages.refuse(request))) {
+        entry.shift()
+      } else if (request.kind === 'fault' && this.isReadable(entry, request)) {
+        // All readers that wait when a reader's turn comes: a writer is overtaken by each once at most.
+        const readers = entry.takeFaults((fault) => this.isReadable(entry, fault))
+        for (const reader of readers) if (this.isWaiting(reader.request)) this.messages.grant(entry, reader, 'read')
+      } else if (request.kind === 'fault' && request.access === 'read') {
+        this.beginDowngrade(entry, request)
+      } else if (request.kind === 'fault' && entry.isWhole && this.isOwner(entry, request.session)) {
+        this.grantWhole(entry, request.session)
+      } else if (this.term.isBlocked(entry.file)) {
+        this.blocked.add(entry)
+        return
+      } else {
+        entry.shift()
+        this.beginWrite(entry, head)
+      }
+    }
+    this.table.forgetIfIdle(entry)
+  }
+
+  private isWaiting(fault: Fault): boolean {
+    return this.term.connectionOf(fault.session) === fault.connection
+  }
+
+  private isOwner(entry: PageEntry, session: SessionId): boolean {
+    return this.term.view.owner(entry.file, entry.page).session === session
+  }
+
+  /** It may read at once: nobody else owns the page, or its owner has been downgraded. */
+  private isReadable(entry: PageEntry, fault: Fault): boolean {
+    if (fault.access !== 'read') return false
+    const owner = this.term.view.owner(entry.file, entry.page)
+    return owner.session === 0 || owner.session === fault.session || entry.downgradedEpoch === owner.epoch
+  }
+
+  // ---- operations
+
+  // Rule 7. The request stays at the head of the queue and is granted, with its fellow readers, when this is over.
+  private beginDowngrade(entry: PageEntry, request: Fault): void {
+    const operation = this.begin(entry, 'downgrade', { request, turn: entry.turns })
+    operation.asked = this.term.view.owner(entry.file, entry.page).session
+    this.messages.ask(entry, operation)
+  }
+
+  // Rule 8.
+  private beginWrite(entry: PageEntry, waiting: Waiting): void {
+    const operation = this.begin(entry, 'write', waiting)
+    const owner = this.term.view.owner(entry.file, entry.page)
+    const requester = requesterOf(waiting.request)
+    for (const [session, copy] of entry.copies) {
+      if (copy.reader && session !== requester && session !== owner.session) operation.invalidating.add(session)
+    }
+    for (const session of operation.invalidating) this.messages.invalidate(entry, operation, session)
+    this.advanceWrite(entry, operation)
+  }
+
+  private begin(entry: PageEntry, kind: Operation['kind'], { request, turn }: Waiting): Operation {
+    const operation: Operation = {
+      id: this.term.newOperation(),
+      kind,
+      request,
+      turn,
+      invalidating: new Set(),
+      asked: 0,
+      answered: false,
+      dirty: undefined,
+      entry: 'none'
+    }
+    entry.begin(operation)
+    this.operations.set(operation.id, entry)
+    return operation
+  }
+
+  private advance(entry: PageEntry, operation: Operation): void {
+    if (operation.kind === 'write') this.advanceWrite(entry, operation)
+    else this.advanceDowngrade(entry, operation)
+  }
+
+  /** Moves a write on as far as it can go: revoke, then the entry, then, when all have acknowledged, the grant. */
+  private advanceWrite(entry: PageEntry, operation: Operation): void {
+    const { request, turn } = operation
+    if (request.kind === 'recall' && !request.abandoned) {
+      this.hasOwnerAnswered(entry, operation)
+      return
+    }
+    if (operation.entry === 'none') this.proposeHandover(entry, operation)
+    if (operation.entry !== 'done' || operation.invalidating.size > 0) return
+    this.finish(entry)
+    const isOwner = request.kind === 'fault' && this.isOwner(entry, request.session)
+    entry.forgetOthers(isOwner ? request.session : 0)
+    if (isOwner) {
+      if (this.isWaiting(request)) this.messages.grant(entry, { request, turn }, 'write')
+      if (entry.isWhole) this.grantWhole(entry, request.session)
+      entry.turns++
+    }
+    this.pump(entry)
+  }
+
+  /** All pages that the file's owner waits for. */
+  private grantWhole(entry: PageEntry, owner: SessionId): void {
+    for (const fault of entry.takeFaults(({ session }) => session === owner)) {
+      if (this.isWaiting(fault.request) && !this.messages.refuse(fault.request))
+        this.messages.grant(entry, fault, 'write')
+    }
+  }
+
+  /** True when nobody owns the page, or its owner has given it up; asks the owner otherwise. */
+  private hasOwnerAnswered(entry: PageEntry, operation: Operation): boolean {
+    const owner = this.term.view.owner(entry.file, entry.page)
+    if (owner.session === 0) return true
+    if (operation.asked === owner.session) return operation.answered
+    operation.asked = owner.session
+    operation.answered = false
+    this.messages.ask(entry, operation)
+    return false
+  }
+
+  private proposeHandover(entry: PageEntry, operation: Operation): void {
+    const { file, page } = entry
+    const owner = this.term.view.owner(file, page)
+    const requester = requesterOf(operation.request)
+    if (owner.session !== 0 && owner.session === requester) {
+      operation.entry = 'done'
+      return
+    }
+    if (!this.hasOwnerAnswered(entry, operation)) return
+    const dirty = this.usableBytes(entry, operation)
+    const to = this.term.mayHold(requester, file) ? requester : 0
+    if (owner.session === 0 && to === 0) {
+      operation.entry = 'done'
+      return
+    }
+    operation.entry = 'proposed'
+    const [from, fromEpoch] = [owner.session, owner.epoch]
+    this.term.propose({ type: 'handover', file, page, from, fromEpoch, to, seq: dirty?.seq ?? 0, bytes: dirty?.bytes })
+  }
+
+  /** The bytes that the owner gave back. Those of another epoch are committed already, or were given up when their owner closed the file or expired. */
+  private usableBytes(entry: PageEntry, operation: Operation): DirtyPageBytes | undefined {
+    const owner = this.term.view.owner(entry.file, entry.page)
+    const { dirty } = operation
+    if (dirty !== undefined && (owner.session === 0 || dirty.epoch !== owner.epoch)) {
+      this.term.acknowledgeDirty(operation.asked, dirty, 0, true)
+      operation.dirty = undefined
+    }
+    return operation.dirty
+  }
+
+  private advanceDowngrade(entry: PageEntry, operation: Operation): void {
+    if (!operation.answered || operation.entry === 'proposed') return
+    const { dirty, asked } = operation
+    if (dirty !== undefined && operation.entry === 'none') {
+      if (this.term.isBlocked(entry.file)) {
+        this.blocked.add(entry)
+        return
+      }
+      operation.entry = 'proposed'
+      this.term.propose({ type: 'writeback', session: asked, pages: [dirty] })
+      return
+    }
+    const owner = this.term.view.owner(entry.file, entry.page)
+    if (owner.session === asked) {
+      entry.downgradedEpoch = owner.epoch
+      const copy = entry.copies.get(asked)
+      if (copy !== undefined) copy.reader = true
+    }
+    this.finish(entry)
+    this.pump(entry)
+  }
+
+  private finish(entry: PageEntry): void {
+    this.operations.delete(entry.operation!.id)
+    entry.operation = undefined
+  }
+
+  // ---- answers and entries
+
+  invalidated(session: SessionId, op: number): void {
+    // Rule 4: an acknowledgement counts for the operation that it names, and for no other.
+    const entry = this.operations.get(op)
+    const operation = entry?.operation
+    if (entry === undefined || operation === undefined || !operation.invalidating.delete(session)) return
+    entry.copies.delete(session)
+    this.advanceWrite(entry, operation)
+  }
+
+  ownerAnswered(session: SessionId, op: number, dirty: DirtyPageBytes | undefined, held: boolean): void {
+    const entry = this.operations.get(op)
+    const operation = entry?.operation
+    if (entry === undefined || operation === undefined || operation.asked !== session || operation.answered) return
+    if (dirty !== undefined) {
+      if (dirty.file !== entry.file || dirty.page !== entry.page || !this.term.fitsPage(dirty)) return
+      operation.dirty = dirty
+    }
+    operation.answered = true
+    if (!held) entry.copies.delete(session)
+    this.advance(entry, operation)
+  }
+
+  handoverApplied(outcome: Extract<Applied, { type: 'handover' }>): void {
+    const entry = this.table.find(outcome.file, outcome.page)
+    const operation = entry?.operation
+    if (entry === undefined || operation?.entry !== 'proposed' || operation.kind !== 'write') return
+    const { dirty, asked } = operation
+    if (!outcome.done) {
+      // A session ended between the proposal and its turn: decide again from what is true now.
+      operation.entry = 'none'
+      this.advanceWrite(entry, operation)
+      return
+    }
+    operation.entry = 'done'
+    if (asked !== 0) entry.copies.delete(asked)
+    if (dirty !== undefined) this.term.acknowledgeDirty(asked, dirty, outcome.version, false)
+    this.advanceWrite(entry, operation)
+  }
+
+  /** A writeback was applied that no session asked for: it may be what an owner gave back when it was downgraded. */
+  downgradeApplied(written: WritebackOutcome): void {
+    const entry = this.table.find(written.file, written.page)
+    const operation = entry?.operation
+    if (entry === undefined || operation?.kind !== 'downgrade' || operation.entry !== 'proposed') return
+    const { dirty, asked } = operation
+    if (dirty === undefined || dirty.epoch !== written.epoch || dirty.seq !== written.seq) return
+    operation.entry = 'done'
+    this.term.acknowledgeDirty(asked, dirty, written.version, written.stale)
+    this.advanceDowngrade(entry, operation)
+  }
+
+  // ---- recalls
+
+  /** Nobody holds the page any more, and nobody can get it. */
+  isRecalled(recall: Recall): boolean {
+    const { operation } = recall.entry
+    if (operation?.request !== recall || operation.invalidating.size > 0) return false
+    return this.hasOwnerAnswered(recall.entry, operation)
+  }
+
+  /** What the owner of a recalled page had not flushed. */
+  recalledBytes({ entry }: Recall): DirtyPageBytes | undefined {
+    return this.usableBytes(entry, entry.operation!)
+  }
+
+  /** The entry for which the page was recalled is applied: it has stored the bytes, and left the page to nobody. */
+  recallDone({ entry }: Recall): void {
+    const { dirty, asked } = entry.operation!
+    if (dirty !== undefined) {
+      this.term.acknowledgeDirty(asked, dirty, this.term.view.version(entry.file, entry.page), false)
+    }
+    this.finish(entry)
+    entry.forgetOthers(0)
+    this.pump(entry)
+  }
+
+  abandonRecall(recall: Recall): void {
+    const { entry } = recall
+    recall.abandoned = true
+    if (entry.operation?.request === recall) return this.advanceWrite(entry, entry.operation)
+    entry.withdraw(recall)
+    this.pump(entry)
+  }
+
+  // ---- discards
+
+  /** Grants name it from now on. */
+  discardBegins(op: number): void {
+    this.messages.newestDiscard = op
+  }
+
+  /** Something is under way on a page from `first` up to but without `end`, or waits for its turn. */
+  isBusy(file: FileId, first: number, end: number): boolean {
+    // Where something waits, there is an operation that it waits for, unless the file is blocked.
+    for (const entry of this.operations.values()) {
+      if (entry.file === file && entry.page >= first && entry.page < end) return true
+    }
+    return false
+  }
+
+  /** Nobody holds a page of the range any more. */
+  discarded(file: FileId, first: number, end: number): void {
+    for (const entry of this.table.ofFile(file)) {
+      if (entry.page < first || entry.page >= end) continue
+      entry.forgetOthers(0)
+      this.pump(entry)
+    }
+  }
+
+  // ---- sessions
+
+  // Rule 9: what the old connection may have swallowed is asked again.
+  askAgain(session: SessionId): void {
+    for (const entry of this.operations.values()) {
+      const operation = entry.operation!
+      if (operation.invalidating.has(session)) this.messages.invalidate(entry, operation, session)
+      if (operation.asked === session && !operation.answered) this.messages.ask(entry, operation)
+    }
+  }
+
+  unblock(): void {
+    const entries = [...this.blocked]
+    this.blocked.clear()
+    for (const entry of entries) {
+      if (entry.operation !== undefined) this.advance(entry, entry.operation)
+      else this.pump(entry)
+    }
+  }
+
+  ended(session: SessionId): void {
+    for (const file of this.table.fileIds()) this.closed(session, file)
+  }
+
+  /** A session that has ended, or closed the file, holds nothing and will answer nothing. */
+  closed(session: SessionId, file: FileId): void {
+    for (const entry of this.table.ofFile(file)) {
+      entry.copies.delete(session)
+      const { operation } = entry
+      if (operation === undefined) {
+        this.pump(entry)
+        continue
+      }
+      operation.invalidating.delete(session)
+      if (operation.asked === session) operation.answered = true
+      this.advance(entry, operation)
+    }
+  }
+
+  stats(): DirectoryStats {
+    return {
+      ...this.table.stats(),
+      operations: this.operations.size,
+      longestWaitTurns: this.messages.longestWaitTurns
+    }
+  }
+}
+
+/** 0: nobody. */
+function requesterOf(request: Request): SessionId {
+  return request.kind === 'fault' ? request.session : 0
+}

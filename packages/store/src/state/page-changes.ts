@@ -1,0 +1,131 @@
+/** What entries do to pages: bytes, owners, and pages that go away. */
+import type { DirtyPageBytes, WritebackOutcome } from '@quire/protocol'
+import type { CommandOf } from './commands.js'
+import type { Namespace } from './namespace.js'
+import type { Owners } from './owners.js'
+import type { StateStore } from './records.js'
+import type { Sessions } from './sessions.js'
+import { cutPage, endOfPages, firstPageBeyond, isWithin, ownerPage } from './units.js'
+import type { Applied, FileId, FileRecord, PageOwner, SessionId } from './view.js'
+
+export class PageChanges {
+  constructor(
+    private readonly store: StateStore,
+    private readonly namespace: Namespace,
+    private readonly sessions: Sessions,
+    private readonly owners: Owners
+  ) {}
+
+  owner(fileId: FileId, page: number): PageOwner {
+    const file = this.namespace.get(fileId)
+    return this.owners.get(fileId, file === undefined ? page : ownerPage(file, page))
+  }
+
+  handover(index: number, command: CommandOf<'handover'>): Applied {
+    const { file: fileId, page, from, fromEpoch, to, seq, bytes, at } = command
+    const file = this.namespace.get(fileId)
+    const before = this.owner(fileId, page)
+    const outcome = { type: 'handover', file: fileId, page } as const
+    const done =
+      file !== undefined &&
+      isWithin(file, page) &&
+      before.session === from &&
+      before.epoch === fromEpoch &&
+      (to === 0 || this.sessions.get(to)?.files.has(fileId) === true) &&
+      // Bytes come from an owner only. An owner on record is live: its session's end would have taken the page from it.
+      (bytes === undefined || (from !== 0 && bytes.length === file.pageSize))
+    if (!done) return { ...outcome, done: false, owner: before, version: this.store.version(fileId, page) }
+    // Bytes that are not newer came with a writeback before and are stored already.
+    if (bytes !== undefined && seq > before.seq) this.storePage(index, file, page, bytes, at)
+    const owner = this.owners.transfer(fileId, ownerPage(file, page), to)
+    return { ...outcome, done: true, owner, version: this.store.version(fileId, page) }
+  }
+
+  writeback(index: number, command: CommandOf<'writeback'>): Applied {
+    const { session, at } = command
+    const outcomes = command.pages.map((dirty) => this.writebackPage(index, session, dirty, at))
+    return { type: 'writeback', session, outcomes }
+  }
+
+  private writebackPage(index: number, session: SessionId, dirty: DirtyPageBytes, at: number): WritebackOutcome {
+    const { file: fileId, page, epoch, seq, bytes } = dirty
+    const file = this.namespace.get(fileId)
+    const owner = this.owner(fileId, page)
+    const isOwner = session !== 0 && owner.session === session && owner.epoch === epoch
+    if (file === undefined || !isOwner || !isWithin(file, page) || bytes.length !== file.pageSize) {
+      return { file: fileId, page, epoch, seq, version: 0, stale: true }
+    }
+    if (seq > owner.seq) {
+      this.storePage(index, file, page, bytes, at)
+      this.owners.written(fileId, ownerPage(file, page), seq)
+    }
+    return { file: fileId, page, epoch, seq, version: this.store.version(fileId, page), stale: false }
+  }
+
+  /** Shrinks or grows the file. The page that the new end cuts goes to nobody, with the bytes that its owner gave back. */
+  truncate(index: number, file: FileRecord, { size, tail, at }: CommandOf<'truncate'>): void {
+    const { id, pageSize } = file
+    const shrinks = size < file.size
+    const cut = cutPage(size, pageSize)
+    if (cut !== undefined) {
+      const given = tail === undefined ? undefined : this.newBytes(file, cut, tail)
+      const bytes = given ?? (shrinks ? this.store.read(id, cut)?.bytes : undefined)
+      // Without what lies behind the new end: growing the file again must bring zeros to light.
+      if (bytes !== undefined) this.storePage(index, file, cut, bytes, at, Math.min(size, file.size))
+      this.release(file, cut, cut + 1)
+    }
+    if (shrinks) this.discard(file, firstPageBeyond(size, pageSize), endOfPages(pageSize))
+    if (size === file.size) return
+    this.namespace.change(id, { version: index, modifiedAt: at, size, discards: file.discards + (shrinks ? 1 : 0) })
+  }
+
+  /** The pages from `first` up to but without `end` read as zeros from now on, as if they had never been written. */
+  punch(index: number, file: FileRecord, first: number, end: number, at: number): void {
+    if (first >= end) return
+    this.discard(file, first, end)
+    this.namespace.change(file.id, { version: index, modifiedAt: at, discards: file.discards + 1 })
+  }
+
+  /** The file is gone: nobody maps it, and no path leads to it. */
+  removeFile(file: FileRecord): void {
+    this.owners.removeFile(file.id)
+    this.store.remove(file.id, 0, endOfPages(file.pageSize))
+    this.namespace.remove(file)
+  }
+
+  private discard(file: FileRecord, first: number, end: number): void {
+    this.release(file, first, end)
+    this.store.remove(file.id, first, end)
+  }
+
+  // A writeback of an earlier owner is recognised by its epoch, also when it comes after the page was made anew.
+  private release(file: FileRecord, first: number, end: number): void {
+    if (file.unit === 'file') this.owners.releaseRange(file.id, 0, 1)
+    else this.owners.releaseRange(file.id, first, end)
+  }
+
+  /** The bytes of `tail`, where they are of the page's owner and not stored yet. */
+  private newBytes(file: FileRecord, page: number, tail: DirtyPageBytes): Uint8Array | undefined {
+    const owner = this.owner(file.id, page)
+    const isOwners = owner.session !== 0 && owner.epoch === tail.epoch
+    const fits = tail.file === file.id && tail.page === page && tail.bytes.length === file.pageSize
+    return isOwners && fits && tail.seq > owner.seq ? tail.bytes : undefined
+  }
+
+  private storePage(
+    index: number,
+    file: FileRecord,
+    page: number,
+    bytes: Uint8Array,
+    at: number,
+    size = file.size
+  ): void {
+    // A copy: `bytes` is a view of the entry, which may be part of a much larger buffer.
+    const stored = bytes.slice()
+    // What is written beyond the end is never stored, or growing the file would bring it to light.
+    const end = size - page * file.pageSize
+    if (end < stored.length) stored.fill(0, Math.max(0, end))
+    this.store.write(file.id, page, { version: index, bytes: stored })
+    this.namespace.change(file.id, { version: index, modifiedAt: at })
+  }
+}
