@@ -140,7 +140,7 @@ class FileHandle implements DsmFile {
         writable: prot === 'read-write',
         onUnmapped: () => this.mappings.delete(mapping)
       }),
-      { file: this as DsmFile }
+      { file: this }
     )
     this.mappings.add(mapping)
     return mapping
