@@ -115,10 +115,15 @@ const entry = fc.record({
   data: bytes
 })
 
+const snapshot = fc.record({ index: uint, term: uint, configuration: entry })
+
 export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamMessage>({
   raftHello: fc.record({ version: uint, clusterId: text, from: text }),
   raftRefused: fc.record({ error }),
-  requestVote: fc.record({ term: uint, lastIndex: uint, lastTerm: uint }),
+  requestVote: fc.record({ term: uint, lastIndex: uint, lastTerm: uint, transfer: bool }),
+  requestPreVote: fc.record({ term: uint, lastIndex: uint, lastTerm: uint }),
+  preVoteReply: fc.record({ term: uint, granted: bool }),
+  timeoutNow: fc.record({ term: uint }),
   voteReply: fc.record({ term: uint, granted: bool }),
   append: fc.record({
     term: uint,
@@ -129,5 +134,7 @@ export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamM
   }),
   appendReply: fc.record({ term: uint, rejected: bool, index: uint, hintIndex: uint, hintTerm: uint }),
   heartbeat: fc.record({ term: uint, commit: uint, round: uint }),
-  heartbeatReply: fc.record({ term: uint, round: uint })
+  heartbeatReply: fc.record({ term: uint, round: uint }),
+  snapshot: fc.record({ term: uint, snapshot, offset: uint, data: bytes, crc: uint, done: bool }),
+  snapshotReply: fc.record({ term: uint, index: uint, offset: uint, refused: bool })
 })

@@ -1,9 +1,29 @@
-import { InvalidArgumentError, MAX_APPEND_BYTES, MAX_ENTRY_BYTES, type RaftMessage } from '@quire/protocol'
+import { crc32c } from '@node-rs/crc32'
+import {
+  CorruptionError,
+  InvalidArgumentError,
+  MAX_APPEND_BYTES,
+  MAX_ENTRY_BYTES,
+  MAX_SNAPSHOT_PIECE_BYTES,
+  type RaftMessage
+} from '@quire/protocol'
 import { createRaftCore } from './core/core.js'
-import type { Entry, Outgoing, RaftCore, Ready, StorageAck } from './core/types.js'
-import { BackPressureError, NotLeaderError } from './errors.js'
-import type { RaftComponents, RaftLimits, RaftNode, RaftNodeInit, RaftStatus } from './node-types.js'
+import type {
+  Entry,
+  MembershipChange,
+  Outgoing,
+  PieceReceived,
+  PieceWanted,
+  RaftCore,
+  Ready,
+  Refusal,
+  SnapshotMeta,
+  StorageAck
+} from './core/types.js'
+import { BackPressureError, ChangePendingError, NotLeaderError } from './errors.js'
+import type { RaftComponents, RaftLimits, RaftNode, RaftNodeInit, RaftStatus, SnapshotStore } from './node-types.js'
 import { PendingReads } from './pending-reads.js'
+import { PendingTransfers } from './pending-transfer.js'
 
 export const DEFAULT_RAFT_LIMITS: RaftLimits = {
   maxAppendBytes: MAX_APPEND_BYTES,
@@ -11,7 +31,9 @@ export const DEFAULT_RAFT_LIMITS: RaftLimits = {
   maxInflightBytes: 4 * 1024 * 1024,
   maxUncommittedBytes: 16 * 1024 * 1024,
   maxApplyBytes: 1024 * 1024,
-  maxPendingReads: 10_000
+  maxPendingReads: 10_000,
+  maxPieceBytes: MAX_SNAPSHOT_PIECE_BYTES,
+  retainedEntries: 10_000
 }
 
 /** Starts a node on an open log. It runs until `close`, or until its application is told of a fatal error. */
@@ -28,6 +50,14 @@ export function createRaftNode(components: RaftComponents, init: RaftNodeInit): 
   if (limits.maxAppendBytes > MAX_APPEND_BYTES) {
     throw new InvalidArgumentError('maxAppendBytes', limits.maxAppendBytes, `at most ${MAX_APPEND_BYTES}`)
   }
+  const { maxPieceBytes } = limits
+  if (!Number.isSafeInteger(maxPieceBytes) || maxPieceBytes < 1 || maxPieceBytes > MAX_SNAPSHOT_PIECE_BYTES) {
+    throw new InvalidArgumentError(
+      'maxPieceBytes',
+      maxPieceBytes,
+      `a positive integer up to ${MAX_SNAPSHOT_PIECE_BYTES}`
+    )
+  }
   return new Driver(components, { id, tickMs, electionTicks, heartbeatTicks, limits })
 }
 
@@ -40,9 +70,11 @@ interface WriteUnderWay {
 class Driver implements RaftNode {
   private readonly core: RaftCore
   private readonly reads: PendingReads
+  private readonly transfers: PendingTransfers
   private readonly writes: WriteUnderWay[] = []
   private readonly limits: RaftLimits
-  private applying: Promise<void> | undefined
+  /** What the application is doing: a `close` waits for it. */
+  private readonly busy = new Set<Promise<void>>()
   private stopped = false
   private closing: Promise<void> | undefined
   private drainScheduled = false
@@ -57,11 +89,13 @@ class Driver implements RaftNode {
     const { id, electionTicks, heartbeatTicks, limits } = init
     this.limits = limits
     this.reads = new PendingReads(limits.maxPendingReads)
+    this.transfers = new PendingTransfers(2 * electionTicks)
     this.core = createRaftCore({
       id,
       log,
       hardState: log.hardState,
       configurations: log.configurations,
+      snapshot: application.snapshots?.newest,
       appliedIndex: application.appliedIndex,
       electionTicks,
       heartbeatTicks,
@@ -74,19 +108,23 @@ class Driver implements RaftNode {
 
   status(): RaftStatus {
     const { core } = this
-    const { voters, learners } = core.configuration
+    const { voters, learners, outgoing } = core.configuration
     const { id } = this.init
+    // Who asks before it stands is a candidate to everybody but the core.
+    const role = core.role === 'preCandidate' ? 'candidate' : core.role
     return {
       id,
-      role: core.role === 'follower' && learners.includes(id) ? 'learner' : core.role,
+      role: role === 'follower' && learners.includes(id) ? 'learner' : role,
       term: core.term,
       leader: core.leader,
       ready: core.leaderReady && !this.stopped,
+      firstIndex: core.firstIndex,
       lastIndex: core.lastIndex,
       commitIndex: core.commitIndex,
       appliedIndex: core.appliedIndex,
       voters,
-      learners
+      learners,
+      outgoing
     }
   }
 
@@ -96,12 +134,57 @@ class Driver implements RaftNode {
       throw new InvalidArgumentError('data', `${data.length} bytes`, `at most ${MAX_ENTRY_BYTES} bytes`)
     }
     const proposed = this.core.propose([data])
+    if ('refused' in proposed) throw this.refused(proposed)
+    this.scheduleDrain()
+    return proposed
+  }
+
+  changeMembership(changes: readonly MembershipChange[], context?: Uint8Array): { index: number; term: number } {
+    if (this.stopped) throw this.notLeader()
+    const proposed = this.core.changeMembership(changes, context)
     if ('refused' in proposed) {
-      if (proposed.refused === 'notLeader') throw this.notLeader()
-      throw new BackPressureError('proposed bytes', proposed.uncommittedBytes, this.limits.maxUncommittedBytes)
+      if (proposed.refused === 'pending') throw new ChangePendingError(proposed.index)
+      if (proposed.refused === 'invalid') {
+        throw new InvalidArgumentError(
+          'changes',
+          JSON.stringify(changes),
+          `a change that makes sense: ${proposed.reason}`
+        )
+      }
+      throw this.refused(proposed)
     }
     this.scheduleDrain()
     return proposed
+  }
+
+  private refused(refusal: Refusal): Error {
+    if (refusal.refused === 'notLeader') return this.notLeader()
+    if (refusal.refused === 'transferring')
+      return new BackPressureError(`transfer of leadership to ${refusal.to}`, 1, 1)
+    return new BackPressureError('proposed bytes', refusal.uncommittedBytes, this.limits.maxUncommittedBytes)
+  }
+
+  transferLeadership(to?: string): Promise<void> {
+    const { core } = this
+    if (this.stopped || core.role !== 'leader') return Promise.reject(this.notLeader())
+    const target = to ?? core.mostAdvancedVoter
+    if (target === undefined) return Promise.reject(new InvalidArgumentError('to', 'nobody', 'another voter'))
+    if (core.transferLeadership(target) !== undefined) {
+      return Promise.reject(new InvalidArgumentError('to', target, 'another voter'))
+    }
+    this.scheduleDrain()
+    return this.transfers.add(target)
+  }
+
+  snapshotMeta(index: number): SnapshotMeta {
+    return this.core.snapshotMeta(index)
+  }
+
+  snapshotTaken(snapshot: SnapshotMeta): void {
+    if (this.stopped) return
+    this.guard(() => this.core.snapshotTaken(snapshot))
+    const index = snapshot.index - this.limits.retainedEntries
+    if (index > 0) this.whileBusy(this.components.log.compact(index))
   }
 
   readIndex(): Promise<number> {
@@ -113,6 +196,8 @@ class Driver implements RaftNode {
   }
 
   receive(from: string, message: RaftMessage): void {
+    // A piece that was torn on its way or on the sender's disk is as good as lost.
+    if (message.type === 'snapshot' && crc32c(message.data) !== message.crc) return
     this.guard(() => this.core.step(from, message))
     this.scheduleDrain()
   }
@@ -124,7 +209,7 @@ class Driver implements RaftNode {
 
   private async shutDown(): Promise<void> {
     this.stop()
-    await this.applying
+    await Promise.all(this.busy)
     await this.components.log.close()
   }
 
@@ -132,6 +217,7 @@ class Driver implements RaftNode {
     this.stopped = true
     this.cancelTick()
     this.reads.rejectAll(() => this.notLeader())
+    this.transfers.rejectAll(() => this.notLeader())
   }
 
   private fail(error: unknown): void {
@@ -156,6 +242,7 @@ class Driver implements RaftNode {
     this.cancelTick = this.components.clock.schedule(this.init.tickMs, () => {
       this.scheduleTick()
       this.guard(() => this.core.tick())
+      this.transfers.tick()
       this.scheduleDrain()
     })
   }
@@ -175,14 +262,18 @@ class Driver implements RaftNode {
       for (let ready = this.core.ready(); ready !== undefined && !this.stopped; ready = this.core.ready())
         this.handle(ready)
     })
+    const { leader, transferTarget } = this.core
+    this.transfers.update({ id: this.init.id, leader, target: transferTarget })
   }
 
   private handle(ready: Ready): void {
     this.send(ready.messages)
     this.persist(ready)
-    if (ready.softState !== undefined && ready.softState.role !== 'leader') this.reads.rejectAll(() => this.notLeader())
+    // Reads of an earlier time in office are not confirmed in the next.
+    if (ready.softState !== undefined) this.reads.rejectAll(() => this.notLeader())
     for (const { context, index } of ready.readStates) this.reads.confirm(context, index)
     if (ready.committed.length > 0) this.apply(ready.committed)
+    this.exchangeSnapshots(ready)
     this.afterApply(ready.softState !== undefined)
   }
 
@@ -228,17 +319,58 @@ class Driver implements RaftNode {
       this.core.applied(last)
       return
     }
-    this.applying = result.then(
-      () => {
-        this.applying = undefined
+    this.whileBusy(result, () => this.core.applied(last))
+  }
+
+  private exchangeSnapshots({ piecesWanted, pieceReceived, install }: Ready): void {
+    const { snapshots } = this.components.application
+    for (const wanted of piecesWanted) this.readPiece(snapshots, wanted)
+    if (snapshots === undefined) return
+    if (pieceReceived !== undefined) this.storePiece(snapshots, pieceReceived)
+    if (install !== undefined) this.install(snapshots, install)
+  }
+
+  private readPiece(snapshots: SnapshotStore | undefined, wanted: PieceWanted): void {
+    const { snapshot, offset } = wanted
+    const reading = snapshots?.read(snapshot.index, offset, this.limits.maxPieceBytes) ?? Promise.resolve(undefined)
+    this.whileBusy(reading, (piece) => {
+      this.core.pieceRead(wanted, piece === undefined ? undefined : { ...piece, crc: crc32c(piece.data) })
+    })
+  }
+
+  private storePiece(snapshots: SnapshotStore, piece: PieceReceived): void {
+    const { snapshot, offset, data } = piece
+    this.whileBusy(snapshots.write(snapshot, offset, data), () => this.core.pieceStored(piece))
+  }
+
+  private install(snapshots: SnapshotStore, snapshot: SnapshotMeta): void {
+    const installing = snapshots.install(snapshot).then(
+      () => true,
+      (error: unknown) => {
+        if (error instanceof CorruptionError) return false
+        throw error
+      }
+    )
+    this.whileBusy(installing, (isInstalled) => {
+      if (isInstalled) this.core.snapshotInstalled(snapshot)
+      else this.core.snapshotRefused(snapshot)
+    })
+  }
+
+  /** Goes on with `then` when the application or the log has done something; what it rejects with ends the node. */
+  private whileBusy<T>(work: Promise<T>, then?: (result: T) => void): void {
+    const done = work
+      .then((result) => {
+        if (then === undefined) return
         this.guard(() => {
-          this.core.applied(last)
+          then(result)
           this.afterApply(false)
         })
         this.drain()
-      },
-      (error: unknown) => this.fail(error)
-    )
+      })
+      .catch((error: unknown) => this.fail(error))
+      .finally(() => this.busy.delete(done))
+    this.busy.add(done)
   }
 
   private notLeader(): NotLeaderError {

@@ -114,7 +114,13 @@ describe('Raft messages', () => {
   })
 
   it('carry a configuration of text ids', () => {
-    const value = { voters: ['12D3KooWa', 'ü'], learners: [], context: Uint8Array.of(0, 255) }
+    const value = {
+      voters: ['12D3KooWa', 'ü'],
+      learners: [],
+      outgoing: ['x'],
+      learnersNext: ['x'],
+      context: Uint8Array.of(0, 255)
+    }
     expect(decode(raftConfiguration, encode(raftConfiguration, value))).toEqual(value)
   })
 })

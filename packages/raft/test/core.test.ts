@@ -4,14 +4,14 @@ import { describe, expect, it } from 'vitest'
 import { append, CoreHarness } from './support/core-harness.js'
 
 const vote = (term: number, lastIndex = 1, lastTerm = 1) =>
-  ({ type: 'requestVote', term, lastIndex, lastTerm }) as const
+  ({ type: 'requestVote', term, lastIndex, lastTerm, transfer: false }) as const
 
 describe('terms', () => {
   it.each(['leader', 'candidate', 'follower'])(
     'a %s that sees a higher term becomes a follower in it (§5.1)',
     (role) => {
       const node = new CoreHarness()
-      if (role === 'candidate') node.tick(10)
+      if (role === 'candidate') node.stand()
       if (role === 'leader') node.lead()
       expect(node.core.role).toBe(role)
       node.step('c', append(9, 1, 1))
@@ -48,6 +48,8 @@ describe('elections', () => {
     node.step('b', append(1, 1, 1)).tick(9)
     expect(node.core.role).toBe('follower')
     node.tick(1)
+    expect(node.core).toMatchObject({ role: 'preCandidate', term: 1 })
+    node.stand()
     expect(node.core).toMatchObject({ role: 'candidate', term: 2 })
     expect(node.take('requestVote').map(({ to, message }) => [to, message])).toEqual([
       ['b', vote(2)],
@@ -62,7 +64,7 @@ describe('elections', () => {
   })
 
   it('are lost when a majority refuses', () => {
-    const node = new CoreHarness().tick(10)
+    const node = new CoreHarness().stand()
     node
       .step('b', { type: 'voteReply', term: 2, granted: false })
       .step('c', { type: 'voteReply', term: 2, granted: false })
@@ -70,7 +72,7 @@ describe('elections', () => {
   })
 
   it('do not count a vote twice, nor that of a node that is no voter', () => {
-    const node = new CoreHarness({ voters: ['a', 'b', 'c', 'd', 'e'], learners: ['x'] }).tick(10)
+    const node = new CoreHarness({ voters: ['a', 'b', 'c', 'd', 'e'], learners: ['x'] }).stand()
     for (const from of ['b', 'b', 'x', 'y']) node.step(from, { type: 'voteReply', term: 2, granted: true })
     expect(node.core.role).toBe('candidate')
     node.step('e', { type: 'voteReply', term: 2, granted: true })
@@ -78,14 +80,14 @@ describe('elections', () => {
   })
 
   it('do not count votes of an earlier term', () => {
-    const node = new CoreHarness().tick(20)
+    const node = new CoreHarness().stand().stand()
     expect(node.core.term).toBe(3)
     node.step('b', { type: 'voteReply', term: 2, granted: true })
     expect(node.core.role).toBe('candidate')
   })
 
   it('are given up when the leader of the term is heard of (§5.2)', () => {
-    const node = new CoreHarness().tick(10).step('b', append(2, 1, 1))
+    const node = new CoreHarness().stand().step('b', append(2, 1, 1))
     expect(node.core).toMatchObject({ role: 'follower', term: 2, leader: 'b' })
   })
 
@@ -138,7 +140,7 @@ describe('the check for a majority', () => {
   it('lets a leader that stepped down stand in the next election', () => {
     const node = new CoreHarness().lead().tick(10)
     expect(node.core.role).toBe('follower')
-    expect(node.tick(10).core).toMatchObject({ role: 'candidate', term: 3 })
+    expect(node.stand().core).toMatchObject({ role: 'candidate', term: 3 })
   })
 })
 
@@ -158,10 +160,8 @@ describe('votes', () => {
   })
 
   it('are asked for only when the own is durable', () => {
-    const node = new CoreHarness()
-    for (let i = 0; i < 10; i++) node.core.tick()
-    node.drain(false)
-    expect(node.sent).toEqual([])
+    const node = new CoreHarness().stand(false)
+    expect(node.take('requestVote')).toEqual([])
     node.flush()
     expect(node.take('requestVote').every(({ late }) => late)).toBe(true)
   })
@@ -286,7 +286,7 @@ describe('a leader', () => {
   })
 
   it('sends appends beside its own flush and counts itself only after it (thesis §10.2.1)', () => {
-    const node = new CoreHarness({ voters: ['a', 'b', 'c', 'd', 'e'] }).tick(10)
+    const node = new CoreHarness({ voters: ['a', 'b', 'c', 'd', 'e'] }).stand()
     for (const from of ['b', 'c']) node.core.step(from, { type: 'voteReply', term: 2, granted: true })
     node.drain(false)
     expect(node.take('append').map(({ to, late }) => [to, late])).toEqual(['b', 'c', 'd', 'e'].map((id) => [id, false]))
@@ -298,7 +298,7 @@ describe('a leader', () => {
   })
 
   it('commits what the others have before its own disk has, but applies it only after', () => {
-    const node = new CoreHarness().tick(10)
+    const node = new CoreHarness().stand()
     node.core.step('b', { type: 'voteReply', term: 2, granted: true })
     node.drain(false)
     for (const from of ['b', 'c']) {

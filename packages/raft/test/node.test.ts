@@ -36,7 +36,7 @@ async function single(options: { limits?: Partial<RaftLimits>; appliedIndex?: nu
   const fatal: Error[] = []
   const bootstrap = { voters: ['a'], learners: [], context: new Uint8Array(0) }
   let result: Single | undefined
-  const opening = createSegmentedLog({ disk, segmentBytes: 64 * 1024, bootstrap }).then((log) => {
+  const opening = createSegmentedLog({ disk, segmentBytes: 64 * 1024, create: { bootstrap } }).then((log) => {
     const application = {
       appliedIndex: options.appliedIndex ?? 0,
       apply: (entries: readonly Entry[]) => {
@@ -187,7 +187,7 @@ describe('a follower', () => {
     const clock = new VirtualClock()
     const disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
     const bootstrap = { voters: ['a', 'b', 'c'], learners: [], context: new Uint8Array(0) }
-    const log = await outcome(clock, createSegmentedLog({ disk, segmentBytes: 64 * 1024, bootstrap }))
+    const log = await outcome(clock, createSegmentedLog({ disk, segmentBytes: 64 * 1024, create: { bootstrap } }))
     const sent: { at: number; message: RaftMessage }[] = []
     const node = createRaftNode(
       {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { CoreHarness } from './support/core-harness.js'
+import { append, CoreHarness } from './support/core-harness.js'
 
 describe('ReadIndex', () => {
   const reply = (round: number, term = 2) => ({ type: 'heartbeatReply', term, round }) as const
@@ -31,8 +31,7 @@ describe('ReadIndex', () => {
   })
 
   it('is not confirmed by replies to earlier heartbeats or by one node twice', () => {
-    const node = new CoreHarness({ voters: ['a', 'b', 'c', 'd', 'e'] }).tick(10)
-    for (const from of ['b', 'c']) node.step(from, { type: 'voteReply', term: 2, granted: true })
+    const node = new CoreHarness({ voters: ['a', 'b', 'c', 'd', 'e'] }).lead()
     node.accept('b', 2).accept('c', 2)
     node.core.readIndex(1)
     node.drain().step('b', reply(0)).step('c', reply(0)).step('b', reply(1)).step('b', reply(1)).step('x', reply(1))
@@ -52,7 +51,10 @@ describe('ReadIndex', () => {
   it('is forgotten by a deposed leader', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     node.core.readIndex(1)
-    node.drain().step('c', { type: 'requestVote', term: 3, lastIndex: 2, lastTerm: 2 }).step('b', reply(1))
+    node
+      .drain()
+      .step('c', append(3, 1, 1))
+      .step('b', reply(1))
     expect(node.confirmed).toEqual([])
     expect(node.core.readIndex(2)).toBe(false)
   })

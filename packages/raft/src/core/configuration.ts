@@ -1,36 +1,75 @@
-import { assert, decode, raftConfiguration } from '@quire/protocol'
-import type { Configuration, Entry } from './types.js'
+/** The configurations of a log, and how one becomes the next (§6; thesis §4). */
+import { assert, decode, MAX_MEMBERS, raftConfiguration, type RaftConfiguration } from '@quire/protocol'
+import type { Configuration, Entry, MembershipChange } from './types.js'
 
-export type VoteResult = 'won' | 'lost' | 'pending'
-
-/** The highest index that a majority of the voters has (Figure 2, "Rules for Leaders", last). */
-export function quorumIndex(configuration: Configuration, matchOf: (id: string) => number): number {
-  const matches = configuration.voters.map(matchOf).sort((a, b) => b - a)
-  return matches[majority(configuration) - 1] ?? 0
+const NOBODY: RaftConfiguration = {
+  voters: [],
+  learners: [],
+  outgoing: [],
+  learnersNext: [],
+  context: new Uint8Array(0)
 }
 
-export function voteResult(configuration: Configuration, votes: ReadonlyMap<string, boolean>): VoteResult {
-  let granted = 0
-  let open = 0
-  for (const id of configuration.voters) {
-    const vote = votes.get(id)
-    if (vote === undefined) open++
-    else if (vote) granted++
+/** Everybody whom the leader sends entries to. */
+export function members({ voters, learners, outgoing }: Configuration): Set<string> {
+  return new Set([...voters, ...outgoing, ...learners])
+}
+
+/** Counts in some majority, so it may stand for election. */
+export function isVoter({ voters, outgoing }: Configuration, id: string): boolean {
+  return voters.includes(id) || outgoing.includes(id)
+}
+
+export function isJoint({ outgoing }: Configuration): boolean {
+  return outgoing.length > 0
+}
+
+/**
+ * The configuration that `changes` ask for: reached in one step where one voter at most comes or goes, because then any two
+ * majorities overlap (thesis §4.2.1), or else a joint one.
+ */
+export function changed(current: Configuration, changes: readonly MembershipChange[]): Configuration | string {
+  const voters = new Set(current.voters)
+  const learners = new Set(current.learners)
+  const named = new Set<string>()
+  for (const { type, id } of changes) {
+    if (named.has(id)) return `${id} is named twice`
+    named.add(id)
+    voters.delete(id)
+    learners.delete(id)
+    if (type === 'voter') voters.add(id)
+    else if (type === 'learner') learners.add(id)
   }
-  if (granted >= majority(configuration)) return 'won'
-  return granted + open >= majority(configuration) ? 'pending' : 'lost'
+  if (voters.size === 0) return 'no voter would be left'
+  if (voters.size + learners.size > MAX_MEMBERS) return `more than ${MAX_MEMBERS} members`
+  const gone = current.voters.filter((id) => !voters.has(id))
+  const come = [...voters].filter((id) => !current.voters.includes(id))
+  const isSame = gone.length + come.length === 0 && sameMembers(current.learners, learners)
+  if (isSame) return 'it changes nothing'
+  if (gone.length + come.length <= 1) {
+    return { voters: [...voters], learners: [...learners], outgoing: [], learnersNext: [] }
+  }
+  return {
+    voters: [...voters],
+    outgoing: current.voters,
+    // Who still counts cannot be one who does not count.
+    learners: [...learners].filter((id) => !gone.includes(id)),
+    learnersNext: [...learners].filter((id) => gone.includes(id))
+  }
 }
 
-export function hasQuorum(configuration: Configuration, has: (id: string) => boolean): boolean {
-  return configuration.voters.filter(has).length >= majority(configuration)
+/** What a joint configuration leads to. */
+export function left({ voters, learners, learnersNext }: Configuration): Configuration {
+  return { voters, learners: [...learners, ...learnersNext], outgoing: [], learnersNext: [] }
 }
 
-export function members(configuration: Configuration): string[] {
-  return [...configuration.voters, ...configuration.learners]
+function sameMembers(a: readonly string[], b: ReadonlySet<string>): boolean {
+  return a.length === b.size && a.every((id) => b.has(id))
 }
 
-function majority(configuration: Configuration): number {
-  return Math.floor(configuration.voters.length / 2) + 1
+interface Known {
+  readonly entry: Entry
+  readonly configuration: RaftConfiguration
 }
 
 /**
@@ -38,23 +77,44 @@ function majority(configuration: Configuration): number {
  * one before.
  */
 export class ConfigurationHistory {
-  private readonly known: { index: number; configuration: Configuration }[] = []
+  private known: Known[] = []
 
-  get current(): Configuration {
-    return this.known.at(-1)?.configuration ?? { voters: [], learners: [] }
+  /** Voters are empty until the log has a configuration. */
+  get current(): RaftConfiguration {
+    return this.known.at(-1)?.configuration ?? NOBODY
+  }
+
+  /** Of the current configuration's entry; 0 for none. */
+  get index(): number {
+    return this.known.at(-1)?.entry.index ?? 0
+  }
+
+  /** The entry of the configuration in force at `index`. */
+  entryAt(index: number): Entry {
+    const found = this.known.findLast(({ entry }) => entry.index <= index)
+    assert(found !== undefined, `no configuration at or before ${index}`)
+    return found.entry
   }
 
   append(entry: Entry): void {
-    const last = this.known.at(-1)?.index ?? 0
-    assert(entry.index > last, `configuration at ${entry.index} after the one at ${last}`)
-    const { voters, learners } = decode(raftConfiguration, entry.data)
-    this.known.push({ index: entry.index, configuration: { voters, learners } })
+    assert(entry.index > this.index, `configuration at ${entry.index} after the one at ${this.index}`)
+    this.known.push({ entry, configuration: decode(raftConfiguration, entry.data) })
   }
 
-  /** Forgets what stood at `index` and above. True when the current configuration changed. */
-  truncate(index: number): boolean {
-    const before = this.known.length
-    while ((this.known.at(-1)?.index ?? 0) >= index) this.known.pop()
-    return this.known.length < before
+  /** Forgets what stood at `index` and above. */
+  truncate(index: number): void {
+    while (this.index >= index) this.known.pop()
+  }
+
+  /** Forgets what nobody asks for any more: everything before the one in force at `index`. */
+  compact(index: number): void {
+    const first = this.known.findLastIndex(({ entry }) => entry.index <= index)
+    if (first > 0) this.known.splice(0, first)
+  }
+
+  /** Begins anew. */
+  reset(entry: Entry): void {
+    this.known = []
+    this.append(entry)
   }
 }

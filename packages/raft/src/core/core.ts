@@ -1,29 +1,59 @@
-import { assert, type RaftMessage } from '@quire/protocol'
-import { checkQuorum, countOwnVote, handleRequestVote, handleVoteReply, tickElection } from './election.js'
+import { assert, type RaftMessage, type RaftMessageOf } from '@quire/protocol'
+import {
+  countOwnVote,
+  handlePreVoteReply,
+  handleRequestPreVote,
+  handleRequestVote,
+  handleTimeoutNow,
+  handleVoteReply,
+  isDisruptive,
+  tickElection
+} from './election.js'
+import { handleAppend, handleHeartbeat } from './follower.js'
+import { finishChange, tickLeader } from './leadership.js'
+import { changeMembership } from './membership.js'
 import {
   advanceCommit,
-  handleAppend,
   handleAppendReply,
-  handleHeartbeat,
   handleHeartbeatReply,
   propose,
   replicate,
   sendHeartbeats
 } from './replication.js'
+import {
+  handleSnapshot,
+  nextInstallation,
+  pieceStored,
+  snapshotInstalled,
+  snapshotRefused
+} from './snapshot-receiver.js'
+import { handleSnapshotReply, pieceRead } from './snapshot-sender.js'
 import { CoreState } from './state.js'
+import { mostAdvancedVoter, transferLeadership } from './transfer.js'
 import type {
+  ChangeProposed,
   Configuration,
   Entry,
   HardState,
+  MembershipChange,
+  PieceReceived,
+  PieceWanted,
   Proposed,
   RaftCore,
   RaftCoreInit,
   Ready,
   Role,
+  SnapshotMeta,
   SoftState,
   StorageAck,
-  StorageWrite
+  StorageWrite,
+  TransferRefusal
 } from './types.js'
+
+const LEADERS_OWN: readonly RaftMessage['type'][] = ['append', 'heartbeat', 'snapshot', 'timeoutNow']
+
+/** What is of a term: the sender's own, which counts if it is higher. */
+type TermBound = Exclude<RaftMessage['type'], 'requestPreVote' | 'preVoteReply'>
 
 export function createRaftCore(init: RaftCoreInit): RaftCore {
   const { electionTicks, heartbeatTicks } = init
@@ -55,6 +85,10 @@ class Core implements RaftCore {
     return this.state.leader
   }
 
+  get firstIndex(): number {
+    return this.state.log.firstIndex
+  }
+
   get lastIndex(): number {
     return this.state.log.lastIndex
   }
@@ -68,7 +102,7 @@ class Core implements RaftCore {
   }
 
   get configuration(): Configuration {
-    return this.state.configurations.current
+    return this.state.configuration
   }
 
   get leaderReady(): boolean {
@@ -76,20 +110,27 @@ class Core implements RaftCore {
     return role === 'leader' && log.term(applied) === term
   }
 
+  get transferTarget(): string | undefined {
+    return this.state.transfer?.to
+  }
+
+  get mostAdvancedVoter(): string | undefined {
+    return this.state.role === 'leader' ? mostAdvancedVoter(this.state) : undefined
+  }
+
   tick(): void {
-    const { state } = this
-    if (state.role !== 'leader') return tickElection(state)
-    checkQuorum(state)
-    if (state.role === 'leader' && ++state.heartbeatElapsed >= state.init.heartbeatTicks) sendHeartbeats(state)
+    if (this.state.role === 'leader') tickLeader(this.state)
+    else tickElection(this.state)
   }
 
   step(from: string, message: RaftMessage): void {
     const { state } = this
-    if (message.term < state.term) {
-      this.refuseStale(from, message)
-      return
-    }
-    const fromLeader = message.type === 'append' || message.type === 'heartbeat'
+    if (isDisruptive(state, message)) return
+    // A pre-vote changes nobody's term (thesis §9.6).
+    if (message.type === 'requestPreVote') return handleRequestPreVote(state, from, message)
+    if (message.type === 'preVoteReply') return handlePreVoteReply(state, from, message)
+    if (message.term < state.term) return this.refuseStale(from, message)
+    const fromLeader = LEADERS_OWN.includes(message.type)
     // §5.1: whoever sees a higher term becomes a follower; §5.2: so does a candidate that hears from the leader of its term.
     if (message.term > state.term) {
       state.becomeFollower(message.term, fromLeader ? from : undefined)
@@ -99,13 +140,13 @@ class Core implements RaftCore {
         state.leader === undefined || state.leader === from,
         `two leaders in ${state.term}: ${state.leader}, ${from}`
       )
-      if (state.role === 'candidate' || state.leader === undefined) state.becomeFollower(state.term, from)
+      if (state.role !== 'follower' || state.leader === undefined) state.becomeFollower(state.term, from)
       else state.electionElapsed = 0
     }
     this.dispatch(from, message)
   }
 
-  private dispatch(from: string, message: RaftMessage): void {
+  private dispatch(from: string, message: RaftMessageOf<TermBound>): void {
     const { state } = this
     switch (message.type) {
       case 'requestVote':
@@ -120,10 +161,19 @@ class Core implements RaftCore {
         return handleHeartbeat(state, from, message)
       case 'heartbeatReply':
         return handleHeartbeatReply(state, from, message)
+      case 'snapshot':
+        return handleSnapshot(state, from, message)
+      case 'snapshotReply':
+        return handleSnapshotReply(state, from, message)
+      case 'timeoutNow':
+        return handleTimeoutNow(state)
     }
   }
 
-  /** Requests of an earlier term are answered with the own, so that their sender steps down; replies are dropped (§5.1). */
+  /**
+   * Requests of an earlier term are answered with the own, so that their sender steps down; replies are dropped (§5.1). A leader that
+   * this node's elections do not reach, because all others hold on to it, learns only so that there is a higher term.
+   */
   private refuseStale(from: string, message: RaftMessage): void {
     const { state } = this
     const { term } = state
@@ -134,11 +184,22 @@ class Core implements RaftCore {
       state.sendAfterWrite(from, { type: 'appendReply', term, rejected: true, index, hintIndex: 0, hintTerm: 0 })
     } else if (message.type === 'heartbeat') {
       state.sendAfterWrite(from, { type: 'heartbeatReply', term, round: message.round })
+    } else if (message.type === 'snapshot') {
+      const { index } = message.snapshot
+      state.sendAfterWrite(from, { type: 'snapshotReply', term, index, offset: 0, refused: false })
     }
   }
 
   propose(datas: readonly Uint8Array[]): Proposed {
     return propose(this.state, datas)
+  }
+
+  changeMembership(changes: readonly MembershipChange[], context?: Uint8Array): ChangeProposed {
+    return changeMembership(this.state, changes, context)
+  }
+
+  transferLeadership(to: string): TransferRefusal {
+    return transferLeadership(this.state, to)
   }
 
   readIndex(context: number): boolean {
@@ -152,45 +213,53 @@ class Core implements RaftCore {
     if (state.role === 'leader') this.lead()
     const softState = this.changedSoftState()
     const write = this.nextWrite()
+    const install = nextInstallation(state)
     const committed = this.nextCommitted()
-    const { messages, messagesAfter, readStates } = state
-    const idle = softState === undefined && write === undefined && committed.length === 0
-    if (idle && messages.length === 0 && messagesAfter.length === 0 && readStates.length === 0) return undefined
+    const { messages, messagesAfter, readStates, piecesWanted, pieceReceived } = state
+    const lists = [messages, messagesAfter, readStates, piecesWanted, committed]
+    const isIdle =
+      softState === undefined && write === undefined && pieceReceived === undefined && install === undefined
+    if (isIdle && lists.every((list) => list.length === 0)) return undefined
     state.messages = []
     state.messagesAfter = []
     state.readStates = []
-    return { messages, write, messagesAfter, committed, readStates, softState }
+    state.piecesWanted = []
+    state.pieceReceived = undefined
+    return { messages, write, messagesAfter, committed, readStates, piecesWanted, pieceReceived, install, softState }
   }
 
   /** Leader: what one turn gathered leaves together, as one append a follower and one round for all reads. */
   private lead(): void {
     const { state } = this
+    finishChange(state)
     replicate(state)
     // Before an own entry is committed, the own commit index may be behind what an earlier leader committed (§8).
     if (state.reads.hasWaiting && state.committedInTerm) {
       state.reads.begin(state.commit, state.id)
       sendHeartbeats(state)
     }
-    state.readStates.push(...state.reads.take(state.configurations.current))
+    state.readStates.push(...state.reads.take(state.configuration))
   }
 
   private nextWrite(): StorageWrite | undefined {
     const { state } = this
     const { term, vote, log } = state
-    const mustWrite = term !== this.written.term || vote !== this.written.vote
+    // A log that starts anew takes its hard state along.
+    const mustWrite = term !== this.written.term || vote !== this.written.vote || log.hasUnwrittenReset
     if (!mustWrite && !log.hasUnwritten) return undefined
     // The commit index needs no flush of its own: it travels with what must be written anyway.
     const commit = Math.max(this.written.commit, Math.min(state.commit, log.durableIndex))
     const changed = mustWrite || commit !== this.written.commit
     const hardState = { term, vote, commit }
     this.written = hardState
-    const { ack, entries } = log.beginWrite(term)
-    return { ack, entries, hardState: changed ? hardState : undefined }
+    const { ack, reset, entries } = log.beginWrite(term)
+    return { ack, reset, entries, hardState: changed ? hardState : undefined }
   }
 
   /** Committed entries wait for the own disk, or the state machine could be ahead of the log after a crash. */
   private nextCommitted(): readonly Entry[] {
     const { state } = this
+    if (state.installing !== undefined) return []
     const end = Math.min(state.commit, state.log.durableIndex)
     if (state.applying !== state.applied || end <= state.applied) return []
     const entries = state.log.entries(state.applied + 1, end, state.init.limits.maxApplyBytes)
@@ -224,5 +293,37 @@ class Core implements RaftCore {
       `applied ${index}, was ${state.applied} of ${state.applying}`
     )
     state.applied = index
+  }
+
+  snapshotMeta(index: number): SnapshotMeta {
+    const { log, applied, configurations } = this.state
+    assert(index >= log.firstIndex - 1 && index <= applied, `snapshot at ${index}, applied is ${applied}`)
+    return { index, term: log.termAt(index), configuration: configurations.entryAt(index) }
+  }
+
+  snapshotTaken(snapshot: SnapshotMeta): void {
+    const { state } = this
+    const { index } = snapshot
+    assert(index <= state.applied, `snapshot at ${index}, applied is ${state.applied}`)
+    // One that was begun before another was installed.
+    if (index <= (state.snapshot?.index ?? 0)) return
+    state.snapshot = snapshot
+    state.configurations.compact(index)
+  }
+
+  pieceRead(wanted: PieceWanted, piece: { data: Uint8Array; crc: number; done: boolean } | undefined): void {
+    pieceRead(this.state, wanted, piece)
+  }
+
+  pieceStored(piece: PieceReceived): void {
+    pieceStored(this.state, piece)
+  }
+
+  snapshotInstalled(snapshot: SnapshotMeta): void {
+    snapshotInstalled(this.state, snapshot)
+  }
+
+  snapshotRefused(snapshot: SnapshotMeta): void {
+    snapshotRefused(this.state, snapshot)
   }
 }

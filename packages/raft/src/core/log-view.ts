@@ -1,5 +1,5 @@
 import { assert, raftEntryBytes } from '@quire/protocol'
-import type { Entry, LogReader, StorageAck } from './types.js'
+import type { Entry, LogReader, SnapshotMeta, StorageAck } from './types.js'
 
 /**
  * The log as the core sees it: what storage holds, and after it the tail that is not known to be durable. Storage is not
@@ -13,6 +13,8 @@ export class LogView {
   private unwritten: number
   private writes: { sequence: number; index: number }[] = []
   private sequence = 0
+  /** The log starts after this snapshot, but storage does not know yet. `sequence` is the write that tells it, if that is under way. */
+  private base: { readonly snapshot: SnapshotMeta; sequence: number | undefined } | undefined
 
   constructor(private readonly storage: LogReader) {
     this.durable = storage.lastIndex
@@ -20,7 +22,7 @@ export class LogView {
   }
 
   get firstIndex(): number {
-    return this.storage.firstIndex
+    return this.base === undefined ? this.storage.firstIndex : this.base.snapshot.index + 1
   }
 
   get lastIndex(): number {
@@ -36,10 +38,11 @@ export class LogView {
     return this.durable
   }
 
-  /** Undefined outside of the log; 0 before its first entry. */
+  /** Known from `firstIndex - 1` on; 0 before the first entry that ever was. */
   term(index: number): number | undefined {
-    if (index === 0) return 0
     if (index > this.durable) return this.tail[index - this.durable - 1]?.term
+    const snapshot = this.base?.snapshot
+    if (snapshot !== undefined && index <= snapshot.index) return index === snapshot.index ? snapshot.term : undefined
     return this.storage.term(index)
   }
 
@@ -59,16 +62,19 @@ export class LogView {
     return lastTerm > this.lastTerm || (lastTerm === this.lastTerm && lastIndex >= this.lastIndex)
   }
 
-  /** The last index at or below `index` whose term is not above `term`. Terms never fall along the log (§5.3). */
+  /**
+   * The last index at or below `index` whose term is not above `term`, found in one search, because terms never fall along the log
+   * (§5.3). Below `firstIndex - 1` when there is none that the log knows of.
+   */
   lastAtMost(index: number, term: number): number {
-    let low = this.firstIndex - 1
+    let low = this.firstIndex - 2
     let high = Math.min(index, this.lastIndex)
     while (low < high) {
       const middle = Math.ceil((low + high) / 2)
       if (this.termAt(middle) <= term) low = middle
       else high = middle - 1
     }
-    return Math.max(low, 0)
+    return Math.min(low, high)
   }
 
   /** Entries from `lo` up to and with `hi` that fit `maxBytes`, at least one. */
@@ -118,24 +124,43 @@ export class LogView {
     this.unwritten = Math.min(this.unwritten, index)
   }
 
-  get hasUnwritten(): boolean {
-    return this.unwritten <= this.lastIndex
+  /** The log starts anew after `snapshot`, which the state machine holds, durably. */
+  reset(snapshot: SnapshotMeta): void {
+    const { index } = snapshot
+    this.base = { snapshot, sequence: undefined }
+    // What writes under way contain is no part of the log any more.
+    for (const write of this.writes) write.index = Math.min(write.index, index)
+    this.tail = []
+    this.durable = index
+    this.unwritten = index + 1
   }
 
-  /** Hands the unwritten tail to a write. */
-  beginWrite(term: number): { ack: StorageAck; entries: Entry[] } {
+  get hasUnwritten(): boolean {
+    return this.unwritten <= this.lastIndex || this.hasUnwrittenReset
+  }
+
+  /** Storage was not told yet that the log starts anew. */
+  get hasUnwrittenReset(): boolean {
+    return this.base !== undefined && this.base.sequence === undefined
+  }
+
+  /** Hands what is unwritten to a write. */
+  beginWrite(term: number): { ack: StorageAck; reset: SnapshotMeta | undefined; entries: Entry[] } {
     const entries = this.tail.slice(this.unwritten - this.durable - 1)
     const index = this.lastIndex
     this.unwritten = index + 1
     const sequence = ++this.sequence
     this.writes.push({ sequence, index })
-    return { ack: { sequence, term, index }, entries }
+    const reset = this.hasUnwrittenReset ? this.base!.snapshot : undefined
+    if (reset !== undefined) this.base!.sequence = sequence
+    return { ack: { sequence, term, index }, reset, entries }
   }
 
   /** A write is durable. True when more of the log is durable than before. */
   endWrite(ack: StorageAck): boolean {
     const write = this.writes.shift()
     assert(write?.sequence === ack.sequence, `write ${ack.sequence} ended before write ${write?.sequence}`)
+    if (this.base?.sequence === ack.sequence) this.base = undefined
     if (write.index <= this.durable) return false
     this.tail.splice(0, write.index - this.durable)
     this.durable = write.index

@@ -1,17 +1,31 @@
+import type { SnapshotMeta } from './types.js'
+
+/** A snapshot on its way to a follower. */
+export interface Transfer {
+  readonly snapshot: SnapshotMeta
+  /** Everything before is stored there. */
+  offset: number
+  /** The piece at `offset`: not asked for, being read here, or sent. */
+  piece: 'none' | 'reading' | 'sent'
+}
+
 /**
  * What a leader knows of one other node. In `probe` one append at a time looks for the point where the logs match; in
- * `replicate` appends are pipelined, as many as the limits allow, and `next` runs ahead of the acknowledgements.
+ * `replicate` appends are pipelined, as many as the limits allow, and `next` runs ahead of the acknowledgements; in
+ * `snapshot` the node gets a snapshot, because the log does not go back to what it needs.
  */
 export class Progress {
-  mode: 'probe' | 'replicate' = 'probe'
+  mode: 'probe' | 'replicate' | 'snapshot' = 'probe'
   /** The highest index known to be durable there. */
   match = 0
   /** A probe was sent and neither answered nor timed out. */
   probing = false
   /** Something was acknowledged since this was last set to false. */
   heardOf = false
-  /** It answered since the leader last counted who does (see checkQuorum). */
-  active = false
+  /** It answered since the leader last counted who does (see checkQuorum). Who is new gets the time to answer. */
+  active = true
+  /** In `snapshot`. */
+  transfer: Transfer | undefined
   private inflight: { last: number; bytes: number }[] = []
   private inflightBytes = 0
 
@@ -19,6 +33,7 @@ export class Progress {
   constructor(public next: number) {}
 
   canSend(maxMessages: number, maxBytes: number): boolean {
+    if (this.mode === 'snapshot') return false
     if (this.mode === 'probe') return !this.probing
     return this.inflight.length < maxMessages && this.inflightBytes < maxBytes
   }
@@ -39,11 +54,14 @@ export class Progress {
     const news = index > this.match
     this.heardOf = true
     this.match = Math.max(this.match, index)
+    if (this.mode === 'snapshot') {
+      // An acknowledgement from before says nothing about the snapshot.
+      if (index >= this.transfer!.snapshot.index) this.replicate()
+      return news
+    }
     if (this.mode === 'probe') {
       if (!news && index < this.match) return false
-      this.mode = 'replicate'
-      this.probing = false
-      this.next = this.match + 1
+      this.replicate()
       return news
     }
     this.next = Math.max(this.next, index + 1)
@@ -61,12 +79,10 @@ export class Progress {
    * overtaken. `match` never goes back, because what it counts is durable.
    */
   rejected(index: number, hint: number): boolean {
+    if (this.mode === 'snapshot') return false
     if (this.mode === 'replicate') {
       if (index <= this.match) return false
-      this.mode = 'probe'
-      this.probing = false
-      this.inflight = []
-      this.inflightBytes = 0
+      this.clear('probe')
       this.next = this.match + 1
       return true
     }
@@ -74,5 +90,24 @@ export class Progress {
     this.next = Math.max(Math.min(index, hint + 1), this.match + 1)
     this.probing = false
     return true
+  }
+
+  /** Appends wait until the snapshot is there. */
+  beginSnapshot(snapshot: SnapshotMeta): void {
+    this.clear('snapshot')
+    this.transfer = { snapshot, offset: 0, piece: 'none' }
+  }
+
+  private replicate(): void {
+    this.clear('replicate')
+    this.next = this.match + 1
+  }
+
+  private clear(mode: Progress['mode']): void {
+    this.mode = mode
+    this.probing = false
+    this.transfer = undefined
+    this.inflight = []
+    this.inflightBytes = 0
   }
 }

@@ -1,4 +1,4 @@
-import { hasQuorum } from './configuration.js'
+import { hasQuorum } from './quorum.js'
 import type { Configuration, ReadState } from './types.js'
 
 interface Round {

@@ -1,27 +1,39 @@
-import { assert, MAX_APPEND_ENTRIES, raftEntryBytes, type RaftEntryKind, type RaftMessageOf } from '@quire/protocol'
-import { quorumIndex } from './configuration.js'
+/** Replication, the leader's half (§5.3): proposals into its log, its log to the followers, what a majority has to the commit index. */
+import { MAX_APPEND_ENTRIES, raftEntryBytes, type RaftEntryKind, type RaftMessageOf } from '@quire/protocol'
 import type { Progress } from './progress.js'
+import { quorumIndex } from './quorum.js'
+import { beginSnapshot, repeatPiece } from './snapshot-sender.js'
 import type { CoreState } from './state.js'
-import type { Entry, Proposed } from './types.js'
-
-// ---- leader
+import { askToStand } from './transfer.js'
+import type { Entry, Proposed, Refusal } from './types.js'
 
 export function propose(state: CoreState, datas: readonly Uint8Array[]): Proposed {
-  if (state.role !== 'leader') return { refused: 'notLeader', leader: state.leader }
   let bytes = 0
   for (const data of datas) bytes += data.length
-  // One proposal always fits, however large it is.
-  if (state.uncommittedBytes > 0 && state.uncommittedBytes + bytes > state.init.limits.maxUncommittedBytes) {
-    return { refused: 'full', uncommittedBytes: state.uncommittedBytes }
-  }
+  const refused = refusal(state, bytes)
+  if (refused !== undefined) return refused
   const index = state.log.lastIndex + 1
-  for (const data of datas) {
-    const entry = appendAsLeader(state, 'normal', data)
-    const counted = raftEntryBytes(entry)
-    state.proposals.push({ index: entry.index, bytes: counted })
-    state.uncommittedBytes += counted
-  }
+  for (const data of datas) countProposal(state, appendAsLeader(state, 'normal', data))
   return { index, term: state.term }
+}
+
+/** Why nothing is taken now. */
+export function refusal(state: CoreState, bytes: number): Refusal | undefined {
+  const { role, leader, transfer, uncommittedBytes } = state
+  if (role !== 'leader') return { refused: 'notLeader', leader }
+  // The target would never have everything (thesis §3.10).
+  if (transfer !== undefined) return { refused: 'transferring', to: transfer.to }
+  // One proposal always fits, however large it is.
+  if (uncommittedBytes > 0 && uncommittedBytes + bytes > state.init.limits.maxUncommittedBytes) {
+    return { refused: 'full', uncommittedBytes }
+  }
+  return undefined
+}
+
+export function countProposal(state: CoreState, entry: Entry): void {
+  const bytes = raftEntryBytes(entry)
+  state.proposals.push({ index: entry.index, bytes })
+  state.uncommittedBytes += bytes
 }
 
 /** A leader only ever appends to its log (§5.3, Leader Append-Only). */
@@ -36,6 +48,10 @@ export function replicate(state: CoreState): void {
   const { maxInflightMessages, maxInflightBytes } = state.init.limits
   for (const [id, progress] of state.progress) {
     while (progress.next <= state.log.lastIndex && progress.canSend(maxInflightMessages, maxInflightBytes)) {
+      if (progress.next < state.log.firstIndex) {
+        beginSnapshot(state, id, progress)
+        break
+      }
       sendAppend(state, id, progress)
     }
   }
@@ -74,16 +90,22 @@ export function handleHeartbeatReply(state: CoreState, from: string, message: Ra
   if (state.role !== 'leader' || progress === undefined) return
   progress.active = true
   state.reads.confirm(from, message.round)
+  askToStand(state, from)
   if (progress.match >= state.log.lastIndex) return
   progress.probing = false
-  if (progress.heardOf) {
-    progress.heardOf = false
-  } else if (progress.mode === 'replicate') {
-    // Something is unacknowledged, for a while. An empty append after all that was sent is refused if any of it was lost.
-    const prevIndex = progress.next - 1
-    const prevTerm = state.log.termAt(prevIndex)
-    state.send(from, { type: 'append', term: state.term, prevIndex, prevTerm, commit: state.commit, entries: [] })
-  }
+  if (progress.heardOf) progress.heardOf = false
+  // Something is unacknowledged, for a while.
+  else if (progress.mode === 'replicate') sendEmptyAppend(state, from, progress)
+  else if (progress.mode === 'snapshot') repeatPiece(state, from, progress)
+}
+
+/** After all that was sent: it is refused if any of that was lost. */
+function sendEmptyAppend(state: CoreState, to: string, progress: Progress): void {
+  const prevIndex = progress.next - 1
+  const prevTerm = state.log.term(prevIndex)
+  // What it lacks may have been dropped meanwhile; `replicate` sees to that.
+  if (prevTerm === undefined) return
+  state.send(to, { type: 'append', term: state.term, prevIndex, prevTerm, commit: state.commit, entries: [] })
 }
 
 export function handleAppendReply(state: CoreState, from: string, message: RaftMessageOf<'appendReply'>): void {
@@ -95,13 +117,14 @@ export function handleAppendReply(state: CoreState, from: string, message: RaftM
     progress.rejected(message.index, state.log.lastAtMost(message.hintIndex, message.hintTerm))
   } else if (progress.accepted(message.index)) {
     advanceCommit(state)
+    askToStand(state, from)
   }
 }
 
 /** Figure 2, "Rules for Leaders", last. */
 export function advanceCommit(state: CoreState): void {
   if (state.role !== 'leader') return
-  const index = quorumIndex(state.configurations.current, (id) =>
+  const index = quorumIndex(state.configuration, (id) =>
     // A leader counts itself only for what its own disk has.
     id === state.id ? state.log.durableIndex : (state.progress.get(id)?.match ?? 0)
   )
@@ -119,73 +142,4 @@ function releaseProposals(state: CoreState): void {
     count++
   }
   state.proposals.splice(0, count)
-}
-
-// ---- follower
-
-/** AppendEntries, receiver (Figure 2). The sender is the leader of the own term: `step` saw to that. */
-export function handleAppend(state: CoreState, from: string, message: RaftMessageOf<'append'>): void {
-  const { term, log } = state
-  const { prevIndex, prevTerm, entries } = message
-  if (!isWellFormed(message)) return
-  if (prevIndex < state.commit && prevIndex + entries.length < state.commit) {
-    // Late: what is committed matches for certain.
-    state.sendAfterWrite(from, accepted(term, state.commit))
-    return
-  }
-  if (prevIndex >= log.firstIndex - 1 && !log.matches(prevIndex, prevTerm)) {
-    const hintIndex = log.lastAtMost(prevIndex, prevTerm)
-    const hintTerm = log.termAt(hintIndex)
-    state.sendAfterWrite(from, { type: 'appendReply', term, rejected: true, index: prevIndex, hintIndex, hintTerm })
-    return
-  }
-  for (const entry of entries) {
-    if (entry.index <= log.lastIndex) {
-      if (entry.index < log.firstIndex || log.matches(entry.index, entry.term)) continue
-      // Only a real conflict truncates: a late append must not take a matching suffix away (Figure 2, step 3).
-      state.truncateLog(entry.index)
-    }
-    state.appendToLog(entry)
-  }
-  const last = prevIndex + entries.length
-  if (message.commit > state.commit) state.commitTo(Math.max(state.commit, Math.min(message.commit, last)))
-  replyAccepted(state, from, last)
-}
-
-export function handleHeartbeat(state: CoreState, from: string, message: RaftMessageOf<'heartbeat'>): void {
-  if (message.commit > state.commit) {
-    assert(message.commit <= state.log.lastIndex, `heartbeat's commit ${message.commit} beyond ${state.log.lastIndex}`)
-    state.commitTo(message.commit)
-  }
-  state.send(from, { type: 'heartbeatReply', term: state.term, round: message.round })
-}
-
-/** §5.3: an acknowledged entry must be durable, so the reply waits. One reply speaks for the appends of one turn. */
-function replyAccepted(state: CoreState, to: string, index: number): void {
-  const waiting = state.messagesAfter
-  const last = waiting.at(-1)
-  if (
-    last?.to === to &&
-    last.message.type === 'appendReply' &&
-    !last.message.rejected &&
-    last.message.term === state.term
-  ) {
-    index = Math.max(index, last.message.index)
-    waiting.pop()
-  }
-  state.sendAfterWrite(to, accepted(state.term, index))
-}
-
-function accepted(term: number, index: number): RaftMessageOf<'appendReply'> {
-  return { type: 'appendReply', term, rejected: false, index, hintIndex: 0, hintTerm: 0 }
-}
-
-/** Entries follow one another, with terms that never fall and do not exceed the leader's. */
-function isWellFormed({ term, prevIndex, prevTerm, entries }: RaftMessageOf<'append'>): boolean {
-  let previous = prevTerm
-  return entries.every((entry, i) => {
-    const right = entry.index === prevIndex + 1 + i && entry.term >= previous && entry.term <= term
-    previous = entry.term
-    return right
-  })
 }

@@ -1,9 +1,26 @@
 import { assert, type RaftMessage } from '@quire/protocol'
-import { ConfigurationHistory, members } from './configuration.js'
+import { ConfigurationHistory, isVoter, members } from './configuration.js'
 import { LogView } from './log-view.js'
-import type { Progress } from './progress.js'
+import { Progress } from './progress.js'
 import { ReadRounds } from './read-index.js'
-import type { Entry, Outgoing, RaftCoreInit, ReadState, Role } from './types.js'
+import type {
+  Configuration,
+  Entry,
+  Outgoing,
+  PieceReceived,
+  PieceWanted,
+  RaftCoreInit,
+  ReadState,
+  Role,
+  SnapshotMeta
+} from './types.js'
+
+/** Follower: a snapshot that arrives in pieces. */
+export interface Incoming {
+  readonly snapshot: SnapshotMeta
+  /** Everything before is stored. */
+  offset: number
+}
 
 /** Everything a core knows; the modules around it are the rules that change it. */
 export class CoreState {
@@ -18,31 +35,54 @@ export class CoreState {
   applied: number
   /** Last entry that was handed out to be applied. */
   applying: number
+  /** The newest that the own state machine has. */
+  snapshot: SnapshotMeta | undefined
 
   electionElapsed = 0
   heartbeatElapsed = 0
   electionTimeout = 0
   votes = new Map<string, boolean>()
+
+  // ---- leader
   progress = new Map<string, Progress>()
   readonly reads = new ReadRounds()
-  /** Leader: proposals that still count against the limit, oldest first. */
+  /** The first entry of the own term. */
+  termStart = 0
+  /** Proposals that still count against the limit, oldest first. */
   proposals: { index: number; bytes: number }[] = []
   uncommittedBytes = 0
+  transfer: { readonly to: string; elapsed: number } | undefined
 
+  // ---- follower
+  incoming: Incoming | undefined
+  /** A piece that is being stored. It outlives `incoming`: the store takes one at a time. */
+  storing: PieceReceived | undefined
+  /** All its pieces are stored. `begun`: the state machine is being replaced, and nothing else may happen to it. */
+  installing: { readonly snapshot: SnapshotMeta; begun: boolean } | undefined
+
+  // ---- what `ready` hands out
   messages: Outgoing[] = []
   messagesAfter: Outgoing[] = []
   readStates: ReadState[] = []
+  piecesWanted: PieceWanted[] = []
+  pieceReceived: PieceReceived | undefined
 
   constructor(readonly init: RaftCoreInit) {
-    const { id, log, hardState, appliedIndex } = init
+    const { id, log, hardState, appliedIndex, snapshot } = init
     this.id = id
     this.log = new LogView(log)
     for (const entry of init.configurations) this.configurations.append(entry)
     this.term = hardState.term
     this.vote = hardState.vote
+    this.snapshot = snapshot
     assert(hardState.commit <= log.lastIndex, `commit ${hardState.commit} is beyond the log's end ${log.lastIndex}`)
-    assert(appliedIndex <= log.lastIndex, `applied ${appliedIndex} is beyond the log's end ${log.lastIndex}`)
     assert(this.log.lastTerm <= this.term, `the log's last term ${this.log.lastTerm} is above ${this.term}`)
+    if (snapshot !== undefined) this.finishInstallation(snapshot, appliedIndex)
+    const { firstIndex, lastIndex } = this.log
+    assert(
+      appliedIndex >= firstIndex - 1 && appliedIndex <= lastIndex,
+      `applied ${appliedIndex}, the log is ${firstIndex}..${lastIndex}`
+    )
     // Only committed entries are applied, so what the state machine has is committed even if the hard state is older.
     this.commit = Math.max(hardState.commit, appliedIndex)
     this.applied = appliedIndex
@@ -50,18 +90,40 @@ export class CoreState {
     this.resetElectionTimer()
   }
 
+  /** A crash came between the two writes of an installation: the state machine is the snapshot, the log is still the old one. */
+  private finishInstallation(snapshot: SnapshotMeta, appliedIndex: number): void {
+    const { log } = this
+    assert(
+      snapshot.index >= log.firstIndex - 1 && snapshot.index <= appliedIndex,
+      `snapshot ${snapshot.index}, applied ${appliedIndex}, the log is ${log.firstIndex}..${log.lastIndex}`
+    )
+    if (log.matches(snapshot.index, snapshot.term)) return
+    // Its term may be newer than what was durable of the hard state.
+    if (snapshot.term > this.term) {
+      this.term = snapshot.term
+      this.vote = undefined
+    }
+    log.reset(snapshot)
+    this.configurations.reset(snapshot.configuration)
+  }
+
+  get configuration(): Configuration {
+    return this.configurations.current
+  }
+
   get isVoter(): boolean {
-    return this.configurations.current.voters.includes(this.id)
+    return isVoter(this.configuration, this.id)
   }
 
   /** An own entry is committed, so everything before it is too, and known to be (§5.4.2, §8). */
   get committedInTerm(): boolean {
-    return this.role === 'leader' && this.log.term(this.commit) === this.term
+    return this.role === 'leader' && this.commit >= this.termStart
   }
 
-  /** Other nodes of the current configuration. */
-  others(): string[] {
-    return members(this.configurations.current).filter((id) => id !== this.id)
+  /** Other voters of the current configuration. */
+  otherVoters(): string[] {
+    const { voters, outgoing } = this.configuration
+    return [...new Set([...voters, ...outgoing])].filter((id) => id !== this.id)
   }
 
   send(to: string, message: RaftMessage): void {
@@ -85,6 +147,8 @@ export class CoreState {
     if (term > this.term) {
       this.term = term
       this.vote = undefined
+      // A new leader sends its own snapshot, from the start.
+      this.incoming = undefined
     }
     this.role = 'follower'
     this.leader = leader
@@ -99,11 +163,24 @@ export class CoreState {
     this.reads.clear()
     this.proposals = []
     this.uncommittedBytes = 0
+    this.transfer = undefined
   }
 
   appendToLog(entry: Entry): void {
     this.log.append(entry)
-    if (entry.kind === 'config') this.configurations.append(entry)
+    if (entry.kind !== 'config') return
+    // §6: a configuration counts as soon as it is in the log, not only when it is committed.
+    this.configurations.append(entry)
+    if (this.role === 'leader') this.followMembers()
+  }
+
+  /** Leader: knows of everybody in the current configuration, and of nobody else. */
+  followMembers(): void {
+    const wanted = members(this.configuration)
+    wanted.delete(this.id)
+    for (const id of this.progress.keys()) if (!wanted.has(id)) this.progress.delete(id)
+    for (const id of wanted) if (!this.progress.has(id)) this.progress.set(id, new Progress(this.log.lastIndex))
+    if (this.transfer !== undefined && !this.configuration.voters.includes(this.transfer.to)) this.transfer = undefined
   }
 
   truncateLog(index: number): void {

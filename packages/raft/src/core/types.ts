@@ -186,6 +186,8 @@ export interface RaftCore {
   readonly leaderReady: boolean
   /** Leader: to whom leadership is on its way. */
   readonly transferTarget: string | undefined
+  /** Leader: who would be the best to transfer leadership to. */
+  readonly mostAdvancedVoter: string | undefined
   tick(): void
   /** Takes a message. One that is late, doubled or malformed changes nothing. */
   step(from: string, message: RaftMessage): void

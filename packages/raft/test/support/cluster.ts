@@ -148,7 +148,7 @@ export class Member {
     const { limits, segmentBytes = 64 * 1024 } = cluster.options
     this.applied = []
     const bootstrap = { voters: this.voters, learners: [], context: new Uint8Array(0) }
-    const log = await createSegmentedLog({ disk: this.disk, segmentBytes, cacheBytes: 4096, bootstrap })
+    const log = await createSegmentedLog({ disk: this.disk, segmentBytes, cacheBytes: 4096, create: { bootstrap } })
     if (incarnation !== this.incarnation) return
     const alive = (): boolean => incarnation === this.incarnation
     this.node = createRaftNode(

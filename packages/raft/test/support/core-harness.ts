@@ -1,6 +1,7 @@
 import { encode, raftConfiguration, type RaftMessage } from '@quire/protocol'
 import {
   createRaftCore,
+  type Configuration,
   type CoreLimits,
   type Entry,
   type HardState,
@@ -49,7 +50,7 @@ export class CoreHarness {
 
   constructor(options: CoreOptions = {}) {
     const { id = 'a', voters = ['a', 'b', 'c'], learners = [], terms = [1], commit = 1, vote } = options
-    const data = encode(raftConfiguration, { voters: [...voters], learners: [...learners], context: new Uint8Array(0) })
+    const data = configurationData({ voters, learners })
     this.stored = terms.map((term, i) => (i === 0 ? { index: 1, term, kind: 'config', data } : entry(i + 1, term)))
     this.hardState = { term: options.term ?? terms.at(-1)!, vote, commit }
     const { stored } = this
@@ -60,7 +61,7 @@ export class CoreHarness {
         get lastIndex() {
           return stored.length
         },
-        term: (index) => stored[index - 1]?.term,
+        term: (index) => (index === 0 ? 0 : stored[index - 1]?.term),
         entries: (lo, hi, maxBytes) => {
           const found = stored.slice(lo - 1, hi - 1)
           let bytes = 0
@@ -114,9 +115,23 @@ export class CoreHarness {
     return this.drain()
   }
 
-  /** Makes this core the leader by the vote of `b`; forgets what was sent on the way. */
+  /** Its time-out runs out, and everybody would vote for it: it is a candidate, its own vote not yet flushed unless asked for. */
+  stand(flush = true): this {
+    for (let i = 0; i < 10; i++) this.core.tick()
+    const { voters, outgoing } = this.core.configuration
+    for (const from of [...voters, ...outgoing]) {
+      if (this.core.role !== 'preCandidate') break
+      this.core.step(from, { type: 'preVoteReply', term: this.core.term + 1, granted: true })
+    }
+    return this.drain(flush)
+  }
+
+  /** Makes this core the leader by the votes of all. */
   lead(): this {
-    this.tick(10).step('b', { type: 'voteReply', term: this.core.term, granted: true })
+    this.stand()
+    for (const from of this.core.configuration.voters) {
+      if (this.core.role === 'candidate') this.step(from, { type: 'voteReply', term: this.core.term, granted: true })
+    }
     if (this.core.role !== 'leader') throw new Error(`is ${this.core.role}`)
     return this
   }
@@ -142,6 +157,11 @@ export class CoreHarness {
   get terms(): number[] {
     return Array.from({ length: this.core.lastIndex }, (_, i) => this.stored[i]?.term ?? 0)
   }
+}
+
+export function configurationData(configuration: Partial<Configuration>): Uint8Array {
+  const nobody = { voters: [], learners: [], outgoing: [], learnersNext: [], context: new Uint8Array(0) }
+  return encode(raftConfiguration, { ...nobody, ...configuration })
 }
 
 export function append(

@@ -193,9 +193,10 @@ export class PeerCore {
     }
   }
 
-  /** Sends clients away and ends Raft with its log. The network must still be there, to tell them. */
+  /** Hands leadership on, sends clients away and ends Raft with its log. The network must still be there, to tell them. */
   async stop(): Promise<void> {
     const { parts } = this
+    if (parts?.node.status().role === 'leader') await this.handOn(parts.node)
     parts?.server.close()
     parts?.service.close()
     const closing = parts === undefined ? this.replica.log.close() : parts.node.close()
@@ -203,6 +204,15 @@ export class PeerCore {
     this.replica.applier.stop()
     await closing
     parts?.links.close()
+  }
+
+  /** Otherwise the others would wait for an election timeout. Without others, or when none takes over, they do. */
+  private async handOn(node: RaftNode): Promise<void> {
+    try {
+      await node.transferLeadership()
+    } catch (error) {
+      this.init.logger?.debug({ err: error }, 'leadership was not handed on')
+    }
   }
 
   /** After `stop`: makes everything applied durable and closes the page store. */

@@ -1,0 +1,63 @@
+/** A leader's time in office: how it begins, what keeps it, and how it ends. */
+import { isJoint, left } from './configuration.js'
+import { appendConfiguration } from './membership.js'
+import { hasQuorum } from './quorum.js'
+import { appendAsLeader, sendHeartbeats } from './replication.js'
+import type { CoreState } from './state.js'
+import { mostAdvancedVoter } from './transfer.js'
+
+export function becomeLeader(state: CoreState): void {
+  state.role = 'leader'
+  state.leader = state.id
+  state.forgetVolatile()
+  state.incoming = undefined
+  state.heartbeatElapsed = 0
+  state.electionElapsed = 0
+  // §8: an entry of the own term finds out what is committed. Its append is also the first heartbeat.
+  state.termStart = appendAsLeader(state, 'noop', new Uint8Array(0)).index
+  state.followMembers()
+  for (const each of state.progress.values()) each.active = false
+}
+
+export function tickLeader(state: CoreState): void {
+  checkQuorum(state)
+  if (state.role !== 'leader') return
+  if (state.transfer !== undefined && ++state.transfer.elapsed >= state.init.electionTicks) {
+    // Thesis §3.10: it has not come about in time, so this leader goes on.
+    state.transfer = undefined
+  }
+  if (++state.heartbeatElapsed >= state.init.heartbeatTicks) sendHeartbeats(state)
+}
+
+/**
+ * A leader that has not heard from a majority for an election timeout steps down (thesis §6.2): it could commit nothing, its reads
+ * would wait for ever, and its clients would not look for the leader that the others may have elected.
+ */
+function checkQuorum(state: CoreState): void {
+  if (++state.electionElapsed < state.init.electionTicks) return
+  state.electionElapsed = 0
+  const { progress } = state
+  if (!hasQuorum(state.configuration, (id) => id === state.id || progress.get(id)?.active === true)) {
+    state.becomeFollower(state.term, undefined)
+  }
+  for (const each of progress.values()) each.active = false
+}
+
+/** What a leader does when the newest configuration is committed: leaves a joint one, or leaves office if it is not part of it. */
+export function finishChange(state: CoreState): void {
+  const { configuration, configurations } = state
+  if (configurations.index > state.commit) return
+  if (isJoint(configuration)) appendConfiguration(state, left(configuration), configurations.current.context)
+  else if (!configuration.voters.includes(state.id)) stepDown(state)
+}
+
+/**
+ * §6: the leader steps down when it has committed a configuration without itself. It tells the others what is committed, and the most
+ * advanced of them to stand, so that nobody has to wait for a timeout.
+ */
+function stepDown(state: CoreState): void {
+  sendHeartbeats(state)
+  const next = mostAdvancedVoter(state)
+  if (next !== undefined) state.send(next, { type: 'timeoutNow', term: state.term })
+  state.becomeFollower(state.term, undefined)
+}

@@ -1,0 +1,32 @@
+/** Proposing configurations (§6; thesis §4). */
+import { encode, raftConfiguration } from '@quire/protocol'
+import { changed, isJoint } from './configuration.js'
+import { appendAsLeader, countProposal, refusal } from './replication.js'
+import type { CoreState } from './state.js'
+import type { ChangeProposed, Configuration, Entry, MembershipChange } from './types.js'
+
+export function changeMembership(
+  state: CoreState,
+  changes: readonly MembershipChange[],
+  context: Uint8Array | undefined
+): ChangeProposed {
+  const { configurations, configuration } = state
+  const refused = refusal(state, context?.length ?? 0)
+  if (refused !== undefined) return refused
+  // Two changes at a time could have majorities that do not overlap (thesis §4.1).
+  if (configurations.index > state.commit || isJoint(configuration)) {
+    return { refused: 'pending', index: configurations.index }
+  }
+  // A change of an earlier term may be uncommitted elsewhere; an own committed entry rules that out (the bug found in 2015).
+  if (!state.committedInTerm) return { refused: 'pending', index: state.termStart }
+  const next = changed(configuration, changes)
+  if (typeof next === 'string') return { refused: 'invalid', reason: next }
+  const { index, term } = appendConfiguration(state, next, context ?? configurations.current.context)
+  return { index, term }
+}
+
+export function appendConfiguration(state: CoreState, next: Configuration, context: Uint8Array): Entry {
+  const entry = appendAsLeader(state, 'config', encode(raftConfiguration, { ...next, context }))
+  countProposal(state, entry)
+  return entry
+}

@@ -1,0 +1,24 @@
+/** Leadership transfer (thesis §3.10), the leader's half. The target's is `handleTimeoutNow`. */
+import type { CoreState } from './state.js'
+import type { TransferRefusal } from './types.js'
+
+export function transferLeadership(state: CoreState, to: string): TransferRefusal {
+  if (state.role !== 'leader') return 'notLeader'
+  if (to === state.id) return 'self'
+  if (!state.configuration.voters.includes(to)) return 'notVoter'
+  if (state.transfer?.to !== to) state.transfer = { to, elapsed: 0 }
+  askToStand(state, to)
+  return undefined
+}
+
+/** Tells the target of a transfer to stand, once it has everything: again each time it is heard of, because messages get lost. */
+export function askToStand(state: CoreState, to: string): void {
+  if (state.transfer?.to !== to || state.progress.get(to)?.match !== state.log.lastIndex) return
+  state.send(to, { type: 'timeoutNow', term: state.term })
+}
+
+export function mostAdvancedVoter(state: CoreState): string | undefined {
+  const matchOf = (id: string): number => state.progress.get(id)?.match ?? -1
+  const others = state.configuration.voters.filter((id) => id !== state.id)
+  return others.sort((a, b) => matchOf(b) - matchOf(a))[0]
+}
