@@ -30,7 +30,7 @@ export class LogNotInitializedError extends Error {
   override readonly name = 'LogNotInitializedError'
   readonly code = 'ERR_LOG_NOT_INITIALIZED'
   constructor() {
-    super('the directory holds no log, and no first configuration was given')
+    super('there is no log, and none was to be made')
   }
 }
 

@@ -7,8 +7,8 @@
  * @example
  * ```ts
  * const disk = createNodeDisk('/var/lib/quire/raft')
- * const bootstrap = { voters: [a, b, c], learners: [], context }
- * const log = await createSegmentedLog({ disk, identity: `${clusterId} ${a}`, bootstrap })
+ * const create = { bootstrap: { voters: [a, b, c], learners: [], context } }
+ * const log = await createSegmentedLog({ disk, identity: `${clusterId} ${a}`, create })
  * const node = createRaftNode({ clock, random, transport, log, application }, { id: a })
  * const { index, term } = node.propose(command) // committed when application.apply gets this index with this term
  * await node.readIndex() // now the state machine may be read
@@ -18,8 +18,9 @@
 export * from './core/index.js'
 export * from './errors.js'
 export { SECTOR_BYTES, type Disk, type DiskFile } from './log/disk.js'
-export { createMemoryDisk, type MemoryDisk, type MemoryDiskInit } from './log/memory-disk.js'
+export { createMemoryDisk, type DiskOperation, type MemoryDisk, type MemoryDiskInit } from './log/memory-disk.js'
+export { createMemoryLog, type MemoryLog, type MemoryLogInit } from './log/memory-log.js'
 export { createSegmentedLog } from './log/segmented-log.js'
-export type { LogWrite, RaftLog, SegmentedLogInit } from './log/types.js'
+export type { FirstConfiguration, LogCreation, LogWrite, RaftLog, SegmentedLogInit } from './log/types.js'
 export type * from './node-types.js'
 export { createRaftNode, DEFAULT_RAFT_LIMITS } from './node.js'

@@ -4,7 +4,7 @@
  * The real disk: a directory of the file system, through `node:fs`.
  */
 import { constants, fsync, mkdirSync, readSync, write as writeAt } from 'node:fs'
-import { open, readdir, rename, unlink, type FileHandle } from 'node:fs/promises'
+import { open, readdir, rename, rm, unlink, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { NoSpaceError } from '@quire/protocol'
@@ -64,7 +64,7 @@ class NodeDisk implements Disk {
   }
 
   async remove(name: string): Promise<void> {
-    await unlink(join(this.directory, name))
+    await rm(join(this.directory, name), { force: true })
   }
 
   async flushDirectory(): Promise<void> {

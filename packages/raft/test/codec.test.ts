@@ -55,10 +55,17 @@ const message: fc.Arbitrary<RaftStreamMessage> = fc.oneof(
   fc.record({ type: fc.constant('heartbeat' as const), term: uint, commit: uint, round: uint }),
   fc.record({ type: fc.constant('heartbeatReply' as const), term: uint, round: uint })
 )
+const hardState = fc.record({ term: uint, vote: fc.option(nodeId, { nil: undefined }), commit: uint })
+const base = fc.record({
+  prevIndex: uint,
+  prevTerm: uint,
+  hardState,
+  configuration: fc.option(entry, { nil: undefined }),
+  reset: fc.boolean()
+})
 const content: fc.Arbitrary<BatchContent> = fc.record({
-  hardState: fc.option(fc.record({ term: uint, vote: fc.option(nodeId, { nil: undefined }), commit: uint }), {
-    nil: undefined
-  }),
+  base: fc.option(base, { nil: undefined }),
+  hardState: fc.option(hardState, { nil: undefined }),
   entries: fc.array(entry, { maxLength: 20 })
 })
 
@@ -167,6 +174,7 @@ describe('batches of the log', () => {
 
   it('hold the largest entry', () => {
     const value = {
+      base: undefined,
       hardState: undefined,
       entries: [{ index: 9, term: 9, kind: 'normal' as const, data: new Uint8Array(MAX_ENTRY_BYTES) }]
     }

@@ -6,7 +6,7 @@ import { createSegmentedLog, type RaftLog } from '../src/index.js'
 import { createNodeDisk } from '../src/node-disk.js'
 import { contentOf, entries, entry } from './support/log-model.js'
 
-const bootstrap = { voters: ['a'], learners: [], context: new Uint8Array(0) }
+const create = { bootstrap: { voters: ['a'], learners: [], context: new Uint8Array(0) } }
 let directory: string
 
 beforeEach(async () => {
@@ -15,7 +15,7 @@ beforeEach(async () => {
 afterEach(() => rm(directory, { recursive: true, force: true }))
 
 function open(): Promise<RaftLog> {
-  return createSegmentedLog({ disk: createNodeDisk(directory), segmentBytes: 32 * 1024, cacheBytes: 1000, bootstrap })
+  return createSegmentedLog({ disk: createNodeDisk(directory), segmentBytes: 32 * 1024, cacheBytes: 1000, create })
 }
 
 describe('a log on the file system', () => {

@@ -15,6 +15,7 @@ import { contentOf, entries, entry, possibleStates } from './support/log-model.j
 import { seededRandom, VirtualClock } from './support/virtual-time.js'
 
 const bootstrap = { voters: ['a', 'b', 'c'], learners: ['d'], context: Uint8Array.of(1, 2, 3) }
+const create = { bootstrap }
 const FIRST_SEGMENT = '0000000001-00000000000001.log'
 /** Where the second batch of a log begins: after the segment's header and the batch of entry 1. */
 const SECOND_BATCH = 2 * SECTOR_BYTES
@@ -25,7 +26,7 @@ beforeEach(() => {
 })
 
 function open(options: { segmentBytes?: number; cacheBytes?: number; identity?: string } = {}): Promise<RaftLog> {
-  return createSegmentedLog({ disk, segmentBytes: 64 * 1024, ...options, bootstrap })
+  return createSegmentedLog({ disk, segmentBytes: 64 * 1024, ...options, create })
 }
 
 function big(index: number, sectors: number): LogWrite {
@@ -44,7 +45,7 @@ describe('a log on a disk that is almost full', () => {
     const opening = createSegmentedLog({
       disk,
       segmentBytes: 16 * SECTOR_BYTES,
-      bootstrap,
+      create,
       clock,
       onSpace: (fault) => spaces.push(fault?.name)
     })
@@ -75,7 +76,11 @@ describe('a new log', () => {
     const log = await open()
     expect(log.hardState).toEqual({ term: 1, vote: undefined, commit: 1 })
     expect(log.configurations).toHaveLength(1)
-    expect(decode(raftConfiguration, log.entries(1, 2, 1000)[0]!.data)).toEqual(bootstrap)
+    expect(decode(raftConfiguration, log.entries(1, 2, 1000)[0]!.data)).toEqual({
+      ...bootstrap,
+      outgoing: [],
+      learnersNext: []
+    })
   })
 
   it('is made only when a first configuration is given', async () => {
@@ -113,7 +118,7 @@ describe('appending', () => {
     const again = await open()
     expect(contentOf(again)).toEqual(contentOf(log))
     expect(again.hardState).toEqual({ term: 2, vote: 'b', commit: 1 })
-    expect([again.term(0), again.term(1), again.term(9), again.term(10)]).toEqual([undefined, 1, 2, undefined])
+    expect([again.term(0), again.term(1), again.term(9), again.term(10)]).toEqual([0, 1, 2, undefined])
   })
 
   it('replaces a conflicting suffix, also over a restart (§5.3)', async () => {
@@ -169,7 +174,7 @@ describe('appending', () => {
 describe('a failing disk', () => {
   it('makes the log refuse everything: a failed flush is never repeated', async () => {
     const log = await open()
-    disk.failWrites(new Error('EIO'))
+    disk.fail('write', new Error('EIO'))
     const results = await Promise.allSettled([
       log.append({ entries: [entry(2, 1)] }),
       log.append({ entries: [entry(3, 1)] }),

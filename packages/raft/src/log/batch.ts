@@ -16,24 +16,16 @@
  * that looks otherwise is not a torn write.
  */
 import { crc32c } from '@node-rs/crc32'
-import {
-  decode,
-  encode,
-  list,
-  MAX_PEER_ID_BYTES,
-  optional,
-  raftEntry,
-  struct,
-  text,
-  uint,
-  type Codec
-} from '@quire/protocol'
+import { decode, encode, list, optional, raftEntry, struct, type Codec } from '@quire/protocol'
 import type { Entry, HardState } from '../core/types.js'
+import { hardState, segmentBase, type SegmentBase } from './base.js'
 import { SECTOR_BYTES } from './disk.js'
 
 export interface BatchContent {
+  /** Of the first batch of a segment. */
+  readonly base: SegmentBase | undefined
   readonly hardState: HardState | undefined
-  /** In the order of writing: an entry replaces what had its index or a higher one before. */
+  /** Without a gap. They replace everything from the first one's index on. */
   readonly entries: readonly Entry[]
 }
 
@@ -46,9 +38,9 @@ const HEADER_BYTES = 24
 const MAX_SECTORS = (SECTOR_BYTES - HEADER_BYTES) * 8 + 1
 const ZEROS = new Uint8Array(SECTOR_BYTES)
 
-const hardState: Codec<HardState> = struct({ term: uint, vote: optional(text(MAX_PEER_ID_BYTES)), commit: uint })
 /** Of the payload. */
 const batchContent: Codec<BatchContent> = struct({
+  base: optional(segmentBase),
   hardState: optional(hardState),
   entries: list(raftEntry, 1 << 20)
 })

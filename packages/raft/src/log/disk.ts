@@ -3,7 +3,8 @@ export const SECTOR_BYTES = 512
 
 /**
  * A directory of preallocated files. A crash keeps what a settled `write` or `flushDirectory` covered; of writes under way
- * it keeps any set of whole sectors. Rejects with NoSpaceError when the disk is full.
+ * it keeps any set of whole sectors, of creations, renames and removals any number of the first ones (a file system with a
+ * journal keeps their order). Rejects with NoSpaceError when the disk is full.
  */
 export interface Disk {
   /** Names of all files. */
@@ -13,6 +14,7 @@ export interface Disk {
   open(name: string): Promise<DiskFile>
   /** Replaces `to`. Open files stay usable. */
   rename(from: string, to: string): Promise<void>
+  /** A file that is not there was removed before. */
   remove(name: string): Promise<void>
   /** Makes creations, renames and removals durable. */
   flushDirectory(): Promise<void>

@@ -1,5 +1,6 @@
 import { assert, CorruptionError, raftEntryBytes } from '@quire/protocol'
 import type { Entry } from '../core/types.js'
+import type { SegmentBase } from './base.js'
 import { inspectBatch } from './batch.js'
 import type { Segment } from './segment.js'
 
@@ -13,40 +14,64 @@ interface Extent {
   readonly batch: number
 }
 
-/** Finds entries: the log's end in memory, the rest on disk. Memory grows with batches and terms, not with entries. */
+/**
+ * Finds entries: the log's end in memory, the rest on disk. Memory grows with batches and terms, not with entries, and shrinks
+ * when the log is compacted.
+ */
 export class LogIndex {
-  readonly firstIndex = 1
+  /** The entry before the first. */
+  private prev = 0
+  private last = 0
   private extents: Extent[] = []
-  /** Where each term begins. */
-  private readonly terms: { index: number; term: number }[] = []
-  private readonly configs: Entry[] = []
-  /** The last entries, from `cacheFirst` on; those before `cacheStart` in the array are gone. */
+  /** Where each term begins; the first one began at `prev` or before. */
+  private terms: { index: number; term: number }[] = [{ index: 0, term: 0 }]
+  /** The one in force at `prev`, if any, and all after it. */
+  private configs: Entry[] = []
+  /** The last entries; those before `cacheStart` in the array are gone. */
   private cache: (Entry | undefined)[] = []
   private cacheStart = 0
   private cachedBytes = 0
-  private last = 0
   /** A follower that catches up reads one batch in several pieces. */
-  private decoded: { extent: Extent; entries: Entry[] } | undefined
+  private decoded: { extent: Extent; entries: readonly Entry[] } | undefined
 
   constructor(private readonly cacheBytes: number) {}
+
+  get firstIndex(): number {
+    return this.prev + 1
+  }
 
   get lastIndex(): number {
     return this.last
   }
 
   get configurations(): readonly Entry[] {
-    return this.configs
+    return this.configs.slice()
   }
 
-  /** Takes the entries of a durable batch, in the order of writing. */
+  /** The newest configuration at or before `index`. */
+  configurationAt(index: number): Entry | undefined {
+    return this.configs[lastWhere(this.configs, (config) => config.index <= index)]
+  }
+
+  /** Begins anew, empty, after the base. */
+  restart({ prevIndex, prevTerm, configuration }: Omit<SegmentBase, 'hardState' | 'reset'>): void {
+    this.prev = prevIndex
+    this.last = prevIndex
+    this.extents = []
+    this.terms = [{ index: prevIndex, term: prevTerm }]
+    this.configs = configuration === undefined ? [] : [ownCopy(configuration)]
+    this.cache = []
+    this.cacheStart = 0
+    this.cachedBytes = 0
+    this.decoded = undefined
+  }
+
+  /** Takes the entries of a durable batch, which replace everything from the first one's index on. */
   add(entries: readonly Entry[], segment: Segment, offset: number, bytes: number, batch: number): void {
     if (entries.length === 0) return
-    let first = entries[0]!.index
+    const first = entries[0]!.index
+    if (first <= this.last) this.truncate(first)
     for (const entry of entries) {
-      if (entry.index <= this.last) {
-        this.truncate(entry.index)
-        first = Math.min(first, entry.index)
-      }
       assert(entry.index === this.last + 1, `entry ${entry.index} after ${this.last}`)
       this.push(entry)
     }
@@ -54,8 +79,31 @@ export class LogIndex {
     this.evict()
   }
 
+  /** Forgets everything before `segment`. */
+  dropBefore({ number, firstIndex }: Segment): void {
+    const prev = firstIndex - 1
+    assert(prev >= this.prev && prev <= this.last, `drop up to ${prev} of ${this.firstIndex}..${this.last}`)
+    this.prev = prev
+    this.decoded = undefined
+    this.extents.splice(0, lastWhere(this.extents, (extent) => extent.segment.number < number) + 1)
+    this.terms.splice(
+      0,
+      lastWhere(this.terms, (run) => run.index <= prev)
+    )
+    // The one in force at `prev` stays.
+    this.configs.splice(
+      0,
+      Math.max(
+        0,
+        lastWhere(this.configs, (config) => config.index <= prev)
+      )
+    )
+    while (this.cache.length - this.cacheStart > this.last - prev) this.evictFirst()
+    this.trimCache()
+  }
+
   term(index: number): number | undefined {
-    if (index < this.firstIndex || index > this.last) return undefined
+    if (index < this.prev || index > this.last) return undefined
     return this.terms[lastWhere(this.terms, (run) => run.index <= index)]!.term
   }
 
@@ -77,20 +125,20 @@ export class LogIndex {
 
   private push(entry: Entry): void {
     this.last = entry.index
-    if (this.terms.at(-1)?.term !== entry.term) this.terms.push({ index: entry.index, term: entry.term })
-    // A view of a whole segment's bytes must not live as long as a configuration.
-    if (entry.kind === 'config') this.configs.push({ ...entry, data: entry.data.slice() })
+    if (this.terms.at(-1)!.term !== entry.term) this.terms.push({ index: entry.index, term: entry.term })
+    if (entry.kind === 'config') this.configs.push(ownCopy(entry))
     this.cache.push(entry)
     this.cachedBytes += raftEntryBytes(entry)
   }
 
   private truncate(index: number): void {
+    assert(index >= this.firstIndex, `truncate to ${index}, the log starts at ${this.firstIndex}`)
     this.decoded = undefined
     for (let i = this.last; i >= index && this.cache.length > this.cacheStart; i--) {
       this.cachedBytes -= raftEntryBytes(this.cache.pop()!)
     }
     this.last = index - 1
-    while ((this.terms.at(-1)?.index ?? 0) >= index) this.terms.pop()
+    while (this.terms.at(-1)!.index >= index) this.terms.pop()
     while ((this.configs.at(-1)?.index ?? 0) >= index) this.configs.pop()
     while ((this.extents.at(-1)?.first ?? 0) >= index) this.extents.pop()
     const extent = this.extents.at(-1)
@@ -98,14 +146,19 @@ export class LogIndex {
   }
 
   private evict(): void {
-    while (this.cachedBytes > this.cacheBytes && this.cacheStart < this.cache.length) {
-      this.cachedBytes -= raftEntryBytes(this.cache[this.cacheStart]!)
-      this.cache[this.cacheStart++] = undefined
-    }
-    if (this.cacheStart > 1024 && this.cacheStart * 2 > this.cache.length) {
-      this.cache = this.cache.slice(this.cacheStart)
-      this.cacheStart = 0
-    }
+    while (this.cachedBytes > this.cacheBytes && this.cacheStart < this.cache.length) this.evictFirst()
+    this.trimCache()
+  }
+
+  private evictFirst(): void {
+    this.cachedBytes -= raftEntryBytes(this.cache[this.cacheStart]!)
+    this.cache[this.cacheStart++] = undefined
+  }
+
+  private trimCache(): void {
+    if (this.cacheStart <= 1024 || this.cacheStart * 2 <= this.cache.length) return
+    this.cache = this.cache.slice(this.cacheStart)
+    this.cacheStart = 0
   }
 
   private cached(index: number): Entry | undefined {
@@ -120,21 +173,16 @@ export class LogIndex {
   }
 }
 
-function readExtent({ first, last, segment, offset, bytes, batch }: Extent): Entry[] {
+function readExtent({ segment, offset, bytes, batch }: Extent): readonly Entry[] {
   const verdict = inspectBatch(segment.file.read(offset, bytes), batch)
-  if (verdict.kind !== 'whole') {
-    throw new CorruptionError(
-      segment.name,
-      offset,
-      verdict.kind === 'damaged' ? verdict.reason : 'batch has missing sectors'
-    )
-  }
-  const entries: Entry[] = []
-  // Within a batch, too, a later entry replaces an earlier one.
-  for (const entry of verdict.content.entries) {
-    if (entry.index >= first && entry.index <= last) entries[entry.index - first] = entry
-  }
-  return entries
+  if (verdict.kind === 'whole') return verdict.content.entries
+  const reason = verdict.kind === 'damaged' ? verdict.reason : 'batch has missing sectors'
+  throw new CorruptionError(segment.name, offset, reason)
+}
+
+/** A view of a whole segment's bytes must not live as long as a configuration. */
+function ownCopy(entry: Entry): Entry {
+  return { ...entry, data: entry.data.slice() }
 }
 
 /** Position of the last item for which `test` holds, when it holds for a beginning of the items; -1 for none. */

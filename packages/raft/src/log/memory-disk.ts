@@ -1,11 +1,13 @@
 import { assert, NoSpaceError } from '@quire/protocol'
 import { SECTOR_BYTES, type Disk, type DiskFile } from './disk.js'
 
+export type DiskOperation = 'list' | 'create' | 'open' | 'rename' | 'remove' | 'flushDirectory' | 'write' | 'close'
+
 export interface MemoryDiskInit {
   /** Calls `callback` later. A Clock's `schedule` fits; the default completes everything in the next microtask. */
   readonly schedule?: (delayMs: number, callback: () => void) => unknown
-  /** How long a write or a flush takes; asked for each. Default 0. */
-  readonly latencyMs?: () => number
+  /** How long an operation takes; asked for each. Default 0. */
+  readonly latencyMs?: (operation: DiskOperation) => number
   /** Bytes of all files together; above it `create` rejects with NoSpaceError. Default: no limit. */
   readonly capacityBytes?: number
 }
@@ -15,13 +17,16 @@ export interface MemoryDisk extends Disk {
   /** Bytes of all files. */
   readonly usedBytes: number
   /**
-   * Power loss. Of each write under way any set of sectors is kept, of directory changes that were not flushed any number
-   * of the first ones. Returns the disk as the next start finds it; this one and its files are dead, so that nothing which
+   * Power loss. Of each write under way any set of sectors is kept, in any order, of directory changes that were not flushed
+   * any number of the first ones. Returns the disk as the next start finds it; this one and its files are dead, so that nothing which
    * still holds them can do harm: their operations never settle, reads throw.
    */
   crash(random: () => number): MemoryDisk
-  /** The next `count` writes fail with `error`, after any part of them was written. */
-  failWrites(error: Error, count?: number): void
+  /**
+   * The next `count` operations of this kind fail with `error`; default 1. Of a write any part was written, a directory's flush
+   * keeps what a crash would, others change nothing.
+   */
+  fail(operation: DiskOperation, error: Error, count?: number): void
   setCapacity(bytes: number): void
   /** Changes bytes behind everybody's back: bit rot. */
   damage(name: string, offset: number, change: (byte: number) => number): void
@@ -50,9 +55,9 @@ class SimulatedDisk implements MemoryDisk {
   private settled = 0
   private alive = true
   private capacity: number
-  private readonly failures: Error[] = []
+  private readonly failures: { readonly operation: DiskOperation; readonly error: Error }[] = []
   private readonly schedule: (delayMs: number, callback: () => void) => unknown
-  private readonly latencyMs: () => number
+  private readonly latencyMs: (operation: DiskOperation) => number
 
   constructor(
     private readonly init: MemoryDiskInit,
@@ -71,11 +76,11 @@ class SimulatedDisk implements MemoryDisk {
   }
 
   list(): Promise<string[]> {
-    return this.later(() => [...this.files.keys()].sort())
+    return this.later('list', () => [...this.files.keys()].sort())
   }
 
   create(name: string, bytes: number): Promise<DiskFile> {
-    return this.later(() => {
+    return this.later('create', () => {
       if (this.files.has(name)) throw new Error(`${name} exists`)
       if (this.usedBytes + bytes > this.capacity) throw new NoSpaceError(name)
       const inode = { content: new Uint8Array(bytes), pending: new Set<Write>() }
@@ -85,11 +90,11 @@ class SimulatedDisk implements MemoryDisk {
   }
 
   open(name: string): Promise<DiskFile> {
-    return this.later(() => this.handle(this.inode(name)))
+    return this.later('open', () => this.handle(this.inode(name)))
   }
 
   rename(from: string, to: string): Promise<void> {
-    return this.later(() => {
+    return this.later('rename', () => {
       const inode = this.inode(from)
       this.change((files) => {
         files.delete(from)
@@ -99,15 +104,14 @@ class SimulatedDisk implements MemoryDisk {
   }
 
   remove(name: string): Promise<void> {
-    return this.later(() => {
-      this.inode(name)
-      this.change((files) => files.delete(name))
+    return this.later('remove', () => {
+      if (this.files.has(name)) this.change((files) => files.delete(name))
     })
   }
 
   flushDirectory(): Promise<void> {
     const covered = this.settled + this.changes.length
-    return this.later(() => this.settle(covered - this.settled))
+    return this.later('flushDirectory', () => this.settle(covered - this.settled))
   }
 
   crash(random: () => number): MemoryDisk {
@@ -115,14 +119,14 @@ class SimulatedDisk implements MemoryDisk {
     this.alive = false
     this.settle(Math.floor(random() * (this.changes.length + 1)))
     for (const { content, pending } of this.flushed.values()) {
-      for (const write of pending) keepSomeSectors(content, write, random)
+      for (const write of shuffled([...pending], random)) keepSomeSectors(content, write, random)
       pending.clear()
     }
     return new SimulatedDisk({ ...this.init, capacityBytes: this.capacity }, this.flushed)
   }
 
-  failWrites(error: Error, count = 1): void {
-    for (let i = 0; i < count; i++) this.failures.push(error)
+  fail(operation: DiskOperation, error: Error, count = 1): void {
+    for (let i = 0; i < count; i++) this.failures.push({ operation, error })
   }
 
   setCapacity(bytes: number): void {
@@ -134,19 +138,26 @@ class SimulatedDisk implements MemoryDisk {
     content[offset] = change(content[offset]!)
   }
 
-  /** Does `operation` after the latency, unless a crash comes first. */
-  private later<T>(operation: () => T): Promise<T> {
+  /** Does it after the latency, unless a crash comes first. */
+  private later<T>(operation: DiskOperation, act: () => T): Promise<T> {
     return new Promise((resolve, reject) => {
       if (!this.alive) return
-      this.schedule(this.latencyMs(), () => {
+      const failure = this.nextFailure(operation)
+      this.schedule(this.latencyMs(operation), () => {
         if (!this.alive) return
         try {
-          resolve(operation())
+          if (failure !== undefined) throw failure
+          resolve(act())
         } catch (error) {
           reject(error)
         }
       })
     })
+  }
+
+  private nextFailure(operation: DiskOperation): Error | undefined {
+    const at = this.failures.findIndex((failure) => failure.operation === operation)
+    return at < 0 ? undefined : this.failures.splice(at, 1)[0]!.error
   }
 
   private handle(inode: Inode): DiskFile {
@@ -157,7 +168,7 @@ class SimulatedDisk implements MemoryDisk {
         assert(this.alive, 'read from a disk that has crashed')
         return readThrough(inode, offset, length)
       },
-      close: () => this.later(() => {})
+      close: () => this.later('close', () => {})
     }
   }
 
@@ -169,9 +180,7 @@ class SimulatedDisk implements MemoryDisk {
     )
     assert(offset + data.length <= inode.content.length, `${data.length} bytes at ${offset} of ${inode.content.length}`)
     if (this.alive) inode.pending.add(write)
-    const failure = this.failures.shift()
-    return this.later(() => {
-      if (failure !== undefined) throw failure
+    return this.later('write', () => {
       inode.pending.delete(write)
       inode.content.set(data, offset)
     })
@@ -206,6 +215,15 @@ function readThrough({ content, pending }: Inode, offset: number, length: number
     if (from < to) bytes.set(data.subarray(from - start, to - start), from - offset)
   }
   return bytes
+}
+
+/** Fisher-Yates. */
+function shuffled<T>(items: T[], random: () => number): T[] {
+  for (let i = items.length - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1))
+    ;[items[i], items[j]] = [items[j]!, items[i]!]
+  }
+  return items
 }
 
 function keepSomeSectors(content: Uint8Array, { offset, data }: Write, random: () => number): void {

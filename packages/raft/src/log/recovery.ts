@@ -1,5 +1,6 @@
 import { CorruptionError } from '@quire/protocol'
 import type { HardState } from '../core/types.js'
+import { sameHardState, type SegmentBase } from './base.js'
 import { inspectBatch, isZero, readBatchHeader, type BatchContent, type BatchHeader } from './batch.js'
 import { SECTOR_BYTES, type Disk } from './disk.js'
 import type { LogIndex } from './log-index.js'
@@ -9,6 +10,8 @@ const MAX_ZERO_WRITE_BYTES = 1024 * 1024
 
 export interface Recovered {
   readonly segments: Segment[]
+  /** Segments before those, which a crash kept from being removed; oldest first. */
+  readonly obsolete: Segment[]
   readonly hardState: HardState
   /** Where the next batch goes, in the last segment. */
   readonly offset: number
@@ -16,8 +19,8 @@ export interface Recovered {
 }
 
 /**
- * Reads a log back into `index`. Undefined when there is none. A batch at the very end that a crash interrupted is cut off;
- * everything else that is wrong is a CorruptionError, because it may have been committed.
+ * Reads a log back into `index`, from the oldest segment left on. Undefined when there is none. A batch at the very end that a
+ * crash interrupted is cut off; everything else that is wrong is a CorruptionError, because it may have been committed.
  */
 export async function recover(disk: Disk, index: LogIndex, identity: number): Promise<Recovered | undefined> {
   const segments: Segment[] = []
@@ -30,8 +33,11 @@ export async function recover(disk: Disk, index: LogIndex, identity: number): Pr
 }
 
 class Recovery {
+  /** Undefined until the first base is read. */
   private hardState: HardState | undefined
-  private nextBatch = 1
+  /** Position of the segment that the log starts with. */
+  private start = 0
+  private nextBatch = 0
   private offset = 0
 
   constructor(
@@ -44,22 +50,23 @@ class Recovery {
   async run(): Promise<Recovered | undefined> {
     const names = (await this.disk.list()).filter((name) => parseSegmentName(name) !== undefined).sort()
     if (names.length === 0) return undefined
+    const oldest = parseSegmentName(names[0]!)!.number
     for (const [i, name] of names.entries()) {
-      if (parseSegmentName(name)!.number !== i + 1) throw new CorruptionError(name, 0, `segment ${i + 1} is missing`)
+      const { number, firstIndex } = parseSegmentName(name)!
+      if (number !== oldest + i) throw new CorruptionError(name, 0, `segment ${oldest + i} is missing`)
       const file = await this.disk.open(name)
-      const segment = { name, number: i + 1, file }
+      const segment = { name, number, firstIndex, file }
       this.segments.push(segment)
       await this.readSegment(segment, i === names.length - 1)
     }
-    const last = names.at(-1)!
-    const { hardState } = this
-    if (hardState === undefined) throw new CorruptionError(last, this.offset, 'no hard state')
+    const hardState = this.hardState!
     // A record of the commit index is never older than the entries that it counts.
     if (hardState.commit > this.index.lastIndex) {
       const reason = `the log ends at ${this.index.lastIndex}, ${hardState.commit} was committed`
-      throw new CorruptionError(last, this.offset, reason)
+      throw new CorruptionError(names.at(-1)!, this.offset, reason)
     }
-    return { segments: this.segments, hardState, offset: this.offset, nextBatch: this.nextBatch }
+    const { segments, start, offset, nextBatch } = this
+    return { segments: segments.slice(start), obsolete: segments.slice(0, start), hardState, offset, nextBatch }
   }
 
   private async readSegment(segment: Segment, isLast: boolean): Promise<void> {
@@ -73,6 +80,8 @@ class Recovery {
       if (verdict.kind !== 'whole') break
       this.replay(segment, verdict.header, verdict.content)
     }
+    // A file gets its name when its first batch is durable.
+    if (this.offset === SEGMENT_HEADER_BYTES) throw new CorruptionError(name, this.offset, 'the first batch is missing')
     const end = lastNonZero(bytes, this.offset)
     if (end <= this.offset) return
     // Segments and batches are begun only after the batch before is durable, so only the last one can be torn.
@@ -84,32 +93,66 @@ class Recovery {
     }
   }
 
-  private checkHeader({ name, number }: Segment, bytes: Uint8Array): void {
+  private checkHeader({ name, number, firstIndex }: Segment, bytes: Uint8Array): void {
     const header = readSegmentHeader(name, bytes)
-    const { firstIndex } = parseSegmentName(name)!
     if (bytes.length % SECTOR_BYTES !== 0) throw new CorruptionError(name, bytes.length, 'cut within a sector')
     if (header.identity !== this.identity) throw new CorruptionError(name, 0, 'belongs to another log')
     if (header.number !== number || header.firstIndex !== firstIndex) {
       throw new CorruptionError(name, 0, `is segment ${header.number} from ${header.firstIndex}`)
     }
+    if (this.segments.length === 1) this.nextBatch = header.firstBatch
     if (header.firstBatch !== this.nextBatch) {
       throw new CorruptionError(name, 0, `starts with batch ${header.firstBatch}, ${this.nextBatch} is next`)
     }
   }
 
-  private replay(segment: Segment, header: BatchHeader, { hardState, entries }: BatchContent): void {
-    let last = this.index.lastIndex
-    for (const entry of entries) {
-      if (entry.index < 1 || entry.index > last + 1) {
-        throw new CorruptionError(segment.name, this.offset, `entry ${entry.index} after ${last}`)
-      }
-      last = entry.index
+  private replay(segment: Segment, header: BatchHeader, { base, hardState, entries }: BatchContent): void {
+    const isFirst = this.offset === SEGMENT_HEADER_BYTES
+    if (isFirst !== (base !== undefined)) this.refuse(segment, isFirst ? 'no base' : 'a base within a segment')
+    if (base !== undefined) this.replayBase(segment, base)
+    const { firstIndex } = segment
+    let next = Math.min(entries[0]?.index ?? Infinity, this.index.lastIndex + 1)
+    if (isFirst ? next !== firstIndex : next < firstIndex) {
+      this.refuse(segment, `entry ${next} in a segment from ${firstIndex}`)
+    }
+    for (const { index } of entries) {
+      if (index !== next++) this.refuse(segment, `entry ${index} in the place of ${next - 1}`)
     }
     const bytes = header.sectors * SECTOR_BYTES
     this.index.add(entries, segment, this.offset, bytes, header.number)
     this.hardState = hardState ?? this.hardState
     this.offset += bytes
     this.nextBatch++
+  }
+
+  private replayBase(segment: Segment, base: SegmentBase): void {
+    const { index, hardState } = this
+    const { prevIndex } = base
+    if (prevIndex !== segment.firstIndex - 1) this.refuse(segment, `a base at ${prevIndex}`)
+    const continues = hardState !== undefined && !base.reset
+    // Segments may have been truncated to below where the oldest left starts, and be there only because a crash came between the
+    // removals of a compaction.
+    const isBelow = prevIndex < index.firstIndex - 1
+    if (continues) {
+      if (prevIndex > index.lastIndex) {
+        this.refuse(segment, `follows entry ${prevIndex}, the log ends at ${index.lastIndex}`)
+      }
+      const isSame =
+        isBelow ||
+        (index.term(prevIndex) === base.prevTerm &&
+          index.configurationAt(prevIndex)?.index === base.configuration?.index)
+      if (!isSame || !sameHardState(hardState, base.hardState)) {
+        this.refuse(segment, 'its base contradicts the segments before')
+      }
+      if (!isBelow) return
+    }
+    this.start = this.segments.length - 1
+    this.hardState = base.hardState
+    index.restart(base)
+  }
+
+  private refuse({ name }: Segment, reason: string): never {
+    throw new CorruptionError(name, this.offset, reason)
   }
 
   /** A batch after the bad one was written after that was durable: then it is damaged, not torn. */

@@ -1,5 +1,5 @@
 import { NoSpaceError, type Clock } from '@quire/protocol'
-import { SECTOR_BYTES, type Disk, type DiskFile } from './disk.js'
+import type { Disk, DiskFile } from './disk.js'
 import { encodeSegmentHeader, segmentName, SEGMENT_HEADER_BYTES, type Segment, type SegmentHeader } from './segment.js'
 
 const SPARE = 'spare.tmp'
@@ -15,7 +15,8 @@ export interface SegmentSupplyInit {
 
 /**
  * Makes segments. A file is filled with zeros under another name, ahead of its need, and becomes a segment by its rename: a
- * file that has a segment's name has a segment's header.
+ * file that has a segment's name has a segment's header and its first batch, whatever a crash interrupts. So a new segment,
+ * and with it a reset of the log, is there whole or not at all.
  */
 export class SegmentSupply {
   private readonly disk: Disk
@@ -67,15 +68,23 @@ export class SegmentSupply {
     this.init.onSpace?.(fault)
   }
 
-  /** A segment with room for `batchBytes`, which is durable, name included, when this resolves. */
-  async take(header: SegmentHeader, batchBytes: number, first?: Uint8Array): Promise<Segment> {
-    const file = await this.takeFile(SEGMENT_HEADER_BYTES + batchBytes)
-    await file.write(0, encodeSegmentHeader(header))
-    if (first !== undefined) await file.write(SEGMENT_HEADER_BYTES, first)
-    const name = segmentName(header.number, header.firstIndex)
-    await this.disk.rename(SPARE, name)
-    await this.disk.flushDirectory()
-    return { name, number: header.number, file }
+  /** A segment that begins with `first`, which is durable, name included, when this resolves. */
+  async take(header: SegmentHeader, first: Uint8Array): Promise<Segment> {
+    const start = new Uint8Array(SEGMENT_HEADER_BYTES + first.length)
+    start.set(encodeSegmentHeader(header))
+    start.set(first, SEGMENT_HEADER_BYTES)
+    const file = await this.takeFile(start.length)
+    const { number, firstIndex } = header
+    const name = segmentName(number, firstIndex)
+    try {
+      await file.write(0, start)
+      await this.disk.rename(SPARE, name)
+      await this.disk.flushDirectory()
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+    return { name, number, firstIndex, file }
   }
 
   async close(): Promise<void> {
@@ -101,6 +110,6 @@ export class SegmentSupply {
     if (file.bytes >= bytes) return file
     await file.close()
     await this.disk.remove(SPARE)
-    return this.disk.create(SPARE, Math.ceil(bytes / SECTOR_BYTES) * SECTOR_BYTES)
+    return this.disk.create(SPARE, bytes)
   }
 }

@@ -1,18 +1,20 @@
 /**
  * A segment: a zero-filled file whose first sector is a header and whose rest is batches, then zeros. Its name is its number
- * and the index of the first entry that it may contain, both in hexadecimal.
+ * and the index of the first entry that it may contain, both in hexadecimal. Its first batch holds its base.
  */
 import { crc32c } from '@node-rs/crc32'
 import { CodecError, CorruptionError, decode, encode, struct, uint, VersionMismatchError } from '@quire/protocol'
 import { fromString } from 'uint8arrays/from-string'
 import { SECTOR_BYTES, type DiskFile } from './disk.js'
 
-export const LOG_FORMAT_VERSION = 1
+export const LOG_FORMAT_VERSION = 2
 export const SEGMENT_HEADER_BYTES = SECTOR_BYTES
 
 export interface Segment {
   readonly name: string
   readonly number: number
+  /** 1 more than its base. */
+  readonly firstIndex: number
   readonly file: DiskFile
 }
 

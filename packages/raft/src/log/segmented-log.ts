@@ -1,62 +1,49 @@
-import {
-  assert,
-  encode,
-  InvalidArgumentError,
-  raftConfiguration,
-  raftEntryBytes,
-  type RaftConfiguration
-} from '@quire/protocol'
-import type { Entry, HardState } from '../core/types.js'
+import { assert, InvalidArgumentError, raftEntryBytes } from '@quire/protocol'
+import type { Entry, HardState, SnapshotMeta } from '../core/types.js'
 import { LogFailedError, LogNotInitializedError } from '../errors.js'
+import { baseOfSnapshot, FIRST_BASE, type SegmentBase } from './base.js'
 import { BATCH_BYTES, encodeBatch } from './batch.js'
-import { SECTOR_BYTES } from './disk.js'
+import { firstContent } from './creation.js'
+import { SECTOR_BYTES, type Disk } from './disk.js'
 import { LogIndex } from './log-index.js'
-import { recover } from './recovery.js'
+import { recover, type Recovered } from './recovery.js'
 import { identityHash, parseSegmentName, SEGMENT_HEADER_BYTES, type Segment } from './segment.js'
 import { SegmentSupply } from './segment-supply.js'
-import type { LogWrite, RaftLog, SegmentedLogInit } from './types.js'
+import type { LogCreation, LogWrite, RaftLog, SegmentedLogInit } from './types.js'
 
 const DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 const DEFAULT_CACHE_BYTES = 16 * 1024 * 1024
-/** Records of the first batch: term 1, entry 1, which is committed by definition. */
-const FIRST_STATE: HardState = { term: 1, vote: undefined, commit: 1 }
 
 /**
- * Opens the log in a directory, or makes it (see `bootstrap`). Rejects with LogNotInitializedError, with CorruptionError when
+ * Opens the log in a directory, or makes it (see `create`). Rejects with LogNotInitializedError, with CorruptionError when
  * something that may have been acknowledged is damaged or missing, with VersionMismatchError for another format.
  */
 export async function createSegmentedLog(init: SegmentedLogInit): Promise<RaftLog> {
-  const {
-    disk,
-    segmentBytes = DEFAULT_SEGMENT_BYTES,
-    cacheBytes = DEFAULT_CACHE_BYTES,
-    bootstrap,
-    clock,
-    onSpace
-  } = init
+  const { disk, segmentBytes = DEFAULT_SEGMENT_BYTES, cacheBytes = DEFAULT_CACHE_BYTES, create, clock, onSpace } = init
   if (!Number.isSafeInteger(segmentBytes) || segmentBytes % SECTOR_BYTES !== 0 || segmentBytes < 2 * SECTOR_BYTES) {
     throw new InvalidArgumentError('segmentBytes', segmentBytes, `a multiple of ${SECTOR_BYTES}, two sectors at least`)
   }
   const identity = identityHash(init.identity ?? '')
   const supply = new SegmentSupply({ disk, segmentBytes, clock, onSpace })
   await supply.clean()
-  if (bootstrap !== undefined) await makeFirstSegment(supply, disk, identity, bootstrap)
+  if (create !== undefined) await makeFirstSegment(supply, disk, identity, create)
   const index = new LogIndex(cacheBytes)
   const recovered = await recover(disk, index, identity)
   if (recovered === undefined) throw new LogNotInitializedError()
-  return new SegmentedLog(supply, index, identity, recovered)
+  const log = new SegmentedLog(disk, supply, index, identity, recovered)
+  await log.removeObsolete()
+  return log
 }
 
 async function makeFirstSegment(
   supply: SegmentSupply,
-  disk: SegmentedLogInit['disk'],
+  disk: Disk,
   identity: number,
-  configuration: RaftConfiguration
+  creation: LogCreation
 ): Promise<void> {
   if ((await disk.list()).some((name) => parseSegmentName(name) !== undefined)) return
-  const entry: Entry = { index: 1, term: 1, kind: 'config', data: encode(raftConfiguration, configuration) }
-  const batch = encodeBatch(1, { hardState: FIRST_STATE, entries: [entry] })
-  const segment = await supply.take({ number: 1, firstIndex: 1, firstBatch: 1, identity }, batch.length, batch)
+  const batch = encodeBatch(1, { base: FIRST_BASE, ...firstContent(creation) })
+  const segment = await supply.take({ number: 1, firstIndex: 1, firstBatch: 1, identity }, batch)
   await segment.file.close()
 }
 
@@ -68,29 +55,45 @@ interface Pending {
   readonly reject: (error: Error) => void
 }
 
+/** What the next batch takes from the queue, and how many appends are complete with it. */
+interface Gathered {
+  readonly reset: SnapshotMeta | undefined
+  readonly hardState: HardState | undefined
+  readonly entries: readonly Entry[]
+  readonly complete: number
+}
+
 class SegmentedLog implements RaftLog {
   private durableState: HardState
+  /** Of which the log consists, oldest first. */
   private readonly segments: Segment[]
+  /** To be removed, oldest first. */
+  private readonly obsolete: Segment[]
   private offset: number
   private nextBatch: number
-  /** Index of the last entry that was appended, durable or not. */
+  /** Index of the last entry that was appended, durable or not, and the first that may be. */
   private appended: number
+  private appendable: number
   private queue: Pending[] = []
   /** Settles when the queue is empty. */
   private flushing: Promise<void> | undefined
+  private removing: Promise<void> = Promise.resolve()
   private failure: Error | undefined
 
   constructor(
+    private readonly disk: Disk,
     private readonly supply: SegmentSupply,
     private readonly index: LogIndex,
     private readonly identity: number,
-    recovered: { segments: Segment[]; hardState: HardState; offset: number; nextBatch: number }
+    recovered: Recovered
   ) {
     this.durableState = recovered.hardState
     this.segments = recovered.segments
+    this.obsolete = recovered.obsolete
     this.offset = recovered.offset
     this.nextBatch = recovered.nextBatch
     this.appended = index.lastIndex
+    this.appendable = index.firstIndex
   }
 
   get hardState(): HardState {
@@ -119,13 +122,19 @@ class SegmentedLog implements RaftLog {
 
   append(write: LogWrite): Promise<void> {
     if (this.failure !== undefined) return Promise.reject(this.failure)
-    const first = write.entries[0]
+    const { reset, entries } = write
+    if (reset !== undefined) {
+      assert(reset.index >= this.appendable - 1, `reset to ${reset.index}, the log starts at ${this.appendable}`)
+      this.appended = reset.index
+      this.appendable = reset.index + 1
+    }
+    const first = entries[0]
     if (first !== undefined) {
       assert(
-        first.index >= this.firstIndex && first.index <= this.appended + 1,
-        `append ${first.index} after ${this.appended}`
+        first.index >= this.appendable && first.index <= this.appended + 1,
+        `append ${first.index} to ${this.appendable}..${this.appended}`
       )
-      this.appended = write.entries.at(-1)!.index
+      this.appended = entries.at(-1)!.index
     }
     return new Promise((resolve, reject) => {
       this.queue.push({ write, taken: 0, resolve, reject })
@@ -133,12 +142,47 @@ class SegmentedLog implements RaftLog {
     })
   }
 
+  compact(index: number): Promise<void> {
+    if (this.failure !== undefined) return Promise.reject(this.failure)
+    // Not the first one that starts above: a truncation may have begun a later segment below. The one being written is the last
+    // or not in the list yet, so it stays.
+    const start = this.segments.findLastIndex(({ firstIndex }) => firstIndex - 1 <= index)
+    if (start > 0) {
+      this.obsolete.push(...this.segments.splice(0, start))
+      this.index.dropBefore(this.segments[0]!)
+      this.appendable = Math.max(this.appendable, this.firstIndex)
+    }
+    return this.removeObsolete()
+  }
+
   async close(): Promise<void> {
     await this.flushing
     this.failure ??= new LogFailedError(new Error('it is closed'))
+    await this.removing
     await this.supply.close()
-    for (const { file } of this.segments) await file.close()
+    for (const { file } of [...this.obsolete, ...this.segments]) await file.close()
+    this.obsolete.length = 0
     this.segments.length = 0
+  }
+
+  /** Removes what can be removed; the rest is left to the next call. One call works at a time. */
+  removeObsolete(): Promise<void> {
+    this.removing = this.removing.then(async () => {
+      if (this.obsolete.length === 0) return
+      try {
+        while (this.obsolete.length > 0) {
+          const { name, file } = this.obsolete[0]!
+          await this.disk.remove(name)
+          this.obsolete.shift()
+          await file.close()
+        }
+      } catch {
+        // Oldest first and no further, so that what is left has no gap. Nothing is wrong with the log.
+      }
+      // A name that comes back after a crash is removed by the next start.
+      await this.disk.flushDirectory().catch(() => {})
+    })
+    return this.removing
   }
 
   /** One write is under way at a time; what is appended meanwhile forms the next batch (group commit). */
@@ -156,53 +200,84 @@ class SegmentedLog implements RaftLog {
   }
 
   private async flushBatch(): Promise<void> {
-    const { hardState, entries, complete } = this.nextContent()
+    const gathered = this.gather()
+    const { hardState, entries } = gathered
     const number = this.nextBatch
-    const batch = encodeBatch(number, { hardState, entries })
-    const segment = await this.segmentFor(batch.length, number, entries[0]?.index ?? this.index.lastIndex + 1)
-    const { offset } = this
-    await segment.file.write(offset, batch)
-    this.offset = offset + batch.length
-    this.nextBatch = number + 1
-    this.index.add(entries, segment, offset, batch.length, number)
+    const current = this.segments.at(-1)!
+    const { bytes } = current.file
+    if (belongsTo(current, gathered)) {
+      const batch = encodeBatch(number, { base: undefined, hardState, entries })
+      const end = this.offset + batch.length
+      if (end <= bytes) {
+        if (end > bytes / 2) this.supply.prepare()
+        await current.file.write(this.offset, batch)
+        this.settle(gathered, batch.length)
+        return
+      }
+    }
+    const base = this.nextBase(gathered)
+    const batch = encodeBatch(number, { base, hardState, entries })
+    const header = { number: current.number + 1, firstIndex: base.prevIndex + 1, firstBatch: number }
+    const segment = await this.supply.take({ ...header, identity: this.identity }, batch)
+    this.segments.push(segment)
+    this.offset = SEGMENT_HEADER_BYTES
+    if (base.reset) {
+      this.index.restart(base)
+      this.obsolete.push(...this.segments.splice(0, this.segments.length - 1))
+      void this.removeObsolete()
+    }
+    this.settle(gathered, batch.length)
+  }
+
+  /** The batch at `offset` is durable: everything of it shows at once. */
+  private settle({ hardState, entries, complete }: Gathered, batchBytes: number): void {
+    this.index.add(entries, this.segments.at(-1)!, this.offset, batchBytes, this.nextBatch)
+    this.offset += batchBytes
+    this.nextBatch++
     if (hardState !== undefined) this.durableState = hardState
     for (const { resolve } of this.queue.splice(0, complete)) resolve()
   }
 
-  /** What the next batch takes from the queue, and how many appends are complete with it. */
-  private nextContent(): { hardState: HardState | undefined; entries: Entry[]; complete: number } {
+  private gather(): Gathered {
+    let reset: SnapshotMeta | undefined
     let hardState: HardState | undefined
     let complete = 0
     let bytes = 0
     const entries: Entry[] = []
     for (const pending of this.queue) {
       const { write } = pending
+      if (pending.taken === 0 && write.reset !== undefined) {
+        // It begins a segment, and so a batch.
+        if (complete > 0) break
+        reset = write.reset
+      }
       // The state stands before the append's entries: no entry is durable in a term that is not (Figure 2).
       if (pending.taken === 0 && write.hardState !== undefined) hardState = write.hardState
       while (pending.taken < write.entries.length) {
         const entry = write.entries[pending.taken]!
         bytes += raftEntryBytes(entry)
-        if (bytes > BATCH_BYTES && entries.length > 0) return { hardState, entries, complete }
+        // A batch has no gap; what replaces an entry of this one belongs to the next.
+        const last = entries.at(-1)
+        if (last !== undefined && (bytes > BATCH_BYTES || entry.index <= last.index)) {
+          return { reset, hardState, entries, complete }
+        }
         entries.push(entry)
         pending.taken++
       }
       complete++
     }
-    return { hardState, entries, complete }
+    return { reset, hardState, entries, complete }
   }
 
-  private async segmentFor(batchBytes: number, batch: number, firstIndex: number): Promise<Segment> {
-    const current = this.segments.at(-1)!
-    const { bytes } = current.file
-    if (this.offset + batchBytes <= bytes) {
-      if (this.offset + batchBytes > bytes / 2) this.supply.prepare()
-      return current
-    }
-    const { identity } = this
-    const header = { number: current.number + 1, firstIndex, firstBatch: batch, identity }
-    const segment = await this.supply.take(header, batchBytes)
-    this.segments.push(segment)
-    this.offset = SEGMENT_HEADER_BYTES
-    return segment
+  private nextBase({ reset, entries }: Gathered): SegmentBase {
+    const { index, durableState: hardState } = this
+    if (reset !== undefined) return baseOfSnapshot(reset, hardState)
+    const prevIndex = (entries[0]?.index ?? index.lastIndex + 1) - 1
+    const configuration = index.configurationAt(prevIndex)
+    return { prevIndex, prevTerm: index.term(prevIndex)!, hardState, configuration, reset: false }
   }
+}
+
+function belongsTo({ firstIndex }: Segment, { reset, entries }: Gathered): boolean {
+  return reset === undefined && (entries[0]?.index ?? firstIndex) >= firstIndex
 }

@@ -1,6 +1,6 @@
 /** What a peer keeps on disk: the Raft log and the page store, opened together and checked against each other. */
-import { createSegmentedLog, type Disk, type Entry, type RaftLog } from '@quire/raft'
-import { CorruptionError, decode, raftConfiguration, type Clock, type RaftConfiguration } from '@quire/protocol'
+import { createSegmentedLog, type Disk, type Entry, type LogCreation, type RaftLog } from '@quire/raft'
+import { CorruptionError, decode, raftConfiguration, type Clock } from '@quire/protocol'
 import {
   createApplier,
   createPageStore,
@@ -68,7 +68,7 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
     cacheBytes: limits.logCacheBytes,
     clock: init.clock,
     onSpace: (fault) => onFault('log', fault),
-    bootstrap: storage.bootstrapped || cluster === undefined ? undefined : firstConfiguration(cluster)
+    create: storage.bootstrapped || cluster === undefined ? undefined : foundation(cluster)
   })
   try {
     const config = newestConfig(log, storage.logPath)
@@ -117,8 +117,9 @@ async function openPages({ storage, clock, limits = {}, onApplied, onFault }: Re
   }
 }
 
-function firstConfiguration(cluster: ReplicatedConfig): RaftConfiguration {
-  return { voters: cluster.voters.map((voter) => voter.peerId), learners: [], context: encodeCluster(cluster) }
+function foundation(cluster: ReplicatedConfig): LogCreation {
+  const voters = cluster.voters.map((voter) => voter.peerId)
+  return { bootstrap: { voters, learners: [], context: encodeCluster(cluster) } }
 }
 
 function newestConfig(log: RaftLog, where: string): ReplicatedConfig {
