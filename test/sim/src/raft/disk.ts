@@ -1,5 +1,5 @@
 /** A simulated node's disk: a MemoryDisk through all its lives, and what was being written when it lost power. */
-import type { Disk, DiskFile, MemoryDisk } from '@quire/raft'
+import type { Disk, DiskFile, DiskOperation, MemoryDisk } from '@quire/raft'
 import type { Chance } from '../random.js'
 
 interface Extent {
@@ -22,8 +22,9 @@ interface SimFile {
 export class SimDisk {
   /** Called when a write begins. */
   onWrite: (() => void) | undefined
-  /** A write failed on purpose, or the disk is full: a log that fails now is right to. */
-  mayFail = false
+  /** Operations are to fail, or the disk is full: a log that fails now is right to. */
+  private failing = false
+  private isFull = false
   /** Made by every crash anew, so that what the dead still hold does no harm. */
   private readonly writing = new Set<Write>()
   private readonly files = new Map<string, SimFile>()
@@ -48,18 +49,24 @@ export class SimDisk {
     this.memory = this.memory.crash(() => chance.next())
   }
 
-  failWrites(count: number): void {
-    this.mayFail = true
-    this.memory.failWrites(new Error('the disk failed'), count)
+  get mayFail(): boolean {
+    return this.failing || this.isFull
+  }
+
+  /** The next operation of this kind fails. */
+  fail(operation: DiskOperation): void {
+    this.failing = true
+    this.memory.fail(operation, new Error(`${operation} failed on purpose`))
   }
 
   /** No room for more than `bytes` more, until `makeRoom`. */
   fill(bytes: number): void {
-    this.mayFail = true
+    this.isFull = true
     this.memory.setCapacity(this.memory.usedBytes + bytes)
   }
 
   makeRoom(): void {
+    this.isFull = false
     this.memory.setCapacity(Infinity)
   }
 

@@ -1,0 +1,321 @@
+/**
+ * Who runs the cluster: changes its members, moves leadership, and replaces what is lost. It never takes away more disks than Raft can do
+ * without.
+ */
+import type { MembershipChange, RaftNode, RaftStatus } from '@quire/raft'
+import type { Coverage } from '../coverage.js'
+import type { Chance } from '../random.js'
+import type { Scheduler } from '../scheduler.js'
+import { Violation } from '../violation.js'
+import type { RaftInvariants } from './invariants.js'
+import type { SimNode } from './node.js'
+import type { HappeningKind } from './schedule.js'
+import type { Waits } from './waits.js'
+
+export interface OperatorWorld {
+  readonly scheduler: Scheduler
+  readonly coverage: Coverage
+  readonly nodes: readonly SimNode[]
+  readonly invariants: RaftInvariants
+  readonly waits: Waits
+  readonly leader: () => SimNode | undefined
+  readonly onError: (error: Error) => void
+}
+
+type Members = Pick<RaftStatus, 'voters' | 'learners' | 'outgoing'>
+type Plan = (members: Members) => readonly MembershipChange[] | undefined
+
+const MAX_VOTERS = 7
+const RETRY_MS = 80
+const ATTEMPTS = 8
+/** The answers of `changeMembership` that ask for patience. */
+const LATER = ['NotLeaderError', 'ChangePendingError', 'BackPressureError']
+
+export class Operator {
+  /** Nodes that were wiped and are not voters again yet. */
+  private readonly returning = new Set<SimNode>()
+  /** To be removed, wiped and brought back though nothing is wrong with them. */
+  private readonly retiring = new Set<SimNode>()
+  private stopped = false
+
+  constructor(private readonly world: OperatorWorld) {}
+
+  /** Nothing is lost, and everybody who was wiped is a voter again. */
+  get isDone(): boolean {
+    return this.returning.size === 0 && this.retiring.size === 0 && this.world.nodes.every(({ isLost }) => !isLost)
+  }
+
+  describe(): string {
+    const lost = this.world.nodes.filter(({ isLost }) => isLost)
+    const names = (nodes: Iterable<SimNode>): string => [...nodes].map(({ name }) => name).join(' ') || 'none'
+    return `lost: ${names(lost)}, retiring: ${names(this.retiring)}, returning: ${names(this.returning)}`
+  }
+
+  /** Finishes what is begun, and begins nothing. */
+  stop(): void {
+    this.stopped = true
+  }
+
+  /** Looks after lost nodes from now on. */
+  watch(): void {
+    this.world.scheduler.after(RETRY_MS, 'operator', () => {
+      for (const node of this.world.nodes) this.care(node)
+      this.watch()
+    })
+  }
+
+  begin(kind: HappeningKind, chance: Chance): void {
+    switch (kind) {
+      case 'transfer':
+        return this.transfer(this.world.leader(), chance.is(0.3) ? undefined : chance.pick(this.world.nodes).name)
+      case 'transferToNobody':
+        return this.transfer(chance.pick(this.world.nodes), 'n9')
+      case 'senseless':
+        return this.changeSenselessly(chance)
+      case 'wipe':
+        return this.retire(chance)
+      case 'addLearner':
+      case 'addVoter':
+      case 'promote':
+      case 'demote':
+      case 'remove':
+      case 'replace': {
+        const plan = this.plan(kind, chance)
+        return this.attempt(plan, ATTEMPTS)
+      }
+      default:
+        throw new Error(`${kind} is no operation`)
+    }
+  }
+
+  /** Proposes the next change that makes sense, whatever it is, until one is taken. For the end, when nothing stands in its way. */
+  changeSomething(): { readonly index: number; readonly term: number } | undefined {
+    const status = this.world.leader()?.status
+    if (status === undefined) return undefined
+    const { voters, learners } = status
+    const spare = learners[0]
+    const change: MembershipChange =
+      spare !== undefined
+        ? { type: 'voter', id: spare }
+        : { type: 'learner', id: voters.find((id) => id !== status.id) ?? status.id }
+    return this.tryNow(() => [change])
+  }
+
+  /** May this node's disk go bad? Only while everybody agrees who counts, and a majority of them is left. */
+  mayLose(node: SimNode): boolean {
+    const { nodes, invariants } = this.world
+    const { configuration } = invariants
+    if (configuration === undefined || configuration.outgoing.length > 0 || !node.exists) return false
+    if (this.retiring.size > 0 || this.returning.size > 0 || nodes.some(({ isLost }) => isLost)) return false
+    // An acknowledged change that only the lost one and few others know of could be forgotten.
+    for (const { watched } of nodes) {
+      const { entries } = watched
+      for (let index = entries.length - 1; index > invariants.commitIndex; index--) {
+        if (entries[index]!.configuration !== undefined) return false
+      }
+    }
+    const { voters } = configuration
+    return !voters.includes(node.name) || (voters.length - 1) * 2 > voters.length
+  }
+
+  // ---- changes
+
+  private plan(kind: HappeningKind, chance: Chance): Plan {
+    return ({ voters, learners, outgoing }) => {
+      const outside = this.world.nodes.filter(
+        ({ name, isLost }) => !isLost && !voters.includes(name) && !learners.includes(name) && !outgoing.includes(name)
+      )
+      const pickOutside = (): SimNode | undefined => (outside.length > 0 ? chance.pick(outside) : undefined)
+      switch (kind) {
+        case 'addLearner':
+        case 'addVoter': {
+          const node = pickOutside()
+          if (node === undefined) return undefined
+          this.join(node)
+          return [{ type: kind === 'addVoter' ? 'voter' : 'learner', id: node.name }]
+        }
+        case 'promote':
+          return learners.length > 0 ? [{ type: 'voter', id: chance.pick(learners) }] : undefined
+        case 'demote':
+          return [{ type: 'learner', id: chance.pick(voters) }]
+        case 'remove':
+          return [{ type: 'removed', id: chance.pick([...voters, ...learners]) }]
+        default: {
+          const changes: MembershipChange[] = []
+          for (const id of [...voters, ...learners]) {
+            if (chance.is(0.35)) changes.push({ type: chance.pick(['removed', 'learner', 'voter']), id })
+          }
+          for (const node of outside) {
+            if (!chance.is(0.5)) continue
+            this.join(node)
+            changes.push({ type: chance.is(0.8) ? 'voter' : 'learner', id: node.name })
+          }
+          return changes
+        }
+      }
+    }
+  }
+
+  private attempt(plan: Plan, attempts: number): void {
+    if (this.stopped || attempts === 0) return
+    if (this.tryNow(plan) !== undefined) return
+    this.world.scheduler.after(RETRY_MS, 'operator tries again', () => this.attempt(plan, attempts - 1))
+  }
+
+  /** Undefined when it was not taken; something that makes no sense is taken for done. */
+  private tryNow(plan: Plan): { readonly index: number; readonly term: number } | undefined {
+    const leader = this.world.leader()
+    let proposed: { readonly index: number; readonly term: number } | undefined
+    leader?.call(`${leader.name} changes members`, (node) => {
+      const status = node.status()
+      if (status.role !== 'leader') return
+      const changes = plan(status)
+      if (changes === undefined || !this.isSafe(status, changes)) {
+        proposed = { index: 0, term: 0 }
+        return
+      }
+      proposed = this.propose(leader, node, changes)
+    })
+    return proposed
+  }
+
+  private propose(
+    leader: SimNode,
+    node: RaftNode,
+    changes: readonly MembershipChange[]
+  ): { readonly index: number; readonly term: number } | undefined {
+    try {
+      const proposed = node.changeMembership(changes)
+      this.world.coverage.add('changes proposed')
+      this.world.scheduler.note(proposed.index)
+      return proposed
+    } catch (error) {
+      const { name, message } = error as Error
+      this.world.coverage.add(`changes refused: ${name}`)
+      if (LATER.includes(name)) return undefined
+      this.world.onError(new Violation('changes that make sense are taken', `${leader.name}: ${message}`))
+      return undefined
+    }
+  }
+
+  /** It changes something, and leaves a majority of disks that are good. */
+  private isSafe({ voters, learners }: Members, changes: readonly MembershipChange[]): boolean {
+    const now = new Set(voters)
+    let changesSomething = false
+    for (const { type, id } of changes) {
+      changesSomething ||= type === 'voter' ? !voters.includes(id) : type === 'learner' ? !learners.includes(id) : true
+      if (type === 'voter') now.add(id)
+      else now.delete(id)
+    }
+    const good = this.world.nodes.filter(({ name, isLost, isUp }) => now.has(name) && !isLost && isUp)
+    return changesSomething && now.size > 0 && now.size <= MAX_VOTERS && good.length * 2 > now.size
+  }
+
+  private changeSenselessly(chance: Chance): void {
+    const leader = this.world.leader()
+    leader?.call(`${leader.name} is asked for nonsense`, (node) => {
+      const { role, voters } = node.status()
+      if (role !== 'leader') return
+      const id = voters[0]!
+      const changes: readonly MembershipChange[] = chance.pick([
+        [{ type: 'voter' as const, id }],
+        voters.map((each) => ({ type: 'removed' as const, id: each })),
+        [{ type: 'learner', id }, { type: 'voter' as const, id }],
+        []
+      ])
+      try {
+        node.changeMembership(changes)
+      } catch (error) {
+        if ((error as Error).name === 'InvalidArgumentError' || LATER.includes((error as Error).name)) return
+      }
+      this.world.onError(new Violation('nonsense is refused', `${leader.name} took ${JSON.stringify(changes)}`))
+    })
+  }
+
+  /** Somebody from outside starts with an empty log, unless it still has one from before. */
+  private join(node: SimNode): void {
+    if (node.isUp) return
+    if (!node.exists) node.creation = { join: true }
+    node.start()
+  }
+
+  // ---- leadership
+
+  transferNow(from: SimNode, to: string): void {
+    this.transfer(from, to)
+  }
+
+  private transfer(from: SimNode | undefined, to: string | undefined): void {
+    if (from === undefined) return
+    const { coverage, waits } = this.world
+    from.call(`${from.name} transfers`, (node) => {
+      const { role, term } = node.status()
+      const outcome = node.transferLeadership(to)
+      waits.add(from, `transfer to ${to}`, outcome, {
+        done: () => {
+          coverage.add('transfers')
+          // Somebody else was heard of; it may be the leader of a later term still.
+          const now = node.status()
+          if (now.role === 'leader' && now.term === term) {
+            throw new Violation('a transfer that is done is done', `${from.name} still leads term ${term}`)
+          }
+        },
+        failed: (error) => {
+          coverage.add(`transfers refused: ${error.name}`)
+          if (role !== 'leader' && error.name !== 'NotLeaderError') throw error
+        }
+      })
+    })
+  }
+
+  // ---- lost disks
+
+  private retire(chance: Chance): void {
+    const { nodes, invariants } = this.world
+    const candidates = nodes.filter((node) => node.isUp && invariants.configuration?.voters.includes(node.name) === true)
+    if (candidates.length === 0) return
+    const node = chance.pick(candidates)
+    if (this.mayLose(node)) this.retiring.add(node)
+  }
+
+  /** Removed, wiped, added as a learner, promoted: each step when the one before is committed. */
+  private care(node: SimNode): void {
+    const { invariants, coverage } = this.world
+    const { configuration } = invariants
+    if (configuration === undefined) return
+    const { voters, learners, outgoing, learnersNext } = configuration
+    const isMember = [voters, learners, outgoing, learnersNext].some((list) => list.includes(node.name))
+    if (node.isLost || this.retiring.has(node)) {
+      if (isMember) {
+        this.tryNow((members) => (isIn(members, node.name) ? [{ type: 'removed', id: node.name }] : undefined))
+        return
+      }
+      // The newest configuration may be another one, which is not committed yet.
+      if (this.world.nodes.some(({ status }) => status?.role === 'leader' && isIn(status, node.name))) return
+      this.replaceDisk(node)
+      return
+    }
+    if (!this.returning.has(node) || !node.isUp) return
+    if (voters.includes(node.name)) {
+      this.returning.delete(node)
+      coverage.add('wiped nodes that are voters again')
+    } else if (!isMember) {
+      this.tryNow(() => [{ type: 'learner', id: node.name }])
+    } else if (learners.includes(node.name) && (node.application?.appliedIndex ?? 0) + 5 >= invariants.commitIndex) {
+      this.tryNow((members) => (members.learners.includes(node.name) ? [{ type: 'voter', id: node.name }] : undefined))
+    }
+  }
+
+  private replaceDisk(node: SimNode): void {
+    if (node.isUp) node.crash()
+    this.world.coverage.add('disks replaced')
+    node.wipe({ join: true })
+    this.retiring.delete(node)
+    this.returning.add(node)
+    node.start()
+  }
+}
+
+function isIn({ voters, learners, outgoing }: Members, name: string): boolean {
+  return voters.includes(name) || learners.includes(name) || outgoing.includes(name)
+}
