@@ -80,7 +80,8 @@ export interface RaftNodeInit {
 
 export interface RaftStatus {
   readonly id: string
-  readonly role: Role | 'learner'
+  /** A candidate also while it only asks whether it should be one. */
+  readonly role: Exclude<Role, 'preCandidate'> | 'learner'
   readonly term: number
   readonly leader: string | undefined
   /** Leader that has committed and applied the no-op of its term: its state machine has all that was ever committed. */

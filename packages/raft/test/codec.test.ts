@@ -34,7 +34,13 @@ const message: fc.Arbitrary<RaftStreamMessage> = fc.oneof(
     type: fc.constant('raftRefused' as const),
     error: fc.record({ code: fc.constant('ERR_VERSION'), facts: fc.constant(['raft', 2, 1]) })
   }),
-  fc.record({ type: fc.constant('requestVote' as const), term: uint, lastIndex: uint, lastTerm: uint }),
+  fc.record({
+    type: fc.constant('requestVote' as const),
+    term: uint,
+    lastIndex: uint,
+    lastTerm: uint,
+    transfer: fc.boolean()
+  }),
   fc.record({ type: fc.constant('voteReply' as const), term: uint, granted: fc.boolean() }),
   fc.record({
     type: fc.constant('append' as const),

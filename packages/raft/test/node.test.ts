@@ -139,7 +139,7 @@ describe('a node', () => {
 
   it('stops when its disk fails, and says so once', async () => {
     const { node, disk, clock, fatal, applied } = await single()
-    disk.failWrites(new Error('EIO'))
+    disk.fail('write', new Error('EIO'))
     node.propose(Uint8Array.of(1))
     node.propose(Uint8Array.of(2))
     const read = node.readIndex()

@@ -50,7 +50,7 @@ export class CoreHarness {
 
   constructor(options: CoreOptions = {}) {
     const { id = 'a', voters = ['a', 'b', 'c'], learners = [], terms = [1], commit = 1, vote } = options
-    const data = configurationData({ voters, learners })
+    const data = configurationData({ voters: [...voters], learners: [...learners] })
     this.stored = terms.map((term, i) => (i === 0 ? { index: 1, term, kind: 'config', data } : entry(i + 1, term)))
     this.hardState = { term: options.term ?? terms.at(-1)!, vote, commit }
     const { stored } = this
