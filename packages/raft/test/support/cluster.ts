@@ -14,11 +14,13 @@ import {
   createRaftNode,
   createSegmentedLog,
   type Entry,
+  type LogCreation,
   type MemoryDisk,
   type RaftLimits,
   type RaftNode,
   type RaftStatus
 } from '../../src/index.js'
+import { MemberSnapshots } from './member-snapshots.js'
 import { seededRandom, VirtualClock } from './virtual-time.js'
 
 export interface ClusterOptions {
@@ -30,6 +32,10 @@ export interface ClusterOptions {
   readonly duplication?: number
   readonly limits?: Partial<RaftLimits>
   readonly segmentBytes?: number
+  /** Ids beyond the first voters, which join when they are started. */
+  readonly joiners?: readonly string[]
+  /** A snapshot after so many entries; default: none. */
+  readonly snapshotEvery?: number
 }
 
 /** A cluster in virtual time: real driver, core and log; simulated network, disks and clock. */
@@ -47,15 +53,28 @@ export class Cluster {
   constructor(readonly options: ClusterOptions = {}) {
     this.random = seededRandom(options.seed ?? 1)
     const ids = Array.from({ length: options.size ?? 3 }, (_, i) => `n${i + 1}`)
-    this.members = ids.map((id) => new Member(this, id, ids))
+    const joiners = options.joiners ?? []
+    this.members = [...ids, ...joiners].map((id) => new Member(this, id, joiners.includes(id) ? undefined : ids))
   }
 
   static async start(options: ClusterOptions = {}): Promise<Cluster> {
     const cluster = new Cluster(options)
-    const started = Promise.all(cluster.members.map((member) => member.start()))
-    await cluster.clock.until(() => cluster.members.every((member) => member.node !== undefined))
-    await started
+    const founders = cluster.members.filter(({ founders: ids }) => ids !== undefined)
+    for (const member of founders) await cluster.run(member.start())
     return cluster
+  }
+
+  member(id: string): Member {
+    return this.members.find((member) => member.id === id)!
+  }
+
+  /** What `promise` comes to, while time goes on. */
+  async run<T>(promise: Promise<T>, ms = 30_000): Promise<T> {
+    let settled = false
+    const watched = promise.finally(() => (settled = true))
+    watched.catch(() => {})
+    if (!(await this.clock.until(() => settled, ms))) throw new Error('it waits for ever')
+    return watched
   }
 
   /** The running leader of the highest term. */
@@ -118,6 +137,7 @@ export class Member {
   /** What this incarnation applied. */
   applied: Entry[] = []
   changes: RaftStatus[] = []
+  readonly snapshots = new MemberSnapshots((entries) => (this.applied = entries))
   /** Started, even if its log is still being read. */
   running = false
   private incarnation = 0
@@ -125,7 +145,8 @@ export class Member {
   constructor(
     private readonly cluster: Cluster,
     readonly id: string,
-    private readonly voters: string[]
+    /** The first voters; undefined for one who joins. */
+    readonly founders: string[] | undefined
   ) {
     const { clock, random } = cluster
     const schedule = clock.schedule.bind(clock)
@@ -145,10 +166,15 @@ export class Member {
     const incarnation = ++this.incarnation
     this.running = true
     const { cluster } = this
-    const { limits, segmentBytes = 64 * 1024 } = cluster.options
-    this.applied = []
-    const bootstrap = { voters: this.voters, learners: [], context: new Uint8Array(0) }
-    const log = await createSegmentedLog({ disk: this.disk, segmentBytes, cacheBytes: 4096, create: { bootstrap } })
+    const { limits, segmentBytes = 64 * 1024, snapshotEvery } = cluster.options
+    // What it had applied is gone with it, but for its newest snapshot.
+    this.applied = [...this.snapshots.entries]
+    const { founders } = this
+    const create: LogCreation =
+      founders === undefined
+        ? { join: true }
+        : { bootstrap: { voters: founders, learners: [], context: new Uint8Array(0) } }
+    const log = await createSegmentedLog({ disk: this.disk, segmentBytes, cacheBytes: 4096, create })
     if (incarnation !== this.incarnation) return
     const alive = (): boolean => incarnation === this.incarnation
     this.node = createRaftNode(
@@ -158,7 +184,8 @@ export class Member {
         transport: { send: (to, message) => alive() && cluster.send(this, to, message) },
         log,
         application: {
-          appliedIndex: 0,
+          appliedIndex: this.snapshots.newest?.index ?? 0,
+          snapshots: snapshotEvery === undefined ? undefined : this.snapshots,
           apply: (entries) => this.apply(entries),
           onChange: (status) => this.changed(status),
           onFatal: (error) => (this.fatal = error)
@@ -190,6 +217,16 @@ export class Member {
       this.cluster.chosen.set(entry.index, chosen)
       this.applied.push(entry)
     }
+    const { snapshotEvery } = this.cluster.options
+    const last = this.applied.length
+    if (snapshotEvery === undefined || last - (this.snapshots.newest?.index ?? 0) < snapshotEvery) return
+    // When the node knows that it is applied.
+    const { node } = this
+    this.cluster.clock.schedule(1, () => {
+      if (node === undefined || node !== this.node || this.applied.length < last) return
+      this.snapshots.take(node.snapshotMeta(last), this.applied)
+      node.snapshotTaken(this.snapshots.newest!)
+    })
   }
 
   private changed(status: RaftStatus): void {

@@ -1,0 +1,108 @@
+import { InvalidArgumentError } from '@quire/protocol'
+import { afterEach, describe, expect, it } from 'vitest'
+import { ChangePendingError, NotLeaderError, TransferFailedError } from '../src/index.js'
+import { Cluster, type ClusterOptions, type Member } from './support/cluster.js'
+
+let cluster: Cluster
+let leader: Member
+
+async function start(options: ClusterOptions = {}): Promise<void> {
+  cluster = await Cluster.start(options)
+  leader = await cluster.elect()
+}
+
+const other = (): Member => cluster.members.find(({ id, founders }) => id !== leader.id && founders !== undefined)!
+
+afterEach(async () => {
+  const fatal = cluster.members.map((member) => member.fatal).filter((error) => error !== undefined)
+  await cluster.close()
+  expect(fatal).toEqual([])
+})
+
+describe('the membership', () => {
+  it('grows by a node that joins with an empty log, as a learner first, then as a voter (§6, thesis §4.2.1)', async () => {
+    await start({ joiners: ['x'] })
+    const x = cluster.member('x')
+    await cluster.run(x.start())
+    leader.node!.changeMembership([{ type: 'learner', id: 'x' }])
+    expect(() => leader.node!.changeMembership([{ type: 'removed', id: 'n1' }])).toThrow(ChangePendingError)
+    expect(await cluster.converge(leader.propose('to all'))).toBe(true)
+    expect(x.status).toMatchObject({ role: 'learner', learners: ['x'] })
+    const { index } = leader.node!.changeMembership([{ type: 'voter', id: 'x' }])
+    expect(await cluster.converge(index)).toBe(true)
+    expect(x.status).toMatchObject({ role: 'follower', voters: ['n1', 'n2', 'n3', 'x'], learners: [] })
+  })
+
+  it('changes several at once over a joint configuration, which is left by itself (§6)', async () => {
+    await start({ joiners: ['x', 'y'] })
+    for (const id of ['x', 'y']) await cluster.run(cluster.member(id).start())
+    const gone = other().id
+    const { index } = leader.node!.changeMembership([
+      { type: 'voter', id: 'x' },
+      { type: 'voter', id: 'y' },
+      { type: 'removed', id: gone }
+    ])
+    await cluster.clock.until(() => leader.status!.appliedIndex > index)
+    expect(leader.status!.outgoing).toEqual([])
+    expect(leader.status!.voters).not.toContain(gone)
+    expect(leader.status!.voters).toHaveLength(4)
+  })
+
+  it('refuses what makes no sense, with the reason', async () => {
+    await start()
+    const change = (...ids: string[]) => leader.node!.changeMembership(ids.map((id) => ({ type: 'removed', id })))
+    expect(() => change('n1', 'n2', 'n3')).toThrow(/no voter would be left/)
+    expect(() => change('x')).toThrow(/it changes nothing/)
+    expect(() => change('n1', 'n1')).toThrow(InvalidArgumentError)
+    expect(() => other().node!.changeMembership([{ type: 'removed', id: 'n1' }])).toThrow(NotLeaderError)
+  })
+})
+
+describe('a transfer of leadership', () => {
+  it('resolves when the target leads (thesis §3.10)', async () => {
+    await start()
+    const target = other()
+    const before = cluster.clock.now()
+    await cluster.run(leader.node!.transferLeadership(target.id))
+    expect(leader.status!.leader).toBe(target.id)
+    // No election timeout has passed.
+    expect(cluster.clock.now() - before).toBeLessThan(100)
+  })
+
+  it('finds a target by itself', async () => {
+    await start()
+    await cluster.run(leader.node!.transferLeadership())
+    expect(leader.status!.role).toBe('follower')
+  })
+
+  it('fails when the target does not answer, and the leader leads on', async () => {
+    await start()
+    const target = other()
+    cluster.isolate(target)
+    const transfer = leader.node!.transferLeadership(target.id)
+    expect(() => leader.propose('x')).toThrow(/transfer/)
+    await expect(cluster.run(transfer)).rejects.toThrow(TransferFailedError)
+    expect(await cluster.converge(leader.propose('goes on'), 1000)).toBe(false)
+    cluster.heal()
+    expect(await cluster.converge(leader.status!.lastIndex)).toBe(true)
+    expect(leader.status!.role).toBe('leader')
+  })
+
+  it('is refused to who is no other voter, and by who does not lead', async () => {
+    await start({ joiners: ['x'] })
+    for (const to of [leader.id, 'x', 'nobody']) {
+      await expect(leader.node!.transferLeadership(to)).rejects.toThrow(InvalidArgumentError)
+    }
+    await expect(other().node!.transferLeadership(leader.id)).rejects.toThrow(NotLeaderError)
+  })
+
+  it('is rejected when the node is closed', async () => {
+    await start()
+    const target = other()
+    cluster.isolate(target)
+    const transfer = leader.node!.transferLeadership(target.id)
+    transfer.catch(() => {})
+    await cluster.run(leader.node!.close())
+    await expect(transfer).rejects.toThrow(NotLeaderError)
+  })
+})

@@ -1,0 +1,107 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { Cluster, type ClusterOptions, type Member } from './support/cluster.js'
+
+let cluster: Cluster
+let leader: Member
+
+async function start(options: ClusterOptions = {}): Promise<void> {
+  const limits = { retainedEntries: 5, maxPieceBytes: 300, maxAppendBytes: 2000, ...options.limits }
+  cluster = await Cluster.start({ segmentBytes: 4096, snapshotEvery: 20, ...options, limits })
+  leader = await cluster.elect()
+}
+
+async function propose(count: number): Promise<number> {
+  let last = 0
+  for (let i = 0; i < count; i++) {
+    last = leader.propose(`entry ${i} ${'.'.repeat(100)}`)
+    if (i % 10 === 9) await cluster.clock.run(20)
+  }
+  expect(await cluster.clock.until(() => leader.status!.appliedIndex >= last)).toBe(true)
+  return last
+}
+
+const other = (): Member => cluster.members.find(({ id, founders }) => id !== leader.id && founders !== undefined)!
+
+afterEach(async () => {
+  const fatal = cluster.members.map((member) => member.fatal).filter((error) => error !== undefined)
+  await cluster.close()
+  expect(fatal).toEqual([])
+})
+
+describe('a node with snapshots', () => {
+  it('keeps a log that is bounded by what it retains, and starts from its snapshot (§7)', async () => {
+    await start()
+    const last = await propose(200)
+    await cluster.clock.run(200)
+    expect(leader.status!.firstIndex).toBeGreaterThan(last - 100)
+    leader.crash()
+    await cluster.run(leader.start())
+    expect(leader.status!.appliedIndex).toBeGreaterThan(100)
+    await cluster.elect()
+    expect(await cluster.converge(last)).toBe(true)
+  })
+
+  it('brings up a follower that needs what is gone, in pieces, and goes on with appends (Figure 13)', async () => {
+    await start()
+    const late = other()
+    cluster.isolate(late)
+    await propose(200)
+    cluster.heal()
+    expect(await cluster.converge(await propose(1))).toBe(true)
+    expect(late.snapshots.received).toBeGreaterThan(3)
+    expect(late.texts).toEqual(leader.texts)
+  })
+
+  it('repeats pieces that get lost on the way', async () => {
+    await start({ loss: 0.2 })
+    const late = other()
+    late.crash()
+    await propose(100)
+    await cluster.run(late.start())
+    leader = await cluster.elect()
+    await cluster.clock.until(() => late.status!.appliedIndex >= 100, 60_000)
+    expect(late.snapshots.received).toBeGreaterThan(0)
+  })
+
+  it('begins again with the newest when the one that it was sending is gone', async () => {
+    await start()
+    const late = other()
+    cluster.isolate(late)
+    await propose(100)
+    let hidden = 0
+    for (const member of cluster.members) {
+      member.snapshots.onRead = (_, offset) => offset === 0 || ++hidden > 3
+    }
+    cluster.heal()
+    expect(await cluster.converge(await propose(1), 60_000)).toBe(true)
+    expect(hidden).toBeGreaterThan(3)
+  })
+
+  it('sends it again when it could not be installed', async () => {
+    await start()
+    const late = other()
+    late.snapshots.refusals = 2
+    cluster.isolate(late)
+    await propose(100)
+    cluster.heal()
+    expect(await cluster.converge(await propose(1), 60_000)).toBe(true)
+    expect(late.snapshots.refusals).toBe(0)
+  })
+
+  it('mends a log that a crash has left behind its installed snapshot', async () => {
+    await start()
+    const late = other()
+    late.crash()
+    const last = await propose(100)
+    // The state machine was replaced; the power went before the log knew.
+    const source = cluster.members.find((member) => member.snapshots.newest !== undefined && member !== late)!
+    late.snapshots.take(source.snapshots.newest!, source.applied)
+    await cluster.run(late.start())
+    expect(late.status!.firstIndex).toBe(late.snapshots.newest!.index + 1)
+    leader = await cluster.elect()
+    expect(await cluster.converge(last)).toBe(true)
+    late.crash()
+    await cluster.run(late.start())
+    expect(late.status!.lastIndex).toBeGreaterThanOrEqual(last)
+  })
+})
