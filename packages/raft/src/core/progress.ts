@@ -82,14 +82,19 @@ export class Progress {
     if (this.mode === 'snapshot') return false
     if (this.mode === 'replicate') {
       if (index <= this.match) return false
-      this.clear('probe')
-      this.next = this.match + 1
+      this.backToMatch()
       return true
     }
     if (this.next - 1 !== index) return false
     this.next = Math.max(Math.min(index, hint + 1), this.match + 1)
     this.probing = false
     return true
+  }
+
+  /** What was sent since the last acknowledgement did not arrive. */
+  backToMatch(): void {
+    this.clear('probe')
+    this.next = this.match + 1
   }
 
   /** Appends wait until the snapshot is there. */

@@ -103,8 +103,11 @@ export function handleHeartbeatReply(state: CoreState, from: string, message: Ra
 function sendEmptyAppend(state: CoreState, to: string, progress: Progress): void {
   const prevIndex = progress.next - 1
   const prevTerm = state.log.term(prevIndex)
-  // What it lacks may have been dropped meanwhile; `replicate` sees to that.
-  if (prevTerm === undefined) return
+  if (prevTerm === undefined) {
+    // What it lacks was dropped meanwhile. Nothing more leaves while as much as may be is on its way, and that is lost.
+    progress.backToMatch()
+    return
+  }
   state.send(to, { type: 'append', term: state.term, prevIndex, prevTerm, commit: state.commit, entries: [] })
 }
 

@@ -8,6 +8,9 @@ import { Violation } from '../violation.js'
 import { ReplicatedState } from './commands.js'
 import type { ApplicationSettings } from './settings.js'
 
+/** A snapshot that was read so long ago is not being sent any more. */
+const READING_MS = 200
+
 export interface Snapshot {
   readonly meta: SnapshotMeta
   readonly bytes: Uint8Array
@@ -17,16 +20,17 @@ export interface Snapshot {
 export class SnapshotDisk {
   newest: Snapshot | undefined
   /** By index: those that can still be read. */
-  readonly kept = new Map<number, Snapshot>()
+  readonly kept = new Map<number, Snapshot & { readAt: number }>()
   /** Pieces of somebody else's snapshot. */
   incoming: { readonly meta: SnapshotMeta; readonly pieces: Uint8Array[]; bytes: number } | undefined
   /** The next one that is installed turns out to be useless. */
   refusesNext = false
 
-  keep(snapshot: Snapshot): void {
+  /** Takes the place of the one before, which stays for a while if somebody reads it. */
+  keep(snapshot: Snapshot, nowMs: number): void {
     this.newest = snapshot
-    for (const index of [...this.kept.keys()]) if (index < snapshot.meta.index && this.kept.size > 1) this.kept.delete(index)
-    this.kept.set(snapshot.meta.index, snapshot)
+    for (const [index, { readAt }] of this.kept) if (readAt + READING_MS < nowMs) this.kept.delete(index)
+    this.kept.set(snapshot.meta.index, { ...snapshot, readAt: -Infinity })
   }
 
   /** Makes room: whoever reads one of these finds it gone. */
@@ -135,7 +139,7 @@ export class SimApplication implements RaftApplication {
       this.taking = false
       // Somebody else's may have come meanwhile.
       if (this.installing || (disk.newest?.meta.index ?? 0) >= meta.index) return
-      disk.keep({ meta, bytes })
+      disk.keep({ meta, bytes }, process.clock.now())
       coverage.add('snapshots taken')
       this.world.onTaken(meta)
       this.takeWhenDue()
@@ -150,6 +154,7 @@ export class SimApplication implements RaftApplication {
         coverage.add('snapshots gone while they are sent')
         return undefined
       }
+      snapshot.readAt = this.world.process.clock.now()
       const end = Math.min(offset + maxBytes, snapshot.bytes.length)
       coverage.add('pieces')
       return { data: snapshot.bytes.slice(offset, end), done: end === snapshot.bytes.length }
@@ -206,7 +211,7 @@ export class SimApplication implements RaftApplication {
     if (state === undefined) throw new Violation('a torn piece is not stored', `snapshot ${meta.index} makes no sense`)
     this.state = state
     this.appliedIndex = meta.index
-    disk.keep({ meta, bytes })
+    disk.keep({ meta, bytes }, this.world.process.clock.now())
     coverage.add('snapshots installed')
     if (incoming.pieces.length > 1) coverage.add('snapshots of several pieces')
     this.world.onInstalled(meta, state.hash)

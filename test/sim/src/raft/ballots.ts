@@ -4,11 +4,6 @@ import type { RaftStatus } from '@quire/raft'
 import { Violation } from '../violation.js'
 import type { ObservedNode } from './invariants.js'
 
-interface Asked {
-  readonly lastIndex: number
-  readonly lastTerm: number
-}
-
 /** What one life of a node was told. */
 interface Heard {
   readonly life: number
@@ -17,8 +12,8 @@ interface Heard {
   /** By term: who granted it. */
   readonly preVotes: Map<number, Set<string>>
   readonly votes: Map<number, Set<string>>
-  /** What others asked it, by what and who and term. */
-  readonly asked: Map<string, Asked>
+  /** What others asked it, by what and who and term: were they as up to date as its disk at that moment? */
+  readonly asked: Map<string, boolean>
 }
 
 export class Ballots {
@@ -84,8 +79,7 @@ export class Ballots {
     switch (message.type) {
       case 'requestVote':
       case 'requestPreVote':
-        this.heardBy(node).asked.set(`${message.type} ${from} ${message.term}`, message)
-        return
+        return this.asked(node, `${message.type} ${from} ${message.term}`, message)
       case 'preVoteReply':
         if (message.granted) addTo(this.heardBy(node).preVotes, message.term, from)
         return
@@ -118,14 +112,20 @@ export class Ballots {
   }
 
   /** §5.4.1. What a node has on its disk is at most as new as what it has in memory. */
-  private checkUpToDate(node: ObservedNode, to: string, term: number, type: string): void {
-    const asked = this.heardBy(node).asked.get(`${type} ${to} ${term}`)
+  private asked(node: ObservedNode, key: string, message: { readonly lastIndex: number; readonly lastTerm: number }): void {
+    const { asked } = this.heardBy(node)
     const { lastIndex, lastTerm } = node.watched
-    if (asked === undefined) throw new Violation('nobody votes unasked', `${node.name} for ${to} in term ${term}`)
-    if (asked.lastTerm < lastTerm || (asked.lastTerm === lastTerm && asked.lastIndex < lastIndex)) {
-      const facts = `${node.name} has entry ${lastIndex} of term ${lastTerm}, it is for ${to}, which has ${asked.lastIndex} of ${asked.lastTerm}`
-      throw new Violation('only who is up to date is elected', facts)
-    }
+    const isUpToDate =
+      message.lastTerm > lastTerm || (message.lastTerm === lastTerm && message.lastIndex >= lastIndex)
+    // It may be asked again later, when it has more; the answer to the first question may still be on its way.
+    asked.set(key, isUpToDate || asked.get(key) === true)
+  }
+
+  private checkUpToDate(node: ObservedNode, to: string, term: number, type: string): void {
+    if (this.heardBy(node).asked.get(`${type} ${to} ${term}`) === true) return
+    const { lastIndex, lastTerm } = node.watched
+    const facts = `${node.name}, which has entry ${lastIndex} of term ${lastTerm}, is for ${to} in term ${term}, which has less`
+    throw new Violation('only who is up to date is elected', facts)
   }
 
   private acknowledged(node: ObservedNode, to: string, term: number, index: number): void {

@@ -15,6 +15,7 @@ interface Write {
 
 /** What is known of a file, whatever its name is. */
 interface SimFile {
+  bytes: number
   /** Writes that ended, in order. */
   readonly written: Extent[]
 }
@@ -35,6 +36,12 @@ export class SimDisk {
   private era = 0
 
   constructor(private memory: MemoryDisk) {}
+
+  get largestFileBytes(): number {
+    let largest = 0
+    for (const { bytes } of this.files.values()) largest = Math.max(largest, bytes)
+    return largest
+  }
 
   get isWriting(): boolean {
     return this.writing.size > 0
@@ -94,7 +101,7 @@ export class SimDisk {
     const isCurrent = (): boolean => era === this.era
     const named = (name: string): SimFile => {
       let file = this.files.get(name)
-      if (file === undefined) this.files.set(name, (file = { written: [] }))
+      if (file === undefined) this.files.set(name, (file = { bytes: 0, written: [] }))
       return file
     }
     const watch = (file: SimFile, real: DiskFile): DiskFile => ({
@@ -125,13 +132,14 @@ export class SimDisk {
       },
       create: async (name, bytes) => {
         const real = await memory.create(name, bytes)
-        const file = { written: [] }
+        const file = { bytes, written: [] }
         this.files.set(name, file)
         return watch(file, real)
       },
       open: async (name) => {
         const real = await memory.open(name)
         const file = named(name)
+        file.bytes = real.bytes
         this.countTorn(file, real)
         return watch(file, real)
       },

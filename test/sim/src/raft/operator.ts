@@ -207,7 +207,10 @@ export class Operator {
       if (type === 'voter') now.add(id)
       else now.delete(id)
     }
-    const good = this.world.nodes.filter(({ name, isLost, isUp }) => now.has(name) && !isLost && isUp)
+    // Who has nothing yet votes for nobody.
+    const good = this.world.nodes.filter(({ name, isLost, status }) => {
+      return now.has(name) && !isLost && status !== undefined && status.voters.length > 0
+    })
     return changesSomething && now.size > 0 && now.size <= MAX_VOTERS && good.length * 2 > now.size
   }
 
