@@ -39,6 +39,8 @@ class Recovery {
   private start = 0
   private nextBatch = 0
   private offset = 0
+  /** Where the last whole batch begins, in the last segment. */
+  private lastBatch = 0
 
   constructor(
     private readonly disk: Disk,
@@ -65,8 +67,20 @@ class Recovery {
       const reason = `the log ends at ${this.index.lastIndex}, ${hardState.commit} was committed`
       throw new CorruptionError(names.at(-1)!, this.offset, reason)
     }
+    await this.makeDurable()
     const { segments, start, offset, nextBatch } = this
     return { segments: segments.slice(start), obsolete: segments.slice(0, start), hardState, offset, nextBatch }
+  }
+
+  /**
+   * What was read may be in the kernel's memory only: the process before this one may have ended before its flush did, or because its
+   * flush failed, which leaves pages that look clean. From now on it is relied on, so it is written again: the last batch, as only one
+   * is under way at a time, and names.
+   */
+  private async makeDurable(): Promise<void> {
+    const { file } = this.segments.at(-1)!
+    await file.write(this.lastBatch, file.read(this.lastBatch, this.offset - this.lastBatch))
+    await this.disk.flushDirectory()
   }
 
   private async readSegment(segment: Segment, isLast: boolean): Promise<void> {
@@ -121,6 +135,7 @@ class Recovery {
     const bytes = header.sectors * SECTOR_BYTES
     this.index.add(entries, segment, this.offset, bytes, header.number)
     this.hardState = hardState ?? this.hardState
+    this.lastBatch = this.offset
     this.offset += bytes
     this.nextBatch++
   }
