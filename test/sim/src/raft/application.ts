@@ -60,6 +60,8 @@ export class SimApplication implements RaftApplication {
   readonly snapshots: SnapshotStore
   state: ReplicatedState
   appliedIndex: number
+  /** The newest snapshot of its own in this life. */
+  takenIndex = 0
   private applying = false
   private installing = false
   private writing = false
@@ -141,6 +143,7 @@ export class SimApplication implements RaftApplication {
       if (this.installing || (disk.newest?.meta.index ?? 0) >= meta.index) return
       disk.keep({ meta, bytes }, process.clock.now())
       coverage.add('snapshots taken')
+      this.takenIndex = meta.index
       this.world.onTaken(meta)
       this.takeWhenDue()
     })
@@ -206,7 +209,7 @@ export class SimApplication implements RaftApplication {
     if (incoming === undefined || incoming.meta.index !== meta.index || incoming.meta.term !== meta.term) {
       throw new Violation('pieces follow one another', `${meta.index} is installed without its pieces`)
     }
-    const bytes = Buffer.concat(incoming.pieces)
+    const bytes = Uint8Array.from(Buffer.concat(incoming.pieces))
     const state = ReplicatedState.fromBytes(bytes)
     if (state === undefined) throw new Violation('a torn piece is not stored', `snapshot ${meta.index} makes no sense`)
     this.state = state

@@ -23,7 +23,7 @@ export interface ClientWorld {
   readonly onError: (error: Error) => void
 }
 
-const MISDIRECTED_MS = 15
+const MISDIRECTED_MS = 40
 
 export class Lane {
   /** Acknowledged to this client. */

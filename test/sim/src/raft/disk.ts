@@ -50,6 +50,7 @@ export class SimDisk {
   /** Power loss. */
   crash(chance: Chance): void {
     this.era++
+    this.failing = false
     this.interrupted = [...this.writing]
     this.writing.clear()
     this.onWrite = undefined

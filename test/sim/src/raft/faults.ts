@@ -42,6 +42,8 @@ export class Faults {
     for (const node of nodes) {
       node.diskFactor = 1
       node.disk.makeRoom()
+      // What was to fail and did not yet would do so in peace.
+      if (node.disk.mayFail) node.crash()
       node.disk.onWrite = undefined
       node.snapshots.refusesNext = false
     }

@@ -128,7 +128,7 @@ function labelOf(link: Link, type: string): string {
 
 function tear(data: Uint8Array, chance: Chance): Uint8Array {
   if (data.length > 1 && chance.is(0.5)) return data.slice(0, chance.int(0, data.length - 1))
-  const torn = data.slice()
+  const torn = Uint8Array.from(data)
   if (torn.length > 0) torn[chance.int(0, torn.length - 1)]! ^= 1 << chance.int(0, 7)
   return torn
 }

@@ -147,7 +147,7 @@ export class SimNode implements ObservedNode {
     const { life } = this
     this.disk.onWrite = () => {
       this.disk.onWrite = undefined
-      this.world.scheduler.after(this.chance.exponential(this.world.settings.disk.latencyMs), `${this.name} crashes`, () => {
+      this.world.scheduler.after(this.chance.exponential(this.world.settings.disk.latencyMs / 3), `${this.name} crashes`, () => {
         if (life === this.life && this.process !== undefined) crash()
       })
     }

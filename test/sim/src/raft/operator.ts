@@ -25,7 +25,7 @@ export interface OperatorWorld {
 type Members = Pick<RaftStatus, 'voters' | 'learners' | 'outgoing'>
 type Plan = (members: Members) => readonly MembershipChange[] | undefined
 
-const MAX_VOTERS = 7
+const MAX_VOTERS = 8
 const RETRY_MS = 80
 const ATTEMPTS = 8
 /** The answers of `changeMembership` that ask for patience. */
@@ -108,23 +108,32 @@ export class Operator {
     if (configuration === undefined || configuration.outgoing.length > 0 || !node.exists) return false
     if (this.retiring.size > 0 || this.returning.size > 0 || nodes.some(({ isLost }) => isLost)) return false
     // An acknowledged change that only the lost one and few others know of could be forgotten.
-    for (const { watched } of nodes) {
-      const { entries } = watched
-      for (let index = entries.length - 1; index > invariants.commitIndex; index--) {
-        if (entries[index]!.configuration !== undefined) return false
-      }
-    }
+    if (this.isChanging()) return false
+    // Who has nothing yet votes for nobody.
     const { voters } = configuration
-    return !voters.includes(node.name) || (voters.length - 1) * 2 > voters.length
+    const left = nodes.filter((each) => each !== node && voters.includes(each.name) && each.watched.lastIndex > 0)
+    return !voters.includes(node.name) || left.length * 2 > voters.length
+  }
+
+  /** Somebody has, or is about to have, a change in its log that is not committed. */
+  private isChanging(): boolean {
+    const { nodes, invariants } = this.world
+    return nodes.some(({ watched: { entries, inFlight } }) => {
+      for (let index = entries.length - 1; index > invariants.commitIndex; index--) {
+        if (entries[index]!.configuration !== undefined) return true
+      }
+      return inFlight.some((write) => write.entries.some(({ kind }) => kind === 'config'))
+    })
   }
 
   // ---- changes
 
   private plan(kind: HappeningKind, chance: Chance): Plan {
     return ({ voters, learners, outgoing }) => {
-      const outside = this.world.nodes.filter(
-        ({ name, isLost }) => !isLost && !voters.includes(name) && !learners.includes(name) && !outgoing.includes(name)
-      )
+      const outside = this.world.nodes.filter((node) => {
+        const isInside = [voters, learners, outgoing].some((list) => list.includes(node.name))
+        return !isInside && !node.isLost && !this.retiring.has(node) && !this.returning.has(node)
+      })
       const pickOutside = (): SimNode | undefined => (outside.length > 0 ? chance.pick(outside) : undefined)
       switch (kind) {
         case 'addLearner':
@@ -290,12 +299,13 @@ export class Operator {
     const isMember = [voters, learners, outgoing, learnersNext].some((list) => list.includes(node.name))
     if (node.isLost || this.retiring.has(node)) {
       if (isMember) {
+        // Others may have left meanwhile.
+        if (voters.length === 1 && !node.isLost) this.retiring.delete(node)
         this.tryNow((members) => (isIn(members, node.name) ? [{ type: 'removed', id: node.name }] : undefined))
         return
       }
-      // The newest configuration may be another one, which is not committed yet.
-      if (this.world.nodes.some(({ status }) => status?.role === 'leader' && isIn(status, node.name))) return
-      this.replaceDisk(node)
+      // The next configuration may bring it back.
+      if (!this.isChanging()) this.replaceDisk(node)
       return
     }
     if (!this.returning.has(node) || !node.isUp) return

@@ -1,5 +1,4 @@
 /** The end of a seed, without faults: everything must be settled, found, agreed on and bounded. */
-import { raftEntryBytes } from '@quire/protocol'
 import type { Chance } from '../random.js'
 import { Violation } from '../violation.js'
 import type { SimNode } from './node.js'
@@ -41,7 +40,7 @@ export class Peace {
     const { configuration, commitIndex } = this.sim.invariants
     const leader = this.sim.leader()?.status
     if (leader?.ready !== true || configuration === undefined || configuration.outgoing.length > 0) return false
-    return commitIndex > 0 && this.members().every((node) => node.node !== undefined && node.process?.stalled === false)
+    return commitIndex > 0 && this.members().every((node) => node.node !== undefined && !node.isClosing && node.process?.stalled === false)
   }
 
   private members(): SimNode[] {
@@ -144,11 +143,11 @@ export class Peace {
   private checkBounds(): void {
     const { settings } = this.sim
     const { retainedEntries = 0 } = settings.limits
-    for (const { name, log, snapshots, disk } of this.members()) {
-      const end = (snapshots.newest?.meta.index ?? 0) - retainedEntries
+    for (const { name, log, application, disk } of this.members()) {
+      const end = (application?.takenIndex ?? 0) - retainedEntries
       if (log === undefined || end < log.firstIndex) continue
       let bytes = 0
-      for (let index = log.firstIndex; index <= end; index++) bytes += raftEntryBytes(log.entries(index, index + 1, 1)[0]!)
+      for (let index = log.firstIndex; index <= end; index++) bytes += log.entries(index, index + 1, 1)[0]!.data.length
       // A batch that does not fit gets a larger segment.
       if (bytes > disk.largestFileBytes) {
         const facts = `${name} keeps ${log.firstIndex}..${end}, ${bytes} bytes; no segment has more than ${disk.largestFileBytes}`

@@ -9,7 +9,7 @@ import type { RaftSettings } from './settings.js'
 export const KINDS = [
   ['crash', 2],
   ['crashLeader', 2],
-  ['crashInWrite', 3],
+  ['crashInWrite', 4],
   ['crashAll', 0.3],
   ['close', 1],
   ['outage', 1],
@@ -17,7 +17,7 @@ export const KINDS = [
   ['stallLeader', 1],
   ['cutBothWays', 1],
   ['cutOneWay', 1],
-  ['isolateLeader', 1.5],
+  ['isolateLeader', 2],
   ['deafenLeader', 1],
   ['split', 0.7],
   ['slowLink', 0.5],

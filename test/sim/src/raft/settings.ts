@@ -87,7 +87,7 @@ export function drawSettings(chance: Chance): RaftSettings {
     },
     disk: {
       latencyMs: chance.pick([0.3, 1, 4]),
-      segmentBytes: chance.pick([2048, 4096, 8192]),
+      segmentBytes: chance.pick([2048, 8192, 32_768]),
       cacheBytes: chance.pick([0, 1000, 65_536])
     },
     application: {
@@ -100,7 +100,7 @@ export function drawSettings(chance: Chance): RaftSettings {
       lanes: chance.int(2, 6),
       pauseMs: chance.pick([10, 30, 60]),
       patienceMs: chance.pick([100, 300, 600]),
-      maxValueBytes: chance.pick([20, 100, 700]),
+      maxValueBytes: chance.pick([100, 1000, 2500, 4000]),
       readPauseMs: chance.pick([30, 80, 200])
     },
     everyMs: chance.pick([60, 100, 200]),

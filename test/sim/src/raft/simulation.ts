@@ -238,7 +238,7 @@ export class RaftSimulation {
 
   private refused(node: SimNode, error: Error): void {
     const { coverage } = this
-    if (node.isLost) {
+    if (node.isLost && !node.disk.mayFail) {
       coverage.add(`damage found: ${error.name}`)
       if (error.name !== 'CorruptionError' && error.name !== 'VersionMismatchError') return this.fail(error)
       return node.crash()
@@ -256,9 +256,12 @@ export class RaftSimulation {
     }
     this.coverage.add('stopped by a disk')
     // The process ends in order and comes back, or its machine goes, too.
-    if (this.chance.is(0.5)) node.crash()
-    else void node.close()
-    this.restart(node, 200)
+    if (this.chance.is(0.5)) {
+      node.crash()
+      this.restart(node, 200)
+    } else {
+      void node.close().then(() => this.restart(node, 200))
+    }
   }
 
   // ---- checks
