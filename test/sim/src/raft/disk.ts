@@ -1,5 +1,5 @@
 /** A simulated node's disk: a MemoryDisk through all its lives, and what was being written when it lost power. */
-import type { Disk, DiskFile, DiskOperation, MemoryDisk } from '@quire/raft'
+import { SECTOR_BYTES, type Disk, type DiskFile, type DiskOperation, type MemoryDisk } from '@quire/raft'
 import type { Chance } from '../random.js'
 
 interface Extent {
@@ -21,8 +21,8 @@ interface SimFile {
 }
 
 export class SimDisk {
-  /** Called when a write begins. */
-  onWrite: (() => void) | undefined
+  /** Called when a write begins: at this offset, of so many sectors. */
+  onWrite: ((offset: number, sectors: number) => void) | undefined
   /** Operations are to fail, or the disk is full: a log that fails now is right to. */
   private failing = false
   private isFull = false
@@ -112,7 +112,7 @@ export class SimDisk {
       write: (offset, data) => {
         const write = { file, offset, data }
         this.writing.add(write)
-        this.onWrite?.()
+        this.onWrite?.(offset, data.length / SECTOR_BYTES)
         return real.write(offset, data).then(
           () => {
             this.writing.delete(write)

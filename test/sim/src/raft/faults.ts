@@ -126,7 +126,11 @@ export class Faults {
 
   private crashInWrite(node: SimNode, chance: Chance): void {
     const ms = chance.exponential(150)
-    node.crashInWrite(() => {
+    // Only what has several sectors can be torn, and a file whose first write is torn is no segment yet.
+    const minSectors = chance.pick([1, 2, 2, 3, 4])
+    const mayBeFirst = chance.is(0.15)
+    const isWanted = (offset: number, sectors: number): boolean => sectors >= minSectors && (offset > 0 || mayBeFirst)
+    node.crashInWrite(isWanted, () => {
       if (this.stopped) return
       node.crash()
       this.world.restart(node, ms)

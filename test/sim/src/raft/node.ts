@@ -142,12 +142,13 @@ export class SimNode implements ObservedNode {
     this.end()
   }
 
-  /** Crashes in the middle of the next write to the log: before it is durable, or just after. */
-  crashInWrite(crash: () => void): void {
+  /** Crashes in the middle of the next write to the log that `isWanted`: before it is durable, or just after. */
+  crashInWrite(isWanted: (offset: number, sectors: number) => boolean, crash: () => void): void {
     const { life } = this
-    this.disk.onWrite = () => {
+    this.disk.onWrite = (offset, sectors) => {
+      if (!isWanted(offset, sectors)) return
       this.disk.onWrite = undefined
-      this.world.scheduler.after(this.chance.exponential(this.world.settings.disk.latencyMs / 3), `${this.name} crashes`, () => {
+      this.world.scheduler.after(this.chance.exponential(this.world.settings.disk.latencyMs / 6), `${this.name} crashes`, () => {
         if (life === this.life && this.process !== undefined) crash()
       })
     }

@@ -79,8 +79,8 @@ export class Peace {
     const to = this.chance.pick(others)
     const timeoutMs = (electionTicks * tickMs) / (1 + skew)
     sim.operator.transferNow(leader, to)
-    await sim.until('a transfer completes', timeoutMs, () => sim.leader()?.name === to && sim.leader()?.status?.ready === true)
-    await sim.until('a transfer completes', timeoutMs, () => sim.waits.pending(sim.scheduler.now).length === 0)
+    await sim.until('a transfer completes', timeoutMs, () => sim.leader()?.name === to)
+    await sim.until('a transfer completes', WORK_MS, () => sim.waits.pending(sim.scheduler.now).length === 0)
   }
 
   private async changeMembers(): Promise<void> {

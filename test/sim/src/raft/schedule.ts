@@ -9,7 +9,7 @@ import type { RaftSettings } from './settings.js'
 export const KINDS = [
   ['crash', 2],
   ['crashLeader', 2],
-  ['crashInWrite', 4],
+  ['crashInWrite', 7],
   ['crashAll', 0.3],
   ['close', 1],
   ['outage', 1],
