@@ -113,8 +113,10 @@ export class Peace {
     const { commitIndex } = this.sim.invariants
     const leader = this.sim.leader()?.status
     if (leader === undefined || leader.lastIndex !== commitIndex) return false
-    return this.members().every(({ application, status }) => {
-      return application?.appliedIndex === commitIndex && status?.lastIndex === commitIndex
+    return this.members().every(({ application, status, log }) => {
+      const isApplied = application?.appliedIndex === commitIndex && status?.lastIndex === commitIndex
+      // A disk that was slow may still be at it.
+      return isApplied && log?.lastIndex === commitIndex
     })
   }
 

@@ -11,7 +11,7 @@ import { RaftNetwork } from './network.js'
 import { SimNode } from './node.js'
 import { Operator } from './operator.js'
 import { Peace } from './peace.js'
-import { drawSchedule, isSelected, NOISE, type Happening, type Selection } from './schedule.js'
+import { drawSchedule, isSelected, NOISE, type Happening, type HappeningKind, type Selection } from './schedule.js'
 import { drawSettings, type RaftSettings } from './settings.js'
 import { Tracer } from './tracer.js'
 import { Waits } from './waits.js'
@@ -30,8 +30,8 @@ export interface RaftSimulationResult {
   readonly traceHash: string
   readonly coverage: Coverage
   readonly failure: Error | undefined
-  /** Numbers of the faults and operations that took part, the noise included. */
-  readonly happenings: readonly number[]
+  /** The faults and operations that took part, the noise included. */
+  readonly happenings: readonly { readonly number: number; readonly kind: HappeningKind | 'noise' }[]
 }
 
 export async function simulateRaft(init: RaftSimulationInit): Promise<RaftSimulationResult> {
@@ -39,6 +39,8 @@ export async function simulateRaft(init: RaftSimulationInit): Promise<RaftSimula
 }
 
 const FOUNDING_MS = 300
+/** Far more than any seed has: nodes that keep each other busy for nothing. */
+const MAX_EVENTS = 1_000_000
 
 export class RaftSimulation {
   readonly scheduler = new Scheduler()
@@ -145,7 +147,7 @@ export class RaftSimulation {
       traceHash: scheduler.traceHash,
       coverage,
       failure,
-      happenings: [NOISE, ...schedule.map(({ number }) => number)].filter((number) => isSelected(init, number))
+      happenings: isSelected(init, NOISE) ? [{ number: NOISE, kind: 'noise' }, ...schedule] : schedule
     }
   }
 
@@ -269,6 +271,7 @@ export class RaftSimulation {
   private check(): void {
     if (this.failure === undefined) {
       try {
+        if (this.scheduler.events > MAX_EVENTS) throw new Violation('liveness', `${MAX_EVENTS} events and no end`)
         for (const node of this.touched) node.check()
       } catch (error) {
         this.fail(error as Error)

@@ -1,0 +1,2 @@
+import type { Mutant } from './mutants.js'
+export const MUTANTS: readonly Mutant[] = []
