@@ -71,6 +71,8 @@ export class Ballots {
         return
       case 'heartbeat':
         return this.checkCapped(node, to, message.commit)
+      case 'timeoutNow':
+        return this.checkTarget(node, to)
       default:
     }
   }
@@ -142,6 +144,17 @@ export class Ballots {
       const facts = `${name} acknowledges entry ${index} of term ${own}; its leader ${to} has term ${theirs}`
       throw new Violation('acknowledged is durable', facts)
     }
+  }
+
+  /**
+   * Leadership goes to who has everything (thesis §3.10), but for what the leader itself appended in this turn. One that is not among the
+   * voters has left office before it asks.
+   */
+  private checkTarget({ name, status, watched }: ObservedNode, to: string): void {
+    const target = this.nodes.get(to)?.watched
+    if (status?.role !== 'leader' || target === undefined || target.lastIndex >= watched.lastIndex) return
+    const facts = `${name} asks ${to} to stand, which has ${target.lastIndex} of ${watched.lastIndex}`
+    throw new Violation('leadership goes to who has everything', facts)
   }
 
   private checkCapped(node: ObservedNode, to: string, commit: number): void {

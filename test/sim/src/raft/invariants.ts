@@ -9,6 +9,7 @@ import type { Coverage } from '../coverage.js'
 import { Violation } from '../violation.js'
 import { Ballots } from './ballots.js'
 import { checksum } from './commands.js'
+import type { Office } from './office.js'
 import { LogWatch, type Known, type WatchedLog } from './log-watch.js'
 
 /** What the invariants see of a node. */
@@ -18,6 +19,8 @@ export interface ObservedNode {
   readonly life: number
   readonly watched: WatchedLog
   readonly status: RaftStatus | undefined
+  /** It was told to close, or has stopped by itself. */
+  readonly isClosing: boolean
 }
 
 type Members = Pick<RaftStatus, 'voters' | 'outgoing'>
@@ -43,7 +46,8 @@ export class RaftInvariants {
 
   constructor(
     private readonly nodes: ReadonlyMap<string, ObservedNode>,
-    private readonly coverage: Coverage
+    private readonly coverage: Coverage,
+    private readonly office: Office
   ) {
     this.log = new LogWatch(coverage)
     this.ballots = new Ballots(nodes)
@@ -75,6 +79,7 @@ export class RaftInvariants {
     if (role === 'leader' && (past.role !== 'leader' || term !== past.term)) this.checkElection(node, status)
     if (commitIndex < past.commit) throw new Violation('commit goes forward', `${name}: ${past.commit} -> ${commitIndex}`)
     for (let index = this.commitIndex + 1; index <= commitIndex; index++) this.commit(index, status, past.members)
+    if (role === 'leader' && !node.isClosing) this.office.check(status)
     past.term = term
     past.role = role
     past.commit = commitIndex
@@ -124,6 +129,11 @@ export class RaftInvariants {
     }
     // The founding configuration is committed by definition: every voter starts with it.
     const entry = known ?? this.log.find(1, 1)!
+    // §5.4.2: an earlier term's entries are committed only together with one of the own.
+    if (index === status.commitIndex && index > 1 && entry.term !== status.term) {
+      const facts = `${status.id} commits entry ${index} of term ${entry.term} in term ${status.term}`
+      throw new Violation('an earlier term is not committed by counting', facts)
+    }
     this.log.committed.push({ ...entry, inTerm: status.term })
     if (entry.configuration !== undefined) this.changed(index, entry.configuration)
   }
@@ -199,6 +209,21 @@ export class RaftInvariants {
     if (configuration.index !== inForce?.index || this.log.committed[configuration.index]!.crc !== checksum(configuration)) {
       const facts = `${name}: snapshot ${index} names configuration ${configuration.index}, in force is ${inForce?.index}`
       throw new Violation('snapshots name the configuration', facts)
+    }
+  }
+
+  /**
+   * A leader writes configurations. Before it knows what is committed, there may be one that it does not see (the bug of 2015). From a
+   * joint one that is committed all ways lead to the same.
+   */
+  checkProposed({ name, watched, status }: ObservedNode, entries: readonly Entry[]): void {
+    const isJoint = (this.past.get(name)?.members.outgoing.length ?? 0) > 0
+    if (status?.role !== 'leader' || isJoint) return
+    for (const { kind, index, term } of entries) {
+      const committed = (this.log.committed[status.commitIndex] ?? watched.entries[status.commitIndex])?.term
+      if (kind !== 'config' || term !== status.term || committed === undefined || committed === term) continue
+      const facts = `${name} changes members at ${index} in term ${term}; it has committed up to term ${committed}`
+      throw new Violation('no change before the own term', facts)
     }
   }
 

@@ -2,8 +2,7 @@
 import { Worker } from 'node:worker_threads'
 import type { RunOptions } from '../runner.js'
 import type { MutantReport, MutantTask } from './mutant-worker.js'
-import { MUTANTS } from './mutant-table.js'
-import type { Mutant } from './mutants.js'
+import { MUTANTS, type Mutant } from './mutants.js'
 
 export interface MutantResult {
   readonly mutant: Mutant

@@ -26,12 +26,13 @@ interface Link {
   readonly labels: Map<string, string>
 }
 
-const REORDERED_MS = 60
+const REORDERED_MS = 100
 const SPIKE = 0.005
 
 export class RaftNetwork {
   /** While this is true messages are lost, doubled, reordered and torn. */
   isNoisy = true
+  private era = 0
   private readonly links = new Map<string, Map<string, Link>>()
 
   constructor(private readonly init: RaftNetworkInit) {}
@@ -65,7 +66,9 @@ export class RaftNetwork {
     this.link(from, to).slowness = factor
   }
 
+  /** Links are as good as they can be; what is on its way is lost. */
   heal(): void {
+    this.era++
     for (const links of this.links.values()) {
       for (const link of links.values()) {
         link.cutBy.clear()
@@ -96,8 +99,9 @@ export class RaftNetwork {
       link.lastArrival = at
     }
     const label = labelOf(link, message.type)
+    const { era } = this
     scheduler.at(at, label, () => {
-      if (link.cutBy.size > 0) return
+      if (link.cutBy.size > 0 || era !== this.era) return
       scheduler.note(message.term)
       this.init.deliver(link.from, link.to, message, label)
     })

@@ -19,6 +19,7 @@ import { SimDisk } from './disk.js'
 import type { ObservedNode, RaftInvariants } from './invariants.js'
 import { WatchedLog } from './log-watch.js'
 import type { RaftNetwork } from './network.js'
+import type { Office } from './office.js'
 import { Pending } from './pending.js'
 import type { RaftSettings } from './settings.js'
 
@@ -29,6 +30,7 @@ export interface NodeWorld {
   readonly chance: Chance
   readonly settings: RaftSettings
   readonly invariants: RaftInvariants
+  readonly office: Office
   /** The node is to be looked at when the event is over. */
   readonly touched: (node: SimNode) => void
   /** Its log is open, or refused. */
@@ -84,6 +86,7 @@ export class SimNode implements ObservedNode {
   }
 
   start(): void {
+    if (this.isUp) return
     const { scheduler, settings } = this.world
     const life = ++this.life
     const rate = this.chance.between(1 - settings.skew, 1 + settings.skew)
@@ -119,6 +122,7 @@ export class SimNode implements ObservedNode {
     const { process } = this
     process?.enter('io', label, () => {
       if (this.node === undefined) return
+      this.world.office.delivered(this.name, from)
       this.world.invariants.ballots.delivered(this, from, message)
       this.node.receive(from, message)
     })
@@ -274,6 +278,7 @@ export class SimNode implements ObservedNode {
     const compact = log.compact.bind(log)
     log.append = (write) => {
       invariants.log.appending(name, watched, write, this.status?.role === 'leader')
+      invariants.checkProposed(this, write.entries)
       return append(write).then(() => {
         if (life !== this.life) return
         invariants.log.durable(name, watched, write)

@@ -7,6 +7,7 @@ import type { Coverage } from '../coverage.js'
 import type { Chance } from '../random.js'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
+import { encodeCommand, NOISE_LANE } from './commands.js'
 import type { RaftInvariants } from './invariants.js'
 import type { SimNode } from './node.js'
 import type { HappeningKind } from './schedule.js'
@@ -115,14 +116,19 @@ export class Operator {
     return !voters.includes(node.name) || left.length * 2 > voters.length
   }
 
-  /** Somebody has, or is about to have, a change in its log that is not committed. */
+  /**
+   * Somebody has, or is about to have, a change in its log that is not committed and still may be. Without the newest committed
+   * entry nobody is elected any more.
+   */
   private isChanging(): boolean {
     const { nodes, invariants } = this.world
+    const { commitIndex } = invariants
+    const { term } = invariants.log.committed[commitIndex]!
     return nodes.some(({ watched: { entries, inFlight } }) => {
-      for (let index = entries.length - 1; index > invariants.commitIndex; index--) {
+      for (let index = entries.length - 1; index > commitIndex && entries[commitIndex]!.term === term; index--) {
         if (entries[index]!.configuration !== undefined) return true
       }
-      return inFlight.some((write) => write.entries.some(({ kind }) => kind === 'config'))
+      return inFlight.some((write) => write.entries.some(({ kind, index }) => kind === 'config' && index > commitIndex))
     })
   }
 
@@ -258,14 +264,11 @@ export class Operator {
   }
 
   private transfer(from: SimNode | undefined, to: string | undefined): void {
-    if (from === undefined) return
-    const { coverage, waits } = this.world
-    from.call(`${from.name} transfers`, (node) => {
+    from?.call(`${from.name} transfers to ${to ?? 'anybody'}`, (node) => {
       const { role, term } = node.status()
-      const outcome = node.transferLeadership(to)
-      waits.add(from, `transfer to ${to}`, outcome, {
+      this.world.waits.add(from, `transfer to ${to}`, node.transferLeadership(to), {
         done: () => {
-          coverage.add('transfers')
+          this.world.coverage.add('transfers')
           // Somebody else was heard of; it may be the leader of a later term still.
           const now = node.status()
           if (now.role === 'leader' && now.term === term) {
@@ -273,11 +276,24 @@ export class Operator {
           }
         },
         failed: (error) => {
-          coverage.add(`transfers refused: ${error.name}`)
+          this.world.coverage.add(`transfers refused: ${error.name}`)
           if (role !== 'leader' && error.name !== 'NotLeaderError') throw error
         }
       })
+      this.expectNoProposals(from, node, to)
     })
+  }
+
+  /** A leader that gives leadership away takes nothing more (thesis §3.10). */
+  private expectNoProposals(from: SimNode, node: RaftNode, to: string | undefined): void {
+    const { role, voters } = node.status()
+    if (role !== 'leader' || to === undefined || to === from.name || !voters.includes(to)) return
+    try {
+      node.propose(encodeCommand(NOISE_LANE, 0, 0))
+    } catch (error) {
+      if ((error as Error).name === 'BackPressureError') return
+    }
+    throw new Violation('a transfer takes no proposals', `${from.name} is on its way out to ${to}`)
   }
 
   // ---- lost disks

@@ -7,6 +7,8 @@ import type { RaftSimulation } from './simulation.js'
 /** Everything that was waiting has ended by then: timeouts, elections, retries, snapshots, what was lost and comes back. */
 const REST_MS = 60_000
 const WORK_MS = 10_000
+/** Of seeds: a timeout is long, and nothing else happens in it. */
+const SHARE_OF_FAILING = 0.2
 
 export class Peace {
   constructor(
@@ -22,6 +24,8 @@ export class Peace {
     await sim.until('liveness: clients are served', REST_MS, () => sim.clients.lanes.every(({ isIdle }) => isIdle))
     await sim.until('liveness: what is lost comes back', REST_MS, () => sim.operator.isDone && this.isWhole())
     await this.settle(from)
+    this.checkLeader()
+    await this.failToTransfer()
     await this.transfer()
     await this.changeMembers()
     await this.read()
@@ -67,6 +71,29 @@ export class Peace {
     )
   }
 
+  /** Who is no voter any more leaves office when that is committed (§6). */
+  private checkLeader(): void {
+    const { voters } = this.sim.invariants.configuration!
+    const leader = this.sim.leader()!.name
+    if (!voters.includes(leader)) throw new Violation('a removed leader steps down', `${leader} leads ${voters.join(' ')}`)
+  }
+
+  /** A transfer to who is not there ends after an election timeout, and its leader goes on (thesis §3.10). */
+  private async failToTransfer(): Promise<void> {
+    const { sim } = this
+    const { electionTicks, tickMs, skew } = sim.settings
+    const leader = sim.leader()!
+    const others = leader.status!.voters.filter((name) => name !== leader.name)
+    if (others.length < 2 || !this.chance.is(SHARE_OF_FAILING)) return
+    const gone = sim.byName.get(this.chance.pick(others))!
+    gone.crash()
+    sim.operator.transferNow(leader, gone.name)
+    const ms = ((electionTicks + 2) * (tickMs + 1)) / (1 - skew)
+    await sim.until('a transfer that fails ends', ms, () => sim.waits.pending(Infinity).length === 0)
+    gone.start()
+    await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
+  }
+
   /** Leadership goes to a voter that has everything long before anybody would stand by itself (thesis §3.10). */
   private async transfer(): Promise<void> {
     const { sim } = this
@@ -80,7 +107,7 @@ export class Peace {
     const timeoutMs = (electionTicks * tickMs) / (1 + skew)
     sim.operator.transferNow(leader, to)
     await sim.until('a transfer completes', timeoutMs, () => sim.leader()?.name === to)
-    await sim.until('a transfer completes', WORK_MS, () => sim.waits.pending(sim.scheduler.now).length === 0)
+    await sim.until('a transfer completes', WORK_MS, () => sim.waits.pending(Infinity).length === 0)
   }
 
   private async changeMembers(): Promise<void> {
@@ -113,10 +140,10 @@ export class Peace {
     const { commitIndex } = this.sim.invariants
     const leader = this.sim.leader()?.status
     if (leader === undefined || leader.lastIndex !== commitIndex) return false
-    return this.members().every(({ application, status, log }) => {
+    return this.members().every(({ application, status, log, watched }) => {
       const isApplied = application?.appliedIndex === commitIndex && status?.lastIndex === commitIndex
       // A disk that was slow may still be at it.
-      return isApplied && log?.lastIndex === commitIndex
+      return isApplied && log?.lastIndex === commitIndex && watched.inFlight.length === 0
     })
   }
 

@@ -81,7 +81,7 @@ export function drawSettings(chance: Chance): RaftSettings {
       isOrdered: chance.is(0.5),
       loss: chance.pick([0, 0.01, 0.05]),
       duplication: chance.pick([0, 0.01, 0.05]),
-      reordering: chance.pick([0, 0.02, 0.1]),
+      reordering: chance.pick([0, 0.05, 0.15]),
       tearing: chance.pick([0, 0.05]),
       isEncoded: chance.is(0.25)
     },

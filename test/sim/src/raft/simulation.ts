@@ -9,6 +9,7 @@ import { Faults } from './faults.js'
 import { RaftInvariants } from './invariants.js'
 import { RaftNetwork } from './network.js'
 import { SimNode } from './node.js'
+import { Office } from './office.js'
 import { Operator } from './operator.js'
 import { Peace } from './peace.js'
 import { drawSchedule, isSelected, NOISE, type Happening, type HappeningKind, type Selection } from './schedule.js'
@@ -78,7 +79,8 @@ export class RaftSimulation {
       deliver: (from, to, message, label) => this.deliver(from, to, message, label)
     })
     this.network.isNoisy = isSelected(init, NOISE)
-    this.invariants = new RaftInvariants(this.byName, coverage)
+    const office = new Office(scheduler, settings)
+    this.invariants = new RaftInvariants(this.byName, coverage, office)
     const { network, invariants } = this
     this.nodes = Array.from(
       { length: settings.nodes },
@@ -89,6 +91,7 @@ export class RaftSimulation {
           coverage,
           settings,
           invariants,
+          office,
           chance: this.chance.fork('nodes'),
           touched: (node) => this.touched.add(node),
           onOpened: (node) => this.opened(node),
@@ -209,7 +212,7 @@ export class RaftSimulation {
     let highest = 0
     for (const node of this.nodes) {
       const { status } = node
-      if (status?.role !== 'leader' || status.term < highest) continue
+      if (status?.role !== 'leader' || status.term < highest || node.isClosing) continue
       found = node
       highest = status.term
     }

@@ -1,2 +1,0 @@
-import type { Mutant } from './mutants.js'
-export const MUTANTS: readonly Mutant[] = []
