@@ -38,9 +38,9 @@ class Recovery {
   /** Position of the segment that the log starts with. */
   private start = 0
   private nextBatch = 0
-  private offset = 0
-  /** Where the last whole batch begins, in the last segment. */
+  /** Where the batch begins that was read last, and where it ends. */
   private lastBatch = 0
+  private offset = 0
 
   constructor(
     private readonly disk: Disk,
@@ -73,9 +73,8 @@ class Recovery {
   }
 
   /**
-   * What was read may be in the kernel's memory only: the process before this one may have ended before its flush did, or because its
-   * flush failed, which leaves pages that look clean. From now on it is relied on, so it is written again: the last batch, as only one
-   * is under way at a time, and names.
+   * A process that was killed, or whose flush failed, leaves a last batch or a segment's name that can be read and is not durable.
+   * All before was durable when that was begun.
    */
   private async makeDurable(): Promise<void> {
     const { file } = this.segments.at(-1)!

@@ -11,6 +11,8 @@ import type { ApplicationSettings } from './settings.js'
 /** A snapshot that was read so long ago is not being sent any more. */
 const READING_MS = 200
 
+const SPIKE = 0.03
+
 export interface Snapshot {
   readonly meta: SnapshotMeta
   readonly bytes: Uint8Array
@@ -45,6 +47,8 @@ export interface ApplicationWorld {
   readonly coverage: Coverage
   readonly settings: ApplicationSettings
   readonly disk: SnapshotDisk
+  /** Now and then something takes very long. */
+  readonly isNoisy: () => boolean
   /** An entry was applied, after which the state's hash is `hash`. */
   readonly onApplied: (entry: Entry, hash: number) => void
   /** The state machine is a snapshot now. */
@@ -97,7 +101,7 @@ export class SimApplication implements RaftApplication {
       return undefined
     }
     this.applying = true
-    return this.later(chance.exponential(settings.applyMs), 'applies', () => {
+    return this.later(this.spike() ?? chance.exponential(settings.applyMs), 'applies', () => {
       this.applying = false
       this.applyNow(entries)
     })
@@ -221,7 +225,13 @@ export class SimApplication implements RaftApplication {
   }
 
   private delay(): number {
-    return this.world.chance.exponential(Math.min(this.world.settings.snapshotMs, 5) / 2)
+    const { chance, settings } = this.world
+    return this.spike() ?? chance.exponential(Math.min(settings.snapshotMs, 5) / 2)
+  }
+
+  private spike(): number | undefined {
+    const { chance, isNoisy } = this.world
+    return isNoisy() && chance.is(SPIKE) ? chance.between(20, 200) : undefined
   }
 
   private later<T>(ms: number, what: string, run: () => T): Promise<T> {

@@ -222,6 +222,7 @@ export class SimNode implements ObservedNode {
       coverage,
       settings: settings.application,
       disk: this.snapshots,
+      isNoisy: () => network.isNoisy,
       onApplied: (entry, hash) => {
         invariants.applied(name, entry, hash)
         if (alive()) this.pending.applied(entry.index, entry.term)
