@@ -37,7 +37,7 @@ async function testTexts(): Promise<string> {
 
 describe('the hazards of shared memory', async () => {
   const texts = await testTexts()
-  it.each(HAZARDS)('there is a test by the name of: hazard: %s', (hazard) => {
-    expect(texts.includes(`'hazard: ${hazard}`)).toBe(true)
+  it.each(HAZARDS)('there is a test by the name of: %s', (hazard) => {
+    expect([`'hazard: ${hazard}`, `it('${hazard}`].some((name) => texts.includes(name))).toBe(true)
   })
 })
