@@ -348,6 +348,29 @@ describe('pins over several pages', () => {
   })
 })
 
+describe('hazard: read/write whose buffer maps the same file (self-deadlock)', () => {
+  it('reads into a pin, and writes from one, of the same page and of others, without waiting for itself', async () => {
+    const { space } = localSpace(8, { cacheBytes: 16 * PAGE, faultTimeoutMs: 2000 })
+    const mapping = space.mmap()
+    await mapping.write(PAGE, bytes(1, 2, 3, 4))
+    const pinned = await mapping.pin(0, 2 * PAGE, 'write')
+    await mapping.readInto(PAGE, pinned.bytes.subarray(0, 4))
+    expect(pinned.bytes.subarray(0, 4)).toEqual(bytes(1, 2, 3, 4))
+    await mapping.write(100, pinned.bytes.subarray(PAGE, PAGE + 2))
+    await mapping.write(2 * PAGE - 1, pinned.bytes.subarray(0, 3))
+    expect(await mapping.read(100, 2)).toEqual(bytes(1, 2))
+    expect(await mapping.read(2 * PAGE - 1, 3)).toEqual(bytes(1, 2, 3))
+    // While it is being evicted, whoever has it pinned still gets at it.
+    const evicting = space.evictMappingRange(0, PAGE)
+    pinned.release()
+    await evicting
+    const copy = space.mmap({ flags: 'private' })
+    const own = await copy.pin(0, PAGE, 'write')
+    await mapping.readInto(0, own.bytes)
+    own.release()
+  })
+})
+
 describe('tryRead and tryWrite', () => {
   it('are done at once where access is here, over several pages, and refuse otherwise', async () => {
     const { ops, space } = localSpace()

@@ -54,6 +54,40 @@ describe('LMDB backend', () => {
     expect(again.get('records', new Uint8Array([2]))).toBeUndefined()
   })
 
+  it('gives keys of a range, a few at a time, also while it removes them', async () => {
+    const backend = open()
+    await backend.commit(Array.from({ length: 200 }, (_, i) => row(i, i)))
+    const keys = (first: number, end: number, limit: number) =>
+      backend.keys('records', new Uint8Array([first]), new Uint8Array([end]), limit).map(([key]) => key)
+    expect(keys(5, 9, 10)).toEqual([5, 6, 7, 8])
+    expect(keys(5, 9, 2)).toEqual([5, 6])
+    const left: number[] = []
+    function* removing() {
+      for (let first = 10; first < 190; first += 20) {
+        for (const key of keys(first, Math.min(first + 20, 190), 20)) yield row(key!, undefined)
+        left.push(keys(first + 20, 190, 500).length)
+      }
+    }
+    await backend.commit(removing())
+    expect(left).toEqual([160, 140, 120, 100, 80, 60, 40, 20, 0])
+    expect(keys(0, 255, 500)).toEqual([...Array(10).keys(), ...Array.from({ length: 10 }, (_, i) => 190 + i)])
+  })
+
+  it('removes the pages of a large file in a checkpoint and reads none of them any more', async () => {
+    const store = createPageStore({ backend: open() })
+    for (let page = 0; page < 1000; page++) store.write(1, page * 2, { version: 1, bytes: filled(1) })
+    store.freeze(1)
+    await store.flush()
+    store.remove(1, 500, 2 ** 40)
+    store.write(1, 600, { version: 2, bytes: filled(2) })
+    store.freeze(2)
+    const flushed = store.flush()
+    expect([store.version(1, 498), store.version(1, 500), store.version(1, 600)]).toEqual([1, 0, 2])
+    await flushed
+    expect([store.version(1, 498), store.version(1, 500), store.version(1, 600)]).toEqual([1, 0, 2])
+    expect([...store.pages(1)]).toHaveLength(251)
+  })
+
   it('reads pages back from buffers that are lent for one read only', async () => {
     const store = createPageStore({ backend: open() })
     const pages = [1, 2, 3].map((page) => ({ version: page, bytes: filled(page) }))

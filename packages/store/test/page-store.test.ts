@@ -53,6 +53,83 @@ describe('page store', () => {
     expect(store.durableIndex).toBe(2)
   })
 
+  it('does not let a removed page shine through from an older generation or from the backend', async () => {
+    const disk = manualScheduler()
+    const storage = memoryStorage(disk.schedule)
+    const store = createPageStore({ backend: storage.open() })
+    const checkpoint = async (index: number) => {
+      store.freeze(index)
+      const flushed = store.flush()
+      await disk.step()
+      await flushed
+    }
+    const versions = (from = store) => [0, 1, 2, 3, 4].map((page) => from.version(1, page))
+    const pages = (from = store) => [...from.pages(1)].sort((a, b) => a - b)
+    for (const page of [0, 1, 2, 3]) store.write(1, page, { version: 1, bytes: filled(1) })
+    store.write(2, 1, { version: 1, bytes: filled(1) })
+    await checkpoint(1)
+    // From the backend.
+    store.remove(1, 1, 2 ** 40)
+    expect([versions(), pages()]).toEqual([[1, 0, 0, 0, 0], [0]])
+    expect(store.read(1, 2)).toBeUndefined()
+    store.write(1, 2, { version: 2, bytes: filled(2) })
+    store.write(1, 4, { version: 2, bytes: filled(2) })
+    // From a frozen generation, while it is written and afterwards.
+    store.freeze(2)
+    const flushed = store.flush()
+    store.remove(1, 2, 3)
+    expect([versions(), pages()]).toEqual([
+      [1, 0, 0, 0, 2],
+      [0, 4]
+    ])
+    await disk.step()
+    await flushed
+    expect([versions(), pages()]).toEqual([
+      [1, 0, 0, 0, 2],
+      [0, 4]
+    ])
+    const older = createPageStore({ backend: storage.open() })
+    expect([versions(older), pages(older)]).toEqual([
+      [1, 0, 2, 0, 2],
+      [0, 2, 4]
+    ])
+    await checkpoint(3)
+    expect([versions(), pages()]).toEqual([
+      [1, 0, 0, 0, 2],
+      [0, 4]
+    ])
+    const restored = createPageStore({ backend: storage.open() })
+    expect([versions(restored), pages(restored)]).toEqual([
+      [1, 0, 0, 0, 2],
+      [0, 4]
+    ])
+    expect(restored.version(2, 1)).toBe(1)
+  })
+
+  it('leaves no row of a file that was removed, however many pages it had', async () => {
+    const storage = memoryStorage()
+    const store = createPageStore({ backend: storage.open() })
+    for (let page = 0; page < 1000; page++) store.write(1, page * 3, { version: 1, bytes: filled(1) })
+    store.freeze(1)
+    await store.flush()
+    store.remove(1, 0, 2 ** 40)
+    store.freeze(2)
+    await store.flush()
+    // Format and applied index.
+    expect(storage.size).toBe(2)
+  })
+
+  it('takes memory for a removal by the range, and gives back what the pages took', () => {
+    const store = createPageStore({ backend: memoryStorage().open() })
+    for (let page = 0; page < 100; page++) store.write(1, page, { version: 1, bytes: filled(1) })
+    store.remove(1, 0, 2 ** 40)
+    expect(store.tableBytes).toBeLessThan(1000)
+    for (let page = 0; page < 1000; page++) store.remove(2, page, page + 1)
+    expect(store.tableBytes).toBeLessThan(2000)
+    for (let page = 0; page < 1000; page++) store.remove(3, page * 2, page * 2 + 1)
+    expect(store.tableBytes).toBeGreaterThan(50_000)
+  })
+
   it('writes a record as it was when the generation was frozen, also when it changed while the commit ran', async () => {
     const disk = manualScheduler()
     const storage = memoryStorage(disk.schedule)

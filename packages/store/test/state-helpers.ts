@@ -176,7 +176,7 @@ export function writebackLog(pages: number): CommittedEntry[] {
 /** Four numbers from which {@link entriesFrom} makes a command, with the state at that point in view. */
 export type Choice = readonly [kind: number, x: number, y: number, z: number]
 export const choices = (maxLength: number): fc.Arbitrary<Choice[]> =>
-  fc.array(fc.tuple(fc.nat(19), fc.nat(7), fc.nat(7), fc.nat(255)), { maxLength, size: 'max' })
+  fc.array(fc.tuple(fc.nat(24), fc.nat(7), fc.nat(7), fc.nat(255)), { maxLength, size: 'max' })
 
 // Three sessions that all map two files.
 const PRELUDE: readonly Choice[] = [
@@ -205,7 +205,9 @@ export function entriesFrom(choices: readonly Choice[]): CommittedEntry[] {
 
 function commandFrom(machine: StateMachine, [kind, x, y, z]: Choice, at: number, seqs: Map<number, number>): Command {
   const sessions = [...machine.sessions()].map(({ id }) => id)
-  const files = machine.list('', '', 100).map(({ id }) => id)
+  // Also those that no path leads to any more.
+  const mapped = [...machine.sessions()].flatMap((each) => [...each.files])
+  const files = [...new Set([...machine.list('', '', 100).map(({ id }) => id), ...mapped])]
   // The last choice names something that is not there.
   const session = x === 7 ? 1_000_000 : (sessions[x % Math.max(1, sessions.length)] ?? 1)
   const file = y === 7 ? 1_000_000 : (files[y % Math.max(1, files.length)] ?? 1)
@@ -214,7 +216,7 @@ function commandFrom(machine: StateMachine, [kind, x, y, z]: Choice, at: number,
   const page = z % 6
   const owner = machine.owner(file, page)
   const other = sessions[z % Math.max(1, sessions.length)] ?? 0
-  if (kind <= 6 || kind === 17) seqs.set(session, seq)
+  if (kind <= 6 || kind === 17 || kind >= 20) seqs.set(session, seq)
   if (kind === 0) return { type: 'openSession', clientId: `client ${x}`, ttlMs: 1000 + y, at }
   if (kind === 2 && z % 4 < 2) return { type: z % 2 === 0 ? 'endSession' : 'expireSession', session, at }
   if (kind <= 4 || kind === 17) {
@@ -227,9 +229,10 @@ function commandFrom(machine: StateMachine, [kind, x, y, z]: Choice, at: number,
       exclusive: z % 7 === 0,
       size: z * 100,
       pageSize: z % 11 === 0 ? 8192 : 0,
-      unit: undefined
+      unit: z % 6 === 0 ? 'file' : undefined
     }
   }
+  if (kind >= 20) return fileCommand(machine, [kind, x, y, z], request, file)
   if (kind === 5) return { type: 'close', ...request, file }
   if (kind === 6) return { type: 'extend', ...request, file, size: z * 150 }
   if (kind <= 12) {
@@ -254,4 +257,20 @@ function commandFrom(machine: StateMachine, [kind, x, y, z]: Choice, at: number,
     pages: [dirty, { ...dirty, page: page + 1 }],
     at
   }
+}
+
+function fileCommand(
+  machine: StateMachine,
+  [kind, x, y, z]: Choice,
+  request: { session: number; seq: number; settled: number; at: number },
+  file: number
+): Command {
+  if (kind === 22) return { type: 'rename', ...request, from: `/dir/${x}`, to: y === 7 ? '//' : `/dir/${y}` }
+  if (kind === 23) return { type: 'unlink', ...request, path: `/dir/${y}` }
+  if (kind === 21) return { type: 'punch', ...request, file, first: z % 7, end: (z % 7) + (z % 3) }
+  const size = z * 100
+  const page = Math.floor(size / PAGE)
+  const { epoch, seq } = machine.owner(file, page)
+  const tail = { file, page, epoch, seq: seq + (z % 3), bytes: filled(request.at % 256) }
+  return { type: 'truncate', ...request, file, size, tail: kind === 24 ? tail : undefined }
 }

@@ -2,7 +2,13 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { CodecError, QuireError, MAX_PAGE_BYTES } from '@quire/protocol'
 import { createApplier, createPageStore } from '../src/pages/index.js'
-import { createStateMachine, decodeCommand, encodeCommand, type Command } from '../src/state/index.js'
+import {
+  createStateMachine,
+  decodeCommand,
+  encodeCommand,
+  type Command,
+  type StateMachine
+} from '../src/state/index.js'
 import { choices, entriesFrom, manualClock, memoryStorage, memoryStore } from './state-helpers.js'
 
 describe('determinism', () => {
@@ -41,7 +47,12 @@ describe('determinism', () => {
         async (list, plan) => {
           const entries = entriesFrom(list)
           const plain = createStateMachine(memoryStore())
-          const outcomes = entries.map(({ index, kind, data }) => plain.apply(index, kind, data))
+          const versions: string[] = []
+          const outcomes = entries.map(({ index, kind, data }) => {
+            const outcome = plain.apply(index, kind, data)
+            versions.push(index % 10 === 0 ? versionsOf(plain) : '')
+            return outcome
+          })
           const steps = new Map(plan)
 
           const queue: (() => void)[] = []
@@ -53,6 +64,7 @@ describe('determinism', () => {
           while (at < entries.length) {
             const { index, kind, data } = entries[at] as (typeof entries)[number]
             expect(machine.apply(index, kind, data)).toEqual(outcomes[at])
+            if (index % 10 === 0) expect(versionsOf(machine)).toBe(versions[at])
             const step = steps.get(at++)
             if (step === undefined) continue
             steps.delete(at - 1)
@@ -103,6 +115,15 @@ describe('determinism', () => {
     )
   })
 })
+
+/** Version of every page that a file here can have, whether the file is there or not. */
+function versionsOf(machine: StateMachine): string {
+  const versions: number[] = []
+  for (let file = 1; file < 14; file++) {
+    for (let page = 0; page < 7; page++) versions.push(machine.version(file, page))
+  }
+  return versions.join(' ')
+}
 
 const uint = fc.nat(Number.MAX_SAFE_INTEGER)
 const at = fc.double()

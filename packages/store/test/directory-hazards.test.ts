@@ -1,0 +1,288 @@
+/** The hazards of the architecture that are the leader's, by their names, and who waits for how long. */
+import { describe, expect, it } from 'vitest'
+import { filled, PAGE } from './state-helpers.js'
+import { DirectoryWorld } from './support/directory-world.js'
+
+const idle = { pages: 0, operations: 0, waiting: 0 }
+
+describe('hazards', () => {
+  it('owner dies between transfer commit and grant: the next writer gets the page, without its bytes', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b, c]] = world.sharedFile(3) as [number, [number, number, number]]
+    world.acquire(c, file, 0, 'read')
+    world.fault(a, file, 0, 'write')
+    world.commit()
+    // The owner is on record, but a reader has not acknowledged: no grant yet.
+    expect(world.machine.owner(file, 0).session).toBe(a)
+    expect(world.last(a, 'grant')).toBeUndefined()
+    world.expire(a)
+    const next = world.fault(b, file, 0, 'write')
+    world.settle()
+    expect(world.granted(b, next)).toMatchObject({ owner: true, version: 0 })
+  })
+
+  it('leader dies between invalidations and transfer commit: the next one knows of no operation, and assumes every copy', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
+    world.acquire(b, file, 0, 'read')
+    world.fault(a, file, 0, 'write')
+    world.answer(b, 'invalidate')
+    world.elect()
+    for (const session of [a, b]) world.connect(session)
+    expect(world.machine.owner(file, 0).session).toBe(0)
+    const again = world.fault(a, file, 0, 'write')
+    world.commit()
+    expect(world.granted(a, again)).toBeUndefined()
+    world.answer(b, 'invalidate')
+    expect(world.granted(a, again)).toMatchObject({ owner: true })
+  })
+
+  it('retry of a fault after its grant was committed but lost: the owner on record is granted again, without an entry', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
+    world.fault(a, file, 0, 'write')
+    world.elect(1)
+    for (const session of [a, b]) world.connect(session)
+    const { epoch } = world.machine.owner(file, 0)
+    const again = world.fault(a, file, 0, 'write')
+    world.answer(b, 'invalidate')
+    expect(world.proposals).toEqual([])
+    expect(world.granted(a, again)).toMatchObject({ owner: true, epoch })
+  })
+
+  it('writeback accepted twice: the second is acknowledged and changes nothing', () => {
+    const world = new DirectoryWorld()
+    const [file, [a]] = world.sharedFile(1) as [number, [number]]
+    const { epoch } = world.acquire(a, file, 0, 'write')
+    const dirty = { file, page: 0, epoch, seq: 1, bytes: filled(1) }
+    world.tell(a, { type: 'writeback', req: 1, pages: [dirty] })
+    world.tell(a, { type: 'writeback', req: 2, pages: [{ ...dirty, bytes: filled(2) }] })
+    world.settle()
+    const version = world.machine.version(file, 0)
+    const outcome = { file, page: 0, epoch, seq: 1, version, stale: false }
+    expect(world.all(a, 'writebackAck').map(({ req, pages }) => [req, pages])).toEqual([
+      [1, [outcome]],
+      [2, [outcome]]
+    ])
+    expect(world.machine.page(file, 0).bytes).toEqual(filled(1))
+  })
+
+  it('page owned by an expired session: it is given to the next writer, and a writeback of the dead one is stale', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
+    const { epoch } = world.acquire(a, file, 0, 'write')
+    const next = world.fault(b, file, 0, 'write')
+    world.expire(a)
+    world.commit()
+    expect(world.granted(b, next)).toMatchObject({ owner: true })
+    const pages = [{ file, page: 0, epoch, seq: 1, bytes: filled(1) }]
+    expect(world.apply({ type: 'writeback', session: a, pages, at: 0 })).toMatchObject({ outcomes: [{ stale: true }] })
+  })
+
+  it('release crossing a revoke: who closes the file while it is asked for a page has answered', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
+    world.acquire(a, file, 0, 'write')
+    const next = world.fault(b, file, 0, 'write')
+    const { op } = world.last(a, 'revoke')!
+    world.close(a, file)
+    // The answer to the revoke comes behind its closing.
+    world.tell(a, { type: 'ownerAck', op, file, page: 0, held: false })
+    expect(world.proposals).toHaveLength(1)
+    world.settle()
+    expect(world.granted(b, next)).toMatchObject({ owner: true })
+    world.close(b, file)
+    expect(world.directory.stats()).toMatchObject(idle)
+  })
+
+  it('prefetched page not in the copyset: whoever was granted a page for reading is invalidated before it is written', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
+    for (let page = 0; page < 8; page++) world.fault(b, file, page, 'read')
+    for (let page = 0; page < 8; page++) world.fault(a, file, page, 'write')
+    expect(world.all(b, 'invalidate').map(({ page }) => page)).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
+  })
+
+  it('grant arriving after the revoke of a newer term: every order names the grant of this connection that it follows, and no other', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
+    const req = world.fault(a, file, 0, 'write')
+    world.commit()
+    world.fault(b, file, 0, 'write')
+    expect(world.last(a, 'revoke')).toMatchObject({ term: 1, after: req })
+    world.disconnect(a)
+    world.connect(a)
+    expect(world.last(a, 'revoke')).toMatchObject({ term: 1, after: 0 })
+    world.elect()
+    for (const session of [a, b]) world.connect(session)
+    world.fault(b, file, 0, 'write')
+    expect(world.last(a, 'revoke')).toMatchObject({ term: 2, after: 0 })
+  })
+
+  it('false sharing between two writers: each gets the page in turn, with what the other has written', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
+    world.acquire(a, file, 0, 'write')
+    for (let turn = 1; turn <= 6; turn++) {
+      const [holder, next] = turn % 2 === 1 ? [a, b] : [b, a]
+      const req = world.fault(next, file, 0, 'write')
+      world.answer(holder, 'revoke', { bytes: filled(turn) })
+      world.commit()
+      expect(world.granted(next, req)).toMatchObject({ owner: true, bytes: filled(turn) })
+    }
+    expect(world.directory.stats()).toMatchObject({ longestWaitTurns: 0, contended: [{ file, page: 0, turns: 7 }] })
+  })
+})
+
+describe('who waits', () => {
+  it('eight clients that all write one page all the time have it in turn: none waits for more than the seven others', () => {
+    const world = new DirectoryWorld()
+    const [file, sessions] = world.sharedFile(8)
+    const had = new Map(sessions.map((session) => [session, 0]))
+    const waiting = new Map(sessions.map((session) => [session, world.fault(session, file, 0, 'write')]))
+    for (let turn = 0; turn < 400; turn++) {
+      while (world.proposals.length > 0) world.commit()
+      const holder = sessions.find((session) => world.granted(session, waiting.get(session)!) !== undefined)!
+      had.set(holder, had.get(holder)! + 1)
+      // It wants the page back before it has given it away.
+      waiting.set(holder, world.fault(holder, file, 0, 'write'))
+      if (world.last(holder, 'revoke') !== undefined) world.answer(holder, 'revoke', { seq: 1 })
+    }
+    expect([...had.values()]).toEqual(Array(8).fill(50))
+    expect(world.directory.stats().longestWaitTurns).toBe(7)
+  })
+
+  it('readers and writers that all want one page all the time: nobody waits for more turns than there are writers', () => {
+    const world = new DirectoryWorld()
+    const [file, sessions] = world.sharedFile(8)
+    const access = (session: number) => (sessions.indexOf(session) % 2 === 0 ? 'read' : 'write')
+    const waiting = new Map(sessions.map((session) => [session, world.fault(session, file, 0, access(session))]))
+    const had = new Map(sessions.map((session) => [session, 0]))
+    for (let round = 0; round < 300; round++) {
+      world.settle()
+      for (const session of sessions) {
+        if (world.granted(session, waiting.get(session)!) === undefined) continue
+        had.set(session, had.get(session)! + 1)
+        waiting.set(session, world.fault(session, file, 0, access(session)))
+      }
+    }
+    for (const count of had.values()) expect(count).toBeGreaterThan(20)
+    expect(world.directory.stats().longestWaitTurns).toBeLessThanOrEqual(4)
+  })
+
+  it('readers that wait when the first of them has its turn are granted together, before a writer that came between', () => {
+    const world = new DirectoryWorld()
+    const [file, [owner, one, writer, two]] = world.sharedFile(4) as [number, [number, number, number, number]]
+    world.acquire(owner, file, 0, 'write')
+    const first = world.fault(one, file, 0, 'read')
+    const write = world.fault(writer, file, 0, 'write')
+    const second = world.fault(two, file, 0, 'read')
+    world.answer(owner, 'downgrade')
+    expect(world.granted(one, first)).toBeDefined()
+    expect(world.granted(two, second)).toBeDefined()
+    expect(world.granted(writer, write)).toBeUndefined()
+    // Who comes now waits behind the writer.
+    const late = world.fault(owner, file, 0, 'read')
+    world.answer(one, 'invalidate')
+    world.answer(two, 'invalidate')
+    world.answer(owner, 'revoke')
+    expect(world.granted(owner, late)).toBeUndefined()
+    world.commit()
+    expect(world.granted(writer, write)).toBeDefined()
+    world.settle()
+    expect(world.granted(owner, late)).toBeDefined()
+  })
+
+  it('a truncate waits for who came before it, not for who comes after it', () => {
+    const world = new DirectoryWorld()
+    const [file, sessions] = world.sharedFile(4)
+    const [first] = sessions as [number]
+    const before = sessions.map((session) => [session, world.fault(session, file, 5, 'write')] as const)
+    world.truncate(first, file, 0)
+    for (let round = 0; round < 20 && world.machine.file(file)!.size > 0; round++) {
+      for (const session of sessions) world.fault(session, file, 6, 'write')
+      world.settle()
+    }
+    for (const [session, req] of before) expect(world.granted(session, req)).toBeDefined()
+    expect(world.machine.file(file)?.size).toBe(0)
+  })
+})
+
+describe('a file that is owned as a whole', () => {
+  const whole = { unit: 'file' } as const
+
+  it('is owned by one session, which is granted every page that it asks for at once', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
+    const reqs = [4, 0, 7].map((page) => world.fault(a, file, page, page === 0 ? 'read' : 'write'))
+    world.commit()
+    expect(world.proposals).toEqual([])
+    const { epoch } = world.machine.owner(file, 0)
+    for (const req of reqs) expect(world.granted(a, req)).toMatchObject({ access: 'write', owner: true, epoch })
+    expect(world.granted(a, world.fault(a, file, 2, 'read'))).toMatchObject({ page: 2, epoch })
+    expect(world.directory.stats()).toMatchObject({ pages: 1, operations: 0, waiting: 0 })
+    expect(world.last(b, 'invalidate')).toBeUndefined()
+  })
+
+  it('is revoked as a whole for another session, whose pages are then granted together', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
+    const { epoch } = world.acquire(a, file, 3, 'write')
+    const last = world.fault(a, file, 4, 'write')
+    const reqs = [world.fault(b, file, 3, 'read')]
+    // The owner asks for more behind the other's turn, and the other, too.
+    const behind = world.fault(a, file, 5, 'write')
+    reqs.push(world.fault(b, file, 9, 'write'))
+    expect(world.all(a, 'revoke')).toMatchObject([{ page: 0, after: last }])
+    world.tell(a, { type: 'writeback', req: 1, pages: [{ file, page: 3, epoch, seq: 1, bytes: filled(3) }] })
+    world.commit()
+    world.answer(a, 'revoke')
+    world.commit()
+    expect(world.granted(b, reqs[0]!)).toMatchObject({ page: 3, bytes: filled(3), epoch: epoch + 1 })
+    expect(world.granted(b, reqs[1]!)).toMatchObject({ page: 9, epoch: epoch + 1 })
+    expect(world.granted(a, behind)).toBeUndefined()
+    world.settle()
+    expect(world.granted(a, behind)).toMatchObject({ page: 5, epoch: epoch + 2 })
+    expect(world.directory.stats().longestWaitTurns).toBe(1)
+  })
+
+  it('is recalled for a truncate: its owner gives all of it up before the entry', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
+    world.acquire(b, file, 3, 'write')
+    world.truncate(a, file, PAGE + 1)
+    const waits = [world.fault(b, file, 0, 'read'), world.fault(b, file, 5, 'read')]
+    for (const session of [a, b]) world.answer(session, 'discard')
+    expect(world.proposals).toEqual([])
+    world.answer(b, 'revoke')
+    expect(world.proposals).toMatchObject([{ type: 'truncate', tail: undefined }])
+    world.settle()
+    expect(world.machine.file(file)?.size).toBe(PAGE + 1)
+    expect(world.granted(b, waits[0]!)).toMatchObject({ page: 0, owner: true })
+    expect(world.failed(b, waits[1]!)).toBe('ERR_PAST_END')
+  })
+
+  it('is granted again to its owner by a new leader, without an entry and before others have learnt the term', () => {
+    const world = new DirectoryWorld()
+    const [file, [a]] = world.sharedFile(2, whole) as [number, [number, number]]
+    const { epoch } = world.acquire(a, file, 3, 'write')
+    world.elect()
+    world.connect(a)
+    expect(world.granted(a, world.fault(a, file, 3, 'write'))).toMatchObject({ owner: true, epoch })
+    expect(world.proposals).toEqual([])
+  })
+
+  it('leaves nothing behind', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
+    world.acquire(a, file, 3, 'write')
+    world.acquire(b, file, 5, 'read')
+    world.punch(a, file, 2, 4)
+    world.settle()
+    world.acquire(a, file, 3, 'write')
+    world.close(a, file)
+    world.expire(b)
+    expect(world.directory.stats()).toMatchObject(idle)
+    expect(world.machine.ownedPages()).toBe(0)
+  })
+})

@@ -1,0 +1,288 @@
+/** The state machine against a model that is too simple to be wrong: files are arrays of bytes, and nothing is forgotten. */
+import { MAX_FILE_BYTES, refusePath } from '@quire/protocol'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { createStateMachine, decodeCommand, type Applied, type Command, type CommandOf } from '../src/state/index.js'
+import { choices, entriesFrom, memoryStore, PAGE } from './state-helpers.js'
+
+interface ModelOwner {
+  session: number
+  epoch: number
+  seq: number
+}
+
+interface ModelFile {
+  readonly id: number
+  path: string | undefined
+  size: number
+  readonly pageSize: number
+  readonly isWhole: boolean
+  discards: number
+  /** All of it, to the end of the last page. */
+  bytes: Uint8Array
+  readonly owners: Map<number, ModelOwner>
+  readonly sessions: Set<number>
+}
+
+class Model {
+  readonly files = new Map<number, ModelFile>()
+  readonly sessions = new Set<number>()
+  readonly answered = new Map<string, Applied>()
+  /** Epochs are the state machine's to choose; the model only says that they rise. */
+  constructor(private readonly epochOf: (file: number, page: number) => number) {}
+
+  byPath(path: string): ModelFile | undefined {
+    return [...this.files.values()].find((file) => file.path === path)
+  }
+
+  apply(index: number, command: Command, outcome: Applied): void {
+    switch (command.type) {
+      case 'openSession':
+        this.sessions.add(index)
+        return
+      case 'endSession':
+      case 'expireSession':
+        this.sessions.delete(command.session)
+        for (const file of this.files.values()) this.leave(file, command.session)
+        return
+      case 'handover':
+        return this.handover(command, outcome as Extract<Applied, { type: 'handover' }>)
+      case 'writeback':
+        return this.writeback(command, outcome as Extract<Applied, { type: 'writeback' }>)
+      default:
+        return this.request(index, command, outcome)
+    }
+  }
+
+  private request(index: number, command: Extract<Command, { seq: number; settled: number }>, outcome: Applied): void {
+    const key = `${command.session}:${command.seq}`
+    const before = this.answered.get(key)
+    const late = outcome.type === 'failed' && 'argument' in outcome.error && outcome.error.argument === 'seq'
+    if (late || !this.sessions.has(command.session)) return expect(outcome.type).toBe('failed')
+    if (before !== undefined) return expect(outcome).toEqual(before)
+    this.answered.set(key, outcome)
+    const done = this.perform(index, command)
+    expect([command, outcome.type === 'failed'], JSON.stringify(outcome)).toEqual([command, !done])
+  }
+
+  /** False when it must be refused. */
+  private perform(index: number, command: Extract<Command, { seq: number; settled: number }>): boolean {
+    switch (command.type) {
+      case 'open':
+        return this.open(index, command)
+      case 'close': {
+        const file = this.files.get(command.file)
+        if (file !== undefined) this.leave(file, command.session)
+        return true
+      }
+      case 'rename': {
+        const file = this.byPath(command.from)
+        if (refusePath(command.from) !== undefined || refusePath(command.to) !== undefined || file === undefined)
+          return false
+        const target = this.byPath(command.to)
+        if (target === file) return true
+        file.path = command.to
+        if (target !== undefined) target.path = undefined
+        if (target !== undefined) this.removeIfUnused(target)
+        return true
+      }
+      case 'unlink': {
+        const file = this.byPath(command.path)
+        if (file === undefined) return false
+        file.path = undefined
+        this.removeIfUnused(file)
+        return true
+      }
+      case 'extend':
+      case 'truncate':
+      case 'punch': {
+        const file = this.files.get(command.file)
+        if (file?.sessions.has(command.session) !== true) return false
+        if (command.type === 'punch') this.punch(file, command)
+        else if (command.size > MAX_FILE_BYTES) return false
+        else if (command.type === 'truncate') this.truncate(file, command)
+        else if (command.size > file.size) this.resize(file, command.size)
+        return true
+      }
+    }
+  }
+
+  private open(index: number, command: CommandOf<'open'>): boolean {
+    const existing = this.byPath(command.path)
+    const pageSize = command.pageSize === 0 ? PAGE : command.pageSize
+    if (refusePath(command.path) !== undefined) return false
+    if (existing !== undefined) {
+      if (command.create && command.exclusive) return false
+      if (command.pageSize !== 0 && command.pageSize !== existing.pageSize) return false
+      if (command.unit !== undefined && (command.unit === 'file') !== existing.isWhole) return false
+      existing.sessions.add(command.session)
+      return true
+    }
+    if (!command.create) return false
+    const file: ModelFile = {
+      id: index,
+      path: command.path,
+      size: 0,
+      pageSize,
+      isWhole: command.unit === 'file',
+      discards: 0,
+      bytes: new Uint8Array(0),
+      owners: new Map(),
+      sessions: new Set([command.session])
+    }
+    this.resize(file, command.size)
+    this.files.set(index, file)
+    return true
+  }
+
+  private truncate(file: ModelFile, { size, tail }: CommandOf<'truncate'>): void {
+    const cut = Math.floor(size / file.pageSize)
+    const owner = this.owner(file, cut)
+    if (
+      tail !== undefined &&
+      size % file.pageSize > 0 &&
+      tail.page === cut &&
+      owner.session !== 0 &&
+      owner.epoch === tail.epoch &&
+      tail.seq > owner.seq &&
+      tail.bytes.length === file.pageSize
+    ) {
+      this.write(file, cut, tail.bytes, Math.min(size, file.size))
+    }
+    if (size % file.pageSize > 0) this.release(file, cut, cut + 1)
+    if (size < file.size) {
+      file.discards++
+      this.release(file, Math.ceil(size / file.pageSize), Infinity)
+    }
+    this.resize(file, size)
+  }
+
+  private punch(file: ModelFile, { first, end }: CommandOf<'punch'>): void {
+    const last = Math.min(end, Math.ceil(file.size / file.pageSize))
+    if (first >= last) return
+    file.bytes.fill(0, first * file.pageSize, last * file.pageSize)
+    file.discards++
+    this.release(file, first, last)
+  }
+
+  private handover(command: CommandOf<'handover'>, outcome: Extract<Applied, { type: 'handover' }>): void {
+    const file = this.files.get(command.file)
+    if (file === undefined) return expect(outcome.done).toBe(false)
+    const { page, from, fromEpoch, to, bytes, seq } = command
+    const owner = this.owner(file, page)
+    const done =
+      page * file.pageSize < file.size &&
+      owner.session === from &&
+      owner.epoch === fromEpoch &&
+      (to === 0 || file.sessions.has(to)) &&
+      (bytes === undefined || (from !== 0 && bytes.length === file.pageSize))
+    expect(outcome.done).toBe(done)
+    if (!done) return
+    if (bytes !== undefined && seq > owner.seq) this.write(file, page, bytes)
+    this.give(file, page, to)
+  }
+
+  private writeback(command: CommandOf<'writeback'>, outcome: Extract<Applied, { type: 'writeback' }>): void {
+    for (const [i, { file: id, page, epoch, seq, bytes }] of command.pages.entries()) {
+      const file = this.files.get(id)
+      const owner = file === undefined ? undefined : this.owner(file, page)
+      const taken =
+        file !== undefined &&
+        owner !== undefined &&
+        command.session !== 0 &&
+        page * file.pageSize < file.size &&
+        owner.session === command.session &&
+        owner.epoch === epoch &&
+        bytes.length === file.pageSize
+      expect(outcome.outcomes[i]?.stale).toBe(!taken)
+      if (!taken || seq <= owner.seq) continue
+      owner.seq = seq
+      this.write(file, page, bytes)
+    }
+  }
+
+  private owner(file: ModelFile, page: number): ModelOwner {
+    const key = file.isWhole ? 0 : page
+    let owner = file.owners.get(key)
+    if (owner === undefined) {
+      file.owners.set(key, (owner = { session: 0, epoch: 0, seq: 0 }))
+    }
+    return owner
+  }
+
+  private give(file: ModelFile, page: number, to: number): void {
+    const owner = this.owner(file, page)
+    const epoch = this.epochOf(file.id, page)
+    expect(epoch).toBeGreaterThan(owner.epoch)
+    Object.assign(owner, { session: to, epoch, seq: 0 })
+  }
+
+  private release(file: ModelFile, first: number, end: number): void {
+    for (const [page, { session }] of file.owners) {
+      const inRange = file.isWhole || (page >= first && page < end)
+      if (inRange && session !== 0) this.give(file, page, 0)
+    }
+  }
+
+  private leave(file: ModelFile, session: number): void {
+    if (!file.sessions.delete(session)) return
+    this.removeIfUnused(file)
+    if (!this.files.has(file.id)) return
+    for (const [page, owner] of file.owners) if (owner.session === session) this.give(file, page, 0)
+  }
+
+  private removeIfUnused(file: ModelFile): void {
+    if (file.path === undefined && file.sessions.size === 0) this.files.delete(file.id)
+  }
+
+  private write(file: ModelFile, page: number, bytes: Uint8Array, end = file.size): void {
+    const offset = page * file.pageSize
+    file.bytes.set(bytes, offset)
+    file.bytes.fill(0, Math.max(offset, Math.min(end, offset + bytes.length)), offset + bytes.length)
+  }
+
+  private resize(file: ModelFile, size: number): void {
+    const bytes = new Uint8Array(Math.ceil(size / file.pageSize) * file.pageSize)
+    bytes.set(file.bytes.subarray(0, Math.min(size, file.size)))
+    file.bytes = bytes
+    file.size = size
+  }
+}
+
+describe('the state machine', () => {
+  it('has the same files, bytes and owners as a model in which nothing is clever', () => {
+    fc.assert(
+      fc.property(choices(150), (list) => {
+        const machine = createStateMachine(memoryStore())
+        const model = new Model((file, page) => machine.owner(file, page).epoch)
+        const gone = new Set<number>()
+        for (const { index, kind, data } of entriesFrom(list)) {
+          const outcome = machine.apply(index, kind, data)
+          if (outcome === undefined || kind !== 'normal') continue
+          const known = [...model.files.keys()]
+          model.apply(index, decodeCommand(data).command, outcome)
+          for (const id of known) if (!model.files.has(id)) gone.add(id)
+          for (const file of model.files.values()) {
+            const { id, size, discards, path, pageSize } = file
+            expect(machine.file(id)).toMatchObject({ size, discards, pageSize, linked: path !== undefined })
+            if (path !== undefined) expect(machine.fileByPath(path)?.id).toBe(id)
+            for (let page = 0; page * pageSize < size; page++) {
+              const stored = machine.page(id, page).bytes ?? new Uint8Array(pageSize)
+              const expected = file.bytes.subarray(page * pageSize, (page + 1) * pageSize)
+              if (Buffer.compare(stored, expected) !== 0) expect.fail(`file ${id}, page ${page} after entry ${index}`)
+            }
+            for (let page = Math.ceil(size / pageSize); page < 8; page++) expect(machine.version(id, page)).toBe(0)
+            for (const [page, owner] of file.owners) {
+              const { session, epoch, seq } = machine.owner(id, page)
+              expect({ session, epoch, seq }).toEqual(owner)
+            }
+          }
+          const paths = [...model.files.values()].flatMap(({ path }) => path ?? []).sort()
+          expect(machine.list('', '', 100).map(({ path }) => path)).toEqual(paths)
+          for (const id of gone) expect([machine.file(id), machine.version(id, 0)]).toEqual([undefined, 0])
+        }
+      }),
+      { numRuns: 60 }
+    )
+  })
+})
