@@ -18,6 +18,8 @@ export interface Operation<I> {
   readonly call: number
   /** Infinity where nobody knows whether it happened: then it may stand anywhere after its call, also behind everything else. */
   readonly return: number
+  /** It need not have happened; if it did, then before its return. */
+  readonly isOptional?: boolean
 }
 
 export type Verdict<I> =
@@ -32,10 +34,16 @@ interface Moment<I> {
   readonly operation: Operation<I>
   readonly id: number
   readonly isCall: boolean
+  /** Of a return: its call. */
+  call: Moment<I>
   /** Of a call: its return. */
   end: Moment<I> | undefined
   previous: Moment<I> | undefined
   next: Moment<I> | undefined
+}
+
+interface Timed<I> extends Moment<I> {
+  readonly at: number
 }
 
 const DEFAULT_MAX_STEPS = 5_000_000
@@ -51,7 +59,8 @@ export function check<S, I>(
 class Search<S, I> {
   private readonly head: Moment<I>
   private readonly placed = new Placed()
-  private readonly stack: { readonly call: Moment<I>; readonly before: S }[] = []
+  /** What was placed, and optional operations that were passed over. */
+  private readonly stack: { readonly call: Moment<I>; readonly before: S; readonly isPassed: boolean }[] = []
   private readonly tried = new Set<string>()
   private state: S
   private reached: Operation<I>[] = []
@@ -76,6 +85,8 @@ class Search<S, I> {
         at = this.place(at) ? this.head.next : at.next
       } else if (at.operation.return === Infinity) {
         break
+      } else if (at.operation.isOptional === true && this.passOver(at)) {
+        at = this.head.next
       } else {
         this.remember(at.operation)
         const undone = this.undo()
@@ -83,13 +94,25 @@ class Search<S, I> {
         at = undone.next
       }
     }
-    return { result: 'linearizable', order: this.stack.map(({ call }) => call.operation) }
+    return { result: 'linearizable', order: this.order }
+  }
+
+  private get order(): Operation<I>[] {
+    return this.stack.filter(({ isPassed }) => !isPassed).map(({ call }) => call.operation)
   }
 
   /** Lets the operation be the next, if the object allows that and it is news. */
   private place(call: Moment<I>): boolean {
     const after = this.model.step(this.state, call.operation.input)
-    if (after === undefined) return false
+    return after !== undefined && this.settle(call, after, false)
+  }
+
+  /** Its time is over and it has not happened. */
+  private passOver({ call }: Moment<I>): boolean {
+    return this.settle(call, this.state, true)
+  }
+
+  private settle(call: Moment<I>, after: S, isPassed: boolean): boolean {
     this.placed.add(call.id)
     const key = `${this.placed.key} ${this.model.key(after)}`
     if (this.tried.has(key)) {
@@ -97,24 +120,27 @@ class Search<S, I> {
       return false
     }
     this.tried.add(key)
-    this.stack.push({ call, before: this.state })
+    this.stack.push({ call, before: this.state, isPassed })
     this.state = after
     lift(call)
     return true
   }
 
+  /** Takes the newest decision back that leaves another, and returns the call that was placed by it. */
   private undo(): Moment<I> | undefined {
-    const last = this.stack.pop()
-    if (last === undefined) return undefined
-    this.state = last.before
-    this.placed.delete(last.call.id)
-    unlift(last.call)
-    return last.call
+    for (let last = this.stack.pop(); last !== undefined; last = this.stack.pop()) {
+      this.state = last.before
+      this.placed.delete(last.call.id)
+      unlift(last.call)
+      // It was passed over when there was nothing else to place before its end.
+      if (!last.isPassed) return last.call
+    }
+    return undefined
   }
 
   private remember(stuck: Operation<I>): void {
     if (this.stuck !== undefined && this.stack.length <= this.reached.length) return
-    this.reached = this.stack.map(({ call }) => call.operation)
+    this.reached = this.order
     this.stuck = stuck
   }
 }
@@ -142,11 +168,13 @@ class Placed {
 /** All moments by time. At equal times a call stands before a return: the two operations overlap. */
 function listOf<I>(operations: readonly Operation<I>[]): Moment<I> {
   const ordered = [...operations].sort((a, b) => a.call - b.call)
-  const moments: (Moment<I> & { readonly at: number })[] = []
+  const moments: Timed<I>[] = []
   for (const [id, operation] of ordered.entries()) {
     const links = { operation, id, previous: undefined, next: undefined }
-    const end = { ...links, isCall: false, end: undefined, at: operation.return }
-    moments.push({ ...links, isCall: true, end, at: operation.call }, end)
+    const end: Timed<I> = { ...links, isCall: false, call: undefined!, end: undefined, at: operation.return }
+    const call: Timed<I> = { ...links, isCall: true, call: undefined!, end, at: operation.call }
+    call.call = end.call = call
+    moments.push(call, end)
   }
   moments.sort((a, b) => a.at - b.at || Number(b.isCall) - Number(a.isCall))
   const head = { previous: undefined, next: undefined } as unknown as Moment<I>

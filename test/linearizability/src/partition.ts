@@ -27,7 +27,7 @@ export function pagesOf(
     const bytes = sizeOf(file)
     const pages = new Map<number, HistoryEvent[]>()
     for (const event of events) {
-      if (event.op === 'truncate' || !touchesPages(event)) continue
+      if (event.op === 'truncate' || event.length === 0 || !touchesPages(event)) continue
       for (let page = Math.floor(event.offset / bytes); page * bytes < event.offset + event.length; page++) {
         const there = pages.get(page)
         if (there === undefined) pages.set(page, [event])
@@ -35,16 +35,33 @@ export function pagesOf(
       }
     }
     const truncations = events.filter(({ op }) => op === 'truncate')
+    const flushes = events.filter(({ op }) => op === 'sync')
     for (const page of [...pages.keys()].sort((a, b) => a - b)) {
-      const cut = truncations.filter(({ offset }) => offset < (page + 1) * bytes)
-      found.push({ file, page, operations: pageOperations([...pages.get(page)!, ...cut], page * bytes, bytes) })
+      const [start, end] = [page * bytes, (page + 1) * bytes]
+      const cut = truncations.filter(({ offset }) => offset < end)
+      // Without a length: of the whole file.
+      const flushed = flushes.filter(
+        ({ offset, length }) => length === 0 || (offset <= start && offset + length >= end)
+      )
+      found.push({ file, page, operations: pageOperations([...pages.get(page)!, ...cut, ...flushed], start, bytes) })
     }
   }
   return found
 }
 
 export function sizesOf(history: readonly HistoryEvent[]): SizeHistory[] {
-  return [...byFile(history)].map(([file, events]) => ({ file, operations: events.flatMap(sizeOperation) }))
+  return [...byFile(history)].map(([file, events]) => {
+    const operations = events.flatMap(sizeOperation)
+    const cuts = operations.filter(({ input }) => input.op === 'set')
+    return { file, operations: [...operations, ...operations.flatMap((each) => extendedAgain(each, cuts))] }
+  })
+}
+
+/** A write that is overtaken by a truncation begins again: it may have grown the file before, too. */
+function extendedAgain(write: Operation<SizeInput>, cuts: readonly Operation<SizeInput>[]): Operation<SizeInput>[] {
+  if (write.input.op !== 'extend') return []
+  const overtaking = cuts.filter((cut) => cut.call <= write.return && cut.return >= write.call)
+  return overtaking.map(() => ({ ...write, isOptional: true }))
 }
 
 function byFile(history: readonly HistoryEvent[]): Map<string, HistoryEvent[]> {
@@ -73,10 +90,15 @@ function pageOperations(events: readonly HistoryEvent[], start: number, bytes: n
     const isUnknown = event.status === 'info' || fate === 'maybe'
     // What may have read something says nothing.
     if (fate === 'undone' || (isUnknown && input.op === 'read')) continue
+    const { call, status } = event
+    // Whoever was answered knows what it did. Bytes of which nobody knows whether they were written, or stayed, were so when the call ended,
+    // if ever; a request to the cluster may still arrive then.
+    const end = status === 'ok' || event.op === 'write' || event.op === 'exchange' ? event.return : Infinity
     operations.push({
-      input: isUnknown ? unheard(event, input) : input,
-      call: event.call,
-      return: isUnknown ? Infinity : event.return
+      input: status === 'info' ? unheard(event, input) : input,
+      call,
+      return: end,
+      ...(isUnknown && { isOptional: true })
     })
   }
   return operations
@@ -97,8 +119,12 @@ function pageInput(event: HistoryEvent, start: number, bytes: number): PageInput
       return { op: 'zero', offset, end: Math.min(event.offset + event.length, start + bytes) - start }
     case 'truncate':
       return { op: 'zero', offset, end: bytes }
+    case 'exchange': {
+      // It may be of several pages.
+      const slice = [2 * (first - event.offset), 2 * (start + bytes - event.offset)] as const
+      return { op: 'update', offset, from: from.slice(...slice), to: to?.slice(...slice) }
+    }
     case 'add':
-    case 'exchange':
     case 'cas':
       return { op: 'update', offset, from, to: op === 'cas' && event.ok !== true ? undefined : to }
     default:
@@ -111,7 +137,8 @@ function unheard(event: HistoryEvent, input: PageInput): PageInput {
   const { offset } = input
   const { op, value = '', from = '' } = event
   if (op === 'add') return { op, offset, bytes: value }
-  if (op === 'exchange') return { op: 'write', offset, bytes: value }
+  // What was there may be known all the same.
+  if (op === 'exchange' && event.to === undefined) return { op: 'write', offset, bytes: value }
   if (op === 'cas') return { op: 'compareExchange', offset, expected: from, bytes: value }
   return input
 }
@@ -133,10 +160,14 @@ function sizeInput({ op, offset, length, status, value = '' }: HistoryEvent): Si
       return { op: 'set', size: offset }
     case 'read':
       // Short: it ended where the file did.
-      if (value.length < 2 * length) return value === '' ? undefined : { op: 'read', size: offset + value.length / 2 }
+      if (value === '') return { op: 'endsBy', size: offset }
+      if (value.length < 2 * length) return { op: 'read', size: offset + value.length / 2 }
+      return { op: 'reaches', end: offset + length }
+    case 'exchange':
       return { op: 'reaches', end: offset + length }
     case 'write':
-      return { op: 'extend', end: offset + length }
+      // Zeros that are written up to the end at most are fewer than were asked for.
+      return value === '' ? undefined : { op: 'extend', end: offset + value.length / 2 }
     default:
       return undefined
   }
