@@ -39,7 +39,8 @@ describe('pages', () => {
     const pin = event({ op: 'exchange', offset: 6, length: 4, from: '00000000', to: '11223344' })
     expect(findings(pin, event({ op: 'read', offset: 6, value: '11223344' }))).toEqual([])
     expect(findings(pin, event({ op: 'read', offset: 8, value: '1122' }))).toEqual(['1 violation'])
-    expect(findings(event({ op: 'write', offset: 8, value: '55' }), pin)).toEqual(['1 violation'])
+    const before = event({ op: 'write', offset: 8, value: '55', call: -2, return: -1 })
+    expect(findings(before, pin)).toEqual(['1 violation'])
   })
 
   it('may or may not have been written to by a call that failed, but not later', () => {
@@ -146,12 +147,12 @@ describe('a lost session', () => {
   })
 
   it('takes nothing with it that it had flushed', () => {
-    const flush = event({ op: 'sync' })
-    expect(findings(event({ op: 'write', value: '11' }), flush, lost(), other('00'))).toEqual(['0 violation'])
-    const ofAnother = event({ op: 'sync', offset: PAGE, length: PAGE })
-    expect(findings(event({ op: 'write', value: '11' }), ofAnother, lost(), other('00'))).toEqual([])
-    const failed = event({ op: 'sync', status: 'fail' })
-    expect(findings(event({ op: 'write', value: '11' }), failed, lost(), other('00'))).toEqual([])
+    const after = (sync: Partial<HistoryEvent>): string[] =>
+      findings(event({ op: 'write', value: '11' }), event({ op: 'sync', ...sync }), lost(), other('00'))
+    expect(after({})).toEqual(['0 violation'])
+    expect(after({ length: PAGE })).toEqual(['0 violation'])
+    expect(after({ offset: PAGE, length: PAGE })).toEqual([])
+    expect(after({ status: 'fail' })).toEqual([])
   })
 
   it('may have made durable what happened under a pin, where nobody came between', () => {
