@@ -83,8 +83,15 @@ export class Recorder {
   }
 
   /** An operation that took no time, or that is over. */
-  note(op: HistoryOp, file: number, offset: number, length: number, facts: Facts, call = this.init.now()): void {
-    if (this.isOn) this.emit({ op, file, offset, length, call, process: this.init.process(), ...facts, status: 'ok' })
+  note(
+    op: HistoryOp,
+    file: number,
+    offset: number,
+    length: number,
+    facts: Facts,
+    { call = this.init.now(), status = 'ok' }: { readonly call?: number; readonly status?: 'ok' | 'info' } = {}
+  ): void {
+    if (this.isOn) this.emit({ op, file, offset, length, call, process: this.init.process(), ...facts, status })
   }
 
   /** Bytes of a page have left, to be made durable. */

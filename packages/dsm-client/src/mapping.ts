@@ -34,7 +34,7 @@ class SharedMapping extends MappingBase {
     // After the copy: the process may have stood still in between.
     if (!host.isLeaseValid()) return false
     if (host.recorder.isOn)
-      host.recorder.note('read', this.open.id, offset, target.length, { value: hex(target) }, call)
+      host.recorder.note('read', this.open.id, offset, target.length, { value: hex(target) }, { call })
     return true
   }
 
@@ -45,7 +45,7 @@ class SharedMapping extends MappingBase {
     this.eachPart(offset, bytes.length, 'write', (page, from, to, at) =>
       page.set(bytes.subarray(at, at + to - from), from)
     )
-    if (host.recorder.isOn) host.recorder.note('write', this.open.id, offset, bytes.length, { value: hex(bytes) }, call)
+    if (host.recorder.isOn) host.recorder.note('write', this.open.id, offset, bytes.length, { value: hex(bytes) }, { call })
     return true
   }
 

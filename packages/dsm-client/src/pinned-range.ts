@@ -93,8 +93,14 @@ class FilePin implements PinnedRange {
   private record(): void {
     const { before, bytes, call, access } = this
     const { host, id } = this.file
-    if (before === undefined || host.ended !== undefined) return
-    if (access === 'read') host.recorder.note('read', id, this.offset, bytes.length, { value: hex(before) }, call)
-    else host.recorder.note('exchange', id, this.offset, bytes.length, { from: hex(before), to: hex(bytes) }, call)
+    if (before === undefined) return
+    const hasEnded = host.ended !== undefined
+    if (access === 'write') {
+      // When the session has ended meanwhile, some of it may have been made durable before.
+      const facts = { from: hex(before), to: hex(bytes) }
+      host.recorder.note('exchange', id, this.offset, bytes.length, facts, { call, status: hasEnded ? 'info' : 'ok' })
+    } else if (!hasEnded) {
+      host.recorder.note('read', id, this.offset, bytes.length, { value: hex(before) }, { call })
+    }
   }
 }
