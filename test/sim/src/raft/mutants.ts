@@ -1,14 +1,5 @@
-/** Rules of Raft, each taken away by a patch of one place of the built package: a simulation that does not notice is worth nothing. */
-export interface Mutant {
-  readonly name: string
-  /** The rule, with its section or scenario. */
-  readonly rule: string
-  /** Below packages/raft/dist. */
-  readonly file: string
-  /** Stands there exactly once. */
-  readonly find: string
-  readonly replace: string
-}
+/** Rules of Raft, each taken away. */
+import type { Mutant, Suite } from '../mutants/mutant.js'
 
 const ELECTIONS: readonly Mutant[] = [
   {
@@ -510,7 +501,7 @@ const STORAGE: readonly Mutant[] = [
   }
 ]
 
-export const MUTANTS: readonly Mutant[] = [
+const MUTANTS: readonly Mutant[] = [
   ...ELECTIONS,
   ...REPLICATION,
   ...READS,
@@ -519,3 +510,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...SNAPSHOTS,
   ...STORAGE
 ]
+
+export const RAFT_SUITE: Suite = { name: 'raft', root: 'packages/raft/dist/', mutants: MUTANTS }

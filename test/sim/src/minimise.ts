@@ -2,12 +2,18 @@
  * Delta debugging (Zeller, Hildebrandt: "Simplifying and Isolating Failure-Inducing Input") over the numbers of faults and operations:
  * the fewest with which a seed still fails in the same way.
  */
-import { Violation } from '../violation.js'
-import type { HappeningKind } from './schedule.js'
-import { simulateRaft, type RaftSimulationResult } from './simulation.js'
+import type { Selection } from './schedule.js'
+import { Violation } from './violation.js'
+
+/** What a run of a seed says of itself. */
+export interface Outcome {
+  readonly failure: Error | undefined
+  /** The faults and operations that took part, the noise included. */
+  readonly happenings: readonly { readonly number: number; readonly kind: string }[]
+}
 
 export interface Minimised {
-  readonly needed: readonly { readonly number: number; readonly kind: HappeningKind | 'noise' }[]
+  readonly needed: readonly { readonly number: number; readonly kind: string }[]
   readonly all: number
   readonly runs: number
 }
@@ -15,8 +21,8 @@ export interface Minimised {
 const MAX_RUNS = 250
 const MAX_SECONDS = 60
 
-export async function minimise(seed: number): Promise<Minimised> {
-  const whole = await simulateRaft({ seed })
+export async function minimise(run: (selection: Selection) => Promise<Outcome>): Promise<Minimised> {
+  const whole = await run({})
   const wanted = signature(whole)
   const all = whole.happenings.map(({ number }) => number)
   const startedAt = performance.now()
@@ -24,7 +30,7 @@ export async function minimise(seed: number): Promise<Minimised> {
   const isOver = (): boolean => runs >= MAX_RUNS || performance.now() - startedAt > MAX_SECONDS * 1000
   const fails = async (numbers: readonly number[]): Promise<boolean> => {
     runs++
-    return signature(await simulateRaft({ seed, only: new Set(numbers) })) === wanted
+    return signature(await run({ only: new Set(numbers) })) === wanted
   }
   let needed = all
   let parts = 2
@@ -49,10 +55,11 @@ export async function minimise(seed: number): Promise<Minimised> {
 }
 
 /** What makes two failures the same. */
-export function signature({ failure }: Pick<RaftSimulationResult, 'failure'>): string | undefined {
+export function signature({ failure }: Pick<Outcome, 'failure'>): string | undefined {
   if (failure === undefined) return undefined
   if (failure instanceof Violation) return failure.invariant
   // Where it was thrown; its message names indexes and terms.
   const { stack = '' } = failure.cause instanceof Error ? failure.cause : failure
-  return `${failure.name} ${stack.split('\n').find((line) => line.trim().startsWith('at ') && !line.includes('assert')) ?? ''}`
+  const at = stack.split('\n').find((line) => line.trim().startsWith('at ') && !line.includes('assert'))
+  return `${failure.name} ${at ?? ''}`
 }

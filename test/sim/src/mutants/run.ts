@@ -1,8 +1,8 @@
-/** `pnpm sim raft --mutants`: every mutant must be caught by some seed. */
+/** `pnpm sim NAME --mutants`: every mutant must be caught by some seed. */
 import { Worker } from 'node:worker_threads'
 import type { RunOptions } from '../runner.js'
-import type { MutantReport, MutantTask } from './mutant-worker.js'
-import { MUTANTS, type Mutant } from './mutants.js'
+import type { Mutant, Suite } from './mutant.js'
+import type { MutantReport, MutantTask } from './worker.js'
 
 export interface MutantResult {
   readonly mutant: Mutant
@@ -13,21 +13,21 @@ export interface MutantResult {
   readonly seconds: number
 }
 
-/** A seed takes a fraction of a second; a node that goes round in circles never ends one. */
+/** A seed takes a fraction of a second; what goes round in circles never ends one. */
 const STUCK_MS = 90_000
 
 /** Exit code: 1 when one survives. */
-export async function runMutants({ seeds, from, workers }: RunOptions, name: string): Promise<number> {
-  const waiting = MUTANTS.filter((mutant) => name === '' || mutant.name === name)
+export async function runMutants(suite: Suite, { seeds, from, workers }: RunOptions, name: string): Promise<number> {
+  const waiting = suite.mutants.filter((mutant) => name === '' || mutant.name === name)
   if (waiting.length === 0) {
-    console.error(`no mutant ${name}; there are ${MUTANTS.map((mutant) => mutant.name).join(', ')}`)
+    console.error(`no mutant ${name}; there are ${suite.mutants.map((mutant) => mutant.name).join(', ')}`)
     return 2
   }
   const results: MutantResult[] = []
   console.log(row(['mutant', 'rule', 'seed', 'invariant', 'seconds']))
   const work = async (): Promise<void> => {
     for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
-      const result = await runMutant({ mutant, from, seeds })
+      const result = await runMutant(suite, { mutant, from, seeds })
       results.push(result)
       const { caught, error, seconds } = result
       const outcome = error ?? caught?.invariant ?? `SURVIVED ${seeds} seeds`
@@ -40,17 +40,20 @@ export async function runMutants({ seeds, from, workers }: RunOptions, name: str
   return left.length > 0 ? 1 : 0
 }
 
-export function runMutant(task: MutantTask): Promise<MutantResult> {
+export function runMutant(
+  { name, root }: Suite,
+  { mutant, from, seeds }: Pick<MutantTask, 'mutant' | 'from' | 'seeds'>
+): Promise<MutantResult> {
   const startedAt = performance.now()
-  const { mutant } = task
+  const task: MutantTask = { suite: name, root, mutant, from, seeds }
   return new Promise((resolve) => {
-    const worker = new Worker(new URL('mutant-worker.js', import.meta.url), { workerData: task })
-    let at = task.from
+    const worker = new Worker(new URL('worker.js', import.meta.url), { workerData: task })
+    let at = from
     const end = (outcome: Pick<MutantResult, 'caught' | 'error'>): void => {
       clearTimeout(stuck)
       void worker.terminate().then(() => resolve({ mutant, ...outcome, seconds: (performance.now() - startedAt) / 1000 }))
     }
-    const isStuck = (): void => end({ caught: { seed: at, invariant: 'liveness: a node goes round in circles' }, error: undefined })
+    const isStuck = (): void => end({ caught: { seed: at, invariant: 'liveness: something goes round in circles' }, error: undefined })
     let stuck = setTimeout(isStuck, STUCK_MS)
     worker.on('message', (report: MutantReport) => {
       if (report.type === 'seed') {
