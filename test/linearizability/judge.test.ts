@@ -222,7 +222,7 @@ describe('a history that cannot be decided', () => {
     )
     history.push(event({ op: 'read', value: 'ff', call: 101, return: 102 }))
     const { findings: found } = judge(history, { pageSize: PAGE, maxSteps: 100 })
-    expect(found).toMatchObject([{ page: 0, result: 'undecided' }])
+    expect(found).toContainEqual(expect.objectContaining({ page: 0, result: 'undecided' }))
   })
 })
 

@@ -9,6 +9,8 @@ export interface Model<S, I> {
   readonly initial: S
   /** The state after `input`, or undefined where the object would not have answered so. */
   step(state: S, input: I): S | undefined
+  /** It changes no state, whatever that is. Once it can be placed, waiting with it gains nothing, which makes the search much shorter. */
+  isRead?(input: I): boolean
   /** Equal for equal states, and only for these. */
   key(state: S): string
 }
@@ -42,6 +44,15 @@ interface Moment<I> {
   next: Moment<I> | undefined
 }
 
+interface Decision<S, I> {
+  readonly call: Moment<I>
+  readonly before: S
+  /** It did not happen: an optional operation. */
+  readonly isPassed: boolean
+  /** There is no other way from there that could be better. */
+  readonly isFinal: boolean
+}
+
 interface Timed<I> extends Moment<I> {
   readonly at: number
 }
@@ -59,8 +70,7 @@ export function check<S, I>(
 class Search<S, I> {
   private readonly head: Moment<I>
   private readonly placed = new Placed()
-  /** What was placed, and optional operations that were passed over. */
-  private readonly stack: { readonly call: Moment<I>; readonly before: S; readonly isPassed: boolean }[] = []
+  private readonly stack: Decision<S, I>[] = []
   private readonly tried = new Set<string>()
   private state: S
   private reached: Operation<I>[] = []
@@ -77,23 +87,27 @@ class Search<S, I> {
 
   run(): Verdict<I> {
     let at = this.head.next
-    for (let steps = 0; this.head.next !== undefined; steps++) {
+    // Orders in which nothing happens that need not have are tried first: they are the likely ones.
+    let withOptional = false
+    for (let steps = 0; at !== undefined; steps++) {
       if (steps >= this.maxSteps) return { result: 'undecided', steps }
-      // Nobody has to return any more: what is left need not have happened.
-      if (at === undefined) break
       if (at.isCall) {
-        at = this.place(at) ? this.head.next : at.next
+        if (isOptional(at.operation) === withOptional && this.place(at)) [at, withOptional] = [this.head.next, false]
+        else at = at.next
       } else if (at.operation.return === Infinity) {
         break
+      } else if (!withOptional) {
+        ;[at, withOptional] = [this.head.next, true]
       } else if (at.operation.isOptional === true && this.passOver(at)) {
-        at = this.head.next
+        ;[at, withOptional] = [this.head.next, false]
       } else {
         this.remember(at.operation)
         const undone = this.undo()
         if (undone === undefined) return { result: 'violation', reached: this.reached, stuck: this.stuck! }
-        at = undone.next
+        ;[at, withOptional] = [undone.next, isOptional(undone.operation)]
       }
     }
+    // Nobody has to return any more: what is left need not have happened.
     return { result: 'linearizable', order: this.order }
   }
 
@@ -103,16 +117,21 @@ class Search<S, I> {
 
   /** Lets the operation be the next, if the object allows that and it is news. */
   private place(call: Moment<I>): boolean {
-    const after = this.model.step(this.state, call.operation.input)
-    return after !== undefined && this.settle(call, after, false)
+    const { input } = call.operation
+    const after = this.model.step(this.state, input)
+    if (after === undefined) return false
+    // What need not have happened and would change nothing had better not have.
+    if (isOptional(call.operation) && this.model.key(after) === this.model.key(this.state)) return false
+    return this.settle(call, after, { isPassed: false, isFinal: this.model.isRead?.(input) ?? false })
   }
 
   /** Its time is over and it has not happened. */
   private passOver({ call }: Moment<I>): boolean {
-    return this.settle(call, this.state, true)
+    // There was nothing else to place before its end.
+    return this.settle(call, this.state, { isPassed: true, isFinal: true })
   }
 
-  private settle(call: Moment<I>, after: S, isPassed: boolean): boolean {
+  private settle(call: Moment<I>, after: S, kind: Pick<Decision<S, I>, 'isPassed' | 'isFinal'>): boolean {
     this.placed.add(call.id)
     const key = `${this.placed.key} ${this.model.key(after)}`
     if (this.tried.has(key)) {
@@ -120,7 +139,7 @@ class Search<S, I> {
       return false
     }
     this.tried.add(key)
-    this.stack.push({ call, before: this.state, isPassed })
+    this.stack.push({ call, before: this.state, ...kind })
     this.state = after
     lift(call)
     return true
@@ -132,8 +151,7 @@ class Search<S, I> {
       this.state = last.before
       this.placed.delete(last.call.id)
       unlift(last.call)
-      // It was passed over when there was nothing else to place before its end.
-      if (!last.isPassed) return last.call
+      if (!last.isFinal) return last.call
     }
     return undefined
   }
@@ -143,6 +161,10 @@ class Search<S, I> {
     this.reached = this.order
     this.stuck = stuck
   }
+}
+
+function isOptional<I>(operation: Operation<I>): boolean {
+  return operation.isOptional === true || operation.return === Infinity
 }
 
 /** A set of operations that is almost a beginning of all: written as where the beginning ends, and what is in the set beyond. */

@@ -51,17 +51,9 @@ export function pagesOf(
 
 export function sizesOf(history: readonly HistoryEvent[]): SizeHistory[] {
   return [...byFile(history)].map(([file, events]) => {
-    const operations = events.flatMap(sizeOperation)
-    const cuts = operations.filter(({ input }) => input.op === 'set')
-    return { file, operations: [...operations, ...operations.flatMap((each) => extendedAgain(each, cuts))] }
+    const cuts = events.filter(({ op, status }) => op === 'truncate' && status !== 'fail')
+    return { file, operations: events.flatMap((event) => sizeOperation(event, cuts)) }
   })
-}
-
-/** A write that is overtaken by a truncation begins again: it may have grown the file before, too. */
-function extendedAgain(write: Operation<SizeInput>, cuts: readonly Operation<SizeInput>[]): Operation<SizeInput>[] {
-  if (write.input.op !== 'extend') return []
-  const overtaking = cuts.filter((cut) => cut.call <= write.return && cut.return >= write.call)
-  return overtaking.map(() => ({ ...write, isOptional: true }))
 }
 
 function byFile(history: readonly HistoryEvent[]): Map<string, HistoryEvent[]> {
@@ -143,12 +135,20 @@ function unheard(event: HistoryEvent, input: PageInput): PageInput {
   return input
 }
 
-function sizeOperation(event: HistoryEvent): Operation<SizeInput>[] {
+function sizeOperation(event: HistoryEvent, cuts: readonly HistoryEvent[]): Operation<SizeInput>[] {
   const input = sizeInput(event)
   if (input === undefined) return []
+  const { call } = event
   const isUnknown = event.status === 'info'
-  if (isUnknown && input.op !== 'set' && input.op !== 'extend') return []
-  return [{ input, call: event.call, return: isUnknown ? Infinity : event.return }]
+  const end = isUnknown ? Infinity : event.return
+  if (input.op === 'set') return [{ input, call, return: end }]
+  if (input.op !== 'extend') return isUnknown ? [] : [{ input, call, return: end }]
+  // Where the file was long enough it was not grown. One that a truncation overtakes begins again, and may have grown it before, too.
+  const overtaking = cuts.filter((cut) => cut.call <= event.return && cut.return >= call)
+  const again = overtaking.map(() => ({ input, call, return: event.return, isOptional: true }))
+  const grown = [{ input, call, return: end, isOptional: true }, ...again]
+  // Either way it reached so far when the bytes were written.
+  return isUnknown ? grown : [...grown, { input: { op: 'reaches', end: input.end }, call, return: end }]
 }
 
 function sizeInput({ op, offset, length, status, value = '' }: HistoryEvent): SizeInput | undefined {

@@ -76,6 +76,8 @@ export class PageTable {
     if (space === undefined) return
     this.spaces.delete(file)
     for (const page of space.all()) this.kill(page, reason)
+    // Nobody unmaps what went with its session: its memory must not stay behind.
+    for (const copies of space.privateCopies) copies.discard(0, Infinity)
     this.pumpFaults()
   }
 

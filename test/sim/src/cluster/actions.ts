@@ -263,8 +263,7 @@ class Act implements Actions {
     const { path, isWhole } = this.handle
     const to = chance.pick(this.program.paths.filter((each) => each.startsWith('/whole') === isWhole))
     await client.rename(path, to, this.program.options())
-    this.program.forget(this.handle)
-    await this.handle.file.close()
+    await this.program.close(this.handle, {})
   }
 
   // ---- the calls of the seed

@@ -84,8 +84,10 @@ export class Program {
       await this.attempt(action, async () => act(action, this, await this.open(chance.pick(this.paths))))
       await this.sleep(chance.exponential(settings.pauseMs))
     }
-    // Not all of them can: whoever lost its session has none.
-    for (const handle of [...this.handles.values()]) await this.attempt('close', () => this.close(handle, {}))
+    // Nothing may be open at the end; what cannot be flushed at first can be later.
+    while (this.handles.size > 0) {
+      for (const handle of [...this.handles.values()]) await this.attempt('close', () => this.close(handle, {}))
+    }
   }
 
   get paths(): string[] {
@@ -129,12 +131,9 @@ export class Program {
   }
 
   async close(handle: Handle, options: CallOptions): Promise<void> {
-    this.forget(handle)
+    // When it fails, the file stays open.
     await handle.file.close(options)
-  }
-
-  forget(handle: Handle): void {
-    this.handles.delete(handle.path)
+    if (this.handles.get(handle.path) === handle) this.handles.delete(handle.path)
   }
 
   /** The mapping for the program's own bytes. */
