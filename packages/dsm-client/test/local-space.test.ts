@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import { BusyError, CacheFullError, InvalidArgumentError, PastEndError, PinConflictError } from '../src/index.js'
+import {
+  AddressSpacePages,
+  PageTable,
+  PrivateCopies,
+  createSlabFrameProvider,
+  zeroCounters,
+  type PageBackend
+} from '../src/core/index.js'
 import { bytes, gate, localSpace, PAGE } from './support/local.js'
 
 const never = (ms = 20): Promise<string> => new Promise((resolve) => setTimeout(() => resolve('waits'), ms))
@@ -230,6 +238,18 @@ describe('a private mapping', () => {
     expect(await shared.read(0, 2)).toEqual(bytes(3, 4))
   })
 
+  it('leaves no memory behind when its file is given up without it', () => {
+    const table = new PageTable(createSlabFrameProvider(65_536), {} as PageBackend, zeroCounters())
+    const pages = new AddressSpacePages({ file: 1, path: '/a', pageSize: PAGE })
+    table.add(pages)
+    const copies = new PrivateCopies(table)
+    pages.privateCopies.add(copies)
+    const [frame] = table.resident.takeAnonymous(PAGE, 1, () => {})!
+    copies.add(0, frame!, new Uint8Array(PAGE))
+    table.remove(1, new Error('the session is gone'))
+    expect(table.resident.usedBytes).toBe(0)
+  })
+
   it('is never written back', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap({ flags: 'private' })
@@ -326,6 +346,22 @@ describe('pins over several pages', () => {
     const pinned = await mapping.pin(0, 16 * PAGE, 'write')
     pinned.release()
     for (let page = 20; page < 40; page++) expect(await mapping.read(page * PAGE, 1)).toEqual(bytes(1))
+  })
+
+  it('that are given up behind a page that was here at once hold none of their pages later', async () => {
+    const { ops, space } = localSpace()
+    const mapping = space.mmap()
+    await mapping.write(0, bytes(1))
+    const { promise, open } = gate()
+    ops.hold = promise
+    const abort = new AbortController()
+    const pin = mapping.pin(0, 2 * PAGE, 'write', { signal: abort.signal })
+    abort.abort()
+    await expect(pin).rejects.toThrow('aborted')
+    open()
+    expect(await mapping.read(PAGE, 1)).toEqual(bytes(0))
+    // It waits for pins, and fails when they do not end.
+    await space.evictMappingRange(0, 0)
   })
 
   it('leave nothing behind when they fail or are given up', async () => {

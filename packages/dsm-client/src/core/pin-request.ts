@@ -73,7 +73,7 @@ class PinRequest {
       this.outcome.done(this.pages)
       return
     }
-    this.withdraw = this.table.access(space.file, first + at, {
+    const withdraw = this.table.access(space.file, first + at, {
       access,
       pin: true,
       run: (_, page) => {
@@ -82,6 +82,8 @@ class PinRequest {
       },
       fail: (error) => this.fail(error)
     })
+    // A page that was here ran at once, and the wait for the next has begun: that is what must be withdrawn.
+    if (this.pinned.length === at) this.withdraw = withdraw
   }
 
   private fail(error: Error): void {
