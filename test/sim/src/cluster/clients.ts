@@ -43,6 +43,8 @@ export class SimClient implements ViewedClient {
   running = 0
   /** Closes its session at this moment. */
   isLeaving = false
+  /** Of this life. */
+  programs: Program[] = []
   private life = 0
   private readonly chance: Chance
 
@@ -67,6 +69,7 @@ export class SimClient implements ViewedClient {
     this.process = process
     this.log = new ClientLog(chronicle, this.name, process)
     this.running = 1
+    this.programs = []
     const node = network.attach(this.id, process)
     this.connect(process, () => this.open(process, node, chance), chance)
   }
@@ -144,16 +147,16 @@ export class SimClient implements ViewedClient {
 
   private run(process: SimProcess, client: DsmClient, gates: FileGates, chance: Chance): void {
     this.running++
-    this.program(process, client, gates, chance)
-      .run()
-      .then(
-        () => {
-          if (process.alive) this.running--
-        },
-        (error: unknown) => {
-          if (process.alive) this.world.onError(this, error as Error)
-        }
-      )
+    const program = this.program(process, client, gates, chance)
+    this.programs.push(program)
+    program.run().then(
+      () => {
+        if (process.alive) this.running--
+      },
+      (error: unknown) => {
+        if (process.alive) this.world.onError(this, error as Error)
+      }
+    )
   }
 
   private program(process: SimProcess, client: DsmClient, gates: FileGates, chance: Chance): Program {

@@ -213,7 +213,7 @@ export class Peace {
     const clients = this.simulation.clients.map((each) => {
       const view = each.view()
       const state = view === undefined ? 'unconnected' : view.isEnded ? 'ended' : view.isValid ? 'valid' : 'suspect'
-      return `${each.name} ${state}, ${each.running} programs`
+      return `${each.name} ${state}, ${each.running} programs: ${each.programs.map(({ doing }) => doing).join(' ')}`
     })
     const stats = this.simulation.leader()?.core?.directory?.stats()
     return [...nodes, ...clients, `${this.raftStreams()} raft streams`, JSON.stringify(stats)].join('; ')

@@ -71,8 +71,12 @@ const EXPECTED = new Set([
 
 /** Behind the largest size of a file, for what reaches beyond it. */
 const SPARE_PAGES = 2
+/** The last of them fail as the first did, where the file was given up and only the cluster's answer to that is missing. */
+const MAX_ATTEMPTS = 8
 
 export class Program {
+  /** What it waits for, if anything. */
+  doing: string | undefined
   private readonly handles = new Map<string, Handle>()
 
   constructor(readonly init: ProgramInit) {}
@@ -85,7 +89,7 @@ export class Program {
       await this.sleep(chance.exponential(settings.pauseMs))
     }
     // Nothing may be open at the end; what cannot be flushed at first can be later.
-    while (this.handles.size > 0) {
+    for (let attempts = 0; this.handles.size > 0 && attempts < MAX_ATTEMPTS; attempts++) {
       for (const handle of [...this.handles.values()]) await this.attempt('close', () => this.close(handle, {}))
     }
   }
@@ -100,6 +104,7 @@ export class Program {
 
   async attempt(action: string, run: () => Promise<void>): Promise<void> {
     const { coverage } = this.init
+    this.doing = action
     try {
       await run()
       coverage.add(`ok: ${action}`)
@@ -112,6 +117,7 @@ export class Program {
       if (name === 'SessionExpiredError' || name === 'ClosedError') this.handles.clear()
       if (name !== 'PastEndError') await this.sleep(20)
     }
+    this.doing = undefined
   }
 
   // ---- files
