@@ -12,7 +12,7 @@ export class LogInvariants {
   private readonly outcomes = new Map<number, string>()
   private readonly answers = new Map<string, string>()
 
-  /** True when nobody has applied it before. */
+  /** True when it changes something: nobody has applied it before, and it is no answer that was given before. */
   applied(peer: SimPeer, index: number, applied: Applied | undefined): boolean {
     const text = JSON.stringify(applied) ?? ''
     const known = this.outcomes.get(index)
@@ -25,18 +25,18 @@ export class LogInvariants {
       throw new Violation('applied in order', `${peer.name} applied ${index}, nobody ${this.lastIndex + 1}`)
     }
     this.lastIndex = index
-    if (applied !== undefined && 'seq' in applied) this.answered(applied, text)
-    return true
+    return applied === undefined || !('seq' in applied) || this.answered(applied, text)
   }
 
   /** A request that comes again is answered as before, and done no second time. */
-  private answered(applied: Extract<Applied, { seq: number }>, text: string): void {
-    if (applied.type === 'failed' && UNREMEMBERED.has(applied.error.name)) return
+  private answered(applied: Extract<Applied, { seq: number }>, text: string): boolean {
+    if (applied.type === 'failed' && UNREMEMBERED.has(applied.error.name)) return false
     const key = `${applied.session} ${applied.seq}`
     const known = this.answers.get(key)
     if (known !== undefined && known !== text) {
       throw new Violation('a request is applied once', `session and seq ${key}: ${known}, then ${text}`)
     }
     this.answers.set(key, text)
+    return known === undefined
   }
 }

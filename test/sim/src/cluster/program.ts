@@ -54,6 +54,8 @@ export interface Handle {
   readonly session: string
   readonly isWhole: boolean
   private: PrivateUse | undefined
+  /** Cannot be used any more, only closed. */
+  isSpent: boolean
 }
 
 /** What may happen to a program while others crash, networks break, files shrink and calls are given up. */
@@ -114,7 +116,9 @@ export class Program {
       if (!EXPECTED.has(name)) throw error
       coverage.add(`${name}: ${action}`)
       if (name !== 'ClosedError') coverage.add('client operations')
-      if (name === 'SessionExpiredError' || name === 'ClosedError') this.handles.clear()
+      if (name === 'SessionExpiredError') this.handles.clear()
+      // A close that failed half-way has left a file without mappings.
+      if (name === 'ClosedError') for (const handle of this.handles.values()) handle.isSpent = true
       if (name !== 'PastEndError') await this.sleep(20)
     }
     this.doing = undefined
@@ -125,13 +129,14 @@ export class Program {
   async open(path: string, options: CallOptions = {}): Promise<Handle> {
     const { client, settings } = this.init
     const existing = this.handles.get(path)
-    if (existing !== undefined) return existing
+    if (existing?.isSpent === true) await this.close(existing, {})
+    else if (existing !== undefined) return existing
     const isWhole = path.startsWith('/whole')
     const base = { create: true, size: settings.bytes, unit: isWhole ? 'file' : 'page', ...options } as const
     const file = await client.open(path, base)
     const session = client.session.id
     const mapping = await file.mmap({ length: (settings.maxPages + SPARE_PAGES) * PAGE_BYTES })
-    const handle = { file, mapping, path, id: Number(file.id), session, isWhole, private: undefined }
+    const handle = { file, mapping, path, id: Number(file.id), session, isWhole, private: undefined, isSpent: false }
     this.handles.set(path, handle)
     return handle
   }
