@@ -151,7 +151,7 @@ function sizeOperation(event: HistoryEvent, cuts: readonly HistoryEvent[]): Oper
   return isUnknown ? grown : [...grown, { input: { op: 'reaches', end: input.end }, call, return: end }]
 }
 
-function sizeInput({ op, offset, length, status, value = '' }: HistoryEvent): SizeInput | undefined {
+function sizeInput({ op, offset, length, status, value = '', grew = true }: HistoryEvent): SizeInput | undefined {
   if (status === 'fail' || (length === 0 && op !== 'size' && op !== 'truncate')) return undefined
   switch (op) {
     case 'size':
@@ -167,7 +167,7 @@ function sizeInput({ op, offset, length, status, value = '' }: HistoryEvent): Si
       return { op: 'reaches', end: offset + length }
     case 'write':
       // Zeros that are written up to the end at most are fewer than were asked for.
-      return value === '' ? undefined : { op: 'extend', end: offset + value.length / 2 }
+      return value === '' ? undefined : { op: grew ? 'extend' : 'reaches', end: offset + value.length / 2 }
     default:
       return undefined
   }

@@ -122,7 +122,8 @@ class Act implements Actions {
     const { chronicle } = this.program.init
     const bytes = chronicle.nextValue(length)
     const options = this.program.options()
-    return this.writing('write', offset, length, { value: hex(bytes) }, () =>
+    const facts = { value: hex(bytes), ...(how === 'mapping' && { grew: false }) }
+    return this.writing('write', offset, length, facts, () =>
       how === 'mapping'
         ? this.handle.mapping.write(offset, bytes, options)
         : this.handle.file.write(offset, bytes, options)
@@ -235,7 +236,7 @@ class Act implements Actions {
     }
     // Parts of pages are zeros that are written.
     const [offset, bytes] = [page * PAGE_BYTES + SPOTS[2], chance.pick([8, PAGE_BYTES])]
-    return this.writing('write', offset, bytes, { value: '00'.repeat(bytes) }, () =>
+    return this.writing('write', offset, bytes, { value: '00'.repeat(bytes), grew: false }, () =>
       this.handle.file.punchHole(offset, bytes, options)
     )
   }
@@ -341,7 +342,7 @@ class Act implements Actions {
     op: 'write',
     offset: number,
     length: number,
-    facts: Pick<HistoryEvent, 'value'>,
+    facts: Pick<HistoryEvent, 'value' | 'grew'>,
     action: () => Promise<void>
   ): Promise<void> {
     const { gates } = this.program.init
@@ -352,7 +353,7 @@ class Act implements Actions {
     op: 'write' | 'truncate' | 'punch',
     offset: number,
     length: number,
-    facts: Pick<HistoryEvent, 'value'>,
+    facts: Pick<HistoryEvent, 'value' | 'grew'>,
     action: () => Promise<void>
   ): Promise<void> {
     const { session: process } = this.handle

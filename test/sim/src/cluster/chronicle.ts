@@ -10,8 +10,10 @@ import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import { PAGE_BYTES } from './page-layout.js'
 
+type Facts = 'value' | 'grew' | 'from' | 'to'
+
 /** What a program is about to do to bytes. */
-export interface Intent extends Pick<HistoryEvent, 'process' | 'file' | 'offset' | 'length' | 'value' | 'from' | 'to'> {
+export interface Intent extends Pick<HistoryEvent, 'process' | 'file' | 'offset' | 'length' | Facts> {
   readonly op: 'write' | 'exchange' | 'truncate' | 'punch'
 }
 
