@@ -116,12 +116,20 @@ export class Program {
       if (!EXPECTED.has(name)) throw error
       coverage.add(`${name}: ${action}`)
       if (name !== 'ClosedError') coverage.add('client operations')
-      if (name === 'SessionExpiredError') this.handles.clear()
+      if (name === 'SessionExpiredError') this.dropDead()
       // A close that failed half-way has left a file without mappings.
       if (name === 'ClosedError') for (const handle of this.handles.values()) handle.isSpent = true
       if (name !== 'PastEndError') await this.sleep(20)
     }
     this.doing = undefined
+  }
+
+  /** What was opened in a session that is over. */
+  private dropDead(): void {
+    const { id, state } = this.init.client.session
+    for (const [path, { session }] of this.handles) {
+      if (session !== id || state === 'expired') this.handles.delete(path)
+    }
   }
 
   // ---- files
