@@ -93,6 +93,7 @@ class SharedMapping extends MappingBase {
       visit(host.table.touch(id, index, access), from, to, at)
       at += to - from
     }
+    if (access === 'write') host.table.writeBackEarly()
     host.drain()
   }
 }

@@ -408,6 +408,17 @@ describe('hazard: read/write whose buffer maps the same file (self-deadlock)', (
 })
 
 describe('tryRead and tryWrite', () => {
+  it('write bytes that leave when half of the cache is dirty, and not the bytes before them', async () => {
+    const { ops, space } = localSpace(9, { cacheBytes: 16 * PAGE })
+    const mapping = space.mmap()
+    await mapping.write(8 * PAGE, bytes(1))
+    await mapping.msync()
+    for (let page = 0; page < 8; page++) await mapping.write(page * PAGE, bytes(1))
+    expect(mapping.tryWrite(8 * PAGE, bytes(9))).toBe(true)
+    await mapping.msync()
+    expect(ops.stored[8 * PAGE]).toBe(9)
+  })
+
   it('are done at once where access is here, over several pages, and refuse otherwise', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
