@@ -4,7 +4,9 @@ import type { Outcome } from './minimise.js'
 import type { Selection } from './schedule.js'
 import { Violation } from './violation.js'
 
-export type RunSeed = (init: Selection & { readonly seed: number; readonly trace?: (line: string) => void }) => Promise<Outcome>
+export type RunSeed = (
+  init: Selection & { readonly seed: number; readonly trace?: (line: string) => void }
+) => Promise<Outcome>
 
 const TRACE_LINES = 60
 /** Seeds of one run that are minimised; the others are like them, often enough. */

@@ -21,7 +21,8 @@ export function enforceFloors({ counts, perSeed = [], rates = {} }: Floors, summ
     ...perSeed.map(([name, floor]) => ({ name: `${name} a seed`, floor, met: Math.round(coverage.get(name) / done) }))
   ]
   const { eventsPerSecond, seedsPerSecond } = rates
-  if (eventsPerSecond !== undefined) rows.push({ name: 'events a second', floor: eventsPerSecond, met: events / seconds })
+  if (eventsPerSecond !== undefined)
+    rows.push({ name: 'events a second', floor: eventsPerSecond, met: events / seconds })
   if (seedsPerSecond !== undefined) rows.push({ name: 'seeds a second', floor: seedsPerSecond, met: done / seconds })
   console.log(`\nfloors for ${done} seeds (${isEnforced ? 'enforced' : `enforced from ${FLOOR_SEEDS} seeds on`})`)
   for (const { name, floor, met } of rows) {

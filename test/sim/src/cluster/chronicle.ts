@@ -64,7 +64,12 @@ export class ClientLog {
   /** For `DsmClientInit.history`. */
   record(event: HistoryEvent): void {
     const { trueNs } = this.process
-    this.chronicle.events.push({ ...event, client: this.client, call: trueNs(event.call), return: trueNs(event.return) })
+    this.chronicle.events.push({
+      ...event,
+      client: this.client,
+      call: trueNs(event.call),
+      return: trueNs(event.return)
+    })
   }
 
   /** What a program has seen that its client does not record. */

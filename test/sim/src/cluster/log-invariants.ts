@@ -17,7 +17,10 @@ export class LogInvariants {
     const text = JSON.stringify(applied) ?? ''
     const known = this.outcomes.get(index)
     if (known !== undefined && known !== text) {
-      throw new Violation('state machine safety', `${peer.name}: entry ${index} came out as ${text}, elsewhere ${known}`)
+      throw new Violation(
+        'state machine safety',
+        `${peer.name}: entry ${index} came out as ${text}, elsewhere ${known}`
+      )
     }
     this.outcomes.set(index, text)
     if (index <= this.lastIndex) return false

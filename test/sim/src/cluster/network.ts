@@ -199,4 +199,3 @@ export class SimNetwork {
     return this.init.chance.exponential(this.init.latencyMs) * this.slowness(from, to)
   }
 }
-

@@ -75,7 +75,8 @@ export class Peace {
     for (const each of clients) each.client = undefined
     for (const { file, page, bytes } of contents) {
       const committed = pages.committedBytes(file, page).subarray(0, bytes.length)
-      if (Buffer.compare(bytes, committed) !== 0) throw new Violation('everything is durable in the end', `page ${file}:${page}`)
+      if (Buffer.compare(bytes, committed) !== 0)
+        throw new Violation('everything is durable in the end', `page ${file}:${page}`)
     }
     await this.until('peers apply everything', () => peers.every((peer) => this.isCurrent(peer)))
     this.simulation.checkDigests()
@@ -126,7 +127,8 @@ export class Peace {
     for (const { name, client } of this.simulation.clients) {
       const { frameBytesUsed } = client!.stats()
       const [...spaces] = inspectClient(client!).spaces
-      if (frameBytesUsed > 0 || spaces.length > 0) this.leftOver(`${frameBytesUsed} bytes, ${spaces.length} files of ${name}`)
+      if (frameBytesUsed > 0 || spaces.length > 0)
+        this.leftOver(`${frameBytesUsed} bytes, ${spaces.length} files of ${name}`)
     }
   }
 

@@ -88,11 +88,16 @@ export class Simulation {
     const { faultyMs, faults } = settings
     const schedule = drawSchedule(FAULTS, this.chance.fork('schedule'), { ...faults, faultyMs })
     this.schedule = schedule.filter(({ number }) => isSelected(init, number))
-    this.traffic = new Traffic({ clients, coverage, pages: this.pages, trace: init.trace && ((line) => this.note(line)) })
+    this.traffic = new Traffic({
+      clients,
+      coverage,
+      pages: this.pages,
+      trace: init.trace && ((line) => this.note(line))
+    })
     network.onHandlerError = (error) => this.fail(new Error(`a handler threw: ${error.message}`, { cause: error }))
-    network.onDeliver = (from, to, protocol, frame) => this.guard(() => this.traffic.delivered(from, to, protocol, frame))
-    network.onSend = (from, protocol, frame) =>
-      this.clients.find(({ id }) => id === from)?.frameSent(protocol, frame)
+    network.onDeliver = (from, to, protocol, frame) =>
+      this.guard(() => this.traffic.delivered(from, to, protocol, frame))
+    network.onSend = (from, protocol, frame) => this.clients.find(({ id }) => id === from)?.frameSent(protocol, frame)
     scheduler.afterEvent = () => this.check()
     if (init.trace !== undefined) scheduler.onTrace = ({ label }) => this.note(label)
   }

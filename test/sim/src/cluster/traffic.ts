@@ -59,7 +59,8 @@ export class Traffic {
     const { coverage } = this.init
     switch (message.type) {
       case 'registered':
-        for (const { discard } of view.spaces) if (discard !== undefined) coverage.add('discards across a new connection')
+        for (const { discard } of view.spaces)
+          if (discard !== undefined) coverage.add('discards across a new connection')
         return
       case 'invalidate':
       case 'revoke':

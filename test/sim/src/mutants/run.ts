@@ -36,7 +36,9 @@ export async function runMutants(suite: Suite, { seeds, from, workers }: RunOpti
   }
   await Promise.all(Array.from({ length: workers }, work))
   const left = results.filter(({ caught }) => caught === undefined)
-  console.log(`\n${results.length} mutants, ${left.length} not caught${left.map(({ mutant }) => ` ${mutant.name}`).join(',')}`)
+  console.log(
+    `\n${results.length} mutants, ${left.length} not caught${left.map(({ mutant }) => ` ${mutant.name}`).join(',')}`
+  )
   return left.length > 0 ? 1 : 0
 }
 
@@ -51,9 +53,12 @@ export function runMutant(
     let at = from
     const end = (outcome: Pick<MutantResult, 'caught' | 'error'>): void => {
       clearTimeout(stuck)
-      void worker.terminate().then(() => resolve({ mutant, ...outcome, seconds: (performance.now() - startedAt) / 1000 }))
+      void worker
+        .terminate()
+        .then(() => resolve({ mutant, ...outcome, seconds: (performance.now() - startedAt) / 1000 }))
     }
-    const isStuck = (): void => end({ caught: { seed: at, invariant: 'liveness: something goes round in circles' }, error: undefined })
+    const isStuck = (): void =>
+      end({ caught: { seed: at, invariant: 'liveness: something goes round in circles' }, error: undefined })
     let stuck = setTimeout(isStuck, STUCK_MS)
     worker.on('message', (report: MutantReport) => {
       if (report.type === 'seed') {
