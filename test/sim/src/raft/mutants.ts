@@ -303,15 +303,16 @@ const MEMBERSHIP: readonly Mutant[] = [
     name: 'a change counts when it is committed',
     rule: '§6',
     file: 'core/configuration.js',
-    find: 'return this.known.at(-1)?.configuration ?? NOBODY;',
-    replace: 'return (this.known.at(-2) ?? this.known.at(-1))?.configuration ?? NOBODY;'
+    find: "return this.known.at(-1)?.configuration ?? NOBODY;",
+    replace: "return (this.known.at(-2) ?? this.known.at(-1))?.configuration ?? NOBODY;"
   },
   {
     name: 'a learner is counted',
     rule: 'thesis §4.2.1, scenario 21',
     file: 'core/quorum.js',
     find: 'return outgoing.length > 0 ? [voters, outgoing] : [voters];',
-    replace: 'return outgoing.length > 0 ? [voters, outgoing] : [[...voters, ...(arguments[0].learners ?? [])]];'
+    replace:
+      'return outgoing.length > 0 ? [voters, outgoing] : [[...voters, ...(arguments[0].learners ?? [])]];'
   },
   {
     name: 'a truncated change stays',

@@ -152,13 +152,9 @@ export class SimNode implements ObservedNode {
     this.disk.onWrite = (offset, sectors) => {
       if (!isWanted(offset, sectors)) return
       this.disk.onWrite = undefined
-      this.world.scheduler.after(
-        this.chance.exponential(this.world.settings.disk.latencyMs / 6),
-        `${this.name} crashes`,
-        () => {
-          if (life === this.life && this.process !== undefined) crash()
-        }
-      )
+      this.world.scheduler.after(this.chance.exponential(this.world.settings.disk.latencyMs / 6), `${this.name} crashes`, () => {
+        if (life === this.life && this.process !== undefined) crash()
+      })
     }
   }
 
@@ -213,10 +209,7 @@ export class SimNode implements ObservedNode {
     invariants.log.recovered(name, watched, log)
     const newest = this.snapshots.newest?.meta.index ?? 0
     if (log.firstIndex - 1 > newest) {
-      throw new Violation(
-        'compaction keeps what is in no snapshot',
-        `${name}: log from ${log.firstIndex}, snapshot ${newest}`
-      )
+      throw new Violation('compaction keeps what is in no snapshot', `${name}: log from ${log.firstIndex}, snapshot ${newest}`)
     }
     if (newest > log.lastIndex) coverage.add('starts with a snapshot ahead of the log')
     this.creation = undefined

@@ -238,10 +238,7 @@ export class Operator {
       const changes: readonly MembershipChange[] = chance.pick([
         [{ type: 'voter' as const, id }],
         voters.map((each) => ({ type: 'removed' as const, id: each })),
-        [
-          { type: 'learner', id },
-          { type: 'voter' as const, id }
-        ],
+        [{ type: 'learner', id }, { type: 'voter' as const, id }],
         []
       ])
       try {
@@ -303,9 +300,7 @@ export class Operator {
 
   private retire(chance: Chance): void {
     const { nodes, invariants } = this.world
-    const candidates = nodes.filter(
-      (node) => node.isUp && invariants.configuration?.voters.includes(node.name) === true
-    )
+    const candidates = nodes.filter((node) => node.isUp && invariants.configuration?.voters.includes(node.name) === true)
     if (candidates.length === 0) return
     const node = chance.pick(candidates)
     if (this.mayLose(node)) this.retiring.add(node)

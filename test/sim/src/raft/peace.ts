@@ -44,10 +44,7 @@ export class Peace {
     const { configuration, commitIndex } = this.sim.invariants
     const leader = this.sim.leader()?.status
     if (leader?.ready !== true || configuration === undefined || configuration.outgoing.length > 0) return false
-    return (
-      commitIndex > 0 &&
-      this.members().every((node) => node.node !== undefined && !node.isClosing && node.process?.stalled === false)
-    )
+    return commitIndex > 0 && this.members().every((node) => node.node !== undefined && !node.isClosing && node.process?.stalled === false)
   }
 
   private members(): SimNode[] {
@@ -59,8 +56,7 @@ export class Peace {
   /** Nobody waits for anything that was asked before `before`; new entries take the place of those that were truncated. */
   private async settle(before: number): Promise<void> {
     const { sim } = this
-    const highest = (): number =>
-      Math.max(0, ...sim.nodes.filter(({ isUp }) => isUp).map(({ pending }) => pending.lastIndex))
+    const highest = (): number => Math.max(0, ...sim.nodes.filter(({ isUp }) => isUp).map(({ pending }) => pending.lastIndex))
     await sim.until(
       'nobody waits for ever',
       WORK_MS,
@@ -79,8 +75,7 @@ export class Peace {
   private checkLeader(): void {
     const { voters } = this.sim.invariants.configuration!
     const leader = this.sim.leader()!.name
-    if (!voters.includes(leader))
-      throw new Violation('a removed leader steps down', `${leader} leads ${voters.join(' ')}`)
+    if (!voters.includes(leader)) throw new Violation('a removed leader steps down', `${leader} leads ${voters.join(' ')}`)
   }
 
   /** A transfer to who is not there ends after an election timeout, and its leader goes on (thesis §3.10). */
@@ -134,11 +129,7 @@ export class Peace {
     const before = sim.coverage.get('read indexes')
     await sim.until('a read completes', WORK_MS, () => {
       const leader = sim.leader()
-      if (
-        leader !== undefined &&
-        sim.waits.pending(Infinity).length === 0 &&
-        sim.coverage.get('read indexes') === before
-      ) {
+      if (leader !== undefined && sim.waits.pending(Infinity).length === 0 && sim.coverage.get('read indexes') === before) {
         sim.clients.read(leader)
       }
       return sim.coverage.get('read indexes') > before

@@ -253,8 +253,7 @@ export class RaftSimulation {
       if (error.name !== 'CorruptionError' && error.name !== 'VersionMismatchError') return this.fail(error)
       return node.crash()
     }
-    if (!node.disk.mayFail)
-      return this.fail(new Error(`${node.name} does not start: ${error.message}`, { cause: error }))
+    if (!node.disk.mayFail) return this.fail(new Error(`${node.name} does not start: ${error.message}`, { cause: error }))
     coverage.add('starts refused by a disk')
     node.crash()
     this.restart(node, 200)
@@ -262,9 +261,7 @@ export class RaftSimulation {
 
   private stopped(node: SimNode, error: Error): void {
     if (error.name !== 'LogFailedError' || !node.disk.mayFail) {
-      this.fail(
-        error instanceof Violation ? error : new Error(`${node.name} stopped: ${error.message}`, { cause: error })
-      )
+      this.fail(error instanceof Violation ? error : new Error(`${node.name} stopped: ${error.message}`, { cause: error }))
       return
     }
     this.coverage.add('stopped by a disk')

@@ -45,8 +45,7 @@ export class Waits {
   pending(before: number): string[] {
     const left: string[] = []
     for (const { node, life, what, since } of this.waiting) {
-      if (since < before && node.life === life && node.isUp)
-        left.push(`${node.name}: ${what} since ${since.toFixed(1)}`)
+      if (since < before && node.life === life && node.isUp) left.push(`${node.name}: ${what} since ${since.toFixed(1)}`)
     }
     return left
   }
