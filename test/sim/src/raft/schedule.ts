@@ -31,7 +31,6 @@ export const KINDS = [
   ['transfer', 2],
   ['transferToNobody', 0.2],
   ['addLearner', 1],
-  ['addVoter', 0.5],
   ['promote', 1],
   ['demote', 0.5],
   ['remove', 0.7],
