@@ -88,7 +88,8 @@ export class Run {
     const { options, job } = this
     if (options.trace || options.workers === 1) {
       const trace = options.trace ? (line: string) => process.stdout.write(`${line}\n`) : undefined
-      for (let seed = this.take(); seed !== undefined; seed = this.take()) await this.report(await job.runSeed(seed, trace))
+      for (let seed = this.take(); seed !== undefined; seed = this.take())
+        await this.report(await job.runSeed(seed, trace))
     } else {
       await Promise.all(Array.from({ length: options.workers }, () => this.work()))
     }

@@ -16,7 +16,11 @@ export const FLOOR_SEEDS = 1000
 /** Prints floors beside what was met. False when one was missed that counts. */
 export function enforceFloors({ done, events, seconds, coverage }: Summary): boolean {
   const isEnforced = done >= FLOOR_SEEDS
-  const rows = FLOORS.map(([name, floor]) => ({ name, floor: Math.round((floor * done) / 1000), met: coverage.get(name) }))
+  const rows = FLOORS.map(([name, floor]) => ({
+    name,
+    floor: Math.round((floor * done) / 1000),
+    met: coverage.get(name)
+  }))
   rows.push({ name: 'events a second', floor: EVENTS_PER_SECOND, met: Math.round(events / seconds) })
   console.log(`\nfloors for ${done} seeds (${isEnforced ? 'enforced' : `enforced from ${FLOOR_SEEDS} seeds on`})`)
   for (const { name, floor, met } of rows) {

@@ -45,7 +45,10 @@ export class Peace {
     const { configuration, commitIndex } = this.sim.invariants
     const leader = this.sim.leader()?.status
     if (leader?.ready !== true || configuration === undefined || configuration.outgoing.length > 0) return false
-    return commitIndex > 0 && this.members().every((node) => node.node !== undefined && !node.isClosing && node.process?.stalled === false)
+    return (
+      commitIndex > 0 &&
+      this.members().every((node) => node.node !== undefined && !node.isClosing && node.process?.stalled === false)
+    )
   }
 
   private members(): SimNode[] {
@@ -57,7 +60,8 @@ export class Peace {
   /** Nobody waits for anything that was asked before `before`; new entries take the place of those that were truncated. */
   private async settle(before: number): Promise<void> {
     const { sim } = this
-    const highest = (): number => Math.max(0, ...sim.nodes.filter(({ isUp }) => isUp).map(({ pending }) => pending.lastIndex))
+    const highest = (): number =>
+      Math.max(0, ...sim.nodes.filter(({ isUp }) => isUp).map(({ pending }) => pending.lastIndex))
     await sim.until(
       'nobody waits for ever',
       WORK_MS,
@@ -87,9 +91,13 @@ export class Peace {
     if (others.length < 2 || !this.chance.is(SHARE_OF_FAILING)) return
     const gone = sim.byName.get(this.chance.pick(others))!
     gone.crash()
+    gone.isHeld = true
     sim.operator.transferNow(leader, gone.name)
     const ms = ((electionTicks + 2) * (tickMs + 1)) / (1 - skew)
     await sim.until('a transfer that fails ends', ms, () => sim.waits.pending(Infinity).length === 0)
+    // What was said to it meanwhile must not reach it now.
+    sim.network.heal()
+    gone.isHeld = false
     gone.start()
     await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
   }
@@ -129,7 +137,11 @@ export class Peace {
     const before = sim.coverage.get('read indexes')
     await sim.until('a read completes', WORK_MS, () => {
       const leader = sim.leader()
-      if (leader !== undefined && sim.waits.pending(Infinity).length === 0 && sim.coverage.get('read indexes') === before) {
+      if (
+        leader !== undefined &&
+        sim.waits.pending(Infinity).length === 0 &&
+        sim.coverage.get('read indexes') === before
+      ) {
         sim.clients.read(leader)
       }
       return sim.coverage.get('read indexes') > before
@@ -151,6 +163,8 @@ export class Peace {
   private checkAgreement(): void {
     const { sim } = this
     const { committed } = sim.invariants.log
+    const repeated = this.members().map(({ application }) => application!.state.repeated)
+    sim.coverage.add('commands twice in the log', Math.max(...repeated))
     for (const { name, log, application, watched } of this.members()) {
       const { lanes } = sim.clients
       for (const [number, lane] of lanes.entries()) {
