@@ -192,6 +192,7 @@ export class SimNode implements ObservedNode {
   wipe(creation: LogCreation | undefined): void {
     this.makeDisks()
     this.watched.wipe()
+    this.world.invariants.ballots.wiped(this.name)
     this.creation = creation
     this.isLost = false
   }
