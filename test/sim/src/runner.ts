@@ -25,6 +25,9 @@ export interface Summary {
   readonly failed: readonly number[]
   readonly events: number
   readonly seconds: number
+  /** Of processor time, in all workers: what another's program takes of a machine is not in it. */
+  readonly cpuSeconds: number
+  readonly workers: number
   readonly coverage: Coverage
 }
 
@@ -75,6 +78,7 @@ export class Run {
   private done = 0
   private events = 0
   private readonly startedAt = performance.now()
+  private readonly cpuAtStart = process.cpuUsage()
 
   constructor(
     private readonly job: Job,
@@ -94,7 +98,10 @@ export class Run {
       await Promise.all(Array.from({ length: options.workers }, () => this.work()))
     }
     const { done, failed, events, coverage } = this
-    const summary = { done, failed, events, coverage, seconds: (performance.now() - this.startedAt) / 1000 }
+    const seconds = (performance.now() - this.startedAt) / 1000
+    const { user, system } = process.cpuUsage(this.cpuAtStart)
+    const { workers } = options
+    const summary = { done, failed, events, coverage, seconds, cpuSeconds: (user + system) / 1e6, workers }
     print(summary)
     return summary
   }

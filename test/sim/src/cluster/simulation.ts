@@ -32,7 +32,7 @@ export interface SimulationResult {
   readonly traceHash: string
   readonly coverage: Coverage
   readonly failure: Error | undefined
-  /** The faults that took part, the noise included. */
+  /** The faults that took place before the end, the noise included. */
   readonly happenings: readonly { readonly number: number; readonly kind: Fault | 'noise' }[]
 }
 
@@ -59,6 +59,7 @@ export class Simulation {
   private readonly chance: Chance
   private readonly faults: Faults
   private readonly schedule: readonly Happening<Fault>[]
+  private readonly happened: Happening<Fault>[] = []
   private readonly digests = new Map<number, string>()
   private readonly traffic: Traffic
   private stopping = false
@@ -149,7 +150,7 @@ export class Simulation {
     } finally {
       process.off('unhandledRejection', onUnhandled)
     }
-    const { scheduler, coverage, failure, init, schedule } = this
+    const { scheduler, coverage, failure, init, happened } = this
     coverage.add('events', scheduler.events)
     if (failure !== undefined) this.note(`*** ${failure.message}`)
     return {
@@ -159,7 +160,7 @@ export class Simulation {
       traceHash: scheduler.traceHash,
       coverage,
       failure,
-      happenings: isSelected(init, NOISE) ? [{ number: NOISE, kind: 'noise' }, ...schedule] : schedule
+      happenings: isSelected(init, NOISE) ? [{ number: NOISE, kind: 'noise' }, ...happened] : happened
     }
   }
 
@@ -168,10 +169,12 @@ export class Simulation {
     for (const peer of this.peers) peer.start()
     for (const client of this.clients) client.start()
     this.digestRegularly()
-    for (const { number, atMs, kind } of this.schedule) {
-      scheduler.at(FOUNDING_MS + atMs, `${number}: ${kind}`, () =>
+    for (const happening of this.schedule) {
+      const { number, atMs, kind } = happening
+      scheduler.at(FOUNDING_MS + atMs, `${number}: ${kind}`, () => {
+        this.happened.push(happening)
         this.faults.happen(kind, this.chance.fork(`happening ${number}`))
-      )
+      })
     }
     await this.runFor(FOUNDING_MS + settings.faultyMs)
     this.note('--- peace')

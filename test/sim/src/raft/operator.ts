@@ -76,7 +76,6 @@ export class Operator {
       case 'wipe':
         return this.retire(chance)
       case 'addLearner':
-      case 'addVoter':
       case 'promote':
       case 'demote':
       case 'remove':
@@ -142,12 +141,11 @@ export class Operator {
       })
       const pickOutside = (): SimNode | undefined => (outside.length > 0 ? chance.pick(outside) : undefined)
       switch (kind) {
-        case 'addLearner':
-        case 'addVoter': {
+        case 'addLearner': {
           const node = pickOutside()
           if (node === undefined) return undefined
           this.join(node)
-          return [{ type: kind === 'addVoter' ? 'voter' : 'learner', id: node.name }]
+          return [{ type: 'learner', id: node.name }]
         }
         case 'promote':
           return learners.length > 0 ? [{ type: 'voter', id: chance.pick(learners) }] : undefined
@@ -158,12 +156,13 @@ export class Operator {
         default: {
           const changes: MembershipChange[] = []
           for (const id of [...voters, ...learners]) {
-            if (chance.is(0.35)) changes.push({ type: chance.pick(['removed', 'learner', 'voter']), id })
+            const type = voters.includes(id) ? chance.pick(['removed', 'learner'] as const) : 'voter'
+            if (chance.is(type === 'voter' ? 0.8 : 0.35)) changes.push({ type, id })
           }
           for (const node of outside) {
             if (!chance.is(0.5)) continue
             this.join(node)
-            changes.push({ type: chance.is(0.8) ? 'voter' : 'learner', id: node.name })
+            changes.push({ type: 'learner', id: node.name })
           }
           return changes
         }
@@ -207,7 +206,8 @@ export class Operator {
     } catch (error) {
       const { name, message } = error as Error
       this.world.coverage.add(`changes refused: ${name}`)
-      if (LATER.includes(name)) return undefined
+      // A new leader learns only by and by who has something of the log.
+      if (LATER.includes(name) || message.includes('has nothing of the log yet')) return undefined
       this.world.onError(new Violation('changes that make sense are taken', `${leader.name}: ${message}`))
       return undefined
     }
@@ -222,10 +222,7 @@ export class Operator {
       if (type === 'voter') now.add(id)
       else now.delete(id)
     }
-    // Who has nothing yet votes for nobody.
-    const good = this.world.nodes.filter(({ name, isLost, status }) => {
-      return now.has(name) && !isLost && status !== undefined && status.voters.length > 0
-    })
+    const good = this.world.nodes.filter(({ name, isLost, isUp }) => now.has(name) && !isLost && isUp)
     return changesSomething && now.size > 0 && now.size <= MAX_VOTERS && good.length * 2 > now.size
   }
 
@@ -238,7 +235,12 @@ export class Operator {
       const changes: readonly MembershipChange[] = chance.pick([
         [{ type: 'voter' as const, id }],
         voters.map((each) => ({ type: 'removed' as const, id: each })),
-        [{ type: 'learner', id }, { type: 'voter' as const, id }],
+        [
+          { type: 'learner', id },
+          { type: 'voter' as const, id }
+        ],
+        // Who has nothing votes for nobody, so a majority might never come together.
+        [{ type: 'voter', id: 'n9' }],
         []
       ])
       try {
@@ -300,7 +302,9 @@ export class Operator {
 
   private retire(chance: Chance): void {
     const { nodes, invariants } = this.world
-    const candidates = nodes.filter((node) => node.isUp && invariants.configuration?.voters.includes(node.name) === true)
+    const candidates = nodes.filter(
+      (node) => node.isUp && invariants.configuration?.voters.includes(node.name) === true
+    )
     if (candidates.length === 0) return
     const node = chance.pick(candidates)
     if (this.mayLose(node)) this.retiring.add(node)
@@ -321,7 +325,7 @@ export class Operator {
         return
       }
       // The next configuration may bring it back.
-      if (!this.isChanging()) this.replaceDisk(node)
+      if (!this.isChanging() && this.isForgottenBy(node)) this.replaceDisk(node)
       return
     }
     if (!this.returning.has(node) || !node.isUp) return
@@ -333,6 +337,26 @@ export class Operator {
     } else if (learners.includes(node.name) && (node.application?.appliedIndex ?? 0) + 5 >= invariants.commitIndex) {
       this.tryNow((members) => (members.learners.includes(node.name) ? [{ type: 'voter', id: node.name }] : undefined))
     }
+  }
+
+  /**
+   * Nobody takes this node for a voter any more. Otherwise it could, when it is back and still has little in its log, help somebody into
+   * office who has missed its removal. Members learn of it; who is no member either never will, and is wiped as well.
+   */
+  private isForgottenBy(node: SimNode): boolean {
+    const { nodes, invariants } = this.world
+    const { index, configuration } = invariants.configurations.at(-1)!
+    const { term } = invariants.log.committed[index]!
+    const behind = nodes.filter((each) => {
+      const { watched, isLost } = each
+      return each !== node && !isLost && watched.lastIndex > 0 && watched.entries[index]?.term !== term
+    })
+    const isMember = ({ name }: SimNode): boolean => isIn(configuration, name)
+    for (const each of behind.filter((other) => !isMember(other) && !this.retiring.has(other))) {
+      each.crash()
+      each.wipe({ join: true })
+    }
+    return !behind.some(isMember)
   }
 
   private replaceDisk(node: SimNode): void {

@@ -1,0 +1,1 @@
+export type { Mutant } from '../mutants/mutant.js'
