@@ -17,10 +17,11 @@ export async function pinRange(
   for (;;) {
     const call = host.now()
     const pages = await pinPages(file, offset, length, access, signal)
-    const pinned = new FilePin(file, pages, offset, length, access, call)
     const isShort = offset + length > space.size
-    if (!isShort && host.isLeaseValid()) return pinned
-    pinned.release()
+    if (!isShort && host.isLeaseValid()) return new FilePin(file, pages, offset, length, access, call)
+    // Nobody has seen it: it is no operation for the history.
+    for (const page of pages) host.table.unpin(page, access)
+    host.drain()
     if (isShort) throw new SizeMoved()
     await host.whenActive(signal)
   }
