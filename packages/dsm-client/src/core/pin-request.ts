@@ -25,7 +25,7 @@ export function requestPin(table: PageTable, target: PinTarget, outcome: PinOutc
 }
 
 class PinRequest {
-  private readonly pages: Page[]
+  private pages: Page[] = []
   private readonly pinned: Page[] = []
   private isReserved = false
   private hasEnded = false
@@ -35,13 +35,12 @@ class PinRequest {
     private readonly table: PageTable,
     private readonly target: PinTarget,
     private readonly outcome: PinOutcome
-  ) {
-    const { space, first, count } = target
-    this.pages = Array.from({ length: count }, (_, i) => space.getOrCreate(first + i))
-  }
+  ) {}
 
   start(): void {
-    const { space, first } = this.target
+    const { space, first, count } = this.target
+    // Anew each time: nothing keeps the entries while this waits for room.
+    this.pages = Array.from({ length: count }, (_, i) => space.getOrCreate(first + i))
     switch (this.table.layOut(this.pages)) {
       case 'done':
         this.isReserved = true
