@@ -364,30 +364,6 @@ describe('pins over several pages', () => {
     await space.evictMappingRange(0, 0)
   })
 
-  it('that wait for room take the pages as they are then', async () => {
-    const { ops, space } = localSpace(32, { cacheBytes: 16 * PAGE })
-    const mapping = space.mmap()
-    const { promise, open } = gate()
-    ops.hold = promise
-    const writes = Array.from({ length: 16 }, (_, page) => mapping.write(page * PAGE, bytes(1)))
-    open()
-    await Promise.all(writes)
-    const second = gate()
-    ops.hold = second.promise
-    const pinning = mapping.pin(20 * PAGE, 2 * PAGE, 'write')
-    const abort = new AbortController()
-    const reading = mapping.read(20 * PAGE, 1, { signal: abort.signal })
-    abort.abort()
-    await expect(reading).rejects.toThrow('aborted')
-    second.open()
-    const pin = await pinning
-    pin.bytes[0] = 9
-    pin.bytes[PAGE] = 8
-    pin.release()
-    expect(await mapping.read(20 * PAGE, 1)).toEqual(bytes(9))
-    expect(await mapping.read(21 * PAGE, 1)).toEqual(bytes(8))
-  })
-
   it('leave nothing behind when they fail or are given up', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
