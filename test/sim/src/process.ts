@@ -14,6 +14,8 @@ interface Waiting {
 export class SimProcess {
   alive = true
   readonly clock: Clock
+  /** Called before anything runs in it. */
+  onEnter: () => void = () => {}
   private inbox: Waiting[] | undefined
   private readonly onEnd: (() => void)[] = []
 
@@ -57,8 +59,10 @@ export class SimProcess {
   /** Runs `callback` in this process: now, when it wakes up, or never. */
   enter(kind: EntryKind, label: string, callback: () => void): void {
     if (!this.alive) return
-    if (this.inbox === undefined) callback()
-    else this.inbox.push({ kind, label, callback })
+    if (this.inbox === undefined) {
+      this.onEnter()
+      callback()
+    } else this.inbox.push({ kind, label, callback })
   }
 
   /** Does not run for a while (SIGSTOP, a pause of the machine), then finds everything that came meanwhile. */

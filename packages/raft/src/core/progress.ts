@@ -81,7 +81,7 @@ export class Progress {
 
   /**
    * The append after `index` did not match; the logs may match at `hint`. False when the answer is late: what it says was
-   * overtaken. `match` never goes back, because what it counts is durable.
+   * overtaken. `match` never goes back here, because what it counts is durable.
    */
   rejected(index: number, hint: number): boolean {
     if (this.mode === 'snapshot') return false
@@ -96,6 +96,14 @@ export class Progress {
     this.next = Math.max(Math.min(index, hint + 1), this.match + 1)
     this.probing = false
     return true
+  }
+
+  /**
+   * The append after `index` did not match at one who counts for nothing, though `match` says that it would. Then it has joined anew
+   * under an old name, and an answer from its former life came late: what `match` counts is gone.
+   */
+  forgetAbove(index: number, hint: number): void {
+    if (index === this.match) this.match = Math.min(this.match, hint)
   }
 
   /** What was sent since the last acknowledgement did not arrive. */

@@ -6,6 +6,7 @@ import {
   type RaftEntryKind,
   type RaftMessageOf
 } from '@quire/protocol'
+import { isVoter } from './configuration.js'
 import type { Progress } from './progress.js'
 import { quorumIndex } from './quorum.js'
 import { beginSnapshot, repeatPiece } from './snapshot-sender.js'
@@ -123,7 +124,9 @@ export function handleAppendReply(state: CoreState, from: string, message: RaftM
   progress.active = true
   if (message.rejected) {
     // §5.3: skip all of a term at once. Where the follower's hint is of a higher term than ours there, go below that.
-    progress.rejected(message.index, state.log.lastAtMost(message.hintIndex, message.hintTerm))
+    const hint = state.log.lastAtMost(message.hintIndex, message.hintTerm)
+    if (!isVoter(state.configuration, from)) progress.forgetAbove(message.index, hint)
+    progress.rejected(message.index, hint)
   } else if (progress.accepted(message.index)) {
     advanceCommit(state)
     askToStand(state, from)

@@ -46,13 +46,15 @@ export class SegmentSupply {
       () => this.report(undefined),
       (error: unknown) => {
         // Whoever takes the file deals with the failure. Until then there is time to make room.
-        if (this.spare === spare && !this.closed && error instanceof NoSpaceError) this.retryLater(error)
+        if (this.spare !== spare || this.closed) return
+        if (error instanceof NoSpaceError) this.report(error)
+        // Who was told that there is no room waits to be told that there is, whatever went wrong in between.
+        if (this.isShort) this.retryLater()
       }
     )
   }
 
-  private retryLater(error: NoSpaceError): void {
-    this.report(error)
+  private retryLater(): void {
     const { clock } = this.init
     if (clock === undefined) return
     this.cancelRetry = clock.schedule(RETRY_MS, () => {

@@ -1,0 +1,249 @@
+/** The state machine of one life of a simulated node, with its snapshots. What is durable of it is on a `SnapshotDisk`. */
+import { CorruptionError } from '@quire/protocol'
+import type { Entry, RaftApplication, RaftStatus, SnapshotMeta, SnapshotStore } from '@quire/raft'
+import type { Coverage } from '../coverage.js'
+import type { SimProcess } from '../process.js'
+import type { Chance } from '../random.js'
+import { Violation } from '../violation.js'
+import { ReplicatedState } from './commands.js'
+import type { ApplicationSettings } from './settings.js'
+
+/** A snapshot that was read so long ago is not being sent any more. */
+const READING_MS = 200
+
+const SPIKE = 0.03
+
+export interface Snapshot {
+  readonly meta: SnapshotMeta
+  readonly bytes: Uint8Array
+}
+
+/** Durable: it survives crashes, and goes with the node's disk when that is wiped. */
+export class SnapshotDisk {
+  newest: Snapshot | undefined
+  /** By index: those that can still be read. */
+  readonly kept = new Map<number, Snapshot & { readAt: number }>()
+  /** Pieces of somebody else's snapshot. */
+  incoming: { readonly meta: SnapshotMeta; readonly pieces: Uint8Array[]; bytes: number } | undefined
+  /** The next one that is installed turns out to be useless. */
+  refusesNext = false
+
+  /** Takes the place of the one before, which stays for a while if somebody reads it. */
+  keep(snapshot: Snapshot, nowMs: number): void {
+    this.newest = snapshot
+    for (const [index, { readAt }] of this.kept) if (readAt + READING_MS < nowMs) this.kept.delete(index)
+    this.kept.set(snapshot.meta.index, { ...snapshot, readAt: -Infinity })
+  }
+
+  /** Makes room: whoever reads one of these finds it gone. */
+  dropOld(): void {
+    for (const index of [...this.kept.keys()]) if (index !== this.newest?.meta.index) this.kept.delete(index)
+  }
+}
+
+export interface ApplicationWorld {
+  readonly process: SimProcess
+  readonly chance: Chance
+  readonly coverage: Coverage
+  readonly settings: ApplicationSettings
+  readonly disk: SnapshotDisk
+  /** Now and then something takes very long. */
+  readonly isNoisy: () => boolean
+  /** An entry was applied, after which the state's hash is `hash`. */
+  readonly onApplied: (entry: Entry, hash: number) => void
+  /** The state machine is a snapshot now. */
+  readonly onInstalled: (meta: SnapshotMeta, hash: number) => void
+  readonly onTaken: (meta: SnapshotMeta) => void
+  /** Undefined when the node is closing. */
+  readonly snapshotMeta: (index: number) => SnapshotMeta | undefined
+  readonly onChange: (status: RaftStatus) => void
+  readonly onFatal: (error: Error) => void
+}
+
+export class SimApplication implements RaftApplication {
+  readonly snapshots: SnapshotStore
+  state: ReplicatedState
+  appliedIndex: number
+  /** The newest snapshot of its own in this life. */
+  takenIndex = 0
+  private applying = false
+  private installing = false
+  private writing = false
+  private taking = false
+
+  constructor(private readonly world: ApplicationWorld) {
+    const { disk } = world
+    this.appliedIndex = disk.newest?.meta.index ?? 0
+    this.state = (disk.newest && ReplicatedState.fromBytes(disk.newest.bytes)) ?? new ReplicatedState()
+    this.snapshots = {
+      get newest() {
+        return disk.newest?.meta
+      },
+      read: (index, offset, maxBytes) => this.read(index, offset, maxBytes),
+      write: (meta, offset, data) => this.write(meta, offset, data),
+      install: (meta) => this.install(meta)
+    }
+  }
+
+  onChange(status: RaftStatus): void {
+    this.world.onChange(status)
+  }
+
+  onFatal(error: Error): void {
+    this.world.onFatal(error)
+  }
+
+  apply(entries: readonly Entry[]): void | Promise<void> {
+    if (this.applying || this.installing) throw new Violation('one after the other', 'entries came while it was busy')
+    const { settings, chance } = this.world
+    if (settings.applyMs === 0) {
+      this.applyNow(entries)
+      return undefined
+    }
+    this.applying = true
+    return this.later(this.spike() ?? chance.exponential(settings.applyMs), 'applies', () => {
+      this.applying = false
+      this.applyNow(entries)
+    })
+  }
+
+  private applyNow(entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      if (entry.index !== this.appliedIndex + 1) {
+        throw new Violation('applied in order', `${entry.index} after ${this.appliedIndex}`)
+      }
+      this.state.apply(entry)
+      this.appliedIndex = entry.index
+      this.world.onApplied(entry, this.state.hash)
+    }
+    this.takeWhenDue()
+  }
+
+  // ---- snapshots of its own
+
+  private takeWhenDue(): void {
+    const { settings, disk } = this.world
+    if (this.taking || this.appliedIndex < (disk.newest?.meta.index ?? 0) + settings.snapshotEntries) return
+    this.taking = true
+    // After this turn, when the node knows that all of it is applied.
+    this.world.process.after('io', 0, `${this.world.process.name} takes a snapshot`, () => this.take())
+  }
+
+  private take(): void {
+    const { settings, chance, disk, coverage, process } = this.world
+    if (this.applying || this.installing) {
+      this.taking = false
+      return
+    }
+    const meta = this.world.snapshotMeta(this.appliedIndex)
+    if (meta === undefined) return
+    if (meta.index !== this.appliedIndex) {
+      throw new Violation('snapshots name their index', `${meta.index} instead of ${this.appliedIndex}`)
+    }
+    const bytes = this.state.toBytes(settings.ballastBytes)
+    process.after('io', chance.exponential(settings.snapshotMs), `${process.name} has a snapshot`, () => {
+      this.taking = false
+      // Somebody else's may have come meanwhile.
+      if (this.installing || (disk.newest?.meta.index ?? 0) >= meta.index) return
+      disk.keep({ meta, bytes }, process.clock.now())
+      coverage.add('snapshots taken')
+      this.takenIndex = meta.index
+      this.world.onTaken(meta)
+      this.takeWhenDue()
+    })
+  }
+
+  private read(index: number, offset: number, maxBytes: number): ReturnType<SnapshotStore['read']> {
+    const { disk, coverage } = this.world
+    return this.later(this.delay(), 'reads a piece', () => {
+      const snapshot = disk.kept.get(index)
+      if (snapshot === undefined) {
+        coverage.add('snapshots gone while they are sent')
+        return undefined
+      }
+      snapshot.readAt = this.world.process.clock.now()
+      const end = Math.min(offset + maxBytes, snapshot.bytes.length)
+      coverage.add('pieces')
+      return { data: snapshot.bytes.slice(offset, end), done: end === snapshot.bytes.length }
+    })
+  }
+
+  // ---- somebody else's snapshot
+
+  private write(meta: SnapshotMeta, offset: number, data: Uint8Array): Promise<void> {
+    if (this.writing || this.installing) throw new Violation('one after the other', 'a piece came while it was busy')
+    this.writing = true
+    const { disk } = this.world
+    return this.later(this.delay(), 'writes a piece', () => {
+      this.writing = false
+      if (offset === 0) disk.incoming = { meta, pieces: [], bytes: 0 }
+      const { incoming } = disk
+      if (incoming === undefined || incoming.meta.index !== meta.index || incoming.bytes !== offset) {
+        const facts = `${offset} of ${meta.index} after ${incoming?.bytes} of ${incoming?.meta.index}`
+        throw new Violation('pieces follow one another', facts)
+      }
+      incoming.pieces.push(data)
+      incoming.bytes += data.length
+    })
+  }
+
+  private install(meta: SnapshotMeta): Promise<void> {
+    if (this.applying || this.installing || this.writing) {
+      throw new Violation('one after the other', 'a snapshot came while it was busy')
+    }
+    if (meta.index <= this.appliedIndex) {
+      throw new Violation('a stale snapshot is ignored', `${meta.index} is installed over ${this.appliedIndex}`)
+    }
+    this.installing = true
+    return this.later(this.delay() * 2, 'installs', () => {
+      this.installing = false
+      this.installNow(meta)
+    })
+  }
+
+  private installNow(meta: SnapshotMeta): void {
+    const { disk, coverage } = this.world
+    const { incoming } = disk
+    disk.incoming = undefined
+    if (disk.refusesNext) {
+      disk.refusesNext = false
+      coverage.add('snapshots refused')
+      throw new CorruptionError('snapshot', 0, 'refused on purpose')
+    }
+    if (incoming === undefined || incoming.meta.index !== meta.index || incoming.meta.term !== meta.term) {
+      throw new Violation('pieces follow one another', `${meta.index} is installed without its pieces`)
+    }
+    const bytes = Uint8Array.from(Buffer.concat(incoming.pieces))
+    const state = ReplicatedState.fromBytes(bytes)
+    if (state === undefined) throw new Violation('a torn piece is not stored', `snapshot ${meta.index} makes no sense`)
+    this.state = state
+    this.appliedIndex = meta.index
+    disk.keep({ meta, bytes }, this.world.process.clock.now())
+    coverage.add('snapshots installed')
+    if (incoming.pieces.length > 1) coverage.add('snapshots of several pieces')
+    this.world.onInstalled(meta, state.hash)
+  }
+
+  private delay(): number {
+    const { chance, settings } = this.world
+    return this.spike() ?? chance.exponential(Math.min(settings.snapshotMs, 5) / 2)
+  }
+
+  private spike(): number | undefined {
+    const { chance, isNoisy } = this.world
+    return isNoisy() && chance.is(SPIKE) ? chance.between(20, 200) : undefined
+  }
+
+  private later<T>(ms: number, what: string, run: () => T): Promise<T> {
+    const { process } = this.world
+    return new Promise((resolve, reject) => {
+      process.after('io', ms, `${process.name} ${what}`, () => {
+        try {
+          resolve(run())
+        } catch (error) {
+          reject(error as Error)
+        }
+      })
+    })
+  }
+}

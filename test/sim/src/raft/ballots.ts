@@ -1,0 +1,187 @@
+/** What nodes say to each other, watched when it leaves and when it arrives: votes, and what is acknowledged. */
+import type { RaftMessage } from '@quire/protocol'
+import type { RaftStatus } from '@quire/raft'
+import { Violation } from '../violation.js'
+import type { ObservedNode } from './invariants.js'
+
+/** What one life of a node was told. */
+interface Heard {
+  readonly life: number
+  /** Terms for which it was told to stand at once. */
+  readonly told: Set<number>
+  /** By term: who granted it. */
+  readonly preVotes: Map<number, Set<string>>
+  readonly votes: Map<number, Set<string>>
+  /** What others asked it, by what and who and term: were they as up to date as its disk at that moment? */
+  readonly asked: Map<string, boolean>
+}
+
+export class Ballots {
+  private readonly begun = new Set<number>([0, 1])
+  /** By term: by voter, whom it voted for. It outlives crashes. */
+  private readonly votes = new Map<number, Map<string, string>>()
+  private readonly heard = new Map<string, Heard>()
+
+  constructor(private readonly nodes: ReadonlyMap<string, ObservedNode>) {}
+
+  isBegun(term: number): boolean {
+    return this.begun.has(term)
+  }
+
+  /** A node stands in an election: a majority has told it that it could win, or its leader to stand. */
+  checkBegun(node: ObservedNode, term: number, { voters, outgoing }: Pick<RaftStatus, 'voters' | 'outgoing'>): void {
+    this.begun.add(term)
+    const { told, preVotes } = this.heardBy(node)
+    if (told.has(term - 1)) return
+    const granted = preVotes.get(term)
+    for (const members of [voters, outgoing]) {
+      if (members.length > 0 && !isMajority(node.name, granted, members)) {
+        const who = [...(granted ?? [])].join(' ')
+        throw new Violation('pre-vote raises no term', `${node.name} stands in term ${term}, pre-votes of: ${who || 'nobody'}`)
+      }
+    }
+  }
+
+  checkElected(node: ObservedNode, { term, voters, outgoing }: RaftStatus): void {
+    const { vote, term: durableTerm } = node.watched.hardState
+    if (durableTerm !== term || vote !== node.name) {
+      throw new Violation('a vote is durable', `${node.name} leads term ${term}; on its disk is a vote for ${vote} in ${durableTerm}`)
+    }
+    const granted = this.heardBy(node).votes.get(term)
+    for (const members of [voters, outgoing]) {
+      if (members.length > 0 && !isMajority(node.name, granted, members)) {
+        const who = [...(granted ?? [])].join(' ')
+        throw new Violation('elected by a majority', `${node.name} leads term ${term}, votes of: ${who || 'nobody'}`)
+      }
+    }
+  }
+
+  sent(node: ObservedNode, to: string, message: RaftMessage): void {
+    switch (message.type) {
+      case 'requestVote':
+        return this.vote(node, node.name, message.term)
+      case 'voteReply':
+        if (message.granted) this.granted(node, to, message.term)
+        return
+      case 'preVoteReply':
+        if (message.granted) this.checkUpToDate(node, to, message.term, 'requestPreVote')
+        return
+      case 'appendReply':
+        if (!message.rejected) this.acknowledged(node, to, message.term, message.index)
+        return
+      case 'heartbeat':
+        return this.checkCapped(node, to, message.commit)
+      case 'timeoutNow':
+        return this.checkTarget(node, to)
+      default:
+    }
+  }
+
+  delivered(node: ObservedNode, from: string, message: RaftMessage): void {
+    switch (message.type) {
+      case 'requestVote':
+      case 'requestPreVote':
+        return this.asked(node, `${message.type} ${from} ${message.term}`, message)
+      case 'preVoteReply':
+        if (message.granted) addTo(this.heardBy(node).preVotes, message.term, from)
+        return
+      case 'voteReply':
+        if (message.granted) addTo(this.heardBy(node).votes, message.term, from)
+        return
+      case 'timeoutNow':
+        this.heardBy(node).told.add(message.term)
+        return
+      default:
+    }
+  }
+
+  private granted(node: ObservedNode, to: string, term: number): void {
+    const { hardState } = node.watched
+    if (hardState.term < term || (hardState.term === term && hardState.vote !== to)) {
+      const facts = `${node.name} votes for ${to} in term ${term}; on its disk is ${hardState.vote} in ${hardState.term}`
+      throw new Violation('a vote is durable', facts)
+    }
+    this.vote(node, to, term)
+    this.checkUpToDate(node, to, term, 'requestVote')
+  }
+
+  private vote(node: ObservedNode, to: string, term: number): void {
+    let votes = this.votes.get(term)
+    if (votes === undefined) this.votes.set(term, (votes = new Map<string, string>()))
+    const before = votes.get(node.name) ?? to
+    if (before !== to) throw new Violation('one vote a term', `${node.name} votes for ${before} and ${to} in term ${term}`)
+    votes.set(node.name, to)
+  }
+
+  /** §5.4.1. What a node has on its disk is at most as new as what it has in memory. */
+  private asked(node: ObservedNode, key: string, message: { readonly lastIndex: number; readonly lastTerm: number }): void {
+    const { asked } = this.heardBy(node)
+    const { lastIndex, lastTerm } = node.watched
+    const isUpToDate =
+      message.lastTerm > lastTerm || (message.lastTerm === lastTerm && message.lastIndex >= lastIndex)
+    // It may be asked again later, when it has more; the answer to the first question may still be on its way.
+    asked.set(key, isUpToDate || asked.get(key) === true)
+  }
+
+  private checkUpToDate(node: ObservedNode, to: string, term: number, type: string): void {
+    if (this.heardBy(node).asked.get(`${type} ${to} ${term}`) === true) return
+    const { lastIndex, lastTerm } = node.watched
+    const facts = `${node.name}, which has entry ${lastIndex} of term ${lastTerm}, is for ${to} in term ${term}, which has less`
+    throw new Violation('only who is up to date is elected', facts)
+  }
+
+  private acknowledged(node: ObservedNode, to: string, term: number, index: number): void {
+    const { watched, name } = node
+    if (watched.lastIndex < index || watched.hardState.term < term) {
+      const facts = `${name} acknowledges entry ${index} in term ${term}; on its disk is entry ${watched.lastIndex}, term ${watched.hardState.term}`
+      throw new Violation('acknowledged is durable', facts)
+    }
+    const leader = this.nodes.get(to)
+    if (leader?.status?.term !== term || leader.status.role !== 'leader') return
+    const theirs = leader.watched.entries[index]?.term
+    const own = watched.entries[index]!.term
+    if (theirs !== undefined && theirs !== own) {
+      const facts = `${name} acknowledges entry ${index} of term ${own}; its leader ${to} has term ${theirs}`
+      throw new Violation('acknowledged is durable', facts)
+    }
+  }
+
+  /**
+   * Leadership goes to who has everything (thesis §3.10), but for what the leader itself appended in this turn. One that is not among the
+   * voters has left office before it asks.
+   */
+  private checkTarget({ name, status, watched }: ObservedNode, to: string): void {
+    const target = this.nodes.get(to)?.watched
+    if (status?.role !== 'leader' || target === undefined || target.lastIndex >= watched.lastIndex) return
+    const facts = `${name} asks ${to} to stand, which has ${target.lastIndex} of ${watched.lastIndex}`
+    throw new Violation('leadership goes to who has everything', facts)
+  }
+
+  private checkCapped(node: ObservedNode, to: string, commit: number): void {
+    const watched = this.nodes.get(to)?.watched
+    if (watched !== undefined && !watched.wasWiped && commit > watched.lastIndex) {
+      throw new Violation("a heartbeat's commit is capped", `${node.name} tells ${to} ${commit}, which has ${watched.lastIndex}`)
+    }
+  }
+
+  private heardBy({ name, life }: ObservedNode): Heard {
+    let heard = this.heard.get(name)
+    if (heard?.life !== life) {
+      heard = { life, told: new Set(), preVotes: new Map(), votes: new Map(), asked: new Map() }
+      this.heard.set(name, heard)
+    }
+    return heard
+  }
+}
+
+function addTo(map: Map<number, Set<string>>, term: number, from: string): void {
+  const set = map.get(term)
+  if (set === undefined) map.set(term, new Set([from]))
+  else set.add(from)
+}
+
+function isMajority(self: string, granted: ReadonlySet<string> | undefined, members: readonly string[]): boolean {
+  let count = 0
+  for (const member of members) if (member === self || granted?.has(member) === true) count++
+  return count * 2 > members.length
+}

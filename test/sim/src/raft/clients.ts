@@ -1,0 +1,209 @@
+/**
+ * Clients of the simulated cluster. Each has one command under way, which it proposes again, here and there, until it is acknowledged; and
+ * there are readers. They know nothing but what nodes tell them.
+ */
+import type { Coverage } from '../coverage.js'
+import type { Chance } from '../random.js'
+import type { Scheduler } from '../scheduler.js'
+import { Violation } from '../violation.js'
+import { encodeCommand, NOISE_LANE } from './commands.js'
+import type { RaftInvariants } from './invariants.js'
+import type { SimNode } from './node.js'
+import type { ClientSettings } from './settings.js'
+import type { Waits } from './waits.js'
+
+export interface ClientWorld {
+  readonly scheduler: Scheduler
+  readonly coverage: Coverage
+  readonly chance: Chance
+  readonly settings: ClientSettings
+  readonly nodes: ReadonlyMap<string, SimNode>
+  readonly invariants: RaftInvariants
+  readonly waits: Waits
+  readonly onError: (error: Error) => void
+}
+
+const MISDIRECTED_MS = 40
+
+export class Lane {
+  /** Acknowledged to this client. */
+  acknowledged = 0
+  /** The command under way; 0 for none. */
+  sequence = 0
+  private attempts = 0
+  private hint: string | undefined
+  private stopped = false
+
+  constructor(
+    private readonly number: number,
+    private readonly world: ClientWorld,
+    private readonly chance: Chance
+  ) {}
+
+  start(): void {
+    this.next()
+  }
+
+  /** Finishes the command under way. */
+  stop(): void {
+    this.stopped = true
+  }
+
+  get isIdle(): boolean {
+    return this.sequence === 0
+  }
+
+  private next(): void {
+    this.sequence = 0
+    const { scheduler, settings } = this.world
+    scheduler.after(this.chance.exponential(settings.pauseMs), `client ${this.number}`, () => {
+      if (this.stopped) return
+      this.sequence = this.acknowledged + 1
+      this.attempts = 0
+      this.attempt()
+    })
+  }
+
+  /** Proposes the command, and again if nothing is heard. An earlier attempt may still come to its end. */
+  private attempt(): void {
+    const { sequence } = this
+    const attempt = ++this.attempts
+    const { scheduler, settings, coverage } = this.world
+    if (attempt > 1) coverage.add('commands proposed again')
+    const again = (ms: number): void => {
+      scheduler.after(ms, `client ${this.number} again`, () => {
+        if (this.sequence === sequence && this.attempts === attempt) this.attempt()
+      })
+    }
+    const node = this.target()
+    if (node === undefined) return again(MISDIRECTED_MS)
+    let isTaken = false
+    node.call(`client ${this.number} proposes`, (raft) => {
+      // Who still fills the last segment of a full disk loses the log; a program that is told stops writing.
+      if (node.isFull) return
+      const padding = this.chance.int(0, settings.maxValueBytes)
+      try {
+        const { index, term } = raft.propose(encodeCommand(this.number, sequence, padding))
+        isTaken = true
+        node.pending.add(index, term, (fate) => {
+          if (fate === 'applied') this.applied(node, sequence)
+          else coverage.add(`proposals ${fate}`)
+        })
+      } catch (error) {
+        this.refused(error as Error)
+      }
+    })
+    again(isTaken ? settings.patienceMs : this.chance.exponential(MISDIRECTED_MS))
+  }
+
+  private target(): SimNode | undefined {
+    const { nodes } = this.world
+    const hinted = this.hint === undefined ? undefined : nodes.get(this.hint)
+    if (hinted?.isUp === true && this.attempts % 3 !== 0) return hinted
+    const up = [...nodes.values()].filter(({ isUp }) => isUp)
+    return up.length === 0 ? undefined : this.chance.pick(up)
+  }
+
+  private refused(error: Error): void {
+    this.world.coverage.add(`proposals refused: ${error.name}`)
+    this.hint = (error as { leader?: string }).leader ?? this.hint
+    if (error.name !== 'NotLeaderError' && error.name !== 'BackPressureError') this.world.onError(error)
+  }
+
+  private applied(node: SimNode, sequence: number): void {
+    const has = node.application?.state.applied[this.number] ?? 0
+    if (has < sequence) {
+      const facts = `client ${this.number}: ${sequence} is acknowledged, ${node.name} has applied ${has}`
+      throw new Violation('no command is lost', facts)
+    }
+    this.hint = node.name
+    if (this.sequence !== sequence) return
+    this.acknowledged = sequence
+    this.world.coverage.add('commands acknowledged')
+    this.next()
+  }
+}
+
+export class Clients {
+  readonly lanes: Lane[]
+  private stopped = false
+
+  constructor(private readonly world: ClientWorld) {
+    const { chance, settings } = world
+    this.lanes = Array.from({ length: settings.lanes }, (_, i) => new Lane(i, world, chance.fork(`lane ${i}`)))
+  }
+
+  start(): void {
+    for (const lane of this.lanes) lane.start()
+    this.readRegularly()
+  }
+
+  stop(): void {
+    this.stopped = true
+    for (const lane of this.lanes) lane.stop()
+  }
+
+  /** Proposes much at once, also to who only takes itself for the leader. */
+  burst(chance: Chance): void {
+    for (const node of this.world.nodes.values()) {
+      if (node.status?.role !== 'leader') continue
+      this.noise(node, chance.int(5, 40), chance)
+    }
+  }
+
+  noise(node: SimNode, count: number, chance: Chance): void {
+    node.call(`burst at ${node.name}`, (raft) => {
+      for (let i = 0; i < count && !node.isFull; i++) {
+        try {
+          const data = encodeCommand(NOISE_LANE, i, chance.int(0, this.world.settings.maxValueBytes))
+          const { index, term } = raft.propose(data)
+          node.pending.add(index, term, () => {})
+        } catch (error) {
+          this.world.coverage.add(`proposals refused: ${(error as Error).name}`)
+          return
+        }
+      }
+    })
+  }
+
+  private readRegularly(): void {
+    const { scheduler, chance, settings, nodes } = this.world
+    scheduler.after(chance.exponential(settings.readPauseMs), 'reader', () => {
+      if (this.stopped) return
+      const leading = [...nodes.values()].filter(({ status }) => status?.role === 'leader')
+      // Each that takes itself for the leader, and now and then another one.
+      for (const node of leading) this.read(node)
+      if (chance.is(0.1)) this.read(chance.pick([...nodes.values()]))
+      this.readRegularly()
+    })
+  }
+
+  read(node: SimNode): void {
+    const { invariants, waits, coverage } = this.world
+    node.call(`reader at ${node.name}`, (raft) => {
+      const floor = invariants.commitIndex
+      const newest = invariants.log.committed[floor]!.inTerm
+      const { term } = raft.status()
+      const { application } = node
+      waits.add(node, 'read index', raft.readIndex(), {
+        done: (index) => {
+          coverage.add('read indexes')
+          if (index < floor) {
+            throw new Violation('reads are linearizable', `${node.name} reads at ${index}, ${floor} was committed before`)
+          }
+          if (newest > term) {
+            const facts = `${node.name} confirms a read in term ${term}, entries of term ${newest} were committed before`
+            throw new Violation('reads are linearizable', facts)
+          }
+          if ((application?.appliedIndex ?? 0) < index) {
+            throw new Violation('reads are linearizable', `${node.name} has not applied ${index}`)
+          }
+        },
+        failed: (error) => {
+          coverage.add(`reads refused: ${error.name}`)
+          if (error.name !== 'NotLeaderError' && error.name !== 'BackPressureError') throw error
+        }
+      })
+    })
+  }
+}

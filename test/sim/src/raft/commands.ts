@@ -1,0 +1,80 @@
+/** What the simulated clients propose, and the replicated state that it changes. */
+import { crc32 } from 'node:zlib'
+import type { Entry } from '@quire/raft'
+import { Violation } from '../violation.js'
+
+const COMMAND_BYTES = 6
+
+/** A lane's command number `sequence`, with `padding` bytes that only take room. Lane 255 is noise without a number. */
+export function encodeCommand(lane: number, sequence: number, padding: number): Uint8Array {
+  const data = new Uint8Array(COMMAND_BYTES + padding)
+  data[0] = lane
+  new DataView(data.buffer).setUint32(1, sequence)
+  // Other bytes each time, so that no two entries are equal by chance.
+  data.fill(sequence & 0xff, COMMAND_BYTES)
+  return data
+}
+
+export const NOISE_LANE = 255
+
+/** Stands for an entry's kind and data. */
+export function checksum({ kind, data }: Entry): number {
+  return crc32(data, kind.charCodeAt(2))
+}
+
+/** The content of a snapshot. */
+interface StateImage {
+  readonly hash: number
+  readonly applied: number[]
+  readonly ballast: string
+}
+
+/**
+ * The state machine proper. A lane's commands are numbered: one that was proposed twice is applied once. `hash` stands for everything
+ * that was ever applied, in order.
+ */
+export class ReplicatedState {
+  hash = 0x811c9dc5
+  /** Highest command of each lane. */
+  readonly applied: number[] = []
+  /** Commands that were proposed again and are in the log twice. */
+  repeated = 0
+
+  apply(entry: Entry): void {
+    this.hash = mix(mix(mix(this.hash, entry.index), entry.term), checksum(entry))
+    if (entry.kind !== 'normal') return
+    const lane = entry.data[0]!
+    if (lane === NOISE_LANE) return
+    const { buffer, byteOffset, byteLength } = entry.data
+    const sequence = new DataView(buffer, byteOffset, byteLength).getUint32(1)
+    const last = this.applied[lane] ?? 0
+    if (sequence > last + 1) {
+      throw new Violation('no command is lost', `lane ${lane}: ${sequence} is applied after ${last}`)
+    }
+    if (sequence === last + 1) this.applied[lane] = sequence
+    else this.repeated++
+  }
+
+  toBytes(ballastBytes: number): Uint8Array {
+    const { hash, applied } = this
+    const image: StateImage = { hash, applied: Array.from(applied, (each) => each ?? 0), ballast: '.'.repeat(ballastBytes) }
+    return new TextEncoder().encode(JSON.stringify(image))
+  }
+
+  /** Undefined when the bytes are none. */
+  static fromBytes(bytes: Uint8Array): ReplicatedState | undefined {
+    try {
+      const { hash, applied } = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as StateImage
+      const state = new ReplicatedState()
+      state.hash = hash
+      state.applied.push(...applied)
+      return state
+    } catch {
+      return undefined
+    }
+  }
+}
+
+function mix(hash: number, value: number): number {
+  return Math.imul(hash ^ value, 0x01000193) ^ (hash >>> 15)
+}

@@ -1,0 +1,169 @@
+/** A simulated node's disk: a MemoryDisk through all its lives, and what was being written when it lost power. */
+import { SECTOR_BYTES, type Disk, type DiskFile, type DiskOperation, type MemoryDisk } from '@quire/raft'
+import type { Chance } from '../random.js'
+
+interface Extent {
+  readonly offset: number
+  readonly length: number
+}
+
+interface Write {
+  readonly file: SimFile
+  readonly offset: number
+  readonly data: Uint8Array
+}
+
+/** What is known of a file, whatever its name is. */
+interface SimFile {
+  bytes: number
+  /** Writes that ended, in order. */
+  readonly written: Extent[]
+}
+
+export class SimDisk {
+  /** Called when a write begins: at this offset, of so many sectors. */
+  onWrite: ((offset: number, sectors: number) => void) | undefined
+  /** Operations are to fail, or the disk is full: a log that fails now is right to. */
+  private failing = false
+  private isFull = false
+  /** Made by every crash anew, so that what the dead still hold does no harm. */
+  private readonly writing = new Set<Write>()
+  private readonly files = new Map<string, SimFile>()
+  /** Writes that the last crash interrupted. */
+  private interrupted: Write[] = []
+  /** Interrupted writes of which some sectors but not all were found by the next start. */
+  tornWrites = 0
+  private era = 0
+
+  constructor(private memory: MemoryDisk) {}
+
+  get largestFileBytes(): number {
+    let largest = 0
+    for (const { bytes } of this.files.values()) largest = Math.max(largest, bytes)
+    return largest
+  }
+
+  get isWriting(): boolean {
+    return this.writing.size > 0
+  }
+
+  /** Power loss. */
+  crash(chance: Chance): void {
+    this.era++
+    this.failing = false
+    this.interrupted = [...this.writing]
+    this.writing.clear()
+    this.onWrite = undefined
+    this.memory = this.memory.crash(() => chance.next())
+  }
+
+  get mayFail(): boolean {
+    return this.failing || this.isFull
+  }
+
+  /** The next operation of this kind fails. */
+  fail(operation: DiskOperation): void {
+    this.failing = true
+    this.memory.fail(operation, new Error(`${operation} failed on purpose`))
+  }
+
+  /** No room for more than `bytes` more, until `makeRoom`. */
+  fill(bytes: number): void {
+    this.isFull = true
+    this.memory.setCapacity(this.memory.usedBytes + bytes)
+  }
+
+  makeRoom(): void {
+    this.isFull = false
+    this.memory.setCapacity(Infinity)
+  }
+
+  /** Changes a bit of something that was written once: in the newest write of a file, or in any. False when there is nothing. */
+  rot(chance: Chance): boolean {
+    const names = [...this.files.keys()].filter((name) => this.files.get(name)!.written.length > 0).sort()
+    if (names.length === 0) return false
+    const name = chance.is(0.5) ? names.at(-1)! : chance.pick(names)
+    const { written } = this.files.get(name)!
+    const { offset, length } = chance.is(0.5) ? written.at(-1)! : chance.pick(written)
+    const bit = 1 << chance.int(0, 7)
+    try {
+      this.memory.damage(name, offset + chance.int(0, length - 1), (byte) => byte ^ bit)
+      return true
+    } catch {
+      // A crash took the file's name back.
+      return false
+    }
+  }
+
+  /** The disk as the log of one life sees it. */
+  open(): Disk {
+    const { memory, era } = this
+    this.tornWrites = 0
+    const isCurrent = (): boolean => era === this.era
+    const named = (name: string): SimFile => {
+      let file = this.files.get(name)
+      if (file === undefined) this.files.set(name, (file = { bytes: 0, written: [] }))
+      return file
+    }
+    const watch = (file: SimFile, real: DiskFile): DiskFile => ({
+      bytes: real.bytes,
+      read: (offset, length) => real.read(offset, length),
+      close: () => real.close(),
+      write: (offset, data) => {
+        const write = { file, offset, data }
+        this.writing.add(write)
+        this.onWrite?.(offset, data.length / SECTOR_BYTES)
+        return real.write(offset, data).then(
+          () => {
+            this.writing.delete(write)
+            if (isCurrent()) file.written.push({ offset, length: data.length })
+          },
+          (error: unknown) => {
+            this.writing.delete(write)
+            throw error
+          }
+        )
+      }
+    })
+    return {
+      list: async () => {
+        const names = await memory.list()
+        for (const name of this.files.keys()) if (!names.includes(name)) this.files.delete(name)
+        return names
+      },
+      create: async (name, bytes) => {
+        const real = await memory.create(name, bytes)
+        const file = { bytes, written: [] }
+        this.files.set(name, file)
+        return watch(file, real)
+      },
+      open: async (name) => {
+        const real = await memory.open(name)
+        const file = named(name)
+        file.bytes = real.bytes
+        this.countTorn(file, real)
+        return watch(file, real)
+      },
+      rename: async (from, to) => {
+        await memory.rename(from, to)
+        this.files.set(to, named(from))
+        this.files.delete(from)
+      },
+      remove: async (name) => {
+        await memory.remove(name)
+        this.files.delete(name)
+      },
+      flushDirectory: () => memory.flushDirectory()
+    }
+  }
+
+  private countTorn(file: SimFile, real: DiskFile): void {
+    for (const write of this.interrupted) {
+      if (write.file !== file || write.offset + write.data.length > real.bytes) continue
+      const found = real.read(write.offset, write.data.length)
+      const isSome = found.some((byte) => byte !== 0)
+      if (isSome && Buffer.compare(found, write.data) !== 0) this.tornWrites++
+    }
+    this.interrupted = this.interrupted.filter((write) => write.file !== file)
+  }
+}

@@ -1,0 +1,241 @@
+/**
+ * What Raft promises (extended version, Figure 3), checked from outside after every event at the nodes that the event touched: election
+ * safety, leader completeness, state machine safety; besides, that commit never goes back, that what is committed is on a majority's
+ * disks, that terms begin in order, and that applied sequences are prefixes of one another.
+ */
+import type { RaftConfiguration } from '@quire/protocol'
+import type { Entry, RaftStatus, SnapshotMeta } from '@quire/raft'
+import type { Coverage } from '../coverage.js'
+import { Violation } from '../violation.js'
+import { Ballots } from './ballots.js'
+import { checksum } from './commands.js'
+import type { Office } from './office.js'
+import { LogWatch, type Known, type WatchedLog } from './log-watch.js'
+
+/** What the invariants see of a node. */
+export interface ObservedNode {
+  readonly name: string
+  /** Raised at each start. */
+  readonly life: number
+  readonly watched: WatchedLog
+  readonly status: RaftStatus | undefined
+  /** It was told to close, or has stopped by itself. */
+  readonly isClosing: boolean
+}
+
+type Members = Pick<RaftStatus, 'voters' | 'outgoing'>
+
+/** A node as it was after the last event that touched it. */
+interface Past {
+  life: number
+  term: number
+  role: RaftStatus['role']
+  commit: number
+  members: Members
+}
+
+export class RaftInvariants {
+  readonly log: LogWatch
+  readonly ballots: Ballots
+  /** Committed configurations, by index; the last is in force. */
+  readonly configurations: { readonly index: number; readonly configuration: RaftConfiguration }[] = []
+  private readonly past = new Map<string, Past>()
+  private readonly leaders = new Map<number, string>()
+  /** What the state's hash is after each entry, wherever it was applied first. */
+  private readonly hashes: number[] = []
+
+  constructor(
+    private readonly nodes: ReadonlyMap<string, ObservedNode>,
+    private readonly coverage: Coverage,
+    private readonly office: Office
+  ) {
+    this.log = new LogWatch(coverage)
+    this.ballots = new Ballots(nodes)
+  }
+
+  get commitIndex(): number {
+    return this.log.commitIndex
+  }
+
+  /** The newest committed configuration. */
+  get configuration(): RaftConfiguration | undefined {
+    return this.configurations.at(-1)?.configuration
+  }
+
+  leaderOf(term: number): string | undefined {
+    return this.leaders.get(term)
+  }
+
+  check(node: ObservedNode): void {
+    const { status, name, life } = node
+    if (status === undefined) return
+    let past = this.past.get(name)
+    if (past?.life !== life) {
+      past = { life, term: node.watched.hardState.term, role: 'follower', commit: 0, members: status }
+      this.past.set(name, past)
+    }
+    const { term, role, commitIndex } = status
+    if (term !== past.term) this.checkTerm(node, status, past)
+    if (role === 'leader' && (past.role !== 'leader' || term !== past.term)) this.checkElection(node, status)
+    if (commitIndex < past.commit) throw new Violation('commit goes forward', `${name}: ${past.commit} -> ${commitIndex}`)
+    for (let index = this.commitIndex + 1; index <= commitIndex; index++) this.commit(index, status, past.members)
+    if (role === 'leader' && !node.isClosing) this.office.check(status)
+    past.term = term
+    past.role = role
+    past.commit = commitIndex
+    past.members = status
+  }
+
+  private checkTerm(node: ObservedNode, { term, role }: RaftStatus, past: Past): void {
+    if (term < past.term) throw new Violation('terms rise', `${node.name}: ${past.term} -> ${term}`)
+    // Who stands in an election begins its term. All others have heard of it.
+    if (role === 'candidate' || (role === 'leader' && past.role !== 'candidate')) {
+      this.ballots.checkBegun(node, term, past.members)
+    } else if (!this.ballots.isBegun(term)) {
+      throw new Violation('pre-vote raises no term', `${node.name} is in term ${term}, in which nobody stood`)
+    }
+  }
+
+  private checkElection(node: ObservedNode, status: RaftStatus): void {
+    const { name, watched } = node
+    const { term, lastIndex } = status
+    const other = this.leaders.get(term)
+    if (other !== undefined && other !== name) {
+      throw new Violation('election safety', `${other} and ${name} both lead term ${term}`)
+    }
+    if (other === undefined) this.coverage.add('elections')
+    this.leaders.set(term, name)
+    this.ballots.checkElected(node, status)
+    // It may be a leader of the past, which learns only now that it was elected: it owes nothing to later terms.
+    const { committed } = this.log
+    let index = this.commitIndex
+    while (index > 0 && committed[index]!.inTerm >= term) index--
+    const held = watched.entries[index]
+    if (lastIndex < index || (held !== undefined && held.term !== committed[index]!.term)) {
+      throw new Violation('leader completeness', `${name} leads term ${term} without entry ${index}`)
+    }
+  }
+
+  /** A node says that this entry is committed. The majority is one of the configuration before the event or after it. */
+  private commit(index: number, status: RaftStatus, before: Members): void {
+    const known = this.held(index, status) ?? this.held(index, before)
+    if (known === undefined && index > 1) {
+      const logs = [...this.nodes.values()].map(({ name, watched }) => `${name} ${watched.entries[index]?.term ?? 'none'}`)
+      const voters = `${status.voters.join(' ')}${status.outgoing.length > 0 ? ` and ${status.outgoing.join(' ')}` : ''}`
+      throw new Violation(
+        'committed is durable',
+        `${status.id} commits entry ${index} in term ${status.term}, terms on disks: ${logs.join(', ')}; voters ${voters}`
+      )
+    }
+    // The founding configuration is committed by definition: every voter starts with it.
+    const entry = known ?? this.log.find(1, 1)!
+    // §5.4.2: an earlier term's entries are committed only together with one of the own.
+    if (index === status.commitIndex && index > 1 && entry.term !== status.term) {
+      const facts = `${status.id} commits entry ${index} of term ${entry.term} in term ${status.term}`
+      throw new Violation('an earlier term is not committed by counting', facts)
+    }
+    this.log.committed.push({ ...entry, inTerm: status.term })
+    if (entry.configuration !== undefined) this.changed(index, entry.configuration)
+  }
+
+  /** The entry that is on the disks of every majority that counts. */
+  private held(index: number, { voters, outgoing }: Members): Known | undefined {
+    for (const voter of voters) {
+      const term = this.nodes.get(voter)?.watched.entries[index]?.term
+      if (term === undefined || !this.isOnMajority(index, term, voters)) continue
+      if (outgoing.length > 0 && !this.isOnMajority(index, term, outgoing)) continue
+      return this.log.find(index, term)
+    }
+    return undefined
+  }
+
+  private isOnMajority(index: number, term: number, voters: readonly string[]): boolean {
+    let count = 0
+    for (const voter of voters) if (this.nodes.get(voter)?.watched.entries[index]?.term === term) count++
+    return count * 2 > voters.length
+  }
+
+  private changed(index: number, configuration: RaftConfiguration): void {
+    const before = this.configuration
+    this.configurations.push({ index, configuration })
+    if (before === undefined) return
+    const { coverage } = this
+    const { voters, learners, outgoing } = configuration
+    if (outgoing.length > 0) coverage.add('joint configurations')
+    else coverage.add('configuration changes')
+    for (const voter of voters) if (before.learners.includes(voter)) coverage.add('learners promoted')
+    for (const learner of learners) if (before.voters.includes(learner)) coverage.add('voters demoted')
+  }
+
+  // ---- what is applied
+
+  applied(name: string, entry: Entry, hash: number): void {
+    const committed = this.log.committed[entry.index]
+    if (committed !== undefined && (committed.term !== entry.term || committed.crc !== checksum(entry))) {
+      const facts = `${name} applies another entry ${entry.index}: terms ${entry.term} and ${committed.term}`
+      throw new Violation('state machine safety', facts)
+    }
+    this.checkHash(name, entry.index, hash)
+  }
+
+  /** After the event, when what it committed is known. */
+  checkApplied(node: ObservedNode, appliedIndex: number): void {
+    if (appliedIndex > this.commitIndex) {
+      throw new Violation('only what is committed is applied', `${node.name}: ${appliedIndex}, committed ${this.commitIndex}`)
+    }
+  }
+
+  installed(name: string, meta: SnapshotMeta, hash: number): void {
+    this.checkSnapshot(name, meta)
+    this.checkHash(name, meta.index, hash)
+  }
+
+  private checkHash(name: string, index: number, hash: number): void {
+    const known = this.hashes[index]
+    if (known === undefined) this.hashes[index] = hash
+    else if (known !== hash) {
+      throw new Violation('applied sequences are prefixes', `${name} differs from others after entry ${index}`)
+    }
+  }
+
+  /** A snapshot names its last entry and the configuration in force there (§7). */
+  checkSnapshot(name: string, { index, term, configuration }: SnapshotMeta): void {
+    const committed = this.log.committed[index]
+    if (committed?.term !== term) {
+      const facts = `${name}: entry ${index} of term ${term}, committed is term ${committed?.term}`
+      throw new Violation('snapshots hold what is committed', facts)
+    }
+    const inForce = this.configurations.findLast((each) => each.index <= index)
+    if (configuration.index !== inForce?.index || this.log.committed[configuration.index]!.crc !== checksum(configuration)) {
+      const facts = `${name}: snapshot ${index} names configuration ${configuration.index}, in force is ${inForce?.index}`
+      throw new Violation('snapshots name the configuration', facts)
+    }
+  }
+
+  /**
+   * A leader writes configurations. Before it knows what is committed, there may be one that it does not see (the bug of 2015). From a
+   * joint one that is committed all ways lead to the same.
+   */
+  checkProposed({ name, watched, status }: ObservedNode, entries: readonly Entry[]): void {
+    const isJoint = (this.past.get(name)?.members.outgoing.length ?? 0) > 0
+    if (status?.role !== 'leader' || isJoint) return
+    for (const { kind, index, term } of entries) {
+      const committed = (this.log.committed[status.commitIndex] ?? watched.entries[status.commitIndex])?.term
+      if (kind !== 'config' || term !== status.term || committed === undefined || committed === term) continue
+      const facts = `${name} changes members at ${index} in term ${term}; it has committed up to term ${committed}`
+      throw new Violation('no change before the own term', facts)
+    }
+  }
+
+  /** At most one change is uncommitted: seen when the second one is written. */
+  checkConfigurations(name: string, watched: WatchedLog): void {
+    const { entries } = watched
+    const open: number[] = []
+    for (let index = entries.length - 1; index > this.commitIndex; index--) {
+      if (entries[index]!.configuration !== undefined) open.push(index)
+    }
+    if (open.length > 1) {
+      throw new Violation('one change at a time', `${name} has uncommitted configurations at ${open.join(' and ')}`)
+    }
+  }
+}

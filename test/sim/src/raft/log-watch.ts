@@ -1,0 +1,219 @@
+/**
+ * What is durable in each node's log, as seen from outside: it outlives the node's crashes, and what a restart finds is compared with it.
+ * By induction over the index all logs together are one tree of entries (log matching, Figure 3).
+ */
+import { decode, raftConfiguration, type RaftConfiguration } from '@quire/protocol'
+import type { Entry, HardState, LogWrite, RaftLog } from '@quire/raft'
+import type { Coverage } from '../coverage.js'
+import { Violation } from '../violation.js'
+import { checksum } from './commands.js'
+
+export interface Known {
+  readonly term: number
+  readonly crc: number
+  /** Of a `config` entry. */
+  readonly configuration?: RaftConfiguration
+}
+
+export interface Committed extends Known {
+  /** The term in which it was found to be committed. */
+  readonly inTerm: number
+}
+
+interface Seen extends Known {
+  readonly previousTerm: number
+}
+
+const NO_STATE: HardState = { term: 0, vote: undefined, commit: 0 }
+
+/** The durable log of one node. */
+export class WatchedLog {
+  /** By index, from 1 on, also what was compacted since. */
+  readonly entries: Known[] = [{ term: 0, crc: 0 }]
+  hardState = NO_STATE
+  /** Handed to the log and not durable, in order. */
+  inFlight: LogWrite[] = []
+  /** The log begins after this entry, as last seen. */
+  base = 0
+  /** Somebody may still remember what was in it before. */
+  wasWiped = false
+
+  get lastIndex(): number {
+    return this.entries.length - 1
+  }
+
+  get lastTerm(): number {
+    return this.entries.at(-1)!.term
+  }
+
+  wipe(): void {
+    this.wasWiped = true
+    this.entries.length = 1
+    this.hardState = NO_STATE
+    this.inFlight = []
+    this.base = 0
+  }
+}
+
+export class LogWatch {
+  /** By index; 0 is none. */
+  readonly committed: Committed[] = [{ term: 0, crc: 0, inTerm: 0 }]
+  /** By index, then by term: the one entry that was ever in a log there. */
+  private readonly seen: Map<number, Seen>[] = []
+
+  constructor(private readonly coverage: Coverage) {}
+
+  get commitIndex(): number {
+    return this.committed.length - 1
+  }
+
+  /** An entry of this term was in some log at this index. */
+  find(index: number, term: number): Known | undefined {
+    return this.seen[index]?.get(term)
+  }
+
+  /** A log handed out what it is to make durable; `isLeader` is its node. */
+  appending(name: string, watched: WatchedLog, write: LogWrite, isLeader: boolean): void {
+    const first = write.entries[0]
+    if (isLeader && first !== undefined) {
+      let last = watched.lastIndex
+      for (const { entries } of watched.inFlight) last = entries.at(-1)?.index ?? last
+      if (first.index <= last) {
+        throw new Violation('leader append-only', `${name} writes entry ${first.index}, its log ends at ${last}`)
+      }
+    }
+    watched.inFlight.push(write)
+  }
+
+  /** A write is durable. They end in order. */
+  durable(name: string, watched: WatchedLog, write: LogWrite): void {
+    if (watched.inFlight.shift() !== write) throw new Violation('writes end in order', name)
+    if (write.hardState !== undefined) watched.hardState = write.hardState
+    if (write.reset !== undefined) this.reset(name, watched, write.reset.index, write.reset.term)
+    const first = write.entries[0]
+    if (first === undefined) return
+    const { entries } = watched
+    if (first.index > entries.length) {
+      throw new Violation('log without gaps', `${name} writes entry ${first.index} after ${entries.length - 1}`)
+    }
+    if (first.index < entries.length) {
+      this.coverage.add('truncations')
+      this.checkCut(name, watched, first.index, first)
+      entries.length = first.index
+    }
+    for (const entry of write.entries) this.add(name, watched, entry)
+  }
+
+  /** A restarted node's log is open: nothing durable may be missing, nothing may be there that was never written. */
+  recovered(name: string, watched: WatchedLog, log: RaftLog): void {
+    const { inFlight, hardState } = watched
+    watched.inFlight = []
+    this.checkHardState(name, hardState, log.hardState)
+    watched.hardState = log.hardState
+    const base = log.firstIndex - 1
+    const reset = inFlight.findLast((write) => write.reset?.index === base)
+    const baseTerm = log.term(base)
+    if (watched.entries[base]?.term !== baseTerm) {
+      if (reset?.reset === undefined && base > 0) {
+        throw new Violation('durability', `${name} restarts after entry ${base} of term ${baseTerm}, which it never had`)
+      }
+      this.reset(name, watched, base, baseTerm ?? 0)
+    }
+    const { entries } = watched
+    let common = base
+    while (common < watched.lastIndex && log.term(common + 1) === entries[common + 1]!.term) common++
+    if (common < watched.lastIndex) {
+      // A truncation that was under way may have become durable. Nothing else takes a durable entry away.
+      const replacing = log.term(common + 1)
+      const isUnderWay = inFlight.some((write) => write.entries[0] !== undefined && write.entries[0].index <= common + 1)
+      const isReset = reset !== undefined && log.lastIndex === base && common === base
+      if (!isReset && (replacing === undefined || replacing < entries[common + 1]!.term || !isUnderWay)) {
+        const lost = `entry ${common + 1} of term ${entries[common + 1]!.term}`
+        throw new Violation(
+          'durability',
+          `${name} had flushed ${lost}; after its restart the log ends at ${log.lastIndex}, term there ${replacing}`
+        )
+      }
+      entries.length = common + 1
+    }
+    for (let index = base + 1; index <= log.lastIndex;) {
+      for (const entry of log.entries(index, log.lastIndex + 1, 1 << 20)) {
+        const known = entries[entry.index]
+        if (known === undefined) this.add(name, watched, entry)
+        else if (known.crc !== checksum(entry)) {
+          throw new Violation('durability', `${name} reads another entry ${entry.index} than it has written`)
+        }
+        index = entry.index + 1
+      }
+    }
+    watched.base = base
+  }
+
+  private checkHardState(name: string, durable: HardState, found: HardState): void {
+    const isLost = found.term < durable.term
+    const isOther = found.term === durable.term && durable.vote !== undefined && found.vote !== durable.vote
+    if (isLost || isOther) {
+      const facts = `${name} had flushed term ${durable.term}, vote ${durable.vote}; it finds term ${found.term}, vote ${found.vote}`
+      throw new Violation('durability', facts)
+    }
+  }
+
+  /** The log starts anew after a snapshot, and so after what is committed. */
+  private reset(name: string, watched: WatchedLog, index: number, term: number): void {
+    const committed = this.committed[index]
+    if (committed?.term !== term) {
+      const facts = `${name} starts after entry ${index} of term ${term}, committed is term ${committed?.term}`
+      throw new Violation('snapshots hold what is committed', facts)
+    }
+    watched.entries.length = 1
+    for (let each = 1; each <= index; each++) watched.entries.push(this.committed[each]!)
+    watched.base = index
+    this.coverage.add('logs that start anew')
+  }
+
+  private checkCut(name: string, { entries }: WatchedLog, index: number, replacing: Entry): void {
+    if (entries[index]!.term === replacing.term && entries[index]!.crc === checksum(replacing)) {
+      throw new Violation('a matching suffix stays', `${name} writes entry ${index} of term ${replacing.term} again`)
+    }
+    const last = Math.min(entries.length - 1, this.commitIndex)
+    for (let each = index; each <= last; each++) {
+      if (entries[each]!.term === this.committed[each]!.term) {
+        throw new Violation('leader completeness', `${name} drops committed entry ${each}`)
+      }
+    }
+  }
+
+  private add(name: string, { entries }: WatchedLog, entry: Entry): void {
+    const { index, term } = entry
+    if (index !== entries.length) throw new Violation('log without gaps', `${name} has ${index} after ${entries.length - 1}`)
+    const previousTerm = entries[index - 1]!.term
+    if (term < previousTerm) throw new Violation('terms rise', `${name} has term ${term} after term ${previousTerm}`)
+    const crc = checksum(entry)
+    const known = this.identify(name, entry, crc, previousTerm)
+    const committed = this.committed[index]
+    if (committed !== undefined && committed.term !== term && term > committed.inTerm) {
+      throw new Violation('leader completeness', `term ${term} has another entry ${index} than what is committed`)
+    }
+    entries.push(known)
+  }
+
+  private identify(name: string, entry: Entry, crc: number, previousTerm: number): Known {
+    const { index, term } = entry
+    const atIndex = (this.seen[index] ??= new Map<number, Seen>())
+    const seen = atIndex.get(term)
+    if (seen === undefined) {
+      const known: Seen = { term, crc, previousTerm, ...(entry.kind === 'config' && configurationOf(entry)) }
+      atIndex.set(term, known)
+      return known
+    }
+    // By induction over the index: what precedes equal entries is equal.
+    if (seen.crc !== crc || seen.previousTerm !== previousTerm) {
+      throw new Violation('log matching', `${name} has another entry ${index} of term ${term} than others`)
+    }
+    return seen
+  }
+}
+
+function configurationOf({ data }: Entry): { configuration: RaftConfiguration } {
+  return { configuration: decode(raftConfiguration, data) }
+}

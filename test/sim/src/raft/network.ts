@@ -1,0 +1,138 @@
+/** The links between simulated Raft nodes: lossy, as Raft's transport may be. What a partition stops is gone. */
+import { crc32 } from 'node:zlib'
+import { assert, decode, encode, isRaftHandshake, raftMessage, type RaftMessage } from '@quire/protocol'
+import type { Coverage } from '../coverage.js'
+import type { Chance } from '../random.js'
+import type { Scheduler } from '../scheduler.js'
+import type { NetworkSettings } from './settings.js'
+
+export interface RaftNetworkInit {
+  readonly scheduler: Scheduler
+  readonly chance: Chance
+  readonly coverage: Coverage
+  readonly settings: NetworkSettings
+  readonly deliver: (from: string, to: string, message: RaftMessage, label: string) => void
+}
+
+/** One direction between two nodes. */
+interface Link {
+  readonly from: string
+  readonly to: string
+  /** Numbers of the faults that cut it. */
+  readonly cutBy: Set<number>
+  slowness: number
+  lastArrival: number
+  /** By type of message. */
+  readonly labels: Map<string, string>
+}
+
+const REORDERED_MS = 100
+const SPIKE = 0.005
+
+export class RaftNetwork {
+  /** While this is true messages are lost, doubled, reordered and torn. */
+  isNoisy = true
+  private era = 0
+  private readonly links = new Map<string, Map<string, Link>>()
+
+  constructor(private readonly init: RaftNetworkInit) {}
+
+  send(from: string, to: string, message: RaftMessage): void {
+    const link = this.link(from, to)
+    const { coverage, chance, settings } = this.init
+    const { isNoisy } = this
+    if (link.cutBy.size > 0) return
+    if (isNoisy && settings.loss > 0 && chance.is(settings.loss)) {
+      coverage.add('messages lost')
+      return
+    }
+    this.travel(link, this.arriving(message))
+    if (isNoisy && settings.duplication > 0 && chance.is(settings.duplication)) {
+      coverage.add('messages doubled')
+      this.travel(link, this.arriving(message))
+    }
+  }
+
+  /** Nothing goes from `from` to `to` until this fault is over. */
+  cut(from: string, to: string, fault: number): void {
+    this.link(from, to).cutBy.add(fault)
+  }
+
+  mend(from: string, to: string, fault: number): void {
+    this.link(from, to).cutBy.delete(fault)
+  }
+
+  slowDown(from: string, to: string, factor: number): void {
+    this.link(from, to).slowness = factor
+  }
+
+  /** Links are as good as they can be; what is on its way is lost. */
+  heal(): void {
+    this.era++
+    for (const links of this.links.values()) {
+      for (const link of links.values()) {
+        link.cutBy.clear()
+        link.slowness = 1
+      }
+    }
+  }
+
+  private link(from: string, to: string): Link {
+    let links = this.links.get(from)
+    if (links === undefined) this.links.set(from, (links = new Map<string, Link>()))
+    let link = links.get(to)
+    if (link === undefined) {
+      link = { from, to, cutBy: new Set(), slowness: 1, lastArrival: 0, labels: new Map() }
+      links.set(to, link)
+    }
+    return link
+  }
+
+  private travel(link: Link, message: RaftMessage): void {
+    const { scheduler, chance, settings } = this.init
+    const spike = this.isNoisy && chance.is(SPIKE) ? chance.between(5, 120) : 0
+    let at = scheduler.now + chance.exponential(settings.latencyMs) * link.slowness + spike
+    if (this.isNoisy && settings.reordering > 0 && chance.is(settings.reordering)) {
+      at += chance.exponential(REORDERED_MS)
+    } else if (settings.isOrdered) {
+      at = Math.max(at, link.lastArrival)
+      link.lastArrival = at
+    }
+    const label = labelOf(link, message.type)
+    const { era } = this
+    scheduler.at(at, label, () => {
+      if (link.cutBy.size > 0 || era !== this.era) return
+      scheduler.note(message.term)
+      this.init.deliver(link.from, link.to, message, label)
+    })
+  }
+
+  /** What arrives of a message. Its bytes are taken when it leaves: what its sender does to its buffers later is its own affair. */
+  private arriving(message: RaftMessage): RaftMessage {
+    const { settings, chance, scheduler, coverage } = this.init
+    let arriving = message
+    if (message.type === 'snapshot' && this.isNoisy && settings.tearing > 0 && chance.is(settings.tearing)) {
+      coverage.add('pieces torn')
+      arriving = { ...message, data: tear(message.data, chance) }
+    }
+    if (!settings.isEncoded) return arriving
+    const bytes = encode(raftMessage, arriving)
+    scheduler.note(crc32(bytes))
+    const decoded = decode(raftMessage, bytes)
+    assert(!isRaftHandshake(decoded), `${decoded.type} is no message of Raft`)
+    return decoded
+  }
+}
+
+function labelOf(link: Link, type: string): string {
+  let label = link.labels.get(type)
+  if (label === undefined) link.labels.set(type, (label = `${link.from}>${link.to} ${type}`))
+  return label
+}
+
+function tear(data: Uint8Array, chance: Chance): Uint8Array {
+  if (data.length > 1 && chance.is(0.5)) return data.slice(0, chance.int(0, data.length - 1))
+  const torn = Uint8Array.from(data)
+  if (torn.length > 0) torn[chance.int(0, torn.length - 1)]! ^= 1 << chance.int(0, 7)
+  return torn
+}

@@ -1,0 +1,319 @@
+/** A simulated node through all its lives: what is on its disks, and the process that runs now, if any. */
+import type { RaftMessage } from '@quire/protocol'
+import {
+  createMemoryDisk,
+  createRaftNode,
+  createSegmentedLog,
+  type LogCreation,
+  type RaftLog,
+  type RaftNode,
+  type RaftStatus
+} from '@quire/raft'
+import type { Coverage } from '../coverage.js'
+import { SimProcess } from '../process.js'
+import type { Chance } from '../random.js'
+import type { Scheduler } from '../scheduler.js'
+import { Violation } from '../violation.js'
+import { SimApplication, SnapshotDisk } from './application.js'
+import { SimDisk } from './disk.js'
+import type { ObservedNode, RaftInvariants } from './invariants.js'
+import { WatchedLog } from './log-watch.js'
+import type { RaftNetwork } from './network.js'
+import type { Office } from './office.js'
+import { Pending } from './pending.js'
+import type { RaftSettings } from './settings.js'
+
+export interface NodeWorld {
+  readonly scheduler: Scheduler
+  readonly network: RaftNetwork
+  readonly coverage: Coverage
+  readonly chance: Chance
+  readonly settings: RaftSettings
+  readonly invariants: RaftInvariants
+  readonly office: Office
+  /** The node is to be looked at when the event is over. */
+  readonly touched: (node: SimNode) => void
+  /** Its log is open, or refused. */
+  readonly onOpened: (node: SimNode) => void
+  readonly onRefused: (node: SimNode, error: Error) => void
+  /** It stopped by itself. */
+  readonly onFatal: (node: SimNode, error: Error) => void
+}
+
+export class SimNode implements ObservedNode {
+  readonly watched = new WatchedLog()
+  process: SimProcess | undefined
+  node: RaftNode | undefined
+  log: RaftLog | undefined
+  application: SimApplication | undefined
+  life = 0
+  disk!: SimDisk
+  snapshots!: SnapshotDisk
+  /** Proposals of this life that wait for their entry. */
+  pending = new Pending()
+  /** What to make of its disk when there is no log; undefined once there was one. */
+  creation: LogCreation | undefined
+  /** Its disk is damaged: it may not start until it is wiped. */
+  isLost = false
+  /** It is closing: nothing is asked of it any more. */
+  isClosing = false
+  /** Its disk has no room for another segment. */
+  isFull = false
+  /** Slows its disk down. */
+  diskFactor = 1
+  private readonly chance: Chance
+
+  constructor(
+    readonly name: string,
+    private readonly world: NodeWorld
+  ) {
+    this.chance = world.chance.fork(name)
+    this.makeDisks()
+  }
+
+  /** Of the node that runs. */
+  get status(): RaftStatus | undefined {
+    return this.node?.status()
+  }
+
+  get isUp(): boolean {
+    return this.process !== undefined
+  }
+
+  /** Has had a log, or was told to make one. */
+  get exists(): boolean {
+    return this.creation !== undefined || this.life > 0
+  }
+
+  start(): void {
+    if (this.isUp) return
+    const { scheduler, settings } = this.world
+    const life = ++this.life
+    const rate = this.chance.between(1 - settings.skew, 1 + settings.skew)
+    const process = new SimProcess(this.name, scheduler, this.chance.fork(`process ${life}`), rate)
+    process.onEnter = () => this.world.touched(this)
+    this.process = process
+    this.pending = new Pending()
+    this.isClosing = false
+    this.isFull = false
+    const { segmentBytes, cacheBytes } = settings.disk
+    createSegmentedLog({
+      disk: this.disk.open(),
+      segmentBytes,
+      cacheBytes,
+      identity: `simulated ${this.name}`,
+      create: this.creation,
+      clock: process.clock,
+      onSpace: (fault) => {
+        this.isFull = fault !== undefined
+        if (this.isFull) this.world.coverage.add('logs without space')
+      }
+    }).then(
+      (log) => {
+        if (process.alive) this.guard(() => this.opened(process, log))
+      },
+      (error: unknown) => {
+        if (process.alive) this.world.onRefused(this, error as Error)
+      }
+    )
+  }
+
+  receive(from: string, message: RaftMessage, label: string): void {
+    const { process } = this
+    process?.enter('io', label, () => {
+      if (this.node === undefined) return
+      this.world.office.delivered(this.name, from)
+      this.world.invariants.ballots.delivered(this, from, message)
+      this.node.receive(from, message)
+    })
+  }
+
+  /** Runs `ask` in the process, with the running node. */
+  call(label: string, ask: (node: RaftNode) => void): void {
+    this.process?.enter('io', label, () => {
+      if (this.node !== undefined && !this.isClosing) ask(this.node)
+    })
+  }
+
+  /** Power loss. */
+  crash(): void {
+    if (this.process === undefined) return
+    const { coverage } = this.world
+    coverage.add('crashes')
+    if (this.status?.role === 'leader') coverage.add('crashes of a leader')
+    if (this.disk.isWriting) coverage.add('crashes in a write')
+    this.disk.crash(this.chance)
+    this.end()
+  }
+
+  /** Crashes in the middle of the next write to the log that `isWanted`: before it is durable, or just after. */
+  crashInWrite(isWanted: (offset: number, sectors: number) => boolean, crash: () => void): void {
+    const { life } = this
+    this.disk.onWrite = (offset, sectors) => {
+      if (!isWanted(offset, sectors)) return
+      this.disk.onWrite = undefined
+      this.world.scheduler.after(this.chance.exponential(this.world.settings.disk.latencyMs / 6), `${this.name} crashes`, () => {
+        if (life === this.life && this.process !== undefined) crash()
+      })
+    }
+  }
+
+  /** An orderly end, then that of the process. */
+  async close(): Promise<void> {
+    const { process, node } = this
+    if (process === undefined || node === undefined || this.isClosing) return
+    this.isClosing = true
+    this.world.coverage.add('orderly closes')
+    await node.close()
+    if (process.alive) this.end()
+  }
+
+  /** The process ends; its disk keeps what was written. */
+  end(): void {
+    this.process?.kill()
+    this.process = undefined
+    this.node = undefined
+    this.log = undefined
+    this.application = undefined
+    this.disk.onWrite = undefined
+  }
+
+  /** Nothing is left of what was on its disks. */
+  wipe(creation: LogCreation | undefined): void {
+    this.makeDisks()
+    this.watched.wipe()
+    this.creation = creation
+    this.isLost = false
+  }
+
+  /** After an event that touched it. */
+  check(): void {
+    const { node, log, application, watched } = this
+    const { invariants } = this.world
+    if (node === undefined || log === undefined || application === undefined) return
+    invariants.check(this)
+    invariants.checkApplied(this, application.appliedIndex)
+    if (log.lastIndex !== watched.lastIndex && !this.isClosing) {
+      throw new Violation('a log shows what is durable', `${this.name}: ${log.lastIndex}, flushed ${watched.lastIndex}`)
+    }
+    if (log.firstIndex > watched.base + 1) {
+      watched.base = log.firstIndex - 1
+      this.world.coverage.add('compactions')
+    }
+  }
+
+  private opened(process: SimProcess, log: RaftLog): void {
+    const { invariants, coverage, network, settings, scheduler } = this.world
+    const { watched, name, life } = this
+    if (this.disk.tornWrites > 0) coverage.add('torn tails', this.disk.tornWrites)
+    invariants.log.recovered(name, watched, log)
+    const newest = this.snapshots.newest?.meta.index ?? 0
+    if (log.firstIndex - 1 > newest) {
+      throw new Violation('compaction keeps what is in no snapshot', `${name}: log from ${log.firstIndex}, snapshot ${newest}`)
+    }
+    if (newest > log.lastIndex) coverage.add('starts with a snapshot ahead of the log')
+    this.creation = undefined
+    this.watch(log)
+    const chance = this.chance.fork(`life ${life}`)
+    const alive = (): boolean => process.alive
+    const application = new SimApplication({
+      process,
+      chance: chance.fork('application'),
+      coverage,
+      settings: settings.application,
+      disk: this.snapshots,
+      isNoisy: () => network.isNoisy,
+      onApplied: (entry, hash) => {
+        invariants.applied(name, entry, hash)
+        if (alive()) this.pending.applied(entry.index, entry.term)
+      },
+      onInstalled: (meta, hash) => {
+        invariants.installed(name, meta, hash)
+        this.pending.overtaken(meta.index)
+      },
+      onTaken: (meta) => {
+        if (!this.isClosing) this.node?.snapshotTaken(meta)
+      },
+      snapshotMeta: (index) => {
+        if (this.isClosing || this.node === undefined) return undefined
+        const meta = this.node.snapshotMeta(index)
+        invariants.checkSnapshot(name, meta)
+        return meta
+      },
+      onChange: () => {},
+      onFatal: (error) => {
+        if (!alive()) return
+        this.guard(() => this.check())
+        this.world.onFatal(this, error)
+      }
+    })
+    this.log = log
+    this.application = application
+    const { tickMs, electionTicks, heartbeatTicks, limits } = settings
+    this.node = createRaftNode(
+      {
+        clock: process.clock,
+        random: chance.fork('random'),
+        log,
+        application,
+        transport: {
+          send: (to, message) => {
+            if (!alive()) return
+            invariants.ballots.sent(this, to, message)
+            network.send(name, to, message)
+          }
+        }
+      },
+      { id: name, tickMs, electionTicks, heartbeatTicks, limits }
+    )
+    scheduler.note(life)
+    this.world.onOpened(this)
+    this.world.touched(this)
+  }
+
+  /** Sees what the node hands to its log, and when it is durable, before the node does. */
+  private watch(log: RaftLog): void {
+    const { life, watched, name, snapshots } = this
+    const { invariants } = this.world
+    const append = log.append.bind(log)
+    const compact = log.compact.bind(log)
+    log.append = (write) => {
+      invariants.log.appending(name, watched, write, this.status?.role === 'leader')
+      invariants.checkProposed(this, write.entries)
+      return append(write).then(() => {
+        if (life !== this.life) return
+        invariants.log.durable(name, watched, write)
+        if (write.entries.some(({ kind }) => kind === 'config')) invariants.checkConfigurations(name, watched)
+      })
+    }
+    log.compact = (index) => {
+      const newest = snapshots.newest?.meta.index ?? 0
+      if (index > newest || index > watched.lastIndex) {
+        const facts = `${name} compacts to ${index}, its snapshot is ${newest}, its log ends at ${watched.lastIndex}`
+        throw new Violation('compaction keeps what is in no snapshot', facts)
+      }
+      return compact(index)
+    }
+  }
+
+  private makeDisks(): void {
+    const { network, settings } = this.world
+    const later = (delayMs: number, callback: () => void): void => {
+      this.process?.after('io', delayMs, `${this.name} disk`, callback)
+    }
+    const latencyMs = (): number =>
+      network.isNoisy && this.chance.is(0.005)
+        ? this.chance.between(20, 200)
+        : this.chance.exponential(settings.disk.latencyMs) * this.diskFactor
+    this.disk = new SimDisk(createMemoryDisk({ schedule: later, latencyMs }))
+    this.snapshots = new SnapshotDisk()
+  }
+
+  private guard(run: () => void): void {
+    try {
+      run()
+    } catch (error) {
+      this.world.onFatal(this, error as Error)
+    }
+  }
+}

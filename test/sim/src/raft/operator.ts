@@ -1,0 +1,349 @@
+/**
+ * Who runs the cluster: changes its members, moves leadership, and replaces what is lost. It never takes away more disks than Raft can do
+ * without.
+ */
+import type { MembershipChange, RaftNode, RaftStatus } from '@quire/raft'
+import type { Coverage } from '../coverage.js'
+import type { Chance } from '../random.js'
+import type { Scheduler } from '../scheduler.js'
+import { Violation } from '../violation.js'
+import { encodeCommand, NOISE_LANE } from './commands.js'
+import type { RaftInvariants } from './invariants.js'
+import type { SimNode } from './node.js'
+import type { HappeningKind } from './schedule.js'
+import type { Waits } from './waits.js'
+
+export interface OperatorWorld {
+  readonly scheduler: Scheduler
+  readonly coverage: Coverage
+  readonly nodes: readonly SimNode[]
+  readonly invariants: RaftInvariants
+  readonly waits: Waits
+  readonly leader: () => SimNode | undefined
+  readonly onError: (error: Error) => void
+}
+
+type Members = Pick<RaftStatus, 'voters' | 'learners' | 'outgoing'>
+type Plan = (members: Members) => readonly MembershipChange[] | undefined
+
+const MAX_VOTERS = 8
+const RETRY_MS = 80
+const ATTEMPTS = 8
+/** The answers of `changeMembership` that ask for patience. */
+const LATER = ['NotLeaderError', 'ChangePendingError', 'BackPressureError']
+
+export class Operator {
+  /** Nodes that were wiped and are not voters again yet. */
+  private readonly returning = new Set<SimNode>()
+  /** To be removed, wiped and brought back though nothing is wrong with them. */
+  private readonly retiring = new Set<SimNode>()
+  private stopped = false
+
+  constructor(private readonly world: OperatorWorld) {}
+
+  /** Nothing is lost, and everybody who was wiped is a voter again. */
+  get isDone(): boolean {
+    return this.returning.size === 0 && this.retiring.size === 0 && this.world.nodes.every(({ isLost }) => !isLost)
+  }
+
+  describe(): string {
+    const lost = this.world.nodes.filter(({ isLost }) => isLost)
+    const names = (nodes: Iterable<SimNode>): string => [...nodes].map(({ name }) => name).join(' ') || 'none'
+    return `lost: ${names(lost)}, retiring: ${names(this.retiring)}, returning: ${names(this.returning)}`
+  }
+
+  /** Finishes what is begun, and begins nothing. */
+  stop(): void {
+    this.stopped = true
+  }
+
+  /** Looks after lost nodes from now on. */
+  watch(): void {
+    this.world.scheduler.after(RETRY_MS, 'operator', () => {
+      for (const node of this.world.nodes) this.care(node)
+      this.watch()
+    })
+  }
+
+  begin(kind: HappeningKind, chance: Chance): void {
+    switch (kind) {
+      case 'transfer':
+        return this.transfer(this.world.leader(), chance.is(0.3) ? undefined : chance.pick(this.world.nodes).name)
+      case 'transferToNobody':
+        return this.transfer(chance.pick(this.world.nodes), 'n9')
+      case 'senseless':
+        return this.changeSenselessly(chance)
+      case 'wipe':
+        return this.retire(chance)
+      case 'addLearner':
+      case 'promote':
+      case 'demote':
+      case 'remove':
+      case 'replace': {
+        const plan = this.plan(kind, chance)
+        return this.attempt(plan, ATTEMPTS)
+      }
+      default:
+        throw new Error(`${kind} is no operation`)
+    }
+  }
+
+  /** Proposes the next change that makes sense, whatever it is, until one is taken. For the end, when nothing stands in its way. */
+  changeSomething(): { readonly index: number; readonly term: number } | undefined {
+    const status = this.world.leader()?.status
+    if (status === undefined) return undefined
+    const { voters, learners } = status
+    const spare = learners[0]
+    const change: MembershipChange =
+      spare !== undefined
+        ? { type: 'voter', id: spare }
+        : { type: 'learner', id: voters.find((id) => id !== status.id) ?? status.id }
+    return this.tryNow(() => [change])
+  }
+
+  /** May this node's disk go bad? Only while everybody agrees who counts, and a majority of them is left. */
+  mayLose(node: SimNode): boolean {
+    const { nodes, invariants } = this.world
+    const { configuration } = invariants
+    if (configuration === undefined || configuration.outgoing.length > 0 || !node.exists) return false
+    if (this.retiring.size > 0 || this.returning.size > 0 || nodes.some(({ isLost }) => isLost)) return false
+    // An acknowledged change that only the lost one and few others know of could be forgotten.
+    if (this.isChanging()) return false
+    // Who has nothing yet votes for nobody.
+    const { voters } = configuration
+    const left = nodes.filter((each) => each !== node && voters.includes(each.name) && each.watched.lastIndex > 0)
+    return !voters.includes(node.name) || left.length * 2 > voters.length
+  }
+
+  /**
+   * Somebody has, or is about to have, a change in its log that is not committed and still may be. Without the newest committed
+   * entry nobody is elected any more.
+   */
+  private isChanging(): boolean {
+    const { nodes, invariants } = this.world
+    const { commitIndex } = invariants
+    const { term } = invariants.log.committed[commitIndex]!
+    return nodes.some(({ watched: { entries, inFlight } }) => {
+      for (let index = entries.length - 1; index > commitIndex && entries[commitIndex]!.term === term; index--) {
+        if (entries[index]!.configuration !== undefined) return true
+      }
+      return inFlight.some((write) => write.entries.some(({ kind, index }) => kind === 'config' && index > commitIndex))
+    })
+  }
+
+  // ---- changes
+
+  private plan(kind: HappeningKind, chance: Chance): Plan {
+    return ({ voters, learners, outgoing }) => {
+      const outside = this.world.nodes.filter((node) => {
+        const isInside = [voters, learners, outgoing].some((list) => list.includes(node.name))
+        return !isInside && !node.isLost && !this.retiring.has(node) && !this.returning.has(node)
+      })
+      const pickOutside = (): SimNode | undefined => (outside.length > 0 ? chance.pick(outside) : undefined)
+      switch (kind) {
+        case 'addLearner': {
+          const node = pickOutside()
+          if (node === undefined) return undefined
+          this.join(node)
+          return [{ type: 'learner', id: node.name }]
+        }
+        case 'promote':
+          return learners.length > 0 ? [{ type: 'voter', id: chance.pick(learners) }] : undefined
+        case 'demote':
+          return [{ type: 'learner', id: chance.pick(voters) }]
+        case 'remove':
+          return [{ type: 'removed', id: chance.pick([...voters, ...learners]) }]
+        default: {
+          const changes: MembershipChange[] = []
+          for (const id of [...voters, ...learners]) {
+            const type = voters.includes(id) ? chance.pick(['removed', 'learner'] as const) : 'voter'
+            if (chance.is(type === 'voter' ? 0.8 : 0.35)) changes.push({ type, id })
+          }
+          for (const node of outside) {
+            if (!chance.is(0.5)) continue
+            this.join(node)
+            changes.push({ type: 'learner', id: node.name })
+          }
+          return changes
+        }
+      }
+    }
+  }
+
+  private attempt(plan: Plan, attempts: number): void {
+    if (this.stopped || attempts === 0) return
+    if (this.tryNow(plan) !== undefined) return
+    this.world.scheduler.after(RETRY_MS, 'operator tries again', () => this.attempt(plan, attempts - 1))
+  }
+
+  /** Undefined when it was not taken; something that makes no sense is taken for done. */
+  private tryNow(plan: Plan): { readonly index: number; readonly term: number } | undefined {
+    const leader = this.world.leader()
+    let proposed: { readonly index: number; readonly term: number } | undefined
+    leader?.call(`${leader.name} changes members`, (node) => {
+      const status = node.status()
+      if (status.role !== 'leader') return
+      const changes = plan(status)
+      if (changes === undefined || !this.isSafe(status, changes)) {
+        proposed = { index: 0, term: 0 }
+        return
+      }
+      proposed = this.propose(leader, node, changes)
+    })
+    return proposed
+  }
+
+  private propose(
+    leader: SimNode,
+    node: RaftNode,
+    changes: readonly MembershipChange[]
+  ): { readonly index: number; readonly term: number } | undefined {
+    try {
+      const proposed = node.changeMembership(changes)
+      this.world.coverage.add('changes proposed')
+      this.world.scheduler.note(proposed.index)
+      return proposed
+    } catch (error) {
+      const { name, message } = error as Error
+      this.world.coverage.add(`changes refused: ${name}`)
+      // A new leader learns only by and by who has something of the log.
+      if (LATER.includes(name) || message.includes('has nothing of the log yet')) return undefined
+      this.world.onError(new Violation('changes that make sense are taken', `${leader.name}: ${message}`))
+      return undefined
+    }
+  }
+
+  /** It changes something, and leaves a majority of disks that are good. */
+  private isSafe({ voters, learners }: Members, changes: readonly MembershipChange[]): boolean {
+    const now = new Set(voters)
+    let changesSomething = false
+    for (const { type, id } of changes) {
+      changesSomething ||= type === 'voter' ? !voters.includes(id) : type === 'learner' ? !learners.includes(id) : true
+      if (type === 'voter') now.add(id)
+      else now.delete(id)
+    }
+    const good = this.world.nodes.filter(({ name, isLost, isUp }) => now.has(name) && !isLost && isUp)
+    return changesSomething && now.size > 0 && now.size <= MAX_VOTERS && good.length * 2 > now.size
+  }
+
+  private changeSenselessly(chance: Chance): void {
+    const leader = this.world.leader()
+    leader?.call(`${leader.name} is asked for nonsense`, (node) => {
+      const { role, voters } = node.status()
+      if (role !== 'leader') return
+      const id = voters[0]!
+      const changes: readonly MembershipChange[] = chance.pick([
+        [{ type: 'voter' as const, id }],
+        voters.map((each) => ({ type: 'removed' as const, id: each })),
+        [{ type: 'learner', id }, { type: 'voter' as const, id }],
+        // Who has nothing votes for nobody, so a majority might never come together.
+        [{ type: 'voter', id: 'n9' }],
+        []
+      ])
+      try {
+        node.changeMembership(changes)
+      } catch (error) {
+        if ((error as Error).name === 'InvalidArgumentError' || LATER.includes((error as Error).name)) return
+      }
+      this.world.onError(new Violation('nonsense is refused', `${leader.name} took ${JSON.stringify(changes)}`))
+    })
+  }
+
+  /** Somebody from outside starts with an empty log, unless it still has one from before. */
+  private join(node: SimNode): void {
+    if (node.isUp) return
+    if (!node.exists) node.creation = { join: true }
+    node.start()
+  }
+
+  // ---- leadership
+
+  transferNow(from: SimNode, to: string): void {
+    this.transfer(from, to)
+  }
+
+  private transfer(from: SimNode | undefined, to: string | undefined): void {
+    from?.call(`${from.name} transfers to ${to ?? 'anybody'}`, (node) => {
+      const { role, term } = node.status()
+      this.world.waits.add(from, `transfer to ${to}`, node.transferLeadership(to), {
+        done: () => {
+          this.world.coverage.add('transfers')
+          // Somebody else was heard of; it may be the leader of a later term still.
+          const now = node.status()
+          if (now.role === 'leader' && now.term === term) {
+            throw new Violation('a transfer that is done is done', `${from.name} still leads term ${term}`)
+          }
+        },
+        failed: (error) => {
+          this.world.coverage.add(`transfers refused: ${error.name}`)
+          if (role !== 'leader' && error.name !== 'NotLeaderError') throw error
+        }
+      })
+      this.expectNoProposals(from, node, to)
+    })
+  }
+
+  /** A leader that gives leadership away takes nothing more (thesis §3.10). */
+  private expectNoProposals(from: SimNode, node: RaftNode, to: string | undefined): void {
+    const { role, voters } = node.status()
+    if (role !== 'leader' || to === undefined || to === from.name || !voters.includes(to)) return
+    try {
+      node.propose(encodeCommand(NOISE_LANE, 0, 0))
+    } catch (error) {
+      if ((error as Error).name === 'BackPressureError') return
+    }
+    throw new Violation('a transfer takes no proposals', `${from.name} is on its way out to ${to}`)
+  }
+
+  // ---- lost disks
+
+  private retire(chance: Chance): void {
+    const { nodes, invariants } = this.world
+    const candidates = nodes.filter((node) => node.isUp && invariants.configuration?.voters.includes(node.name) === true)
+    if (candidates.length === 0) return
+    const node = chance.pick(candidates)
+    if (this.mayLose(node)) this.retiring.add(node)
+  }
+
+  /** Removed, wiped, added as a learner, promoted: each step when the one before is committed. */
+  private care(node: SimNode): void {
+    const { invariants, coverage } = this.world
+    const { configuration } = invariants
+    if (configuration === undefined) return
+    const { voters, learners, outgoing, learnersNext } = configuration
+    const isMember = [voters, learners, outgoing, learnersNext].some((list) => list.includes(node.name))
+    if (node.isLost || this.retiring.has(node)) {
+      if (isMember) {
+        // Others may have left meanwhile.
+        if (voters.length === 1 && !node.isLost) this.retiring.delete(node)
+        this.tryNow((members) => (isIn(members, node.name) ? [{ type: 'removed', id: node.name }] : undefined))
+        return
+      }
+      // The next configuration may bring it back.
+      if (!this.isChanging()) this.replaceDisk(node)
+      return
+    }
+    if (!this.returning.has(node) || !node.isUp) return
+    if (voters.includes(node.name)) {
+      this.returning.delete(node)
+      coverage.add('wiped nodes that are voters again')
+    } else if (!isMember) {
+      this.tryNow(() => [{ type: 'learner', id: node.name }])
+    } else if (learners.includes(node.name) && (node.application?.appliedIndex ?? 0) + 5 >= invariants.commitIndex) {
+      this.tryNow((members) => (members.learners.includes(node.name) ? [{ type: 'voter', id: node.name }] : undefined))
+    }
+  }
+
+  private replaceDisk(node: SimNode): void {
+    if (node.isUp) node.crash()
+    this.world.coverage.add('disks replaced')
+    node.wipe({ join: true })
+    this.retiring.delete(node)
+    this.returning.add(node)
+    node.start()
+  }
+}
+
+function isIn({ voters, learners, outgoing }: Members, name: string): boolean {
+  return voters.includes(name) || learners.includes(name) || outgoing.includes(name)
+}

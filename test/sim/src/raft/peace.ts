@@ -1,0 +1,187 @@
+/** The end of a seed, without faults: everything must be settled, found, agreed on and bounded. */
+import type { Chance } from '../random.js'
+import { Violation } from '../violation.js'
+import type { SimNode } from './node.js'
+import type { RaftSimulation } from './simulation.js'
+
+/** Everything that was waiting has ended by then: timeouts, elections, retries, snapshots, what was lost and comes back. */
+const REST_MS = 60_000
+const WORK_MS = 10_000
+/** Of seeds: a timeout is long, and nothing else happens in it. */
+const SHARE_OF_FAILING = 0.2
+
+export class Peace {
+  constructor(
+    private readonly sim: RaftSimulation,
+    private readonly chance: Chance
+  ) {}
+
+  async keep(): Promise<void> {
+    const { sim } = this
+    const from = sim.scheduler.now
+    this.startAll()
+    sim.clients.stop()
+    await sim.until('liveness: clients are served', REST_MS, () => sim.clients.lanes.every(({ isIdle }) => isIdle))
+    await sim.until('liveness: what is lost comes back', REST_MS, () => sim.operator.isDone && this.isWhole())
+    await this.settle(from)
+    // Who is no voter any more leaves office when that is committed (§6).
+    await sim.until('a removed leader steps down', WORK_MS, () => this.isWhole() && this.isLedByVoter())
+    await this.failToTransfer()
+    await this.transfer()
+    await this.changeMembers()
+    await this.read()
+    await this.settle(sim.scheduler.now)
+    await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
+    this.checkAgreement()
+    this.checkBounds()
+  }
+
+  private startAll(): void {
+    for (const node of this.sim.nodes) if (!node.isUp && node.exists && !node.isLost) node.start()
+  }
+
+  /** A leader, all members up and awake, and no change under way. */
+  private isWhole(): boolean {
+    const { configuration, commitIndex } = this.sim.invariants
+    const leader = this.sim.leader()?.status
+    if (leader?.ready !== true || configuration === undefined || configuration.outgoing.length > 0) return false
+    return commitIndex > 0 && this.members().every((node) => node.node !== undefined && !node.isClosing && node.process?.stalled === false)
+  }
+
+  private members(): SimNode[] {
+    const { invariants, byName } = this.sim
+    const { voters, learners } = invariants.configuration!
+    return [...voters, ...learners].map((name) => byName.get(name)!)
+  }
+
+  /** Nobody waits for anything that was asked before `before`; new entries take the place of those that were truncated. */
+  private async settle(before: number): Promise<void> {
+    const { sim } = this
+    const highest = (): number => Math.max(0, ...sim.nodes.filter(({ isUp }) => isUp).map(({ pending }) => pending.lastIndex))
+    await sim.until(
+      'nobody waits for ever',
+      WORK_MS,
+      () => {
+        const leader = sim.leader()
+        const last = leader?.status?.lastIndex ?? 0
+        if (leader !== undefined && last < highest()) sim.clients.noise(leader, highest() - last, this.chance)
+        // Nodes that were removed get nothing any more.
+        return this.members().every(({ pending }) => pending.size === 0) && sim.waits.pending(before).length === 0
+      },
+      () => `${sim.waits.pending(before).join('; ')}; entries up to ${highest()}; ${sim.describe()}`
+    )
+  }
+
+  private isLedByVoter(): boolean {
+    const { invariants } = this.sim
+    const leader = this.sim.leader()
+    return leader !== undefined && invariants.configuration!.voters.includes(leader.name)
+  }
+
+  /** A transfer to who is not there ends after an election timeout, and its leader goes on (thesis §3.10). */
+  private async failToTransfer(): Promise<void> {
+    const { sim } = this
+    const { electionTicks, tickMs, skew } = sim.settings
+    const leader = sim.leader()!
+    const others = leader.status!.voters.filter((name) => name !== leader.name)
+    if (others.length < 2 || !this.chance.is(SHARE_OF_FAILING)) return
+    const gone = sim.byName.get(this.chance.pick(others))!
+    gone.crash()
+    sim.operator.transferNow(leader, gone.name)
+    const ms = ((electionTicks + 2) * (tickMs + 1)) / (1 - skew)
+    await sim.until('a transfer that fails ends', ms, () => sim.waits.pending(Infinity).length === 0)
+    gone.start()
+    await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
+  }
+
+  /** Leadership goes to a voter that has everything long before anybody would stand by itself (thesis §3.10). */
+  private async transfer(): Promise<void> {
+    const { sim } = this
+    const { electionTicks, tickMs, skew } = sim.settings
+    await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
+    const leader = sim.leader()!
+    const status = leader.status!
+    const others = status.voters.filter((name) => name !== leader.name)
+    if (others.length === 0) return
+    const to = this.chance.pick(others)
+    const timeoutMs = (electionTicks * tickMs) / (1 + skew)
+    sim.operator.transferNow(leader, to)
+    await sim.until('a transfer completes', timeoutMs, () => sim.leader()?.name === to)
+    await sim.until('a transfer completes', WORK_MS, () => sim.waits.pending(Infinity).length === 0)
+  }
+
+  private async changeMembers(): Promise<void> {
+    const { sim } = this
+    if (sim.invariants.configuration!.voters.length < 2 && sim.invariants.configuration!.learners.length === 0) return
+    let proposed: { readonly index: number; readonly term: number } | undefined
+    await sim.until('a change of members completes', WORK_MS, () => {
+      proposed ??= sim.operator.changeSomething()
+      return proposed !== undefined && sim.invariants.commitIndex >= proposed.index
+    })
+    const { index, term } = proposed!
+    if (sim.invariants.log.committed[index]!.term !== term) {
+      throw new Violation('a change of members completes', `entry ${index} of term ${term} is not what was committed`)
+    }
+  }
+
+  private async read(): Promise<void> {
+    const { sim } = this
+    const before = sim.coverage.get('read indexes')
+    await sim.until('a read completes', WORK_MS, () => {
+      const leader = sim.leader()
+      if (leader !== undefined && sim.waits.pending(Infinity).length === 0 && sim.coverage.get('read indexes') === before) {
+        sim.clients.read(leader)
+      }
+      return sim.coverage.get('read indexes') > before
+    })
+  }
+
+  private isConverged(): boolean {
+    const { commitIndex } = this.sim.invariants
+    const leader = this.sim.leader()?.status
+    if (leader === undefined || leader.lastIndex !== commitIndex) return false
+    return this.members().every(({ application, status, log, watched }) => {
+      const isApplied = application?.appliedIndex === commitIndex && status?.lastIndex === commitIndex
+      // A disk that was slow may still be at it.
+      return isApplied && log?.lastIndex === commitIndex && watched.inFlight.length === 0
+    })
+  }
+
+  /** The same entries, the same state, and every command that was acknowledged once. */
+  private checkAgreement(): void {
+    const { sim } = this
+    const { committed } = sim.invariants.log
+    for (const { name, log, application, watched } of this.members()) {
+      const { lanes } = sim.clients
+      for (const [number, lane] of lanes.entries()) {
+        const has = application!.state.applied[number] ?? 0
+        if (has !== lane.acknowledged) {
+          const facts = `client ${number} has ${lane.acknowledged} acknowledged, ${name} has applied ${has}`
+          throw new Violation('every command is applied once', facts)
+        }
+      }
+      for (let index = log!.firstIndex; index <= log!.lastIndex; index++) {
+        if (log!.term(index) !== committed[index]?.term || watched.entries[index]?.term !== committed[index]?.term) {
+          throw new Violation('log matching', `${name} has another entry ${index} than what is committed`)
+        }
+      }
+    }
+  }
+
+  /** What is in the log before the newest snapshot, less what is kept for followers, is part of one segment at most. */
+  private checkBounds(): void {
+    const { settings } = this.sim
+    const { retainedEntries = 0 } = settings.limits
+    for (const { name, log, application, disk } of this.members()) {
+      const end = (application?.takenIndex ?? 0) - retainedEntries
+      if (log === undefined || end < log.firstIndex) continue
+      let bytes = 0
+      for (let index = log.firstIndex; index <= end; index++) bytes += log.entries(index, index + 1, 1)[0]!.data.length
+      // A batch that does not fit gets a larger segment.
+      if (bytes > disk.largestFileBytes) {
+        const facts = `${name} keeps ${log.firstIndex}..${end}, ${bytes} bytes; no segment has more than ${disk.largestFileBytes}`
+        throw new Violation('compaction bounds the log', facts)
+      }
+    }
+  }
+}

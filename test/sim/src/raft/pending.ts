@@ -1,0 +1,47 @@
+/** Proposals that wait at the node that took them: what becomes of them is decided when something else or they themselves are applied. */
+export type Fate =
+  | 'applied'
+  /** Another term's entry is in its place. */
+  | 'lost'
+  /** A snapshot has gone over it: it may be in there. */
+  | 'unknown'
+
+interface Waiting {
+  readonly term: number
+  readonly settle: (fate: Fate) => void
+}
+
+export class Pending {
+  private readonly waiting = new Map<number, Waiting[]>()
+
+  get size(): number {
+    return this.waiting.size
+  }
+
+  /** Up to here, something must be applied until all are settled. */
+  get lastIndex(): number {
+    return Math.max(0, ...this.waiting.keys())
+  }
+
+  add(index: number, term: number, settle: (fate: Fate) => void): void {
+    const waiting = { term, settle }
+    const others = this.waiting.get(index)
+    if (others === undefined) this.waiting.set(index, [waiting])
+    else others.push(waiting)
+  }
+
+  applied(index: number, term: number): void {
+    const waiting = this.waiting.get(index)
+    if (waiting === undefined) return
+    this.waiting.delete(index)
+    for (const each of waiting) each.settle(each.term === term ? 'applied' : 'lost')
+  }
+
+  overtaken(upTo: number): void {
+    for (const [index, waiting] of this.waiting) {
+      if (index > upTo) continue
+      this.waiting.delete(index)
+      for (const { settle } of waiting) settle('unknown')
+    }
+  }
+}

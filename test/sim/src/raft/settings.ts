@@ -1,0 +1,131 @@
+/** What one seed of the Raft simulation looks like. Each draws its own mix, so that rare combinations come about (swarm testing). */
+import type { RaftLimits } from '@quire/raft'
+import type { Chance } from '../random.js'
+import { KINDS, type HappeningKind } from './schedule.js'
+
+export interface NetworkSettings {
+  /** Mean time that a message takes. */
+  readonly latencyMs: number
+  /** Messages of one link arrive in the order in which they were sent, but for the reordered ones. */
+  readonly isOrdered: boolean
+  /** Shares of messages. */
+  readonly loss: number
+  readonly duplication: number
+  readonly reordering: number
+  /** Share of a snapshot's pieces that arrive cut or with a wrong byte. */
+  readonly tearing: number
+  /** Messages travel as bytes, through the codec; otherwise as the objects themselves, which is faster. */
+  readonly isEncoded: boolean
+}
+
+export interface DiskSettings {
+  readonly latencyMs: number
+  readonly segmentBytes: number
+  readonly cacheBytes: number
+}
+
+export interface ApplicationSettings {
+  /** A snapshot is taken after so many applied entries. */
+  readonly snapshotEntries: number
+  readonly snapshotMs: number
+  /** 0: entries are applied at once, without a promise. */
+  readonly applyMs: number
+  /** Bytes that each snapshot has besides its content, so that it takes several pieces. */
+  readonly ballastBytes: number
+}
+
+export interface ClientSettings {
+  /** Each has one command under way. */
+  readonly lanes: number
+  readonly pauseMs: number
+  /** After that a command is proposed again, perhaps elsewhere. */
+  readonly patienceMs: number
+  readonly maxValueBytes: number
+  readonly readPauseMs: number
+}
+
+export interface RaftSettings {
+  readonly firstVoters: number
+  /** Nodes in all. */
+  readonly nodes: number
+  /** True time in which faults happen. */
+  readonly faultyMs: number
+  readonly tickMs: number
+  readonly electionTicks: number
+  readonly heartbeatTicks: number
+  /** How much a clock may run faster or slower than true time, as a share. */
+  readonly skew: number
+  readonly limits: Partial<RaftLimits>
+  readonly network: NetworkSettings
+  readonly disk: DiskSettings
+  readonly application: ApplicationSettings
+  readonly client: ClientSettings
+  /** Mean time between two faults or operations. */
+  readonly everyMs: number
+  readonly weights: Readonly<Record<HappeningKind, number>>
+}
+
+export function drawSettings(chance: Chance): RaftSettings {
+  const firstVoters = chance.is(0.65) ? 3 : 5
+  return {
+    firstVoters,
+    nodes: firstVoters + chance.int(1, 3),
+    faultyMs: chance.between(2500, 4500),
+    tickMs: chance.pick([25, 40]),
+    electionTicks: chance.pick([5, 6, 8]),
+    heartbeatTicks: chance.pick([1, 2]),
+    skew: chance.pick([0.0045, 0.0045, 0.05, 0.1]),
+    limits: drawLimits(chance),
+    network: {
+      latencyMs: chance.pick([0.5, 2, 6]),
+      isOrdered: chance.is(0.5),
+      loss: chance.pick([0, 0.01, 0.05]),
+      duplication: chance.pick([0, 0.01, 0.05]),
+      reordering: chance.pick([0, 0.05, 0.15]),
+      tearing: chance.pick([0, 0.05]),
+      isEncoded: chance.is(0.25)
+    },
+    disk: {
+      latencyMs: chance.pick([0.3, 1, 4]),
+      segmentBytes: chance.pick([2048, 8192, 32_768]),
+      cacheBytes: chance.pick([0, 1000, 65_536])
+    },
+    application: {
+      snapshotEntries: chance.pick([5, 10, 20, 40]),
+      snapshotMs: chance.pick([1, 5, 30]),
+      applyMs: chance.pick([0, 0, 1, 5]),
+      ballastBytes: chance.pick([0, 300, 1500])
+    },
+    client: {
+      lanes: chance.int(2, 6),
+      pauseMs: chance.pick([5, 20, 50]),
+      patienceMs: chance.pick([100, 300, 600]),
+      maxValueBytes: chance.pick([100, 1000, 3000, 5000]),
+      readPauseMs: chance.pick([30, 80, 200])
+    },
+    everyMs: chance.pick([50, 80, 150]),
+    weights: drawWeights(chance)
+  }
+}
+
+function drawLimits(chance: Chance): Partial<RaftLimits> {
+  return {
+    maxAppendBytes: chance.pick([200, 1000, 65_536]),
+    maxInflightMessages: chance.pick([1, 3, 16]),
+    maxInflightBytes: chance.pick([600, 4000, 1_048_576]),
+    maxUncommittedBytes: chance.pick([1000, 4000, 1_048_576]),
+    maxApplyBytes: chance.pick([100, 1000, 65_536]),
+    maxPendingReads: chance.pick([2, 100]),
+    maxPieceBytes: chance.pick([64, 200, 1000]),
+    retainedEntries: chance.pick([0, 3, 12])
+  }
+}
+
+function drawWeights(chance: Chance): RaftSettings['weights'] {
+  const weights: Partial<Record<HappeningKind, number>> = {}
+  for (const [kind, common] of KINDS) {
+    // What a crash can do to a write is wide enough to be tried in every seed.
+    weights[kind] = chance.is(0.7) || kind === 'crashInWrite' ? common * chance.between(0.2, 1) : 0
+  }
+  return weights as RaftSettings['weights']
+}

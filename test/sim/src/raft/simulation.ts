@@ -1,0 +1,290 @@
+/** One seed of the Raft simulation: a cluster with clients, faults for a while, then peace, in which everything must come to rest. */
+import type { RaftMessage } from '@quire/protocol'
+import { Coverage } from '../coverage.js'
+import { createChance, type Chance } from '../random.js'
+import { Scheduler } from '../scheduler.js'
+import { Violation } from '../violation.js'
+import { Clients } from './clients.js'
+import { Faults } from './faults.js'
+import { RaftInvariants } from './invariants.js'
+import { RaftNetwork } from './network.js'
+import { SimNode } from './node.js'
+import { Office } from './office.js'
+import { Operator } from './operator.js'
+import { Peace } from './peace.js'
+import { drawSchedule, isSelected, NOISE, type Happening, type HappeningKind, type Selection } from './schedule.js'
+import { drawSettings, type RaftSettings } from './settings.js'
+import { Tracer } from './tracer.js'
+import { Waits } from './waits.js'
+
+export interface RaftSimulationInit extends Selection {
+  readonly seed: number
+  readonly settings?: (drawn: RaftSettings) => RaftSettings
+  /** Called for each line of the trace. */
+  readonly trace?: (line: string) => void
+}
+
+export interface RaftSimulationResult {
+  readonly seed: number
+  readonly events: number
+  readonly virtualMs: number
+  readonly traceHash: string
+  readonly coverage: Coverage
+  readonly failure: Error | undefined
+  /** The faults and operations that took part, the noise included. */
+  readonly happenings: readonly { readonly number: number; readonly kind: HappeningKind | 'noise' }[]
+}
+
+export async function simulateRaft(init: RaftSimulationInit): Promise<RaftSimulationResult> {
+  return new RaftSimulation(init).run()
+}
+
+const FOUNDING_MS = 300
+/** Far more than any seed has: nodes that keep each other busy for nothing. */
+const MAX_EVENTS = 300_000
+
+export class RaftSimulation {
+  readonly scheduler = new Scheduler()
+  readonly coverage = new Coverage()
+  readonly settings: RaftSettings
+  readonly network: RaftNetwork
+  readonly nodes: readonly SimNode[]
+  readonly byName = new Map<string, SimNode>()
+  readonly invariants: RaftInvariants
+  readonly waits: Waits
+  readonly clients: Clients
+  readonly operator: Operator
+  readonly faults: Faults
+  readonly schedule: readonly Happening[]
+  isPeaceful = false
+  private readonly chance: Chance
+  private readonly touched = new Set<SimNode>()
+  private readonly tracer: Tracer | undefined
+  private failure: Error | undefined
+
+  constructor(private readonly init: RaftSimulationInit) {
+    const { scheduler, coverage } = this
+    this.chance = createChance(init.seed)
+    const drawn = drawSettings(this.chance.fork('settings'))
+    this.settings = init.settings?.(drawn) ?? drawn
+    const { settings } = this
+    const onError = (error: Error): void => this.fail(error)
+    const leader = (): SimNode | undefined => this.leader()
+    this.tracer = init.trace && new Tracer(scheduler, init.trace)
+    this.network = new RaftNetwork({
+      scheduler,
+      coverage,
+      chance: this.chance.fork('network'),
+      settings: settings.network,
+      deliver: (from, to, message, label) => this.deliver(from, to, message, label)
+    })
+    this.network.isNoisy = isSelected(init, NOISE)
+    const office = new Office(scheduler, settings)
+    this.invariants = new RaftInvariants(this.byName, coverage, office)
+    const { network, invariants } = this
+    this.nodes = Array.from(
+      { length: settings.nodes },
+      (_, i) =>
+        new SimNode(`n${i + 1}`, {
+          scheduler,
+          network,
+          coverage,
+          settings,
+          invariants,
+          office,
+          chance: this.chance.fork('nodes'),
+          touched: (node) => this.touched.add(node),
+          onOpened: (node) => this.opened(node),
+          onRefused: (node, error) => this.refused(node, error),
+          onFatal: (node, error) => this.stopped(node, error)
+        })
+    )
+    const { nodes } = this
+    for (const node of nodes) this.byName.set(node.name, node)
+    this.waits = new Waits(scheduler, onError)
+    const { waits } = this
+    this.clients = new Clients({
+      scheduler,
+      coverage,
+      invariants,
+      waits,
+      onError,
+      chance: this.chance.fork('clients'),
+      settings: settings.client,
+      nodes: this.byName
+    })
+    this.operator = new Operator({ scheduler, coverage, invariants, waits, nodes, leader, onError })
+    this.faults = new Faults({
+      scheduler,
+      coverage,
+      network,
+      nodes,
+      settings,
+      leader,
+      operator: this.operator,
+      restart: (node, ms) => this.restart(node, ms),
+      burst: (chance) => this.clients.burst(chance)
+    })
+    this.schedule = drawSchedule(this.chance.fork('schedule'), settings).filter(({ number }) => isSelected(init, number))
+    scheduler.afterEvent = () => this.check()
+  }
+
+  async run(): Promise<RaftSimulationResult> {
+    const onUnhandled = (error: unknown): void =>
+      this.fail(new Error(`unhandled rejection: ${String(error)}`, { cause: error }))
+    process.on('unhandledRejection', onUnhandled)
+    try {
+      await this.play()
+    } catch (error) {
+      this.fail(error as Error)
+    } finally {
+      process.off('unhandledRejection', onUnhandled)
+    }
+    const { scheduler, coverage, failure, schedule, init } = this
+    if (failure !== undefined) this.tracer?.note(`*** ${failure.message}`)
+    coverage.add('events', scheduler.events)
+    return {
+      seed: init.seed,
+      events: scheduler.events,
+      virtualMs: scheduler.now,
+      traceHash: scheduler.traceHash,
+      coverage,
+      failure,
+      happenings: isSelected(init, NOISE) ? [{ number: NOISE, kind: 'noise' }, ...schedule] : schedule
+    }
+  }
+
+  private async play(): Promise<void> {
+    const { scheduler, settings } = this
+    const voters = this.nodes.slice(0, settings.firstVoters)
+    const bootstrap = { voters: voters.map(({ name }) => name), learners: [], context: new Uint8Array([1, 2, 3]) }
+    for (const node of voters) {
+      node.creation = { bootstrap }
+      node.start()
+    }
+    this.clients.start()
+    this.operator.watch()
+    for (const happening of this.schedule) {
+      const { number, atMs, kind } = happening
+      scheduler.at(FOUNDING_MS + atMs, `${number}: ${kind}`, () => {
+        this.faults.happen(happening, this.chance.fork(`happening ${number}`))
+      })
+    }
+    await this.runFor(FOUNDING_MS + settings.faultyMs)
+    this.tracer?.note('--- peace')
+    this.isPeaceful = true
+    this.operator.stop()
+    this.faults.stop()
+    await new Peace(this, this.chance.fork('peace')).keep()
+    scheduler.note(this.invariants.commitIndex)
+  }
+
+  // ---- time
+
+  async runFor(ms: number): Promise<void> {
+    await this.scheduler.run(this.scheduler.now + ms, () => this.failure !== undefined)
+    if (this.failure !== undefined) throw this.failure
+  }
+
+  async until(invariant: string, ms: number, done: () => boolean, facts = () => this.describe()): Promise<void> {
+    const from = this.scheduler.now
+    const reached = await this.scheduler.run(from + ms, () => this.failure !== undefined || done())
+    if (this.failure !== undefined) throw this.failure
+    if (!reached) throw new Violation(invariant, `not within ${ms} ms from ${from.toFixed(1)}: ${facts()}`)
+  }
+
+  describe(): string {
+    const nodes = this.nodes.map(({ name, status, isUp, isLost, isClosing }) => {
+      const state = isLost ? 'lost' : isClosing ? 'closing' : isUp ? 'up' : 'down'
+      if (status === undefined) return `${name} ${state}`
+      const { role, term, firstIndex, lastIndex, commitIndex, appliedIndex, voters, outgoing } = status
+      const joint = outgoing.length > 0 ? ` from ${outgoing.join(' ')}` : ''
+      return `${name} ${state}, ${role} of ${term}, log ${firstIndex}..${lastIndex}, commit ${commitIndex}, applied ${appliedIndex}, voters ${voters.join(' ')}${joint}`
+    })
+    return [...nodes, this.operator.describe()].join('; ')
+  }
+
+  // ---- nodes
+
+  /** Of the highest term: one that still sleeps may take itself for the leader. */
+  leader(): SimNode | undefined {
+    let found: SimNode | undefined
+    let highest = 0
+    for (const node of this.nodes) {
+      const { status } = node
+      if (status?.role !== 'leader' || status.term < highest || node.isClosing) continue
+      found = node
+      highest = status.term
+    }
+    return found
+  }
+
+  restart(node: SimNode, ms: number): void {
+    this.scheduler.after(ms, `${node.name} restarts`, () => {
+      if (!node.isUp && node.exists) node.start()
+    })
+  }
+
+  private deliver(from: string, to: string, message: RaftMessage, label: string): void {
+    const node = this.byName.get(to)
+    if (node?.isUp !== true) return
+    this.coverage.add('messages')
+    this.tracer?.message(label, message)
+    node.receive(from, message, label)
+  }
+
+  private opened(node: SimNode): void {
+    if (node.isLost) {
+      // The bits that went bad were none that count: what was flushed is all there.
+      node.isLost = false
+      this.coverage.add('damage that costs nothing')
+    }
+  }
+
+  private refused(node: SimNode, error: Error): void {
+    const { coverage } = this
+    if (node.isLost && !node.disk.mayFail) {
+      coverage.add(`damage found: ${error.name}`)
+      if (error.name !== 'CorruptionError' && error.name !== 'VersionMismatchError') return this.fail(error)
+      return node.crash()
+    }
+    if (!node.disk.mayFail) return this.fail(new Error(`${node.name} does not start: ${error.message}`, { cause: error }))
+    coverage.add('starts refused by a disk')
+    node.crash()
+    this.restart(node, 200)
+  }
+
+  private stopped(node: SimNode, error: Error): void {
+    if (error.name !== 'LogFailedError' || !node.disk.mayFail) {
+      this.fail(error instanceof Violation ? error : new Error(`${node.name} stopped: ${error.message}`, { cause: error }))
+      return
+    }
+    this.coverage.add('stopped by a disk')
+    // The process ends in order and comes back, or its machine goes, too.
+    if (this.chance.is(0.5)) {
+      node.crash()
+      this.restart(node, 200)
+    } else {
+      void node.close().then(() => this.restart(node, 200))
+    }
+  }
+
+  // ---- checks
+
+  private check(): void {
+    if (this.failure === undefined) {
+      try {
+        if (this.scheduler.events > MAX_EVENTS) throw new Violation('liveness', `${MAX_EVENTS} events and no end`)
+        for (const node of this.touched) node.check()
+      } catch (error) {
+        this.fail(error as Error)
+      }
+    }
+    if (this.tracer !== undefined) for (const node of this.touched) this.tracer.node(node)
+    this.touched.clear()
+  }
+
+  private fail(error: Error): void {
+    this.failure ??= error
+  }
+}

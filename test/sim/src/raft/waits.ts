@@ -1,0 +1,57 @@
+/** Promises that callers wait for: none may wait for ever (scenario 35). */
+import type { Scheduler } from '../scheduler.js'
+import { Violation } from '../violation.js'
+import type { SimNode } from './node.js'
+
+export interface Outcome<T> {
+  readonly done?: (value: T) => void
+  readonly failed?: (error: Error) => void
+}
+
+interface Wait {
+  readonly node: SimNode
+  readonly life: number
+  readonly what: string
+  readonly since: number
+}
+
+export class Waits {
+  private readonly waiting = new Set<Wait>()
+
+  constructor(
+    private readonly scheduler: Scheduler,
+    private readonly onError: (error: Error) => void
+  ) {}
+
+  /** Waits at a node; what its handlers throw ends the run. */
+  add<T>(node: SimNode, what: string, promise: Promise<T>, { done, failed }: Outcome<T> = {}): void {
+    const wait = { node, life: node.life, what, since: this.scheduler.now }
+    this.waiting.add(wait)
+    promise
+      .then(
+        (value) => {
+          this.waiting.delete(wait)
+          done?.(value)
+        },
+        (error: unknown) => {
+          this.waiting.delete(wait)
+          failed?.(error as Error)
+        }
+      )
+      .catch((error: unknown) => this.onError(error as Error))
+  }
+
+  /** Of lives that have not ended, and that began before `before`. */
+  pending(before: number): string[] {
+    const left: string[] = []
+    for (const { node, life, what, since } of this.waiting) {
+      if (since < before && node.life === life && node.isUp) left.push(`${node.name}: ${what} since ${since.toFixed(1)}`)
+    }
+    return left
+  }
+
+  expectNone(before: number): void {
+    const left = this.pending(before)
+    if (left.length > 0) throw new Violation('nobody waits for ever', left.join('; '))
+  }
+}

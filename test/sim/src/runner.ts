@@ -1,0 +1,149 @@
+/** Many seeds on all cores, for any simulation: one result a seed, coverage merged. */
+import { Worker } from 'node:worker_threads'
+import { Coverage } from './coverage.js'
+
+export interface RunOptions {
+  readonly seeds: number
+  readonly from: number
+  readonly workers: number
+  readonly keepGoing: boolean
+  readonly trace: boolean
+  readonly verbose: boolean
+}
+
+export interface Report {
+  readonly seed: number
+  readonly events: number
+  readonly virtualMs: number
+  readonly traceHash: string
+  readonly counts: readonly (readonly [string, number])[]
+  readonly failure: string | undefined
+}
+
+export interface Summary {
+  readonly done: number
+  readonly failed: readonly number[]
+  readonly events: number
+  readonly seconds: number
+  readonly coverage: Coverage
+}
+
+export interface Job {
+  readonly runSeed: (seed: number, trace?: (line: string) => void) => Promise<Report>
+  /** Says how to run a seed again that failed, at least. */
+  readonly onFailure: (seed: number) => Promise<void> | void
+}
+
+/** What a worker runs, which makes the same job of `args`. */
+export interface WorkerEntry {
+  readonly file: string
+  readonly args: readonly string[]
+}
+
+/** The common options as `parseArgs` takes them. */
+export function runFlags(workers: number) {
+  return {
+    seeds: { type: 'string', default: '100' },
+    from: { type: 'string', default: '1' },
+    workers: { type: 'string', default: String(workers) },
+    'keep-going': { type: 'boolean', default: false },
+    trace: { type: 'boolean', default: false },
+    verbose: { type: 'boolean', default: false }
+  } as const
+}
+
+/** Undefined when a number is none. */
+export function readRunOptions(values: {
+  readonly seeds: string
+  readonly from: string
+  readonly workers: string
+  readonly 'keep-going': boolean
+  readonly trace: boolean
+  readonly verbose: boolean
+}): RunOptions | undefined {
+  const [seeds, from, workers] = [values.seeds, values.from, values.workers].map(Number) as [number, number, number]
+  const isRight = [seeds, from, workers].every((each) => Number.isSafeInteger(each) && each >= 1)
+  if (!isRight) return undefined
+  const { trace, verbose } = values
+  return { seeds, from, workers: Math.min(workers, seeds), keepGoing: values['keep-going'], trace, verbose }
+}
+
+export class Run {
+  private next: number
+  private readonly coverage = new Coverage()
+  private readonly failed: number[] = []
+  private done = 0
+  private events = 0
+  private readonly startedAt = performance.now()
+
+  constructor(
+    private readonly job: Job,
+    private readonly options: RunOptions,
+    private readonly entry: WorkerEntry
+  ) {
+    this.next = options.from
+  }
+
+  async start(): Promise<Summary> {
+    const { options, job } = this
+    if (options.trace || options.workers === 1) {
+      const trace = options.trace ? (line: string) => process.stdout.write(`${line}\n`) : undefined
+      for (let seed = this.take(); seed !== undefined; seed = this.take()) await this.report(await job.runSeed(seed, trace))
+    } else {
+      await Promise.all(Array.from({ length: options.workers }, () => this.work()))
+    }
+    const { done, failed, events, coverage } = this
+    const summary = { done, failed, events, coverage, seconds: (performance.now() - this.startedAt) / 1000 }
+    print(summary)
+    return summary
+  }
+
+  private take(): number | undefined {
+    const { from, seeds, keepGoing } = this.options
+    if (this.next >= from + seeds || (this.failed.length > 0 && !keepGoing)) return undefined
+    return this.next++
+  }
+
+  private work(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const worker = new Worker(this.entry.file, { workerData: { args: this.entry.args } })
+      const give = (): void => {
+        const seed = this.take()
+        if (seed === undefined) void worker.terminate().then(() => resolve())
+        else worker.postMessage(seed)
+      }
+      worker.on('message', (report: Report) => {
+        this.report(report).then(give, reject)
+      })
+      worker.on('error', reject)
+      give()
+    })
+  }
+
+  private async report(report: Report): Promise<void> {
+    const { seed, events, virtualMs, traceHash, counts, failure } = report
+    this.done++
+    this.events += events
+    this.coverage.merge(counts)
+    if (this.options.verbose) {
+      const state = failure === undefined ? 'ok' : 'FAILED'
+      console.log(`seed ${seed}: ${state}, ${events} events in ${(virtualMs / 1000).toFixed(1)} s, trace ${traceHash}`)
+    } else if (process.stderr.isTTY && !this.options.trace) {
+      process.stderr.write(`\r${this.done} of ${this.options.seeds} seeds, ${this.failed.length} failed `)
+    }
+    if (failure === undefined) return
+    this.failed.push(seed)
+    console.log(`\nseed ${seed} failed after ${events} events: ${failure}`)
+    await this.job.onFailure(seed)
+  }
+}
+
+function print({ done, failed, events, seconds, coverage }: Summary): void {
+  console.log(`\n${done} seeds, ${failed.length} failed${failed.length > 0 ? `: ${failed.join(' ')}` : ''}`)
+  console.log(
+    `${(done / seconds).toFixed(1)} seeds/s, ${Math.round(events / seconds)} events/s, ${Math.round(events / done)} events a seed`
+  )
+  for (const [name, count] of [...coverage.counts].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    console.log(`${String(count).padStart(10)}  ${name}`)
+  }
+}
