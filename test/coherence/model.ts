@@ -50,6 +50,7 @@ export class CoherenceModel {
   private readonly directory: Directory
   private readonly clients: Client[] = []
   private readonly stored = new Map<string, StoredPage>()
+  private timeMs = 0
   private proposals: Command[] = []
   private term = 1
   private file = 0
@@ -175,6 +176,9 @@ export class CoherenceModel {
   }
 
   private deliver(client: Client): void {
+    // A page that is kept for a while is given up after some deliveries.
+    client.core.advance((this.timeMs += 0.5))
+    this.drain(client)
     const lanes = [
       () => this.atLeader(client, 'control'),
       () => this.atLeader(client, 'bulk'),
@@ -323,7 +327,7 @@ export class CoherenceModel {
     const options = { create: true, exclusive: false, size, pageSize: PAGE_BYTES, unit: undefined }
     this.apply({ type: 'open', ...request, path: '/f', ...options })
     this.file = this.machine.fileByPath('/f')!.id
-    client.core.addFile(this.file, '/f', PAGE_BYTES)
+    client.core.addFile({ file: this.file, path: '/f', pageSize: PAGE_BYTES })
     this.reconnect(client)
   }
 

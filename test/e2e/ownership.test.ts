@@ -33,3 +33,28 @@ describe('a client that is killed while it owns a page', () => {
     }
   })
 })
+
+describe('hazard: false sharing between two writers', () => {
+  it('loses nothing: two clients count in words of their own on one page', async () => {
+    await using cluster = await startCluster()
+    const clients = await Promise.all([cluster.client(), cluster.client()])
+    const counts = 300
+    const count = async (client: (typeof clients)[number], word: number): Promise<void> => {
+      const file = await client.open('/shared', { create: true, size: 4096 })
+      const mapping = await file.mmap()
+      for (let i = 0; i < counts; i++) {
+        using pinned = await mapping.pin(4 * word, 4, 'write')
+        const view = new DataView(pinned.bytes.buffer, pinned.bytes.byteOffset, 4)
+        view.setUint32(0, view.getUint32(0, true) + 1, true)
+      }
+      await mapping.msync()
+    }
+    await Promise.all(clients.map((client, word) => count(client, word)))
+    const mapping = await (await clients[0]!.open('/shared')).mmap()
+    const bytes = await mapping.read(0, 8)
+    const view = new DataView(bytes.buffer)
+    expect([view.getUint32(0, true), view.getUint32(4, true)]).toEqual([counts, counts])
+    // The page did change hands: otherwise nothing was shared.
+    expect(clients.every((client) => client.stats().handovers > 0)).toBe(true)
+  })
+})

@@ -24,7 +24,9 @@ import {
   type Page
 } from './core/index.js'
 import { createFile, toFileStat } from './file.js'
-import { flushPages, type OpenFile } from './page-io.js'
+import type { HistoryEvent } from './history.js'
+import type { OpenFile } from './host.js'
+import { flushPages } from './page-io.js'
 import { Session } from './session.js'
 import { FaultTimer } from './stats.js'
 import { throwIfAborted, untilAborted } from './waiting.js'
@@ -38,7 +40,7 @@ import type {
   FileStat,
   OpenOptions
 } from './types.js'
-import { checkCount, checkOptions, checkPath, checkPrefix } from './validate.js'
+import { checkCount, checkOneOf, checkOptions, checkPath, checkPrefix } from './validate.js'
 
 const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
 const DEFAULT_SESSION_TTL_MS = 10_000
@@ -101,6 +103,7 @@ interface Settings {
   readonly sessionTtlMs: number
   readonly faultTimeoutMs: number
   readonly logger: Logger
+  readonly history: ((event: HistoryEvent) => void) | undefined
 }
 
 function resolveSettings(init: DsmClientInit): Settings {
@@ -116,7 +119,8 @@ function resolveSettings(init: DsmClientInit): Settings {
   checkCount('sessionTtlMs', sessionTtlMs, MIN_SESSION_TTL_MS, MAX_SESSION_TTL_MS)
   checkCount('faultTimeoutMs', faultTimeoutMs, 1)
   const logger = init.logger ?? pino({ level: 'silent' })
-  return { cluster: new ClusterView(init.peers), cacheBytes, sessionTtlMs, faultTimeoutMs, logger }
+  const { history } = init
+  return { cluster: new ClusterView(init.peers), cacheBytes, sessionTtlMs, faultTimeoutMs, logger, history }
 }
 
 async function start(
@@ -161,25 +165,41 @@ class Client implements DsmClient {
   }
 
   async open(path: string, options: OpenOptions = {}): Promise<DsmFile> {
-    const { create = false, exclusive = false, size = 0, pageSize = 0, signal } = options
-    checkOptions('open', options, ['create', 'exclusive', 'size', 'pageSize', 'signal'])
+    const { create = false, exclusive = false, truncate = false, size = 0, pageSize = 0, unit, signal } = options
+    checkOptions('open', options, ['create', 'exclusive', 'truncate', 'size', 'pageSize', 'unit', 'signal'])
+    if (unit !== undefined) checkOneOf('unit', unit, ['page', 'file'])
     checkCount('size', size, 0, MAX_FILE_BYTES)
     checkPath(path)
     const refusal = options.pageSize === undefined ? undefined : refusePageSize(pageSize)
     if (refusal !== undefined) throw refusal
-    return this.inTurn(signal, async () => {
+    const file = await this.inTurn(signal, async () => {
       await this.ensureSession(signal)
       const session = this.current
       const reply = await session.request(
-        { type: 'open', path, create, exclusive, size, pageSize },
+        { type: 'open', path, create, exclusive, size, pageSize, unit },
         { signal, onLate: (late) => this.openedLate(session, late) }
       )
       if (reply.type !== 'opened') throw new UnavailableError(`the leader answered open with ${reply.type}`)
       // The session may have ended between the answer and this line.
       if (session.ended !== undefined) throw session.ended
       if (this.closing !== undefined) throw new ClosedError('the client')
-      return createFile(this.opened(session, reply.stat), (file, inner) => this.release(file, inner))
+      return createFile(this.opened(session, reply.stat), session, (open, inner) => this.release(session, open, inner))
     })
+    if (truncate) await file.truncate(0, { signal })
+    return file
+  }
+
+  async rename(from: string, to: string, { signal }: CallOptions = {}): Promise<void> {
+    checkPath(from)
+    checkPath(to)
+    await this.ensureSession(signal)
+    await this.current.request({ type: 'rename', from, to }, { signal, onLate: () => {} })
+  }
+
+  async unlink(path: string, { signal }: CallOptions = {}): Promise<void> {
+    checkPath(path)
+    await this.ensureSession(signal)
+    await this.current.request({ type: 'unlink', path }, { signal, onLate: () => {} })
   }
 
   async stat(path: string, { signal }: CallOptions = {}): Promise<FileStat> {
@@ -265,6 +285,7 @@ class Client implements DsmClient {
       ttlMs: this.settings.sessionTtlMs,
       timeoutMs: this.settings.faultTimeoutMs,
       logger: this.settings.logger,
+      history: this.settings.history,
       onLost: (lost) => this.lost(lost),
       onLeader: (leader, term) => this.led(leader, term)
     })
@@ -286,24 +307,25 @@ class Client implements DsmClient {
   private opened(session: Session, stat: WireFileStat): OpenFile {
     let file = this.files.get(stat.id)
     if (file === undefined) {
-      const { id, path, pageSize, size } = stat
-      file = { session, id, path, pageSize, size, handles: 0, closing: 0 }
+      const { id, path, pageSize, unit, size, discards } = stat
+      const space = session.coherence.addFile({ file: id, path, pageSize, unit, size, discards })
+      const refreshSize = async (signal?: AbortSignal): Promise<number> => (await session.statFile(space, signal)).size
+      file = { host: session, space, id, path, pageSize, handles: 0, closing: 0, refreshSize }
       this.files.set(id, file)
-      session.coherence.addFile(id, path, pageSize)
     }
+    // Of a file that was open already, only the leader's answers to later questions say something.
     file.handles++
-    file.size = Math.max(file.size, stat.size)
     return file
   }
 
-  private release(file: OpenFile, signal?: AbortSignal): Promise<void> {
+  private release(session: Session, file: OpenFile, signal?: AbortSignal): Promise<void> {
     return this.inTurn(signal, async () => {
       // It may have been opened again while this waited for its turn.
-      if (file.handles > 0 || file.session.ended !== undefined) return
+      if (file.handles > 0 || session.ended !== undefined) return
       this.files.delete(file.id)
-      file.session.coherence.removeFile(file.id, new ClosedError(file.path))
-      file.session.drain()
-      await this.unmap(file.session, file.id, signal)
+      session.coherence.removeFile(file.id, new ClosedError(file.path))
+      session.drain()
+      await this.unmap(session, file.id, signal)
     })
   }
 

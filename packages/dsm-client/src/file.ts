@@ -1,19 +1,25 @@
-import { ClosedError, InvalidArgumentError, UnavailableError, type WireFileStat } from '@quire/protocol'
+import { ClosedError, InvalidArgumentError, MAX_FILE_BYTES, type WireFileStat } from '@quire/protocol'
 import { createMapping } from './mapping.js'
-import { checkNothingLost, checkUsable, flushPages, readPages, writePages, type OpenFile } from './page-io.js'
-import type { CallOptions, DsmFile, FileStat, Mapping, MmapOptions } from './types.js'
+import { createAddressSpaceCalls } from './address-space.js'
+import { hex } from './history.js'
+import type { OpenFile } from './host.js'
+import { checkNothingLost, checkUsable, flushPages, readPages, sizeFor, withSize, writePages } from './page-io.js'
+import { createPrivateMapping } from './private-mapping.js'
+import type { Session } from './session.js'
+import type { AddressSpace, CallOptions, DsmFile, FileStat, Mapping, MmapOptions } from './types.js'
 import { allocateResult, checkBytes, checkCount, checkOneOf, checkOptions, checkRange } from './validate.js'
 import { throwIfAborted } from './waiting.js'
 
 /** Called when the last handle of a file is closed and its pages are flushed. */
 export type ReleaseFile = (file: OpenFile, signal?: AbortSignal) => Promise<void>
 
-export function createFile(file: OpenFile, release: ReleaseFile): DsmFile {
-  return new FileHandle(file, release)
+export function createFile(file: OpenFile, session: Session, release: ReleaseFile): DsmFile {
+  return new FileHandle(file, session, release)
 }
 
 export function toFileStat(wire: WireFileStat): FileStat {
-  const { id, createdAt, modifiedAt, ...rest } = wire
+  const { id, path, size, pageSize, unit, version, createdAt, modifiedAt } = wire
+  const rest = { path, size, pageSize, unit, version }
   return { ...rest, id: String(id), createdAt: new Date(createdAt), modifiedAt: new Date(modifiedAt) }
 }
 
@@ -25,28 +31,41 @@ class FileHandle implements DsmFile {
   private isGivenUp = false
   private readonly mappings = new Set<Mapping>()
 
+  readonly addressSpace: AddressSpace
+
   constructor(
     private readonly open: OpenFile,
+    private readonly session: Session,
     private readonly releaseFile: ReleaseFile
   ) {
     this.id = String(open.id)
     this.path = open.path
     this.pageSize = open.pageSize
+    this.addressSpace = createAddressSpaceCalls(open)
   }
 
   async stat({ signal }: CallOptions = {}): Promise<FileStat> {
     this.checkOpen()
-    return toFileStat(await this.statFile(signal))
+    const { open, session } = this
+    const facts = ({ size }: WireFileStat): { offset: number } => ({ offset: size })
+    return toFileStat(
+      await session.recorder.record('size', open.id, 0, 0, facts, () => session.statFile(open.space, signal))
+    )
   }
 
   async read(offset: number, length: number, { signal }: CallOptions = {}): Promise<Uint8Array> {
     this.checkOpen()
     checkRange(offset, length)
-    // What ends inside the file as it was last heard of needs no new word: a file only grows.
-    const size = offset + length <= this.open.size ? this.open.size : await this.refreshSize(signal)
-    const target = allocateResult(Math.max(0, Math.min(length, size - offset)))
-    await readPages(this.open, offset, target, signal)
-    return target
+    const { open, session } = this
+    const facts = (bytes: Uint8Array): { value: string } => ({ value: hex(bytes) })
+    return session.recorder.record('read', open.id, offset, length, facts, () =>
+      withSize(async () => {
+        const size = await sizeFor(open, offset + length, signal)
+        const target = allocateResult(Math.max(0, Math.min(length, size - offset)))
+        await readPages(open, offset, target, signal)
+        return target
+      })
+    )
   }
 
   async write(offset: number, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
@@ -55,36 +74,74 @@ class FileHandle implements DsmFile {
     checkRange(offset, bytes.length)
     throwIfAborted(signal)
     if (bytes.length === 0) return
+    const { open, session } = this
     const end = offset + bytes.length
-    if (end > this.open.size) await this.extend(end, signal)
-    await writePages(this.open, offset, bytes, signal)
+    const facts = (): { value: string } => ({ value: hex(bytes) })
+    const action = (): Promise<void> =>
+      withSize(async () => {
+        if (end > open.space.size) await session.extend(open.space, end, signal)
+        await writePages(open, offset, bytes, signal)
+      })
+    await session.recorder.record('write', open.id, offset, bytes.length, facts, action, { status: 'info', facts })
+  }
+
+  async truncate(size: number, { signal }: CallOptions = {}): Promise<void> {
+    this.checkOpen()
+    checkCount('size', size, 0, MAX_FILE_BYTES)
+    const { open, session } = this
+    const action = (): Promise<unknown> => session.request({ type: 'truncate', file: open.id, size }, { signal })
+    await session.recorder.record('truncate', open.id, size, 0, () => ({}), action, { status: 'info' })
+  }
+
+  async punchHole(offset: number, length: number, { signal }: CallOptions = {}): Promise<void> {
+    this.checkOpen()
+    checkRange(offset, length)
+    const { pageSize } = this
+    const end = offset + length
+    const first = Math.ceil(offset / pageSize)
+    const last = Math.floor(end / pageSize)
+    if (first >= last) return this.zero(offset, end, signal)
+    await this.zero(offset, first * pageSize, signal)
+    await this.zero(last * pageSize, end, signal)
+    await this.punchPages(first, last, signal)
   }
 
   async sync({ signal }: CallOptions = {}): Promise<void> {
     this.checkOpen()
-    await flushPages(this.open, 0, Number.MAX_SAFE_INTEGER, signal)
+    const { open, session } = this
+    await session.recorder.record(
+      'sync',
+      open.id,
+      0,
+      0,
+      () => ({}),
+      () => flushPages(open, 0, Number.MAX_SAFE_INTEGER, signal)
+    )
   }
 
   async mmap(options: MmapOptions = {}): Promise<Mapping> {
-    const { offset = 0, length, prot = 'read-write', signal } = options
+    const { offset = 0, length, prot = 'read-write', flags = 'shared', signal } = options
     this.checkOpen()
-    checkOptions('mmap', options, ['offset', 'length', 'prot', 'signal'])
+    checkOptions('mmap', options, ['offset', 'length', 'prot', 'flags', 'signal'])
     checkOneOf('prot', prot, ['read', 'read-write'])
+    checkOneOf('flags', flags, ['shared', 'private'])
     checkCount('offset', offset)
     if (offset % this.pageSize !== 0) throw new InvalidArgumentError('offset', offset, `a multiple of ${this.pageSize}`)
     throwIfAborted(signal)
-    const mapped = length ?? Math.max(0, (await this.refreshSize(signal)) - offset)
+    const mapped = length ?? Math.max(0, (await this.open.refreshSize(signal)) - offset)
     checkRange(offset, mapped)
     if (mapped === 0) throw new InvalidArgumentError('length', mapped, 'at least 1 byte')
-    const mapping = createMapping({
-      handle: this,
-      file: this.open,
-      offset,
-      length: mapped,
-      writable: prot === 'read-write',
-      refreshSize: (inner) => this.refreshSize(inner),
-      onUnmapped: () => this.mappings.delete(mapping)
-    })
+    const create = flags === 'private' ? createPrivateMapping : createMapping
+    const mapping: Mapping = Object.assign(
+      create({
+        file: this.open,
+        offset,
+        length: mapped,
+        writable: prot === 'read-write',
+        onUnmapped: () => this.mappings.delete(mapping)
+      }),
+      { file: this }
+    )
     this.mappings.add(mapping)
     return mapping
   }
@@ -105,11 +162,11 @@ class FileHandle implements DsmFile {
   private async doClose(signal?: AbortSignal): Promise<void> {
     const { open } = this
     checkNothingLost(open)
-    if (open.session.ended !== undefined || open.handles === 0) return
+    if (open.host.ended !== undefined || open.handles === 0) return
     open.closing++
     try {
       if (open.closing === open.handles) {
-        open.session.coherence.refuseWaiters(open.id, new ClosedError(this.path))
+        this.session.coherence.refuseWaiters(open.id, new ClosedError(this.path))
       }
       for (const mapping of [...this.mappings]) await mapping.munmap({ signal })
       await flushPages(open, 0, Number.MAX_SAFE_INTEGER, signal)
@@ -128,21 +185,25 @@ class FileHandle implements DsmFile {
     if (this.closing !== undefined) throw new ClosedError(this.path)
   }
 
-  private async refreshSize(signal?: AbortSignal): Promise<number> {
-    await this.statFile(signal)
-    return this.open.size
+  /** Zeros, by way of the cache, as far as the file reaches. */
+  private async zero(from: number, to: number, signal?: AbortSignal): Promise<void> {
+    if (from >= to) return
+    const { open, session } = this
+    let written = new Uint8Array(0)
+    const facts = (): { value: string } => ({ value: hex(written) })
+    const action = (): Promise<void> =>
+      withSize(async () => {
+        const size = await sizeFor(open, to, signal)
+        written = new Uint8Array(Math.max(0, Math.min(to, size) - from))
+        await writePages(open, from, written, signal)
+      })
+    await session.recorder.record('write', open.id, from, to - from, facts, action, { status: 'info', facts })
   }
 
-  private async extend(size: number, signal?: AbortSignal): Promise<void> {
-    await this.open.session.request({ type: 'extend', file: this.open.id, size }, { signal })
-    this.open.size = Math.max(this.open.size, size)
-  }
-
-  private async statFile(signal?: AbortSignal): Promise<WireFileStat> {
-    const reply = await this.open.session.request({ type: 'statFile', file: this.open.id }, { signal })
-    const stat = reply.type === 'files' ? reply.files[0] : undefined
-    if (stat === undefined) throw new UnavailableError(`the leader answered stat with ${reply.type}`)
-    this.open.size = Math.max(this.open.size, stat.size)
-    return stat
+  private async punchPages(first: number, end: number, signal?: AbortSignal): Promise<void> {
+    const { open, session, pageSize } = this
+    const action = (): Promise<unknown> => session.request({ type: 'punch', file: open.id, first, end }, { signal })
+    const length = (end - first) * pageSize
+    await session.recorder.record('punch', open.id, first * pageSize, length, () => ({}), action, { status: 'info' })
   }
 }

@@ -15,6 +15,7 @@
  * ```
  */
 export { createDsmClient, createDsmClientOn, type ClientComponents } from './client.js'
+export { createAddressSpace } from './local-space.js'
 export type * from './types.js'
 export { generatePrivateKey, loadPrivateKey, savePrivateKey, type PrivateKey } from '@quire/net'
 export {

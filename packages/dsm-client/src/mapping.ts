@@ -1,184 +1,97 @@
-import {
-  BusyError,
-  ClosedError,
-  InvalidArgumentError,
-  PastEndError,
-  PinConflictError,
-  ReadOnlyMappingError,
-  type Access
-} from '@quire/protocol'
-import type { Page } from './core/index.js'
-import { checkNothingLost, checkUsable, flushPages, readPages, writePages, type OpenFile } from './page-io.js'
-import type { Session } from './session.js'
-import type { CallOptions, DsmFile, Mapping, PinnedRange } from './types.js'
-import { allocateResult, checkBytes, checkCount, checkOneOf } from './validate.js'
+/** Shared mappings: every access is of the file's own pages. */
+import type { Access } from '@quire/protocol'
+import { hex } from './history.js'
+import { MappingBase, type MappingInit } from './mapping-base.js'
+import { checkNothingLost, flushPages, readPages, writePages } from './page-io.js'
+import { pinRange } from './pinned-range.js'
+import type { LocalMapping, PinnedRange } from './types.js'
 
-export interface MappingInit {
-  readonly handle: DsmFile
-  readonly file: OpenFile
-  readonly offset: number
-  readonly length: number
-  readonly writable: boolean
-  /** Learns the file's size anew: it may have grown at another client. */
-  readonly refreshSize: (signal?: AbortSignal) => Promise<number>
-  readonly onUnmapped: () => void
-}
-
-export function createMapping(init: MappingInit): Mapping {
+export function createMapping(init: MappingInit): LocalMapping {
   return new SharedMapping(init)
 }
 
-class SharedMapping implements Mapping {
-  readonly file: DsmFile
-  readonly offset: number
-  readonly length: number
-  private readonly open: OpenFile
-  private unmapping: Promise<void> | undefined
-
-  constructor(private readonly init: MappingInit) {
-    this.file = init.handle
-    this.offset = init.offset
-    this.length = init.length
-    this.open = init.file
+class SharedMapping extends MappingBase {
+  protected readAt(offset: number, target: Uint8Array, signal?: AbortSignal): Promise<void> {
+    const { host, id } = this.open
+    const facts = () => ({ value: hex(target) })
+    return host.recorder.record('read', id, offset, target.length, facts, () =>
+      readPages(this.open, offset, target, signal)
+    )
   }
 
-  async read(offset: number, length: number, { signal }: CallOptions = {}): Promise<Uint8Array> {
-    const start = await this.resolve(offset, length, signal)
-    const target = allocateResult(length)
-    await readPages(this.open, start, target, signal)
-    return target
+  protected writeAt(offset: number, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+    const { host, id } = this.open
+    const facts = () => ({ value: hex(bytes) })
+    const action = (): Promise<void> => writePages(this.open, offset, bytes, signal)
+    return host.recorder.record('write', id, offset, bytes.length, facts, action, { status: 'info', facts })
   }
 
-  async readInto(offset: number, target: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
-    checkBytes('target', target)
-    const start = await this.resolve(offset, target.length, signal)
-    await readPages(this.open, start, target, signal)
+  protected tryReadAt(offset: number, target: Uint8Array): boolean {
+    const { host } = this.open
+    const call = host.now()
+    if (!this.allows(offset, target.length, 'read')) return false
+    this.eachPart(offset, target.length, 'read', (page, from, to, at) => target.set(page.subarray(from, to), at))
+    // After the copy: the process may have stood still in between.
+    if (!host.isLeaseValid()) return false
+    if (host.recorder.isOn)
+      host.recorder.note('read', this.open.id, offset, target.length, { value: hex(target) }, call)
+    return true
   }
 
-  async write(offset: number, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
-    this.checkWritable()
-    checkBytes('bytes', bytes)
-    const start = await this.resolve(offset, bytes.length, signal)
-    await writePages(this.open, start, bytes, signal)
+  protected tryWriteAt(offset: number, bytes: Uint8Array): boolean {
+    const { host } = this.open
+    const call = host.now()
+    if (!this.allows(offset, bytes.length, 'write')) return false
+    this.eachPart(offset, bytes.length, 'write', (page, from, to, at) =>
+      page.set(bytes.subarray(at, at + to - from), from)
+    )
+    if (host.recorder.isOn) host.recorder.note('write', this.open.id, offset, bytes.length, { value: hex(bytes) }, call)
+    return true
   }
 
-  async pin(offset: number, length: number, access: Access, { signal }: CallOptions = {}): Promise<PinnedRange> {
-    checkOneOf('access', access, ['read', 'write'])
-    if (access === 'write') this.checkWritable()
-    checkCount('length', length, 1)
-    const start = await this.resolve(offset, length, signal)
-    const { pageSize, path, session } = this.open
-    const index = Math.floor(start / pageSize)
-    const from = start - index * pageSize
-    if (from + length > pageSize) throw new PinConflictError(path, start, length)
-    for (;;) {
-      const page = await this.pinPage(index, access, signal)
-      const pinned = new PinnedPage(session, page, access, page.frame!.bytes.subarray(from, from + length))
-      if (session.isLeaseValid()) return pinned
-      pinned.release()
-      await session.whenActive(signal)
-    }
+  protected pinAt(offset: number, length: number, access: Access, signal?: AbortSignal): Promise<PinnedRange> {
+    return pinRange(this.open, offset, length, access, signal)
   }
 
-  async msync(offset = 0, length = this.length - offset, { signal }: CallOptions = {}): Promise<void> {
-    this.checkMapped()
-    checkCount('offset', offset, 0, this.length)
-    checkCount('length', length, 0, this.length - offset)
-    await flushPages(this.open, this.offset + offset, length, signal)
+  protected syncAt(offset: number, length: number, signal?: AbortSignal): Promise<void> {
+    const { host, id } = this.open
+    return host.recorder.record(
+      'sync',
+      id,
+      offset,
+      length,
+      () => ({}),
+      () => flushPages(this.open, offset, length, signal)
+    )
   }
 
-  munmap({ signal }: CallOptions = {}): Promise<void> {
-    this.unmapping ??= this.doUnmap(signal).catch((error: unknown) => {
-      // What could not be flushed stays, and so does the mapping.
-      this.unmapping = undefined
-      throw error
-    })
-    return this.unmapping
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.munmap()
-  }
-
-  private async doUnmap(signal?: AbortSignal): Promise<void> {
+  protected async drop(signal?: AbortSignal): Promise<void> {
     checkNothingLost(this.open)
-    if (this.open.session.ended === undefined && this.open.handles > 0) {
+    if (this.open.host.ended === undefined && this.open.handles > 0) {
       await flushPages(this.open, this.offset, this.length, signal)
     }
-    this.init.onUnmapped()
   }
 
-  private pinPage(index: number, access: Access, signal?: AbortSignal): Promise<Page> {
-    const { session, id, path, pageSize } = this.open
-    const start = (resolve: (page: Page) => void, fail: (error: Error) => void) => {
-      checkUsable(this.open)
-      const withdraw = session.coherence.access(id, index, {
-        access,
-        pin: true,
-        run: (_bytes, page) => resolve(page),
-        fail
-      })
-      session.drain()
-      return withdraw
+  private allows(offset: number, length: number, access: Access): boolean {
+    const { host, id, pageSize } = this.open
+    if (length === 0) return true
+    return host.table.allows(id, Math.floor(offset / pageSize), Math.floor((offset + length - 1) / pageSize), access)
+  }
+
+  private eachPart(
+    offset: number,
+    length: number,
+    access: Access,
+    visit: (page: Uint8Array, from: number, to: number, at: number) => void
+  ): void {
+    const { host, id, pageSize } = this.open
+    for (let at = 0; at < length;) {
+      const index = Math.floor((offset + at) / pageSize)
+      const from = offset + at - index * pageSize
+      const to = Math.min(pageSize, from + length - at)
+      visit(host.table.touch(id, index, access), from, to, at)
+      at += to - from
     }
-    return session.wait(start, signal, () => new BusyError(path, index * pageSize))
-  }
-
-  /** Where the range starts in the file, once it is known to be inside mapping and file. */
-  private async resolve(offset: number, length: number, signal?: AbortSignal): Promise<number> {
-    this.checkMapped()
-    checkCount('offset', offset)
-    checkCount('length', length)
-    if (offset + length > this.length) {
-      throw new InvalidArgumentError('offset + length', offset + length, `within the mapping of ${this.length} bytes`)
-    }
-    const start = this.offset + offset
-    const end = start + length
-    if (end > this.open.size) {
-      const size = await this.init.refreshSize(signal)
-      this.checkMapped()
-      if (end > size) throw new PastEndError(this.open.path, Math.max(start, size), size)
-    }
-    return start
-  }
-
-  private checkMapped(): void {
-    checkUsable(this.open)
-    if (this.unmapping !== undefined) throw new ClosedError(`the mapping of ${this.open.path}`)
-  }
-
-  private checkWritable(): void {
-    this.checkMapped()
-    if (!this.init.writable) throw new ReadOnlyMappingError(this.open.path)
-  }
-}
-
-class PinnedPage implements PinnedRange {
-  private isHeld = true
-
-  constructor(
-    private readonly session: Session,
-    private readonly page: Page,
-    private readonly access: Access,
-    readonly bytes: Uint8Array
-  ) {}
-
-  get wanted(): boolean {
-    return this.isHeld && this.page.order !== undefined
-  }
-
-  get lost(): AbortSignal {
-    return this.session.lost
-  }
-
-  release(): void {
-    if (!this.isHeld) return
-    this.isHeld = false
-    this.session.coherence.unpin(this.page, this.access)
-    this.session.drain()
-  }
-
-  [Symbol.dispose](): void {
-    this.release()
+    host.drain()
   }
 }

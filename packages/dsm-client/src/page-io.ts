@@ -1,23 +1,29 @@
-/** Reads and writes of byte ranges, page by page, through the coherence core: what files and mappings share. */
-import { BusyError, ClosedError, SessionExpiredError, type Access } from '@quire/protocol'
-import type { Session } from './session.js'
+/** Reads and writes of byte ranges, page by page: what files and mappings share. */
+import {
+  BusyError,
+  ClosedError,
+  PastEndError,
+  SessionExpiredError,
+  UnavailableError,
+  type Access
+} from '@quire/protocol'
+import type { OpenFile } from './host.js'
 import { untilAborted } from './waiting.js'
 
 /** Pages of one call that are faulted in at the same time. */
 const WINDOW = 256
 
-/** One open file of one session: its pages are in the session's coherence core, its size is what was last heard. */
-export interface OpenFile {
-  readonly session: Session
-  readonly id: number
-  readonly path: string
-  readonly pageSize: number
-  size: number
-  /** Handles of this client. */
-  handles: number
-  /** Those of them that are being closed. When all are, nothing may be written that their flush could miss. */
-  closing: number
+/** The file has become shorter, or may have, since its size was looked at. Never leaves this package. */
+export class SizeMoved extends Error {
+  override readonly name = 'SizeMoved'
+  /** `refusal` is what the leader said of a page, if that was how it showed. */
+  constructor(readonly refusal?: PastEndError) {
+    super('the size of the file has changed')
+  }
 }
+
+/** A file that changes its size all the time is given up at some time. */
+const MAX_SIZE_MOVES = 100
 
 /** Throws unless the file can still be used. */
 export function checkUsable(file: OpenFile): void {
@@ -26,73 +32,119 @@ export function checkUsable(file: OpenFile): void {
 }
 
 export function whyUnusable(file: OpenFile): Error | undefined {
-  if (file.session.ended !== undefined) return file.session.ended
+  if (file.host.ended !== undefined) return file.host.ended
   return file.closing >= file.handles ? new ClosedError(file.path) : undefined
 }
 
 /** Throws when the file's session was lost with bytes of it that were never durable: whoever gives it up must not take them for flushed. */
 export function checkNothingLost(file: OpenFile): void {
-  const { ended } = file.session
+  const { ended } = file.host
   if (ended instanceof SessionExpiredError && ended.lost.some((range) => range.file === String(file.id))) throw ended
 }
 
-/** Copies `target.length` bytes from `offset` on, all below the file's size. */
+/** The file's size, asked for anew unless what is known of it is enough. */
+export function sizeFor(file: OpenFile, end: number, signal?: AbortSignal): Promise<number> {
+  return end <= file.space.size ? Promise.resolve(file.space.size) : file.refreshSize(signal)
+}
+
+/** Repeats what was overtaken by a change of the size. */
+export async function withSize<T>(action: () => Promise<T>): Promise<T> {
+  for (let moves = 1; ; moves++) {
+    try {
+      return await action()
+    } catch (error) {
+      if (!(error instanceof SizeMoved)) throw error
+      if (moves === MAX_SIZE_MOVES) throw error.refusal ?? new UnavailableError(error.message)
+    }
+  }
+}
+
+/** Copies `target.length` bytes from `offset` on. Rejects with SizeMoved if the file is not known to reach so far when they are copied. */
 export async function readPages(
   file: OpenFile,
   offset: number,
   target: Uint8Array,
   signal?: AbortSignal
 ): Promise<void> {
-  const { session } = file
+  const { host } = file
   for (;;) {
     await eachPage(file, 'read', offset, target.length, signal, (bytes, from, to, at) => {
       target.set(bytes.subarray(from, to), at)
     })
     // The lease is looked at *after* the copy: if the process stood still in between, what was copied may be stale. If it is
     // confirmed later, nothing was taken away meanwhile, but only a fresh copy is known to be of one moment.
-    if (session.isLeaseValid()) return
-    await session.whenActive(signal)
+    if (host.isLeaseValid()) return
+    await host.whenActive(signal)
   }
 }
 
-/** Writes `source` at `offset`, all below the file's size. */
+/** Writes `source` at `offset`. Rejects with SizeMoved if the file is not known to reach so far. */
 export async function writePages(
   file: OpenFile,
   offset: number,
   source: Uint8Array,
   signal?: AbortSignal
 ): Promise<void> {
-  const { session } = file
-  if (!session.isLeaseValid()) await session.whenActive(signal)
+  const { host } = file
+  if (!host.isLeaseValid()) await host.whenActive(signal)
   await eachPage(file, 'write', offset, source.length, signal, (bytes, from, to, at) => {
     bytes.set(source.subarray(at, at + to - from), from)
   })
-  if (!session.isLeaseValid()) await session.whenActive(signal)
+  if (!host.isLeaseValid()) await host.whenActive(signal)
 }
 
 /** Everything written to the range before this call is durable when it resolves. */
 export function flushPages(file: OpenFile, offset: number, length: number, signal?: AbortSignal): Promise<void> {
-  const { session, pageSize } = file
+  return eachDirty(file, offset, length, signal, (first, last, done, fail) =>
+    file.host.flush(file.id, first, last, done, fail)
+  )
+}
+
+/** The range's dirty pages are on their way when it resolves. */
+export function startWriting(file: OpenFile, offset: number, length: number, signal?: AbortSignal): Promise<void> {
+  return eachDirty(file, offset, length, signal, (first, last, started) =>
+    file.host.startWriting(file.id, first, last, started)
+  )
+}
+
+function eachDirty(
+  file: OpenFile,
+  offset: number,
+  length: number,
+  signal: AbortSignal | undefined,
+  begin: (first: number, last: number, done: () => void, fail: (error: Error) => void) => number
+): Promise<void> {
+  const { host, pageSize } = file
   if (length === 0) return untilAborted(Promise.resolve(), signal)
   const first = Math.floor(offset / pageSize)
   const last = Math.floor((offset + length - 1) / pageSize)
-  return session.wait<void>((resolve, reject) => {
+  return host.wait<void>((resolve, reject) => {
     let left = 0
+    let isCounted = false
     const done = () => {
-      if (--left === 0) resolve()
+      left--
+      if (isCounted && left === 0) resolve()
     }
-    left = session.coherence.flush(file.id, first, last, done, reject)
-    session.drain()
+    left += begin(first, last, done, reject)
+    isCounted = true
+    host.drain()
     if (left === 0) resolve()
     // A flush that nobody waits for any more goes on.
     return () => {}
   }, signal)
 }
 
+/** A fault beyond the end says what the size was: whoever called decides anew. */
+export function sizeMovedBy(error: Error, { space }: OpenFile): Error {
+  if (!(error instanceof PastEndError)) return error
+  space.size = Math.min(space.size, error.size)
+  return new SizeMoved(error)
+}
+
 type Visit = (page: Uint8Array, from: number, to: number, at: number) => void
 
 /** Calls `visit` for each page's part of the range, with access in hand: bytes `from` to `to` of the page, `at` bytes into the range. */
-function eachPage(
+export function eachPage(
   file: OpenFile,
   access: Access,
   offset: number,
@@ -100,7 +152,7 @@ function eachPage(
   signal: AbortSignal | undefined,
   visit: Visit
 ): Promise<void> {
-  const { session, pageSize } = file
+  const { host, space, pageSize } = file
   if (length === 0) return untilAborted(Promise.resolve(), signal)
   const start = (resolve: () => void, reject: (error: Error) => void) => {
     const withdrawals = new Map<number, () => void>()
@@ -130,17 +182,19 @@ function eachPage(
         withdrawals.delete(index)
         if (failed) return
         withdrawAll()
-        reject(error)
+        reject(sizeMovedBy(error, file))
       }
       // The file may have been given up since the first page.
       const error = whyUnusable(file)
       if (error !== undefined) return fail(error)
       let ran = false
-      const withdraw = session.coherence.access(file.id, index, {
+      const withdraw = host.table.access(file.id, index, {
         access,
         pin: false,
         run: (bytes) => {
           ran = true
+          // It may have been shortened since the size was looked at.
+          if (pageStart + to > space.size) return fail(new SizeMoved())
           visit(bytes, from, to, pageStart + from - offset)
           if (withdrawals.delete(index)) issue()
         },
@@ -149,8 +203,8 @@ function eachPage(
       if (!ran && !failed) withdrawals.set(index, withdraw)
     }
     issue()
-    session.drain()
+    host.drain()
     return withdrawAll
   }
-  return session.wait<void>(start, signal, () => new BusyError(file.path, offset))
+  return host.wait<void>(start, signal, () => new BusyError(file.path, offset))
 }

@@ -12,13 +12,22 @@ import {
   type LeaderMessage,
   type LostRange,
   type Network,
-  type Random
+  type Random,
+  type WireFileStat
 } from '@quire/protocol'
 import type { Logger } from 'pino'
 import type { ClusterView } from './cluster-view.js'
 import { RedirectError, connect, type Connection } from './connection.js'
-import { Coherence, type CoherenceCounters, type FrameProvider } from './core/index.js'
+import {
+  Coherence,
+  type AddressSpacePages,
+  type CoherenceCounters,
+  type FrameProvider,
+  type PageTable
+} from './core/index.js'
 import { Lease } from './core/lease.js'
+import { Recorder, type HistoryEvent } from './history.js'
+import type { PageHost } from './host.js'
 import type { FaultTimer } from './stats.js'
 import type { SessionState } from './types.js'
 import { waitFor } from './waiting.js'
@@ -37,6 +46,7 @@ export interface SessionInit {
   readonly logger: Logger
   readonly ttlMs: number
   readonly timeoutMs: number
+  readonly history: ((event: HistoryEvent) => void) | undefined
   readonly onLost: (lost: readonly LostRange[]) => void
   readonly onLeader: (leader: string, term: number) => void
 }
@@ -77,8 +87,9 @@ export interface RequestOptions {
   readonly onLate?: (reply: Reply) => void
 }
 
-export class Session {
+export class Session implements PageHost {
   readonly coherence: Coherence
+  readonly recorder: Recorder
   id = 0
   private currentState: SessionState = 'suspect'
   private readonly lease = new Lease()
@@ -97,6 +108,9 @@ export class Session {
   private lastProblem = 'no peer has answered yet'
   private ending = false
   private cancelTick = () => {}
+  private cancelHold = () => {}
+  /** Who waits for a discard of a file to be over. */
+  private readonly sizeWaiters = new Map<number, (() => void)[]>()
   private running: Promise<void> = Promise.resolve()
 
   constructor(
@@ -104,6 +118,28 @@ export class Session {
     private readonly init: SessionInit
   ) {
     this.coherence = new Coherence(init.frames, init.counters)
+    this.recorder = new Recorder({
+      client: components.network.id,
+      process: () => String(this.id),
+      now: () => components.clock.now(),
+      emit: init.history
+    })
+  }
+
+  get table(): PageTable {
+    return this.coherence.table
+  }
+
+  now(): number {
+    return this.components.clock.now()
+  }
+
+  flush(file: number, first: number, last: number, done: () => void, fail: (error: Error) => void): number {
+    return this.coherence.flush(file, first, last, done, fail)
+  }
+
+  startWriting(file: number, first: number, last: number, started: () => void): number {
+    return this.coherence.startWriting(file, first, last, started)
   }
 
   /** As far as can be known here and now. */
@@ -175,6 +211,65 @@ export class Session {
     }, signal)
   }
 
+  // ---- sizes (docs/coherence.md, "Files that shrink")
+
+  /** The file as a majority knows it now. Raises the bound of its size. */
+  async statFile(space: AddressSpacePages, signal?: AbortSignal): Promise<WireFileStat> {
+    for (;;) {
+      await this.whenSizeSettled(space, signal)
+      const { discardsSeen } = space
+      const reply = await this.request({ type: 'statFile', file: space.file }, { signal })
+      const stat = reply.type === 'files' ? reply.files[0] : undefined
+      if (stat === undefined) throw new UnavailableError(`the leader answered stat with ${reply.type}`)
+      // Made before a discard began that has been heard of since: it may be more than the file has.
+      if (space.discardsSeen !== discardsSeen) continue
+      space.size = Math.max(space.size, stat.size)
+      return stat
+    }
+  }
+
+  /** The file has at least this size, for now. */
+  async extend(space: AddressSpacePages, size: number, signal?: AbortSignal): Promise<void> {
+    for (;;) {
+      await this.whenSizeSettled(space, signal)
+      const { discardsSeen } = space
+      await this.request({ type: 'extend', file: space.file, size }, { signal })
+      if (space.discardsSeen !== discardsSeen) continue
+      space.size = Math.max(space.size, size)
+      return
+    }
+  }
+
+  private whenSizeSettled(space: AddressSpacePages, signal?: AbortSignal): Promise<void> {
+    if (space.discard === undefined || this.failure !== undefined) return Promise.resolve()
+    return this.wait<void>((resolve) => {
+      const waiting = this.sizeWaiters.get(space.file) ?? []
+      this.sizeWaiters.set(space.file, [...waiting, resolve])
+      return () => {}
+    }, signal)
+  }
+
+  private sizeSettled(file: number): void {
+    const waiting = this.sizeWaiters.get(file)
+    this.sizeWaiters.delete(file)
+    for (const settled of waiting ?? []) settled()
+  }
+
+  /** The connection broke in the middle of a discard: whether it happened is in the log, and told with the file. */
+  private resolveDiscards(): void {
+    for (const file of this.coherence.unresolvedDiscards()) {
+      this.request({ type: 'statFile', file }).then(
+        (reply) => {
+          const stat = reply.type === 'files' ? reply.files[0] : undefined
+          if (stat !== undefined) this.coherence.resolveDiscard(file, stat.discards)
+          this.drain()
+        },
+        // The session's end settles it, or the next reconnection.
+        () => {}
+      )
+    }
+  }
+
   /** Waits with this session's time-out; the error tells what is known of why it took too long. */
   wait<T>(
     start: (resolve: (value: T) => void, reject: (error: Error) => void) => () => void,
@@ -207,8 +302,30 @@ export class Session {
         case 'fault-done':
           this.init.faults.end(effect.req, this.components.clock.now())
           break
+        case 'size-settled':
+          this.sizeSettled(effect.file)
+          break
+        case 'writing':
+          this.recorder.writing(effect)
+          break
+        case 'written':
+          this.recorder.written(effect.outcome)
+          break
       }
     }
+    this.awaitHolds()
+  }
+
+  /** Pages that are kept for a while are given up when it is over. */
+  private awaitHolds(): void {
+    this.cancelHold()
+    const { nextDeadline } = this.coherence
+    if (nextDeadline === Infinity) return
+    const { clock } = this.components
+    this.cancelHold = clock.schedule(Math.max(0, nextDeadline - clock.now()), () => {
+      this.coherence.advance(clock.now())
+      this.drain()
+    })
   }
 
   /** Ends the session at the cluster, if one can be reached in time, and stops. */
@@ -299,6 +416,7 @@ export class Session {
     this.unsent = [...this.pending.keys()]
     this.sendRequests()
     this.coherence.connected(registered)
+    this.resolveDiscards()
     this.drain()
     connection.start((message) => this.receive(message))
     const reason = await connection.closed
@@ -340,6 +458,7 @@ export class Session {
         break
       }
       default:
+        this.coherence.advance(this.components.clock.now())
         this.coherence.receive(message)
         this.drain()
     }
@@ -412,6 +531,7 @@ export class Session {
     let lostRanges: readonly LostRange[] = []
     this.fail(new SessionExpiredError(String(this.id)), (lost) => {
       lostRanges = lost
+      this.recorder.lost(lost)
       return new SessionExpiredError(String(this.id), lost)
     })
     // When it was being ended, it has only come to its end.
@@ -427,6 +547,8 @@ export class Session {
     this.failure = error
     this.cancelTick()
     this.drain()
+    this.cancelHold()
+    for (const file of [...this.sizeWaiters.keys()]) this.sizeSettled(file)
     for (const request of this.pending.values()) request.reject(error)
     this.pending.clear()
     for (const waiter of this.activeWaiters.splice(0)) waiter.reject(error)

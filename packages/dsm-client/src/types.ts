@@ -2,6 +2,9 @@
 import type { PrivateKey } from '@quire/net'
 import type { LostRange } from '@quire/protocol'
 import type { Logger } from 'pino'
+import type { HistoryEvent } from './history.js'
+
+export type { HistoryEvent, HistoryOp } from './history.js'
 
 export interface CallOptions {
   /** Rejects the call with the signal's reason (an AbortError if that is no Error); others that wait for the same page go on. */
@@ -21,6 +24,8 @@ export interface DsmClientInit {
   readonly faultTimeoutMs?: number
   /** pino. Default: silent. */
   readonly logger?: Logger
+  /** Is told of every operation when it ends, for checkers. What it throws is the program's own. */
+  readonly history?: (event: HistoryEvent) => void
 }
 
 /**
@@ -48,8 +53,15 @@ export interface OpenOptions extends CallOptions {
   readonly exclusive?: boolean
   /** Size in bytes of a file that is created; it reads as zeros. Default 0. */
   readonly size?: number
+  /** An existing file is shortened to nothing. */
+  readonly truncate?: boolean
   /** A power of two from 4,096 to 65,536. Default 4,096; another than the file has is an InvalidArgumentError. */
   readonly pageSize?: number
+  /**
+   * What is owned and handed over: single pages, with many readers at a time, or the file as a whole, by one client at a time. Default 'page'; another
+   * than the file has is an InvalidArgumentError.
+   */
+  readonly unit?: 'page' | 'file'
 }
 
 export interface DsmClientEvents {
@@ -68,6 +80,10 @@ export interface DsmClient extends AsyncDisposable {
   stat(path: string, options?: CallOptions): Promise<FileStat>
   /** Files whose path starts with `prefix`, in order of path. Not one snapshot: files made meanwhile may or may not appear. */
   list(prefix?: string, options?: CallOptions): AsyncIterable<FileStat>
+  /** Moves a file to another path and replaces what was there. NoSuchFileError. */
+  rename(from: string, to: string, options?: CallOptions): Promise<void>
+  /** Takes a path away. The file lives on until nobody has it open. NoSuchFileError. */
+  unlink(path: string, options?: CallOptions): Promise<void>
   addEventListener<K extends keyof DsmClientEvents>(type: K, listener: (event: DsmClientEvents[K]) => void): void
   removeEventListener<K extends keyof DsmClientEvents>(type: K, listener: (event: DsmClientEvents[K]) => void): void
   stats(): ClientStats
@@ -77,13 +93,22 @@ export interface DsmClient extends AsyncDisposable {
 
 export interface DsmFile extends AsyncDisposable {
   readonly id: string
+  /** Under which it was opened. */
   readonly path: string
   readonly pageSize: number
+  readonly addressSpace: AddressSpace
   stat(options?: CallOptions): Promise<FileStat>
   /** A copy, through the same cache as every mapping; shorter than `length` at the end of the file. */
   read(offset: number, length: number, options?: CallOptions): Promise<Uint8Array>
   /** Extends the file if it must (the new size is committed before this resolves). The bytes are durable after `sync`. */
   write(offset: number, bytes: Uint8Array, options?: CallOptions): Promise<void>
+  /**
+   * Shrinks or grows the file. What is cut off is gone when this resolves, at every client; growing again reads zeros. Waits for pins on what is
+   * cut off. BusyError when they do not end.
+   */
+  truncate(size: number, options?: CallOptions): Promise<void>
+  /** Reads as zeros afterwards; the size stays. Whole pages are gone when this resolves; what it leaves of others is durable after `sync`. */
+  punchHole(offset: number, length: number, options?: CallOptions): Promise<void>
   /** Everything that this client has written to the file is durable on a majority's disks. */
   sync(options?: CallOptions): Promise<void>
   mmap(options?: MmapOptions): Promise<Mapping>
@@ -101,11 +126,20 @@ export interface MmapOptions extends CallOptions {
   readonly length?: number
   /** Default 'read-write'. */
   readonly prot?: 'read' | 'read-write'
+  /**
+   * `private`: what is written stays with this mapping; pages that were not written to follow the file. A copy survives when others write to the page and
+   * dies when the file is truncated or punched there. Default 'shared'.
+   */
+  readonly flags?: 'shared' | 'private'
+}
+
+/** A mapping of a file of the cluster. */
+export interface Mapping extends LocalMapping {
+  readonly file: DsmFile
 }
 
 /** Offsets count from the start of the mapping. Beyond the file's end: PastEndError. */
-export interface Mapping extends AsyncDisposable {
-  readonly file: DsmFile
+export interface LocalMapping extends AsyncDisposable {
   readonly offset: number
   readonly length: number
   /** A copy, which is the caller's. */
@@ -113,9 +147,14 @@ export interface Mapping extends AsyncDisposable {
   readInto(offset: number, target: Uint8Array, options?: CallOptions): Promise<void>
   /** ReadOnlyMappingError if mapped for reading. `bytes` must not change until this settles. */
   write(offset: number, bytes: Uint8Array, options?: CallOptions): Promise<void>
+  /** Synchronous: false, and nothing read, unless every page is readable here now. `target` may be written to all the same. */
+  tryRead(offset: number, target: Uint8Array): boolean
+  /** Synchronous: false, and nothing written, unless every page is owned here now. */
+  tryWrite(offset: number, bytes: Uint8Array): boolean
   /**
-   * Holds a range of one page here until it is released. In this version a range that crosses a page boundary is a PinConflictError.
-   * Release it soon: a client that wants the page waits for it.
+   * Holds a range here, in one piece of memory, until it is released: others that want its pages wait. Pages are acquired in ascending order. BusyError when
+   * another client's pin is in the way for too long, also where two clients' pins wait for each other; PinConflictError when the range cannot
+   * be laid out beside live pins; CacheFullError when it is larger than the cache.
    */
   pin(offset: number, length: number, access: 'read' | 'write', options?: CallOptions): Promise<PinnedRange>
   /** What was written to the range before is durable on a majority's disks. Default: the whole mapping. */
@@ -125,6 +164,72 @@ export interface Mapping extends AsyncDisposable {
    * SessionExpiredError when unflushed bytes of its file were lost.
    */
   munmap(options?: CallOptions): Promise<void>
+}
+
+/**
+ * One client's pages of one file: the core of the API that this system comes from. Ranges are bytes, rounded out to pages; a length of 0 means to the
+ * end. Pages under a pin stay where they are until it ends.
+ */
+export interface AddressSpace {
+  /** The next access faults again; dirty bytes stay in the cache. `evenCows`: private copies go, too (kernel: unmap_mapping_range). */
+  unmapMappingRange(start: number, length: number, options?: { readonly evenCows?: boolean }): void
+  /** Starts IO for dirty pages; resolves when it is started (kernel: filemap_fdatawrite_range). */
+  writeMappingRange(start: number, length: number, options?: CallOptions): Promise<void>
+  /**
+   * Waits for IO, which it starts for dirty pages, then drops the pages. Never discards bytes: rejects and keeps the pages when IO failed (kernel:
+   * invalidate_inode_pages2_range). BusyError when a pin in the range does not end.
+   */
+  evictMappingRange(start: number, length: number, options?: CallOptions): Promise<void>
+}
+
+/** A fault that a program's hooks resolve. */
+export interface PageFault {
+  /** The first page, and how many. */
+  readonly index: number
+  readonly count: number
+  readonly access: 'read' | 'write'
+  /** Page memory to fill, one each; the address space's own, and to be left alone when the hook is done. */
+  readonly frames: readonly Uint8Array[]
+  /** Aborted when nobody waits for the pages any more. */
+  readonly signal: AbortSignal
+}
+
+export interface DirtyPage {
+  readonly index: number
+  /** A copy, which is the hook's. */
+  readonly bytes: Uint8Array
+}
+
+/** Where the pages of an address space come from and go to. What a hook rejects with, the access or the flush rejects with. */
+export interface VmOperations {
+  /** Access to a page that is not here: fill `frames`. For 'write', the pages may be written to when this resolves (kernel: do_no_page). */
+  noPage(fault: PageFault): Promise<void>
+  /** Write access to a page that is here, readable: when this resolves, it may be written to (kernel: do_wp_page). */
+  wpPage(fault: PageFault): Promise<void>
+  /** When this resolves, the bytes are where they belong. Rejecting keeps the pages dirty. */
+  writePages(pages: readonly DirtyPage[]): Promise<void>
+}
+
+export interface AddressSpaceInit {
+  /** Bytes. */
+  readonly size: number
+  readonly ops: VmOperations
+  /** A power of two from 4,096 to 65,536. Default 4,096. */
+  readonly pageSize?: number
+  /** Page frames held at most, in bytes. Default 64 MiB. */
+  readonly cacheBytes?: number
+  /** How long an access waits for a hook, or for a pin. Default 30,000; then UnavailableError or BusyError. */
+  readonly faultTimeoutMs?: number
+}
+
+/** An address space over a program's own hooks. */
+export interface LocalAddressSpace extends AddressSpace, AsyncDisposable {
+  readonly size: number
+  mmap(options?: Omit<MmapOptions, 'signal'>): LocalMapping
+  /** Pages beyond the new end are gone, dirty or not, private copies included; the hooks are not told. Growing shows what `noPage` gives. */
+  truncate(size: number): Promise<void>
+  /** Writes everything back. Rejects, and stays open, when that fails. */
+  close(): Promise<void>
 }
 
 /** Valid until it is released; its memory stays, unseen by anybody, when its file is closed or its session lost before that. */

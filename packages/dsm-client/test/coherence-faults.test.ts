@@ -244,7 +244,7 @@ describe('a pin', () => {
       if (end === 'close') h.core.removeFile(FILE, new Error('closed'))
       else h.lose()
       expect(h.frames.usedBytes).toBe(PAGE)
-      h.core.addFile(FILE, '/f', PAGE)
+      h.core.addFile({ file: FILE, path: '/f', pageSize: PAGE })
       if (end === 'lose') h.connect()
       h.sent = []
       for (let page = 0; page < FRAMES - 1; page++) h.have(page, 'read')
@@ -388,7 +388,7 @@ describe('a file', () => {
 describe('a session that is lost', () => {
   it('names what was dirty, ranges merged, file by file', () => {
     const h = new CoreHarness({ cacheBytes: 4 * 1024 * 1024 }).connect()
-    h.core.addFile(10, '/g', 2 * PAGE)
+    h.core.addFile({ file: 10, path: '/g', pageSize: 2 * PAGE })
     for (const page of [7, 3, 4, 5]) h.have(page, 'write')
     h.have(6, 'read')
     h.core.access(10, 2, { access: 'write', pin: false, run: () => {}, fail: () => {} })

@@ -356,6 +356,26 @@ describe('rule 14: the acknowledgement of a writeback', () => {
   })
 })
 
+describe('hazard: grant arriving after the revoke of a newer term', () => {
+  it('is dropped unanswered: its term is lower than that of the connection', () => {
+    const h = new CoreHarness().connect()
+    const waiter = h.access(0, 'write')
+    const fault = h.take('fault')
+    h.disconnect()
+    h.term = 6
+    h.connect()
+    const again = h.take('fault')
+    h.order('revoke', 0, { op: 3 })
+    expect(h.take('ownerAck')).toMatchObject({ op: 3, held: false })
+    h.grant(fault, { term: 5, value: 9 })
+    h.grant({ ...fault, req: again.req }, { term: 5, value: 9 })
+    expect(waiter.state).toBe('waiting')
+    expect(h.nothingSent).toBe(true)
+    h.grant(again, { value: 1 })
+    expect(waiter.state).toBe('ran')
+  })
+})
+
 describe('rule 15: after a reconnection', () => {
   it('unanswered faults are asked again, as they are wanted then', () => {
     const h = new CoreHarness().connect()

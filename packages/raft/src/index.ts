@@ -3,6 +3,7 @@
  *
  * Raft for Quire: a pure core (`createRaftCore`), a log on disk (`createSegmentedLog`) and the driver that runs both
  * (`createRaftNode`). The real disk is in `@quire/raft/node-disk`; `createMemoryDisk` is one that loses power on demand.
+ * `createMemoryLog` is a log without a disk; whoever writes another tests it with `@quire/raft/log-compliance`.
  *
  * @example
  * ```ts

@@ -1,18 +1,33 @@
+import type * as Fs from 'node:fs'
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { NoSpaceError } from '@quire/protocol'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createSegmentedLog, type RaftLog } from '../src/index.js'
 import { createNodeDisk } from '../src/node-disk.js'
 import { contentOf, entries, entry } from './support/log-model.js'
 
 const create = { bootstrap: { voters: ['a'], learners: [], context: new Uint8Array(0) } }
 let directory: string
+/** What the kernel takes in one write, at most. */
+let maxWriteBytes = Infinity
+
+vi.mock('node:fs', async (original) => {
+  const fs = await original<typeof Fs>()
+  type Callback = (error: Error | null, count: number) => void
+  const write = (fd: number, data: Uint8Array, at: number, length: number, position: number, done: Callback): void =>
+    fs.write(fd, data, at, Math.min(length, maxWriteBytes), position, done)
+  return { ...fs, write }
+})
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'quire-raft-'))
 })
-afterEach(() => rm(directory, { recursive: true, force: true }))
+afterEach(() => {
+  maxWriteBytes = Infinity
+  return rm(directory, { recursive: true, force: true })
+})
 
 function open(): Promise<RaftLog> {
   return createSegmentedLog({ disk: createNodeDisk(directory), segmentBytes: 32 * 1024, cacheBytes: 1000, create })
@@ -36,7 +51,7 @@ describe('a log on the file system', () => {
     const log = await open()
     await log.append({ entries: entries(2, 10, 1) })
     await log.close()
-    await createNodeDisk(directory).create('spare.tmp', 512)
+    await (await createNodeDisk(directory).create('spare.tmp', 512)).close()
     const again = await open()
     expect(again.lastIndex).toBe(10)
     await again.close()
@@ -49,5 +64,32 @@ describe('a log on the file system', () => {
     expect(size).toBe(32 * 1024)
     expect(blocks * 512).toBeGreaterThanOrEqual(size)
     await log.close()
+  })
+})
+
+describe('a file of the real disk', () => {
+  it('is written whole when the kernel takes less at once', async () => {
+    maxWriteBytes = 700
+    const file = await createNodeDisk(directory).create('file', 8192)
+    const data = Uint8Array.from({ length: 4096 }, (_, i) => i * 7)
+    await file.write(1024, data)
+    expect(file.read(1024, 4096)).toEqual(data)
+    expect(file.read(0, 1024)).toEqual(new Uint8Array(1024))
+    await file.close()
+  })
+
+  it('has no space when the kernel takes nothing', async () => {
+    const file = await createNodeDisk(directory).create('file', 8192)
+    maxWriteBytes = 0
+    await expect(file.write(0, new Uint8Array(512))).rejects.toThrow(NoSpaceError)
+    await file.close()
+  })
+
+  it('that was removed before is removed', async () => {
+    const disk = createNodeDisk(directory)
+    await disk.remove('file')
+    await (await disk.create('file', 512)).close()
+    await disk.remove('file')
+    expect(await disk.list()).toEqual([])
   })
 })

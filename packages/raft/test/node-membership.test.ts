@@ -36,6 +36,12 @@ describe('the membership', () => {
   it('changes several at once over a joint configuration, which is left by itself (§6)', async () => {
     await start({ joiners: ['x', 'y'] })
     for (const id of ['x', 'y']) await cluster.run(cluster.member(id).start())
+    expect(() => leader.node!.changeMembership([{ type: 'voter', id: 'x' }])).toThrow(/learner first/)
+    const learners = leader.node!.changeMembership([
+      { type: 'learner', id: 'x' },
+      { type: 'learner', id: 'y' }
+    ])
+    expect(await cluster.converge(learners.index)).toBe(true)
     const gone = other().id
     const { index } = leader.node!.changeMembership([
       { type: 'voter', id: 'x' },

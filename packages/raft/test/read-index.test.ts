@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { append, CoreHarness } from './support/core-harness.js'
+import { append, CoreHarness, voteFor } from './support/core-harness.js'
 
 describe('ReadIndex', () => {
   const reply = (round: number, term = 2) => ({ type: 'heartbeatReply', term, round }) as const
@@ -64,5 +64,40 @@ describe('ReadIndex', () => {
     node.core.readIndex(1)
     node.drain()
     expect(node.confirmed).toEqual([{ context: 1, index: 2 }])
+  })
+})
+
+describe('ReadIndex and the members', () => {
+  const reply = { type: 'heartbeatReply', term: 2, round: 1 } as const
+
+  it('needs both majorities of a joint configuration (§6, §8)', () => {
+    const joint = { voters: ['a', 'd', 'e'], outgoing: ['a', 'b', 'c'] }
+    const node = new CoreHarness({ terms: [1, 1], changes: new Map([[2, joint]]) }).stand()
+    for (const from of ['b', 'd']) node.step(from, voteFor(2))
+    // The joint configuration stays: nothing but the first entry is committed.
+    node.accept('b', 3)
+    node.core.readIndex(1)
+    node.drain().accept('d', 3)
+    expect(node.core.commitIndex).toBe(3)
+    node.step('b', reply).step('c', reply)
+    expect(node.confirmed).toEqual([])
+    node.step('d', reply)
+    expect(node.confirmed).toEqual([{ context: 1, index: 3 }])
+  })
+
+  it('is not confirmed by learners (thesis §4.2.1)', () => {
+    const node = new CoreHarness({ learners: ['x', 'y'] }).lead().accept('b', 2)
+    node.core.readIndex(1)
+    node.drain().step('x', reply).step('y', reply)
+    expect(node.confirmed).toEqual([])
+  })
+
+  it('is forgotten when a leader finds no majority (thesis §6.2)', () => {
+    const node = new CoreHarness().lead().accept('b', 2)
+    node.core.readIndex(1)
+    node.drain().tick(20).lead().accept('b', 3)
+    node.step('b', { ...reply, term: 3, round: 9 })
+    expect(node.core.role).toBe('leader')
+    expect(node.confirmed).toEqual([])
   })
 })

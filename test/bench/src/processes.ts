@@ -21,29 +21,48 @@ export interface Cluster {
   put(local: string, path: string): Promise<void>
   /** The leader's stages. */
   stages(): Promise<readonly StageCounts[]>
+  /** SIGKILL to the leader, if there is one; then it is started again on what it had on disk. */
+  killLeader(): Promise<boolean>
+}
+
+/** A peer as `quire dev --json` announces it. */
+interface Peer {
+  readonly peerId: string
+  readonly multiaddr: string
+  readonly dataDir: string
+  readonly key: string
+  pid: number
+}
+
+interface Status {
+  readonly id: string
+  readonly role?: string
+  readonly stages: readonly StageCounts[]
 }
 
 export interface Worker {
   run<N extends TaskName>(task: N, ask: Tasks[N]['ask']): Promise<Tasks[N]['answer']>
 }
 
-export async function startCluster(dataDir: string): Promise<Cluster> {
+/** `isQuiet`: peers will be killed, and what is said about that is no news. */
+export async function startCluster(dataDir: string, isQuiet = false): Promise<Cluster> {
   // Its standard input is a pipe: when this process is gone, however it went, so are the peers.
   const dev = spawn(
     process.execPath,
     ['--import', TETHER, QUIRE, 'dev', '--json', '--peers', '3', '--data-dir', dataDir],
-    { stdio: ['pipe', 'pipe', 'inherit'] }
+    { stdio: ['pipe', 'pipe', isQuiet ? 'ignore' : 'inherit'] }
   )
   children.add(dev)
-  const addresses: string[] = []
+  const members: Peer[] = []
   await new Promise<void>((resolve, reject) => {
     createInterface({ input: dev.stdout }).on('line', (line) => {
-      const message = JSON.parse(line) as { multiaddr: string } | { ready: true }
+      const message = JSON.parse(line) as Peer | { ready: true }
       if ('ready' in message) resolve()
-      else addresses.push(message.multiaddr)
+      else members.push(message)
     })
     dev.on('exit', (code) => reject(new Error(`quire dev ended with status ${code}`)))
   })
+  const addresses = members.map(({ multiaddr }) => multiaddr)
   const peers = ['--peers', addresses.join(',')]
   const quire = async (...args: string[]) =>
     (await promisify(execFile)(process.execPath, [QUIRE, ...args, ...peers], { maxBuffer: 2 ** 24 })).stdout
@@ -53,14 +72,42 @@ export async function startCluster(dataDir: string): Promise<Cluster> {
       await quire('put', local, path)
     },
     async stages() {
-      const peerStatus = (await quire('status', '--json'))
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line) as { role: string; stages: StageCounts[] })
-      const leader = peerStatus.find(({ role }) => role === 'leader')
+      const leader = await findLeader()
       if (leader === undefined) throw new Error('no peer leads')
       return leader.stages
+    },
+    async killLeader() {
+      const id = (await findLeader())?.id
+      const leader = members.find(({ peerId }) => peerId === id)
+      if (leader === undefined) return false
+      process.kill(leader.pid, 'SIGKILL')
+      leader.pid = await restart(leader)
+      return true
     }
+  }
+
+  async function findLeader(): Promise<Status | undefined> {
+    const lines = (await quire('status', '--json')).trim().split('\n')
+    return lines.map((line) => JSON.parse(line) as Status).find(({ role }) => role === 'leader')
+  }
+}
+
+/** Starts a peer that was killed; resolves with its process id when it listens. It fails while the old process is still there. */
+async function restart({ dataDir, key, multiaddr }: Peer): Promise<number> {
+  const listen = multiaddr.replace(/\/p2p\/.*$/, '')
+  const args = ['peer', '--json', '--log-level', 'error', '--data-dir', dataDir, '--key', key, '--listen', listen]
+  for (let tries = 1; ; tries++) {
+    const child = spawn(process.execPath, ['--import', TETHER, QUIRE, ...args], { stdio: ['pipe', 'pipe', 'pipe'] })
+    children.add(child)
+    const complaint: string[] = []
+    child.stderr.on('data', (bytes: Buffer) => complaint.push(String(bytes)))
+    const isUp = await Promise.race([
+      once(child.stdout, 'data').then(() => true),
+      once(child, 'exit').then(() => false)
+    ])
+    if (isUp) return child.pid!
+    if (tries === 20) throw new Error(`a peer does not start again: ${complaint.join('')}`)
+    await new Promise((resolve) => setTimeout(resolve, 100))
   }
 }
 

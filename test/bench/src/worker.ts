@@ -1,6 +1,7 @@
 /** A process of the benchmark: a client, or the other end of the bare round trips. */
 import { createDsmClient, type DsmClient, type Mapping } from '@quire/dsm-client'
 import { connectBare, serveBare, type Bare } from './bare.js'
+import { runProgram, type ProgramAnswer, type ProgramAsk } from './program.js'
 
 export interface Tasks {
   serve: { ask: undefined; answer: string }
@@ -8,6 +9,8 @@ export interface Tasks {
   /** Each of the pages once, in turn with bare round trips. */
   touch: { ask: TouchAsk; answer: TouchAnswer }
   pingPong: { ask: PingPongAsk; answer: readonly number[] }
+  /** A random program, recorded. */
+  program: { ask: ProgramAsk; answer: ProgramAnswer }
 }
 
 export interface TouchAsk {
@@ -111,6 +114,8 @@ function run(request: Request): Promise<unknown> {
       return touch(request.ask)
     case 'pingPong':
       return pingPong(request.ask)
+    case 'program':
+      return runProgram(request.ask)
   }
 }
 

@@ -1,9 +1,8 @@
 /**
- * The client's half of the coherence protocol: page tables, faults, and what the leader asks of pages. Pure: messages come in
- * through `receive`, messages go out through `effects`. Rule numbers are those of docs/coherence.md.
+ * The client's half of the coherence protocol: where the page tables get access from. Pure: messages come in through `receive`, messages go out
+ * through `effects`. Rule numbers are those of docs/coherence.md.
  */
 import {
-  CacheFullError,
   UnavailableError,
   assert,
   errorFromWire,
@@ -14,9 +13,13 @@ import {
   type LostRange,
   type WritebackOutcome
 } from '@quire/protocol'
-import { AddressSpacePages, ResidentPages } from './address-space.js'
+import { AddressSpacePages, type AddressSpaceInit } from './address-space.js'
+import { Discards } from './discards.js'
 import type { FrameProvider } from './frames.js'
-import type { FlushWaiter, Order, Page, PageWaiter } from './page.js'
+import { lostRanges } from './lost.js'
+import { Orders } from './orders.js'
+import type { FlushWaiter, Page, PageWaiter } from './page.js'
+import { PageTable } from './page-table.js'
 import type { CoherenceCounters } from './stats.js'
 import { Writebacks } from './writeback.js'
 
@@ -26,9 +29,18 @@ export type CoherenceEffect =
   | { readonly type: 'send'; readonly lane: 'control' | 'bulk'; readonly message: ClientMessage }
   | { readonly type: 'fault-sent'; readonly req: number; readonly kind: FaultKind }
   | { readonly type: 'fault-done'; readonly req: number }
-
-/** Dirty pages that are written back together when frames run out. */
-const RECLAIM_BATCH = 64
+  /** A discard is over: the file's size may be asked for. */
+  | { readonly type: 'size-settled'; readonly file: number }
+  /** Bytes of a page leave to be made durable; and they are. */
+  | {
+      readonly type: 'writing'
+      readonly file: number
+      readonly page: number
+      readonly epoch: number
+      readonly seq: number
+      readonly pageSize: number
+    }
+  | { readonly type: 'written'; readonly outcome: WritebackOutcome }
 
 export interface ConnectionTerms {
   readonly term: number
@@ -37,29 +49,45 @@ export interface ConnectionTerms {
 }
 
 export class Coherence {
-  private readonly spaces = new Map<number, AddressSpacePages>()
-  private readonly resident: ResidentPages
+  readonly table: PageTable
   private readonly writebacks: Writebacks
+  private readonly orders: Orders
+  private readonly discards: Discards
   /** The leader's term on this connection; 0: not connected. */
   private term = 0
   private maxFaults = 0
   private nextReq = 1
   private readonly faults = new Map<number, Page>()
-  /** Faults that wait for a frame or for an earlier fault to end. */
-  private faultQueue: Page[] = []
-  /** No frame could be found, and nothing has happened since that could have changed this. */
-  private starved = false
-  /** Pages with somebody waiting. */
-  private readonly wanted = new Set<Page>()
-  private readonly ordered = new Set<Page>()
   private output: CoherenceEffect[] = []
+  /** Milliseconds of the driver's clock, as of its last call. */
+  private now = 0
 
   constructor(
     frames: FrameProvider,
     readonly counters: CoherenceCounters
   ) {
-    this.resident = new ResidentPages(frames)
-    this.writebacks = new Writebacks((message) => this.send('bulk', message), this.counters)
+    this.table = new PageTable(frames, this, counters)
+    const drop = (page: Page) => this.drop(page)
+    const send = (lane: 'control' | 'bulk', message: ClientMessage) => this.send(lane, message)
+    this.writebacks = new Writebacks(
+      (message) => this.send('bulk', message),
+      counters,
+      (page) => this.nextSeq(page)
+    )
+    this.orders = new Orders({
+      table: this.table,
+      writebacks: this.writebacks,
+      counters,
+      now: () => this.now,
+      send,
+      drop
+    })
+    this.discards = new Discards({
+      table: this.table,
+      send: (message) => this.send('control', message),
+      drop,
+      onSettled: (file) => this.output.push({ type: 'size-settled', file })
+    })
   }
 
   effects(): CoherenceEffect[] {
@@ -69,95 +97,89 @@ export class Coherence {
   }
 
   get usedBytes(): number {
-    return this.resident.usedBytes
+    return this.table.resident.usedBytes
   }
 
   /** The page table as it is, for checkers: look, change nothing, keep nothing. */
   *pages(): Iterable<Readonly<Page>> {
-    for (const space of this.spaces.values()) yield* space.all()
+    for (const space of this.table.all()) yield* space.all()
+  }
+
+  // ---- time
+
+  /** Tells the time. What was held back for a while goes on. */
+  advance(nowMs: number): void {
+    this.now = nowMs
+    this.orders.timePassed()
+    this.writebacks.pump()
+  }
+
+  /** When to call `advance` next for want of anything else; Infinity: not at all. */
+  get nextDeadline(): number {
+    return this.orders.nextDeadline
   }
 
   // ---- files
 
-  addFile(file: number, path: string, pageSize: number): void {
-    if (!this.spaces.has(file)) this.spaces.set(file, new AddressSpacePages(file, path, pageSize))
+  addFile(init: AddressSpaceInit): AddressSpacePages {
+    const space = this.table.space(init.file) ?? new AddressSpacePages(init)
+    this.table.add(space)
+    return space
   }
 
   /** Drops the file's pages; the caller has flushed them. */
   removeFile(file: number, reason: Error): void {
-    const space = this.spaces.get(file)
+    const space = this.table.space(file)
     if (space === undefined) return
-    this.spaces.delete(file)
-    for (const page of space.all()) this.kill(page, reason)
-    this.pumpFaults()
+    this.orders.answerAll(space)
+    if (space.discard?.acknowledged === false) this.send('control', { type: 'discardAck', op: space.discard.op, file })
+    this.table.remove(file, reason)
   }
 
   /** Fails everybody who waits for a page of the file; what is held stays. */
   refuseWaiters(file: number, reason: Error): void {
-    for (const page of this.spaces.get(file)?.all() ?? []) this.failWaiters(page, reason)
+    for (const page of this.table.space(file)?.all() ?? []) this.table.failWaiters(page, reason)
   }
 
   /** Takes all access to the file's pages away. Bytes that are not durable stay, for the leader to ask for. */
   unmapFile(file: number): void {
-    for (const page of this.spaces.get(file)?.all() ?? []) {
-      this.dropFault(page)
+    for (const page of [...(this.table.space(file)?.all() ?? [])]) {
+      this.table.dropFault(page)
       page.access = 'invalid'
-      this.update(page)
-      this.forgetIfUnused(page)
+      this.table.changed(page)
+      this.table.forgetIfUnused(page)
     }
+  }
+
+  /** What the cluster says of a file after a reconnection: how often it was shortened or punched. */
+  resolveDiscard(file: number, discards: number): void {
+    this.discards.resolve(file, discards)
+  }
+
+  /** Files for which `resolveDiscard` is needed. */
+  unresolvedDiscards(): number[] {
+    return this.discards.unresolved()
   }
 
   // ---- access
 
-  /**
-   * Runs `waiter` with access to the page: at once if the page table allows it, else after a fault. Returns a function that
-   * withdraws the waiter if it did not run yet; others that wait for the same page go on.
-   */
+  /** See `PageTable.access`. */
   access(file: number, index: number, waiter: PageWaiter): () => void {
-    const space = this.spaces.get(file)
-    assert(space !== undefined, `access to file ${file}, which is not open`)
-    const page = space.getOrCreate(index)
-    if (page.allows(waiter.access) && !(waiter.pin && page.order !== undefined)) {
-      this.counters.hits++
-      this.run(page, waiter)
-      return () => {}
-    }
-    page.waiters.push(waiter)
-    this.wanted.add(page)
-    this.requestAccess(page)
-    this.update(page)
-    this.forgetIfUnused(page)
-    return () => this.withdraw(page, waiter)
+    return this.table.access(file, index, waiter)
   }
 
-  /** Ends a pin; `page` is what its waiter was run with. */
   unpin(page: Page, access: Access): void {
-    if (access === 'write') page.writePins--
-    else page.readPins--
-    assert(page.readPins >= 0 && page.writePins >= 0, `page ${page.file}:${page.index} was unpinned once too often`)
-    if (this.spaces.get(page.file)?.get(page.index) !== page) {
-      // Its file was given up meanwhile, or its session lost: all that was left is the frame.
-      if (!page.pinned) this.release(page)
-      return this.pumpFaults()
-    }
-    if (access === 'write') this.markDirty(page)
-    this.update(page)
-    this.obey(page)
-    this.pumpFaults()
+    this.table.unpin(page, access)
   }
 
-  /** Looks for frames again after the leader had no room for what must be written back first. Call it now and then. */
   retry(): void {
-    this.starved = false
-    this.pumpFaults()
+    this.table.retry()
   }
 
   /** Calls `done` for each dirty page of the range when what it holds now is durable; returns how many there are. */
   flush(file: number, first: number, last: number, done: () => void, fail: (error: Error) => void): number {
-    const space = this.spaces.get(file)
-    if (space === undefined) return 0
     let count = 0
-    for (const page of space.between(first, last)) {
+    for (const page of this.table.space(file)?.between(first, last + 1) ?? []) {
       if (!page.dirty) continue
       count++
       const underWay = page.writing && !page.changed
@@ -168,6 +190,16 @@ export class Coherence {
     return count
   }
 
+  /** Begins to write the range's dirty pages back; `started` is called for each when its bytes have left. Returns how many there are. */
+  startWriting(file: number, first: number, last: number, started: () => void): number {
+    const dirty = (this.table.space(file)?.between(first, last + 1) ?? []).filter(
+      (page) => page.dirty && !(page.writing && !page.changed)
+    )
+    for (const page of dirty) this.writebacks.enqueue(page, started)
+    this.writebacks.pump()
+    return dirty.length
+  }
+
   // ---- connection
 
   /** A connection on which this session is registered. Everything unanswered is asked again (rule 15). */
@@ -176,12 +208,10 @@ export class Coherence {
     this.term = term
     this.maxFaults = maxFaults
     this.writebacks.connected(creditBytes)
-    for (const page of [...this.wanted]) this.requestAccess(page)
-    for (const space of this.spaces.values()) {
-      for (const page of space.all()) {
-        const given = page.access === 'invalid' && page.dirty
-        if (page.dirty && !page.writing && (given || page.flushes.length > 0)) this.writebacks.enqueue(page)
-      }
+    this.table.resume()
+    for (const page of this.pages() as Iterable<Page>) {
+      const given = page.access === 'invalid' && page.dirty
+      if (page.dirty && !page.writing && (given || page.flushes.length > 0)) this.writebacks.enqueue(page)
     }
     this.writebacks.pump()
   }
@@ -191,18 +221,16 @@ export class Coherence {
     this.term = 0
     for (const [req, page] of this.faults) {
       page.req = 0
+      page.discardedBy = 0
       this.output.push({ type: 'fault-done', req })
     }
     this.faults.clear()
-    for (const page of this.faultQueue) page.queuedForFault = false
-    this.faultQueue = []
-    for (const page of this.ordered) page.order = undefined
-    this.ordered.clear()
-    for (const space of this.spaces.values()) {
-      for (const page of space.all()) {
-        page.writing = false
-        this.update(page)
-      }
+    this.table.suspend()
+    this.orders.forget()
+    this.discards.disconnected()
+    for (const page of this.pages() as Iterable<Page>) {
+      page.writing = false
+      this.table.changed(page)
     }
     this.writebacks.disconnected()
     this.output = this.output.filter((effect) => effect.type !== 'send')
@@ -211,9 +239,9 @@ export class Coherence {
   /** The session is gone: everything fails with `makeError`'s error, which names what was lost. */
   sessionLost(makeError: (lost: readonly LostRange[]) => Error): void {
     this.disconnected()
-    const error = makeError(this.lostRanges())
-    for (const file of [...this.spaces.keys()]) this.removeFile(file, error)
-    this.wanted.clear()
+    const error = makeError(lostRanges(this.table.all()))
+    for (const { file } of [...this.table.all()]) this.removeFile(file, error)
+    this.table.failStarved(error)
   }
 
   /** Takes grants, orders and acknowledgements; other messages are not for it. Rule 3: a lower term is dropped unanswered. */
@@ -221,7 +249,7 @@ export class Coherence {
     if (this.term === 0 || !('term' in message) || message.term !== this.term) return
     switch (message.type) {
       case 'grant':
-        this.granted(message)
+        this.grantReceived(message)
         break
       case 'faultFailed':
         this.faultFailed(message)
@@ -229,7 +257,13 @@ export class Coherence {
       case 'invalidate':
       case 'revoke':
       case 'downgrade':
-        this.receiveOrder(message)
+        this.orders.receive(message)
+        break
+      case 'discard':
+        this.discards.receive(message)
+        break
+      case 'discarded':
+        this.discards.over(message)
         break
       case 'writebackAck':
         this.writebackAcked(message)
@@ -241,78 +275,59 @@ export class Coherence {
         return
     }
     this.writebacks.pump()
-    this.pumpFaults()
+    this.table.pumpFaults()
   }
 
-  // ---- faults
+  // ---- the page table's backend
 
-  private requestAccess(page: Page): void {
-    if (this.term === 0 || page.req !== 0 || page.queuedForFault || page.waiters.length === 0) return
-    const access: Access = page.waiters.some((waiter) => waiter.access === 'write') ? 'write' : 'read'
-    // Access is there, but the leader wants the page first: when it has had it, this comes again.
-    if (page.allows(access)) return
-    const mustWait = this.faults.size >= this.maxFaults || (this.starved && page.frame === undefined)
-    if (mustWait || !this.place(page)) {
-      if (page.waiters.length === 0) return
-      page.queuedForFault = true
-      this.faultQueue.push(page)
-      return
-    }
+  get canFault(): boolean {
+    return this.term !== 0 && this.faults.size < this.maxFaults
+  }
+
+  fault(page: Page, wanted: Access): void {
     const held = page.access !== 'invalid'
+    // Who reads a file that is owned as a whole owns it.
+    const access = this.isWhole(page) ? 'write' : wanted
     const req = this.nextReq++
     page.req = req
     this.faults.set(req, page)
     const kind: FaultKind = access === 'read' ? 'read' : held ? 'upgrade' : 'write'
     this.counters[`${kind}Faults`]++
     this.output.push({ type: 'fault-sent', req, kind })
-    this.send('control', {
-      type: 'fault',
-      req,
-      file: page.file,
-      page: page.index,
-      access,
-      have: held ? page.version : 0
-    })
+    const { file, index, version } = page
+    this.send('control', { type: 'fault', req, file, page: index, access, have: held ? version : 0 })
   }
 
-  /** A frame is found before the fault is sent, so that a grant always has a place to go. */
-  private place(page: Page): boolean {
-    const space = this.spaces.get(page.file)!
-    if (this.resident.place(page, space, (victim) => this.evict(victim))) return true
-    if (this.resident.allPinned) {
-      this.failWaiters(page, new CacheFullError(this.resident.capacityBytes))
-      return false
-    }
-    this.writeBackSome()
-    this.starved = true
-    return false
+  dropFault(page: Page): void {
+    this.takeFault(page.req)
   }
 
-  private writeBackSome(): void {
-    for (const page of this.resident.takeDirty(RECLAIM_BATCH)) this.writebacks.enqueue(page)
+  writeBack(pages: readonly Page[]): void {
+    for (const page of pages) this.writebacks.enqueue(page)
     this.writebacks.pump()
   }
 
-  /** The page's state has changed in a way that matters to whoever looks for a frame. */
-  private update(page: Page): void {
-    if (this.resident.changed(page)) this.starved = false
+  settled(page: Page): void {
+    this.orders.obey(page)
+    const space = this.table.space(page.file)
+    if (space?.discard !== undefined) this.discards.advance(space)
   }
 
-  private pumpFaults(): void {
-    for (let count = this.faultQueue.length; count > 0 && this.faults.size < this.maxFaults; count--) {
-      const page = this.faultQueue.shift()
-      if (page === undefined) return
-      page.queuedForFault = false
-      // A page that has a frame goes on also while others wait for one.
-      this.requestAccess(page)
-      this.forgetIfUnused(page)
-    }
-  }
+  // ---- grants
 
-  private granted(message: LeaderMessageOf<'grant'>): void {
-    const page = this.takeFault(message.req)
+  private grantReceived(message: LeaderMessageOf<'grant'>): void {
+    const page = this.faults.get(message.req)
     if (page === undefined) return
+    const isVoid = message.discard < page.discardedBy
+    const space = this.table.space(page.file)
+    if (space !== undefined && message.discard > space.lastDiscard) {
+      // Of a discard that was ordered before this session had the file, or on an earlier connection: the size must be asked for.
+      space.lastDiscard = message.discard
+      space.size = 0
+    }
+    this.takeFault(message.req)
     this.counters.grants++
+    if (isVoid) return this.table.taken(page)
     // Rule 13: bytes that this session wrote under the same epoch are newer than what the cluster has, or than what it had when
     // it made the grant: the acknowledgement of a writeback, on the other lane, may have overtaken it.
     const sameEpoch = message.owner && page.epoch === message.epoch
@@ -321,27 +336,27 @@ export class Coherence {
       if (message.bytes === undefined && (page.access === 'invalid' || page.version !== message.version)) {
         // It names a copy that is not here: ask for the bytes.
         if (!page.pinned) page.access = 'invalid'
-        this.requestAccess(page)
-        this.obey(page)
-        this.update(page)
-        return this.forgetIfUnused(page)
+        return this.table.granted(page)
       }
       if (message.bytes !== undefined) this.fill(page, message.bytes)
       page.version = message.version
-      this.settleFlushes(page, () => true)
-      page.dirty = false
-      page.changed = false
-      page.writing = false
+      this.clean(page)
+    }
+    this.takeEpoch(page, message)
+    page.access = message.access === 'write' ? 'modified' : 'shared'
+    page.grantedAt = this.now
+    this.table.granted(page)
+  }
+
+  private takeEpoch(page: Page, { epoch, seq }: LeaderMessageOf<'grant'>): void {
+    const space = this.table.space(page.file)
+    if (space?.unit === 'file') {
+      space.seq = space.epoch === epoch ? Math.max(space.seq, seq) : seq
+      space.epoch = epoch
     }
     // The state machine takes only newer writebacks, and this entry may have been dropped and made anew under one epoch.
-    page.seq = page.epoch === message.epoch ? Math.max(page.seq, message.seq) : message.seq
-    page.epoch = message.epoch
-    page.access = message.access === 'write' ? 'modified' : 'shared'
-    // Whoever waits now is served before the page can be taken away again: a grant is always used.
-    for (const waiter of [...page.waiters]) if (page.allows(waiter.access)) this.serve(page, waiter)
-    this.obey(page)
-    this.requestAccess(page)
-    this.update(page)
+    page.seq = page.epoch === epoch ? Math.max(page.seq, seq) : seq
+    page.epoch = epoch
   }
 
   private fill(page: Page, bytes: Uint8Array): void {
@@ -357,11 +372,7 @@ export class Coherence {
 
   private faultFailed(message: LeaderMessageOf<'faultFailed'>): void {
     const page = this.takeFault(message.req)
-    if (page === undefined) return
-    this.failWaiters(page, errorFromWire(message.error))
-    this.obey(page)
-    this.update(page)
-    this.forgetIfUnused(page)
+    if (page !== undefined) this.table.failed(page, errorFromWire(message.error))
   }
 
   private takeFault(req: number): Page | undefined {
@@ -369,108 +380,9 @@ export class Coherence {
     if (page === undefined) return undefined
     this.faults.delete(req)
     page.req = 0
+    page.discardedBy = 0
     this.output.push({ type: 'fault-done', req })
     return page
-  }
-
-  private serve(page: Page, waiter: PageWaiter): void {
-    page.waiters.splice(page.waiters.indexOf(waiter), 1)
-    if (page.waiters.length === 0) this.wanted.delete(page)
-    this.run(page, waiter)
-  }
-
-  private run(page: Page, waiter: PageWaiter): void {
-    page.accessed = true
-    if (waiter.access === 'write') this.markDirty(page)
-    if (waiter.pin) {
-      if (waiter.access === 'write') page.writePins++
-      else page.readPins++
-    }
-    waiter.run(page.frame!.bytes, page)
-    this.update(page)
-    // Begun before frames run out, so that nobody has to wait for it (kernel: dirty_background_ratio).
-    if (this.resident.isMostlyDirty) this.writeBackSome()
-  }
-
-  private markDirty(page: Page): void {
-    page.dirty = true
-    page.changed = true
-  }
-
-  private withdraw(page: Page, waiter: PageWaiter): void {
-    const at = page.waiters.indexOf(waiter)
-    if (at < 0) return
-    page.waiters.splice(at, 1)
-    if (page.waiters.length === 0) this.wanted.delete(page)
-    this.update(page)
-    this.forgetIfUnused(page)
-  }
-
-  private failWaiters(page: Page, error: Error): void {
-    this.wanted.delete(page)
-    for (const waiter of page.waiters.splice(0)) waiter.fail(error)
-  }
-
-  // ---- orders
-
-  private receiveOrder(message: LeaderMessageOf<'invalidate' | 'revoke' | 'downgrade'>): void {
-    const { type, op, after } = message
-    const page = this.spaces.get(message.file)?.get(message.page)
-    if (page === undefined) return this.answerUnheld({ type, op, after }, message.file, message.page)
-    page.order = { type, op, after }
-    this.ordered.add(page)
-    this.obey(page)
-  }
-
-  private answerUnheld(order: Order, file: number, page: number): void {
-    const { op } = order
-    if (order.type === 'invalidate') this.send('control', { type: 'invalidateAck', op, file, page })
-    else this.send('control', { type: 'ownerAck', op, file, page, held: false })
-  }
-
-  /** Does what the leader asked of the page, unless a grant that precedes it is still to come or a pin holds the page. */
-  private obey(page: Page): void {
-    const { order } = page
-    if (order === undefined) return
-    if (page.req !== 0 && page.req === order.after) return
-    if (order.type === 'downgrade' ? page.writePins > 0 : page.pinned) return
-    // Many orders at once must not put more bytes on their way than the leader gave credit for.
-    if (order.type !== 'invalidate' && page.dirty && !this.writebacks.hasCredit(page)) return
-    page.order = undefined
-    this.ordered.delete(page)
-    if (order.type === 'invalidate') this.invalidate(page, order)
-    else this.giveUp(page, order)
-    // Served from what the page table still allows (after a downgrade), or by a new fault.
-    for (const waiter of [...page.waiters]) if (page.allows(waiter.access)) this.serve(page, waiter)
-    this.requestAccess(page)
-    this.update(page)
-    this.forgetIfUnused(page)
-  }
-
-  // Rule 13: an invalidation drops everything, then acknowledges.
-  private invalidate(page: Page, order: Order): void {
-    this.counters.invalidations++
-    this.drop(page)
-    this.send('control', { type: 'invalidateAck', op: order.op, file: page.file, page: page.index })
-  }
-
-  // Rule 12: access goes first, then the bytes leave; they stay here, tagged with their epoch, until they are known to be durable.
-  private giveUp(page: Page, order: Order): void {
-    const { file, index } = page
-    const held = page.access !== 'invalid'
-    if (order.type === 'revoke') {
-      if (held) this.counters.handovers++
-      page.access = 'invalid'
-    } else if (held) {
-      this.counters.downgrades++
-      page.access = 'shared'
-    }
-    if (page.dirty) {
-      this.send('bulk', { type: 'ownerAckDirty', op: order.op, dirty: this.writebacks.give(page) })
-      return
-    }
-    if (order.type === 'revoke') page.epoch = 0
-    this.send('control', { type: 'ownerAck', op: order.op, file, page: index, held })
   }
 
   // ---- writebacks
@@ -479,15 +391,12 @@ export class Coherence {
     if (message.req !== 0 && this.writebacks.answered(message.req) === undefined) return
     for (const outcome of message.pages) {
       if (message.req === 0) this.writebacks.givenAcknowledged(outcome)
-      const page = this.spaces.get(outcome.file)?.get(outcome.page)
+      // Stale, to a live session, means that they are durable already (rule 14).
+      this.output.push({ type: 'written', outcome })
+      const page = this.table.page(outcome.file, outcome.page)
       if (page !== undefined && page.epoch === outcome.epoch) this.pageWritten(page, outcome)
     }
-    this.creditCameBack()
-  }
-
-  /** Whoever was ordered to give something up comes before what is only flushed. */
-  private creditCameBack(): void {
-    for (const page of [...this.ordered]) this.obey(page)
+    this.orders.obeyAll()
   }
 
   private pageWritten(page: Page, outcome: WritebackOutcome): void {
@@ -505,8 +414,8 @@ export class Coherence {
       // A grant on its way may be older than these bytes: the epoch tells.
       if (page.access === 'invalid' && !page.dirty && page.req === 0) page.epoch = 0
     }
-    this.update(page)
-    this.forgetIfUnused(page)
+    this.table.changed(page)
+    this.table.forgetIfUnused(page)
   }
 
   private writebackFailed(message: LeaderMessageOf<'writebackFailed'>): void {
@@ -517,17 +426,11 @@ export class Coherence {
       // A failed flush never gives the page up: it stays dirty, and the caller of msync hears of it.
       page.writing = false
       for (const flush of page.flushes.splice(0)) flush.fail(error)
-      this.update(page)
+      this.table.changed(page)
     }
-    this.creditCameBack()
+    this.orders.obeyAll()
     // A leader that is only busy is asked again, by `retry`.
-    if (this.starved && !(error instanceof UnavailableError)) this.failStarved(error)
-  }
-
-  /** No frame can be made: whoever waits for one hears why, and whoever comes next tries again. */
-  private failStarved(error: Error): void {
-    this.starved = false
-    for (const page of this.faultQueue) if (page.frame === undefined) this.failWaiters(page, error)
+    if (!(error instanceof UnavailableError)) this.table.failStarved(error)
   }
 
   private settleFlushes(page: Page, isDone: (flush: FlushWaiter) => boolean): void {
@@ -539,87 +442,34 @@ export class Coherence {
     }
   }
 
+  /** Bytes of the page are taken: the number of this writeback under the page's epoch. */
+  private nextSeq(page: Page): number {
+    const { file, index, epoch, pageSize } = page
+    const space = this.table.space(file)
+    const seq = space?.unit === 'file' ? ++space.seq : page.seq + 1
+    this.output.push({ type: 'writing', file, page: index, epoch, seq, pageSize })
+    return seq
+  }
+
   // ---- dropping
 
-  private drop(page: Page): void {
-    page.access = 'invalid'
+  private clean(page: Page): void {
     this.settleFlushes(page, () => true)
     page.dirty = false
     page.changed = false
     page.writing = false
+  }
+
+  private drop(page: Page): void {
+    page.access = 'invalid'
+    this.clean(page)
     page.epoch = 0
     page.version = 0
+    this.table.changed(page)
   }
 
-  private evict(page: Page): void {
-    assert(page.isReclaimable, `page ${page.file}:${page.index} is evicted while it is needed`)
-    this.counters.evictions++
-    page.access = 'invalid'
-    page.version = 0
-    // Also when it is still queued for a fault that nobody waits for any more.
-    this.release(page)
-    this.forgetIfUnused(page)
-  }
-
-  private kill(page: Page, reason: Error): void {
-    this.dropFault(page)
-    if (page.order !== undefined) {
-      const { order } = page
-      page.order = undefined
-      this.ordered.delete(page)
-      this.answerUnheld(order, page.file, page.index)
-    }
-    page.access = 'invalid'
-    page.dirty = false
-    this.failWaiters(page, reason)
-    for (const flush of page.flushes.splice(0)) flush.fail(reason)
-    // A pin outlives the file and the session: nobody else gets its memory before it is released.
-    if (page.pinned) this.update(page)
-    else this.release(page)
-  }
-
-  /** A grant that is on its way finds nobody. */
-  private dropFault(page: Page): void {
-    if (page.req !== 0) this.takeFault(page.req)
-    if (!page.queuedForFault) return
-    page.queuedForFault = false
-    this.faultQueue = this.faultQueue.filter((queued) => queued !== page)
-  }
-
-  private release(page: Page): void {
-    this.resident.release(page)
-    this.starved = false
-  }
-
-  private forgetIfUnused(page: Page): void {
-    if (
-      page.access !== 'invalid' ||
-      page.dirty ||
-      page.req !== 0 ||
-      page.waiters.length > 0 ||
-      page.order !== undefined
-    )
-      return
-    if (page.pinned || page.queuedForFault) return
-    this.release(page)
-    this.spaces.get(page.file)?.delete(page)
-  }
-
-  private lostRanges(): LostRange[] {
-    const lost: LostRange[] = []
-    for (const space of this.spaces.values()) {
-      const dirty = [...space.all()].filter((page) => page.dirty).sort((a, b) => a.index - b.index)
-      for (const page of dirty) {
-        const last = lost.at(-1)
-        const offset = page.index * space.pageSize
-        if (last?.file === String(space.file) && last.offset + last.length === offset) {
-          lost[lost.length - 1] = { ...last, length: last.length + space.pageSize }
-        } else {
-          lost.push({ file: String(space.file), path: space.path, offset, length: space.pageSize })
-        }
-      }
-    }
-    return lost
+  private isWhole(page: Page): boolean {
+    return this.table.space(page.file)?.unit === 'file'
   }
 
   private send(lane: 'control' | 'bulk', message: ClientMessage): void {

@@ -15,6 +15,8 @@ export interface FrameProvider {
   readonly usedBytes: number
   /** A zeroed frame, beside `near` (after it, with `direction` 1, or before it) if that place is free. Undefined: none is left. */
   allocate(pageSize: number, near?: Frame, direction?: 1 | -1): Frame | undefined
+  /** `count` zeroed frames that follow one another in one buffer. Undefined: there is no such place. */
+  allocateRun(pageSize: number, count: number): readonly Frame[] | undefined
   free(frame: Frame): void
 }
 
@@ -33,7 +35,7 @@ class Slab {
 
   constructor(
     readonly pageSize: number,
-    bytes: number
+    readonly bytes: number
   ) {
     this.memory = new SharedArrayBuffer(bytes)
     this.free = bytes / pageSize
@@ -59,6 +61,8 @@ class SlabFrames implements FrameProvider {
   /** Slabs of one page size that have a free frame. */
   private readonly open = new Map<number, Set<Slab>>()
   private used = 0
+  /** Bytes of all slabs. */
+  private allocated = 0
 
   constructor(cacheBytes: number) {
     this.slabBytes = Math.min(MAX_SLAB_BYTES, 2 ** Math.floor(Math.log2(cacheBytes)))
@@ -71,12 +75,44 @@ class SlabFrames implements FrameProvider {
 
   allocate(pageSize: number, near?: Frame, direction: 1 | -1 = 1): Frame | undefined {
     const frame = this.beside(pageSize, near, direction) ?? this.anywhere(pageSize)
-    if (frame === undefined) return undefined
-    frame.used = true
-    frame.slab.free--
-    if (frame.slab.free === 0) this.open.get(pageSize)!.delete(frame.slab)
-    this.used += pageSize
+    if (frame !== undefined) this.take(frame)
     return frame
+  }
+
+  allocateRun(pageSize: number, count: number): readonly Frame[] | undefined {
+    const run = this.freeRun(pageSize, count) ?? this.newSlab(pageSize, count * pageSize)?.frames.slice(0, count)
+    for (const frame of run ?? []) this.take(frame)
+    return run
+  }
+
+  private take(frame: SlabFrame): void {
+    const { slab } = frame
+    frame.used = true
+    slab.free--
+    if (slab.free === 0) this.open.get(slab.pageSize)!.delete(slab)
+    this.used += slab.pageSize
+  }
+
+  private freeRun(pageSize: number, count: number): readonly SlabFrame[] | undefined {
+    for (const slab of this.openSlabs(pageSize)) {
+      let free = 0
+      for (const [i, frame] of slab.frames.entries()) {
+        free = frame.used ? 0 : free + 1
+        if (free === count) return slab.frames.slice(i + 1 - count, i + 1)
+      }
+    }
+    return undefined
+  }
+
+  /** Larger than usual where one range needs that. */
+  private newSlab(pageSize: number, bytes: number): Slab | undefined {
+    const needed = Math.ceil(bytes / this.slabBytes) * this.slabBytes
+    if (this.allocated + needed > this.capacityBytes) return undefined
+    const slab = new Slab(pageSize, needed)
+    this.allocated += needed
+    this.slabs.add(slab)
+    this.openSlabs(pageSize).add(slab)
+    return slab
   }
 
   free(frame: Frame): void {
@@ -89,6 +125,7 @@ class SlabFrames implements FrameProvider {
     if (slab.free === slab.frames.length) {
       // An empty slab goes back, so that its bytes can serve pages of another size.
       this.slabs.delete(slab)
+      this.allocated -= slab.bytes
       this.open.get(slab.pageSize)!.delete(slab)
     } else {
       this.openSlabs(slab.pageSize).add(slab)
@@ -102,15 +139,7 @@ class SlabFrames implements FrameProvider {
   }
 
   private anywhere(pageSize: number): SlabFrame | undefined {
-    // A page without a neighbour starts a run of its own, at the beginning of a slab while there are fresh ones.
-    if (
-      this.slabs.size * this.slabBytes + this.slabBytes <= this.capacityBytes &&
-      this.openSlabs(pageSize).size === 0
-    ) {
-      const slab = new Slab(pageSize, this.slabBytes)
-      this.slabs.add(slab)
-      this.openSlabs(pageSize).add(slab)
-    }
+    if (this.openSlabs(pageSize).size === 0) this.newSlab(pageSize, this.slabBytes)
     for (const slab of this.openSlabs(pageSize)) {
       const frame = slab.frames.find((candidate) => !candidate.used)
       if (frame !== undefined) return frame

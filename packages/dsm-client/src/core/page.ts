@@ -49,8 +49,15 @@ export class Page {
   queuedForWrite = false
   readPins = 0
   writePins = 0
+  /** Pins that are being made: the frame stays where it is. */
+  reserved = 0
+  /** Evictions under way: whoever comes waits for their end. */
+  evicting = 0
   /** Touched since the reclaim hand last passed. */
   accessed = false
+  /** Accesses since the last grant, and when that came (milliseconds). */
+  uses = 0
+  grantedAt = 0
   readonly waiters: PageWaiter[] = []
   readonly flushes: FlushWaiter[] = []
   /** The outstanding fault; 0: none. */
@@ -58,6 +65,8 @@ export class Page {
   /** Waits for a frame, or for the number of outstanding faults to fall. */
   queuedForFault = false
   order: Order | undefined
+  /** Of the outstanding fault: a grant that was made before this discard began is not to be used. */
+  discardedBy = 0
 
   constructor(
     readonly file: number,
@@ -73,8 +82,19 @@ export class Page {
     return this.readPins + this.writePins > 0
   }
 
+  /** Its frame must stay where it is. */
+  get isHeld(): boolean {
+    return this.pinned || this.reserved > 0
+  }
+
   /** May be dropped without losing anything or breaking a promise. */
   get isReclaimable(): boolean {
-    return this.frame !== undefined && !this.dirty && !this.pinned && this.req === 0 && this.waiters.length === 0
+    return this.frame !== undefined && !this.dirty && !this.isHeld && this.req === 0 && this.waiters.length === 0
+  }
+
+  /** There is a reason to have an entry for it. */
+  get isNeeded(): boolean {
+    if (this.access !== 'invalid' || this.dirty || this.req !== 0 || this.waiters.length > 0) return true
+    return this.order !== undefined || this.isHeld || this.queuedForFault || this.evicting > 0
   }
 }

@@ -21,16 +21,28 @@ export class Writebacks {
   private flyingBytes = 0
   private creditBytes = 0
   private nextReq = 1
+  /** Called when the page's bytes have left, or need not. */
+  private readonly onStarted = new Map<Page, (() => void)[]>()
 
   constructor(
     private readonly send: (message: ClientMessage) => void,
-    private readonly counters: CoherenceCounters
+    private readonly counters: CoherenceCounters,
+    /** The number of the next writeback under the page's epoch. */
+    private readonly nextSeq: (page: Page) => number
   ) {}
 
-  enqueue(page: Page): void {
+  enqueue(page: Page, onStarted?: () => void): void {
+    if (onStarted !== undefined) this.onStarted.set(page, [...(this.onStarted.get(page) ?? []), onStarted])
     if (page.queuedForWrite) return
     page.queuedForWrite = true
     this.queue.push(page)
+  }
+
+  /** Nobody will write this page back any more. */
+  started(page: Page): void {
+    const waiting = this.onStarted.get(page)
+    this.onStarted.delete(page)
+    for (const started of waiting ?? []) started()
   }
 
   /** Whether a page may leave now. One goes alone when nothing else is under way, however small the credit. */
@@ -76,7 +88,10 @@ export class Writebacks {
         if (page.dirty && bytes + page.pageSize > budget && !isAlone) break
         this.queue.shift()
         page.queuedForWrite = false
-        if (!page.dirty) continue
+        if (!page.dirty) {
+          this.started(page)
+          continue
+        }
         pages.push(page)
         bytes += page.pageSize
       }
@@ -85,6 +100,7 @@ export class Writebacks {
       this.flying.set(req, { pages, bytes })
       this.flyingBytes += bytes
       this.send({ type: 'writeback', req, pages: pages.map((page) => this.snapshot(page)) })
+      for (const page of pages) this.started(page)
     }
   }
 
@@ -99,7 +115,7 @@ export class Writebacks {
 
   /** Takes what the page holds now as its newest version. The copy is the message's. */
   private snapshot(page: Page): DirtyPageBytes {
-    page.seq++
+    page.seq = this.nextSeq(page)
     page.writing = true
     // Under a write pin the program may change bytes at any moment.
     page.changed = page.writePins > 0

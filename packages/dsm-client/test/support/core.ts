@@ -28,11 +28,12 @@ export class CoreHarness {
   /** What the client sent and nobody has looked at yet. */
   sent: { lane: 'control' | 'bulk'; message: ClientMessage }[] = []
   term = 5
+  now = 0
 
   constructor({ cacheBytes = 1024 * 1024 } = {}) {
     this.frames = createSlabFrameProvider(cacheBytes)
     this.core = new Coherence(this.frames, zeroCounters())
-    this.core.addFile(FILE, '/f', PAGE)
+    this.core.addFile({ file: FILE, path: '/f', pageSize: PAGE })
   }
 
   connect(terms: Partial<ConnectionTerms> = {}): this {
@@ -127,6 +128,7 @@ export class CoreHarness {
       owner,
       ...named,
       version: 10,
+      discard: 0,
       bytes,
       ...rest
     })
@@ -144,6 +146,8 @@ export class CoreHarness {
   }
 
   order(type: Order['type'], page: number, { op = 1, after = 0, term = this.term } = {}): void {
+    // Long after the grant: nothing is kept for its own sake.
+    this.advance(100)
     this.receive({ type, term, op, file: FILE, page, after })
   }
 
@@ -160,6 +164,12 @@ export class CoreHarness {
       stale
     }))
     this.receive({ type: 'writebackAck', term: this.term, req: writeback.req, pages })
+  }
+
+  advance(ms: number): void {
+    this.now += ms
+    this.core.advance(this.now)
+    this.drain()
   }
 
   receive(message: Parameters<Coherence['receive']>[0]): void {

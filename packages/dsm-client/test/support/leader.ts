@@ -180,7 +180,7 @@ export class FakePeer {
     const { version, epoch, seq } = stored
     const named = owner ? { epoch, seq } : { epoch: 0, seq: 0 }
     this.send(
-      { type: 'grant', term: this.term, req, file, page, access, owner, ...named, version, bytes },
+      { type: 'grant', term: this.term, req, file, page, access, owner, ...named, version, discard: 0, bytes },
       bytes === undefined ? 'control' : 'bulk'
     )
   }
@@ -263,7 +263,8 @@ export class FakePeer {
     }
     if (stat === undefined) {
       const id = 100 + cluster.files.size
-      stat = { id, path, size, pageSize: pageSize || 4096, unit: 'page', version: 1, createdAt: 0, modifiedAt: 0 }
+      const times = { createdAt: 0, modifiedAt: 0 }
+      stat = { id, path, size, pageSize: pageSize || 4096, unit: 'page', version: 1, discards: 0, ...times }
       cluster.files.set(path, stat)
     }
     cluster.mapped.add(stat.id)

@@ -96,6 +96,12 @@ export class ConfigurationHistory {
     return found.entry
   }
 
+  /** The configuration in force at `index`, and all after it. */
+  since(index: number): readonly Configuration[] {
+    const first = this.known.findLastIndex(({ entry }) => entry.index <= index)
+    return this.known.slice(Math.max(0, first)).map(({ configuration }) => configuration)
+  }
+
   append(entry: Entry): void {
     assert(entry.index > this.index, `configuration at ${entry.index} after the one at ${this.index}`)
     this.known.push({ entry, configuration: decode(raftConfiguration, entry.data) })

@@ -8,7 +8,7 @@ import type { CoreState } from './state.js'
 export function tickElection(state: CoreState): void {
   state.electionElapsed++
   if (state.electionElapsed < state.electionTimeout) return
-  if (state.isVoter) preCampaign(state)
+  if (state.mayStand) preCampaign(state)
   else state.leader = undefined
 }
 

@@ -26,7 +26,10 @@ export function tickLeader(state: CoreState): void {
     // Thesis §3.10: it has not come about in time, so this leader goes on.
     state.transfer = undefined
   }
-  if (++state.heartbeatElapsed >= state.init.heartbeatTicks) sendHeartbeats(state)
+  if (++state.heartbeatElapsed < state.init.heartbeatTicks) return
+  state.heartbeatElapsed = 0
+  for (const each of state.progress.values()) each.isDue = true
+  sendHeartbeats(state)
 }
 
 /**

@@ -70,7 +70,7 @@ export class LogView {
     let low = this.firstIndex - 2
     let high = Math.min(index, this.lastIndex)
     while (low < high) {
-      const middle = Math.ceil((low + high) / 2)
+      const middle = high - Math.floor((high - low) / 2)
       if (this.termAt(middle) <= term) low = middle
       else high = middle - 1
     }

@@ -21,6 +21,12 @@ export function changeMembership(
   if (!state.committedInTerm) return { refused: 'pending', index: state.termStart }
   const next = changed(configuration, changes)
   if (typeof next === 'string') return { refused: 'invalid', reason: next }
+  // Who has nothing yet votes for nobody, so a majority that needs it may never come together again (thesis §4.2.1).
+  const isEmpty = (id: string): boolean => (state.progress.get(id)?.match ?? 0) === 0
+  const empty = next.voters.find((id) => id !== state.id && !configuration.voters.includes(id) && isEmpty(id))
+  if (empty !== undefined) {
+    return { refused: 'invalid', reason: `${empty} has nothing of the log yet: let it be a learner first` }
+  }
   const { index, term } = appendConfiguration(state, next, context ?? configurations.current.context)
   return { index, term }
 }

@@ -22,6 +22,11 @@ export class Progress {
   probing = false
   /** Something was acknowledged since this was last set to false. */
   heardOf = false
+  /**
+   * It was asked by the clock whether it is there, and its answer may show that something was lost. Rounds for reads ask as well, but so
+   * often that what is still on its way would be sent again.
+   */
+  isDue = false
   /** It answered since the leader last counted who does (see checkQuorum). Who is new gets the time to answer. */
   active = true
   /** In `snapshot`. */
@@ -82,14 +87,21 @@ export class Progress {
     if (this.mode === 'snapshot') return false
     if (this.mode === 'replicate') {
       if (index <= this.match) return false
-      this.clear('probe')
-      this.next = this.match + 1
+      this.backToMatch()
       return true
     }
     if (this.next - 1 !== index) return false
+    // Who refuses what it has acknowledged has lost its log. It gets nothing from this leader; asked at once, it would refuse for ever.
+    if (index === this.match) return false
     this.next = Math.max(Math.min(index, hint + 1), this.match + 1)
     this.probing = false
     return true
+  }
+
+  /** What was sent since the last acknowledgement did not arrive. */
+  backToMatch(): void {
+    this.clear('probe')
+    this.next = this.match + 1
   }
 
   /** Appends wait until the snapshot is there. */

@@ -1,5 +1,11 @@
 /** Replication, the leader's half (§5.3): proposals into its log, its log to the followers, what a majority has to the commit index. */
-import { MAX_APPEND_ENTRIES, raftEntryBytes, type RaftEntryKind, type RaftMessageOf } from '@quire/protocol'
+import {
+  MAX_APPEND_ENTRIES,
+  RAFT_ENTRY_OVERHEAD_BYTES,
+  raftEntryBytes,
+  type RaftEntryKind,
+  type RaftMessageOf
+} from '@quire/protocol'
 import type { Progress } from './progress.js'
 import { quorumIndex } from './quorum.js'
 import { beginSnapshot, repeatPiece } from './snapshot-sender.js'
@@ -9,7 +15,7 @@ import type { Entry, Proposed, Refusal } from './types.js'
 
 export function propose(state: CoreState, datas: readonly Uint8Array[]): Proposed {
   let bytes = 0
-  for (const data of datas) bytes += data.length
+  for (const data of datas) bytes += data.length + RAFT_ENTRY_OVERHEAD_BYTES
   const refused = refusal(state, bytes)
   if (refused !== undefined) return refused
   const index = state.log.lastIndex + 1
@@ -77,7 +83,6 @@ function sendAppend(state: CoreState, to: string, progress: Progress): void {
 }
 
 export function sendHeartbeats(state: CoreState): void {
-  state.heartbeatElapsed = 0
   for (const [id, progress] of state.progress) {
     // A follower may hold other entries beyond what matches; told of a higher commit, it would take them for committed.
     const commit = Math.min(progress.match, state.commit)
@@ -91,7 +96,8 @@ export function handleHeartbeatReply(state: CoreState, from: string, message: Ra
   progress.active = true
   state.reads.confirm(from, message.round)
   askToStand(state, from)
-  if (progress.match >= state.log.lastIndex) return
+  if (progress.match >= state.log.lastIndex || !progress.isDue) return
+  progress.isDue = false
   progress.probing = false
   if (progress.heardOf) progress.heardOf = false
   // Something is unacknowledged, for a while.
@@ -103,8 +109,11 @@ export function handleHeartbeatReply(state: CoreState, from: string, message: Ra
 function sendEmptyAppend(state: CoreState, to: string, progress: Progress): void {
   const prevIndex = progress.next - 1
   const prevTerm = state.log.term(prevIndex)
-  // What it lacks may have been dropped meanwhile; `replicate` sees to that.
-  if (prevTerm === undefined) return
+  if (prevTerm === undefined) {
+    // What it lacks was dropped meanwhile. Nothing more leaves while as much as may be is on its way, and that is lost.
+    progress.backToMatch()
+    return
+  }
   state.send(to, { type: 'append', term: state.term, prevIndex, prevTerm, commit: state.commit, entries: [] })
 }
 

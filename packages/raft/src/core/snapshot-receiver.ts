@@ -18,6 +18,8 @@ export function handleSnapshot(state: CoreState, from: string, message: RaftMess
   }
   // One at a time, in the store and in the state machine. The leader sends again.
   if (state.installing !== undefined || state.storing !== undefined) return
+  // A leader's snapshots only get newer, so an older one comes late.
+  if (index < (state.incoming?.snapshot.index ?? 0)) return
   if (state.incoming?.snapshot.index !== index) state.incoming = { snapshot, offset: 0 }
   const { incoming } = state
   // Doubled, out of order, or the first after a restart.

@@ -111,8 +111,12 @@ export class CoreState {
     return this.configurations.current
   }
 
-  get isVoter(): boolean {
-    return isVoter(this.configuration, this.id)
+  /**
+   * A voter of the configuration in force, or of the one that an uncommitted one replaces: whoever was removed may be the only
+   * one with the log to win, and to commit the removal (thesis §4.2.2).
+   */
+  get mayStand(): boolean {
+    return this.configurations.since(this.commit).some((each) => isVoter(each, this.id))
   }
 
   /** An own entry is committed, so everything before it is too, and known to be (§5.4.2, §8). */

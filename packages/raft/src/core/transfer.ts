@@ -17,8 +17,12 @@ export function askToStand(state: CoreState, to: string): void {
   state.send(to, { type: 'timeoutNow', term: state.term })
 }
 
+/** Of those that have equally much, one that was heard of lately: a dead one would not stand. */
 export function mostAdvancedVoter(state: CoreState): string | undefined {
-  const matchOf = (id: string): number => state.progress.get(id)?.match ?? -1
+  const rank = (id: string): number => {
+    const progress = state.progress.get(id)
+    return progress === undefined ? -1 : progress.match + (progress.active ? 0.5 : 0)
+  }
   const others = state.configuration.voters.filter((id) => id !== state.id)
-  return others.sort((a, b) => matchOf(b) - matchOf(a))[0]
+  return others.sort((a, b) => rank(b) - rank(a))[0]
 }

@@ -37,10 +37,13 @@ interface Write {
   readonly data: Uint8Array
 }
 
-/** What is durable of a file, and the writes that are not. */
+/** What is durable of a file, and what is not. */
 interface Inode {
   readonly content: Uint8Array
+  /** Under way. */
   readonly pending: Set<Write>
+  /** Sectors by offset that failed writes left: programs read them, a crash keeps any of them. */
+  readonly failed: Map<number, Uint8Array>
 }
 
 export function createMemoryDisk(init: MemoryDiskInit = {}): MemoryDisk {
@@ -83,7 +86,7 @@ class SimulatedDisk implements MemoryDisk {
     return this.later('create', () => {
       if (this.files.has(name)) throw new Error(`${name} exists`)
       if (this.usedBytes + bytes > this.capacity) throw new NoSpaceError(name)
-      const inode = { content: new Uint8Array(bytes), pending: new Set<Write>() }
+      const inode: Inode = { content: new Uint8Array(bytes), pending: new Set(), failed: new Map() }
       this.change((files) => files.set(name, inode))
       return this.handle(inode)
     })
@@ -118,7 +121,9 @@ class SimulatedDisk implements MemoryDisk {
     assert(this.alive, 'a disk crashes once')
     this.alive = false
     this.settle(Math.floor(random() * (this.changes.length + 1)))
-    for (const { content, pending } of this.flushed.values()) {
+    for (const { content, pending, failed } of this.flushed.values()) {
+      for (const [offset, data] of failed) keepSomeSectors(content, { offset, data }, random)
+      failed.clear()
       for (const write of shuffled([...pending], random)) keepSomeSectors(content, write, random)
       pending.clear()
     }
@@ -180,10 +185,18 @@ class SimulatedDisk implements MemoryDisk {
     )
     assert(offset + data.length <= inode.content.length, `${data.length} bytes at ${offset} of ${inode.content.length}`)
     if (this.alive) inode.pending.add(write)
-    return this.later('write', () => {
+    const written = this.later('write', () => {
       inode.pending.delete(write)
       inode.content.set(data, offset)
+      for (let at = 0; at < data.length; at += SECTOR_BYTES) inode.failed.delete(offset + at)
     })
+    written.catch(() => {
+      inode.pending.delete(write)
+      for (let at = 0; at < data.length; at += SECTOR_BYTES) {
+        inode.failed.set(offset + at, data.slice(at, at + SECTOR_BYTES))
+      }
+    })
+    return written
   }
 
   private inode(name: string): Inode {
@@ -206,10 +219,11 @@ class SimulatedDisk implements MemoryDisk {
 }
 
 /** What programs read: also what is not durable yet. */
-function readThrough({ content, pending }: Inode, offset: number, length: number): Uint8Array {
+function readThrough({ content, pending, failed }: Inode, offset: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length)
   bytes.set(content.subarray(offset, offset + length))
-  for (const { offset: start, data } of pending) {
+  const written = [...[...failed].map(([at, data]) => ({ offset: at, data })), ...pending]
+  for (const { offset: start, data } of written) {
     const from = Math.max(offset, start)
     const to = Math.min(offset + length, start + data.length)
     if (from < to) bytes.set(data.subarray(from - start, to - start), from - offset)

@@ -38,6 +38,8 @@ class Recovery {
   /** Position of the segment that the log starts with. */
   private start = 0
   private nextBatch = 0
+  /** Where the batch begins that was read last, and where it ends. */
+  private lastBatch = 0
   private offset = 0
 
   constructor(
@@ -65,8 +67,19 @@ class Recovery {
       const reason = `the log ends at ${this.index.lastIndex}, ${hardState.commit} was committed`
       throw new CorruptionError(names.at(-1)!, this.offset, reason)
     }
+    await this.makeDurable()
     const { segments, start, offset, nextBatch } = this
     return { segments: segments.slice(start), obsolete: segments.slice(0, start), hardState, offset, nextBatch }
+  }
+
+  /**
+   * A process that was killed, or whose flush failed, leaves a last batch or a segment's name that can be read and is not durable.
+   * All before was durable when that was begun.
+   */
+  private async makeDurable(): Promise<void> {
+    const { file } = this.segments.at(-1)!
+    await file.write(this.lastBatch, file.read(this.lastBatch, this.offset - this.lastBatch))
+    await this.disk.flushDirectory()
   }
 
   private async readSegment(segment: Segment, isLast: boolean): Promise<void> {
@@ -121,6 +134,7 @@ class Recovery {
     const bytes = header.sectors * SECTOR_BYTES
     this.index.add(entries, segment, this.offset, bytes, header.number)
     this.hardState = hardState ?? this.hardState
+    this.lastBatch = this.offset
     this.offset += bytes
     this.nextBatch++
   }

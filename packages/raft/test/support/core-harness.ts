@@ -1,14 +1,16 @@
-import { encode, raftConfiguration, type RaftMessage } from '@quire/protocol'
+import type { RaftMessage, RaftMessageOf } from '@quire/protocol'
 import {
   createRaftCore,
-  type Configuration,
   type CoreLimits,
   type Entry,
   type HardState,
+  type PieceReceived,
+  type PieceWanted,
   type RaftCore,
-  type Ready
-} from '../../src/index.js'
-import { entry } from './log-model.js'
+  type Ready,
+  type SnapshotMeta
+} from '../../src/core/index.js'
+import { configurationEntry, entry, HandStorage, type Members } from './hand-storage.js'
 
 export const LIMITS: CoreLimits = {
   maxAppendBytes: 1000,
@@ -27,6 +29,10 @@ export interface CoreOptions {
   readonly commit?: number
   /** Terms of the log's entries; the first is the configuration's. */
   readonly terms?: readonly number[]
+  /** Configurations at other indexes. */
+  readonly changes?: ReadonlyMap<number, Members>
+  /** The log starts after this index, and the state machine with a snapshot of it. */
+  readonly compacted?: number
   readonly limits?: Partial<CoreLimits>
 }
 
@@ -40,38 +46,33 @@ export interface Sent {
 /** A core with a storage that the test flushes by hand. */
 export class CoreHarness {
   readonly core: RaftCore
-  readonly stored: Entry[]
-  hardState: HardState
+  readonly storage: HandStorage
   readonly sent: Sent[] = []
   readonly applied: Entry[] = []
   readonly confirmed: { context: number; index: number }[] = []
+  readonly wanted: PieceWanted[] = []
+  readonly received: PieceReceived[] = []
+  readonly installs: SnapshotMeta[] = []
   /** Writes that were handed out and are not durable yet, with the messages that wait for them. */
   readonly writes: Ready[] = []
 
   constructor(options: CoreOptions = {}) {
-    const { id = 'a', voters = ['a', 'b', 'c'], learners = [], terms = [1], commit = 1, vote } = options
-    const data = configurationData({ voters: [...voters], learners: [...learners] })
-    this.stored = terms.map((term, i) => (i === 0 ? { index: 1, term, kind: 'config', data } : entry(i + 1, term)))
-    this.hardState = { term: options.term ?? terms.at(-1)!, vote, commit }
-    const { stored } = this
+    const { id = 'a', terms = [1], vote, changes, compacted = 0 } = options
+    const { voters = ['a', 'b', 'c'], learners = [], commit = Math.min(1, terms.length) } = options
+    const stored = terms.map((term, i) => {
+      const members = i === 0 ? { voters, learners } : changes?.get(i + 1)
+      return members === undefined ? entry(i + 1, term) : configurationEntry(i + 1, term, members)
+    })
+    this.storage = new HandStorage(stored, { term: options.term ?? terms.at(-1) ?? 0, vote, commit })
+    if (compacted > 0) this.storage.compact(compacted)
+    const { hardState, configurations } = this.storage
     this.core = createRaftCore({
       id,
-      log: {
-        firstIndex: 1,
-        get lastIndex() {
-          return stored.length
-        },
-        term: (index) => (index === 0 ? 0 : stored[index - 1]?.term),
-        entries: (lo, hi, maxBytes) => {
-          const found = stored.slice(lo - 1, hi - 1)
-          let bytes = 0
-          const end = found.findIndex((each, i) => (bytes += each.data.length + 21) > maxBytes && i > 0)
-          return end < 0 ? found : found.slice(0, end)
-        }
-      },
-      hardState: this.hardState,
-      configurations: this.stored.slice(0, 1),
-      appliedIndex: 0,
+      log: this.storage,
+      hardState,
+      configurations,
+      snapshot: compacted > 0 ? snapshotOf(compacted, terms[compacted - 1]!, configurations[0]!) : undefined,
+      appliedIndex: compacted,
       electionTicks: 10,
       heartbeatTicks: 2,
       limits: { ...LIMITS, ...options.limits },
@@ -79,11 +80,22 @@ export class CoreHarness {
     })
   }
 
+  get stored(): readonly Entry[] {
+    return this.storage.stored
+  }
+
+  get hardState(): HardState {
+    return this.storage.hardState
+  }
+
   /** Takes what is ready; `flush` makes it durable, too. */
   drain(flush = true): this {
     for (let ready = this.core.ready(); ready !== undefined; ready = this.core.ready()) {
       for (const out of ready.messages) this.sent.push({ ...out, late: false })
       this.confirmed.push(...ready.readStates)
+      this.wanted.push(...ready.piecesWanted)
+      if (ready.pieceReceived !== undefined) this.received.push(ready.pieceReceived)
+      if (ready.install !== undefined) this.installs.push(ready.install)
       this.writes.push(ready)
       if (ready.committed.length > 0) {
         this.applied.push(...ready.committed)
@@ -97,8 +109,7 @@ export class CoreHarness {
   /** Makes the oldest `count` writes durable. */
   flush(count = this.writes.length): this {
     for (const { write, messagesAfter } of this.writes.splice(0, count)) {
-      if (write?.hardState !== undefined) this.hardState = write.hardState
-      for (const added of write?.entries ?? []) this.stored.splice(added.index - 1, Infinity, added)
+      if (write !== undefined) this.storage.write(write)
       for (const out of messagesAfter) this.sent.push({ ...out, late: true })
       if (write !== undefined) this.core.persisted(write.ack)
     }
@@ -136,15 +147,14 @@ export class CoreHarness {
     return this
   }
 
-  accept(from: string, index: number): this {
-    return this.step(from, {
-      type: 'appendReply',
-      term: this.core.term,
-      rejected: false,
-      index,
-      hintIndex: 0,
-      hintTerm: 0
-    })
+  accept(from: string, index: number, flush = true): this {
+    return this.step(from, accepted(this.core.term, index), flush)
+  }
+
+  /** The follower `from` is there, after two heartbeats, and acknowledges nothing. */
+  hearOf(from: string): this {
+    for (let i = 0; i < 2; i++) this.tick(2).step(from, { type: 'heartbeatReply', term: this.core.term, round: 0 })
+    return this
   }
 
   /** Messages of one type since the last call. */
@@ -159,11 +169,6 @@ export class CoreHarness {
   }
 }
 
-export function configurationData(configuration: Partial<Configuration>): Uint8Array {
-  const nobody = { voters: [], learners: [], outgoing: [], learnersNext: [], context: new Uint8Array(0) }
-  return encode(raftConfiguration, { ...nobody, ...configuration })
-}
-
 export function append(
   term: number,
   prevIndex: number,
@@ -173,4 +178,26 @@ export function append(
 ): RaftMessage {
   const entries = terms.map((each, i) => entry(prevIndex + 1 + i, each))
   return { type: 'append', term, prevIndex, prevTerm, commit, entries }
+}
+
+export function accepted(term: number, index: number): RaftMessageOf<'appendReply'> {
+  return { type: 'appendReply', term, rejected: false, index, hintIndex: 0, hintTerm: 0 }
+}
+
+export function rejected(
+  term: number,
+  index: number,
+  hintIndex: number,
+  hintTerm: number
+): RaftMessageOf<'appendReply'> {
+  return { type: 'appendReply', term, rejected: true, index, hintIndex, hintTerm }
+}
+
+/** The answer of a voter to whoever asks it in `term`. */
+export function voteFor(term: number, granted = true): RaftMessageOf<'voteReply'> {
+  return { type: 'voteReply', term, granted }
+}
+
+export function snapshotOf(index: number, term: number, configuration: Entry): SnapshotMeta {
+  return { index, term, configuration }
 }

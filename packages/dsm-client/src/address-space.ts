@@ -1,0 +1,72 @@
+/** The calls of the seed on the pages of one open file: see `AddressSpace` in types.ts. */
+import { BusyError } from '@quire/protocol'
+import type { OpenFile } from './host.js'
+import { checkUsable, flushPages, startWriting } from './page-io.js'
+import type { AddressSpace, CallOptions } from './types.js'
+import { checkCount } from './validate.js'
+
+export interface UnmapOptions {
+  /** Private copies in the range go as well: the file's pages under them are no more. Default false. */
+  readonly evenCows?: boolean
+}
+
+export function createAddressSpaceCalls(file: OpenFile): AddressSpace {
+  return new AddressSpaceCalls(file)
+}
+
+class AddressSpaceCalls implements AddressSpace {
+  constructor(private readonly file: OpenFile) {}
+
+  unmapMappingRange(start: number, length: number, { evenCows = false }: UnmapOptions = {}): void {
+    const { host, space } = this.file
+    const { first, end } = this.pages(start, length)
+    for (const page of space.between(first, end)) host.table.unmap(page)
+    if (evenCows) for (const copies of space.privateCopies) copies.discard(first, end)
+    host.drain()
+  }
+
+  async writeMappingRange(start: number, length: number, { signal }: CallOptions = {}): Promise<void> {
+    const { offset, bytes } = this.bytes(start, length)
+    await startWriting(this.file, offset, bytes, signal)
+  }
+
+  async evictMappingRange(start: number, length: number, { signal }: CallOptions = {}): Promise<void> {
+    const { host, space } = this.file
+    const { first, end } = this.pages(start, length)
+    const { offset, bytes } = this.bytes(start, length)
+    // Who comes from here on waits, and looks at the page table again afterwards: a page that is about to go is not mapped again.
+    const pages = space.between(first, end)
+    for (const page of pages) host.table.beginEviction(page)
+    try {
+      await this.whenUnpinned(pages.length === 0 ? first : pages[0]!.index, end, signal)
+      await flushPages(this.file, offset, bytes, signal)
+      for (const page of pages) host.table.evictIfClean(page)
+    } finally {
+      for (const page of pages) host.table.endEviction(page)
+      host.drain()
+    }
+  }
+
+  private whenUnpinned(first: number, end: number, signal?: AbortSignal): Promise<void> {
+    const { host, space, path, pageSize } = this.file
+    const start = (resolve: () => void): (() => void) => host.table.whenUnpinned(space.between(first, end), resolve)
+    return host.wait<void>(start, signal, () => new BusyError(path, first * pageSize))
+  }
+
+  /** Rounded out to whole pages; a length of 0 means to the end, as in the kernel. */
+  private pages(start: number, length: number): { first: number; end: number } {
+    checkUsable(this.file)
+    checkCount('start', start)
+    checkCount('length', length, 0, Number.MAX_SAFE_INTEGER - start)
+    const { pageSize } = this.file
+    const first = Math.floor(start / pageSize)
+    return { first, end: length === 0 ? Infinity : Math.ceil((start + length) / pageSize) }
+  }
+
+  private bytes(start: number, length: number): { offset: number; bytes: number } {
+    const { first, end } = this.pages(start, length)
+    const { pageSize } = this.file
+    const offset = first * pageSize
+    return { offset, bytes: end === Infinity ? Number.MAX_SAFE_INTEGER - offset : (end - first) * pageSize }
+  }
+}

@@ -1,0 +1,20 @@
+import type { LostRange } from '@quire/protocol'
+import type { AddressSpacePages } from './address-space.js'
+
+/** What a session takes with it when it is lost: runs of pages that were written to and never became durable. */
+export function lostRanges(spaces: Iterable<AddressSpacePages>): LostRange[] {
+  const lost: LostRange[] = []
+  for (const space of spaces) {
+    const dirty = [...space.all()].filter((page) => page.dirty).sort((a, b) => a.index - b.index)
+    for (const page of dirty) {
+      const last = lost.at(-1)
+      const offset = page.index * space.pageSize
+      if (last?.file === String(space.file) && last.offset + last.length === offset) {
+        lost[lost.length - 1] = { ...last, length: last.length + space.pageSize }
+      } else {
+        lost.push({ file: String(space.file), path: space.path, offset, length: space.pageSize })
+      }
+    }
+  }
+  return lost
+}

@@ -1,0 +1,140 @@
+/** Records what a client did, for checkers: the history format of the public API. */
+import { toString } from 'uint8arrays/to-string'
+import type { LostRange } from '@quire/protocol'
+
+export type HistoryOp = 'read' | 'write' | 'exchange' | 'sync' | 'truncate' | 'punch' | 'size' | 'writeback' | 'lost'
+
+/** One operation, or what became of bytes. Offsets and lengths are bytes; bytes are hexadecimal. */
+export interface HistoryEvent {
+  /** The client's PeerId. */
+  readonly client: string
+  /** The session. */
+  readonly process: string
+  readonly file: string
+  /** Of `truncate` and `size`: the size. */
+  readonly offset: number
+  readonly length: number
+  /**
+   * `exchange`: read and written in one, as under a pin. `writeback`: the pages' bytes, as they were at `call`, are durable at `return`, or with
+   * `info` may be. `lost`: the session ended with unflushed bytes in the range.
+   */
+  readonly op: HistoryOp
+  readonly value?: string
+  readonly from?: string
+  readonly to?: string
+  /** `fail`: it certainly did not happen; `info`: it may have. */
+  readonly status: 'ok' | 'fail' | 'info'
+  /** Nanoseconds of the machine's monotonic clock. */
+  readonly call: number
+  readonly return: number
+}
+
+type Facts = Partial<Pick<HistoryEvent, 'value' | 'from' | 'to'>>
+
+export interface RecorderInit {
+  readonly client: string
+  readonly process: () => string
+  /** Milliseconds. */
+  readonly now: () => number
+  readonly emit: ((event: HistoryEvent) => void) | undefined
+}
+
+interface Taken {
+  readonly file: number
+  readonly page: number
+  readonly pageSize: number
+  readonly at: number
+}
+
+export class Recorder {
+  /** Writebacks that are not acknowledged. */
+  private readonly taken = new Map<string, Taken>()
+
+  constructor(private readonly init: RecorderInit) {}
+
+  /** Nothing costs anything while nobody listens. */
+  get isOn(): boolean {
+    return this.init.emit !== undefined
+  }
+
+  /** Runs an operation and records how it ended. `facts` are taken when it has; `onError` is what a rejection means. */
+  async record<T>(
+    op: HistoryOp,
+    file: number,
+    offset: number,
+    length: number,
+    facts: (result: T) => Facts & { readonly offset?: number },
+    action: () => Promise<T>,
+    onError: { readonly status: 'fail' | 'info'; readonly facts?: () => Facts } = { status: 'fail' }
+  ): Promise<T> {
+    if (!this.isOn) return action()
+    const call = this.init.now()
+    // If the session ends meanwhile, it was still the session's.
+    const process = this.init.process()
+    const base = { op, file, offset, length, call, process }
+    try {
+      const result = await action()
+      this.emit({ ...base, ...facts(result), status: 'ok' })
+      return result
+    } catch (error) {
+      this.emit({ ...base, ...onError.facts?.(), status: onError.status })
+      throw error
+    }
+  }
+
+  /** An operation that took no time, or that is over. */
+  note(op: HistoryOp, file: number, offset: number, length: number, facts: Facts, call = this.init.now()): void {
+    if (this.isOn) this.emit({ op, file, offset, length, call, process: this.init.process(), ...facts, status: 'ok' })
+  }
+
+  /** Bytes of a page have left, to be made durable. */
+  writing({ file, page, epoch, seq, pageSize }: PageVersion & { readonly pageSize: number }): void {
+    if (this.isOn) this.taken.set(`${file}:${page}:${epoch}:${seq}`, { file, page, pageSize, at: this.init.now() })
+  }
+
+  /** They are durable. */
+  written({ file, page, epoch, seq }: PageVersion): void {
+    const key = `${file}:${page}:${epoch}:${seq}`
+    const taken = this.taken.get(key)
+    this.taken.delete(key)
+    if (taken !== undefined) this.writeback(taken, 'ok')
+  }
+
+  lost(ranges: readonly LostRange[]): void {
+    if (!this.isOn) return
+    for (const taken of this.taken.values()) this.writeback(taken, 'info')
+    this.taken.clear()
+    const call = this.init.now()
+    const process = this.init.process()
+    for (const { file, offset, length } of ranges) {
+      this.emit({ op: 'lost', file: Number(file), offset, length, call, process, status: 'ok' })
+    }
+  }
+
+  private writeback({ file, page, pageSize, at }: Taken, status: 'ok' | 'info'): void {
+    const process = this.init.process()
+    this.emit({ op: 'writeback', file, offset: page * pageSize, length: pageSize, call: at, process, status })
+  }
+
+  private emit(event: Omit<HistoryEvent, 'client' | 'file' | 'return'> & { readonly file: number }): void {
+    const { file, call, ...rest } = event
+    this.init.emit?.({
+      client: this.init.client,
+      ...rest,
+      file: String(file),
+      call: Math.round(call * 1e6),
+      return: Math.round(this.init.now() * 1e6)
+    })
+  }
+}
+
+interface PageVersion {
+  readonly file: number
+  readonly page: number
+  readonly epoch: number
+  readonly seq: number
+}
+
+export function hex(bytes: Uint8Array): string {
+  return toString(bytes, 'hex')
+}

@@ -1,0 +1,44 @@
+/** Who keeps the pages of a file: a session with the cluster, or a program's own address space. */
+import type { AddressSpacePages, PageTable } from './core/index.js'
+import type { Recorder } from './history.js'
+
+export interface PageHost {
+  readonly table: PageTable
+  /** Why nothing can be done any more. */
+  readonly ended: Error | undefined
+  /** Aborted when it is so. */
+  readonly lost: AbortSignal
+  readonly recorder: Recorder
+  /** Milliseconds of the host's clock. */
+  now(): number
+  /** What the page table allows may be used at this moment. */
+  isLeaseValid(): boolean
+  /** Resolves when that is so (again). */
+  whenActive(signal?: AbortSignal): Promise<void>
+  /** Waits with the host's time-out. `start` begins and returns what withdraws; `onBusy` makes the error where somebody else was in the way. */
+  wait<T>(
+    start: (resolve: (value: T) => void, reject: (error: Error) => void) => () => void,
+    signal: AbortSignal | undefined,
+    onBusy?: () => Error
+  ): Promise<T>
+  /** Carries out what was decided. Call it after every call of the page table. */
+  drain(): void
+  /** See `Coherence.flush` and `Coherence.startWriting`. */
+  flush(file: number, first: number, last: number, done: () => void, fail: (error: Error) => void): number
+  startWriting(file: number, first: number, last: number, started: () => void): number
+}
+
+/** One open file: its pages, and who keeps them. */
+export interface OpenFile {
+  readonly host: PageHost
+  readonly space: AddressSpacePages
+  readonly id: number
+  readonly path: string
+  readonly pageSize: number
+  /** Handles of this client. */
+  handles: number
+  /** Those of them that are being closed. When all are, nothing may be written that their flush could miss. */
+  closing: number
+  /** Learns the size anew, and raises the bound. */
+  refreshSize(signal?: AbortSignal): Promise<number>
+}

@@ -1,0 +1,147 @@
+import { ClosedError, InvalidArgumentError, PastEndError, ReadOnlyMappingError, type Access } from '@quire/protocol'
+import type { OpenFile } from './host.js'
+import { checkUsable, sizeFor, withSize } from './page-io.js'
+import type { CallOptions, LocalMapping, PinnedRange } from './types.js'
+import { allocateResult, checkBytes, checkCount, checkOneOf } from './validate.js'
+
+export interface MappingInit {
+  readonly file: OpenFile
+  readonly offset: number
+  readonly length: number
+  readonly writable: boolean
+  readonly onUnmapped: () => void
+}
+
+/** What shared and private mappings have in common: ranges, and what is checked of them. Offsets below are those of the file. */
+export abstract class MappingBase implements LocalMapping {
+  readonly offset: number
+  readonly length: number
+  protected readonly open: OpenFile
+  private readonly writable: boolean
+  private readonly onUnmapped: () => void
+  private unmapping: Promise<void> | undefined
+
+  constructor(init: MappingInit) {
+    this.offset = init.offset
+    this.length = init.length
+    this.open = init.file
+    this.writable = init.writable
+    this.onUnmapped = init.onUnmapped
+  }
+
+  protected abstract readAt(offset: number, target: Uint8Array, signal?: AbortSignal): Promise<void>
+  protected abstract writeAt(offset: number, bytes: Uint8Array, signal?: AbortSignal): Promise<void>
+  /** At once or not at all; what `target` holds after a false is not said. */
+  protected abstract tryReadAt(offset: number, target: Uint8Array): boolean
+  protected abstract tryWriteAt(offset: number, bytes: Uint8Array): boolean
+  protected abstract pinAt(offset: number, length: number, access: Access, signal?: AbortSignal): Promise<PinnedRange>
+  protected abstract syncAt(offset: number, length: number, signal?: AbortSignal): Promise<void>
+  /** What is left of the mapping goes. */
+  protected abstract drop(signal?: AbortSignal): Promise<void>
+
+  async read(offset: number, length: number, options: CallOptions = {}): Promise<Uint8Array> {
+    this.checkInside(offset, length)
+    const target = allocateResult(length)
+    await this.readInto(offset, target, options)
+    return target
+  }
+
+  async readInto(offset: number, target: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
+    checkBytes('target', target)
+    await this.inFile(offset, target.length, signal, (start) => this.readAt(start, target, signal))
+  }
+
+  async write(offset: number, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
+    this.checkWritable()
+    checkBytes('bytes', bytes)
+    await this.inFile(offset, bytes.length, signal, (start) => this.writeAt(start, bytes, signal))
+  }
+
+  tryRead(offset: number, target: Uint8Array): boolean {
+    checkBytes('target', target)
+    this.checkInside(offset, target.length)
+    const start = this.offset + offset
+    return this.isKnownInside(start, target.length) && this.tryReadAt(start, target)
+  }
+
+  tryWrite(offset: number, bytes: Uint8Array): boolean {
+    this.checkWritable()
+    checkBytes('bytes', bytes)
+    this.checkInside(offset, bytes.length)
+    const start = this.offset + offset
+    return this.isKnownInside(start, bytes.length) && this.tryWriteAt(start, bytes)
+  }
+
+  async pin(offset: number, length: number, access: Access, { signal }: CallOptions = {}): Promise<PinnedRange> {
+    checkOneOf('access', access, ['read', 'write'])
+    if (access === 'write') this.checkWritable()
+    checkCount('length', length, 1)
+    return this.inFile(offset, length, signal, (start) => this.pinAt(start, length, access, signal))
+  }
+
+  async msync(offset = 0, length = this.length - offset, { signal }: CallOptions = {}): Promise<void> {
+    this.checkMapped()
+    checkCount('offset', offset, 0, this.length)
+    checkCount('length', length, 0, this.length - offset)
+    await this.syncAt(this.offset + offset, length, signal)
+  }
+
+  munmap({ signal }: CallOptions = {}): Promise<void> {
+    this.unmapping ??= this.doUnmap(signal).catch((error: unknown) => {
+      // What could not be flushed stays, and so does the mapping.
+      this.unmapping = undefined
+      throw error
+    })
+    return this.unmapping
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.munmap()
+  }
+
+  private async doUnmap(signal?: AbortSignal): Promise<void> {
+    await this.drop(signal)
+    this.onUnmapped()
+  }
+
+  /** Runs `action` with the range's offset in the file, which reaches to its end then. */
+  private inFile<T>(
+    offset: number,
+    length: number,
+    signal: AbortSignal | undefined,
+    action: (start: number) => Promise<T>
+  ): Promise<T> {
+    return withSize(async () => {
+      this.checkInside(offset, length)
+      const start = this.offset + offset
+      const end = start + length
+      const size = await sizeFor(this.open, end, signal)
+      this.checkMapped()
+      if (end > size) throw new PastEndError(this.open.path, Math.max(start, size), size)
+      return action(start)
+    })
+  }
+
+  private isKnownInside(start: number, length: number): boolean {
+    return start + length <= this.open.space.size && this.open.host.isLeaseValid()
+  }
+
+  private checkInside(offset: number, length: number): void {
+    this.checkMapped()
+    checkCount('offset', offset)
+    checkCount('length', length)
+    if (offset + length > this.length) {
+      throw new InvalidArgumentError('offset + length', offset + length, `within the mapping of ${this.length} bytes`)
+    }
+  }
+
+  protected checkMapped(): void {
+    checkUsable(this.open)
+    if (this.unmapping !== undefined) throw new ClosedError(`the mapping of ${this.open.path}`)
+  }
+
+  private checkWritable(): void {
+    this.checkMapped()
+    if (!this.writable) throw new ReadOnlyMappingError(this.open.path)
+  }
+}

@@ -1,0 +1,100 @@
+import { BusyError, type Access } from '@quire/protocol'
+import { requestPin, type Page } from './core/index.js'
+import { hex } from './history.js'
+import type { OpenFile } from './host.js'
+import { checkUsable, SizeMoved, sizeMovedBy } from './page-io.js'
+import type { PinnedRange } from './types.js'
+
+/** Pins bytes of a file, which reaches to their end. Rejects with SizeMoved if it does not any more. */
+export async function pinRange(
+  file: OpenFile,
+  offset: number,
+  length: number,
+  access: Access,
+  signal?: AbortSignal
+): Promise<PinnedRange> {
+  const { host, space } = file
+  for (;;) {
+    const call = host.now()
+    const pages = await pinPages(file, offset, length, access, signal)
+    const pinned = new FilePin(file, pages, offset, length, access, call)
+    const isShort = offset + length > space.size
+    if (!isShort && host.isLeaseValid()) return pinned
+    pinned.release()
+    if (isShort) throw new SizeMoved()
+    await host.whenActive(signal)
+  }
+}
+
+function pinPages(
+  file: OpenFile,
+  offset: number,
+  length: number,
+  access: Access,
+  signal: AbortSignal | undefined
+): Promise<readonly Page[]> {
+  const { host, space, path, pageSize } = file
+  const first = Math.floor(offset / pageSize)
+  const count = Math.floor((offset + length - 1) / pageSize) - first + 1
+  const start = (resolve: (pages: readonly Page[]) => void, reject: (error: Error) => void) => {
+    checkUsable(file)
+    const fail = (error: Error): void => reject(sizeMovedBy(error, file))
+    const withdraw = requestPin(host.table, { space, first, count, access }, { done: resolve, fail })
+    host.drain()
+    return () => {
+      withdraw()
+      host.drain()
+    }
+  }
+  return host.wait(start, signal, () => new BusyError(path, first * pageSize))
+}
+
+class FilePin implements PinnedRange {
+  readonly bytes: Uint8Array
+  private isHeld = true
+  /** What a program wrote can only be told from what was there before. */
+  private readonly before: Uint8Array | undefined
+
+  constructor(
+    private readonly file: OpenFile,
+    private readonly pages: readonly Page[],
+    private readonly offset: number,
+    length: number,
+    private readonly access: Access,
+    private readonly call: number
+  ) {
+    const { buffer, byteOffset } = pages[0]!.frame!.bytes
+    this.bytes = new Uint8Array(buffer, byteOffset + (offset % file.pageSize), length)
+    if (file.host.recorder.isOn) this.before = this.bytes.slice()
+  }
+
+  get wanted(): boolean {
+    const { space } = this.file
+    return this.isHeld && this.pages.some((page) => page.order !== undefined || space.isLeaving(page.index))
+  }
+
+  get lost(): AbortSignal {
+    return this.file.host.lost
+  }
+
+  release(): void {
+    if (!this.isHeld) return
+    this.isHeld = false
+    const { host } = this.file
+    this.record()
+    for (const page of this.pages) host.table.unpin(page, this.access)
+    host.drain()
+  }
+
+  [Symbol.dispose](): void {
+    this.release()
+  }
+
+  private record(): void {
+    const { before, bytes, call, access } = this
+    const { host, id } = this.file
+    if (before === undefined || host.ended !== undefined) return
+    if (access === 'read') host.recorder.note('read', id, this.offset, bytes.length, { value: hex(before) }, call)
+    else host.recorder.note('exchange', id, this.offset, bytes.length, { from: hex(before), to: hex(bytes) }, call)
+  }
+}

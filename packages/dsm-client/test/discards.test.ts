@@ -1,0 +1,164 @@
+/** The client's half of docs/coherence.md, "Files that shrink", one message at a time. */
+import { describe, expect, it } from 'vitest'
+import { PrivateCopies } from '../src/core/private-copies.js'
+import { CoreHarness, FILE, PAGE } from './support/core.js'
+
+const END = Number.MAX_SAFE_INTEGER
+
+function setUp() {
+  const h = new CoreHarness().connect()
+  const space = h.core.table.space(FILE)!
+  space.size = 10 * PAGE
+  const discard = (first: number, { op = 9, end = END, size = first * PAGE, discards = 1 } = {}): void =>
+    h.receive({ type: 'discard', term: h.term, op, file: FILE, first, end, size, discards })
+  const over = (committed: boolean, op = 9): void =>
+    h.receive({ type: 'discarded', term: h.term, op, file: FILE, committed })
+  return { h, space, discard, over }
+}
+
+describe('a discard', () => {
+  it('takes access away, lowers the bound of the size, and is acknowledged; pages before it stay', () => {
+    const { h, space, discard } = setUp()
+    h.have(0, 'read')
+    h.have(3, 'read')
+    discard(2)
+    expect(h.take('discardAck')).toEqual({ type: 'discardAck', op: 9, file: FILE })
+    expect(space.size).toBe(2 * PAGE)
+    expect(h.peek(0)).toBe(0)
+    h.access(3, 'read')
+    expect(h.take('fault')).toMatchObject({ page: 3, have: 0 })
+  })
+
+  it('of a file that is not open is acknowledged', () => {
+    const { h } = setUp()
+    h.receive({ type: 'discard', term: 5, op: 3, file: 77, first: 0, end: END, size: 0, discards: 1 })
+    expect(h.take('discardAck')).toMatchObject({ file: 77, op: 3 })
+  })
+
+  it('waits for pins in its range, and lets no new ones begin', () => {
+    const { h, discard } = setUp()
+    h.have(3, 'write')
+    const pin = h.access(3, 'write', { pin: true })
+    discard(2)
+    expect(h.nothingSent).toBe(true)
+    const second = h.access(3, 'write', { pin: true })
+    expect(second.state).toBe('waiting')
+    // Plain accesses go on until then: they keep nobody waiting.
+    expect(h.access(3, 'write').state).toBe('ran')
+    pin.unpin()
+    h.take('discardAck')
+    expect(h.take('fault')).toMatchObject({ page: 3 })
+  })
+
+  it('keeps dirty bytes until it is certain: the leader may die before the commit', () => {
+    const { h, discard, over } = setUp()
+    h.have(3, 'write', { write: 7 })
+    discard(2)
+    h.take('discardAck')
+    expect(h.page(3)).toMatchObject({ access: 'invalid', dirty: true })
+    over(false)
+    h.access(3, 'read')
+    h.grant(h.take('fault'), { owner: true, epoch: 1, value: 0 })
+    expect(h.peek(3)).toBe(7)
+  })
+
+  it('that is committed drops what was dirty, and settles who waits for its flush', () => {
+    const { h, discard, over } = setUp()
+    h.have(3, 'write', { write: 7 })
+    discard(2)
+    h.take('discardAck')
+    const flush = h.flush(3)
+    over(true)
+    expect(flush.done).toBe(1)
+    expect(h.page(3)).toBeUndefined()
+  })
+
+  it('hazard: a grant older than the discard is not used: the page is asked for again', () => {
+    const { h, discard } = setUp()
+    const reader = h.access(3, 'read')
+    const fault = h.take('fault')
+    discard(2)
+    h.take('discardAck')
+    // It was made before the discard began, and comes late on the other stream.
+    h.grant(fault, { value: 7, discard: 0 })
+    expect(reader.state).toBe('waiting')
+    const again = h.take('fault')
+    h.grant(again, { value: 0, discard: 9 })
+    expect(reader.state).toBe('ran')
+    expect(h.peek(3)).toBe(0)
+  })
+
+  it('leaves a grant of a page before its range alone', () => {
+    const { h, discard } = setUp()
+    const reader = h.access(1, 'read')
+    const fault = h.take('fault')
+    discard(2)
+    h.take('discardAck')
+    h.grant(fault, { value: 7 })
+    expect(reader.state).toBe('ran')
+  })
+
+  it('kills private copies in its range when it is committed, and only then (even_cows)', () => {
+    const { h, space, discard, over } = setUp()
+    const copies = new PrivateCopies(h.core.table)
+    space.privateCopies.add(copies)
+    for (const index of [1, 3]) {
+      h.core.table.wantFrames(
+        PAGE,
+        1,
+        ([frame]) => copies.add(index, frame!, new Uint8Array(PAGE).fill(index)),
+        () => {}
+      )
+    }
+    discard(2)
+    expect(copies.get(3)?.[0]).toBe(3)
+    over(false)
+    expect(copies.get(3)?.[0]).toBe(3)
+    discard(2, { op: 10 })
+    over(true, 10)
+    expect(copies.get(3)).toBeUndefined()
+    expect(copies.get(1)?.[0]).toBe(1)
+  })
+})
+
+describe('a discard whose end is not heard', () => {
+  it('is settled by what the cluster says of the file after the reconnection', () => {
+    const { h, space, discard } = setUp()
+    h.have(3, 'write', { write: 7 })
+    discard(2, { discards: 4 })
+    h.disconnect()
+    h.connect()
+    expect(h.core.unresolvedDiscards()).toEqual([FILE])
+    h.core.resolveDiscard(FILE, 4)
+    expect(space.discard).toBeUndefined()
+    expect(h.page(3)?.dirty ?? false).toBe(false)
+  })
+
+  it('did not happen when the cluster counts fewer', () => {
+    const { h, discard } = setUp()
+    h.have(3, 'write', { write: 7 })
+    discard(2, { discards: 4 })
+    h.disconnect()
+    h.connect()
+    h.core.resolveDiscard(FILE, 3)
+    expect(h.page(3)).toMatchObject({ dirty: true })
+  })
+
+  it('is under way again when its leader orders it again: an earlier answer decides nothing', () => {
+    const { h, space, discard } = setUp()
+    discard(2, { discards: 4 })
+    h.disconnect()
+    h.connect()
+    discard(2, { discards: 4 })
+    h.core.resolveDiscard(FILE, 3)
+    expect(space.discard).toBeDefined()
+    expect(space.size).toBe(2 * PAGE)
+  })
+
+  it('of which only a later grant tells makes the size unknown', () => {
+    const { h, space } = setUp()
+    h.access(1, 'read')
+    h.grant(h.take('fault'), { discard: 12 })
+    expect(space.size).toBe(0)
+  })
+})

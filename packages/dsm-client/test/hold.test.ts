@@ -1,0 +1,75 @@
+import { describe, expect, it } from 'vitest'
+import { MAX_HOLD_MS } from '../src/core/hold.js'
+import { CoreHarness, FILE } from './support/core.js'
+
+/** A page that is granted, used some times, and wanted by somebody else at once. */
+function turn(h: CoreHarness, uses: number): void {
+  h.access(0, 'write')
+  h.grant(h.take('fault'), { epoch: h.now + 1 })
+  for (let i = 1; i < uses; i++) h.access(0, 'write', { write: i })
+  h.receive({ type: 'revoke', term: h.term, op: 1, file: FILE, page: 0, after: 0 })
+}
+
+describe('a page that somebody else wants', () => {
+  it('goes at once when it was used once: strict alternation costs nothing', () => {
+    const h = new CoreHarness().connect()
+    for (let i = 0; i < 5; i++) {
+      turn(h, 1)
+      h.take('ownerAckDirty')
+      h.advance(1)
+    }
+    expect(h.core.nextDeadline).toBe(Infinity)
+  })
+
+  it('is kept a little while it is in use, longer from turn to turn, but never for long', () => {
+    const h = new CoreHarness().connect()
+    const kept: number[] = []
+    for (let i = 0; i < 8; i++) {
+      turn(h, 10)
+      expect(h.nothingSent).toBe(true)
+      const since = h.now
+      kept.push(h.core.nextDeadline - since)
+      h.advance(h.core.nextDeadline - since - 0.1)
+      expect(h.nothingSent).toBe(true)
+      h.advance(0.1)
+      h.take('ownerAckDirty')
+      h.advance(1)
+    }
+    expect(kept[0]).toBeLessThan(1)
+    expect([...kept].sort((a, b) => a - b)).toEqual(kept)
+    expect(kept.at(-1)).toBe(MAX_HOLD_MS)
+  })
+
+  it('is kept for less again when it is not used any more', () => {
+    const h = new CoreHarness().connect()
+    for (let i = 0; i < 8; i++) {
+      turn(h, 10)
+      h.advance(MAX_HOLD_MS)
+      h.take('ownerAckDirty')
+    }
+    for (let i = 0; i < 8; i++) {
+      turn(h, 1)
+      h.advance(MAX_HOLD_MS)
+      h.take('ownerAckDirty')
+    }
+    turn(h, 1)
+    h.take('ownerAckDirty')
+  })
+
+  it('counts from the grant: what was kept long enough already goes at once', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'write')
+    for (let i = 0; i < 10; i++) h.access(0, 'write', { write: i })
+    h.advance(MAX_HOLD_MS)
+    h.receive({ type: 'revoke', term: h.term, op: 1, file: FILE, page: 0, after: 0 })
+    h.take('ownerAckDirty')
+  })
+
+  it('for reading only goes at once', () => {
+    const h = new CoreHarness().connect()
+    h.have(0, 'read')
+    for (let i = 0; i < 10; i++) h.access(0, 'read')
+    h.receive({ type: 'invalidate', term: h.term, op: 1, file: FILE, page: 0, after: 0 })
+    h.take('invalidateAck')
+  })
+})

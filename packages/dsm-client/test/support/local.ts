@@ -1,0 +1,60 @@
+import { createAddressSpace } from '../../src/index.js'
+import type { AddressSpaceInit, DirtyPage, PageFault, VmOperations } from '../../src/types.js'
+
+export const PAGE = 4096
+
+/** Hooks over a buffer, which a test can make wait or fail. */
+export class BufferOperations implements VmOperations {
+  readonly stored: Uint8Array
+  readonly calls: string[] = []
+  /** While set, hooks wait for it. */
+  hold: Promise<void> | undefined
+  failure: Error | undefined
+
+  constructor(bytes: number) {
+    this.stored = new Uint8Array(bytes)
+  }
+
+  async noPage(fault: PageFault): Promise<void> {
+    this.calls.push(`noPage ${fault.index} ${fault.access}`)
+    await this.pass()
+    for (const [i, frame] of fault.frames.entries()) {
+      frame.set(this.stored.subarray((fault.index + i) * PAGE, (fault.index + i + 1) * PAGE))
+    }
+  }
+
+  async wpPage(fault: PageFault): Promise<void> {
+    this.calls.push(`wpPage ${fault.index}`)
+    await this.pass()
+  }
+
+  async writePages(pages: readonly DirtyPage[]): Promise<void> {
+    this.calls.push(`write ${pages.map(({ index }) => index).join()}`)
+    await this.pass()
+    for (const { index, bytes } of pages) this.stored.set(bytes, index * PAGE)
+  }
+
+  takeCalls(): string[] {
+    return this.calls.splice(0)
+  }
+
+  private async pass(): Promise<void> {
+    await this.hold
+    if (this.failure !== undefined) throw this.failure
+  }
+}
+
+export function localSpace(pages = 8, init: Partial<AddressSpaceInit> = {}) {
+  const ops = new BufferOperations(64 * PAGE)
+  const space = createAddressSpace({ size: pages * PAGE, pageSize: PAGE, ops, ...init })
+  return { ops, space }
+}
+
+/** A promise and what settles it. */
+export function gate(): { readonly promise: Promise<void>; open: () => void } {
+  let open = (): void => {}
+  const promise = new Promise<void>((resolve) => (open = resolve))
+  return { promise, open }
+}
+
+export const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values)

@@ -1,0 +1,100 @@
+/** Files that are owned as a whole (docs/coherence.md, "Whole files as the unit"), one message at a time. */
+import { describe, expect, it } from 'vitest'
+import { CoreHarness, PAGE } from './support/core.js'
+
+const WHOLE = 11
+
+function setUp() {
+  const h = new CoreHarness().connect()
+  h.core.addFile({ file: WHOLE, path: '/whole', pageSize: PAGE, unit: 'file' })
+  const have = (page: number, write?: number): void => {
+    h.access(page, write === undefined ? 'read' : 'write', { file: WHOLE, write })
+    h.grant(h.take('fault'), { owner: true, access: 'write', epoch: 1 })
+  }
+  const revoke = (op = 1, after = 0): void =>
+    h.receive({ type: 'revoke', term: h.term, op, file: WHOLE, page: 0, after })
+  return { h, have, revoke }
+}
+
+describe('a file that is owned as a whole', () => {
+  it('asks for every page for writing, also to read it', () => {
+    const { h } = setUp()
+    h.access(3, 'read', { file: WHOLE })
+    expect(h.take('fault')).toMatchObject({ page: 3, access: 'write' })
+  })
+
+  it('is given up when every dirty page is written back and acknowledged, not before, and then without bytes', () => {
+    const { h, have, revoke } = setUp()
+    have(0)
+    have(1, 5)
+    have(2, 6)
+    revoke()
+    const writeback = h.take('writeback')
+    expect(writeback.pages.map(({ page, epoch, seq }) => [page, epoch, seq])).toEqual([
+      [1, 1, 1],
+      [2, 1, 2]
+    ])
+    expect(h.nothingSent).toBe(true)
+    h.acknowledge(writeback)
+    expect(h.take('ownerAck')).toMatchObject({ op: 1, file: WHOLE, page: 0, held: true })
+    expect([...h.core.pages()]).toEqual([])
+  })
+
+  it('takes access to all pages away first: who comes meanwhile waits and asks again', () => {
+    const { h, have, revoke } = setUp()
+    have(0)
+    have(1, 5)
+    revoke()
+    const writeback = h.take('writeback')
+    const late = h.access(0, 'read', { file: WHOLE })
+    expect(late.state).toBe('waiting')
+    h.take('fault')
+    h.acknowledge(writeback)
+    h.take('ownerAck')
+    expect(late.state).toBe('waiting')
+  })
+
+  it('waits for pins and for grants that are on their way', () => {
+    const { h, have, revoke } = setUp()
+    have(0)
+    const pin = h.access(0, 'write', { file: WHOLE, pin: true })
+    h.access(1, 'read', { file: WHOLE })
+    const fault = h.take('fault')
+    revoke(1, fault.req)
+    pin.unpin()
+    expect(h.nothingSent).toBe(true)
+    h.grant(fault, { owner: true, access: 'write', epoch: 1 })
+    h.acknowledge(h.take('writeback'))
+    h.take('ownerAck')
+  })
+
+  it('numbers the writebacks of all its pages under one epoch', () => {
+    const { h, have } = setUp()
+    have(0, 1)
+    have(1, 2)
+    h.core.flush(
+      WHOLE,
+      0,
+      0,
+      () => {},
+      () => {}
+    )
+    h.core.flush(
+      WHOLE,
+      1,
+      1,
+      () => {},
+      () => {}
+    )
+    h.drain()
+    expect([h.take('writeback'), h.take('writeback')].flatMap(({ pages }) => pages.map(({ seq }) => seq))).toEqual([
+      1, 2
+    ])
+  })
+
+  it('that is not held answers so', () => {
+    const { h, revoke } = setUp()
+    revoke()
+    expect(h.take('ownerAck')).toMatchObject({ held: false })
+  })
+})

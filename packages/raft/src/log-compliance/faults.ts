@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict'
+import type { CorruptionError } from '@quire/protocol'
+import type { LogWrite, RaftLog } from '../log/types.js'
+import { firstState, matchingState, possibleStates, stateAfter, type LogState } from './model.js'
+import { BOOTSTRAP, entries, entry, isError, seeded, test, turn, type Bench, type Rig } from './rig.js'
+
+const FLIPS = 100
+
+export function faultTests<S>(rig: Rig<S>): void {
+  test(
+    rig,
+    'takes nothing after a failed flush, and never reports success for it',
+    ['failNextWrite'],
+    async (bench) => {
+      const { log, state } = await filled(bench, 20)
+      const writes: LogWrite[] = [
+        { hardState: { term: 2, vote: 'b', commit: 20 }, entries: [entry(21, 2)] },
+        { entries: [entry(22, 2)] },
+        { entries: [entry(21, 3)] }
+      ]
+      bench.adapter.failNextWrite!(bench.storage)
+      const results = await Promise.allSettled(writes.map((write) => log.append(write)))
+      for (const result of results) {
+        assert.equal(result.status, 'rejected')
+        isError('LogFailedError')(result.reason)
+      }
+      // The same again would succeed on a disk that has dropped what it could not write.
+      await assert.rejects(log.append(writes[0]!), isError('LogFailedError'))
+      await assert.rejects(log.compact(5), isError('LogFailedError'))
+      matchingState(log, [state], 0)
+      await log.close()
+      await assert.rejects(log.append(writes[0]!), isError('LogFailedError'))
+      // What the failed flush left is unknown, but it is a beginning of what was written.
+      matchingState(await bench.open(), possibleStates(state, writes, 0), 0)
+      await bench.log.close()
+    }
+  )
+
+  test(rig, 'loses nothing acknowledged when there is no more space', ['setFull'], async (bench) => {
+    const { adapter, storage } = bench
+    const { log, state } = await filled(bench, 20)
+    await adapter.setFull!(storage, true)
+    let acknowledged = state
+    let write: LogWrite
+    let failure: unknown
+    do {
+      const first = log.lastIndex + 1
+      write = { entries: entries(first, first + 4, 1) }
+      await log.append(write).then(
+        () => (acknowledged = stateAfter(acknowledged, write)),
+        (error: unknown) => (failure = error)
+      )
+    } while (failure === undefined && log.lastIndex < 100_000)
+    isError('LogFailedError')(failure)
+    isError('NoSpaceError')((failure as Error).cause)
+    await log.close()
+    await adapter.setFull!(storage, false)
+    matchingState(await bench.open(), possibleStates(acknowledged, [write], 0), 0)
+    await bench.append({ entries: [entry(bench.log.lastIndex + 1, 1)] })
+    await bench.log.close()
+  })
+
+  test(rig, 'goes on when compaction makes room', ['setFull'], async (bench) => {
+    const { adapter, storage } = bench
+    const { log, state } = await filled(bench, 400)
+    await adapter.setFull!(storage, true)
+    await log.compact(399)
+    await adapter.setFull!(storage, false)
+    const write = { entries: entries(401, 900, 1) }
+    await log.append(write)
+    matchingState(await bench.reopen(), [stateAfter(state, write)], 399)
+    await bench.log.close()
+  })
+
+  test(rig, '39 damage to a committed entry is not a torn tail', ['flipBit'], async ({ adapter }) => {
+    let refused = 0
+    for (let seed = 0; seed < FLIPS; seed++) {
+      const storage = await adapter.createStorage()
+      const log = await adapter.open(storage, BOOTSTRAP)
+      const state = await fill(log, 60)
+      await log.close()
+      await adapter.flipBit!(storage, seeded(seed))
+      if (await isRefused(() => adapter.open(storage, undefined), state)) refused++
+      await adapter.removeStorage?.(storage)
+    }
+    assert.ok(refused > 0, `${FLIPS} flipped bits, and none was noticed`)
+  })
+}
+
+/** Damage is found when the log is opened or when the entry is read; what is not found must have changed nothing. */
+async function isRefused(open: () => Promise<RaftLog>, state: LogState): Promise<boolean> {
+  let log
+  try {
+    log = await open()
+    matchingState(log, [state], 0)
+    return false
+  } catch (error) {
+    if ((error as Error).name === 'VersionMismatchError') return true
+    if ((error as Error).name !== 'CorruptionError') throw error
+    const { where, offset } = error as CorruptionError
+    assert.ok(where.length > 0 && offset >= 0, `damage at ${offset} of ${where}`)
+    return true
+  } finally {
+    await log?.close()
+  }
+}
+
+async function filled<S>(bench: Bench<S>, last: number): Promise<{ log: RaftLog; state: LogState }> {
+  const log = await bench.open(BOOTSTRAP)
+  const state = await fill(log, last)
+  // Nothing that was prepared meanwhile is under way.
+  for (let i = 0; i < 100; i++) await turn()
+  return { log, state }
+}
+
+async function fill(log: RaftLog, last: number): Promise<LogState> {
+  let state = firstState(BOOTSTRAP)
+  for (let first = 2; first <= last; first += 6) {
+    const write = {
+      hardState: { term: 1, vote: 'a', commit: first - 1 },
+      entries: entries(first, Math.min(first + 5, last), 1, 300)
+    }
+    await log.append(write)
+    state = stateAfter(state, write)
+  }
+  return state
+}

@@ -1,0 +1,179 @@
+import assert from 'node:assert/strict'
+import type { Entry, SnapshotMeta } from '../core/types.js'
+import type { LogWrite } from '../log/types.js'
+import { firstState, lastIndexOf, matchingState, possibleStates, stateAfter, type LogState } from './model.js'
+import { type Bench, BOOTSTRAP, entries, entry, turn } from './rig.js'
+
+const OPERATIONS = 25
+/** A program that takes longer never ends. */
+const MAX_TURNS = 1_000_000
+
+/** Power is lost at this turn. */
+class PowerLost extends Error {}
+
+/** A sequence of operations that `random` draws, as a Raft node would call them, and what the log may be after each. */
+export class Program<S> {
+  /** The log as it was opened, and what was appended since. */
+  private start: LogState = firstState(BOOTSTRAP)
+  private writes: LogWrite[] = []
+  private durable = 0
+  /** The log when all writes are done. */
+  private state = this.start
+  /** Never truncated: known as committed, or compacted. */
+  private committed = 1
+  private compacted = 0
+  private turns = 0
+  private failure: Error | undefined
+
+  constructor(
+    private readonly bench: Bench<S>,
+    private readonly random: () => number,
+    /** Turn at which power is lost. */
+    private readonly lossAt: number
+  ) {}
+
+  /** False when power was lost on the way; what was left then has been looked at. */
+  async run(): Promise<boolean> {
+    try {
+      await this.finish(this.bench.open(BOOTSTRAP))
+      for (let i = 0; i < OPERATIONS; i++) {
+        await this.operate()
+        for (let turns = this.below(4); turns > 0; turns--) await this.pass()
+      }
+      await this.reopen()
+      await this.bench.log.close()
+      return true
+    } catch (error) {
+      if (!(error instanceof PowerLost)) throw error
+      await this.losePower()
+      await this.bench.log.close()
+      return false
+    }
+  }
+
+  private async operate(): Promise<void> {
+    const choice = this.below(20)
+    if (choice < 9) this.append(lastIndexOf(this.state) + 1)
+    else if (choice < 12) this.truncate()
+    else if (choice < 14) this.commit()
+    else if (choice < 17) this.compact()
+    else if (choice < 18) this.reset()
+    else if (choice < 19) await this.reopen()
+    else if (this.lossAt === Infinity && this.bench.adapter.powerLoss !== undefined) await this.losePower()
+  }
+
+  private append(first: number): void {
+    const { term } = this.state.hardState
+    this.write({ entries: this.someEntries(first, term) })
+  }
+
+  private truncate(): void {
+    const last = lastIndexOf(this.state)
+    const first = this.committed + 1 + this.below(Math.max(1, last - this.committed))
+    const { term, commit } = this.state.hardState
+    this.write({
+      hardState: { term: term + 1, vote: this.below(2) === 0 ? 'b' : undefined, commit },
+      entries: this.someEntries(Math.min(first, last + 1), term + 1)
+    })
+  }
+
+  /** Up to what is durable and nothing that was appended replaces. */
+  private commit(): void {
+    if (this.isResetting) return
+    const { log } = this.bench
+    const replaced = this.writes.slice(this.durable).map((write) => write.entries[0]?.index ?? Infinity)
+    const stable = Math.min(log.lastIndex, ...replaced.map((index) => index - 1))
+    if (stable < this.committed) return
+    this.committed += this.below(stable - this.committed + 1)
+    this.write({ hardState: { ...this.state.hardState, commit: this.committed }, entries: [] })
+  }
+
+  private compact(): void {
+    if (this.isResetting) return
+    const from = this.bench.log.firstIndex
+    const index = Math.min(this.committed, from + this.below(this.committed - from + 2))
+    this.compacted = Math.max(this.compacted, index)
+    void this.bench.log.compact(index)
+  }
+
+  private reset(): void {
+    const index = lastIndexOf(this.state) + this.below(4) + 1
+    const term = this.state.hardState.term + 1
+    const reset: SnapshotMeta = { index, term, configuration: entry(index - this.below(2), term, 'config') }
+    this.committed = index
+    this.write({
+      reset,
+      hardState: { term, vote: undefined, commit: index },
+      entries: this.below(2) === 0 ? [] : this.someEntries(index + 1, term)
+    })
+  }
+
+  private async reopen(): Promise<void> {
+    while (this.durable < this.writes.length) await this.pass()
+    matchingState(this.bench.log, [this.state], this.compacted)
+    await this.finish(this.bench.log.close())
+    await this.finish(this.bench.open())
+    this.restart(matchingState(this.bench.log, [this.state], this.compacted))
+  }
+
+  private async losePower(): Promise<void> {
+    const { adapter, storage } = this.bench
+    const states = possibleStates(this.start, this.writes, this.durable)
+    await adapter.powerLoss!(storage, this.random)
+    // Power may be lost before there was a log.
+    await this.bench.open(BOOTSTRAP)
+    this.restart(matchingState(this.bench.log, states, this.compacted))
+  }
+
+  private restart(state: LogState): void {
+    this.start = state
+    this.state = state
+    this.writes = []
+    this.durable = 0
+    this.committed = Math.max(state.hardState.commit, state.prevIndex, this.compacted)
+  }
+
+  private write(write: LogWrite): void {
+    this.writes.push(write)
+    this.state = stateAfter(this.state, write)
+    const { writes } = this
+    this.bench.log.append(write).then(
+      () => {
+        if (writes === this.writes) this.durable++
+      },
+      (error: unknown) => (this.failure = error as Error)
+    )
+  }
+
+  private get isResetting(): boolean {
+    return this.writes.slice(this.durable).some(({ reset }) => reset !== undefined)
+  }
+
+  private someEntries(first: number, term: number): Entry[] {
+    const bytes = this.below(4) === 0 ? 2000 : 60
+    return entries(first, first + this.below(6), term, bytes).map((each) =>
+      this.below(8) === 0 ? { ...each, kind: 'config' as const } : each
+    )
+  }
+
+  private async finish(promise: Promise<unknown>): Promise<void> {
+    let isPending = true
+    const settled = promise.finally(() => (isPending = false))
+    // It never settles when power is lost.
+    settled.catch(() => {})
+    while (isPending) await this.pass()
+    await settled
+  }
+
+  private async pass(): Promise<void> {
+    await turn()
+    if (this.failure !== undefined) throw this.failure
+    if (++this.turns === this.lossAt) throw new PowerLost()
+    assert.ok(this.turns < MAX_TURNS, `the program is not done after ${this.turns} turns`)
+  }
+
+  /** A whole number below `limit`. */
+  private below(limit: number): number {
+    return Math.floor(this.random() * limit)
+  }
+}

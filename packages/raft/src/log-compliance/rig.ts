@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict'
+import type { Entry } from '../core/types.js'
+import type { LogCreation, LogWrite, RaftLog } from '../log/types.js'
+import type { LogAdapter } from './index.js'
+
+type Declare = (name: string, test: () => Promise<void>) => void
+
+/** Of the test runner. `it.skip` reports a test that was not run. */
+export interface TestFunctions {
+  describe(name: string, define: () => void): void
+  readonly it: Declare & { readonly skip: Declare }
+}
+
+export interface Rig<S> {
+  readonly functions: TestFunctions
+  readonly adapter: LogAdapter<S>
+}
+
+type Hook = 'powerLoss' | 'failNextWrite' | 'setFull' | 'flipBit' | 'bytesRead'
+
+/** What a test works with: one storage, and the log that is open on it. */
+export class Bench<S> {
+  log!: RaftLog
+
+  constructor(
+    readonly adapter: LogAdapter<S>,
+    readonly storage: S
+  ) {}
+
+  async open(create?: LogCreation): Promise<RaftLog> {
+    this.log = await this.adapter.open(this.storage, create)
+    return this.log
+  }
+
+  async reopen(): Promise<RaftLog> {
+    await this.log.close()
+    return this.open()
+  }
+
+  async append(...writes: LogWrite[]): Promise<void> {
+    await Promise.all(writes.map((write) => this.log.append(write)))
+  }
+}
+
+/** Declares a test with a storage of its own, which is reported as skipped when the adapter lacks what the test needs. */
+export function test<S>(
+  { functions, adapter }: Rig<S>,
+  name: string,
+  needs: readonly Hook[],
+  run: (bench: Bench<S>) => Promise<void>
+): void {
+  const declare = needs.every((hook) => adapter[hook] !== undefined) ? functions.it : functions.it.skip
+  declare(name, async () => {
+    const storage = await adapter.createStorage()
+    try {
+      await run(new Bench(adapter, storage))
+    } finally {
+      await adapter.removeStorage?.(storage)
+    }
+  })
+}
+
+export const BOOTSTRAP: LogCreation = {
+  bootstrap: { voters: ['a', 'b', 'c'], learners: ['d'], context: Uint8Array.of(1, 2, 3) }
+}
+
+/** Bytes of an entry's data, unless a test says otherwise. */
+const DATA_BYTES = 100
+
+/** The data tells entries apart, and no sector of it has few bits that are set. */
+export function entry(index: number, term: number, kind: Entry['kind'] = 'normal', bytes = DATA_BYTES): Entry {
+  return { index, term, kind, data: Uint8Array.from({ length: bytes }, (_, i) => 0x55 ^ (index * 7 + term * 31 + i)) }
+}
+
+export function entries(first: number, last: number, term: number, bytes = DATA_BYTES): Entry[] {
+  return Array.from({ length: last - first + 1 }, (_, i) => entry(first + i, term, 'normal', bytes))
+}
+
+export function indexesOf(list: readonly Entry[]): number[] {
+  return list.map(({ index }) => index)
+}
+
+export function isError(name: string): (error: unknown) => boolean {
+  return (error) => {
+    assert.equal((error as Error).name, name)
+    return true
+  }
+}
+
+/** One turn of the event loop. */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve)
+  })
+}
+
+/** Numbers in [0, 1), the same for the same seed (mulberry32). */
+export function seeded(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = state
+    t = Math.imul(t ^ (t >>> 15), t | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+  }
+}

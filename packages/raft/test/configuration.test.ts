@@ -1,0 +1,165 @@
+import { MAX_MEMBERS } from '@quire/protocol'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { changed, ConfigurationHistory, isJoint, isVoter, left, members } from '../src/core/configuration.js'
+import type { Configuration, MembershipChange } from '../src/core/index.js'
+import { hasQuorum } from '../src/core/quorum.js'
+import { configurationEntry } from './support/hand-storage.js'
+
+const IDS = ['a', 'b', 'c', 'd', 'e']
+
+function configuration(voters: readonly string[], learners: readonly string[] = []): Configuration {
+  return { voters: [...voters], learners: [...learners], outgoing: [], learnersNext: [] }
+}
+
+const change = (type: MembershipChange['type'], id: string): MembershipChange => ({ type, id })
+
+/** Sets of ids, as bits. */
+const SETS = Array.from({ length: 1 << IDS.length }, (_, bits) => IDS.filter((_id, i) => bits & (1 << i)))
+
+/** Every quorum of one and every quorum of the other have somebody in common. */
+function overlap(one: Configuration, other: Configuration): boolean {
+  const isQuorum = (of: Configuration, set: readonly string[]): boolean => hasQuorum(of, (id) => set.includes(id))
+  // Only disjoint pairs could contradict, and among those the largest second set is everybody else.
+  return SETS.every(
+    (set) =>
+      !isQuorum(one, set) ||
+      !isQuorum(
+        other,
+        IDS.filter((id) => !set.includes(id))
+      )
+  )
+}
+
+const starts = fc
+  .tuple(fc.uniqueArray(fc.constantFrom(...IDS), { minLength: 1 }), fc.subarray(IDS))
+  .map(([voters, others]) =>
+    configuration(
+      voters,
+      others.filter((id) => !voters.includes(id))
+    )
+  )
+const changes = fc.uniqueArray(
+  fc.record({ type: fc.constantFrom('voter', 'learner', 'removed'), id: fc.constantFrom(...IDS) }),
+  { minLength: 1, selector: ({ id }) => id }
+)
+
+describe('a change of the configuration', () => {
+  it('goes through configurations whose quorums overlap, one step at a time (§6, thesis §4.2.1)', () => {
+    const property = fc.property(starts, changes, (before, wanted) => {
+      const next = changed(before, wanted)
+      if (typeof next === 'string') return
+      expect(overlap(before, next)).toBe(true)
+      if (isJoint(next)) expect(overlap(next, left(next))).toBe(true)
+    })
+    fc.assert(property, { numRuns: 300 })
+  })
+
+  it('leads to what was asked for, and leaves the others what they are', () => {
+    const property = fc.property(starts, changes, (before, wanted) => {
+      const next = changed(before, wanted)
+      if (typeof next === 'string') return
+      const after = isJoint(next) ? left(next) : next
+      for (const id of IDS) {
+        const asked = wanted.find((each) => each.id === id)?.type
+        const was = before.voters.includes(id) ? 'voter' : before.learners.includes(id) ? 'learner' : 'removed'
+        const is = after.voters.includes(id) ? 'voter' : after.learners.includes(id) ? 'learner' : 'removed'
+        expect([id, is]).toEqual([id, asked ?? was])
+      }
+      expect(after.voters.filter((id) => after.learners.includes(id))).toEqual([])
+    })
+    fc.assert(property)
+  })
+
+  it('would not do in one step for two voters: the quorums need not overlap (thesis §4.1, Figure 4.3)', () => {
+    expect(overlap(configuration(['a', 'b', 'c']), configuration(['a', 'b', 'c', 'd', 'e']))).toBe(false)
+    expect(overlap(configuration(['a', 'b', 'c']), configuration(['a', 'b', 'c', 'd']))).toBe(true)
+  })
+
+  it('takes one step where one voter at most comes or goes, with any number of learners (thesis §4.2.1)', () => {
+    const before = configuration(['a', 'b', 'c'], ['d'])
+    const steps = [
+      [change('voter', 'd')],
+      [change('removed', 'a')],
+      [change('learner', 'a')],
+      [change('learner', 'e'), change('removed', 'd'), change('voter', 'f')]
+    ]
+    for (const each of steps) expect(changed(before, each)).toMatchObject({ outgoing: [] })
+    expect(changed(before, [change('voter', 'd'), change('removed', 'a')])).toEqual({
+      voters: ['b', 'c', 'd'],
+      learners: [],
+      outgoing: ['a', 'b', 'c'],
+      learnersNext: []
+    })
+  })
+
+  it('lets an outgoing voter vote until it becomes a learner (§6)', () => {
+    const joint = changed(configuration(['a', 'b', 'c']), [change('learner', 'a'), change('voter', 'd')])
+    if (typeof joint === 'string') throw new Error(joint)
+    expect(joint).toMatchObject({ voters: ['b', 'c', 'd'], learners: [], learnersNext: ['a'] })
+    expect(isVoter(joint, 'a')).toBe(true)
+    expect(members(joint)).toEqual(new Set(['a', 'b', 'c', 'd']))
+    expect(left(joint)).toMatchObject({ voters: ['b', 'c', 'd'], learners: ['a'], learnersNext: [] })
+  })
+
+  it('says why it makes no sense', () => {
+    const before = configuration(['a'], ['b'])
+    expect(changed(before, [])).toMatch(/changes nothing/)
+    expect(changed(before, [change('voter', 'a'), change('learner', 'b'), change('removed', 'z')])).toMatch(
+      /changes nothing/
+    )
+    expect(changed(before, [change('removed', 'a')])).toMatch(/no voter would be left/)
+    expect(changed(before, [change('voter', 'c'), change('removed', 'c')])).toMatch(/c is named twice/)
+    const many = Array.from({ length: MAX_MEMBERS }, (_, i) => change('learner', `n${i}`))
+    expect(changed(before, many)).toMatch(/more than/)
+  })
+})
+
+describe('the configurations of a log', () => {
+  const entry = (index: number, voters: readonly string[]) => configurationEntry(index, 1, { voters })
+
+  function history(): ConfigurationHistory {
+    const known = new ConfigurationHistory()
+    for (const [i, index] of [1, 5, 9].entries()) known.append(entry(index, IDS.slice(0, i + 1)))
+    return known
+  }
+
+  it('are nobody before the first', () => {
+    const known = new ConfigurationHistory()
+    expect(known.current.voters).toEqual([])
+    expect(known.index).toBe(0)
+    expect(() => known.entryAt(1)).toThrow(/no configuration/)
+  })
+
+  it('give way to the one before when they are truncated (§6)', () => {
+    const known = history()
+    expect(known.current.voters).toEqual(['a', 'b', 'c'])
+    known.truncate(10)
+    expect(known.index).toBe(9)
+    known.truncate(5)
+    expect(known).toMatchObject({ index: 1, current: { voters: ['a'] } })
+  })
+
+  it('are in force from their index on (§7)', () => {
+    const known = history()
+    expect([1, 4, 5, 8, 9, 99].map((index) => known.entryAt(index).index)).toEqual([1, 1, 5, 5, 9, 9])
+    expect(known.since(6).map(({ voters }) => voters.length)).toEqual([2, 3])
+    expect(known.since(9).map(({ voters }) => voters.length)).toEqual([3])
+  })
+
+  it('are forgotten before the one in force where the log is compacted', () => {
+    const known = history()
+    known.compact(8)
+    expect(known.entryAt(8).index).toBe(5)
+    expect(() => known.entryAt(4)).toThrow(/no configuration/)
+    known.compact(0)
+    expect(known.index).toBe(9)
+  })
+
+  it('begin anew with a snapshot', () => {
+    const known = history()
+    known.reset(entry(7, ['d']))
+    expect(known).toMatchObject({ index: 7, current: { voters: ['d'] } })
+    expect(() => known.append(entry(7, ['e']))).toThrow(/after the one at 7/)
+  })
+})

@@ -1,0 +1,232 @@
+import { describe, expect, it } from 'vitest'
+import { accepted, append, CoreHarness, rejected, voteFor } from './support/core-harness.js'
+import { configurationEntry } from './support/hand-storage.js'
+
+const heartbeatReply = { type: 'heartbeatReply', term: 2, round: 0 } as const
+
+/** A leader of a, b and c whose first entry is committed, and which its learners have. */
+function leader(learners: readonly string[] = []): CoreHarness {
+  const node = new CoreHarness({ learners }).lead().accept('b', 2).accept('c', 2)
+  for (const id of learners) node.accept(id, 2)
+  node.sent.length = 0
+  return node
+}
+
+describe('a configuration', () => {
+  it('counts as soon as it is in the log, not only when it is committed (§6)', () => {
+    const node = leader(['d'])
+    expect(node.core.changeMembership([{ type: 'voter', id: 'd' }])).toEqual({ index: 3, term: 2 })
+    expect(node.core.configuration.voters).toEqual(['a', 'b', 'c', 'd'])
+    expect(node.core.commitIndex).toBe(2)
+    // The new server gets entries at once, and the majority is one of four.
+    expect(
+      new Set(
+        node
+          .drain()
+          .take('append')
+          .map(({ to }) => to)
+      )
+    ).toEqual(new Set(['b', 'c', 'd']))
+    expect(node.accept('b', 3).core.commitIndex).toBe(2)
+    expect(node.accept('d', 3).core.commitIndex).toBe(3)
+  })
+
+  it('counts for a follower in the same way (§6)', () => {
+    const node = new CoreHarness()
+    const change = configurationEntry(2, 2, { voters: ['a', 'b'] })
+    node.step('b', { type: 'append', term: 2, prevIndex: 1, prevTerm: 1, commit: 1, entries: [change] })
+    expect(node.core).toMatchObject({ commitIndex: 1, configuration: { voters: ['a', 'b'] } })
+  })
+
+  it('that is truncated gives way to the one before (§6)', () => {
+    const node = new CoreHarness({ terms: [1, 2, 2], changes: new Map([[3, { voters: ['a'] }]]) })
+    expect(node.core.configuration.voters).toEqual(['a'])
+    node.step('b', append(3, 2, 2, [3]))
+    expect(node.core.configuration.voters).toEqual(['a', 'b', 'c'])
+  })
+
+  it('is the newest in the log after a restart, committed or not (§6)', () => {
+    const node = new CoreHarness({ terms: [1, 2, 2], changes: new Map([[2, { voters: ['a', 'b'] }]]) })
+    expect(node.core).toMatchObject({ commitIndex: 1, configuration: { voters: ['a', 'b'] } })
+  })
+
+  it('carries what the application adds to it, until that is changed', () => {
+    const node = leader()
+    node.core.changeMembership([{ type: 'learner', id: 'd' }], Uint8Array.of(7))
+    node.drain().accept('b', 3)
+    node.core.changeMembership([{ type: 'removed', id: 'd' }])
+    node.drain().accept('b', 4)
+    const context = (index: number): Uint8Array => node.stored[index - 1]!.data.slice(-1)
+    expect([context(3), context(4)]).toEqual([Uint8Array.of(7), Uint8Array.of(7)])
+  })
+})
+
+describe('a change', () => {
+  it('is refused before an entry of the own term is committed (thesis §4.1; the bug of 2015)', () => {
+    const node = new CoreHarness().lead()
+    expect(node.core.changeMembership([{ type: 'removed', id: 'c' }])).toEqual({ refused: 'pending', index: 2 })
+    node.accept('b', 2)
+    expect(node.core.changeMembership([{ type: 'removed', id: 'c' }])).toEqual({ index: 3, term: 2 })
+  })
+
+  it('is refused while another is uncommitted (thesis §4.1)', () => {
+    const node = leader()
+    node.core.changeMembership([{ type: 'learner', id: 'd' }])
+    expect(node.core.changeMembership([{ type: 'removed', id: 'c' }])).toEqual({ refused: 'pending', index: 3 })
+  })
+
+  it('is refused while a joint one is not left, even in the turn in which it was committed (§6)', () => {
+    const node = leader(['x', 'y'])
+    node.core.changeMembership([
+      { type: 'voter', id: 'x' },
+      { type: 'voter', id: 'y' }
+    ])
+    node.drain()
+    for (const from of ['b', 'c', 'x']) node.core.step(from, accepted(2, 3))
+    expect(node.core.commitIndex).toBe(3)
+    expect(node.core.changeMembership([{ type: 'removed', id: 'c' }])).toEqual({ refused: 'pending', index: 3 })
+    node.drain()
+    expect(node.core.changeMembership([{ type: 'removed', id: 'c' }])).toEqual({ refused: 'pending', index: 4 })
+  })
+
+  it('to a voter that has nothing of the log yet is refused: it is to be a learner first (thesis §4.2.1)', () => {
+    const node = new CoreHarness({ learners: ['d'] }).lead().accept('b', 2)
+    const promote = () => node.core.changeMembership([{ type: 'voter', id: 'd' }])
+    expect(node.core.changeMembership([{ type: 'voter', id: 'x' }])).toMatchObject({ refused: 'invalid' })
+    expect(promote()).toMatchObject({ refused: 'invalid', reason: expect.stringContaining('learner first') as string })
+    node.accept('d', 2)
+    expect(promote()).toEqual({ index: 3, term: 2 })
+  })
+
+  it('is refused by who is no leader, and when it makes no sense', () => {
+    expect(new CoreHarness().core.changeMembership([])).toMatchObject({ refused: 'notLeader' })
+    expect(leader().core.changeMembership([{ type: 'removed', id: 'z' }])).toMatchObject({ refused: 'invalid' })
+  })
+
+  it('of several voters takes two entries: a joint one, and the one that leaves it (§6)', () => {
+    const node = leader(['d', 'e'])
+    node.core.changeMembership([
+      { type: 'voter', id: 'd' },
+      { type: 'removed', id: 'b' }
+    ])
+    expect(node.drain().core.configuration).toMatchObject({ voters: ['a', 'c', 'd'], outgoing: ['a', 'b', 'c'] })
+    // Both majorities: c is in both, but alone with a is none of the incoming ones without its own vote.
+    expect(node.accept('b', 3).core.commitIndex).toBe(2)
+    expect(node.accept('d', 3).core.commitIndex).toBe(3)
+    expect(node.core.configuration).toMatchObject({ voters: ['a', 'c', 'd'], outgoing: [], learners: ['e'] })
+    expect(node.core.lastIndex).toBe(4)
+  })
+
+  it('that was begun by another leader is finished by the next (§6)', () => {
+    const joint = { voters: ['a', 'b', 'd'], outgoing: ['a', 'b', 'c'] }
+    const node = new CoreHarness({ terms: [1, 1], changes: new Map([[2, joint]]) }).stand()
+    for (const from of ['b', 'c']) node.step(from, voteFor(2))
+    expect(node.core).toMatchObject({ role: 'leader', lastIndex: 3 })
+    for (const from of ['b', 'd']) node.accept(from, 3)
+    expect(node.core).toMatchObject({
+      commitIndex: 3,
+      lastIndex: 4,
+      configuration: { voters: ['a', 'b', 'd'], outgoing: [] }
+    })
+  })
+
+  it('is not committed and nobody is elected without both majorities while it is joint (§6)', () => {
+    const joint = { voters: ['a', 'd', 'e'], outgoing: ['a', 'b', 'c'] }
+    const node = new CoreHarness({ terms: [1, 1], changes: new Map([[2, joint]]) }).stand()
+    node.step('b', voteFor(2)).step('c', voteFor(2))
+    expect(node.core.role).toBe('candidate')
+    expect(node.step('d', voteFor(2)).core.role).toBe('leader')
+    for (const from of ['d', 'e']) node.accept(from, 3)
+    expect(node.core.commitIndex).toBe(1)
+    expect(node.accept('c', 3).core.commitIndex).toBe(3)
+  })
+
+  it('turns an outgoing voter into a learner only when the joint one is left (§6)', () => {
+    const node = leader(['d'])
+    node.core.changeMembership([
+      { type: 'learner', id: 'c' },
+      { type: 'voter', id: 'd' }
+    ])
+    expect(node.drain().core.configuration).toMatchObject({ outgoing: ['a', 'b', 'c'], learners: [] })
+    for (const from of ['b', 'd']) node.accept(from, 3)
+    expect(node.core.configuration).toMatchObject({ voters: ['a', 'b', 'd'], learners: ['c'], outgoing: [] })
+  })
+})
+
+describe('a leader that is not in the new configuration', () => {
+  it('replicates it without counting itself, and steps down when it is committed (§6)', () => {
+    const node = leader()
+    node.core.changeMembership([{ type: 'removed', id: 'a' }])
+    node.drain().accept('b', 3)
+    expect(node.core).toMatchObject({ role: 'leader', commitIndex: 2 })
+    node.sent.length = 0
+    node.accept('c', 3)
+    expect(node.core).toMatchObject({ role: 'follower', term: 2, commitIndex: 3 })
+    // The others learn what is committed, and one of them stands at once.
+    expect(node.sent.map(({ to, message }) => [to, message.type])).toEqual([
+      ['b', 'heartbeat'],
+      ['c', 'heartbeat'],
+      ['b', 'timeoutNow']
+    ])
+    expect(node.tick(100).core.role).toBe('follower')
+  })
+
+  it('is no leader for ever where the others do not answer (thesis §6.2)', () => {
+    const node = leader()
+    node.core.changeMembership([{ type: 'removed', id: 'a' }])
+    expect(node.drain().tick(20).core.role).not.toBe('leader')
+  })
+
+  it('stands in elections until that is committed: it may be the only one who can win (thesis §4.2.2)', () => {
+    const removal = new Map([[2, { voters: ['b'] }]])
+    const node = new CoreHarness({ voters: ['a', 'b'], terms: [1, 2], changes: removal }).stand()
+    expect(node.core.role).toBe('candidate')
+    // Its own vote does not count.
+    expect(node.step('b', voteFor(3)).core.role).toBe('leader')
+    expect(node.accept('b', 3).core.role).toBe('follower')
+    expect(node.tick(100).core.role).toBe('follower')
+  })
+})
+
+describe('new servers', () => {
+  it('learn first: they get everything and count for nothing (§6, thesis §4.2.1)', () => {
+    const node = leader()
+    node.core.changeMembership([{ type: 'learner', id: 'd' }])
+    node.drain()
+    node.sent.length = 0
+    node.step('d', rejected(2, 2, 0, 0))
+    expect(node.take('append')).toMatchObject([{ to: 'd', message: { prevIndex: 0, entries: [{}, {}, {}] } }])
+    node.accept('d', 3)
+    expect(node.core.commitIndex).toBe(2)
+    node.tick(10).step('d', heartbeatReply).tick(10)
+    expect(node.core.role).toBe('follower')
+  })
+
+  it('get time to answer before they count as lost (§6)', () => {
+    const node = leader()
+    node.tick(9).step('b', heartbeatReply)
+    node.core.changeMembership([
+      { type: 'voter', id: 'd' },
+      { type: 'voter', id: 'e' },
+      { type: 'removed', id: 'b' },
+      { type: 'removed', id: 'c' }
+    ])
+    expect(node.drain().tick(1).core.role).toBe('leader')
+  })
+
+  it('that are removed are sent nothing more (§6)', () => {
+    const node = leader()
+    node.core.changeMembership([{ type: 'removed', id: 'c' }])
+    expect(
+      new Set(
+        node
+          .drain()
+          .tick(2)
+          .sent.map(({ to }) => to)
+      )
+    ).toEqual(new Set(['b']))
+    // What they say does not matter any more.
+    node.step('c', accepted(2, 3)).step('c', heartbeatReply)
+    expect(node.core.commitIndex).toBe(2)
+  })
+})

@@ -1,0 +1,89 @@
+import { describe, expect, it } from 'vitest'
+import { SECTOR_BYTES } from '../src/log/disk.js'
+import { createMemoryDisk, type MemoryDisk } from '../src/log/memory-disk.js'
+import { seededRandom, VirtualClock } from './support/virtual-time.js'
+
+const SECTORS = 4
+const never = (): void => {}
+
+/** Its operations are done only if `clock` runs. */
+function slowDisk(clock: VirtualClock): MemoryDisk {
+  return createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
+}
+
+async function made(clock: VirtualClock, disk: MemoryDisk, ...names: string[]): Promise<void> {
+  for (const name of names) void disk.create(name, SECTORS * SECTOR_BYTES)
+  await clock.run(2)
+  void disk.flushDirectory()
+  await clock.run(2)
+}
+
+async function listOf(clock: VirtualClock, disk: MemoryDisk): Promise<string[]> {
+  const listing = disk.list()
+  await clock.run(2)
+  return listing
+}
+
+describe('a power loss', () => {
+  it('brings back a file whose removal was not flushed, or does not', async () => {
+    const found = new Set<string>()
+    for (let seed = 0; seed < 50; seed++) {
+      const clock = new VirtualClock()
+      const disk = slowDisk(clock)
+      await made(clock, disk, 'a', 'b')
+      void disk.remove('a')
+      void disk.remove('b')
+      await clock.run(2)
+      expect(await listOf(clock, disk)).toEqual([])
+      found.add(
+        (
+          await listOf(
+            clock,
+            disk.crash(() => seededRandom(seed).next())
+          )
+        ).join()
+      )
+    }
+    // Any number of the first changes, so never a without b.
+    expect([...found].sort()).toEqual(['', 'a,b', 'b'])
+  })
+
+  it('keeps any sectors of several writes under way, in any order', async () => {
+    const found = new Set<string>()
+    for (let seed = 0; seed < 2000; seed++) {
+      const clock = new VirtualClock()
+      const disk = slowDisk(clock)
+      await made(clock, disk, 'a')
+      const opening = disk.open('a')
+      await clock.run(2)
+      const file = await opening
+      for (const byte of [1, 2]) {
+        file.write(0, new Uint8Array(2 * SECTOR_BYTES).fill(byte)).then(() => expect.unreachable(), never)
+      }
+      const random = seededRandom(seed)
+      const reopening = disk.crash(() => random.next()).open('a')
+      await clock.run(2)
+      const bytes = (await reopening).read(0, 2 * SECTOR_BYTES)
+      found.add(`${bytes[0]}${bytes[SECTOR_BYTES]}`)
+    }
+    expect([...found].sort()).toEqual(['00', '01', '02', '10', '11', '12', '20', '21', '22'])
+  })
+})
+
+describe('a failure', () => {
+  it('concerns the next operations of its kind, and then no more', async () => {
+    const disk = createMemoryDisk()
+    const file = await disk.create('a', SECTOR_BYTES)
+    disk.fail('remove', new Error('EBUSY'))
+    disk.fail('write', new Error('EIO'), 2)
+    disk.fail('flushDirectory', new Error('EIO'))
+    await expect(disk.remove('a')).rejects.toThrow('EBUSY')
+    await expect(file.write(0, new Uint8Array(SECTOR_BYTES))).rejects.toThrow('EIO')
+    await expect(file.write(0, new Uint8Array(SECTOR_BYTES))).rejects.toThrow('EIO')
+    await file.write(0, new Uint8Array(SECTOR_BYTES))
+    await expect(disk.flushDirectory()).rejects.toThrow('EIO')
+    expect(await disk.list()).toEqual(['a'])
+    await disk.remove('a')
+    expect(await disk.list()).toEqual([])
+  })
+})

@@ -1,0 +1,123 @@
+import { describe, expect, it } from 'vitest'
+import { Progress } from '../src/core/progress.js'
+import { snapshotOf } from './support/core-harness.js'
+import { firstConfiguration } from './support/hand-storage.js'
+
+const SNAPSHOT = snapshotOf(5, 1, firstConfiguration({ voters: ['a'] }))
+const canSend = (progress: Progress): boolean => progress.canSend(2, 100)
+
+/** A follower that is known to hold everything up to `match`. */
+function replicating(match: number): Progress {
+  const progress = new Progress(match + 1)
+  progress.accepted(match)
+  return progress
+}
+
+describe('progress that probes (§5.3)', () => {
+  it('sends one append, and the next when that is answered', () => {
+    const progress = new Progress(9)
+    expect(canSend(progress)).toBe(true)
+    progress.sent(12, 50)
+    expect(canSend(progress)).toBe(false)
+    expect(progress.next).toBe(9)
+    progress.rejected(8, 3)
+    expect(progress).toMatchObject({ mode: 'probe', next: 4, match: 0 })
+    expect(canSend(progress)).toBe(true)
+  })
+
+  it('goes back at each refusal, and never beyond what the follower has', () => {
+    const progress = new Progress(9)
+    // A hint at or above the refused one does not make it stay.
+    progress.rejected(8, 20)
+    expect(progress.next).toBe(8)
+    progress.rejected(7, -1)
+    expect(progress.next).toBe(1)
+  })
+
+  it('ignores the answer to an append that is not the last one', () => {
+    const progress = new Progress(9)
+    progress.sent(9, 10)
+    expect(progress.rejected(5, 2)).toBe(false)
+    expect(progress).toMatchObject({ next: 9, probing: true })
+  })
+
+  it('replicates from what is acknowledged on', () => {
+    const progress = new Progress(9)
+    expect(progress.accepted(6)).toBe(true)
+    expect(progress).toMatchObject({ mode: 'replicate', match: 6, next: 7 })
+  })
+
+  it('waits when what was acknowledged is refused: its follower has lost its log', () => {
+    const progress = replicating(4)
+    progress.sent(6, 10)
+    progress.rejected(6, 0)
+    expect(progress).toMatchObject({ mode: 'probe', next: 5, match: 4 })
+    progress.sent(6, 10)
+    expect(progress.rejected(4, 0)).toBe(false)
+    expect(canSend(progress)).toBe(false)
+  })
+})
+
+describe('progress that replicates', () => {
+  it('sends ahead of the acknowledgements, as many messages and bytes as may be', () => {
+    const progress = replicating(1)
+    progress.sent(2, 10)
+    expect(progress.next).toBe(3)
+    progress.sent(3, 10)
+    expect(canSend(progress)).toBe(false)
+    progress.accepted(2)
+    expect(canSend(progress)).toBe(true)
+    progress.sent(4, 95)
+    progress.accepted(3)
+    expect(canSend(progress)).toBe(true)
+    progress.sent(5, 10)
+    expect(canSend(progress)).toBe(false)
+  })
+
+  it('takes one acknowledgement for all that was sent before it, and none twice', () => {
+    const progress = replicating(1)
+    progress.sent(2, 60)
+    progress.sent(3, 60)
+    expect(progress.accepted(3)).toBe(true)
+    expect(progress.accepted(3)).toBe(false)
+    expect(progress.accepted(2)).toBe(false)
+    expect(progress).toMatchObject({ match: 3, next: 4 })
+    expect(canSend(progress)).toBe(true)
+  })
+
+  it('skips what the follower has already, though it was not sent by this leader', () => {
+    const progress = replicating(1)
+    progress.accepted(7)
+    expect(progress).toMatchObject({ match: 7, next: 8 })
+  })
+
+  it('probes from what is known when something was lost, and not for a late refusal', () => {
+    const progress = replicating(4)
+    progress.sent(6, 10)
+    expect(progress.rejected(3, 1)).toBe(false)
+    expect(progress.mode).toBe('replicate')
+    expect(progress.rejected(6, 4)).toBe(true)
+    expect(progress).toMatchObject({ mode: 'probe', next: 5, match: 4, probing: false })
+  })
+})
+
+describe('progress by a snapshot (§7)', () => {
+  it('sends no appends until it is there', () => {
+    const progress = replicating(1)
+    progress.beginSnapshot(SNAPSHOT)
+    expect(progress).toMatchObject({ mode: 'snapshot', transfer: { offset: 0, piece: 'none' } })
+    expect(canSend(progress)).toBe(false)
+    progress.accepted(4)
+    expect(progress).toMatchObject({ mode: 'snapshot', match: 4 })
+    expect(progress.rejected(9, 4)).toBe(false)
+    progress.accepted(5)
+    expect(progress).toMatchObject({ mode: 'replicate', match: 5, next: 6, transfer: undefined })
+  })
+
+  it('ends for any acknowledgement beyond it', () => {
+    const progress = new Progress(9)
+    progress.beginSnapshot(SNAPSHOT)
+    progress.accepted(8)
+    expect(progress).toMatchObject({ mode: 'replicate', next: 9 })
+  })
+})

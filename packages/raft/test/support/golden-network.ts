@@ -1,0 +1,99 @@
+import type { RaftMessage } from '@quire/protocol'
+import { formatMessage } from './golden-format.js'
+
+export interface Packet {
+  readonly from: string
+  readonly to: string
+  readonly message: RaftMessage
+}
+
+/** Which of the messages under way: `a>b`, `a>`, `>b` or `all`, of a type, at most so many, the last ones first. */
+export interface Selector {
+  readonly from: string | undefined
+  readonly to: string | undefined
+  readonly type: string | undefined
+  readonly count: number
+  readonly last: boolean
+}
+
+/** Messages under way, oldest first. They arrive, vanish, double or wait when the script says so. */
+export class GoldenNetwork {
+  private queue: Packet[] = []
+  private held: Packet[] = []
+  private readonly cutLinks = new Set<string>()
+
+  /** False when the link is cut. */
+  send(packet: Packet): boolean {
+    if (this.cutLinks.has(link(packet))) return false
+    this.queue.push(packet)
+    return true
+  }
+
+  /** Takes messages out of the queue. */
+  take(selector: Selector): Packet[] {
+    const matching = this.queue.filter((packet) => matches(packet, selector))
+    if (selector.last) matching.reverse()
+    const taken = new Set(matching.slice(0, selector.count))
+    this.queue = this.queue.filter((packet) => !taken.has(packet))
+    return [...taken]
+  }
+
+  takeFirst(between: readonly string[]): Packet | undefined {
+    const index = this.queue.findIndex(({ from, to }) => between.includes(from) && between.includes(to))
+    return index < 0 ? undefined : this.queue.splice(index, 1)[0]
+  }
+
+  duplicate(selector: Selector): Packet[] {
+    const copies = this.queue
+      .filter((packet) => matches(packet, selector))
+      .slice(0, selector.count)
+      .map((packet) => ({ ...packet }))
+    this.queue.push(...copies)
+    return copies
+  }
+
+  /** What is held arrives late: not before it is released. */
+  hold(selector: Selector): Packet[] {
+    const taken = this.take(selector)
+    this.held.push(...taken)
+    return taken
+  }
+
+  release(): Packet[] {
+    const released = this.held.splice(0)
+    this.queue.push(...released)
+    return released
+  }
+
+  /** `a>b` for one direction, `a` for all links of a node. What is under way there is lost as well. */
+  cut(what: string, nodes: readonly string[]): void {
+    const links = what.includes('>') ? [what] : nodes.flatMap((other) => [`${what}>${other}`, `${other}>${what}`])
+    for (const each of links) this.cutLinks.add(each)
+    this.queue = this.queue.filter((packet) => !links.includes(link(packet)))
+  }
+
+  heal(): void {
+    this.cutLinks.clear()
+  }
+
+  list(): string[] {
+    const held = this.held.map((packet) => `${formatPacket(packet)} (held)`)
+    return [...this.queue.map(formatPacket), ...held]
+  }
+}
+
+export function formatPacket(packet: Packet): string {
+  return `${link(packet)} ${formatMessage(packet.message)}`
+}
+
+function link({ from, to }: Packet): string {
+  return `${from}>${to}`
+}
+
+function matches({ from, to, message }: Packet, selector: Selector): boolean {
+  return (
+    (selector.from === undefined || selector.from === from) &&
+    (selector.to === undefined || selector.to === to) &&
+    (selector.type === undefined || selector.type === message.type)
+  )
+}

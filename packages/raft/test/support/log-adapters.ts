@@ -1,0 +1,153 @@
+/** The logs of this package as the compliance suite wants them: small, and on storages that fail on demand. */
+import { mkdtemp, open as openFile, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { NoSpaceError } from '@quire/protocol'
+import { LogNotInitializedError } from '../../src/errors.js'
+import type { LogAdapter } from '../../src/log-compliance/index.js'
+import type { Disk, DiskFile } from '../../src/log/disk.js'
+import { createMemoryDisk, type MemoryDisk } from '../../src/log/memory-disk.js'
+import { createMemoryLog, type MemoryLog } from '../../src/log/memory-log.js'
+import { createSegmentedLog } from '../../src/log/segmented-log.js'
+import { createNodeDisk } from '../../src/node-disk.js'
+import { seededRandom } from './virtual-time.js'
+
+const LIMITS = { segmentBytes: 8 * 1024, cacheBytes: 1024, identity: 'compliance' }
+
+/** Latency in turns of the event loop. */
+export function afterTurns(turns: number, callback: () => void): void {
+  setImmediate(() => (turns >= 1 ? afterTurns(turns - 1, callback) : callback()))
+}
+
+function fewTurns(): () => number {
+  const random = seededRandom(1)
+  return () => Math.floor(random.next() * 3)
+}
+
+export const memoryLog: LogAdapter<{ log?: MemoryLog }> = {
+  name: 'createMemoryLog',
+  createStorage: () => ({}),
+  open: async (storage, create) => {
+    if (storage.log === undefined) {
+      if (create === undefined) throw new LogNotInitializedError()
+      storage.log = createMemoryLog({ create, schedule: afterTurns, latencyMs: fewTurns() })
+    } else {
+      storage.log = storage.log.crash(() => 0)
+    }
+    return storage.log
+  },
+  powerLoss: (storage, random) => {
+    storage.log = storage.log?.crash(random)
+  },
+  failNextWrite: ({ log }) => log!.failNextWrite(new Error('EIO'))
+}
+
+export const segmentedLogInMemory: LogAdapter<{ disk: MemoryDisk; bytesRead: number }> = {
+  name: 'createSegmentedLog on createMemoryDisk',
+  createStorage: () => ({
+    disk: createMemoryDisk({ schedule: afterTurns, latencyMs: fewTurns() }),
+    bytesRead: 0
+  }),
+  open: (storage, create) =>
+    createSegmentedLog({
+      disk: watched(storage.disk, { onRead: (bytes) => (storage.bytesRead += bytes) }),
+      create,
+      ...LIMITS
+    }),
+  powerLoss: (storage, random) => {
+    storage.disk = storage.disk.crash(random)
+  },
+  failNextWrite: ({ disk }) => disk.fail('write', new Error('EIO')),
+  setFull: ({ disk }, isFull) => disk.setCapacity(isFull ? disk.usedBytes : Infinity),
+  flipBit: async ({ disk }, random) => {
+    const names = (await disk.list()).filter((name) => name.endsWith('.log'))
+    const name = names[Math.floor(random() * names.length)]!
+    const bit = 1 << Math.floor(random() * 8)
+    disk.damage(name, Math.floor(random() * LIMITS.segmentBytes), (byte) => byte ^ bit)
+  },
+  bytesRead: (storage) => storage.bytesRead
+}
+
+interface Files {
+  readonly directory: string
+  isFull: boolean
+  failsNext: boolean
+  bytesRead: number
+}
+
+export const segmentedLogOnFiles: LogAdapter<Files> = {
+  name: 'createSegmentedLog on createNodeDisk',
+  createStorage: async () => ({
+    directory: await mkdtemp(join(tmpdir(), 'quire-log-')),
+    isFull: false,
+    failsNext: false,
+    bytesRead: 0
+  }),
+  open: (storage, create) => {
+    const disk = watched(createNodeDisk(storage.directory), {
+      onRead: (bytes) => (storage.bytesRead += bytes),
+      onCreate: (name) => {
+        if (storage.isFull) throw new NoSpaceError(name)
+      },
+      onWrite: () => {
+        if (!storage.failsNext) return
+        storage.failsNext = false
+        throw new Error('EIO')
+      }
+    })
+    return createSegmentedLog({ disk, create, ...LIMITS })
+  },
+  removeStorage: ({ directory }) => rm(directory, { recursive: true }),
+  setFull: (storage, isFull) => {
+    storage.isFull = isFull
+  },
+  failNextWrite: (storage) => {
+    storage.failsNext = true
+  },
+  flipBit: async ({ directory }, random) => {
+    const names = (await readdir(directory)).filter((name) => name.endsWith('.log')).sort()
+    const file = await openFile(join(directory, names[Math.floor(random() * names.length)]!), 'r+')
+    const { size } = await file.stat()
+    const at = Math.floor(random() * size)
+    const byte = new Uint8Array(1)
+    await file.read(byte, 0, 1, at)
+    byte[0]! ^= 1 << Math.floor(random() * 8)
+    await file.write(byte, 0, 1, at)
+    await file.close()
+  },
+  bytesRead: (storage) => storage.bytesRead
+}
+
+/** The same disk; somebody is told before what is asked of it is done. */
+export function watched(
+  disk: Disk,
+  watch: {
+    readonly onRead?: (bytes: number) => void
+    readonly onCreate?: (name: string) => void
+    readonly onWrite?: () => void
+  }
+): Disk {
+  const file = (real: DiskFile): DiskFile => ({
+    bytes: real.bytes,
+    write: async (offset, data) => {
+      watch.onWrite?.()
+      await real.write(offset, data)
+    },
+    read: (offset, length) => {
+      watch.onRead?.(length)
+      return real.read(offset, length)
+    },
+    close: () => real.close()
+  })
+  return {
+    list: () => disk.list(),
+    create: async (name, bytes) => {
+      watch.onCreate?.(name)
+      return file(await disk.create(name, bytes))
+    },
+    open: async (name) => file(await disk.open(name)),
+    rename: (from, to) => disk.rename(from, to),
+    remove: (name) => disk.remove(name),
+    flushDirectory: () => disk.flushDirectory()
+  }
+}

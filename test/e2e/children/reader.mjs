@@ -1,0 +1,29 @@
+// A client that reads one byte again and again, and remembers when it last read each value. Any line on standard input makes it say so.
+import { createDsmClient } from '@quire/dsm-client'
+
+const [path, ttlMs, ...peers] = process.argv.slice(2)
+const client = await createDsmClient({ peers, sessionTtlMs: Number(ttlMs) })
+let mapping = await (await client.open(path)).mmap()
+/** By value: when a read of it returned, on the machine's monotonic clock, in nanoseconds. */
+const lastRead = {}
+const errors = []
+let reads = 0
+
+process.stdin.on('data', () => process.stdout.write(`${JSON.stringify({ lastRead, errors, reads })}\n`))
+process.stdin.on('end', () => process.exit(1))
+
+for (let first = true; ; first = false) {
+  try {
+    const target = new Uint8Array(1)
+    const wasRead = reads % 2 === 0 && mapping.tryRead(0, target)
+    const [value] = wasRead ? target : await mapping.read(0, 1)
+    lastRead[value] = String(process.hrtime.bigint())
+    reads++
+  } catch (error) {
+    errors.push({ name: error.name, lost: error.lost })
+    mapping = await (await client.open(path)).mmap()
+  }
+  if (first) process.stdout.write('reading\n')
+  // Most of the time in the middle of a read, whenever the process is stopped.
+  if (reads % 50 === 0) await new Promise((resolve) => setImmediate(resolve))
+}
