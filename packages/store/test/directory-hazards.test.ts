@@ -262,6 +262,39 @@ describe('a file that is owned as a whole', () => {
     expect(world.failed(b, waits[1]!)).toBe('ERR_PAST_END')
   })
 
+  it('is granted in the order in which its owner asked, also for pages that a discard is about to take', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
+    world.acquire(a, file, 3, 'write')
+    world.fault(b, file, 0, 'write')
+    world.truncate(b, file, PAGE)
+    // A revoke names the last grant, and its receiver waits for all that it asked for before.
+    const reqs = [5, 0].map((page) => world.fault(a, file, page, 'write'))
+    world.settle()
+    expect(world.failed(a, reqs[0]!)).toBe('ERR_PAST_END')
+    expect(world.granted(a, reqs[1]!)).toBeDefined()
+    expect(world.machine.file(file)?.size).toBe(PAGE)
+  })
+
+  it('cannot be kept from a truncate by sessions that want it all the time', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
+    let turn = 0
+    const want = () => world.fault(turn++ % 2 === 0 ? a : b, file, 0, 'write')
+    want()
+    want()
+    world.truncate(a, file, 0)
+    for (let round = 0; round < 20 && world.machine.file(file)!.size > 0; round++) {
+      want()
+      for (const session of [a, b]) {
+        if (world.last(session, 'revoke') !== undefined) world.answer(session, 'revoke')
+        if (world.last(session, 'discard') !== undefined) world.answer(session, 'discard')
+      }
+      if (world.proposals.length > 0) world.commit()
+    }
+    expect(world.machine.file(file)?.size).toBe(0)
+  })
+
   it('is granted again to its owner by a new leader, without an entry and before others have learnt the term', () => {
     const world = new DirectoryWorld()
     const [file, [a]] = world.sharedFile(2, whole) as [number, [number, number]]

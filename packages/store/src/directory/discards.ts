@@ -25,8 +25,10 @@ interface Discard {
   /** Pages that go away. Always to the end of all pages for a truncate: an entry that grows the file may be on its way. */
   readonly first: number
   readonly end: number
-  /** Its owner's bytes are needed, and nobody may have it meanwhile. Of a file that is owned as a whole it stands for all pages. */
+  /** Its owner's bytes are needed, and nobody may have it meanwhile. */
   readonly recalledPage: number | undefined
+  /** The file is owned as a whole: that one page stands for all, and whoever comes waits for its turn there. */
+  readonly isWhole: boolean
   state: 'waiting' | 'asking' | 'proposed'
   /** Names it in messages, from when it begins. */
   op: number
@@ -84,7 +86,9 @@ export class Discards {
       (item) => item.kind === 'fault' && item.session === fault.session && item.page === fault.page
     )
     if (older >= 0) queue.splice(older, 1)
-    const isGoing = queue.some((item) => item.kind === 'discard' && fault.page >= item.first && fault.page < item.end)
+    const isGoing = queue.some(
+      (item) => item.kind === 'discard' && !item.isWhole && fault.page >= item.first && fault.page < item.end
+    )
     if (isGoing) queue.push(fault)
     return isGoing
   }
@@ -167,8 +171,8 @@ export class Discards {
     }
   }
 
-  private isBusy({ request, first, end }: Discard): boolean {
-    return this.pages.isBusy(request.file, first, end)
+  private isBusy({ request, first, end, isWhole }: Discard): boolean {
+    return !isWhole && this.pages.isBusy(request.file, first, end)
   }
 
   private begin(discard: Discard): void {
@@ -177,7 +181,7 @@ export class Discards {
     const op = this.term.newOperation()
     discard.op = op
     discard.state = 'asking'
-    this.pages.discardBegins(op)
+    this.term.discardBegins(request.file, op)
     discard.order = {
       type: 'discard',
       term: this.term.number,
@@ -239,13 +243,20 @@ export class Discards {
   }
 }
 
-function rangeOf(file: FileRecord, request: DiscardRequest): Pick<Discard, 'first' | 'end' | 'recalledPage'> {
-  const { pageSize, unit } = file
-  const lastEnd = endOfPages(pageSize)
+type Reach = Pick<Discard, 'first' | 'end' | 'recalledPage' | 'isWhole'>
+
+function rangeOf({ pageSize, unit }: FileRecord, request: DiscardRequest): Reach {
+  const isWhole = unit === 'file'
+  const last = endOfPages(pageSize)
   if (request.type === 'punch') {
-    const end = Math.min(request.end, lastEnd)
-    return { first: Math.min(request.first, end), end, recalledPage: unit === 'file' ? 0 : undefined }
+    const end = Math.min(request.end, last)
+    return { first: Math.min(request.first, end), end, recalledPage: isWhole ? 0 : undefined, isWhole }
   }
-  const recalledPage = unit === 'file' ? 0 : cutPage(request.size, pageSize)
-  return { first: firstPageBeyond(request.size, pageSize), end: lastEnd, recalledPage }
+  const { size } = request
+  return {
+    first: firstPageBeyond(size, pageSize),
+    end: last,
+    recalledPage: isWhole ? 0 : cutPage(size, pageSize),
+    isWhole
+  }
 }

@@ -309,11 +309,6 @@ export class PageOperations {
 
   // ---- discards
 
-  /** Grants name it from now on. */
-  discardBegins(op: number): void {
-    this.messages.newestDiscard = op
-  }
-
   /** Something is under way on a page from `first` up to but without `end`, or waits for its turn. */
   isBusy(file: FileId, first: number, end: number): boolean {
     // Where something waits, there is an operation that it waits for, unless the file is blocked.
