@@ -156,7 +156,7 @@ export class Discards {
     switch (discard.state) {
       case 'waiting': {
         if (this.term.view.session(session) === undefined) this.finish(discard, false)
-        else if (this.term.isBlocked(request.file) || this.isBusy(discard)) return false
+        else if (this.term.isBlocked(request.file) || !this.isReady(discard)) return false
         else this.begin(discard)
         return true
       }
@@ -171,8 +171,17 @@ export class Discards {
     }
   }
 
-  private isBusy({ request, first, end, isWhole }: Discard): boolean {
-    return !isWhole && this.pages.isBusy(request.file, first, end)
+  private isReady(discard: Discard): boolean {
+    const { request, first, end, isWhole } = discard
+    if (!isWhole) return !this.pages.isBusy(request.file, first, end)
+    // A file that is owned as a whole is taken from its owner first, so that no grant of its range is on its way when this begins.
+    this.recall(discard)
+    return this.isRecalled(discard)
+  }
+
+  private recall(discard: Discard): void {
+    const { request, recalledPage } = discard
+    if (recalledPage !== undefined) discard.recall ??= this.pages.recall(request.file, recalledPage)
   }
 
   private begin(discard: Discard): void {
@@ -196,7 +205,7 @@ export class Discards {
       discard.unanswered.add(session)
       this.term.send(session, discard.order)
     }
-    if (discard.recalledPage !== undefined) discard.recall = this.pages.recall(request.file, discard.recalledPage)
+    this.recall(discard)
   }
 
   private isRecalled({ recall }: Discard): boolean {

@@ -237,6 +237,8 @@ export class PageOperations {
     const operation = entry?.operation
     if (entry === undefined || operation === undefined || operation.asked !== session || operation.answered) return
     if (dirty !== undefined) {
+      // Who owns a file as a whole has written back what it had, and answers without bytes.
+      if (entry.isWhole) return
       if (dirty.file !== entry.file || dirty.page !== entry.page || !this.term.fitsPage(dirty)) return
       operation.dirty = dirty
     }
