@@ -51,7 +51,10 @@ export const fileStat = struct({
 })
 export type WireFileStat = TypeOf<typeof fileStat>
 
-/** A page's bytes on their way back from its owner. `seq` counts the writebacks of one owner under one epoch. */
+/**
+ * A page's bytes on their way back from its owner. `seq` counts the writebacks of one owner under one epoch: those of all pages together, where
+ * the file is owned as a whole.
+ */
 export const dirtyPage = struct({ file: uint, page: uint, epoch: uint, seq: uint, bytes: pageBytes })
 export type DirtyPageBytes = TypeOf<typeof dirtyPage>
 
@@ -172,7 +175,7 @@ export const leaderMessage = union({
   /**
    * Resolves the fault `req`. Without `bytes` the copy that the request named is current; empty ones stand for a page of zeros.
    * Where `owner` says that the receiver is the owner on record, `epoch` is the page's epoch and `seq` its newest writeback, from
-   * which the receiver counts on; else both are 0. Bulk when it carries bytes, control when it does not.
+   * which the receiver counts on; else both are 0. Bulk when it carries bytes or the file is owned as a whole, control otherwise.
    */
   grant: [
     20,
@@ -203,7 +206,7 @@ export const leaderMessage = union({
   writebackFailed: [26, struct({ term: uint, req: uint, error: wireError })],
   /**
    * Take access to the pages from `first` up to but without `end` away, and take nothing at or beyond `size` for part of the file until this
-   * is over. When it is committed, the file's `discards` are what is said here.
+   * is over. When it has taken pages away, the file's `discards` are what is said here; one that only grew the file leaves them.
    */
   discard: [27, struct({ term: uint, op: uint, file: uint, first: uint, end: uint, size: uint, discards: uint })],
   /** It is over: the range reads as zeros, or is beyond the end; or, if not `committed`, nothing has changed. */

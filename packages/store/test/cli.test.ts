@@ -71,7 +71,11 @@ describe('quire', () => {
         ['ls'],
         ['ls', '--peers', 'nowhere'],
         ['dev', '--peers', '0'],
-        ['put', 'a', '/b', '--page-size', '5000']
+        ['put', 'a', '/b', '--page-size', '5000'],
+        ['rm'],
+        ['mv', '/a'],
+        ['truncate', '/a', '-1'],
+        ['truncate', '/a', '1e3']
       ]
       for (const result of await Promise.all(cases.map((args) => quire(args)))) {
         expect(result).toMatchObject({ status: 2, stdout: '' })
@@ -329,10 +333,76 @@ describe('files', () => {
   )
 
   it(
-    'are never overwritten by put',
+    'are replaced by put, which leaves nothing else behind',
     async () => {
-      const result = await quire(['put', join(folder, 'local'), '/dir/file'], { env })
-      expect(result).toEqual({ status: 1, stdout: '', stderr: 'quire: /dir/file: the file exists\n' })
+      const [first, second] = [join(root, 'first'), join(root, 'second')]
+      writeFileSync(first, 'first')
+      writeFileSync(second, 'second, and longer')
+      expect(await quire(['put', first, '/replaced', '--page-size', '8192'], { env })).toMatchObject({ status: 0 })
+      const result = await quire(['put', second, '/replaced', '--json'], { env })
+      expect(result).toMatchObject({ status: 0, stderr: '' })
+      const sha256 = createHash('sha256').update('second, and longer').digest('hex')
+      expect(JSON.parse(result.stdout)).toEqual({ path: '/replaced', size: 18, sha256 })
+      expect(await quire(['cat', '/replaced'], { env })).toEqual({
+        status: 0,
+        stdout: 'second, and longer',
+        stderr: ''
+      })
+      expect(await quire(['ls', '/.put/'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
+    },
+    SLOW
+  )
+
+  it(
+    'are not there at all when put is interrupted, and what was there before still is',
+    async () => {
+      const large = join(root, 'large')
+      writeFileSync(large, randomBytes(64 * 1024 * 1024))
+      expect(await quire(['put', join(folder, 'local'), '/kept'], { env })).toMatchObject({ status: 0 })
+      const put = startQuire(['put', large, '/kept'], { env })
+      await vi.waitFor(async () => {
+        const { stdout } = await quire(['ls', '/.put/'], { env })
+        expect(stdout).not.toBe('')
+      }, waitMs)
+      const exited = once(put.child, 'exit')
+      put.child.kill('SIGINT')
+      await exited
+      expect([put.child.exitCode, put.stderr]).toEqual([130, 'quire: interrupted\n'])
+      expect(await quire(['ls', '/.put/'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
+      const stat = await quire(['stat', '/kept', '--json'], { env })
+      expect(JSON.parse(stat.stdout)).toMatchObject({ size: bytes.length })
+    },
+    SLOW
+  )
+
+  it(
+    'are moved, cut and taken away',
+    async () => {
+      const local = join(root, 'local')
+      writeFileSync(local, '0123456789')
+      const steps: [args: string[], stdout: string][] = [
+        [['put', local, '/one'], ''],
+        [['mv', '/one', '/two'], ''],
+        [['truncate', '/two', '4'], ''],
+        [['cat', '/two'], '0123'],
+        [['truncate', '/two', '6', '--json'], '{"path":"/two","size":6}\n'],
+        [['cat', '/two'], '0123\0\0'],
+        [['mv', '/two', '/three', '--json'], '{"from":"/two","to":"/three"}\n'],
+        [['rm', '/three', '--json'], '{"path":"/three"}\n'],
+        [['ls', '/t'], '']
+      ]
+      for (const [args, stdout] of steps) expect(await quire(args, { env })).toEqual({ status: 0, stdout, stderr: '' })
+      for (const args of [
+        ['rm', '/three'],
+        ['mv', '/three', '/x'],
+        ['truncate', '/three', '1']
+      ]) {
+        expect(await quire(args, { env })).toEqual({
+          status: 1,
+          stdout: '',
+          stderr: 'quire: /three: no such file\n'
+        })
+      }
     },
     SLOW
   )

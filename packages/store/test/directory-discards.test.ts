@@ -164,6 +164,12 @@ describe('a truncate', () => {
     expect(world.granted(b, world.fault(b, file, 0, 'read'))?.discard).toBe(op)
     world.settle()
     expect(world.acquire(b, file, 1, 'write').discard).toBe(op)
+    // Of its own file only.
+    expect(world.acquire(b, world.open(b, '/other'), 1, 'write').discard).toBe(0)
+    world.close(b, file)
+    world.close(a, file)
+    world.open(b, '/file')
+    expect(world.acquire(b, file, 1, 'write').discard).toBe(0)
   })
 })
 

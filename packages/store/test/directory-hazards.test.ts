@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { filled, PAGE } from './state-helpers.js'
 import { DirectoryWorld } from './support/directory-world.js'
 
+const dirtyOf = (file: number) => ({ file, page: 0, epoch: 1, seq: 1, bytes: filled(1) })
 const idle = { pages: 0, operations: 0, waiting: 0 }
 
 describe('hazards', () => {
@@ -252,14 +253,51 @@ describe('a file that is owned as a whole', () => {
     world.acquire(b, file, 3, 'write')
     world.truncate(a, file, PAGE + 1)
     const waits = [world.fault(b, file, 0, 'read'), world.fault(b, file, 5, 'read')]
-    for (const session of [a, b]) world.answer(session, 'discard')
-    expect(world.proposals).toEqual([])
+    // First, so that no grant of its range is on its way when the others are asked.
+    expect(world.last(a, 'discard')).toBeUndefined()
+    world.tell(b, { type: 'ownerAckDirty', op: world.last(b, 'revoke')!.op, dirty: dirtyOf(file) })
+    expect(world.last(a, 'discard')).toBeUndefined()
     world.answer(b, 'revoke')
+    expect(world.proposals).toEqual([])
+    for (const session of [a, b]) world.answer(session, 'discard')
     expect(world.proposals).toMatchObject([{ type: 'truncate', tail: undefined }])
     world.settle()
     expect(world.machine.file(file)?.size).toBe(PAGE + 1)
     expect(world.granted(b, waits[0]!)).toMatchObject({ page: 0, owner: true })
     expect(world.failed(b, waits[1]!)).toBe('ERR_PAST_END')
+  })
+
+  it('is granted in the order in which its owner asked, also for pages that a discard is about to take', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
+    world.acquire(a, file, 3, 'write')
+    world.fault(b, file, 0, 'write')
+    world.truncate(b, file, PAGE)
+    // A revoke names the last grant, and its receiver waits for all that it asked for before.
+    const reqs = [5, 0].map((page) => world.fault(a, file, page, 'write'))
+    world.settle()
+    expect(world.failed(a, reqs[0]!)).toBe('ERR_PAST_END')
+    expect(world.granted(a, reqs[1]!)).toBeDefined()
+    expect(world.machine.file(file)?.size).toBe(PAGE)
+  })
+
+  it('cannot be kept from a truncate by sessions that want it all the time', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
+    let turn = 0
+    const want = () => world.fault(turn++ % 2 === 0 ? a : b, file, 0, 'write')
+    want()
+    want()
+    world.truncate(a, file, 0)
+    for (let round = 0; round < 20 && world.machine.file(file)!.size > 0; round++) {
+      want()
+      for (const session of [a, b]) {
+        if (world.last(session, 'revoke') !== undefined) world.answer(session, 'revoke')
+        if (world.last(session, 'discard') !== undefined) world.answer(session, 'discard')
+      }
+      if (world.proposals.length > 0) world.commit()
+    }
+    expect(world.machine.file(file)?.size).toBe(0)
   })
 
   it('is granted again to its owner by a new leader, without an entry and before others have learnt the term', () => {
@@ -270,6 +308,17 @@ describe('a file that is owned as a whole', () => {
     world.connect(a)
     expect(world.granted(a, world.fault(a, file, 3, 'write'))).toMatchObject({ owner: true, epoch })
     expect(world.proposals).toEqual([])
+  })
+
+  it('is assumed to be held by nobody but its owner after an election', () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b, c]] = world.sharedFile(3, whole) as [number, [number, number, number]]
+    world.acquire(a, file, 3, 'write')
+    world.elect()
+    for (const session of [a, b, c]) world.connect(session)
+    world.fault(b, file, 3, 'write')
+    expect(world.all(c, 'invalidate')).toEqual([])
+    expect(world.all(a, 'revoke')).toHaveLength(1)
   })
 
   it('leaves nothing behind', () => {

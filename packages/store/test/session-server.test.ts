@@ -356,7 +356,7 @@ describe('leases', () => {
     expect(client.control.last('keepAliveAck')?.nonce).toBe(1)
   })
 
-  it('does not acknowledge the keep-alive of a leader that was deposed meanwhile', async () => {
+  it('keep-alive acknowledged by a deposed leader: it is not, when a later leader may have expired the session', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     group.quorum = false

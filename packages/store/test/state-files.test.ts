@@ -2,13 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import type { DirtyPageBytes } from '@quire/protocol'
 import { createPageStore } from '../src/pages/index.js'
-import {
-  createStateMachine,
-  encodeCommand,
-  MAX_RELEASED,
-  type Command,
-  type RequestCommand
-} from '../src/state/index.js'
+import { createStateMachine, encodeCommand, MAX_RELEASED, type RequestCommand } from '../src/state/index.js'
 import { filled, Harness, memoryStorage, PAGE } from './state-helpers.js'
 
 type Without<C> = C extends RequestCommand ? Omit<C, 'session' | 'seq' | 'settled' | 'at'> : never
@@ -20,7 +14,7 @@ class Files extends Harness {
   private next = 1000
 
   ask(command: Without<RequestCommand>, session = this.one, seq = this.next++) {
-    return this.apply({ ...command, session, seq, settled: 0, at: 70 } as Command)
+    return this.apply({ ...command, session, seq, settled: 0, at: 70 })
   }
 
   truncate(file: number, size: number, tail?: DirtyPageBytes) {

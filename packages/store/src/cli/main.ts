@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { addClusterCommands } from './cluster-commands.js'
+import { addCopyCommands } from './copy-commands.js'
 import { addDevCommand } from './dev.js'
 import { addFileCommands } from './file-commands.js'
 import { ExitError, InterruptedError, UsageError, printFailure, tolerateClosedOutput } from './output.js'
@@ -19,6 +20,7 @@ async function main(argv: readonly string[]): Promise<number> {
     .configureOutput({ writeErr: () => {} })
   addDevCommand(program)
   addClusterCommands(program)
+  addCopyCommands(program)
   addFileCommands(program)
   addStatusCommand(program)
   for (const command of program.commands) command.exitOverride()

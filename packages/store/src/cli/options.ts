@@ -1,6 +1,7 @@
 import { createDsmClient, type DsmClient } from '@quire/dsm-client'
 import { loadPrivateKey, parsePeerAddress, type PrivateKey } from '@quire/net'
 import { Option, type Command } from 'commander'
+import { setTimeout } from 'node:timers/promises'
 import pino, { type Logger } from 'pino'
 import { InterruptedError, UsageError } from './output.js'
 
@@ -53,18 +54,29 @@ export async function keyOf(options: ClusterOptions): Promise<PrivateKey | undef
 /** Waiting for a cluster that is told that this client goes. */
 const CLOSE_TIMEOUT_MS = 1000
 
-/** Runs `use` with a client and ends its session, whatever happens, Ctrl-C included: then it rejects with InterruptedError. */
-export async function withClient<T>(options: ClusterOptions, use: (client: DsmClient) => Promise<T>): Promise<T> {
+/**
+ * Runs `use` with a client and ends its session, whatever happens, Ctrl-C included: then it rejects with InterruptedError. What `use` has
+ * not brought to its end is taken back by `undo`.
+ */
+export async function withClient<T>(
+  options: ClusterOptions,
+  use: (client: DsmClient) => Promise<T>,
+  undo: (client: DsmClient, signal: AbortSignal) => Promise<void> = () => Promise.resolve()
+): Promise<T> {
   const interruption = watchForInterruption()
   try {
     const connecting = createDsmClient({ peers: peersOf(options), privateKey: await keyOf(options) })
     const client = await Promise.race([connecting, interruption.promise])
+    const using = use(client)
     let result: T
     try {
-      result = await Promise.race([use(client), interruption.promise])
+      result = await Promise.race([using, interruption.promise])
     } catch (error) {
-      // What `use` still waits for fails at once, and it tidies up.
-      await client.close({ signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS) }).catch(() => {})
+      const signal = AbortSignal.timeout(CLOSE_TIMEOUT_MS)
+      await undo(client, signal).catch(ignore)
+      await client.close({ signal }).catch(ignore)
+      // What it still waited for fails now, and it tidies up; only a reader of our output could hold it up.
+      await Promise.race([using.catch(ignore), setTimeout(CLOSE_TIMEOUT_MS)])
       throw error
     }
     await client.close()
@@ -72,6 +84,10 @@ export async function withClient<T>(options: ClusterOptions, use: (client: DsmCl
   } finally {
     interruption.stop()
   }
+}
+
+function ignore(): void {
+  // Something else has failed already, and that is what is reported.
 }
 
 /** A promise that rejects with InterruptedError when the process is told to end. */

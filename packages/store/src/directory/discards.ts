@@ -25,8 +25,10 @@ interface Discard {
   /** Pages that go away. Always to the end of all pages for a truncate: an entry that grows the file may be on its way. */
   readonly first: number
   readonly end: number
-  /** Its owner's bytes are needed, and nobody may have it meanwhile. Of a file that is owned as a whole it stands for all pages. */
+  /** Its owner's bytes are needed, and nobody may have it meanwhile. */
   readonly recalledPage: number | undefined
+  /** The file is owned as a whole: that one page stands for all, and whoever comes waits for its turn there. */
+  readonly isWhole: boolean
   state: 'waiting' | 'asking' | 'proposed'
   /** Names it in messages, from when it begins. */
   op: number
@@ -84,7 +86,9 @@ export class Discards {
       (item) => item.kind === 'fault' && item.session === fault.session && item.page === fault.page
     )
     if (older >= 0) queue.splice(older, 1)
-    const isGoing = queue.some((item) => item.kind === 'discard' && fault.page >= item.first && fault.page < item.end)
+    const isGoing = queue.some(
+      (item) => item.kind === 'discard' && !item.isWhole && fault.page >= item.first && fault.page < item.end
+    )
     if (isGoing) queue.push(fault)
     return isGoing
   }
@@ -152,7 +156,7 @@ export class Discards {
     switch (discard.state) {
       case 'waiting': {
         if (this.term.view.session(session) === undefined) this.finish(discard, false)
-        else if (this.term.isBlocked(request.file) || this.isBusy(discard)) return false
+        else if (this.term.isBlocked(request.file) || !this.isReady(discard)) return false
         else this.begin(discard)
         return true
       }
@@ -167,8 +171,17 @@ export class Discards {
     }
   }
 
-  private isBusy({ request, first, end }: Discard): boolean {
-    return this.pages.isBusy(request.file, first, end)
+  private isReady(discard: Discard): boolean {
+    const { request, first, end, isWhole } = discard
+    if (!isWhole) return !this.pages.isBusy(request.file, first, end)
+    // A file that is owned as a whole is taken from its owner first, so that no grant of its range is on its way when this begins.
+    this.recall(discard)
+    return this.isRecalled(discard)
+  }
+
+  private recall(discard: Discard): void {
+    const { request, recalledPage } = discard
+    if (recalledPage !== undefined) discard.recall ??= this.pages.recall(request.file, recalledPage)
   }
 
   private begin(discard: Discard): void {
@@ -177,7 +190,7 @@ export class Discards {
     const op = this.term.newOperation()
     discard.op = op
     discard.state = 'asking'
-    this.pages.discardBegins(op)
+    this.term.discardBegins(request.file, op)
     discard.order = {
       type: 'discard',
       term: this.term.number,
@@ -192,7 +205,7 @@ export class Discards {
       discard.unanswered.add(session)
       this.term.send(session, discard.order)
     }
-    if (discard.recalledPage !== undefined) discard.recall = this.pages.recall(request.file, discard.recalledPage)
+    this.recall(discard)
   }
 
   private isRecalled({ recall }: Discard): boolean {
@@ -239,13 +252,20 @@ export class Discards {
   }
 }
 
-function rangeOf(file: FileRecord, request: DiscardRequest): Pick<Discard, 'first' | 'end' | 'recalledPage'> {
-  const { pageSize, unit } = file
-  const lastEnd = endOfPages(pageSize)
+type Reach = Pick<Discard, 'first' | 'end' | 'recalledPage' | 'isWhole'>
+
+function rangeOf({ pageSize, unit }: FileRecord, request: DiscardRequest): Reach {
+  const isWhole = unit === 'file'
+  const last = endOfPages(pageSize)
   if (request.type === 'punch') {
-    const end = Math.min(request.end, lastEnd)
-    return { first: Math.min(request.first, end), end, recalledPage: unit === 'file' ? 0 : undefined }
+    const end = Math.min(request.end, last)
+    return { first: Math.min(request.first, end), end, recalledPage: isWhole ? 0 : undefined, isWhole }
   }
-  const recalledPage = unit === 'file' ? 0 : cutPage(request.size, pageSize)
-  return { first: firstPageBeyond(request.size, pageSize), end: lastEnd, recalledPage }
+  const { size } = request
+  return {
+    first: firstPageBeyond(size, pageSize),
+    end: last,
+    recalledPage: isWhole ? 0 : cutPage(size, pageSize),
+    isWhole
+  }
 }

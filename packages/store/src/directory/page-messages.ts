@@ -6,8 +6,6 @@ import type { Fault, Operation, PageEntry, Waiting } from './page-entry.js'
 import type { Term } from './term.js'
 
 export class PageMessages {
-  /** The newest discard that has begun, of whatever file. A client takes no page from a grant that is older than a discard of it. */
-  newestDiscard = 0
   longestWaitTurns = 0
 
   constructor(private readonly term: Term) {}
@@ -29,7 +27,7 @@ export class PageMessages {
     const { epoch, seq } = isOwner ? owner : NOT_OWNER
     // Of a file that is owned as a whole, many grants can be on their way: a revoke names the last, and so waits for all of them.
     const lane = entry.isWhole || (bytes !== undefined && bytes.length > 0) ? 'bulk' : 'control'
-    const { newestDiscard: discard } = this
+    const discard = this.term.newestDiscard(file)
     const granted = { type: 'grant', term: this.term.number, req, file, page, access, owner: isOwner } as const
     this.term.send(session, { ...granted, epoch, seq, version, discard, bytes }, lane)
   }

@@ -237,6 +237,8 @@ export class PageOperations {
     const operation = entry?.operation
     if (entry === undefined || operation === undefined || operation.asked !== session || operation.answered) return
     if (dirty !== undefined) {
+      // Who owns a file as a whole has written back what it had, and answers without bytes.
+      if (entry.isWhole) return
       if (dirty.file !== entry.file || dirty.page !== entry.page || !this.term.fitsPage(dirty)) return
       operation.dirty = dirty
     }
@@ -308,11 +310,6 @@ export class PageOperations {
   }
 
   // ---- discards
-
-  /** Grants name it from now on. */
-  discardBegins(op: number): void {
-    this.messages.newestDiscard = op
-  }
 
   /** Something is under way on a page from `first` up to but without `end`, or waits for its turn. */
   isBusy(file: FileId, first: number, end: number): boolean {

@@ -24,7 +24,9 @@ export class PageTable {
     if (entries === undefined) this.files.set(fileId, (entries = new Map()))
     let entry = entries.get(page)
     if (entry === undefined) {
-      entry = new PageEntry(fileId, page, file?.unit === 'file', this.term.inheritors(fileId))
+      const isWhole = file?.unit === 'file'
+      // Of a file that is owned as a whole nobody but its owner holds anything.
+      entry = new PageEntry(fileId, page, isWhole, isWhole ? [] : this.term.inheritors(fileId))
       entries.set(page, entry)
     }
     return entry

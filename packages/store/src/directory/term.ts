@@ -14,6 +14,8 @@ export class Term {
   private readonly unacknowledged = new Set<SessionId>()
   /** Who mapped each file at the election, and may hold any page of it that this term has no entry for. */
   private readonly inherited = new Map<FileId, Set<SessionId>>()
+  /** The newest discard that has begun of each file that somebody maps. */
+  private readonly newestDiscards = new Map<FileId, number>()
   private output: DirectoryEffect[] = []
 
   constructor(
@@ -49,9 +51,11 @@ export class Term {
     this.connections.delete(session)
     this.unacknowledged.delete(session)
     for (const file of [...this.inherited.keys()]) this.closed(session, file)
+    for (const file of [...this.newestDiscards.keys()]) this.closed(session, file)
   }
 
   closed(session: SessionId, file: FileId): void {
+    if ((this.view.file(file)?.sessions.size ?? 0) === 0) this.newestDiscards.delete(file)
     const sessions = this.inherited.get(file)
     if (sessions?.delete(session) === true && sessions.size === 0) this.inherited.delete(file)
   }
@@ -67,6 +71,15 @@ export class Term {
 
   isInherited(file: FileId): boolean {
     return this.inherited.has(file)
+  }
+
+  discardBegins(file: FileId, op: number): void {
+    this.newestDiscards.set(file, op)
+  }
+
+  /** Grants name it: a client that knows of a newer one of the file takes none of its pages from them. 0: there was none. */
+  newestDiscard(file: FileId): number {
+    return this.newestDiscards.get(file) ?? 0
   }
 
   // Rule 10: expired sessions are never granted; a session that closed the file has nothing to put the page in.

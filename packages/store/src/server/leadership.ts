@@ -12,7 +12,6 @@ import {
   decodeFrame,
   errorToWire,
   type ClientMessage,
-  type ClientMessageOf,
   type Clock,
   type FrameStream,
   type LeaderMessage,
@@ -31,7 +30,8 @@ import { Proposals } from './proposals.js'
 import { QuorumRounds } from './quorum-rounds.js'
 import type { RaftPort } from './raft-port.js'
 import type { Refusals } from './refusals.js'
-import { OVERLOADED, Requests } from './requests.js'
+import { Registrations } from './registrations.js'
+import { Requests } from './requests.js'
 import type { Stages } from './stages.js'
 
 export interface LeadershipInit {
@@ -69,10 +69,9 @@ export class Leadership {
   private readonly proposals: Proposals
   private readonly rounds: QuorumRounds
   private readonly requests: Requests
+  private readonly registrations: Registrations
   private readonly connections = new Map<number, Connection>()
   private readonly sessions = new Map<SessionId, Connection>()
-  /** Entries that open a session, by index; without those whose connection has gone. */
-  private readonly opening = new Map<number, Connection>()
   private readonly outgoing: OutgoingBytes = { total: 0 }
   private readonly stopTicking: () => void
   private ended = false
@@ -91,6 +90,20 @@ export class Leadership {
       readOnly: init.readOnly,
       connection: (session) => this.sessions.get(session),
       violation: (connection, error) => this.violation(connection, error),
+      guard: init.guard
+    })
+    this.registrations = new Registrations({
+      term: init.term,
+      raft,
+      view,
+      leases: this.leases,
+      proposals: this.proposals,
+      rounds: this.rounds,
+      limits,
+      clock,
+      registered: (connection, session, ttlMs) => this.registered(connection, session, ttlMs),
+      violation: (connection, error) => this.violation(connection, error),
+      forget: (connection) => this.forget(connection),
       guard: init.guard
     })
     this.leases.elected(clock.now(), view.sessions())
@@ -147,14 +160,14 @@ export class Leadership {
     connection.attachBulk(stream)
     this.listen(connection, connection.bulk!, 'bulk')
     connection.send('bulk', { type: 'attached' })
-    if (connection.register !== undefined) this.tryRegister(connection, connection.register)
+    this.registrations.attached(connection)
     return true
   }
 
   /** An entry was applied. */
   applied(index: number, outcome: Applied): void {
     this.proposals.retry()
-    if (outcome.type === 'session-opened') this.sessionOpened(index, outcome.session)
+    if (outcome.type === 'session-opened') this.registrations.opened(index, outcome.session)
     this.init.directory.applied(outcome)
     this.drain()
     if (outcome.type === 'session-ended') this.sessionEnded(outcome.session, outcome.expired)
@@ -178,7 +191,7 @@ export class Leadership {
     this.leases.deposed()
     this.init.directory.deposed()
     this.sessions.clear()
-    this.opening.clear()
+    this.registrations.stop()
   }
 
   // ---- streams
@@ -219,7 +232,7 @@ export class Leadership {
   private message(connection: Connection, message: ClientMessage): void {
     switch (message.type) {
       case 'register':
-        return this.registerArrived(connection, message)
+        return this.registrations.arrived(connection, message)
       case 'keepAlive':
         return this.keepAlive(connection, message.nonce)
       case 'open':
@@ -257,7 +270,7 @@ export class Leadership {
 
   private forget(connection: Connection): void {
     this.rounds.forget(connection)
-    for (const [index, opening] of this.opening) if (opening === connection) this.opening.delete(index)
+    this.registrations.forget(connection)
     if (!this.connections.delete(connection.attach)) return
     if (this.sessions.get(connection.session) !== connection) return
     this.sessions.delete(connection.session)
@@ -276,71 +289,6 @@ export class Leadership {
 
   // ---- sessions
 
-  private registerArrived(connection: Connection, message: ClientMessageOf<'register'>): void {
-    if (connection.register !== undefined) {
-      return this.violation(connection, new InvalidArgumentError('message', 'register', 'sent once'))
-    }
-    connection.register = message
-    // The streams are not ordered among each other: the bulk stream's hello may still be on its way.
-    if (connection.bulk !== undefined) this.tryRegister(connection, message)
-  }
-
-  private tryRegister(connection: Connection, { session, ttlMs }: ClientMessageOf<'register'>): void {
-    const { limits } = this.init
-    if (session !== 0) return this.resume(connection, session)
-    if (ttlMs < limits.minTtlMs || ttlMs > limits.maxTtlMs) {
-      const expected = `${limits.minTtlMs} to ${limits.maxTtlMs}`
-      return this.violation(connection, new InvalidArgumentError('sessionTtlMs', ttlMs, expected))
-    }
-    // A quorum round first: without a majority, handshakes that are repeated again and again would fill the log with sessions.
-    this.rounds.confirm(connection, (confirmed) =>
-      this.init.guard(() => {
-        if (!this.ended && !connection.closed && confirmed) this.openSession(connection, ttlMs)
-      })
-    )
-  }
-
-  private openSession(connection: Connection, ttlMs: number): void {
-    const { limits, view, raft } = this.init
-    if (countOf(view.sessions()) + this.opening.size >= limits.maxSessions) {
-      return this.violation(connection, new QuotaExceededError('sessions', limits.maxSessions))
-    }
-    if (raft.status().term !== this.term) return
-    if (this.proposals.full) {
-      connection.refuse(OVERLOADED)
-      return this.forget(connection)
-    }
-    this.proposals.add({ type: 'openSession', clientId: connection.remote, ttlMs }, (index) => {
-      if (!connection.closed) this.opening.set(index, connection)
-    })
-  }
-
-  private sessionOpened(index: number, session: SessionId): void {
-    const connection = this.opening.get(index)
-    this.opening.delete(index)
-    const record = this.init.view.session(session)
-    if (record === undefined) return
-    this.leases.opened(record, this.init.clock.now())
-    if (connection !== undefined && !connection.closed) this.registered(connection, session, record.ttlMs)
-    // Its client has gone before it learned of the session, and asks for another one when it comes back.
-    else this.proposals.add({ type: 'endSession', session })
-  }
-
-  /** A session goes on over a new connection. A quorum round first: the client may count its lease from here. */
-  private resume(connection: Connection, session: SessionId): void {
-    this.rounds.confirm(connection, (confirmed) =>
-      this.init.guard(() => {
-        if (this.ended || connection.closed || !confirmed) return
-        const record = this.init.view.session(session)
-        if (record === undefined || record.clientId !== connection.remote) return this.expired(connection, session)
-        // Its expiry is on the way into the log: the answer follows when that is applied.
-        if (this.leases.expiring(session)) return
-        this.leases.renewed(session, this.init.clock.now())
-        this.registered(connection, session, record.ttlMs)
-      })
-    )
-  }
-
   private registered(connection: Connection, session: SessionId, ttlMs: number): void {
     const { maxFaults, creditBytes } = this.init.limits
     const older = this.sessions.get(session)
@@ -355,11 +303,6 @@ export class Leadership {
     connection.send('control', { type: 'registered', term: this.term, session, ttlMs, creditBytes, maxFaults })
     this.init.directory.connected(session)
     this.drain()
-  }
-
-  private expired(connection: Connection, session: SessionId): void {
-    connection.finish({ type: 'expired', session })
-    this.forget(connection)
   }
 
   private keepAlive(connection: Connection, nonce: number): void {
@@ -407,7 +350,8 @@ export class Leadership {
   private sessionEnded(session: SessionId, expired: boolean): void {
     this.leases.ended(session)
     for (const connection of [...this.connections.values()]) {
-      if (connection.session === 0 && connection.register?.session === session) this.expired(connection, session)
+      if (connection.session === 0 && connection.register?.session === session)
+        this.registrations.expired(connection, session)
     }
     const connection = this.sessions.get(session)
     if (connection === undefined) return
@@ -460,10 +404,4 @@ export class Leadership {
 /** A bulk stream that names no connection. */
 export function notAttached(remote: string): NotAuthorizedError {
   return new NotAuthorizedError(remote, 'the bulk stream belongs to no connection')
-}
-
-function countOf(items: Iterable<unknown>): number {
-  let count = 0
-  for (const _ of items) count++
-  return count
 }

@@ -75,7 +75,7 @@ export class DirectoryWorld {
     for (const session of [...this.inboxes.keys()]) this.disconnect(session)
     this.directory.deposed()
     const proposals = this.proposals.splice(0)
-    for (const command of proposals.slice(0, kept)) this.apply({ ...command, at: 0 } as Command)
+    for (const command of proposals.slice(0, kept)) this.apply({ ...command, at: 0 })
     this.directory.elected(++this.term)
     this.carryOut()
   }
@@ -197,7 +197,7 @@ export class DirectoryWorld {
   commit(): Applied {
     const command = this.proposals.shift()
     if (command === undefined) throw new Error('nothing is proposed')
-    return this.apply({ ...command, at: 0 } as Command)
+    return this.apply({ ...command, at: 0 })
   }
 
   apply<T extends Applied['type']>(command: Command): Extract<Applied, { type: T }> {

@@ -1,0 +1,159 @@
+/** put, get and cat. */
+import type { DsmClient } from '@quire/dsm-client'
+import { FileExistsError, InvalidArgumentError, refusePath } from '@quire/protocol'
+import { InvalidArgumentError as UsageArgumentError, type Command } from 'commander'
+import { randomBytes } from 'node:crypto'
+import { open, rename, stat, unlink, type FileHandle } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { syncFolder } from '../peer/durable.js'
+import { withClient, withCluster, type ClusterOptions } from './options.js'
+import { printJson, startProgress, writeOutput } from './output.js'
+import { DigestMismatchError, digestOf, download, upload } from './transfer.js'
+
+export function addCopyCommands(program: Command): void {
+  withCluster(program.command('put <local> <path>'))
+    .description('store a local file; what is under the path already is replaced when all has arrived')
+    .option('--page-size <bytes>', 'a power of two from 4096 to 65536', parsePageSize)
+    .action(put)
+  withCluster(program.command('get <path> <local>')).description('copy a stored file to a local one').action(get)
+  withCluster(program.command('cat <path>')).description('write a stored file to standard output').action(cat)
+}
+
+interface PutOptions extends ClusterOptions {
+  readonly pageSize?: number
+}
+
+async function put(local: string, path: string, options: PutOptions): Promise<void> {
+  const refusal = refusePath(path)
+  if (refusal !== undefined) throw refusal
+  const source = await openLocal(local)
+  try {
+    const { size } = await source.stat()
+    // Under a name of its own until it is whole: nobody finds half a file.
+    const temporary = `/.put/${randomBytes(8).toString('hex')}`
+    const store = async (client: DsmClient): Promise<string> => {
+      const sent = await uploadTo(temporary, source, size, path, client, options)
+      // With another session, so that no byte comes from the cache of the one that wrote.
+      const stored = await withClient(options, (reader) => verify(temporary, size, path, reader, options))
+      if (sent !== stored) throw new DigestMismatchError(path, sent, stored)
+      await client.rename(temporary, path)
+      return sent
+    }
+    const sha256 = await withClient(options, store, (client, signal) => client.unlink(temporary, { signal }))
+    if (options.json === true) printJson({ path, size, sha256 })
+  } finally {
+    await source.close()
+  }
+}
+
+async function uploadTo(
+  temporary: string,
+  source: FileHandle,
+  size: number,
+  path: string,
+  client: DsmClient,
+  { json, pageSize }: PutOptions
+): Promise<string> {
+  const file = await client.open(temporary, { create: true, exclusive: true, size, pageSize })
+  const progress = startProgress(`put ${path}`, size, json !== true)
+  try {
+    const digest = await upload(source, file, size, progress)
+    await file.close()
+    return digest
+  } finally {
+    progress.stop()
+  }
+}
+
+async function verify(
+  temporary: string,
+  size: number,
+  path: string,
+  client: DsmClient,
+  { json }: PutOptions
+): Promise<string> {
+  const file = await client.open(temporary)
+  const progress = startProgress(`verify ${path}`, size, json !== true)
+  try {
+    return await download(file, size, progress, async () => {})
+  } finally {
+    progress.stop()
+  }
+}
+
+async function get(path: string, local: string, options: ClusterOptions): Promise<void> {
+  if ((await stat(local).catch(() => undefined))?.isDirectory() === true)
+    throw new InvalidArgumentError('local', local, 'a file')
+  const temporary = `${local}.${process.pid}.part`
+  const target = await openNew(temporary)
+  try {
+    const { size, sha256 } = await withClient(options, (client) => fetchInto(target, path, client, options))
+    await target.sync()
+    const found = await digestOf(target, size)
+    if (found !== sha256) throw new DigestMismatchError(temporary, sha256, found)
+    await rename(temporary, local)
+    syncFolder(dirname(local))
+    if (options.json === true) printJson({ path, local, size, sha256 })
+  } catch (error) {
+    await unlink(temporary).catch(() => {})
+    throw error
+  } finally {
+    await target.close()
+  }
+}
+
+async function fetchInto(
+  target: FileHandle,
+  path: string,
+  client: DsmClient,
+  options: ClusterOptions
+): Promise<{ size: number; sha256: string }> {
+  const file = await client.open(path)
+  const { size } = await file.stat()
+  const progress = startProgress(`get ${path}`, size, options.json !== true)
+  try {
+    const sha256 = await download(file, size, progress, async (chunk) => {
+      for (let done = 0; done < chunk.length;) done += (await target.write(chunk, done)).bytesWritten
+    })
+    return { size, sha256 }
+  } finally {
+    progress.stop()
+  }
+}
+
+async function cat(path: string, options: ClusterOptions): Promise<void> {
+  await withClient(options, async (client) => {
+    const file = await client.open(path)
+    const { size } = await file.stat()
+    await download(file, size, { add: () => {}, stop: () => {} }, writeOutput)
+  })
+}
+
+function parsePageSize(text: string): number {
+  const bytes = Number(text)
+  if (![4096, 8192, 16_384, 32_768, 65_536].includes(bytes)) {
+    throw new UsageArgumentError('must be a power of two from 4096 to 65536.')
+  }
+  return bytes
+}
+
+async function openLocal(path: string): Promise<FileHandle> {
+  try {
+    const handle = await open(path, 'r')
+    if ((await handle.stat()).isFile()) return handle
+    await handle.close()
+  } catch (error) {
+    throw new Error(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`, { cause: error })
+  }
+  throw new InvalidArgumentError('local', path, 'a file')
+}
+
+async function openNew(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, 'wx+', 0o666)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST') throw new FileExistsError(path)
+    throw new Error(`${path}: cannot be written (${code})`, { cause: error })
+  }
+}

@@ -1,0 +1,157 @@
+/** Files that shrink, move and lose their path, through the session server. */
+import { NoSpaceError, type LeaderMessage } from '@quire/protocol'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { settle } from './support/fake-world.js'
+import { TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
+
+const SIZE = 8192
+
+let group: StubGroup
+
+beforeEach(() => {
+  group = createStubGroup()
+  group.found()
+  group.lead(1)
+})
+
+afterEach(() => {
+  expect(group.fatal).toEqual([])
+  group.service.close()
+  group.server.close()
+  expect(group.clock.pending).toBe(0)
+})
+
+async function open(client: TestClient, path: string, seq: number): Promise<number> {
+  const options = { create: true, exclusive: false, size: SIZE, pageSize: 0, unit: undefined }
+  await client.control.send({ type: 'open', seq, settled: 1, path, ...options })
+  return client.control.last('opened')?.stat.id ?? 0
+}
+
+async function acknowledge(client: TestClient): Promise<void> {
+  const { op, file } = client.control.last('discard')!
+  await client.control.send({ type: 'discardAck', op, file })
+}
+
+const typesOf = (messages: readonly LeaderMessage[]) => messages.map(({ type }) => type)
+
+describe('truncate and punch', () => {
+  it('ask everybody who maps the file, tell everybody, and are answered last', async () => {
+    const [one, two] = [await new TestClient(group).connect(), await new TestClient(group, 'client-2').connect()]
+    const file = await open(one, '/a', 1)
+    await open(two, '/a', 1)
+    await one.control.send({ type: 'truncate', seq: 2, settled: 1, file, size: 0 })
+    await acknowledge(one)
+    expect(group.machine.file(file)?.size).toBe(SIZE)
+    await acknowledge(two)
+    expect(group.machine.file(file)?.size).toBe(0)
+    expect(typesOf(one.control.received).slice(-3)).toEqual(['discard', 'discarded', 'done'])
+    expect(typesOf(two.control.received).slice(-2)).toEqual(['discard', 'discarded'])
+    await one.control.send({ type: 'extend', seq: 3, settled: 3, file, size: SIZE })
+    await one.control.send({ type: 'punch', seq: 4, settled: 3, file, first: 0, end: 2 })
+    await acknowledge(one)
+    await acknowledge(two)
+    expect(one.control.last('done')).toEqual({ type: 'done', seq: 4 })
+    await one.control.send({ type: 'statFile', seq: 5, file })
+    expect(one.control.last('files')?.files).toMatchObject([{ size: SIZE, discards: 2 }])
+  })
+
+  it('are answered again when they come again, and nobody is asked a second time', async () => {
+    const client = await new TestClient(group).connect()
+    const file = await open(client, '/a', 1)
+    const request = { type: 'truncate', seq: 2, settled: 1, file, size: 0 } as const
+    await client.control.send(request)
+    // The connection breaks while it is under way: the request on the next one joins it.
+    const second = await new TestClient(group).connect(client.session)
+    await second.control.send(request)
+    await acknowledge(second)
+    expect(second.control.last('done')).toEqual({ type: 'done', seq: 2 })
+    await second.control.send({ type: 'extend', seq: 3, settled: 1, file, size: SIZE })
+    const third = await new TestClient(group).connect(client.session)
+    await third.control.send(request)
+    expect(third.control.last('done')).toEqual({ type: 'done', seq: 2 })
+    expect(third.control.last('discard')).toBeUndefined()
+    expect(group.machine.file(file)).toMatchObject({ size: SIZE, discards: 1 })
+  })
+
+  it('are refused at once for a file that the session does not map', async () => {
+    const client = await new TestClient(group).connect()
+    await client.control.send({ type: 'truncate', seq: 1, settled: 1, file: 99, size: 0 })
+    expect(client.control.last('failed')).toMatchObject({ seq: 1, error: { code: 'ERR_INVALID_ARGUMENT' } })
+    await client.control.send({ type: 'punch', seq: 2, settled: 1, file: 99, first: 0, end: 1 })
+    expect(client.control.last('failed')).toMatchObject({ seq: 2, error: { code: 'ERR_INVALID_ARGUMENT' } })
+  })
+
+  it('tell who opens the file meanwhile the size that holds, when it holds', async () => {
+    const [one, two] = [await new TestClient(group).connect(), await new TestClient(group, 'client-2').connect()]
+    const file = await open(one, '/a', 1)
+    await one.control.send({ type: 'truncate', seq: 2, settled: 1, file, size: 100 })
+    await open(two, '/a', 1)
+    expect(group.machine.session(two.session)?.files.has(file)).toBe(true)
+    expect(two.control.last('opened')).toBeUndefined()
+    await acknowledge(one)
+    expect(typesOf(two.control.received).slice(-2)).toEqual(['discarded', 'opened'])
+    expect(two.control.last('opened')?.stat).toMatchObject({ id: file, size: 100 })
+  })
+
+  it('do not hold up for ever who opens a file that is truncated all the time', async () => {
+    const [one, two] = [await new TestClient(group).connect(), await new TestClient(group, 'client-2').connect()]
+    const file = await open(one, '/a', 1)
+    await one.control.send({ type: 'truncate', seq: 2, settled: 1, file, size: 200 })
+    await one.control.send({ type: 'truncate', seq: 3, settled: 1, file, size: 100 })
+    await open(two, '/a', 1)
+    await acknowledge(one)
+    // Between the two, and asked by the second like everybody else.
+    expect(typesOf(two.control.received).slice(-3)).toEqual(['discarded', 'opened', 'discard'])
+    expect(two.control.last('opened')?.stat.size).toBe(200)
+    await acknowledge(one)
+    await acknowledge(two)
+    expect(group.machine.file(file)?.size).toBe(100)
+  })
+
+  it('are found in the answer to an open that is repeated after them', async () => {
+    const client = await new TestClient(group).connect()
+    const file = await open(client, '/a', 1)
+    await client.control.send({ type: 'truncate', seq: 2, settled: 1, file, size: 100 })
+    await acknowledge(client)
+    const again = await new TestClient(group).connect(client.session)
+    await open(again, '/a', 1)
+    expect(again.control.last('opened')?.stat).toMatchObject({ id: file, size: 100, discards: 1 })
+  })
+})
+
+describe('names', () => {
+  it('are moved and taken away; who has the file open finds it by its id', async () => {
+    const client = await new TestClient(group).connect()
+    const file = await open(client, '/a', 1)
+    await client.control.send({ type: 'rename', seq: 2, settled: 1, from: '/a', to: '/b' })
+    await client.control.send({ type: 'stat', seq: 3, path: '/b' })
+    expect(client.control.last('files')?.files).toMatchObject([{ id: file, path: '/b' }])
+    await client.control.send({ type: 'unlink', seq: 4, settled: 1, path: '/b' })
+    expect(client.control.last('done')?.seq).toBe(4)
+    await client.control.send({ type: 'stat', seq: 5, path: '/b' })
+    expect(client.control.last('failed')).toMatchObject({ seq: 5, error: { code: 'ERR_NO_ENTRY' } })
+    await client.control.send({ type: 'statFile', seq: 6, file })
+    expect(client.control.last('files')).toMatchObject({ seq: 6, files: [{ id: file, path: '/b' }] })
+    await client.control.send({ type: 'close', seq: 7, settled: 7, file })
+    await client.control.send({ type: 'statFile', seq: 8, file })
+    expect(client.control.last('failed')?.seq).toBe(8)
+  })
+})
+
+describe('a full disk', () => {
+  it('takes what makes room, and refuses what needs some', async () => {
+    const client = await new TestClient(group).connect()
+    const file = await open(client, '/a', 1)
+    group.service.setReadOnly(new NoSpaceError('pages'))
+    await client.control.send({ type: 'truncate', seq: 2, settled: 1, file, size: 2 * SIZE })
+    expect(client.control.last('failed')).toMatchObject({ seq: 2, error: { code: 'ERR_NO_SPACE' } })
+    await client.control.send({ type: 'punch', seq: 3, settled: 1, file, first: 0, end: 1 })
+    await acknowledge(client)
+    await client.control.send({ type: 'truncate', seq: 4, settled: 1, file, size: 0 })
+    await acknowledge(client)
+    await client.control.send({ type: 'unlink', seq: 5, settled: 1, path: '/a' })
+    await settle()
+    const done = client.control.received.flatMap((message) => (message.type === 'done' ? message.seq : []))
+    expect(done).toEqual([3, 4, 5])
+  })
+})
