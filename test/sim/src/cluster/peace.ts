@@ -141,11 +141,11 @@ export class Peace {
       this.leftOver(`${sessions} sessions, ${state?.ownedPages()} owned pages, directory: ${JSON.stringify(stats)}`)
     }
     for (const { id, pages } of this.simulation.pages.files.values()) {
-      const file = state!.file(id)
+      const file = state.file(id)
       if (file?.linked === false) this.leftOver(`file ${id}, which has no path`)
       for (const page of pages.keys()) {
         const isBeyond = file === undefined || page * PAGE_BYTES >= file.size
-        if (isBeyond && state!.page(id, page).bytes !== undefined) this.leftOver(`bytes of page ${id}:${page}`)
+        if (isBeyond && state.page(id, page).bytes !== undefined) this.leftOver(`bytes of page ${id}:${page}`)
       }
     }
     for (const peer of this.simulation.peers) {

@@ -70,7 +70,7 @@ export class Traffic {
         return this.discard(view, message)
       case 'discarded':
         if (message.committed) this.discarded(view, message)
-        return
+        break
       default:
     }
   }

@@ -24,7 +24,7 @@ export const load: LoadHook = async (url, context, nextLoad) => {
   const loaded = await nextLoad(url, context)
   const patches = init?.patches.filter(({ file }) => url.endsWith(`/${file}`)) ?? []
   if (init === undefined || patches.length === 0) return loaded
-  let source = typeof loaded.source === 'string' ? loaded.source : new TextDecoder().decode(loaded.source as Uint8Array)
+  let source = typeof loaded.source === 'string' ? loaded.source : new TextDecoder().decode(loaded.source)
   for (const { file, find, replace } of patches) {
     const parts = source.split(find)
     if (parts.length !== 2) throw new Error(`${file}: the patch's place is there ${parts.length - 1} times, not once`)
