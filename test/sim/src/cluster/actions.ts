@@ -1,5 +1,6 @@
 /** What programs do with an open file. */
 import type { HistoryEvent } from '#linearizability'
+import { inspectClient } from '@quire/dsm-client/inspect'
 import { Violation } from '../violation.js'
 import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'
 import type { Handle, Program } from './program.js'
@@ -206,6 +207,7 @@ class Act implements Actions {
 
   async sync(): Promise<void> {
     await this.handle.file.sync(this.program.options())
+    this.checkClean(0, Infinity)
   }
 
   async msync(): Promise<void> {
@@ -213,6 +215,16 @@ class Act implements Actions {
     const { maxPages } = this.program.init.settings
     const pages = this.program.init.chance.int(1, maxPages - page)
     await this.handle.mapping.msync(page * PAGE_BYTES, pages * PAGE_BYTES, this.program.options())
+    this.checkClean(page, page + pages)
+  }
+
+  /** Who writes nothing while it flushes has nothing that is not durable afterwards. */
+  private checkClean(first: number, end: number): void {
+    if (!this.isAlone) return
+    for (const page of inspectClient(this.program.init.client).pages) {
+      if (page.file !== this.handle.id || page.index < first || page.index >= end || !page.dirty) continue
+      throw new Violation('msync means durable', `page ${page.file}:${page.index} is dirty after a flush`)
+    }
   }
 
   // ---- sizes

@@ -28,6 +28,7 @@ export interface ClientWorld {
   readonly chronicle: Chronicle
   /** Programs finish what they are doing and stop. */
   readonly isStopping: () => boolean
+  readonly isCalm: () => boolean
   readonly onError: (client: SimClient, error: Error) => void
   /** Something ran in a client's process. */
   readonly onTouched: () => void
@@ -160,11 +161,11 @@ export class SimClient implements ViewedClient {
   }
 
   private program(process: SimProcess, client: DsmClient, gates: FileGates, chance: Chance): Program {
-    const { settings, invariants, coverage, chronicle, isStopping } = this.world
+    const { settings, invariants, coverage, chronicle, isStopping, isCalm } = this.world
     const { name, log } = this
     const { clock } = process
     const base = { name, client, clock, chance, settings, gates, log: log!, chronicle, invariants, coverage }
-    return new Program({ ...base, isStopping })
+    return new Program({ ...base, isStopping, isCalm })
   }
 
   /** For the end. */

@@ -20,6 +20,7 @@ export const COMMON = {
   stallLeader: 1,
   stallClient: 1,
   isolateLeader: 1,
+  isolateClient: 1,
   partition: 1,
   partitionOneWay: 1,
   breakStream: 1.5,
@@ -97,6 +98,15 @@ export class Faults {
           if (peer === leader.id) continue
           this.cut(leader.id, peer, long * 1.5)
           if (isWhole) this.cut(peer, leader.id, long * 1.5)
+        }
+        return
+      }
+      case 'isolateClient': {
+        const ms = long * 1.5
+        coverage.add('partitions')
+        for (const peer of PEER_IDS) {
+          this.cut(client.id, peer, ms)
+          this.cut(peer, client.id, ms)
         }
         return
       }

@@ -14,7 +14,15 @@ const LEASES: readonly Mutant[] = [
     rule: 'rule 3',
     file: 'dsm-client/dist/connection.js',
     find: 'cluster.fence = answer.term;',
-    replace: ''
+    replace: '',
+    // Behind it stands the quorum round of who registers again.
+    and: [
+      {
+        file: 'store/dist/server/registrations.js',
+        find: 'const { rounds, guard, view, leases, clock } = this.init;\n        rounds.confirm(',
+        replace: 'const { guard, view, leases, clock } = this.init;\n        ((_, then) => then(true))('
+      }
+    ]
   },
   {
     name: 'lease counted from the reply',
@@ -89,20 +97,6 @@ const ORDERED: readonly Mutant[] = [
     file: ORDERS,
     find: 'if (pages.some((page) => page.dirty))\n            return;',
     replace: ''
-  },
-  {
-    name: 'whole file given up while it is used',
-    rule: 'demotion order',
-    file: ORDERS,
-    find: "page.access = 'invalid';\n            if (page.dirty && !page.writing)",
-    replace: 'if (page.dirty && !page.writing)'
-  },
-  {
-    name: 'a new pin comes before who waits for the page',
-    rule: 'no livelock',
-    file: TABLE,
-    find: 'return !(waiter.pin && (page.order !== undefined || this.spaces.get(page.file).isLeaving(page.index)));',
-    replace: 'return true;'
   }
 ]
 
@@ -225,26 +219,13 @@ const RANGES: readonly Mutant[] = [
     replace: 'this.copies.set(index, { frame: { bytes }, pins: 1, isGone: false });'
   },
   {
-    name: 'unmapped only once: private copies go when a truncation begins, not when it ends',
-    rule: 'truncate, second unmap',
-    file: DISCARDS,
-    find: 'copies.discard(discard.first, discard.end);',
-    replace: ';',
-    and: [
-      {
-        file: DISCARDS,
-        find: 'discard.acknowledged = true;',
-        replace:
-          'discard.acknowledged = true;\n        for (const copies of space.privateCopies)\n            copies.discard(discard.first, discard.end);'
-      }
-    ]
-  },
-  {
     name: 'unmapped only once: a grant older than a discard is used',
     rule: 'truncate, second unmap',
     file: COHERENCE,
     find: 'const isVoid = message.discard < page.discardedBy;',
-    replace: 'const isVoid = false;'
+    replace: 'const isVoid = false;',
+    // And it is not held back for the end of the discard either.
+    and: [{ file: COHERENCE, find: 'return discard?.acknowledged === true &&', replace: 'return false &&' }]
   },
   {
     name: 'a grant that overtakes the end of a discard is used',

@@ -1,11 +1,18 @@
 /** Rules of the leader: directory, leases, session server. */
-import type { Mutant } from '../mutants/mutant.js'
+import type { Change, Mutant } from '../mutants/mutant.js'
 
 const OPERATIONS = 'store/dist/directory/page-operations.js'
 const DISCARDS = 'store/dist/directory/discards.js'
 const MESSAGES = 'store/dist/directory/page-messages.js'
 const LEADERSHIP = 'store/dist/server/leadership.js'
 const LEASES = 'store/dist/directory/leases.js'
+
+/** A leader that notices soon that it has no majority does little harm. */
+const NO_CHECK_OF_QUORUM: Change = {
+  file: 'raft/dist/core/leadership.js',
+  find: 'checkQuorum(state);\n    if (state.role',
+  replace: 'if (state.role'
+}
 
 export const LEADER_MUTANTS: readonly Mutant[] = [
   {
@@ -45,13 +52,6 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     replace: '[]'
   },
   {
-    name: 'a new leader does not wait for sessions to learn the term',
-    rule: 'isBlocked',
-    file: 'store/dist/directory/term.js',
-    find: 'isBlocked(file) {',
-    replace: 'isBlocked(file) {\n        return false;'
-  },
-  {
     name: 'handover without bytes',
     rule: 'rule 8',
     file: OPERATIONS,
@@ -71,13 +71,6 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     file: OPERATIONS,
     find: "this.term.propose({ type: 'writeback', session: asked, pages: [dirty] });\n            return;",
     replace: "this.term.propose({ type: 'writeback', session: asked, pages: [dirty] });"
-  },
-  {
-    name: 'downgraded owner not in the copyset',
-    rule: 'rule 7',
-    file: OPERATIONS,
-    find: 'copy.reader = true;',
-    replace: ';'
   },
   {
     name: 'a downgrade lasts for ever',
@@ -118,8 +111,8 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     name: "the cut page's owner is not asked for its bytes",
     rule: 'files that shrink, 2',
     file: DISCARDS,
-    find: 'if (discard.recalledPage !== undefined)',
-    replace: 'if (false)'
+    find: 'this.recall(discard);\n    }\n    isRecalled',
+    replace: '}\n    isRecalled'
   },
   {
     name: 'faults of a range do not wait for its discard',
@@ -145,8 +138,8 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
   {
     name: 'grants do not name the newest discard',
     rule: 'files that shrink',
-    file: OPERATIONS,
-    find: 'this.messages.newestDiscard = op;',
+    file: 'store/dist/directory/term.js',
+    find: 'this.newestDiscards.set(file, op);',
     replace: ''
   },
   {
@@ -162,14 +155,16 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     file: LEADERSHIP,
     find: 'this.rounds.confirm(connection, (confirmed) => this.init.guard(() => {\n            connection.keepAliveSettled();',
     replace:
-      '((_, then) => then(true))(connection, (confirmed) => this.init.guard(() => {\n            connection.keepAliveSettled();'
+      '((_, then) => then(true))(connection, (confirmed) => this.init.guard(() => {\n            connection.keepAliveSettled();',
+    and: [NO_CHECK_OF_QUORUM]
   },
   {
     name: 'registering again without quorum',
     rule: 'leases',
-    file: LEADERSHIP,
-    find: 'resume(connection, session) {\n        this.rounds.confirm(',
-    replace: 'resume(connection, session) {\n        ((_, then) => then(true))('
+    file: 'store/dist/server/registrations.js',
+    find: 'const { rounds, guard, view, leases, clock } = this.init;\n        rounds.confirm(',
+    replace: 'const { guard, view, leases, clock } = this.init;\n        ((_, then) => then(true))(',
+    and: [NO_CHECK_OF_QUORUM]
   },
   {
     name: 'a session is expired before its client stops',

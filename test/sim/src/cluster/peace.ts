@@ -23,12 +23,14 @@ export class Peace {
 
   async keep(): Promise<void> {
     const { clients } = this.simulation
+    // Links come back, a leader is found, sessions that the faults have cost learn it, and those of the dead run out.
+    const { sessionTtlMs } = this.simulation.settings.client
+    await this.until('the cluster is whole again', this.stableFor(STABLE_MS + 1.5 * sessionTtlMs))
+    this.simulation.isCalm = true
     // What was called before the peace may still run into its time-out; what is called from now on must not.
     await this.until('programs end', () =>
       clients.every(({ client, running, isLeaving }) => client !== undefined && running === 0 && !isLeaving)
     )
-    // Links come back, a leader is found, and sessions that the faults have cost learn it.
-    await this.until('the cluster is whole again', this.stableFor(STABLE_MS))
     this.simulation.note('--- rest')
     const programs = clients.map((client) => client.visitor(this.chance.fork(client.name)))
     for (const program of programs) await this.complete('a visit of all pages', program.visitAll())

@@ -38,6 +38,7 @@ export interface PeerSettings {
   readonly raftTickMs: number
   readonly creditBytes: number
   readonly maxFaults: number
+  readonly maxProposalBytes: number
 }
 
 export const CLUSTER_ID = 'simulated'
@@ -107,7 +108,8 @@ export class SimPeer {
           leaseTickMs: 50,
           handshakeTimeoutMs: 2000,
           creditBytes: settings.creditBytes,
-          maxFaults: settings.maxFaults
+          maxFaults: settings.maxFaults,
+          maxProposalBytes: settings.maxProposalBytes
         },
         replicaLimits: settings,
         raft: { tickMs: settings.raftTickMs },

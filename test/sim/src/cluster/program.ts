@@ -8,8 +8,9 @@ import { act, ACTIONS, type Action } from './actions.js'
 import type { Chronicle, ClientLog } from './chronicle.js'
 import type { FileGates } from './gates.js'
 import type { PageInvariants } from './page-invariants.js'
-import { PAGE_BYTES, SPOTS } from './page-layout.js'
+import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'
 import { PrivateUse } from './private-use.js'
+import { Violation } from '../violation.js'
 
 export interface WorkloadSettings {
   /** Paths of files that are owned by the page, and as a whole. */
@@ -42,6 +43,8 @@ export interface ProgramInit {
   readonly invariants: PageInvariants
   readonly coverage: Coverage
   readonly isStopping: () => boolean
+  /** The cluster is whole again. */
+  readonly isCalm: () => boolean
 }
 
 /** An open file. */
@@ -90,6 +93,8 @@ export class Program {
       await this.attempt(action, async () => act(action, this, await this.open(chance.pick(this.paths))))
       await this.sleep(chance.exponential(settings.pauseMs))
     }
+    while (!this.init.isCalm()) await this.sleep(20)
+    for (const handle of this.handles.values()) await this.useOnceMore(handle)
     // Nothing may be open at the end; what cannot be flushed at first can be later.
     for (let attempts = 0; this.handles.size > 0 && attempts < MAX_ATTEMPTS; attempts++) {
       for (const handle of [...this.handles.values()]) await this.attempt('close', () => this.close(handle, {}))
@@ -122,6 +127,21 @@ export class Program {
       if (name !== 'PastEndError') await this.sleep(20)
     }
     this.doing = undefined
+  }
+
+  /** Faults have stopped and whatever they cost is paid: nothing that is open may be stuck. */
+  private async useOnceMore({ file, session, isSpent, id }: Handle): Promise<void> {
+    const { client, chronicle, invariants, name } = this.init
+    if (isSpent || session !== client.session.id || client.session.state !== 'active') return
+    this.doing = 'a last use'
+    try {
+      for (let page = 0; page * PAGE_BYTES + SPOT_BYTES <= invariants.sizeOf(id); page++) {
+        await file.write(page * PAGE_BYTES, chronicle.nextValue(SPOT_BYTES))
+      }
+      await file.sync()
+    } catch (error) {
+      throw new Violation('nobody is stuck when faults stop', `${name}, file ${id}: ${String(error)}`)
+    }
   }
 
   /** What was opened in a session that is over. */

@@ -30,7 +30,8 @@ export function drawSettings(chance: Chance): Settings {
       checkpointIntervalMs: chance.pick([100, 500, 5000]),
       raftTickMs: 20,
       creditBytes: chance.pick([4096, 16_384, 1_048_576]),
-      maxFaults: chance.pick([1, 4, 256])
+      maxFaults: chance.pick([1, 4, 256]),
+      maxProposalBytes: chance.pick([20_000, 8_388_608, 8_388_608])
     },
     client: drawClient(chance, sessionTtlMs),
     network: {
@@ -52,7 +53,7 @@ export function drawSettings(chance: Chance): Settings {
 function drawClient(chance: Chance, sessionTtlMs: number): ClientSettings {
   const pages = chance.pick([1, 1, 2, 2, 3, 4])
   // More pages than frames: some seeds must evict.
-  const isCrowded = chance.is(0.15)
+  const isCrowded = chance.is(0.2)
   const wholePaths = chance.pick([0, 0, 1, 1, 2])
   return {
     paths: isCrowded ? 2 : chance.int(wholePaths === 2 ? 0 : 1, 2),
@@ -61,7 +62,7 @@ function drawClient(chance: Chance, sessionTtlMs: number): ClientSettings {
     maxPages: isCrowded ? 12 : pages + chance.int(1, 2),
     programs: chance.pick([1, 1, 2, 3]),
     pauseMs: chance.pick([1, 3, 8, 20]),
-    pinMs: chance.pick([1, 5, 30]),
+    pinMs: chance.pick([2, 8, 40]),
     aborts: chance.pick([0, 0.03, 0.15]),
     weights: drawWeights(ACTIONS, COMMON_ACTIONS, chance, 0.85),
     cacheBytes: 65_536,

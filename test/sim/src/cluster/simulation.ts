@@ -62,6 +62,7 @@ export class Simulation {
   private readonly happened: Happening<Fault>[] = []
   private readonly digests = new Map<number, string>()
   private readonly traffic: Traffic
+  isCalm = false
   private stopping = false
   private failure: Error | undefined
   /** Something has happened since that pages could show. */
@@ -130,6 +131,7 @@ export class Simulation {
       settings: settings.client,
       invariants: this.pages,
       isStopping: () => this.stopping,
+      isCalm: () => this.isCalm,
       onError: (client: SimClient, error: Error) =>
         this.fail(error instanceof Violation ? error : new Error(`${client.name}: ${error.message}`, { cause: error })),
       onTouched: () => {
