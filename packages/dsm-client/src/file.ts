@@ -77,6 +77,7 @@ class FileHandle implements DsmFile {
     const { open, session } = this
     const end = offset + bytes.length
     let grew = false
+    const pages = new Set<number>()
     const facts = (): { value: string; grew: boolean } => ({ value: hex(bytes), grew })
     const action = (): Promise<void> =>
       withSize(async () => {
@@ -84,7 +85,7 @@ class FileHandle implements DsmFile {
           grew = true
           await session.extend(open.space, end, signal)
         }
-        await writePages(open, offset, bytes, signal)
+        await writePages(open, offset, bytes, pages, signal)
       })
     await session.recorder.record('write', open.id, offset, bytes.length, facts, action, { status: 'info', facts })
   }
@@ -194,12 +195,13 @@ class FileHandle implements DsmFile {
     if (from >= to) return
     const { open, session } = this
     let written = new Uint8Array(0)
+    const pages = new Set<number>()
     const facts = (): { value: string; grew: boolean } => ({ value: hex(written), grew: false })
     const action = (): Promise<void> =>
       withSize(async () => {
         const size = await sizeFor(open, to, signal)
         written = new Uint8Array(Math.max(0, Math.min(to, size) - from))
-        await writePages(open, from, written, signal)
+        await writePages(open, from, written, pages, signal)
       })
     await session.recorder.record('write', open.id, from, to - from, facts, action, { status: 'info', facts })
   }

@@ -30,7 +30,17 @@ export abstract class MappingBase implements LocalMapping {
   }
 
   protected abstract readAt(offset: number, target: Uint8Array, signal?: AbortSignal): Promise<void>
-  protected abstract writeAt(offset: number, bytes: Uint8Array, signal?: AbortSignal): Promise<void>
+  /** `written`: pages that the call has written already; it may be made again. */
+  protected abstract writeAt(
+    offset: number,
+    bytes: Uint8Array,
+    written: Set<number>,
+    signal?: AbortSignal
+  ): Promise<void>
+  /** Around the whole of a write, however often it begins again. */
+  protected recordWrite(_offset: number, _bytes: Uint8Array, action: () => Promise<void>): Promise<void> {
+    return action()
+  }
   /** At once or not at all; what `target` holds after a false is not said. */
   protected abstract tryReadAt(offset: number, target: Uint8Array): boolean
   protected abstract tryWriteAt(offset: number, bytes: Uint8Array): boolean
@@ -54,7 +64,10 @@ export abstract class MappingBase implements LocalMapping {
   async write(offset: number, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
     this.checkWritable()
     checkBytes('bytes', bytes)
-    await this.inFile(offset, bytes.length, signal, (start) => this.writeAt(start, bytes, signal))
+    const written = new Set<number>()
+    await this.recordWrite(this.offset + offset, bytes, () =>
+      this.inFile(offset, bytes.length, signal, (start) => this.writeAt(start, bytes, written, signal))
+    )
   }
 
   tryRead(offset: number, target: Uint8Array): boolean {

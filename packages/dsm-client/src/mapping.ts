@@ -19,10 +19,18 @@ class SharedMapping extends MappingBase {
     )
   }
 
-  protected writeAt(offset: number, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+  protected writeAt(
+    offset: number,
+    bytes: Uint8Array,
+    written: Set<number>,
+    signal?: AbortSignal
+  ): Promise<void> {
+    return writePages(this.open, offset, bytes, written, signal)
+  }
+
+  protected override recordWrite(offset: number, bytes: Uint8Array, action: () => Promise<void>): Promise<void> {
     const { host, id } = this.open
     const facts = () => ({ value: hex(bytes), grew: false })
-    const action = (): Promise<void> => writePages(this.open, offset, bytes, signal)
     return host.recorder.record('write', id, offset, bytes.length, facts, action, { status: 'info', facts })
   }
 

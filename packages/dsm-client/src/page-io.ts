@@ -78,18 +78,24 @@ export async function readPages(
   }
 }
 
-/** Writes `source` at `offset`. Rejects with SizeMoved if the file is not known to reach so far. */
+/**
+ * Writes `source` at `offset`. Rejects with SizeMoved if the file is not known to reach so far. Pages in `written` are left out, and those that it
+ * writes come in: a call that begins again must not write a page twice, over what others have written since.
+ */
 export async function writePages(
   file: OpenFile,
   offset: number,
   source: Uint8Array,
+  written: Set<number>,
   signal?: AbortSignal
 ): Promise<void> {
-  const { host } = file
+  const { host, pageSize } = file
   if (!host.isLeaseValid()) await host.whenActive(signal)
-  await eachPage(file, 'write', offset, source.length, signal, (bytes, from, to, at) => {
+  const write: Visit = (bytes, from, to, at) => {
     bytes.set(source.subarray(at, at + to - from), from)
-  })
+    written.add(Math.floor((offset + at) / pageSize))
+  }
+  await eachPage(file, 'write', offset, source.length, signal, write, written)
   if (!host.isLeaseValid()) await host.whenActive(signal)
 }
 
@@ -143,14 +149,18 @@ export function sizeMovedBy(error: Error, { space }: OpenFile): Error {
 
 type Visit = (page: Uint8Array, from: number, to: number, at: number) => void
 
-/** Calls `visit` for each page's part of the range, with access in hand: bytes `from` to `to` of the page, `at` bytes into the range. */
+/**
+ * Calls `visit` for each page's part of the range, with access in hand: bytes `from` to `to` of the page, `at` bytes into the range. Pages in
+ * `skipped` are passed over.
+ */
 export function eachPage(
   file: OpenFile,
   access: Access,
   offset: number,
   length: number,
   signal: AbortSignal | undefined,
-  visit: Visit
+  visit: Visit,
+  skipped?: ReadonlySet<number>
 ): Promise<void> {
   const { host, space, pageSize } = file
   if (length === 0) return untilAborted(Promise.resolve(), signal)
@@ -170,7 +180,7 @@ export function eachPage(
       // A hit runs at once and comes back here: one loop serves them all.
       if (issuing) return
       issuing = true
-      while (!failed && next <= last && withdrawals.size < WINDOW) begin(next++)
+      for (; !failed && next <= last && withdrawals.size < WINDOW; next++) if (skipped?.has(next) !== true) begin(next)
       issuing = false
       if (!failed && next > last && withdrawals.size === 0) resolve()
     }

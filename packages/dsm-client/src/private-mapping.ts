@@ -34,7 +34,12 @@ class PrivateMapping extends MappingBase {
     }
   }
 
-  protected async writeAt(offset: number, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+  protected async writeAt(
+    offset: number,
+    bytes: Uint8Array,
+    _written: Set<number>,
+    signal?: AbortSignal
+  ): Promise<void> {
     throwIfAborted(signal)
     const { pageSize } = this.open
     for (let at = 0; at < bytes.length;) {
