@@ -33,3 +33,7 @@ function withSlowStreams(drawn: Settings): Settings {
 it('seed 131: a grant overtook the end of a discard, which then dropped what was written', async () => {
   await expectSound(131, 1, withSlowStreams)
 })
+
+it('seed 20: a write that a truncation overtook wrote its first page a second time, over what others had written since', async () => {
+  await expectSound(20, 1)
+})

@@ -191,21 +191,6 @@ describe('truncation of an address space', () => {
     expect(await mapping.read(0, 3)).toEqual(bytes(1, 2, 0))
   })
 
-  it('overtakes a write that spans pages: what it has written already is not written again, over what came after', async () => {
-    const { ops, space } = localSpace(2)
-    const mapping = space.mmap()
-    await mapping.write(0, bytes(0))
-    const { promise, open } = gate()
-    ops.hold = promise
-    const writing = mapping.write(PAGE - 2, bytes(1, 1, 1, 1))
-    await mapping.write(PAGE - 2, bytes(8, 8))
-    const cut = space.truncate(PAGE)
-    const grown = space.truncate(2 * PAGE)
-    open()
-    await Promise.all([cut, grown, writing])
-    expect(await mapping.read(PAGE - 2, 4)).toEqual(bytes(8, 8, 1, 1))
-  })
-
   it('hazard: truncate then re-extend while a fault waits: what it brings is from before, and is not used', async () => {
     const { ops, space } = localSpace()
     ops.stored[PAGE] = 7

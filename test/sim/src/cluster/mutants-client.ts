@@ -270,6 +270,13 @@ const RANGES: readonly Mutant[] = [
     replace: 'space.size = Math.max(space.size, stat.size);'
   },
   {
+    name: 'a write that begins again writes its pages twice',
+    rule: 'found by this simulation',
+    file: 'dsm-client/dist/page-io.js',
+    find: 'if (skipped?.has(next) !== true)',
+    replace: 'if (true)'
+  },
+  {
     name: 'tryWrite writes behind the write-back that it sets off',
     rule: 'found by this simulation',
     file: TABLE,
