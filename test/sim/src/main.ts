@@ -39,7 +39,8 @@ function readRaft(args: string[]): Command | undefined {
   })
   const options = readRunOptions(values)
   const selection = readSelection(values)
-  if (options === undefined || selection === undefined || positionals.length > (values.mutants ? 2 : 1)) return undefined
+  if (options === undefined || selection === undefined || positionals.length > (values.mutants ? 2 : 1))
+    return undefined
   const isPartial = values.without !== undefined || values.only !== undefined
   const job = createRaftJob(selection, { isMinimised: !values['full-size'] && !isPartial && !options.trace })
   return { name: 'raft', job, options, isPartial, mutants: values.mutants ? (positionals[1] ?? '') : undefined }
@@ -56,7 +57,9 @@ function readCommand(args: string[]): Command | undefined {
 async function main(args: string[]): Promise<number> {
   const command = readCommand(args)
   if (command === undefined) {
-    console.error(args[0] === 'raft' ? RAFT_USAGE : args[0] === 'cluster' ? CLUSTER_USAGE : `${CLUSTER_USAGE}\n\n${RAFT_USAGE}`)
+    console.error(
+      args[0] === 'raft' ? RAFT_USAGE : args[0] === 'cluster' ? CLUSTER_USAGE : `${CLUSTER_USAGE}\n\n${RAFT_USAGE}`
+    )
     return 2
   }
   const { job, options, name, mutants, isPartial } = command

@@ -25,6 +25,9 @@ export interface Summary {
   readonly failed: readonly number[]
   readonly events: number
   readonly seconds: number
+  /** Of processor time, in all workers: what another's program takes of a machine is not in it. */
+  readonly cpuSeconds: number
+  readonly workers: number
   readonly coverage: Coverage
 }
 
@@ -75,6 +78,7 @@ export class Run {
   private done = 0
   private events = 0
   private readonly startedAt = performance.now()
+  private readonly cpuAtStart = process.cpuUsage()
 
   constructor(
     private readonly job: Job,
@@ -88,12 +92,16 @@ export class Run {
     const { options, job } = this
     if (options.trace || options.workers === 1) {
       const trace = options.trace ? (line: string) => process.stdout.write(`${line}\n`) : undefined
-      for (let seed = this.take(); seed !== undefined; seed = this.take()) await this.report(await job.runSeed(seed, trace))
+      for (let seed = this.take(); seed !== undefined; seed = this.take())
+        await this.report(await job.runSeed(seed, trace))
     } else {
       await Promise.all(Array.from({ length: options.workers }, () => this.work()))
     }
     const { done, failed, events, coverage } = this
-    const summary = { done, failed, events, coverage, seconds: (performance.now() - this.startedAt) / 1000 }
+    const seconds = (performance.now() - this.startedAt) / 1000
+    const { user, system } = process.cpuUsage(this.cpuAtStart)
+    const { workers } = options
+    const summary = { done, failed, events, coverage, seconds, cpuSeconds: (user + system) / 1e6, workers }
     print(summary)
     return summary
   }

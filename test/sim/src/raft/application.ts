@@ -49,6 +49,8 @@ export interface ApplicationWorld {
   readonly disk: SnapshotDisk
   /** Now and then something takes very long. */
   readonly isNoisy: () => boolean
+  /** Broken on purpose: this entry has another effect here than elsewhere. */
+  readonly isMisapplied: (index: number) => boolean
   /** An entry was applied, after which the state's hash is `hash`. */
   readonly onApplied: (entry: Entry, hash: number) => void
   /** The state machine is a snapshot now. */
@@ -113,6 +115,7 @@ export class SimApplication implements RaftApplication {
         throw new Violation('applied in order', `${entry.index} after ${this.appliedIndex}`)
       }
       this.state.apply(entry)
+      if (this.world.isMisapplied(entry.index)) this.state.hash++
       this.appliedIndex = entry.index
       this.world.onApplied(entry, this.state.hash)
     }
@@ -241,7 +244,7 @@ export class SimApplication implements RaftApplication {
         try {
           resolve(run())
         } catch (error) {
-          reject(error as Error)
+          reject(error)
         }
       })
     })

@@ -24,6 +24,14 @@ export class Ballots {
 
   constructor(private readonly nodes: ReadonlyMap<string, ObservedNode>) {}
 
+  /**
+   * A node has lost its disk, after its removal was committed: whoever could still count its earlier votes lacks that entry, and a majority
+   * that has it votes against them. What comes back under the name is another voter.
+   */
+  wiped(name: string): void {
+    for (const votes of this.votes.values()) votes.delete(name)
+  }
+
   isBegun(term: number): boolean {
     return this.begun.has(term)
   }
@@ -37,7 +45,10 @@ export class Ballots {
     for (const members of [voters, outgoing]) {
       if (members.length > 0 && !isMajority(node.name, granted, members)) {
         const who = [...(granted ?? [])].join(' ')
-        throw new Violation('pre-vote raises no term', `${node.name} stands in term ${term}, pre-votes of: ${who || 'nobody'}`)
+        throw new Violation(
+          'pre-vote raises no term',
+          `${node.name} stands in term ${term}, pre-votes of: ${who || 'nobody'}`
+        )
       }
     }
   }
@@ -45,7 +56,10 @@ export class Ballots {
   checkElected(node: ObservedNode, { term, voters, outgoing }: RaftStatus): void {
     const { vote, term: durableTerm } = node.watched.hardState
     if (durableTerm !== term || vote !== node.name) {
-      throw new Violation('a vote is durable', `${node.name} leads term ${term}; on its disk is a vote for ${vote} in ${durableTerm}`)
+      throw new Violation(
+        'a vote is durable',
+        `${node.name} leads term ${term}; on its disk is a vote for ${vote} in ${durableTerm}`
+      )
     }
     const granted = this.heardBy(node).votes.get(term)
     for (const members of [voters, outgoing]) {
@@ -90,7 +104,7 @@ export class Ballots {
         return
       case 'timeoutNow':
         this.heardBy(node).told.add(message.term)
-        return
+        break
       default:
     }
   }
@@ -109,16 +123,20 @@ export class Ballots {
     let votes = this.votes.get(term)
     if (votes === undefined) this.votes.set(term, (votes = new Map<string, string>()))
     const before = votes.get(node.name) ?? to
-    if (before !== to) throw new Violation('one vote a term', `${node.name} votes for ${before} and ${to} in term ${term}`)
+    if (before !== to)
+      throw new Violation('one vote a term', `${node.name} votes for ${before} and ${to} in term ${term}`)
     votes.set(node.name, to)
   }
 
   /** §5.4.1. What a node has on its disk is at most as new as what it has in memory. */
-  private asked(node: ObservedNode, key: string, message: { readonly lastIndex: number; readonly lastTerm: number }): void {
+  private asked(
+    node: ObservedNode,
+    key: string,
+    message: { readonly lastIndex: number; readonly lastTerm: number }
+  ): void {
     const { asked } = this.heardBy(node)
     const { lastIndex, lastTerm } = node.watched
-    const isUpToDate =
-      message.lastTerm > lastTerm || (message.lastTerm === lastTerm && message.lastIndex >= lastIndex)
+    const isUpToDate = message.lastTerm > lastTerm || (message.lastTerm === lastTerm && message.lastIndex >= lastIndex)
     // It may be asked again later, when it has more; the answer to the first question may still be on its way.
     asked.set(key, isUpToDate || asked.get(key) === true)
   }
@@ -160,7 +178,10 @@ export class Ballots {
   private checkCapped(node: ObservedNode, to: string, commit: number): void {
     const watched = this.nodes.get(to)?.watched
     if (watched !== undefined && !watched.wasWiped && commit > watched.lastIndex) {
-      throw new Violation("a heartbeat's commit is capped", `${node.name} tells ${to} ${commit}, which has ${watched.lastIndex}`)
+      throw new Violation(
+        "a heartbeat's commit is capped",
+        `${node.name} tells ${to} ${commit}, which has ${watched.lastIndex}`
+      )
     }
   }
 

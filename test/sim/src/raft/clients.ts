@@ -189,7 +189,10 @@ export class Clients {
         done: (index) => {
           coverage.add('read indexes')
           if (index < floor) {
-            throw new Violation('reads are linearizable', `${node.name} reads at ${index}, ${floor} was committed before`)
+            throw new Violation(
+              'reads are linearizable',
+              `${node.name} reads at ${index}, ${floor} was committed before`
+            )
           }
           if (newest > term) {
             const facts = `${node.name} confirms a read in term ${term}, entries of term ${newest} were committed before`

@@ -57,7 +57,11 @@ export class ReplicatedState {
 
   toBytes(ballastBytes: number): Uint8Array {
     const { hash, applied } = this
-    const image: StateImage = { hash, applied: Array.from(applied, (each) => each ?? 0), ballast: '.'.repeat(ballastBytes) }
+    const image: StateImage = {
+      hash,
+      applied: Array.from(applied, (each) => each ?? 0),
+      ballast: '.'.repeat(ballastBytes)
+    }
     return new TextEncoder().encode(JSON.stringify(image))
   }
 

@@ -105,6 +105,8 @@ export class Faults {
       case 'refuseInstall':
         node.snapshots.refusesNext = true
         return
+      case 'transferAndCut':
+        return this.transferAndCut(fault)
       case 'burst':
         return this.world.burst(chance)
       default:
@@ -159,6 +161,17 @@ export class Faults {
       if (isDeaf) this.cut(other, leader, ms, number)
       if (isWhole) this.cut(leader, other, ms, number)
     }
+  }
+
+  /** Who is asked to stand raises its term, and nobody hears of it for a while. */
+  private transferAndCut({ number, chance, leader }: Fault): void {
+    const voters = leader.status?.voters.filter((name) => name !== leader.name) ?? []
+    if (voters.length === 0) return
+    const to = chance.pick(voters)
+    const target = this.world.nodes.find(({ name }) => name === to)!
+    this.world.operator.transferNow(leader, target.name)
+    const ms = this.outageMs(chance)
+    for (const other of this.world.nodes) if (other !== target) this.cut(target, other, ms, number)
   }
 
   private split({ number, chance }: Fault): void {

@@ -14,10 +14,16 @@ const EVENTS_PER_SECOND = 50_000
 export const FLOOR_SEEDS = 1000
 
 /** Prints floors beside what was met. False when one was missed that counts. */
-export function enforceFloors({ done, events, seconds, coverage }: Summary): boolean {
+export function enforceFloors({ done, events, cpuSeconds, workers, coverage }: Summary): boolean {
   const isEnforced = done >= FLOOR_SEEDS
-  const rows = FLOORS.map(([name, floor]) => ({ name, floor: Math.round((floor * done) / 1000), met: coverage.get(name) }))
-  rows.push({ name: 'events a second', floor: EVENTS_PER_SECOND, met: Math.round(events / seconds) })
+  const rows = FLOORS.map(([name, floor]) => ({
+    name,
+    floor: Math.round((floor * done) / 1000),
+    met: coverage.get(name)
+  }))
+  // On all cores together, as if nobody else used them.
+  const rate = Math.round((events / cpuSeconds) * workers)
+  rows.push({ name: 'events a second, by processor time', floor: EVENTS_PER_SECOND, met: rate })
   console.log(`\nfloors for ${done} seeds (${isEnforced ? 'enforced' : `enforced from ${FLOOR_SEEDS} seeds on`})`)
   for (const { name, floor, met } of rows) {
     const verdict = met >= floor ? 'ok' : isEnforced ? 'MISSED' : 'below'

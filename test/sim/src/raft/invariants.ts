@@ -77,7 +77,8 @@ export class RaftInvariants {
     const { term, role, commitIndex } = status
     if (term !== past.term) this.checkTerm(node, status, past)
     if (role === 'leader' && (past.role !== 'leader' || term !== past.term)) this.checkElection(node, status)
-    if (commitIndex < past.commit) throw new Violation('commit goes forward', `${name}: ${past.commit} -> ${commitIndex}`)
+    if (commitIndex < past.commit)
+      throw new Violation('commit goes forward', `${name}: ${past.commit} -> ${commitIndex}`)
     for (let index = this.commitIndex + 1; index <= commitIndex; index++) this.commit(index, status, past.members)
     if (role === 'leader' && !node.isClosing) this.office.check(status)
     past.term = term
@@ -120,7 +121,9 @@ export class RaftInvariants {
   private commit(index: number, status: RaftStatus, before: Members): void {
     const known = this.held(index, status) ?? this.held(index, before)
     if (known === undefined && index > 1) {
-      const logs = [...this.nodes.values()].map(({ name, watched }) => `${name} ${watched.entries[index]?.term ?? 'none'}`)
+      const logs = [...this.nodes.values()].map(
+        ({ name, watched }) => `${name} ${watched.entries[index]?.term ?? 'none'}`
+      )
       const voters = `${status.voters.join(' ')}${status.outgoing.length > 0 ? ` and ${status.outgoing.join(' ')}` : ''}`
       throw new Violation(
         'committed is durable',
@@ -181,7 +184,10 @@ export class RaftInvariants {
   /** After the event, when what it committed is known. */
   checkApplied(node: ObservedNode, appliedIndex: number): void {
     if (appliedIndex > this.commitIndex) {
-      throw new Violation('only what is committed is applied', `${node.name}: ${appliedIndex}, committed ${this.commitIndex}`)
+      throw new Violation(
+        'only what is committed is applied',
+        `${node.name}: ${appliedIndex}, committed ${this.commitIndex}`
+      )
     }
   }
 
@@ -206,7 +212,10 @@ export class RaftInvariants {
       throw new Violation('snapshots hold what is committed', facts)
     }
     const inForce = this.configurations.findLast((each) => each.index <= index)
-    if (configuration.index !== inForce?.index || this.log.committed[configuration.index]!.crc !== checksum(configuration)) {
+    if (
+      configuration.index !== inForce?.index ||
+      this.log.committed[configuration.index]!.crc !== checksum(configuration)
+    ) {
       const facts = `${name}: snapshot ${index} names configuration ${configuration.index}, in force is ${inForce?.index}`
       throw new Violation('snapshots name the configuration', facts)
     }

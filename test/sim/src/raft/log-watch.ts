@@ -115,7 +115,10 @@ export class LogWatch {
     const baseTerm = log.term(base)
     if (watched.entries[base]?.term !== baseTerm) {
       if (reset?.reset === undefined && base > 0) {
-        throw new Violation('durability', `${name} restarts after entry ${base} of term ${baseTerm}, which it never had`)
+        throw new Violation(
+          'durability',
+          `${name} restarts after entry ${base} of term ${baseTerm}, which it never had`
+        )
       }
       this.reset(name, watched, base, baseTerm ?? 0)
     }
@@ -125,9 +128,12 @@ export class LogWatch {
     if (common < watched.lastIndex) {
       // A truncation that was under way may have become durable. Nothing else takes a durable entry away.
       const replacing = log.term(common + 1)
-      const isUnderWay = inFlight.some((write) => write.entries[0] !== undefined && write.entries[0].index <= common + 1)
+      const isUnderWay = inFlight.some(({ entries: [first, ...rest] }) => {
+        if (first === undefined || first.index > common + 1) return false
+        return [first, ...rest].find(({ index }) => index === common + 1)?.term === replacing
+      })
       const isReset = reset !== undefined && log.lastIndex === base && common === base
-      if (!isReset && (replacing === undefined || replacing < entries[common + 1]!.term || !isUnderWay)) {
+      if (!isReset && (replacing === undefined || !isUnderWay)) {
         const lost = `entry ${common + 1} of term ${entries[common + 1]!.term}`
         throw new Violation(
           'durability',
@@ -185,7 +191,8 @@ export class LogWatch {
 
   private add(name: string, { entries }: WatchedLog, entry: Entry): void {
     const { index, term } = entry
-    if (index !== entries.length) throw new Violation('log without gaps', `${name} has ${index} after ${entries.length - 1}`)
+    if (index !== entries.length)
+      throw new Violation('log without gaps', `${name} has ${index} after ${entries.length - 1}`)
     const previousTerm = entries[index - 1]!.term
     if (term < previousTerm) throw new Violation('terms rise', `${name} has term ${term} after term ${previousTerm}`)
     const crc = checksum(entry)

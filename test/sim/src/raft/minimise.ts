@@ -4,7 +4,7 @@
  */
 import { Violation } from '../violation.js'
 import type { HappeningKind } from './schedule.js'
-import { simulateRaft, type RaftSimulationResult } from './simulation.js'
+import { simulateRaft, type RaftSimulationInit, type RaftSimulationResult } from './simulation.js'
 
 export interface Minimised {
   readonly needed: readonly { readonly number: number; readonly kind: HappeningKind | 'noise' }[]
@@ -15,25 +15,25 @@ export interface Minimised {
 const MAX_RUNS = 250
 const MAX_SECONDS = 60
 
-export async function minimise(seed: number): Promise<Minimised> {
-  const whole = await simulateRaft({ seed })
+export async function minimise(init: RaftSimulationInit): Promise<Minimised> {
+  const whole = await simulateRaft(init)
   const wanted = signature(whole)
-  const all = whole.happenings.map(({ number }) => number)
   const startedAt = performance.now()
   let runs = 1
   const isOver = (): boolean => runs >= MAX_RUNS || performance.now() - startedAt > MAX_SECONDS * 1000
-  const fails = async (numbers: readonly number[]): Promise<boolean> => {
+  /** What took place until it failed, if it failed alike. */
+  const failing = async (numbers: readonly number[]): Promise<number[] | undefined> => {
     runs++
-    return signature(await simulateRaft({ seed, only: new Set(numbers) })) === wanted
+    const result = await simulateRaft({ ...init, only: new Set(numbers) })
+    return signature(result) === wanted ? result.happenings.map(({ number }) => number) : undefined
   }
-  let needed = all
+  let needed = whole.happenings.map(({ number }) => number)
   let parts = 2
   while (needed.length > 0 && !isOver()) {
     const chunk = Math.ceil(needed.length / parts)
     let smaller: number[] | undefined
     for (let start = 0; start < needed.length && smaller === undefined && !isOver(); start += chunk) {
-      const rest = needed.filter((_, i) => i < start || i >= start + chunk)
-      if (await fails(rest)) smaller = rest
+      smaller = await failing(needed.filter((_, i) => i < start || i >= start + chunk))
     }
     if (smaller !== undefined) {
       needed = smaller
@@ -45,7 +45,11 @@ export async function minimise(seed: number): Promise<Minimised> {
     }
   }
   const kinds = new Map(whole.happenings.map(({ number, kind }) => [number, kind]))
-  return { needed: needed.map((number) => ({ number, kind: kinds.get(number)! })), all: all.length, runs }
+  return {
+    needed: needed.map((number) => ({ number, kind: kinds.get(number)! })),
+    all: whole.happenings.length,
+    runs
+  }
 }
 
 /** What makes two failures the same. */

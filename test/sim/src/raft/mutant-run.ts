@@ -2,7 +2,8 @@
 import { Worker } from 'node:worker_threads'
 import type { RunOptions } from '../runner.js'
 import type { MutantReport, MutantTask } from './mutant-worker.js'
-import { MUTANTS, type Mutant } from './mutants.js'
+import type { Mutant } from './mutant.js'
+import { MUTANTS } from './mutants.js'
 
 export interface MutantResult {
   readonly mutant: Mutant
@@ -36,7 +37,9 @@ export async function runMutants({ seeds, from, workers }: RunOptions, name: str
   }
   await Promise.all(Array.from({ length: workers }, work))
   const left = results.filter(({ caught }) => caught === undefined)
-  console.log(`\n${results.length} mutants, ${left.length} not caught${left.map(({ mutant }) => ` ${mutant.name}`).join(',')}`)
+  console.log(
+    `\n${results.length} mutants, ${left.length} not caught${left.map(({ mutant }) => ` ${mutant.name}`).join(',')}`
+  )
   return left.length > 0 ? 1 : 0
 }
 
@@ -48,9 +51,12 @@ export function runMutant(task: MutantTask): Promise<MutantResult> {
     let at = task.from
     const end = (outcome: Pick<MutantResult, 'caught' | 'error'>): void => {
       clearTimeout(stuck)
-      void worker.terminate().then(() => resolve({ mutant, ...outcome, seconds: (performance.now() - startedAt) / 1000 }))
+      void worker
+        .terminate()
+        .then(() => resolve({ mutant, ...outcome, seconds: (performance.now() - startedAt) / 1000 }))
     }
-    const isStuck = (): void => end({ caught: { seed: at, invariant: 'liveness: a node goes round in circles' }, error: undefined })
+    const isStuck = (): void =>
+      end({ caught: { seed: at, invariant: 'liveness: a node goes round in circles' }, error: undefined })
     let stuck = setTimeout(isStuck, STUCK_MS)
     worker.on('message', (report: MutantReport) => {
       if (report.type === 'seed') {

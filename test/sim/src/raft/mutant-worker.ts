@@ -1,7 +1,7 @@
 /** A worker that runs seeds with one mutant. */
 import { register } from 'node:module'
 import { parentPort, workerData } from 'node:worker_threads'
-import type { Mutant } from './mutants.js'
+import type { Mutant } from './mutant.js'
 import type { Patch } from './patch-hook.js'
 
 export interface MutantTask {
@@ -21,7 +21,9 @@ const report = (message: MutantReport): void => parentPort!.postMessage(message)
 async function run({ mutant, from, seeds }: MutantTask): Promise<void> {
   const applied = new SharedArrayBuffer(4)
   const { file, find, replace } = mutant
-  register<Patch>('./patch-hook.js', import.meta.url, { data: { file: `packages/raft/dist/${file}`, find, replace, applied } })
+  register<Patch>('./patch-hook.js', import.meta.url, {
+    data: { file: `packages/raft/dist/${file}`, find, replace, applied }
+  })
   // Only now: what is loaded before is not patched.
   const { simulateRaft } = await import('./simulation.js')
   const { signature } = await import('./minimise.js')

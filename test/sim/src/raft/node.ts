@@ -23,6 +23,9 @@ import type { Office } from './office.js'
 import { Pending } from './pending.js'
 import type { RaftSettings } from './settings.js'
 
+/** Breaks a state machine on purpose, to show that it is noticed: this node takes the entry at this index otherwise than others. */
+export type Sabotage = (at: { readonly node: string; readonly life: number; readonly index: number }) => boolean
+
 export interface NodeWorld {
   readonly scheduler: Scheduler
   readonly network: RaftNetwork
@@ -31,6 +34,7 @@ export interface NodeWorld {
   readonly settings: RaftSettings
   readonly invariants: RaftInvariants
   readonly office: Office
+  readonly sabotage: Sabotage | undefined
   /** The node is to be looked at when the event is over. */
   readonly touched: (node: SimNode) => void
   /** Its log is open, or refused. */
@@ -55,6 +59,8 @@ export class SimNode implements ObservedNode {
   creation: LogCreation | undefined
   /** Its disk is damaged: it may not start until it is wiped. */
   isLost = false
+  /** Nobody but whoever holds it down starts it. */
+  isHeld = false
   /** It is closing: nothing is asked of it any more. */
   isClosing = false
   /** Its disk has no room for another segment. */
@@ -152,9 +158,13 @@ export class SimNode implements ObservedNode {
     this.disk.onWrite = (offset, sectors) => {
       if (!isWanted(offset, sectors)) return
       this.disk.onWrite = undefined
-      this.world.scheduler.after(this.chance.exponential(this.world.settings.disk.latencyMs / 6), `${this.name} crashes`, () => {
-        if (life === this.life && this.process !== undefined) crash()
-      })
+      this.world.scheduler.after(
+        this.chance.exponential(this.world.settings.disk.latencyMs / 6),
+        `${this.name} crashes`,
+        () => {
+          if (life === this.life && this.process !== undefined) crash()
+        }
+      )
     }
   }
 
@@ -182,6 +192,7 @@ export class SimNode implements ObservedNode {
   wipe(creation: LogCreation | undefined): void {
     this.makeDisks()
     this.watched.wipe()
+    this.world.invariants.ballots.wiped(this.name)
     this.creation = creation
     this.isLost = false
   }
@@ -203,13 +214,16 @@ export class SimNode implements ObservedNode {
   }
 
   private opened(process: SimProcess, log: RaftLog): void {
-    const { invariants, coverage, network, settings, scheduler } = this.world
+    const { invariants, coverage, network, settings, scheduler, sabotage } = this.world
     const { watched, name, life } = this
     if (this.disk.tornWrites > 0) coverage.add('torn tails', this.disk.tornWrites)
     invariants.log.recovered(name, watched, log)
     const newest = this.snapshots.newest?.meta.index ?? 0
     if (log.firstIndex - 1 > newest) {
-      throw new Violation('compaction keeps what is in no snapshot', `${name}: log from ${log.firstIndex}, snapshot ${newest}`)
+      throw new Violation(
+        'compaction keeps what is in no snapshot',
+        `${name}: log from ${log.firstIndex}, snapshot ${newest}`
+      )
     }
     if (newest > log.lastIndex) coverage.add('starts with a snapshot ahead of the log')
     this.creation = undefined
@@ -223,6 +237,7 @@ export class SimNode implements ObservedNode {
       settings: settings.application,
       disk: this.snapshots,
       isNoisy: () => network.isNoisy,
+      isMisapplied: (index) => sabotage?.({ node: name, life, index }) === true,
       onApplied: (entry, hash) => {
         invariants.applied(name, entry, hash)
         if (alive()) this.pending.applied(entry.index, entry.term)

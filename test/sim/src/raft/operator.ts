@@ -235,7 +235,10 @@ export class Operator {
       const changes: readonly MembershipChange[] = chance.pick([
         [{ type: 'voter' as const, id }],
         voters.map((each) => ({ type: 'removed' as const, id: each })),
-        [{ type: 'learner', id }, { type: 'voter' as const, id }],
+        [
+          { type: 'learner', id },
+          { type: 'voter' as const, id }
+        ],
         // Who has nothing votes for nobody, so a majority might never come together.
         [{ type: 'voter', id: 'n9' }],
         []
@@ -299,7 +302,9 @@ export class Operator {
 
   private retire(chance: Chance): void {
     const { nodes, invariants } = this.world
-    const candidates = nodes.filter((node) => node.isUp && invariants.configuration?.voters.includes(node.name) === true)
+    const candidates = nodes.filter(
+      (node) => node.isUp && invariants.configuration?.voters.includes(node.name) === true
+    )
     if (candidates.length === 0) return
     const node = chance.pick(candidates)
     if (this.mayLose(node)) this.retiring.add(node)
@@ -320,7 +325,7 @@ export class Operator {
         return
       }
       // The next configuration may bring it back.
-      if (!this.isChanging()) this.replaceDisk(node)
+      if (!this.isChanging() && this.isForgottenBy(node)) this.replaceDisk(node)
       return
     }
     if (!this.returning.has(node) || !node.isUp) return
@@ -332,6 +337,26 @@ export class Operator {
     } else if (learners.includes(node.name) && (node.application?.appliedIndex ?? 0) + 5 >= invariants.commitIndex) {
       this.tryNow((members) => (members.learners.includes(node.name) ? [{ type: 'voter', id: node.name }] : undefined))
     }
+  }
+
+  /**
+   * Nobody takes this node for a voter any more. Otherwise it could, when it is back and still has little in its log, help somebody into
+   * office who has missed its removal. Members learn of it; who is no member either never will, and is wiped as well.
+   */
+  private isForgottenBy(node: SimNode): boolean {
+    const { nodes, invariants } = this.world
+    const { index, configuration } = invariants.configurations.at(-1)!
+    const { term } = invariants.log.committed[index]!
+    const behind = nodes.filter((each) => {
+      const { watched, isLost } = each
+      return each !== node && !isLost && watched.lastIndex > 0 && watched.entries[index]?.term !== term
+    })
+    const isMember = ({ name }: SimNode): boolean => isIn(configuration, name)
+    for (const each of behind.filter((other) => !isMember(other) && !this.retiring.has(other))) {
+      each.crash()
+      each.wipe({ join: true })
+    }
+    return !behind.some(isMember)
   }
 
   private replaceDisk(node: SimNode): void {

@@ -20,9 +20,10 @@ export const load: LoadHook = async (url, context, nextLoad) => {
   const loaded = await nextLoad(url, context)
   if (patch === undefined || !url.endsWith(`/${patch.file}`)) return loaded
   const { source } = loaded
-  const text = typeof source === 'string' ? source : new TextDecoder().decode(source as Uint8Array)
+  const text = typeof source === 'string' ? source : new TextDecoder().decode(source)
   const parts = text.split(patch.find)
-  if (parts.length !== 2) throw new Error(`${patch.file}: the patch's place is there ${parts.length - 1} times, not once`)
+  if (parts.length !== 2)
+    throw new Error(`${patch.file}: the patch's place is there ${parts.length - 1} times, not once`)
   Atomics.add(new Int32Array(patch.applied), 0, 1)
   return { ...loaded, source: parts.join(patch.replace) }
 }

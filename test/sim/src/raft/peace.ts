@@ -9,6 +9,8 @@ const REST_MS = 60_000
 const WORK_MS = 10_000
 /** Of seeds: a timeout is long, and nothing else happens in it. */
 const SHARE_OF_FAILING = 0.2
+/** In the place of a fault's number. */
+const PEACE = -1
 
 export class Peace {
   constructor(
@@ -45,7 +47,10 @@ export class Peace {
     const { configuration, commitIndex } = this.sim.invariants
     const leader = this.sim.leader()?.status
     if (leader?.ready !== true || configuration === undefined || configuration.outgoing.length > 0) return false
-    return commitIndex > 0 && this.members().every((node) => node.node !== undefined && !node.isClosing && node.process?.stalled === false)
+    return (
+      commitIndex > 0 &&
+      this.members().every((node) => node.node !== undefined && !node.isClosing && node.process?.stalled === false)
+    )
   }
 
   private members(): SimNode[] {
@@ -57,7 +62,8 @@ export class Peace {
   /** Nobody waits for anything that was asked before `before`; new entries take the place of those that were truncated. */
   private async settle(before: number): Promise<void> {
     const { sim } = this
-    const highest = (): number => Math.max(0, ...sim.nodes.filter(({ isUp }) => isUp).map(({ pending }) => pending.lastIndex))
+    const highest = (): number =>
+      Math.max(0, ...sim.nodes.filter(({ isUp }) => isUp).map(({ pending }) => pending.lastIndex))
     await sim.until(
       'nobody waits for ever',
       WORK_MS,
@@ -78,19 +84,29 @@ export class Peace {
     return leader !== undefined && invariants.configuration!.voters.includes(leader.name)
   }
 
-  /** A transfer to who is not there ends after an election timeout, and its leader goes on (thesis §3.10). */
+  /** A transfer to who is not there, or is heard by nobody, ends after an election timeout, and its leader goes on (thesis §3.10). */
   private async failToTransfer(): Promise<void> {
     const { sim } = this
-    const { electionTicks, tickMs, skew } = sim.settings
     const leader = sim.leader()!
     const others = leader.status!.voters.filter((name) => name !== leader.name)
     if (others.length < 2 || !this.chance.is(SHARE_OF_FAILING)) return
-    const gone = sim.byName.get(this.chance.pick(others))!
-    gone.crash()
-    sim.operator.transferNow(leader, gone.name)
+    const target = sim.byName.get(this.chance.pick(others))!
+    const isMute = this.chance.is(0.5)
+    if (isMute) {
+      // It stands in a term that the others hear of only afterwards. They must take it back in.
+      for (const { name } of sim.nodes) sim.network.cut(target.name, name, PEACE)
+    } else {
+      target.crash()
+      target.isHeld = true
+    }
+    sim.operator.transferNow(leader, target.name)
+    const { electionTicks, tickMs, skew } = sim.settings
     const ms = ((electionTicks + 2) * (tickMs + 1)) / (1 - skew)
     await sim.until('a transfer that fails ends', ms, () => sim.waits.pending(Infinity).length === 0)
-    gone.start()
+    // What was said meanwhile must not be heard now.
+    sim.network.heal()
+    target.isHeld = false
+    target.start()
     await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
   }
 
@@ -129,7 +145,11 @@ export class Peace {
     const before = sim.coverage.get('read indexes')
     await sim.until('a read completes', WORK_MS, () => {
       const leader = sim.leader()
-      if (leader !== undefined && sim.waits.pending(Infinity).length === 0 && sim.coverage.get('read indexes') === before) {
+      if (
+        leader !== undefined &&
+        sim.waits.pending(Infinity).length === 0 &&
+        sim.coverage.get('read indexes') === before
+      ) {
         sim.clients.read(leader)
       }
       return sim.coverage.get('read indexes') > before
@@ -142,6 +162,7 @@ export class Peace {
     if (leader === undefined || leader.lastIndex !== commitIndex) return false
     return this.members().every(({ application, status, log, watched }) => {
       const isApplied = application?.appliedIndex === commitIndex && status?.lastIndex === commitIndex
+      if (status?.term !== leader.term) return false
       // A disk that was slow may still be at it.
       return isApplied && log?.lastIndex === commitIndex && watched.inFlight.length === 0
     })
@@ -151,6 +172,8 @@ export class Peace {
   private checkAgreement(): void {
     const { sim } = this
     const { committed } = sim.invariants.log
+    const repeated = this.members().map(({ application }) => application!.state.repeated)
+    sim.coverage.add('commands twice in the log', Math.max(...repeated))
     for (const { name, log, application, watched } of this.members()) {
       const { lanes } = sim.clients
       for (const [number, lane] of lanes.entries()) {

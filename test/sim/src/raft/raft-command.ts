@@ -63,7 +63,7 @@ export function createRaftJob(selection: Selection, { isMinimised }: { readonly 
 
 /** Finds the fewest faults that make the seed fail alike, and prints the end of what happens then. */
 async function explain(seed: number): Promise<void> {
-  const { needed, all, runs } = await minimise(seed)
+  const { needed, all, runs } = await minimise({ seed })
   const lines: string[] = []
   const only = new Set(needed.map(({ number }) => number))
   const { failure } = await simulateRaft({ seed, only, trace: (line) => lines.push(line) })

@@ -29,6 +29,7 @@ export const KINDS = [
   ['refuseInstall', 0.4],
   ['burst', 1],
   ['transfer', 2],
+  ['transferAndCut', 0.7],
   ['transferToNobody', 0.2],
   ['addLearner', 1],
   ['promote', 1],

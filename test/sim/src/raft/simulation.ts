@@ -8,7 +8,7 @@ import { Clients } from './clients.js'
 import { Faults } from './faults.js'
 import { RaftInvariants } from './invariants.js'
 import { RaftNetwork } from './network.js'
-import { SimNode } from './node.js'
+import { SimNode, type Sabotage } from './node.js'
 import { Office } from './office.js'
 import { Operator } from './operator.js'
 import { Peace } from './peace.js'
@@ -22,6 +22,7 @@ export interface RaftSimulationInit extends Selection {
   readonly settings?: (drawn: RaftSettings) => RaftSettings
   /** Called for each line of the trace. */
   readonly trace?: (line: string) => void
+  readonly sabotage?: Sabotage
 }
 
 export interface RaftSimulationResult {
@@ -31,7 +32,7 @@ export interface RaftSimulationResult {
   readonly traceHash: string
   readonly coverage: Coverage
   readonly failure: Error | undefined
-  /** The faults and operations that took part, the noise included. */
+  /** The faults and operations that took place before the end, the noise included. */
   readonly happenings: readonly { readonly number: number; readonly kind: HappeningKind | 'noise' }[]
 }
 
@@ -58,6 +59,7 @@ export class RaftSimulation {
   readonly schedule: readonly Happening[]
   isPeaceful = false
   private readonly chance: Chance
+  private readonly happened: Happening[] = []
   private readonly touched = new Set<SimNode>()
   private readonly tracer: Tracer | undefined
   private failure: Error | undefined
@@ -92,6 +94,7 @@ export class RaftSimulation {
           settings,
           invariants,
           office,
+          sabotage: init.sabotage,
           chance: this.chance.fork('nodes'),
           touched: (node) => this.touched.add(node),
           onOpened: (node) => this.opened(node),
@@ -125,7 +128,9 @@ export class RaftSimulation {
       restart: (node, ms) => this.restart(node, ms),
       burst: (chance) => this.clients.burst(chance)
     })
-    this.schedule = drawSchedule(this.chance.fork('schedule'), settings).filter(({ number }) => isSelected(init, number))
+    this.schedule = drawSchedule(this.chance.fork('schedule'), settings).filter(({ number }) =>
+      isSelected(init, number)
+    )
     scheduler.afterEvent = () => this.check()
   }
 
@@ -140,7 +145,7 @@ export class RaftSimulation {
     } finally {
       process.off('unhandledRejection', onUnhandled)
     }
-    const { scheduler, coverage, failure, schedule, init } = this
+    const { scheduler, coverage, failure, happened, init } = this
     if (failure !== undefined) this.tracer?.note(`*** ${failure.message}`)
     coverage.add('events', scheduler.events)
     return {
@@ -150,7 +155,7 @@ export class RaftSimulation {
       traceHash: scheduler.traceHash,
       coverage,
       failure,
-      happenings: isSelected(init, NOISE) ? [{ number: NOISE, kind: 'noise' }, ...schedule] : schedule
+      happenings: isSelected(init, NOISE) ? [{ number: NOISE, kind: 'noise' }, ...happened] : happened
     }
   }
 
@@ -167,6 +172,7 @@ export class RaftSimulation {
     for (const happening of this.schedule) {
       const { number, atMs, kind } = happening
       scheduler.at(FOUNDING_MS + atMs, `${number}: ${kind}`, () => {
+        this.happened.push(happening)
         this.faults.happen(happening, this.chance.fork(`happening ${number}`))
       })
     }
@@ -221,7 +227,7 @@ export class RaftSimulation {
 
   restart(node: SimNode, ms: number): void {
     this.scheduler.after(ms, `${node.name} restarts`, () => {
-      if (!node.isUp && node.exists) node.start()
+      if (!node.isUp && node.exists && !node.isHeld) node.start()
     })
   }
 
@@ -248,7 +254,8 @@ export class RaftSimulation {
       if (error.name !== 'CorruptionError' && error.name !== 'VersionMismatchError') return this.fail(error)
       return node.crash()
     }
-    if (!node.disk.mayFail) return this.fail(new Error(`${node.name} does not start: ${error.message}`, { cause: error }))
+    if (!node.disk.mayFail)
+      return this.fail(new Error(`${node.name} does not start: ${error.message}`, { cause: error }))
     coverage.add('starts refused by a disk')
     node.crash()
     this.restart(node, 200)
@@ -256,7 +263,9 @@ export class RaftSimulation {
 
   private stopped(node: SimNode, error: Error): void {
     if (error.name !== 'LogFailedError' || !node.disk.mayFail) {
-      this.fail(error instanceof Violation ? error : new Error(`${node.name} stopped: ${error.message}`, { cause: error }))
+      this.fail(
+        error instanceof Violation ? error : new Error(`${node.name} stopped: ${error.message}`, { cause: error })
+      )
       return
     }
     this.coverage.add('stopped by a disk')

@@ -3,8 +3,8 @@ import type { RaftMessage } from '@quire/protocol'
 import type { Scheduler } from '../scheduler.js'
 import type { SimNode } from './node.js'
 
-/** Labels that say nothing: timers and disks are seen by what they do. */
-const DULL = /timer$|disk$/
+/** Labels that say nothing: timers, disks, clients are seen by what they do. */
+const DULL = /timer$|disk$|^reader|^operator|^client/
 
 export class Tracer {
   private readonly shown = new Map<string, string>()

@@ -24,28 +24,31 @@ export class Waits {
   ) {}
 
   /** Waits at a node; what its handlers throw ends the run. */
-  add<T>(node: SimNode, what: string, promise: Promise<T>, { done, failed }: Outcome<T> = {}): void {
+  add<T>(node: SimNode, what: string, promise: Promise<T>, outcome: Outcome<T> = {}): void {
     const wait = { node, life: node.life, what, since: this.scheduler.now }
     this.waiting.add(wait)
-    promise
-      .then(
-        (value) => {
-          this.waiting.delete(wait)
-          done?.(value)
-        },
-        (error: unknown) => {
-          this.waiting.delete(wait)
-          failed?.(error as Error)
-        }
-      )
-      .catch((error: unknown) => this.onError(error as Error))
+    this.settle(wait, promise, outcome).catch((error: unknown) => this.onError(error as Error))
+  }
+
+  private async settle<T>(wait: Wait, promise: Promise<T>, { done, failed }: Outcome<T>): Promise<void> {
+    let value: T
+    try {
+      value = await promise
+    } catch (error) {
+      this.waiting.delete(wait)
+      failed?.(error as Error)
+      return
+    }
+    this.waiting.delete(wait)
+    done?.(value)
   }
 
   /** Of lives that have not ended, and that began before `before`. */
   pending(before: number): string[] {
     const left: string[] = []
     for (const { node, life, what, since } of this.waiting) {
-      if (since < before && node.life === life && node.isUp) left.push(`${node.name}: ${what} since ${since.toFixed(1)}`)
+      if (since < before && node.life === life && node.isUp)
+        left.push(`${node.name}: ${what} since ${since.toFixed(1)}`)
     }
     return left
   }

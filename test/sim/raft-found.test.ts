@@ -1,0 +1,24 @@
+/**
+ * Bugs that the Raft simulation found, by seeds that meet them as long as the simulator draws the same numbers. The rules themselves are tested
+ * in packages/raft/test/found-by-simulation.test.ts.
+ */
+import { describe, it } from 'vitest'
+import { expectSoundRaft } from './raft-support.js'
+
+describe('the Raft simulation has found', { timeout: 60_000 }, () => {
+  it('seed 14: who alone had its own removal in its log never stood, and nobody else could win', async () => {
+    await expectSoundRaft(14, 1)
+  })
+
+  it('seed 24: with all appends under way lost, and what they held dropped, a follower got neither entries nor a snapshot', async () => {
+    await expectSoundRaft(24, 1)
+  })
+
+  it('seed 1: a start took a batch for durable whose write had failed, and a name whose directory was not flushed', async () => {
+    await expectSoundRaft(1, 1)
+  })
+
+  it('seed 51: no bug, but the rule that a lower term is answered is needed here', async () => {
+    await expectSoundRaft(51, 1)
+  })
+})

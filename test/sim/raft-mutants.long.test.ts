@@ -1,0 +1,9 @@
+import { expect, it } from 'vitest'
+import { runMutant } from './dist/raft/mutant-run.js'
+import { MUTANTS } from './dist/raft/mutants.js'
+
+it.each(MUTANTS)('without the rule the simulation fails: $name ($rule)', { timeout: 600_000 }, async (mutant) => {
+  const { caught, error } = await runMutant({ mutant, from: 1, seeds: 3000 })
+  expect(error).toBeUndefined()
+  expect(caught).toBeDefined()
+})

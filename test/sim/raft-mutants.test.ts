@@ -1,0 +1,40 @@
+import { describe, expect, it } from 'vitest'
+// The built program: a worker loads it, and patches what it loads.
+import { runMutant } from './dist/raft/mutant-run.js'
+import type { Mutant } from './dist/raft/mutant.js'
+import { MUTANTS } from './dist/raft/mutants.js'
+
+const SOME = [
+  'vote not durable before its reply',
+  'own entry counted before its flush',
+  'an earlier term committed by counting',
+  'a late append truncates',
+  'joint election by the new majority only',
+  'a learner is counted',
+  'pieces in any order',
+  'a log acknowledges before it writes'
+]
+
+function mutantOf(name: string): Mutant {
+  const found = MUTANTS.find((mutant) => mutant.name === name)
+  if (found === undefined) throw new Error(`no mutant ${name}`)
+  return found
+}
+
+describe('the Raft simulation notices that a rule is missing', { timeout: 60_000 }, () => {
+  it.each(SOME)('%s', async (name) => {
+    const { caught, error } = await runMutant({ mutant: mutantOf(name), from: 1, seeds: 100 })
+    expect(error).toBeUndefined()
+    expect(caught).toBeDefined()
+  })
+
+  it('and refuses a patch whose place is not there once', async () => {
+    const mutant = { ...mutantOf('a learner is counted'), find: 'no such place' }
+    const { error } = await runMutant({ mutant, from: 1, seeds: 1 })
+    expect(error).toMatch(/0 times, not once/)
+  })
+
+  it('whose names are their own', () => {
+    expect(new Set(MUTANTS.map(({ name }) => name)).size).toBe(MUTANTS.length)
+  })
+})
