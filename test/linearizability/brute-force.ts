@@ -9,6 +9,7 @@ function canGoOn<S, I>(state: S, left: readonly Operation<I>[], model: Model<S, 
   if (left.every((each) => each.return === Infinity)) return true
   return left.some((next) => {
     const others = left.filter((each) => each !== next)
+    if (next.isOptional === true && canGoOn(state, others, model)) return true
     // Whoever returned before this was called comes before it.
     if (others.some((each) => each.return < next.call)) return false
     const after = model.step(state, next.input)

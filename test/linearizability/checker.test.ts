@@ -40,6 +40,13 @@ describe('a history is linearizable when', () => {
     expect(result(write('01', 0, Infinity), read('00', 5, 6))).toBe('linearizable')
   })
 
+  it('a write that may have happened is seen while it ran, or never', () => {
+    const maybe = { ...write('01', 0, 3), isOptional: true }
+    expect(result(maybe, read('00', 1, 2), read('01', 4, 5))).toBe('linearizable')
+    expect(result(maybe, read('00', 4, 5))).toBe('linearizable')
+    expect(result(maybe, read('00', 4, 5), read('01', 6, 7))).toBe('violation')
+  })
+
   it('nothing happened', () => {
     expect(result()).toBe('linearizable')
   })
@@ -127,8 +134,13 @@ describe('the search', () => {
     fc.record({ op: fc.constant('compareExchange' as const), offset: fc.nat(1), expected: byte, bytes: byte })
   )
   const operation: fc.Arbitrary<Operation<PageInput>> = fc
-    .record({ input, call: fc.nat(12), length: fc.oneof(fc.nat(6), fc.constant(Infinity)) })
-    .map(({ input: each, call, length }) => ({ input: each, call, return: call + length }))
+    .record({
+      input,
+      call: fc.nat(12),
+      length: fc.oneof(fc.nat(6), fc.constant(Infinity)),
+      isOptional: fc.nat(4).map((n) => n === 0)
+    })
+    .map(({ input: each, call, length, isOptional }) => ({ input: each, call, return: call + length, isOptional }))
 
   it('says what trying every order says', () => {
     let refused = 0
@@ -160,7 +172,7 @@ describe('the search', () => {
           expect(state).toBeDefined()
         }
         const left = operations.filter((each) => !verdict.order.includes(each))
-        expect(left.every((each) => each.return === Infinity)).toBe(true)
+        expect(left.every((each) => each.return === Infinity || each.isOptional)).toBe(true)
       })
     )
   })

@@ -19,6 +19,7 @@ import {
   MIN_CACHE_BYTES,
   createSlabFrameProvider,
   zeroCounters,
+  type AddressSpacePages,
   type CoherenceCounters,
   type FrameProvider,
   type Page
@@ -87,6 +88,7 @@ export interface ClientView {
   readonly isValid: boolean
   readonly isEnded: boolean
   readonly pages: Iterable<Readonly<Page>>
+  readonly spaces: Iterable<Readonly<AddressSpacePages>>
   readonly pendingRequests: number
   readonly counters: Readonly<CoherenceCounters>
 }
@@ -271,6 +273,7 @@ class Client implements DsmClient {
       isValid: current.isLeaseValid(),
       isEnded: current.ended !== undefined,
       pages: current.coherence.pages(),
+      spaces: current.coherence.table.all(),
       pendingRequests: current.pendingRequests,
       counters
     }

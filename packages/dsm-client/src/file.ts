@@ -76,10 +76,14 @@ class FileHandle implements DsmFile {
     if (bytes.length === 0) return
     const { open, session } = this
     const end = offset + bytes.length
-    const facts = (): { value: string } => ({ value: hex(bytes) })
+    let grew = false
+    const facts = (): { value: string; grew: boolean } => ({ value: hex(bytes), grew })
     const action = (): Promise<void> =>
       withSize(async () => {
-        if (end > open.space.size) await session.extend(open.space, end, signal)
+        if (end > open.space.size) {
+          grew = true
+          await session.extend(open.space, end, signal)
+        }
         await writePages(open, offset, bytes, signal)
       })
     await session.recorder.record('write', open.id, offset, bytes.length, facts, action, { status: 'info', facts })
@@ -190,7 +194,7 @@ class FileHandle implements DsmFile {
     if (from >= to) return
     const { open, session } = this
     let written = new Uint8Array(0)
-    const facts = (): { value: string } => ({ value: hex(written) })
+    const facts = (): { value: string; grew: boolean } => ({ value: hex(written), grew: false })
     const action = (): Promise<void> =>
       withSize(async () => {
         const size = await sizeFor(open, to, signal)

@@ -22,6 +22,8 @@ export interface HistoryEvent {
   readonly value?: string
   readonly from?: string
   readonly to?: string
+  /** Of `write`: the file was made longer for it, if it was too short. */
+  readonly grew?: boolean
   /** `fail`: it certainly did not happen; `info`: it may have. */
   readonly status: 'ok' | 'fail' | 'info'
   /** Nanoseconds of the machine's monotonic clock. */
@@ -29,7 +31,7 @@ export interface HistoryEvent {
   readonly return: number
 }
 
-type Facts = Partial<Pick<HistoryEvent, 'value' | 'from' | 'to'>>
+type Facts = Partial<Pick<HistoryEvent, 'value' | 'from' | 'to' | 'grew'>>
 
 export interface RecorderInit {
   readonly client: string
@@ -83,8 +85,15 @@ export class Recorder {
   }
 
   /** An operation that took no time, or that is over. */
-  note(op: HistoryOp, file: number, offset: number, length: number, facts: Facts, call = this.init.now()): void {
-    if (this.isOn) this.emit({ op, file, offset, length, call, process: this.init.process(), ...facts, status: 'ok' })
+  note(
+    op: HistoryOp,
+    file: number,
+    offset: number,
+    length: number,
+    facts: Facts,
+    { call = this.init.now(), status = 'ok' }: { readonly call?: number; readonly status?: 'ok' | 'info' } = {}
+  ): void {
+    if (this.isOn) this.emit({ op, file, offset, length, call, process: this.init.process(), ...facts, status })
   }
 
   /** Bytes of a page have left, to be made durable. */

@@ -21,7 +21,7 @@ class SharedMapping extends MappingBase {
 
   protected writeAt(offset: number, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
     const { host, id } = this.open
-    const facts = () => ({ value: hex(bytes) })
+    const facts = () => ({ value: hex(bytes), grew: false })
     const action = (): Promise<void> => writePages(this.open, offset, bytes, signal)
     return host.recorder.record('write', id, offset, bytes.length, facts, action, { status: 'info', facts })
   }
@@ -34,7 +34,7 @@ class SharedMapping extends MappingBase {
     // After the copy: the process may have stood still in between.
     if (!host.isLeaseValid()) return false
     if (host.recorder.isOn)
-      host.recorder.note('read', this.open.id, offset, target.length, { value: hex(target) }, call)
+      host.recorder.note('read', this.open.id, offset, target.length, { value: hex(target) }, { call })
     return true
   }
 
@@ -45,7 +45,8 @@ class SharedMapping extends MappingBase {
     this.eachPart(offset, bytes.length, 'write', (page, from, to, at) =>
       page.set(bytes.subarray(at, at + to - from), from)
     )
-    if (host.recorder.isOn) host.recorder.note('write', this.open.id, offset, bytes.length, { value: hex(bytes) }, call)
+    if (!host.recorder.isOn) return true
+    host.recorder.note('write', this.open.id, offset, bytes.length, { value: hex(bytes), grew: false }, { call })
     return true
   }
 
@@ -92,6 +93,7 @@ class SharedMapping extends MappingBase {
       visit(host.table.touch(id, index, access), from, to, at)
       at += to - from
     }
+    if (access === 'write') host.table.writeBackEarly()
     host.drain()
   }
 }

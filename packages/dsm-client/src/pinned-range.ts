@@ -17,10 +17,11 @@ export async function pinRange(
   for (;;) {
     const call = host.now()
     const pages = await pinPages(file, offset, length, access, signal)
-    const pinned = new FilePin(file, pages, offset, length, access, call)
     const isShort = offset + length > space.size
-    if (!isShort && host.isLeaseValid()) return pinned
-    pinned.release()
+    if (!isShort && host.isLeaseValid()) return new FilePin(file, pages, offset, length, access, call)
+    // Nobody has seen it: it is no operation for the history.
+    for (const page of pages) host.table.unpin(page, access)
+    host.drain()
     if (isShort) throw new SizeMoved()
     await host.whenActive(signal)
   }
@@ -93,8 +94,14 @@ class FilePin implements PinnedRange {
   private record(): void {
     const { before, bytes, call, access } = this
     const { host, id } = this.file
-    if (before === undefined || host.ended !== undefined) return
-    if (access === 'read') host.recorder.note('read', id, this.offset, bytes.length, { value: hex(before) }, call)
-    else host.recorder.note('exchange', id, this.offset, bytes.length, { from: hex(before), to: hex(bytes) }, call)
+    if (before === undefined) return
+    const hasEnded = host.ended !== undefined
+    if (access === 'write') {
+      // When the session has ended meanwhile, some of it may have been made durable before.
+      const facts = { from: hex(before), to: hex(bytes) }
+      host.recorder.note('exchange', id, this.offset, bytes.length, facts, { call, status: hasEnded ? 'info' : 'ok' })
+    } else if (!hasEnded) {
+      host.recorder.note('read', id, this.offset, bytes.length, { value: hex(before) }, { call })
+    }
   }
 }

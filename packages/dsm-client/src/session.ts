@@ -343,7 +343,11 @@ export class Session implements PageHost {
   }
 
   private async stop(reason: Error): Promise<void> {
-    this.fail(reason, () => reason)
+    this.fail(reason, (lost) => {
+      // What could not be flushed in time goes with the session, also when it ends in order.
+      this.recorder.lost(lost)
+      return reason
+    })
     this.stopping.abort(reason)
     this.connection?.close()
     await this.running

@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import { BusyError, CacheFullError, InvalidArgumentError, PastEndError, PinConflictError } from '../src/index.js'
+import {
+  AddressSpacePages,
+  PageTable,
+  PrivateCopies,
+  createSlabFrameProvider,
+  zeroCounters,
+  type PageBackend
+} from '../src/core/index.js'
 import { bytes, gate, localSpace, PAGE } from './support/local.js'
 
 const never = (ms = 20): Promise<string> => new Promise((resolve) => setTimeout(() => resolve('waits'), ms))
@@ -230,6 +238,18 @@ describe('a private mapping', () => {
     expect(await shared.read(0, 2)).toEqual(bytes(3, 4))
   })
 
+  it('leaves no memory behind when its file is given up without it', () => {
+    const table = new PageTable(createSlabFrameProvider(65_536), {} as PageBackend, zeroCounters())
+    const pages = new AddressSpacePages({ file: 1, path: '/a', pageSize: PAGE })
+    table.add(pages)
+    const copies = new PrivateCopies(table)
+    pages.privateCopies.add(copies)
+    const [frame] = table.resident.takeAnonymous(PAGE, 1, () => {})!
+    copies.add(0, frame!, new Uint8Array(PAGE))
+    table.remove(1, new Error('the session is gone'))
+    expect(table.resident.usedBytes).toBe(0)
+  })
+
   it('is never written back', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap({ flags: 'private' })
@@ -328,6 +348,22 @@ describe('pins over several pages', () => {
     for (let page = 20; page < 40; page++) expect(await mapping.read(page * PAGE, 1)).toEqual(bytes(1))
   })
 
+  it('that are given up behind a page that was here at once hold none of their pages later', async () => {
+    const { ops, space } = localSpace()
+    const mapping = space.mmap()
+    await mapping.write(0, bytes(1))
+    const { promise, open } = gate()
+    ops.hold = promise
+    const abort = new AbortController()
+    const pin = mapping.pin(0, 2 * PAGE, 'write', { signal: abort.signal })
+    abort.abort()
+    await expect(pin).rejects.toThrow('aborted')
+    open()
+    expect(await mapping.read(PAGE, 1)).toEqual(bytes(0))
+    // It waits for pins, and fails when they do not end.
+    await space.evictMappingRange(0, 0)
+  })
+
   it('leave nothing behind when they fail or are given up', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
@@ -372,6 +408,17 @@ describe('hazard: read/write whose buffer maps the same file (self-deadlock)', (
 })
 
 describe('tryRead and tryWrite', () => {
+  it('write bytes that leave when half of the cache is dirty, and not the bytes before them', async () => {
+    const { ops, space } = localSpace(9, { cacheBytes: 16 * PAGE })
+    const mapping = space.mmap()
+    await mapping.write(8 * PAGE, bytes(1))
+    await mapping.msync()
+    for (let page = 0; page < 8; page++) await mapping.write(page * PAGE, bytes(1))
+    expect(mapping.tryWrite(8 * PAGE, bytes(9))).toBe(true)
+    await mapping.msync()
+    expect(ops.stored[8 * PAGE]).toBe(9)
+  })
+
   it('are done at once where access is here, over several pages, and refuse otherwise', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()

@@ -9,6 +9,8 @@ export interface Model<S, I> {
   readonly initial: S
   /** The state after `input`, or undefined where the object would not have answered so. */
   step(state: S, input: I): S | undefined
+  /** It changes no state, whatever that is. Once it can be placed, waiting with it gains nothing, which makes the search much shorter. */
+  isRead?(input: I): boolean
   /** Equal for equal states, and only for these. */
   key(state: S): string
 }
@@ -18,6 +20,8 @@ export interface Operation<I> {
   readonly call: number
   /** Infinity where nobody knows whether it happened: then it may stand anywhere after its call, also behind everything else. */
   readonly return: number
+  /** It need not have happened; if it did, then before its return. */
+  readonly isOptional?: boolean
 }
 
 export type Verdict<I> =
@@ -32,10 +36,25 @@ interface Moment<I> {
   readonly operation: Operation<I>
   readonly id: number
   readonly isCall: boolean
+  /** Of a return: its call. */
+  call: Moment<I>
   /** Of a call: its return. */
   end: Moment<I> | undefined
   previous: Moment<I> | undefined
   next: Moment<I> | undefined
+}
+
+interface Decision<S, I> {
+  readonly call: Moment<I>
+  readonly before: S
+  /** It did not happen: an optional operation. */
+  readonly isPassed: boolean
+  /** There is no other way from there that could be better. */
+  readonly isFinal: boolean
+}
+
+interface Timed<I> extends Moment<I> {
+  readonly at: number
 }
 
 const DEFAULT_MAX_STEPS = 5_000_000
@@ -51,7 +70,7 @@ export function check<S, I>(
 class Search<S, I> {
   private readonly head: Moment<I>
   private readonly placed = new Placed()
-  private readonly stack: { readonly call: Moment<I>; readonly before: S }[] = []
+  private readonly stack: Decision<S, I>[] = []
   private readonly tried = new Set<string>()
   private state: S
   private reached: Operation<I>[] = []
@@ -68,28 +87,51 @@ class Search<S, I> {
 
   run(): Verdict<I> {
     let at = this.head.next
-    for (let steps = 0; this.head.next !== undefined; steps++) {
+    // Orders in which nothing happens that need not have are tried first: they are the likely ones.
+    let withOptional = false
+    for (let steps = 0; at !== undefined; steps++) {
       if (steps >= this.maxSteps) return { result: 'undecided', steps }
-      // Nobody has to return any more: what is left need not have happened.
-      if (at === undefined) break
       if (at.isCall) {
-        at = this.place(at) ? this.head.next : at.next
+        if (isOptional(at.operation) === withOptional && this.place(at)) [at, withOptional] = [this.head.next, false]
+        else at = at.next
       } else if (at.operation.return === Infinity) {
         break
+      } else if (!withOptional) {
+        ;[at, withOptional] = [this.head.next, true]
+      } else if (at.operation.isOptional === true && this.passOver(at)) {
+        ;[at, withOptional] = [this.head.next, false]
       } else {
         this.remember(at.operation)
         const undone = this.undo()
         if (undone === undefined) return { result: 'violation', reached: this.reached, stuck: this.stuck! }
-        at = undone.next
+        ;[at, withOptional] = [undone.next, isOptional(undone.operation)]
       }
     }
-    return { result: 'linearizable', order: this.stack.map(({ call }) => call.operation) }
+    // Nobody has to return any more: what is left need not have happened.
+    return { result: 'linearizable', order: this.order }
+  }
+
+  private get order(): Operation<I>[] {
+    return this.stack.filter(({ isPassed }) => !isPassed).map(({ call }) => call.operation)
   }
 
   /** Lets the operation be the next, if the object allows that and it is news. */
   private place(call: Moment<I>): boolean {
-    const after = this.model.step(this.state, call.operation.input)
+    const { input } = call.operation
+    const after = this.model.step(this.state, input)
     if (after === undefined) return false
+    // What need not have happened and would change nothing had better not have.
+    if (isOptional(call.operation) && this.model.key(after) === this.model.key(this.state)) return false
+    return this.settle(call, after, { isPassed: false, isFinal: this.model.isRead?.(input) ?? false })
+  }
+
+  /** Its time is over and it has not happened. */
+  private passOver({ call }: Moment<I>): boolean {
+    // There was nothing else to place before its end.
+    return this.settle(call, this.state, { isPassed: true, isFinal: true })
+  }
+
+  private settle(call: Moment<I>, after: S, kind: Pick<Decision<S, I>, 'isPassed' | 'isFinal'>): boolean {
     this.placed.add(call.id)
     const key = `${this.placed.key} ${this.model.key(after)}`
     if (this.tried.has(key)) {
@@ -97,26 +139,32 @@ class Search<S, I> {
       return false
     }
     this.tried.add(key)
-    this.stack.push({ call, before: this.state })
+    this.stack.push({ call, before: this.state, ...kind })
     this.state = after
     lift(call)
     return true
   }
 
+  /** Takes the newest decision back that leaves another, and returns the call that was placed by it. */
   private undo(): Moment<I> | undefined {
-    const last = this.stack.pop()
-    if (last === undefined) return undefined
-    this.state = last.before
-    this.placed.delete(last.call.id)
-    unlift(last.call)
-    return last.call
+    for (let last = this.stack.pop(); last !== undefined; last = this.stack.pop()) {
+      this.state = last.before
+      this.placed.delete(last.call.id)
+      unlift(last.call)
+      if (!last.isFinal) return last.call
+    }
+    return undefined
   }
 
   private remember(stuck: Operation<I>): void {
     if (this.stuck !== undefined && this.stack.length <= this.reached.length) return
-    this.reached = this.stack.map(({ call }) => call.operation)
+    this.reached = this.order
     this.stuck = stuck
   }
+}
+
+function isOptional<I>(operation: Operation<I>): boolean {
+  return operation.isOptional === true || operation.return === Infinity
 }
 
 /** A set of operations that is almost a beginning of all: written as where the beginning ends, and what is in the set beyond. */
@@ -142,11 +190,13 @@ class Placed {
 /** All moments by time. At equal times a call stands before a return: the two operations overlap. */
 function listOf<I>(operations: readonly Operation<I>[]): Moment<I> {
   const ordered = [...operations].sort((a, b) => a.call - b.call)
-  const moments: (Moment<I> & { readonly at: number })[] = []
+  const moments: Timed<I>[] = []
   for (const [id, operation] of ordered.entries()) {
     const links = { operation, id, previous: undefined, next: undefined }
-    const end = { ...links, isCall: false, end: undefined, at: operation.return }
-    moments.push({ ...links, isCall: true, end, at: operation.call }, end)
+    const end: Timed<I> = { ...links, isCall: false, call: undefined!, end: undefined, at: operation.return }
+    const call: Timed<I> = { ...links, isCall: true, call: undefined!, end, at: operation.call }
+    call.call = end.call = call
+    moments.push(call, end)
   }
   moments.sort((a, b) => a.at - b.at || Number(b.isCall) - Number(a.isCall))
   const head = { previous: undefined, next: undefined } as unknown as Moment<I>

@@ -33,6 +33,8 @@ export interface HistoryEvent {
   /** Of an atomic operation: what was there before, or for `cas` what was expected; and what is there now. */
   readonly from?: string
   readonly to?: string
+  /** Of `write`: false where the file was not made longer for it. */
+  readonly grew?: boolean
   /** Of `cas`: whether it was as expected. */
   readonly ok?: boolean
   /** `fail`: it certainly did not happen; `info`: it may have. */

@@ -44,6 +44,10 @@ class PageModel implements Model<PageState, PageInput> {
     return state.join()
   }
 
+  isRead(input: PageInput): boolean {
+    return input.op === 'read' || (input.op === 'update' && input.to === undefined)
+  }
+
   step(state: PageState, input: PageInput): PageState | undefined {
     const { offset } = input
     switch (input.op) {

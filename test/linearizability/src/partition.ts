@@ -27,7 +27,7 @@ export function pagesOf(
     const bytes = sizeOf(file)
     const pages = new Map<number, HistoryEvent[]>()
     for (const event of events) {
-      if (event.op === 'truncate' || !touchesPages(event)) continue
+      if (event.op === 'truncate' || event.length === 0 || !touchesPages(event)) continue
       for (let page = Math.floor(event.offset / bytes); page * bytes < event.offset + event.length; page++) {
         const there = pages.get(page)
         if (there === undefined) pages.set(page, [event])
@@ -35,16 +35,25 @@ export function pagesOf(
       }
     }
     const truncations = events.filter(({ op }) => op === 'truncate')
+    const flushes = events.filter(({ op }) => op === 'sync')
     for (const page of [...pages.keys()].sort((a, b) => a - b)) {
-      const cut = truncations.filter(({ offset }) => offset < (page + 1) * bytes)
-      found.push({ file, page, operations: pageOperations([...pages.get(page)!, ...cut], page * bytes, bytes) })
+      const [start, end] = [page * bytes, (page + 1) * bytes]
+      const cut = truncations.filter(({ offset }) => offset < end)
+      // Without a length: of the whole file.
+      const flushed = flushes.filter(
+        ({ offset, length }) => length === 0 || (offset <= start && offset + length >= end)
+      )
+      found.push({ file, page, operations: pageOperations([...pages.get(page)!, ...cut, ...flushed], start, bytes) })
     }
   }
   return found
 }
 
 export function sizesOf(history: readonly HistoryEvent[]): SizeHistory[] {
-  return [...byFile(history)].map(([file, events]) => ({ file, operations: events.flatMap(sizeOperation) }))
+  return [...byFile(history)].map(([file, events]) => {
+    const cuts = events.filter(({ op, status }) => op === 'truncate' && status !== 'fail')
+    return { file, operations: events.flatMap((event) => sizeOperation(event, cuts)) }
+  })
 }
 
 function byFile(history: readonly HistoryEvent[]): Map<string, HistoryEvent[]> {
@@ -73,10 +82,15 @@ function pageOperations(events: readonly HistoryEvent[], start: number, bytes: n
     const isUnknown = event.status === 'info' || fate === 'maybe'
     // What may have read something says nothing.
     if (fate === 'undone' || (isUnknown && input.op === 'read')) continue
+    const { call, status } = event
+    // Whoever was answered knows what it did. Bytes of which nobody knows whether they were written, or stayed, were so when the call ended,
+    // if ever; a request to the cluster may still arrive then.
+    const end = status === 'ok' || event.op === 'write' || event.op === 'exchange' ? event.return : Infinity
     operations.push({
-      input: isUnknown ? unheard(event, input) : input,
-      call: event.call,
-      return: isUnknown ? Infinity : event.return
+      input: status === 'info' ? unheard(event, input) : input,
+      call,
+      return: end,
+      ...(isUnknown && { isOptional: true })
     })
   }
   return operations
@@ -97,8 +111,12 @@ function pageInput(event: HistoryEvent, start: number, bytes: number): PageInput
       return { op: 'zero', offset, end: Math.min(event.offset + event.length, start + bytes) - start }
     case 'truncate':
       return { op: 'zero', offset, end: bytes }
+    case 'exchange': {
+      // It may be of several pages.
+      const slice = [2 * (first - event.offset), 2 * (start + bytes - event.offset)] as const
+      return { op: 'update', offset, from: from.slice(...slice), to: to?.slice(...slice) }
+    }
     case 'add':
-    case 'exchange':
     case 'cas':
       return { op: 'update', offset, from, to: op === 'cas' && event.ok !== true ? undefined : to }
     default:
@@ -111,20 +129,29 @@ function unheard(event: HistoryEvent, input: PageInput): PageInput {
   const { offset } = input
   const { op, value = '', from = '' } = event
   if (op === 'add') return { op, offset, bytes: value }
-  if (op === 'exchange') return { op: 'write', offset, bytes: value }
+  // What was there may be known all the same.
+  if (op === 'exchange' && event.to === undefined) return { op: 'write', offset, bytes: value }
   if (op === 'cas') return { op: 'compareExchange', offset, expected: from, bytes: value }
   return input
 }
 
-function sizeOperation(event: HistoryEvent): Operation<SizeInput>[] {
+function sizeOperation(event: HistoryEvent, cuts: readonly HistoryEvent[]): Operation<SizeInput>[] {
   const input = sizeInput(event)
   if (input === undefined) return []
+  const { call } = event
   const isUnknown = event.status === 'info'
-  if (isUnknown && input.op !== 'set' && input.op !== 'extend') return []
-  return [{ input, call: event.call, return: isUnknown ? Infinity : event.return }]
+  const end = isUnknown ? Infinity : event.return
+  if (input.op === 'set') return [{ input, call, return: end }]
+  if (input.op !== 'extend') return isUnknown ? [] : [{ input, call, return: end }]
+  // Where the file was long enough it was not grown. One that a truncation overtakes begins again, and may have grown it before, too.
+  const overtaking = cuts.filter((cut) => cut.call <= event.return && cut.return >= call)
+  const again = overtaking.map(() => ({ input, call, return: event.return, isOptional: true }))
+  const grown = [{ input, call, return: end, isOptional: true }, ...again]
+  // Either way it reached so far when the bytes were written.
+  return isUnknown ? grown : [...grown, { input: { op: 'reaches', end: input.end }, call, return: end }]
 }
 
-function sizeInput({ op, offset, length, status, value = '' }: HistoryEvent): SizeInput | undefined {
+function sizeInput({ op, offset, length, status, value = '', grew = true }: HistoryEvent): SizeInput | undefined {
   if (status === 'fail' || (length === 0 && op !== 'size' && op !== 'truncate')) return undefined
   switch (op) {
     case 'size':
@@ -133,10 +160,14 @@ function sizeInput({ op, offset, length, status, value = '' }: HistoryEvent): Si
       return { op: 'set', size: offset }
     case 'read':
       // Short: it ended where the file did.
-      if (value.length < 2 * length) return value === '' ? undefined : { op: 'read', size: offset + value.length / 2 }
+      if (value === '') return { op: 'endsBy', size: offset }
+      if (value.length < 2 * length) return { op: 'read', size: offset + value.length / 2 }
+      return { op: 'reaches', end: offset + length }
+    case 'exchange':
       return { op: 'reaches', end: offset + length }
     case 'write':
-      return { op: 'extend', end: offset + length }
+      // Zeros that are written up to the end at most are fewer than were asked for.
+      return value === '' ? undefined : { op: grew ? 'extend' : 'reaches', end: offset + value.length / 2 }
     default:
       return undefined
   }

@@ -15,7 +15,9 @@ export class Fates {
 
   add({ op, process, status, call }: HistoryEvent): void {
     if (op === 'lost') this.lost.add(process)
-    if (op !== 'writeback' || status === 'fail') return
+    // A flush that succeeded says of everything before it that it is durable, whatever else is known of it.
+    const isFlush = op === 'sync' && status === 'ok'
+    if (!isFlush && (op !== 'writeback' || status === 'fail')) return
     const taken = status === 'ok' ? this.durable : this.perhaps
     taken.set(process, Math.max(call, taken.get(process) ?? -Infinity))
   }

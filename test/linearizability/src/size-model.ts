@@ -5,6 +5,8 @@ export type SizeInput =
   | { readonly op: 'read'; readonly size: number }
   /** An access up to `end` was served. */
   | { readonly op: 'reaches'; readonly end: number }
+  /** Nothing was found from there on. */
+  | { readonly op: 'endsBy'; readonly size: number }
   | { readonly op: 'set'; readonly size: number }
   /** A write grew the file to `end`, if it was shorter. */
   | { readonly op: 'extend'; readonly end: number }
@@ -12,12 +14,15 @@ export type SizeInput =
 export const sizeModel = (initial: number): Model<number, SizeInput> => ({
   initial,
   key: String,
+  isRead: ({ op }) => op === 'read' || op === 'reaches' || op === 'endsBy',
   step(size, input) {
     switch (input.op) {
       case 'read':
         return input.size === size ? size : undefined
       case 'reaches':
         return size >= input.end ? size : undefined
+      case 'endsBy':
+        return size <= input.size ? size : undefined
       case 'set':
         return input.size
       case 'extend':

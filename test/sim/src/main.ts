@@ -3,29 +3,67 @@ import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { fileURLToPath } from 'node:url'
-import { CLUSTER_USAGE, clusterJob } from './cluster-command.js'
-import { enforceFloors } from './raft/floors.js'
-import { runMutants } from './raft/mutant-run.js'
-import { createRaftJob, RAFT_USAGE, readSelection } from './raft/raft-command.js'
+import { createClusterJob } from './cluster/command.js'
+import { CLUSTER_FLOORS } from './cluster/floors.js'
+import { CLUSTER_SUITE } from './cluster/mutants.js'
+import { enforceFloors, type Floors } from './floors.js'
+import type { Suite } from './mutants/mutant.js'
+import { runMutants } from './mutants/run.js'
+import { RAFT_FLOORS } from './raft/floors.js'
+import { RAFT_SUITE } from './raft/suite.js'
+import { createRaftJob } from './raft/raft-command.js'
 import { readRunOptions, Run, runFlags, type Job, type RunOptions } from './runner.js'
+import { readSelection, type Selection } from './schedule.js'
+
+const USAGE = `usage: pnpm sim cluster|raft [--seeds N] [--from SEED] [--workers N] [--keep-going] [--trace] [--verbose]
+                             [--without N,N | --only N,N] [--full-size]
+       pnpm sim cluster|raft --mutants [NAME] [--seeds N] [--from SEED] [--workers N]
+
+cluster is the whole of Quire on simulated machines, raft is Raft alone; both under every fault that they are to bear.
+
+  --seeds N     how many, default 100; floors of coverage are enforced from 1000 on
+  --from SEED   the first, default 1
+  --workers N   default: one for each core
+  --keep-going  does not stop at the first that fails
+  --trace       prints what happens; with one seed
+  --verbose     prints a line for each seed
+  --without N,N leaves out these faults and operations; 0 is the noise of network and disks
+  --only N,N    leaves out all others
+  --full-size   does not look for the fewest faults that make a seed fail
+  --mutants     takes away one rule after the other, or NAME alone, and expects seeds to fail`
+
+interface Simulator {
+  readonly createJob: (selection: Selection, options: { readonly isMinimised: boolean }) => Job
+  readonly floors: Floors
+  readonly suite: Suite
+}
+
+const SIMULATORS: Readonly<Record<string, Simulator>> = {
+  cluster: { createJob: createClusterJob, floors: CLUSTER_FLOORS, suite: CLUSTER_SUITE },
+  raft: { createJob: createRaftJob, floors: RAFT_FLOORS, suite: RAFT_SUITE }
+}
 
 interface Command {
   readonly job: Job
   readonly options: RunOptions
-  readonly name: 'cluster' | 'raft'
+  readonly floors: Floors
+  readonly suite: Suite
   readonly mutants: string | undefined
   /** Some of each seed's faults are left out: what it covers says nothing. */
   readonly isPartial: boolean
 }
 
-function readCluster(args: string[]): Command | undefined {
-  const { values, positionals } = parseArgs({ args, allowPositionals: true, options: runFlags(availableParallelism()) })
-  const options = readRunOptions(values)
-  if (options === undefined || positionals.length > 1) return undefined
-  return { name: 'cluster', job: clusterJob, options, mutants: undefined, isPartial: true }
+function readCommand(args: string[]): Command | undefined {
+  const simulator = SIMULATORS[args[0] ?? '']
+  if (simulator === undefined) return undefined
+  try {
+    return read(simulator, args)
+  } catch {
+    return undefined
+  }
 }
 
-function readRaft(args: string[]): Command | undefined {
+function read({ createJob, floors, suite }: Simulator, args: string[]): Command | undefined {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -39,34 +77,24 @@ function readRaft(args: string[]): Command | undefined {
   })
   const options = readRunOptions(values)
   const selection = readSelection(values)
-  if (options === undefined || selection === undefined || positionals.length > (values.mutants ? 2 : 1))
-    return undefined
+  if (options === undefined || selection === undefined) return undefined
+  if (positionals.length > (values.mutants ? 2 : 1)) return undefined
   const isPartial = values.without !== undefined || values.only !== undefined
-  const job = createRaftJob(selection, { isMinimised: !values['full-size'] && !isPartial && !options.trace })
-  return { name: 'raft', job, options, isPartial, mutants: values.mutants ? (positionals[1] ?? '') : undefined }
-}
-
-function readCommand(args: string[]): Command | undefined {
-  try {
-    return args[0] === 'raft' ? readRaft(args) : args[0] === 'cluster' ? readCluster(args) : undefined
-  } catch {
-    return undefined
-  }
+  const job = createJob(selection, { isMinimised: !values['full-size'] && !isPartial && !options.trace })
+  return { job, options, floors, suite, isPartial, mutants: values.mutants ? (positionals[1] ?? '') : undefined }
 }
 
 async function main(args: string[]): Promise<number> {
   const command = readCommand(args)
   if (command === undefined) {
-    console.error(
-      args[0] === 'raft' ? RAFT_USAGE : args[0] === 'cluster' ? CLUSTER_USAGE : `${CLUSTER_USAGE}\n\n${RAFT_USAGE}`
-    )
+    console.error(USAGE)
     return 2
   }
-  const { job, options, name, mutants, isPartial } = command
-  if (mutants !== undefined) return runMutants(options, mutants)
+  const { job, options, floors, suite, mutants, isPartial } = command
+  if (mutants !== undefined) return runMutants(suite, options, mutants)
   const summary = await new Run(job, options, { file: fileURLToPath(import.meta.url), args }).start()
   if (summary.failed.length > 0) return 1
-  return name === 'raft' && !isPartial && !options.trace && !enforceFloors(summary) ? 1 : 0
+  return !isPartial && !options.trace && !enforceFloors(floors, summary) ? 1 : 0
 }
 
 if (isMainThread) {

@@ -14,6 +14,8 @@ interface Waiting {
 export class SimProcess {
   alive = true
   readonly clock: Clock
+  /** What true time it was when the clock showed this, in nanoseconds both. */
+  readonly trueNs: (clockNs: number) => number
   /** Called before anything runs in it. */
   onEnter: () => void = () => {}
   private inbox: Waiting[] | undefined
@@ -29,7 +31,7 @@ export class SimProcess {
     const offset = chance.between(0, 1e9)
     const wall = 1.7e12 + chance.between(-5000, 5000)
     this.clock = {
-      now: () => offset + scheduler.now * rate,
+      now: () => offset + scheduler.instant() * rate,
       wallTime: () => wall + scheduler.now,
       schedule: (delayMs, callback) => {
         // Timers are late, never early.
@@ -37,6 +39,7 @@ export class SimProcess {
         return this.after('timer', delay, `${name} timer`, callback)
       }
     }
+    this.trueNs = (clockNs) => Math.round(((clockNs / 1e6 - offset) / rate) * 1e6)
   }
 
   get stalled(): boolean {

@@ -12,8 +12,12 @@ export interface SimEvent {
   run: (() => void) | undefined
 }
 
+/** Less than anything takes, and more than what is lost when a time is rounded to a nanosecond. */
+const INSTANT_MS = 4e-6
+
 export class Scheduler {
   private time = 0
+  private lastInstant = 0
   private order = 0
   private readonly queue = new Heap<SimEvent>((a, b) => a.at - b.at || a.order - b.order)
   private hash = 0x811c9dc5
@@ -27,6 +31,12 @@ export class Scheduler {
   /** True time in milliseconds: what no node knows. */
   get now(): number {
     return this.time
+  }
+
+  /** True time, in which what is asked later is later, also within one event. */
+  instant(): number {
+    this.lastInstant = Math.max(this.time, this.lastInstant + INSTANT_MS)
+    return this.lastInstant
   }
 
   /** A checksum of everything that happened, in order. */

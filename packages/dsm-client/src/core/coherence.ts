@@ -328,6 +328,11 @@ export class Coherence {
     this.takeFault(message.req)
     this.counters.grants++
     if (isVoid) return this.table.taken(page)
+    if (space !== undefined && isPending(space, page.index)) {
+      // It was made when the discard was over, and has overtaken the word of that on the other lane. Its page would be dropped with the others:
+      // whoever waits asks again when the discard is settled here.
+      return this.settled(page)
+    }
     // Rule 13: bytes that this session wrote under the same epoch are newer than what the cluster has, or than what it had when
     // it made the grant: the acknowledgement of a writeback, on the other lane, may have overtaken it.
     const sameEpoch = message.owner && page.epoch === message.epoch
@@ -475,4 +480,8 @@ export class Coherence {
   private send(lane: 'control' | 'bulk', message: ClientMessage): void {
     if (this.term !== 0) this.output.push({ type: 'send', lane, message })
   }
+}
+
+function isPending({ discard }: AddressSpacePages, index: number): boolean {
+  return discard?.acknowledged === true && index >= discard.first && index < discard.end
 }

@@ -55,6 +55,7 @@ export class Orders {
     if (order.type === 'downgrade' ? page.writePins > 0 : page.pinned) return
     if (order.type !== 'invalidate') {
       if (this.holds.keptUntil(page) > this.init.now()) {
+        if (!this.kept.has(page)) this.init.counters.holds++
         this.kept.add(page)
         return
       }

@@ -76,6 +76,8 @@ export class PageTable {
     if (space === undefined) return
     this.spaces.delete(file)
     for (const page of space.all()) this.kill(page, reason)
+    // Nobody unmaps what went with its session: its memory must not stay behind.
+    for (const copies of space.privateCopies) copies.discard(0, Infinity)
     this.pumpFaults()
   }
 
@@ -113,7 +115,7 @@ export class PageTable {
     return true
   }
 
-  /** Accesses a page that `allows` it. */
+  /** Accesses a page that `allows` it. When bytes were written, `writeBackEarly` follows: not before, or they would be missing from what leaves. */
   touch(file: number, index: number, access: Access): Uint8Array {
     const page = this.page(file, index)!
     this.counters.hits++
@@ -121,7 +123,6 @@ export class PageTable {
     page.uses++
     if (access === 'write') this.markDirty(page)
     this.changed(page)
-    this.writeBackEarly()
     return page.frame!.bytes
   }
 
@@ -298,7 +299,7 @@ export class PageTable {
   }
 
   /** Begun before frames run out, so that nobody has to wait for it (kernel: dirty_background_ratio). */
-  private writeBackEarly(): void {
+  writeBackEarly(): void {
     if (this.resident.isMostlyDirty) this.backend.writeBack(this.resident.takeDirty(RECLAIM_BATCH))
   }
 

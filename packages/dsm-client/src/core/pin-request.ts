@@ -25,7 +25,7 @@ export function requestPin(table: PageTable, target: PinTarget, outcome: PinOutc
 }
 
 class PinRequest {
-  private readonly pages: Page[]
+  private pages: Page[] = []
   private readonly pinned: Page[] = []
   private isReserved = false
   private hasEnded = false
@@ -35,13 +35,12 @@ class PinRequest {
     private readonly table: PageTable,
     private readonly target: PinTarget,
     private readonly outcome: PinOutcome
-  ) {
-    const { space, first, count } = target
-    this.pages = Array.from({ length: count }, (_, i) => space.getOrCreate(first + i))
-  }
+  ) {}
 
   start(): void {
-    const { space, first } = this.target
+    const { space, first, count } = this.target
+    // Anew each time: nothing keeps the entries while this waits for room.
+    this.pages = Array.from({ length: count }, (_, i) => space.getOrCreate(first + i))
     switch (this.table.layOut(this.pages)) {
       case 'done':
         this.isReserved = true
@@ -73,7 +72,7 @@ class PinRequest {
       this.outcome.done(this.pages)
       return
     }
-    this.withdraw = this.table.access(space.file, first + at, {
+    const withdraw = this.table.access(space.file, first + at, {
       access,
       pin: true,
       run: (_, page) => {
@@ -82,6 +81,8 @@ class PinRequest {
       },
       fail: (error) => this.fail(error)
     })
+    // A page that was here ran at once, and the wait for the next has begun: that is what must be withdrawn.
+    if (this.pinned.length === at) this.withdraw = withdraw
   }
 
   private fail(error: Error): void {

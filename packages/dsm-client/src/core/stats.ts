@@ -14,6 +14,8 @@ export interface CoherenceCounters {
   /** Pages sent to be made durable, for whatever reason. */
   writebacks: number
   evictions: number
+  /** Orders that waited because the page was in use (docs/coherence.md, "Fairness"). */
+  holds: number
   bytesIn: number
   bytesOut: number
 }
@@ -30,6 +32,7 @@ export function zeroCounters(): CoherenceCounters {
     handovers: 0,
     writebacks: 0,
     evictions: 0,
+    holds: 0,
     bytesIn: 0,
     bytesOut: 0
   }

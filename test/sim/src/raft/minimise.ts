@@ -1,62 +1,6 @@
-/**
- * Delta debugging (Zeller, Hildebrandt: "Simplifying and Isolating Failure-Inducing Input") over the numbers of faults and operations:
- * the fewest with which a seed still fails in the same way.
- */
-import { Violation } from '../violation.js'
-import type { HappeningKind } from './schedule.js'
-import { simulateRaft, type RaftSimulationInit, type RaftSimulationResult } from './simulation.js'
+import { minimise as minimiseOf, type Minimised } from '../minimise.js'
+import { simulateRaft, type RaftSimulationInit } from './simulation.js'
 
-export interface Minimised {
-  readonly needed: readonly { readonly number: number; readonly kind: HappeningKind | 'noise' }[]
-  readonly all: number
-  readonly runs: number
-}
-
-const MAX_RUNS = 250
-const MAX_SECONDS = 60
-
-export async function minimise(init: RaftSimulationInit): Promise<Minimised> {
-  const whole = await simulateRaft(init)
-  const wanted = signature(whole)
-  const startedAt = performance.now()
-  let runs = 1
-  const isOver = (): boolean => runs >= MAX_RUNS || performance.now() - startedAt > MAX_SECONDS * 1000
-  /** What took place until it failed, if it failed alike. */
-  const failing = async (numbers: readonly number[]): Promise<number[] | undefined> => {
-    runs++
-    const result = await simulateRaft({ ...init, only: new Set(numbers) })
-    return signature(result) === wanted ? result.happenings.map(({ number }) => number) : undefined
-  }
-  let needed = whole.happenings.map(({ number }) => number)
-  let parts = 2
-  while (needed.length > 0 && !isOver()) {
-    const chunk = Math.ceil(needed.length / parts)
-    let smaller: number[] | undefined
-    for (let start = 0; start < needed.length && smaller === undefined && !isOver(); start += chunk) {
-      smaller = await failing(needed.filter((_, i) => i < start || i >= start + chunk))
-    }
-    if (smaller !== undefined) {
-      needed = smaller
-      parts = Math.max(2, parts - 1)
-    } else if (chunk === 1) {
-      break
-    } else {
-      parts = Math.min(needed.length, parts * 2)
-    }
-  }
-  const kinds = new Map(whole.happenings.map(({ number, kind }) => [number, kind]))
-  return {
-    needed: needed.map((number) => ({ number, kind: kinds.get(number)! })),
-    all: whole.happenings.length,
-    runs
-  }
-}
-
-/** What makes two failures the same. */
-export function signature({ failure }: Pick<RaftSimulationResult, 'failure'>): string | undefined {
-  if (failure === undefined) return undefined
-  if (failure instanceof Violation) return failure.invariant
-  // Where it was thrown; its message names indexes and terms.
-  const { stack = '' } = failure.cause instanceof Error ? failure.cause : failure
-  return `${failure.name} ${stack.split('\n').find((line) => line.trim().startsWith('at ') && !line.includes('assert')) ?? ''}`
+export function minimise(init: RaftSimulationInit): Promise<Minimised> {
+  return minimiseOf((selection) => simulateRaft({ ...init, ...selection }))
 }

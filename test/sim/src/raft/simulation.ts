@@ -3,6 +3,7 @@ import type { RaftMessage } from '@quire/protocol'
 import { Coverage } from '../coverage.js'
 import { createChance, type Chance } from '../random.js'
 import { Scheduler } from '../scheduler.js'
+import { drawSchedule, isSelected, NOISE, type Selection } from '../schedule.js'
 import { Violation } from '../violation.js'
 import { Clients } from './clients.js'
 import { Faults } from './faults.js'
@@ -12,7 +13,7 @@ import { SimNode, type Sabotage } from './node.js'
 import { Office } from './office.js'
 import { Operator } from './operator.js'
 import { Peace } from './peace.js'
-import { drawSchedule, isSelected, NOISE, type Happening, type HappeningKind, type Selection } from './schedule.js'
+import { KINDS, type Happening, type HappeningKind } from './schedule.js'
 import { drawSettings, type RaftSettings } from './settings.js'
 import { Tracer } from './tracer.js'
 import { Waits } from './waits.js'
@@ -128,9 +129,9 @@ export class RaftSimulation {
       restart: (node, ms) => this.restart(node, ms),
       burst: (chance) => this.clients.burst(chance)
     })
-    this.schedule = drawSchedule(this.chance.fork('schedule'), settings).filter(({ number }) =>
-      isSelected(init, number)
-    )
+    const kinds = KINDS.map(([kind]) => kind)
+    const drawnSchedule = drawSchedule(kinds, this.chance.fork('schedule'), settings)
+    this.schedule = drawnSchedule.filter(({ number }) => isSelected(init, number))
     scheduler.afterEvent = () => this.check()
   }
 

@@ -1,10 +1,13 @@
 /** A worker that runs seeds with one mutant. */
 import { register } from 'node:module'
 import { parentPort, workerData } from 'node:worker_threads'
-import type { Mutant } from './mutant.js'
-import type { Patch } from './patch-hook.js'
+import type { RunSeed } from '../explain.js'
+import type { Mutant, Suite } from './mutant.js'
+import type { PatchInit } from './patch-hook.js'
 
 export interface MutantTask {
+  readonly suite: Suite['name']
+  readonly root: string
   readonly mutant: Mutant
   readonly from: number
   readonly seeds: number
@@ -18,18 +21,24 @@ export type MutantReport =
 
 const report = (message: MutantReport): void => parentPort!.postMessage(message)
 
-async function run({ mutant, from, seeds }: MutantTask): Promise<void> {
+async function run({ suite, root, mutant, from, seeds }: MutantTask): Promise<void> {
   const applied = new SharedArrayBuffer(4)
-  const { file, find, replace } = mutant
-  register<Patch>('./patch-hook.js', import.meta.url, {
-    data: { file: `packages/raft/dist/${file}`, find, replace, applied }
-  })
+  const patches = [mutant, ...(mutant.and ?? [])].map(({ file, find, replace }) => ({
+    file: `${root}${file}`,
+    find,
+    replace
+  }))
+  register<PatchInit>('./patch-hook.js', import.meta.url, { data: { patches, applied } })
   // Only now: what is loaded before is not patched.
-  const { simulateRaft } = await import('./simulation.js')
-  const { signature } = await import('./minimise.js')
-  if (Atomics.load(new Int32Array(applied), 0) !== 1) throw new Error(`${file} was not loaded`)
+  const simulate: RunSeed =
+    suite === 'raft'
+      ? (await import('../raft/simulation.js')).simulateRaft
+      : (await import('../cluster/simulation.js')).simulate
+  const { signature } = await import('../minimise.js')
+  const count = Atomics.load(new Int32Array(applied), 0)
+  if (count !== patches.length) throw new Error(`${count} of ${patches.length} patches were loaded`)
   for (let seed = from; seed < from + seeds; seed++) {
-    const result = await simulateRaft({ seed })
+    const result = await simulate({ seed })
     const invariant = signature(result)
     if (invariant !== undefined) return report({ type: 'caught', seed, invariant, message: result.failure!.message })
     report({ type: 'seed', seed })

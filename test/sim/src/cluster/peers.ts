@@ -6,18 +6,16 @@ import {
   normalizeCluster,
   openPeerCore,
   type Applied,
-  type Directory,
   type MemoryStorage,
   type PeerCore,
-  type ReplicaStorage,
-  type StateView
+  type ReplicaStorage
 } from '@quire/store/peer-core'
-import type { Coverage } from './coverage.js'
+import type { Coverage } from '../coverage.js'
 import { addressOf, nameOf, PEER_IDS } from './ids.js'
 import type { SimNetwork } from './network.js'
-import { SimProcess } from './process.js'
-import type { Chance } from './random.js'
-import type { Scheduler } from './scheduler.js'
+import { SimProcess } from '../process.js'
+import type { Chance } from '../random.js'
+import type { Scheduler } from '../scheduler.js'
 
 export interface PeerWorld {
   readonly scheduler: Scheduler
@@ -29,13 +27,6 @@ export interface PeerWorld {
   readonly onApplied: (peer: SimPeer, index: number, applied: Applied | undefined) => void
   /** A peer could not start, or stopped by itself. */
   readonly onFatal: (peer: SimPeer, error: Error) => void
-  readonly sabotage: Sabotage
-}
-
-/** Breaks a rule on purpose, to show that it is noticed. */
-export interface Sabotage {
-  readonly disk?: (disk: Disk) => Disk
-  readonly createDirectory?: (view: StateView) => Directory
 }
 
 export interface PeerSettings {
@@ -97,7 +88,7 @@ export class SimPeer {
   }
 
   start(): void {
-    const { scheduler, network, settings, sabotage } = this.world
+    const { scheduler, network, settings } = this.world
     const life = ++this.life
     this.writing = 0
     this.onWrite = undefined
@@ -120,7 +111,6 @@ export class SimPeer {
         },
         replicaLimits: settings,
         raft: { tickMs: settings.raftTickMs },
-        createDirectory: sabotage.createDirectory,
         onApplied: (index, applied) => this.applied(index, applied),
         onFatal: (error) => alive() && this.world.onFatal(this, error)
       }
@@ -191,7 +181,6 @@ export class SimPeer {
 
   private storage(): ReplicaStorage {
     const isBootstrapped = (): boolean => this.isBootstrapped
-    const { sabotage } = this.world
     return {
       clusterId: CLUSTER_ID,
       get bootstrapped() {
@@ -202,10 +191,7 @@ export class SimPeer {
       },
       logPath: `${this.name}/log`,
       pagesPath: `${this.name}/pages`,
-      openLogDisk: () => {
-        const disk = this.counted(this.logDisk)
-        return sabotage.disk?.(disk) ?? disk
-      },
+      openLogDisk: () => this.counted(this.logDisk),
       openPages: () => this.pages.open()
     }
   }

@@ -1,43 +1,35 @@
-/** What goes wrong: one fault after the other, several at a time, until it is enough. */
+/** What goes wrong: one numbered fault after the other, several at a time, until it is enough. */
 import type { SimClient } from './clients.js'
-import type { Coverage } from './coverage.js'
+import { PROTOCOL_RAFT } from '@quire/protocol'
+import type { Coverage } from '../coverage.js'
 import { CLIENT_IDS, PEER_IDS } from './ids.js'
 import type { SimNetwork } from './network.js'
 import type { SimPeer } from './peers.js'
-import type { Chance } from './random.js'
-import type { Scheduler } from './scheduler.js'
+import type { Chance } from '../random.js'
+import type { Scheduler } from '../scheduler.js'
 
-export type Fault =
-  | 'crashPeer'
-  | 'crashLeader'
-  | 'stopPeer'
-  | 'crashClient'
-  | 'closeClient'
-  | 'stallPeer'
-  | 'stallLeader'
-  | 'stallClient'
-  | 'isolateLeader'
-  | 'partition'
-  | 'partitionOneWay'
-  | 'breakStream'
-  | 'breakConnection'
-  | 'slowLink'
-export const FAULTS: readonly Fault[] = [
-  'crashPeer',
-  'crashLeader',
-  'stopPeer',
-  'crashClient',
-  'closeClient',
-  'stallPeer',
-  'stallLeader',
-  'stallClient',
-  'isolateLeader',
-  'partition',
-  'partitionOneWay',
-  'breakStream',
-  'breakConnection',
-  'slowLink'
-]
+/** Every kind, and how common it is. */
+export const COMMON = {
+  crashPeer: 1,
+  crashLeader: 1,
+  stopPeer: 1,
+  transferLeader: 1,
+  crashClient: 1,
+  closeClient: 0.7,
+  stallPeer: 1,
+  stallLeader: 1,
+  stallClient: 1,
+  isolateLeader: 1,
+  partition: 1,
+  partitionOneWay: 1,
+  breakStream: 1.5,
+  breakConnection: 1.5,
+  slowStream: 2,
+  slowLink: 1
+} as const
+
+export type Fault = keyof typeof COMMON
+export const FAULTS = Object.keys(COMMON) as Fault[]
 
 export interface FaultSettings {
   /** Mean time between two. */
@@ -49,7 +41,6 @@ export interface FaultSettings {
 
 export interface FaultInit {
   readonly scheduler: Scheduler
-  readonly chance: Chance
   readonly coverage: Coverage
   readonly network: SimNetwork
   readonly peers: readonly SimPeer[]
@@ -62,10 +53,6 @@ export class Faults {
 
   constructor(private readonly init: FaultInit) {}
 
-  start(): void {
-    this.next()
-  }
-
   /** No new fault, and every old one is over. */
   stop(): void {
     this.stopped = true
@@ -75,38 +62,22 @@ export class Faults {
     for (const node of [...peers, ...clients]) if (node.process === undefined) node.start()
   }
 
-  private next(): void {
-    const { scheduler, chance, settings } = this.init
-    scheduler.after(chance.exponential(settings.everyMs), 'fault', () => {
-      if (this.stopped) return
-      this.happen(this.pick())
-      this.next()
-    })
-  }
-
-  private pick(): Fault {
-    const { chance, settings } = this.init
-    let at = chance.next() * FAULTS.reduce((sum, fault) => sum + settings.weights[fault], 0)
-    for (const fault of FAULTS) {
-      at -= settings.weights[fault]
-      if (at < 0) return fault
-    }
-    return 'breakStream'
-  }
-
-  private happen(fault: Fault): void {
-    const { chance, coverage, network, peers, clients, settings } = this.init
+  happen(fault: Fault, chance: Chance): void {
+    if (this.stopped) return
+    const { coverage, network, peers, clients, settings } = this.init
     coverage.add(`fault: ${fault}`)
     const leader = this.leader() ?? chance.pick(peers)
     const client = chance.pick(clients)
     const long = chance.exponential(settings.ttlMs)
     switch (fault) {
       case 'crashPeer':
-        return this.crash(chance.pick(peers))
+        return this.crash(chance.pick(peers), chance)
       case 'crashLeader':
-        return this.crash(leader)
+        return this.crash(leader, chance)
       case 'stopPeer':
-        return this.stopPeer(chance.pick(peers))
+        return this.stopPeer(chance.pick(peers), chance)
+      case 'transferLeader':
+        return this.transfer(leader, chance)
       case 'crashClient':
         client.crash(chance.is(0.5))
         return this.restart(client, chance.exponential(settings.ttlMs / 2))
@@ -131,7 +102,7 @@ export class Faults {
       }
       case 'partition':
       case 'partitionOneWay': {
-        const [a, b] = this.pair()
+        const [a, b] = this.pair(chance)
         coverage.add('partitions')
         this.cut(a, b, long)
         if (fault === 'partition') this.cut(b, a, long)
@@ -143,8 +114,13 @@ export class Faults {
         if (streams.length > 0) network.breakStream(chance.pick(streams), fault === 'breakConnection')
         return
       }
+      case 'slowStream': {
+        const streams = [...network.streams].filter(({ protocol }) => protocol !== PROTOCOL_RAFT)
+        if (streams.length > 0) network.delayStream(chance.pick(streams), chance, chance.between(5, 100))
+        return
+      }
       case 'slowLink': {
-        const [a, b] = this.pair()
+        const [a, b] = this.pair(chance)
         network.slowDown(a, b, chance.between(5, 50))
         this.init.scheduler.after(long, 'link is fast again', () => network.slowDown(a, b, 1))
       }
@@ -156,8 +132,8 @@ export class Faults {
   }
 
   /** Two nodes that talk to each other: one is a peer. */
-  private pair(): [string, string] {
-    const { chance, clients } = this.init
+  private pair(chance: Chance): [string, string] {
+    const { clients } = this.init
     const a = chance.pick(PEER_IDS)
     const others = [...PEER_IDS, ...CLIENT_IDS.slice(0, clients.length)].filter((id) => id !== a)
     const b = chance.pick(others)
@@ -170,8 +146,7 @@ export class Faults {
     scheduler.after(ms, 'link is back', () => network.unblock(from, to))
   }
 
-  private crash(peer: SimPeer): void {
-    const { chance } = this.init
+  private crash(peer: SimPeer, chance: Chance): void {
     const crash = (): void => {
       if (this.stopped) return
       peer.crash(chance.is(0.5))
@@ -181,9 +156,13 @@ export class Faults {
     else crash()
   }
 
-  private stopPeer(peer: SimPeer): void {
-    const { chance } = this.init
+  private stopPeer(peer: SimPeer, chance: Chance): void {
     void peer.stop().then(() => this.restart(peer, chance.exponential(200)))
+  }
+
+  private transfer(leader: SimPeer, chance: Chance): void {
+    const to = chance.pick(PEER_IDS.filter((id) => id !== leader.id))
+    leader.core?.node?.transferLeadership(to).catch(() => {})
   }
 
   private restart(node: SimPeer | SimClient, ms: number): void {

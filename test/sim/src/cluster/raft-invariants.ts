@@ -4,8 +4,8 @@
  * restart finds what was durable.
  */
 import { crc32 } from 'node:zlib'
-import type { Coverage } from './coverage.js'
-import { Violation } from './violation.js'
+import type { Coverage } from '../coverage.js'
+import { Violation } from '../violation.js'
 import type { SimPeer } from './peers.js'
 
 interface Known {

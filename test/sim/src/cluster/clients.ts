@@ -1,14 +1,16 @@
 /** The simulated clients: the real one on a simulated network, and the programs that use it. */
 import { createDsmClientOn, type DsmClient } from '@quire/dsm-client'
 import { inspectClient, type ClientView } from '@quire/dsm-client/inspect'
-import type { Coverage } from './coverage.js'
+import type { Coverage } from '../coverage.js'
+import { SimProcess } from '../process.js'
+import type { Chance } from '../random.js'
+import type { Scheduler } from '../scheduler.js'
+import { ClientLog, type Chronicle } from './chronicle.js'
 import { addressOf, nameOf, PEER_IDS } from './ids.js'
 import type { SimNetwork } from './network.js'
 import type { PageInvariants, ViewedClient } from './page-invariants.js'
-import { SimProcess } from './process.js'
-import type { Chance } from './random.js'
-import type { Scheduler } from './scheduler.js'
-import { Program, type WorkloadSettings } from './workload.js'
+import { Program, type WorkloadSettings } from './program.js'
+import { FileGates } from './gates.js'
 
 export interface ClientSettings extends WorkloadSettings {
   readonly cacheBytes: number
@@ -23,9 +25,12 @@ export interface ClientWorld {
   readonly chance: Chance
   readonly settings: ClientSettings
   readonly invariants: PageInvariants
+  readonly chronicle: Chronicle
   /** Programs finish what they are doing and stop. */
   readonly isStopping: () => boolean
   readonly onError: (client: SimClient, error: Error) => void
+  /** Something ran in a client's process. */
+  readonly onTouched: () => void
 }
 
 /** One client through all its lives. */
@@ -33,10 +38,13 @@ export class SimClient implements ViewedClient {
   readonly name: string
   process: SimProcess | undefined
   client: DsmClient | undefined
+  log: ClientLog | undefined
   /** Programs of this life that have not ended, the one that connects included. */
   running = 0
   /** Closes its session at this moment. */
   isLeaving = false
+  /** Of this life. */
+  programs: Program[] = []
   private life = 0
   private readonly chance: Chance
 
@@ -53,12 +61,15 @@ export class SimClient implements ViewedClient {
   }
 
   start(): void {
-    const { scheduler, network } = this.world
+    const { scheduler, network, chronicle } = this.world
     const life = ++this.life
     const chance = this.chance.fork(`life ${life}`)
     const process = new SimProcess(this.name, scheduler, chance.fork('process'), chance.between(0.9955, 1.0045))
+    process.onEnter = this.world.onTouched
     this.process = process
+    this.log = new ClientLog(chronicle, this.name, process)
     this.running = 1
+    this.programs = []
     const node = network.attach(this.id, process)
     this.connect(process, () => this.open(process, node, chance), chance)
   }
@@ -74,36 +85,42 @@ export class SimClient implements ViewedClient {
   async closeAndLeave(): Promise<void> {
     const { process, client } = this
     if (process === undefined || client === undefined || this.isLeaving) return
-    const { session, isEnded } = inspectClient(client)
     this.isLeaving = true
     this.world.coverage.add('orderly closes of clients')
     try {
       await client.close()
-      if (!isEnded) this.world.invariants.closed(session)
     } catch {
       // What could not be flushed in time is lost with the session.
     }
     if (process.alive) this.end(process, false)
   }
 
+  /** A frame leaves this client's machine. */
+  frameSent(protocol: string, frame: Uint8Array): void {
+    if (this.client !== undefined) this.log?.frameSent(protocol, frame, inspectClient(this.client).session)
+  }
+
   private end(process: SimProcess, withMachine: boolean): void {
     if (this.client !== undefined) countStats(this.client, this.world.coverage)
+    this.log?.killed(this.view())
     process.kill()
     this.process = undefined
     this.client = undefined
     this.isLeaving = false
     this.running = 0
     this.world.network.died(this.id, withMachine)
+    this.world.onTouched()
   }
 
   private open(process: SimProcess, node: ReturnType<SimNetwork['attach']>, chance: Chance): Promise<DsmClient> {
     const { settings } = this.world
+    const log = this.log!
     // Two peers' addresses: the third is learnt.
     const peers = [...PEER_IDS].slice(chance.int(0, 1), chance.int(2, 3)).map(addressOf)
     const { cacheBytes, sessionTtlMs, faultTimeoutMs } = settings
     return createDsmClientOn(
       { network: node, clock: process.clock, random: chance.fork('random') },
-      { peers, cacheBytes, sessionTtlMs, faultTimeoutMs }
+      { peers, cacheBytes, sessionTtlMs, faultTimeoutMs, history: (event) => process.alive && log.record(event) }
     )
   }
 
@@ -114,7 +131,10 @@ export class SimClient implements ViewedClient {
         this.client = client
         client.addEventListener('sessionlost', () => this.world.coverage.add('sessions lost'))
         this.running = 0
-        for (let i = 0; i < this.world.settings.programs; i++) this.run(process, client, chance.fork(`program ${i}`))
+        const gates = new FileGates()
+        for (let i = 0; i < this.world.settings.programs; i++) {
+          this.run(process, client, gates, chance.fork(`program ${i}`))
+        }
       },
       (error: unknown) => {
         if (!process.alive) return
@@ -125,20 +145,10 @@ export class SimClient implements ViewedClient {
     )
   }
 
-  private run(process: SimProcess, client: DsmClient, chance: Chance): void {
-    const { settings, invariants, coverage, isStopping } = this.world
+  private run(process: SimProcess, client: DsmClient, gates: FileGates, chance: Chance): void {
     this.running++
-    const program = new Program({
-      name: this.name,
-      client,
-      clock: process.clock,
-      chance,
-      settings,
-      invariants,
-      coverage,
-      isStopping,
-      isLeaving: () => this.isLeaving
-    })
+    const program = this.program(process, client, gates, chance)
+    this.programs.push(program)
     program.run().then(
       () => {
         if (process.alive) this.running--
@@ -147,6 +157,19 @@ export class SimClient implements ViewedClient {
         if (process.alive) this.world.onError(this, error as Error)
       }
     )
+  }
+
+  private program(process: SimProcess, client: DsmClient, gates: FileGates, chance: Chance): Program {
+    const { settings, invariants, coverage, chronicle, isStopping } = this.world
+    const { name, log } = this
+    const { clock } = process
+    const base = { name, client, clock, chance, settings, gates, log: log!, chronicle, invariants, coverage }
+    return new Program({ ...base, isStopping })
+  }
+
+  /** For the end. */
+  visitor(chance: Chance): Program {
+    return this.program(this.process!, this.client!, new FileGates(), chance)
   }
 }
 
@@ -160,4 +183,5 @@ export function countStats(client: DsmClient, coverage: Coverage): void {
   coverage.add('invalidations', counters.invalidations)
   coverage.add('evictions', counters.evictions)
   coverage.add('pages written back', counters.writebacks)
+  coverage.add('holds', counters.holds)
 }

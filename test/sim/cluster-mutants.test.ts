@@ -1,0 +1,35 @@
+import { describe, expect, it } from 'vitest'
+// The built program: a worker loads it, and patches what it loads.
+import { CLUSTER_SUITE } from './dist/cluster/mutants.js'
+import type { Mutant } from './dist/mutants/mutant.js'
+import { runMutant } from './dist/mutants/run.js'
+
+const SOME = [
+  'grant before all invalidations are acknowledged',
+  'reader admitted while a write is pending',
+  'handover without bytes',
+  'an entry counts before it is flushed',
+  'dirty bytes forgotten when they leave',
+  'extend shows old bytes: pages beyond the end stay',
+  'even_cows ignored: a private copy survives a truncation',
+  'whole file given up before its writes are acknowledged'
+]
+
+function mutantOf(name: string): Mutant {
+  const found = CLUSTER_SUITE.mutants.find((mutant) => mutant.name === name)
+  if (found === undefined) throw new Error(`no mutant ${name}`)
+  return found
+}
+
+describe('the cluster simulation notices that a rule is missing', { timeout: 60_000 }, () => {
+  it.each(SOME)('%s', async (name) => {
+    const { caught, error } = await runMutant(CLUSTER_SUITE, { mutant: mutantOf(name), from: 1, seeds: 40 })
+    expect(error).toBeUndefined()
+    expect(caught).toBeDefined()
+  })
+
+  it('whose names are their own', () => {
+    const names = CLUSTER_SUITE.mutants.map(({ name }) => name)
+    expect(new Set(names).size).toBe(names.length)
+  })
+})

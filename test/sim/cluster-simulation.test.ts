@@ -1,0 +1,50 @@
+import { describe, expect, it } from 'vitest'
+import { FLOORS, PER_SEED } from './src/cluster/floors.js'
+import { simulate } from './src/cluster/simulation.js'
+import { minimise } from './src/minimise.js'
+import { expectSound } from './cluster-support.js'
+
+const SEEDS = 30
+
+describe('the whole of Quire in a simulation', { timeout: 120_000 }, () => {
+  it('keeps every promise under crashes, partitions, stalls and broken streams, and every history is linearizable', async () => {
+    const coverage = await expectSound(1, SEEDS)
+    // Half of what a run of the command must meet, for these few seeds; of what is rare, nothing can be said.
+    for (const [met, floor] of FLOORS) {
+      const least = (floor * SEEDS) / 1000 / 2
+      if (least >= 10) expect(coverage.get(met), met).toBeGreaterThan(least)
+    }
+    for (const [met, floor] of PER_SEED) expect(coverage.get(met) / SEEDS, met).toBeGreaterThan(floor / 2)
+  })
+
+  it('does the same again with the same seed', async () => {
+    const first = await simulate({ seed: 7 })
+    const second = await simulate({ seed: 7 })
+    expect(second.traceHash).toBe(first.traceHash)
+    expect(second.events).toBe(first.events)
+    expect([...second.coverage.counts]).toEqual([...first.coverage.counts])
+    const other = await simulate({ seed: 8 })
+    expect(other.traceHash).not.toBe(first.traceHash)
+  })
+
+  it('runs a seed without some of its faults, or with some alone', async () => {
+    const { happenings } = await simulate({ seed: 7 })
+    expect(happenings.length).toBeGreaterThan(3)
+    const some = await simulate({ seed: 7, only: new Set([2, 3]) })
+    expect(some.happenings.map(({ number }) => number)).toEqual([2, 3])
+    const without = await simulate({ seed: 7, without: new Set([0, 1]) })
+    expect(without.happenings).toEqual(happenings.filter(({ number }) => number > 1))
+  })
+
+  it('finds the fewest faults that make a seed fail', async () => {
+    const run = (selection: { readonly only?: ReadonlySet<number> }) => {
+      const all = [0, 1, 2, 3, 4, 5, 6, 7, 8]
+      const there = all.filter((number) => selection.only?.has(number) ?? true)
+      const failure = there.includes(3) && there.includes(7) ? new Error('both') : undefined
+      return Promise.resolve({ failure, happenings: there.map((number) => ({ number, kind: 'crashPeer' })) })
+    }
+    const { needed, all } = await minimise(run)
+    expect(needed.map(({ number }) => number)).toEqual([3, 7])
+    expect(all).toBe(9)
+  })
+})

@@ -1,0 +1,371 @@
+/** What programs do with an open file. */
+import type { HistoryEvent } from '#linearizability'
+import { Violation } from '../violation.js'
+import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'
+import type { Handle, Program } from './program.js'
+
+/** Every action, and how common it is. */
+export const COMMON = {
+  write: 5,
+  writeAcross: 0.7,
+  writeFile: 1,
+  extend: 0.5,
+  read: 5,
+  readAcross: 1,
+  readPage: 0.3,
+  readEnd: 0.5,
+  pin: 3,
+  pinAcross: 0.7,
+  pinTwo: 0.05,
+  pinToRead: 0.7,
+  tryRead: 1,
+  tryWrite: 1,
+  burst: 0.5,
+  sync: 0.7,
+  msync: 0.5,
+  truncate: 0.5,
+  punch: 0.4,
+  sizes: 0.4,
+  reopen: 0.3,
+  unlink: 0.12,
+  rename: 0.12,
+  unmapRange: 0.4,
+  writeRange: 0.3,
+  evictRange: 0.4,
+  writePrivately: 0.8,
+  readPrivately: 1.2,
+  unmapPrivately: 0.1
+} as const
+
+export type Action = keyof typeof COMMON
+export const ACTIONS = Object.keys(COMMON) as Action[]
+
+export async function act(action: Action, program: Program, handle: Handle): Promise<void> {
+  return new Act(program, handle)[action]()
+}
+
+type Actions = Record<Action, () => Promise<void>>
+
+class Act implements Actions {
+  constructor(
+    private readonly program: Program,
+    private readonly handle: Handle
+  ) {}
+
+  // ---- bytes
+
+  write(): Promise<void> {
+    const { chance } = this.program.init
+    const offset = this.page() * PAGE_BYTES + chance.pick(SPOTS)
+    return this.put('mapping', offset, chance.pick([4, 8, SPOT_BYTES]))
+  }
+
+  writeAcross(): Promise<void> {
+    return this.put('mapping', (this.page() + 1) * PAGE_BYTES - SPOT_BYTES, 2 * SPOT_BYTES)
+  }
+
+  writeFile(): Promise<void> {
+    const { chance } = this.program.init
+    return this.put('file', this.page() * PAGE_BYTES + chance.pick(SPOTS), SPOT_BYTES)
+  }
+
+  /** At the end, or a little behind it. */
+  extend(): Promise<void> {
+    const { chance, settings } = this.program.init
+    const offset = Math.ceil(this.size / 4) * 4 + chance.pick([0, 0, 64, PAGE_BYTES])
+    if (offset + SPOT_BYTES > settings.maxPages * PAGE_BYTES) return this.writeFile()
+    return this.put('file', offset, SPOT_BYTES)
+  }
+
+  read(): Promise<void> {
+    const { chance } = this.program.init
+    return this.get(this.page() * PAGE_BYTES + chance.pick(SPOTS), chance.pick([4, 8, SPOT_BYTES]))
+  }
+
+  readAcross(): Promise<void> {
+    return this.get((this.page() + 1) * PAGE_BYTES - SPOT_BYTES, 2 * SPOT_BYTES)
+  }
+
+  readPage(): Promise<void> {
+    return this.get(this.page() * PAGE_BYTES, PAGE_BYTES)
+  }
+
+  async readEnd(): Promise<void> {
+    await this.handle.file.read(Math.max(0, this.size - SPOT_BYTES), 2 * SPOT_BYTES, this.program.options())
+  }
+
+  async tryRead(): Promise<void> {
+    const { chance } = this.program.init
+    const found = this.handle.mapping.tryRead(this.page() * PAGE_BYTES + chance.pick(SPOTS), new Uint8Array(SPOT_BYTES))
+    this.count(found ? 'reads at once' : 'reads not at once')
+  }
+
+  async tryWrite(): Promise<void> {
+    const { chance, chronicle, gates } = this.program.init
+    if (!gates.mayWrite(this.fileId)) return
+    const done = this.handle.mapping.tryWrite(this.page() * PAGE_BYTES + chance.pick(SPOTS), chronicle.nextValue(8))
+    this.count(done ? 'writes at once' : 'writes not at once')
+  }
+
+  /** Uses a page so much that it is worth holding on to. */
+  async burst(): Promise<void> {
+    const { chance, chronicle, gates } = this.program.init
+    const offset = this.page() * PAGE_BYTES + SPOTS[0]
+    await this.put('mapping', offset, 4)
+    for (let i = chance.int(2, 6); i > 0; i--) {
+      if (gates.mayWrite(this.fileId)) this.handle.mapping.tryWrite(offset, chronicle.nextValue(4))
+      if (chance.is(0.2)) await this.program.sleep(0.2)
+    }
+  }
+
+  private put(how: 'mapping' | 'file', offset: number, length: number): Promise<void> {
+    const { chronicle } = this.program.init
+    const bytes = chronicle.nextValue(length)
+    const options = this.program.options()
+    const facts = { value: hex(bytes), ...(how === 'mapping' && { grew: false }) }
+    return this.writing('write', offset, length, facts, () =>
+      how === 'mapping'
+        ? this.handle.mapping.write(offset, bytes, options)
+        : this.handle.file.write(offset, bytes, options)
+    )
+  }
+
+  private async get(offset: number, length: number): Promise<void> {
+    const { chance } = this.program.init
+    const options = this.program.options()
+    if (chance.is(0.6)) await this.handle.mapping.read(offset, length, options)
+    else await this.handle.file.read(offset, length, options)
+  }
+
+  // ---- pins
+
+  pin(): Promise<void> {
+    const { chance } = this.program.init
+    return this.pinToWrite(this.page() * PAGE_BYTES + chance.pick(SPOTS), SPOT_BYTES)
+  }
+
+  pinAcross(): Promise<void> {
+    const { chance } = this.program.init
+    const pages = chance.is(0.2) ? 1 : 0
+    return this.pinToWrite((this.page() + 1) * PAGE_BYTES - SPOT_BYTES, 2 * SPOT_BYTES + pages * PAGE_BYTES)
+  }
+
+  private pinToWrite(offset: number, length: number): Promise<void> {
+    const { gates, chance, settings, log, chronicle } = this.program.init
+    const { mapping, session: process } = this.handle
+    return gates.pin(this.fileId, this.pause, async () => {
+      const pin = await mapping.pin(offset, length, 'write', this.program.options())
+      let end = (): void => {}
+      try {
+        if (chance.is(0.3)) await this.hold(chance.exponential(settings.pinMs))
+        // In one step: what is written to a pin in several, a flush may find half.
+        const from = hex(pin.bytes)
+        pin.bytes.set(chronicle.nextValue(length))
+        end = log.begin({ process, file: this.fileId, offset, length, op: 'exchange', from, to: hex(pin.bytes) })
+        if (chance.is(0.3)) await this.hold(chance.exponential(settings.pinMs))
+      } finally {
+        pin.release()
+        end()
+      }
+    })
+  }
+
+  /** Holds one page and asks for another: two clients may wait for each other, and one gives up. */
+  async pinTwo(): Promise<void> {
+    const { mapping } = this.handle
+    const first = await mapping.pin(this.page() * PAGE_BYTES, 4, 'read', this.program.options())
+    try {
+      await this.hold(1)
+      const second = await mapping.pin(this.page() * PAGE_BYTES, 4, 'read', this.program.options())
+      second.release()
+    } finally {
+      first.release()
+    }
+  }
+
+  async pinToRead(): Promise<void> {
+    const { chance, settings, name } = this.program.init
+    const pin = await this.handle.mapping.pin(this.page() * PAGE_BYTES, SPOT_BYTES, 'read', this.program.options())
+    try {
+      const before = hex(pin.bytes)
+      if (chance.is(0.5)) await this.hold(chance.exponential(settings.pinMs))
+      // Other programs of this client write to the same memory.
+      if (this.isAlone && !pin.lost.aborted && hex(pin.bytes) !== before) {
+        throw new Violation('pinned pages stay', `${name}: ${before} became ${hex(pin.bytes)}`)
+      }
+    } finally {
+      pin.release()
+    }
+  }
+
+  private hold(ms: number): Promise<void> {
+    return this.program.sleep(ms)
+  }
+
+  // ---- durability
+
+  async sync(): Promise<void> {
+    await this.handle.file.sync(this.program.options())
+  }
+
+  async msync(): Promise<void> {
+    const page = this.page()
+    const { maxPages } = this.program.init.settings
+    const pages = this.program.init.chance.int(1, maxPages - page)
+    await this.handle.mapping.msync(page * PAGE_BYTES, pages * PAGE_BYTES, this.program.options())
+  }
+
+  // ---- sizes
+
+  async truncate(): Promise<void> {
+    const { chance, settings } = this.program.init
+    const pages = chance.int(0, settings.maxPages)
+    const size = Math.min(settings.maxPages * PAGE_BYTES, pages * PAGE_BYTES + chance.pick([0, 0, 8, 68, 2052]))
+    const options = this.program.options()
+    await this.intended('truncate', size, 0, {}, () => this.handle.file.truncate(size, options))
+  }
+
+  punch(): Promise<void> {
+    const { chance, settings } = this.program.init
+    const page = this.page()
+    const length = chance.int(1, Math.min(2, settings.maxPages - page)) * PAGE_BYTES
+    const options = this.program.options()
+    if (chance.is(0.7)) {
+      const offset = page * PAGE_BYTES
+      return this.intended('punch', offset, length, {}, () => this.handle.file.punchHole(offset, length, options))
+    }
+    // Parts of pages are zeros that are written.
+    const [offset, bytes] = [page * PAGE_BYTES + SPOTS[2], chance.pick([8, PAGE_BYTES])]
+    return this.writing('write', offset, bytes, { value: '00'.repeat(bytes), grew: false }, () =>
+      this.handle.file.punchHole(offset, bytes, options)
+    )
+  }
+
+  async sizes(): Promise<void> {
+    const { chance, client } = this.program.init
+    if (chance.is(0.7)) await this.handle.file.stat(this.program.options())
+    else await client.stat(this.handle.path, this.program.options())
+  }
+
+  // ---- names
+
+  async reopen(): Promise<void> {
+    await this.program.close(this.handle, this.program.options())
+  }
+
+  async unlink(): Promise<void> {
+    const { chance, client } = this.program.init
+    if (chance.is(0.5)) await this.program.close(this.handle, {})
+    await client.unlink(this.handle.path, this.program.options())
+  }
+
+  async rename(): Promise<void> {
+    const { chance, client } = this.program.init
+    const { path, isWhole } = this.handle
+    const to = chance.pick(this.program.paths.filter((each) => each.startsWith('/whole') === isWhole))
+    await client.rename(path, to, this.program.options())
+    await this.program.close(this.handle, {})
+  }
+
+  // ---- the calls of the seed
+
+  async unmapRange(): Promise<void> {
+    const [start, length] = this.range()
+    this.handle.file.addressSpace.unmapMappingRange(start, length)
+  }
+
+  async writeRange(): Promise<void> {
+    const [start, length] = this.range()
+    await this.handle.file.addressSpace.writeMappingRange(start, length, this.program.options())
+  }
+
+  async evictRange(): Promise<void> {
+    const [start, length] = this.range()
+    await this.handle.file.addressSpace.evictMappingRange(start, length, this.program.options())
+  }
+
+  private range(): [number, number] {
+    const { chance } = this.program.init
+    return chance.is(0.3) ? [0, 0] : [this.page() * PAGE_BYTES, chance.pick([1, PAGE_BYTES, 2 * PAGE_BYTES])]
+  }
+
+  // ---- private mappings
+
+  async writePrivately(): Promise<void> {
+    const { chance } = this.program.init
+    const own = await this.program.privately(this.handle)
+    await own.write(this.page(), chance.pick(SPOTS), this.program.options())
+  }
+
+  async readPrivately(): Promise<void> {
+    const { chance } = this.program.init
+    const own = await this.program.privately(this.handle)
+    const [page, place] = [this.page(), chance.pick(SPOTS)]
+    if (chance.is(0.2)) own.tryRead(page, place)
+    else await own.read(page, place, this.program.options())
+  }
+
+  async unmapPrivately(): Promise<void> {
+    const own = this.handle.private
+    this.handle.private = undefined
+    await own?.mapping.munmap()
+  }
+
+  // ---- helpers
+
+  private get fileId(): string {
+    return this.handle.file.id
+  }
+
+  private get size(): number {
+    return this.program.init.invariants.sizeOf(this.handle.id)
+  }
+
+  private get isAlone(): boolean {
+    return this.program.init.settings.programs === 1
+  }
+
+  /** Of the file as it is in the log; now and then one that it has not. */
+  private page(): number {
+    const { chance, settings } = this.program.init
+    const pages = chance.is(0.05) ? settings.maxPages : Math.ceil(this.size / PAGE_BYTES)
+    return chance.int(0, Math.max(1, pages) - 1)
+  }
+
+  private readonly pause = (): Promise<void> => this.program.sleep(0.5)
+
+  private count(name: string): void {
+    this.program.init.coverage.add(name)
+  }
+
+  private writing(
+    op: 'write',
+    offset: number,
+    length: number,
+    facts: Pick<HistoryEvent, 'value' | 'grew'>,
+    action: () => Promise<void>
+  ): Promise<void> {
+    const { gates } = this.program.init
+    return gates.write(this.fileId, this.pause, () => this.intended(op, offset, length, facts, action))
+  }
+
+  private async intended(
+    op: 'write' | 'truncate' | 'punch',
+    offset: number,
+    length: number,
+    facts: Pick<HistoryEvent, 'value' | 'grew'>,
+    action: () => Promise<void>
+  ): Promise<void> {
+    const { session: process } = this.handle
+    const end = this.program.init.log.begin({ process, file: this.fileId, offset, length, op, ...facts })
+    try {
+      await action()
+    } finally {
+      end()
+    }
+  }
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex')
+}

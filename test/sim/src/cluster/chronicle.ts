@@ -1,0 +1,115 @@
+/**
+ * The history of a seed: what every client says that it did, in true time, and what a client that was killed cannot say any more. It is
+ * judged at the end.
+ */
+import { judge, type HistoryEvent } from '#linearizability'
+import type { ClientView } from '@quire/dsm-client/inspect'
+import { clientMessage, decodeFrame, PROTOCOL_BULK } from '@quire/protocol'
+import type { SimProcess } from '../process.js'
+import type { Scheduler } from '../scheduler.js'
+import { Violation } from '../violation.js'
+import { PAGE_BYTES } from './page-layout.js'
+
+type Facts = 'value' | 'grew' | 'from' | 'to'
+
+/** What a program is about to do to bytes. */
+export interface Intent extends Pick<HistoryEvent, 'process' | 'file' | 'offset' | 'length' | Facts> {
+  readonly op: 'write' | 'exchange' | 'truncate' | 'punch'
+}
+
+const MAX_STEPS = 500_000
+
+export class Chronicle {
+  readonly events: HistoryEvent[] = []
+  private lastValue = 0
+
+  constructor(private readonly scheduler: Scheduler) {}
+
+  /** In every word the same number, which nobody else writes. */
+  nextValue(length: number): Uint8Array {
+    const value = ++this.lastValue
+    const bytes = new Uint8Array(length)
+    for (let at = 0; at < length; at++) bytes[at] = value >>> (8 * (at % 4))
+    return bytes
+  }
+
+  get nowNs(): number {
+    return Math.round(this.scheduler.instant() * 1e6)
+  }
+
+  /** Throws the first finding. */
+  judge(initialSize: (file: string) => number): number {
+    const { findings, operations } = judge(this.events, { pageSize: PAGE_BYTES, initialSize, maxSteps: MAX_STEPS })
+    const [first] = findings
+    if (first === undefined) return operations
+    const { file, page, result, text } = first
+    const what = page === undefined ? 'size' : 'page'
+    const invariant = result === 'undecided' ? 'histories are decidable' : `linearizable ${what}s`
+    throw new Violation(invariant, `${what} ${page ?? ''} of file ${file}: ${text}`)
+  }
+}
+
+/** One life of a client. */
+export class ClientLog {
+  private readonly intents = new Set<Intent & { readonly call: number }>()
+  /** When bytes of a page last left, by session, file and page. */
+  private readonly sent = new Map<string, number>()
+
+  constructor(
+    private readonly chronicle: Chronicle,
+    private readonly client: string,
+    private readonly process: SimProcess
+  ) {}
+
+  /** For `DsmClientInit.history`. */
+  record(event: HistoryEvent): void {
+    const { trueNs } = this.process
+    this.chronicle.events.push({
+      ...event,
+      client: this.client,
+      call: trueNs(event.call),
+      return: trueNs(event.return)
+    })
+  }
+
+  /** What a program has seen that its client does not record. */
+  note(event: Omit<HistoryEvent, 'client' | 'status'>): void {
+    this.chronicle.events.push({ ...event, client: this.client, status: 'ok' })
+  }
+
+  /** The client records how it ends, unless it is killed before that. The returned function tells that it has ended. */
+  begin(intent: Intent): () => void {
+    const begun = { ...intent, call: this.chronicle.nowNs }
+    this.intents.add(begun)
+    return () => this.intents.delete(begun)
+  }
+
+  /** A frame leaves. */
+  frameSent(protocol: string, frame: Uint8Array, session: number): void {
+    if (protocol !== PROTOCOL_BULK) return
+    const { message } = decodeFrame(clientMessage, frame)
+    const pages = message.type === 'writeback' ? message.pages : message.type === 'ownerAckDirty' ? [message.dirty] : []
+    for (const { file, page } of pages) this.sent.set(`${session} ${file} ${page}`, this.chronicle.nowNs)
+  }
+
+  /** What is under way may have happened; what is dirty is lost, unless bytes that have left were made durable. */
+  killed(view: ClientView | undefined): void {
+    const now = this.chronicle.nowNs
+    const { events } = this.chronicle
+    for (const intent of this.intents) events.push({ ...intent, client: this.client, status: 'info', return: now })
+    this.intents.clear()
+    if (view === undefined || view.isEnded) return
+    const process = String(view.session)
+    const base = { client: this.client, process, length: PAGE_BYTES, return: now }
+    for (const [key, call] of this.sent) {
+      const [session, file, page] = key.split(' ') as [string, string, string]
+      if (session !== process) continue
+      events.push({ ...base, op: 'writeback', status: 'info', file, offset: Number(page) * PAGE_BYTES, call })
+    }
+    for (const page of view.pages) {
+      if (!page.dirty) continue
+      const [file, offset] = [String(page.file), page.index * PAGE_BYTES]
+      events.push({ ...base, op: 'lost', status: 'ok', file, offset, call: now })
+    }
+  }
+}

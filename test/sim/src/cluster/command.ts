@@ -1,0 +1,18 @@
+/** `pnpm sim cluster`: the whole of Quire on simulated machines. */
+import { createExplain, describe } from '../explain.js'
+import type { Job } from '../runner.js'
+import type { Selection } from '../schedule.js'
+import { withNames } from './ids.js'
+import { simulate } from './simulation.js'
+
+export function createClusterJob(selection: Selection, { isMinimised }: { readonly isMinimised: boolean }): Job {
+  return {
+    runSeed: async (seed, trace) => {
+      const result = await simulate({ seed, ...selection, ...(trace && { trace }) })
+      const { events, virtualMs, traceHash, coverage, failure } = result
+      const counts = [...coverage.counts]
+      return { seed, events, virtualMs, traceHash, counts, failure: failure && withNames(describe(failure)) }
+    },
+    onFailure: createExplain({ name: 'cluster', run: simulate, selection, isMinimised })
+  }
+}

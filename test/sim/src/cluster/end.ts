@@ -1,0 +1,249 @@
+/** One end of a simulated stream. */
+import { crc32 } from 'node:zlib'
+import { PROTOCOL_RAFT, type FrameStream } from '@quire/protocol'
+import type { SimProcess } from '../process.js'
+import type { Host } from './network.js'
+import type { Stream } from './stream.js'
+
+const MAX_QUEUED_BYTES = 8 * 1024 * 1024
+const CLOSE_TIMEOUT_MS = 5000
+
+type Parcel =
+  | { readonly type: 'frame'; readonly bytes: Uint8Array }
+  | { readonly type: 'fin' }
+  | { readonly type: 'reset' }
+
+const ignore = (): void => {}
+
+export class End implements FrameStream {
+  readonly id: string
+  readonly process: SimProcess
+  other!: End
+  onDrain: () => void = ignore
+  /** Sends nothing yet. */
+  held = false
+  /** On top of the latency. */
+  delayMs = 0
+  private frameHandler: ((frame: Uint8Array) => void) | undefined
+  private closeHandler: ((reason?: Error) => void) | undefined
+  private early: Uint8Array[] = []
+  private over: { readonly reason: Error | undefined } | undefined
+  private closing = false
+  private closeReported = false
+
+  // -- outgoing
+  private waiting: Parcel[] = []
+  private lastArrival = 0
+  private bytesOnTheWay = 0
+  private drainOwed = false
+  private readonly latencyMs: number
+  private sentFrames = 0
+  /** Raised when everything on the way is lost. */
+  private generation = 0
+
+  constructor(
+    private readonly stream: Stream,
+    host: Host,
+    readonly remote: string
+  ) {
+    this.id = host.id
+    this.process = host.process
+    this.latencyMs = stream.network.init.chance.exponential(stream.network.init.latencyMs)
+  }
+
+  get isOver(): boolean {
+    return this.over !== undefined || !this.process.alive
+  }
+
+  get onFrame(): (frame: Uint8Array) => void {
+    return this.frameHandler ?? ignore
+  }
+
+  set onFrame(handler: (frame: Uint8Array) => void) {
+    this.frameHandler = handler
+    for (const frame of this.early.splice(0)) queueMicrotask(() => this.deliver(frame))
+  }
+
+  get onClose(): (reason?: Error) => void {
+    return this.closeHandler ?? ignore
+  }
+
+  set onClose(handler: (reason?: Error) => void) {
+    this.closeHandler = handler
+    if (this.over !== undefined) this.reportClose()
+  }
+
+  send(frame: Uint8Array): boolean {
+    if (this.closing || this.isOver) return false
+    // What the receiver gets: without its length, and its own.
+    this.bytesOnTheWay += frame.length
+    const bytes = frame.slice(4)
+    this.stream.network.onSend?.(this.id, this.stream.protocol, bytes)
+    this.put({ type: 'frame', bytes })
+    if (this.bytesOnTheWay > MAX_QUEUED_BYTES) {
+      this.abort(new Error(`${this.bytesOnTheWay} bytes are queued for ${this.remote}`))
+      return false
+    }
+    if (this.bytesOnTheWay > this.stream.network.init.highWaterBytes && !this.drainOwed) {
+      this.drainOwed = true
+      this.stream.network.init.coverage.add('back-pressure')
+    }
+    return !this.drainOwed
+  }
+
+  close(): void {
+    if (this.closing || this.isOver) return
+    this.closing = true
+    this.put({ type: 'fin' })
+    this.process.after('timer', CLOSE_TIMEOUT_MS, `${this.id}>${this.remote} close`, () =>
+      this.fail(new Error(`${this.remote} does not close`))
+    )
+  }
+
+  abort(reason: Error): void {
+    if (this.isOver) return
+    // What has left may arrive before the reset, or be thrown away with it.
+    if (this.stream.network.init.chance.is(0.5)) this.lose()
+    this.put({ type: 'reset' })
+    this.end(reason)
+  }
+
+  // ---- events
+
+  /** This end notices that the stream is dead. */
+  fail(reason: Error): void {
+    if (this.isOver) return
+    this.put({ type: 'reset' })
+    this.end(reason)
+  }
+
+  /** The process is gone; its machine resets the stream. */
+  vanish(): void {
+    this.lose()
+    this.put({ type: 'reset' })
+  }
+
+  /** Everything that this end has sent and that has not arrived is gone. */
+  lose(): void {
+    this.generation++
+    this.waiting = []
+    this.bytesOnTheWay = 0
+  }
+
+  /** Sends what could not leave. */
+  release(): void {
+    for (const parcel of this.waiting.splice(0)) this.put(parcel)
+  }
+
+  private put(parcel: Parcel): void {
+    const { network, protocol } = this.stream
+    if (this.held || this.waiting.length > 0 || network.isBlocked(this.id, this.remote)) {
+      this.waiting.push(parcel)
+      return
+    }
+    const { chance, coverage, scheduler, raftLoss, raftDuplication, raftReordering } = network.init
+    const transit = this.transit(parcel)
+    const inOrder = Math.max(this.lastArrival, scheduler.now + transit)
+    const isLossy = parcel.type === 'frame' && protocol === PROTOCOL_RAFT && network.isFaulty && this.sentFrames > 0
+    if (parcel.type === 'frame') this.sentFrames++
+    if (isLossy && chance.is(raftLoss)) {
+      coverage.add('raft frames lost')
+      this.taken(parcel.bytes.length)
+      return
+    }
+    if (isLossy && chance.is(raftDuplication)) {
+      coverage.add('raft frames doubled')
+      const copy = { type: 'frame', bytes: parcel.bytes.slice() } as const
+      this.bytesOnTheWay += copy.bytes.length + 4
+      this.travel(copy, inOrder + chance.exponential(30))
+    }
+    if (isLossy && chance.is(raftReordering)) {
+      coverage.add('raft frames reordered')
+      // Not before the frames ahead of it, the hello among them; those behind it may overtake it.
+      this.travel(parcel, inOrder + chance.exponential(30))
+      return
+    }
+    this.lastArrival = inOrder
+    this.travel(parcel, inOrder)
+  }
+
+  private transit(parcel: Parcel): number {
+    const { chance } = this.stream.network.init
+    const spike = this.stream.network.isFaulty && chance.is(0.01) ? chance.between(5, 120) : 0
+    const size = parcel.type === 'frame' ? parcel.bytes.length : 0
+    const slowness = this.stream.network.slowness(this.id, this.remote)
+    return (this.latencyMs * chance.between(0.5, 1.5) + size / 100_000 + spike) * slowness + this.delayMs
+  }
+
+  private travel(parcel: Parcel, arrival: number): void {
+    const { network, protocol } = this.stream
+    const { generation } = this
+    const lane = protocol.split('/')[2]!
+    const label = `${this.id}>${this.remote} ${lane} ${parcel.type}`
+    network.init.scheduler.at(arrival, label, () => {
+      if (generation !== this.generation) return
+      if (network.isBlocked(this.id, this.remote)) {
+        this.waiting.push(parcel)
+        return
+      }
+      if (parcel.type === 'frame') network.init.scheduler.note(crc32(parcel.bytes))
+      this.other.process.enter('io', label, () => this.other.arrive(parcel))
+      // A dead receiver takes nothing; its sender learns that otherwise.
+      if (!this.other.process.alive && parcel.type === 'frame') this.taken(parcel.bytes.length)
+    })
+  }
+
+  private arrive(parcel: Parcel): void {
+    if (parcel.type === 'frame') {
+      this.other.taken(parcel.bytes.length)
+      if (this.frameHandler === undefined) this.early.push(parcel.bytes)
+      else this.deliver(parcel.bytes)
+    } else if (parcel.type === 'reset') {
+      this.end(new Error(`${this.remote} reset the stream`))
+    } else if (this.over === undefined) {
+      if (!this.closing) {
+        this.closing = true
+        this.put({ type: 'fin' })
+      }
+      this.end(undefined)
+    }
+  }
+
+  /** The other end has taken a frame of `bytes`. */
+  private taken(bytes: number): void {
+    this.bytesOnTheWay = Math.max(0, this.bytesOnTheWay - bytes - 4)
+    if (!this.drainOwed || this.bytesOnTheWay > this.stream.network.init.highWaterBytes / 4) return
+    this.drainOwed = false
+    this.process.after('io', 0, `${this.id}>${this.remote} drain`, () => {
+      if (this.over === undefined && !this.closing) this.onDrain()
+    })
+  }
+
+  private deliver(frame: Uint8Array): void {
+    if (this.closing || this.over !== undefined) return
+    this.stream.network.onDeliver?.(this.remote, this.id, this.stream.protocol, frame)
+    try {
+      this.frameHandler?.(frame)
+    } catch (error) {
+      this.stream.network.onHandlerError(error as Error)
+      this.abort(error as Error)
+    }
+  }
+
+  private end(reason: Error | undefined): void {
+    if (this.over !== undefined) return
+    this.over = { reason }
+    this.stream.ended()
+    if (this.closeHandler !== undefined) this.reportClose()
+  }
+
+  private reportClose(): void {
+    queueMicrotask(() => {
+      queueMicrotask(() => {
+        if (this.closeReported || !this.process.alive) return
+        this.closeReported = true
+        this.closeHandler?.(this.over?.reason)
+      })
+    })
+  }
+}

@@ -1,0 +1,25 @@
+/** What a run of the cluster simulation must have met to be worth anything. */
+import type { Floors } from '../floors.js'
+
+/** For each 1000 seeds. */
+export const FLOORS: readonly (readonly [string, number])[] = [
+  ['upgrades', 2000],
+  ['handovers', 5000],
+  ['revokes that crossed a fault', 200],
+  ['expiries', 1000],
+  ['failovers with copies out', 800],
+  ['discards with dirty pages', 1000],
+  ['discards that met a pin', 100],
+  ['discards across a new connection', 100],
+  ['whole-file handovers', 2000],
+  ['private copies killed by a discard', 2000],
+  ['holds', 200]
+]
+
+/** On average. */
+export const PER_SEED: readonly (readonly [string, number])[] = [
+  ['client operations', 200],
+  ['events', 5000]
+]
+
+export const CLUSTER_FLOORS: Floors = { counts: FLOORS, perSeed: PER_SEED, rates: { seedsPerSecond: 10 } }

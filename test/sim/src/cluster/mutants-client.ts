@@ -1,0 +1,314 @@
+/** Rules of the client. */
+import type { Mutant } from '../mutants/mutant.js'
+
+const COHERENCE = 'dsm-client/dist/core/coherence.js'
+const ORDERS = 'dsm-client/dist/core/orders.js'
+const DISCARDS = 'dsm-client/dist/core/discards.js'
+const TABLE = 'dsm-client/dist/core/page-table.js'
+const SPACE = 'dsm-client/dist/address-space.js'
+const SESSION = 'dsm-client/dist/session.js'
+
+const LEASES: readonly Mutant[] = [
+  {
+    name: 'no term check at the client',
+    rule: 'rule 3',
+    file: 'dsm-client/dist/connection.js',
+    find: 'cluster.fence = answer.term;',
+    replace: ''
+  },
+  {
+    name: 'lease counted from the reply',
+    rule: 'leases',
+    file: SESSION,
+    find: 'this.lease.answered(message.nonce);',
+    replace: 'this.lease.sentAt = this.components.clock.now();\n                this.lease.answered(message.nonce);'
+  },
+  {
+    name: 'lease counted from the reply to a register',
+    rule: 'leases',
+    file: SESSION,
+    find: 'this.lease.begin(registeredAt, registered.ttlMs);',
+    replace: 'this.lease.begin(this.components.clock.now(), registered.ttlMs);'
+  },
+  {
+    name: 'lease not checked after the copy',
+    rule: 'rule 16',
+    file: 'dsm-client/dist/page-io.js',
+    find: 'if (host.isLeaseValid())\n            return;',
+    replace: 'return;'
+  }
+]
+
+const ORDERED: readonly Mutant[] = [
+  {
+    name: 'acknowledge before evict: the page stays after its invalidation',
+    rule: 'rule 13',
+    file: ORDERS,
+    find: "this.init.drop(page);\n        this.init.send('control', { type: 'invalidateAck'",
+    replace: "this.init.send('control', { type: 'invalidateAck'"
+  },
+  {
+    name: 'unmap after write: a revoked page stays writable until it is durable',
+    rule: 'rule 12',
+    file: ORDERS,
+    find: "counters.handovers++;\n            page.access = 'invalid';",
+    replace: "counters.handovers++;\n            if (!page.dirty)\n                page.access = 'invalid';"
+  },
+  {
+    name: 'downgrade without write-protect',
+    rule: 'rule 12',
+    file: ORDERS,
+    find: "page.access = 'shared';",
+    replace: ''
+  },
+  {
+    name: 'dirty bytes forgotten when they leave',
+    rule: 'rule 12',
+    file: ORDERS,
+    find: "send('bulk', { type: 'ownerAckDirty', op: order.op, dirty: writebacks.give(page) });",
+    replace:
+      "send('bulk', { type: 'ownerAckDirty', op: order.op, dirty: writebacks.give(page) });\n            page.dirty = false;"
+  },
+  {
+    name: 'an order is obeyed before the grant that it follows',
+    rule: 'rule 4',
+    file: ORDERS,
+    find: 'if (page.req !== 0 && page.req === order.after)\n            return;',
+    replace: ''
+  },
+  {
+    name: 'an order does not wait for pins',
+    rule: 'pins',
+    file: ORDERS,
+    find: "if (order.type === 'downgrade' ? page.writePins > 0 : page.pinned)\n            return;",
+    replace: ''
+  },
+  {
+    name: 'whole file given up before its writes are acknowledged',
+    rule: 'demotion order',
+    file: ORDERS,
+    find: 'if (pages.some((page) => page.dirty))\n            return;',
+    replace: ''
+  },
+  {
+    name: 'whole file given up while it is used',
+    rule: 'demotion order',
+    file: ORDERS,
+    find: "page.access = 'invalid';\n            if (page.dirty && !page.writing)",
+    replace: 'if (page.dirty && !page.writing)'
+  },
+  {
+    name: 'a new pin comes before who waits for the page',
+    rule: 'no livelock',
+    file: TABLE,
+    find: 'return !(waiter.pin && (page.order !== undefined || this.spaces.get(page.file).isLeaving(page.index)));',
+    replace: 'return true;'
+  }
+]
+
+const GRANTS: readonly Mutant[] = [
+  {
+    name: "a grant replaces the owner's newer bytes",
+    rule: 'rule 13',
+    file: COHERENCE,
+    find: 'const ownNewer = sameEpoch && (page.dirty || page.version > message.version);',
+    replace: 'const ownNewer = false;'
+  },
+  {
+    name: 'a grant under another epoch keeps dirty bytes',
+    rule: 'rule 13',
+    file: COHERENCE,
+    find: 'const sameEpoch = message.owner && page.epoch === message.epoch;',
+    replace: 'const sameEpoch = true;'
+  },
+  {
+    name: 'acknowledgement cleans a later version',
+    rule: 'rule 14',
+    file: COHERENCE,
+    find: 'if (!page.changed)\n                    page.dirty = false;',
+    replace: 'page.dirty = false;'
+  },
+  {
+    name: 'what is written under a pin is taken for written back',
+    rule: 'rule 14',
+    file: 'dsm-client/dist/core/writeback.js',
+    find: 'page.changed = page.writePins > 0;',
+    replace: 'page.changed = false;'
+  },
+  {
+    name: 'a flush ends with an older writeback',
+    rule: 'msync means durable',
+    file: COHERENCE,
+    find: 'seq: underWay ? page.seq : page.seq + 1',
+    replace: 'seq: page.seq'
+  },
+  {
+    name: 'a flush is not repeated after a reconnection',
+    rule: 'rule 15',
+    file: COHERENCE,
+    find: 'if (page.dirty && !page.writing && (given || page.flushes.length > 0))',
+    replace: 'if (false)'
+  },
+  {
+    name: 'requests are not repeated after a reconnection',
+    rule: 'rule 15',
+    file: SESSION,
+    find: 'this.unsent = [...this.pending.keys()];',
+    replace: 'this.unsent = [];'
+  },
+  {
+    name: 'failed flush releases the page',
+    rule: 'msync means durable',
+    file: COHERENCE,
+    find: '// A failed flush never gives the page up',
+    replace: 'page.dirty = false; // A failed flush never gives the page up'
+  }
+]
+
+const RANGES: readonly Mutant[] = [
+  {
+    name: 'evict before the write finished',
+    rule: 'demotion order',
+    file: SPACE,
+    find: 'await flushPages(this.file, offset, bytes, signal);',
+    replace: 'await startWriting(this.file, offset, bytes, signal);',
+    and: [
+      { file: TABLE, find: 'if (page.dirty || page.isHeld || page.order !== undefined)', replace: 'if (page.isHeld)' }
+    ]
+  },
+  {
+    name: 'fault maps a page again that is about to be evicted',
+    rule: 'fault between unmap and evict',
+    file: TABLE,
+    find: 'if (page.req !== 0 || page.queuedForFault || page.waiters.length === 0 || page.evicting > 0)',
+    replace: 'if (page.req !== 0 || page.queuedForFault || page.waiters.length === 0)',
+    and: [
+      {
+        file: TABLE,
+        find: 'if (!page.allows(waiter.access) || page.evicting > 0)',
+        replace: 'if (!page.allows(waiter.access))'
+      },
+      {
+        file: TABLE,
+        find: 'serveAll(page) {\n        if (page.evicting > 0)\n            return;',
+        replace: 'serveAll(page) {'
+      }
+    ]
+  },
+  {
+    name: 'even_cows ignored: a private copy survives a truncation',
+    rule: 'even_cows = true',
+    file: DISCARDS,
+    find: 'copies.discard(discard.first, discard.end);',
+    replace: ';'
+  },
+  {
+    name: 'even_cows ignored: an unmap takes private copies',
+    rule: 'even_cows = false',
+    file: SPACE,
+    find: 'evenCows = false',
+    replace: 'evenCows = true'
+  },
+  {
+    name: 'even_cows ignored: an invalidation takes private copies',
+    rule: 'even_cows = false',
+    file: ORDERS,
+    find: 'this.init.counters.invalidations++;',
+    replace:
+      'this.init.counters.invalidations++;\n        for (const copies of this.init.table.space(page.file).privateCopies)\n            copies.discard(page.index, page.index + 1);'
+  },
+  {
+    name: 'a private write goes to the file',
+    rule: 'private mappings are private',
+    file: 'dsm-client/dist/core/private-copies.js',
+    find: 'frame.bytes.set(bytes);\n        this.copies.set(index, { frame, pins: 0, isGone: false });',
+    replace: 'this.copies.set(index, { frame: { bytes }, pins: 1, isGone: false });'
+  },
+  {
+    name: 'unmapped only once: private copies go when a truncation begins, not when it ends',
+    rule: 'truncate, second unmap',
+    file: DISCARDS,
+    find: 'copies.discard(discard.first, discard.end);',
+    replace: ';',
+    and: [
+      {
+        file: DISCARDS,
+        find: 'discard.acknowledged = true;',
+        replace:
+          'discard.acknowledged = true;\n        for (const copies of space.privateCopies)\n            copies.discard(discard.first, discard.end);'
+      }
+    ]
+  },
+  {
+    name: 'unmapped only once: a grant older than a discard is used',
+    rule: 'truncate, second unmap',
+    file: COHERENCE,
+    find: 'const isVoid = message.discard < page.discardedBy;',
+    replace: 'const isVoid = false;'
+  },
+  {
+    name: 'a grant that overtakes the end of a discard is used',
+    rule: 'found by this simulation',
+    file: COHERENCE,
+    find: 'return discard?.acknowledged === true &&',
+    replace: 'return false &&'
+  },
+  {
+    name: 'dirty bytes survive a discard',
+    rule: 'files that shrink, 4',
+    file: DISCARDS,
+    find: 'if (!page.pinned)\n                    this.init.drop(page);',
+    replace: ';'
+  },
+  {
+    name: 'discard acknowledged while its pages are readable',
+    rule: 'files that shrink, 2',
+    file: DISCARDS,
+    find: "else\n                page.access = 'invalid';",
+    replace: ''
+  },
+  {
+    name: 'discard does not wait for pins',
+    rule: 'files that shrink, 2',
+    file: DISCARDS,
+    find: 'if (isPinned)\n            return;',
+    replace: ''
+  },
+  {
+    name: 'the bound of the size stays',
+    rule: 'files that shrink, 2',
+    file: DISCARDS,
+    find: 'space.size = Math.min(space.size, size);',
+    replace: ''
+  },
+  {
+    name: 'a size is believed that a discard has overtaken',
+    rule: 'files that shrink',
+    file: SESSION,
+    find: 'if (space.discardsSeen !== discardsSeen)\n                continue;\n            space.size = Math.max(space.size, stat.size);',
+    replace: 'space.size = Math.max(space.size, stat.size);'
+  },
+  {
+    name: 'tryWrite writes behind the write-back that it sets off',
+    rule: 'found by this simulation',
+    file: TABLE,
+    find: 'this.changed(page);\n        return page.frame.bytes;',
+    replace: 'this.changed(page);\n        this.writeBackEarly();\n        return page.frame.bytes;'
+  },
+  {
+    name: 'a pin that is given up keeps the other pages',
+    rule: 'found by this simulation',
+    file: 'dsm-client/dist/core/pin-request.js',
+    find: 'if (this.pinned.length === at)\n            this.withdraw = withdraw;',
+    replace: 'this.withdraw = withdraw;'
+  },
+  {
+    name: "a lost session's private copies stay in memory",
+    rule: 'found by this simulation',
+    file: TABLE,
+    find: 'copies.discard(0, Infinity);',
+    replace: ';'
+  }
+]
+
+export const CLIENT_MUTANTS: readonly Mutant[] = [...LEASES, ...ORDERED, ...GRANTS, ...RANGES]

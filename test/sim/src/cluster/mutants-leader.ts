@@ -1,0 +1,203 @@
+/** Rules of the leader: directory, leases, session server. */
+import type { Mutant } from '../mutants/mutant.js'
+
+const OPERATIONS = 'store/dist/directory/page-operations.js'
+const DISCARDS = 'store/dist/directory/discards.js'
+const MESSAGES = 'store/dist/directory/page-messages.js'
+const LEADERSHIP = 'store/dist/server/leadership.js'
+const LEASES = 'store/dist/directory/leases.js'
+
+export const LEADER_MUTANTS: readonly Mutant[] = [
+  {
+    name: 'grant before all invalidations are acknowledged',
+    rule: 'rule 8',
+    file: OPERATIONS,
+    find: "if (operation.entry !== 'done' || operation.invalidating.size > 0)",
+    replace: "if (operation.entry !== 'done')"
+  },
+  {
+    name: 'an invalidation is never sent',
+    rule: 'rule 8',
+    file: OPERATIONS,
+    find: 'operation.invalidating.add(session);',
+    replace: ';'
+  },
+  {
+    name: 'reader admitted while a write is pending',
+    rule: 'rule 5',
+    file: OPERATIONS,
+    find: 'entry.push(fault);',
+    replace:
+      "if (entry.operation?.kind === 'write' && this.isReadable(entry, fault))\n            return this.messages.grant(entry, { request: fault, turn: entry.turns }, 'read');\n        entry.push(fault);"
+  },
+  {
+    name: 'reader not in the copyset when its grant is sent',
+    rule: 'rule 6',
+    file: MESSAGES,
+    find: 'entry.granted(request, ',
+    replace: "if (isOwner || access === 'write')\n            entry.granted(request, "
+  },
+  {
+    name: 'copyset forgotten on failover',
+    rule: 'rule 2',
+    file: 'store/dist/directory/page-table.js',
+    find: 'this.term.inheritors(fileId)',
+    replace: '[]'
+  },
+  {
+    name: 'a new leader does not wait for sessions to learn the term',
+    rule: 'isBlocked',
+    file: 'store/dist/directory/term.js',
+    find: 'isBlocked(file) {',
+    replace: 'isBlocked(file) {\n        return false;'
+  },
+  {
+    name: 'handover without bytes',
+    rule: 'rule 8',
+    file: OPERATIONS,
+    find: 'bytes: dirty?.bytes',
+    replace: 'bytes: undefined'
+  },
+  {
+    name: 'handover before the owner has answered',
+    rule: 'rule 8',
+    file: OPERATIONS,
+    find: 'if (!this.hasOwnerAnswered(entry, operation))\n            return;',
+    replace: 'this.hasOwnerAnswered(entry, operation);'
+  },
+  {
+    name: "readers granted before a downgraded owner's bytes are committed",
+    rule: 'rule 7',
+    file: OPERATIONS,
+    find: "this.term.propose({ type: 'writeback', session: asked, pages: [dirty] });\n            return;",
+    replace: "this.term.propose({ type: 'writeback', session: asked, pages: [dirty] });"
+  },
+  {
+    name: 'downgraded owner not in the copyset',
+    rule: 'rule 7',
+    file: OPERATIONS,
+    find: 'copy.reader = true;',
+    replace: ';'
+  },
+  {
+    name: 'a downgrade lasts for ever',
+    rule: 'rule 7',
+    file: 'store/dist/directory/page-entry.js',
+    find: 'this.downgradedEpoch = 0;\n    }\n    begin',
+    replace: '}\n    begin'
+  },
+  {
+    name: 'orders not repeated on a new connection',
+    rule: 'rule 9',
+    file: OPERATIONS,
+    find: 'askAgain(session) {',
+    replace: 'askAgain(session) {\n        return;'
+  },
+  {
+    name: 'orders do not name the grant that they follow',
+    rule: 'rule 4',
+    file: MESSAGES,
+    find: 'const after = copy !== undefined',
+    replace: 'const after = false && copy !== undefined'
+  },
+  {
+    name: 'a session that has gone is waited for',
+    rule: 'rule 8',
+    file: OPERATIONS,
+    find: 'operation.invalidating.delete(session);\n            if (operation.asked === session)\n                operation.answered = true;',
+    replace: ''
+  },
+  {
+    name: 'discard does not wait for the clients',
+    rule: 'files that shrink, 3',
+    file: DISCARDS,
+    find: 'discard.unanswered.size > 0 || ',
+    replace: ''
+  },
+  {
+    name: "the cut page's owner is not asked for its bytes",
+    rule: 'files that shrink, 2',
+    file: DISCARDS,
+    find: 'if (discard.recalledPage !== undefined)',
+    replace: 'if (false)'
+  },
+  {
+    name: 'faults of a range do not wait for its discard',
+    rule: 'files that shrink, 1',
+    file: DISCARDS,
+    find: 'hold(fault) {',
+    replace: 'hold(fault) {\n        return false;'
+  },
+  {
+    name: 'discard begins while its range is busy',
+    rule: 'files that shrink, 1',
+    file: OPERATIONS,
+    find: 'isBusy(file, first, end) {',
+    replace: 'isBusy(file, first, end) {\n        return false;'
+  },
+  {
+    name: 'discard not ordered again on a new connection',
+    rule: 'rule 9',
+    file: DISCARDS,
+    find: 'askAgain(session) {',
+    replace: 'askAgain(session) {\n        return;'
+  },
+  {
+    name: 'grants do not name the newest discard',
+    rule: 'files that shrink',
+    file: OPERATIONS,
+    find: 'this.messages.newestDiscard = op;',
+    replace: ''
+  },
+  {
+    name: 'the end of a discard is not told',
+    rule: 'files that shrink, 4',
+    file: DISCARDS,
+    find: "this.term.send(session, { type: 'discarded', term: this.term.number, op, file, committed });",
+    replace: ''
+  },
+  {
+    name: 'keep-alive without quorum',
+    rule: 'leases',
+    file: LEADERSHIP,
+    find: 'this.rounds.confirm(connection, (confirmed) => this.init.guard(() => {\n            connection.keepAliveSettled();',
+    replace:
+      '((_, then) => then(true))(connection, (confirmed) => this.init.guard(() => {\n            connection.keepAliveSettled();'
+  },
+  {
+    name: 'registering again without quorum',
+    rule: 'leases',
+    file: LEADERSHIP,
+    find: 'resume(connection, session) {\n        this.rounds.confirm(',
+    replace: 'resume(connection, session) {\n        ((_, then) => then(true))('
+  },
+  {
+    name: 'a session is expired before its client stops',
+    rule: 'rule 11',
+    file: LEASES,
+    find: 'lease.deadlineMs = Math.max(lease.deadlineMs, nowMs + lease.ttlMs);',
+    replace: 'lease.deadlineMs = Math.max(lease.deadlineMs, nowMs + lease.ttlMs * 0.7);'
+  },
+  {
+    name: 'a new leader gives less than a full lease',
+    rule: 'leases',
+    file: LEASES,
+    find: 'for (const session of sessions)\n            this.opened(session, nowMs);',
+    replace:
+      'for (const session of sessions)\n            this.opened({ ...session, ttlMs: session.ttlMs / 8 }, nowMs);'
+  },
+  {
+    name: 'a lease is renewed that is expiring',
+    rule: 'leases',
+    file: LEASES,
+    find: 'if (lease === undefined || lease.expiring)',
+    replace: 'if (lease === undefined)'
+  },
+  {
+    name: 'opening tells a size that a discard is about to take',
+    rule: 'files that shrink',
+    file: 'store/dist/server/requests.js',
+    find: 'if (!this.init.directory.isDiscarding(outcome.stat.id))',
+    replace: 'if (true)'
+  }
+]

@@ -1,0 +1,127 @@
+/** Rules of the state machine and of the log under it. */
+import type { Mutant } from '../mutants/mutant.js'
+
+const CHANGES = 'store/dist/state/page-changes.js'
+const REQUESTS = 'store/dist/state/requests.js'
+
+export const LOG_MUTANTS: readonly Mutant[] = [
+  {
+    name: 'an entry counts before it is flushed',
+    rule: 'visible means durable',
+    file: 'raft/dist/core/replication.js',
+    find: 'id === state.id ? state.log.durableIndex :',
+    replace: 'id === state.id ? state.log.lastIndex :'
+  },
+  {
+    name: 'no epoch check on writeback',
+    rule: 'rule 11',
+    file: CHANGES,
+    find: 'owner.session === session && owner.epoch === epoch;',
+    replace: 'owner.session === session;'
+  },
+  {
+    name: 'no owner check on writeback',
+    rule: 'rule 11',
+    file: CHANGES,
+    find: 'if (file === undefined || !isOwner || ',
+    replace: 'if (file === undefined || '
+  },
+  {
+    name: 'writeback accepted twice',
+    rule: 'rule 11',
+    file: CHANGES,
+    find: 'if (seq > owner.seq) {',
+    replace: 'if (true) {'
+  },
+  {
+    name: 'no epoch check on handover',
+    rule: 'rule 11',
+    file: CHANGES,
+    find: 'before.epoch === fromEpoch &&',
+    replace: ''
+  },
+  {
+    name: 'handover brings older bytes than a writeback has',
+    rule: 'rule 11',
+    file: CHANGES,
+    find: 'if (bytes !== undefined && seq > before.seq)',
+    replace: 'if (bytes !== undefined)'
+  },
+  {
+    name: 'a page is given to a session that has ended',
+    rule: 'rule 10',
+    file: CHANGES,
+    find: '(to === 0 || this.sessions.get(to)?.files.has(fileId) === true) &&',
+    replace: '',
+    and: [
+      {
+        file: 'store/dist/directory/page-operations.js',
+        find: 'const to = this.term.mayHold(requester, file) ? requester : 0;',
+        replace: 'const to = requester;'
+      }
+    ]
+  },
+  {
+    name: 'expiry leaves the owner on record',
+    rule: 'rule 11',
+    file: REQUESTS,
+    find: 'owners.releaseSession(id);',
+    replace: ''
+  },
+  {
+    name: 'a transfer keeps the epoch',
+    rule: 'rule 11',
+    file: 'store/dist/state/owners.js',
+    find: 'epoch: before.epoch + 1',
+    replace: 'epoch: before.epoch'
+  },
+  {
+    name: 'retry applied twice',
+    rule: 'requests',
+    file: REQUESTS,
+    find: 'answers.remember(answer);',
+    replace: ''
+  },
+  {
+    name: 'extend shows old bytes: pages beyond the end stay',
+    rule: 'end of file',
+    file: CHANGES,
+    find: 'this.release(file, first, end);\n        this.store.remove(file.id, first, end);',
+    replace: 'this.release(file, first, end);'
+  },
+  {
+    name: 'extend shows old bytes: the cut page keeps its tail',
+    rule: 'end of file',
+    file: CHANGES,
+    find: 'if (end < stored.length)',
+    replace: 'if (false)'
+  },
+  {
+    name: 'owners survive a discard',
+    rule: 'files that shrink, 3',
+    file: CHANGES,
+    find: 'this.release(file, first, end);\n        this.store.remove(file.id, first, end);',
+    replace: 'this.store.remove(file.id, first, end);'
+  },
+  {
+    name: 'the cut page keeps its owner',
+    rule: 'files that shrink, 3',
+    file: CHANGES,
+    find: 'this.release(file, cut, cut + 1);',
+    replace: ''
+  },
+  {
+    name: 'orphans are never collected',
+    rule: 'names',
+    file: REQUESTS,
+    find: 'if (file !== undefined && !file.linked && file.sessions.size === 0)',
+    replace: 'if (false)'
+  },
+  {
+    name: 'a file goes while somebody has it open',
+    rule: 'names',
+    file: REQUESTS,
+    find: 'if (file !== undefined && !file.linked && file.sessions.size === 0)',
+    replace: 'if (file !== undefined && !file.linked)'
+  }
+]

@@ -1,0 +1,9 @@
+/** Rules of docs/coherence.md, of the issue and of the kernel, each taken away. */
+import type { Mutant, Suite } from '../mutants/mutant.js'
+import { CLIENT_MUTANTS } from './mutants-client.js'
+import { LEADER_MUTANTS } from './mutants-leader.js'
+import { LOG_MUTANTS } from './mutants-log.js'
+
+const MUTANTS: readonly Mutant[] = [...LEADER_MUTANTS, ...LOG_MUTANTS, ...CLIENT_MUTANTS]
+
+export const CLUSTER_SUITE: Suite = { name: 'cluster', root: 'packages/', mutants: MUTANTS }

@@ -1,0 +1,201 @@
+/**
+ * The network between simulated nodes. Frames of one stream arrive in order; streams do not wait for each other. What a partition
+ * stops is sent again when it heals, unless an end has given the stream up by then. Raft's streams also lose, double and reorder
+ * single frames, which Raft must bear.
+ */
+import type { DialOptions, FrameStream, Network } from '@quire/protocol'
+import type { Coverage } from '../coverage.js'
+import type { SimProcess } from '../process.js'
+import type { Chance } from '../random.js'
+import type { Scheduler } from '../scheduler.js'
+import { Stream } from './stream.js'
+
+export interface NetworkInit {
+  readonly scheduler: Scheduler
+  readonly chance: Chance
+  readonly coverage: Coverage
+  /** Mean of a stream's latency. */
+  readonly latencyMs: number
+  /** Shares of Raft's frames. */
+  readonly raftLoss: number
+  readonly raftDuplication: number
+  readonly raftReordering: number
+  /** Share of dials that fail for no reason. */
+  readonly dialFailure: number
+  /** Bytes on the way from which `send` returns false. */
+  readonly highWaterBytes: number
+}
+
+const REFUSED_MS = 2
+
+export interface Host {
+  readonly id: string
+  readonly process: SimProcess
+  readonly handlers: Map<string, (stream: FrameStream) => void>
+  /** The machine answers for a process that is gone. */
+  isUp: boolean
+}
+
+export class SimNetwork {
+  private readonly hosts = new Map<string, Host>()
+  private readonly blocked = new Set<string>()
+  private readonly slow = new Map<string, number>()
+  readonly streams = new Set<Stream>()
+  /** Sees every frame when it arrives, before its receiver. */
+  onDeliver: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
+  /** Sees every frame that a process sends. */
+  onSend: ((from: string, protocol: string, frame: Uint8Array) => void) | undefined
+  /** A handler threw: the real stream would be aborted and the error logged. */
+  onHandlerError: (error: Error) => void = () => {}
+  /** While this is true, Raft's frames are lost and doubled, dials fail, and now and then something takes very long. */
+  isFaulty = true
+
+  constructor(readonly init: NetworkInit) {}
+
+  /** A process comes up under this id. An earlier one's machine is taken over by it. */
+  attach(id: string, process: SimProcess): Network {
+    const host: Host = { id, process, handlers: new Map(), isUp: true }
+    this.hosts.set(id, host)
+    // The restarted machine knows nothing of the streams of its earlier life, and says so when it hears of them.
+    for (const stream of this.streams) {
+      for (const end of stream.ends) if (end.id === id && !end.process.alive) stream.forgotten(end)
+    }
+    return {
+      id,
+      handle: (protocol, _maxFrameBytes, accept) => host.handlers.set(protocol, accept),
+      dial: (remote, _addresses, options) => this.dial(host, remote, options)
+    }
+  }
+
+  /** A process died. With its machine, nobody tells the others; without, the kernel closes its streams. */
+  died(id: string, withMachine: boolean): void {
+    const host = this.hosts.get(id)
+    if (host !== undefined) host.isUp = !withMachine
+    for (const stream of this.streams) {
+      for (const end of stream.ends) {
+        if (end.id !== id || end.process.alive) continue
+        if (withMachine) stream.givenUpLater(end.other)
+        else stream.forgotten(end)
+      }
+      stream.ended()
+    }
+  }
+
+  isBlocked(from: string, to: string): boolean {
+    return this.blocked.has(`${from}>${to}`)
+  }
+
+  /** Nothing goes from `from` to `to` any more. Ends that hear nothing give up after a while. */
+  block(from: string, to: string): void {
+    this.blocked.add(`${from}>${to}`)
+    for (const stream of this.streams) {
+      if (!stream.connects(from, to)) continue
+      for (const end of stream.ends) stream.givenUpLater(end)
+    }
+  }
+
+  heal(): void {
+    this.blocked.clear()
+    this.slow.clear()
+    for (const stream of this.streams) stream.unblocked()
+  }
+
+  unblock(from: string, to: string): void {
+    this.blocked.delete(`${from}>${to}`)
+    for (const stream of this.streams) if (stream.connects(from, to)) stream.unblocked()
+  }
+
+  slowDown(from: string, to: string, factor: number): void {
+    if (factor === 1) this.slow.delete(`${from}>${to}`)
+    else this.slow.set(`${from}>${to}`, factor)
+  }
+
+  slowness(from: string, to: string): number {
+    return this.slow.get(`${from}>${to}`) ?? 1
+  }
+
+  /** Breaks one stream, or all between its two nodes as when the connection under them goes. */
+  breakStream(stream: Stream, whole: boolean): void {
+    const [a, b] = stream.ends
+    for (const each of whole ? [...this.streams].filter((other) => other.connects(a.id, b.id)) : [stream]) {
+      this.init.coverage.add('stream breaks')
+      each.break()
+    }
+  }
+
+  /** What one end sends on one stream comes late for a while, behind what goes on others. */
+  delayStream(stream: Stream, chance: Chance, ms: number): void {
+    const end = chance.pick(stream.ends)
+    end.delayMs = ms
+    this.init.coverage.add('stream delays')
+    this.init.scheduler.after(ms * chance.between(1, 5), 'stream is fast again', () => (end.delayMs = 0))
+  }
+
+  /** Opens a stream: the remote accepts it first, then the dialler has it. */
+  private dial(from: Host, to: string, options: DialOptions): Promise<FrameStream> {
+    const { chance, coverage } = this.init
+    return new Promise((resolve, reject) => {
+      if (!from.process.alive) return
+      let stream: Stream | undefined
+      let settled = false
+      const fail = (error: Error): void => {
+        if (settled) return
+        settled = true
+        options.signal?.removeEventListener('abort', aborted)
+        stream?.ends[0].abort(error)
+        coverage.add('dials that failed')
+        reject(error)
+      }
+      const aborted = (): void =>
+        fail(options.signal?.reason instanceof Error ? options.signal.reason : new Error('aborted'))
+      if (options.signal?.aborted === true) return aborted()
+      options.signal?.addEventListener('abort', aborted, { once: true })
+
+      const label = `${from.id}>${to} dial ${options.protocol}`
+      const there = this.latency(from.id, to)
+      const back = this.latency(to, from.id)
+      from.process.after('timer', chance.between(300, 3000), `${label} timeout`, () =>
+        fail(new Error(`no answer from ${to}`))
+      )
+      if (this.isFaulty && chance.is(this.init.dialFailure)) {
+        from.process.after('io', there + back, `${label} fails`, () => fail(new Error(`${to} is unreachable`)))
+        return
+      }
+      this.init.scheduler.after(there, label, () => {
+        if (this.isBlocked(from.id, to) || settled) return
+        const host = this.hosts.get(to)
+        if (host === undefined || !host.isUp) return
+        const refuse = (): void => {
+          if (this.isBlocked(to, from.id)) return
+          from.process.after('io', back + REFUSED_MS, `${label} refused`, () => fail(new Error(`${to} refuses`)))
+        }
+        if (!host.process.alive) return refuse()
+        host.process.enter('io', label, () => {
+          const accept = host.handlers.get(options.protocol)
+          if (accept === undefined) return refuse()
+          if (settled || !from.process.alive) return
+          const opened = new Stream(this, options.protocol, from, host)
+          stream = opened
+          this.streams.add(opened)
+          // It lasts until an end gives it up, also where the dialler never learns of it.
+          if (this.isBlocked(to, from.id)) opened.givenUpLater(opened.ends[1])
+          accept(opened.ends[1])
+          this.init.scheduler.after(back, `${label} open`, () => {
+            if (this.isBlocked(to, from.id)) return
+            from.process.enter('io', `${label} open`, () => {
+              if (settled) return
+              settled = true
+              options.signal?.removeEventListener('abort', aborted)
+              opened.begin()
+              resolve(opened.ends[0])
+            })
+          })
+        })
+      })
+    })
+  }
+
+  latency(from: string, to: string): number {
+    return this.init.chance.exponential(this.init.latencyMs) * this.slowness(from, to)
+  }
+}

@@ -1,0 +1,178 @@
+/**
+ * What the coherence protocol promises of pages, checked from outside after every event, for all clients whose lease is valid at that instant
+ * of true time:
+ *
+ * - a page is writable at one client and readable nowhere else, or readable at many with equal bytes; a file that is owned as a whole is
+ *   accessible at one client only;
+ * - a clean copy holds the committed bytes, so that what others can see is durable.
+ *
+ * What calls return is judged with the whole history (chronicle.ts).
+ */
+import type { Applied, StateView } from '@quire/store/peer-core'
+import type { ClientView } from '@quire/dsm-client/inspect'
+import { Violation } from '../violation.js'
+import { PAGE_BYTES } from './page-layout.js'
+import type { SimPeer } from './peers.js'
+
+interface PageModel {
+  readonly file: number
+  readonly page: number
+  committed: Uint8Array
+}
+
+export interface FileModel {
+  readonly id: number
+  readonly initialSize: number
+  readonly isWhole: boolean
+  /** As committed. */
+  size: number
+  /** Pages that went away, from `first` up to but without `end`, and when. */
+  readonly discards: { readonly at: number; readonly first: number; readonly end: number }[]
+  readonly pages: Map<number, PageModel>
+}
+
+export interface ViewedClient {
+  readonly name: string
+  view(): ClientView | undefined
+}
+
+const ZEROS = new Uint8Array(PAGE_BYTES)
+
+export class PageInvariants {
+  readonly files = new Map<number, FileModel>()
+  private readonly expired = new Set<number>()
+
+  constructor(
+    private readonly clients: () => readonly ViewedClient[],
+    private readonly now: () => number
+  ) {}
+
+  /** True time. */
+  get time(): number {
+    return this.now()
+  }
+
+  sizeOf(file: number): number {
+    return this.files.get(file)?.size ?? 0
+  }
+
+  /** A discard of the page was committed since then. */
+  wasDiscarded(file: number, page: number, since: number): boolean {
+    const discards = this.files.get(file)?.discards ?? []
+    return discards.some(({ at, first, end }) => at >= since && page >= first && page < end)
+  }
+
+  committedBytes(file: number, page: number): Uint8Array {
+    return this.files.get(file)?.pages.get(page)?.committed ?? ZEROS
+  }
+
+  // ---- what the log says
+
+  /** The entry after the last that anybody had applied. */
+  applied(peer: SimPeer, index: number, applied: Applied): void {
+    const { state } = peer.core!.replica.applier
+    switch (applied.type) {
+      case 'handover':
+        if (applied.version === index) this.commit(state, applied.file, applied.page)
+        return
+      case 'writeback':
+        for (const outcome of applied.outcomes) {
+          if (outcome.version === index) this.commit(state, outcome.file, outcome.page)
+        }
+        return
+      case 'session-ended':
+        if (applied.existed && applied.expired) this.expired.add(applied.session)
+        return
+      case 'opened': {
+        const { id, size, unit } = applied.stat
+        if (this.files.has(id)) return
+        this.files.set(id, { id, initialSize: size, size, isWhole: unit === 'file', discards: [], pages: new Map() })
+        return
+      }
+      case 'extended':
+      case 'truncated': {
+        const file = this.files.get(applied.file)!
+        file.size = state.file(applied.file)?.size ?? applied.size
+        if (applied.type === 'truncated') this.truncated(state, file, applied.size)
+        return
+      }
+      case 'punched':
+        return this.discarded(this.files.get(applied.file)!, applied.first, applied.end)
+      case 'config':
+      case 'session-opened':
+      case 'closed':
+      case 'renamed':
+      case 'unlinked':
+      case 'failed':
+        return
+    }
+  }
+
+  private truncated(state: StateView, file: FileModel, size: number): void {
+    this.discarded(file, Math.ceil(size / PAGE_BYTES), Infinity)
+    if (size % PAGE_BYTES !== 0) this.commit(state, file.id, Math.floor(size / PAGE_BYTES))
+  }
+
+  private discarded(file: FileModel, first: number, end: number): void {
+    file.discards.push({ at: this.now(), first, end })
+    for (const [page, model] of file.pages) if (page >= first && page < end) model.committed = ZEROS
+  }
+
+  private commit(state: StateView, file: number, page: number): void {
+    this.model(file, page).committed = state.page(file, page).bytes ?? ZEROS
+  }
+
+  private model(file: number, page: number): PageModel {
+    const { pages } = this.files.get(file)!
+    let model = pages.get(page)
+    if (model === undefined) pages.set(page, (model = { file, page, committed: ZEROS }))
+    return model
+  }
+
+  // ---- after every event
+
+  check(): void {
+    const held = new Map<PageModel, { client: string; access: string; bytes: Uint8Array }>()
+    const wholes = new Map<number, string>()
+    for (const { name, view: look } of this.clients().map((client) => ({ name: client.name, view: client.view() }))) {
+      if (look === undefined || !look.isValid) continue
+      if (this.expired.has(look.session)) {
+        throw new Violation('lease', `${name} serves session ${look.session}, which has expired`)
+      }
+      for (const page of look.pages) {
+        if (page.access === 'invalid') continue
+        this.checkWhole(wholes, page.file, name)
+        const model = this.model(page.file, page.index)
+        const { bytes } = page.frame!
+        const where = `${name}, page ${page.file}:${page.index}`
+        const other = held.get(model)
+        if (other === undefined) held.set(model, { client: name, access: page.access, bytes })
+        else if (other.access === 'modified' || page.access === 'modified') {
+          const facts = `${where}: ${page.access}; ${other.client}: ${other.access}`
+          throw new Violation('one writer or many readers', facts)
+        } else if (Buffer.compare(bytes, other.bytes) !== 0) {
+          throw new Violation('equal copies', `${where} and ${other.client}: ${difference(bytes, other.bytes)}`)
+        }
+        if (!page.dirty && Buffer.compare(bytes, model.committed) !== 0) {
+          const facts = `${where}, ${page.access}, version ${page.version}: ${difference(bytes, model.committed)}`
+          throw new Violation('clean copies are committed', facts)
+        }
+      }
+    }
+  }
+
+  private checkWhole(wholes: Map<number, string>, file: number, client: string): void {
+    if (this.files.get(file)?.isWhole !== true) return
+    const other = wholes.get(file)
+    if (other !== undefined && other !== client) {
+      throw new Violation('one holder of a whole file', `file ${file}: ${client} and ${other}`)
+    }
+    wholes.set(file, client)
+  }
+}
+
+function difference(a: Uint8Array, b: Uint8Array): string {
+  const at = a.findIndex((byte, i) => byte !== b[i])
+  const hex = (bytes: Uint8Array): string => Buffer.from(bytes.subarray(at, at + 4)).toString('hex')
+  return `${hex(a)} and ${hex(b)} at ${at}`
+}

@@ -1,0 +1,228 @@
+/** The end of a seed: no more faults, so that everything that was called ends, everybody agrees, and nothing is left over. */
+import { PROTOCOL_RAFT } from '@quire/protocol'
+import { inspectClient } from '@quire/dsm-client/inspect'
+import type { Chance } from '../random.js'
+import { Violation } from '../violation.js'
+import { countStats, type SimClient } from './clients.js'
+import { PAGE_BYTES } from './page-layout.js'
+import type { SimPeer } from './peers.js'
+import type { Program } from './program.js'
+import type { Simulation } from './simulation.js'
+
+/** Everything that was waiting has ended by then: connections are found dead, elections held, leases run out. */
+const REST_MS = 40_000
+const STABLE_MS = 600
+
+type Contents = Awaited<ReturnType<Program['readAll']>>
+
+export class Peace {
+  constructor(
+    private readonly simulation: Simulation,
+    private readonly chance: Chance
+  ) {}
+
+  async keep(): Promise<void> {
+    const { clients } = this.simulation
+    // What was called before the peace may still run into its time-out; what is called from now on must not.
+    await this.until('programs end', () =>
+      clients.every(({ client, running, isLeaving }) => client !== undefined && running === 0 && !isLeaving)
+    )
+    // Links come back, a leader is found, and sessions that the faults have cost learn it.
+    await this.until('the cluster is whole again', this.stableFor(STABLE_MS))
+    this.simulation.note('--- rest')
+    const programs = clients.map((client) => client.visitor(this.chance.fork(client.name)))
+    for (const program of programs) await this.complete('a visit of all pages', program.visitAll())
+    await this.discardPrivately(programs)
+    const contents = await this.agree(programs)
+    await this.until('sessions of the dead expire', () => this.sessionsAtLeader() === clients.length)
+    this.checkAtRest()
+    for (const program of programs) await this.complete('the close of all files', program.closeAll())
+    this.checkNothingHeld()
+    await this.end(contents)
+  }
+
+  private async agree(programs: readonly Program[]): Promise<Contents> {
+    const all: Contents[] = []
+    for (const program of programs) all.push(await this.complete('a reading of all pages', program.readAll()))
+    const [first = []] = all
+    for (const contents of all) {
+      for (const [i, { file, page, bytes }] of contents.entries()) {
+        const other = first[i]
+        if (other?.file !== file || other.page !== page || Buffer.compare(other.bytes, bytes) !== 0) {
+          throw new Violation('all agree in the end', `page ${file}:${page} reads in two ways`)
+        }
+      }
+    }
+    return first
+  }
+
+  /** Private copies die with their pages, at every client, and others stay. */
+  private async discardPrivately(programs: readonly Program[]): Promise<void> {
+    for (const program of programs) await this.complete('private copies', program.makePrivate())
+    const truncating = this.chance.pick(programs)
+    await this.complete('a truncation', truncating.halve())
+    // The others hear of it a moment later.
+    await this.simulation.runFor(200)
+    for (const program of programs) await this.complete('private copies', program.checkPrivate())
+  }
+
+  private async end(contents: Contents): Promise<void> {
+    const { clients, coverage, peers, pages } = this.simulation
+    for (const { client } of clients) {
+      countStats(client!, coverage)
+      await this.complete('the close of a client', client!.close())
+    }
+    for (const each of clients) each.client = undefined
+    for (const { file, page, bytes } of contents) {
+      const committed = pages.committedBytes(file, page).subarray(0, bytes.length)
+      if (Buffer.compare(bytes, committed) !== 0)
+        throw new Violation('everything is durable in the end', `page ${file}:${page}`)
+    }
+    await this.until('peers apply everything', () => peers.every((peer) => this.isCurrent(peer)))
+    this.simulation.checkDigests()
+    this.checkAllReleased()
+  }
+
+  // ---- what is left over
+
+  private checkAtRest(): void {
+    const { clients, pages } = this.simulation
+    const state = this.simulation.leader()!.core!.replica.applier.state
+    for (const { name, client } of clients) {
+      const view = inspectClient(client!)
+      if (view.pendingRequests > 0) this.leftOver(`${view.pendingRequests} requests of ${name}`)
+      for (const page of view.pages) {
+        const left = [
+          page.waiters.length > 0 && 'waiters',
+          page.flushes.length > 0 && 'flushes',
+          page.req !== 0 && 'a fault',
+          page.order !== undefined && 'an order',
+          page.queuedForFault && 'a queued fault',
+          page.isHeld && 'a pin',
+          page.evicting > 0 && 'an eviction'
+        ].filter((each) => each !== false)
+        if (left.length > 0) this.leftOver(`page ${page.file}:${page.index} of ${name} has ${left.join(', ')}`)
+        // Directory and clients agree: whoever may write is the owner on record, under the same epoch.
+        const owner = state.owner(page.file, page.index)
+        if (page.access === 'modified' && (owner.session !== view.session || owner.epoch !== page.epoch)) {
+          const facts = `page ${page.file}:${page.index}: ${name}, epoch ${page.epoch}, not ${JSON.stringify(owner)}`
+          throw new Violation('directory and clients agree', facts)
+        }
+      }
+      for (const { file, discard, order } of view.spaces) {
+        if (discard !== undefined || order !== undefined) this.leftOver(`an order for file ${file} at ${name}`)
+      }
+    }
+    // Files without a path go with the last session that maps them; all who did have closed them.
+    for (const { id } of pages.files.values()) {
+      const file = state.file(id)
+      if (file !== undefined && !file.linked && file.sessions.size === 0) this.leftOver(`file ${id}, which has no path`)
+    }
+    const stats = this.simulation.leader()!.core!.directory!.stats()
+    if (stats.operations > 0 || stats.waiting > 0) this.leftOver(`directory: ${JSON.stringify(stats)}`)
+  }
+
+  /** Of clients that have closed all their files. */
+  private checkNothingHeld(): void {
+    for (const { name, client } of this.simulation.clients) {
+      const { frameBytesUsed } = client!.stats()
+      const [...spaces] = inspectClient(client!).spaces
+      if (frameBytesUsed > 0 || spaces.length > 0)
+        this.leftOver(`${frameBytesUsed} bytes, ${spaces.length} files of ${name}`)
+    }
+  }
+
+  private checkAllReleased(): void {
+    const leader = this.simulation.leader()
+    const state = leader?.core?.replica.applier.state
+    const stats = leader?.core?.directory?.stats()
+    const sessions = this.sessionsAtLeader()
+    if (sessions !== 0 || state?.ownedPages() !== 0 || stats?.pages !== 0) {
+      this.leftOver(`${sessions} sessions, ${state?.ownedPages()} owned pages, directory: ${JSON.stringify(stats)}`)
+    }
+    for (const { id, pages } of this.simulation.pages.files.values()) {
+      const file = state.file(id)
+      if (file?.linked === false) this.leftOver(`file ${id}, which has no path`)
+      for (const page of pages.keys()) {
+        const isBeyond = file === undefined || page * PAGE_BYTES >= file.size
+        if (isBeyond && state.page(id, page).bytes !== undefined) this.leftOver(`bytes of page ${id}:${page}`)
+      }
+    }
+    for (const peer of this.simulation.peers) {
+      if (peer.core?.replica.applier.fault !== undefined) throw peer.core.replica.applier.fault
+    }
+  }
+
+  private leftOver(what: string): never {
+    throw new Violation('nothing is left over', what)
+  }
+
+  // ---- waiting
+
+  private until(what: string, done: () => boolean): Promise<void> {
+    return this.simulation.until(what, REST_MS, done, () => this.describe())
+  }
+
+  private async complete<T>(what: string, promise: Promise<T>): Promise<T> {
+    let outcome: { value: T } | { error: Error } | undefined
+    promise.then(
+      (value) => (outcome = { value }),
+      (error: unknown) => (outcome = { error: error as Error })
+    )
+    await this.until(what, () => outcome !== undefined)
+    const settled = outcome!
+    if (!('error' in settled)) return settled.value
+    if (settled.error instanceof Violation) throw settled.error
+    throw new Violation('liveness', `${what} failed in peace: ${settled.error.name}: ${settled.error.message}`)
+  }
+
+  private stableFor(ms: number): () => boolean {
+    const { scheduler, peers, clients } = this.simulation
+    let since = Infinity
+    let term = 0
+    return () => {
+      const status = this.simulation.leader()?.core?.node?.status()
+      const isAwake = peers.every(({ process }) => process?.stalled === false)
+      const isLinked = this.raftStreams() === 6
+      const isWhole = isAwake && isLinked && status?.term === term && clients.every((each) => isSettled(each))
+      term = status?.term ?? 0
+      since = isWhole ? Math.min(since, scheduler.now) : Infinity
+      return scheduler.now - since >= ms
+    }
+  }
+
+  /** One each way between any two peers. */
+  private raftStreams(): number {
+    let count = 0
+    for (const { protocol } of this.simulation.network.streams) if (protocol === PROTOCOL_RAFT) count++
+    return count
+  }
+
+  private sessionsAtLeader(): number {
+    const state = this.simulation.leader()?.core?.replica.applier.state
+    return state === undefined ? -1 : [...state.sessions()].length
+  }
+
+  private isCurrent(peer: SimPeer): boolean {
+    return peer.core !== undefined && peer.core.replica.applier.appliedIndex >= this.simulation.raft.commitIndex
+  }
+
+  private describe(): string {
+    const nodes = this.simulation.peers.map(({ name, core }) => {
+      const status = core?.node?.status()
+      return `${name} ${status?.role} of ${status?.term}, applied ${status?.appliedIndex} of ${status?.lastIndex}`
+    })
+    const clients = this.simulation.clients.map((each) => {
+      const view = each.view()
+      const state = view === undefined ? 'unconnected' : view.isEnded ? 'ended' : view.isValid ? 'valid' : 'suspect'
+      return `${each.name} ${state}, ${each.running} programs: ${each.programs.map(({ doing }) => doing).join(' ')}`
+    })
+    const stats = this.simulation.leader()?.core?.directory?.stats()
+    return [...nodes, ...clients, `${this.raftStreams()} raft streams`, JSON.stringify(stats)].join('; ')
+  }
+}
+
+function isSettled(each: SimClient): boolean {
+  const view = each.view()
+  return each.process?.stalled === false && view !== undefined && (view.isValid || view.isEnded)
+}

@@ -1,0 +1,245 @@
+/** Random programs over a few files: one action after the other, until they are to stop. */
+import type { CallOptions, DsmClient, DsmFile, Mapping } from '@quire/dsm-client'
+import type { Clock } from '@quire/protocol'
+import type { Coverage } from '../coverage.js'
+import type { Chance } from '../random.js'
+import { drawKind } from '../schedule.js'
+import { act, ACTIONS, type Action } from './actions.js'
+import type { Chronicle, ClientLog } from './chronicle.js'
+import type { FileGates } from './gates.js'
+import type { PageInvariants } from './page-invariants.js'
+import { PAGE_BYTES, SPOTS } from './page-layout.js'
+import { PrivateUse } from './private-use.js'
+
+export interface WorkloadSettings {
+  /** Paths of files that are owned by the page, and as a whole. */
+  readonly paths: number
+  readonly wholePaths: number
+  /** Of a file when it is made, in bytes; and pages at most. */
+  readonly bytes: number
+  readonly maxPages: number
+  /** Mean pause between two actions. */
+  readonly pauseMs: number
+  /** Of one client, at the same time. */
+  readonly programs: number
+  /** Mean time that a pin is held. */
+  readonly pinMs: number
+  /** Share of calls that are given up in the middle. */
+  readonly aborts: number
+  /** How often each action is taken, relative to the others. */
+  readonly weights: Readonly<Record<Action, number>>
+}
+
+export interface ProgramInit {
+  readonly name: string
+  readonly client: DsmClient
+  readonly clock: Clock
+  readonly chance: Chance
+  readonly settings: WorkloadSettings
+  readonly gates: FileGates
+  readonly log: ClientLog
+  readonly chronicle: Chronicle
+  readonly invariants: PageInvariants
+  readonly coverage: Coverage
+  readonly isStopping: () => boolean
+}
+
+/** An open file. */
+export interface Handle {
+  readonly file: DsmFile
+  readonly mapping: Mapping
+  readonly path: string
+  readonly id: number
+  /** The session that opened it. */
+  readonly session: string
+  readonly isWhole: boolean
+  private: PrivateUse | undefined
+  /** Cannot be used any more, only closed. */
+  isSpent: boolean
+}
+
+/** What may happen to a program while others crash, networks break, files shrink and calls are given up. */
+const EXPECTED = new Set([
+  'SessionExpiredError',
+  'UnavailableError',
+  'BusyError',
+  'ClosedError',
+  'CacheFullError',
+  'PastEndError',
+  'PinConflictError',
+  'NoSuchFileError',
+  'AbortError'
+])
+
+/** Behind the largest size of a file, for what reaches beyond it. */
+const SPARE_PAGES = 2
+/** The last of them fail as the first did, where the file was given up and only the cluster's answer to that is missing. */
+const MAX_ATTEMPTS = 8
+
+export class Program {
+  /** What it waits for, if anything. */
+  doing: string | undefined
+  private readonly handles = new Map<string, Handle>()
+
+  constructor(readonly init: ProgramInit) {}
+
+  async run(): Promise<void> {
+    const { chance, settings, isStopping } = this.init
+    while (!isStopping()) {
+      const action = drawKind(ACTIONS, settings.weights, chance)
+      await this.attempt(action, async () => act(action, this, await this.open(chance.pick(this.paths))))
+      await this.sleep(chance.exponential(settings.pauseMs))
+    }
+    // Nothing may be open at the end; what cannot be flushed at first can be later.
+    for (let attempts = 0; this.handles.size > 0 && attempts < MAX_ATTEMPTS; attempts++) {
+      for (const handle of [...this.handles.values()]) await this.attempt('close', () => this.close(handle, {}))
+    }
+  }
+
+  get paths(): string[] {
+    const { paths, wholePaths } = this.init.settings
+    return [
+      ...Array.from({ length: paths }, (_, i) => `/page-${i}`),
+      ...Array.from({ length: wholePaths }, (_, i) => `/whole-${i}`)
+    ]
+  }
+
+  async attempt(action: string, run: () => Promise<void>): Promise<void> {
+    const { coverage } = this.init
+    this.doing = action
+    try {
+      await run()
+      coverage.add(`ok: ${action}`)
+      coverage.add('client operations')
+    } catch (error) {
+      const { name } = error as Error
+      if (!EXPECTED.has(name)) throw error
+      coverage.add(`${name}: ${action}`)
+      if (name !== 'ClosedError') coverage.add('client operations')
+      if (name === 'SessionExpiredError') this.dropDead()
+      // A close that failed half-way has left a file without mappings.
+      if (name === 'ClosedError') for (const handle of this.handles.values()) handle.isSpent = true
+      if (name !== 'PastEndError') await this.sleep(20)
+    }
+    this.doing = undefined
+  }
+
+  /** What was opened in a session that is over. */
+  private dropDead(): void {
+    const { id, state } = this.init.client.session
+    for (const [path, { session }] of this.handles) {
+      if (session !== id || state === 'expired') this.handles.delete(path)
+    }
+  }
+
+  // ---- files
+
+  async open(path: string, options: CallOptions = {}): Promise<Handle> {
+    const { client, settings } = this.init
+    const existing = this.handles.get(path)
+    if (existing?.isSpent === true) await this.close(existing, {})
+    else if (existing !== undefined) return existing
+    const isWhole = path.startsWith('/whole')
+    const base = { create: true, size: settings.bytes, unit: isWhole ? 'file' : 'page', ...options } as const
+    const file = await client.open(path, base)
+    const session = client.session.id
+    const mapping = await file.mmap({ length: (settings.maxPages + SPARE_PAGES) * PAGE_BYTES })
+    const handle = { file, mapping, path, id: Number(file.id), session, isWhole, private: undefined, isSpent: false }
+    this.handles.set(path, handle)
+    return handle
+  }
+
+  async close(handle: Handle, options: CallOptions): Promise<void> {
+    // When it fails, the file stays open.
+    await handle.file.close(options)
+    if (this.handles.get(handle.path) === handle) this.handles.delete(handle.path)
+  }
+
+  /** The mapping for the program's own bytes. */
+  async privately(handle: Handle): Promise<PrivateUse> {
+    const { settings } = this.init
+    handle.private ??= new PrivateUse(
+      this.init,
+      handle,
+      await handle.file.mmap({ length: (settings.maxPages + SPARE_PAGES) * PAGE_BYTES, flags: 'private' })
+    )
+    return handle.private
+  }
+
+  // ---- time
+
+  sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.init.clock.schedule(ms, resolve)
+    })
+  }
+
+  /** Some calls are given up. */
+  options(): CallOptions {
+    const { chance, settings, clock, coverage } = this.init
+    if (!chance.is(settings.aborts)) return {}
+    const controller = new AbortController()
+    clock.schedule(chance.exponential(10), () => controller.abort())
+    coverage.add('calls with a signal')
+    return { signal: controller.signal }
+  }
+
+  // ---- the end: everything must succeed
+
+  /** Takes part in every page, and returns what all of them hold. */
+  async visitAll(): Promise<void> {
+    for (const path of this.paths) {
+      const handle = await this.open(path)
+      await handle.file.stat()
+      const pages = Math.ceil(this.init.invariants.sizeOf(handle.id) / PAGE_BYTES)
+      for (let page = 0; page < pages; page++) {
+        const [offset, length] = [page * PAGE_BYTES + SPOTS[1], 4]
+        if (offset + length > this.init.invariants.sizeOf(handle.id)) continue
+        await handle.mapping.write(offset, this.init.chronicle.nextValue(length))
+        await handle.mapping.read(offset, length)
+      }
+    }
+  }
+
+  async readAll(): Promise<{ file: number; page: number; bytes: Uint8Array }[]> {
+    const found: { file: number; page: number; bytes: Uint8Array }[] = []
+    for (const { file, id } of this.handles.values()) {
+      const size = this.init.invariants.sizeOf(id)
+      for (let page = 0; page < size / PAGE_BYTES; page++) {
+        found.push({ file: id, page, bytes: await file.read(page * PAGE_BYTES, PAGE_BYTES) })
+      }
+    }
+    return found
+  }
+
+  async closeAll(): Promise<void> {
+    for (const handle of [...this.handles.values()]) await this.close(handle, {})
+  }
+
+  /** Private copies that are left, with what must be true of them now that everything has come to rest. */
+  async checkPrivate(): Promise<void> {
+    for (const handle of this.handles.values()) await handle.private?.checkAtRest()
+  }
+
+  /** For that: some copies, and discards of them. */
+  async makePrivate(): Promise<void> {
+    for (const path of this.paths) {
+      const handle = await this.open(path)
+      const own = await this.privately(handle)
+      const pages = Math.floor(this.init.invariants.sizeOf(handle.id) / PAGE_BYTES)
+      // The last of them, which go, and not so many that nothing else has room.
+      for (let page = Math.max(0, pages - 3); page < pages; page++) await own.write(page, SPOTS[0], {})
+    }
+  }
+
+  /** Takes about half of every file's pages away, in one way or the other. */
+  async halve(): Promise<void> {
+    for (const path of this.paths) {
+      const { file, id } = await this.open(path)
+      const pages = Math.ceil(this.init.invariants.sizeOf(id) / PAGE_BYTES)
+      const half = Math.floor(pages / 2)
+      if (this.init.chance.is(0.5)) await file.truncate(half * PAGE_BYTES)
+      else await file.punchHole(half * PAGE_BYTES, (pages - half) * PAGE_BYTES)
+    }
+  }
+}

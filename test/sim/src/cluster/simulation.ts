@@ -1,0 +1,295 @@
+/** One seed: a cluster with clients, faults for a while, then peace, in which everything must come to rest and agree. */
+import type { Applied } from '@quire/store/peer-core'
+import { Coverage } from '../coverage.js'
+import { createChance, type Chance } from '../random.js'
+import { drawSchedule, isSelected, NOISE, type Happening, type Selection } from '../schedule.js'
+import { Scheduler } from '../scheduler.js'
+import { Violation } from '../violation.js'
+import { Chronicle } from './chronicle.js'
+import { SimClient } from './clients.js'
+import { Faults, FAULTS, type Fault } from './faults.js'
+import { CLIENT_IDS, PEER_IDS, withNames } from './ids.js'
+import { LogInvariants } from './log-invariants.js'
+import { SimNetwork } from './network.js'
+import { PageInvariants } from './page-invariants.js'
+import { Peace } from './peace.js'
+import { SimPeer } from './peers.js'
+import { RaftInvariants } from './raft-invariants.js'
+import { drawSettings, type Settings } from './settings.js'
+import { Traffic } from './traffic.js'
+
+export interface SimulationInit extends Selection {
+  readonly seed: number
+  readonly settings?: (drawn: Settings) => Settings
+  /** Called for each line of the trace. */
+  readonly trace?: (line: string) => void
+}
+
+export interface SimulationResult {
+  readonly seed: number
+  readonly events: number
+  readonly virtualMs: number
+  readonly traceHash: string
+  readonly coverage: Coverage
+  readonly failure: Error | undefined
+  /** The faults that took place before the end, the noise included. */
+  readonly happenings: readonly { readonly number: number; readonly kind: Fault | 'noise' }[]
+}
+
+const FOUNDING_MS = 400
+const DIGEST_MS = 700
+/** Far more than any seed has: nodes that keep each other busy for nothing. */
+const MAX_EVENTS = 150_000
+
+export async function simulate(init: SimulationInit): Promise<SimulationResult> {
+  return new Simulation(init).run()
+}
+
+export class Simulation {
+  readonly scheduler = new Scheduler()
+  readonly coverage = new Coverage()
+  readonly settings: Settings
+  readonly network: SimNetwork
+  readonly peers: readonly SimPeer[]
+  readonly clients: readonly SimClient[]
+  readonly raft: RaftInvariants
+  readonly pages: PageInvariants
+  readonly chronicle: Chronicle
+  private readonly log = new LogInvariants()
+  private readonly chance: Chance
+  private readonly faults: Faults
+  private readonly schedule: readonly Happening<Fault>[]
+  private readonly happened: Happening<Fault>[] = []
+  private readonly digests = new Map<number, string>()
+  private readonly traffic: Traffic
+  private stopping = false
+  private failure: Error | undefined
+  /** Something has happened since that pages could show. */
+  private isTouched = true
+  private term = 0
+
+  constructor(private readonly init: SimulationInit) {
+    const { scheduler, coverage } = this
+    this.chance = createChance(init.seed)
+    const drawn = drawSettings(this.chance.fork('settings'))
+    this.settings = init.settings?.(drawn) ?? drawn
+    const { settings } = this
+    this.network = new SimNetwork({ ...settings.network, scheduler, coverage, chance: this.chance.fork('network') })
+    this.network.isFaulty = isSelected(init, NOISE)
+    this.chronicle = new Chronicle(scheduler)
+    this.pages = new PageInvariants(
+      () => this.clients,
+      () => scheduler.now
+    )
+    this.peers = this.makePeers()
+    this.clients = this.makeClients()
+    const { network, peers, clients } = this
+    this.raft = new RaftInvariants(peers, coverage)
+    this.faults = new Faults({ scheduler, coverage, network, peers, clients, settings: settings.faults })
+    const { faultyMs, faults } = settings
+    const schedule = drawSchedule(FAULTS, this.chance.fork('schedule'), { ...faults, faultyMs })
+    this.schedule = schedule.filter(({ number }) => isSelected(init, number))
+    this.traffic = new Traffic({
+      clients,
+      coverage,
+      pages: this.pages,
+      trace: init.trace && ((line) => this.note(line))
+    })
+    network.onHandlerError = (error) => this.fail(new Error(`a handler threw: ${error.message}`, { cause: error }))
+    network.onDeliver = (from, to, protocol, frame) =>
+      this.guard(() => this.traffic.delivered(from, to, protocol, frame))
+    network.onSend = (from, protocol, frame) => this.clients.find(({ id }) => id === from)?.frameSent(protocol, frame)
+    scheduler.afterEvent = () => this.check()
+    if (init.trace !== undefined) scheduler.onTrace = ({ label }) => this.note(label)
+  }
+
+  private makePeers(): SimPeer[] {
+    const { scheduler, network, coverage, settings } = this
+    const world = {
+      scheduler,
+      network,
+      coverage,
+      chance: this.chance.fork('peers'),
+      settings: settings.peer,
+      onApplied: (peer: SimPeer, index: number, applied: Applied | undefined) =>
+        this.guard(() => this.applied(peer, index, applied)),
+      onFatal: (peer: SimPeer, error: Error) =>
+        this.fail(new Error(`${peer.name} stopped: ${error.message}`, { cause: error }))
+    }
+    return PEER_IDS.map((id) => new SimPeer(id, world))
+  }
+
+  private makeClients(): SimClient[] {
+    const { scheduler, network, coverage, settings, chronicle } = this
+    const world = {
+      scheduler,
+      network,
+      coverage,
+      chronicle,
+      chance: this.chance.fork('clients'),
+      settings: settings.client,
+      invariants: this.pages,
+      isStopping: () => this.stopping,
+      onError: (client: SimClient, error: Error) =>
+        this.fail(error instanceof Violation ? error : new Error(`${client.name}: ${error.message}`, { cause: error })),
+      onTouched: () => {
+        this.isTouched = true
+      }
+    }
+    return CLIENT_IDS.slice(0, settings.clients).map((id) => new SimClient(id, world))
+  }
+
+  async run(): Promise<SimulationResult> {
+    const onUnhandled = (error: unknown): void =>
+      this.fail(new Error(`unhandled rejection: ${String(error)}`, { cause: error }))
+    process.on('unhandledRejection', onUnhandled)
+    try {
+      await this.play()
+    } catch (error) {
+      this.fail(error as Error)
+    } finally {
+      process.off('unhandledRejection', onUnhandled)
+    }
+    const { scheduler, coverage, failure, init, happened } = this
+    coverage.add('events', scheduler.events)
+    if (failure !== undefined) this.note(`*** ${failure.message}`)
+    return {
+      seed: init.seed,
+      events: scheduler.events,
+      virtualMs: scheduler.now,
+      traceHash: scheduler.traceHash,
+      coverage,
+      failure,
+      happenings: isSelected(init, NOISE) ? [{ number: NOISE, kind: 'noise' }, ...happened] : happened
+    }
+  }
+
+  private async play(): Promise<void> {
+    const { scheduler, settings } = this
+    for (const peer of this.peers) peer.start()
+    for (const client of this.clients) client.start()
+    this.digestRegularly()
+    for (const happening of this.schedule) {
+      const { number, atMs, kind } = happening
+      scheduler.at(FOUNDING_MS + atMs, `${number}: ${kind}`, () => {
+        this.happened.push(happening)
+        this.faults.happen(kind, this.chance.fork(`happening ${number}`))
+      })
+    }
+    await this.runFor(FOUNDING_MS + settings.faultyMs)
+    this.note('--- peace')
+    this.faults.stop()
+    this.stopping = true
+    let failure: Error | undefined
+    try {
+      await new Peace(this, this.chance.fork('peace')).keep()
+      scheduler.note(this.raft.commitIndex)
+    } catch (error) {
+      failure = error as Error
+    }
+    // What has been done tells more than that something does not end.
+    this.judge()
+    if (failure !== undefined) throw failure
+  }
+
+  private judge(): void {
+    if (this.failure !== undefined) return
+    const judged = this.chronicle.judge((file) => this.pages.files.get(Number(file))?.initialSize ?? 0)
+    this.coverage.add('operations judged', judged)
+  }
+
+  // ---- time
+
+  async runFor(ms: number): Promise<void> {
+    await this.scheduler.run(this.scheduler.now + ms, () => this.failure !== undefined)
+    if (this.failure !== undefined) throw this.failure
+  }
+
+  async until(what: string, ms: number, done: () => boolean, describe: () => string): Promise<void> {
+    const from = this.scheduler.now
+    const reached = await this.scheduler.run(from + ms, () => this.failure !== undefined || done())
+    if (this.failure !== undefined) throw this.failure
+    if (!reached) throw new Violation('liveness', `${what}: not within ${ms} ms from ${from.toFixed(1)}: ${describe()}`)
+  }
+
+  /** Of the highest term: one that still sleeps may take itself for the leader. */
+  leader(): SimPeer | undefined {
+    let found: SimPeer | undefined
+    let highest = 0
+    for (const peer of this.peers) {
+      const status = peer.core?.node?.status()
+      if (status?.ready !== true || status.term < highest) continue
+      found = peer
+      highest = status.term
+    }
+    return found
+  }
+
+  // ---- checks
+
+  private check(): void {
+    if (this.failure !== undefined) return
+    this.guard(() => {
+      if (this.scheduler.events > MAX_EVENTS) throw new Violation('liveness', `${MAX_EVENTS} events and no end`)
+      this.raft.check()
+      if (!this.isTouched) return
+      this.isTouched = false
+      this.pages.check()
+    })
+  }
+
+  private digestRegularly(): void {
+    this.scheduler.after(DIGEST_MS, 'digests', () => {
+      this.guard(() => this.checkDigests())
+      this.digestRegularly()
+    })
+  }
+
+  /** Replicas that have applied the same are the same. */
+  checkDigests(): void {
+    for (const peer of this.peers) {
+      const applier = peer.core?.replica.applier
+      if (applier === undefined) continue
+      const { appliedIndex } = applier
+      const digest = applier.state.digest()
+      const other = this.digests.get(appliedIndex) ?? digest
+      if (other !== digest) throw new Violation('replicas are equal', `${peer.name} differs at entry ${appliedIndex}`)
+      this.digests.set(appliedIndex, digest)
+    }
+  }
+
+  private applied(peer: SimPeer, index: number, applied: Applied | undefined): void {
+    this.countTerms()
+    if (!this.log.applied(peer, index, applied) || applied === undefined) return
+    this.isTouched = true
+    if (applied.type === 'session-ended' && applied.expired) this.coverage.add('expiries')
+    this.pages.applied(peer, index, applied)
+  }
+
+  private countTerms(): void {
+    const term = this.leader()?.core?.node?.status().term ?? 0
+    if (term <= this.term) return
+    this.term = term
+    for (const client of this.clients) {
+      for (const page of client.view()?.pages ?? []) {
+        if (page.access !== 'invalid') return this.coverage.add('failovers with copies out')
+      }
+    }
+  }
+
+  note(line: string): void {
+    this.init.trace?.(`${this.scheduler.now.toFixed(3).padStart(10)}  ${withNames(line)}`)
+  }
+
+  private guard(run: () => void): void {
+    try {
+      run()
+    } catch (error) {
+      this.fail(error as Error)
+    }
+  }
+
+  private fail(error: Error): void {
+    this.failure ??= error
+  }
+}

@@ -1,0 +1,69 @@
+/** One stream: two ends, and what is on its way between them. */
+import { End } from './end.js'
+import type { Host, SimNetwork } from './network.js'
+
+export class Stream {
+  readonly ends: readonly [End, End]
+
+  constructor(
+    readonly network: SimNetwork,
+    readonly protocol: string,
+    dialler: Host,
+    acceptor: Host
+  ) {
+    const a = new End(this, dialler, acceptor.id)
+    const b = new End(this, acceptor, dialler.id)
+    a.other = b
+    b.other = a
+    this.ends = [a, b]
+    // The dialler does not have it yet: what the acceptor sends waits.
+    b.held = true
+  }
+
+  connects(a: string, b: string): boolean {
+    const [x, y] = this.ends
+    return (x.id === a && y.id === b) || (x.id === b && y.id === a)
+  }
+
+  begin(): void {
+    const [, acceptor] = this.ends
+    acceptor.held = false
+    acceptor.release()
+  }
+
+  unblocked(): void {
+    for (const end of this.ends) end.release()
+  }
+
+  /** `end` hears nothing any more; it notices after a while, unless there is word by then. */
+  givenUpLater(end: End): void {
+    const { chance, scheduler } = this.network.init
+    scheduler.after(chance.between(800, 6000), `${end.id}>${end.remote} probe`, () => {
+      const silent =
+        !end.other.process.alive ||
+        this.network.isBlocked(end.id, end.remote) ||
+        this.network.isBlocked(end.remote, end.id)
+      if (silent) end.fail(new Error(`${end.remote} does not answer`))
+    })
+  }
+
+  /** `end`'s process is gone and its machine says so. */
+  forgotten(end: End): void {
+    end.vanish()
+  }
+
+  break(): void {
+    const { chance } = this.network.init
+    for (const end of this.ends) {
+      end.lose()
+      const delay = chance.exponential(20)
+      end.process.after('io', delay, `${end.id}>${end.remote} breaks`, () =>
+        end.fail(new Error('the connection broke'))
+      )
+    }
+  }
+
+  ended(): void {
+    if (this.ends.every((end) => end.isOver)) this.network.streams.delete(this)
+  }
+}

@@ -1,0 +1,54 @@
+/** What is said of a seed that failed: the fewest faults that it takes, the end of what happens then, and how to run it again. */
+import { minimise } from './minimise.js'
+import type { Outcome } from './minimise.js'
+import type { Selection } from './schedule.js'
+import { Violation } from './violation.js'
+
+export type RunSeed = (
+  init: Selection & { readonly seed: number; readonly trace?: (line: string) => void }
+) => Promise<Outcome>
+
+const TRACE_LINES = 60
+/** Seeds of one run that are minimised; the others are like them, often enough. */
+const MAX_MINIMISED = 3
+
+export interface ExplainInit {
+  /** As in `pnpm sim NAME`. */
+  readonly name: string
+  readonly run: RunSeed
+  readonly selection: Selection
+  readonly isMinimised: boolean
+}
+
+/** For `Job.onFailure`. */
+export function createExplain({ name, run, selection, isMinimised }: ExplainInit): (seed: number) => Promise<void> {
+  let minimised = 0
+  return async (seed) => {
+    if (!isMinimised || minimised++ >= MAX_MINIMISED) {
+      console.log(`again: ${again(name, seed, selection)}\n`)
+      return
+    }
+    const { needed, all, runs } = await minimise((some) => run({ seed, ...some }))
+    const lines: string[] = []
+    const only = new Set(needed.map(({ number }) => number))
+    const { failure } = await run({ seed, only, trace: (line) => lines.push(line) })
+    const names = needed.map(({ number, kind }) => `${number} ${kind}`).join(', ')
+    console.log(`\nfails with ${needed.length} of ${all} faults and operations (${runs} runs): ${names}`)
+    for (const line of lines.slice(-TRACE_LINES)) console.log(line)
+    if (failure !== undefined && !(failure instanceof Violation)) console.log(describe(failure))
+    console.log(`\nagain: ${again(name, seed, { only })}`)
+    console.log(`whole: ${again(name, seed, {})}\n`)
+  }
+}
+
+function again(name: string, seed: number, { without, only }: Selection): string {
+  const parts = [`pnpm sim ${name} --seeds 1 --from ${seed} --trace`]
+  if (without !== undefined) parts.push(`--without ${[...without].join(',')}`)
+  if (only !== undefined) parts.push(`--only ${[...only].join(',')}`)
+  return parts.join(' ')
+}
+
+export function describe(failure: Error): string {
+  const cause = failure.cause instanceof Error ? `\ncaused by ${failure.cause.stack ?? failure.cause.message}` : ''
+  return `${failure.stack ?? failure.message}${cause}`
+}

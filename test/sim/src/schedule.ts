@@ -1,0 +1,65 @@
+/**
+ * What happens in a seed besides its programs: faults and operations, each with a number and a source of chance of its own, so that
+ * some can be left out and the others stay what they are. The number 0 is the noise of network and disks.
+ */
+import type { Chance } from './random.js'
+
+export interface Happening<K extends string = string> {
+  readonly number: number
+  readonly atMs: number
+  readonly kind: K
+}
+
+export const NOISE = 0
+
+export interface ScheduleSettings<K extends string> {
+  /** Mean time between two. */
+  readonly everyMs: number
+  /** True time in which they happen. */
+  readonly faultyMs: number
+  readonly weights: Readonly<Record<K, number>>
+}
+
+export function drawSchedule<K extends string>(
+  kinds: readonly K[],
+  chance: Chance,
+  { everyMs, faultyMs, weights }: ScheduleSettings<K>
+): Happening<K>[] {
+  const schedule: Happening<K>[] = []
+  for (let atMs = chance.exponential(everyMs); atMs < faultyMs; atMs += chance.exponential(everyMs)) {
+    schedule.push({ number: schedule.length + 1, atMs, kind: drawKind(kinds, weights, chance) })
+  }
+  return schedule
+}
+
+/** One of the kinds, each as often as its weight says. */
+export function drawKind<K extends string>(
+  kinds: readonly K[],
+  weights: Readonly<Record<K, number>>,
+  chance: Chance
+): K {
+  let at = chance.next() * kinds.reduce((sum, kind) => sum + weights[kind], 0)
+  return kinds.find((kind) => (at -= weights[kind]) < 0) ?? kinds[0]!
+}
+
+/** Which numbers take part: all but those `without`, or those of `only`. */
+export interface Selection {
+  readonly without?: ReadonlySet<number>
+  readonly only?: ReadonlySet<number>
+}
+
+export function isSelected({ without, only }: Selection, number: number): boolean {
+  return only === undefined ? without?.has(number) !== true : only.has(number)
+}
+
+/** From the command line. Undefined when a number is none. */
+export function readSelection(values: {
+  readonly without?: string | undefined
+  readonly only?: string | undefined
+}): Selection | undefined {
+  const [without, only] = [values.without, values.only].map((text) => text?.split(',').map(Number))
+  for (const numbers of [without, only]) {
+    if (numbers?.some((number) => !Number.isSafeInteger(number) || number < 0) === true) return undefined
+  }
+  return { ...(without && { without: new Set(without) }), ...(only && { only: new Set(only) }) }
+}
