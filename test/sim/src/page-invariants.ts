@@ -228,6 +228,11 @@ export class PageInvariants {
       case 'extended':
         this.sizes.set(applied.file, applied.size)
         break
+      case 'truncated':
+      case 'punched':
+      case 'renamed':
+      case 'unlinked':
+        break // no program here asks for it
       case 'config':
       case 'session-opened':
       case 'failed':
