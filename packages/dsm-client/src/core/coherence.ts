@@ -29,8 +29,8 @@ export type CoherenceEffect =
   | { readonly type: 'send'; readonly lane: 'control' | 'bulk'; readonly message: ClientMessage }
   | { readonly type: 'fault-sent'; readonly req: number; readonly kind: FaultKind }
   | { readonly type: 'fault-done'; readonly req: number }
-  /** A discard is over: the file's size may be asked for. */
-  | { readonly type: 'size-settled'; readonly file: number }
+  /** A discard is over: the file's size may be asked for. With an error, the file is given up. */
+  | { readonly type: 'size-settled'; readonly file: number; readonly error: Error | undefined }
   /** Bytes of a page leave to be made durable; and they are. */
   | {
       readonly type: 'writing'
@@ -86,7 +86,7 @@ export class Coherence {
       table: this.table,
       send: (message) => this.send('control', message),
       drop,
-      onSettled: (file) => this.output.push({ type: 'size-settled', file })
+      onSettled: (file, error) => this.output.push({ type: 'size-settled', file, error })
     })
   }
 
@@ -132,13 +132,14 @@ export class Coherence {
     const space = this.table.space(file)
     if (space === undefined) return
     this.orders.answerAll(space)
-    if (space.discard?.acknowledged === false) this.send('control', { type: 'discardAck', op: space.discard.op, file })
+    this.discards.forget(space, reason)
     this.table.remove(file, reason)
   }
 
   /** Fails everybody who waits for a page of the file; what is held stays. */
   refuseWaiters(file: number, reason: Error): void {
-    for (const page of this.table.space(file)?.all() ?? []) this.table.failWaiters(page, reason)
+    const space = this.table.space(file)
+    if (space !== undefined) this.table.refuse(space, reason)
   }
 
   /** Takes all access to the file's pages away. Bytes that are not durable stay, for the leader to ask for. */
@@ -149,11 +150,14 @@ export class Coherence {
       this.table.changed(page)
       this.table.forgetIfUnused(page)
     }
+    // Some of them waited for grants that are not waited for any more.
+    this.orders.obeyAll()
   }
 
   /** What the cluster says of a file after a reconnection: how often it was shortened or punched. */
   resolveDiscard(file: number, discards: number): void {
     this.discards.resolve(file, discards)
+    this.table.pumpFaults()
   }
 
   /** Files for which `resolveDiscard` is needed. */
@@ -173,6 +177,7 @@ export class Coherence {
   }
 
   retry(): void {
+    this.orders.retry()
     this.table.retry()
   }
 
@@ -327,7 +332,11 @@ export class Coherence {
     }
     this.takeFault(message.req)
     this.counters.grants++
-    if (isVoid) return this.table.taken(page)
+    if (isVoid) {
+      // What waited for it must not wait for ever.
+      this.settled(page)
+      return this.table.taken(page)
+    }
     // Rule 13: bytes that this session wrote under the same epoch are newer than what the cluster has, or than what it had when
     // it made the grant: the acknowledgement of a writeback, on the other lane, may have overtaken it.
     const sameEpoch = message.owner && page.epoch === message.epoch
@@ -338,7 +347,10 @@ export class Coherence {
         if (!page.pinned) page.access = 'invalid'
         return this.table.granted(page)
       }
-      if (message.bytes !== undefined) this.fill(page, message.bytes)
+      if (message.bytes !== undefined) {
+        this.fill(page, message.bytes)
+        if (space !== undefined) this.discards.granted(space, page, message.discard)
+      }
       page.version = message.version
       this.clean(page)
     }
@@ -353,6 +365,8 @@ export class Coherence {
     if (space?.unit === 'file') {
       space.seq = space.epoch === epoch ? Math.max(space.seq, seq) : seq
       space.epoch = epoch
+      // It counts the writebacks of all pages: the acknowledgement of this one's newest may be on its way, and names that one.
+      if (page.epoch === epoch) return
     }
     // The state machine takes only newer writebacks, and this entry may have been dropped and made anew under one epoch.
     page.seq = page.epoch === epoch ? Math.max(page.seq, seq) : seq
@@ -425,6 +439,9 @@ export class Coherence {
     for (const page of pages) {
       // A failed flush never gives the page up: it stays dirty, and the caller of msync hears of it.
       page.writing = false
+      // Whoever must give up the whole file tries again, but not at once: see `retry`.
+      const space = this.table.space(page.file)
+      if (space?.order !== undefined) space.isRefused = true
       for (const flush of page.flushes.splice(0)) flush.fail(error)
       this.table.changed(page)
     }

@@ -6,6 +6,7 @@ import { CacheFullError, assert, type Access } from '@quire/protocol'
 import type { AddressSpacePages } from './address-space.js'
 import type { Frame, FrameProvider } from './frames.js'
 import type { Page, PageWaiter } from './page.js'
+import { PinRequests } from './pin-request.js'
 import { ResidentPages } from './resident-pages.js'
 import type { CoherenceCounters } from './stats.js'
 
@@ -32,15 +33,24 @@ interface RoomWaiter {
   fail(error: Error): void
 }
 
+/** Somebody who waits for pages of one file not to be pinned. */
+interface UnpinWaiter {
+  readonly file: number
+  readonly pages: readonly Page[]
+  done(): void
+  fail(error: Error): void
+}
+
 export class PageTable {
   private readonly spaces = new Map<number, AddressSpacePages>()
   readonly resident: ResidentPages
+  readonly pins = new PinRequests()
   /** Faults that wait for a frame or for an earlier fault to end. */
   private faultQueue: Page[] = []
   private roomQueue: RoomWaiter[] = []
   /** No frame could be found, and nothing has happened since that could have changed this. */
   private isStarved = false
-  private readonly unpinWaiters = new Set<{ readonly pages: readonly Page[]; done(): void }>()
+  private readonly unpinWaiters = new Set<UnpinWaiter>()
   /** Pages with somebody waiting. */
   private readonly wanted = new Set<Page>()
 
@@ -75,8 +85,26 @@ export class PageTable {
     const space = this.spaces.get(file)
     if (space === undefined) return
     this.spaces.delete(file)
+    // Before its frames come free: nobody may go on in a file that is not there.
+    this.failRequests(file, reason)
     for (const page of space.all()) this.kill(page, reason)
+    for (const copies of space.privateCopies) copies.discard(0, Infinity)
     this.pumpFaults()
+  }
+
+  /** Fails everybody who waits for something of the file; what is held stays. */
+  refuse(space: AddressSpacePages, reason: Error): void {
+    this.failRequests(space.file, reason)
+    for (const page of [...space.all()]) this.failWaiters(page, reason)
+  }
+
+  private failRequests(file: number, reason: Error): void {
+    this.pins.fail(file, reason)
+    for (const waiter of this.unpinWaiters) {
+      if (waiter.file !== file) continue
+      this.unpinWaiters.delete(waiter)
+      waiter.fail(reason)
+    }
   }
 
   // ---- access
@@ -182,6 +210,7 @@ export class PageTable {
   }
 
   pumpFaults(): void {
+    this.pins.resume()
     this.pumpRoom()
     for (let count = this.faultQueue.length; count > 0 && this.backend.canFault; count--) {
       const page = this.faultQueue.shift()
@@ -224,8 +253,11 @@ export class PageTable {
   /** Until `endEviction` nobody gets access to the page, other than who has it pinned. */
   beginEviction(page: Page): void {
     page.evicting++
+    this.pins.giveWay(this.spaces.get(page.file)!, page.index, page.index + 1)
     this.dropFault(page)
     this.unmap(page)
+    // An order that follows the grant of that fault waits for nothing now.
+    this.backend.settled(page)
   }
 
   /** Drops the page unless it was written to under a pin that began before the eviction. */
@@ -240,16 +272,23 @@ export class PageTable {
   /** Whoever waits looks at the page table again. */
   endEviction(page: Page): void {
     page.evicting--
-    if (page.evicting === 0) this.taken(page)
+    if (page.evicting > 0) return
+    this.taken(page)
+    this.pins.resume()
   }
 
   /** Calls `done` when no page is pinned, at once or later. Returns a function that withdraws. */
-  whenUnpinned(pages: readonly Page[], done: () => void): () => void {
-    const waiter = { pages, done }
+  whenUnpinned(
+    { file }: AddressSpacePages,
+    pages: readonly Page[],
+    done: () => void,
+    fail: (error: Error) => void
+  ): () => void {
     if (!pages.some((page) => page.pinned)) {
       done()
       return () => {}
     }
+    const waiter = { file, pages, done, fail }
     this.unpinWaiters.add(waiter)
     return () => this.unpinWaiters.delete(waiter)
   }
@@ -268,7 +307,7 @@ export class PageTable {
     if (page.req !== 0 || page.queuedForFault || page.waiters.length === 0 || page.evicting > 0) return
     const access: Access = page.waiters.some((waiter) => waiter.access === 'write') ? 'write' : 'read'
     // Access is there, but somebody wants the page first: when that is over, this comes again.
-    if (page.allows(access)) return
+    if (page.allows(access) || this.spaces.get(page.file)!.isUncertain(page.index)) return
     const mustWait = !this.backend.canFault || (this.isStarved && page.frame === undefined)
     if (mustWait || !this.place(page)) {
       if (page.waiters.length === 0) return
@@ -446,6 +485,7 @@ export class PageTable {
   }
 
   private release(page: Page): void {
+    if (page.frame === undefined) return
     this.resident.release(page)
     this.isStarved = false
   }
