@@ -370,16 +370,16 @@ export class PageTable {
   layOut(pages: readonly Page[]): 'done' | 'conflict' | 'noRoom' {
     const result = this.resident.layOut(pages, (victim) => this.evict(victim))
     for (const page of pages) this.changed(page)
-    if (result === 'noRoom') this.starve()
     return result
   }
 
-  /** Calls `run` when there may be more room than now. Returns a function that withdraws. */
+  /** There is no room now. Calls `run` when there may be more. Returns a function that withdraws. */
   whenRoom(run: () => void, fail: (error: Error) => void): () => void {
     const attempt = () => {
       run()
       return true
     }
+    this.starve()
     return this.queueForRoom({ attempt, fail })
   }
 
