@@ -102,8 +102,8 @@ export function flushPages(file: OpenFile, offset: number, length: number, signa
 
 /** The range's dirty pages are on their way when it resolves. */
 export function startWriting(file: OpenFile, offset: number, length: number, signal?: AbortSignal): Promise<void> {
-  return eachDirty(file, offset, length, signal, (first, last, started) =>
-    file.host.startWriting(file.id, first, last, started)
+  return eachDirty(file, offset, length, signal, (first, last, started, fail) =>
+    file.host.startWriting(file.id, first, last, started, fail)
   )
 }
 

@@ -115,7 +115,7 @@ describe('a pin in the making', () => {
     const pin = request(h, 0, 3, 'write', WHOLE)
     const faults = [h.take('fault'), h.take('fault'), h.take('fault')]
     // The revoke for the next one overtakes the grants.
-    h.receive({ type: 'revoke', term: 5, op: 3, file: WHOLE, page: 0, after: faults[2].req })
+    h.receive({ type: 'revoke', term: 5, op: 3, file: WHOLE, page: 0, after: faults.at(-1)!.req })
     for (const fault of faults) h.grant(fault, { owner: true })
     expect(pin.state).toBe('done')
     expect(h.nothingSent).toBe(true)

@@ -133,13 +133,16 @@ export class Coherence {
     if (space === undefined) return
     this.orders.answerAll(space)
     this.discards.forget(space, reason)
+    for (const page of space.all()) this.writebacks.refuse(page, reason)
     this.table.remove(file, reason)
   }
 
   /** Fails everybody who waits for a page of the file; what is held stays. */
   refuseWaiters(file: number, reason: Error): void {
     const space = this.table.space(file)
-    if (space !== undefined) this.table.refuse(space, reason)
+    if (space === undefined) return
+    this.table.refuse(space, reason)
+    this.output.push({ type: 'size-settled', file, error: reason })
   }
 
   /** Takes all access to the file's pages away. Bytes that are not durable stay, for the leader to ask for. */
@@ -196,11 +199,17 @@ export class Coherence {
   }
 
   /** Begins to write the range's dirty pages back; `started` is called for each when its bytes have left. Returns how many there are. */
-  startWriting(file: number, first: number, last: number, started: () => void): number {
+  startWriting(
+    file: number,
+    first: number,
+    last: number,
+    started: () => void,
+    fail: (error: Error) => void
+  ): number {
     const dirty = (this.table.space(file)?.between(first, last + 1) ?? []).filter(
       (page) => page.dirty && !(page.writing && !page.changed)
     )
-    for (const page of dirty) this.writebacks.enqueue(page, started)
+    for (const page of dirty) this.writebacks.enqueue(page, { started, fail })
     this.writebacks.pump()
     return dirty.length
   }

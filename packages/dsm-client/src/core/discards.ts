@@ -82,7 +82,7 @@ export class Discards {
 
   /** Files with a discard whose end nobody will tell any more. */
   unresolved(): number[] {
-    return [...this.init.table.all()].filter(({ discard }) => discard !== undefined).map(({ file }) => file)
+    return [...this.init.table.all()].filter(({ discard }) => discard?.isStale === true).map(({ file }) => file)
   }
 
   /** The file is given up: nothing of it is held any more. */
