@@ -125,7 +125,9 @@ function eachDirty(
       left--
       if (isCounted && left === 0) resolve()
     }
-    left += begin(first, last, done, reject)
+    // In two steps: `done` may be called in here.
+    const count = begin(first, last, done, reject)
+    left += count
     isCounted = true
     host.drain()
     if (left === 0) resolve()

@@ -143,6 +143,34 @@ describe('a pin in the making', () => {
     expect(pin.pages.map(({ frame }) => frame!.bytes[0])).toEqual([5, 6])
   })
 
+  it('is waited for by an order for a page that it has, but not for ever, and longer each time', () => {
+    const h = new CoreHarness().connect()
+    h.have(5, 'read')
+    const pin = request(h, 5, 2, 'read')
+    const rest = h.take('fault')
+    for (const [op, patienceMs] of [
+      [1, 50],
+      [2, 100]
+    ] as const) {
+      h.order('invalidate', 5, { op })
+      expect(h.core.nextDeadline).toBe(h.now + patienceMs)
+      h.advance(patienceMs - 1)
+      expect(h.nothingSent).toBe(true)
+      h.advance(1)
+      expect(h.take('invalidateAck').op).toBe(op)
+      h.grant(h.take('fault'))
+    }
+    expect(h.core.nextDeadline).toBe(Infinity)
+    h.grant(rest)
+    expect(pin.state).toBe('done')
+    // Now it is a program's: no order takes it away.
+    h.order('invalidate', 5, { op: 3 })
+    h.advance(10_000)
+    expect(h.nothingSent).toBe(true)
+    pin.release()
+    expect(h.take('invalidateAck').op).toBe(3)
+  })
+
   it('gives way to an eviction, and starts again when that is over', () => {
     const h = new CoreHarness().connect()
     h.have(5, 'read')

@@ -112,6 +112,14 @@ describe('a discard whose end is not heard', () => {
 })
 
 describe('calls on ranges', () => {
+  it('to start writing are over when all pages have left, which may be at once', async () => {
+    const { file, leader, mapping } = await withFile()
+    await mapping.write(0, new Uint8Array(3 * PAGE).fill(1))
+    leader.holding.add('writeback')
+    expect(await outcome(file.addressSpace.writeMappingRange(0, 3 * PAGE))).toBe('resolved')
+    leader.release('writeback')
+  })
+
   /** A page that is dirty and does not leave, and an eviction that a pin holds up. */
   async function waiting() {
     const setup = await withFile()

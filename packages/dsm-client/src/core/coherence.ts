@@ -111,12 +111,14 @@ export class Coherence {
   advance(nowMs: number): void {
     this.now = nowMs
     this.orders.timePassed()
+    this.table.pins.timePassed(nowMs)
     this.writebacks.pump()
+    this.table.pumpFaults()
   }
 
   /** When to call `advance` next for want of anything else; Infinity: not at all. */
   get nextDeadline(): number {
-    return this.orders.nextDeadline
+    return Math.min(this.orders.nextDeadline, this.table.pins.nextDeadline)
   }
 
   // ---- files

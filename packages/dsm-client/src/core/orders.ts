@@ -52,7 +52,9 @@ export class Orders {
     const { order } = page
     if (order === undefined) return
     if (page.req !== 0 && page.req === order.after) return
-    if (order.type === 'downgrade' ? page.writePins > 0 : page.pinned) return
+    if (order.type === 'downgrade' ? page.writePins > 0 : page.pinned) {
+      return this.init.table.pins.wanted(page, this.init.now())
+    }
     if (order.type !== 'invalidate') {
       if (this.holds.keptUntil(page) > this.init.now()) {
         this.kept.add(page)

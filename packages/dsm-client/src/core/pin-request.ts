@@ -28,6 +28,9 @@ export function requestPin(table: PageTable, target: PinTarget, outcome: PinOutc
   return () => request.end()
 }
 
+/** How long an order for a page waits at first for the rest of a pin; twice as long each time that it was in vain. */
+const FIRST_PATIENCE_MS = 50
+
 /** Pins that are not complete. Nobody has their bytes yet, so they can give back what they have. */
 export class PinRequests {
   private readonly requests = new Set<PinRequest>()
@@ -46,6 +49,23 @@ export class PinRequests {
    */
   giveWay({ file }: AddressSpacePages, first: number, end: number): void {
     for (const request of this.of(file)) if (request.overlaps(first, end)) request.giveWay()
+  }
+
+  /** The leader wants a page that may be pinned by such a pin. */
+  wanted(page: Page, nowMs: number): void {
+    for (const request of this.of(page.file)) request.wanted(page, nowMs)
+  }
+
+  /** Those whose patience is over give way. */
+  timePassed(nowMs: number): void {
+    for (const request of [...this.requests]) if (request.givesWayAt <= nowMs) request.giveWayToOrder()
+  }
+
+  /** When the first of them does; Infinity: there is none. */
+  get nextDeadline(): number {
+    let next = Infinity
+    for (const { givesWayAt } of this.requests) next = Math.min(next, givesWayAt)
+    return next
   }
 
   /** Those that wait for nothing but this look again. */
@@ -76,6 +96,9 @@ class PinRequest {
   private isPaused = false
   private hasEnded = false
   private withdrawals: (() => void)[] = []
+  private patienceMs = FIRST_PATIENCE_MS
+  /** Milliseconds; Infinity: nobody wants what it has. */
+  givesWayAt = Infinity
 
   constructor(
     private readonly table: PageTable,
@@ -125,6 +148,21 @@ class PinRequest {
     if (this.hasEnded || !this.hasPlace) return
     this.giveBack()
     this.isPaused = true
+  }
+
+  wanted(page: Page, nowMs: number): void {
+    if (this.givesWayAt === Infinity && this.pinned.includes(page)) this.givesWayAt = nowMs + this.patienceMs
+  }
+
+  /**
+   * Ascending order sees to it that of two pins one goes on. But the page that this one waits for may be held by a discard that waits, in turn, for what
+   * the order is for. Not at once, or two clients could take turns for ever at taking pages from each other.
+   */
+  giveWayToOrder(): void {
+    this.givesWayAt = Infinity
+    if (!this.pinned.some((page) => page.order !== undefined)) return
+    this.patienceMs *= 2
+    this.giveWay()
   }
 
   fail(error: Error): void {
@@ -191,6 +229,7 @@ class PinRequest {
     const { withdrawals, pinned } = this
     this.withdrawals = []
     this.pinned = []
+    this.givesWayAt = Infinity
     for (const withdraw of withdrawals) withdraw()
     this.unreserve()
     for (const page of pinned) this.table.unpin(page, this.target.access)
