@@ -141,13 +141,7 @@ export class Session implements PageHost {
     return this.coherence.flush(file, first, last, done, fail)
   }
 
-  startWriting(
-    file: number,
-    first: number,
-    last: number,
-    started: () => void,
-    fail: (error: Error) => void
-  ): number {
+  startWriting(file: number, first: number, last: number, started: () => void, fail: (error: Error) => void): number {
     return this.coherence.startWriting(file, first, last, started, fail)
   }
 
@@ -202,22 +196,26 @@ export class Session implements PageHost {
 
   /** Sends a request and resolves with its answer, across leaders. A `failed` answer rejects with its typed error. */
   request(body: RequestBody, { signal, onLate }: RequestOptions = {}): Promise<Exclude<Reply, { type: 'failed' }>> {
-    return this.wait((resolve, reject) => {
-      if (this.failure !== undefined) {
-        reject(this.failure)
-        return () => {}
-      }
-      const seq = this.nextSeq++
-      const settle = (reply: Reply) => (reply.type === 'failed' ? reject(errorFromWire(reply.error)) : resolve(reply))
-      this.pending.set(seq, { body, settle, reject })
-      this.unsent.push(seq)
-      this.sendRequests()
-      // Withdrawn, not undone: it may have been applied, or may yet be.
-      return () => {
-        if (onLate === undefined) this.pending.delete(seq)
-        else this.pending.set(seq, { body, settle: onLate, reject: () => {} })
-      }
-    }, signal, this.onBusy(body))
+    return this.wait(
+      (resolve, reject) => {
+        if (this.failure !== undefined) {
+          reject(this.failure)
+          return () => {}
+        }
+        const seq = this.nextSeq++
+        const settle = (reply: Reply) => (reply.type === 'failed' ? reject(errorFromWire(reply.error)) : resolve(reply))
+        this.pending.set(seq, { body, settle, reject })
+        this.unsent.push(seq)
+        this.sendRequests()
+        // Withdrawn, not undone: it may have been applied, or may yet be.
+        return () => {
+          if (onLate === undefined) this.pending.delete(seq)
+          else this.pending.set(seq, { body, settle: onLate, reject: () => {} })
+        }
+      },
+      signal,
+      this.onBusy(body)
+    )
   }
 
   /** Made when a majority can be reached and yet there is no answer: a pin somewhere is in the way. */

@@ -431,7 +431,6 @@ describe('a session that is lost', () => {
     expect(h.frames.usedBytes).toBe(0)
   })
 
-
   it('names what was dirty, ranges merged, file by file', () => {
     const h = new CoreHarness({ cacheBytes: 4 * 1024 * 1024 }).connect()
     h.core.addFile({ file: 10, path: '/g', pageSize: 2 * PAGE })

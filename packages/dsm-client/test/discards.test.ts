@@ -243,7 +243,6 @@ describe('a discard whose end is not heard', () => {
     }
   })
 
-
   it('is settled by what the cluster says of the file after the reconnection', () => {
     const { h, space, discard } = setUp()
     h.have(3, 'write', { write: 7 })

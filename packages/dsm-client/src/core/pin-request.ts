@@ -80,7 +80,9 @@ export class PinRequests {
   /** A request is in the way of this one, and will be out of it without anybody's help. */
   isInTheWay(request: PinRequest): boolean {
     const { space, first, count } = request.target
-    return this.of(space.file).some((other) => other !== request && other.hasPlace && other.overlaps(first, first + count))
+    return this.of(space.file).some(
+      (other) => other !== request && other.hasPlace && other.overlaps(first, first + count)
+    )
   }
 
   private of(file: number): PinRequest[] {
