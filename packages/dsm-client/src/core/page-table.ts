@@ -8,7 +8,9 @@ import type { Frame, FrameProvider } from './frames.js'
 import type { Page, PageWaiter } from './page.js'
 import { PinRequests } from './pin-request.js'
 import { ResidentPages } from './resident-pages.js'
+import { Room } from './room.js'
 import type { CoherenceCounters } from './stats.js'
+import { UnpinWaiters } from './unpin-waiters.js'
 
 export interface PageBackend {
   /** False: faults wait, and `pumpFaults` is called when that changes. */
@@ -23,34 +25,14 @@ export interface PageBackend {
   settled(page: Page): void
 }
 
-/** Dirty pages that are written back together when frames run out. */
-const RECLAIM_BATCH = 64
-
-/** Somebody who waits for room that is no page's. */
-interface RoomWaiter {
-  /** True when it has what it wants. */
-  attempt(): boolean
-  fail(error: Error): void
-}
-
-/** Somebody who waits for pages of one file not to be pinned. */
-interface UnpinWaiter {
-  readonly file: number
-  readonly pages: readonly Page[]
-  done(): void
-  fail(error: Error): void
-}
-
 export class PageTable {
   private readonly spaces = new Map<number, AddressSpacePages>()
   readonly resident: ResidentPages
   readonly pins = new PinRequests()
   /** Faults that wait for a frame or for an earlier fault to end. */
   private faultQueue: Page[] = []
-  private roomQueue: RoomWaiter[] = []
-  /** No frame could be found, and nothing has happened since that could have changed this. */
-  private isStarved = false
-  private readonly unpinWaiters = new Set<UnpinWaiter>()
+  private readonly room: Room
+  private readonly unpinWaiters = new UnpinWaiters()
   /** Pages with somebody waiting. */
   private readonly wanted = new Set<Page>()
 
@@ -60,6 +42,11 @@ export class PageTable {
     private readonly counters: CoherenceCounters
   ) {
     this.resident = new ResidentPages(frames)
+    this.room = new Room({
+      resident: this.resident,
+      evict: (victim) => this.evict(victim),
+      writeBack: (pages) => backend.writeBack(pages)
+    })
   }
 
   // ---- address spaces
@@ -100,11 +87,7 @@ export class PageTable {
 
   private failRequests(file: number, reason: Error): void {
     this.pins.fail(file, reason)
-    for (const waiter of this.unpinWaiters) {
-      if (waiter.file !== file) continue
-      this.unpinWaiters.delete(waiter)
-      waiter.fail(reason)
-    }
+    this.unpinWaiters.fail(file, reason)
   }
 
   // ---- access
@@ -149,7 +132,7 @@ export class PageTable {
     page.uses++
     if (access === 'write') this.markDirty(page)
     this.changed(page)
-    this.writeBackEarly()
+    this.room.writeBackEarly()
     return page.frame!.bytes
   }
 
@@ -158,7 +141,7 @@ export class PageTable {
     if (access === 'write') page.writePins--
     else page.readPins--
     assert(page.readPins >= 0 && page.writePins >= 0, `page ${page.file}:${page.index} was unpinned once too often`)
-    this.pinEnded()
+    this.unpinWaiters.pinEnded()
     if (this.page(page.file, page.index) !== page) {
       // Its file was given up meanwhile, or its session lost: all that was left is the frame.
       if (!page.isHeld) this.release(page)
@@ -211,7 +194,7 @@ export class PageTable {
 
   pumpFaults(): void {
     this.pins.resume()
-    this.pumpRoom()
+    this.room.pump()
     for (let count = this.faultQueue.length; count > 0 && this.backend.canFault; count--) {
       const page = this.faultQueue.shift()
       if (page === undefined) return
@@ -224,21 +207,21 @@ export class PageTable {
 
   /** Looks for frames again after there was no room for what must be written back first. Call it now and then. */
   retry(): void {
-    this.isStarved = false
+    this.room.changed()
     this.pumpFaults()
   }
 
   /** No frame can be made: whoever waits for one hears why, and whoever comes next tries again. */
   failStarved(error: Error): void {
-    if (!this.isStarved) return
-    this.isStarved = false
+    if (!this.room.isStarved) return
+    this.room.changed()
     for (const page of this.faultQueue) if (page.frame === undefined) this.failWaiters(page, error)
-    for (const waiter of this.roomQueue.splice(0)) waiter.fail(error)
+    this.room.fail(error)
   }
 
   /** The page's state has changed in a way that matters to whoever looks for a frame. */
   changed(page: Page): void {
-    if (this.resident.changed(page)) this.isStarved = false
+    if (this.resident.changed(page)) this.room.changed()
   }
 
   // ---- ranges (kernel: unmap_mapping_range, invalidate_inode_pages2_range)
@@ -284,21 +267,7 @@ export class PageTable {
     done: () => void,
     fail: (error: Error) => void
   ): () => void {
-    if (!pages.some((page) => page.pinned)) {
-      done()
-      return () => {}
-    }
-    const waiter = { file, pages, done, fail }
-    this.unpinWaiters.add(waiter)
-    return () => this.unpinWaiters.delete(waiter)
-  }
-
-  private pinEnded(): void {
-    for (const waiter of this.unpinWaiters) {
-      if (waiter.pages.some((page) => page.pinned)) continue
-      this.unpinWaiters.delete(waiter)
-      waiter.done()
-    }
+    return this.unpinWaiters.enter({ file, pages, done, fail })
   }
 
   // ---- faults
@@ -308,7 +277,7 @@ export class PageTable {
     const access: Access = page.waiters.some((waiter) => waiter.access === 'write') ? 'write' : 'read'
     // Access is there, but somebody wants the page first: when that is over, this comes again.
     if (page.allows(access) || this.spaces.get(page.file)!.isUncertain(page.index)) return
-    const mustWait = !this.backend.canFault || (this.isStarved && page.frame === undefined)
+    const mustWait = !this.backend.canFault || (this.room.isStarved && page.frame === undefined)
     if (mustWait || !this.place(page)) {
       if (page.waiters.length === 0) return
       page.queuedForFault = true
@@ -327,18 +296,8 @@ export class PageTable {
       this.failWaiters(page, new CacheFullError(this.resident.capacityBytes))
       return false
     }
-    this.starve()
+    this.room.starve()
     return false
-  }
-
-  private starve(): void {
-    this.backend.writeBack(this.resident.takeDirty(RECLAIM_BATCH))
-    this.isStarved = true
-  }
-
-  /** Begun before frames run out, so that nobody has to wait for it (kernel: dirty_background_ratio). */
-  private writeBackEarly(): void {
-    if (this.resident.isMostlyDirty) this.backend.writeBack(this.resident.takeDirty(RECLAIM_BATCH))
   }
 
   // ---- frames of no page
@@ -350,20 +309,7 @@ export class PageTable {
     run: (frames: readonly Frame[]) => void,
     fail: (error: Error) => void
   ): () => void {
-    const attempt = () => {
-      const frames = this.resident.takeAnonymous(pageSize, count, (victim) => this.evict(victim))
-      if (frames !== undefined) run(frames)
-      return frames !== undefined
-    }
-    return this.queueForRoom({ attempt, fail })
-  }
-
-  private queueForRoom(waiter: RoomWaiter): () => void {
-    this.roomQueue.push(waiter)
-    this.pumpRoom()
-    return () => {
-      this.roomQueue = this.roomQueue.filter((other) => other !== waiter)
-    }
+    return this.room.wantFrames(pageSize, count, run, fail)
   }
 
   /** Puts pages next to each other in memory: see `ResidentPages.layOut`. */
@@ -375,31 +321,12 @@ export class PageTable {
 
   /** There is no room now. Calls `run` when there may be more. Returns a function that withdraws. */
   whenRoom(run: () => void, fail: (error: Error) => void): () => void {
-    const attempt = () => {
-      run()
-      return true
-    }
-    this.starve()
-    return this.queueForRoom({ attempt, fail })
+    return this.room.whenRoom(run, fail)
   }
 
   releaseFrame(frame: Frame): void {
     this.resident.releaseAnonymous(frame)
-    this.isStarved = false
-  }
-
-  private pumpRoom(): void {
-    while (!this.isStarved) {
-      const waiter = this.roomQueue.shift()
-      if (waiter === undefined) return
-      if (waiter.attempt()) continue
-      if (this.resident.allHeld) {
-        waiter.fail(new CacheFullError(this.resident.capacityBytes))
-        continue
-      }
-      this.roomQueue.unshift(waiter)
-      this.starve()
-    }
+    this.room.changed()
   }
 
   // ---- waiters
@@ -431,7 +358,7 @@ export class PageTable {
     }
     waiter.run(page.frame!.bytes, page)
     this.changed(page)
-    this.writeBackEarly()
+    this.room.writeBackEarly()
   }
 
   private markDirty(page: Page): void {
@@ -487,7 +414,7 @@ export class PageTable {
   private release(page: Page): void {
     if (page.frame === undefined) return
     this.resident.release(page)
-    this.isStarved = false
+    this.room.changed()
   }
 
   forgetIfUnused(page: Page): void {
