@@ -49,7 +49,8 @@ class AddressSpaceCalls implements AddressSpace {
 
   private whenUnpinned(first: number, end: number, signal?: AbortSignal): Promise<void> {
     const { host, space, path, pageSize } = this.file
-    const start = (resolve: () => void): (() => void) => host.table.whenUnpinned(space.between(first, end), resolve)
+    const start = (resolve: () => void, reject: (error: Error) => void): (() => void) =>
+      host.table.whenUnpinned(space, space.between(first, end), resolve, reject)
     return host.wait<void>(start, signal, () => new BusyError(path, first * pageSize))
   }
 

@@ -25,7 +25,7 @@ export interface PageHost {
   drain(): void
   /** See `Coherence.flush` and `Coherence.startWriting`. */
   flush(file: number, first: number, last: number, done: () => void, fail: (error: Error) => void): number
-  startWriting(file: number, first: number, last: number, started: () => void): number
+  startWriting(file: number, first: number, last: number, started: () => void, fail: (error: Error) => void): number
 }
 
 /** One open file: its pages, and who keeps them. */

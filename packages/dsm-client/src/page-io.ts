@@ -102,8 +102,8 @@ export function flushPages(file: OpenFile, offset: number, length: number, signa
 
 /** The range's dirty pages are on their way when it resolves. */
 export function startWriting(file: OpenFile, offset: number, length: number, signal?: AbortSignal): Promise<void> {
-  return eachDirty(file, offset, length, signal, (first, last, started) =>
-    file.host.startWriting(file.id, first, last, started)
+  return eachDirty(file, offset, length, signal, (first, last, started, fail) =>
+    file.host.startWriting(file.id, first, last, started, fail)
   )
 }
 
@@ -125,7 +125,9 @@ function eachDirty(
       left--
       if (isCounted && left === 0) resolve()
     }
-    left += begin(first, last, done, reject)
+    // In two steps: `done` may be called in here.
+    const count = begin(first, last, done, reject)
+    left += count
     isCounted = true
     host.drain()
     if (left === 0) resolve()

@@ -72,13 +72,24 @@ export class PrivateCopies {
     }
   }
 
+  /** Returns what discards the copies that are there now, from `first` up to but without `end`; those that are made later stay. */
+  mark(first: number, end: number): () => void {
+    const marked = [...this.copies].filter(([index]) => index >= first && index < end)
+    return () => {
+      for (const [index, copy] of marked) if (this.copies.get(index) === copy) this.take(index, copy)
+    }
+  }
+
   /** even_cows: the file's pages here are gone, and so are their copies. From `first` up to but without `end`. */
   discard(first: number, end: number): void {
     for (const [index, copy] of this.copies) {
-      if (index < first || index >= end) continue
-      this.copies.delete(index)
-      copy.isGone = true
-      if (copy.pins === 0) this.table.releaseFrame(copy.frame)
+      if (index >= first && index < end) this.take(index, copy)
     }
+  }
+
+  private take(index: number, copy: Copy): void {
+    this.copies.delete(index)
+    copy.isGone = true
+    if (copy.pins === 0) this.table.releaseFrame(copy.frame)
   }
 }
