@@ -16,6 +16,10 @@ export interface PageBackend {
   fault(page: Page, access: Access): void
   /** Nobody waits for the fault any more, and its page goes. */
   dropFault(page: Page): void
+  /** The last who waited for the outstanding fault has given up. */
+  abandoned?(page: Page): void
+  /** Access was taken from the page by `unmap`, also what an outstanding fault would give. */
+  unmapped?(page: Page): void
   /** Begins to write dirty pages back. */
   writeBack(pages: readonly Page[]): void
   /** A pin of the page has ended, or a fault of it: what was held back for that may go on. */
@@ -218,6 +222,7 @@ export class PageTable {
   unmap(page: Page): void {
     if (page.pinned) return
     page.access = 'invalid'
+    this.backend.unmapped?.(page)
     this.taken(page)
   }
 
@@ -404,7 +409,10 @@ export class PageTable {
     const at = page.waiters.indexOf(waiter)
     if (at < 0) return
     page.waiters.splice(at, 1)
-    if (page.waiters.length === 0) this.wanted.delete(page)
+    if (page.waiters.length === 0) {
+      this.wanted.delete(page)
+      if (page.req !== 0) this.backend.abandoned?.(page)
+    }
     this.changed(page)
     this.forgetIfUnused(page)
   }
