@@ -40,7 +40,13 @@ class LocalSpace implements LocalAddressSpace {
 
   constructor(init: AddressSpaceInit) {
     checkOptions('createAddressSpace', init, ['size', 'ops', 'pageSize', 'cacheBytes', 'faultTimeoutMs'])
-    const { pageSize = 4096, size, ops, cacheBytes = DEFAULT_CACHE_BYTES, faultTimeoutMs = DEFAULT_FAULT_TIMEOUT_MS } = init
+    const {
+      pageSize = 4096,
+      size,
+      ops,
+      cacheBytes = DEFAULT_CACHE_BYTES,
+      faultTimeoutMs = DEFAULT_FAULT_TIMEOUT_MS
+    } = init
     const refusal = refusePageSize(pageSize)
     if (refusal !== undefined) throw refusal
     checkCount('size', size, 0, MAX_FILE_BYTES)
@@ -51,7 +57,17 @@ class LocalSpace implements LocalAddressSpace {
     this.host = new LocalHost(space, ops, cacheBytes, faultTimeoutMs)
     const refreshSize = (): Promise<number> => Promise.resolve(space.size)
     const { path } = space
-    this.file = { host: this.host, space, id: FILE, path, pageSize, handles: 1, closing: 0, ownsSize: true, refreshSize }
+    this.file = {
+      host: this.host,
+      space,
+      id: FILE,
+      path,
+      pageSize,
+      handles: 1,
+      closing: 0,
+      ownsSize: true,
+      refreshSize
+    }
     this.calls = createAddressSpaceCalls(this.file)
   }
 
@@ -88,6 +104,7 @@ class LocalSpace implements LocalAddressSpace {
   async truncate(size: number, { signal }: CallOptions = {}): Promise<void> {
     checkUsable(this.file)
     checkCount('size', size, 0, MAX_FILE_BYTES)
+    throwIfAborted(signal)
     const { host, path } = this.file
     const givenUp = new AbortController()
     // One after the other: what one drops late may have been written after another has grown the space again.

@@ -74,7 +74,7 @@ export class PrivateCopies {
     }
   }
 
-  /** even_cows: the file's pages here are gone, and so are their copies. From `first` up to but without `end`. Frames are free then, as above. */
+  /** even_cows: the file's pages here are gone, and so are their copies. From `first` up to but without `end`. */
   discard(first: number, end: number): void {
     for (const [index, copy] of this.copies) {
       if (index < first || index >= end) continue
