@@ -40,6 +40,7 @@ export class LocalHost implements PageHost, PageBackend {
   /** Who waits for pages to leave once more. */
   private readonly rewrites = new Map<Page, (() => void)[]>()
   private nextFault = 1
+  private isRetrying = false
 
   constructor(
     private readonly space: AddressSpacePages,
@@ -136,8 +137,7 @@ export class LocalHost implements PageHost, PageBackend {
 
   abandoned(page: Page): void {
     this.dropFault(page)
-    // Another fault can begin, but not before all that is given up at the same time is.
-    queueMicrotask(() => this.table.pumpFaults())
+    this.retrySoon()
   }
 
   unmapped(page: Page): void {
@@ -146,7 +146,18 @@ export class LocalHost implements PageHost, PageBackend {
   }
 
   settled(): void {
-    // Nobody takes pages away but the program itself.
+    // Nobody takes pages away but the program itself. The page may be dirty now, and its frame what others wait for.
+    this.retrySoon()
+  }
+
+  /** Others may go on, but not before all that ends at the same time has. */
+  private retrySoon(): void {
+    if (this.isRetrying) return
+    this.isRetrying = true
+    queueMicrotask(() => {
+      this.isRetrying = false
+      this.table.retry()
+    })
   }
 
   private resolved(req: number, access: Access): void {

@@ -36,7 +36,10 @@ describe('unmapMappingRange', () => {
     await mapping.write(0, bytes(5))
     space.unmapMappingRange(0, 0)
     const { promise, open } = gate()
-    ops.onNoPage = () => promise
+    ops.onNoPage = async ({ frames: [frame] }) => {
+      await promise
+      frame!.fill(0)
+    }
     const reading = mapping.read(0, 1)
     await turns()
     await mapping.msync()

@@ -154,6 +154,7 @@ describe('hooks of an address space', () => {
     const abort = new AbortController()
     const hung = mapping.read(0, 256 * PAGE, { signal: abort.signal })
     const waiting = mapping.read(256 * PAGE, 1)
+    await turns()
     abort.abort()
     await expect(hung).rejects.toThrow('aborted')
     expect(await waiting).toEqual(bytes(0))

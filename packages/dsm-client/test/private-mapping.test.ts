@@ -87,33 +87,48 @@ describe('a private mapping', () => {
     expect(await mapping.read(PAGE, 1)).toEqual(bytes(0))
   })
 
-  it('does not move a copy under a pin: of two pins that do not fit, one is a PinConflictError', async () => {
-    const { space } = localSpace(16)
+  it('does not move a copy under a pin that began while another was in the making, which is a PinConflictError', async () => {
+    const { ops, space } = localSpace(16)
     const mapping = space.mmap({ flags: 'private' })
-    // Out of order, so that the copies lie elsewhere at first.
-    for (const page of [1, 5, 0, 3]) await mapping.write(page * PAGE, bytes(page + 1))
-    const pins = await Promise.allSettled([mapping.pin(0, 2 * PAGE, 'write'), mapping.pin(0, 10 * PAGE, 'write')])
-    const made = pins.flatMap((pin) => (pin.status === 'fulfilled' ? [pin.value] : []))
-    const refused = pins.flatMap((pin) => (pin.status === 'rejected' ? [pin.reason as Error] : []))
-    for (const reason of refused) expect(reason).toBeInstanceOf(PinConflictError)
-    expect(made.length).toBeGreaterThan(0)
-    for (const [i, pin] of made.entries()) {
-      pin.bytes[PAGE] = 50 + i
-      expect(await mapping.read(PAGE, 1)).toEqual(bytes(50 + i))
-      pin.release()
-    }
+    for (const page of [9, 8]) await mapping.write(page * PAGE, bytes(page))
+    const { promise, open } = gate()
+    ops.onNoPage = ({ index }) => (index === 0 ? promise : Promise.resolve())
+    const pinning = mapping.pin(0, 10 * PAGE, 'write')
+    const refused = expect(pinning).rejects.toThrow(PinConflictError)
+    await turns()
+    const pinned = await mapping.pin(9 * PAGE, PAGE, 'write')
+    open()
+    await refused
+    pinned.bytes[1] = 7
+    expect(await mapping.read(9 * PAGE, 2)).toEqual(bytes(9, 7))
+    pinned.release()
   })
 
-  it('does not move a copy that was pinned while a write waited for room', async () => {
-    const { space } = localSpace(8)
+  it('does not move a copy that was pinned while a write to it waited for room', async () => {
+    const { ops, space } = localSpace(64, { cacheBytes: 16 * PAGE, faultTimeoutMs: 2000 })
+    const shared = space.mmap()
+    const other = space.mmap({ flags: 'private' })
+    for (let page = 20; page < 34; page++) await other.write(page * PAGE, bytes(1))
+    const fill = gate()
+    const upgrade = gate()
+    ops.onNoPage = () => fill.promise
+    ops.onWpPage = () => upgrade.promise
     const mapping = space.mmap({ flags: 'private' })
+    const pinning = mapping.pin(0, PAGE, 'write')
+    await turns()
+    const sharedWriting = shared.write(0, bytes(9))
     const writing = mapping.write(0, bytes(1))
-    const pinned = await mapping.pin(0, 2 * PAGE, 'write')
+    await turns()
+    fill.open()
+    const pinned = await pinning
+    expect(await Promise.race([writing, never()])).toBe('waits')
+    // The page itself is the only one whose frame can be had, once it is written back.
+    upgrade.open()
+    await sharedWriting
     await writing
-    pinned.bytes[0] = 7
-    await mapping.write(1, bytes(8))
-    expect(await mapping.read(0, 2)).toEqual(bytes(7, 8))
-    expect(pinned.bytes[1]).toBe(8)
+    pinned.bytes[1] = 7
+    expect(pinned.bytes[0]).toBe(1)
+    expect(await mapping.read(0, 2)).toEqual(bytes(1, 7))
     pinned.release()
   })
 
