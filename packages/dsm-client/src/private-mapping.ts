@@ -123,7 +123,8 @@ class PrivateMapping extends MappingBase {
     const [frame] = await this.takeFrames(1, signal)
     const left = new Map([[index, frame!]])
     try {
-      await this.copyPage(index, left, signal)
+      // Another call may have made it while this one waited for room.
+      if (this.copies.get(index) === undefined) await this.copyPage(index, left, signal)
     } finally {
       this.giveBack(left)
     }
