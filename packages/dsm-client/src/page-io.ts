@@ -137,8 +137,8 @@ function eachDirty(
 }
 
 /** A fault beyond the end says what the size was: whoever called decides anew. */
-export function sizeMovedBy(error: Error, { space }: OpenFile): Error {
-  if (!(error instanceof PastEndError)) return error
+export function sizeMovedBy(error: Error, { space, ownsSize = false }: OpenFile): Error {
+  if (ownsSize || !(error instanceof PastEndError)) return error
   space.size = Math.min(space.size, error.size)
   return new SizeMoved(error)
 }

@@ -19,6 +19,10 @@ export interface PageBackend {
   fault(page: Page, access: Access): void
   /** Nobody waits for the fault any more, and its page goes. */
   dropFault(page: Page): void
+  /** The last who waited for the outstanding fault has given up. */
+  abandoned?(page: Page): void
+  /** Access was taken from the page by `unmap`, also what an outstanding fault would give. */
+  unmapped?(page: Page): void
   /** Begins to write dirty pages back. */
   writeBack(pages: readonly Page[]): void
   /** A pin of the page has ended, or a fault of it: what was held back for that may go on. */
@@ -132,8 +136,12 @@ export class PageTable {
     page.uses++
     if (access === 'write') this.markDirty(page)
     this.changed(page)
-    this.room.writeBackEarly()
     return page.frame!.bytes
+  }
+
+  /** Call it when what was touched is written: not before, or what is taken would lack the new bytes. */
+  writeBackEarly(): void {
+    this.room.writeBackEarly()
   }
 
   /** Ends a pin; `page` is what its waiter was run with. */
@@ -230,6 +238,7 @@ export class PageTable {
   unmap(page: Page): void {
     if (page.pinned) return
     page.access = 'invalid'
+    this.backend.unmapped?.(page)
     this.taken(page)
   }
 
@@ -370,7 +379,10 @@ export class PageTable {
     const at = page.waiters.indexOf(waiter)
     if (at < 0) return
     page.waiters.splice(at, 1)
-    if (page.waiters.length === 0) this.wanted.delete(page)
+    if (page.waiters.length === 0) {
+      this.wanted.delete(page)
+      if (page.req !== 0) this.backend.abandoned?.(page)
+    }
     this.changed(page)
     this.forgetIfUnused(page)
   }
