@@ -10,7 +10,9 @@ import { expectSound } from './cluster-support.js'
 function withSlowStreams(drawn: Settings): Settings {
   const { faults, client } = drawn
   const kinds = Object.keys(faults.weights) as (keyof typeof faults.weights)[]
-  const weights = Object.fromEntries(kinds.map((kind) => [kind, kind === 'slowStream' ? 1 : 0])) as typeof faults.weights
+  const weights = Object.fromEntries(
+    kinds.map((kind) => [kind, kind === 'slowStream' ? 1 : 0])
+  ) as typeof faults.weights
   const shrinking = { punch: 2, truncate: 1, write: 5, read: 3, tryWrite: 3 }
   return {
     ...drawn,

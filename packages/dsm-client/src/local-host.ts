@@ -100,6 +100,7 @@ export class LocalHost implements PageHost, PageBackend {
       this.table.changed(page)
       this.table.forgetIfUnused(page)
     }
+    this.table.refuse(this.space, reason)
   }
 
   // ---- faults

@@ -62,23 +62,6 @@ describe('a discard', () => {
     expect(h.peek(3)).toBe(7)
   })
 
-  it('hazard: a grant that overtakes the word that it is over is not used: its page would be dropped with the others', () => {
-    const { h, discard, over } = setUp()
-    h.have(3, 'write', { write: 7 })
-    discard(2)
-    h.take('discardAck')
-    const waiting = h.access(3, 'write')
-    const early = h.take('fault')
-    // From the leader, which has finished the discard; on the bulk lane.
-    h.grant(early, { owner: true, epoch: 4, discard: 9, value: 5 })
-    expect(waiting.state).toBe('waiting')
-    expect(h.nothingSent).toBe(true)
-    over(true)
-    h.grant(h.take('fault'), { owner: true, epoch: 4, discard: 9, value: 5 })
-    expect(waiting.state).toBe('ran')
-    expect(h.page(3)).toMatchObject({ access: 'modified', dirty: true, epoch: 4 })
-  })
-
   it('that is committed drops what was dirty, and settles who waits for its flush', () => {
     const { h, discard, over } = setUp()
     h.have(3, 'write', { write: 7 })

@@ -25,7 +25,8 @@ export function enforceFloors({ counts, perSeed = [], rates = {} }: Floors, summ
   const seconds = cpuSeconds / workers
   if (eventsPerSecond !== undefined)
     rows.push({ name: 'events a second, by processor time', floor: eventsPerSecond, met: events / seconds })
-  if (seedsPerSecond !== undefined) rows.push({ name: 'seeds a second, by processor time', floor: seedsPerSecond, met: done / seconds })
+  if (seedsPerSecond !== undefined)
+    rows.push({ name: 'seeds a second, by processor time', floor: seedsPerSecond, met: done / seconds })
   console.log(`\nfloors for ${done} seeds (${isEnforced ? 'enforced' : `enforced from ${FLOOR_SEEDS} seeds on`})`)
   for (const { name, floor, met } of rows) {
     const verdict = met >= floor ? 'ok' : isEnforced ? 'MISSED' : 'below'
