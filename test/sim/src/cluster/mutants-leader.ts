@@ -118,7 +118,7 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     name: "the cut page's owner is not asked for its bytes",
     rule: 'files that shrink, 2',
     file: DISCARDS,
-    find: 'if (discard.recalledPage !== undefined)',
+    find: 'if (recalledPage !== undefined)',
     replace: 'if (false)'
   },
   {
@@ -145,8 +145,8 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
   {
     name: 'grants do not name the newest discard',
     rule: 'files that shrink',
-    file: OPERATIONS,
-    find: 'this.messages.newestDiscard = op;',
+    file: 'store/dist/directory/term.js',
+    find: 'this.newestDiscards.set(file, op);',
     replace: ''
   },
   {
@@ -167,9 +167,9 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
   {
     name: 'registering again without quorum',
     rule: 'leases',
-    file: LEADERSHIP,
-    find: 'resume(connection, session) {\n        this.rounds.confirm(',
-    replace: 'resume(connection, session) {\n        ((_, then) => then(true))('
+    file: 'store/dist/server/registrations.js',
+    find: 'rounds.confirm(connection, (confirmed) => guard(',
+    replace: '((_, then) => then(true))(connection, (confirmed) => guard('
   },
   {
     name: 'a session is expired before its client stops',
