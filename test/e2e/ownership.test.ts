@@ -50,7 +50,7 @@ describe('hazard: false sharing between two writers', () => {
       await mapping.msync()
     }
     await Promise.all(clients.map((client, word) => count(client, word)))
-    const mapping = await (await clients[0]!.open('/shared')).mmap()
+    const mapping = await (await clients[0].open('/shared')).mmap()
     const bytes = await mapping.read(0, 8)
     const view = new DataView(bytes.buffer)
     expect([view.getUint32(0, true), view.getUint32(4, true)]).toEqual([counts, counts])

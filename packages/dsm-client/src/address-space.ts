@@ -14,15 +14,21 @@ export function createAddressSpaceCalls(file: OpenFile): AddressSpace {
   return new AddressSpaceCalls(file)
 }
 
+/** Kernel: unmap_mapping_range. Pages from `first` up to but without `end`. */
+export function unmapPages({ host, space }: OpenFile, first: number, end: number, evenCows: boolean): void {
+  for (const page of space.between(first, end)) host.table.unmap(page)
+  if (evenCows) for (const copies of space.privateCopies) copies.discard(first, end)
+  // Frames may have come free.
+  host.table.pumpFaults()
+  host.drain()
+}
+
 class AddressSpaceCalls implements AddressSpace {
   constructor(private readonly file: OpenFile) {}
 
   unmapMappingRange(start: number, length: number, { evenCows = false }: UnmapOptions = {}): void {
-    const { host, space } = this.file
     const { first, end } = this.pages(start, length)
-    for (const page of space.between(first, end)) host.table.unmap(page)
-    if (evenCows) for (const copies of space.privateCopies) copies.discard(first, end)
-    host.drain()
+    unmapPages(this.file, first, end, evenCows)
   }
 
   async writeMappingRange(start: number, length: number, { signal }: CallOptions = {}): Promise<void> {
@@ -43,13 +49,15 @@ class AddressSpaceCalls implements AddressSpace {
       for (const page of pages) host.table.evictIfClean(page)
     } finally {
       for (const page of pages) host.table.endEviction(page)
+      host.table.pumpFaults()
       host.drain()
     }
   }
 
   private whenUnpinned(first: number, end: number, signal?: AbortSignal): Promise<void> {
     const { host, space, path, pageSize } = this.file
-    const start = (resolve: () => void): (() => void) => host.table.whenUnpinned(space.between(first, end), resolve)
+    const start = (resolve: () => void, reject: (error: Error) => void): (() => void) =>
+      host.table.whenUnpinned(space, space.between(first, end), resolve, reject)
     return host.wait<void>(start, signal, () => new BusyError(path, first * pageSize))
   }
 

@@ -187,7 +187,14 @@ class Client implements DsmClient {
       if (this.closing !== undefined) throw new ClosedError('the client')
       return createFile(this.opened(session, reply.stat), session, (open, inner) => this.release(session, open, inner))
     })
-    if (truncate) await file.truncate(0, { signal })
+    if (!truncate) return file
+    try {
+      await file.truncate(0, { signal })
+    } catch (error) {
+      // Nobody gets this handle; the file must not stay mapped for it.
+      file.close().catch((err: unknown) => this.settings.logger.debug({ err, path }, 'a file could not be closed'))
+      throw error
+    }
     return file
   }
 

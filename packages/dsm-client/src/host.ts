@@ -25,7 +25,7 @@ export interface PageHost {
   drain(): void
   /** See `Coherence.flush` and `Coherence.startWriting`. */
   flush(file: number, first: number, last: number, done: () => void, fail: (error: Error) => void): number
-  startWriting(file: number, first: number, last: number, started: () => void): number
+  startWriting(file: number, first: number, last: number, started: () => void, fail: (error: Error) => void): number
 }
 
 /** One open file: its pages, and who keeps them. */
@@ -39,6 +39,8 @@ export interface OpenFile {
   handles: number
   /** Those of them that are being closed. When all are, nothing may be written that their flush could miss. */
   closing: number
+  /** The size is decided here: a PastEndError from a fault is a hook's, and says nothing of it. */
+  readonly ownsSize?: boolean
   /** Learns the size anew, and raises the bound. */
   refreshSize(signal?: AbortSignal): Promise<number>
 }

@@ -2,13 +2,13 @@
  * An address space without a cluster: pages come from, and go to, a program's own `VmOperations`. The page tables, mappings and the calls of the seed are
  * the same as those of a file of the cluster.
  */
-import { InvalidArgumentError, refusePageSize } from '@quire/protocol'
-import { createAddressSpaceCalls } from './address-space.js'
+import { BusyError, ClosedError, InvalidArgumentError, MAX_FILE_BYTES, refusePageSize } from '@quire/protocol'
+import { createAddressSpaceCalls, unmapPages } from './address-space.js'
 import { AddressSpacePages, MIN_CACHE_BYTES } from './core/index.js'
 import type { OpenFile } from './host.js'
 import { LocalHost } from './local-host.js'
 import { createMapping } from './mapping.js'
-import { flushPages } from './page-io.js'
+import { checkUsable, flushPages } from './page-io.js'
 import { createPrivateMapping } from './private-mapping.js'
 import type {
   AddressSpace,
@@ -18,13 +18,14 @@ import type {
   LocalMapping,
   MmapOptions
 } from './types.js'
-import { checkCount, checkOneOf, checkOptions } from './validate.js'
+import { checkCount, checkFunction, checkOneOf, checkOptions, checkRange } from './validate.js'
+import { throwIfAborted } from './waiting.js'
 
 const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
 const DEFAULT_FAULT_TIMEOUT_MS = 30_000
 const FILE = 1
 
-/** Throws InvalidArgumentError for a page size that is no power of two from 4,096 to 65,536, and the like. */
+/** Throws InvalidArgumentError for a page size that is no power of two from 4,096 to 65,536, for hooks that are missing, and the like. */
 export function createAddressSpace(init: AddressSpaceInit): LocalAddressSpace {
   return new LocalSpace(init)
 }
@@ -33,19 +34,40 @@ class LocalSpace implements LocalAddressSpace {
   private readonly host: LocalHost
   private readonly file: OpenFile
   private readonly calls: AddressSpace
+  private closing: Promise<void> | undefined
+  /** The newest truncation with all before it. Never rejects. */
+  private truncation: Promise<void> = Promise.resolve()
 
   constructor(init: AddressSpaceInit) {
-    const { pageSize = 4096, size, cacheBytes = DEFAULT_CACHE_BYTES, faultTimeoutMs = DEFAULT_FAULT_TIMEOUT_MS } = init
+    checkOptions('createAddressSpace', init, ['size', 'ops', 'pageSize', 'cacheBytes', 'faultTimeoutMs'])
+    const {
+      pageSize = 4096,
+      size,
+      ops,
+      cacheBytes = DEFAULT_CACHE_BYTES,
+      faultTimeoutMs = DEFAULT_FAULT_TIMEOUT_MS
+    } = init
     const refusal = refusePageSize(pageSize)
     if (refusal !== undefined) throw refusal
-    checkCount('size', size)
+    checkCount('size', size, 0, MAX_FILE_BYTES)
+    for (const hook of ['noPage', 'wpPage', 'writePages'] as const) checkFunction(`ops.${hook}`, ops?.[hook])
     checkCount('cacheBytes', cacheBytes, MIN_CACHE_BYTES)
     checkCount('faultTimeoutMs', faultTimeoutMs, 1)
     const space = new AddressSpacePages({ file: FILE, path: 'address space', pageSize, size })
-    this.host = new LocalHost(space, init.ops, cacheBytes, faultTimeoutMs)
+    this.host = new LocalHost(space, ops, cacheBytes, faultTimeoutMs)
     const refreshSize = (): Promise<number> => Promise.resolve(space.size)
     const { path } = space
-    this.file = { host: this.host, space, id: FILE, path, pageSize, handles: 1, closing: 0, refreshSize }
+    this.file = {
+      host: this.host,
+      space,
+      id: FILE,
+      path,
+      pageSize,
+      handles: 1,
+      closing: 0,
+      ownsSize: true,
+      refreshSize
+    }
     this.calls = createAddressSpaceCalls(this.file)
   }
 
@@ -66,36 +88,72 @@ class LocalSpace implements LocalAddressSpace {
   }
 
   mmap(options: Omit<MmapOptions, 'signal'> = {}): LocalMapping {
+    checkUsable(this.file)
     const { offset = 0, length = this.size - offset, prot = 'read-write', flags = 'shared' } = options
     checkOptions('mmap', options, ['offset', 'length', 'prot', 'flags'])
     checkOneOf('prot', prot, ['read', 'read-write'])
     checkOneOf('flags', flags, ['shared', 'private'])
-    checkCount('offset', offset)
-    checkCount('length', length, 1)
+    checkRange(offset, length)
+    if (length === 0) throw new InvalidArgumentError('length', length, 'at least 1 byte')
     const { pageSize } = this.file
     if (offset % pageSize !== 0) throw new InvalidArgumentError('offset', offset, `a multiple of ${pageSize}`)
     const create = flags === 'private' ? createPrivateMapping : createMapping
     return create({ file: this.file, offset, length, writable: prot === 'read-write', onUnmapped: () => {} })
   }
 
-  /** As the kernel truncates: publish the size, unmap, evict, and unmap again, because a private copy can appear in between. */
-  async truncate(size: number): Promise<void> {
-    checkCount('size', size)
-    const { space, pageSize } = this.file
-    const before = space.size
-    space.size = size
-    if (size >= before) return
-    const tail = size % pageSize
-    if (tail !== 0) await this.host.zero(Math.floor(size / pageSize), tail)
-    const start = Math.ceil(size / pageSize) * pageSize
-    this.unmapMappingRange(start, 0, { evenCows: true })
-    this.host.discard(start / pageSize)
-    this.unmapMappingRange(start, 0, { evenCows: true })
+  async truncate(size: number, { signal }: CallOptions = {}): Promise<void> {
+    checkUsable(this.file)
+    checkCount('size', size, 0, MAX_FILE_BYTES)
+    throwIfAborted(signal)
+    const { host, path } = this.file
+    const givenUp = new AbortController()
+    // One after the other: what one drops late may have been written after another has grown the space again.
+    const cut = this.truncation.then(() => this.cut(size, givenUp.signal))
+    this.truncation = cut.catch(() => {})
+    const start = (resolve: () => void, reject: (error: Error) => void): (() => void) => {
+      cut.then(resolve, reject)
+      return () => givenUp.abort()
+    }
+    await host.wait<void>(start, signal, () => new BusyError(path, size))
   }
 
-  async close(): Promise<void> {
-    if (this.host.ended !== undefined) return
-    await flushPages(this.file, 0, Number.MAX_SAFE_INTEGER)
+  /**
+   * As the kernel truncates: publish the size, unmap, wait for pins and writebacks, drop, and unmap again, because a private copy can appear in
+   * between. Once the size is published this goes on whether anybody waits or not: nobody can take back what others have seen.
+   */
+  private async cut(size: number, signal: AbortSignal): Promise<void> {
+    throwIfAborted(signal)
+    checkUsable(this.file)
+    const { space, pageSize } = this.file
+    if (size >= space.size) {
+      space.size = size
+      return
+    }
+    await this.host.shorten(size, signal)
+    const first = Math.ceil(size / pageSize)
+    unmapPages(this.file, first, Infinity, true)
+    await this.host.discard(first)
+    unmapPages(this.file, first, Infinity, true)
+  }
+
+  close({ signal }: CallOptions = {}): Promise<void> {
+    this.closing ??= this.doClose(signal).catch((error: unknown) => {
+      // What could not be written back stays: the space is open until it was.
+      this.closing = undefined
+      throw error
+    })
+    return this.closing
+  }
+
+  private async doClose(signal?: AbortSignal): Promise<void> {
+    // From here on nothing may be written that the flush could miss.
+    this.file.closing = 1
+    try {
+      this.host.refuseWaiters(new ClosedError(this.file.path))
+      await flushPages(this.file, 0, Number.MAX_SAFE_INTEGER, signal)
+    } finally {
+      this.file.closing = 0
+    }
     this.host.end()
   }
 

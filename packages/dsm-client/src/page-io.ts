@@ -108,8 +108,8 @@ export function flushPages(file: OpenFile, offset: number, length: number, signa
 
 /** The range's dirty pages are on their way when it resolves. */
 export function startWriting(file: OpenFile, offset: number, length: number, signal?: AbortSignal): Promise<void> {
-  return eachDirty(file, offset, length, signal, (first, last, started) =>
-    file.host.startWriting(file.id, first, last, started)
+  return eachDirty(file, offset, length, signal, (first, last, started, fail) =>
+    file.host.startWriting(file.id, first, last, started, fail)
   )
 }
 
@@ -131,7 +131,9 @@ function eachDirty(
       left--
       if (isCounted && left === 0) resolve()
     }
-    left += begin(first, last, done, reject)
+    // In two steps: `done` may be called in here.
+    const count = begin(first, last, done, reject)
+    left += count
     isCounted = true
     host.drain()
     if (left === 0) resolve()
@@ -141,8 +143,8 @@ function eachDirty(
 }
 
 /** A fault beyond the end says what the size was: whoever called decides anew. */
-export function sizeMovedBy(error: Error, { space }: OpenFile): Error {
-  if (!(error instanceof PastEndError)) return error
+export function sizeMovedBy(error: Error, { space, ownsSize = false }: OpenFile): Error {
+  if (ownsSize || !(error instanceof PastEndError)) return error
   space.size = Math.min(space.size, error.size)
   return new SizeMoved(error)
 }

@@ -2,7 +2,7 @@
 import { PinConflictError, type Access } from '@quire/protocol'
 import { PrivateCopies, type Frame } from './core/index.js'
 import { MappingBase, type MappingInit } from './mapping-base.js'
-import { checkUsable, eachPage, readPages } from './page-io.js'
+import { checkUsable, eachPage, readPages, SizeMoved } from './page-io.js'
 import { pinRange } from './pinned-range.js'
 import type { LocalMapping, PinnedRange } from './types.js'
 import { throwIfAborted } from './waiting.js'
@@ -46,7 +46,8 @@ class PrivateMapping extends MappingBase {
       const index = Math.floor((offset + at) / pageSize)
       const length = Math.min(bytes.length - at, (index + 1) * pageSize - offset - at)
       // Another call may have made the copy, or a truncation taken it, while this one waited.
-      while (this.copies.get(index) === undefined) await this.copyPages(index, 1, signal)
+      while (this.copies.get(index) === undefined) await this.makeCopy(index, signal)
+      if (offset + at + length > this.open.space.size) throw new SizeMoved()
       this.copyAt(offset + at)!.set(bytes.subarray(at, at + length))
       at += length
     }
@@ -91,11 +92,16 @@ class PrivateMapping extends MappingBase {
     if (access === 'read' && own < count) throw new PinConflictError(this.open.path, offset, length)
     while (!this.copies.isContiguous(first, count)) {
       if (this.copies.isPinned(first, count)) throw new PinConflictError(this.open.path, offset, length)
-      await this.copyPages(first, count, signal)
+      await this.layOut(first, count, signal)
     }
+    if (offset + length > this.open.space.size) throw new SizeMoved()
     const { buffer, byteOffset } = this.copies.get(first)!
     const bytes = new Uint8Array(buffer, byteOffset + (offset % this.open.pageSize), length)
-    return new PrivatePin(bytes, this.open.host.lost, this.copies.pin(first, count))
+    const unpin = this.copies.pin(first, count)
+    return new PrivatePin(bytes, this.open.host.lost, () => {
+      unpin()
+      this.framesFreed()
+    })
   }
 
   /** Nothing of it is ever durable. */
@@ -107,44 +113,69 @@ class PrivateMapping extends MappingBase {
     this.isDropped = true
     this.open.space.privateCopies.delete(this.copies)
     this.copies.discard(0, Infinity)
+    this.framesFreed()
     return Promise.resolve()
   }
 
-  /** Makes copies of pages, in frames that follow one another; those that are there already move. */
-  private async copyPages(first: number, count: number, signal?: AbortSignal): Promise<void> {
-    const { host } = this.open
-    const left = [...(await this.takeFrames(count, signal))]
+  /** Somebody may wait for them. */
+  private framesFreed(): void {
+    this.open.host.table.pumpFaults()
+    this.open.host.drain()
+  }
+
+  /** Gives the page a copy, unless somebody else has or takes it away again. */
+  private async makeCopy(index: number, signal?: AbortSignal): Promise<void> {
+    const [frame] = await this.takeFrames(1, signal)
+    const left = new Map([[index, frame!]])
     try {
-      for (let index = first; left.length > 0; index++) {
-        this.checkMapped()
-        const [frame] = left as [Frame]
-        if (this.copies.get(index) !== undefined) this.copies.move(index, frame)
-        else if (!(await this.copyPage(index, frame, signal))) return
-        left.shift()
-      }
+      // Another call may have made it while this one waited for room.
+      if (this.copies.get(index) === undefined) await this.copyPage(index, left, signal)
     } finally {
-      for (const frame of left) host.table.releaseFrame(frame)
-      host.table.pumpFaults()
-      host.drain()
+      this.giveBack(left)
     }
   }
 
-  /** False: what was copied may be stale, and is gone again. */
-  private async copyPage(index: number, frame: Frame, signal?: AbortSignal): Promise<boolean> {
+  /** Makes copies of pages in frames that follow one another, and moves those that are there. Others may undo it, or pin them, meanwhile. */
+  private async layOut(first: number, count: number, signal?: AbortSignal): Promise<void> {
+    const frames = await this.takeFrames(count, signal)
+    const left = new Map(frames.map((frame, i) => [first + i, frame]))
+    try {
+      for (const index of [...left.keys()]) {
+        if (this.copies.get(index) === undefined) await this.copyPage(index, left, signal)
+      }
+      // In one step with the look at the pins: a pinned copy must stay where it is.
+      if (this.copies.count(first, count) < count || this.copies.isPinned(first, count)) return
+      for (const [index, frame] of left) {
+        this.copies.move(index, frame)
+        left.delete(index)
+      }
+    } finally {
+      this.giveBack(left)
+    }
+  }
+
+  /** Makes the copy in the page's frame of `left`, which is the copy's from then on. Not so if there is a copy now, or if what was copied may be stale. */
+  private async copyPage(index: number, left: Map<number, Frame>, signal?: AbortSignal): Promise<void> {
     const { host, pageSize, space } = this.open
+    this.checkMapped()
     const start = index * pageSize
-    let isTaken = false
+    if (start >= space.size) throw new SizeMoved()
     // In one step with the look at the page: what the file holds at that moment is what the copy begins with.
     await eachPage(this.open, 'read', start, Math.min(pageSize, space.size - start), signal, (page) => {
       if (this.isDropped || this.copies.get(index) !== undefined) return
-      this.copies.add(index, frame, page)
-      isTaken = true
+      this.copies.add(index, left.get(index)!, page)
+      // Looked at after the copy: the process may have stood still in between.
+      if (host.isLeaseValid()) left.delete(index)
+      else this.copies.forget(index)
     })
     this.checkMapped()
-    if (isTaken && host.isLeaseValid()) return true
-    if (isTaken) this.copies.forget(index)
-    await host.whenActive(signal)
-    return false
+    if (left.has(index)) await host.whenActive(signal)
+  }
+
+  private giveBack(frames: ReadonlyMap<number, Frame>): void {
+    const { host } = this.open
+    for (const frame of frames.values()) host.table.releaseFrame(frame)
+    this.framesFreed()
   }
 
   private takeFrames(count: number, signal?: AbortSignal): Promise<readonly Frame[]> {

@@ -3,6 +3,7 @@
  * The driver of the coherence core: it carries messages between the core and the connection.
  */
 import {
+  BusyError,
   ClosedError,
   SessionExpiredError,
   UnavailableError,
@@ -28,6 +29,7 @@ import {
 import { Lease } from './core/lease.js'
 import { Recorder, type HistoryEvent } from './history.js'
 import type { PageHost } from './host.js'
+import { Sizes } from './sizes.js'
 import type { FaultTimer } from './stats.js'
 import type { SessionState } from './types.js'
 import { waitFor } from './waiting.js'
@@ -109,8 +111,7 @@ export class Session implements PageHost {
   private ending = false
   private cancelTick = () => {}
   private cancelHold = () => {}
-  /** Who waits for a discard of a file to be over. */
-  private readonly sizeWaiters = new Map<number, (() => void)[]>()
+  private readonly sizes: Sizes
   private running: Promise<void> = Promise.resolve()
 
   constructor(
@@ -118,6 +119,8 @@ export class Session implements PageHost {
     private readonly init: SessionInit
   ) {
     this.coherence = new Coherence(init.frames, init.counters)
+    const request = (body: RequestBody, options?: RequestOptions): Promise<Reply> => this.request(body, options)
+    this.sizes = new Sizes({ host: this, coherence: this.coherence, request })
     this.recorder = new Recorder({
       client: components.network.id,
       process: () => String(this.id),
@@ -138,8 +141,8 @@ export class Session implements PageHost {
     return this.coherence.flush(file, first, last, done, fail)
   }
 
-  startWriting(file: number, first: number, last: number, started: () => void): number {
-    return this.coherence.startWriting(file, first, last, started)
+  startWriting(file: number, first: number, last: number, started: () => void, fail: (error: Error) => void): number {
+    return this.coherence.startWriting(file, first, last, started, fail)
   }
 
   /** As far as can be known here and now. */
@@ -193,81 +196,43 @@ export class Session implements PageHost {
 
   /** Sends a request and resolves with its answer, across leaders. A `failed` answer rejects with its typed error. */
   request(body: RequestBody, { signal, onLate }: RequestOptions = {}): Promise<Exclude<Reply, { type: 'failed' }>> {
-    return this.wait((resolve, reject) => {
-      if (this.failure !== undefined) {
-        reject(this.failure)
-        return () => {}
-      }
-      const seq = this.nextSeq++
-      const settle = (reply: Reply) => (reply.type === 'failed' ? reject(errorFromWire(reply.error)) : resolve(reply))
-      this.pending.set(seq, { body, settle, reject })
-      this.unsent.push(seq)
-      this.sendRequests()
-      // Withdrawn, not undone: it may have been applied, or may yet be.
-      return () => {
-        if (onLate === undefined) this.pending.delete(seq)
-        else this.pending.set(seq, { body, settle: onLate, reject: () => {} })
-      }
-    }, signal)
+    return this.wait(
+      (resolve, reject) => {
+        if (this.failure !== undefined) {
+          reject(this.failure)
+          return () => {}
+        }
+        const seq = this.nextSeq++
+        const settle = (reply: Reply) => (reply.type === 'failed' ? reject(errorFromWire(reply.error)) : resolve(reply))
+        this.pending.set(seq, { body, settle, reject })
+        this.unsent.push(seq)
+        this.sendRequests()
+        // Withdrawn, not undone: it may have been applied, or may yet be.
+        return () => {
+          if (onLate === undefined) this.pending.delete(seq)
+          else this.pending.set(seq, { body, settle: onLate, reject: () => {} })
+        }
+      },
+      signal,
+      this.onBusy(body)
+    )
   }
 
-  // ---- sizes (docs/coherence.md, "Files that shrink")
-
-  /** The file as a majority knows it now. Raises the bound of its size. */
-  async statFile(space: AddressSpacePages, signal?: AbortSignal): Promise<WireFileStat> {
-    for (;;) {
-      await this.whenSizeSettled(space, signal)
-      const { discardsSeen } = space
-      const reply = await this.request({ type: 'statFile', file: space.file }, { signal })
-      const stat = reply.type === 'files' ? reply.files[0] : undefined
-      if (stat === undefined) throw new UnavailableError(`the leader answered stat with ${reply.type}`)
-      // Made before a discard began that has been heard of since: it may be more than the file has.
-      if (space.discardsSeen !== discardsSeen) continue
-      space.size = Math.max(space.size, stat.size)
-      return stat
-    }
+  /** Made when a majority can be reached and yet there is no answer: a pin somewhere is in the way. */
+  private onBusy(body: RequestBody): (() => Error) | undefined {
+    if (body.type !== 'truncate' && body.type !== 'punch') return undefined
+    const space = this.table.space(body.file)
+    if (space === undefined) return undefined
+    return () => new BusyError(space.path, body.type === 'truncate' ? body.size : body.first * space.pageSize)
   }
 
-  /** The file has at least this size, for now. */
-  async extend(space: AddressSpacePages, size: number, signal?: AbortSignal): Promise<void> {
-    for (;;) {
-      await this.whenSizeSettled(space, signal)
-      const { discardsSeen } = space
-      await this.request({ type: 'extend', file: space.file, size }, { signal })
-      if (space.discardsSeen !== discardsSeen) continue
-      space.size = Math.max(space.size, size)
-      return
-    }
+  /** See `Sizes`. */
+  statFile(space: AddressSpacePages, signal?: AbortSignal): Promise<WireFileStat> {
+    return this.sizes.statFile(space, signal)
   }
 
-  private whenSizeSettled(space: AddressSpacePages, signal?: AbortSignal): Promise<void> {
-    if (space.discard === undefined || this.failure !== undefined) return Promise.resolve()
-    return this.wait<void>((resolve) => {
-      const waiting = this.sizeWaiters.get(space.file) ?? []
-      this.sizeWaiters.set(space.file, [...waiting, resolve])
-      return () => {}
-    }, signal)
-  }
-
-  private sizeSettled(file: number): void {
-    const waiting = this.sizeWaiters.get(file)
-    this.sizeWaiters.delete(file)
-    for (const settled of waiting ?? []) settled()
-  }
-
-  /** The connection broke in the middle of a discard: whether it happened is in the log, and told with the file. */
-  private resolveDiscards(): void {
-    for (const file of this.coherence.unresolvedDiscards()) {
-      this.request({ type: 'statFile', file }).then(
-        (reply) => {
-          const stat = reply.type === 'files' ? reply.files[0] : undefined
-          if (stat !== undefined) this.coherence.resolveDiscard(file, stat.discards)
-          this.drain()
-        },
-        // The session's end settles it, or the next reconnection.
-        () => {}
-      )
-    }
+  extend(space: AddressSpacePages, size: number, signal?: AbortSignal): Promise<void> {
+    return this.sizes.extend(space, size, signal)
   }
 
   /** Waits with this session's time-out; the error tells what is known of why it took too long. */
@@ -303,7 +268,7 @@ export class Session implements PageHost {
           this.init.faults.end(effect.req, this.components.clock.now())
           break
         case 'size-settled':
-          this.sizeSettled(effect.file)
+          this.sizes.settled(effect.file, effect.error)
           break
         case 'writing':
           this.recorder.writing(effect)
@@ -420,7 +385,7 @@ export class Session implements PageHost {
     this.unsent = [...this.pending.keys()]
     this.sendRequests()
     this.coherence.connected(registered)
-    this.resolveDiscards()
+    this.sizes.resolveDiscards()
     this.drain()
     connection.start((message) => this.receive(message))
     const reason = await connection.closed
@@ -502,6 +467,7 @@ export class Session implements PageHost {
         this.askForKeepAlive()
       }
       this.coherence.retry()
+      this.sizes.resolveDiscards()
       this.drain()
     }
     if (this.failure === undefined) {
@@ -552,7 +518,6 @@ export class Session implements PageHost {
     this.cancelTick()
     this.drain()
     this.cancelHold()
-    for (const file of [...this.sizeWaiters.keys()]) this.sizeSettled(file)
     for (const request of this.pending.values()) request.reject(error)
     this.pending.clear()
     for (const waiter of this.activeWaiters.splice(0)) waiter.reject(error)

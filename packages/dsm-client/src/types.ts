@@ -171,9 +171,12 @@ export interface LocalMapping extends AsyncDisposable {
  * end. Pages under a pin stay where they are until it ends.
  */
 export interface AddressSpace {
-  /** The next access faults again; dirty bytes stay in the cache. `evenCows`: private copies go, too (kernel: unmap_mapping_range). */
+  /** The next access faults again, also one that waits for a hook; dirty bytes stay in the cache. `evenCows`: private copies go, too (kernel: unmap_mapping_range). */
   unmapMappingRange(start: number, length: number, options?: { readonly evenCows?: boolean }): void
-  /** Starts IO for dirty pages; resolves when it is started (kernel: filemap_fdatawrite_range). */
+  /**
+   * Starts IO for dirty pages; resolves when it is started, which for a page that is being written and has changed is when that write has ended (kernel:
+   * filemap_fdatawrite_range).
+   */
   writeMappingRange(start: number, length: number, options?: CallOptions): Promise<void>
   /**
    * Waits for IO, which it starts for dirty pages, then drops the pages. Never discards bytes: rejects and keeps the pages when IO failed (kernel:
@@ -188,9 +191,12 @@ export interface PageFault {
   readonly index: number
   readonly count: number
   readonly access: 'read' | 'write'
-  /** Page memory to fill, one each; the address space's own, and to be left alone when the hook is done. */
+  /**
+   * A page each. For `noPage`: zeros, to be filled; copied into the pages when the hook is done, and not looked at after that. For `wpPage`: a copy of
+   * what the pages hold, which is not taken back.
+   */
   readonly frames: readonly Uint8Array[]
-  /** Aborted when nobody waits for the pages any more. */
+  /** Aborted when nobody waits for the pages any more, or they are evicted: what the hook does from then on is not looked at. */
   readonly signal: AbortSignal
 }
 
@@ -202,7 +208,10 @@ export interface DirtyPage {
 
 /** Where the pages of an address space come from and go to. What a hook rejects with, the access or the flush rejects with. */
 export interface VmOperations {
-  /** Access to a page that is not here: fill `frames`. For 'write', the pages may be written to when this resolves (kernel: do_no_page). */
+  /**
+   * Access to a page that is not here or was unmapped: fill `frames`. For 'write', the pages may be written to when this resolves (kernel: do_no_page).
+   * A page that was unmapped with bytes that are not written back yet keeps those, whatever is filled in.
+   */
   noPage(fault: PageFault): Promise<void>
   /** Write access to a page that is here, readable: when this resolves, it may be written to (kernel: do_wp_page). */
   wpPage(fault: PageFault): Promise<void>
@@ -218,18 +227,24 @@ export interface AddressSpaceInit {
   readonly pageSize?: number
   /** Page frames held at most, in bytes. Default 64 MiB. */
   readonly cacheBytes?: number
-  /** How long an access waits for a hook, or for a pin. Default 30,000; then UnavailableError or BusyError. */
+  /** How long a call waits for a hook, or for a pin. Default 30,000; then UnavailableError or BusyError. */
   readonly faultTimeoutMs?: number
 }
 
 /** An address space over a program's own hooks. */
 export interface LocalAddressSpace extends AddressSpace, AsyncDisposable {
   readonly size: number
+  /** `length` may reach beyond the end, up to later growth. ClosedError when the space is closed. */
   mmap(options?: Omit<MmapOptions, 'signal'>): LocalMapping
-  /** Pages beyond the new end are gone, dirty or not, private copies included; the hooks are not told. Growing shows what `noPage` gives. */
-  truncate(size: number): Promise<void>
-  /** Writes everything back. Rejects, and stays open, when that fails. */
-  close(): Promise<void>
+  /**
+   * Pages beyond the new end are gone, dirty or not, private copies included; the hooks are not told. Growing shows what `noPage` gives. The rest of the
+   * last page becomes zeros, for which it may have to be faulted in: when that fails, nothing has changed. Truncations take place one after the other. Each
+   * waits for pins and writes of what it cuts off, which is out of reach from the beginning; BusyError or UnavailableError when they do not end, and the
+   * signal, leave `size` as it is by then, and the rest follows when they end.
+   */
+  truncate(size: number, options?: CallOptions): Promise<void>
+  /** Writes everything back; calls that wait fail with ClosedError, and so does whatever comes while it goes on. Rejects, and stays open, when that fails. */
+  close(options?: CallOptions): Promise<void>
 }
 
 /** Valid until it is released; its memory stays, unseen by anybody, when its file is closed or its session lost before that. */

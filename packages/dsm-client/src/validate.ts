@@ -36,6 +36,10 @@ export function checkBytes(argument: string, value: Uint8Array): void {
   if (!(value instanceof Uint8Array)) throw new InvalidArgumentError(argument, toFact(value), 'a Uint8Array')
 }
 
+export function checkFunction(argument: string, value: unknown): void {
+  if (typeof value !== 'function') throw new InvalidArgumentError(argument, toFact(value), 'a function')
+}
+
 export function checkOneOf<T extends string>(argument: string, value: T, values: readonly T[]): void {
   if (!values.includes(value)) throw new InvalidArgumentError(argument, toFact(value), values.join(' or '))
 }

@@ -50,8 +50,10 @@ export function waitFor<T>(
       onHalfway?.()
       cancelTimer = clock.schedule(timeoutMs / 2, () => {
         settle()
+        // It says what was waited for, which the withdrawal may end.
+        const error = onTimeout()
         withdraw()
-        reject(onTimeout())
+        reject(error)
       })
     })
     signal?.addEventListener('abort', onAbort, { once: true })

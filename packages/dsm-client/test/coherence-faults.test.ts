@@ -1,6 +1,8 @@
 /** Faults, pins, waiters and frames, one message at a time. */
 import { CacheFullError, PastEndError, errorToWire } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
+import type { Page } from '../src/core/page.js'
+import { PrivateCopies } from '../src/core/private-copies.js'
 import { CoreHarness, FILE, PAGE, SMALL_CACHE } from './support/core.js'
 
 const FRAMES = SMALL_CACHE / PAGE
@@ -385,7 +387,50 @@ describe('a file', () => {
   })
 })
 
+describe('an order that has overtaken its grant', () => {
+  it('is obeyed when the fault is dropped by an eviction', () => {
+    const h = new CoreHarness().connect()
+    h.access(0, 'read')
+    const { req } = h.take('fault')
+    h.order('invalidate', 0, { op: 7, after: req })
+    expect(h.nothingSent).toBe(true)
+    h.core.table.beginEviction(h.page(0) as Page)
+    h.drain()
+    expect(h.take('invalidateAck').op).toBe(7)
+  })
+
+  it('is obeyed when the whole file is unmapped', () => {
+    const h = new CoreHarness().connect()
+    h.access(0, 'read')
+    const { req } = h.take('fault')
+    h.order('invalidate', 0, { op: 7, after: req })
+    h.core.refuseWaiters(FILE, new Error('closed'))
+    h.core.unmapFile(FILE)
+    h.drain()
+    expect(h.take('invalidateAck').op).toBe(7)
+  })
+})
+
 describe('a session that is lost', () => {
+  it('takes the private copies along; what is pinned of them goes with its pin', () => {
+    const h = new CoreHarness().connect()
+    const copies = new PrivateCopies(h.core.table)
+    h.core.table.space(FILE)!.privateCopies.add(copies)
+    for (const index of [0, 1]) {
+      h.core.table.wantFrames(
+        PAGE,
+        1,
+        ([frame]) => copies.add(index, frame!, new Uint8Array(PAGE)),
+        () => {}
+      )
+    }
+    const unpin = copies.pin(1, 1)
+    h.lose()
+    expect(h.frames.usedBytes).toBe(PAGE)
+    unpin()
+    expect(h.frames.usedBytes).toBe(0)
+  })
+
   it('names what was dirty, ranges merged, file by file', () => {
     const h = new CoreHarness({ cacheBytes: 4 * 1024 * 1024 }).connect()
     h.core.addFile({ file: 10, path: '/g', pageSize: 2 * PAGE })

@@ -62,23 +62,6 @@ describe('a discard', () => {
     expect(h.peek(3)).toBe(7)
   })
 
-  it('hazard: a grant that overtakes the word that it is over is not used: its page would be dropped with the others', () => {
-    const { h, discard, over } = setUp()
-    h.have(3, 'write', { write: 7 })
-    discard(2)
-    h.take('discardAck')
-    const waiting = h.access(3, 'write')
-    const early = h.take('fault')
-    // From the leader, which has finished the discard; on the bulk lane.
-    h.grant(early, { owner: true, epoch: 4, discard: 9, value: 5 })
-    expect(waiting.state).toBe('waiting')
-    expect(h.nothingSent).toBe(true)
-    over(true)
-    h.grant(h.take('fault'), { owner: true, epoch: 4, discard: 9, value: 5 })
-    expect(waiting.state).toBe('ran')
-    expect(h.page(3)).toMatchObject({ access: 'modified', dirty: true, epoch: 4 })
-  })
-
   it('that is committed drops what was dirty, and settles who waits for its flush', () => {
     const { h, discard, over } = setUp()
     h.have(3, 'write', { write: 7 })
@@ -139,7 +122,128 @@ describe('a discard', () => {
   })
 })
 
+describe('what is granted after a discard', () => {
+  /** Page 3 is granted anew and written to; `discarded` is still on its way, on the other stream. */
+  function overtaken() {
+    const s = setUp()
+    s.h.have(3, 'write', { write: 7 })
+    s.discard(2, { discards: 4 })
+    s.h.take('discardAck')
+    s.h.access(3, 'write', { write: 8 })
+    s.h.grant(s.h.take('fault'), { value: 1, epoch: 6, discard: 9, version: 30 })
+    expect(s.h.peek(3)).toBe(8)
+    return s
+  }
+
+  it('is not what goes when `discarded` comes late', () => {
+    const { h, over } = overtaken()
+    const flush = h.flush(3)
+    over(true)
+    expect([flush.done, h.peek(3)]).toEqual([0, 8])
+    h.acknowledge(h.take('writeback'))
+    expect(flush.done).toBe(1)
+  })
+
+  it('is not what goes when the connection breaks before `discarded` comes', () => {
+    const { h } = overtaken()
+    h.disconnect()
+    h.connect()
+    h.core.resolveDiscard(FILE, 4)
+    expect(h.page(3)).toMatchObject({ dirty: true, epoch: 6 })
+  })
+
+  it('may be copied: private copies of it stay, older ones die', () => {
+    const { h, space, discard, over } = setUp()
+    const copies = new PrivateCopies(h.core.table)
+    space.privateCopies.add(copies)
+    const copy = (index: number, value: number): void => {
+      const add = (bytes: Uint8Array): void => {
+        h.core.table.wantFrames(
+          PAGE,
+          1,
+          ([frame]) => copies.add(index, frame!, bytes),
+          () => {}
+        )
+      }
+      add(new Uint8Array(PAGE).fill(value))
+    }
+    copy(4, 1)
+    discard(2)
+    h.take('discardAck')
+    h.access(3, 'read')
+    h.grant(h.take('fault'), { value: 2, discard: 9 })
+    copy(3, 2)
+    over(true)
+    expect([copies.get(3)?.[0], copies.get(4)]).toEqual([2, undefined])
+  })
+
+  it('is not asked for after a reconnection before it is known what became of the discard', () => {
+    const { h, discard } = setUp()
+    discard(2, { discards: 4 })
+    h.take('discardAck')
+    h.disconnect()
+    h.connect()
+    const inside = h.access(3, 'write')
+    h.access(1, 'read')
+    expect(h.take('fault')).toMatchObject({ page: 1 })
+    expect(h.nothingSent).toBe(true)
+    h.core.resolveDiscard(FILE, 4)
+    h.drain()
+    h.grant(h.take('fault'), { discard: 0 })
+    expect(inside.state).toBe('ran')
+  })
+})
+
+describe('a discard that a grant has kept waiting', () => {
+  it('hazard: an order that follows a grant of before the discard is obeyed when that grant comes to nothing', () => {
+    const { h, discard } = setUp()
+    const reader = h.access(3, 'read')
+    const fault = h.take('fault')
+    discard(2)
+    h.take('discardAck')
+    h.order('invalidate', 3, { op: 11, after: fault.req })
+    expect(h.nothingSent).toBe(true)
+    h.grant(fault, { discard: 0 })
+    expect(h.take('invalidateAck').op).toBe(11)
+    h.grant(h.take('fault'), { discard: 9 })
+    expect(reader.state).toBe('ran')
+  })
+})
+
 describe('a discard whose end is not heard', () => {
+  it('rule 4: is not acknowledged to another leader, whose operations may have the same numbers', () => {
+    const { h, discard } = setUp()
+    h.have(3, 'write')
+    const pin = h.access(3, 'write', { pin: true })
+    discard(2, { op: 3 })
+    h.disconnect()
+    h.term = 6
+    h.connect()
+    pin.unpin()
+    expect(h.nothingSent).toBe(true)
+    h.core.removeFile(FILE, new Error('closed'))
+    h.drain()
+    expect(h.nothingSent).toBe(true)
+  })
+
+  it('is settled by the next one, which counts on from it if it was committed', () => {
+    for (const [discards, isGone] of [
+      [5, true],
+      [4, false]
+    ] as const) {
+      const { h, discard } = setUp()
+      h.have(3, 'write', { write: 7 })
+      discard(2, { op: 1, discards: 4 })
+      h.take('discardAck')
+      h.disconnect()
+      h.term = 6
+      h.connect()
+      discard(0, { op: 1, end: 1, size: 10 * PAGE, discards })
+      h.pick('discardAck')
+      expect(h.page(3)?.dirty ?? false).toBe(!isGone)
+    }
+  })
+
   it('is settled by what the cluster says of the file after the reconnection', () => {
     const { h, space, discard } = setUp()
     h.have(3, 'write', { write: 7 })

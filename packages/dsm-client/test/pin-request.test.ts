@@ -1,63 +1,220 @@
-import { expect, it } from 'vitest'
-import type { Access } from '@quire/protocol'
-import {
-  AddressSpacePages,
-  PageTable,
-  createSlabFrameProvider,
-  requestPin,
-  zeroCounters,
-  type Page,
-  type PageBackend
-} from '../src/core/index.js'
+/** Pins in the making, one message at a time. */
+import { PinConflictError, type Access } from '@quire/protocol'
+import { describe, expect, it } from 'vitest'
+import type { Page } from '../src/core/page.js'
+import { isContiguous } from '../src/core/resident-pages.js'
+import { requestPin } from '../src/core/pin-request.js'
+import { CoreHarness, FILE, PAGE, SMALL_CACHE } from './support/core.js'
 
-const PAGE = 4096
+const FRAMES = SMALL_CACHE / PAGE
+const WHOLE = 11
 
-/** Faults wait until they are granted. */
-class Backend implements PageBackend {
-  readonly canFault = true
-  readonly asked: Page[] = []
-
-  fault(page: Page): void {
-    page.req = 1
-    this.asked.push(page)
-  }
-
-  grantAll(table: PageTable): void {
-    for (let page = this.asked.shift(); page !== undefined; page = this.asked.shift()) {
-      page.req = 0
-      page.access = 'modified'
-      table.granted(page)
-    }
-  }
-
-  dropFault(): void {}
-  writeBack(): void {}
-  settled(): void {}
+interface Pin {
+  state: 'waiting' | 'done' | 'failed'
+  pages: readonly Page[]
+  error: Error | undefined
+  release: () => void
+  withdraw: () => void
 }
 
-const ignore = { access: 'write' as Access, pin: false, run: () => {}, fail: () => {} }
+function request(h: CoreHarness, first: number, count: number, access: Access = 'write', file = FILE): Pin {
+  const { table } = h.core
+  const pin: Pin = { state: 'waiting', pages: [], error: undefined, release: () => {}, withdraw: () => {} }
+  pin.release = () => {
+    for (const page of pin.pages) table.unpin(page, access)
+    h.drain()
+  }
+  const withdraw = requestPin(
+    table,
+    { space: table.space(file)!, first, count, access },
+    {
+      done: (pages) => Object.assign(pin, { state: 'done', pages }),
+      fail: (error) => Object.assign(pin, { state: 'failed', error })
+    }
+  )
+  pin.withdraw = () => {
+    withdraw()
+    h.drain()
+  }
+  h.drain()
+  return pin
+}
 
-it('a pin that waits for room takes the entries that its pages have then', () => {
-  const backend = new Backend()
-  const table = new PageTable(createSlabFrameProvider(16 * PAGE), backend, zeroCounters())
-  const space = new AddressSpacePages({ file: 1, path: '/a', pageSize: PAGE, size: 16 * PAGE })
-  table.add(space)
-  // One dirty page, 14 frames of nobody: one frame is free.
-  table.access(1, 5, ignore)
-  backend.grantAll(table)
-  const frames = table.resident.takeAnonymous(PAGE, 14, () => {})!
-  let pinned: readonly Page[] | undefined
-  const target = { space, first: 0, count: 2, access: 'write' as Access }
-  requestPin(table, target, { done: (pages) => (pinned = pages), fail: (error) => expect(error).toBeUndefined() })
-  // Nobody needs the entry while it waits: it goes, as when its page is taken away.
-  table.forgetIfUnused(space.get(0)!)
-  table.access(1, 0, ignore)
-  for (const frame of frames) table.releaseFrame(frame)
-  table.retry()
-  backend.grantAll(table)
-  backend.grantAll(table)
-  expect(pinned).toHaveLength(2)
-  expect(pinned![0]).toBe(space.get(0))
-  expect(pinned![1]).toBe(space.get(1))
-  for (const page of pinned!) table.unpin(page, 'write')
+/** A pin of pages 0 to 3 that waits for room: everything else is dirty, and page 0 is readable. */
+function withoutRoom() {
+  const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect()
+  h.have(0, 'read')
+  for (let page = 20; page < 20 + FRAMES - 1; page++) {
+    h.access(page, 'write', { write: 1 })
+    h.grant(h.pick('fault'))
+  }
+  const pin = request(h, 0, 4, 'read')
+  expect(pin.state).toBe('waiting')
+  const acknowledgeAll = (): void => {
+    while (h.sent.some(({ message }) => message.type === 'writeback')) h.acknowledge(h.pick('writeback'))
+  }
+  return { h, pin, acknowledgeAll }
+}
+
+describe('a pin that waits for room', () => {
+  it('pins the pages that are there when the room is, not those that were there before', () => {
+    const { h, pin, acknowledgeAll } = withoutRoom()
+    h.order('invalidate', 0)
+    h.pick('invalidateAck')
+    acknowledgeAll()
+    for (let page = 0; page < 4; page++) h.grant(h.pick('fault'), { value: page + 1 })
+    expect(pin.state).toBe('done')
+    expect(pin.pages.map((page) => page === h.page(page.index))).toEqual([true, true, true, true])
+    expect(pin.pages.map(({ frame }) => frame!.bytes[0])).toEqual([1, 2, 3, 4])
+    expect(isContiguous(pin.pages)).toBe(true)
+    pin.release()
+    expect([0, 1, 2, 3].map((page) => h.page(page)!.isHeld)).toEqual([false, false, false, false])
+  })
+
+  it('fails when the session is lost, before its frames come free', () => {
+    const { h, pin } = withoutRoom()
+    h.lose()
+    expect(pin.error?.message).toBe('the session is gone')
+    expect(h.frames.usedBytes).toBe(0)
+  })
+
+  it('fails when the file is given up, also when it is only about to be', () => {
+    for (const end of ['removeFile', 'refuseWaiters'] as const) {
+      const { h, pin, acknowledgeAll } = withoutRoom()
+      h.core[end](FILE, new Error('closed'))
+      h.drain()
+      acknowledgeAll()
+      expect(pin.error?.message).toBe('closed')
+    }
+  })
+})
+
+describe('a pin in the making', () => {
+  it('gives way to the leader that wants the whole file, and starts again behind it', () => {
+    const h = new CoreHarness().connect()
+    h.core.addFile({ file: WHOLE, path: '/whole', pageSize: PAGE, unit: 'file' })
+    h.access(0, 'read', { file: WHOLE })
+    const first = h.take('fault')
+    h.grant(first, { owner: true, access: 'write' })
+    const pin = request(h, 0, 2, 'write', WHOLE)
+    expect(h.take('fault')).toMatchObject({ page: 1 })
+    // Somebody else came first: the fault of page 1 waits behind this.
+    h.receive({ type: 'revoke', term: 5, op: 3, file: WHOLE, page: 0, after: first.req })
+    h.acknowledge(h.take('writeback'))
+    expect(h.take('ownerAck')).toMatchObject({ op: 3, held: true })
+    expect(pin.state).toBe('waiting')
+    // Page 1 is on its way already.
+    const again = h.take('fault')
+    expect(again).toMatchObject({ page: 0 })
+    pin.withdraw()
+  })
+
+  it('of a file that is owned as a whole asks for all its pages at once: they come in one turn', () => {
+    const h = new CoreHarness().connect()
+    h.core.addFile({ file: WHOLE, path: '/whole', pageSize: PAGE, unit: 'file' })
+    const pin = request(h, 0, 3, 'write', WHOLE)
+    const faults = [h.take('fault'), h.take('fault'), h.take('fault')]
+    // The revoke for the next one overtakes the grants.
+    h.receive({ type: 'revoke', term: 5, op: 3, file: WHOLE, page: 0, after: faults.at(-1)!.req })
+    for (const fault of faults) h.grant(fault, { owner: true })
+    expect(pin.state).toBe('done')
+    expect(h.nothingSent).toBe(true)
+    pin.release()
+    h.acknowledge(h.take('writeback'))
+    expect(h.take('ownerAck').op).toBe(3)
+  })
+
+  it('gives way to a discard of a page of its range, and starts again when that is over', () => {
+    const h = new CoreHarness().connect()
+    h.have(5, 'write')
+    const pin = request(h, 5, 2)
+    // The leader holds it behind the discard.
+    const held = h.take('fault')
+    expect(held).toMatchObject({ page: 6 })
+    h.receive({ type: 'discard', term: 5, op: 9, file: FILE, first: 5, end: 9, size: 10 * PAGE, discards: 1 })
+    h.take('discardAck')
+    expect([pin.state, h.nothingSent]).toEqual(['waiting', true])
+    h.receive({ type: 'discarded', term: 5, op: 9, file: FILE, committed: true })
+    const again = h.take('fault')
+    expect(again).toMatchObject({ page: 5 })
+    h.grant(held, { discard: 9, value: 6 })
+    h.grant(again, { discard: 9, value: 5 })
+    expect(pin.state).toBe('done')
+    expect(pin.pages.map(({ frame }) => frame!.bytes[0])).toEqual([5, 6])
+  })
+
+  it('is waited for by an order for a page that it has, but not for ever, and longer each time', () => {
+    const h = new CoreHarness().connect()
+    h.have(5, 'read')
+    const pin = request(h, 5, 2, 'read')
+    const rest = h.take('fault')
+    for (const [op, patienceMs] of [
+      [1, 50],
+      [2, 100]
+    ] as const) {
+      h.order('invalidate', 5, { op })
+      expect(h.core.nextDeadline).toBe(h.now + patienceMs)
+      h.advance(patienceMs - 1)
+      expect(h.nothingSent).toBe(true)
+      h.advance(1)
+      expect(h.take('invalidateAck').op).toBe(op)
+      h.grant(h.take('fault'))
+    }
+    expect(h.core.nextDeadline).toBe(Infinity)
+    h.grant(rest)
+    expect(pin.state).toBe('done')
+    // Now it is a program's: no order takes it away.
+    h.order('invalidate', 5, { op: 3 })
+    h.advance(10_000)
+    expect(h.nothingSent).toBe(true)
+    pin.release()
+    expect(h.take('invalidateAck').op).toBe(3)
+  })
+
+  it('gives way to an eviction, and starts again when that is over', () => {
+    const h = new CoreHarness().connect()
+    h.have(5, 'read')
+    const pin = request(h, 5, 2, 'read')
+    h.take('fault')
+    const { table } = h.core
+    const pages = [h.page(5)!, h.page(6)!] as Page[]
+    let isUnpinned = false
+    for (const page of pages) table.beginEviction(page)
+    table.whenUnpinned(
+      table.space(FILE)!,
+      pages,
+      () => (isUnpinned = true),
+      () => {}
+    )
+    expect(isUnpinned).toBe(true)
+    for (const page of pages) table.evictIfClean(page)
+    for (const page of pages) table.endEviction(page)
+    h.drain()
+    h.grant(h.take('fault'))
+    h.grant(h.take('fault'))
+    expect(pin.state).toBe('done')
+  })
+
+  it('is waited for by one that overlaps: a conflict there is only beside live pins', () => {
+    const h = new CoreHarness().connect()
+    const place = (page: number): void => h.have(page, 'read')
+    // Far from page 2, so that pages 0 to 2 must move.
+    for (const page of [2, 9, 0]) place(page)
+    const pending = request(h, 0, 2, 'read')
+    const overlapping = request(h, 1, 2, 'read')
+    expect(overlapping.state).toBe('waiting')
+    pending.withdraw()
+    while (!h.nothingSent) h.grant(h.take('fault'))
+    expect(overlapping.state).toBe('done')
+    overlapping.release()
+
+    const live = request(h, 4, 2, 'read')
+    h.have(6, 'read')
+    h.have(7, 'read')
+    const late = request(h, 5, 2, 'read')
+    while (!h.nothingSent) h.grant(h.take('fault'))
+    expect(live.state).toBe('done')
+    // Whether it lies beside the live one by chance or not, it is not left waiting.
+    expect(late.state === 'done' || late.error instanceof PinConflictError).toBe(true)
+  })
 })

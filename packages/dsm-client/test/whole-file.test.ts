@@ -92,6 +92,42 @@ describe('a file that is owned as a whole', () => {
     ])
   })
 
+  it('hazard: a grant that names the newest writeback of the file says nothing of those of the page', () => {
+    const { h, have } = setUp()
+    have(0, 1)
+    have(1, 2)
+    h.core.flush(
+      WHOLE,
+      0,
+      1,
+      () => {},
+      () => {}
+    )
+    h.drain()
+    const writeback = h.take('writeback')
+    h.core.table.unmap(h.page(0) as never)
+    h.access(0, 'read', { file: WHOLE })
+    // It overtakes the acknowledgement.
+    h.grant(h.take('fault'), { owner: true, access: 'write', epoch: 1, seq: 2, version: 20 })
+    h.acknowledge(writeback)
+    expect(h.page(0)).toMatchObject({ dirty: false, writing: false })
+  })
+
+  it('whose bytes the leader does not take is offered again by `retry`, not at once', () => {
+    const { h, have, revoke } = setUp()
+    have(0, 1)
+    revoke()
+    for (let tries = 0; tries < 3; tries++) {
+      const { req } = h.take('writeback')
+      h.receive({ type: 'writebackFailed', term: 5, req, error: { code: 'ERR_UNAVAILABLE', facts: ['busy'] } })
+      expect(h.nothingSent).toBe(true)
+      h.core.retry()
+      h.drain()
+    }
+    h.acknowledge(h.take('writeback'))
+    h.take('ownerAck')
+  })
+
   it('that is not held answers so', () => {
     const { h, revoke } = setUp()
     revoke()

@@ -5,6 +5,8 @@ import type { PrivateCopies } from './private-copies.js'
 
 /** A range of pages that the cluster is about to discard (docs/coherence.md, "Files that shrink"). */
 export interface PendingDiscard {
+  /** Of the leader that ordered it: operations are numbered anew in each. */
+  readonly term: number
   readonly op: number
   readonly first: number
   readonly end: number
@@ -13,6 +15,10 @@ export interface PendingDiscard {
   acknowledged: boolean
   /** The connection that the order came on is gone. */
   isStale: boolean
+  /** Pages whose bytes were granted after its end, of which `discarded` has not come yet: not what goes. */
+  readonly renewed: Set<Page>
+  /** What takes away the private copies that were there when it was acknowledged. */
+  readonly doomed: (() => void)[]
 }
 
 export interface AddressSpaceInit {
@@ -43,6 +49,8 @@ export class AddressSpacePages {
   order: { readonly op: number; readonly after: number } | undefined
   epoch = 0
   seq = 0
+  /** Of a file that is owned as a whole: the leader did not take what was written back for its order. */
+  isRefused = false
   /** Of the private mappings of this file. */
   readonly privateCopies = new Set<PrivateCopies>()
   private readonly pages = new Map<number, Page>()
@@ -95,7 +103,16 @@ export class AddressSpacePages {
 
   /** The page, or all of its file, is to be given up: no new pins. */
   isLeaving(index: number): boolean {
-    if (this.order !== undefined) return true
+    return this.order !== undefined || this.isDiscarded(index)
+  }
+
+  /** The page is in the range of a discard that is not over, as far as is known here. */
+  isDiscarded(index: number): boolean {
     return this.discard !== undefined && index >= this.discard.first && index < this.discard.end
+  }
+
+  /** Whether the page is gone is not known since the connection broke: what would be granted now could not be told from what goes. */
+  isUncertain(index: number): boolean {
+    return this.discard?.isStale === true && this.isDiscarded(index)
   }
 }

@@ -15,6 +15,7 @@ import {
 } from '@quire/protocol'
 import { AddressSpacePages, type AddressSpaceInit } from './address-space.js'
 import { Discards } from './discards.js'
+import { Faults, type FaultKind } from './faults.js'
 import type { FrameProvider } from './frames.js'
 import { lostRanges } from './lost.js'
 import { Orders } from './orders.js'
@@ -23,14 +24,14 @@ import { PageTable } from './page-table.js'
 import type { CoherenceCounters } from './stats.js'
 import { Writebacks } from './writeback.js'
 
-export type FaultKind = 'read' | 'write' | 'upgrade'
+export type { FaultKind } from './faults.js'
 
 export type CoherenceEffect =
   | { readonly type: 'send'; readonly lane: 'control' | 'bulk'; readonly message: ClientMessage }
   | { readonly type: 'fault-sent'; readonly req: number; readonly kind: FaultKind }
   | { readonly type: 'fault-done'; readonly req: number }
-  /** A discard is over: the file's size may be asked for. */
-  | { readonly type: 'size-settled'; readonly file: number }
+  /** A discard is over: the file's size may be asked for. With an error, the file is given up. */
+  | { readonly type: 'size-settled'; readonly file: number; readonly error: Error | undefined }
   /** Bytes of a page leave to be made durable; and they are. */
   | {
       readonly type: 'writing'
@@ -53,11 +54,10 @@ export class Coherence {
   private readonly writebacks: Writebacks
   private readonly orders: Orders
   private readonly discards: Discards
+  private readonly faults: Faults
   /** The leader's term on this connection; 0: not connected. */
   private term = 0
   private maxFaults = 0
-  private nextReq = 1
-  private readonly faults = new Map<number, Page>()
   private output: CoherenceEffect[] = []
   /** Milliseconds of the driver's clock, as of its last call. */
   private now = 0
@@ -86,7 +86,18 @@ export class Coherence {
       table: this.table,
       send: (message) => this.send('control', message),
       drop,
-      onSettled: (file) => this.output.push({ type: 'size-settled', file })
+      onSettled: (file, error) => this.output.push({ type: 'size-settled', file, error })
+    })
+    this.faults = new Faults({
+      table: this.table,
+      discards: this.discards,
+      counters,
+      now: () => this.now,
+      send: (message) => this.send('control', message),
+      onSent: (req, kind) => this.output.push({ type: 'fault-sent', req, kind }),
+      onDone: (req) => this.output.push({ type: 'fault-done', req }),
+      clean: (page) => this.clean(page),
+      settled: (page) => this.settled(page)
     })
   }
 
@@ -111,12 +122,14 @@ export class Coherence {
   advance(nowMs: number): void {
     this.now = nowMs
     this.orders.timePassed()
+    this.table.pins.timePassed(nowMs)
     this.writebacks.pump()
+    this.table.pumpFaults()
   }
 
   /** When to call `advance` next for want of anything else; Infinity: not at all. */
   get nextDeadline(): number {
-    return this.orders.nextDeadline
+    return Math.min(this.orders.nextDeadline, this.table.pins.nextDeadline)
   }
 
   // ---- files
@@ -132,13 +145,17 @@ export class Coherence {
     const space = this.table.space(file)
     if (space === undefined) return
     this.orders.answerAll(space)
-    if (space.discard?.acknowledged === false) this.send('control', { type: 'discardAck', op: space.discard.op, file })
+    this.discards.forget(space, reason)
+    for (const page of space.all()) this.writebacks.refuse(page, reason)
     this.table.remove(file, reason)
   }
 
   /** Fails everybody who waits for a page of the file; what is held stays. */
   refuseWaiters(file: number, reason: Error): void {
-    for (const page of this.table.space(file)?.all() ?? []) this.table.failWaiters(page, reason)
+    const space = this.table.space(file)
+    if (space === undefined) return
+    this.table.refuse(space, reason)
+    this.output.push({ type: 'size-settled', file, error: reason })
   }
 
   /** Takes all access to the file's pages away. Bytes that are not durable stay, for the leader to ask for. */
@@ -149,11 +166,14 @@ export class Coherence {
       this.table.changed(page)
       this.table.forgetIfUnused(page)
     }
+    // Some of them waited for grants that are not waited for any more.
+    this.orders.obeyAll()
   }
 
   /** What the cluster says of a file after a reconnection: how often it was shortened or punched. */
   resolveDiscard(file: number, discards: number): void {
     this.discards.resolve(file, discards)
+    this.table.pumpFaults()
   }
 
   /** Files for which `resolveDiscard` is needed. */
@@ -173,6 +193,7 @@ export class Coherence {
   }
 
   retry(): void {
+    this.orders.retry()
     this.table.retry()
   }
 
@@ -191,11 +212,11 @@ export class Coherence {
   }
 
   /** Begins to write the range's dirty pages back; `started` is called for each when its bytes have left. Returns how many there are. */
-  startWriting(file: number, first: number, last: number, started: () => void): number {
+  startWriting(file: number, first: number, last: number, started: () => void, fail: (error: Error) => void): number {
     const dirty = (this.table.space(file)?.between(first, last + 1) ?? []).filter(
       (page) => page.dirty && !(page.writing && !page.changed)
     )
-    for (const page of dirty) this.writebacks.enqueue(page, started)
+    for (const page of dirty) this.writebacks.enqueue(page, { started, fail })
     this.writebacks.pump()
     return dirty.length
   }
@@ -219,12 +240,7 @@ export class Coherence {
   /** Grants, orders and acknowledgements of the lost connection will never arrive; the leader repeats its orders on the next. */
   disconnected(): void {
     this.term = 0
-    for (const [req, page] of this.faults) {
-      page.req = 0
-      page.discardedBy = 0
-      this.output.push({ type: 'fault-done', req })
-    }
-    this.faults.clear()
+    this.faults.forget()
     this.table.suspend()
     this.orders.forget()
     this.discards.disconnected()
@@ -249,10 +265,10 @@ export class Coherence {
     if (this.term === 0 || !('term' in message) || message.term !== this.term) return
     switch (message.type) {
       case 'grant':
-        this.grantReceived(message)
+        this.faults.granted(message)
         break
       case 'faultFailed':
-        this.faultFailed(message)
+        this.faults.failed(message)
         break
       case 'invalidate':
       case 'revoke':
@@ -281,25 +297,15 @@ export class Coherence {
   // ---- the page table's backend
 
   get canFault(): boolean {
-    return this.term !== 0 && this.faults.size < this.maxFaults
+    return this.term !== 0 && this.faults.count < this.maxFaults
   }
 
   fault(page: Page, wanted: Access): void {
-    const held = page.access !== 'invalid'
-    // Who reads a file that is owned as a whole owns it.
-    const access = this.isWhole(page) ? 'write' : wanted
-    const req = this.nextReq++
-    page.req = req
-    this.faults.set(req, page)
-    const kind: FaultKind = access === 'read' ? 'read' : held ? 'upgrade' : 'write'
-    this.counters[`${kind}Faults`]++
-    this.output.push({ type: 'fault-sent', req, kind })
-    const { file, index, version } = page
-    this.send('control', { type: 'fault', req, file, page: index, access, have: held ? version : 0 })
+    this.faults.ask(page, wanted)
   }
 
   dropFault(page: Page): void {
-    this.takeFault(page.req)
+    this.faults.drop(page)
   }
 
   writeBack(pages: readonly Page[]): void {
@@ -311,83 +317,6 @@ export class Coherence {
     this.orders.obey(page)
     const space = this.table.space(page.file)
     if (space?.discard !== undefined) this.discards.advance(space)
-  }
-
-  // ---- grants
-
-  private grantReceived(message: LeaderMessageOf<'grant'>): void {
-    const page = this.faults.get(message.req)
-    if (page === undefined) return
-    const isVoid = message.discard < page.discardedBy
-    const space = this.table.space(page.file)
-    if (space !== undefined && message.discard > space.lastDiscard) {
-      // Of a discard that was ordered before this session had the file, or on an earlier connection: the size must be asked for.
-      space.lastDiscard = message.discard
-      space.size = 0
-    }
-    this.takeFault(message.req)
-    this.counters.grants++
-    if (isVoid) return this.table.taken(page)
-    if (space !== undefined && isPending(space, page.index)) {
-      // It was made when the discard was over, and has overtaken the word of that on the other lane. Its page would be dropped with the others:
-      // whoever waits asks again when the discard is settled here.
-      return this.settled(page)
-    }
-    // Rule 13: bytes that this session wrote under the same epoch are newer than what the cluster has, or than what it had when
-    // it made the grant: the acknowledgement of a writeback, on the other lane, may have overtaken it.
-    const sameEpoch = message.owner && page.epoch === message.epoch
-    const ownNewer = sameEpoch && (page.dirty || page.version > message.version)
-    if (!ownNewer) {
-      if (message.bytes === undefined && (page.access === 'invalid' || page.version !== message.version)) {
-        // It names a copy that is not here: ask for the bytes.
-        if (!page.pinned) page.access = 'invalid'
-        return this.table.granted(page)
-      }
-      if (message.bytes !== undefined) this.fill(page, message.bytes)
-      page.version = message.version
-      this.clean(page)
-    }
-    this.takeEpoch(page, message)
-    page.access = message.access === 'write' ? 'modified' : 'shared'
-    page.grantedAt = this.now
-    this.table.granted(page)
-  }
-
-  private takeEpoch(page: Page, { epoch, seq }: LeaderMessageOf<'grant'>): void {
-    const space = this.table.space(page.file)
-    if (space?.unit === 'file') {
-      space.seq = space.epoch === epoch ? Math.max(space.seq, seq) : seq
-      space.epoch = epoch
-    }
-    // The state machine takes only newer writebacks, and this entry may have been dropped and made anew under one epoch.
-    page.seq = page.epoch === epoch ? Math.max(page.seq, seq) : seq
-    page.epoch = epoch
-  }
-
-  private fill(page: Page, bytes: Uint8Array): void {
-    assert(
-      bytes.length === 0 || bytes.length === page.pageSize,
-      `a grant of ${bytes.length} bytes for a page of ${page.pageSize}`
-    )
-    const target = page.frame!.bytes
-    if (bytes.length === 0) target.fill(0)
-    else target.set(bytes)
-    this.counters.bytesIn += bytes.length
-  }
-
-  private faultFailed(message: LeaderMessageOf<'faultFailed'>): void {
-    const page = this.takeFault(message.req)
-    if (page !== undefined) this.table.failed(page, errorFromWire(message.error))
-  }
-
-  private takeFault(req: number): Page | undefined {
-    const page = this.faults.get(req)
-    if (page === undefined) return undefined
-    this.faults.delete(req)
-    page.req = 0
-    page.discardedBy = 0
-    this.output.push({ type: 'fault-done', req })
-    return page
   }
 
   // ---- writebacks
@@ -430,6 +359,9 @@ export class Coherence {
     for (const page of pages) {
       // A failed flush never gives the page up: it stays dirty, and the caller of msync hears of it.
       page.writing = false
+      // Whoever must give up the whole file tries again, but not at once: see `retry`.
+      const space = this.table.space(page.file)
+      if (space?.order !== undefined) space.isRefused = true
       for (const flush of page.flushes.splice(0)) flush.fail(error)
       this.table.changed(page)
     }
@@ -473,15 +405,7 @@ export class Coherence {
     this.table.changed(page)
   }
 
-  private isWhole(page: Page): boolean {
-    return this.table.space(page.file)?.unit === 'file'
-  }
-
   private send(lane: 'control' | 'bulk', message: ClientMessage): void {
     if (this.term !== 0) this.output.push({ type: 'send', lane, message })
   }
-}
-
-function isPending({ discard }: AddressSpacePages, index: number): boolean {
-  return discard?.acknowledged === true && index >= discard.first && index < discard.end
 }

@@ -52,7 +52,9 @@ export class Orders {
     const { order } = page
     if (order === undefined) return
     if (page.req !== 0 && page.req === order.after) return
-    if (order.type === 'downgrade' ? page.writePins > 0 : page.pinned) return
+    if (order.type === 'downgrade' ? page.writePins > 0 : page.pinned) {
+      return this.init.table.pins.wanted(page, this.init.now())
+    }
     if (order.type !== 'invalidate') {
       if (this.holds.keptUntil(page) > this.init.now()) {
         if (!this.kept.has(page)) this.init.counters.holds++
@@ -73,6 +75,14 @@ export class Orders {
   obeyAll(): void {
     for (const page of [...this.ordered]) this.obey(page)
     for (const space of [...this.orderedSpaces]) this.obeySpace(space)
+  }
+
+  /** What the leader refused to take is offered again. */
+  retry(): void {
+    for (const space of [...this.orderedSpaces]) {
+      space.isRefused = false
+      this.obeySpace(space)
+    }
   }
 
   /** Pages whose time is over go. */
@@ -96,8 +106,7 @@ export class Orders {
     for (const page of this.ordered) page.order = undefined
     this.ordered.clear()
     this.kept.clear()
-    for (const space of this.orderedSpaces) space.order = undefined
-    this.orderedSpaces.clear()
+    for (const space of this.orderedSpaces) this.orderOver(space)
   }
 
   /** The file is given up: nothing of it is held any more. */
@@ -111,9 +120,14 @@ export class Orders {
     }
     if (space.order === undefined) return
     const { op, after } = space.order
-    space.order = undefined
-    this.orderedSpaces.delete(space)
+    this.orderOver(space)
     this.answerUnheld({ type: 'revoke', op, after }, space.file, 0)
+  }
+
+  private orderOver(space: AddressSpacePages): void {
+    space.order = undefined
+    space.isRefused = false
+    this.orderedSpaces.delete(space)
   }
 
   private answerUnheld(order: Order, file: number, page: number): void {
@@ -158,15 +172,17 @@ export class Orders {
     if (order === undefined) return
     const { table, writebacks, send, counters, drop } = this.init
     const pages = [...space.all()]
-    if (pages.some((page) => page.pinned || (page.req !== 0 && page.req <= order.after))) return
+    if (pages.some((page) => page.req !== 0 && page.req <= order.after)) return
+    // A pin in the making would wait for a page that comes only with the file's next turn.
+    if (pages.some((page) => page.pinned)) table.pins.giveWay(space, 0, Infinity)
+    if (space.order !== order || pages.some((page) => page.pinned)) return
     for (const page of pages) {
       page.access = 'invalid'
-      if (page.dirty && !page.writing) writebacks.enqueue(page)
+      if (page.dirty && !page.writing && !space.isRefused) writebacks.enqueue(page)
     }
     writebacks.pump()
     if (pages.some((page) => page.dirty)) return
-    space.order = undefined
-    this.orderedSpaces.delete(space)
+    this.orderOver(space)
     counters.handovers++
     for (const page of pages) drop(page)
     send('control', { type: 'ownerAck', op: order.op, file: space.file, page: 0, held: pages.length > 0 })

@@ -6,8 +6,11 @@ import { CacheFullError, assert, type Access } from '@quire/protocol'
 import type { AddressSpacePages } from './address-space.js'
 import type { Frame, FrameProvider } from './frames.js'
 import type { Page, PageWaiter } from './page.js'
+import { PinRequests } from './pin-request.js'
 import { ResidentPages } from './resident-pages.js'
+import { Room } from './room.js'
 import type { CoherenceCounters } from './stats.js'
+import { UnpinWaiters } from './unpin-waiters.js'
 
 export interface PageBackend {
   /** False: faults wait, and `pumpFaults` is called when that changes. */
@@ -16,31 +19,24 @@ export interface PageBackend {
   fault(page: Page, access: Access): void
   /** Nobody waits for the fault any more, and its page goes. */
   dropFault(page: Page): void
+  /** The last who waited for the outstanding fault has given up. */
+  abandoned?(page: Page): void
+  /** Access was taken from the page by `unmap`, also what an outstanding fault would give. */
+  unmapped?(page: Page): void
   /** Begins to write dirty pages back. */
   writeBack(pages: readonly Page[]): void
   /** A pin of the page has ended, or a fault of it: what was held back for that may go on. */
   settled(page: Page): void
 }
 
-/** Dirty pages that are written back together when frames run out. */
-const RECLAIM_BATCH = 64
-
-/** Somebody who waits for room that is no page's. */
-interface RoomWaiter {
-  /** True when it has what it wants. */
-  attempt(): boolean
-  fail(error: Error): void
-}
-
 export class PageTable {
   private readonly spaces = new Map<number, AddressSpacePages>()
   readonly resident: ResidentPages
+  readonly pins = new PinRequests()
   /** Faults that wait for a frame or for an earlier fault to end. */
   private faultQueue: Page[] = []
-  private roomQueue: RoomWaiter[] = []
-  /** No frame could be found, and nothing has happened since that could have changed this. */
-  private isStarved = false
-  private readonly unpinWaiters = new Set<{ readonly pages: readonly Page[]; done(): void }>()
+  private readonly room: Room
+  private readonly unpinWaiters = new UnpinWaiters()
   /** Pages with somebody waiting. */
   private readonly wanted = new Set<Page>()
 
@@ -50,6 +46,11 @@ export class PageTable {
     private readonly counters: CoherenceCounters
   ) {
     this.resident = new ResidentPages(frames)
+    this.room = new Room({
+      resident: this.resident,
+      evict: (victim) => this.evict(victim),
+      writeBack: (pages) => backend.writeBack(pages)
+    })
   }
 
   // ---- address spaces
@@ -75,10 +76,22 @@ export class PageTable {
     const space = this.spaces.get(file)
     if (space === undefined) return
     this.spaces.delete(file)
+    // Before its frames come free: nobody may go on in a file that is not there.
+    this.failRequests(file, reason)
     for (const page of space.all()) this.kill(page, reason)
-    // Nobody unmaps what went with its session: its memory must not stay behind.
     for (const copies of space.privateCopies) copies.discard(0, Infinity)
     this.pumpFaults()
+  }
+
+  /** Fails everybody who waits for something of the file; what is held stays. */
+  refuse(space: AddressSpacePages, reason: Error): void {
+    this.failRequests(space.file, reason)
+    for (const page of [...space.all()]) this.failWaiters(page, reason)
+  }
+
+  private failRequests(file: number, reason: Error): void {
+    this.pins.fail(file, reason)
+    this.unpinWaiters.fail(file, reason)
   }
 
   // ---- access
@@ -115,7 +128,7 @@ export class PageTable {
     return true
   }
 
-  /** Accesses a page that `allows` it. When bytes were written, `writeBackEarly` follows: not before, or they would be missing from what leaves. */
+  /** Accesses a page that `allows` it. */
   touch(file: number, index: number, access: Access): Uint8Array {
     const page = this.page(file, index)!
     this.counters.hits++
@@ -126,12 +139,17 @@ export class PageTable {
     return page.frame!.bytes
   }
 
+  /** Call it when what was touched is written: not before, or what is taken would lack the new bytes. */
+  writeBackEarly(): void {
+    this.room.writeBackEarly()
+  }
+
   /** Ends a pin; `page` is what its waiter was run with. */
   unpin(page: Page, access: Access): void {
     if (access === 'write') page.writePins--
     else page.readPins--
     assert(page.readPins >= 0 && page.writePins >= 0, `page ${page.file}:${page.index} was unpinned once too often`)
-    this.pinEnded()
+    this.unpinWaiters.pinEnded()
     if (this.page(page.file, page.index) !== page) {
       // Its file was given up meanwhile, or its session lost: all that was left is the frame.
       if (!page.isHeld) this.release(page)
@@ -183,7 +201,8 @@ export class PageTable {
   }
 
   pumpFaults(): void {
-    this.pumpRoom()
+    this.pins.resume()
+    this.room.pump()
     for (let count = this.faultQueue.length; count > 0 && this.backend.canFault; count--) {
       const page = this.faultQueue.shift()
       if (page === undefined) return
@@ -196,21 +215,21 @@ export class PageTable {
 
   /** Looks for frames again after there was no room for what must be written back first. Call it now and then. */
   retry(): void {
-    this.isStarved = false
+    this.room.changed()
     this.pumpFaults()
   }
 
   /** No frame can be made: whoever waits for one hears why, and whoever comes next tries again. */
   failStarved(error: Error): void {
-    if (!this.isStarved) return
-    this.isStarved = false
+    if (!this.room.isStarved) return
+    this.room.changed()
     for (const page of this.faultQueue) if (page.frame === undefined) this.failWaiters(page, error)
-    for (const waiter of this.roomQueue.splice(0)) waiter.fail(error)
+    this.room.fail(error)
   }
 
   /** The page's state has changed in a way that matters to whoever looks for a frame. */
   changed(page: Page): void {
-    if (this.resident.changed(page)) this.isStarved = false
+    if (this.resident.changed(page)) this.room.changed()
   }
 
   // ---- ranges (kernel: unmap_mapping_range, invalidate_inode_pages2_range)
@@ -219,14 +238,18 @@ export class PageTable {
   unmap(page: Page): void {
     if (page.pinned) return
     page.access = 'invalid'
+    this.backend.unmapped?.(page)
     this.taken(page)
   }
 
   /** Until `endEviction` nobody gets access to the page, other than who has it pinned. */
   beginEviction(page: Page): void {
     page.evicting++
+    this.pins.giveWay(this.spaces.get(page.file)!, page.index, page.index + 1)
     this.dropFault(page)
     this.unmap(page)
+    // An order that follows the grant of that fault waits for nothing now.
+    this.backend.settled(page)
   }
 
   /** Drops the page unless it was written to under a pin that began before the eviction. */
@@ -241,26 +264,19 @@ export class PageTable {
   /** Whoever waits looks at the page table again. */
   endEviction(page: Page): void {
     page.evicting--
-    if (page.evicting === 0) this.taken(page)
+    if (page.evicting > 0) return
+    this.taken(page)
+    this.pins.resume()
   }
 
   /** Calls `done` when no page is pinned, at once or later. Returns a function that withdraws. */
-  whenUnpinned(pages: readonly Page[], done: () => void): () => void {
-    const waiter = { pages, done }
-    if (!pages.some((page) => page.pinned)) {
-      done()
-      return () => {}
-    }
-    this.unpinWaiters.add(waiter)
-    return () => this.unpinWaiters.delete(waiter)
-  }
-
-  private pinEnded(): void {
-    for (const waiter of this.unpinWaiters) {
-      if (waiter.pages.some((page) => page.pinned)) continue
-      this.unpinWaiters.delete(waiter)
-      waiter.done()
-    }
+  whenUnpinned(
+    { file }: AddressSpacePages,
+    pages: readonly Page[],
+    done: () => void,
+    fail: (error: Error) => void
+  ): () => void {
+    return this.unpinWaiters.enter({ file, pages, done, fail })
   }
 
   // ---- faults
@@ -269,8 +285,8 @@ export class PageTable {
     if (page.req !== 0 || page.queuedForFault || page.waiters.length === 0 || page.evicting > 0) return
     const access: Access = page.waiters.some((waiter) => waiter.access === 'write') ? 'write' : 'read'
     // Access is there, but somebody wants the page first: when that is over, this comes again.
-    if (page.allows(access)) return
-    const mustWait = !this.backend.canFault || (this.isStarved && page.frame === undefined)
+    if (page.allows(access) || this.spaces.get(page.file)!.isUncertain(page.index)) return
+    const mustWait = !this.backend.canFault || (this.room.isStarved && page.frame === undefined)
     if (mustWait || !this.place(page)) {
       if (page.waiters.length === 0) return
       page.queuedForFault = true
@@ -289,18 +305,8 @@ export class PageTable {
       this.failWaiters(page, new CacheFullError(this.resident.capacityBytes))
       return false
     }
-    this.starve()
+    this.room.starve()
     return false
-  }
-
-  private starve(): void {
-    this.backend.writeBack(this.resident.takeDirty(RECLAIM_BATCH))
-    this.isStarved = true
-  }
-
-  /** Begun before frames run out, so that nobody has to wait for it (kernel: dirty_background_ratio). */
-  writeBackEarly(): void {
-    if (this.resident.isMostlyDirty) this.backend.writeBack(this.resident.takeDirty(RECLAIM_BATCH))
   }
 
   // ---- frames of no page
@@ -312,56 +318,24 @@ export class PageTable {
     run: (frames: readonly Frame[]) => void,
     fail: (error: Error) => void
   ): () => void {
-    const attempt = () => {
-      const frames = this.resident.takeAnonymous(pageSize, count, (victim) => this.evict(victim))
-      if (frames !== undefined) run(frames)
-      return frames !== undefined
-    }
-    return this.queueForRoom({ attempt, fail })
-  }
-
-  private queueForRoom(waiter: RoomWaiter): () => void {
-    this.roomQueue.push(waiter)
-    this.pumpRoom()
-    return () => {
-      this.roomQueue = this.roomQueue.filter((other) => other !== waiter)
-    }
+    return this.room.wantFrames(pageSize, count, run, fail)
   }
 
   /** Puts pages next to each other in memory: see `ResidentPages.layOut`. */
   layOut(pages: readonly Page[]): 'done' | 'conflict' | 'noRoom' {
     const result = this.resident.layOut(pages, (victim) => this.evict(victim))
     for (const page of pages) this.changed(page)
-    if (result === 'noRoom') this.starve()
     return result
   }
 
-  /** Calls `run` when there may be more room than now. Returns a function that withdraws. */
+  /** There is no room now. Calls `run` when there may be more. Returns a function that withdraws. */
   whenRoom(run: () => void, fail: (error: Error) => void): () => void {
-    const attempt = () => {
-      run()
-      return true
-    }
-    return this.queueForRoom({ attempt, fail })
+    return this.room.whenRoom(run, fail)
   }
 
   releaseFrame(frame: Frame): void {
     this.resident.releaseAnonymous(frame)
-    this.isStarved = false
-  }
-
-  private pumpRoom(): void {
-    while (!this.isStarved) {
-      const waiter = this.roomQueue.shift()
-      if (waiter === undefined) return
-      if (waiter.attempt()) continue
-      if (this.resident.allHeld) {
-        waiter.fail(new CacheFullError(this.resident.capacityBytes))
-        continue
-      }
-      this.roomQueue.unshift(waiter)
-      this.starve()
-    }
+    this.room.changed()
   }
 
   // ---- waiters
@@ -393,7 +367,7 @@ export class PageTable {
     }
     waiter.run(page.frame!.bytes, page)
     this.changed(page)
-    this.writeBackEarly()
+    this.room.writeBackEarly()
   }
 
   private markDirty(page: Page): void {
@@ -405,7 +379,10 @@ export class PageTable {
     const at = page.waiters.indexOf(waiter)
     if (at < 0) return
     page.waiters.splice(at, 1)
-    if (page.waiters.length === 0) this.wanted.delete(page)
+    if (page.waiters.length === 0) {
+      this.wanted.delete(page)
+      if (page.req !== 0) this.backend.abandoned?.(page)
+    }
     this.changed(page)
     this.forgetIfUnused(page)
   }
@@ -447,8 +424,9 @@ export class PageTable {
   }
 
   private release(page: Page): void {
+    if (page.frame === undefined) return
     this.resident.release(page)
-    this.isStarved = false
+    this.room.changed()
   }
 
   forgetIfUnused(page: Page): void {

@@ -1,4 +1,5 @@
 /** The pages of a private mapping that were written to (kernel: anonymous pages of a private file mapping). Never written back. */
+import { assert } from '@quire/protocol'
 import type { Frame } from './frames.js'
 import type { PageTable } from './page-table.js'
 
@@ -31,7 +32,7 @@ export class PrivateCopies {
     this.copies.set(index, { frame, pins: 0, isGone: false })
   }
 
-  /** Takes back what `add` has done; the frame is the caller's again. */
+  /** Takes back what `add` has just done; the frame is the caller's again. */
   forget(index: number): void {
     this.copies.delete(index)
   }
@@ -52,15 +53,16 @@ export class PrivateCopies {
     return false
   }
 
-  /** Moves the copy to another frame, which lies where it should. */
+  /** Moves the copy, which nobody has pinned, to another frame, which lies where it should. Takes the frame. */
   move(index: number, frame: Frame): void {
     const copy = this.copies.get(index)!
+    assert(copy.pins === 0, `the private copy of page ${index} is moved under ${copy.pins} pins`)
     frame.bytes.set(copy.frame.bytes)
     this.table.releaseFrame(copy.frame)
     copy.frame = frame
   }
 
-  /** Keeps the memory of these copies until the returned function is called. */
+  /** Keeps the memory of these copies until the returned function is called. Frames may be free then: see `PageTable.pumpFaults`. */
   pin(first: number, count: number): () => void {
     const pinned = Array.from({ length: count }, (_, i) => this.copies.get(first + i)!)
     for (const copy of pinned) copy.pins++
@@ -72,13 +74,24 @@ export class PrivateCopies {
     }
   }
 
+  /** Returns what discards the copies that are there now, from `first` up to but without `end`; those that are made later stay. */
+  mark(first: number, end: number): () => void {
+    const marked = [...this.copies].filter(([index]) => index >= first && index < end)
+    return () => {
+      for (const [index, copy] of marked) if (this.copies.get(index) === copy) this.take(index, copy)
+    }
+  }
+
   /** even_cows: the file's pages here are gone, and so are their copies. From `first` up to but without `end`. */
   discard(first: number, end: number): void {
     for (const [index, copy] of this.copies) {
-      if (index < first || index >= end) continue
-      this.copies.delete(index)
-      copy.isGone = true
-      if (copy.pins === 0) this.table.releaseFrame(copy.frame)
+      if (index >= first && index < end) this.take(index, copy)
     }
+  }
+
+  private take(index: number, copy: Copy): void {
+    this.copies.delete(index)
+    copy.isGone = true
+    if (copy.pins === 0) this.table.releaseFrame(copy.frame)
   }
 }

@@ -13,6 +13,12 @@ import {
 import type { CoherenceCounters } from './stats.js'
 import type { Page } from './page.js'
 
+/** Exactly one of them is called. */
+export interface StartWaiter {
+  started(): void
+  fail(error: Error): void
+}
+
 export class Writebacks {
   private readonly queue: Page[] = []
   private readonly flying = new Map<number, { readonly pages: readonly Page[]; readonly bytes: number }>()
@@ -21,8 +27,8 @@ export class Writebacks {
   private flyingBytes = 0
   private creditBytes = 0
   private nextReq = 1
-  /** Called when the page's bytes have left, or need not. */
-  private readonly onStarted = new Map<Page, (() => void)[]>()
+  /** Who waits for the bytes of a page to leave. */
+  private readonly waiting = new Map<Page, StartWaiter[]>()
 
   constructor(
     private readonly send: (message: ClientMessage) => void,
@@ -31,18 +37,27 @@ export class Writebacks {
     private readonly nextSeq: (page: Page) => number
   ) {}
 
-  enqueue(page: Page, onStarted?: () => void): void {
-    if (onStarted !== undefined) this.onStarted.set(page, [...(this.onStarted.get(page) ?? []), onStarted])
+  enqueue(page: Page, waiter?: StartWaiter): void {
+    if (waiter !== undefined) this.waiting.set(page, [...(this.waiting.get(page) ?? []), waiter])
     if (page.queuedForWrite) return
     page.queuedForWrite = true
     this.queue.push(page)
   }
 
-  /** Nobody will write this page back any more. */
+  /** The page's bytes have left, or need not. */
   started(page: Page): void {
-    const waiting = this.onStarted.get(page)
-    this.onStarted.delete(page)
-    for (const started of waiting ?? []) started()
+    for (const waiter of this.takeWaiting(page)) waiter.started()
+  }
+
+  /** The page is given up: its bytes will not leave. */
+  refuse(page: Page, reason: Error): void {
+    for (const waiter of this.takeWaiting(page)) waiter.fail(reason)
+  }
+
+  private takeWaiting(page: Page): readonly StartWaiter[] {
+    const waiting = this.waiting.get(page) ?? []
+    this.waiting.delete(page)
+    return waiting
   }
 
   /** Whether a page may leave now. One goes alone when nothing else is under way, however small the credit. */

@@ -10,6 +10,10 @@ export class BufferOperations implements VmOperations {
   /** While set, hooks wait for it. */
   hold: Promise<void> | undefined
   failure: Error | undefined
+  /** In place of a hook; `onWrite` before it stores. */
+  onNoPage: ((fault: PageFault) => Promise<void>) | undefined
+  onWpPage: ((fault: PageFault) => Promise<void> | void) | undefined
+  onWrite: (() => Promise<void>) | undefined
 
   constructor(bytes: number) {
     this.stored = new Uint8Array(bytes)
@@ -17,6 +21,7 @@ export class BufferOperations implements VmOperations {
 
   async noPage(fault: PageFault): Promise<void> {
     this.calls.push(`noPage ${fault.index} ${fault.access}`)
+    if (this.onNoPage !== undefined) return this.onNoPage(fault)
     await this.pass()
     for (const [i, frame] of fault.frames.entries()) {
       frame.set(this.stored.subarray((fault.index + i) * PAGE, (fault.index + i + 1) * PAGE))
@@ -25,11 +30,13 @@ export class BufferOperations implements VmOperations {
 
   async wpPage(fault: PageFault): Promise<void> {
     this.calls.push(`wpPage ${fault.index}`)
+    if (this.onWpPage !== undefined) return this.onWpPage(fault)
     await this.pass()
   }
 
   async writePages(pages: readonly DirtyPage[]): Promise<void> {
     this.calls.push(`write ${pages.map(({ index }) => index).join()}`)
+    await this.onWrite?.()
     await this.pass()
     for (const { index, bytes } of pages) this.stored.set(bytes, index * PAGE)
   }
@@ -58,3 +65,9 @@ export function gate(): { readonly promise: Promise<void>; open: () => void } {
 }
 
 export const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values)
+
+/** To race against what should still wait. */
+export const never = (ms = 20): Promise<string> => new Promise((resolve) => setTimeout(() => resolve('waits'), ms))
+
+/** What can happen without anybody's help has happened. */
+export const turns = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))

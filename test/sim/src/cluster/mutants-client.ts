@@ -3,6 +3,7 @@ import type { Mutant } from '../mutants/mutant.js'
 
 const COHERENCE = 'dsm-client/dist/core/coherence.js'
 const ORDERS = 'dsm-client/dist/core/orders.js'
+const FAULTS = 'dsm-client/dist/core/faults.js'
 const DISCARDS = 'dsm-client/dist/core/discards.js'
 const TABLE = 'dsm-client/dist/core/page-table.js'
 const SPACE = 'dsm-client/dist/address-space.js'
@@ -19,8 +20,8 @@ const LEASES: readonly Mutant[] = [
     and: [
       {
         file: 'store/dist/server/registrations.js',
-        find: 'const { rounds, guard, view, leases, clock } = this.init;\n        rounds.confirm(',
-        replace: 'const { guard, view, leases, clock } = this.init;\n        ((_, then) => then(true))('
+        find: 'rounds.confirm(connection, (confirmed) => guard(',
+        replace: '((_, then) => then(true))(connection, (confirmed) => guard('
       }
     ]
   },
@@ -88,8 +89,8 @@ const ORDERED: readonly Mutant[] = [
     name: 'an order does not wait for pins',
     rule: 'pins',
     file: ORDERS,
-    find: "if (order.type === 'downgrade' ? page.writePins > 0 : page.pinned)\n            return;",
-    replace: ''
+    find: "if (order.type === 'downgrade' ? page.writePins > 0 : page.pinned) {",
+    replace: 'if (false) {'
   },
   {
     name: 'whole file given up before its writes are acknowledged',
@@ -104,14 +105,14 @@ const GRANTS: readonly Mutant[] = [
   {
     name: "a grant replaces the owner's newer bytes",
     rule: 'rule 13',
-    file: COHERENCE,
+    file: FAULTS,
     find: 'const ownNewer = sameEpoch && (page.dirty || page.version > message.version);',
     replace: 'const ownNewer = false;'
   },
   {
     name: 'a grant under another epoch keeps dirty bytes',
     rule: 'rule 13',
-    file: COHERENCE,
+    file: FAULTS,
     find: 'const sameEpoch = message.owner && page.epoch === message.epoch;',
     replace: 'const sameEpoch = true;'
   },
@@ -193,7 +194,7 @@ const RANGES: readonly Mutant[] = [
     name: 'even_cows ignored: a private copy survives a truncation',
     rule: 'even_cows = true',
     file: DISCARDS,
-    find: 'copies.discard(discard.first, discard.end);',
+    find: 'for (const discardCopies of discard.doomed)\n                discardCopies();',
     replace: ';'
   },
   {
@@ -221,24 +222,22 @@ const RANGES: readonly Mutant[] = [
   {
     name: 'unmapped only once: a grant older than a discard is used',
     rule: 'truncate, second unmap',
-    file: COHERENCE,
+    file: FAULTS,
     find: 'const isVoid = message.discard < page.discardedBy;',
-    replace: 'const isVoid = false;',
-    // And it is not held back for the end of the discard either.
-    and: [{ file: COHERENCE, find: 'return discard?.acknowledged === true &&', replace: 'return false &&' }]
+    replace: 'const isVoid = false;'
   },
   {
-    name: 'a grant that overtakes the end of a discard is used',
-    rule: 'found by this simulation',
-    file: COHERENCE,
-    find: 'return discard?.acknowledged === true &&',
-    replace: 'return false &&'
+    name: 'a grant that overtakes the end of a discard goes with it',
+    rule: 'discards, rule 4',
+    file: DISCARDS,
+    find: ' && !discard.renewed.has(page)',
+    replace: ''
   },
   {
     name: 'dirty bytes survive a discard',
     rule: 'files that shrink, 4',
     file: DISCARDS,
-    find: 'if (!page.pinned)\n                    this.init.drop(page);',
+    find: 'if (!page.pinned && !discard.renewed.has(page))\n                    this.init.drop(page);',
     replace: ';'
   },
   {
@@ -265,7 +264,7 @@ const RANGES: readonly Mutant[] = [
   {
     name: 'a size is believed that a discard has overtaken',
     rule: 'files that shrink',
-    file: SESSION,
+    file: 'dsm-client/dist/sizes.js',
     find: 'if (space.discardsSeen !== discardsSeen)\n                continue;\n            space.size = Math.max(space.size, stat.size);',
     replace: 'space.size = Math.max(space.size, stat.size);'
   },
@@ -282,13 +281,6 @@ const RANGES: readonly Mutant[] = [
     file: TABLE,
     find: 'this.changed(page);\n        return page.frame.bytes;',
     replace: 'this.changed(page);\n        this.writeBackEarly();\n        return page.frame.bytes;'
-  },
-  {
-    name: 'a pin that is given up keeps the other pages',
-    rule: 'found by this simulation',
-    file: 'dsm-client/dist/core/pin-request.js',
-    find: 'if (this.pinned.length === at)\n            this.withdraw = withdraw;',
-    replace: 'this.withdraw = withdraw;'
   },
   {
     name: "a lost session's private copies stay in memory",

@@ -111,8 +111,8 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     name: "the cut page's owner is not asked for its bytes",
     rule: 'files that shrink, 2',
     file: DISCARDS,
-    find: 'this.recall(discard);\n    }\n    isRecalled',
-    replace: '}\n    isRecalled'
+    find: 'if (recalledPage !== undefined)',
+    replace: 'if (false)'
   },
   {
     name: 'faults of a range do not wait for its discard',
@@ -162,8 +162,8 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     name: 'registering again without quorum',
     rule: 'leases',
     file: 'store/dist/server/registrations.js',
-    find: 'const { rounds, guard, view, leases, clock } = this.init;\n        rounds.confirm(',
-    replace: 'const { guard, view, leases, clock } = this.init;\n        ((_, then) => then(true))(',
+    find: 'rounds.confirm(connection, (confirmed) => guard(',
+    replace: '((_, then) => then(true))(connection, (confirmed) => guard(',
     and: [NO_CHECK_OF_QUORUM]
   },
   {

@@ -104,7 +104,6 @@ export class PageInvariants {
       case 'renamed':
       case 'unlinked':
       case 'failed':
-        return
     }
   }
 

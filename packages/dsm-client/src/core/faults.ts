@@ -1,0 +1,139 @@
+/** Faults on their way to the leader, and its grants (docs/coherence.md, rules 4 and 13). */
+import { assert, errorFromWire, type Access, type ClientMessage, type LeaderMessageOf } from '@quire/protocol'
+import type { Discards } from './discards.js'
+import type { Page } from './page.js'
+import type { PageTable } from './page-table.js'
+import type { CoherenceCounters } from './stats.js'
+
+export type FaultKind = 'read' | 'write' | 'upgrade'
+
+export interface FaultsInit {
+  readonly table: PageTable
+  readonly discards: Discards
+  readonly counters: CoherenceCounters
+  readonly now: () => number
+  readonly send: (message: ClientMessage) => void
+  readonly onSent: (req: number, kind: FaultKind) => void
+  readonly onDone: (req: number) => void
+  /** What the frame holds is durable, or belongs to somebody else. */
+  readonly clean: (page: Page) => void
+  /** See `PageBackend.settled`. */
+  readonly settled: (page: Page) => void
+}
+
+export class Faults {
+  private nextReq = 1
+  private readonly faults = new Map<number, Page>()
+
+  constructor(private readonly init: FaultsInit) {}
+
+  get count(): number {
+    return this.faults.size
+  }
+
+  ask(page: Page, wanted: Access): void {
+    const { table, counters, send, onSent } = this.init
+    const held = page.access !== 'invalid'
+    // Who reads a file that is owned as a whole owns it.
+    const access = table.space(page.file)?.unit === 'file' ? 'write' : wanted
+    const req = this.nextReq++
+    page.req = req
+    this.faults.set(req, page)
+    const kind: FaultKind = access === 'read' ? 'read' : held ? 'upgrade' : 'write'
+    counters[`${kind}Faults`]++
+    onSent(req, kind)
+    const { file, index, version } = page
+    send({ type: 'fault', req, file, page: index, access, have: held ? version : 0 })
+  }
+
+  /** Nobody waits for it any more. */
+  drop(page: Page): void {
+    this.take(page.req)
+  }
+
+  /** Grants of the lost connection will never arrive. */
+  forget(): void {
+    for (const req of [...this.faults.keys()]) this.take(req)
+  }
+
+  /** Rule 4: one that nobody waits for is ignored. */
+  granted(message: LeaderMessageOf<'grant'>): void {
+    const { table, counters, discards } = this.init
+    const page = this.faults.get(message.req)
+    if (page === undefined) return
+    const isVoid = message.discard < page.discardedBy
+    const space = table.space(page.file)
+    if (space !== undefined && message.discard > space.lastDiscard) {
+      // Of a discard that was ordered before this session had the file, or on an earlier connection: the size must be asked for.
+      space.lastDiscard = message.discard
+      space.size = 0
+    }
+    this.take(message.req)
+    counters.grants++
+    if (isVoid) {
+      // What waited for it must not wait for ever.
+      this.init.settled(page)
+      return table.taken(page)
+    }
+    // Rule 13: bytes that this session wrote under the same epoch are newer than what the cluster has, or than what it had when
+    // it made the grant: the acknowledgement of a writeback, on the other lane, may have overtaken it.
+    const sameEpoch = message.owner && page.epoch === message.epoch
+    const ownNewer = sameEpoch && (page.dirty || page.version > message.version)
+    if (!ownNewer) {
+      if (message.bytes === undefined && (page.access === 'invalid' || page.version !== message.version)) {
+        // It names a copy that is not here: ask for the bytes.
+        if (!page.pinned) page.access = 'invalid'
+        return table.granted(page)
+      }
+      if (message.bytes !== undefined) {
+        this.fill(page, message.bytes)
+        if (space !== undefined) discards.granted(space, page, message.discard)
+      }
+      page.version = message.version
+      this.init.clean(page)
+    }
+    this.takeEpoch(page, message)
+    page.access = message.access === 'write' ? 'modified' : 'shared'
+    page.grantedAt = this.init.now()
+    table.granted(page)
+  }
+
+  failed(message: LeaderMessageOf<'faultFailed'>): void {
+    const page = this.take(message.req)
+    if (page !== undefined) this.init.table.failed(page, errorFromWire(message.error))
+  }
+
+  private takeEpoch(page: Page, { epoch, seq }: LeaderMessageOf<'grant'>): void {
+    const space = this.init.table.space(page.file)
+    if (space?.unit === 'file') {
+      space.seq = space.epoch === epoch ? Math.max(space.seq, seq) : seq
+      space.epoch = epoch
+      // It counts the writebacks of all pages: the acknowledgement of this one's newest may be on its way, and names that one.
+      if (page.epoch === epoch) return
+    }
+    // The state machine takes only newer writebacks, and this entry may have been dropped and made anew under one epoch.
+    page.seq = page.epoch === epoch ? Math.max(page.seq, seq) : seq
+    page.epoch = epoch
+  }
+
+  private fill(page: Page, bytes: Uint8Array): void {
+    assert(
+      bytes.length === 0 || bytes.length === page.pageSize,
+      `a grant of ${bytes.length} bytes for a page of ${page.pageSize}`
+    )
+    const target = page.frame!.bytes
+    if (bytes.length === 0) target.fill(0)
+    else target.set(bytes)
+    this.init.counters.bytesIn += bytes.length
+  }
+
+  private take(req: number): Page | undefined {
+    const page = this.faults.get(req)
+    if (page === undefined) return undefined
+    this.faults.delete(req)
+    page.req = 0
+    page.discardedBy = 0
+    this.init.onDone(req)
+    return page
+  }
+}

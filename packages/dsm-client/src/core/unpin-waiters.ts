@@ -1,0 +1,44 @@
+import type { Page } from './page.js'
+
+interface UnpinWaiter {
+  readonly file: number
+  readonly pages: readonly Page[]
+  done(): void
+  fail(error: Error): void
+}
+
+/** Who waits for pages of one file not to be pinned. */
+export class UnpinWaiters {
+  private readonly waiters = new Set<UnpinWaiter>()
+
+  /** Calls `done` when no page is pinned, at once or later. Returns a function that withdraws. */
+  enter(waiter: UnpinWaiter): () => void {
+    if (!isPinned(waiter)) {
+      waiter.done()
+      return () => {}
+    }
+    this.waiters.add(waiter)
+    return () => this.waiters.delete(waiter)
+  }
+
+  /** A pin has ended. */
+  pinEnded(): void {
+    for (const waiter of this.waiters) {
+      if (isPinned(waiter)) continue
+      this.waiters.delete(waiter)
+      waiter.done()
+    }
+  }
+
+  fail(file: number, reason: Error): void {
+    for (const waiter of this.waiters) {
+      if (waiter.file !== file) continue
+      this.waiters.delete(waiter)
+      waiter.fail(reason)
+    }
+  }
+}
+
+function isPinned({ pages }: UnpinWaiter): boolean {
+  return pages.some((page) => page.pinned)
+}

@@ -1,0 +1,159 @@
+/** Sizes, discards and ranges of a session's files against a scripted leader: everything that waits comes to an end. */
+import { afterEach, describe, expect, it } from 'vitest'
+import type { DsmClient } from '../src/types.js'
+import { World, failure, outcome } from './support/client.js'
+
+const PAGE = 4096
+const TTL = 8000
+const FILE = 100
+const END = Number.MAX_SAFE_INTEGER
+let world: World
+let client: DsmClient
+
+afterEach(async () => {
+  await world.until(client.close().catch(() => {}))
+  expect(world.clock.pending).toBe(0)
+})
+
+async function withFile() {
+  world = new World()
+  client = await world.until(world.create({ sessionTtlMs: TTL, faultTimeoutMs: 3000 }))
+  const { leader, clock, cluster } = world
+  const file = await client.open('/f', { create: true, size: 16 * PAGE })
+  const mapping = await file.mmap()
+  const discard = (first = 8): void =>
+    leader.send({
+      type: 'discard',
+      term: leader.term,
+      op: 9,
+      file: FILE,
+      first,
+      end: END,
+      size: first * PAGE,
+      discards: 1
+    })
+  return { leader, clock, cluster, file, mapping, discard }
+}
+
+describe('a truncation or a hole that somebody’s pin holds up', () => {
+  it('is a BusyError when the majority is there', async () => {
+    const { file } = await withFile()
+    // This leader never answers them.
+    const truncating = failure(world.until(file.truncate(8 * PAGE)))
+    expect(await truncating).toMatchObject({ name: 'BusyError', path: '/f', offset: 8 * PAGE })
+    const punching = failure(world.until(file.punchHole(2 * PAGE, PAGE)))
+    expect(await punching).toMatchObject({ name: 'BusyError', path: '/f', offset: 2 * PAGE })
+  })
+
+  it('of an open gives the file up again', async () => {
+    const { file, leader, clock } = await withFile()
+    await file.close()
+    const opening = failure(world.until(client.open('/f', { truncate: true })))
+    expect(await opening).toMatchObject({ name: 'BusyError' })
+    await clock.advance(1)
+    expect(leader.of('open')).toHaveLength(2)
+    expect(leader.of('close')).toHaveLength(2)
+  })
+})
+
+describe('what waits for a size', () => {
+  it('asks when the discard is over', async () => {
+    const { file, leader, clock, discard } = await withFile()
+    discard()
+    await clock.advance(1)
+    const asked = leader.of('statFile').length
+    const stat = file.stat()
+    expect(await outcome(stat)).toBe('waiting')
+    expect(leader.of('statFile')).toHaveLength(asked)
+    leader.send({ type: 'discarded', term: leader.term, op: 9, file: FILE, committed: false })
+    expect(await outcome(stat)).toBe('resolved')
+  })
+
+  it('leaves nothing behind when nobody waits any more', async () => {
+    const { file, clock, discard } = await withFile()
+    discard()
+    await clock.advance(1)
+    const controller = new AbortController()
+    const stat = file.stat({ signal: controller.signal })
+    controller.abort(new Error('changed my mind'))
+    expect(await outcome(stat)).toMatchObject({ message: 'changed my mind' })
+  })
+
+  it('ends with the file, and with the session', async () => {
+    const { file, clock, discard, leader } = await withFile()
+    discard()
+    await clock.advance(1)
+    const closed = file.stat()
+    await file.close()
+    expect(await outcome(closed)).toMatchObject({ name: 'ClosedError' })
+    const again = await client.open('/f')
+    discard()
+    await clock.advance(1)
+    const lost = again.stat()
+    leader.send({ type: 'expired', session: leader.session })
+    expect(await outcome(lost)).toMatchObject({ name: 'SessionExpiredError' })
+  })
+})
+
+describe('a discard whose end is not heard', () => {
+  it('is asked about until there is an answer: faults of its range wait for it', async () => {
+    const { leader, clock, discard, mapping } = await withFile()
+    discard(0)
+    await clock.advance(1)
+    leader.holding.add('statFile')
+    leader.cut()
+    await clock.advance(5000)
+    leader.holding.clear()
+    expect(leader.of('fault')).toHaveLength(0)
+    const reading = mapping.read(0, 1)
+    await world.until(reading)
+    expect(leader.of('fault')).toHaveLength(1)
+  })
+})
+
+describe('calls on ranges', () => {
+  it('to start writing are over when all pages have left, which may be at once', async () => {
+    const { file, leader, mapping } = await withFile()
+    await mapping.write(0, new Uint8Array(3 * PAGE).fill(1))
+    leader.holding.add('writeback')
+    expect(await outcome(file.addressSpace.writeMappingRange(0, 3 * PAGE))).toBe('resolved')
+    leader.release('writeback')
+  })
+
+  /** A page that is dirty and does not leave, and an eviction that a pin holds up. */
+  async function waiting() {
+    const setup = await withFile()
+    const { leader, mapping, file, clock } = setup
+    leader.creditBytes = PAGE
+    leader.cut()
+    await clock.advance(100)
+    await mapping.write(0, new Uint8Array([1]))
+    await mapping.write(PAGE, new Uint8Array([1]))
+    leader.holding.add('writeback')
+    // There is credit for one page; the other waits for its turn.
+    const started = file.addressSpace.writeMappingRange(0, 2 * PAGE)
+    const pin = await mapping.pin(4 * PAGE, 1, 'read')
+    const evicted = file.addressSpace.evictMappingRange(4 * PAGE, PAGE)
+    expect([await outcome(started), await outcome(evicted)]).toEqual(['waiting', 'waiting'])
+    return { ...setup, started, evicted, pin }
+  }
+
+  it('fail with the session', async () => {
+    const { leader, started, evicted, pin } = await waiting()
+    leader.send({ type: 'expired', session: leader.session })
+    expect(await outcome(started)).toMatchObject({ name: 'SessionExpiredError' })
+    expect(await outcome(evicted)).toMatchObject({ name: 'SessionExpiredError' })
+    pin.release()
+  })
+
+  it('fail with the file', async () => {
+    const { leader, started, evicted, pin } = await waiting()
+    const closing = client.close()
+    leader.holding.clear()
+    for (const writeback of leader.of('writeback')) leader.acknowledge(writeback)
+    expect(await outcome(evicted)).toMatchObject({ name: 'ClosedError' })
+    await world.until(closing)
+    expect(await outcome(started)).toBe('resolved')
+    pin.release()
+  })
+})
