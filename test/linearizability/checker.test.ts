@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { withoutUnseen } from './src/unseen.js'
 import { isLinearizable } from './brute-force.js'
 import { check, type Operation } from './src/checker.js'
 import { pageModel, type PageInput } from './src/page-model.js'
@@ -152,6 +153,11 @@ describe('the search', () => {
         if (expected) accepted++
         else refused++
         expect(check(operations, model).result).toBe(expected ? 'linearizable' : 'violation')
+        const needed = withoutUnseen(operations)
+        const smaller = pageModel(needed.map((each) => each.input))
+        expect(check(needed, smaller).result, 'without what nobody has seen').toBe(
+          expected ? 'linearizable' : 'violation'
+        )
       }),
       { numRuns: 3000 }
     )

@@ -19,12 +19,7 @@ class SharedMapping extends MappingBase {
     )
   }
 
-  protected writeAt(
-    offset: number,
-    bytes: Uint8Array,
-    written: Set<number>,
-    signal?: AbortSignal
-  ): Promise<void> {
+  protected writeAt(offset: number, bytes: Uint8Array, written: Set<number>, signal?: AbortSignal): Promise<void> {
     return writePages(this.open, offset, bytes, written, signal)
   }
 

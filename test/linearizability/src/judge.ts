@@ -4,6 +4,7 @@ import type { HistoryEvent } from './history.js'
 import { pageModel } from './page-model.js'
 import { pagesOf, sizesOf } from './partition.js'
 import { sizeModel } from './size-model.js'
+import { withoutUnseen } from './unseen.js'
 
 export interface JudgeOptions {
   /** Of all files, or of each by its id. */
@@ -43,7 +44,8 @@ export function judge(history: readonly HistoryEvent[], options: JudgeOptions): 
     }
   }
   for (const { file, page, operations: all } of pagesOf(history, options.pageSize)) {
-    take({ file, page }, all, check(all, pageModel(all.map(({ input }) => input)), maxSteps))
+    const needed = withoutUnseen(all)
+    take({ file, page }, all, check(needed, pageModel(needed.map(({ input }) => input)), maxSteps))
   }
   for (const { file, operations: all } of sizesOf(history)) {
     take({ file }, all, check(all, sizeModel(initialSize(file)), maxSteps))

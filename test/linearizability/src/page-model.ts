@@ -97,7 +97,7 @@ class PageModel implements Model<PageState, PageInput> {
   }
 }
 
-function rangeOf(input: PageInput): [number, number] {
+export function rangeOf(input: PageInput): [number, number] {
   const { offset } = input
   if (input.op === 'zero') return [offset, input.end]
   return [offset, offset + (input.op === 'update' ? input.from : input.bytes).length / 2]

@@ -223,7 +223,8 @@ class Act implements Actions {
     const { client, invariants } = this.program.init
     if (!this.isAlone) return
     for (const page of inspectClient(client).pages) {
-      if (page.file !== this.handle.id || page.index < first || page.index >= end || page.access !== 'modified') continue
+      if (page.file !== this.handle.id || page.index < first || page.index >= end || page.access !== 'modified')
+        continue
       const committed = invariants.committedBytes(page.file, page.index)
       if (Buffer.compare(page.frame!.bytes, committed) === 0) continue
       throw new Violation('msync means durable', `page ${page.file}:${page.index} is not committed after a flush`)

@@ -1,0 +1,49 @@
+/**
+ * Writes that need not have happened and that nobody has seen: leaving them out changes no verdict. Whoever read one of their cells before it was
+ * written over would have found what they wrote. Without them the search has far less to try.
+ */
+import type { Operation } from './checker.js'
+import { rangeOf, type PageInput } from './page-model.js'
+
+export function withoutUnseen(operations: readonly Operation<PageInput>[]): readonly Operation<PageInput>[] {
+  const edges = [...new Set(operations.flatMap(({ input }) => rangeOf(input)))].sort((a, b) => a - b)
+  const seen = new Map<number, Set<string>>()
+  for (const { input } of operations) {
+    const found = foundBy(input)
+    // What it found is not known: it may be anything.
+    if (found === undefined) return operations
+    for (const [edge, content] of cells(edges, input.offset, found)) {
+      const contents = seen.get(edge)
+      if (contents === undefined) seen.set(edge, new Set([content]))
+      else contents.add(content)
+    }
+  }
+  const isSeen = ({ offset, bytes }: { readonly offset: number; readonly bytes: string }): boolean =>
+    cells(edges, offset, bytes).some(([edge, content]) => seen.get(edge)?.has(content) === true)
+  return operations.filter(({ input, isOptional, return: end }) => {
+    const isCertain = isOptional !== true && end !== Infinity
+    return isCertain || input.op !== 'write' || isSeen(input)
+  })
+}
+
+/** The bytes that it is known to have found; none for what looks at nothing. */
+function foundBy(input: PageInput): string | undefined {
+  switch (input.op) {
+    case 'read':
+      return input.bytes
+    case 'update':
+      return input.from
+    case 'write':
+    case 'zero':
+      return ''
+    case 'add':
+    case 'compareExchange':
+      return undefined
+  }
+}
+
+function cells(edges: readonly number[], offset: number, bytes: string): [number, string][] {
+  const end = offset + bytes.length / 2
+  const inside = edges.filter((edge) => edge >= offset && edge < end)
+  return inside.map((edge, i) => [edge, bytes.slice(2 * (edge - offset), 2 * ((inside[i + 1] ?? end) - offset))])
+}
