@@ -55,6 +55,6 @@ describe('hazard: false sharing between two writers', () => {
     const view = new DataView(bytes.buffer)
     expect([view.getUint32(0, true), view.getUint32(4, true)]).toEqual([counts, counts])
     // The page did change hands: otherwise nothing was shared.
-    expect(clients.every((client) => client.stats().handovers > 0)).toBe(true)
+    expect(clients.reduce((sum, client) => sum + client.stats().handovers, 0)).toBeGreaterThan(0)
   })
 })

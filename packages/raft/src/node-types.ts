@@ -100,8 +100,8 @@ export interface RaftNode {
   status(): RaftStatus
   /**
    * Appends to the leader's log, in the order of the calls, and takes the buffer. The entry is committed when `apply` gets one
-   * with this index and this term; it is lost when another term's entry comes there, or a snapshot that contains the index is
-   * installed under another term. Throws NotLeaderError, BackPressureError (also while leadership is on its way to another
+   * with this index and this term; it is lost when another term's entry comes there. When a snapshot that contains the index is
+   * installed, only the state machine that was installed knows which. Throws NotLeaderError, BackPressureError (also while leadership is on its way to another
    * node), or InvalidArgumentError for more than MAX_ENTRY_BYTES.
    */
   propose(data: Uint8Array): { readonly index: number; readonly term: number }
@@ -117,7 +117,7 @@ export interface RaftNode {
   /**
    * Resolves when this node has learnt of another leader. Rejects with NotLeaderError when it is none itself, with
    * InvalidArgumentError when `to` is no other voter, with TransferFailedError when nothing came of it within an election
-   * time-out; this node leads on then. Without `to` the most advanced voter is chosen.
+   * timeout, and this node leads on, or when it stepped down and heard of no leader for two. Without `to` the most advanced voter is chosen.
    */
   transferLeadership(to?: string): Promise<void>
   /** Names the snapshot that the state machine would be at `index`, which is applied and not compacted. */

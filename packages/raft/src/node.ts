@@ -183,6 +183,8 @@ class Driver implements RaftNode {
   snapshotTaken(snapshot: SnapshotMeta): void {
     if (this.stopped) return
     this.guard(() => this.core.snapshotTaken(snapshot))
+    // The core has refused it: nothing may be dropped for it.
+    if (this.stopped) return
     const index = snapshot.index - this.limits.retainedEntries
     if (index > 0) this.whileBusy(this.components.log.compact(index))
   }
