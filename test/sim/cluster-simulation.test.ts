@@ -4,7 +4,7 @@ import { simulate } from './src/cluster/simulation.js'
 import { minimise } from './src/minimise.js'
 import { expectSound } from './cluster-support.js'
 
-const SEEDS = 30
+const SEEDS = 24
 
 describe('the whole of Quire in a simulation', { timeout: 120_000 }, () => {
   it('keeps every promise under crashes, partitions, stalls and broken streams, and every history is linearizable', async () => {

@@ -9,7 +9,7 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['expiries', 1000],
   ['failovers with copies out', 800],
   ['discards with dirty pages', 1000],
-  ['discards that met a pin', 100],
+  ['discards that met a pin', 80],
   ['discards across a new connection', 100],
   ['whole-file handovers', 2000],
   ['private copies killed by a discard', 2000],
