@@ -136,13 +136,6 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     replace: 'askAgain(session) {\n        return;'
   },
   {
-    name: 'grants do not name the newest discard',
-    rule: 'files that shrink',
-    file: 'store/dist/directory/term.js',
-    find: 'this.newestDiscards.set(file, op);',
-    replace: ''
-  },
-  {
     name: 'the end of a discard is not told',
     rule: 'files that shrink, 4',
     file: DISCARDS,
