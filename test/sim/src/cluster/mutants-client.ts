@@ -138,13 +138,6 @@ const GRANTS: readonly Mutant[] = [
     replace: 'seq: page.seq'
   },
   {
-    name: 'a flush is not repeated after a reconnection',
-    rule: 'rule 15',
-    file: COHERENCE,
-    find: 'if (page.dirty && !page.writing && (given || page.flushes.length > 0))',
-    replace: 'if (false)'
-  },
-  {
     name: 'requests are not repeated after a reconnection',
     rule: 'rule 15',
     file: SESSION,
@@ -232,13 +225,6 @@ const RANGES: readonly Mutant[] = [
     file: DISCARDS,
     find: ' && !discard.renewed.has(page)',
     replace: ''
-  },
-  {
-    name: 'dirty bytes survive a discard',
-    rule: 'files that shrink, 4',
-    file: DISCARDS,
-    find: 'if (!page.pinned && !discard.renewed.has(page))\n                    this.init.drop(page);',
-    replace: ';'
   },
   {
     name: 'discard acknowledged while its pages are readable',

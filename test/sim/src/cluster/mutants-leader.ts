@@ -175,13 +175,6 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
       'for (const session of sessions)\n            this.opened({ ...session, ttlMs: session.ttlMs / 8 }, nowMs);'
   },
   {
-    name: 'a lease is renewed that is expiring',
-    rule: 'leases',
-    file: LEASES,
-    find: 'if (lease === undefined || lease.expiring)',
-    replace: 'if (lease === undefined)'
-  },
-  {
     name: 'opening tells a size that a discard is about to take',
     rule: 'files that shrink',
     file: 'store/dist/server/requests.js',

@@ -78,6 +78,7 @@ const EXPECTED = new Set([
 const SPARE_PAGES = 2
 /** The last of them fail as the first did, where the file was given up and only the cluster's answer to that is missing. */
 const MAX_ATTEMPTS = 8
+const WATCHING: readonly Action[] = ['read', 'read', 'tryRead']
 
 export class Program {
   /** What it waits for, if anything. */
@@ -88,9 +89,12 @@ export class Program {
 
   async run(): Promise<void> {
     const { chance, settings, isStopping } = this.init
+    // One that only reads what is here goes on when its client is cut off, also when its lease has run out.
+    const isWatcher = chance.fork('watcher').is(0.15)
     while (!isStopping()) {
-      const action = drawKind(ACTIONS, settings.weights, chance)
-      await this.attempt(action, async () => act(action, this, await this.open(chance.pick(this.paths))))
+      const action = isWatcher ? chance.pick(WATCHING) : drawKind(ACTIONS, settings.weights, chance)
+      const path = isWatcher ? this.paths[0]! : chance.pick(this.paths)
+      await this.attempt(action, async () => act(action, this, await this.open(path)))
       await this.sleep(chance.exponential(settings.pauseMs))
     }
     while (!this.init.isCalm()) await this.sleep(20)

@@ -18,6 +18,32 @@ export interface Settings {
 }
 
 export function drawSettings(chance: Chance): Settings {
+  const drawn = drawMix(chance)
+  return chance.fork('late streams').is(0.1) ? withLateStreams(drawn) : drawn
+}
+
+/** Streams that do not wait for each other, and files that shrink all the time: what overtakes what shows only when both come together. */
+function withLateStreams(drawn: Settings): Settings {
+  const { faults, client } = drawn
+  const weights = Object.fromEntries(FAULTS.map((kind) => [kind, kind === 'slowStream' ? 1 : 0]))
+  const shrinking = { punch: 2, truncate: 1, write: 5, read: 3, tryWrite: 3 }
+  return {
+    ...drawn,
+    faults: { ...faults, everyMs: 25, weights: weights as FaultSettings['weights'] },
+    client: {
+      ...client,
+      paths: 1,
+      wholePaths: 1,
+      bytes: 2 * PAGE_BYTES,
+      maxPages: 3,
+      pauseMs: 1,
+      programs: 2,
+      weights: { ...client.weights, ...shrinking }
+    }
+  }
+}
+
+function drawMix(chance: Chance): Settings {
   const sessionTtlMs = chance.pick([500, 600, 800, 1000, 1500])
   return {
     clients: chance.int(2, 4),
@@ -31,7 +57,7 @@ export function drawSettings(chance: Chance): Settings {
       raftTickMs: 20,
       creditBytes: chance.pick([4096, 16_384, 1_048_576]),
       maxFaults: chance.pick([1, 4, 256]),
-      maxProposalBytes: chance.pick([20_000, 8_388_608, 8_388_608])
+      maxProposalBytes: chance.pick([6000, 8_388_608, 8_388_608])
     },
     client: drawClient(chance, sessionTtlMs),
     network: {
