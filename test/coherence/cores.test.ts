@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { CoherenceModel, seeded, type ModelOptions } from './model.js'
+import { seeded } from '../../packages/raft/src/log-compliance/rig.js'
+import { CoherenceModel, type ModelOptions } from './model.js'
 
 const SEEDS = 150
 

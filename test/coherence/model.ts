@@ -394,15 +394,3 @@ export class CoherenceModel {
 function pagesOf(offset: number, length: number): number[] {
   return Array.from({ length: length / PAGE_BYTES }, (_, i) => offset / PAGE_BYTES + i)
 }
-
-/** A small generator (mulberry32): the same seed, the same run. */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = state
-    t = Math.imul(t ^ (t >>> 15), t | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
-}

@@ -317,8 +317,8 @@ class Client implements DsmClient {
   private opened(session: Session, stat: WireFileStat): OpenFile {
     let file = this.files.get(stat.id)
     if (file === undefined) {
-      const { id, path, pageSize, unit, size, discards } = stat
-      const space = session.coherence.addFile({ file: id, path, pageSize, unit, size, discards })
+      const { id, path, pageSize, unit, size } = stat
+      const space = session.coherence.addFile({ file: id, path, pageSize, unit, size })
       const refreshSize = async (signal?: AbortSignal): Promise<number> => (await session.statFile(space, signal)).size
       file = { host: session, space, id, path, pageSize, handles: 0, closing: 0, refreshSize }
       this.files.set(id, file)

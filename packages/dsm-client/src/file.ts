@@ -1,4 +1,4 @@
-import { ClosedError, InvalidArgumentError, MAX_FILE_BYTES, type WireFileStat } from '@quire/protocol'
+import { ClosedError, MAX_FILE_BYTES, type WireFileStat } from '@quire/protocol'
 import { createMapping } from './mapping.js'
 import { createAddressSpaceCalls } from './address-space.js'
 import { hex } from './history.js'
@@ -7,7 +7,7 @@ import { checkNothingLost, checkUsable, flushPages, readPages, sizeFor, withSize
 import { createPrivateMapping } from './private-mapping.js'
 import type { Session } from './session.js'
 import type { AddressSpace, CallOptions, DsmFile, FileStat, Mapping, MmapOptions } from './types.js'
-import { allocateResult, checkBytes, checkCount, checkOneOf, checkOptions, checkRange } from './validate.js'
+import { allocateResult, checkBytes, checkCount, checkMapped, checkMmapOptions, checkRange } from './validate.js'
 import { throwIfAborted } from './waiting.js'
 
 /** Called when the last handle of a file is closed and its pages are flushed. */
@@ -127,15 +127,10 @@ class FileHandle implements DsmFile {
   async mmap(options: MmapOptions = {}): Promise<Mapping> {
     const { offset = 0, length, prot = 'read-write', flags = 'shared', signal } = options
     this.checkOpen()
-    checkOptions('mmap', options, ['offset', 'length', 'prot', 'flags', 'signal'])
-    checkOneOf('prot', prot, ['read', 'read-write'])
-    checkOneOf('flags', flags, ['shared', 'private'])
-    checkCount('offset', offset)
-    if (offset % this.pageSize !== 0) throw new InvalidArgumentError('offset', offset, `a multiple of ${this.pageSize}`)
+    checkMmapOptions(options, ['offset', 'length', 'prot', 'flags', 'signal'], this.pageSize)
     throwIfAborted(signal)
     const mapped = length ?? Math.max(0, (await this.open.refreshSize(signal)) - offset)
-    checkRange(offset, mapped)
-    if (mapped === 0) throw new InvalidArgumentError('length', mapped, 'at least 1 byte')
+    checkMapped(offset, mapped)
     const create = flags === 'private' ? createPrivateMapping : createMapping
     const mapping: Mapping = Object.assign(
       create({

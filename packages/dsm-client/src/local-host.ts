@@ -197,10 +197,7 @@ export class LocalHost implements PageHost, PageBackend {
 
   flush(_: number, first: number, last: number, done: () => void, fail: (error: Error) => void): number {
     const dirty = this.dirty(first, last)
-    for (const page of dirty) {
-      const isUnderWay = page.writing && !page.changed
-      page.flushes.push({ epoch: 0, seq: isUnderWay ? page.seq : page.seq + 1, done, fail })
-    }
+    for (const page of dirty) page.awaitFlush(done, fail)
     this.writeBack(dirty)
     return dirty.length
   }

@@ -2,7 +2,7 @@
  * An address space without a cluster: pages come from, and go to, a program's own `VmOperations`. The page tables, mappings and the calls of the seed are
  * the same as those of a file of the cluster.
  */
-import { BusyError, ClosedError, InvalidArgumentError, MAX_FILE_BYTES, refusePageSize } from '@quire/protocol'
+import { BusyError, ClosedError, MAX_FILE_BYTES, refusePageSize } from '@quire/protocol'
 import { createAddressSpaceCalls, unmapPages } from './address-space.js'
 import { AddressSpacePages, MIN_CACHE_BYTES } from './core/index.js'
 import type { OpenFile } from './host.js'
@@ -18,7 +18,7 @@ import type {
   LocalMapping,
   MmapOptions
 } from './types.js'
-import { checkCount, checkFunction, checkOneOf, checkOptions, checkRange } from './validate.js'
+import { checkCount, checkFunction, checkMapped, checkMmapOptions, checkOptions } from './validate.js'
 import { throwIfAborted } from './waiting.js'
 
 const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
@@ -90,13 +90,8 @@ class LocalSpace implements LocalAddressSpace {
   mmap(options: Omit<MmapOptions, 'signal'> = {}): LocalMapping {
     checkUsable(this.file)
     const { offset = 0, length = this.size - offset, prot = 'read-write', flags = 'shared' } = options
-    checkOptions('mmap', options, ['offset', 'length', 'prot', 'flags'])
-    checkOneOf('prot', prot, ['read', 'read-write'])
-    checkOneOf('flags', flags, ['shared', 'private'])
-    checkRange(offset, length)
-    if (length === 0) throw new InvalidArgumentError('length', length, 'at least 1 byte')
-    const { pageSize } = this.file
-    if (offset % pageSize !== 0) throw new InvalidArgumentError('offset', offset, `a multiple of ${pageSize}`)
+    checkMmapOptions(options, ['offset', 'length', 'prot', 'flags'], this.file.pageSize)
+    checkMapped(offset, length)
     const create = flags === 'private' ? createPrivateMapping : createMapping
     return create({ file: this.file, offset, length, writable: prot === 'read-write', onUnmapped: () => {} })
   }

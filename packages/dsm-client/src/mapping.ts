@@ -2,7 +2,7 @@
 import type { Access } from '@quire/protocol'
 import { hex } from './history.js'
 import { MappingBase, type MappingInit } from './mapping-base.js'
-import { checkNothingLost, flushPages, readPages, writePages } from './page-io.js'
+import { checkNothingLost, eachPart, flushPages, readPages, writePages } from './page-io.js'
 import { pinRange } from './pinned-range.js'
 import type { LocalMapping, PinnedRange } from './types.js'
 
@@ -30,26 +30,30 @@ class SharedMapping extends MappingBase {
   }
 
   protected tryReadAt(offset: number, target: Uint8Array): boolean {
-    const { host } = this.open
+    const { host, id, pageSize } = this.open
     const call = host.now()
     if (!this.allows(offset, target.length, 'read')) return false
-    this.eachPart(offset, target.length, 'read', (page, from, to, at) => target.set(page.subarray(from, to), at))
+    eachPart(pageSize, offset, target.length, (index, from, to, at) =>
+      target.set(host.table.touch(id, index, 'read').subarray(from, to), at)
+    )
+    host.drain()
     // After the copy: the process may have stood still in between.
     if (!host.isLeaseValid()) return false
-    if (host.recorder.isOn)
-      host.recorder.note('read', this.open.id, offset, target.length, { value: hex(target) }, { call })
+    if (host.recorder.isOn) host.recorder.note('read', id, offset, target.length, { value: hex(target) }, { call })
     return true
   }
 
   protected tryWriteAt(offset: number, bytes: Uint8Array): boolean {
-    const { host } = this.open
+    const { host, id, pageSize } = this.open
     const call = host.now()
     if (!this.allows(offset, bytes.length, 'write')) return false
-    this.eachPart(offset, bytes.length, 'write', (page, from, to, at) =>
-      page.set(bytes.subarray(at, at + to - from), from)
+    eachPart(pageSize, offset, bytes.length, (index, from, to, at) =>
+      host.table.touch(id, index, 'write').set(bytes.subarray(at, at + to - from), from)
     )
+    host.table.writeBackEarly()
+    host.drain()
     if (!host.recorder.isOn) return true
-    host.recorder.note('write', this.open.id, offset, bytes.length, { value: hex(bytes), grew: false }, { call })
+    host.recorder.note('write', id, offset, bytes.length, { value: hex(bytes), grew: false }, { call })
     return true
   }
 
@@ -80,23 +84,5 @@ class SharedMapping extends MappingBase {
     const { host, id, pageSize } = this.open
     if (length === 0) return true
     return host.table.allows(id, Math.floor(offset / pageSize), Math.floor((offset + length - 1) / pageSize), access)
-  }
-
-  private eachPart(
-    offset: number,
-    length: number,
-    access: Access,
-    visit: (page: Uint8Array, from: number, to: number, at: number) => void
-  ): void {
-    const { host, id, pageSize } = this.open
-    for (let at = 0; at < length;) {
-      const index = Math.floor((offset + at) / pageSize)
-      const from = offset + at - index * pageSize
-      const to = Math.min(pageSize, from + length - at)
-      visit(host.table.touch(id, index, access), from, to, at)
-      at += to - from
-    }
-    if (access === 'write') host.table.writeBackEarly()
-    host.drain()
   }
 }

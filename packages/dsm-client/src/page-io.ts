@@ -151,6 +151,22 @@ export function sizeMovedBy(error: Error, { space, ownsSize = false }: OpenFile)
 
 type Visit = (page: Uint8Array, from: number, to: number, at: number) => void
 
+/** Calls `visit` for each page's part of the range, in order: bytes `from` to `to` of page `index`, `at` bytes into the range. */
+export function eachPart(
+  pageSize: number,
+  offset: number,
+  length: number,
+  visit: (index: number, from: number, to: number, at: number) => void
+): void {
+  for (let at = 0; at < length;) {
+    const index = Math.floor((offset + at) / pageSize)
+    const from = offset + at - index * pageSize
+    const to = Math.min(pageSize, from + length - at)
+    visit(index, from, to, at)
+    at += to - from
+  }
+}
+
 /**
  * Calls `visit` for each page's part of the range, with access in hand: bytes `from` to `to` of the page, `at` bytes into the range. Pages in
  * `skipped` are passed over.

@@ -2,7 +2,7 @@
 import { PinConflictError, type Access } from '@quire/protocol'
 import { PrivateCopies, type Frame } from './core/index.js'
 import { MappingBase, type MappingInit } from './mapping-base.js'
-import { checkUsable, eachPage, readPages, SizeMoved } from './page-io.js'
+import { checkUsable, eachPage, eachPart, readPages, SizeMoved } from './page-io.js'
 import { pinRange } from './pinned-range.js'
 import type { LocalMapping, PinnedRange } from './types.js'
 import { throwIfAborted } from './waiting.js'
@@ -59,12 +59,10 @@ class PrivateMapping extends MappingBase {
     const isReady = (index: number): boolean =>
       this.copies.get(index) !== undefined || host.table.allows(id, index, index, 'read')
     if (!indexes.every(isReady)) return false
-    for (const index of indexes) {
+    eachPart(pageSize, offset, target.length, (index, from, to, at) => {
       const page = this.copies.get(index) ?? host.table.touch(id, index, 'read')
-      const from = Math.max(0, offset - index * pageSize)
-      const to = Math.min(pageSize, offset + target.length - index * pageSize)
-      target.set(page.subarray(from, to), index * pageSize + from - offset)
-    }
+      target.set(page.subarray(from, to), at)
+    })
     host.drain()
     return host.isLeaseValid()
   }
@@ -73,12 +71,9 @@ class PrivateMapping extends MappingBase {
     const { pageSize } = this.open
     const indexes = this.pagesOf(offset, bytes.length)
     if (!indexes.every((index) => this.copies.get(index) !== undefined)) return false
-    for (const index of indexes) {
-      const from = Math.max(0, offset - index * pageSize)
-      const to = Math.min(pageSize, offset + bytes.length - index * pageSize)
-      const at = index * pageSize + from - offset
+    eachPart(pageSize, offset, bytes.length, (index, from, to, at) =>
       this.copies.get(index)!.set(bytes.subarray(at, at + to - from), from)
-    }
+    )
     return true
   }
 

@@ -1,6 +1,7 @@
 /** Checks of arguments, each naming what was given and what would have been right. */
 import { InvalidArgumentError, MAX_FILE_BYTES, MAX_PATH_BYTES, refusePath, type Fact } from '@quire/protocol'
 import { fromString } from 'uint8arrays/from-string'
+import type { MmapOptions } from './types.js'
 
 export function checkCount(argument: string, value: number, min = 0, max = Number.MAX_SAFE_INTEGER): void {
   if (!Number.isSafeInteger(value) || value < min || value > max) {
@@ -12,6 +13,22 @@ export function checkCount(argument: string, value: number, min = 0, max = Numbe
 export function checkRange(offset: number, length: number): void {
   checkCount('offset', offset, 0, MAX_FILE_BYTES)
   checkCount('length', length, 0, MAX_FILE_BYTES - offset)
+}
+
+/** Of a mapping: all but the length, which may have to be asked for first. */
+export function checkMmapOptions(options: MmapOptions, known: readonly (keyof MmapOptions)[], pageSize: number): void {
+  const { offset = 0, prot = 'read-write', flags = 'shared' } = options
+  checkOptions('mmap', options, known)
+  checkOneOf('prot', prot, ['read', 'read-write'])
+  checkOneOf('flags', flags, ['shared', 'private'])
+  checkCount('offset', offset)
+  if (offset % pageSize !== 0) throw new InvalidArgumentError('offset', offset, `a multiple of ${pageSize}`)
+}
+
+/** The range of a mapping. */
+export function checkMapped(offset: number, length: number): void {
+  checkRange(offset, length)
+  if (length === 0) throw new InvalidArgumentError('length', length, 'at least 1 byte')
 }
 
 export function checkPath(path: string): void {

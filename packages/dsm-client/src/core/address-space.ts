@@ -28,7 +28,6 @@ export interface AddressSpaceInit {
   readonly unit?: Unit
   /** Bytes. */
   readonly size?: number
-  readonly discards?: number
 }
 
 export class AddressSpacePages {
@@ -38,8 +37,6 @@ export class AddressSpacePages {
   readonly unit: Unit
   /** A lower bound of the file's size: what lies below it needs no question. */
   size: number
-  /** How often the file was shortened or punched, as last heard of. */
-  discards: number
   discard: PendingDiscard | undefined
   /** Orders to discard that have come. */
   discardsSeen = 0
@@ -55,13 +52,12 @@ export class AddressSpacePages {
   readonly privateCopies = new Set<PrivateCopies>()
   private readonly pages = new Map<number, Page>()
 
-  constructor({ file, path, pageSize, unit = 'page', size = 0, discards = 0 }: AddressSpaceInit) {
+  constructor({ file, path, pageSize, unit = 'page', size = 0 }: AddressSpaceInit) {
     this.file = file
     this.path = path
     this.pageSize = pageSize
     this.unit = unit
     this.size = size
-    this.discards = discards
   }
 
   get(index: number): Page | undefined {

@@ -203,9 +203,8 @@ export class Coherence {
     for (const page of this.table.space(file)?.between(first, last + 1) ?? []) {
       if (!page.dirty) continue
       count++
-      const underWay = page.writing && !page.changed
-      page.flushes.push({ epoch: page.epoch, seq: underWay ? page.seq : page.seq + 1, done, fail })
-      if (!underWay) this.writebacks.enqueue(page)
+      page.awaitFlush(done, fail)
+      if (!page.isUnderWay) this.writebacks.enqueue(page)
     }
     this.writebacks.pump()
     return count
@@ -214,7 +213,7 @@ export class Coherence {
   /** Begins to write the range's dirty pages back; `started` is called for each when its bytes have left. Returns how many there are. */
   startWriting(file: number, first: number, last: number, started: () => void, fail: (error: Error) => void): number {
     const dirty = (this.table.space(file)?.between(first, last + 1) ?? []).filter(
-      (page) => page.dirty && !(page.writing && !page.changed)
+      (page) => page.dirty && !page.isUnderWay
     )
     for (const page of dirty) this.writebacks.enqueue(page, { started, fail })
     this.writebacks.pump()

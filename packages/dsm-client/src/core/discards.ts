@@ -98,7 +98,6 @@ export class Discards {
     space.discard = undefined
     const pages = space.between(discard.first, discard.end)
     if (committed) {
-      space.discards = discard.discards
       // What was granted anew is not what has gone.
       for (const page of pages) if (!page.pinned && !discard.renewed.has(page)) this.init.drop(page)
       // Only now, and at once with the rest: nothing was gone before.

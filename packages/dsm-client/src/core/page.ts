@@ -92,6 +92,16 @@ export class Page {
     return this.frame !== undefined && !this.dirty && !this.isHeld && this.req === 0 && this.waiters.length === 0
   }
 
+  /** What it holds is on its way as it is: no write came after the newest writeback was taken. */
+  get isUnderWay(): boolean {
+    return this.writing && !this.changed
+  }
+
+  /** Calls `done` when what it holds now, which is dirty, is durable. */
+  awaitFlush(done: () => void, fail: (error: Error) => void): void {
+    this.flushes.push({ epoch: this.epoch, seq: this.isUnderWay ? this.seq : this.seq + 1, done, fail })
+  }
+
   /** There is a reason to have an entry for it. */
   get isNeeded(): boolean {
     if (this.access !== 'invalid' || this.dirty || this.req !== 0 || this.waiters.length > 0) return true

@@ -10,7 +10,6 @@ export function becomeLeader(state: CoreState): void {
   state.role = 'leader'
   state.leader = state.id
   state.forgetVolatile()
-  state.incoming = undefined
   state.heartbeatElapsed = 0
   state.electionElapsed = 0
   // §8: an entry of the own term finds out what is committed. Its append is also the first heartbeat.

@@ -184,7 +184,6 @@ export class CoreState {
     wanted.delete(this.id)
     for (const id of this.progress.keys()) if (!wanted.has(id)) this.progress.delete(id)
     for (const id of wanted) if (!this.progress.has(id)) this.progress.set(id, new Progress(this.log.lastIndex))
-    if (this.transfer !== undefined && !this.configuration.voters.includes(this.transfer.to)) this.transfer = undefined
   }
 
   truncateLog(index: number): void {

@@ -1,17 +1,8 @@
 import type { Clock, Random } from '@quire/protocol'
+import { seeded } from '../../src/log-compliance/rig.js'
 
-/** mulberry32: small, good enough, and the same everywhere. */
 export function seededRandom(seed: number): Random {
-  let state = seed >>> 0
-  return {
-    next: () => {
-      state = (state + 0x6d2b79f5) >>> 0
-      let t = state
-      t = Math.imul(t ^ (t >>> 15), t | 1)
-      t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-      return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-    }
-  }
+  return { next: seeded(seed) }
 }
 
 interface Timer {

@@ -133,9 +133,9 @@ const GRANTS: readonly Mutant[] = [
   {
     name: 'a flush ends with an older writeback',
     rule: 'msync means durable',
-    file: COHERENCE,
-    find: 'seq: underWay ? page.seq : page.seq + 1',
-    replace: 'seq: page.seq'
+    file: 'dsm-client/dist/core/page.js',
+    find: 'seq: this.isUnderWay ? this.seq : this.seq + 1',
+    replace: 'seq: this.seq'
   },
   {
     name: 'requests are not repeated after a reconnection',
