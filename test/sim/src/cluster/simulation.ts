@@ -1,9 +1,7 @@
 /** One seed: a cluster with clients, faults for a while, then peace, in which everything must come to rest and agree. */
 import type { Applied } from '@quire/store/peer-core'
-import { Coverage } from '../coverage.js'
-import { createChance, type Chance } from '../random.js'
-import { drawSchedule, isSelected, NOISE, type Happening, type Selection } from '../schedule.js'
-import { Scheduler } from '../scheduler.js'
+import { drawSchedule, isSelected, NOISE, type Happening } from '../schedule.js'
+import { SeedRun, type SeedInit, type SeedResult } from '../seed-run.js'
 import { Violation } from '../violation.js'
 import { Chronicle } from './chronicle.js'
 import { SimClient } from './clients.js'
@@ -18,22 +16,8 @@ import { RaftInvariants } from './raft-invariants.js'
 import { drawSettings, type Settings } from './settings.js'
 import { Traffic } from './traffic.js'
 
-export interface SimulationInit extends Selection {
-  readonly seed: number
+export interface SimulationInit extends SeedInit {
   readonly settings?: (drawn: Settings) => Settings
-  /** Called for each line of the trace. */
-  readonly trace?: (line: string) => void
-}
-
-export interface SimulationResult {
-  readonly seed: number
-  readonly events: number
-  readonly virtualMs: number
-  readonly traceHash: string
-  readonly coverage: Coverage
-  readonly failure: Error | undefined
-  /** The faults that took place before the end, the noise included. */
-  readonly happenings: readonly { readonly number: number; readonly kind: Fault | 'noise' }[]
 }
 
 const FOUNDING_MS = 400
@@ -41,13 +25,11 @@ const DIGEST_MS = 700
 /** Far more than any seed has: nodes that keep each other busy for nothing. */
 const MAX_EVENTS = 150_000
 
-export async function simulate(init: SimulationInit): Promise<SimulationResult> {
+export async function simulate(init: SimulationInit): Promise<SeedResult<Fault>> {
   return new Simulation(init).run()
 }
 
-export class Simulation {
-  readonly scheduler = new Scheduler()
-  readonly coverage = new Coverage()
+export class Simulation extends SeedRun<Fault> {
   readonly settings: Settings
   readonly network: SimNetwork
   readonly peers: readonly SimPeer[]
@@ -56,22 +38,19 @@ export class Simulation {
   readonly pages: PageInvariants
   readonly chronicle: Chronicle
   private readonly log = new LogInvariants()
-  private readonly chance: Chance
   private readonly faults: Faults
   private readonly schedule: readonly Happening<Fault>[]
-  private readonly happened: Happening<Fault>[] = []
   private readonly digests = new Map<number, string>()
   private readonly traffic: Traffic
   isCalm = false
   private stopping = false
-  private failure: Error | undefined
   /** Something has happened since that pages could show. */
   private isTouched = true
   private term = 0
 
-  constructor(private readonly init: SimulationInit) {
+  constructor(init: SimulationInit) {
+    super(init)
     const { scheduler, coverage } = this
-    this.chance = createChance(init.seed)
     const drawn = drawSettings(this.chance.fork('settings'))
     this.settings = init.settings?.(drawn) ?? drawn
     const { settings } = this
@@ -141,43 +120,12 @@ export class Simulation {
     return CLIENT_IDS.slice(0, settings.clients).map((id) => new SimClient(id, world))
   }
 
-  async run(): Promise<SimulationResult> {
-    const onUnhandled = (error: unknown): void =>
-      this.fail(new Error(`unhandled rejection: ${String(error)}`, { cause: error }))
-    process.on('unhandledRejection', onUnhandled)
-    try {
-      await this.play()
-    } catch (error) {
-      this.fail(error as Error)
-    } finally {
-      process.off('unhandledRejection', onUnhandled)
-    }
-    const { scheduler, coverage, failure, init, happened } = this
-    coverage.add('events', scheduler.events)
-    if (failure !== undefined) this.note(`*** ${failure.message}`)
-    return {
-      seed: init.seed,
-      events: scheduler.events,
-      virtualMs: scheduler.now,
-      traceHash: scheduler.traceHash,
-      coverage,
-      failure,
-      happenings: isSelected(init, NOISE) ? [{ number: NOISE, kind: 'noise' }, ...happened] : happened
-    }
-  }
-
-  private async play(): Promise<void> {
+  protected async play(): Promise<void> {
     const { scheduler, settings } = this
     for (const peer of this.peers) peer.start()
     for (const client of this.clients) client.start()
     this.digestRegularly()
-    for (const happening of this.schedule) {
-      const { number, atMs, kind } = happening
-      scheduler.at(FOUNDING_MS + atMs, `${number}: ${kind}`, () => {
-        this.happened.push(happening)
-        this.faults.happen(kind, this.chance.fork(`happening ${number}`))
-      })
-    }
+    this.plan(this.schedule, FOUNDING_MS, ({ kind }, chance) => this.faults.happen(kind, chance))
     await this.runFor(FOUNDING_MS + settings.faultyMs)
     this.note('--- peace')
     this.faults.stop()
@@ -202,16 +150,9 @@ export class Simulation {
 
   // ---- time
 
-  async runFor(ms: number): Promise<void> {
-    await this.scheduler.run(this.scheduler.now + ms, () => this.failure !== undefined)
-    if (this.failure !== undefined) throw this.failure
-  }
-
   async until(what: string, ms: number, done: () => boolean, describe: () => string): Promise<void> {
-    const from = this.scheduler.now
-    const reached = await this.scheduler.run(from + ms, () => this.failure !== undefined || done())
-    if (this.failure !== undefined) throw this.failure
-    if (!reached) throw new Violation('liveness', `${what}: not within ${ms} ms from ${from.toFixed(1)}: ${describe()}`)
+    const late = await this.reach(ms, done)
+    if (late !== undefined) throw new Violation('liveness', `${what}: ${late}: ${describe()}`)
   }
 
   /** Of the highest term: one that still sleeps may take itself for the leader. */
@@ -232,7 +173,7 @@ export class Simulation {
   private check(): void {
     if (this.failure !== undefined) return
     this.guard(() => {
-      if (this.scheduler.events > MAX_EVENTS) throw new Violation('liveness', `${MAX_EVENTS} events and no end`)
+      this.checkEvents(MAX_EVENTS)
       this.raft.check()
       if (!this.isTouched) return
       this.isTouched = false
@@ -281,17 +222,5 @@ export class Simulation {
 
   note(line: string): void {
     this.init.trace?.(`${this.scheduler.now.toFixed(3).padStart(10)}  ${withNames(line)}`)
-  }
-
-  private guard(run: () => void): void {
-    try {
-      run()
-    } catch (error) {
-      this.fail(error as Error)
-    }
-  }
-
-  private fail(error: Error): void {
-    this.failure ??= error
   }
 }

@@ -1,9 +1,7 @@
 /** One seed of the Raft simulation: a cluster with clients, faults for a while, then peace, in which everything must come to rest. */
 import type { RaftMessage } from '@quire/protocol'
-import { Coverage } from '../coverage.js'
-import { createChance, type Chance } from '../random.js'
-import { Scheduler } from '../scheduler.js'
-import { drawSchedule, isSelected, NOISE, type Selection } from '../schedule.js'
+import { drawSchedule, isSelected, NOISE } from '../schedule.js'
+import { SeedRun, type SeedInit, type SeedResult } from '../seed-run.js'
 import { Violation } from '../violation.js'
 import { Clients } from './clients.js'
 import { Faults } from './faults.js'
@@ -18,26 +16,12 @@ import { drawSettings, type RaftSettings } from './settings.js'
 import { Tracer } from './tracer.js'
 import { Waits } from './waits.js'
 
-export interface RaftSimulationInit extends Selection {
-  readonly seed: number
+export interface RaftSimulationInit extends SeedInit {
   readonly settings?: (drawn: RaftSettings) => RaftSettings
-  /** Called for each line of the trace. */
-  readonly trace?: (line: string) => void
   readonly sabotage?: Sabotage
 }
 
-export interface RaftSimulationResult {
-  readonly seed: number
-  readonly events: number
-  readonly virtualMs: number
-  readonly traceHash: string
-  readonly coverage: Coverage
-  readonly failure: Error | undefined
-  /** The faults and operations that took place before the end, the noise included. */
-  readonly happenings: readonly { readonly number: number; readonly kind: HappeningKind | 'noise' }[]
-}
-
-export async function simulateRaft(init: RaftSimulationInit): Promise<RaftSimulationResult> {
+export async function simulateRaft(init: RaftSimulationInit): Promise<SeedResult<HappeningKind>> {
   return new RaftSimulation(init).run()
 }
 
@@ -45,9 +29,7 @@ const FOUNDING_MS = 300
 /** Far more than any seed has: nodes that keep each other busy for nothing. */
 const MAX_EVENTS = 300_000
 
-export class RaftSimulation {
-  readonly scheduler = new Scheduler()
-  readonly coverage = new Coverage()
+export class RaftSimulation extends SeedRun<HappeningKind> {
   readonly settings: RaftSettings
   readonly network: RaftNetwork
   readonly nodes: readonly SimNode[]
@@ -59,15 +41,12 @@ export class RaftSimulation {
   readonly faults: Faults
   readonly schedule: readonly Happening[]
   isPeaceful = false
-  private readonly chance: Chance
-  private readonly happened: Happening[] = []
   private readonly touched = new Set<SimNode>()
   private readonly tracer: Tracer | undefined
-  private failure: Error | undefined
 
-  constructor(private readonly init: RaftSimulationInit) {
+  constructor(init: RaftSimulationInit) {
+    super(init)
     const { scheduler, coverage } = this
-    this.chance = createChance(init.seed)
     const drawn = drawSettings(this.chance.fork('settings'))
     this.settings = init.settings?.(drawn) ?? drawn
     const { settings } = this
@@ -135,32 +114,7 @@ export class RaftSimulation {
     scheduler.afterEvent = () => this.check()
   }
 
-  async run(): Promise<RaftSimulationResult> {
-    const onUnhandled = (error: unknown): void =>
-      this.fail(new Error(`unhandled rejection: ${String(error)}`, { cause: error }))
-    process.on('unhandledRejection', onUnhandled)
-    try {
-      await this.play()
-    } catch (error) {
-      this.fail(error as Error)
-    } finally {
-      process.off('unhandledRejection', onUnhandled)
-    }
-    const { scheduler, coverage, failure, happened, init } = this
-    if (failure !== undefined) this.tracer?.note(`*** ${failure.message}`)
-    coverage.add('events', scheduler.events)
-    return {
-      seed: init.seed,
-      events: scheduler.events,
-      virtualMs: scheduler.now,
-      traceHash: scheduler.traceHash,
-      coverage,
-      failure,
-      happenings: isSelected(init, NOISE) ? [{ number: NOISE, kind: 'noise' }, ...happened] : happened
-    }
-  }
-
-  private async play(): Promise<void> {
+  protected async play(): Promise<void> {
     const { scheduler, settings } = this
     const voters = this.nodes.slice(0, settings.firstVoters)
     const bootstrap = { voters: voters.map(({ name }) => name), learners: [], context: new Uint8Array([1, 2, 3]) }
@@ -170,15 +124,9 @@ export class RaftSimulation {
     }
     this.clients.start()
     this.operator.watch()
-    for (const happening of this.schedule) {
-      const { number, atMs, kind } = happening
-      scheduler.at(FOUNDING_MS + atMs, `${number}: ${kind}`, () => {
-        this.happened.push(happening)
-        this.faults.happen(happening, this.chance.fork(`happening ${number}`))
-      })
-    }
+    this.plan(this.schedule, FOUNDING_MS, (happening, chance) => this.faults.happen(happening, chance))
     await this.runFor(FOUNDING_MS + settings.faultyMs)
-    this.tracer?.note('--- peace')
+    this.note('--- peace')
     this.isPeaceful = true
     this.operator.stop()
     this.faults.stop()
@@ -188,16 +136,9 @@ export class RaftSimulation {
 
   // ---- time
 
-  async runFor(ms: number): Promise<void> {
-    await this.scheduler.run(this.scheduler.now + ms, () => this.failure !== undefined)
-    if (this.failure !== undefined) throw this.failure
-  }
-
   async until(invariant: string, ms: number, done: () => boolean, facts = () => this.describe()): Promise<void> {
-    const from = this.scheduler.now
-    const reached = await this.scheduler.run(from + ms, () => this.failure !== undefined || done())
-    if (this.failure !== undefined) throw this.failure
-    if (!reached) throw new Violation(invariant, `not within ${ms} ms from ${from.toFixed(1)}: ${facts()}`)
+    const late = await this.reach(ms, done)
+    if (late !== undefined) throw new Violation(invariant, `${late}: ${facts()}`)
   }
 
   describe(): string {
@@ -283,18 +224,16 @@ export class RaftSimulation {
 
   private check(): void {
     if (this.failure === undefined) {
-      try {
-        if (this.scheduler.events > MAX_EVENTS) throw new Violation('liveness', `${MAX_EVENTS} events and no end`)
+      this.guard(() => {
+        this.checkEvents(MAX_EVENTS)
         for (const node of this.touched) node.check()
-      } catch (error) {
-        this.fail(error as Error)
-      }
+      })
     }
     if (this.tracer !== undefined) for (const node of this.touched) this.tracer.node(node)
     this.touched.clear()
   }
 
-  private fail(error: Error): void {
-    this.failure ??= error
+  protected note(line: string): void {
+    this.tracer?.note(line)
   }
 }

@@ -1,0 +1,111 @@
+/** One seed of a simulation: virtual time, faults that come at their times, the first failure. What is simulated is up to the subclass. */
+import { Coverage } from './coverage.js'
+import { createChance, type Chance } from './random.js'
+import { isSelected, NOISE, type Happening, type Selection } from './schedule.js'
+import { Scheduler } from './scheduler.js'
+import { Violation } from './violation.js'
+
+export interface SeedInit extends Selection {
+  readonly seed: number
+  /** Called for each line of the trace. */
+  readonly trace?: (line: string) => void
+}
+
+export interface SeedResult<K extends string> {
+  readonly seed: number
+  readonly events: number
+  readonly virtualMs: number
+  readonly traceHash: string
+  readonly coverage: Coverage
+  readonly failure: Error | undefined
+  /** The faults and operations that took place before the end, the noise included. */
+  readonly happenings: readonly { readonly number: number; readonly kind: K | 'noise' }[]
+}
+
+export abstract class SeedRun<K extends string> {
+  readonly scheduler = new Scheduler()
+  readonly coverage = new Coverage()
+  protected readonly chance: Chance
+  protected failure: Error | undefined
+  private readonly happened: Happening<K>[] = []
+
+  constructor(protected readonly init: SeedInit) {
+    this.chance = createChance(init.seed)
+  }
+
+  /** Never rejects: what went wrong stands in the result. */
+  async run(): Promise<SeedResult<K>> {
+    const onUnhandled = (error: unknown): void =>
+      this.fail(new Error(`unhandled rejection: ${String(error)}`, { cause: error }))
+    process.on('unhandledRejection', onUnhandled)
+    try {
+      await this.play()
+    } catch (error) {
+      this.fail(error as Error)
+    } finally {
+      process.off('unhandledRejection', onUnhandled)
+    }
+    const { scheduler, coverage, failure, happened, init } = this
+    coverage.add('events', scheduler.events)
+    if (failure !== undefined) this.note(`*** ${failure.message}`)
+    return {
+      seed: init.seed,
+      events: scheduler.events,
+      virtualMs: scheduler.now,
+      traceHash: scheduler.traceHash,
+      coverage,
+      failure,
+      happenings: isSelected(init, NOISE) ? [{ number: NOISE, kind: 'noise' }, ...happened] : happened
+    }
+  }
+
+  protected abstract play(): Promise<void>
+
+  /** A line of the trace, if there is one. */
+  protected abstract note(line: string): void
+
+  /** Lets each happening happen at its time after `startMs`, with a source of chance of its own. */
+  protected plan(
+    schedule: readonly Happening<K>[],
+    startMs: number,
+    happen: (happening: Happening<K>, chance: Chance) => void
+  ): void {
+    for (const happening of schedule) {
+      const { number, atMs, kind } = happening
+      this.scheduler.at(startMs + atMs, `${number}: ${kind}`, () => {
+        this.happened.push(happening)
+        happen(happening, this.chance.fork(`happening ${number}`))
+      })
+    }
+  }
+
+  async runFor(ms: number): Promise<void> {
+    await this.scheduler.run(this.scheduler.now + ms, () => this.failure !== undefined)
+    if (this.failure !== undefined) throw this.failure
+  }
+
+  /** Runs until `done`. When that did not happen within `ms`, resolves to words that say so. */
+  protected async reach(ms: number, done: () => boolean): Promise<string | undefined> {
+    const from = this.scheduler.now
+    const reached = await this.scheduler.run(from + ms, () => this.failure !== undefined || done())
+    if (this.failure !== undefined) throw this.failure
+    return reached ? undefined : `not within ${ms} ms from ${from.toFixed(1)}`
+  }
+
+  /** Nodes can keep each other busy for nothing. */
+  protected checkEvents(max: number): void {
+    if (this.scheduler.events > max) throw new Violation('liveness', `${max} events and no end`)
+  }
+
+  protected guard(run: () => void): void {
+    try {
+      run()
+    } catch (error) {
+      this.fail(error as Error)
+    }
+  }
+
+  protected fail(error: Error): void {
+    this.failure ??= error
+  }
+}
