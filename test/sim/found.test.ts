@@ -12,3 +12,7 @@ it('seed 20: a write that a truncation overtook wrote its first page a second ti
 it('seed 452: a grant overtook the end of a discard, which then dropped what was written', async () => {
   await expectSound(452, 1)
 })
+
+it('seed 2230: a flush of many pages failed when its time was up, although one page after the other was made durable', async () => {
+  await expectSound(2230, 1)
+})

@@ -1,6 +1,7 @@
 /** Who keeps the pages of a file: a session with the cluster, or a program's own address space. */
 import type { AddressSpacePages, PageTable } from './core/index.js'
 import type { Recorder } from './history.js'
+import type { Start } from './waiting.js'
 
 export interface PageHost {
   readonly table: PageTable
@@ -15,12 +16,8 @@ export interface PageHost {
   isLeaseValid(): boolean
   /** Resolves when that is so (again). */
   whenActive(signal?: AbortSignal): Promise<void>
-  /** Waits with the host's time-out. `start` begins and returns what withdraws; `onBusy` makes the error where somebody else was in the way. */
-  wait<T>(
-    start: (resolve: (value: T) => void, reject: (error: Error) => void) => () => void,
-    signal: AbortSignal | undefined,
-    onBusy?: () => Error
-  ): Promise<T>
+  /** Waits with the host's time-out. `onBusy` makes the error where somebody else was in the way. */
+  wait<T>(start: Start<T>, signal: AbortSignal | undefined, onBusy?: () => Error): Promise<T>
   /** Carries out what was decided. Call it after every call of the page table. */
   drain(): void
   /** See `Coherence.flush` and `Coherence.startWriting`. */

@@ -13,7 +13,7 @@ import { Recorder } from './history.js'
 import type { PageHost } from './host.js'
 import { SizeMoved } from './page-io.js'
 import type { VmOperations } from './types.js'
-import { untilAborted, waitFor } from './waiting.js'
+import { untilAborted, waitFor, type Start } from './waiting.js'
 
 const MAX_FAULTS = 256
 /** Pages in one call of `writePages`. */
@@ -68,11 +68,7 @@ export class LocalHost implements PageHost, PageBackend {
     return Promise.resolve()
   }
 
-  wait<T>(
-    start: (resolve: (value: T) => void, reject: (error: Error) => void) => () => void,
-    signal: AbortSignal | undefined,
-    onBusy?: () => Error
-  ): Promise<T> {
+  wait<T>(start: Start<T>, signal: AbortSignal | undefined, onBusy?: () => Error): Promise<T> {
     const onTimeout = (): Error =>
       // No hook is under way, so somebody's pin is what it waits for.
       (this.faults.size + this.writes.size === 0 ? onBusy?.() : undefined) ??

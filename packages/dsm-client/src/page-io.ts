@@ -124,11 +124,12 @@ function eachDirty(
   if (length === 0) return untilAborted(Promise.resolve(), signal)
   const first = Math.floor(offset / pageSize)
   const last = Math.floor((offset + length - 1) / pageSize)
-  return host.wait<void>((resolve, reject) => {
+  return host.wait<void>((resolve, reject, moved) => {
     let left = 0
     let isCounted = false
     const done = () => {
       left--
+      moved()
       if (isCounted && left === 0) resolve()
     }
     // In two steps: `done` may be called in here.
@@ -182,7 +183,7 @@ export function eachPage(
 ): Promise<void> {
   const { host, space, pageSize } = file
   if (length === 0) return untilAborted(Promise.resolve(), signal)
-  const start = (resolve: () => void, reject: (error: Error) => void) => {
+  const start = (resolve: () => void, reject: (error: Error) => void, moved: () => void) => {
     const withdrawals = new Map<number, () => void>()
     const end = offset + length
     const last = Math.floor((end - 1) / pageSize)
@@ -224,6 +225,7 @@ export function eachPage(
           // It may have been shortened since the size was looked at.
           if (pageStart + to > space.size) return fail(new SizeMoved())
           visit(bytes, from, to, pageStart + from - offset)
+          moved()
           if (withdrawals.delete(index)) issue()
         },
         fail

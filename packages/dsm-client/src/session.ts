@@ -32,7 +32,7 @@ import type { PageHost } from './host.js'
 import { Sizes } from './sizes.js'
 import type { FaultTimer } from './stats.js'
 import type { SessionState } from './types.js'
-import { waitFor } from './waiting.js'
+import { waitFor, type Start } from './waiting.js'
 
 export interface SessionComponents {
   readonly network: Network
@@ -236,16 +236,11 @@ export class Session implements PageHost {
   }
 
   /** Waits with this session's time-out; the error tells what is known of why it took too long. */
-  wait<T>(
-    start: (resolve: (value: T) => void, reject: (error: Error) => void) => () => void,
-    signal: AbortSignal | undefined,
-    onBusy?: () => Error
-  ): Promise<T> {
+  wait<T>(start: Start<T>, signal: AbortSignal | undefined, onBusy?: () => Error): Promise<T> {
     const { clock } = this.components
-    const since = clock.now()
     // Whether somebody else is busy or the cluster is gone: only a word of the majority from within the wait can tell.
     const onHalfway = onBusy === undefined ? undefined : () => this.askForKeepAlive()
-    const onTimeout = () => {
+    const onTimeout = (since: number) => {
       const { connection } = this
       if (onBusy !== undefined && connection !== undefined && this.lease.vouchedUntil > since) return onBusy()
       const problem = connection === undefined ? this.lastProblem : `${connection.remote} has not answered`

@@ -20,7 +20,10 @@ export interface DsmClientInit {
   readonly cacheBytes?: number
   /** How long the cluster keeps this client's pages for it when it is silent. Default 10,000. */
   readonly sessionTtlMs?: number
-  /** How long a call waits for the cluster or for another client's pin. Default 30,000; then UnavailableError or BusyError. */
+  /**
+   * How long a call waits for the cluster or for another client's pin; a call over many pages, for the next of them. Default 30,000; then
+   * UnavailableError or BusyError.
+   */
   readonly faultTimeoutMs?: number
   /** pino. Default: silent. */
   readonly logger?: Logger
@@ -227,7 +230,7 @@ export interface AddressSpaceInit {
   readonly pageSize?: number
   /** Page frames held at most, in bytes. Default 64 MiB. */
   readonly cacheBytes?: number
-  /** How long a call waits for a hook, or for a pin. Default 30,000; then UnavailableError or BusyError. */
+  /** How long a call waits for a hook, or for a pin; a call over many pages, for the next of them. Default 30,000; then UnavailableError or BusyError. */
   readonly faultTimeoutMs?: number
 }
 

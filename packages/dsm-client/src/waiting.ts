@@ -3,25 +3,26 @@ import type { Clock } from '@quire/protocol'
 
 export interface WaitInit {
   readonly clock: Clock
+  /** How long it may stand still. */
   readonly timeoutMs: number
   readonly signal: AbortSignal | undefined
   /** Called when half of the time is over. */
   readonly onHalfway?: (() => void) | undefined
-  /** Made when the time is up. */
-  readonly onTimeout: () => Error
+  /** Made when the time is up. `since`: when it began, or last got any further. */
+  readonly onTimeout: (since: number) => Error
 }
 
 /**
- * Starts something that ends by calling `resolve` or `reject`. `start` returns a function that withdraws it, which is called when
- * the signal or the clock ends the wait first.
+ * Begins something that ends by calling `resolve` or `reject`. It may call `moved` when it has got further, which gives it its whole time again.
+ * Returns a function that withdraws it, which is called when the signal or the clock ends the wait first.
  */
-export function waitFor<T>(
-  start: (resolve: (value: T) => void, reject: (error: Error) => void) => () => void,
-  { clock, timeoutMs, signal, onHalfway, onTimeout }: WaitInit
-): Promise<T> {
+export type Start<T> = (resolve: (value: T) => void, reject: (error: Error) => void, moved: () => void) => () => void
+
+export function waitFor<T>(start: Start<T>, { clock, timeoutMs, signal, onHalfway, onTimeout }: WaitInit): Promise<T> {
   if (signal?.aborted) return Promise.reject(abortReason(signal))
   return new Promise<T>((resolve, reject) => {
     let settled = false
+    let since: number | undefined
     let withdraw = () => {}
     let cancelTimer = () => {}
     const onAbort = () => {
@@ -42,20 +43,33 @@ export function waitFor<T>(
       (error) => {
         settle()
         reject(error)
+      },
+      // What is there at once is not timed.
+      () => {
+        if (since !== undefined) since = clock.now()
       }
     )
-    // What was there at once needs no timer.
     if (settled) return
-    cancelTimer = clock.schedule(timeoutMs / 2, () => {
-      onHalfway?.()
-      cancelTimer = clock.schedule(timeoutMs / 2, () => {
-        settle()
-        // It says what was waited for, which the withdrawal may end.
-        const error = onTimeout()
-        withdraw()
-        reject(error)
+    const half = timeoutMs / 2
+    const watch = (from: number) => {
+      /** Runs `then`, unless it has got further meanwhile. */
+      const ifStill = (ms: number, then: () => void) => {
+        cancelTimer = clock.schedule(ms, () => (since === from ? then() : watch(since!)))
+      }
+      ifStill(Math.max(0, from + half - clock.now()), () => {
+        onHalfway?.()
+        // A whole half from here on: the process may have stood still itself.
+        ifStill(half, () => {
+          settle()
+          // It says what was waited for, which the withdrawal may end.
+          const error = onTimeout(from)
+          withdraw()
+          reject(error)
+        })
       })
-    })
+    }
+    since = clock.now()
+    watch(since)
     signal?.addEventListener('abort', onAbort, { once: true })
   })
 }

@@ -229,6 +229,50 @@ describe('when nobody can be reached', () => {
   })
 })
 
+describe('a call over many pages', () => {
+  /** Lets one of the leader's answers through now and then. */
+  async function trickle(type: 'fault' | 'writeback', times: number, everyMs: number) {
+    for (let i = 0; i < times; i++) {
+      await world.clock.advance(everyMs)
+      world.leader.releaseNext(type)
+    }
+    await world.clock.advance(1)
+  }
+
+  it('waits its time for each next page: a read', async () => {
+    const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
+    leader.holding.add('fault')
+    const reading = mapping.read(0, 4 * 4096)
+    await trickle('fault', 4, 4000)
+    expect(await reading).toHaveLength(4 * 4096)
+  })
+
+  it('and fails when no page comes in that time', async () => {
+    const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
+    leader.holding.add('fault')
+    const reading = mapping.read(0, 4 * 4096)
+    await trickle('fault', 3, 4000)
+    await world.clock.advance(4900)
+    expect(await outcome(reading)).toBe('waiting')
+    await world.clock.advance(200)
+    expect(await outcome(reading)).toMatchObject({ name: 'BusyError', offset: 0 })
+    leader.release('fault')
+  })
+
+  it('a flush', async () => {
+    const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
+    leader.creditBytes = 4096
+    leader.cut()
+    await world.clock.advance(1000)
+    await mapping.write(0, new Uint8Array(4 * 4096).fill(1))
+    leader.holding.add('writeback')
+    const flushing = mapping.msync()
+    await trickle('writeback', 4, 4000)
+    await flushing
+    leader.release('writeback')
+  })
+})
+
 describe('a session', () => {
   it('keeps alive every quarter of its TTL', async () => {
     const { leader, clock } = await connected()

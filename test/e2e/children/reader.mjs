@@ -4,7 +4,10 @@ import { createDsmClient } from '@quire/dsm-client'
 const [path, ttlMs, ...peers] = process.argv.slice(2)
 const client = await createDsmClient({ peers, sessionTtlMs: Number(ttlMs) })
 let mapping = await (await client.open(path)).mmap()
-/** By value: when a read of it returned, on the machine's monotonic clock, in nanoseconds. */
+/**
+ * By value: when the last read that returned it was called, on the machine's monotonic clock, in nanoseconds. Not when it returned: the process may be
+ * stopped between the read's last look at its lease and any clock, and a read that was called before a write returned may give what was there before.
+ */
 const lastRead = {}
 const errors = []
 let reads = 0
@@ -15,9 +18,10 @@ process.stdin.on('end', () => process.exit(1))
 for (let first = true; ; first = false) {
   try {
     const target = new Uint8Array(1)
+    const called = process.hrtime.bigint()
     const wasRead = reads % 2 === 0 && mapping.tryRead(0, target)
     const [value] = wasRead ? target : await mapping.read(0, 1)
-    lastRead[value] = String(process.hrtime.bigint())
+    lastRead[value] = String(called)
     reads++
   } catch (error) {
     errors.push({ name: error.name, lost: error.lost })

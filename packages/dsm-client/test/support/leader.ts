@@ -65,6 +65,8 @@ export class FakePeer {
   registration: LeaderMessage | undefined
   /** Messages of these types are recorded, and not answered. */
   readonly holding = new Set<Type>()
+  /** Those that still are. */
+  private held: ClientMessage[] = []
   /** Everything that arrived, over all connections. */
   readonly received: Received[] = []
   /** Sent right behind `registered`, in the same turn. */
@@ -124,7 +126,16 @@ export class FakePeer {
   /** Answers what was held. */
   release(type: Type): void {
     this.holding.delete(type)
-    for (const message of this.of(type)) this.answer(message)
+    while (this.releaseNext(type));
+  }
+
+  /** Answers the oldest of what is held. False: there is nothing. */
+  releaseNext(type: Type): boolean {
+    const next = this.held.find((message) => message.type === type)
+    if (next === undefined) return false
+    this.held = this.held.filter((message) => message !== next)
+    this.answer(next)
+    return true
   }
 
   /** Answers one message as a leader without other clients would. */
@@ -210,7 +221,7 @@ export class FakePeer {
     stream.onFrame = (frame) => {
       const { message } = decodeFrame(clientMessage, frame)
       this.received.push({ lane, message })
-      if (this.holding.has(message.type)) return
+      if (this.holding.has(message.type)) return void this.held.push(message)
       if (message.type === 'hello') this.greet(message)
       else if (message.type === 'register') this.register(message)
       else this.answer(message)
