@@ -16,3 +16,7 @@ it('seed 452: a grant overtook the end of a discard, which then dropped what was
 it('seed 2230: a flush of many pages failed when its time was up, although one page after the other was made durable', async () => {
   await expectSound(2230, 1)
 })
+
+it('seed 3651: a pin began again in a file that the lost session had just taken away', async () => {
+  await expectSound(3651, 1)
+})

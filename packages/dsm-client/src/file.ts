@@ -1,5 +1,6 @@
 import { ClosedError, MAX_FILE_BYTES, type WireFileStat } from '@quire/protocol'
 import { createMapping } from './mapping.js'
+import type { MappingBase } from './mapping-base.js'
 import { createAddressSpaceCalls } from './address-space.js'
 import { hex } from './history.js'
 import type { OpenFile } from './host.js'
@@ -29,7 +30,7 @@ class FileHandle implements DsmFile {
   readonly pageSize: number
   private closing: Promise<void> | undefined
   private isGivenUp = false
-  private readonly mappings = new Set<Mapping>()
+  private readonly mappings = new Set<MappingBase>()
 
   readonly addressSpace: AddressSpace
 
@@ -132,18 +133,15 @@ class FileHandle implements DsmFile {
     const mapped = length ?? Math.max(0, (await this.open.refreshSize(signal)) - offset)
     checkMapped(offset, mapped)
     const create = flags === 'private' ? createPrivateMapping : createMapping
-    const mapping: Mapping = Object.assign(
-      create({
-        file: this.open,
-        offset,
-        length: mapped,
-        writable: prot === 'read-write',
-        onUnmapped: () => this.mappings.delete(mapping)
-      }),
-      { file: this }
-    )
+    const mapping = create({
+      file: this.open,
+      offset,
+      length: mapped,
+      writable: prot === 'read-write',
+      onUnmapped: () => this.mappings.delete(mapping)
+    })
     this.mappings.add(mapping)
-    return mapping
+    return Object.assign(mapping, { file: this })
   }
 
   close({ signal }: CallOptions = {}): Promise<void> {
@@ -168,7 +166,6 @@ class FileHandle implements DsmFile {
       if (open.closing === open.handles) {
         this.session.coherence.refuseWaiters(open.id, new ClosedError(this.path))
       }
-      for (const mapping of [...this.mappings]) await mapping.munmap({ signal })
       await flushPages(open, 0, Number.MAX_SAFE_INTEGER, signal)
     } finally {
       open.closing--
@@ -176,6 +173,8 @@ class FileHandle implements DsmFile {
     // The client may have been closed meanwhile: then it gives all files up.
     if (open.handles === 0) return
     this.isGivenUp = true
+    // Only now: a file that stays open keeps its mappings.
+    for (const mapping of this.mappings) mapping.unmap()
     open.handles--
     if (open.handles === 0) await this.releaseFile(open, signal)
   }

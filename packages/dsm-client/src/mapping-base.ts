@@ -46,8 +46,10 @@ export abstract class MappingBase implements LocalMapping {
   protected abstract tryWriteAt(offset: number, bytes: Uint8Array): boolean
   protected abstract pinAt(offset: number, length: number, access: Access, signal?: AbortSignal): Promise<PinnedRange>
   protected abstract syncAt(offset: number, length: number, signal?: AbortSignal): Promise<void>
-  /** What is left of the mapping goes. */
-  protected abstract drop(signal?: AbortSignal): Promise<void>
+  /** Makes durable what may not be lost with the mapping. */
+  protected abstract flush(signal?: AbortSignal): Promise<void>
+  /** What is the mapping's own goes. */
+  protected abstract drop(): void
 
   async read(offset: number, length: number, options: CallOptions = {}): Promise<Uint8Array> {
     this.checkInside(offset, length)
@@ -112,9 +114,16 @@ export abstract class MappingBase implements LocalMapping {
     return this.munmap()
   }
 
-  private async doUnmap(signal?: AbortSignal): Promise<void> {
-    await this.drop(signal)
+  /** At once, and without a flush: whoever calls it has seen to that. */
+  unmap(): void {
+    this.unmapping ??= Promise.resolve()
+    this.drop()
     this.onUnmapped()
+  }
+
+  private async doUnmap(signal?: AbortSignal): Promise<void> {
+    await this.flush(signal)
+    this.unmap()
   }
 
   /** Runs `action` with the range's offset in the file, which reaches to its end then. */

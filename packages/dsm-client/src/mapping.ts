@@ -4,9 +4,9 @@ import { hex } from './history.js'
 import { MappingBase, type MappingInit } from './mapping-base.js'
 import { checkNothingLost, eachPart, flushPages, readPages, writePages } from './page-io.js'
 import { pinRange } from './pinned-range.js'
-import type { LocalMapping, PinnedRange } from './types.js'
+import type { PinnedRange } from './types.js'
 
-export function createMapping(init: MappingInit): LocalMapping {
+export function createMapping(init: MappingInit): MappingBase {
   return new SharedMapping(init)
 }
 
@@ -73,12 +73,15 @@ class SharedMapping extends MappingBase {
     )
   }
 
-  protected async drop(signal?: AbortSignal): Promise<void> {
+  protected async flush(signal?: AbortSignal): Promise<void> {
     checkNothingLost(this.open)
     if (this.open.host.ended === undefined && this.open.handles > 0) {
       await flushPages(this.open, this.offset, this.length, signal)
     }
   }
+
+  /** Its pages are the file's. */
+  protected drop(): void {}
 
   private allows(offset: number, length: number, access: Access): boolean {
     const { host, id, pageSize } = this.open

@@ -4,10 +4,10 @@ import { PrivateCopies, type Frame } from './core/index.js'
 import { MappingBase, type MappingInit } from './mapping-base.js'
 import { checkUsable, eachPage, eachPart, readPages, SizeMoved } from './page-io.js'
 import { pinRange } from './pinned-range.js'
-import type { LocalMapping, PinnedRange } from './types.js'
+import type { PinnedRange } from './types.js'
 import { throwIfAborted } from './waiting.js'
 
-export function createPrivateMapping(init: MappingInit): LocalMapping {
+export function createPrivateMapping(init: MappingInit): MappingBase {
   return new PrivateMapping(init)
 }
 
@@ -104,12 +104,15 @@ class PrivateMapping extends MappingBase {
     return Promise.resolve()
   }
 
-  protected drop(): Promise<void> {
+  protected flush(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  protected drop(): void {
     this.isDropped = true
     this.open.space.privateCopies.delete(this.copies)
     this.copies.discard(0, Infinity)
     this.framesFreed()
-    return Promise.resolve()
   }
 
   /** Somebody may wait for them. */

@@ -117,7 +117,7 @@ export interface DsmFile extends AsyncDisposable {
   mmap(options?: MmapOptions): Promise<Mapping>
   /**
    * Flushes, and gives the file up with its last handle. Its mappings are dead. When the flush fails it rejects and the file stays
-   * open. SessionExpiredError when unflushed bytes of it were lost.
+   * open, with its mappings. SessionExpiredError when unflushed bytes of it were lost.
    */
   close(options?: CallOptions): Promise<void>
 }

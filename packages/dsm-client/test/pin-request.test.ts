@@ -217,4 +217,18 @@ describe('a pin in the making', () => {
     // Whether it lies beside the live one by chance or not, it is not left waiting.
     expect(late.state === 'done' || late.error instanceof PinConflictError).toBe(true)
   })
+
+  it('fails with the one that it waits for when the session is lost or the file given up: none starts again in between', () => {
+    for (const end of ['lose', 'removeFile', 'refuseWaiters'] as const) {
+      const h = new CoreHarness().connect()
+      for (const page of [2, 9, 0]) h.have(page, 'read')
+      const pins = [request(h, 0, 2, 'read'), request(h, 1, 2, 'read')]
+      h.sent = []
+      if (end === 'lose') h.lose()
+      else h.core[end](FILE, new Error('the session is gone'))
+      h.drain()
+      expect(pins.map(({ error }) => error?.message)).toEqual(Array(2).fill('the session is gone'))
+      expect(h.nothingSent).toBe(true)
+    }
+  })
 })

@@ -1,5 +1,6 @@
 /** The driver against scripted peers, in virtual time: finding the leader, keeping the lease, following the leader, the end. */
 import {
+  ClosedError,
   InvalidArgumentError,
   NotAuthorizedError,
   SessionExpiredError,
@@ -714,6 +715,24 @@ describe('close', () => {
     leader.cut()
     await world.until(closing)
     expect(events).toEqual([])
+  })
+})
+
+describe('closing a file', () => {
+  it('that cannot be flushed leaves it open with all of its mappings', async () => {
+    const { leader, file, mapping } = await withFile({ faultTimeoutMs: 3000 })
+    const copy = await file.mmap({ flags: 'private' })
+    await copy.write(0, byte(7))
+    await mapping.write(4096, byte(3))
+    leader.holding.add('writeback')
+    await expect(world.until(file.close())).rejects.toBeInstanceOf(UnavailableError)
+    expect(await mapping.read(4096, 1)).toEqual(byte(3))
+    expect(await copy.read(0, 1)).toEqual(byte(7))
+    expect(await file.read(4096, 1)).toEqual(byte(3))
+    leader.release('writeback')
+    await world.until(file.close())
+    for (const dead of [mapping, copy]) await expect(dead.read(0, 1)).rejects.toBeInstanceOf(ClosedError)
+    expect([...view(client!).spaces]).toEqual([])
   })
 })
 

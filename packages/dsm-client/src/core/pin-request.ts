@@ -74,7 +74,10 @@ export class PinRequests {
   }
 
   fail(file: number, reason: Error): void {
-    for (const request of this.of(file)) request.fail(reason)
+    const failing = this.of(file)
+    // All leave before the first fails: the end of one lets others start again, which may have no file any more.
+    for (const request of failing) this.requests.delete(request)
+    for (const request of failing) request.fail(reason)
   }
 
   /** A request is in the way of this one, and will be out of it without anybody's help. */

@@ -126,7 +126,7 @@ export class Program {
       coverage.add(`${name}: ${action}`)
       if (name !== 'ClosedError') coverage.add('client operations')
       if (name === 'SessionExpiredError') this.dropDead()
-      // A close that failed half-way has left a file without mappings.
+      // A close has given the file up, although the cluster's word on that did not come in time.
       if (name === 'ClosedError') for (const handle of this.handles.values()) handle.isSpent = true
       if (name !== 'PastEndError') await this.sleep(20)
     }
@@ -134,18 +134,18 @@ export class Program {
   }
 
   /** Faults have stopped and whatever they cost is paid: nothing that is open may be stuck. */
-  private async useOnceMore({ file, session, isSpent, id }: Handle): Promise<void> {
+  private async useOnceMore({ file, mapping, session, isSpent, id }: Handle): Promise<void> {
     const { client, chronicle, invariants, name } = this.init
     if (isSpent || session !== client.session.id || client.session.state !== 'active') return
     this.doing = 'a last use'
     try {
       for (let page = 0; page * PAGE_BYTES + SPOT_BYTES <= invariants.sizeOf(id); page++) {
-        await file.write(page * PAGE_BYTES, chronicle.nextValue(SPOT_BYTES))
+        await mapping.write(page * PAGE_BYTES, chronicle.nextValue(SPOT_BYTES))
       }
       await file.sync()
     } catch (error) {
-      // It was given up already, and only the cluster's word on that did not come in time.
-      if ((error as Error).name === 'ClosedError') return
+      // It was given up, as a whole, in the middle of its last close.
+      if ((error as Error).name === 'ClosedError' && (await isClosed(file))) return
       throw new Violation('nobody is stuck when faults stop', `${name}, file ${id}: ${String(error)}`)
     }
   }
@@ -267,5 +267,14 @@ export class Program {
       if (this.init.chance.is(0.5)) await file.truncate(half * PAGE_BYTES)
       else await file.punchHole(half * PAGE_BYTES, (pages - half) * PAGE_BYTES)
     }
+  }
+}
+
+async function isClosed(file: DsmFile): Promise<boolean> {
+  try {
+    await file.read(0, 0)
+    return false
+  } catch (error) {
+    return (error as Error).name === 'ClosedError'
   }
 }
