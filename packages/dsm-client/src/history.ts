@@ -127,13 +127,20 @@ export class Recorder {
 
   private emit(event: Omit<HistoryEvent, 'client' | 'file' | 'return'> & { readonly file: number }): void {
     const { file, call, ...rest } = event
-    this.init.emit?.({
-      client: this.init.client,
-      ...rest,
-      file: String(file),
-      call: Math.round(call * 1e6),
-      return: Math.round(this.init.now() * 1e6)
-    })
+    try {
+      this.init.emit?.({
+        client: this.init.client,
+        ...rest,
+        file: String(file),
+        call: Math.round(call * 1e6),
+        return: Math.round(this.init.now() * 1e6)
+      })
+    } catch (error) {
+      // As with an event's listener: what is under way here, such as messages that must be sent, goes on.
+      queueMicrotask(() => {
+        throw error
+      })
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-import { BusyError, type Access } from '@quire/protocol'
+import { BusyError, InvalidArgumentError, type Access } from '@quire/protocol'
 import { requestPin, type Page } from './core/index.js'
 import { hex } from './history.js'
 import type { OpenFile } from './host.js'
@@ -53,8 +53,8 @@ function pinPages(
 class FilePin implements PinnedRange {
   readonly bytes: Uint8Array
   private isHeld = true
-  /** What a program wrote can only be told from what was there before. */
-  private readonly before: Uint8Array | undefined
+  /** Where a history is kept: what a program wrote can only be told from what was there before. */
+  private readonly before: { readonly bytes: Uint8Array; readonly versions: readonly number[] } | undefined
 
   constructor(
     private readonly file: OpenFile,
@@ -66,7 +66,7 @@ class FilePin implements PinnedRange {
   ) {
     const { buffer, byteOffset } = pages[0]!.frame!.bytes
     this.bytes = new Uint8Array(buffer, byteOffset + (offset % file.pageSize), length)
-    if (file.host.recorder.isOn) this.before = this.bytes.slice()
+    if (file.host.recorder.isOn) this.before = { bytes: this.bytes.slice(), versions: pages.map(versionOf) }
   }
 
   get wanted(): boolean {
@@ -82,9 +82,24 @@ class FilePin implements PinnedRange {
     if (!this.isHeld) return
     this.isHeld = false
     const { host } = this.file
+    const misuse = this.findMisuse()
     this.record()
     for (const page of this.pages) host.table.unpin(page, this.access)
     host.drain()
+    if (misuse !== undefined) throw misuse
+  }
+
+  /** Bytes that are pinned for reading have changed, and the API did not change them. Told only where a history is kept: it costs a copy. */
+  private findMisuse(): Error | undefined {
+    const { before, bytes, access, pages, file, offset } = this
+    if (before === undefined || access === 'write' || file.host.ended !== undefined) return undefined
+    const isUnwritten = (page: number): boolean => versionOf(pages[page]!) === before.versions[page]
+    const start = offset % file.pageSize
+    const at = bytes.findIndex(
+      (byte, i) => byte !== before.bytes[i] && isUnwritten(Math.floor((start + i) / file.pageSize))
+    )
+    if (at < 0) return undefined
+    return new InvalidArgumentError('bytes', `written at ${offset + at}`, 'left alone: they are pinned for reading')
   }
 
   [Symbol.dispose](): void {
@@ -98,10 +113,15 @@ class FilePin implements PinnedRange {
     const hasEnded = host.ended !== undefined
     if (access === 'write') {
       // When the session has ended meanwhile, some of it may have been made durable before.
-      const facts = { from: hex(before), to: hex(bytes) }
+      const facts = { from: hex(before.bytes), to: hex(bytes) }
       host.recorder.note('exchange', id, this.offset, bytes.length, facts, { call, status: hasEnded ? 'info' : 'ok' })
     } else if (!hasEnded) {
-      host.recorder.note('read', id, this.offset, bytes.length, { value: hex(before) }, { call })
+      host.recorder.note('read', id, this.offset, bytes.length, { value: hex(before.bytes) }, { call })
     }
   }
+}
+
+/** What is in the page unless a program writes to it directly; NaN: this client's API may have written to it, and may write on. */
+function versionOf(page: Page): number {
+  return page.dirty || page.writePins > 0 ? NaN : page.version
 }

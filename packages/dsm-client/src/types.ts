@@ -27,7 +27,10 @@ export interface DsmClientInit {
   readonly faultTimeoutMs?: number
   /** pino. Default: silent. */
   readonly logger?: Logger
-  /** Is told of every operation when it ends, for checkers. What it throws is the program's own. */
+  /**
+   * Is told of every operation when it ends, for checkers. What it throws is reported as an uncaught exception and changes nothing here. What is
+   * done under a write pin is one operation, at its release: a program that uses the same bytes in other ways meanwhile is not judged rightly.
+   */
   readonly history?: (event: HistoryEvent) => void
 }
 
@@ -258,6 +261,7 @@ export interface PinnedRange extends Disposable {
   readonly wanted: boolean
   /** Aborted when the session is gone: what is written from then on is never seen by anybody. */
   readonly lost: AbortSignal
+  /** With a history: InvalidArgumentError when bytes were written to that are pinned for reading. They are released all the same. */
   release(): void
 }
 

@@ -144,6 +144,8 @@ export class Program {
       }
       await file.sync()
     } catch (error) {
+      // Another program's last action has made it shorter meanwhile.
+      if ((error as Error).name === 'PastEndError') return
       // It was given up, as a whole, in the middle of its last close.
       if ((error as Error).name === 'ClosedError' && (await isClosed(file))) return
       throw new Violation('nobody is stuck when faults stop', `${name}, file ${id}: ${String(error)}`)

@@ -1,0 +1,126 @@
+/** What a client tells a checker, and that telling it changes nothing. */
+import { InvalidArgumentError } from '@quire/protocol'
+import { afterEach, describe, expect, it } from 'vitest'
+import type { DsmClient, DsmFile, HistoryEvent, Mapping } from '../src/types.js'
+import { World, outcome } from './support/client.js'
+
+const PAGE = 4096
+let world: World
+let client: DsmClient
+let file: DsmFile
+let mapping: Mapping
+let events: HistoryEvent[]
+
+async function connect(history: (event: HistoryEvent) => void = (event) => void events.push(event)): Promise<void> {
+  events = []
+  world = new World()
+  client = await world.until(world.create({ history }))
+  file = await client.open('/f', { create: true, size: 4 * PAGE })
+  mapping = await file.mmap()
+  events.length = 0
+}
+
+afterEach(async () => {
+  await world.until(client.close().catch(() => {}))
+})
+
+/** What of each event the test is about. */
+function told(): unknown[] {
+  return events.map(({ op, offset, length, value, from, to, status }) => {
+    const bytes = [value, from, to].filter((text) => text !== undefined)
+    return [op, offset, length, ...bytes, status].join(' ')
+  })
+}
+
+const bytes = (...values: number[]) => new Uint8Array(values)
+
+describe('a history', () => {
+  it('has one event for each operation, with its bytes and its end', async () => {
+    await connect()
+    await mapping.write(PAGE, bytes(1, 2))
+    await mapping.read(PAGE, 3)
+    expect(mapping.tryRead(PAGE, new Uint8Array(1))).toBe(true)
+    const pin = await mapping.pin(PAGE, 2, 'write')
+    pin.bytes[0] = 9
+    pin.release()
+    await world.until(file.sync())
+    await file.stat()
+    expect(told()).toEqual([
+      'write 4096 2 0102 ok',
+      'read 4096 3 010200 ok',
+      'read 4096 1 01 ok',
+      'exchange 4096 2 0102 0902 ok',
+      'writeback 4096 4096 ok',
+      'sync 0 0 ok',
+      `size ${4 * PAGE} 0 ok`
+    ])
+    const times = events.map((event) => [event.call, event.return])
+    for (const [call, end] of times) expect(call).toBeLessThanOrEqual(end!)
+  })
+
+  it('says of what was given up that it did not happen, or that it may have', async () => {
+    await connect()
+    world.leader.holding.add('fault').add('truncate')
+    for (const act of [
+      (signal: AbortSignal) => mapping.read(0, 1, { signal }),
+      (signal: AbortSignal) => mapping.write(0, bytes(5), { signal }),
+      (signal: AbortSignal) => file.truncate(PAGE, { signal })
+    ]) {
+      const controller = new AbortController()
+      const call = outcome(act(controller.signal))
+      controller.abort()
+      await call
+    }
+    await world.clock.advance(1)
+    expect(told()).toEqual(['read 0 1 fail', 'write 0 1 05 info', 'truncate 4096 0 info'])
+  })
+
+  it('goes on, and so does all else, when the program that is told throws', async () => {
+    const thrown: unknown[] = []
+    const others = process.listeners('uncaughtException')
+    process.removeAllListeners('uncaughtException').on('uncaughtException', (error) => thrown.push(error))
+    try {
+      await connect(() => {
+        throw new Error('no room for events')
+      })
+      await mapping.write(0, bytes(1))
+      await mapping.write(PAGE, bytes(1))
+      // Its acknowledgement is told in the middle of what the client has to do.
+      await world.until(mapping.msync())
+      expect(await mapping.read(0, 1)).toEqual(bytes(1))
+      expect(thrown.length).toBeGreaterThan(4)
+      expect(new Set(thrown.map(String))).toEqual(new Set(['Error: no room for events']))
+    } finally {
+      process.removeAllListeners('uncaughtException')
+      for (const listener of others) process.on('uncaughtException', listener)
+    }
+  })
+})
+
+describe('bytes that are pinned for reading', () => {
+  it('must not be written to: the release says where they were', async () => {
+    await connect()
+    await mapping.read(0, 2 * PAGE)
+    const pin = await mapping.pin(100, PAGE, 'read')
+    pin.bytes[PAGE - 50] = 1
+    expect(() => pin.release()).toThrow(InvalidArgumentError)
+    expect(() => pin.release()).not.toThrow()
+    const another = await mapping.pin(0, PAGE, 'write')
+    another.release()
+  })
+
+  it('may change by other calls of the same client', async () => {
+    await connect()
+    for (const isFlushed of [false, true]) {
+      const pin = await mapping.pin(0, 2, 'read')
+      await mapping.write(0, bytes(isFlushed ? 2 : 1))
+      if (isFlushed) await world.until(mapping.msync())
+      pin.release()
+    }
+    const reading = await mapping.pin(0, 2, 'read')
+    const writing = await mapping.pin(0, 2, 'write')
+    writing.bytes[0] = 7
+    reading.release()
+    writing.release()
+  })
+})
