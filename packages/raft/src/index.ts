@@ -24,4 +24,5 @@ export { createMemoryLog, type MemoryLog, type MemoryLogInit } from './log/memor
 export { createSegmentedLog } from './log/segmented-log.js'
 export type { FirstConfiguration, LogCreation, LogWrite, RaftLog, SegmentedLogInit } from './log/types.js'
 export type * from './node-types.js'
-export { createRaftNode, DEFAULT_RAFT_LIMITS } from './node.js'
+export { DEFAULT_RAFT_LIMITS } from './limits.js'
+export { createRaftNode } from './node.js'

@@ -107,7 +107,7 @@ export interface RaftNode {
   propose(data: Uint8Array): { readonly index: number; readonly term: number }
   /**
    * Changes who takes part; the entry named is the first of one or two (see docs/raft.md, Membership). `context` is the
-   * application's part of the configuration; without it, the present one stays. Throws NotLeaderError, BackPressureError,
+   * application's part of the configuration; without it, the present one stays; with it, `changes` may be empty. Throws NotLeaderError, BackPressureError,
    * ChangePendingError, or InvalidArgumentError for a change that makes no sense.
    */
   changeMembership(
@@ -120,7 +120,10 @@ export interface RaftNode {
    * timeout, and this node leads on, or when it stepped down and heard of no leader for two. Without `to` the most advanced voter is chosen.
    */
   transferLeadership(to?: string): Promise<void>
-  /** Names the snapshot that the state machine would be at `index`, which is applied and not compacted. */
+  /**
+   * Names the snapshot that the state machine would be at `index`, which is applied, and not before the newest snapshot. InvalidArgumentError
+   * for another index.
+   */
   snapshotMeta(index: number): SnapshotMeta
   /** The state machine has a durable snapshot: the log is compacted up to `retainedEntries` before it. Indexes rise. */
   snapshotTaken(snapshot: SnapshotMeta): void

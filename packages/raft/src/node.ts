@@ -1,12 +1,5 @@
 import { crc32c } from '@node-rs/crc32'
-import {
-  CorruptionError,
-  InvalidArgumentError,
-  MAX_APPEND_BYTES,
-  MAX_ENTRY_BYTES,
-  MAX_SNAPSHOT_PIECE_BYTES,
-  type RaftMessage
-} from '@quire/protocol'
+import { CorruptionError, InvalidArgumentError, MAX_ENTRY_BYTES, type RaftMessage } from '@quire/protocol'
 import { createRaftCore } from './core/core.js'
 import type {
   Entry,
@@ -21,44 +14,14 @@ import type {
   StorageAck
 } from './core/types.js'
 import { BackPressureError, ChangePendingError, NotLeaderError } from './errors.js'
+import { checkInteger, completeInit, type CompleteInit } from './limits.js'
 import type { RaftComponents, RaftLimits, RaftNode, RaftNodeInit, RaftStatus, SnapshotStore } from './node-types.js'
 import { PendingReads } from './pending-reads.js'
 import { PendingTransfers } from './pending-transfer.js'
 
-export const DEFAULT_RAFT_LIMITS: RaftLimits = {
-  maxAppendBytes: MAX_APPEND_BYTES,
-  maxInflightMessages: 64,
-  maxInflightBytes: 4 * 1024 * 1024,
-  maxUncommittedBytes: 16 * 1024 * 1024,
-  maxApplyBytes: 1024 * 1024,
-  maxPendingReads: 10_000,
-  maxPieceBytes: MAX_SNAPSHOT_PIECE_BYTES,
-  retainedEntries: 10_000
-}
-
-/** Starts a node on an open log. It runs until `close`, or until its application is told of a fatal error. */
+/** Starts a node on an open log. It runs until `close`, or until its application is told of a fatal error. Throws InvalidArgumentError. */
 export function createRaftNode(components: RaftComponents, init: RaftNodeInit): RaftNode {
-  const { id, tickMs = 20, electionTicks = 16, heartbeatTicks = 4 } = init
-  const limits = { ...DEFAULT_RAFT_LIMITS, ...init.limits }
-  if (!(tickMs > 0)) throw new InvalidArgumentError('tickMs', tickMs, 'positive')
-  if (!Number.isSafeInteger(heartbeatTicks) || heartbeatTicks < 1) {
-    throw new InvalidArgumentError('heartbeatTicks', heartbeatTicks, 'a positive integer')
-  }
-  if (!Number.isSafeInteger(electionTicks) || electionTicks <= heartbeatTicks) {
-    throw new InvalidArgumentError('electionTicks', electionTicks, 'an integer above heartbeatTicks')
-  }
-  if (limits.maxAppendBytes > MAX_APPEND_BYTES) {
-    throw new InvalidArgumentError('maxAppendBytes', limits.maxAppendBytes, `at most ${MAX_APPEND_BYTES}`)
-  }
-  const { maxPieceBytes } = limits
-  if (!Number.isSafeInteger(maxPieceBytes) || maxPieceBytes < 1 || maxPieceBytes > MAX_SNAPSHOT_PIECE_BYTES) {
-    throw new InvalidArgumentError(
-      'maxPieceBytes',
-      maxPieceBytes,
-      `a positive integer up to ${MAX_SNAPSHOT_PIECE_BYTES}`
-    )
-  }
-  return new Driver(components, { id, tickMs, electionTicks, heartbeatTicks, limits })
+  return new Driver(components, completeInit(init))
 }
 
 /** A write that storage has not confirmed, and the messages that wait for it. */
@@ -83,7 +46,7 @@ class Driver implements RaftNode {
 
   constructor(
     private readonly components: RaftComponents,
-    private readonly init: Required<RaftNodeInit> & { readonly limits: RaftLimits }
+    private readonly init: CompleteInit
   ) {
     const { log, random, application } = components
     const { id, electionTicks, heartbeatTicks, limits } = init
@@ -177,6 +140,8 @@ class Driver implements RaftNode {
   }
 
   snapshotMeta(index: number): SnapshotMeta {
+    const { oldestSnapshot, appliedIndex } = this.core
+    checkInteger('index', index, oldestSnapshot, appliedIndex)
     return this.core.snapshotMeta(index)
   }
 

@@ -209,9 +209,79 @@ describe('a transfer of leadership (thesis §3.10)', () => {
     expect(new CoreHarness().core.mostAdvancedVoter).toBeUndefined()
   })
 
-  it('prefers one that answers among those that have equally much', () => {
-    const node = new CoreHarness().lead().accept('b', 2).accept('c', 2)
-    node.tick(10).step('c', { type: 'heartbeatReply', term: 2, round: 0 })
+  it('prefers one that answers, even if another has more', () => {
+    const node = new CoreHarness().lead().accept('b', 3).accept('c', 2)
+    const answer = (): CoreHarness => node.step('c', { type: 'heartbeatReply', term: 2, round: 0 })
+    node.core.propose([new Uint8Array(1)])
+    node.drain().accept('b', 3)
+    node.tick(10)
+    answer().tick(5)
+    // Silent for less than an election timeout.
+    expect(node.core.mostAdvancedVoter).toBe('b')
+    answer().tick(5)
     expect(node.core.mostAdvancedVoter).toBe('c')
+    answer().tick(9)
+    expect(node.core.mostAdvancedVoter).toBe('c')
+  })
+})
+
+describe("a leader's disk that hangs", () => {
+  const answered = (node: CoreHarness): void => {
+    for (const from of ['b', 'c']) node.core.step(from, { type: 'heartbeatReply', term: 2, round: 0 })
+  }
+  /** `timeouts` election timeouts, in which nothing is flushed and all others answer. */
+  const wait = (node: CoreHarness, timeouts: number): CoreHarness => {
+    for (let tick = 0; tick < timeouts * 10; tick++) {
+      node.core.tick()
+      answered(node)
+      node.drain(false)
+    }
+    return node
+  }
+  const proposed = (voters?: readonly string[]): CoreHarness => {
+    const node = new CoreHarness(voters === undefined ? {} : { voters }).lead()
+    for (const id of node.core.configuration.voters) if (id !== 'a') node.accept(id, 2)
+    node.core.propose([new Uint8Array(1)])
+    node.drain(false)
+    node.core.propose([new Uint8Array(1)])
+    return node.drain(false)
+  }
+
+  it('for four election timeouts ends its time in office: the most advanced of the others is asked to stand', () => {
+    const node = proposed()
+    node.accept('b', 3, false).accept('c', 4, false)
+    wait(node, 4)
+    expect(node.core).toMatchObject({ role: 'leader', commitIndex: 3, appliedIndex: 2 })
+    expect(node.take('timeoutNow')).toEqual([])
+    wait(node, 1)
+    expect(node.core).toMatchObject({ role: 'follower', term: 2, leader: undefined })
+    expect(node.take('timeoutNow').map(({ to }) => to)).toEqual(['c'])
+  })
+
+  it('is forgiven as soon as it writes, however little', () => {
+    const node = proposed()
+    for (let i = 0; i < 10; i++) {
+      wait(node, 3).flush(node.writes.findIndex(({ write }) => write !== undefined) + 1)
+      node.core.propose([new Uint8Array(1)])
+      node.drain(false)
+    }
+    expect(node.core.role).toBe('leader')
+  })
+
+  it('does not depose a leader whom nobody could follow', () => {
+    const node = proposed(['a'])
+    expect(wait(node, 20).core.role).toBe('leader')
+  })
+
+  it('makes no leader of who could not make its vote durable', () => {
+    const node = wait(proposed(), 5)
+    node.take('requestVote')
+    for (let i = 0; i < 40; i++) {
+      node.core.tick()
+      for (const from of ['b', 'c']) node.core.step(from, { type: 'preVoteReply', term: 3, granted: true })
+      for (const from of ['b', 'c']) node.core.step(from, { type: 'voteReply', term: 3, granted: true })
+      node.drain(false)
+    }
+    expect(node.take('requestVote')).toEqual([])
   })
 })

@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from '@quire/protocol'
+import { decode, InvalidArgumentError, raftConfiguration } from '@quire/protocol'
 import { afterEach, describe, expect, it } from 'vitest'
 import { ChangePendingError, NotLeaderError, TransferFailedError } from '../src/index.js'
 import { Cluster, type ClusterOptions, type Member } from './support/cluster.js'
@@ -52,6 +52,17 @@ describe('the membership', () => {
     expect(leader.status!.outgoing).toEqual([])
     expect(leader.status!.voters).not.toContain(gone)
     expect(leader.status!.voters).toHaveLength(4)
+  })
+
+  it("may stay while the application's part of the configuration changes", async () => {
+    await start()
+    const { voters } = leader.status!
+    const { index } = leader.node!.changeMembership([], Uint8Array.of(7, 8))
+    expect(await cluster.converge(index)).toBe(true)
+    expect(leader.status!.voters).toEqual(voters)
+    const config = leader.applied.find((entry) => entry.index === index)!
+    expect(decode(raftConfiguration, config.data).context).toEqual(Uint8Array.of(7, 8))
+    expect(() => leader.node!.changeMembership([])).toThrow(/it changes nothing/)
   })
 
   it('refuses what makes no sense, with the reason', async () => {

@@ -1,3 +1,4 @@
+import { InvalidArgumentError } from '@quire/protocol'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Cluster, type ClusterOptions, type Member } from './support/cluster.js'
 
@@ -61,6 +62,35 @@ describe('a node with snapshots', () => {
     leader = await cluster.elect()
     await cluster.clock.until(() => late.status!.appliedIndex >= 100, 60_000)
     expect(late.snapshots.received).toBeGreaterThan(0)
+  })
+
+  it('takes no piece that was torn on the way: it is sent again', async () => {
+    await start()
+    const late = other()
+    cluster.isolate(late)
+    await propose(100)
+    let torn = 0
+    cluster.tamper = (message) => {
+      if (message.type !== 'snapshot' || ++torn % 2 === 0) return message
+      const data = message.data.slice()
+      data[0]! ^= 1
+      return { ...message, data }
+    }
+    cluster.heal()
+    expect(await cluster.converge(await propose(1), 60_000)).toBe(true)
+    expect(torn).toBeGreaterThan(4)
+    expect(late.texts).toEqual(leader.texts)
+  })
+
+  it('names no snapshot before the newest, nor of what is not applied', async () => {
+    await start()
+    await propose(100)
+    await cluster.clock.run(200)
+    const { firstIndex, appliedIndex } = leader.status!
+    for (const index of [firstIndex, appliedIndex + 1, 1.5]) {
+      expect(() => leader.node!.snapshotMeta(index)).toThrow(InvalidArgumentError)
+    }
+    expect(leader.node!.snapshotMeta(appliedIndex)).toMatchObject({ index: appliedIndex })
   })
 
   it('begins again with the newest when the one that it was sending is gone', async () => {

@@ -5,6 +5,7 @@ import {
   createMemoryDisk,
   createRaftNode,
   createSegmentedLog,
+  DEFAULT_RAFT_LIMITS,
   LogFailedError,
   NotLeaderError,
   type Entry,
@@ -179,6 +180,36 @@ describe('a node', () => {
     const components = { clock, random: seededRandom(1), transport: { send: () => {} } } as never
     expect(() => createRaftNode(components, { id: 'a', electionTicks: 4, heartbeatTicks: 4 })).toThrow(/electionTicks/)
     expect(() => createRaftNode(components, { id: 'a', tickMs: 0 })).toThrow(/tickMs/)
+    expect(() => createRaftNode(components, { id: 'a', heartbeatTicks: 0.5 })).toThrow(/heartbeatTicks/)
+  })
+
+  it('refuses limits that make no sense, each by its name', () => {
+    const components = { clock: new VirtualClock(), random: seededRandom(1), transport: { send: () => {} } } as never
+    const names = Object.keys(DEFAULT_RAFT_LIMITS) as (keyof RaftLimits)[]
+    for (const name of names) {
+      for (const value of [-1, 0.5, Number.NaN, Infinity, 2 ** 60]) {
+        expect(() => createRaftNode(components, { id: 'a', limits: { [name]: value } })).toThrow(
+          expect.objectContaining({ name: 'InvalidArgumentError', argument: name, value }) as Error
+        )
+      }
+    }
+    for (const name of ['maxAppendBytes', 'maxPieceBytes']) {
+      expect(() => createRaftNode(components, { id: 'a', limits: { [name]: 2 ** 30 } })).toThrow(/an integer from 1 to/)
+    }
+  })
+
+  it('waits, when it is closed, for what its application is applying', async () => {
+    const one = await single()
+    let finish = () => {}
+    one.hold = new Promise((resolve) => (finish = resolve))
+    one.node.propose(Uint8Array.of(1))
+    await one.clock.until(() => one.applied.length > 2)
+    let isClosed = false
+    const closing = one.node.close().then(() => (isClosed = true))
+    await one.clock.run(100)
+    expect(isClosed).toBe(false)
+    finish()
+    await outcome(one.clock, closing)
   })
 })
 

@@ -39,6 +39,35 @@ async function zeroSector(offset: number): Promise<void> {
   for (let i = 0; i < SECTOR_BYTES; i++) disk.damage(FIRST_SEGMENT, offset + i, () => 0)
 }
 
+describe('a new log', () => {
+  it('takes no first configuration that makes no cluster', async () => {
+    const context = new Uint8Array(0)
+    const wrong: [string[], string[]][] = [
+      [[], []],
+      [[], ['a']],
+      [['a', 'a'], []],
+      [['a', 'b'], ['b']],
+      [Array.from({ length: 65 }, (_, i) => `n${i}`), []]
+    ]
+    for (const [voters, learners] of wrong) {
+      const creating = createSegmentedLog({
+        disk: createMemoryDisk(),
+        create: { bootstrap: { voters, learners, context } }
+      })
+      await expect(creating).rejects.toMatchObject({ name: 'InvalidArgumentError', argument: 'bootstrap' })
+    }
+  })
+
+  it('that is opened again keeps its last entries in memory, not the segments that they were read from', async () => {
+    const log = await open()
+    for (let i = 2; i < 50; i++) await log.append({ entries: entries(i, i, 1) })
+    await log.close()
+    const again = await open()
+    for (const { data } of again.entries(2, 50, 1e6)) expect(data.buffer.byteLength).toBe(data.length)
+    await again.close()
+  })
+})
+
 describe('a log on a disk that is almost full', () => {
   it('says so when the next file finds no space, tries again, and goes on when there is room', async () => {
     const clock = new VirtualClock()

@@ -295,9 +295,17 @@ class Core implements RaftCore {
     state.applied = index
   }
 
+  get oldestSnapshot(): number {
+    return this.state.snapshot?.index ?? this.state.log.firstIndex - 1
+  }
+
   snapshotMeta(index: number): SnapshotMeta {
+    const { oldestSnapshot } = this
     const { log, applied, configurations } = this.state
-    assert(index >= log.firstIndex - 1 && index <= applied, `snapshot at ${index}, applied is ${applied}`)
+    assert(
+      index >= oldestSnapshot && index <= applied,
+      `snapshot at ${index}, not from ${oldestSnapshot} to ${applied}`
+    )
     return { index, term: log.termAt(index), configuration: configurations.entryAt(index) }
   }
 

@@ -15,11 +15,15 @@ export function becomeLeader(state: CoreState): void {
   // §8: an entry of the own term finds out what is committed. Its append is also the first heartbeat.
   state.termStart = appendAsLeader(state, 'noop', new Uint8Array(0)).index
   state.followMembers()
-  for (const each of state.progress.values()) each.active = false
+  for (const each of state.progress.values()) each.countAnew()
 }
 
 export function tickLeader(state: CoreState): void {
-  checkQuorum(state)
+  if (++state.electionElapsed >= state.init.electionTicks) {
+    state.electionElapsed = 0
+    checkQuorum(state)
+    if (state.role === 'leader') checkDisk(state)
+  }
   if (state.role !== 'leader') return
   if (state.transfer !== undefined && ++state.transfer.elapsed >= state.init.electionTicks) {
     // Thesis §3.10: it has not come about in time, so this leader goes on.
@@ -36,13 +40,26 @@ export function tickLeader(state: CoreState): void {
  * would wait for ever, and its clients would not look for the leader that the others may have elected.
  */
 function checkQuorum(state: CoreState): void {
-  if (++state.electionElapsed < state.init.electionTicks) return
-  state.electionElapsed = 0
   const { progress } = state
   if (!hasQuorum(state.configuration, (id) => id === state.id || progress.get(id)?.active === true)) {
     state.becomeFollower(state.term, undefined)
   }
-  for (const each of progress.values()) each.active = false
+  for (const each of progress.values()) each.countAnew()
+}
+
+/** Election timeouts that one write may take. */
+const MAX_WRITE_TIMEOUTS = 4
+
+/**
+ * A leader whose disk hangs, without failing, could commit by the others' disks and keep its office, but would apply nothing: every read would wait for
+ * ever. Somebody else may have a disk that works.
+ */
+function checkDisk(state: CoreState): void {
+  const { hanging, log } = state
+  const write = log.oldestWrite
+  if (write === undefined || write !== hanging?.write)
+    state.hanging = write === undefined ? undefined : { write, timeouts: 0 }
+  else if (++hanging.timeouts === MAX_WRITE_TIMEOUTS && state.otherVoters().length > 0) stepDown(state)
 }
 
 /** What a leader does when the newest configuration is committed: leaves a joint one, or leaves office if it is not part of it. */
@@ -54,8 +71,8 @@ export function finishChange(state: CoreState): void {
 }
 
 /**
- * §6: the leader steps down when it has committed a configuration without itself. It tells the others what is committed, and the most
- * advanced of them to stand, so that nobody has to wait for a timeout.
+ * §6: the leader steps down when it has committed a configuration without itself, or cannot do its work. It tells the others what is committed, and the
+ * most advanced of them to stand, so that nobody has to wait for a timeout.
  */
 function stepDown(state: CoreState): void {
   sendHeartbeats(state)

@@ -144,6 +144,11 @@ export class LogView {
     return this.base !== undefined && this.base.sequence === undefined
   }
 
+  /** The write that has been under way the longest, by its sequence. */
+  get oldestWrite(): number | undefined {
+    return this.writes[0]?.sequence
+  }
+
   /** Hands what is unwritten to a write. */
   beginWrite(term: number): { ack: StorageAck; reset: SnapshotMeta | undefined; entries: Entry[] } {
     const entries = this.tail.slice(this.unwritten - this.durable - 1)

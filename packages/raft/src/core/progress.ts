@@ -29,6 +29,8 @@ export class Progress {
   isDue = false
   /** It answered since the leader last counted who does (see checkQuorum). Who is new gets the time to answer. */
   active = true
+  /** It did so in the time before. */
+  private wasActive = false
   /** In `snapshot`. */
   transfer: Transfer | undefined
   private inflight: { last: number; bytes: number }[] = []
@@ -36,6 +38,17 @@ export class Progress {
 
   /** `next` is the first entry to send. */
   constructor(public next: number) {}
+
+  /** Not silent for as long as an election timeout. */
+  get isHeardOf(): boolean {
+    return this.active || this.wasActive
+  }
+
+  /** The leader counts who answers from here on. */
+  countAnew(): void {
+    this.wasActive = this.active
+    this.active = false
+  }
 
   canSend(maxMessages: number, maxBytes: number): boolean {
     if (this.mode === 'snapshot') return false

@@ -52,6 +52,8 @@ export class CoreState {
   proposals: { index: number; bytes: number }[] = []
   uncommittedBytes = 0
   transfer: { readonly to: string; elapsed: number } | undefined
+  /** The oldest write that is not durable, and for how many election timeouts it has been the oldest. */
+  hanging: { readonly write: number; timeouts: number } | undefined
 
   // ---- follower
   incoming: Incoming | undefined
@@ -168,6 +170,7 @@ export class CoreState {
     this.proposals = []
     this.uncommittedBytes = 0
     this.transfer = undefined
+    this.hanging = undefined
   }
 
   appendToLog(entry: Entry): void {

@@ -17,12 +17,10 @@ export function askToStand(state: CoreState, to: string): void {
   state.send(to, { type: 'timeoutNow', term: state.term })
 }
 
-/** Of those that have equally much, one that was heard of lately: a dead one would not stand. */
+/** Of those that were heard of lately, if there are any: a dead one would not stand. */
 export function mostAdvancedVoter(state: CoreState): string | undefined {
-  const rank = (id: string): number => {
-    const progress = state.progress.get(id)
-    return progress === undefined ? -1 : progress.match + (progress.active ? 0.5 : 0)
-  }
   const others = state.configuration.voters.filter((id) => id !== state.id)
-  return others.sort((a, b) => rank(b) - rank(a))[0]
+  const alive = others.filter((id) => state.progress.get(id)!.isHeardOf)
+  const match = (id: string): number => state.progress.get(id)!.match
+  return (alive.length > 0 ? alive : others).sort((a, b) => match(b) - match(a))[0]
 }

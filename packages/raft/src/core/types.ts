@@ -193,7 +193,7 @@ export interface RaftCore {
   step(from: string, message: RaftMessage): void
   /** Appends all of `datas` or none. Takes the buffers. */
   propose(datas: readonly Uint8Array[]): Proposed
-  /** Proposes a configuration. `context` is the application's part of it; without it, the present one stays. */
+  /** Proposes a configuration. `context` is the application's part of it, which may be all that changes; without it, the present one stays. */
   changeMembership(changes: readonly MembershipChange[], context?: Uint8Array): ChangeProposed
   /** Gives leadership to `to`; undefined when it is on its way. Watch `softState` and `transferTarget` for what becomes of it. */
   transferLeadership(to: string): TransferRefusal
@@ -208,7 +208,9 @@ export interface RaftCore {
   persisted(ack: StorageAck): void
   /** The state machine has applied everything up to `index`. */
   applied(index: number): void
-  /** Names the snapshot that the state machine would be at `index`, which is applied and not compacted. */
+  /** From here on snapshots can be named: the newest one's index, or the entry before the log's first. */
+  readonly oldestSnapshot: number
+  /** Names the snapshot that the state machine would be at `index`, from `oldestSnapshot` to `appliedIndex`. */
   snapshotMeta(index: number): SnapshotMeta
   /** The state machine has a durable snapshot. From now on this one is sent, and the log may be compacted up to it. */
   snapshotTaken(snapshot: SnapshotMeta): void

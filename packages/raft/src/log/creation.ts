@@ -1,15 +1,24 @@
 /** How a log begins. */
-import { encode, raftConfiguration } from '@quire/protocol'
+import { encode, InvalidArgumentError, MAX_MEMBERS, raftConfiguration } from '@quire/protocol'
 import type { Entry, HardState } from '../core/types.js'
 import type { LogCreation } from './types.js'
 
-/** What a new log holds: the cluster's first configuration as entry 1 of term 1, committed by definition; or nothing. */
+/**
+ * What a new log holds: the cluster's first configuration as entry 1 of term 1, committed by definition; or nothing. Throws InvalidArgumentError for
+ * members that make no cluster.
+ */
 export function firstContent(creation: LogCreation): {
   readonly hardState: HardState | undefined
   readonly entries: readonly Entry[]
 } {
   if ('join' in creation) return { hardState: undefined, entries: [] }
   const { voters, learners, context } = creation.bootstrap
+  const members = [...voters, ...learners]
+  const isSound = voters.length > 0 && members.length <= MAX_MEMBERS && new Set(members).size === members.length
+  if (!isSound) {
+    const named = members.join(', ').slice(0, 256)
+    throw new InvalidArgumentError('bootstrap', named, `1 to ${MAX_MEMBERS} members, all different, one voter at least`)
+  }
   const data = encode(raftConfiguration, { voters, learners, outgoing: [], learnersNext: [], context })
   return {
     hardState: { term: 1, vote: undefined, commit: 1 },

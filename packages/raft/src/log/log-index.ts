@@ -66,6 +66,11 @@ export class LogIndex {
     this.decoded = undefined
   }
 
+  /** What is cached were views of whole segments, which would stay in memory with them. */
+  ownCached(): void {
+    this.cache = this.cache.map((entry) => entry && ownCopy(entry))
+  }
+
   /** Takes the entries of a durable batch, which replace everything from the first one's index on. */
   add(entries: readonly Entry[], segment: Segment, offset: number, bytes: number, batch: number): void {
     if (entries.length === 0) return

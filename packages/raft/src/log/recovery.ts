@@ -68,6 +68,7 @@ class Recovery {
       throw new CorruptionError(names.at(-1)!, this.offset, reason)
     }
     await this.makeDurable()
+    this.index.ownCached()
     const { segments, start, offset, nextBatch } = this
     return { segments: segments.slice(start), obsolete: segments.slice(0, start), hardState, offset, nextBatch }
   }

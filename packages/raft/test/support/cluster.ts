@@ -45,6 +45,8 @@ export class Cluster {
   readonly members: Member[]
   /** Links that are cut: `from>to`. */
   readonly cut = new Set<string>()
+  /** Changes the bytes of messages on their way. */
+  tamper: (message: RaftMessage) => RaftMessage = (message) => message
   /** Leaders by term, as they reported themselves: election safety (Figure 3). */
   readonly leaders = new Map<number, string>()
   /** What was applied anywhere, by index: state machine safety (Figure 3). */
@@ -112,7 +114,7 @@ export class Cluster {
     const target = this.members.find((member) => member.id === to)
     if (target === undefined || this.cut.has(`${from.id}>${to}`) || this.random.next() < (this.options.loss ?? 0))
       return
-    const bytes = encode(raftMessage, message)
+    const bytes = encode(raftMessage, this.tamper(message))
     const copies = this.random.next() < (this.options.duplication ?? 0) ? 2 : 1
     for (let i = 0; i < copies; i++) {
       this.clock.schedule(0.2 + this.random.next() * 3, () => {

@@ -43,7 +43,8 @@ export class Faults {
       node.diskFactor = 1
       node.disk.makeRoom()
       // What was to fail and did not yet would do so in peace.
-      if (node.disk.mayFail) node.crash()
+      if (node.disk.mayFail || node.diskHangsUntil > this.world.scheduler.now) node.crash()
+      node.diskHangsUntil = 0
       node.disk.onWrite = undefined
       node.snapshots.refusesNext = false
     }
@@ -202,10 +203,18 @@ export class Faults {
   // ---- disks
 
   private slowDisk(node: SimNode, chance: Chance): void {
+    const hang = chance.fork('hang')
+    if (hang.is(0.3)) return this.hangDisk(hang.is(0.7) ? (this.world.leader() ?? node) : node, hang)
     node.diskFactor = chance.between(10, 60)
     this.world.scheduler.after(chance.exponential(this.electionMs * 2), `${node.name} disk is fast again`, () => {
       node.diskFactor = 1
     })
+  }
+
+  /** It does not fail, it just does not answer. */
+  private hangDisk(node: SimNode, chance: Chance): void {
+    this.world.coverage.add('disks that hung')
+    node.diskHangsUntil = this.world.scheduler.now + chance.between(2, 12) * this.electionMs
   }
 
   private fullDisk({ disk, name }: SimNode, chance: Chance): void {

@@ -91,7 +91,7 @@ export const ELECTIONS: readonly Mutant[] = [
     name: 'no check of the quorum',
     rule: 'thesis §6.2, scenario 12',
     file: 'core/leadership.js',
-    find: 'checkQuorum(state);\n    if',
+    find: 'checkQuorum(state);\n        if',
     replace: 'if'
   },
   {

@@ -67,6 +67,8 @@ export class SimNode implements ObservedNode {
   isFull = false
   /** Slows its disk down. */
   diskFactor = 1
+  /** What is begun before is not done before. */
+  diskHangsUntil = 0
   private readonly chance: Chance
 
   constructor(
@@ -316,10 +318,11 @@ export class SimNode implements ObservedNode {
     const later = (delayMs: number, callback: () => void): void => {
       this.process?.after('io', delayMs, `${this.name} disk`, callback)
     }
-    const latencyMs = (): number =>
+    const usualMs = (): number =>
       network.isNoisy && this.chance.is(0.005)
         ? this.chance.between(20, 200)
         : this.chance.exponential(settings.disk.latencyMs) * this.diskFactor
+    const latencyMs = (): number => Math.max(usualMs(), this.diskHangsUntil - this.world.scheduler.now)
     this.disk = new SimDisk(createMemoryDisk({ schedule: later, latencyMs }))
     this.snapshots = new SnapshotDisk()
   }
