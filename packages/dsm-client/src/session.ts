@@ -8,7 +8,6 @@ import {
   SessionExpiredError,
   UnavailableError,
   errorFromWire,
-  type ClientMessage,
   type Clock,
   type LeaderMessage,
   type LostRange,
@@ -29,6 +28,7 @@ import {
 import { Lease } from './core/lease.js'
 import { Recorder, type HistoryEvent } from './history.js'
 import type { PageHost } from './host.js'
+import { Requests, type Reply, type RequestBody } from './requests.js'
 import { Sizes } from './sizes.js'
 import type { FaultTimer } from './stats.js'
 import type { SessionState } from './types.js'
@@ -59,11 +59,6 @@ const HANDSHAKE_TIMEOUT_MS = 2000
 const MIN_BACKOFF_MS = 20
 const MAX_BACKOFF_MS = 500
 const MAX_TICK_MS = 500
-/** Requests on their way at the same time, well below what a leader takes from one session. The others wait for their turn. */
-const MAX_REQUESTS = 32
-/** How far a request's seq may be above the oldest that is unanswered: a session's answers are remembered up to here. */
-const MAX_SEQ_AHEAD = 512
-
 /** What a peer says to a client that would get the same answer the next time. */
 const FINAL_REFUSALS: ReadonlySet<string> = new Set([
   'InvalidArgumentError',
@@ -71,17 +66,6 @@ const FINAL_REFUSALS: ReadonlySet<string> = new Set([
   'QuotaExceededError',
   'VersionMismatchError'
 ])
-
-type Reply = Extract<LeaderMessage, { seq: number; type: 'opened' | 'files' | 'done' | 'failed' }>
-type Request = Extract<ClientMessage, { seq: number }>
-/** A request without what the session fills in. */
-export type RequestBody = Request extends infer R ? (R extends Request ? Omit<R, 'seq' | 'settled'> : never) : never
-
-interface PendingRequest {
-  readonly body: RequestBody
-  settle(reply: Reply): void
-  reject(error: Error): void
-}
 
 export interface RequestOptions {
   readonly signal?: AbortSignal | undefined
@@ -95,13 +79,7 @@ export class Session implements PageHost {
   id = 0
   private currentState: SessionState = 'suspect'
   private readonly lease = new Lease()
-  /** Requests without an answer, in order of seq. */
-  private readonly pending = new Map<number, PendingRequest>()
-  /** Those of them that were not sent on this connection. */
-  private unsent: number[] = []
-  /** What was sent on this connection and is not answered, wanted or not. */
-  private readonly underWay = new Set<number>()
-  private nextSeq = 1
+  private readonly requests = new Requests()
   private connection: Connection | undefined
   private readonly stopping = new AbortController()
   private readonly lostController = new AbortController()
@@ -163,7 +141,7 @@ export class Session implements PageHost {
 
   /** Requests without an answer. */
   get pendingRequests(): number {
-    return this.pending.size
+    return this.requests.size
   }
 
   isLeaseValid(): boolean {
@@ -202,16 +180,8 @@ export class Session implements PageHost {
           reject(this.failure)
           return () => {}
         }
-        const seq = this.nextSeq++
         const settle = (reply: Reply) => (reply.type === 'failed' ? reject(errorFromWire(reply.error)) : resolve(reply))
-        this.pending.set(seq, { body, settle, reject })
-        this.unsent.push(seq)
-        this.sendRequests()
-        // Withdrawn, not undone: it may have been applied, or may yet be.
-        return () => {
-          if (onLate === undefined) this.pending.delete(seq)
-          else this.pending.set(seq, { body, settle: onLate, reject: () => {} })
-        }
+        return this.requests.add({ body, settle, reject }, onLate)
       },
       signal,
       this.onBusy(body)
@@ -376,15 +346,14 @@ export class Session implements PageHost {
     this.lease.begin(registeredAt, registered.ttlMs)
     this.init.onLeader(connection.remote, connection.term)
     this.activated()
-    this.underWay.clear()
-    this.unsent = [...this.pending.keys()]
-    this.sendRequests()
+    this.requests.connected((message) => connection.send('control', message))
     this.coherence.connected(registered)
     this.sizes.resolveDiscards()
     this.drain()
     connection.start((message) => this.receive(message))
     const reason = await connection.closed
     this.connection = undefined
+    this.requests.disconnected()
     // Unless it said itself who leads now.
     const { cluster } = this.init
     if (cluster.leader === connection.remote) cluster.leader = ''
@@ -413,32 +382,13 @@ export class Session implements PageHost {
       case 'opened':
       case 'files':
       case 'done':
-      case 'failed': {
-        const request = this.pending.get(message.seq)
-        this.pending.delete(message.seq)
-        this.underWay.delete(message.seq)
-        request?.settle(message)
-        this.sendRequests()
+      case 'failed':
+        this.requests.answered(message)
         break
-      }
       default:
         this.coherence.advance(this.components.clock.now())
         this.coherence.receive(message)
         this.drain()
-    }
-  }
-
-  private sendRequests(): void {
-    while (this.connection !== undefined && this.unsent.length > 0 && this.underWay.size < MAX_REQUESTS) {
-      // Everything below the oldest unanswered request has been answered.
-      const [settled] = this.pending.keys()
-      const seq = this.unsent[0]!
-      if (settled !== undefined && seq >= settled + MAX_SEQ_AHEAD) return
-      this.unsent.shift()
-      const request = this.pending.get(seq)
-      if (request === undefined) continue
-      this.underWay.add(seq)
-      this.connection.send('control', { ...request.body, seq, settled } as ClientMessage)
     }
   }
 
@@ -513,8 +463,7 @@ export class Session implements PageHost {
     this.cancelTick()
     this.drain()
     this.cancelHold()
-    for (const request of this.pending.values()) request.reject(error)
-    this.pending.clear()
+    this.requests.fail(error)
     for (const waiter of this.activeWaiters.splice(0)) waiter.reject(error)
     this.lostController.abort(error)
   }

@@ -140,7 +140,7 @@ const GRANTS: readonly Mutant[] = [
   {
     name: 'requests are not repeated after a reconnection',
     rule: 'rule 15',
-    file: SESSION,
+    file: 'dsm-client/dist/requests.js',
     find: 'this.unsent = [...this.pending.keys()];',
     replace: 'this.unsent = [];'
   },
