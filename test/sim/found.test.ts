@@ -20,3 +20,7 @@ it('seed 2230: a flush of many pages failed when its time was up, although one p
 it('seed 3651: a pin began again in a file that the lost session had just taken away', async () => {
   await expectSound(3651, 1)
 })
+
+it('seed 4767: the history told of a hole that was cut short in the middle as if all of it had been so short', async () => {
+  await expectSound(4767, 1)
+})

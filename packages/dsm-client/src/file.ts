@@ -106,10 +106,10 @@ class FileHandle implements DsmFile {
     const end = offset + length
     const first = Math.ceil(offset / pageSize)
     const last = Math.floor(end / pageSize)
-    if (first >= last) return this.zero(offset, end, signal)
+    if (first > last) return this.zero(offset, end, signal)
     await this.zero(offset, first * pageSize, signal)
     await this.zero(last * pageSize, end, signal)
-    await this.punchPages(first, last, signal)
+    if (first < last) await this.punchPages(first, last, signal)
   }
 
   async sync({ signal }: CallOptions = {}): Promise<void> {
@@ -184,18 +184,17 @@ class FileHandle implements DsmFile {
     if (this.closing !== undefined) throw new ClosedError(this.path)
   }
 
-  /** Zeros, by way of the cache, as far as the file reaches. */
+  /** Zeros in one page, by way of the cache, as far as the file reaches when they are written. */
   private async zero(from: number, to: number, signal?: AbortSignal): Promise<void> {
     if (from >= to) return
     const { open, session } = this
-    let written = new Uint8Array(0)
-    const pages = new Set<number>()
-    const facts = (): { value: string; grew: boolean } => ({ value: hex(written), grew: false })
+    let zeros = new Uint8Array(0)
+    const facts = (): { value: string; grew: boolean } => ({ value: hex(zeros), grew: false })
     const action = (): Promise<void> =>
       withSize(async () => {
         const size = await sizeFor(open, to, signal)
-        written = new Uint8Array(Math.max(0, Math.min(to, size) - from))
-        await writePages(open, from, written, pages, signal)
+        zeros = new Uint8Array(Math.max(0, Math.min(to, size) - from))
+        await writePages(open, from, zeros, new Set(), signal)
       })
     await session.recorder.record('write', open.id, from, to - from, facts, action, { status: 'info', facts })
   }

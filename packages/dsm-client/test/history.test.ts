@@ -1,5 +1,5 @@
 /** What a client tells a checker, and that telling it changes nothing. */
-import { InvalidArgumentError } from '@quire/protocol'
+import { errorToWire, InvalidArgumentError, PastEndError, type LeaderMessage } from '@quire/protocol'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { DsmClient, DsmFile, HistoryEvent, Mapping } from '../src/types.js'
 import { World, outcome } from './support/client.js'
@@ -32,6 +32,11 @@ function told(): unknown[] {
   })
 }
 
+function pastEnd(req: number): LeaderMessage {
+  const error = errorToWire(new PastEndError('/f', PAGE, PAGE + 1))
+  return { type: 'faultFailed', term: 1, req, file: Number(file.id), page: 1, error }
+}
+
 const bytes = (...values: number[]) => new Uint8Array(values)
 
 describe('a history', () => {
@@ -56,6 +61,23 @@ describe('a history', () => {
     ])
     const times = events.map((event) => [event.call, event.return])
     for (const [call, end] of times) expect(call).toBeLessThanOrEqual(end!)
+  })
+
+  it('tells zeros page by page: each is written as far as the file reached then', async () => {
+    await connect()
+    world.leader.holding.add('fault')
+    const punching = file.punchHole(PAGE - 2, 4)
+    await world.clock.advance(1)
+    world.leader.releaseNext('fault')
+    await world.clock.advance(1)
+    // Another client cuts the second page off.
+    const { path } = file
+    world.cluster.files.set(path, { ...world.cluster.files.get(path)!, size: PAGE + 1 })
+    world.leader.send(pastEnd(world.leader.last('fault').req))
+    await world.clock.advance(1)
+    world.leader.release('fault')
+    await punching
+    expect(told()).toEqual(['write 4094 2 0000 ok', 'write 4096 2 00 ok'])
   })
 
   it('says of what was given up that it did not happen, or that it may have', async () => {
