@@ -217,9 +217,10 @@ describe('sizes', () => {
 
 describe('a history that cannot be decided', () => {
   it('is a finding', () => {
-    const history = Array.from({ length: 12 }, (_, i) =>
-      event({ op: 'write', value: `0${i.toString(16)}`, call: 0, return: 100 })
-    )
+    const history = Array.from({ length: 12 }, (_, i) => `0${i.toString(16)}`).flatMap((value) => [
+      event({ op: 'write', value, call: 0, return: 100 }),
+      event({ op: 'read', value, call: 0, return: 100 })
+    ])
     history.push(event({ op: 'read', value: 'ff', call: 101, return: 102 }))
     const { findings: found } = judge(history, { pageSize: PAGE, maxSteps: 100 })
     expect(found).toContainEqual(expect.objectContaining({ page: 0, result: 'undecided' }))

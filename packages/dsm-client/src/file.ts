@@ -2,7 +2,7 @@ import { ClosedError, MAX_FILE_BYTES, type WireFileStat } from '@quire/protocol'
 import { createMapping } from './mapping.js'
 import type { MappingBase } from './mapping-base.js'
 import { createAddressSpaceCalls } from './address-space.js'
-import { hex } from './history.js'
+import { hex, UNKNOWN } from './history.js'
 import type { OpenFile } from './host.js'
 import { checkNothingLost, checkUsable, flushPages, readPages, sizeFor, withSize, writePages } from './page-io.js'
 import { createPrivateMapping } from './private-mapping.js'
@@ -88,7 +88,10 @@ class FileHandle implements DsmFile {
         }
         await writePages(open, offset, bytes, pages, signal)
       })
-    await session.recorder.record('write', open.id, offset, bytes.length, facts, action, { status: 'info', facts })
+    await session.recorder.record('write', open.id, offset, bytes.length, facts, action, {
+      mayHaveHappened: () => grew || pages.size > 0,
+      facts
+    })
   }
 
   async truncate(size: number, { signal }: CallOptions = {}): Promise<void> {
@@ -96,7 +99,7 @@ class FileHandle implements DsmFile {
     checkCount('size', size, 0, MAX_FILE_BYTES)
     const { open, session } = this
     const action = (): Promise<unknown> => session.request({ type: 'truncate', file: open.id, size }, { signal })
-    await session.recorder.record('truncate', open.id, size, 0, () => ({}), action, { status: 'info' })
+    await session.recorder.record('truncate', open.id, size, 0, () => ({}), action, UNKNOWN)
   }
 
   async punchHole(offset: number, length: number, { signal }: CallOptions = {}): Promise<void> {
@@ -189,20 +192,24 @@ class FileHandle implements DsmFile {
     if (from >= to) return
     const { open, session } = this
     let zeros = new Uint8Array(0)
+    const pages = new Set<number>()
     const facts = (): { value: string; grew: boolean } => ({ value: hex(zeros), grew: false })
     const action = (): Promise<void> =>
       withSize(async () => {
         const size = await sizeFor(open, to, signal)
         zeros = new Uint8Array(Math.max(0, Math.min(to, size) - from))
-        await writePages(open, from, zeros, new Set(), signal)
+        await writePages(open, from, zeros, pages, signal)
       })
-    await session.recorder.record('write', open.id, from, to - from, facts, action, { status: 'info', facts })
+    await session.recorder.record('write', open.id, from, to - from, facts, action, {
+      mayHaveHappened: () => pages.size > 0,
+      facts
+    })
   }
 
   private async punchPages(first: number, end: number, signal?: AbortSignal): Promise<void> {
     const { open, session, pageSize } = this
     const action = (): Promise<unknown> => session.request({ type: 'punch', file: open.id, first, end }, { signal })
     const length = (end - first) * pageSize
-    await session.recorder.record('punch', open.id, first * pageSize, length, () => ({}), action, { status: 'info' })
+    await session.recorder.record('punch', open.id, first * pageSize, length, () => ({}), action, UNKNOWN)
   }
 }

@@ -33,6 +33,15 @@ export interface HistoryEvent {
 
 type Facts = Partial<Pick<HistoryEvent, 'value' | 'from' | 'to' | 'grew'>>
 
+/** What it means when an operation rejects. */
+interface Rejection {
+  mayHaveHappened(): boolean
+  facts?(): Facts
+}
+
+/** Nobody knows what the cluster made of it. */
+export const UNKNOWN: Rejection = { mayHaveHappened: () => true }
+
 export interface RecorderInit {
   readonly client: string
   readonly process: () => string
@@ -59,7 +68,7 @@ export class Recorder {
     return this.init.emit !== undefined
   }
 
-  /** Runs an operation and records how it ended. `facts` are taken when it has; `onError` is what a rejection means. */
+  /** Runs an operation and records how it ended. `facts` are taken when it has. */
   async record<T>(
     op: HistoryOp,
     file: number,
@@ -67,7 +76,7 @@ export class Recorder {
     length: number,
     facts: (result: T) => Facts & { readonly offset?: number },
     action: () => Promise<T>,
-    onError: { readonly status: 'fail' | 'info'; readonly facts?: () => Facts } = { status: 'fail' }
+    rejection: Rejection = { mayHaveHappened: () => false }
   ): Promise<T> {
     if (!this.isOn) return action()
     const call = this.init.now()
@@ -79,7 +88,7 @@ export class Recorder {
       this.emit({ ...base, ...facts(result), status: 'ok' })
       return result
     } catch (error) {
-      this.emit({ ...base, ...onError.facts?.(), status: onError.status })
+      this.emit({ ...base, ...rejection.facts?.(), status: rejection.mayHaveHappened() ? 'info' : 'fail' })
       throw error
     }
   }

@@ -38,7 +38,12 @@ export abstract class MappingBase implements LocalMapping {
     signal?: AbortSignal
   ): Promise<void>
   /** Around the whole of a write, however often it begins again. */
-  protected recordWrite(_offset: number, _bytes: Uint8Array, action: () => Promise<void>): Promise<void> {
+  protected recordWrite(
+    _offset: number,
+    _bytes: Uint8Array,
+    _written: ReadonlySet<number>,
+    action: () => Promise<void>
+  ): Promise<void> {
     return action()
   }
   /** At once or not at all; what `target` holds after a false is not said. */
@@ -67,7 +72,7 @@ export abstract class MappingBase implements LocalMapping {
     this.checkWritable()
     checkBytes('bytes', bytes)
     const written = new Set<number>()
-    await this.recordWrite(this.offset + offset, bytes, () =>
+    await this.recordWrite(this.offset + offset, bytes, written, () =>
       this.inFile(offset, bytes.length, signal, (start) => this.writeAt(start, bytes, written, signal))
     )
   }

@@ -23,10 +23,16 @@ class SharedMapping extends MappingBase {
     return writePages(this.open, offset, bytes, written, signal)
   }
 
-  protected override recordWrite(offset: number, bytes: Uint8Array, action: () => Promise<void>): Promise<void> {
+  protected override recordWrite(
+    offset: number,
+    bytes: Uint8Array,
+    written: ReadonlySet<number>,
+    action: () => Promise<void>
+  ): Promise<void> {
     const { host, id } = this.open
     const facts = () => ({ value: hex(bytes), grew: false })
-    return host.recorder.record('write', id, offset, bytes.length, facts, action, { status: 'info', facts })
+    const mayHaveHappened = () => written.size > 0
+    return host.recorder.record('write', id, offset, bytes.length, facts, action, { mayHaveHappened, facts })
   }
 
   protected tryReadAt(offset: number, target: Uint8Array): boolean {

@@ -82,19 +82,24 @@ describe('a history', () => {
 
   it('says of what was given up that it did not happen, or that it may have', async () => {
     await connect()
+    await mapping.write(PAGE, bytes(1))
+    events.length = 0
     world.leader.holding.add('fault').add('truncate')
     for (const act of [
       (signal: AbortSignal) => mapping.read(0, 1, { signal }),
       (signal: AbortSignal) => mapping.write(0, bytes(5), { signal }),
+      // Of this one the first page is written.
+      (signal: AbortSignal) => mapping.write(2 * PAGE - 1, bytes(5, 6), { signal }),
       (signal: AbortSignal) => file.truncate(PAGE, { signal })
     ]) {
       const controller = new AbortController()
-      const call = outcome(act(controller.signal))
+      const call = act(controller.signal)
+      expect(await outcome(call)).toBe('waiting')
       controller.abort()
-      await call
+      await outcome(call)
     }
     await world.clock.advance(1)
-    expect(told()).toEqual(['read 0 1 fail', 'write 0 1 05 info', 'truncate 4096 0 info'])
+    expect(told()).toEqual(['read 0 1 fail', 'write 0 1 05 fail', 'write 8191 2 0506 info', 'truncate 4096 0 info'])
   })
 
   it('goes on, and so does all else, when the program that is told throws', async () => {

@@ -9,8 +9,11 @@ export interface Model<S, I> {
   readonly initial: S
   /** The state after `input`, or undefined where the object would not have answered so. */
   step(state: S, input: I): S | undefined
-  /** It changes no state, whatever that is. Once it can be placed, waiting with it gains nothing, which makes the search much shorter. */
-  isRead?(input: I): boolean
+  /**
+   * It changes nothing here, and nobody would miss it later: a read, or a write that nobody sees over others. Once it can be placed, waiting with it
+   * gains nothing, which makes the search much shorter.
+   */
+  isIdle?(state: S, input: I): boolean
   /** Equal for equal states, and only for these. */
   key(state: S): string
 }
@@ -122,7 +125,7 @@ class Search<S, I> {
     if (after === undefined) return false
     // What need not have happened and would change nothing had better not have.
     if (isOptional(call.operation) && this.model.key(after) === this.model.key(this.state)) return false
-    return this.settle(call, after, { isPassed: false, isFinal: this.model.isRead?.(input) ?? false })
+    return this.settle(call, after, { isPassed: false, isFinal: this.model.isIdle?.(this.state, input) ?? false })
   }
 
   /** Its time is over and it has not happened. */

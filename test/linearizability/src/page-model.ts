@@ -20,6 +20,8 @@ export type PageInput =
 
 export type PageState = readonly number[]
 
+const UNSEEN = 0
+
 export function pageModel(inputs: Iterable<PageInput>): Model<PageState, PageInput> {
   return new PageModel(inputs)
 }
@@ -29,23 +31,53 @@ class PageModel implements Model<PageState, PageInput> {
   /** Where cells begin, and at last where the last one ends. */
   private readonly edges: number[]
   private readonly cellAt = new Map<number, number>()
-  private readonly contents: string[] = []
+  /** The first one stands for all contents that nobody has found in a cell: which one it is makes no difference. */
+  private readonly contents: string[] = ['?']
   private readonly numbers = new Map<string, number>()
+  /** By cell, what was found there. Undefined: nobody knows what some have found. */
+  private readonly found: readonly Set<string>[] | undefined
 
   constructor(inputs: Iterable<PageInput>) {
     const edges = new Set<number>()
-    for (const input of inputs) for (const edge of rangeOf(input)) edges.add(edge)
+    const all = [...inputs]
+    for (const input of all) for (const edge of rangeOf(input)) edges.add(edge)
     this.edges = [...edges].sort((a, b) => a - b)
     for (const [cell, edge] of this.edges.entries()) this.cellAt.set(edge, cell)
-    this.initial = this.edges.slice(1).map((edge, cell) => this.numberOf(zeros(edge - this.edges[cell]!)))
+    this.found = this.findings(all)
+    this.initial = this.edges.slice(1).map((edge, cell) => this.numberOf(cell, zeros(edge - this.edges[cell]!)))
+  }
+
+  private findings(inputs: readonly PageInput[]): Set<string>[] | undefined {
+    const found = this.edges.map(() => new Set<string>())
+    for (const input of inputs) {
+      const bytes = foundBy(input)
+      if (bytes === undefined) return undefined
+      for (const [cell, content] of this.cells(input.offset, bytes)) found[cell]!.add(content)
+    }
+    return found
+  }
+
+  /** What these bytes are, cell by cell. */
+  private *cells(offset: number, bytes: string): Iterable<[number, string]> {
+    const end = offset + bytes.length / 2
+    if (bytes === '') return
+    for (let cell = this.cellAt.get(offset)!; this.edges[cell]! < end; cell++) {
+      const [from, to] = [this.edges[cell]! - offset, this.edges[cell + 1]! - offset]
+      yield [cell, bytes.slice(2 * from, 2 * to)]
+    }
   }
 
   key(state: PageState): string {
     return state.join()
   }
 
-  isRead(input: PageInput): boolean {
-    return input.op === 'read' || (input.op === 'update' && input.to === undefined)
+  isIdle(state: PageState, input: PageInput): boolean {
+    if (input.op === 'read' || (input.op === 'update' && input.to === undefined)) return true
+    if (input.op !== 'write') return false
+    for (const [cell, content] of this.cells(input.offset, input.bytes)) {
+      if (state[cell] !== UNSEEN || this.numberOf(cell, content) !== UNSEEN) return false
+    }
+    return true
   }
 
   step(state: PageState, input: PageInput): PageState | undefined {
@@ -79,21 +111,34 @@ class PageModel implements Model<PageState, PageInput> {
 
   private written(state: PageState, offset: number, bytes: string): PageState {
     const after = [...state]
-    const end = offset + bytes.length / 2
-    for (let cell = this.cellAt.get(offset)!; this.edges[cell]! < end; cell++) {
-      const [from, to] = [this.edges[cell]! - offset, this.edges[cell + 1]! - offset]
-      after[cell] = this.numberOf(bytes.slice(2 * from, 2 * to))
-    }
+    for (const [cell, content] of this.cells(offset, bytes)) after[cell] = this.numberOf(cell, content)
     return after
   }
 
-  private numberOf(content: string): number {
+  private numberOf(cell: number, content: string): number {
+    if (this.found?.[cell]!.has(content) === false) return UNSEEN
     let number = this.numbers.get(content)
     if (number === undefined) {
       number = this.contents.push(content) - 1
       this.numbers.set(content, number)
     }
     return number
+  }
+}
+
+/** The bytes that it is known to have found, none for what looks at nothing; undefined: it looked, and nobody knows what it found. */
+export function foundBy(input: PageInput): string | undefined {
+  switch (input.op) {
+    case 'read':
+      return input.bytes
+    case 'update':
+      return input.from
+    case 'write':
+    case 'zero':
+      return ''
+    case 'add':
+    case 'compareExchange':
+      return undefined
   }
 }
 

@@ -14,7 +14,7 @@ export type SizeInput =
 export const sizeModel = (initial: number): Model<number, SizeInput> => ({
   initial,
   key: String,
-  isRead: ({ op }) => op === 'read' || op === 'reaches' || op === 'endsBy',
+  isIdle: (_, { op }) => op === 'read' || op === 'reaches' || op === 'endsBy',
   step(size, input) {
     switch (input.op) {
       case 'read':

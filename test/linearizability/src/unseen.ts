@@ -3,7 +3,7 @@
  * written over would have found what they wrote. Without them the search has far less to try.
  */
 import type { Operation } from './checker.js'
-import { rangeOf, type PageInput } from './page-model.js'
+import { foundBy, rangeOf, type PageInput } from './page-model.js'
 
 export function withoutUnseen(operations: readonly Operation<PageInput>[]): readonly Operation<PageInput>[] {
   const edges = [...new Set(operations.flatMap(({ input }) => rangeOf(input)))].sort((a, b) => a - b)
@@ -24,22 +24,6 @@ export function withoutUnseen(operations: readonly Operation<PageInput>[]): read
     const isCertain = isOptional !== true && end !== Infinity
     return isCertain || input.op !== 'write' || isSeen(input)
   })
-}
-
-/** The bytes that it is known to have found; none for what looks at nothing. */
-function foundBy(input: PageInput): string | undefined {
-  switch (input.op) {
-    case 'read':
-      return input.bytes
-    case 'update':
-      return input.from
-    case 'write':
-    case 'zero':
-      return ''
-    case 'add':
-    case 'compareExchange':
-      return undefined
-  }
 }
 
 function cells(edges: readonly number[], offset: number, bytes: string): [number, string][] {
