@@ -1,7 +1,7 @@
 /** The calls of the seed on the pages of one open file: see `AddressSpace` in types.ts. */
 import { BusyError } from '@quire/protocol'
 import type { OpenFile } from './host.js'
-import { checkUsable, flushPages, startWriting } from './page-io.js'
+import { flushPages, startWriting } from './page-io.js'
 import type { AddressSpace, CallOptions } from './types.js'
 import { checkCount } from './validate.js'
 
@@ -10,8 +10,9 @@ export interface UnmapOptions {
   readonly evenCows?: boolean
 }
 
-export function createAddressSpaceCalls(file: OpenFile): AddressSpace {
-  return new AddressSpaceCalls(file)
+/** `checkOpen` throws unless whoever makes the call may still use the file. */
+export function createAddressSpaceCalls(file: OpenFile, checkOpen: () => void): AddressSpace {
+  return new AddressSpaceCalls(file, checkOpen)
 }
 
 /** Kernel: unmap_mapping_range. Pages from `first` up to but without `end`. */
@@ -24,7 +25,10 @@ export function unmapPages({ host, space }: OpenFile, first: number, end: number
 }
 
 class AddressSpaceCalls implements AddressSpace {
-  constructor(private readonly file: OpenFile) {}
+  constructor(
+    private readonly file: OpenFile,
+    private readonly checkOpen: () => void
+  ) {}
 
   unmapMappingRange(start: number, length: number, { evenCows = false }: UnmapOptions = {}): void {
     const { first, end } = this.pages(start, length)
@@ -63,7 +67,7 @@ class AddressSpaceCalls implements AddressSpace {
 
   /** Rounded out to whole pages; a length of 0 means to the end, as in the kernel. */
   private pages(start: number, length: number): { first: number; end: number } {
-    checkUsable(this.file)
+    this.checkOpen()
     checkCount('start', start)
     checkCount('length', length, 0, Number.MAX_SAFE_INTEGER - start)
     const { pageSize } = this.file

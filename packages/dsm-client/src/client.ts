@@ -5,7 +5,6 @@ import {
   MAX_FILE_BYTES,
   UnavailableError,
   assert,
-  refusePageSize,
   type Clock,
   type LeaderMessage,
   type LostRange,
@@ -41,7 +40,16 @@ import type {
   FileStat,
   OpenOptions
 } from './types.js'
-import { checkCount, checkOneOf, checkOptions, checkPath, checkPrefix } from './validate.js'
+import {
+  checkCount,
+  checkFunction,
+  checkOneOf,
+  checkOptions,
+  checkPageSize,
+  checkPath,
+  checkPrefix,
+  checkTexts
+} from './validate.js'
 
 const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
 const DEFAULT_SESSION_TTL_MS = 10_000
@@ -108,7 +116,18 @@ interface Settings {
   readonly history: ((event: HistoryEvent) => void) | undefined
 }
 
+const INIT: readonly (keyof DsmClientInit)[] = [
+  'peers',
+  'privateKey',
+  'cacheBytes',
+  'sessionTtlMs',
+  'faultTimeoutMs',
+  'logger',
+  'history'
+]
+
 function resolveSettings(init: DsmClientInit): Settings {
+  checkOptions('createDsmClient', init, INIT)
   if (!Array.isArray(init.peers) || init.peers.length === 0) {
     throw new InvalidArgumentError('peers', String(init.peers), 'a list of at least one multiaddr')
   }
@@ -120,8 +139,10 @@ function resolveSettings(init: DsmClientInit): Settings {
   checkCount('cacheBytes', cacheBytes, MIN_CACHE_BYTES)
   checkCount('sessionTtlMs', sessionTtlMs, MIN_SESSION_TTL_MS, MAX_SESSION_TTL_MS)
   checkCount('faultTimeoutMs', faultTimeoutMs, 1)
+  checkTexts('peers', init.peers)
   const logger = init.logger ?? pino({ level: 'silent' })
   const { history } = init
+  if (history !== undefined) checkFunction('history', history)
   return { cluster: new ClusterView(init.peers), cacheBytes, sessionTtlMs, faultTimeoutMs, logger, history }
 }
 
@@ -172,8 +193,7 @@ class Client implements DsmClient {
     if (unit !== undefined) checkOneOf('unit', unit, ['page', 'file'])
     checkCount('size', size, 0, MAX_FILE_BYTES)
     checkPath(path)
-    const refusal = options.pageSize === undefined ? undefined : refusePageSize(pageSize)
-    if (refusal !== undefined) throw refusal
+    if (options.pageSize !== undefined) checkPageSize(pageSize)
     const file = await this.inTurn(signal, async () => {
       await this.ensureSession(signal)
       const session = this.current
@@ -264,9 +284,11 @@ class Client implements DsmClient {
     }
   }
 
-  close({ signal }: CallOptions = {}): Promise<void> {
+  async close({ signal }: CallOptions = {}): Promise<void> {
+    // Before it begins, it can still be left: what is not flushed is not lost.
+    if (this.closing === undefined) throwIfAborted(signal)
     this.closing ??= this.doClose(signal)
-    return this.closing
+    await this.closing
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -42,7 +42,7 @@ class FileHandle implements DsmFile {
     this.id = String(open.id)
     this.path = open.path
     this.pageSize = open.pageSize
-    this.addressSpace = createAddressSpaceCalls(open)
+    this.addressSpace = createAddressSpaceCalls(open, () => this.checkOpen())
   }
 
   async stat({ signal }: CallOptions = {}): Promise<FileStat> {
@@ -105,6 +105,7 @@ class FileHandle implements DsmFile {
   async punchHole(offset: number, length: number, { signal }: CallOptions = {}): Promise<void> {
     this.checkOpen()
     checkRange(offset, length)
+    throwIfAborted(signal)
     const { pageSize } = this
     const end = offset + length
     const first = Math.ceil(offset / pageSize)
@@ -133,7 +134,9 @@ class FileHandle implements DsmFile {
     this.checkOpen()
     checkMmapOptions(options, ['offset', 'length', 'prot', 'flags', 'signal'], this.pageSize)
     throwIfAborted(signal)
-    const mapped = length ?? Math.max(0, (await this.open.refreshSize(signal)) - offset)
+    const mapped = length === undefined ? Math.max(0, (await this.open.refreshSize(signal)) - offset) : length
+    // It may have been closed meanwhile: nobody would unmap what is mapped from here on.
+    this.checkOpen()
     checkMapped(offset, mapped)
     const create = flags === 'private' ? createPrivateMapping : createMapping
     const mapping = create({

@@ -2,7 +2,7 @@
  * An address space without a cluster: pages come from, and go to, a program's own `VmOperations`. The page tables, mappings and the calls of the seed are
  * the same as those of a file of the cluster.
  */
-import { BusyError, ClosedError, MAX_FILE_BYTES, refusePageSize } from '@quire/protocol'
+import { BusyError, ClosedError, MAX_FILE_BYTES } from '@quire/protocol'
 import { createAddressSpaceCalls, unmapPages } from './address-space.js'
 import { AddressSpacePages, MIN_CACHE_BYTES } from './core/index.js'
 import type { OpenFile } from './host.js'
@@ -18,7 +18,7 @@ import type {
   LocalMapping,
   MmapOptions
 } from './types.js'
-import { checkCount, checkFunction, checkMapped, checkMmapOptions, checkOptions } from './validate.js'
+import { checkCount, checkFunction, checkMapped, checkMmapOptions, checkOptions, checkPageSize } from './validate.js'
 import { throwIfAborted } from './waiting.js'
 
 const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
@@ -47,8 +47,7 @@ class LocalSpace implements LocalAddressSpace {
       cacheBytes = DEFAULT_CACHE_BYTES,
       faultTimeoutMs = DEFAULT_FAULT_TIMEOUT_MS
     } = init
-    const refusal = refusePageSize(pageSize)
-    if (refusal !== undefined) throw refusal
+    checkPageSize(pageSize)
     checkCount('size', size, 0, MAX_FILE_BYTES)
     for (const hook of ['noPage', 'wpPage', 'writePages'] as const) checkFunction(`ops.${hook}`, ops?.[hook])
     checkCount('cacheBytes', cacheBytes, MIN_CACHE_BYTES)
@@ -68,7 +67,7 @@ class LocalSpace implements LocalAddressSpace {
       ownsSize: true,
       refreshSize
     }
-    this.calls = createAddressSpaceCalls(this.file)
+    this.calls = createAddressSpaceCalls(this.file, () => checkUsable(this.file))
   }
 
   get size(): number {
@@ -89,8 +88,9 @@ class LocalSpace implements LocalAddressSpace {
 
   mmap(options: Omit<MmapOptions, 'signal'> = {}): LocalMapping {
     checkUsable(this.file)
-    const { offset = 0, length = this.size - offset, prot = 'read-write', flags = 'shared' } = options
+    const { offset = 0, prot = 'read-write', flags = 'shared' } = options
     checkMmapOptions(options, ['offset', 'length', 'prot', 'flags'], this.file.pageSize)
+    const { length = Math.max(0, this.size - offset) } = options
     checkMapped(offset, length)
     const create = flags === 'private' ? createPrivateMapping : createMapping
     return create({ file: this.file, offset, length, writable: prot === 'read-write', onUnmapped: () => {} })

@@ -3,6 +3,7 @@ import type { OpenFile } from './host.js'
 import { checkUsable, sizeFor, withSize } from './page-io.js'
 import type { CallOptions, LocalMapping, PinnedRange } from './types.js'
 import { allocateResult, checkBytes, checkCount, checkOneOf } from './validate.js'
+import { throwIfAborted } from './waiting.js'
 
 export interface MappingInit {
   readonly file: OpenFile
@@ -71,6 +72,8 @@ export abstract class MappingBase implements LocalMapping {
   async write(offset: number, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
     this.checkWritable()
     checkBytes('bytes', bytes)
+    // What is refused is no operation for the history.
+    this.checkInside(offset, bytes.length)
     const written = new Set<number>()
     await this.recordWrite(this.offset + offset, bytes, written, () =>
       this.inFile(offset, bytes.length, signal, (start) => this.writeAt(start, bytes, written, signal))
@@ -99,11 +102,13 @@ export abstract class MappingBase implements LocalMapping {
     return this.inFile(offset, length, signal, (start) => this.pinAt(start, length, access, signal))
   }
 
-  async msync(offset = 0, length = this.length - offset, { signal }: CallOptions = {}): Promise<void> {
+  async msync(offset = 0, length?: number, { signal }: CallOptions = {}): Promise<void> {
     this.checkMapped()
     checkCount('offset', offset, 0, this.length)
-    checkCount('length', length, 0, this.length - offset)
-    await this.syncAt(this.offset + offset, length, signal)
+    const rest = this.length - offset
+    if (length !== undefined) checkCount('length', length, 0, rest)
+    throwIfAborted(signal)
+    await this.syncAt(this.offset + offset, length ?? rest, signal)
   }
 
   munmap({ signal }: CallOptions = {}): Promise<void> {
@@ -127,6 +132,7 @@ export abstract class MappingBase implements LocalMapping {
   }
 
   private async doUnmap(signal?: AbortSignal): Promise<void> {
+    throwIfAborted(signal)
     await this.flush(signal)
     this.unmap()
   }
@@ -140,6 +146,7 @@ export abstract class MappingBase implements LocalMapping {
   ): Promise<T> {
     return withSize(async () => {
       this.checkInside(offset, length)
+      throwIfAborted(signal)
       const start = this.offset + offset
       const end = start + length
       const size = await sizeFor(this.open, end, signal)

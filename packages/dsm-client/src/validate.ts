@@ -1,5 +1,12 @@
 /** Checks of arguments, each naming what was given and what would have been right. */
-import { InvalidArgumentError, MAX_FILE_BYTES, MAX_PATH_BYTES, refusePath, type Fact } from '@quire/protocol'
+import {
+  InvalidArgumentError,
+  MAX_FILE_BYTES,
+  MAX_PATH_BYTES,
+  refusePageSize,
+  refusePath,
+  type Fact
+} from '@quire/protocol'
 import { fromString } from 'uint8arrays/from-string'
 import type { MmapOptions } from './types.js'
 
@@ -31,6 +38,11 @@ export function checkMapped(offset: number, length: number): void {
   if (length === 0) throw new InvalidArgumentError('length', length, 'at least 1 byte')
 }
 
+export function checkPageSize(pageSize: number): void {
+  const refusal = refusePageSize(typeof pageSize === 'number' ? pageSize : NaN)
+  if (refusal !== undefined) throw new InvalidArgumentError('pageSize', toFact(pageSize), refusal.expected)
+}
+
 export function checkPath(path: string): void {
   if (typeof path !== 'string') throw new InvalidArgumentError('path', toFact(path), 'a string')
   const refusal = refusePath(path)
@@ -53,8 +65,20 @@ export function checkBytes(argument: string, value: Uint8Array): void {
   if (!(value instanceof Uint8Array)) throw new InvalidArgumentError(argument, toFact(value), 'a Uint8Array')
 }
 
+/** By what it can do: it may be another realm's. */
+export function checkSignal(value: AbortSignal): void {
+  if (typeof value?.aborted === 'boolean' && typeof value.addEventListener === 'function') return
+  throw new InvalidArgumentError('signal', toFact(value), 'an AbortSignal')
+}
+
 export function checkFunction(argument: string, value: unknown): void {
   if (typeof value !== 'function') throw new InvalidArgumentError(argument, toFact(value), 'a function')
+}
+
+export function checkTexts(argument: string, values: readonly string[]): void {
+  for (const value of values) {
+    if (typeof value !== 'string') throw new InvalidArgumentError(argument, toFact(value), 'a list of strings')
+  }
 }
 
 export function checkOneOf<T extends string>(argument: string, value: T, values: readonly T[]): void {
@@ -63,6 +87,7 @@ export function checkOneOf<T extends string>(argument: string, value: T, values:
 
 /** Refuses options that this version does not have: one that is silently ignored is a promise that is not kept. */
 export function checkOptions(of: string, options: object, known: readonly string[]): void {
+  if (typeof options !== 'object' || options === null) throw new InvalidArgumentError(of, toFact(options), 'an object')
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || known.includes(name)) continue
     throw new InvalidArgumentError(`${of}: ${name}`, toFact(value), `absent; the options are ${known.join(', ')}`)

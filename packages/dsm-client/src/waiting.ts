@@ -1,5 +1,6 @@
 /** Waiting that always ends: by the thing itself, by the caller's signal, or by the clock. */
 import type { Clock } from '@quire/protocol'
+import { checkSignal } from './validate.js'
 
 export interface WaitInit {
   readonly clock: Clock
@@ -19,7 +20,11 @@ export interface WaitInit {
 export type Start<T> = (resolve: (value: T) => void, reject: (error: Error) => void, moved: () => void) => () => void
 
 export function waitFor<T>(start: Start<T>, { clock, timeoutMs, signal, onHalfway, onTimeout }: WaitInit): Promise<T> {
-  if (signal?.aborted) return Promise.reject(abortReason(signal))
+  try {
+    throwIfAborted(signal)
+  } catch (error) {
+    return Promise.reject(error)
+  }
   return new Promise<T>((resolve, reject) => {
     let settled = false
     let since: number | undefined
@@ -79,15 +84,18 @@ export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undef
   if (signal === undefined) return promise
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(abortReason(signal))
-    if (signal.aborted) onAbort()
+    throwIfAborted(signal)
     signal.addEventListener('abort', onAbort, { once: true })
     const stop = () => signal.removeEventListener('abort', onAbort)
     promise.then(resolve, reject).finally(stop)
   })
 }
 
+/** Also for what is no signal, such as a controller: taken for one, it would throw when what was waited for is there. */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw abortReason(signal)
+  if (signal === undefined) return
+  checkSignal(signal)
+  if (signal.aborted) throw abortReason(signal)
 }
 
 export function abortReason(signal: AbortSignal): Error {

@@ -3,20 +3,24 @@ import {
   BusyError,
   CacheFullError,
   ClosedError,
+  CorruptionError,
   InvalidArgumentError,
   MAX_FILE_BYTES,
   MAX_PATH_BYTES,
   NoSpaceError,
+  NoSuchFileError,
   PastEndError,
   PinConflictError,
   QuireError,
+  QuotaExceededError,
   ReadOnlyMappingError,
   errorToWire
 } from '@quire/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { DsmClient, DsmFile, Mapping, MmapOptions, OpenOptions } from '../src/types.js'
+import { createDsmClient } from '../src/client.js'
+import type { DsmClient, DsmClientInit, DsmFile, Mapping, MmapOptions, OpenOptions } from '../src/types.js'
 import { World, failure, outcome, view } from './support/client.js'
-import { PEERS } from './support/leader.js'
+import { PEERS, addressOf } from './support/leader.js'
 
 const PAGE = 4096
 /** A page and a bit. */
@@ -66,6 +70,8 @@ async function refused(call: () => Promise<unknown>, argument: string, value: un
   expectNothingLeft()
 }
 
+/** A call that throws, or gives its result, at once. */
+const at = async (call: () => unknown): Promise<unknown> => call()
 const bytes = (length: number, value = 7) => new Uint8Array(length).fill(value)
 const bad = (value: unknown) => value as never
 
@@ -102,6 +108,25 @@ describe('createDsmClient', () => {
     await refused(() => world.create({ peers: bad(undefined) }), 'peers', 'undefined')
     await refused(() => world.create({ peers: bad('/ip4/1.2.3.4/tcp/1') }), 'peers', '/ip4/1.2.3.4/tcp/1')
   })
+
+  it.each(NO_NUMBERS)('rejects a peer that is no text, and a history that is no function: %s', async (value, named) => {
+    if (typeof value !== 'string') await refused(() => world.create({ peers: [bad(value)] }), 'peers', named)
+    await refused(() => world.create({ history: bad(value) }), 'history', named)
+  })
+
+  it('rejects what is no object before it makes a network', async () => {
+    for (const init of [undefined, null, 'peers']) {
+      await refused(() => createDsmClient(bad(init)), 'createDsmClient', init === 'peers' ? init : String(init))
+    }
+    await refused(() => createDsmClient({ peers: [], cacheBytes: 1 }), 'peers', '')
+  })
+
+  it('over real connections rejects when nobody is there, with the reason, and keeps nothing that could run on', async () => {
+    const peer = addressOf(PEERS[0]).replace(/^.*tcp\/4001/, '/ip4/127.0.0.1/tcp/1')
+    const error = await failure(createDsmClient({ peers: [peer], faultTimeoutMs: 200 }))
+    expect(error).toMatchObject({ name: 'UnavailableError', code: 'ERR_UNAVAILABLE' })
+    expect(error.message).toMatch(/ECONNREFUSED.*\(waited 200 ms\)$/)
+  })
 })
 
 describe('paths', () => {
@@ -130,9 +155,17 @@ describe('paths', () => {
     await refused(() => client.stat(path), 'path', path.slice(0, 256))
   })
 
+  it.each(paths)('%j is refused by rename, on either side, and by unlink', async (path) => {
+    await refused(() => client.rename(path, '/g'), 'path', path.slice(0, 256))
+    await refused(() => client.rename('/f', path), 'path', path.slice(0, 256))
+    await refused(() => client.unlink(path), 'path', path.slice(0, 256))
+  })
+
   it('that are no strings are refused', async () => {
     await refused(() => client.open(bad(undefined)), 'path', 'undefined')
     await refused(() => client.stat(bad(5)), 'path', 5)
+    await refused(() => client.rename('/f', bad(null)), 'path', 'null')
+    await refused(() => client.unlink(bad({})), 'path', 'Object')
     await refused(() => list(bad(['/'])), 'prefix', 'Array')
   })
 
@@ -160,8 +193,24 @@ describe('paths', () => {
 })
 
 describe('open', () => {
-  it.each([0, 1, 2048, 4095, 5000, 131_072, -4096, Number.NaN])('refuses pages of %d bytes', async (pageSize) => {
-    await refused(() => client.open('/g', { create: true, pageSize }), 'pageSize', pageSize)
+  it.each([0, 1, 2048, 4095, 5000, 131_072, -4096, Number.NaN, 4096 + 1e-12, 65_536 - 1e-11])(
+    'refuses pages of %d bytes',
+    async (pageSize) => {
+      await refused(() => client.open('/g', { create: true, pageSize }), 'pageSize', pageSize)
+    }
+  )
+
+  it.each([['4096', '4096'], [4096n, '4096'], ...NO_NUMBERS.slice(2)])(
+    'refuses a page size that is no number (%s), and the session goes on over a new connection',
+    async (pageSize, named) => {
+      await refused(() => client.open('/g', { create: true, pageSize: bad(pageSize) }), 'pageSize', named)
+      world.leader.cut()
+      expect((await world.until(client.stat('/f'))).path).toBe('/f')
+    }
+  )
+
+  it('refuses a unit that there is not', async () => {
+    await refused(() => client.open('/g', { create: true, unit: bad('line') }), 'unit', 'line')
   })
 
   it.each([...NO_COUNTS, MAX_FILE_BYTES + 1])('refuses a size of %d', async (size) => {
@@ -180,6 +229,19 @@ describe('open', () => {
   it('stat of a file that is not there says so', async () => {
     expect(await failure(client.stat('/missing'))).toMatchObject({ name: 'NoSuchFileError', path: '/missing' })
   })
+
+  it.each<[string, () => Promise<unknown>]>([
+    ['rename', () => client.rename('/missing', '/g')],
+    ['unlink', () => client.unlink('/missing')]
+  ])('%s of a file that is not there says so', async (type, call) => {
+    const failing = failure(call())
+    await world.clock.advance(1)
+    world.leader.fail(world.leader.last(type as 'rename').seq, new NoSuchFileError('/missing'))
+    const error = await failing
+    expect(error).toBeInstanceOf(NoSuchFileError)
+    expect(error).toMatchObject({ code: 'ERR_NO_ENTRY', path: '/missing' })
+    expectNothingLeft()
+  })
 })
 
 describe('offsets and lengths', () => {
@@ -197,12 +259,36 @@ describe('offsets and lengths', () => {
     await refused(() => mapping.pin(0, value, 'read'), 'length', value)
     await refused(() => mapping.msync(value, 1), 'offset', value)
     await refused(() => mapping.msync(0, value), 'length', value)
+    await refused(() => file.truncate(value), 'size', value)
+    await refused(() => file.punchHole(value, 1), 'offset', value)
+    await refused(() => file.punchHole(0, value), 'length', value)
+    await refused(() => at(() => mapping.tryRead(value, bytes(1))), 'offset', value)
+    await refused(() => at(() => mapping.tryWrite(value, bytes(1))), 'offset', value)
+    await refused(() => at(() => file.addressSpace.unmapMappingRange(value, 1)), 'start', value)
+    await refused(() => at(() => file.addressSpace.unmapMappingRange(0, value)), 'length', value)
+    await refused(() => file.addressSpace.writeMappingRange(value, 1), 'start', value)
+    await refused(() => file.addressSpace.writeMappingRange(0, value), 'length', value)
+    await refused(() => file.addressSpace.evictMappingRange(value, 1), 'start', value)
+    await refused(() => file.addressSpace.evictMappingRange(0, value), 'length', value)
   })
 
   it.each(NO_NUMBERS)('that are no numbers (%s) are refused', async (value, named) => {
     await refused(() => file.read(bad(value), 1), 'offset', named)
+    await refused(() => file.write(bad(value), bytes(1)), 'offset', named)
+    await refused(() => file.truncate(bad(value)), 'size', named)
+    await refused(() => file.punchHole(bad(value), 1), 'offset', named)
+    await refused(() => file.mmap({ offset: bad(value) }), 'offset', named)
+    await refused(() => file.mmap({ length: bad(value) }), 'length', named)
+    await refused(() => client.open('/g', { create: true, size: bad(value) }), 'size', named)
     await refused(() => mapping.read(0, bad(value)), 'length', named)
+    await refused(() => mapping.readInto(bad(value), bytes(1)), 'offset', named)
+    await refused(() => mapping.write(bad(value), bytes(1)), 'offset', named)
     await refused(() => mapping.pin(bad(value), 1, 'read'), 'offset', named)
+    await refused(() => mapping.msync(bad(value)), 'offset', named)
+    await refused(() => mapping.msync(0, bad(value)), 'length', named)
+    await refused(() => at(() => mapping.tryRead(bad(value), bytes(1))), 'offset', named)
+    await refused(() => at(() => mapping.tryWrite(bad(value), bytes(1))), 'offset', named)
+    await refused(() => file.addressSpace.evictMappingRange(bad(value), 1), 'start', named)
   })
 
   it('that reach beyond the largest file are refused', async () => {
@@ -211,6 +297,13 @@ describe('offsets and lengths', () => {
     await refused(() => file.write(MAX_FILE_BYTES - 1, bytes(2)), 'length', 2)
     await refused(() => file.mmap({ offset: PAGE, length: MAX_FILE_BYTES }), 'length', MAX_FILE_BYTES)
     await refused(() => file.mmap({ offset: MAX_FILE_BYTES, length: PAGE }), 'length', PAGE)
+    await refused(() => file.truncate(MAX_FILE_BYTES + 1), 'size', MAX_FILE_BYTES + 1)
+    await refused(() => file.punchHole(1, MAX_FILE_BYTES), 'length', MAX_FILE_BYTES)
+    const { addressSpace } = file
+    const max = Number.MAX_SAFE_INTEGER
+    await refused(() => at(() => addressSpace.unmapMappingRange(max, 2)), 'length', 2)
+    await refused(() => addressSpace.writeMappingRange(max, 2), 'length', 2)
+    await refused(() => addressSpace.evictMappingRange(2, max), 'length', max)
   })
 
   it('that reach beyond the mapping are refused, each with the end that was asked for', async () => {
@@ -222,6 +315,8 @@ describe('offsets and lengths', () => {
     await refused(() => mapping.write(end - 1, bytes(2)), argument, end + 1)
     await refused(() => mapping.pin(end, 1, 'read'), argument, end + 1)
     await refused(() => mapping.read(Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER), argument, 2 ** 54 - 2)
+    await refused(() => at(() => mapping.tryRead(end, bytes(1))), argument, end + 1)
+    await refused(() => at(() => mapping.tryWrite(end - 1, bytes(2))), argument, end + 1)
     await refused(() => mapping.msync(end + 1), 'offset', end + 1)
     await refused(() => mapping.msync(PAGE, end), 'length', end)
   })
@@ -247,6 +342,8 @@ describe('bytes', () => {
     await refused(() => file.write(0, bad(value)), 'bytes', named)
     await refused(() => mapping.write(0, bad(value)), 'bytes', named)
     await refused(() => mapping.readInto(0, bad(value)), 'target', named)
+    await refused(() => at(() => mapping.tryRead(0, bad(value))), 'target', named)
+    await refused(() => at(() => mapping.tryWrite(0, bad(value))), 'bytes', named)
     expect([...view(client).pages]).toEqual([])
   })
 
@@ -283,7 +380,13 @@ describe('mmap', () => {
 
 describe('a mapping for reading', () => {
   it('refuses writes and pins for writing, and names the file', async () => {
-    for (const call of [() => reading.write(0, bytes(1)), () => reading.pin(0, 1, 'write')]) {
+    const copy = await file.mmap({ prot: 'read', flags: 'private', length: PAGE })
+    const calls = [reading, copy].flatMap((map) => [
+      () => map.write(0, bytes(1)),
+      () => map.pin(0, 1, 'write'),
+      () => at(() => map.tryWrite(0, bytes(1)))
+    ])
+    for (const call of calls) {
       const error = await failure(call())
       expect(error).toBeInstanceOf(ReadOnlyMappingError)
       expect(error).toMatchObject({ code: 'ERR_READ_ONLY', path: '/f' })
@@ -323,6 +426,28 @@ describe('the end of the file', () => {
     }
     expectNothingLeft()
     expect([...view(client).pages]).toEqual([])
+  })
+
+  it('is one through a private mapping as well, which takes no frame for it', async () => {
+    const copy = await file.mmap({ flags: 'private', length: 4 * PAGE })
+    const calls: [() => Promise<unknown>, number][] = [
+      [() => copy.read(SIZE - 1, 2), SIZE],
+      [() => copy.readInto(2 * PAGE, bytes(1)), 2 * PAGE],
+      [() => copy.write(SIZE - 1, bytes(2)), SIZE],
+      [() => copy.pin(SIZE, 1, 'write'), SIZE],
+      [() => copy.pin(SIZE, 1, 'read'), SIZE]
+    ]
+    for (const [call, offset] of calls) {
+      expect(await failure(call())).toMatchObject({ name: 'PastEndError', path: '/f', offset, size: SIZE })
+    }
+    expectNothingLeft()
+    expect(client.stats().frameBytesUsed).toBe(0)
+  })
+
+  it('is a false for tryRead and tryWrite, which ask nobody', async () => {
+    expect(mapping.tryRead(SIZE, bytes(1))).toBe(false)
+    expect(mapping.tryWrite(SIZE, bytes(1))).toBe(false)
+    expect(world.leader.received.length).toBe(sentBefore)
   })
 
   it('counts from the start of the file, whatever the offset of the mapping', async () => {
@@ -369,6 +494,27 @@ describe('a pin', () => {
     expect(error).toBeInstanceOf(PinConflictError)
     expect(error).toMatchObject({ code: 'ERR_PIN_CONFLICT', path: '/f', offset: 0, length: 2 * PAGE })
     live.release()
+  })
+
+  it('of a private mapping, for reading, over pages of both kinds is a PinConflictError', async () => {
+    const copy = await file.mmap({ flags: 'private' })
+    await copy.write(0, bytes(1))
+    const error = await failure(copy.pin(8, PAGE, 'read'))
+    expect(error).toBeInstanceOf(PinConflictError)
+    expect(error).toMatchObject({ code: 'ERR_PIN_CONFLICT', path: '/f', offset: 8, length: PAGE })
+    expectNothingLeft()
+  })
+
+  it('that is larger than the cache is a CacheFullError, also of a private mapping', async () => {
+    const large = await client.open('/large', { create: true, size: 20 * PAGE })
+    for (const flags of ['shared', 'private'] as const) {
+      const map = await large.mmap({ flags })
+      const error = await failure(map.pin(0, 17 * PAGE, 'write'))
+      expect(error).toBeInstanceOf(CacheFullError)
+      expect(error).toMatchObject({ code: 'ERR_CACHE_FULL', cacheBytes: 65_536 })
+      expectNothingLeft()
+      expect(client.stats().frameBytesUsed).toBe(0)
+    }
   })
 
   it('of nothing, or for neither reading nor writing, is refused', async () => {
@@ -440,7 +586,9 @@ describe('after munmap', () => {
       () => mapping.readInto(0, bytes(1)),
       () => mapping.write(0, bytes(1)),
       () => mapping.pin(0, 1, 'read'),
-      () => mapping.msync()
+      () => mapping.msync(),
+      () => at(() => mapping.tryRead(0, bytes(1))),
+      () => at(() => mapping.tryWrite(0, bytes(1)))
     ]
     for (const call of calls) {
       const error = await failure(call())
@@ -450,6 +598,26 @@ describe('after munmap', () => {
     await mapping.munmap()
     await mapping[Symbol.asyncDispose]()
     expect(await reading.read(0, 1)).toEqual(bytes(1, 0))
+  })
+
+  it('every use of a private mapping is a ClosedError, and its copies are gone', async () => {
+    const copy = await file.mmap({ flags: 'private' })
+    await copy.write(0, bytes(1))
+    const used = client.stats().frameBytesUsed
+    await copy.munmap()
+    expect(client.stats().frameBytesUsed).toBe(used - PAGE)
+    const calls = [
+      () => copy.read(0, 1),
+      () => copy.readInto(0, bytes(1)),
+      () => copy.write(0, bytes(1)),
+      () => copy.pin(0, 1, 'write'),
+      () => copy.msync(),
+      () => at(() => copy.tryRead(0, bytes(1))),
+      () => at(() => copy.tryWrite(0, bytes(1)))
+    ]
+    for (const call of calls) {
+      expect(await failure(call())).toMatchObject({ name: 'ClosedError', what: 'the mapping of /f' })
+    }
   })
 
   it('what was written is durable', async () => {
@@ -481,7 +649,12 @@ describe('after close', () => {
     ['read', () => file.read(0, 1)],
     ['write', () => file.write(0, bytes(1))],
     ['sync', () => file.sync()],
-    ['mmap', () => file.mmap()]
+    ['mmap', () => file.mmap()],
+    ['truncate', () => file.truncate(0)],
+    ['punchHole', () => file.punchHole(0, 1)],
+    ['unmapMappingRange', () => at(() => file.addressSpace.unmapMappingRange(0, 0))],
+    ['writeMappingRange', () => file.addressSpace.writeMappingRange(0, 0)],
+    ['evictMappingRange', () => file.addressSpace.evictMappingRange(0, 0)]
   ]
 
   it('of the file every use of it is a ClosedError', async () => {
@@ -506,6 +679,21 @@ describe('after close', () => {
     expect(world.leader.of('close')).toHaveLength(1)
   })
 
+  it.each(['shared', 'private'] as const)(
+    'of the handle a mapping that was being made (%s) is not: nobody would unmap it',
+    async (flags) => {
+      const other = await client.open('/f')
+      world.leader.holding.add('statFile')
+      const mapped = failure(file.mmap({ flags }))
+      await world.clock.advance(1)
+      await file.close()
+      world.leader.release('statFile')
+      expect(await mapped).toMatchObject({ name: 'ClosedError', what: '/f' })
+      await other.close()
+      expect(client.stats().frameBytesUsed).toBe(0)
+    }
+  )
+
   it('of the client every use of anything is a ClosedError', async () => {
     await client.close()
     const calls = [
@@ -514,6 +702,8 @@ describe('after close', () => {
       () => mapping.pin(0, 1, 'write'),
       () => client.open('/f'),
       () => client.stat('/f'),
+      () => client.rename('/f', '/g'),
+      () => client.unlink('/f'),
       () => client.list()[Symbol.asyncIterator]().next()
     ]
     for (const call of calls) expect(await failure(call())).toMatchObject({ name: 'ClosedError', what: 'the client' })
@@ -574,6 +764,14 @@ describe('a signal', () => {
       () => client.open('/new', { create: true, signal }),
       () => client.stat('/f', { signal }),
       () => client.list('/', { signal })[Symbol.asyncIterator]().next(),
+      () => client.rename('/f', '/g', { signal }),
+      () => client.unlink('/f', { signal }),
+      () => file.truncate(0, { signal }),
+      () => file.punchHole(0, PAGE, { signal }),
+      () => file.punchHole(1, 1, { signal }),
+      () => file.punchHole(0, 0, { signal }),
+      () => file.addressSpace.writeMappingRange(0, 0, { signal }),
+      () => file.addressSpace.evictMappingRange(0, 0, { signal }),
       () => file.stat({ signal }),
       () => file.read(0, 1, { signal }),
       () => file.read(0, 0, { signal }),
@@ -590,7 +788,8 @@ describe('a signal', () => {
       () => mapping.msync(0, 1, { signal }),
       () => mapping.msync(0, 0, { signal }),
       () => mapping.munmap({ signal }),
-      () => file.close({ signal })
+      () => file.close({ signal }),
+      () => client.close({ signal })
     ]
     for (const call of calls) expect(await failure(call())).toBe(reason)
     await world.clock.advance(1)
@@ -598,6 +797,87 @@ describe('a signal', () => {
     expect(world.cluster.files.has('/new')).toBe(false)
     expectNothingLeft()
     expect(await mapping.read(0, 1)).toEqual(bytes(1, 0))
+  })
+
+  it('that has aborted before the call rejects it also where a private mapping has all that it needs', async () => {
+    const copy = await file.mmap({ flags: 'private' })
+    await copy.write(0, bytes(1))
+    const signal = AbortSignal.abort(reason)
+    const calls = [
+      () => copy.read(0, 1, { signal }),
+      () => copy.readInto(0, bytes(1), { signal }),
+      () => copy.write(0, bytes(1, 8), { signal }),
+      () => copy.pin(0, 1, 'read', { signal }),
+      () => copy.pin(0, 1, 'write', { signal }),
+      () => copy.msync(0, 1, { signal }),
+      () => copy.munmap({ signal })
+    ]
+    for (const call of calls) expect(await failure(call())).toBe(reason)
+    expect(await copy.read(0, 1)).toEqual(bytes(1))
+    expectNothingLeft()
+  })
+
+  it('that has aborted before the client is closed leaves it open, and no byte is lost', async () => {
+    await mapping.write(0, bytes(1))
+    expect(await failure(client.close({ signal: AbortSignal.abort(reason) }))).toBe(reason)
+    expect(await mapping.read(0, 1)).toEqual(bytes(1))
+    await client.close()
+    expect(world.cluster.pages.get(`${file.id}:0`)!.bytes[0]).toBe(7)
+    expect(world.cluster.sessions.size).toBe(0)
+  })
+
+  it.each<[string, unknown]>([
+    ['AbortController', new AbortController()],
+    ['Object', {}],
+    ['null', null]
+  ])('that is none (%s) is refused before anything waits', async (named, value) => {
+    const signal = bad(value)
+    world.leader.holding.add('fault')
+    await refused(() => client.stat('/f', { signal }), 'signal', named)
+    await refused(() => client.open('/f', { signal }), 'signal', named)
+    await refused(() => file.read(0, 1, { signal }), 'signal', named)
+    await refused(() => file.truncate(0, { signal }), 'signal', named)
+    await refused(() => mapping.read(0, 1, { signal }), 'signal', named)
+    await refused(() => mapping.pin(0, 1, 'read', { signal }), 'signal', named)
+    await refused(() => mapping.msync(0, 1, { signal }), 'signal', named)
+    await refused(() => file.addressSpace.evictMappingRange(0, 0, { signal }), 'signal', named)
+    await refused(() => mapping.munmap({ signal }), 'signal', named)
+    await refused(() => file.close({ signal }), 'signal', named)
+    await refused(() => client.close({ signal }), 'signal', named)
+  })
+
+  it('during the copy of a page for a private mapping gives its frame back; the others go on', async () => {
+    const copy = await file.mmap({ flags: 'private' })
+    world.leader.holding.add('fault')
+    const controller = new AbortController()
+    const { signal } = controller
+    const gone = [copy.write(0, bytes(1), { signal }), copy.pin(0, PAGE + 1, 'write', { signal })]
+    const errors = gone.map((call) => failure(call))
+    const staying = [copy.write(1, bytes(1)), mapping.read(0, 1)]
+    await world.clock.advance(1)
+    controller.abort(reason)
+    for (const error of errors) expect(await error).toBe(reason)
+    for (const call of staying) expect(await outcome(call)).toBe('waiting')
+    world.leader.release('fault')
+    await Promise.all(staying)
+    expect(await copy.read(0, 2)).toEqual(new Uint8Array([0, 7]))
+    await copy.munmap()
+    await file.addressSpace.evictMappingRange(0, 0)
+    expectNothingLeft()
+    expect(client.stats().frameBytesUsed).toBe(0)
+  })
+
+  it('during an eviction leaves the pages usable', async () => {
+    const pin = await mapping.pin(0, 1, 'write')
+    const controller = new AbortController()
+    const evicting = failure(file.addressSpace.evictMappingRange(0, 0, { signal: controller.signal }))
+    const reading = mapping.read(0, 1)
+    await world.clock.advance(1)
+    controller.abort(reason)
+    expect(await evicting).toBe(reason)
+    expect(await world.until(reading)).toEqual(bytes(1, 0))
+    pin.release()
+    expectNothingLeft()
   })
 
   it('whose reason is no Error rejects with an AbortError', async () => {
@@ -758,6 +1038,94 @@ describe('a time-out', () => {
     expect(await waiting).toMatchObject({ name: 'UnavailableError', code: 'ERR_UNAVAILABLE' })
   })
 
+  it('of a page that is held elsewhere is a BusyError of every call that needs it, and frees what was taken for it', async () => {
+    const copy = await file.mmap({ flags: 'private' })
+    idleTimers = world.clock.pending
+    world.leader.holding.add('fault')
+    const calls: [Promise<unknown>, number][] = [
+      [file.read(1, 1), 1],
+      [file.write(2, bytes(1)), 2],
+      [file.punchHole(3, 1), 3],
+      [mapping.readInto(4, bytes(1)), 4],
+      [mapping.write(5, bytes(1)), 5],
+      [mapping.pin(6, 1, 'write'), 0],
+      [copy.read(7, 1), 7],
+      [copy.write(8, bytes(1)), 0],
+      [copy.pin(PAGE + 9, 1, 'write'), PAGE]
+    ]
+    const errors = calls.map(([call]) => failure(call))
+    await world.clock.advance(5000)
+    for (const [i, [, offset]] of calls.entries()) {
+      expect(await errors[i]).toMatchObject({ name: 'BusyError', code: 'ERR_BUSY', path: '/f', offset })
+    }
+    world.leader.release('fault')
+    await world.clock.advance(1)
+    await file.addressSpace.evictMappingRange(0, 0)
+    expectNothingLeft()
+    expect(client.stats().frameBytesUsed).toBe(0)
+  })
+
+  it('of an eviction that waits for a pin is a BusyError with the first page’s offset', async () => {
+    const pin = await mapping.pin(PAGE, 1, 'read')
+    const evicting = failure(file.addressSpace.evictMappingRange(PAGE, PAGE))
+    await world.clock.advance(5000)
+    expect(await evicting).toMatchObject({ name: 'BusyError', code: 'ERR_BUSY', path: '/f', offset: PAGE })
+    pin.release()
+    expectNothingLeft()
+  })
+
+  it('of a call while nobody can be reached is an UnavailableError, whatever the call', async () => {
+    const copy = await file.mmap({ flags: 'private' })
+    await mapping.write(0, bytes(1))
+    for (const peer of world.peers) world.net.down.add(peer.id)
+    world.leader.cut()
+    // Nothing is here by its lease any more.
+    await world.clock.advance(10_000)
+    const calls = [
+      () => client.open('/f'),
+      () => client.stat('/f'),
+      () => client.list()[Symbol.asyncIterator]().next(),
+      () => client.rename('/f', '/g'),
+      () => client.unlink('/f'),
+      () => file.stat(),
+      () => file.read(0, 1),
+      () => file.write(0, bytes(1)),
+      () => file.write(SIZE, bytes(1)),
+      () => file.truncate(0),
+      () => file.punchHole(0, PAGE),
+      () => file.punchHole(0, 1),
+      () => file.sync(),
+      () => file.mmap(),
+      () => file.addressSpace.evictMappingRange(0, 0),
+      () => mapping.read(0, 1),
+      () => mapping.readInto(0, bytes(1)),
+      () => mapping.write(0, bytes(1)),
+      () => mapping.pin(0, 1, 'read'),
+      () => mapping.msync(),
+      () => copy.read(0, 1),
+      () => copy.write(0, bytes(1)),
+      () => copy.pin(0, 1, 'write')
+    ]
+    expect(mapping.tryRead(0, bytes(1))).toBe(false)
+    expect(mapping.tryWrite(0, bytes(1))).toBe(false)
+    const errors = await world.until(Promise.all(calls.map((call) => failure(call()))))
+    // These two would fail the others at once.
+    for (const call of [() => mapping.munmap(), () => file.close()]) errors.push(await world.until(failure(call())))
+    for (const error of errors) {
+      expect(error).toMatchObject({ name: 'UnavailableError', code: 'ERR_UNAVAILABLE' })
+      expect((error as { reason?: string }).reason).toMatch(/cannot reach .* \(waited 5000 ms\)$/)
+    }
+    world.net.down.clear()
+    expect(await world.until(mapping.read(0, 1))).toEqual(bytes(1))
+    await world.clock.advance(1000)
+    // They are repeated though nobody waits, as an open is: half of them may have happened.
+    for (const type of ['rename', 'unlink'] as const) {
+      world.leader.fail(world.leader.last(type).seq, new NoSuchFileError('/f'))
+    }
+    await world.clock.advance(1)
+    expect(view(client).pendingRequests).toBe(0)
+  })
+
   it('of an open gives the file up that the cluster opens after all', async () => {
     world.leader.holding.add('open')
     const opening = failure(client.open('/g', { create: true }))
@@ -775,6 +1143,121 @@ describe('an option that there is not', () => {
     await refused(() => file.mmap(locked), 'mmap: locked', 'true')
     const sparse: OpenOptions & { sparse: boolean } = { sparse: true }
     await refused(() => client.open('/f', sparse), 'open: sparse', 'true')
+    const small: Partial<DsmClientInit> & { cachebytes: number } = { cachebytes: 65_536 }
+    await refused(() => world.create(small), 'createDsmClient: cachebytes', 65_536)
+  })
+})
+
+describe('what the leader says of a page', () => {
+  const damaged = new CorruptionError('pages.lmdb, file 100', 0, 'checksum of a record does not match')
+
+  it('is the error of every call that waits for it, with its facts, and the next call asks again', async () => {
+    const copy = await file.mmap({ flags: 'private' })
+    idleTimers = world.clock.pending
+    world.leader.holding.add('fault')
+    const calls = [
+      file.read(0, 1),
+      file.write(0, bytes(1)),
+      mapping.read(0, 1),
+      mapping.readInto(0, bytes(1)),
+      mapping.write(0, bytes(1)),
+      mapping.pin(0, 1, 'write'),
+      copy.read(0, 1),
+      copy.write(0, bytes(1)),
+      copy.pin(0, 1, 'write')
+    ]
+    const errors = calls.map((call) => failure(call))
+    await world.clock.advance(1)
+    const { req, file: id, page } = world.leader.last('fault')
+    world.leader.send({ type: 'faultFailed', term: 1, req, file: id, page, error: errorToWire(damaged) })
+    for (const error of errors) {
+      expect(await error).toBeInstanceOf(CorruptionError)
+      expect(await error).toMatchObject({ code: 'ERR_CORRUPT', where: 'pages.lmdb, file 100', offset: 0 })
+    }
+    expectNothingLeft()
+    expect(client.stats().frameBytesUsed).toBe(0)
+    world.leader.holding.clear()
+    expect(await mapping.read(0, 1)).toEqual(bytes(1, 0))
+  })
+
+  it('that cannot be made durable is the error of every flush, and the bytes stay', async () => {
+    await mapping.write(0, bytes(1))
+    const calls = [
+      () => file.sync(),
+      () => mapping.msync(),
+      () => file.addressSpace.evictMappingRange(0, 0),
+      () => mapping.munmap(),
+      () => file.close()
+    ]
+    world.leader.holding.add('writeback')
+    for (const call of calls) {
+      const failing = failure(call())
+      await world.clock.advance(1)
+      const { req } = world.leader.last('writeback')
+      world.leader.send({ type: 'writebackFailed', term: 1, req, error: errorToWire(new NoSpaceError('peer')) })
+      const error = await failing
+      expect(error).toBeInstanceOf(NoSpaceError)
+      expect(error).toMatchObject({ code: 'ERR_NO_SPACE', where: 'peer' })
+      expect(await mapping.read(0, 1)).toEqual(bytes(1))
+      expectNothingLeft()
+    }
+    world.leader.holding.clear()
+    await file.sync()
+    expect(world.cluster.pages.get(`${file.id}:0`)!.bytes[0]).toBe(7)
+  })
+})
+
+describe('what the leader says of a request', () => {
+  const requests = (): [string, () => Promise<unknown>][] => [
+    ['open', () => client.open('/g')],
+    ['stat', () => client.stat('/f')],
+    ['list', () => client.list()[Symbol.asyncIterator]().next()],
+    ['rename', () => client.rename('/f', '/g')],
+    ['unlink', () => client.unlink('/f')],
+    ['statFile', () => file.stat()],
+    ['extend', () => file.write(SIZE, bytes(1))],
+    ['truncate', () => file.truncate(0)],
+    ['punch', () => file.punchHole(0, PAGE)]
+  ]
+
+  it('is the error of the call, with its facts, and leaves nothing behind', async () => {
+    for (const [type, call] of requests()) {
+      world.leader.holding.add(type as 'open')
+      const failing = failure(call())
+      await world.clock.advance(1)
+      world.leader.fail(world.leader.last(type as 'open').seq, new QuotaExceededError('requests', 3))
+      const error = await failing
+      expect(error).toBeInstanceOf(QuotaExceededError)
+      expect(error).toMatchObject({ code: 'ERR_QUOTA', quota: 'requests', limit: 3 })
+      expectNothingLeft()
+    }
+    expect([...world.cluster.mapped]).toEqual([Number(file.id)])
+  })
+
+  it('and this version does not know is a RemoteError with its code', async () => {
+    for (const [type, call] of requests()) {
+      world.leader.holding.add(type as 'open')
+      const failing = failure(call())
+      await world.clock.advance(1)
+      const { seq } = world.leader.last(type as 'open')
+      world.leader.send({ type: 'failed', seq, error: { code: 'ERR_OF_TOMORROW', facts: ['x'] } })
+      expect(await failing).toMatchObject({ name: 'RemoteError', code: 'ERR_OF_TOMORROW' })
+      expectNothingLeft()
+    }
+  })
+
+  it('that is no answer to it is an UnavailableError that names what came', async () => {
+    for (const [type, call] of requests().slice(0, 3)) {
+      world.leader.holding.add(type as 'open')
+      const failing = failure(call())
+      await world.clock.advance(1)
+      world.leader.send({ type: 'done', seq: world.leader.last(type as 'open').seq })
+      expect(await failing).toMatchObject({
+        name: 'UnavailableError',
+        reason: `the leader answered ${type} with done`
+      })
+      expectNothingLeft()
+    }
   })
 })
 

@@ -102,6 +102,27 @@ describe('a history', () => {
     expect(told()).toEqual(['read 0 1 fail', 'write 0 1 05 fail', 'write 8191 2 0506 info', 'truncate 4096 0 info'])
   })
 
+  it('does not have what was refused: it was no operation', async () => {
+    await connect()
+    const reading = await file.mmap({ prot: 'read' })
+    events.length = 0
+    const refused = [
+      mapping.write(-1, bytes(1)),
+      mapping.write('1' as never, bytes(1)),
+      mapping.write(4 * PAGE, bytes(1)),
+      mapping.write(0, [1] as never),
+      mapping.read(4 * PAGE, 1),
+      mapping.msync(4 * PAGE + 1),
+      reading.write(0, bytes(1)),
+      file.read(-1, 1),
+      file.write(-1, bytes(1)),
+      file.truncate(-1),
+      file.punchHole(-1, 1)
+    ]
+    for (const { status } of await Promise.allSettled(refused)) expect(status).toBe('rejected')
+    expect(told()).toEqual([])
+  })
+
   it('goes on, and so does all else, when the program that is told throws', async () => {
     const thrown: unknown[] = []
     const others = process.listeners('uncaughtException')
@@ -130,7 +151,18 @@ describe('bytes that are pinned for reading', () => {
     await mapping.read(0, 2 * PAGE)
     const pin = await mapping.pin(100, PAGE, 'read')
     pin.bytes[PAGE - 50] = 1
-    expect(() => pin.release()).toThrow(InvalidArgumentError)
+    let error: unknown
+    try {
+      pin.release()
+    } catch (caught) {
+      error = caught
+    }
+    expect(error).toBeInstanceOf(InvalidArgumentError)
+    expect(error).toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT',
+      argument: 'bytes',
+      value: `written at ${100 + PAGE - 50}`
+    })
     expect(() => pin.release()).not.toThrow()
     const another = await mapping.pin(0, PAGE, 'write')
     another.release()

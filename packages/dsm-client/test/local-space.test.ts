@@ -1,7 +1,7 @@
 import { MAX_FILE_BYTES } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { ClosedError, InvalidArgumentError, PastEndError, UnavailableError } from '../src/index.js'
-import type { PageFault } from '../src/types.js'
+import type { MmapOptions, PageFault } from '../src/types.js'
 import { bytes, gate, localSpace, PAGE, turns } from './support/local.js'
 
 describe('hooks of an address space', () => {
@@ -223,15 +223,45 @@ describe('closing an address space', () => {
     expect(ops.stored[0]).toBe(3)
   })
 
-  it('ends it: mmap and truncate are ClosedErrors, a second close is not', async () => {
+  it('ends it: every use of it and of its mappings is a ClosedError, a second close is not', async () => {
     const { space } = localSpace()
+    const maps = [space.mmap(), space.mmap({ flags: 'private' })]
     await space.close()
     await space.close()
-    expect(() => space.mmap()).toThrow(ClosedError)
-    await expect(space.truncate(0)).rejects.toThrow(ClosedError)
+    const at = async (call: () => unknown): Promise<unknown> => call()
+    const calls = [
+      () => at(() => space.mmap()),
+      () => space.truncate(0),
+      () => at(() => space.unmapMappingRange(0, 0)),
+      () => space.writeMappingRange(0, 0),
+      () => space.evictMappingRange(0, 0),
+      ...maps.flatMap((map) => [
+        () => map.read(0, 1),
+        () => map.readInto(0, bytes(0)),
+        () => map.write(0, bytes(1)),
+        () => map.pin(0, 1, 'write'),
+        () => map.msync(),
+        () => at(() => map.tryRead(0, bytes(0))),
+        () => at(() => map.tryWrite(0, bytes(1)))
+      ])
+    ]
+    for (const call of calls) {
+      await expect(call()).rejects.toBeInstanceOf(ClosedError)
+      await expect(call()).rejects.toMatchObject({ code: 'ERR_CLOSED', what: 'the address space' })
+    }
+    for (const map of maps) await map.munmap()
     expect(space.size).toBe(8 * PAGE)
   })
 })
+
+function thrown(call: () => unknown): unknown {
+  try {
+    call()
+  } catch (error) {
+    return error
+  }
+  throw new Error('nothing was thrown')
+}
 
 describe('bad input', () => {
   it.each([
@@ -239,10 +269,56 @@ describe('bad input', () => {
     ['a fraction', { start: 0.5, length: 1 }],
     ['an overflow', { start: Number.MAX_SAFE_INTEGER, length: 2 }]
   ])('of the range calls: %s names the value', async (_, { start, length }) => {
+    const { space, ops } = localSpace()
+    const [argument, value] = length === 2 ? ['length', 2] : ['start', start]
+    const named = { name: 'InvalidArgumentError', code: 'ERR_INVALID_ARGUMENT', argument, value }
+    expect(thrown(() => space.unmapMappingRange(start, length))).toMatchObject(named)
+    await expect(space.writeMappingRange(start, length)).rejects.toMatchObject(named)
+    await expect(space.evictMappingRange(start, length)).rejects.toMatchObject(named)
+    expect(ops.calls).toEqual([])
+  })
+
+  it.each<[string, unknown, unknown]>([
+    ['pageSize', 0, 0],
+    ['pageSize', 2048, 2048],
+    ['pageSize', 5000, 5000],
+    ['pageSize', 131_072, 131_072],
+    ['pageSize', -4096, -4096],
+    ['pageSize', 4096 + 1e-12, 4096 + 1e-12],
+    ['pageSize', Number.NaN, Number.NaN],
+    ['pageSize', '4096', '4096'],
+    ['pageSize', 4096n, '4096'],
+    ['pageSize', null, 'null'],
+    ['size', -1, -1],
+    ['size', 0.5, 0.5],
+    ['size', MAX_FILE_BYTES + 1, MAX_FILE_BYTES + 1],
+    ['size', undefined, 'undefined'],
+    ['cacheBytes', 65_535, 65_535],
+    ['cacheBytes', 1e5 + 0.5, 1e5 + 0.5],
+    ['faultTimeoutMs', 0, 0],
+    ['faultTimeoutMs', Infinity, Infinity],
+    ['ops', undefined, 'undefined']
+  ])('of createAddressSpace is a typed error: %s %s', (argument, given, value) => {
+    const error = thrown(() => localSpace(1, { [argument]: given }))
+    expect(error).toBeInstanceOf(InvalidArgumentError)
+    expect(error).toMatchObject({ argument: argument === 'ops' ? 'ops.noPage' : argument, value })
+  })
+
+  it.each<[string, MmapOptions, string, unknown]>([
+    ['an offset inside a page', { offset: 5 }, 'offset', 5],
+    ['a negative offset', { offset: -PAGE }, 'offset', -PAGE],
+    ['an offset that is no number', { offset: 1n as never }, 'offset', '1'],
+    ['nothing', { length: 0 }, 'length', 0],
+    ['what lies beyond the end', { offset: 9 * PAGE }, 'length', 0],
+    ['more than a file can have', { offset: PAGE, length: MAX_FILE_BYTES }, 'length', MAX_FILE_BYTES],
+    ['a protection', { prot: 'write' as never }, 'prot', 'write'],
+    ['flags', { flags: 'other' as never }, 'flags', 'other'],
+    ['an option', { signal: AbortSignal.abort() }, 'mmap: signal', 'AbortSignal']
+  ])('of mmap is a typed error: %s', (_, options, argument, value) => {
     const { space } = localSpace()
-    expect(() => space.unmapMappingRange(start, length)).toThrow(InvalidArgumentError)
-    await expect(space.writeMappingRange(start, length)).rejects.toThrow(InvalidArgumentError)
-    await expect(space.evictMappingRange(start, length)).rejects.toThrow(InvalidArgumentError)
+    const error = thrown(() => space.mmap(options))
+    expect(error).toBeInstanceOf(InvalidArgumentError)
+    expect(error).toMatchObject({ code: 'ERR_INVALID_ARGUMENT', argument, value })
   })
 
   it('of createAddressSpace and mmap names the value', () => {
@@ -263,7 +339,11 @@ describe('bad input', () => {
   it('of truncate changes nothing', async () => {
     const { space } = localSpace()
     for (const size of [-1, 0.5, MAX_FILE_BYTES + 1]) {
-      await expect(space.truncate(size)).rejects.toThrow(InvalidArgumentError)
+      await expect(space.truncate(size)).rejects.toMatchObject({
+        code: 'ERR_INVALID_ARGUMENT',
+        argument: 'size',
+        value: size
+      })
     }
     await expect(space.truncate(0, { signal: AbortSignal.abort() })).rejects.toThrow('aborted')
     expect(space.size).toBe(8 * PAGE)

@@ -8,7 +8,8 @@ describe('truncation of an address space', () => {
     const mapping = space.mmap()
     await mapping.write(3 * PAGE, bytes(5))
     await space.truncate(PAGE)
-    await expect(mapping.read(3 * PAGE, 1)).rejects.toThrow(PastEndError)
+    const pastEnd = { name: 'PastEndError', path: 'address space', offset: 3 * PAGE, size: PAGE }
+    await expect(mapping.read(3 * PAGE, 1)).rejects.toMatchObject(pastEnd)
     await mapping.msync()
     expect(ops.stored[3 * PAGE]).toBe(0)
   })
@@ -76,7 +77,7 @@ describe('truncation of an address space', () => {
     const mapping = space.mmap()
     const pinned = await mapping.pin(PAGE, 1, 'write')
     pinned.bytes[0] = 9
-    await expect(space.truncate(PAGE)).rejects.toThrow(BusyError)
+    await expect(space.truncate(PAGE)).rejects.toMatchObject({ name: 'BusyError', path: 'address space', offset: PAGE })
     expect(space.size).toBe(PAGE)
     await expect(space.truncate(8 * PAGE)).rejects.toThrow(BusyError)
     expect(space.size).toBe(PAGE)

@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest'
-import { CacheFullError, PinConflictError } from '../src/index.js'
 import { bytes, gate, localSpace, PAGE } from './support/local.js'
 
 describe('pins over several pages', () => {
@@ -25,7 +24,8 @@ describe('pins over several pages', () => {
     const mapping = space.mmap()
     for (const page of [3, 1, 2]) await mapping.read(page * PAGE, 1)
     const one = await mapping.pin(PAGE, 1, 'read')
-    await expect(mapping.pin(0, 3 * PAGE, 'read')).rejects.toThrow(PinConflictError)
+    const conflict = { name: 'PinConflictError', path: 'address space', offset: 0, length: 3 * PAGE }
+    await expect(mapping.pin(0, 3 * PAGE, 'read')).rejects.toMatchObject(conflict)
     one.release()
     const all = await mapping.pin(0, 3 * PAGE, 'read')
     const part = await mapping.pin(PAGE, PAGE, 'read')
@@ -36,7 +36,8 @@ describe('pins over several pages', () => {
 
   it('larger than the cache: CacheFullError', async () => {
     const { space } = localSpace(64, { cacheBytes: 16 * PAGE })
-    await expect(space.mmap().pin(0, 17 * PAGE, 'read')).rejects.toThrow(CacheFullError)
+    const full = { name: 'CacheFullError', code: 'ERR_CACHE_FULL', cacheBytes: 16 * PAGE }
+    await expect(space.mmap().pin(0, 17 * PAGE, 'read')).rejects.toMatchObject(full)
   })
 
   it('of the whole cache, when other pages fill it', async () => {

@@ -3,6 +3,7 @@ import {
   ClosedError,
   InvalidArgumentError,
   NotAuthorizedError,
+  QuotaExceededError,
   SessionExpiredError,
   UnavailableError,
   errorToWire,
@@ -144,6 +145,15 @@ describe('a refusal', () => {
     const error = new NotAuthorizedError('someone', 'it was banned')
     world.leader.registration = { type: 'refused', error: errorToWire(error) }
     expect(await outcome(world.create())).toMatchObject({ name: 'NotAuthorizedError', reason: 'it was banned' })
+  })
+
+  it('for want of room for another session rejects as well, and names the quota', async () => {
+    world = new World()
+    world.leader.registration = { type: 'refused', error: errorToWire(new QuotaExceededError('sessions', 3)) }
+    const error = await outcome(world.create())
+    expect(error).toBeInstanceOf(QuotaExceededError)
+    expect(error).toMatchObject({ code: 'ERR_QUOTA', quota: 'sessions', limit: 3 })
+    expect(world.clock.pending).toBe(0)
   })
 
   it('of the protocol version rejects as well', async () => {
@@ -590,6 +600,73 @@ describe('a session that has expired', () => {
     leader.send({ type: 'expired', session: leader.session })
     expect(await outcome(waiting)).toBeInstanceOf(SessionExpiredError)
     expect(lost).toEqual([ranges])
+  })
+
+  it('is the error of every call on what hung on it, with the ranges that are lost; also of those that give up what has lost some', async () => {
+    const { leader, file, mapping, pin } = await expired()
+    const copy = await file.mmap({ flags: 'private', length: 4096 })
+    await copy.write(0, byte(9))
+    const other = await client!.open('/clean', { create: true, size: 4096 })
+    const clean = await other.mmap()
+    leader.send({ type: 'expired', session: leader.session })
+    await world.clock.advance(1)
+    const at = async (call: () => unknown): Promise<unknown> => call()
+    const calls = [
+      () => file.stat(),
+      () => file.read(0, 1),
+      () => file.write(0, byte(1)),
+      () => file.truncate(0),
+      () => file.punchHole(0, 1),
+      () => file.sync(),
+      () => file.mmap(),
+      () => at(() => file.addressSpace.unmapMappingRange(0, 0)),
+      () => file.addressSpace.writeMappingRange(0, 0),
+      () => file.addressSpace.evictMappingRange(0, 0),
+      ...[mapping, copy].flatMap((map) => [
+        () => map.read(0, 1),
+        () => map.readInto(0, byte(0)),
+        () => map.write(0, byte(1)),
+        () => map.pin(0, 1, 'write'),
+        () => map.msync(),
+        () => at(() => map.tryRead(0, byte(0))),
+        () => at(() => map.tryWrite(0, byte(1)))
+      ]),
+      () => mapping.munmap(),
+      () => file.close(),
+      () => file.close()
+    ]
+    for (const call of calls) {
+      const error = await failure(call())
+      expect(error).toBeInstanceOf(SessionExpiredError)
+      expect(error).toMatchObject({ code: 'ERR_SESSION_EXPIRED', session: '1', lost: ranges })
+    }
+    // Of these nothing was lost that could have become durable.
+    await copy.munmap()
+    await clean.munmap()
+    await other.close()
+    pin.release()
+    expect(client!.stats().frameBytesUsed).toBe(0)
+  })
+
+  it('is followed by a refusal when the cluster takes no more sessions; the call after that tries again', async () => {
+    const { leader, clock, pin } = await expired()
+    leader.send({ type: 'expired', session: leader.session })
+    await clock.advance(100)
+    leader.registration = { type: 'refused', error: errorToWire(new QuotaExceededError('sessions', 3)) }
+    const calls: (() => Promise<unknown>)[] = [
+      () => client!.open('/f'),
+      () => client!.stat('/f'),
+      () => client!.rename('/f', '/g'),
+      () => client!.unlink('/f'),
+      () => client!.list()[Symbol.asyncIterator]().next()
+    ]
+    for (const call of calls) {
+      const error = await failure(world.until(call()))
+      expect(error).toMatchObject({ name: 'QuotaExceededError', code: 'ERR_QUOTA', quota: 'sessions', limit: 3 })
+    }
+    leader.registration = undefined
+    expect((await world.until(client!.stat('/f'))).path).toBe('/f')
+    pin.release()
   })
 
   it('is followed by a new one with the next open', async () => {

@@ -39,7 +39,9 @@ describe('key files', () => {
   it('are never overwritten', async () => {
     const path = join(folder, 'key')
     const first = await loadOrCreatePrivateKey(path)
-    await expect(savePrivateKey(path, await generatePrivateKey())).rejects.toThrow('exists and is not overwritten')
+    const error: unknown = await savePrivateKey(path, await generatePrivateKey()).catch((each: unknown) => each)
+    expect(error).toBeInstanceOf(KeyFileError)
+    expect(error).toMatchObject({ code: 'ERR_KEY_FILE', path, reason: 'the file exists and is not overwritten' })
     expect(peerIdFromKey(await loadOrCreatePrivateKey(path))).toBe(peerIdFromKey(first))
   })
 
@@ -53,7 +55,16 @@ describe('key files', () => {
       await expect(loadOrCreatePrivateKey(path)).rejects.toBeInstanceOf(KeyFileError)
       expect(await readFile(path, 'utf8')).toBe(content)
     }
-    await expect(loadPrivateKey(join(folder, 'none'))).rejects.toThrow('ENOENT')
+    const none = {
+      name: 'KeyFileError',
+      code: 'ERR_KEY_FILE',
+      path: join(folder, 'none'),
+      reason: 'cannot be read (ENOENT)'
+    }
+    await expect(loadPrivateKey(join(folder, 'none'))).rejects.toMatchObject(none)
+    const nowhere = join(folder, 'no', 'key')
+    const unwritten = { name: 'KeyFileError', path: nowhere, reason: 'cannot be written (ENOENT)' }
+    await expect(savePrivateKey(nowhere, await generatePrivateKey())).rejects.toMatchObject(unwritten)
   })
 })
 
@@ -77,6 +88,14 @@ describe('multiaddrs', () => {
 })
 
 describe('the real clock and chance', () => {
+  it.each([2 ** 31, Number.MAX_SAFE_INTEGER])('take %d ms for what they are, not for none', async (delayMs) => {
+    let isOver = false
+    const cancel = createClock().schedule(delayMs, () => (isOver = true))
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    cancel()
+    expect(isOver).toBe(false)
+  })
+
   it('move on, call back once and can be cancelled', async () => {
     const clock = createClock()
     const start = clock.now()

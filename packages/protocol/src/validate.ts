@@ -26,7 +26,8 @@ export function refusePath(path: string): InvalidArgumentError | undefined {
 }
 
 export function refusePageSize(pageSize: number): InvalidArgumentError | undefined {
-  const isPowerOfTwo = Number.isInteger(Math.log2(pageSize))
+  // Not by its logarithm, which is rounded: that of a number with a tiny fraction is whole as well.
+  const isPowerOfTwo = Number.isSafeInteger(pageSize) && (pageSize & (pageSize - 1)) === 0
   if (isPowerOfTwo && pageSize >= MIN_PAGE_BYTES && pageSize <= MAX_PAGE_BYTES) return undefined
   return new InvalidArgumentError('pageSize', pageSize, `a power of two from ${MIN_PAGE_BYTES} to ${MAX_PAGE_BYTES}`)
 }

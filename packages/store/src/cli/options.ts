@@ -72,9 +72,8 @@ export async function withClient<T>(
     try {
       result = await Promise.race([using, interruption.promise])
     } catch (error) {
-      const signal = AbortSignal.timeout(CLOSE_TIMEOUT_MS)
-      await undo(client, signal).catch(ignore)
-      await client.close({ signal }).catch(ignore)
+      await undo(client, AbortSignal.timeout(CLOSE_TIMEOUT_MS)).catch(ignore)
+      await client.close({ signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS) }).catch(ignore)
       // What it still waited for fails now, and it tidies up; only a reader of our output could hold it up.
       await Promise.race([using.catch(ignore), setTimeout(CLOSE_TIMEOUT_MS)])
       throw error
