@@ -182,6 +182,59 @@ describe('quire', () => {
   )
 
   it(
+    'ends with one line that names the file or the value when it cannot be used, and leaves nothing behind',
+    async () => {
+      const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
+      const address = `/ip4/127.0.0.1/tcp/1/p2p/${id}`
+      const [file, folder, missing] = ['file', 'folder', 'missing'].map((name) => join(root, name)) as [
+        string,
+        string,
+        string
+      ]
+      writeFileSync(file, '{')
+      mkdirSync(folder)
+      const before = readdirSync(root)
+      const peer = ['peer', '--key', join(root, 'key'), '--listen', '/ip4/127.0.0.1/tcp/0', '--data-dir']
+      const cases: [args: string[], status: number, problem: string][] = [
+        [['put', missing, '/a'], 1, `${missing}: cannot be read (ENOENT)`],
+        [['put', folder, '/a'], 1, `local is "${folder}", must be a file`],
+        [['put', file, 'a'], 1, 'path is "a", must be absolute'],
+        [['put', file, '/a/../b'], 1, 'path is "/a/../b", must be free of . and .. parts'],
+        [['get', '/a', folder], 1, `local is "${folder}", must be a file`],
+        [['get', '/a', join(missing, 'x')], 1, `cannot be written (ENOENT)`],
+        [['ls', '--key', missing], 1, `${missing}: cannot be read (ENOENT)`],
+        [['ls', '--key', file], 1, `${file}: not a libp2p private key in base64`],
+        [['keygen', join(missing, 'key')], 1, `${join(missing, 'key')}: cannot be written (ENOENT)`],
+        [['init', '--voters', missing, '--clients', 'any'], 2, `${missing}: cannot be read (ENOENT)`],
+        [['init', '--voters', folder, '--clients', 'any'], 2, `${folder}: cannot be read (EISDIR)`],
+        [['init', '--voters', file, '--clients', 'any'], 1, '--voters is "{", must be a multiaddr that ends in'],
+        [['init', '--voters', address, '--clients', 'nobody'], 1, 'clients is "nobody", must be a PeerId'],
+        [['init', '--voters', address, '--clients', 'any', '--cluster-id', 'a b'], 1, 'clusterId is "a b", must be'],
+        [
+          ['init', '--voters', address, '--clients', 'any', '--out', join(missing, 'x')],
+          1,
+          `${join(missing, 'x')}: cannot be written (ENOENT)`
+        ],
+        [[...peer, missing, '--cluster', missing], 2, `${missing}: cannot be read (ENOENT)`],
+        [[...peer, missing, '--cluster', file], 1, `cluster file is "${file}", must be a JSON file`],
+        [[...peer, file], 1, `${file}: not a directory`],
+        [[...peer, folder], 1, `${folder}: empty, and no cluster is given to start it with`],
+        [['dev', '--data-dir', file], 1, `${file}: cannot be made (EEXIST)`]
+      ]
+      const env = { QUIRE_PEERS: address }
+      for (const [args, status, problem] of cases) {
+        const result = await quire(args, { env })
+        expect(result, args.join(' ')).toMatchObject({ status, stdout: '' })
+        expect(result.stderr).toMatch(/^quire: [^\n]+\n$/)
+        expect(result.stderr).toContain(problem)
+      }
+      expect(readdirSync(root)).toEqual(before)
+      expect(readdirSync(folder)).toEqual([])
+    },
+    SLOW
+  )
+
+  it(
     'names the cause in one line when no peer answers',
     async () => {
       const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()

@@ -2,6 +2,7 @@ import { createDsmClient } from '@quire/dsm-client'
 import { createLibp2pNetwork, generatePrivateKey, peerIdFromKey, type Libp2pNetwork, type PrivateKey } from '@quire/net'
 import {
   MAX_RAFT_FRAME_BYTES,
+  ClosedError,
   PROTOCOL_CONTROL,
   PROTOCOL_RAFT,
   PROTOCOL_VERSION,
@@ -98,20 +99,32 @@ describe('a peer', () => {
 
   it('refuses a data directory that is in use, and leaves nothing open', async () => {
     await start()
-    await expect(start()).rejects.toThrow(`${join(root, 'data')}: in use by another process`)
+    const inUse = { name: 'FolderInUseError', code: 'ERR_IN_USE', path: join(root, 'data') }
+    await expect(start()).rejects.toMatchObject(inUse)
   })
 
   it('refuses the directory of another peer or cluster', async () => {
     await (await start()).close()
     const other = await generatePrivateKey()
     const voters = [key, other].map((each) => ({ peerId: peerIdFromKey(each), addresses: ['/ip4/127.0.0.1/tcp/1'] }))
-    await expect(start({ privateKey: other, cluster: cluster({ voters }) })).rejects.toThrow(
-      `belongs to peer ${peerIdFromKey(key)}`
-    )
-    await expect(start({ cluster: cluster({ clusterId: 'green' }) })).rejects.toThrow(
-      'belongs to cluster blue, not green'
-    )
-    await expect(start({ privateKey: other })).rejects.toThrow('the key of a voter of cluster blue')
+    const path = join(root, 'data')
+    await expect(start({ privateKey: other, cluster: cluster({ voters }) })).rejects.toMatchObject({
+      code: 'ERR_NOT_AUTHORIZED',
+      who: peerIdFromKey(other),
+      reason: `${path} belongs to peer ${peerIdFromKey(key)}`
+    })
+    await expect(start({ cluster: cluster({ clusterId: 'green' }) })).rejects.toMatchObject({
+      code: 'ERR_NOT_AUTHORIZED',
+      who: peerIdFromKey(key),
+      reason: `${path} belongs to cluster blue, not green`
+    })
+    await expect(start({ privateKey: other })).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT',
+      argument: 'privateKey',
+      value: peerIdFromKey(other),
+      expected: 'the key of a voter of cluster blue'
+    })
+    expect(readdirSync(path).filter((name) => name.startsWith('lock-'))).toEqual([])
   })
 
   it('refuses a damaged log in one line that names the file, and releases the directory', async () => {
@@ -132,7 +145,8 @@ describe('a peer', () => {
     const first = await start()
     const taken = first.multiaddrs[0]!.replace(/\/p2p\/.*/, '')
     const dataDir = join(root, 'other')
-    await expect(start({ dataDir, listen: [taken] })).rejects.toThrow(/listen|address|in use/i)
+    const listening = { name: 'ListenError', code: 'ERR_LISTEN', addresses: [taken] }
+    await expect(start({ dataDir, listen: [taken] })).rejects.toMatchObject(listening)
     expect(readdirSync(dataDir).filter((name) => name.startsWith('lock-'))).toEqual([])
   })
 
@@ -244,10 +258,43 @@ describe('a peer', () => {
   })
 
   it("needs a voter's key, an address to listen on, and a cluster for its first start", async () => {
-    await expect(start({ cluster: undefined })).rejects.toThrow('no such directory, and no cluster is given')
-    await expect(start({ listen: [] })).rejects.toThrow('listen is 0')
-    await expect(start({ cluster: cluster({ voters: [] }) })).rejects.toThrow('voters is 0')
-    await expect(start({ cluster: cluster({ clusterId: 'no spaces' }) })).rejects.toThrow('clusterId is "no spaces"')
+    await expect(start({ cluster: undefined })).rejects.toMatchObject({
+      name: 'DataDirectoryError',
+      code: 'ERR_DATA_DIRECTORY',
+      path: join(root, 'data'),
+      reason: 'no such directory, and no cluster is given to start it with'
+    })
+    const [voter] = cluster().voters
+    const wrong: [Partial<PeerInit>, string, unknown][] = [
+      [{ listen: [] }, 'listen', 0],
+      [{ listen: ['/ip4/127.0.0.1/udp/1'] }, 'listen', '/ip4/127.0.0.1/udp/1'],
+      [{ cluster: cluster({ voters: [] }) }, 'voters', 0],
+      [{ cluster: cluster({ voters: [voter!, voter!] }) }, 'voters', peerIdFromKey(key)],
+      [{ cluster: cluster({ voters: [{ ...voter!, addresses: [] }] }) }, 'addresses', 0],
+      [{ cluster: cluster({ voters: [{ ...voter!, addresses: ['x'] }] }) }, 'addresses', `x/p2p/${peerIdFromKey(key)}`],
+      [{ cluster: cluster({ clients: ['nobody'] }) }, 'clients', 'nobody'],
+      [{ cluster: cluster({ admins: ['nobody'] }) }, 'admins', 'nobody'],
+      [{ cluster: cluster({ clusterId: 'no spaces' }) }, 'clusterId', 'no spaces']
+    ]
+    for (const [init, argument, value] of wrong) {
+      await expect(start(init)).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT', argument, value })
+    }
+    // Nothing of it is in the way of a right one.
+    await start()
+  })
+
+  it('has no status when it is closed', async () => {
+    const peer = await start()
+    await peer.close()
+    await peer.close()
+    let error: unknown
+    try {
+      peer.status()
+    } catch (caught) {
+      error = caught
+    }
+    expect(error).toBeInstanceOf(ClosedError)
+    expect(error).toMatchObject({ code: 'ERR_CLOSED', what: 'the peer' })
   })
 })
 

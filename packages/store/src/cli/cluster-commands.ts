@@ -68,8 +68,9 @@ function init(options: InitOptions): void {
   try {
     createFile(out, text, 0o644)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw new FileExistsError(out)
-    throw error
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST') throw new FileExistsError(out)
+    throw new Error(`${out}: cannot be written (${code})`, { cause: error })
   }
   if (options.json === true) printJson({ clusterId, file: out })
   else printLine(clusterId)
@@ -77,7 +78,7 @@ function init(options: InitOptions): void {
 
 function readVoters(item: string): string[] {
   if (item.startsWith('/') && item.includes('/p2p/') && !existsSync(item)) return [item]
-  return readFileSync(item, 'utf8')
+  return readText(item)
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '' && !line.startsWith('#'))
@@ -152,11 +153,14 @@ export function stopRequests(parent: boolean): Promise<'signal' | 'parent'> {
 }
 
 function readCluster(file: string): ClusterConfig {
-  let text: string
+  return parseClusterFile(readText(file), file)
+}
+
+/** A file that an option names. */
+function readText(file: string): string {
   try {
-    text = readFileSync(file, 'utf8')
+    return readFileSync(file, 'utf8')
   } catch (error) {
     throw new UsageError(`${file}: cannot be read (${(error as NodeJS.ErrnoException).code})`)
   }
-  return parseClusterFile(text, file)
 }

@@ -57,7 +57,11 @@ async function runDev(options: DevOptions): Promise<void> {
   }
   process.on('exit', removeTemporary)
   const folder = temporary ?? resolve(options.dataDir!)
-  makeFolder(folder)
+  try {
+    makeFolder(folder)
+  } catch (error) {
+    throw new Error(`${folder}: cannot be made (${(error as NodeJS.ErrnoException).code})`, { cause: error })
+  }
   const clients = options.clients.includes('any') ? 'any' : options.clients
   const cluster = await openDevCluster({ folder, peers: options.peers, clients })
   const running = cluster.peers.map((peer) => startPeer(peer, cluster, options.logLevel, temporary))

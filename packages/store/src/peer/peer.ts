@@ -33,6 +33,7 @@ export interface Peer extends AsyncDisposable {
   readonly peerId: PeerId
   /** Bound addresses, each ending in /p2p/<PeerId>. */
   readonly multiaddrs: string[]
+  /** ClosedError when the peer is closed, or has stopped (see `onFatal`). */
   status(): PeerStatus
   /** Sends clients away, makes everything applied durable and releases the data directory. Repeating it is harmless. */
   close(): Promise<void>
@@ -97,7 +98,8 @@ class RunningPeer implements Peer {
   }
 
   status(): PeerStatus {
-    if (this.core === undefined) throw new ClosedError('peer')
+    // What it says of itself from then on would be of the past: it may still be called the leader.
+    if (this.core === undefined || this.closing !== undefined) throw new ClosedError('the peer')
     return this.core.status()
   }
 
