@@ -62,8 +62,9 @@ const LIST_BATCH = 256
 /**
  * Connects to the cluster and opens a session.
  *
- * Rejects with InvalidArgumentError for malformed settings, NotAuthorizedError when a peer refuses this client, and
- * UnavailableError when no leader could be reached within `faultTimeoutMs`.
+ * Rejects with InvalidArgumentError for malformed settings, NotAuthorizedError when a peer of another cluster answers, QuotaExceededError when the
+ * cluster has no room for another session, VersionMismatchError, and UnavailableError when no leader could be reached within `faultTimeoutMs`, or when the
+ * peers cut this client off because it is not listed. Nothing is left open.
  */
 export async function createDsmClient(init: DsmClientInit): Promise<DsmClient> {
   const settings = resolveSettings(init)

@@ -17,7 +17,7 @@
 export { createDsmClient, createDsmClientOn, type ClientComponents } from './client.js'
 export { createAddressSpace } from './local-space.js'
 export type * from './types.js'
-export { generatePrivateKey, loadPrivateKey, savePrivateKey, type PrivateKey } from '@quire/net'
+export { KeyFileError, generatePrivateKey, loadPrivateKey, savePrivateKey, type PrivateKey } from '@quire/net'
 export {
   BusyError,
   CacheFullError,

@@ -1,4 +1,12 @@
-/** The public API. Offsets and lengths are bytes from 0, as safe integers. Every async method takes `{ signal }` last. */
+/**
+ * The public API. Offsets and lengths are bytes from 0, as safe integers. Every async method takes `{ signal }` last.
+ *
+ * Errors that every call can give: InvalidArgumentError before anything happens; ClosedError after, or because of, a close; SessionExpiredError when the
+ * session was lost that the file hung on; UnavailableError when nobody answered within `faultTimeoutMs`; the signal's reason; and what a leader of another
+ * version says, as a RemoteError. Calls that need pages: also BusyError, CacheFullError and CorruptionError. Calls that make bytes durable: also NoSpaceError.
+ * What is asked of the leader: also QuotaExceededError and NoSpaceError. The comments below name what is peculiar to a call. Synchronous calls throw. The
+ * README has cause and remedy of each.
+ */
 import type { PrivateKey } from '@quire/net'
 import type { LostRange } from '@quire/protocol'
 import type { Logger } from 'pino'
@@ -16,9 +24,9 @@ export interface DsmClientInit {
   readonly peers: readonly string[]
   /** libp2p identity. Default: a fresh Ed25519 key. */
   readonly privateKey?: PrivateKey
-  /** Page frames held at most, in bytes. Default 64 MiB. */
+  /** Page frames held at most, in bytes, from 65,536. Default 64 MiB. */
   readonly cacheBytes?: number
-  /** How long the cluster keeps this client's pages for it when it is silent. Default 10,000. */
+  /** How long the cluster keeps this client's pages for it when it is silent: 500 to 600,000. Default 10,000. */
   readonly sessionTtlMs?: number
   /**
    * How long a call waits for the cluster or for another client's pin; a call over many pages, for the next of them. Default 30,000; then
@@ -80,11 +88,17 @@ export interface DsmClient extends AsyncDisposable {
   /** This client's PeerId as text. */
   readonly peerId: string
   readonly session: { readonly id: string; readonly state: SessionState }
-  /** Commits that this session maps the file. NoSuchFileError, FileExistsError, InvalidArgumentError. */
+  /**
+   * Commits that this session maps the file. NoSuchFileError, FileExistsError, InvalidArgumentError; with `truncate`, BusyError as of `truncate`. After the
+   * session was lost, this and the other calls of the client begin a new one, with the errors of createDsmClient.
+   */
   open(path: string, options?: OpenOptions): Promise<DsmFile>
   /** As it is now, by a majority's word. NoSuchFileError. */
   stat(path: string, options?: CallOptions): Promise<FileStat>
-  /** Files whose path starts with `prefix`, in order of path. Not one snapshot: files made meanwhile may or may not appear. */
+  /**
+   * Files whose path starts with `prefix`, in order of path. Not one snapshot: files made meanwhile may or may not appear. It rejects when the next file is
+   * asked for, also for a bad prefix.
+   */
   list(prefix?: string, options?: CallOptions): AsyncIterable<FileStat>
   /** Moves a file to another path and replaces what was there. NoSuchFileError. */
   rename(from: string, to: string, options?: CallOptions): Promise<void>
@@ -93,7 +107,10 @@ export interface DsmClient extends AsyncDisposable {
   addEventListener<K extends keyof DsmClientEvents>(type: K, listener: (event: DsmClientEvents[K]) => void): void
   removeEventListener<K extends keyof DsmClientEvents>(type: K, listener: (event: DsmClientEvents[K]) => void): void
   stats(): ClientStats
-  /** Flushes, releases everything, ends the session. Calls that wait fail with ClosedError. */
+  /**
+   * Flushes, releases everything, ends the session. Calls that wait fail with ClosedError. Unlike a file, a client is closed also when this rejects because
+   * bytes could not be flushed, or the signal aborts meanwhile: they are lost then. Resolves when the session was lost before; `sessionlost` has told what.
+   */
   close(options?: CallOptions): Promise<void>
 }
 
@@ -103,6 +120,7 @@ export interface DsmFile extends AsyncDisposable {
   readonly path: string
   readonly pageSize: number
   readonly addressSpace: AddressSpace
+  /** As it is now, by a majority's word. */
   stat(options?: CallOptions): Promise<FileStat>
   /** A copy, through the same cache as every mapping; shorter than `length` at the end of the file. */
   read(offset: number, length: number, options?: CallOptions): Promise<Uint8Array>
@@ -113,10 +131,14 @@ export interface DsmFile extends AsyncDisposable {
    * cut off. BusyError when they do not end.
    */
   truncate(size: number, options?: CallOptions): Promise<void>
-  /** Reads as zeros afterwards; the size stays. Whole pages are gone when this resolves; what it leaves of others is durable after `sync`. */
+  /**
+   * Reads as zeros afterwards; the size stays. Whole pages are gone when this resolves; what it leaves of others is durable after `sync`. BusyError when pins
+   * in the hole do not end; its ends, where they are no whole pages, may be zeros by then.
+   */
   punchHole(offset: number, length: number, options?: CallOptions): Promise<void>
-  /** Everything that this client has written to the file is durable on a majority's disks. */
+  /** Everything that this client has written to the file is durable on a majority's disks. NoSpaceError; what is not durable stays, and can be flushed again. */
   sync(options?: CallOptions): Promise<void>
+  /** InvalidArgumentError also where `length` is not given and the file ends at or before `offset`. */
   mmap(options?: MmapOptions): Promise<Mapping>
   /**
    * Flushes, and gives the file up with its last handle. Its mappings are dead. When the flush fails it rejects and the file stays
@@ -144,7 +166,7 @@ export interface Mapping extends LocalMapping {
   readonly file: DsmFile
 }
 
-/** Offsets count from the start of the mapping. Beyond the file's end: PastEndError. */
+/** Offsets count from the start of the mapping. Beyond it: InvalidArgumentError. Within it, but beyond the file's end: PastEndError; of tryRead and tryWrite, false. */
 export interface LocalMapping extends AsyncDisposable {
   readonly offset: number
   readonly length: number
@@ -155,15 +177,15 @@ export interface LocalMapping extends AsyncDisposable {
   write(offset: number, bytes: Uint8Array, options?: CallOptions): Promise<void>
   /** Synchronous: false, and nothing read, unless every page is readable here now. `target` may be written to all the same. */
   tryRead(offset: number, target: Uint8Array): boolean
-  /** Synchronous: false, and nothing written, unless every page is owned here now. */
+  /** Synchronous: false, and nothing written, unless every page is owned here now. ReadOnlyMappingError if mapped for reading. */
   tryWrite(offset: number, bytes: Uint8Array): boolean
   /**
    * Holds a range here, in one piece of memory, until it is released: others that want its pages wait. Pages are acquired in ascending order. BusyError when
    * another client's pin is in the way for too long, also where two clients' pins wait for each other; PinConflictError when the range cannot
-   * be laid out beside live pins; CacheFullError when it is larger than the cache.
+   * be laid out beside live pins; CacheFullError when it is larger than the cache; ReadOnlyMappingError for 'write' if mapped for reading.
    */
   pin(offset: number, length: number, access: 'read' | 'write', options?: CallOptions): Promise<PinnedRange>
-  /** What was written to the range before is durable on a majority's disks. Default: the whole mapping. */
+  /** What was written to the range before is durable on a majority's disks. Default: the whole mapping. NoSpaceError; what is not durable stays. */
   msync(offset?: number, length?: number, options?: CallOptions): Promise<void>
   /**
    * Flushes the mapping; using it afterwards is a ClosedError. When the flush fails it rejects and the mapping stays.
@@ -231,7 +253,7 @@ export interface AddressSpaceInit {
   readonly ops: VmOperations
   /** A power of two from 4,096 to 65,536. Default 4,096. */
   readonly pageSize?: number
-  /** Page frames held at most, in bytes. Default 64 MiB. */
+  /** Page frames held at most, in bytes, from 65,536. Default 64 MiB. */
   readonly cacheBytes?: number
   /** How long a call waits for a hook, or for a pin; a call over many pages, for the next of them. Default 30,000; then UnavailableError or BusyError. */
   readonly faultTimeoutMs?: number
@@ -240,7 +262,7 @@ export interface AddressSpaceInit {
 /** An address space over a program's own hooks. */
 export interface LocalAddressSpace extends AddressSpace, AsyncDisposable {
   readonly size: number
-  /** `length` may reach beyond the end, up to later growth. ClosedError when the space is closed. */
+  /** `length` may reach beyond the end, up to later growth. Throws InvalidArgumentError, and ClosedError when the space is closed. */
   mmap(options?: Omit<MmapOptions, 'signal'>): LocalMapping
   /**
    * Pages beyond the new end are gone, dirty or not, private copies included; the hooks are not told. Growing shows what `noPage` gives. The rest of the

@@ -44,7 +44,8 @@ const MAX_CONNECTIONS = 2 * DEFAULT_SERVER_LIMITS.maxSessions
 
 /**
  * Starts a peer on its data directory. Rejects, with nothing left open, when the directory is in use, damaged or another's, when an
- * address cannot be bound, or when there is no cluster to start with; the message is one line.
+ * address cannot be bound, or when there is no cluster to start with; the message is one line. InvalidArgumentError, FolderInUseError,
+ * DataDirectoryError, NotAuthorizedError (another's directory), CorruptionError, VersionMismatchError, ListenError.
  */
 export async function createPeer(init: PeerInit): Promise<Peer> {
   const id = peerIdFromPrivateKey(init.privateKey).toString()
