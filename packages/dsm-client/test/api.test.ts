@@ -992,6 +992,24 @@ describe('a signal', () => {
     expectNothingLeft()
   })
 
+  // Defect 12: the second caller's call is the first one's, with its signal.
+  it.fails('of one who gives something up takes nobody else along who gives it up as well', async () => {
+    await mapping.write(0, bytes(1))
+    world.leader.holding.add('writeback')
+    const controller = new AbortController()
+    const gone = failure(mapping.munmap({ signal: controller.signal }))
+    const staying = mapping.munmap()
+    staying.catch(() => {})
+    await world.clock.advance(1)
+    controller.abort(reason)
+    expect(await gone).toBe(reason)
+    const others = await outcome(staying)
+    world.leader.release('writeback')
+    await world.clock.advance(1)
+    expect(others).toBe('waiting')
+    expect(await outcome(staying)).toBe('resolved')
+  })
+
   it('that never aborts keeps no listener of what is over', async () => {
     const { signal } = new AbortController()
     const listeners = new Set<unknown>()
