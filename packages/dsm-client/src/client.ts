@@ -26,10 +26,11 @@ import {
 import { createFile, toFileStat } from './file.js'
 import type { HistoryEvent } from './history.js'
 import type { OpenFile } from './host.js'
-import { flushPages } from './page-io.js'
+import { OpenOrder } from './open-order.js'
+import { checkNothingLost, flushPages } from './page-io.js'
 import { Session } from './session.js'
 import { FaultTimer } from './stats.js'
-import { throwIfAborted, untilAborted } from './waiting.js'
+import { abortReason, pause, throwIfAborted, untilAborted } from './waiting.js'
 import type {
   CallOptions,
   ClientStats,
@@ -58,6 +59,8 @@ const DEFAULT_FAULT_TIMEOUT_MS = 30_000
 const MIN_SESSION_TTL_MS = 500
 const MAX_SESSION_TTL_MS = 600_000
 const LIST_BATCH = 256
+/** Between two attempts to flush everything, when it is closed. */
+const RETRY_MS = 100
 
 /**
  * Connects to the cluster and opens a session.
@@ -166,8 +169,10 @@ class Client implements DsmClient {
   private starting: Promise<void> | undefined
   private files = new Map<number, OpenFile>()
   private readonly counters = zeroCounters()
-  private lastTurn: Promise<unknown> = Promise.resolve()
+  private readonly order = new OpenOrder()
   private closing: Promise<void> | undefined
+  /** Aborted when nobody has time to wait for an orderly close. */
+  private readonly hurry = new AbortController()
   private leader = { id: '', term: 0 }
 
   constructor(
@@ -195,7 +200,8 @@ class Client implements DsmClient {
     checkCount('size', size, 0, MAX_FILE_BYTES)
     checkPath(path)
     if (options.pageSize !== undefined) checkPageSize(pageSize)
-    const file = await this.inTurn(signal, async () => {
+    const opening = this.order.open(async () => {
+      throwIfAborted(signal)
       await this.ensureSession(signal)
       const session = this.current
       const reply = await session.request(
@@ -206,8 +212,9 @@ class Client implements DsmClient {
       // The session may have ended between the answer and this line.
       if (session.ended !== undefined) throw session.ended
       if (this.closing !== undefined) throw new ClosedError('the client')
-      return createFile(this.opened(session, reply.stat), session, (open, inner) => this.release(session, open, inner))
+      return createFile(this.opened(session, reply.stat), session, (open) => this.release(session, open))
     })
+    const file = await untilAborted(opening, signal)
     if (!truncate) return file
     try {
       await file.truncate(0, { signal })
@@ -288,8 +295,16 @@ class Client implements DsmClient {
   async close({ signal }: CallOptions = {}): Promise<void> {
     // Before it begins, it can still be left: what is not flushed is not lost.
     if (this.closing === undefined) throwIfAborted(signal)
-    this.closing ??= this.doClose(signal)
-    await this.closing
+    this.closing ??= this.doClose()
+    // Later, whoever has no more time ends it for all.
+    const hurry = (): void => this.hurry.abort(abortReason(signal!))
+    if (signal?.aborted) hurry()
+    signal?.addEventListener('abort', hurry, { once: true })
+    try {
+      await this.closing
+    } finally {
+      signal?.removeEventListener('abort', hurry)
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -351,43 +366,35 @@ class Client implements DsmClient {
     return file
   }
 
-  private release(session: Session, file: OpenFile, signal?: AbortSignal): Promise<void> {
-    return this.inTurn(signal, async () => {
-      // It may have been opened again while this waited for its turn.
+  private async release(session: Session, file: OpenFile): Promise<void> {
+    let answer: Promise<void> | undefined
+    await this.order.leave(() => {
+      // It may have been opened again meanwhile.
       if (file.handles > 0 || session.ended !== undefined) return
       this.files.delete(file.id)
       session.coherence.removeFile(file.id, new ClosedError(file.path))
       session.drain()
-      await this.unmap(session, file.id, signal)
+      answer = this.unmap(session, file.id)
     })
+    await answer
   }
 
   /** The caller has given up waiting, but the cluster has it that this session maps the file. */
   private openedLate(session: Session, reply: LeaderMessage): void {
     if (reply.type !== 'opened') return
-    const closing = this.inTurn(undefined, async () => {
+    void this.order.leave(() => {
       if (this.files.has(reply.stat.id) || session.ended !== undefined) return
-      await this.unmap(session, reply.stat.id)
+      // Nobody waits; the session's end closes it as well.
+      this.unmap(session, reply.stat.id).catch(() => {})
     })
-    closing.catch(() => {}) // Nobody waits; the session's end closes it as well.
   }
 
   /** Goes on when nobody waits for it any more: the cluster must hear that the file is closed. */
-  private async unmap(session: Session, file: number, signal?: AbortSignal): Promise<void> {
-    await session.request({ type: 'close', file }, { signal, onLate: () => {} })
+  private async unmap(session: Session, file: number): Promise<void> {
+    await session.request({ type: 'close', file }, { onLate: () => {} })
   }
 
-  /** Opening and giving up files go one after another: the cluster must see them in the order in which they happened here. */
-  private inTurn<T>(signal: AbortSignal | undefined, action: () => Promise<T>): Promise<T> {
-    const turn = this.lastTurn.then(() => {
-      throwIfAborted(signal)
-      return action()
-    })
-    this.lastTurn = turn.catch(() => {})
-    return untilAborted(turn, signal)
-  }
-
-  private async doClose(signal?: AbortSignal): Promise<void> {
+  private async doClose(): Promise<void> {
     const { current } = this
     const files = [...this.files.values()]
     const reason = new ClosedError('the client')
@@ -397,18 +404,29 @@ class Client implements DsmClient {
       current.coherence.refuseWaiters(file.id, reason)
     }
     try {
-      if (current.ended === undefined) {
-        // All of them, also when one fails.
-        const flushes = files.map((file) => flushPages(file, 0, Number.MAX_SAFE_INTEGER, signal))
-        await Promise.allSettled(flushes)
-        await Promise.all(flushes)
-      }
+      for (const file of files) checkNothingLost(file)
+      if (current.ended === undefined) await this.flushAll(files)
     } finally {
       // Others get the pages as soon as the session's end is in the log, before its answer is here. What could not be flushed is
       // still given to who asks for it until then.
       for (const file of files) current.coherence.unmapFile(file.id)
-      await current.end(signal)
+      await current.end(this.hurry.signal)
       await this.ownNetwork?.close()
+    }
+  }
+
+  /** What fails is tried again while there is time: nobody can ask for it later. */
+  private async flushAll(files: readonly OpenFile[]): Promise<void> {
+    const { clock } = this.components
+    const { signal } = this.hurry
+    const until = clock.now() + this.settings.faultTimeoutMs
+    for (;;) {
+      // All of them, also when one fails.
+      const flushes = files.map((file) => flushPages(file, 0, Number.MAX_SAFE_INTEGER, signal))
+      const failed = (await Promise.allSettled(flushes)).find((flush) => flush.status === 'rejected')
+      if (failed === undefined) return
+      if (this.current.ended !== undefined || signal.aborted || clock.now() >= until) throw failed.reason
+      await pause(clock, RETRY_MS, signal)
     }
   }
 

@@ -4,6 +4,7 @@ import type { MappingBase } from './mapping-base.js'
 import { createAddressSpaceCalls } from './address-space.js'
 import { hex, UNKNOWN } from './history.js'
 import type { OpenFile } from './host.js'
+import { Once } from './once.js'
 import { checkNothingLost, checkUsable, flushPages, readPages, sizeFor, withSize, writePages } from './page-io.js'
 import { createPrivateMapping } from './private-mapping.js'
 import type { Session } from './session.js'
@@ -12,7 +13,7 @@ import { allocateResult, checkBytes, checkCount, checkMapped, checkMmapOptions, 
 import { throwIfAborted } from './waiting.js'
 
 /** Called when the last handle of a file is closed and its pages are flushed. */
-export type ReleaseFile = (file: OpenFile, signal?: AbortSignal) => Promise<void>
+export type ReleaseFile = (file: OpenFile) => Promise<void>
 
 export function createFile(file: OpenFile, session: Session, release: ReleaseFile): DsmFile {
   return new FileHandle(file, session, release)
@@ -28,7 +29,7 @@ class FileHandle implements DsmFile {
   readonly id: string
   readonly path: string
   readonly pageSize: number
-  private closing: Promise<void> | undefined
+  private readonly closing = new Once()
   private isGivenUp = false
   private readonly mappings = new Set<MappingBase>()
 
@@ -151,20 +152,17 @@ class FileHandle implements DsmFile {
   }
 
   close({ signal }: CallOptions = {}): Promise<void> {
-    this.closing ??= this.doClose(signal).catch((error: unknown) => {
-      // What could not be flushed stays: the file is open until it was.
-      if (!this.isGivenUp) this.closing = undefined
-      throw error
-    })
-    return this.closing
+    // What could not be flushed stays: the file is open until it was.
+    return this.closing.run(() => this.doClose(), signal)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
 
-  private async doClose(signal?: AbortSignal): Promise<void> {
+  private async doClose(): Promise<void> {
     const { open } = this
+    if (this.isGivenUp) return
     checkNothingLost(open)
     if (open.host.ended !== undefined || open.handles === 0) return
     open.closing++
@@ -172,7 +170,7 @@ class FileHandle implements DsmFile {
       if (open.closing === open.handles) {
         this.session.coherence.refuseWaiters(open.id, new ClosedError(this.path))
       }
-      await flushPages(open, 0, Number.MAX_SAFE_INTEGER, signal)
+      await flushPages(open, 0, Number.MAX_SAFE_INTEGER)
     } finally {
       open.closing--
     }
@@ -182,12 +180,12 @@ class FileHandle implements DsmFile {
     // Only now: a file that stays open keeps its mappings.
     for (const mapping of this.mappings) mapping.unmap()
     open.handles--
-    if (open.handles === 0) await this.releaseFile(open, signal)
+    if (open.handles === 0) await this.releaseFile(open)
   }
 
   private checkOpen(): void {
     checkUsable(this.open)
-    if (this.closing !== undefined) throw new ClosedError(this.path)
+    if (this.closing.hasBegun || this.isGivenUp) throw new ClosedError(this.path)
   }
 
   /** Zeros in one page, by way of the cache, as far as the file reaches when they are written. */

@@ -50,16 +50,15 @@ export interface RecorderInit {
   readonly emit: ((event: HistoryEvent) => void) | undefined
 }
 
-interface Taken {
-  readonly file: number
-  readonly page: number
+/** A page's bytes as they left. */
+interface Taken extends PageVersion {
   readonly pageSize: number
   readonly at: number
 }
 
 export class Recorder {
-  /** Writebacks that are not acknowledged. */
-  private readonly taken = new Map<string, Taken>()
+  /** Writebacks that are not acknowledged, by page, oldest first. */
+  private readonly taken = new Map<string, Taken[]>()
 
   constructor(private readonly init: RecorderInit) {}
 
@@ -106,21 +105,27 @@ export class Recorder {
   }
 
   /** Bytes of a page have left, to be made durable. */
-  writing({ file, page, epoch, seq, pageSize }: PageVersion & { readonly pageSize: number }): void {
-    if (this.isOn) this.taken.set(`${file}:${page}:${epoch}:${seq}`, { file, page, pageSize, at: this.init.now() })
+  writing(version: PageVersion & { readonly pageSize: number }): void {
+    if (!this.isOn) return
+    const taken = { ...version, at: this.init.now() }
+    const key = keyOf(version)
+    this.taken.set(key, [...(this.taken.get(key) ?? []), taken])
   }
 
-  /** They are durable. */
-  written({ file, page, epoch, seq }: PageVersion): void {
-    const key = `${file}:${page}:${epoch}:${seq}`
-    const taken = this.taken.get(key)
-    this.taken.delete(key)
-    if (taken !== undefined) this.writeback(taken, 'ok')
+  /** They are durable. Whatever became of those that left before, these came after. */
+  written(version: PageVersion): void {
+    const key = keyOf(version)
+    const all = this.taken.get(key) ?? []
+    const at = all.findIndex(({ epoch, seq }) => epoch === version.epoch && seq === version.seq)
+    if (at < 0) return
+    if (at + 1 < all.length) this.taken.set(key, all.slice(at + 1))
+    else this.taken.delete(key)
+    this.writeback(all[at]!, 'ok')
   }
 
   lost(ranges: readonly LostRange[]): void {
     if (!this.isOn) return
-    for (const taken of this.taken.values()) this.writeback(taken, 'info')
+    for (const all of this.taken.values()) for (const taken of all) this.writeback(taken, 'info')
     this.taken.clear()
     const call = this.init.now()
     const process = this.init.process()
@@ -158,6 +163,10 @@ interface PageVersion {
   readonly page: number
   readonly epoch: number
   readonly seq: number
+}
+
+function keyOf({ file, page }: PageVersion): string {
+  return `${file}:${page}`
 }
 
 export function hex(bytes: Uint8Array): string {

@@ -9,6 +9,7 @@ import type { OpenFile } from './host.js'
 import { LocalHost } from './local-host.js'
 import { createMapping } from './mapping.js'
 import { checkUsable, flushPages } from './page-io.js'
+import { Once } from './once.js'
 import { createPrivateMapping } from './private-mapping.js'
 import type {
   AddressSpace,
@@ -34,7 +35,7 @@ class LocalSpace implements LocalAddressSpace {
   private readonly host: LocalHost
   private readonly file: OpenFile
   private readonly calls: AddressSpace
-  private closing: Promise<void> | undefined
+  private readonly closing = new Once()
   /** The newest truncation with all before it. Never rejects. */
   private truncation: Promise<void> = Promise.resolve()
 
@@ -132,20 +133,16 @@ class LocalSpace implements LocalAddressSpace {
   }
 
   close({ signal }: CallOptions = {}): Promise<void> {
-    this.closing ??= this.doClose(signal).catch((error: unknown) => {
-      // What could not be written back stays: the space is open until it was.
-      this.closing = undefined
-      throw error
-    })
-    return this.closing
+    // What could not be written back stays: the space is open until it was.
+    return this.closing.run(() => this.doClose(), signal)
   }
 
-  private async doClose(signal?: AbortSignal): Promise<void> {
+  private async doClose(): Promise<void> {
     // From here on nothing may be written that the flush could miss.
     this.file.closing = 1
     try {
       this.host.refuseWaiters(new ClosedError(this.file.path))
-      await flushPages(this.file, 0, Number.MAX_SAFE_INTEGER, signal)
+      await flushPages(this.file, 0, Number.MAX_SAFE_INTEGER)
     } finally {
       this.file.closing = 0
     }

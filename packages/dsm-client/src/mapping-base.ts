@@ -1,5 +1,6 @@
 import { ClosedError, InvalidArgumentError, PastEndError, ReadOnlyMappingError, type Access } from '@quire/protocol'
 import type { OpenFile } from './host.js'
+import { Once } from './once.js'
 import { checkUsable, sizeFor, withSize } from './page-io.js'
 import type { CallOptions, LocalMapping, PinnedRange } from './types.js'
 import { allocateResult, checkBytes, checkCount, checkOneOf } from './validate.js'
@@ -20,7 +21,7 @@ export abstract class MappingBase implements LocalMapping {
   protected readonly open: OpenFile
   private readonly writable: boolean
   private readonly onUnmapped: () => void
-  private unmapping: Promise<void> | undefined
+  private readonly unmapping = new Once()
 
   constructor(init: MappingInit) {
     this.offset = init.offset
@@ -53,7 +54,7 @@ export abstract class MappingBase implements LocalMapping {
   protected abstract pinAt(offset: number, length: number, access: Access, signal?: AbortSignal): Promise<PinnedRange>
   protected abstract syncAt(offset: number, length: number, signal?: AbortSignal): Promise<void>
   /** Makes durable what may not be lost with the mapping. */
-  protected abstract flush(signal?: AbortSignal): Promise<void>
+  protected abstract flush(): Promise<void>
   /** What is the mapping's own goes. */
   protected abstract drop(): void
 
@@ -112,12 +113,8 @@ export abstract class MappingBase implements LocalMapping {
   }
 
   munmap({ signal }: CallOptions = {}): Promise<void> {
-    this.unmapping ??= this.doUnmap(signal).catch((error: unknown) => {
-      // What could not be flushed stays, and so does the mapping.
-      this.unmapping = undefined
-      throw error
-    })
-    return this.unmapping
+    // What could not be flushed stays, and so does the mapping.
+    return this.unmapping.run(() => this.doUnmap(), signal)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -126,14 +123,13 @@ export abstract class MappingBase implements LocalMapping {
 
   /** At once, and without a flush: whoever calls it has seen to that. */
   unmap(): void {
-    this.unmapping ??= Promise.resolve()
+    this.unmapping.skip()
     this.drop()
     this.onUnmapped()
   }
 
-  private async doUnmap(signal?: AbortSignal): Promise<void> {
-    throwIfAborted(signal)
-    await this.flush(signal)
+  private async doUnmap(): Promise<void> {
+    await this.flush()
     this.unmap()
   }
 
@@ -171,7 +167,7 @@ export abstract class MappingBase implements LocalMapping {
 
   protected checkMapped(): void {
     checkUsable(this.open)
-    if (this.unmapping !== undefined) throw new ClosedError(`the mapping of ${this.open.path}`)
+    if (this.unmapping.hasBegun) throw new ClosedError(`the mapping of ${this.open.path}`)
   }
 
   private checkWritable(): void {

@@ -79,10 +79,10 @@ class SharedMapping extends MappingBase {
     )
   }
 
-  protected async flush(signal?: AbortSignal): Promise<void> {
+  protected async flush(): Promise<void> {
     checkNothingLost(this.open)
     if (this.open.host.ended === undefined && this.open.handles > 0) {
-      await flushPages(this.open, this.offset, this.length, signal)
+      await flushPages(this.open, this.offset, this.length)
     }
   }
 

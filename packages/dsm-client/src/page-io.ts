@@ -183,8 +183,9 @@ export function eachPage(
 ): Promise<void> {
   const { host, space, pageSize } = file
   if (length === 0) return untilAborted(Promise.resolve(), signal)
+  /** By page, in ascending order at first. */
+  const withdrawals = new Map<number, () => void>()
   const start = (resolve: () => void, reject: (error: Error) => void, moved: () => void) => {
-    const withdrawals = new Map<number, () => void>()
     const end = offset + length
     const last = Math.floor((end - 1) / pageSize)
     let next = Math.floor(offset / pageSize)
@@ -236,5 +237,6 @@ export function eachPage(
     host.drain()
     return withdrawAll
   }
-  return host.wait<void>(start, signal, () => new BusyError(file.path, offset))
+  const firstMissing = () => Math.max(offset, Math.min(...withdrawals.keys()) * pageSize)
+  return host.wait<void>(start, signal, () => new BusyError(file.path, firstMissing()))
 }

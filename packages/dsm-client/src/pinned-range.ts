@@ -110,9 +110,10 @@ class FilePin implements PinnedRange {
     const { before, bytes, call, access } = this
     const { host, id } = this.file
     if (before === undefined) return
-    const hasEnded = host.ended !== undefined
+    // Nobody sees any more what was written: its file is closed, or its session over.
+    const hasEnded = this.pages.some((page) => host.table.page(id, page.index) !== page)
     if (access === 'write') {
-      // When the session has ended meanwhile, some of it may have been made durable before.
+      // Some of it may have been made durable before.
       const facts = { from: hex(before.bytes), to: hex(bytes) }
       host.recorder.note('exchange', id, this.offset, bytes.length, facts, { call, status: hasEnded ? 'info' : 'ok' })
     } else if (!hasEnded) {

@@ -32,7 +32,7 @@ import { Requests, type Reply, type RequestBody } from './requests.js'
 import { Sizes } from './sizes.js'
 import type { FaultTimer } from './stats.js'
 import type { SessionState } from './types.js'
-import { waitFor, type Start } from './waiting.js'
+import { pause, waitFor, type Start } from './waiting.js'
 
 export interface SessionComponents {
   readonly network: Network
@@ -276,6 +276,7 @@ export class Session implements PageHost {
     this.fail(reason, (lost) => {
       // What could not be flushed in time goes with the session, also when it ends in order.
       this.recorder.lost(lost)
+      if (lost.length > 0) this.init.onLost(lost)
       return reason
     })
     this.stopping.abort(reason)
@@ -292,7 +293,7 @@ export class Session implements PageHost {
       const connection = await this.tryConnect()
       if (connection === undefined) {
         backoffMs = Math.min(MAX_BACKOFF_MS, Math.max(MIN_BACKOFF_MS, backoffMs * 2))
-        await this.pause(backoffMs * (0.5 + this.components.random.next() / 2))
+        await pause(this.components.clock, backoffMs * (0.5 + this.components.random.next() / 2), this.stopping.signal)
         continue
       }
       backoffMs = 0
@@ -423,20 +424,6 @@ export class Session implements PageHost {
   private askForKeepAlive(): void {
     if (!this.lease.mayAsk) return
     this.connection?.send('control', { type: 'keepAlive', nonce: this.lease.send(this.components.clock.now()) })
-  }
-
-  private pause(delayMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      const { signal } = this.stopping
-      if (signal.aborted) return resolve()
-      const cancel = this.components.clock.schedule(delayMs, done)
-      signal.addEventListener('abort', done, { once: true })
-      function done() {
-        cancel()
-        signal.removeEventListener('abort', done)
-        resolve()
-      }
-    })
   }
 
   // ---- the end

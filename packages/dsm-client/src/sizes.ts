@@ -1,5 +1,5 @@
 /** What a session knows of its files' sizes, and asks of them (docs/coherence.md, "Files that shrink"). */
-import { UnavailableError, type LeaderMessage, type WireFileStat } from '@quire/protocol'
+import { BusyError, UnavailableError, type LeaderMessage, type WireFileStat } from '@quire/protocol'
 import type { AddressSpacePages, Coherence } from './core/index.js'
 import type { PageHost } from './host.js'
 import type { RequestBody } from './requests.js'
@@ -87,7 +87,13 @@ export class Sizes {
     const { host } = this.init
     // One can follow another.
     while (space.discard !== undefined && host.ended === undefined) {
-      await host.wait<void>((resolve, reject) => this.enter(space.file, { resolve, reject }), signal)
+      const { path, pageSize, discard } = space
+      await host.wait<void>(
+        (resolve, reject) => this.enter(space.file, { resolve, reject }),
+        signal,
+        // Somebody's pin holds it up.
+        () => new BusyError(path, discard.first * pageSize)
+      )
     }
   }
 

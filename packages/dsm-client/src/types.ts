@@ -108,8 +108,9 @@ export interface DsmClient extends AsyncDisposable {
   removeEventListener<K extends keyof DsmClientEvents>(type: K, listener: (event: DsmClientEvents[K]) => void): void
   stats(): ClientStats
   /**
-   * Flushes, releases everything, ends the session. Calls that wait fail with ClosedError. Unlike a file, a client is closed also when this rejects because
-   * bytes could not be flushed, or the signal aborts meanwhile: they are lost then. Resolves when the session was lost before; `sessionlost` has told what.
+   * Flushes, releases everything, ends the session. Calls that wait fail with ClosedError. What cannot be flushed is tried again for `faultTimeoutMs`, or
+   * until the signal aborts. Unlike a file, a client is closed also when this rejects: what is not durable then is lost, and `sessionlost` tells what it
+   * is. SessionExpiredError when the session was lost before with unflushed bytes of files that were still open.
    */
   close(options?: CallOptions): Promise<void>
 }
@@ -142,7 +143,7 @@ export interface DsmFile extends AsyncDisposable {
   mmap(options?: MmapOptions): Promise<Mapping>
   /**
    * Flushes, and gives the file up with its last handle. Its mappings are dead. When the flush fails it rejects and the file stays
-   * open, with its mappings. SessionExpiredError when unflushed bytes of it were lost.
+   * open, with its mappings. Who gives up waiting does not stop it. SessionExpiredError when unflushed bytes of it were lost.
    */
   close(options?: CallOptions): Promise<void>
 }

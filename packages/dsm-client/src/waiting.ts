@@ -79,15 +79,31 @@ export function waitFor<T>(start: Start<T>, { clock, timeoutMs, signal, onHalfwa
   })
 }
 
+/** Until then, or until the signal aborts. */
+export function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve()
+    const cancel = clock.schedule(ms, done)
+    signal.addEventListener('abort', done, { once: true })
+    function done() {
+      cancel()
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+  })
+}
+
 /** What the promise comes to, or a rejection as soon as the signal aborts; the promise itself goes on. */
 export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise
   return new Promise((resolve, reject) => {
-    const onAbort = () => reject(abortReason(signal))
+    let stop = (): void => {}
+    // Before the signal is looked at: somebody must hear what becomes of it.
+    promise.then(resolve, reject).finally(() => stop())
     throwIfAborted(signal)
+    const onAbort = () => reject(abortReason(signal))
+    stop = () => signal.removeEventListener('abort', onAbort)
     signal.addEventListener('abort', onAbort, { once: true })
-    const stop = () => signal.removeEventListener('abort', onAbort)
-    promise.then(resolve, reject).finally(stop)
   })
 }
 

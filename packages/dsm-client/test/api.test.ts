@@ -962,9 +962,12 @@ describe('a signal', () => {
     expect(world.leader.of('close')).toEqual([])
   })
 
-  it('of an open that waits for its turn rejects at once, and the file is not opened', async () => {
+  it('of an open that waits for the close of a file rejects at once, and the file is not opened', async () => {
     world.leader.holding.add('open')
+    // It may be of that file, so the close waits for it.
     const first = client.open('/g', { create: true })
+    const closing = file.close()
+    await world.clock.advance(1)
     const controller = new AbortController()
     const second = failure(client.open('/h', { create: true, signal: controller.signal }))
     await world.clock.advance(1)
@@ -973,8 +976,27 @@ describe('a signal', () => {
     expect(await outcome(first)).toBe('waiting')
     world.leader.release('open')
     expect((await first).path).toBe('/g')
+    await closing
     await world.clock.advance(1)
     expect(world.cluster.files.has('/h')).toBe(false)
+  })
+
+  it('of a close that waits for an open leaves it to be made', async () => {
+    world.leader.holding.add('open')
+    const opening = client.open('/g', { create: true })
+    const controller = new AbortController()
+    const closing = failure(file.close({ signal: controller.signal }))
+    await world.clock.advance(1)
+    controller.abort(reason)
+    expect(await closing).toBe(reason)
+    expect(world.cluster.mapped.size).toBe(1)
+    world.leader.release('open')
+    const other = await opening
+    await file.close()
+    expect(world.leader.of('close')).toHaveLength(1)
+    expect([...view(client).spaces].map(({ path }) => path)).toEqual(['/g'])
+    expect(world.cluster.mapped.size).toBe(1)
+    await other.close()
   })
 
   it('during the close of a file does not keep it open at the cluster', async () => {
@@ -992,8 +1014,7 @@ describe('a signal', () => {
     expectNothingLeft()
   })
 
-  // Defect 12: the second caller's call is the first one's, with its signal.
-  it.fails('of one who gives something up takes nobody else along who gives it up as well', async () => {
+  it('of one who gives something up takes nobody else along who gives it up as well', async () => {
     await mapping.write(0, bytes(1))
     world.leader.holding.add('writeback')
     const controller = new AbortController()

@@ -123,6 +123,36 @@ describe('a history', () => {
     expect(told()).toEqual([])
   })
 
+  it('forgets what left with a broken connection when something newer of the page is durable', async () => {
+    await connect()
+    world.leader.holding.add('writeback')
+    for (const value of [1, 2, 3]) {
+      await mapping.write(0, bytes(value))
+      mapping.msync().catch(() => {})
+      await world.clock.advance(1)
+      world.leader.cut()
+      await world.clock.advance(1000)
+    }
+    world.leader.release('writeback')
+    await world.until(mapping.msync())
+    await mapping.write(0, bytes(4))
+    world.leader.send({ type: 'expired', session: world.leader.session })
+    await world.clock.advance(1)
+    expect(told().filter((event) => /^(writeback|lost)/.test(String(event)))).toEqual([
+      'writeback 0 4096 ok',
+      'lost 0 4096 ok'
+    ])
+  })
+
+  it('does not claim what was written under a pin after its file was closed', async () => {
+    await connect()
+    const pin = await mapping.pin(0, 2, 'write')
+    await world.until(file.close())
+    pin.bytes.fill(9)
+    pin.release()
+    expect(told().at(-1)).toBe('exchange 0 2 0000 0909 info')
+  })
+
   it('goes on, and so does all else, when the program that is told throws', async () => {
     const thrown: unknown[] = []
     const others = process.listeners('uncaughtException')

@@ -266,7 +266,7 @@ describe('a call over many pages', () => {
     await world.clock.advance(4900)
     expect(await outcome(reading)).toBe('waiting')
     await world.clock.advance(200)
-    expect(await outcome(reading)).toMatchObject({ name: 'BusyError', offset: 0 })
+    expect(await outcome(reading)).toMatchObject({ name: 'BusyError', offset: 3 * 4096 })
     leader.release('fault')
   })
 
@@ -281,6 +281,30 @@ describe('a call over many pages', () => {
     await trickle('writeback', 4, 4000)
     await flushing
     leader.release('writeback')
+  })
+})
+
+describe('opens', () => {
+  it('go side by side: each has its own time', async () => {
+    const { client: opener, leader, clock } = await connected(undefined, { faultTimeoutMs: 1000, sessionTtlMs: 60_000 })
+    leader.holding.add('open')
+    const start = clock.now()
+    const failures = [1, 2, 3].map((i) => failure(opener.open(`/${i}`, { create: true })))
+    await world.until(Promise.all(failures))
+    expect(clock.now() - start).toBeLessThan(1100)
+  })
+
+  it('wait for the close of a file no longer than the opens before it take', async () => {
+    const { client: opener, leader, clock, file } = await withFile({ faultTimeoutMs: 1000, sessionTtlMs: 60_000 })
+    leader.holding.add('open')
+    const start = clock.now()
+    const first = failure(opener.open('/1', { create: true }))
+    const closing = file.close()
+    await clock.advance(500)
+    const second = failure(opener.open('/2', { create: true }))
+    await world.until(Promise.all([first, second, closing]))
+    expect(clock.now() - start).toBeLessThan(2100)
+    leader.release('open')
   })
 })
 
@@ -753,32 +777,57 @@ describe('close', () => {
     expect(world.clock.now() - start).toBeLessThanOrEqual(6100)
   })
 
-  it('flushes every file, also when one of them cannot be flushed', async () => {
-    const { leader, clock, cluster } = await connected()
-    const [a, b] = [
-      await client!.open('/a', { create: true, size: 4096 }),
-      await client!.open('/b', { create: true, size: 4096 })
-    ]
-    await a.write(0, byte(1))
-    await b.write(0, byte(2))
-    leader.holding.add('writeback')
-    const closing = client!.close()
-    await clock.advance(1)
-    const refused = leader.of('writeback')[0]!
-    leader.send({
-      type: 'writebackFailed',
-      term: 1,
-      req: refused.req,
-      error: { code: 'ERR_NO_SPACE', facts: ['peer'] }
+  it('flushes every file, also when one of them cannot be flushed; that one is lost, and it says so', async () => {
+    // One page at a time.
+    const { leader, cluster } = await connected((w) => (w.leader.creditBytes = 4096), { faultTimeoutMs: 2000 })
+    const lost: LostRange[] = []
+    client!.addEventListener('sessionlost', ({ detail }) => lost.push(...detail.lost))
+    const full = await client!.open('/full', { create: true, size: 4096 })
+    const other = await client!.open('/other', { create: true, size: 4096 })
+    await full.write(0, byte(1))
+    await other.write(0, byte(2))
+    leader.refuses = ({ file }) => String(file) === full.id
+    const start = world.clock.now()
+    await expect(world.until(client!.close())).rejects.toMatchObject({ name: 'NoSpaceError' })
+    expect(world.clock.now() - start).toBeLessThan(2200)
+    expect(cluster.pages.get(`${other.id}:0`)!.bytes[0]).toBe(2)
+    expect(lost).toMatchObject([{ file: full.id, path: '/full', offset: 0, length: 4096 }])
+    expect(leader.of('endSession')).toHaveLength(1)
+  })
+
+  it('flushes again what could not be flushed at first', async () => {
+    const { leader, cluster, file, mapping } = await withFile()
+    await mapping.write(0, byte(7))
+    let refusals = 0
+    leader.refuses = () => ++refusals < 4
+    await world.until(client!.close())
+    expect(cluster.pages.get(`${file.id}:0`)!.bytes[0]).toBe(7)
+  })
+
+  it('after the session was lost says what was lost with it', async () => {
+    const { leader, cluster, mapping } = await withFile()
+    await mapping.write(0, byte(7))
+    cluster.expire()
+    leader.send({ type: 'expired', session: leader.session })
+    await world.clock.advance(1)
+    await expect(world.until(client!.close())).rejects.toMatchObject({
+      name: 'SessionExpiredError',
+      lost: [{ path: '/f', offset: 0, length: 4096 }]
     })
-    leader.holding.clear()
-    for (const writeback of leader.of('writeback').slice(1)) leader.acknowledge(writeback)
-    const error = await outcome(closing)
-    expect(error).toMatchObject({ name: 'NoSpaceError' })
-    const refusedFiles = new Set(refused.pages.map((page) => page.file))
-    for (const [index, id] of [100, 101].entries()) {
-      if (!refusedFiles.has(id)) expect(cluster.pages.get(`${id}:0`)!.bytes[0]).toBe(index + 1)
-    }
+    client = undefined
+  })
+
+  it('is hurried by whoever has no more time: what is not durable then is lost', async () => {
+    const { leader, mapping } = await withFile()
+    await mapping.write(0, byte(7))
+    leader.holding.add('writeback')
+    const controller = new AbortController()
+    const patient = client!.close()
+    const hasty = client!.close({ signal: controller.signal })
+    expect(await outcome(patient)).toBe('waiting')
+    controller.abort(new Error('now'))
+    await expect(world.until(hasty)).rejects.toThrow('now')
+    await expect(world.until(patient)).rejects.toThrow('now')
   })
 
   it('whose answer is lost is no lost session', async () => {

@@ -4,6 +4,7 @@ import {
   PROTOCOL_CONTROL,
   FileExistsError,
   InvalidArgumentError,
+  NoSpaceError,
   NoSuchFileError,
   clientMessage,
   decodeFrame,
@@ -65,6 +66,8 @@ export class FakePeer {
   registration: LeaderMessage | undefined
   /** Messages of these types are recorded, and not answered. */
   readonly holding = new Set<Type>()
+  /** Writebacks with such a page are refused: there is no space. */
+  refuses: (page: { readonly file: number }) => boolean = () => false
   /** Those that still are. */
   private held: ClientMessage[] = []
   /** Everything that arrived, over all connections. */
@@ -176,8 +179,11 @@ export class FakePeer {
       }
       case 'fault':
         return this.grant(message)
-      case 'writeback':
-        return this.acknowledge(message)
+      case 'writeback': {
+        if (!message.pages.some((page) => this.refuses(page))) return this.acknowledge(message)
+        const error = errorToWire(new NoSpaceError('peer'))
+        return this.send({ type: 'writebackFailed', term: this.term, req: message.req, error })
+      }
       default:
     }
   }
