@@ -49,7 +49,8 @@ import {
   checkPageSize,
   checkPath,
   checkPrefix,
-  checkTexts
+  checkTexts,
+  toFact
 } from './validate.js'
 
 const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
@@ -71,6 +72,9 @@ const RETRY_MS = 100
  */
 export async function createDsmClient(init: DsmClientInit): Promise<DsmClient> {
   const settings = resolveSettings(init)
+  if (init.privateKey !== undefined && typeof init.privateKey?.sign !== 'function') {
+    throw new InvalidArgumentError('privateKey', toFact(init.privateKey), 'a private key of libp2p')
+  }
   const privateKey = init.privateKey ?? (await generatePrivateKey())
   const network = await createLibp2pNetwork({ privateKey, listen: [], logger: settings.logger })
   try {
@@ -147,6 +151,7 @@ function resolveSettings(init: DsmClientInit): Settings {
   const logger = init.logger ?? pino({ level: 'silent' })
   const { history } = init
   if (history !== undefined) checkFunction('history', history)
+  if (typeof logger?.debug !== 'function') throw new InvalidArgumentError('logger', toFact(logger), 'a pino logger')
   return { cluster: new ClusterView(init.peers), cacheBytes, sessionTtlMs, faultTimeoutMs, logger, history }
 }
 

@@ -104,7 +104,7 @@ export function allocateResult(length: number): Uint8Array {
 }
 
 /** What was given, in a word: callers from JavaScript give anything. */
-function toFact(value: unknown): Fact {
+export function toFact(value: unknown): Fact {
   if (typeof value === 'number' || typeof value === 'string') return value
   if (typeof value === 'object' && value !== null) return value.constructor?.name ?? 'an object'
   return typeof value === 'function' || typeof value === 'symbol' ? typeof value : String(value)

@@ -119,6 +119,9 @@ describe('createDsmClient', () => {
       await refused(() => createDsmClient(bad(init)), 'createDsmClient', init === 'peers' ? init : String(init))
     }
     await refused(() => createDsmClient({ peers: [], cacheBytes: 1 }), 'peers', '')
+    const peers = [addressOf(PEERS[0])]
+    await refused(() => createDsmClient({ peers, privateKey: bad('key') }), 'privateKey', 'key')
+    await refused(() => createDsmClient({ peers, logger: bad({}) }), 'logger', 'Object')
   })
 
   it('over real connections rejects when nobody is there, with the reason, and keeps nothing that could run on', async () => {

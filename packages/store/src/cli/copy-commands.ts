@@ -1,22 +1,31 @@
 /** put, get and cat. */
 import type { DsmClient } from '@quire/dsm-client'
-import { FileExistsError, InvalidArgumentError, refusePath } from '@quire/protocol'
+import { FileExistsError, InvalidArgumentError, refusePageSize } from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, type Command } from 'commander'
 import { randomBytes } from 'node:crypto'
 import { open, rename, stat, unlink, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { syncFolder } from '../peer/durable.js'
-import { withClient, withCluster, type ClusterOptions } from './options.js'
+import { parsePath, withClient, withCluster, type ClusterOptions } from './options.js'
 import { printJson, startProgress, writeOutput } from './output.js'
 import { DigestMismatchError, digestOf, download, upload } from './transfer.js'
 
 export function addCopyCommands(program: Command): void {
-  withCluster(program.command('put <local> <path>'))
+  withCluster(program.command('put'))
     .description('store a local file; what is under the path already is replaced when all has arrived')
+    .argument('<local>', 'the local file')
+    .argument('<path>', 'where to store it', parsePath)
     .option('--page-size <bytes>', 'a power of two from 4096 to 65536', parsePageSize)
     .action(put)
-  withCluster(program.command('get <path> <local>')).description('copy a stored file to a local one').action(get)
-  withCluster(program.command('cat <path>')).description('write a stored file to standard output').action(cat)
+  withCluster(program.command('get'))
+    .description('copy a stored file to a local one')
+    .argument('<path>', 'where it is stored', parsePath)
+    .argument('<local>', 'the local file, which is replaced')
+    .action(get)
+  withCluster(program.command('cat'))
+    .description('write a stored file to standard output')
+    .argument('<path>', 'where it is stored', parsePath)
+    .action(cat)
 }
 
 interface PutOptions extends ClusterOptions {
@@ -24,8 +33,6 @@ interface PutOptions extends ClusterOptions {
 }
 
 async function put(local: string, path: string, options: PutOptions): Promise<void> {
-  const refusal = refusePath(path)
-  if (refusal !== undefined) throw refusal
   const source = await openLocal(local)
   try {
     const { size } = await source.stat()
@@ -131,9 +138,8 @@ async function cat(path: string, options: ClusterOptions): Promise<void> {
 
 function parsePageSize(text: string): number {
   const bytes = Number(text)
-  if (![4096, 8192, 16_384, 32_768, 65_536].includes(bytes)) {
-    throw new UsageArgumentError('must be a power of two from 4096 to 65536.')
-  }
+  const refusal = refusePageSize(bytes)
+  if (refusal !== undefined) throw new UsageArgumentError(`must be ${refusal.expected}.`)
   return bytes
 }
 

@@ -2,7 +2,7 @@
 import type { FileStat } from '@quire/dsm-client'
 import { refuseSize } from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, type Command } from 'commander'
-import { withClient, withCluster, type ClusterOptions } from './options.js'
+import { parsePath, withClient, withCluster, type ClusterOptions } from './options.js'
 import { printJson, printLine, writeOutput } from './output.js'
 
 export function addFileCommands(program: Command): void {
@@ -10,15 +10,22 @@ export function addFileCommands(program: Command): void {
     .description('list the files whose path starts with a prefix')
     .option('-l, --long', 'with size, version and time of the last change')
     .action(list)
-  withCluster(program.command('stat <path>')).description('what is known of a stored file').action(showStat)
-  withCluster(program.command('rm <path>'))
+  withCluster(program.command('stat'))
+    .description('what is known of a stored file')
+    .argument('<path>', 'where it is stored', parsePath)
+    .action(showStat)
+  withCluster(program.command('rm'))
     .description('take a path away; who has the file open keeps it until then')
+    .argument('<path>', 'where it is stored', parsePath)
     .action(remove)
-  withCluster(program.command('mv <from> <to>'))
+  withCluster(program.command('mv'))
     .description('move a path; what was under the other one is replaced')
+    .argument('<from>', 'where it is stored', parsePath)
+    .argument('<to>', 'where it goes', parsePath)
     .action(move)
-  withCluster(program.command('truncate <path>'))
+  withCluster(program.command('truncate'))
     .description('shorten a file, or lengthen it by zeros')
+    .argument('<path>', 'where it is stored', parsePath)
     .argument('<size>', 'in bytes', parseSize)
     .action(truncate)
 }

@@ -1,6 +1,7 @@
 import { createDsmClient, type DsmClient } from '@quire/dsm-client'
 import { loadPrivateKey, parsePeerAddress, type PrivateKey } from '@quire/net'
-import { Option, type Command } from 'commander'
+import { refusePath } from '@quire/protocol'
+import { InvalidArgumentError as UsageArgumentError, Option, type Command } from 'commander'
 import { setTimeout } from 'node:timers/promises'
 import pino, { type Logger } from 'pino'
 import { InterruptedError, UsageError } from './output.js'
@@ -98,6 +99,13 @@ function watchForInterruption(): { readonly promise: Promise<never>; stop(): voi
   })
   promise.catch(() => {}) // It may come when nobody races it any more.
   return { promise, stop: () => void process.off('SIGINT', interrupt).off('SIGTERM', interrupt) }
+}
+
+/** Of a stored file: refused before anybody is connected to. */
+export function parsePath(text: string): string {
+  const refusal = refusePath(text)
+  if (refusal !== undefined) throw new UsageArgumentError(`must be ${refusal.expected}.`)
+  return text
 }
 
 function parsePeers(text: string): string[] {
