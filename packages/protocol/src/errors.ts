@@ -116,7 +116,7 @@ export class BusyError extends QuireError {
     readonly path: string,
     readonly offset: number
   ) {
-    super(`${path}: offset ${offset} is held by another client`, [path, offset])
+    super(`${path}: offset ${offset} is held by somebody, and was not given up in time`, [path, offset])
   }
 }
 
@@ -138,7 +138,7 @@ export class CacheFullError extends QuireError {
   override readonly name = 'CacheFullError'
   readonly code = 'ERR_CACHE_FULL'
   constructor(readonly cacheBytes: number) {
-    super(`all page frames (${cacheBytes} bytes) are pinned`, [cacheBytes])
+    super(`all page frames (${cacheBytes} bytes) are pinned, or private copies`, [cacheBytes])
   }
 }
 
