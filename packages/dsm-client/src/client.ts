@@ -179,13 +179,22 @@ class Client implements DsmClient {
       const session = this.current
       const reply = await session.request(
         { type: 'open', path, create, exclusive, size, pageSize, unit },
-        { signal, onLate: (late) => this.openedLate(session, late) }
+        {
+          signal,
+          // An order to discard may be right behind the answer, and must find the file.
+          onAnswer: (answer) => {
+            if (answer.type === 'opened') this.opened(session, answer.stat)
+          },
+          onLate: (late) => this.openedLate(session, late)
+        }
       )
       if (reply.type !== 'opened') throw new UnavailableError(`the leader answered open with ${reply.type}`)
       // The session may have ended between the answer and this line.
       if (session.ended !== undefined) throw session.ended
       if (this.closing !== undefined) throw new ClosedError('the client')
-      return createFile(this.opened(session, reply.stat), session, (open, inner) => this.release(session, open, inner))
+      const open = this.files.get(reply.stat.id)
+      assert(open !== undefined, `file ${reply.stat.id} was opened and is not there`)
+      return createFile(open, session, (given, inner) => this.release(session, given, inner))
     })
     if (!truncate) return file
     try {
@@ -314,7 +323,7 @@ class Client implements DsmClient {
     await untilAborted(this.starting, signal)
   }
 
-  private opened(session: Session, stat: WireFileStat): OpenFile {
+  private opened(session: Session, stat: WireFileStat): void {
     let file = this.files.get(stat.id)
     if (file === undefined) {
       const { id, path, pageSize, unit, size } = stat
@@ -325,7 +334,6 @@ class Client implements DsmClient {
     }
     // Of a file that was open already, only the leader's answers to later questions say something.
     file.handles++
-    return file
   }
 
   private release(session: Session, file: OpenFile, signal?: AbortSignal): Promise<void> {
