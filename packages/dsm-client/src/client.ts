@@ -28,6 +28,7 @@ import { createFile, toFileStat } from './file.js'
 import type { HistoryEvent } from './history.js'
 import type { OpenFile } from './host.js'
 import { flushPages } from './page-io.js'
+import type { Reply } from './requests.js'
 import { Session } from './session.js'
 import { FaultTimer } from './stats.js'
 import { throwIfAborted, untilAborted } from './waiting.js'
@@ -359,7 +360,12 @@ class Client implements DsmClient {
 
   /** Goes on when nobody waits for it any more: the cluster must hear that the file is closed. */
   private async unmap(session: Session, file: number, signal?: AbortSignal): Promise<void> {
-    await session.request({ type: 'close', file }, { signal, onLate: () => {} })
+    const closed = (answer: Reply): void => {
+      if (answer.type !== 'done') return
+      session.coherence.fileClosed(file)
+      session.drain()
+    }
+    await session.request({ type: 'close', file }, { signal, onAnswer: closed, onLate: closed })
   }
 
   /** Opening and giving up files go one after another: the cluster must see them in the order in which they happened here. */

@@ -150,6 +150,12 @@ export class Coherence {
     this.table.remove(file, reason)
   }
 
+  /** The close of a file that was removed here is answered. */
+  fileClosed(file: number): void {
+    this.faults.closed(file)
+    this.table.pumpFaults()
+  }
+
   /** Fails everybody who waits for a page of the file; what is held stays. */
   refuseWaiters(file: number, reason: Error): void {
     const space = this.table.space(file)
