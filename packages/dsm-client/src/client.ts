@@ -28,6 +28,7 @@ import type { HistoryEvent } from './history.js'
 import type { OpenFile } from './host.js'
 import { OpenOrder } from './open-order.js'
 import { checkNothingLost, flushPages } from './page-io.js'
+import type { Reply } from './requests.js'
 import { Session } from './session.js'
 import { FaultTimer } from './stats.js'
 import { abortReason, pause, throwIfAborted, untilAborted } from './waiting.js'
@@ -211,24 +212,34 @@ class Client implements DsmClient {
       const session = this.current
       const reply = await session.request(
         { type: 'open', path, create, exclusive, size, pageSize, unit },
-        { signal, onLate: (late) => this.openedLate(session, late) }
+        {
+          signal,
+          // An order to discard may be right behind the answer, and must find the file.
+          onAnswer: (answer) => {
+            if (answer.type === 'opened') this.opened(session, answer.stat)
+          },
+          onLate: (late) => this.openedLate(session, late)
+        }
       )
       if (reply.type !== 'opened') throw new UnavailableError(`the leader answered open with ${reply.type}`)
       // The session may have ended between the answer and this line.
       if (session.ended !== undefined) throw session.ended
       if (this.closing !== undefined) throw new ClosedError('the client')
-      return createFile(this.opened(session, reply.stat), session, (open) => this.release(session, open))
+      const open = this.files.get(reply.stat.id)
+      assert(open !== undefined, `file ${reply.stat.id} was opened and is not there`)
+      return createFile(open, session, (given) => this.release(session, given))
     })
-    const file = await untilAborted(opening, signal)
-    if (!truncate) return file
     try {
-      await file.truncate(0, { signal })
+      const file = await untilAborted(opening, signal)
+      if (truncate) await file.truncate(0, { signal })
+      return file
     } catch (error) {
-      // Nobody gets this handle; the file must not stay mapped for it.
-      file.close().catch((err: unknown) => this.settings.logger.debug({ err, path }, 'a file could not be closed'))
+      // Nobody gets the handle, if there is one; the file must not stay mapped for it.
+      opening
+        .then((file) => file.close())
+        .catch((err: unknown) => this.settings.logger.debug({ err, path }, 'a file that was given up'))
       throw error
     }
-    return file
   }
 
   async rename(from: string, to: string, { signal }: CallOptions = {}): Promise<void> {
@@ -357,7 +368,7 @@ class Client implements DsmClient {
     await untilAborted(this.starting, signal)
   }
 
-  private opened(session: Session, stat: WireFileStat): OpenFile {
+  private opened(session: Session, stat: WireFileStat): void {
     let file = this.files.get(stat.id)
     if (file === undefined) {
       const { id, path, pageSize, unit, size } = stat
@@ -368,7 +379,6 @@ class Client implements DsmClient {
     }
     // Of a file that was open already, only the leader's answers to later questions say something.
     file.handles++
-    return file
   }
 
   private async release(session: Session, file: OpenFile): Promise<void> {
@@ -396,7 +406,12 @@ class Client implements DsmClient {
 
   /** Goes on when nobody waits for it any more: the cluster must hear that the file is closed. */
   private async unmap(session: Session, file: number): Promise<void> {
-    await session.request({ type: 'close', file }, { onLate: () => {} })
+    const closed = (answer: Reply): void => {
+      if (answer.type !== 'done') return
+      session.coherence.fileClosed(file)
+      session.drain()
+    }
+    await session.request({ type: 'close', file }, { onAnswer: closed, onLate: closed })
   }
 
   private async doClose(): Promise<void> {

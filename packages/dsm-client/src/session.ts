@@ -69,6 +69,8 @@ const FINAL_REFUSALS: ReadonlySet<string> = new Set([
 
 export interface RequestOptions {
   readonly signal?: AbortSignal | undefined
+  /** Called with the answer in the step in which it arrives: before what the leader has sent behind it, and before the promise. Not with `failed`. */
+  readonly onAnswer?: (reply: Exclude<Reply, { type: 'failed' }>) => void
   /** Called when an answer comes that nobody waits for any more. Without it, a request that is given up is not repeated. */
   readonly onLate?: (reply: Reply) => void
 }
@@ -173,14 +175,21 @@ export class Session implements PageHost {
   }
 
   /** Sends a request and resolves with its answer, across leaders. A `failed` answer rejects with its typed error. */
-  request(body: RequestBody, { signal, onLate }: RequestOptions = {}): Promise<Exclude<Reply, { type: 'failed' }>> {
+  request(
+    body: RequestBody,
+    { signal, onAnswer, onLate }: RequestOptions = {}
+  ): Promise<Exclude<Reply, { type: 'failed' }>> {
     return this.wait(
       (resolve, reject) => {
         if (this.failure !== undefined) {
           reject(this.failure)
           return () => {}
         }
-        const settle = (reply: Reply) => (reply.type === 'failed' ? reject(errorFromWire(reply.error)) : resolve(reply))
+        const settle = (reply: Reply) => {
+          if (reply.type === 'failed') return reject(errorFromWire(reply.error))
+          onAnswer?.(reply)
+          resolve(reply)
+        }
         return this.requests.add({ body, settle, reject }, onLate)
       },
       signal,

@@ -984,6 +984,29 @@ describe('a signal', () => {
     expect(world.cluster.files.has('/h')).toBe(false)
   })
 
+  it('in any step between the answer to an open and its promise leaves no handle that nobody has', async () => {
+    let givenUp = 0
+    for (let steps = 0; steps < 15; steps++) {
+      world.leader.holding.add('open')
+      const controller = new AbortController()
+      const opening = client.open('/g', { create: true, signal: controller.signal })
+      await world.clock.advance(1)
+      world.leader.release('open')
+      for (let step = 0; step < steps; step++) await Promise.resolve()
+      controller.abort(reason)
+      const opened = await opening.catch((error: unknown) => {
+        expect(error).toBe(reason)
+        givenUp++
+      })
+      await opened?.close()
+      await world.clock.advance(1)
+      expect(world.cluster.mapped.size).toBe(1)
+      expect([...view(client).spaces].map(({ path }) => path)).toEqual(['/f'])
+    }
+    expect(givenUp).toBeGreaterThan(2)
+    expect(givenUp).toBeLessThan(15)
+  })
+
   it('of a close that waits for an open leaves it to be made', async () => {
     world.leader.holding.add('open')
     const opening = client.open('/g', { create: true })

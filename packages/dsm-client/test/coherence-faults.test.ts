@@ -387,6 +387,77 @@ describe('a file', () => {
   })
 })
 
+describe('a fault that was dropped', () => {
+  const evict = (h: CoreHarness, index: number): void => {
+    const page = h.page(index) as Page
+    h.core.table.beginEviction(page)
+    h.core.table.endEviction(page)
+    h.drain()
+  }
+  /** Of the two faults that the leader allows, the one of page 0 was dropped; page 2 waits for its turn. */
+  const withDropped = () => {
+    const h = new CoreHarness().connect({ maxFaults: 2 })
+    const [waiter] = [h.access(0, 'read'), h.access(1, 'read'), h.access(2, 'read')]
+    const [dropped, other] = [h.take('fault'), h.take('fault')]
+    waiter.withdraw()
+    evict(h, 0)
+    h.core.retry()
+    h.drain()
+    expect(h.nothingSent).toBe(true)
+    return { h, dropped, other }
+  }
+
+  it('counts as outstanding until the leader has answered it', () => {
+    for (const answer of ['grant', 'faultFailed'] as const) {
+      const { h, dropped } = withDropped()
+      const { req, file, page } = dropped
+      const error = errorToWire(new PastEndError('/f', 0, 0))
+      if (answer === 'grant') h.grant(dropped)
+      else h.receive({ type: answer, term: 5, req, file, page, error })
+      expect(h.take('fault')).toMatchObject({ page: 2 })
+      expect(h.peek(0)).toBeUndefined()
+    }
+  })
+
+  it('gives its place to a newer one of the page, and its answer then frees nothing', () => {
+    const { h, dropped, other } = withDropped()
+    h.grant(other)
+    h.grant(h.take('fault'))
+    h.access(0, 'read')
+    const again = h.take('fault')
+    expect(again).toMatchObject({ page: 0 })
+    h.access(3, 'read')
+    expect(h.take('fault')).toMatchObject({ page: 3 })
+    h.access(4, 'read')
+    h.grant(dropped)
+    expect(h.nothingSent).toBe(true)
+    h.grant(again)
+    expect(h.take('fault')).toMatchObject({ page: 4 })
+  })
+
+  it('with its file counts until the close is answered: the leader answers it no more', () => {
+    const h = new CoreHarness().connect({ maxFaults: 1 })
+    h.core.addFile({ file: 8, path: '/g', pageSize: PAGE })
+    h.access(0, 'read')
+    h.take('fault')
+    const waiter = h.access(0, 'read', { file: 8 })
+    h.core.removeFile(FILE, new Error('closed'))
+    h.drain()
+    expect(h.nothingSent).toBe(true)
+    h.core.fileClosed(FILE)
+    h.drain()
+    h.grant(h.take('fault'))
+    expect(waiter.state).toBe('ran')
+  })
+
+  it('is forgotten with the connection', () => {
+    const { h } = withDropped()
+    h.disconnect()
+    h.connect({ maxFaults: 2 })
+    expect([h.take('fault').page, h.take('fault').page]).toEqual([1, 2])
+  })
+})
+
 describe('an order that has overtaken its grant', () => {
   it('is obeyed when the fault is dropped by an eviction', () => {
     const h = new CoreHarness().connect()

@@ -90,23 +90,55 @@ describe('a pin that waits for room', () => {
 })
 
 describe('a pin in the making', () => {
-  it('gives way to the leader that wants the whole file, and starts again behind it', () => {
-    const h = new CoreHarness().connect()
+  it('keeps a whole file from the leader until it has its pages, also when they are more than may be asked for at once', () => {
+    const h = new CoreHarness().connect({ maxFaults: 2 })
     h.core.addFile({ file: WHOLE, path: '/whole', pageSize: PAGE, unit: 'file' })
-    h.access(0, 'read', { file: WHOLE })
-    const first = h.take('fault')
-    h.grant(first, { owner: true, access: 'write' })
-    const pin = request(h, 0, 2, 'write', WHOLE)
-    expect(h.take('fault')).toMatchObject({ page: 1 })
-    // Somebody else came first: the fault of page 1 waits behind this.
-    h.receive({ type: 'revoke', term: 5, op: 3, file: WHOLE, page: 0, after: first.req })
+    const pin = request(h, 0, 5, 'write', WHOLE)
+    const first = [h.take('fault'), h.take('fault')]
+    h.receive({ type: 'revoke', term: 5, op: 3, file: WHOLE, page: 0, after: first[1]!.req })
+    for (const fault of first) h.grant(fault, { owner: true })
+    // Others ask for nothing more.
+    const late = h.access(7, 'read', { file: WHOLE })
+    for (let page = 2; page < 5; page++) {
+      expect(pin.state).toBe('waiting')
+      const fault = h.take('fault')
+      expect(fault.page).toBe(page)
+      h.grant(fault, { owner: true })
+    }
+    expect([pin.state, late.state, h.nothingSent]).toEqual(['done', 'waiting', true])
+    pin.release()
     h.acknowledge(h.take('writeback'))
-    expect(h.take('ownerAck')).toMatchObject({ op: 3, held: true })
-    expect(pin.state).toBe('waiting')
-    // Page 1 is on its way already.
-    const again = h.take('fault')
-    expect(again).toMatchObject({ page: 0 })
-    pin.withdraw()
+    expect(h.take('ownerAck').op).toBe(3)
+    expect(h.take('fault').page).toBe(7)
+  })
+
+  it('gives a whole file up after a while, longer each time, and starts again behind the answer', () => {
+    const h = new CoreHarness().connect({ maxFaults: 2 })
+    h.core.addFile({ file: WHOLE, path: '/whole', pageSize: PAGE, unit: 'file' })
+    // Of another file, which is held by whoever wants this one.
+    h.access(0, 'read')
+    const elsewhere = h.take('fault')
+    const pin = request(h, 0, 3, 'read', WHOLE)
+    for (const [op, patienceMs] of [
+      [1, 50],
+      [2, 100]
+    ] as const) {
+      const first = h.take('fault')
+      h.receive({ type: 'revoke', term: 5, op, file: WHOLE, page: 0, after: first.req })
+      h.grant(first, { owner: true, access: 'write', epoch: op })
+      const second = h.take('fault')
+      expect(first.page).toBe(0)
+      expect(h.core.nextDeadline).toBe(h.now + patienceMs)
+      h.advance(patienceMs)
+      // What it has asked for may be granted yet.
+      expect(h.nothingSent).toBe(true)
+      h.grant(second, { owner: true, access: 'write', epoch: op })
+      expect(h.take('ownerAck').op).toBe(op)
+    }
+    h.grant(elsewhere)
+    while (!h.nothingSent) h.grant(h.take('fault'), { owner: true, access: 'write', epoch: 3 })
+    expect(pin.state).toBe('done')
+    expect(h.core.nextDeadline).toBe(Infinity)
   })
 
   it('of a file that is owned as a whole asks for all its pages at once: they come in one turn', () => {

@@ -13,6 +13,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import type { DsmClient } from '../src/types.js'
 import { World, failure, outcome, view } from './support/client.js'
 import { PEERS, addressOf } from './support/leader.js'
+import { settle } from './support/world.js'
 
 const TTL = 8000
 let world: World
@@ -845,6 +846,47 @@ describe('close', () => {
 })
 
 describe('closing a file', () => {
+  /** One fault is allowed: that of `a` is on its way, that of `b` waits. */
+  const withTwoFiles = async () => {
+    const connection = await connected((w) => (w.leader.maxFaults = 1))
+    const { client, leader } = connection
+    const a = await client.open('/a', { create: true, size: 4096 })
+    const b = await client.open('/b', { create: true, size: 4096 })
+    leader.holding.add('fault').add('close')
+    const given = failure(a.read(0, 1))
+    await settle()
+    const reading = b.read(0, 1)
+    return { ...connection, a, given, reading }
+  }
+
+  it('whose fault is not answered sends none of another file in its place before the leader has closed it', async () => {
+    const { leader, a, given, reading } = await withTwoFiles()
+    const closing = a.close()
+    expect(await given).toMatchObject({ name: 'ClosedError' })
+    await settle()
+    expect([leader.of('close').length, leader.of('fault').length]).toEqual([1, 1])
+    leader.release('close')
+    await closing
+    await settle()
+    expect(leader.of('fault').map(({ file }) => file)).toEqual([100, 101])
+    leader.release('fault')
+    expect(await world.until(reading)).toHaveLength(1)
+  })
+
+  it('whose caller has given up lets the faults of others go on all the same when it is closed', async () => {
+    const { leader, a, reading } = await withTwoFiles()
+    const controller = new AbortController()
+    const closing = failure(a.close({ signal: controller.signal }))
+    await settle()
+    controller.abort()
+    await closing
+    leader.release('close')
+    await settle()
+    expect(leader.of('fault')).toHaveLength(2)
+    leader.release('fault')
+    expect(await world.until(reading)).toHaveLength(1)
+  })
+
   it('that cannot be flushed leaves it open with all of its mappings', async () => {
     const { leader, file, mapping } = await withFile({ faultTimeoutMs: 3000 })
     const copy = await file.mmap({ flags: 'private' })

@@ -1,7 +1,8 @@
 /** Sizes, discards and ranges of a session's files against a scripted leader: everything that waits comes to an end. */
 import { afterEach, describe, expect, it } from 'vitest'
 import type { DsmClient } from '../src/types.js'
-import { World, failure, outcome } from './support/client.js'
+import { World, failure, outcome, view } from './support/client.js'
+import { settle } from './support/world.js'
 
 const PAGE = 4096
 const TTL = 8000
@@ -53,6 +54,28 @@ describe('a truncation or a hole that somebody’s pin holds up', () => {
     await clock.advance(1)
     expect(leader.of('open')).toHaveLength(2)
     expect(leader.of('close')).toHaveLength(2)
+  })
+})
+
+describe('a file that is being opened', () => {
+  it('is shortened also by an order that comes right behind the answer, whatever becomes of the leader', async () => {
+    const { leader, cluster, file, discard } = await withFile()
+    await file.close()
+    leader.holding.add('open')
+    const opening = client.open('/f')
+    await settle()
+    leader.release('open')
+    // In one turn: nothing of the program runs in between.
+    discard(1)
+    await opening
+    expect([...view(client).spaces].map(({ size }) => size)).toEqual([PAGE])
+    expect(leader.of('discardAck')).toHaveLength(1)
+    cluster.files.set('/f', { ...cluster.files.get('/f')!, size: PAGE, discards: 1 })
+    world.elect(world.peers[1]!, 2)
+    leader.redirect(world.peers[1]!.id)
+    await world.clock.advance(1000)
+    const again = await client.open('/f')
+    expect(await world.until(again.read(0, 2 * PAGE))).toHaveLength(PAGE)
   })
 })
 

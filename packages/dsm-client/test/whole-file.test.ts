@@ -40,18 +40,38 @@ describe('a file that is owned as a whole', () => {
     expect([...h.core.pages()]).toEqual([])
   })
 
-  it('takes access to all pages away first: who comes meanwhile waits and asks again', () => {
+  it('takes access to all pages away first: who comes meanwhile waits, and asks behind the answer', () => {
     const { h, have, revoke } = setUp()
     have(0)
     have(1, 5)
     revoke()
     const writeback = h.take('writeback')
-    const late = h.access(0, 'read', { file: WHOLE })
-    expect(late.state).toBe('waiting')
-    h.take('fault')
+    const late = [h.access(0, 'read', { file: WHOLE }), h.access(2, 'read', { file: WHOLE })]
+    // It would be granted at once, to the owner, and could hold the answer up for ever.
+    expect(h.nothingSent).toBe(true)
     h.acknowledge(writeback)
     h.take('ownerAck')
-    expect(late.state).toBe('waiting')
+    for (const page of [0, 2]) {
+      const fault = h.take('fault')
+      expect(fault.page).toBe(page)
+      h.grant(fault, { owner: true, access: 'write', epoch: 3 })
+    }
+    expect(late.map(({ state }) => state)).toEqual(['ran', 'ran'])
+  })
+
+  it('waits for everything that it has asked for, whichever grant the revoke names: the owner is granted it', () => {
+    const { h, have, revoke } = setUp()
+    have(0)
+    const waiter = h.access(1, 'write', { file: WHOLE, write: 7 })
+    const fault = h.take('fault')
+    revoke(1, fault.req - 1)
+    expect(h.nothingSent).toBe(true)
+    h.grant(fault, { owner: true, access: 'write', epoch: 1 })
+    expect(waiter.state).toBe('ran')
+    const writeback = h.take('writeback')
+    expect(writeback.pages).toMatchObject([{ page: 1, epoch: 1 }])
+    h.acknowledge(writeback)
+    expect(h.take('ownerAck').op).toBe(1)
   })
 
   it('waits for pins and for grants that are on their way', () => {

@@ -110,6 +110,23 @@ describe('a flush', () => {
     expect([flush.done, flush.errors]).toEqual([1, []])
   })
 
+  it('for what was written later is not failed by the refusal of an older writeback, and waits for its own', () => {
+    const h = dirty(1)
+    const first = h.flush(0)
+    const older = h.take('writeback')
+    h.access(0, 'write', { write: 50 })
+    const second = h.flush(0)
+    const newer = h.take('writeback')
+    h.receive({ type: 'writebackFailed', term: 5, req: older.req, error: errorToWire(new NoSpaceError('peer')) })
+    expect([first.errors.length, second.errors.length]).toEqual([1, 0])
+    // It is on its way: a third flush joins it.
+    const third = h.flush(0)
+    expect(h.nothingSent).toBe(true)
+    h.acknowledge(newer)
+    expect([first.done, second.done, third.done]).toEqual([0, 1, 1])
+    expect(h.page(0)).toMatchObject({ dirty: false, writing: false })
+  })
+
   it('of an invalidated page is done: what was dirty there is committed', () => {
     const h = dirty(1)
     h.order('downgrade', 0)

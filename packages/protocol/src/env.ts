@@ -31,7 +31,7 @@ export interface FrameStream {
   onDrain: () => void
   /** Called once, when either side closed or the connection broke; with the reason unless it was an orderly close. */
   onClose: (reason?: Error) => void
-  /** Sends what is queued, then closes. */
+  /** Sends what is queued, then closes; an abort when the remote has not done so in a few seconds. */
   close(): void
   /** Closes at once and drops what is queued. `onClose` follows with `reason`. */
   abort(reason: Error): void

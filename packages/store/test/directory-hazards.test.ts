@@ -231,13 +231,13 @@ describe('a file that is owned as a whole', () => {
     const { epoch } = world.acquire(a, file, 3, 'write')
     const last = world.fault(a, file, 4, 'write')
     const reqs = [world.fault(b, file, 3, 'read')]
-    // The owner asks for more behind the other's turn, and the other, too.
-    const behind = world.fault(a, file, 5, 'write')
     reqs.push(world.fault(b, file, 9, 'write'))
     expect(world.all(a, 'revoke')).toMatchObject([{ page: 0, after: last }])
     world.tell(a, { type: 'writeback', req: 1, pages: [{ file, page: 3, epoch, seq: 1, bytes: filled(3) }] })
     world.commit()
     world.answer(a, 'revoke')
+    // Who owned it asks again behind its answer, for its next turn.
+    const behind = world.fault(a, file, 5, 'write')
     world.commit()
     expect(world.granted(b, reqs[0]!)).toMatchObject({ page: 3, bytes: filled(3), epoch: epoch + 1 })
     expect(world.granted(b, reqs[1]!)).toMatchObject({ page: 9, epoch: epoch + 1 })
@@ -247,12 +247,33 @@ describe('a file that is owned as a whole', () => {
     expect(world.directory.stats().longestWaitTurns).toBe(1)
   })
 
+  it("is its owner's until that has answered: what it needs more of it is granted past those who wait", () => {
+    const world = new DirectoryWorld()
+    const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
+    const { epoch } = world.acquire(a, file, 3, 'write')
+    const waits = world.fault(b, file, 3, 'read')
+    expect(world.granted(a, world.fault(a, file, 4, 'write'))).toMatchObject({ page: 4, epoch })
+    // Also for a discard, and on a new connection.
+    world.truncate(b, file, PAGE)
+    world.disconnect(a)
+    world.connect(a)
+    expect(world.granted(a, world.fault(a, file, 5, 'write'))).toMatchObject({ page: 5, epoch })
+    world.answer(a, 'revoke')
+    world.commit()
+    expect(world.granted(b, waits)).toMatchObject({ page: 3, epoch: epoch + 1 })
+    expect(world.granted(a, world.fault(a, file, 6, 'write'))).toBeUndefined()
+    expect(world.granted(b, world.fault(b, file, 6, 'write'))).toMatchObject({ page: 6, epoch: epoch + 1 })
+    world.settle()
+    expect(world.machine.file(file)?.size).toBe(PAGE)
+    expect(world.directory.stats()).toMatchObject({ operations: 0, waiting: 0 })
+  })
+
   it('is recalled for a truncate: its owner gives all of it up before the entry', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
     world.acquire(b, file, 3, 'write')
     world.truncate(a, file, PAGE + 1)
-    const waits = [world.fault(b, file, 0, 'read'), world.fault(b, file, 5, 'read')]
+    const waits = [world.fault(a, file, 0, 'read'), world.fault(a, file, 5, 'read')]
     // First, so that no grant of its range is on its way when the others are asked.
     expect(world.last(a, 'discard')).toBeUndefined()
     world.tell(b, { type: 'ownerAckDirty', op: world.last(b, 'revoke')!.op, dirty: dirtyOf(file) })
@@ -263,8 +284,8 @@ describe('a file that is owned as a whole', () => {
     expect(world.proposals).toMatchObject([{ type: 'truncate', tail: undefined }])
     world.settle()
     expect(world.machine.file(file)?.size).toBe(PAGE + 1)
-    expect(world.granted(b, waits[0]!)).toMatchObject({ page: 0, owner: true })
-    expect(world.failed(b, waits[1]!)).toBe('ERR_PAST_END')
+    expect(world.granted(a, waits[0]!)).toMatchObject({ page: 0, owner: true })
+    expect(world.failed(a, waits[1]!)).toBe('ERR_PAST_END')
   })
 
   it('is granted in the order in which its owner asked, also for pages that a discard is about to take', () => {
@@ -273,6 +294,7 @@ describe('a file that is owned as a whole', () => {
     world.acquire(a, file, 3, 'write')
     world.fault(b, file, 0, 'write')
     world.truncate(b, file, PAGE)
+    world.answer(a, 'revoke')
     // A revoke names the last grant, and its receiver waits for all that it asked for before.
     const reqs = [5, 0].map((page) => world.fault(a, file, page, 'write'))
     world.settle()

@@ -222,6 +222,22 @@ describe('leadership', () => {
     expect(group.service.connectedSessions).toBe(0)
   })
 
+  it('says where to go before it ends any stream: the end of bulk could overtake the word on control', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    const control = client.control.stream.other
+    let isClosing = false
+    // What was sent on control is slow, and so is its end.
+    control.close = () => (isClosing = true)
+    group.follow(2, OTHER)
+    await settle()
+    expect([isClosing, client.bulk.closed]).toEqual([true, false])
+    // The client has closed it, or did not in time.
+    control.onClose()
+    await settle()
+    expect(client.bulk.closed).toBe(true)
+  })
+
   it('starts from nothing when the same node is elected again', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()

@@ -43,7 +43,7 @@ export class AddressSpacePages {
   /** The newest discard of this leader that was heard of. */
   lastDiscard = 0
   /** Of a file that is owned as a whole: the leader's order to give it up; its epoch, and the newest writeback under that. */
-  order: { readonly op: number; readonly after: number } | undefined
+  order: { readonly op: number } | undefined
   epoch = 0
   seq = 0
   /** Of a file that is owned as a whole: the leader did not take what was written back for its order. */

@@ -150,6 +150,12 @@ export class Coherence {
     this.table.remove(file, reason)
   }
 
+  /** The close of a file that was removed here is answered. */
+  fileClosed(file: number): void {
+    this.faults.closed(file)
+    this.table.pumpFaults()
+  }
+
   /** Fails everybody who waits for a page of the file; what is held stays. */
   refuseWaiters(file: number, reason: Error): void {
     const space = this.table.space(file)
@@ -352,16 +358,21 @@ export class Coherence {
   }
 
   private writebackFailed(message: LeaderMessageOf<'writebackFailed'>): void {
-    const pages = this.writebacks.answered(message.req)
-    if (pages === undefined) return
+    const flights = this.writebacks.answered(message.req)
+    if (flights === undefined) return
     const error = errorFromWire(message.error)
-    for (const page of pages) {
-      // A failed flush never gives the page up: it stays dirty, and the caller of msync hears of it.
-      page.writing = false
+    for (const { page, epoch, seq } of flights) {
       // Whoever must give up the whole file tries again, but not at once: see `retry`.
       const space = this.table.space(page.file)
       if (space?.order !== undefined) space.isRefused = true
-      for (const flush of page.flushes.splice(0)) flush.fail(error)
+      // Under another epoch the page has come anew: what waits there is not about these bytes.
+      if (page.epoch !== epoch) continue
+      // A failed flush never gives the page up: it stays dirty, and the caller of msync hears of it. A newer one is on its own.
+      if (page.seq === seq) page.writing = false
+      for (const flush of page.flushes.splice(0)) {
+        if (flush.seq <= seq) flush.fail(error)
+        else page.flushes.push(flush)
+      }
       this.table.changed(page)
     }
     this.orders.obeyAll()

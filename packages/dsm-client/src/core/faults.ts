@@ -24,11 +24,14 @@ export interface FaultsInit {
 export class Faults {
   private nextReq = 1
   private readonly faults = new Map<number, Page>()
+  /** Those that were dropped and not answered, by file and page: the leader still counts them, at most one of a page. */
+  private readonly dropped = new Map<string, { readonly file: number; readonly req: number }>()
 
   constructor(private readonly init: FaultsInit) {}
 
+  /** As the leader counts them, or more. */
   get count(): number {
-    return this.faults.size
+    return this.faults.size + this.dropped.size
   }
 
   ask(page: Page, wanted: Access): void {
@@ -43,24 +46,33 @@ export class Faults {
     counters[`${kind}Faults`]++
     onSent(req, kind)
     const { file, index, version } = page
+    // It takes the place of one that was dropped.
+    this.dropped.delete(keyOf(file, index))
     send({ type: 'fault', req, file, page: index, access, have: held ? version : 0 })
   }
 
-  /** Nobody waits for it any more. */
+  /** Nobody waits for it any more. The leader does not know, and answers it in its turn. */
   drop(page: Page): void {
-    this.take(page.req)
+    const { file, index, req } = page
+    if (this.take(req) !== undefined) this.dropped.set(keyOf(file, index), { file, req })
+  }
+
+  /** The leader has it that this session maps the file no longer: faults of it are not answered any more. */
+  closed(file: number): void {
+    for (const [key, dropped] of this.dropped) if (dropped.file === file) this.dropped.delete(key)
   }
 
   /** Grants of the lost connection will never arrive. */
   forget(): void {
     for (const req of [...this.faults.keys()]) this.take(req)
+    this.dropped.clear()
   }
 
   /** Rule 4: one that nobody waits for is ignored. */
   granted(message: LeaderMessageOf<'grant'>): void {
     const { table, counters, discards } = this.init
     const page = this.faults.get(message.req)
-    if (page === undefined) return
+    if (page === undefined) return this.droppedAnswered(message)
     const isVoid = message.discard < page.discardedBy
     const space = table.space(page.file)
     if (space !== undefined && message.discard > space.lastDiscard) {
@@ -100,7 +112,13 @@ export class Faults {
 
   failed(message: LeaderMessageOf<'faultFailed'>): void {
     const page = this.take(message.req)
-    if (page !== undefined) this.init.table.failed(page, errorFromWire(message.error))
+    if (page === undefined) return this.droppedAnswered(message)
+    this.init.table.failed(page, errorFromWire(message.error))
+  }
+
+  private droppedAnswered({ file, page, req }: LeaderMessageOf<'grant' | 'faultFailed'>): void {
+    const key = keyOf(file, page)
+    if (this.dropped.get(key)?.req === req) this.dropped.delete(key)
   }
 
   private takeEpoch(page: Page, { epoch, seq }: LeaderMessageOf<'grant'>): void {
@@ -136,4 +154,8 @@ export class Faults {
     this.init.onDone(req)
     return page
   }
+}
+
+function keyOf(file: number, index: number): string {
+  return `${file}:${index}`
 }

@@ -32,12 +32,12 @@ export class Orders {
     const { type, op, after } = message
     const space = this.init.table.space(message.file)
     if (space?.unit === 'file') {
-      space.order = { op, after }
+      space.order = { op }
       this.orderedSpaces.add(space)
       return this.obeySpace(space)
     }
     const page = space?.get(message.page)
-    if (page === undefined) return this.answerUnheld({ type, op, after }, message.file, message.page)
+    if (page === undefined) return this.answerUnheld({ type, op }, message.file, message.page)
     // The same order comes again after a reconnection.
     if (page.order === undefined) this.holds.wanted(page)
     page.order = { type, op, after }
@@ -119,9 +119,9 @@ export class Orders {
       this.answerUnheld(order, page.file, page.index)
     }
     if (space.order === undefined) return
-    const { op, after } = space.order
+    const { op } = space.order
     this.orderOver(space)
-    this.answerUnheld({ type: 'revoke', op, after }, space.file, 0)
+    this.answerUnheld({ type: 'revoke', op }, space.file, 0)
   }
 
   private orderOver(space: AddressSpacePages): void {
@@ -130,9 +130,8 @@ export class Orders {
     this.orderedSpaces.delete(space)
   }
 
-  private answerUnheld(order: Order, file: number, page: number): void {
-    const { op } = order
-    if (order.type === 'invalidate') this.init.send('control', { type: 'invalidateAck', op, file, page })
+  private answerUnheld({ type, op }: Pick<Order, 'type' | 'op'>, file: number, page: number): void {
+    if (type === 'invalidate') this.init.send('control', { type: 'invalidateAck', op, file, page })
     else this.init.send('control', { type: 'ownerAck', op, file, page, held: false })
   }
 
@@ -172,10 +171,9 @@ export class Orders {
     if (order === undefined) return
     const { table, writebacks, send, counters, drop } = this.init
     const pages = [...space.all()]
-    if (pages.some((page) => page.req !== 0 && page.req <= order.after)) return
-    // A pin in the making would wait for a page that comes only with the file's next turn.
-    if (pages.some((page) => page.pinned)) table.pins.giveWay(space, 0, Infinity)
-    if (space.order !== order || pages.some((page) => page.pinned)) return
+    if (pages.some((page) => page.pinned)) table.pins.fileWanted(space, this.init.now())
+    // What was asked for is granted while this session is the owner, and nothing of it may come behind the answer.
+    if (pages.some((page) => page.pinned || page.req !== 0)) return
     for (const page of pages) {
       page.access = 'invalid'
       if (page.dirty && !page.writing && !space.isRefused) writebacks.enqueue(page)

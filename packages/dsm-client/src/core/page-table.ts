@@ -285,7 +285,10 @@ export class PageTable {
     if (page.req !== 0 || page.queuedForFault || page.waiters.length === 0 || page.evicting > 0) return
     const access: Access = page.waiters.some((waiter) => waiter.access === 'write') ? 'write' : 'read'
     // Access is there, but somebody wants the page first: when that is over, this comes again.
-    if (page.allows(access) || this.spaces.get(page.file)!.isUncertain(page.index)) return
+    const space = this.spaces.get(page.file)!
+    if (page.allows(access) || space.isUncertain(page.index)) return
+    // The whole file is to be given up: it can be kept for a pin in the making, and is not for anybody else.
+    if (space.order !== undefined && page.reserved === 0) return
     const mustWait = !this.backend.canFault || (this.room.isStarved && page.frame === undefined)
     if (mustWait || !this.place(page)) {
       if (page.waiters.length === 0) return

@@ -56,6 +56,11 @@ export class PinRequests {
     for (const request of this.of(page.file)) request.wanted(page, nowMs)
   }
 
+  /** The leader wants the whole file, of which such pins may have pages. */
+  fileWanted({ file }: AddressSpacePages, nowMs: number): void {
+    for (const request of this.of(file)) request.fileWanted(nowMs)
+  }
+
   /** Those whose patience is over give way. */
   timePassed(nowMs: number): void {
     for (const request of [...this.requests]) if (request.givesWayAt <= nowMs) request.giveWayToOrder()
@@ -156,7 +161,15 @@ class PinRequest {
   }
 
   wanted(page: Page, nowMs: number): void {
-    if (this.givesWayAt === Infinity && this.pinned.includes(page)) this.givesWayAt = nowMs + this.patienceMs
+    if (this.pinned.includes(page)) this.beginPatience(nowMs)
+  }
+
+  fileWanted(nowMs: number): void {
+    if (this.pinned.length > 0) this.beginPatience(nowMs)
+  }
+
+  private beginPatience(nowMs: number): void {
+    if (this.givesWayAt === Infinity) this.givesWayAt = nowMs + this.patienceMs
   }
 
   /**
@@ -165,7 +178,7 @@ class PinRequest {
    */
   giveWayToOrder(): void {
     this.givesWayAt = Infinity
-    if (!this.pinned.some((page) => page.order !== undefined)) return
+    if (this.target.space.order === undefined && !this.pinned.some((page) => page.order !== undefined)) return
     this.patienceMs *= 2
     this.giveWay()
   }

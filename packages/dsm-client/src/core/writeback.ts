@@ -13,6 +13,13 @@ import {
 import type { CoherenceCounters } from './stats.js'
 import type { Page } from './page.js'
 
+/** A page's bytes that are on their way, as what number under which epoch. */
+export interface Flight {
+  readonly page: Page
+  readonly epoch: number
+  readonly seq: number
+}
+
 /** Exactly one of them is called. */
 export interface StartWaiter {
   started(): void
@@ -21,7 +28,7 @@ export interface StartWaiter {
 
 export class Writebacks {
   private readonly queue: Page[] = []
-  private readonly flying = new Map<number, { readonly pages: readonly Page[]; readonly bytes: number }>()
+  private readonly flying = new Map<number, { readonly flights: readonly Flight[]; readonly bytes: number }>()
   /** Pages whose bytes left as the answer to an order, with their size. */
   private readonly given = new Map<string, number>()
   private flyingBytes = 0
@@ -112,20 +119,21 @@ export class Writebacks {
       }
       if (pages.length === 0) return
       const req = this.nextReq++
-      this.flying.set(req, { pages, bytes })
+      const taken = pages.map((page) => this.snapshot(page))
+      this.flying.set(req, { flights: pages.map((page) => ({ page, epoch: page.epoch, seq: page.seq })), bytes })
       this.flyingBytes += bytes
-      this.send({ type: 'writeback', req, pages: pages.map((page) => this.snapshot(page)) })
+      this.send({ type: 'writeback', req, pages: taken })
       for (const page of pages) this.started(page)
     }
   }
 
   /** A writeback was answered; its credit comes back. Undefined: not one of this connection's. */
-  answered(req: number): readonly Page[] | undefined {
-    const flight = this.flying.get(req)
-    if (flight === undefined) return undefined
+  answered(req: number): readonly Flight[] | undefined {
+    const flying = this.flying.get(req)
+    if (flying === undefined) return undefined
     this.flying.delete(req)
-    this.flyingBytes -= flight.bytes
-    return flight.pages
+    this.flyingBytes -= flying.bytes
+    return flying.flights
   }
 
   /** Takes what the page holds now as its newest version. The copy is the message's. */

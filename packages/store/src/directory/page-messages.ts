@@ -25,7 +25,7 @@ export class PageMessages {
     const current = believed && request.have !== 0 && request.have === version
     const bytes = current ? undefined : (view.page(file, page).bytes ?? NO_BYTES)
     const { epoch, seq } = isOwner ? owner : NOT_OWNER
-    // Of a file that is owned as a whole, many grants can be on their way: a revoke names the last, and so waits for all of them.
+    // Of a file that is owned as a whole, many grants can be on their way: they come in the order in which they were asked for.
     const lane = entry.isWhole || (bytes !== undefined && bytes.length > 0) ? 'bulk' : 'control'
     const discard = this.term.newestDiscard(file)
     const granted = { type: 'grant', term: this.term.number, req, file, page, access, owner: isOwner } as const

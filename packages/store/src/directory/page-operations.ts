@@ -63,7 +63,18 @@ export class PageOperations {
         this.beginWrite(entry, head)
       }
     }
+    this.grantAsked(entry)
     this.table.forgetIfIdle(entry)
+  }
+
+  /**
+   * A file that is owned as a whole is its owner's until that has answered the revoke. It may need more of it before it can give anything back: a pin of more
+   * pages than it may have faults outstanding.
+   */
+  private grantAsked(entry: PageEntry): void {
+    const { operation } = entry
+    if (!entry.isWhole || operation === undefined || operation.asked === 0 || operation.answered) return
+    if (this.isOwner(entry, operation.asked)) this.grantWhole(entry, operation.asked)
   }
 
   private isWaiting(fault: Fault): boolean {

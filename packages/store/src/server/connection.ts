@@ -98,15 +98,19 @@ export class Connection {
     }
   }
 
-  /** Says why on control and closes both streams. */
+  /** Says why on control and ends the connection. */
   refuse(error: QuireError): void {
     this.finish({ type: 'refused', error: errorToWire(error) })
   }
 
+  /**
+   * Closes in order, after `last`. Only control: the end of bulk could overtake `last`, and whoever sees one stream end drops the other. Bulk ends with
+   * control, when the client has closed that or its time is up: see `streamEnded`.
+   */
   finish(last?: LeaderMessage): void {
     this.closed = true
     this.control.finish(last)
-    this.bulk?.finish()
+    this.bulk?.dropQueue()
   }
 
   abort(reason: Error): void {

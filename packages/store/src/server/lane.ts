@@ -36,7 +36,7 @@ export class Lane {
     this.outgoing.total += frame.length
   }
 
-  /** Closes in order, after `last`. What waits is dropped: its receiver has no use for it. */
+  /** Closes in order, after `last`. What waits is dropped. */
   finish(last?: LeaderMessage): void {
     if (this.closed) return
     this.dropQueue()
@@ -58,6 +58,13 @@ export class Lane {
     this.dropQueue()
   }
 
+  /** What waits does not leave any more: its receiver has no use for it. */
+  dropQueue(): void {
+    this.outgoing.total -= this.queuedBytes
+    this.queuedBytes = 0
+    this.queue = []
+  }
+
   private drained(): void {
     this.blocked = false
     let taken = 0
@@ -68,12 +75,6 @@ export class Lane {
       this.blocked = !this.stream.send(frame)
     }
     this.queue.splice(0, taken)
-  }
-
-  private dropQueue(): void {
-    this.outgoing.total -= this.queuedBytes
-    this.queuedBytes = 0
-    this.queue = []
   }
 }
 

@@ -98,6 +98,13 @@ const ORDERED: readonly Mutant[] = [
     file: ORDERS,
     find: 'if (pages.some((page) => page.dirty))\n            return;',
     replace: ''
+  },
+  {
+    name: 'whole file given up while grants of it are on their way',
+    rule: 'turns of whole files',
+    file: ORDERS,
+    find: 'if (pages.some((page) => page.pinned || page.req !== 0))',
+    replace: 'if (pages.some((page) => page.pinned))'
   }
 ]
 
