@@ -24,3 +24,7 @@ it('seed 3651: a pin began again in a file that the lost session had just taken 
 it('seed 4767: the history told of a hole that was cut short in the middle as if all of it had been so short', async () => {
   await expectSound(4767, 1)
 })
+
+it('seed 3088: pages of a client that had slept past its lease were held against what others had written since', async () => {
+  await expectSound(3088, 1)
+})

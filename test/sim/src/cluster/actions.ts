@@ -221,8 +221,10 @@ class Act implements Actions {
   /** What an owner wrote before it flushed is committed, where nobody has written since. */
   private checkFlushed(first: number, end: number): void {
     const { client, invariants } = this.program.init
-    if (!this.isAlone) return
-    for (const page of inspectClient(client).pages) {
+    const { isValid, pages } = inspectClient(client)
+    // Who has slept past its lease may have lost its pages to others since they were flushed.
+    if (!this.isAlone || !isValid) return
+    for (const page of pages) {
       if (page.file !== this.handle.id || page.index < first || page.index >= end || page.access !== 'modified')
         continue
       const committed = invariants.committedBytes(page.file, page.index)
