@@ -139,7 +139,9 @@ export class SimClient implements ViewedClient {
       },
       (error: unknown) => {
         if (!process.alive) return
-        if ((error as Error).name !== 'UnavailableError') return this.world.onError(this, error as Error)
+        const { name } = error as Error
+        const { excused } = this.world.settings
+        if (name !== 'UnavailableError' || !excused.has(name)) return this.world.onError(this, error as Error)
         this.world.coverage.add('clients that found nobody in time')
         this.connect(process, open, chance)
       }

@@ -145,6 +145,13 @@ const GRANTS: readonly Mutant[] = [
     replace: 'this.unsent = [];'
   },
   {
+    name: 'a flush is not repeated after a reconnection',
+    rule: 'rule 15',
+    file: COHERENCE,
+    find: 'if (page.dirty && !page.writing && (given || page.flushes.length > 0))',
+    replace: 'if (false)'
+  },
+  {
     name: 'failed flush releases the page',
     rule: 'msync means durable',
     file: COHERENCE,

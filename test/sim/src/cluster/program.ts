@@ -6,6 +6,7 @@ import type { Chance } from '../random.js'
 import { drawKind } from '../schedule.js'
 import { act, ACTIONS, type Action } from './actions.js'
 import type { Chronicle, ClientLog } from './chronicle.js'
+import { EXCUSED_BY_FAULTS } from './excuses.js'
 import type { FileGates } from './gates.js'
 import type { PageInvariants } from './page-invariants.js'
 import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'
@@ -27,6 +28,8 @@ export interface WorkloadSettings {
   readonly pinMs: number
   /** Share of calls that are given up in the middle. */
   readonly aborts: number
+  /** Names of errors that calls may end with. */
+  readonly excused: ReadonlySet<string>
   /** How often each action is taken, relative to the others. */
   readonly weights: Readonly<Record<Action, number>>
 }
@@ -60,19 +63,6 @@ export interface Handle {
   /** Cannot be used any more, only closed. */
   isSpent: boolean
 }
-
-/** What may happen to a program while others crash, networks break, files shrink and calls are given up. */
-const EXPECTED = new Set([
-  'SessionExpiredError',
-  'UnavailableError',
-  'BusyError',
-  'ClosedError',
-  'CacheFullError',
-  'PastEndError',
-  'PinConflictError',
-  'NoSuchFileError',
-  'AbortError'
-])
 
 /** Behind the largest size of a file, for what reaches beyond it. */
 const SPARE_PAGES = 2
@@ -114,7 +104,7 @@ export class Program {
   }
 
   async attempt(action: string, run: () => Promise<void>): Promise<void> {
-    const { coverage } = this.init
+    const { coverage, settings } = this.init
     this.doing = action
     try {
       await run()
@@ -122,7 +112,7 @@ export class Program {
       coverage.add('client operations')
     } catch (error) {
       const { name } = error as Error
-      if (!EXPECTED.has(name)) throw error
+      if (!settings.excused.has(name)) throw this.inexcusable(action, error as Error)
       coverage.add(`${name}: ${action}`)
       if (name !== 'ClosedError') coverage.add('client operations')
       if (name === 'SessionExpiredError') this.dropDead()
@@ -131,6 +121,11 @@ export class Program {
       if (name !== 'PastEndError') await this.sleep(20)
     }
     this.doing = undefined
+  }
+
+  private inexcusable(action: string, error: Error): Error {
+    if (!EXCUSED_BY_FAULTS.has(error.name)) return error
+    return new Violation('nobody waits in vain', `${this.init.name}, ${action}: ${String(error)}`)
   }
 
   /** Faults have stopped and whatever they cost is paid: nothing that is open may be stuck. */

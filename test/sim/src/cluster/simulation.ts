@@ -55,7 +55,7 @@ export class Simulation extends SeedRun<Fault> {
     this.settings = init.settings?.(drawn) ?? drawn
     const { settings } = this
     this.network = new SimNetwork({ ...settings.network, scheduler, coverage, chance: this.chance.fork('network') })
-    this.network.isFaulty = isSelected(init, NOISE)
+    this.network.isFaulty = settings.isNoisy && isSelected(init, NOISE)
     this.chronicle = new Chronicle(scheduler)
     this.pages = new PageInvariants(
       () => this.clients,
