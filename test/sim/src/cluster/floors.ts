@@ -13,7 +13,8 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['discards across a new connection', 100],
   ['whole-file handovers', 2000],
   ['private copies killed by a discard', 2000],
-  ['holds', 200]
+  ['holds', 200],
+  ['frames that came with the next', 20_000]
 ]
 
 /** On average. */

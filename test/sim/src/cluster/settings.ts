@@ -22,7 +22,9 @@ export interface Settings {
 
 export function drawSettings(chance: Chance): Settings {
   const drawn = drawMix(chance)
-  const mixed = chance.fork('late streams').is(0.1) ? withLateStreams(drawn) : drawn
+  const joined = chance.fork('joined frames')
+  const network = { ...drawn.network, joined: joined.is(0.4) ? joined.between(0.1, 0.8) : 0 }
+  const mixed = chance.fork('late streams').is(0.1) ? withLateStreams({ ...drawn, network }) : { ...drawn, network }
   const calm = chance.fork('calm').next()
   if (calm < 0.05) return withoutFaults(mixed)
   return calm < 0.1 ? withBreaksOnly(mixed) : mixed
@@ -101,6 +103,7 @@ function drawMix(chance: Chance): Settings {
       raftDuplication: chance.pick([0, 0.01, 0.05]),
       raftReordering: chance.pick([0, 0.02, 0.1]),
       dialFailure: chance.pick([0, 0.02, 0.1]),
+      joined: 0,
       highWaterBytes: chance.pick([2000, 20_000, 262_144])
     },
     faults: {
