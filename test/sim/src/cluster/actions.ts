@@ -17,7 +17,7 @@ export const COMMON = {
   readEnd: 0.5,
   pin: 3,
   pinAcross: 0.7,
-  pinTwo: 0.05,
+  pinTwo: 0.1,
   pinToRead: 0.7,
   tryRead: 1,
   tryWrite: 1,
@@ -30,11 +30,15 @@ export const COMMON = {
   reopen: 0.3,
   unlink: 0.12,
   rename: 0.12,
+  openAnew: 0.12,
+  list: 0.2,
   unmapRange: 0.4,
   writeRange: 0.3,
   evictRange: 0.4,
   writePrivately: 0.8,
   readPrivately: 1.2,
+  tryWritePrivately: 0.3,
+  pinPrivately: 0.3,
   unmapPrivately: 0.1
 } as const
 
@@ -152,36 +156,50 @@ class Act implements Actions {
   }
 
   private pinToWrite(offset: number, length: number): Promise<void> {
-    const { gates, chance, settings, log, chronicle } = this.program.init
+    const { gates, chance, settings } = this.program.init
+    return gates.pin(this.fileId, this.pause, () =>
+      this.writePinned(offset, length, async () => {
+        if (chance.is(0.3)) await this.hold(chance.exponential(settings.pinMs))
+      })
+    )
+  }
+
+  private async writePinned(offset: number, length: number, during: () => Promise<void>): Promise<void> {
+    const { chance, settings, log, chronicle } = this.program.init
     const { mapping, session: process } = this.handle
-    return gates.pin(this.fileId, this.pause, async () => {
-      const pin = await mapping.pin(offset, length, 'write', this.program.options())
-      let end = (): void => {}
-      try {
-        if (chance.is(0.3)) await this.hold(chance.exponential(settings.pinMs))
-        // In one step: what is written to a pin in several, a flush may find half.
-        const from = hex(pin.bytes)
-        pin.bytes.set(chronicle.nextValue(length))
-        end = log.begin({ process, file: this.fileId, offset, length, op: 'exchange', from, to: hex(pin.bytes) })
-        if (chance.is(0.3)) await this.hold(chance.exponential(settings.pinMs))
-      } finally {
-        pin.release()
-        end()
-      }
-    })
+    const pin = await mapping.pin(offset, length, 'write', this.program.options())
+    let end = (): void => {}
+    try {
+      if (chance.is(0.3)) await this.hold(chance.exponential(settings.pinMs))
+      // In one step: what is written to a pin in several, a flush may find half.
+      const from = hex(pin.bytes)
+      pin.bytes.set(chronicle.nextValue(length))
+      end = log.begin({ process, file: this.fileId, offset, length, op: 'exchange', from, to: hex(pin.bytes) })
+      await during()
+    } finally {
+      pin.release()
+      end()
+    }
   }
 
   /** Holds one page and asks for another: two clients may wait for each other, and one gives up. */
-  async pinTwo(): Promise<void> {
+  pinTwo(): Promise<void> {
+    const { chance, gates } = this.program.init
     const { mapping } = this.handle
-    const first = await mapping.pin(this.page() * PAGE_BYTES, 4, 'read', this.program.options())
-    try {
+    const [first, second] = [this.page() * PAGE_BYTES + SPOTS[0], this.page() * PAGE_BYTES + SPOTS[1]]
+    const write = async (): Promise<void> => {
       await this.hold(1)
-      const second = await mapping.pin(this.page() * PAGE_BYTES, 4, 'read', this.program.options())
-      second.release()
-    } finally {
-      first.release()
+      await this.writePinned(second, 4, () => Promise.resolve())
     }
+    return gates.pin(this.fileId, this.pause, async () => {
+      if (chance.is(0.7)) return this.writePinned(first, 4, write)
+      const pin = await mapping.pin(first, 4, 'read', this.program.options())
+      try {
+        await write()
+      } finally {
+        pin.release()
+      }
+    })
   }
 
   async pinToRead(): Promise<void> {
@@ -283,11 +301,35 @@ class Act implements Actions {
     await this.program.close(this.handle, {})
   }
 
+  /** What is there is shortened to nothing. */
+  async openAnew(): Promise<void> {
+    const { path } = this.handle
+    await this.program.close(this.handle, {})
+    await this.program.openAnew(path)
+  }
+
+  async list(): Promise<void> {
+    const { client, names, invariants, name } = this.program.init
+    const call = invariants.time
+    const listed: string[] = []
+    for await (const { path } of client.list('/', this.program.options())) listed.push(path)
+    names.check(listed, call, name)
+    this.count('listings')
+  }
+
   // ---- the calls of the seed
 
   async unmapRange(): Promise<void> {
+    const { chance, invariants, unmaps } = this.program.init
     const [start, length] = this.range()
-    this.handle.file.addressSpace.unmapMappingRange(start, length)
+    const evenCows = chance.is(0.3)
+    this.handle.file.addressSpace.unmapMappingRange(start, length, { evenCows })
+    if (!evenCows) return
+    const first = Math.floor(start / PAGE_BYTES)
+    const end = length === 0 ? Infinity : Math.ceil((start + length) / PAGE_BYTES)
+    unmaps.add(this.handle.id, first, end, invariants.time)
+    this.handle.private?.checkNone(first, end)
+    this.count('unmaps of private copies')
   }
 
   async writeRange(): Promise<void> {
@@ -319,6 +361,22 @@ class Act implements Actions {
     const [page, place] = [this.page(), chance.pick(SPOTS)]
     if (chance.is(0.2)) own.tryRead(page, place)
     else await own.read(page, place, this.program.options())
+  }
+
+  async tryWritePrivately(): Promise<void> {
+    const { chance } = this.program.init
+    const own = await this.program.privately(this.handle)
+    const done = own.tryWrite(this.page(), chance.pick(SPOTS))
+    this.count(done ? 'private writes at once' : 'private writes not at once')
+  }
+
+  async pinPrivately(): Promise<void> {
+    const { chance, settings } = this.program.init
+    const own = await this.program.privately(this.handle)
+    const [page, place, options] = [this.page(), chance.pick(SPOTS), this.program.options()]
+    const hold = (): Promise<void> => this.hold(chance.exponential(settings.pinMs))
+    if (chance.is(0.6)) await own.writePinned(page, place, options, hold)
+    else await own.readPinned(page, place, options, hold)
   }
 
   async unmapPrivately(): Promise<void> {

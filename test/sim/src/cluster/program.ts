@@ -1,5 +1,5 @@
 /** Random programs over a few files: one action after the other, until they are to stop. */
-import type { CallOptions, DsmClient, DsmFile, Mapping } from '@quire/dsm-client'
+import type { CallOptions, DsmClient, DsmFile, Mapping, OpenOptions } from '@quire/dsm-client'
 import type { Clock } from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
 import type { Chance } from '../random.js'
@@ -10,7 +10,9 @@ import { EXCUSED_BY_FAULTS } from './excuses.js'
 import type { FileGates } from './gates.js'
 import type { PageInvariants } from './page-invariants.js'
 import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'
+import type { Names } from './names.js'
 import { PrivateUse } from './private-use.js'
+import type { Unmaps } from './unmaps.js'
 import { Violation } from '../violation.js'
 
 export interface WorkloadSettings {
@@ -44,6 +46,8 @@ export interface ProgramInit {
   readonly log: ClientLog
   readonly chronicle: Chronicle
   readonly invariants: PageInvariants
+  readonly names: Names
+  readonly unmaps: Unmaps
   readonly coverage: Coverage
   readonly isStopping: () => boolean
   /** The cluster is whole again. */
@@ -114,7 +118,7 @@ export class Program {
       const { name } = error as Error
       if (!settings.excused.has(name)) throw this.inexcusable(action, error as Error)
       coverage.add(`${name}: ${action}`)
-      if (name !== 'ClosedError') coverage.add('client operations')
+      coverage.add(name)
       if (name === 'SessionExpiredError') this.dropDead()
       // A close has given the file up, although the cluster's word on that did not come in time.
       if (name === 'ClosedError') for (const handle of this.handles.values()) handle.isSpent = true
@@ -157,7 +161,7 @@ export class Program {
 
   // ---- files
 
-  async open(path: string, options: CallOptions = {}): Promise<Handle> {
+  async open(path: string, options: OpenOptions = {}): Promise<Handle> {
     const { client, settings } = this.init
     const existing = this.handles.get(path)
     if (existing?.isSpent === true) await this.close(existing, {})
@@ -170,6 +174,19 @@ export class Program {
     const handle = { file, mapping, path, id: Number(file.id), session, isWhole, private: undefined, isSpent: false }
     this.handles.set(path, handle)
     return handle
+  }
+
+  /** The client records the truncation, of the file that the path then leads to, unless it is killed before that. */
+  async openAnew(path: string): Promise<void> {
+    const { log, client, invariants } = this.init
+    const files = (): string[] => [...invariants.files.keys()].map(String)
+    const intent = { process: client.session.id, file: '', offset: 0, length: 0, op: 'truncate' } as const
+    const end = log.begin(intent, files)
+    try {
+      await this.open(path, { truncate: true, ...this.options() })
+    } finally {
+      end()
+    }
   }
 
   async close(handle: Handle, options: CallOptions): Promise<void> {
