@@ -323,8 +323,9 @@ class Act implements Actions {
     const { chance, invariants, unmaps } = this.program.init
     const [start, length] = this.range()
     const evenCows = chance.is(0.3)
-    this.handle.file.addressSpace.unmapMappingRange(start, length, { evenCows })
-    if (!evenCows) return
+    const { addressSpace } = this.handle.file
+    if (!evenCows) return addressSpace.unmapMappingRange(start, length)
+    addressSpace.unmapMappingRange(start, length, { evenCows })
     const first = Math.floor(start / PAGE_BYTES)
     const end = length === 0 ? Infinity : Math.ceil((start + length) / PAGE_BYTES)
     unmaps.add(this.handle.id, first, end, invariants.time)
