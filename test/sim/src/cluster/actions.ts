@@ -3,6 +3,7 @@ import type { HistoryEvent } from '#linearizability'
 import { inspectClient } from '@quire/dsm-client/inspect'
 import { Violation } from '../violation.js'
 import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'
+import { PrivateActs } from './private-acts.js'
 import type { Handle, Program } from './program.js'
 
 /** Every action, and how common it is. */
@@ -51,12 +52,7 @@ export async function act(action: Action, program: Program, handle: Handle): Pro
 
 type Actions = Record<Action, () => Promise<void>>
 
-class Act implements Actions {
-  constructor(
-    private readonly program: Program,
-    private readonly handle: Handle
-  ) {}
-
+class Act extends PrivateActs implements Actions {
   // ---- bytes
 
   write(): Promise<void> {
@@ -217,10 +213,6 @@ class Act implements Actions {
     }
   }
 
-  private hold(ms: number): Promise<void> {
-    return this.program.sleep(ms)
-  }
-
   // ---- durability
 
   async sync(): Promise<void> {
@@ -346,71 +338,6 @@ class Act implements Actions {
   private range(): [number, number] {
     const { chance } = this.program.init
     return chance.is(0.3) ? [0, 0] : [this.page() * PAGE_BYTES, chance.pick([1, PAGE_BYTES, 2 * PAGE_BYTES])]
-  }
-
-  // ---- private mappings
-
-  async writePrivately(): Promise<void> {
-    const { chance } = this.program.init
-    const own = await this.program.privately(this.handle)
-    await own.write(this.page(), chance.pick(SPOTS), this.program.options())
-  }
-
-  async readPrivately(): Promise<void> {
-    const { chance } = this.program.init
-    const own = await this.program.privately(this.handle)
-    const [page, place] = [this.page(), chance.pick(SPOTS)]
-    if (chance.is(0.2)) own.tryRead(page, place)
-    else await own.read(page, place, this.program.options())
-  }
-
-  async tryWritePrivately(): Promise<void> {
-    const { chance } = this.program.init
-    const own = await this.program.privately(this.handle)
-    const done = own.tryWrite(this.page(), chance.pick(SPOTS))
-    this.count(done ? 'private writes at once' : 'private writes not at once')
-  }
-
-  async pinPrivately(): Promise<void> {
-    const { chance, settings } = this.program.init
-    const own = await this.program.privately(this.handle)
-    const [page, place, options] = [this.page(), chance.pick(SPOTS), this.program.options()]
-    const hold = (): Promise<void> => this.hold(chance.exponential(settings.pinMs))
-    if (chance.is(0.6)) await own.writePinned(page, place, options, hold)
-    else await own.readPinned(page, place, options, hold)
-  }
-
-  async unmapPrivately(): Promise<void> {
-    const own = this.handle.private
-    this.handle.private = undefined
-    await own?.mapping.munmap()
-  }
-
-  // ---- helpers
-
-  private get fileId(): string {
-    return this.handle.file.id
-  }
-
-  private get size(): number {
-    return this.program.init.invariants.sizeOf(this.handle.id)
-  }
-
-  private get isAlone(): boolean {
-    return this.program.init.settings.programs === 1
-  }
-
-  /** Of the file as it is in the log; now and then one that it has not. */
-  private page(): number {
-    const { chance, settings } = this.program.init
-    const pages = chance.is(0.05) ? settings.maxPages : Math.ceil(this.size / PAGE_BYTES)
-    return chance.int(0, Math.max(1, pages) - 1)
-  }
-
-  private readonly pause = (): Promise<void> => this.program.sleep(0.5)
-
-  private count(name: string): void {
-    this.program.init.coverage.add(name)
   }
 
   private writing(
