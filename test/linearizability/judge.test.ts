@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { HistoryFormatError, parseHistory, type HistoryEvent } from './src/history.js'
 import { judge } from './src/judge.js'
@@ -98,6 +99,50 @@ describe('pages', () => {
   })
 })
 
+type Step = 'read' | 'write' | 'flush' | 'read of another' | 'write of another'
+
+/** One step after the other, by a session that is lost in the end and by another; and the reads of which something is known. */
+function played(steps: readonly Step[]): { readonly history: HistoryEvent[]; readonly counting: HistoryEvent[] } {
+  const another = { client: 'b', process: 'b1' } as const
+  const history: HistoryEvent[] = []
+  const counting: HistoryEvent[] = []
+  let durable = '00'
+  /** What the session has written and not made durable, and its reads since. */
+  let dirty: string | undefined
+  let reads: HistoryEvent[] = []
+  const add = (fields: Parameters<typeof event>[0]): HistoryEvent => {
+    const made = event(fields)
+    history.push(made)
+    return made
+  }
+  const flush = (): void => {
+    if (dirty === undefined) return
+    add({ op: 'writeback', length: PAGE })
+    counting.push(...reads)
+    durable = dirty
+    dirty = undefined
+    reads = []
+  }
+  for (const [i, step] of steps.entries()) {
+    const value = (i + 1).toString(16).padStart(2, '0')
+    if (step === 'read') {
+      const read = add({ op: 'read', value: dirty ?? durable })
+      if (dirty === undefined) counting.push(read)
+      else reads.push(read)
+    } else if (step === 'write') {
+      add({ op: 'write', value })
+      dirty = value
+    } else {
+      // Others have the page only when its bytes are durable.
+      flush()
+      if (step === 'read of another') counting.push(add({ op: 'read', ...another, value: durable }))
+      if (step === 'write of another') add({ op: 'write', ...another, value: (durable = value) })
+    }
+  }
+  add({ op: 'lost', length: PAGE })
+  return { history, counting }
+}
+
 describe('a lost session', () => {
   const lost = (): HistoryEvent => event({ op: 'lost', length: PAGE })
   const writeback = (status: 'ok' | 'info' = 'ok'): HistoryEvent => event({ op: 'writeback', length: PAGE, status })
@@ -163,6 +208,48 @@ describe('a lost session', () => {
     expect(findings(...history, other('00'))).toEqual([])
     const between = event({ op: 'write', client: 'b', process: 'b1', value: '22', call: -2, return: -1 })
     expect(findings(between, ...history, other('11'))).toEqual(['0 violation'])
+  })
+
+  it('read what everybody could, before the first write that it took with it', () => {
+    const read = (value: string): HistoryEvent => event({ op: 'read', value })
+    const [seen, unseen] = ['11', '22'].map((value) => [
+      event({ op: 'write', client: 'b', process: 'b1', value: '11' }),
+      read(value),
+      event({ op: 'write', value: '33' }),
+      lost()
+    ]) as [HistoryEvent[], HistoryEvent[]]
+    expect(findings(...seen)).toEqual([])
+    expect(findings(...unseen)).toEqual(['0 violation'])
+    // Also after a version that is durable, and where it wrote nothing at all.
+    expect(findings(event({ op: 'write', value: '11' }), writeback(), read('22'), lost())).toEqual(['0 violation'])
+    expect(findings(read('22'), lost())).toEqual(['0 violation'])
+  })
+
+  it('may have read anything from the call of that write on, also of one that failed in the middle', () => {
+    const during = (status: 'ok' | 'info'): HistoryEvent[] => {
+      const write = event({ op: 'write', value: '33', status })
+      return [write, event({ op: 'read', value: '33', call: write.call, return: write.return }), lost()]
+    }
+    expect(findings(...during('ok'), other('00'))).toEqual([])
+    expect(findings(...during('info'), other('00'))).toEqual([])
+    const refused = event({ op: 'write', value: '33', status: 'fail' })
+    expect(findings(refused, event({ op: 'read', value: '33' }), lost())).toEqual(['0 violation'])
+  })
+
+  it('is judged rightly in every order of reads, writes and writebacks: what others could see counts, and nothing else', () => {
+    const step = fc.constantFrom('read', 'write', 'flush', 'read of another', 'write of another')
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 12 }), fc.nat(), (steps, pick) => {
+        const { history, counting } = played(steps)
+        expect(findings(...history)).toEqual([])
+        if (counting.length === 0) return
+        // Nobody has ever written this.
+        const wrong = counting[pick % counting.length]
+        expect(findings(...history.map((each) => (each === wrong ? { ...each, value: 'ff' } : each)))).toEqual([
+          '0 violation'
+        ])
+      })
+    )
   })
 
   it('must not have read its own bytes back if somebody else has seen others', () => {

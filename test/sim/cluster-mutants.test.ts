@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 // The built program: a worker loads it, and patches what it loads.
 import { CLUSTER_SUITE } from './dist/cluster/mutants.js'
@@ -26,6 +27,15 @@ describe('the cluster simulation notices that a rule is missing', { timeout: 60_
     const { caught, error } = await runMutant(CLUSTER_SUITE, { mutant: mutantOf(name), from: 1, seeds: 40 })
     expect(error).toBeUndefined()
     expect(caught).toBeDefined()
+  })
+
+  it('and each patch has its one place in what is built', async () => {
+    for (const { name, and = [], ...change } of CLUSTER_SUITE.mutants) {
+      for (const { file, find } of [change, ...and]) {
+        const source = await readFile(new URL(`../../${CLUSTER_SUITE.root}${file}`, import.meta.url), 'utf8')
+        expect(source.split(find).length - 1, `${name}: ${file}`).toBe(1)
+      }
+    }
   })
 
   it('whose names are their own', () => {

@@ -18,21 +18,21 @@ describe('the whole of Quire in a simulation', { timeout: 120_000 }, () => {
   })
 
   it('does the same again with the same seed', async () => {
-    const first = await simulate({ seed: 7 })
-    const second = await simulate({ seed: 7 })
+    const first = await simulate({ seed: 11 })
+    const second = await simulate({ seed: 11 })
     expect(second.traceHash).toBe(first.traceHash)
     expect(second.events).toBe(first.events)
     expect([...second.coverage.counts]).toEqual([...first.coverage.counts])
-    const other = await simulate({ seed: 8 })
+    const other = await simulate({ seed: 12 })
     expect(other.traceHash).not.toBe(first.traceHash)
   })
 
   it('runs a seed without some of its faults, or with some alone', async () => {
-    const { happenings } = await simulate({ seed: 7 })
+    const { happenings } = await simulate({ seed: 11 })
     expect(happenings.length).toBeGreaterThan(3)
-    const some = await simulate({ seed: 7, only: new Set([2, 3]) })
+    const some = await simulate({ seed: 11, only: new Set([2, 3]) })
     expect(some.happenings.map(({ number }) => number)).toEqual([2, 3])
-    const without = await simulate({ seed: 7, without: new Set([0, 1]) })
+    const without = await simulate({ seed: 11, without: new Set([0, 1]) })
     expect(without.happenings).toEqual(happenings.filter(({ number }) => number > 1))
   })
 

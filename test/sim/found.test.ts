@@ -1,16 +1,16 @@
 /**
- * What the cluster simulation found. A seed stands for it only as long as the simulator draws the same numbers; each is the first that catches the mutant
- * of the rule, and the rules themselves are tested where they are kept (packages/dsm-client/test).
+ * What the cluster simulation found. A seed stands for it only as long as the simulator draws the same numbers; those that name their mutant are the
+ * first that catches it, the others were the first that met the bug. The rules themselves are tested where they are kept (packages/dsm-client/test).
  */
 import { it } from 'vitest'
 import { expectSound } from './cluster-support.js'
 
-it('seed 20: a write that a truncation overtook wrote its first page a second time, over what others had written since', async () => {
-  await expectSound(20, 1)
+it('seed 21: a write that a truncation overtook wrote its first page a second time, over what others had written since (a write that begins again writes its pages twice)', async () => {
+  await expectSound(21, 1)
 })
 
-it('seed 452: a grant overtook the end of a discard, which then dropped what was written', async () => {
-  await expectSound(452, 1)
+it('seed 48: a grant overtook the end of a discard, which then dropped what was written (a grant that overtakes the end of a discard goes with it)', async () => {
+  await expectSound(48, 1)
 })
 
 it('seed 2230: a flush of many pages failed when its time was up, although one page after the other was made durable', async () => {

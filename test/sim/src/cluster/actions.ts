@@ -3,6 +3,7 @@ import type { HistoryEvent } from '#linearizability'
 import { inspectClient } from '@quire/dsm-client/inspect'
 import { Violation } from '../violation.js'
 import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'
+import { PrivateActs } from './private-acts.js'
 import type { Handle, Program } from './program.js'
 
 /** Every action, and how common it is. */
@@ -17,7 +18,7 @@ export const COMMON = {
   readEnd: 0.5,
   pin: 3,
   pinAcross: 0.7,
-  pinTwo: 0.05,
+  pinTwo: 0.1,
   pinToRead: 0.7,
   tryRead: 1,
   tryWrite: 1,
@@ -30,11 +31,15 @@ export const COMMON = {
   reopen: 0.3,
   unlink: 0.12,
   rename: 0.12,
+  openAnew: 0.12,
+  list: 0.2,
   unmapRange: 0.4,
   writeRange: 0.3,
   evictRange: 0.4,
   writePrivately: 0.8,
   readPrivately: 1.2,
+  tryWritePrivately: 0.3,
+  pinPrivately: 0.3,
   unmapPrivately: 0.1
 } as const
 
@@ -47,12 +52,7 @@ export async function act(action: Action, program: Program, handle: Handle): Pro
 
 type Actions = Record<Action, () => Promise<void>>
 
-class Act implements Actions {
-  constructor(
-    private readonly program: Program,
-    private readonly handle: Handle
-  ) {}
-
+class Act extends PrivateActs implements Actions {
   // ---- bytes
 
   write(): Promise<void> {
@@ -152,36 +152,50 @@ class Act implements Actions {
   }
 
   private pinToWrite(offset: number, length: number): Promise<void> {
-    const { gates, chance, settings, log, chronicle } = this.program.init
+    const { gates, chance, settings } = this.program.init
+    return gates.pin(this.fileId, this.pause, () =>
+      this.writePinned(offset, length, async () => {
+        if (chance.is(0.3)) await this.hold(chance.exponential(settings.pinMs))
+      })
+    )
+  }
+
+  private async writePinned(offset: number, length: number, during: () => Promise<void>): Promise<void> {
+    const { chance, settings, log, chronicle } = this.program.init
     const { mapping, session: process } = this.handle
-    return gates.pin(this.fileId, this.pause, async () => {
-      const pin = await mapping.pin(offset, length, 'write', this.program.options())
-      let end = (): void => {}
-      try {
-        if (chance.is(0.3)) await this.hold(chance.exponential(settings.pinMs))
-        // In one step: what is written to a pin in several, a flush may find half.
-        const from = hex(pin.bytes)
-        pin.bytes.set(chronicle.nextValue(length))
-        end = log.begin({ process, file: this.fileId, offset, length, op: 'exchange', from, to: hex(pin.bytes) })
-        if (chance.is(0.3)) await this.hold(chance.exponential(settings.pinMs))
-      } finally {
-        pin.release()
-        end()
-      }
-    })
+    const pin = await mapping.pin(offset, length, 'write', this.program.options())
+    let end = (): void => {}
+    try {
+      if (chance.is(0.3)) await this.hold(chance.exponential(settings.pinMs))
+      // In one step: what is written to a pin in several, a flush may find half.
+      const from = hex(pin.bytes)
+      pin.bytes.set(chronicle.nextValue(length))
+      end = log.begin({ process, file: this.fileId, offset, length, op: 'exchange', from, to: hex(pin.bytes) })
+      await during()
+    } finally {
+      pin.release()
+      end()
+    }
   }
 
   /** Holds one page and asks for another: two clients may wait for each other, and one gives up. */
-  async pinTwo(): Promise<void> {
+  pinTwo(): Promise<void> {
+    const { chance, gates } = this.program.init
     const { mapping } = this.handle
-    const first = await mapping.pin(this.page() * PAGE_BYTES, 4, 'read', this.program.options())
-    try {
+    const [first, second] = [this.page() * PAGE_BYTES + SPOTS[0], this.page() * PAGE_BYTES + SPOTS[1]]
+    const write = async (): Promise<void> => {
       await this.hold(1)
-      const second = await mapping.pin(this.page() * PAGE_BYTES, 4, 'read', this.program.options())
-      second.release()
-    } finally {
-      first.release()
+      await this.writePinned(second, 4, () => Promise.resolve())
     }
+    return gates.pin(this.fileId, this.pause, async () => {
+      if (chance.is(0.7)) return this.writePinned(first, 4, write)
+      const pin = await mapping.pin(first, 4, 'read', this.program.options())
+      try {
+        await write()
+      } finally {
+        pin.release()
+      }
+    })
   }
 
   async pinToRead(): Promise<void> {
@@ -197,10 +211,6 @@ class Act implements Actions {
     } finally {
       pin.release()
     }
-  }
-
-  private hold(ms: number): Promise<void> {
-    return this.program.sleep(ms)
   }
 
   // ---- durability
@@ -285,11 +295,36 @@ class Act implements Actions {
     await this.program.close(this.handle, {})
   }
 
+  /** What is there is shortened to nothing. */
+  async openAnew(): Promise<void> {
+    const { path } = this.handle
+    await this.program.close(this.handle, {})
+    await this.program.openAnew(path)
+  }
+
+  async list(): Promise<void> {
+    const { client, names, invariants, name } = this.program.init
+    const call = invariants.time
+    const listed: string[] = []
+    for await (const { path } of client.list('/', this.program.options())) listed.push(path)
+    names.check(listed, call, name)
+    this.count('listings')
+  }
+
   // ---- the calls of the seed
 
   async unmapRange(): Promise<void> {
+    const { chance, invariants, unmaps } = this.program.init
     const [start, length] = this.range()
-    this.handle.file.addressSpace.unmapMappingRange(start, length)
+    const evenCows = chance.is(0.3)
+    const { addressSpace } = this.handle.file
+    if (!evenCows) return addressSpace.unmapMappingRange(start, length)
+    addressSpace.unmapMappingRange(start, length, { evenCows })
+    const first = Math.floor(start / PAGE_BYTES)
+    const end = length === 0 ? Infinity : Math.ceil((start + length) / PAGE_BYTES)
+    unmaps.add(this.handle.id, first, end, invariants.time)
+    this.handle.private?.checkNone(first, end)
+    this.count('unmaps of private copies')
   }
 
   async writeRange(): Promise<void> {
@@ -305,55 +340,6 @@ class Act implements Actions {
   private range(): [number, number] {
     const { chance } = this.program.init
     return chance.is(0.3) ? [0, 0] : [this.page() * PAGE_BYTES, chance.pick([1, PAGE_BYTES, 2 * PAGE_BYTES])]
-  }
-
-  // ---- private mappings
-
-  async writePrivately(): Promise<void> {
-    const { chance } = this.program.init
-    const own = await this.program.privately(this.handle)
-    await own.write(this.page(), chance.pick(SPOTS), this.program.options())
-  }
-
-  async readPrivately(): Promise<void> {
-    const { chance } = this.program.init
-    const own = await this.program.privately(this.handle)
-    const [page, place] = [this.page(), chance.pick(SPOTS)]
-    if (chance.is(0.2)) own.tryRead(page, place)
-    else await own.read(page, place, this.program.options())
-  }
-
-  async unmapPrivately(): Promise<void> {
-    const own = this.handle.private
-    this.handle.private = undefined
-    await own?.mapping.munmap()
-  }
-
-  // ---- helpers
-
-  private get fileId(): string {
-    return this.handle.file.id
-  }
-
-  private get size(): number {
-    return this.program.init.invariants.sizeOf(this.handle.id)
-  }
-
-  private get isAlone(): boolean {
-    return this.program.init.settings.programs === 1
-  }
-
-  /** Of the file as it is in the log; now and then one that it has not. */
-  private page(): number {
-    const { chance, settings } = this.program.init
-    const pages = chance.is(0.05) ? settings.maxPages : Math.ceil(this.size / PAGE_BYTES)
-    return chance.int(0, Math.max(1, pages) - 1)
-  }
-
-  private readonly pause = (): Promise<void> => this.program.sleep(0.5)
-
-  private count(name: string): void {
-    this.program.init.coverage.add(name)
   }
 
   private writing(

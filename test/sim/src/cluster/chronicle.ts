@@ -51,7 +51,7 @@ export class Chronicle {
 
 /** One life of a client. */
 export class ClientLog {
-  private readonly intents = new Set<Intent & { readonly call: number }>()
+  private readonly intents = new Set<Intent & { readonly call: number; readonly files: () => readonly string[] }>()
   /** When bytes of a page last left, by session, file and page. */
   private readonly sent = new Map<string, number>()
 
@@ -77,9 +77,9 @@ export class ClientLog {
     this.chronicle.events.push({ ...event, client: this.client, status: 'ok' })
   }
 
-  /** The client records how it ends, unless it is killed before that. The returned function tells that it has ended. */
-  begin(intent: Intent): () => void {
-    const begun = { ...intent, call: this.chronicle.nowNs }
+  /** The client records how it ends, unless it is killed before that. The returned function tells that it has ended. `files`: where it is not known yet. */
+  begin(intent: Intent, files = (): readonly string[] => [intent.file]): () => void {
+    const begun = { ...intent, call: this.chronicle.nowNs, files }
     this.intents.add(begun)
     return () => this.intents.delete(begun)
   }
@@ -96,7 +96,9 @@ export class ClientLog {
   killed(view: ClientView | undefined): void {
     const now = this.chronicle.nowNs
     const { events } = this.chronicle
-    for (const intent of this.intents) events.push({ ...intent, client: this.client, status: 'info', return: now })
+    for (const { files, ...intent } of this.intents) {
+      for (const file of files()) events.push({ ...intent, file, client: this.client, status: 'info', return: now })
+    }
     this.intents.clear()
     if (view === undefined || view.isEnded) return
     const process = String(view.session)

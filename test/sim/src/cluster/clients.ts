@@ -9,8 +9,13 @@ import { ClientLog, type Chronicle } from './chronicle.js'
 import { addressOf, nameOf, PEER_IDS } from './ids.js'
 import type { SimNetwork } from './network.js'
 import type { PageInvariants, ViewedClient } from './page-invariants.js'
-import { Program, type WorkloadSettings } from './program.js'
+import { Program, type ProgramInit, type WorkloadSettings } from './program.js'
 import { FileGates } from './gates.js'
+import type { Names } from './names.js'
+import { Unmaps } from './unmaps.js'
+
+/** By the programs of one life. */
+type Shared = Pick<ProgramInit, 'gates' | 'unmaps'>
 
 export interface ClientSettings extends WorkloadSettings {
   readonly cacheBytes: number
@@ -26,6 +31,7 @@ export interface ClientWorld {
   readonly settings: ClientSettings
   readonly invariants: PageInvariants
   readonly chronicle: Chronicle
+  readonly names: Names
   /** Programs finish what they are doing and stop. */
   readonly isStopping: () => boolean
   readonly isCalm: () => boolean
@@ -132,23 +138,25 @@ export class SimClient implements ViewedClient {
         this.client = client
         client.addEventListener('sessionlost', () => this.world.coverage.add('sessions lost'))
         this.running = 0
-        const gates = new FileGates()
+        const shared = { gates: new FileGates(), unmaps: new Unmaps() }
         for (let i = 0; i < this.world.settings.programs; i++) {
-          this.run(process, client, gates, chance.fork(`program ${i}`))
+          this.run(process, client, shared, chance.fork(`program ${i}`))
         }
       },
       (error: unknown) => {
         if (!process.alive) return
-        if ((error as Error).name !== 'UnavailableError') return this.world.onError(this, error as Error)
+        const { name } = error as Error
+        const { excused } = this.world.settings
+        if (name !== 'UnavailableError' || !excused.has(name)) return this.world.onError(this, error as Error)
         this.world.coverage.add('clients that found nobody in time')
         this.connect(process, open, chance)
       }
     )
   }
 
-  private run(process: SimProcess, client: DsmClient, gates: FileGates, chance: Chance): void {
+  private run(process: SimProcess, client: DsmClient, shared: Shared, chance: Chance): void {
     this.running++
-    const program = this.program(process, client, gates, chance)
+    const program = this.program(process, client, shared, chance)
     this.programs.push(program)
     program.run().then(
       () => {
@@ -160,17 +168,17 @@ export class SimClient implements ViewedClient {
     )
   }
 
-  private program(process: SimProcess, client: DsmClient, gates: FileGates, chance: Chance): Program {
-    const { settings, invariants, coverage, chronicle, isStopping, isCalm } = this.world
+  private program(process: SimProcess, client: DsmClient, shared: Shared, chance: Chance): Program {
+    const { settings, invariants, coverage, chronicle, names, isStopping, isCalm } = this.world
     const { name, log } = this
     const { clock } = process
-    const base = { name, client, clock, chance, settings, gates, log: log!, chronicle, invariants, coverage }
-    return new Program({ ...base, isStopping, isCalm })
+    const base = { name, client, clock, chance, settings, log: log!, chronicle, names, invariants, coverage }
+    return new Program({ ...base, ...shared, isStopping, isCalm })
   }
 
   /** For the end. */
   visitor(chance: Chance): Program {
-    return this.program(this.process!, this.client!, new FileGates(), chance)
+    return this.program(this.process!, this.client!, { gates: new FileGates(), unmaps: new Unmaps() }, chance)
   }
 }
 

@@ -5,6 +5,7 @@ import type { Coverage } from '../coverage.js'
 import { CLIENT_IDS, PEER_IDS } from './ids.js'
 import type { SimNetwork } from './network.js'
 import type { SimPeer } from './peers.js'
+import type { Stream } from './stream.js'
 import type { Chance } from '../random.js'
 import type { Scheduler } from '../scheduler.js'
 
@@ -36,6 +37,8 @@ export interface FaultSettings {
   /** Mean time between two. */
   readonly everyMs: number
   readonly weights: Readonly<Record<Fault, number>>
+  /** Streams break between clients and peers alone. */
+  readonly areClientsOnly: boolean
   /** Sessions' time to live: what lasts longer costs sessions. */
   readonly ttlMs: number
 }
@@ -120,12 +123,12 @@ export class Faults {
       }
       case 'breakStream':
       case 'breakConnection': {
-        const streams = [...network.streams]
+        const streams = settings.areClientsOnly ? this.clientStreams() : [...network.streams]
         if (streams.length > 0) network.breakStream(chance.pick(streams), fault === 'breakConnection')
         return
       }
       case 'slowStream': {
-        const streams = [...network.streams].filter(({ protocol }) => protocol !== PROTOCOL_RAFT)
+        const streams = this.clientStreams()
         if (streams.length > 0) network.delayStream(chance.pick(streams), chance, chance.between(5, 100))
         return
       }
@@ -135,6 +138,10 @@ export class Faults {
         this.init.scheduler.after(long, 'link is fast again', () => network.slowDown(a, b, 1))
       }
     }
+  }
+
+  private clientStreams(): Stream[] {
+    return [...this.init.network.streams].filter(({ protocol }) => protocol !== PROTOCOL_RAFT)
   }
 
   private leader(): SimPeer | undefined {

@@ -13,10 +13,19 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['discards across a new connection', 100],
   ['whole-file handovers', 2000],
   ['private copies killed by a discard', 2000],
-  ['holds', 200]
+  ['holds', 200],
+  ['BusyError', 120],
+  ['private writes', 5000],
+  ['private reads', 2000],
+  ['private copies read', 200],
+  ['private pins', 700],
+  ['reads at once', 20_000],
+  ['writes at once', 1000],
+  ['listings', 500],
+  ['frames that came with the next', 20_000]
 ]
 
-/** On average. */
+/** On average. Of operations, those that succeeded. */
 export const PER_SEED: readonly (readonly [string, number])[] = [
   ['client operations', 200],
   ['events', 5000]

@@ -124,6 +124,14 @@ const GRANTS: readonly Mutant[] = [
     replace: 'const sameEpoch = true;'
   },
   {
+    name: 'a grant counts for another request of its page',
+    rule: 'rule 4',
+    file: FAULTS,
+    find: 'const page = this.faults.get(message.req);',
+    replace:
+      'message.req = this.faults.has(message.req) ? message.req : ([...this.faults].find(([, { file, index }]) => file === message.file && index === message.page)?.[0] ?? message.req);\n        const page = this.faults.get(message.req);'
+  },
+  {
     name: 'acknowledgement cleans a later version',
     rule: 'rule 14',
     file: COHERENCE,
@@ -150,6 +158,13 @@ const GRANTS: readonly Mutant[] = [
     file: 'dsm-client/dist/requests.js',
     find: 'this.unsent = [...this.pending.keys()];',
     replace: 'this.unsent = [];'
+  },
+  {
+    name: 'a flush is not repeated after a reconnection',
+    rule: 'rule 15',
+    file: COHERENCE,
+    find: 'if (page.dirty && !page.writing && (given || page.flushes.length > 0))',
+    replace: 'if (false)'
   },
   {
     name: 'failed flush releases the page',
@@ -196,6 +211,13 @@ const RANGES: readonly Mutant[] = [
     file: DISCARDS,
     find: 'for (const discardCopies of discard.doomed)\n                discardCopies();',
     replace: ';'
+  },
+  {
+    name: 'even_cows ignored: an unmap leaves private copies',
+    rule: 'even_cows = true',
+    file: SPACE,
+    find: 'if (evenCows)',
+    replace: 'if (false)'
   },
   {
     name: 'even_cows ignored: an unmap takes private copies',

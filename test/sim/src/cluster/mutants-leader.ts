@@ -10,11 +10,25 @@ const LEASES = 'store/dist/directory/leases.js'
 /** A leader that notices soon that it has no majority does little harm. */
 const NO_CHECK_OF_QUORUM: Change = {
   file: 'raft/dist/core/leadership.js',
-  find: 'checkQuorum(state);\n    if (state.role',
+  find: 'checkQuorum(state);\n        if (state.role',
   replace: 'if (state.role'
 }
 
 export const LEADER_MUTANTS: readonly Mutant[] = [
+  {
+    name: 'the leader serves before its no-op is applied',
+    rule: 'rule 1',
+    file: 'store/dist/server/leader-service.js',
+    find: "role === 'leader' && ready && ",
+    replace: "role === 'leader' && "
+  },
+  {
+    name: 'grants do not name the newest discard',
+    rule: 'files that shrink',
+    file: 'store/dist/directory/term.js',
+    find: 'this.newestDiscards.set(file, op);',
+    replace: ''
+  },
   {
     name: 'grant before all invalidations are acknowledged',
     rule: 'rule 8',

@@ -22,6 +22,8 @@ export interface NetworkInit {
   readonly raftReordering: number
   /** Share of dials that fail for no reason. */
   readonly dialFailure: number
+  /** Share of frames that come with the next of their stream. */
+  readonly joined: number
   /** Bytes on the way from which `send` returns false. */
   readonly highWaterBytes: number
 }
@@ -50,7 +52,16 @@ export class SimNetwork {
   /** While this is true, Raft's frames are lost and doubled, dials fail, and now and then something takes very long. */
   isFaulty = true
 
-  constructor(readonly init: NetworkInit) {}
+  private readonly joins: Chance
+
+  constructor(readonly init: NetworkInit) {
+    this.joins = init.chance.fork('joined')
+  }
+
+  /** A frame waits for the one behind it. */
+  isJoined(): boolean {
+    return this.init.joined > 0 && this.joins.is(this.init.joined)
+  }
 
   /** A process comes up under this id. An earlier one's machine is taken over by it. */
   attach(id: string, process: SimProcess): Network {

@@ -27,7 +27,31 @@ export class PrivateUse {
     readonly mapping: Mapping
   ) {}
 
-  async write(page: number, place: number, options: CallOptions): Promise<void> {
+  write(page: number, place: number, options: CallOptions): Promise<void> {
+    return this.put(page, place, (offset, bytes) => this.mapping.write(offset, bytes, options))
+  }
+
+  /** What is written under a pin stays there until it ends, also when the page goes meanwhile. */
+  writePinned(page: number, place: number, options: CallOptions, hold: () => Promise<void>): Promise<void> {
+    return this.put(page, place, async (offset, bytes) => {
+      const pin = await this.mapping.pin(offset, bytes.length, 'write', options)
+      try {
+        pin.bytes.set(bytes)
+        await hold()
+        const found = hex(pin.bytes)
+        if (!pin.lost.aborted && found !== hex(bytes)) throw this.violation('pinned pages stay', page, found)
+        this.init.coverage.add('private pins')
+      } finally {
+        pin.release()
+      }
+    })
+  }
+
+  private async put(
+    page: number,
+    place: number,
+    action: (offset: number, bytes: Uint8Array) => Promise<void>
+  ): Promise<void> {
     const { invariants, chronicle, coverage } = this.init
     const since = invariants.time
     const call = chronicle.nowNs
@@ -37,7 +61,7 @@ export class PrivateUse {
     const copy = before ?? { since, values: new Map<number, string>(), isCertain: false }
     this.copies.set(page, copy)
     try {
-      await this.mapping.write(page * PAGE_BYTES + place, bytes, options)
+      await action(page * PAGE_BYTES + place, bytes)
     } catch (error) {
       copy.values.delete(place)
       if (isFirst) copy.isCertain = false
@@ -45,7 +69,7 @@ export class PrivateUse {
     }
     coverage.add('private writes')
     // Written anew after a discard, it is another copy, of which only this much is known.
-    if (this.copy(page) !== copy || invariants.wasDiscarded(this.handle.id, page, copy.since)) {
+    if (this.copy(page) !== copy || this.isGone(page, copy.since)) {
       this.copies.set(page, { since, values: new Map(), isCertain: false })
       return
     }
@@ -55,14 +79,44 @@ export class PrivateUse {
     if (isFirst) await this.follow(page, place === SPOTS[2] ? SPOTS[1] : SPOTS[2], call)
   }
 
+  /** In one step, or not at all: only where there is a copy. */
+  tryWrite(page: number, place: number): boolean {
+    const bytes = this.init.chronicle.nextValue(VALUE_BYTES)
+    if (!this.mapping.tryWrite(page * PAGE_BYTES + place, bytes)) return false
+    const copy = this.copy(page)
+    if (copy === undefined || this.isGone(page, copy.since)) return true
+    copy.values.set(place, hex(bytes))
+    copy.isCertain = true
+    return true
+  }
+
+  read(page: number, place: number, options: CallOptions): Promise<void> {
+    return this.get(page, place, (offset) => this.mapping.read(offset, VALUE_BYTES, options))
+  }
+
+  readPinned(page: number, place: number, options: CallOptions, hold: () => Promise<void>): Promise<void> {
+    return this.get(page, place, async (offset) => {
+      const pin = await this.mapping.pin(offset, VALUE_BYTES, 'read', options)
+      try {
+        const bytes = pin.bytes.slice()
+        await hold()
+        this.init.coverage.add('private pins')
+        return bytes
+      } finally {
+        pin.release()
+      }
+    })
+  }
+
   /** Reads a place, and knows what must be there or that it is the file's. */
-  async read(page: number, place: number, options: CallOptions): Promise<void> {
-    const { chronicle, invariants, log, coverage } = this.init
+  private async get(page: number, place: number, action: (offset: number) => Promise<Uint8Array>): Promise<void> {
+    const { chronicle, log, coverage } = this.init
     const call = chronicle.nowNs
     const offset = page * PAGE_BYTES + place
     const known = this.copies.get(page)
-    const bytes = hex(await this.mapping.read(offset, VALUE_BYTES, options))
+    const bytes = hex(await action(offset))
     const copy = this.copy(page)
+    coverage.add('private reads')
     if (known === undefined && copy === undefined) {
       const { session: process, id } = this.handle
       const event = { process, file: String(id), offset, length: VALUE_BYTES, op: 'read', value: bytes } as const
@@ -75,7 +129,7 @@ export class PrivateUse {
       throw new Violation('private copies are kept', facts)
     }
     // A page that was copied stays as it was then, unless it was discarded in this moment.
-    if (!invariants.wasDiscarded(this.handle.id, page, copy.since)) copy.values.set(place, bytes)
+    if (!this.isGone(page, copy.since)) copy.values.set(place, bytes)
     coverage.add('private copies read')
   }
 
@@ -90,11 +144,22 @@ export class PrivateUse {
     }
   }
 
+  /** In the step in which all copies from `first` up to but without `end` were taken away. */
+  checkNone(first: number, end: number): void {
+    for (const page of this.copies.keys()) {
+      const offset = page * PAGE_BYTES
+      if (page < first || page >= end || offset + VALUE_BYTES > this.init.invariants.sizeOf(this.handle.id)) continue
+      if (this.mapping.tryWrite(offset, this.init.chronicle.nextValue(VALUE_BYTES))) {
+        throw this.violation('an unmap takes private copies', page, 'a copy')
+      }
+    }
+  }
+
   /** Nobody changes anything any more: copies of pages that were discarded are gone, the others are there. */
   async checkAtRest(): Promise<void> {
     const { invariants } = this.init
     for (const [page, copy] of [...this.copies]) {
-      const isGone = invariants.wasDiscarded(this.handle.id, page, copy.since)
+      const isGone = this.isGone(page, copy.since)
       for (const [place, expected] of copy.values) {
         const offset = page * PAGE_BYTES + place
         if (offset + VALUE_BYTES > invariants.sizeOf(this.handle.id)) continue
@@ -112,18 +177,25 @@ export class PrivateUse {
   /** The copy as far as it is known to be there. */
   private copy(page: number): Copy | undefined {
     const copy = this.copies.get(page)
-    if (copy === undefined || !this.init.invariants.wasDiscarded(this.handle.id, page, copy.since)) return copy
+    if (copy === undefined || !this.isGone(page, copy.since)) return copy
     // It dies at any moment now, if it has not died.
     if (copy.isCertain) this.copies.set(page, { ...copy, isCertain: false })
     return this.copies.get(page)
   }
 
+  /** The file's page went away, and the copy with it; or the client took its copies away. */
+  private isGone(page: number, since: number): boolean {
+    const { invariants, unmaps } = this.init
+    const { id } = this.handle
+    return invariants.wasDiscarded(id, page, since) || unmaps.has(id, page, since)
+  }
+
   private async follow(page: number, place: number, call: number): Promise<void> {
-    const { chronicle, log, invariants } = this.init
+    const { chronicle, log } = this.init
     const copy = this.copies.get(page)
     const offset = page * PAGE_BYTES + place
     const bytes = hex(await this.mapping.read(offset, VALUE_BYTES))
-    if (this.copies.get(page) !== copy || invariants.wasDiscarded(this.handle.id, page, copy!.since)) return
+    if (this.copies.get(page) !== copy || this.isGone(page, copy!.since)) return
     const { session: process, id } = this.handle
     const event = { process, file: String(id), offset, length: VALUE_BYTES, op: 'read', value: bytes } as const
     log.note({ ...event, call, return: chronicle.nowNs })

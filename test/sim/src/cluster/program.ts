@@ -1,15 +1,18 @@
 /** Random programs over a few files: one action after the other, until they are to stop. */
-import type { CallOptions, DsmClient, DsmFile, Mapping } from '@quire/dsm-client'
+import type { CallOptions, DsmClient, DsmFile, Mapping, OpenOptions } from '@quire/dsm-client'
 import type { Clock } from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
 import type { Chance } from '../random.js'
 import { drawKind } from '../schedule.js'
 import { act, ACTIONS, type Action } from './actions.js'
 import type { Chronicle, ClientLog } from './chronicle.js'
+import { EXCUSED_BY_FAULTS } from './excuses.js'
 import type { FileGates } from './gates.js'
 import type { PageInvariants } from './page-invariants.js'
 import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'
+import type { Names } from './names.js'
 import { PrivateUse } from './private-use.js'
+import type { Unmaps } from './unmaps.js'
 import { Violation } from '../violation.js'
 
 export interface WorkloadSettings {
@@ -27,6 +30,8 @@ export interface WorkloadSettings {
   readonly pinMs: number
   /** Share of calls that are given up in the middle. */
   readonly aborts: number
+  /** Names of errors that calls may end with. */
+  readonly excused: ReadonlySet<string>
   /** How often each action is taken, relative to the others. */
   readonly weights: Readonly<Record<Action, number>>
 }
@@ -41,6 +46,8 @@ export interface ProgramInit {
   readonly log: ClientLog
   readonly chronicle: Chronicle
   readonly invariants: PageInvariants
+  readonly names: Names
+  readonly unmaps: Unmaps
   readonly coverage: Coverage
   readonly isStopping: () => boolean
   /** The cluster is whole again. */
@@ -60,19 +67,6 @@ export interface Handle {
   /** Cannot be used any more, only closed. */
   isSpent: boolean
 }
-
-/** What may happen to a program while others crash, networks break, files shrink and calls are given up. */
-const EXPECTED = new Set([
-  'SessionExpiredError',
-  'UnavailableError',
-  'BusyError',
-  'ClosedError',
-  'CacheFullError',
-  'PastEndError',
-  'PinConflictError',
-  'NoSuchFileError',
-  'AbortError'
-])
 
 /** Behind the largest size of a file, for what reaches beyond it. */
 const SPARE_PAGES = 2
@@ -114,7 +108,7 @@ export class Program {
   }
 
   async attempt(action: string, run: () => Promise<void>): Promise<void> {
-    const { coverage } = this.init
+    const { coverage, settings } = this.init
     this.doing = action
     try {
       await run()
@@ -122,15 +116,20 @@ export class Program {
       coverage.add('client operations')
     } catch (error) {
       const { name } = error as Error
-      if (!EXPECTED.has(name)) throw error
+      if (!settings.excused.has(name)) throw this.inexcusable(action, error as Error)
       coverage.add(`${name}: ${action}`)
-      if (name !== 'ClosedError') coverage.add('client operations')
+      coverage.add(name)
       if (name === 'SessionExpiredError') this.dropDead()
       // A close has given the file up, although the cluster's word on that did not come in time.
       if (name === 'ClosedError') for (const handle of this.handles.values()) handle.isSpent = true
       if (name !== 'PastEndError') await this.sleep(20)
     }
     this.doing = undefined
+  }
+
+  private inexcusable(action: string, error: Error): Error {
+    if (!EXCUSED_BY_FAULTS.has(error.name)) return error
+    return new Violation('nobody waits in vain', `${this.init.name}, ${action}: ${String(error)}`)
   }
 
   /** Faults have stopped and whatever they cost is paid: nothing that is open may be stuck. */
@@ -162,7 +161,7 @@ export class Program {
 
   // ---- files
 
-  async open(path: string, options: CallOptions = {}): Promise<Handle> {
+  async open(path: string, options: OpenOptions = {}): Promise<Handle> {
     const { client, settings } = this.init
     const existing = this.handles.get(path)
     if (existing?.isSpent === true) await this.close(existing, {})
@@ -175,6 +174,19 @@ export class Program {
     const handle = { file, mapping, path, id: Number(file.id), session, isWhole, private: undefined, isSpent: false }
     this.handles.set(path, handle)
     return handle
+  }
+
+  /** The client records the truncation, of the file that the path then leads to, unless it is killed before that. */
+  async openAnew(path: string): Promise<void> {
+    const { log, client, invariants } = this.init
+    const files = (): string[] => [...invariants.files.keys()].map(String)
+    const intent = { process: client.session.id, file: '', offset: 0, length: 0, op: 'truncate' } as const
+    const end = log.begin(intent, files)
+    try {
+      await this.open(path, { truncate: true, ...this.options() })
+    } finally {
+      end()
+    }
   }
 
   async close(handle: Handle, options: CallOptions): Promise<void> {

@@ -6,9 +6,12 @@ import { COMMON as COMMON_FAULTS, FAULTS, type FaultSettings } from './faults.js
 import type { NetworkInit } from './network.js'
 import { PAGE_BYTES } from './page-layout.js'
 import type { PeerSettings } from './peers.js'
+import { EXCUSED_BY_BREAKS, EXCUSED_BY_FAULTS, EXCUSED_WITHOUT_FAULTS } from './excuses.js'
 
 export interface Settings {
   readonly clients: number
+  /** Raft's frames are lost, dials fail, disks and frames are slow now and then. */
+  readonly isNoisy: boolean
   /** True time in which faults happen. */
   readonly faultyMs: number
   readonly peer: PeerSettings
@@ -19,17 +22,50 @@ export interface Settings {
 
 export function drawSettings(chance: Chance): Settings {
   const drawn = drawMix(chance)
-  return chance.fork('late streams').is(0.1) ? withLateStreams(drawn) : drawn
+  const joined = chance.fork('joined frames')
+  const network = { ...drawn.network, joined: joined.is(0.4) ? joined.between(0.1, 0.8) : 0 }
+  const mixed = chance.fork('late streams').is(0.1) ? withLateStreams({ ...drawn, network }) : { ...drawn, network }
+  const calm = chance.fork('calm').next()
+  if (calm < 0.05) return withoutFaults(mixed)
+  return calm < 0.1 ? withBreaksOnly(mixed) : mixed
+}
+
+/** Where nothing goes wrong, what ends by a time-out was forgotten by somebody. */
+function withoutFaults(drawn: Settings): Settings {
+  const { client, faults, ...rest } = calmed(drawn)
+  return { ...rest, faults: { ...faults, everyMs: Infinity }, client: { ...client, excused: EXCUSED_WITHOUT_FAULTS } }
+}
+
+/** Clients lose their streams and nothing else: what was under way must be asked and told again, at once. */
+function withBreaksOnly(drawn: Settings): Settings {
+  const { client, faults, ...rest } = calmed(drawn)
+  const weights = weightsOf({ breakStream: 1, breakConnection: 1 })
+  return {
+    ...rest,
+    faults: { ...faults, weights, areClientsOnly: true },
+    client: { ...client, excused: EXCUSED_BY_BREAKS }
+  }
+}
+
+/** Whoever waits has far more time than anything takes, and no two clients rightly wait for each other. */
+function calmed(drawn: Settings): Settings {
+  const { client, faultyMs } = drawn
+  return {
+    ...drawn,
+    isNoisy: false,
+    // What nobody interrupts gets done: half of the time is worth as much.
+    faultyMs: faultyMs / 2,
+    client: { ...client, faultTimeoutMs: 10_000, weights: { ...client.weights, pinTwo: 0 } }
+  }
 }
 
 /** Streams that do not wait for each other, and files that shrink all the time: what overtakes what shows only when both come together. */
 function withLateStreams(drawn: Settings): Settings {
   const { faults, client } = drawn
-  const weights = Object.fromEntries(FAULTS.map((kind) => [kind, kind === 'slowStream' ? 1 : 0]))
   const shrinking = { punch: 2, truncate: 1, write: 5, read: 3, tryWrite: 3 }
   return {
     ...drawn,
-    faults: { ...faults, everyMs: 25, weights: weights as FaultSettings['weights'] },
+    faults: { ...faults, everyMs: 25, weights: weightsOf({ slowStream: 1 }) },
     client: {
       ...client,
       paths: 1,
@@ -46,6 +82,7 @@ function withLateStreams(drawn: Settings): Settings {
 function drawMix(chance: Chance): Settings {
   const sessionTtlMs = chance.pick([500, 600, 800, 1000, 1500])
   return {
+    isNoisy: true,
     clients: chance.int(2, 4),
     faultyMs: chance.between(3000, 6000),
     peer: {
@@ -66,11 +103,13 @@ function drawMix(chance: Chance): Settings {
       raftDuplication: chance.pick([0, 0.01, 0.05]),
       raftReordering: chance.pick([0, 0.02, 0.1]),
       dialFailure: chance.pick([0, 0.02, 0.1]),
+      joined: 0,
       highWaterBytes: chance.pick([2000, 20_000, 262_144])
     },
     faults: {
       everyMs: chance.pick([200, 400, 800]),
       weights: drawWeights(FAULTS, COMMON_FAULTS, chance, 0.7),
+      areClientsOnly: false,
       ttlMs: sessionTtlMs
     }
   }
@@ -92,9 +131,15 @@ function drawClient(chance: Chance, sessionTtlMs: number): ClientSettings {
     aborts: chance.pick([0, 0.03, 0.15]),
     weights: drawWeights(ACTIONS, COMMON_ACTIONS, chance, 0.85),
     cacheBytes: 65_536,
+    excused: EXCUSED_BY_FAULTS,
     sessionTtlMs,
     faultTimeoutMs: chance.pick([1000, 2000, 4000])
   }
+}
+
+function weightsOf(some: Partial<FaultSettings['weights']>): FaultSettings['weights'] {
+  const none = Object.fromEntries(FAULTS.map((kind) => [kind, 0])) as FaultSettings['weights']
+  return { ...none, ...some }
 }
 
 /** Some kinds are left out. */

@@ -8,6 +8,7 @@ import { SimClient } from './clients.js'
 import { Faults, FAULTS, type Fault } from './faults.js'
 import { CLIENT_IDS, PEER_IDS, withNames } from './ids.js'
 import { LogInvariants } from './log-invariants.js'
+import { Names } from './names.js'
 import { SimNetwork } from './network.js'
 import { PageInvariants } from './page-invariants.js'
 import { Peace } from './peace.js'
@@ -21,6 +22,8 @@ export interface SimulationInit extends SeedInit {
 }
 
 const FOUNDING_MS = 400
+/** Entries that change which path leads where. */
+const NAMING: ReadonlySet<Applied['type']> = new Set(['opened', 'renamed', 'unlinked'])
 const DIGEST_MS = 700
 /** Far more than any seed has: nodes that keep each other busy for nothing. */
 const MAX_EVENTS = 150_000
@@ -37,6 +40,7 @@ export class Simulation extends SeedRun<Fault> {
   readonly raft: RaftInvariants
   readonly pages: PageInvariants
   readonly chronicle: Chronicle
+  private readonly names: Names
   private readonly log = new LogInvariants()
   private readonly faults: Faults
   private readonly schedule: readonly Happening<Fault>[]
@@ -55,12 +59,13 @@ export class Simulation extends SeedRun<Fault> {
     this.settings = init.settings?.(drawn) ?? drawn
     const { settings } = this
     this.network = new SimNetwork({ ...settings.network, scheduler, coverage, chance: this.chance.fork('network') })
-    this.network.isFaulty = isSelected(init, NOISE)
+    this.network.isFaulty = settings.isNoisy && isSelected(init, NOISE)
     this.chronicle = new Chronicle(scheduler)
     this.pages = new PageInvariants(
       () => this.clients,
       () => scheduler.now
     )
+    this.names = new Names(() => scheduler.now)
     this.peers = this.makePeers()
     this.clients = this.makeClients()
     const { network, peers, clients } = this
@@ -100,12 +105,13 @@ export class Simulation extends SeedRun<Fault> {
   }
 
   private makeClients(): SimClient[] {
-    const { scheduler, network, coverage, settings, chronicle } = this
+    const { scheduler, network, coverage, settings, chronicle, names } = this
     const world = {
       scheduler,
       network,
       coverage,
       chronicle,
+      names,
       chance: this.chance.fork('clients'),
       settings: settings.client,
       invariants: this.pages,
@@ -207,6 +213,7 @@ export class Simulation extends SeedRun<Fault> {
     this.isTouched = true
     if (applied.type === 'session-ended' && applied.expired) this.coverage.add('expiries')
     this.pages.applied(peer, index, applied)
+    if (NAMING.has(applied.type)) this.names.applied(peer.core!.replica.applier.state)
   }
 
   private countTerms(): void {

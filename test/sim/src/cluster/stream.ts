@@ -1,5 +1,5 @@
 /** One stream: two ends, and what is on its way between them. */
-import { End } from './end.js'
+import { End } from './stream-end.js'
 import type { Host, SimNetwork } from './network.js'
 
 export class Stream {

@@ -34,9 +34,15 @@ export class End implements FrameStream {
   // -- outgoing
   private waiting: Parcel[] = []
   private lastArrival = 0
+  /** Frames in order that are on the way. */
+  private following = 0
+  /** They have come so far, and go on with the next. */
+  private joined: Parcel[] = []
   private bytesOnTheWay = 0
   private drainOwed = false
   private readonly latencyMs: number
+  /** For the trace. */
+  private readonly label: string
   private sentFrames = 0
   /** Raised when everything on the way is lost. */
   private generation = 0
@@ -48,6 +54,7 @@ export class End implements FrameStream {
   ) {
     this.id = host.id
     this.process = host.process
+    this.label = `${this.id}>${remote} ${stream.protocol.split('/')[2]}`
     this.latencyMs = stream.network.init.chance.exponential(stream.network.init.latencyMs)
   }
 
@@ -127,6 +134,8 @@ export class End implements FrameStream {
   lose(): void {
     this.generation++
     this.waiting = []
+    this.joined = []
+    this.following = 0
     this.bytesOnTheWay = 0
   }
 
@@ -155,16 +164,17 @@ export class End implements FrameStream {
       coverage.add('raft frames doubled')
       const copy = { type: 'frame', bytes: parcel.bytes.slice() } as const
       this.bytesOnTheWay += copy.bytes.length + 4
-      this.travel(copy, inOrder + chance.exponential(30))
+      this.travel(copy, inOrder + chance.exponential(30), () => this.arrived([copy]))
     }
     if (isLossy && chance.is(raftReordering)) {
       coverage.add('raft frames reordered')
       // Not before the frames ahead of it, the hello among them; those behind it may overtake it.
-      this.travel(parcel, inOrder + chance.exponential(30))
+      this.travel(parcel, inOrder + chance.exponential(30), () => this.arrived([parcel]))
       return
     }
     this.lastArrival = inOrder
-    this.travel(parcel, inOrder)
+    if (parcel.type === 'frame') this.following++
+    this.travel(parcel, inOrder, () => this.arrivedInOrder(parcel))
   }
 
   private transit(parcel: Parcel): number {
@@ -175,22 +185,39 @@ export class End implements FrameStream {
     return (this.latencyMs * chance.between(0.5, 1.5) + size / 100_000 + spike) * slowness + this.delayMs
   }
 
-  private travel(parcel: Parcel, arrival: number): void {
-    const { network, protocol } = this.stream
+  private travel(parcel: Parcel, arrival: number, arrived: () => void): void {
     const { generation } = this
-    const lane = protocol.split('/')[2]!
-    const label = `${this.id}>${this.remote} ${lane} ${parcel.type}`
-    network.init.scheduler.at(arrival, label, () => {
-      if (generation !== this.generation) return
-      if (network.isBlocked(this.id, this.remote)) {
-        this.waiting.push(parcel)
-        return
-      }
-      if (parcel.type === 'frame') network.init.scheduler.note(crc32(parcel.bytes))
-      this.other.process.enter('io', label, () => this.other.arrive(parcel))
-      // A dead receiver takes nothing; its sender learns that otherwise.
-      if (!this.other.process.alive && parcel.type === 'frame') this.taken(parcel.bytes.length)
+    this.stream.network.init.scheduler.at(arrival, `${this.label} ${parcel.type}`, () => {
+      if (generation === this.generation) arrived()
     })
+  }
+
+  /** Frames that were sent one after the other come in one chunk now and then, and are taken in one turn (packages/net/src/frame-stream.ts). */
+  private arrivedInOrder(parcel: Parcel): void {
+    const { network } = this.stream
+    if (parcel.type === 'frame' && --this.following > 0 && network.isJoined()) {
+      this.joined.push(parcel)
+      return
+    }
+    const { joined } = this
+    this.joined = []
+    if (joined.length > 0) network.init.coverage.add('frames that came with the next', joined.length)
+    this.arrived([...joined, parcel])
+  }
+
+  private arrived(parcels: readonly Parcel[]): void {
+    const { network } = this.stream
+    if (network.isBlocked(this.id, this.remote)) {
+      this.waiting.push(...parcels)
+      return
+    }
+    for (const parcel of parcels) if (parcel.type === 'frame') network.init.scheduler.note(crc32(parcel.bytes))
+    this.other.process.enter('io', `${this.label} ${parcels[0]!.type}`, () => {
+      for (const parcel of parcels) this.other.arrive(parcel)
+    })
+    if (this.other.process.alive) return
+    // A dead receiver takes nothing; its sender learns that otherwise.
+    for (const parcel of parcels) if (parcel.type === 'frame') this.taken(parcel.bytes.length)
   }
 
   private arrive(parcel: Parcel): void {

@@ -1,0 +1,39 @@
+/** What every action knows: the program that takes it, and its open file. */
+import { PAGE_BYTES } from './page-layout.js'
+import type { Handle, Program } from './program.js'
+
+export class ActBase {
+  constructor(
+    protected readonly program: Program,
+    protected readonly handle: Handle
+  ) {}
+
+  protected get fileId(): string {
+    return this.handle.file.id
+  }
+
+  protected get size(): number {
+    return this.program.init.invariants.sizeOf(this.handle.id)
+  }
+
+  protected get isAlone(): boolean {
+    return this.program.init.settings.programs === 1
+  }
+
+  /** Of the file as it is in the log; now and then one that it has not. */
+  protected page(): number {
+    const { chance, settings } = this.program.init
+    const pages = chance.is(0.05) ? settings.maxPages : Math.ceil(this.size / PAGE_BYTES)
+    return chance.int(0, Math.max(1, pages) - 1)
+  }
+
+  protected readonly pause = (): Promise<void> => this.program.sleep(0.5)
+
+  protected count(name: string): void {
+    this.program.init.coverage.add(name)
+  }
+
+  protected hold(ms: number): Promise<void> {
+    return this.program.sleep(ms)
+  }
+}

@@ -1,0 +1,41 @@
+/** What programs do with a private mapping. */
+import { ActBase } from './act-base.js'
+import { SPOTS } from './page-layout.js'
+
+export class PrivateActs extends ActBase {
+  async writePrivately(): Promise<void> {
+    const { chance } = this.program.init
+    const own = await this.program.privately(this.handle)
+    await own.write(this.page(), chance.pick(SPOTS), this.program.options())
+  }
+
+  async readPrivately(): Promise<void> {
+    const { chance } = this.program.init
+    const own = await this.program.privately(this.handle)
+    const [page, place] = [this.page(), chance.pick(SPOTS)]
+    if (chance.is(0.2)) own.tryRead(page, place)
+    else await own.read(page, place, this.program.options())
+  }
+
+  async tryWritePrivately(): Promise<void> {
+    const { chance } = this.program.init
+    const own = await this.program.privately(this.handle)
+    const done = own.tryWrite(this.page(), chance.pick(SPOTS))
+    this.count(done ? 'private writes at once' : 'private writes not at once')
+  }
+
+  async pinPrivately(): Promise<void> {
+    const { chance, settings } = this.program.init
+    const own = await this.program.privately(this.handle)
+    const [page, place, options] = [this.page(), chance.pick(SPOTS), this.program.options()]
+    const hold = (): Promise<void> => this.hold(chance.exponential(settings.pinMs))
+    if (chance.is(0.6)) await own.writePinned(page, place, options, hold)
+    else await own.readPinned(page, place, options, hold)
+  }
+
+  async unmapPrivately(): Promise<void> {
+    const own = this.handle.private
+    this.handle.private = undefined
+    await own?.mapping.munmap()
+  }
+}

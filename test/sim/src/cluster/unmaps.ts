@@ -1,0 +1,19 @@
+/** What a client took out of its private mappings by itself (even_cows = true). */
+export class Unmaps {
+  private readonly ranges: {
+    readonly file: number
+    readonly at: number
+    readonly first: number
+    readonly end: number
+  }[] = []
+
+  add(file: number, first: number, end: number, at: number): void {
+    this.ranges.push({ file, at, first, end })
+  }
+
+  has(file: number, page: number, since: number): boolean {
+    return this.ranges.some(
+      (range) => range.file === file && range.at >= since && page >= range.first && page < range.end
+    )
+  }
+}
