@@ -28,3 +28,11 @@ it('seed 4767: the history told of a hole that was cut short in the middle as if
 it('seed 3088: pages of a client that had slept past its lease were held against what others had written since', async () => {
   await expectSound(3088, 1)
 })
+
+it('seed 85: a pin waited for frames in a row where private copies left no such place', async () => {
+  await expectSound(85, 1)
+})
+
+it('seed 217: a file that could not be truncated when it was opened stayed open for nobody', async () => {
+  await expectSound(217, 1)
+})

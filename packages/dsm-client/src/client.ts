@@ -227,16 +227,17 @@ class Client implements DsmClient {
       if (this.closing !== undefined) throw new ClosedError('the client')
       const open = this.files.get(reply.stat.id)
       assert(open !== undefined, `file ${reply.stat.id} was opened and is not there`)
-      return createFile(open, session, (given) => this.release(session, given))
+      return { open, session }
     })
     try {
-      const file = await untilAborted(opening, signal)
+      const { open, session } = await untilAborted(opening, signal)
+      const file = createFile(open, session, () => this.release(session, open))
       if (truncate) await file.truncate(0, { signal })
       return file
     } catch (error) {
-      // Nobody gets the handle, if there is one; the file must not stay mapped for it.
+      // Nobody gets the handle, if there is one; the file must not stay mapped for it. Nothing was written through it.
       opening
-        .then((file) => file.close())
+        .then(({ open, session }) => this.forget(session, open))
         .catch((err: unknown) => this.settings.logger.debug({ err, path }, 'a file that was given up'))
       throw error
     }
@@ -379,6 +380,12 @@ class Client implements DsmClient {
     }
     // Of a file that was open already, only the leader's answers to later questions say something.
     file.handles++
+  }
+
+  private async forget(session: Session, file: OpenFile): Promise<void> {
+    if (file.handles === 0) return
+    file.handles--
+    if (file.handles === 0) await this.release(session, file)
   }
 
   private async release(session: Session, file: OpenFile): Promise<void> {

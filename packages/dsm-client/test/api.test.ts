@@ -1007,6 +1007,22 @@ describe('a signal', () => {
     expect(givenUp).toBeLessThan(15)
   })
 
+  it('of an open whose truncation fails gives the file up, whatever of it cannot be flushed', async () => {
+    world.leader.holding.add('truncate')
+    const other = await client.open('/g', { create: true, size: PAGE })
+    await other.write(0, bytes(1))
+    world.leader.refuses = () => true
+    const controller = new AbortController()
+    const opening = failure(client.open('/g', { truncate: true, signal: controller.signal }))
+    await world.clock.advance(1)
+    controller.abort(reason)
+    expect(await opening).toBe(reason)
+    world.leader.refuses = () => false
+    await world.until(other.close())
+    expect(world.cluster.mapped.size).toBe(1)
+    expect([...view(client).spaces].map(({ path }) => path)).toEqual(['/f'])
+  })
+
   it('of a close that waits for an open leaves it to be made', async () => {
     world.leader.holding.add('open')
     const opening = client.open('/g', { create: true })

@@ -82,6 +82,19 @@ describe('slab frames', () => {
     expect(frames.allocate(65_536)!.bytes).toHaveLength(65_536)
   })
 
+  it('tell whether so many in a row could be had if others were freed', () => {
+    const frames = createSlabFrameProvider(2 * MIB)
+    const could = (count: number, kept: readonly Frame[], pageSize = 4096): boolean =>
+      frames.couldAllocateRun(pageSize, count, (frame) => !kept.includes(frame))
+    expect([512, 513].map((count) => could(count, []))).toEqual([true, false])
+    const taken = all(frames, 4096)
+    expect([could(1, taken), could(256, []), could(512, []), could(513, [])]).toEqual([false, true, true, false])
+    // One that stays in each of the two slabs.
+    const kept = [taken[3]!, taken[256 + 128]!]
+    expect([252, 253].map((count) => could(count, kept))).toEqual([true, false])
+    expect([could(1, kept.slice(1), 65_536), could(1, kept, 65_536)]).toEqual([true, false])
+  })
+
   it('are not freed twice', () => {
     const frames = createSlabFrameProvider(64 * KIB)
     const frame = frames.allocate(4096)!

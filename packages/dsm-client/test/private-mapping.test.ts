@@ -132,6 +132,22 @@ describe('a private mapping', () => {
     pinned.release()
   })
 
+  it('is in the way of a pin for ever where no run of frames is left between its copies: that is said at once', async () => {
+    const { space } = localSpace(64, { cacheBytes: 16 * PAGE, faultTimeoutMs: 60_000 })
+    const shared = space.mmap()
+    const mapping = space.mmap({ flags: 'private' })
+    // Every third frame is a copy's.
+    for (let page = 0; page < 15; page++) {
+      if (page % 3 === 2) await mapping.write(page * PAGE, bytes(1))
+      else await shared.read((32 + page) * PAGE, 1)
+    }
+    await expect(shared.pin(50 * PAGE, 8 * PAGE, 'read')).rejects.toThrow(CacheFullError)
+    await expect(mapping.pin(50 * PAGE, 8 * PAGE, 'write')).rejects.toThrow(CacheFullError)
+    await mapping.munmap()
+    const pin = await shared.pin(50 * PAGE, 8 * PAGE, 'read')
+    pin.release()
+  })
+
   it.each(['releasing a pin', 'munmap', 'unmapMappingRange with evenCows'])(
     'makes room at once for who waits: %s',
     async (by) => {

@@ -90,12 +90,12 @@ describe('resident pages', () => {
       resident.changed(page)
     }
     expect(place(100)).toBeUndefined()
-    expect(resident.allHeld).toBe(true)
+    expect(resident.isFullFor(4096, 1)).toBe(true)
     pages[3]!.readPins = 0
     pages[3]!.dirty = true
     resident.changed(pages[3]!)
     expect(place(100)).toBeUndefined()
-    expect(resident.allHeld).toBe(false)
+    expect([1, 2].map((count) => resident.isFullFor(4096, count))).toEqual([false, true])
   })
 
   it('are written back oldest first', () => {

@@ -1,6 +1,6 @@
 /** Files that are owned as a whole (docs/coherence.md, "Whole files as the unit"), one message at a time. */
 import { describe, expect, it } from 'vitest'
-import { CoreHarness, PAGE } from './support/core.js'
+import { CoreHarness, FILE, PAGE } from './support/core.js'
 
 const WHOLE = 11
 
@@ -38,6 +38,39 @@ describe('a file that is owned as a whole', () => {
     h.acknowledge(writeback)
     expect(h.take('ownerAck')).toMatchObject({ op: 1, file: WHOLE, page: 0, held: true })
     expect([...h.core.pages()]).toEqual([])
+  })
+
+  it('that somebody waits for is written back before what is only flushed', () => {
+    const { h, have, revoke } = setUp()
+    have(0, 5)
+    for (const page of [1, 2, 3]) {
+      h.access(page, 'write', { write: 1 })
+      h.grant(h.take('fault'))
+    }
+    h.disconnect()
+    h.connect({ creditBytes: PAGE })
+    const flushed: string[] = []
+    for (const file of [FILE, WHOLE]) {
+      h.core.flush(
+        file,
+        0,
+        9,
+        () => flushed.push(`page of ${file}`),
+        () => {}
+      )
+    }
+    h.drain()
+    revoke(7)
+    const files: number[] = []
+    while (h.sent.some(({ message }) => message.type === 'writeback')) {
+      const writeback = h.pick('writeback')
+      files.push(writeback.pages[0]!.file)
+      h.acknowledge(writeback)
+    }
+    // The first one was on its way.
+    expect(files).toEqual([FILE, WHOLE, FILE, FILE])
+    expect(h.pick('ownerAck')).toMatchObject({ op: 7 })
+    expect(flushed).toEqual([FILE, WHOLE, FILE, FILE].map((file) => `page of ${file}`))
   })
 
   it('takes access to all pages away first: who comes meanwhile waits, and asks behind the answer', () => {

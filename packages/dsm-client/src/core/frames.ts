@@ -17,6 +17,8 @@ export interface FrameProvider {
   allocate(pageSize: number, near?: Frame, direction?: 1 | -1): Frame | undefined
   /** `count` zeroed frames that follow one another in one buffer. Undefined: there is no such place. */
   allocateRun(pageSize: number, count: number): readonly Frame[] | undefined
+  /** Whether that would be possible if all of those in use for which `isDroppable` holds were freed. */
+  couldAllocateRun(pageSize: number, count: number, isDroppable: (frame: Frame) => boolean): boolean
   free(frame: Frame): void
 }
 
@@ -85,6 +87,25 @@ class SlabFrames implements FrameProvider {
     return run
   }
 
+  couldAllocateRun(pageSize: number, count: number, isDroppable: (frame: Frame) => boolean): boolean {
+    let keptBytes = 0
+    for (const slab of this.slabs) {
+      let longest = 0
+      let run = 0
+      for (const frame of slab.frames) {
+        run = frame.used && !isDroppable(frame) ? 0 : run + 1
+        longest = Math.max(longest, run)
+      }
+      if (slab.pageSize === pageSize && longest >= count) return true
+      if (longest < slab.frames.length) keptBytes += slab.bytes
+    }
+    return keptBytes + this.roundUp(count * pageSize) <= this.capacityBytes
+  }
+
+  private roundUp(bytes: number): number {
+    return Math.ceil(bytes / this.slabBytes) * this.slabBytes
+  }
+
   private take(frame: SlabFrame): void {
     const { slab } = frame
     frame.used = true
@@ -106,7 +127,7 @@ class SlabFrames implements FrameProvider {
 
   /** Larger than usual where one range needs that. */
   private newSlab(pageSize: number, bytes: number): Slab | undefined {
-    const needed = Math.ceil(bytes / this.slabBytes) * this.slabBytes
+    const needed = this.roundUp(bytes)
     if (this.allocated + needed > this.capacityBytes) return undefined
     const slab = new Slab(pageSize, needed)
     this.allocated += needed

@@ -176,7 +176,7 @@ export class Orders {
     if (pages.some((page) => page.pinned || page.req !== 0)) return
     for (const page of pages) {
       page.access = 'invalid'
-      if (page.dirty && !page.writing && !space.isRefused) writebacks.enqueue(page)
+      if (page.dirty && !page.writing && !space.isRefused) writebacks.hurry(page)
     }
     writebacks.pump()
     if (pages.some((page) => page.dirty)) return

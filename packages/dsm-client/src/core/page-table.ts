@@ -304,7 +304,7 @@ export class PageTable {
   private place(page: Page): boolean {
     const space = this.spaces.get(page.file)!
     if (this.resident.place(page, space, (victim) => this.evict(victim))) return true
-    if (this.resident.allHeld) {
+    if (this.resident.isFullFor(page.pageSize, 1)) {
       this.failWaiters(page, new CacheFullError(this.resident.capacityBytes))
       return false
     }

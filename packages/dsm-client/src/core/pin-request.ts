@@ -142,8 +142,8 @@ class PinRequest {
       else this.fail(new PinConflictError(space.path, first * space.pageSize, bytes))
       return
     }
-    const { capacityBytes, allHeld } = table.resident
-    if (bytes > capacityBytes || allHeld) return this.fail(new CacheFullError(capacityBytes))
+    const { resident } = table
+    if (resident.isFullFor(space.pageSize, count)) return this.fail(new CacheFullError(resident.capacityBytes))
     // What is dirty is on its way back; then there is more room.
     const run = (): void => this.start()
     this.withdrawals = [table.whenRoom(run, (error) => this.fail(error))]

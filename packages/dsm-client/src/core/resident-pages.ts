@@ -132,10 +132,11 @@ export class ResidentPages {
     return true
   }
 
-  /** Whether waiting cannot help: every frame is pinned or a private copy's. */
-  get allHeld(): boolean {
-    for (const page of this.resident) if (!page.isHeld) return false
-    return true
+  /** Whether waiting cannot help: so many frames that follow one another are not to be had, even without all that could be dropped. */
+  isFullFor(pageSize: number, count: number): boolean {
+    const droppable = new Set<Frame>()
+    for (const page of this.resident) if (!page.isHeld) droppable.add(page.frame!)
+    return !this.frames.couldAllocateRun(pageSize, count, (frame) => droppable.has(frame))
   }
 
   private forgetDirty(page: Page): void {

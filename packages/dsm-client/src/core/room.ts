@@ -17,6 +17,8 @@ export interface RoomInit {
 interface RoomWaiter {
   /** True when it has what it wants. */
   attempt(): boolean
+  /** Nothing that could be dropped is in its way. */
+  isHopeless(): boolean
   fail(error: Error): void
 }
 
@@ -60,7 +62,7 @@ export class Room {
       if (frames !== undefined) run(frames)
       return frames !== undefined
     }
-    return this.enter({ attempt, fail })
+    return this.enter({ attempt, isHopeless: () => this.init.resident.isFullFor(pageSize, count), fail })
   }
 
   /** There is no room now. Calls `run` when there may be more. Returns a function that withdraws. */
@@ -70,7 +72,7 @@ export class Room {
       return true
     }
     this.starve()
-    return this.enter({ attempt, fail })
+    return this.enter({ attempt, isHopeless: () => false, fail })
   }
 
   pump(): void {
@@ -79,7 +81,7 @@ export class Room {
       const waiter = this.queue.shift()
       if (waiter === undefined) return
       if (waiter.attempt()) continue
-      if (resident.allHeld) {
+      if (waiter.isHopeless()) {
         waiter.fail(new CacheFullError(resident.capacityBytes))
         continue
       }

@@ -27,7 +27,9 @@ export interface StartWaiter {
 }
 
 export class Writebacks {
+  /** In the order in which they leave; those that have left already, because they were urgent, are passed over. */
   private readonly queue: Page[] = []
+  private readonly urgent = new Set<Page>()
   private readonly flying = new Map<number, { readonly flights: readonly Flight[]; readonly bytes: number }>()
   /** Pages whose bytes left as the answer to an order, with their size. */
   private readonly given = new Map<string, number>()
@@ -43,6 +45,12 @@ export class Writebacks {
     /** The number of the next writeback under the page's epoch. */
     private readonly nextSeq: (page: Page) => number
   ) {}
+
+  /** Somebody else waits for it: it leaves before what is only flushed. */
+  hurry(page: Page): void {
+    page.queuedForWrite = true
+    this.urgent.add(page)
+  }
 
   enqueue(page: Page, waiter?: StartWaiter): void {
     if (waiter !== undefined) this.waiting.set(page, [...(this.waiting.get(page) ?? []), waiter])
@@ -99,16 +107,17 @@ export class Writebacks {
   }
 
   pump(): void {
-    while (this.queue.length > 0 && this.flyingBytes < this.creditBytes) {
+    while (this.next !== undefined && this.flyingBytes < this.creditBytes) {
       const pages: Page[] = []
       let bytes = 0
       const budget = Math.min(MAX_BULK_PAYLOAD_BYTES, this.creditBytes - this.flyingBytes)
-      while (this.queue.length > 0 && pages.length < MAX_WRITEBACK_PAGES) {
-        const page = this.queue[0]!
+      while (pages.length < MAX_WRITEBACK_PAGES) {
+        const page = this.next
+        if (page === undefined) break
         // A page goes alone when nothing else is under way, however small the credit.
         const isAlone = this.flyingBytes === 0 && pages.length === 0
         if (page.dirty && bytes + page.pageSize > budget && !isAlone) break
-        this.queue.shift()
+        if (!this.urgent.delete(page)) this.queue.shift()
         page.queuedForWrite = false
         if (!page.dirty) {
           this.started(page)
@@ -125,6 +134,12 @@ export class Writebacks {
       this.send({ type: 'writeback', req, pages: taken })
       for (const page of pages) this.started(page)
     }
+  }
+
+  private get next(): Page | undefined {
+    for (const page of this.urgent) return page
+    while (this.queue[0]?.queuedForWrite === false) this.queue.shift()
+    return this.queue[0]
   }
 
   /** A writeback was answered; its credit comes back. Undefined: not one of this connection's. */
