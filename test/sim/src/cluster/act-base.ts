@@ -27,8 +27,6 @@ export class ActBase {
     return chance.int(0, Math.max(1, pages) - 1)
   }
 
-  protected readonly pause = (): Promise<void> => this.program.sleep(0.5)
-
   protected count(name: string): void {
     this.program.init.coverage.add(name)
   }

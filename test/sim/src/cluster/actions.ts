@@ -153,7 +153,7 @@ class Act extends PrivateActs implements Actions {
 
   private pinToWrite(offset: number, length: number): Promise<void> {
     const { gates, chance, settings } = this.program.init
-    return gates.pin(this.fileId, this.pause, () =>
+    return gates.pin(this.fileId, this.program.pause, () =>
       this.writePinned(offset, length, async () => {
         if (chance.is(0.3)) await this.hold(chance.exponential(settings.pinMs))
       })
@@ -187,7 +187,7 @@ class Act extends PrivateActs implements Actions {
       await this.hold(1)
       await this.writePinned(second, 4, () => Promise.resolve())
     }
-    return gates.pin(this.fileId, this.pause, async () => {
+    return gates.pin(this.fileId, this.program.pause, async () => {
       if (chance.is(0.7)) return this.writePinned(first, 4, write)
       const pin = await mapping.pin(first, 4, 'read', this.program.options())
       try {
@@ -350,7 +350,7 @@ class Act extends PrivateActs implements Actions {
     action: () => Promise<void>
   ): Promise<void> {
     const { gates } = this.program.init
-    return gates.write(this.fileId, this.pause, () => this.intended(op, offset, length, facts, action))
+    return gates.write(this.fileId, this.program.pause, () => this.intended(op, offset, length, facts, action))
   }
 
   private async intended(

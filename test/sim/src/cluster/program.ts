@@ -134,12 +134,13 @@ export class Program {
 
   /** Faults have stopped and whatever they cost is paid: nothing that is open may be stuck. */
   private async useOnceMore({ file, mapping, session, isSpent, id }: Handle): Promise<void> {
-    const { client, chronicle, invariants, name } = this.init
+    const { client, chronicle, gates, invariants, name } = this.init
     if (isSpent || session !== client.session.id || client.session.state !== 'active') return
     this.doing = 'a last use'
     try {
       for (let page = 0; page * PAGE_BYTES + SPOT_BYTES <= invariants.sizeOf(id); page++) {
-        await mapping.write(page * PAGE_BYTES, chronicle.nextValue(SPOT_BYTES))
+        // Another program may be at its last action, with a pin.
+        await gates.write(file.id, this.pause, () => mapping.write(page * PAGE_BYTES, chronicle.nextValue(SPOT_BYTES)))
       }
       await file.sync()
     } catch (error) {
@@ -207,6 +208,9 @@ export class Program {
   }
 
   // ---- time
+
+  /** Before it looks again whether it may do something. */
+  readonly pause = (): Promise<void> => this.sleep(0.5)
 
   sleep(ms: number): Promise<void> {
     return new Promise((resolve) => {
