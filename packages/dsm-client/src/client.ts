@@ -61,6 +61,8 @@ const DEFAULT_FAULT_TIMEOUT_MS = 30_000
 const MIN_SESSION_TTL_MS = 500
 const MAX_SESSION_TTL_MS = 600_000
 const LIST_BATCH = 256
+/** How long the leader may take for the end of a session that could not be flushed. */
+const LAST_WORD_MS = 500
 /** Between two attempts to flush everything, when it is closed. */
 const RETRY_MS = 100
 
@@ -430,14 +432,19 @@ class Client implements DsmClient {
       file.handles = 0
       current.coherence.refuseWaiters(file.id, reason)
     }
+    let isFlushed = false
     try {
       for (const file of files) checkNothingLost(file)
       if (current.ended === undefined) await this.flushAll(files)
+      isFlushed = true
     } finally {
       // Others get the pages as soon as the session's end is in the log, before its answer is here. What could not be flushed is
       // still given to who asks for it until then.
       for (const file of files) current.coherence.unmapFile(file.id)
-      await current.end(this.hurry.signal)
+      // Who has not taken the bytes will hardly answer this.
+      const cancel = isFlushed ? undefined : this.components.clock.schedule(LAST_WORD_MS, () => this.hurry.abort())
+      await current.end(isFlushed, this.hurry.signal)
+      cancel?.()
       await this.ownNetwork?.close()
     }
   }

@@ -156,7 +156,7 @@ export class Session implements PageHost {
     try {
       await this.whenActive(signal)
     } catch (error) {
-      await this.stop(error as Error)
+      await this.stop(error as Error, true)
       throw error
     }
   }
@@ -267,8 +267,8 @@ export class Session implements PageHost {
     })
   }
 
-  /** Ends the session at the cluster, if one can be reached in time, and stops. */
-  async end(signal?: AbortSignal): Promise<void> {
+  /** Ends the session at the cluster, if one can be reached in time, and stops. What was not flushed, and should have been, is lost: see `isFlushed`. */
+  async end(isFlushed: boolean, signal: AbortSignal): Promise<void> {
     this.ending = true
     if (this.failure === undefined && this.id !== 0) {
       try {
@@ -278,14 +278,15 @@ export class Session implements PageHost {
         this.init.logger.debug({ err: error }, 'the session could not be ended')
       }
     }
-    await this.stop(new ClosedError('the client'))
+    await this.stop(new ClosedError('the client'), isFlushed)
   }
 
-  private async stop(reason: Error): Promise<void> {
+  private async stop(reason: Error, isFlushed: boolean): Promise<void> {
     this.fail(reason, (lost) => {
       // What could not be flushed in time goes with the session, also when it ends in order.
       this.recorder.lost(lost)
-      if (lost.length > 0) this.init.onLost(lost)
+      // What was flushed under a pin counts as dirty still: the program may write on.
+      if (!isFlushed && lost.length > 0) this.init.onLost(lost)
       return reason
     })
     this.stopping.abort(reason)
@@ -306,8 +307,7 @@ export class Session implements PageHost {
         continue
       }
       backoffMs = 0
-      const reason = await this.follow(connection)
-      this.lastProblem = reason.message
+      this.lastProblem = problemOf(await this.follow(connection))
     }
     this.cancelTick()
   }
@@ -329,7 +329,7 @@ export class Session implements PageHost {
       })
     } catch (error) {
       const problem = error as Error
-      this.lastProblem = `${target.peerId}: ${problem.message}`
+      this.lastProblem = `${target.peerId}: ${problemOf(problem)}`
       logger.debug({ peer: target.peerId, err: problem }, 'connecting failed')
       if (problem instanceof SessionExpiredError) this.expire()
       else if (FINAL_REFUSALS.has(problem.name)) this.refused(problem)
@@ -463,4 +463,9 @@ export class Session implements PageHost {
     for (const waiter of this.activeWaiters.splice(0)) waiter.reject(error)
     this.lostController.abort(error)
   }
+}
+
+/** What goes into another error's reason. */
+function problemOf(error: Error): string {
+  return error instanceof UnavailableError ? error.reason : error.message
 }

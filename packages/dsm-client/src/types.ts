@@ -50,6 +50,7 @@ export type SessionState = 'active' | 'suspect' | 'expired'
 
 export interface FileStat {
   readonly id: string
+  /** Where it was found, or last: of an open file whose path was taken away or given to another, still the old one. */
   readonly path: string
   readonly size: number
   readonly pageSize: number
@@ -87,6 +88,7 @@ export interface DsmClientEvents {
 export interface DsmClient extends AsyncDisposable {
   /** This client's PeerId as text. */
   readonly peerId: string
+  /** `expired` also after `close`. */
   readonly session: { readonly id: string; readonly state: SessionState }
   /**
    * Commits that this session maps the file. NoSuchFileError, FileExistsError, InvalidArgumentError; with `truncate`, BusyError as of `truncate`. After the
@@ -108,8 +110,8 @@ export interface DsmClient extends AsyncDisposable {
   removeEventListener<K extends keyof DsmClientEvents>(type: K, listener: (event: DsmClientEvents[K]) => void): void
   stats(): ClientStats
   /**
-   * Flushes, releases everything, ends the session. Calls that wait fail with ClosedError. What cannot be flushed is tried again for `faultTimeoutMs`, or
-   * until the signal aborts. Unlike a file, a client is closed also when this rejects: what is not durable then is lost, and `sessionlost` tells what it
+   * Flushes, releases everything, ends the session. Calls that wait fail with ClosedError. What cannot be flushed is tried again as long as it fails within
+   * `faultTimeoutMs`, or until the signal aborts. Unlike a file, a client is closed also when this rejects: what is not durable then is lost, and `sessionlost` tells what it
    * is. SessionExpiredError when the session was lost before with unflushed bytes of files that were still open.
    */
   close(options?: CallOptions): Promise<void>
@@ -129,12 +131,13 @@ export interface DsmFile extends AsyncDisposable {
   write(offset: number, bytes: Uint8Array, options?: CallOptions): Promise<void>
   /**
    * Shrinks or grows the file. What is cut off is gone when this resolves, at every client; growing again reads zeros. Waits for pins on what is
-   * cut off. BusyError when they do not end.
+   * cut off. BusyError when they do not end: then, as when it is given up, it may still happen, as soon as they do, and who asks for the size meanwhile
+   * waits for it. Another client's private copies go a moment later.
    */
   truncate(size: number, options?: CallOptions): Promise<void>
   /**
-   * Reads as zeros afterwards; the size stays. Whole pages are gone when this resolves; what it leaves of others is durable after `sync`. BusyError when pins
-   * in the hole do not end; its ends, where they are no whole pages, may be zeros by then.
+   * Reads as zeros afterwards; the size stays. Whole pages are gone when this resolves; what it leaves of others is durable after `sync`. BusyError as with
+   * `truncate`; the hole's ends, where they are no whole pages, may be zeros by then.
    */
   punchHole(offset: number, length: number, options?: CallOptions): Promise<void>
   /** Everything that this client has written to the file is durable on a majority's disks. NoSpaceError; what is not durable stays, and can be flushed again. */
@@ -157,7 +160,7 @@ export interface MmapOptions extends CallOptions {
   readonly prot?: 'read' | 'read-write'
   /**
    * `private`: what is written stays with this mapping; pages that were not written to follow the file. A copy survives when others write to the page and
-   * dies when the file is truncated or punched there. Default 'shared'.
+   * dies when the file is truncated there or its whole page punched, at another client a moment after that has resolved. Default 'shared'.
    */
   readonly flags?: 'shared' | 'private'
 }

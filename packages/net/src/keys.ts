@@ -7,6 +7,7 @@ import { link, open, readFile, unlink } from 'node:fs/promises'
 import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from '@libp2p/crypto/keys'
 import type { PrivateKey } from '@libp2p/interface'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
+import { InvalidArgumentError } from '@quire/protocol'
 import { fromString } from 'uint8arrays/from-string'
 import { toString } from 'uint8arrays/to-string'
 import { KeyFileError } from './errors.js'
@@ -58,6 +59,8 @@ export async function loadPrivateKey(path: string): Promise<PrivateKey> {
  * so none is ever overwritten. The file appears whole or not at all.
  */
 export async function savePrivateKey(path: string, key: PrivateKey): Promise<void> {
+  // What is taken for a path is shown in errors: it must not be the key.
+  if (typeof path !== 'string') throw new InvalidArgumentError('path', typeof path, 'a string')
   const temporary = `${path}.${process.pid}.${Math.random().toString(36).slice(2)}.tmp`
   try {
     const file = await open(temporary, 'wx', 0o600)

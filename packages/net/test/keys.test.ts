@@ -65,6 +65,10 @@ describe('key files', () => {
     const nowhere = join(folder, 'no', 'key')
     const unwritten = { name: 'KeyFileError', path: nowhere, reason: 'cannot be written (ENOENT)' }
     await expect(savePrivateKey(nowhere, await generatePrivateKey())).rejects.toMatchObject(unwritten)
+    // With its arguments the other way round, no error may show the key.
+    const key = await generatePrivateKey()
+    const swapped: unknown = await savePrivateKey(key as never, path as never).catch((each: unknown) => each)
+    expect(swapped).toMatchObject({ name: 'InvalidArgumentError', argument: 'path', value: 'object' })
   })
 })
 

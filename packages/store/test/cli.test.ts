@@ -1,6 +1,17 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -200,6 +211,10 @@ describe('quire', () => {
         [['put', folder, '/a'], 1, `local is "${folder}", must be a file`],
         [['put', file, 'a'], 2, "'a' is invalid for argument 'path'. must be absolute."],
         [['put', file, '/a/../b'], 2, "'/a/../b' is invalid for argument 'path'. must be free of . and .. parts."],
+        [['get', '/a', '/dev/null'], 1, 'local is "/dev/null", must be a file'],
+        [['get', '/a', ''], 2, 'local: the name is empty'],
+        [['init', '--voters', address, address, '--clients', 'any'], 2, `--voters: ${address} is named twice`],
+        [['init', '--voters', '/ip4/127.0.0.1/tcp/0', '--clients', 'any'], 1, 'must be a multiaddr that ends in'],
         [['get', 'a', folder], 2, "'a' is invalid for argument 'path'"],
         [['cat', 'a'], 2, "'a' is invalid for argument 'path'"],
         [['stat', 'a'], 2, "'a' is invalid for argument 'path'"],
@@ -385,6 +400,14 @@ describe('files', () => {
       const result = await quire(['get', '/dir/file', back, '--json'], { env })
       expect(result).toMatchObject({ status: 0, stderr: '' })
       expect(JSON.parse(result.stdout)).toEqual({ path: '/dir/file', local: back, size: bytes.length, sha256 })
+      expect(readFileSync(back).equals(bytes)).toBe(true)
+      // A link stays one: the file that it leads to is replaced.
+      const link = join(root, 'link')
+      writeFileSync(back, 'old')
+      symlinkSync(back, link)
+      expect(await quire(['get', '/dir/file', link], { env })).toMatchObject({ status: 0 })
+      expect(lstatSync(link).isSymbolicLink()).toBe(true)
+      rmSync(link)
       expect(readFileSync(back).equals(bytes)).toBe(true)
       expect(readdirSync(root)).toEqual(['back'])
     },

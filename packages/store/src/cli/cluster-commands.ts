@@ -56,6 +56,7 @@ function init(options: InitOptions): void {
   const addresses = new Map<string, string[]>()
   for (const item of voters.flatMap(readVoters)) {
     const { peerId, address } = parsePeerAddress(item, '--voters')
+    if (addresses.get(peerId)?.includes(address) === true) throw new UsageError(`--voters: ${address} is named twice`)
     addresses.set(peerId, [...(addresses.get(peerId) ?? []), address])
   }
   const text = formatClusterFile({
@@ -77,7 +78,8 @@ function init(options: InitOptions): void {
 }
 
 function readVoters(item: string): string[] {
-  if (item.startsWith('/') && item.includes('/p2p/') && !existsSync(item)) return [item]
+  // A multiaddr, also one that lacks its end: then that is what is said.
+  if (/^\/(ip4|ip6|dns|dns4|dns6)\//.test(item) && !existsSync(item)) return [item]
   return readText(item)
     .split('\n')
     .map((line) => line.trim())

@@ -3,11 +3,11 @@ import type { DsmClient } from '@quire/dsm-client'
 import { FileExistsError, InvalidArgumentError, refusePageSize } from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, type Command } from 'commander'
 import { randomBytes } from 'node:crypto'
-import { open, rename, stat, unlink, type FileHandle } from 'node:fs/promises'
+import { open, realpath, rename, stat, unlink, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { syncFolder } from '../peer/durable.js'
 import { parsePath, withClient, withCluster, type ClusterOptions } from './options.js'
-import { printJson, startProgress, writeOutput } from './output.js'
+import { printJson, startProgress, UsageError, writeOutput } from './output.js'
 import { DigestMismatchError, digestOf, download, upload } from './transfer.js'
 
 export function addCopyCommands(program: Command): void {
@@ -89,17 +89,16 @@ async function verify(
 }
 
 async function get(path: string, local: string, options: ClusterOptions): Promise<void> {
-  if ((await stat(local).catch(() => undefined))?.isDirectory() === true)
-    throw new InvalidArgumentError('local', local, 'a file')
-  const temporary = `${local}.${process.pid}.part`
+  const place = await placeOf(local)
+  const temporary = `${place}.${process.pid}.part`
   const target = await openNew(temporary)
   try {
     const { size, sha256 } = await withClient(options, (client) => fetchInto(target, path, client, options))
     await target.sync()
     const found = await digestOf(target, size)
     if (found !== sha256) throw new DigestMismatchError(temporary, sha256, found)
-    await rename(temporary, local)
-    syncFolder(dirname(local))
+    await rename(temporary, place)
+    syncFolder(dirname(place))
     if (options.json === true) printJson({ path, local, size, sha256 })
   } catch (error) {
     await unlink(temporary).catch(() => {})
@@ -143,6 +142,15 @@ function parsePageSize(text: string): number {
   return bytes
 }
 
+/** Where the file is to be: what is there is replaced, so it may be a file, or a link to one, and nothing else. */
+async function placeOf(local: string): Promise<string> {
+  if (local === '') throw new UsageError('local: the name is empty')
+  const found = await stat(local).catch(() => undefined)
+  if (found === undefined) return local
+  if (!found.isFile()) throw new InvalidArgumentError('local', local, 'a file')
+  return realpath(local)
+}
+
 async function openLocal(path: string): Promise<FileHandle> {
   try {
     const handle = await open(path, 'r')
@@ -160,6 +168,6 @@ async function openNew(path: string): Promise<FileHandle> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'EEXIST') throw new FileExistsError(path)
-    throw new Error(`${path}: cannot be written (${code})`, { cause: error })
+    throw new Error(`${path.replace(/\.\d+\.part$/, '')}: cannot be written (${code})`, { cause: error })
   }
 }
