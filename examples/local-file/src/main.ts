@@ -71,5 +71,10 @@ if (path === undefined) {
   console.error('usage: node examples/local-file/dist/main.js FILE')
   process.exitCode = 2
 } else {
-  await main(path)
+  try {
+    await main(path)
+  } catch (error) {
+    console.error(String(error))
+    process.exitCode = 1
+  }
 }

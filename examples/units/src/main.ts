@@ -87,5 +87,10 @@ if (peers.length === 0) {
   console.error('QUIRE_PEERS names no peers. `npx quire dev` runs a cluster on this machine and prints its addresses.')
   process.exitCode = 2
 } else {
-  await main(peers)
+  try {
+    await main(peers)
+  } catch (error) {
+    console.error(String(error))
+    process.exitCode = 1
+  }
 }

@@ -1,7 +1,6 @@
 import { createLibp2pNetwork, createClock, createRandom, generatePrivateKey, type Libp2pNetwork } from '@quire/net'
 import {
   ClosedError,
-  InvalidArgumentError,
   MAX_FILE_BYTES,
   UnavailableError,
   assert,
@@ -12,10 +11,7 @@ import {
   type Random,
   type WireFileStat
 } from '@quire/protocol'
-import { pino, type Logger } from 'pino'
-import { ClusterView } from './cluster-view.js'
 import {
-  MIN_CACHE_BYTES,
   createSlabFrameProvider,
   zeroCounters,
   type AddressSpacePages,
@@ -24,12 +20,12 @@ import {
   type Page
 } from './core/index.js'
 import { createFile, toFileStat } from './file.js'
-import type { HistoryEvent } from './history.js'
 import type { OpenFile } from './host.js'
 import { OpenOrder } from './open-order.js'
 import { checkNothingLost, flushPages } from './page-io.js'
 import type { Reply } from './requests.js'
 import { Session } from './session.js'
+import { resolveSettings, type Settings } from './settings.js'
 import { FaultTimer } from './stats.js'
 import { abortReason, pause, throwIfAborted, untilAborted } from './waiting.js'
 import type {
@@ -42,24 +38,8 @@ import type {
   FileStat,
   OpenOptions
 } from './types.js'
-import {
-  checkCount,
-  checkFunction,
-  checkOneOf,
-  checkOptions,
-  checkPageSize,
-  checkPath,
-  checkPrefix,
-  checkTexts,
-  toFact
-} from './validate.js'
+import { checkCount, checkOneOf, checkOptions, checkPageSize, checkPath, checkPrefix } from './validate.js'
 
-const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
-const DEFAULT_SESSION_TTL_MS = 10_000
-const DEFAULT_FAULT_TIMEOUT_MS = 30_000
-/** Below this a lease could not survive a busy machine's pauses. */
-const MIN_SESSION_TTL_MS = 500
-const MAX_SESSION_TTL_MS = 600_000
 const LIST_BATCH = 256
 /** How long the leader may take for the end of a session that could not be flushed. */
 const LAST_WORD_MS = 500
@@ -75,9 +55,6 @@ const RETRY_MS = 100
  */
 export async function createDsmClient(init: DsmClientInit): Promise<DsmClient> {
   const settings = resolveSettings(init)
-  if (init.privateKey !== undefined && typeof init.privateKey?.sign !== 'function') {
-    throw new InvalidArgumentError('privateKey', toFact(init.privateKey), 'a private key of libp2p')
-  }
   const privateKey = init.privateKey ?? (await generatePrivateKey())
   const network = await createLibp2pNetwork({ privateKey, listen: [], logger: settings.logger })
   try {
@@ -116,46 +93,6 @@ export interface ClientView {
 export function inspectClient(client: DsmClient): ClientView {
   assert(client instanceof Client, 'not a client of this package')
   return client.inspect()
-}
-
-interface Settings {
-  readonly cluster: ClusterView
-  readonly cacheBytes: number
-  readonly sessionTtlMs: number
-  readonly faultTimeoutMs: number
-  readonly logger: Logger
-  readonly history: ((event: HistoryEvent) => void) | undefined
-}
-
-const INIT: readonly (keyof DsmClientInit)[] = [
-  'peers',
-  'privateKey',
-  'cacheBytes',
-  'sessionTtlMs',
-  'faultTimeoutMs',
-  'logger',
-  'history'
-]
-
-function resolveSettings(init: DsmClientInit): Settings {
-  checkOptions('createDsmClient', init, INIT)
-  if (!Array.isArray(init.peers) || init.peers.length === 0) {
-    throw new InvalidArgumentError('peers', String(init.peers), 'a list of at least one multiaddr')
-  }
-  const {
-    cacheBytes = DEFAULT_CACHE_BYTES,
-    sessionTtlMs = DEFAULT_SESSION_TTL_MS,
-    faultTimeoutMs = DEFAULT_FAULT_TIMEOUT_MS
-  } = init
-  checkCount('cacheBytes', cacheBytes, MIN_CACHE_BYTES)
-  checkCount('sessionTtlMs', sessionTtlMs, MIN_SESSION_TTL_MS, MAX_SESSION_TTL_MS)
-  checkCount('faultTimeoutMs', faultTimeoutMs, 1)
-  checkTexts('peers', init.peers)
-  const logger = init.logger ?? pino({ level: 'silent' })
-  const { history } = init
-  if (history !== undefined) checkFunction('history', history)
-  if (typeof logger?.debug !== 'function') throw new InvalidArgumentError('logger', toFact(logger), 'a pino logger')
-  return { cluster: new ClusterView(init.peers), cacheBytes, sessionTtlMs, faultTimeoutMs, logger, history }
 }
 
 async function start(

@@ -1,0 +1,59 @@
+import { InvalidArgumentError } from '@quire/protocol'
+import { pino, type Logger } from 'pino'
+import { ClusterView } from './cluster-view.js'
+import { MIN_CACHE_BYTES } from './core/index.js'
+import type { HistoryEvent } from './history.js'
+import type { DsmClientInit } from './types.js'
+import { checkCount, checkFunction, checkOptions, checkTexts, toFact } from './validate.js'
+
+const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
+const DEFAULT_SESSION_TTL_MS = 10_000
+const DEFAULT_FAULT_TIMEOUT_MS = 30_000
+/** Below this a lease could not survive a busy machine's pauses. */
+const MIN_SESSION_TTL_MS = 500
+const MAX_SESSION_TTL_MS = 600_000
+
+/** What a client is told, with what it is not told. */
+export interface Settings {
+  readonly cluster: ClusterView
+  readonly cacheBytes: number
+  readonly sessionTtlMs: number
+  readonly faultTimeoutMs: number
+  readonly logger: Logger
+  readonly history: ((event: HistoryEvent) => void) | undefined
+}
+
+const INIT: readonly (keyof DsmClientInit)[] = [
+  'peers',
+  'privateKey',
+  'cacheBytes',
+  'sessionTtlMs',
+  'faultTimeoutMs',
+  'logger',
+  'history'
+]
+
+/** Throws InvalidArgumentError. */
+export function resolveSettings(init: DsmClientInit): Settings {
+  checkOptions('createDsmClient', init, INIT)
+  if (!Array.isArray(init.peers) || init.peers.length === 0) {
+    throw new InvalidArgumentError('peers', String(init.peers), 'a list of at least one multiaddr')
+  }
+  const {
+    cacheBytes = DEFAULT_CACHE_BYTES,
+    sessionTtlMs = DEFAULT_SESSION_TTL_MS,
+    faultTimeoutMs = DEFAULT_FAULT_TIMEOUT_MS
+  } = init
+  checkCount('cacheBytes', cacheBytes, MIN_CACHE_BYTES)
+  checkCount('sessionTtlMs', sessionTtlMs, MIN_SESSION_TTL_MS, MAX_SESSION_TTL_MS)
+  checkCount('faultTimeoutMs', faultTimeoutMs, 1)
+  checkTexts('peers', init.peers)
+  const logger = init.logger ?? pino({ level: 'silent' })
+  const { history, privateKey } = init
+  if (privateKey !== undefined && typeof privateKey?.sign !== 'function') {
+    throw new InvalidArgumentError('privateKey', toFact(privateKey), 'a private key of libp2p')
+  }
+  if (history !== undefined) checkFunction('history', history)
+  if (typeof logger?.debug !== 'function') throw new InvalidArgumentError('logger', toFact(logger), 'a pino logger')
+  return { cluster: new ClusterView(init.peers), cacheBytes, sessionTtlMs, faultTimeoutMs, logger, history }
+}
