@@ -4,11 +4,8 @@ import {
   MAX_FILE_BYTES,
   UnavailableError,
   assert,
-  type Clock,
   type LeaderMessage,
   type LostRange,
-  type Network,
-  type Random,
   type WireFileStat
 } from '@quire/protocol'
 import {
@@ -22,9 +19,9 @@ import {
 import { createFile, toFileStat } from './file.js'
 import type { OpenFile } from './host.js'
 import { OpenOrder } from './open-order.js'
-import { checkNothingLost, flushPages } from './page-io.js'
+import { checkNothingLost, flushFile } from './page-io.js'
 import type { Reply } from './requests.js'
-import { Session } from './session.js'
+import { Session, type ClientComponents } from './session.js'
 import { resolveSettings, type Settings } from './settings.js'
 import { FaultTimer } from './stats.js'
 import { abortReason, pause, throwIfAborted, untilAborted } from './waiting.js'
@@ -63,13 +60,6 @@ export async function createDsmClient(init: DsmClientInit): Promise<DsmClient> {
     await network.close()
     throw error
   }
-}
-
-/** What a client takes from the world around it. */
-export interface ClientComponents {
-  readonly network: Network
-  readonly clock: Clock
-  readonly random: Random
 }
 
 /** As {@link createDsmClient}, on a network, clock and chance of the caller's, which it keeps. */
@@ -393,7 +383,7 @@ class Client implements DsmClient {
     const until = clock.now() + this.settings.faultTimeoutMs
     for (;;) {
       // All of them, also when one fails.
-      const flushes = files.map((file) => flushPages(file, 0, Number.MAX_SAFE_INTEGER, signal))
+      const flushes = files.map((file) => flushFile(file, signal))
       const failed = (await Promise.allSettled(flushes)).find((flush) => flush.status === 'rejected')
       if (failed === undefined) return
       if (this.current.ended !== undefined || signal.aborted || clock.now() >= until) throw failed.reason

@@ -5,7 +5,7 @@ import { createAddressSpaceCalls } from './address-space.js'
 import { hex, UNKNOWN } from './history.js'
 import type { OpenFile } from './host.js'
 import { Once } from './once.js'
-import { checkNothingLost, checkUsable, flushPages, readPages, sizeFor, withSize, writePages } from './page-io.js'
+import { checkNothingLost, checkUsable, flushFile, readPages, sizeFor, withSize, writePages } from './page-io.js'
 import { createPrivateMapping } from './private-mapping.js'
 import type { Session } from './session.js'
 import type { AddressSpace, CallOptions, DsmFile, FileStat, Mapping, MmapOptions } from './types.js'
@@ -126,7 +126,7 @@ class FileHandle implements DsmFile {
       0,
       0,
       () => ({}),
-      () => flushPages(open, 0, Number.MAX_SAFE_INTEGER, signal)
+      () => flushFile(open, signal)
     )
   }
 
@@ -170,7 +170,7 @@ class FileHandle implements DsmFile {
       if (open.closing === open.handles) {
         this.session.coherence.refuseWaiters(open.id, new ClosedError(this.path))
       }
-      await flushPages(open, 0, Number.MAX_SAFE_INTEGER)
+      await flushFile(open)
     } finally {
       open.closing--
     }

@@ -14,7 +14,8 @@
  * await mapping.msync()
  * ```
  */
-export { createDsmClient, createDsmClientOn, type ClientComponents } from './client.js'
+export { createDsmClient, createDsmClientOn } from './client.js'
+export type { ClientComponents } from './session.js'
 export { createAddressSpace } from './local-space.js'
 export type * from './types.js'
 export { KeyFileError, generatePrivateKey, loadPrivateKey, savePrivateKey, type PrivateKey } from '@quire/net'

@@ -8,9 +8,10 @@ import { AddressSpacePages, MIN_CACHE_BYTES } from './core/index.js'
 import type { OpenFile } from './host.js'
 import { LocalHost } from './local-host.js'
 import { createMapping } from './mapping.js'
-import { checkUsable, flushPages } from './page-io.js'
+import { checkUsable, flushFile } from './page-io.js'
 import { Once } from './once.js'
 import { createPrivateMapping } from './private-mapping.js'
+import { DEFAULT_CACHE_BYTES, DEFAULT_FAULT_TIMEOUT_MS } from './settings.js'
 import type {
   AddressSpace,
   AddressSpaceInit,
@@ -22,8 +23,6 @@ import type {
 import { checkCount, checkFunction, checkMapped, checkMmapOptions, checkOptions, checkPageSize } from './validate.js'
 import { throwIfAborted } from './waiting.js'
 
-const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
-const DEFAULT_FAULT_TIMEOUT_MS = 30_000
 const FILE = 1
 
 /** Throws InvalidArgumentError for a page size that is no power of two from 4,096 to 65,536, for hooks that are missing, and the like. */
@@ -142,7 +141,7 @@ class LocalSpace implements LocalAddressSpace {
     this.file.closing = 1
     try {
       this.host.refuseWaiters(new ClosedError(this.file.path))
-      await flushPages(this.file, 0, Number.MAX_SAFE_INTEGER)
+      await flushFile(this.file)
     } finally {
       this.file.closing = 0
     }

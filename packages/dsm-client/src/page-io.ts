@@ -106,6 +106,11 @@ export function flushPages(file: OpenFile, offset: number, length: number, signa
   )
 }
 
+/** The same of the whole file. */
+export function flushFile(file: OpenFile, signal?: AbortSignal): Promise<void> {
+  return flushPages(file, 0, Number.MAX_SAFE_INTEGER, signal)
+}
+
 /** The range's dirty pages are on their way when it resolves. */
 export function startWriting(file: OpenFile, offset: number, length: number, signal?: AbortSignal): Promise<void> {
   return eachDirty(file, offset, length, signal, (first, last, started, fail) =>

@@ -34,7 +34,8 @@ import type { FaultTimer } from './stats.js'
 import type { SessionState } from './types.js'
 import { pause, waitFor, type Start } from './waiting.js'
 
-export interface SessionComponents {
+/** What a client takes from the world around it. */
+export interface ClientComponents {
   readonly network: Network
   readonly clock: Clock
   readonly random: Random
@@ -95,7 +96,7 @@ export class Session implements PageHost {
   private running: Promise<void> = Promise.resolve()
 
   constructor(
-    private readonly components: SessionComponents,
+    private readonly components: ClientComponents,
     private readonly init: SessionInit
   ) {
     this.coherence = new Coherence(init.frames, init.counters)

@@ -6,9 +6,9 @@ import type { HistoryEvent } from './history.js'
 import type { DsmClientInit } from './types.js'
 import { checkCount, checkFunction, checkOptions, checkTexts, toFact } from './validate.js'
 
-const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
+export const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
 const DEFAULT_SESSION_TTL_MS = 10_000
-const DEFAULT_FAULT_TIMEOUT_MS = 30_000
+export const DEFAULT_FAULT_TIMEOUT_MS = 30_000
 /** Below this a lease could not survive a busy machine's pauses. */
 const MIN_SESSION_TTL_MS = 500
 const MAX_SESSION_TTL_MS = 600_000

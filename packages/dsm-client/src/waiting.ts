@@ -20,12 +20,8 @@ export interface WaitInit {
 export type Start<T> = (resolve: (value: T) => void, reject: (error: Error) => void, moved: () => void) => () => void
 
 export function waitFor<T>(start: Start<T>, { clock, timeoutMs, signal, onHalfway, onTimeout }: WaitInit): Promise<T> {
-  try {
-    throwIfAborted(signal)
-  } catch (error) {
-    return Promise.reject(error)
-  }
   return new Promise<T>((resolve, reject) => {
+    throwIfAborted(signal)
     let settled = false
     let since: number | undefined
     let withdraw = () => {}

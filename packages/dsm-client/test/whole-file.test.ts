@@ -125,21 +125,8 @@ describe('a file that is owned as a whole', () => {
     const { h, have } = setUp()
     have(0, 1)
     have(1, 2)
-    h.core.flush(
-      WHOLE,
-      0,
-      0,
-      () => {},
-      () => {}
-    )
-    h.core.flush(
-      WHOLE,
-      1,
-      1,
-      () => {},
-      () => {}
-    )
-    h.drain()
+    h.flush(0, 0, WHOLE)
+    h.flush(1, 1, WHOLE)
     expect([h.take('writeback'), h.take('writeback')].flatMap(({ pages }) => pages.map(({ seq }) => seq))).toEqual([
       1, 2
     ])
@@ -149,14 +136,7 @@ describe('a file that is owned as a whole', () => {
     const { h, have } = setUp()
     have(0, 1)
     have(1, 2)
-    h.core.flush(
-      WHOLE,
-      0,
-      1,
-      () => {},
-      () => {}
-    )
-    h.drain()
+    h.flush(0, 1, WHOLE)
     const writeback = h.take('writeback')
     h.core.table.unmap(h.page(0) as never)
     h.access(0, 'read', { file: WHOLE })

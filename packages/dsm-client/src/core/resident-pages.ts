@@ -134,6 +134,8 @@ export class ResidentPages {
 
   /** Whether waiting cannot help: so many frames that follow one another are not to be had, even without all that could be dropped. */
   isFullFor(pageSize: number, count: number): boolean {
+    // One frame is the common case, and the first page that could go tells.
+    if (count === 1) for (const page of this.resident) if (!page.isHeld && page.pageSize === pageSize) return false
     const droppable = new Set<Frame>()
     for (const page of this.resident) if (!page.isHeld) droppable.add(page.frame!)
     return !this.frames.couldAllocateRun(pageSize, count, (frame) => droppable.has(frame))

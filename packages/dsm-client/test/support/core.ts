@@ -177,10 +177,10 @@ export class CoreHarness {
     this.drain()
   }
 
-  flush(first: number, last = first) {
+  flush(first: number, last = first, file = FILE) {
     const flush = { count: 0, done: 0, errors: [] as Error[] }
     flush.count = this.core.flush(
-      FILE,
+      file,
       first,
       last,
       () => flush.done++,

@@ -40,7 +40,7 @@ export class Progress {
   constructor(public next: number) {}
 
   /** Not silent for as long as an election timeout. */
-  get isHeardOf(): boolean {
+  get answersLately(): boolean {
     return this.active || this.wasActive
   }
 

@@ -20,7 +20,7 @@ export function askToStand(state: CoreState, to: string): void {
 /** Of those that were heard of lately, if there are any: a dead one would not stand. */
 export function mostAdvancedVoter(state: CoreState): string | undefined {
   const others = state.configuration.voters.filter((id) => id !== state.id)
-  const alive = others.filter((id) => state.progress.get(id)!.isHeardOf)
+  const alive = others.filter((id) => state.progress.get(id)!.answersLately)
   const match = (id: string): number => state.progress.get(id)!.match
   return (alive.length > 0 ? alive : others).sort((a, b) => match(b) - match(a))[0]
 }

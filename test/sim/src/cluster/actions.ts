@@ -2,6 +2,7 @@
 import type { HistoryEvent } from '#linearizability'
 import { inspectClient } from '@quire/dsm-client/inspect'
 import { Violation } from '../violation.js'
+import { hex } from './chronicle.js'
 import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'
 import { PrivateActs } from './private-acts.js'
 import type { Handle, Program } from './program.js'
@@ -368,8 +369,4 @@ class Act extends PrivateActs implements Actions {
       end()
     }
   }
-}
-
-function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('hex')
 }

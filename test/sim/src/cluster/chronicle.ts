@@ -49,6 +49,11 @@ export class Chronicle {
   }
 }
 
+/** As in events. */
+export function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex')
+}
+
 /** One life of a client. */
 export class ClientLog {
   private readonly intents = new Set<Intent & { readonly call: number; readonly files: () => readonly string[] }>()

@@ -4,6 +4,7 @@
  */
 import type { CallOptions, Mapping } from '@quire/dsm-client'
 import { Violation } from '../violation.js'
+import { hex } from './chronicle.js'
 import { PAGE_BYTES, SPOTS } from './page-layout.js'
 import type { Handle, ProgramInit } from './program.js'
 
@@ -205,8 +206,4 @@ export class PrivateUse {
   private violation(invariant: string, page: number, found: string): Violation {
     return new Violation(invariant, `${this.init.name}, file ${this.handle.id}, page ${page}: found ${found}`)
   }
-}
-
-function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('hex')
 }
