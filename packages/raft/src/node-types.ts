@@ -98,6 +98,8 @@ export interface RaftStatus {
 
 export interface RaftNode {
   status(): RaftStatus
+  /** Of a leader: the highest index known to be durable at each other node (Figure 2, matchIndex). Empty for other roles. */
+  matchIndexes(): ReadonlyMap<string, number>
   /**
    * Appends to the leader's log, in the order of the calls, and takes the buffer. The entry is committed when `apply` gets one
    * with this index and this term; it is lost when another term's entry comes there. When a snapshot that contains the index is

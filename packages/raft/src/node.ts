@@ -91,6 +91,10 @@ class Driver implements RaftNode {
     }
   }
 
+  matchIndexes(): ReadonlyMap<string, number> {
+    return this.core.matchIndexes
+  }
+
   propose(data: Uint8Array): { index: number; term: number } {
     if (this.stopped) throw this.notLeader()
     if (data.length > MAX_ENTRY_BYTES) {

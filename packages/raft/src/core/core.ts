@@ -110,6 +110,10 @@ class Core implements RaftCore {
     return role === 'leader' && log.term(applied) === term
   }
 
+  get matchIndexes(): ReadonlyMap<string, number> {
+    return new Map([...this.state.progress].map(([id, { match }]) => [id, match]))
+  }
+
   get transferTarget(): string | undefined {
     return this.state.transfer?.to
   }

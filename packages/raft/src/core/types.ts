@@ -184,6 +184,8 @@ export interface RaftCore {
   readonly configuration: Configuration
   /** Leader whose state machine has applied an entry of the own term, and so everything that was ever committed before. */
   readonly leaderReady: boolean
+  /** Leader: the highest index known to be durable at each other node (Figure 2, matchIndex). Empty for other roles. */
+  readonly matchIndexes: ReadonlyMap<string, number>
   /** Leader: to whom leadership is on its way. */
   readonly transferTarget: string | undefined
   /** Leader: who would be the best to transfer leadership to. */
