@@ -1,5 +1,5 @@
-/** What a client knows of its cluster: who is in it, who leads, and the term below which it believes nobody. */
-import { parsePeerAddress } from '@quire/net'
+/** What a client knows of its cluster: its peers, the leader, and the term below which the client believes nobody. */
+import { AddressBook, parsePeerAddress } from '@quire/net'
 import { NotAuthorizedError, type Member } from '@quire/protocol'
 
 export interface Target {
@@ -7,42 +7,71 @@ export interface Target {
   readonly addresses: readonly string[]
 }
 
+/** What a peer says of its cluster when it answers a hello. */
+export interface ClusterAnswer {
+  readonly clusterId: string
+  readonly founding: string
+  readonly members: readonly Member[]
+}
+
+/** The peer belongs to another cluster. Others may still belong to the right one. */
+export class ForeignPeerError extends NotAuthorizedError {}
+
 export class ClusterView {
   clusterId = ''
   /** The highest term seen. Connections to a leader of a lower one are refused (rule 3). */
   fence = 0
   leader = ''
-  private readonly known = new Map<string, Set<string>>()
+  private readonly book = new AddressBook()
+  /** Peers that turned out to belong to another cluster. */
+  private readonly foreign = new Set<string>()
   private next = 0
 
-  constructor(peers: readonly string[]) {
+  /** `founding` pins the digest of the configuration that the cluster was founded from; empty: that of the first peer that answers. */
+  constructor(
+    peers: readonly string[],
+    public founding = ''
+  ) {
     for (const peer of peers) {
       const { peerId, address } = parsePeerAddress(peer, 'peers')
-      this.learn({ peerId, addresses: [address] })
+      this.book.learn(peerId, [address])
     }
+  }
+
+  /** Every known peer belongs to another cluster. */
+  get isLost(): boolean {
+    return this.candidates().length === 0
   }
 
   /** The leader if one is known, else the peers in turn. */
   pick(): Target {
-    const leader = this.known.get(this.leader)
-    if (leader !== undefined) return { peerId: this.leader, addresses: [...leader] }
-    const all = [...this.known]
-    const [peerId, addresses] = all[this.next++ % all.length]!
-    return { peerId, addresses: [...addresses] }
+    const known = this.candidates()
+    const ids = known.length > 0 ? known : this.book.peerIds
+    const peerId = ids.includes(this.leader) ? this.leader : ids[this.next++ % ids.length]!
+    return { peerId, addresses: this.book.of(peerId) }
   }
 
-  /** A peer has said who is in the cluster and who leads. Throws NotAuthorizedError if it is another cluster's. */
-  heard(clusterId: string, from: string, members: readonly Member[]): void {
-    if (this.clusterId !== '' && clusterId !== this.clusterId) {
-      throw new NotAuthorizedError(from, `it belongs to cluster ${clusterId}, not ${this.clusterId}`)
+  /** No address of the peer answered. */
+  failed(peerId: string): void {
+    this.book.failed(peerId)
+  }
+
+  /** A peer has said which cluster it belongs to, and who else does. Throws ForeignPeerError if that is another cluster. */
+  heard(from: string, { clusterId, founding, members }: ClusterAnswer): void {
+    const isForeign =
+      (this.clusterId !== '' && clusterId !== this.clusterId) || (this.founding !== '' && founding !== this.founding)
+    if (isForeign) {
+      this.foreign.add(from)
+      const wanted = this.clusterId === '' ? this.founding : `${this.clusterId} (${this.founding})`
+      throw new ForeignPeerError(from, `it belongs to cluster ${clusterId} (${founding}), not to ${wanted}`)
     }
+    this.foreign.delete(from)
     this.clusterId = clusterId
-    for (const member of members) this.learn(member)
+    this.founding = founding
+    for (const { peerId, addresses } of members) this.book.learn(peerId, addresses)
   }
 
-  private learn(member: Target): void {
-    const addresses = this.known.get(member.peerId) ?? new Set()
-    for (const address of member.addresses) addresses.add(address)
-    this.known.set(member.peerId, addresses)
+  private candidates(): string[] {
+    return this.book.peerIds.filter((peerId) => !this.foreign.has(peerId))
   }
 }

@@ -1,5 +1,6 @@
 /** A registered connection to the leader: two streams, control and bulk, that live and die together. */
 import {
+  FEATURES,
   MAX_BULK_FRAME_BYTES,
   MAX_CONTROL_FRAME_BYTES,
   PROTOCOL_BULK,
@@ -88,7 +89,9 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes): Promi
   const hello = {
     type: 'hello',
     version: PROTOCOL_VERSION,
+    features: FEATURES,
     clusterId: cluster.clusterId,
+    founding: cluster.founding,
     fence: cluster.fence
   } as const
   const dial = async (lane: Lane) => {
@@ -101,7 +104,7 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes): Promi
   lanes.send('control', { ...hello, lane: 'control', attach: 0 })
   const answer = await lanes.expect('welcome', 'redirect', 'refused')
   if (answer.type === 'refused') throw errorFromWire(answer.error)
-  cluster.heard(answer.clusterId, target.peerId, answer.members)
+  cluster.heard(target.peerId, answer)
   if (answer.type === 'redirect') throw new RedirectError(answer.leader, answer.term)
   if (answer.term < cluster.fence) throw new RedirectError('', answer.term)
   // Rule 3: the fence rises before the session registers, and with it acknowledges the term.

@@ -16,7 +16,7 @@ import {
   type WireFileStat
 } from '@quire/protocol'
 import type { Logger } from 'pino'
-import type { ClusterView } from './cluster-view.js'
+import { ForeignPeerError, type ClusterView } from './cluster-view.js'
 import { RedirectError, connect, type Connection } from './connection.js'
 import {
   Coherence,
@@ -332,7 +332,9 @@ export class Session implements PageHost {
       const problem = error as Error
       this.lastProblem = `${target.peerId}: ${problemOf(problem)}`
       logger.debug({ peer: target.peerId, err: problem }, 'connecting failed')
+      if (problem.name === 'DialError') cluster.failed(target.peerId)
       if (problem instanceof SessionExpiredError) this.expire()
+      else if (problem instanceof ForeignPeerError && !cluster.isLost) cluster.leader = ''
       else if (FINAL_REFUSALS.has(problem.name)) this.refused(problem)
       // A hint is followed once; if it fails, the others are asked.
       else cluster.leader = problem instanceof RedirectError && problem.leader !== target.peerId ? problem.leader : ''

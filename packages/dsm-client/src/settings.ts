@@ -25,6 +25,7 @@ export interface Settings {
 
 const INIT: readonly (keyof DsmClientInit)[] = [
   'peers',
+  'cluster',
   'privateKey',
   'cacheBytes',
   'sessionTtlMs',
@@ -55,5 +56,23 @@ export function resolveSettings(init: DsmClientInit): Settings {
   }
   if (history !== undefined) checkFunction('history', history)
   if (typeof logger?.debug !== 'function') throw new InvalidArgumentError('logger', toFact(logger), 'a pino logger')
-  return { cluster: new ClusterView(init.peers), cacheBytes, sessionTtlMs, faultTimeoutMs, logger, history }
+  if (init.cluster !== undefined) checkDigest(init.cluster)
+  return {
+    cluster: new ClusterView(init.peers, init.cluster),
+    cacheBytes,
+    sessionTtlMs,
+    faultTimeoutMs,
+    logger,
+    history
+  }
+}
+
+/** The digest that `quire init` and `quire status` print. */
+function checkDigest(cluster: string): void {
+  if (typeof cluster === 'string' && /^[0-9a-f]{64}$/.test(cluster)) return
+  throw new InvalidArgumentError(
+    'cluster',
+    toFact(cluster),
+    'a founding digest: 64 hexadecimal digits, as `quire init` prints it'
+  )
 }

@@ -22,6 +22,11 @@ export interface CallOptions {
 export interface DsmClientInit {
   /** Multiaddrs that end in /p2p/<PeerId>. Any one that answers is enough, the rest is learnt. */
   readonly peers: readonly string[]
+  /**
+   * Digest of the configuration that the cluster was founded from, as `quire init` and `quire status` print it. Peers of other
+   * clusters are not used. Default: that of the first peer that answers.
+   */
+  readonly cluster?: string
   /** libp2p identity. Default: a fresh Ed25519 key. */
   readonly privateKey?: PrivateKey
   /** Page frames held at most, in bytes, from 65,536. Default 64 MiB. */

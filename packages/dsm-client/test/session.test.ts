@@ -12,7 +12,7 @@ import {
 import { afterEach, describe, expect, it } from 'vitest'
 import type { DsmClient } from '../src/types.js'
 import { World, failure, outcome, view } from './support/client.js'
-import { PEERS, addressOf } from './support/leader.js'
+import { FOUNDING, PEERS, addressOf } from './support/leader.js'
 import { settle } from './support/world.js'
 
 const TTL = 8000
@@ -119,15 +119,32 @@ describe('finding the leader', () => {
     expect(leader.of('hello').at(-1)!.clusterId).toBe('blue')
   })
 
-  it('refuses a peer of another cluster', async () => {
+  it('passes over a peer of another cluster', async () => {
     world = new World()
     world.elect(world.peers[1]!, 2)
-    world.leader.greeting = { ...world.leader.redirection(PEERS[1]), clusterId: 'green' }
-    world.peers[1]!.greeting = undefined
-    expect(await failure(world.until(world.create()))).toMatchObject({
-      name: 'NotAuthorizedError',
-      reason: 'it belongs to cluster blue, not green'
-    })
+    world.peers[0]!.greeting = { ...world.leader.redirection(''), founding: 'another' }
+    client = await world.until(world.create({ peers: PEERS.map(addressOf), cluster: FOUNDING }))
+    expect(client.session.state).toBe('active')
+    expect(world.peers[0]!.of('hello')).toHaveLength(1)
+  })
+
+  it('gives up at once when every peer that it knows belongs to another cluster than the pinned one', async () => {
+    world = new World()
+    const error = await failure(world.until(world.create({ cluster: 'a'.repeat(64) }), 100))
+    expect(error).toMatchObject({ name: 'NotAuthorizedError', code: 'ERR_NOT_AUTHORIZED' })
+    expect(error).toMatchObject({ reason: expect.stringContaining('it belongs to cluster blue') })
+  })
+
+  it('stays with the cluster that answered first, whatever another peer says', async () => {
+    const { leader } = await connected()
+    const other = world.peers[1]!
+    world.elect(other, 2)
+    other.greeting = { ...other.redirection(''), founding: 'another' }
+    leader.greeting = leader.redirection(other.id)
+    leader.cut()
+    await world.clock.advance(1000)
+    expect(other.of('hello')).toHaveLength(1)
+    expect(leader.of('hello').at(-1)!.founding).toBe(FOUNDING)
   })
 })
 

@@ -10,6 +10,7 @@
  */
 import { bool, bytes, f64, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
 import { wireError } from './errors.js'
+import { digestText, features } from './hello.js'
 import {
   MAX_ADDRESSES,
   MAX_ADDRESS_BYTES,
@@ -71,8 +72,22 @@ const request = { seq: uint, settled: uint }
 /** What a client sends. */
 export const clientMessage = union({
   // -- handshake
-  /** First on each stream. `clusterId` is empty until learnt; `fence` is the highest term seen; `attach` is the welcome's, on bulk. */
-  hello: [1, struct({ version: uint, clusterId: text(64), lane: oneOf('control', 'bulk'), fence: uint, attach: uint })],
+  /**
+   * First on each stream. `clusterId` and `founding` are empty until the client learns them, or `founding` is pinned; `fence` is the
+   * highest term seen; `attach` is the welcome's, on bulk.
+   */
+  hello: [
+    1,
+    struct({
+      version: uint,
+      features,
+      clusterId: text(64),
+      founding: digestText,
+      lane: oneOf('control', 'bulk'),
+      fence: uint,
+      attach: uint
+    })
+  ],
   /** `session` 0 asks for a new one. */
   register: [2, struct({ session: uint, ttlMs: uint })],
   keepAlive: [3, struct({ nonce: uint })],
@@ -149,13 +164,26 @@ const operation = { term: uint, op: uint, file: uint, page: uint, after: uint }
 /** What the leader (or, during the handshake, any peer) sends. */
 export const leaderMessage = union({
   // -- handshake
+  /** `founding`: digest of the configuration that the cluster was founded from. `members` with their current addresses. */
   welcome: [
     1,
-    struct({ version: uint, clusterId: text(64), term: uint, leader: text(MAX_PEER_ID_BYTES), members, attach: uint })
+    struct({
+      version: uint,
+      features,
+      clusterId: text(64),
+      founding: digestText,
+      term: uint,
+      leader: text(MAX_PEER_ID_BYTES),
+      members,
+      attach: uint
+    })
   ],
   attached: [2, struct({})],
   /** Not the leader (or not ready yet, when `leader` is empty). The stream is closed after it. */
-  redirect: [3, struct({ clusterId: text(64), term: uint, leader: text(MAX_PEER_ID_BYTES), members })],
+  redirect: [
+    3,
+    struct({ clusterId: text(64), founding: digestText, term: uint, leader: text(MAX_PEER_ID_BYTES), members })
+  ],
   /** The stream is closed after it. */
   refused: [4, struct({ error: wireError })],
   /** `creditBytes`: page bytes in unacknowledged writebacks; `maxFaults`: outstanding faults. The client stays within both. */
@@ -219,7 +247,13 @@ export const leaderMessage = union({
     struct({
       seq: uint,
       clusterId: text(64),
+      /** Digest of the configuration that the cluster was founded from. */
+      founding: digestText,
       id: text(MAX_PEER_ID_BYTES),
+      /** This peer takes part in votes (docs/identity.md). */
+      admitted: bool,
+      /** Peers that this one refuses, or that refuse it, and why. */
+      quarantined: list(struct({ peerId: text(MAX_PEER_ID_BYTES), reason: text(1024) }), MAX_MEMBERS),
       role: oneOf('leader', 'follower', 'candidate', 'learner'),
       term: uint,
       /** Empty while unknown. */

@@ -3,6 +3,12 @@
 /** Version of the handshakes and of everything that follows them. A peer refuses any other. */
 export const PROTOCOL_VERSION = 1
 
+/**
+ * Feature levels that this program can work at. A cluster works at a level that all of its members have; the log raises it.
+ * Nodes whose ranges do not overlap refuse each other.
+ */
+export const FEATURES = { lowest: 1, highest: 1 } as const
+
 export const PROTOCOL_CONTROL = '/quire/control/1'
 export const PROTOCOL_BULK = '/quire/bulk/1'
 export const PROTOCOL_RAFT = '/quire/raft/1'
@@ -28,3 +34,8 @@ export const MAX_ADDRESSES = 16
 export const MAX_MEMBERS = 64
 /** File sizes stay safe integers with room to spare: 2^52 bytes. */
 export const MAX_FILE_BYTES = 2 ** 52
+
+/** A founding digest as text, an incarnation, or a process: lower-case hex. */
+export const MAX_DIGEST_BYTES = 64
+/** An encoded founding configuration. */
+export const MAX_FOUNDING_BYTES = 512 * 1024

@@ -1,13 +1,22 @@
 /**
  * Messages between the peers of a Raft group. The group's id is in the frame's header.
  *
- * A stream opens with `raftHello`; who is refused gets one `raftRefused`, and the stream is closed. Everything else is
- * lossy by contract: Raft repeats what is lost and ignores what is late or doubled (Ongaro, Ousterhout: "In Search of an
+ * The side that opens a stream sends `raftHello`. The other side answers with `raftWelcome`, or with one `raftRefused` before
+ * it closes the stream (docs/identity.md). Everything else is lossy by contract: Raft repeats what is lost and ignores what is late or doubled (Ongaro, Ousterhout: "In Search of an
  * Understandable Consensus Algorithm", extended version, cited below by § and Figure).
  */
-import { bool, bytes, list, oneOf, struct, text, uint, union, type TypeOf } from './codec.js'
+import { bool, bytes, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
 import { wireError } from './errors.js'
-import { MAX_APPEND_BYTES, MAX_MEMBERS, MAX_PEER_ID_BYTES, MAX_RAFT_FRAME_BYTES } from './limits.js'
+import { digestText, features } from './hello.js'
+import {
+  MAX_ADDRESSES,
+  MAX_ADDRESS_BYTES,
+  MAX_APPEND_BYTES,
+  MAX_FOUNDING_BYTES,
+  MAX_MEMBERS,
+  MAX_PEER_ID_BYTES,
+  MAX_RAFT_FRAME_BYTES
+} from './limits.js'
 
 /** Data of one entry. The rest of a frame is for the message around it. */
 export const MAX_ENTRY_BYTES = MAX_RAFT_FRAME_BYTES - 4096
@@ -57,12 +66,59 @@ export const raftSnapshot = struct({
 })
 export type RaftSnapshot = TypeOf<typeof raftSnapshot>
 
-/** Everything that travels on a Raft stream. Tags up to 9 are the handshake's. */
+/** What a peer says of the process that speaks and of the folder that it uses. */
+const life = {
+  /** Made with the folder, at random. */
+  incarnation: digestText,
+  /** Raised durably in the folder at each start, before the first hello. */
+  boot: uint,
+  /** Made at each start, at random. */
+  process: digestText
+}
+
+/** Introduces a peer. `from` must be the identity that the transport proved; `addresses` are where it listens now. */
+export const raftIntroduction = struct({
+  version: uint,
+  features,
+  clusterId: text(64),
+  /** Digest of the configuration that the cluster was founded from. */
+  founding: digestText,
+  from: nodeId,
+  addresses: list(text(MAX_ADDRESS_BYTES), MAX_ADDRESSES),
+  ...life,
+  /** This incarnation takes part in votes. */
+  admitted: bool,
+  /** Durable current term. */
+  term: uint,
+  /** The last durable log entry. */
+  lastTerm: uint,
+  lastIndex: uint
+})
+export type RaftIntroduction = TypeOf<typeof raftIntroduction>
+
+/** What a peer remembers of another one. `lastTerm` and `lastIndex`: an entry that is committed and that it acknowledged. */
+export const raftSighting = struct({ peerId: nodeId, ...life, admitted: bool, lastTerm: uint, lastIndex: uint })
+export type RaftSighting = TypeOf<typeof raftSighting>
+
+/** Why a peer refuses another one. */
+export const refusalReason = oneOf('version', 'founding', 'membership', 'evidence')
+export type RefusalReason = TypeOf<typeof refusalReason>
+
+/** Everything that travels on a Raft stream. Tags up to 9 belong to the links between peers, not to Raft. */
 export const raftMessage = union({
-  /** First on a stream, from the side that opened it. `from` must be the identity that the transport proved. */
-  raftHello: [1, struct({ version: uint, clusterId: text(64), from: nodeId })],
-  /** Answers a hello that was not accepted. */
-  raftRefused: [2, struct({ error: wireError })],
+  /** First on a stream, from the side that opened it. */
+  raftHello: [1, raftIntroduction],
+  /** Answers a hello that was accepted: the other side's introduction. */
+  raftWelcome: [3, raftIntroduction],
+  /**
+   * Ends a handshake. `evidence`: the receiver's folder or process is not the one that the sender remembers. `founding` holds the
+   * sender's founding configuration when the receiver has another one and is a voter of the sender's.
+   */
+  raftRefused: [2, struct({ error: wireError, reason: refusalReason, founding: optional(bytes(MAX_FOUNDING_BYTES)) })],
+  /** What the sender remembers of others, and of itself. */
+  raftSeen: [4, struct({ peers: list(raftSighting, MAX_MEMBERS) })],
+  /** A leader lets the receiver's incarnation take part from now on. */
+  raftAdmitted: [5, struct({ incarnation: digestText })],
 
   /** RequestVote RPC (Figure 2). The candidate is the sender. `transfer`: the leader asked it to stand (thesis §3.10). */
   requestVote: [10, struct({ term: uint, lastIndex: uint, lastTerm: uint, transfer: bool })],
@@ -103,12 +159,23 @@ export const raftMessage = union({
 })
 export type RaftStreamMessage = TypeOf<typeof raftMessage>
 
-/** The messages that open a stream; they end at the transport. */
-export type RaftHandshake = Extract<RaftStreamMessage, { type: 'raftHello' | 'raftRefused' }>
+/** The messages between links; they never reach Raft. */
+export type RaftLinkMessage = Extract<
+  RaftStreamMessage,
+  { type: 'raftHello' | 'raftWelcome' | 'raftRefused' | 'raftSeen' | 'raftAdmitted' }
+>
 /** The messages that reach Raft itself. */
-export type RaftMessage = Exclude<RaftStreamMessage, RaftHandshake>
+export type RaftMessage = Exclude<RaftStreamMessage, RaftLinkMessage>
 export type RaftMessageOf<T extends RaftMessage['type']> = Extract<RaftMessage, { type: T }>
 
-export function isRaftHandshake(message: RaftStreamMessage): message is RaftHandshake {
-  return message.type === 'raftHello' || message.type === 'raftRefused'
+const LINK_MESSAGES: ReadonlySet<string> = new Set<RaftLinkMessage['type']>([
+  'raftHello',
+  'raftWelcome',
+  'raftRefused',
+  'raftSeen',
+  'raftAdmitted'
+])
+
+export function isRaftLinkMessage(message: RaftStreamMessage): message is RaftLinkMessage {
+  return LINK_MESSAGES.has(message.type)
 }

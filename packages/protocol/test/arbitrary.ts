@@ -19,6 +19,7 @@ const bytes = fc.uint8Array({ maxLength: 300 })
 const access = fc.constantFrom('read' as const, 'write' as const)
 const lane = fc.constantFrom('control' as const, 'bulk' as const)
 const unit = fc.constantFrom('page' as const, 'file' as const)
+const features = fc.record({ lowest: uint, highest: uint })
 const member = fc.record({ peerId: text, addresses: fc.array(text, { maxLength: 4 }) })
 const members = fc.array(member, { maxLength: 4 })
 const fact = fc.oneof(text, number)
@@ -42,7 +43,7 @@ const order = fc.record({ term: uint, op: uint, file: uint, page: uint, after: u
 export { bytes, error, text, uint }
 
 export const clientMessages: Arbitrary<ClientMessage> = oneOfTypes<ClientMessage>({
-  hello: fc.record({ version: uint, clusterId: text, lane, fence: uint, attach: uint }),
+  hello: fc.record({ version: uint, features, clusterId: text, founding: text, lane, fence: uint, attach: uint }),
   register: fc.record({ session: uint, ttlMs: uint }),
   keepAlive: fc.record({ nonce: uint }),
   open: fc.record({
@@ -74,9 +75,18 @@ export const clientMessages: Arbitrary<ClientMessage> = oneOfTypes<ClientMessage
 })
 
 export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage>({
-  welcome: fc.record({ version: uint, clusterId: text, term: uint, leader: text, members, attach: uint }),
+  welcome: fc.record({
+    version: uint,
+    features,
+    clusterId: text,
+    founding: text,
+    term: uint,
+    leader: text,
+    members,
+    attach: uint
+  }),
   attached: fc.constant({}),
-  redirect: fc.record({ clusterId: text, term: uint, leader: text, members }),
+  redirect: fc.record({ clusterId: text, founding: text, term: uint, leader: text, members }),
   refused: fc.record({ error }),
   registered: fc.record({ term: uint, session: uint, ttlMs: uint, creditBytes: uint, maxFaults: uint }),
   expired: fc.record({ session: uint }),
@@ -109,7 +119,10 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
   status: fc.record({
     seq: uint,
     clusterId: text,
+    founding: text,
     id: text,
+    admitted: bool,
+    quarantined: fc.array(fc.record({ peerId: text, reason: text }), { maxLength: 4 }),
     role: fc.constantFrom('leader' as const, 'follower' as const, 'candidate' as const, 'learner' as const),
     term: uint,
     leader: text,
@@ -136,9 +149,28 @@ const entry = fc.record({
 
 const snapshot = fc.record({ index: uint, term: uint, configuration: entry })
 
+const life = { incarnation: text, boot: uint, process: text, admitted: bool, lastTerm: uint, lastIndex: uint }
+const introduction = fc.record({
+  version: uint,
+  features,
+  clusterId: text,
+  founding: text,
+  from: text,
+  addresses: fc.array(text, { maxLength: 4 }),
+  ...life,
+  term: uint
+})
+
 export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamMessage>({
-  raftHello: fc.record({ version: uint, clusterId: text, from: text }),
-  raftRefused: fc.record({ error }),
+  raftHello: introduction,
+  raftWelcome: introduction,
+  raftRefused: fc.record({
+    error,
+    reason: fc.constantFrom('version' as const, 'founding' as const, 'membership' as const, 'evidence' as const),
+    founding: fc.option(bytes, { nil: undefined })
+  }),
+  raftSeen: fc.record({ peers: fc.array(fc.record({ peerId: text, ...life }), { maxLength: 4 }) }),
+  raftAdmitted: fc.record({ incarnation: text }),
   requestVote: fc.record({ term: uint, lastIndex: uint, lastTerm: uint, transfer: bool }),
   requestPreVote: fc.record({ term: uint, lastIndex: uint, lastTerm: uint }),
   preVoteReply: fc.record({ term: uint, granted: bool }),

@@ -29,10 +29,12 @@ const entry: fc.Arbitrary<RaftEntry> = fc.record({
   data
 })
 const message: fc.Arbitrary<RaftStreamMessage> = fc.oneof(
-  fc.record({ type: fc.constant('raftHello' as const), version: uint, clusterId: nodeId, from: nodeId }),
+  fc.record({ type: fc.constant('raftAdmitted' as const), incarnation: nodeId }),
   fc.record({
     type: fc.constant('raftRefused' as const),
-    error: fc.record({ code: fc.constant('ERR_VERSION'), facts: fc.constant(['raft', 2, 1]) })
+    error: fc.record({ code: fc.constant('ERR_VERSION'), facts: fc.constant(['raft', 2, 1]) }),
+    reason: fc.constant('version' as const),
+    founding: fc.option(data, { nil: undefined })
   }),
   fc.record({
     type: fc.constant('requestVote' as const),

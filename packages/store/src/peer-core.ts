@@ -14,6 +14,8 @@ export {
   type PeerCoreInit,
   type PeerStatus
 } from './peer/peer-core.js'
+export { foundingDigest } from './peer/founding.js'
+export { createMemoryIdentity, type MemoryIdentity } from './peer/memory-identity.js'
 export type { ReplicaLimits, ReplicaStorage } from './peer/replica.js'
 export type { ServerLimits } from './server/limits.js'
 export { decodeCommand, encodeRecord, type Command } from './state/index.js'

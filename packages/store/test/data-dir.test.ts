@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { openDataDirectory, type DataDirectory } from '../src/peer/data-dir.js'
 
-const me = { peerId: '12D3KooWme', clusterId: 'blue' }
+const me = { peerId: '12D3KooWme', cluster: { clusterId: 'blue', digest: 'd1' } }
 let root: string
 let path: string
 const opened: DataDirectory[] = []
@@ -40,7 +40,7 @@ describe('data directory', () => {
     expect(first.bootstrapped).toBe(false)
     first.completeBootstrap()
     await first.close()
-    const second = await open({ clusterId: undefined })
+    const second = await open({ cluster: undefined })
     expect(second.bootstrapped).toBe(true)
     expect(second.clusterId).toBe('blue')
     expect(existsSync(second.logPath) && existsSync(second.pagesPath)).toBe(true)
@@ -86,7 +86,7 @@ describe('data directory', () => {
 
   it('leaves no socket behind when it is closed', async () => {
     await started()
-    expect(readdirSync(path).sort()).toEqual(['identity.json', 'log', 'pages'])
+    expect(readdirSync(path).sort()).toEqual(['identity.json', 'log', 'pages', 'peers.state'])
   })
 
   it('refuses a peer that it does not belong to', async () => {
@@ -96,21 +96,23 @@ describe('data directory', () => {
 
   it('refuses a cluster that it does not belong to', async () => {
     await started()
-    await expect(open({ clusterId: 'green' })).rejects.toThrow(`${path} belongs to cluster blue, not green`)
+    await expect(open({ cluster: { clusterId: 'green', digest: 'd1' } })).rejects.toThrow(
+      `${path} belongs to cluster blue, not green`
+    )
   })
 
   it('starts from nothing when its first start was interrupted', async () => {
     const first = await open()
     writeFileSync(join(first.logPath, 'half'), 'a torn log')
     await first.close()
-    await expect(open({ clusterId: undefined })).rejects.toThrow('its first start was interrupted')
+    await expect(open({ cluster: undefined })).rejects.toThrow('its first start was interrupted')
     const second = await open()
     expect(second.bootstrapped).toBe(false)
     expect(readdirSync(second.logPath)).toEqual([])
   })
 
   it('is not made without a cluster, nor in a folder that holds something else', async () => {
-    await expect(open({ clusterId: undefined })).rejects.toThrow('no such directory')
+    await expect(open({ cluster: undefined })).rejects.toThrow('no such directory')
     expect(existsSync(path)).toBe(false)
     mkdirSync(path)
     writeFileSync(join(path, 'thesis.txt'), 'precious')
@@ -124,6 +126,29 @@ describe('data directory', () => {
     await expect(open()).rejects.toMatchObject({ name: 'CorruptionError', where: join(path, 'identity.json') })
     writeFileSync(join(path, 'identity.json'), '{"version":2}')
     await expect(open()).rejects.toThrow(`${path}: version 2, this program speaks 1`)
+  })
+
+  it('keeps its incarnation and its founding digest, and has others when it is made anew', async () => {
+    const first = await open()
+    const { incarnation } = first
+    first.completeBootstrap()
+    await first.close()
+    const second = await open({ cluster: undefined })
+    expect([second.incarnation, second.founding]).toEqual([incarnation, 'd1'])
+    await second.close()
+    rmSync(path, { recursive: true })
+    expect((await open()).incarnation).not.toBe(incarnation)
+  })
+
+  it('keeps what the peer remembers, and that it was admitted', async () => {
+    const first = await open()
+    first.completeBootstrap()
+    expect([first.admitted, first.remembered]).toEqual([false, ''])
+    await Promise.all([first.remember('one'), first.remember('two'), first.remember('three')])
+    first.admit()
+    await first.close()
+    const second = await open({ cluster: undefined })
+    expect([second.bootstrapped, second.admitted, second.remembered]).toEqual([true, true, 'three'])
   })
 
   it('remembers the ports that were chosen', async () => {

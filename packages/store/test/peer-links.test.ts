@@ -1,133 +1,310 @@
-import {
-  PROTOCOL_RAFT,
-  PROTOCOL_VERSION,
-  decodeFrame,
-  encodeFrame,
-  raftMessage,
-  type RaftMessage
-} from '@quire/protocol'
+import { PROTOCOL_RAFT, decodeFrame, encodeFrame, raftMessage } from '@quire/protocol'
 import { afterEach, describe, expect, it } from 'vitest'
-import { createPeerLinks, type PeerLinks } from '../src/peer/peer-links.js'
 import { FakeClock, FakeNet, settle } from './support/fake-world.js'
+import { HEARTBEAT, LinkedPeer, folderOf, founded, type LinkedPeerInit } from './support/linked-peer.js'
 
-const heartbeat: RaftMessage = { type: 'heartbeat', term: 1, commit: 0, round: 1 }
 const clock = new FakeClock()
-const open: PeerLinks[] = []
+const open: LinkedPeer[] = []
 
-function start(net: FakeNet, id: string, peers: string[], clusterId = 'blue') {
-  const received: string[] = []
-  const links = createPeerLinks({
-    network: net.node(id),
-    clock,
-    random: { next: () => 0 },
-    clusterId,
-    receive: (group, from, message) => received.push(`${group} ${from} ${message.type}`),
-    maxQueuedBytes: 1000
-  })
-  links.setPeers(peers.map((peerId) => ({ peerId, addresses: [] })))
-  open.push(links)
-  return { links, received }
+async function start(net: FakeNet, id: string, ids: string[], init: Partial<LinkedPeerInit> = {}): Promise<LinkedPeer> {
+  return started(new LinkedPeer(id, { net, clock, config: founded(ids), ...init }))
+}
+
+async function started(peer: LinkedPeer): Promise<LinkedPeer> {
+  await peer.start()
+  open.push(peer)
+  return peer
+}
+
+async function pair(net: FakeNet): Promise<[LinkedPeer, LinkedPeer]> {
+  const a = await start(net, 'a', ['a', 'b'])
+  const b = await start(net, 'b', ['a', 'b'])
+  await clock.advance(200)
+  return [a, b]
 }
 
 afterEach(() => {
-  for (const links of open.splice(0)) links.close()
+  for (const { links } of open.splice(0)) links.close()
   expect(clock.pending).toBe(0)
 })
 
 describe('peer links', () => {
   it('carry messages both ways, with the group that they are for', async () => {
-    const net = new FakeNet()
-    const a = start(net, 'a', ['a', 'b'])
-    const b = start(net, 'b', ['a', 'b'])
-    await clock.advance(200)
-    a.links.send(0, 'b', heartbeat)
-    b.links.send(7, 'a', heartbeat)
+    const [a, b] = await pair(new FakeNet())
+    a.links.send(0, 'b', HEARTBEAT)
+    b.links.send(7, 'a', HEARTBEAT)
     await settle()
     expect([a.received, b.received]).toEqual([['7 b heartbeat'], ['0 a heartbeat']])
   })
 
   it('are opened again when they break, and drop what is sent meanwhile', async () => {
     const net = new FakeNet()
-    const b = start(net, 'b', ['a', 'b'])
-    const a = start(net, 'a', ['a', 'b'])
-    await clock.advance(200)
+    const [a, b] = await pair(net)
     net.down.add('b')
     for (const stream of net.streams) stream.abort(new Error('the cable was pulled'))
     await clock.advance(5000)
-    a.links.send(0, 'b', heartbeat)
+    a.send('b')
     net.down.delete('b')
     await clock.advance(5000)
-    a.links.send(0, 'b', { type: 'heartbeatReply', term: 1, round: 1 })
+    a.send('b', { type: 'heartbeatReply', term: 1, round: 1 })
     await settle()
     expect(b.received).toEqual(['0 a heartbeatReply'])
+    expect(a.logged.map(({ msg }) => msg)).toContain('link restored')
   })
 
   it('are opened at once when a remote that was away comes by itself, or it would start an election meanwhile', async () => {
     const net = new FakeNet()
     net.down.add('b')
-    const a = start(net, 'a', ['a', 'b'])
+    const a = await start(net, 'a', ['a', 'b'])
     await clock.advance(20_500)
     net.down.delete('b')
-    const b = start(net, 'b', ['a', 'b'])
+    const b = await start(net, 'b', ['a', 'b'])
     await settle()
-    a.links.send(0, 'b', heartbeat)
+    await settle()
+    a.send('b')
     await settle()
     expect(b.received).toEqual(['0 a heartbeat'])
   })
 
-  it('refuse who is no peer, and another cluster', async () => {
+  it('refuse a node that is no peer, and one that claims to be another', async () => {
     const net = new FakeNet()
-    const b = start(net, 'b', ['a', 'b'])
+    const b = await start(net, 'b', ['a', 'b'])
+    const a = new LinkedPeer('a', { net, clock, config: founded(['a', 'b']) })
+    await started(a)
     const refusals: unknown[] = []
-    const knock = async (from: string, clusterId: string, claims = from): Promise<void> => {
+    const knock = async (from: string, claims: string): Promise<void> => {
       const stream = await net.dial(from, 'b', { protocol: PROTOCOL_RAFT })
       stream.onFrame = (frame) => refusals.push(decodeFrame(raftMessage, frame).message)
-      stream.send(encodeFrame(raftMessage, { type: 'raftHello', version: PROTOCOL_VERSION, clusterId, from: claims }))
-      stream.send(encodeFrame(raftMessage, heartbeat))
+      stream.send(encodeFrame(raftMessage, { type: 'raftHello', ...a.identity.introduce([]), from: claims }))
+      stream.send(encodeFrame(raftMessage, HEARTBEAT))
       await settle()
       expect(stream.over).toBeDefined()
     }
-    await knock('stranger', 'blue')
-    await knock('stranger', 'blue', 'a')
-    await knock('a', 'green')
-    expect(refusals).toEqual([
-      {
-        type: 'raftRefused',
-        error: { code: 'ERR_NOT_AUTHORIZED', facts: ['stranger', 'it is no peer of cluster blue'] }
-      },
-      {
-        type: 'raftRefused',
-        error: { code: 'ERR_NOT_AUTHORIZED', facts: ['stranger', 'it is no peer of cluster blue'] }
-      },
-      { type: 'raftRefused', error: { code: 'ERR_NOT_AUTHORIZED', facts: ['a', 'it belongs to cluster green'] } }
-    ])
+    await knock('stranger', 'stranger')
+    await knock('stranger', 'a')
+    const facts = ['stranger', 'it is no peer of cluster blue']
+    const refusal = { type: 'raftRefused', error: { code: 'ERR_NOT_AUTHORIZED', facts }, reason: 'membership' }
+    expect(refusals).toEqual([refusal, refusal])
     expect(b.received).toEqual([])
+  })
+
+  it('carry nothing before the hello was answered', async () => {
+    const net = new FakeNet()
+    const b = await start(net, 'b', ['a', 'b'])
+    const a = await started(new LinkedPeer('a', { net, clock, config: founded(['a', 'b']) }))
+    const stream = await net.dial('a', 'b', { protocol: PROTOCOL_RAFT })
+    stream.send(encodeFrame(raftMessage, { type: 'raftHello', ...a.identity.introduce([]) }))
+    stream.send(encodeFrame(raftMessage, HEARTBEAT))
+    await settle()
+    expect(b.received).toEqual([])
+    expect(stream.over).toBeDefined()
   })
 
   it('end with a frame that is none, and go on with the next stream', async () => {
     const net = new FakeNet()
-    const b = start(net, 'b', ['a', 'b'])
-    const a = start(net, 'a', ['a', 'b'])
-    await clock.advance(200)
+    const [a, b] = await pair(net)
     net.streams.find((stream) => stream.remote === 'b')!.send(new Uint8Array([1, 0, 0, 0, 255]))
     await clock.advance(5000)
-    a.links.send(0, 'b', heartbeat)
+    a.send('b')
     await settle()
     expect(b.received).toEqual(['0 a heartbeat'])
   })
 
   it('hold a bounded number of bytes for a peer that does not read', async () => {
     const net = new FakeNet()
-    const b = start(net, 'b', ['a', 'b'])
-    const a = start(net, 'a', ['a', 'b'])
-    await clock.advance(200)
+    const [a, b] = await pair(net)
     const stream = net.streams.find((each) => each.remote === 'b')!
     stream.stopped = true
-    for (let i = 0; i < 1000; i++) a.links.send(0, 'b', heartbeat)
+    for (let i = 0; i < 1000; i++) a.send('b')
     stream.stopped = false
     stream.onDrain()
     await settle()
     expect(b.received.length).toBeGreaterThan(10)
     expect(b.received.length).toBeLessThan(200)
+  })
+
+  it('tell each other where they listen now, whatever the configuration says', async () => {
+    const [a, b] = await pair(new FakeNet())
+    const [now] = b.identity.introduce(b.book.of('b')).addresses
+    expect(now).toBeUndefined()
+    expect(a.book.of('b')).toHaveLength(2)
+    expect(a.book.of('b')[1]).toBe('/ip4/127.0.0.1/tcp/1/p2p/b')
+  })
+})
+
+describe('peers that were founded from different configurations', () => {
+  it('never link, and both name the difference', async () => {
+    const net = new FakeNet()
+    const a = await start(net, 'a', ['a', 'b'])
+    const b = await start(net, 'b', ['a', 'b'], { config: founded(['a', 'b'], { clients: ['x'] }) })
+    await clock.advance(10_000)
+    a.send('b')
+    b.send('a')
+    await settle()
+    expect([a.received, b.received]).toEqual([[], []])
+    expect(a.errors().join('\n')).toContain('clients: any here, 1 (with …x) there')
+    expect(b.errors().join('\n')).toContain('clients: 1 (with …x) here, any there')
+    expect(a.errors().length + b.errors().length).toBeLessThan(8)
+  })
+
+  it('name the difference also when only one side lists the other as a voter', async () => {
+    const net = new FakeNet()
+    const lone = await start(net, 'c', ['c'])
+    const a = await start(net, 'a', ['a', 'c'])
+    await clock.advance(10_000)
+    a.send('c')
+    await settle()
+    expect(lone.received).toEqual([])
+    expect(lone.errors()).toContain(
+      'a is refused: it was founded from another configuration: voters: …c here, …a, …c there'
+    )
+    expect(a.errors().join()).toContain('it was founded from another configuration')
+  })
+})
+
+describe('a peer that went backward', () => {
+  const ids = ['a', 'b', 'c']
+
+  /** a leads, and b has acknowledged entry 100; b is gone now. */
+  async function acknowledged(net: FakeNet): Promise<{ a: LinkedPeer; b: LinkedPeer; c: LinkedPeer }> {
+    const a = await start(net, 'a', ids)
+    const c = await start(net, 'c', ids)
+    const b = await start(net, 'b', ids)
+    b.log = { term: 3, lastTerm: 3, lastIndex: 120 }
+    await clock.advance(200)
+    a.acknowledged = [{ peerId: 'b', term: 3, index: 100 }]
+    await clock.advance(3000)
+    b.links.close()
+    open.splice(open.indexOf(b), 1)
+    a.acknowledged = []
+    return { a, b, c }
+  }
+
+  function exchange(one: LinkedPeer, other: LinkedPeer): void {
+    one.send(other.id)
+    other.send(one.id)
+  }
+
+  it('is refused in both directions, says so, and shows at both ends', async () => {
+    const net = new FakeNet()
+    const { a, b } = await acknowledged(net)
+    b.log = { term: 2, lastTerm: 2, lastIndex: 50 }
+    await started(b)
+    await clock.advance(10_000)
+    exchange(a, b)
+    await settle()
+    expect([a.received, b.received]).toEqual([[], []])
+    expect(a.errors().join()).toContain('its log ends at entry 50 of term 2, but it acknowledged entry 100 of term 3')
+    expect(b.errors().join()).toContain('refuses this peer')
+    expect(a.links.quarantined).toMatchObject([{ peerId: 'b' }])
+    expect(b.links.quarantined.map(({ peerId }) => peerId).sort()).toEqual(['a', 'c'])
+  })
+
+  it('is found by a peer that has never led, also after it was restarted itself', async () => {
+    const net = new FakeNet()
+    const { a, b, c } = await acknowledged(net)
+    a.links.close()
+    c.links.close()
+    open.splice(0)
+    await started(c)
+    b.log = { term: 2, lastTerm: 2, lastIndex: 50 }
+    await started(b)
+    await clock.advance(10_000)
+    exchange(b, c)
+    await settle()
+    expect([b.received, c.received]).toEqual([[], []])
+    expect(c.links.quarantined).toMatchObject([{ peerId: 'b' }])
+  })
+
+  it('is welcome with everything that it acknowledged, whatever else it has lost', async () => {
+    const net = new FakeNet()
+    const { a, b, c } = await acknowledged(net)
+    b.log = { term: 3, lastTerm: 3, lastIndex: 100 }
+    await started(b)
+    await clock.advance(10_000)
+    exchange(a, b)
+    exchange(b, c)
+    await settle()
+    expect(a.received).toEqual(['0 b heartbeat'])
+    expect([a, b, c].flatMap(({ links }) => links.quarantined)).toEqual([])
+  })
+
+  it('is refused with an empty folder under its old key', async () => {
+    const net = new FakeNet()
+    const { a } = await acknowledged(net)
+    const b = await start(net, 'b', ids, { folder: folderOf('another folder', false) })
+    await clock.advance(10_000)
+    exchange(a, b)
+    await settle()
+    expect([a.received, b.received]).toEqual([[], []])
+    expect(a.errors().join()).toContain('its data directory is not the one that it had before')
+  })
+
+  it('cannot run beside a copy of itself: the newer process takes the place of the older', async () => {
+    const net = new FakeNet()
+    const a = await start(net, 'a', ['a', 'b'])
+    const folder = folderOf('folder of b')
+    const copy = folderOf('folder of b')
+    await start(net, 'b', ['a', 'b'], { folder })
+    await clock.advance(5000)
+    const boot = folder.remembered
+    await copy.remember(boot)
+    const twin = await start(net, 'b', ['a', 'b'], { folder: copy })
+    await clock.advance(10_000)
+    exchange(a, twin)
+    await settle()
+    expect(a.received).toEqual(['0 b heartbeat'])
+    // The original, which was started once less, does not get in again.
+    expect(a.errors().join()).toContain('at boot 1, but was at boot 2 before')
+  })
+})
+
+describe('an empty folder', () => {
+  const ids = ['a', 'b', 'c']
+
+  const fresh = (net: FakeNet, id: string): Promise<LinkedPeer> =>
+    start(net, id, ids, { folder: folderOf(`new folder of ${id}`, false) })
+
+  it('takes no part until every founder has agreed', async () => {
+    const net = new FakeNet()
+    const a = await fresh(net, 'a')
+    const b = await fresh(net, 'b')
+    await clock.advance(5000)
+    a.send('b')
+    await settle()
+    expect([a.identity.isAdmitted, b.received, a.identity.missing]).toEqual([false, [], ['c']])
+    await fresh(net, 'c')
+    await clock.advance(5000)
+    a.send('b')
+    await settle()
+    expect([a.identity.isAdmitted, b.identity.isAdmitted, b.received]).toEqual([true, true, ['0 a heartbeat']])
+  })
+
+  it('takes no part beside founders that have more than the founding entry and no leader', async () => {
+    const net = new FakeNet()
+    const others = [await start(net, 'b', ids), await start(net, 'c', ids)]
+    for (const each of others) each.log = { term: 2, lastTerm: 2, lastIndex: 7 }
+    const a = await fresh(net, 'a')
+    await clock.advance(10_000)
+    others[0]!.send('a')
+    a.send('b')
+    await settle()
+    expect([a.identity.isAdmitted, a.received, others[0]!.received]).toEqual([false, [], []])
+  })
+
+  it('takes part when a leader with a majority lets it', async () => {
+    const net = new FakeNet()
+    const leader = await start(net, 'b', ids)
+    leader.log = { term: 2, lastTerm: 2, lastIndex: 7 }
+    const a = await fresh(net, 'a')
+    await clock.advance(5000)
+    expect(a.identity.isAdmitted).toBe(false)
+    leader.leads = true
+    await clock.advance(2000)
+    leader.send('a')
+    a.send('b')
+    await settle()
+    expect([a.identity.isAdmitted, a.received, leader.received]).toEqual([true, ['0 b heartbeat'], ['0 a heartbeat']])
+    expect(a.folder.admitted).toBe(true)
   })
 })

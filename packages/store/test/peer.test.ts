@@ -1,6 +1,7 @@
 import { createDsmClient } from '@quire/dsm-client'
 import { createLibp2pNetwork, generatePrivateKey, peerIdFromKey, type Libp2pNetwork, type PrivateKey } from '@quire/net'
 import {
+  FEATURES,
   MAX_RAFT_FRAME_BYTES,
   ClosedError,
   PROTOCOL_CONTROL,
@@ -200,11 +201,11 @@ describe('a peer', () => {
     const network = await createLibp2pNetwork({ privateKey: stranger, listen: [] })
     closing.push(() => network.close())
     for (let i = 0; i < 2; i++) {
-      const hello = { type: 'raftHello', version: PROTOCOL_VERSION, clusterId: 'blue', from } as const
-      const answer = await answerTo(network, peer, PROTOCOL_RAFT, encodeFrame(raftMessage, hello))
+      const answer = await answerTo(network, peer, PROTOCOL_RAFT, raftHello(from, peer.status().founding))
       expect(decodeFrame(raftMessage, answer).message).toEqual({
         type: 'raftRefused',
-        error: { code: 'ERR_NOT_AUTHORIZED', facts: [from, 'it is no peer of cluster blue'] }
+        error: { code: 'ERR_NOT_AUTHORIZED', facts: [from, 'it is no peer of cluster blue'] },
+        reason: 'membership'
       })
     }
     expect(logged.filter((line) => line.msg === 'peer refused')).toEqual([expect.objectContaining({ peer: from })])
@@ -216,8 +217,8 @@ describe('a peer', () => {
     const network = await createLibp2pNetwork({ privateKey: stranger, listen: [] })
     closing.push(() => network.close())
     for (const protocol of [PROTOCOL_RAFT, PROTOCOL_CONTROL, PROTOCOL_RAFT]) {
-      const hello = { type: 'raftHello', version: PROTOCOL_VERSION, clusterId: 'blue', from: network.id } as const
-      await expect(answerTo(network, peer, protocol, encodeFrame(raftMessage, hello))).rejects.toThrow()
+      const hello = raftHello(network.id, peer.status().founding)
+      await expect(answerTo(network, peer, protocol, hello)).rejects.toThrow()
     }
     expect(logged.filter((line) => line.msg === 'peer refused')).toEqual([
       expect.objectContaining({ component: 'net', peer: peerIdFromKey(stranger) })
@@ -228,7 +229,8 @@ describe('a peer', () => {
     const peer = await leading({ logger: collectingLogger() })
     const network = await createLibp2pNetwork({ privateKey: await generatePrivateKey(), listen: [] })
     closing.push(() => network.close())
-    const control = { type: 'hello', version: PROTOCOL_VERSION, clusterId: 'green', fence: 0, attach: 0 } as const
+    const names = { features: FEATURES, clusterId: 'green', founding: '' }
+    const control = { type: 'hello', version: PROTOCOL_VERSION, ...names, fence: 0, attach: 0 } as const
     for (let i = 0; i < 2; i++) {
       const hello = encodeFrame(clientMessage, { ...control, lane: 'control' })
       const answer = await answerTo(network, peer, PROTOCOL_CONTROL, hello)
@@ -248,8 +250,7 @@ describe('a peer', () => {
     const network = await createLibp2pNetwork({ privateKey: other, listen: [] })
     closing.push(() => network.close())
     for (let i = 0; i < 2; i++) {
-      const hello = { type: 'raftHello', version: PROTOCOL_VERSION, clusterId: 'green', from } as const
-      const answer = await answerTo(network, peer, PROTOCOL_RAFT, encodeFrame(raftMessage, hello))
+      const answer = await answerTo(network, peer, PROTOCOL_RAFT, raftHello(from, '', 'green'))
       expect(decodeFrame(raftMessage, answer).message).toMatchObject({
         error: { code: 'ERR_NOT_AUTHORIZED', facts: [from, 'it belongs to cluster green'] }
       })
@@ -336,6 +337,26 @@ describe('three peers', () => {
     expect(await file.read(0, 3)).toEqual(new Uint8Array([1, 2, 3]))
   }, 30_000)
 })
+
+/** The hello of a peer that starts for the first time. */
+function raftHello(from: string, founding: string, clusterId = 'blue'): Uint8Array {
+  return encodeFrame(raftMessage, {
+    type: 'raftHello',
+    version: PROTOCOL_VERSION,
+    features: FEATURES,
+    clusterId,
+    founding,
+    from,
+    addresses: [],
+    incarnation: '1',
+    boot: 1,
+    process: '1',
+    admitted: false,
+    term: 1,
+    lastTerm: 1,
+    lastIndex: 1
+  })
+}
 
 /** The first frame that comes back for `frame`. Rejects when the stream ends without one. */
 async function answerTo(network: Libp2pNetwork, peer: Peer, protocol: string, frame: Uint8Array): Promise<Uint8Array> {

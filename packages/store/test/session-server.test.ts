@@ -1,7 +1,7 @@
 import { PROTOCOL_CONTROL, PROTOCOL_VERSION } from '@quire/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { settle } from './support/fake-world.js'
-import { CONFIG, OTHER, TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
+import { CONFIG, FOUNDING, OTHER, TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
 
 let group: StubGroup
 let extraFatal: boolean
@@ -41,6 +41,7 @@ describe('handshake', () => {
     expect(client.control.last('redirect')).toEqual({
       type: 'redirect',
       clusterId: 'blue',
+      founding: FOUNDING,
       term: 3,
       leader: OTHER,
       members: CONFIG.voters
@@ -84,6 +85,8 @@ describe('handshake', () => {
       code: 'ERR_VERSION',
       facts: ['protocol', 99, PROTOCOL_VERSION]
     })
+    await client.hello({ features: { lowest: 7, highest: 9 } })
+    expect(client.control.last('refused')?.error).toEqual({ code: 'ERR_VERSION', facts: ['feature level', 7, 1] })
     await client.hello({ clusterId: 'green' })
     expect(client.control.last('refused')?.error).toEqual({
       code: 'ERR_NOT_AUTHORIZED',

@@ -1,5 +1,6 @@
 /** A peer that answers as the test says: it leads, redirects or refuses, and holds back what it is told to. */
 import {
+  FEATURES,
   PROTOCOL_BULK,
   PROTOCOL_CONTROL,
   FileExistsError,
@@ -30,9 +31,13 @@ export function addressOf(peerId: string): string {
   return `/ip4/192.0.2.${1 + PEERS.indexOf(peerId as never)}/tcp/4001/p2p/${peerId}`
 }
 
+/** Digest of the configuration that the cluster was founded from. */
+export const FOUNDING = 'f'.repeat(64)
+
 /** What survives a change of leader: sessions, files, pages. */
 export class FakeCluster {
   readonly id = 'blue'
+  readonly founding = FOUNDING
   readonly sessions = new Map<number, { readonly ttlMs: number }>()
   readonly files = new Map<string, WireFileStat>()
   readonly pages = new Map<string, { version: number; epoch: number; seq: number; bytes: Uint8Array }>()
@@ -123,7 +128,8 @@ export class FakePeer {
   }
 
   redirection(leader: string): LeaderMessageOf<'redirect'> {
-    return { type: 'redirect', clusterId: this.cluster.id, term: this.term, leader, members: this.members() }
+    const { id: clusterId, founding } = this.cluster
+    return { type: 'redirect', clusterId, founding, term: this.term, leader, members: this.members() }
   }
 
   /** Answers what was held. */
@@ -244,7 +250,9 @@ export class FakePeer {
     this.send({
       type: 'welcome',
       version: 1,
+      features: FEATURES,
       clusterId: this.cluster.id,
+      founding: this.cluster.founding,
       term: this.term,
       leader: this.id,
       members: this.members(),

@@ -1,7 +1,7 @@
 import {
   decode,
   encode,
-  isRaftHandshake,
+  isRaftLinkMessage,
   raftMessage,
   type Clock,
   type Random,
@@ -119,7 +119,7 @@ export class Cluster {
     for (let i = 0; i < copies; i++) {
       this.clock.schedule(0.2 + this.random.next() * 3, () => {
         const decoded = decode(raftMessage, bytes)
-        if (!isRaftHandshake(decoded)) target.node?.receive(from.id, decoded)
+        if (!isRaftLinkMessage(decoded)) target.node?.receive(from.id, decoded)
       })
     }
   }

@@ -7,6 +7,7 @@ import {
   type PrivateKey
 } from '@quire/net'
 import {
+  FEATURES,
   MAX_CONTROL_FRAME_BYTES,
   PROTOCOL_CONTROL,
   PROTOCOL_VERSION,
@@ -46,7 +47,9 @@ export async function createProbe(privateKey?: PrivateKey): Promise<Probe> {
       const hello = {
         type: 'hello',
         version: PROTOCOL_VERSION,
+        features: FEATURES,
         clusterId: '',
+        founding: '',
         lane: 'control',
         fence: 0,
         attach: 0

@@ -116,7 +116,8 @@ const KIND_TAGS: { readonly [K in RecordKind]: number } = {
   file: 5,
   mapping: 6,
   owner: 7,
-  answer: 8
+  answer: 8,
+  founding: 9
 }
 const kinds = new Map(Object.entries(KIND_TAGS).map(([kind, tag]) => [tag, kind as RecordKind]))
 

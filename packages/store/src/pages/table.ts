@@ -24,6 +24,7 @@ const RANGE_BYTES = 128
 const KEYS_AT_ONCE = 128
 const RECORD_BYTES: { readonly [K in RecordKind]: number } = {
   config: 4096,
+  founding: 4096,
   epochFloor: 128,
   session: 512,
   file: 1024,
@@ -41,6 +42,7 @@ export class ChangeTable {
   /** null: removed. */
   private readonly records: Records = {
     config: new PairMap(),
+    founding: new PairMap(),
     epochFloor: new PairMap(),
     session: new PairMap(),
     file: new PairMap(),

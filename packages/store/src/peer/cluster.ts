@@ -58,6 +58,8 @@ export function parseClusterFile(text: string, where: string): ClusterConfig {
     throw new InvalidArgumentError('cluster file', where, 'a JSON file as `quire init` writes it')
   }
   const file = value as Partial<ClusterConfig> | null
+  checkKeys(file, ['clusterId', 'voters', 'admins', 'clients'], where)
+  for (const voter of Array.isArray(file?.voters) ? file.voters : []) checkKeys(voter, ['peerId', 'addresses'], where)
   const { clusterId, voters, admins = [], clients } = file ?? {}
   const isWhole =
     typeof clusterId === 'string' &&
@@ -68,6 +70,15 @@ export function parseClusterFile(text: string, where: string): ClusterConfig {
   if (!isWhole)
     throw new InvalidArgumentError('cluster file', where, 'an object with clusterId, voters, admins and clients')
   return { clusterId, voters, admins, clients }
+}
+
+/** A key that nobody reads may be a misspelled one, and the cluster would be founded without what it says. */
+function checkKeys(value: unknown, known: readonly string[], where: string): void {
+  if (typeof value !== 'object' || value === null) return
+  const unknown = Object.keys(value).find((key) => !known.includes(key))
+  if (unknown !== undefined) {
+    throw new InvalidArgumentError('cluster file', where, `without the unknown key ${JSON.stringify(unknown)}`)
+  }
 }
 
 export function formatClusterFile(config: ClusterConfig): string {

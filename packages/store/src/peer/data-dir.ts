@@ -3,7 +3,8 @@
  *
  * | entry | holds |
  * |---|---|
- * | `identity.json` | format version, PeerId, cluster id, and whether the first start was completed |
+ * | `identity.json` | format version, PeerId, cluster id, founding digest, incarnation, and how far the first start has come |
+ * | `peers.state` | how often the folder was started, and what the peer remembers of the others (docs/identity.md) |
  * | `listen.json` | the addresses that were bound, so that a port that was chosen once is bound again |
  * | `log/` | the Raft log |
  * | `pages/` | the page store's checkpoints |
@@ -12,12 +13,18 @@
 import { existsSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { CorruptionError, NotAuthorizedError, QuireError, VersionMismatchError } from '@quire/protocol'
+import { randomBytes } from 'node:crypto'
 import { makeFolder, replaceFile, syncFolder } from './durable.js'
 import { lockFolder, type FolderLock } from './folder-lock.js'
+import type { IdentityStorage } from './identity.js'
+import { openSlotFile, type SlotFile } from './slot-file.js'
 
 const FORMAT_VERSION = 1
 const IDENTITY = 'identity.json'
 const LISTEN = 'listen.json'
+const PEERS = 'peers.state'
+/** Room for what is remembered of 64 members. */
+const PEERS_SLOT_BYTES = 65_536
 const LOG = 'log'
 const PAGES = 'pages'
 
@@ -37,13 +44,15 @@ export interface DataDirectoryInit {
   readonly path: string
   /** Who wants to use it. */
   readonly peerId: string
-  /** Given at bootstrap; on a later start it must be the directory's own. */
-  readonly clusterId?: string
+  /** Given at the first start; on a later one it must be the directory's own. */
+  readonly cluster?: { readonly clusterId: string; readonly digest: string }
 }
 
-export interface DataDirectory {
+export interface DataDirectory extends IdentityStorage {
   readonly path: string
   readonly clusterId: string
+  /** Digest of the configuration that the cluster was founded from. */
+  readonly founding: string
   readonly logPath: string
   readonly pagesPath: string
   /** False until `completeBootstrap`: the log has no entry yet. */
@@ -61,7 +70,10 @@ interface Identity {
   readonly version: number
   readonly peerId: string
   readonly clusterId: string
-  readonly state: 'starting' | 'ready'
+  readonly founding: string
+  readonly incarnation: string
+  /** `starting`: the log may have no entry yet. `founded`: it has the first one. `admitted`: the peer takes part in votes. */
+  readonly state: 'starting' | 'founded' | 'admitted'
 }
 
 /**
@@ -71,7 +83,7 @@ interface Identity {
 export async function openDataDirectory(init: DataDirectoryInit): Promise<DataDirectory> {
   const path = resolve(init.path)
   if (!existsSync(path)) {
-    if (init.clusterId === undefined)
+    if (init.cluster === undefined)
       throw new DataDirectoryError(path, 'no such directory, and no cluster is given to start it with')
     makeFolder(path)
   } else if (!statSync(path).isDirectory()) {
@@ -81,7 +93,8 @@ export async function openDataDirectory(init: DataDirectoryInit): Promise<DataDi
   try {
     const identity = readIdentity(path)
     if (identity !== undefined) checkIdentity(path, identity, init)
-    return new Directory(path, lock, identity?.state === 'ready' ? identity : begin(path, identity, init))
+    const isFounded = identity !== undefined && identity.state !== 'starting'
+    return new Directory(path, lock, isFounded ? identity : begin(path, identity, init))
   } catch (error) {
     await lock.release()
     throw error
@@ -95,19 +108,21 @@ function begin(path: string, found: Identity | undefined, init: DataDirectoryIni
     if (entries.length > 0)
       throw new DataDirectoryError(path, `not a data directory: it has ${entries[0]} but no ${IDENTITY}`)
   }
-  if (init.clusterId === undefined) {
+  if (init.cluster === undefined) {
     const what = found === undefined ? 'empty' : 'its first start was interrupted'
     throw new DataDirectoryError(path, `${what}, and no cluster is given to start it with`)
   }
   const identity: Identity = {
     version: FORMAT_VERSION,
     peerId: init.peerId,
-    clusterId: init.clusterId,
+    clusterId: init.cluster.clusterId,
+    founding: init.cluster.digest,
+    incarnation: randomBytes(16).toString('hex'),
     state: 'starting'
   }
   // Before anything else is in the directory, so that an interrupted start can be told from a foreign directory.
   replaceFile(join(path, IDENTITY), JSON.stringify(identity) + '\n')
-  for (const name of [LOG, PAGES]) rmSync(join(path, name), { recursive: true, force: true })
+  for (const name of [LOG, PAGES, PEERS]) rmSync(join(path, name), { recursive: true, force: true })
   syncFolder(path)
   return identity
 }
@@ -124,8 +139,9 @@ function readIdentity(path: string): Identity | undefined {
   const identity = value as Partial<Identity> | null
   if (typeof identity?.version !== 'number') throw new CorruptionError(file, 0, 'no format version')
   if (identity.version !== FORMAT_VERSION) throw new VersionMismatchError(path, identity.version, FORMAT_VERSION)
-  const known = identity.state === 'starting' || identity.state === 'ready'
-  if (typeof identity.peerId !== 'string' || typeof identity.clusterId !== 'string' || !known) {
+  const isKnown = ['starting', 'founded', 'admitted'].includes(String(identity.state))
+  const texts = [identity.peerId, identity.clusterId, identity.founding, identity.incarnation]
+  if (!isKnown || texts.some((text) => typeof text !== 'string' || text === '')) {
     throw new CorruptionError(file, 0, 'fields are missing')
   }
   return identity as Identity
@@ -136,14 +152,17 @@ function checkIdentity(path: string, identity: Identity, init: DataDirectoryInit
     throw new NotAuthorizedError(init.peerId, `${path} belongs to peer ${identity.peerId}`)
   }
   // An interrupted start may be repeated for another cluster: no entry of the first one was ever sent or received.
-  if (identity.state === 'ready' && init.clusterId !== undefined && init.clusterId !== identity.clusterId) {
-    throw new NotAuthorizedError(init.peerId, `${path} belongs to cluster ${identity.clusterId}, not ${init.clusterId}`)
+  if (identity.state === 'starting' || init.cluster === undefined) return
+  const { clusterId } = init.cluster
+  if (clusterId !== identity.clusterId) {
+    throw new NotAuthorizedError(init.peerId, `${path} belongs to cluster ${identity.clusterId}, not ${clusterId}`)
   }
 }
 
 class Directory implements DataDirectory {
   readonly logPath: string
   readonly pagesPath: string
+  private readonly peers: SlotFile
 
   constructor(
     readonly path: string,
@@ -153,19 +172,43 @@ class Directory implements DataDirectory {
     this.logPath = join(path, LOG)
     this.pagesPath = join(path, PAGES)
     for (const folder of [this.logPath, this.pagesPath]) makeFolder(folder)
+    this.peers = openSlotFile(join(path, PEERS), PEERS_SLOT_BYTES)
   }
 
   get clusterId(): string {
     return this.identity.clusterId
   }
 
+  get founding(): string {
+    return this.identity.founding
+  }
+
+  get incarnation(): string {
+    return this.identity.incarnation
+  }
+
   get bootstrapped(): boolean {
-    return this.identity.state === 'ready'
+    return this.identity.state !== 'starting'
+  }
+
+  get admitted(): boolean {
+    return this.identity.state === 'admitted'
+  }
+
+  get remembered(): string {
+    return this.peers.text
   }
 
   completeBootstrap(): void {
-    this.identity = { ...this.identity, state: 'ready' }
-    replaceFile(join(this.path, IDENTITY), JSON.stringify(this.identity) + '\n')
+    this.become('founded')
+  }
+
+  admit(): void {
+    this.become('admitted')
+  }
+
+  remember(text: string): Promise<void> {
+    return this.peers.write(text)
   }
 
   listenAddresses(wanted: readonly string[]): string[] {
@@ -182,7 +225,13 @@ class Directory implements DataDirectory {
   }
 
   async close(): Promise<void> {
+    await this.peers.close()
     await this.lock.release()
+  }
+
+  private become(state: Identity['state']): void {
+    this.identity = { ...this.identity, state }
+    replaceFile(join(this.path, IDENTITY), JSON.stringify(this.identity) + '\n')
   }
 
   private readListen(): Record<string, string> {

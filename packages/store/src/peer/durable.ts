@@ -22,10 +22,10 @@ export function makeFolder(path: string): void {
   }
 }
 
-/** Replaces `path` as a whole: after a crash it holds either the old text or the new. */
-export function replaceFile(path: string, text: string, mode = 0o600): void {
+/** Replaces `path` as a whole: after a crash it holds either the old content or the new. */
+export function replaceFile(path: string, content: string | Uint8Array, mode = 0o600): void {
   const temporary = `${path}.new`
-  writeFlushed(temporary, text, mode, 'w')
+  writeFlushed(temporary, content, mode, 'w')
   renameSync(temporary, path)
   syncFolder(dirname(path))
 }
@@ -50,10 +50,10 @@ function unlinkQuietly(path: string): void {
   }
 }
 
-function writeFlushed(path: string, text: string, mode: number, flags: string): void {
+function writeFlushed(path: string, content: string | Uint8Array, mode: number, flags: string): void {
   const fd = openSync(path, flags, mode)
   try {
-    const bytes = Buffer.from(text)
+    const bytes = Buffer.from(content as string)
     let done = 0
     while (done < bytes.length) done += writeSync(fd, bytes, done)
     fsyncSync(fd)

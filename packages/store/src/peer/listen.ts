@@ -27,6 +27,14 @@ export function boundAddresses(wanted: readonly string[], bound: readonly string
   })
 }
 
+/**
+ * Of the addresses that are bound, those to tell others. Loopback is of use to nobody else, unless the peer listens nowhere but there.
+ */
+export function currentAddresses(bound: readonly string[]): string[] {
+  const elsewhere = bound.filter((address) => !/^\/ip4\/127\.|^\/ip6\/::1\//.test(address))
+  return elsewhere.length > 0 ? elsewhere : [...bound]
+}
+
 function parseListen(address: string): ListenParts | undefined {
   const match = /^\/(ip4|ip6|dns|dns4|dns6)\/([^/]+)\/tcp\/(\d+)(\/|$)/.exec(address)
   return match === null ? undefined : { family: match[1]!, host: match[2]!, port: match[3]! }

@@ -16,7 +16,9 @@ import {
   type StatusReport
 } from '../server/index.js'
 import type { Applied, ReplicatedConfig, StateView } from '../state/index.js'
-import { createPeerLinks, type PeerLinks } from './peer-links.js'
+import { AddressBook } from '@quire/net'
+import { createPeerIdentity, type PeerIdentity } from './identity.js'
+import { createPeerLinks, type Acknowledged, type PeerLinks, type Quarantined } from './peer-links.js'
 import { openReplica, type Replica, type ReplicaLimits, type ReplicaStorage } from './replica.js'
 
 export interface PeerCoreComponents {
@@ -47,8 +49,14 @@ export interface PeerCoreInit {
 /** What a peer knows at this moment, without asking anybody. */
 export interface PeerStatus {
   readonly clusterId: string
+  /** Digest of the configuration that the cluster was founded from. */
+  readonly founding: string
   /** PeerId as text. */
   readonly id: string
+  /** This peer takes part in votes: see docs/identity.md, Admission. */
+  readonly admitted: boolean
+  /** Peers that this one refuses, or that refuse it. */
+  readonly quarantined: readonly Quarantined[]
   readonly role: 'leader' | 'follower' | 'candidate' | 'learner'
   readonly term: number
   /** PeerId as text; undefined while unknown. */
@@ -82,11 +90,34 @@ export async function openPeerCore(components: PeerCoreComponents, init: PeerCor
     onApplied: (index, applied) => core.applied(index, applied),
     onFault: (fault) => core.storageFault(fault)
   })
-  const core = new PeerCore(components, init, replica, stages)
+  const identity = await openIdentity(components, init, replica)
+  const core = new PeerCore(components, init, replica, stages, identity)
   return core
 }
 
+async function openIdentity(
+  { storage, random }: PeerCoreComponents,
+  { id }: PeerCoreInit,
+  replica: Replica
+): Promise<PeerIdentity> {
+  const { log, founding } = replica
+  const durable = () => ({
+    term: log.hardState.term,
+    lastTerm: log.term(log.lastIndex) ?? 0,
+    lastIndex: log.lastIndex
+  })
+  try {
+    return await createPeerIdentity({ id, storage, founding, random, durable })
+  } catch (error) {
+    await replica.log.close()
+    await replica.applier.close()
+    throw error
+  }
+}
+
 export class PeerCore {
+  /** Where the peers of the cluster are. */
+  private readonly book = new AddressBook()
   private parts: Parts | undefined
   private newestConfig: ReplicatedConfig
 
@@ -94,7 +125,8 @@ export class PeerCore {
     private readonly components: PeerCoreComponents,
     private readonly init: PeerCoreInit,
     readonly replica: Replica,
-    private readonly stages: Stages
+    private readonly stages: Stages,
+    private readonly identity: PeerIdentity
   ) {
     this.newestConfig = replica.config
   }
@@ -116,8 +148,11 @@ export class PeerCore {
     return this.parts?.service
   }
 
-  /** Starts to take part. Does not pause: whoever has connected meanwhile finds every protocol. */
-  connect(network: Network): void {
+  /**
+   * Starts to take part; `addresses` are where this peer listens. Does not pause: a remote that has connected meanwhile finds every
+   * protocol.
+   */
+  connect(network: Network, addresses: readonly string[]): void {
     const { clock, random } = this.components
     const { id } = this.init
     const { state } = this.replica.applier
@@ -125,10 +160,14 @@ export class PeerCore {
       network,
       clock,
       random,
-      clusterId: this.components.storage.clusterId,
+      identity: this.identity,
+      addresses,
+      book: this.book,
       receive: (group, from, message) => {
         if (group === GROUP) this.parts?.node.receive(from, message)
       },
+      acknowledged: () => this.acknowledged(),
+      confirmLeadership: () => (this.parts?.node.status().ready === true ? this.parts.node.readIndex() : undefined),
       logger: this.child('links')
     })
     const node = createRaftNode(
@@ -150,6 +189,8 @@ export class PeerCore {
     const service = createLeaderService({
       group: GROUP,
       self: id,
+      founding: this.identity.digest,
+      members: () => this.members(),
       raft: node,
       view: state,
       directory,
@@ -169,6 +210,8 @@ export class PeerCore {
       logger: this.child('server')
     })
     this.parts = { links, node, directory, service, server }
+    this.book.learn(id, addresses)
+    this.learnOwn()
     links.setPeers(this.newestConfig.voters)
   }
 
@@ -178,7 +221,10 @@ export class PeerCore {
     const { state } = this.replica.applier
     return {
       clusterId: this.newestConfig.clusterId,
+      founding: this.identity.digest,
       id: this.init.id,
+      admitted: this.identity.isAdmitted,
+      quarantined: this.parts.links.quarantined,
       role,
       term,
       leader,
@@ -242,17 +288,52 @@ export class PeerCore {
     const { config } = this.replica.applier.state
     if (config === undefined) return
     this.newestConfig = config
+    this.learnOwn()
     this.parts?.links.setPeers(config.voters)
     this.init.onConfig?.(config)
   }
 
   private report(): StatusReport {
-    const { voters, learners, leader, stages, ...status } = this.status()
-    return { ...status, leader: leader ?? '', voters: [...voters], learners: [...learners], stages: [...stages] }
+    const { voters, learners, leader, stages, quarantined, ...status } = this.status()
+    return {
+      ...status,
+      leader: leader ?? '',
+      voters: [...voters],
+      learners: [...learners],
+      stages: [...stages],
+      quarantined: [...quarantined]
+    }
+  }
+
+  /** The peers of the cluster, with the addresses that were last heard of. */
+  private members(): Member[] {
+    return this.newestConfig.voters.map(({ peerId }) => this.member(peerId))
   }
 
   private member(peerId: string): Member {
-    return this.newestConfig.voters.find((voter) => voter.peerId === peerId) ?? { peerId, addresses: [] }
+    return { peerId, addresses: [...this.book.of(peerId)] }
+  }
+
+  /** Where the configuration says that this peer is: others may reach it there only, if it is behind a router. */
+  private learnOwn(): void {
+    const { id } = this.init
+    const own = this.newestConfig.voters.find(({ peerId }) => peerId === id)
+    if (own !== undefined) this.book.learn(id, own.addresses)
+  }
+
+  /** What each follower has that is committed: it stays on that follower's disk for good. */
+  private acknowledged(): Acknowledged[] {
+    const { node } = this.parts ?? {}
+    if (node === undefined) return []
+    const { log } = this.replica
+    const committed = Math.min(node.status().commitIndex, log.lastIndex)
+    const found: Acknowledged[] = []
+    for (const [peerId, match] of node.matchIndexes()) {
+      const index = Math.min(match, committed)
+      const term = log.term(index)
+      if (term !== undefined && index > 0) found.push({ peerId, term, index })
+    }
+    return found
   }
 
   private child(component: string): Logger | undefined {

@@ -2,34 +2,52 @@ import {
   ClosedError,
   InvalidArgumentError,
   MAX_RAFT_FRAME_BYTES,
-  NotAuthorizedError,
   PROTOCOL_RAFT,
-  PROTOCOL_VERSION,
-  VersionMismatchError,
   decodeFrame,
   encodeFrame,
   errorFromWire,
   errorToWire,
-  isRaftHandshake,
-  raftEntryBytes,
+  isRaftLinkMessage,
   raftMessage,
   type Clock,
   type FrameStream,
   type Network,
-  type QuireError,
-  type Random,
-  type RaftMessage
+  type RaftIntroduction,
+  type RaftLinkMessage,
+  type RaftMessage,
+  type RaftStreamMessage,
+  type Random
 } from '@quire/protocol'
+import type { AddressBook } from '@quire/net'
 import type { Logger } from 'pino'
 import { Refusals } from '../server/refusals.js'
+import type { Life } from './evidence.js'
+import { shortId } from './founding.js'
+import type { PeerIdentity, Refusal } from './identity.js'
+import { HELLO_TIMEOUT_MS, Link } from './link.js'
+
+/** The last entry that a peer has acknowledged and that is committed. */
+export interface Acknowledged {
+  readonly peerId: string
+  readonly term: number
+  readonly index: number
+}
 
 export interface PeerLinksInit {
   readonly network: Network
   readonly clock: Clock
   readonly random: Random
-  readonly clusterId: string
+  readonly identity: PeerIdentity
+  /** Where this peer listens now. */
+  readonly addresses: readonly string[]
+  /** Where the others were last seen; the links add what they learn. */
+  readonly book: AddressBook
   /** A message of a peer for one of the Raft groups. */
   readonly receive: (group: number, from: string, message: RaftMessage) => void
+  /** Of each follower, while this node leads. */
+  readonly acknowledged: () => Iterable<Acknowledged>
+  /** Resolves when a majority has confirmed that this node leads; undefined when it does not lead. */
+  readonly confirmLeadership: () => Promise<unknown> | undefined
   readonly logger?: Logger
   /** Bytes that wait for one peer; what comes on top is dropped. Default 8 MiB. */
   readonly maxQueuedBytes?: number
@@ -40,38 +58,63 @@ export interface PeerAddresses {
   readonly addresses: readonly string[]
 }
 
+/** A peer that this one refuses, or that refuses this one. */
+export interface Quarantined {
+  readonly peerId: string
+  readonly reason: string
+}
+
 /**
  * Streams between peers, shared by all Raft groups: one outgoing for each remote, opened again whenever it breaks. Answers come on
- * the remote's own outgoing stream. Lossy, as Raft allows: what cannot be sent is dropped.
+ * the remote's own outgoing stream. Lossy, as Raft allows: what cannot be sent is dropped. Each stream begins with the handshake of
+ * docs/identity.md.
  */
 export interface PeerLinks {
   /** The other peers of the cluster. Links to others are closed, and others are refused from now on. */
   setPeers(peers: readonly PeerAddresses[]): void
   send(group: number, to: string, message: RaftMessage): void
+  readonly quarantined: readonly Quarantined[]
   close(): void
 }
 
-const MIN_BACKOFF_MS = 50
-const MAX_BACKOFF_MS = 2_000
 const DEFAULT_QUEUED_BYTES = 8 * 1024 * 1024
-/** A stream whose hello has not come by then is closed. */
-const HELLO_TIMEOUT_MS = 10_000
+/** How often evidence is gathered, saved and passed on. */
+const EVIDENCE_INTERVAL_MS = 1_000
 
 export function createPeerLinks(init: PeerLinksInit): PeerLinks {
   return new Links(init)
 }
 
+interface Incoming {
+  readonly stream: FrameStream
+  readonly life: Life
+}
+
 class Links implements PeerLinks {
   private readonly links = new Map<string, Link>()
-  /** Streams that remotes have opened, after their hello. */
-  private readonly incoming = new Map<string, FrameStream>()
+  /** Streams that remotes have opened, after the handshake. */
+  private readonly incoming = new Map<string, Incoming>()
+  /** Streams in the handshake, with what cancels their time limit. */
   private readonly opening = new Map<FrameStream, () => void>()
+  private readonly quarantine = new Map<string, string>()
   private readonly refusals: Refusals
+  /** What of the evidence was passed on, by peer. */
+  private readonly told = new Map<string, number>()
+  /** Peers whose new folder does not take part yet. */
+  private readonly newcomers = new Set<string>()
+  /** Those of them whose admission waits for a quorum round. */
+  private readonly admitting = new Set<string>()
+  private cancelTick: () => void = () => {}
   private closed = false
 
   constructor(private readonly init: PeerLinksInit) {
     this.refusals = new Refusals(init.logger, 'peer')
     init.network.handle(PROTOCOL_RAFT, MAX_RAFT_FRAME_BYTES, (stream) => this.accept(stream))
+    this.scheduleTick()
+  }
+
+  get quarantined(): Quarantined[] {
+    return [...this.quarantine].map(([peerId, reason]) => ({ peerId, reason }))
   }
 
   setPeers(peers: readonly PeerAddresses[]): void {
@@ -82,36 +125,86 @@ class Links implements PeerLinks {
       if (wanted.has(peerId)) continue
       link.close()
       this.links.delete(peerId)
-      this.incoming.get(peerId)?.close()
+      this.quarantine.delete(peerId)
+      this.incoming.get(peerId)?.stream.close()
       this.incoming.delete(peerId)
     }
     for (const { peerId, addresses } of wanted.values()) {
-      const link = this.links.get(peerId)
-      if (link === undefined) this.links.set(peerId, new Link(this.init, peerId, addresses))
-      else link.addresses = addresses
+      this.init.book.learn(peerId, addresses)
+      if (!this.links.has(peerId)) this.links.set(peerId, this.link(peerId))
     }
   }
 
   send(group: number, to: string, message: RaftMessage): void {
-    this.links.get(to)?.send(group, message)
+    if (this.init.identity.isAdmitted) this.links.get(to)?.send(group, message)
   }
 
   close(): void {
     this.closed = true
+    this.cancelTick()
     for (const link of this.links.values()) link.close()
     for (const [stream, cancel] of this.opening) {
       cancel()
       stream.close()
     }
-    for (const stream of this.incoming.values()) stream.close()
+    for (const { stream } of this.incoming.values()) stream.close()
     this.links.clear()
     this.opening.clear()
     this.incoming.clear()
   }
 
+  // ---- outgoing
+
+  private link(remote: string): Link {
+    const { network, clock, random, book, logger, maxQueuedBytes = DEFAULT_QUEUED_BYTES } = this.init
+    return new Link({
+      remote,
+      network,
+      clock,
+      random,
+      book,
+      logger,
+      maxQueuedBytes,
+      introduce: () => this.introduce(),
+      welcomed: (introduction) => this.welcomed(remote, introduction),
+      refused: (message) => this.refusedBy(remote, message),
+      opened: () => this.tell(remote)
+    })
+  }
+
+  private introduce(): RaftIntroduction {
+    return this.init.identity.introduce(this.init.addresses)
+  }
+
+  private async welcomed(remote: string, introduction: RaftIntroduction): Promise<RaftStreamMessage | undefined> {
+    const refusal = this.refusal(remote, introduction) ?? (await this.record(remote, introduction))
+    if (refusal !== undefined) return this.refuse(remote, refusal)
+    this.met(remote, introduction)
+    if (this.init.identity.acceptedBy(introduction)) this.admitted('all founding voters have agreed')
+    return undefined
+  }
+
+  /** The remote's configuration travels with its refusal when this peer is one of its voters, and the other way round. */
+  private refusedBy(
+    remote: string,
+    { error, reason, founding }: Extract<RaftStreamMessage, { type: 'raftRefused' }>
+  ): RaftStreamMessage | undefined {
+    const { identity } = this.init
+    if (reason === 'founding' && founding !== undefined) {
+      this.report(remote, identity.describeDifference(remote, founding))
+    } else {
+      this.report(remote, new Error(`${shortId(remote)} refuses this peer: ${errorFromWire(error).message}`))
+    }
+    if (reason === 'evidence') this.quarantine.set(remote, `it refuses this peer: ${reasonOf(errorFromWire(error))}`)
+    const own = reason === 'founding' ? identity.foundingFor(remote) : undefined
+    return own === undefined ? undefined : { type: 'raftRefused', error, reason, founding: own }
+  }
+
+  // ---- incoming
+
   private accept(stream: FrameStream): void {
     if (this.closed) return stream.close()
-    stream.onFrame = (frame) => this.hello(stream, frame)
+    stream.onFrame = (frame) => void this.hello(stream, frame)
     stream.onClose = () => this.ended(stream)
     this.opening.set(
       stream,
@@ -122,193 +215,208 @@ class Links implements PeerLinks {
     )
   }
 
-  private hello(stream: FrameStream, frame: Uint8Array): void {
-    this.opening.get(stream)?.()
-    this.opening.delete(stream)
-    const error = this.helloError(stream.remote, frame)
-    if (error !== undefined) {
-      this.refusals.log(stream.remote, error)
-      stream.onFrame = () => {}
-      stream.send(encodeFrame(raftMessage, { type: 'raftRefused', error: errorToWire(error) }))
-      stream.close()
-      return
-    }
-    const older = this.incoming.get(stream.remote)
-    this.incoming.set(stream.remote, stream)
+  private async hello(stream: FrameStream, frame: Uint8Array): Promise<void> {
+    const { remote } = stream
+    stream.onFrame = () => stream.abort(new Error('a frame before the answer to the hello'))
+    const introduction = this.readHello(stream, frame)
+    if (introduction === undefined) return
+    const refusal = this.refusal(remote, introduction) ?? (await this.record(remote, introduction))
+    if (!this.opening.has(stream)) return
+    if (refusal !== undefined) return this.turnAway(stream, refusal)
+    this.settle(stream)
+    const older = this.incoming.get(remote)
+    this.incoming.set(remote, { stream, life: introduction })
     stream.onFrame = (bytes) => this.message(stream, bytes)
+    stream.send(encodeFrame(raftMessage, { type: 'raftWelcome', ...this.introduce() }))
     // The remote opens a new one only when it has lost the old one.
-    older?.abort(new ClosedError('a stream that was replaced by a newer one'))
-    this.links.get(stream.remote)?.remoteIsUp()
+    older?.stream.abort(new ClosedError('a stream that was replaced by a newer one'))
+    this.met(remote, introduction)
+    this.links.get(remote)?.remoteIsUp()
   }
 
-  private helloError(remote: string, frame: Uint8Array): QuireError | undefined {
+  private readHello(stream: FrameStream, frame: Uint8Array): RaftIntroduction | undefined {
     try {
       const { message } = decodeFrame(raftMessage, frame)
-      if (message.type !== 'raftHello') return new InvalidArgumentError('message', message.type, 'raftHello')
-      if (message.version !== PROTOCOL_VERSION)
-        return new VersionMismatchError('protocol', message.version, PROTOCOL_VERSION)
-      if (!this.links.has(remote))
-        return new NotAuthorizedError(remote, `it is no peer of cluster ${this.init.clusterId}`)
-      if (message.clusterId !== this.init.clusterId)
-        return new NotAuthorizedError(remote, `it belongs to cluster ${message.clusterId}`)
-      if (message.from !== remote) return new NotAuthorizedError(remote, `it claims to be ${message.from}`)
-      return undefined
+      if (message.type === 'raftHello') return message
+      throw new Error(`unexpected ${message.type}`)
     } catch (error) {
-      return new InvalidArgumentError('frame', (error as Error).message, 'raftHello')
+      const problem = new InvalidArgumentError('frame', (error as Error).message, 'raftHello')
+      this.turnAway(stream, { error: problem, reason: 'version', founding: undefined })
+      return undefined
+    }
+  }
+
+  /** Says why. With a foreign configuration the remote may answer with its own, so that this side can name the difference. */
+  private turnAway(stream: FrameStream, refusal: Refusal): void {
+    const { remote } = stream
+    stream.send(encodeFrame(raftMessage, this.refuse(remote, refusal)))
+    const done = (): void => {
+      this.settle(stream)
+      stream.close()
+    }
+    if (refusal.reason !== 'founding') return done()
+    stream.onFrame = (frame) => {
+      try {
+        const { message } = decodeFrame(raftMessage, frame)
+        if (message.type === 'raftRefused' && message.founding !== undefined) this.refusedBy(remote, message)
+      } catch {
+        // It was refused already; nothing depends on what it says.
+      }
+      done()
     }
   }
 
   private message(stream: FrameStream, bytes: Uint8Array): void {
+    const { remote } = stream
     try {
       const { group, message } = decodeFrame(raftMessage, bytes)
-      if (isRaftHandshake(message)) throw new Error(`${message.type} after the hello`)
-      this.init.receive(group, stream.remote, message)
+      if (isRaftLinkMessage(message)) return this.linkMessage(stream, message)
+      if (!this.init.identity.isAdmitted) return
+      this.tookPart(remote)
+      this.init.receive(group, remote, message)
     } catch (error) {
-      this.refusals.log(stream.remote, error as Error)
+      this.refusals.log(remote, error as Error)
       stream.abort(error as Error)
     }
   }
 
+  private linkMessage(stream: FrameStream, message: RaftLinkMessage): void {
+    const { remote } = stream
+    switch (message.type) {
+      case 'raftSeen':
+        this.init.identity.learn(message.peers.filter(({ peerId }) => this.links.has(peerId)))
+        if (message.peers.some(({ peerId, admitted }) => peerId === remote && admitted)) this.tookPart(remote)
+        return this.cutStale()
+      case 'raftAdmitted':
+        if (this.init.identity.admittedByLeader(message.incarnation))
+          this.admitted(`${shortId(remote)} leads and has agreed`)
+        return
+      case 'raftRefused':
+        this.refusedBy(remote, message)
+        return stream.close()
+      default:
+        throw new Error(`${message.type} after the handshake`)
+    }
+  }
+
   private ended(stream: FrameStream): void {
+    this.settle(stream)
+    if (this.incoming.get(stream.remote)?.stream === stream) this.incoming.delete(stream.remote)
+  }
+
+  private settle(stream: FrameStream): void {
     this.opening.get(stream)?.()
     this.opening.delete(stream)
-    if (this.incoming.get(stream.remote) === stream) this.incoming.delete(stream.remote)
-  }
-}
-
-/** The outgoing stream to one remote. */
-class Link {
-  private stream: FrameStream | undefined
-  private queue: Uint8Array[] = []
-  private queuedBytes = 0
-  private blocked = false
-  private closed = false
-  private openedAtMs = 0
-  private backoffMs = MIN_BACKOFF_MS
-  private cancelDial: () => void = () => {}
-  /** Between two dials. */
-  private pausing = false
-  /** The last failure that was logged; the same again is not news. */
-  private lastFailure = ''
-  private readonly maxQueuedBytes: number
-
-  constructor(
-    private readonly init: PeerLinksInit,
-    private readonly remote: string,
-    public addresses: readonly string[]
-  ) {
-    this.maxQueuedBytes = init.maxQueuedBytes ?? DEFAULT_QUEUED_BYTES
-    void this.dial()
   }
 
-  send(group: number, message: RaftMessage): void {
-    const { stream } = this
-    if (stream === undefined || this.queuedBytes > this.maxQueuedBytes) return
-    const frame = encodeFrame(raftMessage, message, group, 0, capacityOf(message))
-    if (!this.blocked) {
-      this.blocked = !stream.send(frame)
-      return
+  // ---- who is who
+
+  private refusal(remote: string, introduction: RaftIntroduction): Refusal | undefined {
+    this.gather()
+    return this.init.identity.refusal(remote, introduction, this.links.has(remote))
+  }
+
+  /** Remembers what the remote says, durably, and judges it again: another process of the same peer may have come meanwhile. */
+  private async record(remote: string, introduction: RaftIntroduction): Promise<Refusal | undefined> {
+    await this.init.identity.met(introduction)
+    return this.refusal(remote, introduction)
+  }
+
+  private met(remote: string, { addresses, admitted }: RaftIntroduction): void {
+    this.quarantine.delete(remote)
+    if (admitted) this.newcomers.delete(remote)
+    else this.newcomers.add(remote)
+    this.init.book.learn(remote, addresses)
+    this.cutStale()
+  }
+
+  private refuse(remote: string, { error, reason, founding }: Refusal): RaftStreamMessage {
+    if (reason === 'evidence') this.quarantine.set(remote, reasonOf(error))
+    if (reason === 'evidence' || reason === 'founding') this.report(remote, error)
+    else this.refusals.log(remote, error)
+    return { type: 'raftRefused', error: errorToWire(error), reason, founding }
+  }
+
+  private report(remote: string, error: Error): void {
+    this.refusals.log(remote, error, {}, 'error')
+  }
+
+  /** Streams of a process that is not the peer's newest end; so does all that is on its way. */
+  private cutStale(): void {
+    const { evidence } = this.init.identity
+    for (const [peerId, link] of this.links) {
+      const reason = new ClosedError('a link to an older process of the peer')
+      if (link.life !== undefined && !evidence.isCurrent(peerId, link.life)) link.cut(reason)
+      const incoming = this.incoming.get(peerId)
+      if (incoming !== undefined && !evidence.isCurrent(peerId, incoming.life)) incoming.stream.abort(reason)
     }
-    this.queue.push(frame)
-    this.queuedBytes += frame.length
   }
 
-  close(): void {
-    this.closed = true
-    this.cancelDial()
-    this.stream?.close()
-    this.stream = undefined
-    this.dropQueue()
+  // ---- evidence and admission
+
+  private scheduleTick(): void {
+    this.cancelTick = this.init.clock.schedule(EVIDENCE_INTERVAL_MS, () => {
+      this.scheduleTick()
+      this.gather()
+      this.init.identity.save().catch((err: unknown) => this.init.logger?.warn({ err }, 'evidence was not saved'))
+      for (const peerId of this.links.keys()) {
+        this.tell(peerId)
+        this.admit(peerId)
+      }
+    })
   }
 
-  /** The remote has just come: a pause before the next dial would let it start an election for want of heartbeats. */
-  remoteIsUp(): void {
-    if (this.closed || !this.pausing) return
-    this.cancelDial()
-    void this.dial()
+  private gather(): void {
+    const { identity, acknowledged } = this.init
+    for (const { peerId, term, index } of acknowledged()) identity.evidence.committed(peerId, term, index)
   }
 
-  private async dial(): Promise<void> {
-    this.pausing = false
-    const { network, clusterId } = this.init
-    let stream: FrameStream
-    try {
-      stream = await network.dial(this.remote, this.addresses, {
-        protocol: PROTOCOL_RAFT,
-        maxFrameBytes: MAX_RAFT_FRAME_BYTES
+  /** Passes on what this peer remembers, if that is news to the remote. */
+  private tell(peerId: string): void {
+    const link = this.links.get(peerId)
+    const { identity } = this.init
+    const { changes } = identity.evidence
+    if (link === undefined || !link.isOpen) return void this.told.delete(peerId)
+    if (this.told.get(peerId) === changes) return
+    this.told.set(peerId, changes)
+    link.tell({ type: 'raftSeen', peers: identity.sightings() })
+  }
+
+  /** A leader lets a new folder take part when a majority has confirmed it after the folder's hello (docs/identity.md, Admission). */
+  private admit(peerId: string): void {
+    const { identity, confirmLeadership, logger } = this.init
+    const link = this.links.get(peerId)
+    const { incarnation } = link?.life ?? {}
+    if (link === undefined || incarnation === undefined) return
+    if (!this.newcomers.has(peerId) || this.admitting.has(peerId)) return
+    const confirmed = confirmLeadership()
+    if (confirmed === undefined) return
+    this.admitting.add(peerId)
+    confirmed
+      .then(async () => {
+        // The round must be about the folder that is there now.
+        if (link.life?.incarnation !== incarnation) return
+        identity.evidence.tookPart(peerId)
+        await identity.save()
+        link.tell({ type: 'raftAdmitted', incarnation })
       })
-    } catch (error) {
-      return this.failed(error as Error)
-    }
-    if (this.closed) return stream.close()
-    stream.onFrame = (frame) => this.answer(stream, frame)
-    stream.onDrain = () => this.drained()
-    stream.onClose = (reason) => this.ended(stream, reason)
-    this.stream = stream
-    this.openedAtMs = this.init.clock.now()
-    this.blocked = !stream.send(
-      encodeFrame(raftMessage, { type: 'raftHello', version: PROTOCOL_VERSION, clusterId, from: network.id })
-    )
+      .catch((err: unknown) => logger?.debug({ err, peer: shortId(peerId) }, 'not admitted'))
+      .finally(() => this.admitting.delete(peerId))
   }
 
-  /** Nothing but a refusal comes on an outgoing stream. */
-  private answer(stream: FrameStream, frame: Uint8Array): void {
-    let error: Error
-    try {
-      const { message } = decodeFrame(raftMessage, frame)
-      error = message.type === 'raftRefused' ? errorFromWire(message.error) : new Error(`unexpected ${message.type}`)
-    } catch (cause) {
-      error = cause as Error
-    }
-    this.backoffMs = MAX_BACKOFF_MS
-    stream.abort(error)
+  private tookPart(peerId: string): void {
+    this.newcomers.delete(peerId)
+    this.init.identity.evidence.tookPart(peerId)
   }
 
-  private ended(stream: FrameStream, reason: Error | undefined): void {
-    if (this.stream !== stream) return
-    this.stream = undefined
-    this.dropQueue()
-    // It worked for a while: the remote was restarted rather than refuses.
-    if (this.init.clock.now() - this.openedAtMs > MAX_BACKOFF_MS) {
-      this.backoffMs = MIN_BACKOFF_MS
-      this.lastFailure = ''
-    }
-    this.failed(reason ?? new Error('closed by the remote'))
-  }
-
-  private failed(error: Error): void {
-    if (this.closed) return
-    if (error.message !== this.lastFailure) {
-      this.lastFailure = error.message
-      this.init.logger?.info({ peer: this.remote, reason: error.message }, 'no link to the peer')
-    }
-    // Up to twice as long, by chance, so that peers that lost each other do not come back in step.
-    const delayMs = this.backoffMs * (1 + this.init.random.next())
-    this.backoffMs = Math.min(MAX_BACKOFF_MS, this.backoffMs * 2)
-    this.pausing = true
-    this.cancelDial = this.init.clock.schedule(delayMs, () => void this.dial())
-  }
-
-  private drained(): void {
-    const { stream } = this
-    this.blocked = false
-    let taken = 0
-    while (stream !== undefined && taken < this.queue.length && !this.blocked) {
-      const frame = this.queue[taken++]!
-      this.queuedBytes -= frame.length
-      this.blocked = !stream.send(frame)
-    }
-    this.queue.splice(0, taken)
-  }
-
-  private dropQueue(): void {
-    this.queue = []
-    this.queuedBytes = 0
-    this.blocked = false
+  private admitted(why: string): void {
+    this.init.logger?.info({ why }, 'this peer takes part from now on')
+    // All others hear of it with the next word.
+    this.told.clear()
   }
 }
 
-function capacityOf(message: RaftMessage): number {
-  if (message.type !== 'append') return 128
-  return 128 + message.entries.reduce((sum, entry) => sum + raftEntryBytes(entry), 0)
+function reasonOf(error: Error): string {
+  const { reason } = error as { readonly reason?: unknown }
+  return typeof reason === 'string' ? reason : error.message
 }

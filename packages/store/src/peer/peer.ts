@@ -9,8 +9,9 @@ import { createLmdbBackend } from '../pages/index.js'
 import { DEFAULT_SERVER_LIMITS } from '../server/limits.js'
 import type { ReplicatedConfig } from '../state/index.js'
 import { mayConnect, normalizeCluster, type ClusterConfig } from './cluster.js'
+import { foundingDigest } from './founding.js'
 import { openDataDirectory, type DataDirectory } from './data-dir.js'
-import { boundAddresses } from './listen.js'
+import { boundAddresses, currentAddresses } from './listen.js'
 import { openPeerCore, type PeerCore, type PeerStatus } from './peer-core.js'
 import type { ReplicaStorage } from './replica.js'
 
@@ -54,7 +55,11 @@ export async function createPeer(init: PeerInit): Promise<Peer> {
     throw new InvalidArgumentError('privateKey', id, `the key of a voter of cluster ${cluster.clusterId}`)
   }
   if (init.listen.length === 0) throw new InvalidArgumentError('listen', 0, 'one address or more')
-  const directory = await openDataDirectory({ path: init.dataDir, peerId: id, clusterId: cluster?.clusterId })
+  const directory = await openDataDirectory({
+    path: init.dataDir,
+    peerId: id,
+    ...(cluster === undefined ? {} : { cluster: { clusterId: cluster.clusterId, digest: foundingDigest(cluster) } })
+  })
   const peer = new RunningPeer(init, id, directory)
   try {
     await peer.start(cluster)
@@ -95,7 +100,8 @@ class RunningPeer implements Peer {
       }
     )
     this.core = core
-    core.connect(await this.listen(core))
+    const network = await this.listen(core)
+    core.connect(network, currentAddresses(network.multiaddrs))
   }
 
   status(): PeerStatus {
@@ -156,10 +162,20 @@ class RunningPeer implements Peer {
 function storageIn(directory: DataDirectory): ReplicaStorage {
   return {
     clusterId: directory.clusterId,
+    founding: directory.founding,
+    incarnation: directory.incarnation,
     get bootstrapped() {
       return directory.bootstrapped
     },
+    get admitted() {
+      return directory.admitted
+    },
+    get remembered() {
+      return directory.remembered
+    },
     completeBootstrap: () => directory.completeBootstrap(),
+    admit: () => directory.admit(),
+    remember: (text) => directory.remember(text),
     logPath: directory.logPath,
     pagesPath: directory.pagesPath,
     openLogDisk: () => createNodeDisk(directory.logPath),

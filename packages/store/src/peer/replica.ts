@@ -12,11 +12,15 @@ import {
 import { clusterConfig, type ReplicatedConfig } from '../state/index.js'
 import type { Stages } from '../server/stages.js'
 import { encodeCluster } from './cluster.js'
+import { foundingDigest } from './founding.js'
+import type { IdentityStorage } from './identity.js'
 import { timedDisk } from './timed-disk.js'
 
 /** Where a replica lives: a data directory, or the simulator's memory. */
-export interface ReplicaStorage {
+export interface ReplicaStorage extends IdentityStorage {
   readonly clusterId: string
+  /** Digest of the configuration that the cluster was founded from. */
+  readonly founding: string
   /** False until `completeBootstrap`: the log has no entry yet. */
   readonly bootstrapped: boolean
   /** The first log entry is durable: from now on the log decides. */
@@ -54,6 +58,8 @@ export interface Replica {
   readonly applier: Applier
   /** The newest configuration in the log, applied or not: who may connect before anything is applied. */
   readonly config: ReplicatedConfig
+  /** The configuration that the cluster was founded from. */
+  readonly founding: ReplicatedConfig
   apply(entries: readonly Entry[]): void | Promise<void>
 }
 
@@ -80,6 +86,7 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
         log,
         applier,
         config: applier.state.config ?? config,
+        founding: foundingOf(log, applier, storage),
         apply: (entries) => init.stages.time('entries.apply', () => applier.apply(entries.map(committed)))
       }
     } catch (error) {
@@ -128,6 +135,24 @@ function newestConfig(log: RaftLog, where: string): ReplicatedConfig {
     if (context.length > 0) return decode(clusterConfig, context)
   }
   throw new CorruptionError(where, 0, 'the log has no configuration of the cluster')
+}
+
+/** From the state, or, before the first entry is applied, from that entry. Checked against the digest that the folder was made for. */
+function foundingOf(log: RaftLog, applier: Applier, storage: ReplicaStorage): ReplicatedConfig {
+  const founding = applier.state.founding ?? firstConfig(log)
+  if (founding === undefined) {
+    throw new CorruptionError(storage.pagesPath, 0, 'they have no founding configuration, and the log has none either')
+  }
+  const digest = foundingDigest(founding)
+  if (digest !== storage.founding) {
+    throw new CorruptionError(storage.pagesPath, 0, `founded from ${digest}, the directory from ${storage.founding}`)
+  }
+  return founding
+}
+
+function firstConfig(log: RaftLog): ReplicatedConfig | undefined {
+  const first = log.configurations.find(({ index }) => index === 1)
+  return first === undefined ? undefined : decode(clusterConfig, decode(raftConfiguration, first.data).context)
 }
 
 /** The page store never runs ahead of the log, and the log is dropped only as far as the page store is durable. */

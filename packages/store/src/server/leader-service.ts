@@ -1,13 +1,12 @@
 import {
   InvariantError,
   NotAuthorizedError,
-  PROTOCOL_VERSION,
   QuireError,
   UnavailableError,
-  VersionMismatchError,
   encodeFrame,
   errorToWire,
   leaderMessage,
+  refuseVersion,
   type ClientMessageOf,
   type Clock,
   type FrameStream,
@@ -29,6 +28,10 @@ export interface LeaderServiceInit {
   readonly group: number
   /** This node's PeerId. */
   readonly self: string
+  /** Digest of the configuration that the cluster was founded from. */
+  readonly founding: string
+  /** The peers of the cluster, with their current addresses. */
+  readonly members: () => Member[]
   readonly raft: RaftPort
   readonly view: StateView
   readonly directory: Directory
@@ -137,7 +140,8 @@ class Service implements LeaderService {
       term,
       clusterId: view.config?.clusterId ?? '',
       self,
-      members: () => this.members(),
+      founding: this.init.founding,
+      members: this.init.members,
       redirect: () => this.redirect(),
       readOnly: () => this.readOnly,
       raft,
@@ -155,12 +159,12 @@ class Service implements LeaderService {
 
   private answerHello(stream: FrameStream, hello: ClientMessageOf<'hello'>): void {
     const clusterId = this.init.view.config?.clusterId
-    if (hello.version !== PROTOCOL_VERSION) {
-      return this.refuse(stream, new VersionMismatchError('protocol', hello.version, PROTOCOL_VERSION))
-    }
+    const wrongVersion = refuseVersion(hello.version, hello.features)
+    if (wrongVersion !== undefined) return this.refuse(stream, wrongVersion)
     if (hello.clusterId !== '' && clusterId !== undefined && hello.clusterId !== clusterId) {
       return this.refuse(stream, new NotAuthorizedError(stream.remote, `it belongs to cluster ${hello.clusterId}`))
     }
+    // Otherwise the client finds out from the answer, and may go on to a peer of its own cluster.
     this.followStatus()
     const { leadership } = this
     // A client never goes back to a term lower than one that it has seen.
@@ -175,14 +179,11 @@ class Service implements LeaderService {
     return {
       type: 'redirect',
       clusterId: this.init.view.config?.clusterId ?? '',
+      founding: this.init.founding,
       term,
       leader: known ? leader : '',
-      members: this.members()
+      members: this.init.members()
     }
-  }
-
-  private members(): Member[] {
-    return [...(this.init.view.config?.voters ?? [])]
   }
 
   private refuse(stream: FrameStream, error: QuireError): void {

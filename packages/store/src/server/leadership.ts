@@ -4,6 +4,7 @@
  */
 import {
   ClosedError,
+  FEATURES,
   InvalidArgumentError,
   NotAuthorizedError,
   PROTOCOL_VERSION,
@@ -40,6 +41,8 @@ export interface LeadershipInit {
   readonly clusterId: string
   /** This node's PeerId. */
   readonly self: string
+  /** Digest of the configuration that the cluster was founded from. */
+  readonly founding: string
   readonly members: () => Member[]
   /** Tells a client to look for the leader again. */
   readonly redirect: () => LeaderMessage
@@ -120,7 +123,7 @@ export class Leadership {
 
   /** A control stream whose hello was in order. */
   welcome(stream: FrameStream): void {
-    const { limits, random, clock, group, self, clusterId, stages } = this.init
+    const { limits, random, clock, group, self, clusterId, founding, stages } = this.init
     let attach: number
     do attach = 1 + Math.floor(random.next() * (2 ** 52 - 1))
     while (this.connections.has(attach))
@@ -145,7 +148,9 @@ export class Leadership {
     connection.send('control', {
       type: 'welcome',
       version: PROTOCOL_VERSION,
+      features: FEATURES,
       clusterId,
+      founding,
       term: this.term,
       leader: self,
       members,

@@ -12,7 +12,12 @@ export class Refusals {
     private readonly kind: 'client' | 'peer'
   ) {}
 
-  log(remote: string, error: Error, facts: Readonly<Record<string, unknown>> = {}): void {
+  log(
+    remote: string,
+    error: Error,
+    facts: Readonly<Record<string, unknown>> = {},
+    level: 'warn' | 'error' = 'warn'
+  ): void {
     const refusal = `${remote} ${error.message}`
     if (this.logged.has(refusal)) return
     if (this.logged.size >= MAX_REMEMBERED) {
@@ -20,6 +25,6 @@ export class Refusals {
       if (oldest !== undefined) this.logged.delete(oldest)
     }
     this.logged.add(refusal)
-    this.logger?.warn({ [this.kind]: remote, ...facts, err: error }, `${this.kind} refused`)
+    this.logger?.[level]({ [this.kind]: remote, ...facts, err: error }, `${this.kind} refused`)
   }
 }

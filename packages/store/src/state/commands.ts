@@ -33,7 +33,7 @@ export const COMMAND_VERSION = 1
 const MAX_CLIENTS = 4096
 
 /**
- * The cluster as it was founded: the context of the first log entry. Every voter writes the same bytes.
+ * The cluster's configuration: the context of a configuration entry. Every founding voter writes the same bytes as the first one.
  * `clients` is absent where any client may connect.
  */
 export const clusterConfig = struct({

@@ -41,6 +41,8 @@ export type SessionData = TypeOf<typeof sessionData>
 export interface RecordTypes {
   /** (0, 0) */
   readonly config: ReplicatedConfig
+  /** (0, 0): the first configuration, which no later one changes. It outlives the log entry that brought it. */
+  readonly founding: ReplicatedConfig
   /** (0, 0): see owners.ts. */
   readonly epochFloor: { readonly epoch: number }
   /** (session, 0) */
@@ -84,6 +86,7 @@ const request = { session: uint, seq: uint }
 
 const codecs: { readonly [K in RecordKind]: Codec<RecordTypes[K]> } = {
   config: clusterConfig,
+  founding: clusterConfig,
   epochFloor: struct({ epoch: uint }),
   session: sessionData,
   file: fileData,

@@ -49,6 +49,7 @@ export function createStateMachine(store: StateStore, restored?: RestoredState):
 class Machine implements StateMachine {
   appliedIndex = 0
   config: ReplicatedConfig | undefined
+  founding: ReplicatedConfig | undefined
   private readonly namespace: Namespace
   private readonly sessionTable: Sessions
   private readonly owners: Owners
@@ -84,6 +85,10 @@ class Machine implements StateMachine {
     if (context.length > 0) {
       this.config = decode(clusterConfig, context)
       this.store.put('config', 0, 0, this.config)
+      if (this.founding === undefined) {
+        this.founding = this.config
+        this.store.put('founding', 0, 0, this.founding)
+      }
     }
     return { type: 'config' }
   }
@@ -193,6 +198,9 @@ class Machine implements StateMachine {
       case 'config':
         this.config = record.value
         break
+      case 'founding':
+        this.founding = record.value
+        break
       case 'epochFloor':
         this.owners.restoreFloor(record.value.epoch)
         break
@@ -213,6 +221,7 @@ class Machine implements StateMachine {
 
   private *records(): IterableIterator<StateRecord> {
     if (this.config !== undefined) yield { kind: 'config', a: 0, b: 0, value: this.config }
+    if (this.founding !== undefined) yield { kind: 'founding', a: 0, b: 0, value: this.founding }
     yield* this.namespace.records()
     yield* this.sessionTable.records()
     yield* this.owners.records()

@@ -49,6 +49,8 @@ export interface PageContent {
 export interface StateView {
   readonly appliedIndex: number
   readonly config: ReplicatedConfig | undefined
+  /** The configuration that the cluster was founded from. */
+  readonly founding: ReplicatedConfig | undefined
   session(id: SessionId): SessionRecord | undefined
   sessions(): Iterable<SessionRecord>
   file(id: FileId): FileRecord | undefined

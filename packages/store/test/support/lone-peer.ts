@@ -2,12 +2,21 @@
 import { createMemoryDisk, type MemoryDisk } from '@quire/raft'
 import { createMemoryStorage, type MemoryStorage } from '../../src/pages/index.js'
 import { normalizeCluster } from '../../src/peer/cluster.js'
+import { foundingDigest } from '../../src/peer/founding.js'
+import { createMemoryIdentity } from '../../src/peer/memory-identity.js'
 import { openPeerCore, type PeerCore } from '../../src/peer/peer-core.js'
 import type { ReplicaLimits, ReplicaStorage } from '../../src/peer/replica.js'
 import { encodeCommand } from '../../src/state/commands.js'
 import { FakeClock, FakeNet } from './fake-world.js'
 
 export const LONE = '12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp'
+
+const CLUSTER = normalizeCluster({
+  clusterId: 'blue',
+  voters: [{ peerId: LONE, addresses: ['/ip4/127.0.0.1/tcp/1'] }],
+  admins: [],
+  clients: 'any'
+})
 
 export class LonePeer {
   readonly clock = new FakeClock()
@@ -23,29 +32,25 @@ export class LonePeer {
     const opening = this.open(replicaLimits)
     await this.clock.advance(100)
     this.core = await opening
-    this.core.connect(this.net.node(LONE))
+    this.core.connect(this.net.node(LONE), ['/ip4/127.0.0.1/tcp/1'])
     await this.clock.advance(2000)
     return this
   }
 
   open(replicaLimits: ReplicaLimits = {}, storage = this.storage()): Promise<PeerCore> {
-    const cluster = normalizeCluster({
-      clusterId: 'blue',
-      voters: [{ peerId: LONE, addresses: ['/ip4/127.0.0.1/tcp/1'] }],
-      admins: [],
-      clients: 'any'
-    })
     let chance = 0
     return openPeerCore(
       { storage, clock: this.clock, random: { next: () => (++chance * 0.618) % 1 } },
-      { id: LONE, cluster, replicaLimits, onFatal: (error) => this.fatal.push(error) }
+      { id: LONE, cluster: CLUSTER, replicaLimits, onFatal: (error) => this.fatal.push(error) }
     )
   }
 
   storage(): ReplicaStorage {
     let bootstrapped = false
-    return {
+    const identity = createMemoryIdentity({ incarnation: 'first' })
+    return Object.assign(identity, {
       clusterId: 'blue',
+      founding: foundingDigest(CLUSTER),
       get bootstrapped() {
         return bootstrapped
       },
@@ -54,7 +59,7 @@ export class LonePeer {
       pagesPath: 'pages',
       openLogDisk: () => this.disk,
       openPages: () => this.pages.open()
-    }
+    })
   }
 
   /** Proposes `count` entries that each add a record to what is stored. */

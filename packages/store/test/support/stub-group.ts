@@ -1,5 +1,6 @@
 /** A leader service over the real state machine and a Raft node that commits when the test says so. */
 import {
+  FEATURES,
   PROTOCOL_BULK,
   PROTOCOL_CONTROL,
   PROTOCOL_VERSION,
@@ -9,6 +10,7 @@ import {
   encodeFrame,
   leaderMessage,
   type ClientMessage,
+  type Features,
   type LeaderMessage,
   type LeaderMessageOf
 } from '@quire/protocol'
@@ -26,6 +28,7 @@ import { FakeClock, FakeNet, settle, type FakeStream } from './fake-world.js'
 
 export const PEER = 'peer-1'
 export const OTHER = 'peer-2'
+export const FOUNDING = 'f'.repeat(64)
 export const CONFIG = {
   clusterId: 'blue',
   voters: [
@@ -95,6 +98,8 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
   const service = createLeaderService({
     group: 0,
     self: PEER,
+    founding: FOUNDING,
+    members: () => CONFIG.voters,
     raft,
     view: machine,
     directory: createDirectory(machine),
@@ -110,7 +115,10 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
     limits,
     status: () => ({
       clusterId: 'blue',
+      founding: FOUNDING,
       id: PEER,
+      admitted: true,
+      quarantined: [],
       role: status.role,
       term: status.term,
       leader: status.leader ?? '',
@@ -207,15 +215,33 @@ export class TestClient {
     return new TestLane(await this.group.net.dial(this.id, PEER, { protocol }))
   }
 
-  async hello(init: { clusterId?: string; fence?: number; version?: number } = {}): Promise<void> {
+  async hello(init: { clusterId?: string; fence?: number; version?: number; features?: Features } = {}): Promise<void> {
     this.control = await this.dial(PROTOCOL_CONTROL)
-    const { clusterId = '', fence = 0, version = PROTOCOL_VERSION } = init
-    await this.control.send({ type: 'hello', version, clusterId, lane: 'control', fence, attach: 0 })
+    const { clusterId = '', fence = 0, version = PROTOCOL_VERSION, features = FEATURES } = init
+    await this.control.send({
+      type: 'hello',
+      version,
+      features,
+      clusterId,
+      founding: '',
+      lane: 'control',
+      fence,
+      attach: 0
+    })
   }
 
   async attach(attach = this.control.last('welcome')?.attach ?? 0): Promise<void> {
     this.bulk = await this.dial(PROTOCOL_BULK)
-    await this.bulk.send({ type: 'hello', version: PROTOCOL_VERSION, clusterId: '', lane: 'bulk', fence: 0, attach })
+    await this.bulk.send({
+      type: 'hello',
+      version: PROTOCOL_VERSION,
+      features: FEATURES,
+      clusterId: '',
+      founding: '',
+      lane: 'bulk',
+      fence: 0,
+      attach
+    })
   }
 
   async connect(session = 0, ttlMs = 2000): Promise<this> {

@@ -2,10 +2,13 @@
 import type { Network, Random } from '@quire/protocol'
 import { createMemoryDisk, type Disk, type DiskFile, type MemoryDisk } from '@quire/raft'
 import {
+  createMemoryIdentity,
   createMemoryStorage,
+  foundingDigest,
   normalizeCluster,
   openPeerCore,
   type Applied,
+  type MemoryIdentity,
   type MemoryStorage,
   type PeerCore,
   type ReplicaStorage
@@ -61,6 +64,7 @@ export class SimPeer {
   private writing = 0
   private onWrite: (() => void) | undefined
   private readonly pages: MemoryStorage
+  private readonly identity: MemoryIdentity
   private isBootstrapped = false
   private checkpointed = 0
   private readonly chance: Chance
@@ -82,6 +86,7 @@ export class SimPeer {
     }
     this.logDisk = createMemoryDisk({ schedule: later, latencyMs: delay })
     this.pages = createMemoryStorage({ schedule: (callback) => later(delay() * 3, callback) })
+    this.identity = createMemoryIdentity({ incarnation: this.name, schedule: (callback) => later(delay(), callback) })
   }
 
   get isUp(): boolean {
@@ -135,6 +140,7 @@ export class SimPeer {
     if (this.core?.node?.status().role === 'leader') this.world.coverage.add('leader crashes')
     if (this.writing > 0) this.world.coverage.add('crashes with a write under way')
     this.logDisk = this.logDisk.crash(() => this.chance.next())
+    this.identity.crash()
     this.pages.crash({ keepPending: this.chance.is(0.3) })
     this.end(process, withMachine)
   }
@@ -177,14 +183,25 @@ export class SimPeer {
 
   private connect(core: PeerCore, node: Network): void {
     this.core = core
-    core.connect(node)
+    core.connect(node, [addressOf(this.id)])
     if (core.replica.applier.durableIndex > 0) this.world.coverage.add('restores from a checkpoint')
   }
 
   private storage(): ReplicaStorage {
     const isBootstrapped = (): boolean => this.isBootstrapped
+    const { identity } = this
     return {
       clusterId: CLUSTER_ID,
+      founding: foundingDigest(CLUSTER),
+      incarnation: identity.incarnation,
+      get admitted() {
+        return identity.admitted
+      },
+      get remembered() {
+        return identity.remembered
+      },
+      admit: () => identity.admit(),
+      remember: (text) => identity.remember(text),
       get bootstrapped() {
         return isBootstrapped()
       },

@@ -1,6 +1,6 @@
 /** The links between simulated Raft nodes: lossy, as Raft's transport may be. What a partition stops is gone. */
 import { crc32 } from 'node:zlib'
-import { assert, decode, encode, isRaftHandshake, raftMessage, type RaftMessage } from '@quire/protocol'
+import { assert, decode, encode, isRaftLinkMessage, raftMessage, type RaftMessage } from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
 import type { Chance } from '../random.js'
 import type { Scheduler } from '../scheduler.js'
@@ -119,7 +119,7 @@ export class RaftNetwork {
     const bytes = encode(raftMessage, arriving)
     scheduler.note(crc32(bytes))
     const decoded = decode(raftMessage, bytes)
-    assert(!isRaftHandshake(decoded), `${decoded.type} is no message of Raft`)
+    assert(!isRaftLinkMessage(decoded), `${decoded.type} is no message of Raft`)
     return decoded
   }
 }

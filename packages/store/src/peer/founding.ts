@@ -1,0 +1,52 @@
+/** The configuration that a cluster was founded from: its digest, and how two of them differ. */
+import { encode } from '@quire/protocol'
+import { createHash } from 'node:crypto'
+import { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
+
+/** SHA-256 of the encoded configuration in hex. Peers with different digests never link. */
+export function foundingDigest(config: ReplicatedConfig): string {
+  return createHash('sha256').update(encode(clusterConfig, config)).digest('hex')
+}
+
+/** The first difference, in words: "here" is `ours`, "there" is `theirs`. Both must be in normal form. */
+export function foundingDifference(ours: ReplicatedConfig, theirs: ReplicatedConfig): string {
+  if (ours.clusterId !== theirs.clusterId) return differs('cluster id', ours.clusterId, theirs.clusterId)
+  const ids = (config: ReplicatedConfig): string => config.voters.map(({ peerId }) => shortId(peerId)).join(', ')
+  const voters = ours.voters.map(({ peerId }) => peerId)
+  if (voters.join() !== theirs.voters.map(({ peerId }) => peerId).join()) {
+    return differs('voters', ids(ours), ids(theirs))
+  }
+  for (const [i, { peerId, addresses }] of ours.voters.entries()) {
+    const other = theirs.voters[i]!.addresses
+    if (addresses.join() !== other.join()) {
+      return differs(`addresses of voter ${shortId(peerId)}`, places(addresses), places(other))
+    }
+  }
+  if (ours.admins.join() !== theirs.admins.join()) {
+    return differs('admins', listed(ours.admins, theirs.admins), listed(theirs.admins, ours.admins))
+  }
+  if (ours.clients?.join() !== theirs.clients?.join()) {
+    return differs('clients', listed(ours.clients, theirs.clients), listed(theirs.clients, ours.clients))
+  }
+  return 'no difference that this version knows'
+}
+
+function differs(what: string, here: string, there: string): string {
+  return `${what}: ${here} here, ${there} there`
+}
+
+/** The end of a PeerId: its beginning is the same for all keys of a kind. */
+export function shortId(peerId: string): string {
+  return `…${peerId.slice(-8)}`
+}
+
+function places(addresses: readonly string[]): string {
+  return addresses.map((address) => address.replace(/\/p2p\/.*$/, '')).join(' and ')
+}
+
+/** How many, and one that only this side has. */
+function listed(ids: readonly string[] | undefined, others: readonly string[] | undefined): string {
+  if (ids === undefined) return 'any'
+  const extra = ids.find((id) => others?.includes(id) !== true)
+  return extra === undefined ? `${ids.length}` : `${ids.length} (with ${shortId(extra)})`
+}

@@ -1,0 +1,214 @@
+/** What a peer says of itself to others, and what it holds against them: the driver of evidence and admission. */
+import {
+  FEATURES,
+  MAX_ADDRESSES,
+  NotAuthorizedError,
+  PROTOCOL_VERSION,
+  decode,
+  encode,
+  list,
+  raftSighting,
+  refuseVersion,
+  struct,
+  uint,
+  type QuireError,
+  type RaftIntroduction,
+  type RaftSighting,
+  type Random,
+  type RefusalReason
+} from '@quire/protocol'
+import { fromString } from 'uint8arrays/from-string'
+import { toString } from 'uint8arrays/to-string'
+import { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
+import { Admission } from './admission.js'
+import { EvidenceBook } from './evidence.js'
+import { foundingDifference, foundingDigest } from './founding.js'
+
+/** Where an identity is kept: a data directory, or the simulator's memory. */
+export interface IdentityStorage {
+  /** Random, made with the storage. */
+  readonly incarnation: string
+  /** This incarnation takes part in votes. */
+  readonly admitted: boolean
+  /** Durable when it returns. */
+  admit(): void
+  /** The newest text that `remember` made durable; empty for a new storage. */
+  readonly remembered: string
+  /** Durable when it resolves. Calls that come meanwhile share the next write. */
+  remember(text: string): Promise<void>
+}
+
+export interface PeerIdentityInit {
+  /** PeerId as text. */
+  readonly id: string
+  readonly storage: IdentityStorage
+  readonly founding: ReplicatedConfig
+  readonly random: Random
+  /** The durable term, and the last durable entry of the log. */
+  readonly durable: () => Pick<RaftIntroduction, 'term' | 'lastTerm' | 'lastIndex'>
+}
+
+/** Why an introduction is not accepted. */
+export interface Refusal {
+  readonly error: QuireError
+  readonly reason: RefusalReason
+  /** This peer's founding configuration, for a voter that has another. */
+  readonly founding: Uint8Array | undefined
+}
+
+const memory = struct({ boot: uint, peers: list(raftSighting, 256) })
+
+/** Raises the boot counter, durably. Rejects when the storage does, or with CodecError. */
+export async function createPeerIdentity(init: PeerIdentityInit): Promise<PeerIdentity> {
+  const { remembered } = init.storage
+  const { boot, peers } = remembered === '' ? { boot: 0, peers: [] } : decode(memory, fromString(remembered, 'base64'))
+  const identity = new PeerIdentity(init, boot + 1, peers)
+  // Before the first hello, or two processes could use one boot (docs/identity.md).
+  await identity.save()
+  return identity
+}
+
+export class PeerIdentity {
+  readonly evidence: EvidenceBook
+  readonly digest: string
+  private readonly foundingBytes: Uint8Array
+  private readonly admission: Admission
+  private readonly process: string
+  private savedChanges = -1
+
+  constructor(
+    private readonly init: PeerIdentityInit,
+    private readonly boot: number,
+    peers: readonly RaftSighting[]
+  ) {
+    const { id, storage, founding, random } = init
+    this.evidence = new EvidenceBook(peers)
+    this.digest = foundingDigest(founding)
+    this.foundingBytes = encode(clusterConfig, founding)
+    const founders = founding.voters.map(({ peerId }) => peerId)
+    this.admission = new Admission(id, founders, storage.admitted)
+    this.process = Array.from({ length: 4 }, () => hex16(random.next())).join('')
+    this.keepAdmission()
+  }
+
+  get clusterId(): string {
+    return this.init.founding.clusterId
+  }
+
+  get incarnation(): string {
+    return this.init.storage.incarnation
+  }
+
+  get isAdmitted(): boolean {
+    return this.init.storage.admitted
+  }
+
+  /** Founders whose word is missing for the admission. */
+  get missing(): string[] {
+    return this.admission.missing
+  }
+
+  introduce(addresses: readonly string[]): RaftIntroduction {
+    const { id, durable } = this.init
+    const { clusterId, digest, incarnation, boot, process, isAdmitted } = this
+    return {
+      version: PROTOCOL_VERSION,
+      features: FEATURES,
+      clusterId,
+      founding: digest,
+      from: id,
+      addresses: addresses.slice(0, MAX_ADDRESSES),
+      incarnation,
+      boot,
+      process,
+      admitted: isAdmitted,
+      ...durable()
+    }
+  }
+
+  /**
+   * Judges a remote's introduction; undefined when it is accepted. Configurations are compared before membership: a peer that was
+   * founded from another one is not a stranger.
+   */
+  refusal(remote: string, introduction: RaftIntroduction, isMember: boolean): Refusal | undefined {
+    const { version, features, clusterId, founding, from } = introduction
+    const refuse = (reason: RefusalReason, problem: string): Refusal => {
+      const foundingToShow = reason === 'founding' ? this.foundingFor(remote) : undefined
+      return { error: new NotAuthorizedError(remote, problem), reason, founding: foundingToShow }
+    }
+    const wrongVersion = refuseVersion(version, features)
+    if (wrongVersion !== undefined) return { error: wrongVersion, reason: 'version', founding: undefined }
+    if (clusterId !== this.clusterId) return refuse('founding', `it belongs to cluster ${clusterId}`)
+    if (founding !== this.digest) {
+      return refuse('founding', `it was founded from another configuration: digest ${founding}, not ${this.digest}`)
+    }
+    if (!isMember) return refuse('membership', `it is no peer of cluster ${clusterId}`)
+    if (from !== remote) return refuse('membership', `it claims to be ${from}`)
+    const problem = this.evidence.refusal(introduction)
+    return problem === undefined ? undefined : refuse('evidence', problem)
+  }
+
+  /** The founding configuration, if `remote` is one of its voters; others need not know it. */
+  foundingFor(remote: string): Uint8Array | undefined {
+    return this.init.founding.voters.some(({ peerId }) => peerId === remote) ? this.foundingBytes : undefined
+  }
+
+  /** How the configuration of a remote differs, in words. Throws CodecError. */
+  describeDifference(remote: string, theirs: Uint8Array): NotAuthorizedError {
+    const difference = foundingDifference(this.init.founding, decode(clusterConfig, theirs))
+    return new NotAuthorizedError(remote, `it was founded from another configuration: ${difference}`)
+  }
+
+  /** Records an accepted introduction; it is durable when this resolves. */
+  async met(introduction: RaftIntroduction): Promise<void> {
+    this.evidence.met(introduction)
+    await this.save()
+  }
+
+  /** A peer has accepted this peer's hello. True when this admits it. */
+  acceptedBy(introduction: RaftIntroduction): boolean {
+    if (this.isAdmitted) return false
+    this.admission.acceptedBy(introduction)
+    return this.keepAdmission()
+  }
+
+  /** True when this admits it. */
+  admittedByLeader(incarnation: string): boolean {
+    if (this.isAdmitted || incarnation !== this.incarnation) return false
+    this.admission.admittedByLeader()
+    return this.keepAdmission()
+  }
+
+  /** What this peer remembers, itself included. */
+  sightings(): RaftSighting[] {
+    const { incarnation, boot, process, isAdmitted } = this
+    const self = { peerId: this.init.id, incarnation, boot, process, admitted: isAdmitted, lastTerm: 0, lastIndex: 0 }
+    return [self, ...this.evidence.sightings()]
+  }
+
+  learn(sightings: readonly RaftSighting[]): void {
+    for (const sighting of sightings) if (sighting.peerId !== this.init.id) this.evidence.learn(sighting)
+  }
+
+  /** What is remembered now is durable when this resolves. */
+  async save(): Promise<void> {
+    const { changes } = this.evidence
+    if (changes === this.savedChanges) return
+    await this.init.storage.remember(
+      toString(encode(memory, { boot: this.boot, peers: this.evidence.sightings() }), 'base64')
+    )
+    this.savedChanges = Math.max(this.savedChanges, changes)
+  }
+
+  private keepAdmission(): boolean {
+    if (this.isAdmitted || !this.admission.isAdmitted) return false
+    this.init.storage.admit()
+    return true
+  }
+}
+
+function hex16(chance: number): string {
+  return Math.floor(chance * 0x10000)
+    .toString(16)
+    .padStart(4, '0')
+}

@@ -1,0 +1,50 @@
+import type { IdentityStorage } from './identity.js'
+
+/** An identity in memory, for tests and the simulator. What was not durable at a crash is gone. */
+export interface MemoryIdentity extends IdentityStorage {
+  /** What a process finds after this moment: nothing of a write that has not ended. */
+  crash(): void
+}
+
+export interface MemoryIdentityInit {
+  readonly incarnation: string
+  /** Runs `done` when a write would be durable. Default: at once. */
+  readonly schedule?: (done: () => void) => void
+}
+
+export function createMemoryIdentity({ incarnation, schedule = (done) => done() }: MemoryIdentityInit): MemoryIdentity {
+  let admitted = false
+  let remembered = ''
+  let life = 0
+  return {
+    incarnation,
+    get admitted() {
+      return admitted
+    },
+    get remembered() {
+      return remembered
+    },
+    admit() {
+      admitted = true
+    },
+    remember(text) {
+      const { promise, resolve } = withResolver()
+      const at = life
+      schedule(() => {
+        if (at !== life) return
+        remembered = text
+        resolve()
+      })
+      return promise
+    },
+    crash() {
+      life++
+    }
+  }
+}
+
+function withResolver(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve = (): void => {}
+  const promise = new Promise<void>((done) => (resolve = done))
+  return { promise, resolve }
+}

@@ -1,0 +1,135 @@
+/**
+ * A small text that is replaced often and must stay writable on a full disk: two preallocated slots that are written in turn.
+ *
+ * | bytes of a slot | hold |
+ * |---|---|
+ * | 4 | CRC32C of all that follows, up to the end of the text |
+ * | 4 | length of the text |
+ * | 8 | sequence number: the slot with the higher one is the newer |
+ * | rest | the text, UTF-8 |
+ *
+ * A crash in the middle of a write leaves the other slot intact.
+ */
+import { crc32c } from '@node-rs/crc32'
+import { CorruptionError, InvalidArgumentError } from '@quire/protocol'
+import { existsSync, readFileSync } from 'node:fs'
+import { open, type FileHandle } from 'node:fs/promises'
+import { replaceFile } from './durable.js'
+
+const HEADER_BYTES = 16
+const SLOTS = 2
+
+interface Slot {
+  readonly sequence: number
+  readonly text: string
+}
+
+export interface SlotFile {
+  /** The newest text when the file was opened; empty for a new file. */
+  readonly text: string
+  /**
+   * The text is durable when this resolves. Calls that come during a write share the next one, with the latest text. A write that failed rejects, and the
+   * next call tries again.
+   */
+  write(text: string): Promise<void>
+  close(): Promise<void>
+}
+
+/** Opens the file, or makes it. `slotBytes` must stay the same. Throws CorruptionError when neither slot can be read. */
+export function openSlotFile(path: string, slotBytes: number): SlotFile {
+  if (!existsSync(path)) {
+    // One slot is valid from the beginning, so a file without a valid slot is damaged.
+    const content = new Uint8Array(SLOTS * slotBytes)
+    content.set(encodeSlot({ sequence: SLOTS, text: '' }))
+    replaceFile(path, content)
+  }
+  return new Slots(path, slotBytes, newestSlot(path, readFileSync(path), slotBytes))
+}
+
+function newestSlot(path: string, bytes: Uint8Array, slotBytes: number): Slot {
+  const slots: Slot[] = []
+  for (let at = 0; at < SLOTS; at++) {
+    const slot = readSlot(bytes.subarray(at * slotBytes, (at + 1) * slotBytes))
+    if (slot !== undefined) slots.push(slot)
+  }
+  const newest = slots.sort((a, b) => b.sequence - a.sequence)[0]
+  if (newest === undefined) throw new CorruptionError(path, 0, 'neither copy of its text matches its checksum')
+  return newest
+}
+
+function encodeSlot({ sequence, text }: Slot): Uint8Array {
+  const body = new TextEncoder().encode(text)
+  const slot = new Uint8Array(HEADER_BYTES + body.length)
+  const view = new DataView(slot.buffer)
+  view.setUint32(4, body.length, true)
+  view.setBigUint64(8, BigInt(sequence), true)
+  slot.set(body, HEADER_BYTES)
+  view.setUint32(0, crc32c(slot.subarray(4)), true)
+  return slot
+}
+
+function readSlot(bytes: Uint8Array): Slot | undefined {
+  if (bytes.length < HEADER_BYTES) return undefined
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const end = HEADER_BYTES + view.getUint32(4, true)
+  const sequence = Number(view.getBigUint64(8, true))
+  if (end > bytes.length || crc32c(bytes.subarray(4, end)) !== view.getUint32(0, true)) return undefined
+  return { sequence, text: new TextDecoder().decode(bytes.subarray(HEADER_BYTES, end)) }
+}
+
+class Slots implements SlotFile {
+  readonly text: string
+  private sequence: number
+  private file: Promise<FileHandle> | undefined
+  private running: Promise<void> | undefined
+  private waiting: { text: string; readonly done: Promise<void> } | undefined
+
+  constructor(
+    private readonly path: string,
+    private readonly slotBytes: number,
+    newest: Slot
+  ) {
+    this.text = newest.text
+    this.sequence = newest.sequence
+  }
+
+  write(text: string): Promise<void> {
+    if (this.waiting !== undefined) {
+      this.waiting.text = text
+      return this.waiting.done
+    }
+    const previous = this.running ?? Promise.resolve()
+    const done = previous
+      .catch(() => {})
+      .then(() => {
+        const { text: latest } = this.waiting!
+        this.waiting = undefined
+        this.running = done
+        return this.writeSlot(latest)
+      })
+    this.waiting = { text, done }
+    return done
+  }
+
+  async close(): Promise<void> {
+    await (this.waiting?.done ?? this.running)?.catch(() => {})
+    const file = await this.file
+    this.file = undefined
+    await file?.close()
+  }
+
+  private async writeSlot(text: string): Promise<void> {
+    const sequence = this.sequence + 1
+    const slot = encodeSlot({ sequence, text })
+    if (slot.length > this.slotBytes) {
+      const expected = `at most ${this.slotBytes - HEADER_BYTES} bytes`
+      throw new InvalidArgumentError('text', `${slot.length - HEADER_BYTES} bytes`, expected)
+    }
+    this.file ??= open(this.path, 'r+')
+    const file = await this.file
+    // In place: a full disk has room for what is allocated already.
+    await file.write(slot, 0, slot.length, (sequence % SLOTS) * this.slotBytes)
+    await file.datasync()
+    this.sequence = sequence
+  }
+}

@@ -1,0 +1,83 @@
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { openSlotFile } from '../src/peer/slot-file.js'
+
+const SLOT = 4096
+let root: string
+let path: string
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'quire-slots-'))
+  path = join(root, 'slots')
+})
+
+afterEach(() => rmSync(root, { recursive: true, force: true }))
+
+async function write(...texts: string[]): Promise<void> {
+  const file = openSlotFile(path, SLOT)
+  for (const text of texts) await file.write(text)
+  await file.close()
+}
+
+async function read(): Promise<string> {
+  const file = openSlotFile(path, SLOT)
+  await file.close()
+  return file.text
+}
+
+describe('a slot file', () => {
+  it('is empty when it is new, and holds the newest text afterwards', async () => {
+    expect(await read()).toBe('')
+    await write('a', 'b')
+    expect(await read()).toBe('b')
+    await write('c')
+    expect(await read()).toBe('c')
+  })
+
+  it('shares one write between calls that come meanwhile, and keeps the latest text', async () => {
+    const file = openSlotFile(path, SLOT)
+    await Promise.all([file.write('a'), file.write('b'), file.write('c')])
+    await file.close()
+    expect(await read()).toBe('c')
+  })
+
+  it('never changes its size, so that a full disk does not matter', async () => {
+    await write('a')
+    const { size } = statSync(path)
+    await write('b'.repeat(3000), 'c')
+    expect(statSync(path).size).toBe(size)
+  })
+
+  it('holds the older text when the newest write was torn at any byte', async () => {
+    await write('old', 'newest')
+    const whole = readFileSync(path)
+    for (const slot of [0, 1]) {
+      for (let byte = 0; byte < 22; byte++) {
+        const torn = Buffer.from(whole)
+        torn[slot * SLOT + byte]! ^= 0xff
+        writeFileSync(path, torn)
+        // Which of the two is the newer one does not matter here: one of them is whole.
+        expect(['old', 'newest']).toContain(await read())
+      }
+    }
+  })
+
+  it('is refused by name when neither slot is whole', async () => {
+    await write('a', 'b')
+    writeFileSync(path, Buffer.alloc(2 * SLOT, 7))
+    expect(() => openSlotFile(path, SLOT)).toThrow(expect.objectContaining({ name: 'CorruptionError', where: path }))
+    writeFileSync(path, '')
+    expect(() => openSlotFile(path, SLOT)).toThrow(expect.objectContaining({ name: 'CorruptionError' }))
+  })
+
+  it('refuses a text that does not fit, and keeps the one that it has', async () => {
+    await write('a')
+    const file = openSlotFile(path, SLOT)
+    await expect(file.write('x'.repeat(SLOT))).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT', argument: 'text' })
+    await file.write('b')
+    await file.close()
+    expect(await read()).toBe('b')
+  })
+})

@@ -1,0 +1,102 @@
+/** The links of one peer, on a fake network, with an identity in memory that outlives its process. */
+import { AddressBook } from '@quire/net'
+import type { RaftMessage } from '@quire/protocol'
+import { Writable } from 'node:stream'
+import pino from 'pino'
+import { createPeerIdentity, type PeerIdentity } from '../../src/peer/identity.js'
+import { createMemoryIdentity, type MemoryIdentity } from '../../src/peer/memory-identity.js'
+import { createPeerLinks, type Acknowledged, type PeerLinks } from '../../src/peer/peer-links.js'
+import type { ReplicatedConfig } from '../../src/state/commands.js'
+import type { FakeClock, FakeNet } from './fake-world.js'
+
+export function founded(ids: readonly string[], change: Partial<ReplicatedConfig> = {}): ReplicatedConfig {
+  const voters = ids.map((peerId) => ({ peerId, addresses: [`/ip4/127.0.0.1/tcp/1/p2p/${peerId}`] }))
+  return { clusterId: 'blue', voters, admins: [], clients: undefined, ...change }
+}
+
+export interface LinkedPeerInit {
+  readonly net: FakeNet
+  readonly clock: FakeClock
+  readonly config: ReplicatedConfig
+  /** Default: a folder that takes part already. */
+  readonly folder?: MemoryIdentity
+}
+
+export function folderOf(incarnation: string, admitted = true): MemoryIdentity {
+  const folder = createMemoryIdentity({ incarnation })
+  if (admitted) folder.admit()
+  return folder
+}
+
+let processes = 0
+
+export class LinkedPeer {
+  readonly received: string[] = []
+  readonly logged: { readonly level: number; readonly msg: string; readonly err?: { readonly message: string } }[] = []
+  readonly folder: MemoryIdentity
+  readonly book = new AddressBook()
+  /** The durable end of its log. */
+  log = { term: 1, lastTerm: 1, lastIndex: 1 }
+  /** What its followers have, while it leads. */
+  acknowledged: Acknowledged[] = []
+  /** Resolves at once: a majority is there. */
+  leads = false
+  identity!: PeerIdentity
+  links!: PeerLinks
+
+  constructor(
+    readonly id: string,
+    private readonly init: LinkedPeerInit
+  ) {
+    this.folder = init.folder ?? folderOf(`folder of ${id}`)
+  }
+
+  /** A process starts on the folder. */
+  async start(): Promise<this> {
+    const { net, clock, config } = this.init
+    const process = ++processes
+    const random = { next: () => (process * 0.0137) % 1 }
+    this.identity = await createPeerIdentity({
+      id: this.id,
+      storage: this.folder,
+      founding: config,
+      random,
+      durable: () => this.log
+    })
+    this.links = createPeerLinks({
+      network: net.node(this.id),
+      clock,
+      random: { next: () => 0 },
+      identity: this.identity,
+      addresses: [`/ip4/127.0.0.1/tcp/${4000 + process}/p2p/${this.id}`],
+      book: this.book,
+      receive: (group, from, message) => this.received.push(`${group} ${from} ${message.type}`),
+      acknowledged: () => this.acknowledged,
+      confirmLeadership: () => (this.leads ? Promise.resolve() : undefined),
+      logger: pino({ level: 'debug' }, collector(this.logged)),
+      maxQueuedBytes: 1000
+    })
+    this.links.setPeers(config.voters)
+    return this
+  }
+
+  send(to: string, message: RaftMessage = HEARTBEAT): void {
+    this.links.send(0, to, message)
+  }
+
+  /** Its messages at the given level or above. */
+  errors(): string[] {
+    return this.logged.filter(({ level }) => level >= 50).map(({ err, msg }) => err?.message ?? msg)
+  }
+}
+
+export const HEARTBEAT: RaftMessage = { type: 'heartbeat', term: 1, commit: 0, round: 1 }
+
+function collector(lines: object[]): Writable {
+  return new Writable({
+    write(chunk, _encoding, done) {
+      lines.push(JSON.parse(String(chunk)) as object)
+      done()
+    }
+  })
+}
