@@ -58,7 +58,7 @@ describe('evidence', () => {
   })
 
   it('refuses a second process with the same boot: a twin', () => {
-    expect(book().refusal(hello({ process: 'twin' }))).toContain('two processes use its key')
+    expect(book().refusal(hello({ process: 'twin' }))).toContain('another process has used boot 5')
     expect(book().refusal(hello())).toBeUndefined()
   })
 
@@ -107,8 +107,8 @@ describe('evidence', () => {
   it('refuses both of two processes with one boot when two peers have each met one of them', () => {
     const evidence = book()
     evidence.learn({ ...book().sightings()[0]!, process: 'twin' })
-    expect(evidence.refusal(hello())).toContain('two processes')
-    expect(evidence.refusal(hello({ process: 'twin' }))).toContain('two processes')
+    expect(evidence.refusal(hello())).toContain('another process has used boot 5')
+    expect(evidence.refusal(hello({ process: 'twin' }))).toContain('another process has used boot 5')
     expect(evidence.isCurrent('b', hello())).toBe(false)
     expect(evidence.refusal(restarted())).toBeUndefined()
   })

@@ -195,7 +195,7 @@ describe('a peer that went backward', () => {
     await settle()
     expect([a.received, b.received]).toEqual([[], []])
     expect(a.errors().join()).toContain('its log ends at entry 50 of term 2, but it acknowledged entry 100 of term 3')
-    expect(b.errors().join()).toContain('refuses this peer')
+    expect(b.errors().join()).toContain('this peer is refused')
     expect(a.links.quarantined).toMatchObject([{ peerId: 'b' }])
     expect(b.links.quarantined.map(({ peerId }) => peerId).sort()).toEqual(['a', 'c'])
   })

@@ -20,8 +20,10 @@ export interface TestCluster extends AsyncDisposable {
   client(init?: Partial<DsmClientInit>): Promise<DsmClient>
   /** SIGKILL to these at once; resolves when they are gone. */
   kill(...peers: PeerProcess[]): Promise<void>
-  /** Starts a killed peer from its data directory; resolves when it listens. */
+  /** Starts killed peers from their data directories, where they listened before; resolves when they listen. */
   restart(...peers: PeerProcess[]): Promise<void>
+  /** As `restart`, at another address. Resolves with what the process prints. */
+  restartAt(peer: PeerProcess, listen: string): Promise<Running>
   /** The peer that the others take for the leader. Waits until there is one. */
   leader(): Promise<PeerProcess>
 }
@@ -77,14 +79,16 @@ class Cluster implements TestCluster {
   }
 
   async restart(...peers: PeerProcess[]): Promise<void> {
-    for (const peer of peers) {
-      const listen = peer.multiaddr.replace(/\/p2p\/.*$/, '')
-      const running = startQuire(['peer', '--data-dir', peer.dataDir, '--key', peer.key, '--listen', listen, '--json'])
-      this.restarted.set(peer, running)
-      peer.pid = running.child.pid!
-      await until(() => running.stdout.includes(peer.peerId) || running.child.exitCode !== null, 'a peer to start')
-      if (running.child.exitCode !== null) throw new Error(`quire peer ended: ${running.stderr}`)
-    }
+    for (const peer of peers) await this.restartAt(peer, peer.multiaddr.replace(/\/p2p\/.*$/, ''))
+  }
+
+  async restartAt(peer: PeerProcess, listen: string): Promise<Running> {
+    const running = startQuire(['peer', '--data-dir', peer.dataDir, '--key', peer.key, '--listen', listen, '--json'])
+    this.restarted.set(peer, running)
+    peer.pid = running.child.pid!
+    await until(() => running.stdout.includes(peer.peerId) || running.child.exitCode !== null, 'a peer to start')
+    if (running.child.exitCode !== null) throw new Error(`quire peer ended: ${running.stderr}`)
+    return running
   }
 
   async leader(): Promise<PeerProcess> {

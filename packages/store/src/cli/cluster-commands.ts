@@ -2,7 +2,8 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
 import { createPeer, type Peer } from '../peer/peer.js'
-import { formatClusterFile, parseClusterFile, type ClusterConfig } from '../peer/cluster.js'
+import { formatClusterFile, normalizeCluster, parseClusterFile, type ClusterConfig } from '../peer/cluster.js'
+import { foundingDigest } from '../peer/founding.js'
 import { createFile } from '../peer/durable.js'
 import { generatePrivateKey, loadPrivateKey, parsePeerAddress, peerIdFromKey, savePrivateKey } from '@quire/net'
 import { FileExistsError } from '@quire/protocol'
@@ -59,13 +60,20 @@ function init(options: InitOptions): void {
     if (addresses.get(peerId)?.includes(address) === true) throw new UsageError(`--voters: ${address} is named twice`)
     addresses.set(peerId, [...(addresses.get(peerId) ?? []), address])
   }
-  const text = formatClusterFile({
+  const config: ClusterConfig = {
     clusterId,
     voters: [...addresses].map(([peerId, list]) => ({ peerId, addresses: list })),
     admins,
     clients: clients.includes('any') ? 'any' : clients
-  })
-  if (out === undefined) return printLine(text.trimEnd())
+  }
+  const text = formatClusterFile(config)
+  const founding = foundingDigest(normalizeCluster(config))
+  // Standard output holds the file and nothing else.
+  if (out === undefined) {
+    printLine(text.trimEnd())
+    process.stderr.write(`founding digest ${founding}\n`)
+    return
+  }
   try {
     createFile(out, text, 0o644)
   } catch (error) {
@@ -73,8 +81,8 @@ function init(options: InitOptions): void {
     if (code === 'EEXIST') throw new FileExistsError(out)
     throw new Error(`${out}: cannot be written (${code})`, { cause: error })
   }
-  if (options.json === true) printJson({ clusterId, file: out })
-  else printLine(clusterId)
+  if (options.json === true) printJson({ clusterId, founding, file: out })
+  else printLine(`${clusterId}\n${founding}`)
 }
 
 function readVoters(item: string): string[] {

@@ -13,6 +13,8 @@ export interface JsonOption {
 export interface ClusterOptions extends JsonOption {
   readonly peers?: readonly string[]
   readonly key?: string
+  /** Founding digest. */
+  readonly cluster?: string
 }
 
 export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
@@ -33,6 +35,11 @@ export function withCluster(command: Command): Command {
         .argParser(parsePeers)
     )
     .option('--key <file>', "this client's key; default: a fresh one")
+    .addOption(
+      new Option('--cluster <digest>', 'founding digest, as init prints it: peers of other clusters are not used')
+        .env('QUIRE_CLUSTER')
+        .argParser(parseDigest)
+    )
 }
 
 export function withLogLevel(command: Command, level: (typeof LOG_LEVELS)[number]): Command {
@@ -66,7 +73,11 @@ export async function withClient<T>(
 ): Promise<T> {
   const interruption = watchForInterruption()
   try {
-    const connecting = createDsmClient({ peers: peersOf(options), privateKey: await keyOf(options) })
+    const connecting = createDsmClient({
+      peers: peersOf(options),
+      privateKey: await keyOf(options),
+      ...(options.cluster === undefined ? {} : { cluster: options.cluster })
+    })
     const client = await Promise.race([connecting, interruption.promise])
     const using = use(client)
     let result: T
@@ -105,6 +116,11 @@ function watchForInterruption(): { readonly promise: Promise<never>; stop(): voi
 export function parsePath(text: string): string {
   const refusal = refusePath(text)
   if (refusal !== undefined) throw new UsageArgumentError(`must be ${refusal.expected}.`)
+  return text
+}
+
+function parseDigest(text: string): string {
+  if (!/^[0-9a-f]{64}$/.test(text)) throw new UsageArgumentError('must be 64 hexadecimal digits.')
   return text
 }
 

@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import { keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
 import { printJson, printLine } from './output.js'
 import { stagePercentile, type StageReport } from '../server/stages.js'
+import { shortId } from '../peer/founding.js'
 import { createProbe, type Probe, type StatusAnswer } from './probe.js'
 import { UnavailableError } from '@quire/protocol'
 
@@ -76,8 +77,19 @@ function show(rows: readonly Row[], json: boolean): void {
       table.push([id, role, term, lastIndex, commitIndex, appliedIndex, sessions, ownedPages, address])
     }
   }
-  printLine(`cluster ${rows.find((row) => row.answer !== undefined)?.answer?.clusterId ?? ''}`)
+  const answers = rows.flatMap(({ answer }) => answer ?? [])
+  printLine(`cluster ${answers[0]?.clusterId ?? ''}`)
+  printLine(`founding ${answers[0]?.founding ?? ''}`)
   printLine(table.toString())
+  for (const line of trouble(answers)) printLine(line)
+}
+
+/** Peers that are kept out, and why: nothing else would show it. */
+function trouble(answers: readonly StatusAnswer[]): string[] {
+  return answers.flatMap(({ id, admitted, quarantined }) => [
+    ...(admitted ? [] : [`${shortId(id)} is new and takes no part yet: all founding voters, or a leader, must agree`]),
+    ...quarantined.map(({ peerId, reason }) => `${shortId(id)} and ${shortId(peerId)} do not work together: ${reason}`)
+  ])
 }
 
 /** With the figures that people ask for; the buckets are there for who compares two moments. */

@@ -35,13 +35,11 @@ export class EvidenceBook {
       return `its data directory is at boot ${boot}, but was at boot ${known.boot} before: ${OLDER}`
     }
     if (process === known.process) return undefined
-    if (boot === known.boot) {
-      return `two processes use its key and copies of one data directory: stop both, then start the one with the newest data`
-    }
     if (isBehind(lastTerm, lastIndex, known)) {
       const has = `entry ${lastIndex} of term ${lastTerm}`
       return `its log ends at ${has}, but it acknowledged entry ${known.lastIndex} of term ${known.lastTerm}: ${OLDER}`
     }
+    if (boot === known.boot) return `another process has used boot ${boot} of its data directory: ${OLDER}`
     return undefined
   }
 
@@ -103,7 +101,7 @@ export class EvidenceBook {
 
 const REPLACE = 'stop it; it comes back only as a new member of the cluster'
 const OLDER =
-  'it was restored from an older copy, or a copy of it runs elsewhere: stop it and start it with its newest data directory'
+  'it was restored from an older copy, or a copy of it runs elsewhere; stop every copy, then start the newest one'
 
 function newerLife(known: Life, heard: Life): { readonly boot: number; readonly process: string } {
   if (heard.boot < known.boot) return known

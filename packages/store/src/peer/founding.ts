@@ -8,8 +8,13 @@ export function foundingDigest(config: ReplicatedConfig): string {
   return createHash('sha256').update(encode(clusterConfig, config)).digest('hex')
 }
 
-/** The first difference, in words: "here" is `ours`, "there" is `theirs`. Both must be in normal form. */
-export function foundingDifference(ours: ReplicatedConfig, theirs: ReplicatedConfig): string {
+/** The first difference, in words. `places` name where `ours` and `theirs` stand. Both must be in normal form. */
+export function foundingDifference(
+  ours: ReplicatedConfig,
+  theirs: ReplicatedConfig,
+  [here, there]: readonly [string, string] = ['here', 'there']
+): string {
+  const differs = (what: string, our: string, their: string): string => `${what}: ${our} ${here}, ${their} ${there}`
   if (ours.clusterId !== theirs.clusterId) return differs('cluster id', ours.clusterId, theirs.clusterId)
   const ids = (config: ReplicatedConfig): string => config.voters.map(({ peerId }) => shortId(peerId)).join(', ')
   const voters = ours.voters.map(({ peerId }) => peerId)
@@ -19,7 +24,7 @@ export function foundingDifference(ours: ReplicatedConfig, theirs: ReplicatedCon
   for (const [i, { peerId, addresses }] of ours.voters.entries()) {
     const other = theirs.voters[i]!.addresses
     if (addresses.join() !== other.join()) {
-      return differs(`addresses of voter ${shortId(peerId)}`, places(addresses), places(other))
+      return differs(`addresses of voter ${shortId(peerId)}`, withoutIds(addresses), withoutIds(other))
     }
   }
   if (ours.admins.join() !== theirs.admins.join()) {
@@ -31,16 +36,12 @@ export function foundingDifference(ours: ReplicatedConfig, theirs: ReplicatedCon
   return 'no difference that this version knows'
 }
 
-function differs(what: string, here: string, there: string): string {
-  return `${what}: ${here} here, ${there} there`
-}
-
 /** The end of a PeerId: its beginning is the same for all keys of a kind. */
 export function shortId(peerId: string): string {
   return `…${peerId.slice(-8)}`
 }
 
-function places(addresses: readonly string[]): string {
+function withoutIds(addresses: readonly string[]): string {
   return addresses.map((address) => address.replace(/\/p2p\/.*$/, '')).join(' and ')
 }
 

@@ -15,7 +15,8 @@ import {
   type RaftIntroduction,
   type RaftSighting,
   type Random,
-  type RefusalReason
+  type RefusalReason,
+  type TypeOf
 } from '@quire/protocol'
 import { fromString } from 'uint8arrays/from-string'
 import { toString } from 'uint8arrays/to-string'
@@ -58,10 +59,14 @@ export interface Refusal {
 
 const memory = struct({ boot: uint, peers: list(raftSighting, 256) })
 
+/** Reads what an identity has remembered: how often its folder was started, and what it knows of others. Throws CodecError. */
+export function decodeMemory(remembered: string): TypeOf<typeof memory> {
+  return remembered === '' ? { boot: 0, peers: [] } : decode(memory, fromString(remembered, 'base64'))
+}
+
 /** Raises the boot counter, durably. Rejects when the storage does, or with CodecError. */
 export async function createPeerIdentity(init: PeerIdentityInit): Promise<PeerIdentity> {
-  const { remembered } = init.storage
-  const { boot, peers } = remembered === '' ? { boot: 0, peers: [] } : decode(memory, fromString(remembered, 'base64'))
+  const { boot, peers } = decodeMemory(init.storage.remembered)
   const identity = new PeerIdentity(init, boot + 1, peers)
   // Before the first hello, or two processes could use one boot (docs/identity.md).
   await identity.save()

@@ -2,6 +2,7 @@ import {
   ClosedError,
   InvalidArgumentError,
   MAX_RAFT_FRAME_BYTES,
+  NotAuthorizedError,
   PROTOCOL_RAFT,
   decodeFrame,
   encodeFrame,
@@ -193,7 +194,7 @@ class Links implements PeerLinks {
     if (reason === 'founding' && founding !== undefined) {
       this.report(remote, identity.describeDifference(remote, founding))
     } else {
-      this.report(remote, new Error(`${shortId(remote)} refuses this peer: ${errorFromWire(error).message}`))
+      this.report(remote, new NotAuthorizedError('this peer', reasonOf(errorFromWire(error))))
     }
     if (reason === 'evidence') this.quarantine.set(remote, `it refuses this peer: ${reasonOf(errorFromWire(error))}`)
     const own = reason === 'founding' ? identity.foundingFor(remote) : undefined

@@ -1,6 +1,6 @@
 /** What a peer keeps on disk: the Raft log and the page store, opened together and checked against each other. */
 import { createSegmentedLog, type Disk, type Entry, type LogCreation, type RaftLog } from '@quire/raft'
-import { CorruptionError, decode, raftConfiguration, type Clock } from '@quire/protocol'
+import { CorruptionError, NotAuthorizedError, decode, raftConfiguration, type Clock } from '@quire/protocol'
 import {
   createApplier,
   createPageStore,
@@ -12,7 +12,7 @@ import {
 import { clusterConfig, type ReplicatedConfig } from '../state/index.js'
 import type { Stages } from '../server/stages.js'
 import { encodeCluster } from './cluster.js'
-import { foundingDigest } from './founding.js'
+import { foundingDifference, foundingDigest } from './founding.js'
 import type { IdentityStorage } from './identity.js'
 import { timedDisk } from './timed-disk.js'
 
@@ -44,7 +44,7 @@ export interface ReplicaLimits {
 export interface ReplicaInit {
   readonly storage: ReplicaStorage
   readonly peerId: string
-  /** For a storage that is new. */
+  /** For a storage that is new; an older one must have been founded from the same configuration. */
   readonly cluster: ReplicatedConfig | undefined
   readonly clock: Clock
   readonly stages: Stages
@@ -81,12 +81,14 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
     const applier = await openPages({ ...init, onFault: (fault) => onFault('pages', fault) })
     try {
       checkTogether(log, applier, storage)
+      const founding = foundingOf(log, applier, storage)
+      if (cluster !== undefined) checkFounding(init, founding, cluster)
       if (!storage.bootstrapped) storage.completeBootstrap()
       return {
         log,
         applier,
         config: applier.state.config ?? config,
-        founding: foundingOf(log, applier, storage),
+        founding,
         apply: (entries) => init.stages.time('entries.apply', () => applier.apply(entries.map(committed)))
       }
     } catch (error) {
@@ -148,6 +150,13 @@ function foundingOf(log: RaftLog, applier: Applier, storage: ReplicaStorage): Re
     throw new CorruptionError(storage.pagesPath, 0, `founded from ${digest}, the directory from ${storage.founding}`)
   }
   return founding
+}
+
+/** A cluster file that differs from the one that the folder was founded from is a mistake, even if nobody would read it any more. */
+function checkFounding({ storage, peerId }: ReplicaInit, founding: ReplicatedConfig, given: ReplicatedConfig): void {
+  if (foundingDigest(given) === storage.founding) return
+  const difference = foundingDifference(founding, given, ['in the directory', 'in the file'])
+  throw new NotAuthorizedError(peerId, `its data directory was founded from another configuration: ${difference}`)
 }
 
 function firstConfig(log: RaftLog): ReplicatedConfig | undefined {

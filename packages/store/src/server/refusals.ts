@@ -1,3 +1,4 @@
+import { QuireError } from '@quire/protocol'
 import type { Logger } from 'pino'
 
 /** Refusals that are remembered. One that was forgotten is logged again. */
@@ -25,6 +26,8 @@ export class Refusals {
       if (oldest !== undefined) this.logged.delete(oldest)
     }
     this.logged.add(refusal)
-    this.logger?.[level]({ [this.kind]: remote, ...facts, err: error }, `${this.kind} refused`)
+    // A refusal is expected, so where it was made is of no interest; of any other error it is.
+    const why = error instanceof QuireError ? { reason: error.message } : { err: error }
+    this.logger?.[level]({ [this.kind]: remote, ...facts, ...why }, `${this.kind} refused`)
   }
 }

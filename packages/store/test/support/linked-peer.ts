@@ -32,7 +32,7 @@ let processes = 0
 
 export class LinkedPeer {
   readonly received: string[] = []
-  readonly logged: { readonly level: number; readonly msg: string; readonly err?: { readonly message: string } }[] = []
+  readonly logged: { readonly level: number; readonly msg: string; readonly reason?: string }[] = []
   readonly folder: MemoryIdentity
   readonly book = new AddressBook()
   /** The durable end of its log. */
@@ -86,7 +86,7 @@ export class LinkedPeer {
 
   /** Its messages at the given level or above. */
   errors(): string[] {
-    return this.logged.filter(({ level }) => level >= 50).map(({ err, msg }) => err?.message ?? msg)
+    return this.logged.filter(({ level }) => level >= 50).map(({ reason, msg }) => reason ?? msg)
   }
 }
 

@@ -1,0 +1,240 @@
+/** Which cluster, which peer, which folder: what real peers do when one of them is not what it seems (docs/identity.md). */
+import { cp, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { createServer } from 'node:net'
+import { basename, join } from 'node:path'
+import { afterEach, describe, expect, it } from 'vitest'
+import { decodeMemory } from '../../packages/store/src/peer/identity.js'
+import { openSlotFile } from '../../packages/store/src/peer/slot-file.js'
+import { quire, startQuire, type Running } from '../../packages/store/test/support/quire.js'
+import { startCluster, until, type PeerProcess, type TestCluster } from './support/cluster.js'
+
+const undo: (() => PromiseLike<unknown>)[] = []
+
+afterEach(async () => {
+  for (const each of undo.splice(0).toReversed()) await each()
+})
+
+interface Status {
+  readonly id: string
+  readonly error?: string
+  readonly role?: string
+  readonly lastIndex?: number
+  readonly founding?: string
+  readonly quarantined?: readonly { readonly peerId: string; readonly reason: string }[]
+}
+
+async function cluster(): Promise<TestCluster> {
+  const started = await startCluster()
+  undo.push(() => started[Symbol.asyncDispose]())
+  return started
+}
+
+async function statusOf(...peers: readonly PeerProcess[]): Promise<Status[]> {
+  const { stdout } = await quire(['status', '--json', '--peers', peers.map(({ multiaddr }) => multiaddr).join(',')])
+  return stdout
+    .trim()
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Status)
+}
+
+function run(args: readonly string[]): Running {
+  const running = startQuire(args)
+  undo.push(async (): Promise<void> => {
+    running.child.kill('SIGKILL')
+    await until(() => running.child.exitCode !== null || running.child.signalCode !== null, 'a process to end')
+  })
+  return running
+}
+
+async function writeAndFlush(test: TestCluster, peers: readonly PeerProcess[], times: number): Promise<void> {
+  const client = await test.client({ peers: peers.map(({ multiaddr }) => multiaddr) })
+  const file = await client.open('/facts', { create: true, size: 65_536 })
+  for (let i = 0; i < times; i++) {
+    await file.write(i * 8, new TextEncoder().encode(`fact ${i}  `))
+    await file.sync()
+  }
+  await client.close()
+}
+
+describe('a peer whose folder was restored from an older copy', () => {
+  it('is refused by all, says so, and elects nobody after a leader change', async () => {
+    const test = await cluster()
+    const leader = await test.leader()
+    const [victim, other] = test.peers.filter((peer) => peer !== leader) as [PeerProcess, PeerProcess]
+    await writeAndFlush(test, test.peers, 3)
+    await test.kill(victim)
+    await copyFolder(victim.dataDir, `${victim.dataDir}.copy`)
+    await test.restart(victim)
+    await writeAndFlush(test, test.peers, 30)
+    const [{ lastIndex = 0 } = {}] = await statusOf(leader)
+    await until(
+      () => [leader, other].every((peer) => acknowledgedIn(peer, victim) >= lastIndex),
+      'both others to remember, durably, what the victim has acknowledged'
+    )
+
+    await test.kill(victim)
+    await rename(victim.dataDir, `${victim.dataDir}.newest`)
+    await copyFolder(`${victim.dataDir}.copy`, victim.dataDir)
+    const restarted = await test.restartAt(victim, victim.multiaddr.replace(/\/p2p\/.*$/, ''))
+    await until(() => restarted.stderr.includes('this peer is refused'), 'the victim to hear of it')
+    expect(restarted.stderr).toContain('it was restored from an older copy')
+    const [mine] = (await statusOf(leader)).filter(({ id }) => id === leader.peerId)
+    expect(mine?.quarantined?.map(({ peerId }) => peerId)).toEqual([victim.peerId])
+
+    // Without the leader, the other peer and the old folder are a majority by number. They must not become one.
+    await test.kill(leader)
+    await until(async () => (await statusOf(other)).some(({ role }) => role === 'candidate'), 'the other peer to stand')
+    for (let look = 0; look < 5; look++) {
+      expect((await statusOf(other, victim)).map(({ role }) => role)).not.toContain('leader')
+    }
+
+    // The newest folder is welcome.
+    await test.kill(victim)
+    await rm(victim.dataDir, { recursive: true })
+    await rename(`${victim.dataDir}.newest`, victim.dataDir)
+    await test.restart(victim)
+    await writeAndFlush(test, [other, victim], 1)
+  }, 90_000)
+
+  it('and an empty folder under an old key: the cluster does without it', async () => {
+    const test = await cluster()
+    const leader = await test.leader()
+    const victim = test.peers.find((peer) => peer !== leader)!
+    await writeAndFlush(test, test.peers, 3)
+    await test.kill(victim)
+    await rm(victim.dataDir, { recursive: true })
+    const file = join(victim.dataDir, '..', 'cluster.json')
+    const listen = victim.multiaddr.replace(/\/p2p\/.*$/, '')
+    const args = ['peer', '--data-dir', victim.dataDir, '--key', victim.key, '--listen', listen, '--cluster', file]
+    const wiped = run(args)
+    await until(() => wiped.stderr.includes('this peer is refused'), 'the wiped peer to hear of it')
+    expect(wiped.stderr).toContain('it comes back only as a new member of the cluster')
+    await writeAndFlush(test, test.peers, 3)
+    const own = (await statusOf(victim)).find(({ id }) => id === victim.peerId)
+    expect(own?.lastIndex).toBe(1)
+  }, 60_000)
+})
+
+describe('peers that were founded from different configurations', () => {
+  it('never link, name the difference, and are told apart by a client', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'quire-two-'))
+    undo.push(() => rm(folder, { recursive: true, force: true }))
+    const peers: { id: string; key: string; address: string }[] = []
+    for (const name of ['one', 'two', 'three']) {
+      const key = join(folder, `${name}.key`)
+      const id = (await quire(['keygen', key])).stdout.trim()
+      peers.push({ id, key, address: `/ip4/127.0.0.1/tcp/${await freePort()}` })
+    }
+    const files = ['all', 'lone', 'addresses'].map((name) => join(folder, `${name}.json`)) as [string, string, string]
+    const found = async (out: string, voters: readonly string[]): Promise<string> => {
+      const made = await quire([
+        'init',
+        '--cluster-id',
+        'blue',
+        '--clients',
+        'any',
+        '--out',
+        out,
+        '--json',
+        '--voters',
+        ...voters
+      ])
+      return (JSON.parse(made.stdout) as { founding: string }).founding
+    }
+    const addresses = peers.map(({ id, address }) => `${address}/p2p/${id}`)
+    const all = await found(files[0], addresses)
+    const lone = await found(files[1], [addresses[2]!])
+    const peer = (at: number, file: string): Running => {
+      const { key, address } = peers[at]!
+      const dataDir = join(folder, `data-${at}`)
+      return run(['peer', '--data-dir', dataDir, '--key', key, '--listen', address, '--cluster', file])
+    }
+    const first = peer(0, files[0])
+    const third = peer(2, files[1])
+    await until(() => first.stderr.includes('founded from another configuration'), 'the first peer to notice')
+    await until(() => third.stderr.includes('voters: '), 'the third peer to name the difference')
+    expect(third.stderr).toMatch(/voters: …\w{8} here, …\w{8}, …\w{8}, …\w{8} there/)
+
+    const lonely = await quire(['ls', '/', '--peers', addresses[2]!, '--cluster', all])
+    expect(lonely.status).toBe(1)
+    expect(lonely.stderr).toContain('it belongs to cluster blue')
+    const right = await quire(['ls', '/', '--peers', addresses[2]!], { env: { QUIRE_CLUSTER: lone } })
+    expect(right.status).toBe(0)
+
+    // The same with the same voters: another address is enough.
+    const text = await readFile(files[0], 'utf8')
+    await writeFile(files[2], text.replace(peers[0]!.address, '/ip4/127.0.0.1/tcp/9'))
+    const second = peer(1, files[2])
+    await until(() => second.stderr.includes('addresses of voter'), 'the second peer to name the difference')
+    expect(second.stderr).toContain('/ip4/127.0.0.1/tcp/9 here')
+  }, 60_000)
+
+  it('and a cluster file that is not the one of the data directory is refused in one line', async () => {
+    const test = await cluster()
+    const [peer] = test.peers as [PeerProcess]
+    await test.kill(peer)
+    const file = join(peer.dataDir, '..', 'cluster.json')
+    const changed = join(peer.dataDir, '..', 'changed.json')
+    const text = JSON.parse(await readFile(file, 'utf8')) as { clients: unknown }
+    await writeFile(changed, JSON.stringify({ ...text, clients: [peer.peerId] }))
+    const args = ['peer', '--data-dir', peer.dataDir, '--key', peer.key, '--listen', '/ip4/127.0.0.1/tcp/0']
+    const refused = await quire([...args, '--cluster', changed, '--log-level', 'silent'])
+    expect([refused.status, refused.stderr.trim().split('\n')]).toEqual([
+      1,
+      [expect.stringMatching(/founded from another configuration: clients: any in the directory, 1 .* in the file/)]
+    ])
+    await writeFile(changed, JSON.stringify({ ...text, client: [] }))
+    const misspelled = await quire([...args, '--cluster', changed])
+    expect(misspelled.stderr).toContain('without the unknown key "client"')
+  }, 60_000)
+})
+
+describe('a peer that came back under another port', () => {
+  it('is found by a client that knows its old address only, while it leads', async () => {
+    const test = await cluster()
+    const leader = await test.leader()
+    const others = test.peers.filter((peer) => peer !== leader)
+    await test.kill(leader)
+    await test.restartAt(leader, `/ip4/127.0.0.1/tcp/${await freePort()}`)
+    await until(
+      async () => {
+        const current = (await statusOf(...others)).find(({ role }) => role === 'leader')
+        // A leader that is killed is followed by one of the two others.
+        const deposed = others.find(({ peerId }) => peerId === current?.id)
+        if (deposed !== undefined) {
+          await test.kill(deposed)
+          await test.restart(deposed)
+        }
+        return current?.id === leader.peerId
+      },
+      'the moved peer to lead',
+      60_000
+    )
+    const client = await test.client({ peers: others.map(({ multiaddr }) => multiaddr) })
+    const file = await client.open('/after', { create: true, size: 10 })
+    await file.write(0, new Uint8Array([1]))
+    await file.sync()
+  }, 90_000)
+})
+
+/** The last entry that `peer` durably remembers `about` to have acknowledged. */
+function acknowledgedIn(peer: PeerProcess, about: PeerProcess): number {
+  const file = openSlotFile(join(peer.dataDir, 'peers.state'), 65_536)
+  return decodeMemory(file.text).peers.find(({ peerId }) => peerId === about.peerId)?.lastIndex ?? 0
+}
+
+/** Without the socket that a killed process leaves behind. */
+function copyFolder(from: string, to: string): Promise<void> {
+  return cp(from, to, { recursive: true, filter: (path) => !basename(path).startsWith('lock-') })
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  await new Promise((resolve) => server.close(resolve))
+  if (typeof address !== 'object' || address === null) throw new Error('no port')
+  return address.port
+}
