@@ -15,6 +15,7 @@ export {
   type PeerStatus
 } from './peer/peer-core.js'
 export { foundingDigest } from './peer/founding.js'
+export { decodeMemory } from './peer/identity.js'
 export { createMemoryIdentity, type MemoryIdentity } from './peer/memory-identity.js'
 export type { ReplicaLimits, ReplicaStorage } from './peer/replica.js'
 export type { ServerLimits } from './server/limits.js'

@@ -22,6 +22,8 @@ export interface MemoryDisk extends Disk {
    * still holds them can do harm: their operations never settle, reads throw.
    */
   crash(random: () => number): MemoryDisk
+  /** Another disk with what is durable on this one: a copy of the folder, made while nothing uses it. */
+  copy(): MemoryDisk
   /**
    * The next `count` operations of this kind fail with `error`; default 1. Of a write any part was written, a directory's flush
    * keeps what a crash would, others change nothing.
@@ -128,6 +130,14 @@ class SimulatedDisk implements MemoryDisk {
       pending.clear()
     }
     return new SimulatedDisk({ ...this.init, capacityBytes: this.capacity }, this.flushed)
+  }
+
+  copy(): MemoryDisk {
+    const copied = [...this.flushed].map(([name, { content }]): [string, Inode] => [
+      name,
+      { content: content.slice(), pending: new Set(), failed: new Map() }
+    ])
+    return new SimulatedDisk({ ...this.init, capacityBytes: this.capacity }, new Map(copied))
   }
 
   fail(operation: DiskOperation, error: Error, count = 1): void {

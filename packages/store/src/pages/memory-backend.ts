@@ -14,6 +14,8 @@ export interface MemoryStorage {
   open(): Backend
   /** The process dies: its backends never answer again. A commit under way is lost, or kept whole where the disk had it already. */
   crash(options?: { readonly keepPending?: boolean }): void
+  /** Another storage with the rows that are stored now. */
+  copy(): MemoryStorage
   /** Commits fail with this error from now on; undefined: they succeed again. */
   failWith(error: Error | undefined): void
   /** Flips one bit of one stored value, as a bad disk would. Returns false when there is no such row. */
@@ -54,6 +56,14 @@ class Storage implements MemoryStorage {
     this.life++
     if (keepPending && this.pending !== undefined) this.write(this.pending)
     this.pending = undefined
+  }
+
+  copy(): MemoryStorage {
+    const copy = new Storage({ name: this.name, schedule: this.schedule })
+    for (const [table, rows] of this.tables) {
+      for (const [key, value] of rows) copy.rows(table).set(key, value)
+    }
+    return copy
   }
 
   failWith(error: Error | undefined): void {

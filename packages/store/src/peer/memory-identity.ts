@@ -4,6 +4,8 @@ import type { IdentityStorage } from './identity.js'
 export interface MemoryIdentity extends IdentityStorage {
   /** What a process finds after this moment: nothing of a write that has not ended. */
   crash(): void
+  /** Another identity that remembers what is durable here: a copy of the folder. */
+  copy(): MemoryIdentity
 }
 
 export interface MemoryIdentityInit {
@@ -12,9 +14,12 @@ export interface MemoryIdentityInit {
   readonly schedule?: (done: () => void) => void
 }
 
-export function createMemoryIdentity({ incarnation, schedule = (done) => done() }: MemoryIdentityInit): MemoryIdentity {
-  let admitted = false
-  let remembered = ''
+export function createMemoryIdentity(init: MemoryIdentityInit): MemoryIdentity {
+  return identityIn(init, false, '')
+}
+
+function identityIn(init: MemoryIdentityInit, admitted: boolean, remembered: string): MemoryIdentity {
+  const { incarnation, schedule = (done: () => void) => done() } = init
   let life = 0
   return {
     incarnation,
@@ -39,7 +44,8 @@ export function createMemoryIdentity({ incarnation, schedule = (done) => done() 
     },
     crash() {
       life++
-    }
+    },
+    copy: () => identityIn(init, admitted, remembered)
   }
 }
 

@@ -79,6 +79,11 @@ export interface PeerLinks {
 }
 
 const DEFAULT_QUEUED_BYTES = 8 * 1024 * 1024
+/**
+ * A peer that is refused comes again within a few seconds. A refusal that is not repeated was about a process that is gone: its hello
+ * was still on its way when the next process had introduced itself.
+ */
+const QUARANTINE_SHOWN_MS = 15_000
 /** How often evidence is gathered, saved and passed on. */
 const EVIDENCE_INTERVAL_MS = 1_000
 
@@ -97,7 +102,7 @@ class Links implements PeerLinks {
   private readonly incoming = new Map<string, Incoming>()
   /** Streams in the handshake, with what cancels their time limit. */
   private readonly opening = new Map<FrameStream, () => void>()
-  private readonly quarantine = new Map<string, string>()
+  private readonly quarantine = new Map<string, { readonly reason: string; readonly atMs: number }>()
   private readonly refusals: Refusals
   /** What of the evidence was passed on, by peer. */
   private readonly told = new Map<string, number>()
@@ -115,7 +120,10 @@ class Links implements PeerLinks {
   }
 
   get quarantined(): Quarantined[] {
-    return [...this.quarantine].map(([peerId, reason]) => ({ peerId, reason }))
+    const since = this.init.clock.now() - QUARANTINE_SHOWN_MS
+    return [...this.quarantine]
+      .filter(([, { atMs }]) => atMs >= since)
+      .map(([peerId, { reason }]) => ({ peerId, reason }))
   }
 
   setPeers(peers: readonly PeerAddresses[]): void {
@@ -196,7 +204,7 @@ class Links implements PeerLinks {
     } else {
       this.report(remote, new NotAuthorizedError('this peer', reasonOf(errorFromWire(error))))
     }
-    if (reason === 'evidence') this.quarantine.set(remote, `it refuses this peer: ${reasonOf(errorFromWire(error))}`)
+    if (reason === 'evidence') this.flag(remote, `it refuses this peer: ${reasonOf(errorFromWire(error))}`)
     const own = reason === 'founding' ? identity.foundingFor(remote) : undefined
     return own === undefined ? undefined : { type: 'raftRefused', error, reason, founding: own }
   }
@@ -332,10 +340,14 @@ class Links implements PeerLinks {
   }
 
   private refuse(remote: string, { error, reason, founding }: Refusal): RaftStreamMessage {
-    if (reason === 'evidence') this.quarantine.set(remote, reasonOf(error))
+    if (reason === 'evidence') this.flag(remote, reasonOf(error))
     if (reason === 'evidence' || reason === 'founding') this.report(remote, error)
     else this.refusals.log(remote, error)
     return { type: 'raftRefused', error: errorToWire(error), reason, founding }
+  }
+
+  private flag(peerId: string, reason: string): void {
+    this.quarantine.set(peerId, { reason, atMs: this.init.clock.now() })
   }
 
   private report(remote: string, error: Error): void {

@@ -4,10 +4,12 @@ import { PROTOCOL_RAFT } from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
 import { CLIENT_IDS, PEER_IDS } from './ids.js'
 import type { SimNetwork } from './network.js'
+import { OldFolders } from './old-folders.js'
 import type { SimPeer } from './peers.js'
 import type { Stream } from './stream.js'
 import type { Chance } from '../random.js'
 import type { Scheduler } from '../scheduler.js'
+import type { Violation } from '../violation.js'
 
 /** Every kind, and how common it is. */
 export const COMMON = {
@@ -27,7 +29,8 @@ export const COMMON = {
   breakStream: 1.5,
   breakConnection: 1.5,
   slowStream: 2,
-  slowLink: 1
+  slowLink: 1,
+  oldFolder: 0.7
 } as const
 
 export type Fault = keyof typeof COMMON
@@ -50,16 +53,23 @@ export interface FaultInit {
   readonly peers: readonly SimPeer[]
   readonly clients: readonly SimClient[]
   readonly settings: FaultSettings
+  readonly onViolation: (error: Violation) => void
 }
 
 export class Faults {
   private stopped = false
+  private readonly oldFolders: OldFolders
 
-  constructor(private readonly init: FaultInit) {}
+  constructor(private readonly init: FaultInit) {
+    const { scheduler, coverage, peers, onViolation } = init
+    const restart = (peer: SimPeer, ms: number): void => this.restart(peer, ms)
+    this.oldFolders = new OldFolders({ scheduler, coverage, peers, restart, onViolation })
+  }
 
   /** No new fault, and every old one is over. */
   stop(): void {
     this.stopped = true
+    this.oldFolders.stop()
     const { network, peers, clients } = this.init
     network.heal()
     network.isFaulty = false
@@ -136,7 +146,10 @@ export class Faults {
         const [a, b] = this.pair(chance)
         network.slowDown(a, b, chance.between(5, 50))
         this.init.scheduler.after(long, 'link is fast again', () => network.slowDown(a, b, 1))
+        return
       }
+      case 'oldFolder':
+        return this.oldFolders.begin(chance.pick(peers), chance)
     }
   }
 

@@ -1,9 +1,10 @@
 /** Rules of docs/coherence.md, of the issue and of the kernel, each taken away. */
 import type { Mutant, Suite } from '../mutants/mutant.js'
 import { CLIENT_MUTANTS } from './mutants-client.js'
+import { IDENTITY_MUTANTS } from './mutants-identity.js'
 import { LEADER_MUTANTS } from './mutants-leader.js'
 import { LOG_MUTANTS } from './mutants-log.js'
 
-const MUTANTS: readonly Mutant[] = [...LEADER_MUTANTS, ...LOG_MUTANTS, ...CLIENT_MUTANTS]
+const MUTANTS: readonly Mutant[] = [...LEADER_MUTANTS, ...LOG_MUTANTS, ...CLIENT_MUTANTS, ...IDENTITY_MUTANTS]
 
 export const CLUSTER_SUITE: Suite = { name: 'cluster', root: 'packages/', mutants: MUTANTS }

@@ -38,6 +38,10 @@ export class Peace {
     const contents = await this.agree(programs)
     await this.until('sessions of the dead expire', () => this.sessionsAtLeader() === clients.length)
     this.checkAtRest()
+    // Crashes, power failures, torn tails and truncations make no folder look older than it is.
+    await this.until('no peer is refused', () =>
+      this.simulation.peers.every(({ core }) => core?.status().quarantined.length === 0)
+    )
     for (const program of programs) await this.complete('the close of all files', program.closeAll())
     this.checkNothingHeld()
     await this.end(contents)

@@ -1,9 +1,10 @@
 /** The simulated peers: the real ones, on disks in memory that forget what a crash would. */
-import type { Network, Random } from '@quire/protocol'
+import type { Network, RaftSighting, Random } from '@quire/protocol'
 import { createMemoryDisk, type Disk, type DiskFile, type MemoryDisk } from '@quire/raft'
 import {
   createMemoryIdentity,
   createMemoryStorage,
+  decodeMemory,
   foundingDigest,
   normalizeCluster,
   openPeerCore,
@@ -52,6 +53,16 @@ const CLUSTER = normalizeCluster({
   clients: 'any'
 })
 
+/** What a peer has on its disks. */
+export interface Folder {
+  log: MemoryDisk
+  readonly pages: MemoryStorage
+  readonly identity: MemoryIdentity
+  isFounded: boolean
+  /** The last durable entry of the log, as far as it is known from outside. */
+  last: { readonly term: number; readonly index: number }
+}
+
 /** One peer through all its lives: what is on its disks, and the process that runs now, if any. */
 export class SimPeer {
   readonly name: string
@@ -59,13 +70,15 @@ export class SimPeer {
   core: PeerCore | undefined
   /** Raised at each start. */
   life = 0
-  private logDisk: MemoryDisk
+  /** Where the first process on an older folder began. */
+  oldFolderStart = { term: 0, lastIndex: 0 }
+  private folder: Folder
+  /** While the peer runs on an older folder. */
+  private newest: Folder | undefined
+  private folders = 0
   /** Writes to the log of this life that are under way. */
   private writing = 0
   private onWrite: (() => void) | undefined
-  private readonly pages: MemoryStorage
-  private readonly identity: MemoryIdentity
-  private isBootstrapped = false
   private checkpointed = 0
   private readonly chance: Chance
 
@@ -75,22 +88,60 @@ export class SimPeer {
   ) {
     this.name = nameOf(id)
     this.chance = world.chance.fork(id)
+    this.folder = this.emptyFolder()
+  }
+
+  get isUp(): boolean {
+    return this.process !== undefined
+  }
+
+  get isOnOldFolder(): boolean {
+    return this.newest !== undefined
+  }
+
+  /** What this peer durably remembers of another one. */
+  remembered(peerId: string): RaftSighting | undefined {
+    return decodeMemory(this.folder.identity.remembered).peers.find((each) => each.peerId === peerId)
+  }
+
+  emptyFolder(): Folder {
     const delay = (): number => {
-      const { diskLatencyMs } = world.settings
-      return world.network.isFaulty && this.chance.is(0.01)
+      const { diskLatencyMs } = this.world.settings
+      return this.world.network.isFaulty && this.chance.is(0.01)
         ? this.chance.between(20, 200)
         : this.chance.exponential(diskLatencyMs)
     }
     const later = (delayMs: number, callback: () => void): void => {
       this.process?.after('io', delayMs, `${this.name} disk`, callback)
     }
-    this.logDisk = createMemoryDisk({ schedule: later, latencyMs: delay })
-    this.pages = createMemoryStorage({ schedule: (callback) => later(delay() * 3, callback) })
-    this.identity = createMemoryIdentity({ incarnation: this.name, schedule: (callback) => later(delay(), callback) })
+    const incarnation = `${this.name} ${++this.folders}`
+    return {
+      log: createMemoryDisk({ schedule: later, latencyMs: delay }),
+      pages: createMemoryStorage({ schedule: (callback) => later(delay() * 3, callback) }),
+      identity: createMemoryIdentity({ incarnation, schedule: (callback) => later(delay(), callback) }),
+      isFounded: false,
+      last: { term: 0, index: 0 }
+    }
   }
 
-  get isUp(): boolean {
-    return this.process !== undefined
+  /** While no process uses it. */
+  copyFolder(): Folder {
+    const { log, pages, identity, isFounded, last } = this.folder
+    return { log: log.copy(), pages: pages.copy(), identity: identity.copy(), isFounded, last }
+  }
+
+  /** Starts a process on another folder; the peer's own is put aside. */
+  startOn(folder: Folder): void {
+    this.newest = this.folder
+    this.folder = folder
+    this.oldFolderStart = { term: 0, lastIndex: 0 }
+    this.start()
+  }
+
+  startOnNewest(): void {
+    this.folder = this.newest!
+    this.newest = undefined
+    this.start()
   }
 
   start(): void {
@@ -139,9 +190,12 @@ export class SimPeer {
     this.world.coverage.add('peer crashes')
     if (this.core?.node?.status().role === 'leader') this.world.coverage.add('leader crashes')
     if (this.writing > 0) this.world.coverage.add('crashes with a write under way')
-    this.logDisk = this.logDisk.crash(() => this.chance.next())
-    this.identity.crash()
-    this.pages.crash({ keepPending: this.chance.is(0.3) })
+    const { folder } = this
+    // The log may hold more than what was known to be durable, never less.
+    folder.last = this.lastEntry() ?? folder.last
+    folder.log = folder.log.crash(() => this.chance.next())
+    folder.identity.crash()
+    folder.pages.crash({ keepPending: this.chance.is(0.3) })
     this.end(process, withMachine)
   }
 
@@ -167,6 +221,11 @@ export class SimPeer {
     if (process.alive) this.end(process, false)
   }
 
+  private lastEntry(): Folder['last'] | undefined {
+    const log = this.core?.replica.log
+    return log === undefined ? undefined : { index: log.lastIndex, term: log.term(log.lastIndex) ?? 0 }
+  }
+
   private end(process: SimProcess, withMachine: boolean): void {
     process.kill()
     this.process = undefined
@@ -183,13 +242,17 @@ export class SimPeer {
 
   private connect(core: PeerCore, node: Network): void {
     this.core = core
+    if (this.isOnOldFolder && this.oldFolderStart.lastIndex === 0) {
+      const { hardState, lastIndex } = core.replica.log
+      this.oldFolderStart = { term: hardState.term, lastIndex }
+    }
     core.connect(node, [addressOf(this.id)])
     if (core.replica.applier.durableIndex > 0) this.world.coverage.add('restores from a checkpoint')
   }
 
   private storage(): ReplicaStorage {
-    const isBootstrapped = (): boolean => this.isBootstrapped
-    const { identity } = this
+    const { folder } = this
+    const { identity } = folder
     return {
       clusterId: CLUSTER_ID,
       founding: foundingDigest(CLUSTER),
@@ -203,15 +266,15 @@ export class SimPeer {
       admit: () => identity.admit(),
       remember: (text) => identity.remember(text),
       get bootstrapped() {
-        return isBootstrapped()
+        return folder.isFounded
       },
       completeBootstrap: () => {
-        this.isBootstrapped = true
+        folder.isFounded = true
       },
       logPath: `${this.name}/log`,
       pagesPath: `${this.name}/pages`,
-      openLogDisk: () => this.counted(this.logDisk),
-      openPages: () => this.pages.open()
+      openLogDisk: () => this.counted(folder.log),
+      openPages: () => folder.pages.open()
     }
   }
 

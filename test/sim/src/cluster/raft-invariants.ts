@@ -62,7 +62,8 @@ export class RaftInvariants {
 
   private checkLog(peer: SimPeer, watched: Watched): void {
     const log = peer.core?.replica.log
-    if (log === undefined) return
+    // What an older folder holds is no news; OldFolders checks that nothing is added to it.
+    if (log === undefined || peer.isOnOldFolder) return
     const { log: known } = watched
     const knownLast = Math.max(0, known.length - 1)
     const isNewLife = watched.life !== peer.life
@@ -118,7 +119,7 @@ export class RaftInvariants {
 
   private checkNode(peer: SimPeer, watched: Watched): void {
     const node = peer.core?.node
-    if (node === undefined) return
+    if (node === undefined || peer.isOnOldFolder) return
     const { role, term, commitIndex, appliedIndex, lastIndex } = node.status()
     const isLeader = role === 'leader'
     if (isLeader && !watched.wasLeader) this.checkElection(peer, term, lastIndex)

@@ -70,7 +70,8 @@ export class Simulation extends SeedRun<Fault> {
     this.clients = this.makeClients()
     const { network, peers, clients } = this
     this.raft = new RaftInvariants(peers, coverage)
-    this.faults = new Faults({ scheduler, coverage, network, peers, clients, settings: settings.faults })
+    const onViolation = (error: Violation): void => this.fail(error)
+    this.faults = new Faults({ scheduler, coverage, network, peers, clients, settings: settings.faults, onViolation })
     const { faultyMs, faults } = settings
     const schedule = drawSchedule(FAULTS, this.chance.fork('schedule'), { ...faults, faultyMs })
     this.schedule = schedule.filter(({ number }) => isSelected(init, number))

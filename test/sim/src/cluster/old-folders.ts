@@ -1,0 +1,93 @@
+/**
+ * Operators who put back an older copy of a data directory, or start on an empty one under the old key. Where the other peers durably
+ * remember what the peer has acknowledged, none of them may let it take part (docs/identity.md).
+ */
+import type { RaftSighting } from '@quire/protocol'
+import type { Coverage } from '../coverage.js'
+import type { Chance } from '../random.js'
+import type { Scheduler } from '../scheduler.js'
+import { Violation } from '../violation.js'
+import type { Folder, SimPeer } from './peers.js'
+
+export interface OldFoldersInit {
+  readonly scheduler: Scheduler
+  readonly coverage: Coverage
+  readonly peers: readonly SimPeer[]
+  readonly restart: (peer: SimPeer, ms: number) => void
+  readonly onViolation: (error: Violation) => void
+}
+
+export class OldFolders {
+  private stopped = false
+
+  constructor(private readonly init: OldFoldersInit) {}
+
+  /** A copy is made while the peer is down. Some time later the peer is started on it, and after that on the newest folder again. */
+  begin(peer: SimPeer, chance: Chance): void {
+    if (peer.process === undefined || peer.isOnOldFolder) return
+    const { scheduler, restart } = this.init
+    peer.crash(chance.is(0.5))
+    const copy = chance.is(0.3) ? peer.emptyFolder() : peer.copyFolder()
+    restart(peer, chance.exponential(300))
+    const waitMs = chance.between(1500, 4000)
+    const runMs = chance.between(1000, 2500)
+    scheduler.after(waitMs, 'an older folder is put back', () => this.putBack(peer, copy, runMs, chance))
+  }
+
+  /** Every peer is on its newest folder from now on. */
+  stop(): void {
+    this.stopped = true
+    for (const peer of this.init.peers) this.takeAway(peer)
+  }
+
+  private putBack(peer: SimPeer, copy: Folder, runMs: number, chance: Chance): void {
+    const { scheduler, coverage } = this.init
+    if (this.stopped || peer.process === undefined || peer.isOnOldFolder) return
+    if (!this.others(peer).every((other) => remembersMore(other.remembered(peer.id), copy))) return
+    peer.crash(false)
+    peer.startOn(copy)
+    coverage.add('older folders put back')
+    // A second start raises the boot above the one of the newest folder: only the log's end and the incarnation tell then.
+    if (chance.is(0.7)) {
+      scheduler.after(chance.between(50, 300), 'the older folder is started again', () => {
+        if (peer.isOnOldFolder && peer.process !== undefined) peer.crash(false)
+        if (peer.isOnOldFolder) peer.start()
+      })
+    }
+    scheduler.after(runMs, 'the newest folder is put back', () => this.takeAway(peer))
+  }
+
+  private takeAway(peer: SimPeer): void {
+    if (!peer.isOnOldFolder) return
+    this.check(peer)
+    if (peer.process !== undefined) peer.crash(false)
+    peer.startOnNewest()
+  }
+
+  /** The folder is as it was: no message of Raft has come in, and so none that it sent was answered. */
+  private check(peer: SimPeer): void {
+    const { node } = peer.core ?? {}
+    if (node === undefined) return
+    const { term, lastIndex, leader } = node.status()
+    const before = peer.oldFolderStart
+    if (term !== before.term || lastIndex !== before.lastIndex || leader !== undefined) {
+      const facts = `term ${before.term} -> ${term}, last entry ${before.lastIndex} -> ${lastIndex}, leader ${leader}`
+      this.init.onViolation(new Violation('a folder that went backward takes no part', `${peer.name}: ${facts}`))
+    }
+    const refusing = this.others(peer).filter((other) =>
+      other.core?.status().quarantined.some(({ peerId }) => peerId === peer.id)
+    )
+    if (refusing.length > 0) this.init.coverage.add('older folders refused')
+  }
+
+  private others(peer: SimPeer): SimPeer[] {
+    return this.init.peers.filter((each) => each !== peer)
+  }
+}
+
+/** The peer remembered an acknowledgment that the copy lacks, or another incarnation. */
+function remembersMore(sighting: RaftSighting | undefined, { identity, last }: Folder): boolean {
+  if (sighting === undefined) return false
+  if (sighting.incarnation !== identity.incarnation) return true
+  return sighting.lastTerm > last.term || (sighting.lastTerm === last.term && sighting.lastIndex > last.index)
+}
