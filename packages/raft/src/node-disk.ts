@@ -25,8 +25,8 @@ export function createNodeDisk(directory: string): Disk {
 class NodeDisk implements Disk {
   constructor(private readonly directory: string) {}
 
-  async list(): Promise<string[]> {
-    return await attempt(this.directory, () => readdir(this.directory))
+  list(): Promise<string[]> {
+    return attempt(this.directory, () => readdir(this.directory))
   }
 
   async create(name: string, bytes: number): Promise<DiskFile> {
