@@ -116,8 +116,8 @@ class SimulatedDisk implements MemoryDisk {
   openForReading(name: string): ReadFile {
     assert(this.alive, 'open on a disk that has crashed')
     this.needDescriptor(name)
-    const { read } = this.handle(this.inode(name))
-    return { read, close: this.closeOnce() }
+    const file = this.handle(this.inode(name))
+    return { read: (offset, length) => file.read(offset, length), close: this.closeOnce() }
   }
 
   rename(from: string, to: string): Promise<void> {
