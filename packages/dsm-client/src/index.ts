@@ -26,6 +26,7 @@ export {
   CorruptionError,
   FileExistsError,
   InvalidArgumentError,
+  NoDescriptorsError,
   NoSpaceError,
   NoSuchFileError,
   NotAuthorizedError,

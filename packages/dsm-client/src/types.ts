@@ -4,8 +4,8 @@
  * Errors that every call can give: InvalidArgumentError before anything happens; ClosedError after, or because of, a close; SessionExpiredError when the
  * session was lost that the file hung on; UnavailableError when nobody answered within `faultTimeoutMs`; the signal's reason; and what a leader of another
  * version says, as a RemoteError. Calls that need pages: also BusyError, CacheFullError and CorruptionError. Calls that make bytes durable: also NoSpaceError.
- * What is asked of the leader: also QuotaExceededError and NoSpaceError. The comments below name what is peculiar to a call. Synchronous calls throw. The
- * README has cause and remedy of each.
+ * What is asked of the leader: also QuotaExceededError and NoSpaceError. Wherever NoSpaceError is named, NoDescriptorsError can come as well. The comments
+ * below name what is peculiar to a call. Synchronous calls throw. The README has cause and remedy of each.
  */
 import type { PrivateKey } from '@quire/net'
 import type { LostRange } from '@quire/protocol'

@@ -33,8 +33,14 @@ export interface Libp2pNetworkInit {
   readonly logger?: Logger
   /** Who may connect, and be dialled. Default: anybody. */
   readonly allow?: Allow
-  /** Connections at most; more are refused. Default 1024. */
+  /** Connections of remotes that have proved their identity; more are refused. Default 1024. */
   readonly maxConnections?: number
+  /**
+   * Accepted connections that have not proved an identity yet; more are refused, and one that does not get there in time is closed. Default
+   * 256. Sockets of incoming connections, those being closed included, are never more than this and `maxConnections` together, shared
+   * equally by the addresses to listen on.
+   */
+  readonly maxPendingConnections?: number
   /** Time for reaching a remote and agreeing on the protocol, addresses and retries included. Default 10,000. */
   readonly dialTimeoutMs?: number
   /** Another implementation of Noise's primitives, such as a faster one. */
@@ -56,6 +62,7 @@ export interface Libp2pNetwork extends Network {
 }
 
 const MAX_CONNECTIONS = 1024
+const MAX_PENDING_CONNECTIONS = 256
 const DIAL_TIMEOUT_MS = 10_000
 const ADDRESS_DIAL_TIMEOUT_MS = 5_000
 /** Time for agreeing on the protocol over a connection that was open already; one that does not answer is dead. */
@@ -80,10 +87,13 @@ export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp
 }
 
 function libp2pOptions(init: Libp2pNetworkInit, listen: string[], gate: Gate): Libp2pOptions {
+  const { maxConnections = MAX_CONNECTIONS, maxPendingConnections = MAX_PENDING_CONNECTIONS } = init
+  // libp2p's own limits do not count sockets whose remote never answers their end.
+  const maxSockets = Math.ceil((maxConnections + maxPendingConnections) / Math.max(1, listen.length))
   return {
     privateKey: init.privateKey,
     addresses: { listen },
-    transports: [tcp()],
+    transports: [tcp({ maxConnections: maxSockets })],
     connectionEncrypters: [noise({ crypto: init.noiseCrypto })],
     // Early streams are those that a remote opens before this side has finished accepting the connection.
     streamMuxers: [yamux({ maxEarlyStreams: MAX_EARLY_STREAMS })],
@@ -94,8 +104,8 @@ function libp2pOptions(init: Libp2pNetworkInit, listen: string[], gate: Gate): L
         gate.check(peer.toString(), 'inbound', connection.remoteAddr.toString()) !== true
     },
     connectionManager: {
-      maxConnections: init.maxConnections ?? MAX_CONNECTIONS,
-      maxIncomingPendingConnections: 256,
+      maxConnections,
+      maxIncomingPendingConnections: maxPendingConnections,
       // Per second and host: a cluster on one machine, or clients behind one address, reconnect all at once.
       inboundConnectionThreshold: 1024,
       dialTimeout: init.dialTimeoutMs ?? DIAL_TIMEOUT_MS,

@@ -1,7 +1,7 @@
-import { Socket } from 'node:net'
+import { connect, Socket } from 'node:net'
 import { InvalidArgumentError, NotAuthorizedError } from '@quire/protocol'
 import type { Logger } from 'pino'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import {
   DialError,
   ListenError,
@@ -14,6 +14,7 @@ import { createGate } from '../src/gate.js'
 import {
   ECHO,
   MAX_FRAME_BYTES,
+  cleanup,
   collect,
   createEcho,
   createNode,
@@ -165,6 +166,24 @@ describe('a libp2p network', () => {
     await client.hangUp(first.peerId)
     await after.closed
     collect(await client.dial(first.peerId, addresses, echoOptions))
+  })
+
+  it('keeps a bounded number of silent connections, each for a bounded time', async () => {
+    const node = await createEcho({ maxConnections: 4, maxPendingConnections: 8 })
+    const port = Number(/\/tcp\/(\d+)/.exec(node.multiaddrs[0]!)![1])
+    let closed = 0
+    const strangers = Array.from({ length: 60 }, () => {
+      const socket = connect(port, '127.0.0.1').on('error', () => {})
+      return socket.on('close', () => closed++)
+    })
+    cleanup(() => {
+      for (const socket of strangers) socket.destroy()
+    })
+    await vi.waitFor(() => expect(closed).toBe(60 - 8), { timeout: 3000, interval: 10 })
+    await vi.waitFor(() => expect(closed).toBe(60), { timeout: 8000, interval: 50 })
+    // None of them is in the way any more.
+    const stream = await dialEcho(await createNode(), node)
+    stream.close()
   })
 
   it('closes its streams in order and then refuses to dial', async () => {

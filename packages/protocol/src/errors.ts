@@ -150,6 +150,26 @@ export class NoSpaceError extends QuireError {
   }
 }
 
+/** The process, or the whole system, has no file descriptor left. What needed one has not begun; it may be repeated. */
+export class NoDescriptorsError extends QuireError {
+  override readonly name = 'NoDescriptorsError'
+  readonly code = 'ERR_NO_DESCRIPTORS'
+  /** `reason` is the system's: EMFILE for the limit of the process, ENFILE for that of the system. */
+  constructor(
+    readonly where: string,
+    readonly reason: string
+  ) {
+    super(`${where}: no file descriptor is left (${reason})`, [where, reason])
+  }
+}
+
+/** A lack that passes by itself, or when somebody makes room: nothing is taken meanwhile, and nothing is broken. */
+export type Shortage = NoSpaceError | NoDescriptorsError
+
+export function isShortage(error: unknown): error is Shortage {
+  return error instanceof NoSpaceError || error instanceof NoDescriptorsError
+}
+
 export class QuotaExceededError extends QuireError {
   override readonly name = 'QuotaExceededError'
   readonly code = 'ERR_QUOTA'
@@ -233,6 +253,7 @@ const rebuild: Readonly<Record<string, (facts: readonly Fact[]) => QuireError>> 
   ERR_PIN_CONFLICT: (f) => new PinConflictError(str(f[0]), num(f[1]), num(f[2])),
   ERR_CACHE_FULL: (f) => new CacheFullError(num(f[0])),
   ERR_NO_SPACE: (f) => new NoSpaceError(str(f[0])),
+  ERR_NO_DESCRIPTORS: (f) => new NoDescriptorsError(str(f[0]), str(f[1])),
   ERR_QUOTA: (f) => new QuotaExceededError(str(f[0]), num(f[1])),
   ERR_CORRUPT: (f) => new CorruptionError(str(f[0]), num(f[1]), str(f[2])),
   ERR_VERSION: (f) => new VersionMismatchError(str(f[0]), num(f[1]), num(f[2])),

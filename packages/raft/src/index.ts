@@ -18,7 +18,7 @@
  */
 export * from './core/index.js'
 export * from './errors.js'
-export { SECTOR_BYTES, type Disk, type DiskFile } from './log/disk.js'
+export { SECTOR_BYTES, type Disk, type DiskFile, type ReadFile } from './log/disk.js'
 export { createMemoryDisk, type DiskOperation, type MemoryDisk, type MemoryDiskInit } from './log/memory-disk.js'
 export { createMemoryLog, type MemoryLog, type MemoryLogInit } from './log/memory-log.js'
 export { createSegmentedLog } from './log/segmented-log.js'

@@ -3,12 +3,12 @@
  *
  * The real disk: a directory of the file system, through `node:fs`.
  */
-import { constants, fsync, mkdirSync, readSync, write as writeAt } from 'node:fs'
+import { closeSync, constants, fsync, mkdirSync, openSync, readSync, write as writeAt } from 'node:fs'
 import { open, readdir, rename, rm, unlink, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { NoSpaceError } from '@quire/protocol'
-import type { Disk, DiskFile } from './log/disk.js'
+import { NoDescriptorsError, NoSpaceError } from '@quire/protocol'
+import type { Disk, DiskFile, ReadFile } from './log/disk.js'
 
 // One system call makes an append durable: the file is allocated and zero-filled, so O_DSYNC has no metadata to write, and
 // it is faster than a write followed by fdatasync (one trip to the thread pool, not two).
@@ -26,12 +26,12 @@ class NodeDisk implements Disk {
   constructor(private readonly directory: string) {}
 
   list(): Promise<string[]> {
-    return readdir(this.directory)
+    return attempt(this.directory, () => readdir(this.directory))
   }
 
   async create(name: string, bytes: number): Promise<DiskFile> {
     const path = join(this.directory, name)
-    const handle = await open(path, 'wx')
+    const handle = await attempt(path, () => open(path, 'wx'))
     try {
       const zeros = new Uint8Array(Math.min(bytes, FILL_BYTES))
       for (let offset = 0; offset < bytes;) {
@@ -46,21 +46,32 @@ class NodeDisk implements Disk {
       throw typed(error, path)
     }
     await handle.close()
-    return this.open(name)
+    try {
+      return await this.open(name)
+    } catch (error) {
+      // Somebody else took the descriptor in between. Left behind, the file would be in the way of the next attempt.
+      await unlink(path).catch(() => {})
+      throw error
+    }
   }
 
   async open(name: string): Promise<DiskFile> {
     const path = join(this.directory, name)
-    const handle = await open(path, READ_WRITE_DSYNC)
+    const handle = await attempt(path, () => open(path, READ_WRITE_DSYNC))
     return new NodeDiskFile(path, handle, (await handle.stat()).size)
   }
 
-  async rename(from: string, to: string): Promise<void> {
+  openForReading(name: string): ReadFile {
+    const path = join(this.directory, name)
     try {
-      await rename(join(this.directory, from), join(this.directory, to))
+      return new NodeReadFile(openSync(path, constants.O_RDONLY))
     } catch (error) {
-      throw typed(error, this.directory)
+      throw typed(error, path)
     }
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    await attempt(this.directory, () => rename(join(this.directory, from), join(this.directory, to)))
   }
 
   async remove(name: string): Promise<void> {
@@ -68,7 +79,7 @@ class NodeDisk implements Disk {
   }
 
   async flushDirectory(): Promise<void> {
-    const handle = await open(this.directory, 'r')
+    const handle = await attempt(this.directory, () => open(this.directory, 'r'))
     try {
       await flush(handle.fd)
     } catch (error) {
@@ -105,15 +116,7 @@ class NodeDiskFile implements DiskFile {
   }
 
   read(offset: number, length: number): Uint8Array {
-    const bytes = new Uint8Array(length)
-    let read = 0
-    while (read < length) {
-      const count = readSync(this.handle.fd, bytes, read, length - read, offset + read)
-      // Beyond the end of a file that was cut: zeros, which its reader's checksums refuse.
-      if (count === 0) break
-      read += count
-    }
-    return bytes
+    return readFrom(this.handle.fd, offset, length)
   }
 
   close(): Promise<void> {
@@ -121,7 +124,41 @@ class NodeDiskFile implements DiskFile {
   }
 }
 
+class NodeReadFile implements ReadFile {
+  constructor(private readonly fd: number) {}
+
+  read(offset: number, length: number): Uint8Array {
+    return readFrom(this.fd, offset, length)
+  }
+
+  close(): void {
+    closeSync(this.fd)
+  }
+}
+
+function readFrom(fd: number, offset: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length)
+  let read = 0
+  while (read < length) {
+    const count = readSync(fd, bytes, read, length - read, offset + read)
+    // Beyond the end of a file that was cut: zeros, which its reader's checksums refuse.
+    if (count === 0) break
+    read += count
+  }
+  return bytes
+}
+
+async function attempt<T>(path: string, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act()
+  } catch (error) {
+    throw typed(error, path)
+  }
+}
+
 function typed(error: unknown, path: string): unknown {
   const code = (error as NodeJS.ErrnoException).code
-  return code === 'ENOSPC' || code === 'EDQUOT' ? new NoSpaceError(path) : error
+  if (code === 'ENOSPC' || code === 'EDQUOT') return new NoSpaceError(path)
+  if (code === 'EMFILE' || code === 'ENFILE') return new NoDescriptorsError(path, code)
+  return error
 }

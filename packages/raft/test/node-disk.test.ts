@@ -1,7 +1,10 @@
+import { execFile } from 'node:child_process'
 import type * as Fs from 'node:fs'
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { NoSpaceError } from '@quire/protocol'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createSegmentedLog, type RaftLog } from '../src/index.js'
@@ -65,6 +68,25 @@ describe('a log on the file system', () => {
     expect(blocks * 512).toBeGreaterThanOrEqual(size)
     await log.close()
   })
+})
+
+describe('a log in a process with few file descriptors', () => {
+  it('writes, reads and recovers 100 segments with 8 to spare, and waits while there are none', async () => {
+    const child = fileURLToPath(new URL('children/descriptors.mjs', import.meta.url))
+    // Node raises the soft limit to the hard one, so both are set.
+    const script = 'ulimit -n 64 && exec "$0" "$@"'
+    const args = ['-c', script, process.execPath, child, directory, '100', '8']
+    const { stdout } = await promisify(execFile)('sh', args)
+    const result = JSON.parse(stdout) as Record<string, unknown>
+    expect(result).toMatchObject({ leaked: 0, unreadable: 0, readable: 1, appended: 10 })
+    expect(result['recovered']).toBe(result['lastIndex'])
+    // The segment that is written is all that is open after a recovery.
+    expect(result['held']).toBe(1)
+    expect(result['reports']).toEqual([
+      expect.stringMatching(/spare\.tmp: no file descriptor is left \(EMFILE\)/),
+      'over'
+    ])
+  }, 60_000)
 })
 
 describe('a file of the real disk', () => {

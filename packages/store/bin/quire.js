@@ -1,3 +1,15 @@
 #!/usr/bin/env node
 // A committed file, so that an install before the first build can link it.
-import '../dist/cli/main.js'
+import { descriptorLimit } from '../dist/peer/descriptor-limit.js'
+
+// Node opens the modules of a program at the same time, about 170 here. When it cannot, its message names neither cause nor remedy.
+const LEAST = 256
+const limit = descriptorLimit()
+if (limit < LEAST) {
+  process.stderr.write(
+    `quire: the limit of open files is ${limit}, quire needs ${LEAST} at least: raise it (ulimit -n)\n`
+  )
+  process.exitCode = 1
+} else {
+  await import('../dist/cli/main.js')
+}

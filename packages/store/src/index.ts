@@ -18,6 +18,7 @@
 export type { ClusterConfig, PeerIdLike } from './peer/cluster.js'
 export { formatClusterFile, parseClusterFile } from './peer/cluster.js'
 export { DataDirectoryError } from './peer/data-dir.js'
+export { DescriptorLimitError } from './peer/descriptors.js'
 export { FolderInUseError } from './peer/folder-lock.js'
 export { createPeer, type Peer, type PeerInit } from './peer/peer.js'
 export type { PeerStatus } from './peer/peer-core.js'

@@ -55,6 +55,54 @@ describe('a peer whose log finds no more space', () => {
   })
 })
 
+describe('a peer whose log finds no file descriptor', () => {
+  it('takes no writes, waits at the end of its file, and takes writes again when there is one', async () => {
+    const peer = await new LonePeer().start({ segmentBytes: 64 * 1024 })
+    const readOnly: (string | undefined)[] = []
+    const { node, service } = peer.core
+    service!.setReadOnly = (fault) => readOnly.push(fault?.name)
+    peer.disk.setDescriptors(peer.disk.openFiles)
+    while (readOnly.length === 0) {
+      peer.store(10)
+      await peer.clock.advance(100)
+    }
+    expect(readOnly).toEqual(['NoDescriptorsError'])
+    // More than the file holds: what does not fit waits.
+    for (let i = 0; i < 100; i++) {
+      peer.store(10)
+      await peer.clock.advance(100)
+    }
+    const { lastIndex, commitIndex } = node!.status()
+    expect(commitIndex).toBeLessThan(lastIndex)
+    expect(peer.fatal).toEqual([])
+    peer.disk.setDescriptors(Infinity)
+    await peer.clock.advance(1500)
+    expect(readOnly).toEqual(['NoDescriptorsError', undefined])
+    expect(node!.status().role).toBe('leader')
+    expect(node!.status().appliedIndex).toBeGreaterThanOrEqual(lastIndex)
+    await peer.within(
+      1000,
+      peer.core.stop().then(() => peer.core.close())
+    )
+    expect(peer.clock.pending).toBe(0)
+  })
+
+  it('closes while it waits for one', async () => {
+    const peer = await new LonePeer().start({ segmentBytes: 64 * 1024 })
+    peer.disk.setDescriptors(0)
+    for (let i = 0; i < 100; i++) {
+      peer.store(10)
+      await peer.clock.advance(100)
+    }
+    expect(peer.core.node!.status().commitIndex).toBeLessThan(peer.core.node!.status().lastIndex)
+    await peer.within(
+      2000,
+      peer.core.stop().then(() => peer.core.close())
+    )
+    expect(peer.clock.pending).toBe(0)
+  })
+})
+
 describe('a peer whose page store is full', () => {
   it('closes although entries wait for room', async () => {
     const peer = await new LonePeer().start(SMALL)

@@ -4,7 +4,13 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createDsmClient, type DsmClient, type DsmClientInit } from '@quire/dsm-client'
-import { isAlive, quire, startQuire, type Running } from '../../../packages/store/test/support/quire.js'
+import {
+  isAlive,
+  quire,
+  startQuire,
+  type Running,
+  type RunOptions
+} from '../../../packages/store/test/support/quire.js'
 
 export interface PeerProcess {
   readonly peerId: string
@@ -30,9 +36,9 @@ export interface TestCluster extends AsyncDisposable {
 
 const WAIT_MS = 30_000
 
-export async function startCluster(options: readonly string[] = []): Promise<TestCluster> {
+export async function startCluster(options: readonly string[] = [], run: RunOptions = {}): Promise<TestCluster> {
   const folder = await mkdtemp(join(tmpdir(), 'quire-e2e-'))
-  const dev = startQuire(['dev', '--json', '--data-dir', folder, ...options])
+  const dev = startQuire(['dev', '--json', '--data-dir', folder, ...options], run)
   const cluster = new Cluster(folder, dev)
   try {
     await until(() => dev.stdout.includes('"ready":true') || dev.child.exitCode !== null, 'the cluster to start')

@@ -123,6 +123,7 @@ class Core implements RaftCore {
   }
 
   tick(): void {
+    this.state.unreadable = false
     if (this.state.role === 'leader') tickLeader(this.state)
     else tickElection(this.state)
   }
@@ -263,11 +264,13 @@ class Core implements RaftCore {
   /** Committed entries wait for the own disk, or the state machine could be ahead of the log after a crash. */
   private nextCommitted(): readonly Entry[] {
     const { state } = this
-    if (state.installing !== undefined) return []
+    if (state.installing !== undefined || state.unreadable) return []
     const end = Math.min(state.commit, state.log.durableIndex)
     if (state.applying !== state.applied || end <= state.applied) return []
     const entries = state.log.entries(state.applied + 1, end, state.init.limits.maxApplyBytes)
-    state.applying = entries.at(-1)!.index
+    // None: storage cannot read them now.
+    state.unreadable = entries.length === 0
+    state.applying = entries.at(-1)?.index ?? state.applying
     return entries
   }
 

@@ -31,7 +31,10 @@ export function tickLeader(state: CoreState): void {
   }
   if (++state.heartbeatElapsed < state.init.heartbeatTicks) return
   state.heartbeatElapsed = 0
-  for (const each of state.progress.values()) each.isDue = true
+  for (const each of state.progress.values()) {
+    each.isDue = true
+    each.unreadable = false
+  }
   sendHeartbeats(state)
 }
 

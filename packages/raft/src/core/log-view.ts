@@ -77,7 +77,7 @@ export class LogView {
     return Math.min(low, high)
   }
 
-  /** Entries from `lo` up to and with `hi` that fit `maxBytes`, at least one. */
+  /** Entries from `lo` up to and with `hi` that fit `maxBytes`, at least one; none when storage cannot read them now. */
   entries(lo: number, hi: number, maxBytes: number, maxEntries = Infinity): Entry[] {
     if (hi - lo + 1 > maxEntries) hi = lo + maxEntries - 1
     assert(

@@ -31,6 +31,8 @@ export class Progress {
   active = true
   /** It did so in the time before. */
   private wasActive = false
+  /** What it needs next cannot be read from the log now. The next heartbeat asks the log again. */
+  unreadable = false
   /** In `snapshot`. */
   transfer: Transfer | undefined
   private inflight: { last: number; bytes: number }[] = []
@@ -51,7 +53,7 @@ export class Progress {
   }
 
   canSend(maxMessages: number, maxBytes: number): boolean {
-    if (this.mode === 'snapshot') return false
+    if (this.mode === 'snapshot' || this.unreadable) return false
     if (this.mode === 'probe') return !this.probing
     return this.inflight.length < maxMessages && this.inflightBytes < maxBytes
   }
@@ -139,6 +141,7 @@ export class Progress {
   private clear(mode: Progress['mode']): void {
     this.mode = mode
     this.probing = false
+    this.unreadable = false
     this.transfer = undefined
     this.inflight = []
     this.inflightBytes = 0

@@ -68,6 +68,11 @@ function sendAppend(state: CoreState, to: string, progress: Progress): void {
   const { log } = state
   const prevIndex = progress.next - 1
   const entries = log.entries(progress.next, log.lastIndex, state.init.limits.maxAppendBytes, MAX_APPEND_ENTRIES)
+  if (entries.length === 0) {
+    // Storage cannot read them now. This delays nobody but this follower: others need other entries.
+    progress.unreadable = true
+    return
+  }
   // Beside the own flush, not after it (thesis §10.2.1): the leader counts itself only when it is durable.
   state.send(to, {
     type: 'append',

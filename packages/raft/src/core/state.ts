@@ -35,6 +35,8 @@ export class CoreState {
   applied: number
   /** Last entry that was handed out to be applied. */
   applying: number
+  /** What is to be applied next cannot be read from the log now. The next tick asks the log again. */
+  unreadable = false
   /** The newest that the own state machine has. */
   snapshot: SnapshotMeta | undefined
 

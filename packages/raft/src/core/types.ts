@@ -35,7 +35,8 @@ export interface LogReader {
   term(index: number): number | undefined
   /**
    * Entries from `lo` up to but without `hi`, both inside the log: as many as fit `maxBytes` (see `raftEntryBytes`), but at
-   * least one. Throws CorruptionError when stored bytes do not match their checksum.
+   * least one. None at all when storage cannot read them now, such as for want of a file descriptor: ask again later. Throws
+   * CorruptionError when stored bytes do not match their checksum.
    */
   entries(lo: number, hi: number, maxBytes: number): readonly Entry[]
 }

@@ -20,6 +20,7 @@
 import type { LogCreation, RaftLog } from '../log/types.js'
 import { compactionTests } from './compaction.js'
 import { crashTests } from './crashes.js'
+import { descriptorTests } from './descriptors.js'
 import { faultTests } from './faults.js'
 import { readingTests } from './reading.js'
 import type { Rig, TestFunctions } from './rig.js'
@@ -52,6 +53,13 @@ export interface LogAdapter<S> {
   flipBit?(storage: S, random: () => number): void | Promise<void>
   /** Bytes that were read from this storage up to now. */
   bytesRead?(storage: S): number
+  /** Files of this storage that are open: now, and the most that were open at any time since it was made. */
+  openFiles?(storage: S): { readonly now: number; readonly most: number }
+  /**
+   * There is no file descriptor left for anything more, or there is again. Give the log a clock whose seconds pass with turns of the event
+   * loop.
+   */
+  setDescriptors?(storage: S, isShort: boolean): void
 }
 
 /** Declares the tests. */
@@ -62,6 +70,7 @@ export function testRaftLog<S>(functions: TestFunctions, adapter: LogAdapter<S>)
     functions.describe('reading', () => readingTests(rig))
     functions.describe('reset and compaction', () => compactionTests(rig))
     functions.describe('faults', () => faultTests(rig))
+    functions.describe('file descriptors', () => descriptorTests(rig))
     functions.describe('power loss', () => crashTests(rig))
   })
 }

@@ -88,7 +88,9 @@ export function describeLog(log: RaftLog): string {
   const { firstIndex, lastIndex, hardState, configurations } = log
   const entries: Entry[] = []
   for (let next = firstIndex; next <= lastIndex; next = entries.at(-1)!.index + 1) {
-    entries.push(...log.entries(next, lastIndex + 1, 300))
+    const found = log.entries(next, lastIndex + 1, 300)
+    assert.ok(found.length > 0, `entry ${next} cannot be read`)
+    entries.push(...found)
   }
   for (const { index, term } of entries) assert.equal(log.term(index), term, `term of entry ${index}`)
   assert.equal(log.term(firstIndex - 2), undefined)

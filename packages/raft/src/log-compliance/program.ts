@@ -24,6 +24,7 @@ export class Program<S> {
   private compacted = 0
   private turns = 0
   private failure: Error | undefined
+  private isShort = false
 
   constructor(
     private readonly bench: Bench<S>,
@@ -52,6 +53,7 @@ export class Program<S> {
   }
 
   private async operate(): Promise<void> {
+    if (this.bench.adapter.setDescriptors !== undefined && this.below(6) === 0) this.setDescriptors(!this.isShort)
     const choice = this.below(20)
     if (choice < 9) this.append(lastIndexOf(this.state) + 1)
     else if (choice < 12) this.truncate()
@@ -108,7 +110,14 @@ export class Program<S> {
     })
   }
 
+  private setDescriptors(isShort: boolean): void {
+    this.isShort = isShort
+    this.bench.adapter.setDescriptors?.(this.bench.storage, isShort)
+  }
+
   private async reopen(): Promise<void> {
+    // What waits for a descriptor is not durable before there is one, and nothing is opened without.
+    this.setDescriptors(false)
     while (this.durable < this.writes.length) await this.pass()
     matchingState(this.bench.log, [this.state], this.compacted)
     await this.finish(this.bench.log.close())
@@ -120,6 +129,7 @@ export class Program<S> {
     const { adapter, storage } = this.bench
     const states = possibleStates(this.start, this.writes, this.durable)
     await adapter.powerLoss!(storage, this.random)
+    this.setDescriptors(false)
     // Power may be lost before there was a log.
     await this.bench.open(BOOTSTRAP)
     this.restart(matchingState(this.bench.log, states, this.compacted))

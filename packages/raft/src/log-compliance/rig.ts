@@ -16,7 +16,7 @@ export interface Rig<S> {
   readonly adapter: LogAdapter<S>
 }
 
-type Hook = 'powerLoss' | 'failNextWrite' | 'setFull' | 'flipBit' | 'bytesRead'
+type Hook = 'powerLoss' | 'failNextWrite' | 'setFull' | 'flipBit' | 'bytesRead' | 'openFiles' | 'setDescriptors'
 
 /** What a test works with: one storage, and the log that is open on it. */
 export class Bench<S> {

@@ -4,7 +4,8 @@ export const SECTOR_BYTES = 512
 /**
  * A directory of preallocated files. A crash keeps what a settled `write` or `flushDirectory` covered; of writes under way
  * it keeps any set of whole sectors, of creations, renames and removals any number of the first ones (a file system with a
- * journal keeps their order). Rejects with NoSpaceError when the disk is full.
+ * journal keeps their order). Rejects with NoSpaceError when the disk is full, with NoDescriptorsError when nothing can be opened;
+ * nothing has happened then.
  */
 export interface Disk {
   /** Names of all files. */
@@ -12,6 +13,8 @@ export interface Disk {
   /** Makes a file of `bytes` zeros, durably allocated. Its name is durable after `flushDirectory`. Rejects if it exists. */
   create(name: string, bytes: number): Promise<DiskFile>
   open(name: string): Promise<DiskFile>
+  /** For reading alone, and synchronous as reading is. Throws NoDescriptorsError. */
+  openForReading(name: string): ReadFile
   /** Replaces `to`. Open files stay usable. */
   rename(from: string, to: string): Promise<void>
   /** A file that is not there was removed before. */
@@ -31,4 +34,9 @@ export interface DiskFile {
   /** Synchronous. The caller owns the result. */
   read(offset: number, length: number): Uint8Array
   close(): Promise<void>
+}
+
+/** A file opened for reading alone. */
+export interface ReadFile extends Pick<DiskFile, 'read'> {
+  close(): void
 }

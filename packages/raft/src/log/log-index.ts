@@ -3,6 +3,7 @@ import type { Entry } from '../core/types.js'
 import type { SegmentBase } from './base.js'
 import { inspectBatch } from './batch.js'
 import type { Segment } from './segment.js'
+import type { SegmentFiles } from './segment-files.js'
 
 /** Where entries `first` to `last` stand: all in one batch. */
 interface Extent {
@@ -34,7 +35,10 @@ export class LogIndex {
   /** A follower that catches up reads one batch in several pieces. */
   private decoded: { extent: Extent; entries: readonly Entry[] } | undefined
 
-  constructor(private readonly cacheBytes: number) {}
+  constructor(
+    private readonly cacheBytes: number,
+    private readonly files: SegmentFiles
+  ) {}
 
   get firstIndex(): number {
     return this.prev + 1
@@ -112,6 +116,7 @@ export class LogIndex {
     return this.terms[lastWhere(this.terms, (run) => run.index <= index)]!.term
   }
 
+  /** Empty when the first one's segment cannot be opened now. */
   entries(lo: number, hi: number, maxBytes: number): Entry[] {
     assert(
       lo >= this.firstIndex && hi <= this.last + 1 && lo < hi,
@@ -121,6 +126,7 @@ export class LogIndex {
     let bytes = 0
     for (let index = lo; index < hi; index++) {
       const entry = this.cached(index) ?? this.stored(index)
+      if (entry === undefined) break
       bytes += raftEntryBytes(entry)
       if (bytes > maxBytes && found.length > 0) break
       found.push(entry)
@@ -170,16 +176,20 @@ export class LogIndex {
     return this.cache[this.cache.length - 1 - (this.last - index)]
   }
 
-  private stored(index: number): Entry {
+  private stored(index: number): Entry | undefined {
     const extent = this.extents[lastWhere(this.extents, (each) => each.first <= index)]
     assert(extent !== undefined && extent.last >= index, `entry ${index} has no place`)
-    if (this.decoded?.extent !== extent) this.decoded = { extent, entries: readExtent(extent) }
-    return this.decoded.entries[index - extent.first]!
+    if (this.decoded?.extent !== extent) {
+      const bytes = this.files.bytes(extent.segment, extent.offset, extent.bytes)
+      if (bytes === undefined) return undefined
+      this.decoded = { extent, entries: decodeExtent(extent, bytes) }
+    }
+    return this.decoded.entries[index - extent.first]
   }
 }
 
-function readExtent({ segment, offset, bytes, batch }: Extent): readonly Entry[] {
-  const verdict = inspectBatch(segment.file.read(offset, bytes), batch)
+function decodeExtent({ segment, offset, batch }: Extent, bytes: Uint8Array): readonly Entry[] {
+  const verdict = inspectBatch(bytes, batch)
   if (verdict.kind === 'whole') return verdict.content.entries
   const reason = verdict.kind === 'damaged' ? verdict.reason : 'batch has missing sectors'
   throw new CorruptionError(segment.name, offset, reason)

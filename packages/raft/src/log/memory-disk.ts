@@ -1,5 +1,5 @@
-import { assert, NoSpaceError } from '@quire/protocol'
-import { SECTOR_BYTES, type Disk, type DiskFile } from './disk.js'
+import { assert, NoDescriptorsError, NoSpaceError } from '@quire/protocol'
+import { SECTOR_BYTES, type Disk, type DiskFile, type ReadFile } from './disk.js'
 
 export type DiskOperation = 'list' | 'create' | 'open' | 'rename' | 'remove' | 'flushDirectory' | 'write' | 'close'
 
@@ -16,6 +16,8 @@ export interface MemoryDiskInit {
 export interface MemoryDisk extends Disk {
   /** Bytes of all files. */
   readonly usedBytes: number
+  /** Files that are open: made or opened, and not closed. */
+  readonly openFiles: number
   /**
    * Power loss. Of each write under way any set of sectors is kept, in any order, of directory changes that were not flushed
    * any number of the first ones. Returns the disk as the next start finds it; this one and its files are dead, so that nothing which
@@ -30,6 +32,8 @@ export interface MemoryDisk extends Disk {
    */
   fail(operation: DiskOperation, error: Error, count?: number): void
   setCapacity(bytes: number): void
+  /** Whatever opens a file, or the directory, fails with NoDescriptorsError while `count` files are open, or more. Default: no limit. */
+  setDescriptors(count: number): void
   /** Changes bytes behind everybody's back: bit rot. */
   damage(name: string, offset: number, change: (byte: number) => number): void
 }
@@ -60,6 +64,8 @@ class SimulatedDisk implements MemoryDisk {
   private settled = 0
   private alive = true
   private capacity: number
+  private descriptors = Infinity
+  private opened = 0
   private readonly failures: { readonly operation: DiskOperation; readonly error: Error }[] = []
   private readonly schedule: (delayMs: number, callback: () => void) => unknown
   private readonly latencyMs: (operation: DiskOperation) => number
@@ -80,12 +86,20 @@ class SimulatedDisk implements MemoryDisk {
     return bytes
   }
 
+  get openFiles(): number {
+    return this.opened
+  }
+
   list(): Promise<string[]> {
-    return this.later('list', () => [...this.files.keys()].sort())
+    return this.later('list', () => {
+      this.needDescriptor('.')
+      return [...this.files.keys()].sort()
+    })
   }
 
   create(name: string, bytes: number): Promise<DiskFile> {
     return this.later('create', () => {
+      this.needDescriptor(name)
       if (this.files.has(name)) throw new Error(`${name} exists`)
       if (this.usedBytes + bytes > this.capacity) throw new NoSpaceError(name)
       const inode: Inode = { content: new Uint8Array(bytes), pending: new Set(), failed: new Map() }
@@ -95,7 +109,17 @@ class SimulatedDisk implements MemoryDisk {
   }
 
   open(name: string): Promise<DiskFile> {
-    return this.later('open', () => this.handle(this.inode(name)))
+    return this.later('open', () => {
+      this.needDescriptor(name)
+      return this.handle(this.inode(name))
+    })
+  }
+
+  openForReading(name: string): ReadFile {
+    assert(this.alive, 'open on a disk that has crashed')
+    this.needDescriptor(name)
+    const file = this.handle(this.inode(name))
+    return { read: (offset, length) => file.read(offset, length), close: this.closeOnce() }
   }
 
   rename(from: string, to: string): Promise<void> {
@@ -116,7 +140,10 @@ class SimulatedDisk implements MemoryDisk {
 
   flushDirectory(): Promise<void> {
     const covered = this.settled + this.changes.length
-    return this.later('flushDirectory', () => this.settle(covered - this.settled))
+    return this.later('flushDirectory', () => {
+      this.needDescriptor('.')
+      this.settle(covered - this.settled)
+    })
   }
 
   crash(random: () => number): MemoryDisk {
@@ -148,6 +175,10 @@ class SimulatedDisk implements MemoryDisk {
     this.capacity = bytes
   }
 
+  setDescriptors(count: number): void {
+    this.descriptors = count
+  }
+
   damage(name: string, offset: number, change: (byte: number) => number): void {
     const { content } = this.inode(name)
     content[offset] = change(content[offset]!)
@@ -175,7 +206,21 @@ class SimulatedDisk implements MemoryDisk {
     return at < 0 ? undefined : this.failures.splice(at, 1)[0]!.error
   }
 
+  private needDescriptor(name: string): void {
+    if (this.opened >= this.descriptors) throw new NoDescriptorsError(name, 'EMFILE')
+  }
+
+  private closeOnce(): () => void {
+    let isOpen = true
+    return () => {
+      if (isOpen) this.opened--
+      isOpen = false
+    }
+  }
+
   private handle(inode: Inode): DiskFile {
+    this.opened++
+    const closed = this.closeOnce()
     return {
       bytes: inode.content.length,
       write: (offset, data) => this.write(inode, { offset, data }),
@@ -183,7 +228,7 @@ class SimulatedDisk implements MemoryDisk {
         assert(this.alive, 'read from a disk that has crashed')
         return readThrough(inode, offset, length)
       },
-      close: () => this.later('close', () => {})
+      close: () => this.later('close', closed)
     }
   }
 

@@ -2,7 +2,7 @@ import { CorruptionError } from '@quire/protocol'
 import type { HardState } from '../core/types.js'
 import { sameHardState, type SegmentBase } from './base.js'
 import { inspectBatch, isZero, readBatchHeader, type BatchContent, type BatchHeader } from './batch.js'
-import { SECTOR_BYTES, type Disk } from './disk.js'
+import { SECTOR_BYTES, type Disk, type DiskFile } from './disk.js'
 import type { LogIndex } from './log-index.js'
 import { parseSegmentName, readSegmentHeader, SEGMENT_HEADER_BYTES, type Segment } from './segment.js'
 
@@ -12,6 +12,8 @@ export interface Recovered {
   readonly segments: Segment[]
   /** Segments before those, which a crash kept from being removed; oldest first. */
   readonly obsolete: Segment[]
+  /** Of the last segment, where writing continues. */
+  readonly file: DiskFile
   readonly hardState: HardState
   /** Where the next batch goes, in the last segment. */
   readonly offset: number
@@ -20,19 +22,23 @@ export interface Recovered {
 
 /**
  * Reads a log back into `index`, from the oldest segment left on. Undefined when there is none. A batch at the very end that a
- * crash interrupted is cut off; everything else that is wrong is a CorruptionError, because it may have been committed.
+ * crash interrupted is cut off; everything else that is wrong is a CorruptionError, because it may have been committed. One segment
+ * is open at a time.
  */
 export async function recover(disk: Disk, index: LogIndex, identity: number): Promise<Recovered | undefined> {
-  const segments: Segment[] = []
+  const recovery = new Recovery(disk, index, identity)
   try {
-    return await new Recovery(disk, index, identity, segments).run()
+    return await recovery.run()
   } catch (error) {
-    for (const { file } of segments) await file.close()
+    await recovery.file?.close()
     throw error
   }
 }
 
 class Recovery {
+  /** Of the segment that is read, or was read last. */
+  file: DiskFile | undefined
+  private readonly segments: Segment[] = []
   /** Undefined until the first base is read. */
   private hardState: HardState | undefined
   /** Position of the segment that the log starts with. */
@@ -45,8 +51,7 @@ class Recovery {
   constructor(
     private readonly disk: Disk,
     private readonly index: LogIndex,
-    private readonly identity: number,
-    private readonly segments: Segment[]
+    private readonly identity: number
   ) {}
 
   async run(): Promise<Recovered | undefined> {
@@ -56,35 +61,38 @@ class Recovery {
     for (const [i, name] of names.entries()) {
       const { number, firstIndex } = parseSegmentName(name)!
       if (number !== oldest + i) throw new CorruptionError(name, 0, `segment ${oldest + i} is missing`)
+      await this.file?.close()
+      this.file = undefined
       const file = await this.disk.open(name)
-      const segment = { name, number, firstIndex, file }
+      this.file = file
+      const segment = { name, number, firstIndex }
       this.segments.push(segment)
-      await this.readSegment(segment, i === names.length - 1)
+      await this.readSegment(segment, file, i === names.length - 1)
     }
+    const file = this.file!
     const hardState = this.hardState!
     // A record of the commit index is never older than the entries that it counts.
     if (hardState.commit > this.index.lastIndex) {
       const reason = `the log ends at ${this.index.lastIndex}, ${hardState.commit} was committed`
       throw new CorruptionError(names.at(-1)!, this.offset, reason)
     }
-    await this.makeDurable()
+    await this.makeDurable(file)
     this.index.ownCached()
     const { segments, start, offset, nextBatch } = this
-    return { segments: segments.slice(start), obsolete: segments.slice(0, start), hardState, offset, nextBatch }
+    return { segments: segments.slice(start), obsolete: segments.slice(0, start), file, hardState, offset, nextBatch }
   }
 
   /**
    * A process that was killed, or whose flush failed, leaves a last batch or a segment's name that can be read and is not durable.
    * All before was durable when that was begun.
    */
-  private async makeDurable(): Promise<void> {
-    const { file } = this.segments.at(-1)!
+  private async makeDurable(file: DiskFile): Promise<void> {
     await file.write(this.lastBatch, file.read(this.lastBatch, this.offset - this.lastBatch))
     await this.disk.flushDirectory()
   }
 
-  private async readSegment(segment: Segment, isLast: boolean): Promise<void> {
-    const { name, file } = segment
+  private async readSegment(segment: Segment, file: DiskFile, isLast: boolean): Promise<void> {
+    const { name } = segment
     const bytes = file.read(0, file.bytes)
     this.checkHeader(segment, bytes)
     this.offset = SEGMENT_HEADER_BYTES

@@ -1,4 +1,4 @@
-import { NoSpaceError, type Clock } from '@quire/protocol'
+import { isShortage, NoDescriptorsError, type Clock, type Shortage } from '@quire/protocol'
 import type { Disk, DiskFile } from './disk.js'
 import { encodeSegmentHeader, segmentName, SEGMENT_HEADER_BYTES, type Segment, type SegmentHeader } from './segment.js'
 
@@ -9,8 +9,14 @@ export interface SegmentSupplyInit {
   readonly disk: Disk
   readonly segmentBytes: number
   readonly clock?: Pick<Clock, 'schedule'> | undefined
-  /** The next file finds no space, or does so no more. */
-  readonly onSpace?: ((fault: NoSpaceError | undefined) => void) | undefined
+  /** The next file finds no space or no descriptor, or does so no more. */
+  readonly onSpace?: ((fault: Shortage | undefined) => void) | undefined
+}
+
+/** A segment, and its file to write on. */
+export interface TakenSegment {
+  readonly segment: Segment
+  readonly file: DiskFile
 }
 
 /**
@@ -23,7 +29,9 @@ export class SegmentSupply {
   private readonly segmentBytes: number
   private spare: Promise<DiskFile> | undefined
   private cancelRetry: () => void = () => {}
-  private isShort = false
+  private shortage: Shortage | undefined
+  private isPatient = true
+  private endPause: () => void = () => {}
   private closed = false
 
   constructor(private readonly init: SegmentSupplyInit) {
@@ -47,9 +55,9 @@ export class SegmentSupply {
       (error: unknown) => {
         // Whoever takes the file deals with the failure. Until then there is time to make room.
         if (this.spare !== spare || this.closed) return
-        if (error instanceof NoSpaceError) this.report(error)
+        if (isShortage(error)) this.report(error)
         // Who was told that there is no room waits to be told that there is, whatever went wrong in between.
-        if (this.isShort) this.retryLater()
+        if (this.shortage !== undefined) this.retryLater()
       }
     )
   }
@@ -64,14 +72,20 @@ export class SegmentSupply {
   }
 
   /** The same condition is reported once, however often it is tried again. */
-  private report(fault: NoSpaceError | undefined): void {
-    if (this.closed || this.isShort === (fault !== undefined)) return
-    this.isShort = fault !== undefined
+  private report(fault: Shortage | undefined): void {
+    if (this.closed || this.shortage?.name === fault?.name) return
+    this.shortage = fault
     this.init.onSpace?.(fault)
   }
 
+  /** From now on nothing waits for a descriptor: it fails with NoDescriptorsError. */
+  endPatience(): void {
+    this.isPatient = false
+    this.endPause()
+  }
+
   /** A segment that begins with `first`, which is durable, name included, when this resolves. */
-  async take(header: SegmentHeader, first: Uint8Array): Promise<Segment> {
+  async take(header: SegmentHeader, first: Uint8Array): Promise<TakenSegment> {
     const start = new Uint8Array(SEGMENT_HEADER_BYTES + first.length)
     start.set(encodeSegmentHeader(header))
     start.set(first, SEGMENT_HEADER_BYTES)
@@ -81,12 +95,13 @@ export class SegmentSupply {
     try {
       await file.write(0, start)
       await this.disk.rename(SPARE, name)
-      await this.disk.flushDirectory()
+      await this.whenPossible(() => this.disk.flushDirectory())
+      this.report(undefined)
     } catch (error) {
       await file.close()
       throw error
     }
-    return { name, number, firstIndex, file }
+    return { segment: { name, number, firstIndex }, file }
   }
 
   async close(): Promise<void> {
@@ -101,17 +116,46 @@ export class SegmentSupply {
     }
   }
 
+  /** The spare, if it was made and has room for `bytes`; otherwise a new file. */
   private async takeFile(bytes: number): Promise<DiskFile> {
     this.prepare()
     const spare = this.spare!
     this.cancelRetry()
     this.spare = undefined
-    // It may have failed long ago for want of space, and nobody relied on it.
-    const file = await spare.catch(() => this.disk.create(SPARE, this.segmentBytes))
-    this.report(undefined)
-    if (file.bytes >= bytes) return file
-    await file.close()
-    await this.disk.remove(SPARE)
-    return this.disk.create(SPARE, bytes)
+    // It may have failed long ago for want of space or of a descriptor, and nobody relied on it.
+    let file = await spare.catch(() => undefined)
+    if (file !== undefined && file.bytes < bytes) {
+      await file.close()
+      await this.disk.remove(SPARE)
+      file = undefined
+    }
+    return file ?? this.whenPossible(() => this.disk.create(SPARE, Math.max(bytes, this.segmentBytes)))
+  }
+
+  /**
+   * Waits for a descriptor. Repeating is safe, unlike repeating a failed write: without one, `act` cannot have begun. For want of space it
+   * is not repeated.
+   */
+  private async whenPossible<T>(act: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await act()
+      } catch (error) {
+        const { clock } = this.init
+        if (!(error instanceof NoDescriptorsError) || clock === undefined || !this.isPatient) throw error
+        this.report(error)
+        await this.pause(clock)
+      }
+    }
+  }
+
+  private pause(clock: Pick<Clock, 'schedule'>): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = clock.schedule(RETRY_MS, resolve)
+      this.endPause = () => {
+        cancel()
+        resolve()
+      }
+    })
   }
 }

@@ -5,7 +5,7 @@
 import { crc32c } from '@node-rs/crc32'
 import { CodecError, CorruptionError, decode, encode, struct, uint, VersionMismatchError } from '@quire/protocol'
 import { fromString } from 'uint8arrays/from-string'
-import { SECTOR_BYTES, type DiskFile } from './disk.js'
+import { SECTOR_BYTES } from './disk.js'
 
 export const LOG_FORMAT_VERSION = 2
 export const SEGMENT_HEADER_BYTES = SECTOR_BYTES
@@ -15,7 +15,6 @@ export interface Segment {
   readonly number: number
   /** 1 more than its base. */
   readonly firstIndex: number
-  readonly file: DiskFile
 }
 
 const header = struct({

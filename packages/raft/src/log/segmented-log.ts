@@ -8,6 +8,7 @@ import { SECTOR_BYTES, type Disk } from './disk.js'
 import { LogIndex } from './log-index.js'
 import { recover, type Recovered } from './recovery.js'
 import { identityHash, parseSegmentName, SEGMENT_HEADER_BYTES, type Segment } from './segment.js'
+import { SegmentFiles } from './segment-files.js'
 import { SegmentSupply } from './segment-supply.js'
 import type { LogCreation, LogWrite, RaftLog, SegmentedLogInit } from './types.js'
 
@@ -27,10 +28,12 @@ export async function createSegmentedLog(init: SegmentedLogInit): Promise<RaftLo
   const supply = new SegmentSupply({ disk, segmentBytes, clock, onSpace })
   await supply.clean()
   if (create !== undefined) await makeFirstSegment(supply, disk, identity, create)
-  const index = new LogIndex(cacheBytes)
+  const files = new SegmentFiles(disk)
+  const index = new LogIndex(cacheBytes, files)
   const recovered = await recover(disk, index, identity)
   if (recovered === undefined) throw new LogNotInitializedError()
-  const log = new SegmentedLog(disk, supply, index, identity, recovered)
+  await files.begin(recovered.segments.at(-1)!, recovered.file)
+  const log = new SegmentedLog(disk, supply, files, index, identity, recovered)
   await log.removeObsolete()
   return log
 }
@@ -43,8 +46,8 @@ async function makeFirstSegment(
 ): Promise<void> {
   if ((await disk.list()).some((name) => parseSegmentName(name) !== undefined)) return
   const batch = encodeBatch(1, { base: FIRST_BASE, ...firstContent(creation) })
-  const segment = await supply.take({ number: 1, firstIndex: 1, firstBatch: 1, identity }, batch)
-  await segment.file.close()
+  const { file } = await supply.take({ number: 1, firstIndex: 1, firstBatch: 1, identity }, batch)
+  await file.close()
 }
 
 /** One `append` on its way. `taken` entries are in batches already. */
@@ -83,6 +86,7 @@ class SegmentedLog implements RaftLog {
   constructor(
     private readonly disk: Disk,
     private readonly supply: SegmentSupply,
+    private readonly files: SegmentFiles,
     private readonly index: LogIndex,
     private readonly identity: number,
     recovered: Recovered
@@ -156,11 +160,13 @@ class SegmentedLog implements RaftLog {
   }
 
   async close(): Promise<void> {
+    // What waits for a descriptor would wait for as long as there is none.
+    this.supply.endPatience()
     await this.flushing
     this.failure ??= new LogFailedError(new Error('it is closed'))
     await this.removing
     await this.supply.close()
-    for (const { file } of [...this.obsolete, ...this.segments]) await file.close()
+    await this.files.close()
     this.obsolete.length = 0
     this.segments.length = 0
   }
@@ -171,10 +177,10 @@ class SegmentedLog implements RaftLog {
       if (this.obsolete.length === 0) return
       try {
         while (this.obsolete.length > 0) {
-          const { name, file } = this.obsolete[0]!
-          await this.disk.remove(name)
+          const segment = this.obsolete[0]!
+          await this.disk.remove(segment.name)
           this.obsolete.shift()
-          await file.close()
+          this.files.forget(segment)
         }
       } catch {
         // Oldest first and no further, so that what is left has no gap. Nothing is wrong with the log.
@@ -204,13 +210,14 @@ class SegmentedLog implements RaftLog {
     const { hardState, entries } = gathered
     const number = this.nextBatch
     const current = this.segments.at(-1)!
-    const { bytes } = current.file
+    const file = this.files.current
+    const { bytes } = file
     if (belongsTo(current, gathered)) {
       const batch = encodeBatch(number, { base: undefined, hardState, entries })
       const end = this.offset + batch.length
       if (end <= bytes) {
         if (end > bytes / 2) this.supply.prepare()
-        await current.file.write(this.offset, batch)
+        await file.write(this.offset, batch)
         this.settle(gathered, batch.length)
         return
       }
@@ -218,8 +225,9 @@ class SegmentedLog implements RaftLog {
     const base = this.nextBase(gathered)
     const batch = encodeBatch(number, { base, hardState, entries })
     const header = { number: current.number + 1, firstIndex: base.prevIndex + 1, firstBatch: number }
-    const segment = await this.supply.take({ ...header, identity: this.identity }, batch)
+    const { segment, file: next } = await this.supply.take({ ...header, identity: this.identity }, batch)
     this.segments.push(segment)
+    const closing = this.files.begin(segment, next)
     this.offset = SEGMENT_HEADER_BYTES
     if (base.reset) {
       this.index.restart(base)
@@ -227,6 +235,7 @@ class SegmentedLog implements RaftLog {
       void this.removeObsolete()
     }
     this.settle(gathered, batch.length)
+    await closing
   }
 
   /** The batch at `offset` is durable: everything of it shows at once. */

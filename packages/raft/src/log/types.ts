@@ -1,4 +1,4 @@
-import type { Clock, NoSpaceError, RaftConfiguration } from '@quire/protocol'
+import type { Clock, RaftConfiguration, Shortage } from '@quire/protocol'
 import type { Entry, HardState, LogReader, SnapshotMeta } from '../core/types.js'
 import type { Disk } from './disk.js'
 
@@ -52,11 +52,15 @@ export interface SegmentedLogInit {
    * does not know any more, and must not vote.
    */
   readonly create?: LogCreation | undefined
-  /** With it, a file that found no space is tried again once a second until there is room. */
+  /**
+   * With it, a file that found no space or no descriptor is tried again once a second, and appends wait for a descriptor. Without it
+   * they fail.
+   */
   readonly clock?: Pick<Clock, 'schedule'>
   /**
-   * Called when the condition changes: with a NoSpaceError when the file after the one that is being written cannot be made, and up
-   * to half a segment is left; with undefined when it could be made after all. Who then still fills the segment loses the log.
+   * Called when the condition changes: with the lack when the file after the one that is being written cannot be made, and up
+   * to half a segment is left; with undefined when it could be made after all. Filling the segment without space for the next one
+   * loses the log; without a descriptor, appends wait.
    */
-  readonly onSpace?: (fault: NoSpaceError | undefined) => void
+  readonly onSpace?: (fault: Shortage | undefined) => void
 }

@@ -176,12 +176,13 @@ export class Member {
       founders === undefined
         ? { join: true }
         : { bootstrap: { voters: founders, learners: [], context: new Uint8Array(0) } }
-    const log = await createSegmentedLog({ disk: this.disk, segmentBytes, cacheBytes: 4096, create })
-    if (incarnation !== this.incarnation) return
     const alive = (): boolean => incarnation === this.incarnation
+    const clock = this.mortalClock(alive)
+    const log = await createSegmentedLog({ disk: this.disk, segmentBytes, cacheBytes: 4096, create, clock })
+    if (!alive()) return
     this.node = createRaftNode(
       {
-        clock: this.mortalClock(alive),
+        clock,
         random: cluster.random,
         transport: { send: (to, message) => alive() && cluster.send(this, to, message) },
         log,

@@ -40,6 +40,10 @@ export class HandStorage implements LogReader {
     term: 0,
     configuration: undefined
   }
+  /** Entries up to here cannot be read now. */
+  unreadableUpTo = 0
+  /** What was asked for. */
+  readonly reads: { readonly lo: number; readonly hi: number }[] = []
 
   constructor(
     readonly stored: Entry[],
@@ -66,6 +70,8 @@ export class HandStorage implements LogReader {
   }
 
   entries(lo: number, hi: number, maxBytes: number): Entry[] {
+    this.reads.push({ lo, hi })
+    if (lo <= this.unreadableUpTo) return []
     const found = this.stored.slice(lo - this.firstIndex, hi - this.firstIndex)
     let bytes = 0
     const end = found.findIndex((each, i) => (bytes += raftEntryBytes(each)) > maxBytes && i > 0)

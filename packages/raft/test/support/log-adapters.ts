@@ -2,17 +2,29 @@
 import { mkdtemp, open as openFile, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { NoSpaceError } from '@quire/protocol'
+import { NoDescriptorsError, NoSpaceError } from '@quire/protocol'
 import { LogNotInitializedError } from '../../src/errors.js'
 import type { LogAdapter } from '../../src/log-compliance/index.js'
-import type { Disk, DiskFile } from '../../src/log/disk.js'
+import type { Disk, DiskFile, ReadFile } from '../../src/log/disk.js'
 import { createMemoryDisk, type MemoryDisk } from '../../src/log/memory-disk.js'
 import { createMemoryLog, type MemoryLog } from '../../src/log/memory-log.js'
 import { createSegmentedLog } from '../../src/log/segmented-log.js'
 import { createNodeDisk } from '../../src/node-disk.js'
 import { seededRandom } from './virtual-time.js'
 
-const LIMITS = { segmentBytes: 8 * 1024, cacheBytes: 1024, identity: 'compliance' }
+const clock = {
+  schedule: (delayMs: number, callback: () => void): (() => void) => {
+    let isWanted = true
+    afterTurns(delayMs / 100, () => {
+      if (isWanted) callback()
+    })
+    return () => {
+      isWanted = false
+    }
+  }
+}
+
+const LIMITS = { segmentBytes: 8 * 1024, cacheBytes: 1024, identity: 'compliance', clock }
 
 /** Latency in turns of the event loop. */
 export function afterTurns(turns: number, callback: () => void): void {
@@ -42,15 +54,25 @@ export const memoryLog: LogAdapter<{ log?: MemoryLog }> = {
   failNextWrite: ({ log }) => log!.failNextWrite(new Error('EIO'))
 }
 
-export const segmentedLogInMemory: LogAdapter<{ disk: MemoryDisk; bytesRead: number }> = {
+interface Memory {
+  disk: MemoryDisk
+  bytesRead: number
+  mostOpen: number
+}
+
+export const segmentedLogInMemory: LogAdapter<Memory> = {
   name: 'createSegmentedLog on createMemoryDisk',
   createStorage: () => ({
     disk: createMemoryDisk({ schedule: afterTurns, latencyMs: fewTurns() }),
-    bytesRead: 0
+    bytesRead: 0,
+    mostOpen: 0
   }),
   open: (storage, create) =>
     createSegmentedLog({
-      disk: watched(storage.disk, { onRead: (bytes) => (storage.bytesRead += bytes) }),
+      disk: watched(storage.disk, {
+        onRead: (bytes) => (storage.bytesRead += bytes),
+        onOpened: () => (storage.mostOpen = Math.max(storage.mostOpen, storage.disk.openFiles))
+      }),
       create,
       ...LIMITS
     }),
@@ -65,12 +87,17 @@ export const segmentedLogInMemory: LogAdapter<{ disk: MemoryDisk; bytesRead: num
     const bit = 1 << Math.floor(random() * 8)
     disk.damage(name, Math.floor(random() * LIMITS.segmentBytes), (byte) => byte ^ bit)
   },
-  bytesRead: (storage) => storage.bytesRead
+  bytesRead: (storage) => storage.bytesRead,
+  openFiles: ({ disk, mostOpen }) => ({ now: disk.openFiles, most: mostOpen }),
+  setDescriptors: ({ disk }, isShort) => disk.setDescriptors(isShort ? 0 : Infinity)
 }
 
 interface Files {
   readonly directory: string
   isFull: boolean
+  isShort: boolean
+  open: number
+  mostOpen: number
   failsNext: boolean
   bytesRead: number
 }
@@ -80,6 +107,9 @@ export const segmentedLogOnFiles: LogAdapter<Files> = {
   createStorage: async () => ({
     directory: await mkdtemp(join(tmpdir(), 'quire-log-')),
     isFull: false,
+    isShort: false,
+    open: 0,
+    mostOpen: 0,
     failsNext: false,
     bytesRead: 0
   }),
@@ -89,6 +119,11 @@ export const segmentedLogOnFiles: LogAdapter<Files> = {
       onCreate: (name) => {
         if (storage.isFull) throw new NoSpaceError(name)
       },
+      onOpen: (name) => {
+        if (storage.isShort) throw new NoDescriptorsError(name, 'EMFILE')
+      },
+      onOpened: () => (storage.mostOpen = Math.max(storage.mostOpen, ++storage.open)),
+      onClosed: () => storage.open--,
       onWrite: () => {
         if (!storage.failsNext) return
         storage.failsNext = false
@@ -115,7 +150,11 @@ export const segmentedLogOnFiles: LogAdapter<Files> = {
     await file.write(byte, 0, 1, at)
     await file.close()
   },
-  bytesRead: (storage) => storage.bytesRead
+  bytesRead: (storage) => storage.bytesRead,
+  openFiles: ({ open, mostOpen }) => ({ now: open, most: mostOpen }),
+  setDescriptors: (storage, isShort) => {
+    storage.isShort = isShort
+  }
 }
 
 /** The same disk; somebody is told before what is asked of it is done. */
@@ -125,9 +164,17 @@ export function watched(
     readonly onRead?: (bytes: number) => void
     readonly onCreate?: (name: string) => void
     readonly onWrite?: () => void
+    /** Something is to be opened: a file, or the directory to be flushed. */
+    readonly onOpen?: (name: string) => void
+    readonly onOpened?: () => void
+    readonly onClosed?: () => void
   }
 ): Disk {
-  const file = (real: DiskFile): DiskFile => ({
+  const file = (real: DiskFile): DiskFile => {
+    watch.onOpened?.()
+    return opened(real)
+  }
+  const opened = (real: DiskFile): DiskFile => ({
     bytes: real.bytes,
     write: async (offset, data) => {
       watch.onWrite?.()
@@ -137,17 +184,44 @@ export function watched(
       watch.onRead?.(length)
       return real.read(offset, length)
     },
-    close: () => real.close()
+    close: async () => {
+      await real.close()
+      watch.onClosed?.()
+    }
   })
+  const readFile = (real: ReadFile): ReadFile => {
+    watch.onOpened?.()
+    return {
+      read: (offset, length) => {
+        watch.onRead?.(length)
+        return real.read(offset, length)
+      },
+      close: () => {
+        real.close()
+        watch.onClosed?.()
+      }
+    }
+  }
   return {
     list: () => disk.list(),
     create: async (name, bytes) => {
+      watch.onOpen?.(name)
       watch.onCreate?.(name)
       return file(await disk.create(name, bytes))
     },
-    open: async (name) => file(await disk.open(name)),
+    open: async (name) => {
+      watch.onOpen?.(name)
+      return file(await disk.open(name))
+    },
+    openForReading: (name) => {
+      watch.onOpen?.(name)
+      return readFile(disk.openForReading(name))
+    },
     rename: (from, to) => disk.rename(from, to),
     remove: (name) => disk.remove(name),
-    flushDirectory: () => disk.flushDirectory()
+    flushDirectory: async () => {
+      watch.onOpen?.('.')
+      await disk.flushDirectory()
+    }
   }
 }

@@ -76,7 +76,8 @@ function openShortcut(path: string): { readonly path: string; close(): void } {
 function listen(path: string): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = createServer((socket) => socket.destroy())
-    server.once('error', reject)
+    // Also later, when accepting fails for want of a descriptor: an error that nobody handles would end the process.
+    server.on('error', reject)
     server.listen(path, () => {
       server.unref()
       resolve(server)

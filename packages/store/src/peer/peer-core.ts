@@ -1,5 +1,13 @@
 /** What makes a peer, on components of the caller's: Raft node, page store, owner directory and session server of its group. */
-import { ClosedError, type Clock, type Member, type Network, type Random } from '@quire/protocol'
+import {
+  ClosedError,
+  isShortage,
+  type Clock,
+  type Member,
+  type Network,
+  type Random,
+  type Shortage
+} from '@quire/protocol'
 import { createRaftNode, type RaftNode, type RaftNodeInit } from '@quire/raft'
 import type { Logger } from 'pino'
 import { createDirectory } from '../directory/directory.js'
@@ -120,6 +128,7 @@ export class PeerCore {
   private readonly book = new AddressBook()
   private parts: Parts | undefined
   private newestConfig: ReplicatedConfig
+  private shortage: Shortage | undefined
 
   constructor(
     private readonly components: PeerCoreComponents,
@@ -278,10 +287,11 @@ export class PeerCore {
   /** From the replica. */
   storageFault(fault: Error | undefined): void {
     this.parts?.service.setReadOnly(fault)
-    if (fault === undefined) this.init.logger?.info('there is room on the disk again')
-    else if (fault.name === 'NoSpaceError')
-      this.init.logger?.error({ err: fault }, 'no room on the disk: no writes are taken')
-    else this.init.onFatal(fault)
+    if (fault !== undefined && !isShortage(fault)) return this.init.onFatal(fault)
+    const lack = (fault ?? this.shortage)?.name === 'NoDescriptorsError' ? 'file descriptor' : 'room on the disk'
+    this.shortage = fault
+    if (fault === undefined) this.init.logger?.info(`there is ${lack} again`)
+    else this.init.logger?.error({ err: fault }, `no ${lack}: no writes are taken`)
   }
 
   private configure(): void {

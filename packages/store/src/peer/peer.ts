@@ -12,6 +12,7 @@ import { mayConnect, normalizeCluster, type ClusterConfig } from './cluster.js'
 import { foundingDigest } from './founding.js'
 import { openDataDirectory, type DataDirectory } from './data-dir.js'
 import { boundAddresses, currentAddresses } from './listen.js'
+import { descriptors, limitConnections, type ConnectionLimits } from './descriptors.js'
 import { openPeerCore, type PeerCore, type PeerStatus } from './peer-core.js'
 import type { ReplicaStorage } from './replica.js'
 
@@ -41,12 +42,15 @@ export interface Peer extends AsyncDisposable {
 }
 
 /** Room for as many clients as there may be sessions, for those that come back on a new connection, and for the peers. */
-const MAX_CONNECTIONS = 2 * DEFAULT_SERVER_LIMITS.maxSessions
+const WANTED: ConnectionLimits = {
+  maxConnections: 2 * DEFAULT_SERVER_LIMITS.maxSessions,
+  maxPendingConnections: 256
+}
 
 /**
  * Starts a peer on its data directory. Rejects, with nothing left open, when the directory is in use, damaged or another's, when an
  * address cannot be bound, or when there is no cluster to start with; the message is one line. InvalidArgumentError, FolderInUseError,
- * DataDirectoryError, NotAuthorizedError (another's directory), CorruptionError, VersionMismatchError, ListenError.
+ * DataDirectoryError, NotAuthorizedError (another's directory), CorruptionError, VersionMismatchError, ListenError, DescriptorLimitError.
  */
 export async function createPeer(init: PeerInit): Promise<Peer> {
   const id = peerIdFromPrivateKey(init.privateKey).toString()
@@ -55,12 +59,13 @@ export async function createPeer(init: PeerInit): Promise<Peer> {
     throw new InvalidArgumentError('privateKey', id, `the key of a voter of cluster ${cluster.clusterId}`)
   }
   if (init.listen.length === 0) throw new InvalidArgumentError('listen', 0, 'one address or more')
+  const connections = fittingConnections(init.logger)
   const directory = await openDataDirectory({
     path: init.dataDir,
     peerId: id,
     ...(cluster === undefined ? {} : { cluster: { clusterId: cluster.clusterId, digest: foundingDigest(cluster) } })
   })
-  const peer = new RunningPeer(init, id, directory)
+  const peer = new RunningPeer(init, id, directory, connections)
   try {
     await peer.start(cluster)
     return peer
@@ -68,6 +73,20 @@ export async function createPeer(init: PeerInit): Promise<Peer> {
     await peer.close()
     throw error
   }
+}
+
+/** As many connections as the limit of open files has room for. */
+function fittingConnections(logger: Logger | undefined): ConnectionLimits {
+  const { limit, open } = descriptors()
+  const fitting = limitConnections({ limit, open }, WANTED)
+  if (fitting.maxConnections < WANTED.maxConnections) {
+    const { maxConnections } = fitting
+    logger?.warn(
+      { limit, open, maxConnections, wanted: WANTED.maxConnections },
+      'the limit of open files allows fewer connections'
+    )
+  }
+  return fitting
 }
 
 class RunningPeer implements Peer {
@@ -81,7 +100,8 @@ class RunningPeer implements Peer {
   constructor(
     private readonly init: PeerInit,
     private readonly id: string,
-    private readonly directory: DataDirectory
+    private readonly directory: DataDirectory,
+    private readonly connections: ConnectionLimits
   ) {
     this.peerId = peerIdFromPrivateKey(init.privateKey)
   }
@@ -125,7 +145,7 @@ class RunningPeer implements Peer {
       privateKey: init.privateKey,
       listen: directory.listenAddresses(init.listen),
       allow: (peerId) => mayConnect(core.config, peerId),
-      maxConnections: MAX_CONNECTIONS,
+      ...this.connections,
       logger: init.logger?.child({ component: 'net' })
     })
     this.network = network

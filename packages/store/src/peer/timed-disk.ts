@@ -13,6 +13,7 @@ export function timedDisk(disk: Disk, stages: Stages): Disk {
     list: () => disk.list(),
     create: async (name, bytes) => timed(await disk.create(name, bytes)),
     open: async (name) => timed(await disk.open(name)),
+    openForReading: (name) => disk.openForReading(name),
     rename: (from, to) => disk.rename(from, to),
     remove: (name) => disk.remove(name),
     flushDirectory: () => disk.flushDirectory()

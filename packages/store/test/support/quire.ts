@@ -13,6 +13,8 @@ export interface Finished {
 
 export interface RunOptions {
   readonly env?: Record<string, string>
+  /** The limit of open files, hard and soft: Node raises the soft one to the hard one. */
+  readonly maxOpenFiles?: number
 }
 
 export async function quire(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
@@ -27,8 +29,10 @@ export interface Running {
   stderr: string
 }
 
-export function startQuire(args: readonly string[], { env = {} }: RunOptions = {}): Running {
-  const child = spawn(process.execPath, [BIN, ...args], {
+export function startQuire(args: readonly string[], { env = {}, maxOpenFiles }: RunOptions = {}): Running {
+  const command = [process.execPath, BIN, ...args]
+  if (maxOpenFiles !== undefined) command.unshift('sh', '-c', `ulimit -n ${maxOpenFiles} && exec "$0" "$@"`)
+  const child = spawn(command[0]!, command.slice(1), {
     env: { ...process.env, NO_COLOR: '1', QUIRE_PEERS: '', ...env },
     stdio: ['ignore', 'pipe', 'pipe']
   })

@@ -297,6 +297,7 @@ export class SimPeer {
       list: () => disk.list(),
       create: async (name, bytes) => file(await disk.create(name, bytes)),
       open: async (name) => file(await disk.open(name)),
+      openForReading: (name) => disk.openForReading(name),
       rename: (from, to) => disk.rename(from, to),
       remove: (name) => disk.remove(name),
       flushDirectory: () => disk.flushDirectory()

@@ -144,6 +144,7 @@ export class SimDisk {
         this.countTorn(file, real)
         return watch(file, real)
       },
+      openForReading: (name) => memory.openForReading(name),
       rename: async (from, to) => {
         await memory.rename(from, to)
         this.files.set(to, named(from))

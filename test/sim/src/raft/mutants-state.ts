@@ -197,8 +197,8 @@ export const STORAGE: readonly Mutant[] = [
     name: 'a log acknowledges before it writes',
     rule: 'scenario 5',
     file: 'log/segmented-log.js',
-    find: 'await current.file.write(this.offset, batch);',
-    replace: 'void current.file.write(this.offset, batch).catch(() => { });'
+    find: 'await file.write(this.offset, batch);',
+    replace: 'void file.write(this.offset, batch).catch(() => { });'
   },
   {
     name: 'damage taken for a torn tail',
@@ -233,14 +233,14 @@ export const STORAGE: readonly Mutant[] = [
     name: 'what was read is taken for durable',
     rule: 'recovery',
     file: 'log/recovery.js',
-    find: 'await this.makeDurable();',
+    find: 'await this.makeDurable(file);',
     replace: ''
   },
   {
     name: "a segment's name is not flushed",
     rule: 'Disk',
     file: 'log/segment-supply.js',
-    find: 'await this.disk.rename(SPARE, name);\n            await this.disk.flushDirectory();',
+    find: 'await this.disk.rename(SPARE, name);\n            await this.whenPossible(() => this.disk.flushDirectory());',
     replace: 'await this.disk.rename(SPARE, name);'
   },
   {

@@ -1,0 +1,117 @@
+/** Nodes, logs and disks without a free file descriptor: docs/raft.md, "The log on disk". */
+import { fromString } from 'uint8arrays/from-string'
+import { describe, expect, it } from 'vitest'
+import { createMemoryDisk, createSegmentedLog } from '../src/index.js'
+import { Cluster, type Member } from './support/cluster.js'
+import { contentOf, entries, entry } from './support/log-model.js'
+import { VirtualClock } from './support/virtual-time.js'
+
+const SEGMENT_BYTES = 4096
+const LARGE = new Uint8Array(1500).fill(7)
+
+async function commit(cluster: Cluster, leader: Member, count: number): Promise<number> {
+  let index = 0
+  for (let i = 0; i < count; i++) {
+    ;({ index } = leader.node!.propose(LARGE.slice()))
+    await cluster.clock.until(() => leader.status!.commitIndex >= index)
+  }
+  return index
+}
+
+describe('a cluster whose leader has no file descriptor left', () => {
+  it('goes on committing while a follower that is far behind waits, and brings it up afterwards', async () => {
+    const cluster = await Cluster.start({ segmentBytes: SEGMENT_BYTES })
+    const leader = await cluster.elect()
+    const laggard = cluster.members.find((member) => member !== leader)!
+    cluster.isolate(laggard)
+    const behind = await commit(cluster, leader, 40)
+    // Room for the next file and the directory's flush, not for reading an old segment beside them.
+    const { disk } = leader
+    await cluster.clock.run(100)
+    disk.setDescriptors(0)
+    cluster.heal()
+    await cluster.clock.run(3000)
+    leader.node!.propose(fromString('small'))
+    await cluster.clock.run(1000)
+    expect(leader.fatal).toBeUndefined()
+    expect(leader.status).toMatchObject({ role: 'leader', commitIndex: behind + 1 })
+    expect(laggard.status!.lastIndex).toBeLessThan(behind)
+    disk.setDescriptors(Infinity)
+    expect(await cluster.converge(behind + 1)).toBe(true)
+    await cluster.close()
+  })
+
+  it('elects another when the leader has no next file for longer than a disk may hang', async () => {
+    const cluster = await Cluster.start({ segmentBytes: SEGMENT_BYTES })
+    const leader = await cluster.elect()
+    leader.disk.setDescriptors(0)
+    for (let i = 0; i < 8; i++) leader.node!.propose(LARGE.slice())
+    expect(await cluster.clock.until(() => cluster.leader !== leader && cluster.leader?.status?.ready === true)).toBe(
+      true
+    )
+    expect(leader.fatal).toBeUndefined()
+    const { index } = cluster.leader!.node!.propose(fromString('elsewhere'))
+    leader.disk.setDescriptors(Infinity)
+    expect(await cluster.converge(index)).toBe(true)
+    await cluster.close()
+  })
+})
+
+describe('a log without a file descriptor for its next file', () => {
+  it('says so, tries again once a second, lets appends wait, and goes on', async () => {
+    const clock = new VirtualClock()
+    const disk = createMemoryDisk({ schedule: clock.schedule.bind(clock) })
+    const reports: (string | undefined)[] = []
+    const create = { bootstrap: { voters: ['a'], learners: [], context: new Uint8Array(0) } }
+    const onSpace = (fault: Error | undefined): unknown => reports.push(fault?.name)
+    const opening = createSegmentedLog({ disk, segmentBytes: SEGMENT_BYTES, cacheBytes: 0, create, clock, onSpace })
+    await clock.run(10)
+    const log = await opening
+    disk.setDescriptors(disk.openFiles)
+    let durable = 1
+    const list = entries(2, 30, 1).map((each) => ({ ...each, data: new Uint8Array(1000).fill(each.index) }))
+    const appends = list.map(async (each) => {
+      await log.append({ entries: [each] })
+      durable = each.index
+    })
+    await clock.run(5000)
+    expect(reports).toEqual(['NoDescriptorsError'])
+    expect([log.lastIndex, durable]).toEqual([2, 2])
+    disk.setDescriptors(Infinity)
+    await clock.run(1100)
+    await Promise.all(appends)
+    expect([log.lastIndex, durable, reports]).toEqual([30, 30, ['NoDescriptorsError', undefined]])
+    const closing = log.close()
+    await clock.run(100)
+    await closing
+    expect(disk.openFiles).toBe(0)
+  })
+
+  it('waits for the flush of the directory, too: the file that has its name already is not lost', async () => {
+    const clock = new VirtualClock()
+    const disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
+    const create = { bootstrap: { voters: ['a'], learners: [], context: new Uint8Array(0) } }
+    const opening = createSegmentedLog({ disk, segmentBytes: SEGMENT_BYTES, create, clock })
+    await clock.run(50)
+    const log = await opening
+    const writes = [2, 3, 4].map((index) => ({ entries: [{ ...entry(index, 1), data: LARGE.slice() }] }))
+    const appended = Promise.all(writes.map((write) => log.append(write)))
+    const isRenamed = async (): Promise<boolean> => {
+      const listing = disk.list()
+      await clock.run(1)
+      return (await listing).filter((name) => name.endsWith('.log')).length > 1
+    }
+    while (!(await isRenamed())) disk.setDescriptors(Infinity)
+    disk.setDescriptors(0)
+    await clock.run(3000)
+    disk.setDescriptors(Infinity)
+    await clock.run(3000)
+    await appended
+    const before = contentOf(log)
+    // What was acknowledged is there after a power loss that keeps nothing else.
+    const after = disk.crash(() => 0)
+    const reopening = createSegmentedLog({ disk: after, segmentBytes: SEGMENT_BYTES, create, clock })
+    await clock.run(100)
+    expect(contentOf(await reopening)).toEqual(before)
+  })
+})
