@@ -18,6 +18,14 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(1, 1)
   })
 
+  it('seed 898606215: no bug, but a leader that a higher term deposes promises less of a transfer than one that leads on', async () => {
+    await expectSoundRaft(898_606_215, 1)
+  })
+
+  it('seed 88000546: no bug, but a leader that is about to be left out promises less of a transfer, too', async () => {
+    await expectSoundRaft(88_000_546, 1)
+  })
+
   it('seed 51: no bug, but the rule that a lower term is answered is needed here', async () => {
     await expectSoundRaft(51, 1)
   })

@@ -79,6 +79,7 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
           touched: (node) => this.touched.add(node),
           onOpened: (node) => this.opened(node),
           onRefused: (node, error) => this.refused(node, error),
+          ticked: (node) => this.waits.ticked(node),
           onFatal: (node, error) => this.stopped(node, error)
         })
     )
@@ -96,7 +97,7 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
       settings: settings.client,
       nodes: this.byName
     })
-    this.operator = new Operator({ scheduler, coverage, invariants, waits, nodes, leader, onError })
+    this.operator = new Operator({ scheduler, coverage, settings, invariants, waits, nodes, leader, onError })
     this.faults = new Faults({
       scheduler,
       coverage,
