@@ -18,11 +18,11 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(1, 1)
   })
 
-  it('seed 898606215: no bug, but a leader that a higher term deposes promises less of a transfer than one that leads on', async () => {
+  it('seed 898606215: no bug, but a leader that a higher term deposes needs up to three election timeouts to end a transfer, not one', async () => {
     await expectSoundRaft(898_606_215, 1)
   })
 
-  it('seed 88000546: no bug, but a leader that is about to be left out promises less of a transfer, too', async () => {
+  it('seed 88000546: no bug, but so does a leader whose change of members, under way, leaves it out', async () => {
     await expectSoundRaft(88_000_546, 1)
   })
 

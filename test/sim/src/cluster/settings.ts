@@ -27,7 +27,34 @@ export function drawSettings(chance: Chance): Settings {
   const mixed = chance.fork('late streams').is(0.1) ? withLateStreams({ ...drawn, network }) : { ...drawn, network }
   const calm = chance.fork('calm').next()
   if (calm < 0.05) return withoutFaults(mixed)
-  return calm < 0.1 ? withBreaksOnly(mixed) : mixed
+  if (calm < 0.1) return withBreaksOnly(mixed)
+  if (calm < 0.13) return withoutFaults(withCrowds(mixed, chance.fork('crowds')))
+  return calm < 0.16 ? withDeathsOnly(withCrowds(mixed, chance.fork('crowds'))) : mixed
+}
+
+/** Few frames, and pins over many pages of the same files, beside private copies: whoever waits for room, for a page or for a turn waits for others. */
+function withCrowds(drawn: Settings, chance: Chance): Settings {
+  const { client, peer } = drawn
+  const pages = chance.int(3, 6)
+  const wanted = {
+    ...{ pinAcross: 4, writeAcross: 2, pin: 2, pinToRead: 1, readAcross: 2, write: 3, burst: 1, extend: 1 },
+    ...{ writePrivately: 1.5, pinPrivately: 0.5, unmapPrivately: 0.2, evictRange: 0.5, truncate: 0.4, openAnew: 0.2 }
+  }
+  return {
+    ...drawn,
+    peer: { ...peer, maxFaults: chance.pick([1, 4, 256]) },
+    client: {
+      ...client,
+      paths: 1,
+      wholePaths: 1,
+      bytes: pages * PAGE_BYTES,
+      maxPages: pages + 1,
+      programs: 3,
+      pauseMs: 1,
+      longPins: { share: 0.5, pages: 4 },
+      weights: { ...client.weights, ...wanted }
+    }
+  }
 }
 
 /** Where nothing goes wrong, what ends by a time-out was forgotten by somebody. */
@@ -45,6 +72,16 @@ function withBreaksOnly(drawn: Settings): Settings {
     faults: { ...faults, weights, areClientsOnly: true },
     client: { ...client, excused: EXCUSED_BY_BREAKS }
   }
+}
+
+/**
+ * Clients die, or leave, and nothing else happens. Who waits for a page of the dead waits for the end of its session: a TTL at most after its death. All die
+ * while faults happen, and then none is left, so nobody waits longer than `faultyMs` and one TTL, which is less than half of a call's time here.
+ */
+function withDeathsOnly(drawn: Settings): Settings {
+  const { client, faults, ...rest } = calmed(drawn)
+  const weights = weightsOf({ crashClient: 1, closeClient: 0.3 })
+  return { ...rest, faults: { ...faults, weights }, client: { ...client, excused: EXCUSED_BY_BREAKS } }
 }
 
 /** Whoever waits has far more time than anything takes, and no two clients rightly wait for each other. */
@@ -128,6 +165,7 @@ function drawClient(chance: Chance, sessionTtlMs: number): ClientSettings {
     programs: chance.pick([1, 1, 2, 3]),
     pauseMs: chance.pick([1, 3, 8, 20]),
     pinMs: chance.pick([2, 8, 40]),
+    longPins: { share: 0.2, pages: 1 },
     aborts: chance.pick([0, 0.03, 0.15]),
     weights: drawWeights(ACTIONS, COMMON_ACTIONS, chance, 0.85),
     cacheBytes: 65_536,
