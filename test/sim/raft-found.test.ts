@@ -18,11 +18,11 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(1, 1)
   })
 
-  it('seed 898606215: no bug, but a leader that a higher term deposes needs up to three election timeouts to end a transfer, not one', async () => {
+  it('seed 898606215: no bug; a leader that a higher term deposes may take three election timeouts to end a transfer', async () => {
     await expectSoundRaft(898_606_215, 1)
   })
 
-  it('seed 88000546: no bug, but so does a leader whose change of members, under way, leaves it out', async () => {
+  it('seed 88000546: no bug; so may a leader that an uncommitted change of members leaves out', async () => {
     await expectSoundRaft(88_000_546, 1)
   })
 

@@ -132,7 +132,7 @@ describe('a transfer of leadership', () => {
     }
   })
 
-  it('ends within three election timeouts when a node of a higher term deposes its leader (seed 898606215)', async () => {
+  it('ends within three election timeouts when a higher term deposes its leader (seed 898606215)', async () => {
     await start()
     const [target, mute] = cluster.members.filter(({ id }) => id !== leader.id) as [Member, Member]
     for (const { id } of cluster.members) cluster.cut.add(`${mute.id}>${id}`)

@@ -57,7 +57,7 @@ export function runFlags(workers: number) {
 
 /** Chance starts from 32 bits: a larger seed would silently repeat a smaller one. */
 const MAX_SEED = 2 ** 32 - 1
-/** A seed takes a second at most; one that takes this long goes round in circles, between two events where nothing can end it. */
+/** A seed takes about a second. One that takes this long loops within one event, where nothing else can end it. */
 const STUCK_MS = 300_000
 
 /** Undefined when a number is none, or a seed is too large. */

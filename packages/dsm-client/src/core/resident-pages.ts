@@ -98,8 +98,8 @@ export class ResidentPages {
   }
 
   /**
-   * Puts the pages into a place that they partly occupy themselves. Without this, their pin would wait for room that only it can make. The bytes
-   * are set aside meanwhile, so this copies twice. False: there is no such place.
+   * Puts the pages into a place that they partly occupy themselves. Without this, their pin would wait for room that
+   * only it can make. The bytes are set aside meanwhile, so this copies twice. False: there is no such place.
    */
   private compact(pages: readonly Page[]): boolean {
     const { pageSize } = pages[0]!

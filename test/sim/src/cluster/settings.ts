@@ -32,7 +32,7 @@ export function drawSettings(chance: Chance): Settings {
   return calm < 0.16 ? withDeathsOnly(withCrowds(mixed, chance.fork('crowds'))) : mixed
 }
 
-/** Few frames, and pins over many pages of the same files, beside private copies: whoever waits for room, for a page or for a turn waits for others. */
+/** Few frames, private copies, and pins over many pages of the same files: waits depend on each other. */
 function withCrowds(drawn: Settings, chance: Chance): Settings {
   const { client, peer } = drawn
   const pages = chance.int(3, 6)
@@ -75,8 +75,9 @@ function withBreaksOnly(drawn: Settings): Settings {
 }
 
 /**
- * Clients die, or leave, and nothing else happens. Who waits for a page of the dead waits for the end of its session: a TTL at most after its death. All die
- * while faults happen, and then none is left, so nobody waits longer than `faultyMs` and one TTL, which is less than half of a call's time here.
+ * Clients die or leave, and nothing else happens. A call that waits for a dead client's page waits until that session
+ * expires, at most one TTL after the death. Deaths end after `faultyMs` (3 s here at most), and a TTL is at most 1.5 s,
+ * so no call waits longer than 4.5 s for the dead. Its time-out is more than twice that.
  */
 function withDeathsOnly(drawn: Settings): Settings {
   const { client, faults, ...rest } = calmed(drawn)

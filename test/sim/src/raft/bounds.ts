@@ -1,30 +1,35 @@
-/** How long the steps of the protocol take at most in peace. Each bound is derived from the protocol's constants; none is a guess. */
+/** How long the steps of the protocol take at most, derived from its constants. */
 import type { RaftSettings } from './settings.js'
 
 /** In peace, no message and no disk operation takes longer than this multiple of the mean. */
 export const WORST_FACTOR = 3
 
-/** A write to the log that needs a new segment: create the file, write it, rename it, flush the directory. */
+/** A write to the log that needs a new segment creates the file, writes it, renames it and flushes the directory. */
 const OPERATIONS_PER_WRITE = 4
 
 /**
- * Election timeouts within which the caller of a transfer hears what became of it, counted in ticks of its own node, in war and peace.
+ * Election timeouts within which the caller of a transfer learns the outcome, in ticks of its own node. This holds at
+ * any time, under all faults.
  *
- * - While the node leads, the transfer fails after one election timeout (thesis §3.10).
- * - A leader that is deposed before that waits for another leader to show up, for two election timeouts: a follower stands within two (its
- *   timeout is drawn from one to two), and when it wins, this node hears of it. Without a majority nobody wins, and the wait ends here.
+ * - If the leader stays in office, the transfer fails after one election timeout (thesis §3.10).
+ * - A leader that is deposed before that waits for another leader, for two more. Followers draw their timeouts from one
+ *   to two, so the next election begins within that time. Without a majority nobody wins, and the wait ends here.
  */
 export const TRANSFER_TIMEOUTS = 3
 
 export interface PeaceBounds {
-  /** A leader that stays in office gives a transfer up after one election timeout. */
+  /** A leader that stays in office gives up a transfer after one election timeout. */
   readonly failedTransferMs: number
   /**
-   * A leader that has sent everything knows what every follower has. An acknowledgement that a fault has cost is noticed by the second heartbeat from
-   * then on, which nothing was acknowledged before; the empty append and its answer follow: two intervals and four messages.
+   * Time until a leader knows what every follower has. If a fault has cost an acknowledgement, the follower answers one
+   * heartbeat without having acknowledged anything since the heartbeat before. Then an empty append follows, and its
+   * reply: two heartbeat intervals and four messages.
    */
   readonly acknowledgedMs: number
-  /** `timeoutNow`, request and vote are three messages in sequence; the candidate's vote and the voters' are durable before they leave. */
+  /**
+   * A transfer to a voter that has everything takes three messages in sequence (`timeoutNow`, the vote request, the
+   * vote) and two writes: the candidate's own vote and the other voter's are durable before they are sent.
+   */
   readonly transferMs: number
 }
 

@@ -86,8 +86,9 @@ export class Peace {
   }
 
   /**
-   * All members are of one term, nothing is uncommitted, and the leader is a voter and knows what all have: nothing but this simulator makes
-   * it step down from here on. A leader that is about to be deposed, or to be left out by a change that is not committed, promises less.
+   * Waits until all members have the same term, nothing is uncommitted, and the leader is a voter that knows what all
+   * members have. From then on only the simulator can depose it. Before that, a higher term or an uncommitted change
+   * can, and a transfer may then take longer (see TRANSFER_TIMEOUTS).
    */
   private async comeToRest(): Promise<SimNode> {
     const { sim } = this
@@ -96,7 +97,7 @@ export class Peace {
     return sim.leader()!
   }
 
-  /** A transfer to a node that is down, or that nobody hears, ends after an election timeout, and its leader goes on (thesis §3.10). */
+  /** A transfer to a node that is down or mute ends after an election timeout, and its leader goes on (thesis §3.10). */
   private async failToTransfer(): Promise<void> {
     const { sim } = this
     if (!this.chance.is(SHARE_OF_FAILING)) return

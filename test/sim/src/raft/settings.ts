@@ -70,7 +70,7 @@ export function drawSettings(chance: Chance): RaftSettings {
   return chance.fork('handovers').is(0.1) ? withHandovers(drawn, chance.fork('weights of handovers')) : drawn
 }
 
-/** Leadership on its way while the members change and nodes cannot hear each other: terms that few know of, leaders that are about to be removed. */
+/** Transfers amid membership changes and cut links: terms that few nodes know of, leaders about to be removed. */
 function withHandovers(drawn: RaftSettings, chance: Chance): RaftSettings {
   const weights = { ...drawn.weights }
   for (const [kind] of KINDS) weights[kind] = (HANDOVERS[kind] ?? 0) * chance.between(0.2, 1)
