@@ -22,7 +22,12 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['reads at once', 20_000],
   ['writes at once', 1000],
   ['listings', 500],
-  ['frames that came with the next', 20_000]
+  ['frames that came with the next', 20_000],
+  ['seeds with no faults', 50],
+  ['seeds with breaks only', 30],
+  ['seeds with deaths only', 15],
+  ['seeds with crowds', 30],
+  ['seeds with late streams', 50]
 ]
 
 /** On average. Of operations, those that succeeded. */

@@ -9,6 +9,8 @@ import type { PeerSettings } from './peers.js'
 import { EXCUSED_BY_BREAKS, EXCUSED_BY_FAULTS, EXCUSED_WITHOUT_FAULTS } from './excuses.js'
 
 export interface Settings {
+  /** What this seed is for in particular, if anything. */
+  readonly mixes: readonly string[]
   readonly clients: number
   /** Raft's frames are lost, dials fail, disks and frames are slow now and then. */
   readonly isNoisy: boolean
@@ -42,6 +44,7 @@ function withCrowds(drawn: Settings, chance: Chance): Settings {
   }
   return {
     ...drawn,
+    mixes: [...drawn.mixes, 'crowds'],
     peer: { ...peer, maxFaults: chance.pick([1, 4, 256]) },
     client: {
       ...client,
@@ -60,7 +63,12 @@ function withCrowds(drawn: Settings, chance: Chance): Settings {
 /** Where nothing goes wrong, what ends by a time-out was forgotten by somebody. */
 function withoutFaults(drawn: Settings): Settings {
   const { client, faults, ...rest } = calmed(drawn)
-  return { ...rest, faults: { ...faults, everyMs: Infinity }, client: { ...client, excused: EXCUSED_WITHOUT_FAULTS } }
+  return {
+    ...rest,
+    mixes: [...rest.mixes, 'no faults'],
+    faults: { ...faults, everyMs: Infinity },
+    client: { ...client, excused: EXCUSED_WITHOUT_FAULTS }
+  }
 }
 
 /** Clients lose their streams and nothing else: what was under way must be asked and told again, at once. */
@@ -69,6 +77,7 @@ function withBreaksOnly(drawn: Settings): Settings {
   const weights = weightsOf({ breakStream: 1, breakConnection: 1 })
   return {
     ...rest,
+    mixes: [...rest.mixes, 'breaks only'],
     faults: { ...faults, weights, areClientsOnly: true },
     client: { ...client, excused: EXCUSED_BY_BREAKS }
   }
@@ -82,7 +91,12 @@ function withBreaksOnly(drawn: Settings): Settings {
 function withDeathsOnly(drawn: Settings): Settings {
   const { client, faults, ...rest } = calmed(drawn)
   const weights = weightsOf({ crashClient: 1, closeClient: 0.3 })
-  return { ...rest, faults: { ...faults, weights }, client: { ...client, excused: EXCUSED_BY_BREAKS } }
+  return {
+    ...rest,
+    mixes: [...rest.mixes, 'deaths only'],
+    faults: { ...faults, weights },
+    client: { ...client, excused: EXCUSED_BY_BREAKS }
+  }
 }
 
 /** Whoever waits has far more time than anything takes, and no two clients rightly wait for each other. */
@@ -103,6 +117,7 @@ function withLateStreams(drawn: Settings): Settings {
   const shrinking = { punch: 2, truncate: 1, write: 5, read: 3, tryWrite: 3 }
   return {
     ...drawn,
+    mixes: [...drawn.mixes, 'late streams'],
     faults: { ...faults, everyMs: 25, weights: weightsOf({ slowStream: 1 }) },
     client: {
       ...client,
@@ -120,6 +135,7 @@ function withLateStreams(drawn: Settings): Settings {
 function drawMix(chance: Chance): Settings {
   const sessionTtlMs = chance.pick([500, 600, 800, 1000, 1500])
   return {
+    mixes: [],
     isNoisy: true,
     clients: chance.int(2, 4),
     faultyMs: chance.between(3000, 6000),

@@ -8,6 +8,7 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['snapshots installed', 200],
   ['torn tails', 200],
   ['configuration changes', 200],
+  ['seeds with handovers', 60],
   ['transfers', 600],
   ['transfers refused: TransferFailedError', 250],
   ['transfers without a new leader', 15],

@@ -45,6 +45,8 @@ export interface ClientSettings {
 }
 
 export interface RaftSettings {
+  /** Leadership and members change all the time. */
+  readonly hasHandovers: boolean
   readonly firstVoters: number
   /** Nodes in all. */
   readonly nodes: number
@@ -74,7 +76,7 @@ export function drawSettings(chance: Chance): RaftSettings {
 function withHandovers(drawn: RaftSettings, chance: Chance): RaftSettings {
   const weights = { ...drawn.weights }
   for (const [kind] of KINDS) weights[kind] = (HANDOVERS[kind] ?? 0) * chance.between(0.2, 1)
-  return { ...drawn, everyMs: 50, weights }
+  return { ...drawn, hasHandovers: true, everyMs: 50, weights }
 }
 
 const HANDOVERS: Partial<Record<HappeningKind, number>> = {
@@ -100,6 +102,7 @@ const HANDOVERS: Partial<Record<HappeningKind, number>> = {
 function drawMix(chance: Chance): RaftSettings {
   const firstVoters = chance.is(0.65) ? 3 : 5
   return {
+    hasHandovers: false,
     firstVoters,
     nodes: firstVoters + chance.int(1, 3),
     faultyMs: chance.between(2500, 4500),

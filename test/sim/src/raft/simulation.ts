@@ -50,6 +50,7 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
     const drawn = drawSettings(this.chance.fork('settings'))
     this.settings = init.settings?.(drawn) ?? drawn
     const { settings } = this
+    if (settings.hasHandovers) coverage.add('seeds with handovers')
     const onError = (error: Error): void => this.fail(error)
     const leader = (): SimNode | undefined => this.leader()
     this.tracer = init.trace && new Tracer(scheduler, init.trace)
