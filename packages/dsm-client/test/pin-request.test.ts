@@ -14,13 +14,22 @@ interface Pin {
   state: 'waiting' | 'done' | 'failed'
   pages: readonly Page[]
   error: Error | undefined
+  /** How many pages it had, each time that it had more than ever before. */
+  advances: number[]
   release: () => void
   withdraw: () => void
 }
 
 function request(h: CoreHarness, first: number, count: number, access: Access = 'write', file = FILE): Pin {
   const { table } = h.core
-  const pin: Pin = { state: 'waiting', pages: [], error: undefined, release: () => {}, withdraw: () => {} }
+  const pin: Pin = {
+    state: 'waiting',
+    pages: [],
+    error: undefined,
+    advances: [],
+    release: () => {},
+    withdraw: () => {}
+  }
   pin.release = () => {
     for (const page of pin.pages) table.unpin(page, access)
     h.drain()
@@ -30,7 +39,8 @@ function request(h: CoreHarness, first: number, count: number, access: Access = 
     { space: table.space(file)!, first, count, access },
     {
       done: (pages) => Object.assign(pin, { state: 'done', pages }),
-      fail: (error) => Object.assign(pin, { state: 'failed', error })
+      fail: (error) => Object.assign(pin, { state: 'failed', error }),
+      advanced: (count) => pin.advances.push(count)
     }
   )
   pin.withdraw = () => {
@@ -163,6 +173,8 @@ describe('a pin in the making', () => {
     h.grant(elsewhere)
     while (!h.nothingSent) h.grant(h.take('fault'), { owner: true, access: 'write', epoch: 3 })
     expect(pin.state).toBe('done')
+    // A page that it had before and gave back is no progress: its caller's time runs out.
+    expect(pin.advances).toEqual([1, 2, 3])
     expect(h.core.nextDeadline).toBe(Infinity)
   })
 
