@@ -36,3 +36,7 @@ it('seed 85: a pin waited for frames in a row where private copies left no such 
 it('seed 217: a file that could not be truncated when it was opened stayed open for nobody', async () => {
   await expectSound(217, 1)
 })
+
+it('seed 777002881: a pin waited for ever for room that only its own pages occupied', async () => {
+  await expectSound(777002881, 1)
+})

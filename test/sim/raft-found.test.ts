@@ -18,6 +18,14 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(1, 1)
   })
 
+  it('seed 898606215: no bug; a leader that a higher term deposes may take three election timeouts to end a transfer', async () => {
+    await expectSoundRaft(898_606_215, 1)
+  })
+
+  it('seed 88000546: no bug; so may a leader that an uncommitted change of members leaves out', async () => {
+    await expectSoundRaft(88_000_546, 1)
+  })
+
   it('seed 51: no bug, but the rule that a lower term is answered is needed here', async () => {
     await expectSoundRaft(51, 1)
   })

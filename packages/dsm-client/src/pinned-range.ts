@@ -37,17 +37,25 @@ function pinPages(
   const { host, space, path, pageSize } = file
   const first = Math.floor(offset / pageSize)
   const count = Math.floor((offset + length - 1) / pageSize) - first + 1
-  const start = (resolve: (pages: readonly Page[]) => void, reject: (error: Error) => void) => {
+  let pinned = 0
+  const start = (resolve: (pages: readonly Page[]) => void, reject: (error: Error) => void, moved: () => void) => {
     checkUsable(file)
     const fail = (error: Error): void => reject(sizeMovedBy(error, file))
-    const withdraw = requestPin(host.table, { space, first, count, access }, { done: resolve, fail })
+    // Only what it never had before counts, so that pins that give way to each other do not wait for ever.
+    const advanced = (pages: number): void => {
+      pinned = pages
+      moved()
+    }
+    const withdraw = requestPin(host.table, { space, first, count, access }, { done: resolve, fail, advanced })
     host.drain()
     return () => {
       withdraw()
       host.drain()
     }
   }
-  return host.wait(start, signal, () => new BusyError(path, first * pageSize))
+  // The pages of a file that is owned as a whole come in any order.
+  const firstMissing = () => (space.unit === 'file' ? first : first + pinned)
+  return host.wait(start, signal, () => new BusyError(path, firstMissing() * pageSize))
 }
 
 class FilePin implements PinnedRange {

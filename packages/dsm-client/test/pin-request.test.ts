@@ -1,6 +1,7 @@
 /** Pins in the making, one message at a time. */
-import { PinConflictError, type Access } from '@quire/protocol'
+import { CacheFullError, PinConflictError, type Access } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
+import type { Frame } from '../src/core/frames.js'
 import type { Page } from '../src/core/page.js'
 import { isContiguous } from '../src/core/resident-pages.js'
 import { requestPin } from '../src/core/pin-request.js'
@@ -13,13 +14,22 @@ interface Pin {
   state: 'waiting' | 'done' | 'failed'
   pages: readonly Page[]
   error: Error | undefined
+  /** How many pages it had, each time that it had more than ever before. */
+  advances: number[]
   release: () => void
   withdraw: () => void
 }
 
 function request(h: CoreHarness, first: number, count: number, access: Access = 'write', file = FILE): Pin {
   const { table } = h.core
-  const pin: Pin = { state: 'waiting', pages: [], error: undefined, release: () => {}, withdraw: () => {} }
+  const pin: Pin = {
+    state: 'waiting',
+    pages: [],
+    error: undefined,
+    advances: [],
+    release: () => {},
+    withdraw: () => {}
+  }
   pin.release = () => {
     for (const page of pin.pages) table.unpin(page, access)
     h.drain()
@@ -29,7 +39,8 @@ function request(h: CoreHarness, first: number, count: number, access: Access = 
     { space: table.space(file)!, first, count, access },
     {
       done: (pages) => Object.assign(pin, { state: 'done', pages }),
-      fail: (error) => Object.assign(pin, { state: 'failed', error })
+      fail: (error) => Object.assign(pin, { state: 'failed', error }),
+      advanced: (count) => pin.advances.push(count)
     }
   )
   pin.withdraw = () => {
@@ -69,6 +80,30 @@ describe('a pin that waits for room', () => {
     expect(isContiguous(pin.pages)).toBe(true)
     pin.release()
     expect([0, 1, 2, 3].map((page) => h.page(page)!.isHeld)).toEqual([false, false, false, false])
+  })
+
+  it('moves its own pages out of its way when they occupy the only place that is large enough', () => {
+    const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect()
+    // Frames of private copies, which nobody can drop.
+    const taken: Frame[] = []
+    const takeFrame = (): void => {
+      const take = ([frame]: readonly Frame[]): void => void taken.push(frame!)
+      h.core.table.wantFrames(PAGE, 1, take, (error) => expect.unreachable(error.message))
+    }
+    takeFrame()
+    h.have(1, 'read', { value: 11 })
+    h.have(0, 'write', { write: 22 })
+    while (taken.length < FRAMES - 2) takeFrame()
+    // Three frames in a row, of which pages 1 and 0 have the first two, in the wrong order.
+    h.core.table.releaseFrame(taken[1]!)
+    const tooLarge = request(h, 0, 4, 'read')
+    expect(tooLarge.error).toBeInstanceOf(CacheFullError)
+    const pin = request(h, 0, 3, 'read')
+    h.grant(h.pick('fault'), { value: 33 })
+    expect(pin.state).toBe('done')
+    expect(isContiguous(pin.pages)).toBe(true)
+    expect(pin.pages.map(({ frame }) => frame!.bytes[0])).toEqual([22, 11, 33])
+    expect([h.page(0)!.dirty, h.page(1)!.dirty]).toEqual([true, false])
   })
 
   it('fails when the session is lost, before its frames come free', () => {
@@ -138,6 +173,8 @@ describe('a pin in the making', () => {
     h.grant(elsewhere)
     while (!h.nothingSent) h.grant(h.take('fault'), { owner: true, access: 'write', epoch: 3 })
     expect(pin.state).toBe('done')
+    // A page that it had before and gave back is no progress: its caller's time runs out.
+    expect(pin.advances).toEqual([1, 2, 3])
     expect(h.core.nextDeadline).toBe(Infinity)
   })
 

@@ -276,7 +276,28 @@ describe('a call over many pages', () => {
     expect(await reading).toHaveLength(4 * 4096)
   })
 
-  it('and fails when no page comes in that time', async () => {
+  it('a pin', async () => {
+    const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
+    leader.holding.add('fault')
+    const pinning = mapping.pin(0, 4 * 4096, 'write')
+    await trickle('fault', 4, 4000)
+    const pinned = await pinning
+    pinned.release()
+  })
+
+  it('a pin that no page comes for fails, and names the first that is missing', async () => {
+    const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
+    leader.holding.add('fault')
+    const pinning = mapping.pin(0, 4 * 4096, 'write')
+    await trickle('fault', 3, 4000)
+    await world.clock.advance(4900)
+    expect(await outcome(pinning)).toBe('waiting')
+    await world.clock.advance(200)
+    expect(await outcome(pinning)).toMatchObject({ name: 'BusyError', offset: 3 * 4096 })
+    leader.release('fault')
+  })
+
+  it('a read that no page comes for fails, and names the first that is missing', async () => {
     const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
     leader.holding.add('fault')
     const reading = mapping.read(0, 4 * 4096)

@@ -3,6 +3,10 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { ChangePendingError, NotLeaderError, TransferFailedError } from '../src/index.js'
 import { Cluster, type ClusterOptions, type Member } from './support/cluster.js'
 
+/** The driver's defaults. */
+const TICK_MS = 20
+const ELECTION_MS = 16 * TICK_MS
+
 let cluster: Cluster
 let leader: Member
 
@@ -103,6 +107,50 @@ describe('a transfer of leadership', () => {
     cluster.heal()
     expect(await cluster.converge(leader.status!.lastIndex)).toBe(true)
     expect(leader.status!.role).toBe('leader')
+  })
+
+  it('ends within three election timeouts when its leader is deposed meanwhile and no leader follows', async () => {
+    const isolated = async (): Promise<void> => {
+      await start()
+      for (const member of cluster.members) cluster.isolate(member)
+    }
+    await isolated()
+    const from = cluster.clock.now()
+    expect(await cluster.clock.until(() => leader.status!.role !== 'leader')).toBe(true)
+    const deposedMs = cluster.clock.now() - from
+    await cluster.close()
+    // From the last moment of the transfer's own time to the first.
+    for (const beforeMs of [1, ELECTION_MS / 2, ELECTION_MS - 1]) {
+      await isolated()
+      await cluster.clock.run(deposedMs - beforeMs)
+      expect(leader.status!.role).toBe('leader')
+      const asked = cluster.clock.now()
+      await expect(cluster.run(leader.node!.transferLeadership(other().id))).rejects.toThrow(TransferFailedError)
+      const took = cluster.clock.now() - asked
+      expect(took).toBeGreaterThan(2 * ELECTION_MS - TICK_MS)
+      expect(took).toBeLessThanOrEqual(3 * ELECTION_MS)
+    }
+  })
+
+  it('ends within three election timeouts when a higher term deposes its leader (seed 898606215)', async () => {
+    await start()
+    const [target, mute] = cluster.members.filter(({ id }) => id !== leader.id) as [Member, Member]
+    for (const { id } of cluster.members) cluster.cut.add(`${mute.id}>${id}`)
+    // It stands in a term that nobody hears of.
+    const first = leader.node!.transferLeadership(mute.id)
+    await expect(cluster.run(first)).rejects.toThrow(TransferFailedError)
+    expect(mute.status!.term).toBeGreaterThan(leader.status!.term)
+    target.crash()
+    const asked = cluster.clock.now()
+    const second = leader.node!.transferLeadership(target.id)
+    cluster.heal()
+    const outcome = cluster.run(second).then(
+      () => 'another leader',
+      (error: Error) => error.name
+    )
+    expect(['another leader', 'TransferFailedError']).toContain(await outcome)
+    expect(cluster.clock.now() - asked).toBeLessThanOrEqual(3 * ELECTION_MS)
+    expect(leader.status!.term).toBeGreaterThanOrEqual(mute.status!.term)
   })
 
   it('is refused to who is no other voter, and by who does not lead', async () => {

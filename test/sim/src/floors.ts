@@ -6,7 +6,7 @@ export interface Floors {
   readonly counts: readonly (readonly [string, number])[]
   /** On average. */
   readonly perSeed?: readonly (readonly [string, number])[]
-  readonly rates?: { readonly eventsPerSecond?: number; readonly seedsPerSecond?: number }
+  readonly rates?: { readonly eventsPerSecond?: number }
 }
 
 /** With fewer seeds chance alone may miss a floor. */
@@ -20,13 +20,11 @@ export function enforceFloors({ counts, perSeed = [], rates = {} }: Floors, summ
     ...counts.map(([name, floor]) => ({ name, floor: Math.round((floor * done) / 1000), met: coverage.get(name) })),
     ...perSeed.map(([name, floor]) => ({ name: `${name} a seed`, floor, met: Math.round(coverage.get(name) / done) }))
   ]
-  const { eventsPerSecond, seedsPerSecond } = rates
+  const { eventsPerSecond } = rates
   // On all cores together, as if nobody else used them.
   const seconds = cpuSeconds / workers
   if (eventsPerSecond !== undefined)
     rows.push({ name: 'events a second, by processor time', floor: eventsPerSecond, met: events / seconds })
-  if (seedsPerSecond !== undefined)
-    rows.push({ name: 'seeds a second, by processor time', floor: seedsPerSecond, met: done / seconds })
   console.log(`\nfloors for ${done} seeds (${isEnforced ? 'enforced' : `enforced from ${FLOOR_SEEDS} seeds on`})`)
   for (const { name, floor, met } of rows) {
     const verdict = met >= floor ? 'ok' : isEnforced ? 'MISSED' : 'below'

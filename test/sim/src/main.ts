@@ -22,7 +22,7 @@ const USAGE = `usage: pnpm sim cluster|raft [--seeds N] [--from SEED] [--workers
 cluster is the whole of Quire on simulated machines, raft is Raft alone; both under every fault that they are to bear.
 
   --seeds N     how many, default 100; floors of coverage are enforced from 1000 on
-  --from SEED   the first, default 1
+  --from SEED   the first, default 1; the last is below 2 ** 32
   --workers N   default: one for each core
   --keep-going  does not stop at the first that fails
   --trace       prints what happens; with one seed

@@ -55,7 +55,12 @@ export function runFlags(workers: number) {
   } as const
 }
 
-/** Undefined when a number is none. */
+/** Chance starts from 32 bits: a larger seed would silently repeat a smaller one. */
+const MAX_SEED = 2 ** 32 - 1
+/** A seed takes about a second. One that takes this long loops within one event, where nothing else can end it. */
+const STUCK_MS = 300_000
+
+/** Undefined when a number is none, or a seed is too large. */
 export function readRunOptions(values: {
   readonly seeds: string
   readonly from: string
@@ -66,7 +71,7 @@ export function readRunOptions(values: {
 }): RunOptions | undefined {
   const [seeds, from, workers] = [values.seeds, values.from, values.workers].map(Number) as [number, number, number]
   const isRight = [seeds, from, workers].every((each) => Number.isSafeInteger(each) && each >= 1)
-  if (!isRight) return undefined
+  if (!isRight || from + seeds - 1 > MAX_SEED) return undefined
   const { trace, verbose } = values
   return { seeds, from, workers: Math.min(workers, seeds), keepGoing: values['keep-going'], trace, verbose }
 }
@@ -115,15 +120,25 @@ export class Run {
   private work(): Promise<void> {
     return new Promise((resolve, reject) => {
       const worker = new Worker(this.entry.file, { workerData: { args: this.entry.args } })
+      let seed: number | undefined
+      let stuck: NodeJS.Timeout | undefined
       const give = (): void => {
-        const seed = this.take()
-        if (seed === undefined) void worker.terminate().then(() => resolve())
-        else worker.postMessage(seed)
+        seed = this.take()
+        if (seed === undefined) return void worker.terminate()
+        stuck = setTimeout(() => reject(new Error(`seed ${seed} has not ended in ${STUCK_MS} ms`)), STUCK_MS)
+        worker.postMessage(seed)
       }
       worker.on('message', (report: Report) => {
+        clearTimeout(stuck)
         this.report(report).then(give, reject)
       })
       worker.on('error', reject)
+      worker.on('exit', (code) => {
+        clearTimeout(stuck)
+        // A worker that ends by itself takes its seed along.
+        if (seed === undefined) resolve()
+        else reject(new Error(`a worker ended in seed ${seed}, with ${code}`))
+      })
       give()
     })
   }

@@ -15,6 +15,8 @@ export interface PinOutcome {
   /** Every page is pinned; each is given back by `unpin`. In ascending order. */
   done(pages: readonly Page[]): void
   fail(error: Error): void
+  /** More pages are pinned than ever before: `count` of them. */
+  advanced(count: number): void
 }
 
 /**
@@ -101,6 +103,8 @@ export class PinRequests {
 class PinRequest {
   private pages: Page[] = []
   private pinned: Page[] = []
+  /** The most pages that it has had pinned at once. */
+  private furthest = 0
   /** Its pages have their places in memory, and keep them. */
   hasPlace = false
   private isPaused = false
@@ -223,6 +227,10 @@ class PinRequest {
       pin: true,
       run: (_, page) => {
         this.pinned.push(page)
+        if (this.pinned.length > this.furthest) {
+          this.furthest = this.pinned.length
+          this.outcome.advanced(this.furthest)
+        }
         if (this.pinned.length === count) this.complete()
         else if (space.unit !== 'file') this.acquire()
       },

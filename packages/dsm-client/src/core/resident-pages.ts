@@ -1,3 +1,4 @@
+import { assert } from '@quire/protocol'
 import type { AddressSpacePages } from './address-space.js'
 import type { Frame, FrameProvider } from './frames.js'
 import type { Page } from './page.js'
@@ -84,17 +85,41 @@ export class ResidentPages {
     for (const page of pages) this.reserve(page)
     const run = this.make(() => this.frames.allocateRun(pageSize, pages.length), evict)
     for (const page of pages) this.unreserve(page)
-    if (run === undefined) return 'noRoom'
+    if (run === undefined) return this.compact(pages) ? 'done' : 'noRoom'
     for (const [i, page] of pages.entries()) {
       const frame = run[i]!
       if (page.frame !== undefined) {
         frame.bytes.set(page.frame.bytes)
         this.frames.free(page.frame)
       }
-      page.frame = frame
-      this.resident.add(page)
+      this.settle(page, frame)
     }
     return 'done'
+  }
+
+  /**
+   * Puts the pages into a place that they partly occupy themselves. Without this, their pin would wait for room that
+   * only it can make. The bytes are set aside meanwhile, so this copies twice. False: there is no such place.
+   */
+  private compact(pages: readonly Page[]): boolean {
+    const { pageSize } = pages[0]!
+    const own = new Set(pages.map(({ frame }) => frame).filter((frame) => frame !== undefined))
+    if (own.size === 0 || !this.frames.couldAllocateRun(pageSize, pages.length, (frame) => own.has(frame))) return false
+    const contents = pages.map(({ frame }) => frame?.bytes.slice())
+    for (const frame of own) this.frames.free(frame)
+    const run = this.frames.allocateRun(pageSize, pages.length)
+    assert(run !== undefined, `${pages.length} frames of ${pageSize} bytes were to be had, and are not`)
+    for (const [i, page] of pages.entries()) {
+      const bytes = contents[i]
+      if (bytes !== undefined) run[i]!.bytes.set(bytes)
+      this.settle(page, run[i]!)
+    }
+    return true
+  }
+
+  private settle(page: Page, frame: Frame): void {
+    page.frame = frame
+    this.resident.add(page)
   }
 
   /** The page's frame stays where it is until `unreserve`. */

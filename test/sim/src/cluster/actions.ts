@@ -147,9 +147,13 @@ class Act extends PrivateActs implements Actions {
   }
 
   pinAcross(): Promise<void> {
-    const { chance } = this.program.init
-    const pages = chance.is(0.2) ? 1 : 0
-    return this.pinToWrite((this.page() + 1) * PAGE_BYTES - SPOT_BYTES, 2 * SPOT_BYTES + pages * PAGE_BYTES)
+    const { chance, settings } = this.program.init
+    const { share, pages: most } = settings.longPins
+    const pages = chance.is(share) ? (most > 1 ? chance.int(1, most) : 1) : 0
+    // A pin over many pages starts where it fits, now and then.
+    const last = Math.max(0, Math.ceil(this.size / PAGE_BYTES) - 2 - pages)
+    const first = most > 1 ? Math.min(this.page(), last) : this.page()
+    return this.pinToWrite((first + 1) * PAGE_BYTES - SPOT_BYTES, 2 * SPOT_BYTES + pages * PAGE_BYTES)
   }
 
   private pinToWrite(offset: number, length: number): Promise<void> {

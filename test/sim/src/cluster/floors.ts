@@ -23,7 +23,12 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['writes at once', 1000],
   ['listings', 500],
   ['frames that came with the next', 20_000],
-  ['older folders refused', 50]
+  ['older folders refused', 50],
+  ['seeds with no faults', 50],
+  ['seeds with breaks only', 30],
+  ['seeds with deaths only', 15],
+  ['seeds with crowds', 30],
+  ['seeds with late streams', 50]
 ]
 
 /** On average. Of operations, those that succeeded. */
@@ -32,4 +37,5 @@ export const PER_SEED: readonly (readonly [string, number])[] = [
   ['events', 5000]
 ]
 
-export const CLUSTER_FLOORS: Floors = { counts: FLOORS, perSeed: PER_SEED, rates: { seedsPerSecond: 10 } }
+/** In events: a seed that does more takes longer. Ten seeds a second, of as many events as are asked for above. */
+export const CLUSTER_FLOORS: Floors = { counts: FLOORS, perSeed: PER_SEED, rates: { eventsPerSecond: 50_000 } }

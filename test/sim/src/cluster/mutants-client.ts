@@ -303,6 +303,13 @@ const RANGES: readonly Mutant[] = [
     file: TABLE,
     find: 'copies.discard(0, Infinity);',
     replace: ';'
+  },
+  {
+    name: 'a pin is in the way of its own pages',
+    rule: 'found by this simulation',
+    file: 'dsm-client/dist/core/resident-pages.js',
+    find: "return this.compact(pages) ? 'done' : 'noRoom';",
+    replace: "return 'noRoom';"
   }
 ]
 

@@ -28,6 +28,8 @@ export interface WorkloadSettings {
   readonly programs: number
   /** Mean time that a pin is held. */
   readonly pinMs: number
+  /** Share of pins over pages that have more than two, and by how many at most. */
+  readonly longPins: { readonly share: number; readonly pages: number }
   /** Share of calls that are given up in the middle. */
   readonly aborts: number
   /** Names of errors that calls may end with. */

@@ -9,6 +9,8 @@ import type { PeerSettings } from './peers.js'
 import { EXCUSED_BY_BREAKS, EXCUSED_BY_FAULTS, EXCUSED_WITHOUT_FAULTS } from './excuses.js'
 
 export interface Settings {
+  /** What this seed is for in particular, if anything. */
+  readonly mixes: readonly string[]
   readonly clients: number
   /** Raft's frames are lost, dials fail, disks and frames are slow now and then. */
   readonly isNoisy: boolean
@@ -27,13 +29,46 @@ export function drawSettings(chance: Chance): Settings {
   const mixed = chance.fork('late streams').is(0.1) ? withLateStreams({ ...drawn, network }) : { ...drawn, network }
   const calm = chance.fork('calm').next()
   if (calm < 0.05) return withoutFaults(mixed)
-  return calm < 0.1 ? withBreaksOnly(mixed) : mixed
+  if (calm < 0.1) return withBreaksOnly(mixed)
+  if (calm < 0.13) return withoutFaults(withCrowds(mixed, chance.fork('crowds')))
+  return calm < 0.16 ? withDeathsOnly(withCrowds(mixed, chance.fork('crowds'))) : mixed
+}
+
+/** Few frames, private copies, and pins over many pages of the same files: waits depend on each other. */
+function withCrowds(drawn: Settings, chance: Chance): Settings {
+  const { client, peer } = drawn
+  const pages = chance.int(3, 6)
+  const wanted = {
+    ...{ pinAcross: 4, writeAcross: 2, pin: 2, pinToRead: 1, readAcross: 2, write: 3, burst: 1, extend: 1 },
+    ...{ writePrivately: 1.5, pinPrivately: 0.5, unmapPrivately: 0.2, evictRange: 0.5, truncate: 0.4, openAnew: 0.2 }
+  }
+  return {
+    ...drawn,
+    mixes: [...drawn.mixes, 'crowds'],
+    peer: { ...peer, maxFaults: chance.pick([1, 4, 256]) },
+    client: {
+      ...client,
+      paths: 1,
+      wholePaths: 1,
+      bytes: pages * PAGE_BYTES,
+      maxPages: pages + 1,
+      programs: 3,
+      pauseMs: 1,
+      longPins: { share: 0.5, pages: 4 },
+      weights: { ...client.weights, ...wanted }
+    }
+  }
 }
 
 /** Where nothing goes wrong, what ends by a time-out was forgotten by somebody. */
 function withoutFaults(drawn: Settings): Settings {
   const { client, faults, ...rest } = calmed(drawn)
-  return { ...rest, faults: { ...faults, everyMs: Infinity }, client: { ...client, excused: EXCUSED_WITHOUT_FAULTS } }
+  return {
+    ...rest,
+    mixes: [...rest.mixes, 'no faults'],
+    faults: { ...faults, everyMs: Infinity },
+    client: { ...client, excused: EXCUSED_WITHOUT_FAULTS }
+  }
 }
 
 /** Clients lose their streams and nothing else: what was under way must be asked and told again, at once. */
@@ -42,7 +77,24 @@ function withBreaksOnly(drawn: Settings): Settings {
   const weights = weightsOf({ breakStream: 1, breakConnection: 1 })
   return {
     ...rest,
+    mixes: [...rest.mixes, 'breaks only'],
     faults: { ...faults, weights, areClientsOnly: true },
+    client: { ...client, excused: EXCUSED_BY_BREAKS }
+  }
+}
+
+/**
+ * Clients die or leave, and nothing else happens. A call that waits for a dead client's page waits until that session
+ * expires, at most one TTL after the death. Deaths end after `faultyMs` (3 s here at most), and a TTL is at most 1.5 s,
+ * so no call waits longer than 4.5 s for the dead. Its time-out is more than twice that.
+ */
+function withDeathsOnly(drawn: Settings): Settings {
+  const { client, faults, ...rest } = calmed(drawn)
+  const weights = weightsOf({ crashClient: 1, closeClient: 0.3 })
+  return {
+    ...rest,
+    mixes: [...rest.mixes, 'deaths only'],
+    faults: { ...faults, weights },
     client: { ...client, excused: EXCUSED_BY_BREAKS }
   }
 }
@@ -65,6 +117,7 @@ function withLateStreams(drawn: Settings): Settings {
   const shrinking = { punch: 2, truncate: 1, write: 5, read: 3, tryWrite: 3 }
   return {
     ...drawn,
+    mixes: [...drawn.mixes, 'late streams'],
     faults: { ...faults, everyMs: 25, weights: weightsOf({ slowStream: 1 }) },
     client: {
       ...client,
@@ -82,6 +135,7 @@ function withLateStreams(drawn: Settings): Settings {
 function drawMix(chance: Chance): Settings {
   const sessionTtlMs = chance.pick([500, 600, 800, 1000, 1500])
   return {
+    mixes: [],
     isNoisy: true,
     clients: chance.int(2, 4),
     faultyMs: chance.between(3000, 6000),
@@ -128,6 +182,7 @@ function drawClient(chance: Chance, sessionTtlMs: number): ClientSettings {
     programs: chance.pick([1, 1, 2, 3]),
     pauseMs: chance.pick([1, 3, 8, 20]),
     pinMs: chance.pick([2, 8, 40]),
+    longPins: { share: 0.2, pages: 1 },
     aborts: chance.pick([0, 0.03, 0.15]),
     weights: drawWeights(ACTIONS, COMMON_ACTIONS, chance, 0.85),
     cacheBytes: 65_536,

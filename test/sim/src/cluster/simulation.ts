@@ -58,6 +58,7 @@ export class Simulation extends SeedRun<Fault> {
     const drawn = drawSettings(this.chance.fork('settings'))
     this.settings = init.settings?.(drawn) ?? drawn
     const { settings } = this
+    for (const mix of settings.mixes) coverage.add(`seeds with ${mix}`)
     this.network = new SimNetwork({ ...settings.network, scheduler, coverage, chance: this.chance.fork('network') })
     this.network.isFaulty = settings.isNoisy && isSelected(init, NOISE)
     this.chronicle = new Chronicle(scheduler)

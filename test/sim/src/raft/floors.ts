@@ -7,7 +7,13 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['truncations', 500],
   ['snapshots installed', 200],
   ['torn tails', 200],
-  ['configuration changes', 200]
+  ['configuration changes', 200],
+  ['seeds with handovers', 60],
+  ['transfers', 600],
+  ['transfers refused: TransferFailedError', 250],
+  ['transfers without a new leader', 15],
+  ['transfers to a mute node', 40],
+  ['transfers to a node that is down', 40]
 ]
 
 export const RAFT_FLOORS: Floors = { counts: FLOORS, rates: { eventsPerSecond: 50_000 } }

@@ -123,6 +123,13 @@ export const TRANSFER: readonly Mutant[] = [
     file: 'pending-transfer.js',
     find: 'reject(new TransferFailedError(to));',
     replace: 'return true;'
+  },
+  {
+    name: "a deposed leader's transfer waits",
+    rule: 'docs/raft.md, transfer',
+    file: 'pending-transfer.js',
+    find: 'const isGivenUp = this.ticksWithoutLeader >= this.patienceTicks;',
+    replace: 'const isGivenUp = false;'
   }
 ]
 

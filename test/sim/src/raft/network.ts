@@ -4,6 +4,7 @@ import { assert, decode, encode, isRaftLinkMessage, raftMessage, type RaftMessag
 import type { Coverage } from '../coverage.js'
 import type { Chance } from '../random.js'
 import type { Scheduler } from '../scheduler.js'
+import { WORST_FACTOR } from './bounds.js'
 import type { NetworkSettings } from './settings.js'
 
 export interface RaftNetworkInit {
@@ -73,6 +74,8 @@ export class RaftNetwork {
       for (const link of links.values()) {
         link.cutBy.clear()
         link.slowness = 1
+        // Nothing waits behind what is lost.
+        link.lastArrival = 0
       }
     }
   }
@@ -91,7 +94,9 @@ export class RaftNetwork {
   private travel(link: Link, message: RaftMessage): void {
     const { scheduler, chance, settings } = this.init
     const spike = this.isNoisy && chance.is(SPIKE) ? chance.between(5, 120) : 0
-    let at = scheduler.now + chance.exponential(settings.latencyMs) * link.slowness + spike
+    const drawnMs = chance.exponential(settings.latencyMs)
+    const latencyMs = this.isNoisy ? drawnMs : Math.min(drawnMs, WORST_FACTOR * settings.latencyMs)
+    let at = scheduler.now + latencyMs * link.slowness + spike
     if (this.isNoisy && settings.reordering > 0 && chance.is(settings.reordering)) {
       at += chance.exponential(REORDERED_MS)
     } else if (settings.isOrdered) {

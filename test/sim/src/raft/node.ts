@@ -1,5 +1,5 @@
 /** A simulated node through all its lives: what is on its disks, and the process that runs now, if any. */
-import type { RaftMessage } from '@quire/protocol'
+import type { Clock, RaftMessage } from '@quire/protocol'
 import {
   createMemoryDisk,
   createRaftNode,
@@ -15,6 +15,7 @@ import type { Chance } from '../random.js'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import { SimApplication, SnapshotDisk } from './application.js'
+import { WORST_FACTOR } from './bounds.js'
 import { SimDisk } from './disk.js'
 import type { ObservedNode, RaftInvariants } from './invariants.js'
 import { WatchedLog } from './log-watch.js'
@@ -40,6 +41,8 @@ export interface NodeWorld {
   /** Its log is open, or refused. */
   readonly onOpened: (node: SimNode) => void
   readonly onRefused: (node: SimNode, error: Error) => void
+  /** The node's timer has fired. What is due after `ticks` of them has had its time. */
+  readonly ticked: (node: SimNode) => void
   /** It stopped by itself. */
   readonly onFatal: (node: SimNode, error: Error) => void
 }
@@ -51,6 +54,8 @@ export class SimNode implements ObservedNode {
   log: RaftLog | undefined
   application: SimApplication | undefined
   life = 0
+  /** Of the running node: it counts time in them. A process that is stalled misses some. */
+  ticks = 0
   disk!: SimDisk
   snapshots!: SnapshotDisk
   /** Proposals of this life that wait for their entry. */
@@ -269,7 +274,7 @@ export class SimNode implements ObservedNode {
     const { tickMs, electionTicks, heartbeatTicks, limits } = settings
     this.node = createRaftNode(
       {
-        clock: process.clock,
+        clock: this.ticking(process.clock),
         random: chance.fork('random'),
         log,
         application,
@@ -286,6 +291,18 @@ export class SimNode implements ObservedNode {
     scheduler.note(life)
     this.world.onOpened(this)
     this.world.touched(this)
+  }
+
+  /** A clock that counts the node's ticks: it schedules nothing else. */
+  private ticking(clock: Clock): Clock {
+    this.ticks = 0
+    const schedule = (ms: number, tick: () => void): (() => void) =>
+      clock.schedule(ms, () => {
+        this.world.ticked(this)
+        this.ticks++
+        tick()
+      })
+    return { ...clock, schedule }
   }
 
   /** Sees what the node hands to its log, and when it is durable, before the node does. */
@@ -318,10 +335,12 @@ export class SimNode implements ObservedNode {
     const later = (delayMs: number, callback: () => void): void => {
       this.process?.after('io', delayMs, `${this.name} disk`, callback)
     }
+    const boundedMs = (): number => {
+      const drawnMs = this.chance.exponential(settings.disk.latencyMs)
+      return network.isNoisy ? drawnMs : Math.min(drawnMs, WORST_FACTOR * settings.disk.latencyMs)
+    }
     const usualMs = (): number =>
-      network.isNoisy && this.chance.is(0.005)
-        ? this.chance.between(20, 200)
-        : this.chance.exponential(settings.disk.latencyMs) * this.diskFactor
+      network.isNoisy && this.chance.is(0.005) ? this.chance.between(20, 200) : boundedMs() * this.diskFactor
     const latencyMs = (): number => Math.max(usualMs(), this.diskHangsUntil - this.world.scheduler.now)
     this.disk = new SimDisk(createMemoryDisk({ schedule: later, latencyMs }))
     this.snapshots = new SnapshotDisk()

@@ -7,15 +7,18 @@ import type { Coverage } from '../coverage.js'
 import type { Chance } from '../random.js'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
+import { TRANSFER_TIMEOUTS } from './bounds.js'
 import { encodeCommand, NOISE_LANE } from './commands.js'
 import type { RaftInvariants } from './invariants.js'
 import type { SimNode } from './node.js'
 import type { HappeningKind } from './schedule.js'
+import type { RaftSettings } from './settings.js'
 import type { Waits } from './waits.js'
 
 export interface OperatorWorld {
   readonly scheduler: Scheduler
   readonly coverage: Coverage
+  readonly settings: RaftSettings
   readonly nodes: readonly SimNode[]
   readonly invariants: RaftInvariants
   readonly waits: Waits
@@ -268,20 +271,25 @@ export class Operator {
   private transfer(from: SimNode | undefined, to: string | undefined): void {
     from?.call(`${from.name} transfers to ${to ?? 'anybody'}`, (node) => {
       const { role, term } = node.status()
-      this.world.waits.add(from, `transfer to ${to}`, node.transferLeadership(to), {
+      const { waits, coverage, settings } = this.world
+      const outcome = {
         done: () => {
-          this.world.coverage.add('transfers')
+          coverage.add('transfers')
           // Somebody else was heard of; it may be the leader of a later term still.
           const now = node.status()
           if (now.role === 'leader' && now.term === term) {
             throw new Violation('a transfer that is done is done', `${from.name} still leads term ${term}`)
           }
         },
-        failed: (error) => {
-          this.world.coverage.add(`transfers refused: ${error.name}`)
+        failed: (error: Error) => {
+          coverage.add(`transfers refused: ${error.name}`)
+          const now = node.status()
+          if (error.name === 'TransferFailedError' && now.term > term) coverage.add('transfers without a new leader')
           if (role !== 'leader' && error.name !== 'NotLeaderError') throw error
         }
-      })
+      }
+      const maxTicks = TRANSFER_TIMEOUTS * settings.electionTicks
+      waits.add(from, `transfer to ${to}`, node.transferLeadership(to), outcome, maxTicks)
       this.expectNoProposals(from, node, to)
     })
   }

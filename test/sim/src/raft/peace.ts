@@ -1,6 +1,7 @@
 /** The end of a seed, without faults: everything must be settled, found, agreed on and bounded. */
 import type { Chance } from '../random.js'
 import { Violation } from '../violation.js'
+import { peaceBounds } from './bounds.js'
 import type { SimNode } from './node.js'
 import type { RaftSimulation } from './simulation.js'
 
@@ -84,12 +85,26 @@ export class Peace {
     return leader !== undefined && invariants.configuration!.voters.includes(leader.name)
   }
 
-  /** A transfer to who is not there, or is heard by nobody, ends after an election timeout, and its leader goes on (thesis §3.10). */
+  /**
+   * Waits until all members have the same term, nothing is uncommitted, and the leader is a voter that knows what all
+   * members have. From then on only the simulator can depose it. Before that, a higher term or an uncommitted change
+   * can, and a transfer may then take longer (see TRANSFER_TIMEOUTS).
+   */
+  private async comeToRest(): Promise<SimNode> {
+    const { sim } = this
+    await sim.until('liveness: all agree', WORK_MS, () => this.isConverged() && this.isLedByVoter())
+    await sim.runFor(peaceBounds(sim.settings).acknowledgedMs)
+    return sim.leader()!
+  }
+
+  /** A transfer to a node that is down or mute ends after an election timeout, and its leader goes on (thesis §3.10). */
   private async failToTransfer(): Promise<void> {
     const { sim } = this
-    const leader = sim.leader()!
-    const others = leader.status!.voters.filter((name) => name !== leader.name)
-    if (others.length < 2 || !this.chance.is(SHARE_OF_FAILING)) return
+    if (!this.chance.is(SHARE_OF_FAILING)) return
+    const leader = await this.comeToRest()
+    const { term, voters } = leader.status!
+    const others = voters.filter((name) => name !== leader.name)
+    if (others.length < 2) return
     const target = sim.byName.get(this.chance.pick(others))!
     const isMute = this.chance.is(0.5)
     if (isMute) {
@@ -100,9 +115,16 @@ export class Peace {
       target.isHeld = true
     }
     sim.operator.transferNow(leader, target.name)
-    const { electionTicks, tickMs, skew } = sim.settings
-    const ms = ((electionTicks + 2) * (tickMs + 1)) / (1 - skew)
-    await sim.until('a transfer that fails ends', ms, () => sim.waits.pending(Infinity).length === 0)
+    const { failedTransferMs } = peaceBounds(sim.settings)
+    await sim.until('a transfer that fails ends', failedTransferMs, () => sim.waits.pending(Infinity).length === 0)
+    const { role, term: termNow } = leader.status!
+    if (role !== 'leader' || termNow !== term) {
+      throw new Violation(
+        'after a transfer that fails its leader goes on',
+        `${leader.name} led ${term}: ${sim.describe()}`
+      )
+    }
+    sim.coverage.add(isMute ? 'transfers to a mute node' : 'transfers to a node that is down')
     // What was said meanwhile must not be heard now.
     sim.network.heal()
     target.isHeld = false
@@ -110,19 +132,15 @@ export class Peace {
     await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
   }
 
-  /** Leadership goes to a voter that has everything long before anybody would stand by itself (thesis §3.10). */
+  /** Leadership goes to a voter that has everything at once, not when somebody stands by itself (thesis §3.10). */
   private async transfer(): Promise<void> {
     const { sim } = this
-    const { electionTicks, tickMs, skew } = sim.settings
-    await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
-    const leader = sim.leader()!
-    const status = leader.status!
-    const others = status.voters.filter((name) => name !== leader.name)
+    const leader = await this.comeToRest()
+    const others = leader.status!.voters.filter((name) => name !== leader.name)
     if (others.length === 0) return
     const to = this.chance.pick(others)
-    const timeoutMs = (electionTicks * tickMs) / (1 + skew)
     sim.operator.transferNow(leader, to)
-    await sim.until('a transfer completes', timeoutMs, () => sim.leader()?.name === to)
+    await sim.until('a transfer completes', peaceBounds(sim.settings).transferMs, () => sim.leader()?.name === to)
     await sim.until('a transfer completes', WORK_MS, () => sim.waits.pending(Infinity).length === 0)
   }
 

@@ -45,6 +45,8 @@ export interface ClientSettings {
 }
 
 export interface RaftSettings {
+  /** Leadership and members change all the time. */
+  readonly hasHandovers: boolean
   readonly firstVoters: number
   /** Nodes in all. */
   readonly nodes: number
@@ -66,8 +68,41 @@ export interface RaftSettings {
 }
 
 export function drawSettings(chance: Chance): RaftSettings {
+  const drawn = drawMix(chance)
+  return chance.fork('handovers').is(0.1) ? withHandovers(drawn, chance.fork('weights of handovers')) : drawn
+}
+
+/** Transfers amid membership changes and cut links: terms that few nodes know of, leaders about to be removed. */
+function withHandovers(drawn: RaftSettings, chance: Chance): RaftSettings {
+  const weights = { ...drawn.weights }
+  for (const [kind] of KINDS) weights[kind] = (HANDOVERS[kind] ?? 0) * chance.between(0.2, 1)
+  return { ...drawn, hasHandovers: true, everyMs: 50, weights }
+}
+
+const HANDOVERS: Partial<Record<HappeningKind, number>> = {
+  crashLeader: 1,
+  crashInWrite: 3,
+  outage: 1,
+  stallLeader: 1,
+  cutOneWay: 1,
+  isolateLeader: 2,
+  deafenLeader: 1,
+  split: 1,
+  slowDisk: 0.5,
+  transfer: 3,
+  transferAndCut: 3,
+  addLearner: 1.5,
+  promote: 2,
+  demote: 1,
+  remove: 1,
+  replace: 2,
+  wipe: 0.3
+}
+
+function drawMix(chance: Chance): RaftSettings {
   const firstVoters = chance.is(0.65) ? 3 : 5
   return {
+    hasHandovers: false,
     firstVoters,
     nodes: firstVoters + chance.int(1, 3),
     faultyMs: chance.between(2500, 4500),

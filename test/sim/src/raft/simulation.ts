@@ -50,6 +50,7 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
     const drawn = drawSettings(this.chance.fork('settings'))
     this.settings = init.settings?.(drawn) ?? drawn
     const { settings } = this
+    if (settings.hasHandovers) coverage.add('seeds with handovers')
     const onError = (error: Error): void => this.fail(error)
     const leader = (): SimNode | undefined => this.leader()
     this.tracer = init.trace && new Tracer(scheduler, init.trace)
@@ -79,6 +80,7 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
           touched: (node) => this.touched.add(node),
           onOpened: (node) => this.opened(node),
           onRefused: (node, error) => this.refused(node, error),
+          ticked: (node) => this.waits.ticked(node),
           onFatal: (node, error) => this.stopped(node, error)
         })
     )
@@ -96,7 +98,7 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
       settings: settings.client,
       nodes: this.byName
     })
-    this.operator = new Operator({ scheduler, coverage, invariants, waits, nodes, leader, onError })
+    this.operator = new Operator({ scheduler, coverage, settings, invariants, waits, nodes, leader, onError })
     this.faults = new Faults({
       scheduler,
       coverage,

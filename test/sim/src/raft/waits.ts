@@ -13,6 +13,8 @@ interface Wait {
   readonly life: number
   readonly what: string
   readonly since: number
+  /** The node's ticks by which it must have ended. */
+  readonly endsAtTick: number
 }
 
 export class Waits {
@@ -23,9 +25,9 @@ export class Waits {
     private readonly onError: (error: Error) => void
   ) {}
 
-  /** Waits at a node; what its handlers throw ends the run. */
-  add<T>(node: SimNode, what: string, promise: Promise<T>, outcome: Outcome<T> = {}): void {
-    const wait = { node, life: node.life, what, since: this.scheduler.now }
+  /** Waits at a node, for so many of its ticks at most; what its handlers throw ends the run. */
+  add<T>(node: SimNode, what: string, promise: Promise<T>, outcome: Outcome<T> = {}, maxTicks = Infinity): void {
+    const wait = { node, life: node.life, what, since: this.scheduler.now, endsAtTick: node.ticks + maxTicks }
     this.waiting.add(wait)
     this.settle(wait, promise, outcome).catch((error: unknown) => this.onError(error as Error))
   }
@@ -51,6 +53,15 @@ export class Waits {
         left.push(`${node.name}: ${what} since ${since.toFixed(1)}`)
     }
     return left
+  }
+
+  /** The node's next tick has come: what had to end with the last one has. */
+  ticked(node: SimNode): void {
+    for (const wait of this.waiting) {
+      if (wait.node !== node || wait.life !== node.life || node.ticks < wait.endsAtTick) continue
+      const facts = `${node.name}: ${wait.what} since ${wait.since.toFixed(1)} was to end with tick ${wait.endsAtTick}`
+      this.onError(new Violation('whoever waits hears in time', facts))
+    }
   }
 
   expectNone(before: number): void {
