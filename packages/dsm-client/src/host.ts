@@ -30,7 +30,10 @@ export interface OpenFile {
   readonly host: PageHost
   readonly space: AddressSpacePages
   readonly id: number
-  readonly path: string
+  /** What errors call it. */
+  path: string
+  /** It has never had a path. */
+  isUnnamed?: boolean
   readonly pageSize: number
   /** Handles of this client. */
   handles: number

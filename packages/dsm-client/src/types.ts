@@ -84,6 +84,9 @@ export interface OpenOptions extends CallOptions {
   readonly unit?: 'page' | 'file'
 }
 
+/** A file that exists already has no part in it: all of them describe the new one. */
+export type CreateUnnamedOptions = Pick<OpenOptions, 'size' | 'pageSize' | 'unit' | 'signal'>
+
 export interface DsmClientEvents {
   /** The session has expired; `detail.lost` was written and never made durable. */
   sessionlost: CustomEvent<{ readonly lost: readonly LostRange[] }>
@@ -100,6 +103,12 @@ export interface DsmClient extends AsyncDisposable {
    * session was lost, this and the other calls of the client begin a new one, with the errors of createDsmClient.
    */
   open(path: string, options?: OpenOptions): Promise<DsmFile>
+  /**
+   * Creates a file that has no path, and opens it (Linux: O_TMPFILE). No other client can reach it, and no listing shows it. The cluster deletes it when
+   * this client closes it, or when the session ends for any reason, unless `DsmFile.link` has named it before: a program that is killed leaves nothing
+   * behind. Its `path`, and that of its stat, is empty until then.
+   */
+  createUnnamed(options?: CreateUnnamedOptions): Promise<DsmFile>
   /** As it is now, by a majority's word. NoSuchFileError. */
   stat(path: string, options?: CallOptions): Promise<FileStat>
   /**
@@ -124,7 +133,7 @@ export interface DsmClient extends AsyncDisposable {
 
 export interface DsmFile extends AsyncDisposable {
   readonly id: string
-  /** Under which it was opened. */
+  /** Under which it was opened, or linked. Empty for an unnamed file. */
   readonly path: string
   readonly pageSize: number
   readonly addressSpace: AddressSpace
@@ -147,6 +156,13 @@ export interface DsmFile extends AsyncDisposable {
   punchHole(offset: number, length: number, options?: CallOptions): Promise<void>
   /** Everything that this client has written to the file is durable on a majority's disks. NoSpaceError; what is not durable stays, and can be flushed again. */
   sync(options?: CallOptions): Promise<void>
+  /**
+   * Names a file of `createUnnamed`, and replaces what the path led to, as `rename` does (Linux: linkat, but that one does not replace). Everything that
+   * this client has written to the file before the call is durable before the path leads to it. After that the file is like any other, and outlives the
+   * session. NoSpaceError as with `sync`; InvalidArgumentError for a file that has, or had, another path. When the call is given up, or its session is
+   * lost meanwhile, the file may have been named all the same. Linking it again to the path that it has changes nothing.
+   */
+  link(path: string, options?: CallOptions): Promise<void>
   /** InvalidArgumentError also where `length` is not given and the file ends at or before `offset`. */
   mmap(options?: MmapOptions): Promise<Mapping>
   /**

@@ -30,7 +30,15 @@ export type Answer = Extract<
   Applied,
   {
     readonly type:
-      'opened' | 'closed' | 'extended' | 'truncated' | 'punched' | 'renamed' | 'unlinked' | 'linked' | 'failed'
+      | 'opened'
+      | 'closed'
+      | 'extended'
+      | 'truncated'
+      | 'punched'
+      | 'renamed'
+      | 'unlinked'
+      | 'linked'
+      | 'failed'
   }
 >
 

@@ -192,7 +192,8 @@ export class Requests {
     // A client that did not hear the first answer may ask once more, as a new request.
     if (file.linked && file.path === path) return undefined
     // As in Linux: a file whose last path was taken away stays without one.
-    if (file.path !== '') return new InvalidArgumentError('file', id, `a file without a name; it was named ${file.path}`)
+    if (file.path !== '')
+      return new InvalidArgumentError('file', id, `a file without a name; it was named ${file.path}`)
     if (namespace.getByPath(path) !== undefined) this.unlink(path)
     namespace.name(file, path)
     return undefined
@@ -218,7 +219,16 @@ export class Requests {
 function newStat(index: number, path: string, command: CommandOf<'open' | 'createUnnamed'>): WireFileStat {
   const { size, pageSize, unit = 'page', at } = command
   const times = { createdAt: at, modifiedAt: at }
-  return { id: index, path, size, pageSize: pageSize || DEFAULT_PAGE_BYTES, unit, version: index, discards: 0, ...times }
+  return {
+    id: index,
+    path,
+    size,
+    pageSize: pageSize || DEFAULT_PAGE_BYTES,
+    unit,
+    version: index,
+    discards: 0,
+    ...times
+  }
 }
 
 /** Without the sessions, which are not the client's business. */
