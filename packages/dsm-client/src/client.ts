@@ -371,9 +371,11 @@ class Client implements DsmClient {
       current.coherence.refuseWaiters(file.id, reason)
     }
     let isFlushed = false
+    // The others are deleted with the session, and nobody will read them.
+    const kept = files.filter(({ isUnnamed, isNaming }) => isUnnamed !== true || isNaming === true)
     try {
-      for (const file of files) checkNothingLost(file)
-      if (current.ended === undefined) await this.flushAll(files)
+      for (const file of kept) checkNothingLost(file)
+      if (current.ended === undefined) await this.flushAll(kept)
       isFlushed = true
     } finally {
       // Others get the pages as soon as the session's end is in the log, before its answer is here. What could not be flushed is

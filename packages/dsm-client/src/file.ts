@@ -155,6 +155,7 @@ class FileHandle implements DsmFile {
       open.path = path
       open.space.path = path
     }
+    open.isNaming = true
     await session.request(
       { type: 'link', file: open.id, path },
       { signal: options.signal, onAnswer: linked, onLate: linked }

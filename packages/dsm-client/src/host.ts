@@ -34,6 +34,8 @@ export interface OpenFile {
   path: string
   /** It has never had a path. */
   isUnnamed?: boolean
+  /** The cluster was asked to name it: it may have a path that is not known here yet. */
+  isNaming?: boolean
   readonly pageSize: number
   /** Handles of this client. */
   handles: number

@@ -124,7 +124,7 @@ export interface DsmClient extends AsyncDisposable {
   removeEventListener<K extends keyof DsmClientEvents>(type: K, listener: (event: DsmClientEvents[K]) => void): void
   stats(): ClientStats
   /**
-   * Flushes, releases everything, ends the session. Calls that wait fail with ClosedError. What cannot be flushed is tried again as long as it fails within
+   * Flushes (all but unnamed files, which end here), releases everything, ends the session. Calls that wait fail with ClosedError. What cannot be flushed is tried again as long as it fails within
    * `faultTimeoutMs`, or until the signal aborts. Unlike a file, a client is closed also when this rejects: what is not durable then is lost, and `sessionlost` tells what it
    * is. SessionExpiredError when the session was lost before with unflushed bytes of files that were still open.
    */

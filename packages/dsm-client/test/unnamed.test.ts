@@ -80,6 +80,16 @@ describe('a file of createUnnamed', () => {
     expect(linksSent()).toBe(0)
   })
 
+  it('is not flushed by the close of its client, which reports no loss', async () => {
+    const file = await client.createUnnamed({ size: PAGE })
+    await file.write(0, bytes(1))
+    const lost: unknown[] = []
+    client.addEventListener('sessionlost', ({ detail }) => lost.push(detail.lost))
+    world.leader.holding.add('writeback')
+    await world.until(client.close())
+    expect([world.leader.of('writeback'), world.leader.of('endSession').length, lost]).toEqual([[], 1, []])
+  })
+
   it('that nobody waits for any more is given up when the cluster has created it', async () => {
     world.leader.holding.add('createUnnamed')
     const creating = failure(client.createUnnamed())
@@ -165,6 +175,19 @@ describe('link', () => {
     world.leader.release('link')
     await world.clock.advance(1)
     expect(file.path).toBe('/a')
+  })
+
+  it('that was given up leaves a file that the close of its client flushes, because it may have been named', async () => {
+    const file = await client.createUnnamed({ size: PAGE })
+    const giveUp = new AbortController()
+    world.leader.holding.add('link')
+    const linking = failure(file.link('/a', { signal: giveUp.signal }))
+    await world.clock.advance(1)
+    giveUp.abort()
+    await linking
+    await file.write(0, bytes(PAGE))
+    await world.until(client.close())
+    expect(world.cluster.pages.get(`${file.id}:0`)!.bytes).toEqual(bytes(PAGE))
   })
 
   it('leaves a file unnamed that the leader does not name', async () => {

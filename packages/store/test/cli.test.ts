@@ -450,7 +450,8 @@ describe('files', () => {
       put.child.kill('SIGINT')
       await exited
       expect([put.child.exitCode, put.stderr]).toEqual([130, 'quire: interrupted\n'])
-      expect(await status()).toMatchObject({ sessions: 0, ownedPages: 0 })
+      // At once if the cluster could be told, else when the session's time is over.
+      await vi.waitFor(async () => expect(await status()).toMatchObject({ sessions: 0, ownedPages: 0 }), waitMs)
       expect((await quire(['ls', '/'], { env })).stdout).toBe('/dir/file\n/kept\n/replaced\n')
       const stat = await quire(['stat', '/kept', '--json'], { env })
       expect(JSON.parse(stat.stdout)).toMatchObject({ size: bytes.length })
