@@ -22,6 +22,9 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['reads at once', 20_000],
   ['writes at once', 1000],
   ['listings', 500],
+  ['files named', 3000],
+  ['files named that were flushed for it', 1200],
+  ['unnamed files that ended with their session', 50],
   ['frames that came with the next', 20_000],
   ['older folders refused', 50]
 ]
