@@ -120,12 +120,13 @@ describe('get', () => {
   )
 
   it.each([
-    [0o600, 0o600],
-    [0o444, 0o444],
-    [0o640, 0o640],
-    [0o755, 0o755],
-    [0o4750, 0o750]
-  ])('replaces a file of mode %o by one of mode %o, which it has before its first byte', async (before, after) => {
+    ['600', '600'],
+    ['444', '444'],
+    ['640', '640'],
+    ['755', '755'],
+    ['4750', '750']
+  ])('replaces a file of mode %s by one of mode %s, which it has before its first byte', async (...modes) => {
+    const [before, after] = modes.map((mode) => parseInt(mode, 8)) as [number, number]
     const target = join(root, 'target')
     writeFileSync(target, 'old')
     chmodSync(target, before)
