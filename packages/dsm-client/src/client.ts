@@ -20,7 +20,7 @@ import { createFile, toFileStat } from './file.js'
 import type { OpenFile } from './host.js'
 import { OpenOrder } from './open-order.js'
 import { checkNothingLost, flushFile } from './page-io.js'
-import type { Reply } from './requests.js'
+import type { Reply, RequestBody } from './requests.js'
 import { Session, type ClientComponents } from './session.js'
 import { resolveSettings, type Settings } from './settings.js'
 import { FaultTimer } from './stats.js'
@@ -28,6 +28,7 @@ import { abortReason, pause, throwIfAborted, untilAborted } from './waiting.js'
 import type {
   CallOptions,
   ClientStats,
+  CreateUnnamedOptions,
   DsmClient,
   DsmClientEvents,
   DsmClientInit,
@@ -36,6 +37,8 @@ import type {
   OpenOptions
 } from './types.js'
 import { checkCount, checkOneOf, checkOptions, checkPageSize, checkPath, checkPrefix } from './validate.js'
+
+type OpenBody = Extract<RequestBody, { type: 'open' | 'createUnnamed' }>
 
 const LIST_BATCH = 256
 /** How long the leader may take for the end of a session that could not be flushed. */
@@ -131,26 +134,32 @@ class Client implements DsmClient {
   async open(path: string, options: OpenOptions = {}): Promise<DsmFile> {
     const { create = false, exclusive = false, truncate = false, size = 0, pageSize = 0, unit, signal } = options
     checkOptions('open', options, ['create', 'exclusive', 'truncate', 'size', 'pageSize', 'unit', 'signal'])
-    if (unit !== undefined) checkOneOf('unit', unit, ['page', 'file'])
-    checkCount('size', size, 0, MAX_FILE_BYTES)
+    checkNewFile(options)
     checkPath(path)
-    if (options.pageSize !== undefined) checkPageSize(pageSize)
+    return this.openAs({ type: 'open', path, create, exclusive, size, pageSize, unit }, truncate, signal)
+  }
+
+  async createUnnamed(options: CreateUnnamedOptions = {}): Promise<DsmFile> {
+    const { size = 0, pageSize = 0, unit, signal } = options
+    checkOptions('createUnnamed', options, ['size', 'pageSize', 'unit', 'signal'])
+    checkNewFile(options)
+    return this.openAs({ type: 'createUnnamed', size, pageSize, unit }, false, signal)
+  }
+
+  private async openAs(body: OpenBody, truncate: boolean, signal: AbortSignal | undefined): Promise<DsmFile> {
     const opening = this.order.open(async () => {
       throwIfAborted(signal)
       await this.ensureSession(signal)
       const session = this.current
-      const reply = await session.request(
-        { type: 'open', path, create, exclusive, size, pageSize, unit },
-        {
-          signal,
-          // An order to discard may be right behind the answer, and must find the file.
-          onAnswer: (answer) => {
-            if (answer.type === 'opened') this.opened(session, answer.stat)
-          },
-          onLate: (late) => this.openedLate(session, late)
-        }
-      )
-      if (reply.type !== 'opened') throw new UnavailableError(`the leader answered open with ${reply.type}`)
+      const reply = await session.request(body, {
+        signal,
+        // An order to discard may be right behind the answer, and must find the file.
+        onAnswer: (answer) => {
+          if (answer.type === 'opened') this.opened(session, answer.stat)
+        },
+        onLate: (late) => this.openedLate(session, late)
+      })
+      if (reply.type !== 'opened') throw new UnavailableError(`the leader answered ${body.type} with ${reply.type}`)
       // The session may have ended between the answer and this line.
       if (session.ended !== undefined) throw session.ended
       if (this.closing !== undefined) throw new ClosedError('the client')
@@ -167,7 +176,7 @@ class Client implements DsmClient {
       // Nobody gets the handle, if there is one; the file must not stay mapped for it. Nothing was written through it.
       opening
         .then(({ open, session }) => this.forget(session, open))
-        .catch((err: unknown) => this.settings.logger.debug({ err, path }, 'a file that was given up'))
+        .catch((err: unknown) => this.settings.logger.debug({ err, request: body }, 'a file that was given up'))
       throw error
     }
   }
@@ -301,10 +310,12 @@ class Client implements DsmClient {
   private opened(session: Session, stat: WireFileStat): void {
     let file = this.files.get(stat.id)
     if (file === undefined) {
-      const { id, path, pageSize, unit, size } = stat
+      const { id, pageSize, unit, size } = stat
+      const isUnnamed = stat.path === ''
+      const path = isUnnamed ? `unnamed file ${id}` : stat.path
       const space = session.coherence.addFile({ file: id, path, pageSize, unit, size })
       const refreshSize = async (signal?: AbortSignal): Promise<number> => (await session.statFile(space, signal)).size
-      file = { host: session, space, id, path, pageSize, handles: 0, closing: 0, refreshSize }
+      file = { host: session, space, id, path, isUnnamed, pageSize, handles: 0, closing: 0, refreshSize }
       this.files.set(id, file)
     }
     // Of a file that was open already, only the leader's answers to later questions say something.
@@ -360,9 +371,11 @@ class Client implements DsmClient {
       current.coherence.refuseWaiters(file.id, reason)
     }
     let isFlushed = false
+    // The others are deleted with the session, and nobody will read them.
+    const kept = files.filter(({ isUnnamed, isNaming }) => isUnnamed !== true || isNaming === true)
     try {
-      for (const file of files) checkNothingLost(file)
-      if (current.ended === undefined) await this.flushAll(files)
+      for (const file of kept) checkNothingLost(file)
+      if (current.ended === undefined) await this.flushAll(kept)
       isFlushed = true
     } finally {
       // Others get the pages as soon as the session's end is in the log, before its answer is here. What could not be flushed is
@@ -401,4 +414,11 @@ class Client implements DsmClient {
   private lost(lost: readonly LostRange[]): void {
     this.events.dispatchEvent(new CustomEvent('sessionlost', { detail: { lost } }))
   }
+}
+
+/** Of a file that may have to be created. */
+function checkNewFile({ size = 0, pageSize, unit }: Pick<OpenOptions, 'size' | 'pageSize' | 'unit'>): void {
+  if (unit !== undefined) checkOneOf('unit', unit, ['page', 'file'])
+  checkCount('size', size, 0, MAX_FILE_BYTES)
+  if (pageSize !== undefined) checkPageSize(pageSize)
 }

@@ -7,9 +7,18 @@ import type { OpenFile } from './host.js'
 import { Once } from './once.js'
 import { checkNothingLost, checkUsable, flushFile, readPages, sizeFor, withSize, writePages } from './page-io.js'
 import { createPrivateMapping } from './private-mapping.js'
+import type { Reply } from './requests.js'
 import type { Session } from './session.js'
 import type { AddressSpace, CallOptions, DsmFile, FileStat, Mapping, MmapOptions } from './types.js'
-import { allocateResult, checkBytes, checkCount, checkMapped, checkMmapOptions, checkRange } from './validate.js'
+import {
+  allocateResult,
+  checkBytes,
+  checkCount,
+  checkMapped,
+  checkMmapOptions,
+  checkPath,
+  checkRange
+} from './validate.js'
 import { throwIfAborted } from './waiting.js'
 
 /** Called when the last handle of a file is closed and its pages are flushed. */
@@ -27,7 +36,6 @@ export function toFileStat(wire: WireFileStat): FileStat {
 
 class FileHandle implements DsmFile {
   readonly id: string
-  readonly path: string
   readonly pageSize: number
   private readonly closing = new Once()
   private isGivenUp = false
@@ -41,9 +49,12 @@ class FileHandle implements DsmFile {
     private readonly releaseFile: ReleaseFile
   ) {
     this.id = String(open.id)
-    this.path = open.path
     this.pageSize = open.pageSize
     this.addressSpace = createAddressSpaceCalls(open, () => this.checkOpen())
+  }
+
+  get path(): string {
+    return this.open.isUnnamed === true ? '' : this.open.path
   }
 
   async stat({ signal }: CallOptions = {}): Promise<FileStat> {
@@ -130,6 +141,27 @@ class FileHandle implements DsmFile {
     )
   }
 
+  async link(path: string, options: CallOptions = {}): Promise<void> {
+    this.checkOpen()
+    checkPath(path)
+    const { open, session } = this
+    // First: once the path leads to the file, it outlives this client, and must not do so without what was written to it.
+    await this.sync(options)
+    // A close that began meanwhile gives the file up, and the cluster deletes it.
+    this.checkOpen()
+    const linked = (reply: Reply): void => {
+      if (reply.type !== 'done') return
+      open.isUnnamed = false
+      open.path = path
+      open.space.path = path
+    }
+    open.isNaming = true
+    await session.request(
+      { type: 'link', file: open.id, path },
+      { signal: options.signal, onAnswer: linked, onLate: linked }
+    )
+  }
+
   async mmap(options: MmapOptions = {}): Promise<Mapping> {
     const { offset = 0, length, prot = 'read-write', flags = 'shared', signal } = options
     this.checkOpen()
@@ -168,7 +200,7 @@ class FileHandle implements DsmFile {
     open.closing++
     try {
       if (open.closing === open.handles) {
-        this.session.coherence.refuseWaiters(open.id, new ClosedError(this.path))
+        this.session.coherence.refuseWaiters(open.id, new ClosedError(open.path))
       }
       await flushFile(open)
     } finally {
@@ -185,7 +217,7 @@ class FileHandle implements DsmFile {
 
   private checkOpen(): void {
     checkUsable(this.open)
-    if (this.closing.hasBegun || this.isGivenUp) throw new ClosedError(this.path)
+    if (this.closing.hasBegun || this.isGivenUp) throw new ClosedError(this.open.path)
   }
 
   /** Zeros in one page, by way of the cache, as far as the file reaches when they are written. */

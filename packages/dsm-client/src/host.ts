@@ -30,7 +30,12 @@ export interface OpenFile {
   readonly host: PageHost
   readonly space: AddressSpacePages
   readonly id: number
-  readonly path: string
+  /** What errors call it. */
+  path: string
+  /** It has never had a path. */
+  isUnnamed?: boolean
+  /** The cluster was asked to name it: it may have a path that is not known here yet. */
+  isNaming?: boolean
   readonly pageSize: number
   /** Handles of this client. */
   handles: number

@@ -55,7 +55,10 @@ export type SessionState = 'active' | 'suspect' | 'expired'
 
 export interface FileStat {
   readonly id: string
-  /** Where it was found, or last: of an open file whose path was taken away or given to another, still the old one. */
+  /**
+   * Where it was found, or last: of an open file whose path was taken away or given to another, still the old one.
+   * Empty for an unnamed file.
+   */
   readonly path: string
   readonly size: number
   readonly pageSize: number
@@ -84,6 +87,9 @@ export interface OpenOptions extends CallOptions {
   readonly unit?: 'page' | 'file'
 }
 
+/** Of a new file: see {@link OpenOptions}. */
+export type CreateUnnamedOptions = Pick<OpenOptions, 'size' | 'pageSize' | 'unit' | 'signal'>
+
 export interface DsmClientEvents {
   /** The session has expired; `detail.lost` was written and never made durable. */
   sessionlost: CustomEvent<{ readonly lost: readonly LostRange[] }>
@@ -100,6 +106,13 @@ export interface DsmClient extends AsyncDisposable {
    * session was lost, this and the other calls of the client begin a new one, with the errors of createDsmClient.
    */
   open(path: string, options?: OpenOptions): Promise<DsmFile>
+  /**
+   * Creates a file that has no path, and opens it (Linux: O_TMPFILE). No other client can reach it, and no listing
+   * shows it. The cluster deletes it when this client closes it, or when the session ends for any reason, unless
+   * `DsmFile.link` has named it before: a program that is killed leaves nothing behind. Its `path`, and that of its
+   * stat, is empty until it is named.
+   */
+  createUnnamed(options?: CreateUnnamedOptions): Promise<DsmFile>
   /** As it is now, by a majority's word. NoSuchFileError. */
   stat(path: string, options?: CallOptions): Promise<FileStat>
   /**
@@ -115,16 +128,18 @@ export interface DsmClient extends AsyncDisposable {
   removeEventListener<K extends keyof DsmClientEvents>(type: K, listener: (event: DsmClientEvents[K]) => void): void
   stats(): ClientStats
   /**
-   * Flushes, releases everything, ends the session. Calls that wait fail with ClosedError. What cannot be flushed is tried again as long as it fails within
-   * `faultTimeoutMs`, or until the signal aborts. Unlike a file, a client is closed also when this rejects: what is not durable then is lost, and `sessionlost` tells what it
-   * is. SessionExpiredError when the session was lost before with unflushed bytes of files that were still open.
+   * Flushes all but unnamed files, which the cluster deletes; releases everything, ends the session. Calls that wait
+   * fail with ClosedError. What cannot be flushed is tried again as long as it fails within `faultTimeoutMs`, or until
+   * the signal aborts. Unlike a file, a client is closed also when this rejects: what is not durable then is lost, and
+   * `sessionlost` tells what it is. SessionExpiredError when the session was lost before with unflushed bytes of files
+   * that were still open.
    */
   close(options?: CallOptions): Promise<void>
 }
 
 export interface DsmFile extends AsyncDisposable {
   readonly id: string
-  /** Under which it was opened. */
+  /** Under which it was opened, or linked. Empty for an unnamed file. */
   readonly path: string
   readonly pageSize: number
   readonly addressSpace: AddressSpace
@@ -147,6 +162,14 @@ export interface DsmFile extends AsyncDisposable {
   punchHole(offset: number, length: number, options?: CallOptions): Promise<void>
   /** Everything that this client has written to the file is durable on a majority's disks. NoSpaceError; what is not durable stays, and can be flushed again. */
   sync(options?: CallOptions): Promise<void>
+  /**
+   * Names a file of `createUnnamed`, and replaces what the path led to, as `rename` does (Linux: linkat, but that one
+   * does not replace). Everything that this client wrote to the file before the call is durable before the path leads
+   * to it. From then on the file is like any other, and outlives the session. NoSpaceError as with `sync`;
+   * InvalidArgumentError for a file that has, or had, another path. If the call is aborted or times out, or the session
+   * is lost meanwhile, the file may have been named all the same. Linking it again to its own path changes nothing.
+   */
+  link(path: string, options?: CallOptions): Promise<void>
   /** InvalidArgumentError also where `length` is not given and the file ends at or before `offset`. */
   mmap(options?: MmapOptions): Promise<Mapping>
   /**

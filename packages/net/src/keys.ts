@@ -3,7 +3,9 @@
  * as other libp2p programs write it, with mode 0600.
  */
 import './polyfill.js'
+import { randomBytes } from 'node:crypto'
 import { link, open, readFile, unlink } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from '@libp2p/crypto/keys'
 import type { PrivateKey } from '@libp2p/interface'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
@@ -61,7 +63,8 @@ export async function loadPrivateKey(path: string): Promise<PrivateKey> {
 export async function savePrivateKey(path: string, key: PrivateKey): Promise<void> {
   // What is taken for a path is shown in errors: it must not be the key.
   if (typeof path !== 'string') throw new InvalidArgumentError('path', typeof path, 'a string')
-  const temporary = `${path}.${process.pid}.${Math.random().toString(36).slice(2)}.tmp`
+  // Random and short: process ids repeat, and the name of `path` may be as long as names can be.
+  const temporary = join(dirname(path), `.quire-${randomBytes(8).toString('hex')}.part`)
   try {
     const file = await open(temporary, 'wx', 0o600)
     try {

@@ -20,6 +20,7 @@ import {
   MAX_PEER_ID_BYTES
 } from './limits.js'
 
+/** Empty only in the stat of a file that has never had one. */
 const path = text(MAX_PATH_BYTES)
 const pageBytes = bytes(MAX_PAGE_BYTES)
 
@@ -120,6 +121,10 @@ export const clientMessage = union({
   /** Replaces what `to` led to. */
   rename: [19, struct({ ...request, from: path, to: path })],
   unlink: [9, struct({ ...request, path })],
+  /** Creates a file that no path leads to, and opens it. It ends with the session unless `link` names it before. */
+  createUnnamed: [7, struct({ ...request, size: uint, pageSize: uint, unit: optional(unit) })],
+  /** Names such a file, and replaces what the path led to. All dirty pages were written back before. */
+  link: [8, struct({ ...request, file: uint, path })],
   stat: [14, struct({ seq: uint, path })],
   statFile: [15, struct({ seq: uint, file: uint })],
   /** Files whose path starts with `prefix` and sorts after `after`, in order of path. */

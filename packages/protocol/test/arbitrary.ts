@@ -59,6 +59,8 @@ export const clientMessages: Arbitrary<ClientMessage> = oneOfTypes<ClientMessage
   punch: fc.record({ ...request, file: uint, first: uint, end: uint }),
   rename: fc.record({ ...request, from: text, to: text }),
   unlink: fc.record({ ...request, path: text }),
+  createUnnamed: fc.record({ ...request, size: uint, pageSize: uint, unit: fc.option(unit, { nil: undefined }) }),
+  link: fc.record({ ...request, file: uint, path: text }),
   discardAck: fc.record({ op: uint, file: uint }),
   close: fc.record({ ...request, file: uint }),
   extend: fc.record({ ...request, file: uint, size: uint }),

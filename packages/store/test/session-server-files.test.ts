@@ -138,6 +138,53 @@ describe('names', () => {
   })
 })
 
+describe('an unnamed file', () => {
+  const create = { type: 'createUnnamed', settled: 1, size: SIZE, pageSize: 0, unit: undefined } as const
+  const createUnnamed = async (client: TestClient, seq: number): Promise<number> => {
+    await client.control.send({ ...create, seq })
+    return client.control.last('opened')!.stat.id
+  }
+
+  it('is found by others when it is named, and not before', async () => {
+    const [one, two] = [await new TestClient(group).connect(), await new TestClient(group, 'client-2').connect()]
+    const file = await createUnnamed(one, 1)
+    for (const [i, path] of ['/a', ''].entries()) {
+      await two.control.send({ type: 'stat', seq: 1 + i, path })
+      expect(two.control.last('failed')?.seq).toBe(1 + i)
+    }
+    await two.control.send({ type: 'list', seq: 3, prefix: '', after: '', limit: 9 })
+    expect(two.control.last('files')).toMatchObject({ seq: 3, files: [] })
+    await two.control.send({ type: 'fault', req: 1, file, page: 0, access: 'read', have: 0 })
+    expect(two.control.last('faultFailed')).toMatchObject({ req: 1, error: { code: 'ERR_INVALID_ARGUMENT' } })
+    await one.control.send({ type: 'link', seq: 2, settled: 1, file, path: '/a' })
+    expect(one.control.last('done')?.seq).toBe(2)
+    await two.control.send({ type: 'stat', seq: 4, path: '/a' })
+    expect(two.control.last('files')?.files).toMatchObject([{ id: file, path: '/a', size: SIZE }])
+  })
+
+  it('is created and named once by requests that come again on another connection', async () => {
+    const client = await new TestClient(group).connect()
+    const file = await createUnnamed(client, 1)
+    const link = { type: 'link', seq: 2, settled: 1, file, path: '/a' } as const
+    await client.control.send(link)
+    const again = await new TestClient(group).connect(client.session)
+    expect(await createUnnamed(again, 1)).toBe(file)
+    await again.control.send({ type: 'unlink', seq: 3, settled: 1, path: '/a' })
+    await again.control.send(link)
+    expect(again.control.last('done')?.seq).toBe(2)
+    expect(group.machine.fileByPath('/a')).toBeUndefined()
+  })
+
+  it('is deleted when the lease of its client runs out', async () => {
+    const client = await new TestClient(group).connect()
+    const file = await createUnnamed(client, 1)
+    expect(group.machine.file(file)).toBeDefined()
+    await group.clock.advance(60_000)
+    expect(group.machine.session(client.session)).toBeUndefined()
+    expect(group.machine.file(file)).toBeUndefined()
+  })
+})
+
 describe('a full disk', () => {
   it('takes what makes room, and refuses what needs some', async () => {
     const client = await new TestClient(group).connect()
@@ -145,6 +192,8 @@ describe('a full disk', () => {
     group.service.setReadOnly(new NoSpaceError('pages'))
     await client.control.send({ type: 'truncate', seq: 2, settled: 1, file, size: 2 * SIZE })
     expect(client.control.last('failed')).toMatchObject({ seq: 2, error: { code: 'ERR_NO_SPACE' } })
+    await client.control.send({ type: 'createUnnamed', seq: 6, settled: 1, size: 1, pageSize: 0, unit: undefined })
+    expect(client.control.last('failed')).toMatchObject({ seq: 6, error: { code: 'ERR_NO_SPACE' } })
     await client.control.send({ type: 'punch', seq: 3, settled: 1, file, first: 0, end: 1 })
     await acknowledge(client)
     await client.control.send({ type: 'truncate', seq: 4, settled: 1, file, size: 0 })

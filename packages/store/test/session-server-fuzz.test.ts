@@ -38,6 +38,13 @@ const control = fc.oneof(
   message('punch', { ...request, file: small, first: small, end: small }),
   message('rename', { ...request, from: path, to: path }),
   message('unlink', { ...request, path }),
+  message('createUnnamed', {
+    ...request,
+    size: small,
+    pageSize: fc.constantFrom(0, 4096, 3),
+    unit: fc.constantFrom(undefined, 'page', 'file')
+  }),
+  message('link', { ...request, file: small, path }),
   message('discardAck', { op: small, file: small }),
   message('stat', { seq: small, path }),
   message('statFile', { seq: small, file: small }),

@@ -176,7 +176,7 @@ export function writebackLog(pages: number): CommittedEntry[] {
 /** Four numbers from which {@link entriesFrom} makes a command, with the state at that point in view. */
 export type Choice = readonly [kind: number, x: number, y: number, z: number]
 export const choices = (maxLength: number): fc.Arbitrary<Choice[]> =>
-  fc.array(fc.tuple(fc.nat(24), fc.nat(7), fc.nat(7), fc.nat(255)), { maxLength, size: 'max' })
+  fc.array(fc.tuple(fc.nat(26), fc.nat(7), fc.nat(7), fc.nat(255)), { maxLength, size: 'max' })
 
 // Three sessions that all map two files.
 const PRELUDE: readonly Choice[] = [
@@ -267,6 +267,18 @@ function fileCommand(
 ): Command {
   if (kind === 22) return { type: 'rename', ...request, from: `/dir/${x}`, to: y === 7 ? '//' : `/dir/${y}` }
   if (kind === 23) return { type: 'unlink', ...request, path: `/dir/${y}` }
+  if (kind === 25) {
+    const pageSize = z % 11 === 0 ? 8192 : z % 13 === 0 ? 5000 : 0
+    return { type: 'createUnnamed', ...request, size: z * 100, pageSize, unit: z % 6 === 0 ? 'file' : undefined }
+  }
+  if (kind === 26) {
+    // Mostly of a file that the session maps, and that has no path.
+    const mapped = [...(machine.session(request.session)?.files ?? [])]
+    const unnamed = mapped.filter((id) => machine.file(id)?.path === '')
+    const candidates = z % 5 === 0 || unnamed.length === 0 ? mapped : unnamed
+    const path = y === 7 ? 'relative' : `/dir/${y}`
+    return { type: 'link', ...request, file: z % 7 === 0 ? file : (candidates[z % candidates.length] ?? file), path }
+  }
   if (kind === 21) return { type: 'punch', ...request, file, first: z % 7, end: (z % 7) + (z % 3) }
   const size = z * 100
   const page = Math.floor(size / PAGE)

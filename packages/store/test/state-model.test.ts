@@ -14,6 +14,8 @@ interface ModelOwner {
 interface ModelFile {
   readonly id: number
   path: string | undefined
+  /** It has never had a path. */
+  isUnnamed: boolean
   size: number
   readonly pageSize: number
   readonly isWhole: boolean
@@ -93,6 +95,21 @@ class Model {
         this.removeIfUnused(file)
         return true
       }
+      case 'createUnnamed':
+        if (![0, PAGE, 2 * PAGE].includes(command.pageSize)) return false
+        return this.create(index, undefined, command)
+      case 'link': {
+        const file = this.files.get(command.file)
+        if (refusePath(command.path) !== undefined || file?.sessions.has(command.session) !== true) return false
+        if (file.path === command.path) return true
+        if (!file.isUnnamed) return false
+        const target = this.byPath(command.path)
+        if (target !== undefined) target.path = undefined
+        if (target !== undefined) this.removeIfUnused(target)
+        file.path = command.path
+        file.isUnnamed = false
+        return true
+      }
       case 'extend':
       case 'truncate':
       case 'punch': {
@@ -109,7 +126,6 @@ class Model {
 
   private open(index: number, command: CommandOf<'open'>): boolean {
     const existing = this.byPath(command.path)
-    const pageSize = command.pageSize === 0 ? PAGE : command.pageSize
     if (refusePath(command.path) !== undefined) return false
     if (existing !== undefined) {
       if (command.create && command.exclusive) return false
@@ -118,12 +134,16 @@ class Model {
       existing.sessions.add(command.session)
       return true
     }
-    if (!command.create) return false
+    return command.create && this.create(index, command.path, command)
+  }
+
+  private create(index: number, path: string | undefined, command: CommandOf<'open' | 'createUnnamed'>): boolean {
     const file: ModelFile = {
       id: index,
-      path: command.path,
+      path,
+      isUnnamed: path === undefined,
       size: 0,
-      pageSize,
+      pageSize: command.pageSize === 0 ? PAGE : command.pageSize,
       isWhole: command.unit === 'file',
       discards: 0,
       bytes: new Uint8Array(0),
@@ -265,6 +285,9 @@ describe('the state machine', () => {
           for (const file of model.files.values()) {
             const { id, size, discards, path, pageSize } = file
             expect(machine.file(id)).toMatchObject({ size, discards, pageSize, linked: path !== undefined })
+            expect(machine.file(id)?.path === '').toBe(file.isUnnamed)
+            // Nobody else can reach it, and it goes with its session.
+            if (file.isUnnamed) expect([...file.sessions].map((each) => machine.session(each)?.id)).toHaveLength(1)
             if (path !== undefined) expect(machine.fileByPath(path)?.id).toBe(id)
             for (let page = 0; page * pageSize < size; page++) {
               const stored = machine.page(id, page).bytes ?? new Uint8Array(pageSize)

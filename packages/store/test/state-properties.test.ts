@@ -154,6 +154,14 @@ const anyCommand: fc.Arbitrary<Command> = fc.oneof(
   fc.record({ type: fc.constant('punch' as const), ...request, file: uint, first: uint, end: uint }),
   fc.record({ type: fc.constant('rename' as const), ...request, from: text, to: text }),
   fc.record({ type: fc.constant('unlink' as const), ...request, path: text }),
+  fc.record({
+    type: fc.constant('createUnnamed' as const),
+    ...request,
+    size: uint,
+    pageSize: uint,
+    unit: fc.constantFrom(undefined, 'page' as const, 'file' as const)
+  }),
+  fc.record({ type: fc.constant('link' as const), ...request, file: uint, path: text }),
   fc.record({ type: fc.constant('extend' as const), ...request, file: uint, size: uint }),
   fc.record({
     type: fc.constant('handover' as const),

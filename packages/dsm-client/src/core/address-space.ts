@@ -32,7 +32,8 @@ export interface AddressSpaceInit {
 
 export class AddressSpacePages {
   readonly file: number
-  readonly path: string
+  /** What errors call it. */
+  path: string
   readonly pageSize: number
   readonly unit: Unit
   /** A lower bound of the file's size: what lies below it needs no question. */

@@ -40,16 +40,20 @@ export class FakeCluster {
   readonly founding = FOUNDING
   readonly sessions = new Map<number, { readonly ttlMs: number }>()
   readonly files = new Map<string, WireFileStat>()
+  /** By id. */
+  readonly unnamed = new Map<number, WireFileStat>()
   readonly pages = new Map<string, { version: number; epoch: number; seq: number; bytes: Uint8Array }>()
   /** Which files are mapped. */
   readonly mapped = new Set<number>()
   /** Answers that were given, by seq: a request that is repeated is not carried out again. */
   readonly answers = new Map<number, LeaderMessage>()
   nextId = 1
+  nextFile = 100
 
   expire(): void {
     this.sessions.clear()
     this.mapped.clear()
+    this.unnamed.clear()
     this.answers.clear()
   }
 }
@@ -154,15 +158,31 @@ export class FakePeer {
         return this.send({ type: 'keepAliveAck', term: this.term, nonce: message.nonce })
       case 'open':
         return this.once(message.seq, () => this.open(message))
+      case 'createUnnamed':
+        return this.once(message.seq, () => {
+          const stat = this.newFile('', message)
+          this.cluster.unnamed.set(stat.id, stat)
+          this.cluster.mapped.add(stat.id)
+          return { type: 'opened', seq: message.seq, stat }
+        })
+      case 'link':
+        return this.once(message.seq, () => {
+          this.cluster.files.set(message.path, { ...this.file(message.file), path: message.path })
+          this.cluster.unnamed.delete(message.file)
+          return { type: 'done', seq: message.seq }
+        })
       case 'close':
         return this.once(message.seq, () => {
           this.cluster.mapped.delete(message.file)
+          this.cluster.unnamed.delete(message.file)
           return { type: 'done', seq: message.seq }
         })
       case 'extend':
         return this.once(message.seq, () => {
           const stat = this.file(message.file)
-          this.cluster.files.set(stat.path, { ...stat, size: Math.max(stat.size, message.size) })
+          const grown = { ...stat, size: Math.max(stat.size, message.size) }
+          if (stat.path === '') this.cluster.unnamed.set(stat.id, grown)
+          else this.cluster.files.set(stat.path, grown)
           return { type: 'done', seq: message.seq }
         })
       case 'endSession':
@@ -287,17 +307,22 @@ export class FakePeer {
       return failed(seq, new InvalidArgumentError('pageSize', pageSize, `${stat.pageSize}, as the file has`))
     }
     if (stat === undefined) {
-      const id = 100 + cluster.files.size
-      const times = { createdAt: 0, modifiedAt: 0 }
-      stat = { id, path, size, pageSize: pageSize || 4096, unit: 'page', version: 1, discards: 0, ...times }
+      stat = this.newFile(path, { size, pageSize })
       cluster.files.set(path, stat)
     }
     cluster.mapped.add(stat.id)
     return { type: 'opened', seq, stat }
   }
 
+  private newFile(path: string, { size, pageSize }: { size: number; pageSize: number }): WireFileStat {
+    const id = this.cluster.nextFile++
+    const times = { createdAt: 0, modifiedAt: 0 }
+    return { id, path, size, pageSize: pageSize || 4096, unit: 'page', version: 1, discards: 0, ...times }
+  }
+
   private file(id: number): WireFileStat {
-    for (const stat of this.cluster.files.values()) if (stat.id === id) return stat
+    for (const stat of [...this.cluster.files.values(), ...this.cluster.unnamed.values()])
+      if (stat.id === id) return stat
     throw new Error(`no file ${id}`)
   }
 

@@ -1,14 +1,12 @@
 /** put, get and cat. */
 import type { DsmClient } from '@quire/dsm-client'
-import { FileExistsError, InvalidArgumentError, refusePageSize } from '@quire/protocol'
+import { InvalidArgumentError, refusePageSize } from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, type Command } from 'commander'
-import { randomBytes } from 'node:crypto'
-import { open, realpath, rename, stat, unlink, type FileHandle } from 'node:fs/promises'
-import { dirname } from 'node:path'
-import { syncFolder } from '../peer/durable.js'
+import { open, type FileHandle } from 'node:fs/promises'
 import { parsePath, withClient, withCluster, type ClusterOptions } from './options.js'
-import { printJson, startProgress, UsageError, writeOutput } from './output.js'
-import { DigestMismatchError, digestOf, download, upload } from './transfer.js'
+import { printJson, startProgress, writeOutput, type Progress } from './output.js'
+import { replaceLocal } from './replacement.js'
+import { DigestMismatchError, digestOf, download, readBack, upload } from './transfer.js'
 
 export function addCopyCommands(program: Command): void {
   withCluster(program.command('put'))
@@ -36,73 +34,32 @@ async function put(local: string, path: string, options: PutOptions): Promise<vo
   const source = await openLocal(local)
   try {
     const { size } = await source.stat()
-    // Under a name of its own until it is whole: nobody finds half a file.
-    const temporary = `/.put/${randomBytes(8).toString('hex')}`
-    const store = async (client: DsmClient): Promise<string> => {
-      const sent = await uploadTo(temporary, source, size, path, client, options)
-      // With another session, so that no byte comes from the cache of the one that wrote.
-      const stored = await withClient(options, (reader) => verify(temporary, size, path, reader, options))
+    const sha256 = await withClient(options, async (client) => {
+      // Until it is whole, and verified, it has no path: nobody finds half a file, and one that is given up goes with its session.
+      const file = await client.createUnnamed({ size, pageSize: options.pageSize })
+      const sent = await showing(`put ${path}`, size, options, (progress) => upload(source, file, size, progress))
+      const stored = await showing(`verify ${path}`, size, options, (progress) => readBack(file, size, progress))
       if (sent !== stored) throw new DigestMismatchError(path, sent, stored)
-      await client.rename(temporary, path)
+      await file.link(path)
       return sent
-    }
-    const sha256 = await withClient(options, store, (client, signal) => client.unlink(temporary, { signal }))
+    })
     if (options.json === true) printJson({ path, size, sha256 })
   } finally {
     await source.close()
   }
 }
 
-async function uploadTo(
-  temporary: string,
-  source: FileHandle,
-  size: number,
-  path: string,
-  client: DsmClient,
-  { json, pageSize }: PutOptions
-): Promise<string> {
-  const file = await client.open(temporary, { create: true, exclusive: true, size, pageSize })
-  const progress = startProgress(`put ${path}`, size, json !== true)
-  try {
-    const digest = await upload(source, file, size, progress)
-    await file.close()
-    return digest
-  } finally {
-    progress.stop()
-  }
-}
-
-async function verify(
-  temporary: string,
-  size: number,
-  path: string,
-  client: DsmClient,
-  { json }: PutOptions
-): Promise<string> {
-  const file = await client.open(temporary)
-  const progress = startProgress(`verify ${path}`, size, json !== true)
-  try {
-    return await download(file, size, progress, async () => {})
-  } finally {
-    progress.stop()
-  }
-}
-
 async function get(path: string, local: string, options: ClusterOptions): Promise<void> {
-  const place = await placeOf(local)
-  const temporary = `${place}.${process.pid}.part`
-  const target = await openNew(temporary)
+  const target = await replaceLocal(local)
   try {
-    const { size, sha256 } = await withClient(options, (client) => fetchInto(target, path, client, options))
-    await target.sync()
-    const found = await digestOf(target, size)
-    if (found !== sha256) throw new DigestMismatchError(temporary, sha256, found)
-    await rename(temporary, place)
-    syncFolder(dirname(place))
+    const { size, sha256 } = await withClient(options, async (client) => {
+      const fetched = await fetchInto(target.handle, path, client, options)
+      const found = await digestOf(target.handle, fetched.size)
+      if (found !== fetched.sha256) throw new DigestMismatchError(local, fetched.sha256, found)
+      await target.commit()
+      return fetched
+    })
     if (options.json === true) printJson({ path, local, size, sha256 })
-  } catch (error) {
-    await unlink(temporary).catch(() => {})
-    throw error
   } finally {
     await target.close()
   }
@@ -116,12 +73,24 @@ async function fetchInto(
 ): Promise<{ size: number; sha256: string }> {
   const file = await client.open(path)
   const { size } = await file.stat()
-  const progress = startProgress(`get ${path}`, size, options.json !== true)
-  try {
-    const sha256 = await download(file, size, progress, async (chunk) => {
+  const sha256 = await showing(`get ${path}`, size, options, (progress) =>
+    download(file, size, progress, async (chunk) => {
       for (let done = 0; done < chunk.length;) done += (await target.write(chunk, done)).bytesWritten
     })
-    return { size, sha256 }
+  )
+  return { size, sha256 }
+}
+
+/** Shows how far `copy` has come. */
+async function showing<T>(
+  label: string,
+  size: number,
+  { json }: ClusterOptions,
+  copy: (progress: Progress) => Promise<T>
+): Promise<T> {
+  const progress = startProgress(label, size, json !== true)
+  try {
+    return await copy(progress)
   } finally {
     progress.stop()
   }
@@ -142,15 +111,6 @@ function parsePageSize(text: string): number {
   return bytes
 }
 
-/** Where the file is to be: what is there is replaced, so it may be a file, or a link to one, and nothing else. */
-async function placeOf(local: string): Promise<string> {
-  if (local === '') throw new UsageError('local: the name is empty')
-  const found = await stat(local).catch(() => undefined)
-  if (found === undefined) return local
-  if (!found.isFile()) throw new InvalidArgumentError('local', local, 'a file')
-  return realpath(local)
-}
-
 async function openLocal(path: string): Promise<FileHandle> {
   try {
     const handle = await open(path, 'r')
@@ -160,14 +120,4 @@ async function openLocal(path: string): Promise<FileHandle> {
     throw new Error(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`, { cause: error })
   }
   throw new InvalidArgumentError('local', path, 'a file')
-}
-
-async function openNew(path: string): Promise<FileHandle> {
-  try {
-    return await open(path, 'wx+', 0o666)
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'EEXIST') throw new FileExistsError(path)
-    throw new Error(`${path.replace(/\.\d+\.part$/, '')}: cannot be written (${code})`, { cause: error })
-  }
 }

@@ -62,15 +62,8 @@ export async function keyOf(options: ClusterOptions): Promise<PrivateKey | undef
 /** Waiting for a cluster that is told that this client goes. */
 const CLOSE_TIMEOUT_MS = 1000
 
-/**
- * Runs `use` with a client and ends its session, whatever happens, Ctrl-C included: then it rejects with InterruptedError. What `use` has
- * not brought to its end is taken back by `undo`.
- */
-export async function withClient<T>(
-  options: ClusterOptions,
-  use: (client: DsmClient) => Promise<T>,
-  undo: (client: DsmClient, signal: AbortSignal) => Promise<void> = () => Promise.resolve()
-): Promise<T> {
+/** Runs `use` with a client and ends its session, whatever happens, Ctrl-C included: then it rejects with InterruptedError. */
+export async function withClient<T>(options: ClusterOptions, use: (client: DsmClient) => Promise<T>): Promise<T> {
   const interruption = watchForInterruption()
   try {
     const connecting = createDsmClient({
@@ -84,7 +77,6 @@ export async function withClient<T>(
     try {
       result = await Promise.race([using, interruption.promise])
     } catch (error) {
-      await undo(client, AbortSignal.timeout(CLOSE_TIMEOUT_MS)).catch(ignore)
       await client.close({ signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS) }).catch(ignore)
       // What it still waited for fails now, and it tidies up; only a reader of our output could hold it up.
       await Promise.race([using.catch(ignore), setTimeout(CLOSE_TIMEOUT_MS)])

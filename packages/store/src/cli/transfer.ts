@@ -92,6 +92,15 @@ export async function download(
   return digest.digest('hex')
 }
 
+/**
+ * The digest of what is stored, of a file that was flushed. Every page is dropped first and comes from the leader again, so no byte of it
+ * is one that this client still had.
+ */
+export async function readBack(file: DsmFile, size: number, progress: Progress): Promise<string> {
+  await file.addressSpace.evictMappingRange(0, 0)
+  return download(file, size, progress, async () => {})
+}
+
 export async function digestOf(file: FileHandle, size: number): Promise<string> {
   const digest = createHash('sha256')
   for (let offset = 0; offset < size; offset += CHUNK_BYTES) {

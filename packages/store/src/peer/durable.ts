@@ -1,6 +1,7 @@
 /** Small files that survive a power failure: written beside, flushed, renamed, and the folder flushed too. */
+import { randomBytes } from 'node:crypto'
 import { mkdirSync, openSync, closeSync, fsyncSync, writeSync, renameSync, linkSync, unlinkSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 
 /** Flushes a folder's entries: a file that was created or renamed in it is only then sure to be found again. */
 export function syncFolder(path: string): void {
@@ -22,6 +23,15 @@ export function makeFolder(path: string): void {
   }
 }
 
+/**
+ * A name in the same folder that nobody has used before. It is random, because process ids repeat (a container's first
+ * is always 1) and the leftover of a killed process must block nobody; and short, because the name of `path` may be as
+ * long as names can be.
+ */
+export function temporaryBeside(path: string): string {
+  return join(dirname(path), `.quire-${randomBytes(8).toString('hex')}.part`)
+}
+
 /** Replaces `path` as a whole: after a crash it holds either the old content or the new. */
 export function replaceFile(path: string, content: string | Uint8Array, mode = 0o600): void {
   const temporary = `${path}.new`
@@ -32,9 +42,9 @@ export function replaceFile(path: string, content: string | Uint8Array, mode = 0
 
 /** Creates `path`, which must not exist (EEXIST): never half written. */
 export function createFile(path: string, text: string, mode = 0o600): void {
-  const temporary = `${path}.${process.pid}.new`
+  const temporary = temporaryBeside(path)
   try {
-    writeFlushed(temporary, text, mode, 'w')
+    writeFlushed(temporary, text, mode, 'wx')
     linkSync(temporary, path)
   } finally {
     unlinkQuietly(temporary)

@@ -44,6 +44,8 @@ export type RequestType =
   | 'punch'
   | 'rename'
   | 'unlink'
+  | 'createUnnamed'
+  | 'link'
   | 'endSession'
   | 'stat'
   | 'statFile'

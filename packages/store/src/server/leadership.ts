@@ -245,6 +245,8 @@ export class Leadership {
       case 'extend':
       case 'rename':
       case 'unlink':
+      case 'createUnnamed':
+      case 'link':
       case 'endSession':
         return this.requests.request(connection, message)
       case 'truncate':

@@ -10,7 +10,7 @@ import type { Proposals } from './proposals.js'
 import type { QuorumRounds } from './quorum-rounds.js'
 import { answerRead, failed, type ReadRequest } from './reads.js'
 
-type ChangeType = 'open' | 'close' | 'extend' | 'rename' | 'unlink' | 'endSession'
+type ChangeType = 'open' | 'createUnnamed' | 'close' | 'extend' | 'rename' | 'unlink' | 'link' | 'endSession'
 type Opened = Extract<Applied, { type: 'opened' }>
 
 export interface RequestsInit {
@@ -39,7 +39,7 @@ export class Requests {
 
   request(connection: Connection, message: ClientMessageOf<ChangeType>): void {
     if (!this.take(connection, message.seq, message.type)) return
-    const refusal = this.refusal(message.type === 'extend' || (message.type === 'open' && message.create))
+    const refusal = this.refusal(adds(message))
     if (refusal !== undefined) return answer(connection, message.seq, failed(message.seq, refusal))
     this.init.proposals.add({ ...message, session: connection.session })
   }
@@ -90,6 +90,7 @@ export class Requests {
       case 'punched':
       case 'renamed':
       case 'unlinked':
+      case 'linked':
         return this.answer(outcome, { type: 'done', seq: outcome.seq })
       case 'failed':
         return this.answer(outcome, failed(outcome.seq, outcome.error))
@@ -129,6 +130,11 @@ export class Requests {
     const connection = this.init.connection(session)
     if (connection !== undefined) answer(connection, seq, message)
   }
+}
+
+/** It may make the stored data grow. */
+function adds(message: ClientMessageOf<ChangeType>): boolean {
+  return message.type === 'extend' || message.type === 'createUnnamed' || (message.type === 'open' && message.create)
 }
 
 function answer(connection: Connection, seq: number, message: LeaderMessage): void {

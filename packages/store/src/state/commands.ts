@@ -74,6 +74,13 @@ export const command = union({
   punch: [14, struct({ ...request, file: uint, first: uint, end: uint })],
   rename: [15, struct({ ...request, from: path, to: path })],
   unlink: [16, struct({ ...request, path })],
+  /** Creates a file without a path, which only this session can reach, and records that the session maps it. */
+  createUnnamed: [17, struct({ ...request, size: uint, pageSize: uint, unit: optional(unit) })],
+  /**
+   * Gives such a file its path. Applies only while the session maps the file. Every writeback that the session knows to be durable
+   * stands before this entry, because a session asks for a name only when its writebacks are acknowledged.
+   */
+  link: [18, struct({ ...request, file: uint, path })],
 
   /**
    * Moves ownership of one page, with its bytes when the old owner had unflushed ones: durability and transfer in one entry.
@@ -98,7 +105,9 @@ export const command = union({
 export type Command = TypeOf<typeof command>
 export type CommandOf<T extends Command['type']> = Extract<Command, { type: T }>
 /** Changes that sessions ask for. */
-export type RequestCommand = CommandOf<'open' | 'close' | 'extend' | 'truncate' | 'punch' | 'rename' | 'unlink'>
+export type RequestCommand = CommandOf<
+  'open' | 'close' | 'extend' | 'truncate' | 'punch' | 'rename' | 'unlink' | 'createUnnamed' | 'link'
+>
 
 export function encodeCommand(value: Command): Uint8Array {
   return encode(versioned, { version: COMMAND_VERSION, command: value }, capacityOf(value))

@@ -21,10 +21,13 @@ export class Namespace {
   }
 
   create(stat: WireFileStat): FileRecord {
-    assert(!this.byPath.has(stat.path), `${stat.path} exists already`)
-    const record: FileRecord = { ...stat, linked: true, sessions: new Set<SessionId>() }
-    this.link(record)
-    return record
+    return this.link({ ...stat, linked: true, sessions: new Set<SessionId>() })
+  }
+
+  /** Only its id leads to it, until it is linked. */
+  createUnnamed(stat: WireFileStat): FileRecord {
+    assert(stat.path === '', `an unnamed file with the path ${stat.path}`)
+    return this.set({ ...stat, linked: false, sessions: new Set<SessionId>() })
   }
 
   change(id: FileId, changes: Partial<Omit<FileData, 'id' | 'path' | 'linked'>>): FileRecord {
@@ -41,6 +44,12 @@ export class Namespace {
   move(record: FileRecord, path: string): void {
     this.forgetPath(record.path)
     this.link({ ...record, path })
+  }
+
+  /** Gives an unnamed file a path that is not in use. */
+  name(record: FileRecord, path: string): FileRecord {
+    assert(record.path === '', `file ${record.id} is named ${path}, but was ${record.path} before`)
+    return this.link({ ...record, linked: true, path })
   }
 
   /** Of a file that no path leads to. */
@@ -98,10 +107,12 @@ export class Namespace {
     return record
   }
 
-  private link(record: FileRecord): void {
+  private link(record: FileRecord): FileRecord {
+    assert(!this.byPath.has(record.path), `${record.path} leads to a file already`)
     this.set(record)
     this.byPath.set(record.path, record.id)
     this.paths.splice(this.firstFrom(record.path), 0, record.path)
+    return record
   }
 
   private forgetPath(path: string): void {

@@ -28,10 +28,21 @@ import type { Applied, PageOwner } from './view.js'
 /** The outcome of a request, remembered until the client has it. */
 export type Answer = Extract<
   Applied,
-  { readonly type: 'opened' | 'closed' | 'extended' | 'truncated' | 'punched' | 'renamed' | 'unlinked' | 'failed' }
+  {
+    readonly type:
+      | 'opened'
+      | 'closed'
+      | 'extended'
+      | 'truncated'
+      | 'punched'
+      | 'renamed'
+      | 'unlinked'
+      | 'linked'
+      | 'failed'
+  }
 >
 
-/** `linked`: a path leads to it. */
+/** `linked`: a path leads to it. `path` is its last one, and empty while it has never had any. */
 export type FileData = WireFileStat & { readonly linked: boolean }
 
 const sessionData = struct({ clientId: text(MAX_PEER_ID_BYTES), ttlMs: uint, settled: uint })
@@ -100,7 +111,8 @@ const codecs: { readonly [K in RecordKind]: Codec<RecordTypes[K]> } = {
     truncated: [5, struct({ ...request, file: uint, size: uint })],
     punched: [6, struct({ ...request, file: uint, first: uint, end: uint })],
     renamed: [7, struct({ ...request, file: uint })],
-    unlinked: [8, struct({ ...request, file: uint })]
+    unlinked: [8, struct({ ...request, file: uint })],
+    linked: [9, struct({ ...request, file: uint })]
   })
 }
 

@@ -103,30 +103,27 @@ export class Requests {
         const file = this.unlink(command.path)
         return file instanceof QuireError ? file : { type: 'unlinked', ...answer, file: file.id }
       }
+      case 'createUnnamed': {
+        const file = this.createUnnamed(index, command)
+        if (file instanceof QuireError) return file
+        sessions.map(session, file.id)
+        return { type: 'opened', ...answer, stat: statOf(file) }
+      }
+      case 'link': {
+        const refusal = this.link(session, command)
+        return refusal ?? { type: 'linked', ...answer, file: command.file }
+      }
     }
   }
 
   private open(index: number, command: CommandOf<'open'>): FileRecord | QuireError {
-    const { path, pageSize, size, unit, at } = command
+    const { path, pageSize, size, unit } = command
     const refusal = refusePath(path) ?? (pageSize === 0 ? undefined : refusePageSize(pageSize))
     if (refusal !== undefined) return refusal
     const existing = this.tables.namespace.getByPath(path)
     if (existing === undefined) {
       if (!command.create) return new NoSuchFileError(path)
-      return (
-        refuseSize(size) ??
-        this.tables.namespace.create({
-          id: index,
-          path,
-          size,
-          pageSize: pageSize === 0 ? DEFAULT_PAGE_BYTES : pageSize,
-          unit: unit ?? 'page',
-          version: index,
-          discards: 0,
-          createdAt: at,
-          modifiedAt: at
-        })
-      )
+      return refuseSize(size) ?? this.tables.namespace.create(newStat(index, path, command))
     }
     if (command.create && command.exclusive) return new FileExistsError(path)
     if (pageSize !== 0 && pageSize !== existing.pageSize) {
@@ -136,6 +133,12 @@ export class Requests {
       return new InvalidArgumentError('unit', unit, `${existing.unit}, as the file has it`)
     }
     return existing
+  }
+
+  private createUnnamed(index: number, command: CommandOf<'createUnnamed'>): FileRecord | QuireError {
+    const { pageSize, size } = command
+    const refusal = (pageSize === 0 ? undefined : refusePageSize(pageSize)) ?? refuseSize(size)
+    return refusal ?? this.tables.namespace.createUnnamed(newStat(index, '', command))
   }
 
   private resize(
@@ -178,6 +181,24 @@ export class Requests {
     return file
   }
 
+  /** Returns why the file cannot have the path. */
+  private link(session: Session, { file: id, path }: CommandOf<'link'>): QuireError | undefined {
+    const { namespace } = this.tables
+    const refusal = refusePath(path)
+    if (refusal !== undefined) return refusal
+    // A session that has ended never gets here, and a file goes with the last session that maps it.
+    const file = session.files.has(id) ? namespace.get(id) : undefined
+    if (file === undefined) return new InvalidArgumentError('file', id, 'a file that this session has open')
+    // A client that did not hear the first answer may ask once more, as a new request.
+    if (file.linked && file.path === path) return undefined
+    // As in Linux: a file whose last path was taken away stays without one.
+    if (file.path !== '')
+      return new InvalidArgumentError('file', id, `a file without a name; it was named ${file.path}`)
+    if (namespace.getByPath(path) !== undefined) this.unlink(path)
+    namespace.name(file, path)
+    return undefined
+  }
+
   private unlink(path: string): FileRecord | QuireError {
     const { namespace } = this.tables
     const refusal = refusePath(path)
@@ -192,6 +213,21 @@ export class Requests {
   private removeIfUnused(id: FileId): void {
     const file = this.tables.namespace.get(id)
     if (file !== undefined && !file.linked && file.sessions.size === 0) this.tables.pages.removeFile(file)
+  }
+}
+
+function newStat(index: number, path: string, command: CommandOf<'open' | 'createUnnamed'>): WireFileStat {
+  const { size, pageSize, unit = 'page', at } = command
+  const times = { createdAt: at, modifiedAt: at }
+  return {
+    id: index,
+    path,
+    size,
+    pageSize: pageSize || DEFAULT_PAGE_BYTES,
+    unit,
+    version: index,
+    discards: 0,
+    ...times
   }
 }
 

@@ -110,6 +110,8 @@ class Machine implements StateMachine {
       case 'punch':
       case 'rename':
       case 'unlink':
+      case 'createUnnamed':
+      case 'link':
         return this.requests.apply(index, command)
       case 'handover':
         return this.pages.handover(index, command)

@@ -17,7 +17,10 @@ export interface SessionRecord {
 }
 
 export interface FileRecord extends WireFileStat {
-  /** False: no path leads to it any more, and it goes when nobody maps it. `path` is then its last one. */
+  /**
+   * False: no path leads to it, and it goes when nobody maps it. `path` is then its last one, or empty if it has never had one:
+   * such a file is mapped by the session that created it, and by no other.
+   */
   readonly linked: boolean
   /** Sessions that map the file. */
   readonly sessions: ReadonlySet<SessionId>
@@ -105,6 +108,7 @@ export type Applied =
     }
   | { readonly type: 'renamed'; readonly session: SessionId; readonly seq: number; readonly file: FileId }
   | { readonly type: 'unlinked'; readonly session: SessionId; readonly seq: number; readonly file: FileId }
+  | { readonly type: 'linked'; readonly session: SessionId; readonly seq: number; readonly file: FileId }
   /** A request that was refused; the refusal is its remembered answer. */
   | { readonly type: 'failed'; readonly session: SessionId; readonly seq: number; readonly error: QuireError }
   | {

@@ -13,6 +13,7 @@ import { Program, type ProgramInit, type WorkloadSettings } from './program.js'
 import { FileGates } from './gates.js'
 import type { Names } from './names.js'
 import { Unmaps } from './unmaps.js'
+import type { UnnamedFiles } from './unnamed-files.js'
 
 /** By the programs of one life. */
 type Shared = Pick<ProgramInit, 'gates' | 'unmaps'>
@@ -32,6 +33,7 @@ export interface ClientWorld {
   readonly invariants: PageInvariants
   readonly chronicle: Chronicle
   readonly names: Names
+  readonly unnamed: UnnamedFiles
   /** Programs finish what they are doing and stop. */
   readonly isStopping: () => boolean
   readonly isCalm: () => boolean
@@ -169,10 +171,10 @@ export class SimClient implements ViewedClient {
   }
 
   private program(process: SimProcess, client: DsmClient, shared: Shared, chance: Chance): Program {
-    const { settings, invariants, coverage, chronicle, names, isStopping, isCalm } = this.world
+    const { settings, invariants, coverage, chronicle, names, unnamed, isStopping, isCalm } = this.world
     const { name, log } = this
     const { clock } = process
-    const base = { name, client, clock, chance, settings, log: log!, chronicle, names, invariants, coverage }
+    const base = { name, client, clock, chance, settings, log: log!, chronicle, names, unnamed, invariants, coverage }
     return new Program({ ...base, ...shared, isStopping, isCalm })
   }
 

@@ -313,4 +313,14 @@ const RANGES: readonly Mutant[] = [
   }
 ]
 
-export const CLIENT_MUTANTS: readonly Mutant[] = [...LEASES, ...ORDERED, ...GRANTS, ...RANGES]
+const NAMES: readonly Mutant[] = [
+  {
+    name: 'a file is named before it is flushed',
+    rule: 'names',
+    file: 'dsm-client/dist/file.js',
+    find: 'await this.sync(options);',
+    replace: ''
+  }
+]
+
+export const CLIENT_MUTANTS: readonly Mutant[] = [...LEASES, ...ORDERED, ...GRANTS, ...RANGES, ...NAMES]

@@ -194,5 +194,13 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     file: 'store/dist/server/requests.js',
     find: 'if (!this.init.directory.isDiscarding(outcome.stat.id))',
     replace: 'if (true)'
+  },
+  {
+    name: 'a file is named before that is in the log',
+    rule: 'names',
+    file: 'store/dist/server/requests.js',
+    find: 'this.init.proposals.add({ ...message, session: connection.session });',
+    replace:
+      "if (message.type === 'link')\n            answer(connection, message.seq, { type: 'done', seq: message.seq });\n        this.init.proposals.add({ ...message, session: connection.session });"
   }
 ]

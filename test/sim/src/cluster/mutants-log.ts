@@ -95,5 +95,27 @@ export const LOG_MUTANTS: readonly Mutant[] = [
     file: REQUESTS,
     find: 'if (file !== undefined && !file.linked && file.sessions.size === 0)',
     replace: 'if (file !== undefined && !file.linked)'
+  },
+  {
+    name: 'an unnamed file outlives its session',
+    rule: 'names',
+    file: REQUESTS,
+    find: 'if (file !== undefined && !file.linked && file.sessions.size === 0)',
+    replace: "if (file !== undefined && !file.linked && file.path !== '' && file.sessions.size === 0)"
+  },
+  {
+    name: 'a file is named beside what its path led to',
+    rule: 'names',
+    file: REQUESTS,
+    find: 'if (namespace.getByPath(path) !== undefined)\n            this.unlink(path);',
+    replace: '',
+    // Behind it stands an assertion, which would stop the peer.
+    and: [
+      {
+        file: 'store/dist/state/namespace.js',
+        find: 'assert(!this.byPath.has(record.path),',
+        replace: 'void (!this.byPath.has(record.path),'
+      }
+    ]
   }
 ]

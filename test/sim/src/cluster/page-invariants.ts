@@ -103,6 +103,7 @@ export class PageInvariants {
       case 'closed':
       case 'renamed':
       case 'unlinked':
+      case 'linked':
       case 'failed':
     }
   }

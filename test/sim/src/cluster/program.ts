@@ -8,11 +8,13 @@ import { act, ACTIONS, type Action } from './actions.js'
 import type { Chronicle, ClientLog } from './chronicle.js'
 import { EXCUSED_BY_FAULTS } from './excuses.js'
 import type { FileGates } from './gates.js'
+import { makeFile } from './naming.js'
 import type { PageInvariants } from './page-invariants.js'
 import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'
 import type { Names } from './names.js'
 import { PrivateUse } from './private-use.js'
 import type { Unmaps } from './unmaps.js'
+import type { UnnamedFiles } from './unnamed-files.js'
 import { Violation } from '../violation.js'
 
 export interface WorkloadSettings {
@@ -36,6 +38,8 @@ export interface WorkloadSettings {
   readonly excused: ReadonlySet<string>
   /** How often each action is taken, relative to the others. */
   readonly weights: Readonly<Record<Action, number>>
+  /** Share of actions that make a file of their own and name it. */
+  readonly naming: number
 }
 
 export interface ProgramInit {
@@ -49,6 +53,7 @@ export interface ProgramInit {
   readonly chronicle: Chronicle
   readonly invariants: PageInvariants
   readonly names: Names
+  readonly unnamed: UnnamedFiles
   readonly unmaps: Unmaps
   readonly coverage: Coverage
   readonly isStopping: () => boolean
@@ -87,7 +92,9 @@ export class Program {
     const { chance, settings, isStopping } = this.init
     // One that only reads what is here goes on when its client is cut off, also when its lease has run out.
     const isWatcher = chance.fork('watcher').is(0.15)
+    const naming = chance.fork('naming')
     while (!isStopping()) {
+      if (!isWatcher && naming.is(settings.naming)) await this.attempt('makeFile', () => makeFile(this))
       const action = isWatcher ? chance.pick(WATCHING) : drawKind(ACTIONS, settings.weights, chance)
       const path = isWatcher ? this.paths[0]! : chance.pick(this.paths)
       await this.attempt(action, async () => act(action, this, await this.open(path)))
@@ -171,7 +178,19 @@ export class Program {
     else if (existing !== undefined) return existing
     const isWhole = path.startsWith('/whole')
     const base = { create: true, size: settings.bytes, unit: isWhole ? 'file' : 'page', ...options } as const
-    const file = await client.open(path, base)
+    return this.opened(await client.open(path, base), path, isWhole)
+  }
+
+  /** Of a file without a path: it has a name of its own among what is open. */
+  async create(isWhole: boolean): Promise<Handle> {
+    const { client, settings } = this.init
+    const base = { size: settings.bytes, unit: isWhole ? 'file' : 'page', ...this.options() } as const
+    const file = await client.createUnnamed(base)
+    return this.opened(file, `unnamed ${file.id}`, isWhole)
+  }
+
+  private async opened(file: DsmFile, path: string, isWhole: boolean): Promise<Handle> {
+    const { client, settings } = this.init
     const session = client.session.id
     const mapping = await file.mmap({ length: (settings.maxPages + SPARE_PAGES) * PAGE_BYTES })
     const handle = { file, mapping, path, id: Number(file.id), session, isWhole, private: undefined, isSpent: false }

@@ -26,7 +26,10 @@ export function drawSettings(chance: Chance): Settings {
   const drawn = drawMix(chance)
   const joined = chance.fork('joined frames')
   const network = { ...drawn.network, joined: joined.is(0.4) ? joined.between(0.1, 0.8) : 0 }
-  const mixed = chance.fork('late streams').is(0.1) ? withLateStreams({ ...drawn, network }) : { ...drawn, network }
+  const naming = chance.fork('naming')
+  const client = { ...drawn.client, naming: naming.is(0.4) ? naming.between(0.02, 0.2) : 0 }
+  const whole = { ...drawn, network, client }
+  const mixed = chance.fork('late streams').is(0.1) ? withLateStreams(whole) : whole
   const calm = chance.fork('calm').next()
   if (calm < 0.05) return withoutFaults(mixed)
   if (calm < 0.1) return withBreaksOnly(mixed)
@@ -185,6 +188,7 @@ function drawClient(chance: Chance, sessionTtlMs: number): ClientSettings {
     longPins: { share: 0.2, pages: 1 },
     aborts: chance.pick([0, 0.03, 0.15]),
     weights: drawWeights(ACTIONS, COMMON_ACTIONS, chance, 0.85),
+    naming: 0,
     cacheBytes: 65_536,
     excused: EXCUSED_BY_FAULTS,
     sessionTtlMs,

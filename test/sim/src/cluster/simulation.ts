@@ -16,6 +16,7 @@ import { SimPeer } from './peers.js'
 import { RaftInvariants } from './raft-invariants.js'
 import { drawSettings, type Settings } from './settings.js'
 import { Traffic } from './traffic.js'
+import { UnnamedFiles } from './unnamed-files.js'
 
 export interface SimulationInit extends SeedInit {
   readonly settings?: (drawn: Settings) => Settings
@@ -23,7 +24,7 @@ export interface SimulationInit extends SeedInit {
 
 const FOUNDING_MS = 400
 /** Entries that change which path leads where. */
-const NAMING: ReadonlySet<Applied['type']> = new Set(['opened', 'renamed', 'unlinked'])
+const NAMING: ReadonlySet<Applied['type']> = new Set(['opened', 'renamed', 'unlinked', 'linked'])
 const DIGEST_MS = 700
 /** Far more than any seed has: nodes that keep each other busy for nothing. */
 const MAX_EVENTS = 150_000
@@ -41,6 +42,7 @@ export class Simulation extends SeedRun<Fault> {
   readonly pages: PageInvariants
   readonly chronicle: Chronicle
   private readonly names: Names
+  private readonly unnamed: UnnamedFiles
   private readonly log = new LogInvariants()
   private readonly faults: Faults
   private readonly schedule: readonly Happening<Fault>[]
@@ -67,6 +69,7 @@ export class Simulation extends SeedRun<Fault> {
       () => scheduler.now
     )
     this.names = new Names(() => scheduler.now)
+    this.unnamed = new UnnamedFiles(this.pages, coverage)
     this.peers = this.makePeers()
     this.clients = this.makeClients()
     const { network, peers, clients } = this
@@ -107,13 +110,14 @@ export class Simulation extends SeedRun<Fault> {
   }
 
   private makeClients(): SimClient[] {
-    const { scheduler, network, coverage, settings, chronicle, names } = this
+    const { scheduler, network, coverage, settings, chronicle, names, unnamed } = this
     const world = {
       scheduler,
       network,
       coverage,
       chronicle,
       names,
+      unnamed,
       chance: this.chance.fork('clients'),
       settings: settings.client,
       invariants: this.pages,
@@ -215,7 +219,9 @@ export class Simulation extends SeedRun<Fault> {
     this.isTouched = true
     if (applied.type === 'session-ended' && applied.expired) this.coverage.add('expiries')
     this.pages.applied(peer, index, applied)
-    if (NAMING.has(applied.type)) this.names.applied(peer.core!.replica.applier.state)
+    const { state } = peer.core!.replica.applier
+    this.unnamed.applied(state, applied)
+    if (NAMING.has(applied.type)) this.names.applied(state)
   }
 
   private countTerms(): void {

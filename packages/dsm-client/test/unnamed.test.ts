@@ -1,0 +1,223 @@
+/** Files without a path, and how they are named: docs/coherence.md, 'Names'. */
+import {
+  ClosedError,
+  InvalidArgumentError,
+  NoSpaceError,
+  PastEndError,
+  SessionExpiredError,
+  errorToWire
+} from '@quire/protocol'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { DsmClient } from '../src/types.js'
+import { World, failure, outcome, view } from './support/client.js'
+
+const PAGE = 4096
+const TTL = 10_000
+
+let world: World
+let client: DsmClient
+
+beforeEach(async () => {
+  world = new World()
+  client = await world.create({ cacheBytes: 65_536, faultTimeoutMs: 5000, sessionTtlMs: TTL })
+})
+
+afterEach(async () => {
+  await world.until(client.close().catch(() => {}))
+  expect(world.clock.pending).toBe(0)
+})
+
+const bytes = (length: number, value = 7): Uint8Array => new Uint8Array(length).fill(value)
+const linksSent = (): number => world.leader.of('link').length
+
+describe('a file of createUnnamed', () => {
+  it('has no path until it is linked, and then that one', async () => {
+    const file = await client.createUnnamed({ size: PAGE })
+    expect([file.path, (await file.stat()).path]).toEqual(['', ''])
+    const mapping = await file.mmap()
+    await mapping.write(0, bytes(3))
+    expect(await file.read(0, 3)).toEqual(bytes(3))
+    await file.link('/a')
+    expect([file.path, (await file.stat()).path, mapping.file.path]).toEqual(['/a', '/a', '/a'])
+    // The same pages: a client opens a file once, under whatever name.
+    const again = await client.open('/a')
+    expect([again.id, again.path, await again.read(0, 3)]).toEqual([file.id, '/a', bytes(3)])
+    await file.close()
+    expect(await again.read(0, 3)).toEqual(bytes(3))
+  })
+
+  it('is closed like any other, and then the cluster deletes it', async () => {
+    const file = await client.createUnnamed({ size: PAGE })
+    await file.write(0, bytes(1))
+    await file.close()
+    expect([[...world.cluster.mapped], [...world.cluster.unnamed]]).toEqual([[], []])
+  })
+
+  it('is called by its number in errors', async () => {
+    const file = await client.createUnnamed()
+    const mapping = await file.mmap({ length: PAGE })
+    const name = `unnamed file ${file.id}`
+    expect(await failure(mapping.read(0, 1))).toMatchObject(new PastEndError(name, 0, 0))
+    await file.link('/a')
+    expect(await failure(mapping.read(0, 1))).toMatchObject(new PastEndError('/a', 0, 0))
+    const other = await client.createUnnamed()
+    await other.close()
+    expect((await failure(other.stat())).message).toContain(`unnamed file ${other.id}`)
+  })
+
+  it('is lost with its session, and the error names what was not durable', async () => {
+    const file = await client.createUnnamed({ size: 2 * PAGE })
+    await file.write(PAGE, bytes(1))
+    world.leader.holding.add('writeback')
+    const linking = failure(file.link('/a'))
+    await world.clock.advance(1)
+    world.leader.send({ type: 'expired', session: world.leader.session })
+    const error = await linking
+    expect(error).toBeInstanceOf(SessionExpiredError)
+    expect((error as SessionExpiredError).lost).toEqual([
+      { file: file.id, path: `unnamed file ${file.id}`, offset: PAGE, length: PAGE }
+    ])
+    expect(linksSent()).toBe(0)
+  })
+
+  it('is not flushed by the close of its client, which reports no loss', async () => {
+    const file = await client.createUnnamed({ size: PAGE })
+    await file.write(0, bytes(1))
+    const lost: unknown[] = []
+    client.addEventListener('sessionlost', ({ detail }) => lost.push(detail.lost))
+    world.leader.holding.add('writeback')
+    await world.until(client.close())
+    expect([world.leader.of('writeback'), world.leader.of('endSession').length, lost]).toEqual([[], 1, []])
+  })
+
+  it('that nobody waits for any more is given up when the cluster has created it', async () => {
+    world.leader.holding.add('createUnnamed')
+    const creating = failure(client.createUnnamed())
+    await world.clock.advance(5000)
+    expect(await creating).toMatchObject({ name: 'UnavailableError' })
+    world.leader.release('createUnnamed')
+    await world.clock.advance(1)
+    expect([[...world.cluster.mapped], [...world.cluster.unnamed]]).toEqual([[], []])
+    expect(view(client).pendingRequests).toBe(0)
+  })
+
+  it('is refused with sizes, units and options that there are not', async () => {
+    const cases: [options: object, argument: string][] = [
+      [{ size: -1 }, 'size'],
+      [{ size: 0.5 }, 'size'],
+      [{ pageSize: 5000 }, 'pageSize'],
+      [{ unit: 'byte' }, 'unit'],
+      [{ create: true }, 'createUnnamed: create'],
+      [{ path: '/a' }, 'createUnnamed: path']
+    ]
+    for (const [options, argument] of cases) {
+      const error = await failure(client.createUnnamed(options))
+      expect(error).toBeInstanceOf(InvalidArgumentError)
+      expect(error).toMatchObject({ argument })
+    }
+    expect(world.leader.of('createUnnamed')).toEqual([])
+  })
+})
+
+describe('link', () => {
+  it('is not sent before every page that was written is known to be durable', async () => {
+    const file = await client.createUnnamed({ size: 3 * PAGE })
+    await file.write(0, bytes(3 * PAGE))
+    world.leader.holding.add('writeback')
+    const linking = file.link('/a')
+    await world.clock.advance(1)
+    expect([await outcome(linking), linksSent()]).toEqual(['waiting', 0])
+    world.leader.release('writeback')
+    await world.until(linking)
+    expect(linksSent()).toBe(1)
+    for (let page = 0; page < 3; page++)
+      expect(world.cluster.pages.get(`${file.id}:${page}`)!.bytes).toEqual(bytes(PAGE))
+  })
+
+  it('is not sent when the flush fails, and can be repeated', async () => {
+    const file = await client.createUnnamed({ size: PAGE })
+    await file.write(0, bytes(1))
+    world.leader.holding.add('writeback')
+    const linking = failure(file.link('/a'))
+    await world.clock.advance(1)
+    const { req } = world.leader.last('writeback')
+    world.leader.send({ type: 'writebackFailed', term: 1, req, error: errorToWire(new NoSpaceError('peer')) })
+    expect(await linking).toBeInstanceOf(NoSpaceError)
+    expect([linksSent(), file.path]).toEqual([0, ''])
+    world.leader.holding.clear()
+    await file.link('/a')
+    expect(file.path).toBe('/a')
+  })
+
+  it('is asked once more, as the same request, on a connection to another leader', async () => {
+    const file = await client.createUnnamed({ size: PAGE })
+    world.leader.holding.add('link')
+    const linking = file.link('/a')
+    await world.clock.advance(1)
+    const { seq } = world.leader.last('link')
+    const [, next] = world.peers
+    world.elect(next!, 2)
+    world.leader.redirect(next!.id)
+    await world.until(linking)
+    expect(next!.of('link').map((message) => message.seq)).toEqual([seq])
+    expect(file.path).toBe('/a')
+  })
+
+  it('that was given up may be carried out, and then the file has its path', async () => {
+    const file = await client.createUnnamed({ size: PAGE })
+    const giveUp = new AbortController()
+    world.leader.holding.add('link')
+    const linking = failure(file.link('/a', { signal: giveUp.signal }))
+    await world.clock.advance(1)
+    giveUp.abort()
+    expect(await linking).toMatchObject({ name: 'AbortError' })
+    expect(file.path).toBe('')
+    world.leader.release('link')
+    await world.clock.advance(1)
+    expect(file.path).toBe('/a')
+  })
+
+  it('that was given up leaves a file that the close of its client flushes, because it may have been named', async () => {
+    const file = await client.createUnnamed({ size: PAGE })
+    const giveUp = new AbortController()
+    world.leader.holding.add('link')
+    const linking = failure(file.link('/a', { signal: giveUp.signal }))
+    await world.clock.advance(1)
+    giveUp.abort()
+    await linking
+    await file.write(0, bytes(PAGE))
+    await world.until(client.close())
+    expect(world.cluster.pages.get(`${file.id}:0`)!.bytes).toEqual(bytes(PAGE))
+  })
+
+  it('leaves a file unnamed that the leader does not name', async () => {
+    const file = await client.createUnnamed({ size: PAGE })
+    world.leader.holding.add('link')
+    const linking = failure(file.link('/a'))
+    await world.clock.advance(1)
+    world.leader.fail(world.leader.last('link').seq, new InvalidArgumentError('file', 1, 'a file without a name'))
+    expect(await linking).toBeInstanceOf(InvalidArgumentError)
+    expect(file.path).toBe('')
+  })
+
+  it('of a file that is closed meanwhile is a ClosedError, and names nothing', async () => {
+    const file = await client.createUnnamed({ size: PAGE })
+    await file.write(0, bytes(1))
+    world.leader.holding.add('writeback')
+    const linking = failure(file.link('/a'))
+    const closing = file.close()
+    await world.clock.advance(1)
+    world.leader.release('writeback')
+    await world.until(closing)
+    expect(await linking).toBeInstanceOf(ClosedError)
+    expect(await failure(file.link('/a'))).toBeInstanceOf(ClosedError)
+    expect(linksSent()).toBe(0)
+  })
+
+  it.each(['', 'a', '/', '/a//b', '/a/../b', `/${'x'.repeat(2000)}`])('is refused for the path %j', async (path) => {
+    const file = await client.createUnnamed({ size: PAGE })
+    await file.write(0, bytes(1))
+    expect(await failure(file.link(path))).toMatchObject({ name: 'InvalidArgumentError', argument: 'path' })
+    expect([world.leader.of('writeback').length, linksSent()]).toEqual([0, 0])
+  })
+})

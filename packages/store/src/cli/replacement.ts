@@ -1,0 +1,90 @@
+/** Replaces a local file as a whole: whoever reads it finds the old bytes or the new ones, also after a crash. */
+import { InvalidArgumentError } from '@quire/protocol'
+import type { Stats } from 'node:fs'
+import { open, realpath, rename, stat, unlink, type FileHandle } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { syncFolder, temporaryBeside } from '../peer/durable.js'
+import { UsageError } from './output.js'
+
+export interface Replacement {
+  /** The new file, empty, for reading and writing. */
+  readonly handle: FileHandle
+  /** Flushes the new file and puts it where the old one was. */
+  commit(): Promise<void>
+  /** Closes the new file, and removes it unless it was committed. */
+  close(): Promise<void>
+}
+
+/**
+ * Creates the new file beside `local`, which must be a regular file, a link to one, or not there. A process that is killed leaves it
+ * behind under its random name, which is in nobody's way.
+ */
+export async function replaceLocal(local: string): Promise<Replacement> {
+  if (local === '') throw new UsageError('local: the name is empty')
+  const old = await find(local)
+  const place = old === undefined ? local : await realpath(local)
+  const temporary = temporaryBeside(place)
+  // Private until it has the old file's owner and mode: nobody may read more of the new bytes than of the old ones.
+  const handle = await open(temporary, 'wx+', old === undefined ? 0o666 : 0o600).catch(cannotWrite(local))
+  let isDone = false
+  const close = async (): Promise<void> => {
+    if (!isDone) await unlink(temporary).catch(() => {})
+    await handle.close()
+  }
+  const commit = async (): Promise<void> => {
+    await handle.sync().catch(cannotWrite(local))
+    await rename(temporary, place).catch(cannotWrite(local))
+    isDone = true
+    syncFolder(dirname(place))
+  }
+  try {
+    if (old !== undefined) await takeAfter(handle, old)
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return { handle, commit, close }
+}
+
+/** The file that is to be replaced. */
+async function find(local: string): Promise<Stats | undefined> {
+  const found = await stat(local).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    return cannotWrite(local)(error)
+  })
+  if (found?.isFile() === false || (found === undefined && local.endsWith('/'))) {
+    throw new InvalidArgumentError('local', local, 'a file')
+  }
+  return found
+}
+
+/**
+ * Gives the new file the old one's permissions, and its owner and group as far as this process may. Where the group cannot be kept, the
+ * group that the file gets instead is allowed no more than everybody is. Set-user-id and its like are for the old bytes, and go.
+ */
+async function takeAfter(handle: FileHandle, { uid, gid, mode }: Stats): Promise<void> {
+  const made = await handle.stat()
+  let permissions = mode & 0o777
+  if (made.uid !== uid || made.gid !== gid) {
+    const isOwned = await tryChown(handle, uid, gid)
+    const isInGroup = isOwned || made.gid === gid || (await tryChown(handle, made.uid, gid))
+    if (!isInGroup) permissions &= 0o707 | ((permissions & 0o007) << 3)
+  }
+  await handle.chmod(permissions)
+}
+
+async function tryChown(handle: FileHandle, uid: number, gid: number): Promise<boolean> {
+  try {
+    await handle.chown(uid, gid)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EPERM') return false
+    throw error
+  }
+}
+
+function cannotWrite(local: string): (error: NodeJS.ErrnoException) => never {
+  return (error) => {
+    throw new Error(`${local}: cannot be written (${error.code})`, { cause: error })
+  }
+}

@@ -1,0 +1,260 @@
+/** What put, get and other commands leave behind when they are killed, and what they replace. */
+import { createDsmClient } from '@quire/dsm-client'
+import { generatePrivateKey, peerIdFromKey } from '@quire/net'
+import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync
+} from 'node:fs'
+import { open } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { replaceLocal } from '../src/cli/replacement.js'
+import { readBack, upload } from '../src/cli/transfer.js'
+import { createPeer, type Peer } from '../src/index.js'
+import { createLmdbBackend, createPageStore } from '../src/pages/index.js'
+import { quire, startQuire, type Finished } from './support/quire.js'
+
+const SLOW = 60_000
+const waitMs = { timeout: 30_000, interval: 20 }
+const BIN = fileURLToPath(new URL('../bin/quire.js', import.meta.url))
+const isRoot = process.getuid?.() === 0
+const NOBODY = 65_534
+
+let cluster: string
+let peer: Peer
+let env: Record<string, string>
+let root: string
+
+beforeAll(async () => {
+  cluster = mkdtempSync(join(tmpdir(), 'quire-copies-peer-'))
+  const privateKey = await generatePrivateKey()
+  const voters = [{ peerId: peerIdFromKey(privateKey), addresses: ['/ip4/127.0.0.1/tcp/1'] }]
+  peer = await createPeer({
+    dataDir: join(cluster, 'data'),
+    privateKey,
+    listen: ['/ip4/127.0.0.1/tcp/0'],
+    cluster: { clusterId: 'blue', voters, admins: [], clients: 'any' }
+  })
+  await vi.waitFor(() => expect(peer.status().role).toBe('leader'), waitMs)
+  env = { QUIRE_PEERS: peer.multiaddrs[0]! }
+}, SLOW)
+
+afterAll(async () => {
+  await peer.close()
+  rmSync(cluster, { recursive: true, force: true })
+})
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'quire-copies-'))
+})
+
+afterEach(() => {
+  rmSync(root, { recursive: true, force: true })
+})
+
+const run = (...args: string[]): Promise<Finished> => quire(args, { env })
+const done: Finished = { status: 0, stdout: '', stderr: '' }
+const modeOf = (path: string): number => statSync(path).mode & 0o7777
+
+async function kill({ child }: ReturnType<typeof startQuire>): Promise<void> {
+  const exited = once(child, 'exit')
+  child.kill('SIGKILL')
+  await exited
+}
+
+async function stored(path: string, bytes: Uint8Array): Promise<void> {
+  const local = join(root, 'stored')
+  writeFileSync(local, bytes)
+  expect(await run('put', local, path)).toEqual(done)
+  rmSync(local)
+}
+
+/** Pages on disk, by file: of a peer that has ended. */
+function pagesOnDisk(): Map<string, number> {
+  const backend = createLmdbBackend({ path: join(cluster, 'data/pages/pages.lmdb') })
+  const store = createPageStore({ backend })
+  const found = new Map<string, number>()
+  const files = [...store.restored.records].flatMap((record) => (record.kind === 'file' ? record.value : []))
+  for (let id = 1; id <= store.restored.appliedIndex; id++) {
+    const pages = [...store.pages(id)].length
+    if (pages > 0) found.set(files.find((file) => file.id === id)?.path ?? `file ${id}, which is gone`, pages)
+  }
+  return found
+}
+
+describe('get', () => {
+  it(
+    'killed in the middle leaves the target as it was, and a file that blocks no other get and that no other user may read',
+    async () => {
+      const bytes = randomBytes(32 * 1024 * 1024)
+      await stored('/large', bytes)
+      const target = join(root, 'target')
+      writeFileSync(target, 'old')
+      chmodSync(target, 0o600)
+      const leftovers = (): string[] => readdirSync(root).filter((name) => name !== 'target')
+      const get = startQuire(['get', '/large', target], { env })
+      const sizes = (): number[] => leftovers().map((name) => statSync(join(root, name)).size)
+      await vi.waitFor(() => expect(Math.max(...sizes())).toBeGreaterThan(0), waitMs)
+      await kill(get)
+      expect(readFileSync(target, 'utf8')).toBe('old')
+      const [leftover] = leftovers()
+      expect(leftover).toMatch(/^\.quire-[0-9a-f]{16}\.part$/)
+      expect(modeOf(join(root, leftover!))).toBe(0o600)
+      expect(await run('get', '/large', target)).toEqual(done)
+      expect(readFileSync(target).equals(bytes)).toBe(true)
+      expect([modeOf(target), leftovers()]).toEqual([0o600, [leftover]])
+    },
+    SLOW
+  )
+
+  it.each([
+    ['600', '600'],
+    ['444', '444'],
+    ['640', '640'],
+    ['755', '755'],
+    ['4750', '750']
+  ])('replaces a file of mode %s by one of mode %s, which it has before its first byte', async (...modes) => {
+    const [before, after] = modes.map((mode) => parseInt(mode, 8)) as [number, number]
+    const target = join(root, 'target')
+    writeFileSync(target, 'old')
+    chmodSync(target, before)
+    const replacement = await replaceLocal(target)
+    expect((await replacement.handle.stat()).mode & 0o7777).toBe(after)
+    await replacement.handle.write('new')
+    await replacement.commit()
+    await replacement.close()
+    expect([modeOf(target), readFileSync(target, 'utf8'), readdirSync(root)]).toEqual([after, 'new', ['target']])
+  })
+
+  it(
+    'makes a new file as the umask says',
+    async () => {
+      await stored('/small', randomBytes(5000))
+      const target = join(root, 'new')
+      const shell = ['-c', 'umask 027; exec "$@"', 'sh', process.execPath, BIN, 'get', '/small', target]
+      const [status] = await once(spawn('sh', shell, { env: { ...process.env, ...env }, stdio: 'ignore' }), 'exit')
+      expect([status, modeOf(target)]).toEqual([0, 0o640])
+    },
+    SLOW
+  )
+
+  it.runIf(isRoot)(
+    'keeps the owner where it may, and gives a group that it cannot keep no more than everybody has',
+    async () => {
+      await stored('/small', randomBytes(5000))
+      const target = join(root, 'owned')
+      writeFileSync(target, 'old')
+      chownSync(target, 1234, 4321)
+      chmodSync(target, 0o640)
+      expect(await run('get', '/small', target)).toEqual(done)
+      expect(statSync(target)).toMatchObject({ uid: 1234, gid: 4321, size: 5000 })
+      expect(modeOf(target)).toBe(0o640)
+      // A user who owns the folder, but neither the file nor its group.
+      const folder = join(root, 'folder')
+      mkdirSync(folder)
+      const other = join(folder, 'other')
+      writeFileSync(other, 'old')
+      chownSync(other, 1234, 4321)
+      chmodSync(other, 0o664)
+      for (const path of [root, folder]) chownSync(path, NOBODY, NOBODY)
+      const [seteuid, setegid] = [process.seteuid!, process.setegid!]
+      const groups = process.getgroups!()
+      process.setgroups!([])
+      setegid(NOBODY)
+      seteuid(NOBODY)
+      try {
+        const replacement = await replaceLocal(other)
+        await replacement.handle.write('new')
+        await replacement.commit()
+        await replacement.close()
+      } finally {
+        seteuid(0)
+        setegid(0)
+        process.setgroups!(groups)
+      }
+      expect(statSync(other)).toMatchObject({ uid: NOBODY, gid: NOBODY })
+      expect([modeOf(other), readFileSync(other, 'utf8')]).toEqual([0o644, 'new'])
+    },
+    SLOW
+  )
+
+  it(
+    'takes names as long as the filesystem does, and so do keygen and init; a longer one is refused at once',
+    async () => {
+      const bytes = randomBytes(5000)
+      await stored('/small', bytes)
+      for (const name of ['n'.repeat(250), 'n'.repeat(255), 'é'.repeat(127)]) {
+        expect(await run('get', '/small', join(root, name))).toEqual(done)
+        expect(readFileSync(join(root, name)).equals(bytes)).toBe(true)
+      }
+      const [key, config, long] = ['k', 'c', 'l'].map((letter) => join(root, letter.repeat(255))) as [
+        string,
+        string,
+        string
+      ]
+      expect(await run('keygen', key)).toMatchObject({ status: 0, stderr: '' })
+      const voter = `/ip4/192.0.2.1/tcp/4001/p2p/${(await generatePrivateKey()).publicKey.toString()}`
+      const init = ['init', '--voters', voter, '--clients', 'any', '--out', config]
+      expect(await run(...init)).toMatchObject({ status: 0, stderr: '' })
+      const before = readdirSync(root)
+      expect(before).toHaveLength(5)
+      expect(await run('get', '/small', `${long}l`)).toMatchObject({
+        status: 1,
+        stderr: `quire: ${long}l: cannot be written (ENAMETOOLONG)\n`
+      })
+      expect(readdirSync(root)).toEqual(before)
+    },
+    SLOW
+  )
+})
+
+describe('put', () => {
+  it('verifies bytes that come from the leader, and none that its client still has', async () => {
+    const size = 1_000_003
+    await using client = await createDsmClient({ peers: [env.QUIRE_PEERS!] })
+    const local = join(root, 'local')
+    writeFileSync(local, randomBytes(size))
+    await using source = await open(local)
+    const progress = { add: () => {}, stop: () => {} }
+    const file = await client.createUnnamed({ size })
+    const sent = await upload(source, file, size, progress)
+    const before = client.stats().bytesIn
+    expect(await readBack(file, size, progress)).toBe(sent)
+    expect(client.stats().bytesIn - before).toBeGreaterThanOrEqual(size)
+  })
+
+  it(
+    'killed in the middle leaves neither a name nor bytes, and what was under the path stays',
+    async () => {
+      const large = join(root, 'large')
+      writeFileSync(large, randomBytes(16 * 1024 * 1024))
+      await stored('/kept', randomBytes(5000))
+      const listed = (await run('ls')).stdout
+      const put = startQuire(['put', large, '/kept'], { env })
+      await vi.waitFor(() => expect(peer.status().ownedPages).toBeGreaterThan(100), waitMs)
+      await kill(put)
+      expect((await run('ls')).stdout).toBe(listed)
+      // Its time runs out.
+      await vi.waitFor(() => expect([peer.status().sessions, peer.status().ownedPages]).toEqual([0, 0]), waitMs)
+      expect((await run('ls')).stdout).toBe(listed)
+      expect(JSON.parse((await run('stat', '/kept', '--json')).stdout)).toMatchObject({ size: 5000 })
+      await peer.close()
+      const pages = pagesOnDisk()
+      expect(pages.get('/kept')).toBe(2)
+      expect([...pages.keys()].toSorted()).toEqual(listed.trim().split('\n'))
+    },
+    SLOW
+  )
+})

@@ -1,0 +1,41 @@
+/** Programs that make a file without a path, write to it, and name it or give it up. */
+import { act, type Action } from './actions.js'
+import type { Handle, Program } from './program.js'
+
+/** What may be done to a file that nobody else has. */
+const BEFORE: readonly Action[] = [
+  ...(['write', 'write', 'writeAcross', 'writeFile', 'extend', 'pin', 'tryWrite', 'read'] as const),
+  ...(['punch', 'truncate', 'sync', 'evictRange', 'writePrivately'] as const)
+]
+const AFTER: readonly Action[] = ['write', 'read', 'readPage', 'sync']
+
+export async function makeFile(program: Program): Promise<void> {
+  const { chance, coverage } = program.init
+  const path = chance.pick(program.paths)
+  const handle = await program.create(path.startsWith('/whole'))
+  try {
+    for (let i = chance.int(0, 4); i > 0; i--) await act(chance.pick(BEFORE), program, handle)
+    if (chance.is(0.3)) await program.sleep(chance.exponential(100))
+    if (chance.is(0.8)) {
+      await name(program, handle, path)
+      for (let i = chance.int(0, 2); i > 0; i--) await act(chance.pick(AFTER), program, handle)
+    } else coverage.add('unnamed files that were given up')
+  } catch (error) {
+    // What cannot be closed now is closed in the end.
+    await program.close(handle, {}).catch(() => {})
+    throw error
+  }
+  await program.close(handle, {})
+}
+
+async function name(program: Program, handle: Handle, path: string): Promise<void> {
+  const { client, unnamed } = program.init
+  let isDone = false
+  unnamed.asking(client, handle.id)
+  try {
+    await handle.file.link(path, program.options())
+    isDone = true
+  } finally {
+    unnamed.answered(handle.id, isDone)
+  }
+}
