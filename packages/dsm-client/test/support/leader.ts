@@ -144,6 +144,8 @@ export class FakePeer {
   /** Answers one message as a leader without other clients would. */
   answer(message: ClientMessage): void {
     switch (message.type) {
+      case 'ping':
+        return this.send({ type: 'pong' })
       case 'keepAlive':
         return this.send({ type: 'keepAliveAck', term: this.term, nonce: message.nonce })
       case 'open':
@@ -224,9 +226,14 @@ export class FakePeer {
   }
 
   private accept(stream: FakeStream, lane: 'control' | 'bulk'): void {
+    let bytes = 0
     stream.onFrame = (frame) => {
       const { message } = decodeFrame(clientMessage, frame)
       this.received.push({ lane, message })
+      if (lane === 'bulk' && message.type !== 'hello') {
+        bytes += frame.length + 4
+        this.send({ type: 'bulkReceived', bytes })
+      }
       if (this.holding.has(message.type)) return void this.held.push(message)
       if (message.type === 'hello') this.greet(message)
       else if (message.type === 'register') this.register(message)
