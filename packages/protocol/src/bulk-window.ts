@@ -9,8 +9,8 @@
  */
 import { bulkDelays } from './timing.js'
 
-/** A quarter of a second on a line of 1 Mbit/s. A fast line doubles it with every round trip. */
-const INITIAL_WINDOW_BYTES = 32 * 1024
+/** The first window is what a line of 1 Mbit/s carries in the time allowed. A fast line doubles it with every round trip. */
+const INITIAL_BYTES_PER_MS = 125
 
 interface SentFrame {
   /** Bytes sent on the stream, this frame included. */
@@ -21,7 +21,7 @@ interface SentFrame {
 }
 
 export class BulkWindow {
-  private window = INITIAL_WINDOW_BYTES
+  private window: number
   private sent = 0
   private received = 0
   private frames: SentFrame[] = []
@@ -33,6 +33,7 @@ export class BulkWindow {
   /** `ttlMs` is the session's: a keep-alive must be answered well within it. */
   constructor(ttlMs: number) {
     this.limits = bulkDelays(ttlMs)
+    this.window = Math.floor(this.limits.queueMs * INITIAL_BYTES_PER_MS)
   }
 
   get bytes(): number {
