@@ -74,6 +74,9 @@ export class FakePeer {
   readonly received: Received[] = []
   /** Sent right behind `registered`, in the same turn. */
   behindRegistered: LeaderMessage[] = []
+  /** The line is slow: what was sent on bulk has not come yet. */
+  isBulkUnread = false
+  private bulkBytes = 0
   control: FakeStream | undefined
   bulk: FakeStream | undefined
   connections = 0
@@ -111,6 +114,12 @@ export class FakePeer {
     this[lane]?.send(encodeFrame(leaderMessage, message, 0))
   }
 
+  /** All of it comes now, and what follows comes at once. */
+  readBulk(): void {
+    this.isBulkUnread = false
+    this.send({ type: 'bulkReceived', bytes: this.bulkBytes })
+  }
+
   /** The connection breaks. */
   cut(): void {
     this.control?.abort(new Error('cut'))
@@ -144,6 +153,10 @@ export class FakePeer {
   /** Answers one message as a leader without other clients would. */
   answer(message: ClientMessage): void {
     switch (message.type) {
+      case 'hello':
+        return this.greet(message)
+      case 'register':
+        return this.register(message)
       case 'ping':
         return this.send({ type: 'pong' })
       case 'keepAlive':
@@ -232,12 +245,11 @@ export class FakePeer {
       this.received.push({ lane, message })
       if (lane === 'bulk' && message.type !== 'hello') {
         bytes += frame.length + 4
-        this.send({ type: 'bulkReceived', bytes })
+        this.bulkBytes = bytes
+        if (!this.isBulkUnread) this.send({ type: 'bulkReceived', bytes })
       }
       if (this.holding.has(message.type)) return void this.held.push(message)
-      if (message.type === 'hello') this.greet(message)
-      else if (message.type === 'register') this.register(message)
-      else this.answer(message)
+      this.answer(message)
     }
   }
 

@@ -1,4 +1,11 @@
-import { encodeFrame, leaderMessage, type BulkWindow, type Clock, type FrameStream, type LeaderMessage } from '@quire/protocol'
+import {
+  encodeFrame,
+  leaderMessage,
+  type BulkWindow,
+  type Clock,
+  type FrameStream,
+  type LeaderMessage
+} from '@quire/protocol'
 
 /** Bytes that wait in all lanes of a server. */
 export interface OutgoingBytes {

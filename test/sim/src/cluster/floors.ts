@@ -22,7 +22,8 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['reads at once', 20_000],
   ['writes at once', 1000],
   ['listings', 500],
-  ['frames that came with the next', 20_000]
+  ['frames that came with the next', 20_000],
+  ['control frames that waited on thin lines', 1500]
 ]
 
 /** On average. Of operations, those that succeeded. */

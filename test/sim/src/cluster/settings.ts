@@ -24,6 +24,7 @@ export function drawSettings(chance: Chance): Settings {
   const drawn = drawMix(chance)
   const joined = chance.fork('joined frames')
   const network = { ...drawn.network, joined: joined.is(0.4) ? joined.between(0.1, 0.8) : 0 }
+  if (chance.fork('thin lines').is(0.02)) return withThinLines({ ...drawn, network })
   const mixed = chance.fork('late streams').is(0.1) ? withLateStreams({ ...drawn, network }) : { ...drawn, network }
   const calm = chance.fork('calm').next()
   if (calm < 0.05) return withoutFaults(mixed)
@@ -46,6 +47,42 @@ function withBreaksOnly(drawn: Settings): Settings {
     client: { ...client, excused: EXCUSED_BY_BREAKS }
   }
 }
+
+/**
+ * Each client has a line that carries in the time of a lease less than it asks for at once, and nothing else goes wrong:
+ * everything is slow, and no session may end.
+ */
+function withThinLines(drawn: Settings): Settings {
+  const { client, faults, network, peer, ...rest } = calmed(drawn)
+  const pages = 24
+  const sizes = {
+    paths: 1,
+    wholePaths: 0,
+    bytes: pages * PAGE_BYTES,
+    maxPages: pages,
+    cacheBytes: 2 * pages * PAGE_BYTES
+  }
+  const actions = { readEach: 4, writeEach: 4, read: 2, write: 2, sizes: 1 }
+  const none = Object.fromEntries(ACTIONS.map((action) => [action, 0])) as ClientSettings['weights']
+  return {
+    ...rest,
+    faults: { ...faults, everyMs: Infinity, ttlMs: THIN_TTL_MS },
+    peer: { ...peer, creditBytes: 1_048_576, maxFaults: 256, maxProposalBytes: 8_388_608, maxTableBytes: 1_048_576 },
+    network: { ...network, lineBytesPerMs: 100, highWaterBytes: 262_144 },
+    client: {
+      ...client,
+      ...sizes,
+      programs: 1,
+      aborts: 0,
+      sessionTtlMs: THIN_TTL_MS,
+      excused: EXCUSED_WITHOUT_FAULTS,
+      weights: { ...none, ...actions }
+    }
+  }
+}
+
+/** Twenty-four pages take as long on a line of 100 bytes a millisecond. */
+const THIN_TTL_MS = 1000
 
 /** Whoever waits has far more time than anything takes, and no two clients rightly wait for each other. */
 function calmed(drawn: Settings): Settings {
@@ -104,7 +141,8 @@ function drawMix(chance: Chance): Settings {
       raftReordering: chance.pick([0, 0.02, 0.1]),
       dialFailure: chance.pick([0, 0.02, 0.1]),
       joined: 0,
-      highWaterBytes: chance.pick([2000, 20_000, 262_144])
+      highWaterBytes: chance.pick([2000, 20_000, 262_144]),
+      lineBytesPerMs: Infinity
     },
     faults: {
       everyMs: chance.pick([200, 400, 800]),
@@ -114,6 +152,8 @@ function drawMix(chance: Chance): Settings {
     }
   }
 }
+
+const KINDS = Object.keys(COMMON_ACTIONS) as (keyof typeof COMMON_ACTIONS)[]
 
 function drawClient(chance: Chance, sessionTtlMs: number): ClientSettings {
   const pages = chance.pick([1, 1, 2, 2, 3, 4])
@@ -129,7 +169,7 @@ function drawClient(chance: Chance, sessionTtlMs: number): ClientSettings {
     pauseMs: chance.pick([1, 3, 8, 20]),
     pinMs: chance.pick([2, 8, 40]),
     aborts: chance.pick([0, 0.03, 0.15]),
-    weights: drawWeights(ACTIONS, COMMON_ACTIONS, chance, 0.85),
+    weights: { ...drawWeights(KINDS, COMMON_ACTIONS, chance, 0.85), readEach: 0, writeEach: 0 },
     cacheBytes: 65_536,
     excused: EXCUSED_BY_FAULTS,
     sessionTtlMs,
