@@ -387,7 +387,7 @@ export class Session implements PageHost {
   }
 
   private receive(message: LeaderMessage): void {
-    this.liveness.heard(this.components.clock.now(), message.type !== 'pong')
+    this.liveness.heard(this.components.clock.now())
     switch (message.type) {
       case 'pong':
         break
@@ -448,11 +448,7 @@ export class Session implements PageHost {
       // After a pause of this process, the leader's word may wait in its inbox: it is judged at the next tick.
       const isLate = now - this.nextTickAt > intervalMs
       if (!isLate && liveness.isSilent(now)) {
-        connection.abort(new UnavailableError(`${connection.remote} is silent`))
-      } else if (!isLate && lease.isOverdue(now, liveness.lastWordAt)) {
-        connection.abort(
-          new UnavailableError(`${connection.remote} does not confirm the session: it may have no majority`)
-        )
+        connection.abort(new UnavailableError(`${connection.remote} is silent: it is dead, or has no majority`))
       } else {
         if (lease.isDue(now)) this.askForKeepAlive()
         if (liveness.isDue(now)) this.ping()

@@ -46,11 +46,10 @@ describe('the leader', () => {
     expect(begun(10_000).isSilent(1_000_000)).toBe(false)
   })
 
-  it('says more than that it is there: a pong is no word', () => {
+  it('is not asked for another sign of life while a keep-alive goes unanswered: without a majority it would give one', () => {
     const liveness = begun(10_000)
-    liveness.heard(3000, false)
-    expect(liveness.lastWordAt).toBe(1000)
-    liveness.heard(4000)
-    expect(liveness.lastWordAt).toBe(4000)
+    liveness.asked(1500)
+    expect(liveness.isDue(4000)).toBe(false)
+    expect(liveness.isSilent(1500 + SILENCE_LIMIT_MS + 1)).toBe(true)
   })
 })

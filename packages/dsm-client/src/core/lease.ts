@@ -64,12 +64,6 @@ export class Lease {
     return now >= this.sentAt + this.ttlMs / 4
   }
 
-  /** The leader says this and that and confirms nothing, since at least `heardAt`: it may have no majority any more. */
-  isOverdue(now: number, heardAt: number): boolean {
-    const [oldest] = this.unanswered.values()
-    return oldest !== undefined && now - Math.max(oldest, heardAt) > this.ttlMs / 3
-  }
-
   private extend(sentAt: number): void {
     this.sentAt = Math.max(this.sentAt, sentAt)
     this.vouched = Math.max(this.vouched, sentAt)

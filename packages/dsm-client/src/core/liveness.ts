@@ -6,8 +6,7 @@ import { PING_INTERVAL_MS, silenceLimit } from '@quire/protocol'
 
 export class Liveness {
   private heardAt = 0
-  private wordAt = 0
-  /** When something left that the leader answers at once, and nothing has come since; undefined: nothing is awaited. */
+  /** When a ping or keep-alive left after which nothing has come; undefined: nothing is awaited. */
   private askedAt: number | undefined
   private limitMs = 0
 
@@ -17,18 +16,13 @@ export class Liveness {
     this.heard(now)
   }
 
-  /** Any frame counts, on either stream: on a thin line the answer queues behind others. A pong is not a `word`. */
-  heard(now: number, isWord = true): void {
+  /** Any frame counts, on either stream: on a thin line the answer queues behind others. */
+  heard(now: number): void {
     this.heardAt = now
-    if (isWord) this.wordAt = now
     this.askedAt = undefined
   }
 
-  /** When the leader last said more than that it is there. */
-  get lastWordAt(): number {
-    return this.wordAt
-  }
-
+  /** A ping or keep-alive has left. No ping follows a keep-alive that nothing came after: a leader without a majority answers only pings. */
   asked(now: number): void {
     this.askedAt ??= now
   }
@@ -38,7 +32,7 @@ export class Liveness {
     return this.askedAt === undefined && now - this.heardAt >= PING_INTERVAL_MS
   }
 
-  /** The leader is dead, or cannot be reached. */
+  /** The leader is dead, cannot be reached, or has no majority. */
   isSilent(now: number): boolean {
     return this.askedAt !== undefined && now - this.askedAt > this.limitMs
   }

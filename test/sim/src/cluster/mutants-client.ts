@@ -54,9 +54,9 @@ const THIN_LINES: readonly Mutant[] = [
     name: 'any word of the leader prolongs the lease',
     rule: 'leases',
     file: SESSION,
-    find: 'this.liveness.heard(this.components.clock.now(), ',
+    find: 'this.liveness.heard(this.components.clock.now());',
     replace:
-      'this.lease.begin(this.components.clock.now(), this.init.ttlMs);\n        this.liveness.heard(this.components.clock.now(), '
+      'this.lease.begin(this.components.clock.now(), this.init.ttlMs);\n        this.liveness.heard(this.components.clock.now());'
   },
   {
     name: 'the client sends page bytes whatever its line carries',
