@@ -1,5 +1,6 @@
 /** A registered connection to the leader: two streams, control and bulk, that live and die together. */
 import {
+  BulkReceipts,
   FEATURES,
   MAX_BULK_FRAME_BYTES,
   MAX_CONTROL_FRAME_BYTES,
@@ -20,6 +21,7 @@ import {
   type LeaderMessageOf,
   type Network
 } from '@quire/protocol'
+import { BulkSender } from './bulk-sender.js'
 import type { ClusterView, Target } from './cluster-view.js'
 
 export type Lane = 'control' | 'bulk'
@@ -35,6 +37,10 @@ export interface Connection {
   /** Resolves, once, with the reason. */
   readonly closed: Promise<Error>
   send(lane: Lane, message: ClientMessage): void
+  /** The leader has received this many bytes of bulk frames, in all. */
+  bulkReceived(bytes: number): void
+  /** Bytes that may be on their way on bulk; what is sent beyond that waits here. */
+  readonly bulkWindowBytes: number
   close(): void
   abort(reason: Error): void
 }
@@ -44,6 +50,7 @@ export interface ConnectInit {
   readonly clock: Clock
   readonly cluster: ClusterView
   readonly group: number
+  /** For each step of the handshake. */
   readonly timeoutMs: number
   /** 0: a new one. */
   readonly session: number
@@ -67,14 +74,20 @@ export class RedirectError extends Error {
  * UnavailableError when the peer does not answer.
  */
 export async function connect(target: Target, init: ConnectInit): Promise<Connection> {
-  const streams = new Lanes(init.group)
-  const cancel = init.clock.schedule(init.timeoutMs, () => {
-    streams.abort(new UnavailableError(`${target.peerId} did not answer within ${init.timeoutMs} ms`))
-  })
+  const streams = new Lanes(init.group, init.clock)
+  let cancel = () => {}
+  // Each step has the whole time: on a thin line that others use, too, every answer is late, and none fails to come.
+  const nextStep = () => {
+    cancel()
+    cancel = init.clock.schedule(init.timeoutMs, () => {
+      streams.abort(new UnavailableError(`${target.peerId} did not answer within ${init.timeoutMs} ms`))
+    })
+  }
   const aborted = () => streams.abort(new UnavailableError('the client is closing'))
   init.signal.addEventListener('abort', aborted, { once: true })
+  nextStep()
   try {
-    return await handshake(target, init, streams)
+    return await handshake(target, init, streams, nextStep)
   } catch (error) {
     streams.abort(error as Error)
     throw error
@@ -84,7 +97,7 @@ export async function connect(target: Target, init: ConnectInit): Promise<Connec
   }
 }
 
-async function handshake(target: Target, init: ConnectInit, lanes: Lanes): Promise<Connection> {
+async function handshake(target: Target, init: ConnectInit, lanes: Lanes, nextStep: () => void): Promise<Connection> {
   const { cluster, network, clock } = init
   const hello = {
     type: 'hello',
@@ -99,10 +112,12 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes): Promi
     const maxFrameBytes = lane === 'control' ? MAX_CONTROL_FRAME_BYTES : MAX_BULK_FRAME_BYTES
     const opening = network.dial(target.peerId, target.addresses, { protocol, maxFrameBytes, signal: lanes.signal })
     lanes.adopt(lane, await opening)
+    nextStep()
   }
   await dial('control')
   lanes.send('control', { ...hello, lane: 'control', attach: 0 })
   const answer = await lanes.expect('welcome', 'redirect', 'refused')
+  nextStep()
   if (answer.type === 'refused') throw errorFromWire(answer.error)
   cluster.heard(target.peerId, answer)
   if (answer.type === 'redirect') throw new RedirectError(answer.leader, answer.term)
@@ -114,6 +129,7 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes): Promi
   await dial('bulk')
   lanes.send('bulk', { ...hello, lane: 'bulk', attach: answer.attach })
   const attached = await lanes.expect('attached', 'redirect', 'refused')
+  nextStep()
   if (attached.type === 'redirect') throw new RedirectError(attached.leader, attached.term)
   // It welcomed this client a moment ago: what it refuses is this attempt, since it leads no more.
   if (attached.type === 'refused') throw new UnavailableError(errorFromWire(attached.error).message)
@@ -135,9 +151,15 @@ class Lanes {
   private waiting: { resolve: () => void; reject: (reason: Error) => void } | undefined
   private onMessage: ((message: LeaderMessage) => void) | undefined
   private failure: Error | undefined
+  private bulkSender: BulkSender | undefined
+  private readonly receipts: BulkReceipts
 
-  constructor(private readonly group: number) {
+  constructor(
+    private readonly group: number,
+    private readonly clock: Clock
+  ) {
     this.closedPromise = new Promise((resolve) => (this.resolveClosed = resolve))
+    this.receipts = new BulkReceipts(clock, (bytes) => this.send('control', { type: 'bulkReceived', bytes }))
   }
 
   get signal(): AbortSignal {
@@ -150,12 +172,20 @@ class Lanes {
       throw this.failure
     }
     this.streams[lane] = stream
-    stream.onFrame = (frame) => this.receive(decodeFrame(leaderMessage, frame).message)
+    stream.onFrame = (frame) => {
+      if (this.failure !== undefined) return
+      const { message } = decodeFrame(leaderMessage, frame)
+      // A grant may overtake `registered`, which is on the other stream.
+      if (lane === 'bulk' && message.type !== 'attached') this.receipts.arrived(frame.length)
+      this.receive(message)
+    }
     stream.onClose = (reason) => this.abort(reason ?? new UnavailableError('the leader closed the connection'))
   }
 
   send(lane: Lane, message: ClientMessage): void {
-    this.streams[lane]?.send(encodeFrame(clientMessage, message, this.group, 0, capacityOf(message)))
+    const frame = encodeFrame(clientMessage, message, this.group, 0, capacityOf(message))
+    if (lane === 'bulk' && this.bulkSender !== undefined) this.bulkSender.send(frame)
+    else this.streams[lane]?.send(frame)
   }
 
   /** The next message, which must be of one of these types. */
@@ -172,6 +202,8 @@ class Lanes {
   }
 
   registered(remote: string, registered: LeaderMessageOf<'registered'>, registeredAt: number): Connection {
+    const bulk = new BulkSender(this.streams.bulk!, this.clock, registered.ttlMs)
+    this.bulkSender = bulk
     return {
       remote,
       term: registered.term,
@@ -186,6 +218,12 @@ class Lanes {
         }
       },
       send: (lane, message) => this.send(lane, message),
+      bulkReceived: (bytes) => {
+        if (!bulk.received(bytes)) this.abort(new UnavailableError(`${remote} acknowledges ${bytes} bytes of bulk`))
+      },
+      get bulkWindowBytes() {
+        return bulk.windowBytes
+      },
       close: () => {
         for (const stream of Object.values(this.streams)) stream.close()
         this.fail(new UnavailableError('the connection was closed'))
@@ -203,13 +241,13 @@ class Lanes {
   private fail(reason: Error): void {
     if (this.failure !== undefined) return
     this.failure = reason
+    this.receipts.stop()
     this.controller.abort(reason)
     this.waiting?.reject(reason)
     this.resolveClosed(reason)
   }
 
   private receive(message: LeaderMessage): void {
-    if (this.failure !== undefined) return
     if (this.onMessage !== undefined) return this.onMessage(message)
     this.arrived.push(message)
     this.waiting?.resolve()

@@ -26,12 +26,14 @@ import {
   type PageTable
 } from './core/index.js'
 import { Lease } from './core/lease.js'
+import { Liveness } from './core/liveness.js'
 import { Recorder, type HistoryEvent } from './history.js'
 import type { PageHost } from './host.js'
 import { Requests, type Reply, type RequestBody } from './requests.js'
 import { Sizes } from './sizes.js'
 import type { FaultTimer } from './stats.js'
 import type { SessionState } from './types.js'
+import { SlowWaits } from './slow-waits.js'
 import { pause, waitFor, type Start } from './waiting.js'
 
 /** What a client takes from the world around it. */
@@ -56,6 +58,7 @@ export interface SessionInit {
 
 /** One Raft group for now; every frame names it. */
 const GROUP = 0
+/** Of each step of the handshake. */
 const HANDSHAKE_TIMEOUT_MS = 2000
 const MIN_BACKOFF_MS = 20
 const MAX_BACKOFF_MS = 500
@@ -82,6 +85,8 @@ export class Session implements PageHost {
   id = 0
   private currentState: SessionState = 'suspect'
   private readonly lease = new Lease()
+  private readonly liveness = new Liveness()
+  private readonly slowWaits = new SlowWaits()
   private readonly requests = new Requests()
   private connection: Connection | undefined
   private readonly stopping = new AbortController()
@@ -91,6 +96,7 @@ export class Session implements PageHost {
   private lastProblem = 'no peer has answered yet'
   private ending = false
   private cancelTick = () => {}
+  private nextTickAt = Infinity
   private cancelHold = () => {}
   private readonly sizes: Sizes
   private running: Promise<void> = Promise.resolve()
@@ -218,15 +224,19 @@ export class Session implements PageHost {
   /** Waits with this session's time-out; the error tells what is known of why it took too long. */
   wait<T>(start: Start<T>, signal: AbortSignal | undefined, onBusy?: () => Error): Promise<T> {
     const { clock } = this.components
-    // Whether somebody else is busy or the cluster is gone: only a word of the majority from within the wait can tell.
-    const onHalfway = onBusy === undefined ? undefined : () => this.askForKeepAlive()
+    const slow = this.slowWaits.begin(start, this.coherence.underWay)
+    const onHalfway = () => {
+      slow.watch()
+      // Whether somebody else is busy or the cluster is gone: only a word of the majority from within the wait can tell.
+      if (onBusy !== undefined) this.askForKeepAlive()
+    }
     const onTimeout = (since: number) => {
       const { connection } = this
       if (onBusy !== undefined && connection !== undefined && this.lease.vouchedUntil > since) return onBusy()
       const problem = connection === undefined ? this.lastProblem : `${connection.remote} has not answered`
       return new UnavailableError(`${problem} (waited ${this.init.timeoutMs} ms)`)
     }
-    return waitFor(start, { clock, timeoutMs: this.init.timeoutMs, signal, onHalfway, onTimeout })
+    return waitFor(slow.start, { clock, timeoutMs: this.init.timeoutMs, signal, onHalfway, onTimeout })
   }
 
   /** Carries out what the coherence core decided. Call it after every call of the core. */
@@ -354,12 +364,15 @@ export class Session implements PageHost {
       return this.failure
     }
     const { registered, registeredAt } = connection
+    const { clock } = this.components
     this.connection = connection
     this.id = registered.session
     this.lease.begin(registeredAt, registered.ttlMs)
+    this.liveness.begin(clock.now(), registered.ttlMs)
     this.init.onLeader(connection.remote, connection.term)
     this.activated()
     this.requests.connected((message) => connection.send('control', message))
+    this.coherence.limitBulk(connection.bulkWindowBytes)
     this.coherence.connected(registered)
     this.sizes.resolveDiscards()
     this.drain()
@@ -376,7 +389,13 @@ export class Session implements PageHost {
   }
 
   private receive(message: LeaderMessage): void {
+    this.liveness.heard(this.components.clock.now())
     switch (message.type) {
+      case 'pong':
+        break
+      case 'bulkReceived':
+        this.bulkReceived(message.bytes)
+        break
       case 'keepAliveAck':
         this.lease.answered(message.nonce)
         if (this.isLeaseValid()) this.activated()
@@ -402,7 +421,17 @@ export class Session implements PageHost {
         this.coherence.advance(this.components.clock.now())
         this.coherence.receive(message)
         this.drain()
+        this.slowWaits.served(message)
     }
+  }
+
+  /** The core learns what the line carries: what cannot leave yet waits there, in order of urgency, and not in the connection. */
+  private bulkReceived(bytes: number): void {
+    const { connection } = this
+    if (connection === undefined) return
+    connection.bulkReceived(bytes)
+    this.coherence.limitBulk(connection.bulkWindowBytes)
+    this.drain()
   }
 
   private activated(): void {
@@ -415,27 +444,37 @@ export class Session implements PageHost {
   private tick(): void {
     const { clock } = this.components
     const now = clock.now()
-    const { connection } = this
+    const { connection, lease, liveness } = this
+    const intervalMs = Math.min(MAX_TICK_MS, this.init.ttlMs / 16)
     if (connection !== undefined) {
-      if (this.lease.isOverdue(now)) {
-        connection.abort(
-          new UnavailableError(`${connection.remote} does not confirm the session: it may have no majority`)
-        )
-      } else if (this.lease.isDue(now)) {
-        this.askForKeepAlive()
+      // After a pause of this process, the leader's word may wait in its inbox: it is judged at the next tick.
+      const isLate = now - this.nextTickAt > intervalMs
+      if (!isLate && liveness.isSilent(now)) {
+        connection.abort(new UnavailableError(`${connection.remote} is silent: it is dead, or has no majority`))
+      } else {
+        if (lease.isDue(now)) this.askForKeepAlive()
+        if (liveness.isDue(now)) this.ping()
       }
       this.coherence.retry()
       this.sizes.resolveDiscards()
       this.drain()
     }
     if (this.failure === undefined) {
-      this.cancelTick = clock.schedule(Math.min(MAX_TICK_MS, this.init.ttlMs / 16), () => this.tick())
+      this.nextTickAt = now + intervalMs
+      this.cancelTick = clock.schedule(intervalMs, () => this.tick())
     }
   }
 
   private askForKeepAlive(): void {
-    if (!this.lease.mayAsk) return
-    this.connection?.send('control', { type: 'keepAlive', nonce: this.lease.send(this.components.clock.now()) })
+    const now = this.components.clock.now()
+    if (this.connection === undefined || !this.lease.mayAsk(now)) return
+    this.connection.send('control', { type: 'keepAlive', nonce: this.lease.send(now) })
+    this.liveness.asked(now)
+  }
+
+  private ping(): void {
+    this.connection?.send('control', { type: 'ping' })
+    this.liveness.asked(this.components.clock.now())
   }
 
   // ---- the end

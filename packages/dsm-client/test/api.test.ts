@@ -52,6 +52,8 @@ afterEach(async () => {
 
 /** Nothing waits, nothing is pinned, no timer runs. */
 function expectNothingLeft(): void {
+  // What has arrived is acknowledged a moment later.
+  world.clock.fire(20)
   expect(world.clock.pending).toBe(idleTimers)
   expect(view(client).pendingRequests).toBe(0)
   for (const page of view(client).pages) {

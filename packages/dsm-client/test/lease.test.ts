@@ -51,7 +51,7 @@ describe('a lease', () => {
     // The duplicate did not pass for an answer to what comes next either.
     lease.send(5000)
     lease.answered(nonce)
-    expect(lease.isOverdue(5000 + TTL / 3 + 1)).toBe(true)
+    expect(lease.vouchedUntil).toBe(2000)
   })
 
   it('never becomes shorter by beginning again with an older register', () => {
@@ -60,25 +60,45 @@ describe('a lease', () => {
     expect(lease.isValid(5000 + USABLE - 1)).toBe(true)
   })
 
-  it('asks for a keep-alive every quarter of the TTL, one at a time', () => {
+  it('asks for a keep-alive every quarter of the TTL, answered or not: the leader may have failed to confirm one', () => {
     const lease = begun(1000)
     expect(lease.isDue(1000 + TTL / 4 - 1)).toBe(false)
     expect(lease.isDue(1000 + TTL / 4)).toBe(true)
     const nonce = lease.send(4500)
-    expect(lease.isDue(10_000)).toBe(false)
+    expect(lease.isDue(4500 + TTL / 4 - 1)).toBe(false)
+    expect(lease.isDue(4500 + TTL / 4)).toBe(true)
     lease.answered(nonce)
     expect(lease.isDue(4500 + TTL / 4 - 1)).toBe(false)
     expect(lease.isDue(4500 + TTL / 4)).toBe(true)
   })
 
-  it('is overdue when a keep-alive has gone unanswered for a third of the TTL, and still valid then', () => {
+  it('asks out of turn only while no keep-alive is on its way', () => {
     const lease = begun(1000)
-    expect(lease.isOverdue(100_000)).toBe(false)
-    lease.send(3500)
-    expect(lease.isOverdue(3500 + TTL / 3)).toBe(false)
-    expect(lease.isOverdue(3500 + TTL / 3 + 1)).toBe(true)
-    expect(lease.isValid(3500 + TTL / 3 + 1)).toBe(true)
-    lease.begin(8000, TTL)
-    expect(lease.isOverdue(100_000)).toBe(false)
+    expect(lease.mayAsk(1001)).toBe(true)
+    const nonce = lease.send(1001)
+    expect(lease.mayAsk(1002)).toBe(false)
+    lease.answered(nonce)
+    expect(lease.mayAsk(1002)).toBe(true)
+  })
+
+  it('is prolonged by a late answer from the moment when that keep-alive was sent, while newer ones are on their way', () => {
+    const lease = begun(1000)
+    const slow = lease.send(4000)
+    lease.send(7000)
+    const newest = lease.send(10_000)
+    lease.answered(slow)
+    expect(lease.isValid(4000 + USABLE - 1)).toBe(true)
+    expect(lease.isValid(4000 + USABLE)).toBe(false)
+    lease.answered(newest)
+    expect(lease.isValid(10_000 + USABLE - 1)).toBe(true)
+  })
+
+  it('remembers as many keep-alives as could still prolong it', () => {
+    const lease = begun(1000)
+    const nonces = [2000, 5000, 8000, 11_000, 14_000].map((at) => lease.send(at))
+    lease.answered(nonces[0]!)
+    expect(lease.vouchedUntil).toBe(1000)
+    lease.answered(nonces[1]!)
+    expect(lease.vouchedUntil).toBe(5000)
   })
 })

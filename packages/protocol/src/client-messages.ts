@@ -92,6 +92,10 @@ export const clientMessage = union({
   /** `session` 0 asks for a new one. */
   register: [2, struct({ session: uint, ttlMs: uint })],
   keepAlive: [3, struct({ nonce: uint })],
+  /** Asks for a sign of life. It says nothing of the lease. */
+  ping: [4, struct({})],
+  /** Bytes of frames that have come on bulk, behind its opening (`attached`, `hello`), in all. The same the other way round. */
+  bulkReceived: [5, struct({ bytes: uint })],
 
   // -- files
   open: [
@@ -197,6 +201,9 @@ export const leaderMessage = union({
   expired: [6, struct({ session: uint })],
   /** A majority confirmed the leader after the keep-alive arrived. */
   keepAliveAck: [7, struct({ term: uint, nonce: uint })],
+  /** Answers a ping, at once and without asking anybody. */
+  pong: [8, struct({})],
+  bulkReceived: [9, struct({ bytes: uint })],
 
   // -- answers to requests about files
   opened: [10, struct({ seq: uint, stat: fileStat })],

@@ -4,6 +4,8 @@
  * The wire of Quire: codecs, frames, messages, errors and limits. Pure: no IO, no clock, no dependency but `uint8arrays`.
  */
 export * from './assert.js'
+export * from './bulk-receipts.js'
+export * from './bulk-window.js'
 export * from './client-messages.js'
 export * from './codec.js'
 export * from './env.js'
@@ -12,4 +14,5 @@ export * from './frame.js'
 export * from './hello.js'
 export * from './limits.js'
 export * from './raft-messages.js'
+export * from './timing.js'
 export * from './validate.js'

@@ -46,6 +46,8 @@ export const clientMessages: Arbitrary<ClientMessage> = oneOfTypes<ClientMessage
   hello: fc.record({ version: uint, features, clusterId: text, founding: text, lane, fence: uint, attach: uint }),
   register: fc.record({ session: uint, ttlMs: uint }),
   keepAlive: fc.record({ nonce: uint }),
+  ping: fc.constant({}),
+  bulkReceived: fc.record({ bytes: uint }),
   open: fc.record({
     ...request,
     path: text,
@@ -93,6 +95,8 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
   registered: fc.record({ term: uint, session: uint, ttlMs: uint, creditBytes: uint, maxFaults: uint }),
   expired: fc.record({ session: uint }),
   keepAliveAck: fc.record({ term: uint, nonce: uint }),
+  pong: fc.constant({}),
+  bulkReceived: fc.record({ bytes: uint }),
   opened: fc.record({ seq: uint, stat }),
   files: fc.record({ seq: uint, files: fc.array(stat, { maxLength: 4 }), done: bool }),
   done: fc.record({ seq: uint }),

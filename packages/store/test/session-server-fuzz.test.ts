@@ -23,6 +23,8 @@ function message<T extends ClientMessage['type']>(type: T, fields: Record<string
 const control = fc.oneof(
   message('register', { session: small, ttlMs: small }),
   message('keepAlive', { nonce: small }),
+  message('ping', {}),
+  message('bulkReceived', { bytes: small }),
   message('open', {
     ...request,
     path,

@@ -198,6 +198,17 @@ export class Coherence {
     this.table.unpin(page, access)
   }
 
+  /** Faults and writebacks that wait or are on their way. */
+  get underWay(): number {
+    return this.faults.count + this.table.queuedFaults + this.writebacks.count
+  }
+
+  /** How many bytes may be on their way on bulk. */
+  limitBulk(windowBytes: number): void {
+    this.writebacks.limit(windowBytes)
+    this.writebacks.pump()
+  }
+
   retry(): void {
     this.orders.retry()
     this.table.retry()

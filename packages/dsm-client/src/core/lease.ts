@@ -7,33 +7,41 @@
 /** Clocks of two machines are taken to differ in speed by less than this. */
 const DRIFT = 0.01
 
+/** Keep-alives on their way at the same time, a quarter of the TTL apart: an answer to an older one would come too late. */
+const MAX_UNANSWERED = 4
+
 export class Lease {
   private ttlMs = 0
   private validUntil = 0
   private nonce = 0
   private sentAt = 0
-  private unanswered = false
+  /** When each keep-alive that is not answered was sent, by nonce, oldest first. */
+  private readonly unanswered = new Map<number, number>()
   private vouched = 0
 
   /** The session was opened or found alive by a register that was sent at `sentAt`. */
   begin(sentAt: number, ttlMs: number): void {
     this.ttlMs = ttlMs
     this.extend(sentAt)
-    this.unanswered = false
+    this.unanswered.clear()
   }
 
-  /** The next keep-alive's nonce. At most one is under way: a later answer must not vouch for an earlier moment. */
+  /** The next keep-alive's nonce. */
   send(now: number): number {
     this.nonce++
     this.sentAt = now
-    this.unanswered = true
+    this.unanswered.set(this.nonce, now)
+    if (this.unanswered.size > MAX_UNANSWERED) this.unanswered.delete(this.nonce - MAX_UNANSWERED)
     return this.nonce
   }
 
+  /** An answer vouches for the moment when the keep-alive that it names was sent, and for no later one. */
   answered(nonce: number): void {
-    if (!this.unanswered || nonce !== this.nonce) return
-    this.unanswered = false
-    this.extend(this.sentAt)
+    const sentAt = this.unanswered.get(nonce)
+    if (sentAt === undefined) return
+    // The leader answers in order: what was sent before is answered by this, or never.
+    for (const older of this.unanswered.keys()) if (older <= nonce) this.unanswered.delete(older)
+    this.extend(sentAt)
   }
 
   /** The latest moment for which a majority has confirmed that the session's leader leads and the session lives. */
@@ -41,9 +49,9 @@ export class Lease {
     return this.vouched
   }
 
-  /** A keep-alive could be sent now. */
-  get mayAsk(): boolean {
-    return !this.unanswered
+  /** A keep-alive may be sent now, out of turn. */
+  mayAsk(now: number): boolean {
+    return this.unanswered.size === 0 || this.isDue(now)
   }
 
   /** Until then the cluster gives away nothing that this session holds. Check after copying, too: the process may have stood still. */
@@ -51,14 +59,9 @@ export class Lease {
     return now < this.validUntil
   }
 
-  /** Whether it is time for the next keep-alive. */
+  /** Whether it is time for the next keep-alive. One that is not answered yet may be slow, or was never confirmed. */
   isDue(now: number): boolean {
-    return !this.unanswered && now >= this.sentAt + this.ttlMs / 4
-  }
-
-  /** A keep-alive has gone unanswered for so long that the leader may have no majority any more: look for another. */
-  isOverdue(now: number): boolean {
-    return this.unanswered && now - this.sentAt > this.ttlMs / 3
+    return now >= this.sentAt + this.ttlMs / 4
   }
 
   private extend(sentAt: number): void {

@@ -200,6 +200,11 @@ export class PageTable {
     this.faultQueue = []
   }
 
+  /** Faults that wait for a frame or for an earlier fault to end. */
+  get queuedFaults(): number {
+    return this.faultQueue.length
+  }
+
   pumpFaults(): void {
     this.pins.resume()
     this.room.pump()

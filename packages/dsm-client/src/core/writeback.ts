@@ -1,6 +1,6 @@
 /**
  * Takes dirty pages back to the cluster: batches that fill a bulk frame, never more unacknowledged bytes than the leader gave
- * credit for. Bytes are copied when they leave, so a page may be written on meanwhile; an acknowledgement cleans only the
+ * credit for, nor than twice what may be on the line. Bytes are copied when they leave, so a page may be written on meanwhile; an acknowledgement cleans only the
  * version that it names (rule 14).
  */
 import {
@@ -35,6 +35,8 @@ export class Writebacks {
   private readonly given = new Map<string, number>()
   private flyingBytes = 0
   private creditBytes = 0
+  /** What the line carries in a short time. */
+  private windowBytes = Infinity
   private nextReq = 1
   /** Who waits for the bytes of a page to leave. */
   private readonly waiting = new Map<Page, StartWaiter[]>()
@@ -77,7 +79,19 @@ export class Writebacks {
 
   /** Whether a page may leave now. One goes alone when nothing else is under way, however small the credit. */
   hasCredit(page: Page): boolean {
-    return this.flyingBytes === 0 || this.flyingBytes + page.pageSize <= this.creditBytes
+    return this.flyingBytes === 0 || this.flyingBytes + page.pageSize <= this.credit
+  }
+
+  /**
+   * Bytes that may be unacknowledged: as many as the line carries, and as many again that are being committed. What is beyond
+   * that waits here, where an urgent page can still leave before it.
+   */
+  private get credit(): number {
+    return Math.min(this.creditBytes, 2 * this.windowBytes)
+  }
+
+  limit(windowBytes: number): void {
+    this.windowBytes = windowBytes
   }
 
   /** The page's bytes leave as the answer to an order; they count until they are acknowledged, as all others do. */
@@ -107,10 +121,10 @@ export class Writebacks {
   }
 
   pump(): void {
-    while (this.next !== undefined && this.flyingBytes < this.creditBytes) {
+    while (this.next !== undefined && this.flyingBytes < this.credit) {
       const pages: Page[] = []
       let bytes = 0
-      const budget = Math.min(MAX_BULK_PAYLOAD_BYTES, this.creditBytes - this.flyingBytes)
+      const budget = Math.min(MAX_BULK_PAYLOAD_BYTES, this.windowBytes, this.credit - this.flyingBytes)
       while (pages.length < MAX_WRITEBACK_PAGES) {
         const page = this.next
         if (page === undefined) break
@@ -134,6 +148,11 @@ export class Writebacks {
       this.send({ type: 'writeback', req, pages: taken })
       for (const page of pages) this.started(page)
     }
+  }
+
+  /** Pages that wait or are on their way. */
+  get count(): number {
+    return this.queue.length + this.flying.size
   }
 
   private get next(): Page | undefined {

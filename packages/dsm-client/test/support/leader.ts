@@ -83,6 +83,9 @@ export class FakePeer {
   readonly received: Received[] = []
   /** Sent right behind `registered`, in the same turn. */
   behindRegistered: LeaderMessage[] = []
+  /** The line is slow: what was sent on bulk has not come yet. */
+  isBulkUnread = false
+  private bulkBytes = 0
   control: FakeStream | undefined
   bulk: FakeStream | undefined
   connections = 0
@@ -120,6 +123,12 @@ export class FakePeer {
     this[lane]?.send(encodeFrame(leaderMessage, message, 0))
   }
 
+  /** All of it comes now, and what follows comes at once. */
+  readBulk(): void {
+    this.isBulkUnread = false
+    this.send({ type: 'bulkReceived', bytes: this.bulkBytes })
+  }
+
   /** The connection breaks. */
   cut(): void {
     this.control?.abort(new Error('cut'))
@@ -154,6 +163,12 @@ export class FakePeer {
   /** Answers one message as a leader without other clients would. */
   answer(message: ClientMessage): void {
     switch (message.type) {
+      case 'hello':
+        return this.greet(message)
+      case 'register':
+        return this.register(message)
+      case 'ping':
+        return this.send({ type: 'pong' })
       case 'keepAlive':
         return this.send({ type: 'keepAliveAck', term: this.term, nonce: message.nonce })
       case 'open':
@@ -250,13 +265,17 @@ export class FakePeer {
   }
 
   private accept(stream: FakeStream, lane: 'control' | 'bulk'): void {
+    let bytes = 0
     stream.onFrame = (frame) => {
       const { message } = decodeFrame(clientMessage, frame)
       this.received.push({ lane, message })
+      if (lane === 'bulk' && message.type !== 'hello') {
+        bytes += frame.length + 4
+        this.bulkBytes = bytes
+        if (!this.isBulkUnread) this.send({ type: 'bulkReceived', bytes })
+      }
       if (this.holding.has(message.type)) return void this.held.push(message)
-      if (message.type === 'hello') this.greet(message)
-      else if (message.type === 'register') this.register(message)
-      else this.answer(message)
+      this.answer(message)
     }
   }
 

@@ -48,6 +48,14 @@ export class FakeClock implements Clock {
     this.timeMs = until
   }
 
+  /** Runs the timers of the next `ms` in this step, and nothing that they set off. */
+  fire(ms: number): void {
+    this.timeMs += ms
+    const due = this.timers.filter(({ at }) => at <= this.timeMs)
+    this.timers = this.timers.filter(({ at }) => at > this.timeMs)
+    for (const { callback } of due) callback()
+  }
+
   /** The process was stopped: time passes, nothing runs. */
   sleep(ms: number): void {
     this.timeMs += ms

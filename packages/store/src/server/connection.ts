@@ -1,5 +1,8 @@
 import {
+  BulkReceipts,
+  BulkWindow,
   ClosedError,
+  InvalidArgumentError,
   QuotaExceededError,
   errorToWire,
   type Access,
@@ -24,7 +27,7 @@ export interface ConnectionInit {
   readonly outgoing: OutgoingBytes
   /** All connections together have more waiting than they may: one has to go, not necessarily this one. */
   readonly onTotalExceeded: () => void
-  readonly clock: Pick<Clock, 'now'>
+  readonly clock: Pick<Clock, 'now' | 'schedule'>
   readonly stages: Stages
 }
 
@@ -71,12 +74,14 @@ export class Connection {
   private writebackBytes = 0
   private readonly requests = new Map<number, RequestType>()
   private keepAlives = 0
+  private readonly receipts: BulkReceipts
 
   constructor(private readonly init: ConnectionInit) {
     this.remote = init.control.remote
     this.attach = init.attach
     this.openedAtMs = init.openedAtMs
-    this.control = new Lane(init.control, init.group, init.outgoing)
+    this.control = new Lane(init.control, init.group, init.outgoing, init.clock)
+    this.receipts = new BulkReceipts(init.clock, (bytes) => this.send('control', { type: 'bulkReceived', bytes }))
   }
 
   /** What its streams have not taken yet. */
@@ -85,7 +90,22 @@ export class Connection {
   }
 
   attachBulk(stream: FrameStream): void {
-    this.bulk = new Lane(stream, this.init.group, this.init.outgoing)
+    this.bulk = new Lane(stream, this.init.group, this.init.outgoing, this.init.clock)
+  }
+
+  /** The session is open. What is sent on bulk from now on waits for what is on its way. */
+  registered(session: SessionId, ttlMs: number): void {
+    this.session = session
+    this.bulk?.limitBy(new BulkWindow(ttlMs))
+  }
+
+  bulkArrived(frameBytes: number): void {
+    this.receipts.arrived(frameBytes)
+  }
+
+  bulkReceived(bytes: number): QuireError | undefined {
+    if (this.bulk?.received(bytes) === true) return undefined
+    return new InvalidArgumentError('bulkReceived', bytes, 'what was sent on bulk and not yet acknowledged')
   }
 
   send(lane: 'control' | 'bulk', message: LeaderMessage): void {
@@ -111,12 +131,14 @@ export class Connection {
    */
   finish(last?: LeaderMessage): void {
     this.closed = true
+    this.receipts.stop()
     this.control.finish(last)
     this.bulk?.dropQueue()
   }
 
   abort(reason: Error): void {
     this.closed = true
+    this.receipts.stop()
     this.control.abort(reason)
     this.bulk?.abort(reason)
   }

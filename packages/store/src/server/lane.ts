@@ -1,23 +1,47 @@
-import { encodeFrame, leaderMessage, type FrameStream, type LeaderMessage } from '@quire/protocol'
+import {
+  encodeFrame,
+  leaderMessage,
+  type BulkWindow,
+  type Clock,
+  type FrameStream,
+  type LeaderMessage
+} from '@quire/protocol'
 
 /** Bytes that wait in all lanes of a server. */
 export interface OutgoingBytes {
   total: number
 }
 
-/** One of a connection's two streams, outgoing side: keeps what the stream will not take yet. */
+/** One of a connection's two streams, outgoing side: keeps what the stream, or the window, will not take yet. */
 export class Lane {
   private queue: Uint8Array[] = []
   private queuedBytes = 0
   private blocked = false
   private closed = false
+  private window: BulkWindow | undefined
 
   constructor(
     readonly stream: FrameStream,
     private readonly group: number,
-    private readonly outgoing: OutgoingBytes
+    private readonly outgoing: OutgoingBytes,
+    private readonly clock: Pick<Clock, 'now'>
   ) {
-    stream.onDrain = () => this.drained()
+    stream.onDrain = () => {
+      this.blocked = false
+      this.pump()
+    }
+  }
+
+  /** From here on frames wait for room in `window`. */
+  limitBy(window: BulkWindow): void {
+    this.window = window
+  }
+
+  /** The receiver has this many bytes, in all. False if that cannot be. */
+  received(bytes: number): boolean {
+    if (this.window?.acknowledged(bytes, this.clock.now()) !== true) return false
+    this.pump()
+    return true
   }
 
   get waitingBytes(): number {
@@ -27,10 +51,7 @@ export class Lane {
   send(message: LeaderMessage): void {
     if (this.closed) return
     const frame = encodeFrame(leaderMessage, message, this.group, 0, capacityOf(message))
-    if (!this.blocked) {
-      this.blocked = !this.stream.send(frame)
-      return
-    }
+    if (this.queue.length === 0 && this.mayLeave(frame)) return this.leave(frame)
     this.queue.push(frame)
     this.queuedBytes += frame.length
     this.outgoing.total += frame.length
@@ -65,14 +86,22 @@ export class Lane {
     this.queue = []
   }
 
-  private drained(): void {
-    this.blocked = false
+  private mayLeave(frame: Uint8Array): boolean {
+    return !this.blocked && this.window?.hasRoom(frame.length) !== false
+  }
+
+  private leave(frame: Uint8Array): void {
+    this.window?.left(frame.length, this.clock.now())
+    this.blocked = !this.stream.send(frame)
+  }
+
+  private pump(): void {
     let taken = 0
-    while (taken < this.queue.length && !this.blocked) {
+    while (taken < this.queue.length && this.mayLeave(this.queue[taken]!)) {
       const frame = this.queue[taken++]!
       this.queuedBytes -= frame.length
       this.outgoing.total -= frame.length
-      this.blocked = !this.stream.send(frame)
+      this.leave(frame)
     }
     this.queue.splice(0, taken)
   }

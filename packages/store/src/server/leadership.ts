@@ -230,6 +230,7 @@ export class Leadership {
       const what = connection.session === 0 ? 'a message that opens a session' : 'a message of this lane'
       return this.violation(connection, new InvalidArgumentError('message', message.type, what))
     }
+    if (lane === 'bulk') connection.bulkArrived(frame.length)
     this.message(connection, message)
     if (connection.closed) this.forget(connection)
   }
@@ -240,6 +241,12 @@ export class Leadership {
         return this.registrations.arrived(connection, message)
       case 'keepAlive':
         return this.keepAlive(connection, message.nonce)
+      case 'ping':
+        return connection.send('control', { type: 'pong' })
+      case 'bulkReceived': {
+        const impossible = connection.bulkReceived(message.bytes)
+        return impossible && this.violation(connection, impossible)
+      }
       case 'open':
       case 'close':
       case 'extend':
@@ -304,7 +311,7 @@ export class Leadership {
       this.rounds.forget(older)
       this.connections.delete(older.attach)
     }
-    connection.session = session
+    connection.registered(session, ttlMs)
     this.sessions.set(session, connection)
     // Before anything that the directory sends to the session.
     connection.send('control', { type: 'registered', term: this.term, session, ttlMs, creditBytes, maxFaults })

@@ -183,8 +183,15 @@ export type StubGroup = ReturnType<typeof createStubGroup>
 /** One stream of a client; keeps everything that it receives. */
 export class TestLane {
   readonly received: LeaderMessage[] = []
+  /** Of all frames behind the opening, with their lengths. */
+  bytes = 0
+
   constructor(readonly stream: FakeStream) {
-    stream.onFrame = (frame) => this.received.push(decodeFrame(leaderMessage, frame).message)
+    stream.onFrame = (frame) => {
+      const { message } = decodeFrame(leaderMessage, frame)
+      this.received.push(message)
+      if (message.type !== 'attached') this.bytes += frame.length + 4
+    }
   }
 
   async send(message: ClientMessage): Promise<void> {

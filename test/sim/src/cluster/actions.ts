@@ -44,8 +44,11 @@ export const COMMON = {
   unmapPrivately: 0.1
 } as const
 
-export type Action = keyof typeof COMMON
-export const ACTIONS = Object.keys(COMMON) as Action[]
+/** Only where a line is to be filled. */
+const FILLING = ['readEach', 'writeEach'] as const
+
+export type Action = keyof typeof COMMON | (typeof FILLING)[number]
+export const ACTIONS: readonly Action[] = [...(Object.keys(COMMON) as (keyof typeof COMMON)[]), ...FILLING]
 
 export async function act(action: Action, program: Program, handle: Handle): Promise<void> {
   return new Act(program, handle)[action]()
@@ -90,6 +93,20 @@ class Act extends PrivateActs implements Actions {
 
   readPage(): Promise<void> {
     return this.get(this.page() * PAGE_BYTES, PAGE_BYTES)
+  }
+
+  /** A little of every page at the same time: as many pages travel. */
+  async readEach(): Promise<void> {
+    await Promise.all(this.each((offset) => this.handle.mapping.read(offset, 4)))
+  }
+
+  async writeEach(): Promise<void> {
+    await Promise.all(this.each((offset) => this.put('mapping', offset, 4)))
+    await this.sync()
+  }
+
+  private each<T>(visit: (offset: number) => T): T[] {
+    return Array.from({ length: Math.floor(this.size / PAGE_BYTES) }, (_, page) => visit(page * PAGE_BYTES + SPOTS[1]))
   }
 
   async readEnd(): Promise<void> {

@@ -30,7 +30,8 @@ const LEASES: readonly Mutant[] = [
     rule: 'leases',
     file: SESSION,
     find: 'this.lease.answered(message.nonce);',
-    replace: 'this.lease.sentAt = this.components.clock.now();\n                this.lease.answered(message.nonce);'
+    replace:
+      'this.lease.unanswered.set(message.nonce, this.components.clock.now());\n                this.lease.answered(message.nonce);'
   },
   {
     name: 'lease counted from the reply to a register',
@@ -45,6 +46,32 @@ const LEASES: readonly Mutant[] = [
     file: 'dsm-client/dist/page-io.js',
     find: 'if (host.isLeaseValid())\n            return;',
     replace: 'return;'
+  }
+]
+
+const THIN_LINES: readonly Mutant[] = [
+  {
+    name: 'any word of the leader prolongs the lease',
+    rule: 'leases',
+    file: SESSION,
+    find: 'this.liveness.heard(this.components.clock.now());',
+    replace:
+      'this.lease.begin(this.components.clock.now(), this.init.ttlMs);\n        this.liveness.heard(this.components.clock.now());'
+  },
+  {
+    name: 'the client sends page bytes whatever its line carries',
+    rule: 'thin lines',
+    file: 'dsm-client/dist/bulk-sender.js',
+    find: 'this.window.hasRoom(this.queue[taken].length)',
+    replace: 'true',
+    and: [{ file: 'dsm-client/dist/core/writeback.js', find: 'this.windowBytes = windowBytes;', replace: '' }]
+  },
+  {
+    name: 'the client does not say what it has received',
+    rule: 'thin lines',
+    file: 'dsm-client/dist/connection.js',
+    find: 'this.receipts.arrived(frame.length);',
+    replace: ';'
   }
 ]
 
@@ -323,4 +350,4 @@ const NAMES: readonly Mutant[] = [
   }
 ]
 
-export const CLIENT_MUTANTS: readonly Mutant[] = [...LEASES, ...ORDERED, ...GRANTS, ...RANGES, ...NAMES]
+export const CLIENT_MUTANTS: readonly Mutant[] = [...LEASES, ...THIN_LINES, ...ORDERED, ...GRANTS, ...RANGES, ...NAMES]

@@ -189,6 +189,20 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
       'for (const session of sessions)\n            this.opened({ ...session, ttlMs: session.ttlMs / 8 }, nowMs);'
   },
   {
+    name: 'the leader sends page bytes whatever the line carries',
+    rule: 'thin lines',
+    file: 'store/dist/server/lane.js',
+    find: 'this.window?.hasRoom(frame.length) !== false',
+    replace: 'true'
+  },
+  {
+    name: 'the window does not shrink',
+    rule: 'thin lines',
+    file: 'protocol/dist/bulk-window.js',
+    find: 'this.window = Math.min(this.window, Math.floor((inFlight * limitMs) / delayMs));',
+    replace: 'this.window += bytes;'
+  },
+  {
     name: 'opening tells a size that a discard is about to take',
     rule: 'files that shrink',
     file: 'store/dist/server/requests.js',

@@ -3,7 +3,7 @@
  * stops is sent again when it heals, unless an end has given the stream up by then. Raft's streams also lose, double and reorder
  * single frames, which Raft must bear.
  */
-import type { DialOptions, FrameStream, Network } from '@quire/protocol'
+import { PROTOCOL_CONTROL, PROTOCOL_RAFT, type DialOptions, type FrameStream, type Network } from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
 import type { SimProcess } from '../process.js'
 import type { Chance } from '../random.js'
@@ -26,6 +26,8 @@ export interface NetworkInit {
   readonly joined: number
   /** Bytes on the way from which `send` returns false. */
   readonly highWaterBytes: number
+  /** What each client's line carries in a millisecond, in each direction; Infinity: whatever there is. */
+  readonly lineBytesPerMs: number
 }
 
 const REFUSED_MS = 2
@@ -42,11 +44,16 @@ export class SimNetwork {
   private readonly hosts = new Map<string, Host>()
   private readonly blocked = new Set<string>()
   private readonly slow = new Map<string, number>()
+  /** When the last byte that was put on a thin line will have left, by direction. */
+  private readonly busyUntil = new Map<string, number>()
+  private areLinesThin = true
   readonly streams = new Set<Stream>()
   /** Sees every frame when it arrives, before its receiver. */
   onDeliver: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
   /** Sees every frame that a process sends. */
   onSend: ((from: string, protocol: string, frame: Uint8Array) => void) | undefined
+  /** A frame of control waits this long for those before it on its line. */
+  onControlWait: (from: string, to: string, ms: number) => void = () => {}
   /** A handler threw: the real stream would be aborted and the error logged. */
   onHandlerError: (error: Error) => void = () => {}
   /** While this is true, Raft's frames are lost and doubled, dials fail, and now and then something takes very long. */
@@ -106,6 +113,7 @@ export class SimNetwork {
   }
 
   heal(): void {
+    this.areLinesThin = false
     this.blocked.clear()
     this.slow.clear()
     for (const stream of this.streams) stream.unblocked()
@@ -123,6 +131,23 @@ export class SimNetwork {
 
   slowness(from: string, to: string): number {
     return this.slow.get(`${from}>${to}`) ?? 1
+  }
+
+  /** All streams between two nodes share the line. Returns how long it takes until the frame's last byte has left. */
+  carry(from: string, to: string, protocol: string, bytes: number): number {
+    const { lineBytesPerMs, scheduler, coverage } = this.init
+    if (protocol === PROTOCOL_RAFT || lineBytesPerMs === Infinity || !this.areLinesThin) return 0
+    const line = `${from}>${to}`
+    const free = Math.max(scheduler.now, this.busyUntil.get(line) ?? 0)
+    const until = free + bytes / lineBytesPerMs
+    this.busyUntil.set(line, until)
+    coverage.add('frames on thin lines')
+    const waitMs = free - scheduler.now
+    if (protocol === PROTOCOL_CONTROL && waitMs > 0) {
+      coverage.add('control frames that waited on thin lines')
+      this.onControlWait(from, to, waitMs)
+    }
+    return until - scheduler.now
   }
 
   /** Breaks one stream, or all between its two nodes as when the connection under them goes. */

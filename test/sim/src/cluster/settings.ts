@@ -29,6 +29,7 @@ export function drawSettings(chance: Chance): Settings {
   const naming = chance.fork('naming')
   const client = { ...drawn.client, naming: naming.is(0.4) ? naming.between(0.02, 0.2) : 0 }
   const whole = { ...drawn, network, client }
+  if (chance.fork('thin lines').is(0.02)) return withThinLines(whole)
   const mixed = chance.fork('late streams').is(0.1) ? withLateStreams(whole) : whole
   const calm = chance.fork('calm').next()
   if (calm < 0.05) return withoutFaults(mixed)
@@ -102,6 +103,44 @@ function withDeathsOnly(drawn: Settings): Settings {
   }
 }
 
+/**
+ * Each client has a line that carries in the time of a lease less than it asks for at once, and nothing else goes wrong:
+ * everything is slow, and no session may end.
+ */
+function withThinLines(drawn: Settings): Settings {
+  const { client, faults, network, peer, ...rest } = calmed(drawn)
+  const pages = 24
+  const sizes = {
+    paths: 1,
+    wholePaths: 0,
+    bytes: pages * PAGE_BYTES,
+    maxPages: pages,
+    cacheBytes: 2 * pages * PAGE_BYTES
+  }
+  const actions = { readEach: 4, writeEach: 4, read: 2, write: 2, sizes: 1 }
+  const none = Object.fromEntries(ACTIONS.map((action) => [action, 0])) as ClientSettings['weights']
+  return {
+    ...rest,
+    mixes: [...rest.mixes, 'thin lines'],
+    faults: { ...faults, everyMs: Infinity, ttlMs: THIN_TTL_MS },
+    peer: { ...peer, creditBytes: 1_048_576, maxFaults: 256, maxProposalBytes: 8_388_608, maxTableBytes: 1_048_576 },
+    network: { ...network, lineBytesPerMs: 100, highWaterBytes: 262_144 },
+    client: {
+      ...client,
+      ...sizes,
+      programs: 1,
+      aborts: 0,
+      naming: 0,
+      sessionTtlMs: THIN_TTL_MS,
+      excused: EXCUSED_WITHOUT_FAULTS,
+      weights: { ...none, ...actions }
+    }
+  }
+}
+
+/** Twenty-four pages take as long on a line of 100 bytes a millisecond. */
+const THIN_TTL_MS = 1000
+
 /** Whoever waits has far more time than anything takes, and no two clients rightly wait for each other. */
 function calmed(drawn: Settings): Settings {
   const { client, faultyMs } = drawn
@@ -161,7 +200,8 @@ function drawMix(chance: Chance): Settings {
       raftReordering: chance.pick([0, 0.02, 0.1]),
       dialFailure: chance.pick([0, 0.02, 0.1]),
       joined: 0,
-      highWaterBytes: chance.pick([2000, 20_000, 262_144])
+      highWaterBytes: chance.pick([2000, 20_000, 262_144]),
+      lineBytesPerMs: Infinity
     },
     faults: {
       everyMs: chance.pick([200, 400, 800]),
@@ -171,6 +211,8 @@ function drawMix(chance: Chance): Settings {
     }
   }
 }
+
+const KINDS = Object.keys(COMMON_ACTIONS) as (keyof typeof COMMON_ACTIONS)[]
 
 function drawClient(chance: Chance, sessionTtlMs: number): ClientSettings {
   const pages = chance.pick([1, 1, 2, 2, 3, 4])
@@ -187,7 +229,7 @@ function drawClient(chance: Chance, sessionTtlMs: number): ClientSettings {
     pinMs: chance.pick([2, 8, 40]),
     longPins: { share: 0.2, pages: 1 },
     aborts: chance.pick([0, 0.03, 0.15]),
-    weights: drawWeights(ACTIONS, COMMON_ACTIONS, chance, 0.85),
+    weights: { ...drawWeights(KINDS, COMMON_ACTIONS, chance, 0.85), readEach: 0, writeEach: 0 },
     naming: 0,
     cacheBytes: 65_536,
     excused: EXCUSED_BY_FAULTS,

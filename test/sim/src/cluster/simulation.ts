@@ -89,6 +89,7 @@ export class Simulation extends SeedRun<Fault> {
     network.onDeliver = (from, to, protocol, frame) =>
       this.guard(() => this.traffic.delivered(from, to, protocol, frame))
     network.onSend = (from, protocol, frame) => this.clients.find(({ id }) => id === from)?.frameSent(protocol, frame)
+    network.onControlWait = (from, to, ms) => this.guard(() => this.controlWaits(from, to, ms))
     scheduler.afterEvent = () => this.check()
     if (init.trace !== undefined) scheduler.onTrace = ({ label }) => this.note(label)
   }
@@ -191,6 +192,14 @@ export class Simulation extends SeedRun<Fault> {
       this.isTouched = false
       this.pages.check()
     })
+  }
+
+  /** Keep-alives and their answers never wait behind more page bytes than a line carries in part of a lease's time. */
+  private controlWaits(from: string, to: string, ms: number): void {
+    const { sessionTtlMs } = this.settings.client
+    if (ms <= sessionTtlMs / 2) return
+    const facts = `${from}>${to} ${ms.toFixed(0)} ms, with a TTL of ${sessionTtlMs} ms`
+    throw new Violation('control does not wait behind bulk', facts)
   }
 
   private digestRegularly(): void {

@@ -152,7 +152,9 @@ export class End implements FrameStream {
     }
     const { chance, coverage, scheduler, raftLoss, raftDuplication, raftReordering } = network.init
     const transit = this.transit(parcel)
-    const inOrder = Math.max(this.lastArrival, scheduler.now + transit)
+    const size = parcel.type === 'frame' ? parcel.bytes.length : 0
+    const carried = network.carry(this.id, this.remote, protocol, size)
+    const inOrder = Math.max(this.lastArrival, scheduler.now + carried + transit)
     const isLossy = parcel.type === 'frame' && protocol === PROTOCOL_RAFT && network.isFaulty && this.sentFrames > 0
     if (parcel.type === 'frame') this.sentFrames++
     if (isLossy && chance.is(raftLoss)) {

@@ -1,0 +1,111 @@
+/** What a leader sends to clients on thin lines, and what keeps a session: docs/coherence.md, "Leases". */
+import type { LeaderMessage } from '@quire/protocol'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { settle } from './support/fake-world.js'
+import { TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
+
+const PAGE = 4096
+const PAGES = 64
+let group: StubGroup
+let client: TestClient
+let file: number
+
+beforeEach(async () => {
+  group = createStubGroup()
+  group.found()
+  group.lead(1)
+  client = await new TestClient(group).connect(0, 10_000)
+  const path = { path: '/f', create: true, exclusive: false, size: PAGES * PAGE, pageSize: 0, unit: undefined } as const
+  await client.control.send({ type: 'open', seq: 1, settled: 1, ...path })
+  await settle()
+  file = client.control.last('opened')!.stat.id
+  // Bytes that travel: pages of zeros do not.
+  for (let page = 0; page < PAGES; page++) {
+    await client.control.send({ type: 'fault', req: 1000 + page, file, page, access: 'write', have: 0 })
+    await settle()
+    const { epoch } = grants(client.control.received).at(-1)!
+    const dirty = { file, page, epoch, seq: 1, bytes: new Uint8Array(PAGE).fill(1) }
+    await client.bulk.send({ type: 'writeback', req: page + 1, pages: [dirty] })
+    await settle()
+  }
+})
+
+afterEach(() => {
+  expect(group.fatal).toEqual([])
+  group.service.close()
+  group.server.close()
+  expect(group.clock.pending).toBe(0)
+})
+
+function grants(received: readonly LeaderMessage[]) {
+  return received.filter((message) => message.type === 'grant')
+}
+
+async function readAll(): Promise<void> {
+  for (let page = 0; page < PAGES; page++) {
+    await client.control.send({ type: 'fault', req: 1 + page, file, page, access: 'read', have: 0 })
+  }
+  await settle()
+}
+
+describe('page bytes', () => {
+  it('wait at the leader for those on their way, and control passes them', async () => {
+    await readAll()
+    expect(grants(client.bulk.received).length * PAGE).toBeLessThanOrEqual(32 * 1024)
+    await group.clock.advance(3000)
+    expect(grants(client.bulk.received).length * PAGE).toBeLessThanOrEqual(32 * 1024)
+    await client.control.send({ type: 'keepAlive', nonce: 7 })
+    expect(client.control.last('keepAliveAck')).toMatchObject({ nonce: 7 })
+  })
+
+  it('follow as the client says what it has, each page once and in order', async () => {
+    await readAll()
+    for (let told = 0; client.bulk.bytes > told;) {
+      told = client.bulk.bytes
+      await client.control.send({ type: 'bulkReceived', bytes: told })
+      await settle()
+    }
+    expect(grants(client.bulk.received).map(({ page }) => page)).toEqual(Array.from({ length: PAGES }, (_, i) => i))
+  })
+
+  it('are limited more where they take longer than a fraction of the TTL', async () => {
+    await readAll()
+    const first = grants(client.bulk.received).length
+    await group.clock.advance(5000)
+    await client.control.send({ type: 'bulkReceived', bytes: client.bulk.bytes })
+    await settle()
+    const second = grants(client.bulk.received).length - first
+    expect(second).toBeGreaterThan(0)
+    expect(second).toBeLessThan(first / 2)
+  })
+
+  it('cannot have been received before they were sent: the client is refused', async () => {
+    await client.control.send({ type: 'bulkReceived', bytes: 1_000_000 })
+    expect(client.control.last('refused')?.error).toMatchObject({
+      facts: ['bulkReceived', 1_000_000, expect.any(String)]
+    })
+  })
+
+  it('of a client are acknowledged as they come', async () => {
+    await group.clock.advance(20)
+    expect(client.control.last('bulkReceived')!.bytes).toBeGreaterThan(PAGES * PAGE)
+  })
+})
+
+describe('a sign of life', () => {
+  it('is given without a quorum round', async () => {
+    group.quorum = false
+    await client.control.send({ type: 'ping' })
+    expect(client.control.last('pong')).toEqual({ type: 'pong' })
+    group.quorum = true
+    await settle()
+  })
+
+  it('of a client does not keep its session: only a confirmed keep-alive does', async () => {
+    for (let spent = 0; spent < 11_000; spent += 500) {
+      await group.clock.advance(500)
+      if (client.control.last('expired') === undefined) await client.control.send({ type: 'ping' })
+    }
+    expect(client.control.last('expired')).toEqual({ type: 'expired', session: client.session })
+  })
+})
