@@ -1,4 +1,11 @@
-import { createLibp2pNetwork, createClock, createRandom, generatePrivateKey, type Libp2pNetwork } from '@quire/net'
+import {
+  createClock,
+  createLibp2pNetwork,
+  createRandom,
+  generatePrivateKey,
+  onAbort,
+  type Libp2pNetwork
+} from '@quire/net'
 import {
   ClosedError,
   MAX_FILE_BYTES,
@@ -245,11 +252,11 @@ class Client implements DsmClient {
     // Later, whoever has no more time ends it for all.
     const hurry = (): void => this.hurry.abort(abortReason(signal!))
     if (signal?.aborted) hurry()
-    signal?.addEventListener('abort', hurry, { once: true })
+    const leave = signal === undefined ? undefined : onAbort(signal, hurry)
     try {
       await this.closing
     } finally {
-      signal?.removeEventListener('abort', hurry)
+      leave?.()
     }
   }
 

@@ -1,4 +1,5 @@
 /** A registered connection to the leader: two streams, control and bulk, that live and die together. */
+import { onAbort } from '@quire/net'
 import {
   MAX_BULK_FRAME_BYTES,
   MAX_CONTROL_FRAME_BYTES,
@@ -70,8 +71,7 @@ export async function connect(target: Target, init: ConnectInit): Promise<Connec
   const cancel = init.clock.schedule(init.timeoutMs, () => {
     streams.abort(new UnavailableError(`${target.peerId} did not answer within ${init.timeoutMs} ms`))
   })
-  const aborted = () => streams.abort(new UnavailableError('the client is closing'))
-  init.signal.addEventListener('abort', aborted, { once: true })
+  const leave = onAbort(init.signal, () => streams.abort(new UnavailableError('the client is closing')))
   try {
     return await handshake(target, init, streams)
   } catch (error) {
@@ -79,7 +79,7 @@ export async function connect(target: Target, init: ConnectInit): Promise<Connec
     throw error
   } finally {
     cancel()
-    init.signal.removeEventListener('abort', aborted)
+    leave()
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import './polyfill.js'
 
+export * from './abort.js'
 export * from './clock.js'
 export * from './errors.js'
 export * from './frame-stream.js'
