@@ -99,7 +99,7 @@ export interface DsmClient extends AsyncDisposable {
   stat(path: string, options?: CallOptions): Promise<FileStat>
   /**
    * Files whose path starts with `prefix`, in order of path. Not one snapshot: files made meanwhile may or may not appear. It rejects when the next file is
-   * asked for, also for a bad prefix.
+   * asked for, also for a bad prefix: InvalidArgumentError for one that can begin no path, such as text that is not in NFC. The prefix may end inside a part.
    */
   list(prefix?: string, options?: CallOptions): AsyncIterable<FileStat>
   /** Moves a file to another path and replaces what was there. NoSuchFileError. */

@@ -178,13 +178,17 @@ describe('paths', () => {
     }
   })
 
-  it.each(['a', long, '/\udc00'])('%j is no prefix to list', async (prefix) => {
-    await refused(() => list(prefix), 'prefix', prefix.slice(0, 256))
-  })
+  it.each(['a', long, '/\udc00', '/cafe\u0301', '/\u212b', '/a\0', '//', '/a//', '/../a', '/./'])(
+    '%j can begin no path, and list refuses it',
+    async (prefix) => {
+      await refused(() => list(prefix), 'prefix', prefix.slice(0, 256))
+    }
+  )
 
   it('may be listed by any beginning', async () => {
     await client.open('/dir/a', { create: true })
     for (const prefix of ['/dir/', '/di', '/dir/a']) expect(await list(prefix)).toEqual(['/dir/a'])
+    for (const prefix of ['/.', '/..', '/dir/.', '/caf\u00e9']) expect(await list(prefix)).toEqual([])
     for (const prefix of ['', '/', undefined]) expect(await list(prefix)).toEqual(['/dir/a', '/f'])
   })
 

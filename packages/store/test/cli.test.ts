@@ -14,6 +14,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createDsmClient } from '@quire/dsm-client'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { isAlive, quire, startQuire, type Running } from './support/quire.js'
 
@@ -506,6 +507,53 @@ describe('files', () => {
         stdout: '',
         stderr: 'quire: /none: no such file\n'
       })
+    },
+    SLOW
+  )
+
+  it(
+    'are listed, and named in errors, with control characters as escapes, but not with --json',
+    async () => {
+      const client = await createDsmClient({ peers: [env.QUIRE_PEERS!] })
+      const path = '/odd/a\nb\x1b[31m\u202e\\c'
+      const shown = '/odd/a\\nb\\u001b[31m\\u202e\\\\c'
+      try {
+        await client.open(path, { create: true })
+      } finally {
+        await client.close()
+      }
+      const list = await quire(['ls', '/odd/'], { env })
+      expect(list).toEqual({ status: 0, stdout: `${shown}\n`, stderr: '' })
+      const long = await quire(['ls', '-l', '/odd/'], { env })
+      expect(long.stdout).toMatch(/^ *0 .*Z \/odd\/.*\n$/)
+      expect(long.stdout).toContain(` ${shown}\n`)
+      const stat = await quire(['stat', path], { env })
+      expect(stat.stdout).toMatch(/^path +\/odd\/.*\nid /)
+      expect(stat.stdout).toContain(` ${shown}\n`)
+      for (const args of [
+        ['ls', '/odd/'],
+        ['stat', path]
+      ]) {
+        expect(JSON.parse((await quire([...args, '--json'], { env })).stdout)).toMatchObject({ path })
+      }
+      const missing = await quire(['stat', `${path}\x07`], { env })
+      expect(missing.stderr).toBe('quire: /odd/a b\\u001b[31m\\u202e\\c\\u0007: no such file\n')
+    },
+    SLOW
+  )
+
+  it(
+    'are not looked for under a path or prefix in another normal form than NFC',
+    async () => {
+      for (const args of [
+        ['ls', '/cafe\u0301'],
+        ['stat', '/cafe\u0301'],
+        ['mv', '/a', '/cafe\u0301']
+      ]) {
+        const result = await quire(args, { env })
+        expect(result).toMatchObject({ status: 2, stdout: '' })
+        expect(result.stderr).toContain('must be in Unicode normalization form C (NFC)')
+      }
     },
     SLOW
   )

@@ -1,6 +1,6 @@
 import { createDsmClient, type DsmClient } from '@quire/dsm-client'
 import { loadPrivateKey, parsePeerAddress, type PrivateKey } from '@quire/net'
-import { refusePath } from '@quire/protocol'
+import { refusePath, refusePrefix } from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, Option, type Command } from 'commander'
 import { setTimeout } from 'node:timers/promises'
 import pino, { type Logger } from 'pino'
@@ -104,6 +104,13 @@ function watchForInterruption(): { readonly promise: Promise<never>; stop(): voi
 /** Of a stored file: refused before anybody is connected to. */
 export function parsePath(text: string): string {
   const refusal = refusePath(text)
+  if (refusal !== undefined) throw new UsageArgumentError(`must be ${refusal.expected}.`)
+  return text
+}
+
+/** The beginning of paths. */
+export function parsePrefix(text: string): string {
+  const refusal = refusePrefix(text)
   if (refusal !== undefined) throw new UsageArgumentError(`must be ${refusal.expected}.`)
   return text
 }
