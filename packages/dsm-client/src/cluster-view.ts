@@ -1,5 +1,5 @@
 /** What a client knows of its cluster: who is in it, who leads, and the term below which it believes nobody. */
-import { parsePeerAddress } from '@quire/net'
+import { parsePeerAddress, parsePeerAddresses } from '@quire/net'
 import { NotAuthorizedError, type Member } from '@quire/protocol'
 
 export interface Target {
@@ -15,11 +15,9 @@ export class ClusterView {
   private readonly known = new Map<string, Set<string>>()
   private next = 0
 
-  constructor(peers: readonly string[]) {
-    for (const peer of peers) {
-      const { peerId, address } = parsePeerAddress(peer, 'peers')
-      this.learn({ peerId, addresses: [address] })
-    }
+  /** Throws InvalidArgumentError for the first address that nobody could dial. */
+  constructor(peers: string | readonly string[]) {
+    for (const { peerId, address } of parsePeerAddresses(peers, 'peers')) this.learn({ peerId, addresses: [address] })
   }
 
   /** The leader if one is known, else the peers in turn. */
@@ -37,12 +35,24 @@ export class ClusterView {
       throw new NotAuthorizedError(from, `it belongs to cluster ${clusterId}, not ${this.clusterId}`)
     }
     this.clusterId = clusterId
-    for (const member of members) this.learn(member)
+    for (const { peerId, addresses } of members) {
+      // What a peer says is no argument of this program's: an address that nobody can dial is left out.
+      this.learn({ peerId, addresses: addresses.filter((address) => isDialable(address)) })
+    }
   }
 
   private learn(member: Target): void {
     const addresses = this.known.get(member.peerId) ?? new Set()
     for (const address of member.addresses) addresses.add(address)
     this.known.set(member.peerId, addresses)
+  }
+}
+
+function isDialable(address: string): boolean {
+  try {
+    parsePeerAddress(address)
+    return true
+  } catch {
+    return false
   }
 }

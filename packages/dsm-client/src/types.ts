@@ -15,13 +15,19 @@ import type { HistoryEvent } from './history.js'
 export type { HistoryEvent, HistoryOp } from './history.js'
 
 export interface CallOptions {
-  /** Rejects the call with the signal's reason (an AbortError if that is no Error); others that wait for the same page go on. */
+  /**
+   * Rejects the call with the signal's reason (an AbortError if that is no Error); others that wait for the same page go on. Any number of calls may
+   * share a signal: together they add one listener to it.
+   */
   readonly signal?: AbortSignal
 }
 
 export interface DsmClientInit {
-  /** Multiaddrs that end in /p2p/<PeerId>. Any one that answers is enough, the rest is learnt. */
-  readonly peers: readonly string[]
+  /**
+   * Multiaddrs that end in /p2p/<PeerId>, in a list, or in one text, separated by commas or white space. Any peer that answers is enough; it names the
+   * others. InvalidArgumentError, before anything is dialed, for an address that nobody can dial.
+   */
+  readonly peers: string | readonly string[]
   /** libp2p identity. Default: a fresh Ed25519 key. */
   readonly privateKey?: PrivateKey
   /** Page frames held at most, in bytes, from 65,536. Default 64 MiB. */

@@ -150,7 +150,11 @@ describe('quire', () => {
         '--out',
         out
       ]
-      expect(await quire(args)).toEqual({ status: 0, stdout: 'blue\n', stderr: '' })
+      expect(await quire(args)).toEqual({
+        status: 0,
+        stdout: 'blue\n',
+        stderr: 'quire: 2 voters outlive no more failures than 1: take an odd number\n'
+      })
       const made = JSON.parse(readFileSync(out, 'utf8'))
       expect(made).toMatchObject({ clusterId: 'blue', clients: 'any', admins: [] })
       expect(made.voters.map((voter: { peerId: string }) => voter.peerId).sort()).toEqual([...ids].sort())
@@ -158,6 +162,30 @@ describe('quire', () => {
       expect(await quire(['init', '--voters', '/ip4/127.0.0.1/tcp/1/p2p/x', '--clients', 'any'])).toMatchObject({
         status: 1
       })
+    },
+    SLOW
+  )
+
+  it(
+    'takes several addresses of one voter, joined by commas, and warns of an even number of voters only',
+    async () => {
+      const ids = await Promise.all(
+        [1, 2, 3].map(async (i) => (await quire(['keygen', join(root, `k${i}`)])).stdout.trim())
+      )
+      const [a, b, c] = ids.map((id, i) => `/ip4/127.0.0.1/tcp/${4001 + i}/p2p/${id}`)
+      const second = `/dns4/peer.example/tcp/4001/p2p/${ids[0]}`
+      writeFileSync(join(root, 'voters'), `${b}\n${c}\n`)
+      const made = await quire(['init', '--voters', `${a},${second}`, join(root, 'voters'), '--clients', 'any'])
+      expect(made).toMatchObject({ status: 0, stderr: '' })
+      const cluster = JSON.parse(made.stdout) as { voters: { peerId: string; addresses: string[] }[] }
+      expect(cluster.voters).toHaveLength(3)
+      expect(cluster.voters.find((voter) => voter.peerId === ids[0])?.addresses).toEqual([a, second])
+      const one = await quire(['init', '--voters', a!, '--clients', 'any'])
+      expect(one).toMatchObject({ status: 0, stderr: '' })
+      const two = await quire(['init', '--voters', a!, b!, '--clients', 'any'])
+      expect(two.status).toBe(0)
+      expect(two.stderr).toMatch(/^quire: 2 voters [^\n]*odd number\n$/)
+      expect(JSON.parse(two.stdout)).toMatchObject({ clients: 'any' })
     },
     SLOW
   )
@@ -214,7 +242,7 @@ describe('quire', () => {
         [['put', file, '/a/../b'], 2, "'/a/../b' is invalid for argument 'path'. must be free of . and .. parts."],
         [['get', '/a', '/dev/null'], 1, 'local is "/dev/null", must be a file'],
         [['get', '/a', ''], 2, 'local: the name is empty'],
-        [['init', '--voters', address, address, '--clients', 'any'], 2, `--voters: ${address} is named twice`],
+        [['init', '--voters', address, address, '--clients', 'any'], 2, `--voters: ${id} is named twice`],
         [['init', '--voters', '/ip4/127.0.0.1/tcp/0', '--clients', 'any'], 1, 'must be a multiaddr that ends in'],
         [['get', 'a', folder], 2, "'a' is invalid for argument 'path'"],
         [['cat', 'a'], 2, "'a' is invalid for argument 'path'"],
@@ -252,6 +280,44 @@ describe('quire', () => {
       }
       expect(readdirSync(root)).toEqual(before)
       expect(readdirSync(folder)).toEqual([])
+    },
+    SLOW
+  )
+
+  it(
+    'refuses addresses that nobody can dial, and voters that are named twice or share an address',
+    async () => {
+      const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
+      const address = `/ip4/127.0.0.1/tcp/1/p2p/${id}`
+      const missing = join(root, 'missing')
+      const peer = ['peer', '--key', join(root, 'key'), '--listen', '/ip4/127.0.0.1/tcp/0', '--data-dir']
+      const otherId = (await quire(['keygen', join(root, 'other')])).stdout.trim()
+      const [sameAddress, otherAddress] = [1, 2].map((port) => `/ip4/127.0.0.1/tcp/${port}/p2p/${otherId}`) as [
+        string,
+        string
+      ]
+      const undialable = join(root, 'undialable')
+      const voters = [{ peerId: id, addresses: ['/ip4/0.0.0.0/tcp/1'] }]
+      writeFileSync(undialable, JSON.stringify({ clusterId: 'blue', voters, admins: [], clients: 'any' }))
+      const cases: [args: string[], status: number, problem: string][] = [
+        [['init', '--voters', address, `/dns4/a/tcp/2/p2p/${id}`, '--clients', 'any'], 2, `${id} is named twice`],
+        [['init', '--voters', `${address},${address}`, '--clients', 'any'], 1, `"${address}", must be named once`],
+        [['init', '--voters', address, sameAddress, '--clients', 'any'], 1, 'must be another than that of'],
+        [['init', '--voters', `${address},${otherAddress}`, '--clients', 'any'], 2, 'are two voters'],
+        [['init', '--voters', `/ip4/0.0.0.0/tcp/1/p2p/${id}`, '--clients', 'any'], 1, 'all addresses of a machine'],
+        [['init', '--voters', `/ip4/127.0.0.1/tcp/0/p2p/${id}`, '--clients', 'any'], 1, 'port 0'],
+        [['init', '--voters', `/dnsaddr/a/p2p/${id}`, '--clients', 'any'], 1, 'no transport for /dnsaddr'],
+        [[...peer, missing, '--cluster', undialable], 1, `addresses is "/ip4/0.0.0.0/tcp/1/p2p/${id}"`],
+        [['ls', '--peers', `${address}\nready`], 2, '--peers (or QUIRE_PEERS) is "ready"'],
+        [['status', '--peers', `${address} /ip4/0.0.0.0/tcp/1/p2p/${id}`], 2, 'all addresses of a machine']
+      ]
+      for (const [args, status, problem] of cases) {
+        const result = await quire(args)
+        expect(result, args.join(' ')).toMatchObject({ status, stdout: '' })
+        expect(result.stderr).toMatch(/^quire: [^\n]+\n$/)
+        expect(result.stderr).toContain(problem)
+      }
+      expect(existsSync(missing)).toBe(false)
     },
     SLOW
   )

@@ -106,7 +106,10 @@ describe('a peer', () => {
   it('refuses the directory of another peer or cluster', async () => {
     await (await start()).close()
     const other = await generatePrivateKey()
-    const voters = [key, other].map((each) => ({ peerId: peerIdFromKey(each), addresses: ['/ip4/127.0.0.1/tcp/1'] }))
+    const voters = [key, other].map((each, i) => ({
+      peerId: peerIdFromKey(each),
+      addresses: [`/ip4/127.0.0.1/tcp/${i + 1}`]
+    }))
     const path = join(root, 'data')
     await expect(start({ privateKey: other, cluster: cluster({ voters }) })).rejects.toMatchObject({
       code: 'ERR_NOT_AUTHORIZED',
@@ -243,7 +246,10 @@ describe('a peer', () => {
   it('refuses a voter that believes to be of another cluster, and logs it once', async () => {
     const other = await generatePrivateKey()
     const from = peerIdFromKey(other)
-    const voters = [key, other].map((each) => ({ peerId: peerIdFromKey(each), addresses: ['/ip4/127.0.0.1/tcp/1'] }))
+    const voters = [key, other].map((each, i) => ({
+      peerId: peerIdFromKey(each),
+      addresses: [`/ip4/127.0.0.1/tcp/${i + 1}`]
+    }))
     const peer = await start({ cluster: cluster({ voters }), logger: collectingLogger() })
     const network = await createLibp2pNetwork({ privateKey: other, listen: [] })
     closing.push(() => network.close())

@@ -1,5 +1,5 @@
 import { createDsmClient, type DsmClient } from '@quire/dsm-client'
-import { loadPrivateKey, parsePeerAddress, type PrivateKey } from '@quire/net'
+import { loadPrivateKey, parsePeerAddresses, type PrivateKey } from '@quire/net'
 import { refusePath, refusePrefix } from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, Option, type Command } from 'commander'
 import { setTimeout } from 'node:timers/promises'
@@ -15,6 +15,8 @@ export interface ClusterOptions extends JsonOption {
   readonly key?: string
 }
 
+const NO_PEERS = 'no peers: give --peers or set QUIRE_PEERS'
+
 export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
 
 export function withJson(command: Command): Command {
@@ -27,7 +29,7 @@ export function withCluster(command: Command): Command {
     .addOption(
       new Option(
         '--peers <addresses>',
-        'multiaddrs that end in /p2p/<PeerId>, separated by commas; any one that answers is enough'
+        'multiaddrs that end in /p2p/<PeerId>, separated by commas or white space; any one that answers is enough'
       )
         .env('QUIRE_PEERS')
         .argParser(parsePeers)
@@ -44,7 +46,7 @@ export function createLogger(level: string): Logger {
 }
 
 export function peersOf(options: ClusterOptions): readonly string[] {
-  if (options.peers === undefined) throw new UsageError('no peers: give --peers or set QUIRE_PEERS')
+  if (options.peers === undefined) throw new UsageError(NO_PEERS)
   return options.peers
 }
 
@@ -116,10 +118,9 @@ export function parsePrefix(text: string): string {
 }
 
 function parsePeers(text: string): string[] {
-  const addresses = text.split(',').filter((address) => address !== '')
-  if (addresses.length === 0) throw new UsageError('--peers: no address')
+  if (text.trim() === '') throw new UsageError(NO_PEERS)
   try {
-    return addresses.map((address) => parsePeerAddress(address, '--peers').address)
+    return parsePeerAddresses(text, '--peers (or QUIRE_PEERS)').map(({ address }) => address)
   } catch (error) {
     throw new UsageError((error as Error).message)
   }
