@@ -1,6 +1,7 @@
 /** What a client knows of its cluster: who is in it, who leads, and the term below which it believes nobody. */
 import { parsePeerAddress, parsePeerAddresses } from '@quire/net'
 import { NotAuthorizedError, type Member } from '@quire/protocol'
+import { PeerWords } from './peer-words.js'
 
 export interface Target {
   readonly peerId: string
@@ -12,6 +13,7 @@ export class ClusterView {
   /** The highest term seen. Connections to a leader of a lower one are refused (rule 3). */
   fence = 0
   leader = ''
+  readonly words = new PeerWords()
   private readonly known = new Map<string, Set<string>>()
   private next = 0
 
@@ -20,13 +22,22 @@ export class ClusterView {
     for (const { peerId, address } of parsePeerAddresses(peers, 'peers')) this.learn({ peerId, addresses: [address] })
   }
 
-  /** The leader if one is known, else the peers in turn. */
-  pick(): Target {
+  /** The leader if one is known, else the peers in turn; none of `except`. Undefined: there is no other. */
+  pick(except: ReadonlySet<string> = new Set()): Target | undefined {
     const leader = this.known.get(this.leader)
-    if (leader !== undefined) return { peerId: this.leader, addresses: [...leader] }
-    const all = [...this.known]
-    const [peerId, addresses] = all[this.next++ % all.length]!
-    return { peerId, addresses: [...addresses] }
+    if (leader !== undefined && !except.has(this.leader)) return { peerId: this.leader, addresses: [...leader] }
+    const all = [...this.known].filter(([peerId]) => !except.has(peerId))
+    const found = all[this.next++ % all.length]
+    return found === undefined ? undefined : { peerId: found[0], addresses: [...found[1]] }
+  }
+
+  hasOthers(than: ReadonlySet<string>): boolean {
+    return [...this.known.keys()].some((peerId) => !than.has(peerId))
+  }
+
+  /** Why there is no connection to a leader, in one line. */
+  whyNoLeader(): string {
+    return this.words.summary(this.known)
   }
 
   /** A peer has said who is in the cluster and who leads. Throws NotAuthorizedError if it is another cluster's. */

@@ -18,7 +18,8 @@ import {
   type FrameStream,
   type LeaderMessage,
   type LeaderMessageOf,
-  type Network
+  type Network,
+  type Role
 } from '@quire/protocol'
 import type { ClusterView, Target } from './cluster-view.js'
 
@@ -35,7 +36,8 @@ export interface Connection {
   /** Resolves, once, with the reason. */
   readonly closed: Promise<Error>
   send(lane: Lane, message: ClientMessage): void
-  close(): void
+  /** In order; `closed` resolves with the reason. */
+  close(reason?: Error): void
   abort(reason: Error): void
 }
 
@@ -56,20 +58,31 @@ export class RedirectError extends Error {
   override readonly name = 'RedirectError'
   constructor(
     readonly leader: string,
-    readonly term: number
+    readonly term: number,
+    /** The peer's own. */
+    readonly role: Role
   ) {
     super(leader === '' ? 'no leader is known' : `the leader is ${leader}`)
   }
 }
 
+/** The peer takes itself for the leader, and cannot open the session: it may have no majority. */
+export class StalledError extends Error {
+  override readonly name = 'StalledError'
+  constructor(readonly reason: string) {
+    super(reason)
+  }
+}
+
 /**
- * Opens both streams to `target` and registers the session. Rejects with RedirectError, SessionExpiredError, a typed refusal, or
+ * Opens both streams to `target` and registers the session. Rejects with RedirectError, StalledError, SessionExpiredError, a typed refusal, or
  * UnavailableError when the peer does not answer.
  */
 export async function connect(target: Target, init: ConnectInit): Promise<Connection> {
   const streams = new Lanes(init.group)
   const cancel = init.clock.schedule(init.timeoutMs, () => {
-    streams.abort(new UnavailableError(`${target.peerId} did not answer within ${init.timeoutMs} ms`))
+    const reason = `did not answer within ${init.timeoutMs} ms`
+    streams.abort(streams.isWelcome ? new StalledError(reason) : new UnavailableError(reason))
   })
   const leave = onAbort(init.signal, () => streams.abort(new UnavailableError('the client is closing')))
   try {
@@ -102,16 +115,17 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes): Promi
   const answer = await lanes.expect('welcome', 'redirect', 'refused')
   if (answer.type === 'refused') throw errorFromWire(answer.error)
   cluster.heard(answer.clusterId, target.peerId, answer.members)
-  if (answer.type === 'redirect') throw new RedirectError(answer.leader, answer.term)
-  if (answer.term < cluster.fence) throw new RedirectError('', answer.term)
+  if (answer.type === 'redirect') throw redirected(answer)
+  if (answer.term < cluster.fence) throw new RedirectError('', answer.term, 'leader')
   // Rule 3: the fence rises before the session registers, and with it acknowledges the term.
   cluster.fence = answer.term
   cluster.leader = target.peerId
+  lanes.isWelcome = true
 
   await dial('bulk')
   lanes.send('bulk', { ...hello, lane: 'bulk', attach: answer.attach })
   const attached = await lanes.expect('attached', 'redirect', 'refused')
-  if (attached.type === 'redirect') throw new RedirectError(attached.leader, attached.term)
+  if (attached.type === 'redirect') throw redirected(attached)
   // It welcomed this client a moment ago: what it refuses is this attempt, since it leads no more.
   if (attached.type === 'refused') throw new UnavailableError(errorFromWire(attached.error).message)
   const registeredAt = clock.now()
@@ -119,11 +133,17 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes): Promi
   const registered = await lanes.expect('registered', 'expired', 'refused', 'redirect')
   if (registered.type === 'expired') throw new SessionExpiredError(String(registered.session))
   if (registered.type === 'refused') throw errorFromWire(registered.error)
-  if (registered.type === 'redirect') throw new RedirectError(registered.leader, registered.term)
+  if (registered.type === 'redirect') throw redirected(registered)
   return lanes.registered(target.peerId, registered, registeredAt)
 }
 
+function redirected({ leader, term, role }: LeaderMessageOf<'redirect'>): RedirectError {
+  return new RedirectError(leader, term, role)
+}
+
 class Lanes {
+  /** The peer has said that it leads. */
+  isWelcome = false
   private readonly streams: Partial<Record<Lane, FrameStream>> = {}
   private readonly controller = new AbortController()
   private readonly closedPromise: Promise<Error>
@@ -183,9 +203,9 @@ class Lanes {
         }
       },
       send: (lane, message) => this.send(lane, message),
-      close: () => {
+      close: (reason = new UnavailableError('the connection was closed')) => {
         for (const stream of Object.values(this.streams)) stream.close()
-        this.fail(new UnavailableError('the connection was closed'))
+        this.fail(reason)
       },
       abort: (reason) => this.abort(reason)
     }

@@ -67,6 +67,14 @@ export function parsePeerId(text: string, argument = 'peerId'): string {
   }
 }
 
+/** Of a multiaddr, as people write it: 192.0.2.1:4001 or [2001:db8::1]:4001. Text that is none stays as it is. */
+export function hostAndPort(address: string): string {
+  const match = /^\/(ip4|ip6|dns|dns4|dns6)\/([^/]+)\/tcp\/(\d+)(\/|$)/.exec(address)
+  if (match === null) return address
+  const [, kind, host, port] = match
+  return kind === 'ip6' ? `[${host}]:${port}` : `${host}:${port}`
+}
+
 const HOSTS: readonly string[] = ['ip4', 'ip6', 'dns', 'dns4', 'dns6']
 const FORM = 'it must be /ip4, /ip6, /dns, /dns4 or /dns6 with a host, then /tcp with a port'
 

@@ -61,6 +61,10 @@ export type DirtyPageBytes = TypeOf<typeof dirtyPage>
 /** Pages in one writeback message: as many of the smallest size as one bulk frame holds. */
 export const MAX_WRITEBACK_PAGES = 16
 
+/** What a peer is in its Raft group. */
+export const role = oneOf('leader', 'follower', 'candidate', 'learner')
+export type Role = TypeOf<typeof role>
+
 export const access = oneOf('read', 'write')
 export type Access = TypeOf<typeof access>
 
@@ -154,8 +158,8 @@ export const leaderMessage = union({
     struct({ version: uint, clusterId: text(64), term: uint, leader: text(MAX_PEER_ID_BYTES), members, attach: uint })
   ],
   attached: [2, struct({})],
-  /** Not the leader (or not ready yet, when `leader` is empty). The stream is closed after it. */
-  redirect: [3, struct({ clusterId: text(64), term: uint, leader: text(MAX_PEER_ID_BYTES), members })],
+  /** Not the leader (or not ready yet, when `leader` is empty). `role` is the sender's. The stream is closed after it. */
+  redirect: [3, struct({ clusterId: text(64), term: uint, role, leader: text(MAX_PEER_ID_BYTES), members })],
   /** The stream is closed after it. */
   refused: [4, struct({ error: wireError })],
   /** `creditBytes`: page bytes in unacknowledged writebacks; `maxFaults`: outstanding faults. The client stays within both. */
@@ -220,7 +224,7 @@ export const leaderMessage = union({
       seq: uint,
       clusterId: text(64),
       id: text(MAX_PEER_ID_BYTES),
-      role: oneOf('leader', 'follower', 'candidate', 'learner'),
+      role,
       term: uint,
       /** Empty while unknown. */
       leader: text(MAX_PEER_ID_BYTES),

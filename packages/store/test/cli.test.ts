@@ -87,7 +87,8 @@ describe('quire', () => {
         ['rm'],
         ['mv', '/a'],
         ['truncate', '/a', '-1'],
-        ['truncate', '/a', '1e3']
+        ['truncate', '/a', '1e3'],
+        ['ls', '--timeout', '5x']
       ]
       for (const result of await Promise.all(cases.map((args) => quire(args)))) {
         expect(result).toMatchObject({ status: 2, stdout: '' })
@@ -334,6 +335,50 @@ describe('quire', () => {
   )
 })
 
+it(
+  'every client command waits as long as --timeout says, and then says which peers it asked and what they are',
+  async () => {
+    const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
+    const peers = `/ip4/127.0.0.1/tcp/1/p2p/${id}`
+    const commands = [['ls'], ['stat', '/a'], ['rm', '/a'], ['mv', '/a', '/b'], ['cat', '/a'], ['truncate', '/a', '1']]
+    for (const args of commands) {
+      const result = await quire([...args, '--peers', peers, '--timeout', '300ms'])
+      expect(result, args[0]).toEqual({
+        status: 1,
+        stdout: '',
+        stderr:
+          `quire: unavailable: no peer answered; unreachable: …${id.slice(-8)} at 127.0.0.1:1 (ECONNREFUSED) ` +
+          '(waited 300 ms)\n'
+      })
+    }
+  },
+  SLOW
+)
+
+it(
+  'without a quorum, a command says what the peers that answer are, and which do not',
+  async () => {
+    const dev = await startDev(root)
+    try {
+      const env = { QUIRE_PEERS: dev.peers.map((peer) => peer.multiaddr).join('\n') }
+      for (const peer of dev.peers.slice(1)) process.kill(peer.pid, 'SIGKILL')
+      // The leader may be the one that is left: it steps down when it hears of nobody.
+      await vi.waitFor(async () => {
+        const { status, stderr } = await quire(['ls', '--timeout', '2s'], { env })
+        expect(status).toBe(1)
+        expect(stderr).toMatch(/^quire: unavailable: no leader: 1 of 3 peers answered \(candidate\); unreachable: /)
+        for (const { peerId, multiaddr } of dev.peers.slice(1)) {
+          const [, port] = /tcp\/(\d+)/.exec(multiaddr)!
+          expect(stderr).toContain(`…${peerId.slice(-8)} at 127.0.0.1:${port} (ECONNREFUSED)`)
+        }
+      }, waitMs)
+    } finally {
+      await stopDev(dev)
+    }
+  },
+  SLOW
+)
+
 describe('quire dev', () => {
   it(
     'starts a cluster that serves, and leaves nothing behind at SIGTERM',
@@ -425,9 +470,19 @@ describe('quire dev', () => {
       try {
         const env = { QUIRE_PEERS: dev.peers[0]!.multiaddr }
         expect(await quire(['ls', '--key', join(root, 'key')], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
-        const stranger = await quire(['status'], { env })
-        expect(stranger.status).toBe(1)
-        expect(stranger.stderr).toMatch(/^quire: .*\n$/)
+        const other = (await quire(['keygen', join(root, 'other')])).stdout.trim()
+        for (const args of [['status'], ['ls'], ['rm', '/none']]) {
+          const stranger = await quire(args, { env: { ...env, QUIRE_KEY: join(root, 'other') } })
+          expect(stranger, args[0]).toMatchObject({ status: 1, stdout: '' })
+          expect(stranger.stderr).toMatch(new RegExp(`^quire: ${other} is refused: [^\\n]*"clients"\\n$`))
+        }
+        const listed = await quire(['ls'], { env: { ...env, QUIRE_KEY: join(root, 'key') } })
+        expect(listed).toEqual({ status: 0, stdout: '', stderr: '' })
+        // The option comes before the variable.
+        const option = await quire(['ls', '--key', join(root, 'key')], {
+          env: { ...env, QUIRE_KEY: join(root, 'other') }
+        })
+        expect(option).toEqual({ status: 0, stdout: '', stderr: '' })
       } finally {
         await stopDev(dev)
       }

@@ -42,6 +42,7 @@ describe('handshake', () => {
       type: 'redirect',
       clusterId: 'blue',
       term: 3,
+      role: 'follower',
       leader: OTHER,
       members: CONFIG.voters
     })

@@ -16,6 +16,7 @@ import {
   type LeaderMessage,
   type LeaderMessageOf,
   type QuireError,
+  type Role,
   type WireFileStat
 } from '@quire/protocol'
 import type { FakeNet, FakeStream } from './world.js'
@@ -58,6 +59,8 @@ type Type = ClientMessage['type']
 
 export class FakePeer {
   term = 1
+  /** What it says of itself when it redirects. */
+  role: Role = 'follower'
   creditBytes = 1024 * 1024
   maxFaults = 256
   /** What this peer answers a hello with, instead of a welcome. */
@@ -123,7 +126,8 @@ export class FakePeer {
   }
 
   redirection(leader: string): LeaderMessageOf<'redirect'> {
-    return { type: 'redirect', clusterId: this.cluster.id, term: this.term, leader, members: this.members() }
+    const { term, role } = this
+    return { type: 'redirect', clusterId: this.cluster.id, term, role, leader, members: this.members() }
   }
 
   /** Answers what was held. */

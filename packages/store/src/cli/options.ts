@@ -13,6 +13,8 @@ export interface JsonOption {
 export interface ClusterOptions extends JsonOption {
   readonly peers?: readonly string[]
   readonly key?: string
+  /** Milliseconds. */
+  readonly timeout?: number
 }
 
 const NO_PEERS = 'no peers: give --peers or set QUIRE_PEERS'
@@ -34,7 +36,12 @@ export function withCluster(command: Command): Command {
         .env('QUIRE_PEERS')
         .argParser(parsePeers)
     )
-    .option('--key <file>', "this client's key; default: a fresh one")
+    .option('--key <file>', "this client's key; default: a fresh one (env: QUIRE_KEY)")
+    .option(
+      '--timeout <duration>',
+      'how long a step may wait for the cluster: seconds, or with a unit as in 500ms or 2m; default 30, of status 3',
+      parseDuration
+    )
 }
 
 export function withLogLevel(command: Command, level: (typeof LOG_LEVELS)[number]): Command {
@@ -51,7 +58,9 @@ export function peersOf(options: ClusterOptions): readonly string[] {
 }
 
 export async function keyOf(options: ClusterOptions): Promise<PrivateKey | undefined> {
-  return options.key === undefined ? undefined : loadPrivateKey(options.key)
+  // An empty variable stands for none, as the shell's habit is; an empty --key is a mistake.
+  const file = options.key ?? (process.env['QUIRE_KEY'] || undefined)
+  return file === undefined ? undefined : loadPrivateKey(file)
 }
 
 /** Waiting for a cluster that is told that this client goes. */
@@ -68,7 +77,11 @@ export async function withClient<T>(
 ): Promise<T> {
   const interruption = watchForInterruption()
   try {
-    const connecting = createDsmClient({ peers: peersOf(options), privateKey: await keyOf(options) })
+    const connecting = createDsmClient({
+      peers: peersOf(options),
+      privateKey: await keyOf(options),
+      ...(options.timeout === undefined ? {} : { faultTimeoutMs: options.timeout })
+    })
     const client = await Promise.race([connecting, interruption.promise])
     const using = use(client)
     let result: T
@@ -108,6 +121,19 @@ export function parsePath(text: string): string {
   const refusal = refusePath(text)
   if (refusal !== undefined) throw new UsageArgumentError(`must be ${refusal.expected}.`)
   return text
+}
+
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, '': 1000, m: 60_000, h: 3_600_000 }
+const MAX_DURATION_MS = 24 * 3_600_000
+
+/** Milliseconds of "5", "1.5s", "500ms", "2m" or "1h". */
+export function parseDuration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|)$/.exec(text)
+  const ms = match === null ? 0 : Math.round(Number(match[1]) * UNIT_MS[match[2]!]!)
+  if (ms < 1 || ms > MAX_DURATION_MS) {
+    throw new UsageArgumentError('must be a duration from 1ms to 24h, such as 5, 5s, 500ms or 2m.')
+  }
+  return ms
 }
 
 /** The beginning of paths. */

@@ -81,7 +81,7 @@ export function mayConnect(config: ReplicatedConfig, peerId: string): true | str
   const { clusterId, voters, admins, clients } = config
   if (clients === undefined || clients.includes(peerId) || admins.includes(peerId)) return true
   if (voters.some((voter) => voter.peerId === peerId)) return true
-  return `neither a peer nor a listed client of cluster ${clusterId}`
+  return `it is no client of cluster ${clusterId}, whose cluster file must list it under "clients"`
 }
 
 function normalizeVoter(peerId: string, addresses: readonly string[]): Member {

@@ -29,7 +29,7 @@ export interface Running {
 
 export function startQuire(args: readonly string[], { env = {} }: RunOptions = {}): Running {
   const child = spawn(process.execPath, [BIN, ...args], {
-    env: { ...process.env, NO_COLOR: '1', QUIRE_PEERS: '', ...env },
+    env: { ...process.env, NO_COLOR: '1', QUIRE_PEERS: '', QUIRE_KEY: '', ...env },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const running: Running = { child, stdout: '', stderr: '' }
