@@ -75,8 +75,8 @@ export class StalledError extends Error {
 }
 
 /**
- * Opens both streams to `target` and registers the session. Rejects with RedirectError, StalledError, SessionExpiredError, a typed refusal, or
- * UnavailableError when the peer does not answer.
+ * Opens both streams to `target` and registers the session. Rejects with RedirectError, StalledError,
+ * SessionExpiredError, a typed refusal, or UnavailableError when the peer does not answer.
  */
 export async function connect(target: Target, init: ConnectInit): Promise<Connection> {
   const streams = new Lanes(init.group)

@@ -69,9 +69,12 @@ function nameOf(peerId: string, addresses: Iterable<string>): string {
   return places.length === 0 ? shortId(peerId) : `${shortId(peerId)} at ${places.join(' or ')}`
 }
 
-/** The system's code where there is one, since the name says the address already; else the error's own reason, without its ids. */
+/**
+ * The system's code where there is one, since the name says the address already; else the error's own reason, without
+ * its ids.
+ */
 function reasonOf(error: Error): string {
   const { reason } = error as { reason?: unknown }
   const text = typeof reason === 'string' ? reason : error.message
-  return /\bE[A-Z]{4,}\b/.exec(text)?.[0] ?? text
+  return /\bE[A-Z_]{4,}\b/.exec(text)?.[0] ?? text
 }

@@ -1,6 +1,7 @@
 /**
- * A refused client asks the other peers once: the one that refused may not have applied the entry yet that lists this client, or may have an old
- * configuration. So a refusal by the first peer is final when all others have had their chance, or when the time for it is over.
+ * A refused client asks the other peers once: the one that refused may not have applied the entry yet that lists this
+ * client, or may have an old configuration. So a refusal by the first peer is final when all others have had their
+ * chance, or when the time for it is over.
  */
 import type { Clock } from '@quire/protocol'
 

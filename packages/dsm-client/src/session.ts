@@ -366,7 +366,10 @@ export class Session implements PageHost {
     this.opinions?.heard(peerId)
   }
 
-  /** A refusal is final for a session that was never open: waiting would not change it. See SecondOpinions for the one exception. */
+  /**
+   * A refusal is final for a session that was never open: waiting would not change it. See SecondOpinions for the one
+   * exception.
+   */
   private refused(peerId: string, problem: Error): void {
     const { cluster } = this.init
     const { network, clock } = this.components

@@ -6,12 +6,13 @@ interface Shared {
   readonly listener: () => void
 }
 
-// A program may pass one signal to thousands of calls. Node warns of a leak from eleven listeners on, and removing one of them is linear.
+// A program may pass one signal to thousands of calls. Node warns of a leak from eleven listeners on, and removing one
+// of them is linear.
 const shared = new WeakMap<AbortSignalLike, Shared>()
 
 /**
- * Calls `callback` once, when `signal` aborts; never for a signal that has aborted already. Returns a function that withdraws the callback. The
- * signal carries no listener once all of its callbacks have run or been withdrawn.
+ * Calls `callback` once, when `signal` aborts; never for a signal that has aborted already. Returns a function that
+ * withdraws the callback. The signal carries no listener once all of its callbacks have run or been withdrawn.
  */
 export function onAbort(signal: AbortSignalLike, callback: () => void): () => void {
   const { callbacks, listener } = shared.get(signal) ?? share(signal)

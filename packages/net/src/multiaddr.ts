@@ -12,8 +12,8 @@ export interface PeerAddress {
 const EXPECTED = 'a multiaddr that ends in /p2p/<PeerId>, such as /ip4/192.0.2.1/tcp/4001/p2p/12D3Koo…'
 
 /**
- * Parses a multiaddr of a peer that this version can dial: a host, a TCP port, and /p2p/ID at the end. Anything else: {@link InvalidArgumentError}
- * that names `argument`, the address and its fault. Nothing is resolved or dialed.
+ * Parses a multiaddr of a peer that this version can dial: a host, a TCP port, and /p2p/ID at the end. Anything else:
+ * {@link InvalidArgumentError} that names `argument`, the address and its fault. Nothing is resolved or dialed.
  */
 export function parsePeerAddress(text: string, argument = 'address'): PeerAddress {
   const parts = componentsOf(text, argument, EXPECTED)
@@ -30,14 +30,17 @@ export function parsePeerAddress(text: string, argument = 'address'): PeerAddres
   }
 }
 
-/** Parses a list, or a text with addresses between commas and white space, as QUIRE_PEERS is. One address that is wrong refuses all. */
+/**
+ * Parses a list, or a text with addresses between commas and white space, as QUIRE_PEERS is. One address that is wrong
+ * refuses all.
+ */
 export function parsePeerAddresses(addresses: string | readonly string[], argument = 'addresses'): PeerAddress[] {
   const list = typeof addresses === 'string' ? addresses.split(/[\s,]+/).filter((text) => text !== '') : addresses
   if (list.length === 0) {
     throw new InvalidArgumentError(
       argument,
       typeof addresses === 'string' ? addresses : '',
-      `one or more: each ${EXPECTED}`
+      `the addresses of one peer or more, each ${EXPECTED}`
     )
   }
   return list.map((text) => parsePeerAddress(text, argument))

@@ -1,7 +1,9 @@
 /** Connections of remotes that may not connect: a few at a time, and for long enough to be told why. */
 import type { MultiaddrConnection } from '@libp2p/interface'
 
-/** At most so many at a time. Beyond that a stranger is cut off without a word, as soon as Noise has proved its PeerId. */
+/**
+ * At most so many at a time. Beyond that a stranger is cut off without a word, as soon as Noise has proved its PeerId.
+ */
 export const MAX_STRANGERS = 16
 /** Ample for a hello and its answer over a slow line. Then the connection is cut, whatever goes on in it. */
 export const STRANGER_LIFE_MS = 5_000

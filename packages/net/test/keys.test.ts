@@ -155,7 +155,8 @@ describe('multiaddrs', () => {
     expect(() => parsePeerAddresses([...list, 'ready'].join('\n'), 'QUIRE_PEERS')).toThrow('QUIRE_PEERS is "ready"')
     // In a list, each element is one address.
     expect(() => parsePeerAddresses([list.join(' ')])).toThrow(InvalidArgumentError)
-    for (const none of ['', ' \n,', []]) expect(() => parsePeerAddresses(none, 'peers')).toThrow('one or more')
+    for (const none of ['', ' \n,', []])
+      expect(() => parsePeerAddresses(none, 'peers')).toThrow('the addresses of one peer or more')
   })
 
   it('to listen on are TCP', () => {

@@ -158,7 +158,9 @@ export const leaderMessage = union({
     struct({ version: uint, clusterId: text(64), term: uint, leader: text(MAX_PEER_ID_BYTES), members, attach: uint })
   ],
   attached: [2, struct({})],
-  /** Not the leader (or not ready yet, when `leader` is empty). `role` is the sender's. The stream is closed after it. */
+  /**
+   * Not the leader (or not ready yet, when `leader` is empty). `role` is the sender's. The stream is closed after it.
+   */
   redirect: [3, struct({ clusterId: text(64), term: uint, role, leader: text(MAX_PEER_ID_BYTES), members })],
   /** The stream is closed after it. */
   refused: [4, struct({ error: wireError })],

@@ -58,9 +58,9 @@ export interface Network {
   /** Opens a stream. `addresses` are multiaddrs of the remote, tried as its transport likes. Rejects when none answers. */
   dial(remote: string, addresses: readonly string[], options: DialOptions): Promise<FrameStream>
   /**
-   * Accepts streams of a protocol. `accept` sets the stream's handlers before it returns. A remote that may not connect never gets there: where `refuse` is
-   * given, it gets the first stream of such a connection, to say why and close it; other streams of strangers are cut. A network without strangers never
-   * calls `refuse`.
+   * Accepts streams of a protocol. `accept` sets the stream's handlers before it returns. A remote that may not connect
+   * never gets there: where `refuse` is given, it gets the first stream of such a connection, to say why and close it;
+   * other streams of strangers are cut. A network without strangers never calls `refuse`.
    */
   handle(
     protocol: string,

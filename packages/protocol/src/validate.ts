@@ -13,8 +13,8 @@ export function refusePath(path: string): InvalidArgumentError | undefined {
 }
 
 /**
- * Undefined when some path starts with `prefix`: the prefix may end inside a part, and the empty one begins every path. NFC is closed under
- * taking substrings, so a prefix that is not normalized begins no path.
+ * Undefined when some path starts with `prefix`: the prefix may end inside a part, and the empty one begins every path.
+ * NFC is closed under taking substrings, so a prefix that is not normalized begins no path.
  */
 export function refusePrefix(prefix: string): InvalidArgumentError | undefined {
   if (prefix === '') return undefined

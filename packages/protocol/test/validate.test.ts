@@ -29,7 +29,7 @@ describe('a prefix', () => {
     fc.assert(
       fc.property(text, (path) => {
         if (refusePath(path) !== undefined) return
-        const points = [...path]
+        const points = Array.from(path)
         for (let end = 0; end <= points.length; end++) {
           expect(refusePrefix(points.slice(0, end).join(''))).toBeUndefined()
         }
