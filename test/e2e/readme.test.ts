@@ -1,30 +1,146 @@
 import { execFile } from 'node:child_process'
+import { createRequire } from 'node:module'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { describe, expect, it } from 'vitest'
-import { startCluster } from './support/cluster.js'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startCluster, type TestCluster } from './support/cluster.js'
 
 const run = promisify(execFile)
 const README = fileURLToPath(new URL('../../README.md', import.meta.url))
 // Beside this file, so that the packages are found as a program of this workspace finds them.
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 
+interface Ended {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Of a program that may fail. */
+async function end(file: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): Promise<Ended> {
+  try {
+    return { code: 0, ...(await run(file, args, { env })) }
+  } catch (error) {
+    const { code, stdout, stderr } = error as Ended
+    return { code, stdout, stderr }
+  }
+}
+
+/** The settings that the README names, and the strictest ones; the libraries' own types are checked as well. */
+const TSCONFIG = {
+  compilerOptions: {
+    target: 'esnext',
+    module: 'nodenext',
+    lib: ['esnext', 'dom'],
+    types: ['node'],
+    strict: true,
+    noUncheckedIndexedAccess: true,
+    exactOptionalPropertyTypes: true,
+    skipLibCheck: false,
+    noEmit: true
+  },
+  files: ['example.mts']
+}
+
+function compilerOf(name: string): string {
+  const manifest = createRequire(import.meta.url).resolve(`${name}/package.json`)
+  return join(dirname(manifest), 'bin/tsc')
+}
+
 describe('the README', () => {
-  it('has an embedding example that runs as printed', async () => {
-    const code = /```js\n([\s\S]*?)```/.exec(await readFile(README, 'utf8'))?.[1]
-    expect(code).toContain('createDsmClient')
-    const folder = await mkdtemp(join(HERE, 'readme-'))
-    try {
-      const file = join(folder, 'example.mjs')
-      await writeFile(file, code!)
-      await using cluster = await startCluster()
-      const env = { ...process.env, QUIRE_PEERS: cluster.addresses.join(',') }
-      expect((await run(process.execPath, [file], { env })).stdout).toBe('hello 1\n')
-      expect((await run(process.execPath, [file], { env })).stdout).toBe('hello 2\n')
-    } finally {
-      await rm(folder, { recursive: true, force: true })
+  let folder: string
+  let example: string
+  let digest: string
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(HERE, 'readme-'))
+    const blocks = [...(await readFile(README, 'utf8')).matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code!)
+    expect(blocks).toHaveLength(2)
+    ;[example, digest] = blocks as [string, string]
+    expect(example).toContain('createDsmClient')
+    expect(digest).toContain('digest')
+  })
+
+  afterAll(() => rm(folder, { recursive: true, force: true }))
+
+  /** The example with the second piece where `pinned` is there. */
+  function whole(): string {
+    const parts = example.split('pinned.release()\n')
+    expect(parts).toHaveLength(2)
+    return `${parts[0]}${digest}console.log(new Uint8Array(digest).length)\npinned.release()\n${parts[1]}`
+  }
+
+  describe.each(['typescript', 'typescript-5.7'])('for a program in TypeScript (%s)', (compiler) => {
+    /** Of a strict program. */
+    async function check(code: string): Promise<Ended> {
+      await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(TSCONFIG))
+      await writeFile(join(folder, 'example.mts'), code)
+      return end(process.execPath, [compilerOf(compiler), '-p', folder])
     }
+
+    it('has examples without a type error under strict settings', async () => {
+      expect(await check(whole())).toEqual({ code: 0, stdout: '', stderr: '' })
+    })
+
+    it('is checked by a compiler that would find one', async () => {
+      const careless = example.replace("process.env.QUIRE_PEERS ?? ''", "process.env.QUIRE_PEERS.split(',')")
+      expect(careless).not.toBe(example)
+      const result = await check(careless)
+      expect(result.code).not.toBe(0)
+      expect(result.stdout).toContain("'process.env.QUIRE_PEERS' is possibly 'undefined'")
+    })
+  })
+
+  describe('on a real cluster', () => {
+    let cluster: TestCluster
+
+    beforeAll(async () => {
+      cluster = await startCluster()
+    })
+
+    afterAll(() => cluster[Symbol.asyncDispose]())
+
+    async function start(code: string, peers: string | undefined): Promise<Ended> {
+      const file = join(folder, 'example.mjs')
+      await writeFile(file, code)
+      const { QUIRE_PEERS: _, ...env } = process.env
+      return end(process.execPath, [file], peers === undefined ? env : { ...env, QUIRE_PEERS: peers })
+    }
+
+    it('has an embedding example that runs as printed, with the lines that `quire dev` prints', async () => {
+      for (const [index, between] of [',', '\n'].entries()) {
+        expect(await start(example, cluster.addresses.join(between))).toEqual({
+          code: 0,
+          stdout: `hello ${index + 1}\n`,
+          stderr: ''
+        })
+      }
+    })
+
+    it('has an example of a digest that takes a copy, because shared memory is refused', async () => {
+      const peers = cluster.addresses.join(' ')
+      expect(await start(whole(), peers)).toMatchObject({ code: 0, stdout: '32\nhello 3\n' })
+      const shared = await start(whole().replace('pinned.bytes.slice()', 'pinned.bytes'), peers)
+      expect(shared.code).not.toBe(0)
+      expect(shared.stderr).toContain('SharedArrayBuffer')
+    })
+
+    it('has an example that names what is missing without QUIRE_PEERS, and what is wrong in it', async () => {
+      const [address] = cluster.addresses as [string]
+      const undialable = address.replace('127.0.0.1', '0.0.0.0')
+      const cases: readonly [peers: string | undefined, named: string][] = [
+        [undefined, ''],
+        ['', ''],
+        [`${address}\nready`, 'ready'],
+        [`${address} ${undialable}`, undialable]
+      ]
+      for (const [peers, named] of cases) {
+        const result = await start(example, peers)
+        expect(result).toMatchObject({ code: 1, stdout: '' })
+        expect(result.stderr).toContain(`InvalidArgumentError: peers is "${named}", must be `)
+      }
+    })
   })
 })

@@ -62,7 +62,7 @@ function countFaults(clients: readonly DsmClient[]): number {
   }, 0)
 }
 
-async function main(peers: readonly string[]): Promise<void> {
+async function main(peers: string): Promise<void> {
   const clients = await Promise.all(Array.from({ length: CLIENTS }, () => createDsmClient({ peers })))
   try {
     const outcomes: Outcome[] = []
@@ -82,8 +82,8 @@ async function main(peers: readonly string[]): Promise<void> {
   }
 }
 
-const peers = process.env.QUIRE_PEERS?.split(',') ?? []
-if (peers.length === 0) {
+const peers = process.env.QUIRE_PEERS ?? ''
+if (peers === '') {
   console.error('QUIRE_PEERS names no peers. `npx quire dev` runs a cluster on this machine and prints its addresses.')
   process.exitCode = 2
 } else {

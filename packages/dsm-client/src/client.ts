@@ -1,4 +1,11 @@
-import { createLibp2pNetwork, createClock, createRandom, generatePrivateKey, type Libp2pNetwork } from '@quire/net'
+import {
+  createClock,
+  createLibp2pNetwork,
+  createRandom,
+  generatePrivateKey,
+  onAbort,
+  type Libp2pNetwork
+} from '@quire/net'
 import {
   ClosedError,
   MAX_FILE_BYTES,
@@ -49,9 +56,11 @@ const RETRY_MS = 100
 /**
  * Connects to the cluster and opens a session.
  *
- * Rejects with InvalidArgumentError for malformed settings, NotAuthorizedError when a peer of another cluster answers, QuotaExceededError when the
- * cluster has no room for another session, VersionMismatchError, and UnavailableError when no leader could be reached within `faultTimeoutMs`, or when the
- * peers cut this client off because it is not listed. Nothing is left open.
+ * Rejects at once with InvalidArgumentError for malformed settings, and for an address that nobody can dial. Rejects
+ * with NotAuthorizedError when this client is not listed (one refusal is enough, unless another known peer takes the
+ * client within a second) or when a peer of another cluster answers; with QuotaExceededError when the cluster has no
+ * room for another session; with VersionMismatchError; and with UnavailableError when no leader could be reached within
+ * `faultTimeoutMs`: its reason says what each peer last said. Nothing is left open.
  */
 export async function createDsmClient(init: DsmClientInit): Promise<DsmClient> {
   const settings = resolveSettings(init)
@@ -254,11 +263,11 @@ class Client implements DsmClient {
     // Later, whoever has no more time ends it for all.
     const hurry = (): void => this.hurry.abort(abortReason(signal!))
     if (signal?.aborted) hurry()
-    signal?.addEventListener('abort', hurry, { once: true })
+    const leave = signal === undefined ? undefined : onAbort(signal, hurry)
     try {
       await this.closing
     } finally {
-      signal?.removeEventListener('abort', hurry)
+      leave?.()
     }
   }
 

@@ -1,6 +1,7 @@
 /** What a client knows of its cluster: its peers, the leader, and the term below which the client believes nobody. */
-import { AddressBook, parsePeerAddress } from '@quire/net'
+import { AddressBook, parsePeerAddress, parsePeerAddresses } from '@quire/net'
 import { NotAuthorizedError, type Member } from '@quire/protocol'
+import { PeerWords } from './peer-words.js'
 
 export interface Target {
   readonly peerId: string
@@ -22,33 +23,43 @@ export class ClusterView {
   /** The highest term seen. Connections to a leader of a lower one are refused (rule 3). */
   fence = 0
   leader = ''
+  readonly words = new PeerWords()
   private readonly book = new AddressBook()
   /** Peers that turned out to belong to another cluster. */
   private readonly foreign = new Set<string>()
   private next = 0
 
-  /** `founding` pins the digest of the configuration that the cluster was founded from; empty: that of the first peer that answers. */
+  /**
+   * `founding` pins the digest of the configuration that the cluster was founded from; empty: that of the first peer that answers.
+   * Throws InvalidArgumentError for the first address that nobody could dial.
+   */
   constructor(
-    peers: readonly string[],
+    peers: string | readonly string[],
     public founding = ''
   ) {
-    for (const peer of peers) {
-      const { peerId, address } = parsePeerAddress(peer, 'peers')
-      this.book.learn(peerId, [address])
-    }
+    for (const { peerId, address } of parsePeerAddresses(peers, 'peers')) this.book.learn(peerId, [address])
   }
 
   /** Every known peer belongs to another cluster. */
   get isLost(): boolean {
-    return this.candidates().length === 0
+    return this.book.peerIds.every((peerId) => this.foreign.has(peerId))
   }
 
-  /** The leader if one is known, else the peers in turn. */
-  pick(): Target {
-    const known = this.candidates()
-    const ids = known.length > 0 ? known : this.book.peerIds
-    const peerId = ids.includes(this.leader) ? this.leader : ids[this.next++ % ids.length]!
-    return { peerId, addresses: this.book.of(peerId) }
+  /** The leader if one is known, else the peers in turn; none of `except`. Undefined: there is no other. */
+  pick(except: ReadonlySet<string> = new Set()): Target | undefined {
+    const isLost = this.isLost
+    const ids = this.book.peerIds.filter((peerId) => !except.has(peerId) && (isLost || !this.foreign.has(peerId)))
+    const peerId = ids.includes(this.leader) ? this.leader : ids[this.next++ % ids.length]
+    return peerId === undefined ? undefined : { peerId, addresses: this.book.of(peerId) }
+  }
+
+  hasOthers(than: ReadonlySet<string>): boolean {
+    return this.book.peerIds.some((peerId) => !than.has(peerId))
+  }
+
+  /** Why there is no connection to a leader, in one line. */
+  whyNoLeader(): string {
+    return this.words.summary(this.book.all)
   }
 
   /** No address of the peer answered. */
@@ -68,10 +79,16 @@ export class ClusterView {
     this.foreign.delete(from)
     this.clusterId = clusterId
     this.founding = founding
-    for (const { peerId, addresses } of members) this.book.learn(peerId, addresses)
+    // What a peer says is no argument of this program's: an address that nobody can dial is left out.
+    for (const { peerId, addresses } of members) this.book.learn(peerId, addresses.filter(isDialable))
   }
+}
 
-  private candidates(): string[] {
-    return this.book.peerIds.filter((peerId) => !this.foreign.has(peerId))
+function isDialable(address: string): boolean {
+  try {
+    parsePeerAddress(address)
+    return true
+  } catch {
+    return false
   }
 }

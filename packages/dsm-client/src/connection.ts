@@ -1,4 +1,5 @@
 /** A registered connection to the leader: two streams, control and bulk, that live and die together. */
+import { onAbort } from '@quire/net'
 import {
   BulkReceipts,
   FEATURES,
@@ -19,7 +20,8 @@ import {
   type FrameStream,
   type LeaderMessage,
   type LeaderMessageOf,
-  type Network
+  type Network,
+  type Role
 } from '@quire/protocol'
 import { BulkSender } from './bulk-sender.js'
 import type { ClusterView, Target } from './cluster-view.js'
@@ -41,7 +43,8 @@ export interface Connection {
   bulkReceived(bytes: number): void
   /** Bytes that may be on their way on bulk; what is sent beyond that waits here. */
   readonly bulkWindowBytes: number
-  close(): void
+  /** In order; `closed` resolves with the reason. */
+  close(reason?: Error): void
   abort(reason: Error): void
 }
 
@@ -63,15 +66,25 @@ export class RedirectError extends Error {
   override readonly name = 'RedirectError'
   constructor(
     readonly leader: string,
-    readonly term: number
+    readonly term: number,
+    /** The peer's own. */
+    readonly role: Role
   ) {
     super(leader === '' ? 'no leader is known' : `the leader is ${leader}`)
   }
 }
 
+/** The peer takes itself for the leader, and cannot open the session: it may have no majority. */
+export class StalledError extends Error {
+  override readonly name = 'StalledError'
+  constructor(readonly reason: string) {
+    super(reason)
+  }
+}
+
 /**
- * Opens both streams to `target` and registers the session. Rejects with RedirectError, SessionExpiredError, a typed refusal, or
- * UnavailableError when the peer does not answer.
+ * Opens both streams to `target` and registers the session. Rejects with RedirectError, StalledError,
+ * SessionExpiredError, a typed refusal, or UnavailableError when the peer does not answer.
  */
 export async function connect(target: Target, init: ConnectInit): Promise<Connection> {
   const streams = new Lanes(init.group, init.clock)
@@ -80,11 +93,11 @@ export async function connect(target: Target, init: ConnectInit): Promise<Connec
   const nextStep = () => {
     cancel()
     cancel = init.clock.schedule(init.timeoutMs, () => {
-      streams.abort(new UnavailableError(`${target.peerId} did not answer within ${init.timeoutMs} ms`))
+      const reason = `did not answer within ${init.timeoutMs} ms`
+      streams.abort(streams.isWelcome ? new StalledError(reason) : new UnavailableError(reason))
     })
   }
-  const aborted = () => streams.abort(new UnavailableError('the client is closing'))
-  init.signal.addEventListener('abort', aborted, { once: true })
+  const leave = onAbort(init.signal, () => streams.abort(new UnavailableError('the client is closing')))
   nextStep()
   try {
     return await handshake(target, init, streams, nextStep)
@@ -93,7 +106,7 @@ export async function connect(target: Target, init: ConnectInit): Promise<Connec
     throw error
   } finally {
     cancel()
-    init.signal.removeEventListener('abort', aborted)
+    leave()
   }
 }
 
@@ -120,17 +133,18 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes, nextSt
   nextStep()
   if (answer.type === 'refused') throw errorFromWire(answer.error)
   cluster.heard(target.peerId, answer)
-  if (answer.type === 'redirect') throw new RedirectError(answer.leader, answer.term)
-  if (answer.term < cluster.fence) throw new RedirectError('', answer.term)
+  if (answer.type === 'redirect') throw redirected(answer)
+  if (answer.term < cluster.fence) throw new RedirectError('', answer.term, 'leader')
   // Rule 3: the fence rises before the session registers, and with it acknowledges the term.
   cluster.fence = answer.term
   cluster.leader = target.peerId
+  lanes.isWelcome = true
 
   await dial('bulk')
   lanes.send('bulk', { ...hello, lane: 'bulk', attach: answer.attach })
   const attached = await lanes.expect('attached', 'redirect', 'refused')
   nextStep()
-  if (attached.type === 'redirect') throw new RedirectError(attached.leader, attached.term)
+  if (attached.type === 'redirect') throw redirected(attached)
   // It welcomed this client a moment ago: what it refuses is this attempt, since it leads no more.
   if (attached.type === 'refused') throw new UnavailableError(errorFromWire(attached.error).message)
   const registeredAt = clock.now()
@@ -138,11 +152,17 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes, nextSt
   const registered = await lanes.expect('registered', 'expired', 'refused', 'redirect')
   if (registered.type === 'expired') throw new SessionExpiredError(String(registered.session))
   if (registered.type === 'refused') throw errorFromWire(registered.error)
-  if (registered.type === 'redirect') throw new RedirectError(registered.leader, registered.term)
+  if (registered.type === 'redirect') throw redirected(registered)
   return lanes.registered(target.peerId, registered, registeredAt)
 }
 
+function redirected({ leader, term, role }: LeaderMessageOf<'redirect'>): RedirectError {
+  return new RedirectError(leader, term, role)
+}
+
 class Lanes {
+  /** The peer has said that it leads. */
+  isWelcome = false
   private readonly streams: Partial<Record<Lane, FrameStream>> = {}
   private readonly controller = new AbortController()
   private readonly closedPromise: Promise<Error>
@@ -224,9 +244,9 @@ class Lanes {
       get bulkWindowBytes() {
         return bulk.windowBytes
       },
-      close: () => {
+      close: (reason = new UnavailableError('the connection was closed')) => {
         for (const stream of Object.values(this.streams)) stream.close()
-        this.fail(new UnavailableError('the connection was closed'))
+        this.fail(reason)
       },
       abort: (reason) => this.abort(reason)
     }

@@ -5,6 +5,7 @@
 import {
   BusyError,
   ClosedError,
+  NotAuthorizedError,
   SessionExpiredError,
   UnavailableError,
   errorFromWire,
@@ -17,7 +18,7 @@ import {
 } from '@quire/protocol'
 import type { Logger } from 'pino'
 import { ForeignPeerError, type ClusterView } from './cluster-view.js'
-import { RedirectError, connect, type Connection } from './connection.js'
+import { RedirectError, StalledError, connect, type Connection } from './connection.js'
 import {
   Coherence,
   type AddressSpacePages,
@@ -29,7 +30,9 @@ import { Lease } from './core/lease.js'
 import { Liveness } from './core/liveness.js'
 import { Recorder, type HistoryEvent } from './history.js'
 import type { PageHost } from './host.js'
+import { shortId } from './peer-words.js'
 import { Requests, type Reply, type RequestBody } from './requests.js'
+import { SecondOpinions } from './second-opinions.js'
 import { Sizes } from './sizes.js'
 import type { FaultTimer } from './stats.js'
 import type { SessionState } from './types.js'
@@ -93,7 +96,8 @@ export class Session implements PageHost {
   private readonly lostController = new AbortController()
   private failure: Error | undefined
   private activeWaiters: Array<{ resolve: () => void; reject: (error: Error) => void }> = []
-  private lastProblem = 'no peer has answered yet'
+  /** Since a peer has refused this client. */
+  private opinions: SecondOpinions | undefined
   private ending = false
   private cancelTick = () => {}
   private nextTickAt = Infinity
@@ -233,7 +237,10 @@ export class Session implements PageHost {
     const onTimeout = (since: number) => {
       const { connection } = this
       if (onBusy !== undefined && connection !== undefined && this.lease.vouchedUntil > since) return onBusy()
-      const problem = connection === undefined ? this.lastProblem : `${connection.remote} has not answered`
+      const problem =
+        connection === undefined
+          ? this.init.cluster.whyNoLeader()
+          : `the leader ${shortId(connection.remote)} has not answered`
       return new UnavailableError(`${problem} (waited ${this.init.timeoutMs} ms)`)
     }
     return waitFor(slow.start, { clock, timeoutMs: this.init.timeoutMs, signal, onHalfway, onTimeout })
@@ -313,12 +320,14 @@ export class Session implements PageHost {
     while (this.failure === undefined) {
       const connection = await this.tryConnect()
       if (connection === undefined) {
-        backoffMs = Math.min(MAX_BACKOFF_MS, Math.max(MIN_BACKOFF_MS, backoffMs * 2))
+        // A refused client asks each other peer once, and no peer twice.
+        backoffMs = this.opinions !== undefined ? 0 : Math.min(MAX_BACKOFF_MS, Math.max(MIN_BACKOFF_MS, backoffMs * 2))
         await pause(this.components.clock, backoffMs * (0.5 + this.components.random.next() / 2), this.stopping.signal)
         continue
       }
       backoffMs = 0
-      this.lastProblem = problemOf(await this.follow(connection))
+      const reason = await this.follow(connection)
+      this.heardOf(connection.remote, reason)
     }
     this.cancelTick()
   }
@@ -326,36 +335,64 @@ export class Session implements PageHost {
   private async tryConnect(): Promise<Connection | undefined> {
     const { network, clock } = this.components
     const { cluster, ttlMs, logger } = this.init
-    const target = cluster.pick()
+    const { opinions } = this
+    const target = cluster.pick(opinions?.hadTheirSay)
+    if (target === undefined || opinions?.leftMs === 0) {
+      if (opinions !== undefined) this.fail(opinions.refusal, () => opinions.refusal)
+      return undefined
+    }
     try {
-      return await connect(target, {
+      const connection = await connect(target, {
         network,
         clock,
         cluster,
         group: GROUP,
-        timeoutMs: HANDSHAKE_TIMEOUT_MS,
+        timeoutMs: Math.min(HANDSHAKE_TIMEOUT_MS, opinions?.leftMs ?? Infinity),
         session: this.id,
         ttlMs,
         signal: this.stopping.signal
       })
+      this.opinions = undefined
+      return connection
     } catch (error) {
       const problem = error as Error
-      this.lastProblem = `${target.peerId}: ${problemOf(problem)}`
+      this.heardOf(target.peerId, problem)
       logger.debug({ peer: target.peerId, err: problem }, 'connecting failed')
       if (problem.name === 'DialError') cluster.failed(target.peerId)
       if (problem instanceof SessionExpiredError) this.expire()
       else if (problem instanceof ForeignPeerError && !cluster.isLost) cluster.leader = ''
-      else if (FINAL_REFUSALS.has(problem.name)) this.refused(problem)
+      else if (FINAL_REFUSALS.has(problem.name)) this.refused(target.peerId, problem)
       // A hint is followed once; if it fails, the others are asked.
       else cluster.leader = problem instanceof RedirectError && problem.leader !== target.peerId ? problem.leader : ''
       return undefined
     }
   }
 
-  /** A refusal is final for a session that was never open: waiting would not change it. */
-  private refused(problem: Error): void {
-    this.init.cluster.leader = ''
-    if (this.id === 0) this.fail(problem, () => problem)
+  /** For the error of a call that waits in vain. */
+  private heardOf(peerId: string, problem: Error): void {
+    const { words } = this.init.cluster
+    if (problem instanceof RedirectError) words.answered(peerId, problem.role, problem.leader)
+    else if (problem instanceof StalledError) words.answered(peerId, 'leader', '')
+    else if (FINAL_REFUSALS.has(problem.name)) words.refused(peerId, problem)
+    else words.failed(peerId, problem)
+    this.opinions?.heard(peerId)
+  }
+
+  /**
+   * A refusal is final for a session that was never open: waiting would not change it. See SecondOpinions for the one
+   * exception.
+   */
+  private refused(peerId: string, problem: Error): void {
+    const { cluster } = this.init
+    const { network, clock } = this.components
+    cluster.leader = ''
+    if (this.id !== 0) return
+    if (problem instanceof NotAuthorizedError && problem.who === network.id) {
+      this.opinions ??= new SecondOpinions(clock, problem)
+      this.opinions.heard(peerId)
+      if (cluster.hasOthers(this.opinions.hadTheirSay)) return
+    }
+    this.fail(problem, () => problem)
   }
 
   private async follow(connection: Connection): Promise<Error> {
@@ -406,7 +443,7 @@ export class Session implements PageHost {
         break
       case 'redirect':
         if (message.leader !== '') this.init.cluster.leader = message.leader
-        this.connection?.close()
+        this.connection?.close(new RedirectError(message.leader, message.term, message.role))
         break
       case 'refused':
         this.connection?.abort(errorFromWire(message.error))
@@ -450,7 +487,7 @@ export class Session implements PageHost {
       // After a pause of this process, the leader's word may wait in its inbox: it is judged at the next tick.
       const isLate = now - this.nextTickAt > intervalMs
       if (!isLate && liveness.isSilent(now)) {
-        connection.abort(new UnavailableError(`${connection.remote} is silent: it is dead, or has no majority`))
+        connection.abort(new StalledError('is silent: it is dead, or has no majority'))
       } else {
         if (lease.isDue(now)) this.askForKeepAlive()
         if (liveness.isDue(now)) this.ping()
@@ -505,9 +542,4 @@ export class Session implements PageHost {
     for (const waiter of this.activeWaiters.splice(0)) waiter.reject(error)
     this.lostController.abort(error)
   }
-}
-
-/** What goes into another error's reason. */
-function problemOf(error: Error): string {
-  return error instanceof UnavailableError ? error.reason : error.message
 }

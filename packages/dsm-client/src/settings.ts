@@ -37,8 +37,13 @@ const INIT: readonly (keyof DsmClientInit)[] = [
 /** Throws InvalidArgumentError. */
 export function resolveSettings(init: DsmClientInit): Settings {
   checkOptions('createDsmClient', init, INIT)
-  if (!Array.isArray(init.peers) || init.peers.length === 0) {
-    throw new InvalidArgumentError('peers', String(init.peers), 'a list of at least one multiaddr')
+  const { peers } = init
+  if (typeof peers !== 'string' && (!Array.isArray(peers) || peers.length === 0)) {
+    throw new InvalidArgumentError(
+      'peers',
+      Array.isArray(peers) ? '' : toFact(peers),
+      'multiaddrs, in a list or separated by commas or white space'
+    )
   }
   const {
     cacheBytes = DEFAULT_CACHE_BYTES,
@@ -48,7 +53,7 @@ export function resolveSettings(init: DsmClientInit): Settings {
   checkCount('cacheBytes', cacheBytes, MIN_CACHE_BYTES)
   checkCount('sessionTtlMs', sessionTtlMs, MIN_SESSION_TTL_MS, MAX_SESSION_TTL_MS)
   checkCount('faultTimeoutMs', faultTimeoutMs, 1)
-  checkTexts('peers', init.peers)
+  if (typeof peers !== 'string') checkTexts('peers', peers)
   const logger = init.logger ?? pino({ level: 'silent' })
   const { history, privateKey } = init
   if (privateKey !== undefined && typeof privateKey?.sign !== 'function') {
@@ -58,7 +63,7 @@ export function resolveSettings(init: DsmClientInit): Settings {
   if (typeof logger?.debug !== 'function') throw new InvalidArgumentError('logger', toFact(logger), 'a pino logger')
   if (init.cluster !== undefined) checkDigest(init.cluster)
   return {
-    cluster: new ClusterView(init.peers, init.cluster),
+    cluster: new ClusterView(peers, init.cluster),
     cacheBytes,
     sessionTtlMs,
     faultTimeoutMs,

@@ -15,19 +15,26 @@ import type { HistoryEvent } from './history.js'
 export type { HistoryEvent, HistoryOp } from './history.js'
 
 export interface CallOptions {
-  /** Rejects the call with the signal's reason (an AbortError if that is no Error); others that wait for the same page go on. */
+  /**
+   * Rejects the call with the signal's reason (an AbortError if that is no Error); others that wait for the same page
+   * go on. Any number of calls may share a signal: together they add one listener to it.
+   */
   readonly signal?: AbortSignal
 }
 
 export interface DsmClientInit {
-  /** Multiaddrs that end in /p2p/<PeerId>. Any one that answers is enough, the rest is learnt. */
-  readonly peers: readonly string[]
+  /**
+   * Multiaddrs that end in /p2p/<PeerId>, in a list, or in one text, separated by commas or white space. Any peer that
+   * answers is enough; it names the others. InvalidArgumentError, before anything is dialed, for an address that nobody
+   * can dial.
+   */
+  readonly peers: string | readonly string[]
   /**
    * Digest of the configuration that the cluster was founded from, as `quire init` and `quire status` print it. Peers of other
    * clusters are not used. Default: that of the first peer that answers.
    */
   readonly cluster?: string
-  /** libp2p identity. Default: a fresh Ed25519 key. */
+  /** libp2p identity. Default: a fresh Ed25519 key, which only a cluster takes that lets in any client. */
   readonly privateKey?: PrivateKey
   /** Page frames held at most, in bytes, from 65,536. Default 64 MiB. */
   readonly cacheBytes?: number
@@ -116,8 +123,9 @@ export interface DsmClient extends AsyncDisposable {
   /** As it is now, by a majority's word. NoSuchFileError. */
   stat(path: string, options?: CallOptions): Promise<FileStat>
   /**
-   * Files whose path starts with `prefix`, in order of path. Not one snapshot: files made meanwhile may or may not appear. It rejects when the next file is
-   * asked for, also for a bad prefix.
+   * Files whose path starts with `prefix`, in order of path. Not one snapshot: files made meanwhile may or may not
+   * appear. It rejects when the next file is asked for, also for a bad prefix: InvalidArgumentError for one that can
+   * begin no path, such as text that is not in NFC. The prefix may end inside a part.
    */
   list(prefix?: string, options?: CallOptions): AsyncIterable<FileStat>
   /** Moves a file to another path and replaces what was there. NoSuchFileError. */
@@ -309,7 +317,10 @@ export interface LocalAddressSpace extends AddressSpace, AsyncDisposable {
 
 /** Valid until it is released; its memory stays, unseen by anybody, when its file is closed or its session lost before that. */
 export interface PinnedRange extends Disposable {
-  /** Shared memory, coherent while pinned; write to it only when pinned for writing. */
+  /**
+   * Shared memory, coherent while pinned; write to it only when pinned for writing. APIs that refuse shared memory,
+   * such as `crypto.subtle`, take a copy: `bytes.slice()`.
+   */
   readonly bytes: Uint8Array
   /** Somebody waits for the page. */
   readonly wanted: boolean

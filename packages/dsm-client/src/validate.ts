@@ -2,12 +2,11 @@
 import {
   InvalidArgumentError,
   MAX_FILE_BYTES,
-  MAX_PATH_BYTES,
   refusePageSize,
   refusePath,
+  refusePrefix,
   type Fact
 } from '@quire/protocol'
-import { fromString } from 'uint8arrays/from-string'
 import type { MmapOptions } from './types.js'
 
 export function checkCount(argument: string, value: number, min = 0, max = Number.MAX_SAFE_INTEGER): void {
@@ -49,15 +48,11 @@ export function checkPath(path: string): void {
   if (refusal !== undefined) throw refusal
 }
 
-/** The beginning of paths: as they are, but it may end anywhere. */
+/** The beginning of paths. */
 export function checkPrefix(prefix: string): void {
   if (typeof prefix !== 'string') throw new InvalidArgumentError('prefix', toFact(prefix), 'a string')
-  const refuse = (expected: string) => new InvalidArgumentError('prefix', prefix.slice(0, 256), expected)
-  if (prefix !== '' && !prefix.startsWith('/')) throw refuse('absolute')
-  if (prefix.length > MAX_PATH_BYTES || fromString(prefix).length > MAX_PATH_BYTES) {
-    throw refuse(`at most ${MAX_PATH_BYTES} bytes of UTF-8`)
-  }
-  if (/\p{Surrogate}/u.test(prefix)) throw refuse('well-formed Unicode')
+  const refusal = refusePrefix(prefix)
+  if (refusal !== undefined) throw refusal
 }
 
 /** A Uint8Array (a Buffer is one). Of another view, `length` would not count bytes. */

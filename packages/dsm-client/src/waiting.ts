@@ -1,4 +1,5 @@
 /** Waiting that always ends: by the thing itself, by the caller's signal, or by the clock. */
+import { onAbort } from '@quire/net'
 import type { Clock } from '@quire/protocol'
 import { checkSignal } from './validate.js'
 
@@ -26,7 +27,8 @@ export function waitFor<T>(start: Start<T>, { clock, timeoutMs, signal, onHalfwa
     let since: number | undefined
     let withdraw = () => {}
     let cancelTimer = () => {}
-    const onAbort = () => {
+    let leave = () => {}
+    const aborted = () => {
       settle()
       withdraw()
       reject(abortReason(signal!))
@@ -34,7 +36,7 @@ export function waitFor<T>(start: Start<T>, { clock, timeoutMs, signal, onHalfwa
     const settle = () => {
       settled = true
       cancelTimer()
-      signal?.removeEventListener('abort', onAbort)
+      leave()
     }
     withdraw = start(
       (value) => {
@@ -71,7 +73,7 @@ export function waitFor<T>(start: Start<T>, { clock, timeoutMs, signal, onHalfwa
     }
     since = clock.now()
     watch(since)
-    signal?.addEventListener('abort', onAbort, { once: true })
+    if (signal !== undefined) leave = onAbort(signal, aborted)
   })
 }
 
@@ -80,10 +82,10 @@ export function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<vo
   return new Promise((resolve) => {
     if (signal.aborted) return resolve()
     const cancel = clock.schedule(ms, done)
-    signal.addEventListener('abort', done, { once: true })
+    const leave = onAbort(signal, done)
     function done() {
       cancel()
-      signal.removeEventListener('abort', done)
+      leave()
       resolve()
     }
   })
@@ -97,9 +99,7 @@ export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undef
     // Before the signal is looked at: somebody must hear what becomes of it.
     promise.then(resolve, reject).finally(() => stop())
     throwIfAborted(signal)
-    const onAbort = () => reject(abortReason(signal))
-    stop = () => signal.removeEventListener('abort', onAbort)
-    signal.addEventListener('abort', onAbort, { once: true })
+    stop = onAbort(signal, () => reject(abortReason(signal)))
   })
 }
 

@@ -98,17 +98,39 @@ describe('createDsmClient', () => {
     await refused(() => world.create({ [argument]: value }), argument, value)
   })
 
-  it.each(['', 'nonsense', '/ip4/127.0.0.1/tcp/4001', `/p2p/${PEERS[0]}`, '/ip4/127.0.0.1/tcp/4001/p2p/xyz'])(
-    'rejects the peer %j',
-    async (peer) => {
-      await refused(() => world.create({ peers: [peer] }), 'peers', peer)
+  it.each([
+    '',
+    'nonsense',
+    '/ip4/127.0.0.1/tcp/4001',
+    `/p2p/${PEERS[0]}`,
+    '/ip4/127.0.0.1/tcp/4001/p2p/xyz',
+    `/ip4/0.0.0.0/tcp/4001/p2p/${PEERS[0]}`,
+    `/ip6/::/tcp/4001/p2p/${PEERS[0]}`,
+    `/ip4/127.0.0.1/tcp/0/p2p/${PEERS[0]}`,
+    `/ip4/127.0.0.1/udp/4001/quic-v1/p2p/${PEERS[0]}`,
+    `/ip4/127.0.0.1/tcp/4001/ws/p2p/${PEERS[0]}`,
+    `${addressOf(PEERS[0])} ${addressOf(PEERS[1])}`
+  ])('rejects the peer %j at once, before it dials another', async (peer) => {
+    const dialed = world.net.dialled.length
+    await refused(() => world.create({ peers: [peer] }), 'peers', peer)
+    await refused(() => world.create({ peers: [addressOf(PEERS[0]), peer] }), 'peers', peer)
+    if (peer !== '' && !peer.includes(' ')) {
+      await refused(() => world.create({ peers: `${addressOf(PEERS[0])},${peer}` }), 'peers', peer)
     }
-  )
+    expect(world.net.dialled).toHaveLength(dialed)
+  })
+
+  it.each([',', ' ', '\n', ', '])('takes peers in one text, separated by %j', async (between) => {
+    const other = await world.until(world.create({ peers: PEERS.map(addressOf).join(between) }))
+    expect(other.session.state).toBe('active')
+    await world.until(other.close())
+  })
 
   it('rejects when no peer is given', async () => {
     await refused(() => world.create({ peers: [] }), 'peers', '')
     await refused(() => world.create({ peers: bad(undefined) }), 'peers', 'undefined')
-    await refused(() => world.create({ peers: bad('/ip4/1.2.3.4/tcp/1') }), 'peers', '/ip4/1.2.3.4/tcp/1')
+    await refused(() => world.create({ peers: '/ip4/1.2.3.4/tcp/1' }), 'peers', '/ip4/1.2.3.4/tcp/1')
+    await refused(() => world.create({ peers: ' ' }), 'peers', ' ')
   })
 
   it.each(NO_NUMBERS)('rejects a peer that is no text, and a history that is no function: %s', async (value, named) => {
@@ -180,13 +202,17 @@ describe('paths', () => {
     }
   })
 
-  it.each(['a', long, '/\udc00'])('%j is no prefix to list', async (prefix) => {
-    await refused(() => list(prefix), 'prefix', prefix.slice(0, 256))
-  })
+  it.each(['a', long, '/\udc00', '/cafe\u0301', '/\u212b', '/a\0', '//', '/a//', '/../a', '/./'])(
+    '%j can begin no path, and list refuses it',
+    async (prefix) => {
+      await refused(() => list(prefix), 'prefix', prefix.slice(0, 256))
+    }
+  )
 
   it('may be listed by any beginning', async () => {
     await client.open('/dir/a', { create: true })
     for (const prefix of ['/dir/', '/di', '/dir/a']) expect(await list(prefix)).toEqual(['/dir/a'])
+    for (const prefix of ['/.', '/..', '/dir/.', '/caf\u00e9']) expect(await list(prefix)).toEqual([])
     for (const prefix of ['', '/', undefined]) expect(await list(prefix)).toEqual(['/dir/a', '/f'])
   })
 

@@ -11,8 +11,8 @@ import {
 } from '@quire/protocol'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { DsmClient } from '../src/types.js'
-import { World, failure, outcome, view } from './support/client.js'
-import { FOUNDING, PEERS, addressOf } from './support/leader.js'
+import { SELF, World, failure, outcome, view } from './support/client.js'
+import { FOUNDING, PEERS, addressOf, type FakePeer } from './support/leader.js'
 import { settle } from './support/world.js'
 
 const TTL = 8000
@@ -148,6 +148,12 @@ describe('finding the leader', () => {
   })
 })
 
+const unlisted = () =>
+  ({
+    type: 'refused',
+    error: errorToWire(new NotAuthorizedError(SELF, 'it is no client of cluster blue: see "clients"'))
+  }) as const
+
 describe('a refusal', () => {
   it('rejects createDsmClient at once', async () => {
     world = new World()
@@ -156,6 +162,59 @@ describe('a refusal', () => {
     const creating = world.create()
     const settled = await outcome(creating)
     expect(settled).toMatchObject({ name: 'NotAuthorizedError', who: 'someone', reason: 'it is not on the list' })
+  })
+
+  it('of this client by the only peer that is known rejects createDsmClient at once, with the client named once', async () => {
+    world = new World()
+    world.leader.greeting = unlisted()
+    const start = world.clock.now()
+    const error = await failure(world.until(world.create()))
+    expect(error).toMatchObject({ name: 'NotAuthorizedError', who: SELF })
+    expect(error.message.split(SELF)).toHaveLength(2)
+    expect(error.message).toContain('"clients"')
+    expect(world.clock.now() - start).toBeLessThanOrEqual(10)
+    expect(world.clock.pending).toBe(0)
+  })
+
+  it('of this client is final only when every other peer has been asked, once', async () => {
+    world = new World()
+    for (const peer of world.peers) peer.greeting = unlisted()
+    const peers = PEERS.map(addressOf)
+    const start = world.clock.now()
+    expect(await failure(world.until(world.create({ peers })))).toMatchObject({ name: 'NotAuthorizedError', who: SELF })
+    expect([...world.net.dialled].sort()).toEqual([...PEERS].sort())
+    expect(world.clock.now() - start).toBeLessThanOrEqual(50)
+  })
+
+  it('of this client by a peer with an old configuration does not keep it out', async () => {
+    world = new World()
+    world.elect(world.peers[2]!, 4)
+    world.leader.greeting = unlisted()
+    const peers = [PEERS[0], PEERS[1]].map(addressOf)
+    client = await world.until(world.create({ peers }))
+    expect(client.session.state).toBe('active')
+    // It asked the one that refused only once, and the other one named the leader.
+    expect(world.net.dialled).toEqual([PEERS[0], PEERS[1], PEERS[2]])
+  })
+
+  it('of this client is final after a second, however long the other peers do not answer', async () => {
+    world = new World()
+    world.leader.greeting = unlisted()
+    world.net.mute.add(PEERS[1]).add(PEERS[2])
+    const start = world.clock.now()
+    const error = await failure(world.until(world.create({ peers: PEERS.map(addressOf) })))
+    expect(error).toMatchObject({ name: 'NotAuthorizedError', who: SELF })
+    expect(world.clock.now() - start).toBeLessThanOrEqual(1010)
+    expect(world.clock.pending).toBe(0)
+  })
+
+  it('of this client is final also when the others know no leader that takes it', async () => {
+    world = new World()
+    world.leader.greeting = unlisted()
+    for (const peer of world.peers.slice(1)) peer.greeting = peer.redirection(PEERS[0])
+    const error = await failure(world.until(world.create({ peers: PEERS.map(addressOf) })))
+    expect(error).toMatchObject({ name: 'NotAuthorizedError', who: SELF })
+    expect([...world.net.dialled].sort()).toEqual([...PEERS].sort())
   })
 
   it('of the registration rejects as well', async () => {
@@ -202,7 +261,7 @@ describe('when nobody can be reached', () => {
     const start = world.clock.now()
     expect(await failure(world.until(world.create({ faultTimeoutMs: 5000 })))).toMatchObject({
       name: 'UnavailableError',
-      reason: `${PEERS[0]}: cannot reach ${PEERS[0]} (waited 5000 ms)`
+      reason: `no peer answered; unreachable: …${PEERS[0].slice(-8)} at 192.0.2.1:4001 (cannot reach ${PEERS[0]}) (waited 5000 ms)`
     })
     expect(world.clock.now() - start).toBeLessThanOrEqual(5020)
   })
@@ -211,7 +270,7 @@ describe('when nobody can be reached', () => {
     world = new World()
     for (const peer of world.peers) peer.greeting = peer.redirection('')
     expect(await failure(world.until(world.create({ faultTimeoutMs: 5000 })))).toMatchObject({
-      reason: expect.stringMatching(/^12D3.*: no leader is known \(waited 5000 ms\)$/) as string
+      reason: 'no leader: 3 of 3 peers answered (3 followers) (waited 5000 ms)'
     })
   })
 
@@ -220,8 +279,48 @@ describe('when nobody can be reached', () => {
     world.net.down.add(PEERS[1]).add(PEERS[2])
     world.leader.holding.add('register')
     expect(await failure(world.until(world.create({ faultTimeoutMs: 2005 })))).toMatchObject({
-      reason: `${PEERS[0]}: ${PEERS[0]} did not answer within 2000 ms (waited 2005 ms)`
+      reason: expect.stringMatching(
+        /^no leader with a majority: 1 of 3 peers answered \(leader\).* \(waited 2005 ms\)$/
+      ) as string
     })
+  })
+
+  it('and one of three answers, as a candidate: the reason counts it, and names the others with what keeps them away', async () => {
+    world = new World()
+    const [first, second, third] = world.peers as [FakePeer, FakePeer, FakePeer]
+    first.role = 'candidate'
+    first.greeting = first.redirection('')
+    world.net.down.add(second.id)
+    world.net.mute.add(third.id)
+    const error = await failure(world.until(world.create({ faultTimeoutMs: 9000 })))
+    const name = (peer: FakePeer) => `…${peer.id.slice(-8)} at 192.0.2.${1 + world.peers.indexOf(peer)}:4001`
+    expect(error).toMatchObject({
+      name: 'UnavailableError',
+      reason:
+        `no leader: 1 of 3 peers answered (candidate); unreachable: ${name(second)} (cannot reach ${second.id}), ` +
+        `${name(third)} (did not answer within 2000 ms) (waited 9000 ms)`
+    })
+  })
+
+  it('and the others still name a leader that is gone: the reason names it, and says so', async () => {
+    world = new World()
+    for (const peer of world.peers) peer.greeting = peer.redirection(PEERS[1])
+    world.net.down.add(PEERS[1])
+    expect(await failure(world.until(world.create({ faultTimeoutMs: 5000 })))).toMatchObject({
+      reason: expect.stringMatching(
+        new RegExp(
+          `^the leader is …${PEERS[1].slice(-8)} at 192.0.2.2:4001, which cannot be reached: 2 of 3 peers answered \\(2 followers\\)`
+        )
+      ) as string
+    })
+  })
+
+  it('and peers have not answered yet when the time is up: they are named', async () => {
+    world = new World()
+    for (const id of PEERS) world.net.mute.add(id)
+    const error = await failure(world.until(world.create({ peers: PEERS.map(addressOf), faultTimeoutMs: 1000 })))
+    const names = PEERS.map((id, i) => `…${id.slice(-8)} at 192.0.2.${i + 1}:4001`)
+    expect(error).toMatchObject({ reason: `no peer answered; no answer yet: ${names.join(', ')} (waited 1000 ms)` })
   })
 
   it('calls wait, and reject with what broke the connection when their time is up', async () => {
@@ -230,7 +329,7 @@ describe('when nobody can be reached', () => {
     for (const peer of world.peers) world.net.down.add(peer.id)
     leader.cut()
     await expect(world.until(file.stat())).rejects.toThrow(
-      /^unavailable: 12D3.*: cannot reach 12D3.* \(waited 5000 ms\)$/
+      /^unavailable: no peer answered; unreachable: …\w{8} at 192\.0\.2\.\d:4001 \(cannot reach 12D3.* \(waited 5000 ms\)$/
     )
   })
 
@@ -238,7 +337,7 @@ describe('when nobody can be reached', () => {
     const { leader, file } = await withFile({ faultTimeoutMs: 5000 })
     leader.holding.add('statFile')
     await expect(world.until(file.stat())).rejects.toMatchObject({
-      reason: `${PEERS[0]} has not answered (waited 5000 ms)`
+      reason: `the leader …${PEERS[0].slice(-8)} has not answered (waited 5000 ms)`
     })
     expect(view(client!).pendingRequests).toBe(0)
   })
@@ -976,7 +1075,7 @@ describe('a peer that talks nonsense', () => {
     world = new World()
     world.leader.greeting = { type: 'done', seq: 5 }
     expect(await failure(world.until(world.create({ faultTimeoutMs: 1000 })))).toMatchObject({
-      reason: `${PEERS[0]}: unexpected done in the handshake (waited 1000 ms)`
+      reason: expect.stringContaining('(unexpected done in the handshake) (waited 1000 ms)') as string
     })
   })
 

@@ -25,6 +25,11 @@ export class AddressBook {
     if (first !== undefined) this.known.set(peerId, [...others, first])
   }
 
+  /** The addresses of each peer. */
+  get all(): ReadonlyMap<string, readonly string[]> {
+    return this.known
+  }
+
   /** The peers, in the order in which they were learned. */
   get peerIds(): string[] {
     return [...this.known.keys()]

@@ -1,4 +1,5 @@
 import type { AbortSignalLike } from '@quire/protocol'
+import { onAbort } from './abort.js'
 
 export interface Deadline {
   /** Aborts when the time is up or the caller's signal aborts. */
@@ -17,9 +18,9 @@ export function createDeadline(timeoutMs: number, caller?: AbortSignalLike): Dea
     expired = true
     controller.abort(new Error(`no answer within ${timeoutMs} ms`))
   }, timeoutMs)
-  const onAbort = (): void => controller.abort(caller?.reason)
-  if (caller?.aborted === true) onAbort()
-  caller?.addEventListener('abort', onAbort, { once: true })
+  const follow = (): void => controller.abort(caller?.reason)
+  if (caller?.aborted === true) follow()
+  const leave = caller === undefined ? undefined : onAbort(caller, follow)
   return {
     signal: controller.signal,
     get expired() {
@@ -27,7 +28,7 @@ export function createDeadline(timeoutMs: number, caller?: AbortSignalLike): Dea
     },
     clear() {
       clearTimeout(timer)
-      caller?.removeEventListener('abort', onAbort)
+      leave?.()
     }
   }
 }

@@ -5,6 +5,7 @@
  */
 import './polyfill.js'
 
+export * from './abort.js'
 export { AddressBook } from './address-book.js'
 export * from './clock.js'
 export * from './errors.js'

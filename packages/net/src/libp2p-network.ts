@@ -24,6 +24,7 @@ import { DialError, ListenError } from './errors.js'
 import { createFrameStream } from './frame-stream.js'
 import { createGate, type Allow, type Gate } from './gate.js'
 import { parseListenAddress, parsePeerAddress, parsePeerId } from './multiaddr.js'
+import { Strangers } from './strangers.js'
 
 export interface Libp2pNetworkInit {
   readonly privateKey: PrivateKey
@@ -78,15 +79,16 @@ const PROBE_TIMEOUT_MS = 15_000
 export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp2pNetwork> {
   const listen = init.listen.map((address) => parseListenAddress(address))
   const gate = createGate(init.allow, init.logger)
-  const node = await createLibp2p(libp2pOptions(init, listen, gate)).catch((error: unknown) => {
+  const strangers = new Strangers()
+  const node = await createLibp2p(libp2pOptions(init, listen, gate, strangers)).catch((error: unknown) => {
     // libp2p's message holds a stack for each address; the system's error is in its first line.
     const reason = /Error: (listen .*)/.exec(messageOf(error))?.[1]
     throw reason === undefined ? error : new ListenError(listen, reason, { cause: error })
   })
-  return new NetworkNode(node, gate, init)
+  return new NetworkNode(node, gate, strangers, init)
 }
 
-function libp2pOptions(init: Libp2pNetworkInit, listen: string[], gate: Gate): Libp2pOptions {
+function libp2pOptions(init: Libp2pNetworkInit, listen: string[], gate: Gate, strangers: Strangers): Libp2pOptions {
   const { maxConnections = MAX_CONNECTIONS, maxPendingConnections = MAX_PENDING_CONNECTIONS } = init
   // libp2p's own limits do not count sockets whose remote never answers their end.
   const maxSockets = Math.ceil((maxConnections + maxPendingConnections) / Math.max(1, listen.length))
@@ -101,7 +103,8 @@ function libp2pOptions(init: Libp2pNetworkInit, listen: string[], gate: Gate): L
     connectionGater: {
       denyDialMultiaddr: () => false,
       denyInboundEncryptedConnection: (peer, connection) =>
-        gate.check(peer.toString(), 'inbound', connection.remoteAddr.toString()) !== true
+        gate.check(peer.toString(), 'inbound', connection.remoteAddr.toString()) !== true &&
+        !strangers.admit(connection)
     },
     connectionManager: {
       maxConnections,
@@ -130,11 +133,14 @@ class NetworkNode implements Libp2pNetwork {
   private readonly dialTimeoutMs: number
   private readonly protocols = new Set<string>()
   private readonly streams = new Set<FrameStream>()
+  /** Connections of strangers that had their one stream. */
+  private readonly refused = new WeakSet<Connection>()
   private closed: Promise<void> | undefined
 
   constructor(
     private readonly node: Libp2p,
     private readonly gate: Gate,
+    private readonly strangers: Strangers,
     init: Libp2pNetworkInit
   ) {
     this.id = this.peerId = node.peerId.toString()
@@ -154,14 +160,27 @@ class NetworkNode implements Libp2pNetwork {
     return this.node.getConnections().length
   }
 
-  handle(protocol: string, maxFrameBytes: number, accept: (stream: FrameStream) => void): void {
+  handle(
+    protocol: string,
+    maxFrameBytes: number,
+    accept: (stream: FrameStream) => void,
+    refuse?: (stream: FrameStream, reason: string) => void
+  ): void {
     if (this.closed !== undefined) throw new ClosedError('the network')
     if (this.protocols.has(protocol)) throw new InvalidArgumentError('protocol', protocol, 'handled once')
     this.protocols.add(protocol)
+    if (refuse !== undefined) this.strangers.open()
     const onStream = (stream: Stream, connection: Connection): void => {
+      const verdict = this.gate.check(connection.remotePeer.toString(), connection.direction)
+      if (verdict !== true && (refuse === undefined || this.refused.has(connection))) {
+        return stream.abort(new NotAuthorizedError(connection.remotePeer.toString(), verdict))
+      }
       const frames = this.wrap(stream, connection, maxFrameBytes)
       try {
-        accept(frames)
+        if (verdict === true) return accept(frames)
+        this.refused.add(connection)
+        stream.addEventListener('close', () => void closeConnection(connection))
+        refuse?.(frames, verdict)
       } catch (error) {
         this.logger?.error({ peer: frames.remote, protocol, err: error }, 'accept failed')
         frames.abort(toError(error))

@@ -1,6 +1,6 @@
 import './polyfill.js'
 import { peerIdFromString } from '@libp2p/peer-id'
-import { CODE_P2P, multiaddr } from '@multiformats/multiaddr'
+import { CODE_P2P, multiaddr, type Component } from '@multiformats/multiaddr'
 import { InvalidArgumentError } from '@quire/protocol'
 
 /** Where a node listens and who it is. `address` is the whole multiaddr, its /p2p/ part included. */
@@ -11,18 +11,44 @@ export interface PeerAddress {
 
 const EXPECTED = 'a multiaddr that ends in /p2p/<PeerId>, such as /ip4/192.0.2.1/tcp/4001/p2p/12D3Koo…'
 
-/** Parses a multiaddr that ends in /p2p/ID. Anything else: {@link InvalidArgumentError} naming `argument` and the value. */
+/**
+ * Parses a multiaddr of a peer that this version can dial: a host, a TCP port, and /p2p/ID at the end. Anything else:
+ * {@link InvalidArgumentError} that names `argument`, the address and its fault. Nothing is resolved or dialed.
+ */
 export function parsePeerAddress(text: string, argument = 'address'): PeerAddress {
   const parts = componentsOf(text, argument, EXPECTED)
   const last = parts.at(-1)
   if (parts.length < 2 || last?.code !== CODE_P2P || last.value === undefined) {
     throw new InvalidArgumentError(argument, text, EXPECTED)
   }
+  const problem = problemOfDialing(parts.slice(0, -1))
+  if (problem !== undefined) throw new InvalidArgumentError(argument, text, `an address that can be dialed: ${problem}`)
   try {
     return { peerId: peerIdFromString(last.value).toString(), address: multiaddr(text).toString() }
   } catch {
     throw new InvalidArgumentError(argument, text, EXPECTED)
   }
+}
+
+/**
+ * Parses a list, or a text with addresses between commas and white space, as QUIRE_PEERS is. One address that is wrong
+ * refuses all.
+ */
+export function parsePeerAddresses(addresses: string | readonly string[], argument = 'addresses'): PeerAddress[] {
+  const list = typeof addresses === 'string' ? addresses.split(/[\s,]+/).filter((text) => text !== '') : addresses
+  if (list.length === 0) {
+    throw new InvalidArgumentError(
+      argument,
+      typeof addresses === 'string' ? addresses : '',
+      `the addresses of one peer or more, each ${EXPECTED}`
+    )
+  }
+  return list.map((text) => parsePeerAddress(text, argument))
+}
+
+/** Of a whole multiaddr: where it is, without who is there. Two that are equal are the same place. */
+export function placeOf(address: string): string {
+  return address.replace(/\/p2p\/.*$/, '').toLowerCase()
 }
 
 /** Checks a multiaddr to listen on, such as /ip4/0.0.0.0/tcp/0, and returns it normalized. */
@@ -42,6 +68,54 @@ export function parsePeerId(text: string, argument = 'peerId'): string {
   } catch {
     throw new InvalidArgumentError(argument, text, 'a PeerId such as 12D3Koo…')
   }
+}
+
+/** Of a multiaddr, as people write it: 192.0.2.1:4001 or [2001:db8::1]:4001. Text that is none stays as it is. */
+export function hostAndPort(address: string): string {
+  const match = /^\/(ip4|ip6|dns|dns4|dns6)\/([^/]+)\/tcp\/(\d+)(\/|$)/.exec(address)
+  if (match === null) return address
+  const [, kind, host, port] = match
+  return kind === 'ip6' ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+const HOSTS: readonly string[] = ['ip4', 'ip6', 'dns', 'dns4', 'dns6']
+const FORM = 'it must be /ip4, /ip6, /dns, /dns4 or /dns6 with a host, then /tcp with a port'
+
+/** Why nobody can dial an address of these parts, which are those before /p2p; undefined when they can. */
+function problemOfDialing(parts: readonly Component[]): string | undefined {
+  const unsupported = parts.find(({ name }) => name !== 'tcp' && !HOSTS.includes(name))
+  if (unsupported !== undefined) return `this version has no transport for /${unsupported.name}; ${FORM}`
+  const [host, transport] = parts
+  if (host === undefined || transport === undefined || parts.length !== 2) return `${FORM}, and nothing else`
+  if (!HOSTS.includes(host.name) || transport.name !== 'tcp') return FORM
+  if (Number(transport.value) === 0) return 'port 0 stands for any free port, which only a listener can ask for'
+  return problemOfHost(host.name, host.value ?? '')
+}
+
+function problemOfHost(name: string, host: string): string | undefined {
+  if (name === 'ip6') return problemOfIp6(host)
+  if (name === 'ip4' || /^\d+(\.\d+){3}$/.test(host)) return problemOfIp4(host)
+  const isName = host.length <= 253 && /^[\p{L}\p{N}_-]+(\.[\p{L}\p{N}_-]+)*\.?$/u.test(host)
+  return isName ? undefined : `${JSON.stringify(host)} is no host name`
+}
+
+function problemOfIp4(host: string): string | undefined {
+  const [first = 0] = host.split('.').map(Number)
+  if (host === '0.0.0.0') return '0.0.0.0 stands for all addresses of a machine; name the one where others reach it'
+  if (first === 0) return `${host} is no machine's address`
+  if (first >= 224 && first <= 239) return `${host} is a multicast address`
+  return host === '255.255.255.255' ? `${host} is the broadcast address` : undefined
+}
+
+function problemOfIp6(host: string): string | undefined {
+  if (host === '::') return ':: stands for all addresses of a machine; name the one where others reach it'
+  if (/^ff/i.test(host)) return `${host} is a multicast address`
+  // libp2p's TCP transport drops the zone without which such an address leads nowhere.
+  if (/^fe[89ab]/i.test(host)) return `${host} is a link-local address, which needs a zone`
+  const mapped = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/i.exec(host)
+  if (mapped === null) return undefined
+  const [high, low] = [parseInt(mapped[1]!, 16), parseInt(mapped[2]!, 16)]
+  return problemOfIp4([high >> 8, high & 255, low >> 8, low & 255].join('.'))
 }
 
 function componentsOf(text: string, argument: string, expected: string) {

@@ -12,6 +12,7 @@ import {
   loadPrivateKey,
   parseListenAddress,
   parsePeerAddress,
+  parsePeerAddresses,
   peerIdFromKey,
   privateKeyFromText,
   privateKeyToText,
@@ -81,6 +82,81 @@ describe('multiaddrs', () => {
       expect(() => parsePeerAddress(wrong, 'peers'), wrong).toThrow(InvalidArgumentError)
       expect(() => parsePeerAddress(wrong, 'peers'), wrong).toThrow(`peers is ${JSON.stringify(wrong)}`)
     }
+  })
+
+  it.each([
+    ['/ip4/0.0.0.0/tcp/4001', '0.0.0.0 stands for all addresses of a machine'],
+    ['/ip4/0.1.2.3/tcp/4001', 'no machine'],
+    ['/ip4/224.0.0.1/tcp/4001', 'multicast'],
+    ['/ip4/239.255.0.1/tcp/4001', 'multicast'],
+    ['/ip4/255.255.255.255/tcp/4001', 'broadcast'],
+    ['/dns4/0.0.0.0/tcp/4001', '0.0.0.0 stands for all addresses of a machine'],
+    ['/dns/no host/tcp/4001', '"no host" is no host name'],
+    ['/ip6/::/tcp/4001', ':: stands for all addresses of a machine'],
+    ['/ip6/0:0:0:0:0:0:0:0/tcp/4001', ':: stands for all addresses of a machine'],
+    ['/ip6/::ffff:0.0.0.0/tcp/4001', '0.0.0.0 stands for all addresses of a machine'],
+    ['/ip6/ff02::1/tcp/4001', 'multicast'],
+    ['/ip6/fe80::1/tcp/4001', 'link-local'],
+    ['/ip6zone/eth0/ip6/fe80::1/tcp/4001', 'no transport for /ip6zone'],
+    ['/ip4/192.0.2.1/tcp/0', 'port 0'],
+    ['/dns4/peer.example/tcp/0', 'port 0'],
+    ['/ip4/192.0.2.1', 'then /tcp with a port'],
+    ['/tcp/4001', 'then /tcp with a port'],
+    ['/dns4/peer.example', 'then /tcp with a port'],
+    ['/ip4/192.0.2.1/udp/4001', 'no transport for /udp'],
+    ['/ip4/192.0.2.1/udp/4001/quic-v1', 'no transport for /udp'],
+    ['/ip4/192.0.2.1/tcp/4001/ws', 'no transport for /ws'],
+    ['/ip4/192.0.2.1/tcp/443/wss', 'no transport for /wss'],
+    ['/ip4/192.0.2.1/tcp/443/tls/ws', 'no transport for /tls'],
+    ['/ip4/192.0.2.1/tcp/80/http', 'no transport for /http'],
+    ['/ip4/192.0.2.1/tcp/4001/tcp/4002', 'nothing else'],
+    ['/ip4/192.0.2.1/ip4/192.0.2.2/tcp/4001', 'nothing else'],
+    ['/dnsaddr/peer.example', 'no transport for /dnsaddr'],
+    ['/memory/1', 'no transport for /memory']
+  ])('that nobody can dial are refused with the address and its fault: %s', async (address, fault) => {
+    const full = `${address}/p2p/${peerIdFromKey(await generatePrivateKey())}`
+    expect(() => parsePeerAddress(full, 'peers')).toThrow(InvalidArgumentError)
+    expect(() => parsePeerAddress(full, 'peers')).toThrow(
+      `peers is ${JSON.stringify(full)}, must be an address that can be dialed: `
+    )
+    expect(() => parsePeerAddress(full, 'peers')).toThrow(fault)
+  })
+
+  it('of a peer behind a relay are refused', async () => {
+    const [relay, peerId] = await Promise.all([1, 2].map(async () => peerIdFromKey(await generatePrivateKey())))
+    const address = `/ip4/192.0.2.1/tcp/4001/p2p/${relay}/p2p-circuit/p2p/${peerId}`
+    expect(() => parsePeerAddress(address)).toThrow('no transport for /p2p')
+  })
+
+  it.each([
+    '/ip4/127.0.0.1/tcp/1',
+    '/ip4/240.0.0.1/tcp/65535',
+    '/ip6/::1/tcp/4001',
+    '/ip6/2001:db8::1/tcp/4001',
+    '/ip6/::ffff:192.0.2.1/tcp/4001',
+    '/dns/localhost/tcp/4001',
+    '/dns4/peer-1.example.org/tcp/4001',
+    '/dns6/m\u00fcnchen.example/tcp/4001'
+  ])('that can be dialed are taken: %s', async (address) => {
+    const peerId = peerIdFromKey(await generatePrivateKey())
+    expect(parsePeerAddress(`${address}/p2p/${peerId}`).peerId).toBe(peerId)
+  })
+
+  it('in one text are separated by commas, white space or both, and every one is checked', async () => {
+    const ids = await Promise.all([1, 2, 3].map(async () => peerIdFromKey(await generatePrivateKey())))
+    const list = ids.map((id, i) => `/ip4/192.0.2.${i}/tcp/4001/p2p/${id}`)
+    const parsed = list.map((address, i) => ({ peerId: ids[i], address }))
+    for (const between of [',', ' ', '\n', ', ', '\r\n', '\t', ' ,\n']) {
+      expect(parsePeerAddresses(list.join(between))).toEqual(parsed)
+      expect(parsePeerAddresses(between + list.join(between) + between)).toEqual(parsed)
+    }
+    expect(parsePeerAddresses(list)).toEqual(parsed)
+    // What `quire dev` prints ends with a line that is no address.
+    expect(() => parsePeerAddresses([...list, 'ready'].join('\n'), 'QUIRE_PEERS')).toThrow('QUIRE_PEERS is "ready"')
+    // In a list, each element is one address.
+    expect(() => parsePeerAddresses([list.join(' ')])).toThrow(InvalidArgumentError)
+    for (const none of ['', ' \n,', []])
+      expect(() => parsePeerAddresses(none, 'peers')).toThrow('the addresses of one peer or more')
   })
 
   it('to listen on are TCP', () => {

@@ -63,6 +63,10 @@ export type DirtyPageBytes = TypeOf<typeof dirtyPage>
 /** Pages in one writeback message: as many of the smallest size as one bulk frame holds. */
 export const MAX_WRITEBACK_PAGES = 16
 
+/** What a peer is in its Raft group. */
+export const role = oneOf('leader', 'follower', 'candidate', 'learner')
+export type Role = TypeOf<typeof role>
+
 export const access = oneOf('read', 'write')
 export type Access = TypeOf<typeof access>
 
@@ -188,10 +192,12 @@ export const leaderMessage = union({
     })
   ],
   attached: [2, struct({})],
-  /** Not the leader (or not ready yet, when `leader` is empty). The stream is closed after it. */
+  /**
+   * Not the leader (or not ready yet, when `leader` is empty). `role` is the sender's. The stream is closed after it.
+   */
   redirect: [
     3,
-    struct({ clusterId: text(64), founding: digestText, term: uint, leader: text(MAX_PEER_ID_BYTES), members })
+    struct({ clusterId: text(64), founding: digestText, term: uint, role, leader: text(MAX_PEER_ID_BYTES), members })
   ],
   /** The stream is closed after it. */
   refused: [4, struct({ error: wireError })],
@@ -266,7 +272,7 @@ export const leaderMessage = union({
       admitted: bool,
       /** Peers that this one refuses, or that refuse it, and why. */
       quarantined: list(struct({ peerId: text(MAX_PEER_ID_BYTES), reason: text(1024) }), MAX_MEMBERS),
-      role: oneOf('leader', 'follower', 'candidate', 'learner'),
+      role,
       term: uint,
       /** Empty while unknown. */
       leader: text(MAX_PEER_ID_BYTES),

@@ -57,6 +57,15 @@ export interface Network {
   readonly id: string
   /** Opens a stream. `addresses` are multiaddrs of the remote, tried as its transport likes. Rejects when none answers. */
   dial(remote: string, addresses: readonly string[], options: DialOptions): Promise<FrameStream>
-  /** Accepts streams of a protocol. `accept` sets the stream's handlers before it returns. */
-  handle(protocol: string, maxFrameBytes: number, accept: (stream: FrameStream) => void): void
+  /**
+   * Accepts streams of a protocol. `accept` sets the stream's handlers before it returns. A remote that may not connect
+   * never gets there: where `refuse` is given, it gets the first stream of such a connection, to say why and close it;
+   * other streams of strangers are cut. A network without strangers never calls `refuse`.
+   */
+  handle(
+    protocol: string,
+    maxFrameBytes: number,
+    accept: (stream: FrameStream) => void,
+    refuse?: (stream: FrameStream, reason: string) => void
+  ): void
 }

@@ -6,23 +6,37 @@ import { InvalidArgumentError } from './errors.js'
 import { MAX_FILE_BYTES, MAX_PAGE_BYTES, MAX_PATH_BYTES, MIN_PAGE_BYTES } from './limits.js'
 import { fromString } from 'uint8arrays/from-string'
 
-/** Undefined when `path` is absolute, normalised (NFC), short enough, and without empty, `.` and `..` parts and NUL. */
+/** Undefined when `path` is absolute, normalized (NFC), short enough, and without empty, `.` and `..` parts and NUL. */
 export function refusePath(path: string): InvalidArgumentError | undefined {
-  const refuse = (expected: string) => new InvalidArgumentError('path', path.slice(0, 256), expected)
-  if (!path.startsWith('/')) return refuse('absolute')
+  const expected = problemOfText(path) ?? problemOfParts(path.slice(1).split('/'))
+  return expected === undefined ? undefined : new InvalidArgumentError('path', path.slice(0, 256), expected)
+}
+
+/**
+ * Undefined when some path starts with `prefix`: the prefix may end inside a part, and the empty one begins every path.
+ * NFC is closed under taking substrings, so a prefix that is not normalized begins no path.
+ */
+export function refusePrefix(prefix: string): InvalidArgumentError | undefined {
+  if (prefix === '') return undefined
+  const expected = problemOfText(prefix) ?? problemOfParts(prefix.slice(1).split('/').slice(0, -1))
+  return expected === undefined ? undefined : new InvalidArgumentError('prefix', prefix.slice(0, 256), expected)
+}
+
+function problemOfText(text: string): string | undefined {
+  if (!text.startsWith('/')) return 'absolute'
   // Length first: what follows is then bounded work.
-  if (path.length > MAX_PATH_BYTES || fromString(path).length > MAX_PATH_BYTES) {
-    return refuse(`at most ${MAX_PATH_BYTES} bytes of UTF-8`)
+  if (text.length > MAX_PATH_BYTES || fromString(text).length > MAX_PATH_BYTES) {
+    return `at most ${MAX_PATH_BYTES} bytes of UTF-8`
   }
   // A lone surrogate has no UTF-8.
-  if (/\p{Surrogate}/u.test(path)) return refuse('well-formed Unicode')
-  if (path.includes('\0')) return refuse('free of NUL')
-  for (const part of path.slice(1).split('/')) {
-    if (part === '') return refuse('free of empty parts')
-    if (part === '.' || part === '..') return refuse('free of . and .. parts')
-  }
-  if (path.normalize('NFC') !== path) return refuse('in Unicode normalisation form C')
-  return undefined
+  if (/\p{Surrogate}/u.test(text)) return 'well-formed Unicode'
+  if (text.includes('\0')) return 'free of NUL'
+  return text.normalize('NFC') === text ? undefined : 'in Unicode normalization form C (NFC)'
+}
+
+function problemOfParts(parts: readonly string[]): string | undefined {
+  if (parts.includes('')) return 'free of empty parts'
+  return parts.includes('.') || parts.includes('..') ? 'free of . and .. parts' : undefined
 }
 
 export function refusePageSize(pageSize: number): InvalidArgumentError | undefined {

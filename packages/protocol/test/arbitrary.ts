@@ -17,6 +17,7 @@ const bool = fc.boolean()
 const text = fc.string({ unit: 'grapheme', maxLength: 40 }).filter((value) => fromString(value).length <= 64)
 const bytes = fc.uint8Array({ maxLength: 300 })
 const access = fc.constantFrom('read' as const, 'write' as const)
+const role = fc.constantFrom('leader' as const, 'follower' as const, 'candidate' as const, 'learner' as const)
 const lane = fc.constantFrom('control' as const, 'bulk' as const)
 const unit = fc.constantFrom('page' as const, 'file' as const)
 const features = fc.record({ lowest: uint, highest: uint })
@@ -90,7 +91,7 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
     attach: uint
   }),
   attached: fc.constant({}),
-  redirect: fc.record({ clusterId: text, founding: text, term: uint, leader: text, members }),
+  redirect: fc.record({ clusterId: text, founding: text, term: uint, role, leader: text, members }),
   refused: fc.record({ error }),
   registered: fc.record({ term: uint, session: uint, ttlMs: uint, creditBytes: uint, maxFaults: uint }),
   expired: fc.record({ session: uint }),
@@ -129,7 +130,7 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
     id: text,
     admitted: bool,
     quarantined: fc.array(fc.record({ peerId: text, reason: text }), { maxLength: 4 }),
-    role: fc.constantFrom('leader' as const, 'follower' as const, 'candidate' as const, 'learner' as const),
+    role,
     term: uint,
     leader: text,
     lastIndex: uint,

@@ -14,6 +14,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createDsmClient } from '@quire/dsm-client'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { isAlive, quire, startQuire, type Running } from './support/quire.js'
 
@@ -86,7 +87,8 @@ describe('quire', () => {
         ['rm'],
         ['mv', '/a'],
         ['truncate', '/a', '-1'],
-        ['truncate', '/a', '1e3']
+        ['truncate', '/a', '1e3'],
+        ['ls', '--timeout', '5x']
       ]
       for (const result of await Promise.all(cases.map((args) => quire(args)))) {
         expect(result).toMatchObject({ status: 2, stdout: '' })
@@ -149,7 +151,11 @@ describe('quire', () => {
         '--out',
         out
       ]
-      expect(await quire(args)).toEqual({ status: 0, stdout: 'blue\n', stderr: '' })
+      expect(await quire(args)).toEqual({
+        status: 0,
+        stdout: 'blue\n',
+        stderr: 'quire: 2 voters outlive no more failures than 1: take an odd number\n'
+      })
       const made = JSON.parse(readFileSync(out, 'utf8'))
       expect(made).toMatchObject({ clusterId: 'blue', clients: 'any', admins: [] })
       expect(made.voters.map((voter: { peerId: string }) => voter.peerId).sort()).toEqual([...ids].sort())
@@ -157,6 +163,30 @@ describe('quire', () => {
       expect(await quire(['init', '--voters', '/ip4/127.0.0.1/tcp/1/p2p/x', '--clients', 'any'])).toMatchObject({
         status: 1
       })
+    },
+    SLOW
+  )
+
+  it(
+    'takes several addresses of one voter, joined by commas, and warns of an even number of voters only',
+    async () => {
+      const ids = await Promise.all(
+        [1, 2, 3].map(async (i) => (await quire(['keygen', join(root, `k${i}`)])).stdout.trim())
+      )
+      const [a, b, c] = ids.map((id, i) => `/ip4/127.0.0.1/tcp/${4001 + i}/p2p/${id}`)
+      const second = `/dns4/peer.example/tcp/4001/p2p/${ids[0]}`
+      writeFileSync(join(root, 'voters'), `${b}\n${c}\n`)
+      const made = await quire(['init', '--voters', `${a},${second}`, join(root, 'voters'), '--clients', 'any'])
+      expect(made).toMatchObject({ status: 0, stderr: '' })
+      const cluster = JSON.parse(made.stdout) as { voters: { peerId: string; addresses: string[] }[] }
+      expect(cluster.voters).toHaveLength(3)
+      expect(cluster.voters.find((voter) => voter.peerId === ids[0])?.addresses).toEqual([a, second])
+      const one = await quire(['init', '--voters', a!, '--clients', 'any'])
+      expect(one).toMatchObject({ status: 0, stderr: '' })
+      const two = await quire(['init', '--voters', a!, b!, '--clients', 'any'])
+      expect(two.status).toBe(0)
+      expect(two.stderr).toMatch(/^quire: 2 voters [^\n]*odd number\n$/)
+      expect(JSON.parse(two.stdout)).toMatchObject({ clients: 'any' })
     },
     SLOW
   )
@@ -213,7 +243,7 @@ describe('quire', () => {
         [['put', file, '/a/../b'], 2, "'/a/../b' is invalid for argument 'path'. must be free of . and .. parts."],
         [['get', '/a', '/dev/null'], 1, 'local is "/dev/null", must be a file'],
         [['get', '/a', ''], 2, 'local: the name is empty'],
-        [['init', '--voters', address, address, '--clients', 'any'], 2, `--voters: ${address} is named twice`],
+        [['init', '--voters', address, address, '--clients', 'any'], 2, `--voters: ${id} is named twice`],
         [['init', '--voters', '/ip4/127.0.0.1/tcp/0', '--clients', 'any'], 1, 'must be a multiaddr that ends in'],
         [['get', 'a', folder], 2, "'a' is invalid for argument 'path'"],
         [['cat', 'a'], 2, "'a' is invalid for argument 'path'"],
@@ -256,6 +286,44 @@ describe('quire', () => {
   )
 
   it(
+    'refuses addresses that nobody can dial, and voters that are named twice or share an address',
+    async () => {
+      const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
+      const address = `/ip4/127.0.0.1/tcp/1/p2p/${id}`
+      const missing = join(root, 'missing')
+      const peer = ['peer', '--key', join(root, 'key'), '--listen', '/ip4/127.0.0.1/tcp/0', '--data-dir']
+      const otherId = (await quire(['keygen', join(root, 'other')])).stdout.trim()
+      const [sameAddress, otherAddress] = [1, 2].map((port) => `/ip4/127.0.0.1/tcp/${port}/p2p/${otherId}`) as [
+        string,
+        string
+      ]
+      const undialable = join(root, 'undialable')
+      const voters = [{ peerId: id, addresses: ['/ip4/0.0.0.0/tcp/1'] }]
+      writeFileSync(undialable, JSON.stringify({ clusterId: 'blue', voters, admins: [], clients: 'any' }))
+      const cases: [args: string[], status: number, problem: string][] = [
+        [['init', '--voters', address, `/dns4/a/tcp/2/p2p/${id}`, '--clients', 'any'], 2, `${id} is named twice`],
+        [['init', '--voters', `${address},${address}`, '--clients', 'any'], 1, `"${address}", must be named once`],
+        [['init', '--voters', address, sameAddress, '--clients', 'any'], 1, 'must be another than that of'],
+        [['init', '--voters', `${address},${otherAddress}`, '--clients', 'any'], 2, 'are two voters'],
+        [['init', '--voters', `/ip4/0.0.0.0/tcp/1/p2p/${id}`, '--clients', 'any'], 1, 'all addresses of a machine'],
+        [['init', '--voters', `/ip4/127.0.0.1/tcp/0/p2p/${id}`, '--clients', 'any'], 1, 'port 0'],
+        [['init', '--voters', `/dnsaddr/a/p2p/${id}`, '--clients', 'any'], 1, 'no transport for /dnsaddr'],
+        [[...peer, missing, '--cluster', undialable], 1, `addresses is "/ip4/0.0.0.0/tcp/1/p2p/${id}"`],
+        [['ls', '--peers', `${address}\nready`], 2, '--peers (or QUIRE_PEERS) is "ready"'],
+        [['status', '--peers', `${address} /ip4/0.0.0.0/tcp/1/p2p/${id}`], 2, 'all addresses of a machine']
+      ]
+      for (const [args, status, problem] of cases) {
+        const result = await quire(args)
+        expect(result, args.join(' ')).toMatchObject({ status, stdout: '' })
+        expect(result.stderr).toMatch(/^quire: [^\n]+\n$/)
+        expect(result.stderr).toContain(problem)
+      }
+      expect(existsSync(missing)).toBe(false)
+    },
+    SLOW
+  )
+
+  it(
     'names the cause in one line when no peer answers',
     async () => {
       const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
@@ -266,6 +334,50 @@ describe('quire', () => {
     SLOW
   )
 })
+
+it(
+  'every client command waits as long as --timeout says, and then says which peers it asked and what they are',
+  async () => {
+    const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
+    const peers = `/ip4/127.0.0.1/tcp/1/p2p/${id}`
+    const commands = [['ls'], ['stat', '/a'], ['rm', '/a'], ['mv', '/a', '/b'], ['cat', '/a'], ['truncate', '/a', '1']]
+    for (const args of commands) {
+      const result = await quire([...args, '--peers', peers, '--timeout', '300ms'])
+      expect(result, args[0]).toEqual({
+        status: 1,
+        stdout: '',
+        stderr:
+          `quire: unavailable: no peer answered; unreachable: …${id.slice(-8)} at 127.0.0.1:1 (ECONNREFUSED) ` +
+          '(waited 300 ms)\n'
+      })
+    }
+  },
+  SLOW
+)
+
+it(
+  'without a quorum, a command says what the peers that answer are, and which do not',
+  async () => {
+    const dev = await startDev(root)
+    try {
+      const env = { QUIRE_PEERS: dev.peers.map((peer) => peer.multiaddr).join('\n') }
+      for (const peer of dev.peers.slice(1)) process.kill(peer.pid, 'SIGKILL')
+      // The leader may be the one that is left: it steps down when it hears of nobody.
+      await vi.waitFor(async () => {
+        const { status, stderr } = await quire(['ls', '--timeout', '2s'], { env })
+        expect(status).toBe(1)
+        expect(stderr).toMatch(/^quire: unavailable: no leader: 1 of 3 peers answered \(candidate\); unreachable: /)
+        for (const { peerId, multiaddr } of dev.peers.slice(1)) {
+          const [, port] = /tcp\/(\d+)/.exec(multiaddr)!
+          expect(stderr).toContain(`…${peerId.slice(-8)} at 127.0.0.1:${port} (ECONNREFUSED)`)
+        }
+      }, waitMs)
+    } finally {
+      await stopDev(dev)
+    }
+  },
+  SLOW
+)
 
 describe('quire dev', () => {
   it(
@@ -358,9 +470,19 @@ describe('quire dev', () => {
       try {
         const env = { QUIRE_PEERS: dev.peers[0]!.multiaddr }
         expect(await quire(['ls', '--key', join(root, 'key')], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
-        const stranger = await quire(['status'], { env })
-        expect(stranger.status).toBe(1)
-        expect(stranger.stderr).toMatch(/^quire: .*\n$/)
+        const other = (await quire(['keygen', join(root, 'other')])).stdout.trim()
+        for (const args of [['status'], ['ls'], ['rm', '/none']]) {
+          const stranger = await quire(args, { env: { ...env, QUIRE_KEY: join(root, 'other') } })
+          expect(stranger, args[0]).toMatchObject({ status: 1, stdout: '' })
+          expect(stranger.stderr).toMatch(new RegExp(`^quire: ${other} is refused: [^\\n]*"clients"\\n$`))
+        }
+        const listed = await quire(['ls'], { env: { ...env, QUIRE_KEY: join(root, 'key') } })
+        expect(listed).toEqual({ status: 0, stdout: '', stderr: '' })
+        // The option comes before the variable.
+        const option = await quire(['ls', '--key', join(root, 'key')], {
+          env: { ...env, QUIRE_KEY: join(root, 'other') }
+        })
+        expect(option).toEqual({ status: 0, stdout: '', stderr: '' })
       } finally {
         await stopDev(dev)
       }
@@ -508,6 +630,53 @@ describe('files', () => {
         stdout: '',
         stderr: 'quire: /none: no such file\n'
       })
+    },
+    SLOW
+  )
+
+  it(
+    'are listed, and named in errors, with control characters as escapes, but not with --json',
+    async () => {
+      const client = await createDsmClient({ peers: [env.QUIRE_PEERS!] })
+      const path = '/odd/a\nb\x1b[31m\u202e\\c'
+      const shown = '/odd/a\\nb\\u001b[31m\\u202e\\\\c'
+      try {
+        await client.open(path, { create: true })
+      } finally {
+        await client.close()
+      }
+      const list = await quire(['ls', '/odd/'], { env })
+      expect(list).toEqual({ status: 0, stdout: `${shown}\n`, stderr: '' })
+      const long = await quire(['ls', '-l', '/odd/'], { env })
+      expect(long.stdout).toMatch(/^ *0 .*Z \/odd\/.*\n$/)
+      expect(long.stdout).toContain(` ${shown}\n`)
+      const stat = await quire(['stat', path], { env })
+      expect(stat.stdout).toMatch(/^path +\/odd\/.*\nid /)
+      expect(stat.stdout).toContain(` ${shown}\n`)
+      for (const args of [
+        ['ls', '/odd/'],
+        ['stat', path]
+      ]) {
+        expect(JSON.parse((await quire([...args, '--json'], { env })).stdout)).toMatchObject({ path })
+      }
+      const missing = await quire(['stat', `${path}\x07`], { env })
+      expect(missing.stderr).toBe('quire: /odd/a b\\u001b[31m\\u202e\\c\\u0007: no such file\n')
+    },
+    SLOW
+  )
+
+  it(
+    'are not looked for under a path or prefix in another normal form than NFC',
+    async () => {
+      for (const args of [
+        ['ls', '/cafe\u0301'],
+        ['stat', '/cafe\u0301'],
+        ['mv', '/a', '/cafe\u0301']
+      ]) {
+        const result = await quire(args, { env })
+        expect(result).toMatchObject({ status: 2, stdout: '' })
+        expect(result.stderr).toContain('must be in Unicode normalization form C (NFC)')
+      }
     },
     SLOW
   )

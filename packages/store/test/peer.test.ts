@@ -4,10 +4,10 @@ import {
   FEATURES,
   MAX_RAFT_FRAME_BYTES,
   ClosedError,
+  PROTOCOL_BULK,
   PROTOCOL_CONTROL,
   PROTOCOL_RAFT,
   PROTOCOL_VERSION,
-  UnavailableError,
   clientMessage,
   decodeFrame,
   encodeFrame,
@@ -107,7 +107,10 @@ describe('a peer', () => {
   it('refuses the directory of another peer or cluster', async () => {
     await (await start()).close()
     const other = await generatePrivateKey()
-    const voters = [key, other].map((each) => ({ peerId: peerIdFromKey(each), addresses: ['/ip4/127.0.0.1/tcp/1'] }))
+    const voters = [key, other].map((each, i) => ({
+      peerId: peerIdFromKey(each),
+      addresses: [`/ip4/127.0.0.1/tcp/${i + 1}`]
+    }))
     const path = join(root, 'data')
     await expect(start({ privateKey: other, cluster: cluster({ voters }) })).rejects.toMatchObject({
       code: 'ERR_NOT_AUTHORIZED',
@@ -163,13 +166,20 @@ describe('a peer', () => {
       const dsm = await createDsmClient({ peers: peer.multiaddrs, privateKey })
       await dsm.close()
     }
-    const refused = createDsmClient({ peers: peer.multiaddrs, privateKey: stranger, faultTimeoutMs: 1000 })
-    await expect(refused).rejects.toThrow(UnavailableError)
+    const id = peerIdFromKey(stranger)
+    for (let i = 0; i < 2; i++) {
+      const error = await createDsmClient({ peers: peer.multiaddrs, privateKey: stranger }).catch((each: Error) => each)
+      expect(error).toMatchObject({ name: 'NotAuthorizedError', code: 'ERR_NOT_AUTHORIZED', who: id })
+      // The client's own id, once, and what would let it in.
+      expect((error as Error).message).toBe(
+        `${id} is refused: it is no client of cluster blue, whose cluster file must list it under "clients"`
+      )
+    }
     const about = logged.filter((line) => line['peer'] === peerIdFromKey(stranger))
     expect(about).toHaveLength(1)
     expect(about[0]).toMatchObject({
       msg: 'peer refused',
-      reason: 'neither a peer nor a listed client of cluster blue'
+      reason: 'it is no client of cluster blue, whose cluster file must list it under "clients"'
     })
   })
 
@@ -211,15 +221,29 @@ describe('a peer', () => {
     expect(logged.filter((line) => line.msg === 'peer refused')).toEqual([expect.objectContaining({ peer: from })])
   })
 
-  it('cuts an identity that is not listed at the connection', async () => {
+  it('gives an identity that is not listed one refusal on control, whatever its first frame, and nothing on bulk or raft', async () => {
     const stranger = await generatePrivateKey()
     const peer = await leading({ cluster: cluster({ clients: [] }), logger: collectingLogger() })
     const network = await createLibp2pNetwork({ privateKey: stranger, listen: [] })
     closing.push(() => network.close())
-    for (const protocol of [PROTOCOL_RAFT, PROTOCOL_CONTROL, PROTOCOL_RAFT]) {
-      const hello = raftHello(network.id, peer.status().founding)
-      await expect(answerTo(network, peer, protocol, hello)).rejects.toThrow()
+    const raft = raftHello(network.id, peer.status().founding)
+    const names = { features: FEATURES, clusterId: '', founding: '' }
+    const hello = { type: 'hello', version: PROTOCOL_VERSION, ...names, fence: 0, attach: 0 } as const
+    const controlHello = encodeFrame(clientMessage, { ...hello, lane: 'control' }, 0)
+    const status = encodeFrame(clientMessage, { type: 'status', version: PROTOCOL_VERSION, seq: 1 }, 0)
+    for (const first of [controlHello, status, raft]) {
+      const answer = await answerTo(network, peer, PROTOCOL_CONTROL, first.slice())
+      expect(decodeFrame(leaderMessage, answer).message).toEqual({
+        type: 'refused',
+        error: { code: 'ERR_NOT_AUTHORIZED', facts: [network.id, expect.stringContaining('"clients"')] }
+      })
+      await vi.waitFor(() => expect(network.connections).toBe(0), waitMs)
     }
+    const refused = decodeFrame(raftMessage, await answerTo(network, peer, PROTOCOL_RAFT, raft.slice())).message
+    expect(refused).toMatchObject({ type: 'raftRefused', reason: 'membership' })
+    await vi.waitFor(() => expect(network.connections).toBe(0), waitMs)
+    const bulkHello = encodeFrame(clientMessage, { ...hello, lane: 'bulk' }, 0)
+    await expect(answerTo(network, peer, PROTOCOL_BULK, bulkHello)).rejects.toThrow()
     expect(logged.filter((line) => line.msg === 'peer refused')).toEqual([
       expect.objectContaining({ component: 'net', peer: peerIdFromKey(stranger) })
     ])
@@ -245,7 +269,10 @@ describe('a peer', () => {
   it('refuses a voter that believes to be of another cluster, and logs it once', async () => {
     const other = await generatePrivateKey()
     const from = peerIdFromKey(other)
-    const voters = [key, other].map((each) => ({ peerId: peerIdFromKey(each), addresses: ['/ip4/127.0.0.1/tcp/1'] }))
+    const voters = [key, other].map((each, i) => ({
+      peerId: peerIdFromKey(each),
+      addresses: [`/ip4/127.0.0.1/tcp/${i + 1}`]
+    }))
     const peer = await start({ cluster: cluster({ voters }), logger: collectingLogger() })
     const network = await createLibp2pNetwork({ privateKey: other, listen: [] })
     closing.push(() => network.close())

@@ -43,6 +43,7 @@ describe('handshake', () => {
       clusterId: 'blue',
       founding: FOUNDING,
       term: 3,
+      role: 'follower',
       leader: OTHER,
       members: CONFIG.voters
     })
@@ -321,6 +322,21 @@ describe('requests', () => {
       { seq: 4, done: false, files: [{ path: '/a/x' }] }
     ])
     expect(client.control.last('failed')).toMatchObject({ seq: 5, error: { code: 'ERR_NO_ENTRY' } })
+  })
+
+  it('refuses to stat a path and to list a prefix that no path can be, whatever the client let through', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    await client.control.send({ type: 'stat', seq: 1, path: '/cafe\u0301' })
+    expect(client.control.last('failed')).toMatchObject({
+      seq: 1,
+      error: { code: 'ERR_INVALID_ARGUMENT', facts: ['path', '/cafe\u0301', expect.stringContaining('NFC')] }
+    })
+    await client.control.send({ type: 'list', seq: 2, prefix: '/cafe\u0301', after: '', limit: 0 })
+    expect(client.control.last('failed')).toMatchObject({
+      seq: 2,
+      error: { code: 'ERR_INVALID_ARGUMENT', facts: ['prefix', '/cafe\u0301', expect.stringContaining('NFC')] }
+    })
   })
 
   it('lists as many files as one frame holds', async () => {

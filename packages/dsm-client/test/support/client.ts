@@ -5,7 +5,7 @@ import type { DsmClient, DsmClientInit } from '../../src/types.js'
 import { FakeCluster, FakePeer, PEERS, addressOf } from './leader.js'
 import { FakeClock, FakeNet, settle } from './world.js'
 
-const SELF = '12D3KooWAHfjRmR6xkg1NLrbR62Kqw288UgVRztz71GrbJvJGwAB'
+export const SELF = '12D3KooWAHfjRmR6xkg1NLrbR62Kqw288UgVRztz71GrbJvJGwAB'
 
 export class World {
   readonly clock = new FakeClock()

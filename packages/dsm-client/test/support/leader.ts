@@ -17,6 +17,7 @@ import {
   type LeaderMessage,
   type LeaderMessageOf,
   type QuireError,
+  type Role,
   type WireFileStat
 } from '@quire/protocol'
 import type { FakeNet, FakeStream } from './world.js'
@@ -67,6 +68,8 @@ type Type = ClientMessage['type']
 
 export class FakePeer {
   term = 1
+  /** What it says of itself when it redirects. */
+  role: Role = 'follower'
   creditBytes = 1024 * 1024
   maxFaults = 256
   /** What this peer answers a hello with, instead of a welcome. */
@@ -141,8 +144,9 @@ export class FakePeer {
   }
 
   redirection(leader: string): LeaderMessageOf<'redirect'> {
+    const { term, role } = this
     const { id: clusterId, founding } = this.cluster
-    return { type: 'redirect', clusterId, founding, term: this.term, leader, members: this.members() }
+    return { type: 'redirect', clusterId, founding, term, role, leader, members: this.members() }
   }
 
   /** Answers what was held. */

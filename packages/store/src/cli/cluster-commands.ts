@@ -5,11 +5,11 @@ import { createPeer, type Peer } from '../peer/peer.js'
 import { formatClusterFile, normalizeCluster, parseClusterFile, type ClusterConfig } from '../peer/cluster.js'
 import { foundingDigest } from '../peer/founding.js'
 import { createFile } from '../peer/durable.js'
-import { generatePrivateKey, loadPrivateKey, parsePeerAddress, peerIdFromKey, savePrivateKey } from '@quire/net'
+import { generatePrivateKey, loadPrivateKey, parsePeerAddresses, peerIdFromKey, savePrivateKey } from '@quire/net'
 import { FileExistsError } from '@quire/protocol'
 import { Option, type Command } from 'commander'
 import { createLogger, withJson, withLogLevel, type JsonOption } from './options.js'
-import { ExitError, UsageError, printFailure, printJson, printLine } from './output.js'
+import { ExitError, UsageError, printFailure, printJson, printLine, printNote } from './output.js'
 
 export function addClusterCommands(program: Command): void {
   withJson(program.command('keygen <file>'))
@@ -18,7 +18,10 @@ export function addClusterCommands(program: Command): void {
 
   withJson(program.command('init'))
     .description("make the cluster file from the voters' addresses")
-    .requiredOption('--voters <items...>', 'multiaddrs that end in /p2p/<PeerId>, or files with one of them a line')
+    .requiredOption(
+      '--voters <items...>',
+      'for each voter its multiaddr, which ends in /p2p/<PeerId>; several of one voter joined by commas; or files with one voter a line'
+    )
     .requiredOption('--clients <ids...>', "PeerIds of the clients that may connect, or 'any'")
     .option('--admins <ids...>', 'PeerIds that may change the cluster')
     .option('--cluster-id <name>', 'default: a random one')
@@ -56,9 +59,11 @@ function init(options: InitOptions): void {
   const { voters, clients, admins = [], clusterId = `quire-${randomBytes(6).toString('hex')}`, out } = options
   const addresses = new Map<string, string[]>()
   for (const item of voters.flatMap(readVoters)) {
-    const { peerId, address } = parsePeerAddress(item, '--voters')
-    if (addresses.get(peerId)?.includes(address) === true) throw new UsageError(`--voters: ${address} is named twice`)
-    addresses.set(peerId, [...(addresses.get(peerId) ?? []), address])
+    const { peerId, list } = parseVoter(item)
+    if (addresses.has(peerId)) {
+      throw new UsageError(`--voters: ${peerId} is named twice; join several addresses of one voter by commas`)
+    }
+    addresses.set(peerId, list)
   }
   const config: ClusterConfig = {
     clusterId,
@@ -71,7 +76,8 @@ function init(options: InitOptions): void {
   // Standard output holds the file and nothing else.
   if (out === undefined) {
     printLine(text.trimEnd())
-    process.stderr.write(`founding digest ${founding}\n`)
+    printNote(`founding digest ${founding}`)
+    warnOfEven(addresses.size)
     return
   }
   try {
@@ -81,13 +87,29 @@ function init(options: InitOptions): void {
     if (code === 'EEXIST') throw new FileExistsError(out)
     throw new Error(`${out}: cannot be written (${code})`, { cause: error })
   }
+  warnOfEven(addresses.size)
   if (options.json === true) printJson({ clusterId, founding, file: out })
   else printLine(`${clusterId}\n${founding}`)
 }
 
+function warnOfEven(voters: number): void {
+  if (voters % 2 === 0) printNote(`${voters} voters outlive no more failures than ${voters - 1}: take an odd number`)
+}
+
+/** One voter with all of its addresses. */
+function parseVoter(item: string): { peerId: string; list: string[] } {
+  const parsed = parsePeerAddresses(item, '--voters')
+  const { peerId } = parsed[0]!
+  const other = parsed.find((each) => each.peerId !== peerId)
+  if (other !== undefined) {
+    throw new UsageError(`--voters: ${peerId} and ${other.peerId} are two voters: separate them by a space`)
+  }
+  return { peerId, list: parsed.map(({ address }) => address) }
+}
+
 function readVoters(item: string): string[] {
-  // A multiaddr, also one that lacks its end: then that is what is said.
-  if (/^\/(ip4|ip6|dns|dns4|dns6)\//.test(item) && !existsSync(item)) return [item]
+  // A multiaddr, also one that lacks its end or is of an unknown kind: then that is what is said.
+  if (/^\/(ip4|ip6|dns|dns4|dns6)\/|\/p2p\//.test(item) && !existsSync(item)) return [item]
   return readText(item)
     .split('\n')
     .map((line) => line.trim())

@@ -2,12 +2,14 @@
 import type { FileStat } from '@quire/dsm-client'
 import { refuseSize } from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, type Command } from 'commander'
-import { parsePath, withClient, withCluster, type ClusterOptions } from './options.js'
+import { parsePath, parsePrefix, withClient, withCluster, type ClusterOptions } from './options.js'
 import { printJson, printLine, writeOutput } from './output.js'
+import { showPath } from './visible.js'
 
 export function addFileCommands(program: Command): void {
-  withCluster(program.command('ls [prefix]'))
-    .description('list the files whose path starts with a prefix')
+  withCluster(program.command('ls'))
+    .description('list the files whose path starts with a prefix; control characters are shown as escapes such as \\n')
+    .argument('[prefix]', 'the beginning of paths', parsePrefix)
     .option('-l, --long', 'with size, version and time of the last change')
     .action(list)
   withCluster(program.command('stat'))
@@ -66,15 +68,17 @@ async function list(prefix: string | undefined, options: ClusterOptions & { read
 
 function listLine(file: FileStat, { json, long }: { json?: boolean; long?: boolean }): string {
   if (json === true) return JSON.stringify(statFields(file))
-  if (long !== true) return file.path
+  if (long !== true) return showPath(file.path)
   const { size, version, modifiedAt } = file
-  return `${String(size).padStart(14)} ${String(version).padStart(10)} ${modifiedAt.toISOString()} ${file.path}`
+  return `${String(size).padStart(14)} ${String(version).padStart(10)} ${modifiedAt.toISOString()} ${showPath(file.path)}`
 }
 
 async function showStat(path: string, options: ClusterOptions): Promise<void> {
   const fields = statFields(await withClient(options, (client) => client.stat(path)))
   if (options.json === true) return printJson(fields)
-  for (const [name, value] of Object.entries(fields)) printLine(`${name.padEnd(12)}${value}`)
+  for (const [name, value] of Object.entries({ ...fields, path: showPath(path) })) {
+    printLine(`${name.padEnd(12)}${value}`)
+  }
 }
 
 function statFields(file: FileStat): Record<string, string | number> {

@@ -1,6 +1,6 @@
 import { createDsmClient, type DsmClient } from '@quire/dsm-client'
-import { loadPrivateKey, parsePeerAddress, type PrivateKey } from '@quire/net'
-import { refusePath } from '@quire/protocol'
+import { loadPrivateKey, parsePeerAddresses, type PrivateKey } from '@quire/net'
+import { refusePath, refusePrefix } from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, Option, type Command } from 'commander'
 import { setTimeout } from 'node:timers/promises'
 import pino, { type Logger } from 'pino'
@@ -15,7 +15,11 @@ export interface ClusterOptions extends JsonOption {
   readonly key?: string
   /** Founding digest. */
   readonly cluster?: string
+  /** Milliseconds. */
+  readonly timeout?: number
 }
+
+const NO_PEERS = 'no peers: give --peers or set QUIRE_PEERS'
 
 export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
 
@@ -29,16 +33,21 @@ export function withCluster(command: Command): Command {
     .addOption(
       new Option(
         '--peers <addresses>',
-        'multiaddrs that end in /p2p/<PeerId>, separated by commas; any one that answers is enough'
+        'multiaddrs that end in /p2p/<PeerId>, separated by commas or white space; any one that answers is enough'
       )
         .env('QUIRE_PEERS')
         .argParser(parsePeers)
     )
-    .option('--key <file>', "this client's key; default: a fresh one")
+    .option('--key <file>', "this client's key; default: a fresh one (env: QUIRE_KEY)")
     .addOption(
       new Option('--cluster <digest>', 'founding digest, as init prints it: peers of other clusters are not used')
         .env('QUIRE_CLUSTER')
         .argParser(parseDigest)
+    )
+    .option(
+      '--timeout <duration>',
+      'how long a step may wait for the cluster: seconds, or with a unit as in 500ms or 2m; default 30, of status 3',
+      parseDuration
     )
 }
 
@@ -51,12 +60,14 @@ export function createLogger(level: string): Logger {
 }
 
 export function peersOf(options: ClusterOptions): readonly string[] {
-  if (options.peers === undefined) throw new UsageError('no peers: give --peers or set QUIRE_PEERS')
+  if (options.peers === undefined) throw new UsageError(NO_PEERS)
   return options.peers
 }
 
 export async function keyOf(options: ClusterOptions): Promise<PrivateKey | undefined> {
-  return options.key === undefined ? undefined : loadPrivateKey(options.key)
+  // An empty variable stands for none, as the shell's habit is; an empty --key is a mistake.
+  const file = options.key ?? (process.env['QUIRE_KEY'] || undefined)
+  return file === undefined ? undefined : loadPrivateKey(file)
 }
 
 /** Waiting for a cluster that is told that this client goes. */
@@ -69,7 +80,8 @@ export async function withClient<T>(options: ClusterOptions, use: (client: DsmCl
     const connecting = createDsmClient({
       peers: peersOf(options),
       privateKey: await keyOf(options),
-      ...(options.cluster === undefined ? {} : { cluster: options.cluster })
+      ...(options.cluster === undefined ? {} : { cluster: options.cluster }),
+      ...(options.timeout === undefined ? {} : { faultTimeoutMs: options.timeout })
     })
     const client = await Promise.race([connecting, interruption.promise])
     const using = use(client)
@@ -111,16 +123,37 @@ export function parsePath(text: string): string {
   return text
 }
 
-function parseDigest(text: string): string {
+function parseDigest(text: string): string | undefined {
+  // An environment variable that is set to nothing.
+  if (text === '') return undefined
   if (!/^[0-9a-f]{64}$/.test(text)) throw new UsageArgumentError('must be 64 hexadecimal digits.')
   return text
 }
 
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, '': 1000, m: 60_000, h: 3_600_000 }
+const MAX_DURATION_MS = 24 * 3_600_000
+
+/** Milliseconds of "5", "1.5s", "500ms", "2m" or "1h". */
+export function parseDuration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|)$/.exec(text)
+  const ms = match === null ? 0 : Math.round(Number(match[1]) * UNIT_MS[match[2]!]!)
+  if (ms < 1 || ms > MAX_DURATION_MS) {
+    throw new UsageArgumentError('must be a duration from 1ms to 24h, such as 5, 5s, 500ms or 2m.')
+  }
+  return ms
+}
+
+/** The beginning of paths. */
+export function parsePrefix(text: string): string {
+  const refusal = refusePrefix(text)
+  if (refusal !== undefined) throw new UsageArgumentError(`must be ${refusal.expected}.`)
+  return text
+}
+
 function parsePeers(text: string): string[] {
-  const addresses = text.split(',').filter((address) => address !== '')
-  if (addresses.length === 0) throw new UsageError('--peers: no address')
+  if (text.trim() === '') throw new UsageError(NO_PEERS)
   try {
-    return addresses.map((address) => parsePeerAddress(address, '--peers').address)
+    return parsePeerAddresses(text, '--peers (or QUIRE_PEERS)').map(({ address }) => address)
   } catch (error) {
     throw new UsageError((error as Error).message)
   }

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { constants } from 'node:os'
 import cliProgress from 'cli-progress'
 import pc from 'picocolors'
+import { showControls } from './visible.js'
 
 /** Bad usage: exit status 2. */
 export class UsageError extends Error {
@@ -88,5 +89,5 @@ export function startProgress(label: string, totalBytes: number, enabled: boolea
 }
 
 function oneLine(text: string): string {
-  return text.replaceAll(/\s*\n\s*/g, ' ')
+  return showControls(text.replaceAll(/\s*\n\s*/g, ' '))
 }

@@ -24,7 +24,7 @@ export function addStatusCommand(program: Command): void {
       const peers = peersOf(options)
       const probe = await createProbe(await keyOf(options))
       try {
-        show(await collect(probe, peers), options.json === true)
+        show(await collect(probe, peers, options.timeout ?? TIMEOUT_MS), options.json === true)
       } finally {
         await probe.close()
       }
@@ -32,22 +32,22 @@ export function addStatusCommand(program: Command): void {
 }
 
 /** The first peer that answers names the others. */
-async function collect(probe: Probe, peers: readonly string[]): Promise<Row[]> {
+async function collect(probe: Probe, peers: readonly string[], timeoutMs: number): Promise<Row[]> {
   let first: StatusAnswer
   try {
-    first = await Promise.any(peers.map((address) => probe.status(address, TIMEOUT_MS)))
+    first = await Promise.any(peers.map((address) => probe.status(address, timeoutMs)))
   } catch (error) {
     const [cause] = (error as AggregateError).errors as Error[]
     throw cause ?? new UnavailableError('no peer answered')
   }
   return Promise.all(
-    [...first.voters, ...first.learners].map(({ peerId, addresses }) => askOne(probe, peerId, addresses))
+    [...first.voters, ...first.learners].map(({ peerId, addresses }) => askOne(probe, peerId, addresses, timeoutMs))
   )
 }
 
-async function askOne(probe: Probe, id: string, addresses: readonly string[]): Promise<Row> {
+async function askOne(probe: Probe, id: string, addresses: readonly string[], timeoutMs: number): Promise<Row> {
   try {
-    return { id, addresses, answer: await Promise.any(addresses.map((address) => probe.status(address, TIMEOUT_MS))) }
+    return { id, addresses, answer: await Promise.any(addresses.map((address) => probe.status(address, timeoutMs))) }
   } catch (error) {
     const [cause] = (error as AggregateError).errors as Error[]
     return { id, addresses, error: cause?.message ?? 'no address' }

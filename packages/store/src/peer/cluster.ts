@@ -1,5 +1,5 @@
 /** The cluster as its founder describes it, and as the log keeps it. */
-import { parsePeerAddress, parsePeerId } from '@quire/net'
+import { parsePeerAddress, parsePeerId, placeOf } from '@quire/net'
 import { InvalidArgumentError, MAX_ADDRESSES, MAX_MEMBERS, encode, type Member } from '@quire/protocol'
 import type { PeerId } from '@libp2p/interface'
 import { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
@@ -36,6 +36,7 @@ export function normalizeCluster(config: ClusterConfig): ReplicatedConfig {
   for (const [i, voter] of voters.entries()) {
     if (voters[i + 1]?.peerId === voter.peerId) throw new InvalidArgumentError('voters', voter.peerId, 'named once')
   }
+  refuseSharedPlaces(voters)
   return {
     clusterId: config.clusterId,
     voters,
@@ -91,7 +92,7 @@ export function mayConnect(config: ReplicatedConfig, peerId: string): true | str
   const { clusterId, voters, admins, clients } = config
   if (clients === undefined || clients.includes(peerId) || admins.includes(peerId)) return true
   if (voters.some((voter) => voter.peerId === peerId)) return true
-  return `neither a peer nor a listed client of cluster ${clusterId}`
+  return `it is no client of cluster ${clusterId}, whose cluster file must list it under "clients"`
 }
 
 function normalizeVoter(peerId: string, addresses: readonly string[]): Member {
@@ -105,6 +106,20 @@ function normalizeVoter(peerId: string, addresses: readonly string[]): Member {
       if (parsed.peerId !== peerId) throw new InvalidArgumentError('addresses', address, `an address of ${peerId}`)
       return parsed.address
     })
+  }
+}
+
+/** Behind one address is one peer. */
+function refuseSharedPlaces(voters: readonly Member[]): void {
+  const owners = new Map<string, string>()
+  for (const { peerId, addresses } of voters) {
+    for (const address of addresses) {
+      const place = placeOf(address)
+      const owner = owners.get(place)
+      if (owner === peerId) throw new InvalidArgumentError('addresses', address, 'named once')
+      if (owner !== undefined) throw new InvalidArgumentError('addresses', address, `another than that of ${owner}`)
+      owners.set(place, peerId)
+    }
   }
 }
 

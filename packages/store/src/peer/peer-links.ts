@@ -115,7 +115,9 @@ class Links implements PeerLinks {
 
   constructor(private readonly init: PeerLinksInit) {
     this.refusals = new Refusals(init.logger, 'peer')
-    init.network.handle(PROTOCOL_RAFT, MAX_RAFT_FRAME_BYTES, (stream) => this.accept(stream))
+    const accept = (stream: FrameStream): void => this.accept(stream)
+    // A remote that may not connect is told why, too: it may be a voter of another configuration of this cluster.
+    init.network.handle(PROTOCOL_RAFT, MAX_RAFT_FRAME_BYTES, accept, accept)
     this.scheduleTick()
   }
 

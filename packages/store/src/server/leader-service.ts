@@ -174,13 +174,14 @@ class Service implements LeaderService {
   }
 
   private redirect(): LeaderMessage {
-    const { term, leader } = this.init.raft.status()
+    const { role, term, leader } = this.init.raft.status()
     const known = leader !== undefined && leader !== this.init.self
     return {
       type: 'redirect',
       clusterId: this.init.view.config?.clusterId ?? '',
       founding: this.init.founding,
       term,
+      role,
       leader: known ? leader : '',
       members: this.init.members()
     }

@@ -1,3 +1,5 @@
+import type { Role } from '@quire/protocol'
+
 /** What the session server needs of a Raft node; the node of `@quire/raft` fits. */
 export interface RaftPort {
   status(): RaftPortStatus
@@ -8,7 +10,7 @@ export interface RaftPort {
 }
 
 export interface RaftPortStatus {
-  readonly role: string
+  readonly role: Role
   readonly term: number
   /** PeerId as text. */
   readonly leader?: string | undefined

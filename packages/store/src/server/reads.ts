@@ -5,6 +5,8 @@ import {
   encode,
   errorToWire,
   fileStat,
+  refusePath,
+  refusePrefix,
   type ClientMessageOf,
   type LeaderMessage,
   type QuireError,
@@ -19,10 +21,18 @@ const MAX_FILES = 1024
 const FRAME_OVERHEAD_BYTES = 64
 
 export function answerRead(view: StateView, request: ReadRequest): LeaderMessage {
+  const refusal = refuseRead(request)
+  if (refusal !== undefined) return failed(request.seq, refusal)
   if (request.type === 'list') return listFiles(view, request)
   const file = request.type === 'stat' ? view.fileByPath(request.path) : view.file(request.file)
   if (file !== undefined) return { type: 'files', seq: request.seq, files: [file], done: true }
   return failed(request.seq, new NoSuchFileError(request.type === 'stat' ? request.path : `file ${request.file}`))
+}
+
+/** A client of this version refuses the same text itself; another one may not. */
+function refuseRead(request: ReadRequest): QuireError | undefined {
+  if (request.type === 'statFile') return undefined
+  return request.type === 'stat' ? refusePath(request.path) : refusePrefix(request.prefix)
 }
 
 export function failed(seq: number, error: QuireError): LeaderMessage {

@@ -2,6 +2,7 @@ import {
   InvalidArgumentError,
   MAX_BULK_FRAME_BYTES,
   MAX_CONTROL_FRAME_BYTES,
+  NotAuthorizedError,
   PROTOCOL_BULK,
   PROTOCOL_CONTROL,
   PROTOCOL_VERSION,
@@ -100,7 +101,13 @@ export function createSessionServer(init: SessionServerInit): SessionServer {
     opening.set(stream, cancel)
   }
 
-  init.network.handle(PROTOCOL_CONTROL, MAX_CONTROL_FRAME_BYTES, (stream) => accept(stream, 'control'))
+  /** The network bounds how many strangers there are, and how long each stays. */
+  function refuseStranger(stream: FrameStream, reason: string): void {
+    if (closed) return stream.close()
+    stream.onFrame = (bytes) => refuse(stream, groupOf(bytes), new NotAuthorizedError(stream.remote, reason))
+  }
+
+  init.network.handle(PROTOCOL_CONTROL, MAX_CONTROL_FRAME_BYTES, (stream) => accept(stream, 'control'), refuseStranger)
   init.network.handle(PROTOCOL_BULK, MAX_BULK_FRAME_BYTES, (stream) => accept(stream, 'bulk'))
   return {
     close: () => {
@@ -118,4 +125,12 @@ function finish(stream: FrameStream, group: number, last: LeaderMessage): void {
   stream.onFrame = () => {}
   stream.send(encodeFrame(leaderMessage, last, group))
   stream.close()
+}
+
+function groupOf(bytes: Uint8Array): number {
+  try {
+    return decodeFrame(clientMessage, bytes).group
+  } catch {
+    return 0
+  }
 }

@@ -33,7 +33,7 @@ export function startQuire(args: readonly string[], { env = {}, maxOpenFiles }: 
   const command = [process.execPath, BIN, ...args]
   if (maxOpenFiles !== undefined) command.unshift('sh', '-c', `ulimit -n ${maxOpenFiles} && exec "$0" "$@"`)
   const child = spawn(command[0]!, command.slice(1), {
-    env: { ...process.env, NO_COLOR: '1', QUIRE_PEERS: '', ...env },
+    env: { ...process.env, NO_COLOR: '1', QUIRE_PEERS: '', QUIRE_KEY: '', QUIRE_CLUSTER: '', ...env },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const running: Running = { child, stdout: '', stderr: '' }

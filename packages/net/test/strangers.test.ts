@@ -1,0 +1,142 @@
+import type { MultiaddrConnection } from '@libp2p/interface'
+import type { FrameStream } from '@quire/protocol'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { DialError, type Libp2pNetwork } from '../src/index.js'
+import { MAX_STRANGERS, STRANGER_LIFE_MS, Strangers } from '../src/strangers.js'
+import { ECHO, MAX_FRAME_BYTES, collect, createNode, dialEcho, frame } from './helpers.js'
+
+const OTHER = '/test/other/1'
+const until = (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 20_000, interval: 10 })
+
+interface Closed {
+  readonly server: Libp2pNetwork
+  readonly accepted: string[]
+  readonly refused: { readonly stream: FrameStream; readonly reason: string }[]
+}
+
+/** A node that knows nobody, or a few. It answers a stranger's first frame on one of its two protocols. */
+async function createClosed(answers = true, known = new Set<string>()): Promise<Closed> {
+  const server = await createNode({ allow: (peerId) => known.has(peerId) || 'nobody knows it' })
+  const accepted: string[] = []
+  const refused: { stream: FrameStream; reason: string }[] = []
+  server.handle(
+    ECHO,
+    MAX_FRAME_BYTES,
+    () => accepted.push(ECHO),
+    (stream, reason) => {
+      refused.push({ stream, reason })
+      stream.onFrame = () => {
+        if (!answers) return
+        stream.send(frame(Uint8Array.of(4, 0, 3)))
+        stream.close()
+      }
+    }
+  )
+  server.handle(OTHER, MAX_FRAME_BYTES, () => accepted.push(OTHER))
+  return { server, accepted, refused }
+}
+
+describe('a stranger', () => {
+  it('is told why on the protocol that has a word for it, and cut off after that', async () => {
+    const { server, accepted, refused } = await createClosed()
+    const client = await createNode({ listen: [] })
+    const stream = await dialEcho(client, server)
+    const collected = collect(stream)
+    stream.send(frame(Uint8Array.of(1)))
+    await collected.count(1)
+    expect(collected.frames.map((bytes) => [...bytes])).toEqual([[4, 0, 3]])
+    await collected.closed
+    expect(refused.map(({ stream: { remote }, reason }) => [remote, reason])).toEqual([
+      [client.peerId, 'nobody knows it']
+    ])
+    expect(accepted).toEqual([])
+    await until(() => expect([server.connections, client.connections]).toEqual([0, 0]))
+  })
+
+  it('gets no stream of another protocol, and no second one', async () => {
+    const { server, accepted, refused } = await createClosed(false)
+    const client = await createNode({ listen: [] })
+    const first = collect(await dialEcho(client, server))
+    const options = { protocol: OTHER, maxFrameBytes: MAX_FRAME_BYTES }
+    for (const protocol of [OTHER, ECHO]) {
+      // The protocol is agreed on before the stream is cut.
+      const cut = await client.dial(server.peerId, [], { ...options, protocol }).catch(() => undefined)
+      if (cut !== undefined) expect(await collect(cut).closed).toBeInstanceOf(Error)
+    }
+    expect(refused).toHaveLength(1)
+    expect(accepted).toEqual([])
+    expect(first.closes).toBe(0)
+  })
+
+  it(`is one of ${MAX_STRANGERS} at a time: the next one is dropped, until one of them leaves`, async () => {
+    const { server, refused } = await createClosed(false)
+    const clients = await Promise.all(Array.from({ length: MAX_STRANGERS + 1 }, () => createNode({ listen: [] })))
+    const last = clients.pop()!
+    for (const client of clients) collect(await dialEcho(client, server))
+    await until(() => expect(refused).toHaveLength(MAX_STRANGERS))
+    await expect(dialEcho(last, server)).rejects.toBeInstanceOf(DialError)
+    expect(server.connections).toBe(MAX_STRANGERS)
+    await clients[0]!.close()
+    await until(() => expect(server.connections).toBe(MAX_STRANGERS - 1))
+    collect(await dialEcho(last, server))
+    await until(() => expect(refused).toHaveLength(MAX_STRANGERS + 1))
+  })
+
+  it('does not keep out anybody who may connect', async () => {
+    const known = await createNode({ listen: [] })
+    const { server, accepted, refused } = await createClosed(false, new Set([known.peerId]))
+    const clients = await Promise.all(Array.from({ length: MAX_STRANGERS }, () => createNode({ listen: [] })))
+    for (const client of clients) collect(await dialEcho(client, server))
+    collect(await dialEcho(known, server))
+    await until(() => expect(accepted).toEqual([ECHO]))
+    expect(refused).toHaveLength(MAX_STRANGERS)
+  })
+})
+
+describe('the connections of strangers', () => {
+  afterEach(() => {
+    vi.useRealTimers()
+  })
+
+  class FakeConnection extends EventTarget {
+    status = 'open'
+    aborted: Error | undefined
+    abort(reason: Error): void {
+      this.aborted = reason
+      this.end()
+    }
+    end(): void {
+      this.status = 'closed'
+      this.dispatchEvent(new Event('close'))
+    }
+  }
+
+  const admit = (strangers: Strangers, connection: FakeConnection): boolean =>
+    strangers.admit(connection as unknown as MultiaddrConnection)
+
+  it('are cut when their time is over, whatever goes on in them, and make room', () => {
+    vi.useFakeTimers()
+    const strangers = new Strangers()
+    strangers.open()
+    const connections = Array.from({ length: MAX_STRANGERS }, () => new FakeConnection())
+    for (const connection of connections) expect(admit(strangers, connection)).toBe(true)
+    expect(admit(strangers, new FakeConnection())).toBe(false)
+    vi.advanceTimersByTime(STRANGER_LIFE_MS - 1)
+    expect(connections.every(({ aborted }) => aborted === undefined)).toBe(true)
+    vi.advanceTimersByTime(1)
+    expect(connections.every(({ aborted }) => aborted !== undefined)).toBe(true)
+    expect(vi.getTimerCount()).toBe(0)
+    // Each has made room once, although it was both cut and closed.
+    for (let i = 0; i < MAX_STRANGERS; i++) expect(admit(strangers, new FakeConnection())).toBe(true)
+    expect(admit(strangers, new FakeConnection())).toBe(false)
+  })
+
+  it('are none while no protocol has a word for them, and none that is closed already', () => {
+    const strangers = new Strangers()
+    expect(admit(strangers, new FakeConnection())).toBe(false)
+    strangers.open()
+    const closed = new FakeConnection()
+    closed.end()
+    expect(admit(strangers, closed)).toBe(false)
+  })
+})

@@ -1,0 +1,59 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { InvalidArgumentError, MAX_PATH_BYTES, refusePath, refusePrefix } from '../src/index.js'
+
+/** Parts with what goes wrong most: dots, NUL, marks that combine, lone surrogates, compatibility characters. */
+const piece = fc.constantFrom(
+  '/',
+  '.',
+  '..',
+  'a',
+  'e',
+  '\0',
+  '\u0301',
+  '\u00e9',
+  '\u212b',
+  '\ud83d',
+  '\ude00',
+  '\u{1f600}',
+  'ﬁ'
+)
+const text = fc.oneof(
+  fc.array(piece, { maxLength: 12 }).map((pieces) => pieces.join('')),
+  fc.array(piece, { maxLength: 12 }).map((pieces) => `/${pieces.join('')}`),
+  fc.string({ unit: 'grapheme' }).map((string) => `/${string}`)
+)
+
+describe('a prefix', () => {
+  it('is taken if it begins a path that is taken', () => {
+    fc.assert(
+      fc.property(text, (path) => {
+        if (refusePath(path) !== undefined) return
+        const points = Array.from(path)
+        for (let end = 0; end <= points.length; end++) {
+          expect(refusePrefix(points.slice(0, end).join(''))).toBeUndefined()
+        }
+      }),
+      { numRuns: 2000 }
+    )
+  })
+
+  it('is refused unless it begins some path that is taken', () => {
+    fc.assert(
+      fc.property(text, (prefix) => {
+        if (refusePrefix(prefix) !== undefined || prefix.length > MAX_PATH_BYTES / 8) return
+        expect(refusePath(`${prefix === '' ? '/' : prefix}x`)).toBeUndefined()
+      }),
+      { numRuns: 2000 }
+    )
+  })
+
+  it.each(['/cafe\u0301', '/\u212b', 'a', '//', '/a/../', '/a\0', '/\ud83d', `/${'x'.repeat(MAX_PATH_BYTES)}`])(
+    '%j is refused with its name and value',
+    (prefix) => {
+      const refusal = refusePrefix(prefix)
+      expect(refusal).toBeInstanceOf(InvalidArgumentError)
+      expect(refusal).toMatchObject({ argument: 'prefix', value: prefix.slice(0, 256) })
+    }
+  )
+})
