@@ -221,7 +221,7 @@ describe('a peer', () => {
     expect(logged.filter((line) => line.msg === 'peer refused')).toEqual([expect.objectContaining({ peer: from })])
   })
 
-  it('gives an identity that is not listed one refusal on control, whatever its first frame, and nothing on bulk or raft', async () => {
+  it('gives an identity that is not listed one refusal on control or raft, whatever its first frame, and nothing on bulk', async () => {
     const stranger = await generatePrivateKey()
     const peer = await leading({ cluster: cluster({ clients: [] }), logger: collectingLogger() })
     const network = await createLibp2pNetwork({ privateKey: stranger, listen: [] })
@@ -245,7 +245,8 @@ describe('a peer', () => {
     const bulkHello = encodeFrame(clientMessage, { ...hello, lane: 'bulk' }, 0)
     await expect(answerTo(network, peer, PROTOCOL_BULK, bulkHello)).rejects.toThrow()
     expect(logged.filter((line) => line.msg === 'peer refused')).toEqual([
-      expect.objectContaining({ component: 'net', peer: peerIdFromKey(stranger) })
+      expect.objectContaining({ component: 'net', peer: peerIdFromKey(stranger) }),
+      expect.objectContaining({ component: 'links', peer: peerIdFromKey(stranger) })
     ])
   })
 
