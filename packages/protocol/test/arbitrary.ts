@@ -88,10 +88,11 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
     term: uint,
     leader: text,
     members,
+    roundTripMs: uint,
     attach: uint
   }),
   attached: fc.constant({}),
-  redirect: fc.record({ clusterId: text, founding: text, term: uint, role, leader: text, members }),
+  redirect: fc.record({ clusterId: text, founding: text, term: uint, role, leader: text, members, roundTripMs: uint }),
   refused: fc.record({ error }),
   registered: fc.record({ term: uint, session: uint, ttlMs: uint, creditBytes: uint, maxFaults: uint }),
   expired: fc.record({ session: uint }),
@@ -138,6 +139,7 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
     appliedIndex: uint,
     voters: members,
     learners: members,
+    roundTripMs: uint,
     sessions: uint,
     ownedPages: uint,
     stages: fc.array(

@@ -147,6 +147,14 @@ describe('peers that were founded from different configurations', () => {
     expect(a.errors().length + b.errors().length).toBeLessThan(8)
   })
 
+  it('name the round trip when that is all that differs', async () => {
+    const net = new FakeNet()
+    const a = await start(net, 'a', ['a', 'b'])
+    await start(net, 'b', ['a', 'b'], { config: founded(['a', 'b'], { roundTripMs: 600 }) })
+    await clock.advance(10_000)
+    expect(a.errors().join('\n')).toContain('round trip: 32 ms here, 600 ms there')
+  })
+
   it('name the difference also when only one side lists the other as a voter', async () => {
     const net = new FakeNet()
     const lone = await start(net, 'c', ['c'])

@@ -6,8 +6,8 @@ import { formatClusterFile, normalizeCluster, parseClusterFile, type ClusterConf
 import { foundingDigest } from '../peer/founding.js'
 import { createFile } from '../peer/durable.js'
 import { generatePrivateKey, loadPrivateKey, parsePeerAddresses, peerIdFromKey, savePrivateKey } from '@quire/net'
-import { FileExistsError } from '@quire/protocol'
-import { Option, type Command } from 'commander'
+import { DEFAULT_ROUND_TRIP_MS, FileExistsError, MAX_ROUND_TRIP_MS, MIN_ROUND_TRIP_MS } from '@quire/protocol'
+import { InvalidArgumentError as UsageArgumentError, Option, type Command } from 'commander'
 import { createLogger, withJson, withLogLevel, type JsonOption } from './options.js'
 import { ExitError, UsageError, printFailure, printJson, printLine, printNote } from './output.js'
 
@@ -25,6 +25,11 @@ export function addClusterCommands(program: Command): void {
     .requiredOption('--clients <ids...>', "PeerIds of the clients that may connect, or 'any'")
     .option('--admins <ids...>', 'PeerIds that may change the cluster')
     .option('--cluster-id <name>', 'default: a random one')
+    .addOption(
+      new Option('--round-trip <ms>', 'the longest round trip between two voters; all time-outs follow it')
+        .argParser(parseRoundTrip)
+        .default(DEFAULT_ROUND_TRIP_MS)
+    )
     .option('--out <file>', 'default: standard output')
     .action(init)
 
@@ -52,11 +57,13 @@ interface InitOptions extends JsonOption {
   readonly clients: readonly string[]
   readonly admins?: readonly string[]
   readonly clusterId?: string
+  readonly roundTrip: number
   readonly out?: string
 }
 
 function init(options: InitOptions): void {
   const { voters, clients, admins = [], clusterId = `quire-${randomBytes(6).toString('hex')}`, out } = options
+  const { roundTrip: roundTripMs } = options
   const addresses = new Map<string, string[]>()
   for (const item of voters.flatMap(readVoters)) {
     const { peerId, list } = parseVoter(item)
@@ -69,7 +76,8 @@ function init(options: InitOptions): void {
     clusterId,
     voters: [...addresses].map(([peerId, list]) => ({ peerId, addresses: list })),
     admins,
-    clients: clients.includes('any') ? 'any' : clients
+    clients: clients.includes('any') ? 'any' : clients,
+    roundTripMs
   }
   const text = formatClusterFile(config)
   const founding = foundingDigest(normalizeCluster(config))
@@ -105,6 +113,12 @@ function parseVoter(item: string): { peerId: string; list: string[] } {
     throw new UsageError(`--voters: ${peerId} and ${other.peerId} are two voters: separate them by a space`)
   }
   return { peerId, list: parsed.map(({ address }) => address) }
+}
+
+function parseRoundTrip(text: string): number {
+  const ms = Number(text)
+  if (Number.isInteger(ms) && ms >= MIN_ROUND_TRIP_MS && ms <= MAX_ROUND_TRIP_MS) return ms
+  throw new UsageArgumentError(`must be whole milliseconds from ${MIN_ROUND_TRIP_MS} to ${MAX_ROUND_TRIP_MS}.`)
 }
 
 function readVoters(item: string): string[] {

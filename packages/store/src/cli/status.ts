@@ -5,9 +5,13 @@ import { printJson, printLine } from './output.js'
 import { stagePercentile, type StageReport } from '../server/stages.js'
 import { shortId } from '../peer/founding.js'
 import { createProbe, type Probe, type StatusAnswer } from './probe.js'
-import { UnavailableError } from '@quire/protocol'
+import { MAX_ROUND_TRIP_MS, UnavailableError } from '@quire/protocol'
 
-const TIMEOUT_MS = 3_000
+/**
+ * Far peers answer after five round trips. A peer that does not take the next step of a connection is given up sooner,
+ * by the network.
+ */
+const TIMEOUT_MS = 10 * MAX_ROUND_TRIP_MS
 
 /** A peer that answered, or why it did not. */
 interface Row {
