@@ -80,7 +80,7 @@ export async function withClient<T>(options: ClusterOptions, use: (client: DsmCl
     const connecting = createDsmClient({
       peers: peersOf(options),
       privateKey: await keyOf(options),
-      ...(options.cluster === undefined ? {} : { cluster: options.cluster }),
+      ...(options.cluster === undefined || options.cluster === '' ? {} : { cluster: options.cluster }),
       ...(options.timeout === undefined ? {} : { faultTimeoutMs: options.timeout })
     })
     const client = await Promise.race([connecting, interruption.promise])
@@ -123,9 +123,9 @@ export function parsePath(text: string): string {
   return text
 }
 
-function parseDigest(text: string): string | undefined {
+function parseDigest(text: string): string {
   // An environment variable that is set to nothing.
-  if (text === '') return undefined
+  if (text === '') return ''
   if (!/^[0-9a-f]{64}$/.test(text)) throw new UsageArgumentError('must be 64 hexadecimal digits.')
   return text
 }
