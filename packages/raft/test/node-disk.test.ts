@@ -55,7 +55,7 @@ describe('a log on the file system', () => {
     const again = await open()
     expect(again.lastIndex).toBe(10)
     await again.close()
-    expect(await readdir(directory)).toEqual(['0000000001-00000000000001.log'])
+    expect((await readdir(directory)).sort()).toEqual(['0000000001-00000000000001.log', 'hard-state'])
   })
 
   it('allocates a segment whole, so that an append is one data flush', async () => {

@@ -57,7 +57,7 @@ describe('peer links', () => {
     a.links.send(0, 'b', heartbeat)
     net.down.delete('b')
     await clock.advance(5000)
-    a.links.send(0, 'b', { type: 'heartbeatReply', term: 1, round: 1 })
+    a.links.send(0, 'b', { type: 'heartbeatReply', term: 1, round: 1, room: 'enough' })
     await settle()
     expect(b.received).toEqual(['0 a heartbeatReply'])
   })

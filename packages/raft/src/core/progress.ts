@@ -1,3 +1,4 @@
+import type { RaftRoom } from '@quire/protocol'
 import type { SnapshotMeta } from './types.js'
 
 /** A snapshot on its way to a follower. */
@@ -31,6 +32,8 @@ export class Progress {
   active = true
   /** It did so in the time before. */
   private wasActive = false
+  /** As it last said; undefined until then. */
+  room: RaftRoom | undefined
   /** In `snapshot`. */
   transfer: Transfer | undefined
   private inflight: { last: number; bytes: number }[] = []

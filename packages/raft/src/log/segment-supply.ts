@@ -1,5 +1,6 @@
-import { NoSpaceError, type Clock } from '@quire/protocol'
+import type { Clock, NoSpaceError } from '@quire/protocol'
 import type { Disk, DiskFile } from './disk.js'
+import { isLackOfRoom, NoFileError } from './room.js'
 import { encodeSegmentHeader, segmentName, SEGMENT_HEADER_BYTES, type Segment, type SegmentHeader } from './segment.js'
 
 const SPARE = 'spare.tmp'
@@ -22,13 +23,19 @@ export class SegmentSupply {
   private readonly disk: Disk
   private readonly segmentBytes: number
   private spare: Promise<DiskFile> | undefined
+  /** Bytes of the next file: a batch that does not fit a segment gets a larger one. */
+  private nextBytes: number
   private cancelRetry: () => void = () => {}
-  private isShort = false
+  /** The next file could not be made. */
+  private fault: NoSpaceError | undefined
+  /** Called when it could be made after all. */
+  private waiting: (() => void)[] = []
   private closed = false
 
   constructor(private readonly init: SegmentSupplyInit) {
     this.disk = init.disk
     this.segmentBytes = init.segmentBytes
+    this.nextBytes = init.segmentBytes
   }
 
   /** Removes what a crash left half made. */
@@ -40,16 +47,16 @@ export class SegmentSupply {
   /** Starts to make the next file, unless that was done. */
   prepare(): void {
     if (this.spare !== undefined) return
-    const spare = this.disk.create(SPARE, this.segmentBytes)
+    const spare = this.disk.create(SPARE, this.nextBytes)
     this.spare = spare
     spare.then(
       () => this.report(undefined),
       (error: unknown) => {
         // Whoever takes the file deals with the failure. Until then there is time to make room.
         if (this.spare !== spare || this.closed) return
-        if (error instanceof NoSpaceError) this.report(error)
+        if (isLackOfRoom(error)) this.report(error)
         // Who was told that there is no room waits to be told that there is, whatever went wrong in between.
-        if (this.isShort) this.retryLater()
+        if (this.fault !== undefined) this.retryLater()
       }
     )
   }
@@ -57,6 +64,7 @@ export class SegmentSupply {
   private retryLater(): void {
     const { clock } = this.init
     if (clock === undefined) return
+    this.cancelRetry()
     this.cancelRetry = clock.schedule(RETRY_MS, () => {
       this.spare = undefined
       this.prepare()
@@ -65,12 +73,21 @@ export class SegmentSupply {
 
   /** The same condition is reported once, however often it is tried again. */
   private report(fault: NoSpaceError | undefined): void {
-    if (this.closed || this.isShort === (fault !== undefined)) return
-    this.isShort = fault !== undefined
-    this.init.onSpace?.(fault)
+    if (this.closed) return
+    const isNew = (this.fault === undefined) !== (fault === undefined)
+    this.fault = fault
+    if (isNew) this.init.onSpace?.(fault)
+    if (fault === undefined) for (const resolve of this.waiting.splice(0)) resolve()
   }
 
-  /** A segment that begins with `first`, which is durable, name included, when this resolves. */
+  private roomAgain(): Promise<void> {
+    return new Promise((resolve) => this.waiting.push(resolve))
+  }
+
+  /**
+   * A segment that begins with `first`, which is durable, name included, when this resolves. Rejects with NoFileError when there is no room
+   * for it: nothing was written then.
+   */
   async take(header: SegmentHeader, first: Uint8Array): Promise<Segment> {
     const start = new Uint8Array(SEGMENT_HEADER_BYTES + first.length)
     start.set(encodeSegmentHeader(header))
@@ -102,16 +119,31 @@ export class SegmentSupply {
   }
 
   private async takeFile(bytes: number): Promise<DiskFile> {
+    // Filling a disk that has no room with zeros again, for each that asks, would only keep it busy: the clock does that.
+    if (this.fault !== undefined && this.init.clock !== undefined) throw new NoFileError(this.roomAgain(), this.fault)
     this.prepare()
-    const spare = this.spare!
+    // It may have failed long ago, and nobody relied on it.
+    let file = await this.spare!.catch(() => this.makeSpare(Math.max(bytes, this.segmentBytes)))
+    if (file.bytes < bytes) {
+      await file.close()
+      await this.disk.remove(SPARE)
+      file = await this.makeSpare(bytes)
+    }
     this.cancelRetry()
     this.spare = undefined
-    // It may have failed long ago for want of space, and nobody relied on it.
-    const file = await spare.catch(() => this.disk.create(SPARE, this.segmentBytes))
-    this.report(undefined)
-    if (file.bytes >= bytes) return file
-    await file.close()
-    await this.disk.remove(SPARE)
-    return this.disk.create(SPARE, bytes)
+    this.nextBytes = this.segmentBytes
+    return file
+  }
+
+  private async makeSpare(bytes: number): Promise<DiskFile> {
+    this.nextBytes = bytes
+    this.spare = undefined
+    this.prepare()
+    try {
+      return await this.spare!
+    } catch (error) {
+      if (isLackOfRoom(error)) throw new NoFileError(this.roomAgain(), error)
+      throw error
+    }
   }
 }

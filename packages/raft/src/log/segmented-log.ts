@@ -1,12 +1,14 @@
 import { assert, InvalidArgumentError, raftEntryBytes } from '@quire/protocol'
 import type { Entry, HardState, SnapshotMeta } from '../core/types.js'
-import { LogFailedError, LogNotInitializedError } from '../errors.js'
+import { LogFailedError, LogFullError, LogNotInitializedError } from '../errors.js'
 import { baseOfSnapshot, FIRST_BASE, type SegmentBase } from './base.js'
 import { BATCH_BYTES, encodeBatch } from './batch.js'
 import { firstContent } from './creation.js'
 import { SECTOR_BYTES, type Disk } from './disk.js'
 import { LogIndex } from './log-index.js'
 import { recover, type Recovered } from './recovery.js'
+import { makeReserve, newerState, Reserve } from './reserve.js'
+import { NoFileError } from './room.js'
 import { identityHash, parseSegmentName, SEGMENT_HEADER_BYTES, type Segment } from './segment.js'
 import { SegmentSupply } from './segment-supply.js'
 import type { LogCreation, LogWrite, RaftLog, SegmentedLogInit } from './types.js'
@@ -30,7 +32,7 @@ export async function createSegmentedLog(init: SegmentedLogInit): Promise<RaftLo
   const index = new LogIndex(cacheBytes)
   const recovered = await recover(disk, index, identity)
   if (recovered === undefined) throw new LogNotInitializedError()
-  const log = new SegmentedLog(disk, supply, index, identity, recovered)
+  const log = new SegmentedLog(disk, supply, index, identity, recovered, await openReserve(disk, identity, recovered))
   await log.removeObsolete()
   return log
 }
@@ -43,8 +45,18 @@ async function makeFirstSegment(
 ): Promise<void> {
   if ((await disk.list()).some((name) => parseSegmentName(name) !== undefined)) return
   const batch = encodeBatch(1, { base: FIRST_BASE, ...firstContent(creation) })
+  await makeReserve(disk)
   const segment = await supply.take({ number: 1, firstIndex: 1, firstBatch: 1, identity }, batch)
   await segment.file.close()
+}
+
+async function openReserve(disk: Disk, identity: number, { segments, obsolete }: Recovered): Promise<Reserve> {
+  try {
+    return await Reserve.open(disk, identity)
+  } catch (error) {
+    for (const { file } of [...obsolete, ...segments]) await file.close()
+    throw error
+  }
 }
 
 /** One `append` on its way. `taken` entries are in batches already. */
@@ -65,6 +77,8 @@ interface Gathered {
 
 class SegmentedLog implements RaftLog {
   private durableState: HardState
+  /** The hard state as the segments have it: older than the durable one after the reserve was used. */
+  private loggedState: HardState
   /** Of which the log consists, oldest first. */
   private readonly segments: Segment[]
   /** To be removed, oldest first. */
@@ -79,15 +93,19 @@ class SegmentedLog implements RaftLog {
   private flushing: Promise<void> | undefined
   private removing: Promise<void> = Promise.resolve()
   private failure: Error | undefined
+  /** No file can be made for more entries: they are given back. */
+  private full: NoFileError | undefined
 
   constructor(
     private readonly disk: Disk,
     private readonly supply: SegmentSupply,
     private readonly index: LogIndex,
     private readonly identity: number,
-    recovered: Recovered
+    recovered: Recovered,
+    private readonly reserve: Reserve
   ) {
-    this.durableState = recovered.hardState
+    this.loggedState = recovered.hardState
+    this.durableState = newerState(recovered.hardState, reserve.found)
     this.segments = recovered.segments
     this.obsolete = recovered.obsolete
     this.offset = recovered.offset
@@ -130,8 +148,10 @@ class SegmentedLog implements RaftLog {
     }
     const first = entries[0]
     if (first !== undefined) {
+      // What follows on what was given back is given back, too: the caller may not have heard of it yet.
+      const last = this.full === undefined ? this.appended + 1 : Infinity
       assert(
-        first.index >= this.appendable && first.index <= this.appended + 1,
+        first.index >= this.appendable && first.index <= last,
         `append ${first.index} to ${this.appendable}..${this.appended}`
       )
       this.appended = entries.at(-1)!.index
@@ -160,6 +180,7 @@ class SegmentedLog implements RaftLog {
     this.failure ??= new LogFailedError(new Error('it is closed'))
     await this.removing
     await this.supply.close()
+    await this.reserve.close()
     for (const { file } of [...this.obsolete, ...this.segments]) await file.close()
     this.obsolete.length = 0
     this.segments.length = 0
@@ -200,6 +221,7 @@ class SegmentedLog implements RaftLog {
   }
 
   private async flushBatch(): Promise<void> {
+    if (this.full !== undefined && adds(this.queue[0]!.write)) return this.giveBack(this.full)
     const gathered = this.gather()
     const { hardState, entries } = gathered
     const number = this.nextBatch
@@ -218,7 +240,13 @@ class SegmentedLog implements RaftLog {
     const base = this.nextBase(gathered)
     const batch = encodeBatch(number, { base, hardState, entries })
     const header = { number: current.number + 1, firstIndex: base.prevIndex + 1, firstBatch: number }
-    const segment = await this.supply.take({ ...header, identity: this.identity }, batch)
+    let segment: Segment
+    try {
+      segment = await this.supply.take({ ...header, identity: this.identity }, batch)
+    } catch (error) {
+      if (error instanceof NoFileError) return this.giveBack(error)
+      throw error
+    }
     this.segments.push(segment)
     this.offset = SEGMENT_HEADER_BYTES
     if (base.reset) {
@@ -234,8 +262,49 @@ class SegmentedLog implements RaftLog {
     this.index.add(entries, this.segments.at(-1)!, this.offset, batchBytes, this.nextBatch)
     this.offset += batchBytes
     this.nextBatch++
-    if (hardState !== undefined) this.durableState = hardState
+    if (hardState !== undefined) {
+      this.loggedState = hardState
+      this.durableState = hardState
+    }
     for (const { resolve } of this.queue.splice(0, complete)) resolve()
+  }
+
+  /**
+   * Nothing of the queue can be written to a segment. Its hard state is made durable in the reserve, and its entries go back to the caller,
+   * who hands them in again when there is room.
+   */
+  private async giveBack(fault: NoFileError): Promise<void> {
+    if (this.full !== fault) {
+      this.full = fault
+      // Before the caller hears of it.
+      void fault.room.then(() => (this.full = undefined))
+    }
+    const given = this.queue.slice()
+    const state = given.findLast(({ write }) => write.hardState !== undefined)?.write.hardState
+    if (state !== undefined) {
+      const now = this.capped(state, this.index.lastIndex)
+      await this.reserve.write(now)
+      this.durableState = now
+    }
+    this.queue.splice(0, given.length)
+    this.appended = this.index.lastIndex
+    this.appendable = this.index.firstIndex
+    let stored = this.index.lastIndex
+    for (const { write, taken, resolve, reject } of given) {
+      if (!adds(write)) {
+        resolve()
+        continue
+      }
+      const { reset, entries } = write
+      if (taken > 0) stored = Math.min(stored, entries[taken - 1]!.index)
+      else stored = reset === undefined ? Math.min(stored, entries[0]!.index - 1) : reset.index
+      reject(new LogFullError(stored, fault.room, fault.cause))
+    }
+  }
+
+  /** The commit index never names an entry that is not there: one that was given back, or what a reset that was given back would have made of it. */
+  private capped(state: HardState, lastIndex: number): HardState {
+    return this.full === undefined || state.commit <= lastIndex ? state : { ...state, commit: lastIndex }
   }
 
   private gather(): Gathered {
@@ -246,6 +315,7 @@ class SegmentedLog implements RaftLog {
     const entries: Entry[] = []
     for (const pending of this.queue) {
       const { write } = pending
+      if (this.full !== undefined && adds(write)) break
       if (pending.taken === 0 && write.reset !== undefined) {
         // It begins a segment, and so a batch.
         if (complete > 0) break
@@ -259,23 +329,40 @@ class SegmentedLog implements RaftLog {
         // A batch has no gap; what replaces an entry of this one belongs to the next.
         const last = entries.at(-1)
         if (last !== undefined && (bytes > BATCH_BYTES || entry.index <= last.index)) {
-          return { reset, hardState, entries, complete }
+          return this.gathered(reset, hardState, entries, complete)
         }
         entries.push(entry)
         pending.taken++
       }
       complete++
     }
-    return { reset, hardState, entries, complete }
+    return this.gathered(reset, hardState, entries, complete)
+  }
+
+  private gathered(
+    reset: SnapshotMeta | undefined,
+    hardState: HardState | undefined,
+    entries: readonly Entry[],
+    complete: number
+  ): Gathered {
+    // What is in the reserve only goes to the log with the next batch.
+    const state = hardState ?? (this.durableState === this.loggedState ? undefined : this.durableState)
+    const lastIndex = entries.at(-1)?.index ?? reset?.index ?? this.index.lastIndex
+    return { reset, hardState: state && this.capped(state, lastIndex), entries, complete }
   }
 
   private nextBase({ reset, entries }: Gathered): SegmentBase {
-    const { index, durableState: hardState } = this
+    const { index, loggedState: hardState } = this
     if (reset !== undefined) return baseOfSnapshot(reset, hardState)
     const prevIndex = (entries[0]?.index ?? index.lastIndex + 1) - 1
     const configuration = index.configurationAt(prevIndex)
     return { prevIndex, prevTerm: index.term(prevIndex)!, hardState, configuration, reset: false }
   }
+}
+
+/** Adds to what stands in the log, or begins it anew. */
+function adds({ reset, entries }: LogWrite): boolean {
+  return reset !== undefined || entries.length > 0
 }
 
 function belongsTo({ firstIndex }: Segment, { reset, entries }: Gathered): boolean {

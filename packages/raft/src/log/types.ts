@@ -17,7 +17,8 @@ export interface RaftLog extends LogReader {
   readonly configurations: readonly Entry[]
   /**
    * Resolves when durable, in the order of the calls; calls that come while a write is under way share the next. Takes the
-   * buffers. After a failed write nothing is accepted any more: everything rejects with LogFailedError.
+   * buffers. Rejects with LogFullError when the disk has no room for the entries: the log is sound, and goes on when there is room. After
+   * a failed write nothing is accepted any more: everything rejects with LogFailedError.
    */
   append(write: LogWrite): Promise<void>
   /**
@@ -52,11 +53,12 @@ export interface SegmentedLogInit {
    * does not know any more, and must not vote.
    */
   readonly create?: LogCreation | undefined
-  /** With it, a file that found no space is tried again once a second until there is room. */
+  /** With it, a file that found no space is tried again once a second until there is room. Without it, a full log stays full. */
   readonly clock?: Pick<Clock, 'schedule'>
   /**
    * Called when the condition changes: with a NoSpaceError when the file after the one that is being written cannot be made, and up
-   * to half a segment is left; with undefined when it could be made after all. Who then still fills the segment loses the log.
+   * to half a segment is left; with undefined when it could be made after all. When that segment is full as well, `append` gives entries
+   * back (LogFullError).
    */
   readonly onSpace?: (fault: NoSpaceError | undefined) => void
 }
