@@ -114,12 +114,19 @@ describe('a log whose disk has no room for another file', () => {
     expect((await open(sectors)).lastIndex).toBe(2)
   })
 
+  it('does not take entries that were to be replaced for those that replace them', async () => {
+    const log = await full()
+    const { lastIndex } = log
+    const { stored } = await givenBack(append(log, { entries: [big(lastIndex - 1, 1, 2), big(lastIndex, 1, 2)] }))
+    expect(stored).toBe(lastIndex - 2)
+  })
+
   it('gives back a reset, and stays what it was', async () => {
     const log = await full()
     const { lastIndex } = log
     const reset = append(log, { hardState: { term: 2, vote: undefined, commit: 100 }, reset: SNAPSHOT, entries: [] })
     const vote = append(log, { hardState: { term: 3, vote: 'c', commit: 100 }, entries: [] })
-    expect((await givenBack(reset)).stored).toBe(100)
+    expect((await givenBack(reset)).stored).toBe(0)
     await within(vote)
     expect(log).toMatchObject({ firstIndex: 1, lastIndex })
     // The commit index must not name what only the reset would have brought.

@@ -264,11 +264,13 @@ class Core implements RaftCore {
   /** Entries that storage is not handed must not be acknowledged when other writes are durable. */
   private promiseWhatIsWritten(): void {
     const { state } = this
-    const { writtenIndex } = state.log
-    state.messagesAfter = state.messagesAfter.map((out) => {
+    const { writtenIndex, hasUnwrittenReset } = state.log
+    state.messagesAfter = state.messagesAfter.flatMap((out) => {
       const { message } = out
-      if (message.type !== 'appendReply' || message.rejected || message.index <= writtenIndex) return out
-      return { to: out.to, message: { ...message, index: writtenIndex } }
+      if (message.type !== 'appendReply' || message.rejected) return [out]
+      // The log on disk is another one.
+      if (hasUnwrittenReset) return []
+      return [{ to: out.to, message: { ...message, index: Math.min(message.index, writtenIndex) } }]
     })
   }
 

@@ -59,10 +59,11 @@ async function openReserve(disk: Disk, identity: number, { segments, obsolete }:
   }
 }
 
-/** One `append` on its way. `taken` entries are in batches already. */
+/** One `append` on its way. `taken` entries are in batches already, `written` of them in durable ones. */
 interface Pending {
   readonly write: LogWrite
   taken: number
+  written: number
   readonly resolve: () => void
   readonly reject: (error: Error) => void
 }
@@ -157,7 +158,7 @@ class SegmentedLog implements RaftLog {
       this.appended = entries.at(-1)!.index
     }
     return new Promise((resolve, reject) => {
-      this.queue.push({ write, taken: 0, resolve, reject })
+      this.queue.push({ write, taken: 0, written: 0, resolve, reject })
       this.flushing ??= this.flush()
     })
   }
@@ -267,6 +268,9 @@ class SegmentedLog implements RaftLog {
       this.durableState = hardState
     }
     for (const { resolve } of this.queue.splice(0, complete)) resolve()
+    // At most one append is in a batch with a part of its entries.
+    const next = this.queue[0]
+    if (next !== undefined) next.written = next.taken
   }
 
   /**
@@ -290,14 +294,15 @@ class SegmentedLog implements RaftLog {
     this.appended = this.index.lastIndex
     this.appendable = this.index.firstIndex
     let stored = this.index.lastIndex
-    for (const { write, taken, resolve, reject } of given) {
+    for (const { write, written, resolve, reject } of given) {
       if (!adds(write)) {
         resolve()
         continue
       }
       const { reset, entries } = write
-      if (taken > 0) stored = Math.min(stored, entries[taken - 1]!.index)
-      else stored = reset === undefined ? Math.min(stored, entries[0]!.index - 1) : reset.index
+      if (written > 0) stored = entries[written - 1]!.index
+      // The log that is there is not the one that the caller goes on with.
+      else stored = reset === undefined ? Math.min(stored, entries[0]!.index - 1) : 0
       reject(new LogFullError(stored, fault.room, fault.cause))
     }
   }

@@ -88,6 +88,8 @@ export async function openPeerCore(components: PeerCoreComponents, init: PeerCor
 
 export class PeerCore {
   private parts: Parts | undefined
+  /** The disks lack room. */
+  private fault: Error | undefined
   private newestConfig: ReplicatedConfig
 
   constructor(
@@ -169,6 +171,7 @@ export class PeerCore {
       logger: this.child('server')
     })
     this.parts = { links, node, directory, service, server }
+    if (this.fault !== undefined) this.lackRoom(this.fault)
     links.setPeers(this.newestConfig.voters)
   }
 
@@ -231,11 +234,18 @@ export class PeerCore {
 
   /** From the replica. */
   storageFault(fault: Error | undefined): void {
-    this.parts?.service.setReadOnly(fault)
+    this.fault = fault
+    this.lackRoom(fault)
     if (fault === undefined) this.init.logger?.info('there is room on the disk again')
     else if (fault.name === 'NoSpaceError')
       this.init.logger?.error({ err: fault }, 'no room on the disk: no writes are taken')
     else this.init.onFatal(fault)
+  }
+
+  /** The node looks for another leader; as long as it finds none, it takes no writes. */
+  private lackRoom(fault: Error | undefined): void {
+    this.parts?.node.setRoom(fault === undefined)
+    this.parts?.service.setReadOnly(fault)
   }
 
   private configure(): void {
