@@ -7,7 +7,9 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['truncations', 500],
   ['snapshots installed', 200],
   ['torn tails', 200],
-  ['configuration changes', 200]
+  ['configuration changes', 200],
+  ['writes given back', 20],
+  ['leaders that gave way for want of room', 100]
 ]
 
 export const RAFT_FLOORS: Floors = { counts: FLOORS, rates: { eventsPerSecond: 50_000 } }

@@ -4,6 +4,7 @@
  */
 import { ELECTIONS, READS, REPLICATION } from './mutants-agreement.js'
 import { MEMBERSHIP, SNAPSHOTS, STORAGE, TRANSFER } from './mutants-state.js'
+import { ROOM } from './mutants-room.js'
 import type { Mutant } from './mutant.js'
 
 export const MUTANTS: readonly Mutant[] = [
@@ -13,5 +14,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...MEMBERSHIP,
   ...TRANSFER,
   ...SNAPSHOTS,
-  ...STORAGE
+  ...STORAGE,
+  ...ROOM
 ]
