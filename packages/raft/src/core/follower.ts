@@ -7,7 +7,7 @@ export function handleAppend(state: CoreState, from: string, message: RaftMessag
   const { term, log, commit } = state
   const { prevIndex, prevTerm, entries } = message
   if (!isWellFormed(message)) return
-  let last = prevIndex + entries.length
+  const last = prevIndex + entries.length
   if (last < commit) {
     // Late: what is committed matches for certain, and is more.
     replyAccepted(state, from, commit)
@@ -24,11 +24,9 @@ export function handleAppend(state: CoreState, from: string, message: RaftMessag
     if (entry.index <= log.lastIndex) {
       if (entry.index < log.firstIndex || log.matches(entry.index, entry.term)) continue
     }
-    if (state.isFull) {
-      // It could not be stored, and memory is no place for it. The leader sends it again.
-      last = entry.index - 1
-      break
-    }
+    // It could not be stored, and memory is no place for it. This append counts as lost: the leader sends it again, but not before the next
+    // heartbeat, and that tells it to wait. An answer would make it try at once.
+    if (state.isFull) return
     if (entry.index <= log.lastIndex) {
       // Only a real conflict truncates: a late append must not take a matching suffix away (Figure 2, step 3).
       state.truncateLog(entry.index)

@@ -10,6 +10,13 @@ export const ROOM: readonly Mutant[] = [
     replace: ''
   },
   {
+    name: 'a full node answers entries that it does not take',
+    rule: 'Room',
+    file: 'core/follower.js',
+    find: 'if (state.isFull)\n            return;',
+    replace: 'if (state.isFull)\n            return replyAccepted(state, from, entry.index - 1);'
+  },
+  {
     name: 'acknowledgements wait for a write that was given back',
     rule: '§5.3, Room',
     file: 'node.js',
