@@ -2,7 +2,7 @@ import { createDsmClient } from '@quire/dsm-client'
 import { generatePrivateKey, peerIdFromKey, savePrivateKey } from '@quire/net'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFile, mkdtemp, open as openFile, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { mkdtemp, open as openFile, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { endianness, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -10,7 +10,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createPeer } from '../src/index.js'
 import { createLmdbBackend, createPageStore, type Backend } from '../src/pages/index.js'
 import { inspectLmdbFile } from '../src/pages/lmdb-file.js'
-import { probeLmdbFile } from '../src/pages/lmdb-guard.js'
+import { probeLmdbFile, silenceCommits } from '../src/pages/lmdb-guard.js'
 import { quire, startQuire, type Running } from './support/quire.js'
 import { filled, writebackLog } from './state-helpers.js'
 
@@ -106,6 +106,15 @@ describe("a page store's file", () => {
     expect(() => probeLmdbFile(path)).toThrow(/a process that read it was ended by SIGBUS; move this file away/)
   })
 
+  it('that lacks any number of its last pages is refused', async () => {
+    await makeStore()
+    expect(inspectLmdbFile(path, Infinity)).toBeUndefined()
+    for (let pages = 1; pages <= 40; pages++) {
+      await truncate(path, (await stat(path)).size - PAGE)
+      expect(inspectLmdbFile(path)).toMatch(/cut off/)
+    }
+  })
+
   it('that LMDB itself finds damaged is refused with what LMDB says', async () => {
     await makeStore()
     // Page numbers of children that no file has.
@@ -181,21 +190,6 @@ describe('a healthy file of the page store', () => {
       await rm(path)
     }
   })
-
-  it('is never refused: whatever was stored in it, up to the last page', async () => {
-    await makeStore()
-    expect(inspectLmdbFile(path, Infinity)).toBeUndefined()
-    // Every page that is there counts: without any one of the last ones it would be refused, or is free.
-    const copy = `${path}.copy`
-    const { size } = await stat(path)
-    let refused = 0
-    for (let pages = 1; pages <= 40; pages++) {
-      await copyFile(path, copy)
-      await truncate(copy, size - pages * PAGE)
-      if (inspectLmdbFile(copy) !== undefined) refused++
-    }
-    expect(refused).toBe(40)
-  })
 })
 
 describe('a store whose file is cut off while it runs', () => {
@@ -234,6 +228,30 @@ describe('quire peer on a damaged page store', () => {
     },
     20_000
   )
+})
+
+describe('a commit of LMDB that fails', () => {
+  it('prints nothing: its error goes to whoever waits for it', () => {
+    const printed: unknown[] = []
+    const print = vi.spyOn(console, 'error').mockImplementation((...what: unknown[]) => printed.push(...what))
+    try {
+      const env = {
+        startWriting: (address: number, done: (status: number) => unknown) => done(address)
+      }
+      silenceCommits({ env })
+      // As lmdb does: it prints the error, then rejects with it.
+      const rejected: number[] = []
+      env.startWriting(28, (status) => {
+        console.error(new Error('No space left on device'))
+        rejected.push(status)
+      })
+      expect({ printed, rejected }).toEqual({ printed: [], rejected: [28] })
+      console.error('heard')
+      expect(printed).toEqual(['heard'])
+    } finally {
+      print.mockRestore()
+    }
+  })
 })
 
 interface MadePeer {

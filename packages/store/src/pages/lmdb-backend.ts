@@ -93,10 +93,12 @@ class LmdbBackend implements Backend {
     }
   }
 
-  async commit(changes: Iterable<BackendChange>): Promise<void> {
+  async commit(changes: Iterable<BackendChange>, bytes = 0): Promise<void> {
     const written = { bytes: 0 }
     this.checkSize()
     try {
+      // LMDB would find out by itself, and print it among the lines of the log.
+      if (await this.isDiskFull(bytes)) throw new NoSpaceError(this.name)
       // A child transaction: a plain one commits what it has so far when its callback throws.
       await this.root.childTransaction(() => this.write(changes, written))
       await this.root.flushed
