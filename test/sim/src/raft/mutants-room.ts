@@ -10,13 +10,6 @@ export const ROOM: readonly Mutant[] = [
     replace: ''
   },
   {
-    name: 'a full node answers entries that it does not take',
-    rule: 'Room',
-    file: 'core/follower.js',
-    find: 'if (state.isFull)\n            return;',
-    replace: 'if (state.isFull)\n            return replyAccepted(state, from, entry.index - 1);'
-  },
-  {
     name: 'acknowledgements wait for a write that was given back',
     rule: '§5.3, Room',
     file: 'node.js',
@@ -50,13 +43,6 @@ export const ROOM: readonly Mutant[] = [
     file: 'log/segmented-log.js',
     find: 'const { index, loggedState: hardState } = this;',
     replace: 'const { index, durableState: hardState } = this;'
-  },
-  {
-    name: 'a full log takes what follows on what it gave back',
-    rule: 'Room',
-    file: 'log/segmented-log.js',
-    find: 'if (this.full !== undefined && adds(this.queue[0].write))',
-    replace: 'if (false)'
   },
   {
     name: 'a full leader stays',

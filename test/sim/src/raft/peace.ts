@@ -32,6 +32,7 @@ export class Peace {
     await this.failToTransfer()
     await this.transfer()
     await this.fillLeadersDisk()
+    await this.fillAllDisks()
     await this.changeMembers()
     await this.read()
     await this.settle(sim.scheduler.now)
@@ -150,6 +151,23 @@ export class Peace {
     first.disk.makeRoom()
     await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
     await this.expectNoElection(elections + 1, 'room that is back moves no leadership')
+  }
+
+  /** Where nobody has room, the leader stays. What it was given may wait; nobody stops, and all goes on when there is room. */
+  private async fillAllDisks(): Promise<void> {
+    const { sim } = this
+    const { electionTicks, tickMs } = sim.settings
+    if (!this.chance.is(SHARE_OF_FULL)) return
+    for (const { disk } of sim.nodes) disk.fill(-Infinity)
+    for (let i = 0; i < 20; i++) {
+      const leader = sim.leader()
+      if (leader !== undefined) sim.clients.noise(leader, 2, this.chance)
+      await sim.runFor(electionTicks * tickMs)
+    }
+    sim.coverage.add('clusters without room')
+    await this.expectNoElection(sim.coverage.get('elections'), 'a leader stays where nobody has more room')
+    for (const { disk } of sim.nodes) disk.makeRoom()
+    await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
   }
 
   private async expectNoElection(elections: number, invariant: string): Promise<void> {
