@@ -56,7 +56,7 @@ class DiskPeer {
   }
 }
 
-const undo: (() => Promise<unknown> | unknown)[] = []
+const undo: (() => unknown)[] = []
 afterEach(async () => {
   for (const each of undo.splice(0).toReversed()) await each()
 })
@@ -194,7 +194,8 @@ describe('a disk that is full', () => {
       for (const peer of peers) await peer.fill()
 
       await expect(write(client, '/after', 200)).rejects.toMatchObject({ name: 'NoSpaceError' })
-      // The first that noticed may have handed over to one that had not. From here on nobody has more room than the leader.
+      // The first that noticed may have handed over to one that had not. From here on nobody has more room than the
+      // leader.
       const { term } = await leaderOf(peers)
       const reader = await createDsmClient({ peers: peers.map(({ address }) => address) })
       undo.push(() => reader.close({ signal: AbortSignal.timeout(2000) }).catch(() => {}))

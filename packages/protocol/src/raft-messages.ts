@@ -19,8 +19,8 @@ export const MAX_APPEND_ENTRIES = 4096
 const nodeId = text(MAX_PEER_ID_BYTES)
 
 /**
- * Room on a node's disks. `enough`: it stores entries and can go on. `little`: it stores entries until the space that it has left is
- * used up. `none`: it stores no entries, but votes and answers.
+ * Room on a node's disks. `enough`: it stores entries and can go on. `little`: it stores entries until the space that
+ * it has left is used up. `none`: it stores no entries, but votes and answers.
  */
 export const raftRoom = oneOf('enough', 'little', 'none')
 export type RaftRoom = TypeOf<typeof raftRoom>

@@ -35,8 +35,9 @@ export class LogNotInitializedError extends Error {
 }
 
 /**
- * The disk has no room (`cause`) for all of what was appended: its hard state is durable, and its entries up to `stored` (0 when it would have
- * begun the log anew); the rest is not in the log, and the log is sound. Until `room` resolves it gives entries back, and keeps hard states.
+ * The disk has no room (`cause`) for all of what was appended: its hard state is durable, and its entries up to
+ * `stored` (0 when it would have begun the log anew); the rest is not in the log, and the log is sound. Until `room`
+ * resolves it gives entries back, and keeps hard states.
  */
 export class LogFullError extends Error {
   override readonly name = 'LogFullError'

@@ -138,8 +138,8 @@ export interface RaftNode {
    */
   readIndex(): Promise<number>
   /**
-   * Whether the disks have room to go on; true at the start. Without it this node goes on, but a leader hands leadership over to a
-   * voter that has room, and a follower lets others stand first.
+   * Whether the disks have room to go on; true at the start. Without it this node goes on, but a leader hands
+   * leadership over to a voter that has room, and a follower lets others stand first.
    */
   setRoom(hasRoom: boolean): void
   /** Hands in a message. `from` is the identity that the transport proved. */

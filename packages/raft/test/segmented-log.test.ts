@@ -224,7 +224,6 @@ describe('a failing disk', () => {
     await expect(log.append({ entries: [entry(2, 1)] })).rejects.toThrow(LogFailedError)
     expect(log.lastIndex).toBe(1)
   })
-
 })
 
 describe('a disk that was full for a while', () => {

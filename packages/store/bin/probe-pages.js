@@ -1,7 +1,7 @@
 /**
- * Opens LMDB's file in a process of its own and reads some of it: `probe-pages.js FILE MILLISECONDS TABLE...`. LMDB maps the file, so damage
- * that it does not notice ends the process that reads it. Better this one than a peer. Prints what LMDB says of the file, if anything, and
- * ends with 1 then.
+ * Opens LMDB's file in a process of its own and reads some of it: `probe-pages.js FILE MILLISECONDS TABLE...`. LMDB
+ * maps the file, so damage that it does not notice ends the process that reads it. Better this one than a peer.
+ * Prints what LMDB says of the file, if anything, and ends with 1 then.
  */
 import { open } from 'lmdb'
 

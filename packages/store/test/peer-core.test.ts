@@ -55,6 +55,46 @@ describe('a peer whose log finds no more space', () => {
   })
 })
 
+describe('a peer whose log is full to the last sector', () => {
+  async function full(): Promise<LonePeer> {
+    const peer = await new LonePeer().start({ segmentBytes: 64 * 1024 })
+    peer.disk.setCapacity(peer.disk.usedBytes)
+    for (let i = 0; peer.core.node!.status().room !== 'none' && i < 1000; i++) {
+      peer.store(10)
+      await peer.clock.advance(20)
+    }
+    return peer
+  }
+
+  async function close(peer: LonePeer): Promise<void> {
+    await peer.within(
+      1000,
+      peer.core.stop().then(() => peer.core.close())
+    )
+    expect(peer.fatal).toEqual([])
+    expect(peer.clock.pending).toBe(0)
+  }
+
+  it('does not end, serves what it has, and goes on by itself when there is room', async () => {
+    const peer = await full()
+    const { node } = peer.core
+    const { appliedIndex, lastIndex } = node!.status()
+    expect(appliedIndex).toBeLessThan(lastIndex)
+    await peer.clock.advance(20_000)
+    expect(node!.status()).toMatchObject({ role: 'leader', ready: true, room: 'none', appliedIndex, lastIndex })
+    await peer.within(1000, node!.readIndex())
+    peer.disk.setCapacity(Infinity)
+    await peer.clock.advance(3000)
+    expect(node!.status()).toMatchObject({ room: 'enough', appliedIndex: node!.status().lastIndex })
+    expect(node!.status().appliedIndex).toBeGreaterThanOrEqual(lastIndex)
+    await close(peer)
+  })
+
+  it('closes although entries wait for room', async () => {
+    await close(await full())
+  })
+})
+
 describe('a peer whose page store is full', () => {
   it('closes although entries wait for room', async () => {
     const peer = await new LonePeer().start(SMALL)

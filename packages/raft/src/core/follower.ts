@@ -24,8 +24,8 @@ export function handleAppend(state: CoreState, from: string, message: RaftMessag
     if (entry.index <= log.lastIndex) {
       if (entry.index < log.firstIndex || log.matches(entry.index, entry.term)) continue
     }
-    // It could not be stored, and memory is no place for it. This append counts as lost: the leader sends it again, but not before the next
-    // heartbeat, and that tells it to wait. An answer would make it try at once.
+    // It could not be stored, and memory is no place for it. This append counts as lost: the leader sends it again,
+    // but not before the next heartbeat, and that tells it to wait. An answer would make it try at once.
     if (state.isFull) return
     if (entry.index <= log.lastIndex) {
       // Only a real conflict truncates: a late append must not take a matching suffix away (Figure 2, step 3).

@@ -53,8 +53,9 @@ function checkQuorum(state: CoreState): void {
 const HAND_OVER_PAUSE = 4
 
 /**
- * A leader that lacks room can take no more writes; another voter may be able to. While one is there, this leader gives leadership
- * away, as a transfer: nothing that it has taken is lost on the way. Without one it stays, because its reads still work.
+ * A leader that lacks room can take no more writes; another voter may be able to. While one is there, this leader
+ * gives leadership away, as a transfer: nothing that it has taken is lost on the way. Without one it stays, because
+ * its reads still work.
  */
 function checkRoom(state: CoreState): void {
   if (roomOf(state) === 'enough') state.handOverPause = 0

@@ -186,8 +186,8 @@ export class LogView {
   }
 
   /**
-   * Storage had no room for all of a write: it has its entries up to `stored`. The rest, and the entries of the writes behind it,
-   * are as if they had never been handed out. True when more of the log is durable than before.
+   * Storage had no room for all of a write: it has its entries up to `stored`. The rest, and the entries of the
+   * writes behind it, are as if they had never been handed out. True when more of the log is durable than before.
    */
   endWriteInPart(ack: StorageAck, stored: number): boolean {
     const write = this.writes.shift()

@@ -15,9 +15,10 @@ export function roomRank(room: RaftRoom | undefined): number {
 }
 
 /**
- * The voter that leadership should go to because this leader lacks room. It answers, has everything that is committed, and has more room
- * than this leader: so leadership moves only upwards, and never back to a leader whose disk is as it was. Undefined also when the voters
- * left make no majority that stores entries: the successor could not even commit its first entry, and its reads would wait for that.
+ * The voter that leadership should go to because this leader lacks room. It answers, has everything that is
+ * committed, and has more room than this leader: so leadership moves only upwards, and never back to a leader whose
+ * disk is as it was. Undefined also when the voters left make no majority that stores entries: the successor could
+ * not even commit its first entry, and its reads would wait for that.
  */
 export function roomierVoter(state: CoreState): string | undefined {
   const { id, configuration, progress, commit } = state

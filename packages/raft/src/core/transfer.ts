@@ -19,8 +19,8 @@ export function askToStand(state: CoreState, to: string): void {
 }
 
 /**
- * The best other voter to lead. One that was heard of lately, if there are any: a dead one would not stand. One with room, if it has
- * everything that is committed: with less it would not be elected. Then the most advanced.
+ * The best other voter to lead. One that was heard of lately, if there are any: a dead one would not stand. One with
+ * room, if it has everything that is committed: with less it would not be elected. Then the most advanced.
  */
 export function mostAdvancedVoter(state: CoreState): string | undefined {
   const others = state.configuration.voters.filter((id) => id !== state.id)

@@ -210,13 +210,17 @@ export interface RaftCore {
   /** The write that `ack` names is durable, and all before it. */
   persisted(ack: StorageAck): void
   /**
-   * In the place of `persisted`: storage has no room for all of that write. Its hard state is durable, and its entries up to
-   * `stored`. Storage gives back the entries of every later write as well, until `roomAgain`; until then it is handed none.
+   * In the place of `persisted`: storage has no room for all of that write. Its hard state is durable, and its
+   * entries up to `stored`. Storage gives back the entries of every later write as well, until `roomAgain`; until
+   * then it is handed none.
    */
   persistedInPart(ack: StorageAck, stored: number): void
   /** Storage takes entries again. */
   roomAgain(): void
-  /** Whether this node's disks have room to go on. Default true. Without it a leader looks for another one (docs/raft.md, Room). */
+  /**
+   * Whether this node's disks have room to go on. Default true. Without it a leader looks for another one
+   * (docs/raft.md, Room).
+   */
   setRoom(hasRoom: boolean): void
   /** The state machine has applied everything up to `index`. */
   applied(index: number): void

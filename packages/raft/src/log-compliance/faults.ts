@@ -37,17 +37,22 @@ export function faultTests<S>(rig: Rig<S>): void {
     }
   )
 
-  test(rig, 'gives entries back, and loses nothing acknowledged, when there is no more space', ['setFull'], async (bench) => {
-    const { adapter, storage } = bench
-    const { log, state } = await filled(bench, 20)
-    await adapter.setFull!(storage, true)
-    const { acknowledged, refused } = await fillUp(log, state)
-    await log.close()
-    await adapter.setFull!(storage, false)
-    matchingState(await bench.open(), possibleStates(acknowledged, [refused], 0), 0)
-    await bench.append({ entries: [entry(bench.log.lastIndex + 1, 1)] })
-    await bench.log.close()
-  })
+  test(
+    rig,
+    'gives entries back, and loses nothing acknowledged, when there is no more space',
+    ['setFull'],
+    async (bench) => {
+      const { adapter, storage } = bench
+      const { log, state } = await filled(bench, 20)
+      await adapter.setFull!(storage, true)
+      const { acknowledged, refused } = await fillUp(log, state)
+      await log.close()
+      await adapter.setFull!(storage, false)
+      matchingState(await bench.open(), possibleStates(acknowledged, [refused], 0), 0)
+      await bench.append({ entries: [entry(bench.log.lastIndex + 1, 1)] })
+      await bench.log.close()
+    }
+  )
 
   test(rig, 'keeps any number of hard states when there is no more space', ['setFull'], async (bench) => {
     const { adapter, storage } = bench

@@ -1,7 +1,8 @@
 /**
- * Room for the hard state that is there whatever else fills the disk: a file of one sector, made before the log's first segment. It is
- * written only when a batch finds no room in the last segment and no file for the next one can be made, so a node whose disk is full still
- * votes. The hard state only ever rises (term, then vote, then commit), so the newer of the log's and the reserve's is the one that counts.
+ * Room for the hard state that is there whatever else fills the disk: a file of one sector, made before the log's
+ * first segment. It is written only when a batch finds no room in the last segment and no file for the next one can
+ * be made, so a node whose disk is full still votes. The hard state only ever rises (term, then vote, then commit),
+ * so the newer of the log's and the reserve's is the one that counts.
  *
  * | bytes | what |
  * |---|---|
@@ -57,7 +58,10 @@ export class Reserve {
     }
   }
 
-  /** Durable when it resolves. One call at a time. A sector is written whole or not at all, so a crash leaves the old state or this one. */
+  /**
+   * Durable when it resolves. One call at a time. A sector is written whole or not at all, so a crash leaves the old
+   * state or this one.
+   */
   write(state: HardState): Promise<void> {
     const sector = new Uint8Array(SECTOR_BYTES)
     const view = new DataView(sector.buffer)

@@ -85,8 +85,8 @@ export class SegmentSupply {
   }
 
   /**
-   * A segment that begins with `first`, which is durable, name included, when this resolves. Rejects with NoFileError when there is no room
-   * for it: nothing was written then.
+   * A segment that begins with `first`, which is durable, name included, when this resolves. Rejects with NoFileError
+   * when there is no room for it: nothing was written then.
    */
   async take(header: SegmentHeader, first: Uint8Array): Promise<Segment> {
     const start = new Uint8Array(SEGMENT_HEADER_BYTES + first.length)
@@ -119,7 +119,8 @@ export class SegmentSupply {
   }
 
   private async takeFile(bytes: number): Promise<DiskFile> {
-    // Filling a disk that has no room with zeros again, for each that asks, would only keep it busy: the clock does that.
+    // Filling a disk that has no room with zeros again, for each that asks, would only keep it busy: the clock does
+    // that.
     if (this.fault !== undefined && this.init.clock !== undefined) throw new NoFileError(this.roomAgain(), this.fault)
     this.prepare()
     // It may have failed long ago, and nobody relied on it.

@@ -274,8 +274,8 @@ class SegmentedLog implements RaftLog {
   }
 
   /**
-   * Nothing of the queue can be written to a segment. Its hard state is made durable in the reserve, and its entries go back to the caller,
-   * who hands them in again when there is room.
+   * Nothing of the queue can be written to a segment. Its hard state is made durable in the reserve, and its entries
+   * go back to the caller, who hands them in again when there is room.
    */
   private async giveBack(fault: NoFileError): Promise<void> {
     if (this.full !== fault) {
@@ -307,7 +307,10 @@ class SegmentedLog implements RaftLog {
     }
   }
 
-  /** The commit index never names an entry that is not there: one that was given back, or what a reset that was given back would have made of it. */
+  /**
+   * The commit index never names an entry that is not there: one that was given back, or what a reset that was given
+   * back would have made of it.
+   */
   private capped(state: HardState, lastIndex: number): HardState {
     return this.full === undefined || state.commit <= lastIndex ? state : { ...state, commit: lastIndex }
   }

@@ -16,9 +16,10 @@ export interface RaftLog extends LogReader {
   /** The `config` entries, in order: the one in force at `firstIndex - 1`, if any, and all after it. */
   readonly configurations: readonly Entry[]
   /**
-   * Resolves when durable, in the order of the calls; calls that come while a write is under way share the next. Takes the
-   * buffers. Rejects with LogFullError when the disk has no room for the entries: the log is sound, and goes on when there is room. After
-   * a failed write nothing is accepted any more: everything rejects with LogFailedError.
+   * Resolves when durable, in the order of the calls; calls that come while a write is under way share the next.
+   * Takes the buffers. Rejects with LogFullError when the disk has no room for the entries: the log is sound, and
+   * goes on when there is room. After a failed write nothing is accepted any more: everything rejects with
+   * LogFailedError.
    */
   append(write: LogWrite): Promise<void>
   /**
@@ -53,12 +54,15 @@ export interface SegmentedLogInit {
    * does not know any more, and must not vote.
    */
   readonly create?: LogCreation | undefined
-  /** With it, a file that found no space is tried again once a second until there is room. Without it, a full log stays full. */
+  /**
+   * With it, a file that found no space is tried again once a second until there is room. Without it, a full log
+   * stays full.
+   */
   readonly clock?: Pick<Clock, 'schedule'>
   /**
-   * Called when the condition changes: with a NoSpaceError when the file after the one that is being written cannot be made, and up
-   * to half a segment is left; with undefined when it could be made after all. When that segment is full as well, `append` gives entries
-   * back (LogFullError).
+   * Called when the condition changes: with a NoSpaceError when the file after the one that is being written cannot
+   * be made, and up to half a segment is left; with undefined when it could be made after all. When that segment is
+   * full as well, `append` gives entries back (LogFullError).
    */
   readonly onSpace?: (fault: NoSpaceError | undefined) => void
 }

@@ -18,14 +18,17 @@ type Rows = Database<Uint8Array, Uint8Array>
 export interface LmdbBackendInit {
   /** The database file; LMDB keeps its lock file beside it. Made where it is missing, its folder must exist. */
   readonly path: string
+  /** Lets a process of its own read the file first. Default true. Without it damage that LMDB does not survive is met here. */
+  readonly probe?: boolean
 }
 
 /**
- * Throws CorruptionError for a file that is damaged or not LMDB's, NoSpaceError where there is none for LMDB's lock, and PageStoreError where
- * the file cannot be opened. Each is one line that names the file. Blocks for as long as a process takes that looks at the file first.
+ * Throws CorruptionError for a file that is damaged or not LMDB's, NoSpaceError where there is none for LMDB's lock,
+ * and PageStoreError where the file cannot be opened. Each is one line that names the file. Blocks for as long as a
+ * process takes that looks at the file first.
  */
 export function createLmdbBackend(init: LmdbBackendInit): Backend {
-  return new LmdbBackend(init.path)
+  return new LmdbBackend(init.path, init.probe ?? true)
 }
 
 const BINARY = { encoding: 'binary', keyEncoding: 'binary' } as const
@@ -52,8 +55,11 @@ class LmdbBackend implements Backend {
   /** The file had as many bytes after it was opened, or after the last commit. It never becomes shorter by itself. */
   private knownBytes = 0
 
-  constructor(readonly name: string) {
-    checkLmdbFile(name)
+  constructor(
+    readonly name: string,
+    probe: boolean
+  ) {
+    checkLmdbFile(name, probe)
     allocateLockFile(name)
     try {
       this.root = openFile(name)

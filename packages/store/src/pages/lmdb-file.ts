@@ -1,12 +1,16 @@
 /**
- * LMDB's file, read without LMDB. LMDB maps the file and trusts it: where it was cut off, or where a page is not what it should be, it ends
- * the process with a signal. So the file is looked at before it is handed over. The layout is that of `mdb.c` in lmdb 3.5 (data version 2)
- * on 64-bit machines: MDB_page_header, MDB_meta, MDB_db, MDB_node, MDB_ovpage.
+ * LMDB's file, read without LMDB. LMDB maps the file and trusts it: where it was cut off, or where a page is not what
+ * it should be, it ends the process with a signal. So the file is looked at before it is handed over. The layout is
+ * that of `mdb.c` in lmdb 3.5 (data version 2) on 64-bit machines: MDB_page_header, MDB_meta, MDB_db, MDB_node,
+ * MDB_ovpage.
  */
 import { closeSync, fstatSync, openSync, readSync, truncateSync } from 'node:fs'
 import { endianness } from 'node:os'
 
-/** Pages that are looked at unless the file is shorter than it says: the roots and branches of a large store, and some of its leaves. */
+/**
+ * Pages that are looked at unless the file is shorter than it says: the roots and branches of a large store, and some
+ * of its leaves.
+ */
 const MAX_PAGES = 2048
 
 const METAS = 2
@@ -16,6 +20,8 @@ const MAGIC = 0xbeefc0de
 const VERSION = 2
 const NO_PAGE = 0xffff_ffff_ffff_ffffn
 const LE = endianness() === 'LE'
+/** Page numbers are half as wide elsewhere. There LMDB is left to itself, and to the probe. */
+const IS_64_BIT = process.arch.includes('64') || process.arch === 's390x'
 
 // Flags of pages and of nodes.
 const BRANCH = 0x01
@@ -35,11 +41,12 @@ interface Meta {
 
 /** Why LMDB must not open the file; undefined when it may. A file that is missing or empty is one to be made. */
 export function inspectLmdbFile(path: string, maxPages = MAX_PAGES): string | undefined {
-  const file = openIfThere(path)
+  const file = IS_64_BIT ? openIfThere(path) : undefined
   if (file === undefined) return undefined
   try {
     const { size } = fstatSync(file)
-    // LMDB writes its first pages in one go, and flushes them with its first transaction. A crash before that leaves this.
+    // LMDB writes its first pages in one go, and flushes them with its first transaction. A crash before that leaves
+    // this.
     if (size === 0 || isUnwritten(file, size)) {
       truncateSync(path, 0)
       return undefined
@@ -47,7 +54,8 @@ export function inspectLmdbFile(path: string, maxPages = MAX_PAGES): string | un
     const meta = newestMeta(file)
     if (typeof meta === 'string') return meta
     const needed = (meta.lastPage + 1) * meta.pageBytes
-    // Pages at the end that were taken and freed in one transaction are never written, so a file may be shorter. Then every page is looked at.
+    // Pages at the end that were taken and freed in one transaction are never written, so a file may be shorter. Then
+    // every page is looked at.
     return new Walk(file, Math.floor(size / meta.pageBytes), meta, size < needed ? Infinity : maxPages).run()
   } finally {
     closeSync(file)

@@ -1,4 +1,7 @@
-/** What keeps LMDB from ending the process, and from printing: checks before the file is opened, and its errors as the peer's own. */
+/**
+ * What keeps LMDB from ending the process, and from printing: checks before the file is opened, and its errors as the
+ * peer's own.
+ */
 import { spawnSync } from 'node:child_process'
 import { closeSync, existsSync, fsyncSync, openSync, statSync, writeSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -15,7 +18,10 @@ const PROBE = fileURLToPath(new URL('../../bin/probe-pages.js', import.meta.url)
 /** LMDB's lock file for the number of readers that it has by default, rounded up to the system's pages. */
 const LOCK_BYTES = 12_288
 
-/** What to do about it. The log has everything that the pages have, from its first entry on; where it does not, the start says so. */
+/**
+ * What to do about it. The log has everything that the pages have, from its first entry on; where it does not, the
+ * start says so.
+ */
 const REMEDY = 'move this file away and start the peer again, which makes it anew from its log'
 
 // What lmdb gives as `code`: LMDB's own number.
@@ -45,13 +51,13 @@ export function damaged(path: string, reason: string): CorruptionError {
 }
 
 /**
- * Throws CorruptionError when LMDB would not survive the file: by its size and its trees as far as they are looked at, and by what becomes of a
- * process that reads it.
+ * Throws CorruptionError when LMDB would not survive the file: by its size and its trees as far as they are looked
+ * at, and by what becomes of a process that reads it.
  */
-export function checkLmdbFile(path: string): void {
+export function checkLmdbFile(path: string, probe: boolean): void {
   const problem = inspectLmdbFile(path)
   if (problem !== undefined) throw damaged(path, problem)
-  if (existsSync(path) && statSync(path).size > 0) probeLmdbFile(path)
+  if (probe && existsSync(path) && statSync(path).size > 0) probeLmdbFile(path)
 }
 
 /** Throws CorruptionError when LMDB, in a process of its own, cannot read the file or does not survive it. */
@@ -67,7 +73,7 @@ export function probeLmdbFile(path: string): void {
       killSignal: 'SIGKILL'
     }
   )
-  if ((error as NodeJS.ErrnoException | undefined)?.code === 'ETIMEDOUT') {
+  if (error !== undefined && 'code' in error && error.code === 'ETIMEDOUT') {
     throw new PageStoreError(path, `it could not be read within ${PROBE_TIMEOUT_MS} ms`)
   }
   // A machine that has no room for another process: the file has passed the first check.
@@ -123,8 +129,8 @@ export function isIoError(error: unknown): boolean {
 type StartWriting = (address: number, done: (status: number) => unknown) => unknown
 
 /**
- * lmdb prints an error of a commit, with its stack, before it rejects with it. The error is reported by whoever hears of it, as a line of the
- * log, so nothing is printed while lmdb's callback runs, which it does in one turn.
+ * lmdb prints an error of a commit, with its stack, before it rejects with it. The error is reported by whoever hears
+ * of it, as a line of the log, so nothing is printed while lmdb's callback runs, which it does in one turn.
  */
 export function silenceCommits(root: object): void {
   const { env } = root as { readonly env?: { readonly startWriting?: StartWriting } }
@@ -132,12 +138,13 @@ export function silenceCommits(root: object): void {
   if (env === undefined || startWriting === undefined) return
   const quietly: StartWriting = (address, done) =>
     startWriting.call(env, address, (status) => {
-      const { error } = console
-      console.error = () => {}
+      const output: { error: (...what: unknown[]) => void } = console
+      const { error } = output
+      output.error = () => {}
       try {
         return done(status)
       } finally {
-        console.error = error
+        output.error = error
       }
     })
   Object.defineProperty(env, 'startWriting', { value: quietly })

@@ -55,8 +55,8 @@ export interface LeaderService {
   /** Call for every entry, in order, right after it was applied. */
   applied(index: number, outcome: Applied): void
   /**
-   * With an error, such as NoSpaceError: what would store something fails with it, unless leadership is about to go to a peer that has room.
-   * With undefined: everything is taken again.
+   * With an error, such as NoSpaceError: what would store something fails with it, unless leadership is about to go
+   * to a peer that has room. With undefined: everything is taken again.
    */
   setReadOnly(error: Error | undefined): void
   /** Clients with a registered session here. */

@@ -9,7 +9,8 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['torn tails', 200],
   ['configuration changes', 200],
   ['writes given back', 20],
-  ['leaders that gave way for want of room', 100]
+  ['leaders that gave way for want of room', 100],
+  ['clusters without room', 100]
 ]
 
 export const RAFT_FLOORS: Floors = { counts: FLOORS, rates: { eventsPerSecond: 50_000 } }

@@ -129,7 +129,10 @@ export class Peace {
     await sim.until('a transfer completes', WORK_MS, () => sim.waits.pending(Infinity).length === 0)
   }
 
-  /** The leader's disk fills up and the others' do not: leadership goes to one of them, once, and what is proposed is committed. */
+  /**
+   * The leader's disk fills up and the others' do not: leadership goes to one of them, once, and what is proposed is
+   * committed.
+   */
   private async fillLeadersDisk(): Promise<void> {
     const { sim } = this
     const first = sim.leader()!
@@ -153,7 +156,10 @@ export class Peace {
     await this.expectNoElection(elections + 1, 'room that is back moves no leadership')
   }
 
-  /** Where nobody has room, the leader stays. What it was given may wait; nobody stops, and all goes on when there is room. */
+  /**
+   * Where nobody has room, the leader stays. What it was given may wait; nobody stops, and all goes on when there is
+   * room.
+   */
   private async fillAllDisks(): Promise<void> {
     const { sim } = this
     const { electionTicks, tickMs } = sim.settings
