@@ -19,9 +19,14 @@ const SEGMENT_SECTORS = 16
 
 let clock: VirtualClock
 let disk: MemoryDisk
+let slowWriteMs = 1
 beforeEach(() => {
   clock = new VirtualClock()
-  disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
+  slowWriteMs = 1
+  disk = createMemoryDisk({
+    schedule: clock.schedule.bind(clock),
+    latencyMs: (operation) => (operation === 'write' ? slowWriteMs : 1)
+  })
 })
 
 async function within<T>(promise: Promise<T>): Promise<T> {
@@ -101,6 +106,24 @@ describe('a log whose disk has no room for another file', () => {
     await givenBack(first)
     expect((await givenBack(behind!)).stored).toBe(lastIndex)
     expect(log.lastIndex).toBe(lastIndex)
+  })
+
+  it('gives back what follows also when there is room before the caller has heard that there was none', async () => {
+    const log = await full()
+    const { lastIndex } = log
+    await givenBack(append(log, { entries: [big(lastIndex + 1, 1)] }))
+    slowWriteMs = 3000
+    const first = append(log, { hardState: { term: 3, vote: 'b', commit: 1 }, entries: [big(lastIndex + 1, 1)] })
+    await clock.run(100)
+    disk.setCapacity(Infinity)
+    await clock.run(1500)
+    const behind = append(log, { entries: [big(lastIndex + 2, 1)] })
+    expect((await givenBack(first)).stored).toBe(lastIndex)
+    const later = append(log, { entries: [big(lastIndex + 2, 1)] })
+    expect((await givenBack(behind)).stored).toBe(lastIndex)
+    expect((await givenBack(later)).stored).toBe(lastIndex)
+    await within(append(log, { entries: [big(lastIndex + 1, 1), big(lastIndex + 2, 1)] }))
+    expect(log).toMatchObject({ lastIndex: lastIndex + 2, hardState: { term: 3, vote: 'b' } })
   })
 
   it('keeps the part of an append that still fits, and says how much that is', async () => {

@@ -94,8 +94,10 @@ class SegmentedLog implements RaftLog {
   private flushing: Promise<void> | undefined
   private removing: Promise<void> = Promise.resolve()
   private failure: Error | undefined
-  /** No file can be made for more entries: they are given back. */
+  /** Entries were given back: all that follow on them are, too. */
   private full: NoFileError | undefined
+  /** The file that was missing then is there. */
+  private hasRoom = true
 
   constructor(
     private readonly disk: Disk,
@@ -148,8 +150,11 @@ class SegmentedLog implements RaftLog {
       this.appendable = reset.index + 1
     }
     const first = entries[0]
+    // What follows on what was given back is given back as well: the caller may not have heard of it yet, and room may
+    // be there before he does. That he has shows in what he hands in next.
+    const isHeard = reset !== undefined || (first !== undefined && first.index <= this.appended + 1)
+    if (this.hasRoom && isHeard) this.full = undefined
     if (first !== undefined) {
-      // What follows on what was given back is given back, too: the caller may not have heard of it yet.
       const last = this.full === undefined ? this.appended + 1 : Infinity
       assert(
         first.index >= this.appendable && first.index <= last,
@@ -280,9 +285,14 @@ class SegmentedLog implements RaftLog {
   private async giveBack(fault: NoFileError): Promise<void> {
     if (this.full !== fault) {
       this.full = fault
-      // Before the caller hears of it.
-      void fault.room.then(() => (this.full = undefined))
+      this.hasRoom = false
+      void fault.room.then(() => {
+        if (this.full === fault) this.hasRoom = true
+      })
     }
+    // Before anything else is appended.
+    this.appended = this.index.lastIndex
+    this.appendable = this.index.firstIndex
     const given = this.queue.slice()
     const state = given.findLast(({ write }) => write.hardState !== undefined)?.write.hardState
     if (state !== undefined) {
@@ -291,8 +301,6 @@ class SegmentedLog implements RaftLog {
       this.durableState = now
     }
     this.queue.splice(0, given.length)
-    this.appended = this.index.lastIndex
-    this.appendable = this.index.firstIndex
     let stored = this.index.lastIndex
     for (const { write, written, resolve, reject } of given) {
       if (!adds(write)) {
