@@ -27,6 +27,13 @@ export const MAX_APPEND_ENTRIES = 4096
 
 const nodeId = text(MAX_PEER_ID_BYTES)
 
+/**
+ * Room on a node's disks. `enough`: it stores entries and can go on. `little`: it stores entries until the space that
+ * it has left is used up. `none`: it stores no entries, but votes and answers.
+ */
+export const raftRoom = oneOf('enough', 'little', 'none')
+export type RaftRoom = TypeOf<typeof raftRoom>
+
 /** `normal` is the application's, `config` holds a {@link raftConfiguration}, `noop` opens a leader's term (§8). */
 export const raftEntryKind = oneOf('normal', 'config', 'noop')
 export type RaftEntryKind = TypeOf<typeof raftEntryKind>
@@ -141,7 +148,7 @@ export const raftMessage = union({
   appendReply: [13, struct({ term: uint, rejected: bool, index: uint, hintIndex: uint, hintTerm: uint })],
   /** `commit` is at most what the receiver is known to hold. `round` numbers the quorum rounds of a leader (§8, reads). */
   heartbeat: [14, struct({ term: uint, commit: uint, round: uint })],
-  heartbeatReply: [15, struct({ term: uint, round: uint })],
+  heartbeatReply: [15, struct({ term: uint, round: uint, room: raftRoom })],
   /** InstallSnapshot RPC (Figure 13): one piece. `crc` is the CRC32C of `data`. */
   snapshot: [
     19,

@@ -194,7 +194,11 @@ export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamM
   }),
   appendReply: fc.record({ term: uint, rejected: bool, index: uint, hintIndex: uint, hintTerm: uint }),
   heartbeat: fc.record({ term: uint, commit: uint, round: uint }),
-  heartbeatReply: fc.record({ term: uint, round: uint }),
+  heartbeatReply: fc.record({
+    term: uint,
+    round: uint,
+    room: fc.constantFrom('enough' as const, 'little' as const, 'none' as const)
+  }),
   snapshot: fc.record({ term: uint, snapshot, offset: uint, data: bytes, crc: uint, done: bool }),
   snapshotReply: fc.record({ term: uint, index: uint, offset: uint, refused: bool })
 })

@@ -34,6 +34,23 @@ export class LogNotInitializedError extends Error {
   }
 }
 
+/**
+ * There is no room, or no descriptor for another file (`cause`), for all of what was appended: its hard state is
+ * durable, and its entries up to `stored` (0 when it would have begun the log anew); the rest is not in the log, and
+ * the log is sound. Until `room` resolves it gives entries back, and keeps hard states.
+ */
+export class LogFullError extends Error {
+  override readonly name = 'LogFullError'
+  readonly code = 'ERR_LOG_FULL'
+  constructor(
+    readonly stored: number,
+    readonly room: Promise<void>,
+    cause: Error
+  ) {
+    super(`the log is full after entry ${stored}: ${cause.message}`, { cause })
+  }
+}
+
 /** A write to the log failed (`cause`): what of it reached the disk is unknown, so the log takes nothing more. */
 export class LogFailedError extends Error {
   override readonly name = 'LogFailedError'

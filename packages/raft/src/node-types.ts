@@ -1,4 +1,4 @@
-import type { Clock, Random, RaftMessage } from '@quire/protocol'
+import type { Clock, Random, RaftMessage, RaftRoom } from '@quire/protocol'
 import type { CoreLimits, Entry, MembershipChange, Role, SnapshotMeta } from './core/types.js'
 import type { RaftLog } from './log/types.js'
 
@@ -96,6 +96,10 @@ export interface RaftStatus {
   readonly outgoing: readonly string[]
   /** The length of its ticks at this moment. */
   readonly tickMs: number
+  /** On this node's disks. */
+  readonly room: RaftRoom
+  /** Leader that gives leadership away, or will: what it is asked for now, the next leader can do. */
+  readonly handsOver: boolean
 }
 
 export interface RaftNode {
@@ -147,6 +151,11 @@ export interface RaftNode {
    * the leader, ceases to be or is closed, and with BackPressureError.
    */
   readIndex(): Promise<number>
+  /**
+   * Whether the disks have room to go on; true at the start. Without it this node goes on, but a leader hands
+   * leadership over to a voter that has room, and a follower lets others stand first.
+   */
+  setRoom(hasRoom: boolean): void
   /** Hands in a message. `from` is the identity that the transport proved. */
   receive(from: string, message: RaftMessage): void
   /** Stops, waits for storage and for the running `apply`, closes the log. */

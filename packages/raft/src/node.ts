@@ -13,7 +13,7 @@ import type {
   SnapshotMeta,
   StorageAck
 } from './core/types.js'
-import { BackPressureError, ChangePendingError, NotLeaderError } from './errors.js'
+import { BackPressureError, ChangePendingError, LogFullError, NotLeaderError } from './errors.js'
 import { checkInteger, checkTick, completeInit, type CompleteInit } from './limits.js'
 import type { RaftComponents, RaftLimits, RaftNode, RaftNodeInit, RaftStatus, SnapshotStore } from './node-types.js'
 import { PendingReads } from './pending-reads.js'
@@ -27,7 +27,7 @@ export function createRaftNode(components: RaftComponents, init: RaftNodeInit): 
 /** A write that storage has not confirmed, and the messages that wait for it. */
 interface WriteUnderWay {
   readonly ack: StorageAck
-  readonly messages: Outgoing[]
+  messages: Outgoing[]
 }
 
 class Driver implements RaftNode {
@@ -92,7 +92,9 @@ class Driver implements RaftNode {
       voters,
       learners,
       outgoing,
-      tickMs: this.tickMs
+      tickMs: this.tickMs,
+      room: core.room,
+      handsOver: core.transferTarget !== undefined || core.roomierVoter !== undefined
     }
   }
 
@@ -180,6 +182,10 @@ class Driver implements RaftNode {
       this.core.readIndex(context)
       this.scheduleDrain()
     })
+  }
+
+  setRoom(hasRoom: boolean): void {
+    this.core.setRoom(hasRoom)
   }
 
   receive(from: string, message: RaftMessage): void {
@@ -292,7 +298,10 @@ class Driver implements RaftNode {
     this.writes.push({ ack: write.ack, messages: [...messagesAfter] })
     this.components.log.append(write).then(
       () => this.guard(() => this.written()),
-      (error: unknown) => this.fail(error)
+      (error: unknown) => {
+        if (error instanceof LogFullError) this.guard(() => this.writtenInPart(error))
+        else this.fail(error)
+      }
     )
   }
 
@@ -301,6 +310,23 @@ class Driver implements RaftNode {
     this.send(messages)
     this.core.persisted(ack)
     this.drain()
+  }
+
+  private writtenInPart({ stored, room }: LogFullError): void {
+    // Whatever waits must not acknowledge what was given back. The leader asks again.
+    for (const write of this.writes) {
+      write.messages = write.messages.filter(
+        ({ message }) => message.type !== 'appendReply' || message.rejected || message.index <= stored
+      )
+    }
+    const { ack, messages } = this.writes.shift()!
+    this.send(messages)
+    this.core.persistedInPart(ack, stored)
+    this.drain()
+    void room.then(() => {
+      this.guard(() => this.core.roomAgain())
+      this.scheduleDrain()
+    })
   }
 
   private apply(entries: readonly Entry[]): void {

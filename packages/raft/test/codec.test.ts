@@ -61,7 +61,12 @@ const message: fc.Arbitrary<RaftStreamMessage> = fc.oneof(
     hintTerm: uint
   }),
   fc.record({ type: fc.constant('heartbeat' as const), term: uint, commit: uint, round: uint }),
-  fc.record({ type: fc.constant('heartbeatReply' as const), term: uint, round: uint })
+  fc.record({
+    type: fc.constant('heartbeatReply' as const),
+    term: uint,
+    round: uint,
+    room: fc.constantFrom('enough' as const, 'little' as const, 'none' as const)
+  })
 )
 const hardState = fc.record({ term: uint, vote: fc.option(nodeId, { nil: undefined }), commit: uint })
 const base = fc.record({

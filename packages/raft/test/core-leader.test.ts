@@ -178,7 +178,7 @@ describe('replication', () => {
     node.drain().take('append')
     for (let round = 1; round <= 10; round++) {
       node.core.readIndex(round)
-      node.drain().step('b', { type: 'heartbeatReply', term: 2, round })
+      node.drain().step('b', { type: 'heartbeatReply', term: 2, round, room: 'enough' })
     }
     expect(node.take('append')).toEqual([])
     expect(node.hearOf('b').take('append')).not.toEqual([])
@@ -217,7 +217,7 @@ describe('replication', () => {
       .take('append')
     node.step('b', rejected(2, 2, 0, 0))
     expect(node.take('append')).toEqual([])
-    node.tick(2).step('b', { type: 'heartbeatReply', term: 2, round: 0 })
+    node.tick(2).step('b', { type: 'heartbeatReply', term: 2, round: 0, room: 'enough' })
     expect(node.take('append')).toMatchObject([{ message: { prevIndex: 2 } }])
   })
 

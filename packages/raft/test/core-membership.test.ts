@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { accepted, append, CoreHarness, rejected, voteFor } from './support/core-harness.js'
 import { configurationEntry } from './support/hand-storage.js'
 
-const heartbeatReply = { type: 'heartbeatReply', term: 2, round: 0 } as const
+const heartbeatReply = { type: 'heartbeatReply', term: 2, round: 0, room: 'enough' } as const
 
 /** A leader of a, b and c whose first entry is committed, and which its learners have. */
 function leader(learners: readonly string[] = []): CoreHarness {

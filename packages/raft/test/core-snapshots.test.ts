@@ -232,7 +232,7 @@ describe('a leader with a follower that needs what is gone', () => {
     read(node, node.wanted[0]!)
     for (let round = 1; round <= 10; round++) {
       node.core.readIndex(round)
-      node.drain().step('b', { type: 'heartbeatReply', term: 2, round })
+      node.drain().step('b', { type: 'heartbeatReply', term: 2, round, room: 'enough' })
     }
     expect(node.wanted).toHaveLength(1)
   })

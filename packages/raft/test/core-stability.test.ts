@@ -99,7 +99,7 @@ describe('who has heard from a leader within the shortest time-out (thesis §4.2
 })
 
 describe('the check for a majority', () => {
-  const reply = { type: 'heartbeatReply', term: 2, round: 0 } as const
+  const reply = { type: 'heartbeatReply', term: 2, round: 0, room: 'enough' } as const
 
   it('deposes a leader that has not heard from a majority for an election timeout (thesis §6.2)', () => {
     const node = new CoreHarness().lead().accept('b', 2)
@@ -136,7 +136,9 @@ describe('the check for a majority', () => {
     const node = new CoreHarness({ term: 5 })
     node.step('b', { type: 'heartbeat', term: 4, commit: 1, round: 3 }).step('b', append(4, 1, 1))
     expect(node.sent.map(({ message }) => message.term)).toEqual([5, 5])
-    const leader = new CoreHarness({ term: 3 }).lead().step('c', { type: 'heartbeatReply', term: 5, round: 3 })
+    const leader = new CoreHarness({ term: 3 })
+      .lead()
+      .step('c', { type: 'heartbeatReply', term: 5, round: 3, room: 'enough' })
     expect(leader.core).toMatchObject({ role: 'follower', term: 5 })
   })
 })
@@ -160,7 +162,7 @@ describe('a transfer of leadership (thesis §3.10)', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     node.core.transferLeadership('b')
     node.drain().take('timeoutNow')
-    node.step('b', { type: 'heartbeatReply', term: 2, round: 0 })
+    node.step('b', { type: 'heartbeatReply', term: 2, round: 0, room: 'enough' })
     expect(node.take('timeoutNow')).toHaveLength(1)
   })
 
@@ -211,7 +213,7 @@ describe('a transfer of leadership (thesis §3.10)', () => {
 
   it('prefers one that answers, even if another has more', () => {
     const node = new CoreHarness().lead().accept('b', 3).accept('c', 2)
-    const answer = (): CoreHarness => node.step('c', { type: 'heartbeatReply', term: 2, round: 0 })
+    const answer = (): CoreHarness => node.step('c', { type: 'heartbeatReply', term: 2, round: 0, room: 'enough' })
     node.core.propose([new Uint8Array(1)])
     node.drain().accept('b', 3)
     node.tick(10)
@@ -227,7 +229,7 @@ describe('a transfer of leadership (thesis §3.10)', () => {
 
 describe("a leader's disk that hangs", () => {
   const answered = (node: CoreHarness): void => {
-    for (const from of ['b', 'c']) node.core.step(from, { type: 'heartbeatReply', term: 2, round: 0 })
+    for (const from of ['b', 'c']) node.core.step(from, { type: 'heartbeatReply', term: 2, round: 0, room: 'enough' })
   }
   /** `timeouts` election timeouts, in which nothing is flushed and all others answer. */
   const wait = (node: CoreHarness, timeouts: number): CoreHarness => {

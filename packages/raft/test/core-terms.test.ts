@@ -37,7 +37,7 @@ describe('terms', () => {
     const node = new CoreHarness({ term: 4 }).lead()
     node
       .step('b', accepted(4, 2))
-      .step('c', { type: 'heartbeatReply', term: 4, round: 9 })
+      .step('c', { type: 'heartbeatReply', term: 4, round: 9, room: 'enough' })
       .step('c', { type: 'snapshotReply', term: 4, index: 1, offset: 5, refused: true })
     expect(node.core).toMatchObject({ role: 'leader', term: 5, commitIndex: 1 })
     const candidate = new CoreHarness({ term: 4 }).stand().step('b', voteFor(4))

@@ -58,7 +58,7 @@ describe('a log on the file system', () => {
     const again = await open()
     expect(again.lastIndex).toBe(10)
     await again.close()
-    expect(await readdir(directory)).toEqual(['0000000001-00000000000001.log'])
+    expect((await readdir(directory)).sort()).toEqual(['0000000001-00000000000001.log', 'hard-state'])
   })
 
   it('allocates a segment whole, so that an append is one data flush', async () => {
@@ -71,17 +71,24 @@ describe('a log on the file system', () => {
 })
 
 describe('a log in a process with few file descriptors', () => {
-  it('writes, reads and recovers 100 segments with 8 to spare, and waits while there are none', async () => {
+  it('writes, reads and recovers 100 segments with 8 to spare, and keeps hard states with none', async () => {
     const child = fileURLToPath(new URL('children/descriptors.mjs', import.meta.url))
     // Node raises the soft limit to the hard one, so both are set.
     const script = 'ulimit -n 64 && exec "$0" "$@"'
     const args = ['-c', script, process.execPath, child, directory, '100', '8']
     const { stdout } = await promisify(execFile)('sh', args)
     const result = JSON.parse(stdout) as Record<string, unknown>
-    expect(result).toMatchObject({ leaked: 0, unreadable: 0, readable: 1, appended: 10 })
+    expect(result).toMatchObject({
+      leaked: 0,
+      unreadable: 0,
+      readable: 1,
+      voted: 1,
+      appended: 10,
+      full: 'LogFullError'
+    })
     expect(result['recovered']).toBe(result['lastIndex'])
-    // The segment that is written is all that is open after a recovery.
-    expect(result['held']).toBe(1)
+    // The segment that is written, and the reserve for the hard state, are all that is open after a recovery.
+    expect(result['held']).toBe(2)
     expect(result['reports']).toEqual([
       expect.stringMatching(/spare\.tmp: no file descriptor is left \(EMFILE\)/),
       'over'

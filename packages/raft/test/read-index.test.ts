@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { append, CoreHarness, voteFor } from './support/core-harness.js'
 
 describe('ReadIndex', () => {
-  const reply = (round: number, term = 2) => ({ type: 'heartbeatReply', term, round }) as const
+  const reply = (round: number, term = 2) => ({ type: 'heartbeatReply', term, round, room: 'enough' }) as const
 
   it('waits for a commit in the own term, then for a majority (§8)', () => {
     const node = new CoreHarness().lead()
@@ -68,7 +68,7 @@ describe('ReadIndex', () => {
 })
 
 describe('ReadIndex and the members', () => {
-  const reply = { type: 'heartbeatReply', term: 2, round: 1 } as const
+  const reply = { type: 'heartbeatReply', term: 2, round: 1, room: 'enough' } as const
 
   it('needs both majorities of a joint configuration (§6, §8)', () => {
     const joint = { voters: ['a', 'd', 'e'], outgoing: ['a', 'b', 'c'] }

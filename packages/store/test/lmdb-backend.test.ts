@@ -24,8 +24,8 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-function open(name = 'pages.lmdb'): Backend {
-  const backend = createLmdbBackend({ path: join(folder, name) })
+function open(name = 'pages.lmdb', probe = true): Backend {
+  const backend = createLmdbBackend({ path: join(folder, name), probe })
   opened.push(backend)
   return backend
 }
@@ -147,7 +147,8 @@ describe('LMDB backend', () => {
         const entries = entriesFrom(list)
         const plain = createStateMachine(memoryStore())
         const name = `run-${run++}.lmdb`
-        const start = () => createApplier({ store: createPageStore({ backend: open(name) }), clock: manualClock() })
+        const start = () =>
+          createApplier({ store: createPageStore({ backend: open(name, false) }), clock: manualClock() })
         let applier = start()
         for (const entry of entries) {
           plain.apply(entry.index, entry.kind, entry.data)

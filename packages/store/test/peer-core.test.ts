@@ -94,51 +94,68 @@ describe('a peer whose log finds no more space', () => {
   })
 })
 
-describe('a peer whose log finds no file descriptor', () => {
-  it('takes no writes, waits at the end of its file, and takes writes again when there is one', async () => {
+/** A log of which the last file is full, and no other can be made. */
+const LACKS = [
+  {
+    of: 'room',
+    name: 'NoSpaceError',
+    begin: ({ disk }: LonePeer) => disk.setCapacity(disk.usedBytes),
+    end: ({ disk }: LonePeer) => disk.setCapacity(Infinity)
+  },
+  {
+    of: 'a file descriptor',
+    name: 'NoDescriptorsError',
+    begin: ({ disk }: LonePeer) => disk.setDescriptors(disk.openFiles),
+    end: ({ disk }: LonePeer) => disk.setDescriptors(Infinity)
+  }
+] as const
+
+describe.each(LACKS)('a peer whose log is full to the last sector for want of $of', ({ name, begin, end }) => {
+  async function full(): Promise<{ peer: LonePeer; readOnly: (string | undefined)[] }> {
     const peer = await new LonePeer().start({ segmentBytes: 64 * 1024 })
     const readOnly: (string | undefined)[] = []
-    const { node, service } = peer.core
-    service!.setReadOnly = (fault) => readOnly.push(fault?.name)
-    peer.disk.setDescriptors(peer.disk.openFiles)
-    while (readOnly.length === 0) {
-      peer.store(10)
-      await peer.clock.advance(100)
+    const { service } = peer.core
+    const setReadOnly = service!.setReadOnly.bind(service)
+    service!.setReadOnly = (fault) => {
+      readOnly.push(fault?.name)
+      setReadOnly(fault)
     }
-    expect(readOnly).toEqual(['NoDescriptorsError'])
-    // More than the file holds: what does not fit waits.
-    for (let i = 0; i < 100; i++) {
+    begin(peer)
+    for (let i = 0; peer.core.node!.status().room !== 'none' && i < 1000; i++) {
       peer.store(10)
-      await peer.clock.advance(100)
+      await peer.clock.advance(20)
     }
-    const { lastIndex, commitIndex } = node!.status()
-    expect(commitIndex).toBeLessThan(lastIndex)
-    expect(peer.fatal).toEqual([])
-    peer.disk.setDescriptors(Infinity)
-    await peer.clock.advance(1500)
-    expect(readOnly).toEqual(['NoDescriptorsError', undefined])
-    expect(node!.status().role).toBe('leader')
-    expect(node!.status().appliedIndex).toBeGreaterThanOrEqual(lastIndex)
+    expect(readOnly).toEqual([name])
+    return { peer, readOnly }
+  }
+
+  async function close(peer: LonePeer): Promise<void> {
     await peer.within(
       1000,
       peer.core.stop().then(() => peer.core.close())
     )
+    expect(peer.fatal).toEqual([])
     expect(peer.clock.pending).toBe(0)
+  }
+
+  it('does not end, serves what it has, and goes on by itself when there is room', async () => {
+    const { peer, readOnly } = await full()
+    const { node } = peer.core
+    const { appliedIndex, lastIndex } = node!.status()
+    expect(appliedIndex).toBeLessThan(lastIndex)
+    await peer.clock.advance(20_000)
+    expect(node!.status()).toMatchObject({ role: 'leader', ready: true, room: 'none', appliedIndex, lastIndex })
+    await peer.within(1000, node!.readIndex())
+    end(peer)
+    await peer.clock.advance(3000)
+    expect(readOnly).toEqual([name, undefined])
+    expect(node!.status()).toMatchObject({ room: 'enough', appliedIndex: node!.status().lastIndex })
+    expect(node!.status().appliedIndex).toBeGreaterThanOrEqual(lastIndex)
+    await close(peer)
   })
 
-  it('closes while it waits for one', async () => {
-    const peer = await new LonePeer().start({ segmentBytes: 64 * 1024 })
-    peer.disk.setDescriptors(0)
-    for (let i = 0; i < 100; i++) {
-      peer.store(10)
-      await peer.clock.advance(100)
-    }
-    expect(peer.core.node!.status().commitIndex).toBeLessThan(peer.core.node!.status().lastIndex)
-    await peer.within(
-      2000,
-      peer.core.stop().then(() => peer.core.close())
-    )
-    expect(peer.clock.pending).toBe(0)
+  it('closes although entries wait for it', async () => {
+    await close((await full()).peer)
   })
 })
 

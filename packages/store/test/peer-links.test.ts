@@ -46,7 +46,7 @@ describe('peer links', () => {
     a.send('b')
     net.down.delete('b')
     await clock.advance(5000)
-    a.send('b', { type: 'heartbeatReply', term: 1, round: 1 })
+    a.send('b', { type: 'heartbeatReply', term: 1, round: 1, room: 'enough' })
     await settle()
     expect(b.received).toEqual(['0 a heartbeatReply'])
     expect(a.logged.map(({ msg }) => msg)).toContain('link restored')

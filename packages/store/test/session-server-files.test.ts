@@ -203,4 +203,17 @@ describe('a full disk', () => {
     const done = client.control.received.flatMap((message) => (message.type === 'done' ? message.seq : []))
     expect(done).toEqual([3, 4, 5])
   })
+
+  it('refuses nothing while leadership is on its way to a peer that has room', async () => {
+    const client = await new TestClient(group).connect()
+    const file = await open(client, '/a', 1)
+    group.service.setReadOnly(new NoSpaceError('pages'))
+    group.handsOver = true
+    await client.control.send({ type: 'extend', seq: 2, settled: 1, file, size: 2 * SIZE })
+    expect(client.control.last('failed')).toBeUndefined()
+    // It came to nothing: nobody else has room.
+    group.handsOver = false
+    await client.control.send({ type: 'extend', seq: 3, settled: 2, file, size: 3 * SIZE })
+    expect(client.control.last('failed')).toMatchObject({ seq: 3, error: { code: 'ERR_NO_SPACE' } })
+  })
 })

@@ -1,4 +1,4 @@
-import { assert, type RaftMessage, type RaftMessageOf } from '@quire/protocol'
+import { assert, type RaftMessage, type RaftMessageOf, type RaftRoom } from '@quire/protocol'
 import {
   countOwnVote,
   handlePreVoteReply,
@@ -20,6 +20,7 @@ import {
   replicate,
   sendHeartbeats
 } from './replication.js'
+import { roomierVoter, roomOf } from './room.js'
 import {
   handleSnapshot,
   nextInstallation,
@@ -188,7 +189,7 @@ class Core implements RaftCore {
       const index = message.prevIndex
       state.sendAfterWrite(from, { type: 'appendReply', term, rejected: true, index, hintIndex: 0, hintTerm: 0 })
     } else if (message.type === 'heartbeat') {
-      state.sendAfterWrite(from, { type: 'heartbeatReply', term, round: message.round })
+      state.sendAfterWrite(from, { type: 'heartbeatReply', term, round: message.round, room: roomOf(state) })
     } else if (message.type === 'snapshot') {
       const { index } = message.snapshot
       state.sendAfterWrite(from, { type: 'snapshotReply', term, index, offset: 0, refused: false })
@@ -220,6 +221,7 @@ class Core implements RaftCore {
     const write = this.nextWrite()
     const install = nextInstallation(state)
     const committed = this.nextCommitted()
+    if (state.isFull) this.promiseWhatIsWritten()
     const { messages, messagesAfter, readStates, piecesWanted, pieceReceived } = state
     const lists = [messages, messagesAfter, readStates, piecesWanted, committed]
     const isIdle =
@@ -250,15 +252,31 @@ class Core implements RaftCore {
     const { state } = this
     const { term, vote, log } = state
     // A log that starts anew takes its hard state along.
-    const mustWrite = term !== this.written.term || vote !== this.written.vote || log.hasUnwrittenReset
-    if (!mustWrite && !log.hasUnwritten) return undefined
+    // Storage has room for the hard state alone.
+    const { isFull } = state
+    const isStateNew = term !== this.written.term || vote !== this.written.vote
+    const mustWrite = isStateNew || (log.hasUnwrittenReset && !isFull)
+    if (!mustWrite && (isFull || !log.hasUnwritten)) return undefined
     // The commit index needs no flush of its own: it travels with what must be written anyway.
     const commit = Math.max(this.written.commit, Math.min(state.commit, log.durableIndex))
     const changed = mustWrite || commit !== this.written.commit
     const hardState = { term, vote, commit }
     this.written = hardState
-    const { ack, reset, entries } = log.beginWrite(term)
+    const { ack, reset, entries } = isFull ? log.beginStateWrite(term) : log.beginWrite(term)
     return { ack, reset, entries, hardState: changed ? hardState : undefined }
+  }
+
+  /** Entries that storage is not handed must not be acknowledged when other writes are durable. */
+  private promiseWhatIsWritten(): void {
+    const { state } = this
+    const { writtenIndex, hasUnwrittenReset } = state.log
+    state.messagesAfter = state.messagesAfter.flatMap((out) => {
+      const { message } = out
+      if (message.type !== 'appendReply' || message.rejected) return [out]
+      // The log on disk is another one.
+      if (hasUnwrittenReset) return []
+      return [{ to: out.to, message: { ...message, index: Math.min(message.index, writtenIndex) } }]
+    })
   }
 
   /** Committed entries wait for the own disk, or the state machine could be ahead of the log after a crash. */
@@ -291,6 +309,31 @@ class Core implements RaftCore {
     const advanced = state.log.endWrite(ack)
     countOwnVote(state, ack.term)
     if (advanced) advanceCommit(state)
+  }
+
+  persistedInPart(ack: StorageAck, stored: number): void {
+    const { state } = this
+    state.isFull = true
+    const advanced = state.log.endWriteInPart(ack, stored)
+    countOwnVote(state, ack.term)
+    if (advanced) advanceCommit(state)
+  }
+
+  roomAgain(): void {
+    this.state.isFull = false
+  }
+
+  setRoom(hasRoom: boolean): void {
+    this.state.hasRoom = hasRoom
+  }
+
+  get room(): RaftRoom {
+    return roomOf(this.state)
+  }
+
+  get roomierVoter(): string | undefined {
+    const { state } = this
+    return state.role === 'leader' && roomOf(state) !== 'enough' ? roomierVoter(state) : undefined
   }
 
   applied(index: number): void {

@@ -2,14 +2,20 @@
 import type { RaftMessage, RaftMessageOf } from '@quire/protocol'
 import { becomeLeader } from './leadership.js'
 import { voteResult } from './quorum.js'
+import { roomOf } from './room.js'
 import type { CoreState } from './state.js'
 
 /** Who is no leader and heard of none for its timeout stands for election (§5.2). */
 export function tickElection(state: CoreState): void {
   state.electionElapsed++
-  if (state.electionElapsed < state.electionTimeout) return
+  if (state.electionElapsed < state.electionTimeout + patience(state)) return
   if (state.mayStand) preCampaign(state)
   else state.leader = undefined
+}
+
+/** A node that lacks room lets those with room stand first. If none of them can win, it stands all the same. */
+function patience(state: CoreState): number {
+  return roomOf(state) === 'enough' ? 0 : state.init.electionTicks
 }
 
 /**

@@ -1,5 +1,6 @@
 /** Replication, the follower's half (Figure 2, AppendEntries; §5.3). Whoever calls is the leader of the own term: `step` saw to that. */
 import type { RaftMessageOf } from '@quire/protocol'
+import { roomOf } from './room.js'
 import type { CoreState } from './state.js'
 
 export function handleAppend(state: CoreState, from: string, message: RaftMessageOf<'append'>): void {
@@ -22,6 +23,11 @@ export function handleAppend(state: CoreState, from: string, message: RaftMessag
   for (const entry of entries) {
     if (entry.index <= log.lastIndex) {
       if (entry.index < log.firstIndex || log.matches(entry.index, entry.term)) continue
+    }
+    // It could not be stored, and memory is no place for it. This append counts as lost: the leader sends it again,
+    // but not before the next heartbeat, and that tells it to wait. An answer would make it try at once.
+    if (state.isFull) return
+    if (entry.index <= log.lastIndex) {
       // Only a real conflict truncates: a late append must not take a matching suffix away (Figure 2, step 3).
       state.truncateLog(entry.index)
     }
@@ -36,7 +42,7 @@ export function handleHeartbeat(state: CoreState, from: string, message: RaftMes
   const { commit, round } = message
   // It never names more than this node has acknowledged, unless it is from before this node lost its log and joined again.
   if (commit > state.commit && commit <= state.log.lastIndex) state.commitTo(commit)
-  state.send(from, { type: 'heartbeatReply', term: state.term, round })
+  state.send(from, { type: 'heartbeatReply', term: state.term, round, room: roomOf(state) })
 }
 
 /** §5.3: an acknowledged entry must be durable, so the reply waits. One reply speaks for the appends of one turn. */

@@ -4,7 +4,8 @@ import { appendConfiguration } from './membership.js'
 import { hasQuorum } from './quorum.js'
 import { appendAsLeader, sendHeartbeats } from './replication.js'
 import type { CoreState } from './state.js'
-import { mostAdvancedVoter } from './transfer.js'
+import { roomierVoter, roomOf } from './room.js'
+import { mostAdvancedVoter, transferLeadership } from './transfer.js'
 
 export function becomeLeader(state: CoreState): void {
   state.role = 'leader'
@@ -22,6 +23,7 @@ export function tickLeader(state: CoreState): void {
   if (++state.electionElapsed >= state.init.electionTicks) {
     state.electionElapsed = 0
     checkQuorum(state)
+    if (state.role === 'leader') checkRoom(state)
     if (state.role === 'leader') checkDisk(state)
   }
   if (state.role !== 'leader') return
@@ -48,6 +50,25 @@ function checkQuorum(state: CoreState): void {
     state.becomeFollower(state.term, undefined)
   }
   for (const each of progress.values()) each.countAnew()
+}
+
+/** Election timeouts between two offers of leadership, when the first came to nothing. */
+const HAND_OVER_PAUSE = 4
+
+/**
+ * A leader that lacks room can take no more writes; another voter may be able to. While one is there, this leader
+ * gives leadership away, as a transfer: nothing that it has taken is lost on the way. Without one it stays, because
+ * its reads still work.
+ */
+function checkRoom(state: CoreState): void {
+  if (roomOf(state) === 'enough') state.handOverPause = 0
+  else if (state.handOverPause > 0) state.handOverPause--
+  else if (state.transfer === undefined) {
+    const to = roomierVoter(state)
+    if (to === undefined) return
+    state.handOverPause = HAND_OVER_PAUSE
+    transferLeadership(state, to)
+  }
 }
 
 /** Election timeouts that one write may take. */

@@ -149,16 +149,32 @@ export class LogView {
     return this.writes[0]?.sequence
   }
 
+  /** The last entry that a write contains. Nothing above it will be durable before another write. */
+  get writtenIndex(): number {
+    return this.unwritten - 1
+  }
+
+  /** Begins a write without entries. */
+  beginStateWrite(term: number): { ack: StorageAck; reset: undefined; entries: Entry[] } {
+    return { ack: this.addWrite(term), reset: undefined, entries: [] }
+  }
+
   /** Hands what is unwritten to a write. */
   beginWrite(term: number): { ack: StorageAck; reset: SnapshotMeta | undefined; entries: Entry[] } {
     const entries = this.tail.slice(this.unwritten - this.durable - 1)
-    const index = this.lastIndex
-    this.unwritten = index + 1
-    const sequence = ++this.sequence
-    this.writes.push({ sequence, index })
+    this.unwritten = this.lastIndex + 1
+    const ack = this.addWrite(term)
+    const { sequence } = ack
     const reset = this.hasUnwrittenReset ? this.base!.snapshot : undefined
     if (reset !== undefined) this.base!.sequence = sequence
-    return { ack: { sequence, term, index }, reset, entries }
+    return { ack, reset, entries }
+  }
+
+  private addWrite(term: number): StorageAck {
+    const sequence = ++this.sequence
+    const index = this.writtenIndex
+    this.writes.push({ sequence, index })
+    return { sequence, term, index }
   }
 
   /** A write is durable. True when more of the log is durable than before. */
@@ -166,9 +182,28 @@ export class LogView {
     const write = this.writes.shift()
     assert(write?.sequence === ack.sequence, `write ${ack.sequence} ended before write ${write?.sequence}`)
     if (this.base?.sequence === ack.sequence) this.base = undefined
-    if (write.index <= this.durable) return false
-    this.tail.splice(0, write.index - this.durable)
-    this.durable = write.index
+    return this.settle(write.index)
+  }
+
+  /**
+   * Storage had no room for all of a write: it has its entries up to `stored`. The rest, and the entries of the
+   * writes behind it, are as if they had never been handed out. True when more of the log is durable than before.
+   */
+  endWriteInPart(ack: StorageAck, stored: number): boolean {
+    const write = this.writes.shift()
+    assert(write?.sequence === ack.sequence, `write ${ack.sequence} ended before write ${write?.sequence}`)
+    if (this.base?.sequence === ack.sequence) this.base = { snapshot: this.base.snapshot, sequence: undefined }
+    const kept = Math.min(write.index, stored)
+    for (const behind of this.writes) behind.index = Math.min(behind.index, Math.max(kept, this.durable))
+    const advanced = this.settle(kept)
+    this.unwritten = this.durable + 1
+    return advanced
+  }
+
+  private settle(index: number): boolean {
+    if (index <= this.durable) return false
+    this.tail.splice(0, index - this.durable)
+    this.durable = index
     return true
   }
 }

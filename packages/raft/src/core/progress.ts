@@ -1,3 +1,4 @@
+import type { RaftRoom } from '@quire/protocol'
 import type { SnapshotMeta } from './types.js'
 
 /** A snapshot on its way to a follower. */
@@ -33,6 +34,8 @@ export class Progress {
   private wasActive = false
   /** What it needs next cannot be read from the log now. The next heartbeat asks the log again. */
   unreadable = false
+  /** As it last said; undefined until then. */
+  room: RaftRoom | undefined
   /** In `snapshot`. */
   transfer: Transfer | undefined
   private inflight: { last: number; bytes: number }[] = []

@@ -54,6 +54,8 @@ export function appendAsLeader(state: CoreState, kind: RaftEntryKind, data: Uint
 export function replicate(state: CoreState): void {
   const { maxInflightMessages, maxInflightBytes } = state.init.limits
   for (const [id, progress] of state.progress) {
+    // It would store nothing of what is sent. Its heartbeats tell when that is over.
+    if (progress.room === 'none') continue
     while (progress.next <= state.log.lastIndex && progress.canSend(maxInflightMessages, maxInflightBytes)) {
       if (progress.next < state.log.firstIndex) {
         beginSnapshot(state, id, progress)
@@ -100,11 +102,17 @@ export function handleHeartbeatReply(state: CoreState, from: string, message: Ra
   const progress = state.progress.get(from)
   if (state.role !== 'leader' || progress === undefined) return
   progress.active = true
+  progress.room = message.room
   state.reads.confirm(from, message.round)
   askToStand(state, from)
   if (progress.match >= state.log.lastIndex || !progress.isDue) return
   progress.isDue = false
   progress.probing = false
+  if (progress.room === 'none') {
+    // It gets nothing to store. What it stored before may be unknown here, and may be what a majority lacks.
+    if (progress.mode !== 'snapshot') sendEmptyAppend(state, from, progress)
+    return
+  }
   if (progress.heardOf) progress.heardOf = false
   // Something is unacknowledged, for a while.
   else if (progress.mode === 'replicate') sendEmptyAppend(state, from, progress)

@@ -40,6 +40,11 @@ export class CoreState {
   /** The newest that the own state machine has. */
   snapshot: SnapshotMeta | undefined
 
+  /** The application's disks can go on. */
+  hasRoom = true
+  /** Storage gave entries back: it is handed none until it has room again. */
+  isFull = false
+
   electionElapsed = 0
   heartbeatElapsed = 0
   electionTimeout = 0
@@ -54,6 +59,8 @@ export class CoreState {
   proposals: { index: number; bytes: number }[] = []
   uncommittedBytes = 0
   transfer: { readonly to: string; elapsed: number } | undefined
+  /** Election timeouts to let pass before leadership is offered to a voter with more room again. */
+  handOverPause = 0
   /** The oldest write that is not durable, and for how many election timeouts it has been the oldest. */
   hanging: { readonly write: number; timeouts: number } | undefined
 
@@ -172,6 +179,7 @@ export class CoreState {
     this.proposals = []
     this.uncommittedBytes = 0
     this.transfer = undefined
+    this.handOverPause = 0
     this.hanging = undefined
   }
 

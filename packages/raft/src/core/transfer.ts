@@ -1,4 +1,5 @@
 /** Leadership transfer (thesis §3.10), the leader's half. The target's is `handleTimeoutNow`. */
+import { roomRank } from './room.js'
 import type { CoreState } from './state.js'
 import type { TransferRefusal } from './types.js'
 
@@ -17,10 +18,14 @@ export function askToStand(state: CoreState, to: string): void {
   state.send(to, { type: 'timeoutNow', term: state.term })
 }
 
-/** Of those that were heard of lately, if there are any: a dead one would not stand. */
+/**
+ * The best other voter to lead. One that was heard of lately, if there are any: a dead one would not stand. One with
+ * room, if it has everything that is committed: with less it would not be elected. Then the most advanced.
+ */
 export function mostAdvancedVoter(state: CoreState): string | undefined {
   const others = state.configuration.voters.filter((id) => id !== state.id)
   const alive = others.filter((id) => state.progress.get(id)!.answersLately)
   const match = (id: string): number => state.progress.get(id)!.match
-  return (alive.length > 0 ? alive : others).sort((a, b) => match(b) - match(a))[0]
+  const room = (id: string): number => (match(id) >= state.commit ? roomRank(state.progress.get(id)!.room) : 0)
+  return (alive.length > 0 ? alive : others).sort((a, b) => room(b) - room(a) || match(b) - match(a))[0]
 }

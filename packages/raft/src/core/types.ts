@@ -1,4 +1,4 @@
-import type { RaftConfiguration, RaftEntry, RaftMessage, RaftSnapshot } from '@quire/protocol'
+import type { RaftConfiguration, RaftEntry, RaftMessage, RaftRoom, RaftSnapshot } from '@quire/protocol'
 
 /** One entry of the log. Its data must not change once it was handed over. */
 export type Entry = RaftEntry
@@ -194,6 +194,9 @@ export interface RaftCore {
   readonly transferTarget: string | undefined
   /** Leader: who would be the best to transfer leadership to. */
   readonly mostAdvancedVoter: string | undefined
+  readonly room: RaftRoom
+  /** Leader that lacks room: the voter that could go on in its place. */
+  readonly roomierVoter: string | undefined
   tick(): void
   /** Takes a message. One that is late, doubled or malformed changes nothing. */
   step(from: string, message: RaftMessage): void
@@ -212,6 +215,19 @@ export interface RaftCore {
   ready(): Ready | undefined
   /** The write that `ack` names is durable, and all before it. */
   persisted(ack: StorageAck): void
+  /**
+   * In the place of `persisted`: storage has no room for all of that write. Its hard state is durable, and its
+   * entries up to `stored`. Storage gives back the entries of every later write as well, until `roomAgain`; until
+   * then it is handed none.
+   */
+  persistedInPart(ack: StorageAck, stored: number): void
+  /** Storage takes entries again. */
+  roomAgain(): void
+  /**
+   * Whether this node's disks have room to go on. Default true. Without it a leader looks for another one
+   * (docs/raft.md, Room).
+   */
+  setRoom(hasRoom: boolean): void
   /** The state machine has applied everything up to `index`. */
   applied(index: number): void
   /** From here on snapshots can be named: the newest one's index, or the entry before the log's first. */

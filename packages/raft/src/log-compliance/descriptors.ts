@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import type { LogFullError } from '../errors.js'
 import type { LogWrite } from '../log/types.js'
+import { fillUp } from './fill-up.js'
 import { firstState, matchingState, possibleStates, stateAfter, type LogState } from './model.js'
 import { BOOTSTRAP, entries, entry, indexesOf, isError, test, turn, type Bench, type Rig } from './rig.js'
 
@@ -8,8 +10,10 @@ export const MAX_OPEN_FILES = 8
 
 /** Fills a segment of 8 KiB with a few of them. */
 const LARGE_BYTES = 2000
-/** Turns in which a log that waits for a descriptor had every chance to do otherwise. */
+/** Turns in which a log without a descriptor had every chance to do what it must not. */
 const PATIENCE_TURNS = 200
+/** As many as meet every fill of a segment: the next file is there already, or is not. */
+const ROUNDS = 6
 
 export function descriptorTests<S>(rig: Rig<S>): void {
   test(rig, 'holds a bounded number of files open, however long it is', ['openFiles'], async (bench) => {
@@ -52,40 +56,87 @@ export function descriptorTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'waits for a descriptor, and loses nothing meanwhile', ['setDescriptors'], async (bench) => {
+  test(
+    rig,
+    'gives entries back, and keeps hard states, when its next file finds no descriptor',
+    ['setDescriptors'],
+    async (bench) => {
+      const { adapter, storage } = bench
+      await bench.open(BOOTSTRAP)
+      let state = await grow(bench, firstState(BOOTSTRAP), 30)
+      for (let term = 2; term <= 4; term++) {
+        // Without a file that it has made ahead of its need.
+        const log = await bench.reopen()
+        adapter.setDescriptors!(storage, true)
+        const { acknowledged, refused, failure } = await fillUp(log, state, 'NoDescriptorsError')
+        const { commit } = acknowledged.hardState
+        const vote = { hardState: { term, vote: 'b', commit }, entries: [] }
+        await log.append(vote)
+        assert.deepEqual(log.hardState, vote.hardState)
+        adapter.setDescriptors!(storage, false)
+        await failure.room
+        // What it kept of the refused write is written again with the rest.
+        const again = { entries: refused.entries }
+        await log.append(again)
+        state = [vote, again].reduce(stateAfter, acknowledged)
+        matchingState(log, [state], 0)
+        state = matchingState(await bench.reopen(), [state], 0)
+      }
+      await bench.log.close()
+    }
+  )
+
+  test(
+    rig,
+    'loses nothing that it acknowledged, whenever the descriptors run out',
+    ['setDescriptors'],
+    async (bench) => {
+      const { adapter, storage } = bench
+      await bench.open(BOOTSTRAP)
+      let state = await grow(bench, firstState(BOOTSTRAP), 30)
+      for (let round = 0; round < ROUNDS; round++) {
+        state = await grow(bench, state, bench.log.lastIndex + 1)
+        for (let turns = 0; turns < PATIENCE_TURNS; turns++) await turn()
+        adapter.setDescriptors!(storage, true)
+        const writes = largeWrites(bench.log.lastIndex + 1, 10)
+        const written = Promise.allSettled(writes.map((write) => bench.log.append(write)))
+        for (let turns = 0; turns < PATIENCE_TURNS; turns++) await turn()
+        assert.ok(bench.log.lastIndex <= writes.at(-1)!.entries[0]!.index)
+        adapter.setDescriptors!(storage, false)
+        const refused = (await written).filter((result) => result.status === 'rejected')
+        for (const { reason } of refused) isError('LogFullError')(reason)
+        const kept = writes.slice(0, writes.length - refused.length)
+        state = kept.reduce(stateAfter, state)
+        matchingState(bench.log, [state], 0)
+        await (refused[0]?.reason as LogFullError | undefined)?.room
+        await bench.append(...writes.slice(kept.length))
+        state = writes.slice(kept.length).reduce(stateAfter, state)
+      }
+      matchingState(await bench.reopen(), [state], 0)
+      await bench.log.close()
+    }
+  )
+
+  test(rig, 'closes while it lacks a descriptor', ['setDescriptors'], async (bench) => {
     const { adapter, storage } = bench
     await bench.open(BOOTSTRAP)
     let state = await grow(bench, firstState(BOOTSTRAP), 30)
-    for (let round = 0; round < 3; round++) {
+    for (let round = 0; round < ROUNDS; round++) {
+      state = await grow(bench, state, bench.log.lastIndex + 1)
+      for (let turns = 0; turns < PATIENCE_TURNS; turns++) await turn()
       adapter.setDescriptors!(storage, true)
       const writes = largeWrites(bench.log.lastIndex + 1, 40)
-      const written = bench.append(...writes)
+      const results = Promise.allSettled(writes.map((write) => bench.log.append(write)))
       for (let turns = 0; turns < PATIENCE_TURNS; turns++) await turn()
-      // Whatever it shows meanwhile is durable, and whatever is not shown waits.
-      assert.ok(bench.log.lastIndex <= writes.at(-1)!.entries[0]!.index)
+      await bench.log.close()
+      const rejected = (await results).filter((result) => result.status === 'rejected')
+      for (const { reason } of rejected) {
+        if ((reason as Error).name !== 'LogFullError') isError('LogFailedError')(reason)
+      }
       adapter.setDescriptors!(storage, false)
-      await written
-      state = writes.reduce(stateAfter, state)
-      matchingState(bench.log, [state], 0)
+      const durable = writes.length - rejected.length
+      state = matchingState(await bench.open(), possibleStates(state, writes, durable), 0)
     }
-    matchingState(await bench.reopen(), [state], 0)
-    await bench.log.close()
-  })
-
-  test(rig, 'closes while it waits for a descriptor', ['setDescriptors'], async (bench) => {
-    const { adapter, storage } = bench
-    await bench.open(BOOTSTRAP)
-    const state = await grow(bench, firstState(BOOTSTRAP), 30)
-    adapter.setDescriptors!(storage, true)
-    const writes = largeWrites(31, 40)
-    const results = Promise.allSettled(writes.map((write) => bench.log.append(write)))
-    for (let turns = 0; turns < PATIENCE_TURNS; turns++) await turn()
-    await bench.log.close()
-    const rejected = (await results).filter((result) => result.status === 'rejected')
-    for (const { reason } of rejected) isError('LogFailedError')(reason)
-    adapter.setDescriptors!(storage, false)
-    const durable = writes.length - rejected.length
-    matchingState(await bench.open(), possibleStates(state, writes, durable), 0)
     await bench.append({ entries: [entry(bench.log.lastIndex + 1, 1)] })
     await bench.log.close()
   })

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import type { CorruptionError } from '@quire/protocol'
 import type { LogWrite, RaftLog } from '../log/types.js'
+import { fillUp } from './fill-up.js'
 import { firstState, matchingState, possibleStates, stateAfter, type LogState } from './model.js'
 import { BOOTSTRAP, entries, entry, isError, seeded, test, turn, type Bench, type Rig } from './rig.js'
 
@@ -36,27 +37,41 @@ export function faultTests<S>(rig: Rig<S>): void {
     }
   )
 
-  test(rig, 'loses nothing acknowledged when there is no more space', ['setFull'], async (bench) => {
+  test(
+    rig,
+    'gives entries back, and loses nothing acknowledged, when there is no more space',
+    ['setFull'],
+    async (bench) => {
+      const { adapter, storage } = bench
+      const { log, state } = await filled(bench, 20)
+      await adapter.setFull!(storage, true)
+      const { acknowledged, refused } = await fillUp(log, state, 'NoSpaceError')
+      await log.close()
+      await adapter.setFull!(storage, false)
+      matchingState(await bench.open(), possibleStates(acknowledged, [refused], 0), 0)
+      await bench.append({ entries: [entry(bench.log.lastIndex + 1, 1)] })
+      await bench.log.close()
+    }
+  )
+
+  test(rig, 'keeps any number of hard states when there is no more space', ['setFull'], async (bench) => {
     const { adapter, storage } = bench
     const { log, state } = await filled(bench, 20)
     await adapter.setFull!(storage, true)
-    let acknowledged = state
-    let write: LogWrite
-    let failure: unknown
-    do {
-      const first = log.lastIndex + 1
-      write = { entries: entries(first, first + 4, 1) }
-      await log.append(write).then(
-        () => (acknowledged = stateAfter(acknowledged, write)),
-        (error: unknown) => (failure = error)
-      )
-    } while (failure === undefined && log.lastIndex < 100_000)
-    isError('LogFailedError')(failure)
-    isError('NoSpaceError')((failure as Error).cause)
-    await log.close()
+    const { acknowledged } = await fillUp(log, state, 'NoSpaceError')
+    const { commit } = acknowledged.hardState
+    for (let term = 2; term <= 50; term++) {
+      await log.append({ hardState: { term, vote: undefined, commit }, entries: [] })
+      await log.append({ hardState: { term, vote: 'b', commit }, entries: [] })
+    }
+    assert.deepEqual(log.hardState, { term: 50, vote: 'b', commit })
+    const again = await bench.reopen()
+    assert.deepEqual(again.hardState, { term: 50, vote: 'b', commit })
     await adapter.setFull!(storage, false)
-    matchingState(await bench.open(), possibleStates(acknowledged, [write], 0), 0)
-    await bench.append({ entries: [entry(bench.log.lastIndex + 1, 1)] })
+    // The log's own files catch up, and agree with each other.
+    const first = again.lastIndex + 1
+    for (let index = first; index < first + 100; index++) await bench.append({ entries: [entry(index, 50)] })
+    assert.deepEqual((await bench.reopen()).hardState, { term: 50, vote: 'b', commit })
     await bench.log.close()
   })
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Entry, SnapshotMeta } from '../core/types.js'
+import { LogFullError } from '../errors.js'
 import type { LogWrite } from '../log/types.js'
 import { firstState, lastIndexOf, matchingState, possibleStates, stateAfter, type LogState } from './model.js'
 import { type Bench, BOOTSTRAP, entries, entry, turn } from './rig.js'
@@ -7,6 +8,9 @@ import { type Bench, BOOTSTRAP, entries, entry, turn } from './rig.js'
 const OPERATIONS = 25
 /** A program that takes longer never ends. */
 const MAX_TURNS = 1_000_000
+
+/** Turns in which a log without a descriptor gives back what it can. */
+const PATIENCE_TURNS = 50
 
 /** Power is lost at this turn. */
 class PowerLost extends Error {}
@@ -25,6 +29,10 @@ export class Program<S> {
   private turns = 0
   private failure: Error | undefined
   private isShort = false
+  /** Descriptors have run out since the log was opened: entries may be given back, until it has noticed that there are some again. */
+  private wasShort = false
+  /** The log has given entries back. */
+  private gaveBack = false
 
   constructor(
     private readonly bench: Bench<S>,
@@ -53,6 +61,7 @@ export class Program<S> {
   }
 
   private async operate(): Promise<void> {
+    if (this.gaveBack) await this.settle()
     if (this.bench.adapter.setDescriptors !== undefined && this.below(6) === 0) this.setDescriptors(!this.isShort)
     const choice = this.below(20)
     if (choice < 9) this.append(lastIndexOf(this.state) + 1)
@@ -112,26 +121,28 @@ export class Program<S> {
 
   private setDescriptors(isShort: boolean): void {
     this.isShort = isShort
+    if (isShort) this.wasShort = true
     this.bench.adapter.setDescriptors?.(this.bench.storage, isShort)
   }
 
   private async reopen(): Promise<void> {
-    // What waits for a descriptor is not durable before there is one, and nothing is opened without.
+    // Nothing is opened without a descriptor.
     this.setDescriptors(false)
-    while (this.durable < this.writes.length) await this.pass()
-    matchingState(this.bench.log, [this.state], this.compacted)
+    await this.settle()
     await this.finish(this.bench.log.close())
     await this.finish(this.bench.open())
+    this.wasShort = false
     this.restart(matchingState(this.bench.log, [this.state], this.compacted))
   }
 
   private async losePower(): Promise<void> {
     const { adapter, storage } = this.bench
-    const states = possibleStates(this.start, this.writes, this.durable)
+    const states = this.possible()
     await adapter.powerLoss!(storage, this.random)
     this.setDescriptors(false)
     // Power may be lost before there was a log.
     await this.bench.open(BOOTSTRAP)
+    this.wasShort = false
     this.restart(matchingState(this.bench.log, states, this.compacted))
   }
 
@@ -140,19 +151,53 @@ export class Program<S> {
     this.state = state
     this.writes = []
     this.durable = 0
+    this.gaveBack = false
     this.committed = Math.max(state.hardState.commit, state.prevIndex, this.compacted)
   }
 
   private write(write: LogWrite): void {
-    this.writes.push(write)
+    const at = this.writes.push(write) - 1
     this.state = stateAfter(this.state, write)
     const { writes } = this
     this.bench.log.append(write).then(
       () => {
         if (writes === this.writes) this.durable++
       },
-      (error: unknown) => (this.failure = error as Error)
+      (error: unknown) => {
+        if (!this.wasShort || !(error instanceof LogFullError)) this.failure = error as Error
+        if (writes !== this.writes || !(error instanceof LogFullError)) return
+        writes[at] = keptOf(write, error)
+        this.durable++
+        this.gaveBack = true
+      }
     )
+  }
+
+  /** Waits for all writes, and looks at what they have come to. */
+  private async settle(): Promise<void> {
+    for (let turns = 0; this.durable < this.writes.length; turns++) {
+      // A file that was made ahead waits for a descriptor, to make its name durable.
+      if (turns === PATIENCE_TURNS) this.setDescriptors(false)
+      await this.pass()
+    }
+    const state = capped(this.writes.reduce(stateAfter, this.start))
+    // Reading it is synchronous: nothing else finds a descriptor meanwhile.
+    const { isShort } = this
+    this.setDescriptors(false)
+    this.restart(matchingState(this.bench.log, [state], this.compacted))
+    this.setDescriptors(isShort)
+  }
+
+  /**
+   * What a power loss now may leave. Without descriptors a hard state may become durable before the entries that were
+   * handed in earlier: they are about to be given back.
+   */
+  private possible(): LogState[] {
+    const { start, writes, durable } = this
+    const states = possibleStates(start, writes, durable).map(capped)
+    if (!this.wasShort) return states
+    const ahead = writes.slice(durable).flatMap(({ hardState }) => (hardState === undefined ? [] : [hardState]))
+    return [...states, ...states.flatMap((state) => ahead.map((hardState) => capped({ ...state, hardState })))]
   }
 
   private get isResetting(): boolean {
@@ -186,4 +231,15 @@ export class Program<S> {
   private below(limit: number): number {
     return Math.floor(this.random() * limit)
   }
+}
+
+/** What a log has kept of a write that it gave back. */
+function keptOf({ hardState, reset, entries: given }: LogWrite, { stored }: LogFullError): LogWrite {
+  return { hardState, entries: reset === undefined ? given.filter(({ index }) => index <= stored) : [] }
+}
+
+/** No commit index names an entry of a reset that was given back. */
+function capped(state: LogState): LogState {
+  const { hardState } = state
+  return { ...state, hardState: { ...hardState, commit: Math.min(hardState.commit, lastIndexOf(state)) } }
 }

@@ -3,7 +3,7 @@ import type { Disk, DiskFile, ReadFile } from './disk.js'
 import type { Segment } from './segment.js'
 
 /** Older segments that stay open between two reads: room for a few followers, each behind by a different amount. */
-export const MAX_READ_FILES = 4
+export const MAX_READ_FILES = 3
 
 /**
  * The open files of a log: the segment being written, and a few older ones that were read most recently. Their number does not

@@ -1,5 +1,6 @@
 import { isShortage, NoDescriptorsError, type Clock, type Shortage } from '@quire/protocol'
 import type { Disk, DiskFile } from './disk.js'
+import { NoFileError } from './room.js'
 import { encodeSegmentHeader, segmentName, SEGMENT_HEADER_BYTES, type Segment, type SegmentHeader } from './segment.js'
 
 const SPARE = 'spare.tmp'
@@ -28,15 +29,21 @@ export class SegmentSupply {
   private readonly disk: Disk
   private readonly segmentBytes: number
   private spare: Promise<DiskFile> | undefined
+  /** Bytes of the next file: a batch that does not fit a segment gets a larger one. */
+  private nextBytes: number
   private cancelRetry: () => void = () => {}
+  /** The next file could not be made. */
   private shortage: Shortage | undefined
-  private isPatient = false
+  /** Resolves when it could be made after all: one promise for all that wait. */
+  private room: { readonly again: Promise<void>; readonly resolve: () => void } | undefined
+  private isPatient = true
   private endPause: () => void = () => {}
   private closed = false
 
   constructor(private readonly init: SegmentSupplyInit) {
     this.disk = init.disk
     this.segmentBytes = init.segmentBytes
+    this.nextBytes = init.segmentBytes
   }
 
   /** Removes what a crash left half made. */
@@ -48,7 +55,7 @@ export class SegmentSupply {
   /** Starts to make the next file, unless that was done. */
   prepare(): void {
     if (this.spare !== undefined) return
-    const spare = this.disk.create(SPARE, this.segmentBytes)
+    const spare = this.disk.create(SPARE, this.nextBytes)
     this.spare = spare
     spare.then(
       () => this.report(undefined),
@@ -65,6 +72,7 @@ export class SegmentSupply {
   private retryLater(): void {
     const { clock } = this.init
     if (clock === undefined) return
+    this.cancelRetry()
     this.cancelRetry = clock.schedule(RETRY_MS, () => {
       this.spare = undefined
       this.prepare()
@@ -72,41 +80,73 @@ export class SegmentSupply {
   }
 
   /** The same condition is reported once, however often it is tried again. */
-  private report(fault: Shortage | undefined): void {
-    if (this.closed || this.shortage?.name === fault?.name) return
-    this.shortage = fault
-    this.init.onSpace?.(fault)
+  private report(shortage: Shortage | undefined): void {
+    if (this.closed) return
+    const isNew = this.shortage?.name !== shortage?.name
+    this.shortage = shortage
+    if (isNew) this.init.onSpace?.(shortage)
+    if (shortage !== undefined) return
+    this.room?.resolve()
+    this.room = undefined
   }
 
-  /** From now on what needs a descriptor waits for one, and the wait is reported. Before, while the log is opened, it fails. */
-  beginPatience(): void {
-    this.isPatient = true
+  private roomAgain(): Promise<void> {
+    if (this.room === undefined) {
+      let resolve!: () => void
+      this.room = { again: new Promise<void>((settle) => (resolve = settle)), resolve: () => resolve() }
+    }
+    return this.room.again
   }
 
-  /** From now on nothing waits for a descriptor: it fails with NoDescriptorsError. */
-  endPatience(): void {
+  /**
+   * Makes the log's first segment, which is durable, name included, when this resolves. For want of space or of a
+   * descriptor it fails at once: there is no log yet that could wait.
+   */
+  async makeFirst(header: SegmentHeader, first: Uint8Array): Promise<void> {
+    const start = startOf(header, first)
+    const file = await this.disk.create(SPARE, Math.max(start.length, this.segmentBytes))
+    const taken = await this.begin(file, header, start)
+    await taken.file.close()
+    await this.disk.flushDirectory()
+  }
+
+  /**
+   * A segment that begins with `first`, durable under a name that is durable after `flushName`. Rejects with
+   * NoFileError when there is no room or no descriptor for its file: nothing was written then.
+   */
+  async take(header: SegmentHeader, first: Uint8Array): Promise<TakenSegment> {
+    const start = startOf(header, first)
+    return this.begin(await this.takeFile(start.length), header, start)
+  }
+
+  /**
+   * Makes the name of the segment that was taken durable. Its entries cannot be given back any more, so for want of a
+   * descriptor this waits until it is told to stop. Repeating is safe, unlike repeating a failed flush: without a
+   * descriptor the flush cannot have begun. `closing` is the file written before: it gives its descriptor back.
+   */
+  async flushName(closing: Promise<void>): Promise<void> {
+    const { clock } = this.init
+    for (let isFirst = true; ; isFirst = false) {
+      try {
+        await this.disk.flushDirectory()
+        return this.report(undefined)
+      } catch (error) {
+        if (!(error instanceof NoDescriptorsError)) throw error
+        if (isFirst) {
+          await closing
+          continue
+        }
+        if (clock === undefined || !this.isPatient) throw error
+        this.report(error)
+        await this.pause(clock)
+      }
+    }
+  }
+
+  /** From now on nothing waits for a descriptor. */
+  stopWaiting(): void {
     this.isPatient = false
     this.endPause()
-  }
-
-  /** A segment that begins with `first`, which is durable, name included, when this resolves. */
-  async take(header: SegmentHeader, first: Uint8Array): Promise<TakenSegment> {
-    const start = new Uint8Array(SEGMENT_HEADER_BYTES + first.length)
-    start.set(encodeSegmentHeader(header))
-    start.set(first, SEGMENT_HEADER_BYTES)
-    const file = await this.takeFile(start.length)
-    const { number, firstIndex } = header
-    const name = segmentName(number, firstIndex)
-    try {
-      await file.write(0, start)
-      await this.disk.rename(SPARE, name)
-      await this.whenPossible(() => this.disk.flushDirectory())
-      this.report(undefined)
-    } catch (error) {
-      await file.close()
-      throw error
-    }
-    return { segment: { name, number, firstIndex }, file }
   }
 
   async close(): Promise<void> {
@@ -121,36 +161,48 @@ export class SegmentSupply {
     }
   }
 
-  /** The spare, if it was made and has room for `bytes`; otherwise a new file. */
-  private async takeFile(bytes: number): Promise<DiskFile> {
-    this.prepare()
-    const spare = this.spare!
-    this.cancelRetry()
-    this.spare = undefined
-    // It may have failed long ago for want of space or of a descriptor, and nobody relied on it.
-    let file = await spare.catch(() => undefined)
-    if (file !== undefined && file.bytes < bytes) {
+  private async begin(file: DiskFile, header: SegmentHeader, start: Uint8Array): Promise<TakenSegment> {
+    const { number, firstIndex } = header
+    const name = segmentName(number, firstIndex)
+    try {
+      await file.write(0, start)
+      await this.disk.rename(SPARE, name)
+    } catch (error) {
       await file.close()
-      await this.disk.remove(SPARE)
-      file = undefined
+      throw error
     }
-    return file ?? this.whenPossible(() => this.disk.create(SPARE, Math.max(bytes, this.segmentBytes)))
+    return { segment: { name, number, firstIndex }, file }
   }
 
-  /**
-   * Waits for a descriptor, while that is wanted. Repeating is safe, unlike repeating a failed write: without one, `act` cannot have begun. For want of space it
-   * is not repeated.
-   */
-  private async whenPossible<T>(act: () => Promise<T>): Promise<T> {
-    for (;;) {
-      try {
-        return await act()
-      } catch (error) {
-        const { clock } = this.init
-        if (!(error instanceof NoDescriptorsError) || clock === undefined || !this.isPatient) throw error
-        this.report(error)
-        await this.pause(clock)
-      }
+  /** The spare, if it was made and has room for `bytes`; otherwise a new file. */
+  private async takeFile(bytes: number): Promise<DiskFile> {
+    // Filling a disk that has no room with zeros again, for each that asks, would only keep it busy: the clock does
+    // that.
+    const { shortage } = this
+    if (shortage !== undefined && this.init.clock !== undefined) throw new NoFileError(this.roomAgain(), shortage)
+    this.prepare()
+    // It may have failed long ago, and nobody relied on it.
+    let file = await this.spare!.catch(() => this.makeSpare(Math.max(bytes, this.segmentBytes)))
+    if (file.bytes < bytes) {
+      await file.close()
+      await this.disk.remove(SPARE)
+      file = await this.makeSpare(bytes)
+    }
+    this.cancelRetry()
+    this.spare = undefined
+    this.nextBytes = this.segmentBytes
+    return file
+  }
+
+  private async makeSpare(bytes: number): Promise<DiskFile> {
+    this.nextBytes = bytes
+    this.spare = undefined
+    this.prepare()
+    try {
+      return await this.spare!
+    } catch (error) {
+      if (isShortage(error)) throw new NoFileError(this.roomAgain(), error)
+      throw error
     }
   }
 
@@ -163,4 +215,11 @@ export class SegmentSupply {
       }
     })
   }
+}
+
+function startOf(header: SegmentHeader, first: Uint8Array): Uint8Array {
+  const start = new Uint8Array(SEGMENT_HEADER_BYTES + first.length)
+  start.set(encodeSegmentHeader(header))
+  start.set(first, SEGMENT_HEADER_BYTES)
+  return start
 }

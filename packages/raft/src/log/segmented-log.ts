@@ -1,15 +1,17 @@
 import { assert, InvalidArgumentError, raftEntryBytes } from '@quire/protocol'
 import type { Entry, HardState, SnapshotMeta } from '../core/types.js'
-import { LogFailedError, LogNotInitializedError } from '../errors.js'
+import { LogFailedError, LogFullError, LogNotInitializedError } from '../errors.js'
 import { baseOfSnapshot, FIRST_BASE, type SegmentBase } from './base.js'
 import { BATCH_BYTES, encodeBatch } from './batch.js'
 import { firstContent } from './creation.js'
 import { SECTOR_BYTES, type Disk } from './disk.js'
 import { LogIndex } from './log-index.js'
 import { recover, type Recovered } from './recovery.js'
+import { makeReserve, newerState, Reserve } from './reserve.js'
+import { NoFileError } from './room.js'
 import { identityHash, parseSegmentName, SEGMENT_HEADER_BYTES, type Segment } from './segment.js'
 import { SegmentFiles } from './segment-files.js'
-import { SegmentSupply } from './segment-supply.js'
+import { SegmentSupply, type TakenSegment } from './segment-supply.js'
 import type { LogCreation, LogWrite, RaftLog, SegmentedLogInit } from './types.js'
 
 const DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
@@ -33,7 +35,11 @@ export async function createSegmentedLog(init: SegmentedLogInit): Promise<RaftLo
   const recovered = await recover(disk, index, identity)
   if (recovered === undefined) throw new LogNotInitializedError()
   await files.begin(recovered.segments.at(-1)!, recovered.file)
-  const log = new SegmentedLog(disk, supply, files, index, identity, recovered)
+  const reserve = await openReserve(disk, identity, recovered.hardState).catch(async (error: unknown) => {
+    await files.close()
+    throw error
+  })
+  const log = new SegmentedLog(disk, supply, files, index, identity, recovered, reserve)
   await log.removeObsolete()
   return log
 }
@@ -46,14 +52,30 @@ async function makeFirstSegment(
 ): Promise<void> {
   if ((await disk.list()).some((name) => parseSegmentName(name) !== undefined)) return
   const batch = encodeBatch(1, { base: FIRST_BASE, ...firstContent(creation) })
-  const { file } = await supply.take({ number: 1, firstIndex: 1, firstBatch: 1, identity }, batch)
-  await file.close()
+  await makeReserve(disk)
+  await supply.makeFirst({ number: 1, firstIndex: 1, firstBatch: 1, identity }, batch)
 }
 
-/** One `append` on its way. `taken` entries are in batches already. */
+/** The reserve, and the newer of its hard state and the log's. */
+async function openReserve(
+  disk: Disk,
+  identity: number,
+  logged: HardState
+): Promise<{ readonly file: Reserve; readonly hardState: HardState }> {
+  const file = await Reserve.open(disk, identity)
+  try {
+    return { file, hardState: newerState(logged, file.found) }
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+}
+
+/** One `append` on its way. `taken` entries are in batches already, `written` of them in durable ones. */
 interface Pending {
   readonly write: LogWrite
   taken: number
+  written: number
   readonly resolve: () => void
   readonly reject: (error: Error) => void
 }
@@ -67,7 +89,10 @@ interface Gathered {
 }
 
 class SegmentedLog implements RaftLog {
+  private readonly reserve: Reserve
   private durableState: HardState
+  /** The hard state as the segments have it: older than the durable one after the reserve was used. */
+  private loggedState: HardState
   /** Of which the log consists, oldest first. */
   private readonly segments: Segment[]
   /** To be removed, oldest first. */
@@ -82,6 +107,11 @@ class SegmentedLog implements RaftLog {
   private flushing: Promise<void> | undefined
   private removing: Promise<void> = Promise.resolve()
   private failure: Error | undefined
+  /** Entries were given back: all that follow on them are, too. */
+  private full: NoFileError | undefined
+  /** The file that was missing then is there. */
+  private hasRoom = true
+  private hasGivenBack = false
 
   constructor(
     private readonly disk: Disk,
@@ -89,16 +119,18 @@ class SegmentedLog implements RaftLog {
     private readonly files: SegmentFiles,
     private readonly index: LogIndex,
     private readonly identity: number,
-    recovered: Recovered
+    recovered: Recovered,
+    reserve: { readonly file: Reserve; readonly hardState: HardState }
   ) {
-    this.durableState = recovered.hardState
+    this.loggedState = recovered.hardState
+    this.durableState = reserve.hardState
+    this.reserve = reserve.file
     this.segments = recovered.segments
     this.obsolete = recovered.obsolete
     this.offset = recovered.offset
     this.nextBatch = recovered.nextBatch
     this.appended = index.lastIndex
     this.appendable = index.firstIndex
-    supply.beginPatience()
   }
 
   get hardState(): HardState {
@@ -134,15 +166,21 @@ class SegmentedLog implements RaftLog {
       this.appendable = reset.index + 1
     }
     const first = entries[0]
+    // Entries that follow on others that were given back are given back as well: the caller may not have heard of it
+    // yet, and room may be there before it has. Only a write that continues the log shows that it has heard, and only
+    // when no other that will be given back is in the queue.
+    const continues = reset !== undefined || (first !== undefined && first.index <= this.appended + 1)
+    if (this.hasRoom && continues && !this.queue.some((pending) => adds(pending.write))) this.full = undefined
     if (first !== undefined) {
+      const last = this.full === undefined ? this.appended + 1 : Infinity
       assert(
-        first.index >= this.appendable && first.index <= this.appended + 1,
+        first.index >= this.appendable && first.index <= last,
         `append ${first.index} to ${this.appendable}..${this.appended}`
       )
       this.appended = entries.at(-1)!.index
     }
     return new Promise((resolve, reject) => {
-      this.queue.push({ write, taken: 0, resolve, reject })
+      this.queue.push({ write, taken: 0, written: 0, resolve, reject })
       this.flushing ??= this.flush()
     })
   }
@@ -162,11 +200,12 @@ class SegmentedLog implements RaftLog {
 
   async close(): Promise<void> {
     // What waits for a descriptor would wait for as long as there is none.
-    this.supply.endPatience()
+    this.supply.stopWaiting()
     await this.flushing
     this.failure ??= new LogFailedError(new Error('it is closed'))
     await this.removing
     await this.supply.close()
+    await this.reserve.close()
     await this.files.close()
     this.obsolete.length = 0
     this.segments.length = 0
@@ -207,6 +246,7 @@ class SegmentedLog implements RaftLog {
   }
 
   private async flushBatch(): Promise<void> {
+    if (this.full !== undefined && adds(this.queue[0]!.write)) return this.giveBack(this.full)
     const gathered = this.gather()
     const { hardState, entries } = gathered
     const number = this.nextBatch
@@ -226,9 +266,17 @@ class SegmentedLog implements RaftLog {
     const base = this.nextBase(gathered)
     const batch = encodeBatch(number, { base, hardState, entries })
     const header = { number: current.number + 1, firstIndex: base.prevIndex + 1, firstBatch: number }
-    const { segment, file: next } = await this.supply.take({ ...header, identity: this.identity }, batch)
+    let taken: TakenSegment
+    try {
+      taken = await this.supply.take({ ...header, identity: this.identity }, batch)
+    } catch (error) {
+      if (error instanceof NoFileError) return this.giveBack(error)
+      throw error
+    }
+    const { segment } = taken
+    const closing = this.files.begin(segment, taken.file)
+    await this.supply.flushName(closing)
     this.segments.push(segment)
-    const closing = this.files.begin(segment, next)
     this.offset = SEGMENT_HEADER_BYTES
     if (base.reset) {
       this.index.restart(base)
@@ -244,8 +292,61 @@ class SegmentedLog implements RaftLog {
     this.index.add(entries, this.segments.at(-1)!, this.offset, batchBytes, this.nextBatch)
     this.offset += batchBytes
     this.nextBatch++
-    if (hardState !== undefined) this.durableState = hardState
+    if (hardState !== undefined) {
+      this.loggedState = hardState
+      this.durableState = hardState
+    }
     for (const { resolve } of this.queue.splice(0, complete)) resolve()
+    // At most one append is in a batch with a part of its entries.
+    const next = this.queue[0]
+    if (next !== undefined) next.written = next.taken
+  }
+
+  /**
+   * Nothing of the queue can be written to a segment. Its hard state is made durable in the reserve, and its entries
+   * go back to the caller, who hands them in again when there is room.
+   */
+  private async giveBack(fault: NoFileError): Promise<void> {
+    const { room } = fault
+    if (this.full?.room !== room) {
+      this.hasRoom = false
+      void room.then(() => {
+        if (this.full?.room === room) this.hasRoom = true
+      })
+    }
+    this.full = fault
+    this.hasGivenBack = true
+    // Before anything else is appended.
+    this.appended = this.index.lastIndex
+    this.appendable = this.index.firstIndex
+    const given = this.queue.slice()
+    const state = given.findLast(({ write }) => write.hardState !== undefined)?.write.hardState
+    if (state !== undefined) {
+      const now = this.capped(state, this.index.lastIndex)
+      await this.reserve.write(now)
+      this.durableState = now
+    }
+    this.queue.splice(0, given.length)
+    let stored = this.index.lastIndex
+    for (const { write, written, resolve, reject } of given) {
+      if (!adds(write)) {
+        resolve()
+        continue
+      }
+      const { reset, entries } = write
+      if (written > 0) stored = entries[written - 1]!.index
+      // The log that is there is not the one that the caller goes on with.
+      else stored = reset === undefined ? Math.min(stored, entries[0]!.index - 1) : 0
+      reject(new LogFullError(stored, fault.room, fault.cause))
+    }
+  }
+
+  /**
+   * The commit index never names an entry that is not there: one that was given back, or what a reset that was given
+   * back would have made of it. That reset may be on its way again, and this state still ahead of it in the queue.
+   */
+  private capped(state: HardState, lastIndex: number): HardState {
+    return !this.hasGivenBack || state.commit <= lastIndex ? state : { ...state, commit: lastIndex }
   }
 
   private gather(): Gathered {
@@ -256,6 +357,7 @@ class SegmentedLog implements RaftLog {
     const entries: Entry[] = []
     for (const pending of this.queue) {
       const { write } = pending
+      if (this.full !== undefined && adds(write)) break
       if (pending.taken === 0 && write.reset !== undefined) {
         // It begins a segment, and so a batch.
         if (complete > 0) break
@@ -269,23 +371,40 @@ class SegmentedLog implements RaftLog {
         // A batch has no gap; what replaces an entry of this one belongs to the next.
         const last = entries.at(-1)
         if (last !== undefined && (bytes > BATCH_BYTES || entry.index <= last.index)) {
-          return { reset, hardState, entries, complete }
+          return this.gathered(reset, hardState, entries, complete)
         }
         entries.push(entry)
         pending.taken++
       }
       complete++
     }
-    return { reset, hardState, entries, complete }
+    return this.gathered(reset, hardState, entries, complete)
+  }
+
+  private gathered(
+    reset: SnapshotMeta | undefined,
+    hardState: HardState | undefined,
+    entries: readonly Entry[],
+    complete: number
+  ): Gathered {
+    // What is in the reserve only goes to the log with the next batch.
+    const state = hardState ?? (this.durableState === this.loggedState ? undefined : this.durableState)
+    const lastIndex = entries.at(-1)?.index ?? reset?.index ?? this.index.lastIndex
+    return { reset, hardState: state && this.capped(state, lastIndex), entries, complete }
   }
 
   private nextBase({ reset, entries }: Gathered): SegmentBase {
-    const { index, durableState: hardState } = this
+    const { index, loggedState: hardState } = this
     if (reset !== undefined) return baseOfSnapshot(reset, hardState)
     const prevIndex = (entries[0]?.index ?? index.lastIndex + 1) - 1
     const configuration = index.configurationAt(prevIndex)
     return { prevIndex, prevTerm: index.term(prevIndex)!, hardState, configuration, reset: false }
   }
+}
+
+/** Adds to what stands in the log, or begins it anew. */
+function adds({ reset, entries }: LogWrite): boolean {
+  return reset !== undefined || entries.length > 0
 }
 
 function belongsTo({ firstIndex }: Segment, { reset, entries }: Gathered): boolean {

@@ -16,8 +16,10 @@ export interface RaftLog extends LogReader {
   /** The `config` entries, in order: the one in force at `firstIndex - 1`, if any, and all after it. */
   readonly configurations: readonly Entry[]
   /**
-   * Resolves when durable, in the order of the calls; calls that come while a write is under way share the next. Takes the
-   * buffers. After a failed write nothing is accepted any more: everything rejects with LogFailedError.
+   * Resolves when durable, in the order of the calls; calls that come while a write is under way share the next.
+   * Takes the buffers. Rejects with LogFullError when the entries fit no file and none can be made, for want of room
+   * or of a descriptor: the log is sound, and goes on when there is room. After a failed write nothing is accepted any
+   * more: everything rejects with LogFailedError.
    */
   append(write: LogWrite): Promise<void>
   /**
@@ -53,14 +55,14 @@ export interface SegmentedLogInit {
    */
   readonly create?: LogCreation | undefined
   /**
-   * With it, a file that found no space or no descriptor is tried again once a second, and appends wait for a descriptor. Without it
-   * they fail.
+   * With it, a file that found no room or no descriptor is tried again once a second until it can be made, and the
+   * directory's flush waits for a descriptor. Without it, a full log stays full, and that flush fails.
    */
   readonly clock?: Pick<Clock, 'schedule'>
   /**
-   * Called when the condition changes: with the lack when the file after the one that is being written cannot be made, and up
-   * to half a segment is left; with undefined when it could be made after all. Filling the segment without space for the next one
-   * loses the log; without a descriptor, appends wait.
+   * Called when the condition changes: with a NoSpaceError or a NoDescriptorsError when the file after the one that is
+   * being written cannot be made, and up to half a segment is left; with undefined when it could be made after all.
+   * When that segment is full as well, `append` gives entries back (LogFullError).
    */
   readonly onSpace?: (fault: Shortage | undefined) => void
 }

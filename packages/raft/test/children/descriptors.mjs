@@ -58,22 +58,25 @@ const recovered = log.lastIndex
 release()
 const held = used() - before
 
-// Nothing at all is left: an append waits at the end of its segment, old entries are not there now.
+// Nothing at all is left: the log gives entries back at the end of its segment, and old ones are not there now.
 release = exhaust(0)
 let appended = 0
+let full
 const target = log.lastIndex + 10
-const appending = (async () => {
-  while (log.lastIndex < target) {
-    await log.append({ entries: [entry(log.lastIndex + 1)] })
-    appended++
-  }
-})()
-while (reports.length === 0) await new Promise((resolve) => setTimeout(resolve, 10))
+const append = async () => {
+  await log.append({ entries: [entry(log.lastIndex + 1)] })
+  appended++
+}
+while (full === undefined) await append().catch((error) => (full = error))
 const unreadable = log.entries(2, 3, 1).length
+const { term } = log.hardState
+await log.append({ hardState: { term: term + 1, vote: 'a', commit: 1 }, entries: [] })
+const voted = log.hardState.term - term
 release()
-await appending
+await full.room
+while (log.lastIndex < target) await append()
 const readable = log.entries(2, 3, 1).length
 await log.close()
 console.log(
-  JSON.stringify({ lastIndex, recovered, held, leaked: used() - before, unreadable, readable, appended, reports })
+  JSON.stringify({ lastIndex, recovered, held, leaked: used() - before, unreadable, readable, voted, appended, reports, full: full.name })
 )

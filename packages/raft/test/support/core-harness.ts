@@ -153,7 +153,8 @@ export class CoreHarness {
 
   /** The follower `from` is there, after two heartbeats, and acknowledges nothing. */
   hearOf(from: string): this {
-    for (let i = 0; i < 2; i++) this.tick(2).step(from, { type: 'heartbeatReply', term: this.core.term, round: 0 })
+    for (let i = 0; i < 2; i++)
+      this.tick(2).step(from, { type: 'heartbeatReply', term: this.core.term, round: 0, room: 'enough' })
     return this
   }
 

@@ -24,7 +24,7 @@ function formatFields(message: RaftMessage): string {
     case 'heartbeat':
       return ` commit=${message.commit} round=${message.round}`
     case 'heartbeatReply':
-      return ` round=${message.round}`
+      return ` round=${message.round}${message.room === 'enough' ? '' : ` room=${message.room}`}`
     case 'snapshot': {
       const { snapshot, offset, data, done } = message
       return ` ${formatSnapshot(snapshot)} at ${offset} "${toString(data)}"${done ? ' done' : ''}`

@@ -26,10 +26,11 @@ export interface Backend {
    */
   keys(table: BackendTable, first: Uint8Array, end: Uint8Array, limit: number): Uint8Array[]
   /**
-   * Writes all of `changes` or none, and resolves when they are durable. One commit at a time. `changes` may be walked over many
-   * turns of the event loop. Rejects with NoSpaceError when the disk or the map is full; the commit may then be repeated.
+   * Writes all of `changes` or none, and resolves when they are durable. One commit at a time. `changes` may be
+   * walked over many turns of the event loop; they are about `bytes` long. Rejects with NoSpaceError when the disk or
+   * the map is full, or has too little room for that; the commit may then be repeated.
    */
-  commit(changes: Iterable<BackendChange>): Promise<void>
+  commit(changes: Iterable<BackendChange>, bytes?: number): Promise<void>
   /** After the last commit has settled. */
   close(): Promise<void>
 }

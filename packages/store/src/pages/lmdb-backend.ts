@@ -1,18 +1,14 @@
 /** The backend on LMDB: one environment of three databases with binary keys and values. */
-import { closeSync, existsSync, openSync, readSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
-import { endianness } from 'node:os'
 import { dirname } from 'node:path'
-import { CorruptionError, NoSpaceError } from '@quire/protocol'
+import { NoSpaceError } from '@quire/protocol'
 import { open, type Database, type RootDatabase } from 'lmdb'
 import { BACKEND_TABLES, type Backend, type BackendChange, type BackendTable } from './backend.js'
+import { allocateLockFile, checkLmdbFile, damaged, isIoError, silenceCommits, typed } from './lmdb-guard.js'
 
 /** Rows written in one turn of the event loop, about a millisecond's worth: faults are served between two slices. */
 const ROWS_PER_TURN = 128
-
-/** Where LMDB's first page carries its mark, after the page's header. */
-const MAGIC_OFFSET = 24
-const MAGIC = 0xbeefc0de
 
 /** LMDB needs a few pages beside the rows' own: with less than this left, a failed write is put down to lack of room. */
 const SPARE_BYTES = 1024 * 1024
@@ -22,11 +18,33 @@ type Rows = Database<Uint8Array, Uint8Array>
 export interface LmdbBackendInit {
   /** The database file; LMDB keeps its lock file beside it. Made where it is missing, its folder must exist. */
   readonly path: string
+  /** Lets a process of its own read the file first. Default true. Without it damage that LMDB does not survive is met here. */
+  readonly probe?: boolean
 }
 
-/** Throws CorruptionError for a file that is not LMDB's, and what LMDB throws where the file cannot be opened. */
+/**
+ * Throws CorruptionError for a file that is damaged or not LMDB's, NoSpaceError where there is none for LMDB's lock,
+ * and PageStoreError where the file cannot be opened. Each is one line that names the file. Blocks for as long as a
+ * process takes that looks at the file first.
+ */
 export function createLmdbBackend(init: LmdbBackendInit): Backend {
-  return new LmdbBackend(init.path)
+  return new LmdbBackend(init.path, init.probe ?? true)
+}
+
+const BINARY = { encoding: 'binary', keyEncoding: 'binary' } as const
+
+function openFile(path: string): RootDatabase<Uint8Array, Uint8Array> {
+  const root = open<Uint8Array, Uint8Array>({
+    ...BINARY,
+    path,
+    noSubdir: true,
+    // Offsets in the layout count on it (see docs/storage.md), also where the system's pages are larger.
+    pageSize: 4096,
+    // One big transaction at a time gains nothing from syncing after the commit, and plain LMDB is simpler to trust.
+    overlappingSync: false
+  })
+  silenceCommits(root)
+  return root
 }
 
 class LmdbBackend implements Backend {
@@ -34,59 +52,87 @@ class LmdbBackend implements Backend {
   private readonly tables: ReadonlyMap<BackendTable, Rows>
 
   private closed: Promise<void> | undefined
+  /** The file had as many bytes after it was opened, or after the last commit. It never becomes shorter by itself. */
+  private knownBytes = 0
 
-  constructor(readonly name: string) {
-    refuseForeign(name)
-    this.root = open<Uint8Array, Uint8Array>({
-      path: name,
-      noSubdir: true,
-      encoding: 'binary',
-      keyEncoding: 'binary',
-      // Offsets in the layout count on it (see docs/storage.md), also where the system's pages are larger.
-      pageSize: 4096,
-      // One big transaction at a time gains nothing from syncing after the commit, and plain LMDB is simpler to trust.
-      overlappingSync: false
-    })
-    const table = (of: BackendTable): Rows =>
-      this.root.openDB<Uint8Array, Uint8Array>(of, { encoding: 'binary', keyEncoding: 'binary' })
-    this.tables = new Map(BACKEND_TABLES.map((of) => [of, table(of)]))
+  constructor(
+    readonly name: string,
+    probe: boolean
+  ) {
+    checkLmdbFile(name, probe)
+    allocateLockFile(name)
+    try {
+      this.root = openFile(name)
+      this.tables = new Map(BACKEND_TABLES.map((of) => [of, this.root.openDB<Uint8Array, Uint8Array>(of, BINARY)]))
+      this.checkSize()
+    } catch (error) {
+      throw typed(error, name)
+    }
   }
 
   get(table: BackendTable, key: Uint8Array): Uint8Array | undefined {
-    // lmdb lends its own buffer, which is longer than the value; its `length` says how long that is.
-    const lent = this.rows(table).getBinaryFast(key)
-    return lent === undefined ? undefined : plain(lent)
+    try {
+      // lmdb lends its own buffer, which is longer than the value; its `length` says how long that is.
+      const lent = this.rows(table).getBinaryFast(key)
+      return lent === undefined ? undefined : plain(lent)
+    } catch (error) {
+      throw typed(error, this.name)
+    }
   }
 
   *entries(table: BackendTable, prefix: Uint8Array): Iterable<readonly [Uint8Array, Uint8Array]> {
-    for (const { key, value } of this.rows(table).getRange({ start: prefix })) {
-      if (!startsWith(key, prefix)) return
-      yield [plain(key), plain(value)]
+    try {
+      for (const { key, value } of this.rows(table).getRange({ start: prefix })) {
+        if (!startsWith(key, prefix)) return
+        yield [plain(key), plain(value)]
+      }
+    } catch (error) {
+      throw typed(error, this.name)
     }
   }
 
   keys(table: BackendTable, first: Uint8Array, end: Uint8Array, limit: number): Uint8Array[] {
-    return [...this.rows(table).getKeys({ start: first, end, limit })].map((key) => plain(key).slice())
+    try {
+      return [...this.rows(table).getKeys({ start: first, end, limit })].map((key) => plain(key).slice())
+    } catch (error) {
+      throw typed(error, this.name)
+    }
   }
 
-  async commit(changes: Iterable<BackendChange>): Promise<void> {
+  async commit(changes: Iterable<BackendChange>, bytes = 0): Promise<void> {
     const written = { bytes: 0 }
+    this.checkSize()
     try {
+      // LMDB would find out by itself, and print it among the lines of the log.
+      if (await this.isDiskFull(bytes)) throw new NoSpaceError(this.name)
       // A child transaction: a plain one commits what it has so far when its callback throws.
       await this.root.childTransaction(() => this.write(changes, written))
       await this.root.flushed
     } catch (error) {
       const cause = await causeOf(error)
-      if (isNoSpace(cause) || (isIoError(cause) && (await this.isDiskFull(written.bytes)))) {
+      if (isIoError(cause) && (await this.isDiskFull(written.bytes))) {
         throw Object.assign(new NoSpaceError(this.name), { cause })
       }
-      throw cause
+      throw typed(cause, this.name)
     }
+    this.checkSize()
   }
 
   close(): Promise<void> {
     this.closed ??= this.root.close()
     return this.closed
+  }
+
+  /** LMDB would write on into a file that was cut off, until it reads what is not there: that ends the process. */
+  private checkSize(): void {
+    let size: number
+    try {
+      ;({ size } = statSync(this.name))
+    } catch (error) {
+      throw damaged(this.name, `it is gone (${(error as NodeJS.ErrnoException).code})`)
+    }
+    if (size < this.knownBytes) throw damaged(this.name, `it was cut off to ${size} bytes, it had ${this.knownBytes}`)
+    this.knownBytes = size
   }
 
   // Inside the transaction every operation is done at once; what it returns is not a promise to wait for.
@@ -122,24 +168,6 @@ function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
   return prefix.every((byte, at) => key[at] === byte)
 }
 
-/**
- * Throws CorruptionError for a file that does not begin as LMDB's do. lmdb itself takes the process down when it opens one.
- */
-function refuseForeign(path: string): void {
-  if (!existsSync(path)) return
-  const file = openSync(path, 'r')
-  try {
-    const start = new Uint8Array(MAGIC_OFFSET + 4)
-    const length = readSync(file, start)
-    // An empty file is one whose making was cut short: LMDB writes its first pages in one go.
-    if (length === 0) return
-    const magic = new DataView(start.buffer).getUint32(MAGIC_OFFSET, endianness() === 'LE')
-    if (length < start.length || magic !== MAGIC) throw new CorruptionError(path, 0, 'not an LMDB file')
-  } finally {
-    closeSync(file)
-  }
-}
-
 function ignore(): void {
   // Somebody else handles it.
 }
@@ -154,20 +182,4 @@ async function causeOf(error: unknown): Promise<unknown> {
   } catch (cause) {
     return cause
   }
-}
-
-// What lmdb gives as `code`: LMDB's own number, or the system's.
-const MDB_MAP_FULL = -30792
-const EIO = 5
-const ENOSPC = 28
-const EDQUOT = 122
-
-/** What LMDB or the system says when there is no room: a full map, a full disk, a quota. */
-function isNoSpace(error: unknown): boolean {
-  const { code } = error as { readonly code?: unknown }
-  return code === MDB_MAP_FULL || code === ENOSPC || code === EDQUOT || code === 'ENOSPC' || code === 'EDQUOT'
-}
-
-function isIoError(error: unknown): boolean {
-  return (error as { readonly code?: unknown }).code === EIO
 }

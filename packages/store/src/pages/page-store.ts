@@ -128,7 +128,7 @@ class Store implements PageStore {
   async flush(): Promise<void> {
     const old = this.old
     if (old === undefined) return
-    await this.backend.commit(old.table.changes(old.appliedIndex, this.backend))
+    await this.backend.commit(old.table.changes(old.appliedIndex, this.backend), old.table.bytes)
     // Only now: until the backend answers from these rows, the table does.
     this.durableIndex = old.appliedIndex
     this.old = undefined

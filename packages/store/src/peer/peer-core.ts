@@ -9,7 +9,6 @@ import {
   type Member,
   type Network,
   type Random,
-  type Shortage,
   type Timing
 } from '@quire/protocol'
 import { NotLeaderError, createRaftNode, type RaftNode, type RaftNodeInit } from '@quire/raft'
@@ -134,8 +133,9 @@ export class PeerCore {
   /** Where the peers of the cluster are. */
   private readonly book = new AddressBook()
   private parts: Parts | undefined
+  /** Storage lacks room or a descriptor, or has failed. */
+  private fault: Error | undefined
   private newestConfig: ReplicatedConfig
-  private shortage: Shortage | undefined
 
   constructor(
     private readonly components: PeerCoreComponents,
@@ -250,6 +250,7 @@ export class PeerCore {
     this.parts = { links, node, directory, service, server }
     this.book.learn(id, addresses)
     this.learnOwn()
+    if (this.fault !== undefined) this.lackRoom(this.fault)
     links.setPeers(this.newestConfig.voters)
   }
 
@@ -316,12 +317,18 @@ export class PeerCore {
 
   /** From the replica. */
   storageFault(fault: Error | undefined): void {
-    this.parts?.service.setReadOnly(fault)
-    if (fault !== undefined && !isShortage(fault)) return this.init.onFatal(fault)
-    const lack = (fault ?? this.shortage)?.name === 'NoDescriptorsError' ? 'file descriptor' : 'room on the disk'
-    this.shortage = fault
+    const lack = (fault ?? this.fault)?.name === 'NoDescriptorsError' ? 'file descriptor' : 'room on the disk'
+    this.fault = fault
+    this.lackRoom(fault)
     if (fault === undefined) this.init.logger?.info(`there is ${lack} again`)
-    else this.init.logger?.error({ err: fault }, `no ${lack}: no writes are taken`)
+    else if (isShortage(fault)) this.init.logger?.error({ err: fault }, `no ${lack}: no writes are taken`)
+    else this.init.onFatal(fault)
+  }
+
+  /** The node looks for another leader; as long as it finds none, it takes no writes. */
+  private lackRoom(fault: Error | undefined): void {
+    this.parts?.node.setRoom(fault === undefined)
+    this.parts?.service.setReadOnly(fault)
   }
 
   private configure(): void {

@@ -58,7 +58,10 @@ export interface LeaderService {
   statusChanged(): void
   /** Call for every entry, in order, right after it was applied. */
   applied(index: number, outcome: Applied): void
-  /** With an error, such as NoSpaceError: what would store something fails with it. With undefined: everything is taken again. */
+  /**
+   * With an error, such as NoSpaceError: what would store something fails with it, unless leadership is about to go
+   * to a peer that has room. With undefined: everything is taken again.
+   */
   setReadOnly(error: Error | undefined): void
   /** Clients with a registered session here. */
   readonly connectedSessions: number
@@ -145,7 +148,8 @@ class Service implements LeaderService {
       members: this.init.members,
       roundTripMs: () => this.roundTripMs(),
       redirect: () => this.redirect(),
-      readOnly: () => this.readOnly,
+      // What a leader with more room will store need not fail here.
+      readOnly: () => (this.readOnly !== undefined && raft.status().handsOver === true ? undefined : this.readOnly),
       raft,
       view,
       directory,

@@ -16,4 +16,6 @@ export interface RaftPortStatus {
   readonly leader?: string | undefined
   /** Leader only: its own no-op is applied. */
   readonly ready: boolean
+  /** Leader that gives leadership away, or will: what it is asked for now, the next leader can do. Default false. */
+  readonly handsOver?: boolean
 }

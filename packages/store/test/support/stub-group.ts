@@ -169,6 +169,9 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
     set autoCommit(on: boolean) {
       autoCommit = on
     },
+    set handsOver(on: boolean) {
+      status = { ...status, handsOver: on }
+    },
     set full(on: boolean) {
       full = on
     },

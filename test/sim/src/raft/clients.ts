@@ -79,8 +79,6 @@ export class Lane {
     if (node === undefined) return again(MISDIRECTED_MS)
     let isTaken = false
     node.call(`client ${this.number} proposes`, (raft) => {
-      // Who still fills the last segment of a full disk loses the log; a program that is told stops writing.
-      if (node.isFull) return
       const padding = this.chance.int(0, settings.maxValueBytes)
       try {
         const { index, term } = raft.propose(encodeCommand(this.number, sequence, padding))
@@ -153,7 +151,7 @@ export class Clients {
 
   noise(node: SimNode, count: number, chance: Chance): void {
     node.call(`burst at ${node.name}`, (raft) => {
-      for (let i = 0; i < count && !node.isFull; i++) {
+      for (let i = 0; i < count; i++) {
         try {
           const data = encodeCommand(NOISE_LANE, i, chance.int(0, this.world.settings.maxValueBytes))
           const { index, term } = raft.propose(data)

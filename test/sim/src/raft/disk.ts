@@ -23,7 +23,6 @@ interface SimFile {
 export class SimDisk {
   /** Called when a write begins: at this offset, of so many sectors. */
   onWrite: ((offset: number, sectors: number) => void) | undefined
-  /** Operations are to fail, or the disk is full: a log that fails now is right to. */
   private failing = false
   private isFull = false
   /** Made by every crash anew, so that what the dead still hold does no harm. */
@@ -57,7 +56,13 @@ export class SimDisk {
     this.memory = this.memory.crash(() => chance.next())
   }
 
+  /** A log that stops is right to: an operation has failed. */
   get mayFail(): boolean {
+    return this.failing
+  }
+
+  /** No log can be made. */
+  get mayRefuse(): boolean {
     return this.failing || this.isFull
   }
 

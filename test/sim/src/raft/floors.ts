@@ -15,7 +15,10 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['transfers refused: TransferFailedError', 250],
   ['transfers without a new leader', 15],
   ['transfers to a mute node', 40],
-  ['transfers to a node that is down', 40]
+  ['transfers to a node that is down', 40],
+  ['writes given back', 20],
+  ['leaders that gave way for want of room', 100],
+  ['clusters without room', 100]
 ]
 
 export const RAFT_FLOORS: Floors = { counts: FLOORS, rates: { eventsPerSecond: 50_000 } }

@@ -85,9 +85,9 @@ export class LogWatch {
     watched.inFlight.push(write)
   }
 
-  /** A write is durable. They end in order. */
-  durable(name: string, watched: WatchedLog, write: LogWrite): void {
-    if (watched.inFlight.shift() !== write) throw new Violation('writes end in order', name)
+  /** What was handed in is durable, or `write` of it. They end in order. */
+  durable(name: string, watched: WatchedLog, handedIn: LogWrite, write = handedIn): void {
+    if (watched.inFlight.shift() !== handedIn) throw new Violation('writes end in order', name)
     if (write.hardState !== undefined) watched.hardState = write.hardState
     if (write.reset !== undefined) this.reset(name, watched, write.reset.index, write.reset.term)
     const first = write.entries[0]

@@ -112,7 +112,7 @@ export const ELECTIONS: readonly Mutant[] = [
     name: 'a lower term is not answered',
     rule: 'scenario 11',
     file: 'core/core.js',
-    find: "state.sendAfterWrite(from, { type: 'heartbeatReply', term, round: message.round });",
+    find: "state.sendAfterWrite(from, { type: 'heartbeatReply', term, round: message.round, room: roomOf(state) });",
     replace: ''
   }
 ]

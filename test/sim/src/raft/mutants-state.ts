@@ -246,9 +246,9 @@ export const STORAGE: readonly Mutant[] = [
   {
     name: "a segment's name is not flushed",
     rule: 'Disk',
-    file: 'log/segment-supply.js',
-    find: 'await this.disk.rename(SPARE, name);\n            await this.whenPossible(() => this.disk.flushDirectory());',
-    replace: 'await this.disk.rename(SPARE, name);'
+    file: 'log/segmented-log.js',
+    find: 'await this.supply.flushName(closing);',
+    replace: ''
   },
   {
     name: 'compaction drops one segment too many',

@@ -4,7 +4,9 @@ import {
   createMemoryDisk,
   createRaftNode,
   createSegmentedLog,
+  LogFullError,
   type LogCreation,
+  type LogWrite,
   type RaftLog,
   type RaftNode,
   type RaftStatus
@@ -46,6 +48,15 @@ export interface NodeWorld {
   readonly ticked: (node: SimNode) => void
   /** It stopped by itself. */
   readonly onFatal: (node: SimNode, error: Error) => void
+}
+
+/** What a full log has kept of a write. */
+function keptOf({ hardState, reset, entries }: LogWrite, { stored }: LogFullError, log: RaftLog): LogWrite {
+  const commit = Math.min(hardState?.commit ?? 0, log.lastIndex)
+  return {
+    hardState: hardState && { ...hardState, commit },
+    entries: reset === undefined ? entries.filter(({ index }) => index <= stored) : []
+  }
 }
 
 export class SimNode implements ObservedNode {
@@ -121,6 +132,7 @@ export class SimNode implements ObservedNode {
       onSpace: (fault) => {
         this.isFull = fault !== undefined
         if (this.isFull) this.world.coverage.add('logs without space')
+        this.node?.setRoom(!this.isFull)
       }
     }).then(
       (log) => {
@@ -294,6 +306,7 @@ export class SimNode implements ObservedNode {
       },
       { id: name, tickMs, electionTicks, heartbeatTicks, limits }
     )
+    this.node.setRoom(!this.isFull)
     scheduler.note(life)
     this.world.onOpened(this)
     this.world.touched(this)
@@ -320,11 +333,19 @@ export class SimNode implements ObservedNode {
     log.append = (write) => {
       invariants.log.appending(name, watched, write, this.status?.role === 'leader')
       invariants.checkProposed(this, write.entries)
-      return append(write).then(() => {
+      const isDurable = (durable: LogWrite, isWhole: boolean): void => {
         if (life !== this.life) return
-        invariants.log.durable(name, watched, write)
-        if (write.entries.some(({ kind }) => kind === 'config')) invariants.checkConfigurations(name, watched)
-      })
+        invariants.log.durable(name, watched, write, durable)
+        if (!isWhole) this.world.coverage.add('writes given back')
+        if (durable.entries.some(({ kind }) => kind === 'config')) invariants.checkConfigurations(name, watched)
+      }
+      return append(write).then(
+        () => isDurable(write, true),
+        (error: unknown) => {
+          if (error instanceof LogFullError) isDurable(keptOf(write, error, log), false)
+          throw error
+        }
+      )
     }
     log.compact = (index) => {
       const newest = snapshots.newest?.meta.index ?? 0

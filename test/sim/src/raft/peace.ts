@@ -12,6 +12,7 @@ const WORK_MS = 10_000
 const USUAL_TIMEOUT_MS = 2 * 8 * 40
 /** Of seeds: a timeout is long, and nothing else happens in it. */
 const SHARE_OF_FAILING = 0.2
+const SHARE_OF_FULL = 0.3
 /** In the place of a fault's number. */
 const PEACE = -1
 
@@ -40,6 +41,8 @@ export class Peace {
     await sim.until('a removed leader steps down', this.pace(WORK_MS), () => this.isWhole() && this.isLedByVoter())
     await this.failToTransfer()
     await this.transfer()
+    await this.fillLeadersDisk()
+    await this.fillAllDisks()
     await this.changeMembers()
     await this.read()
     await this.settle(sim.scheduler.now)
@@ -183,6 +186,61 @@ export class Peace {
     sim.operator.transferNow(leader, to)
     await sim.until('a transfer completes', peaceBounds(sim.settings).transferMs, () => sim.leader()?.name === to)
     await sim.until('a transfer completes', this.pace(WORK_MS), () => sim.waits.pending(Infinity).length === 0)
+  }
+
+  /**
+   * The leader's disk fills up and the others' do not: leadership goes to one of them, once, and what is proposed is
+   * committed.
+   */
+  private async fillLeadersDisk(): Promise<void> {
+    const { sim } = this
+    const first = sim.leader()!
+    if (first.status!.voters.length < 3 || !this.chance.is(SHARE_OF_FULL)) return
+    await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
+    const elections = sim.coverage.get('elections')
+    // Also when it drops what is in a snapshot.
+    first.disk.fill(-Infinity)
+    const before = sim.invariants.commitIndex
+    await sim.until('a leader whose disk is full gives way', WORK_MS, () => {
+      const leader = sim.leader()
+      // What is proposed uses up what the disk still has, and then shows who can go on.
+      if (leader?.status?.ready === true && leader.pending.size === 0) sim.clients.noise(leader, 3, this.chance)
+      const isOther = leader !== undefined && leader !== first && sim.leader()?.status?.ready === true
+      return isOther && sim.invariants.commitIndex > before + 3
+    })
+    sim.coverage.add('leaders that gave way for want of room')
+    await this.expectNoElection(elections + 1, 'leadership stays where there is room')
+    first.disk.makeRoom()
+    await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
+    await this.expectNoElection(elections + 1, 'room that is back moves no leadership')
+  }
+
+  /**
+   * Where nobody has room, the leader stays. What it was given may wait; nobody stops, and all goes on when there is
+   * room.
+   */
+  private async fillAllDisks(): Promise<void> {
+    const { sim } = this
+    const { electionTicks, tickMs } = sim.settings
+    if (!this.chance.is(SHARE_OF_FULL)) return
+    for (const { disk } of sim.nodes) disk.fill(-Infinity)
+    for (let i = 0; i < 20; i++) {
+      const leader = sim.leader()
+      if (leader !== undefined) sim.clients.noise(leader, 2, this.chance)
+      await sim.runFor(electionTicks * tickMs)
+    }
+    sim.coverage.add('clusters without room')
+    await this.expectNoElection(sim.coverage.get('elections'), 'a leader stays where nobody has more room')
+    for (const { disk } of sim.nodes) disk.makeRoom()
+    await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
+  }
+
+  private async expectNoElection(elections: number, invariant: string): Promise<void> {
+    const { sim } = this
+    const { electionTicks, tickMs } = sim.settings
+    await sim.runFor(10 * electionTicks * tickMs)
+    const now = sim.coverage.get('elections')
+    if (now > elections) throw new Violation(invariant, `${now - elections} elections too many; ${sim.describe()}`)
   }
 
   private async changeMembers(): Promise<void> {

@@ -200,7 +200,7 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
       if (error.name !== 'CorruptionError' && error.name !== 'VersionMismatchError') return this.fail(error)
       return node.crash()
     }
-    if (!node.disk.mayFail)
+    if (!node.disk.mayRefuse)
       return this.fail(new Error(`${node.name} does not start: ${error.message}`, { cause: error }))
     coverage.add('starts refused by a disk')
     node.crash()

@@ -1,0 +1,246 @@
+import type { RaftRoom } from '@quire/protocol'
+import { describe, expect, it } from 'vitest'
+import { accepted, append, CoreHarness, voteFor, type CoreOptions } from './support/core-harness.js'
+
+/** Election timeout of the harness, in ticks. */
+const TIMEOUT = 10
+
+/** The storage has no room for what is under way: it keeps the hard state, and entries up to `stored`. */
+function giveBack(node: CoreHarness, stored: number): CoreHarness {
+  const { write } = node.writes.shift()!
+  node.storage.write({ ...write!, entries: write!.entries.filter(({ index }) => index <= stored) })
+  node.core.persistedInPart(write!.ack, stored)
+  return node.drain()
+}
+
+/** A follower of `b` in term 2 whose disk is full; it has entry 1. */
+function fullFollower(): CoreHarness {
+  const node = new CoreHarness().step('b', append(2, 1, 1, [2]), false)
+  giveBack(node, 1)
+  node.sent.length = 0
+  return node
+}
+
+function says(node: CoreHarness, rooms: Readonly<Record<string, RaftRoom>>): CoreHarness {
+  for (const [from, room] of Object.entries(rooms)) {
+    node.step(from, { type: 'heartbeatReply', term: node.core.term, round: 0, room })
+  }
+  return node
+}
+
+/** The others answer with this room for so many election timeouts. */
+function wait(node: CoreHarness, timeouts: number, rooms: Readonly<Record<string, RaftRoom>>): CoreHarness {
+  for (let tick = 0; tick < timeouts * TIMEOUT; tick++) says(node.tick(1), rooms)
+  return node
+}
+
+/** A leader whose followers have everything; `own` is its room from now on. */
+function leader(own: boolean, options: CoreOptions = {}): CoreHarness {
+  const node = new CoreHarness(options).lead()
+  for (const id of node.core.configuration.voters) if (id !== 'a') node.accept(id, node.core.lastIndex)
+  node.core.setRoom(own)
+  node.sent.length = 0
+  return node
+}
+
+describe('a follower whose disk is full', () => {
+  it('takes no entries, and says so when its leader asks', () => {
+    const node = fullFollower()
+    node.step('b', append(2, 1, 1, [2, 2])).step('b', { type: 'heartbeat', term: 2, commit: 1, round: 4 })
+    expect(node.sent.map(({ message }) => message)).toEqual([
+      { type: 'heartbeatReply', term: 2, round: 4, room: 'none' }
+    ])
+    expect(node.stored).toHaveLength(1)
+    expect(node.core).toMatchObject({ role: 'follower', term: 2, leader: 'b', room: 'none' })
+  })
+
+  it('answers only what it is asked about what it has: an answer to entries would bring them again at once', () => {
+    const node = fullFollower()
+    for (let i = 0; i < 3; i++) node.step('b', append(2, 1, 1, [2, 2]))
+    expect(node.sent).toEqual([])
+    node.step('b', append(2, 1, 1))
+    expect(node.take('appendReply').map(({ message }) => message)).toEqual([accepted(2, 1)])
+  })
+
+  it('does not acknowledge an entry that it only has in memory, also when it is sent again', () => {
+    const node = fullFollower()
+    // Entry 2 stayed in memory when storage gave it back.
+    expect(node.core.lastIndex).toBe(2)
+    node.step('b', append(2, 1, 1, [2])).step('b', append(2, 2, 2))
+    expect(node.take('appendReply').map(({ message }) => message)).toEqual([accepted(2, 1), accepted(2, 1)])
+  })
+
+  it('makes its vote durable before the reply, without its entries (Figure 2)', () => {
+    const node = fullFollower().tick(TIMEOUT)
+    node.step('c', { type: 'requestVote', term: 5, lastIndex: 9, lastTerm: 2, transfer: false }, false)
+    expect(node.take('voteReply')).toEqual([])
+    expect(node.writes.at(-1)!.write).toMatchObject({ hardState: { term: 5, vote: 'c', commit: 1 }, entries: [] })
+    node.flush()
+    expect(node.take('voteReply')).toMatchObject([{ to: 'c', message: voteFor(5), late: true }])
+  })
+
+  it('hands its entries to storage when that has room again, and acknowledges them when they are durable', () => {
+    const node = fullFollower()
+    node.core.roomAgain()
+    node.step('b', append(2, 1, 1, [2, 2]), false)
+    expect(node.take('appendReply')).toEqual([])
+    node.flush()
+    expect(node.take('appendReply').map(({ message }) => message)).toEqual([accepted(2, 3)])
+    expect(node.terms).toEqual([1, 2, 2])
+    expect(node.core.room).toBe('enough')
+  })
+
+  it('keeps what storage took of a write', () => {
+    const node = new CoreHarness().step('b', append(2, 1, 1, [2, 2, 2]), false)
+    giveBack(node, 3)
+    expect(node.stored).toHaveLength(3)
+    node.step('b', append(2, 1, 1, [2, 2]))
+    expect(node.take('appendReply').map(({ message }) => message)).toEqual([accepted(2, 3)])
+  })
+
+  it('gives way to another leader without writing anything of its log', () => {
+    const node = fullFollower()
+    node.step('c', append(4, 1, 1, [4]))
+    expect(node.take('appendReply')).toEqual([])
+    expect(node.hardState).toMatchObject({ term: 4 })
+    node.core.roomAgain()
+    node.step('c', append(4, 1, 1, [4]))
+    expect(node.terms).toEqual([1, 4])
+  })
+})
+
+describe('a voter that lacks room', () => {
+  it('lets the others stand first, and stands when none of them does', () => {
+    const node = new CoreHarness().step('b', append(2, 1, 1))
+    node.core.setRoom(false)
+    expect(node.tick(TIMEOUT).core.role).toBe('follower')
+    expect(node.tick(TIMEOUT).core.role).toBe('preCandidate')
+    const other = new CoreHarness().step('b', append(2, 1, 1))
+    expect(other.tick(TIMEOUT).core.role).toBe('preCandidate')
+  })
+
+  it('does not stand while its leader answers', () => {
+    const node = new CoreHarness()
+    node.core.setRoom(false)
+    for (let i = 0; i < 20; i++) node.tick(2).step('b', { type: 'heartbeat', term: 2, commit: 1, round: 0 })
+    expect(node.core).toMatchObject({ role: 'follower', term: 2, leader: 'b' })
+  })
+})
+
+describe('a leader that lacks room', () => {
+  it('hands leadership to a voter that has room and everything that is committed', () => {
+    const node = leader(false)
+    wait(node, 1, { b: 'little', c: 'enough' })
+    expect(node.core.transferTarget).toBe('c')
+    expect(node.take('timeoutNow').map(({ to }) => to)).toContain('c')
+  })
+
+  it('leads on when no voter has more room, and takes what it is given', () => {
+    const node = leader(false)
+    wait(node, 20, { b: 'little', c: 'none' })
+    expect(node.core).toMatchObject({ role: 'leader', term: 2, transferTarget: undefined, roomierVoter: undefined })
+    expect(node.take('timeoutNow')).toEqual([])
+    expect(node.core.propose([new Uint8Array(1)])).toMatchObject({ index: 3 })
+  })
+
+  it('does not hand over to one that lacks entries, is silent, or is no voter', () => {
+    const node = new CoreHarness({ learners: ['x'] }).lead().accept('b', 2).accept('x', 2)
+    node.core.setRoom(false)
+    says(node, { b: 'enough' })
+    // From here on b is silent, and c has nothing of what is committed.
+    wait(node, 3, { c: 'enough', x: 'enough' })
+    expect(node.core).toMatchObject({ role: 'leader', transferTarget: undefined })
+  })
+
+  it('does not hand over when those who are left make no majority that stores entries', () => {
+    const node = leader(true, { voters: ['a', 'b', 'c', 'd', 'e'] })
+    node.core.setRoom(false)
+    node.core.propose([new Uint8Array(1)])
+    node.drain(false)
+    giveBack(node, 2)
+    wait(node, 3, { b: 'enough', c: 'enough', d: 'none', e: 'none' })
+    expect(node.core).toMatchObject({ role: 'leader', room: 'none', transferTarget: undefined })
+    wait(node, 1, { b: 'enough', c: 'enough', d: 'little', e: 'none' })
+    expect(node.core.transferTarget).toBeDefined()
+  })
+
+  it('hands over what its own disk did not take', () => {
+    const node = leader(true)
+    node.core.setRoom(false)
+    node.core.propose([new Uint8Array(1)])
+    node.drain(false)
+    giveBack(node, 2)
+    says(node.accept('b', 3), { b: 'enough', c: 'enough' })
+    node.accept('c', 3)
+    expect(node.core).toMatchObject({ commitIndex: 3, appliedIndex: 2 })
+    wait(node, 2, { b: 'enough', c: 'enough' })
+    expect(node.take('timeoutNow').length).toBeGreaterThan(0)
+  })
+
+  it('keeps leadership when it has room again before the first offer', () => {
+    const node = leader(false)
+    wait(node, 0.5, { b: 'enough', c: 'enough' })
+    node.core.setRoom(true)
+    wait(node, 5, { b: 'enough', c: 'enough' })
+    expect(node.core).toMatchObject({ role: 'leader', term: 2 })
+    expect(node.take('timeoutNow')).toEqual([])
+  })
+
+  it('takes what it is asked for between two offers that come to nothing', () => {
+    const node = leader(false)
+    let offers = 0
+    let before: string | undefined
+    for (let tick = 0; tick < 40 * TIMEOUT; tick++) {
+      says(node.tick(1), { b: 'enough', c: 'enough' })
+      if (before === undefined && node.core.transferTarget !== undefined) offers++
+      before = node.core.transferTarget
+    }
+    expect(offers).toBeGreaterThan(4)
+    expect(offers).toBeLessThan(10)
+  })
+
+  it('does not look for another one while it has room', () => {
+    const node = leader(true)
+    wait(node, 10, { b: 'enough', c: 'enough' })
+    expect(node.core).toMatchObject({ role: 'leader', transferTarget: undefined, roomierVoter: undefined })
+  })
+})
+
+describe('a follower that stores nothing', () => {
+  it('gets nothing to store, and everything when it has room again', () => {
+    const node = leader(true)
+    says(node, { b: 'none', c: 'enough' })
+    node.core.propose([new Uint8Array(1)])
+    node.drain()
+    expect(node.take('append').map(({ to }) => to)).toEqual(['c'])
+    node.tick(2)
+    says(node, { b: 'none' })
+    expect(node.take('append').filter(({ to, message }) => to === 'b' && message.entries.length > 0)).toEqual([])
+    node.tick(2)
+    says(node, { b: 'little' })
+    expect(node.take('append').filter(({ to }) => to === 'b')).toMatchObject([{ message: { entries: [{ index: 3 }] } }])
+  })
+
+  it('is asked what it has: a majority may lack that', () => {
+    const node = new CoreHarness().lead()
+    node.sent.length = 0
+    says(node.tick(2), { b: 'none' })
+    const [probe] = node.take('append').filter(({ to }) => to === 'b')
+    expect(probe!.message).toMatchObject({ entries: [] })
+    node.step('b', accepted(2, 2))
+    expect(node.core.commitIndex).toBe(2)
+  })
+})
+
+describe('the best voter to lead', () => {
+  it('has room, if it has what is committed', () => {
+    const node = leader(true)
+    node.core.propose([new Uint8Array(1)])
+    node.drain(false).accept('b', 3, false)
+    says(node, { b: 'little', c: 'enough' })
+    expect(node.core.mostAdvancedVoter).toBe('c')
+    node.flush()
+    expect(node.core.commitIndex).toBe(3)
+    expect(node.core.mostAdvancedVoter).toBe('b')
+  })
+})

@@ -1,0 +1,207 @@
+/**
+ * LMDB's file, read without LMDB. LMDB maps the file and trusts it: where it was cut off, or where a page is not what
+ * it should be, it ends the process with a signal. So the file is looked at before it is handed over. The layout is
+ * that of `mdb.c` in lmdb 3.5 (data version 2) on 64-bit machines: MDB_page_header, MDB_meta, MDB_db, MDB_node,
+ * MDB_ovpage.
+ */
+import { closeSync, fstatSync, openSync, readSync, truncateSync } from 'node:fs'
+import { endianness } from 'node:os'
+
+/**
+ * Pages that are looked at unless the file is shorter than it says: the roots and branches of a large store, and some
+ * of its leaves.
+ */
+const MAX_PAGES = 2048
+
+const METAS = 2
+const HEADER_BYTES = 24
+const META_BYTES = 160
+const MAGIC = 0xbeefc0de
+const VERSION = 2
+const NO_PAGE = 0xffff_ffff_ffff_ffffn
+const LE = endianness() === 'LE'
+/** Page numbers are half as wide elsewhere. There LMDB is left to itself, and to the probe. */
+const IS_64_BIT = process.arch.includes('64') || process.arch === 's390x'
+
+// Flags of pages and of nodes.
+const BRANCH = 0x01
+const LEAF = 0x02
+const META = 0x08
+const BIG = 0x01
+const TREE = 0x02
+
+/** Of a meta page: a committed state of the file. */
+interface Meta {
+  readonly pageBytes: number
+  readonly lastPage: number
+  readonly transaction: bigint
+  /** Of the free list's tree and of the one that names the others. */
+  readonly roots: readonly number[]
+}
+
+/** Why LMDB must not open the file; undefined when it may. A file that is missing or empty is one to be made. */
+export function inspectLmdbFile(path: string, maxPages = MAX_PAGES): string | undefined {
+  const file = IS_64_BIT ? openIfThere(path) : undefined
+  if (file === undefined) return undefined
+  try {
+    const { size } = fstatSync(file)
+    // LMDB writes its first pages in one go, and flushes them with its first transaction. A crash before that leaves
+    // this.
+    if (size === 0 || isUnwritten(file, size)) {
+      truncateSync(path, 0)
+      return undefined
+    }
+    const meta = newestMeta(file)
+    if (typeof meta === 'string') return meta
+    const needed = (meta.lastPage + 1) * meta.pageBytes
+    // Pages at the end that were taken and freed in one transaction are never written, so a file may be shorter. Then
+    // every page is looked at.
+    return new Walk(file, Math.floor(size / meta.pageBytes), meta, size < needed ? Infinity : maxPages).run()
+  } finally {
+    closeSync(file)
+  }
+}
+
+function openIfThere(path: string): number | undefined {
+  try {
+    return openSync(path, 'r')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+function isUnwritten(file: number, size: number): boolean {
+  if (size > METAS * 65_536) return false
+  return read(file, 0, size).every((byte) => byte === 0)
+}
+
+function newestMeta(file: number): Meta | string {
+  const first = readMeta(file, 0, 0)
+  if (typeof first === 'string') return first
+  const second = readMeta(file, 1, first.pageBytes)
+  if (typeof second === 'string') return second
+  return second.transaction > first.transaction ? second : first
+}
+
+/** Both must be whole: LMDB overwrites the older one, in one sector, so no crash leaves one that is broken. */
+function readMeta(file: number, number: number, offset: number): Meta | string {
+  const bytes = read(file, offset, META_BYTES)
+  if (bytes.length < META_BYTES) return `the file ends in meta page ${number}`
+  const view = viewOf(bytes)
+  const isMeta = (view.getUint16(18, LE) & META) !== 0 && view.getBigUint64(0, LE) === BigInt(number)
+  if (!isMeta || view.getUint32(HEADER_BYTES, LE) !== MAGIC) {
+    return number === 0 ? 'it does not begin as an LMDB file does' : `meta page ${number} is damaged`
+  }
+  const version = view.getUint32(HEADER_BYTES + 4, LE) & 0xffff
+  if (version !== VERSION) return `LMDB's data version is ${version}, not ${VERSION}`
+  const pageBytes = view.getUint32(48, LE)
+  const lastPage = view.getBigUint64(144, LE)
+  const roots = [88, 136].map((at) => view.getBigUint64(at, LE))
+  const isSound = pageBytes >= 512 && pageBytes <= 65_536 && (pageBytes & (pageBytes - 1)) === 0
+  const isKnown = (page: bigint): boolean => page >= METAS && page <= lastPage
+  if (!isSound || lastPage > Number.MAX_SAFE_INTEGER || !roots.every((root) => root === NO_PAGE || isKnown(root))) {
+    return `meta page ${number} is damaged`
+  }
+  const transaction = view.getBigUint64(152, LE)
+  return {
+    pageBytes,
+    lastPage: Number(lastPage),
+    transaction,
+    roots: roots.filter((root) => root !== NO_PAGE).map(Number)
+  }
+}
+
+/** Walks the trees, level by level, so that a bound leaves out leaves first. */
+class Walk {
+  private problem: string | undefined
+  private queue: number[]
+
+  constructor(
+    private readonly file: number,
+    /** Whole pages in the file. */
+    private readonly pages: number,
+    private readonly meta: Meta,
+    private readonly maxPages: number
+  ) {
+    this.queue = [...meta.roots]
+  }
+
+  run(): string | undefined {
+    for (const root of this.queue) this.checkPlace(root, 1, 'the meta page')
+    for (let at = 0; at < this.queue.length && at < this.maxPages && this.problem === undefined; at++) {
+      // A tree that leads back into itself would have no end.
+      if (at > this.meta.lastPage) return 'its trees have more pages than the file'
+      this.visit(this.queue[at]!)
+    }
+    return this.problem
+  }
+
+  private visit(number: number): void {
+    const { pageBytes } = this.meta
+    const page = read(this.file, number * pageBytes, pageBytes)
+    const view = viewOf(page)
+    const kind = page.length < pageBytes ? 0 : view.getUint16(18, LE) & (BRANCH | LEAF)
+    if ((kind !== BRANCH && kind !== LEAF) || view.getBigUint64(0, LE) !== BigInt(number)) {
+      return this.refuse(`page ${number} is not what belongs there`)
+    }
+    const lower = view.getUint16(20, LE)
+    if (lower % 2 !== 0 || HEADER_BYTES + lower > pageBytes) return this.refuse(`page ${number} is damaged`)
+    for (let i = 0; i < lower / 2; i++) {
+      const node = HEADER_BYTES + view.getUint16(HEADER_BYTES + 2 * i, LE)
+      if (node + 8 > pageBytes) return this.refuse(`page ${number} is damaged`)
+      if (kind === BRANCH) this.follow(number, view.getUint32(node, LE) + view.getUint16(node + 4, LE) * 2 ** 32)
+      else this.leaf(number, view, node)
+    }
+  }
+
+  private leaf(number: number, view: DataView, node: number): void {
+    const { pageBytes } = this.meta
+    const flags = view.getUint16(node + 4, LE)
+    const data = node + 8 + view.getUint16(node + 6, LE)
+    const dataBytes = (flags & BIG) !== 0 ? 24 : view.getUint16(node, LE) + view.getUint16(node + 2, LE) * 65_536
+    if (data + dataBytes > pageBytes) return this.refuse(`page ${number} is damaged`)
+    if ((flags & BIG) !== 0) {
+      // The pages of a large value. What is in them has a checksum of its own (see layout.ts).
+      const pages = Number(view.getBigUint64(data + 16, LE))
+      return this.checkPlace(Number(view.getBigUint64(data, LE)), pages, `page ${number}`)
+    }
+    if ((flags & TREE) === 0) return
+    const root = view.getBigUint64(data + 40, LE)
+    if (root !== NO_PAGE) this.follow(number, Number(root))
+  }
+
+  private follow(from: number, to: number): void {
+    this.checkPlace(to, 1, `page ${from}`)
+    this.queue.push(to)
+  }
+
+  private checkPlace(first: number, count: number, from: string): void {
+    const { lastPage, pageBytes } = this.meta
+    if (first < METAS || first + count - 1 > lastPage)
+      this.refuse(`${from} names page ${first}, the last one is ${lastPage}`)
+    else if (first + count > this.pages) {
+      this.refuse(`it is cut off: ${this.pages * pageBytes} bytes are left, of ${(lastPage + 1) * pageBytes}`)
+    }
+  }
+
+  private refuse(problem: string): void {
+    this.problem ??= problem
+  }
+}
+
+/** Fewer bytes where the file ends. */
+function read(file: number, offset: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length)
+  let done = 0
+  while (done < length) {
+    const count = readSync(file, bytes, done, length - done, offset + done)
+    if (count === 0) break
+    done += count
+  }
+  return bytes.subarray(0, done)
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}

@@ -1,0 +1,289 @@
+import { createDsmClient } from '@quire/dsm-client'
+import { generatePrivateKey, peerIdFromKey, savePrivateKey } from '@quire/net'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, open as openFile, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { endianness, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { createPeer } from '../src/index.js'
+import { createLmdbBackend, createPageStore, type Backend } from '../src/pages/index.js'
+import { inspectLmdbFile } from '../src/pages/lmdb-file.js'
+import { probeLmdbFile, silenceCommits } from '../src/pages/lmdb-guard.js'
+import { quire, startQuire, type Running } from './support/quire.js'
+import { filled, writebackLog } from './state-helpers.js'
+
+const PAGE = 4096
+/** Of a meta page: the number of the last page. */
+const LAST_PAGE_AT = 144
+const isLittle = endianness() === 'LE'
+
+let folder: string
+let path: string
+const opened: Backend[] = []
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'quire-pages-'))
+  path = join(folder, 'pages.lmdb')
+})
+
+afterEach(async () => {
+  for (const backend of opened.splice(0)) await backend.close()
+  await rm(folder, { recursive: true, force: true })
+})
+
+function open(): Backend {
+  const backend = createLmdbBackend({ path })
+  opened.push(backend)
+  return backend
+}
+
+/** A closed store of some hundred pages, some of which were written and removed again. */
+async function makeStore(): Promise<void> {
+  const store = createPageStore({ backend: createLmdbBackend({ path }) })
+  for (const index of [1, 2, 3]) {
+    for (let page = 0; page < 300; page++) store.write(index, page, { version: index, bytes: filled(page) })
+    store.remove(index, 250, 260)
+    store.freeze(index)
+    await store.flush()
+  }
+  await store.close()
+}
+
+async function overwrite(offset: number, bytes: Uint8Array): Promise<void> {
+  const file = await openFile(path, 'r+')
+  await file.write(bytes, 0, bytes.length, offset)
+  await file.close()
+}
+
+const zeros = (length: number): Uint8Array => new Uint8Array(length)
+const ones = (length: number): Uint8Array => new Uint8Array(length).fill(0xff)
+
+/** How a file comes to be damaged, and what is said of it. */
+const DAMAGES: Readonly<Record<string, readonly [(file: string, size: number) => Promise<void>, RegExp]>> = {
+  'cut to 5,000 bytes': [(file) => truncate(file, 5000), /meta page 1|cut off/],
+  'cut to 100 bytes': [(file) => truncate(file, 100), /ends in meta page 0/],
+  'cut to half': [(file, size) => truncate(file, Math.floor(size / 2)), /cut off: \d+ bytes are left, of \d+/],
+  'one page shorter': [(file, size) => truncate(file, size - PAGE), /cut off/],
+  'with an early page overwritten': [() => overwrite(2 * PAGE, ones(8 * PAGE)), /page \d+ is not what belongs there/],
+  'with an early page of zeros': [() => overwrite(2 * PAGE, zeros(8 * PAGE)), /page \d+ is not what belongs there/],
+  'with a first meta page of zeros': [() => overwrite(0, zeros(PAGE)), /does not begin as an LMDB file does/],
+  'with a second meta page of zeros': [() => overwrite(PAGE, zeros(PAGE)), /meta page 1 is damaged/],
+  'with both meta pages broken': [() => overwrite(24, ones(2 * PAGE)), /does not begin as an LMDB file does/],
+  'with another file in its place': [
+    (file) => writeFile(file, filled(7, 50_000)),
+    /does not begin as an LMDB file does/
+  ]
+}
+
+/** One line that says where, what and what to do. */
+function expectLine(message: string, file: string, reason: RegExp): void {
+  expect(message).toContain(file)
+  expect(message).toMatch(reason)
+  expect(message).toMatch(/move this file away and start the peer again/)
+  expect(message).not.toContain('\n')
+}
+
+describe("a page store's file", () => {
+  it.each(Object.entries(DAMAGES))('%s is refused in one line that names it and the remedy', async (_, damage) => {
+    await makeStore()
+    const [break_, reason] = damage
+    await break_(path, (await stat(path)).size)
+    let failure: unknown
+    try {
+      open()
+    } catch (error) {
+      failure = error
+    }
+    expect(failure).toMatchObject({ name: 'CorruptionError', where: path })
+    expectLine((failure as Error).message, path, reason)
+  })
+
+  it('that is cut off ends the process that reads it, so that is one of its own', async () => {
+    await makeStore()
+    await truncate(path, Math.floor((await stat(path)).size / 2))
+    expect(() => probeLmdbFile(path)).toThrow(/a process that read it was ended by SIGBUS; move this file away/)
+  })
+
+  it('that lacks any number of its last pages is refused', async () => {
+    await makeStore()
+    expect(inspectLmdbFile(path, Infinity)).toBeUndefined()
+    for (let pages = 1; pages <= 40; pages++) {
+      await truncate(path, (await stat(path)).size - PAGE)
+      expect(inspectLmdbFile(path)).toMatch(/cut off/)
+    }
+  })
+
+  it('that LMDB itself finds damaged is refused with what LMDB says', async () => {
+    await makeStore()
+    // Page numbers of children that no file has.
+    await overwrite(2 * PAGE, ones((await stat(path)).size - 2 * PAGE))
+    expect(() => probeLmdbFile(path)).toThrow(/LMDB says: MDB_|was ended by SIG/)
+  })
+
+  it('is made anew by the peer when it is moved away, as the refusal says', async () => {
+    const { args, address, ended } = await makePeer()
+    await truncate(path, 5000)
+    const refused = await quire(args)
+    expect(refused.status).toBe(1)
+    await rename(path, `${path}.damaged`)
+    const peer = startQuire(args)
+    try {
+      await vi.waitFor(() => expect(peer.stdout).toContain('/p2p/'), { timeout: 20_000 })
+      await using client = await createDsmClient({ peers: [address] })
+      expect(await (await client.open('/kept')).read(0, 4)).toEqual(new TextEncoder().encode('kept'))
+    } finally {
+      await ended(peer)
+    }
+  })
+})
+
+describe('a healthy file of the page store', () => {
+  it('is never refused: after any kill in the middle of commits', async () => {
+    const log = join(folder, 'log')
+    const entries = writebackLog(3000)
+    await writeFile(log, entries.map(({ data }) => Buffer.from(data).toString('base64')).join('\n'))
+    const script = fileURLToPath(new URL('lmdb-crash-child.mjs', import.meta.url))
+    for (let round = 0; round < 6; round++) {
+      const child = spawn(process.execPath, [script, path, log], { stdio: ['ignore', 'pipe', 'inherit'] })
+      const exited = once(child, 'exit')
+      let lines = 0
+      child.stdout.on('data', (chunk: Buffer) => {
+        lines += String(chunk).split('\n').length - 1
+        if (lines > 3 + 7 * round) child.kill('SIGKILL')
+      })
+      await exited
+      expect(inspectLmdbFile(path, Infinity)).toBeUndefined()
+    }
+    expect(createPageStore({ backend: open() }).durableIndex).toBeGreaterThan(0)
+  })
+
+  it('is never refused: longer than it says, or shorter where nothing was ever written', async () => {
+    await makeStore()
+    const { size } = await stat(path)
+    await truncate(path, size + 100 * PAGE)
+    expect(inspectLmdbFile(path)).toBeUndefined()
+    // LMDB's own words: "the file may be shorter if the freeDB lists the final pages".
+    await truncate(path, size)
+    for (const meta of [0, 1]) {
+      const file = await readFile(path)
+      const view = new DataView(file.buffer, file.byteOffset)
+      const at = meta * PAGE + LAST_PAGE_AT
+      view.setBigUint64(at, view.getBigUint64(at, isLittle) + 50n, isLittle)
+      await writeFile(path, file)
+    }
+    expect(inspectLmdbFile(path)).toBeUndefined()
+    const store = createPageStore({ backend: open() })
+    expect(store.read(1, 299)?.bytes).toEqual(filled(299))
+    store.write(1, 299, { version: 4, bytes: filled(4) })
+    store.freeze(4)
+    await store.flush()
+  })
+
+  it('is never refused: of zeros, as a power loss leaves one that was never flushed, or empty', async () => {
+    for (const length of [2 * PAGE, PAGE, 0]) {
+      await writeFile(path, zeros(length))
+      const store = createPageStore({ backend: open() })
+      expect(store.durableIndex).toBe(0)
+      await store.close()
+      await rm(path)
+    }
+  })
+})
+
+describe('a store whose file is cut off while it runs', () => {
+  it('fails its next checkpoint with the file and the remedy', async () => {
+    await makeStore()
+    const store = createPageStore({ backend: open() })
+    await truncate(path, (await stat(path)).size - 20 * PAGE)
+    store.write(9, 1, { version: 1, bytes: filled(1) })
+    store.freeze(4)
+    const failure = await store.flush().catch((error: unknown) => error)
+    expect(failure).toMatchObject({ name: 'CorruptionError', where: path })
+    expectLine((failure as Error).message, path, /was cut off to \d+ bytes, it had \d+/)
+  })
+
+  it('fails its next checkpoint when the file is gone', async () => {
+    await makeStore()
+    const store = createPageStore({ backend: open() })
+    await rm(path)
+    store.write(9, 1, { version: 1, bytes: filled(1) })
+    store.freeze(4)
+    await expect(store.flush()).rejects.toThrow(/pages\.lmdb.*it is gone \(ENOENT\); move/)
+  })
+})
+
+describe('quire peer on a damaged page store', () => {
+  it.each(['cut to 5,000 bytes', 'cut to half', 'with an early page overwritten', 'with both meta pages broken'])(
+    '%s ends with status 1 and one line',
+    async (kind) => {
+      const { args } = await makePeer()
+      const [break_, reason] = DAMAGES[kind]!
+      await break_(path, (await stat(path)).size)
+      const { status, stdout, stderr } = await quire(args)
+      expect({ status, stdout }).toEqual({ status: 1, stdout: '' })
+      expect(stderr.trimEnd().split('\n')).toHaveLength(1)
+      expectLine(stderr.trimEnd(), path, reason)
+    },
+    20_000
+  )
+})
+
+describe('a commit of LMDB that fails', () => {
+  it('prints nothing: its error goes to whoever waits for it', () => {
+    const printed: unknown[] = []
+    const print = vi.spyOn(console, 'error').mockImplementation((...what: unknown[]) => printed.push(...what))
+    try {
+      const env = {
+        startWriting: (address: number, done: (status: number) => unknown) => done(address)
+      }
+      silenceCommits({ env })
+      // As lmdb does: it prints the error, then rejects with it.
+      const rejected: number[] = []
+      env.startWriting(28, (status) => {
+        console.error(new Error('No space left on device'))
+        rejected.push(status)
+      })
+      expect({ printed, rejected }).toEqual({ printed: [], rejected: [28] })
+      console.error('heard')
+      expect(printed).toEqual(['heard'])
+    } finally {
+      print.mockRestore()
+    }
+  })
+})
+
+interface MadePeer {
+  readonly args: string[]
+  readonly address: string
+  readonly ended: (running: Running) => Promise<void>
+}
+
+/** A peer that has stored something, and is stopped; `path` is its page store. */
+async function makePeer(): Promise<MadePeer> {
+  const key = await generatePrivateKey()
+  const dataDir = join(folder, 'data')
+  await savePrivateKey(join(folder, 'key'), key)
+  const voters = [{ peerId: peerIdFromKey(key), addresses: ['/ip4/127.0.0.1/tcp/1'] }]
+  const cluster = { clusterId: 'blue', voters, admins: [], clients: 'any' as const }
+  const peer = await createPeer({ dataDir, privateKey: key, listen: ['/ip4/127.0.0.1/tcp/0'], cluster })
+  const [address] = peer.multiaddrs
+  const client = await createDsmClient({ peers: [address!] })
+  const file = await client.open('/kept', { create: true, size: 64 * PAGE })
+  await file.write(0, new TextEncoder().encode('kept'))
+  for (let page = 1; page < 64; page++) await file.write(page * PAGE, filled(page))
+  await file.sync()
+  await client.close()
+  await peer.close()
+  path = join(dataDir, 'pages', 'pages.lmdb')
+  return {
+    args: ['peer', '--data-dir', dataDir, '--key', join(folder, 'key'), '--listen', '/ip4/127.0.0.1/tcp/0'],
+    address: address!,
+    ended: async ({ child }) => {
+      const exited = once(child, 'exit')
+      child.kill('SIGKILL')
+      await exited
+    }
+  }
+}

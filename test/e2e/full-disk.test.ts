@@ -1,0 +1,219 @@
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, mkdtemp, rm, statfs } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createDsmClient, type DsmClient } from '@quire/dsm-client'
+import { afterEach, describe, expect, it } from 'vitest'
+import { isAlive, quire, startQuire, type Running } from '../../packages/store/test/support/quire.js'
+import { until } from './support/cluster.js'
+
+/** A disk whose size a test sets is a file system in memory, which only root may mount. */
+const canMount = process.getuid?.() === 0 && process.platform === 'linux'
+const MIB = 1024 * 1024
+const MAY_LAST_MS = 120_000
+
+/** A peer with a disk of its own. */
+class DiskPeer {
+  running!: Running
+
+  constructor(
+    readonly id: string,
+    readonly address: string,
+    readonly disk: string,
+    private readonly args: readonly string[]
+  ) {}
+
+  start(): void {
+    this.running = startQuire(['peer', '--data-dir', join(this.disk, 'data'), ...this.args])
+  }
+
+  get isUp(): boolean {
+    return isAlive(this.running.child.pid!) && this.running.child.exitCode === null
+  }
+
+  async kill(): Promise<void> {
+    if (!this.isUp) return
+    const exited = once(this.running.child, 'exit')
+    this.running.child.kill('SIGKILL')
+    await exited
+  }
+
+  /** What has no place in a log of JSON lines. */
+  get otherLines(): string[] {
+    return this.running.stderr.split('\n').filter((line) => line !== '' && !line.startsWith('{'))
+  }
+
+  resize(bytes: number): void {
+    execFileSync('mount', ['-o', `remount,size=${bytes}`, this.disk])
+  }
+
+  /** Leaves no room on its disk. */
+  async fill(): Promise<void> {
+    const { bsize, blocks, bfree } = await statfs(this.disk)
+    this.resize((blocks - bfree) * bsize)
+  }
+}
+
+const undo: (() => unknown)[] = []
+afterEach(async () => {
+  for (const each of undo.splice(0).toReversed()) await each()
+})
+
+async function startPeers(): Promise<DiskPeer[]> {
+  const folder = await mkdtemp(join(tmpdir(), 'quire-full-'))
+  undo.push(() => rm(folder, { recursive: true, force: true }))
+  const ports = await freePorts(3)
+  const peers: DiskPeer[] = []
+  for (const [i, port] of ports.entries()) {
+    const key = join(folder, `key${i}`)
+    const id = (await quire(['keygen', key])).stdout.trim()
+    const disk = join(folder, `disk${i}`)
+    await mkdir(disk)
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${512 * MIB}`, 'tmpfs', disk])
+    undo.push(() => execFileSync('umount', ['-l', disk]))
+    const listen = `/ip4/127.0.0.1/tcp/${port}`
+    const args = ['--key', key, '--listen', listen, '--cluster', join(folder, 'cluster.json')]
+    peers.push(new DiskPeer(id, `${listen}/p2p/${id}`, disk, args))
+  }
+  const voters = peers.map(({ address }) => address)
+  await quire(['init', '--out', join(folder, 'cluster.json'), '--clients', 'any', '--voters', ...voters])
+  for (const peer of peers) {
+    peer.start()
+    undo.push(() => peer.kill())
+  }
+  return peers
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer().listen(0, '127.0.0.1')
+      await once(server, 'listening')
+      return server
+    })
+  )
+  const ports = servers.map((server) => (server.address() as AddressInfo).port)
+  for (const server of servers) server.close()
+  return ports
+}
+
+interface Status {
+  readonly id: string
+  readonly role: string
+  readonly term: number
+  readonly lastIndex: number
+  readonly appliedIndex: number
+}
+
+async function statuses(peers: readonly DiskPeer[]): Promise<Status[]> {
+  const addresses = peers.map(({ address }) => address).join(',')
+  const { stdout } = await quire(['status', '--json', '--peers', addresses])
+  return stdout
+    .trim()
+    .split('\n')
+    .flatMap((line) => (line === '' ? [] : [JSON.parse(line) as Status]))
+}
+
+async function leaderOf(peers: readonly DiskPeer[]): Promise<{ readonly leader: DiskPeer; readonly term: number }> {
+  let found: Status | undefined
+  await until(async () => {
+    found = (await statuses(peers)).find(({ role }) => role === 'leader')
+    return found !== undefined
+  }, 'a leader')
+  return { leader: peers.find(({ id }) => id === found!.id)!, term: found!.term }
+}
+
+/** Writes `megabytes`, durably, and reads some of it back. */
+async function write(client: DsmClient, path: string, megabytes: number): Promise<void> {
+  const file = await client.open(path, { create: true, size: megabytes * MIB })
+  const bytes = new Uint8Array(MIB)
+  for (let at = 0; at < megabytes; at++) {
+    await file.write(at * MIB, bytes.fill(at + 1))
+    await file.sync()
+  }
+  expect((await file.read((megabytes - 1) * MIB, 1))[0]).toBe(megabytes)
+}
+
+describe('a disk that is full', () => {
+  it.skipIf(!canMount)(
+    "of the leader's moves leadership: writes go on, the full peer stays up, votes, and catches up (needs root, to mount)",
+    async () => {
+      const peers = await startPeers()
+      const { leader: full } = await leaderOf(peers)
+      const client = await createDsmClient({ peers: peers.map(({ address }) => address) })
+      undo.push(() => client.close({ signal: AbortSignal.timeout(2000) }).catch(() => {}))
+      await write(client, '/before', 2)
+
+      await full.fill()
+      // More than its log's last file and its pages' memory take.
+      await write(client, '/after', 40)
+      const others = peers.filter((peer) => peer !== full)
+      const { leader, term } = await leaderOf(peers)
+      expect(others).toContain(leader)
+      expect(full.isUp).toBe(true)
+
+      // It starts on a full disk, too, and stays up.
+      await full.kill()
+      expect(full.otherLines).toEqual([])
+      full.start()
+      await write(client, '/again', 2)
+      await until(async () => (await statuses(peers)).length === 3, 'the full peer to answer')
+      await write(client, '/later', 10)
+      expect(full.isUp).toBe(true)
+      expect(await leaderOf(peers)).toEqual({ leader, term })
+
+      // Without its vote there is no majority. What it does not have, the other has.
+      await leader.kill()
+      const successor = others.find((peer) => peer !== leader)!
+      const { leader: next } = await leaderOf([full, successor])
+      expect(next).toBe(successor)
+      leader.start()
+
+      full.resize(512 * MIB)
+      await write(client, '/roomy', 2)
+      await until(async () => {
+        const [first, ...rest] = await statuses(peers)
+        return rest.length === 2 && rest.every(({ appliedIndex }) => appliedIndex === first!.lastIndex)
+      }, 'all to have the same')
+      for (const peer of peers) expect(peer.otherLines).toEqual([])
+      expect(peers.every(({ isUp }) => isUp)).toBe(true)
+    },
+    MAY_LAST_MS
+  )
+
+  it.skipIf(!canMount)(
+    'of all peers: reads go on, writes fail with NoSpaceError, and are taken again when there is room (needs root, to mount)',
+    async () => {
+      const peers = await startPeers()
+      await leaderOf(peers)
+      const client = await createDsmClient({ peers: peers.map(({ address }) => address) })
+      undo.push(() => client.close({ signal: AbortSignal.timeout(2000) }).catch(() => {}))
+      await write(client, '/before', 2)
+      for (const peer of peers) await peer.fill()
+
+      await expect(write(client, '/after', 200)).rejects.toMatchObject({ name: 'NoSpaceError' })
+      // The first that noticed may have handed over to one that had not. From here on nobody has more room than the
+      // leader.
+      const { term } = await leaderOf(peers)
+      const reader = await createDsmClient({ peers: peers.map(({ address }) => address) })
+      undo.push(() => reader.close({ signal: AbortSignal.timeout(2000) }).catch(() => {}))
+      expect((await (await reader.open('/before')).read(MIB, 1))[0]).toBe(2)
+      expect((await leaderOf(peers)).term).toBe(term)
+      expect(peers.every(({ isUp }) => isUp)).toBe(true)
+
+      for (const peer of peers) peer.resize(512 * MIB)
+      await until(
+        () =>
+          write(client, '/roomy', 2).then(
+            () => true,
+            () => false
+          ),
+        'a write to be taken'
+      )
+      for (const peer of peers) expect(peer.otherLines).toEqual([])
+    },
+    MAY_LAST_MS
+  )
+})
