@@ -29,7 +29,7 @@ export class Program<S> {
   private turns = 0
   private failure: Error | undefined
   private isShort = false
-  /** Descriptors have run out since the log was opened: entries may be given back, until it has noticed that there are some again. */
+  /** Descriptors have run out since the log was opened, so entries may be given back: also later, until it tries again. */
   private wasShort = false
   /** The log has given entries back. */
   private gaveBack = false

@@ -1,8 +1,8 @@
 /**
  * Room for the hard state that is there whatever else fills the disk: a file of one sector, made before the log's
- * first segment. It is written only when a batch finds no room in the last segment and no file for the next one can
- * be made, so a node without room or without a descriptor still votes. The hard state only ever rises (term, then vote, then commit),
- * so the newer of the log's and the reserve's is the one that counts.
+ * first segment, and open from then on. It is written only when a batch finds no room in the last segment and no file
+ * for the next one can be made, so a node without room or without a descriptor still votes. The hard state only ever
+ * rises (term, then vote, then commit), so the newer of the log's and the reserve's is the one that counts.
  *
  * | bytes | what |
  * |---|---|

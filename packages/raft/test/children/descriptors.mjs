@@ -78,5 +78,16 @@ while (log.lastIndex < target) await append()
 const readable = log.entries(2, 3, 1).length
 await log.close()
 console.log(
-  JSON.stringify({ lastIndex, recovered, held, leaked: used() - before, unreadable, readable, voted, appended, reports, full: full.name })
+  JSON.stringify({
+    lastIndex,
+    recovered,
+    held,
+    leaked: used() - before,
+    unreadable,
+    readable,
+    voted,
+    appended,
+    reports,
+    full: full.name
+  })
 )
