@@ -222,6 +222,19 @@ describe('a log whose disk has no room for another file', () => {
 })
 
 describe('the reserve for the hard state', () => {
+  it('is made durable by the start that reads it: a failed write leaves what a power loss takes away', async () => {
+    const log = await full()
+    await givenBack(append(log, { hardState: { term: 4, vote: 'a', commit: 1 }, entries: [big(log.lastIndex + 1, 1)] }))
+    disk.fail('write', new Error('EIO'))
+    await expect(within(append(log, { hardState: { term: 5, vote: 'b', commit: 1 }, entries: [] }))).rejects.toThrow(
+      'EIO'
+    )
+    const found = (await open()).hardState
+    expect(found).toMatchObject({ term: 5, vote: 'b' })
+    disk = disk.crash(() => 0)
+    expect((await open()).hardState).toEqual(found)
+  })
+
   it('is refused when it is damaged, missing or of another log', async () => {
     const log = await full()
     await givenBack(append(log, { hardState: { term: 4, vote: 'a', commit: 1 }, entries: [big(log.lastIndex + 1, 1)] }))

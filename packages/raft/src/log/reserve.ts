@@ -51,7 +51,10 @@ export class Reserve {
     if (!(await disk.list()).includes(RESERVE_NAME)) throw new CorruptionError(RESERVE_NAME, 0, 'the file is missing')
     const file = await disk.open(RESERVE_NAME)
     try {
-      return new Reserve(file, identity, readState(file.read(0, file.bytes), identity))
+      const reserve = new Reserve(file, identity, readState(file.read(0, file.bytes), identity))
+      // A process that was killed, or whose write failed, leaves a state that can be read and is not durable.
+      if (reserve.found !== undefined) await reserve.write(reserve.found)
+      return reserve
     } catch (error) {
       await file.close()
       throw error

@@ -219,7 +219,10 @@ export class Faults {
 
   private fullDisk({ disk, name }: SimNode, chance: Chance): void {
     disk.fill(chance.int(0, 1) * this.world.settings.disk.segmentBytes)
-    this.world.scheduler.after(chance.between(300, 2000), `${name} disk has room again`, () => disk.makeRoom())
+    this.world.scheduler.after(chance.between(300, 2000), `${name} disk has room again`, () => {
+      // `stop` has made room; who fills the disk after that wants it full.
+      if (!this.stopped) disk.makeRoom()
+    })
   }
 
   /** Bits of a node that does not run go bad: it must notice at its next start. */
