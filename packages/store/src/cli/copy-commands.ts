@@ -6,21 +6,21 @@ import { randomBytes } from 'node:crypto'
 import { open, realpath, rename, stat, unlink, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { syncFolder } from '../peer/durable.js'
-import { parsePath, withClient, withCluster, type ClusterOptions } from './options.js'
-import { printJson, startProgress, UsageError, writeOutput } from './output.js'
+import { parseFileName, parsePath, withClient, withCluster, type ClusterOptions } from './options.js'
+import { printJson, startProgress, writeOutput } from './output.js'
 import { DigestMismatchError, digestOf, download, upload } from './transfer.js'
 
 export function addCopyCommands(program: Command): void {
   withCluster(program.command('put'))
     .description('store a local file; what is under the path already is replaced when all has arrived')
-    .argument('<local>', 'the local file')
+    .argument('<local>', 'the local file', parseFileName)
     .argument('<path>', 'where to store it', parsePath)
     .option('--page-size <bytes>', 'a power of two from 4096 to 65536', parsePageSize)
     .action(put)
   withCluster(program.command('get'))
     .description('copy a stored file to a local one')
     .argument('<path>', 'where it is stored', parsePath)
-    .argument('<local>', 'the local file, which is replaced')
+    .argument('<local>', 'the local file, which is replaced', parseFileName)
     .action(get)
   withCluster(program.command('cat'))
     .description('write a stored file to standard output')
@@ -144,7 +144,6 @@ function parsePageSize(text: string): number {
 
 /** Where the file is to be: what is there is replaced, so it may be a file, or a link to one, and nothing else. */
 async function placeOf(local: string): Promise<string> {
-  if (local === '') throw new UsageError('local: the name is empty')
   const found = await stat(local).catch(() => undefined)
   if (found === undefined) return local
   if (!found.isFile()) throw new InvalidArgumentError('local', local, 'a file')

@@ -1,6 +1,6 @@
 import { createDsmClient, type DsmClient } from '@quire/dsm-client'
 import { loadPrivateKey, parsePeerAddress, type PrivateKey } from '@quire/net'
-import { refusePath } from '@quire/protocol'
+import { InvalidArgumentError, refusePath } from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, Option, type Command } from 'commander'
 import { setTimeout } from 'node:timers/promises'
 import pino, { type Logger } from 'pino'
@@ -32,15 +32,35 @@ export function withCluster(command: Command): Command {
         .env('QUIRE_PEERS')
         .argParser(parsePeers)
     )
-    .option('--key <file>', "this client's key; default: a fresh one")
+    .option('--key <file>', "this client's key; default: a fresh one", parseFileName)
 }
 
 export function withLogLevel(command: Command, level: (typeof LOG_LEVELS)[number]): Command {
   return command.addOption(new Option('--log-level <level>', 'of the log on stderr').choices(LOG_LEVELS).default(level))
 }
 
+/** What a log that cannot be written may keep until it can be; later lines are dropped. */
+const MAX_LOG_BACKLOG_BYTES = 1024 * 1024
+
 export function createLogger(level: string): Logger {
-  return pino({ level, base: null }, pino.destination({ dest: 2, sync: true }))
+  const destination = pino.destination({ dest: 2, sync: true, maxLength: MAX_LOG_BACKLOG_BYTES })
+  // A full disk under the log must not end a peer.
+  destination.on('error', () => {})
+  return pino({ level, base: null }, destination)
+}
+
+/** The options, and the fields of the API that they fill. */
+export type OptionNames = Readonly<Record<string, string>>
+
+/** Runs `use`. An InvalidArgumentError names the option that the user has typed, not the field of the API. */
+export async function namingOptions<T>(options: OptionNames, use: () => T | Promise<T>): Promise<T> {
+  try {
+    return await use()
+  } catch (error) {
+    if (!(error instanceof InvalidArgumentError)) throw error
+    const { argument, value, expected } = error
+    throw new InvalidArgumentError(options[argument] ?? argument, value, expected)
+  }
 }
 
 export function peersOf(options: ClusterOptions): readonly string[] {
@@ -51,6 +71,8 @@ export function peersOf(options: ClusterOptions): readonly string[] {
 export async function keyOf(options: ClusterOptions): Promise<PrivateKey | undefined> {
   return options.key === undefined ? undefined : loadPrivateKey(options.key)
 }
+
+export const CLIENT_OPTIONS: OptionNames = { peers: '--peers', privateKey: '--key' }
 
 /** Waiting for a cluster that is told that this client goes. */
 const CLOSE_TIMEOUT_MS = 1000
@@ -66,7 +88,8 @@ export async function withClient<T>(
 ): Promise<T> {
   const interruption = watchForInterruption()
   try {
-    const connecting = createDsmClient({ peers: peersOf(options), privateKey: await keyOf(options) })
+    const init = { peers: peersOf(options), privateKey: await keyOf(options) }
+    const connecting = namingOptions(CLIENT_OPTIONS, () => createDsmClient(init))
     const client = await Promise.race([connecting, interruption.promise])
     const using = use(client)
     let result: T
@@ -99,6 +122,12 @@ function watchForInterruption(): { readonly promise: Promise<never>; stop(): voi
   })
   promise.catch(() => {}) // It may come when nobody races it any more.
   return { promise, stop: () => void process.off('SIGINT', interrupt).off('SIGTERM', interrupt) }
+}
+
+/** Of a local file or folder: the empty name would stand for the working directory. */
+export function parseFileName(text: string): string {
+  if (text === '') throw new UsageArgumentError('must not be empty.')
+  return text
 }
 
 /** Of a stored file: refused before anybody is connected to. */
