@@ -46,7 +46,7 @@ const RETRY_MS = 100
 /**
  * Connects to the cluster and opens a session.
  *
- * Rejects with InvalidArgumentError for malformed settings, NotAuthorizedError when a peer of another cluster answers, QuotaExceededError when the
+ * Rejects with InvalidArgumentError for malformed settings and for a peer's key, NotAuthorizedError when a peer of another cluster answers, QuotaExceededError when the
  * cluster has no room for another session, VersionMismatchError, and UnavailableError when no leader could be reached within `faultTimeoutMs`, or when the
  * peers cut this client off because it is not listed. Nothing is left open.
  */
@@ -90,6 +90,7 @@ async function start(
   settings: Settings,
   ownNetwork: Libp2pNetwork | undefined
 ): Promise<DsmClient> {
+  settings.cluster.checkOwnId(components.network.id)
   const client = new Client(components, settings, ownNetwork)
   await client.connect()
   return client

@@ -1,6 +1,6 @@
 /** What a client knows of its cluster: who is in it, who leads, and the term below which it believes nobody. */
 import { parsePeerAddress } from '@quire/net'
-import { NotAuthorizedError, type Member } from '@quire/protocol'
+import { InvalidArgumentError, NotAuthorizedError, type Member } from '@quire/protocol'
 
 export interface Target {
   readonly peerId: string
@@ -38,6 +38,12 @@ export class ClusterView {
     }
     this.clusterId = clusterId
     for (const member of members) this.learn(member)
+  }
+
+  /** Throws InvalidArgumentError if `id` is a peer's: a node cannot dial itself, so its client would never reach that peer. */
+  checkOwnId(id: string): void {
+    if (!this.known.has(id)) return
+    throw new InvalidArgumentError('privateKey', id, "a key of the client's own: this one is the key of a peer")
   }
 
   private learn(member: Target): void {

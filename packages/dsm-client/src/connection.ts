@@ -102,6 +102,7 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes): Promi
   const answer = await lanes.expect('welcome', 'redirect', 'refused')
   if (answer.type === 'refused') throw errorFromWire(answer.error)
   cluster.heard(answer.clusterId, target.peerId, answer.members)
+  cluster.checkOwnId(network.id)
   if (answer.type === 'redirect') throw new RedirectError(answer.leader, answer.term)
   if (answer.term < cluster.fence) throw new RedirectError('', answer.term)
   // Rule 3: the fence rises before the session registers, and with it acknowledges the term.

@@ -22,7 +22,7 @@ export interface CallOptions {
 export interface DsmClientInit {
   /** Multiaddrs that end in /p2p/<PeerId>. Any one that answers is enough, the rest is learnt. */
   readonly peers: readonly string[]
-  /** libp2p identity. Default: a fresh Ed25519 key. */
+  /** libp2p identity, of the client alone: a key of a peer is refused. Default: a fresh Ed25519 key. */
   readonly privateKey?: PrivateKey
   /** Page frames held at most, in bytes, from 65,536. Default 64 MiB. */
   readonly cacheBytes?: number

@@ -163,6 +163,22 @@ describe('a refusal', () => {
     expect(await outcome(world.create())).toMatchObject({ name: 'VersionMismatchError', found: 1, supported: 2 })
   })
 
+  it('meets a client under the key of a peer at once, also of a peer that only the cluster names', async () => {
+    for (const [self, dialled] of [
+      [PEERS[0], []],
+      [PEERS[2], [PEERS[0]]]
+    ] as const) {
+      world = new World()
+      expect(await outcome(world.create({}, self))).toMatchObject({
+        name: 'InvalidArgumentError',
+        argument: 'privateKey',
+        value: self
+      })
+      expect(world.net.dialled).toEqual(dialled)
+      expect(world.clock.pending).toBe(0)
+    }
+  })
+
   it('of a session that lives does not end it: only the cluster can', async () => {
     const { leader, clock, mapping } = await withFile()
     await mapping.write(0, byte(5))

@@ -13,6 +13,8 @@ import {
   leaderMessage,
   raftMessage
 } from '@quire/protocol'
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
 import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -103,6 +105,42 @@ describe('a peer', () => {
     await expect(start()).rejects.toMatchObject(inUse)
   })
 
+  it('leaves nothing behind when it cannot listen at its first start, and starts with another address', async () => {
+    const taken = createServer().listen(0, '127.0.0.1')
+    await once(taken, 'listening')
+    const port = (taken.address() as AddressInfo).port
+    try {
+      // TEST-NET-1 (RFC 5737) is no machine's.
+      for (const address of [`/ip4/127.0.0.1/tcp/${port}`, '/ip4/192.0.2.1/tcp/0', `/dns4/localhost/tcp/${port}`]) {
+        await expect(start({ listen: [ANY_PORT, address] })).rejects.toMatchObject({
+          name: 'ListenError',
+          addresses: [address]
+        })
+        expect(readdirSync(root)).toEqual([])
+      }
+      await expect(start({ listen: ['/ip4/127.0.0.1/udp/0'] })).rejects.toMatchObject({ argument: 'listen' })
+      expect(readdirSync(root)).toEqual([])
+    } finally {
+      taken.close()
+    }
+    await leading()
+  })
+
+  it('says that it does not read the configuration that a later start gives it', async () => {
+    await (await leading()).close()
+    const logger = collectingLogger()
+    await (await start({ logger, cluster: undefined })).close()
+    expect(logged.map(({ msg }) => msg).join()).not.toContain('not read')
+    await start({ logger })
+    expect(logged).toContainEqual(
+      expect.objectContaining({
+        level: 40,
+        clusterId: 'blue',
+        msg: 'the cluster file is not read: only the first start reads it, now the log decides'
+      })
+    )
+  })
+
   it('refuses the directory of another peer or cluster', async () => {
     await (await start()).close()
     const other = await generatePrivateKey()
@@ -142,9 +180,10 @@ describe('a peer', () => {
   })
 
   it('refuses an address that is taken, and releases the directory', async () => {
+    const dataDir = join(root, 'other')
+    await (await start({ dataDir })).close()
     const first = await start()
     const taken = first.multiaddrs[0]!.replace(/\/p2p\/.*/, '')
-    const dataDir = join(root, 'other')
     const listening = { name: 'ListenError', code: 'ERR_LISTEN', addresses: [taken] }
     await expect(start({ dataDir, listen: [taken] })).rejects.toMatchObject(listening)
     expect(readdirSync(dataDir).filter((name) => name.startsWith('lock-'))).toEqual([])
@@ -262,7 +301,7 @@ describe('a peer', () => {
       name: 'DataDirectoryError',
       code: 'ERR_DATA_DIRECTORY',
       path: join(root, 'data'),
-      reason: 'no such directory, and no cluster is given to start it with'
+      reason: "no such directory, and a first start needs the cluster's configuration (--cluster)"
     })
     const [voter] = cluster().voters
     const wrong: [Partial<PeerInit>, string, unknown][] = [

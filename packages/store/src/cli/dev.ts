@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { makeFolder } from '../peer/durable.js'
+import { folderProblem, makeFolder } from '../peer/durable.js'
 import { UnavailableError } from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, type Command } from 'commander'
 import { stopRequests } from './cluster-commands.js'
@@ -40,7 +40,11 @@ export function addDevCommand(program: Command): void {
   withLogLevel(withJson(program.command('dev')), 'error')
     .description('run a cluster on this machine, one process for each peer, until Ctrl-C')
     .option('--peers <count>', 'default 3, or as many as the data directory has', parseCount)
-    .option('--data-dir <folder>', 'keeps the cluster; default: a temporary one that is removed at the end', parseFileName)
+    .option(
+      '--data-dir <folder>',
+      'keeps the cluster; default: a temporary one that is removed at the end',
+      parseFileName
+    )
     .option('--clients <ids...>', "PeerIds of the clients that may connect, or 'any'", ['any'])
     .action(runDev)
 }
@@ -60,7 +64,7 @@ async function runDev(options: DevOptions): Promise<void> {
   try {
     makeFolder(folder)
   } catch (error) {
-    throw new Error(`${folder}: cannot be made (${(error as NodeJS.ErrnoException).code})`, { cause: error })
+    throw new Error(`${folder}: ${folderProblem(folder, error)}`, { cause: error })
   }
   const clients = options.clients.includes('any') ? 'any' : options.clients
   const cluster = await namingOptions({ clients: '--clients' }, () =>
@@ -73,7 +77,8 @@ async function runDev(options: DevOptions): Promise<void> {
     if (served) {
       announce(running, options)
       const allGone = Promise.all(running.map(({ exited }) => exited)).then(() => 'gone')
-      if ((await Promise.race([stop, allGone, whenOutputFails()])) === 'gone') throw new UnavailableError('all peers have ended')
+      if ((await Promise.race([stop, allGone, whenOutputFails()])) === 'gone')
+        throw new UnavailableError('all peers have ended')
     }
   } finally {
     await probe.close()

@@ -1,6 +1,13 @@
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import type { PeerId } from '@libp2p/interface'
-import { createClock, createLibp2pNetwork, createRandom, type Libp2pNetwork, type PrivateKey } from '@quire/net'
+import {
+  createClock,
+  createLibp2pNetwork,
+  createRandom,
+  parseListenAddress,
+  type Libp2pNetwork,
+  type PrivateKey
+} from '@quire/net'
 import { ClosedError, InvalidArgumentError } from '@quire/protocol'
 import { createNodeDisk } from '@quire/raft/node-disk'
 import { join } from 'node:path'
@@ -10,7 +17,7 @@ import { DEFAULT_SERVER_LIMITS } from '../server/limits.js'
 import type { ReplicatedConfig } from '../state/index.js'
 import { mayConnect, normalizeCluster, type ClusterConfig } from './cluster.js'
 import { openDataDirectory, type DataDirectory } from './data-dir.js'
-import { boundAddresses } from './listen.js'
+import { boundAddresses, checkListen } from './listen.js'
 import { openPeerCore, type PeerCore, type PeerStatus } from './peer-core.js'
 import type { ReplicaStorage } from './replica.js'
 
@@ -54,7 +61,19 @@ export async function createPeer(init: PeerInit): Promise<Peer> {
     throw new InvalidArgumentError('privateKey', id, `the key of a voter of cluster ${cluster.clusterId}`)
   }
   if (init.listen.length === 0) throw new InvalidArgumentError('listen', 0, 'one address or more')
-  const directory = await openDataDirectory({ path: init.dataDir, peerId: id, clusterId: cluster?.clusterId })
+  if (init.dataDir === '') throw new InvalidArgumentError('dataDir', '', 'the path of a folder')
+  const listen = init.listen.map((address) => parseListenAddress(address))
+  const directory = await openDataDirectory({
+    path: init.dataDir,
+    peerId: id,
+    clusterId: cluster?.clusterId,
+    // A start that fails for its addresses is repeated with others, and must find nothing in its way.
+    beforeFounding: () => checkListen(listen)
+  })
+  if (cluster !== undefined && directory.bootstrapped) {
+    const facts = { dataDir: directory.path, clusterId: directory.clusterId }
+    init.logger?.warn(facts, 'the cluster file is not read: only the first start reads it, now the log decides')
+  }
   const peer = new RunningPeer(init, id, directory)
   try {
     await peer.start(cluster)
