@@ -19,7 +19,7 @@ import {
   printHelpAsError,
   watchOutput
 } from './output.js'
-import { addStatusCommand } from './status.js'
+import { addStatusCommands } from './status.js'
 
 async function main(argv: readonly string[]): Promise<number> {
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
@@ -35,7 +35,7 @@ async function main(argv: readonly string[]): Promise<number> {
   addClusterCommands(program)
   addCopyCommands(program)
   addFileCommands(program)
-  addStatusCommand(program)
+  addStatusCommands(program)
   for (const command of program.commands) command.exitOverride()
   try {
     await program.parseAsync(argv)

@@ -34,6 +34,8 @@ export interface PeerCoreInit {
   readonly limits?: Partial<ServerLimits> | undefined
   readonly replicaLimits?: ReplicaLimits | undefined
   readonly raft?: Omit<RaftNodeInit, 'id'> | undefined
+  /** Room in the file system under the storage, for the status; undefined while nobody knows. */
+  readonly diskSpace?: (() => DiskSpace | undefined) | undefined
   /** Default: the group's directory. */
   readonly createDirectory?: ((view: StateView) => Directory) | undefined
   /** The configuration in the log has changed. */
@@ -42,6 +44,12 @@ export interface PeerCoreInit {
   readonly onApplied?: ((index: number, applied: Applied | undefined) => void) | undefined
   /** Storage failed or an invariant broke: close the core. */
   readonly onFatal: (error: Error) => void
+}
+
+export interface DiskSpace {
+  /** What this process may take of it. */
+  readonly freeBytes: number
+  readonly totalBytes: number
 }
 
 /** What a peer knows at this moment, without asking anybody. */
@@ -60,6 +68,8 @@ export interface PeerStatus {
   readonly learners: readonly Member[]
   readonly sessions: number
   readonly ownedPages: number
+  /** Of the file system that holds the data directory; undefined where nobody knows. */
+  readonly disk: DiskSpace | undefined
   /** How long the stages of its work took since it started: see docs/observability.md. */
   readonly stages: readonly StageReport[]
 }
@@ -189,6 +199,7 @@ export class PeerCore {
       learners: learners.map((peerId) => this.member(peerId)),
       sessions: [...state.sessions()].length,
       ownedPages: state.ownedPages(),
+      disk: this.init.diskSpace?.(),
       stages: this.stages.report()
     }
   }

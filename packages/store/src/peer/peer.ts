@@ -10,6 +10,7 @@ import {
 } from '@quire/net'
 import { ClosedError, InvalidArgumentError } from '@quire/protocol'
 import { createNodeDisk } from '@quire/raft/node-disk'
+import { statfsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { createLmdbBackend } from '../pages/index.js'
@@ -18,7 +19,7 @@ import type { ReplicatedConfig } from '../state/index.js'
 import { mayConnect, normalizeCluster, type ClusterConfig } from './cluster.js'
 import { openDataDirectory, type DataDirectory } from './data-dir.js'
 import { boundAddresses, checkListen } from './listen.js'
-import { openPeerCore, type PeerCore, type PeerStatus } from './peer-core.js'
+import { openPeerCore, type DiskSpace, type PeerCore, type PeerStatus } from './peer-core.js'
 import type { ReplicaStorage } from './replica.js'
 
 export interface PeerInit {
@@ -110,7 +111,8 @@ class RunningPeer implements Peer {
         logger: this.init.logger,
         // The check reads the new configuration; setting it anew hangs up on those whom it does not allow any more.
         onConfig: (config) => this.network?.setAllow((peerId) => mayConnect(config, peerId)),
-        onFatal: (error) => this.fatal(error)
+        onFatal: (error) => this.fatal(error),
+        diskSpace: () => diskSpace(directory.path)
       }
     )
     this.core = core
@@ -169,6 +171,17 @@ class RunningPeer implements Peer {
     await this.network?.close()
     await this.core?.close()
     await this.directory.close()
+  }
+}
+
+function diskSpace(path: string): DiskSpace | undefined {
+  try {
+    const { bsize, bavail, blocks } = statfsSync(path)
+    // Some network file systems report more than there is in the world.
+    const bytes = (count: number): number => Math.min(count * bsize, Number.MAX_SAFE_INTEGER)
+    return { freeBytes: bytes(bavail), totalBytes: bytes(blocks) }
+  } catch {
+    return undefined
   }
 }
 
