@@ -18,7 +18,7 @@ export function addStatusCommands(program: Command): void {
     .action(async (options: ClusterOptions) => {
       const survey = await surveyOf(options)
       if (options.json === true) showJson(survey)
-      else show(survey)
+      else for (const line of statusLines(survey)) printLine(line)
       endWith(survey, (problem) => problem)
     })
   withCluster(program.command('health'))
@@ -85,14 +85,12 @@ function showJson({ peers, leader }: Survey): void {
   }
 }
 
-function show(survey: Survey): void {
+/** At most 80 columns each. */
+export function statusLines(survey: Survey): string[] {
   const { peers, clusterId, leader } = survey
-  if (clusterId !== '') {
-    printLine(`cluster ${clusterId}`)
-    printLine(summary(survey))
-    if (leader !== undefined) printLine(`${leader.sessions} sessions own ${leader.ownedPages} pages`)
-    printLine('')
-  }
+  const lines = clusterId === '' ? [] : [`cluster ${clusterId}`, summary(survey)]
+  if (leader !== undefined) lines.push(`${leader.sessions} sessions own ${leader.ownedPages} pages`)
+  if (lines.length > 0) lines.push('')
   const letters = distinctLetters(peers.map(({ id }) => id))
   const head = ['PEER', 'ROLE', 'TERM', 'LAST', 'LAG', 'DISK FREE']
   const cells = peers.map((report) => cellsOf(report, leader, letters))
@@ -106,7 +104,13 @@ function show(survey: Survey): void {
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 }
   })
   for (const [i, row] of cells.entries()) table.push([...row, wrap(placeOf(peers[i]!), rest)])
-  for (const line of table.toString().split('\n')) printLine(line.trimEnd())
+  return [
+    ...lines,
+    ...table
+      .toString()
+      .split('\n')
+      .map((line) => line.trimEnd())
+  ]
 }
 
 const GAP = 2

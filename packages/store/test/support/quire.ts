@@ -1,6 +1,7 @@
 /** The command line as a user runs it. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const BIN = fileURLToPath(new URL('../../bin/quire.js', import.meta.url))
@@ -12,6 +13,9 @@ export interface Finished {
 }
 
 export interface RunOptions {
+  /** Files that take its output instead, such as /dev/full. */
+  readonly stdoutTo?: string
+  readonly stderrTo?: string
   readonly env?: Record<string, string>
 }
 
@@ -27,14 +31,19 @@ export interface Running {
   stderr: string
 }
 
-export function startQuire(args: readonly string[], { env = {} }: RunOptions = {}): Running {
+export function startQuire(args: readonly string[], options: RunOptions = {}): Running {
+  const files = [options.stdoutTo, options.stderrTo].map((path) =>
+    path === undefined ? undefined : openSync(path, 'w')
+  )
+  const [stdout, stderr] = files
   const child = spawn(process.execPath, [BIN, ...args], {
-    env: { ...process.env, NO_COLOR: '1', QUIRE_PEERS: '', ...env },
-    stdio: ['ignore', 'pipe', 'pipe']
+    env: { ...process.env, NO_COLOR: '1', QUIRE_PEERS: '', ...options.env },
+    stdio: ['ignore', stdout ?? 'pipe', stderr ?? 'pipe']
   })
+  for (const file of files) if (file !== undefined) closeSync(file)
   const running: Running = { child, stdout: '', stderr: '' }
-  child.stdout.on('data', (chunk: Buffer) => (running.stdout += String(chunk)))
-  child.stderr.on('data', (chunk: Buffer) => (running.stderr += String(chunk)))
+  child.stdout?.on('data', (chunk: Buffer) => (running.stdout += String(chunk)))
+  child.stderr?.on('data', (chunk: Buffer) => (running.stderr += String(chunk)))
   return running
 }
 

@@ -121,6 +121,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
       learners: [],
       sessions: 0,
       ownedPages: 0,
+      disk: undefined,
       stages: []
     })
   })
