@@ -10,6 +10,7 @@ import {
   errorFromWire,
   type Clock,
   type LeaderMessage,
+  type LeaderMessageOf,
   type LostRange,
   type Network,
   type Random,
@@ -274,6 +275,7 @@ export class Session implements PageHost {
     if (this.failure === undefined && this.id !== 0) {
       try {
         await this.request({ type: 'endSession' }, { signal })
+        this.init.logger.info({ session: this.id }, 'session ended')
       } catch (error) {
         // It then ends by expiry.
         this.init.logger.debug({ err: error }, 'the session could not be ended')
@@ -351,8 +353,11 @@ export class Session implements PageHost {
       connection.close()
       return this.failure
     }
-    const { registered, registeredAt } = connection
+    const { registered, registeredAt, remote: leader, term } = connection
+    const { logger } = this.init
     this.connection = connection
+    logger.info({ leader, term }, 'connected to the leader')
+    if (this.id === 0) this.logOpened(registered)
     this.id = registered.session
     this.lease.begin(registeredAt, registered.ttlMs)
     this.init.onLeader(connection.remote, connection.term)
@@ -364,6 +369,8 @@ export class Session implements PageHost {
     connection.start((message) => this.receive(message))
     const reason = await connection.closed
     this.connection = undefined
+    if (this.failure === undefined)
+      logger.info({ leader, term, reason: problemOf(reason) }, 'connection to the leader lost')
     this.requests.disconnected()
     // Unless it said itself who leads now.
     const { cluster } = this.init
@@ -371,6 +378,12 @@ export class Session implements PageHost {
     this.coherence.disconnected()
     this.drain()
     return reason
+  }
+
+  /** The one line that has the whole id of this client. */
+  private logOpened({ session, ttlMs }: LeaderMessageOf<'registered'>): void {
+    const { id } = this.components.network
+    this.init.logger.info({ session, id, clusterId: this.init.cluster.clusterId, ttlMs }, 'session opened')
   }
 
   private receive(message: LeaderMessage): void {
@@ -447,7 +460,10 @@ export class Session implements PageHost {
       return new SessionExpiredError(String(this.id), lost)
     })
     // When it was being ended, it has only come to its end.
-    if (!this.ending || lostRanges.length > 0) this.init.onLost(lostRanges)
+    if (this.ending && lostRanges.length === 0) return
+    const lostBytes = lostRanges.reduce((sum, { length }) => sum + length, 0)
+    this.init.logger.warn({ session: this.id, lostBytes, lostRanges: lostRanges.length }, 'session expired')
+    this.init.onLost(lostRanges)
   }
 
   private fail(reason: Error, withLost: (lost: readonly LostRange[]) => Error): void {

@@ -1,3 +1,4 @@
+import { withShortIds } from '@quire/net'
 import { InvalidArgumentError } from '@quire/protocol'
 import { pino, type Logger } from 'pino'
 import { ClusterView } from './cluster-view.js'
@@ -54,6 +55,13 @@ export function resolveSettings(init: DsmClientInit): Settings {
     throw new InvalidArgumentError('privateKey', toFact(privateKey), 'a private key of libp2p')
   }
   if (history !== undefined) checkFunction('history', history)
-  if (typeof logger?.debug !== 'function') throw new InvalidArgumentError('logger', toFact(logger), 'a pino logger')
-  return { cluster: new ClusterView(init.peers), cacheBytes, sessionTtlMs, faultTimeoutMs, logger, history }
+  if (typeof logger?.debug !== 'function' || typeof logger.child !== 'function') throw new InvalidArgumentError('logger', toFact(logger), 'a pino logger')
+  return {
+    cluster: new ClusterView(init.peers),
+    cacheBytes,
+    sessionTtlMs,
+    faultTimeoutMs,
+    logger: withShortIds(logger),
+    history
+  }
 }

@@ -6,6 +6,7 @@ import {
   raftMessage,
   type RaftMessage
 } from '@quire/protocol'
+import { pino, type Logger } from 'pino'
 import { afterEach, describe, expect, it } from 'vitest'
 import { createPeerLinks, type PeerLinks } from '../src/peer/peer-links.js'
 import { FakeClock, FakeNet, settle } from './support/fake-world.js'
@@ -14,7 +15,7 @@ const heartbeat: RaftMessage = { type: 'heartbeat', term: 1, commit: 0, round: 1
 const clock = new FakeClock()
 const open: PeerLinks[] = []
 
-function start(net: FakeNet, id: string, peers: string[], clusterId = 'blue') {
+function start(net: FakeNet, id: string, peers: string[], clusterId = 'blue', logger?: Logger) {
   const received: string[] = []
   const links = createPeerLinks({
     network: net.node(id),
@@ -22,6 +23,7 @@ function start(net: FakeNet, id: string, peers: string[], clusterId = 'blue') {
     random: { next: () => 0 },
     clusterId,
     receive: (group, from, message) => received.push(`${group} ${from} ${message.type}`),
+    logger,
     maxQueuedBytes: 1000
   })
   links.setPeers(peers.map((peerId) => ({ peerId, addresses: [] })))
@@ -73,6 +75,47 @@ describe('peer links', () => {
     a.links.send(0, 'b', heartbeat)
     await settle()
     expect(b.received).toEqual(['0 a heartbeat'])
+  })
+
+  it('log a lost link once, and that it is restored, with the time that it was down', async () => {
+    const net = new FakeNet()
+    const lines: Record<string, unknown>[] = []
+    const logger = pino({ level: 'info', base: null }, { write: (line) => lines.push(JSON.parse(line)) })
+    const about = (msg: string): unknown[] => lines.filter((line) => line.msg === msg)
+    start(net, 'b', ['a', 'b'])
+    start(net, 'a', ['a', 'b'], 'blue', logger)
+    await clock.advance(5000)
+    expect(lines).toEqual([])
+    for (let outage = 1; outage <= 2; outage++) {
+      net.down.add('b')
+      for (const stream of net.streams) stream.abort(new Error('the cable was pulled'))
+      await clock.advance(20_000)
+      expect(about('link to the peer restored')).toHaveLength(outage - 1)
+      const losses = about('no link to the peer').length
+      await clock.advance(20_000)
+      expect(about('no link to the peer')).toHaveLength(losses)
+      net.down.delete('b')
+      await clock.advance(5000)
+      const restored = about('link to the peer restored') as { peer: string; downMs: number }[]
+      expect(restored).toHaveLength(outage)
+      expect(restored.at(-1)).toMatchObject({ peer: 'b' })
+      expect(restored.at(-1)!.downMs).toBeGreaterThanOrEqual(40_000)
+      expect(restored.at(-1)!.downMs).toBeLessThan(45_000)
+    }
+  })
+
+  it('do not log a link as restored to a peer that refuses', async () => {
+    const net = new FakeNet()
+    const messages = new Set<unknown>()
+    const logger = pino({ level: 'info' }, { write: (line) => messages.add((JSON.parse(line) as { msg: string }).msg) })
+    net.down.add('b')
+    start(net, 'a', ['a', 'b'], 'blue', logger)
+    await clock.advance(5000)
+    net.down.delete('b')
+    start(net, 'b', ['a', 'b'], 'green')
+    await clock.advance(20_000)
+    expect(messages).toContain('no link to the peer')
+    expect(messages).not.toContain('link to the peer restored')
   })
 
   it('refuse who is no peer, and another cluster', async () => {

@@ -21,6 +21,7 @@ import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import pino from 'pino'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { RoleLog } from '../src/peer/role-log.js'
 import { createPeer, type ClusterConfig, type Peer, type PeerInit } from '../src/index.js'
 
 const ANY_PORT = '/ip4/127.0.0.1/tcp/0'
@@ -203,7 +204,7 @@ describe('a peer', () => {
     }
     const refused = createDsmClient({ peers: peer.multiaddrs, privateKey: stranger, faultTimeoutMs: 1000 })
     await expect(refused).rejects.toThrow(UnavailableError)
-    const about = logged.filter((line) => line['peer'] === peerIdFromKey(stranger))
+    const about = logged.filter((line) => line['id'] === peerIdFromKey(stranger))
     expect(about).toHaveLength(1)
     expect(about[0]).toMatchObject({
       msg: 'peer refused',
@@ -246,7 +247,7 @@ describe('a peer', () => {
         error: { code: 'ERR_NOT_AUTHORIZED', facts: [from, 'it is no peer of cluster blue'] }
       })
     }
-    expect(logged.filter((line) => line.msg === 'peer refused')).toEqual([expect.objectContaining({ peer: from })])
+    expect(logged.filter((line) => line.msg === 'peer refused')).toEqual([expect.objectContaining({ id: from })])
   })
 
   it('cuts an identity that is not listed at the connection', async () => {
@@ -259,7 +260,7 @@ describe('a peer', () => {
       await expect(answerTo(network, peer, protocol, encodeFrame(raftMessage, hello))).rejects.toThrow()
     }
     expect(logged.filter((line) => line.msg === 'peer refused')).toEqual([
-      expect.objectContaining({ component: 'net', peer: peerIdFromKey(stranger) })
+      expect.objectContaining({ component: 'net', id: peerIdFromKey(stranger) })
     ])
   })
 
@@ -337,6 +338,51 @@ describe('a peer', () => {
   })
 })
 
+describe('the log of a peer', () => {
+  it('has its start, with all that tells it from others, and its stop, at every start', async () => {
+    const logger = collectingLogger()
+    const id = peerIdFromKey(key)
+    for (let starts = 1; starts <= 2; starts++) {
+      logged.length = 0
+      const peer = await leading({ logger })
+      const { term, lastIndex } = peer.status()
+      await peer.close()
+      const facts = { id, clusterId: 'blue', dataDir: join(root, 'data'), version: expect.any(String) as string }
+      expect(logged.find(({ msg }) => msg === 'the peer has started')).toMatchObject({
+        ...facts,
+        level: 30,
+        addresses: [expect.stringMatching(/^\/ip4\/127\.0\.0\.1\/tcp\/\d+\/p2p\/…\w{8}$/) as string],
+        term: expect.any(Number) as number,
+        lastIndex: expect.any(Number) as number
+      })
+      expect(logged.at(-1)).toMatchObject({ level: 30, msg: 'the peer has stopped', lastIndex })
+      expect(logged.find(({ msg }) => msg === 'the peer is stopping')).toMatchObject({ role: 'leader', term })
+      // The whole id is said once.
+      expect(JSON.stringify(logged).split(id)).toHaveLength(2)
+    }
+  })
+
+  it('says nothing of a stop when it did not start', async () => {
+    await expect(start({ logger: collectingLogger(), listen: ['/ip4/192.0.2.1/tcp/0'] })).rejects.toThrow()
+    expect(logged).toEqual([])
+  })
+
+  it('has each new leader that it follows and each new term, once', () => {
+    const roles = new RoleLog(collectingLogger(), 'me')
+    for (const leader of ['other', 'other', undefined, undefined]) roles.changed({ term: 3, leader })
+    roles.changed({ term: 4, leader: undefined })
+    // That it leads itself is said where it begins to serve.
+    roles.changed({ term: 4, leader: 'me' })
+    roles.changed({ term: 5, leader: 'other' })
+    expect(logged.map(({ msg, term, leader }) => [msg, term, leader])).toEqual([
+      ['following the leader', 3, 'other'],
+      ['no leader is known', 3, undefined],
+      ['no leader is known', 4, undefined],
+      ['following the leader', 5, 'other']
+    ])
+  })
+})
+
 describe('three peers', () => {
   it('elect a leader, replicate to each other, and go on without one of them', async () => {
     const keys = await Promise.all([1, 2, 3].map(() => generatePrivateKey()))
@@ -351,7 +397,8 @@ describe('three peers', () => {
           dataDir: join(root, `${i}`),
           privateKey,
           listen: [voters[i]!.addresses[0]!],
-          cluster: cluster({ voters })
+          cluster: cluster({ voters }),
+          logger: collectingLogger()
         })
       )
     )
@@ -370,7 +417,10 @@ describe('three peers', () => {
     const others = peers.filter((peer) => peer !== first)
     await vi.waitFor(() => expect(others[0]!.status().appliedIndex).toBe(first.status().appliedIndex), waitMs)
     await first.close()
-    await leader(others)
+    const second = await leader(others)
+    // The third has logged both.
+    const followed = logged.filter(({ msg }) => msg === 'following the leader').map((line) => line.leader)
+    for (const peer of [first, second]) expect(followed).toContain(`…${peer.peerId.toString().slice(-8)}`)
     expect(await client.stat('/a')).toMatchObject({ size: 4096 })
     expect(await file.read(0, 3)).toEqual(new Uint8Array([1, 2, 3]))
   }, 30_000)

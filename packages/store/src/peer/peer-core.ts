@@ -17,6 +17,7 @@ import {
 } from '../server/index.js'
 import type { Applied, ReplicatedConfig, StateView } from '../state/index.js'
 import { createPeerLinks, type PeerLinks } from './peer-links.js'
+import { RoleLog } from './role-log.js'
 import { openReplica, type Replica, type ReplicaLimits, type ReplicaStorage } from './replica.js'
 
 export interface PeerCoreComponents {
@@ -141,6 +142,7 @@ export class PeerCore {
       },
       logger: this.child('links')
     })
+    const roles = new RoleLog(this.child('raft'), id)
     const node = createRaftNode(
       {
         clock,
@@ -150,7 +152,10 @@ export class PeerCore {
         application: {
           appliedIndex: this.replica.applier.appliedIndex,
           apply: (entries) => this.replica.apply(entries),
-          onChange: () => this.parts?.service.statusChanged(),
+          onChange: (status) => {
+            roles.changed(status)
+            this.parts?.service.statusChanged()
+          },
           onFatal: (error) => this.init.onFatal(error)
         }
       },

@@ -54,6 +54,8 @@ export interface PeerLinks {
 const MIN_BACKOFF_MS = 50
 const MAX_BACKOFF_MS = 2_000
 const DEFAULT_QUEUED_BYTES = 8 * 1024 * 1024
+/** A link that stays open so long is news after one that did not come about: a refusal would have ended it. */
+const RESTORED_AFTER_MS = 1_000
 /** A stream whose hello has not come by then is closed. */
 const HELLO_TIMEOUT_MS = 10_000
 
@@ -190,6 +192,9 @@ class Link {
   private pausing = false
   /** The last failure that was logged; the same again is not news. */
   private lastFailure = ''
+  /** Since when there is no link, as the log has it. */
+  private downSinceMs: number | undefined
+  private cancelRestored: () => void = () => {}
   private readonly maxQueuedBytes: number
 
   constructor(
@@ -216,6 +221,7 @@ class Link {
   close(): void {
     this.closed = true
     this.cancelDial()
+    this.cancelRestored()
     this.stream?.close()
     this.stream = undefined
     this.dropQueue()
@@ -245,10 +251,22 @@ class Link {
     stream.onDrain = () => this.drained()
     stream.onClose = (reason) => this.ended(stream, reason)
     this.stream = stream
-    this.openedAtMs = this.init.clock.now()
+    this.opened()
     this.blocked = !stream.send(
       encodeFrame(raftMessage, { type: 'raftHello', version: PROTOCOL_VERSION, clusterId, from: network.id })
     )
+  }
+
+  private opened(): void {
+    const { clock, logger } = this.init
+    const { downSinceMs } = this
+    const nowMs = (this.openedAtMs = clock.now())
+    if (downSinceMs === undefined || logger === undefined) return
+    this.cancelRestored = clock.schedule(RESTORED_AFTER_MS, () => {
+      this.downSinceMs = undefined
+      this.lastFailure = ''
+      logger.info({ peer: this.remote, downMs: Math.round(nowMs - downSinceMs) }, 'link to the peer restored')
+    })
   }
 
   /** Nothing but a refusal comes on an outgoing stream. */
@@ -267,6 +285,7 @@ class Link {
   private ended(stream: FrameStream, reason: Error | undefined): void {
     if (this.stream !== stream) return
     this.stream = undefined
+    this.cancelRestored()
     this.dropQueue()
     // It worked for a while: the remote was restarted rather than refuses.
     if (this.init.clock.now() - this.openedAtMs > MAX_BACKOFF_MS) {
@@ -278,6 +297,7 @@ class Link {
 
   private failed(error: Error): void {
     if (this.closed) return
+    this.downSinceMs ??= this.init.clock.now()
     if (error.message !== this.lastFailure) {
       this.lastFailure = error.message
       this.init.logger?.info({ peer: this.remote, reason: error.message }, 'no link to the peer')

@@ -5,12 +5,13 @@ import {
   createLibp2pNetwork,
   createRandom,
   parseListenAddress,
+  withShortIds,
   type Libp2pNetwork,
   type PrivateKey
 } from '@quire/net'
 import { ClosedError, InvalidArgumentError } from '@quire/protocol'
 import { createNodeDisk } from '@quire/raft/node-disk'
-import { statfsSync } from 'node:fs'
+import { readFileSync, statfsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { createLmdbBackend } from '../pages/index.js'
@@ -47,6 +48,10 @@ export interface Peer extends AsyncDisposable {
   close(): Promise<void>
 }
 
+const { version: VERSION } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  readonly version: string
+}
+
 /** Room for as many clients as there may be sessions, for those that come back on a new connection, and for the peers. */
 const MAX_CONNECTIONS = 2 * DEFAULT_SERVER_LIMITS.maxSessions
 
@@ -55,7 +60,9 @@ const MAX_CONNECTIONS = 2 * DEFAULT_SERVER_LIMITS.maxSessions
  * address cannot be bound, or when there is no cluster to start with; the message is one line. InvalidArgumentError, FolderInUseError,
  * DataDirectoryError, NotAuthorizedError (another's directory), CorruptionError, VersionMismatchError, ListenError.
  */
-export async function createPeer(init: PeerInit): Promise<Peer> {
+export async function createPeer(given: PeerInit): Promise<Peer> {
+  const { logger } = given
+  const init = logger === undefined ? given : { ...given, logger: withShortIds(logger) }
   const id = peerIdFromPrivateKey(init.privateKey).toString()
   const cluster = init.cluster === undefined ? undefined : normalizeCluster(init.cluster)
   if (cluster !== undefined && !cluster.voters.some((voter) => voter.peerId === id)) {
@@ -117,6 +124,14 @@ class RunningPeer implements Peer {
     )
     this.core = core
     core.connect(await this.listen(core))
+    this.logStart(core.status())
+  }
+
+  /** The one line that has the whole id. */
+  private logStart({ id, clusterId, term, lastIndex }: PeerStatus): void {
+    const { multiaddrs: addresses, directory } = this
+    const facts = { version: VERSION, id, clusterId, addresses, dataDir: directory.path, term, lastIndex }
+    this.init.logger?.info(facts, 'the peer has started')
   }
 
   status(): PeerStatus {
@@ -166,11 +181,14 @@ class RunningPeer implements Peer {
   }
 
   private async shutDown(): Promise<void> {
+    const last = this.multiaddrs.length > 0 ? this.core?.node?.status() : undefined
+    if (last !== undefined) this.init.logger?.info({ role: last.role, term: last.term }, 'the peer is stopping')
     // Clients first, while there is a network to tell them; then Raft, which ends with the log; the checkpoint last.
     await this.core?.stop()
     await this.network?.close()
     await this.core?.close()
     await this.directory.close()
+    if (last !== undefined) this.init.logger?.info({ lastIndex: last.lastIndex }, 'the peer has stopped')
   }
 }
 

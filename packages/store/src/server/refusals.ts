@@ -20,6 +20,7 @@ export class Refusals {
       if (oldest !== undefined) this.logged.delete(oldest)
     }
     this.logged.add(refusal)
-    this.logger?.warn({ [this.kind]: remote, ...facts, err: error }, `${this.kind} refused`)
+    // The whole id: an operator who wants to let it in needs it.
+    this.logger?.warn({ [this.kind]: remote, id: remote, ...facts, err: error }, `${this.kind} refused`)
   }
 }
