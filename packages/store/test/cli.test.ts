@@ -447,6 +447,40 @@ describe('files', () => {
   )
 
   it(
+    'are taken from streams of unknown length, and written to standard output',
+    async () => {
+      const sha256 = createHash('sha256').update(bytes).digest('hex')
+      for (const local of ['-', '/dev/stdin']) {
+        expect(await quire(['put', local, '/stream', '--json'], { env, input: bytes })).toEqual({
+          status: 0,
+          stdout: `${JSON.stringify({ path: '/stream', size: bytes.length, sha256 })}\n`,
+          stderr: ''
+        })
+        const back = join(root, 'back')
+        const target = local === '-' ? '-' : '/dev/stdout'
+        expect(await quire(['get', '/stream', target], { env, stdoutTo: back })).toMatchObject({
+          status: 0,
+          stderr: ''
+        })
+        expect(readFileSync(back).equals(bytes)).toBe(true)
+      }
+      expect(await quire(['put', '-', '/stream'], { env, input: new Uint8Array() })).toMatchObject({ status: 0 })
+      expect(await quire(['get', '/stream', '-'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
+      expect(await quire(['get', '/stream', '-', '--json'], { env })).toMatchObject({ status: 2, stdout: '' })
+      // The kernel makes it up while it is read, and says that it has no bytes.
+      if (process.platform === 'linux') {
+        expect(await quire(['put', '/proc/version', '/stream'], { env })).toMatchObject({ status: 0, stderr: '' })
+        expect(await quire(['get', '/stream', '-'], { env })).toMatchObject({
+          stdout: readFileSync('/proc/version', 'utf8')
+        })
+      }
+      expect(await quire(['rm', '/stream'], { env })).toMatchObject({ status: 0 })
+      expect(await quire(['ls', '/.put/'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
+    },
+    SLOW
+  )
+
+  it(
     'are replaced by put, which leaves nothing else behind',
     async () => {
       const [first, second] = [join(root, 'first'), join(root, 'second')]

@@ -7,20 +7,29 @@ import { open, realpath, rename, stat, unlink, type FileHandle } from 'node:fs/p
 import { dirname } from 'node:path'
 import { syncFolder } from '../peer/durable.js'
 import { parseFileName, parsePath, withClient, withCluster, type ClusterOptions } from './options.js'
-import { printJson, startProgress, writeOutput } from './output.js'
-import { DigestMismatchError, digestOf, download, upload } from './transfer.js'
+import { UsageError, printJson, startProgress, writeOutput } from './output.js'
+import {
+  DigestMismatchError,
+  digestOf,
+  download,
+  fileSource,
+  streamSource,
+  upload,
+  type Sent,
+  type Source
+} from './transfer.js'
 
 export function addCopyCommands(program: Command): void {
   withCluster(program.command('put'))
     .description('store a local file; what is under the path already is replaced when all has arrived')
-    .argument('<local>', 'the local file', parseFileName)
+    .argument('<local>', 'the local file, or - for standard input', parseFileName)
     .argument('<path>', 'where to store it', parsePath)
     .option('--page-size <bytes>', 'a power of two from 4096 to 65536', parsePageSize)
     .action(put)
   withCluster(program.command('get'))
     .description('copy a stored file to a local one')
     .argument('<path>', 'where it is stored', parsePath)
-    .argument('<local>', 'the local file, which is replaced', parseFileName)
+    .argument('<local>', 'the local file, which is replaced, or - for standard output', parseFileName)
     .action(get)
   withCluster(program.command('cat'))
     .description('write a stored file to standard output')
@@ -35,18 +44,17 @@ interface PutOptions extends ClusterOptions {
 async function put(local: string, path: string, options: PutOptions): Promise<void> {
   const source = await openLocal(local)
   try {
-    const { size } = await source.stat()
     // Under a name of its own until it is whole: nobody finds half a file.
     const temporary = `/.put/${randomBytes(8).toString('hex')}`
-    const store = async (client: DsmClient): Promise<string> => {
-      const sent = await uploadTo(temporary, source, size, path, client, options)
+    const store = async (client: DsmClient): Promise<Sent> => {
+      const sent = await uploadTo(temporary, source, path, client, options)
       // With another session, so that no byte comes from the cache of the one that wrote.
-      const stored = await withClient(options, (reader) => verify(temporary, size, path, reader, options))
-      if (sent !== stored) throw new DigestMismatchError(path, sent, stored)
+      const stored = await withClient(options, (reader) => verify(temporary, sent.size, path, reader, options))
+      if (sent.sha256 !== stored) throw new DigestMismatchError(path, sent.sha256, stored)
       await client.rename(temporary, path)
       return sent
     }
-    const sha256 = await withClient(options, store, (client, signal) => client.unlink(temporary, { signal }))
+    const { size, sha256 } = await withClient(options, store, (client, signal) => client.unlink(temporary, { signal }))
     if (options.json === true) printJson({ path, size, sha256 })
   } finally {
     await source.close()
@@ -55,18 +63,19 @@ async function put(local: string, path: string, options: PutOptions): Promise<vo
 
 async function uploadTo(
   temporary: string,
-  source: FileHandle,
-  size: number,
+  source: Source,
   path: string,
   client: DsmClient,
   { json, pageSize }: PutOptions
-): Promise<string> {
+): Promise<Sent> {
+  // Of a stream, what is written makes the file longer.
+  const { size = 0 } = source
   const file = await client.open(temporary, { create: true, exclusive: true, size, pageSize })
-  const progress = startProgress(`put ${path}`, size, json !== true)
+  const progress = startProgress(`put ${path}`, size, json !== true && source.size !== undefined)
   try {
-    const digest = await upload(source, file, size, progress)
+    const sent = await upload(source, file, progress)
     await file.close()
-    return digest
+    return sent
   } finally {
     progress.stop()
   }
@@ -89,6 +98,10 @@ async function verify(
 }
 
 async function get(path: string, local: string, options: ClusterOptions): Promise<void> {
+  if (STANDARD_OUTPUT.has(local)) {
+    if (options.json === true) throw new UsageError('--json: standard output takes the bytes of the file')
+    return cat(path, options)
+  }
   const place = await placeOf(local)
   const temporary = `${place}.${process.pid}.part`
   const target = await openNew(temporary)
@@ -150,12 +163,22 @@ async function placeOf(local: string): Promise<string> {
   return realpath(local)
 }
 
-async function openLocal(path: string): Promise<FileHandle> {
+/** Opening them by these names would fail where they are sockets, and replace the file where they are one. */
+const STANDARD_INPUT: ReadonlySet<string> = new Set(['-', '/dev/stdin', '/dev/fd/0', '/proc/self/fd/0'])
+const STANDARD_OUTPUT: ReadonlySet<string> = new Set(['-', '/dev/stdout', '/dev/fd/1', '/proc/self/fd/1'])
+
+async function openLocal(path: string): Promise<Source> {
+  if (STANDARD_INPUT.has(path)) return streamSource(process.stdin)
+  let handle: FileHandle | undefined
   try {
-    const handle = await open(path, 'r')
-    if ((await handle.stat()).isFile()) return handle
+    handle = await open(path, 'r')
+    const found = await handle.stat()
+    // Files that the kernel makes up as they are read have no size, like pipes and devices.
+    if (found.isFile() && found.size > 0) return fileSource(handle, found.size)
+    if (!found.isDirectory()) return streamSource(handle.createReadStream())
     await handle.close()
   } catch (error) {
+    await handle?.close().catch(() => {})
     throw new Error(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`, { cause: error })
   }
   throw new InvalidArgumentError('local', path, 'a file')

@@ -13,6 +13,8 @@ export interface Finished {
 }
 
 export interface RunOptions {
+  /** Its standard input; default: none. */
+  readonly input?: Uint8Array
   /** Files that take its output instead, such as /dev/full. */
   readonly stdoutTo?: string
   readonly stderrTo?: string
@@ -38,8 +40,9 @@ export function startQuire(args: readonly string[], options: RunOptions = {}): R
   const [stdout, stderr] = files
   const child = spawn(process.execPath, [BIN, ...args], {
     env: { ...process.env, NO_COLOR: '1', QUIRE_PEERS: '', ...options.env },
-    stdio: ['ignore', stdout ?? 'pipe', stderr ?? 'pipe']
+    stdio: [options.input === undefined ? 'ignore' : 'pipe', stdout ?? 'pipe', stderr ?? 'pipe']
   })
+  child.stdin?.end(options.input)
   for (const file of files) if (file !== undefined) closeSync(file)
   const running: Running = { child, stdout: '', stderr: '' }
   child.stdout?.on('data', (chunk: Buffer) => (running.stdout += String(chunk)))
