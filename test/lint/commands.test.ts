@@ -58,7 +58,7 @@ describe('the command quire', () => {
     expect(found).toEqual([])
   })
 
-  it('is run in the README by a form that works in the checkout and fails elsewhere without asking the registry', async () => {
+  it('is run in the README by its path, which works in the checkout and never asks the registry elsewhere', async () => {
     const readme = await readFile(join(root, 'README.md'), 'utf8')
     const alias = /^alias quire=.*$/m.exec(readme)?.[0]
     expect(alias).toBeDefined()

@@ -25,7 +25,10 @@ export interface Child {
 export interface Children {
   /** Starts a Node program; `onLine` gets the lines of its standard output. With `ipc` it can be sent messages. */
   start(name: string, program: string, args: readonly string[], options?: StartOptions): Child
-  /** Runs a Node program to its end. Rejects, with what it said, unless it exits with 0 or another of `statuses`. Resolves with its standard output. */
+  /**
+   * Runs a Node program to its end. Resolves with its standard output. Rejects, with what it said, unless it exits with
+   * one of `statuses`, by default 0.
+   */
   run(name: string, program: string, args: readonly string[], options?: RunOptions): Promise<string>
   /** Rejects when a process ends that should not have. */
   readonly failure: Promise<never>

@@ -46,7 +46,7 @@ const RETRY_MS = 100
 /**
  * Connects to the cluster and opens a session.
  *
- * Rejects with InvalidArgumentError for malformed settings and for a peer's key, NotAuthorizedError when a peer of another cluster answers, QuotaExceededError when the
+ * Rejects with InvalidArgumentError for malformed settings and for a key of a peer, NotAuthorizedError when a peer of another cluster answers, QuotaExceededError when the
  * cluster has no room for another session, VersionMismatchError, and UnavailableError when no leader could be reached within `faultTimeoutMs`, or when the
  * peers cut this client off because it is not listed. Nothing is left open.
  */

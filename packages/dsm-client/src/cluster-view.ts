@@ -40,7 +40,7 @@ export class ClusterView {
     for (const member of members) this.learn(member)
   }
 
-  /** Throws InvalidArgumentError if `id` is a peer's: a node cannot dial itself, so its client would never reach that peer. */
+  /** Throws InvalidArgumentError if `id` is a peer's: a node cannot dial itself, so it would never reach that peer. */
   checkOwnId(id: string): void {
     if (!this.known.has(id)) return
     throw new InvalidArgumentError('privateKey', id, "a key of the client's own: this one is the key of a peer")

@@ -55,7 +55,8 @@ export function resolveSettings(init: DsmClientInit): Settings {
     throw new InvalidArgumentError('privateKey', toFact(privateKey), 'a private key of libp2p')
   }
   if (history !== undefined) checkFunction('history', history)
-  if (typeof logger?.debug !== 'function' || typeof logger.child !== 'function') throw new InvalidArgumentError('logger', toFact(logger), 'a pino logger')
+  if (typeof logger?.debug !== 'function' || typeof logger.child !== 'function')
+    throw new InvalidArgumentError('logger', toFact(logger), 'a pino logger')
   return {
     cluster: new ClusterView(init.peers),
     cacheBytes,

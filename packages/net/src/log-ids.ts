@@ -2,7 +2,7 @@
 import { pino, type Logger, type SerializerFn } from 'pino'
 import { shortenIds } from './short-id.js'
 
-/** Fields that hold a PeerId, or text with one in it. `id` is not among them: a line that introduces a node shows its whole id. */
+/** Fields that hold a PeerId, or text with one in it. Not `id`: a line that introduces a node shows its whole id. */
 const FIELDS = ['peer', 'client', 'leader', 'reason', 'address', 'addresses'] as const
 const MAX_DEPTH = 4
 

@@ -81,9 +81,14 @@ export function watchOutput(): void {
 
 /** Writes to stdout at the reader's pace. Throws OutputError. */
 export async function writeOutput(bytes: Uint8Array | string): Promise<void> {
-  if (outputFailure !== undefined) throw outputFailure
+  throwIfFailed()
   if (process.stdout.write(bytes)) return
-  await Promise.race([once(process.stdout, 'drain'), failedOutput])
+  // What `once` would reject with is the failure that the listener has seen already.
+  await Promise.race([once(process.stdout, 'drain').catch(() => {}), failedOutput])
+  throwIfFailed()
+}
+
+function throwIfFailed(): void {
   if (outputFailure !== undefined) throw outputFailure
 }
 

@@ -130,7 +130,7 @@ function cellsOf({ id, answer }: PeerReport, leader: Survey['leader'], letters: 
   return [name, role, String(term), String(lastIndex), lag === null ? '' : String(lag), free]
 }
 
-/** Entries of the leader's log that the peer has not; null without a leader. The two are asked at almost the same moment. */
+/** Entries of the leader's log that the peer lacks; null without a leader. Both are asked at almost the same moment. */
 function lagOf(answer: { readonly lastIndex: number }, leader: Survey['leader']): number | null {
   return leader === undefined ? null : Math.max(0, leader.lastIndex - answer.lastIndex)
 }

@@ -46,7 +46,7 @@ export interface SurveyInit {
   readonly now: () => number
 }
 
-/** Asks the given peers and all that they name, at once. Rejects with InvalidArgumentError when the client has a peer's key. */
+/** Asks the given peers and all that they name, at once. Rejects with InvalidArgumentError under the key of a peer. */
 export async function takeSurvey(init: SurveyInit): Promise<Survey> {
   const round = new Round(init)
   for (const address of init.given) {

@@ -24,8 +24,8 @@ export function syncFolder(path: string): void {
 }
 
 /**
- * Makes a folder and its missing parents, each one flushed into its parent. Returns those that it made, the innermost first.
- * Throws the system's error, whose `path` is the folder that cannot be made.
+ * Makes a folder and its missing parents, each one flushed into its parent. Returns those that it made, the innermost
+ * first. Throws the system's error, whose `path` is the folder that cannot be made.
  */
 export function makeFolder(path: string): string[] {
   const missing: string[] = []

@@ -35,8 +35,8 @@ function parseListen(address: string): ListenParts | undefined {
 }
 
 /**
- * Rejects with ListenError when an address cannot be bound now: its port is taken, or it is not this machine's. All are bound
- * together and let go again.
+ * Rejects with ListenError when an address cannot be bound now: its port is taken, or it is not this machine's. Binds
+ * all of them together and lets them go again.
  */
 export async function checkListen(addresses: readonly string[]): Promise<void> {
   const servers: Server[] = []
