@@ -92,8 +92,14 @@ function throwIfFailed(): void {
   if (outputFailure !== undefined) throw outputFailure
 }
 
-/** Rejects when standard output fails. A process that has nothing more to say can live on without a reader. */
+let mayLoseReader = false
+
+/**
+ * For a process that runs on after it has said everything, such as a peer: rejects when standard output fails, but not when
+ * its reader goes, which is no failure from now on.
+ */
 export async function whenOutputFails(): Promise<never> {
+  mayLoseReader = true
   const failure = await failedOutput
   if (failure.isReaderGone) return new Promise(() => {})
   throw failure
@@ -107,7 +113,7 @@ export async function flushOutput(): Promise<OutputError | undefined> {
     // A failure is reported one turn after the write that it belongs to.
     await new Promise((resolve) => setImmediate(resolve))
   }
-  return outputFailure
+  return mayLoseReader && outputFailure?.isReaderGone === true ? undefined : outputFailure
 }
 
 export interface Progress {
