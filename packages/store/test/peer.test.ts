@@ -307,6 +307,7 @@ describe('a peer', () => {
     const [voter] = cluster().voters
     const wrong: [Partial<PeerInit>, string, unknown][] = [
       [{ listen: [] }, 'listen', 0],
+      [{ listen: [ANY_PORT, ANY_PORT] }, 'listen', ANY_PORT],
       [{ listen: ['/ip4/127.0.0.1/udp/1'] }, 'listen', '/ip4/127.0.0.1/udp/1'],
       [{ cluster: cluster({ voters: [] }) }, 'voters', 0],
       [{ cluster: cluster({ voters: [voter!, voter!] }) }, 'voters', peerIdFromKey(key)],

@@ -71,6 +71,8 @@ export async function createPeer(given: PeerInit): Promise<Peer> {
   if (init.listen.length === 0) throw new InvalidArgumentError('listen', 0, 'one address or more')
   if (init.dataDir === '') throw new InvalidArgumentError('dataDir', '', 'the path of a folder')
   const listen = init.listen.map((address) => parseListenAddress(address))
+  const twice = listen.find((address, i) => listen.indexOf(address) < i)
+  if (twice !== undefined) throw new InvalidArgumentError('listen', twice, 'named once')
   const directory = await openDataDirectory({
     path: init.dataDir,
     peerId: id,
