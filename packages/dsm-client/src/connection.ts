@@ -133,6 +133,7 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes, nextSt
   nextStep()
   if (answer.type === 'refused') throw errorFromWire(answer.error)
   cluster.heard(target.peerId, answer)
+  cluster.checkOwnId(network.id)
   if (answer.type === 'redirect') throw redirected(answer)
   if (answer.term < cluster.fence) throw new RedirectError('', answer.term, 'leader')
   // Rule 3: the fence rises before the session registers, and with it acknowledges the term.

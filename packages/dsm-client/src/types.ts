@@ -34,7 +34,10 @@ export interface DsmClientInit {
    * clusters are not used. Default: that of the first peer that answers.
    */
   readonly cluster?: string
-  /** libp2p identity. Default: a fresh Ed25519 key, which only a cluster takes that lets in any client. */
+  /**
+   * libp2p identity, of the client alone: a key of a peer is refused. Default: a fresh Ed25519 key, which only a cluster
+   * takes that lets in any client.
+   */
   readonly privateKey?: PrivateKey
   /** Page frames held at most, in bytes, from 65,536. Default 64 MiB. */
   readonly cacheBytes?: number

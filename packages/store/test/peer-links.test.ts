@@ -1,7 +1,7 @@
 import { PROTOCOL_RAFT, decodeFrame, encodeFrame, raftMessage } from '@quire/protocol'
 import { afterEach, describe, expect, it } from 'vitest'
 import { FakeClock, FakeNet, settle } from './support/fake-world.js'
-import { HEARTBEAT, LinkedPeer, folderOf, founded, type LinkedPeerInit } from './support/linked-peer.js'
+import { HEARTBEAT, LinkedPeer, folderOf, founded, type LinkedPeerInit, type LogLine } from './support/linked-peer.js'
 
 const clock = new FakeClock()
 const open: LinkedPeer[] = []
@@ -49,7 +49,7 @@ describe('peer links', () => {
     a.send('b', { type: 'heartbeatReply', term: 1, round: 1 })
     await settle()
     expect(b.received).toEqual(['0 a heartbeatReply'])
-    expect(a.logged.map(({ msg }) => msg)).toContain('link restored')
+    expect(a.logged.map(({ msg }) => msg)).toContain('link to the peer restored')
   })
 
   it('are opened at once when a remote that was away comes by itself, or it would start an election meanwhile', async () => {
@@ -64,6 +64,45 @@ describe('peer links', () => {
     a.send('b')
     await settle()
     expect(b.received).toEqual(['0 a heartbeat'])
+  })
+
+  it('log a lost link once, and that it is restored, with the time that it was down', async () => {
+    const net = new FakeNet()
+    const [a] = await pair(net)
+    const about = (msg: string): LogLine[] => a.logged.filter((line) => line.msg === msg)
+    await clock.advance(5000)
+    expect([...about('no link to the peer'), ...about('link to the peer restored')]).toEqual([])
+    for (let outage = 1; outage <= 2; outage++) {
+      net.down.add('b')
+      for (const stream of net.streams) stream.abort(new Error('the cable was pulled'))
+      await clock.advance(20_000)
+      expect(about('link to the peer restored')).toHaveLength(outage - 1)
+      const losses = about('no link to the peer').length
+      expect(losses).toBeGreaterThanOrEqual(outage)
+      await clock.advance(20_000)
+      expect(about('no link to the peer')).toHaveLength(losses)
+      net.down.delete('b')
+      await clock.advance(5000)
+      const restored = about('link to the peer restored')
+      expect(restored).toHaveLength(outage)
+      expect(restored.at(-1)).toMatchObject({ peer: 'b' })
+      expect(restored.at(-1)!.downMs).toBeGreaterThanOrEqual(40_000)
+      expect(restored.at(-1)!.downMs).toBeLessThan(45_000)
+    }
+  })
+
+  it('do not log a link as restored to a peer that refuses', async () => {
+    const net = new FakeNet()
+    net.down.add('b')
+    const a = await start(net, 'a', ['a', 'b'])
+    await clock.advance(5000)
+    net.down.delete('b')
+    await start(net, 'b', ['a', 'b'], { config: founded(['a', 'b'], { clusterId: 'green' }) })
+    await clock.advance(20_000)
+    const messages = a.logged.map(({ msg }) => msg)
+    expect(messages).toContain('no link to the peer')
+    expect(messages).toContain('peer refused')
+    expect(messages).not.toContain('link to the peer restored')
   })
 
   it('refuse a node that is no peer, and one that claims to be another', async () => {

@@ -1,4 +1,5 @@
 /** The configuration that a cluster was founded from: its digest, and how two of them differ. */
+import { shortId } from '@quire/net'
 import { encode } from '@quire/protocol'
 import { createHash } from 'node:crypto'
 import { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
@@ -34,11 +35,6 @@ export function foundingDifference(
     return differs('clients', listed(ours.clients, theirs.clients), listed(theirs.clients, ours.clients))
   }
   return 'no difference that this version knows'
-}
-
-/** The end of a PeerId: its beginning is the same for all keys of a kind. */
-export function shortId(peerId: string): string {
-  return `…${peerId.slice(-8)}`
 }
 
 function withoutIds(addresses: readonly string[]): string {

@@ -129,6 +129,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
       learners: [],
       sessions: 0,
       ownedPages: 0,
+      disk: undefined,
       stages: []
     })
   })
