@@ -134,8 +134,9 @@ class Client implements DsmClient {
     this.current = this.newSession()
   }
 
-  get session(): { readonly id: string; readonly state: 'active' | 'suspect' | 'expired' } {
-    return { id: String(this.current.id), state: this.current.state }
+  get session(): DsmClient['session'] {
+    const { id, state, ttlMs } = this.current
+    return { id: String(id), state, ttlMs }
   }
 
   connect(): Promise<void> {

@@ -1,6 +1,6 @@
 /** What a client knows of its cluster: its peers, the leader, and the term below which the client believes nobody. */
 import { AddressBook, parsePeerAddress, parsePeerAddresses } from '@quire/net'
-import { InvalidArgumentError, NotAuthorizedError, type Member } from '@quire/protocol'
+import { DEFAULT_ROUND_TRIP_MS, InvalidArgumentError, NotAuthorizedError, type Member } from '@quire/protocol'
 import { PeerWords } from './peer-words.js'
 
 export interface Target {
@@ -23,6 +23,8 @@ export class ClusterView {
   /** The highest term seen. Connections to a leader of a lower one are refused (rule 3). */
   fence = 0
   leader = ''
+  /** What the cluster's time-outs derive from, as far as is known; see `timingOf`. */
+  roundTripMs = DEFAULT_ROUND_TRIP_MS
   readonly words = new PeerWords()
   private readonly book = new AddressBook()
   /** Peers that turned out to belong to another cluster. */

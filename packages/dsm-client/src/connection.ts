@@ -15,6 +15,8 @@ import {
   encodeFrame,
   errorFromWire,
   leaderMessage,
+  sessionTtlAt,
+  timingOf,
   type ClientMessage,
   type Clock,
   type FrameStream,
@@ -53,8 +55,8 @@ export interface ConnectInit {
   readonly clock: Clock
   readonly cluster: ClusterView
   readonly group: number
-  /** For each step of the handshake. */
-  readonly timeoutMs: number
+  /** For each step of the handshake, at most; the cluster's timing may allow less. */
+  readonly maxStepMs: number
   /** 0: a new one. */
   readonly session: number
   readonly ttlMs: number
@@ -88,29 +90,22 @@ export class StalledError extends Error {
  */
 export async function connect(target: Target, init: ConnectInit): Promise<Connection> {
   const streams = new Lanes(init.group, init.clock)
-  let cancel = () => {}
-  // Each step has the whole time: on a thin line that others use, too, every answer is late, and none fails to come.
-  const nextStep = () => {
-    cancel()
-    cancel = init.clock.schedule(init.timeoutMs, () => {
-      const reason = `did not answer within ${init.timeoutMs} ms`
-      streams.abort(streams.isWelcome ? new StalledError(reason) : new UnavailableError(reason))
-    })
-  }
+  const steps = new Steps(init, (reason) => {
+    streams.abort(streams.isWelcome ? new StalledError(reason) : new UnavailableError(reason))
+  })
   const leave = onAbort(init.signal, () => streams.abort(new UnavailableError('the client is closing')))
-  nextStep()
   try {
-    return await handshake(target, init, streams, nextStep)
+    return await handshake(target, init, streams, steps)
   } catch (error) {
     streams.abort(error as Error)
     throw error
   } finally {
-    cancel()
+    steps.end()
     leave()
   }
 }
 
-async function handshake(target: Target, init: ConnectInit, lanes: Lanes, nextStep: () => void): Promise<Connection> {
+async function handshake(target: Target, init: ConnectInit, lanes: Lanes, steps: Steps): Promise<Connection> {
   const { cluster, network, clock } = init
   const hello = {
     type: 'hello',
@@ -123,17 +118,22 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes, nextSt
   const dial = async (lane: Lane) => {
     const protocol = lane === 'control' ? PROTOCOL_CONTROL : PROTOCOL_BULK
     const maxFrameBytes = lane === 'control' ? MAX_CONTROL_FRAME_BYTES : MAX_BULK_FRAME_BYTES
-    const opening = network.dial(target.peerId, target.addresses, { protocol, maxFrameBytes, signal: lanes.signal })
-    lanes.adopt(lane, await opening)
-    nextStep()
+    // The network times the steps of a dial.
+    steps.end()
+    const { stepMs } = steps
+    const options = { protocol, maxFrameBytes, stepMs, signal: lanes.signal }
+    lanes.adopt(lane, await network.dial(target.peerId, target.addresses, options))
+    steps.next()
   }
   await dial('control')
+  const helloAt = clock.now()
   lanes.send('control', { ...hello, lane: 'control', attach: 0 })
   const answer = await lanes.expect('welcome', 'redirect', 'refused')
-  nextStep()
+  const answerMs = clock.now() - helloAt
   if (answer.type === 'refused') throw errorFromWire(answer.error)
   cluster.heard(target.peerId, answer)
   cluster.checkOwnId(network.id)
+  cluster.roundTripMs = answer.roundTripMs
   if (answer.type === 'redirect') throw redirected(answer)
   if (answer.term < cluster.fence) throw new RedirectError('', answer.term, 'leader')
   // Rule 3: the fence rises before the session registers, and with it acknowledges the term.
@@ -144,12 +144,13 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes, nextSt
   await dial('bulk')
   lanes.send('bulk', { ...hello, lane: 'bulk', attach: answer.attach })
   const attached = await lanes.expect('attached', 'redirect', 'refused')
-  nextStep()
+  steps.next()
   if (attached.type === 'redirect') throw redirected(attached)
   // It welcomed this client a moment ago: what it refuses is this attempt, since it leads no more.
   if (attached.type === 'refused') throw new UnavailableError(errorFromWire(attached.error).message)
   const registeredAt = clock.now()
-  lanes.send('control', { type: 'register', session: init.session, ttlMs: init.ttlMs })
+  const ttlMs = sessionTtlAt(answerMs, cluster.roundTripMs, init.ttlMs)
+  lanes.send('control', { type: 'register', session: init.session, ttlMs })
   const registered = await lanes.expect('registered', 'expired', 'refused', 'redirect')
   if (registered.type === 'expired') throw new SessionExpiredError(String(registered.session))
   if (registered.type === 'refused') throw errorFromWire(registered.error)
@@ -159,6 +160,34 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes, nextSt
 
 function redirected({ leader, term, role }: LeaderMessageOf<'redirect'>): RedirectError {
   return new RedirectError(leader, term, role)
+}
+
+/**
+ * Each step of a handshake has its limit, and none the whole: a peer that is far away, or behind a thin line, gets on, and one
+ * that is stuck is left soon.
+ */
+class Steps {
+  private cancel = () => {}
+
+  constructor(
+    private readonly init: Pick<ConnectInit, 'clock' | 'cluster' | 'maxStepMs'>,
+    private readonly stuck: (reason: string) => void
+  ) {}
+
+  get stepMs(): number {
+    const { cluster, maxStepMs } = this.init
+    return Math.min(timingOf(cluster.roundTripMs).stepMs, maxStepMs)
+  }
+
+  next(): void {
+    this.cancel()
+    const { stepMs } = this
+    this.cancel = this.init.clock.schedule(stepMs, () => this.stuck(`did not answer within ${stepMs} ms`))
+  }
+
+  end(): void {
+    this.cancel()
+  }
 }
 
 class Lanes {

@@ -62,8 +62,6 @@ export interface SessionInit {
 
 /** One Raft group for now; every frame names it. */
 const GROUP = 0
-/** Of each step of the handshake. */
-const HANDSHAKE_TIMEOUT_MS = 2000
 const MIN_BACKOFF_MS = 20
 const MAX_BACKOFF_MS = 500
 const MAX_TICK_MS = 500
@@ -87,6 +85,8 @@ export class Session implements PageHost {
   readonly coherence: Coherence
   readonly recorder: Recorder
   id = 0
+  /** As the cluster counts it; before it is open, what is wanted. */
+  ttlMs: number
   private currentState: SessionState = 'suspect'
   private readonly lease = new Lease()
   private readonly liveness = new Liveness()
@@ -110,6 +110,7 @@ export class Session implements PageHost {
     private readonly components: ClientComponents,
     private readonly init: SessionInit
   ) {
+    this.ttlMs = init.ttlMs
     this.coherence = new Coherence(init.frames, init.counters)
     const request = (body: RequestBody, options?: RequestOptions): Promise<Reply> => this.request(body, options)
     this.sizes = new Sizes({ host: this, coherence: this.coherence, request })
@@ -349,7 +350,7 @@ export class Session implements PageHost {
         clock,
         cluster,
         group: GROUP,
-        timeoutMs: Math.min(HANDSHAKE_TIMEOUT_MS, opinions?.leftMs ?? Infinity),
+        maxStepMs: opinions?.leftMs ?? Infinity,
         session: this.id,
         ttlMs,
         signal: this.stopping.signal
@@ -409,6 +410,7 @@ export class Session implements PageHost {
     logger.info({ leader, term }, 'connected to the leader')
     if (this.id === 0) this.logOpened(registered)
     this.id = registered.session
+    this.ttlMs = registered.ttlMs
     this.lease.begin(registeredAt, registered.ttlMs)
     this.liveness.begin(clock.now(), registered.ttlMs)
     this.init.onLeader(connection.remote, connection.term)

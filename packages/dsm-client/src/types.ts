@@ -41,7 +41,11 @@ export interface DsmClientInit {
   readonly privateKey?: PrivateKey
   /** Page frames held at most, in bytes, from 65,536. Default 64 MiB. */
   readonly cacheBytes?: number
-  /** How long the cluster keeps this client's pages for it when it is silent: 500 to 600,000. Default 10,000. */
+  /**
+   * How long the cluster keeps this client's pages for it when it is silent: 500 to 600,000. Default 10,000. A session
+   * gets more where it could not be renewed in time: at least 16 round trips between the cluster's peers, and 16 of
+   * this client to its leader if that is too far for what is asked. `session.ttlMs` says what it is.
+   */
   readonly sessionTtlMs?: number
   /**
    * How long a call waits for the cluster or for another client's pin; a call over many pages, for the next of them. Default 30,000; then
@@ -110,7 +114,7 @@ export interface DsmClient extends AsyncDisposable {
   /** This client's PeerId as text. */
   readonly peerId: string
   /** `expired` also after `close`. */
-  readonly session: { readonly id: string; readonly state: SessionState }
+  readonly session: { readonly id: string; readonly state: SessionState; readonly ttlMs: number }
   /**
    * Commits that this session maps the file. NoSuchFileError, FileExistsError, InvalidArgumentError; with `truncate`, BusyError as of `truncate`. After the
    * session was lost, this and the other calls of the client begin a new one, with the errors of createDsmClient.

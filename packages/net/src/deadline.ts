@@ -6,6 +6,8 @@ export interface Deadline {
   readonly signal: AbortSignal
   /** True once the time ran out. */
   readonly expired: boolean
+  /** Gives the whole time again, unless it is up. */
+  restart(): void
   /** Stops the timer and lets go of the caller's signal. Call it always. */
   clear(): void
 }
@@ -14,10 +16,12 @@ export interface Deadline {
 export function createDeadline(timeoutMs: number, caller?: AbortSignalLike): Deadline {
   const controller = new AbortController()
   let expired = false
-  const timer = setTimeout(() => {
-    expired = true
-    controller.abort(new Error(`no answer within ${timeoutMs} ms`))
-  }, timeoutMs)
+  const start = (): NodeJS.Timeout =>
+    setTimeout(() => {
+      expired = true
+      controller.abort(new Error(`no answer within ${timeoutMs} ms`))
+    }, timeoutMs)
+  let timer = start()
   const follow = (): void => controller.abort(caller?.reason)
   if (caller?.aborted === true) follow()
   const leave = caller === undefined ? undefined : onAbort(caller, follow)
@@ -25,6 +29,11 @@ export function createDeadline(timeoutMs: number, caller?: AbortSignalLike): Dea
     signal: controller.signal,
     get expired() {
       return expired
+    },
+    restart() {
+      if (controller.signal.aborted) return
+      clearTimeout(timer)
+      timer = start()
     },
     clear() {
       clearTimeout(timer)

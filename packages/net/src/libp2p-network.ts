@@ -11,8 +11,11 @@ import { tcp } from '@libp2p/tcp'
 import { multiaddr } from '@multiformats/multiaddr'
 import {
   ClosedError,
+  DEFAULT_ROUND_TRIP_MS,
   InvalidArgumentError,
+  MAX_ROUND_TRIP_MS,
   NotAuthorizedError,
+  timingOf,
   type DialOptions,
   type FrameStream,
   type Network
@@ -42,8 +45,6 @@ export interface Libp2pNetworkInit {
    * equally by the addresses to listen on.
    */
   readonly maxPendingConnections?: number
-  /** Time for reaching a remote and agreeing on the protocol, addresses and retries included. Default 10,000. */
-  readonly dialTimeoutMs?: number
   /** Another implementation of Noise's primitives, such as a faster one. */
   readonly noiseCrypto?: NonNullable<Parameters<typeof noise>[0]>['crypto']
 }
@@ -64,13 +65,19 @@ export interface Libp2pNetwork extends Network {
 
 const MAX_CONNECTIONS = 1024
 const MAX_PENDING_CONNECTIONS = 256
-const DIAL_TIMEOUT_MS = 10_000
-const ADDRESS_DIAL_TIMEOUT_MS = 5_000
-/** Time for agreeing on the protocol over a connection that was open already; one that does not answer is dead. */
-const NEGOTIATION_TIMEOUT_MS = 5_000
-const INBOUND_UPGRADE_TIMEOUT_MS = 5_000
-const CLOSE_TIMEOUT_MS = 1_000
+const DEFAULT_STEP_MS = timingOf(DEFAULT_ROUND_TRIP_MS).stepMs
+/**
+ * What a remote may keep open here before it has proved who it is. It cannot follow a cluster's timing: how far a
+ * client is depends on the client. An upgrade takes three round trips, the choice of a protocol one.
+ */
+const INBOUND_TIMEOUT_MS = 5 * MAX_ROUND_TRIP_MS
+/** libp2p's own limit for one address. This node ends dials itself, step by step, and long before. */
+const LIBP2P_DIAL_TIMEOUT_MS = 60_000
+/** One round trip. */
+const CLOSE_TIMEOUT_MS = MAX_ROUND_TRIP_MS
 const MAX_EARLY_STREAMS = 64
+/** libp2p's event when TCP has connected and the connection is to be secured. */
+const CONNECTED = 'upgrader:encrypt-outbound-connection'
 /** A lost remote that sends no more packets is found out by probes: every 10 s, answered within 15 s. */
 const PROBE_INTERVAL_MS = 10_000
 const PROBE_TIMEOUT_MS = 15_000
@@ -111,11 +118,11 @@ function libp2pOptions(init: Libp2pNetworkInit, listen: string[], gate: Gate, st
       maxIncomingPendingConnections: maxPendingConnections,
       // Per second and host: a cluster on one machine, or clients behind one address, reconnect all at once.
       inboundConnectionThreshold: 1024,
-      dialTimeout: init.dialTimeoutMs ?? DIAL_TIMEOUT_MS,
-      addressDialTimeout: ADDRESS_DIAL_TIMEOUT_MS,
-      inboundUpgradeTimeout: INBOUND_UPGRADE_TIMEOUT_MS,
-      inboundStreamProtocolNegotiationTimeout: NEGOTIATION_TIMEOUT_MS,
-      outboundStreamProtocolNegotiationTimeout: NEGOTIATION_TIMEOUT_MS,
+      dialTimeout: LIBP2P_DIAL_TIMEOUT_MS,
+      addressDialTimeout: LIBP2P_DIAL_TIMEOUT_MS,
+      inboundUpgradeTimeout: INBOUND_TIMEOUT_MS,
+      inboundStreamProtocolNegotiationTimeout: INBOUND_TIMEOUT_MS,
+      outboundStreamProtocolNegotiationTimeout: LIBP2P_DIAL_TIMEOUT_MS,
       connectionCloseTimeout: CLOSE_TIMEOUT_MS,
       reconnectRetries: 0
     },
@@ -130,7 +137,6 @@ class NetworkNode implements Libp2pNetwork {
   readonly id: string
   readonly peerId: string
   private readonly logger: Logger | undefined
-  private readonly dialTimeoutMs: number
   private readonly protocols = new Set<string>()
   private readonly streams = new Set<FrameStream>()
   /** Connections of strangers that had their one stream. */
@@ -145,7 +151,6 @@ class NetworkNode implements Libp2pNetwork {
   ) {
     this.id = this.peerId = node.peerId.toString()
     this.logger = init.logger
-    this.dialTimeoutMs = init.dialTimeoutMs ?? DIAL_TIMEOUT_MS
     // What libp2p remembers of a peer is not needed once it is gone, and would grow with every client ever seen.
     node.addEventListener('peer:disconnect', (event) => {
       node.peerStore.delete(event.detail).catch(() => {})
@@ -199,11 +204,8 @@ class NetworkNode implements Libp2pNetwork {
     if (verdict !== true) throw new NotAuthorizedError(peerId, verdict)
     throwIfAborted(options.signal)
 
-    const deadline = createDeadline(this.dialTimeoutMs, options.signal)
     try {
-      const stream =
-        (await this.openOnExisting(peerId, options, deadline.signal)) ??
-        (await this.openOnNew(peerId, targets, options, deadline.signal))
+      const stream = (await this.openOnExisting(peerId, options)) ?? (await this.openOnNew(peerId, targets, options))
       if (this.closed !== undefined) {
         stream.abort(new ClosedError('the network'))
         throw new ClosedError('the network')
@@ -212,25 +214,18 @@ class NetworkNode implements Libp2pNetwork {
     } catch (error) {
       throwIfAborted(options.signal)
       if (error instanceof DialError || error instanceof ClosedError) throw error
-      const reason = deadline.expired ? `no answer within ${this.dialTimeoutMs} ms` : reasonOf(error)
-      throw new DialError(peerId, addresses, reason, { cause: error })
-    } finally {
-      deadline.clear()
+      throw new DialError(peerId, addresses, reasonOf(error), { cause: error })
     }
   }
 
   /** A stream over a connection that is open already; undefined when there is none that works. */
-  private async openOnExisting(
-    peerId: string,
-    options: DialOptions,
-    signal: AbortSignal
-  ): Promise<FrameStream | undefined> {
+  private async openOnExisting(peerId: string, options: DialOptions): Promise<FrameStream | undefined> {
     for (const connection of this.connectionsTo(peerId)) {
-      const deadline = createDeadline(NEGOTIATION_TIMEOUT_MS, signal)
+      const deadline = createDeadline(stepMsOf(options), options.signal)
       try {
         return await this.open(connection, options, deadline.signal)
       } catch (error) {
-        if (signal.aborted || isUnsupported(error)) throw error
+        if (options.signal?.aborted === true || isUnsupported(error)) throw error
         // Its remote vanished without a word, or took leave and the socket has not noticed yet. libp2p would hand it out
         // again and again until TCP gives up.
         if (deadline.expired || isClosed(error)) connection.abort(toError(error))
@@ -241,19 +236,37 @@ class NetworkNode implements Libp2pNetwork {
     return undefined
   }
 
-  private async openOnNew(
-    peerId: string,
-    targets: readonly string[],
-    options: DialOptions,
-    signal: AbortSignal
-  ): Promise<FrameStream> {
+  private async openOnNew(peerId: string, targets: readonly string[], options: DialOptions): Promise<FrameStream> {
     if (targets.length === 0) throw new DialError(peerId, [], 'not connected and no address is known')
-    // Concurrent dials to one peer share libp2p's dial, and the connection.
-    const connection = await this.node.dial(
-      targets.map((target) => multiaddr(target)),
-      { signal }
-    )
-    return this.open(connection, options, signal)
+    const errors: unknown[] = []
+    for (const target of targets) {
+      try {
+        return await this.openAt(target, options)
+      } catch (error) {
+        if (options.signal?.aborted === true || isUnsupported(error)) throw error
+        errors.push(error)
+      }
+    }
+    throw errors.length === 1 ? errors[0] : new AggregateError(errors)
+  }
+
+  private async openAt(target: string, options: DialOptions): Promise<FrameStream> {
+    const deadline = createDeadline(stepMsOf(options), options.signal)
+    try {
+      // Concurrent dials to one peer share libp2p's dial, and the connection. Each has its own limit.
+      const connection = await this.node.dial(multiaddr(target), {
+        signal: deadline.signal,
+        onProgress: ({ type }) => {
+          if (type === CONNECTED) deadline.restart()
+        }
+      })
+      deadline.restart()
+      return await this.open(connection, options, deadline.signal)
+    } catch (error) {
+      throw deadline.expired ? new Error(`no answer within ${stepMsOf(options)} ms`, { cause: error }) : error
+    } finally {
+      deadline.clear()
+    }
   }
 
   private async open(connection: Connection, options: DialOptions, signal: AbortSignal): Promise<FrameStream> {
@@ -311,6 +324,10 @@ class NetworkNode implements Libp2pNetwork {
       await new Promise((resolve) => setTimeout(resolve, 5))
     }
   }
+}
+
+function stepMsOf({ stepMs = DEFAULT_STEP_MS }: DialOptions): number {
+  return stepMs
 }
 
 /** Closes in order, and cuts the connection when that takes too long. */

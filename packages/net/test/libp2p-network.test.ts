@@ -11,6 +11,7 @@ import {
   peerIdFromKey
 } from '../src/index.js'
 import { createGate } from '../src/gate.js'
+import { startDelayProxy } from '../../../test/support/delay-proxy.js'
 import {
   ECHO,
   MAX_FRAME_BYTES,
@@ -22,7 +23,8 @@ import {
   frame,
   runChild,
   sleep,
-  startEchoProcess
+  startEchoProcess,
+  startSilence
 } from './helpers.js'
 
 function recorder(): { logger: Logger; warnings: Record<string, unknown>[] } {
@@ -129,11 +131,27 @@ describe('a libp2p network', () => {
     )
   })
 
-  it('limits the time of a dial', async () => {
+  it('limits each step of a dial, and not the whole', async () => {
     const remote = await startEchoProcess()
-    const client = await createNode({ listen: [], dialTimeoutMs: 300 })
+    const client = await createNode({ listen: [] })
+    const port = Number(/tcp\/(\d+)/.exec(remote.address)![1])
+    await using proxy = await startDelayProxy({ roundTripMs: 200, target: () => ({ host: '127.0.0.1', port }) })
+    const far = `/ip4/127.0.0.1/tcp/${proxy.port}`
+    const startedAt = performance.now()
+    // TCP and the upgrade are three round trips behind the proxy, the protocol one more.
+    collect(await client.dial(remote.peerId, [far], { ...echoOptions, stepMs: 750 }))
+    expect(performance.now() - startedAt).toBeGreaterThan(750)
+    await client.hangUp(remote.peerId)
     remote.child.kill('SIGSTOP')
-    await expect(client.dial(remote.peerId, [remote.address], echoOptions)).rejects.toBeInstanceOf(DialError)
+    const stuck = client.dial(remote.peerId, [remote.address], { ...echoOptions, stepMs: 100 })
+    await expect(stuck).rejects.toThrow('no answer within 100 ms')
+  })
+
+  it('goes on to the next address when one takes too long for a step', async () => {
+    const [server, silent] = await Promise.all([createEcho(), startSilence()])
+    const client = await createNode({ listen: [] })
+    const addresses = [`/ip4/127.0.0.1/tcp/${silent}`, ...server.multiaddrs]
+    collect(await client.dial(server.peerId, addresses, { ...echoOptions, stepMs: 200 }))
   })
 
   it('reports a killed remote promptly on every stream', async () => {

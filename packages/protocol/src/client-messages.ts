@@ -177,7 +177,10 @@ const operation = { term: uint, op: uint, file: uint, page: uint, after: uint }
 /** What the leader (or, during the handshake, any peer) sends. */
 export const leaderMessage = union({
   // -- handshake
-  /** `founding`: digest of the configuration that the cluster was founded from. `members` with their current addresses. */
+  /**
+   * `founding`: digest of the configuration that the cluster was founded from. `members` with their current addresses.
+   * `roundTripMs`: see `timingOf`.
+   */
   welcome: [
     1,
     struct({
@@ -188,6 +191,7 @@ export const leaderMessage = union({
       term: uint,
       leader: text(MAX_PEER_ID_BYTES),
       members,
+      roundTripMs: uint,
       attach: uint
     })
   ],
@@ -197,11 +201,22 @@ export const leaderMessage = union({
    */
   redirect: [
     3,
-    struct({ clusterId: text(64), founding: digestText, term: uint, role, leader: text(MAX_PEER_ID_BYTES), members })
+    struct({
+      clusterId: text(64),
+      founding: digestText,
+      term: uint,
+      role,
+      leader: text(MAX_PEER_ID_BYTES),
+      members,
+      roundTripMs: uint
+    })
   ],
   /** The stream is closed after it. */
   refused: [4, struct({ error: wireError })],
-  /** `creditBytes`: page bytes in unacknowledged writebacks; `maxFaults`: outstanding faults. The client stays within both. */
+  /**
+   * `ttlMs`: what the session has, which may be more than it asked for. `creditBytes`: page bytes in unacknowledged
+   * writebacks; `maxFaults`: outstanding faults. The client stays within both.
+   */
   registered: [5, struct({ term: uint, session: uint, ttlMs: uint, creditBytes: uint, maxFaults: uint })],
   /** The session that the client asked for has ended. */
   expired: [6, struct({ session: uint })],
@@ -281,6 +296,7 @@ export const leaderMessage = union({
       appliedIndex: uint,
       voters: members,
       learners: members,
+      roundTripMs: uint,
       sessions: uint,
       ownedPages: uint,
       /** Of the file system under the data directory; absent where unknown. The peer may take `freeBytes` of it. */

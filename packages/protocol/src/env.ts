@@ -40,6 +40,11 @@ export interface FrameStream {
 export interface DialOptions {
   readonly protocol: string
   readonly maxFrameBytes: number
+  /**
+   * How long the remote may take for each step: to accept the connection at one of its addresses, to secure it, to open
+   * the stream. Then the next address is tried. Default: `stepMs` of the default timing.
+   */
+  readonly stepMs?: number
   readonly signal?: AbortSignalLike
 }
 
@@ -55,7 +60,9 @@ export interface AbortSignalLike {
 export interface Network {
   /** This node's PeerId as text. */
   readonly id: string
-  /** Opens a stream. `addresses` are multiaddrs of the remote, tried as its transport likes. Rejects when none answers. */
+  /**
+   * Opens a stream. `addresses` are multiaddrs of the remote, tried in this order. Rejects when none answers in time.
+   */
   dial(remote: string, addresses: readonly string[], options: DialOptions): Promise<FrameStream>
   /**
    * Accepts streams of a protocol. `accept` sets the stream's handlers before it returns. A remote that may not connect

@@ -3,8 +3,10 @@
  * have their own clock (docs/coherence.md, "Leases").
  */
 
-/** The longest time from a leader's last word to the next election, with the default ticks of `@quire/raft`. */
-export const MAX_ELECTION_TIMEOUT_MS = 640
+import { DEFAULT_ROUND_TRIP_MS, timingOf } from './round-trip.js'
+
+/** The longest time from a leader's last word to the next election, where the peers are in one place. */
+export const MAX_ELECTION_TIMEOUT_MS = 2 * timingOf(DEFAULT_ROUND_TRIP_MS).electionMs
 
 /** A client that has heard nothing from its leader for this long sends a ping. */
 export const PING_INTERVAL_MS = 1000

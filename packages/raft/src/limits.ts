@@ -22,13 +22,17 @@ export type CompleteInit = Required<RaftNodeInit> & { readonly limits: RaftLimit
 export function completeInit(init: RaftNodeInit): CompleteInit {
   const { id, tickMs = 20, electionTicks = 16, heartbeatTicks = 4 } = init
   const limits = { ...DEFAULT_RAFT_LIMITS, ...init.limits }
-  if (!(tickMs > 0)) throw new InvalidArgumentError('tickMs', tickMs, 'positive')
+  checkTick(tickMs)
   checkInteger('heartbeatTicks', heartbeatTicks, 1)
   checkInteger('electionTicks', electionTicks, heartbeatTicks + 1)
   for (const [name, value] of Object.entries(limits) as [keyof RaftLimits, number][]) {
     checkInteger(name, value, LEAST[name] ?? 1, MOST[name])
   }
   return { id, tickMs, electionTicks, heartbeatTicks, limits }
+}
+
+export function checkTick(tickMs: number): void {
+  if (!(tickMs > 0 && tickMs < Infinity)) throw new InvalidArgumentError('tickMs', tickMs, 'positive')
 }
 
 export function checkInteger(name: string, value: number, least: number, most = Number.MAX_SAFE_INTEGER): void {

@@ -94,6 +94,8 @@ export interface RaftStatus {
   readonly learners: readonly string[]
   /** Voters of the configuration that a joint one replaces; empty otherwise. */
   readonly outgoing: readonly string[]
+  /** The length of its ticks at this moment. */
+  readonly tickMs: number
 }
 
 export interface RaftNode {
@@ -116,6 +118,16 @@ export interface RaftNode {
     changes: readonly MembershipChange[],
     context?: Uint8Array
   ): { readonly index: number; readonly term: number }
+  /**
+   * The application's part of the newest configuration in this node's log, committed or not; empty while there is none.
+   */
+  readonly context: Uint8Array
+  /**
+   * Changes the length of a tick, and with it every time-out. Takes effect a heartbeat later, so that all nodes can
+   * learn of the change from a leader that still keeps the old pace. For liveness all nodes should agree: call it for
+   * an entry that each of them applies. Throws InvalidArgumentError.
+   */
+  setTickMs(tickMs: number): void
   /**
    * Resolves when this node has learnt of another leader. Rejects with NotLeaderError when it is none itself, with
    * InvalidArgumentError when `to` is no other voter, with TransferFailedError when nothing came of it within an election

@@ -14,7 +14,7 @@ import type {
   StorageAck
 } from './core/types.js'
 import { BackPressureError, ChangePendingError, NotLeaderError } from './errors.js'
-import { checkInteger, completeInit, type CompleteInit } from './limits.js'
+import { checkInteger, checkTick, completeInit, type CompleteInit } from './limits.js'
 import type { RaftComponents, RaftLimits, RaftNode, RaftNodeInit, RaftStatus, SnapshotStore } from './node-types.js'
 import { PendingReads } from './pending-reads.js'
 import { PendingTransfers } from './pending-transfer.js'
@@ -43,14 +43,18 @@ class Driver implements RaftNode {
   private drainScheduled = false
   private wasReady = false
   private cancelTick: () => void = () => {}
+  private tickMs: number
+  /** A new length, and how many ticks of the present one come before it. */
+  private nextTick: { readonly ms: number; ticksBefore: number } | undefined
 
   constructor(
     private readonly components: RaftComponents,
     private readonly init: CompleteInit
   ) {
     const { log, random, application } = components
-    const { id, electionTicks, heartbeatTicks, limits } = init
+    const { id, tickMs, electionTicks, heartbeatTicks, limits } = init
     this.limits = limits
+    this.tickMs = tickMs
     this.reads = new PendingReads(limits.maxPendingReads)
     this.transfers = new PendingTransfers(2 * electionTicks)
     this.core = createRaftCore({
@@ -87,7 +91,8 @@ class Driver implements RaftNode {
       appliedIndex: core.appliedIndex,
       voters,
       learners,
-      outgoing
+      outgoing,
+      tickMs: this.tickMs
     }
   }
 
@@ -122,6 +127,17 @@ class Driver implements RaftNode {
     }
     this.scheduleDrain()
     return proposed
+  }
+
+  get context(): Uint8Array {
+    return this.core.configuration.context
+  }
+
+  setTickMs(tickMs: number): void {
+    checkTick(tickMs)
+    // The followers learn from the leader's next heartbeat that the entry which says so is committed. It still leaves
+    // when they expect it.
+    this.nextTick = { ms: tickMs, ticksBefore: this.init.heartbeatTicks + 1 }
   }
 
   private refused(refusal: Refusal): Error {
@@ -210,7 +226,11 @@ class Driver implements RaftNode {
   private scheduleTick(): void {
     // One tick a call, however late: a process that was suspended must not count the pause as its leader's silence before
     // it has read what arrived meanwhile.
-    this.cancelTick = this.components.clock.schedule(this.init.tickMs, () => {
+    this.cancelTick = this.components.clock.schedule(this.tickMs, () => {
+      if (this.nextTick !== undefined && --this.nextTick.ticksBefore === 0) {
+        this.tickMs = this.nextTick.ms
+        this.nextTick = undefined
+      }
       this.scheduleTick()
       this.guard(() => this.core.tick())
       this.transfers.tick()

@@ -1,7 +1,7 @@
 /** Nodes, logs and disks without a free file descriptor: docs/raft.md, "The log on disk". */
 import { fromString } from 'uint8arrays/from-string'
 import { describe, expect, it } from 'vitest'
-import { createMemoryDisk, createSegmentedLog } from '../src/index.js'
+import { createMemoryDisk, createSegmentedLog, type RaftLog } from '../src/index.js'
 import { Cluster, type Member } from './support/cluster.js'
 import { contentOf, entries, entry } from './support/log-model.js'
 import { VirtualClock } from './support/virtual-time.js'
@@ -85,6 +85,25 @@ describe('a log without a file descriptor for its next file', () => {
     await clock.run(100)
     await closing
     expect(disk.openFiles).toBe(0)
+  })
+
+  it('is not opened, and says why at once, when it cannot open its files at all', async () => {
+    const create = { bootstrap: { voters: ['a'], learners: [], context: new Uint8Array(0) } }
+    const reports: unknown[] = []
+    const clock = new VirtualClock()
+    const disk = createMemoryDisk()
+    const open = (): Promise<RaftLog> =>
+      createSegmentedLog({ disk, segmentBytes: SEGMENT_BYTES, create, clock, onSpace: (fault) => reports.push(fault) })
+    // There is no log yet; then there is one.
+    for (let round = 0; round < 2; round++) {
+      for (const descriptors of [0, 1]) {
+        disk.setDescriptors(descriptors)
+        await expect(open()).rejects.toMatchObject({ name: 'NoDescriptorsError' })
+        expect([disk.openFiles, reports]).toEqual([0, []])
+      }
+      disk.setDescriptors(Infinity)
+      await (await open()).close()
+    }
   })
 
   it('waits for the flush of the directory, too: the file that has its name already is not lost', async () => {

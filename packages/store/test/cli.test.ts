@@ -240,6 +240,11 @@ describe('quire', () => {
         [['get', '/a', ''], 2, "invalid for argument 'local'. must not be empty"],
         [['init', '--voters', address, address, '--clients', 'any'], 2, `--voters: ${id} is named twice`],
         [['init', '--voters', '/ip4/127.0.0.1/tcp/0', '--clients', 'any'], 2, 'must be a multiaddr that ends in'],
+        [
+          ['init', '--voters', address, '--clients', 'any', '--round-trip', '5'],
+          2,
+          'whole milliseconds from 10 to 1000'
+        ],
         [['get', 'a', folder], 2, "'a' is invalid for argument 'path'"],
         [['cat', 'a'], 2, "'a' is invalid for argument 'path'"],
         [['stat', 'a'], 2, "'a' is invalid for argument 'path'"],

@@ -1,7 +1,9 @@
 import { CorruptionError, NoSpaceError } from '@quire/protocol'
+import { ChangePendingError, NotLeaderError } from '@quire/raft'
 import { describe, expect, it } from 'vitest'
 import type { Backend } from '../src/pages/index.js'
-import { LonePeer } from './support/lone-peer.js'
+import { formatClusterFile, normalizeCluster, parseClusterFile } from '../src/peer/cluster.js'
+import { LONE, LonePeer } from './support/lone-peer.js'
 
 /** A table of which few entries fill a generation. */
 const SMALL = { maxTableBytes: 8192 }
@@ -25,6 +27,43 @@ describe('a peer whose page store is damaged', () => {
     }
     await expect(peer.within(1000, peer.open({}, { ...storage, openPages }))).rejects.toThrow(CorruptionError)
     expect(closed).toBe(1)
+  })
+})
+
+describe('the round trip of a cluster', () => {
+  it('is changed by a committed entry, and found again after a restart', async () => {
+    const peer = await new LonePeer().start()
+    expect(peer.core.status().roundTripMs).toBe(32)
+    expect(() => peer.core.proposeRoundTrip(5)).toThrow('roundTripMs is 5, must be whole milliseconds from 10 to 1000')
+    const { index } = peer.core.proposeRoundTrip(600)
+    expect(peer.core.timing.tickMs).toBe(20)
+    // One configuration at a time.
+    expect(() => peer.core.proposeRoundTrip(400)).toThrow(ChangePendingError)
+    await peer.clock.advance(100)
+    expect(peer.core.status()).toMatchObject({ roundTripMs: 600, voters: [{ peerId: LONE }] })
+    expect(peer.core.status().appliedIndex).toBeGreaterThanOrEqual(index)
+    expect(peer.core.timing.tickMs).toBe(375)
+    await peer.within(
+      5000,
+      peer.core.stop().then(() => peer.core.close())
+    )
+    expect(() => peer.core.proposeRoundTrip(32)).toThrow(NotLeaderError)
+    const again = await peer.within(1000, peer.open())
+    expect(again.timing.tickMs).toBe(375)
+    expect(() => again.proposeRoundTrip(32)).toThrow(NotLeaderError)
+    await peer.within(
+      1000,
+      again.stop().then(() => again.close())
+    )
+  })
+
+  it('is what a cluster was founded with, the default where its founder says nothing', () => {
+    const voters = [{ peerId: LONE, addresses: ['/ip4/192.0.2.1/tcp/4001'] }]
+    const founder = { clusterId: 'blue', voters, admins: [], clients: 'any' as const }
+    expect(normalizeCluster(founder).roundTripMs).toBe(32)
+    const far = parseClusterFile(formatClusterFile({ ...founder, roundTripMs: 600 }), 'cluster.json')
+    expect(normalizeCluster(far).roundTripMs).toBe(600)
+    expect(() => normalizeCluster({ ...founder, roundTripMs: 1001 })).toThrow('roundTripMs is 1001')
   })
 })
 

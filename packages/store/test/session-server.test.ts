@@ -45,7 +45,8 @@ describe('handshake', () => {
       term: 3,
       role: 'follower',
       leader: OTHER,
-      members: CONFIG.voters
+      members: CONFIG.voters,
+      roundTripMs: 32
     })
     await settle()
     expect(client.control.closed).toBe(true)
@@ -76,6 +77,18 @@ describe('handshake', () => {
       leader: 'peer-1',
       members: CONFIG.voters
     })
+  })
+
+  it('tells the round trip of the cluster, and gives no new session a time to live of less than sixteen', async () => {
+    group.found({ ...CONFIG, roundTripMs: 600 })
+    group.lead(3)
+    const client = await new TestClient(group).connect(0, 2000)
+    expect(client.control.last('welcome')).toMatchObject({ roundTripMs: 600 })
+    expect(client.control.last('registered')).toMatchObject({ ttlMs: 9600 })
+    const { session } = client.control.last('registered')!
+    expect(group.machine.session(session)).toMatchObject({ ttlMs: 9600 })
+    const patient = await new TestClient(group, 'client-2').connect(0, 9700)
+    expect(patient.control.last('registered')).toMatchObject({ ttlMs: 9700 })
   })
 
   it('refuses another version and another cluster by name', async () => {

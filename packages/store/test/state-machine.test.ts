@@ -21,7 +21,8 @@ describe('entries', () => {
       clusterId: 'c',
       voters: [{ peerId: 'p', addresses: ['/ip4/1'] }],
       admins: ['p'],
-      clients: undefined
+      clients: undefined,
+      roundTripMs: 32
     }
     expect(machine.apply(1, 'config', encode(clusterConfig, config))).toEqual({ type: 'config' })
     machine.apply(2, 'config', new Uint8Array(0))

@@ -34,6 +34,7 @@ function answer(id: string, fields: Partial<StatusAnswer> = {}): StatusAnswer {
     sessions: 0,
     ownedPages: 0,
     disk: undefined,
+    roundTripMs: 32,
     admitted: true,
     quarantined: [],
     stages: [],

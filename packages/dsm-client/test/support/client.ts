@@ -9,7 +9,7 @@ export const SELF = '12D3KooWAHfjRmR6xkg1NLrbR62Kqw288UgVRztz71GrbJvJGwAB'
 
 export class World {
   readonly clock = new FakeClock()
-  readonly net = new FakeNet()
+  readonly net = new FakeNet(this.clock)
   readonly cluster = new FakeCluster()
   readonly peers = PEERS.map((id) => new FakePeer(this.net, this.cluster, id))
   /** The one that leads, unless a test says otherwise. */

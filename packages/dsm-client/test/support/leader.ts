@@ -1,5 +1,6 @@
 /** A peer that answers as the test says: it leads, redirects or refuses, and holds back what it is told to. */
 import {
+  DEFAULT_ROUND_TRIP_MS,
   FEATURES,
   PROTOCOL_BULK,
   PROTOCOL_CONTROL,
@@ -70,6 +71,7 @@ export class FakePeer {
   term = 1
   /** What it says of itself when it redirects. */
   role: Role = 'follower'
+  roundTripMs = DEFAULT_ROUND_TRIP_MS
   creditBytes = 1024 * 1024
   maxFaults = 256
   /** What this peer answers a hello with, instead of a welcome. */
@@ -144,9 +146,9 @@ export class FakePeer {
   }
 
   redirection(leader: string): LeaderMessageOf<'redirect'> {
-    const { term, role } = this
+    const { term, role, roundTripMs } = this
     const { id: clusterId, founding } = this.cluster
-    return { type: 'redirect', clusterId, founding, term, role, leader, members: this.members() }
+    return { type: 'redirect', clusterId, founding, term, role, leader, members: this.members(), roundTripMs }
   }
 
   /** Answers what was held. */
@@ -299,6 +301,7 @@ export class FakePeer {
       term: this.term,
       leader: this.id,
       members: this.members(),
+      roundTripMs: this.roundTripMs,
       attach: 7
     })
   }

@@ -1,5 +1,12 @@
 /** Virtual time and a network in memory: nothing here waits for anything real. */
-import type { Clock, DialOptions, FrameStream, Network } from '@quire/protocol'
+import {
+  DEFAULT_ROUND_TRIP_MS,
+  timingOf,
+  type Clock,
+  type DialOptions,
+  type FrameStream,
+  type Network
+} from '@quire/protocol'
 
 interface Timer {
   readonly at: number
@@ -78,12 +85,15 @@ export class FakeStream implements FrameStream {
   /** Frames to here are lost without anybody noticing. */
   isSilent = false
 
-  constructor(readonly remote: string) {}
+  constructor(
+    readonly remote: string,
+    private readonly travel: (arrive: () => void) => void
+  ) {}
 
   send(frame: Uint8Array): boolean {
     if (this.isOver) return false
     const { other } = this
-    queueMicrotask(() => {
+    this.travel(() => {
       // Without its length, as the receiver gets it.
       if (!other.isOver && !other.isSilent) other.onFrame(frame.slice(4))
     })
@@ -101,9 +111,9 @@ export class FakeStream implements FrameStream {
   private end(reason: Error | undefined): void {
     if (this.isOver) return
     this.isOver = true
+    queueMicrotask(() => this.onClose(reason))
     // After what was sent before.
-    queueMicrotask(() => {
-      this.onClose(reason)
+    this.travel(() => {
       if (this.other.isOver) return
       this.other.isOver = true
       this.other.onClose(reason)
@@ -115,12 +125,16 @@ type Accept = (stream: FakeStream) => void
 
 export class FakeNet {
   private readonly handlers = new Map<string, Accept>()
-  /** Nodes whose dials never end. */
+  /** How far everybody is from everybody. */
+  roundTripMs = 0
+  /** Nodes that do not answer a dial. */
   readonly mute = new Set<string>()
   /** Nodes that cannot be reached. */
   readonly down = new Set<string>()
   /** Whom was dialled for a control stream, in order. */
   readonly dialled: string[] = []
+
+  constructor(private readonly clock: Clock) {}
 
   listen(id: string, protocol: string, accept: Accept): void {
     this.handlers.set(`${id} ${protocol}`, accept)
@@ -136,21 +150,40 @@ export class FakeNet {
     }
   }
 
-  private async dial(from: string, to: string, { protocol, signal }: DialOptions): Promise<FrameStream> {
+  private async dial(from: string, to: string, options: DialOptions): Promise<FrameStream> {
+    const { protocol, signal, stepMs = timingOf(DEFAULT_ROUND_TRIP_MS).stepMs } = options
     if (protocol.includes('control')) this.dialled.push(to)
     await Promise.resolve()
-    if (this.mute.has(to)) {
-      await new Promise((_resolve, reject) => {
-        signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
-      })
+    // TCP, the upgrade and the protocol; or the protocol alone, on a connection that is there.
+    const steps = this.mute.has(to) ? [Infinity] : protocol.includes('control') ? [1, 2, 1] : [1]
+    for (const roundTrips of steps) {
+      const ms = this.mute.has(to) ? Infinity : roundTrips * this.roundTripMs
+      if (ms > 0) await this.pass(ms, stepMs, `did not answer within ${stepMs} ms`, signal)
     }
     const accept = this.handlers.get(`${to} ${protocol}`)
     if (accept === undefined || this.down.has(to)) throw new Error(`cannot reach ${to}`)
-    const near = new FakeStream(to)
-    const far = new FakeStream(from)
+    const travel = (arrive: () => void): void => {
+      if (this.roundTripMs === 0) queueMicrotask(arrive)
+      else this.clock.schedule(this.roundTripMs / 2, arrive)
+    }
+    const near = new FakeStream(to, travel)
+    const far = new FakeStream(from, travel)
     near.other = far
     far.other = near
     accept(far)
     return near
+  }
+
+  /** A step that takes `ms` and may take `limitMs`. */
+  private pass(ms: number, limitMs: number, problem: string, signal: DialOptions['signal']): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const done = ms <= limitMs ? resolve : () => reject(new Error(problem))
+      const cancel = this.clock.schedule(Math.min(ms, limitMs), done)
+      const aborted = (): void => {
+        cancel()
+        reject(signal?.reason)
+      }
+      signal?.addEventListener('abort', aborted, { once: true })
+    })
   }
 }

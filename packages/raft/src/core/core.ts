@@ -32,8 +32,8 @@ import { CoreState } from './state.js'
 import { mostAdvancedVoter, transferLeadership } from './transfer.js'
 import type {
   ChangeProposed,
-  Configuration,
   Entry,
+  FullConfiguration,
   HardState,
   MembershipChange,
   PieceReceived,
@@ -101,7 +101,7 @@ class Core implements RaftCore {
     return this.state.applied
   }
 
-  get configuration(): Configuration {
+  get configuration(): FullConfiguration {
     return this.state.configuration
   }
 

@@ -4,8 +4,8 @@ import { LogView } from './log-view.js'
 import { Progress } from './progress.js'
 import { ReadRounds } from './read-index.js'
 import type {
-  Configuration,
   Entry,
+  FullConfiguration,
   Outgoing,
   PieceReceived,
   PieceWanted,
@@ -111,7 +111,7 @@ export class CoreState {
     this.configurations.reset(snapshot.configuration)
   }
 
-  get configuration(): Configuration {
+  get configuration(): FullConfiguration {
     return this.configurations.current
   }
 

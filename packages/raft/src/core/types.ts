@@ -21,6 +21,9 @@ export interface HardState {
  */
 export type Configuration = Omit<RaftConfiguration, 'context'>
 
+/** With the application's part. */
+export type FullConfiguration = RaftConfiguration
+
 export type Role = 'leader' | 'follower' | 'preCandidate' | 'candidate'
 
 /** The durable part of the log, read synchronously. */
@@ -182,7 +185,7 @@ export interface RaftCore {
   readonly commitIndex: number
   readonly appliedIndex: number
   /** The newest in the log, committed or not. */
-  readonly configuration: Configuration
+  readonly configuration: FullConfiguration
   /** Leader whose state machine has applied an entry of the own term, and so everything that was ever committed before. */
   readonly leaderReady: boolean
   /** Leader: the highest index known to be durable at each other node (Figure 2, matchIndex). Empty for other roles. */

@@ -30,7 +30,7 @@ export class SegmentSupply {
   private spare: Promise<DiskFile> | undefined
   private cancelRetry: () => void = () => {}
   private shortage: Shortage | undefined
-  private isPatient = true
+  private isPatient = false
   private endPause: () => void = () => {}
   private closed = false
 
@@ -76,6 +76,11 @@ export class SegmentSupply {
     if (this.closed || this.shortage?.name === fault?.name) return
     this.shortage = fault
     this.init.onSpace?.(fault)
+  }
+
+  /** From now on what needs a descriptor waits for one, and the wait is reported. Before, while the log is opened, it fails. */
+  beginPatience(): void {
+    this.isPatient = true
   }
 
   /** From now on nothing waits for a descriptor: it fails with NoDescriptorsError. */
@@ -133,7 +138,7 @@ export class SegmentSupply {
   }
 
   /**
-   * Waits for a descriptor. Repeating is safe, unlike repeating a failed write: without one, `act` cannot have begun. For want of space it
+   * Waits for a descriptor, while that is wanted. Repeating is safe, unlike repeating a failed write: without one, `act` cannot have begun. For want of space it
    * is not repeated.
    */
   private async whenPossible<T>(act: () => Promise<T>): Promise<T> {

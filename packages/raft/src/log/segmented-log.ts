@@ -98,6 +98,7 @@ class SegmentedLog implements RaftLog {
     this.nextBatch = recovered.nextBatch
     this.appended = index.lastIndex
     this.appendable = index.firstIndex
+    supply.beginPatience()
   }
 
   get hardState(): HardState {

@@ -2,6 +2,7 @@ import {
   decode,
   encode,
   isRaftLinkMessage,
+  raftConfiguration,
   raftMessage,
   type Clock,
   type Random,
@@ -36,6 +37,13 @@ export interface ClusterOptions {
   readonly joiners?: readonly string[]
   /** A snapshot after so many entries; default: none. */
   readonly snapshotEvery?: number
+  /** Of each node, until it applies a configuration whose context has another one (`tickContext`). */
+  readonly tickMs?: number
+}
+
+/** The application's part of a configuration: the length of a tick. */
+export function tickContext(tickMs: number): Uint8Array {
+  return fromString(`tick ${tickMs}`)
 }
 
 /** A cluster in virtual time: real driver, core and log; simulated network, disks and clock. */
@@ -43,6 +51,8 @@ export class Cluster {
   readonly clock = new VirtualClock()
   readonly random: Random
   readonly members: Member[]
+  /** Of every link, besides what chance adds. */
+  roundTripMs = 0
   /** Links that are cut: `from>to`. */
   readonly cut = new Set<string>()
   /** Changes the bytes of messages on their way. */
@@ -117,7 +127,7 @@ export class Cluster {
     const bytes = encode(raftMessage, this.tamper(message))
     const copies = this.random.next() < (this.options.duplication ?? 0) ? 2 : 1
     for (let i = 0; i < copies; i++) {
-      this.clock.schedule(0.2 + this.random.next() * 3, () => {
+      this.clock.schedule(this.roundTripMs / 2 + 0.2 + this.random.next() * 3, () => {
         const decoded = decode(raftMessage, bytes)
         if (!isRaftLinkMessage(decoded)) target.node?.receive(from.id, decoded)
       })
@@ -168,7 +178,7 @@ export class Member {
     const incarnation = ++this.incarnation
     this.running = true
     const { cluster } = this
-    const { limits, segmentBytes = 64 * 1024, snapshotEvery } = cluster.options
+    const { limits, segmentBytes = 64 * 1024, snapshotEvery, tickMs } = cluster.options
     // What it had applied is gone with it, but for its newest snapshot.
     this.applied = [...this.snapshots.entries]
     const { founders } = this
@@ -194,7 +204,7 @@ export class Member {
           onFatal: (error) => (this.fatal = error)
         }
       },
-      { id: this.id, limits }
+      { id: this.id, limits, ...(tickMs !== undefined && { tickMs }) }
     )
   }
 
@@ -219,6 +229,9 @@ export class Member {
       if (chosen !== value) throw new Error(`two entries at ${entry.index}: ${chosen} and ${value}`)
       this.cluster.chosen.set(entry.index, chosen)
       this.applied.push(entry)
+      if (entry.kind !== 'config') continue
+      const [, tickMs] = /^tick (.*)$/.exec(toString(decode(raftConfiguration, entry.data).context)) ?? []
+      if (tickMs !== undefined) this.node!.setTickMs(Number(tickMs))
     }
     const { snapshotEvery } = this.cluster.options
     const last = this.applied.length

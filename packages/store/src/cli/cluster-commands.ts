@@ -13,8 +13,14 @@ import {
   peerIdFromKey,
   savePrivateKey
 } from '@quire/net'
-import { FileExistsError, InvalidArgumentError } from '@quire/protocol'
-import { Option, type Command } from 'commander'
+import {
+  DEFAULT_ROUND_TRIP_MS,
+  FileExistsError,
+  InvalidArgumentError,
+  MAX_ROUND_TRIP_MS,
+  MIN_ROUND_TRIP_MS
+} from '@quire/protocol'
+import { InvalidArgumentError as UsageArgumentError, Option, type Command } from 'commander'
 import {
   createLogger,
   namingOptions,
@@ -46,6 +52,11 @@ export function addClusterCommands(program: Command): void {
     .requiredOption('--clients <ids...>', "PeerIds of the clients that may connect, or 'any'")
     .option('--admins <ids...>', 'PeerIds that may change the cluster')
     .option('--cluster-id <name>', 'default: a random one')
+    .addOption(
+      new Option('--round-trip <ms>', 'the longest round trip between two voters; all time-outs follow it')
+        .argParser(parseRoundTrip)
+        .default(DEFAULT_ROUND_TRIP_MS)
+    )
     .option('--out <file>', 'default: standard output', parseFileName)
     .action(init)
 
@@ -91,6 +102,7 @@ interface InitOptions extends JsonOption {
   readonly clients: readonly string[]
   readonly admins?: readonly string[]
   readonly clusterId?: string
+  readonly roundTrip: number
   readonly out?: string
 }
 
@@ -104,6 +116,7 @@ const INIT_OPTIONS: OptionNames = {
 
 async function init(options: InitOptions): Promise<void> {
   const { voters, clients, admins = [], clusterId = `quire-${randomBytes(6).toString('hex')}`, out } = options
+  const { roundTrip: roundTripMs } = options
   const addresses = new Map<string, string[]>()
   for (const item of voters.flatMap(readVoters)) {
     const { peerId, list } = parseVoter(item)
@@ -116,7 +129,8 @@ async function init(options: InitOptions): Promise<void> {
     clusterId,
     voters: [...addresses].map(([peerId, list]) => ({ peerId, addresses: list })),
     admins,
-    clients: clients.includes('any') ? 'any' : clients
+    clients: clients.includes('any') ? 'any' : clients,
+    roundTripMs
   }
   const text = await namingOptions(INIT_OPTIONS, () => formatClusterFile(config))
   const founding = foundingDigest(normalizeCluster(config))
@@ -152,6 +166,12 @@ function parseVoter(item: string): { peerId: string; list: string[] } {
     throw new UsageError(`--voters: ${peerId} and ${other.peerId} are two voters: separate them by a space`)
   }
   return { peerId, list: parsed.map(({ address }) => address) }
+}
+
+function parseRoundTrip(text: string): number {
+  const ms = Number(text)
+  if (Number.isInteger(ms) && ms >= MIN_ROUND_TRIP_MS && ms <= MAX_ROUND_TRIP_MS) return ms
+  throw new UsageArgumentError(`must be whole milliseconds from ${MIN_ROUND_TRIP_MS} to ${MAX_ROUND_TRIP_MS}.`)
 }
 
 function readVoters(item: string): string[] {

@@ -46,7 +46,7 @@ export function withCluster(command: Command): Command {
     )
     .option(
       '--timeout <duration>',
-      'how long a step may wait for the cluster: seconds, or with a unit as in 500ms or 2m; default 30, of status and health 5',
+      'how long a step may wait for the cluster: seconds, or with a unit as in 500ms or 2m; default 30, of status and health 10',
       parseDuration
     )
 }
@@ -107,7 +107,7 @@ export async function withClient<T>(options: ClusterOptions, use: (client: DsmCl
     const init = {
       peers: peersOf(options),
       privateKey: await keyOf(options),
-      ...(options.cluster === undefined ? {} : { cluster: options.cluster }),
+      ...(options.cluster === undefined || options.cluster === '' ? {} : { cluster: options.cluster }),
       ...(options.timeout === undefined ? {} : { faultTimeoutMs: options.timeout })
     }
     const connecting = namingOptions(CLIENT_OPTIONS, () => createDsmClient(init))
@@ -157,9 +157,9 @@ export function parsePath(text: string): string {
   return text
 }
 
-function parseDigest(text: string): string | undefined {
+function parseDigest(text: string): string {
   // An environment variable that is set to nothing.
-  if (text === '') return undefined
+  if (text === '') return ''
   if (!/^[0-9a-f]{64}$/.test(text)) throw new UsageArgumentError('must be 64 hexadecimal digits.')
   return text
 }

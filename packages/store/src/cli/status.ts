@@ -3,13 +3,17 @@ import { shortId, shortenIds } from '@quire/net'
 import Table from 'cli-table3'
 import type { Command } from 'commander'
 import { stagePercentile, type StageReport } from '../server/stages.js'
+import { MAX_ROUND_TRIP_MS } from '@quire/protocol'
 import { keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
 import { ExitError, printFailure, printJson, printLine } from './output.js'
 import { createProbe, reasonOf, type StatusAnswer } from './probe.js'
 import { takeSurvey, type PeerReport, type Survey } from './survey.js'
 
-/** Six round trips of a line as slow as Quire's slowest make a connection and an answer. */
-const TIMEOUT_MS = 5_000
+/**
+ * Far peers answer after five round trips. A peer that does not take the next step of a connection is given up sooner,
+ * by the network.
+ */
+const TIMEOUT_MS = 10 * MAX_ROUND_TRIP_MS
 const COLUMNS = 80
 
 export function addStatusCommands(program: Command): void {
@@ -40,7 +44,7 @@ async function surveyOf(options: ClusterOptions): Promise<Survey> {
       self: probe.id,
       ask: (id, addresses, timeoutMs) => probe.status(id, addresses, timeoutMs),
       reasonOf,
-      founding: options.cluster,
+      founding: options.cluster === '' ? undefined : options.cluster,
       timeoutMs: options.timeout ?? TIMEOUT_MS,
       now: () => performance.now()
     })

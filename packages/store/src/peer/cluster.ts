@@ -1,6 +1,14 @@
 /** The cluster as its founder describes it, and as the log keeps it. */
 import { parsePeerAddress, parsePeerId, placeOf } from '@quire/net'
-import { InvalidArgumentError, MAX_ADDRESSES, MAX_MEMBERS, encode, type Member } from '@quire/protocol'
+import {
+  DEFAULT_ROUND_TRIP_MS,
+  InvalidArgumentError,
+  MAX_ADDRESSES,
+  MAX_MEMBERS,
+  checkRoundTrip,
+  encode,
+  type Member
+} from '@quire/protocol'
 import type { PeerId } from '@libp2p/interface'
 import { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
 
@@ -15,6 +23,10 @@ export interface ClusterConfig {
   readonly voters: readonly { readonly peerId: PeerIdLike; readonly addresses: readonly string[] }[]
   readonly admins: readonly PeerIdLike[]
   readonly clients: readonly PeerIdLike[] | 'any'
+  /**
+   * The longest round trip between two voters, in milliseconds: all time-outs follow it. Default 32, from 10 to 1000.
+   */
+  readonly roundTripMs?: number | undefined
 }
 
 /** Checks a configuration and brings it into the one form that all voters write alike. Throws InvalidArgumentError. */
@@ -33,6 +45,8 @@ export function normalizeCluster(config: ClusterConfig): ReplicatedConfig {
     normalizeVoter(parsePeerId(String(peerId), 'voters'), addresses)
   )
   voters.sort(byPeerId)
+  const { roundTripMs = DEFAULT_ROUND_TRIP_MS } = config
+  checkRoundTrip(roundTripMs, 'roundTripMs')
   for (const [i, voter] of voters.entries()) {
     if (voters[i + 1]?.peerId === voter.peerId) throw new InvalidArgumentError('voters', voter.peerId, 'named once')
   }
@@ -41,7 +55,8 @@ export function normalizeCluster(config: ClusterConfig): ReplicatedConfig {
     clusterId: config.clusterId,
     voters,
     admins: normalizeIds(config.admins, 'admins'),
-    clients: config.clients === 'any' ? undefined : normalizeIds(config.clients, 'clients')
+    clients: config.clients === 'any' ? undefined : normalizeIds(config.clients, 'clients'),
+    roundTripMs
   }
 }
 
@@ -59,18 +74,19 @@ export function parseClusterFile(text: string, where: string): ClusterConfig {
     throw new InvalidArgumentError('cluster file', where, 'a JSON file as `quire init` writes it')
   }
   const file = value as Partial<ClusterConfig> | null
-  checkKeys(file, ['clusterId', 'voters', 'admins', 'clients'], where)
+  checkKeys(file, ['clusterId', 'voters', 'admins', 'clients', 'roundTripMs'], where)
   for (const voter of Array.isArray(file?.voters) ? file.voters : []) checkKeys(voter, ['peerId', 'addresses'], where)
-  const { clusterId, voters, admins = [], clients } = file ?? {}
+  const { clusterId, voters, admins = [], clients, roundTripMs } = file ?? {}
   const isWhole =
     typeof clusterId === 'string' &&
     Array.isArray(voters) &&
     voters.every((voter) => typeof voter?.peerId === 'string' && isTexts(voter.addresses)) &&
     isTexts(admins) &&
-    (clients === 'any' || isTexts(clients))
+    (clients === 'any' || isTexts(clients)) &&
+    (roundTripMs === undefined || typeof roundTripMs === 'number')
   if (!isWhole)
     throw new InvalidArgumentError('cluster file', where, 'an object with clusterId, voters, admins and clients')
-  return { clusterId, voters, admins, clients }
+  return { clusterId, voters, admins, clients, roundTripMs }
 }
 
 /** A key that nobody reads may be a misspelled one, and the cluster would be founded without what it says. */
@@ -83,8 +99,8 @@ function checkKeys(value: unknown, known: readonly string[], where: string): voi
 }
 
 export function formatClusterFile(config: ClusterConfig): string {
-  const { clusterId, voters, admins, clients } = normalizeCluster(config)
-  return JSON.stringify({ clusterId, voters, admins, clients: clients ?? 'any' }, undefined, 2) + '\n'
+  const { clusterId, voters, admins, clients, roundTripMs } = normalizeCluster(config)
+  return JSON.stringify({ clusterId, voters, admins, clients: clients ?? 'any', roundTripMs }, undefined, 2) + '\n'
 }
 
 /** Why `peerId` may not connect; true when it may. */

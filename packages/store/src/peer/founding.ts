@@ -34,6 +34,9 @@ export function foundingDifference(
   if (ours.clients?.join() !== theirs.clients?.join()) {
     return differs('clients', listed(ours.clients, theirs.clients), listed(theirs.clients, ours.clients))
   }
+  if (ours.roundTripMs !== theirs.roundTripMs) {
+    return differs('round trip', `${ours.roundTripMs} ms`, `${theirs.roundTripMs} ms`)
+  }
   return 'no difference that this version knows'
 }
 

@@ -1,6 +1,7 @@
 /** The outgoing stream to one other peer: dialed, introduced, and opened again whenever it breaks. */
 import {
   MAX_RAFT_FRAME_BYTES,
+  MAX_ROUND_TRIP_MS,
   PROTOCOL_RAFT,
   decodeFrame,
   encodeFrame,
@@ -26,6 +27,8 @@ export interface LinkInit {
   readonly book: AddressBook
   readonly logger: Logger | undefined
   readonly maxQueuedBytes: number
+  /** How long the remote may take for each step of a dial; see `timingOf`. */
+  readonly stepMs: () => number
   readonly introduce: () => RaftIntroduction
   /** The remote has accepted the hello. Resolves with what to refuse it with, or undefined to open the stream. */
   readonly welcomed: (introduction: RaftIntroduction) => Promise<RaftStreamMessage | undefined>
@@ -36,9 +39,12 @@ export interface LinkInit {
 }
 
 const MIN_BACKOFF_MS = 50
-const MAX_BACKOFF_MS = 2_000
-/** A handshake that takes longer is given up. */
-export const HELLO_TIMEOUT_MS = 10_000
+/** Two round trips of the largest that a cluster may have: a remote that refuses has said so by then. */
+const MAX_BACKOFF_MS = 2 * MAX_ROUND_TRIP_MS
+/** A handshake that takes longer is given up. It takes one round trip and a write to the remote's disk, however far that is. */
+export const HELLO_TIMEOUT_MS = 10 * MAX_ROUND_TRIP_MS
+/** Nobody waits for a link but itself: a remote that is only slow need not be dialed again. */
+const PATIENCE = 2
 /** Between a link's messages there are few; a frame that is not an append fits this. */
 const SMALL_FRAME_BYTES = 128
 
@@ -116,7 +122,8 @@ export class Link {
     const { network, remote, book, clock, introduce } = this.init
     let stream: FrameStream
     try {
-      const options = { protocol: PROTOCOL_RAFT, maxFrameBytes: MAX_RAFT_FRAME_BYTES }
+      const stepMs = PATIENCE * this.init.stepMs()
+      const options = { protocol: PROTOCOL_RAFT, maxFrameBytes: MAX_RAFT_FRAME_BYTES, stepMs }
       stream = await network.dial(remote, book.of(remote), options)
     } catch (error) {
       book.failed(remote)

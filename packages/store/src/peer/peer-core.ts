@@ -1,14 +1,18 @@
 /** What makes a peer, on components of the caller's: Raft node, page store, owner directory and session server of its group. */
 import {
   ClosedError,
+  checkRoundTrip,
+  decode,
   isShortage,
+  timingOf,
   type Clock,
   type Member,
   type Network,
   type Random,
-  type Shortage
+  type Shortage,
+  type Timing
 } from '@quire/protocol'
-import { createRaftNode, type RaftNode, type RaftNodeInit } from '@quire/raft'
+import { NotLeaderError, createRaftNode, type RaftNode, type RaftNodeInit } from '@quire/raft'
 import type { Logger } from 'pino'
 import { createDirectory } from '../directory/directory.js'
 import type { Directory } from '../directory/types.js'
@@ -23,8 +27,9 @@ import {
   type StageReport,
   type StatusReport
 } from '../server/index.js'
-import type { Applied, ReplicatedConfig, StateView } from '../state/index.js'
+import { clusterConfig, type Applied, type ReplicatedConfig, type StateView } from '../state/index.js'
 import { AddressBook } from '@quire/net'
+import { encodeCluster } from './cluster.js'
 import { createPeerIdentity, type PeerIdentity } from './identity.js'
 import { createPeerLinks, type Acknowledged, type PeerLinks, type Quarantined } from './peer-links.js'
 import { RoleLog } from './role-log.js'
@@ -44,7 +49,7 @@ export interface PeerCoreInit {
   readonly logger?: Logger | undefined
   readonly limits?: Partial<ServerLimits> | undefined
   readonly replicaLimits?: ReplicaLimits | undefined
-  readonly raft?: Omit<RaftNodeInit, 'id'> | undefined
+  readonly raft?: Pick<RaftNodeInit, 'limits'> | undefined
   /** Room in the file system under the storage, for the status; undefined while nobody knows. */
   readonly diskSpace?: (() => DiskSpace | undefined) | undefined
   /** Default: the group's directory. */
@@ -83,6 +88,8 @@ export interface PeerStatus {
   readonly appliedIndex: number
   readonly voters: readonly Member[]
   readonly learners: readonly Member[]
+  /** What its time-outs derive from; see `timingOf`. */
+  readonly roundTripMs: number
   readonly sessions: number
   readonly ownedPages: number
   /** Of the file system that holds the data directory; undefined where nobody knows. */
@@ -155,6 +162,25 @@ export class PeerCore {
     return this.newestConfig
   }
 
+  /** Of the newest configuration that is applied here. */
+  get timing(): Timing {
+    return timingOf(this.newestConfig.roundTripMs)
+  }
+
+  /**
+   * Leader: proposes a configuration with another round trip, which every peer follows when it has applied the entry.
+   * Throws NotLeaderError, ChangePendingError while another configuration is not committed, BackPressureError, and
+   * InvalidArgumentError.
+   */
+  proposeRoundTrip(roundTripMs: number): { readonly index: number; readonly term: number } {
+    checkRoundTrip(roundTripMs, 'roundTripMs')
+    const { node } = this
+    if (node === undefined) throw new NotLeaderError(this.init.id, undefined)
+    // Of what the log has, not of what is applied: a configuration in between must not be undone.
+    const config = decode(clusterConfig, node.context)
+    return node.changeMembership([], encodeCluster({ ...config, roundTripMs }))
+  }
+
   /** The parts, once connected. */
   get node(): RaftNode | undefined {
     return this.parts?.node
@@ -176,6 +202,7 @@ export class PeerCore {
     const { clock, random } = this.components
     const { id } = this.init
     const { state } = this.replica.applier
+    const { tickMs, electionTicks, heartbeatTicks } = this.timing
     const links = createPeerLinks({
       network,
       clock,
@@ -183,6 +210,7 @@ export class PeerCore {
       identity: this.identity,
       addresses,
       book: this.book,
+      stepMs: () => this.timing.stepMs,
       receive: (group, from, message) => {
         if (group === GROUP) this.parts?.node.receive(from, message)
       },
@@ -207,7 +235,8 @@ export class PeerCore {
           onFatal: (error) => this.init.onFatal(error)
         }
       },
-      { ...this.init.raft, id }
+      // Not the node's own choice, and not its operator's: the cluster's.
+      { ...this.init.raft, id, tickMs, electionTicks, heartbeatTicks }
     )
     const directory = (this.init.createDirectory ?? createDirectory)(state)
     const service = createLeaderService({
@@ -257,6 +286,7 @@ export class PeerCore {
       appliedIndex,
       voters: voters.map((peerId) => this.member(peerId)),
       learners: learners.map((peerId) => this.member(peerId)),
+      roundTripMs: this.newestConfig.roundTripMs,
       sessions: [...state.sessions()].length,
       ownedPages: state.ownedPages(),
       disk: this.init.diskSpace?.(),
@@ -316,6 +346,7 @@ export class PeerCore {
     this.newestConfig = config
     this.learnOwn()
     this.parts?.links.setPeers(config.voters)
+    this.parts?.node.setTickMs(this.timing.tickMs)
     this.init.onConfig?.(config)
   }
 

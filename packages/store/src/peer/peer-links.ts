@@ -38,6 +38,8 @@ export interface PeerLinksInit {
   readonly clock: Clock
   readonly random: Random
   readonly identity: PeerIdentity
+  /** How long a remote may take for each step of opening a link; see `timingOf`. */
+  readonly stepMs: () => number
   /** Where this peer listens now. */
   readonly addresses: readonly string[]
   /** Where the others were last seen; the links add what they learn. */
@@ -175,6 +177,7 @@ class Links implements PeerLinks {
       book,
       logger,
       maxQueuedBytes,
+      stepMs: this.init.stepMs,
       introduce: () => this.introduce(),
       welcomed: (introduction) => this.welcomed(remote, introduction),
       refused: (message) => this.refusedBy(remote, message),

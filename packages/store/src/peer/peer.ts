@@ -46,6 +46,11 @@ export interface Peer extends AsyncDisposable {
   readonly multiaddrs: string[]
   /** ClosedError when the peer is closed, or has stopped (see `onFatal`). */
   status(): PeerStatus
+  /**
+   * On the leader: proposes another `roundTripMs` of the cluster. Every peer follows it when the entry is committed:
+   * watch `status`. NotLeaderError, ChangePendingError, BackPressureError, InvalidArgumentError, ClosedError.
+   */
+  proposeRoundTrip(roundTripMs: number): void
   /** Sends clients away, makes everything applied durable and releases the data directory. Repeating it is harmless. */
   close(): Promise<void>
 }
@@ -158,6 +163,11 @@ class RunningPeer implements Peer {
     // What it says of itself from then on would be of the past: it may still be called the leader.
     if (this.core === undefined || this.closing !== undefined) throw new ClosedError('the peer')
     return this.core.status()
+  }
+
+  proposeRoundTrip(roundTripMs: number): void {
+    if (this.core === undefined || this.closing !== undefined) throw new ClosedError('the peer')
+    this.core.proposeRoundTrip(roundTripMs)
   }
 
   close(): Promise<void> {

@@ -1,4 +1,5 @@
 import {
+  DEFAULT_ROUND_TRIP_MS,
   InvariantError,
   NotAuthorizedError,
   QuireError,
@@ -142,6 +143,7 @@ class Service implements LeaderService {
       self,
       founding: this.init.founding,
       members: this.init.members,
+      roundTripMs: () => this.roundTripMs(),
       redirect: () => this.redirect(),
       readOnly: () => this.readOnly,
       raft,
@@ -183,8 +185,13 @@ class Service implements LeaderService {
       term,
       role,
       leader: known ? leader : '',
-      members: this.init.members()
+      members: this.init.members(),
+      roundTripMs: this.roundTripMs()
     }
+  }
+
+  private roundTripMs(): number {
+    return this.init.view.config?.roundTripMs ?? DEFAULT_ROUND_TRIP_MS
   }
 
   private refuse(stream: FrameStream, error: QuireError): void {

@@ -12,6 +12,7 @@ import {
   clientMessage,
   decodeFrame,
   errorToWire,
+  timingOf,
   type ClientMessage,
   type Clock,
   type FrameStream,
@@ -44,6 +45,7 @@ export interface LeadershipInit {
   /** Digest of the configuration that the cluster was founded from. */
   readonly founding: string
   readonly members: () => Member[]
+  readonly roundTripMs: () => number
   /** Tells a client to look for the leader again. */
   readonly redirect: () => LeaderMessage
   /** Why nothing may be stored now. */
@@ -104,6 +106,7 @@ export class Leadership {
       rounds: this.rounds,
       limits,
       clock,
+      minTtlMs: () => timingOf(init.roundTripMs()).minSessionTtlMs,
       registered: (connection, session, ttlMs) => this.registered(connection, session, ttlMs),
       violation: (connection, error) => this.violation(connection, error),
       forget: (connection) => this.forget(connection),
@@ -145,6 +148,7 @@ export class Leadership {
     this.connections.set(attach, connection)
     this.listen(connection, connection.control, 'control')
     const members = this.init.members()
+    const roundTripMs = this.init.roundTripMs()
     connection.send('control', {
       type: 'welcome',
       version: PROTOCOL_VERSION,
@@ -154,6 +158,7 @@ export class Leadership {
       term: this.term,
       leader: self,
       members,
+      roundTripMs,
       attach
     })
   }

@@ -1,11 +1,17 @@
+import { MAX_ROUND_TRIP_MS, MIN_SESSION_TTL_MS } from '@quire/protocol'
+
 /** Bounds of the session server. A client that exceeds one loses its connection; the peer goes on. */
 export interface ServerLimits {
   /** Sessions of the cluster, connected or not. */
   readonly maxSessions: number
   /** Connections that have not registered yet, beyond one for each session. */
   readonly maxHandshakes: number
-  /** From opening a stream to its first frame, and from welcome to registered. */
+  /**
+   * From opening a stream to its first frame, one round trip, and from welcome to registered, at most seven. It does
+   * not follow the cluster's timing, because clients may be farther away than the peers.
+   */
   readonly handshakeTimeoutMs: number
+  /** What a client may ask for. The cluster's timing may give more. */
   readonly minTtlMs: number
   readonly maxTtlMs: number
   /** Outstanding faults of one session; told to the client. */
@@ -26,8 +32,8 @@ export interface ServerLimits {
 export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   maxSessions: 1024,
   maxHandshakes: 64,
-  handshakeTimeoutMs: 10_000,
-  minTtlMs: 500,
+  handshakeTimeoutMs: 10 * MAX_ROUND_TRIP_MS,
+  minTtlMs: MIN_SESSION_TTL_MS,
   maxTtlMs: 600_000,
   maxFaults: 256,
   creditBytes: 1024 * 1024,

@@ -24,6 +24,8 @@ export interface RegistrationsInit {
   readonly rounds: QuorumRounds
   readonly limits: ServerLimits
   readonly clock: Pick<Clock, 'now'>
+  /** Of a session that is opened now; see `timingOf`. */
+  readonly minTtlMs: () => number
   /** The session is the connection's from now on. */
   readonly registered: (connection: Connection, session: SessionId, ttlMs: number) => void
   /** The client has gone over its bounds. */
@@ -92,7 +94,10 @@ export class Registrations {
     // A quorum round first: without a majority, handshakes that are repeated again and again would fill the log with sessions.
     this.init.rounds.confirm(connection, (confirmed) =>
       this.init.guard(() => {
-        if (!this.stopped && !connection.closed && confirmed) this.open(connection, ttlMs)
+        if (this.stopped || connection.closed || !confirmed) return
+        // Its own time to live stays in the log, and so the same when the timing changes: a client may count on what it
+        // was told.
+        this.open(connection, Math.max(ttlMs, this.init.minTtlMs()))
       })
     )
   }

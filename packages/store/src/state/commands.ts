@@ -40,7 +40,9 @@ export const clusterConfig = struct({
   clusterId: text(64),
   voters: members,
   admins: list(text(MAX_PEER_ID_BYTES), 64),
-  clients: optional(list(text(MAX_PEER_ID_BYTES), MAX_CLIENTS))
+  clients: optional(list(text(MAX_PEER_ID_BYTES), MAX_CLIENTS)),
+  /** What every time-out of the cluster derives from (`timingOf`). A later configuration may have another. */
+  roundTripMs: uint
 })
 export type ReplicatedConfig = TypeOf<typeof clusterConfig>
 

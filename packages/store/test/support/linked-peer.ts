@@ -11,7 +11,7 @@ import type { FakeClock, FakeNet } from './fake-world.js'
 
 export function founded(ids: readonly string[], change: Partial<ReplicatedConfig> = {}): ReplicatedConfig {
   const voters = ids.map((peerId) => ({ peerId, addresses: [`/ip4/127.0.0.1/tcp/1/p2p/${peerId}`] }))
-  return { clusterId: 'blue', voters, admins: [], clients: undefined, ...change }
+  return { clusterId: 'blue', voters, admins: [], clients: undefined, roundTripMs: 32, ...change }
 }
 
 export interface LogLine {
@@ -78,6 +78,7 @@ export class LinkedPeer {
       identity: this.identity,
       addresses: [`/ip4/127.0.0.1/tcp/${4000 + process}/p2p/${this.id}`],
       book: this.book,
+      stepMs: () => 2400,
       receive: (group, from, message) => this.received.push(`${group} ${from} ${message.type}`),
       acknowledged: () => this.acknowledged,
       confirmLeadership: () => (this.leads ? Promise.resolve() : undefined),

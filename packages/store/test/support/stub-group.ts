@@ -21,7 +21,7 @@ import {
   type RaftPortStatus,
   type ServerLimits
 } from '../../src/server/index.js'
-import { clusterConfig, decodeCommand, type Command } from '../../src/state/commands.js'
+import { clusterConfig, decodeCommand, type Command, type ReplicatedConfig } from '../../src/state/commands.js'
 import type { StateStore, StoredPage } from '../../src/state/records.js'
 import { createStateMachine } from '../../src/state/state-machine.js'
 import { FakeClock, FakeNet, settle, type FakeStream } from './fake-world.js'
@@ -36,7 +36,8 @@ export const CONFIG = {
     { peerId: OTHER, addresses: ['/ip4/127.0.0.1/tcp/2'] }
   ],
   admins: [],
-  clients: undefined
+  clients: undefined,
+  roundTripMs: 32
 }
 
 function memoryStore(): StateStore {
@@ -127,6 +128,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
       appliedIndex: machine.appliedIndex,
       voters: CONFIG.voters,
       learners: [],
+      roundTripMs: CONFIG.roundTripMs,
       sessions: 0,
       ownedPages: 0,
       disk: undefined,
@@ -140,9 +142,9 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
     service,
     server,
     fatal,
-    /** Applies the entry that founds the cluster. */
-    found() {
-      machine.apply(nextIndex++, 'config', encode(clusterConfig, CONFIG))
+    /** Applies an entry with a configuration. */
+    found(config: ReplicatedConfig = CONFIG) {
+      machine.apply(nextIndex++, 'config', encode(clusterConfig, config))
     },
     lead(term: number) {
       status = { role: 'leader', term, ready: false, leader: PEER }

@@ -1,6 +1,6 @@
 /** What goes wrong: one numbered fault after the other, several at a time, until it is enough. */
 import type { SimClient } from './clients.js'
-import { PROTOCOL_RAFT } from '@quire/protocol'
+import { MAX_ROUND_TRIP_MS, PROTOCOL_RAFT } from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
 import { CLIENT_IDS, PEER_IDS } from './ids.js'
 import type { SimNetwork } from './network.js'
@@ -30,11 +30,14 @@ export const COMMON = {
   breakConnection: 1.5,
   slowStream: 2,
   slowLink: 1,
-  oldFolder: 0.7
+  oldFolder: 0.7,
+  /** Not in every mix: see the settings. */
+  retime: 0
 } as const
 
 export type Fault = keyof typeof COMMON
 export const FAULTS = Object.keys(COMMON) as Fault[]
+export const DRAWN_FAULTS = FAULTS.filter((fault) => fault !== 'retime')
 
 export interface FaultSettings {
   /** Mean time between two. */
@@ -42,9 +45,14 @@ export interface FaultSettings {
   readonly weights: Readonly<Record<Fault, number>>
   /** Streams break between clients and peers alone. */
   readonly areClientsOnly: boolean
+  /** What the cluster was founded with: the operator asks for no less. */
+  readonly roundTripMs: number
   /** Sessions' time to live: what lasts longer costs sessions. */
   readonly ttlMs: number
 }
+
+/** Errors that ask the operator for patience. */
+const PATIENCE = ['NotLeaderError', 'ChangePendingError', 'BackPressureError']
 
 export interface FaultInit {
   readonly scheduler: Scheduler
@@ -92,6 +100,8 @@ export class Faults {
         return this.stopPeer(chance.pick(peers), chance)
       case 'transferLeader':
         return this.transfer(leader, chance)
+      case 'retime':
+        return this.retime(leader, chance)
       case 'crashClient':
         client.crash(chance.is(0.5))
         return this.restart(client, chance.exponential(settings.ttlMs / 2))
@@ -193,6 +203,19 @@ export class Faults {
   private transfer(leader: SimPeer, chance: Chance): void {
     const to = chance.pick(PEER_IDS.filter((id) => id !== leader.id))
     leader.core?.node?.transferLeadership(to).catch(() => {})
+  }
+
+  /** Time-outs for a longer way than there is, or those of the founding again. */
+  private retime(leader: SimPeer, chance: Chance): void {
+    const { settings, coverage } = this.init
+    const roundTripMs = Math.min(MAX_ROUND_TRIP_MS, settings.roundTripMs * chance.pick([1, 2, 3]))
+    try {
+      leader.core?.proposeRoundTrip(roundTripMs)
+      coverage.add('changes of the round trip')
+    } catch (error) {
+      coverage.add(`changes of the round trip refused: ${(error as Error).name}`)
+      if (!PATIENCE.includes((error as Error).name)) throw error
+    }
   }
 
   private restart(node: SimPeer | SimClient, ms: number): void {

@@ -32,7 +32,9 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['seeds with breaks only', 30],
   ['seeds with deaths only', 15],
   ['seeds with crowds', 30],
-  ['seeds with late streams', 50]
+  ['seeds with late streams', 50],
+  ['clusters far apart', 30],
+  ['changes of the round trip', 80]
 ]
 
 /** On average. Of operations, those that succeeded. */

@@ -16,6 +16,27 @@ const NO_CHECK_OF_QUORUM: Change = {
 
 export const LEADER_MUTANTS: readonly Mutant[] = [
   {
+    name: 'a peer keeps its own timing',
+    rule: 'docs/raft.md, Timing',
+    file: 'store/dist/peer/peer-core.js',
+    find: 'this.parts?.node.setTickMs(this.timing.tickMs);',
+    replace: ''
+  },
+  {
+    name: 'an election time-out of one round trip',
+    rule: 'docs/raft.md, Timing',
+    file: 'protocol/dist/round-trip.js',
+    find: 'const ELECTION_ROUND_TRIPS = 10;',
+    replace: 'const ELECTION_ROUND_TRIPS = 1;'
+  },
+  {
+    name: 'the steps of a handshake have a limit that follows nothing',
+    rule: 'docs/raft.md, Timing',
+    file: 'protocol/dist/round-trip.js',
+    find: 'stepMs: STEP_ROUND_TRIPS * Math.max(roundTripMs, FAR_CLIENT_ROUND_TRIP_MS),',
+    replace: 'stepMs: 500,'
+  },
+  {
     name: 'the leader serves before its no-op is applied',
     rule: 'rule 1',
     file: 'store/dist/server/leader-service.js',

@@ -3,7 +3,15 @@
  * stops is sent again when it heals, unless an end has given the stream up by then. Raft's streams also lose, double and reorder
  * single frames, which Raft must bear.
  */
-import { PROTOCOL_CONTROL, PROTOCOL_RAFT, type DialOptions, type FrameStream, type Network } from '@quire/protocol'
+import {
+  DEFAULT_ROUND_TRIP_MS,
+  PROTOCOL_CONTROL,
+  PROTOCOL_RAFT,
+  timingOf,
+  type DialOptions,
+  type FrameStream,
+  type Network
+} from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
 import type { SimProcess } from '../process.js'
 import type { Chance } from '../random.js'
@@ -14,7 +22,9 @@ export interface NetworkInit {
   readonly scheduler: Scheduler
   readonly chance: Chance
   readonly coverage: Coverage
-  /** Mean of a stream's latency. */
+  /** Of every link; 0: nodes in one place. */
+  readonly roundTripMs: number
+  /** Mean of a stream's latency, besides half of the round trip. */
   readonly latencyMs: number
   /** Shares of Raft's frames. */
   readonly raftLoss: number
@@ -190,14 +200,19 @@ export class SimNetwork {
       const label = `${from.id}>${to} dial ${options.protocol}`
       const there = this.latency(from.id, to)
       const back = this.latency(to, from.id)
-      from.process.after('timer', chance.between(300, 3000), `${label} timeout`, () =>
-        fail(new Error(`no answer from ${to}`))
-      )
+      const drawnMs = chance.between(300, 3000)
+      const { roundTripMs } = this.init
+      const { stepMs = timingOf(DEFAULT_ROUND_TRIP_MS).stepMs } = options
+      // TCP and the upgrade, where there is no connection yet: three round trips, the longest step has two.
+      const connectMs = roundTripMs === 0 || this.isConnected(from.id, to) ? 0 : 3 * roundTripMs
+      const isInTime = roundTripMs * (connectMs === 0 ? 1 : 2) <= stepMs
+      const timeoutMs = roundTripMs === 0 ? drawnMs : isInTime ? connectMs + stepMs : stepMs
+      from.process.after('timer', timeoutMs, `${label} timeout`, () => fail(new Error(`no answer from ${to}`)))
       if (this.isFaulty && chance.is(this.init.dialFailure)) {
         from.process.after('io', there + back, `${label} fails`, () => fail(new Error(`${to} is unreachable`)))
         return
       }
-      this.init.scheduler.after(there, label, () => {
+      this.init.scheduler.after(connectMs + there, label, () => {
         if (this.isBlocked(from.id, to) || settled) return
         const host = this.hosts.get(to)
         if (host === undefined || !host.isUp) return
@@ -231,7 +246,12 @@ export class SimNetwork {
     })
   }
 
+  private isConnected(a: string, b: string): boolean {
+    return [...this.streams].some((stream) => stream.connects(a, b))
+  }
+
   latency(from: string, to: string): number {
-    return this.init.chance.exponential(this.init.latencyMs) * this.slowness(from, to)
+    const { chance, latencyMs, roundTripMs } = this.init
+    return roundTripMs / 2 + chance.exponential(latencyMs) * this.slowness(from, to)
   }
 }

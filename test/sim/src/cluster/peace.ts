@@ -1,5 +1,5 @@
 /** The end of a seed: no more faults, so that everything that was called ends, everybody agrees, and nothing is left over. */
-import { PROTOCOL_RAFT } from '@quire/protocol'
+import { DEFAULT_ROUND_TRIP_MS, PROTOCOL_RAFT, timingOf } from '@quire/protocol'
 import { inspectClient } from '@quire/dsm-client/inspect'
 import type { Chance } from '../random.js'
 import { Violation } from '../violation.js'
@@ -85,6 +85,7 @@ export class Peace {
         throw new Violation('everything is durable in the end', `page ${file}:${page}`)
     }
     await this.until('peers apply everything', () => peers.every((peer) => this.isCurrent(peer)))
+    await this.until('all tick alike', () => peers.every((peer) => this.isInStep(peer)))
     this.simulation.checkDigests()
     this.checkAllReleased()
   }
@@ -166,7 +167,10 @@ export class Peace {
   // ---- waiting
 
   private until(what: string, done: () => boolean): Promise<void> {
-    return this.simulation.until(what, REST_MS, done, () => this.describe())
+    // Where everybody is far apart, everything takes longer.
+    const { roundTripMs } = this.simulation.settings.peer
+    const ms = (REST_MS * roundTripMs) / DEFAULT_ROUND_TRIP_MS
+    return this.simulation.until(what, ms, done, () => this.describe())
   }
 
   private async complete<T>(what: string, promise: Promise<T>): Promise<T> {
@@ -211,6 +215,14 @@ export class Peace {
 
   private isCurrent(peer: SimPeer): boolean {
     return peer.core !== undefined && peer.core.replica.applier.appliedIndex >= this.simulation.raft.commitIndex
+  }
+
+  /** Timing is the cluster's: what the log says, and no peer's own. */
+  private isInStep({ core }: SimPeer): boolean {
+    const config = core?.replica.applier.state.config
+    const leading = this.simulation.leader()?.core?.replica.applier.state.config
+    if (config === undefined || config.roundTripMs !== leading?.roundTripMs) return false
+    return core!.node!.status().tickMs === timingOf(config.roundTripMs).tickMs
   }
 
   private describe(): string {

@@ -39,19 +39,22 @@ export interface PeerSettings {
   readonly maxTableBytes: number
   readonly checkpointEntries: number
   readonly checkpointIntervalMs: number
-  readonly raftTickMs: number
+  /** What the cluster is founded with. */
+  readonly roundTripMs: number
   readonly creditBytes: number
   readonly maxFaults: number
   readonly maxProposalBytes: number
 }
 
 export const CLUSTER_ID = 'simulated'
-const CLUSTER = normalizeCluster({
+const CLUSTER = {
   clusterId: CLUSTER_ID,
   voters: PEER_IDS.map((peerId) => ({ peerId, addresses: [addressOf(peerId)] })),
   admins: [],
-  clients: 'any'
-})
+  clients: 'any' as const
+}
+/** Of a client that is as far from the leader as the leader from the others. */
+const HANDSHAKE_ROUND_TRIPS = 10
 
 /** What a peer has on its disks. */
 export interface Folder {
@@ -159,16 +162,15 @@ export class SimPeer {
       { storage: this.storage(), clock: process.clock, random },
       {
         id: this.id,
-        cluster: CLUSTER,
+        cluster: this.founded(),
         limits: {
           leaseTickMs: 50,
-          handshakeTimeoutMs: 2000,
+          handshakeTimeoutMs: Math.max(2000, HANDSHAKE_ROUND_TRIPS * settings.roundTripMs),
           creditBytes: settings.creditBytes,
           maxFaults: settings.maxFaults,
           maxProposalBytes: settings.maxProposalBytes
         },
         replicaLimits: settings,
-        raft: { tickMs: settings.raftTickMs },
         onApplied: (index, applied) => this.applied(index, applied),
         onFatal: (error) => alive() && this.world.onFatal(this, error)
       }
@@ -250,12 +252,16 @@ export class SimPeer {
     if (core.replica.applier.durableIndex > 0) this.world.coverage.add('restores from a checkpoint')
   }
 
+  private founded(): ReturnType<typeof normalizeCluster> {
+    return normalizeCluster({ ...CLUSTER, roundTripMs: this.world.settings.roundTripMs })
+  }
+
   private storage(): ReplicaStorage {
     const { folder } = this
     const { identity } = folder
     return {
       clusterId: CLUSTER_ID,
-      founding: foundingDigest(CLUSTER),
+      founding: foundingDigest(this.founded()),
       incarnation: identity.incarnation,
       get admitted() {
         return identity.admitted

@@ -1,8 +1,9 @@
 /** What one seed looks like. Each draws its own mix, so that rare combinations come about (swarm testing). */
+import { DEFAULT_ROUND_TRIP_MS, FAR_CLIENT_ROUND_TRIP_MS, MIN_ROUND_TRIP_MS, timingOf } from '@quire/protocol'
 import type { Chance } from '../random.js'
 import { ACTIONS, COMMON as COMMON_ACTIONS } from './actions.js'
 import type { ClientSettings } from './clients.js'
-import { COMMON as COMMON_FAULTS, FAULTS, type FaultSettings } from './faults.js'
+import { COMMON as COMMON_FAULTS, DRAWN_FAULTS, FAULTS, type FaultSettings } from './faults.js'
 import type { NetworkInit } from './network.js'
 import { PAGE_BYTES } from './page-layout.js'
 import type { PeerSettings } from './peers.js'
@@ -23,6 +24,40 @@ export interface Settings {
 }
 
 export function drawSettings(chance: Chance): Settings {
+  const drawn = drawSituation(chance)
+  const far = chance.fork('far')
+  const placed = far.is(0.06) ? farApart(drawn, far.int(MIN_ROUND_TRIP_MS, FAR_CLIENT_ROUND_TRIP_MS)) : drawn
+  const retiming = chance.fork('retiming')
+  if (placed.faults.everyMs === Infinity || placed.faults.areClientsOnly || !retiming.is(0.1)) return placed
+  const { faults } = placed
+  return { ...placed, faults: { ...faults, weights: { ...faults.weights, retime: retiming.between(0.5, 2) } } }
+}
+
+/**
+ * Links as long as the cluster was founded for, sessions that can be renewed over them, and everything as much slower.
+ */
+function farApart(drawn: Settings, roundTripMs: number): Settings {
+  const { client, network, faults, peer } = drawn
+  const sessionTtlMs = Math.max(client.sessionTtlMs, timingOf(roundTripMs).minSessionTtlMs)
+  const factor = sessionTtlMs / client.sessionTtlMs
+  return {
+    ...drawn,
+    faultyMs: drawn.faultyMs * factor,
+    peer: { ...peer, roundTripMs },
+    client: {
+      ...client,
+      sessionTtlMs,
+      pauseMs: client.pauseMs * factor,
+      pinMs: client.pinMs * factor,
+      // A connection alone takes eight round trips, and the first peer may only know who leads.
+      faultTimeoutMs: Math.round(Math.max(client.faultTimeoutMs * factor, 40 * roundTripMs))
+    },
+    network: { ...network, roundTripMs },
+    faults: { ...faults, everyMs: faults.everyMs * factor, roundTripMs, ttlMs: sessionTtlMs }
+  }
+}
+
+function drawSituation(chance: Chance): Settings {
   const drawn = drawMix(chance)
   const joined = chance.fork('joined frames')
   const network = { ...drawn.network, joined: joined.is(0.4) ? joined.between(0.1, 0.8) : 0 }
@@ -187,13 +222,14 @@ function drawMix(chance: Chance): Settings {
       maxTableBytes: chance.pick([32_768, 131_072, 1_048_576]),
       checkpointEntries: chance.pick([5, 20, 100, 1000]),
       checkpointIntervalMs: chance.pick([100, 500, 5000]),
-      raftTickMs: 20,
+      roundTripMs: DEFAULT_ROUND_TRIP_MS,
       creditBytes: chance.pick([4096, 16_384, 1_048_576]),
       maxFaults: chance.pick([1, 4, 256]),
       maxProposalBytes: chance.pick([6000, 8_388_608, 8_388_608])
     },
     client: drawClient(chance, sessionTtlMs),
     network: {
+      roundTripMs: 0,
       latencyMs: chance.pick([0.3, 1, 3, 8]),
       raftLoss: chance.pick([0, 0.01, 0.05]),
       raftDuplication: chance.pick([0, 0.01, 0.05]),
@@ -205,8 +241,9 @@ function drawMix(chance: Chance): Settings {
     },
     faults: {
       everyMs: chance.pick([200, 400, 800]),
-      weights: drawWeights(FAULTS, COMMON_FAULTS, chance, 0.7),
+      weights: { ...drawWeights(DRAWN_FAULTS, COMMON_FAULTS, chance, 0.7), retime: 0 },
       areClientsOnly: false,
+      roundTripMs: DEFAULT_ROUND_TRIP_MS,
       ttlMs: sessionTtlMs
     }
   }

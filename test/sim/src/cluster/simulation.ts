@@ -63,6 +63,7 @@ export class Simulation extends SeedRun<Fault> {
     for (const mix of settings.mixes) coverage.add(`seeds with ${mix}`)
     this.network = new SimNetwork({ ...settings.network, scheduler, coverage, chance: this.chance.fork('network') })
     this.network.isFaulty = settings.isNoisy && isSelected(init, NOISE)
+    if (settings.network.roundTripMs > 0) coverage.add('clusters far apart')
     this.chronicle = new Chronicle(scheduler)
     this.pages = new PageInvariants(
       () => this.clients,

@@ -184,7 +184,8 @@ export class End implements FrameStream {
     const spike = this.stream.network.isFaulty && chance.is(0.01) ? chance.between(5, 120) : 0
     const size = parcel.type === 'frame' ? parcel.bytes.length : 0
     const slowness = this.stream.network.slowness(this.id, this.remote)
-    return (this.latencyMs * chance.between(0.5, 1.5) + size / 100_000 + spike) * slowness + this.delayMs
+    const ms = (this.latencyMs * chance.between(0.5, 1.5) + size / 100_000 + spike) * slowness + this.delayMs
+    return ms + this.stream.network.init.roundTripMs / 2
   }
 
   private travel(parcel: Parcel, arrival: number, arrived: () => void): void {

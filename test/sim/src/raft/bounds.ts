@@ -36,7 +36,7 @@ export interface PeaceBounds {
 export function peaceBounds({ tickMs, electionTicks, heartbeatTicks, skew, network, disk }: RaftSettings): PeaceBounds {
   // A clock runs slower than true time by `skew` at most, and each timer is up to 1 ms late.
   const ticks = (count: number): number => count * (tickMs / (1 - skew) + 1)
-  const messageMs = WORST_FACTOR * network.latencyMs
+  const messageMs = network.roundTripMs / 2 + WORST_FACTOR * network.latencyMs
   const writeMs = OPERATIONS_PER_WRITE * WORST_FACTOR * disk.latencyMs
   return {
     failedTransferMs: ticks(electionTicks),

@@ -9,6 +9,8 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['torn tails', 200],
   ['configuration changes', 200],
   ['seeds with handovers', 60],
+  ['clusters far apart', 40],
+  ['changes of ticks proposed', 120],
   ['transfers', 600],
   ['transfers refused: TransferFailedError', 250],
   ['transfers without a new leader', 15],

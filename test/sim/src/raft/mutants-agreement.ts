@@ -3,6 +3,20 @@ import type { Mutant } from './mutant.js'
 
 export const ELECTIONS: readonly Mutant[] = [
   {
+    name: 'ticks of another length are never taken',
+    rule: 'docs/raft.md, Timing',
+    file: 'node.js',
+    find: 'this.tickMs = this.nextTick.ms;',
+    replace: ''
+  },
+  {
+    name: 'an election time-out shorter than a heartbeat',
+    rule: 'docs/raft.md, Timing',
+    file: 'core/state.js',
+    find: 'this.electionTimeout = electionTicks + Math.floor(random() * electionTicks);',
+    replace: 'this.electionTimeout = 1 + Math.floor(random() * (this.init.heartbeatTicks - 1));'
+  },
+  {
     name: 'vote not durable before its reply',
     rule: 'Figure 2, scenario 3',
     file: 'core/election.js',

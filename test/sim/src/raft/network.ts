@@ -96,7 +96,7 @@ export class RaftNetwork {
     const spike = this.isNoisy && chance.is(SPIKE) ? chance.between(5, 120) : 0
     const drawnMs = chance.exponential(settings.latencyMs)
     const latencyMs = this.isNoisy ? drawnMs : Math.min(drawnMs, WORST_FACTOR * settings.latencyMs)
-    let at = scheduler.now + latencyMs * link.slowness + spike
+    let at = scheduler.now + settings.roundTripMs / 2 + latencyMs * link.slowness + spike
     if (this.isNoisy && settings.reordering > 0 && chance.is(settings.reordering)) {
       at += chance.exponential(REORDERED_MS)
     } else if (settings.isOrdered) {

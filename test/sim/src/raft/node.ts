@@ -23,6 +23,7 @@ import type { RaftNetwork } from './network.js'
 import type { Office } from './office.js'
 import { Pending } from './pending.js'
 import type { RaftSettings } from './settings.js'
+import { tickIn } from './ticks.js'
 
 /** Breaks a state machine on purpose, to show that it is noticed: this node takes the entry at this index otherwise than others. */
 export type Sabotage = (at: { readonly node: string; readonly life: number; readonly index: number }) => boolean
@@ -247,10 +248,12 @@ export class SimNode implements ObservedNode {
       isMisapplied: (index) => sabotage?.({ node: name, life, index }) === true,
       onApplied: (entry, hash) => {
         invariants.applied(name, entry, hash)
+        if (entry.kind === 'config') this.node?.setTickMs(tickIn(entry))
         if (alive()) this.pending.applied(entry.index, entry.term)
       },
       onInstalled: (meta, hash) => {
         invariants.installed(name, meta, hash)
+        this.node?.setTickMs(tickIn(meta.configuration))
         this.pending.overtaken(meta.index)
       },
       onTaken: (meta) => {
@@ -271,7 +274,10 @@ export class SimNode implements ObservedNode {
     })
     this.log = log
     this.application = application
-    const { tickMs, electionTicks, heartbeatTicks, limits } = settings
+    const { electionTicks, heartbeatTicks, limits } = settings
+    // Of the newest configuration that the log has, applied or not.
+    const configured = log.configurations.at(-1)
+    const tickMs = configured === undefined ? settings.tickMs : tickIn(configured)
     this.node = createRaftNode(
       {
         clock: this.ticking(process.clock),

@@ -29,9 +29,9 @@ export class Office {
 
   constructor(
     private readonly scheduler: Scheduler,
-    { tickMs, electionTicks, skew }: RaftSettings
+    { tickMs, slowestTicks, electionTicks, skew }: RaftSettings
   ) {
-    this.tickMs = (tickMs + 1) / (1 - skew)
+    this.tickMs = (tickMs * slowestTicks + 1) / (1 - skew)
     this.limitMs = PERIODS * electionTicks * this.tickMs
   }
 

@@ -13,6 +13,7 @@ import type { RaftInvariants } from './invariants.js'
 import type { SimNode } from './node.js'
 import type { HappeningKind } from './schedule.js'
 import type { RaftSettings } from './settings.js'
+import { encodeTick } from './ticks.js'
 import type { Waits } from './waits.js'
 
 export interface OperatorWorld {
@@ -78,6 +79,8 @@ export class Operator {
         return this.changeSenselessly(chance)
       case 'wipe':
         return this.retire(chance)
+      case 'retime':
+        return this.retime(chance)
       case 'addLearner':
       case 'promote':
       case 'demote':
@@ -199,11 +202,12 @@ export class Operator {
   private propose(
     leader: SimNode,
     node: RaftNode,
-    changes: readonly MembershipChange[]
+    changes: readonly MembershipChange[],
+    context?: Uint8Array
   ): { readonly index: number; readonly term: number } | undefined {
     try {
-      const proposed = node.changeMembership(changes)
-      this.world.coverage.add('changes proposed')
+      const proposed = node.changeMembership(changes, context)
+      this.world.coverage.add(context === undefined ? 'changes proposed' : 'changes of ticks proposed')
       this.world.scheduler.note(proposed.index)
       return proposed
     } catch (error) {
@@ -227,6 +231,23 @@ export class Operator {
     }
     const good = this.world.nodes.filter(({ name, isLost, isUp }) => now.has(name) && !isLost && isUp)
     return changesSomething && now.size > 0 && now.size <= MAX_VOTERS && good.length * 2 > now.size
+  }
+
+  /** Ticks of another length, for everybody. */
+  private retime(chance: Chance): void {
+    const { slowestTicks } = this.world.settings
+    this.tickEvery(chance.pick([1, (1 + slowestTicks) / 2, slowestTicks]))
+  }
+
+  /** Proposes ticks that are so many times as long as those that the cluster was founded with. */
+  tickEvery(factor: number): { readonly index: number; readonly term: number } | undefined {
+    const leader = this.world.leader()
+    const context = encodeTick(this.world.settings.tickMs * factor)
+    let proposed: { readonly index: number; readonly term: number } | undefined
+    leader?.call(`${leader.name} changes ticks`, (node) => {
+      if (node.status().role === 'leader') proposed = this.propose(leader, node, [], context)
+    })
+    return proposed
   }
 
   private changeSenselessly(chance: Chance): void {

@@ -8,6 +8,8 @@ import type { RaftSimulation } from './simulation.js'
 /** Everything that was waiting has ended by then: timeouts, elections, retries, snapshots, what was lost and comes back. */
 const REST_MS = 60_000
 const WORK_MS = 10_000
+/** For peers in one place, the longest election time-out is so long at most. Where it is longer, everything is. */
+const USUAL_TIMEOUT_MS = 2 * 8 * 40
 /** Of seeds: a timeout is long, and nothing else happens in it. */
 const SHARE_OF_FAILING = 0.2
 /** In the place of a fault's number. */
@@ -24,19 +26,58 @@ export class Peace {
     const from = sim.scheduler.now
     this.startAll()
     sim.clients.stop()
-    await sim.until('liveness: clients are served', REST_MS, () => sim.clients.lanes.every(({ isIdle }) => isIdle))
-    await sim.until('liveness: what is lost comes back', REST_MS, () => sim.operator.isDone && this.isWhole())
+    await sim.until('liveness: clients are served', this.pace(REST_MS), () =>
+      sim.clients.lanes.every(({ isIdle }) => isIdle)
+    )
+    await sim.until(
+      'liveness: what is lost comes back',
+      this.pace(REST_MS),
+      () => sim.operator.isDone && this.isWhole()
+    )
+    await this.tickAsFounded()
     await this.settle(from)
     // Who is no voter any more leaves office when that is committed (§6).
-    await sim.until('a removed leader steps down', WORK_MS, () => this.isWhole() && this.isLedByVoter())
+    await sim.until('a removed leader steps down', this.pace(WORK_MS), () => this.isWhole() && this.isLedByVoter())
     await this.failToTransfer()
     await this.transfer()
     await this.changeMembers()
     await this.read()
     await this.settle(sim.scheduler.now)
-    await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
+    await sim.until('liveness: all agree', this.pace(WORK_MS), () => this.isConverged())
     this.checkAgreement()
     this.checkBounds()
+  }
+
+  /** As much longer as the time-outs of this cluster may be. */
+  private pace(ms: number): number {
+    const { tickMs, slowestTicks, electionTicks } = this.sim.settings
+    return ms * Math.max(1, (2 * electionTicks * tickMs * slowestTicks) / USUAL_TIMEOUT_MS)
+  }
+
+  /**
+   * Whatever the operator has made of them, and at every node that takes part: timing is the cluster's, and no node's
+   * own.
+   */
+  private async tickAsFounded(): Promise<void> {
+    const { sim } = this
+    const { tickMs, slowestTicks } = sim.settings
+    let proposed: { readonly index: number; readonly term: number } | undefined
+    const isCommitted = (): boolean => {
+      if (proposed === undefined || sim.invariants.commitIndex < proposed.index) return false
+      if (sim.invariants.log.committed[proposed.index]!.term === proposed.term) return true
+      proposed = undefined
+      return false
+    }
+    if (slowestTicks > 1) {
+      await sim.until('liveness: ticks are changed', this.pace(REST_MS), () => {
+        proposed ??= sim.operator.tickEvery(1)
+        return isCommitted()
+      })
+    }
+    await sim.until('all tick alike', this.pace(REST_MS), () => {
+      if (!this.isWhole()) return false
+      return this.members().every(({ status }) => status?.tickMs === tickMs)
+    })
   }
 
   private startAll(): void {
@@ -67,7 +108,7 @@ export class Peace {
       Math.max(0, ...sim.nodes.filter(({ isUp }) => isUp).map(({ pending }) => pending.lastIndex))
     await sim.until(
       'nobody waits for ever',
-      WORK_MS,
+      this.pace(WORK_MS),
       () => {
         const leader = sim.leader()
         const last = leader?.status?.lastIndex ?? 0
@@ -92,7 +133,7 @@ export class Peace {
    */
   private async comeToRest(): Promise<SimNode> {
     const { sim } = this
-    await sim.until('liveness: all agree', WORK_MS, () => this.isConverged() && this.isLedByVoter())
+    await sim.until('liveness: all agree', this.pace(WORK_MS), () => this.isConverged() && this.isLedByVoter())
     await sim.runFor(peaceBounds(sim.settings).acknowledgedMs)
     return sim.leader()!
   }
@@ -129,7 +170,7 @@ export class Peace {
     sim.network.heal()
     target.isHeld = false
     target.start()
-    await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
+    await sim.until('liveness: all agree', this.pace(WORK_MS), () => this.isConverged())
   }
 
   /** Leadership goes to a voter that has everything at once, not when somebody stands by itself (thesis §3.10). */
@@ -141,14 +182,14 @@ export class Peace {
     const to = this.chance.pick(others)
     sim.operator.transferNow(leader, to)
     await sim.until('a transfer completes', peaceBounds(sim.settings).transferMs, () => sim.leader()?.name === to)
-    await sim.until('a transfer completes', WORK_MS, () => sim.waits.pending(Infinity).length === 0)
+    await sim.until('a transfer completes', this.pace(WORK_MS), () => sim.waits.pending(Infinity).length === 0)
   }
 
   private async changeMembers(): Promise<void> {
     const { sim } = this
     if (sim.invariants.configuration!.voters.length < 2 && sim.invariants.configuration!.learners.length === 0) return
     let proposed: { readonly index: number; readonly term: number } | undefined
-    await sim.until('a change of members completes', WORK_MS, () => {
+    await sim.until('a change of members completes', this.pace(WORK_MS), () => {
       proposed ??= sim.operator.changeSomething()
       return proposed !== undefined && sim.invariants.commitIndex >= proposed.index
     })
@@ -161,7 +202,7 @@ export class Peace {
   private async read(): Promise<void> {
     const { sim } = this
     const before = sim.coverage.get('read indexes')
-    await sim.until('a read completes', WORK_MS, () => {
+    await sim.until('a read completes', this.pace(WORK_MS), () => {
       const leader = sim.leader()
       if (
         leader !== undefined &&

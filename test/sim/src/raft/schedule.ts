@@ -32,7 +32,8 @@ export const KINDS = [
   ['remove', 0.7],
   ['replace', 1.2],
   ['senseless', 0.2],
-  ['wipe', 0.6]
+  ['wipe', 0.6],
+  ['retime', 0]
 ] as const
 
 export type HappeningKind = (typeof KINDS)[number][0]

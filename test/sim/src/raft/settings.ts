@@ -4,7 +4,9 @@ import type { Chance } from '../random.js'
 import { KINDS, type HappeningKind } from './schedule.js'
 
 export interface NetworkSettings {
-  /** Mean time that a message takes. */
+  /** Of every link; 0: nodes in one place. */
+  readonly roundTripMs: number
+  /** Mean time that a message takes, besides half of the round trip. */
   readonly latencyMs: number
   /** Messages of one link arrive in the order in which they were sent, but for the reordered ones. */
   readonly isOrdered: boolean
@@ -52,7 +54,10 @@ export interface RaftSettings {
   readonly nodes: number
   /** True time in which faults happen. */
   readonly faultyMs: number
+  /** What the cluster is founded with. */
   readonly tickMs: number
+  /** The operator may make ticks so many times as long. */
+  readonly slowestTicks: number
   readonly electionTicks: number
   readonly heartbeatTicks: number
   /** How much a clock may run faster or slower than true time, as a share. */
@@ -69,7 +74,36 @@ export interface RaftSettings {
 
 export function drawSettings(chance: Chance): RaftSettings {
   const drawn = drawMix(chance)
-  return chance.fork('handovers').is(0.1) ? withHandovers(drawn, chance.fork('weights of handovers')) : drawn
+  const mixed = chance.fork('handovers').is(0.1) ? withHandovers(drawn, chance.fork('weights of handovers')) : drawn
+  const far = chance.fork('far')
+  const placed = far.is(0.08) ? farApart(mixed, far.between(50, MAX_ROUND_TRIP_MS)) : mixed
+  const retiming = chance.fork('retiming')
+  if (!retiming.is(0.15)) return placed
+  return { ...placed, slowestTicks: SLOWEST_TICKS, weights: { ...placed.weights, retime: retiming.between(0.5, 2) } }
+}
+
+const MAX_ROUND_TRIP_MS = 600
+const ELECTION_ROUND_TRIPS = 10
+const SLOWEST_TICKS = 2.5
+
+/** Links as long as `roundTripMs`, and everything as much slower as the election time-out that they need. */
+function farApart(drawn: RaftSettings, roundTripMs: number): RaftSettings {
+  const { network, client, electionTicks } = drawn
+  const tickMs = Math.max(drawn.tickMs, (ELECTION_ROUND_TRIPS * roundTripMs) / electionTicks)
+  const factor = tickMs / drawn.tickMs
+  return {
+    ...drawn,
+    tickMs,
+    faultyMs: drawn.faultyMs * factor,
+    everyMs: drawn.everyMs * factor,
+    network: { ...network, roundTripMs },
+    client: {
+      ...client,
+      pauseMs: client.pauseMs * factor,
+      patienceMs: client.patienceMs * factor,
+      readPauseMs: client.readPauseMs * factor
+    }
+  }
 }
 
 /** Transfers amid membership changes and cut links: terms that few nodes know of, leaders about to be removed. */
@@ -107,11 +141,13 @@ function drawMix(chance: Chance): RaftSettings {
     nodes: firstVoters + chance.int(1, 3),
     faultyMs: chance.between(2500, 4500),
     tickMs: chance.pick([25, 40]),
+    slowestTicks: 1,
     electionTicks: chance.pick([5, 6, 8]),
     heartbeatTicks: chance.pick([1, 2]),
     skew: chance.pick([0.0045, 0.0045, 0.05, 0.1]),
     limits: drawLimits(chance),
     network: {
+      roundTripMs: 0,
       latencyMs: chance.pick([0.5, 2, 6]),
       isOrdered: chance.is(0.5),
       loss: chance.pick([0, 0.01, 0.05]),
@@ -159,8 +195,9 @@ function drawLimits(chance: Chance): Partial<RaftLimits> {
 function drawWeights(chance: Chance): RaftSettings['weights'] {
   const weights: Partial<Record<HappeningKind, number>> = {}
   for (const [kind, common] of KINDS) {
+    if (kind === 'retime') continue
     // What a crash can do to a write is wide enough to be tried in every seed.
     weights[kind] = chance.is(0.7) || kind === 'crashInWrite' ? common * chance.between(0.2, 1) : 0
   }
-  return weights as RaftSettings['weights']
+  return { ...weights, retime: 0 } as RaftSettings['weights']
 }

@@ -13,6 +13,7 @@ import { Operator } from './operator.js'
 import { Peace } from './peace.js'
 import { KINDS, type Happening, type HappeningKind } from './schedule.js'
 import { drawSettings, type RaftSettings } from './settings.js'
+import { encodeTick } from './ticks.js'
 import { Tracer } from './tracer.js'
 import { Waits } from './waits.js'
 
@@ -62,6 +63,7 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
       deliver: (from, to, message, label) => this.deliver(from, to, message, label)
     })
     this.network.isNoisy = isSelected(init, NOISE)
+    if (settings.network.roundTripMs > 0) coverage.add('clusters far apart')
     const office = new Office(scheduler, settings)
     this.invariants = new RaftInvariants(this.byName, coverage, office)
     const { network, invariants } = this
@@ -119,7 +121,7 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
   protected async play(): Promise<void> {
     const { scheduler, settings } = this
     const voters = this.nodes.slice(0, settings.firstVoters)
-    const bootstrap = { voters: voters.map(({ name }) => name), learners: [], context: new Uint8Array([1, 2, 3]) }
+    const bootstrap = { voters: voters.map(({ name }) => name), learners: [], context: encodeTick(settings.tickMs) }
     for (const node of voters) {
       node.creation = { bootstrap }
       node.start()

@@ -1,0 +1,18 @@
+/** The application's part of a configuration: how long a tick is, for every node. */
+import { decode, encode, f64, raftConfiguration, struct } from '@quire/protocol'
+import type { Entry } from '@quire/raft'
+
+const ticks = struct({ tickMs: f64 })
+
+export function encodeTick(tickMs: number): Uint8Array {
+  return encode(ticks, { tickMs })
+}
+
+export function tickOf(context: Uint8Array): number {
+  return decode(ticks, context).tickMs
+}
+
+/** Of a configuration's entry. */
+export function tickIn(entry: Entry): number {
+  return tickOf(decode(raftConfiguration, entry.data).context)
+}
