@@ -217,9 +217,9 @@ describe('quire', () => {
     SLOW
   )
 
-  it(
-    'ends with one line that names the file or the value when it cannot be used, and leaves nothing behind',
-    async () => {
+  it.each(['a client', 'a peer'])(
+    'ends %s with one line that names the file or the value when it cannot be used, and leaves nothing behind',
+    async (who) => {
       const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
       const address = `/ip4/127.0.0.1/tcp/1/p2p/${id}`
       const [file, folder, missing] = ['file', 'folder', 'missing'].map((name) => join(root, name)) as [
@@ -231,20 +231,13 @@ describe('quire', () => {
       mkdirSync(folder)
       const before = readdirSync(root)
       const peer = ['peer', '--key', join(root, 'key'), '--listen', '/ip4/127.0.0.1/tcp/0', '--data-dir']
-      const cases: [args: string[], status: number, problem: string][] = [
+      const ofClient: [args: string[], status: number, problem: string][] = [
         [['put', missing, '/a'], 1, `${missing}: cannot be read (ENOENT)`],
         [['put', folder, '/a'], 2, `local is "${folder}", must be a file`],
         [['put', file, 'a'], 2, "'a' is invalid for argument 'path'. must be absolute."],
         [['put', file, '/a/../b'], 2, "'/a/../b' is invalid for argument 'path'. must be free of . and .. parts."],
         [['get', '/a', '/dev/null'], 2, 'local is "/dev/null", must be a file'],
         [['get', '/a', ''], 2, "invalid for argument 'local'. must not be empty"],
-        [['init', '--voters', address, address, '--clients', 'any'], 2, `--voters: ${id} is named twice`],
-        [['init', '--voters', '/ip4/127.0.0.1/tcp/0', '--clients', 'any'], 2, 'must be a multiaddr that ends in'],
-        [
-          ['init', '--voters', address, '--clients', 'any', '--round-trip', '5'],
-          2,
-          'whole milliseconds from 10 to 1000'
-        ],
         [['get', 'a', folder], 2, "'a' is invalid for argument 'path'"],
         [['cat', 'a'], 2, "'a' is invalid for argument 'path'"],
         [['stat', 'a'], 2, "'a' is invalid for argument 'path'"],
@@ -254,7 +247,16 @@ describe('quire', () => {
         [['get', '/a', folder], 2, `local is "${folder}", must be a file`],
         [['get', '/a', join(missing, 'x')], 1, `cannot be written (ENOENT)`],
         [['ls', '--key', missing], 1, `${missing}: cannot be read (ENOENT)`],
-        [['ls', '--key', file], 1, `${file}: not a libp2p private key in base64`],
+        [['ls', '--key', file], 1, `${file}: not a libp2p private key in base64`]
+      ]
+      const ofPeer: typeof ofClient = [
+        [['init', '--voters', address, address, '--clients', 'any'], 2, `--voters: ${id} is named twice`],
+        [['init', '--voters', '/ip4/127.0.0.1/tcp/0', '--clients', 'any'], 2, 'must be a multiaddr that ends in'],
+        [
+          ['init', '--voters', address, '--clients', 'any', '--round-trip', '5'],
+          2,
+          'whole milliseconds from 10 to 1000'
+        ],
         [['keygen', join(missing, 'key')], 1, `${join(missing, 'key')}: cannot be written (ENOENT)`],
         [['init', '--voters', missing, '--clients', 'any'], 2, `${missing}: cannot be read (ENOENT)`],
         [['init', '--voters', folder, '--clients', 'any'], 2, `${folder}: cannot be read (EISDIR)`],
@@ -273,7 +275,7 @@ describe('quire', () => {
         [['dev', '--data-dir', file], 1, `${file}: cannot be made: ${file} is there and is not a folder`]
       ]
       const env = { QUIRE_PEERS: address }
-      for (const [args, status, problem] of cases) {
+      for (const [args, status, problem] of who === 'a peer' ? ofPeer : ofClient) {
         const result = await quire(args, { env })
         expect(result, args.join(' ')).toMatchObject({ status, stdout: '' })
         expect(result.stderr).toMatch(/^quire: [^\n]+\n$/)
