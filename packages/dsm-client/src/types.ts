@@ -26,7 +26,10 @@ export interface DsmClientInit {
   readonly privateKey?: PrivateKey
   /** Page frames held at most, in bytes, from 65,536. Default 64 MiB. */
   readonly cacheBytes?: number
-  /** How long the cluster keeps this client's pages for it when it is silent: 500 to 600,000. Default 10,000. */
+  /**
+   * How long the cluster keeps this client's pages for it when it is silent: 500 to 600,000. Default 10,000. If the client dies, others
+   * that want those pages wait for as long. It has no influence on how soon a client notices that its leader is dead.
+   */
   readonly sessionTtlMs?: number
   /**
    * How long a call waits for the cluster or for another client's pin; a call over many pages, for the next of them. Default 30,000; then
