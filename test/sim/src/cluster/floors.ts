@@ -23,7 +23,7 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['writes at once', 1000],
   ['listings', 500],
   ['frames that came with the next', 20_000],
-  ['control frames that waited on thin lines', 1500]
+  ['control frames that waited on thin lines', 800]
 ]
 
 /** On average. Of operations, those that succeeded. */
