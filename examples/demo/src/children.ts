@@ -25,12 +25,20 @@ export interface Child {
 export interface Children {
   /** Starts a Node program; `onLine` gets the lines of its standard output. With `ipc` it can be sent messages. */
   start(name: string, program: string, args: readonly string[], options?: StartOptions): Child
-  /** Runs a Node program to its end. Rejects, with what it said, unless it exits with 0. Resolves with its standard output. */
-  run(name: string, program: string, args: readonly string[], options?: { readonly inherit?: boolean }): Promise<string>
+  /**
+   * Runs a Node program to its end. Resolves with its standard output. Rejects, with what it said, unless it exits with
+   * one of `statuses`, by default 0.
+   */
+  run(name: string, program: string, args: readonly string[], options?: RunOptions): Promise<string>
   /** Rejects when a process ends that should not have. */
   readonly failure: Promise<never>
   /** Ends all of them: asks first, then kills. */
   endAll(): Promise<void>
+}
+
+export interface RunOptions {
+  readonly inherit?: boolean
+  readonly statuses?: readonly number[]
 }
 
 export interface StartOptions {
@@ -89,13 +97,14 @@ export function createChildren(): Children {
     name: string,
     program: string,
     args: readonly string[],
-    options: { readonly inherit?: boolean } = {}
+    { inherit, statuses = [0] }: RunOptions = {}
   ): Promise<string> {
     const lines: string[] = []
-    const child = start(name, program, args, { ...options, onLine: (line) => lines.push(line) })
+    const child = start(name, program, args, { inherit, onLine: (line) => lines.push(line) })
     child.expectExit()
     const exit = await child.exited
-    if (exit.code !== 0) throw new Error(`${name} failed, ${describe(exit)}${indented(child.stderr)}`)
+    if (exit.code === null || !statuses.includes(exit.code))
+      throw new Error(`${name} failed, ${describe(exit)}${indented(child.stderr)}`)
     return lines.join('\n')
   }
 

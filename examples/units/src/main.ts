@@ -84,7 +84,9 @@ async function main(peers: string): Promise<void> {
 
 const peers = process.env.QUIRE_PEERS ?? ''
 if (peers === '') {
-  console.error('QUIRE_PEERS names no peers. `npx quire dev` runs a cluster on this machine and prints its addresses.')
+  console.error(
+    'QUIRE_PEERS names no peers. `quire dev` (see the README) runs a cluster on this machine and prints its addresses.'
+  )
   process.exitCode = 2
 } else {
   try {

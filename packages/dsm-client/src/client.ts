@@ -56,11 +56,12 @@ const RETRY_MS = 100
 /**
  * Connects to the cluster and opens a session.
  *
- * Rejects at once with InvalidArgumentError for malformed settings, and for an address that nobody can dial. Rejects
- * with NotAuthorizedError when this client is not listed (one refusal is enough, unless another known peer takes the
- * client within a second) or when a peer of another cluster answers; with QuotaExceededError when the cluster has no
- * room for another session; with VersionMismatchError; and with UnavailableError when no leader could be reached within
- * `faultTimeoutMs`: its reason says what each peer last said. Nothing is left open.
+ * Rejects at once with InvalidArgumentError for malformed settings, for an address that nobody can dial, and for the key
+ * of a given peer (later, for the key of a peer that another one names). Rejects with NotAuthorizedError when this client
+ * is not listed (one refusal is enough, unless another known peer takes the client within a second) or when a peer of
+ * another cluster answers; with QuotaExceededError when the cluster has no room for another session; with
+ * VersionMismatchError; and with UnavailableError when no leader could be reached within `faultTimeoutMs`: its reason says
+ * what each peer last said. Nothing is left open.
  */
 export async function createDsmClient(init: DsmClientInit): Promise<DsmClient> {
   const settings = resolveSettings(init)
@@ -102,6 +103,7 @@ async function start(
   settings: Settings,
   ownNetwork: Libp2pNetwork | undefined
 ): Promise<DsmClient> {
+  settings.cluster.checkOwnId(components.network.id)
   const client = new Client(components, settings, ownNetwork)
   await client.connect()
   return client

@@ -1,6 +1,6 @@
 /** What a client knows of its cluster: its peers, the leader, and the term below which the client believes nobody. */
 import { AddressBook, parsePeerAddress, parsePeerAddresses } from '@quire/net'
-import { DEFAULT_ROUND_TRIP_MS, NotAuthorizedError, type Member } from '@quire/protocol'
+import { DEFAULT_ROUND_TRIP_MS, InvalidArgumentError, NotAuthorizedError, type Member } from '@quire/protocol'
 import { PeerWords } from './peer-words.js'
 
 export interface Target {
@@ -83,6 +83,12 @@ export class ClusterView {
     this.founding = founding
     // What a peer says is no argument of this program's: an address that nobody can dial is left out.
     for (const { peerId, addresses } of members) this.book.learn(peerId, addresses.filter(isDialable))
+  }
+
+  /** Throws InvalidArgumentError if `id` is a peer's: a node cannot dial itself, so it would never reach that peer. */
+  checkOwnId(id: string): void {
+    if (!this.book.all.has(id)) return
+    throw new InvalidArgumentError('privateKey', id, "a key of the client's own: this one is the key of a peer")
   }
 }
 

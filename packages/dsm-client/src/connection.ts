@@ -132,6 +132,7 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes, steps:
   const answerMs = clock.now() - helloAt
   if (answer.type === 'refused') throw errorFromWire(answer.error)
   cluster.heard(target.peerId, answer)
+  cluster.checkOwnId(network.id)
   cluster.roundTripMs = answer.roundTripMs
   if (answer.type === 'redirect') throw redirected(answer)
   if (answer.term < cluster.fence) throw new RedirectError('', answer.term, 'leader')

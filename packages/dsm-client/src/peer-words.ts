@@ -1,5 +1,5 @@
 /** What each peer last came to: the reason that a client gives when it finds no leader. */
-import { hostAndPort } from '@quire/net'
+import { hostAndPort, shortId } from '@quire/net'
 import type { Role } from '@quire/protocol'
 
 type Word =
@@ -57,11 +57,6 @@ export class PeerWords {
     // It may think that it leads, and reaches nobody who would confirm it.
     return answers.some(({ role }) => role === 'leader') ? 'no leader with a majority' : 'no leader'
   }
-}
-
-/** The end of a PeerId, which tells peers apart; its beginning is the same for all of one kind. */
-export function shortId(peerId: string): string {
-  return `…${peerId.slice(-8)}`
 }
 
 function nameOf(peerId: string, addresses: Iterable<string>): string {

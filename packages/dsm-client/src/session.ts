@@ -11,11 +11,13 @@ import {
   errorFromWire,
   type Clock,
   type LeaderMessage,
+  type LeaderMessageOf,
   type LostRange,
   type Network,
   type Random,
   type WireFileStat
 } from '@quire/protocol'
+import { shortId } from '@quire/net'
 import type { Logger } from 'pino'
 import { ForeignPeerError, type ClusterView } from './cluster-view.js'
 import { RedirectError, StalledError, connect, type Connection } from './connection.js'
@@ -30,7 +32,6 @@ import { Lease } from './core/lease.js'
 import { Liveness } from './core/liveness.js'
 import { Recorder, type HistoryEvent } from './history.js'
 import type { PageHost } from './host.js'
-import { shortId } from './peer-words.js'
 import { Requests, type Reply, type RequestBody } from './requests.js'
 import { SecondOpinions } from './second-opinions.js'
 import { Sizes } from './sizes.js'
@@ -292,6 +293,7 @@ export class Session implements PageHost {
     if (this.failure === undefined && this.id !== 0) {
       try {
         await this.request({ type: 'endSession' }, { signal })
+        this.init.logger.info({ session: this.id }, 'session ended')
       } catch (error) {
         // It then ends by expiry.
         this.init.logger.debug({ err: error }, 'the session could not be ended')
@@ -401,9 +403,12 @@ export class Session implements PageHost {
       connection.close()
       return this.failure
     }
-    const { registered, registeredAt } = connection
+    const { registered, registeredAt, remote: leader, term } = connection
     const { clock } = this.components
+    const { logger } = this.init
     this.connection = connection
+    logger.info({ leader, term }, 'connected to the leader')
+    if (this.id === 0) this.logOpened(registered)
     this.id = registered.session
     this.ttlMs = registered.ttlMs
     this.lease.begin(registeredAt, registered.ttlMs)
@@ -418,6 +423,10 @@ export class Session implements PageHost {
     connection.start((message) => this.receive(message))
     const reason = await connection.closed
     this.connection = undefined
+    if (this.failure === undefined) {
+      const why = reason instanceof UnavailableError ? reason.reason : reason.message
+      logger.info({ leader, term, reason: why }, 'connection to the leader lost')
+    }
     this.requests.disconnected()
     // Unless it said itself who leads now.
     const { cluster } = this.init
@@ -425,6 +434,12 @@ export class Session implements PageHost {
     this.coherence.disconnected()
     this.drain()
     return reason
+  }
+
+  /** The one line that has the whole id of this client. */
+  private logOpened({ session, ttlMs }: LeaderMessageOf<'registered'>): void {
+    const { id } = this.components.network
+    this.init.logger.info({ session, id, clusterId: this.init.cluster.clusterId, ttlMs }, 'session opened')
   }
 
   private receive(message: LeaderMessage): void {
@@ -527,7 +542,10 @@ export class Session implements PageHost {
       return new SessionExpiredError(String(this.id), lost)
     })
     // When it was being ended, it has only come to its end.
-    if (!this.ending || lostRanges.length > 0) this.init.onLost(lostRanges)
+    if (this.ending && lostRanges.length === 0) return
+    const lostBytes = lostRanges.reduce((sum, { length }) => sum + length, 0)
+    this.init.logger.warn({ session: this.id, lostBytes, lostRanges: lostRanges.length }, 'session expired')
+    this.init.onLost(lostRanges)
   }
 
   private fail(reason: Error, withLost: (lost: readonly LostRange[]) => Error): void {

@@ -1,3 +1,4 @@
+import { withShortIds } from '@quire/net'
 import { InvalidArgumentError, MIN_SESSION_TTL_MS } from '@quire/protocol'
 import { pino, type Logger } from 'pino'
 import { ClusterView } from './cluster-view.js'
@@ -58,14 +59,15 @@ export function resolveSettings(init: DsmClientInit): Settings {
     throw new InvalidArgumentError('privateKey', toFact(privateKey), 'a private key of libp2p')
   }
   if (history !== undefined) checkFunction('history', history)
-  if (typeof logger?.debug !== 'function') throw new InvalidArgumentError('logger', toFact(logger), 'a pino logger')
+  if (typeof logger?.debug !== 'function' || typeof logger.child !== 'function')
+    throw new InvalidArgumentError('logger', toFact(logger), 'a pino logger')
   if (init.cluster !== undefined) checkDigest(init.cluster)
   return {
     cluster: new ClusterView(peers, init.cluster),
     cacheBytes,
     sessionTtlMs,
     faultTimeoutMs,
-    logger,
+    logger: withShortIds(logger),
     history
   }
 }

@@ -34,14 +34,19 @@ export interface DsmClientInit {
    * clusters are not used. Default: that of the first peer that answers.
    */
   readonly cluster?: string
-  /** libp2p identity. Default: a fresh Ed25519 key, which only a cluster takes that lets in any client. */
+  /**
+   * libp2p identity, of the client alone: a key of a peer is refused. Default: a fresh Ed25519 key, which only a cluster
+   * takes that lets in any client.
+   */
   readonly privateKey?: PrivateKey
   /** Page frames held at most, in bytes, from 65,536. Default 64 MiB. */
   readonly cacheBytes?: number
   /**
-   * How long the cluster keeps this client's pages for it when it is silent: 500 to 600,000. Default 10,000. A session
-   * gets more where it could not be renewed in time: at least 16 round trips between the cluster's peers, and 16 of
-   * this client to its leader if that is too far for what is asked. `session.ttlMs` says what it is.
+   * How long the cluster keeps this client's pages for it when it is silent: 500 to 600,000. Default 10,000. If the
+   * client dies, others that want those pages wait for as long. It has no influence on how soon a client notices that its
+   * leader is dead. A session gets more where it could not be renewed in time: at least 16 round trips between the
+   * cluster's peers, and 16 of this client to its leader if that is too far for what is asked. `session.ttlMs` says
+   * what it is.
    */
   readonly sessionTtlMs?: number
   /**

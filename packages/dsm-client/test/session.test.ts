@@ -9,6 +9,7 @@ import {
   errorToWire,
   type LostRange
 } from '@quire/protocol'
+import { pino } from 'pino'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { DsmClient } from '../src/types.js'
 import { SELF, World, failure, outcome, view } from './support/client.js'
@@ -289,6 +290,22 @@ describe('a refusal', () => {
     expect(await outcome(world.create())).toMatchObject({ name: 'VersionMismatchError', found: 1, supported: 2 })
   })
 
+  it('meets a client under the key of a peer at once, also of a peer that only the cluster names', async () => {
+    for (const [self, dialled] of [
+      [PEERS[0], []],
+      [PEERS[2], [PEERS[0]]]
+    ] as const) {
+      world = new World()
+      expect(await outcome(world.create({}, self))).toMatchObject({
+        name: 'InvalidArgumentError',
+        argument: 'privateKey',
+        value: self
+      })
+      expect(world.net.dialled).toEqual(dialled)
+      expect(world.clock.pending).toBe(0)
+    }
+  })
+
   it('of a session that lives does not end it: only the cluster can', async () => {
     const { leader, clock, mapping } = await withFile()
     await mapping.write(0, byte(5))
@@ -301,6 +318,36 @@ describe('a refusal', () => {
     await clock.advance(1000)
     expect(client!.session.state).toBe('active')
     expect(await mapping.read(0, 1)).toEqual(byte(5))
+  })
+})
+
+describe('the log of a client', () => {
+  it('has its session, each leader that it finds and loses, and what it loses with its session', async () => {
+    const lines: Record<string, unknown>[] = []
+    const logger = pino({ level: 'info', base: null }, { write: (line) => lines.push(JSON.parse(line)) })
+    const said = (): unknown[] => lines.splice(0).map(({ level: _level, time: _time, ...line }) => line)
+    const { leader, clock, mapping } = await withFile({ logger })
+    await mapping.write(0, byte(5))
+    const short = (id: string): string => `…${id.slice(-8)}`
+    expect(said()).toEqual([
+      { leader: short(leader.id), term: 1, msg: 'connected to the leader' },
+      { session: 1, id: client!.peerId, clusterId: 'blue', ttlMs: TTL, msg: 'session opened' }
+    ])
+    const next = world.peers[1]!
+    world.elect(next, 2)
+    leader.cut()
+    await clock.advance(1000)
+    expect(said()).toEqual([
+      { leader: short(leader.id), term: 1, reason: expect.any(String) as string, msg: 'connection to the leader lost' },
+      { leader: short(next.id), term: 2, msg: 'connected to the leader' }
+    ])
+    next.send({ type: 'expired', session: next.session })
+    await settle()
+    expect(said()).toEqual([{ session: 1, lostBytes: 4096, lostRanges: 1, msg: 'session expired' }])
+    await world.until(client!.open('/f'))
+    expect(said()).toMatchObject([{ msg: 'connected to the leader' }, { msg: 'session opened' }])
+    await world.until(client!.close())
+    expect(said()).toMatchObject([{ msg: 'session ended' }])
   })
 })
 

@@ -26,7 +26,8 @@ export function createGate(allow: Allow = () => true, logger?: Logger): Gate {
       if (oldest !== undefined) logged.delete(oldest)
     }
     logged.add(peerId)
-    logger?.warn({ peer: peerId, direction, reason, address }, 'peer refused')
+    // The whole id: an operator who wants to let it in needs it.
+    logger?.warn({ peer: peerId, id: peerId, direction, reason, address }, 'peer refused')
   }
 
   return {

@@ -299,6 +299,8 @@ export const leaderMessage = union({
       roundTripMs: uint,
       sessions: uint,
       ownedPages: uint,
+      /** Of the file system under the data directory; absent where unknown. The peer may take `freeBytes` of it. */
+      disk: optional(struct({ freeBytes: uint, totalBytes: uint })),
       /** How long the stages of its work took since it started: counts in logarithmic buckets (docs/observability.md). */
       stages: list(struct({ name: text(64), buckets: list(struct({ index: uint, count: uint }), 256) }), 32)
     })

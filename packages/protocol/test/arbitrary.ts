@@ -142,6 +142,7 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
     roundTripMs: uint,
     sessions: uint,
     ownedPages: uint,
+    disk: fc.option(fc.record({ freeBytes: uint, totalBytes: uint }), { nil: undefined }),
     stages: fc.array(
       fc.record({ name: text, buckets: fc.array(fc.record({ index: uint, count: uint }), { maxLength: 256 }) }),
       { maxLength: 32 }

@@ -21,7 +21,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { replaceLocal } from '../src/cli/replacement.js'
-import { readBack, upload } from '../src/cli/transfer.js'
+import { fileSource, readBack, upload } from '../src/cli/transfer.js'
 import { createPeer, type Peer } from '../src/index.js'
 import { createLmdbBackend, createPageStore } from '../src/pages/index.js'
 import { quire, startQuire, type Finished } from './support/quire.js'
@@ -229,7 +229,7 @@ describe('put', () => {
     await using source = await open(local)
     const progress = { add: () => {}, stop: () => {} }
     const file = await client.createUnnamed({ size })
-    const sent = await upload(source, file, size, progress)
+    const { sha256: sent } = await upload(fileSource(source, size), file, progress)
     const before = client.stats().bytesIn
     expect(await readBack(file, size, progress)).toBe(sent)
     expect(client.stats().bytesIn - before).toBeGreaterThanOrEqual(size)

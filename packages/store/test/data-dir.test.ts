@@ -1,6 +1,15 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -118,6 +127,60 @@ describe('data directory', () => {
     writeFileSync(join(path, 'thesis.txt'), 'precious')
     await expect(open()).rejects.toThrow('not a data directory: it has thesis.txt but no identity.json')
     expect(readFileSync(join(path, 'thesis.txt'), 'utf8')).toBe('precious')
+  })
+
+  it('is made in a mount point that holds lost+found only', async () => {
+    mkdirSync(join(path, 'lost+found'), { recursive: true })
+    const directory = await open()
+    directory.completeBootstrap()
+    expect(readdirSync(path)).toContain('lost+found')
+    await directory.close()
+    expect((await open()).bootstrapped).toBe(true)
+  })
+
+  it('is not made beside a file called lost+found, which no file system leaves', async () => {
+    mkdirSync(path)
+    writeFileSync(join(path, 'lost+found'), '')
+    await expect(open()).rejects.toThrow('not a data directory: it has lost+found but no identity.json')
+  })
+
+  it('is refused in one line, at once, where no folder can be made or used', async () => {
+    const file = join(root, 'file')
+    writeFileSync(file, '')
+    const [dangling, loop] = [join(root, 'dangling'), join(root, 'loop')]
+    symlinkSync(join(root, 'nowhere'), dangling)
+    symlinkSync('loop', loop)
+    const long = join(root, 'n'.repeat(300))
+    const cases: [path: string, reason: string][] = [
+      [file, 'not a directory'],
+      [join(file, 'x', 'y'), `cannot be made: ${file} is there and is not a folder`],
+      [dangling, 'a symbolic link that leads nowhere'],
+      [join(dangling, 'x'), `cannot be made: ${dangling} is there and is not a folder`],
+      [loop, 'cannot be read (ELOOP)'],
+      [long, 'cannot be read (ENAMETOOLONG)'],
+      [join(root, 'a', 'n'.repeat(300), 'b'), `cannot be made (ENAMETOOLONG at ${join(root, 'a', 'n'.repeat(300))})`]
+    ]
+    // Folders that the kernel makes take none of ours: Node's own recursive mkdir never returns there.
+    if (process.platform === 'linux') {
+      cases.push(['/proc/quire/data', 'cannot be made (ENOENT at /proc/quire)'])
+      cases.push(['/proc/self', expect.stringMatching(/^cannot be used \(E\w+\)$/) as string])
+    }
+    for (const [where, reason] of cases) {
+      await expect(open({ path: where })).rejects.toMatchObject({ name: 'DataDirectoryError', path: where, reason })
+    }
+    expect(readdirSync(root).sort()).toEqual(['dangling', 'file', 'loop'])
+  })
+
+  it('leaves nothing where its first start fails before it is founded', async () => {
+    const beforeFounding = (): Promise<void> => Promise.reject(new Error('not today'))
+    path = join(root, 'deep', 'er')
+    await expect(open({ beforeFounding })).rejects.toThrow('not today')
+    expect(readdirSync(root)).toEqual([])
+    mkdirSync(path, { recursive: true })
+    await expect(open({ beforeFounding })).rejects.toThrow('not today')
+    expect(readdirSync(path)).toEqual([])
+    await started()
+    expect((await open({ beforeFounding })).bootstrapped).toBe(true)
   })
 
   it('names the file when its identity is damaged, and both versions when it is newer', async () => {

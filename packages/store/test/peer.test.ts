@@ -14,12 +14,15 @@ import {
   leaderMessage,
   raftMessage
 } from '@quire/protocol'
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
 import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import pino from 'pino'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { RoleLog } from '../src/peer/role-log.js'
 import { createPeer, type ClusterConfig, type Peer, type PeerInit } from '../src/index.js'
 
 const ANY_PORT = '/ip4/127.0.0.1/tcp/0'
@@ -104,6 +107,27 @@ describe('a peer', () => {
     await expect(start()).rejects.toMatchObject(inUse)
   })
 
+  it('leaves nothing behind when it cannot listen at its first start, and starts with another address', async () => {
+    const taken = createServer().listen(0, '127.0.0.1')
+    await once(taken, 'listening')
+    const port = (taken.address() as AddressInfo).port
+    try {
+      // TEST-NET-1 (RFC 5737) is no machine's.
+      for (const address of [`/ip4/127.0.0.1/tcp/${port}`, '/ip4/192.0.2.1/tcp/0', `/dns4/localhost/tcp/${port}`]) {
+        await expect(start({ listen: [ANY_PORT, address] })).rejects.toMatchObject({
+          name: 'ListenError',
+          addresses: [address]
+        })
+        expect(readdirSync(root)).toEqual([])
+      }
+      await expect(start({ listen: ['/ip4/127.0.0.1/udp/0'] })).rejects.toMatchObject({ argument: 'listen' })
+      expect(readdirSync(root)).toEqual([])
+    } finally {
+      taken.close()
+    }
+    await leading()
+  })
+
   it('refuses the directory of another peer or cluster', async () => {
     await (await start()).close()
     const other = await generatePrivateKey()
@@ -146,9 +170,10 @@ describe('a peer', () => {
   })
 
   it('refuses an address that is taken, and releases the directory', async () => {
+    const dataDir = join(root, 'other')
+    await (await start({ dataDir })).close()
     const first = await start()
     const taken = first.multiaddrs[0]!.replace(/\/p2p\/.*/, '')
-    const dataDir = join(root, 'other')
     const listening = { name: 'ListenError', code: 'ERR_LISTEN', addresses: [taken] }
     await expect(start({ dataDir, listen: [taken] })).rejects.toMatchObject(listening)
     expect(readdirSync(dataDir).filter((name) => name.startsWith('lock-'))).toEqual([])
@@ -175,7 +200,7 @@ describe('a peer', () => {
         `${id} is refused: it is no client of cluster blue, whose cluster file must list it under "clients"`
       )
     }
-    const about = logged.filter((line) => line['peer'] === peerIdFromKey(stranger))
+    const about = logged.filter((line) => line['id'] === peerIdFromKey(stranger))
     expect(about).toHaveLength(1)
     expect(about[0]).toMatchObject({
       msg: 'peer refused',
@@ -218,7 +243,7 @@ describe('a peer', () => {
         reason: 'membership'
       })
     }
-    expect(logged.filter((line) => line.msg === 'peer refused')).toEqual([expect.objectContaining({ peer: from })])
+    expect(logged.filter((line) => line.msg === 'peer refused')).toEqual([expect.objectContaining({ id: from })])
   })
 
   it('gives an identity that is not listed one refusal on control or raft, whatever its first frame, and nothing on bulk', async () => {
@@ -245,8 +270,8 @@ describe('a peer', () => {
     const bulkHello = encodeFrame(clientMessage, { ...hello, lane: 'bulk' }, 0)
     await expect(answerTo(network, peer, PROTOCOL_BULK, bulkHello)).rejects.toThrow()
     expect(logged.filter((line) => line.msg === 'peer refused')).toEqual([
-      expect.objectContaining({ component: 'net', peer: peerIdFromKey(stranger) }),
-      expect.objectContaining({ component: 'links', peer: peerIdFromKey(stranger) })
+      expect.objectContaining({ component: 'net', id: peerIdFromKey(stranger) }),
+      expect.objectContaining({ component: 'links', id: peerIdFromKey(stranger) })
     ])
   })
 
@@ -291,11 +316,12 @@ describe('a peer', () => {
       name: 'DataDirectoryError',
       code: 'ERR_DATA_DIRECTORY',
       path: join(root, 'data'),
-      reason: 'no such directory, and no cluster is given to start it with'
+      reason: "no such directory, and a first start needs the cluster's configuration (--cluster)"
     })
     const [voter] = cluster().voters
     const wrong: [Partial<PeerInit>, string, unknown][] = [
       [{ listen: [] }, 'listen', 0],
+      [{ listen: [ANY_PORT, ANY_PORT] }, 'listen', ANY_PORT],
       [{ listen: ['/ip4/127.0.0.1/udp/1'] }, 'listen', '/ip4/127.0.0.1/udp/1'],
       [{ cluster: cluster({ voters: [] }) }, 'voters', 0],
       [{ cluster: cluster({ voters: [voter!, voter!] }) }, 'voters', peerIdFromKey(key)],
@@ -327,6 +353,51 @@ describe('a peer', () => {
   })
 })
 
+describe('the log of a peer', () => {
+  it('has its start, with all that tells it from others, and its stop, at every start', async () => {
+    const logger = collectingLogger()
+    const id = peerIdFromKey(key)
+    for (let starts = 1; starts <= 2; starts++) {
+      logged.length = 0
+      const peer = await leading({ logger })
+      const { term, lastIndex } = peer.status()
+      await peer.close()
+      const facts = { id, clusterId: 'blue', dataDir: join(root, 'data'), version: expect.any(String) as string }
+      expect(logged.find(({ msg }) => msg === 'the peer has started')).toMatchObject({
+        ...facts,
+        level: 30,
+        addresses: [expect.stringMatching(/^\/ip4\/127\.0\.0\.1\/tcp\/\d+\/p2p\/…\w{8}$/) as string],
+        term: expect.any(Number) as number,
+        lastIndex: expect.any(Number) as number
+      })
+      expect(logged.at(-1)).toMatchObject({ level: 30, msg: 'the peer has stopped', lastIndex })
+      expect(logged.find(({ msg }) => msg === 'the peer is stopping')).toMatchObject({ role: 'leader', term })
+      // The whole id is said once.
+      expect(JSON.stringify(logged).split(id)).toHaveLength(2)
+    }
+  })
+
+  it('says nothing of a stop when it did not start', async () => {
+    await expect(start({ logger: collectingLogger(), listen: ['/ip4/192.0.2.1/tcp/0'] })).rejects.toThrow()
+    expect(logged).toEqual([])
+  })
+
+  it('has each new leader that it follows and each new term, once', () => {
+    const roles = new RoleLog(collectingLogger(), 'me')
+    for (const leader of ['other', 'other', undefined, undefined]) roles.changed({ term: 3, leader })
+    roles.changed({ term: 4, leader: undefined })
+    // That it leads itself is said where it begins to serve.
+    roles.changed({ term: 4, leader: 'me' })
+    roles.changed({ term: 5, leader: 'other' })
+    expect(logged.map(({ msg, term, leader }) => [msg, term, leader])).toEqual([
+      ['following the leader', 3, 'other'],
+      ['no leader is known', 3, undefined],
+      ['no leader is known', 4, undefined],
+      ['following the leader', 5, 'other']
+    ])
+  })
+})
+
 describe('three peers', () => {
   it('elect a leader, replicate to each other, and go on without one of them', async () => {
     const keys = await Promise.all([1, 2, 3].map(() => generatePrivateKey()))
@@ -341,7 +412,8 @@ describe('three peers', () => {
           dataDir: join(root, `${i}`),
           privateKey,
           listen: [voters[i]!.addresses[0]!],
-          cluster: cluster({ voters })
+          cluster: cluster({ voters }),
+          logger: collectingLogger()
         })
       )
     )
@@ -360,7 +432,10 @@ describe('three peers', () => {
     const others = peers.filter((peer) => peer !== first)
     await vi.waitFor(() => expect(others[0]!.status().appliedIndex).toBe(first.status().appliedIndex), waitMs)
     await first.close()
-    await leader(others)
+    const second = await leader(others)
+    // The third has logged both.
+    const followed = logged.filter(({ msg }) => msg === 'following the leader').map((line) => line.leader)
+    for (const peer of [first, second]) expect(followed).toContain(`…${peer.peerId.toString().slice(-8)}`)
     expect(await client.stat('/a')).toMatchObject({ size: 4096 })
     expect(await file.read(0, 3)).toEqual(new Uint8Array([1, 2, 3]))
   }, 30_000)

@@ -20,9 +20,9 @@ export class World {
   }
 
   /** Starts connecting. */
-  create(init: Partial<DsmClientInit> = {}): Promise<DsmClient> {
+  create(init: Partial<DsmClientInit> = {}, self = SELF): Promise<DsmClient> {
     const { clock, net } = this
-    const components = { network: net.node(SELF), clock, random: { next: () => 0.5 } }
+    const components = { network: net.node(self), clock, random: { next: () => 0.5 } }
     return createDsmClientOn(components, { peers: [addressOf(PEERS[0])], ...init })
   }
 

@@ -1,20 +1,47 @@
-/** keygen, init and peer. */
+/** keygen, id, init and peer. */
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
 import { createPeer, type Peer } from '../peer/peer.js'
 import { formatClusterFile, normalizeCluster, parseClusterFile, type ClusterConfig } from '../peer/cluster.js'
 import { foundingDigest } from '../peer/founding.js'
 import { createFile } from '../peer/durable.js'
-import { generatePrivateKey, loadPrivateKey, parsePeerAddresses, peerIdFromKey, savePrivateKey } from '@quire/net'
-import { DEFAULT_ROUND_TRIP_MS, FileExistsError, MAX_ROUND_TRIP_MS, MIN_ROUND_TRIP_MS } from '@quire/protocol'
+import {
+  KeyFileError,
+  generatePrivateKey,
+  loadPrivateKey,
+  parsePeerAddresses,
+  peerIdFromKey,
+  savePrivateKey
+} from '@quire/net'
+import {
+  DEFAULT_ROUND_TRIP_MS,
+  FileExistsError,
+  InvalidArgumentError,
+  MAX_ROUND_TRIP_MS,
+  MIN_ROUND_TRIP_MS
+} from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, Option, type Command } from 'commander'
-import { createLogger, withJson, withLogLevel, type JsonOption } from './options.js'
-import { ExitError, UsageError, printFailure, printJson, printLine, printNote } from './output.js'
+import {
+  createLogger,
+  namingOptions,
+  parseFileName,
+  withJson,
+  withLogLevel,
+  type JsonOption,
+  type OptionNames
+} from './options.js'
+import { ExitError, UsageError, printFailure, printJson, printLine, printNote, whenOutputFails } from './output.js'
 
 export function addClusterCommands(program: Command): void {
-  withJson(program.command('keygen <file>'))
+  withJson(program.command('keygen'))
     .description('write a new key for a peer or a client, and print its PeerId')
+    .argument('<file>', 'the key file, which must not exist', parseFileName)
     .action(keygen)
+
+  withJson(program.command('id'))
+    .description('print the PeerId of a key')
+    .argument('<file>', 'the key file, as keygen writes it', parseFileName)
+    .action(showId)
 
   withJson(program.command('init'))
     .description("make the cluster file from the voters' addresses")
@@ -30,15 +57,15 @@ export function addClusterCommands(program: Command): void {
         .argParser(parseRoundTrip)
         .default(DEFAULT_ROUND_TRIP_MS)
     )
-    .option('--out <file>', 'default: standard output')
+    .option('--out <file>', 'default: standard output', parseFileName)
     .action(init)
 
   withLogLevel(withJson(program.command('peer')), 'info')
     .description('run one peer in the foreground; SIGTERM or Ctrl-C leaves cleanly')
-    .requiredOption('--data-dir <folder>', 'its log and pages; made at the first start')
-    .requiredOption('--key <file>', 'its key, as keygen writes it')
+    .requiredOption('--data-dir <folder>', 'its log and pages; made at the first start', parseFileName)
+    .requiredOption('--key <file>', 'its key, as keygen writes it', parseFileName)
     .requiredOption('--listen <addresses...>', 'multiaddrs such as /ip4/0.0.0.0/tcp/4001')
-    .option('--cluster <file>', 'the cluster file, for the first start')
+    .option('--cluster <file>', 'the cluster file, for the first start; a later start checks it', parseFileName)
     .option('--exit-with-stdin', 'leave when standard input ends')
     .addOption(new Option('--temporary <folder>', 'removed when standard input ends').hideHelp())
     .action(runPeer)
@@ -46,8 +73,26 @@ export function addClusterCommands(program: Command): void {
 
 async function keygen(file: string, options: JsonOption): Promise<void> {
   const key = await generatePrivateKey()
-  await savePrivateKey(file, key)
-  const peerId = peerIdFromKey(key)
+  try {
+    await savePrivateKey(file, key)
+  } catch (error) {
+    throw error instanceof KeyFileError ? await withOwner(error) : error
+  }
+  printId(peerIdFromKey(key), file, options)
+}
+
+/** When the file holds a key already, its PeerId is what the user came for. */
+async function withOwner(error: KeyFileError): Promise<KeyFileError> {
+  const key = await loadPrivateKey(error.path).catch(() => undefined)
+  if (key === undefined) return error
+  return new KeyFileError(error.path, `${error.reason}; it is the key of ${peerIdFromKey(key)}`, { cause: error })
+}
+
+async function showId(file: string, options: JsonOption): Promise<void> {
+  printId(peerIdFromKey(await loadPrivateKey(file)), file, options)
+}
+
+function printId(peerId: string, file: string, options: JsonOption): void {
   if (options.json === true) printJson({ peerId, file })
   else printLine(peerId)
 }
@@ -61,7 +106,15 @@ interface InitOptions extends JsonOption {
   readonly out?: string
 }
 
-function init(options: InitOptions): void {
+const INIT_OPTIONS: OptionNames = {
+  clusterId: '--cluster-id',
+  voters: '--voters',
+  addresses: '--voters',
+  admins: '--admins',
+  clients: '--clients'
+}
+
+async function init(options: InitOptions): Promise<void> {
   const { voters, clients, admins = [], clusterId = `quire-${randomBytes(6).toString('hex')}`, out } = options
   const { roundTrip: roundTripMs } = options
   const addresses = new Map<string, string[]>()
@@ -79,7 +132,7 @@ function init(options: InitOptions): void {
     clients: clients.includes('any') ? 'any' : clients,
     roundTripMs
   }
-  const text = formatClusterFile(config)
+  const text = await namingOptions(INIT_OPTIONS, () => formatClusterFile(config))
   const founding = foundingDigest(normalizeCluster(config))
   // Standard output holds the file and nothing else.
   if (out === undefined) {
@@ -140,6 +193,8 @@ interface PeerOptions extends JsonOption {
   readonly logLevel: string
 }
 
+const PEER_OPTIONS: OptionNames = { dataDir: '--data-dir', privateKey: '--key', listen: '--listen' }
+
 async function runPeer(options: PeerOptions): Promise<void> {
   const privateKey = await loadPrivateKey(options.key)
   const stop = stopRequests(options.exitWithStdin === true)
@@ -148,20 +203,22 @@ async function runPeer(options: PeerOptions): Promise<void> {
   const failed = new Promise<void>((resolve) => {
     stopFailed = resolve
   })
-  const peer = await createPeer({
-    dataDir: options.dataDir,
-    privateKey,
-    listen: options.listen,
-    cluster: options.cluster === undefined ? undefined : readCluster(options.cluster),
-    logger: createLogger(options.logLevel),
-    onFatal: (error) => {
-      failure = error
-      stopFailed()
-    }
-  })
+  const cluster = options.cluster === undefined ? undefined : readCluster(options.cluster)
+  const peer = await namingOptions(PEER_OPTIONS, () =>
+    createPeer({
+      dataDir: options.dataDir,
+      privateKey,
+      listen: options.listen,
+      cluster,
+      logger: createLogger(options.logLevel),
+      onFatal: (error) => {
+        failure = error
+        stopFailed()
+      }
+    })
+  )
   announce(peer, options)
-  const reason = await Promise.race([stop, failed])
-  await peer.close()
+  const reason = await Promise.race([stop, failed, whenOutputFails()]).finally(() => peer.close())
   // The parent was killed before it could; its other peers are on their way out too.
   if (reason === 'parent' && options.temporary !== undefined)
     rmSync(options.temporary, { recursive: true, force: true })
@@ -199,7 +256,18 @@ export function stopRequests(parent: boolean): Promise<'signal' | 'parent'> {
 }
 
 function readCluster(file: string): ClusterConfig {
-  return parseClusterFile(readText(file), file)
+  const text = readText(file)
+  try {
+    const config = parseClusterFile(text, file)
+    normalizeCluster(config)
+    return config
+  } catch (error) {
+    if (!(error instanceof InvalidArgumentError)) throw error
+    const { argument, expected } = error
+    // A field of the file is what is wrong, so both are named.
+    const problem = argument === 'cluster file' ? expected : `a cluster file that is right: ${error.message}`
+    throw new InvalidArgumentError('--cluster', file, problem)
+  }
 }
 
 /** A file that an option names. */

@@ -3,22 +3,31 @@ import type { DsmClient } from '@quire/dsm-client'
 import { InvalidArgumentError, refusePageSize } from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, type Command } from 'commander'
 import { open, type FileHandle } from 'node:fs/promises'
-import { parsePath, withClient, withCluster, type ClusterOptions } from './options.js'
-import { printJson, startProgress, writeOutput, type Progress } from './output.js'
+import { parseFileName, parsePath, withClient, withCluster, type ClusterOptions } from './options.js'
+import { UsageError, printJson, startProgress, writeOutput, type Progress } from './output.js'
 import { replaceLocal } from './replacement.js'
-import { DigestMismatchError, digestOf, download, readBack, upload } from './transfer.js'
+import {
+  DigestMismatchError,
+  digestOf,
+  download,
+  fileSource,
+  readBack,
+  streamSource,
+  upload,
+  type Source
+} from './transfer.js'
 
 export function addCopyCommands(program: Command): void {
   withCluster(program.command('put'))
     .description('store a local file; what is under the path already is replaced when all has arrived')
-    .argument('<local>', 'the local file')
+    .argument('<local>', 'the local file, or - for standard input', parseFileName)
     .argument('<path>', 'where to store it', parsePath)
     .option('--page-size <bytes>', 'a power of two from 4096 to 65536', parsePageSize)
     .action(put)
   withCluster(program.command('get'))
     .description('copy a stored file to a local one')
     .argument('<path>', 'where it is stored', parsePath)
-    .argument('<local>', 'the local file, which is replaced')
+    .argument('<local>', 'the local file, which is replaced, or - for standard output', parseFileName)
     .action(get)
   withCluster(program.command('cat'))
     .description('write a stored file to standard output')
@@ -33,13 +42,15 @@ interface PutOptions extends ClusterOptions {
 async function put(local: string, path: string, options: PutOptions): Promise<void> {
   const source = await openLocal(local)
   try {
-    const { size } = await source.stat()
-    const sha256 = await withClient(options, async (client) => {
+    const { size, sha256 } = await withClient(options, async (client) => {
       // Until it is whole, and verified, it has no path: nobody finds half a file, and one that is given up goes with its session.
-      const file = await client.createUnnamed({ size, pageSize: options.pageSize })
-      const sent = await showing(`put ${path}`, size, options, (progress) => upload(source, file, size, progress))
-      const stored = await showing(`verify ${path}`, size, options, (progress) => readBack(file, size, progress))
-      if (sent !== stored) throw new DigestMismatchError(path, sent, stored)
+      // What is written of a stream makes the file longer.
+      const file = await client.createUnnamed({ size: source.size ?? 0, pageSize: options.pageSize })
+      const sent = await showing(`put ${path}`, source.size, options, (progress) => upload(source, file, progress))
+      const stored = await showing(`verify ${path}`, sent.size, options, (progress) =>
+        readBack(file, sent.size, progress)
+      )
+      if (sent.sha256 !== stored) throw new DigestMismatchError(path, sent.sha256, stored)
       await file.link(path)
       return sent
     })
@@ -50,6 +61,10 @@ async function put(local: string, path: string, options: PutOptions): Promise<vo
 }
 
 async function get(path: string, local: string, options: ClusterOptions): Promise<void> {
+  if (STANDARD_OUTPUT.has(local)) {
+    if (options.json === true) throw new UsageError('--json: standard output takes the bytes of the file')
+    return cat(path, options)
+  }
   const target = await replaceLocal(local)
   try {
     const { size, sha256 } = await withClient(options, async (client) => {
@@ -81,14 +96,14 @@ async function fetchInto(
   return { size, sha256 }
 }
 
-/** Shows how far `copy` has come. */
+/** Shows how far `copy` has come; of a stream, whose size is unknown, nothing. */
 async function showing<T>(
   label: string,
-  size: number,
+  size: number | undefined,
   { json }: ClusterOptions,
   copy: (progress: Progress) => Promise<T>
 ): Promise<T> {
-  const progress = startProgress(label, size, json !== true)
+  const progress = startProgress(label, size ?? 0, json !== true && size !== undefined)
   try {
     return await copy(progress)
   } finally {
@@ -111,12 +126,22 @@ function parsePageSize(text: string): number {
   return bytes
 }
 
-async function openLocal(path: string): Promise<FileHandle> {
+/** Opening them by these names would fail where they are sockets, and replace the file where they are one. */
+const STANDARD_INPUT: ReadonlySet<string> = new Set(['-', '/dev/stdin', '/dev/fd/0', '/proc/self/fd/0'])
+const STANDARD_OUTPUT: ReadonlySet<string> = new Set(['-', '/dev/stdout', '/dev/fd/1', '/proc/self/fd/1'])
+
+async function openLocal(path: string): Promise<Source> {
+  if (STANDARD_INPUT.has(path)) return streamSource(process.stdin)
+  let handle: FileHandle | undefined
   try {
-    const handle = await open(path, 'r')
-    if ((await handle.stat()).isFile()) return handle
+    handle = await open(path, 'r')
+    const found = await handle.stat()
+    // Files that the kernel makes up as they are read have no size, like pipes and devices.
+    if (found.isFile() && found.size > 0) return fileSource(handle, found.size)
+    if (!found.isDirectory()) return streamSource(handle.createReadStream())
     await handle.close()
   } catch (error) {
+    await handle?.close().catch(() => {})
     throw new Error(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`, { cause: error })
   }
   throw new InvalidArgumentError('local', path, 'a file')

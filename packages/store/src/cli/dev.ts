@@ -6,13 +6,13 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { makeFolder } from '../peer/durable.js'
+import { folderProblem, makeFolder } from '../peer/durable.js'
 import { UnavailableError } from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, type Command } from 'commander'
 import { stopRequests } from './cluster-commands.js'
 import { openDevCluster, type DevCluster, type DevPeer } from './dev-cluster.js'
-import { withJson, withLogLevel, type JsonOption } from './options.js'
-import { printJson, printLine, printNote } from './output.js'
+import { namingOptions, parseFileName, withJson, withLogLevel, type JsonOption } from './options.js'
+import { printJson, printLine, printNote, whenOutputFails } from './output.js'
 import { createProbe, type Probe } from './probe.js'
 
 const BIN = fileURLToPath(new URL('../../bin/quire.js', import.meta.url))
@@ -40,7 +40,11 @@ export function addDevCommand(program: Command): void {
   withLogLevel(withJson(program.command('dev')), 'error')
     .description('run a cluster on this machine, one process for each peer, until Ctrl-C')
     .option('--peers <count>', 'default 3, or as many as the data directory has', parseCount)
-    .option('--data-dir <folder>', 'keeps the cluster; default: a temporary one that is removed at the end')
+    .option(
+      '--data-dir <folder>',
+      'keeps the cluster; default: a temporary one that is removed at the end',
+      parseFileName
+    )
     .option('--clients <ids...>', "PeerIds of the clients that may connect, or 'any'", ['any'])
     .action(runDev)
 }
@@ -60,10 +64,12 @@ async function runDev(options: DevOptions): Promise<void> {
   try {
     makeFolder(folder)
   } catch (error) {
-    throw new Error(`${folder}: cannot be made (${(error as NodeJS.ErrnoException).code})`, { cause: error })
+    throw new Error(`${folder}: ${folderProblem(folder, error)}`, { cause: error })
   }
   const clients = options.clients.includes('any') ? 'any' : options.clients
-  const cluster = await openDevCluster({ folder, peers: options.peers, clients })
+  const cluster = await namingOptions({ clients: '--clients' }, () =>
+    openDevCluster({ folder, peers: options.peers, clients })
+  )
   const running = cluster.peers.map((peer) => startPeer(peer, cluster, options.logLevel, temporary))
   const probe = await createProbe(cluster.adminKey)
   try {
@@ -71,7 +77,8 @@ async function runDev(options: DevOptions): Promise<void> {
     if (served) {
       announce(running, options)
       const allGone = Promise.all(running.map(({ exited }) => exited)).then(() => 'gone')
-      if ((await Promise.race([stop, allGone])) === 'gone') throw new UnavailableError('all peers have ended')
+      if ((await Promise.race([stop, allGone, whenOutputFails()])) === 'gone')
+        throw new UnavailableError('all peers have ended')
     }
   } finally {
     await probe.close()

@@ -1,12 +1,25 @@
-/** The command line `quire`. Exit status: 0 done, 1 failed with one line on stderr, 2 bad usage. */
+/**
+ * The command line `quire`. Exit status: 0 done; 1 failed, with one line on stderr; 2 bad usage; 130 or 143 interrupted;
+ * 141 the reader of standard output has gone.
+ */
 import { readFileSync } from 'node:fs'
+import { InvalidArgumentError } from '@quire/protocol'
 import { Command, CommanderError } from 'commander'
 import { addClusterCommands } from './cluster-commands.js'
 import { addCopyCommands } from './copy-commands.js'
 import { addDevCommand } from './dev.js'
 import { addFileCommands } from './file-commands.js'
-import { ExitError, InterruptedError, UsageError, printFailure, tolerateClosedOutput } from './output.js'
-import { addStatusCommand } from './status.js'
+import {
+  ExitError,
+  InterruptedError,
+  OutputError,
+  UsageError,
+  flushOutput,
+  printFailure,
+  printHelpAsError,
+  watchOutput
+} from './output.js'
+import { addStatusCommands } from './status.js'
 
 async function main(argv: readonly string[]): Promise<number> {
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
@@ -22,35 +35,44 @@ async function main(argv: readonly string[]): Promise<number> {
   addClusterCommands(program)
   addCopyCommands(program)
   addFileCommands(program)
-  addStatusCommand(program)
+  addStatusCommands(program)
   for (const command of program.commands) command.exitOverride()
   try {
     await program.parseAsync(argv)
     return 0
   } catch (error) {
-    return statusOf(error)
+    return statusOf(error, program, argv)
   }
 }
 
-function statusOf(error: unknown): number {
+function statusOf(error: unknown, program: Command, argv: readonly string[]): number {
   if (error instanceof ExitError) return error.status
+  if (error instanceof OutputError) return reportOutput(error)
   if (error instanceof CommanderError) {
     // Help and version, which were asked for.
     if (error.exitCode === 0) return 0
-    printFailure(`${usageProblem(error)} (see --help)`)
+    reportUsage(error, program, argv)
     return 2
   }
   printFailure(error)
   if (error instanceof InterruptedError) return error.status
-  return error instanceof UsageError ? 2 : 1
+  return error instanceof UsageError || error instanceof InvalidArgumentError ? 2 : 1
 }
 
-function usageProblem(error: CommanderError): string {
-  return error.code === 'commander.help' ? 'a command is missing' : error.message.replace(/^error: /, '')
+function reportUsage(error: CommanderError, program: Command, argv: readonly string[]): void {
+  if (error.code !== 'commander.help') printFailure(`${error.message.replace(/^error: /, '')} (see --help)`)
+  else if (argv[2] === 'help') printFailure(`unknown command '${argv[3]}' (see --help)`)
+  else printHelpAsError(program.helpInformation())
 }
 
-tolerateClosedOutput()
-const status = await main(process.argv)
+function reportOutput(failure: OutputError): number {
+  if (!failure.isReaderGone) printFailure(failure)
+  return failure.status
+}
+
+watchOutput()
+let status = await main(process.argv)
 // What is still on its way to a slow reader is written first; a handle that somebody forgot must not keep the process.
-await new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
+const failure = await flushOutput()
+if (status === 0 && failure !== undefined) status = reportOutput(failure)
 process.exit(status)

@@ -1,6 +1,6 @@
 import { createDsmClient, type DsmClient } from '@quire/dsm-client'
 import { loadPrivateKey, parsePeerAddresses, type PrivateKey } from '@quire/net'
-import { refusePath, refusePrefix } from '@quire/protocol'
+import { InvalidArgumentError, refusePath, refusePrefix } from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, Option, type Command } from 'commander'
 import { setTimeout } from 'node:timers/promises'
 import pino, { type Logger } from 'pino'
@@ -38,7 +38,7 @@ export function withCluster(command: Command): Command {
         .env('QUIRE_PEERS')
         .argParser(parsePeers)
     )
-    .option('--key <file>', "this client's key; default: a fresh one (env: QUIRE_KEY)")
+    .option('--key <file>', "this client's key; default: a fresh one (env: QUIRE_KEY)", parseFileName)
     .addOption(
       new Option('--cluster <digest>', 'founding digest, as init prints it: peers of other clusters are not used')
         .env('QUIRE_CLUSTER')
@@ -46,7 +46,7 @@ export function withCluster(command: Command): Command {
     )
     .option(
       '--timeout <duration>',
-      'how long a step may wait for the cluster: seconds, or with a unit as in 500ms or 2m; default 30, of status 3',
+      'how long a step may wait for the cluster: seconds, or with a unit as in 500ms or 2m; default 30, of status and health 10',
       parseDuration
     )
 }
@@ -55,8 +55,28 @@ export function withLogLevel(command: Command, level: (typeof LOG_LEVELS)[number
   return command.addOption(new Option('--log-level <level>', 'of the log on stderr').choices(LOG_LEVELS).default(level))
 }
 
+/** What a log that cannot be written may keep until it can be; later lines are dropped. */
+const MAX_LOG_BACKLOG_BYTES = 1024 * 1024
+
 export function createLogger(level: string): Logger {
-  return pino({ level, base: null }, pino.destination({ dest: 2, sync: true }))
+  const destination = pino.destination({ dest: 2, sync: true, maxLength: MAX_LOG_BACKLOG_BYTES })
+  // A full disk under the log must not end a peer.
+  destination.on('error', () => {})
+  return pino({ level, base: null }, destination)
+}
+
+/** The options, and the fields of the API that they fill. */
+export type OptionNames = Readonly<Record<string, string>>
+
+/** Runs `use`. An InvalidArgumentError names the option that the user has typed, not the field of the API. */
+export async function namingOptions<T>(options: OptionNames, use: () => T | Promise<T>): Promise<T> {
+  try {
+    return await use()
+  } catch (error) {
+    if (!(error instanceof InvalidArgumentError)) throw error
+    const { argument, value, expected } = error
+    throw new InvalidArgumentError(options[argument] ?? argument, value, expected)
+  }
 }
 
 export function peersOf(options: ClusterOptions): readonly string[] {
@@ -70,6 +90,13 @@ export async function keyOf(options: ClusterOptions): Promise<PrivateKey | undef
   return file === undefined ? undefined : loadPrivateKey(file)
 }
 
+export const CLIENT_OPTIONS: OptionNames = {
+  peers: '--peers',
+  privateKey: '--key',
+  cluster: '--cluster',
+  faultTimeoutMs: '--timeout'
+}
+
 /** Waiting for a cluster that is told that this client goes. */
 const CLOSE_TIMEOUT_MS = 1000
 
@@ -77,12 +104,13 @@ const CLOSE_TIMEOUT_MS = 1000
 export async function withClient<T>(options: ClusterOptions, use: (client: DsmClient) => Promise<T>): Promise<T> {
   const interruption = watchForInterruption()
   try {
-    const connecting = createDsmClient({
+    const init = {
       peers: peersOf(options),
       privateKey: await keyOf(options),
       ...(options.cluster === undefined || options.cluster === '' ? {} : { cluster: options.cluster }),
       ...(options.timeout === undefined ? {} : { faultTimeoutMs: options.timeout })
-    })
+    }
+    const connecting = namingOptions(CLIENT_OPTIONS, () => createDsmClient(init))
     const client = await Promise.race([connecting, interruption.promise])
     const using = use(client)
     let result: T
@@ -114,6 +142,12 @@ function watchForInterruption(): { readonly promise: Promise<never>; stop(): voi
   })
   promise.catch(() => {}) // It may come when nobody races it any more.
   return { promise, stop: () => void process.off('SIGINT', interrupt).off('SIGTERM', interrupt) }
+}
+
+/** Of a local file or folder: the empty name would stand for the working directory. */
+export function parseFileName(text: string): string {
+  if (text === '') throw new UsageArgumentError('must not be empty.')
+  return text
 }
 
 /** Of a stored file: refused before anybody is connected to. */

@@ -44,28 +44,77 @@ export function printFailure(error: unknown): void {
   )
 }
 
+/** The help that a bare `quire` gets: it has asked for nothing, so standard output stays empty. */
+export function printHelpAsError(help: string): void {
+  process.stderr.write(help)
+}
+
 export function printNote(text: string): void {
   process.stderr.write(`quire: ${oneLine(text)}\n`)
 }
 
-/** Whoever reads our output may stop doing so, as `head` does: that is no failure, and what follows is written to nobody. */
-export function tolerateClosedOutput(): void {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error
-    })
+/** Standard output cannot be written. When its reader has gone, as `head` goes, nobody needs to be told. */
+export class OutputError extends Error {
+  override readonly name = 'OutputError'
+  readonly isReaderGone: boolean
+  /** When the reader has gone, the status that a shell reports for a program that SIGPIPE ends. */
+  readonly status: number
+  constructor(cause: NodeJS.ErrnoException) {
+    super(`standard output cannot be written (${cause.code ?? cause.message})`, { cause })
+    this.isReaderGone = cause.code === 'EPIPE' || cause.code === 'ECONNRESET'
+    this.status = this.isReaderGone ? 128 + constants.signals.SIGPIPE : 1
   }
 }
 
-/** Writes to stdout at the reader's pace. Throws ExitError when the reader has gone: nothing more is wanted, and all is well. */
+let outputFailure: OutputError | undefined
+let reportFailure: (failure: OutputError) => void
+const failedOutput = new Promise<OutputError>((resolve) => (reportFailure = resolve))
+
+/** Call it before anything is written: a stream without a listener ends the process with a stack trace. */
+export function watchOutput(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    outputFailure ??= new OutputError(error)
+    reportFailure(outputFailure)
+  })
+  // Nobody is left to tell; the exit status still says what happened.
+  process.stderr.on('error', () => {})
+}
+
+/** Writes to stdout at the reader's pace. Throws OutputError. */
 export async function writeOutput(bytes: Uint8Array | string): Promise<void> {
-  if (process.stdout.destroyed) throw new ExitError(0)
+  throwIfFailed()
   if (process.stdout.write(bytes)) return
-  try {
-    await once(process.stdout, 'drain')
-  } catch (error) {
-    throw (error as NodeJS.ErrnoException).code === 'EPIPE' ? new ExitError(0) : error
+  // What `once` would reject with is the failure that the listener has seen already.
+  await Promise.race([once(process.stdout, 'drain').catch(() => {}), failedOutput])
+  throwIfFailed()
+}
+
+function throwIfFailed(): void {
+  if (outputFailure !== undefined) throw outputFailure
+}
+
+let mayLoseReader = false
+
+/**
+ * For a process that runs on after it has said everything, such as a peer: rejects when standard output fails, but not when
+ * its reader goes, which is no failure from now on.
+ */
+export async function whenOutputFails(): Promise<never> {
+  mayLoseReader = true
+  const failure = await failedOutput
+  if (failure.isReaderGone) return new Promise(() => {})
+  throw failure
+}
+
+/** Resolves when everything is written that still waits for a slow reader, with the failure if there was one. */
+export async function flushOutput(): Promise<OutputError | undefined> {
+  if (outputFailure === undefined) {
+    const written = new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
+    await Promise.race([written, failedOutput])
+    // A failure is reported one turn after the write that it belongs to.
+    await new Promise((resolve) => setImmediate(resolve))
   }
+  return mayLoseReader && outputFailure?.isReaderGone === true ? undefined : outputFailure
 }
 
 export interface Progress {

@@ -1,16 +1,20 @@
 /** Asks a peer something without opening a session. */
 import {
+  DialError,
   createLibp2pNetwork,
   generatePrivateKey,
   parsePeerAddress,
+  shortenIds,
   type Libp2pNetwork,
   type PrivateKey
 } from '@quire/net'
 import {
   FEATURES,
   MAX_CONTROL_FRAME_BYTES,
+  NotAuthorizedError,
   PROTOCOL_CONTROL,
   PROTOCOL_VERSION,
+  QuireError,
   UnavailableError,
   clientMessage,
   decodeFrame,
@@ -26,7 +30,9 @@ import {
 export type StatusAnswer = LeaderMessageOf<'status'>
 
 export interface Probe {
-  status(address: string, timeoutMs: number): Promise<StatusAnswer>
+  /** This client's PeerId. */
+  readonly id: string
+  status(peerId: string, addresses: readonly string[], timeoutMs: number): Promise<StatusAnswer>
   /** The peer leads and serves. */
   serves(address: string, timeoutMs: number): Promise<boolean>
   close(): Promise<void>
@@ -37,10 +43,12 @@ const GROUP = 0
 export async function createProbe(privateKey?: PrivateKey): Promise<Probe> {
   const network = await createLibp2pNetwork({ privateKey: privateKey ?? (await generatePrivateKey()), listen: [] })
   return {
-    async status(address, timeoutMs) {
-      const answer = await ask(network, address, timeoutMs, { type: 'status', version: PROTOCOL_VERSION, seq: 1 })
+    id: network.peerId,
+    async status(peerId, addresses, timeoutMs) {
+      const question = { type: 'status', version: PROTOCOL_VERSION, seq: 1 } as const
+      const answer = await ask(network, { peerId, addresses }, timeoutMs, question)
       if (answer.type === 'refused') throw errorFromWire(answer.error)
-      if (answer.type !== 'status') throw new UnavailableError(`${address} answered with ${answer.type}`)
+      if (answer.type !== 'status') throw new UnavailableError(`it answered with ${answer.type}`)
       return answer
     },
     async serves(address, timeoutMs) {
@@ -54,7 +62,8 @@ export async function createProbe(privateKey?: PrivateKey): Promise<Probe> {
         fence: 0,
         attach: 0
       } as const
-      return (await ask(network, address, timeoutMs, hello)).type === 'welcome'
+      const { peerId } = parsePeerAddress(address)
+      return (await ask(network, { peerId, addresses: [address] }, timeoutMs, hello)).type === 'welcome'
     },
     close: () => network.close()
   }
@@ -63,15 +72,14 @@ export async function createProbe(privateKey?: PrivateKey): Promise<Probe> {
 /** Sends one message on a stream of its own and resolves with the first answer. */
 async function ask(
   network: Libp2pNetwork,
-  address: string,
+  { peerId, addresses }: { readonly peerId: string; readonly addresses: readonly string[] },
   timeoutMs: number,
   message: ClientMessage
 ): Promise<LeaderMessage> {
-  const { peerId } = parsePeerAddress(address)
   const signal = AbortSignal.timeout(timeoutMs)
   let stream: FrameStream | undefined
   try {
-    const dialled = await network.dial(peerId, [address], {
+    const dialled = await network.dial(peerId, addresses, {
       protocol: PROTOCOL_CONTROL,
       maxFrameBytes: MAX_CONTROL_FRAME_BYTES,
       signal
@@ -85,15 +93,44 @@ async function ask(
           reject(error)
         }
       }
-      dialled.onClose = (reason) => reject(reason ?? new UnavailableError(`${address} closed the stream`))
-      signal.addEventListener('abort', () =>
-        reject(new UnavailableError(`${address} did not answer within ${timeoutMs} ms`))
-      )
+      dialled.onClose = (reason) => reject(reason ?? new UnavailableError('it closed the stream'))
+      signal.addEventListener('abort', () => reject(new NoAnswerError(timeoutMs)))
       dialled.send(encodeFrame(clientMessage, message, GROUP))
     })
   } catch (error) {
-    throw signal.aborted ? new UnavailableError(`${address} did not answer within ${timeoutMs} ms`) : error
+    throw signal.aborted ? new NoAnswerError(timeoutMs) : error
   } finally {
     stream?.close()
   }
+}
+
+class NoAnswerError extends Error {
+  override readonly name = 'NoAnswerError'
+  constructor(timeoutMs: number) {
+    super(`no answer within ${Math.round(timeoutMs / 100) / 10} s`)
+  }
+}
+
+/** What libp2p and the system say, and what it means to people. */
+const MEANINGS: readonly [pattern: RegExp, meaning: string][] = [
+  [/ECONNREFUSED/, 'connection refused'],
+  [/EHOSTUNREACH|ENETUNREACH/, 'no route to the host'],
+  [/ENOTFOUND|EAI_AGAIN/, 'unknown host name'],
+  [/ETIMEDOUT|timed out|aborted/i, 'no answer'],
+  [/did not match|UnexpectedPeer/i, 'another peer answers at this address'],
+  [/it may not know this node/, 'refused: this client may not be listed']
+]
+
+/** Why a peer could not be asked, in a few words. */
+export function reasonOf(error: Error): string {
+  // It is this client that is refused, and its id would only be repeated.
+  if (error instanceof NotAuthorizedError) return `refused: ${shortenIds(error.reason)}`
+  if (error instanceof QuireError && !(error instanceof UnavailableError))
+    return `refused: ${shortenIds(error.message)}`
+  if (!(error instanceof DialError)) return shortenIds(error.message)
+  // One reason for each address.
+  const reasons = error.reason.split('; ').map((reason) => {
+    return MEANINGS.find(([pattern]) => pattern.test(reason))?.[1] ?? shortenIds(reason)
+  })
+  return [...new Set(reasons)].join('; ')
 }

@@ -1,99 +1,189 @@
+/** status and health: what the peers say, and whether the cluster serves. */
+import { shortId, shortenIds } from '@quire/net'
 import Table from 'cli-table3'
 import type { Command } from 'commander'
-import { keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
-import { printJson, printLine } from './output.js'
 import { stagePercentile, type StageReport } from '../server/stages.js'
-import { shortId } from '../peer/founding.js'
-import { createProbe, type Probe, type StatusAnswer } from './probe.js'
-import { MAX_ROUND_TRIP_MS, UnavailableError } from '@quire/protocol'
+import { MAX_ROUND_TRIP_MS } from '@quire/protocol'
+import { keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
+import { ExitError, printFailure, printJson, printLine } from './output.js'
+import { createProbe, reasonOf, type StatusAnswer } from './probe.js'
+import { takeSurvey, type PeerReport, type Survey } from './survey.js'
 
 /**
  * Far peers answer after five round trips. A peer that does not take the next step of a connection is given up sooner,
  * by the network.
  */
 const TIMEOUT_MS = 10 * MAX_ROUND_TRIP_MS
+const COLUMNS = 80
 
-/** A peer that answered, or why it did not. */
-interface Row {
-  readonly id: string
-  readonly addresses: readonly string[]
-  readonly answer?: StatusAnswer
-  readonly error?: string
-}
-
-export function addStatusCommand(program: Command): void {
+export function addStatusCommands(program: Command): void {
   withCluster(program.command('status'))
-    .description('what each peer of the cluster says about itself')
+    .description('what each peer says about itself; exit status 1 without a leader that a majority follows')
     .action(async (options: ClusterOptions) => {
-      const peers = peersOf(options)
-      const probe = await createProbe(await keyOf(options))
-      try {
-        show(await collect(probe, peers, options.timeout ?? TIMEOUT_MS), options.json === true)
-      } finally {
-        await probe.close()
-      }
+      const survey = await surveyOf(options)
+      if (options.json === true) showJson(survey)
+      else for (const line of statusLines(survey)) printLine(line)
+      endWith(survey, (problem) => problem)
+    })
+  withCluster(program.command('health'))
+    .description('one line, and exit status 0 only when a majority of the voters follows a leader')
+    .action(async (options: ClusterOptions) => {
+      const survey = await surveyOf(options)
+      if (options.json === true) printJson(healthOf(survey))
+      else if (survey.problem === undefined) printLine(`healthy: ${summary(survey)}`)
+      endWith(survey, (problem) => `unhealthy: ${problem}`)
     })
 }
 
-/** The first peer that answers names the others. */
-async function collect(probe: Probe, peers: readonly string[], timeoutMs: number): Promise<Row[]> {
-  let first: StatusAnswer
+async function surveyOf(options: ClusterOptions): Promise<Survey> {
+  const given = peersOf(options)
+  const probe = await createProbe(await keyOf(options))
   try {
-    first = await Promise.any(peers.map((address) => probe.status(address, timeoutMs)))
-  } catch (error) {
-    const [cause] = (error as AggregateError).errors as Error[]
-    throw cause ?? new UnavailableError('no peer answered')
-  }
-  return Promise.all(
-    [...first.voters, ...first.learners].map(({ peerId, addresses }) => askOne(probe, peerId, addresses, timeoutMs))
-  )
-}
-
-async function askOne(probe: Probe, id: string, addresses: readonly string[], timeoutMs: number): Promise<Row> {
-  try {
-    return { id, addresses, answer: await Promise.any(addresses.map((address) => probe.status(address, timeoutMs))) }
-  } catch (error) {
-    const [cause] = (error as AggregateError).errors as Error[]
-    return { id, addresses, error: cause?.message ?? 'no address' }
+    return await takeSurvey({
+      given,
+      self: probe.id,
+      ask: (id, addresses, timeoutMs) => probe.status(id, addresses, timeoutMs),
+      reasonOf,
+      founding: options.cluster === '' ? undefined : options.cluster,
+      timeoutMs: options.timeout ?? TIMEOUT_MS,
+      now: () => performance.now()
+    })
+  } finally {
+    await probe.close()
   }
 }
 
-function show(rows: readonly Row[], json: boolean): void {
-  if (json) {
-    for (const { id, addresses, answer, error } of rows) {
-      if (answer === undefined) printJson({ id, addresses, error })
-      else {
-        const { type: _type, seq: _seq, leader, stages, ...status } = answer
-        printJson({ ...status, leader: leader === '' ? null : leader, addresses, stages: stages.map(summarize) })
-      }
+function endWith({ problem }: Survey, words: (problem: string) => string): void {
+  if (problem === undefined) return
+  printFailure(words(problem))
+  throw new ExitError(1)
+}
+
+function healthOf({ problem, clusterId, leader, voters, answering, following, quorum }: Survey): object {
+  return {
+    healthy: problem === undefined,
+    problem: problem ?? null,
+    clusterId,
+    leader: leader?.id ?? null,
+    term: leader?.term ?? null,
+    voters,
+    answering,
+    following,
+    quorum
+  }
+}
+
+function summary({ leader, voters, answering }: Survey): string {
+  const votes = `${answering} of ${voters} voters answer`
+  return leader === undefined ? votes : `leader ${shortId(leader.id)} in term ${leader.term}, ${votes}`
+}
+
+function showJson({ peers, leader }: Survey): void {
+  for (const { id, addresses, answer, reason, error } of peers) {
+    if (answer === undefined) {
+      printJson({ id, addresses, reason, error: error?.message })
+      continue
     }
-    return
+    const { type: _type, seq: _seq, leader: named, stages, ...status } = answer
+    const lag = lagOf(answer, leader)
+    printJson({ ...status, leader: named === '' ? null : named, lag, addresses, stages: stages.map(summarize) })
   }
+}
+
+/** At most 80 columns each. */
+export function statusLines(survey: Survey): string[] {
+  const { peers, clusterId, founding, leader } = survey
+  const lines = clusterId === '' ? [] : [`cluster ${clusterId}`, `founding ${founding}`, summary(survey)]
+  if (leader !== undefined) lines.push(`${leader.sessions} sessions own ${leader.ownedPages} pages`)
+  if (lines.length > 0) lines.push('')
+  const letters = distinctLetters(peers.map(({ id }) => id))
+  const head = ['PEER', 'ROLE', 'TERM', 'LAST', 'LAG', 'DISK FREE']
+  const cells = peers.map((report) => cellsOf(report, leader, letters))
+  // The last column gets what the others leave of a line, and as many lines as it needs.
+  const widths = head.map((title, i) => GAP + Math.max(title.length, ...cells.map((row) => row[i]!.length)))
+  const rest = Math.max(MIN_COLUMN, COLUMNS - widths.reduce((sum, width) => sum + width, 0))
   const table = new Table({
-    head: ['peer', 'role', 'term', 'last', 'commit', 'applied', 'sessions', 'owned pages', 'address'],
-    style: process.stdout.isTTY ? {} : { head: [], border: [] }
+    head: [...head, 'ADDRESS'],
+    colWidths: [...widths, rest],
+    chars: NO_LINES,
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 }
   })
-  for (const { id, addresses, answer } of rows) {
-    const address = addresses[0]?.replace(/\/p2p\/.*$/, '') ?? ''
-    if (answer === undefined) table.push([id, 'unreachable', '', '', '', '', '', '', address])
-    else {
-      const { role, term, lastIndex, commitIndex, appliedIndex, sessions, ownedPages } = answer
-      table.push([id, role, term, lastIndex, commitIndex, appliedIndex, sessions, ownedPages, address])
-    }
-  }
-  const answers = rows.flatMap(({ answer }) => answer ?? [])
-  printLine(`cluster ${answers[0]?.clusterId ?? ''}`)
-  printLine(`founding ${answers[0]?.founding ?? ''}`)
-  printLine(table.toString())
-  for (const line of trouble(answers)) printLine(line)
+  for (const [i, row] of cells.entries()) table.push([...row, wrap(placeOf(peers[i]!), rest)])
+  return [
+    ...lines,
+    ...table
+      .toString()
+      .split('\n')
+      .map((line) => line.trimEnd()),
+    ...trouble(peers.flatMap(({ answer }) => answer ?? []))
+  ]
 }
 
 /** Peers that are kept out, and why: nothing else would show it. */
 function trouble(answers: readonly StatusAnswer[]): string[] {
-  return answers.flatMap(({ id, admitted, quarantined }) => [
+  const lines = answers.flatMap(({ id, admitted, quarantined }) => [
     ...(admitted ? [] : [`${shortId(id)} is new and takes no part yet: all founding voters, or a leader, must agree`]),
-    ...quarantined.map(({ peerId, reason }) => `${shortId(id)} and ${shortId(peerId)} do not work together: ${reason}`)
+    ...quarantined.map(({ peerId, reason }) => {
+      return `${shortId(id)} and ${shortId(peerId)} do not work together: ${shortenIds(reason)}`
+    })
   ])
+  return lines.length === 0 ? [] : ['', ...lines.flatMap((line) => wrap(line, COLUMNS).split('\n'))]
+}
+
+const GAP = 2
+const MIN_COLUMN = 12
+const NO_LINES = Object.fromEntries(
+  ['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right']
+    .concat(['left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid', 'middle'])
+    .map((part) => [part, ''])
+)
+
+function cellsOf({ id, answer }: PeerReport, leader: Survey['leader'], letters: number): string[] {
+  const name = shortId(id, letters)
+  if (answer === undefined) return [name, 'no answer', '', '', '', '']
+  const { role, term, lastIndex, disk } = answer
+  const lag = lagOf(answer, leader)
+  const free = disk === undefined ? '' : formatBytes(disk.freeBytes)
+  return [name, role, String(term), String(lastIndex), lag === null ? '' : String(lag), free]
+}
+
+/** Entries of the leader's log that the peer lacks; null without a leader. Both are asked at almost the same moment. */
+function lagOf(answer: { readonly lastIndex: number }, leader: Survey['leader']): number | null {
+  return leader === undefined ? null : Math.max(0, leader.lastIndex - answer.lastIndex)
+}
+
+/** Where the peer is, and why it does not answer. */
+function placeOf({ addresses, reason }: PeerReport): string {
+  const places = addresses.map((address) => address.replace(/\/p2p\/.*$/, ''))
+  const at = (reason === undefined ? places.slice(0, 1) : places).map(
+    (place) => /^\/ip4\/([^/]+)\/tcp\/(\d+)$/.exec(place)?.slice(1).join(':') ?? place
+  )
+  return [...at, ...(reason === undefined ? [] : [shortenIds(reason)])].join('\n')
+}
+
+/** How many letters at the end tell the ids apart. */
+function distinctLetters(ids: readonly string[]): number {
+  const longest = Math.max(...ids.map((id) => id.length))
+  for (let letters = 8; letters < longest; letters++) {
+    if (new Set(ids.map((id) => id.slice(-letters))).size === ids.length) return letters
+  }
+  return longest
+}
+
+/** At spaces where there are any, else anywhere: an address has none. */
+function wrap(text: string, width: number): string {
+  const line = new RegExp(`(?:.{1,${width}}(?:\\s+|$))|.{${width}}`, 'g')
+  return text
+    .split('\n')
+    .flatMap((part) => part.match(line) ?? [''])
+    .map((part) => part.trimEnd())
+    .join('\n')
+}
+
+function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
+  const power = bytes < 1024 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10))
+  return `${(bytes / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`
 }
 
 /** With the figures that people ask for; the buckets are there for who compares two moments. */

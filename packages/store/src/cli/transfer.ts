@@ -3,6 +3,7 @@ import type { DsmFile } from '@quire/dsm-client'
 import { QuireError } from '@quire/protocol'
 import { createHash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
+import type { Readable } from 'node:stream'
 import type { Progress } from './output.js'
 
 /** Bytes that are read or written in one call, and calls that are under way at once. */
@@ -22,15 +23,28 @@ export class DigestMismatchError extends QuireError {
   }
 }
 
-/** Resolves with the digest when everything is durable. */
-export async function upload(source: FileHandle, file: DsmFile, size: number, progress: Progress): Promise<string> {
+/** Bytes to store: all but the last chunk have the same length. */
+export interface Source {
+  /** Undefined until the end of a stream. */
+  readonly size: number | undefined
+  readonly chunks: AsyncIterable<Uint8Array>
+  close(): Promise<void>
+}
+
+export interface Sent {
+  readonly size: number
+  readonly sha256: string
+}
+
+/** Resolves when everything is durable. */
+export async function upload(source: Source, file: DsmFile, progress: Progress): Promise<Sent> {
   const digest = createHash('sha256')
   const writes = new Set<Promise<void>>()
   let failure: unknown
-  for (let offset = 0; offset < size && failure === undefined;) {
-    const chunk = await readChunk(source, offset, Math.min(CHUNK_BYTES, size - offset))
+  let size = 0
+  for await (const chunk of source.chunks) {
     digest.update(chunk)
-    const write = file.write(offset, chunk).then(
+    const write = file.write(size, chunk).then(
       () => {
         writes.delete(write)
         progress.add(chunk.length)
@@ -41,13 +55,46 @@ export async function upload(source: FileHandle, file: DsmFile, size: number, pr
       }
     )
     writes.add(write)
-    offset += chunk.length
+    size += chunk.length
     if (writes.size >= CHUNKS_AT_ONCE) await Promise.race(writes)
+    if (failure !== undefined) break
   }
   await Promise.all(writes)
   if (failure !== undefined) throw failure as Error
   await file.sync()
-  return digest.digest('hex')
+  return { size, sha256: digest.digest('hex') }
+}
+
+/** A file whose size is known. It must not become shorter meanwhile. */
+export function fileSource(handle: FileHandle, size: number): Source {
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    for (let offset = 0; offset < size; offset += CHUNK_BYTES)
+      yield await readChunk(handle, offset, Math.min(CHUNK_BYTES, size - offset))
+  }
+  return { size, chunks: chunks(), close: () => handle.close() }
+}
+
+/** Whatever comes until the end. */
+export function streamSource(stream: Readable): Source {
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    let chunk = new Uint8Array(CHUNK_BYTES)
+    let filled = 0
+    for await (const piece of stream as AsyncIterable<Uint8Array>) {
+      for (let taken = 0; taken < piece.length;) {
+        const part = piece.subarray(taken, taken + CHUNK_BYTES - filled)
+        chunk.set(part, filled)
+        taken += part.length
+        filled += part.length
+        if (filled < CHUNK_BYTES) continue
+        yield chunk
+        chunk = new Uint8Array(CHUNK_BYTES)
+        filled = 0
+      }
+    }
+    if (filled > 0) yield chunk.subarray(0, filled)
+  }
+  const close = (): Promise<void> => Promise.resolve(void stream.destroy())
+  return { size: undefined, chunks: chunks(), close }
 }
 
 async function readChunk(source: FileHandle, offset: number, length: number): Promise<Uint8Array> {

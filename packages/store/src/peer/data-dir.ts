@@ -10,11 +10,11 @@
  * | `pages/` | the page store's checkpoints |
  * | `lock-*` | a socket for as long as a process uses the directory |
  */
-import { existsSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { existsSync, lstatSync, readFileSync, readdirSync, rmSync, statSync, type Stats } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { CorruptionError, NotAuthorizedError, QuireError, VersionMismatchError } from '@quire/protocol'
 import { randomBytes } from 'node:crypto'
-import { makeFolder, replaceFile, syncFolder } from './durable.js'
+import { folderProblem, makeFolder, removeEmptyFolders, replaceFile, syncFolder } from './durable.js'
 import { lockFolder, type FolderLock } from './folder-lock.js'
 import type { IdentityStorage } from './identity.js'
 import { openSlotFile, type SlotFile } from './slot-file.js'
@@ -27,6 +27,8 @@ const PEERS = 'peers.state'
 const PEERS_SLOT_BYTES = 65_536
 const LOG = 'log'
 const PAGES = 'pages'
+/** What mkfs leaves in a new file system: a mount point that holds only this is empty. */
+const LOST_AND_FOUND = 'lost+found'
 
 /** The directory cannot be used as asked; the reason is one line for people. */
 export class DataDirectoryError extends QuireError {
@@ -46,6 +48,8 @@ export interface DataDirectoryInit {
   readonly peerId: string
   /** Given at the first start; on a later one it must be the directory's own. */
   readonly cluster?: { readonly clusterId: string; readonly digest: string }
+  /** Called at a first start, before it leaves anything in the directory. When it rejects, nothing is left. */
+  readonly beforeFounding?: () => Promise<void>
 }
 
 export interface DataDirectory extends IdentityStorage {
@@ -82,36 +86,66 @@ interface Identity {
  */
 export async function openDataDirectory(init: DataDirectoryInit): Promise<DataDirectory> {
   const path = resolve(init.path)
-  if (!existsSync(path)) {
-    if (init.cluster === undefined)
-      throw new DataDirectoryError(path, 'no such directory, and no cluster is given to start it with')
-    makeFolder(path)
-  } else if (!statSync(path).isDirectory()) {
-    throw new DataDirectoryError(path, 'not a directory')
-  }
-  const lock = await lockFolder(path)
+  const found = statOf(path)
+  if (found === undefined && init.cluster === undefined)
+    throw new DataDirectoryError(path, `no such directory, and ${NO_CLUSTER}`)
+  if (found?.isDirectory() === false) throw new DataDirectoryError(path, 'not a directory')
+  const made = found === undefined ? make(path) : []
+  let lock: FolderLock | undefined
   try {
+    lock = await lockFolder(path)
     const identity = readIdentity(path)
     if (identity !== undefined) checkIdentity(path, identity, init)
     const isFounded = identity !== undefined && identity.state !== 'starting'
-    return new Directory(path, lock, isFounded ? identity : begin(path, identity, init))
+    return new Directory(path, lock, isFounded ? identity : await begin(path, identity, init))
   } catch (error) {
-    await lock.release()
-    throw error
+    await lock?.release()
+    removeEmptyFolders(made)
+    throw isSystemError(error) ? new DataDirectoryError(path, `cannot be used (${error.code})`) : error
   }
 }
 
+const NO_CLUSTER = "a first start needs the cluster's configuration (--cluster)"
+
+/** Undefined when nothing is there. */
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    // A file stands where a parent is to be: making the folder names it.
+    if (code === 'ENOTDIR') return undefined
+    if (code !== 'ENOENT') throw new DataDirectoryError(path, `cannot be read (${code})`)
+  }
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return undefined
+  throw new DataDirectoryError(path, 'a symbolic link that leads nowhere')
+}
+
+function make(path: string): string[] {
+  try {
+    return makeFolder(path)
+  } catch (error) {
+    throw new DataDirectoryError(path, folderProblem(path, error))
+  }
+}
+
+/** Of the file system, or of the lock's socket. */
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'syscall' in error && 'code' in error
+}
+
 /** Starts a new directory, or one whose first start was cut short: nothing in it was ever promised to anybody. */
-function begin(path: string, found: Identity | undefined, init: DataDirectoryInit): Identity {
+async function begin(path: string, found: Identity | undefined, init: DataDirectoryInit): Promise<Identity> {
   if (found === undefined) {
-    const entries = readdirSync(path).filter((name) => !name.startsWith('lock-') && name !== `${IDENTITY}.new`)
+    const entries = readdirSync(path).filter((name) => !isOurs(path, name))
     if (entries.length > 0)
       throw new DataDirectoryError(path, `not a data directory: it has ${entries[0]} but no ${IDENTITY}`)
   }
   if (init.cluster === undefined) {
     const what = found === undefined ? 'empty' : 'its first start was interrupted'
-    throw new DataDirectoryError(path, `${what}, and no cluster is given to start it with`)
+    throw new DataDirectoryError(path, `${what}, and ${NO_CLUSTER}`)
   }
+  await init.beforeFounding?.()
   const identity: Identity = {
     version: FORMAT_VERSION,
     peerId: init.peerId,
@@ -125,6 +159,12 @@ function begin(path: string, found: Identity | undefined, init: DataDirectoryIni
   for (const name of [LOG, PAGES, PEERS]) rmSync(join(path, name), { recursive: true, force: true })
   syncFolder(path)
   return identity
+}
+
+/** What may be in a directory that is still empty. */
+function isOurs(path: string, name: string): boolean {
+  if (name === LOST_AND_FOUND) return statSync(join(path, name)).isDirectory()
+  return name.startsWith('lock-') || name === `${IDENTITY}.new`
 }
 
 function readIdentity(path: string): Identity | undefined {

@@ -1,6 +1,17 @@
 /** Small files that survive a power failure: written beside, flushed, renamed, and the folder flushed too. */
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, openSync, closeSync, fsyncSync, writeSync, renameSync, linkSync, unlinkSync } from 'node:fs'
+import {
+  closeSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmdirSync,
+  statSync,
+  unlinkSync,
+  writeSync
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 
 /** Flushes a folder's entries: a file that was created or renamed in it is only then sure to be found again. */
@@ -13,13 +24,60 @@ export function syncFolder(path: string): void {
   }
 }
 
-/** Makes a folder and its missing parents, each one flushed into its parent. */
-export function makeFolder(path: string): void {
-  const first = mkdirSync(path, { recursive: true, mode: 0o700 })
-  if (first === undefined) return
-  for (let made = path; ; made = dirname(made)) {
-    syncFolder(dirname(made))
-    if (made === first || made === dirname(made)) return
+/**
+ * Makes a folder and its missing parents, each one flushed into its parent. Returns those that it made, the innermost
+ * first. Throws the system's error, whose `path` is the folder that cannot be made.
+ */
+export function makeFolder(path: string): string[] {
+  const missing: string[] = []
+  for (let folder = path; !isFolder(folder); folder = dirname(folder)) missing.push(folder)
+  const made: string[] = []
+  // One at a time. Node's recursive mkdir never returns where a parent exists but takes no folders, as /proc does.
+  for (const folder of missing.toReversed()) {
+    try {
+      if (makeOne(folder)) made.unshift(folder)
+      syncFolder(dirname(folder))
+    } catch (error) {
+      removeEmptyFolders(made)
+      throw error
+    }
+  }
+  return made
+}
+
+/** False when another process has made it meanwhile. */
+function makeOne(folder: string): boolean {
+  try {
+    mkdirSync(folder, { mode: 0o700 })
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !isFolder(folder)) throw error
+    return false
+  }
+}
+
+/** Removes folders, the innermost first, up to one that holds something: that one is in use. */
+export function removeEmptyFolders(folders: readonly string[]): void {
+  try {
+    for (const folder of folders) rmdirSync(folder)
+  } catch {
+    // It was to be undone because of an error, which is the one that is reported.
+  }
+}
+
+/** Why `makeFolder(path)` failed, for people. */
+export function folderProblem(path: string, error: unknown): string {
+  const { code, path: at = path } = error as NodeJS.ErrnoException
+  if (code === 'EEXIST' || code === 'ENOTDIR') return `cannot be made: ${at} is there and is not a folder`
+  return at === path ? `cannot be made (${code})` : `cannot be made (${code} at ${at})`
+}
+
+/** False also for what cannot be seen: making it tells why. */
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory()
+  } catch {
+    return false
   }
 }
 

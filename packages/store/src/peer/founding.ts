@@ -1,4 +1,5 @@
 /** The configuration that a cluster was founded from: its digest, and how two of them differ. */
+import { shortId } from '@quire/net'
 import { encode } from '@quire/protocol'
 import { createHash } from 'node:crypto'
 import { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
@@ -37,11 +38,6 @@ export function foundingDifference(
     return differs('round trip', `${ours.roundTripMs} ms`, `${theirs.roundTripMs} ms`)
   }
   return 'no difference that this version knows'
-}
-
-/** The end of a PeerId: its beginning is the same for all keys of a kind. */
-export function shortId(peerId: string): string {
-  return `…${peerId.slice(-8)}`
 }
 
 function withoutIds(addresses: readonly string[]): string {

@@ -18,7 +18,6 @@ import {
 import type { AddressBook } from '@quire/net'
 import type { Logger } from 'pino'
 import type { Life } from './evidence.js'
-import { shortId } from './founding.js'
 
 export interface LinkInit {
   readonly remote: string
@@ -170,7 +169,7 @@ export class Link {
     this.openedAtMs = this.init.clock.now()
     if (this.lastFailure !== undefined) {
       const downMs = Math.round(this.openedAtMs - this.downSinceMs)
-      this.init.logger?.info({ peer: shortId(this.init.remote), downMs }, 'link restored')
+      this.init.logger?.info({ peer: this.init.remote, downMs }, 'link to the peer restored')
       this.lastFailure = undefined
     }
     this.init.opened()
@@ -205,7 +204,7 @@ export class Link {
     const { remote, clock, random, logger } = this.init
     if (error.message !== this.lastFailure) {
       this.lastFailure = error.message
-      if (!this.wasRefused) logger?.info({ peer: shortId(remote), reason: error.message }, 'no link to the peer')
+      if (!this.wasRefused) logger?.info({ peer: remote, reason: error.message }, 'no link to the peer')
     }
     // Up to twice as long, by chance, so that peers that lost each other do not come back in step.
     const delayMs = this.backoffMs * (1 + random.next())

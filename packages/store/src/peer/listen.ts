@@ -1,4 +1,6 @@
 /** Ports that were chosen once are bound again, because the address book in the log names them. */
+import { ListenError } from '@quire/net'
+import { createServer, type Server } from 'node:net'
 
 interface ListenParts {
   readonly family: string
@@ -38,4 +40,29 @@ export function currentAddresses(bound: readonly string[]): string[] {
 function parseListen(address: string): ListenParts | undefined {
   const match = /^\/(ip4|ip6|dns|dns4|dns6)\/([^/]+)\/tcp\/(\d+)(\/|$)/.exec(address)
   return match === null ? undefined : { family: match[1]!, host: match[2]!, port: match[3]! }
+}
+
+/**
+ * Rejects with ListenError when an address cannot be bound now: its port is taken, or it is not this machine's. Binds
+ * all of them together and lets them go again.
+ */
+export async function checkListen(addresses: readonly string[]): Promise<void> {
+  const servers: Server[] = []
+  try {
+    for (const address of addresses) {
+      const parts = parseListen(address)
+      if (parts !== undefined) servers.push(await bind(address, parts))
+    }
+  } finally {
+    await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
+  }
+}
+
+function bind(address: string, { family, host, port }: ListenParts): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    // Whoever connects to it meets a closed connection, as before the peer started.
+    const server = createServer((socket) => socket.destroy())
+    server.once('error', (error) => reject(new ListenError([address], error.message, { cause: error })))
+    server.listen({ host, port: Number(port), ipv6Only: family === 'ip6' }, () => resolve(server))
+  })
 }

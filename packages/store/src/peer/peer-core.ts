@@ -31,6 +31,7 @@ import { AddressBook } from '@quire/net'
 import { encodeCluster } from './cluster.js'
 import { createPeerIdentity, type PeerIdentity } from './identity.js'
 import { createPeerLinks, type Acknowledged, type PeerLinks, type Quarantined } from './peer-links.js'
+import { RoleLog } from './role-log.js'
 import { openReplica, type Replica, type ReplicaLimits, type ReplicaStorage } from './replica.js'
 
 export interface PeerCoreComponents {
@@ -48,6 +49,8 @@ export interface PeerCoreInit {
   readonly limits?: Partial<ServerLimits> | undefined
   readonly replicaLimits?: ReplicaLimits | undefined
   readonly raft?: Pick<RaftNodeInit, 'limits'> | undefined
+  /** Room in the file system under the storage, for the status; undefined while nobody knows. */
+  readonly diskSpace?: (() => DiskSpace | undefined) | undefined
   /** Default: the group's directory. */
   readonly createDirectory?: ((view: StateView) => Directory) | undefined
   /** The configuration in the log has changed. */
@@ -56,6 +59,12 @@ export interface PeerCoreInit {
   readonly onApplied?: ((index: number, applied: Applied | undefined) => void) | undefined
   /** Storage failed or an invariant broke: close the core. */
   readonly onFatal: (error: Error) => void
+}
+
+export interface DiskSpace {
+  /** What this process may take of it. */
+  readonly freeBytes: number
+  readonly totalBytes: number
 }
 
 /** What a peer knows at this moment, without asking anybody. */
@@ -82,6 +91,8 @@ export interface PeerStatus {
   readonly roundTripMs: number
   readonly sessions: number
   readonly ownedPages: number
+  /** Of the file system that holds the data directory; undefined where nobody knows. */
+  readonly disk: DiskSpace | undefined
   /** How long the stages of its work took since it started: see docs/observability.md. */
   readonly stages: readonly StageReport[]
 }
@@ -207,6 +218,7 @@ export class PeerCore {
       confirmLeadership: () => (this.parts?.node.status().ready === true ? this.parts.node.readIndex() : undefined),
       logger: this.child('links')
     })
+    const roles = new RoleLog(this.child('raft'), id)
     const node = createRaftNode(
       {
         clock,
@@ -216,7 +228,10 @@ export class PeerCore {
         application: {
           appliedIndex: this.replica.applier.appliedIndex,
           apply: (entries) => this.replica.apply(entries),
-          onChange: () => this.parts?.service.statusChanged(),
+          onChange: (status) => {
+            roles.changed(status)
+            this.parts?.service.statusChanged()
+          },
           onFatal: (error) => this.init.onFatal(error)
         }
       },
@@ -275,6 +290,7 @@ export class PeerCore {
       roundTripMs: this.newestConfig.roundTripMs,
       sessions: [...state.sessions()].length,
       ownedPages: state.ownedPages(),
+      disk: this.init.diskSpace?.(),
       stages: this.stages.report()
     }
   }

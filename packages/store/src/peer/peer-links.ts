@@ -19,11 +19,10 @@ import {
   type RaftStreamMessage,
   type Random
 } from '@quire/protocol'
-import type { AddressBook } from '@quire/net'
+import { shortId, type AddressBook } from '@quire/net'
 import type { Logger } from 'pino'
 import { Refusals } from '../server/refusals.js'
 import type { Life } from './evidence.js'
-import { shortId } from './founding.js'
 import type { PeerIdentity, Refusal } from './identity.js'
 import { HELLO_TIMEOUT_MS, Link } from './link.js'
 
@@ -418,7 +417,7 @@ class Links implements PeerLinks {
         await identity.save()
         link.tell({ type: 'raftAdmitted', incarnation })
       })
-      .catch((err: unknown) => logger?.debug({ err, peer: shortId(peerId) }, 'not admitted'))
+      .catch((err: unknown) => logger?.debug({ err, peer: peerId }, 'not admitted'))
       .finally(() => this.admitting.delete(peerId))
   }
 

@@ -1,8 +1,17 @@
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import type { PeerId } from '@libp2p/interface'
-import { createClock, createLibp2pNetwork, createRandom, type Libp2pNetwork, type PrivateKey } from '@quire/net'
+import {
+  createClock,
+  createLibp2pNetwork,
+  createRandom,
+  parseListenAddress,
+  withShortIds,
+  type Libp2pNetwork,
+  type PrivateKey
+} from '@quire/net'
 import { ClosedError, InvalidArgumentError } from '@quire/protocol'
 import { createNodeDisk } from '@quire/raft/node-disk'
+import { readFileSync, statfsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { createLmdbBackend } from '../pages/index.js'
@@ -11,9 +20,9 @@ import type { ReplicatedConfig } from '../state/index.js'
 import { mayConnect, normalizeCluster, type ClusterConfig } from './cluster.js'
 import { foundingDigest } from './founding.js'
 import { openDataDirectory, type DataDirectory } from './data-dir.js'
-import { boundAddresses, currentAddresses } from './listen.js'
+import { boundAddresses, checkListen, currentAddresses } from './listen.js'
 import { descriptors, limitConnections, type ConnectionLimits } from './descriptors.js'
-import { openPeerCore, type PeerCore, type PeerStatus } from './peer-core.js'
+import { openPeerCore, type DiskSpace, type PeerCore, type PeerStatus } from './peer-core.js'
 import type { ReplicaStorage } from './replica.js'
 
 export interface PeerInit {
@@ -46,6 +55,10 @@ export interface Peer extends AsyncDisposable {
   close(): Promise<void>
 }
 
+const { version: VERSION } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  readonly version: string
+}
+
 /** Room for as many clients as there may be sessions, for those that come back on a new connection, and for the peers. */
 const WANTED: ConnectionLimits = {
   maxConnections: 2 * DEFAULT_SERVER_LIMITS.maxSessions,
@@ -57,18 +70,26 @@ const WANTED: ConnectionLimits = {
  * address cannot be bound, or when there is no cluster to start with; the message is one line. InvalidArgumentError, FolderInUseError,
  * DataDirectoryError, NotAuthorizedError (another's directory), CorruptionError, VersionMismatchError, ListenError, DescriptorLimitError.
  */
-export async function createPeer(init: PeerInit): Promise<Peer> {
+export async function createPeer(given: PeerInit): Promise<Peer> {
+  const { logger } = given
+  const init = logger === undefined ? given : { ...given, logger: withShortIds(logger) }
   const id = peerIdFromPrivateKey(init.privateKey).toString()
   const cluster = init.cluster === undefined ? undefined : normalizeCluster(init.cluster)
   if (cluster !== undefined && !cluster.voters.some((voter) => voter.peerId === id)) {
     throw new InvalidArgumentError('privateKey', id, `the key of a voter of cluster ${cluster.clusterId}`)
   }
   if (init.listen.length === 0) throw new InvalidArgumentError('listen', 0, 'one address or more')
+  if (init.dataDir === '') throw new InvalidArgumentError('dataDir', '', 'the path of a folder')
+  const listen = init.listen.map((address) => parseListenAddress(address))
+  const twice = listen.find((address, i) => listen.indexOf(address) < i)
+  if (twice !== undefined) throw new InvalidArgumentError('listen', twice, 'named once')
   const connections = fittingConnections(init.logger)
   const directory = await openDataDirectory({
     path: init.dataDir,
     peerId: id,
-    ...(cluster === undefined ? {} : { cluster: { clusterId: cluster.clusterId, digest: foundingDigest(cluster) } })
+    ...(cluster === undefined ? {} : { cluster: { clusterId: cluster.clusterId, digest: foundingDigest(cluster) } }),
+    // A start that fails for its addresses is repeated with others, and must find nothing in its way.
+    beforeFounding: () => checkListen(listen)
   })
   const peer = new RunningPeer(init, id, directory, connections)
   try {
@@ -121,12 +142,21 @@ class RunningPeer implements Peer {
         logger: this.init.logger,
         // The check reads the new configuration; setting it anew hangs up on those whom it does not allow any more.
         onConfig: (config) => this.network?.setAllow((peerId) => mayConnect(config, peerId)),
-        onFatal: (error) => this.fatal(error)
+        onFatal: (error) => this.fatal(error),
+        diskSpace: () => diskSpace(directory.path)
       }
     )
     this.core = core
     const network = await this.listen(core)
     core.connect(network, currentAddresses(network.multiaddrs))
+    this.logStart(core.status())
+  }
+
+  /** The one line that has the whole id. */
+  private logStart({ id, clusterId, founding, term, lastIndex }: PeerStatus): void {
+    const { multiaddrs: addresses, directory } = this
+    const facts = { version: VERSION, id, clusterId, founding, addresses, dataDir: directory.path, term, lastIndex }
+    this.init.logger?.info(facts, 'the peer has started')
   }
 
   status(): PeerStatus {
@@ -181,11 +211,25 @@ class RunningPeer implements Peer {
   }
 
   private async shutDown(): Promise<void> {
+    const last = this.multiaddrs.length > 0 ? this.core?.node?.status() : undefined
+    if (last !== undefined) this.init.logger?.info({ role: last.role, term: last.term }, 'the peer is stopping')
     // Clients first, while there is a network to tell them; then Raft, which ends with the log; the checkpoint last.
     await this.core?.stop()
     await this.network?.close()
     await this.core?.close()
     await this.directory.close()
+    if (last !== undefined) this.init.logger?.info({ lastIndex: last.lastIndex }, 'the peer has stopped')
+  }
+}
+
+function diskSpace(path: string): DiskSpace | undefined {
+  try {
+    const { bsize, bavail, blocks } = statfsSync(path)
+    // Some network file systems report more than there is in the world.
+    const bytes = (count: number): number => Math.min(count * bsize, Number.MAX_SAFE_INTEGER)
+    return { freeBytes: bytes(bavail), totalBytes: bytes(blocks) }
+  } catch {
+    return undefined
   }
 }
 

@@ -28,6 +28,7 @@ export class Refusals {
     this.logged.add(refusal)
     // A refusal is expected, so where it was made is of no interest; of any other error it is.
     const why = error instanceof QuireError ? { reason: error.message } : { err: error }
-    this.logger?.[level]({ [this.kind]: remote, ...facts, ...why }, `${this.kind} refused`)
+    // The whole id: an operator who wants to let it in needs it.
+    this.logger?.[level]({ [this.kind]: remote, id: remote, ...facts, ...why }, `${this.kind} refused`)
   }
 }

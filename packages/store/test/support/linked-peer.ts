@@ -14,6 +14,14 @@ export function founded(ids: readonly string[], change: Partial<ReplicatedConfig
   return { clusterId: 'blue', voters, admins: [], clients: undefined, roundTripMs: 32, ...change }
 }
 
+export interface LogLine {
+  readonly level: number
+  readonly msg: string
+  readonly peer?: string
+  readonly reason?: string
+  readonly downMs?: number
+}
+
 export interface LinkedPeerInit {
   readonly net: FakeNet
   readonly clock: FakeClock
@@ -32,7 +40,7 @@ let processes = 0
 
 export class LinkedPeer {
   readonly received: string[] = []
-  readonly logged: { readonly level: number; readonly msg: string; readonly reason?: string }[] = []
+  readonly logged: LogLine[] = []
   readonly folder: MemoryIdentity
   readonly book = new AddressBook()
   /** The durable end of its log. */

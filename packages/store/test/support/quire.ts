@@ -1,6 +1,7 @@
 /** The command line as a user runs it. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const BIN = fileURLToPath(new URL('../../bin/quire.js', import.meta.url))
@@ -12,6 +13,11 @@ export interface Finished {
 }
 
 export interface RunOptions {
+  /** Its standard input; default: none. */
+  readonly input?: Uint8Array
+  /** Files that take its output instead, such as /dev/full. */
+  readonly stdoutTo?: string
+  readonly stderrTo?: string
   readonly env?: Record<string, string>
   /** The limit of open files, hard and soft: Node raises the soft one to the hard one. */
   readonly maxOpenFiles?: number
@@ -29,16 +35,23 @@ export interface Running {
   stderr: string
 }
 
-export function startQuire(args: readonly string[], { env = {}, maxOpenFiles }: RunOptions = {}): Running {
+export function startQuire(args: readonly string[], options: RunOptions = {}): Running {
   const command = [process.execPath, BIN, ...args]
+  const { maxOpenFiles } = options
   if (maxOpenFiles !== undefined) command.unshift('sh', '-c', `ulimit -n ${maxOpenFiles} && exec "$0" "$@"`)
+  const files = [options.stdoutTo, options.stderrTo].map((path) =>
+    path === undefined ? undefined : openSync(path, 'w')
+  )
+  const [stdout, stderr] = files
   const child = spawn(command[0]!, command.slice(1), {
-    env: { ...process.env, NO_COLOR: '1', QUIRE_PEERS: '', QUIRE_KEY: '', QUIRE_CLUSTER: '', ...env },
-    stdio: ['ignore', 'pipe', 'pipe']
+    env: { ...process.env, NO_COLOR: '1', QUIRE_PEERS: '', QUIRE_KEY: '', QUIRE_CLUSTER: '', ...options.env },
+    stdio: [options.input === undefined ? 'ignore' : 'pipe', stdout ?? 'pipe', stderr ?? 'pipe']
   })
+  child.stdin?.end(options.input)
+  for (const file of files) if (file !== undefined) closeSync(file)
   const running: Running = { child, stdout: '', stderr: '' }
-  child.stdout.on('data', (chunk: Buffer) => (running.stdout += String(chunk)))
-  child.stderr.on('data', (chunk: Buffer) => (running.stderr += String(chunk)))
+  child.stdout?.on('data', (chunk: Buffer) => (running.stdout += String(chunk)))
+  child.stderr?.on('data', (chunk: Buffer) => (running.stderr += String(chunk)))
   return running
 }
 

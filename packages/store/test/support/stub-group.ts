@@ -131,6 +131,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
       roundTripMs: CONFIG.roundTripMs,
       sessions: 0,
       ownedPages: 0,
+      disk: undefined,
       stages: []
     })
   })

@@ -1,0 +1,149 @@
+/** What the peers of a cluster say about themselves, all of them asked, and what follows from it for the cluster. */
+import { InvalidArgumentError, type Member } from '@quire/protocol'
+import { parsePeerAddress, shortId } from '@quire/net'
+import type { StatusAnswer } from './probe.js'
+
+/** One peer: its answer, or why there is none. */
+export interface PeerReport {
+  readonly id: string
+  readonly addresses: readonly string[]
+  readonly answer?: StatusAnswer
+  /** In a few words for people. */
+  readonly reason?: string
+  readonly error?: Error
+}
+
+export interface Survey {
+  /** In the order in which the peers became known: those that were given first. */
+  readonly peers: readonly PeerReport[]
+  /** Empty when no peer answers. */
+  readonly clusterId: string
+  /** Digest of the configuration that the cluster was founded from; empty when no peer answers. */
+  readonly founding: string
+  /** The newest peer that says that it leads. */
+  readonly leader: StatusAnswer | undefined
+  /** Of the leader's configuration; without a leader, of the peer that is furthest. */
+  readonly voters: number
+  /** Voters that answer. */
+  readonly answering: number
+  /** Voters that answer and name the leader in its term, itself included. */
+  readonly following: number
+  /** Voters that the cluster needs. */
+  readonly quorum: number
+  /** Why the cluster serves nobody; undefined when it serves. */
+  readonly problem: string | undefined
+}
+
+export interface SurveyInit {
+  /** Multiaddrs that end in /p2p/<PeerId>. */
+  readonly given: readonly string[]
+  /** This client's PeerId: no node can dial itself. */
+  readonly self: string
+  /** Rejects, within `timeoutMs`, when the peer does not answer. */
+  readonly ask: (id: string, addresses: readonly string[], timeoutMs: number) => Promise<StatusAnswer>
+  /** In a few words for people. */
+  readonly reasonOf: (error: Error) => string
+  /** Founding digest of the cluster that is asked for. Default: that of the first given peer that answers. */
+  readonly founding?: string | undefined
+  /** For one peer. The whole survey ends within twice as long, however many peers do not answer. */
+  readonly timeoutMs: number
+  readonly now: () => number
+}
+
+/** Asks the given peers and all that they name, at once. Rejects with InvalidArgumentError under the key of a peer. */
+export async function takeSurvey(init: SurveyInit): Promise<Survey> {
+  const round = new Round(init)
+  for (const address of init.given) {
+    const { peerId } = parsePeerAddress(address, '--peers')
+    round.learn({ peerId, addresses: [address] })
+  }
+  return judge(await round.finish(), init.founding)
+}
+
+class Round {
+  private readonly known = new Map<string, Set<string>>()
+  private readonly reports = new Map<string, PeerReport>()
+  private readonly asked = new Set<string>()
+  private asking: Promise<void>[] = []
+  private readonly until: number
+
+  constructor(private readonly init: SurveyInit) {
+    this.until = init.now() + 2 * init.timeoutMs
+  }
+
+  learn({ peerId, addresses }: Member): void {
+    const known = this.known.get(peerId) ?? new Set()
+    for (const address of addresses) known.add(address)
+    this.known.set(peerId, known)
+    if (this.asked.has(peerId)) return
+    this.asked.add(peerId)
+    this.asking.push(this.ask(peerId))
+  }
+
+  async finish(): Promise<PeerReport[]> {
+    await this.settle()
+    // Others may have named addresses where a peer that did not answer is now.
+    for (const { id, addresses, answer } of this.reports.values()) {
+      if (answer === undefined && this.known.get(id)!.size > addresses.length) this.asking.push(this.ask(id))
+    }
+    await this.settle()
+    return [...this.known.keys()].map((id) => this.reports.get(id)!)
+  }
+
+  private async settle(): Promise<void> {
+    while (this.asking.length > 0) await Promise.all(this.asking.splice(0))
+  }
+
+  private async ask(id: string): Promise<void> {
+    const { self, ask, reasonOf, timeoutMs, now } = this.init
+    if (id === self) throw new InvalidArgumentError('--key', id, "a key of the client's own: this one is a peer's")
+    const addresses = [...this.known.get(id)!]
+    try {
+      const answer = await ask(id, addresses, Math.max(1, Math.min(timeoutMs, this.until - now())))
+      this.reports.set(id, { id, addresses, answer })
+      for (const member of [...answer.voters, ...answer.learners]) this.learn(member)
+    } catch (error) {
+      this.reports.set(id, { id, addresses, error: error as Error, reason: reasonOf(error as Error) })
+    }
+  }
+}
+
+export function judge(reports: readonly PeerReport[], wanted?: string): Survey {
+  const all = reports.flatMap(({ answer }) => answer ?? [])
+  const { clusterId, founding } = all.find((answer) => wanted === undefined || answer.founding === wanted) ?? {
+    clusterId: '',
+    founding: wanted ?? ''
+  }
+  const peers = reports.map((report) => excludeForeign(report, { clusterId, founding }))
+  const answers = peers.flatMap(({ answer }) => answer ?? [])
+  const leader = newest(answers.filter(({ role }) => role === 'leader'))
+  const ids = ((leader ?? newest(answers))?.voters ?? []).map(({ peerId }) => peerId)
+  const voters = answers.filter(({ id }) => ids.includes(id))
+  const following = voters.filter((answer) => leader?.term === answer.term && leader.id === answer.leader).length
+  const counts = { voters: ids.length, answering: voters.length, following, quorum: Math.floor(ids.length / 2) + 1 }
+  return { peers, clusterId, founding, leader, ...counts, problem: problemOf(answers.length, leader, counts) }
+}
+
+function problemOf(
+  answers: number,
+  leader: StatusAnswer | undefined,
+  { voters, answering, following, quorum }: Pick<Survey, 'voters' | 'answering' | 'following' | 'quorum'>
+): string | undefined {
+  if (answers === 0) return 'no peer answers'
+  if (leader === undefined) return `no leader: ${answering} of ${voters} voters answer, ${quorum} are needed`
+  if (following >= quorum) return undefined
+  return `no quorum: ${following} of ${voters} voters follow ${shortId(leader.id)}, ${quorum} are needed`
+}
+
+function newest(answers: readonly StatusAnswer[]): StatusAnswer | undefined {
+  return answers.toSorted((a, b) => b.term - a.term || b.commitIndex - a.commitIndex)[0]
+}
+
+/** Clusters may share an id; the founding digest tells them apart. */
+function excludeForeign(report: PeerReport, cluster: Pick<Survey, 'clusterId' | 'founding'>): PeerReport {
+  const { id, addresses, answer } = report
+  if (answer === undefined || answer.founding === cluster.founding) return report
+  const { clusterId, founding } = answer
+  const reason = `it belongs to cluster ${clusterId}${clusterId === cluster.clusterId ? ` founded as ${founding}` : ''}`
+  return { id, addresses, reason, error: new Error(reason) }
+}

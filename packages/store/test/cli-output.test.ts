@@ -1,0 +1,184 @@
+/** What becomes of the command line when its output cannot be written, and what it says of a cluster's health. */
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { startDev, stopDev, type Dev } from './support/dev.js'
+import { quire, startQuire } from './support/quire.js'
+
+const SLOW = 40_000
+const waitMs = { timeout: 20_000, interval: 50 }
+/** Every write to it fails with ENOSPC. Only Linux has one. */
+const FULL = '/dev/full'
+const UNWRITABLE = { status: 1, stderr: 'quire: standard output cannot be written (ENOSPC)\n' }
+
+let root: string
+let key: string
+
+beforeAll(async () => {
+  root = mkdtempSync(join(tmpdir(), 'quire-cli-output-'))
+  key = join(root, 'key')
+  await quire(['keygen', key])
+}, SLOW)
+
+afterAll(() => {
+  rmSync(root, { recursive: true, force: true })
+})
+
+describe.runIf(existsSync(FULL))('output that cannot be written', () => {
+  it(
+    'fails with one line and status 1 where no cluster is needed',
+    async () => {
+      const id = (await quire(['id', key])).stdout.trim()
+      const cases = [
+        ['--help'],
+        ['--version'],
+        ['help', 'put'],
+        ['put', '--help'],
+        ['keygen', join(root, 'another'), '--json'],
+        ['id', key],
+        ['init', '--voters', `/ip4/127.0.0.1/tcp/1/p2p/${id}`, '--clients', 'any']
+      ]
+      const env = { QUIRE_PEERS: `/ip4/127.0.0.1/tcp/1/p2p/${id}` }
+      for (const args of cases) {
+        expect(await quire(args, { env, stdoutTo: FULL }), args.join(' ')).toMatchObject(UNWRITABLE)
+      }
+    },
+    SLOW
+  )
+
+  it(
+    'leaves the status of bad usage and of a failure as they are',
+    async () => {
+      for (const stdoutTo of [undefined, FULL]) {
+        for (const args of [[], ['lss'], ['put'], ['help', 'lss'], ['truncate', '/a', 'x']]) {
+          expect(await quire(args, { stdoutTo, stderrTo: FULL }), args.join(' ')).toMatchObject({ status: 2 })
+        }
+        expect(await quire(['id', root], { stdoutTo, stderrTo: FULL })).toMatchObject({ status: 1 })
+      }
+    },
+    SLOW
+  )
+
+  it(
+    'ends no peer when it is the log, and a peer in order when it is the address',
+    async () => {
+      const id = (await quire(['id', key])).stdout.trim()
+      const cluster = join(root, 'cluster.json')
+      await quire(['init', '--voters', `/ip4/127.0.0.1/tcp/1/p2p/${id}`, '--clients', 'any', '--out', cluster])
+      const args = ['peer', '--key', key, '--listen', '/ip4/127.0.0.1/tcp/0', '--data-dir', join(root, 'data')]
+      args.push('--cluster', cluster, '--log-level', 'trace')
+      const silent = startQuire(args, { stderrTo: FULL })
+      const exited = once(silent.child, 'exit')
+      try {
+        await vi.waitFor(() => expect(silent.stdout).toContain(`/p2p/${id}\n`), waitMs)
+        const env = { QUIRE_PEERS: silent.stdout.trim() }
+        await vi.waitFor(async () => expect((await quire(['health'], { env })).status).toBe(0), waitMs)
+      } finally {
+        silent.child.kill('SIGTERM')
+        await exited
+      }
+      expect(silent.child.exitCode).toBe(0)
+      const log = join(root, 'log')
+      expect(await quire(args, { stdoutTo: FULL, stderrTo: log })).toMatchObject({ status: 1 })
+      const lines = readFileSync(log, 'utf8').trim().split('\n')
+      expect(lines.at(-1)).toBe(UNWRITABLE.stderr.trim())
+      expect(lines.filter((line) => !line.startsWith('{'))).toHaveLength(1)
+    },
+    SLOW
+  )
+})
+
+describe('a cluster of three', () => {
+  let dev: Dev | undefined
+  let env: Record<string, string>
+
+  beforeAll(async () => {
+    dev = await startDev(root)
+    env = { QUIRE_PEERS: dev.peers[0]!.multiaddr }
+    const local = join(root, 'local')
+    writeFileSync(local, 'x'.repeat(300_000))
+    expect(await quire(['put', local, '/file'], { env })).toMatchObject({ status: 0 })
+  }, SLOW)
+
+  afterAll(async () => {
+    await stopDev(dev)
+  })
+
+  it.runIf(existsSync(FULL))(
+    'takes commands whose output cannot be written: one line and status 1',
+    async () => {
+      const local = join(root, 'local')
+      const cases = [['ls', '/'], ['ls', '-l'], ['cat', '/file'], ['stat', '/file'], ['status'], ['health']]
+      cases.push(['status', '--json'], ['put', local, '/other', '--json'], ['rm', '/other', '--json'])
+      for (const args of cases) {
+        expect(await quire(args, { env, stdoutTo: FULL }), args.join(' ')).toMatchObject(UNWRITABLE)
+      }
+      // What was asked for has happened all the same.
+      expect(await quire(['ls', '/'], { env })).toMatchObject({ status: 0, stdout: '/file\n' })
+    },
+    SLOW
+  )
+
+  it(
+    'ends a command quietly, as SIGPIPE would, when the reader of its output has gone',
+    async () => {
+      for (const args of [
+        ['ls', '/'],
+        ['cat', '/file'],
+        ['status', '--json']
+      ]) {
+        const running = startQuire(args, { env })
+        running.child.stdout!.destroy()
+        await once(running.child, 'close')
+        expect([running.child.exitCode, running.stderr], args.join(' ')).toEqual([141, ''])
+      }
+    },
+    SLOW
+  )
+
+  it(
+    'is healthy with a leader and a majority, and unhealthy without, which its status says too',
+    async () => {
+      const { peers } = dev!
+      const asked = peers[0]!.peerId
+      const healthy = await quire(['health'], { env })
+      expect(healthy).toMatchObject({ status: 0, stderr: '' })
+      expect(healthy.stdout).toMatch(/^healthy: leader …\w{8} in term \d+, 3 of 3 voters answer\n$/)
+      process.kill(peers[1]!.pid, 'SIGKILL')
+      // Only one address is given; the others are those that its peer names.
+      await vi.waitFor(async () => {
+        const status = await quire(['status'], { env })
+        expect(status).toMatchObject({ status: 0, stderr: '' })
+        const row = new RegExp(
+          `^…${peers[1]!.peerId.slice(-8)} +no answer +127\\.0\\.0\\.1:\\d+\\n +connection refused$`,
+          'm'
+        )
+        expect(status.stdout).toMatch(row)
+        expect(Math.max(...status.stdout.split('\n').map((line) => line.length))).toBeLessThanOrEqual(80)
+      }, waitMs)
+      process.kill(peers[2]!.pid, 'SIGKILL')
+      await vi.waitFor(async () => {
+        const problem = 'no leader: 1 of 3 voters answer, 2 are needed'
+        expect(await quire(['health'], { env })).toEqual({
+          status: 1,
+          stdout: '',
+          stderr: `quire: unhealthy: ${problem}\n`
+        })
+        const status = await quire(['status', '--json'], { env })
+        expect(status).toMatchObject({ status: 1, stderr: `quire: ${problem}\n` })
+        const rows = status.stdout
+          .trim()
+          .split('\n')
+          .map((line) => JSON.parse(line) as { id: string; reason?: string; lag?: null; disk?: { freeBytes: number } })
+        expect(rows.filter(({ reason }) => reason === 'connection refused')).toHaveLength(2)
+        expect(rows.find(({ id }) => id === asked)).toMatchObject({
+          lag: null,
+          disk: { freeBytes: expect.any(Number) }
+        })
+      }, waitMs)
+    },
+    SLOW
+  )
+})

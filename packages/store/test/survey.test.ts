@@ -1,0 +1,228 @@
+import { InvalidArgumentError } from '@quire/protocol'
+import { describe, expect, it } from 'vitest'
+import type { StatusAnswer } from '../src/cli/probe.js'
+import { statusLines } from '../src/cli/status.js'
+import { judge, takeSurvey, type Survey } from '../src/cli/survey.js'
+
+const IDS = [
+  '12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X',
+  '12D3KooWH3uVF6wv47WnArKHk5p6cvgCJEb74UTmxztmQDc298L3',
+  '12D3KooWQYhTNQdmr3ArTeUHRYzFg94BKyTkoWBDWez9kSCVe2Xo'
+] as const
+const SELF = '12D3KooWLemdri1zNbMBuemEyHQtd4crNYGMbVoguXNvzSdLNacz'
+const TIMEOUT_MS = 5000
+const [BLUE, GREEN] = ['b0'.repeat(32), '9e'.repeat(32)] as const
+
+const addressOf = (id: string, port = 1): string => `/ip4/192.0.2.1/tcp/${port}/p2p/${id}`
+const members = IDS.map((peerId) => ({ peerId, addresses: [addressOf(peerId)] }))
+
+function answer(id: string, fields: Partial<StatusAnswer> = {}): StatusAnswer {
+  return {
+    type: 'status',
+    seq: 1,
+    clusterId: 'blue',
+    founding: BLUE,
+    id,
+    role: id === IDS[0] ? 'leader' : 'follower',
+    term: 3,
+    leader: IDS[0],
+    lastIndex: 10,
+    commitIndex: 10,
+    appliedIndex: 10,
+    voters: members,
+    learners: [],
+    sessions: 0,
+    ownedPages: 0,
+    disk: undefined,
+    roundTripMs: 32,
+    admitted: true,
+    quarantined: [],
+    stages: [],
+    ...fields
+  }
+}
+
+/** Peers that answer as `answers` says; the others refuse the connection. */
+async function survey(
+  answers: Partial<Record<string, Partial<StatusAnswer>>>,
+  { given = [addressOf(IDS[0])], self = SELF, founding }: { given?: string[]; self?: string; founding?: string } = {}
+): Promise<{ result: Survey; asked: string[] }> {
+  const asked: string[] = []
+  const ask = (id: string, addresses: readonly string[]): Promise<StatusAnswer> => {
+    asked.push(`${IDS.indexOf(id as (typeof IDS)[number])} at ${addresses.map((each) => each.split('/')[4]).join()}`)
+    const fields = answers[id]
+    return fields === undefined ? Promise.reject(new Error('refused')) : Promise.resolve(answer(id, fields))
+  }
+  const reasonOf = ({ message }: Error): string => `because: ${message}`
+  const result = await takeSurvey({ given, self, ask, reasonOf, founding, timeoutMs: TIMEOUT_MS, now: () => 0 })
+  return { result, asked }
+}
+
+describe('a survey', () => {
+  it('asks every voter that an answering peer names, and not only the addresses that it was given', async () => {
+    const { result, asked } = await survey({ [IDS[0]]: {}, [IDS[1]]: {}, [IDS[2]]: {} })
+    expect(asked).toEqual(['0 at 1', '1 at 1', '2 at 1'])
+    expect(result).toMatchObject({ voters: 3, answering: 3, following: 3, quorum: 2, problem: undefined })
+  })
+
+  it('finds the voters through any peer that answers', async () => {
+    const given = [addressOf(IDS[2]), addressOf(IDS[0])]
+    const { result } = await survey({ [IDS[0]]: {}, [IDS[1]]: {} }, { given })
+    expect(result.peers.map(({ id, reason }) => [id, reason])).toEqual([
+      [IDS[2], 'because: refused'],
+      [IDS[0], undefined],
+      [IDS[1], undefined]
+    ])
+    expect(result.problem).toBeUndefined()
+  })
+
+  it('asks a peer again where others say that it is now', async () => {
+    const { asked } = await survey({ [IDS[1]]: {} }, { given: [addressOf(IDS[0], 9), addressOf(IDS[1])] })
+    expect(asked).toEqual(['0 at 9', '1 at 1', '2 at 1', '0 at 9,1'])
+  })
+
+  it('ends within twice the time for one peer, although each names the next', async () => {
+    let time = 0
+    const chain = IDS.map((peerId) => ({ peerId, addresses: [addressOf(peerId)] }))
+    const limits: number[] = []
+    await takeSurvey({
+      given: [addressOf(IDS[0])],
+      self: SELF,
+      ask: (id, _addresses, timeoutMs) => {
+        limits.push(timeoutMs)
+        time += Math.min(4000, timeoutMs)
+        const next = chain.slice(0, chain.findIndex(({ peerId }) => peerId === id) + 2)
+        return Promise.resolve(answer(id, { voters: next }))
+      },
+      reasonOf: String,
+      timeoutMs: TIMEOUT_MS,
+      now: () => time
+    })
+    expect(limits).toEqual([5000, 5000, 2000])
+  })
+
+  it('finds no leader where one candidate is left of three', async () => {
+    const { result } = await survey({ [IDS[1]]: { role: 'candidate', leader: '' } }, { given: [addressOf(IDS[1])] })
+    expect(result.problem).toBe('no leader: 1 of 3 voters answer, 2 are needed')
+    expect(result.leader).toBeUndefined()
+  })
+
+  it('finds no quorum where a leader is left alone, and none where the others follow another term', async () => {
+    const problem = 'no quorum: 1 of 3 voters follow …ft9HyQ6X, 2 are needed'
+    expect((await survey({ [IDS[0]]: {} })).result.problem).toBe(problem)
+    const moved = { term: 4, leader: IDS[2] }
+    expect((await survey({ [IDS[0]]: { term: 5 }, [IDS[1]]: moved, [IDS[2]]: moved })).result.problem).toBe(problem)
+  })
+
+  it('takes the newest of two that say that they lead', async () => {
+    const followers = { term: 4, leader: IDS[1] }
+    const { result } = await survey({ [IDS[0]]: {}, [IDS[1]]: { ...followers, role: 'leader' }, [IDS[2]]: followers })
+    expect(result).toMatchObject({ leader: { id: IDS[1], term: 4 }, following: 2, problem: undefined })
+  })
+
+  it('counts no learner as a voter', async () => {
+    const split = { voters: members.slice(0, 2), learners: members.slice(2) }
+    const { result } = await survey({ [IDS[0]]: split, [IDS[2]]: { ...split, role: 'learner' } })
+    expect(result).toMatchObject({ voters: 2, answering: 1, following: 1, quorum: 2 })
+    expect(result.problem).toContain('no quorum')
+  })
+
+  it('says so when no peer answers, and when one belongs to another cluster', async () => {
+    expect((await survey({})).result).toMatchObject({ problem: 'no peer answers', clusterId: '', voters: 0 })
+    const { result } = await survey({ [IDS[0]]: {}, [IDS[1]]: { clusterId: 'green', founding: GREEN }, [IDS[2]]: {} })
+    expect(result.peers.find(({ id }) => id === IDS[1])?.reason).toBe('it belongs to cluster green')
+    expect(result).toMatchObject({ answering: 2, problem: undefined })
+  })
+
+  it('tells clusters of one id apart by their founding digest', async () => {
+    const { result } = await survey({ [IDS[0]]: {}, [IDS[1]]: { founding: GREEN }, [IDS[2]]: {} })
+    expect(result).toMatchObject({ founding: BLUE, answering: 2, problem: undefined })
+    expect(result.peers.find(({ id }) => id === IDS[1])?.reason).toBe(`it belongs to cluster blue founded as ${GREEN}`)
+  })
+
+  it('is about the cluster with the founding digest that is asked for, whichever peer answers first', async () => {
+    const answers = { [IDS[0]]: {}, [IDS[1]]: { clusterId: 'green', founding: GREEN } }
+    expect((await survey(answers, { founding: GREEN })).result).toMatchObject({ clusterId: 'green', founding: GREEN })
+    expect((await survey({ [IDS[0]]: {} }, { founding: GREEN })).result).toMatchObject({
+      clusterId: '',
+      problem: 'no peer answers',
+      peers: [{ reason: 'it belongs to cluster blue' }, { reason: 'because: refused' }, { reason: 'because: refused' }]
+    })
+  })
+
+  it('is refused to a client that has the key of a peer', async () => {
+    await expect(survey({ [IDS[0]]: {} }, { self: IDS[1] })).rejects.toThrow(InvalidArgumentError)
+  })
+})
+
+describe('the table of a survey', () => {
+  it('fits 80 columns, whatever the ids, numbers, addresses and reasons are', () => {
+    const long = '/dns6/' + 'peer-1.a-name-that-somebody-thought-of.example.org'.repeat(3) + '/tcp/40001'
+    const big = { term: 123_456, lastIndex: 987_654_321_012, disk: { freeBytes: 2 ** 50 - 1, totalBytes: 2 ** 51 } }
+    const quarantined = [
+      { peerId: IDS[2], reason: 'it was restored from an older copy of its data directory. '.repeat(9) }
+    ]
+    const reports = [
+      {
+        id: IDS[0],
+        addresses: [`${long}/p2p/${IDS[0]}`],
+        answer: answer(IDS[0], { ...big, clusterId: 'b'.repeat(64), quarantined })
+      },
+      // The same ten letters at the end.
+      {
+        id: `${SELF.slice(0, 42)}${IDS[0].slice(-10)}`,
+        addresses: [`${long}/p2p/x`],
+        reason: 'it said no. '.repeat(30)
+      },
+      {
+        id: IDS[2],
+        addresses: [`/ip6/${'2001:0db8:'.repeat(4)}/tcp/1/p2p/x`, addressOf(IDS[2])],
+        reason: 'x'.repeat(200)
+      }
+    ]
+    const lines = statusLines(judge(reports))
+    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(80)
+    const text = lines.join('\n')
+    expect(text.replaceAll(/\s/g, '')).toContain('x'.repeat(200))
+    expect(text).toContain('192.0.2.1:1')
+    // Shortened as far as they still differ.
+    for (const { id } of reports) expect(text).toContain(`…${id.slice(-11)} `)
+    expect(text).not.toContain(IDS[0])
+  })
+
+  it('shows lag and room of each peer that answers, and of the others the reason', () => {
+    const text = statusLines(
+      judge([
+        { id: IDS[0], addresses: [addressOf(IDS[0])], answer: answer(IDS[0], { lastIndex: 25 }) },
+        {
+          id: IDS[1],
+          addresses: [addressOf(IDS[1])],
+          answer: answer(IDS[1], { disk: { freeBytes: 1536 * 1024, totalBytes: 2 ** 30 } })
+        },
+        { id: IDS[2], addresses: [addressOf(IDS[2], 2)], reason: 'connection refused' }
+      ])
+    ).join('\n')
+    expect(text).toMatch(/…ft9HyQ6X +leader +3 +25 +0 +192\.0\.2\.1:1$/m)
+    expect(text).toMatch(/…QDc298L3 +follower +3 +10 +15 +1\.5 MiB +192\.0\.2\.1:1$/m)
+    expect(text).toMatch(/…kSCVe2Xo +no answer +192\.0\.2\.1:2\n +connection refused$/m)
+  })
+
+  it('shows the founding digest, and which peers are kept out and why', () => {
+    const restored = `${IDS[1]} was restored from an older copy`
+    const text = statusLines(
+      judge([
+        {
+          id: IDS[0],
+          addresses: [addressOf(IDS[0])],
+          answer: answer(IDS[0], { quarantined: [{ peerId: IDS[1], reason: restored }] })
+        },
+        { id: IDS[2], addresses: [addressOf(IDS[2])], answer: answer(IDS[2], { admitted: false }) }
+      ])
+    ).join('\n')
+    expect(text).toContain(`founding ${BLUE}\n`)
+    expect(text.replaceAll('\n', ' ')).toContain(
+      '…ft9HyQ6X and …QDc298L3 do not work together: …QDc298L3 was restored from an older copy'
+    )
+    expect(text).toContain('…kSCVe2Xo is new and takes no part yet: all founding voters, or a leader')
+  })
+})

@@ -1,0 +1,84 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join, relative } from 'node:path'
+import { describe, expect, it } from 'vitest'
+
+const root = join(import.meta.dirname, '../..')
+const SKIPPED = new Set(['node_modules', 'dist', '.git', 'fixtures'])
+const READ = /\.(md|json|[cm]?[jt]s|ya?ml|sh)$/
+
+/** Commands that look a package up in the registry by its bare name, and run or install it. */
+const RUNNER = String.raw`(?:npx|pnpx|bunx|npm (?:exec|x|i|install|add)|pnpm (?:dlx|exec|add)|yarn (?:dlx|add|exec))`
+const UNSAFE = new RegExp(String.raw`\b${RUNNER}(?:\s+-{1,2}\S*)*\s+(?:@quire/[\w-]+|quire)(?![\w/-])`)
+
+async function* textsIn(folder: string): AsyncGenerator<string> {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    if (SKIPPED.has(entry.name)) continue
+    const path = join(folder, entry.name)
+    if (entry.isDirectory()) yield* textsIn(path)
+    else if (entry.isFile() && READ.test(entry.name)) yield path
+  }
+}
+
+/** Runs a script of sh where no package registry but `registry` can be asked. */
+async function sh(script: string, cwd: string, registry: string, cache: string): Promise<number | null> {
+  const env = {
+    ...process.env,
+    npm_config_registry: registry,
+    npm_config_cache: cache,
+    npm_config_fetch_retries: '0',
+    npm_config_update_notifier: 'false'
+  }
+  const child = spawn('sh', ['-c', script], { cwd, env, stdio: 'ignore' })
+  await once(child, 'close')
+  return child.exitCode
+}
+
+describe('the command quire', () => {
+  it('is run by a package runner in no document, help text, example or comment', async () => {
+    for (const unsafe of [
+      'npx quire dev',
+      'npx --no-install quire',
+      'npm exec --no -- quire',
+      'pnpm dlx @quire/store'
+    ]) {
+      expect(unsafe).toMatch(UNSAFE)
+    }
+    const found: string[] = []
+    for await (const path of textsIn(root)) {
+      if (path === import.meta.filename) continue
+      for (const [i, line] of (await readFile(path, 'utf8')).split('\n').entries()) {
+        if (UNSAFE.test(line)) found.push(`${relative(root, path)}:${i + 1}: ${line.trim()}`)
+      }
+    }
+    expect(found).toEqual([])
+  })
+
+  it('is run in the README by its path, which works in the checkout and never asks the registry elsewhere', async () => {
+    const readme = await readFile(join(root, 'README.md'), 'utf8')
+    const alias = /^alias quire=.*$/m.exec(readme)?.[0]
+    expect(alias).toBeDefined()
+    const asked: string[] = []
+    const registry = createServer((request, response) => {
+      asked.push(String(request.url))
+      response.writeHead(404).end('{}')
+    }).listen(0, '127.0.0.1')
+    await once(registry, 'listening')
+    const url = `http://127.0.0.1:${(registry.address() as AddressInfo).port}/`
+    const elsewhere = await mkdtemp(join(tmpdir(), 'quire-elsewhere-'))
+    try {
+      // A shell reads aliases when it reads a line: the alias needs a line of its own.
+      expect(await sh(`${alias}\nquire --version`, root, url, elsewhere)).toBe(0)
+      expect(await sh(`${alias}\ncd "${elsewhere}"\nquire --version`, root, url, elsewhere)).toBe(0)
+      expect(await sh(`${alias}\nquire --version`, elsewhere, url, elsewhere)).toBe(127)
+      expect(asked).toEqual([])
+    } finally {
+      registry.close()
+      await rm(elsewhere, { recursive: true, force: true })
+    }
+  })
+})
