@@ -36,3 +36,7 @@ it('seed 85: a pin waited for frames in a row where private copies left no such 
 it('seed 217: a file that could not be truncated when it was opened stayed open for nobody', async () => {
   await expectSound(217, 1)
 })
+
+it('seed 7700238: a pin that waited for itself was given twice its time, because another page had come in the first half', async () => {
+  await expectSound(7700238, 1)
+})
