@@ -7,17 +7,19 @@ import type { LeaderMessage } from '@quire/protocol'
 import type { Start } from './waiting.js'
 
 interface SlowWait {
-  /** Faults and writebacks that were under way when the wait began, and may not have been served yet. */
-  ahead: number
+  /** The number that `count` has when everything is served that was under way when the wait began. */
+  readonly last: number
   moved: () => void
 }
 
 export class SlowWaits {
   private readonly waits = new Set<SlowWait>()
+  /** Grants and acknowledgements that have come. */
+  private count = 0
 
   /** `ahead`: what is under way now. `watch` is called when half of the wait's time is over. */
   begin<T>(start: Start<T>, ahead: number): { readonly start: Start<T>; watch(): void } {
-    const wait: SlowWait = { ahead, moved: () => {} }
+    const wait: SlowWait = { last: this.count + ahead, moved: () => {} }
     const end = () => this.waits.delete(wait)
     return {
       start: (resolve, reject, moved) => {
@@ -39,17 +41,18 @@ export class SlowWaits {
         }
       },
       watch: () => {
-        if (wait.ahead > 0) this.waits.add(wait)
+        if (this.count < wait.last) this.waits.add(wait)
       }
     }
   }
 
   /** A message has come in. */
   served({ type }: LeaderMessage): void {
-    if (this.waits.size === 0 || (type !== 'grant' && type !== 'writebackAck')) return
+    if (type !== 'grant' && type !== 'writebackAck') return
+    this.count++
     for (const wait of this.waits) {
       wait.moved()
-      if (--wait.ahead === 0) this.waits.delete(wait)
+      if (this.count >= wait.last) this.waits.delete(wait)
     }
   }
 }
