@@ -101,7 +101,7 @@ describe.each([
 })
 
 it('three clients share a line of 256 kbit/s: the last connects while the others read, and no session is suspect', async () => {
-  const bytes = 128 << 10
+  const bytes = 192 << 10
   const path = '/shared'
   const content = await fill(path, bytes)
   await using line = new ThinLine({ bytesPerSecond: 32_000, bufferBytes: 128 << 10 })

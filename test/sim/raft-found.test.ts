@@ -26,6 +26,10 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(88_000_546, 1)
   })
 
+  it('seed 2026125339: nodes that lost their logs and came back under their old ids elected one of them, in an old configuration', async () => {
+    await expectSoundRaft(2_026_125_339, 1)
+  })
+
   it('seed 51: no bug, but the rule that a lower term is answered is needed here', async () => {
     await expectSoundRaft(51, 1)
   })

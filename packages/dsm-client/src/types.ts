@@ -42,9 +42,11 @@ export interface DsmClientInit {
   /** Page frames held at most, in bytes, from 65,536. Default 64 MiB. */
   readonly cacheBytes?: number
   /**
-   * How long the cluster keeps this client's pages for it when it is silent: 500 to 600,000. Default 10,000. A session
-   * gets more where it could not be renewed in time: at least 16 round trips between the cluster's peers, and 16 of
-   * this client to its leader if that is too far for what is asked. `session.ttlMs` says what it is.
+   * How long the cluster keeps this client's pages for it when it is silent: 500 to 600,000. Default 10,000. If the
+   * client dies, others that want those pages wait for as long. It has no influence on how soon a client notices that its
+   * leader is dead. A session gets more where it could not be renewed in time: at least 16 round trips between the
+   * cluster's peers, and 16 of this client to its leader if that is too far for what is asked. `session.ttlMs` says
+   * what it is.
    */
   readonly sessionTtlMs?: number
   /**

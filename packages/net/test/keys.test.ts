@@ -122,10 +122,12 @@ describe('multiaddrs', () => {
     expect(() => parsePeerAddress(full, 'peers')).toThrow(fault)
   })
 
-  it('of a peer behind a relay are refused', async () => {
+  it('of a peer behind a relay, and two in one, are refused', async () => {
     const [relay, peerId] = await Promise.all([1, 2].map(async () => peerIdFromKey(await generatePrivateKey())))
     const address = `/ip4/192.0.2.1/tcp/4001/p2p/${relay}/p2p-circuit/p2p/${peerId}`
-    expect(() => parsePeerAddress(address)).toThrow('no transport for /p2p')
+    expect(() => parsePeerAddress(address)).toThrow('it leads through a relay')
+    const direct = `/ip4/192.0.2.1/tcp/4001/p2p/${relay}`
+    expect(() => parsePeerAddress(`${direct};${direct}`)).toThrow('is it two addresses in one?')
   })
 
   it.each([

@@ -1,8 +1,13 @@
 /** The receiving side of `BulkWindow`: counts what has come on a bulk stream and says so, not with every frame. */
 import type { Clock } from './env.js'
 
-/** Received bytes that are acknowledged at once. */
-const RECEIPT_BYTES = 16 * 1024
+/**
+ * Received bytes that are acknowledged at once: few while the sender's window is small, and more when it has had time to grow,
+ * since each receipt costs a message and lets as much leave as it names.
+ */
+const MIN_RECEIPT_BYTES = 16 * 1024
+const MAX_RECEIPT_BYTES = 64 * 1024
+const RECEIPT_SHARE = 1 / 4
 /** Fewer are acknowledged after this time: a small part of any delay that `BulkWindow` allows. */
 const RECEIPT_DELAY_MS = 20
 /** A frame arrives without the field that holds its length. */
@@ -22,7 +27,8 @@ export class BulkReceipts {
   /** A frame has come; `frameBytes` is what `onFrame` hands over. */
   arrived(frameBytes: number): void {
     this.received += frameBytes + LENGTH_BYTES
-    if (this.received - this.told >= RECEIPT_BYTES) return this.tellNow()
+    const receiptBytes = Math.min(MAX_RECEIPT_BYTES, Math.max(MIN_RECEIPT_BYTES, this.received * RECEIPT_SHARE))
+    if (this.received - this.told >= receiptBytes) return this.tellNow()
     this.cancel ??= this.clock.schedule(RECEIPT_DELAY_MS, () => this.tellNow())
   }
 

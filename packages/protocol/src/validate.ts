@@ -6,10 +6,13 @@ import { InvalidArgumentError } from './errors.js'
 import { MAX_FILE_BYTES, MAX_PAGE_BYTES, MAX_PATH_BYTES, MIN_PAGE_BYTES } from './limits.js'
 import { fromString } from 'uint8arrays/from-string'
 
+/** Code units of a refused text that its error shows. */
+const MAX_EXCERPT = 256
+
 /** Undefined when `path` is absolute, normalized (NFC), short enough, and without empty, `.` and `..` parts and NUL. */
 export function refusePath(path: string): InvalidArgumentError | undefined {
   const expected = problemOfText(path) ?? problemOfParts(path.slice(1).split('/'))
-  return expected === undefined ? undefined : new InvalidArgumentError('path', path.slice(0, 256), expected)
+  return expected === undefined ? undefined : new InvalidArgumentError('path', excerptOf(path), expected)
 }
 
 /**
@@ -19,7 +22,13 @@ export function refusePath(path: string): InvalidArgumentError | undefined {
 export function refusePrefix(prefix: string): InvalidArgumentError | undefined {
   if (prefix === '') return undefined
   const expected = problemOfText(prefix) ?? problemOfParts(prefix.slice(1).split('/').slice(0, -1))
-  return expected === undefined ? undefined : new InvalidArgumentError('prefix', prefix.slice(0, 256), expected)
+  return expected === undefined ? undefined : new InvalidArgumentError('prefix', excerptOf(prefix), expected)
+}
+
+/** What an error shows of a text. A cut through a surrogate pair would leave half of it, which has no encoding: the refusal could not be sent. */
+function excerptOf(text: string): string {
+  const cut = text.slice(0, MAX_EXCERPT)
+  return text.length > MAX_EXCERPT && /[\ud800-\udbff]$/.test(cut) ? cut.slice(0, -1) : cut
 }
 
 function problemOfText(text: string): string | undefined {

@@ -1,6 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { InvalidArgumentError, MAX_PATH_BYTES, refusePath, refusePrefix } from '../src/index.js'
+import {
+  InvalidArgumentError,
+  MAX_PATH_BYTES,
+  encode,
+  errorToWire,
+  refusePath,
+  refusePrefix,
+  wireError
+} from '../src/index.js'
 
 /** Parts with what goes wrong most: dots, NUL, marks that combine, lone surrogates, compatibility characters. */
 const piece = fc.constantFrom(
@@ -54,6 +62,20 @@ describe('a prefix', () => {
       const refusal = refusePrefix(prefix)
       expect(refusal).toBeInstanceOf(InvalidArgumentError)
       expect(refusal).toMatchObject({ argument: 'prefix', value: prefix.slice(0, 256) })
+    }
+  )
+})
+
+describe('a refusal', () => {
+  it.each([250, 251, 252, 253, 254, 255, 256])(
+    'can be sent, wherever its excerpt ends: after %d letters',
+    (letters) => {
+      const text = `/${'x'.repeat(letters)}\u{1f600}\u{1f600}//a`
+      for (const refusal of [refusePath(text), refusePrefix(text)]) {
+        expect(refusal).toBeInstanceOf(InvalidArgumentError)
+        expect(encode(wireError, errorToWire(refusal!)).length).toBeGreaterThan(0)
+        expect(String(refusal!.value).length).toBeGreaterThanOrEqual(255)
+      }
     }
   )
 })

@@ -1,8 +1,9 @@
 /** What `pnpm sim raft` found, each at its smallest. */
+import type { RaftMessage } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { createMemoryDisk, createSegmentedLog } from '../src/index.js'
 import { CoreHarness, rejected, voteFor } from './support/core-harness.js'
-import { entry } from './support/hand-storage.js'
+import { configurationEntry, entry } from './support/hand-storage.js'
 import { VirtualClock } from './support/virtual-time.js'
 
 describe('a core', () => {
@@ -54,6 +55,26 @@ describe('a core', () => {
     node.take('append')
     node.step('d', rejected(2, 4, 0, 0)).step('d', rejected(2, 2, 0, 0))
     expect(node.take('append').map(({ to, message }) => [to, message.prevIndex])).toContainEqual(['d', 0])
+  })
+})
+
+describe('a node that joins', () => {
+  const joining = () => new CoreHarness({ voters: [], terms: [] })
+  const config = (index: number, voters: string[], learners: string[] = []) =>
+    configurationEntry(index, 1, { voters, learners })
+
+  it('stops when its id has been a voter: its log was lost, and ids are not used again (seed 2026125339)', () => {
+    const node = joining()
+    const first = config(1, ['a', 'b', 'c'])
+    const append: RaftMessage = { type: 'append', term: 5, prevIndex: 0, prevTerm: 0, commit: 9, entries: [first] }
+    expect(() => node.step('b', append)).toThrow(/an id is never used again after its log is lost: a joins/)
+  })
+
+  it('goes on when its id is new', () => {
+    const node = joining()
+    const entries = [config(1, ['b', 'c']), config(2, ['b', 'c'], ['a']), config(3, ['a', 'b', 'c'])]
+    node.step('b', { type: 'append', term: 5, prevIndex: 0, prevTerm: 0, commit: 3, entries })
+    expect(node.core.configuration.voters).toEqual(['a', 'b', 'c'])
   })
 })
 

@@ -310,7 +310,7 @@ describe('quire', () => {
       const cases: [args: string[], status: number, problem: string][] = [
         [['init', '--voters', address, `/dns4/a/tcp/2/p2p/${id}`, '--clients', 'any'], 2, `${id} is named twice`],
         [['init', '--voters', `${address},${address}`, '--clients', 'any'], 2, `"${address}", must be named once`],
-        [['init', '--voters', address, sameAddress, '--clients', 'any'], 2, 'must be another than that of'],
+        [['init', '--voters', address, sameAddress, '--clients', 'any'], 2, 'must be an address of its own'],
         [['init', '--voters', `${address},${otherAddress}`, '--clients', 'any'], 2, 'are two voters'],
         [['init', '--voters', `/ip4/0.0.0.0/tcp/1/p2p/${id}`, '--clients', 'any'], 2, 'all addresses of a machine'],
         [['init', '--voters', `/ip4/127.0.0.1/tcp/0/p2p/${id}`, '--clients', 'any'], 2, 'port 0'],

@@ -10,7 +10,19 @@ const small = fc.oneof(
   { weight: 6, arbitrary: fc.nat(6) },
   { weight: 1, arbitrary: fc.constantFrom(BIG, BIG - 1, 2 ** 32) }
 )
-const path = fc.constantFrom('/a', '/b', '', 'relative', '/a//b', '/..', `/${'x'.repeat(1000)}`, '/\u0000')
+const path = fc.constantFrom(
+  '/a',
+  '/b',
+  '',
+  'relative',
+  '/a//b',
+  '/..',
+  `/${'x'.repeat(1000)}`,
+  '/\u0000',
+  '/e\u0301',
+  // Refused, with a surrogate pair where an error cuts it.
+  `/${'x'.repeat(254)}\u{1f600}//`
+)
 const pageBytes = fc.constantFrom(0, 1, 4096, 8192, 65_536).map((length) => new Uint8Array(length).fill(7))
 const access = fc.constantFrom<'read' | 'write'>('read', 'write')
 const dirty = fc.record({ file: small, page: small, epoch: small, seq: small, bytes: pageBytes })

@@ -74,7 +74,9 @@ export function snapshotInstalled(state: CoreState, snapshot: SnapshotMeta): voi
     // Figure 13, step 7.
     assert(state.commit < index, `${state.commit} is committed, but not entry ${index} of term ${term}`)
     log.reset(snapshot)
+    const isFirst = state.configurations.index === 0
     state.configurations.reset(snapshot.configuration)
+    if (isFirst) state.checkNew()
     state.commit = index
   }
   if (leader !== undefined && leader !== state.id) replyAccepted(state, leader, index)

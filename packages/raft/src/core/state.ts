@@ -178,9 +178,23 @@ export class CoreState {
   appendToLog(entry: Entry): void {
     this.log.append(entry)
     if (entry.kind !== 'config') return
+    const isFirst = this.configurations.index === 0
     // §6: a configuration counts as soon as it is in the log, not only when it is committed.
     this.configurations.append(entry)
+    if (isFirst) this.checkNew()
     if (this.role === 'leader') this.followMembers()
+  }
+
+  /**
+   * This node joins, and has just learned of a configuration for the first time. No configuration names a new node as a
+   * voter before the node has something of the log, so this id has had another log, which is lost. The new log will pass
+   * through all the configurations in which the id was a voter, and a majority of such nodes could elect a leader
+   * without what they had acknowledged before.
+   */
+  checkNew(): void {
+    const { index } = this.configurations
+    const facts = `an id is never used again after its log is lost: ${this.id} joins, and is a voter of entry ${index}`
+    assert(!isVoter(this.configuration, this.id), facts)
   }
 
   /** Leader: knows of everybody in the current configuration, and of nobody else. */

@@ -7,8 +7,8 @@ import type { LogCreation, LogWrite, RaftLog } from './types.js'
 
 export interface MemoryLogInit {
   /**
-   * Default: an empty log that joins. A voter's memory does not survive its process, so it comes back as somebody who joins; only
-   * found a cluster whose members all start together and end together.
+   * Default: an empty log that joins. A node's memory does not survive its process, so its next process joins under a new
+   * id. Found only a cluster whose members all start and end together.
    */
   readonly create?: LogCreation
   /** Calls `callback` later. A Clock's `schedule` fits; the default completes a flush in the next microtask. */

@@ -33,8 +33,9 @@ export interface RaftLog extends LogReader {
 export type FirstConfiguration = Pick<RaftConfiguration, 'voters' | 'learners' | 'context'>
 
 /**
- * What to make of a directory without a log: found a cluster, the same on every voter (it becomes entry 1 of term 1, committed), or
- * join one with an empty log. Ignored when there is a log.
+ * What to make of a directory without a log: found a cluster, the same on every voter (it becomes entry 1 of term 1,
+ * committed), or join one with an empty log, under an id that no node has used before (docs/raft.md, Membership).
+ * Ignored when there is a log.
  */
 export type LogCreation = { readonly bootstrap: FirstConfiguration } | { readonly join: true }
 

@@ -133,7 +133,8 @@ function refuseSharedPlaces(voters: readonly Member[]): void {
       const place = placeOf(address)
       const owner = owners.get(place)
       if (owner === peerId) throw new InvalidArgumentError('addresses', address, 'named once')
-      if (owner !== undefined) throw new InvalidArgumentError('addresses', address, `another than that of ${owner}`)
+      if (owner !== undefined)
+        throw new InvalidArgumentError('addresses', address, `an address of its own: ${owner} has the same`)
       owners.set(place, peerId)
     }
   }

@@ -26,7 +26,7 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['files named that were flushed for it', 1200],
   ['unnamed files that ended with their session', 50],
   ['frames that came with the next', 20_000],
-  ['control frames that waited on thin lines', 1500],
+  ['control frames that waited on thin lines', 800],
   ['older folders refused', 50],
   ['seeds with no faults', 50],
   ['seeds with breaks only', 30],

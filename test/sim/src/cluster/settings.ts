@@ -142,7 +142,7 @@ function withDeathsOnly(drawn: Settings): Settings {
  * Each client has a line that carries in the time of a lease less than it asks for at once, and nothing else goes wrong:
  * everything is slow, and no session may end.
  */
-function withThinLines(drawn: Settings): Settings {
+export function withThinLines(drawn: Settings): Settings {
   const { client, faults, network, peer, ...rest } = calmed(drawn)
   const pages = 24
   const sizes = {

@@ -24,14 +24,6 @@ export class Ballots {
 
   constructor(private readonly nodes: ReadonlyMap<string, ObservedNode>) {}
 
-  /**
-   * A node has lost its disk, after its removal was committed: whoever could still count its earlier votes lacks that entry, and a majority
-   * that has it votes against them. What comes back under the name is another voter.
-   */
-  wiped(name: string): void {
-    for (const votes of this.votes.values()) votes.delete(name)
-  }
-
   isBegun(term: number): boolean {
     return this.begun.has(term)
   }

@@ -169,7 +169,9 @@ export class Faults {
     const voters = leader.status?.voters.filter((name) => name !== leader.name) ?? []
     if (voters.length === 0) return
     const to = chance.pick(voters)
-    const target = this.world.nodes.find(({ name }) => name === to)!
+    const target = this.world.nodes.find(({ name }) => name === to)
+    // A leader of long ago may still name a member whose disk was replaced.
+    if (target === undefined) return
     this.world.operator.transferNow(leader, target.name)
     const ms = this.outageMs(chance)
     for (const other of this.world.nodes) if (other !== target) this.cut(target, other, ms, number)

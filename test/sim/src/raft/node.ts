@@ -42,6 +42,8 @@ export interface NodeWorld {
   /** Its log is open, or refused. */
   readonly onOpened: (node: SimNode) => void
   readonly onRefused: (node: SimNode, error: Error) => void
+  /** It is empty, and has another name than before. */
+  readonly renamed: (node: SimNode, before: string) => void
   /** The node's timer has fired. What is due after `ticks` of them has had its time. */
   readonly ticked: (node: SimNode) => void
   /** It stopped by itself. */
@@ -75,13 +77,17 @@ export class SimNode implements ObservedNode {
   diskFactor = 1
   /** What is begun before is not done before. */
   diskHangsUntil = 0
+  /** Its id in the cluster. A log that is lost takes the id with it: what comes back has another. */
+  name: string
+  private disks = 1
   private readonly chance: Chance
 
   constructor(
-    readonly name: string,
+    private readonly machine: string,
     private readonly world: NodeWorld
   ) {
-    this.chance = world.chance.fork(name)
+    this.name = machine
+    this.chance = world.chance.fork(machine)
     this.makeDisks()
   }
 
@@ -198,9 +204,11 @@ export class SimNode implements ObservedNode {
 
   /** Nothing is left of what was on its disks. */
   wipe(creation: LogCreation | undefined): void {
+    const { name } = this
     this.makeDisks()
     this.watched.wipe()
-    this.world.invariants.ballots.wiped(this.name)
+    this.name = `${this.machine}.${++this.disks}`
+    this.world.renamed(this, name)
     this.creation = creation
     this.isLost = false
   }

@@ -339,7 +339,7 @@ export class Operator {
     if (this.mayLose(node)) this.retiring.add(node)
   }
 
-  /** Removed, wiped, added as a learner, promoted: each step when the one before is committed. */
+  /** Removed, wiped, added under a new name as a learner, promoted: each step when the one before is committed. */
   private care(node: SimNode): void {
     const { invariants, coverage } = this.world
     const { configuration } = invariants
@@ -354,7 +354,7 @@ export class Operator {
         return
       }
       // The next configuration may bring it back.
-      if (!this.isChanging() && this.isForgottenBy(node)) this.replaceDisk(node)
+      if (!this.isChanging()) this.replaceDisk(node)
       return
     }
     if (!this.returning.has(node) || !node.isUp) return
@@ -366,26 +366,6 @@ export class Operator {
     } else if (learners.includes(node.name) && (node.application?.appliedIndex ?? 0) + 5 >= invariants.commitIndex) {
       this.tryNow((members) => (members.learners.includes(node.name) ? [{ type: 'voter', id: node.name }] : undefined))
     }
-  }
-
-  /**
-   * Nobody takes this node for a voter any more. Otherwise it could, when it is back and still has little in its log, help somebody into
-   * office who has missed its removal. Members learn of it; who is no member either never will, and is wiped as well.
-   */
-  private isForgottenBy(node: SimNode): boolean {
-    const { nodes, invariants } = this.world
-    const { index, configuration } = invariants.configurations.at(-1)!
-    const { term } = invariants.log.committed[index]!
-    const behind = nodes.filter((each) => {
-      const { watched, isLost } = each
-      return each !== node && !isLost && watched.lastIndex > 0 && watched.entries[index]?.term !== term
-    })
-    const isMember = ({ name }: SimNode): boolean => isIn(configuration, name)
-    for (const each of behind.filter((other) => !isMember(other) && !this.retiring.has(other))) {
-      each.crash()
-      each.wipe({ join: true })
-    }
-    return !behind.some(isMember)
   }
 
   private replaceDisk(node: SimNode): void {

@@ -82,6 +82,10 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
           touched: (node) => this.touched.add(node),
           onOpened: (node) => this.opened(node),
           onRefused: (node, error) => this.refused(node, error),
+          renamed: (node, before) => {
+            this.byName.delete(before)
+            this.byName.set(node.name, node)
+          },
           ticked: (node) => this.waits.ticked(node),
           onFatal: (node, error) => this.stopped(node, error)
         })
