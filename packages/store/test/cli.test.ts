@@ -170,15 +170,18 @@ describe('quire', () => {
       const second = `/dns4/peer.example/tcp/4001/p2p/${ids[0]}`
       writeFileSync(join(root, 'voters'), `${b}\n${c}\n`)
       const made = await quire(['init', '--voters', `${a},${second}`, join(root, 'voters'), '--clients', 'any'])
-      expect(made).toMatchObject({ status: 0, stderr: '' })
+      const digest = /^quire: founding digest [0-9a-f]{64}\n/.source
+      expect(made.status).toBe(0)
+      expect(made.stderr).toMatch(new RegExp(`${digest}$`))
       const cluster = JSON.parse(made.stdout) as { voters: { peerId: string; addresses: string[] }[] }
       expect(cluster.voters).toHaveLength(3)
       expect(cluster.voters.find((voter) => voter.peerId === ids[0])?.addresses).toEqual([a, second])
       const one = await quire(['init', '--voters', a!, '--clients', 'any'])
-      expect(one).toMatchObject({ status: 0, stderr: '' })
+      expect(one.status).toBe(0)
+      expect(one.stderr).toMatch(new RegExp(`${digest}$`))
       const two = await quire(['init', '--voters', a!, b!, '--clients', 'any'])
       expect(two.status).toBe(0)
-      expect(two.stderr).toMatch(/^quire: 2 voters [^\n]*odd number\n$/)
+      expect(two.stderr).toMatch(new RegExp(`${digest}quire: 2 voters [^\\n]*odd number\\n$`))
       expect(JSON.parse(two.stdout)).toMatchObject({ clients: 'any' })
     },
     SLOW
@@ -275,8 +278,10 @@ describe('quire', () => {
         [['dev', '--data-dir', file], 1, `${file}: cannot be made: ${file} is there and is not a folder`]
       ]
       const env = { QUIRE_PEERS: address }
-      for (const [args, status, problem] of who === 'a peer' ? ofPeer : ofClient) {
-        const result = await quire(args, { env })
+      const cases = who === 'a peer' ? ofPeer : ofClient
+      const results = await Promise.all(cases.map(([args]) => quire(args, { env })))
+      for (const [i, result] of results.entries()) {
+        const [args, status, problem] = cases[i]!
         expect(result, args.join(' ')).toMatchObject({ status, stdout: '' })
         expect(result.stderr).toMatch(/^quire: [^\n]+\n$/)
         expect(result.stderr).toContain(problem)
@@ -510,10 +515,12 @@ describe('quire dev', () => {
         const env = { QUIRE_PEERS: dev.peers[0]!.multiaddr }
         expect(await quire(['ls', '--key', join(root, 'key')], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
         const other = (await quire(['keygen', join(root, 'other')])).stdout.trim()
-        for (const args of [['status'], ['ls'], ['rm', '/none']]) {
+        for (const args of [['status'], ['health'], ['ls'], ['rm', '/none']]) {
           const stranger = await quire(args, { env: { ...env, QUIRE_KEY: join(root, 'other') } })
-          expect(stranger, args[0]).toMatchObject({ status: 1, stdout: '' })
-          expect(stranger.stderr).toMatch(new RegExp(`^quire: ${other} is refused: [^\\n]*"clients"\\n$`))
+          expect(stranger, args[0]).toMatchObject({ status: 1 })
+          if (args[0] === 'status') expect(stranger.stdout).toMatch(/ no answer .*\n +refused: it is no client of/)
+          else expect(stranger.stdout).toBe('')
+          expect(stranger.stderr).toMatch(new RegExp(`^quire: (unhealthy: )?${other} is refused: [^\\n]*"clients"\\n$`))
         }
         const listed = await quire(['ls'], { env: { ...env, QUIRE_KEY: join(root, 'key') } })
         expect(listed).toEqual({ status: 0, stdout: '', stderr: '' })

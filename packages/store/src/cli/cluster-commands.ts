@@ -30,7 +30,16 @@ import {
   type JsonOption,
   type OptionNames
 } from './options.js'
-import { ExitError, UsageError, printFailure, printJson, printLine, printNote, whenOutputFails } from './output.js'
+import {
+  ExitError,
+  UsageError,
+  flushOutput,
+  printFailure,
+  printJson,
+  printLine,
+  printNote,
+  whenOutputFails
+} from './output.js'
 
 export function addClusterCommands(program: Command): void {
   withJson(program.command('keygen'))
@@ -137,6 +146,8 @@ async function init(options: InitOptions): Promise<void> {
   // Standard output holds the file and nothing else.
   if (out === undefined) {
     printLine(text.trimEnd())
+    const failure = await flushOutput()
+    if (failure !== undefined) throw failure
     printNote(`founding digest ${founding}`)
     warnOfEven(addresses.size)
     return

@@ -1,5 +1,5 @@
 /** What the peers of a cluster say about themselves, all of them asked, and what follows from it for the cluster. */
-import { InvalidArgumentError, type Member } from '@quire/protocol'
+import { InvalidArgumentError, NotAuthorizedError, type Member } from '@quire/protocol'
 import { parsePeerAddress, shortId } from '@quire/net'
 import type { StatusAnswer } from './probe.js'
 
@@ -121,15 +121,19 @@ export function judge(reports: readonly PeerReport[], wanted?: string): Survey {
   const voters = answers.filter(({ id }) => ids.includes(id))
   const following = voters.filter((answer) => leader?.term === answer.term && leader.id === answer.leader).length
   const counts = { voters: ids.length, answering: voters.length, following, quorum: Math.floor(ids.length / 2) + 1 }
-  return { peers, clusterId, founding, leader, ...counts, problem: problemOf(answers.length, leader, counts) }
+  return { peers, clusterId, founding, leader, ...counts, problem: problemOf(peers, leader, counts) }
 }
 
 function problemOf(
-  answers: number,
+  peers: readonly PeerReport[],
   leader: StatusAnswer | undefined,
   { voters, answering, following, quorum }: Pick<Survey, 'voters' | 'answering' | 'following' | 'quorum'>
 ): string | undefined {
-  if (answers === 0) return 'no peer answers'
+  if (peers.every(({ answer }) => answer === undefined)) {
+    // Its message has this client's whole id, which the operator needs to let it in.
+    const refusal = peers.find(({ error }) => error instanceof NotAuthorizedError)
+    return refusal?.error?.message ?? 'no peer answers'
+  }
   if (leader === undefined) return `no leader: ${answering} of ${voters} voters answer, ${quorum} are needed`
   if (following >= quorum) return undefined
   return `no quorum: ${following} of ${voters} voters follow ${shortId(leader.id)}, ${quorum} are needed`
