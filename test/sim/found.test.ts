@@ -39,6 +39,8 @@ it('seed 217: a file that could not be truncated when it was opened stayed open 
 
 it('seed 777002881: a pin waited for ever for room that only its own pages occupied', async () => {
   await expectSound(777002881, 1)
+})
+
 it('seed 7700238: a pin that waited for itself was given twice its time, because another page had come in the first half', async () => {
   await expectSound(7700238, 1)
 })
