@@ -196,12 +196,12 @@ export class Peace {
     const { sim } = this
     const first = sim.leader()!
     if (first.status!.voters.length < 3 || !this.chance.is(SHARE_OF_FULL)) return
-    await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
+    await sim.until('liveness: all agree', this.pace(WORK_MS), () => this.isConverged())
     const elections = sim.coverage.get('elections')
     // Also when it drops what is in a snapshot.
     first.disk.fill(-Infinity)
     const before = sim.invariants.commitIndex
-    await sim.until('a leader whose disk is full gives way', WORK_MS, () => {
+    await sim.until('a leader whose disk is full gives way', this.pace(WORK_MS), () => {
       const leader = sim.leader()
       // What is proposed uses up what the disk still has, and then shows who can go on.
       if (leader?.status?.ready === true && leader.pending.size === 0) sim.clients.noise(leader, 3, this.chance)
@@ -211,7 +211,7 @@ export class Peace {
     sim.coverage.add('leaders that gave way for want of room')
     await this.expectNoElection(elections + 1, 'leadership stays where there is room')
     first.disk.makeRoom()
-    await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
+    await sim.until('liveness: all agree', this.pace(WORK_MS), () => this.isConverged())
     await this.expectNoElection(elections + 1, 'room that is back moves no leadership')
   }
 
@@ -232,7 +232,7 @@ export class Peace {
     sim.coverage.add('clusters without room')
     await this.expectNoElection(sim.coverage.get('elections'), 'a leader stays where nobody has more room')
     for (const { disk } of sim.nodes) disk.makeRoom()
-    await sim.until('liveness: all agree', WORK_MS, () => this.isConverged())
+    await sim.until('liveness: all agree', this.pace(WORK_MS), () => this.isConverged())
   }
 
   private async expectNoElection(elections: number, invariant: string): Promise<void> {
