@@ -30,6 +30,10 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(2_026_125_339, 1)
   })
 
+  it('seed 2026201013: no bug; a leader that slept through an election asks a voter to stand whose log its successor has cut', async () => {
+    await expectSoundRaft(2_026_201_013, 1)
+  })
+
   it('seed 51: no bug, but the rule that a lower term is answered is needed here', async () => {
     await expectSoundRaft(51, 1)
   })

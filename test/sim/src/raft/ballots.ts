@@ -163,6 +163,8 @@ export class Ballots {
   private checkTarget({ name, status, watched }: ObservedNode, to: string): void {
     const target = this.nodes.get(to)?.watched
     if (status?.role !== 'leader' || target === undefined || target.lastIndex >= watched.lastIndex) return
+    // A leader that slept through an election cannot know what its successor has truncated. The target ignores the older term.
+    if (target.hardState.term > status.term) return
     const facts = `${name} asks ${to} to stand, which has ${target.lastIndex} of ${watched.lastIndex}`
     throw new Violation('leadership goes to who has everything', facts)
   }
