@@ -3,7 +3,7 @@
 // Each command is a list of phases; a phase is one child process in a process group of its own.
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { constants, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -159,6 +159,8 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
 
 // Whatever the phases leave in the temporary directory goes away with it.
 temporary = mkdtempSync(join(tmpdir(), 'quire-run-'))
+// A test that goes on as another user must be able to reach its own folder in it.
+chmodSync(temporary, 0o711)
 try {
   process.exitCode = await main()
 } finally {
