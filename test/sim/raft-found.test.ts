@@ -34,6 +34,10 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(2_026_201_013, 1)
   })
 
+  it('seed 2026204279: late answers of a follower whose disk is full brought appends, and those answers, without end', async () => {
+    await expectSoundRaft(2_026_204_279, 1)
+  })
+
   it('seed 51: no bug, but the rule that a lower term is answered is needed here', async () => {
     await expectSoundRaft(51, 1)
   })

@@ -1,6 +1,6 @@
 import type { RaftRoom } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
-import { accepted, append, CoreHarness, voteFor, type CoreOptions } from './support/core-harness.js'
+import { accepted, append, CoreHarness, rejected, voteFor, type CoreOptions } from './support/core-harness.js'
 
 /** Election timeout of the harness, in ticks. */
 const TIMEOUT = 10
@@ -67,7 +67,19 @@ describe('a follower whose disk is full', () => {
     // Entry 2 stayed in memory when storage gave it back.
     expect(node.core.lastIndex).toBe(2)
     node.step('b', append(2, 1, 1, [2])).step('b', append(2, 2, 2))
-    expect(node.take('appendReply').map(({ message }) => message)).toEqual([accepted(2, 1), accepted(2, 1)])
+    expect(node.take('appendReply').map(({ message }) => message)).toEqual([accepted(2, 1)])
+  })
+
+  it('answers no append with entries that it cannot store: in memory already, or after a gap', () => {
+    const node = fullFollower()
+    node
+      .step('b', append(2, 1, 1, [2]))
+      .step('b', append(2, 1, 1, [2, 2]))
+      .step('b', append(2, 5, 2, [2]))
+    expect(node.sent).toEqual([])
+    // It answers what is stored, and a question without entries.
+    node.step('b', append(2, 5, 2))
+    expect(node.take('appendReply').map(({ message }) => message)).toEqual([rejected(2, 5, 2, 2)])
   })
 
   it('makes its vote durable before the reply, without its entries (Figure 2)', () => {
@@ -219,6 +231,56 @@ describe('a follower that stores nothing', () => {
     node.tick(2)
     says(node, { b: 'little' })
     expect(node.take('append').filter(({ to }) => to === 'b')).toMatchObject([{ message: { entries: [{ index: 3 }] } }])
+  })
+
+  it('brings at most one append a heartbeat by late answers, however many there are', () => {
+    const node = leader(true)
+    says(node, { b: 'enough', c: 'enough' })
+    const match = node.core.lastIndex
+    for (let i = 0; i < 8; i++) {
+      node.core.propose([new Uint8Array(1)])
+      node.drain()
+    }
+    for (let heartbeat = 0; heartbeat < 3; heartbeat++) {
+      node.sent.length = 0
+      for (let i = 1; i <= 8; i++) {
+        node.step('b', accepted(node.core.term, match)).step('b', rejected(node.core.term, match + i, match, 2))
+      }
+      expect(node.take('append').filter(({ to }) => to === 'b').length).toBeLessThanOrEqual(1)
+      says(node.tick(2), { b: 'enough' })
+    }
+    // News brings everything.
+    node.step('b', accepted(node.core.term, match + 1))
+    const [next] = node.take('append').filter(({ to }) => to === 'b')
+    expect(next!.message).toMatchObject({ prevIndex: match + 1 })
+    expect(next!.message.entries).toHaveLength(7)
+  })
+
+  it('does not answer the appends that a leader with old news of its room sends', () => {
+    const b = new CoreHarness({ id: 'b' }).step('a', append(2, 1, 1, [2]))
+    b.step('a', append(2, 2, 2, [2, 2]), false)
+    giveBack(b, 2)
+    const a = leader(true)
+    expect(a.core).toMatchObject({ term: 2, lastIndex: 2 })
+    says(a, { b: 'enough', c: 'enough' })
+    for (let i = 0; i < 8; i++) {
+      a.core.propose([new Uint8Array(1)])
+      a.drain()
+    }
+    // What it had said before its disk was full arrives late, in between.
+    const late = [accepted(2, 2), rejected(2, 5, 2, 2), accepted(2, 2), rejected(2, 6, 2, 2)]
+    let appends = 0
+    for (let turn = 0; turn < 100; turn++) {
+      const answer = late.shift()
+      if (answer !== undefined) a.step('b', answer)
+      for (const { to, message } of a.take('append')) {
+        if (to !== 'b') continue
+        appends++
+        b.step('a', message)
+      }
+      for (const { message } of b.take('appendReply')) a.step('b', message)
+    }
+    expect(appends).toBeLessThan(10)
   })
 
   it('is asked what it has: a majority may lack that', () => {

@@ -8,6 +8,10 @@ export function handleAppend(state: CoreState, from: string, message: RaftMessag
   const { prevIndex, prevTerm, entries } = message
   if (!isWellFormed(message)) return
   const last = prevIndex + entries.length
+  // These entries cannot be stored now. Some may be in memory, given back by storage, and an answer could not
+  // acknowledge them. This append counts as lost: the leader sends it again, but not before the next heartbeat, and that
+  // tells it to wait. An answer, also a refusal, would make it send at once.
+  if (state.isFull && entries.length > 0 && last > log.writtenIndex) return
   if (last < commit) {
     // Late: what is committed matches for certain, and is more.
     replyAccepted(state, from, commit)
@@ -24,8 +28,7 @@ export function handleAppend(state: CoreState, from: string, message: RaftMessag
     if (entry.index <= log.lastIndex) {
       if (entry.index < log.firstIndex || log.matches(entry.index, entry.term)) continue
     }
-    // It could not be stored, and memory is no place for it. This append counts as lost: the leader sends it again,
-    // but not before the next heartbeat, and that tells it to wait. An answer would make it try at once.
+    // A conflict below what is stored: what would replace it cannot be stored either.
     if (state.isFull) return
     if (entry.index <= log.lastIndex) {
       // Only a real conflict truncates: a late append must not take a matching suffix away (Figure 2, step 3).

@@ -83,7 +83,9 @@ export class Progress {
       return news
     }
     if (this.mode === 'probe') {
-      if (!news && index < this.match) return false
+      // An append with entries that was stored brings news. No news is a late answer, or one of a follower that stores
+      // nothing now: were it enough to pipeline again, late answers would bring appends, and those answers, without end.
+      if (!news) return false
       this.replicate()
       return news
     }
