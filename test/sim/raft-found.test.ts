@@ -38,6 +38,14 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(2_026_204_279, 1)
   })
 
+  it('seed 2026205379: no bug; where all disks are full, a hand-over to a voter with room left may be under way', async () => {
+    await expectSoundRaft(2_026_205_379, 1)
+  })
+
+  it('seed 2026205553: no bug; a successor that has less room than in its last answer hands over once more', async () => {
+    await expectSoundRaft(2_026_205_553, 1)
+  })
+
   it('seed 51: no bug, but the rule that a lower term is answered is needed here', async () => {
     await expectSoundRaft(51, 1)
   })

@@ -27,6 +27,17 @@ export interface PeaceBounds {
    */
   readonly acknowledgedMs: number
   /**
+   * Time from a leader's newest entry until the leader knows what room it has left to each follower. A message brings
+   * the entry, and the follower writes it. The next file may fail to be made only after that. The next heartbeat, its
+   * answer and the interval before it follow.
+   */
+  readonly roomKnownMs: number
+  /**
+   * Age, at the successor's election, of the answer that made a leader choose it: the answer's own age, the wait until
+   * the successor has everything, and the transfer.
+   */
+  readonly handOverMs: number
+  /**
    * A transfer to a voter that has everything takes three messages in sequence (`timeoutNow`, the vote request, the
    * vote) and two writes: the candidate's own vote and the other voter's are durable before they are sent.
    */
@@ -38,9 +49,14 @@ export function peaceBounds({ tickMs, electionTicks, heartbeatTicks, skew, netwo
   const ticks = (count: number): number => count * (tickMs / (1 - skew) + 1)
   const messageMs = network.roundTripMs / 2 + WORST_FACTOR * network.latencyMs
   const writeMs = OPERATIONS_PER_WRITE * WORST_FACTOR * disk.latencyMs
+  const acknowledgedMs = ticks(2 * heartbeatTicks) + 4 * messageMs
+  const roomKnownMs = ticks(heartbeatTicks) + 3 * messageMs + 2 * writeMs
+  const transferMs = 3 * messageMs + 2 * writeMs
   return {
     failedTransferMs: ticks(electionTicks),
-    acknowledgedMs: ticks(2 * heartbeatTicks) + 4 * messageMs,
-    transferMs: 3 * messageMs + 2 * writeMs
+    acknowledgedMs,
+    roomKnownMs,
+    handOverMs: roomKnownMs + acknowledgedMs + transferMs,
+    transferMs
   }
 }

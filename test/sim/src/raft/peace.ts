@@ -3,6 +3,7 @@ import type { Chance } from '../random.js'
 import { Violation } from '../violation.js'
 import { peaceBounds } from './bounds.js'
 import type { SimNode } from './node.js'
+import { RoomLately } from './room-lately.js'
 import type { RaftSimulation } from './simulation.js'
 
 /** Everything that was waiting has ended by then: timeouts, elections, retries, snapshots, what was lost and comes back. */
@@ -230,9 +231,42 @@ export class Peace {
       await sim.runFor(electionTicks * tickMs)
     }
     sim.coverage.add('clusters without room')
+    await this.comeToRestWithoutRoom()
     await this.expectNoElection(sim.coverage.get('elections'), 'a leader stays where nobody has more room')
     for (const { disk } of sim.nodes) disk.makeRoom()
     await sim.until('liveness: all agree', this.pace(WORK_MS), () => this.isConverged())
+  }
+
+  /**
+   * Disks that are full do not use up what they have at the same time, so leadership still moves after the last
+   * proposal. The leader looks once in an election timeout, and the first entry of its successor uses up room as well.
+   * Room only shrinks here, so this ends: with a leader that knows what room the others have, and hands over to none of
+   * them. To wait is not enough: leadership that flaps uses up all room, and comes to rest then. So each move must be
+   * to more room than the leader before has.
+   */
+  private async comeToRestWithoutRoom(): Promise<void> {
+    const { sim } = this
+    const { roomKnownMs, handOverMs } = peaceBounds(sim.settings)
+    const rooms = new RoomLately(handOverMs)
+    let last = sim.leader()
+    let term: number | undefined
+    let since = 0
+    await sim.until('leadership comes to rest where nobody has room', this.pace(WORK_MS), () => {
+      const { now } = sim.scheduler
+      for (const { name, status } of sim.nodes) if (status !== undefined) rooms.note(name, status.room, now)
+      const leader = sim.leader()
+      if (last !== undefined && leader !== undefined && leader !== last) {
+        if (rooms.most(leader.name) <= rooms.now(last.name)) {
+          const facts = `${leader.name} follows ${last.name} without more room; ${sim.describe()}`
+          throw new Violation('a leader stays where nobody has more room', facts)
+        }
+      }
+      last = leader ?? last
+      const staying = leader?.status?.handsOver === false ? leader.status.term : undefined
+      if (staying !== term) since = now
+      term = staying
+      return term !== undefined && now - since > roomKnownMs
+    })
   }
 
   private async expectNoElection(elections: number, invariant: string): Promise<void> {
