@@ -46,6 +46,11 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(2_026_205_553, 1)
   })
 
+  it('seeds 2026300338 and 2026300384: no bug; far apart, a log that gets one entry a round trip is long behind', async () => {
+    await expectSoundRaft(2_026_300_338, 1)
+    await expectSoundRaft(2_026_300_384, 1)
+  })
+
   it('seed 51: no bug, but the rule that a lower term is answered is needed here', async () => {
     await expectSoundRaft(51, 1)
   })

@@ -12,7 +12,8 @@ const SOME = [
   'joint election by the new majority only',
   'a learner is counted',
   'pieces in any order',
-  'a log acknowledges before it writes'
+  'a log acknowledges before it writes',
+  'leadership goes to one without room'
 ]
 
 function mutantOf(name: string): Mutant {

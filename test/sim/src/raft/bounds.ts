@@ -42,6 +42,11 @@ export interface PeaceBounds {
    * vote) and two writes: the candidate's own vote and the other voter's are durable before they are sent.
    */
   readonly transferMs: number
+  /**
+   * Time per entry of a log that is behind, if the leader's limits let it send one entry at a time: the append, its
+   * write and its reply.
+   */
+  readonly entryMs: number
 }
 
 export function peaceBounds({ tickMs, electionTicks, heartbeatTicks, skew, network, disk }: RaftSettings): PeaceBounds {
@@ -57,6 +62,7 @@ export function peaceBounds({ tickMs, electionTicks, heartbeatTicks, skew, netwo
     acknowledgedMs,
     roomKnownMs,
     handOverMs: roomKnownMs + acknowledgedMs + transferMs,
-    transferMs
+    transferMs,
+    entryMs: 2 * messageMs + writeMs
   }
 }

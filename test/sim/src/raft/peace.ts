@@ -52,10 +52,18 @@ export class Peace {
     this.checkBounds()
   }
 
-  /** As much longer as the time-outs of this cluster may be. */
+  /** As much longer as the time-outs of this cluster may be, and as the entries take that nodes are behind now. */
   private pace(ms: number): number {
     const { tickMs, slowestTicks, electionTicks } = this.sim.settings
-    return ms * Math.max(1, (2 * electionTicks * tickMs * slowestTicks) / USUAL_TIMEOUT_MS)
+    const factor = Math.max(1, (2 * electionTicks * tickMs * slowestTicks) / USUAL_TIMEOUT_MS)
+    return ms * factor + this.entriesBehind() * peaceBounds(this.sim.settings).entryMs
+  }
+
+  /** From the last entry that anybody waits for or has, to the last that every node has applied. */
+  private entriesBehind(): number {
+    const { nodes } = this.sim
+    const last = Math.max(...nodes.map(({ pending, status }) => Math.max(pending.lastIndex, status?.lastIndex ?? 0)))
+    return last - Math.min(...nodes.map(({ status }) => status?.appliedIndex ?? 0))
   }
 
   /**
