@@ -44,3 +44,7 @@ it('seed 777002881: a pin waited for ever for room that only its own pages occup
 it('seed 7700238: a pin that waited for itself was given twice its time, because another page had come in the first half', async () => {
   await expectSound(7700238, 1)
 })
+
+it('seed 1128300914: no bug; a frame that a slow link has when faults stop arrives seconds later, and all calls behind it wait', async () => {
+  await expectSound(1128300914, 1)
+})

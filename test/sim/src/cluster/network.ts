@@ -58,6 +58,8 @@ export class SimNetwork {
   private readonly busyUntil = new Map<string, number>()
   private areLinesThin = true
   readonly streams = new Set<Stream>()
+  /** When the last frame arrives that a slow link had when it became fast again: up to 6 s later. */
+  healedAt = 0
   /** Sees every frame when it arrives, before its receiver. */
   onDeliver: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
   /** Sees every frame that a process sends. */
@@ -124,6 +126,8 @@ export class SimNetwork {
 
   heal(): void {
     this.areLinesThin = false
+    const arrivals = [...this.streams].flatMap(({ ends }) => ends.map(({ lastArrival }) => lastArrival))
+    this.healedAt = Math.max(this.init.scheduler.now, ...arrivals)
     this.blocked.clear()
     this.slow.clear()
     for (const stream of this.streams) stream.unblocked()

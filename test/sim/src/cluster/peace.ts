@@ -187,7 +187,7 @@ export class Peace {
   }
 
   private stableFor(ms: number): () => boolean {
-    const { scheduler, peers, clients } = this.simulation
+    const { scheduler, network, peers, clients } = this.simulation
     let since = Infinity
     let term = 0
     return () => {
@@ -196,7 +196,7 @@ export class Peace {
       const isLinked = this.raftStreams() === 6
       const isWhole = isAwake && isLinked && status?.term === term && clients.every((each) => isSettled(each))
       term = status?.term ?? 0
-      since = isWhole ? Math.min(since, scheduler.now) : Infinity
+      since = isWhole ? Math.min(since, Math.max(scheduler.now, network.healedAt)) : Infinity
       return scheduler.now - since >= ms
     }
   }

@@ -33,7 +33,8 @@ export class End implements FrameStream {
 
   // -- outgoing
   private waiting: Parcel[] = []
-  private lastArrival = 0
+  /** When the last parcel arrives that was sent in order. */
+  lastArrival = 0
   /** Frames in order that are on the way. */
   private following = 0
   /** They have come so far, and go on with the next. */
