@@ -51,6 +51,10 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(2_026_300_384, 1)
   })
 
+  it('seed 2026510652: no bug; a leader with a full disk has entries in memory that its disk has in an older form', async () => {
+    await expectSoundRaft(2_026_510_652, 1)
+  })
+
   it('seed 51: no bug, but the rule that a lower term is answered is needed here', async () => {
     await expectSoundRaft(51, 1)
   })

@@ -21,6 +21,8 @@ export class Ballots {
   /** By term: by voter, whom it voted for. It outlives crashes. */
   private readonly votes = new Map<number, Map<string, string>>()
   private readonly heard = new Map<string, Heard>()
+  /** By term: the terms of the entries that its leader has sent, by index. */
+  private readonly appended = new Map<number, Map<number, number>>()
 
   constructor(private readonly nodes: ReadonlyMap<string, ObservedNode>) {}
 
@@ -75,6 +77,8 @@ export class Ballots {
       case 'appendReply':
         if (!message.rejected) this.acknowledged(node, to, message.term, message.index)
         return
+      case 'append':
+        return this.append(message.term, message)
       case 'heartbeat':
         return this.checkCapped(node, to, message.commit)
       case 'timeoutNow':
@@ -146,14 +150,20 @@ export class Ballots {
       const facts = `${name} acknowledges entry ${index} in term ${term}; on its disk is entry ${watched.lastIndex}, term ${watched.hardState.term}`
       throw new Violation('acknowledged is durable', facts)
     }
-    const leader = this.nodes.get(to)
-    if (leader?.status?.term !== term || leader.status.role !== 'leader') return
-    const theirs = leader.watched.entries[index]?.term
+    const theirs = this.appended.get(term)?.get(index)
     const own = watched.entries[index]!.term
     if (theirs !== undefined && theirs !== own) {
-      const facts = `${name} acknowledges entry ${index} of term ${own}; its leader ${to} has term ${theirs}`
+      const facts = `${name} acknowledges entry ${index} of term ${own}; its leader ${to} has sent term ${theirs}`
       throw new Violation('acknowledged is durable', facts)
     }
+  }
+
+  /** What a leader sends may be newer than its disk, which can be full. */
+  private append(term: number, { prevIndex, prevTerm, entries }: Extract<RaftMessage, { type: 'append' }>): void {
+    let terms = this.appended.get(term)
+    if (terms === undefined) this.appended.set(term, (terms = new Map<number, number>()))
+    terms.set(prevIndex, prevTerm)
+    for (const { index, term: theirs } of entries) terms.set(index, theirs)
   }
 
   /**
