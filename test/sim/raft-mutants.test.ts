@@ -1,8 +1,10 @@
+import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 // The built program: a worker loads it, and patches what it loads.
 import { runMutant } from './dist/raft/mutant-run.js'
 import type { Mutant } from './dist/raft/mutant.js'
 import { MUTANTS } from './dist/raft/mutants.js'
+import { RAFT_SUITE } from './dist/raft/suite.js'
 
 const SOME = [
   'vote not durable before its reply',
@@ -33,6 +35,15 @@ describe('the Raft simulation notices that a rule is missing', { timeout: 60_000
     const mutant = { ...mutantOf('a learner is counted'), find: 'no such place' }
     const { error } = await runMutant({ mutant, from: 1, seeds: 1 })
     expect(error).toMatch(/0 times, not once/)
+  })
+
+  it('and each patch has its one place in what is built', async () => {
+    for (const { name, and = [], ...change } of MUTANTS) {
+      for (const { file, find } of [change, ...and]) {
+        const source = await readFile(new URL(`../../${RAFT_SUITE.root}${file}`, import.meta.url), 'utf8')
+        expect(source.split(find).length - 1, `${name}: ${file}`).toBe(1)
+      }
+    }
   })
 
   it('whose names are their own', () => {

@@ -187,8 +187,8 @@ export const SNAPSHOTS: readonly Mutant[] = [
     name: 'applying while a snapshot is installed',
     rule: 'scenario 23',
     file: 'core/core.js',
-    find: 'if (state.installing !== undefined)\n            return [];',
-    replace: ''
+    find: 'if (state.installing !== undefined || state.unreadable)',
+    replace: 'if (state.unreadable)'
   },
   {
     name: 'a snapshot that is gone is waited for',
