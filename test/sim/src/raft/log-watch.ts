@@ -33,8 +33,6 @@ export class WatchedLog {
   hardState = NO_STATE
   /** Handed to the log and not durable, in order. */
   inFlight: LogWrite[] = []
-  /** The first entry that a full log gave back and that was not handed in again. */
-  givenBack = Infinity
   /** The log begins after this entry, as last seen. */
   base = 0
   /** Somebody may still remember what was in it before. */
@@ -53,7 +51,6 @@ export class WatchedLog {
     this.entries.length = 1
     this.hardState = NO_STATE
     this.inFlight = []
-    this.givenBack = Infinity
     this.base = 0
   }
 }
@@ -81,12 +78,10 @@ export class LogWatch {
     if (isLeader && first !== undefined) {
       let last = watched.lastIndex
       for (const { entries } of watched.inFlight) last = entries.at(-1)?.index ?? last
-      // What it gave back may replace what a former leader had written.
-      if (first.index <= Math.min(last, watched.givenBack - 1)) {
+      if (first.index <= last) {
         throw new Violation('leader append-only', `${name} writes entry ${first.index}, its log ends at ${last}`)
       }
     }
-    if (first !== undefined && first.index <= watched.givenBack) watched.givenBack = Infinity
     watched.inFlight.push(write)
   }
 
@@ -95,8 +90,6 @@ export class LogWatch {
     if (watched.inFlight.shift() !== handedIn) throw new Violation('writes end in order', name)
     if (write.hardState !== undefined) watched.hardState = write.hardState
     if (write.reset !== undefined) this.reset(name, watched, write.reset.index, write.reset.term)
-    const givenBack = handedIn.entries[write.entries.length]
-    if (givenBack !== undefined) watched.givenBack = Math.min(watched.givenBack, givenBack.index)
     const first = write.entries[0]
     if (first === undefined) return
     const { entries } = watched
@@ -115,7 +108,6 @@ export class LogWatch {
   recovered(name: string, watched: WatchedLog, log: RaftLog): void {
     const { inFlight, hardState } = watched
     watched.inFlight = []
-    watched.givenBack = Infinity
     this.checkHardState(name, hardState, log.hardState)
     watched.hardState = log.hardState
     const base = log.firstIndex - 1
