@@ -2,7 +2,7 @@
  * What is durable in each node's log, as seen from outside: it outlives the node's crashes, and what a restart finds is compared with it.
  * By induction over the index all logs together are one tree of entries (log matching, Figure 3).
  */
-import { decode, raftConfiguration, type RaftConfiguration } from '@quire/protocol'
+import { decode, raftConfiguration, type RaftConfiguration, type RaftMessageOf } from '@quire/protocol'
 import type { Entry, HardState, LogWrite, RaftLog } from '@quire/raft'
 import type { Coverage } from '../coverage.js'
 import { Violation } from '../violation.js'
@@ -26,6 +26,14 @@ interface Seen extends Known {
 
 const NO_STATE: HardState = { term: 0, vote: undefined, commit: 0 }
 
+/** What a node had already promised when it took the entries of a write. */
+interface Origin {
+  /** The node's term before the first of those entries. In that term and earlier ones, it may have acknowledged what the write cuts. */
+  readonly since: number
+  /** Entries that storage gave back. They were in the node's log, and never on its disk. */
+  readonly givenBack: readonly Entry[]
+}
+
 /** The durable log of one node. */
 export class WatchedLog {
   /** By index, from 1 on, also what was compacted since. */
@@ -33,6 +41,11 @@ export class WatchedLog {
   hardState = NO_STATE
   /** Handed to the log and not durable, in order. */
   inFlight: LogWrite[] = []
+  readonly origins = new WeakMap<LogWrite, Origin>()
+  /** What storage gave back, until it is handed in again. */
+  owed: Origin | undefined
+  /** The newest term that was handed in. */
+  term = 0
   /** The log begins after this entry, as last seen. */
   base = 0
   /** Somebody may still remember what was in it before. */
@@ -46,11 +59,18 @@ export class WatchedLog {
     return this.entries.at(-1)!.term
   }
 
+  /** What was not durable is gone. */
+  restart(term: number): void {
+    this.inFlight = []
+    this.owed = undefined
+    this.term = term
+  }
+
   wipe(): void {
     this.wasWiped = true
     this.entries.length = 1
     this.hardState = NO_STATE
-    this.inFlight = []
+    this.restart(0)
     this.base = 0
   }
 }
@@ -74,20 +94,44 @@ export class LogWatch {
 
   /** A log handed out what it is to make durable; `isLeader` is its node. */
   appending(name: string, watched: WatchedLog, write: LogWrite, isLeader: boolean): void {
-    const first = write.entries[0]
+    const { hardState, reset, entries } = write
+    const first = entries[0]
+    const { inFlight, owed, origins, term } = watched
     if (isLeader && first !== undefined) {
       let last = watched.lastIndex
-      for (const { entries } of watched.inFlight) last = entries.at(-1)?.index ?? last
+      for (const each of inFlight) last = each.entries.at(-1)?.index ?? last
+      // Behind what is handed in once more, the disk may have what an earlier leader cut.
+      for (const { index } of owed?.givenBack ?? []) last = Math.min(last, index - 1)
       if (first.index <= last) {
         throw new Violation('leader append-only', `${name} writes entry ${first.index}, its log ends at ${last}`)
       }
     }
-    watched.inFlight.push(write)
+    inFlight.push(write)
+    if (first !== undefined || reset !== undefined) {
+      origins.set(write, owed ?? { since: term, givenBack: [] })
+      watched.owed = undefined
+    }
+    watched.term = hardState?.term ?? term
+  }
+
+  /**
+   * Leader completeness (Figure 3): a leader of the term in which an entry is committed, or of a later one, has that entry, and sends no
+   * other in its place.
+   */
+  sent(name: string, { term, prevIndex, prevTerm, entries }: RaftMessageOf<'append'>): void {
+    for (const each of [{ index: prevIndex, term: prevTerm }, ...entries]) {
+      const committed = this.committed[each.index]
+      if (committed === undefined || committed.inTerm > term || committed.term === each.term) continue
+      const facts = `${name} sends entry ${each.index} of term ${each.term} in term ${term}`
+      const other = `term ${committed.term} was committed there in term ${committed.inTerm}`
+      throw new Violation('leader completeness', `${facts}; ${other}`)
+    }
   }
 
   /** What was handed in is durable, or `write` of it. They end in order. */
   durable(name: string, watched: WatchedLog, handedIn: LogWrite, write = handedIn): void {
     if (watched.inFlight.shift() !== handedIn) throw new Violation('writes end in order', name)
+    if (write !== handedIn) this.gaveBack(watched, handedIn, write)
     if (write.hardState !== undefined) watched.hardState = write.hardState
     if (write.reset !== undefined) this.reset(name, watched, write.reset.index, write.reset.term)
     const first = write.entries[0]
@@ -98,7 +142,7 @@ export class LogWatch {
     }
     if (first.index < entries.length) {
       this.coverage.add('truncations')
-      this.checkCut(name, watched, first.index, first)
+      this.checkCut(name, watched, first, watched.origins.get(handedIn)!)
       entries.length = first.index
     }
     for (const entry of write.entries) this.add(name, watched, entry)
@@ -106,10 +150,10 @@ export class LogWatch {
 
   /** A restarted node's log is open: nothing durable may be missing, nothing may be there that was never written. */
   recovered(name: string, watched: WatchedLog, log: RaftLog): void {
-    const { inFlight, hardState } = watched
-    watched.inFlight = []
+    const { inFlight, hardState, origins } = watched
     this.checkHardState(name, hardState, log.hardState)
     watched.hardState = log.hardState
+    watched.restart(log.hardState.term)
     const base = log.firstIndex - 1
     const reset = inFlight.findLast((write) => write.reset?.index === base)
     const baseTerm = log.term(base)
@@ -128,18 +172,19 @@ export class LogWatch {
     if (common < watched.lastIndex) {
       // A truncation that was under way may have become durable. Nothing else takes a durable entry away.
       const replacing = log.term(common + 1)
-      const isUnderWay = inFlight.some(({ entries: [first, ...rest] }) => {
+      const underWay = inFlight.find(({ entries: [first, ...rest] }) => {
         if (first === undefined || first.index > common + 1) return false
         return [first, ...rest].find(({ index }) => index === common + 1)?.term === replacing
       })
       const isReset = reset !== undefined && log.lastIndex === base && common === base
-      if (!isReset && (replacing === undefined || !isUnderWay)) {
+      if (!isReset && (replacing === undefined || underWay === undefined)) {
         const lost = `entry ${common + 1} of term ${entries[common + 1]!.term}`
         throw new Violation(
           'durability',
           `${name} had flushed ${lost}; after its restart the log ends at ${log.lastIndex}, term there ${replacing}`
         )
       }
+      if (!isReset) this.checkDropped(name, watched, common + 1, origins.get(underWay!)!)
       entries.length = common + 1
     }
     for (let index = base + 1; index <= log.lastIndex;) {
@@ -177,14 +222,40 @@ export class LogWatch {
     this.coverage.add('logs that start anew')
   }
 
-  private checkCut(name: string, { entries }: WatchedLog, index: number, replacing: Entry): void {
-    if (entries[index]!.term === replacing.term && entries[index]!.crc === checksum(replacing)) {
-      throw new Violation('a matching suffix stays', `${name} writes entry ${index} of term ${replacing.term} again`)
+  /** Storage had room for `kept` of a write. The node hands in the rest once more, with what comes after it. */
+  private gaveBack(watched: WatchedLog, handedIn: LogWrite, kept: LogWrite): void {
+    const rest = handedIn.entries.slice(kept.entries.length)
+    const first = rest[0]
+    if (first === undefined) return
+    const origin = watched.origins.get(handedIn)!
+    const { since, givenBack } = watched.owed ?? { ...origin, givenBack: [] }
+    const again = origin.givenBack.filter(({ index }) => index >= first.index)
+    watched.owed = { since: Math.min(since, origin.since), givenBack: [...givenBack, ...again, ...rest] }
+  }
+
+  private checkCut(name: string, watched: WatchedLog, replacing: Entry, origin: Origin): void {
+    const { index, term } = replacing
+    const cut = watched.entries[index]!
+    // An entry that storage gave back may have cut the suffix in the node's log, and another leader has sent the suffix again.
+    const wasCut = origin.givenBack.some((each) => each.index === index && each.term !== term)
+    if (cut.term === term && cut.crc === checksum(replacing) && !wasCut) {
+      throw new Violation('a matching suffix stays', `${name} writes entry ${index} of term ${term} again`)
     }
+    this.checkDropped(name, watched, index, origin)
+  }
+
+  /**
+   * A node that was in the term in which an entry is committed may count for the majority that has it, and hears from no earlier leader
+   * any more: it keeps the entry. A node that has not heard of that term yet still follows the leader of an earlier one. It drops the
+   * entry for that leader, and gets it back from a later one.
+   */
+  private checkDropped(name: string, { entries }: WatchedLog, from: number, { since }: Origin): void {
     const last = Math.min(entries.length - 1, this.commitIndex)
-    for (let each = index; each <= last; each++) {
-      if (entries[each]!.term === this.committed[each]!.term) {
-        throw new Violation('leader completeness', `${name} drops committed entry ${each}`)
+    for (let index = from; index <= last; index++) {
+      const { term, inTerm } = this.committed[index]!
+      if (entries[index]!.term === term && since >= inTerm) {
+        const facts = `${name}, which was in term ${since}, drops entry ${index}`
+        throw new Violation('leader completeness', `${facts}, committed in term ${inTerm}`)
       }
     }
   }

@@ -109,6 +109,14 @@ export const ELECTIONS: readonly Mutant[] = [
     replace: 'if'
   },
   {
+    name: 'an append of a lower term is taken',
+    rule: '§5.1',
+    file: 'core/core.js',
+    find: 'if (message.term < state.term)\n            return this.refuseStale(from, message);',
+    replace:
+      "if (message.term < state.term && message.type === 'append')\n            return handleAppend(state, from, message);\n        if (message.term < state.term)\n            return this.refuseStale(from, message);"
+  },
+  {
     name: 'a lower term is not answered',
     rule: 'scenario 11',
     file: 'core/core.js',

@@ -308,6 +308,7 @@ export class SimNode implements ObservedNode {
           send: (to, message) => {
             if (!alive()) return
             invariants.ballots.sent(this, to, message)
+            if (message.type === 'append') invariants.log.sent(name, message)
             network.send(name, to, message)
           }
         }
