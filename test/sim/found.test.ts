@@ -48,3 +48,7 @@ it('seed 7700238: a pin that waited for itself was given twice its time, because
 it('seed 1128300914: no bug; a frame that a slow link has when faults stop arrives seconds later, and all calls behind it wait', async () => {
   await expectSound(1128300914, 1)
 })
+
+it('seed 1128310228: no bug; frames that were on the way when a link was cut came behind those that waited for its end', async () => {
+  await expectSound(1128310228, 1)
+})

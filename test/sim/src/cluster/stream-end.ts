@@ -33,6 +33,8 @@ export class End implements FrameStream {
 
   // -- outgoing
   private waiting: Parcel[] = []
+  /** Of these, the first ones were on the way when the link was cut. */
+  private returned = 0
   /** When the last parcel arrives that was sent in order. */
   lastArrival = 0
   /** Frames in order that are on the way. */
@@ -135,6 +137,7 @@ export class End implements FrameStream {
   lose(): void {
     this.generation++
     this.waiting = []
+    this.returned = 0
     this.joined = []
     this.following = 0
     this.bytesOnTheWay = 0
@@ -142,6 +145,7 @@ export class End implements FrameStream {
 
   /** Sends what could not leave. */
   release(): void {
+    this.returned = 0
     for (const parcel of this.waiting.splice(0)) this.put(parcel)
   }
 
@@ -212,7 +216,9 @@ export class End implements FrameStream {
   private arrived(parcels: readonly Parcel[]): void {
     const { network } = this.stream
     if (network.isBlocked(this.id, this.remote)) {
-      this.waiting.push(...parcels)
+      // They were sent before all that waits since the link was cut.
+      this.waiting.splice(this.returned, 0, ...parcels)
+      this.returned += parcels.length
       return
     }
     for (const parcel of parcels) if (parcel.type === 'frame') network.init.scheduler.note(crc32(parcel.bytes))
