@@ -55,6 +55,10 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(2_026_510_652, 1)
   })
 
+  it('seed 2026300285: no bug; a learner that slept drops for the leader of term 5 what term 6 has committed without it', async () => {
+    await expectSoundRaft(2_026_300_285, 1)
+  })
+
   it('seed 51: no bug, but the rule that a lower term is answered is needed here', async () => {
     await expectSoundRaft(51, 1)
   })

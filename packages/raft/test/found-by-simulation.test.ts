@@ -56,6 +56,39 @@ describe('a core', () => {
     node.step('d', rejected(2, 4, 0, 0)).step('d', rejected(2, 2, 0, 0))
     expect(node.take('append').map(({ to, message }) => [to, message.prevIndex])).toContainEqual(['d', 0])
   })
+
+  it('drops for an earlier leader what a later one commits without it, acknowledges nothing of that, and gets it back (seed 2026300285)', () => {
+    const voters = ['a', 'b', 'c']
+    const members = { voters, learners: ['d'] }
+    // Only a and d have entry 2 of term 4. c elects b in term 5, and then a in term 6.
+    const b = new CoreHarness({ ...members, id: 'b', terms: [1], term: 4 }).lead()
+    const a = new CoreHarness({ ...members, id: 'a', terms: [1, 4], term: 5 }).lead()
+    const d = new CoreHarness({ ...members, id: 'd', terms: [1, 4], term: 4 })
+    const to = (node: CoreHarness, id: string): RaftMessage =>
+      node.take('append').findLast((sent) => sent.to === id)!.message
+    const answer = (node: CoreHarness): RaftMessage => node.take('appendReply').at(-1)!.message
+    const early = to(b, 'd')
+    const late = a.take('append')
+    const lateTo = (id: string): RaftMessage => late.find((sent) => sent.to === id)!.message
+    // b refuses, gives its entry of term 5 up for that of term 4, and with a it is the majority that commits it.
+    a.step('b', answer(b.step('a', lateTo('b'))))
+    a.step('b', answer(b.step('a', to(a, 'b'))))
+    expect(b.terms).toEqual([1, 4, 6])
+    expect(a.core.commitIndex).toBe(3)
+    // d wakes up. It follows the leaders in their order.
+    expect(answer(d.step('b', early))).toMatchObject({ term: 5, rejected: false, index: 2 })
+    expect(d.terms).toEqual([1, 5])
+    a.step('d', answer(d.step('a', lateTo('d'))))
+    expect(d.core).toMatchObject({ term: 6, commitIndex: 1 })
+    expect(a.core.matchIndexes.get('d')).toBe(0)
+    a.step('d', answer(d.step('a', to(a, 'd'))))
+    expect(d.terms).toEqual([1, 4, 6])
+    expect(d.core.commitIndex).toBe(3)
+    expect(a.core.matchIndexes.get('d')).toBe(3)
+    // The same append once more is of an earlier term, and takes nothing away.
+    expect(answer(d.step('b', early))).toMatchObject({ term: 6, rejected: true })
+    expect(d.terms).toEqual([1, 4, 6])
+  })
 })
 
 describe('a node that joins', () => {
