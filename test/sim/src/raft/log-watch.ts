@@ -26,9 +26,9 @@ interface Seen extends Known {
 
 const NO_STATE: HardState = { term: 0, vote: undefined, commit: 0 }
 
-/** What a node had already promised when it took the entries of a write. */
+/** Where the entries of a write come from. */
 interface Origin {
-  /** The node's term before the first of those entries. In that term and earlier ones, it may have acknowledged what the write cuts. */
+  /** The node's term before it took the first of them. Until then it may have acknowledged what the write cuts. */
   readonly since: number
   /** Entries that storage gave back. They were in the node's log, and never on its disk. */
   readonly givenBack: readonly Entry[]
@@ -41,6 +41,7 @@ export class WatchedLog {
   hardState = NO_STATE
   /** Handed to the log and not durable, in order. */
   inFlight: LogWrite[] = []
+  /** Of the writes with entries, and of those that start the log anew. */
   readonly origins = new WeakMap<LogWrite, Origin>()
   /** What storage gave back, until it is handed in again. */
   owed: Origin | undefined
@@ -115,8 +116,8 @@ export class LogWatch {
   }
 
   /**
-   * Leader completeness (Figure 3): a leader of the term in which an entry is committed, or of a later one, has that entry, and sends no
-   * other in its place.
+   * Leader completeness (Figure 3): the leader of the term in which an entry is committed has it, and so has each later
+   * leader. None of them sends another in its place.
    */
   sent(name: string, { term, prevIndex, prevTerm, entries }: RaftMessageOf<'append'>): void {
     for (const each of [{ index: prevIndex, term: prevTerm }, ...entries]) {
@@ -245,9 +246,9 @@ export class LogWatch {
   }
 
   /**
-   * A node that was in the term in which an entry is committed may count for the majority that has it, and hears from no earlier leader
-   * any more: it keeps the entry. A node that has not heard of that term yet still follows the leader of an earlier one. It drops the
-   * entry for that leader, and gets it back from a later one.
+   * A node that was in the term in which an entry is committed may belong to the majority that has it, and takes
+   * nothing from earlier leaders any more: it keeps the entry. A node that has not heard of that term yet still follows
+   * the leader of an earlier one. It drops the entry for that leader, and gets it back from a later one.
    */
   private checkDropped(name: string, { entries }: WatchedLog, from: number, { since }: Origin): void {
     const last = Math.min(entries.length - 1, this.commitIndex)
