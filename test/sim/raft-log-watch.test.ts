@@ -1,4 +1,5 @@
 /** What the Raft simulation's checks of logs allow, and what they refuse: each with the fewest writes that show it. */
+import type { RaftMessageOf } from '@quire/protocol'
 import { createMemoryLog, type Entry, type LogWrite, type RaftLog } from '@quire/raft'
 import { describe, expect, it } from 'vitest'
 import { Coverage } from './src/coverage.js'
@@ -154,8 +155,10 @@ describe('what storage gave back', () => {
 })
 
 describe('leader completeness, at a leader', () => {
-  const append = (term: number, prevTerm: number, terms: readonly number[]) =>
-    ({ type: 'append', term, prevIndex: 1, prevTerm, commit: 0, entries: [...write(term, 2, terms).entries] }) as const
+  const append = (term: number, prevTerm: number, terms: readonly number[]): RaftMessageOf<'append'> => {
+    const entries = [...write(term, 2, terms).entries]
+    return { type: 'append', term, prevIndex: 1, prevTerm, commit: 0, entries }
+  }
 
   it.each([6, 7])('a leader of term %i sends nothing else than what is committed in term 6', (term) => {
     const { watch } = new Follower().commit(6)
