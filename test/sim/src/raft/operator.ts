@@ -42,7 +42,7 @@ export class Operator {
   private readonly returning = new Set<SimNode>()
   /** To be removed, wiped and brought back though nothing is wrong with them. */
   private readonly retiring = new Set<SimNode>()
-  /** Changes that were proposed, and may still come into force. See `isChanging`. */
+  /** Changes that were proposed and are not decided, as far as `isChanging` has looked. */
   private open: readonly Proposed[] = []
   private stopped = false
 
@@ -127,12 +127,13 @@ export class Operator {
   }
 
   /**
-   * A proposed change is not committed and still may be. It may be anywhere: in a log, in the memory of a leader whose
-   * disk is slow or full, or in a message that outlives its sender. So where it is does not count. It is over when
-   * something is committed at its index, or something of a later term before it: a log with the change then lacks what
-   * is committed, and nobody is elected with it.
+   * A proposed change is not committed yet and still may be. It can be in a log, in the memory of a leader whose disk is
+   * slow or full, or in a message that outlives its sender, so this does not search for it. The change is decided when
+   * an entry is committed at its index, or an entry of a later term before it: unless the change is that entry, a log
+   * that has it lacks a committed entry, and no node is elected with such a log.
    *
-   * Entries that leave a joint configuration are nobody's proposals. Until they are committed, the joint one shows.
+   * The operator does not propose the entry that leaves a joint configuration. Until that entry is committed, the
+   * committed configuration is the joint one.
    */
   private isChanging(): boolean {
     const { commitIndex, log } = this.world.invariants
