@@ -59,6 +59,10 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(2_026_300_285, 1)
   })
 
+  it('seed 2026207820: no bug; the operator lost a disk while a demotion was in the memory of a leader with a full disk', async () => {
+    await expectSoundRaft(2_026_207_820, 1)
+  })
+
   it('seed 51: no bug, but the rule that a lower term is answered is needed here', async () => {
     await expectSoundRaft(51, 1)
   })

@@ -28,6 +28,7 @@ export interface OperatorWorld {
 }
 
 type Members = Pick<RaftStatus, 'voters' | 'learners' | 'outgoing'>
+type Proposed = ReturnType<RaftNode['changeMembership']>
 type Plan = (members: Members) => readonly MembershipChange[] | undefined
 
 const MAX_VOTERS = 8
@@ -41,6 +42,8 @@ export class Operator {
   private readonly returning = new Set<SimNode>()
   /** To be removed, wiped and brought back though nothing is wrong with them. */
   private readonly retiring = new Set<SimNode>()
+  /** Changes that were proposed and are not decided, as far as `isChanging` has looked. */
+  private open: readonly Proposed[] = []
   private stopped = false
 
   constructor(private readonly world: OperatorWorld) {}
@@ -95,7 +98,7 @@ export class Operator {
   }
 
   /** Proposes the next change that makes sense, whatever it is, until one is taken. For the end, when nothing stands in its way. */
-  changeSomething(): { readonly index: number; readonly term: number } | undefined {
+  changeSomething(): Proposed | undefined {
     const status = this.world.leader()?.status
     if (status === undefined) return undefined
     const { voters, learners } = status
@@ -107,34 +110,36 @@ export class Operator {
     return this.tryNow(() => [change])
   }
 
-  /** May this node's disk go bad? Only while everybody agrees who counts, and a majority of them is left. */
+  /**
+   * May this node's disk go bad? An id whose log is lost is never a voter again, so every configuration that may come
+   * into force must keep a majority of voters with whole logs. That is checked here for the committed configuration,
+   * which is the only one while no change is open. `isSafe` checks each later one before it is proposed.
+   */
   mayLose(node: SimNode): boolean {
     const { nodes, invariants } = this.world
     const { configuration } = invariants
     if (configuration === undefined || configuration.outgoing.length > 0 || !node.exists) return false
     if (this.retiring.size > 0 || this.returning.size > 0 || nodes.some(({ isLost }) => isLost)) return false
-    // An acknowledged change that only the lost one and few others know of could be forgotten.
     if (this.isChanging()) return false
-    // Who has nothing yet votes for nobody.
     const { voters } = configuration
-    const left = nodes.filter((each) => each !== node && voters.includes(each.name) && each.watched.lastIndex > 0)
+    const left = nodes.filter((each) => each !== node && voters.includes(each.name) && hasWholeLog(each))
     return !voters.includes(node.name) || left.length * 2 > voters.length
   }
 
   /**
-   * Somebody has, or is about to have, a change in its log that is not committed and still may be. Without the newest committed
-   * entry nobody is elected any more.
+   * A proposed change is not committed yet and still may be. It can be in a log, in the memory of a leader whose disk is
+   * slow or full, or in a message that outlives its sender, so this does not search for it. The change is decided when
+   * an entry is committed at its index, or an entry of a later term before it: unless the change is that entry, a log
+   * that has it lacks a committed entry, and no node is elected with such a log.
+   *
+   * The operator does not propose the entry that leaves a joint configuration. Until that entry is committed, the
+   * committed configuration is the joint one.
    */
   private isChanging(): boolean {
-    const { nodes, invariants } = this.world
-    const { commitIndex } = invariants
-    const { term } = invariants.log.committed[commitIndex]!
-    return nodes.some(({ watched: { entries, inFlight } }) => {
-      for (let index = entries.length - 1; index > commitIndex && entries[commitIndex]!.term === term; index--) {
-        if (entries[index]!.configuration !== undefined) return true
-      }
-      return inFlight.some((write) => write.entries.some(({ kind, index }) => kind === 'config' && index > commitIndex))
-    })
+    const { commitIndex, log } = this.world.invariants
+    const { term } = log.committed[commitIndex]!
+    this.open = this.open.filter((change) => change.index > commitIndex && change.term >= term)
+    return this.open.length > 0
   }
 
   // ---- changes
@@ -183,9 +188,9 @@ export class Operator {
   }
 
   /** Undefined when it was not taken; something that makes no sense is taken for done. */
-  private tryNow(plan: Plan): { readonly index: number; readonly term: number } | undefined {
+  private tryNow(plan: Plan): Proposed | undefined {
     const leader = this.world.leader()
-    let proposed: { readonly index: number; readonly term: number } | undefined
+    let proposed: Proposed | undefined
     leader?.call(`${leader.name} changes members`, (node) => {
       const status = node.status()
       if (status.role !== 'leader') return
@@ -204,9 +209,10 @@ export class Operator {
     node: RaftNode,
     changes: readonly MembershipChange[],
     context?: Uint8Array
-  ): { readonly index: number; readonly term: number } | undefined {
+  ): Proposed | undefined {
     try {
       const proposed = node.changeMembership(changes, context)
+      this.open = [...this.open, proposed]
       this.world.coverage.add(context === undefined ? 'changes proposed' : 'changes of ticks proposed')
       this.world.scheduler.note(proposed.index)
       return proposed
@@ -220,7 +226,7 @@ export class Operator {
     }
   }
 
-  /** It changes something, and leaves a majority of disks that are good. */
+  /** It changes something, and leaves a majority of voters that run and have whole logs. */
   private isSafe({ voters, learners }: Members, changes: readonly MembershipChange[]): boolean {
     const now = new Set(voters)
     let changesSomething = false
@@ -229,7 +235,7 @@ export class Operator {
       if (type === 'voter') now.add(id)
       else now.delete(id)
     }
-    const good = this.world.nodes.filter(({ name, isLost, isUp }) => now.has(name) && !isLost && isUp)
+    const good = this.world.nodes.filter((node) => now.has(node.name) && node.isUp && hasWholeLog(node))
     return changesSomething && now.size > 0 && now.size <= MAX_VOTERS && good.length * 2 > now.size
   }
 
@@ -240,10 +246,10 @@ export class Operator {
   }
 
   /** Proposes ticks that are so many times as long as those that the cluster was founded with. */
-  tickEvery(factor: number): { readonly index: number; readonly term: number } | undefined {
+  tickEvery(factor: number): Proposed | undefined {
     const leader = this.world.leader()
     const context = encodeTick(this.world.settings.tickMs * factor)
-    let proposed: { readonly index: number; readonly term: number } | undefined
+    let proposed: Proposed | undefined
     leader?.call(`${leader.name} changes ticks`, (node) => {
       if (node.status().role === 'leader') proposed = this.propose(leader, node, [], context)
     })
@@ -376,6 +382,11 @@ export class Operator {
     this.returning.add(node)
     node.start()
   }
+}
+
+/** A voter that has nothing yet votes for nobody. */
+function hasWholeLog({ isLost, watched }: SimNode): boolean {
+  return !isLost && watched.lastIndex > 0
 }
 
 function isIn({ voters, learners, outgoing }: Members, name: string): boolean {
