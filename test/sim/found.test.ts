@@ -52,3 +52,7 @@ it('seed 1128300914: no bug; a frame that a slow link has when faults stop arriv
 it('seed 1128310228: no bug; frames that were on the way when a link was cut came behind those that waited for its end', async () => {
   await expectSound(1128310228, 1)
 })
+
+it('seed 1128310902: no bug; far apart, programs that wait for others of their client looked again too often', async () => {
+  await expectSound(1128310902, 1)
+})

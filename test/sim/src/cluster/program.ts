@@ -30,6 +30,8 @@ export interface WorkloadSettings {
   readonly programs: number
   /** Mean time that a pin is held. */
   readonly pinMs: number
+  /** Between two looks whether the client's other programs let this one at a file. */
+  readonly gatePauseMs: number
   /** Share of pins over pages that have more than two, and by how many at most. */
   readonly longPins: { readonly share: number; readonly pages: number }
   /** Share of calls that are given up in the middle. */
@@ -231,7 +233,7 @@ export class Program {
   // ---- time
 
   /** Before it looks again whether it may do something. */
-  readonly pause = (): Promise<void> => this.sleep(0.5)
+  readonly pause = (): Promise<void> => this.sleep(this.init.settings.gatePauseMs)
 
   sleep(ms: number): Promise<void> {
     return new Promise((resolve) => {

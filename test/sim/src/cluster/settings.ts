@@ -49,6 +49,7 @@ function farApart(drawn: Settings, roundTripMs: number): Settings {
       sessionTtlMs,
       pauseMs: client.pauseMs * factor,
       pinMs: client.pinMs * factor,
+      gatePauseMs: client.gatePauseMs * factor,
       // A connection alone takes eight round trips, and the first peer may only know who leads.
       faultTimeoutMs: Math.round(Math.max(client.faultTimeoutMs * factor, 40 * roundTripMs))
     },
@@ -264,6 +265,7 @@ function drawClient(chance: Chance, sessionTtlMs: number): ClientSettings {
     programs: chance.pick([1, 1, 2, 3]),
     pauseMs: chance.pick([1, 3, 8, 20]),
     pinMs: chance.pick([2, 8, 40]),
+    gatePauseMs: 0.5,
     longPins: { share: 0.2, pages: 1 },
     aborts: chance.pick([0, 0.03, 0.15]),
     weights: { ...drawWeights(KINDS, COMMON_ACTIONS, chance, 0.85), readEach: 0, writeEach: 0 },
