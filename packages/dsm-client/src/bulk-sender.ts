@@ -5,6 +5,7 @@ export class BulkSender {
   private readonly window: BulkWindow
   /** As much as the leader's credit allows, and usually nothing: see `Session.limitBulk`. */
   private queue: Uint8Array[] = []
+  private queuedBytes = 0
 
   constructor(
     private readonly stream: FrameStream,
@@ -18,8 +19,14 @@ export class BulkSender {
     return this.window.bytes
   }
 
+  /** Bytes that wait here or are on the line. */
+  get unreceivedBytes(): number {
+    return this.queuedBytes + this.window.inFlight
+  }
+
   send(frame: Uint8Array): void {
     this.queue.push(frame)
+    this.queuedBytes += frame.length
     this.pump()
   }
 
@@ -34,6 +41,7 @@ export class BulkSender {
     let taken = 0
     while (taken < this.queue.length && this.window.hasRoom(this.queue[taken]!.length)) {
       const frame = this.queue[taken++]!
+      this.queuedBytes -= frame.length
       this.window.left(frame.length, this.clock.now())
       this.stream.send(frame)
     }

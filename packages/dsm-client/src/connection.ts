@@ -45,6 +45,8 @@ export interface Connection {
   bulkReceived(bytes: number): void
   /** Bytes that may be on their way on bulk; what is sent beyond that waits here. */
   readonly bulkWindowBytes: number
+  /** Bytes sent on bulk that the leader has not reported as received. */
+  readonly bulkUnreceivedBytes: number
   /** In order; `closed` resolves with the reason. */
   close(reason?: Error): void
   abort(reason: Error): void
@@ -273,6 +275,9 @@ class Lanes {
       },
       get bulkWindowBytes() {
         return bulk.windowBytes
+      },
+      get bulkUnreceivedBytes() {
+        return bulk.unreceivedBytes
       },
       close: (reason = new UnavailableError('the connection was closed')) => {
         for (const stream of Object.values(this.streams)) stream.close()

@@ -416,7 +416,7 @@ export class Session implements PageHost {
     this.init.onLeader(connection.remote, connection.term)
     this.activated()
     this.requests.connected((message) => connection.send('control', message))
-    this.coherence.limitBulk(connection.bulkWindowBytes)
+    this.coherence.limitBulk(connection.bulkWindowBytes, connection.bulkUnreceivedBytes)
     this.coherence.connected(registered)
     this.sizes.resolveDiscards()
     this.drain()
@@ -484,7 +484,7 @@ export class Session implements PageHost {
     const { connection } = this
     if (connection === undefined) return
     connection.bulkReceived(bytes)
-    this.coherence.limitBulk(connection.bulkWindowBytes)
+    this.coherence.limitBulk(connection.bulkWindowBytes, connection.bulkUnreceivedBytes)
     this.drain()
   }
 

@@ -40,15 +40,19 @@ export class BulkWindow {
     return this.window
   }
 
+  /** Bytes that were sent and that the receiver has not acknowledged. */
+  get inFlight(): number {
+    return this.sent - this.received
+  }
+
   /** Whether a frame may leave now. One goes alone when nothing is on its way, however small the window. */
   hasRoom(frameBytes: number): boolean {
-    const inFlight = this.sent - this.received
-    return inFlight === 0 || inFlight + frameBytes <= this.window
+    return this.inFlight === 0 || this.inFlight + frameBytes <= this.window
   }
 
   left(frameBytes: number, now: number): void {
     this.sent += frameBytes
-    this.frames.push({ end: this.sent, at: now, inFlight: this.sent - this.received })
+    this.frames.push({ end: this.sent, at: now, inFlight: this.inFlight })
   }
 
   /** The receiver has `total` bytes. False if it claims more than was sent, or takes something back. */

@@ -130,6 +130,15 @@ describe('receipts', () => {
     expect(timers).toHaveLength(0)
   })
 
+  it('are few where much comes: each costs both sides a message', () => {
+    const { told, timers, receipts: counter } = receipts()
+    const mebibytes = 64
+    for (let i = 0; i < mebibytes * 256; i++) counter.arrived(PAGE_FRAME - 4)
+    expect(told.length / mebibytes).toBeLessThan(20)
+    counter.stop()
+    expect(timers).toEqual([])
+  })
+
   it('leave no timer behind', () => {
     const { timers, receipts: counter } = receipts()
     counter.arrived(10)

@@ -12,11 +12,18 @@ import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 
 const PROTOCOL = '/quire-bench/bare/1'
+/** A request names a number of bytes and a direction, and is answered with as many, or with one byte when they have come. */
+const BULK_PROTOCOL = '/quire-bench/bulk/1'
+const BULK_REQUEST_BYTES = 8
+const BULK_CHUNK_BYTES = 65_536
 const REQUEST_BYTES = 32
 const ANSWER_BYTES = 4096
 
 export interface Bare {
   roundTrip(): Promise<void>
+  /** So many bytes, one way. */
+  receive(bytes: number): Promise<void>
+  send(bytes: number): Promise<void>
   close(): Promise<void>
 }
 
@@ -39,6 +46,7 @@ export async function serveBare(): Promise<string> {
   await node.handle(PROTOCOL, (stream) => {
     onBytes(stream, REQUEST_BYTES, () => stream.send(answer))
   })
+  await node.handle(BULK_PROTOCOL, (stream) => serveBulk(stream))
   return node.getMultiaddrs()[0]!.toString()
 }
 
@@ -54,10 +62,50 @@ export async function connectBare(address: string): Promise<Bare> {
         arrived = resolve
         stream.send(request)
       }),
+    receive: (bytes) => transfer(node, address, bytes, false),
+    send: (bytes) => transfer(node, address, bytes, true),
     close: async () => {
       await stream.close()
       await node.stop()
     }
+  }
+}
+
+function serveBulk(stream: Stream): void {
+  let request: Uint8Array | undefined
+  let missing = 0
+  stream.addEventListener('message', ({ data }) => {
+    let bytes = data.subarray()
+    if (request === undefined) {
+      request = Uint8Array.from(bytes.subarray(0, BULK_REQUEST_BYTES))
+      bytes = bytes.subarray(BULK_REQUEST_BYTES)
+      const view = new DataView(request.buffer)
+      missing = view.getUint32(4)
+      if (view.getUint32(0) === 0) return void push(stream, missing)
+    }
+    missing -= bytes.length
+    if (missing === 0) stream.send(new Uint8Array(1))
+  })
+}
+
+async function transfer(node: Libp2p, address: string, bytes: number, isSent: boolean): Promise<void> {
+  const stream = await node.dialProtocol(multiaddr(address), BULK_PROTOCOL)
+  const done = new Promise<void>((resolve) => onBytes(stream, isSent ? 1 : bytes, resolve))
+  const request = new Uint8Array(BULK_REQUEST_BYTES)
+  const view = new DataView(request.buffer)
+  view.setUint32(0, isSent ? 1 : 0)
+  view.setUint32(4, bytes)
+  stream.send(request)
+  if (isSent) await push(stream, bytes)
+  await done
+  await stream.close()
+}
+
+async function push(stream: Stream, bytes: number): Promise<void> {
+  const chunk = new Uint8Array(BULK_CHUNK_BYTES).fill(7)
+  for (let left = bytes; left > 0; left -= chunk.length) {
+    if (stream.send(chunk.subarray(0, left))) continue
+    await new Promise((resolve) => stream.addEventListener('drain', resolve, { once: true }))
   }
 }
 

@@ -13,10 +13,18 @@ import { endAll, startCluster, startWorker, type Cluster, type Worker } from './
 import { between, percentile, row, type Row } from './rows.js'
 import { PAGE_BYTES, type TouchAnswer } from './worker.js'
 
-const ROWS = ['cold-read-fault', 'first-write-fault', 'ping-pong-handoff'] as const
+const ROWS = [
+  'cold-read-fault',
+  'first-write-fault',
+  'ping-pong-handoff',
+  'sequential-read',
+  'sequential-flush'
+] as const
 type RowName = (typeof ROWS)[number]
 const FILE = '/bench/file'
 const PERCENTS = [50, 99] as const
+/** What a program reads or writes with one call. */
+const RANGE_BYTES = 2 << 20
 const DEADLINE_MS = 300_000
 
 interface World {
@@ -24,6 +32,7 @@ interface World {
   readonly workers: readonly [Worker, Worker]
   readonly samples: number
   readonly warmUp: number
+  readonly isSmoke: boolean
 }
 
 /** The part of an operation that each stage of the leader takes; a stage that an operation does not have takes 0. */
@@ -34,6 +43,7 @@ interface Split {
 }
 
 async function measure(world: World, name: RowName): Promise<Row[]> {
+  if (name === 'sequential-read' || name === 'sequential-flush') return sequential(world, name)
   const before = await world.cluster.stages()
   const { page, bare, split, extra } = name === 'ping-pong-handoff' ? await handoffs(world) : await faults(world, name)
   const after = await world.cluster.stages()
@@ -88,6 +98,20 @@ async function handoffs({ workers, samples, warmUp }: World): Promise<Measured> 
   }
 }
 
+/** Much at once, with the rate of a bare stream in the same run. */
+async function sequential(world: World, name: 'sequential-read' | 'sequential-flush'): Promise<Row[]> {
+  const { cluster, workers, isSmoke } = world
+  const { quire, bare } = await workers[0].run('bulk', {
+    peers: cluster.addresses,
+    path: `/bench/${name}`,
+    direction: name === 'sequential-read' ? 'read' : 'flush',
+    bytes: (isSmoke ? 2 : 16) * RANGE_BYTES,
+    rangeBytes: RANGE_BYTES,
+    rounds: isSmoke ? 1 : 5
+  })
+  return [row(name, 'rate.p50', percentile(quire, 50), percentile(bare, 50), 'MB/s')]
+}
+
 function shuffled(items: number[]): number[] {
   for (let last = items.length - 1; last > 0; last--) {
     const other = Math.floor(Math.random() * (last + 1))
@@ -120,7 +144,7 @@ async function run(names: readonly RowName[], isSmoke: boolean, folder: string):
   const workers = [startWorker(), startWorker()] as const
   for (const worker of workers) await worker.run('connect', { peers: cluster.addresses, bare })
   const rows: Row[] = []
-  for (const name of names) rows.push(...(await measure({ cluster, workers, samples, warmUp }, name)))
+  for (const name of names) rows.push(...(await measure({ cluster, workers, samples, warmUp, isSmoke }, name)))
   return rows
 }
 

@@ -2,7 +2,7 @@
 export interface Row {
   readonly row: string
   readonly metric: string
-  readonly unit: 'us' | '1/s'
+  readonly unit: 'us' | '1/s' | 'MB/s'
   readonly value: number | null
   /** The same figure of a bare libp2p round trip of the same bytes, taken in turn with it. */
   readonly rival: number | null

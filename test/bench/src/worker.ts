@@ -1,6 +1,7 @@
 /** A process of the benchmark: a client, or the other end of the bare round trips. */
 import { createDsmClient, type DsmClient, type Mapping } from '@quire/dsm-client'
 import { connectBare, serveBare, type Bare } from './bare.js'
+import { bulk, type BulkAnswer, type BulkAsk } from './bulk.js'
 import { runProgram, type ProgramAnswer, type ProgramAsk } from './program.js'
 
 export interface Tasks {
@@ -9,6 +10,7 @@ export interface Tasks {
   /** Each of the pages once, in turn with bare round trips. */
   touch: { ask: TouchAsk; answer: TouchAnswer }
   pingPong: { ask: PingPongAsk; answer: readonly number[] }
+  bulk: { ask: BulkAsk; answer: BulkAnswer }
   /** A random program, recorded. */
   program: { ask: ProgramAsk; answer: ProgramAnswer }
 }
@@ -114,6 +116,8 @@ function run(request: Request): Promise<unknown> {
       return touch(request.ask)
     case 'pingPong':
       return pingPong(request.ask)
+    case 'bulk':
+      return bulk(bare, request.ask)
     case 'program':
       return runProgram(request.ask)
   }

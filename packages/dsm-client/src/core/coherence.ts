@@ -203,9 +203,11 @@ export class Coherence {
     return this.faults.count + this.table.queuedFaults + this.writebacks.count
   }
 
-  /** How many bytes may be on their way on bulk. */
-  limitBulk(windowBytes: number): void {
-    this.writebacks.limit(windowBytes)
+  /** How many bytes may be on their way on bulk, and how many are. */
+  limitBulk(windowBytes: number, unreceivedBytes: number): void {
+    this.writebacks.limit(windowBytes, unreceivedBytes)
+    // Pages that others wait for leave before what is only flushed.
+    this.orders.obeyAll()
     this.writebacks.pump()
   }
 

@@ -1,6 +1,6 @@
 /**
  * Takes dirty pages back to the cluster: batches that fill a bulk frame, never more unacknowledged bytes than the leader gave
- * credit for, nor than twice what may be on the line. Bytes are copied when they leave, so a page may be written on meanwhile; an acknowledgement cleans only the
+ * credit for, and never more unreceived bytes than twice what may be on the line. Bytes are copied when they leave, so a page may be written on meanwhile; an acknowledgement cleans only the
  * version that it names (rule 14).
  */
 import {
@@ -37,6 +37,8 @@ export class Writebacks {
   private creditBytes = 0
   /** What the line carries in a short time. */
   private windowBytes = Infinity
+  /** Bytes sent that the leader has not reported as received. */
+  private unreceivedBytes = 0
   private nextReq = 1
   /** Who waits for the bytes of a page to leave. */
   private readonly waiting = new Map<Page, StartWaiter[]>()
@@ -79,19 +81,22 @@ export class Writebacks {
 
   /** Whether a page may leave now. One goes alone when nothing else is under way, however small the credit. */
   hasCredit(page: Page): boolean {
-    return this.flyingBytes === 0 || this.flyingBytes + page.pageSize <= this.credit
+    return this.flyingBytes === 0 || page.pageSize <= this.room
   }
 
   /**
-   * Bytes that may be unacknowledged: as many as the line carries, and as many again that are being committed. What is beyond
-   * that waits here, where an urgent page can still leave before it.
+   * Bytes that may leave now. The leader's credit bounds all that it has not acknowledged. The line bounds only bytes that
+   * the leader has not received: as many as it carries, and as many again behind them. The rest waits here, where an urgent
+   * page can still leave first. If bytes that are being committed counted against the line, its window would never fill,
+   * and so never grow.
    */
-  private get credit(): number {
-    return Math.min(this.creditBytes, 2 * this.windowBytes)
+  private get room(): number {
+    return Math.min(this.creditBytes - this.flyingBytes, 2 * this.windowBytes - this.unreceivedBytes)
   }
 
-  limit(windowBytes: number): void {
+  limit(windowBytes: number, unreceivedBytes: number): void {
     this.windowBytes = windowBytes
+    this.unreceivedBytes = unreceivedBytes
   }
 
   /** The page's bytes leave as the answer to an order; they count until they are acknowledged, as all others do. */
@@ -99,6 +104,7 @@ export class Writebacks {
     const dirty = this.snapshot(page)
     this.given.set(keyOf(dirty), page.pageSize)
     this.flyingBytes += page.pageSize
+    this.unreceivedBytes += page.pageSize
     return dirty
   }
 
@@ -118,13 +124,14 @@ export class Writebacks {
     this.flying.clear()
     this.given.clear()
     this.flyingBytes = 0
+    this.unreceivedBytes = 0
   }
 
   pump(): void {
-    while (this.next !== undefined && this.flyingBytes < this.credit) {
+    while (this.next !== undefined && this.room > 0) {
       const pages: Page[] = []
       let bytes = 0
-      const budget = Math.min(MAX_BULK_PAYLOAD_BYTES, this.windowBytes, this.credit - this.flyingBytes)
+      const budget = Math.min(MAX_BULK_PAYLOAD_BYTES, this.windowBytes, this.room)
       while (pages.length < MAX_WRITEBACK_PAGES) {
         const page = this.next
         if (page === undefined) break
@@ -145,6 +152,7 @@ export class Writebacks {
       const taken = pages.map((page) => this.snapshot(page))
       this.flying.set(req, { flights: pages.map((page) => ({ page, epoch: page.epoch, seq: page.seq })), bytes })
       this.flyingBytes += bytes
+      this.unreceivedBytes += bytes
       this.send({ type: 'writeback', req, pages: taken })
       for (const page of pages) this.started(page)
     }

@@ -1,0 +1,102 @@
+/** The client's core and its bulk sender against a fast line and slow commits, in virtual time: docs/coherence.md, "Thin lines". */
+import { clientMessage, encodeFrame, type ClientMessageOf, type FrameStream } from '@quire/protocol'
+import { describe, expect, it } from 'vitest'
+import { BulkSender } from '../src/bulk-sender.js'
+import { CoreHarness, PAGE } from './support/core.js'
+
+const CREDIT = 1024 * 1024
+const PAGES = 2048
+const TTL_MS = 10_000
+/** Frames arrive one by one: commits then end one by one, not all at once. */
+const LINE_BYTES_PER_MS = 200_000
+const STEP_MS = 0.125
+
+function dirty(count: number): CoreHarness {
+  const h = new CoreHarness({ cacheBytes: 2 * count * PAGE }).connect({ creditBytes: CREDIT })
+  for (let page = 0; page < count; page++) h.have(page, 'write', { write: 1 })
+  return h
+}
+
+type Writeback = ClientMessageOf<'writeback'>
+
+function bytesOf({ pages }: Writeback): number {
+  return pages.length * PAGE
+}
+
+/** Flushes through the bulk sender until all is acknowledged. Returns the milliseconds, and the most bytes unacknowledged. */
+function flush(h: CoreHarness, commitMs: number): { ms: number; mostBytes: number } {
+  const clock = { at: 0, now: () => clock.at }
+  let left = 0
+  const stream = { send: (frame: Uint8Array) => ((left += frame.length), true) } as unknown as FrameStream
+  const sender = new BulkSender(stream, clock, TTL_MS)
+  const sent: { at: number; end: number; writeback: Writeback; isCommitting: boolean }[] = []
+  let [queued, unacknowledged, mostBytes] = [0, 0, 0]
+  const hand = (): void => {
+    while (!h.nothingSent) {
+      const writeback = h.take('writeback')
+      const frame = encodeFrame(clientMessage, writeback, 0, 0, 256)
+      queued += frame.length
+      unacknowledged += bytesOf(writeback)
+      sent.push({ at: Infinity, end: queued, writeback, isCommitting: false })
+      sender.send(frame)
+    }
+    mostBytes = Math.max(mostBytes, unacknowledged)
+  }
+  const limit = (): void => {
+    h.core.limitBulk(sender.windowBytes, sender.unreceivedBytes)
+    h.drain()
+    hand()
+  }
+  limit()
+  const flushed = h.flush(0, Number.MAX_SAFE_INTEGER)
+  hand()
+  for (let told = 0; flushed.done < flushed.count && clock.at < 60_000; clock.at += STEP_MS) {
+    const arrived = Math.min(left, told + LINE_BYTES_PER_MS * STEP_MS)
+    for (const each of sent) {
+      if (each.at === Infinity && each.end <= arrived) each.at = clock.at + commitMs
+    }
+    if (arrived > told) {
+      sender.received((told = arrived))
+      limit()
+    }
+    while (sent[0] !== undefined && sent[0].at <= clock.at) {
+      const { writeback } = sent.shift()!
+      unacknowledged -= bytesOf(writeback)
+      h.acknowledge(writeback)
+      hand()
+    }
+  }
+  expect(flushed.done).toBe(flushed.count)
+  return { ms: clock.at, mostBytes }
+}
+
+describe('a flush on a fast line', () => {
+  it.each([20, 50])("has the leader's whole credit under way while commits take %d ms", (commitMs) => {
+    const { ms, mostBytes } = flush(dirty(PAGES), commitMs)
+    expect(mostBytes).toBeGreaterThan(0.9 * CREDIT)
+    const rounds = (PAGES * PAGE) / CREDIT
+    expect(ms).toBeLessThan(1.25 * rounds * commitMs + 20)
+  })
+
+  it('sends on when the leader has received what was sent, before it has committed any of it', () => {
+    const h = dirty(64)
+    h.core.limitBulk(8 * PAGE, 0)
+    h.flush(0, Number.MAX_SAFE_INTEGER)
+    const pages = (): number =>
+      h.sent.splice(0).reduce((sum, { message }) => sum + (message as Writeback).pages.length, 0)
+    expect(pages()).toBe(16)
+    h.core.limitBulk(8 * PAGE, 0)
+    h.drain()
+    expect(pages()).toBe(16)
+  })
+
+  it('sends no more while the leader has received nothing', () => {
+    const h = dirty(64)
+    h.core.limitBulk(8 * PAGE, 0)
+    h.flush(0, Number.MAX_SAFE_INTEGER)
+    const count = h.sent.length
+    h.core.limitBulk(8 * PAGE, 16 * PAGE)
+    h.drain()
+    expect(h.sent).toHaveLength(count)
+  })
+})
