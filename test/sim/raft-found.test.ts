@@ -63,6 +63,10 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(2_026_207_820, 1)
   })
 
+  it('seed 2026601545: no bug; a leader that has just woken still has proposals to take', async () => {
+    await expectSoundRaft(2_026_601_545, 1)
+  })
+
   it('seed 51: no bug, but the rule that a lower term is answered is needed here', async () => {
     await expectSoundRaft(51, 1)
   })

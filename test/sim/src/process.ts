@@ -19,6 +19,8 @@ export class SimProcess {
   /** Called before anything runs in it. */
   onEnter: () => void = () => {}
   private inbox: Waiting[] | undefined
+  /** Entries of the inbox that have not run since it woke. */
+  private unread = 0
   private readonly onEnd: (() => void)[] = []
 
   constructor(
@@ -44,6 +46,11 @@ export class SimProcess {
 
   get stalled(): boolean {
     return this.inbox !== undefined
+  }
+
+  /** Not stalled, and through with what came while it was. */
+  get isAwake(): boolean {
+    return this.inbox === undefined && this.unread === 0
   }
 
   /** Runs `callback` in this process after `delayMs` of true time. The returned function takes it back. */
@@ -78,8 +85,12 @@ export class SimProcess {
       // The event loop may look at its timers or at its sockets first.
       const first: EntryKind = this.chance.is(0.5) ? 'timer' : 'io'
       const ordered = [...inbox.filter(({ kind }) => kind === first), ...inbox.filter(({ kind }) => kind !== first)]
+      this.unread += ordered.length
       for (const { kind, label, callback } of ordered) {
-        this.scheduler.after(0, label, () => this.enter(kind, label, callback))
+        this.scheduler.after(0, label, () => {
+          this.unread--
+          this.enter(kind, label, callback)
+        })
       }
     })
   }

@@ -192,7 +192,7 @@ export class Peace {
     let term = 0
     return () => {
       const status = this.simulation.leader()?.core?.node?.status()
-      const isAwake = peers.every(({ process }) => process?.stalled === false)
+      const isAwake = peers.every(({ process }) => process?.isAwake === true)
       const isLinked = this.raftStreams() === 6
       const isWhole = isAwake && isLinked && status?.term === term && clients.every((each) => isSettled(each))
       term = status?.term ?? 0
@@ -242,5 +242,5 @@ export class Peace {
 
 function isSettled(each: SimClient): boolean {
   const view = each.view()
-  return each.process?.stalled === false && view !== undefined && (view.isValid || view.isEnded)
+  return each.process?.isAwake === true && view !== undefined && (view.isValid || view.isEnded)
 }

@@ -103,7 +103,7 @@ export class Peace {
     if (leader?.ready !== true || configuration === undefined || configuration.outgoing.length > 0) return false
     return (
       commitIndex > 0 &&
-      this.members().every((node) => node.node !== undefined && !node.isClosing && node.process?.stalled === false)
+      this.members().every((node) => node.node !== undefined && !node.isClosing && node.process?.isAwake === true)
     )
   }
 
