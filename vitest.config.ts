@@ -3,6 +3,9 @@ import { defineConfig } from 'vitest/config'
 const long = process.env.QUIRE_LONG === '1'
 const exclude = ['**/node_modules/**', '**/dist/**', 'test/lint/fixtures/**']
 if (!long) exclude.push('**/*.long.test.ts')
+const e2eTimeouts = { testTimeout: long ? 600_000 : 60_000, hookTimeout: 60_000 }
+/** Real processes that wait most of the time: for a slow line, a far peer, or one that is stopped. */
+const waiting = ['far', 'far-peers', 'patient', 'thin'].map((name) => `test/e2e/${name}.test.ts`)
 
 export default defineConfig({
   test: {
@@ -27,12 +30,23 @@ export default defineConfig({
         test: {
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
-          exclude,
+          exclude: [...exclude, ...waiting],
           fileParallelism: false,
           maxWorkers: 1,
-          testTimeout: long ? 600_000 : 60_000,
-          hookTimeout: 60_000,
+          ...e2eTimeouts,
           sequence: { groupOrder: 1 }
+        }
+      },
+      {
+        // These leave the processor idle for each other.
+        extends: true,
+        test: {
+          name: 'e2e-waiting',
+          include: waiting,
+          exclude,
+          maxWorkers: waiting.length,
+          ...e2eTimeouts,
+          sequence: { groupOrder: 2 }
         }
       }
     ]

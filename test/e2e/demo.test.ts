@@ -78,7 +78,10 @@ describe('the demo', () => {
     'fails when a check fails: a leader that outlives the counting was not killed in the middle of it',
     { timeout: 240_000 },
     async () => {
-      const run = start('--kill-after-ms', '120000')
+      // The smallest file and a short counting: neither has a part in the check that fails.
+      const file = join(folder, 'file')
+      await writeFile(file, Buffer.alloc(64 * 1024 * 1024, 'quire'))
+      const run = start(file, '--rounds', '100', '--kill-after-ms', '120000')
       expect(await run.exited, run.output() + run.errors()).toBe(1)
       expect(run.output()).toMatch(/FAILED .* the leader was killed while the clients were counting/)
       expect(run.output()).toMatch(/[1-9]\d* of \d+ checks failed\n$/)
@@ -98,6 +101,9 @@ describe('the demo', () => {
     const run = start('--kill-at', '2')
     expect(await run.exited).toBe(2)
     expect(run.errors()).toMatch(/^--kill-at must be 0 to 1\nusage: /)
+    const part = start('--rounds', '100.5')
+    expect(await part.exited).toBe(2)
+    expect(part.errors()).toMatch(/^--rounds must be a whole number\nusage: /)
   })
 
   it('ends in bounded time, and says that it did not get through', async () => {

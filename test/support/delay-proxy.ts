@@ -81,8 +81,8 @@ class Proxy implements DelayProxy {
     const later = (deliver: () => void): void => {
       // Timers of equal length run in order, but the length may change.
       lastDue = Math.max(lastDue, notBefore + this.roundTripMs / 2, performance.now() + this.roundTripMs / 2)
-      // A timer may fire up to 2 ms early: Node cuts its length, and the time of its start, to whole milliseconds.
-      setTimeout(deliver, lastDue - performance.now() + 2)
+      // Node cuts the fraction off, and may fire up to a millisecond early: nothing may arrive too soon.
+      setTimeout(deliver, Math.ceil(lastDue - performance.now()) + 1)
     }
     this.sockets.add(from)
     from.on('data', (chunk: Buffer) => {

@@ -8,6 +8,7 @@ export const USAGE = `usage: npm start -- [FILE] [options]
 FILE is imported into the cluster and must have at least 64 MiB; default: the Node executable.
   --kill-at FRACTION    kill the leader when this part of the counting is done, above 0 and below 1
   --kill-after-ms N     or: kill it N ms after the counting began
+  --rounds N            increments of each client on the shared word, and on its own pages; default 1000
   --seed N              decides the moment of the kill when none is given; default: at random
   --deadline-s N        give up after this time; default 180`
 
@@ -18,6 +19,8 @@ export interface Options {
   readonly file: string
   readonly fileBytes: number
   readonly seed: number
+  /** Increments of each client on the shared word, and as many on its own pages. */
+  readonly rounds: number
   readonly kill: KillMoment
   readonly deadlineMs: number
 }
@@ -33,8 +36,10 @@ export function parseOptions(argv: readonly string[]): Options | 'help' {
   if (positionals.length > 1) throw new UsageError(`one FILE at most, not ${positionals.length}`)
   const file = positionals[0] ?? process.execPath
   const seed = numberOf('--seed', values.seed, 0, 2 ** 32 - 1) ?? Math.floor(Math.random() * 2 ** 32)
+  const rounds = numberOf('--rounds', values.rounds, 100, 100_000) ?? 1000
   const deadlineMs = (numberOf('--deadline-s', values['deadline-s'], 1, 86_400) ?? 180) * 1000
-  return { file, fileBytes: sizeOf(file), seed, kill: killMoment(values, seed), deadlineMs }
+  if (!Number.isInteger(rounds)) throw new UsageError('--rounds must be a whole number')
+  return { file, fileBytes: sizeOf(file), seed, rounds, kill: killMoment(values, seed), deadlineMs }
 }
 
 function parse(argv: readonly string[]) {
@@ -42,6 +47,7 @@ function parse(argv: readonly string[]) {
   const options = {
     'kill-at': text,
     'kill-after-ms': text,
+    rounds: text,
     seed: text,
     'deadline-s': text,
     help: { type: 'boolean', short: 'h' }

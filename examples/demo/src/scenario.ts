@@ -11,8 +11,6 @@ import { createWatch, type Watch } from './watch.js'
 
 const FILE = '/demo/file'
 const COUNTERS = '/demo/counters'
-/** Increments of each client on the shared word, and as many on its own pages. */
-const ROUNDS = 1000
 /** How long the killed peer stays away. */
 const AWAY_MS = 1500
 const CATCH_UP_MS = 20_000
@@ -46,7 +44,7 @@ export async function runDemo(scenario: Scenario): Promise<void> {
   await compareFile(scenario, clients, watch, sha256, 'every byte of the file')
   await countWhileTheLeaderDies(scenario, cluster, clients, watch)
   watch.begin('reading the counters')
-  await compareCounters(output, clients)
+  await compareCounters(scenario, clients)
   await compareFile(scenario, clients, watch, sha256, 'every byte of the file after the failover')
   const stats = await Promise.all(clients.map((client) => client.run('stats', undefined)))
   output.print(statsTable(stats))
@@ -76,12 +74,13 @@ async function countWhileTheLeaderDies(
   clients: readonly ClientProcess[],
   watch: Watch
 ): Promise<void> {
-  watch.begin(`counting to ${CLIENTS * ROUNDS} in turn`)
+  const { rounds } = options
+  watch.begin(`counting to ${CLIENTS * rounds} in turn`)
   const elapsed = stopwatch()
   let isCounting = true
-  const counting = Promise.all(
-    clients.map((client) => client.run('count', { path: COUNTERS, rounds: ROUNDS }))
-  ).finally(() => (isCounting = false))
+  const counting = Promise.all(clients.map((client) => client.run('count', { path: COUNTERS, rounds }))).finally(
+    () => (isCounting = false)
+  )
   const killing = killAndRestart()
   // Both are waited for; what fails first is reported.
   await Promise.all([counting, killing])
@@ -102,7 +101,7 @@ async function countWhileTheLeaderDies(
     const restarted = await cluster.restart(victim)
     output.say(`restarted ${short(victim)} from its data directory (pid ${restarted})`)
     await counting
-    output.say(`counted ${CLIENTS} x ${2 * ROUNDS} increments in ${(elapsed() / 1000).toFixed(1)} s`)
+    output.say(`counted ${CLIENTS} x ${2 * rounds} increments in ${(elapsed() / 1000).toFixed(1)} s`)
     output.check(watch.leader !== victim, `another peer took over: ${short(watch.leader)}`)
     await checkCaughtUp(output, cluster, victim)
   }
@@ -120,13 +119,14 @@ async function checkCaughtUp(output: Output, cluster: Cluster, peerId: string): 
   output.check(applied >= target, `the restarted peer has applied entry ${applied}, the leader had committed ${target}`)
 }
 
-async function compareCounters(output: Output, clients: readonly ClientProcess[]): Promise<void> {
+async function compareCounters({ options, output }: Scenario, clients: readonly ClientProcess[]): Promise<void> {
+  const { rounds } = options
   for (const [index, client] of clients.entries()) {
     const { shared, own } = await client.run('sums', { path: COUNTERS })
-    const isExact = shared === CLIENTS * ROUNDS && own.every((sum) => sum === ROUNDS)
+    const isExact = shared === CLIENTS * rounds && own.every((sum) => sum === rounds)
     output.check(isExact, `client ${index + 1} sees exact sums: shared ${shared}, own pages ${own.join(' and ')}`)
   }
-  const expected = createHash('sha256').update(expectedCounters(ROUNDS)).digest('hex')
+  const expected = createHash('sha256').update(expectedCounters(rounds)).digest('hex')
   const digests = await Promise.all(clients.map((client) => client.run('digest', { path: COUNTERS })))
   const isSame = digests.every((digest) => digest === expected)
   output.check(isSame, `both clients agree on every byte of the counters (${mebibytes(COUNTERS_BYTES)})`)

@@ -55,6 +55,12 @@ export class ClusterView {
     return peerId === undefined ? undefined : { peerId, addresses: this.book.of(peerId) }
   }
 
+  /** The connection to this leader has ended: the others are asked first. */
+  lost(peerId: string): void {
+    if (this.leader === peerId) this.leader = ''
+    this.next = this.book.peerIds.indexOf(peerId) + 1
+  }
+
   hasOthers(than: ReadonlySet<string>): boolean {
     return this.book.peerIds.some((peerId) => !than.has(peerId))
   }

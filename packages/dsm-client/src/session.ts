@@ -430,7 +430,7 @@ export class Session implements PageHost {
     this.requests.disconnected()
     // Unless it said itself who leads now.
     const { cluster } = this.init
-    if (cluster.leader === connection.remote) cluster.leader = ''
+    cluster.lost(connection.remote)
     this.coherence.disconnected()
     this.drain()
     return reason

@@ -3,11 +3,9 @@
  * nothing dials by itself.
  */
 import './polyfill.js'
-import { noise } from '@chainsafe/libp2p-noise'
-import { yamux } from '@chainsafe/libp2p-yamux'
+import type { noise as createNoise } from '@chainsafe/libp2p-noise'
 import type { Connection, Libp2p, PrivateKey, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
-import { tcp } from '@libp2p/tcp'
 import { multiaddr } from '@multiformats/multiaddr'
 import {
   ClosedError,
@@ -20,7 +18,7 @@ import {
   type FrameStream,
   type Network
 } from '@quire/protocol'
-import { createLibp2p, type Libp2pOptions } from 'libp2p'
+import type { Libp2pOptions } from 'libp2p'
 import type { Logger } from 'pino'
 import { createDeadline, throwIfAborted } from './deadline.js'
 import { DialError, ListenError } from './errors.js'
@@ -46,7 +44,7 @@ export interface Libp2pNetworkInit {
    */
   readonly maxPendingConnections?: number
   /** Another implementation of Noise's primitives, such as a faster one. */
-  readonly noiseCrypto?: NonNullable<Parameters<typeof noise>[0]>['crypto']
+  readonly noiseCrypto?: NonNullable<Parameters<typeof createNoise>[0]>['crypto']
 }
 
 export interface Libp2pNetwork extends Network {
@@ -87,15 +85,38 @@ export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp
   const listen = init.listen.map((address) => parseListenAddress(address))
   const gate = createGate(init.allow, init.logger)
   const strangers = new Strangers()
-  const node = await createLibp2p(libp2pOptions(init, listen, gate, strangers)).catch((error: unknown) => {
-    // libp2p's message holds a stack for each address; the system's error is in its first line.
-    const reason = /Error: (listen .*)/.exec(messageOf(error))?.[1]
-    throw reason === undefined ? error : new ListenError(listen, reason, { cause: error })
-  })
+  const libp2p = await loadLibp2p()
+  const node = await libp2p
+    .createLibp2p(libp2pOptions(libp2p, init, listen, gate, strangers))
+    .catch((error: unknown) => {
+      // libp2p's message holds a stack for each address; the system's error is in its first line.
+      const reason = /Error: (listen .*)/.exec(messageOf(error))?.[1]
+      throw reason === undefined ? error : new ListenError(listen, reason, { cause: error })
+    })
   return new NetworkNode(node, gate, strangers, init)
 }
 
-function libp2pOptions(init: Libp2pNetworkInit, listen: string[], gate: Gate, strangers: Strangers): Libp2pOptions {
+/**
+ * libp2p and its parts are most of the modules that a Quire program loads. A program that only reads keys or addresses,
+ * or that prints its usage, starts without them.
+ */
+async function loadLibp2p() {
+  const [{ createLibp2p }, { tcp }, { noise }, { yamux }] = await Promise.all([
+    import('libp2p'),
+    import('@libp2p/tcp'),
+    import('@chainsafe/libp2p-noise'),
+    import('@chainsafe/libp2p-yamux')
+  ])
+  return { createLibp2p, tcp, noise, yamux }
+}
+
+function libp2pOptions(
+  { tcp, noise, yamux }: Awaited<ReturnType<typeof loadLibp2p>>,
+  init: Libp2pNetworkInit,
+  listen: string[],
+  gate: Gate,
+  strangers: Strangers
+): Libp2pOptions {
   const { maxConnections = MAX_CONNECTIONS, maxPendingConnections = MAX_PENDING_CONNECTIONS } = init
   // libp2p's own limits do not count sockets whose remote never answers their end.
   const maxSockets = Math.ceil((maxConnections + maxPendingConnections) / Math.max(1, listen.length))

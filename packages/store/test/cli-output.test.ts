@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { startDev, stopDev, type Dev } from './support/dev.js'
-import { quire, startQuire } from './support/quire.js'
+import { quire, quireEach, startQuire } from './support/quire.js'
 
 const SLOW = 40_000
 const waitMs = { timeout: 20_000, interval: 50 }
@@ -41,9 +41,8 @@ describe.runIf(existsSync(FULL))('output that cannot be written', () => {
         ['init', '--voters', `/ip4/127.0.0.1/tcp/1/p2p/${id}`, '--clients', 'any']
       ]
       const env = { QUIRE_PEERS: `/ip4/127.0.0.1/tcp/1/p2p/${id}` }
-      for (const args of cases) {
-        expect(await quire(args, { env, stdoutTo: FULL }), args.join(' ')).toMatchObject(UNWRITABLE)
-      }
+      const results = await quireEach(cases, (args) => quire(args, { env, stdoutTo: FULL }))
+      for (const [i, result] of results.entries()) expect(result, cases[i]!.join(' ')).toMatchObject(UNWRITABLE)
     },
     SLOW
   )
@@ -52,10 +51,9 @@ describe.runIf(existsSync(FULL))('output that cannot be written', () => {
     'leaves the status of bad usage and of a failure as they are',
     async () => {
       for (const stdoutTo of [undefined, FULL]) {
-        for (const args of [[], ['lss'], ['put'], ['help', 'lss'], ['truncate', '/a', 'x']]) {
-          expect(await quire(args, { stdoutTo, stderrTo: FULL }), args.join(' ')).toMatchObject({ status: 2 })
-        }
-        expect(await quire(['id', root], { stdoutTo, stderrTo: FULL })).toMatchObject({ status: 1 })
+        const cases = [[], ['lss'], ['put'], ['help', 'lss'], ['truncate', '/a', 'x'], ['id', root]]
+        const results = await quireEach(cases, (args) => quire(args, { stdoutTo, stderrTo: FULL }))
+        expect(results.map(({ status }) => status)).toEqual([2, 2, 2, 2, 2, 1])
       }
     },
     SLOW
@@ -111,10 +109,10 @@ describe('a cluster of three', () => {
     async () => {
       const local = join(root, 'local')
       const cases = [['ls', '/'], ['ls', '-l'], ['cat', '/file'], ['stat', '/file'], ['status'], ['health']]
-      cases.push(['status', '--json'], ['put', local, '/other', '--json'], ['rm', '/other', '--json'])
-      for (const args of cases) {
-        expect(await quire(args, { env, stdoutTo: FULL }), args.join(' ')).toMatchObject(UNWRITABLE)
-      }
+      cases.push(['status', '--json'], ['put', local, '/other', '--json'])
+      const results = await quireEach(cases, (args) => quire(args, { env, stdoutTo: FULL }))
+      for (const [i, result] of results.entries()) expect(result, cases[i]!.join(' ')).toMatchObject(UNWRITABLE)
+      expect(await quire(['rm', '/other', '--json'], { env, stdoutTo: FULL })).toMatchObject(UNWRITABLE)
       // What was asked for has happened all the same.
       expect(await quire(['ls', '/'], { env })).toMatchObject({ status: 0, stdout: '/file\n' })
     },

@@ -1,23 +1,10 @@
-import { createHash, randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import {
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync
-} from 'node:fs'
+/** What the command says and leaves behind without a cluster of its own: usage, keys, cluster files, one peer. */
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createDsmClient } from '@quire/dsm-client'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { startDev, stopDev, type Dev } from './support/dev.js'
-import { isAlive, quire, startQuire } from './support/quire.js'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { stopDev } from './support/dev.js'
+import { quire, quireEach, startQuire } from './support/quire.js'
 
 const SLOW = 40_000
 const waitMs = { timeout: 20_000, interval: 50 }
@@ -64,7 +51,7 @@ describe('quire', () => {
         ['init', '--clients', 'any', '--voters', '/ip4/192.0.2.1/tcp/1'],
         ['dev', '--clients', 'nobody']
       ]
-      for (const result of await Promise.all(cases.map((args) => quire(args)))) {
+      for (const result of await quireEach(cases, (args) => quire(args))) {
         expect(result).toMatchObject({ status: 2, stdout: '' })
         expect(result.stderr).toMatch(/^quire: [^\n]+\n$/)
       }
@@ -86,8 +73,8 @@ describe('quire', () => {
   it(
     'prints help on stdout when it is asked to',
     async () => {
-      for (const args of [['--help'], ['help'], ['help', 'init'], ['init', '--help']]) {
-        const result = await quire(args)
+      const cases = [['--help'], ['help'], ['help', 'init'], ['init', '--help']]
+      for (const result of await quireEach(cases, (args) => quire(args))) {
         expect(result).toMatchObject({ status: 0, stderr: '' })
         expect(result.stdout).toMatch(/^Usage: quire/)
       }
@@ -279,7 +266,7 @@ describe('quire', () => {
       ]
       const env = { QUIRE_PEERS: address }
       const cases = who === 'a peer' ? ofPeer : ofClient
-      const results = await Promise.all(cases.map(([args]) => quire(args, { env })))
+      const results = await quireEach(cases, ([args]) => quire(args, { env }))
       for (const [i, result] of results.entries()) {
         const [args, status, problem] = cases[i]!
         expect(result, args.join(' ')).toMatchObject({ status, stdout: '' })
@@ -319,8 +306,9 @@ describe('quire', () => {
         [['ls', '--peers', `${address}\nready`], 2, '--peers (or QUIRE_PEERS) is "ready"'],
         [['status', '--peers', `${address} /ip4/0.0.0.0/tcp/1/p2p/${id}`], 2, 'all addresses of a machine']
       ]
-      for (const [args, status, problem] of cases) {
-        const result = await quire(args)
+      const results = await quireEach(cases, ([args]) => quire(args))
+      for (const [i, result] of results.entries()) {
+        const [args, status, problem] = cases[i]!
         expect(result, args.join(' ')).toMatchObject({ status, stdout: '' })
         expect(result.stderr).toMatch(/^quire: [^\n]+\n$/)
         expect(result.stderr).toContain(problem)
@@ -355,8 +343,9 @@ describe('quire', () => {
         [[...peer, missing, '--listen', 'here'], 2, '--listen is "here", must be a TCP multiaddr'],
         [[...peer, missing, '--cluster', foreign], 2, `--key is "${id}", must be the key of a voter`]
       ]
-      for (const [args, status, problem] of cases) {
-        const result = await quire(args, { env })
+      const results = await quireEach(cases, ([args]) => quire(args, { env }))
+      for (const [i, result] of results.entries()) {
+        const [args, status, problem] = cases[i]!
         expect(result, args.join(' ')).toMatchObject({ status, stdout: '' })
         expect(result.stderr).toMatch(/^quire: [^\n]+\n$/)
         expect(result.stderr).toContain(problem)
@@ -385,9 +374,9 @@ it(
     const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
     const peers = `/ip4/127.0.0.1/tcp/1/p2p/${id}`
     const commands = [['ls'], ['stat', '/a'], ['rm', '/a'], ['mv', '/a', '/b'], ['cat', '/a'], ['truncate', '/a', '1']]
-    for (const args of commands) {
-      const result = await quire([...args, '--peers', peers, '--timeout', '300ms'])
-      expect(result, args[0]).toEqual({
+    const results = await quireEach(commands, (args) => quire([...args, '--peers', peers, '--timeout', '300ms']))
+    for (const [i, result] of results.entries()) {
+      expect(result, commands[i]![0]).toEqual({
         status: 1,
         stdout: '',
         stderr:
@@ -398,400 +387,3 @@ it(
   },
   SLOW
 )
-
-it(
-  'without a quorum, a command says what the peers that answer are, and which do not',
-  async () => {
-    const dev = await startDev(root)
-    try {
-      const env = { QUIRE_PEERS: dev.peers.map((peer) => peer.multiaddr).join('\n') }
-      for (const peer of dev.peers.slice(1)) process.kill(peer.pid, 'SIGKILL')
-      // The leader may be the one that is left: it steps down when it hears of nobody.
-      await vi.waitFor(async () => {
-        const { status, stderr } = await quire(['ls', '--timeout', '2s'], { env })
-        expect(status).toBe(1)
-        expect(stderr).toMatch(/^quire: unavailable: no leader: 1 of 3 peers answered \(candidate\); unreachable: /)
-        for (const { peerId, multiaddr } of dev.peers.slice(1)) {
-          const [, port] = /tcp\/(\d+)/.exec(multiaddr)!
-          expect(stderr).toContain(`…${peerId.slice(-8)} at 127.0.0.1:${port} (ECONNREFUSED)`)
-        }
-      }, waitMs)
-    } finally {
-      await stopDev(dev)
-    }
-  },
-  SLOW
-)
-
-describe('quire dev', () => {
-  it(
-    'starts a cluster that serves, and leaves nothing behind at SIGTERM',
-    async () => {
-      const dev = await startDev(root)
-      try {
-        expect(dev.peers).toHaveLength(3)
-        for (const peer of dev.peers) expect(isAlive(peer.pid) && existsSync(peer.dataDir)).toBe(true)
-      } finally {
-        expect(await stopDev(dev)).toBe(0)
-      }
-      expect(dev.peers.filter((peer) => isAlive(peer.pid))).toEqual([])
-      expect(readdirSync(root)).toEqual([])
-      expect(dev.stderr).toBe('')
-    },
-    SLOW
-  )
-
-  it(
-    'ends in order at Ctrl-C, which the terminal sends to its peers too',
-    async () => {
-      const dev = await startDev(root)
-      const exited = once(dev.child, 'exit')
-      for (const pid of [...dev.peers.map((peer) => peer.pid), dev.child.pid!]) process.kill(pid, 'SIGINT')
-      await exited
-      expect([dev.child.exitCode, dev.stderr]).toEqual([0, ''])
-      expect(dev.peers.filter((peer) => isAlive(peer.pid))).toEqual([])
-      expect(readdirSync(root)).toEqual([])
-    },
-    SLOW
-  )
-
-  it(
-    'takes its peers and its files with it when it is killed',
-    async () => {
-      const dev = await startDev(root)
-      await stopDev(dev, 'SIGKILL')
-      await vi.waitFor(() => expect(dev.peers.filter((peer) => isAlive(peer.pid))).toEqual([]), waitMs)
-      expect(readdirSync(root)).toEqual([])
-    },
-    SLOW
-  )
-
-  it(
-    'keeps a cluster in its data directory, and does not start a dead peer again',
-    async () => {
-      const folder = join(root, 'cluster')
-      const local = join(root, 'local')
-      writeFileSync(local, 'remembered')
-      const first = await startDev(root, '--data-dir', folder)
-      try {
-        const env = { QUIRE_PEERS: first.peers.map((peer) => peer.multiaddr).join(',') }
-        process.kill(first.peers[0]!.pid, 'SIGKILL')
-        await vi.waitFor(
-          () => expect(first.stderr).toContain(`peer ${first.peers[0]!.peerId} has ended (SIGKILL)`),
-          waitMs
-        )
-        expect(await quire(['put', local, '/kept'], { env })).toMatchObject({ status: 0, stderr: '' })
-        const status = await quire(['status', '--json'], { env })
-        const rows = status.stdout
-          .trim()
-          .split('\n')
-          .map((line) => JSON.parse(line) as { id: string; role?: string; error?: string })
-        expect(rows.find((row) => row.id === first.peers[0]!.peerId)?.error).toContain('ECONNREFUSED')
-        expect(rows.filter((row) => row.role === 'leader')).toHaveLength(1)
-      } finally {
-        await stopDev(first)
-      }
-      const second = await startDev(root, '--data-dir', folder)
-      try {
-        expect(second.peers.map((peer) => peer.multiaddr)).toEqual(first.peers.map((peer) => peer.multiaddr))
-        const env = { QUIRE_PEERS: second.peers[0]!.multiaddr }
-        expect(await quire(['cat', '/kept'], { env })).toEqual({ status: 0, stdout: 'remembered', stderr: '' })
-      } finally {
-        await stopDev(second)
-      }
-      const wrong = await quire(['dev', '--data-dir', folder, '--peers', '5'])
-      expect(wrong).toMatchObject({ status: 2, stderr: `quire: --peers is 5, must be 3, as ${folder} has them\n` })
-    },
-    SLOW
-  )
-
-  it(
-    'lets in listed clients only',
-    async () => {
-      const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
-      mkdirSync(join(root, 'tmp'))
-      const dev = await startDev(join(root, 'tmp'), '--peers', '1', '--clients', id)
-      try {
-        const env = { QUIRE_PEERS: dev.peers[0]!.multiaddr }
-        expect(await quire(['ls', '--key', join(root, 'key')], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
-        const other = (await quire(['keygen', join(root, 'other')])).stdout.trim()
-        for (const args of [['status'], ['health'], ['ls'], ['rm', '/none']]) {
-          const stranger = await quire(args, { env: { ...env, QUIRE_KEY: join(root, 'other') } })
-          expect(stranger, args[0]).toMatchObject({ status: 1 })
-          if (args[0] === 'status') expect(stranger.stdout).toMatch(/ no answer .*\n +refused: it is no client of/)
-          else expect(stranger.stdout).toBe('')
-          expect(stranger.stderr).toMatch(new RegExp(`^quire: (unhealthy: )?${other} is refused: [^\\n]*"clients"\\n$`))
-        }
-        const listed = await quire(['ls'], { env: { ...env, QUIRE_KEY: join(root, 'key') } })
-        expect(listed).toEqual({ status: 0, stdout: '', stderr: '' })
-        // The option comes before the variable.
-        const option = await quire(['ls', '--key', join(root, 'key')], {
-          env: { ...env, QUIRE_KEY: join(root, 'other') }
-        })
-        expect(option).toEqual({ status: 0, stdout: '', stderr: '' })
-      } finally {
-        await stopDev(dev)
-      }
-    },
-    SLOW
-  )
-})
-
-describe('files', () => {
-  let folder: string
-  let dev: Dev | undefined
-  let env: Record<string, string>
-  const bytes = randomBytes(1_000_003)
-
-  beforeAll(async () => {
-    folder = mkdtempSync(join(tmpdir(), 'quire-cli-files-'))
-    dev = await startDev(folder, '--peers', '1')
-    env = { QUIRE_PEERS: dev.peers[0]!.multiaddr }
-    writeFileSync(join(folder, 'local'), bytes)
-    expect(await quire(['put', join(folder, 'local'), '/dir/file'], { env })).toEqual({
-      status: 0,
-      stdout: '',
-      stderr: ''
-    })
-  }, SLOW)
-
-  afterAll(async () => {
-    await stopDev(dev)
-    rmSync(folder, { recursive: true, force: true })
-  })
-
-  it(
-    'come back as they were put',
-    async () => {
-      const sha256 = createHash('sha256').update(bytes).digest('hex')
-      const back = join(root, 'back')
-      const result = await quire(['get', '/dir/file', back, '--json'], { env })
-      expect(result).toMatchObject({ status: 0, stderr: '' })
-      expect(JSON.parse(result.stdout)).toEqual({ path: '/dir/file', local: back, size: bytes.length, sha256 })
-      expect(readFileSync(back).equals(bytes)).toBe(true)
-      // A link stays one: the file that it leads to is replaced.
-      const link = join(root, 'link')
-      writeFileSync(back, 'old')
-      symlinkSync(back, link)
-      expect(await quire(['get', '/dir/file', link], { env })).toMatchObject({ status: 0 })
-      expect(lstatSync(link).isSymbolicLink()).toBe(true)
-      rmSync(link)
-      expect(readFileSync(back).equals(bytes)).toBe(true)
-      expect(readdirSync(root)).toEqual(['back'])
-    },
-    SLOW
-  )
-
-  it(
-    'are taken from streams of unknown length, and written to standard output',
-    async () => {
-      const sha256 = createHash('sha256').update(bytes).digest('hex')
-      for (const local of ['-', '/dev/stdin']) {
-        expect(await quire(['put', local, '/stream', '--json'], { env, input: bytes })).toEqual({
-          status: 0,
-          stdout: `${JSON.stringify({ path: '/stream', size: bytes.length, sha256 })}\n`,
-          stderr: ''
-        })
-        const back = join(root, 'back')
-        const target = local === '-' ? '-' : '/dev/stdout'
-        expect(await quire(['get', '/stream', target], { env, stdoutTo: back })).toMatchObject({
-          status: 0,
-          stderr: ''
-        })
-        expect(readFileSync(back).equals(bytes)).toBe(true)
-      }
-      expect(await quire(['put', '-', '/stream'], { env, input: new Uint8Array() })).toMatchObject({ status: 0 })
-      expect(await quire(['get', '/stream', '-'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
-      expect(await quire(['get', '/stream', '-', '--json'], { env })).toMatchObject({ status: 2, stdout: '' })
-      // The kernel makes it up while it is read, and says that it has no bytes.
-      if (process.platform === 'linux') {
-        expect(await quire(['put', '/proc/version', '/stream'], { env })).toMatchObject({ status: 0, stderr: '' })
-        expect(await quire(['get', '/stream', '-'], { env })).toMatchObject({
-          stdout: readFileSync('/proc/version', 'utf8')
-        })
-      }
-      expect(await quire(['rm', '/stream'], { env })).toMatchObject({ status: 0 })
-      expect(await quire(['ls', '/.put/'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
-    },
-    SLOW
-  )
-
-  it(
-    'are replaced by put, which leaves nothing else behind',
-    async () => {
-      const [first, second] = [join(root, 'first'), join(root, 'second')]
-      writeFileSync(first, 'first')
-      writeFileSync(second, 'second, and longer')
-      expect(await quire(['put', first, '/replaced', '--page-size', '8192'], { env })).toMatchObject({ status: 0 })
-      const result = await quire(['put', second, '/replaced', '--json'], { env })
-      expect(result).toMatchObject({ status: 0, stderr: '' })
-      const sha256 = createHash('sha256').update('second, and longer').digest('hex')
-      expect(JSON.parse(result.stdout)).toEqual({ path: '/replaced', size: 18, sha256 })
-      expect(await quire(['cat', '/replaced'], { env })).toEqual({
-        status: 0,
-        stdout: 'second, and longer',
-        stderr: ''
-      })
-      const { stdout } = await quire(['ls'], { env })
-      expect(stdout).toBe('/dir/file\n/replaced\n')
-    },
-    SLOW
-  )
-
-  it(
-    'are not there at all when put is interrupted, and what was there before still is',
-    async () => {
-      const large = join(root, 'large')
-      writeFileSync(large, randomBytes(64 * 1024 * 1024))
-      expect(await quire(['put', join(folder, 'local'), '/kept'], { env })).toMatchObject({ status: 0 })
-      const put = startQuire(['put', large, '/kept'], { env })
-      const status = async (): Promise<{ sessions: number; ownedPages: number }> =>
-        JSON.parse((await quire(['status', '--json'], { env })).stdout)
-      await vi.waitFor(async () => expect((await status()).ownedPages).toBeGreaterThan(0), waitMs)
-      const exited = once(put.child, 'exit')
-      put.child.kill('SIGINT')
-      await exited
-      expect([put.child.exitCode, put.stderr]).toEqual([130, 'quire: interrupted\n'])
-      // At once if the cluster could be told, else when the session's time is over.
-      await vi.waitFor(async () => expect(await status()).toMatchObject({ sessions: 0, ownedPages: 0 }), waitMs)
-      expect((await quire(['ls', '/'], { env })).stdout).toBe('/dir/file\n/kept\n/replaced\n')
-      const stat = await quire(['stat', '/kept', '--json'], { env })
-      expect(JSON.parse(stat.stdout)).toMatchObject({ size: bytes.length })
-    },
-    SLOW
-  )
-
-  it(
-    'are moved, cut and taken away',
-    async () => {
-      const local = join(root, 'local')
-      writeFileSync(local, '0123456789')
-      const steps: [args: string[], stdout: string][] = [
-        [['put', local, '/one'], ''],
-        [['mv', '/one', '/two'], ''],
-        [['truncate', '/two', '4'], ''],
-        [['cat', '/two'], '0123'],
-        [['truncate', '/two', '6', '--json'], '{"path":"/two","size":6}\n'],
-        [['cat', '/two'], '0123\0\0'],
-        [['mv', '/two', '/three', '--json'], '{"from":"/two","to":"/three"}\n'],
-        [['rm', '/three', '--json'], '{"path":"/three"}\n'],
-        [['ls', '/t'], '']
-      ]
-      for (const [args, stdout] of steps) expect(await quire(args, { env })).toEqual({ status: 0, stdout, stderr: '' })
-      for (const args of [
-        ['rm', '/three'],
-        ['mv', '/three', '/x'],
-        ['truncate', '/three', '1']
-      ]) {
-        expect(await quire(args, { env })).toEqual({
-          status: 1,
-          stdout: '',
-          stderr: 'quire: /three: no such file\n'
-        })
-      }
-    },
-    SLOW
-  )
-
-  it(
-    'are listed and described',
-    async () => {
-      expect(await quire(['ls', '/dir/'], { env })).toEqual({ status: 0, stdout: '/dir/file\n', stderr: '' })
-      expect(await quire(['ls', '/other'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
-      const stat = await quire(['stat', '/dir/file', '--json'], { env })
-      expect(JSON.parse(stat.stdout)).toMatchObject({
-        path: '/dir/file',
-        size: bytes.length,
-        pageSize: 4096,
-        unit: 'page'
-      })
-      expect(await quire(['stat', '/none'], { env })).toEqual({
-        status: 1,
-        stdout: '',
-        stderr: 'quire: /none: no such file\n'
-      })
-    },
-    SLOW
-  )
-
-  it(
-    'are listed, and named in errors, with control characters as escapes, but not with --json',
-    async () => {
-      const client = await createDsmClient({ peers: [env.QUIRE_PEERS!] })
-      const path = '/odd/a\nb\x1b[31m\u202e\\c'
-      const shown = '/odd/a\\nb\\u001b[31m\\u202e\\\\c'
-      try {
-        await client.open(path, { create: true })
-      } finally {
-        await client.close()
-      }
-      const list = await quire(['ls', '/odd/'], { env })
-      expect(list).toEqual({ status: 0, stdout: `${shown}\n`, stderr: '' })
-      const long = await quire(['ls', '-l', '/odd/'], { env })
-      expect(long.stdout).toMatch(/^ *0 .*Z \/odd\/.*\n$/)
-      expect(long.stdout).toContain(` ${shown}\n`)
-      const stat = await quire(['stat', path], { env })
-      expect(stat.stdout).toMatch(/^path +\/odd\/.*\nid /)
-      expect(stat.stdout).toContain(` ${shown}\n`)
-      for (const args of [
-        ['ls', '/odd/'],
-        ['stat', path]
-      ]) {
-        expect(JSON.parse((await quire([...args, '--json'], { env })).stdout)).toMatchObject({ path })
-      }
-      const missing = await quire(['stat', `${path}\x07`], { env })
-      expect(missing.stderr).toBe('quire: /odd/a b\\u001b[31m\\u202e\\c\\u0007: no such file\n')
-    },
-    SLOW
-  )
-
-  it(
-    'are not looked for under a path or prefix in another normal form than NFC',
-    async () => {
-      for (const args of [
-        ['ls', '/cafe\u0301'],
-        ['stat', '/cafe\u0301'],
-        ['mv', '/a', '/cafe\u0301']
-      ]) {
-        const result = await quire(args, { env })
-        expect(result).toMatchObject({ status: 2, stdout: '' })
-        expect(result.stderr).toContain('must be in Unicode normalization form C (NFC)')
-      }
-    },
-    SLOW
-  )
-
-  it(
-    'leave nothing behind when get fails',
-    async () => {
-      expect(await quire(['get', '/none', join(root, 'back')], { env })).toMatchObject({ status: 1 })
-      expect(readdirSync(root)).toEqual([])
-    },
-    SLOW
-  )
-
-  it(
-    'can be read by a program that stops reading',
-    async () => {
-      const cat = startQuire(['cat', '/dir/file'], { env })
-      cat.child.stdout!.once('data', () => cat.child.stdout!.destroy())
-      await once(cat.child, 'exit')
-      // As a shell reports a program that SIGPIPE ends.
-      expect([cat.child.exitCode, cat.stderr]).toEqual([141, ''])
-    },
-    SLOW
-  )
-
-  it(
-    'stand in a cluster whose status is a table',
-    async () => {
-      const result = await quire(['status'], { env })
-      expect(result).toMatchObject({ status: 0, stderr: '' })
-      const id = dev!.peers[0]!.peerId.slice(-8)
-      expect(result.stdout).toMatch(
-        new RegExp(`^…${id}  leader +\\d+ +\\d+ +0 +[\\d.]+ [KMGTP]iB +127\\.0\\.0\\.1:\\d+$`, 'm')
-      )
-    },
-    SLOW
-  )
-})

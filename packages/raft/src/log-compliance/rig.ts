@@ -69,7 +69,10 @@ const DATA_BYTES = 100
 
 /** The data tells entries apart, and no sector of it has few bits that are set. */
 export function entry(index: number, term: number, kind: Entry['kind'] = 'normal', bytes = DATA_BYTES): Entry {
-  return { index, term, kind, data: Uint8Array.from({ length: bytes }, (_, i) => 0x55 ^ (index * 7 + term * 31 + i)) }
+  const data = new Uint8Array(bytes)
+  const first = index * 7 + term * 31
+  for (let i = 0; i < bytes; i++) data[i] = 0x55 ^ (first + i)
+  return { index, term, kind, data }
 }
 
 export function entries(first: number, last: number, term: number, bytes = DATA_BYTES): Entry[] {

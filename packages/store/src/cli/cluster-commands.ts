@@ -1,7 +1,7 @@
 /** keygen, id, init and peer. */
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
-import { createPeer, type Peer } from '../peer/peer.js'
+import type { Peer } from '../peer/peer.js'
 import { formatClusterFile, normalizeCluster, parseClusterFile, type ClusterConfig } from '../peer/cluster.js'
 import { foundingDigest } from '../peer/founding.js'
 import { createFile } from '../peer/durable.js'
@@ -215,6 +215,8 @@ async function runPeer(options: PeerOptions): Promise<void> {
     stopFailed = resolve
   })
   const cluster = options.cluster === undefined ? undefined : readCluster(options.cluster)
+  // No other command needs the modules of a peer.
+  const { createPeer } = await import('../peer/peer.js')
   const peer = await namingOptions(PEER_OPTIONS, () =>
     createPeer({
       dataDir: options.dataDir,

@@ -1,4 +1,4 @@
-import { createDsmClient, type DsmClient } from '@quire/dsm-client'
+import type { DsmClient } from '@quire/dsm-client'
 import { loadPrivateKey, parsePeerAddresses, type PrivateKey } from '@quire/net'
 import { InvalidArgumentError, refusePath, refusePrefix } from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, Option, type Command } from 'commander'
@@ -110,7 +110,10 @@ export async function withClient<T>(options: ClusterOptions, use: (client: DsmCl
       ...(options.cluster === undefined || options.cluster === '' ? {} : { cluster: options.cluster }),
       ...(options.timeout === undefined ? {} : { faultTimeoutMs: options.timeout })
     }
-    const connecting = namingOptions(CLIENT_OPTIONS, () => createDsmClient(init))
+    // Bad usage ends above, without the time that the client's modules take.
+    const connecting = import('@quire/dsm-client').then(({ createDsmClient }) =>
+      namingOptions(CLIENT_OPTIONS, () => createDsmClient(init))
+    )
     const client = await Promise.race([connecting, interruption.promise])
     const using = use(client)
     let result: T

@@ -29,6 +29,23 @@ export async function quire(args: readonly string[], options: RunOptions = {}): 
   return { status: running.child.exitCode, stdout: running.stdout, stderr: running.stderr }
 }
 
+/** Processes at a time: enough to use the waits of one for another, too few to starve each other. */
+const AT_A_TIME = 4
+
+/** `run` for each case, a few at a time; the cases must be independent. Results in the order of the cases. */
+export async function quireEach<T, R>(cases: readonly T[], run: (each: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = []
+  let next = 0
+  const work = async (): Promise<void> => {
+    while (next < cases.length) {
+      const at = next++
+      results[at] = await run(cases[at]!)
+    }
+  }
+  await Promise.all(Array.from({ length: AT_A_TIME }, work))
+  return results
+}
+
 export interface Running {
   readonly child: ChildProcess
   stdout: string

@@ -1,0 +1,162 @@
+/** `quire dev`: a cluster of processes on this machine, as a user runs it. */
+import { once } from 'node:events'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { startDev, stopDev } from './support/dev.js'
+import { isAlive, quire, quireEach } from './support/quire.js'
+
+const SLOW = 40_000
+const waitMs = { timeout: 20_000, interval: 50 }
+
+let root: string
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'quire-cli-'))
+})
+
+afterEach(() => {
+  rmSync(root, { recursive: true, force: true })
+})
+
+describe('quire dev', () => {
+  it(
+    'starts a cluster that serves, and leaves nothing behind at SIGTERM',
+    async () => {
+      const dev = await startDev(root)
+      try {
+        expect(dev.peers).toHaveLength(3)
+        for (const peer of dev.peers) expect(isAlive(peer.pid) && existsSync(peer.dataDir)).toBe(true)
+      } finally {
+        expect(await stopDev(dev)).toBe(0)
+      }
+      expect(dev.peers.filter((peer) => isAlive(peer.pid))).toEqual([])
+      expect(readdirSync(root)).toEqual([])
+      expect(dev.stderr).toBe('')
+    },
+    SLOW
+  )
+
+  it(
+    'ends in order at Ctrl-C, which the terminal sends to its peers too',
+    async () => {
+      const dev = await startDev(root)
+      const exited = once(dev.child, 'exit')
+      for (const pid of [...dev.peers.map((peer) => peer.pid), dev.child.pid!]) process.kill(pid, 'SIGINT')
+      await exited
+      expect([dev.child.exitCode, dev.stderr]).toEqual([0, ''])
+      expect(dev.peers.filter((peer) => isAlive(peer.pid))).toEqual([])
+      expect(readdirSync(root)).toEqual([])
+    },
+    SLOW
+  )
+
+  it(
+    'takes its peers and its files with it when it is killed',
+    async () => {
+      const dev = await startDev(root)
+      await stopDev(dev, 'SIGKILL')
+      await vi.waitFor(() => expect(dev.peers.filter((peer) => isAlive(peer.pid))).toEqual([]), waitMs)
+      expect(readdirSync(root)).toEqual([])
+    },
+    SLOW
+  )
+
+  it(
+    'keeps a cluster in its data directory, and does not start a dead peer again',
+    async () => {
+      const folder = join(root, 'cluster')
+      const local = join(root, 'local')
+      writeFileSync(local, 'remembered')
+      const first = await startDev(root, '--data-dir', folder)
+      try {
+        const env = { QUIRE_PEERS: first.peers.map((peer) => peer.multiaddr).join(',') }
+        process.kill(first.peers[0]!.pid, 'SIGKILL')
+        await vi.waitFor(
+          () => expect(first.stderr).toContain(`peer ${first.peers[0]!.peerId} has ended (SIGKILL)`),
+          waitMs
+        )
+        expect(await quire(['put', local, '/kept'], { env })).toMatchObject({ status: 0, stderr: '' })
+        const status = await quire(['status', '--json'], { env })
+        const rows = status.stdout
+          .trim()
+          .split('\n')
+          .map((line) => JSON.parse(line) as { id: string; role?: string; error?: string })
+        expect(rows.find((row) => row.id === first.peers[0]!.peerId)?.error).toContain('ECONNREFUSED')
+        expect(rows.filter((row) => row.role === 'leader')).toHaveLength(1)
+      } finally {
+        await stopDev(first)
+      }
+      const second = await startDev(root, '--data-dir', folder)
+      try {
+        expect(second.peers.map((peer) => peer.multiaddr)).toEqual(first.peers.map((peer) => peer.multiaddr))
+        const env = { QUIRE_PEERS: second.peers[0]!.multiaddr }
+        expect(await quire(['cat', '/kept'], { env })).toEqual({ status: 0, stdout: 'remembered', stderr: '' })
+      } finally {
+        await stopDev(second)
+      }
+      const wrong = await quire(['dev', '--data-dir', folder, '--peers', '5'])
+      expect(wrong).toMatchObject({ status: 2, stderr: `quire: --peers is 5, must be 3, as ${folder} has them\n` })
+    },
+    SLOW
+  )
+
+  it(
+    'lets in listed clients only',
+    async () => {
+      const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
+      mkdirSync(join(root, 'tmp'))
+      const dev = await startDev(join(root, 'tmp'), '--peers', '1', '--clients', id)
+      try {
+        const env = { QUIRE_PEERS: dev.peers[0]!.multiaddr }
+        expect(await quire(['ls', '--key', join(root, 'key')], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
+        const other = (await quire(['keygen', join(root, 'other')])).stdout.trim()
+        const strangers = await quireEach([['status'], ['health'], ['ls'], ['rm', '/none']], async (args) => ({
+          args,
+          stranger: await quire(args, { env: { ...env, QUIRE_KEY: join(root, 'other') } })
+        }))
+        for (const { args, stranger } of strangers) {
+          expect(stranger, args[0]).toMatchObject({ status: 1 })
+          if (args[0] === 'status') expect(stranger.stdout).toMatch(/ no answer .*\n +refused: it is no client of/)
+          else expect(stranger.stdout).toBe('')
+          expect(stranger.stderr).toMatch(new RegExp(`^quire: (unhealthy: )?${other} is refused: [^\\n]*"clients"\\n$`))
+        }
+        const listed = await quire(['ls'], { env: { ...env, QUIRE_KEY: join(root, 'key') } })
+        expect(listed).toEqual({ status: 0, stdout: '', stderr: '' })
+        // The option comes before the variable.
+        const option = await quire(['ls', '--key', join(root, 'key')], {
+          env: { ...env, QUIRE_KEY: join(root, 'other') }
+        })
+        expect(option).toEqual({ status: 0, stdout: '', stderr: '' })
+      } finally {
+        await stopDev(dev)
+      }
+    },
+    SLOW
+  )
+})
+
+it(
+  'without a quorum, a command says what the peers that answer are, and which do not',
+  async () => {
+    const dev = await startDev(root)
+    try {
+      const env = { QUIRE_PEERS: dev.peers.map((peer) => peer.multiaddr).join('\n') }
+      for (const peer of dev.peers.slice(1)) process.kill(peer.pid, 'SIGKILL')
+      // The leader may be the one that is left: it steps down when it hears of nobody.
+      await vi.waitFor(async () => {
+        const { status, stderr } = await quire(['ls', '--timeout', '2s'], { env })
+        expect(status).toBe(1)
+        expect(stderr).toMatch(/^quire: unavailable: no leader: 1 of 3 peers answered \(candidate\); unreachable: /)
+        for (const { peerId, multiaddr } of dev.peers.slice(1)) {
+          const [, port] = /tcp\/(\d+)/.exec(multiaddr)!
+          expect(stderr).toContain(`…${peerId.slice(-8)} at 127.0.0.1:${port} (ECONNREFUSED)`)
+        }
+      }, waitMs)
+    } finally {
+      await stopDev(dev)
+    }
+  },
+  SLOW
+)

@@ -1,0 +1,283 @@
+/** The commands that work on stored files: put, get, cat, ls, stat, mv, rm, truncate. */
+import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { lstatSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createDsmClient } from '@quire/dsm-client'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { startDev, stopDev, type Dev } from './support/dev.js'
+import { quire, quireEach, startQuire } from './support/quire.js'
+
+const SLOW = 40_000
+const waitMs = { timeout: 20_000, interval: 50 }
+
+let root: string
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'quire-cli-'))
+})
+
+afterEach(() => {
+  rmSync(root, { recursive: true, force: true })
+})
+
+describe('files', () => {
+  let folder: string
+  let dev: Dev | undefined
+  let env: Record<string, string>
+  const bytes = randomBytes(1_000_003)
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'quire-cli-files-'))
+    dev = await startDev(folder, '--peers', '1')
+    env = { QUIRE_PEERS: dev.peers[0]!.multiaddr }
+    writeFileSync(join(folder, 'local'), bytes)
+    expect(await quire(['put', join(folder, 'local'), '/dir/file'], { env })).toEqual({
+      status: 0,
+      stdout: '',
+      stderr: ''
+    })
+  }, SLOW)
+
+  afterAll(async () => {
+    await stopDev(dev)
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  it(
+    'come back as they were put',
+    async () => {
+      const sha256 = createHash('sha256').update(bytes).digest('hex')
+      const back = join(root, 'back')
+      const result = await quire(['get', '/dir/file', back, '--json'], { env })
+      expect(result).toMatchObject({ status: 0, stderr: '' })
+      expect(JSON.parse(result.stdout)).toEqual({ path: '/dir/file', local: back, size: bytes.length, sha256 })
+      expect(readFileSync(back).equals(bytes)).toBe(true)
+      // A link stays one: the file that it leads to is replaced.
+      const link = join(root, 'link')
+      writeFileSync(back, 'old')
+      symlinkSync(back, link)
+      expect(await quire(['get', '/dir/file', link], { env })).toMatchObject({ status: 0 })
+      expect(lstatSync(link).isSymbolicLink()).toBe(true)
+      rmSync(link)
+      expect(readFileSync(back).equals(bytes)).toBe(true)
+      expect(readdirSync(root)).toEqual(['back'])
+    },
+    SLOW
+  )
+
+  it(
+    'are taken from streams of unknown length, and written to standard output',
+    async () => {
+      const sha256 = createHash('sha256').update(bytes).digest('hex')
+      for (const local of ['-', '/dev/stdin']) {
+        expect(await quire(['put', local, '/stream', '--json'], { env, input: bytes })).toEqual({
+          status: 0,
+          stdout: `${JSON.stringify({ path: '/stream', size: bytes.length, sha256 })}\n`,
+          stderr: ''
+        })
+        const back = join(root, 'back')
+        const target = local === '-' ? '-' : '/dev/stdout'
+        expect(await quire(['get', '/stream', target], { env, stdoutTo: back })).toMatchObject({
+          status: 0,
+          stderr: ''
+        })
+        expect(readFileSync(back).equals(bytes)).toBe(true)
+      }
+      expect(await quire(['put', '-', '/stream'], { env, input: new Uint8Array() })).toMatchObject({ status: 0 })
+      expect(await quire(['get', '/stream', '-'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
+      expect(await quire(['get', '/stream', '-', '--json'], { env })).toMatchObject({ status: 2, stdout: '' })
+      // The kernel makes it up while it is read, and says that it has no bytes.
+      if (process.platform === 'linux') {
+        expect(await quire(['put', '/proc/version', '/stream'], { env })).toMatchObject({ status: 0, stderr: '' })
+        expect(await quire(['get', '/stream', '-'], { env })).toMatchObject({
+          stdout: readFileSync('/proc/version', 'utf8')
+        })
+      }
+      expect(await quire(['rm', '/stream'], { env })).toMatchObject({ status: 0 })
+      expect(await quire(['ls', '/.put/'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
+    },
+    SLOW
+  )
+
+  it(
+    'are replaced by put, which leaves nothing else behind',
+    async () => {
+      const [first, second] = [join(root, 'first'), join(root, 'second')]
+      writeFileSync(first, 'first')
+      writeFileSync(second, 'second, and longer')
+      expect(await quire(['put', first, '/replaced', '--page-size', '8192'], { env })).toMatchObject({ status: 0 })
+      const result = await quire(['put', second, '/replaced', '--json'], { env })
+      expect(result).toMatchObject({ status: 0, stderr: '' })
+      const sha256 = createHash('sha256').update('second, and longer').digest('hex')
+      expect(JSON.parse(result.stdout)).toEqual({ path: '/replaced', size: 18, sha256 })
+      expect(await quire(['cat', '/replaced'], { env })).toEqual({
+        status: 0,
+        stdout: 'second, and longer',
+        stderr: ''
+      })
+      const { stdout } = await quire(['ls'], { env })
+      expect(stdout).toBe('/dir/file\n/replaced\n')
+    },
+    SLOW
+  )
+
+  it(
+    'are not there at all when put is interrupted, and what was there before still is',
+    async () => {
+      const large = join(root, 'large')
+      writeFileSync(large, randomBytes(64 * 1024 * 1024))
+      expect(await quire(['put', join(folder, 'local'), '/kept'], { env })).toMatchObject({ status: 0 })
+      const put = startQuire(['put', large, '/kept'], { env })
+      const status = async (): Promise<{ sessions: number; ownedPages: number }> =>
+        JSON.parse((await quire(['status', '--json'], { env })).stdout)
+      await vi.waitFor(async () => expect((await status()).ownedPages).toBeGreaterThan(0), waitMs)
+      const exited = once(put.child, 'exit')
+      put.child.kill('SIGINT')
+      await exited
+      expect([put.child.exitCode, put.stderr]).toEqual([130, 'quire: interrupted\n'])
+      // At once if the cluster could be told, else when the session's time is over.
+      await vi.waitFor(async () => expect(await status()).toMatchObject({ sessions: 0, ownedPages: 0 }), waitMs)
+      expect((await quire(['ls', '/'], { env })).stdout).toBe('/dir/file\n/kept\n/replaced\n')
+      const stat = await quire(['stat', '/kept', '--json'], { env })
+      expect(JSON.parse(stat.stdout)).toMatchObject({ size: bytes.length })
+    },
+    SLOW
+  )
+
+  it(
+    'are moved, cut and taken away',
+    async () => {
+      const local = join(root, 'local')
+      writeFileSync(local, '0123456789')
+      const steps: [args: string[], stdout: string][] = [
+        [['put', local, '/one'], ''],
+        [['mv', '/one', '/two'], ''],
+        [['truncate', '/two', '4'], ''],
+        [['cat', '/two'], '0123'],
+        [['truncate', '/two', '6', '--json'], '{"path":"/two","size":6}\n'],
+        [['cat', '/two'], '0123\0\0'],
+        [['mv', '/two', '/three', '--json'], '{"from":"/two","to":"/three"}\n'],
+        [['rm', '/three', '--json'], '{"path":"/three"}\n'],
+        [['ls', '/t'], '']
+      ]
+      for (const [args, stdout] of steps) expect(await quire(args, { env })).toEqual({ status: 0, stdout, stderr: '' })
+      const refused = [
+        ['rm', '/three'],
+        ['mv', '/three', '/x'],
+        ['truncate', '/three', '1']
+      ]
+      for (const result of await quireEach(refused, (args) => quire(args, { env }))) {
+        expect(result).toEqual({
+          status: 1,
+          stdout: '',
+          stderr: 'quire: /three: no such file\n'
+        })
+      }
+    },
+    SLOW
+  )
+
+  it(
+    'are listed and described',
+    async () => {
+      expect(await quire(['ls', '/dir/'], { env })).toEqual({ status: 0, stdout: '/dir/file\n', stderr: '' })
+      expect(await quire(['ls', '/other'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
+      const stat = await quire(['stat', '/dir/file', '--json'], { env })
+      expect(JSON.parse(stat.stdout)).toMatchObject({
+        path: '/dir/file',
+        size: bytes.length,
+        pageSize: 4096,
+        unit: 'page'
+      })
+      expect(await quire(['stat', '/none'], { env })).toEqual({
+        status: 1,
+        stdout: '',
+        stderr: 'quire: /none: no such file\n'
+      })
+    },
+    SLOW
+  )
+
+  it(
+    'are listed, and named in errors, with control characters as escapes, but not with --json',
+    async () => {
+      const client = await createDsmClient({ peers: [env.QUIRE_PEERS!] })
+      const path = '/odd/a\nb\x1b[31m\u202e\\c'
+      const shown = '/odd/a\\nb\\u001b[31m\\u202e\\\\c'
+      try {
+        await client.open(path, { create: true })
+      } finally {
+        await client.close()
+      }
+      const list = await quire(['ls', '/odd/'], { env })
+      expect(list).toEqual({ status: 0, stdout: `${shown}\n`, stderr: '' })
+      const long = await quire(['ls', '-l', '/odd/'], { env })
+      expect(long.stdout).toMatch(/^ *0 .*Z \/odd\/.*\n$/)
+      expect(long.stdout).toContain(` ${shown}\n`)
+      const stat = await quire(['stat', path], { env })
+      expect(stat.stdout).toMatch(/^path +\/odd\/.*\nid /)
+      expect(stat.stdout).toContain(` ${shown}\n`)
+      for (const args of [
+        ['ls', '/odd/'],
+        ['stat', path]
+      ]) {
+        expect(JSON.parse((await quire([...args, '--json'], { env })).stdout)).toMatchObject({ path })
+      }
+      const missing = await quire(['stat', `${path}\x07`], { env })
+      expect(missing.stderr).toBe('quire: /odd/a b\\u001b[31m\\u202e\\c\\u0007: no such file\n')
+    },
+    SLOW
+  )
+
+  it(
+    'are not looked for under a path or prefix in another normal form than NFC',
+    async () => {
+      const cases = [
+        ['ls', '/cafe\u0301'],
+        ['stat', '/cafe\u0301'],
+        ['mv', '/a', '/cafe\u0301']
+      ]
+      for (const result of await quireEach(cases, (args) => quire(args, { env }))) {
+        expect(result).toMatchObject({ status: 2, stdout: '' })
+        expect(result.stderr).toContain('must be in Unicode normalization form C (NFC)')
+      }
+    },
+    SLOW
+  )
+
+  it(
+    'leave nothing behind when get fails',
+    async () => {
+      expect(await quire(['get', '/none', join(root, 'back')], { env })).toMatchObject({ status: 1 })
+      expect(readdirSync(root)).toEqual([])
+    },
+    SLOW
+  )
+
+  it(
+    'can be read by a program that stops reading',
+    async () => {
+      const cat = startQuire(['cat', '/dir/file'], { env })
+      cat.child.stdout!.once('data', () => cat.child.stdout!.destroy())
+      await once(cat.child, 'exit')
+      // As a shell reports a program that SIGPIPE ends.
+      expect([cat.child.exitCode, cat.stderr]).toEqual([141, ''])
+    },
+    SLOW
+  )
+
+  it(
+    'stand in a cluster whose status is a table',
+    async () => {
+      const result = await quire(['status'], { env })
+      expect(result).toMatchObject({ status: 0, stderr: '' })
+      const id = dev!.peers[0]!.peerId.slice(-8)
+      expect(result.stdout).toMatch(
+        new RegExp(`^…${id}  leader +\\d+ +\\d+ +0 +[\\d.]+ [KMGTP]iB +127\\.0\\.0\\.1:\\d+$`, 'm')
+      )
+    },
+    SLOW
+  )
+})
