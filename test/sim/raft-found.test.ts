@@ -67,6 +67,10 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(2_026_601_545, 1)
   })
 
+  it('seed 2026602847: no bug; what a candidate with a full disk has in memory counts', async () => {
+    await expectSoundRaft(2_026_602_847, 1)
+  })
+
   it('seed 51: no bug, but the rule that a lower term is answered is needed here', async () => {
     await expectSoundRaft(51, 1)
   })

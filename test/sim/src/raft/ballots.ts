@@ -3,6 +3,7 @@ import type { RaftMessage } from '@quire/protocol'
 import type { RaftStatus } from '@quire/raft'
 import { Violation } from '../violation.js'
 import type { ObservedNode } from './invariants.js'
+import type { LogEnd } from './log-watch.js'
 
 /** What one life of a node was told. */
 interface Heard {
@@ -23,6 +24,9 @@ export class Ballots {
   private readonly heard = new Map<string, Heard>()
   /** By term: the terms of the entries that its leader has sent, by index. */
   private readonly appended = new Map<number, Map<number, number>>()
+
+  /** By candidate and term: how its log ended. */
+  private readonly stood = new Map<string, LogEnd>()
 
   constructor(private readonly nodes: ReadonlyMap<string, ObservedNode>) {}
 
@@ -64,9 +68,15 @@ export class Ballots {
     }
   }
 
+  /** The end of the log with which a node stood; undefined when it asked nobody, being the only voter. */
+  logOf(candidate: string, term: number): LogEnd | undefined {
+    return this.stood.get(`${candidate} ${term}`)
+  }
+
   sent(node: ObservedNode, to: string, message: RaftMessage): void {
     switch (message.type) {
       case 'requestVote':
+        this.stood.set(`${node.name} ${message.term}`, message)
         return this.vote(node, node.name, message.term)
       case 'voteReply':
         if (message.granted) this.granted(node, to, message.term)

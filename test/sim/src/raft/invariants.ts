@@ -111,8 +111,11 @@ export class RaftInvariants {
     const { committed } = this.log
     let index = this.commitIndex
     while (index > 0 && committed[index]!.inTerm >= term) index--
-    const held = watched.entries[index]
-    if (lastIndex < index || (held !== undefined && held.term !== committed[index]!.term)) {
+    // What it stood with may be newer than its disk, which can be full.
+    const stood = this.ballots.logOf(name, term)
+    const held = stood === undefined ? watched.entries[index]?.term : this.log.termIn(stood, index)
+    const last = stood?.lastIndex ?? lastIndex
+    if (last < index || (held !== undefined && held !== committed[index]!.term)) {
       throw new Violation('leader completeness', `${name} leads term ${term} without entry ${index}`)
     }
   }

@@ -34,6 +34,12 @@ interface Origin {
   readonly givenBack: readonly Entry[]
 }
 
+/** The last entry of a log: what a candidate says of its own. */
+export interface LogEnd {
+  readonly lastIndex: number
+  readonly lastTerm: number
+}
+
 /** The durable log of one node. */
 export class WatchedLog {
   /** By index, from 1 on, also what was compacted since. */
@@ -91,6 +97,17 @@ export class LogWatch {
   /** An entry of this term was in some log at this index. */
   find(index: number, term: number): Known | undefined {
     return this.seen[index]?.get(term)
+  }
+
+  /**
+   * The term of entry `index` in a log that ends with this entry: by log matching, its last entry says what all of it is.
+   * Undefined when the log does not reach so far, or nobody has made its last entries durable yet.
+   */
+  termIn({ lastIndex, lastTerm }: LogEnd, index: number): number | undefined {
+    if (index > lastIndex) return undefined
+    let term: number | undefined = lastTerm
+    for (let at = lastIndex; at > index && term !== undefined; at--) term = this.seen[at]?.get(term)?.previousTerm
+    return term
   }
 
   /** A log handed out what it is to make durable; `isLeader` is its node. */
