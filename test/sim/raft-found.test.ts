@@ -71,6 +71,10 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(2_026_602_847, 1)
   })
 
+  it('seed 2026602364: no bug; a log finds out within a second that there is room again, and leadership moves until then', async () => {
+    await expectSoundRaft(2_026_602_364, 1)
+  })
+
   it('seed 51: no bug, but the rule that a lower term is answered is needed here', async () => {
     await expectSoundRaft(51, 1)
   })

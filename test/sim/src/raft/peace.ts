@@ -139,13 +139,15 @@ export class Peace {
   }
 
   /**
-   * Waits until all members have the same term, nothing is uncommitted, and the leader is a voter that knows what all
-   * members have. From then on only the simulator can depose it. Before that, a higher term or an uncommitted change
+   * Waits until all members have the same term and room, nothing is uncommitted, and the leader is a voter that knows
+   * what all members have. A log looks for room once a second, and until then leadership may move. From then on only the simulator can depose it. Before that, a higher term or an uncommitted change
    * can, and a transfer may then take longer (see TRANSFER_TIMEOUTS).
    */
   private async comeToRest(): Promise<SimNode> {
     const { sim } = this
-    await sim.until('liveness: all agree', this.pace(WORK_MS), () => this.isConverged() && this.isLedByVoter())
+    const isAtRest = (): boolean =>
+      this.isConverged() && this.isLedByVoter() && this.members().every(({ status }) => status?.room === 'enough')
+    await sim.until('liveness: all agree', this.pace(WORK_MS), isAtRest)
     await sim.runFor(peaceBounds(sim.settings).acknowledgedMs)
     return sim.leader()!
   }
