@@ -26,6 +26,7 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(88_000_546, 1)
   })
 
+  // The operator uses no id again since; found-by-simulation.test.ts (packages/raft) shows the guard of the core.
   it('seed 2026125339: nodes that lost their logs and came back under their old ids elected one of them, in an old configuration', async () => {
     await expectSoundRaft(2_026_125_339, 1)
   })
