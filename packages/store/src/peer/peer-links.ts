@@ -187,7 +187,8 @@ class Links implements PeerLinks {
 
   private accept(stream: FrameStream): void {
     if (this.closed) return stream.close()
-    if (!this.hasRoomFor(stream.remote)) return stream.abort(new QuotaExceededError('streams in the handshake', 0))
+    const quota = this.openingQuota(stream.remote)
+    if (quota.used >= quota.limit) return stream.abort(new QuotaExceededError('streams in the handshake', quota.limit))
     stream.onFrame = (frame) => void this.greeted(stream, frame)
     stream.onClose = () => this.ended(stream)
     this.opening.set(
@@ -199,12 +200,12 @@ class Links implements PeerLinks {
     )
   }
 
-  private hasRoomFor(remote: string): boolean {
-    const isMember = this.links.has(remote)
-    const others = [...this.opening.keys()].filter((other) =>
-      isMember ? other.remote === remote : !this.links.has(other.remote)
-    )
-    return others.length < (isMember ? MAX_OPENING_OF_A_MEMBER : MAX_OPENING_OF_STRANGERS)
+  private openingQuota(remote: string): { readonly used: number; readonly limit: number } {
+    const opening = [...this.opening.keys()]
+    if (this.links.has(remote)) {
+      return { used: opening.filter((other) => other.remote === remote).length, limit: MAX_OPENING_OF_A_MEMBER }
+    }
+    return { used: opening.filter((other) => !this.links.has(other.remote)).length, limit: MAX_OPENING_OF_STRANGERS }
   }
 
   /** Whatever fails here ends the stream and nothing else. Evidence that could not be written has been logged. */
