@@ -1,4 +1,7 @@
 /** What a node that no cluster file lists can do to a running peer, and to the terminal of its operator. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createLibp2pNetwork, generatePrivateKey, type Libp2pNetwork } from '@quire/net'
 import {
   FEATURES,
@@ -11,8 +14,8 @@ import {
   type RaftIntroduction
 } from '@quire/protocol'
 import { afterEach, describe, expect, it } from 'vitest'
-import { quire } from '../../packages/store/test/support/quire.js'
-import { startCluster, until, type PeerProcess } from './support/cluster.js'
+import { quire, type RunOptions } from '../../packages/store/test/support/quire.js'
+import { startCluster, until, type PeerProcess, type TestCluster } from './support/cluster.js'
 
 const networks: Libp2pNetwork[] = []
 
@@ -53,24 +56,40 @@ async function intrude(peer: PeerProcess, clusterId: string, founding: string, r
 }
 
 describe('a stranger', () => {
-  it.each([
-    ['where any client may connect', ['--clients', 'any']],
-    ['where no client may', []]
-  ])('does not blind status, nor write to a terminal through a log, %s', async (_where, options) => {
-    await using test = await startCluster(options)
-    const [peer] = test.peers as [PeerProcess]
-    await test.kill(peer)
-    const running = await test.restartAt(peer, peer.multiaddr.replace(/\/p2p\/.*$/, ''))
-    const before = await quire(['status', '--json', '--peers', peer.multiaddr])
-    const { clusterId } = JSON.parse(before.stdout.split('\n')[0]!) as { clusterId: string }
-    await intrude(peer, clusterId, '\u009b2J\u202efounding', 'x'.repeat(2000))
-    await intrude(peer, '\u009b2J', 'ff', '\u001b[2J\u001b[1;1Hall is well')
-    await until(() => running.stderr.includes('\\u009b2J'), 'the peer to log the refusals')
-    expect(running.stderr).not.toMatch(/[\u0080-\u009f\u202e]/)
-    const after = await quire(['status', '--json', '--peers', test.addresses.join(',')])
-    const answers = after.stdout.trim().split('\n')
-    expect(after.status).toBe(0)
-    expect(answers).toHaveLength(test.peers.length)
-    for (const line of answers) expect(JSON.parse(line)).toMatchObject({ quarantined: [], role: expect.any(String) })
+  it('does not blind status, nor write to a terminal through a log, where any client may connect', async () => {
+    await using test = await startCluster(['--clients', 'any'])
+    await intrudeTwice(test, {})
+  })
+
+  it('nor where it may not even connect as a client', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'quire-stranger-'))
+    const key = join(folder, 'operator.key')
+    try {
+      const operator = (await quire(['keygen', key])).stdout.trim()
+      await using test = await startCluster(['--clients', operator])
+      await intrudeTwice(test, { env: { QUIRE_KEY: key } })
+    } finally {
+      await rm(folder, { recursive: true })
+    }
   })
 })
+
+async function intrudeTwice(test: TestCluster, operator: RunOptions): Promise<void> {
+  const [peer] = test.peers as [PeerProcess]
+  await test.kill(peer)
+  const running = await test.restartAt(peer, peer.multiaddr.replace(/\/p2p\/.*$/, ''))
+  const before = await quire(['status', '--json', '--peers', peer.multiaddr], operator)
+  const { clusterId } = JSON.parse(before.stdout.split('\n')[0]!) as { clusterId: string }
+  await intrude(peer, clusterId, '\u009b2J\u202efounding', 'x'.repeat(2000))
+  await intrude(peer, '\u009b2J', 'ff', '\u001b[2J\u001b[1;1Hall is well')
+  await until(() => running.stderr.includes('\\u009b2J'), 'the peer to log the refusals')
+  expect(running.stderr).not.toMatch(/[\u0080-\u009f\u202e]/)
+  let answers: string[] = []
+  await until(async () => {
+    const after = await quire(['status', '--json', '--peers', test.addresses.join(',')], operator)
+    answers = after.stdout.trim().split('\n')
+    return after.status === 0
+  }, 'a leader that the majority follows')
+  expect(answers).toHaveLength(test.peers.length)
+  for (const line of answers) expect(JSON.parse(line)).toMatchObject({ quarantined: [], role: expect.any(String) })
+}
