@@ -234,6 +234,9 @@ describe('peer links', () => {
     const remember = folder.remember.bind(folder)
     folder.remember = () => Promise.reject(Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' }))
     const a = await start(net, 'a', ['a', 'b'])
+    await settle()
+    // Turned away, rather than left to its time limit.
+    expect(net.streams.filter(({ remote }) => remote === 'b')).toMatchObject([{ over: { reason: { code: 'ENOSPC' } } }])
     await clock.advance(20_000)
     a.send('b')
     await settle()

@@ -1,6 +1,15 @@
 /** What a node that is no member of the cluster can do on a peer's Raft streams: hear that it is refused. */
-import { PROTOCOL_RAFT, decodeFrame, encode, encodeFrame, raftMessage, type RaftStreamMessage } from '@quire/protocol'
+import {
+  PROTOCOL_RAFT,
+  UnavailableError,
+  decodeFrame,
+  encode,
+  encodeFrame,
+  raftMessage,
+  type RaftStreamMessage
+} from '@quire/protocol'
 import { afterEach, describe, expect, it } from 'vitest'
+import { PeerRefusals } from '../src/peer/peer-refusals.js'
 import { clusterConfig } from '../src/state/commands.js'
 import { FakeClock, FakeNet, settle, type FakeStream } from './support/fake-world.js'
 import { LinkedPeer, founded, type LogLine } from './support/linked-peer.js'
@@ -57,6 +66,18 @@ describe('a stranger on a Raft stream', () => {
     const { stream } = await knock(net, 'a', b, 'ff')
     await answerBack(stream)
     expect(b.links.quarantined).toEqual([])
+  })
+
+  it('is not flagged by a refusal of its own either', async () => {
+    const b = await start(new FakeNet(), 'b')
+    const of = (isMember: boolean): number => {
+      const refusals = new PeerRefusals({ identity: b.identity, clock, isMember: () => isMember, logger: undefined })
+      const error = { code: 'ERR_UNAVAILABLE', facts: ['go away'] }
+      refusals.refusedBy('x', { type: 'raftRefused', error, reason: 'evidence', founding: undefined })
+      refusals.refuse('x', { error: new UnavailableError('go away'), reason: 'evidence', founding: undefined })
+      return refusals.quarantined.length
+    }
+    expect([of(false), of(true)]).toEqual([0, 1])
   })
 
   it('hears nothing of this cluster, not even its founding digest', async () => {
