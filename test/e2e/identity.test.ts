@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { createServer } from 'node:net'
 import { basename, join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
+import { PEERS_SLOT_BYTES } from '../../packages/store/src/peer/data-dir.js'
 import { decodeMemory } from '../../packages/store/src/peer/identity.js'
 import { openSlotFile } from '../../packages/store/src/peer/slot-file.js'
 import { quire, startQuire, type Running } from '../../packages/store/test/support/quire.js'
@@ -221,7 +222,7 @@ describe('a peer that came back under another port', () => {
 
 /** The last entry that `peer` durably remembers `about` to have acknowledged. */
 function acknowledgedIn(peer: PeerProcess, about: PeerProcess): number {
-  const file = openSlotFile(join(peer.dataDir, 'peers.state'), 65_536)
+  const file = openSlotFile(join(peer.dataDir, 'peers.state'), PEERS_SLOT_BYTES)
   return decodeMemory(file.text).peers.find(({ peerId }) => peerId === about.peerId)?.lastIndex ?? 0
 }
 

@@ -1,5 +1,6 @@
 /** Who may connect. Every refusal is logged once per PeerId, in bounded memory. */
 import type { Logger } from 'pino'
+import { createLogQuota } from './log-quota.js'
 
 export type Direction = 'inbound' | 'outbound'
 
@@ -15,8 +16,13 @@ export interface Gate {
 /** PeerIds whose refusal is remembered. One that was forgotten is logged again. */
 const MAX_REMEMBERED = 1024
 
-export function createGate(allow: Allow = () => true, logger?: Logger): Gate {
+export function createGate(
+  allow: Allow = () => true,
+  logger?: Logger,
+  now: () => number = () => performance.now()
+): Gate {
   let current = allow
+  const quota = createLogQuota(now)
   const logged = new Set<string>()
 
   function refuse(peerId: string, direction: Direction, reason: string, address?: string): void {
@@ -25,6 +31,9 @@ export function createGate(allow: Allow = () => true, logger?: Logger): Gate {
       const [oldest] = logged
       if (oldest !== undefined) logged.delete(oldest)
     }
+    const heldBack = quota.heldBack()
+    if (heldBack > 0) logger?.warn({ refusals: heldBack }, 'more peers were refused')
+    if (!quota.take()) return
     logged.add(peerId)
     // The whole id: an operator who wants to let it in needs it.
     logger?.warn({ peer: peerId, id: peerId, direction, reason, address }, 'peer refused')

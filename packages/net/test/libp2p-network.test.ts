@@ -230,12 +230,32 @@ describe('a libp2p network', () => {
 describe('the gate', () => {
   it('remembers a bounded number of refusals', () => {
     const { logger, warnings } = recorder()
-    const gate = createGate(() => 'no', logger)
+    let nowMs = 0
+    const gate = createGate(
+      () => 'no',
+      logger,
+      () => (nowMs += 2000)
+    )
     for (let round = 0; round < 2; round++) gate.check('first', 'inbound')
     expect(warnings).toHaveLength(1)
     for (let index = 0; index < 1024; index++) gate.check(`peer ${index}`, 'inbound')
     gate.check('first', 'inbound')
     expect(warnings).toHaveLength(1026)
+  })
+
+  it('logs 32 refusals a minute, under however many keys they come, and then how many there were', () => {
+    const { logger, warnings } = recorder()
+    let nowMs = 0
+    const gate = createGate(
+      () => 'no',
+      logger,
+      () => nowMs
+    )
+    for (let index = 0; index < 3000; index++) gate.check(`peer ${index}`, 'inbound')
+    expect(warnings).toHaveLength(32)
+    nowMs = 60_000
+    gate.check('peer 2999', 'inbound')
+    expect(warnings.slice(32)).toMatchObject([{ refusals: 2968 }, { peer: 'peer 2999' }])
   })
 
   it('refuses when the check itself fails', () => {

@@ -8,7 +8,7 @@
  * Opening: hello → welcome on control, hello → attached on bulk, then register → registered on control. A welcome teaches
  * the leader's term *before* the client registers, which is what fences the previous leader (see docs/coherence.md).
  */
-import { bool, bytes, f64, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
+import { bool, bytes, encode, f64, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
 import { wireError } from './errors.js'
 import { digestText, features } from './hello.js'
 import {
@@ -17,20 +17,33 @@ import {
   MAX_MEMBERS,
   MAX_PAGE_BYTES,
   MAX_PATH_BYTES,
-  MAX_PEER_ID_BYTES
+  MAX_PEER_ID_BYTES,
+  MAX_REASON_BYTES
 } from './limits.js'
 
 /** Empty only in the stat of a file that has never had one. */
 const path = text(MAX_PATH_BYTES)
 const pageBytes = bytes(MAX_PAGE_BYTES)
 
+const memberAddress = text(MAX_ADDRESS_BYTES)
 export const member = struct({
   peerId: text(MAX_PEER_ID_BYTES),
-  addresses: list(text(MAX_ADDRESS_BYTES), MAX_ADDRESSES)
+  addresses: list(memberAddress, MAX_ADDRESSES)
 })
 /** A peer of the cluster and where it listens. */
 export type Member = TypeOf<typeof member>
 export const members = list(member, MAX_MEMBERS)
+
+/** As many of the addresses, in their order, as an encoded {@link Member} holds in `maxBytes` beside its id. */
+export function fitAddresses(addresses: readonly string[], maxBytes: number): string[] {
+  let left = maxBytes
+  return addresses.filter((address) => {
+    const bytes = encode(memberAddress, address).length
+    if (bytes > left) return false
+    left -= bytes
+    return true
+  })
+}
 
 /** What is owned and handed over: single pages, or the file as a whole. */
 export const unit = oneOf('page', 'file')
@@ -286,7 +299,7 @@ export const leaderMessage = union({
       /** This peer takes part in votes (docs/identity.md). */
       admitted: bool,
       /** Peers that this one refuses, or that refuse it, and why. */
-      quarantined: list(struct({ peerId: text(MAX_PEER_ID_BYTES), reason: text(1024) }), MAX_MEMBERS),
+      quarantined: list(struct({ peerId: text(MAX_PEER_ID_BYTES), reason: text(MAX_REASON_BYTES) }), MAX_MEMBERS),
       role,
       term: uint,
       /** Empty while unknown. */

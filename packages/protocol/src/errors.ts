@@ -2,7 +2,9 @@
  * The errors that users see. Each is a class with a `name`, a `code` and its facts as fields; matching is by `name` or `code`.
  * An error that a peer reports crosses the wire as its code and the arguments of its constructor and comes out as the same class.
  */
+import { clipText } from './clip-text.js'
 import { f64, list, struct, text, union, type Codec } from './codec.js'
+import { MAX_FACT_BYTES } from './limits.js'
 
 export type Fact = string | number
 
@@ -261,8 +263,10 @@ const rebuild: Readonly<Record<string, (facts: readonly Fact[]) => QuireError>> 
   ERR_CLOSED: (f) => new ClosedError(str(f[0]))
 }
 
+/** Always encodes: a fact may hold a path or a system's message of any length. */
 export function errorToWire(error: QuireError): WireError {
-  return { code: error.code, facts: error.facts }
+  const facts = error.facts.map((each) => (typeof each === 'string' ? clipText(each, MAX_FACT_BYTES) : each))
+  return { code: error.code, facts }
 }
 
 export function errorFromWire(wire: WireError): QuireError {
@@ -270,7 +274,7 @@ export function errorFromWire(wire: WireError): QuireError {
 }
 
 const fact: Codec<Fact> = (() => {
-  const tagged = union({ text: [1, struct({ value: text(2048) })], number: [2, struct({ value: f64 })] })
+  const tagged = union({ text: [1, struct({ value: text(MAX_FACT_BYTES) })], number: [2, struct({ value: f64 })] })
   return {
     minBytes: tagged.minBytes,
     write: (writer, value) =>

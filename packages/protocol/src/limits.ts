@@ -35,6 +35,16 @@ export const MAX_MEMBERS = 64
 /** File sizes stay safe integers with room to spare: 2^52 bytes. */
 export const MAX_FILE_BYTES = 2 ** 52
 
+/** Why a peer is refused, as a status shows it. */
+export const MAX_REASON_BYTES = 320
+/** One argument of an error on the wire. Longer text is cut. */
+export const MAX_FACT_BYTES = 2048
+/**
+ * Addresses of all members together in one message to a client. Beside these, a status has room in a control frame for
+ * {@link MAX_MEMBERS} members, each of them refused for the longest reason.
+ */
+export const MAX_TOTAL_ADDRESS_BYTES = 24 * 1024
+
 /** A founding digest as text, an incarnation, or a process: lower-case hex. */
 export const MAX_DIGEST_BYTES = 64
 /** An encoded founding configuration. */

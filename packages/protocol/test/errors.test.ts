@@ -1,3 +1,4 @@
+import { fromString } from 'uint8arrays/from-string'
 import { describe, expect, it } from 'vitest'
 import {
   BusyError,
@@ -17,6 +18,7 @@ import {
   SessionExpiredError,
   UnavailableError,
   VersionMismatchError,
+  clipText,
   decode,
   encode,
   errorFromWire,
@@ -55,6 +57,26 @@ describe('errors on the wire', () => {
       expect(Object.entries(back)).toEqual(Object.entries(error))
     }
   )
+
+  it('an error about a path of any length is cut to what a message holds', () => {
+    const where = '/data/é'.repeat(600)
+    const back = errorFromWire(decode(wireError, encode(wireError, errorToWire(new NoSpaceError(where)))))
+    expect(back).toBeInstanceOf(NoSpaceError)
+    const { where: shown } = back as NoSpaceError
+    expect(fromString(shown).length).toBeLessThanOrEqual(2048)
+    expect(where.startsWith(shown.slice(0, -1))).toBe(true)
+    expect(shown.endsWith('…')).toBe(true)
+  })
+
+  it('a text that is cut stays well-formed, wherever the cut is', () => {
+    for (let maxBytes = 3; maxBytes < 24; maxBytes++) {
+      const cut = clipText('aé€😀aé€😀 and more', maxBytes)
+      expect(fromString(cut).length).toBeLessThanOrEqual(maxBytes)
+      expect(cut).toMatch(/^[aé€😀 nd]*…$/u)
+    }
+    expect(clipText('short', 5)).toBe('short')
+    expect(clipText('\ud800', 5)).toBe('\ufffd')
+  })
 
   it('an unknown code becomes a RemoteError that keeps it', () => {
     expect(errorFromWire({ code: 'ERR_FROM_THE_FUTURE', facts: [] })).toMatchObject({

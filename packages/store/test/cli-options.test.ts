@@ -1,7 +1,7 @@
 import { InvalidArgumentError as UsageArgumentError } from 'commander'
 import { describe, expect, it } from 'vitest'
 import { parseDuration } from '../src/cli/options.js'
-import { showControls, showPath } from '../src/cli/visible.js'
+import { showControls, showPath, visibleJson } from '../src/cli/visible.js'
 
 describe('a duration', () => {
   it.each([
@@ -35,6 +35,13 @@ describe('what a terminal is shown', () => {
   it('of two different paths is never the same', () => {
     const paths = ['/a\nb', '/a\\nb', '/a\\\nb', '/a\\u000ab']
     expect(new Set(paths.map((path) => showPath(path))).size).toBe(paths.length)
+  })
+
+  it('is shown as JSON that means the same', () => {
+    const value = { path: '/\u009b31m\u202e\u007f\n\\u0041', list: ['\u001b[2J'] }
+    const shown = visibleJson(value)
+    expect(JSON.parse(shown)).toEqual(value)
+    expect(shown).not.toMatch(/[\p{Cc}\p{Bidi_Control}]/u)
   })
 
   it('of a message keeps backslashes, which it may have quoted already', () => {

@@ -44,6 +44,21 @@ async function started(): Promise<void> {
 }
 
 describe('data directory', () => {
+  it('counts as admitted only when that is on disk, and can be admitted later', async () => {
+    const first = await open()
+    first.completeBootstrap()
+    // The name that the new content is written under first.
+    const obstacle = join(path, 'identity.json.new')
+    mkdirSync(obstacle)
+    expect(() => first.admit()).toThrow('EISDIR')
+    expect(first.admitted).toBe(false)
+    rmSync(obstacle, { recursive: true })
+    first.admit()
+    expect(first.admitted).toBe(true)
+    await first.close()
+    expect((await open({ cluster: undefined })).admitted).toBe(true)
+  })
+
   it('is made for a cluster and opened again without one', async () => {
     const first = await open()
     expect(first.bootstrapped).toBe(false)

@@ -1,4 +1,11 @@
-import { CorruptionError, NoSpaceError } from '@quire/protocol'
+import {
+  CorruptionError,
+  MAX_CONTROL_FRAME_BYTES,
+  MAX_REASON_BYTES,
+  NoSpaceError,
+  encodeFrame,
+  leaderMessage
+} from '@quire/protocol'
 import { ChangePendingError, NotLeaderError } from '@quire/raft'
 import { describe, expect, it } from 'vitest'
 import type { Backend } from '../src/pages/index.js'
@@ -27,6 +34,45 @@ describe('a peer whose page store is damaged', () => {
     }
     await expect(peer.within(1000, peer.open({}, { ...storage, openPages }))).rejects.toThrow(CorruptionError)
     expect(closed).toBe(1)
+  })
+})
+
+describe('the status of a peer', () => {
+  it('fits a control frame in the largest cluster, with the longest addresses, reasons and figures', async () => {
+    const letters = 'abcdefghijklmnopqrstuvwxyz'
+    const ids = [LONE, ...Array.from({ length: 63 }, (_, i) => LONE.slice(0, -2) + letters[i % 26] + (1 + (i % 7)))]
+    const voters = [...new Set(ids)].map((peerId) => ({
+      peerId,
+      addresses: Array.from({ length: 16 }, (_, i) => `/dns4/${'a'.repeat(330)}/tcp/${i + 1}`)
+    }))
+    expect(voters).toHaveLength(64)
+    const peer = await new LonePeer({
+      clusterId: 'blue',
+      voters,
+      admins: [],
+      clients: undefined,
+      roundTripMs: 32
+    }).start()
+    const { leader = LONE, ...status } = peer.core.status()
+    for (const { addresses } of status.voters) expect(addresses.length).toBeGreaterThan(0)
+    const figures = Array.from({ length: 256 }, (_, index) => ({ index, count: 2 ** 32 - 1 }))
+    const frame = encodeFrame(leaderMessage, {
+      type: 'status',
+      seq: 1,
+      ...status,
+      clusterId: 'b'.repeat(64),
+      leader,
+      voters: [...status.voters],
+      learners: [],
+      quarantined: voters.map(({ peerId }) => ({ peerId, reason: 'r'.repeat(MAX_REASON_BYTES) })),
+      disk: { freeBytes: Number.MAX_SAFE_INTEGER, totalBytes: Number.MAX_SAFE_INTEGER },
+      stages: status.stages.map(({ name }) => ({ name, buckets: figures }))
+    })
+    expect(frame.length).toBeLessThanOrEqual(MAX_CONTROL_FRAME_BYTES)
+    await peer.within(
+      5000,
+      peer.core.stop().then(() => peer.core.close())
+    )
   })
 })
 

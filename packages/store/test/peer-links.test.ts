@@ -1,4 +1,4 @@
-import { PROTOCOL_RAFT, decodeFrame, encodeFrame, raftMessage } from '@quire/protocol'
+import { MAX_REASON_BYTES, PROTOCOL_RAFT, decodeFrame, encodeFrame, raftMessage } from '@quire/protocol'
 import { afterEach, describe, expect, it } from 'vitest'
 import { FakeClock, FakeNet, settle } from './support/fake-world.js'
 import { HEARTBEAT, LinkedPeer, folderOf, founded, type LinkedPeerInit, type LogLine } from './support/linked-peer.js'
@@ -163,6 +163,110 @@ describe('peer links', () => {
     expect(b.received.length).toBeLessThan(200)
   })
 
+  it('keep only the newest evidence for a peer that does not read', async () => {
+    const net = new FakeNet()
+    const [a] = await pair(net)
+    const stream = net.streams.find((each) => each.remote === 'b')!
+    const sent: Uint8Array[] = []
+    const send = stream.send.bind(stream)
+    stream.send = (frame) => {
+      sent.push(frame)
+      return send(frame)
+    }
+    stream.stopped = true
+    for (let index = 2; index < 102; index++) {
+      a.acknowledged = [{ peerId: 'b', term: 1, index }]
+      await clock.advance(1000)
+    }
+    expect(sent).toHaveLength(1)
+    stream.stopped = false
+    stream.onDrain()
+    await settle()
+    expect(sent).toHaveLength(2)
+    const { message } = decodeFrame(raftMessage, sent[1]!.slice(4))
+    expect(message).toMatchObject({ type: 'raftSeen' })
+    expect(JSON.stringify(message)).toContain('"peerId":"b"')
+    expect(JSON.stringify(message)).toContain('"lastIndex":101')
+  })
+
+  it('pass evidence on at once through a new stream, also if the old one ended just now', async () => {
+    const net = new FakeNet()
+    const [a] = await pair(net)
+    a.acknowledged = [{ peerId: 'b', term: 1, index: 7 }]
+    await clock.advance(1500)
+    const told: string[] = []
+    const dial = net.dial.bind(net)
+    net.dial = async (from, to, options) => {
+      const stream = await dial(from, to, options)
+      const send = stream.send.bind(stream)
+      stream.send = (frame) => {
+        told.push(`${from} ${decodeFrame(raftMessage, frame.slice(4)).message.type}`)
+        return send(frame)
+      }
+      return stream
+    }
+    // The next regular word comes after 300 ms.
+    net.streams.find((each) => each.remote === 'b')!.abort(new Error('the cable was pulled'))
+    await clock.advance(250)
+    expect(told).toEqual(['a raftHello', 'a raftSeen'])
+  })
+
+  it('show the reason of a member cut to what a status holds', async () => {
+    const net = new FakeNet()
+    const b = await start(net, 'b', ['a', 'b'])
+    net.node('a').handle(PROTOCOL_RAFT, 1, (stream) => {
+      const error = { code: 'ERR_NOT_AUTHORIZED', facts: ['b', 'é'.repeat(1000)] }
+      stream.onFrame = () => {
+        stream.send(encodeFrame(raftMessage, { type: 'raftRefused', error, reason: 'evidence', founding: undefined }))
+      }
+    })
+    await clock.advance(5000)
+    expect(b.links.quarantined).toMatchObject([{ peerId: 'a' }])
+    const [{ reason } = { reason: '' }] = b.links.quarantined
+    expect(reason).toMatch(/^it refuses this peer: é+…$/)
+    expect(Buffer.byteLength(reason)).toBeLessThanOrEqual(MAX_REASON_BYTES)
+  })
+
+  it('turn a peer away while evidence about it cannot be written, and accept it when it can', async () => {
+    const net = new FakeNet()
+    const folder = folderOf('folder of b')
+    const b = await start(net, 'b', ['a', 'b'], { folder })
+    const remember = folder.remember.bind(folder)
+    folder.remember = () => Promise.reject(Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' }))
+    const a = await start(net, 'a', ['a', 'b'])
+    await settle()
+    // Turned away, rather than left to its time limit.
+    expect(net.streams.filter(({ remote }) => remote === 'b')).toMatchObject([{ over: { reason: { code: 'ENOSPC' } } }])
+    await clock.advance(20_000)
+    a.send('b')
+    await settle()
+    expect(b.received).toEqual([])
+    const failure = 'evidence about other peers cannot be written: none is accepted anew'
+    expect(b.errors()).toEqual([failure])
+    folder.remember = remember
+    await clock.advance(20_000)
+    a.send('b')
+    await settle()
+    expect(b.received).toEqual(['0 a heartbeat'])
+    expect(b.logged.map(({ msg }) => msg)).toContain('evidence about other peers is written again')
+  })
+
+  it('are dialed where a peer was found in an earlier life, behind the addresses of the configuration', async () => {
+    const net = new FakeNet()
+    const folder = folderOf('folder of a')
+    const before = await start(net, 'a', ['a', 'b'], { folder })
+    const b = await start(net, 'b', ['a', 'b'])
+    await clock.advance(200)
+    const learned = before.book.of('b').filter((address) => !address.includes('/tcp/1/'))
+    expect(learned).toHaveLength(1)
+    for (const peer of [before, b]) {
+      peer.links.close()
+      open.splice(open.indexOf(peer), 1)
+    }
+    const after = await start(net, 'a', ['a', 'b'], { folder })
+    expect(after.book.of('b')).toEqual(['/ip4/127.0.0.1/tcp/1/p2p/b', ...learned])
+  })
+
   it('tell each other where they listen now, whatever the configuration says', async () => {
     const [a, b] = await pair(new FakeNet())
     const [now] = b.identity.introduce(b.book.of('b')).addresses
@@ -203,7 +307,8 @@ describe('peers that were founded from different configurations', () => {
     a.send('c')
     await settle()
     expect(lone.received).toEqual([])
-    expect(lone.errors()).toContain(
+    // To the lone peer the other is a stranger, so it only warns.
+    expect(lone.logged.map(({ reason }) => reason)).toContain(
       'a is refused: it was founded from another configuration: voters: c here, a, c there'
     )
     expect(a.errors().join()).toContain('it was founded from another configuration')
@@ -354,5 +459,27 @@ describe('an empty folder', () => {
     await settle()
     expect([a.identity.isAdmitted, a.received, leader.received]).toEqual([true, ['0 b heartbeat'], ['0 a heartbeat']])
     expect(a.folder.admitted).toBe(true)
+  })
+
+  it('takes no part while it cannot write its admission down, and tries again', async () => {
+    const net = new FakeNet()
+    const folder = folderOf('new folder of a', false)
+    const admit = folder.admit.bind(folder)
+    folder.admit = () => {
+      throw Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' })
+    }
+    const pairIds = ['a', 'b']
+    const a = await start(net, 'a', pairIds, { folder })
+    const b = await start(net, 'b', pairIds, { folder: folderOf('new folder of b', false) })
+    await clock.advance(10_000)
+    a.send('b')
+    await settle()
+    expect([a.identity.isAdmitted, b.identity.isAdmitted, b.received]).toEqual([false, true, []])
+    expect(a.errors()).toEqual(['this peer may take part, but cannot write that down yet'])
+    folder.admit = admit
+    await clock.advance(1000)
+    a.send('b')
+    await settle()
+    expect([a.identity.isAdmitted, b.received]).toEqual([true, ['0 a heartbeat']])
   })
 })

@@ -1,20 +1,68 @@
 import { NotAuthorizedError } from '@quire/protocol'
 import pino from 'pino'
-import { expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import { Refusals } from '../src/server/refusals.js'
+import { FakeClock } from './support/fake-world.js'
 
-it('logs a refusal once for each remote and reason, in bounded memory', () => {
-  const lines: { client: string }[] = []
-  const logger = pino({}, { write: (line: string) => void lines.push(JSON.parse(line)) })
-  const refusals = new Refusals(logger, 'client')
-  for (let i = 0; i < 3; i++) {
-    for (const remote of ['a', 'b']) refusals.log(remote, new NotAuthorizedError(remote, 'it belongs to cluster green'))
-  }
-  refusals.log('a', new NotAuthorizedError('a', 'another reason'), { session: 7 })
-  expect(lines.map(({ client }) => client)).toEqual(['a', 'b', 'a'])
-  expect(lines[2]).toMatchObject({ msg: 'client refused', session: 7 })
-  for (let i = 0; i < 1024; i++) refusals.log(`c${i}`, new Error('no'))
-  refusals.log('c1023', new Error('no'))
-  refusals.log('b', new NotAuthorizedError('b', 'it belongs to cluster green'))
-  expect(lines.slice(-2).map(({ client }) => client)).toEqual(['c1023', 'b'])
+interface Line {
+  readonly client?: string
+  readonly level: number
+  readonly msg: string
+  readonly reason?: string
+  readonly refusals?: number
+}
+
+const green = (remote: string): NotAuthorizedError => new NotAuthorizedError(remote, 'it belongs to cluster green')
+
+describe('the log of refusals', () => {
+  let lines: Line[]
+  let clock: FakeClock
+  let refusals: Refusals
+
+  beforeEach(() => {
+    lines = []
+    clock = new FakeClock()
+    const logger = pino({}, { write: (line: string) => void lines.push(JSON.parse(line) as Line) })
+    refusals = new Refusals(logger, 'client', clock)
+  })
+
+  it('has one line for each remote and kind, whatever the error says', () => {
+    for (let i = 0; i < 3; i++) {
+      for (const remote of ['a', 'b']) {
+        refusals.log({ remote, kind: 'cluster', error: new NotAuthorizedError(remote, `cluster ${i}`) })
+      }
+    }
+    refusals.log({ remote: 'a', kind: 'list', error: green('a'), facts: { session: 7 }, level: 'error' })
+    expect(lines.map(({ client, level }) => [client, level])).toEqual([
+      ['a', 40],
+      ['b', 40],
+      ['a', 50]
+    ])
+    expect(lines[2]).toMatchObject({ msg: 'client refused', session: 7 })
+  })
+
+  it('has no more than 32 lines a minute of remotes that are no members, and then says how many there were', () => {
+    for (let i = 0; i < 5000; i++) refusals.log({ remote: `c${i}`, kind: 'cluster', error: green(`c${i}`) })
+    expect(lines).toHaveLength(32)
+    clock.sleep(60_000)
+    // What was held back is still news when it comes again.
+    refusals.log({ remote: 'c4999', kind: 'cluster', error: green('c4999') })
+    expect(lines.slice(32)).toMatchObject([{ msg: 'more clients were refused', refusals: 4968 }, { client: 'c4999' }])
+  })
+
+  it('has every line of a member, and the next one after the member was accepted', () => {
+    for (let i = 0; i < 200; i++) refusals.log({ remote: 'm', kind: `${i}`, error: green('m'), isMember: true })
+    expect(lines).toHaveLength(200)
+    refusals.log({ remote: 'm', kind: '7', error: green('m'), isMember: true })
+    expect(lines).toHaveLength(200)
+    refusals.accepted('m', ['7'])
+    refusals.log({ remote: 'm', kind: '7', error: green('m'), isMember: true })
+    expect(lines).toHaveLength(201)
+  })
+
+  it('cuts what a remote may have said at length', () => {
+    refusals.log({ remote: 'a', kind: 'cluster', error: new NotAuthorizedError('a', 'x'.repeat(5000)) })
+    expect(lines[0]!.reason).toHaveLength(1022)
+    expect(lines[0]!.reason).toMatch(/x…$/)
+  })
 })

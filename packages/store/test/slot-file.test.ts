@@ -1,8 +1,9 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { openSlotFile } from '../src/peer/slot-file.js'
+import { openSlotFile, type OpenFile } from '../src/peer/slot-file.js'
 
 const SLOT = 4096
 let root: string
@@ -62,6 +63,48 @@ describe('a slot file', () => {
         expect(['old', 'newest']).toContain(await read())
       }
     }
+  })
+
+  it('opens its file again after it could not, and closes in between', async () => {
+    const lacking = Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' })
+    let lacks = true
+    const openFile: OpenFile = (name, flags) => (lacks ? Promise.reject(lacking) : open(name, flags))
+    const file = openSlotFile(path, SLOT, openFile)
+    await expect(file.write('a')).rejects.toBe(lacking)
+    lacks = false
+    await file.write('b')
+    await file.close()
+    expect(await read()).toBe('b')
+    lacks = true
+    const another = openSlotFile(path, SLOT, openFile)
+    await expect(another.write('c')).rejects.toBe(lacking)
+    await another.close()
+    await expect(another.write('d')).rejects.toMatchObject({ code: 'ERR_CLOSED' })
+    expect(await read()).toBe('b')
+  })
+
+  it('is not durable before all bytes are written, however few the system takes at a time', async () => {
+    let room = Infinity
+    const openFile: OpenFile = async (name, flags) => {
+      const handle = await open(name, flags)
+      const write = (bytes: Uint8Array, offset: number, length: number, position: number) => {
+        const taken = Math.min(7, length, room)
+        room -= taken
+        return handle.write(bytes, offset, taken, position)
+      }
+      return { write, datasync: () => handle.datasync(), close: () => handle.close() } as Awaited<ReturnType<OpenFile>>
+    }
+    const file = openSlotFile(path, SLOT, openFile)
+    const long = 'long '.repeat(100)
+    await file.write(long)
+    expect(await read()).toBe(long)
+    room = 100
+    await expect(file.write('longer '.repeat(100))).rejects.toMatchObject({ code: 'ERR_NO_SPACE' })
+    expect(await read()).toBe(long)
+    room = Infinity
+    await file.write('short')
+    await file.close()
+    expect(await read()).toBe('short')
   })
 
   it('is refused by name when neither slot is whole', async () => {

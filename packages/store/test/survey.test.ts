@@ -190,6 +190,25 @@ describe('the table of a survey', () => {
     expect(text).not.toContain(IDS[0])
   })
 
+  it('shows what a terminal would obey, in whatever text a peer has put it', () => {
+    const evil = '\u001b[2J\u009b31m\r\n\u202eall is well\u007f'
+    const fields = {
+      clusterId: evil,
+      founding: evil,
+      leader: evil,
+      voters: [{ peerId: evil, addresses: [evil] }],
+      quarantined: [{ peerId: evil, reason: evil }]
+    }
+    const lines = statusLines(
+      judge([
+        { id: evil, addresses: [evil], answer: answer(evil, { ...fields, role: 'leader', admitted: false }) },
+        { id: IDS[1], addresses: [evil], reason: evil, error: new Error(evil) }
+      ])
+    )
+    expect(lines.filter((line) => /[\p{Cc}\p{Bidi_Control}]/u.test(line))).toEqual([])
+    expect(lines.join('\n')).toContain('\\u001b[2J\\u009b31m\\r\\n\\u202eall is well\\u007f')
+  })
+
   it('shows lag and room of each peer that answers, and of the others the reason', () => {
     const text = statusLines(
       judge([

@@ -4,7 +4,7 @@ import { refuseSize } from '@quire/protocol'
 import { InvalidArgumentError as UsageArgumentError, type Command } from 'commander'
 import { parsePath, parsePrefix, withClient, withCluster, type ClusterOptions } from './options.js'
 import { printJson, printLine, writeOutput } from './output.js'
-import { showPath } from './visible.js'
+import { showPath, visibleJson } from './visible.js'
 
 export function addFileCommands(program: Command): void {
   withCluster(program.command('ls'))
@@ -67,7 +67,7 @@ async function list(prefix: string | undefined, options: ClusterOptions & { read
 }
 
 function listLine(file: FileStat, { json, long }: { json?: boolean; long?: boolean }): string {
-  if (json === true) return JSON.stringify(statFields(file))
+  if (json === true) return visibleJson(statFields(file))
   if (long !== true) return showPath(file.path)
   const { size, version, modifiedAt } = file
   return `${String(size).padStart(14)} ${String(version).padStart(10)} ${modifiedAt.toISOString()} ${showPath(file.path)}`

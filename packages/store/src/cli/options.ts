@@ -5,6 +5,7 @@ import { InvalidArgumentError as UsageArgumentError, Option, type Command } from
 import { setTimeout } from 'node:timers/promises'
 import pino, { type Logger } from 'pino'
 import { InterruptedError, UsageError } from './output.js'
+import { showControls } from './visible.js'
 
 export interface JsonOption {
   readonly json?: boolean
@@ -62,7 +63,9 @@ export function createLogger(level: string): Logger {
   const destination = pino.destination({ dest: 2, sync: true, maxLength: MAX_LOG_BACKLOG_BYTES })
   // A full disk under the log must not end a peer.
   destination.on('error', () => {})
-  return pino({ level, base: null }, destination)
+  // Lines end in a line feed of their own. What others have said stands in them, and they often go to a terminal.
+  const streamWrite = (line: string): string => showControls(line.trimEnd()) + '\n'
+  return pino({ level, base: null, hooks: { streamWrite } }, destination)
 }
 
 /** The options, and the fields of the API that they fill. */

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { constants } from 'node:os'
 import cliProgress from 'cli-progress'
 import pc from 'picocolors'
-import { showControls } from './visible.js'
+import { showControls, visibleJson } from './visible.js'
 
 /** Bad usage: exit status 2. */
 export class UsageError extends Error {
@@ -33,7 +33,7 @@ export function printLine(text: string): void {
 }
 
 export function printJson(value: unknown): void {
-  printLine(JSON.stringify(value))
+  printLine(visibleJson(value))
 }
 
 /** One line that names the cause. */

@@ -8,6 +8,7 @@ import { keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
 import { ExitError, printFailure, printJson, printLine } from './output.js'
 import { createProbe, reasonOf, type StatusAnswer } from './probe.js'
 import { takeSurvey, type PeerReport, type Survey } from './survey.js'
+import { visibleTexts } from './visible.js'
 
 /**
  * Far peers answer after five round trips. A peer that does not take the next step of a connection is given up sooner,
@@ -30,7 +31,7 @@ export function addStatusCommands(program: Command): void {
     .action(async (options: ClusterOptions) => {
       const survey = await surveyOf(options)
       if (options.json === true) printJson(healthOf(survey))
-      else if (survey.problem === undefined) printLine(`healthy: ${summary(survey)}`)
+      else if (survey.problem === undefined) printLine(`healthy: ${summary(visibleTexts(survey))}`)
       endWith(survey, (problem) => `unhealthy: ${problem}`)
     })
 }
@@ -90,8 +91,9 @@ function showJson({ peers, leader }: Survey): void {
   }
 }
 
-/** At most 80 columns each. */
-export function statusLines(survey: Survey): string[] {
+/** At most 80 columns each. Peers choose every text in a survey, ids included, so all of them are made visible first. */
+export function statusLines(given: Survey): string[] {
+  const survey = visibleTexts(given)
   const { peers, clusterId, founding, leader } = survey
   const lines = clusterId === '' ? [] : [`cluster ${clusterId}`, `founding ${founding}`, summary(survey)]
   if (leader !== undefined) lines.push(`${leader.sessions} sessions own ${leader.ownedPages} pages`)

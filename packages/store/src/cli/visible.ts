@@ -12,6 +12,20 @@ export function showControls(text: string): string {
   return text.replaceAll(UNSAFE, (found) => SHORT[found] ?? `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
+/** The value as JSON on one line, which means the same and which a terminal shows: a string may hold all that a path may. */
+export function visibleJson(value: unknown): string {
+  // JSON has escapes for the characters below U+0020 only; `\u009b` begins a command to a terminal as well as ESC [ does.
+  return showControls(JSON.stringify(value))
+}
+
+/** A copy of plain data in which {@link showControls} has been applied to every string. Errors stay what they are. */
+export function visibleTexts<T>(value: T): T {
+  if (typeof value === 'string') return showControls(value) as T
+  if (typeof value !== 'object' || value === null || value instanceof Error) return value
+  if (Array.isArray(value)) return value.map((item: unknown) => visibleTexts(item)) as T
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, visibleTexts(item as unknown)])) as T
+}
+
 /**
  * A path in a listing. A backslash is doubled, so that two paths never look alike. All other characters stand for
  * themselves.

@@ -23,8 +23,8 @@ const FORMAT_VERSION = 1
 const IDENTITY = 'identity.json'
 const LISTEN = 'listen.json'
 const PEERS = 'peers.state'
-/** Room for what is remembered of 64 members. */
-const PEERS_SLOT_BYTES = 65_536
+/** Room for the longest text that an identity remembers: see `identity.ts`. */
+export const PEERS_SLOT_BYTES = 262_144
 const LOG = 'log'
 const PAGES = 'pages'
 /** What mkfs leaves in a new file system: a mount point that holds only this is empty. */
@@ -270,8 +270,10 @@ class Directory implements DataDirectory {
   }
 
   private become(state: Identity['state']): void {
-    this.identity = { ...this.identity, state }
-    replaceFile(join(this.path, IDENTITY), JSON.stringify(this.identity) + '\n')
+    const identity = { ...this.identity, state }
+    replaceFile(join(this.path, IDENTITY), JSON.stringify(identity) + '\n')
+    // Only now: a peer that could not write this down must not act on it.
+    this.identity = identity
   }
 
   private readListen(): Record<string, string> {

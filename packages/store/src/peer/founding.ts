@@ -47,6 +47,7 @@ function withoutIds(addresses: readonly string[]): string {
 /** How many, and one that only this side has. */
 function listed(ids: readonly string[] | undefined, others: readonly string[] | undefined): string {
   if (ids === undefined) return 'any'
-  const extra = ids.find((id) => others?.includes(id) !== true)
+  const theirs = new Set(others)
+  const extra = ids.find((id) => !theirs.has(id))
   return extra === undefined ? `${ids.length}` : `${ids.length} (with ${shortId(extra)})`
 }

@@ -2,15 +2,18 @@
 import {
   FEATURES,
   MAX_ADDRESSES,
+  MAX_MEMBERS,
   NotAuthorizedError,
   PROTOCOL_VERSION,
   decode,
   encode,
   list,
+  member,
   raftSighting,
   refuseVersion,
   struct,
   uint,
+  type Member,
   type QuireError,
   type RaftIntroduction,
   type RaftSighting,
@@ -24,6 +27,7 @@ import { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
 import { Admission } from './admission.js'
 import { EvidenceBook } from './evidence.js'
 import { foundingDifference, foundingDigest } from './founding.js'
+import { LearnedAddresses } from './learned-addresses.js'
 
 /** Where an identity is kept: a data directory, or the simulator's memory. */
 export interface IdentityStorage {
@@ -57,17 +61,19 @@ export interface Refusal {
   readonly founding: Uint8Array | undefined
 }
 
-const memory = struct({ boot: uint, peers: list(raftSighting, 256) })
+const memory = struct({ boot: uint, peers: list(raftSighting, 256), addresses: list(member, MAX_MEMBERS) })
 
-/** Reads what an identity has remembered: how often its folder was started, and what it knows of others. Throws CodecError. */
+/**
+ * Reads what an identity has remembered: how often its folder was started, and what it knows of others. Throws CodecError.
+ */
 export function decodeMemory(remembered: string): TypeOf<typeof memory> {
-  return remembered === '' ? { boot: 0, peers: [] } : decode(memory, fromString(remembered, 'base64'))
+  return remembered === '' ? { boot: 0, peers: [], addresses: [] } : decode(memory, fromString(remembered, 'base64'))
 }
 
 /** Raises the boot counter, durably. Rejects when the storage does, or with CodecError. */
 export async function createPeerIdentity(init: PeerIdentityInit): Promise<PeerIdentity> {
-  const { boot, peers } = decodeMemory(init.storage.remembered)
-  const identity = new PeerIdentity(init, boot + 1, peers)
+  const { boot, peers, addresses } = decodeMemory(init.storage.remembered)
+  const identity = new PeerIdentity(init, boot + 1, peers, addresses)
   // Before the first hello, or two processes could use one boot (docs/identity.md).
   await identity.save()
   return identity
@@ -75,6 +81,8 @@ export async function createPeerIdentity(init: PeerIdentityInit): Promise<PeerId
 
 export class PeerIdentity {
   readonly evidence: EvidenceBook
+  /** Where the others were last heard of, in earlier lives too. */
+  readonly learned: LearnedAddresses
   readonly digest: string
   private readonly foundingBytes: Uint8Array
   private readonly admission: Admission
@@ -84,16 +92,18 @@ export class PeerIdentity {
   constructor(
     private readonly init: PeerIdentityInit,
     private readonly boot: number,
-    peers: readonly RaftSighting[]
+    peers: readonly RaftSighting[],
+    addresses: readonly Member[]
   ) {
     const { id, storage, founding, random } = init
     this.evidence = new EvidenceBook(peers)
+    this.learned = new LearnedAddresses(addresses)
     this.digest = foundingDigest(founding)
     this.foundingBytes = encode(clusterConfig, founding)
     const founders = founding.voters.map(({ peerId }) => peerId)
     this.admission = new Admission(id, founders, storage.admitted)
     this.process = Array.from({ length: 4 }, () => hex16(random.next())).join('')
-    this.keepAdmission()
+    this.takePart()
   }
 
   get clusterId(): string {
@@ -145,7 +155,9 @@ export class PeerIdentity {
     if (wrongVersion !== undefined) return { error: wrongVersion, reason: 'version', founding: undefined }
     if (clusterId !== this.clusterId) return refuse('founding', `it belongs to cluster ${clusterId}`)
     if (founding !== this.digest) {
-      return refuse('founding', `it was founded from another configuration: digest ${founding}, not ${this.digest}`)
+      const theirs = `it was founded from another configuration: digest ${founding}`
+      // A stranger need not know ours.
+      return refuse('founding', this.isFounder(remote) ? `${theirs}, not ${this.digest}` : theirs)
     }
     if (!isMember) return refuse('membership', `it is no peer of cluster ${clusterId}`)
     if (from !== remote) return refuse('membership', `it claims to be ${from}`)
@@ -153,35 +165,53 @@ export class PeerIdentity {
     return problem === undefined ? undefined : refuse('evidence', problem)
   }
 
-  /** The founding configuration, if `remote` is one of its voters; others need not know it. */
-  foundingFor(remote: string): Uint8Array | undefined {
-    return this.init.founding.voters.some(({ peerId }) => peerId === remote) ? this.foundingBytes : undefined
+  /** A voter of the founding configuration. */
+  isFounder(peerId: string): boolean {
+    return isVoter(this.init.founding, peerId)
   }
 
-  /** How the configuration of a remote differs, in words. Throws CodecError. */
-  describeDifference(remote: string, theirs: Uint8Array): NotAuthorizedError {
-    const difference = foundingDifference(this.init.founding, decode(clusterConfig, theirs))
+  /** The founding configuration, if `remote` is one of its voters; others need not know it. */
+  foundingFor(remote: string): Uint8Array | undefined {
+    return this.isFounder(remote) ? this.foundingBytes : undefined
+  }
+
+  /**
+   * How the configuration of a remote differs, in words; undefined when neither configuration has both peers in mind.
+   * Throws CodecError.
+   */
+  describeDifference(remote: string, theirs: Uint8Array): NotAuthorizedError | undefined {
+    const config = decode(clusterConfig, theirs)
+    const meansThisPeer = isVoter(config, remote) && isVoter(config, this.init.id)
+    if (!this.isFounder(remote) && !meansThisPeer) return undefined
+    const difference = foundingDifference(this.init.founding, config)
     return new NotAuthorizedError(remote, `it was founded from another configuration: ${difference}`)
   }
 
   /** Records an accepted introduction; it is durable when this resolves. */
   async met(introduction: RaftIntroduction): Promise<void> {
     this.evidence.met(introduction)
+    this.learned.learn(introduction.from, introduction.addresses)
     await this.save()
   }
 
-  /** A peer has accepted this peer's hello. True when this admits it. */
-  acceptedBy(introduction: RaftIntroduction): boolean {
-    if (this.isAdmitted) return false
+  /** A peer has accepted this peer's hello. */
+  acceptedBy(introduction: RaftIntroduction): void {
     this.admission.acceptedBy(introduction)
-    return this.keepAdmission()
   }
 
-  /** True when this admits it. */
-  admittedByLeader(incarnation: string): boolean {
-    if (this.isAdmitted || incarnation !== this.incarnation) return false
-    this.admission.admittedByLeader()
-    return this.keepAdmission()
+  /** A leader lets an incarnation take part. */
+  admittedByLeader(incarnation: string): void {
+    if (incarnation === this.incarnation) this.admission.admittedByLeader()
+  }
+
+  /**
+   * Takes part from now on if that has been granted, durably. True when it is so only now. Throws what the storage throws;
+   * then the peer takes no part yet, and this may be called again.
+   */
+  takePart(): boolean {
+    if (this.isAdmitted || !this.admission.isAdmitted) return false
+    this.init.storage.admit()
+    return true
   }
 
   /** What this peer remembers, itself included. */
@@ -197,19 +227,17 @@ export class PeerIdentity {
 
   /** What is remembered now is durable when this resolves. */
   async save(): Promise<void> {
-    const { changes } = this.evidence
+    const { boot, evidence, learned } = this
+    const changes = evidence.changes + learned.changes
     if (changes === this.savedChanges) return
-    await this.init.storage.remember(
-      toString(encode(memory, { boot: this.boot, peers: this.evidence.sightings() }), 'base64')
-    )
+    const text = encode(memory, { boot, peers: evidence.sightings(), addresses: learned.members })
+    await this.init.storage.remember(toString(text, 'base64'))
     this.savedChanges = Math.max(this.savedChanges, changes)
   }
+}
 
-  private keepAdmission(): boolean {
-    if (this.isAdmitted || !this.admission.isAdmitted) return false
-    this.init.storage.admit()
-    return true
-  }
+function isVoter({ voters }: ReplicatedConfig, peerId: string): boolean {
+  return voters.some((voter) => voter.peerId === peerId)
 }
 
 function hex16(chance: number): string {

@@ -56,6 +56,8 @@ export class Link {
   /** Open. */
   private stream: FrameStream | undefined
   private queue: Uint8Array[] = []
+  /** Messages between links that wait, the newest of each type: it says all that an older one said. */
+  private readonly toTell = new Map<RaftStreamMessage['type'], RaftStreamMessage>()
   private queuedBytes = 0
   private blocked = false
   private closed = false
@@ -86,9 +88,11 @@ export class Link {
     this.post(this.stream, encodeFrame(raftMessage, message, group, 0, capacityOf(message)))
   }
 
-  /** A message between links, not for Raft. */
+  /** A message between links, not for Raft. While the remote takes nothing, the next of its type replaces it. */
   tell(message: RaftStreamMessage): void {
-    if (this.stream !== undefined) this.post(this.stream, encodeFrame(raftMessage, message))
+    if (this.stream === undefined) return
+    if (this.blocked) this.toTell.set(message.type, message)
+    else this.post(this.stream, encodeFrame(raftMessage, message))
   }
 
   close(): void {
@@ -131,13 +135,19 @@ export class Link {
     }
     if (this.closed) return stream.close()
     this.opening = stream
+    // Rejects with nothing: what fails in it aborts the stream.
     stream.onFrame = (frame) => void this.answered(stream, frame)
     stream.onDrain = () => this.drained()
     stream.onClose = (reason) => this.ended(stream, reason)
     this.cancelTimeout = clock.schedule(HELLO_TIMEOUT_MS, () =>
       stream.abort(new Error('no answer to the hello in time'))
     )
-    stream.send(encodeFrame(raftMessage, { type: 'raftHello', ...introduce() }))
+    try {
+      stream.send(encodeFrame(raftMessage, { type: 'raftHello', ...introduce() }))
+    } catch (error) {
+      // Nobody waits for a dial, so an error here would end the process.
+      stream.abort(error as Error)
+    }
   }
 
   /** Nothing but the answer to the hello comes on an outgoing stream. */
@@ -225,6 +235,11 @@ export class Link {
   private drained(): void {
     const { stream } = this
     this.blocked = false
+    for (const [type, message] of this.toTell) {
+      if (stream === undefined || this.blocked) break
+      this.toTell.delete(type)
+      this.post(stream, encodeFrame(raftMessage, message))
+    }
     let taken = 0
     while (stream !== undefined && taken < this.queue.length && !this.blocked) {
       const frame = this.queue[taken++]!
@@ -236,6 +251,7 @@ export class Link {
 
   private dropQueue(): void {
     this.queue = []
+    this.toTell.clear()
     this.queuedBytes = 0
     this.blocked = false
   }

@@ -1,8 +1,10 @@
 /** What makes a peer, on components of the caller's: Raft node, page store, owner directory and session server of its group. */
 import {
   ClosedError,
+  MAX_TOTAL_ADDRESS_BYTES,
   checkRoundTrip,
   decode,
+  fitAddresses,
   isShortage,
   timingOf,
   type Clock,
@@ -374,8 +376,10 @@ export class PeerCore {
     return this.newestConfig.voters.map(({ peerId }) => this.member(peerId))
   }
 
+  /** What is said of all members fits a control frame, however many addresses each of them has named. */
   private member(peerId: string): Member {
-    return { peerId, addresses: [...this.book.of(peerId)] }
+    const share = Math.floor(MAX_TOTAL_ADDRESS_BYTES / this.newestConfig.voters.length)
+    return { peerId, addresses: fitAddresses(this.book.of(peerId), share) }
   }
 
   /** Where the configuration says that this peer is: others may reach it there only, if it is behind a router. */

@@ -2,12 +2,10 @@ import {
   ClosedError,
   InvalidArgumentError,
   MAX_RAFT_FRAME_BYTES,
-  NotAuthorizedError,
   PROTOCOL_RAFT,
+  QuotaExceededError,
   decodeFrame,
   encodeFrame,
-  errorFromWire,
-  errorToWire,
   isRaftLinkMessage,
   raftMessage,
   type Clock,
@@ -19,19 +17,17 @@ import {
   type RaftStreamMessage,
   type Random
 } from '@quire/protocol'
-import { shortId, type AddressBook } from '@quire/net'
+import type { AddressBook } from '@quire/net'
 import type { Logger } from 'pino'
-import { Refusals } from '../server/refusals.js'
+import { EvidenceExchange, type Acknowledged } from './evidence-exchange.js'
 import type { Life } from './evidence.js'
 import type { PeerIdentity, Refusal } from './identity.js'
 import { HELLO_TIMEOUT_MS, Link } from './link.js'
+import { PeerRefusals } from './peer-refusals.js'
+import type { Quarantined } from './quarantine.js'
 
-/** The last entry that a peer has acknowledged and that is committed. */
-export interface Acknowledged {
-  readonly peerId: string
-  readonly term: number
-  readonly index: number
-}
+export type { Acknowledged } from './evidence-exchange.js'
+export type { Quarantined } from './quarantine.js'
 
 export interface PeerLinksInit {
   readonly network: Network
@@ -60,12 +56,6 @@ export interface PeerAddresses {
   readonly addresses: readonly string[]
 }
 
-/** A peer that this one refuses, or that refuses this one. */
-export interface Quarantined {
-  readonly peerId: string
-  readonly reason: string
-}
-
 /**
  * Streams between peers, shared by all Raft groups: one outgoing for each remote, opened again whenever it breaks. Answers come on
  * the remote's own outgoing stream. Lossy, as Raft allows: what cannot be sent is dropped. Each stream begins with the handshake of
@@ -81,12 +71,11 @@ export interface PeerLinks {
 
 const DEFAULT_QUEUED_BYTES = 8 * 1024 * 1024
 /**
- * A peer that is refused comes again within a few seconds. A refusal that is not repeated was about a process that is gone: its hello
- * was still on its way when the next process had introduced itself.
+ * Streams in the handshake at a time. Any remote that may connect may also open these. More are cut: a member's link comes
+ * again, and a stranger would be refused anyway.
  */
-const QUARANTINE_SHOWN_MS = 15_000
-/** How often evidence is gathered, saved and passed on. */
-const EVIDENCE_INTERVAL_MS = 1_000
+const MAX_OPENING_OF_STRANGERS = 16
+const MAX_OPENING_OF_A_MEMBER = 4
 
 export function createPeerLinks(init: PeerLinksInit): PeerLinks {
   return new Links(init)
@@ -103,30 +92,22 @@ class Links implements PeerLinks {
   private readonly incoming = new Map<string, Incoming>()
   /** Streams in the handshake, with what cancels their time limit. */
   private readonly opening = new Map<FrameStream, () => void>()
-  private readonly quarantine = new Map<string, { readonly reason: string; readonly atMs: number }>()
-  private readonly refusals: Refusals
-  /** What of the evidence was passed on, by peer. */
-  private readonly told = new Map<string, number>()
-  /** Peers whose new folder does not take part yet. */
-  private readonly newcomers = new Set<string>()
-  /** Those of them whose admission waits for a quorum round. */
-  private readonly admitting = new Set<string>()
-  private cancelTick: () => void = () => {}
+  private readonly refusals: PeerRefusals
+  private readonly exchange: EvidenceExchange
   private closed = false
 
   constructor(private readonly init: PeerLinksInit) {
-    this.refusals = new Refusals(init.logger, 'peer')
+    const { identity, clock, logger, acknowledged, confirmLeadership } = init
+    const { links } = this
+    this.refusals = new PeerRefusals({ identity, clock, logger, isMember: (peerId) => links.has(peerId) })
+    this.exchange = new EvidenceExchange({ clock, identity, links, acknowledged, confirmLeadership, logger })
     const accept = (stream: FrameStream): void => this.accept(stream)
     // A remote that may not connect is told why, too: it may be a voter of another configuration of this cluster.
     init.network.handle(PROTOCOL_RAFT, MAX_RAFT_FRAME_BYTES, accept, accept)
-    this.scheduleTick()
   }
 
   get quarantined(): Quarantined[] {
-    const since = this.init.clock.now() - QUARANTINE_SHOWN_MS
-    return [...this.quarantine]
-      .filter(([, { atMs }]) => atMs >= since)
-      .map(([peerId, { reason }]) => ({ peerId, reason }))
+    return this.refusals.quarantined
   }
 
   setPeers(peers: readonly PeerAddresses[]): void {
@@ -137,13 +118,18 @@ class Links implements PeerLinks {
       if (wanted.has(peerId)) continue
       link.close()
       this.links.delete(peerId)
-      this.quarantine.delete(peerId)
+      this.refusals.removed(peerId)
+      this.exchange.removed(peerId)
       this.incoming.get(peerId)?.stream.close()
       this.incoming.delete(peerId)
     }
+    const { book, identity } = this.init
     for (const { peerId, addresses } of wanted.values()) {
-      this.init.book.learn(peerId, addresses)
-      if (!this.links.has(peerId)) this.links.set(peerId, this.link(peerId))
+      const isNew = !this.links.has(peerId)
+      // Where it was found in an earlier life of this peer. The configuration's own are learned next, and come first.
+      if (isNew) book.learn(peerId, identity.learned.of(peerId))
+      book.learn(peerId, addresses)
+      if (isNew) this.links.set(peerId, this.link(peerId))
     }
   }
 
@@ -153,7 +139,7 @@ class Links implements PeerLinks {
 
   close(): void {
     this.closed = true
-    this.cancelTick()
+    this.exchange.close()
     for (const link of this.links.values()) link.close()
     for (const [stream, cancel] of this.opening) {
       cancel()
@@ -180,8 +166,8 @@ class Links implements PeerLinks {
       stepMs: this.init.stepMs,
       introduce: () => this.introduce(),
       welcomed: (introduction) => this.welcomed(remote, introduction),
-      refused: (message) => this.refusedBy(remote, message),
-      opened: () => this.tell(remote)
+      refused: (message) => this.refusals.refusedBy(remote, message),
+      opened: () => this.exchange.opened(remote)
     })
   }
 
@@ -191,33 +177,19 @@ class Links implements PeerLinks {
 
   private async welcomed(remote: string, introduction: RaftIntroduction): Promise<RaftStreamMessage | undefined> {
     const refusal = this.refusal(remote, introduction) ?? (await this.record(remote, introduction))
-    if (refusal !== undefined) return this.refuse(remote, refusal)
+    if (refusal !== undefined) return this.refusals.refuse(remote, refusal)
     this.met(remote, introduction)
-    if (this.init.identity.acceptedBy(introduction)) this.admitted('all founding voters have agreed')
+    this.exchange.acceptedBy(introduction)
     return undefined
-  }
-
-  /** The remote's configuration travels with its refusal when this peer is one of its voters, and the other way round. */
-  private refusedBy(
-    remote: string,
-    { error, reason, founding }: Extract<RaftStreamMessage, { type: 'raftRefused' }>
-  ): RaftStreamMessage | undefined {
-    const { identity } = this.init
-    if (reason === 'founding' && founding !== undefined) {
-      this.report(remote, identity.describeDifference(remote, founding))
-    } else {
-      this.report(remote, new NotAuthorizedError('this peer', reasonOf(errorFromWire(error))))
-    }
-    if (reason === 'evidence') this.flag(remote, `it refuses this peer: ${reasonOf(errorFromWire(error))}`)
-    const own = reason === 'founding' ? identity.foundingFor(remote) : undefined
-    return own === undefined ? undefined : { type: 'raftRefused', error, reason, founding: own }
   }
 
   // ---- incoming
 
   private accept(stream: FrameStream): void {
     if (this.closed) return stream.close()
-    stream.onFrame = (frame) => void this.hello(stream, frame)
+    const quota = this.openingQuota(stream.remote)
+    if (quota.used >= quota.limit) return stream.abort(new QuotaExceededError('streams in the handshake', quota.limit))
+    stream.onFrame = (frame) => void this.greeted(stream, frame)
     stream.onClose = () => this.ended(stream)
     this.opening.set(
       stream,
@@ -226,6 +198,25 @@ class Links implements PeerLinks {
         stream.abort(new Error('no hello in time'))
       })
     )
+  }
+
+  private openingQuota(remote: string): { readonly used: number; readonly limit: number } {
+    const opening = [...this.opening.keys()]
+    if (this.links.has(remote)) {
+      return { used: opening.filter((other) => other.remote === remote).length, limit: MAX_OPENING_OF_A_MEMBER }
+    }
+    return { used: opening.filter((other) => !this.links.has(other.remote)).length, limit: MAX_OPENING_OF_STRANGERS }
+  }
+
+  /** Whatever fails here ends the stream and nothing else. Evidence that could not be written has been logged. */
+  private async greeted(stream: FrameStream, frame: Uint8Array): Promise<void> {
+    try {
+      await this.hello(stream, frame)
+    } catch (error) {
+      this.init.logger?.debug({ err: error, peer: stream.remote }, 'no answer to a hello')
+      this.settle(stream)
+      stream.abort(error as Error)
+    }
   }
 
   private async hello(stream: FrameStream, frame: Uint8Array): Promise<void> {
@@ -262,7 +253,7 @@ class Links implements PeerLinks {
   /** Says why. With a foreign configuration the remote may answer with its own, so that this side can name the difference. */
   private turnAway(stream: FrameStream, refusal: Refusal): void {
     const { remote } = stream
-    stream.send(encodeFrame(raftMessage, this.refuse(remote, refusal)))
+    stream.send(encodeFrame(raftMessage, this.refusals.refuse(remote, refusal)))
     const done = (): void => {
       this.settle(stream)
       stream.close()
@@ -271,7 +262,10 @@ class Links implements PeerLinks {
     stream.onFrame = (frame) => {
       try {
         const { message } = decodeFrame(raftMessage, frame)
-        if (message.type === 'raftRefused' && message.founding !== undefined) this.refusedBy(remote, message)
+        // All that counts is its configuration: it has proved no more than its key.
+        if (message.type === 'raftRefused' && message.founding !== undefined) {
+          this.refusals.foundedElsewhere(remote, message.founding)
+        }
       } catch {
         // It was refused already; nothing depends on what it says.
       }
@@ -285,10 +279,10 @@ class Links implements PeerLinks {
       const { group, message } = decodeFrame(raftMessage, bytes)
       if (isRaftLinkMessage(message)) return this.linkMessage(stream, message)
       if (!this.init.identity.isAdmitted) return
-      this.tookPart(remote)
+      this.exchange.tookPart(remote)
       this.init.receive(group, remote, message)
     } catch (error) {
-      this.refusals.log(remote, error as Error)
+      this.refusals.broken(remote, error as Error)
       stream.abort(error as Error)
     }
   }
@@ -297,15 +291,12 @@ class Links implements PeerLinks {
     const { remote } = stream
     switch (message.type) {
       case 'raftSeen':
-        this.init.identity.learn(message.peers.filter(({ peerId }) => this.links.has(peerId)))
-        if (message.peers.some(({ peerId, admitted }) => peerId === remote && admitted)) this.tookPart(remote)
+        this.exchange.heard(remote, message.peers)
         return this.cutStale()
       case 'raftAdmitted':
-        if (this.init.identity.admittedByLeader(message.incarnation))
-          this.admitted(`${shortId(remote)} leads and has agreed`)
-        return
+        return this.exchange.admittedBy(remote, message.incarnation)
       case 'raftRefused':
-        this.refusedBy(remote, message)
+        this.refusals.refusedBy(remote, message)
         return stream.close()
       default:
         throw new Error(`${message.type} after the handshake`)
@@ -325,37 +316,21 @@ class Links implements PeerLinks {
   // ---- who is who
 
   private refusal(remote: string, introduction: RaftIntroduction): Refusal | undefined {
-    this.gather()
+    this.exchange.gather()
     return this.init.identity.refusal(remote, introduction, this.links.has(remote))
   }
 
   /** Remembers what the remote says, durably, and judges it again: another process of the same peer may have come meanwhile. */
   private async record(remote: string, introduction: RaftIntroduction): Promise<Refusal | undefined> {
-    await this.init.identity.met(introduction)
+    await this.exchange.record(introduction)
     return this.refusal(remote, introduction)
   }
 
   private met(remote: string, { addresses, admitted }: RaftIntroduction): void {
-    this.quarantine.delete(remote)
-    if (admitted) this.newcomers.delete(remote)
-    else this.newcomers.add(remote)
+    this.refusals.accepted(remote)
+    this.exchange.met(remote, admitted)
     this.init.book.learn(remote, addresses)
     this.cutStale()
-  }
-
-  private refuse(remote: string, { error, reason, founding }: Refusal): RaftStreamMessage {
-    if (reason === 'evidence') this.flag(remote, reasonOf(error))
-    if (reason === 'evidence' || reason === 'founding') this.report(remote, error)
-    else this.refusals.log(remote, error)
-    return { type: 'raftRefused', error: errorToWire(error), reason, founding }
-  }
-
-  private flag(peerId: string, reason: string): void {
-    this.quarantine.set(peerId, { reason, atMs: this.init.clock.now() })
-  }
-
-  private report(remote: string, error: Error): void {
-    this.refusals.log(remote, error, {}, 'error')
   }
 
   /** Streams of a process that is not the peer's newest end; so does all that is on its way. */
@@ -368,72 +343,4 @@ class Links implements PeerLinks {
       if (incoming !== undefined && !evidence.isCurrent(peerId, incoming.life)) incoming.stream.abort(reason)
     }
   }
-
-  // ---- evidence and admission
-
-  private scheduleTick(): void {
-    this.cancelTick = this.init.clock.schedule(EVIDENCE_INTERVAL_MS, () => {
-      this.scheduleTick()
-      this.gather()
-      this.init.identity.save().catch((err: unknown) => this.init.logger?.warn({ err }, 'evidence was not saved'))
-      for (const peerId of this.links.keys()) {
-        this.tell(peerId)
-        this.admit(peerId)
-      }
-    })
-  }
-
-  private gather(): void {
-    const { identity, acknowledged } = this.init
-    for (const { peerId, term, index } of acknowledged()) identity.evidence.committed(peerId, term, index)
-  }
-
-  /** Passes on what this peer remembers, if that is news to the remote. */
-  private tell(peerId: string): void {
-    const link = this.links.get(peerId)
-    const { identity } = this.init
-    const { changes } = identity.evidence
-    if (link === undefined || !link.isOpen) return void this.told.delete(peerId)
-    if (this.told.get(peerId) === changes) return
-    this.told.set(peerId, changes)
-    link.tell({ type: 'raftSeen', peers: identity.sightings() })
-  }
-
-  /** A leader lets a new folder take part when a majority has confirmed it after the folder's hello (docs/identity.md, Admission). */
-  private admit(peerId: string): void {
-    const { identity, confirmLeadership, logger } = this.init
-    const link = this.links.get(peerId)
-    const { incarnation } = link?.life ?? {}
-    if (link === undefined || incarnation === undefined) return
-    if (!this.newcomers.has(peerId) || this.admitting.has(peerId)) return
-    const confirmed = confirmLeadership()
-    if (confirmed === undefined) return
-    this.admitting.add(peerId)
-    confirmed
-      .then(async () => {
-        // The round must be about the folder that is there now.
-        if (link.life?.incarnation !== incarnation) return
-        identity.evidence.tookPart(peerId)
-        await identity.save()
-        link.tell({ type: 'raftAdmitted', incarnation })
-      })
-      .catch((err: unknown) => logger?.debug({ err, peer: peerId }, 'not admitted'))
-      .finally(() => this.admitting.delete(peerId))
-  }
-
-  private tookPart(peerId: string): void {
-    this.newcomers.delete(peerId)
-    this.init.identity.evidence.tookPart(peerId)
-  }
-
-  private admitted(why: string): void {
-    this.init.logger?.info({ why }, 'this peer takes part from now on')
-    // All others hear of it with the next word.
-    this.told.clear()
-  }
-}
-
-function reasonOf(error: Error): string {
-  const { reason } = error as { readonly reason?: unknown }
-  return typeof reason === 'string' ? reason : error.message
 }

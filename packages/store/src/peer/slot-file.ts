@@ -1,5 +1,6 @@
 /**
- * A small text that is replaced often and must stay writable on a full disk: two preallocated slots that are written in turn.
+ * A small text that is replaced often: two preallocated slots that are written in turn, so that most file systems can
+ * write it even when they are full.
  *
  * | bytes of a slot | hold |
  * |---|---|
@@ -11,7 +12,7 @@
  * A crash in the middle of a write leaves the other slot intact.
  */
 import { crc32c } from '@node-rs/crc32'
-import { CorruptionError, InvalidArgumentError } from '@quire/protocol'
+import { ClosedError, CorruptionError, InvalidArgumentError, NoSpaceError } from '@quire/protocol'
 import { existsSync, readFileSync } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import { replaceFile } from './durable.js'
@@ -28,22 +29,25 @@ export interface SlotFile {
   /** The newest text when the file was opened; empty for a new file. */
   readonly text: string
   /**
-   * The text is durable when this resolves. Calls that come during a write share the next one, with the latest text. A write that failed rejects, and the
-   * next call tries again.
+   * The text is durable when this resolves. Calls that come during a write share the next one, with the latest text. A
+   * write that failed rejects, and the next call tries again. Rejects with ClosedError after `close`.
    */
   write(text: string): Promise<void>
   close(): Promise<void>
 }
 
+/** What a slot file needs of `node:fs/promises`. */
+export type OpenFile = (path: string, flags: string) => Promise<Pick<FileHandle, 'write' | 'datasync' | 'close'>>
+
 /** Opens the file, or makes it. `slotBytes` must stay the same. Throws CorruptionError when neither slot can be read. */
-export function openSlotFile(path: string, slotBytes: number): SlotFile {
+export function openSlotFile(path: string, slotBytes: number, openFile: OpenFile = open): SlotFile {
   if (!existsSync(path)) {
     // One slot is valid from the beginning, so a file without a valid slot is damaged.
     const content = new Uint8Array(SLOTS * slotBytes)
     content.set(encodeSlot({ sequence: SLOTS, text: '' }))
     replaceFile(path, content)
   }
-  return new Slots(path, slotBytes, newestSlot(path, readFileSync(path), slotBytes))
+  return new Slots(path, slotBytes, newestSlot(path, readFileSync(path), slotBytes), openFile)
 }
 
 function newestSlot(path: string, bytes: Uint8Array, slotBytes: number): Slot {
@@ -80,20 +84,23 @@ function readSlot(bytes: Uint8Array): Slot | undefined {
 class Slots implements SlotFile {
   readonly text: string
   private sequence: number
-  private file: Promise<FileHandle> | undefined
+  private file: Awaited<ReturnType<OpenFile>> | undefined
+  private closed = false
   private running: Promise<void> | undefined
   private waiting: { text: string; readonly done: Promise<void> } | undefined
 
   constructor(
     private readonly path: string,
     private readonly slotBytes: number,
-    newest: Slot
+    newest: Slot,
+    private readonly openFile: OpenFile
   ) {
     this.text = newest.text
     this.sequence = newest.sequence
   }
 
   write(text: string): Promise<void> {
+    if (this.closed) return Promise.reject(new ClosedError(this.path))
     if (this.waiting !== undefined) {
       this.waiting.text = text
       return this.waiting.done
@@ -112,8 +119,9 @@ class Slots implements SlotFile {
   }
 
   async close(): Promise<void> {
+    this.closed = true
     await (this.waiting?.done ?? this.running)?.catch(() => {})
-    const file = await this.file
+    const { file } = this
     this.file = undefined
     await file?.close()
   }
@@ -125,11 +133,18 @@ class Slots implements SlotFile {
       const expected = `at most ${this.slotBytes - HEADER_BYTES} bytes`
       throw new InvalidArgumentError('text', `${slot.length - HEADER_BYTES} bytes`, expected)
     }
-    this.file ??= open(this.path, 'r+')
-    const file = await this.file
-    // In place: a full disk has room for what is allocated already.
-    await file.write(slot, 0, slot.length, (sequence % SLOTS) * this.slotBytes)
-    await file.datasync()
+    this.file ??= await this.openFile(this.path, 'r+')
+    // In place: most file systems have room for what is allocated already, even when they are full. One that copies on
+    // write may lack it, and may write a part only.
+    const start = (sequence % SLOTS) * this.slotBytes
+    let done = 0
+    while (done < slot.length) {
+      const { bytesWritten } = await this.file.write(slot, done, slot.length - done, start + done)
+      if (bytesWritten === 0) throw new NoSpaceError(this.path)
+      done += bytesWritten
+    }
+    await this.file.datasync()
+    // After a failure, even one of the flush, the next write repeats all bytes of the same slot.
     this.sequence = sequence
   }
 }

@@ -85,7 +85,7 @@ class Service implements LeaderService {
   constructor(private readonly init: LeaderServiceInit) {
     this.group = init.group
     this.limits = { ...DEFAULT_SERVER_LIMITS, ...init.limits }
-    this.refusals = new Refusals(init.logger, 'client')
+    this.refusals = new Refusals(init.logger, 'client', init.clock)
     this.stages = init.stages ?? createStages(init.clock)
   }
 
@@ -199,7 +199,7 @@ class Service implements LeaderService {
   }
 
   private refuse(stream: FrameStream, error: QuireError): void {
-    this.refusals.log(stream.remote, error)
+    this.refusals.log({ remote: stream.remote, kind: error.code, error })
     this.finish(stream, { type: 'refused', error: errorToWire(error) })
   }
 

@@ -282,7 +282,8 @@ export class Leadership {
   }
 
   private violation(connection: Connection, error: QuireError): void {
-    this.init.refusals.log(connection.remote, error, { session: connection.session })
+    const { remote, session } = connection
+    this.init.refusals.log({ remote, kind: `violation ${error.code}`, error, facts: { session } })
     connection.refuse(error)
     this.forget(connection)
   }

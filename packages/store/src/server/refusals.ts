@@ -1,34 +1,69 @@
-import { QuireError } from '@quire/protocol'
+/** Who is refused comes again and again, under as many keys as it likes, and must not fill the log. */
+import { createLogQuota, type LogQuota } from '@quire/net'
+import { QuireError, clipText, type Clock } from '@quire/protocol'
 import type { Logger } from 'pino'
 
-/** Refusals that are remembered. One that was forgotten is logged again. */
+/** Refusals that are remembered, of members and of others each. One that was forgotten is logged again. */
 const MAX_REMEMBERED = 1024
+/** Of a reason. Much of it may be the remote's own words. */
+const MAX_LOGGED_BYTES = 1024
 
-/** Logs each refusal once for each remote and reason: who is refused comes again and again, and must not fill the log. */
+export interface RefusalToLog {
+  readonly remote: string
+  /** What it is refused for, in the project's words: repeated under one kind, it is no news, whatever the error says. */
+  readonly kind: string
+  readonly error: Error
+  readonly facts?: Readonly<Record<string, unknown>>
+  /** Default `warn`. */
+  readonly level?: 'warn' | 'error'
+  /** A member of the cluster. There are few of them, so their refusals are always logged. */
+  readonly isMember?: boolean
+}
+
+/** Logs each kind of refusal once for each remote. */
 export class Refusals {
-  private readonly logged = new Set<string>()
+  private readonly ofMembers = new Set<string>()
+  private readonly ofOthers = new Set<string>()
+  private readonly quota: LogQuota
 
   constructor(
     private readonly logger: Logger | undefined,
-    private readonly kind: 'client' | 'peer'
-  ) {}
-
-  log(
-    remote: string,
-    error: Error,
-    facts: Readonly<Record<string, unknown>> = {},
-    level: 'warn' | 'error' = 'warn'
-  ): void {
-    const refusal = `${remote} ${error.message}`
-    if (this.logged.has(refusal)) return
-    if (this.logged.size >= MAX_REMEMBERED) {
-      const [oldest] = this.logged
-      if (oldest !== undefined) this.logged.delete(oldest)
-    }
-    this.logged.add(refusal)
-    // A refusal is expected, so where it was made is of no interest; of any other error it is.
-    const why = error instanceof QuireError ? { reason: error.message } : { err: error }
-    // The whole id: an operator who wants to let it in needs it.
-    this.logger?.[level]({ [this.kind]: remote, id: remote, ...facts, ...why }, `${this.kind} refused`)
+    private readonly who: 'client' | 'peer',
+    clock: Pick<Clock, 'now'>
+  ) {
+    this.quota = createLogQuota(() => clock.now())
   }
+
+  log({ remote, kind, error, facts = {}, level = 'warn', isMember = false }: RefusalToLog): void {
+    const { who, logger } = this
+    const logged = isMember ? this.ofMembers : this.ofOthers
+    const key = keyOf(remote, kind)
+    if (logged.has(key)) return
+    if (!isMember && !this.mayLog()) return
+    if (logged.size >= MAX_REMEMBERED) {
+      const [oldest] = logged
+      if (oldest !== undefined) logged.delete(oldest)
+    }
+    logged.add(key)
+    // A refusal is expected, so where it was made is of no interest; of any other error it is.
+    const isExpected = error instanceof QuireError
+    const why = isExpected ? { reason: clipText(error.message, MAX_LOGGED_BYTES) } : { err: error }
+    // The whole id: an operator who wants to let it in needs it.
+    logger?.[level]({ [who]: remote, id: remote, ...facts, ...why }, `${who} refused`)
+  }
+
+  /** The member was accepted: its next refusal is news. */
+  accepted(remote: string, kinds: readonly string[]): void {
+    for (const kind of kinds) this.ofMembers.delete(keyOf(remote, kind))
+  }
+
+  private mayLog(): boolean {
+    const heldBack = this.quota.heldBack()
+    if (heldBack > 0) this.logger?.warn({ refusals: heldBack }, `more ${this.who}s were refused`)
+    return this.quota.take()
+  }
+}
+
+function keyOf(remote: string, kind: string): string {
+  return `${remote} ${kind}`
 }

@@ -20,6 +20,7 @@ export interface LogLine {
   readonly peer?: string
   readonly reason?: string
   readonly downMs?: number
+  readonly refusals?: number
 }
 
 export interface LinkedPeerInit {

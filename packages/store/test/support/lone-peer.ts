@@ -6,7 +6,7 @@ import { foundingDigest } from '../../src/peer/founding.js'
 import { createMemoryIdentity } from '../../src/peer/memory-identity.js'
 import { openPeerCore, type PeerCore } from '../../src/peer/peer-core.js'
 import type { ReplicaLimits, ReplicaStorage } from '../../src/peer/replica.js'
-import { encodeCommand } from '../../src/state/commands.js'
+import { encodeCommand, type ReplicatedConfig } from '../../src/state/commands.js'
 import { FakeClock, FakeNet } from './fake-world.js'
 
 export const LONE = '12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp'
@@ -28,6 +28,8 @@ export class LonePeer {
   readonly fatal: Error[] = []
   core!: PeerCore
 
+  constructor(private readonly cluster: ReplicatedConfig = CLUSTER) {}
+
   async start(replicaLimits: ReplicaLimits = {}): Promise<this> {
     const opening = this.open(replicaLimits)
     await this.clock.advance(100)
@@ -41,7 +43,7 @@ export class LonePeer {
     let chance = 0
     return openPeerCore(
       { storage, clock: this.clock, random: { next: () => (++chance * 0.618) % 1 } },
-      { id: LONE, cluster: CLUSTER, replicaLimits, onFatal: (error) => this.fatal.push(error) }
+      { id: LONE, cluster: this.cluster, replicaLimits, onFatal: (error) => this.fatal.push(error) }
     )
   }
 
@@ -50,7 +52,7 @@ export class LonePeer {
     const identity = createMemoryIdentity({ incarnation: 'first' })
     return Object.assign(identity, {
       clusterId: 'blue',
-      founding: foundingDigest(CLUSTER),
+      founding: foundingDigest(this.cluster),
       get bootstrapped() {
         return bootstrapped
       },

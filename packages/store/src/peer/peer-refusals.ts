@@ -1,0 +1,109 @@
+/** Refusals between peers, in both directions: what is said, logged and shown. */
+import {
+  MAX_REASON_BYTES,
+  NotAuthorizedError,
+  clipText,
+  errorFromWire,
+  errorToWire,
+  type Clock,
+  type RaftStreamMessage,
+  type RefusalReason
+} from '@quire/protocol'
+import type { Logger } from 'pino'
+import { Refusals } from '../server/refusals.js'
+import type { PeerIdentity, Refusal } from './identity.js'
+import { Quarantine, type Quarantined } from './quarantine.js'
+
+export interface PeerRefusalsInit {
+  readonly identity: PeerIdentity
+  readonly clock: Clock
+  /** The cluster has this peer now. */
+  readonly isMember: (peerId: string) => boolean
+  readonly logger: Logger | undefined
+}
+
+type RefusedMessage = Extract<RaftStreamMessage, { type: 'raftRefused' }>
+type Kind = RefusalReason | `refused by it: ${RefusalReason}` | 'difference' | 'frame'
+
+/** These may come again after a peer was accepted. */
+const PASSING: readonly Kind[] = ['evidence', 'refused by it: evidence', 'frame']
+
+export class PeerRefusals {
+  private readonly quarantine: Quarantine
+  private readonly refusals: Refusals
+
+  constructor(private readonly init: PeerRefusalsInit) {
+    this.quarantine = new Quarantine(init.clock)
+    this.refusals = new Refusals(init.logger, 'peer', init.clock)
+  }
+
+  get quarantined(): Quarantined[] {
+    return this.quarantine.shown
+  }
+
+  /** The message that tells the remote. */
+  refuse(remote: string, { error, reason, founding }: Refusal): RefusedMessage {
+    if (reason === 'evidence') this.flag(remote, reasonOf(error))
+    this.log(remote, reason, error)
+    return { type: 'raftRefused', error: errorToWire(error), reason, founding }
+  }
+
+  /**
+   * A member refuses this peer. Returns what the member should know in return: the remote's configuration travels with its
+   * refusal when this peer is one of its voters, and the other way round. Throws CodecError.
+   */
+  refusedBy(remote: string, { error, reason, founding }: RefusedMessage): RefusedMessage | undefined {
+    const { identity } = this.init
+    const words = reasonOf(errorFromWire(error))
+    const difference = reason === 'founding' && founding !== undefined && this.foundedElsewhere(remote, founding)
+    if (!difference) this.log(remote, `refused by it: ${reason}`, new NotAuthorizedError('this peer', words))
+    if (reason === 'evidence') this.flag(remote, `it refuses this peer: ${words}`)
+    const own = reason === 'founding' ? identity.foundingFor(remote) : undefined
+    return own === undefined ? undefined : { type: 'raftRefused', error, reason, founding: own }
+  }
+
+  /**
+   * A remote shows the configuration that it was founded from; it may be a stranger. False when that configuration says
+   * nothing to this peer. Throws CodecError.
+   */
+  foundedElsewhere(remote: string, founding: Uint8Array): boolean {
+    const difference = this.init.identity.describeDifference(remote, founding)
+    if (difference !== undefined) this.log(remote, 'difference', difference)
+    return difference !== undefined
+  }
+
+  /** The remote has sent something that is no message. */
+  broken(remote: string, error: Error): void {
+    this.log(remote, 'frame', error)
+  }
+
+  accepted(remote: string): void {
+    this.quarantine.clear(remote)
+    this.refusals.accepted(remote, PASSING)
+  }
+
+  /** The remote is no member any more. */
+  removed(remote: string): void {
+    this.quarantine.clear(remote)
+  }
+
+  private flag(remote: string, reason: string): void {
+    if (this.init.isMember(remote)) this.quarantine.flag(remote, reason)
+  }
+
+  private log(remote: string, kind: Kind, error: Error): void {
+    const { identity, isMember: isMemberNow } = this.init
+    const isMember = isMemberNow(remote) || identity.isFounder(remote)
+    this.refusals.log({ remote, kind, error, isMember, level: isMember && isGrave(kind) ? 'error' : 'warn' })
+  }
+}
+
+/** An operator must put it right: time does not. */
+function isGrave(kind: Kind): boolean {
+  return kind === 'founding' || kind === 'difference' || kind === 'evidence' || kind.startsWith('refused by it')
+}
+
+function reasonOf(error: Error): string {
+  const { reason } = error as { readonly reason?: unknown }
+  return clipText(typeof reason === 'string' ? reason : error.message, MAX_REASON_BYTES)
+}

@@ -1,0 +1,148 @@
+/** What a node that is no member of the cluster can do on a peer's Raft streams: hear that it is refused. */
+import {
+  PROTOCOL_RAFT,
+  UnavailableError,
+  decodeFrame,
+  encode,
+  encodeFrame,
+  raftMessage,
+  type RaftStreamMessage
+} from '@quire/protocol'
+import { afterEach, describe, expect, it } from 'vitest'
+import { PeerRefusals } from '../src/peer/peer-refusals.js'
+import { clusterConfig } from '../src/state/commands.js'
+import { FakeClock, FakeNet, settle, type FakeStream } from './support/fake-world.js'
+import { LinkedPeer, founded, type LogLine } from './support/linked-peer.js'
+
+const clock = new FakeClock()
+const open: LinkedPeer[] = []
+const VOTERS = ['a', 'b']
+
+async function start(net: FakeNet, id: string): Promise<LinkedPeer> {
+  const peer = await new LinkedPeer(id, { net, clock, config: founded(VOTERS) }).start()
+  open.push(peer)
+  return peer
+}
+
+afterEach(() => {
+  for (const { links } of open.splice(0)) links.close()
+})
+
+interface Knock {
+  readonly stream: FakeStream
+  readonly answers: RaftStreamMessage[]
+}
+
+async function knock(net: FakeNet, from: string, to: LinkedPeer, founding: string): Promise<Knock> {
+  const stream = await net.dial(from, to.id, { protocol: PROTOCOL_RAFT })
+  const answers: RaftStreamMessage[] = []
+  stream.onFrame = (frame) => answers.push(decodeFrame(raftMessage, frame).message)
+  stream.send(encodeFrame(raftMessage, { type: 'raftHello', ...to.identity.introduce([]), from, founding }))
+  await settle()
+  return { stream, answers }
+}
+
+/** What a node may answer to a refusal for its founding configuration. */
+async function answerBack(stream: FakeStream, message: Partial<RaftStreamMessage> = {}): Promise<void> {
+  const error = { code: 'ERR_UNAVAILABLE', facts: ['x'.repeat(2000)] }
+  const refusal = { type: 'raftRefused', error, reason: 'evidence', founding: encode(clusterConfig, founded(VOTERS)) }
+  stream.send(encodeFrame(raftMessage, { ...refusal, ...message } as RaftStreamMessage))
+  await settle()
+}
+
+function warnings({ logged }: LinkedPeer, msg = 'peer refused'): LogLine[] {
+  return logged.filter((line) => line.level >= 40 && line.msg === msg)
+}
+
+describe('a stranger on a Raft stream', () => {
+  it('flags nobody, whatever it answers to its refusal', async () => {
+    const net = new FakeNet()
+    const b = await start(net, 'b')
+    for (let i = 0; i < 100; i++) {
+      const { stream } = await knock(net, `stranger ${i}`, b, 'ff')
+      await answerBack(stream)
+      expect(stream.over).toBeDefined()
+    }
+    const { stream } = await knock(net, 'a', b, 'ff')
+    await answerBack(stream)
+    expect(b.links.quarantined).toEqual([])
+  })
+
+  it('is not flagged by a refusal of its own either', async () => {
+    const b = await start(new FakeNet(), 'b')
+    const of = (isMember: boolean): number => {
+      const refusals = new PeerRefusals({ identity: b.identity, clock, isMember: () => isMember, logger: undefined })
+      const error = { code: 'ERR_UNAVAILABLE', facts: ['go away'] }
+      refusals.refusedBy('x', { type: 'raftRefused', error, reason: 'evidence', founding: undefined })
+      refusals.refuse('x', { error: new UnavailableError('go away'), reason: 'evidence', founding: undefined })
+      return refusals.quarantined.length
+    }
+    expect([of(false), of(true)]).toEqual([0, 1])
+  })
+
+  it('hears nothing of this cluster, not even its founding digest', async () => {
+    const net = new FakeNet()
+    const b = await start(net, 'b')
+    const { answers } = await knock(net, 'stranger', b, 'ff')
+    expect(answers).toMatchObject([{ type: 'raftRefused', reason: 'founding', founding: undefined }])
+    expect(JSON.stringify(answers)).not.toContain(b.identity.digest)
+    // A voter with another configuration is to name the difference.
+    const voter = await knock(net, 'a', b, 'ff')
+    expect(voter.answers).toMatchObject([{ founding: encode(clusterConfig, founded(VOTERS)) }])
+  })
+
+  it('leaves one warning for each kind of refusal, whatever it says each time', async () => {
+    const net = new FakeNet()
+    const b = await start(net, 'b')
+    for (let i = 0; i < 200; i++) {
+      const { stream } = await knock(net, 'stranger', b, `f${i}`)
+      const config = founded(['stranger', 'b'], { clusterId: `c${i}` })
+      await answerBack(stream, { founding: encode(clusterConfig, config) })
+    }
+    expect(warnings(b).map(({ reason }) => reason)).toEqual([
+      'stranger is refused: it was founded from another configuration: digest f0',
+      'stranger is refused: it was founded from another configuration: cluster id: blue here, c0 there'
+    ])
+    expect(b.errors()).toEqual([])
+  })
+
+  it('leaves no line about a configuration in which neither peer has the other', async () => {
+    const net = new FakeNet()
+    const b = await start(net, 'b')
+    const { stream } = await knock(net, 'stranger', b, 'ff')
+    await answerBack(stream, { founding: encode(clusterConfig, founded(['stranger', 'another'])) })
+    expect(warnings(b)).toHaveLength(1)
+  })
+
+  it('leaves a bounded number of lines under many keys, and a count of the others', async () => {
+    const net = new FakeNet()
+    const b = await start(net, 'b')
+    for (let i = 0; i < 3000; i++) (await knock(net, `stranger ${i}`, b, 'ff')).stream.close()
+    expect(warnings(b)).toHaveLength(32)
+    await clock.advance(60_000)
+    await knock(net, 'one more', b, 'ff')
+    expect(warnings(b)).toHaveLength(33)
+    expect(warnings(b, 'more peers were refused')).toMatchObject([{ refusals: 2968 }])
+    // Members are few: their lines do not count, and strangers do not push them out of memory.
+    await knock(net, 'a', b, 'ff')
+    await knock(net, 'a', b, 'fe')
+    expect(b.errors()).toEqual([expect.stringContaining('a is refused: it was founded from another configuration')])
+  })
+
+  it('holds a bounded number of streams that say nothing, and keeps no member out', async () => {
+    const net = new FakeNet()
+    const b = await start(net, 'b')
+    const silent: FakeStream[] = []
+    for (let i = 0; i < 40; i++) silent.push(await net.dial(`stranger ${i}`, 'b', { protocol: PROTOCOL_RAFT }))
+    for (let i = 0; i < 40; i++) silent.push(await net.dial('a', 'b', { protocol: PROTOCOL_RAFT }))
+    await settle()
+    const held = (from: number, to: number): number => silent.slice(from, to).filter(({ over }) => !over).length
+    expect([held(0, 40), held(40, 80)]).toEqual([16, 4])
+    for (const stream of silent.slice(40)) stream.close()
+    const a = await start(net, 'a')
+    await clock.advance(200)
+    a.send('b')
+    await settle()
+    expect(b.received).toEqual(['0 a heartbeat'])
+  })
+})

@@ -1,0 +1,36 @@
+/** Where peers look for each other when addresses have changed since the cluster was founded. */
+import { describe, expect, it } from 'vitest'
+import { quire } from '../../packages/store/test/support/quire.js'
+import { startCluster, until, type PeerProcess } from './support/cluster.js'
+
+const ANY_PORT = '/ip4/127.0.0.1/tcp/0'
+
+async function addressOf({ stdout }: { readonly stdout: string }): Promise<string> {
+  return (JSON.parse(stdout.split('\n')[0]!) as { multiaddr: string }).multiaddr
+}
+
+describe('peers that have all moved', () => {
+  it('find each other where one of them was last heard of, also if it was restarted since', async () => {
+    await using test = await startCluster()
+    const [moved, restarted, gone] = test.peers as [PeerProcess, PeerProcess, PeerProcess]
+    await test.kill(moved)
+    const there = await addressOf(await test.restartAt(moved, ANY_PORT))
+    const knows = async (): Promise<boolean> => {
+      const { stdout } = await quire(['status', '--json', '--peers', restarted.multiaddr, '--timeout', '1s'])
+      return stdout.includes(there)
+    }
+    await until(knows, 'the other peer to learn the new address')
+    await test.kill(restarted, gone)
+    // Nobody is where the configuration says, and the moved peer does not know the new address of this one.
+    const here = await addressOf(await test.restartAt(restarted, ANY_PORT))
+    await until(
+      async () => (await quire(['health', '--peers', [there, here].join(',')])).status === 0,
+      'the two peers to find each other'
+    )
+    const client = await test.client({ peers: [here] })
+    const file = await client.open('/after', { create: true, size: 10 })
+    await file.write(0, new Uint8Array([1]))
+    await file.sync()
+    expect((await file.read(0, 1))[0]).toBe(1)
+  }, 90_000)
+})
