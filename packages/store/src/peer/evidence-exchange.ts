@@ -122,7 +122,8 @@ export class EvidenceExchange {
     try {
       await work()
     } catch (err) {
-      if (!this.cannotWrite) logger?.error({ err }, 'evidence about other peers cannot be written: none is accepted anew')
+      if (!this.cannotWrite)
+        logger?.error({ err }, 'evidence about other peers cannot be written: none is accepted anew')
       this.cannotWrite = true
       throw err
     }
@@ -172,7 +173,8 @@ export class EvidenceExchange {
     try {
       if (!identity.takePart()) return
     } catch (err) {
-      if (this.grantedBy === undefined) logger?.error({ err }, 'this peer may take part, but cannot write that down yet')
+      if (this.grantedBy === undefined)
+        logger?.error({ err }, 'this peer may take part, but cannot write that down yet')
       this.grantedBy = why
       return
     }
