@@ -58,4 +58,8 @@ describe('the cluster simulation has found', { timeout: 60_000 }, () => {
   it('seed 1128310902: no bug; far apart, programs that wait for others of their client looked again too often', async () => {
     await expectSound(1128310902, 1)
   })
+
+  it('seed 1128330539: no bug; a frame that a cut link had delayed came behind frames that were on the way already', async () => {
+    await expectSound(1128330539, 1)
+  })
 })

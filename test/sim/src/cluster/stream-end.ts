@@ -13,6 +13,12 @@ type Parcel =
   | { readonly type: 'fin' }
   | { readonly type: 'reset' }
 
+/** A parcel, and its place in the order of sending; it has none before it leaves. */
+interface Sent {
+  readonly parcel: Parcel
+  readonly seq?: number
+}
+
 const ignore = (): void => {}
 
 export class End implements FrameStream {
@@ -32,15 +38,20 @@ export class End implements FrameStream {
   private closeReported = false
 
   // -- outgoing
-  private waiting: Parcel[] = []
+  private waiting: Sent[] = []
   /** Of these, the first ones were on the way when the link was cut. */
   private returned = 0
   /** When the last parcel arrives that was sent in order. */
   lastArrival = 0
+  /** Of the next parcel that leaves in order, and of the next that may arrive. */
+  private nextSeq = 0
+  private expectedSeq = 0
+  /** They are there before one that a cut link has delayed. */
+  private readonly overtaking = new Map<number, Parcel>()
   /** Frames in order that are on the way. */
   private following = 0
   /** They have come so far, and go on with the next. */
-  private joined: Parcel[] = []
+  private joined: Sent[] = []
   private bytesOnTheWay = 0
   private drainOwed = false
   private readonly latencyMs: number
@@ -139,6 +150,8 @@ export class End implements FrameStream {
     this.waiting = []
     this.returned = 0
     this.joined = []
+    this.overtaking.clear()
+    this.expectedSeq = this.nextSeq
     this.following = 0
     this.bytesOnTheWay = 0
   }
@@ -146,13 +159,13 @@ export class End implements FrameStream {
   /** Sends what could not leave. */
   release(): void {
     this.returned = 0
-    for (const parcel of this.waiting.splice(0)) this.put(parcel)
+    for (const { parcel, seq } of this.waiting.splice(0)) this.put(parcel, seq)
   }
 
-  private put(parcel: Parcel): void {
+  private put(parcel: Parcel, seq?: number): void {
     const { network, protocol } = this.stream
     if (this.held || this.waiting.length > 0 || network.isBlocked(this.id, this.remote)) {
-      this.waiting.push(parcel)
+      this.waiting.push({ parcel, seq })
       return
     }
     const { chance, coverage, scheduler, raftLoss, raftDuplication, raftReordering } = network.init
@@ -171,17 +184,18 @@ export class End implements FrameStream {
       coverage.add('raft frames doubled')
       const copy = { type: 'frame', bytes: parcel.bytes.slice() } as const
       this.bytesOnTheWay += copy.bytes.length + 4
-      this.travel(copy, inOrder + chance.exponential(30), () => this.arrived([copy]))
+      this.travel(copy, inOrder + chance.exponential(30), () => this.arrived([{ parcel: copy }]))
     }
     if (isLossy && chance.is(raftReordering)) {
       coverage.add('raft frames reordered')
       // Not before the frames ahead of it, the hello among them; those behind it may overtake it.
-      this.travel(parcel, inOrder + chance.exponential(30), () => this.arrived([parcel]))
+      this.travel(parcel, inOrder + chance.exponential(30), () => this.arrived([{ parcel }]))
       return
     }
     this.lastArrival = inOrder
     if (parcel.type === 'frame') this.following++
-    this.travel(parcel, inOrder, () => this.arrivedInOrder(parcel))
+    const sent = { parcel, seq: seq ?? this.nextSeq++ }
+    this.travel(parcel, inOrder, () => this.arrivedInOrder(sent))
   }
 
   private transit(parcel: Parcel): number {
@@ -201,26 +215,28 @@ export class End implements FrameStream {
   }
 
   /** Frames that were sent one after the other come in one chunk now and then, and are taken in one turn (packages/net/src/frame-stream.ts). */
-  private arrivedInOrder(parcel: Parcel): void {
+  private arrivedInOrder(sent: { readonly parcel: Parcel; readonly seq: number }): void {
     const { network } = this.stream
-    if (parcel.type === 'frame' && --this.following > 0 && network.isJoined()) {
-      this.joined.push(parcel)
+    if (sent.parcel.type === 'frame' && --this.following > 0 && network.isJoined()) {
+      this.joined.push(sent)
       return
     }
     const { joined } = this
     this.joined = []
     if (joined.length > 0) network.init.coverage.add('frames that came with the next', joined.length)
-    this.arrived([...joined, parcel])
+    this.arrived([...joined, sent])
   }
 
-  private arrived(parcels: readonly Parcel[]): void {
+  private arrived(sent: readonly Sent[]): void {
     const { network } = this.stream
     if (network.isBlocked(this.id, this.remote)) {
       // They were sent before all that waits since the link was cut.
-      this.waiting.splice(this.returned, 0, ...parcels)
-      this.returned += parcels.length
+      this.waiting.splice(this.returned, 0, ...sent)
+      this.returned += sent.length
       return
     }
+    const parcels = this.inOrder(sent)
+    if (parcels.length === 0) return
     for (const parcel of parcels) if (parcel.type === 'frame') network.init.scheduler.note(crc32(parcel.bytes))
     this.other.process.enter('io', `${this.label} ${parcels[0]!.type}`, () => {
       for (const parcel of parcels) this.other.arrive(parcel)
@@ -228,6 +244,21 @@ export class End implements FrameStream {
     if (this.other.process.alive) return
     // A dead receiver takes nothing; its sender learns that otherwise.
     for (const parcel of parcels) if (parcel.type === 'frame') this.taken(parcel.bytes.length)
+  }
+
+  /** What has arrived with everything before it. A parcel that a cut link has delayed comes ahead of those behind it. */
+  private inOrder(sent: readonly Sent[]): readonly Parcel[] {
+    const parcels: Parcel[] = []
+    for (const { parcel, seq } of sent) {
+      if (seq === undefined) parcels.push(parcel)
+      else this.overtaking.set(seq, parcel)
+    }
+    for (;;) {
+      const next = this.overtaking.get(this.expectedSeq)
+      if (next === undefined) return parcels
+      this.overtaking.delete(this.expectedSeq++)
+      parcels.push(next)
+    }
   }
 
   private arrive(parcel: Parcel): void {
