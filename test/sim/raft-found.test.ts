@@ -76,6 +76,10 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
     await expectSoundRaft(2_026_602_364, 1)
   })
 
+  it('seed 2026610685: no bug; a leader that was stalled often, each time for less than three ticks, steps down later', async () => {
+    await expectSoundRaft(2_026_610_685, 1)
+  })
+
   it('seed 51: no bug, but the rule that a lower term is answered is needed here', async () => {
     await expectSoundRaft(51, 1)
   })

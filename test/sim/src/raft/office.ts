@@ -9,20 +9,24 @@ import type { RaftSettings } from './settings.js'
 
 /** Counted in periods of the check: in the first everybody is new, at the end of the second it must notice. */
 const PERIODS = 2.5
-/** A process that has run so few ticks less than it should was stalled. */
-const STALLED_TICKS = 3
-
 interface Term {
   readonly term: number
-  /** In office, running without a pause, and with these voters, since. */
+  /** In office with these voters since; running time. */
   since: number
   voters: readonly string[]
-  lastRun: number
+}
+
+/** How long a process has run: a stall counts as one tick, since its timers fire once when it wakes. */
+interface RunningTime {
+  ms: number
+  /** True time at which that was so. */
+  at: number
 }
 
 export class Office {
   private readonly terms = new Map<string, Term>()
-  /** By node: when it last heard from whom. */
+  private readonly running = new Map<string, RunningTime>()
+  /** By node: when it last heard from whom, in its running time. */
   private readonly heard = new Map<string, Map<string, number>>()
   private readonly tickMs: number
   private readonly limitMs: number
@@ -38,15 +42,23 @@ export class Office {
   delivered(to: string, from: string): void {
     let heard = this.heard.get(to)
     if (heard === undefined) this.heard.set(to, (heard = new Map<string, number>()))
-    heard.set(from, this.scheduler.now)
+    heard.set(from, this.runningMs(to))
+  }
+
+  private runningMs(id: string): number {
+    const { now } = this.scheduler
+    let running = this.running.get(id)
+    if (running === undefined) this.running.set(id, (running = { ms: 0, at: now }))
+    running.ms += Math.min(now - running.at, this.tickMs)
+    running.at = now
+    return running.ms
   }
 
   check({ id, term, voters, outgoing }: RaftStatus): void {
-    const { now } = this.scheduler
+    const now = this.runningMs(id)
     let office = this.terms.get(id)
-    if (office?.term !== term) this.terms.set(id, (office = { term, voters, since: now, lastRun: now }))
-    if (now - office.lastRun > STALLED_TICKS * this.tickMs || voters !== office.voters) office.since = now
-    office.lastRun = now
+    if (office?.term !== term) this.terms.set(id, (office = { term, voters, since: now }))
+    if (voters !== office.voters) office.since = now
     office.voters = voters
     if (now - office.since <= this.limitMs) return
     const heard = this.heard.get(id)
