@@ -173,7 +173,9 @@ export class End implements FrameStream {
     const size = parcel.type === 'frame' ? parcel.bytes.length : 0
     const carried = network.carry(this.id, this.remote, protocol, size)
     const inOrder = Math.max(this.lastArrival, scheduler.now + carried + transit)
-    const isLossy = parcel.type === 'frame' && protocol === PROTOCOL_RAFT && network.isFaulty && this.sentFrames > 0
+    // What has its place in the order has left once.
+    const isOpen = protocol === PROTOCOL_RAFT && seq === undefined && this.sentFrames > 0
+    const isLossy = parcel.type === 'frame' && isOpen && network.isFaulty
     if (parcel.type === 'frame') this.sentFrames++
     if (isLossy && chance.is(raftLoss)) {
       coverage.add('raft frames lost')
