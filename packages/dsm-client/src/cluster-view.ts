@@ -1,5 +1,5 @@
 /** What a client knows of its cluster: its peers, the leader, and the term below which the client believes nobody. */
-import { AddressBook, parsePeerAddress, parsePeerAddresses } from '@quire/net'
+import { AddressBook, parsePeerAddresses } from '@quire/net'
 import { DEFAULT_ROUND_TRIP_MS, InvalidArgumentError, NotAuthorizedError, type Member } from '@quire/protocol'
 import { PeerWords } from './peer-words.js'
 
@@ -39,7 +39,14 @@ export class ClusterView {
     peers: string | readonly string[],
     public founding = ''
   ) {
-    for (const { peerId, address } of parsePeerAddresses(peers, 'peers')) this.book.learn(peerId, [address])
+    const parsed = parsePeerAddresses(peers, 'peers')
+    for (const { peerId } of parsed) {
+      const own = parsed.filter((each) => each.peerId === peerId)
+      this.book.learn(
+        peerId,
+        own.map(({ address }) => address)
+      )
+    }
   }
 
   /** Every known peer belongs to another cluster. */
@@ -64,9 +71,9 @@ export class ClusterView {
     return this.words.summary(this.book.all)
   }
 
-  /** No address of the peer answered. */
-  failed(peerId: string): void {
-    this.book.failed(peerId)
+  /** The peer answered at this one of its addresses. */
+  answered(peerId: string, address: string): void {
+    this.book.answered(peerId, address)
   }
 
   /** A peer has said which cluster it belongs to, and who else does. Throws ForeignPeerError if that is another cluster. */
@@ -81,22 +88,12 @@ export class ClusterView {
     this.foreign.delete(from)
     this.clusterId = clusterId
     this.founding = founding
-    // What a peer says is no argument of this program's: an address that nobody can dial is left out.
-    for (const { peerId, addresses } of members) this.book.learn(peerId, addresses.filter(isDialable))
+    for (const { peerId, addresses } of members) this.book.learn(peerId, addresses)
   }
 
   /** Throws InvalidArgumentError if `id` is a peer's: a node cannot dial itself, so it would never reach that peer. */
   checkOwnId(id: string): void {
     if (!this.book.all.has(id)) return
     throw new InvalidArgumentError('privateKey', id, "a key of the client's own: this one is the key of a peer")
-  }
-}
-
-function isDialable(address: string): boolean {
-  try {
-    parsePeerAddress(address)
-    return true
-  } catch {
-    return false
   }
 }

@@ -121,7 +121,8 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes, steps:
     // The network times the steps of a dial.
     steps.end()
     const { stepMs } = steps
-    const options = { protocol, maxFrameBytes, stepMs, signal: lanes.signal }
+    const answered = (address: string): void => cluster.answered(target.peerId, address)
+    const options = { protocol, maxFrameBytes, stepMs, answered, signal: lanes.signal }
     lanes.adopt(lane, await network.dial(target.peerId, target.addresses, options))
     steps.next()
   }

@@ -361,7 +361,6 @@ export class Session implements PageHost {
       const problem = error as Error
       this.heardOf(target.peerId, problem)
       logger.debug({ peer: target.peerId, err: problem }, 'connecting failed')
-      if (problem.name === 'DialError') cluster.failed(target.peerId)
       if (problem instanceof SessionExpiredError) this.expire()
       else if (problem instanceof ForeignPeerError && !cluster.isLost) cluster.leader = ''
       else if (FINAL_REFUSALS.has(problem.name)) this.refused(target.peerId, problem)
