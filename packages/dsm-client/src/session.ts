@@ -19,6 +19,7 @@ import {
 } from '@quire/protocol'
 import { shortId } from '@quire/net'
 import type { Logger } from 'pino'
+import { checkExpired } from './claims.js'
 import { ForeignPeerError, type ClusterView } from './cluster-view.js'
 import { RedirectError, StalledError, connect, type Connection } from './connection.js'
 import {
@@ -454,8 +455,7 @@ export class Session implements PageHost {
         if (this.isLeaseValid()) this.activated()
         break
       case 'expired':
-        this.expire()
-        this.connection?.abort(this.failure!)
+        this.toldExpired(message.session)
         break
       case 'redirect':
         if (message.leader !== '') this.init.cluster.leader = message.leader
@@ -531,6 +531,17 @@ export class Session implements PageHost {
   }
 
   // ---- the end
+
+  /** Over the connection that is open. */
+  private toldExpired(session: number): void {
+    try {
+      checkExpired(session, this.id)
+    } catch (error) {
+      return this.connection?.abort(error as Error)
+    }
+    this.expire()
+    this.connection?.abort(this.failure!)
+  }
 
   private expire(): void {
     if (this.failure !== undefined) return
