@@ -28,7 +28,7 @@ export interface FirstAnswer<T> {
  */
 export function firstAnswer<T>(addresses: readonly string[], init: FirstAnswerInit<T>): Promise<FirstAnswer<T>> {
   const { delayMs, maxAtOnce, signal, attempt } = init
-  if (signal?.aborted === true) return Promise.reject(signal.reason as Error)
+  if (signal?.aborted === true) return Promise.reject(signal.reason)
   const controller = new AbortController()
   const errors: unknown[] = []
   let next = 0
@@ -39,7 +39,11 @@ export function firstAnswer<T>(addresses: readonly string[], init: FirstAnswerIn
       leave()
       controller.abort(new Error('no answer is needed any more'))
     }
-    const leave = signal === undefined ? () => {} : onAbort(signal, () => (end(), reject(signal.reason as Error)))
+    const abort = (): void => {
+      end()
+      reject(signal?.reason)
+    }
+    const leave = signal === undefined ? () => {} : onAbort(signal, abort)
     const wait = (): void => {
       clearTimeout(timer)
       if (next < addresses.length && next - errors.length < maxAtOnce) timer = setTimeout(start, delayMs)
