@@ -1,6 +1,7 @@
 /** What a client knows of its cluster: its peers, the leader, and the term below which the client believes nobody. */
-import { AddressBook, parsePeerAddress, parsePeerAddresses } from '@quire/net'
+import { AddressBook, isPeerId, parsePeerAddresses } from '@quire/net'
 import { DEFAULT_ROUND_TRIP_MS, InvalidArgumentError, NotAuthorizedError, type Member } from '@quire/protocol'
+import { checkRoundTripOf } from './claims.js'
 import { PeerWords } from './peer-words.js'
 
 export interface Target {
@@ -13,6 +14,8 @@ export interface ClusterAnswer {
   readonly clusterId: string
   readonly founding: string
   readonly members: readonly Member[]
+  /** See `timingOf`. */
+  readonly roundTripMs: number
 }
 
 /** The peer belongs to another cluster. Others may still belong to the right one. */
@@ -39,7 +42,14 @@ export class ClusterView {
     peers: string | readonly string[],
     public founding = ''
   ) {
-    for (const { peerId, address } of parsePeerAddresses(peers, 'peers')) this.book.learn(peerId, [address])
+    const parsed = parsePeerAddresses(peers, 'peers')
+    for (const { peerId } of parsed) {
+      const own = parsed.filter((each) => each.peerId === peerId)
+      this.book.learn(
+        peerId,
+        own.map(({ address }) => address)
+      )
+    }
   }
 
   /** Every known peer belongs to another cluster. */
@@ -70,13 +80,16 @@ export class ClusterView {
     return this.words.summary(this.book.all)
   }
 
-  /** No address of the peer answered. */
-  failed(peerId: string): void {
-    this.book.failed(peerId)
+  /** The peer answered at this one of its addresses. */
+  answered(peerId: string, address: string): void {
+    this.book.answered(peerId, address)
   }
 
-  /** A peer has said which cluster it belongs to, and who else does. Throws ForeignPeerError if that is another cluster. */
-  heard(from: string, { clusterId, founding, members }: ClusterAnswer): void {
+  /**
+   * A peer has said which cluster it belongs to, and who else does. Throws ForeignPeerError if that is another cluster,
+   * and UnavailableError if it makes no sense; then the view stays what it was.
+   */
+  heard(from: string, { clusterId, founding, members, roundTripMs }: ClusterAnswer): void {
     const isForeign =
       (this.clusterId !== '' && clusterId !== this.clusterId) || (this.founding !== '' && founding !== this.founding)
     if (isForeign) {
@@ -84,25 +97,18 @@ export class ClusterView {
       const wanted = this.clusterId === '' ? this.founding : `${this.clusterId} (${this.founding})`
       throw new ForeignPeerError(from, `it belongs to cluster ${clusterId} (${founding}), not to ${wanted}`)
     }
+    checkRoundTripOf(roundTripMs)
     this.foreign.delete(from)
     this.clusterId = clusterId
     this.founding = founding
-    // What a peer says is no argument of this program's: an address that nobody can dial is left out.
-    for (const { peerId, addresses } of members) this.book.learn(peerId, addresses.filter(isDialable))
+    this.roundTripMs = roundTripMs
+    // A peer that nobody could dial would be an argument of this program's that is wrong, and so final.
+    for (const { peerId, addresses } of members) if (isPeerId(peerId)) this.book.learn(peerId, addresses)
   }
 
   /** Throws InvalidArgumentError if `id` is a peer's: a node cannot dial itself, so it would never reach that peer. */
   checkOwnId(id: string): void {
     if (!this.book.all.has(id)) return
     throw new InvalidArgumentError('privateKey', id, "a key of the client's own: this one is the key of a peer")
-  }
-}
-
-function isDialable(address: string): boolean {
-  try {
-    parsePeerAddress(address)
-    return true
-  } catch {
-    return false
   }
 }

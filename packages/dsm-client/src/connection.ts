@@ -26,6 +26,7 @@ import {
   type Role
 } from '@quire/protocol'
 import { BulkSender } from './bulk-sender.js'
+import { checkExpired, checkRegistered } from './claims.js'
 import type { ClusterView, Target } from './cluster-view.js'
 
 export type Lane = 'control' | 'bulk'
@@ -123,7 +124,8 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes, steps:
     // The network times the steps of a dial.
     steps.end()
     const { stepMs } = steps
-    const options = { protocol, maxFrameBytes, stepMs, signal: lanes.signal }
+    const answered = (address: string): void => cluster.answered(target.peerId, address)
+    const options = { protocol, maxFrameBytes, stepMs, answered, signal: lanes.signal }
     lanes.adopt(lane, await network.dial(target.peerId, target.addresses, options))
     steps.next()
   }
@@ -135,7 +137,6 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes, steps:
   if (answer.type === 'refused') throw errorFromWire(answer.error)
   cluster.heard(target.peerId, answer)
   cluster.checkOwnId(network.id)
-  cluster.roundTripMs = answer.roundTripMs
   if (answer.type === 'redirect') throw redirected(answer)
   if (answer.term < cluster.fence) throw new RedirectError('', answer.term, 'leader')
   // Rule 3: the fence rises before the session registers, and with it acknowledges the term.
@@ -154,9 +155,13 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes, steps:
   const ttlMs = sessionTtlAt(answerMs, cluster.roundTripMs, init.ttlMs)
   lanes.send('control', { type: 'register', session: init.session, ttlMs })
   const registered = await lanes.expect('registered', 'expired', 'refused', 'redirect')
-  if (registered.type === 'expired') throw new SessionExpiredError(String(registered.session))
+  if (registered.type === 'expired') {
+    checkExpired(registered.session, init.session)
+    throw new SessionExpiredError(String(registered.session))
+  }
   if (registered.type === 'refused') throw errorFromWire(registered.error)
   if (registered.type === 'redirect') throw redirected(registered)
+  checkRegistered(registered, { term: answer.term, session: init.session })
   return lanes.registered(target.peerId, registered, registeredAt)
 }
 

@@ -19,6 +19,7 @@ import {
 } from '@quire/protocol'
 import { shortId } from '@quire/net'
 import type { Logger } from 'pino'
+import { checkExpired } from './claims.js'
 import { ForeignPeerError, type ClusterView } from './cluster-view.js'
 import { RedirectError, StalledError, connect, type Connection } from './connection.js'
 import {
@@ -361,7 +362,6 @@ export class Session implements PageHost {
       const problem = error as Error
       this.heardOf(target.peerId, problem)
       logger.debug({ peer: target.peerId, err: problem }, 'connecting failed')
-      if (problem.name === 'DialError') cluster.failed(target.peerId)
       if (problem instanceof SessionExpiredError) this.expire()
       else if (problem instanceof ForeignPeerError && !cluster.isLost) cluster.leader = ''
       else if (FINAL_REFUSALS.has(problem.name)) this.refused(target.peerId, problem)
@@ -455,8 +455,7 @@ export class Session implements PageHost {
         if (this.isLeaseValid()) this.activated()
         break
       case 'expired':
-        this.expire()
-        this.connection?.abort(this.failure!)
+        this.toldExpired(message.session)
         break
       case 'redirect':
         if (message.leader !== '') this.init.cluster.leader = message.leader
@@ -532,6 +531,17 @@ export class Session implements PageHost {
   }
 
   // ---- the end
+
+  /** Over the connection that is open. */
+  private toldExpired(session: number): void {
+    try {
+      checkExpired(session, this.id)
+    } catch (error) {
+      return this.connection?.abort(error as Error)
+    }
+    this.expire()
+    this.connection?.abort(this.failure!)
+  }
 
   private expire(): void {
     if (this.failure !== undefined) return

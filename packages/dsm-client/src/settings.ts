@@ -1,5 +1,5 @@
 import { withShortIds } from '@quire/net'
-import { InvalidArgumentError, MIN_SESSION_TTL_MS } from '@quire/protocol'
+import { InvalidArgumentError, MAX_SESSION_TTL_MS, MIN_SESSION_TTL_MS } from '@quire/protocol'
 import { pino, type Logger } from 'pino'
 import { ClusterView } from './cluster-view.js'
 import { MIN_CACHE_BYTES } from './core/index.js'
@@ -10,7 +10,6 @@ import { checkCount, checkFunction, checkOptions, checkTexts, toFact } from './v
 export const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
 const DEFAULT_SESSION_TTL_MS = 10_000
 export const DEFAULT_FAULT_TIMEOUT_MS = 30_000
-const MAX_SESSION_TTL_MS = 600_000
 
 /** What a client is told, with what it is not told. */
 export interface Settings {

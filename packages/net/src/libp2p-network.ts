@@ -6,7 +6,6 @@ import './polyfill.js'
 import type { noise as createNoise } from '@chainsafe/libp2p-noise'
 import type { Connection, Libp2p, PrivateKey, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
-import { multiaddr } from '@multiformats/multiaddr'
 import {
   ClosedError,
   DEFAULT_ROUND_TRIP_MS,
@@ -21,10 +20,11 @@ import {
 import type { Libp2pOptions } from 'libp2p'
 import type { Logger } from 'pino'
 import { createDeadline, throwIfAborted } from './deadline.js'
+import { Dialer, type Transports } from './dialer.js'
 import { DialError, ListenError } from './errors.js'
 import { createFrameStream } from './frame-stream.js'
 import { createGate, type Allow, type Gate } from './gate.js'
-import { parseListenAddress, parsePeerAddress, parsePeerId } from './multiaddr.js'
+import { isAddressOf, parseListenAddress, parsePeerAddress, parsePeerId } from './multiaddr.js'
 import { Strangers } from './strangers.js'
 
 export interface Libp2pNetworkInit {
@@ -69,13 +69,11 @@ const DEFAULT_STEP_MS = timingOf(DEFAULT_ROUND_TRIP_MS).stepMs
  * client is depends on the client. An upgrade takes three round trips, the choice of a protocol one.
  */
 const INBOUND_TIMEOUT_MS = 5 * MAX_ROUND_TRIP_MS
-/** libp2p's own limit for one address. This node ends dials itself, step by step, and long before. */
-const LIBP2P_DIAL_TIMEOUT_MS = 60_000
+/** libp2p's own limit for the choice of a stream's protocol. This node ends dials itself, and long before. */
+const LIBP2P_NEGOTIATION_TIMEOUT_MS = 60_000
 /** One round trip. */
 const CLOSE_TIMEOUT_MS = MAX_ROUND_TRIP_MS
 const MAX_EARLY_STREAMS = 64
-/** libp2p's event when TCP has connected and the connection is to be secured. */
-const CONNECTED = 'upgrader:encrypt-outbound-connection'
 /** A lost remote that sends no more packets is found out by probes: every 10 s, answered within 15 s. */
 const PROBE_INTERVAL_MS = 10_000
 const PROBE_TIMEOUT_MS = 15_000
@@ -110,13 +108,18 @@ async function loadLibp2p() {
   return { createLibp2p, tcp, noise, yamux }
 }
 
+/** A service gets libp2p's components; this one hands out what a dial needs of them. */
+interface Services extends Record<string, unknown> {
+  readonly transports: Transports
+}
+
 function libp2pOptions(
   { tcp, noise, yamux }: Awaited<ReturnType<typeof loadLibp2p>>,
   init: Libp2pNetworkInit,
   listen: string[],
   gate: Gate,
   strangers: Strangers
-): Libp2pOptions {
+): Libp2pOptions<Services> {
   const { maxConnections = MAX_CONNECTIONS, maxPendingConnections = MAX_PENDING_CONNECTIONS } = init
   // libp2p's own limits do not count sockets whose remote never answers their end.
   const maxSockets = Math.ceil((maxConnections + maxPendingConnections) / Math.max(1, listen.length))
@@ -127,6 +130,9 @@ function libp2pOptions(
     connectionEncrypters: [noise({ crypto: init.noiseCrypto })],
     // Early streams are those that a remote opens before this side has finished accepting the connection.
     streamMuxers: [yamux({ maxEarlyStreams: MAX_EARLY_STREAMS })],
+    services: {
+      transports: ({ transportManager }) => ({ dial: (address, options) => transportManager.dial(address, options) })
+    },
     // Only what Quire asks for is dialled; addresses of private networks are as good as any.
     connectionGater: {
       denyDialMultiaddr: () => false,
@@ -139,11 +145,9 @@ function libp2pOptions(
       maxIncomingPendingConnections: maxPendingConnections,
       // Per second and host: a cluster on one machine, or clients behind one address, reconnect all at once.
       inboundConnectionThreshold: 1024,
-      dialTimeout: LIBP2P_DIAL_TIMEOUT_MS,
-      addressDialTimeout: LIBP2P_DIAL_TIMEOUT_MS,
       inboundUpgradeTimeout: INBOUND_TIMEOUT_MS,
       inboundStreamProtocolNegotiationTimeout: INBOUND_TIMEOUT_MS,
-      outboundStreamProtocolNegotiationTimeout: LIBP2P_DIAL_TIMEOUT_MS,
+      outboundStreamProtocolNegotiationTimeout: LIBP2P_NEGOTIATION_TIMEOUT_MS,
       connectionCloseTimeout: CLOSE_TIMEOUT_MS,
       reconnectRetries: 0
     },
@@ -163,15 +167,17 @@ class NetworkNode implements Libp2pNetwork {
   /** Connections of strangers that had their one stream. */
   private readonly refused = new WeakSet<Connection>()
   private closed: Promise<void> | undefined
+  private readonly dialer: Dialer
 
   constructor(
-    private readonly node: Libp2p,
+    private readonly node: Libp2p<Services>,
     private readonly gate: Gate,
     private readonly strangers: Strangers,
     init: Libp2pNetworkInit
   ) {
     this.id = this.peerId = node.peerId.toString()
     this.logger = init.logger
+    this.dialer = new Dialer(node.services.transports)
     // What libp2p remembers of a peer is not needed once it is gone, and would grow with every client ever seen.
     node.addEventListener('peer:disconnect', (event) => {
       node.peerStore.delete(event.detail).catch(() => {})
@@ -220,7 +226,7 @@ class NetworkNode implements Libp2pNetwork {
   async dial(remote: string, addresses: readonly string[], options: DialOptions): Promise<FrameStream> {
     if (this.closed !== undefined) throw new ClosedError('the network')
     const peerId = parsePeerId(remote, 'remote')
-    const targets = addresses.map((address) => withPeerId(address, peerId))
+    const targets = targetsOf(addresses, peerId)
     const verdict = this.gate.check(peerId, 'outbound')
     if (verdict !== true) throw new NotAuthorizedError(peerId, verdict)
     throwIfAborted(options.signal)
@@ -257,31 +263,32 @@ class NetworkNode implements Libp2pNetwork {
     return undefined
   }
 
-  private async openOnNew(peerId: string, targets: readonly string[], options: DialOptions): Promise<FrameStream> {
-    if (targets.length === 0) throw new DialError(peerId, [], 'not connected and no address is known')
+  private async openOnNew(peerId: string, targets: Targets, options: DialOptions): Promise<FrameStream> {
+    if (targets.size === 0) throw new DialError(peerId, [], 'not connected and no address is known')
+    if (peerId === this.peerId) throw new DialError(peerId, [...targets.values()], 'a node cannot dial itself')
+    const left = new Set(targets.keys())
     const errors: unknown[] = []
-    for (const target of targets) {
-      try {
-        return await this.openAt(target, options)
-      } catch (error) {
-        if (options.signal?.aborted === true || isUnsupported(error)) throw error
-        errors.push(error)
+    try {
+      for (;;) {
+        const { address, value } = await this.dialer.connect([...left], stepMsOf(options), options.signal)
+        options.answered?.(targets.get(address)!)
+        try {
+          return await this.openOn(value, options)
+        } catch (error) {
+          if (options.signal?.aborted === true || isUnsupported(error) || left.size === 1) throw error
+          // The peer is there and does not get on. It may at another of its addresses.
+          errors.push(error)
+          left.delete(address)
+        }
       }
+    } catch (error) {
+      throw errors.length === 0 || isUnsupported(error) ? error : new AggregateError([...errors, error])
     }
-    throw errors.length === 1 ? errors[0] : new AggregateError(errors)
   }
 
-  private async openAt(target: string, options: DialOptions): Promise<FrameStream> {
+  private async openOn(connection: Connection, options: DialOptions): Promise<FrameStream> {
     const deadline = createDeadline(stepMsOf(options), options.signal)
     try {
-      // Concurrent dials to one peer share libp2p's dial, and the connection. Each has its own limit.
-      const connection = await this.node.dial(multiaddr(target), {
-        signal: deadline.signal,
-        onProgress: ({ type }) => {
-          if (type === CONNECTED) deadline.restart()
-        }
-      })
-      deadline.restart()
       return await this.open(connection, options, deadline.signal)
     } catch (error) {
       throw deadline.expired ? new Error(`no answer within ${stepMsOf(options)} ms`, { cause: error }) : error
@@ -332,6 +339,7 @@ class NetworkNode implements Libp2pNetwork {
   }
 
   private async closeAll(): Promise<void> {
+    this.dialer.close(new ClosedError('the network'))
     for (const stream of this.streams) stream.close()
     await this.streamsClosed(CLOSE_TIMEOUT_MS)
     for (const stream of this.streams) stream.abort(new ClosedError('the network'))
@@ -360,11 +368,23 @@ async function closeConnection(connection: Connection): Promise<void> {
   }
 }
 
-function withPeerId(address: string, peerId: string): string {
-  const full = address.includes('/p2p/') ? address : `${address}/p2p/${peerId}`
-  const parsed = parsePeerAddress(full, 'addresses')
-  if (parsed.peerId !== peerId) throw new InvalidArgumentError('addresses', address, `an address of ${peerId}`)
-  return parsed.address
+/** Whole multiaddrs, with what the caller calls each of them. */
+type Targets = ReadonlyMap<string, string>
+
+/**
+ * Those of the addresses that this version can dial and that are the peer's: a peer may have others, for other
+ * versions. Throws InvalidArgumentError when none of them is.
+ */
+function targetsOf(addresses: readonly string[], peerId: string): Targets {
+  const targets = new Map<string, string>()
+  const usable = addresses.filter((address) => isAddressOf(peerId, address))
+  for (const address of usable.length > 0 ? usable : addresses) {
+    const full = address.includes('/p2p/') ? address : `${address}/p2p/${peerId}`
+    const target = parsePeerAddress(full, 'addresses')
+    if (target.peerId !== peerId) throw new InvalidArgumentError('addresses', address, `an address of ${peerId}`)
+    if (!targets.has(target.address)) targets.set(target.address, address)
+  }
+  return targets
 }
 
 function isClosed(error: unknown): boolean {

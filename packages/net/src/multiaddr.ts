@@ -51,6 +51,26 @@ export function placeOf(address: string): string {
   return address.replace(/\/p2p\/.*$/, '').toLowerCase()
 }
 
+/**
+ * Whether this version can dial `address`, with or without /p2p at its end, to reach this peer. What other peers say of
+ * addresses is a hint, so one that is of no use here is passed over.
+ */
+export function isAddressOf(peerId: string, address: string): boolean {
+  const at = address.indexOf('/p2p/')
+  const place = at < 0 ? address : address.slice(0, at)
+  try {
+    const isPeers = at < 0 || isSamePeer(address.slice(at + '/p2p/'.length), peerId)
+    return isPeers && problemOfDialing(componentsOf(place, 'address', EXPECTED)) === undefined
+  } catch {
+    return false
+  }
+}
+
+/** The same id may be written in several ways. */
+function isSamePeer(a: string, b: string): boolean {
+  return a === b || parsePeerId(a) === parsePeerId(b)
+}
+
 /** Checks a multiaddr to listen on, such as /ip4/0.0.0.0/tcp/0, and returns it normalized. */
 export function parseListenAddress(text: string, argument = 'listen'): string {
   const expected = 'a TCP multiaddr such as /ip4/0.0.0.0/tcp/4001'
@@ -67,6 +87,15 @@ export function parsePeerId(text: string, argument = 'peerId'): string {
     return peerIdFromString(text).toString()
   } catch {
     throw new InvalidArgumentError(argument, text, 'a PeerId such as 12D3Koo…')
+  }
+}
+
+export function isPeerId(text: string): boolean {
+  try {
+    parsePeerId(text)
+    return true
+  } catch {
+    return false
   }
 }
 

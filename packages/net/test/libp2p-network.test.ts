@@ -1,4 +1,5 @@
-import { connect, Socket } from 'node:net'
+import { once } from 'node:events'
+import { connect, createServer, Socket, type AddressInfo } from 'node:net'
 import { InvalidArgumentError, NotAuthorizedError } from '@quire/protocol'
 import type { Logger } from 'pino'
 import { describe, expect, it, vi } from 'vitest'
@@ -145,6 +146,65 @@ describe('a libp2p network', () => {
     remote.child.kill('SIGSTOP')
     const stuck = client.dial(remote.peerId, [remote.address], { ...echoOptions, stepMs: 100 })
     await expect(stuck).rejects.toThrow('no answer within 100 ms')
+  })
+
+  it('reaches a peer behind addresses that do not answer in a fraction of a step, and says which one did', async () => {
+    const [server, ...silent] = await Promise.all([createEcho(), startSilence(), startSilence(), startSilence()])
+    const client = await createNode({ listen: [] })
+    const good = server.multiaddrs[0]!.replace(/\/p2p\/.*/, '')
+    const addresses = [...silent.map((port) => `/ip4/127.0.0.1/tcp/${port}`), good]
+    const answers: string[] = []
+    const answered = (address: string): void => void answers.push(address)
+    // One after the other, the silent ones would take half a minute.
+    const options = { ...echoOptions, stepMs: 10_000, answered }
+    const streams = await Promise.all([1, 2, 3].map(() => client.dial(server.peerId, addresses, options)))
+    for (const stream of streams) collect(stream)
+    expect(answers).toEqual([good, good, good])
+    expect([client.connections, server.connections]).toEqual([1, 1])
+    // Over the connection that is there now, no address has answered.
+    collect(await client.dial(server.peerId, addresses, options))
+    expect(answers).toHaveLength(3)
+  })
+
+  it('leaves no socket behind at the addresses that did not answer first', async () => {
+    const server = await createEcho()
+    const client = await createNode({ listen: [] })
+    const open = new Set<Socket>()
+    const silent = createServer((socket) => {
+      open.add(socket.on('error', () => {}).resume())
+      socket.on('close', () => open.delete(socket))
+    }).listen(0, '127.0.0.1')
+    cleanup(() => silent.close())
+    await once(silent, 'listening')
+    const dead = `/ip4/127.0.0.1/tcp/${(silent.address() as AddressInfo).port}`
+    const options = { ...echoOptions, stepMs: 5000 }
+    const dialing = client.dial(server.peerId, [dead, ...server.multiaddrs], options)
+    await vi.waitFor(() => expect(open.size).toBe(1))
+    collect(await dialing)
+    await vi.waitFor(() => expect(open.size).toBe(0))
+  })
+
+  it('passes over addresses that it cannot dial, and refuses when there is no other', async () => {
+    const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
+    const useless = [
+      '/ip4/127.0.0.1/udp/4001/quic-v1',
+      `/ip4/127.0.0.1/tcp/4001/ws/p2p/${server.peerId}`,
+      `/ip4/127.0.0.1/tcp/4001/p2p/${client.peerId}`,
+      'nonsense'
+    ]
+    await expect(client.dial(server.peerId, useless, echoOptions)).rejects.toThrow('no transport for /udp')
+    collect(await client.dial(server.peerId, [...useless, ...server.multiaddrs, ...useless], echoOptions))
+  })
+
+  it('ends the dials that are under way when it is closed, and begins none of their other addresses', async () => {
+    const client = await createNode({ listen: [] })
+    const stranger = peerIdFromKey(await generatePrivateKey())
+    const silent = await Promise.all([startSilence(), startSilence()])
+    const addresses = silent.map((port) => `/ip4/127.0.0.1/tcp/${port}`)
+    const dialing = client.dial(stranger, addresses, { ...echoOptions, stepMs: 600_000 })
+    const failed = expect(dialing).rejects.toThrow('the network')
+    await client.close()
+    await failed
   })
 
   it('goes on to the next address when one takes too long for a step', async () => {

@@ -42,9 +42,14 @@ export interface DialOptions {
   readonly maxFrameBytes: number
   /**
    * How long the remote may take for each step: to accept the connection at one of its addresses, to secure it, to open
-   * the stream. Then the next address is tried. Default: `stepMs` of the default timing.
+   * the stream. The next address is tried after a part of it. Default: `stepMs` of the default timing.
    */
   readonly stepMs?: number
+  /**
+   * Called with the one of the addresses at which the remote has proved who it is. Not called when the stream runs over a
+   * connection that was there before.
+   */
+  readonly answered?: (address: string) => void
   readonly signal?: AbortSignalLike
 }
 
@@ -61,7 +66,8 @@ export interface Network {
   /** This node's PeerId as text. */
   readonly id: string
   /**
-   * Opens a stream. `addresses` are multiaddrs of the remote, tried in this order. Rejects when none answers in time.
+   * Opens a stream. `addresses` are multiaddrs of the remote, tried in this order, each beside those before it that have
+   * not answered yet. Those that this version cannot dial are passed over. Rejects when none answers in time.
    */
   dial(remote: string, addresses: readonly string[], options: DialOptions): Promise<FrameStream>
   /**

@@ -48,6 +48,8 @@ const ROUNDS_PER_KEEP_ALIVE = 2
 const KEEP_ALIVES_PER_TTL = 4
 /** Below this a lease could not survive a busy machine's pauses. */
 export const MIN_SESSION_TTL_MS = 500
+/** Above this the pages of a client that is gone would be kept for too long. */
+export const MAX_SESSION_TTL_MS = 600_000
 
 export interface Timing {
   readonly roundTripMs: number

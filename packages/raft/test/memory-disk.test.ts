@@ -70,6 +70,28 @@ describe('a power loss', () => {
   })
 })
 
+describe('a power loss while a file is made', () => {
+  it('leaves no file, an empty one or any part of it', async () => {
+    const found = new Set<number | undefined>()
+    for (let seed = 0; seed < 200; seed++) {
+      const clock = new VirtualClock()
+      const disk = slowDisk(clock)
+      disk.create('a', SECTORS * SECTOR_BYTES).then(() => expect.unreachable(), never)
+      await clock.run(0.5)
+      const random = seededRandom(seed)
+      const left = disk.crash(() => random.next())
+      if (!(await listOf(clock, left)).includes('a')) {
+        found.add(undefined)
+        continue
+      }
+      const opening = left.open('a')
+      await clock.run(2)
+      found.add((await opening).bytes / SECTOR_BYTES)
+    }
+    expect(found).toEqual(new Set([undefined, 0, 1, 2, 3, 4]))
+  })
+})
+
 describe('a failure', () => {
   it('concerns the next operations of its kind, and then no more', async () => {
     const disk = createMemoryDisk()

@@ -1,13 +1,13 @@
 import { execFile } from 'node:child_process'
 import type * as Fs from 'node:fs'
-import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { NoSpaceError } from '@quire/protocol'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { createSegmentedLog, type RaftLog } from '../src/index.js'
+import { createSegmentedLog, SECTOR_BYTES, type RaftLog } from '../src/index.js'
 import { createNodeDisk } from '../src/node-disk.js'
 import { contentOf, entries, entry } from './support/log-model.js'
 
@@ -60,6 +60,17 @@ describe('a log on the file system', () => {
     await again.close()
     expect((await readdir(directory)).sort()).toEqual(['0000000001-00000000000001.log', 'hard-state'])
   })
+
+  it.each([0, 100, SECTOR_BYTES])(
+    'starts where a process was killed in the middle of its first start, with %i bytes of the reserve',
+    async (bytes) => {
+      await writeFile(join(directory, 'hard-state'), new Uint8Array(bytes))
+      const log = await open()
+      expect((await stat(join(directory, 'hard-state'))).size).toBe(SECTOR_BYTES)
+      expect(log.lastIndex).toBe(1)
+      await log.close()
+    }
+  )
 
   it('allocates a segment whole, so that an append is one data flush', async () => {
     const log = await open()

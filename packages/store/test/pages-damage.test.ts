@@ -1,8 +1,9 @@
 import { createDsmClient } from '@quire/dsm-client'
 import { generatePrivateKey, peerIdFromKey, savePrivateKey } from '@quire/net'
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, open as openFile, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdtemp, open as openFile, readFile, rename, rm, stat, statfs, truncate, writeFile } from 'node:fs/promises'
 import { endianness, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -189,6 +190,51 @@ describe('a healthy file of the page store', () => {
       await store.close()
       await rm(path)
     }
+  })
+})
+
+describe('a page store on a full disk', () => {
+  /** A disk of its own for `folder`: a file system in memory, which only root may mount. */
+  const canMount = process.getuid?.() === 0 && process.platform === 'linux'
+  const mount = (...options: string[]) => execFileSync('mount', ['-t', 'tmpfs', ...options, 'tmpfs', folder])
+
+  /** Leaves `bytes` of the disk free. */
+  async function fill(bytes = 0): Promise<void> {
+    const { bsize, bavail } = await statfs(folder)
+    await writeFile(join(folder, 'other files'), new Uint8Array(bavail * bsize - bytes))
+  }
+
+  async function makeStoreAndFill(freeBytes?: number): Promise<void> {
+    mount('-o', 'size=16m')
+    await makeStore()
+    await rm(`${path}-lock`)
+    await fill(freeBytes)
+  }
+
+  afterEach(() => {
+    if (canMount) execFileSync('umount', ['-l', folder])
+  })
+
+  it.skipIf(!canMount).each([0, PAGE])(
+    'that has no lock file lacks space and is not damaged, with %i bytes free',
+    async (freeBytes) => {
+      await makeStoreAndFill(freeBytes)
+      // Nothing is left that the next try would take for a lock file.
+      for (let attempt = 0; attempt < 2; attempt++) {
+        expect(() => open()).toThrow(expect.objectContaining({ name: 'NoSpaceError', where: `${path}-lock` }))
+        expect(existsSync(`${path}-lock`)).toBe(false)
+      }
+      await rm(join(folder, 'other files'))
+      const store = createPageStore({ backend: open() })
+      expect(store.durableIndex).toBe(3)
+    }
+  )
+
+  it.skipIf(!canMount)('that has a hole for a lock file lacks space and is not damaged', async () => {
+    await makeStoreAndFill()
+    await writeFile(`${path}-lock`, '')
+    await truncate(`${path}-lock`, 3 * PAGE)
+    expect(() => open()).toThrow(expect.objectContaining({ name: 'NoSpaceError', where: `${path}-lock` }))
   })
 })
 

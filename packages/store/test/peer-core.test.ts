@@ -43,7 +43,7 @@ describe('the status of a peer', () => {
     const ids = [LONE, ...Array.from({ length: 63 }, (_, i) => LONE.slice(0, -2) + letters[i % 26] + (1 + (i % 7)))]
     const voters = [...new Set(ids)].map((peerId) => ({
       peerId,
-      addresses: Array.from({ length: 16 }, (_, i) => `/dns4/${'a'.repeat(330)}/tcp/${i + 1}`)
+      addresses: Array.from({ length: 16 }, (_, i) => `/dns4/${'a'.repeat(253)}/tcp/${i + 1}`)
     }))
     expect(voters).toHaveLength(64)
     const peer = await new LonePeer({

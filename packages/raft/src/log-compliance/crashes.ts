@@ -5,16 +5,17 @@ import { Program } from './program.js'
 import { Bench, BOOTSTRAP, entries, entry, isError, seeded, test, turn, type Rig } from './rig.js'
 
 const PROGRAMS = 60
+const CREATIONS = 200
 const STEPPED_PROGRAMS = 6
 
 export function crashTests<S>(rig: Rig<S>): void {
   test(rig, 'is made whole or not at all', ['powerLoss'], async ({ adapter }) => {
     for (const creation of [BOOTSTRAP, { join: true } as const]) {
-      for (let turns = 0; turns < 40; turns++) {
+      for (let seed = 0; seed < CREATIONS; seed++) {
         const storage = await adapter.createStorage()
         void adapter.open(storage, creation)
-        for (let i = 0; i < turns; i++) await turn()
-        await adapter.powerLoss!(storage, seeded(turns))
+        for (let turns = seed % 40; turns > 0; turns--) await turn()
+        await adapter.powerLoss!(storage, seeded(seed))
         const log = await adapter.open(storage, creation)
         matchingState(log, [firstState(creation)], 0)
         await log.close()

@@ -20,7 +20,7 @@ export interface MemoryDisk extends Disk {
   readonly openFiles: number
   /**
    * Power loss. Of each write under way any set of sectors is kept, in any order, of directory changes that were not flushed
-   * any number of the first ones. Returns the disk as the next start finds it; this one and its files are dead, so that nothing which
+   * any number of the first ones. A file whose creation is under way may be there and shorter than was asked for. Returns the disk as the next start finds it; this one and its files are dead, so that nothing which
    * still holds them can do harm: their operations never settle, reads throw.
    */
   crash(random: () => number): MemoryDisk
@@ -66,6 +66,8 @@ class SimulatedDisk implements MemoryDisk {
   private capacity: number
   private descriptors = Infinity
   private opened = 0
+  /** Files whose creation is under way, with the bytes that they shall have. */
+  private readonly creating = new Map<string, number>()
   private readonly failures: { readonly operation: DiskOperation; readonly error: Error }[] = []
   private readonly schedule: (delayMs: number, callback: () => void) => unknown
   private readonly latencyMs: (operation: DiskOperation) => number
@@ -98,7 +100,8 @@ class SimulatedDisk implements MemoryDisk {
   }
 
   create(name: string, bytes: number): Promise<DiskFile> {
-    return this.later('create', () => {
+    if (this.alive) this.creating.set(name, bytes)
+    const created = this.later('create', () => {
       this.needDescriptor(name)
       if (this.files.has(name)) throw new Error(`${name} exists`)
       if (this.usedBytes + bytes > this.capacity) throw new NoSpaceError(name)
@@ -106,6 +109,9 @@ class SimulatedDisk implements MemoryDisk {
       this.change((files) => files.set(name, inode))
       return this.handle(inode)
     })
+    const end = () => void this.creating.delete(name)
+    created.then(end, end)
+    return created
   }
 
   open(name: string): Promise<DiskFile> {
@@ -156,7 +162,16 @@ class SimulatedDisk implements MemoryDisk {
       for (const write of shuffled([...pending], random)) keepSomeSectors(content, write, random)
       pending.clear()
     }
+    for (const [name, bytes] of this.creating) this.leaveHalfMade(name, bytes, random)
     return new SimulatedDisk({ ...this.init, capacityBytes: this.capacity }, this.flushed)
+  }
+
+  /** A file system allocates a file step by step: a crash leaves none, an empty one, or any part of it. */
+  private leaveHalfMade(name: string, bytes: number, random: () => number): void {
+    const share = random() * 3 - 1
+    if (share < 0 || this.files.has(name)) return
+    const length = Math.floor(share * (bytes / SECTOR_BYTES + 1)) * SECTOR_BYTES
+    this.flushed.set(name, { content: new Uint8Array(Math.min(length, bytes)), pending: new Set(), failed: new Map() })
   }
 
   copy(): MemoryDisk {

@@ -32,9 +32,19 @@ const CRC_AT = 8
 const LENGTH_AT = 12
 const FIELDS_AT = 16
 
-/** Makes the file, unless it is there. Its name is durable with the first segment's. */
+/**
+ * Makes the file of a log that has no segment yet. Its name is durable with the first segment's. A file that is there
+ * and holds nothing was left by a crash in an earlier attempt: it may be too short, or not allocated, so it is made
+ * anew. One that holds anything was written for a log, whose votes it may know; opening it decides what it is.
+ */
 export async function makeReserve(disk: Disk): Promise<void> {
-  if ((await disk.list()).includes(RESERVE_NAME)) return
+  if ((await disk.list()).includes(RESERVE_NAME)) {
+    const file = await disk.open(RESERVE_NAME)
+    const isUnused = file.read(0, file.bytes).every((byte) => byte === 0)
+    await file.close()
+    if (!isUnused) return
+    await disk.remove(RESERVE_NAME)
+  }
   await (await disk.create(RESERVE_NAME, SECTOR_BYTES)).close()
 }
 

@@ -59,8 +59,9 @@ class LmdbBackend implements Backend {
     readonly name: string,
     probe: boolean
   ) {
-    checkLmdbFile(name, probe)
+    // The probe opens the environment, too: without a lock file that is allocated, a full disk would end it like damage.
     allocateLockFile(name)
+    checkLmdbFile(name, probe)
     try {
       this.root = openFile(name)
       this.tables = new Map(BACKEND_TABLES.map((of) => [of, this.root.openDB<Uint8Array, Uint8Array>(of, BINARY)]))

@@ -3,7 +3,7 @@
  * peer's own.
  */
 import { spawnSync } from 'node:child_process'
-import { closeSync, existsSync, fsyncSync, openSync, statSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, fstatSync, fsyncSync, openSync, readSync, rmSync, statSync, writeSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { CorruptionError, NoSpaceError, QuireError } from '@quire/protocol'
 import { BACKEND_TABLES } from './backend.js'
@@ -17,6 +17,8 @@ const PROBE = fileURLToPath(new URL('../../bin/probe-pages.js', import.meta.url)
 
 /** LMDB's lock file for the number of readers that it has by default, rounded up to the system's pages. */
 const LOCK_BYTES = 12_288
+/** Of what `stat` counts as a block, whatever the file system's own are. */
+const BLOCK_BYTES = 512
 
 /**
  * What to do about it. The log has everything that the pages have, from its first entry on; where it does not, the
@@ -82,19 +84,29 @@ export function probeLmdbFile(path: string): void {
   throw damaged(path, stdout === '' ? `a process that read it ended with ${status}` : `LMDB says: ${stdout}`)
 }
 
-/** LMDB maps its lock file too. On a full disk a hole in it would end the process. Throws NoSpaceError. */
+/**
+ * Makes sure that the disk has room for LMDB's lock file. LMDB maps that file as well, so on a full disk a hole in it
+ * ends the process. Throws NoSpaceError; a file that found no room is not left behind.
+ */
 export function allocateLockFile(path: string): void {
   const lock = `${path}-lock`
-  if (existsSync(lock) && statSync(lock).size > 0) return
+  const isNew = !existsSync(lock)
   try {
-    const file = openSync(lock, 'w')
+    // Whatever LMDB keeps there stays: writing the same bytes again fills the holes.
+    const file = openSync(lock, isNew ? 'wx+' : 'r+')
     try {
-      writeSync(file, new Uint8Array(LOCK_BYTES))
+      const { size, blocks } = fstatSync(file)
+      if (size >= LOCK_BYTES && blocks * BLOCK_BYTES >= LOCK_BYTES) return
+      const bytes = new Uint8Array(LOCK_BYTES)
+      for (let at = 0, count = 1; count > 0; at += count) count = readSync(file, bytes, at, LOCK_BYTES - at, at)
+      // A disk that is almost full takes a part before it refuses the rest.
+      for (let at = 0; at < LOCK_BYTES;) at += writeSync(file, bytes, at, LOCK_BYTES - at, at)
       fsyncSync(file)
     } finally {
       closeSync(file)
     }
   } catch (error) {
+    if (isNew) rmSync(lock, { force: true })
     throw typed(error, lock)
   }
 }

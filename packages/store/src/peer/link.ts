@@ -127,10 +127,10 @@ export class Link {
     let stream: FrameStream
     try {
       const stepMs = PATIENCE * this.init.stepMs()
-      const options = { protocol: PROTOCOL_RAFT, maxFrameBytes: MAX_RAFT_FRAME_BYTES, stepMs }
+      const answered = (address: string): void => book.answered(remote, address)
+      const options = { protocol: PROTOCOL_RAFT, maxFrameBytes: MAX_RAFT_FRAME_BYTES, stepMs, answered }
       stream = await network.dial(remote, book.of(remote), options)
     } catch (error) {
-      book.failed(remote)
       return this.failed(error as Error)
     }
     if (this.closed) return stream.close()

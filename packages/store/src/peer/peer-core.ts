@@ -265,8 +265,7 @@ export class PeerCore {
       logger: this.child('server')
     })
     this.parts = { links, node, directory, service, server }
-    this.book.learn(id, addresses)
-    this.learnOwn()
+    this.learnOwn(addresses)
     if (this.fault !== undefined) this.lackRoom(this.fault)
     links.setPeers(this.newestConfig.voters)
   }
@@ -382,11 +381,14 @@ export class PeerCore {
     return { peerId, addresses: fitAddresses(this.book.of(peerId), share) }
   }
 
-  /** Where the configuration says that this peer is: others may reach it there only, if it is behind a router. */
-  private learnOwn(): void {
+  /**
+   * Where the configuration says that this peer is, and then where it listens: if it is behind a router, others may
+   * reach it only at the former.
+   */
+  private learnOwn(listening: readonly string[] = []): void {
     const { id } = this.init
     const own = this.newestConfig.voters.find(({ peerId }) => peerId === id)
-    if (own !== undefined) this.book.learn(id, own.addresses)
+    this.book.learn(id, [...(own?.addresses ?? []), ...listening])
   }
 
   /** What each follower has that is committed: it stays on that follower's disk for good. */

@@ -126,9 +126,9 @@ class Links implements PeerLinks {
     const { book, identity } = this.init
     for (const { peerId, addresses } of wanted.values()) {
       const isNew = !this.links.has(peerId)
-      // Where it was found in an earlier life of this peer. The configuration's own are learned next, and come first.
-      if (isNew) book.learn(peerId, identity.learned.of(peerId))
       book.learn(peerId, addresses)
+      // Behind them: where it was found in an earlier life of this peer.
+      if (isNew) book.learn(peerId, identity.learned.of(peerId))
       if (isNew) this.links.set(peerId, this.link(peerId))
     }
   }

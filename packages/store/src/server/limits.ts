@@ -1,4 +1,4 @@
-import { MAX_ROUND_TRIP_MS, MIN_SESSION_TTL_MS } from '@quire/protocol'
+import { MAX_ROUND_TRIP_MS, MAX_SESSION_TTL_MS, MIN_SESSION_TTL_MS } from '@quire/protocol'
 
 /** Bounds of the session server. A client that exceeds one loses its connection; the peer goes on. */
 export interface ServerLimits {
@@ -34,7 +34,7 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   maxHandshakes: 64,
   handshakeTimeoutMs: 10 * MAX_ROUND_TRIP_MS,
   minTtlMs: MIN_SESSION_TTL_MS,
-  maxTtlMs: 600_000,
+  maxTtlMs: MAX_SESSION_TTL_MS,
   maxFaults: 256,
   creditBytes: 1024 * 1024,
   maxRequests: 64,

@@ -1,0 +1,157 @@
+/** What peers say of numbers and addresses, and what a client makes of it. */
+import { DEFAULT_ROUND_TRIP_MS, timingOf, type LeaderMessage, type Network } from '@quire/protocol'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { ClusterView } from '../src/cluster-view.js'
+import { connect } from '../src/connection.js'
+import type { DsmClient } from '../src/types.js'
+import { World } from './support/client.js'
+import { FOUNDING, PEERS, addressOf } from './support/leader.js'
+import { settle } from './support/world.js'
+
+const TTL = 8000
+const [first, second] = PEERS
+let world: World
+let client: DsmClient | undefined
+
+beforeEach(() => {
+  world = new World()
+})
+afterEach(async () => {
+  if (client !== undefined) await world.until(client.close().catch(() => {}))
+  client = undefined
+  expect(world.clock.pending).toBe(0)
+})
+
+/** The first peer says `message` to every register, and the second one leads as it should. */
+async function connectPast(message: LeaderMessage): Promise<void> {
+  world.peers[0]!.registration = message
+  const creating = world.create({ sessionTtlMs: TTL })
+  await settle()
+  world.elect(world.peers[1]!, 2)
+  client = await world.until(creating)
+}
+
+describe('a round trip that no cluster may have', () => {
+  it.each([0, 9, 1001, 5000, Number.MAX_SAFE_INTEGER])(
+    '(%i ms) is forgotten with the answer that names it',
+    async (ms) => {
+      const [odd, sound] = world.peers
+      odd!.roundTripMs = ms
+      const creating = world.create({ peers: [addressOf(first), addressOf(second)], sessionTtlMs: TTL })
+      await settle()
+      world.elect(sound!, 2)
+      client = await world.until(creating)
+      // The same peer is as good as any when it says what can be.
+      odd!.roundTripMs = DEFAULT_ROUND_TRIP_MS
+      world.elect(odd!, 3)
+      sound!.cut()
+      await world.clock.advance(3000)
+      expect(client.session.state).toBe('active')
+      expect(odd!.control!.isOver).toBe(false)
+    }
+  )
+
+  it('does not end a session that lives', async () => {
+    client = await world.until(world.create({ sessionTtlMs: TTL }))
+    const { session } = world.leader
+    world.leader.roundTripMs = 5000
+    world.leader.cut()
+    await world.clock.advance(1000)
+    world.leader.roundTripMs = DEFAULT_ROUND_TRIP_MS
+    await world.clock.advance(2000)
+    expect(client.session.state).toBe('active')
+    expect(world.leader.session).toBe(session)
+  })
+
+  it('leaves the timing that was known', () => {
+    const cluster = new ClusterView([addressOf(first)])
+    const answer = { clusterId: 'c', founding: FOUNDING, members: [], roundTripMs: 100 }
+    cluster.heard(first, answer)
+    for (const roundTripMs of [0, 5000]) {
+      expect(() => cluster.heard(first, { ...answer, clusterId: 'c', roundTripMs })).toThrow(/round trip of \d+ ms/)
+    }
+    expect(timingOf(cluster.roundTripMs).roundTripMs).toBe(100)
+  })
+})
+
+describe('a registration that cannot be', () => {
+  const sound = { type: 'registered', term: 1, session: 7, ttlMs: TTL, creditBytes: 65_536, maxFaults: 8 } as const
+  const cases: Readonly<Record<string, LeaderMessage>> = {
+    'without a time to live': { ...sound, ttlMs: 0 },
+    'with a time to live of years': { ...sound, ttlMs: 1e12 },
+    'without credit': { ...sound, creditBytes: 0 },
+    'without faults': { ...sound, maxFaults: 0 },
+    'of no session': { ...sound, session: 0 },
+    'of another term than the welcome': { ...sound, term: 9 },
+    'that has expired before it was made': { type: 'expired', session: 7 }
+  }
+
+  it.each(Object.entries(cases))('%s is one of a peer to be left', async (_, message) => {
+    await connectPast(message)
+    expect(client!.session).toMatchObject({ state: 'active', ttlMs: TTL })
+    const file = await world.until(client!.open('/f', { create: true, size: 4096 }))
+    await world.until(file.write(0, new Uint8Array([1])))
+    await world.until(file.sync())
+  })
+
+  it('of another session than the one that goes on does not take its place', async () => {
+    client = await world.until(world.create({ sessionTtlMs: TTL }))
+    const { session } = world.leader
+    world.leader.registration = { ...sound, session: session + 1 }
+    world.leader.cut()
+    await world.clock.advance(1000)
+    world.leader.registration = undefined
+    await world.clock.advance(2000)
+    expect(client.session).toMatchObject({ state: 'active', id: String(session) })
+  })
+
+  it('the end of another session ends none', async () => {
+    client = await world.until(world.create({ sessionTtlMs: TTL }))
+    const { session } = world.leader
+    world.leader.send({ type: 'expired', session: session + 1 })
+    await world.clock.advance(2000)
+    expect(client.session).toMatchObject({ state: 'active', id: String(session) })
+  })
+})
+
+describe('addresses of peers', () => {
+  const dead = ['/ip4/172.17.0.1/tcp/4001', '/ip4/10.0.0.1/tcp/4001']
+  const answer = { clusterId: 'c', founding: FOUNDING, roundTripMs: 32 }
+
+  it('that a peer names come behind the one that was configured, and behind the one that answered', async () => {
+    const cluster = new ClusterView([addressOf(first)])
+    cluster.heard(second, { ...answer, members: [{ peerId: first, addresses: [...dead, addressOf(first)] }] })
+    expect(cluster.pick()!.addresses).toEqual([addressOf(first), ...dead])
+    await dialed(cluster, dead[1]!)
+    expect(cluster.pick()!.addresses).toEqual([dead[1], addressOf(first), dead[0]])
+    cluster.heard(second, { ...answer, members: [{ peerId: first, addresses: ['/ip4/192.0.2.99/tcp/1'] }] })
+    expect(cluster.pick()!.addresses[0]).toBe(dead[1])
+  })
+
+  it('that nobody could dial are left out, and so is a peer whose id is none', () => {
+    const cluster = new ClusterView([addressOf(first)])
+    const members = [
+      { peerId: first, addresses: ['/ip4/192.0.2.1/udp/4001/quic-v1', 'nonsense', ...dead] },
+      { peerId: 'nobody', addresses: dead }
+    ]
+    cluster.heard(second, { ...answer, members })
+    expect(cluster.pick()!.addresses).toEqual([addressOf(first), ...dead])
+    expect(cluster.hasOthers(new Set([first]))).toBe(false)
+  })
+
+  /** A dial that is answered at `address`, and comes no further. */
+  async function dialed(cluster: ClusterView, address: string): Promise<void> {
+    const network: Network = {
+      id: 'self',
+      handle: () => {},
+      dial: (_remote, _addresses, options) => {
+        options.answered?.(address)
+        return Promise.reject(new Error('no stream'))
+      }
+    }
+    const init = { network, clock: world.clock, cluster, group: 0, maxStepMs: 1000, session: 0, ttlMs: TTL }
+    await expect(connect(cluster.pick()!, { ...init, signal: new AbortController().signal })).rejects.toThrow(
+      'no stream'
+    )
+  }
+})

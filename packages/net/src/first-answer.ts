@@ -1,0 +1,74 @@
+/** Attempts at several addresses, staggered as in RFC 8305 ("Happy Eyeballs"), section 5. */
+import type { AbortSignalLike } from '@quire/protocol'
+import { onAbort } from './abort.js'
+
+export interface FirstAnswerInit<T> {
+  /** How long an address has for itself before the next one is tried beside it. */
+  readonly delayMs: number
+  /** So many attempts are under way at most; the next begins when one of them fails. */
+  readonly maxAtOnce: number
+  /** Ends all attempts. */
+  readonly signal?: AbortSignalLike | undefined
+  /**
+   * Tries one address until `signal` aborts. `gotOn` says that there is somebody at the address: it has its delay once
+   * more.
+   */
+  readonly attempt: (address: string, signal: AbortSignal, gotOn: () => void) => Promise<T>
+}
+
+export interface FirstAnswer<T> {
+  readonly address: string
+  readonly value: T
+}
+
+/**
+ * Tries `addresses` in this order. The next one is tried when the one before it has failed, or has not answered within
+ * the delay. Resolves with the first answer, and aborts the other attempts. Rejects when all have failed, with one
+ * error or an AggregateError, or when the signal aborts.
+ */
+export function firstAnswer<T>(addresses: readonly string[], init: FirstAnswerInit<T>): Promise<FirstAnswer<T>> {
+  const { delayMs, maxAtOnce, signal, attempt } = init
+  if (signal?.aborted === true) return Promise.reject(signal.reason)
+  const controller = new AbortController()
+  const errors: unknown[] = []
+  let next = 0
+  let timer: NodeJS.Timeout | undefined
+  return new Promise((resolve, reject) => {
+    const end = (): void => {
+      clearTimeout(timer)
+      leave()
+      controller.abort(new Error('no answer is needed any more'))
+    }
+    const abort = (): void => {
+      end()
+      reject(signal?.reason)
+    }
+    const leave = signal === undefined ? () => {} : onAbort(signal, abort)
+    const wait = (): void => {
+      clearTimeout(timer)
+      if (next < addresses.length && next - errors.length < maxAtOnce) timer = setTimeout(start, delayMs)
+    }
+    const failed = (error: unknown): void => {
+      if (controller.signal.aborted) return
+      errors.push(error)
+      if (next < addresses.length) return start()
+      if (errors.length < addresses.length) return
+      end()
+      reject(errors.length === 1 ? errors[0] : new AggregateError(errors))
+    }
+    const start = (): void => {
+      const address = addresses[next++]!
+      const isNewest = next
+      const gotOn = (): void => {
+        if (next === isNewest && !controller.signal.aborted) wait()
+      }
+      wait()
+      attempt(address, controller.signal, gotOn).then((value) => {
+        if (controller.signal.aborted) return
+        end()
+        resolve({ address, value })
+      }, failed)
+    }
+    start()
+  })
+}

@@ -1,0 +1,55 @@
+import { MAX_ADDRESSES } from '@quire/protocol'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { AddressBook, generatePrivateKey, peerIdFromKey } from '../src/index.js'
+
+const at = (host: string): string => `/ip4/192.0.2.${host}/tcp/4001`
+let book: AddressBook
+beforeEach(() => {
+  book = new AddressBook()
+})
+
+describe('an address book', () => {
+  it('puts what it learns behind the first address, newest first', () => {
+    book.learn('p', [at('1'), at('2')])
+    book.learn('p', [at('3'), at('1')])
+    book.learn('p', [at('4')])
+    expect(book.of('p')).toEqual([at('1'), at('4'), at('3'), at('2')])
+  })
+
+  it('has the address that answered last first, and those that were tried before it last', () => {
+    book.learn('p', [at('1'), at('2'), at('3'), at('4')])
+    book.answered('p', at('3'))
+    expect(book.of('p')).toEqual([at('3'), at('4'), at('1'), at('2')])
+    book.learn('p', [at('5')])
+    expect(book.of('p')).toEqual([at('3'), at('5'), at('4'), at('1'), at('2')])
+    book.answered('p', at('3'))
+    book.answered('p', at('9'))
+    expect(book.of('p')[0]).toBe(at('3'))
+  })
+
+  it('keeps the address that answers and the newest, however many it learns', () => {
+    book.learn('p', [at('1')])
+    for (let host = 2; host < 200; host++) book.learn('p', [at(`${host}`)])
+    expect(book.of('p')).toHaveLength(MAX_ADDRESSES)
+    expect(book.of('p').slice(0, 2)).toEqual([at('1'), at('199')])
+  })
+
+  it('keeps no address that this version cannot dial, and none of another peer', async () => {
+    const [id, other] = [peerIdFromKey(await generatePrivateKey()), peerIdFromKey(await generatePrivateKey())]
+    const good = [at('1'), `${at('2')}/p2p/${id}`, '/dns4/quire.example/tcp/1', '/ip6/2001:db8::1/tcp/1']
+    const useless = [
+      '/ip4/192.0.2.1/udp/4001/quic-v1',
+      `/ip4/192.0.2.1/udp/4001/quic-v1/p2p/${id}`,
+      '/ip4/192.0.2.1/tcp/4001/ws',
+      '/ip4/0.0.0.0/tcp/4001',
+      '/ip4/192.0.2.1/tcp/0',
+      `${at('1')}/p2p/${other}`,
+      `${at('1')}/p2p/${other}/p2p-circuit/p2p/${id}`,
+      '/unix/socket',
+      'nonsense',
+      ''
+    ]
+    book.learn(id, [...useless, ...good, ...useless])
+    expect(book.of(id)).toEqual(good)
+  })
+})
