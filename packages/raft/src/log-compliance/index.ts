@@ -36,7 +36,7 @@ export interface LogAdapter<S> {
   readonly name: string
   /** An empty storage. */
   createStorage(): S | Promise<S>
-  /** Opens the log, or makes it. One is open at a time. */
+  /** Opens the log, or makes it. A storage has one open log at a time; several storages may be open. */
   open(storage: S, create: LogCreation | undefined): Promise<RaftLog>
   /** After a test: the log is closed, or dead. */
   removeStorage?(storage: S): void | Promise<void>
