@@ -16,13 +16,14 @@ import {
   type RaftIntroduction,
   type RaftLinkMessage,
   type RaftMessage,
+  type RaftSighting,
   type RaftStreamMessage,
   type Random
 } from '@quire/protocol'
 import { shortId, type AddressBook } from '@quire/net'
 import type { Logger } from 'pino'
 import { Refusals } from '../server/refusals.js'
-import type { Life } from './evidence.js'
+import type { Claim } from './evidence.js'
 import type { PeerIdentity, Refusal } from './identity.js'
 import { HELLO_TIMEOUT_MS, Link } from './link.js'
 
@@ -94,7 +95,7 @@ export function createPeerLinks(init: PeerLinksInit): PeerLinks {
 
 interface Incoming {
   readonly stream: FrameStream
-  readonly life: Life
+  readonly life: Claim
 }
 
 class Links implements PeerLinks {
@@ -107,8 +108,12 @@ class Links implements PeerLinks {
   private readonly refusals: Refusals
   /** What of the evidence was passed on, by peer. */
   private readonly told = new Map<string, number>()
-  /** Peers whose new folder does not take part yet. */
+  /** What each remote said last of the others. */
+  private readonly heard = new Map<string, readonly RaftSighting[]>()
+  /** Peers whose new folder does not take part yet, or of which this peer does not durably remember that it does. */
   private readonly newcomers = new Set<string>()
+  /** Those of them of which it will in a moment. */
+  private readonly joining = new Set<string>()
   /** Those of them whose admission waits for a quorum round. */
   private readonly admitting = new Set<string>()
   private cancelTick: () => void = () => {}
@@ -137,6 +142,7 @@ class Links implements PeerLinks {
       if (wanted.has(peerId)) continue
       link.close()
       this.links.delete(peerId)
+      this.heard.delete(peerId)
       this.quarantine.delete(peerId)
       this.incoming.get(peerId)?.stream.close()
       this.incoming.delete(peerId)
@@ -285,7 +291,8 @@ class Links implements PeerLinks {
       const { group, message } = decodeFrame(raftMessage, bytes)
       if (isRaftLinkMessage(message)) return this.linkMessage(stream, message)
       if (!this.init.identity.isAdmitted) return
-      this.tookPart(remote)
+      // Dropped, and sent again. It must not count before this peer durably remembers that it may: see `tookPart`.
+      if (this.newcomers.has(remote)) return this.tookPart(remote)
       this.init.receive(group, remote, message)
     } catch (error) {
       this.refusals.log(remote, error as Error)
@@ -297,7 +304,9 @@ class Links implements PeerLinks {
     const { remote } = stream
     switch (message.type) {
       case 'raftSeen':
+        this.heard.set(remote, message.peers)
         this.init.identity.learn(message.peers.filter(({ peerId }) => this.links.has(peerId)))
+        this.save()
         if (message.peers.some(({ peerId, admitted }) => peerId === remote && admitted)) this.tookPart(remote)
         return this.cutStale()
       case 'raftAdmitted':
@@ -375,12 +384,16 @@ class Links implements PeerLinks {
     this.cancelTick = this.init.clock.schedule(EVIDENCE_INTERVAL_MS, () => {
       this.scheduleTick()
       this.gather()
-      this.init.identity.save().catch((err: unknown) => this.init.logger?.warn({ err }, 'evidence was not saved'))
+      this.save()
       for (const peerId of this.links.keys()) {
         this.tell(peerId)
         this.admit(peerId)
       }
     })
+  }
+
+  private save(): void {
+    this.init.identity.save().catch((err: unknown) => this.init.logger?.warn({ err }, 'evidence was not saved'))
   }
 
   private gather(): void {
@@ -392,20 +405,24 @@ class Links implements PeerLinks {
   private tell(peerId: string): void {
     const link = this.links.get(peerId)
     const { identity } = this.init
-    const { changes } = identity.evidence
+    const news = identity.news()
     if (link === undefined || !link.isOpen) return void this.told.delete(peerId)
-    if (this.told.get(peerId) === changes) return
-    this.told.set(peerId, changes)
+    if (this.told.get(peerId) === news) return
+    this.told.set(peerId, news)
     link.tell({ type: 'raftSeen', peers: identity.sightings() })
   }
 
-  /** A leader lets a new folder take part when a majority has confirmed it after the folder's hello (docs/identity.md, Admission). */
+  /**
+   * A leader lets a new folder take part when every other voter knows it as the peer's folder, and a majority has confirmed the leader
+   * after that (docs/identity.md, Admission).
+   */
   private admit(peerId: string): void {
     const { identity, confirmLeadership, logger } = this.init
     const link = this.links.get(peerId)
     const { incarnation } = link?.life ?? {}
     if (link === undefined || incarnation === undefined) return
     if (!this.newcomers.has(peerId) || this.admitting.has(peerId)) return
+    if (!this.isKnownToAll(peerId, incarnation)) return
     const confirmed = confirmLeadership()
     if (confirmed === undefined) return
     this.admitting.add(peerId)
@@ -421,15 +438,33 @@ class Links implements PeerLinks {
       .finally(() => this.admitting.delete(peerId))
   }
 
+  /** A vote of the peer's former folder counts with nobody then: whoever counted one remembers that folder. */
+  private isKnownToAll(peerId: string, incarnation: string): boolean {
+    return [...this.links.keys()].every(
+      (other) =>
+        other === peerId ||
+        this.heard.get(other)?.some((each) => each.peerId === peerId && each.incarnation === incarnation)
+    )
+  }
+
+  /** The remote takes part. Its messages count from when this is durable: until then its folder may be replaced by another. */
   private tookPart(peerId: string): void {
-    this.newcomers.delete(peerId)
-    this.init.identity.evidence.tookPart(peerId)
+    if (!this.newcomers.has(peerId) || this.joining.has(peerId)) return
+    const { identity, logger } = this.init
+    identity.evidence.tookPart(peerId)
+    this.joining.add(peerId)
+    identity
+      .save()
+      .then(() => this.newcomers.delete(peerId))
+      .catch((err: unknown) => logger?.warn({ err }, 'evidence was not saved'))
+      .finally(() => this.joining.delete(peerId))
   }
 
   private admitted(why: string): void {
     this.init.logger?.info({ why }, 'this peer takes part from now on')
-    // All others hear of it with the next word.
+    // At once: the others drop its messages until they know.
     this.told.clear()
+    for (const peerId of this.links.keys()) this.tell(peerId)
   }
 }
 

@@ -117,7 +117,7 @@ export class SimPeer {
     const later = (delayMs: number, callback: () => void): void => {
       this.process?.after('io', delayMs, `${this.name} disk`, callback)
     }
-    const incarnation = `${this.name} ${++this.folders}`
+    const incarnation = `${this.name} ${String(++this.folders).padStart(4, '0')}`
     return {
       log: createMemoryDisk({ schedule: later, latencyMs: delay }),
       pages: createMemoryStorage({ schedule: (callback) => later(delay() * 3, callback) }),
