@@ -196,7 +196,6 @@ export class SimPeer {
     // The log may hold more than what was known to be durable, never less.
     folder.last = this.lastEntry() ?? folder.last
     folder.log = folder.log.crash(() => this.chance.next())
-    folder.identity.crash()
     folder.pages.crash({ keepPending: this.chance.is(0.3) })
     this.end(process, withMachine)
   }
@@ -230,6 +229,7 @@ export class SimPeer {
 
   private end(process: SimProcess, withMachine: boolean): void {
     process.kill()
+    this.folder.identity.crash()
     this.process = undefined
     this.core = undefined
     this.world.network.died(this.id, withMachine)
