@@ -83,6 +83,15 @@ const life = {
   process: digestText
 }
 
+/** What a folder has on its disk for good. */
+const mark = {
+  /** The term of its hard state. */
+  term: uint,
+  lastTerm: uint,
+  lastIndex: uint
+}
+export type RaftMark = Pick<RaftIntroduction, keyof typeof mark>
+
 /** Introduces a peer. `from` must be the identity that the transport proved; `addresses` are where it listens now. */
 export const raftIntroduction = struct({
   version: uint,
@@ -95,16 +104,16 @@ export const raftIntroduction = struct({
   ...life,
   /** This incarnation takes part in votes. */
   admitted: bool,
-  /** Durable current term. */
-  term: uint,
-  /** The last durable log entry. */
-  lastTerm: uint,
-  lastIndex: uint
+  /** `lastTerm` and `lastIndex` name the last entry of the log, committed or not. */
+  ...mark
 })
 export type RaftIntroduction = TypeOf<typeof raftIntroduction>
 
-/** What a peer remembers of another one. `lastTerm` and `lastIndex`: an entry that is committed and that it acknowledged. */
-export const raftSighting = struct({ peerId: nodeId, ...life, admitted: bool, lastTerm: uint, lastIndex: uint })
+/**
+ * What a peer remembers of another one. `lastTerm` and `lastIndex` name the last entry that is known to be committed and on the
+ * other's disk. `past` is the part of that which is known from earlier processes than the one named.
+ */
+export const raftSighting = struct({ peerId: nodeId, ...life, admitted: bool, ...mark, past: struct(mark) })
 export type RaftSighting = TypeOf<typeof raftSighting>
 
 /** Why a peer refuses another one. */

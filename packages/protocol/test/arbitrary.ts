@@ -159,7 +159,8 @@ const entry = fc.record({
 
 const snapshot = fc.record({ index: uint, term: uint, configuration: entry })
 
-const life = { incarnation: text, boot: uint, process: text, admitted: bool, lastTerm: uint, lastIndex: uint }
+const mark = { term: uint, lastTerm: uint, lastIndex: uint }
+const life = { incarnation: text, boot: uint, process: text, admitted: bool, ...mark }
 const introduction = fc.record({
   version: uint,
   features,
@@ -167,8 +168,7 @@ const introduction = fc.record({
   founding: text,
   from: text,
   addresses: fc.array(text, { maxLength: 4 }),
-  ...life,
-  term: uint
+  ...life
 })
 
 export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamMessage>({
@@ -179,7 +179,7 @@ export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamM
     reason: fc.constantFrom('version' as const, 'founding' as const, 'membership' as const, 'evidence' as const),
     founding: fc.option(bytes, { nil: undefined })
   }),
-  raftSeen: fc.record({ peers: fc.array(fc.record({ peerId: text, ...life }), { maxLength: 4 }) }),
+  raftSeen: fc.record({ peers: fc.array(fc.record({ peerId: text, ...life, past: fc.record(mark) }), { maxLength: 4 }) }),
   raftAdmitted: fc.record({ incarnation: text }),
   requestVote: fc.record({ term: uint, lastIndex: uint, lastTerm: uint, transfer: bool }),
   requestPreVote: fc.record({ term: uint, lastIndex: uint, lastTerm: uint }),

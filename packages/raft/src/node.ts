@@ -87,6 +87,7 @@ class Driver implements RaftNode {
       ready: core.leaderReady && !this.stopped,
       firstIndex: core.firstIndex,
       lastIndex: core.lastIndex,
+      durableIndex: core.durableIndex,
       commitIndex: core.commitIndex,
       appliedIndex: core.appliedIndex,
       voters,

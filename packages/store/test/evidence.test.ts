@@ -1,4 +1,4 @@
-import type { RaftIntroduction } from '@quire/protocol'
+import type { RaftIntroduction, RaftSighting } from '@quire/protocol'
 import { FEATURES, PROTOCOL_VERSION } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { Admission } from '../src/peer/admission.js'
@@ -30,6 +30,9 @@ function book(): EvidenceBook {
   evidence.committed('b', 3, 100)
   return evidence
 }
+
+/** What that book says of b. */
+const sighting = (): RaftSighting => book().sightings()[0]!
 
 const restarted = (change: Partial<RaftIntroduction> = {}): RaftIntroduction =>
   hello({ boot: 6, process: 'p6', ...change })
@@ -72,6 +75,51 @@ describe('evidence', () => {
     expect(book().refusal(hello({ lastIndex: 40 }))).toBeUndefined()
   })
 
+  it('refuses a folder of an earlier term: it may lack a vote, which no log shows', () => {
+    expect(book().refusal(restarted({ term: 3 }))).toBeUndefined()
+    const evidence = book()
+    evidence.learn({ ...sighting(), term: 4 })
+    expect(evidence.refusal(restarted({ term: 3 }))).toContain('it is in term 3, but was in term 4 before')
+    expect(evidence.refusal(restarted({ term: 4 }))).toBeUndefined()
+  })
+
+  it('of earlier processes counts against a process that was accepted before it became known', () => {
+    const evidence = new EvidenceBook()
+    evidence.met(hello({ lastIndex: 10 }))
+    const older = restarted({ lastIndex: 10 })
+    evidence.met(older)
+    expect(evidence.isCurrent('b', older)).toBe(true)
+    evidence.learn(sighting())
+    expect(evidence.isCurrent('b', older)).toBe(false)
+    expect(evidence.refusal(older)).toContain('acknowledged entry 100 of term 3')
+    expect(evidence.refusal(hello({ boot: 7, process: 'p7' }))).toBeUndefined()
+  })
+
+  it('is not overruled by a peer that has accepted the older folder in ignorance', () => {
+    const evidence = book()
+    const older = restarted({ lastIndex: 10 })
+    expect(evidence.refusal(older)).toBeDefined()
+    evidence.learn({ ...sighting(), boot: 6, process: 'p6', lastIndex: 10 })
+    expect(evidence.refusal(older)).toContain('acknowledged entry 100 of term 3')
+    const third = new EvidenceBook()
+    third.met(older)
+    for (const each of evidence.sightings()) third.learn(each)
+    expect(third.isCurrent('b', older)).toBe(false)
+  })
+
+  it('of a process itself does not count against it, however its words are ordered', () => {
+    const evidence = book()
+    const next = restarted({ lastIndex: 100 })
+    evidence.met(next)
+    evidence.committed('b', 3, 170)
+    expect(evidence.isCurrent('b', next)).toBe(true)
+    evidence.learn({ ...sighting(), boot: 6, process: 'p6', lastIndex: 180 })
+    evidence.learn({ ...sighting(), lastIndex: 90 })
+    expect(evidence.isCurrent('b', next)).toBe(true)
+    expect(evidence.refusal(next)).toBeUndefined()
+    expect(evidence.refusal(hello({ boot: 7, process: 'p7', lastIndex: 179 }))).toContain('acknowledged entry 180')
+  })
+
   it('takes what is committed from a peer that it has met only', () => {
     const evidence = new EvidenceBook()
     evidence.committed('b', 3, 100)
@@ -106,7 +154,7 @@ describe('evidence', () => {
 
   it('refuses both of two processes with one boot when two peers have each met one of them', () => {
     const evidence = book()
-    evidence.learn({ ...book().sightings()[0]!, process: 'twin' })
+    evidence.learn({ ...sighting(), process: 'twin' })
     expect(evidence.refusal(hello())).toContain('another process has used boot 5')
     expect(evidence.refusal(hello({ process: 'twin' }))).toContain('another process has used boot 5')
     expect(evidence.isCurrent('b', hello())).toBe(false)
@@ -115,7 +163,7 @@ describe('evidence', () => {
 
   it('drops the older process when it hears of a newer boot', () => {
     const evidence = book()
-    evidence.learn({ ...book().sightings()[0]!, boot: 6, process: 'p6' })
+    evidence.learn({ ...sighting(), boot: 6, process: 'p6' })
     expect(evidence.isCurrent('b', hello())).toBe(false)
     expect(evidence.refusal(hello())).toContain('at boot 5, but was at boot 6 before')
   })
@@ -124,10 +172,40 @@ describe('evidence', () => {
     const evidence = new EvidenceBook()
     evidence.met(hello({ incarnation: 'empty', boot: 1, process: 'q1', admitted: false, lastIndex: 1 }))
     for (const sighting of book().sightings()) evidence.learn(sighting)
-    expect(evidence.isCurrent('b', { incarnation: 'empty', boot: 1, process: 'q1' })).toBe(false)
+    expect(evidence.isCurrent('b', hello({ incarnation: 'empty', boot: 1, process: 'q1' }))).toBe(false)
     const admitted = book()
-    admitted.learn({ ...book().sightings()[0]!, incarnation: 'empty', admitted: false })
+    for (const incarnation of ['empty', 'newer']) admitted.learn({ ...sighting(), incarnation, admitted: false })
     expect(admitted.refusal(restarted())).toBeUndefined()
+  })
+
+  const made = (at: number, change: Partial<RaftIntroduction> = {}): RaftIntroduction =>
+    hello({ incarnation: `made at ${at}`, boot: 1, process: `p${at}`, admitted: false, lastIndex: 1, ...change })
+
+  it('lets a folder that never took part be made anew, in one order everywhere', () => {
+    const [first, second] = [new EvidenceBook(), new EvidenceBook()]
+    first.met(made(1))
+    expect(first.refusal(made(2))).toBeUndefined()
+    first.met(made(2))
+    second.met(made(2))
+    for (const each of [first, second]) {
+      expect(each.refusal(made(1))).toContain('was made earlier: start the newer one')
+      expect(each.refusal(made(1, { admitted: true }))).toBeDefined()
+    }
+    second.learn({ ...first.sightings()[0]!, incarnation: 'made at 3', process: 'p3' })
+    expect(second.isCurrent('b', made(2))).toBe(false)
+    second.learn(first.sightings()[0]!)
+    expect(second.refusal(made(3))).toBeUndefined()
+  })
+
+  it('lets no other folder follow one that took part', () => {
+    const evidence = new EvidenceBook()
+    evidence.met(made(1))
+    evidence.tookPart('b')
+    expect(evidence.refusal(made(2))).toContain('it comes back only as a new member')
+    const late = new EvidenceBook()
+    late.met(made(2))
+    late.learn(evidence.sightings()[0]!)
+    expect(late.refusal(made(2))).toContain('it comes back only as a new member')
   })
 })
 

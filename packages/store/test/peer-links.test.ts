@@ -1,5 +1,7 @@
 import { MAX_REASON_BYTES, PROTOCOL_RAFT, decodeFrame, encodeFrame, raftMessage } from '@quire/protocol'
 import { afterEach, describe, expect, it } from 'vitest'
+import { decodeMemory } from '../src/peer/identity.js'
+import { createMemoryIdentity } from '../src/peer/memory-identity.js'
 import { FakeClock, FakeNet, settle } from './support/fake-world.js'
 import { HEARTBEAT, LinkedPeer, folderOf, founded, type LinkedPeerInit, type LogLine } from './support/linked-peer.js'
 
@@ -384,6 +386,57 @@ describe('a peer that went backward', () => {
     expect([a, b, c].flatMap(({ links }) => links.quarantined)).toEqual([])
   })
 
+  it('is found also when it led: it says itself what it has', async () => {
+    const net = new FakeNet()
+    const folder = folderOf('folder of a')
+    const a = await start(net, 'a', ids, { folder })
+    const others = [await start(net, 'b', ids), await start(net, 'c', ids)] as const
+    await clock.advance(200)
+    const copy = folder.copy()
+    a.log = a.settled = { term: 3, lastTerm: 3, lastIndex: 1000 }
+    a.acknowledged = ['b', 'c'].map((peerId) => ({ peerId, term: 3, index: 1000 }))
+    await clock.advance(1000)
+    for (const other of others) {
+      const remembered = decodeMemory(other.folder.remembered).peers.find(({ peerId }) => peerId === 'a')
+      expect(remembered).toMatchObject({ lastTerm: 3, lastIndex: 1000 })
+    }
+    a.links.close()
+    open.splice(open.indexOf(a), 1)
+    const old = new LinkedPeer('a', { net, clock, config: founded(ids), folder: copy })
+    old.log = { term: 3, lastTerm: 3, lastIndex: 50 }
+    await started(old)
+    await clock.advance(10_000)
+    for (const other of others) exchange(old, other)
+    await settle()
+    expect([...others, old].map(({ received }) => received)).toEqual([[], [], []])
+    for (const { links } of others) expect(links.quarantined).toMatchObject([{ peerId: 'a' }])
+  })
+
+  it('loses the links to a peer that accepted it, when that peer hears of the evidence', async () => {
+    const net = new FakeNet()
+    const a = await start(net, 'a', ids)
+    const b = await start(net, 'b', ids)
+    await clock.advance(200)
+    a.acknowledged = [{ peerId: 'b', term: 3, index: 100 }]
+    await clock.advance(3000)
+    a.acknowledged = []
+    for (const each of open.splice(0)) each.links.close()
+    const ignorant = await start(net, 'c', ids)
+    b.log = { term: 3, lastTerm: 3, lastIndex: 50 }
+    await started(b)
+    await clock.advance(2000)
+    exchange(b, ignorant)
+    await settle()
+    expect([b.received.length, ignorant.received.length]).toEqual([1, 1])
+    await started(a)
+    await clock.advance(10_000)
+    exchange(b, ignorant)
+    exchange(a, b)
+    await settle()
+    expect([a.received, b.received.length, ignorant.received.length]).toEqual([[], 1, 1])
+    expect(ignorant.links.quarantined).toMatchObject([{ peerId: 'b' }])
+  })
+
   it('is refused with an empty folder under its old key', async () => {
     const net = new FakeNet()
     const { a } = await acknowledged(net)
@@ -451,6 +504,7 @@ describe('an empty folder', () => {
     const net = new FakeNet()
     const leader = await start(net, 'b', ids)
     leader.log = { term: 2, lastTerm: 2, lastIndex: 7 }
+    await start(net, 'c', ids)
     const a = await fresh(net, 'a')
     await clock.advance(5000)
     expect(a.identity.isAdmitted).toBe(false)
@@ -483,5 +537,80 @@ describe('an empty folder', () => {
     a.send('b')
     await settle()
     expect([a.identity.isAdmitted, b.received]).toEqual([true, ['0 a heartbeat']])
+  })
+
+  it('is not let in by a leader before every other voter knows it: one of them may hold a vote of an earlier folder', async () => {
+    const net = new FakeNet()
+    const leader = await start(net, 'b', ids)
+    leader.log = { term: 2, lastTerm: 2, lastIndex: 7 }
+    leader.leads = true
+    const a = await fresh(net, 'a')
+    await clock.advance(20_000)
+    expect(a.identity.isAdmitted).toBe(false)
+    const c = new LinkedPeer('c', { net, clock, config: founded(ids) })
+    await started(c)
+    await clock.advance(10_000)
+    expect([a.identity.isAdmitted, c.links.quarantined]).toEqual([true, []])
+  })
+
+  it('is not let in while one voter remembers an earlier folder that took part', async () => {
+    const net = new FakeNet()
+    const former = await start(net, 'a', ids)
+    const c = await start(net, 'c', ids)
+    await clock.advance(5000)
+    former.links.close()
+    open.splice(open.indexOf(former), 1)
+    const a = await fresh(net, 'a')
+    const leader = await start(net, 'b', ids)
+    leader.log = { term: 2, lastTerm: 2, lastIndex: 7 }
+    leader.leads = true
+    await clock.advance(20_000)
+    expect([a.identity.isAdmitted, c.links.quarantined.map(({ peerId }) => peerId)]).toEqual([false, ['a']])
+  })
+
+  it('may be made anew as long as it never took part', async () => {
+    const net = new FakeNet()
+    const a = await fresh(net, 'a')
+    const first = await start(net, 'c', ids, { folder: folderOf('c, made at 1', false) })
+    await clock.advance(5000)
+    first.links.close()
+    open.splice(open.indexOf(first), 1)
+    const c = await start(net, 'c', ids, { folder: folderOf('c, made at 2', false) })
+    const b = await fresh(net, 'b')
+    await clock.advance(10_000)
+    expect([a, b, c].map(({ identity }) => identity.isAdmitted)).toEqual([true, true, true])
+    expect([a, b, c].flatMap((each) => each.errors())).toEqual([])
+  })
+
+  it('counts with nobody before it is durable there that the folder takes part', async () => {
+    const net = new FakeNet()
+    const writes: (() => void)[] = []
+    let isSlow = false
+    const slow = createMemoryIdentity({
+      incarnation: 'folder of b',
+      schedule: (done) => (isSlow ? writes.push(done) : done())
+    })
+    slow.admit()
+    const a = await fresh(net, 'a')
+    const b = await start(net, 'b', ids, { folder: slow })
+    await clock.advance(2000)
+    isSlow = true
+    await fresh(net, 'c')
+    await clock.advance(500)
+    while (!a.identity.isAdmitted) {
+      for (const done of writes.splice(0)) done()
+      await settle()
+    }
+    a.send('b')
+    await settle()
+    expect([a.identity.isAdmitted, b.received]).toEqual([true, []])
+    isSlow = false
+    for (const done of writes.splice(0)) done()
+    await settle()
+    a.send('b')
+    await settle()
+    expect(b.received).toEqual(['0 a heartbeat'])
+    const admitted = decodeMemory(slow.remembered).peers.find(({ peerId }) => peerId === 'a')
+    expect(admitted?.admitted).toBe(true)
   })
 })

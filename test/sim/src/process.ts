@@ -13,6 +13,8 @@ interface Waiting {
 
 export class SimProcess {
   alive = true
+  /** When it ran again after it had last been stalled; before that, when it began. */
+  runsSince: number
   readonly clock: Clock
   /** What true time it was when the clock showed this, in nanoseconds both. */
   readonly trueNs: (clockNs: number) => number
@@ -30,6 +32,7 @@ export class SimProcess {
     /** How much faster than true time its clock runs: clocks of two nodes differ by less than 1 %. */
     rate: number
   ) {
+    this.runsSince = scheduler.now
     const offset = chance.between(0, 1e9)
     const wall = 1.7e12 + chance.between(-5000, 5000)
     this.clock = {
@@ -82,6 +85,7 @@ export class SimProcess {
     this.scheduler.after(ms, `${this.name} wakes`, () => {
       const inbox = this.inbox ?? []
       this.inbox = undefined
+      this.runsSince = this.scheduler.now
       // The event loop may look at its timers or at its sockets first.
       const first: EntryKind = this.chance.is(0.5) ? 'timer' : 'io'
       const ordered = [...inbox.filter(({ kind }) => kind === first), ...inbox.filter(({ kind }) => kind !== first)]

@@ -94,6 +94,10 @@ class Core implements RaftCore {
     return this.state.log.lastIndex
   }
 
+  get durableIndex(): number {
+    return this.state.log.durableIndex
+  }
+
   get commitIndex(): number {
     return this.state.commit
   }

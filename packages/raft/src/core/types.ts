@@ -182,6 +182,8 @@ export interface RaftCore {
   readonly leader: string | undefined
   readonly firstIndex: number
   readonly lastIndex: number
+  /** Up to here the log is on the own disk. */
+  readonly durableIndex: number
   readonly commitIndex: number
   readonly appliedIndex: number
   /** The newest in the log, committed or not. */

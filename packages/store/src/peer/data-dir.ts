@@ -151,7 +151,8 @@ async function begin(path: string, found: Identity | undefined, init: DataDirect
     peerId: init.peerId,
     clusterId: init.cluster.clusterId,
     founding: init.cluster.digest,
-    incarnation: randomBytes(16).toString('hex'),
+    // The newer of two sorts behind the older (docs/identity.md, Admission).
+    incarnation: Date.now().toString(16).padStart(12, '0') + randomBytes(10).toString('hex'),
     state: 'starting'
   }
   // Before anything else is in the directory, so that an interrupted start can be told from a foreign directory.

@@ -30,8 +30,12 @@ const INTERVAL_MS = 1_000
 export class EvidenceExchange {
   /** What of the evidence was passed on, by peer. */
   private readonly told = new Map<string, number>()
-  /** Peers whose new folder does not take part yet. */
+  /** What each member said last of the others. */
+  private readonly sightings = new Map<string, readonly RaftSighting[]>()
+  /** Members whose new folder does not take part yet, or of which this peer does not durably remember that it does. */
   private readonly newcomers = new Set<string>()
+  /** Those of them whose taking part is being written down. */
+  private readonly joining = new Set<string>()
   /** Those of them whose admission waits for a quorum round. */
   private readonly admitting = new Set<string>()
   /** The last write failed, and that was logged. */
@@ -81,13 +85,30 @@ export class EvidenceExchange {
 
   /** The member passes on what it remembers. */
   heard(remote: string, peers: readonly RaftSighting[]): void {
+    this.sightings.set(remote, peers)
     this.init.identity.learn(peers.filter(({ peerId }) => this.init.links.has(peerId)))
+    this.save()
     if (peers.some(({ peerId, admitted }) => peerId === remote && admitted)) this.tookPart(remote)
   }
 
+  isNewcomer(peerId: string): boolean {
+    return this.newcomers.has(peerId)
+  }
+
+  /**
+   * The member takes part. Its messages count from when that is durable here: until then, its folder may be replaced by
+   * another one.
+   */
   tookPart(peerId: string): void {
-    this.newcomers.delete(peerId)
-    this.init.identity.evidence.tookPart(peerId)
+    if (!this.newcomers.has(peerId) || this.joining.has(peerId)) return
+    const { identity } = this.init
+    identity.evidence.tookPart(peerId)
+    this.joining.add(peerId)
+    this.write(() => identity.save())
+      .then(() => this.newcomers.delete(peerId))
+      // The next message tries again; `write` has logged it.
+      .catch(() => {})
+      .finally(() => this.joining.delete(peerId))
   }
 
   /** The link to the member is new: nothing was passed on through it. */
@@ -99,6 +120,7 @@ export class EvidenceExchange {
   /** The remote is no member any more. */
   removed(peerId: string): void {
     this.told.delete(peerId)
+    this.sightings.delete(peerId)
     this.newcomers.delete(peerId)
   }
 
@@ -106,14 +128,19 @@ export class EvidenceExchange {
     this.cancelTick = this.init.clock.schedule(INTERVAL_MS, () => {
       this.scheduleTick()
       this.gather()
-      // What cannot be written now is written with the next tick; `write` has logged it.
-      this.write(() => this.init.identity.save()).catch(() => {})
+      this.save()
       if (this.grantedBy !== undefined) this.takePart(this.grantedBy)
       for (const peerId of this.init.links.keys()) {
         this.tell(peerId)
         this.admit(peerId)
       }
     })
+  }
+
+  /** What cannot be written now is written with the next tick. */
+  private save(): void {
+    // `write` has logged it.
+    this.write(() => this.init.identity.save()).catch(() => {})
   }
 
   /** Logs the first failure in a row, and that it is over. */
@@ -135,16 +162,16 @@ export class EvidenceExchange {
   private tell(peerId: string): void {
     const { links, identity } = this.init
     const link = links.get(peerId)
-    const { changes } = identity.evidence
+    const news = identity.news()
     if (link === undefined || !link.isOpen) return void this.told.delete(peerId)
-    if (this.told.get(peerId) === changes) return
-    this.told.set(peerId, changes)
+    if (this.told.get(peerId) === news) return
+    this.told.set(peerId, news)
     link.tell({ type: 'raftSeen', peers: identity.sightings() })
   }
 
   /**
-   * A leader lets a new folder take part when a majority has confirmed it after the folder's hello (docs/identity.md,
-   * Admission). It says so until it hears that the folder takes part.
+   * A leader lets a new folder take part when every other voter knows it as the member's folder, and a majority has
+   * confirmed the leader after that (docs/identity.md, Admission). It says so until it hears that the folder takes part.
    */
   private admit(peerId: string): void {
     const { identity, confirmLeadership, links, logger } = this.init
@@ -152,6 +179,7 @@ export class EvidenceExchange {
     const { incarnation } = link?.life ?? {}
     if (link === undefined || incarnation === undefined) return
     if (!this.newcomers.has(peerId) || this.admitting.has(peerId)) return
+    if (!this.isKnownToAll(peerId, incarnation)) return
     const confirmed = confirmLeadership()
     if (confirmed === undefined) return
     this.admitting.add(peerId)
@@ -167,6 +195,15 @@ export class EvidenceExchange {
       .finally(() => this.admitting.delete(peerId))
   }
 
+  /** Then a vote of the member's former folder counts with nobody: a voter that counted one remembers that folder. */
+  private isKnownToAll(peerId: string, incarnation: string): boolean {
+    return [...this.init.links.keys()].every(
+      (other) =>
+        other === peerId ||
+        this.sightings.get(other)?.some((each) => each.peerId === peerId && each.incarnation === incarnation)
+    )
+  }
+
   /** Takes part if that has been granted. A grant that cannot be written down is tried again with the next tick. */
   private takePart(why: string): void {
     const { identity, logger } = this.init
@@ -180,7 +217,8 @@ export class EvidenceExchange {
     }
     this.grantedBy = undefined
     logger?.info({ why }, 'this peer takes part from now on')
-    // All others hear of it with the next word.
+    // At once: the others drop its messages until they know.
     this.told.clear()
+    for (const peerId of this.init.links.keys()) this.tell(peerId)
   }
 }

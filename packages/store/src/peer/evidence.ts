@@ -2,13 +2,19 @@
  * What a peer remembers of the others, so that one that went backward, or runs twice, is found (docs/identity.md). Pure: the
  * identity keeps the book on disk.
  */
-import type { RaftIntroduction, RaftSighting } from '@quire/protocol'
+import type { RaftIntroduction, RaftMark, RaftSighting } from '@quire/protocol'
 
 /** A folder, how often it was started, and the process that uses it. */
 export type Life = Pick<RaftSighting, 'incarnation' | 'boot' | 'process'>
 
+/** A life, and what its folder had when it said so. */
+export type Claim = Life & RaftMark
+
 /** A process that no peer has: two processes claimed the same boot, so neither is believed until a higher boot appears. */
 const CONTESTED = ''
+
+/** Nothing is known. */
+export const NO_MARK: RaftMark = { term: 0, lastTerm: 0, lastIndex: 0 }
 
 export class EvidenceBook {
   /** Raised with each change. */
@@ -27,42 +33,42 @@ export class EvidenceBook {
   refusal(introduction: RaftIntroduction): string | undefined {
     const known = this.peers.get(introduction.from)
     if (known === undefined) return undefined
-    const { incarnation, boot, process, lastTerm, lastIndex } = introduction
-    if (incarnation !== known.incarnation) {
-      return `its data directory is not the one that it had before (${known.incarnation}, now ${incarnation}): ${REPLACE}`
-    }
+    const { incarnation, boot, process } = introduction
+    if (incarnation !== known.incarnation) return otherFolder(introduction, known)
     if (boot < known.boot) {
       return `its data directory is at boot ${boot}, but was at boot ${known.boot} before: ${OLDER}`
     }
-    if (process === known.process) return undefined
-    if (isBehind(lastTerm, lastIndex, known)) {
-      const has = `entry ${lastIndex} of term ${lastTerm}`
-      return `its log ends at ${has}, but it acknowledged entry ${known.lastIndex} of term ${known.lastTerm}: ${OLDER}`
-    }
+    // Acknowledgments may overtake the hello of the process that sent them. Those of earlier processes cannot.
+    if (process === known.process) return shortfall(introduction, known.past)
+    const lack = shortfall(introduction, known)
+    if (lack !== undefined) return lack
     if (boot === known.boot) return `another process has used boot ${boot} of its data directory: ${OLDER}`
     return undefined
   }
 
-  /** The life is the newest that this book knows of the peer. */
-  isCurrent(peerId: string, { incarnation, boot, process }: Life): boolean {
+  /** The life is the newest that this book knows of the peer, and had everything that is known of the lives before it. */
+  isCurrent(peerId: string, claim: Claim): boolean {
     const known = this.peers.get(peerId)
-    return known?.incarnation === incarnation && known.boot === boot && known.process === process
+    return known !== undefined && isSameLife(known, claim) && shortfall(claim, known.past) === undefined
   }
 
   /** Records an introduction that {@link refusal} has let pass. */
-  met({ from, incarnation, boot, process, admitted }: RaftIntroduction): void {
+  met({ from, incarnation, boot, process, admitted, term }: RaftIntroduction): void {
     const known = this.peers.get(from)
-    if (known === undefined) {
-      return this.set({ peerId: from, incarnation, boot, process, admitted, lastTerm: 0, lastIndex: 0 })
+    const life = { incarnation, boot, process }
+    if (known?.incarnation !== incarnation) {
+      return this.set({ peerId: from, ...life, admitted, ...NO_MARK, term, past: NO_MARK })
     }
-    if (this.isCurrent(from, { incarnation, boot, process }) && (known.admitted || !admitted)) return
-    this.set({ ...known, boot, process, admitted: known.admitted || admitted })
+    // The end of its log says nothing yet: it may be truncated. Its term stays.
+    const mark = furthest(known, { ...NO_MARK, term })
+    const past = process === known.process ? known.past : markOf(known)
+    this.update({ ...known, ...life, admitted: known.admitted || admitted, ...mark, past })
   }
 
   /** The peer's present incarnation takes part in votes. */
   tookPart(peerId: string): void {
     const known = this.peers.get(peerId)
-    if (known !== undefined && !known.admitted) this.set({ ...known, admitted: true })
+    if (known !== undefined) this.update({ ...known, admitted: true })
   }
 
   /**
@@ -71,26 +77,26 @@ export class EvidenceBook {
    */
   committed(peerId: string, lastTerm: number, lastIndex: number): void {
     const known = this.peers.get(peerId)
-    if (known !== undefined && isBehind(known.lastTerm, known.lastIndex, { lastTerm, lastIndex })) {
-      this.set({ ...known, lastTerm, lastIndex })
-    }
+    if (known !== undefined) this.update({ ...known, ...furthest(known, { term: 0, lastTerm, lastIndex }) })
   }
 
-  /** Takes over what another peer remembers. Its own observations count more than hearsay, except where hearsay is worse news. */
-  learn(sighting: RaftSighting): void {
-    const known = this.peers.get(sighting.peerId)
-    if (known === undefined) return this.set(sighting)
-    if (sighting.incarnation !== known.incarnation) {
-      // An incarnation that took part beats one that did not: the latter is an empty folder under an old key.
-      if (sighting.admitted && !known.admitted) this.set(sighting)
+  /** Takes over what another peer remembers, or says of itself. What arrives late or twice changes nothing. */
+  learn(heard: RaftSighting): void {
+    const known = this.peers.get(heard.peerId)
+    if (known === undefined) return this.set(heard)
+    if (heard.incarnation !== known.incarnation) {
+      if (!known.admitted && (heard.admitted || isNewer(heard, known))) this.set(heard)
       return
     }
-    const admitted = known.admitted || sighting.admitted
-    const isLonger = isBehind(known.lastTerm, known.lastIndex, sighting)
-    const { lastTerm, lastIndex } = isLonger ? sighting : known
-    const { boot, process } = newerLife(known, sighting)
-    const isNews = isLonger || admitted !== known.admitted || boot !== known.boot || process !== known.process
-    if (isNews) this.set({ ...known, boot, process, admitted, lastTerm, lastIndex })
+    const life = newerLife(known, heard)
+    let past = furthest(known.past, heard.past)
+    for (const each of [known, heard]) if (each.boot < life.boot) past = furthest(past, each)
+    const admitted = known.admitted || heard.admitted
+    this.update({ ...known, ...life, admitted, ...furthest(known, heard), past })
+  }
+
+  private update(sighting: RaftSighting): void {
+    if (!isSame(sighting, this.peers.get(sighting.peerId)!)) this.set(sighting)
   }
 
   private set(sighting: RaftSighting): void {
@@ -103,13 +109,63 @@ const REPLACE = 'stop it; it comes back only as a new member of the cluster'
 const OLDER =
   'it was restored from an older copy, or a copy of it runs elsewhere; stop every copy, then start the newest one'
 
-function newerLife(known: Life, heard: Life): { readonly boot: number; readonly process: string } {
-  if (heard.boot < known.boot) return known
-  if (heard.boot > known.boot || heard.process === known.process) return heard
-  return { boot: known.boot, process: CONTESTED }
+/**
+ * A folder that never took part may be made anew: nothing of it has counted anywhere. Incarnations replace each other in one order
+ * everywhere, so that two folders under one key cannot take turns.
+ */
+function otherFolder(introduction: RaftIntroduction, known: RaftSighting): string | undefined {
+  const { incarnation, admitted } = introduction
+  const differs = `its data directory is not the one that it had before (${known.incarnation}, now ${incarnation})`
+  if (known.admitted || admitted) return `${differs}: ${REPLACE}`
+  if (isNewer(introduction, known)) return undefined
+  return `${differs}, but was made earlier: start the newer one, or make it anew`
+}
+
+/** Incarnations begin with the time at which their folder was made. */
+function isNewer(one: Pick<Life, 'incarnation'>, other: Pick<Life, 'incarnation'>): boolean {
+  return one.incarnation > other.incarnation
+}
+
+function newerLife(known: Life, heard: Life): Pick<Life, 'boot' | 'process'> {
+  const { boot, process } = heard.boot > known.boot ? heard : known
+  const isContested = heard.boot === known.boot && heard.process !== known.process
+  return { boot, process: isContested ? CONTESTED : process }
+}
+
+function isSameLife(one: Life, other: Life): boolean {
+  return one.incarnation === other.incarnation && one.boot === other.boot && one.process === other.process
+}
+
+/** What a folder that says `has` lacks of what it must have. */
+function shortfall(has: RaftMark, must: RaftMark): string | undefined {
+  if (isBehind(has, must)) {
+    const end = `entry ${has.lastIndex} of term ${has.lastTerm}`
+    return `its log ends at ${end}, but it acknowledged entry ${must.lastIndex} of term ${must.lastTerm}: ${OLDER}`
+  }
+  // A vote that it cast in a later term may be lost.
+  if (has.term < must.term) return `it is in term ${has.term}, but was in term ${must.term} before: ${OLDER}`
+  return undefined
 }
 
 /** Logs compare by term, then by index (§5.4.1). */
-function isBehind(term: number, index: number, than: Pick<RaftSighting, 'lastTerm' | 'lastIndex'>): boolean {
-  return term < than.lastTerm || (term === than.lastTerm && index < than.lastIndex)
+function isBehind(has: RaftMark, must: RaftMark): boolean {
+  return has.lastTerm < must.lastTerm || (has.lastTerm === must.lastTerm && has.lastIndex < must.lastIndex)
+}
+
+function furthest(one: RaftMark, other: RaftMark): RaftMark {
+  const { lastTerm, lastIndex } = isBehind(one, other) ? other : one
+  return { term: Math.max(one.term, other.term), lastTerm, lastIndex }
+}
+
+function markOf({ term, lastTerm, lastIndex }: RaftMark): RaftMark {
+  return { term, lastTerm, lastIndex }
+}
+
+export function isSameMark(one: RaftMark, other: RaftMark): boolean {
+  return one.term === other.term && one.lastTerm === other.lastTerm && one.lastIndex === other.lastIndex
+}
+
+function isSame(one: RaftSighting, other: RaftSighting): boolean {
+  const areMarks = isSameMark(one, other) && isSameMark(one.past, other.past)
+  return areMarks && isSameLife(one, other) && one.admitted === other.admitted
 }

@@ -16,6 +16,7 @@ import {
   type Member,
   type QuireError,
   type RaftIntroduction,
+  type RaftMark,
   type RaftSighting,
   type Random,
   type RefusalReason,
@@ -25,7 +26,7 @@ import { fromString } from 'uint8arrays/from-string'
 import { toString } from 'uint8arrays/to-string'
 import { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
 import { Admission } from './admission.js'
-import { EvidenceBook } from './evidence.js'
+import { EvidenceBook, NO_MARK, isSameMark } from './evidence.js'
 import { foundingDifference, foundingDigest } from './founding.js'
 import { LearnedAddresses } from './learned-addresses.js'
 
@@ -50,7 +51,9 @@ export interface PeerIdentityInit {
   readonly founding: ReplicatedConfig
   readonly random: Random
   /** The durable term, and the last durable entry of the log. */
-  readonly durable: () => Pick<RaftIntroduction, 'term' | 'lastTerm' | 'lastIndex'>
+  readonly durable: () => RaftMark
+  /** The durable term, and the last entry that is both durable here and known here to be committed. */
+  readonly settled: () => RaftMark
 }
 
 /** Why an introduction is not accepted. */
@@ -88,6 +91,9 @@ export class PeerIdentity {
   private readonly admission: Admission
   private readonly process: string
   private savedChanges = -1
+  /** What this peer said of itself when it was last asked for news. */
+  private own = NO_MARK
+  private ownChanges = 0
 
   constructor(
     private readonly init: PeerIdentityInit,
@@ -214,10 +220,24 @@ export class PeerIdentity {
     return true
   }
 
-  /** What this peer remembers, itself included. */
+  /** Differs from the result of an earlier call when {@link sightings} do. */
+  news(): number {
+    const settled = this.init.settled()
+    if (!isSameMark(settled, this.own)) {
+      this.own = settled
+      this.ownChanges++
+    }
+    return this.evidence.changes + this.ownChanges
+  }
+
+  /**
+   * What this peer remembers, and what it has itself: nobody acknowledges a leader's entries to anyone, so without its own word the
+   * others would know nothing of a peer that led.
+   */
   sightings(): RaftSighting[] {
-    const { incarnation, boot, process, isAdmitted } = this
-    const self = { peerId: this.init.id, incarnation, boot, process, admitted: isAdmitted, lastTerm: 0, lastIndex: 0 }
+    const { incarnation, boot, process, isAdmitted, init } = this
+    const life = { incarnation, boot, process }
+    const self = { peerId: init.id, ...life, admitted: isAdmitted, ...init.settled(), past: NO_MARK }
     return [self, ...this.evidence.sightings()]
   }
 

@@ -17,7 +17,7 @@ import {
 } from '@quire/protocol'
 import type { AddressBook } from '@quire/net'
 import type { Logger } from 'pino'
-import type { Life } from './evidence.js'
+import type { Claim } from './evidence.js'
 
 export interface LinkInit {
   readonly remote: string
@@ -49,8 +49,8 @@ const PATIENCE = 2
 const SMALL_FRAME_BYTES = 128
 
 export class Link {
-  /** The remote's process behind the open stream. */
-  life: Life | undefined
+  /** What the remote's process behind the open stream said of itself. */
+  life: Claim | undefined
   /** In the handshake. */
   private opening: FrameStream | undefined
   /** Open. */

@@ -21,6 +21,23 @@ export function createMemoryIdentity(init: MemoryIdentityInit): MemoryIdentity {
 function identityIn(init: MemoryIdentityInit, admitted: boolean, remembered: string): MemoryIdentity {
   const { incarnation, schedule = (done: () => void) => done() } = init
   let life = 0
+  /** Waits for the write that is under way. */
+  let next: { text: string; readonly promise: Promise<void>; readonly resolve: () => void } | undefined
+  let isWriting = false
+  const write = (): void => {
+    if (next === undefined) return
+    const { text, resolve } = next
+    const at = life
+    next = undefined
+    isWriting = true
+    schedule(() => {
+      if (at !== life) return
+      remembered = text
+      isWriting = false
+      resolve()
+      write()
+    })
+  }
   return {
     incarnation,
     get admitted() {
@@ -33,17 +50,16 @@ function identityIn(init: MemoryIdentityInit, admitted: boolean, remembered: str
       admitted = true
     },
     remember(text) {
-      const { promise, resolve } = withResolver()
-      const at = life
-      schedule(() => {
-        if (at !== life) return
-        remembered = text
-        resolve()
-      })
+      next ??= { text, ...withResolver() }
+      next.text = text
+      const { promise } = next
+      if (!isWriting) write()
       return promise
     },
     crash() {
       life++
+      next = undefined
+      isWriting = false
     },
     copy: () => identityIn(init, admitted, remembered)
   }

@@ -10,6 +10,7 @@ import {
   type Clock,
   type Member,
   type Network,
+  type RaftMark,
   type Random,
   type Timing
 } from '@quire/protocol'
@@ -117,7 +118,7 @@ export async function openPeerCore(components: PeerCoreComponents, init: PeerCor
     onApplied: (index, applied) => core.applied(index, applied),
     onFault: (fault) => core.storageFault(fault)
   })
-  const identity = await openIdentity(components, init, replica)
+  const identity = await openIdentity(components, init, replica, () => core.settled())
   const core = new PeerCore(components, init, replica, stages, identity)
   return core
 }
@@ -125,7 +126,8 @@ export async function openPeerCore(components: PeerCoreComponents, init: PeerCor
 async function openIdentity(
   { storage, random }: PeerCoreComponents,
   { id }: PeerCoreInit,
-  replica: Replica
+  replica: Replica,
+  settled: () => RaftMark
 ): Promise<PeerIdentity> {
   const { log, founding } = replica
   const durable = () => ({
@@ -134,7 +136,7 @@ async function openIdentity(
     lastIndex: log.lastIndex
   })
   try {
-    return await createPeerIdentity({ id, storage, founding, random, durable })
+    return await createPeerIdentity({ id, storage, founding, random, durable, settled })
   } catch (error) {
     await replica.log.close()
     await replica.applier.close()
@@ -389,6 +391,14 @@ export class PeerCore {
     const { id } = this.init
     const own = this.newestConfig.voters.find(({ peerId }) => peerId === id)
     this.book.learn(id, [...(own?.addresses ?? []), ...listening])
+  }
+
+  /** What this peer has on its disk for good. */
+  settled(): RaftMark {
+    const { log } = this.replica
+    const { commitIndex = 0, durableIndex = 0 } = this.node?.status() ?? {}
+    const index = Math.min(commitIndex, durableIndex, log.lastIndex)
+    return { term: log.hardState.term, lastTerm: log.term(index) ?? 0, lastIndex: index }
   }
 
   /** What each follower has that is committed: it stays on that follower's disk for good. */

@@ -20,7 +20,7 @@ import {
 import type { AddressBook } from '@quire/net'
 import type { Logger } from 'pino'
 import { EvidenceExchange, type Acknowledged } from './evidence-exchange.js'
-import type { Life } from './evidence.js'
+import type { Claim } from './evidence.js'
 import type { PeerIdentity, Refusal } from './identity.js'
 import { HELLO_TIMEOUT_MS, Link } from './link.js'
 import { PeerRefusals } from './peer-refusals.js'
@@ -83,7 +83,7 @@ export function createPeerLinks(init: PeerLinksInit): PeerLinks {
 
 interface Incoming {
   readonly stream: FrameStream
-  readonly life: Life
+  readonly life: Claim
 }
 
 class Links implements PeerLinks {
@@ -279,7 +279,8 @@ class Links implements PeerLinks {
       const { group, message } = decodeFrame(raftMessage, bytes)
       if (isRaftLinkMessage(message)) return this.linkMessage(stream, message)
       if (!this.init.identity.isAdmitted) return
-      this.exchange.tookPart(remote)
+      // Dropped, and sent again: a newcomer counts when this peer durably remembers that it takes part.
+      if (this.exchange.isNewcomer(remote)) return this.exchange.tookPart(remote)
       this.init.receive(group, remote, message)
     } catch (error) {
       this.refusals.broken(remote, error as Error)

@@ -46,6 +46,8 @@ export class LinkedPeer {
   readonly book = new AddressBook()
   /** The durable end of its log. */
   log = { term: 1, lastTerm: 1, lastIndex: 1 }
+  /** The part of it that is committed, as far as it knows. */
+  settled = { term: 0, lastTerm: 0, lastIndex: 0 }
   /** What its followers have, while it leads. */
   acknowledged: Acknowledged[] = []
   /** Resolves at once: a majority is there. */
@@ -70,7 +72,8 @@ export class LinkedPeer {
       storage: this.folder,
       founding: config,
       random,
-      durable: () => this.log
+      durable: () => this.log,
+      settled: () => this.settled
     })
     this.links = createPeerLinks({
       network: net.node(this.id),

@@ -3,6 +3,7 @@ import type { SimClient } from './clients.js'
 import { MAX_ROUND_TRIP_MS, PROTOCOL_RAFT } from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
 import { CLIENT_IDS, PEER_IDS } from './ids.js'
+import type { Memories } from './memories.js'
 import type { SimNetwork } from './network.js'
 import { OldFolders } from './old-folders.js'
 import type { SimPeer } from './peers.js'
@@ -60,6 +61,7 @@ export interface FaultInit {
   readonly network: SimNetwork
   readonly peers: readonly SimPeer[]
   readonly clients: readonly SimClient[]
+  readonly memories: Memories
   readonly settings: FaultSettings
   readonly onViolation: (error: Violation) => void
 }
@@ -69,9 +71,10 @@ export class Faults {
   private readonly oldFolders: OldFolders
 
   constructor(private readonly init: FaultInit) {
-    const { scheduler, coverage, peers, onViolation } = init
+    const { scheduler, coverage, peers, memories, onViolation } = init
     const restart = (peer: SimPeer, ms: number): void => this.restart(peer, ms)
-    this.oldFolders = new OldFolders({ scheduler, coverage, peers, restart, onViolation })
+    const leader = (): SimPeer | undefined => this.leader()
+    this.oldFolders = new OldFolders({ scheduler, coverage, peers, memories, restart, leader, onViolation })
   }
 
   /** No new fault, and every old one is over. */

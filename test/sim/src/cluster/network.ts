@@ -57,13 +57,15 @@ export class SimNetwork {
   /** When the last byte that was put on a thin line will have left, by direction. */
   private readonly busyUntil = new Map<string, number>()
   private areLinesThin = true
+  /** When a link was last cut, healed, slowed or broken, by its two nodes. */
+  private readonly disturbedAt = new Map<string, number>()
   readonly streams = new Set<Stream>()
   /** When the last frame arrives that a slow link had when it became fast again: up to 6 s later. */
   healedAt = 0
   /** Sees every frame when it arrives, before its receiver. */
   onDeliver: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
   /** Sees every frame that a process sends. */
-  onSend: ((from: string, protocol: string, frame: Uint8Array) => void) | undefined
+  onSend: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
   /** A frame of control waits this long for those before it on its line. */
   onControlWait: (from: string, to: string, ms: number) => void = () => {}
   /** A handler threw: the real stream would be aborted and the error logged. */
@@ -115,9 +117,29 @@ export class SimNetwork {
     return this.blocked.has(`${from}>${to}`)
   }
 
+  /** A stream that `from` opened to `to` at `since` or earlier is open, and nothing has happened to the link since then. */
+  isSteady(from: string, to: string, protocol: string, since: number): boolean {
+    const isQuiet = [`${from}>${to}`, `${to}>${from}`].every((link) => (this.disturbedAt.get(link) ?? -1) <= since)
+    const areSlow = this.slowness(from, to) > 1 || this.slowness(to, from) > 1
+    if (!isQuiet || areSlow || this.isBlocked(from, to) || this.isBlocked(to, from)) return false
+    return [...this.streams].some(
+      ({ protocol: of, ends, openedAt }) =>
+        of === protocol &&
+        openedAt <= since &&
+        ends[0].id === from &&
+        ends[1].id === to &&
+        ends.every(({ isOver, held, delayMs }) => !isOver && !held && delayMs === 0)
+    )
+  }
+
+  private disturb(from: string, to: string): void {
+    this.disturbedAt.set(`${from}>${to}`, this.init.scheduler.now)
+  }
+
   /** Nothing goes from `from` to `to` any more. Ends that hear nothing give up after a while. */
   block(from: string, to: string): void {
     this.blocked.add(`${from}>${to}`)
+    this.disturb(from, to)
     for (const stream of this.streams) {
       if (!stream.connects(from, to)) continue
       for (const end of stream.ends) stream.givenUpLater(end)
@@ -127,6 +149,7 @@ export class SimNetwork {
   heal(): void {
     this.areLinesThin = false
     const arrivals = [...this.streams].flatMap(({ ends }) => ends.map(({ lastArrival }) => lastArrival))
+    for (const link of [...this.blocked, ...this.slow.keys()]) this.disturbedAt.set(link, this.init.scheduler.now)
     this.healedAt = Math.max(this.init.scheduler.now, ...arrivals)
     this.blocked.clear()
     this.slow.clear()
@@ -135,10 +158,12 @@ export class SimNetwork {
 
   unblock(from: string, to: string): void {
     this.blocked.delete(`${from}>${to}`)
+    this.disturb(from, to)
     for (const stream of this.streams) if (stream.connects(from, to)) stream.unblocked()
   }
 
   slowDown(from: string, to: string, factor: number): void {
+    this.disturb(from, to)
     if (factor === 1) this.slow.delete(`${from}>${to}`)
     else this.slow.set(`${from}>${to}`, factor)
   }
@@ -169,6 +194,7 @@ export class SimNetwork {
     const [a, b] = stream.ends
     for (const each of whole ? [...this.streams].filter((other) => other.connects(a.id, b.id)) : [stream]) {
       this.init.coverage.add('stream breaks')
+      this.disturb(a.id, b.id)
       each.break()
     }
   }

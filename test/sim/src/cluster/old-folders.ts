@@ -1,19 +1,24 @@
 /**
  * Operators who put back an older copy of a data directory, or start on an empty one under the old key. Where the other peers durably
- * remember what the peer has acknowledged, none of them may let it take part (docs/identity.md).
+ * remember what the peer had, none of them may let it take part (docs/identity.md). Whether they remember what they must is checked
+ * against the truth: see `Memories`.
  */
 import type { RaftSighting } from '@quire/protocol'
+import { decodeMemory } from '@quire/store/peer-core'
 import type { Coverage } from '../coverage.js'
 import type { Chance } from '../random.js'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
+import type { Memories } from './memories.js'
 import type { Folder, SimPeer } from './peers.js'
 
 export interface OldFoldersInit {
   readonly scheduler: Scheduler
   readonly coverage: Coverage
   readonly peers: readonly SimPeer[]
+  readonly memories: Memories
   readonly restart: (peer: SimPeer, ms: number) => void
+  readonly leader: () => SimPeer | undefined
   readonly onViolation: (error: Violation) => void
 }
 
@@ -29,7 +34,9 @@ export class OldFolders {
     peer.crash(chance.is(0.5))
     const copy = chance.is(0.3) ? peer.emptyFolder() : peer.copyFolder()
     restart(peer, chance.exponential(300))
-    const waitMs = chance.between(1500, 4000)
+    // Soon: the log has hardly moved, and only the boot tells.
+    const waitMs = chance.is(0.25) ? chance.between(200, 800) : chance.between(1500, 4000)
+    if (chance.is(0.5)) this.makeLeader(peer, chance.between(300, 1000))
     const runMs = chance.between(1000, 2500)
     scheduler.after(waitMs, 'an older folder is put back', () => this.putBack(peer, copy, runMs, chance))
   }
@@ -40,15 +47,30 @@ export class OldFolders {
     for (const peer of this.init.peers) this.takeAway(peer)
   }
 
+  /** Nobody hears a leader acknowledge anything. */
+  private makeLeader(peer: SimPeer, ms: number): void {
+    const { scheduler, leader } = this.init
+    scheduler.after(ms, 'the peer of an older folder is to lead', () => {
+      leader()
+        ?.core?.node?.transferLeadership(peer.id)
+        .catch(() => {})
+    })
+  }
+
   private putBack(peer: SimPeer, copy: Folder, runMs: number, chance: Chance): void {
     const { scheduler, coverage } = this.init
     if (this.stopped || peer.process === undefined || peer.isOnOldFolder) return
-    if (!this.others(peer).every((other) => remembersMore(other.remembered(peer.id), copy))) return
+    this.init.memories.check()
+    const others = this.others(peer)
+    const areAhead = others.every((other) => remembersMore(other.remembered(peer.id), copy))
+    if (!areAhead && !others.every((other) => remembersBoot(other.remembered(peer.id), copy))) return
+    if (!areAhead) coverage.add('older folders that only the boot tells')
+    if (peer.core?.node?.status().role === 'leader') coverage.add('older folders of leaders')
     peer.crash(false)
     peer.startOn(copy)
     coverage.add('older folders put back')
     // A second start raises the boot above the one of the newest folder: only the log's end and the incarnation tell then.
-    if (chance.is(0.7)) {
+    if (areAhead && chance.is(0.7)) {
       scheduler.after(chance.between(50, 300), 'the older folder is started again', () => {
         if (peer.isOnOldFolder && peer.process !== undefined) peer.crash(false)
         if (peer.isOnOldFolder) peer.start()
@@ -83,6 +105,11 @@ export class OldFolders {
   private others(peer: SimPeer): SimPeer[] {
     return this.init.peers.filter((each) => each !== peer)
   }
+}
+
+/** The copy would start with a boot that the peer has seen under another process. */
+function remembersBoot(sighting: RaftSighting | undefined, { identity }: Folder): boolean {
+  return sighting?.incarnation === identity.incarnation && sighting.boot > decodeMemory(identity.remembered).boot
 }
 
 /** The peer remembered an acknowledgment that the copy lacks, or another incarnation. */

@@ -117,7 +117,7 @@ export class SimPeer {
     const later = (delayMs: number, callback: () => void): void => {
       this.process?.after('io', delayMs, `${this.name} disk`, callback)
     }
-    const incarnation = `${this.name} ${++this.folders}`
+    const incarnation = `${this.name} ${String(++this.folders).padStart(4, '0')}`
     return {
       log: createMemoryDisk({ schedule: later, latencyMs: delay }),
       pages: createMemoryStorage({ schedule: (callback) => later(delay() * 3, callback) }),
@@ -196,7 +196,6 @@ export class SimPeer {
     // The log may hold more than what was known to be durable, never less.
     folder.last = this.lastEntry() ?? folder.last
     folder.log = folder.log.crash(() => this.chance.next())
-    folder.identity.crash()
     folder.pages.crash({ keepPending: this.chance.is(0.3) })
     this.end(process, withMachine)
   }
@@ -230,6 +229,7 @@ export class SimPeer {
 
   private end(process: SimProcess, withMachine: boolean): void {
     process.kill()
+    this.folder.identity.crash()
     this.process = undefined
     this.core = undefined
     this.world.network.died(this.id, withMachine)

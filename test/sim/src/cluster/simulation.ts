@@ -8,6 +8,7 @@ import { SimClient } from './clients.js'
 import { Faults, FAULTS, type Fault } from './faults.js'
 import { CLIENT_IDS, PEER_IDS, withNames } from './ids.js'
 import { LogInvariants } from './log-invariants.js'
+import { Memories } from './memories.js'
 import { Names } from './names.js'
 import { SimNetwork } from './network.js'
 import { PageInvariants } from './page-invariants.js'
@@ -44,6 +45,7 @@ export class Simulation extends SeedRun<Fault> {
   private readonly names: Names
   private readonly unnamed: UnnamedFiles
   private readonly log = new LogInvariants()
+  private readonly memories: Memories
   private readonly faults: Faults
   private readonly schedule: readonly Happening<Fault>[]
   private readonly digests = new Map<number, string>()
@@ -76,7 +78,18 @@ export class Simulation extends SeedRun<Fault> {
     const { network, peers, clients } = this
     this.raft = new RaftInvariants(peers, coverage)
     const onViolation = (error: Violation): void => this.fail(error)
-    this.faults = new Faults({ scheduler, coverage, network, peers, clients, settings: settings.faults, onViolation })
+    this.memories = new Memories({ scheduler, coverage, network, peers })
+    const { memories } = this
+    this.faults = new Faults({
+      scheduler,
+      coverage,
+      network,
+      peers,
+      clients,
+      memories,
+      settings: settings.faults,
+      onViolation
+    })
     const { faultyMs, faults } = settings
     const schedule = drawSchedule(FAULTS, this.chance.fork('schedule'), { ...faults, faultyMs })
     this.schedule = schedule.filter(({ number }) => isSelected(init, number))
@@ -88,8 +101,14 @@ export class Simulation extends SeedRun<Fault> {
     })
     network.onHandlerError = (error) => this.fail(new Error(`a handler threw: ${error.message}`, { cause: error }))
     network.onDeliver = (from, to, protocol, frame) =>
-      this.guard(() => this.traffic.delivered(from, to, protocol, frame))
-    network.onSend = (from, protocol, frame) => this.clients.find(({ id }) => id === from)?.frameSent(protocol, frame)
+      this.guard(() => {
+        this.traffic.delivered(from, to, protocol, frame)
+        this.memories.delivered(from, to, protocol, frame)
+      })
+    network.onSend = (from, to, protocol, frame) => {
+      this.clients.find(({ id }) => id === from)?.frameSent(protocol, frame)
+      this.guard(() => this.memories.sent(from, to, protocol, frame))
+    }
     network.onControlWait = (from, to, ms) => this.guard(() => this.controlWaits(from, to, ms))
     scheduler.afterEvent = () => this.check()
     if (init.trace !== undefined) scheduler.onTrace = ({ label }) => this.note(label)
@@ -205,7 +224,10 @@ export class Simulation extends SeedRun<Fault> {
 
   private digestRegularly(): void {
     this.scheduler.after(DIGEST_MS, 'digests', () => {
-      this.guard(() => this.checkDigests())
+      this.guard(() => {
+        this.checkDigests()
+        this.memories.check()
+      })
       this.digestRegularly()
     })
   }
@@ -224,6 +246,7 @@ export class Simulation extends SeedRun<Fault> {
   }
 
   private applied(peer: SimPeer, index: number, applied: Applied | undefined): void {
+    this.memories.applied(peer, index)
     this.countTerms()
     if (!this.log.applied(peer, index, applied) || applied === undefined) return
     this.isTouched = true

@@ -99,7 +99,7 @@ export class End implements FrameStream {
     // What the receiver gets: without its length, and its own.
     this.bytesOnTheWay += frame.length
     const bytes = frame.slice(4)
-    this.stream.network.onSend?.(this.id, this.stream.protocol, bytes)
+    this.stream.network.onSend?.(this.id, this.remote, this.stream.protocol, bytes)
     this.put({ type: 'frame', bytes })
     if (this.bytesOnTheWay > MAX_QUEUED_BYTES) {
       this.abort(new Error(`${this.bytesOnTheWay} bytes are queued for ${this.remote}`))

@@ -4,6 +4,7 @@ import type { Host, SimNetwork } from './network.js'
 
 export class Stream {
   readonly ends: readonly [End, End]
+  readonly openedAt: number
 
   constructor(
     readonly network: SimNetwork,
@@ -11,6 +12,7 @@ export class Stream {
     dialler: Host,
     acceptor: Host
   ) {
+    this.openedAt = network.init.scheduler.now
     const a = new End(this, dialler, acceptor.id)
     const b = new End(this, acceptor, dialler.id)
     a.other = b

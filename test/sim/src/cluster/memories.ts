@@ -1,0 +1,108 @@
+/**
+ * What peers durably remember of each other, against what happened (docs/identity.md, Evidence). The truth is kept here: what each
+ * peer has applied is committed and on its disk, whether it led or followed.
+ */
+import { PROTOCOL_RAFT, decodeFrame, raftMessage, type RaftIntroduction, type RaftStreamMessage } from '@quire/protocol'
+import type { Coverage } from '../coverage.js'
+import type { Scheduler } from '../scheduler.js'
+import { Violation } from '../violation.js'
+import type { SimNetwork } from './network.js'
+import type { SimPeer } from './peers.js'
+
+export interface MemoriesInit {
+  readonly scheduler: Scheduler
+  readonly coverage: Coverage
+  readonly network: SimNetwork
+  readonly peers: readonly SimPeer[]
+}
+
+interface Settled {
+  readonly atMs: number
+  readonly term: number
+  readonly index: number
+}
+
+/** The documented window: a peer speaks once a second, and what it says is written at once. Disks and frames take up to 200 ms here. */
+const WINDOW_MS = 1800
+/** A stream that is as old has passed its handshake. */
+const HANDSHAKE_MS = 1200
+/** Of the link. */
+const ROUND_TRIPS = 6
+const HELLO_TAG = 1
+const WELCOME_TAG = 3
+
+export class Memories {
+  private readonly settled = new Map<SimPeer, { readonly life: number; readonly entries: Settled[] }>()
+  /** The last hello on each link. */
+  private readonly hellos = new Map<string, RaftIntroduction>()
+
+  /** What a peer has told is not told again, and real streams lose nothing. */
+  private readonly isLossy: boolean
+
+  constructor(private readonly init: MemoriesInit) {
+    const { network } = init
+    this.isLossy = network.isFaulty && network.init.raftLoss > 0
+  }
+
+  applied(peer: SimPeer, index: number): void {
+    const term = peer.core?.replica.log.term(index)
+    if (term === undefined) return
+    let own = this.settled.get(peer)
+    // A process that was killed within the window may have told nobody, and the next one need not know what is committed.
+    if (own?.life !== peer.life) own = { life: peer.life, entries: [] }
+    this.settled.set(peer, own)
+    own.entries.push({ atMs: this.init.scheduler.now, term, index })
+  }
+
+  /** Every peer durably remembers what another had before the window, if the link between them was up. */
+  check(): void {
+    for (const about of this.init.peers) {
+      for (const peer of this.init.peers) if (peer !== about) this.checkPair(peer, about)
+    }
+  }
+
+  private checkPair(peer: SimPeer, about: SimPeer): void {
+    const { scheduler, network, coverage } = this.init
+    const { roundTripMs } = network.init
+    if (this.isLossy) return
+    const windowMs = WINDOW_MS + ROUND_TRIPS * roundTripMs
+    const since = scheduler.now - windowMs
+    const settled = this.settled.get(about)
+    const must = settled?.entries.findLast(({ atMs }) => atMs <= since)
+    if (must === undefined || settled?.life !== about.life) return
+    if (![peer, about].every((each) => runsSince(each, since))) return
+    if (!network.isSteady(about.id, peer.id, PROTOCOL_RAFT, since - HANDSHAKE_MS)) return
+    coverage.add('memories checked')
+    if (about.core?.node?.status().role === 'leader') coverage.add('memories of leaders checked')
+    const { lastTerm = 0, lastIndex = 0 } = peer.remembered(about.id) ?? {}
+    if (lastTerm > must.term || (lastTerm === must.term && lastIndex >= must.index)) return
+    const facts = `entry ${must.index} of term ${must.term}, ${windowMs} ms ago; remembered: ${lastIndex} of ${lastTerm}`
+    throw new Violation('peers remember what others have', `${peer.name} of ${about.name}: ${facts}`)
+  }
+
+  delivered(from: string, to: string, protocol: string, frame: Uint8Array): void {
+    const message = introductionIn(protocol, frame, HELLO_TAG)
+    if (message?.type === 'raftHello') this.hellos.set(`${from}>${to}`, message)
+  }
+
+  /** The answer to a hello leaves when what the hello told is durable: after a crash the peer must still know it. */
+  sent(from: string, to: string, protocol: string, frame: Uint8Array): void {
+    if (introductionIn(protocol, frame, WELCOME_TAG) === undefined) return
+    const hello = this.hellos.get(`${to}>${from}`)
+    const remembered = this.init.peers.find(({ id }) => id === from)?.remembered(to)
+    if (hello === undefined) return
+    if (remembered?.incarnation === hello.incarnation && remembered.boot >= hello.boot) return
+    const facts = `boot ${hello.boot} of ${hello.incarnation}; remembered: boot ${remembered?.boot}`
+    throw new Violation('evidence is durable before the answer', facts)
+  }
+}
+
+function runsSince({ process, isOnOldFolder }: SimPeer, since: number): boolean {
+  return process?.alive === true && !process.stalled && process.runsSince <= since && !isOnOldFolder
+}
+
+/** Most frames are no introduction: the tag behind the group and the trace tells. */
+function introductionIn(protocol: string, frame: Uint8Array, tag: number): RaftStreamMessage | undefined {
+  if (protocol !== PROTOCOL_RAFT || frame[0] !== 0 || frame[1] !== 0 || frame[2] !== tag) return undefined
+  return decodeFrame(raftMessage, frame).message
+}
