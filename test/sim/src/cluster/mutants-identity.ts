@@ -1,6 +1,20 @@
-/** Rules of docs/identity.md. */
+/**
+ * Rules of docs/identity.md.
+ *
+ * Some rules need two operators' mistakes at once, or two processes of one peer, which the simulation does not make. They have tests of
+ * their own:
+ *
+ * | rule | test |
+ * |---|---|
+ * | two processes of one boot are both refused (CONTESTED); the newer of two twins takes the place of the older | `evidence.test.ts` ("refuses both of two processes …"), `peer-links.test.ts` ("cannot run beside a copy of itself …") |
+ * | evidence of earlier processes counts against a process that was accepted in ignorance | `evidence.test.ts` ("of earlier processes counts …", "is not overruled …"), `peer-links.test.ts` ("loses the links …") |
+ * | a folder of an earlier term is refused | `evidence.test.ts` ("refuses a folder of an earlier term …") |
+ * | a new folder takes no part before it is admitted; a leader admits it after a quorum round, when every other voter knows it | `peer-links.test.ts` ("an empty folder …") |
+ * | a new folder counts when its admission is durable; until then it may be made anew, in one order | `peer-links.test.ts` ("counts with nobody before …", "may be made anew …"), `evidence.test.ts` ("lets a folder that never took part …") |
+ */
 import type { Mutant } from '../mutants/mutant.js'
 
+const IDENTITY = 'store/dist/peer/identity.js'
 const EVIDENCE = 'store/dist/peer/evidence.js'
 
 export const IDENTITY_MUTANTS: readonly Mutant[] = [
@@ -8,7 +22,7 @@ export const IDENTITY_MUTANTS: readonly Mutant[] = [
     name: 'the end of the log is not compared with what the peer acknowledged',
     rule: 'evidence 3',
     file: EVIDENCE,
-    find: 'if (isBehind(lastTerm, lastIndex, known)) {',
+    find: 'if (isBehind(has, must)) {',
     replace: 'if (false) {'
   },
   {
@@ -17,15 +31,42 @@ export const IDENTITY_MUTANTS: readonly Mutant[] = [
     file: EVIDENCE,
     find: 'const known = this.peers.get(introduction.from);',
     replace:
-      'const met = this.peers.get(introduction.from); const known = met?.incarnation === introduction.incarnation ? met : undefined;',
-    and: [
-      {
-        file: EVIDENCE,
-        find: 'const known = this.peers.get(from);\n        if (known === undefined) {',
-        replace:
-          'const known = this.peers.get(from);\n        if (known === undefined || known.incarnation !== incarnation) {'
-      }
-    ]
+      'const met = this.peers.get(introduction.from); const known = met?.incarnation === introduction.incarnation ? met : undefined;'
+  },
+  {
+    name: 'a boot that another process has used is accepted',
+    rule: 'evidence 2',
+    file: EVIDENCE,
+    find: 'if (boot === known.boot)',
+    replace: 'if (false)'
+  },
+  {
+    name: 'a peer says nothing of what it has itself',
+    rule: 'evidence of a peer that led',
+    file: IDENTITY,
+    find: '...init.settled(), past: NO_MARK',
+    replace: '...NO_MARK, past: NO_MARK'
+  },
+  {
+    name: 'a peer says that it has what is not committed',
+    rule: 'only committed entries are evidence',
+    file: 'store/dist/peer/peer-core.js',
+    find: 'const index = Math.min(commitIndex, durableIndex, log.lastIndex);',
+    replace: 'const index = log.lastIndex;'
+  },
+  {
+    name: 'a peer takes over nothing that others remember',
+    rule: 'evidence reaches every peer',
+    file: EVIDENCE,
+    find: 'learn(heard) {',
+    replace: 'learn(heard) { return;'
+  },
+  {
+    name: 'a hello is answered before what it told is durable',
+    rule: 'evidence is durable before the answer',
+    file: IDENTITY,
+    find: 'this.learned.learn(introduction.from, introduction.addresses);\n        await this.save();',
+    replace: 'this.learned.learn(introduction.from, introduction.addresses);\n        void this.save();'
   },
   {
     name: 'an acknowledged entry counts as evidence before it is committed',

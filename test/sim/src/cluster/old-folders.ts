@@ -67,9 +67,9 @@ export class OldFolders {
     if (!areAhead) coverage.add('older folders that only the boot tells')
     if (peer.core?.node?.status().role === 'leader') coverage.add('older folders of leaders')
     peer.crash(false)
-    peer.startOn(copy)
+    peer.startOn(copy, areAhead)
     coverage.add('older folders put back')
-    // A second start raises the boot above the one of the newest folder: only the log's end and the incarnation tell then.
+    // A second start raises the boot above the one of the newest folder: then only the log's end and the incarnation tell.
     if (areAhead && chance.is(0.7)) {
       scheduler.after(chance.between(50, 300), 'the older folder is started again', () => {
         if (peer.isOnOldFolder && peer.process !== undefined) peer.crash(false)

@@ -78,6 +78,8 @@ export class SimPeer {
   private folder: Folder
   /** While the peer runs on an older folder. */
   private newest: Folder | undefined
+  /** The older folder may be started more than once. */
+  private mayStartAgain = true
   private folders = 0
   /** Writes to the log of this life that are under way. */
   private writing = 0
@@ -133,12 +135,17 @@ export class SimPeer {
     return { log: log.copy(), pages: pages.copy(), identity: identity.copy(), isFounded, last }
   }
 
-  /** Starts a process on another folder; the peer's own is put aside. */
-  startOn(folder: Folder): void {
+  /**
+   * Starts a process on another folder; the peer's own is put aside. Each start raises the boot: unless `mayStartAgain`, the next start
+   * is on the peer's own folder.
+   */
+  startOn(folder: Folder, mayStartAgain: boolean): void {
     this.newest = this.folder
     this.folder = folder
     this.oldFolderStart = { term: 0, lastIndex: 0 }
+    this.mayStartAgain = true
     this.start()
+    this.mayStartAgain = mayStartAgain
   }
 
   startOnNewest(): void {
@@ -148,6 +155,7 @@ export class SimPeer {
   }
 
   start(): void {
+    if (this.isOnOldFolder && !this.mayStartAgain) return this.startOnNewest()
     const { scheduler, network, settings } = this.world
     const life = ++this.life
     this.writing = 0
