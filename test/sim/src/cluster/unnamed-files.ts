@@ -23,7 +23,10 @@ export class UnnamedFiles {
 
   /** A name is about to be asked for. Nothing may be written to the file until `answered`. */
   asking(client: DsmClient, file: number): void {
-    const dirty = [...inspectClient(client).pages].filter((page) => page.file === file && page.dirty)
+    // What was given up for a truncation and is not known to be durable yet has the bytes of before it.
+    const dirty = [...inspectClient(client).pages].filter(
+      (page) => page.file === file && page.dirty && page.access !== 'invalid'
+    )
     this.expected.set(file, new Map(dirty.map((page) => [page.index, page.frame!.bytes.slice()])))
   }
 
