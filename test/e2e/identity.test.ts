@@ -99,6 +99,42 @@ describe('a peer whose folder was restored from an older copy', () => {
     await writeAndFlush(test, [other, victim], 1)
   }, 90_000)
 
+  it('is refused by all also when it was copied while it led: it elects nobody, and nobody elects it', async () => {
+    const test = await cluster()
+    const victim = await test.leader()
+    const others = test.peers.filter((peer) => peer !== victim) as [PeerProcess, PeerProcess]
+    await writeAndFlush(test, test.peers, 3)
+    await copyFolder(victim.dataDir, `${victim.dataDir}.copy`)
+    await writeAndFlush(test, test.peers, 30)
+    const { lastIndex = 0 } = (await statusOf(victim)).find(({ id }) => id === victim.peerId)!
+    await until(
+      () => others.every((peer) => acknowledgedIn(peer, victim) >= lastIndex),
+      'both others to remember, durably, what the leader has'
+    )
+
+    await test.kill(victim)
+    await rename(victim.dataDir, `${victim.dataDir}.newest`)
+    await rename(`${victim.dataDir}.copy`, victim.dataDir)
+    const restarted = await test.restartAt(victim, victim.multiaddr.replace(/\/p2p\/.*$/, ''))
+    await until(() => restarted.stderr.includes('this peer is refused'), 'the old leader to hear of it')
+    expect(restarted.stderr).toContain('it was restored from an older copy')
+
+    const [lone, gone] = others
+    await test.kill(gone)
+    await until(async () => (await statusOf(lone)).some(({ role }) => role === 'candidate'), 'the lone peer to stand')
+    for (let look = 0; look < 5; look++) {
+      expect((await statusOf(lone, victim)).map(({ role }) => role)).not.toContain('leader')
+    }
+
+    await test.kill(victim)
+    await rm(victim.dataDir, { recursive: true })
+    await rename(`${victim.dataDir}.newest`, victim.dataDir)
+    await test.restart(victim)
+    const client = await test.client({ peers: [lone, victim].map(({ multiaddr }) => multiaddr) })
+    const bytes = await (await client.open('/facts')).read(29 * 8, 7)
+    expect(new TextDecoder().decode(bytes)).toBe('fact 29')
+  }, 90_000)
+
   it('and an empty folder under an old key: the cluster does without it', async () => {
     const test = await cluster()
     const leader = await test.leader()

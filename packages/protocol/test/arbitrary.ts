@@ -179,7 +179,9 @@ export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamM
     reason: fc.constantFrom('version' as const, 'founding' as const, 'membership' as const, 'evidence' as const),
     founding: fc.option(bytes, { nil: undefined })
   }),
-  raftSeen: fc.record({ peers: fc.array(fc.record({ peerId: text, ...life, past: fc.record(mark) }), { maxLength: 4 }) }),
+  raftSeen: fc.record({
+    peers: fc.array(fc.record({ peerId: text, ...life, past: fc.record(mark) }), { maxLength: 4 })
+  }),
   raftAdmitted: fc.record({ incarnation: text }),
   requestVote: fc.record({ term: uint, lastIndex: uint, lastTerm: uint, transfer: bool }),
   requestPreVote: fc.record({ term: uint, lastIndex: uint, lastTerm: uint }),
