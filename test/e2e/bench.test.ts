@@ -37,7 +37,9 @@ describe('the benchmark', () => {
         ...['cold-read-fault', 'first-write-fault', 'ping-pong-handoff'].flatMap((row) =>
           metrics.map((m) => `${row} ${m}`)
         ),
-        'ping-pong-handoff rate'
+        'ping-pong-handoff rate',
+        'sequential-read rate.p50',
+        'sequential-flush rate.p50'
       ].sort()
     )
     for (const row of rows) {
@@ -62,7 +64,8 @@ describe('the benchmark', () => {
   it('refuses a row that it does not have', async () => {
     await expect(bench('--rows', 'warm-read')).rejects.toMatchObject({
       code: 2,
-      stderr: 'no row warm-read; there are cold-read-fault, first-write-fault, ping-pong-handoff\n'
+      stderr:
+        'no row warm-read; there are cold-read-fault, first-write-fault, ping-pong-handoff, sequential-read, sequential-flush\n'
     })
   })
 })
