@@ -6,14 +6,17 @@ import { PROTOCOL_RAFT, decodeFrame, raftMessage, type RaftIntroduction, type Ra
 import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
+import { nameOf } from './ids.js'
 import type { SimNetwork } from './network.js'
 import type { SimPeer } from './peers.js'
+import type { RaftInvariants } from './raft-invariants.js'
 
 export interface MemoriesInit {
   readonly scheduler: Scheduler
   readonly coverage: Coverage
   readonly network: SimNetwork
   readonly peers: readonly SimPeer[]
+  readonly raft: RaftInvariants
 }
 
 interface Settled {
@@ -30,6 +33,7 @@ const HANDSHAKE_MS = 1200
 const ROUND_TRIPS = 6
 const HELLO_TAG = 1
 const WELCOME_TAG = 3
+const SEEN_TAG = 4
 
 export class Memories {
   private readonly settled = new Map<SimPeer, { readonly life: number; readonly entries: Settled[] }>()
@@ -81,13 +85,31 @@ export class Memories {
   }
 
   delivered(from: string, to: string, protocol: string, frame: Uint8Array): void {
-    const message = introductionIn(protocol, frame, HELLO_TAG)
+    const message = linkMessageIn(protocol, frame, HELLO_TAG)
     if (message?.type === 'raftHello') this.hellos.set(`${from}>${to}`, message)
   }
 
-  /** The answer to a hello leaves when what the hello told is durable: after a crash the peer must still know it. */
   sent(from: string, to: string, protocol: string, frame: Uint8Array): void {
-    if (introductionIn(protocol, frame, WELCOME_TAG) === undefined) return
+    this.checkAnswer(from, to, protocol, frame)
+    this.checkSeen(from, protocol, frame)
+  }
+
+  /** Only what is committed is evidence: anything else may lawfully be truncated, and its peer would be refused for ever. */
+  private checkSeen(from: string, protocol: string, frame: Uint8Array): void {
+    const message = linkMessageIn(protocol, frame, SEEN_TAG)
+    if (message?.type !== 'raftSeen') return
+    // The check of the present event comes after it.
+    this.init.raft.check()
+    for (const { peerId, lastTerm, lastIndex } of message.peers) {
+      if (lastIndex === 0 || this.init.raft.termOfCommitted(lastIndex) === lastTerm) continue
+      const facts = `${nameOf(from)} says so of entry ${lastIndex} of term ${lastTerm}, which ${nameOf(peerId)} has`
+      throw new Violation('only committed entries are evidence', facts)
+    }
+  }
+
+  /** The answer to a hello leaves when what the hello told is durable: after a crash the peer must still know it. */
+  private checkAnswer(from: string, to: string, protocol: string, frame: Uint8Array): void {
+    if (linkMessageIn(protocol, frame, WELCOME_TAG) === undefined) return
     const hello = this.hellos.get(`${to}>${from}`)
     const remembered = this.init.peers.find(({ id }) => id === from)?.remembered(to)
     if (hello === undefined) return
@@ -101,8 +123,8 @@ function runsSince({ process, isOnOldFolder }: SimPeer, since: number): boolean 
   return process?.alive === true && !process.stalled && process.runsSince <= since && !isOnOldFolder
 }
 
-/** Most frames are no introduction: the tag behind the group and the trace tells. */
-function introductionIn(protocol: string, frame: Uint8Array, tag: number): RaftStreamMessage | undefined {
+/** Most frames are another message: the tag behind the group and the trace tells. */
+function linkMessageIn(protocol: string, frame: Uint8Array, tag: number): RaftStreamMessage | undefined {
   if (protocol !== PROTOCOL_RAFT || frame[0] !== 0 || frame[1] !== 0 || frame[2] !== tag) return undefined
   return decodeFrame(raftMessage, frame).message
 }

@@ -54,6 +54,11 @@ export class RaftInvariants {
     return Math.max(0, this.committed.length - 1)
   }
 
+  /** Undefined where nothing is known to be committed. */
+  termOfCommitted(index: number): number | undefined {
+    return this.committed[index]?.term
+  }
+
   check(): void {
     // First what is durable where, then what is said to be committed.
     for (const peer of this.peers) this.checkLog(peer, this.watched.get(peer)!)

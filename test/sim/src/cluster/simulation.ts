@@ -78,7 +78,7 @@ export class Simulation extends SeedRun<Fault> {
     const { network, peers, clients } = this
     this.raft = new RaftInvariants(peers, coverage)
     const onViolation = (error: Violation): void => this.fail(error)
-    this.memories = new Memories({ scheduler, coverage, network, peers })
+    this.memories = new Memories({ scheduler, coverage, network, peers, raft: this.raft })
     const { memories } = this
     this.faults = new Faults({
       scheduler,
