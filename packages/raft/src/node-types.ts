@@ -88,7 +88,7 @@ export interface RaftStatus {
   readonly ready: boolean
   readonly firstIndex: number
   readonly lastIndex: number
-  /** Up to here the log is on this node's disk. */
+  /** The last entry that is on this node's disk. */
   readonly durableIndex: number
   readonly commitIndex: number
   readonly appliedIndex: number

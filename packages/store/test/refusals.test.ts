@@ -45,7 +45,7 @@ describe('the log of refusals', () => {
     for (let i = 0; i < 5000; i++) refusals.log({ remote: `c${i}`, kind: 'cluster', error: green(`c${i}`) })
     expect(lines).toHaveLength(32)
     clock.sleep(60_000)
-    // What was held back is still news when it comes again.
+    // Its first refusal was held back, so the next one is logged.
     refusals.log({ remote: 'c4999', kind: 'cluster', error: green('c4999') })
     expect(lines.slice(32)).toMatchObject([{ msg: 'more clients were refused', refusals: 4968 }, { client: 'c4999' }])
   })

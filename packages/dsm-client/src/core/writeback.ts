@@ -1,7 +1,7 @@
 /**
- * Takes dirty pages back to the cluster: batches that fill a bulk frame, never more unacknowledged bytes than the leader gave
- * credit for, and never more unreceived bytes than twice what may be on the line. Bytes are copied when they leave, so a page may be written on meanwhile; an acknowledgement cleans only the
- * version that it names (rule 14).
+ * Takes dirty pages back to the cluster, in batches that fill a bulk frame. Unacknowledged bytes never exceed the credit
+ * that the leader gave; unreceived bytes never exceed twice what may be on the line. A page's bytes are copied when they
+ * leave, so the program may write to it meanwhile. An acknowledgement cleans only the version that it names (rule 14).
  */
 import {
   MAX_BULK_PAYLOAD_BYTES,

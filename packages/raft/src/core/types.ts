@@ -182,7 +182,7 @@ export interface RaftCore {
   readonly leader: string | undefined
   readonly firstIndex: number
   readonly lastIndex: number
-  /** Up to here the log is on the own disk. */
+  /** The last entry that is on this node's disk. */
   readonly durableIndex: number
   readonly commitIndex: number
   readonly appliedIndex: number

@@ -19,9 +19,10 @@ export interface MemoryDisk extends Disk {
   /** Files that are open: made or opened, and not closed. */
   readonly openFiles: number
   /**
-   * Power loss. Of each write under way any set of sectors is kept, in any order, of directory changes that were not flushed
-   * any number of the first ones. A file whose creation is under way may be there and shorter than was asked for. Returns the disk as the next start finds it; this one and its files are dead, so that nothing which
-   * still holds them can do harm: their operations never settle, reads throw.
+   * Power loss. Each write under way keeps any set of its sectors. Of the directory changes that were not flushed, any
+   * number of the first ones are kept. A file whose creation is under way may be there, and may be too short. Returns
+   * the disk as the next start finds it. This disk and its files are dead: their operations never settle, and reads
+   * throw, so that whoever still holds them can do no harm.
    */
   crash(random: () => number): MemoryDisk
   /** Another disk with what is durable on this one: a copy of the folder, made while nothing uses it. */

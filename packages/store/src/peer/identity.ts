@@ -32,7 +32,7 @@ import { LearnedAddresses } from './learned-addresses.js'
 
 /** Where an identity is kept: a data directory, or the simulator's memory. */
 export interface IdentityStorage {
-  /** Random, made with the storage. */
+  /** Names this storage among all those of the peer: the time when it was made, and then random digits. A later one sorts behind. */
   readonly incarnation: string
   /** This incarnation takes part in votes. */
   readonly admitted: boolean
@@ -182,8 +182,8 @@ export class PeerIdentity {
   }
 
   /**
-   * How the configuration of a remote differs, in words; undefined when neither configuration has both peers in mind.
-   * Throws CodecError.
+   * How the configuration of a remote differs, in words; undefined unless both peers are voters of one of the two
+   * configurations. Throws CodecError.
    */
   describeDifference(remote: string, theirs: Uint8Array): NotAuthorizedError | undefined {
     const config = decode(clusterConfig, theirs)

@@ -377,7 +377,7 @@ export class PeerCore {
     return this.newestConfig.voters.map(({ peerId }) => this.member(peerId))
   }
 
-  /** What is said of all members fits a control frame, however many addresses each of them has named. */
+  /** Each member gets an equal share of the address bytes. So a control frame always has room for all members. */
   private member(peerId: string): Member {
     const share = Math.floor(MAX_TOTAL_ADDRESS_BYTES / this.newestConfig.voters.length)
     return { peerId, addresses: fitAddresses(this.book.of(peerId), share) }

@@ -1,4 +1,7 @@
-/** Who is refused comes again and again, under as many keys as it likes, and must not fill the log. */
+/**
+ * Lines about remotes that this peer refused. A refused remote may come back at any time, and under any number of new
+ * keys. It must not fill the log.
+ */
 import { createLogQuota, type LogQuota } from '@quire/net'
 import { QuireError, clipText, type Clock } from '@quire/protocol'
 import type { Logger } from 'pino'

@@ -173,7 +173,7 @@ export class End implements FrameStream {
     const size = parcel.type === 'frame' ? parcel.bytes.length : 0
     const carried = network.carry(this.id, this.remote, protocol, size)
     const inOrder = Math.max(this.lastArrival, scheduler.now + carried + transit)
-    // What has its place in the order has left once.
+    // A parcel with a number has left before, and a cut link has sent it back.
     const isOpen = protocol === PROTOCOL_RAFT && seq === undefined && this.sentFrames > 0
     const isLossy = parcel.type === 'frame' && isOpen && network.isFaulty
     if (parcel.type === 'frame') this.sentFrames++
@@ -248,7 +248,7 @@ export class End implements FrameStream {
     for (const parcel of parcels) if (parcel.type === 'frame') this.taken(parcel.bytes.length)
   }
 
-  /** What has arrived with everything before it. A parcel that a cut link has delayed comes ahead of those behind it. */
+  /** Parcels that may be handed over now. A numbered one waits for all before it: a cut link may have delayed them. */
   private inOrder(sent: readonly Sent[]): readonly Parcel[] {
     const parcels: Parcel[] = []
     for (const { parcel, seq } of sent) {

@@ -23,7 +23,7 @@ export class UnnamedFiles {
 
   /** A name is about to be asked for. Nothing may be written to the file until `answered`. */
   asking(client: DsmClient, file: number): void {
-    // What was given up for a truncation and is not known to be durable yet has the bytes of before it.
+    // A page that the client gave up for a truncation still has the bytes of before it. It stays dirty until they are durable.
     const dirty = [...inspectClient(client).pages].filter(
       (page) => page.file === file && page.dirty && page.access !== 'invalid'
     )

@@ -66,7 +66,7 @@ export class WatchedLog {
     return this.entries.at(-1)!.term
   }
 
-  /** What was not durable is gone. */
+  /** The node starts again, and has lost all that was not durable. */
   restart(term: number): void {
     this.inFlight = []
     this.owed = undefined
