@@ -42,6 +42,22 @@ export function createDeadline(timeoutMs: number, caller?: AbortSignalLike): Dea
   }
 }
 
+/** Runs `work` with a deadline. Rejects with an error that names the limit if the time is up before `work` ends. */
+export async function withDeadline<T>(
+  timeoutMs: number,
+  caller: AbortSignalLike | undefined,
+  work: (deadline: Deadline) => Promise<T>
+): Promise<T> {
+  const deadline = createDeadline(timeoutMs, caller)
+  try {
+    return await work(deadline)
+  } catch (error) {
+    throw deadline.expired ? new Error(`no answer within ${timeoutMs} ms`, { cause: error }) : error
+  } finally {
+    deadline.clear()
+  }
+}
+
 /** Throws the caller's own reason if that is an error, else an AbortError. */
 export function throwIfAborted(signal: AbortSignalLike | undefined): void {
   if (signal?.aborted !== true) return

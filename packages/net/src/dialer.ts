@@ -7,7 +7,7 @@ import type { Connection } from '@libp2p/interface'
 import { multiaddr, type Multiaddr } from '@multiformats/multiaddr'
 import type { AbortSignalLike } from '@quire/protocol'
 import { onAbort } from './abort.js'
-import { createDeadline } from './deadline.js'
+import { withDeadline } from './deadline.js'
 import { firstAnswer, type FirstAnswer } from './first-answer.js'
 
 /** The part of libp2p's transport manager that is used here. */
@@ -70,27 +70,21 @@ export class Dialer {
     gotOn: () => void
   ): Promise<Connection> {
     if (this.closed !== undefined) throw this.closed
-    const deadline = createDeadline(stepMs, signal)
-    try {
-      return await this.share(address, deadline.signal, () => {
+    return withDeadline(stepMs, signal, (deadline) =>
+      this.share(address, deadline.signal, () => {
         deadline.restart()
         gotOn()
       })
-    } catch (error) {
-      throw deadline.expired ? new Error(`no answer within ${stepMs} ms`, { cause: error }) : error
-    } finally {
-      deadline.clear()
-    }
+    )
   }
 
   /** Joins the attempt at `address`, which ends when nobody waits for it any more. */
   private share(address: string, signal: AbortSignal, connected: () => void): Promise<Connection> {
     const attempt = this.attempts.get(address) ?? this.begin(address)
-    const own = (): void => connected()
-    attempt.waiting.add(own)
+    attempt.waiting.add(connected)
     return new Promise((resolve, reject) => {
       const leave = onAbort(signal, () => {
-        attempt.waiting.delete(own)
+        attempt.waiting.delete(connected)
         if (attempt.waiting.size === 0) this.abandon(address, attempt, signal.reason)
         reject(signal.reason as Error)
       })

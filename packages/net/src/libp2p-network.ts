@@ -19,7 +19,7 @@ import {
 } from '@quire/protocol'
 import type { Libp2pOptions } from 'libp2p'
 import type { Logger } from 'pino'
-import { createDeadline, throwIfAborted } from './deadline.js'
+import { createDeadline, throwIfAborted, withDeadline } from './deadline.js'
 import { Dialer, type Transports } from './dialer.js'
 import { DialError, ListenError } from './errors.js'
 import { createFrameStream } from './frame-stream.js'
@@ -273,7 +273,9 @@ class NetworkNode implements Libp2pNetwork {
         const { address, value } = await this.dialer.connect([...left], stepMsOf(options), options.signal)
         options.answered?.(targets.get(address)!)
         try {
-          return await this.openOn(value, options)
+          return await withDeadline(stepMsOf(options), options.signal, ({ signal }) =>
+            this.open(value, options, signal)
+          )
         } catch (error) {
           if (options.signal?.aborted === true || isUnsupported(error) || left.size === 1) throw error
           // The peer is there and does not get on. It may at another of its addresses.
@@ -283,17 +285,6 @@ class NetworkNode implements Libp2pNetwork {
       }
     } catch (error) {
       throw errors.length === 0 || isUnsupported(error) ? error : new AggregateError([...errors, error])
-    }
-  }
-
-  private async openOn(connection: Connection, options: DialOptions): Promise<FrameStream> {
-    const deadline = createDeadline(stepMsOf(options), options.signal)
-    try {
-      return await this.open(connection, options, deadline.signal)
-    } catch (error) {
-      throw deadline.expired ? new Error(`no answer within ${stepMsOf(options)} ms`, { cause: error }) : error
-    } finally {
-      deadline.clear()
     }
   }
 
