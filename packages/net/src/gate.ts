@@ -22,7 +22,7 @@ export function createGate(
   now: () => number = () => performance.now()
 ): Gate {
   let current = allow
-  const quota = createLogQuota(now)
+  const quota = createLogQuota(now, (refusals) => logger?.warn({ refusals }, 'more peers were refused'))
   const logged = new Set<string>()
 
   function refuse(peerId: string, direction: Direction, reason: string, address?: string): void {
@@ -31,8 +31,6 @@ export function createGate(
       const [oldest] = logged
       if (oldest !== undefined) logged.delete(oldest)
     }
-    const heldBack = quota.heldBack()
-    if (heldBack > 0) logger?.warn({ refusals: heldBack }, 'more peers were refused')
     if (!quota.take()) return
     logged.add(peerId)
     // The whole id: an operator who wants to let it in needs it.

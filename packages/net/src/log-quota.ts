@@ -6,23 +6,23 @@ const WINDOW_MS = 60_000
 export interface LogQuota {
   /** True when one more line may be written now. Otherwise the line is counted. */
   take(): boolean
-  /** Lines that were held back and not yet spoken of; 0 until the next window begins. Resets the count. */
-  heldBack(): number
 }
 
-/** At most 32 lines a minute. `now` is in milliseconds and never goes back. */
-export function createLogQuota(now: () => number): LogQuota {
+/**
+ * At most 32 lines a minute. The first `take` of a later minute calls `tell` with the number of lines that were held back
+ * before, if there were any. `now` is in milliseconds and never goes back.
+ */
+export function createLogQuota(now: () => number, tell: (heldBack: number) => void): LogQuota {
   let beginMs = now()
   let lines = 0
-  let held = 0
-  let toTell = 0
+  let heldBack = 0
 
   function turn(): void {
     if (now() - beginMs < WINDOW_MS) return
     beginMs = now()
     lines = 0
-    toTell += held
-    held = 0
+    if (heldBack > 0) tell(heldBack)
+    heldBack = 0
   }
 
   return {
@@ -32,14 +32,8 @@ export function createLogQuota(now: () => number): LogQuota {
         lines++
         return true
       }
-      held++
+      heldBack++
       return false
-    },
-    heldBack() {
-      turn()
-      const count = toTell
-      toTell = 0
-      return count
     }
   }
 }

@@ -34,7 +34,10 @@ export class Refusals {
     private readonly who: 'client' | 'peer',
     clock: Pick<Clock, 'now'>
   ) {
-    this.quota = createLogQuota(() => clock.now())
+    this.quota = createLogQuota(
+      () => clock.now(),
+      (refusals) => logger?.warn({ refusals }, `more ${who}s were refused`)
+    )
   }
 
   log({ remote, kind, error, facts = {}, level = 'warn', isMember = false }: RefusalToLog): void {
@@ -42,7 +45,7 @@ export class Refusals {
     const logged = isMember ? this.ofMembers : this.ofOthers
     const key = keyOf(remote, kind)
     if (logged.has(key)) return
-    if (!isMember && !this.mayLog()) return
+    if (!isMember && !this.quota.take()) return
     if (logged.size >= MAX_REMEMBERED) {
       const [oldest] = logged
       if (oldest !== undefined) logged.delete(oldest)
@@ -58,12 +61,6 @@ export class Refusals {
   /** The member was accepted: its next refusal is news. */
   accepted(remote: string, kinds: readonly string[]): void {
     for (const kind of kinds) this.ofMembers.delete(keyOf(remote, kind))
-  }
-
-  private mayLog(): boolean {
-    const heldBack = this.quota.heldBack()
-    if (heldBack > 0) this.logger?.warn({ refusals: heldBack }, `more ${this.who}s were refused`)
-    return this.quota.take()
   }
 }
 
