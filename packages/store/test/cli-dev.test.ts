@@ -1,11 +1,10 @@
 /** `quire dev`: a cluster of processes on this machine, as a user runs it. */
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { startDev, stopDev } from './support/dev.js'
-import { isAlive, quire, quireEach } from './support/quire.js'
+import { isAlive, quire, quireEach, testFolder } from './support/quire.js'
 
 const SLOW = 40_000
 const waitMs = { timeout: 20_000, interval: 50 }
@@ -13,11 +12,7 @@ const waitMs = { timeout: 20_000, interval: 50 }
 let root: string
 
 beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), 'quire-cli-'))
-})
-
-afterEach(() => {
-  rmSync(root, { recursive: true, force: true })
+  root = testFolder()
 })
 
 describe('quire dev', () => {

@@ -5,9 +5,9 @@ import { lstatSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync,
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createDsmClient } from '@quire/dsm-client'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { startDev, stopDev, type Dev } from './support/dev.js'
-import { quire, quireEach, startQuire } from './support/quire.js'
+import { quire, quireEach, startQuire, testFolder } from './support/quire.js'
 
 const SLOW = 40_000
 const waitMs = { timeout: 20_000, interval: 50 }
@@ -15,11 +15,7 @@ const waitMs = { timeout: 20_000, interval: 50 }
 let root: string
 
 beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), 'quire-cli-'))
-})
-
-afterEach(() => {
-  rmSync(root, { recursive: true, force: true })
+  root = testFolder()
 })
 
 describe('files', () => {

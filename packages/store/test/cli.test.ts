@@ -1,10 +1,9 @@
 /** What the command says and leaves behind without a cluster of its own: usage, keys, cluster files, one peer. */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { stopDev } from './support/dev.js'
-import { quire, quireEach, startQuire } from './support/quire.js'
+import { quire, quireEach, startQuire, testFolder } from './support/quire.js'
 
 const SLOW = 40_000
 const waitMs = { timeout: 20_000, interval: 50 }
@@ -12,11 +11,7 @@ const waitMs = { timeout: 20_000, interval: 50 }
 let root: string
 
 beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), 'quire-cli-'))
-})
-
-afterEach(() => {
-  rmSync(root, { recursive: true, force: true })
+  root = testFolder()
 })
 
 describe('quire', () => {

@@ -1,8 +1,11 @@
 /** The command line as a user runs it. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { onTestFinished } from 'vitest'
 
 const BIN = fileURLToPath(new URL('../../bin/quire.js', import.meta.url))
 
@@ -70,6 +73,13 @@ export function startQuire(args: readonly string[], options: RunOptions = {}): R
   child.stdout?.on('data', (chunk: Buffer) => (running.stdout += String(chunk)))
   child.stderr?.on('data', (chunk: Buffer) => (running.stderr += String(chunk)))
   return running
+}
+
+/** A new folder for the test that is running, removed when that has ended. */
+export function testFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'quire-cli-'))
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
 }
 
 export function isAlive(pid: number): boolean {
