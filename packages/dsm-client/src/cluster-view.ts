@@ -43,7 +43,7 @@ export class ClusterView {
     public founding = ''
   ) {
     const parsed = parsePeerAddresses(peers, 'peers')
-    for (const { peerId } of parsed) {
+    for (const peerId of new Set(parsed.map((each) => each.peerId))) {
       const own = parsed.filter((each) => each.peerId === peerId)
       this.book.learn(
         peerId,
