@@ -332,6 +332,30 @@ describe('a file that is owned as a whole', () => {
     expect(world.proposals).toEqual([])
   })
 
+  it('loses no bytes when a writeback of its owner waits for another file and a later one does not', () => {
+    const world = new DirectoryWorld()
+    const [file, [a]] = world.sharedFile(1, whole) as [number, [number]]
+    const b = world.session()
+    const shared = world.open(b, '/shared')
+    world.open(a, '/shared')
+    const { epoch } = world.acquire(a, file, 3, 'write')
+    const { epoch: sharedEpoch } = world.acquire(a, shared, 0, 'write')
+    world.elect()
+    world.connect(a)
+    // Nobody else maps the whole file, so that only `shared` waits for b to learn the term.
+    const mixed = [
+      { file: shared, page: 0, epoch: sharedEpoch, seq: 1, bytes: filled(1) },
+      { file, page: 3, epoch, seq: 1, bytes: filled(3) }
+    ]
+    world.tell(a, { type: 'writeback', req: 1, pages: mixed })
+    world.tell(a, { type: 'writeback', req: 2, pages: [{ file, page: 4, epoch, seq: 2, bytes: filled(4) }] })
+    world.connect(b)
+    world.settle()
+    expect(world.all(a, 'writebackAck').map(({ req }) => req)).toEqual([1, 2])
+    expect(world.machine.page(file, 3).bytes).toEqual(filled(3))
+    expect(world.machine.page(file, 4).bytes).toEqual(filled(4))
+  })
+
   it('is assumed to be held by nobody but its owner after an election', () => {
     const world = new DirectoryWorld()
     const [file, [a, b, c]] = world.sharedFile(3, whole) as [number, [number, number, number]]

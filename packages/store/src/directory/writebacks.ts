@@ -6,7 +6,7 @@ import {
   type DirtyPageBytes,
   type WritebackOutcome
 } from '@quire/protocol'
-import type { SessionId } from '../state/view.js'
+import type { FileId, SessionId } from '../state/view.js'
 import type { Term } from './term.js'
 
 /** Proposed and not applied yet. */
@@ -45,12 +45,18 @@ export class Writebacks {
       return term.send(session, failed)
     }
     const connection = term.connectionOf(session)
-    if (message.pages.some((page) => term.isBlocked(page.file))) {
+    if (message.pages.some(({ file }) => term.isBlocked(file) || this.isHeld(session, file))) {
       this.held.push({ session, connection, message })
       return
     }
     this.pending.push({ session, connection, req: message.req, first })
     term.propose({ type: 'writeback', session, pages: message.pages })
+  }
+
+  // The pages of a whole file count their writebacks together: were one overtaken, the state machine would take it for a
+  // repetition of something older and drop its bytes.
+  private isHeld(session: SessionId, file: FileId): boolean {
+    return this.held.some((held) => held.session === session && held.message.pages.some((page) => page.file === file))
   }
 
   unblock(): void {

@@ -51,6 +51,13 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     replace: ''
   },
   {
+    name: 'a writeback overtakes one that is held back',
+    rule: 'whole files as the unit',
+    file: 'store/dist/directory/writebacks.js',
+    find: ' || this.isHeld(session, file)',
+    replace: ''
+  },
+  {
     name: 'grant before all invalidations are acknowledged',
     rule: 'rule 8',
     file: OPERATIONS,
