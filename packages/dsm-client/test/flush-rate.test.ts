@@ -99,4 +99,18 @@ describe('a flush on a fast line', () => {
     h.drain()
     expect(h.sent).toHaveLength(count)
   })
+
+  it('sends one page on a line whose window is less than a page, although earlier pages are not committed', () => {
+    const h = dirty(2)
+    const page = (index: number): void => void h.flush(index, index)
+    h.core.limitBulk(PAGE / 4, 0)
+    page(0)
+    expect(h.take('writeback').pages).toMatchObject([{ page: 0 }])
+    page(1)
+    expect(h.nothingSent).toBe(true)
+    // The leader has received page 0. It may be unable to commit it before it has page 1 as well.
+    h.core.limitBulk(PAGE / 4, 0)
+    h.drain()
+    expect(h.take('writeback').pages).toMatchObject([{ page: 1 }])
+  })
 })

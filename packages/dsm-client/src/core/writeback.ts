@@ -79,19 +79,25 @@ export class Writebacks {
     return waiting
   }
 
-  /** Whether a page may leave now. One goes alone when nothing else is under way, however small the credit. */
+  /** Whether a page may leave now. */
   hasCredit(page: Page): boolean {
-    return this.flyingBytes === 0 || page.pageSize <= this.room
+    return this.mayLeave(page.pageSize, true)
   }
 
   /**
-   * Bytes that may leave now. The leader's credit bounds all that it has not acknowledged. The line bounds only bytes that
-   * the leader has not received: as many as it carries, and as many again behind them. The rest waits here, where an urgent
-   * page can still leave first. If bytes that are being committed counted against the line, its window would never fill,
-   * and so never grow.
+   * The leader's credit bounds all that it has not acknowledged. The line bounds only bytes that the leader has not
+   * received: as many as it carries, and as many again behind them. The rest waits here, where an urgent page can still
+   * leave first. If bytes that are being committed counted against the line, its window would never fill, and so never
+   * grow.
+   *
+   * One page goes alone, however small the credit while nothing is unacknowledged, and however thin the line while nothing
+   * is unreceived. What is unacknowledged says nothing about the line: it may itself wait for a page that is still here.
    */
-  private get room(): number {
-    return Math.min(this.creditBytes - this.flyingBytes, 2 * this.windowBytes - this.unreceivedBytes)
+  private mayLeave(bytes: number, isOnePage: boolean): boolean {
+    const { flyingBytes, unreceivedBytes } = this
+    const isInCredit = flyingBytes + bytes <= this.creditBytes || (isOnePage && flyingBytes === 0)
+    const isOnLine = unreceivedBytes + bytes <= 2 * this.windowBytes || (isOnePage && unreceivedBytes === 0)
+    return isInCredit && isOnLine
   }
 
   limit(windowBytes: number, unreceivedBytes: number): void {
@@ -128,16 +134,17 @@ export class Writebacks {
   }
 
   pump(): void {
-    while (this.next !== undefined && this.room > 0) {
+    while (this.next !== undefined && this.creditBytes > 0) {
       const pages: Page[] = []
       let bytes = 0
-      const budget = Math.min(MAX_BULK_PAYLOAD_BYTES, this.windowBytes, this.room)
+      const maxBytes = Math.min(MAX_BULK_PAYLOAD_BYTES, this.windowBytes)
       while (pages.length < MAX_WRITEBACK_PAGES) {
         const page = this.next
         if (page === undefined) break
-        // A page goes alone when nothing else is under way, however small the credit.
-        const isAlone = this.flyingBytes === 0 && pages.length === 0
-        if (page.dirty && bytes + page.pageSize > budget && !isAlone) break
+        const isFirst = pages.length === 0
+        const total = bytes + page.pageSize
+        const fits = isFirst || total <= maxBytes
+        if (page.dirty && !(fits && this.mayLeave(total, isFirst))) break
         if (!this.urgent.delete(page)) this.queue.shift()
         page.queuedForWrite = false
         if (!page.dirty) {
