@@ -229,9 +229,11 @@ export interface LocalMapping extends AsyncDisposable {
   /** Synchronous: false, and nothing written, unless every page is owned here now. ReadOnlyMappingError if mapped for reading. */
   tryWrite(offset: number, bytes: Uint8Array): boolean
   /**
-   * Holds a range here, in one piece of memory, until it is released: others that want its pages wait. Pages are acquired in ascending order. BusyError when
-   * another client's pin is in the way for too long, also where two clients' pins wait for each other; PinConflictError when the range cannot
-   * be laid out beside live pins; CacheFullError when it is larger than the cache; ReadOnlyMappingError for 'write' if mapped for reading.
+   * Holds a range here, in one piece of memory, until it is released: others that want its pages wait. Pages are acquired in ascending order.
+   *
+   * BusyError when another client's pin is in the way for too long. Two clients' pins may wait for each other; this one may wait for a pin of this
+   * program, if that has one of its pages and another client wants it. PinConflictError when the range cannot be laid out beside live pins;
+   * CacheFullError when it is larger than the cache; ReadOnlyMappingError for 'write' if mapped for reading.
    */
   pin(offset: number, length: number, access: 'read' | 'write', options?: CallOptions): Promise<PinnedRange>
   /** What was written to the range before is durable on a majority's disks. Default: the whole mapping. NoSpaceError; what is not durable stays. */
