@@ -62,4 +62,16 @@ describe('the cluster simulation has found', { timeout: 60_000 }, () => {
   it('seed 1128330539: no bug; a frame that a cut link had delayed came behind frames that were on the way already', async () => {
     await expectSound(1128330539, 1)
   })
+
+  it('seed 450: a new leader held a writeback of a whole file back, passed a later one on, and then dropped the bytes of the first', async () => {
+    await expectSound(450, 1)
+  })
+
+  it('seed 1128500469: a client on a thin line sent nothing more, because what the leader could not commit yet counted as on the line', async () => {
+    await expectSound(1128500469, 1)
+  })
+
+  it('seed 1128500026: no bug; a program that pins a page twice waits for itself while others want the page, and they wait with it', async () => {
+    await expectSound(1128500026, 1)
+  })
 })

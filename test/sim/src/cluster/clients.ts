@@ -69,6 +69,11 @@ export class SimClient implements ViewedClient {
     return this.client === undefined ? undefined : inspectClient(this.client)
   }
 
+  /** A program of it is at an action. */
+  get isPlaying(): boolean {
+    return this.process !== undefined && this.programs.some(({ isPlaying }) => isPlaying)
+  }
+
   start(): void {
     const { scheduler, network, chronicle } = this.world
     const life = ++this.life

@@ -59,7 +59,7 @@ export interface ProgramInit {
   readonly unmaps: Unmaps
   readonly coverage: Coverage
   readonly isStopping: () => boolean
-  /** The cluster is whole again. */
+  /** The cluster is whole again, and no program is at an action any more. */
   readonly isCalm: () => boolean
 }
 
@@ -86,6 +86,8 @@ const WATCHING: readonly Action[] = ['read', 'read', 'tryRead']
 export class Program {
   /** What it waits for, if anything. */
   doing: string | undefined
+  /** May hold pins, and make others wait as long as a call may take. */
+  isPlaying = true
   private readonly handles = new Map<string, Handle>()
 
   constructor(readonly init: ProgramInit) {}
@@ -102,6 +104,7 @@ export class Program {
       await this.attempt(action, async () => act(action, this, await this.open(path)))
       await this.sleep(chance.exponential(settings.pauseMs))
     }
+    this.isPlaying = false
     while (!this.init.isCalm()) await this.sleep(20)
     for (const handle of this.handles.values()) await this.useOnceMore(handle)
     // Nothing may be open at the end; what cannot be flushed at first can be later.

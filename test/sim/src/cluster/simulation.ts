@@ -143,7 +143,7 @@ export class Simulation extends SeedRun<Fault> {
       settings: settings.client,
       invariants: this.pages,
       isStopping: () => this.stopping,
-      isCalm: () => this.isCalm,
+      isCalm: () => this.isCalm && !this.clients.some(({ isPlaying }) => isPlaying),
       onError: (client: SimClient, error: Error) =>
         this.fail(error instanceof Violation ? error : new Error(`${client.name}: ${error.message}`, { cause: error })),
       onTouched: () => {
