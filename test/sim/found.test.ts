@@ -74,4 +74,8 @@ describe('the cluster simulation has found', { timeout: 60_000 }, () => {
   it('seed 1128500026: no bug; a program that pins a page twice waits for itself while others want the page, and they wait with it', async () => {
     await expectSound(1128500026, 1)
   })
+
+  it('seed 1128510192: no bug; a copy of a folder may hold entries that were written while its peer was being stopped, or when it crashed', async () => {
+    await expectSound(1128510192, 1)
+  })
 })

@@ -62,7 +62,7 @@ export interface Folder {
   readonly pages: MemoryStorage
   readonly identity: MemoryIdentity
   isFounded: boolean
-  /** The last durable entry of the log, as far as it is known from outside. */
+  /** The log has no entry behind this one. */
   last: { readonly term: number; readonly index: number }
 }
 
@@ -201,7 +201,6 @@ export class SimPeer {
     if (this.core?.node?.status().role === 'leader') this.world.coverage.add('leader crashes')
     if (this.writing > 0) this.world.coverage.add('crashes with a write under way')
     const { folder } = this
-    // The log may hold more than what was known to be durable, never less.
     folder.last = this.lastEntry() ?? folder.last
     folder.log = folder.log.crash(() => this.chance.next())
     folder.pages.crash({ keepPending: this.chance.is(0.3) })
@@ -227,12 +226,21 @@ export class SimPeer {
     this.world.coverage.add('orderly stops')
     await core.stop()
     await core.close()
-    if (process.alive) this.end(process, false)
+    if (!process.alive) return
+    this.folder.last = this.lastEntry() ?? this.folder.last
+    this.end(process, false)
   }
 
+  /** The last that the log may hold after a crash at this moment: what is being written may survive it. */
   private lastEntry(): Folder['last'] | undefined {
-    const log = this.core?.replica.log
-    return log === undefined ? undefined : { index: log.lastIndex, term: log.term(log.lastIndex) ?? 0 }
+    if (this.core === undefined) return undefined
+    const { node, replica } = this.core
+    if (node === undefined || this.writing === 0) {
+      const { log } = replica
+      return { index: log.lastIndex, term: log.term(log.lastIndex) ?? 0 }
+    }
+    const { term, lastIndex } = node.status()
+    return { index: lastIndex, term }
   }
 
   private end(process: SimProcess, withMachine: boolean): void {
