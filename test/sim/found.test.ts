@@ -78,4 +78,8 @@ describe('the cluster simulation has found', { timeout: 60_000 }, () => {
   it('seed 1128510192: no bug; a copy of a folder may hold entries that were written while its peer was being stopped, or when it crashed', async () => {
     await expectSound(1128510192, 1)
   })
+
+  it('seed 1128511203: no bug; an empty folder replaces one that never took part, which is refused from then on', async () => {
+    await expectSound(1128511203, 1)
+  })
 })

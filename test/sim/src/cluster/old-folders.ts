@@ -112,9 +112,10 @@ function remembersBoot(sighting: RaftSighting | undefined, { identity }: Folder)
   return sighting?.incarnation === identity.incarnation && sighting.boot > decodeMemory(identity.remembered).boot
 }
 
-/** The peer remembered an acknowledgment that the copy lacks, or another incarnation. */
+/** The peer remembered an acknowledgment that the copy lacks, or another incarnation that takes part. */
 function remembersMore(sighting: RaftSighting | undefined, { identity, last }: Folder): boolean {
   if (sighting === undefined) return false
-  if (sighting.incarnation !== identity.incarnation) return true
+  // A folder that never took part may be made anew.
+  if (sighting.incarnation !== identity.incarnation) return sighting.admitted
   return sighting.lastTerm > last.term || (sighting.lastTerm === last.term && sighting.lastIndex > last.index)
 }
