@@ -83,4 +83,8 @@ describe('the Raft simulation has found', { timeout: 60_000 }, () => {
   it('seed 51: no bug, but the rule that a lower term is answered is needed here', async () => {
     await expectSoundRaft(51, 1)
   })
+
+  it('seed 2026724946: no bug; a full disk still has entries that a leader has cut off, and a vote is given by what is left', async () => {
+    await expectSoundRaft(2_026_724_946, 1)
+  })
 })

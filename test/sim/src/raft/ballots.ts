@@ -134,17 +134,34 @@ export class Ballots {
     votes.set(node.name, to)
   }
 
-  /** §5.4.1. What a node has on its disk is at most as new as what it has in memory. */
+  /** §5.4.1 */
   private asked(
     node: ObservedNode,
     key: string,
     message: { readonly lastIndex: number; readonly lastTerm: number }
   ): void {
     const { asked } = this.heardBy(node)
-    const { lastIndex, lastTerm } = node.watched
+    const { lastIndex, lastTerm } = this.logEnd(node)
     const isUpToDate = message.lastTerm > lastTerm || (message.lastTerm === lastTerm && message.lastIndex >= lastIndex)
     // It may be asked again later, when it has more; the answer to the first question may still be on its way.
     asked.set(key, isUpToDate || asked.get(key) === true)
+  }
+
+  /**
+   * The disk may lack what the node has in memory. It also has entries that the node no longer has, if a leader has cut them
+   * off while the disk is full; none of these is committed.
+   */
+  private logEnd({ status, watched }: ObservedNode): LogEnd {
+    if (status === undefined) return watched
+    const { lastIndex } = status
+    let lastTerm: number | undefined
+    for (let term = status.term; term > 0 && lastTerm === undefined; term--) {
+      lastTerm = this.appended.get(term)?.get(lastIndex)
+    }
+    lastTerm ??= watched.entries[lastIndex]?.term
+    if (lastTerm === undefined) return watched
+    const isOlder = lastTerm < watched.lastTerm || (lastTerm === watched.lastTerm && lastIndex < watched.lastIndex)
+    return isOlder ? { lastIndex, lastTerm } : watched
   }
 
   private checkUpToDate(node: ObservedNode, to: string, term: number, type: string): void {
