@@ -141,9 +141,11 @@ describe('a cluster of three', () => {
     async () => {
       const { peers } = dev!
       const asked = peers[0]!.peerId
-      const healthy = await quire(['health'], { env })
-      expect(healthy).toMatchObject({ status: 0, stderr: '' })
-      expect(healthy.stdout).toMatch(/^healthy: leader …\w{8} in term \d+, 3 of 3 voters answer\n$/)
+      await vi.waitFor(async () => {
+        const healthy = await quire(['health'], { env })
+        expect(healthy).toMatchObject({ status: 0, stderr: '' })
+        expect(healthy.stdout).toMatch(/^healthy: leader …\w{8} in term \d+, 3 of 3 voters follow it\n$/)
+      }, waitMs)
       process.kill(peers[1]!.pid, 'SIGKILL')
       // Only one address is given; the others are those that its peer names.
       await vi.waitFor(async () => {
