@@ -267,7 +267,7 @@ describe('files', () => {
   it(
     'stand in a cluster whose status is a table, with the address where the peer answers',
     async () => {
-      const [{ peerId, multiaddr }] = dev!.peers as [{ peerId: string; multiaddr: string }]
+      const { peerId, multiaddr } = dev!.peers[0]!
       // Nobody listens at the first one.
       const given = { QUIRE_PEERS: `/ip4/127.0.0.1/tcp/1/p2p/${peerId} ${multiaddr}` }
       const result = await quire(['status'], { env: given })

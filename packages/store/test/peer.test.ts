@@ -195,16 +195,18 @@ describe('a peer', () => {
     for (let i = 0; i < 2; i++) {
       const error = await createDsmClient({ peers: peer.multiaddrs, privateKey: stranger }).catch((each: Error) => each)
       expect(error).toMatchObject({ name: 'NotAuthorizedError', code: 'ERR_NOT_AUTHORIZED', who: id })
-      // The client's own id, once, and what would let it in.
+      // The client's own id, once, and what lets its user in.
       expect((error as Error).message).toBe(
-        `${id} is refused: it is no client of cluster blue, whose cluster file must list it under "clients"`
+        `${id} is refused: it is not listed under "clients" in the file that cluster blue was founded from; ` +
+          'use the key of a listed client'
       )
     }
     const about = logged.filter((line) => line['id'] === peerIdFromKey(stranger))
     expect(about).toHaveLength(1)
     expect(about[0]).toMatchObject({
       msg: 'peer refused',
-      reason: 'it is no client of cluster blue, whose cluster file must list it under "clients"'
+      reason:
+        'it is not listed under "clients" in the file that cluster blue was founded from; use the key of a listed client'
     })
   })
 

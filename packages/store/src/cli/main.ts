@@ -17,11 +17,13 @@ import {
   flushOutput,
   printFailure,
   printHelpAsError,
+  useJson,
   watchOutput
 } from './output.js'
 import { addStatusCommands } from './status.js'
 
 async function main(argv: readonly string[]): Promise<number> {
+  if (asksForJson(argv)) useJson()
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
     version: string
   }
@@ -43,6 +45,12 @@ async function main(argv: readonly string[]): Promise<number> {
   } catch (error) {
     return statusOf(error, program, argv)
   }
+}
+
+/** Before the options are parsed: one that is wrong is a failure, too. */
+function asksForJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf('--')
+  return argv.slice(0, end < 0 ? undefined : end).includes('--json')
 }
 
 function statusOf(error: unknown, program: Command, argv: readonly string[]): number {

@@ -130,7 +130,6 @@ const MEANINGS: readonly [pattern: RegExp, meaning: string][] = [
   [/EHOSTUNREACH|ENETUNREACH/, 'no route to the host'],
   [/ENOTFOUND|EAI_AGAIN/, 'unknown host name'],
   [/ETIMEDOUT|timed out|aborted/i, 'no answer'],
-  [/did not match|UnexpectedPeer/i, 'another peer answers at this address'],
   [/it may not know this node/, 'refused: this client may not be listed']
 ]
 

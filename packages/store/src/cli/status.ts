@@ -4,7 +4,7 @@ import Table from 'cli-table3'
 import type { Command } from 'commander'
 import { stagePercentile, type StageReport } from '../server/stages.js'
 import { MAX_ROUND_TRIP_MS } from '@quire/protocol'
-import { keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
+import { explainRefusal, keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
 import { ExitError, printFailure, printJson, printLine } from './output.js'
 import { createProbe, reasonOf } from './probe.js'
 import { takeSurvey, type PeerReport, type Survey } from './survey.js'
@@ -43,12 +43,16 @@ export function healthLine(given: Survey): string {
 
 async function surveyOf(options: ClusterOptions): Promise<Survey> {
   const given = peersOf(options)
-  const probe = await createProbe(await keyOf(options))
+  const key = await keyOf(options)
+  const probe = await createProbe(key)
   try {
     return await takeSurvey({
       given,
       self: probe.id,
-      ask: (id, addresses, timeoutMs) => probe.status(id, addresses, timeoutMs),
+      ask: (id, addresses, timeoutMs) =>
+        probe.status(id, addresses, timeoutMs).catch((error: unknown) => {
+          throw explainRefusal(error, key)
+        }),
       reasonOf,
       founding: options.cluster === '' ? undefined : options.cluster,
       timeoutMs: options.timeout ?? TIMEOUT_MS,
