@@ -37,7 +37,7 @@ const errors = [
   new UnavailableError('no majority'),
   new BusyError('/a', 4096),
   new PinConflictError('/a', 0, 8192),
-  new CacheFullError(65536),
+  new CacheFullError(65536, 4096),
   new NoSpaceError('/data'),
   new NoDescriptorsError('/data', 'EMFILE'),
   new QuotaExceededError('sessions', 10),
