@@ -155,7 +155,7 @@ describe('a peer', () => {
     expect(readdirSync(path).filter((name) => name.startsWith('lock-'))).toEqual([])
   })
 
-  it('refuses a damaged log in one line that names the file, and releases the directory', async () => {
+  it('refuses a damaged log in one line that names the file and what to do, and releases the directory', async () => {
     await (await leading()).close()
     const log = join(root, 'data', 'log')
     const [segment] = readdirSync(log).sort()
@@ -163,8 +163,10 @@ describe('a peer', () => {
     writeSync(fd, Buffer.alloc(64, 0xff), 0, 64, 0)
     closeSync(fd)
     const failure = await start().catch((error: Error) => error)
-    expect(failure).toMatchObject({ name: 'CorruptionError', code: 'ERR_CORRUPT' })
-    expect((failure as Error).message).toContain(segment)
+    expect(failure).toMatchObject({ name: 'CorruptionError', code: 'ERR_CORRUPT', where: join(log, segment!) })
+    expect((failure as Error).message).toMatch(
+      /; restore the disk's newest state, or leave this peer down \(docs\/storage\.md\)$/
+    )
     expect((failure as Error).message).not.toContain('\n')
     expect(readdirSync(join(root, 'data')).filter((name) => name.startsWith('lock-'))).toEqual([])
   })

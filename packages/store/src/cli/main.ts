@@ -68,9 +68,14 @@ function statusOf(error: unknown, program: Command, argv: readonly string[]): nu
 }
 
 function reportUsage(error: CommanderError, program: Command, argv: readonly string[]): void {
-  if (error.code !== 'commander.help') printFailure(`${error.message.replace(/^error: /, '')} (see --help)`)
+  if (error.code !== 'commander.help') printFailure(`${usageOf(error)} (see --help)`)
   else if (argv[2] === 'help') printFailure(`unknown command '${argv[3]}' (see --help)`)
   else printHelpAsError(program.helpInformation())
+}
+
+/** Commander proposes another word on a line of its own. */
+function usageOf({ message }: CommanderError): string {
+  return message.replace(/^error: /, '').replaceAll(/\s*\n\s*/g, ' ')
 }
 
 function reportOutput(failure: OutputError): number {
