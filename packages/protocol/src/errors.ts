@@ -12,12 +12,13 @@ export type Fact = string | number
 export abstract class QuireError extends Error {
   abstract readonly code: string
 
-  /** `facts` are the constructor's arguments: what crosses the wire. */
-  constructor(
-    message: string,
-    readonly facts: readonly Fact[]
-  ) {
+  /** The constructor's arguments: what crosses the wire. */
+  declare readonly facts: readonly Fact[]
+
+  constructor(message: string, facts: readonly Fact[]) {
     super(message)
+    // Node prints the fields of an uncaught error, which has each of these under its name already.
+    Object.defineProperty(this, 'facts', { value: facts })
   }
 }
 
