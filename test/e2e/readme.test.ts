@@ -119,6 +119,15 @@ describe('the README', () => {
       }
     })
 
+    it('has a comparison of units that prints a plain table into a pipe', async () => {
+      const units = fileURLToPath(new URL('../../examples/units/dist/main.js', import.meta.url))
+      const env = { ...process.env, QUIRE_PEERS: cluster.addresses.join(' ') }
+      const { code, stdout, stderr } = await end(process.execPath, [units], env)
+      expect([code, stderr]).toEqual([0, ''])
+      expect(stdout).toMatch(/ gain .*\n(.*\n)+.* \d+ ms, \d+ faults /)
+      expect(stdout).not.toContain('\u001b')
+    })
+
     it('has an example of a digest that takes a copy, because shared memory is refused', async () => {
       const peers = cluster.addresses.join(' ')
       expect(await start(whole(), peers)).toMatchObject({ code: 0, stdout: '32\nhello 3\n' })
