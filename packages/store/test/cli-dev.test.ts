@@ -117,7 +117,8 @@ describe('quire dev', () => {
         const unlisted = String.raw`not listed under "clients" in the file that cluster dev-\w+ was founded from; use the key of a listed client`
         for (const { args, key, stranger } of strangers) {
           expect(stranger, args[0]).toMatchObject({ status: 1 })
-          if (args[0] === 'status') expect(stranger.stdout).toMatch(/ no answer .*\n +refused: it is not listed\s+under/)
+          if (args[0] === 'status')
+            expect(stranger.stdout).toMatch(/ no answer .*\n +refused: it is not listed\s+under/)
           else expect(stranger.stdout).toBe('')
           // Without a key, the user cannot know which identity is meant, nor what would help.
           const words =
