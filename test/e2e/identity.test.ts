@@ -215,7 +215,8 @@ describe('peers that were founded from different configurations', () => {
     const file = join(peer.dataDir, '..', 'cluster.json')
     const changed = join(peer.dataDir, '..', 'changed.json')
     const text = JSON.parse(await readFile(file, 'utf8')) as { clients: unknown }
-    await writeFile(changed, JSON.stringify({ ...text, clients: [peer.peerId] }))
+    const client = (await quire(['keygen', join(peer.dataDir, '..', 'client.key')])).stdout.trim()
+    await writeFile(changed, JSON.stringify({ ...text, clients: [client] }))
     const args = ['peer', '--data-dir', peer.dataDir, '--key', peer.key, '--listen', '/ip4/127.0.0.1/tcp/0']
     const refused = await quire([...args, '--cluster', changed, '--log-level', 'silent'])
     expect([refused.status, refused.stderr.trim().split('\n')]).toEqual([
