@@ -147,7 +147,7 @@ describe('a peer whose folder was restored from an older copy', () => {
     const args = ['peer', '--data-dir', victim.dataDir, '--key', victim.key, '--listen', listen, '--cluster', file]
     const wiped = run(args)
     await until(() => wiped.stderr.includes('this peer is refused'), 'the wiped peer to hear of it')
-    expect(wiped.stderr).toContain('it comes back only as a new member of the cluster')
+    expect(wiped.stderr).toContain('stop it and put the newest directory back; if that is lost, leave it down')
     await writeAndFlush(test, test.peers, 3)
     const own = (await statusOf(victim)).find(({ id }) => id === victim.peerId)
     expect(own?.lastIndex).toBe(1)
@@ -215,7 +215,8 @@ describe('peers that were founded from different configurations', () => {
     const file = join(peer.dataDir, '..', 'cluster.json')
     const changed = join(peer.dataDir, '..', 'changed.json')
     const text = JSON.parse(await readFile(file, 'utf8')) as { clients: unknown }
-    await writeFile(changed, JSON.stringify({ ...text, clients: [peer.peerId] }))
+    const client = (await quire(['keygen', join(peer.dataDir, '..', 'client.key')])).stdout.trim()
+    await writeFile(changed, JSON.stringify({ ...text, clients: [client] }))
     const args = ['peer', '--data-dir', peer.dataDir, '--key', peer.key, '--listen', '/ip4/127.0.0.1/tcp/0']
     const refused = await quire([...args, '--cluster', changed, '--log-level', 'silent'])
     expect([refused.status, refused.stderr.trim().split('\n')]).toEqual([

@@ -51,12 +51,14 @@ function compilerOf(name: string): string {
 
 describe('the README', () => {
   let folder: string
+  let readme: string
   let example: string
   let digest: string
 
   beforeAll(async () => {
     folder = await mkdtemp(join(HERE, 'readme-'))
-    const blocks = [...(await readFile(README, 'utf8')).matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code!)
+    readme = await readFile(README, 'utf8')
+    const blocks = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code!)
     expect(blocks).toHaveLength(2)
     ;[example, digest] = blocks as [string, string]
     expect(example).toContain('createDsmClient')
@@ -119,9 +121,28 @@ describe('the README', () => {
       }
     })
 
+    it('has a command that compiles the example as TypeScript, which then runs', async () => {
+      const [, tsc, options] = /`(node_modules\/\.bin\/tsc) (.*) visits\.mts && node visits\.mjs`/.exec(readme)!
+      const root = dirname(README)
+      await writeFile(join(folder, 'visits.mts'), example)
+      const compiled = await end(join(root, tsc!), [...options!.split(' '), join(folder, 'visits.mts')])
+      expect(compiled).toEqual({ code: 0, stdout: '', stderr: '' })
+      const env = { ...process.env, QUIRE_PEERS: cluster.addresses[0] }
+      expect(await end(process.execPath, [join(folder, 'visits.mjs')], env)).toMatchObject({ code: 0, stderr: '' })
+    })
+
+    it('has a comparison of units that prints a plain table into a pipe', async () => {
+      const units = fileURLToPath(new URL('../../examples/units/dist/main.js', import.meta.url))
+      const env = { ...process.env, QUIRE_PEERS: cluster.addresses.join(' ') }
+      const { code, stdout, stderr } = await end(process.execPath, [units], env)
+      expect([code, stderr]).toEqual([0, ''])
+      expect(stdout).toMatch(/ gain .*\n(.*\n)+.* \d+ ms, \d+ faults /)
+      expect(stdout).not.toContain('\u001b')
+    })
+
     it('has an example of a digest that takes a copy, because shared memory is refused', async () => {
       const peers = cluster.addresses.join(' ')
-      expect(await start(whole(), peers)).toMatchObject({ code: 0, stdout: '32\nhello 3\n' })
+      expect(await start(whole(), peers)).toMatchObject({ code: 0, stdout: '32\nhello 4\n' })
       const shared = await start(whole().replace('pinned.bytes.slice()', 'pinned.bytes'), peers)
       expect(shared.code).not.toBe(0)
       expect(shared.stderr).toContain('SharedArrayBuffer')

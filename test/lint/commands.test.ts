@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
@@ -37,6 +37,20 @@ async function sh(script: string, cwd: string, registry: string, cache: string):
   await once(child, 'close')
   return child.exitCode
 }
+
+describe.each(['bench/dist/main.js', 'bench/dist/history-main.js', 'sim/dist/main.js'])(
+  'the command of test/%s',
+  (file) => {
+    const run = (...args: string[]) =>
+      spawnSync(process.execPath, [join(root, 'test', file), ...args], { encoding: 'utf8' })
+
+    it('prints its usage on stdout when it is asked to, and on stderr for an option that it does not have', () => {
+      const usage = expect.stringMatching(/^usage: pnpm \w+ [^]*--/) as string
+      expect(run('--help')).toMatchObject({ status: 0, stdout: usage, stderr: '' })
+      expect(run('--no-such-option')).toMatchObject({ status: 2, stdout: '', stderr: usage })
+    })
+  }
+)
 
 describe('the command quire', () => {
   it('is run by a package runner in no document, help text, example or comment', async () => {

@@ -71,7 +71,11 @@ async function main(peers: string): Promise<void> {
       const page = await measure(clients, 'page', work)
       outcomes.push({ work, ms: { file: file.ms, page: page.ms }, faults: { file: file.faults, page: page.faults } })
     }
-    const table = new Table({ head: [`${CLIENTS} clients, ${PAGES} pages`, "unit 'file'", "unit 'page'", 'gain'] })
+    const table = new Table({
+      head: [`${CLIENTS} clients, ${PAGES} pages`, "unit 'file'", "unit 'page'", 'gain'],
+      // Colors are for a terminal, and this may go into a pipe.
+      style: { head: [], border: [] }
+    })
     for (const { work, ms, faults } of outcomes) {
       const cell = (unit: Unit): string => `${ms[unit].toFixed(0)} ms, ${faults[unit]} faults`
       table.push([work, cell('file'), cell('page'), `${(ms.file / ms.page).toFixed(1)}x`])

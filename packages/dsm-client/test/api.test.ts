@@ -542,7 +542,12 @@ describe('a pin', () => {
       const map = await large.mmap({ flags })
       const error = await failure(map.pin(0, 17 * PAGE, 'write'))
       expect(error).toBeInstanceOf(CacheFullError)
-      expect(error).toMatchObject({ code: 'ERR_CACHE_FULL', cacheBytes: 65_536 })
+      expect(error).toMatchObject({
+        code: 'ERR_CACHE_FULL',
+        cacheBytes: 65_536,
+        wantedBytes: 17 * PAGE,
+        message: '69632 bytes cannot be pinned in a cache of 65536 bytes: raise cacheBytes'
+      })
       expectNothingLeft()
       expect(client.stats().frameBytesUsed).toBe(0)
     }
@@ -587,7 +592,11 @@ describe('a pin', () => {
     for (let page = 0; page < 16; page++) pins.push(await map.pin(page * PAGE, 1, 'read'))
     const error = await failure(map.pin(16 * PAGE, 1, 'read'))
     expect(error).toBeInstanceOf(CacheFullError)
-    expect(error).toMatchObject({ code: 'ERR_CACHE_FULL', cacheBytes: 65_536 })
+    expect(error).toMatchObject({
+      code: 'ERR_CACHE_FULL',
+      cacheBytes: 65_536,
+      message: 'no room for 4096 bytes in the cache (65536 bytes): pins or private copies are in the way'
+    })
     expect(await failure(map.read(17 * PAGE, 1))).toBeInstanceOf(CacheFullError)
     for (const pin of pins) pin.release()
     expect(await map.read(17 * PAGE, 1)).toEqual(bytes(1, 0))

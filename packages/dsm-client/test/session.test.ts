@@ -202,7 +202,7 @@ describe('finding the leader', () => {
 const unlisted = () =>
   ({
     type: 'refused',
-    error: errorToWire(new NotAuthorizedError(SELF, 'it is no client of cluster blue: see "clients"'))
+    error: errorToWire(new NotAuthorizedError(SELF, 'it is not listed under "clients"'))
   }) as const
 
 describe('a refusal', () => {

@@ -398,13 +398,16 @@ function reasonOf(error: unknown): string {
   if (error instanceof AggregateError) return error.errors.map((each) => reasonOf(each)).join('; ')
   if (isUnsupported(error)) return 'the remote does not speak the protocol'
   if (CUT_OFF.has(error.name)) return `${CUT_OFF_REASON} (${error.name})`
-  return error.message
+  const other = OTHER_IDENTITY.exec(error.message)?.[1]
+  return other === undefined ? error.message : `another peer is there: ${other}`
 }
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
+/** Noise's words for a remote whose key is not that of the PeerId that was dialed. */
+const OTHER_IDENTITY = /^Payload identity key (\S+) does not match expected remote identity key/
 const CUT_OFF_REASON = 'the remote closed the connection; it may not know this node'
 const CUT_OFF = new Set([
   'ConnectionClosedError',

@@ -16,6 +16,11 @@ const EXPECTED = 'a multiaddr that ends in /p2p/<PeerId>, such as /ip4/192.0.2.1
  * {@link InvalidArgumentError} that names `argument`, the address and its fault. Nothing is resolved or dialed.
  */
 export function parsePeerAddress(text: string, argument = 'address'): PeerAddress {
+  const id = /\/p2p\/([^/]*)$/.exec(text)?.[1]
+  if (id !== undefined && !isPeerId(id)) {
+    const problem = `${JSON.stringify(id)} is no PeerId (quire id FILE prints that of a key)`
+    throw new InvalidArgumentError(argument, text, `a multiaddr that ends in /p2p/<PeerId>: ${problem}`)
+  }
   const parts = componentsOf(text, argument, EXPECTED)
   const last = parts.at(-1)
   if (parts.length < 2 || last?.code !== CODE_P2P || last.value === undefined) {

@@ -84,6 +84,14 @@ describe('multiaddrs', () => {
     }
   })
 
+  it('that ends in no PeerId is refused with what stands there', () => {
+    for (const id of ['ID1', '', '12D3KooW']) {
+      expect(() => parsePeerAddress(`/ip4/192.0.2.1/tcp/4001/p2p/${id}`)).toThrow(
+        `must be a multiaddr that ends in /p2p/<PeerId>: ${JSON.stringify(id)} is no PeerId (quire id FILE prints`
+      )
+    }
+  })
+
   it.each([
     ['/ip4/0.0.0.0/tcp/4001', '0.0.0.0 stands for all addresses of a machine'],
     ['/ip4/0.1.2.3/tcp/4001', 'no machine'],

@@ -104,7 +104,10 @@ describe('a libp2p network', () => {
   it('rejects when nobody answers, when another answers, and when the protocol is unknown', async () => {
     const [server, client, stranger] = await Promise.all([createEcho(), createNode(), generatePrivateKey()])
     const address = server.multiaddrs[0]!.replace(/\/p2p\/.*/, '')
-    await expect(client.dial(peerIdFromKey(stranger), [address], echoOptions)).rejects.toBeInstanceOf(DialError)
+    await expect(client.dial(peerIdFromKey(stranger), [address], echoOptions)).rejects.toMatchObject({
+      name: 'DialError',
+      reason: `another peer is there: ${server.peerId}`
+    })
     await expect(client.dial(server.peerId, ['/ip4/127.0.0.1/tcp/1'], echoOptions)).rejects.toBeInstanceOf(DialError)
     await expect(client.dial(server.peerId, [], echoOptions)).rejects.toThrow('no address is known')
     await expect(client.dial(server.peerId, [address], { protocol: '/test/none/1', maxFrameBytes: 1 })).rejects.toThrow(

@@ -298,8 +298,11 @@ export const leaderMessage = union({
       id: text(MAX_PEER_ID_BYTES),
       /** This peer takes part in votes (docs/identity.md). */
       admitted: bool,
-      /** Peers that this one refuses, or that refuse it, and why. */
-      quarantined: list(struct({ peerId: text(MAX_PEER_ID_BYTES), reason: text(MAX_REASON_BYTES) }), MAX_MEMBERS),
+      /** Peers that this one refuses, or that refuse it (`refusesThisPeer`), and why. */
+      quarantined: list(
+        struct({ peerId: text(MAX_PEER_ID_BYTES), refusesThisPeer: bool, reason: text(MAX_REASON_BYTES) }),
+        MAX_MEMBERS
+      ),
       role,
       term: uint,
       /** Empty while unknown. */

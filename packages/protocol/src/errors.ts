@@ -12,12 +12,13 @@ export type Fact = string | number
 export abstract class QuireError extends Error {
   abstract readonly code: string
 
-  /** `facts` are the constructor's arguments: what crosses the wire. */
-  constructor(
-    message: string,
-    readonly facts: readonly Fact[]
-  ) {
+  /** The constructor's arguments: what crosses the wire. */
+  declare readonly facts: readonly Fact[]
+
+  constructor(message: string, facts: readonly Fact[]) {
     super(message)
+    // Node prints the fields of an uncaught error, which has each of these under its name already.
+    Object.defineProperty(this, 'facts', { value: facts })
   }
 }
 
@@ -135,12 +136,21 @@ export class PinConflictError extends QuireError {
   }
 }
 
-/** Every page frame is pinned; `cacheBytes` is the bound. */
+/** Pinned pages and private copies leave no room in the cache, or it is smaller than what is pinned at once. */
 export class CacheFullError extends QuireError {
   override readonly name = 'CacheFullError'
   readonly code = 'ERR_CACHE_FULL'
-  constructor(readonly cacheBytes: number) {
-    super(`all page frames (${cacheBytes} bytes) are pinned, or private copies`, [cacheBytes])
+  /** `wantedBytes`: that are to lie in the cache together. */
+  constructor(
+    readonly cacheBytes: number,
+    readonly wantedBytes: number
+  ) {
+    super(
+      wantedBytes > cacheBytes
+        ? `${wantedBytes} bytes cannot be pinned in a cache of ${cacheBytes} bytes: raise cacheBytes`
+        : `no room for ${wantedBytes} bytes in the cache (${cacheBytes} bytes): pins or private copies are in the way`,
+      [cacheBytes, wantedBytes]
+    )
   }
 }
 
@@ -253,7 +263,7 @@ const rebuild: Readonly<Record<string, (facts: readonly Fact[]) => QuireError>> 
   ERR_UNAVAILABLE: (f) => new UnavailableError(str(f[0])),
   ERR_BUSY: (f) => new BusyError(str(f[0]), num(f[1])),
   ERR_PIN_CONFLICT: (f) => new PinConflictError(str(f[0]), num(f[1]), num(f[2])),
-  ERR_CACHE_FULL: (f) => new CacheFullError(num(f[0])),
+  ERR_CACHE_FULL: (f) => new CacheFullError(num(f[0]), num(f[1])),
   ERR_NO_SPACE: (f) => new NoSpaceError(str(f[0])),
   ERR_NO_DESCRIPTORS: (f) => new NoDescriptorsError(str(f[0]), str(f[1])),
   ERR_QUOTA: (f) => new QuotaExceededError(str(f[0]), num(f[1])),

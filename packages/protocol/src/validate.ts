@@ -32,7 +32,7 @@ function excerptOf(text: string): string {
 }
 
 function problemOfText(text: string): string | undefined {
-  if (!text.startsWith('/')) return 'absolute'
+  if (!text.startsWith('/')) return 'absolute (begin with /)'
   // Length first: what follows is then bounded work.
   if (text.length > MAX_PATH_BYTES || fromString(text).length > MAX_PATH_BYTES) {
     return `at most ${MAX_PATH_BYTES} bytes of UTF-8`

@@ -130,7 +130,7 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
     founding: text,
     id: text,
     admitted: bool,
-    quarantined: fc.array(fc.record({ peerId: text, reason: text }), { maxLength: 4 }),
+    quarantined: fc.array(fc.record({ peerId: text, refusesThisPeer: fc.boolean(), reason: text }), { maxLength: 4 }),
     role,
     term: uint,
     leader: text,

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { fromString } from 'uint8arrays/from-string'
 import { describe, expect, it } from 'vitest'
 import {
@@ -37,7 +38,7 @@ const errors = [
   new UnavailableError('no majority'),
   new BusyError('/a', 4096),
   new PinConflictError('/a', 0, 8192),
-  new CacheFullError(65536),
+  new CacheFullError(65536, 4096),
   new NoSpaceError('/data'),
   new NoDescriptorsError('/data', 'EMFILE'),
   new QuotaExceededError('sessions', 10),
@@ -46,6 +47,14 @@ const errors = [
   new NotAuthorizedError('12D3Koo', 'not listed'),
   new ClosedError('the client')
 ]
+
+describe('an error', () => {
+  it('that is uncaught shows each of its facts once, under its name', () => {
+    const shown = inspect(new PastEndError('/a', 8, 4))
+    expect(shown).toContain('offset: 8')
+    expect(shown).not.toContain('facts')
+  })
+})
 
 describe('errors on the wire', () => {
   it.each(errors.map((error) => [error.name, error] as const))(

@@ -98,7 +98,7 @@ describe('quire dev', () => {
   )
 
   it(
-    'lets in listed clients only',
+    'lets in listed clients only, and tells the others which key to give',
     async () => {
       const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
       mkdirSync(join(root, 'tmp'))
@@ -107,15 +107,26 @@ describe('quire dev', () => {
         const env = { QUIRE_PEERS: dev.peers[0]!.multiaddr }
         expect(await quire(['ls', '--key', join(root, 'key')], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
         const other = (await quire(['keygen', join(root, 'other')])).stdout.trim()
-        const strangers = await quireEach([['status'], ['health'], ['ls'], ['rm', '/none']], async (args) => ({
+        const commands = [['status'], ['health'], ['ls'], ['rm', '/none']]
+        const keyed = commands.map((args) => ({ args, key: join(root, 'other') }))
+        const cases = [...keyed, { args: ['health'], key: '' }, { args: ['ls'], key: '' }]
+        const strangers = await quireEach(cases, async ({ args, key }) => ({
           args,
-          stranger: await quire(args, { env: { ...env, QUIRE_KEY: join(root, 'other') } })
+          key,
+          stranger: await quire(args, { env: { ...env, QUIRE_KEY: key } })
         }))
-        for (const { args, stranger } of strangers) {
+        const unlisted = String.raw`not listed under "clients" in the file that cluster dev-\w+ was founded from; use the key of a listed client`
+        for (const { args, key, stranger } of strangers) {
           expect(stranger, args[0]).toMatchObject({ status: 1 })
-          if (args[0] === 'status') expect(stranger.stdout).toMatch(/ no answer .*\n +refused: it is no client of/)
+          if (args[0] === 'status')
+            expect(stranger.stdout).toMatch(/ no answer .*\n +refused: it is not listed\s+under/)
           else expect(stranger.stdout).toBe('')
-          expect(stranger.stderr).toMatch(new RegExp(`^quire: (unhealthy: )?${other} is refused: [^\\n]*"clients"\\n$`))
+          // Without a key, the user cannot know which identity is meant, nor what would help.
+          const words =
+            key === ''
+              ? String.raw`this command has a fresh identity \(12D3\w+\), which is ${unlisted} \(--key FILE or QUIRE_KEY\)`
+              : `${other} is refused: it is ${unlisted}`
+          expect(stranger.stderr).toMatch(new RegExp(`^quire: (unhealthy: )?${words}\\n$`))
         }
         const listed = await quire(['ls'], { env: { ...env, QUIRE_KEY: join(root, 'key') } })
         expect(listed).toEqual({ status: 0, stdout: '', stderr: '' })

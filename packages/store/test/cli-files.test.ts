@@ -265,13 +265,16 @@ describe('files', () => {
   )
 
   it(
-    'stand in a cluster whose status is a table',
+    'stand in a cluster whose status is a table, with the address where the peer answers',
     async () => {
-      const result = await quire(['status'], { env })
+      const { peerId, multiaddr } = dev!.peers[0]!
+      // Nobody listens at the first one.
+      const given = { QUIRE_PEERS: `/ip4/127.0.0.1/tcp/1/p2p/${peerId} ${multiaddr}` }
+      const result = await quire(['status'], { env: given })
       expect(result).toMatchObject({ status: 0, stderr: '' })
-      const id = dev!.peers[0]!.peerId.slice(-8)
+      const [, port] = /tcp\/(\d+)/.exec(multiaddr)!
       expect(result.stdout).toMatch(
-        new RegExp(`^…${id}  leader +\\d+ +\\d+ +0 +[\\d.]+ [KMGTP]iB +127\\.0\\.0\\.1:\\d+$`, 'm')
+        new RegExp(`^…${peerId.slice(-8)}  leader +\\d+ +\\d+ +0 +[\\d.]+ [KMGTP]iB +127\\.0\\.0\\.1:${port}$`, 'm')
       )
     },
     SLOW

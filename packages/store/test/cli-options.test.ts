@@ -1,4 +1,4 @@
-import { InvalidArgumentError as UsageArgumentError } from 'commander'
+import { InvalidArgumentError } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { parseDuration } from '../src/cli/options.js'
 import { showControls, showPath, visibleJson } from '../src/cli/visible.js'
@@ -16,7 +16,7 @@ describe('a duration', () => {
   })
 
   it.each(['', ' 5', '0', '-1', '5x', '5 s', '1e3', 's', '.5', '25h', '0.1ms', 'Infinity'])('%j is none', (text) => {
-    expect(() => parseDuration(text)).toThrow(UsageArgumentError)
+    expect(() => parseDuration(text)).toThrow(InvalidArgumentError)
   })
 })
 

@@ -128,13 +128,16 @@ describe('quire', () => {
       ]
       expect(await quire(args)).toEqual({
         status: 0,
-        stdout: expect.stringMatching(/^blue\n[0-9a-f]{64}\n$/) as string,
+        stdout: expect.stringMatching(/^cluster id {7}blue\nfounding digest {2}[0-9a-f]{64}\n$/) as string,
         stderr: 'quire: 2 voters outlive no more failures than 1: take an odd number\n'
       })
       const made = JSON.parse(readFileSync(out, 'utf8'))
       expect(made).toMatchObject({ clusterId: 'blue', clients: 'any', admins: [] })
       expect(made.voters.map((voter: { peerId: string }) => voter.peerId).sort()).toEqual([...ids].sort())
-      expect(await quire(args)).toMatchObject({ status: 1, stderr: `quire: ${out}: the file exists\n` })
+      expect(await quire(args)).toMatchObject({
+        status: 1,
+        stderr: `quire: ${out}: the file exists and is not overwritten\n`
+      })
       expect(await quire(['init', '--voters', '/ip4/127.0.0.1/tcp/1/p2p/x', '--clients', 'any'])).toMatchObject({
         status: 2
       })
@@ -158,6 +161,9 @@ describe('quire', () => {
       const cluster = JSON.parse(made.stdout) as { voters: { peerId: string; addresses: string[] }[] }
       expect(cluster.voters).toHaveLength(3)
       expect(cluster.voters.find((voter) => voter.peerId === ids[0])?.addresses).toEqual([a, second])
+      // PeerIds of clients are separated as addresses are.
+      const listed = await quire(['init', '--voters', a!, '--clients', `${ids[1]},`, ids[2]!])
+      expect(JSON.parse(listed.stdout)).toMatchObject({ clients: ids.slice(1).sort() })
       const one = await quire(['init', '--voters', a!, '--clients', 'any'])
       expect(one.status).toBe(0)
       expect(one.stderr).toMatch(new RegExp(`${digest}$`))
@@ -207,6 +213,7 @@ describe('quire', () => {
     async (who) => {
       const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
       const address = `/ip4/127.0.0.1/tcp/1/p2p/${id}`
+      const otherId = '12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X'
       const [file, folder, missing] = ['file', 'folder', 'missing'].map((name) => join(root, name)) as [
         string,
         string,
@@ -219,18 +226,23 @@ describe('quire', () => {
       const ofClient: [args: string[], status: number, problem: string][] = [
         [['put', missing, '/a'], 1, `${missing}: cannot be read (ENOENT)`],
         [['put', folder, '/a'], 2, `local is "${folder}", must be a file`],
-        [['put', file, 'a'], 2, "'a' is invalid for argument 'path'. must be absolute."],
-        [['put', file, '/a/../b'], 2, "'/a/../b' is invalid for argument 'path'. must be free of . and .. parts."],
+        [['put', file, 'a'], 2, 'path is "a", must be absolute (begin with /)\n'],
+        [['put', file, '/a/../b'], 2, 'path is "/a/../b", must be free of . and .. parts\n'],
         [['get', '/a', '/dev/null'], 2, 'local is "/dev/null", must be a file'],
-        [['get', '/a', ''], 2, "invalid for argument 'local'. must not be empty"],
-        [['get', 'a', folder], 2, "'a' is invalid for argument 'path'"],
-        [['cat', 'a'], 2, "'a' is invalid for argument 'path'"],
-        [['stat', 'a'], 2, "'a' is invalid for argument 'path'"],
-        [['rm', 'a'], 2, "'a' is invalid for argument 'path'"],
-        [['mv', '/a', 'b'], 2, "'b' is invalid for argument 'to'"],
-        [['truncate', 'a', '1'], 2, "'a' is invalid for argument 'path'"],
+        [['get', '/a', ''], 2, 'local is "", must be a name'],
+        [['get', 'a', folder], 2, 'path is "a", must be absolute'],
+        [['cat', 'a'], 2, 'path is "a", must be absolute'],
+        [['stat', 'a'], 2, 'path is "a", must be absolute'],
+        [['rm', 'a'], 2, 'path is "a", must be absolute'],
+        [['mv', '/a', 'b'], 2, 'to is "b", must be absolute'],
+        [['truncate', 'a', '1'], 2, 'path is "a", must be absolute'],
         [['get', '/a', folder], 2, `local is "${folder}", must be a file`],
         [['get', '/a', join(missing, 'x')], 1, `cannot be written (ENOENT)`],
+        [['ls', 'rel'], 2, 'prefix is "rel", must be absolute (begin with /)\n'],
+        [['truncate', '/a', '1e3'], 2, 'size is "1e3", must be a number of bytes, at most 2^52\n'],
+        [['ls', '--timeout', '5x'], 2, '--timeout is "5x", must be a duration from 1ms to 24h'],
+        [['put', file, '/a', '--page-size', '5000'], 2, '--page-size is "5000", must be a power of two'],
+        [['ls', '--cluster', 'x'], 2, '--cluster (or QUIRE_CLUSTER) is "x", must be 64 hexadecimal digits\n'],
         [['ls', '--key', missing], 1, `${missing}: cannot be read (ENOENT)`],
         [['ls', '--key', file], 1, `${file}: not a libp2p private key in base64`]
       ]
@@ -240,13 +252,24 @@ describe('quire', () => {
         [
           ['init', '--voters', address, '--clients', 'any', '--round-trip', '5'],
           2,
-          'whole milliseconds from 10 to 1000'
+          '--round-trip is "5", must be whole milliseconds from 10 to 1000'
         ],
         [['keygen', join(missing, 'key')], 1, `${join(missing, 'key')}: cannot be written (ENOENT)`],
         [['init', '--voters', missing, '--clients', 'any'], 2, `${missing}: cannot be read (ENOENT)`],
         [['init', '--voters', folder, '--clients', 'any'], 2, `${folder}: cannot be read (EISDIR)`],
         [['init', '--voters', file, '--clients', 'any'], 2, '--voters is "{", must be a multiaddr that ends in'],
         [['init', '--voters', address, '--clients', 'nobody'], 2, '--clients is "nobody", must be a PeerId'],
+        [['init', '--voters', address, '--clients', `${otherId}, ,x`], 2, '--clients is "x", must be a PeerId'],
+        [
+          ['init', '--voters', address, '--clients', otherId, id],
+          2,
+          `--clients is "${id}", must be the PeerId of a client`
+        ],
+        [
+          ['init', '--voters', '/ip4/192.0.2.1/tcp/4001/p2p/ID1', '--clients', 'any'],
+          2,
+          '"ID1" is no PeerId (quire id FILE'
+        ],
         [['init', '--voters', address, '--clients', 'any', '--cluster-id', 'a b'], 2, '--cluster-id is "a b", must be'],
         [
           ['init', '--voters', address, '--clients', 'any', '--out', join(missing, 'x')],
@@ -257,6 +280,8 @@ describe('quire', () => {
         [[...peer, missing, '--cluster', file], 2, `--cluster is "${file}", must be a JSON file`],
         [[...peer, file], 1, `${file}: not a directory`],
         [[...peer, folder], 1, `${folder}: empty, and a first start needs the cluster's configuration (--cluster)`],
+        [[...peer, folder, '--log-level', 'loud'], 2, '--log-level is "loud", must be one of silent, fatal, error'],
+        [['dev', '--peers', '0'], 2, '--peers is "0", must be 1 to 9\n'],
         [['dev', '--data-dir', file], 1, `${file}: cannot be made: ${file} is there and is not a folder`]
       ]
       const env = { QUIRE_PEERS: address }
@@ -328,8 +353,8 @@ describe('quire', () => {
       const cases: [args: string[], status: number, problem: string][] = [
         [['ls', '--key', key], 2, `--key is "${id}", must be a key of the client's own`],
         [['status', '--key', key], 2, `--key is "${id}", must be a key of the client's own`],
-        [['dev', '--data-dir', ''], 2, "'--data-dir <folder>' argument '' is invalid. must not be empty"],
-        [[...peer, ''], 2, "'--data-dir <folder>' argument '' is invalid. must not be empty"],
+        [['dev', '--data-dir', ''], 2, '--data-dir is "", must be a name'],
+        [[...peer, ''], 2, '--data-dir is "", must be a name'],
         [
           [...peer, missing, '--cluster', fields],
           2,
@@ -362,6 +387,53 @@ describe('quire', () => {
     SLOW
   )
 })
+
+it(
+  'with --json, failures and notes are one JSON object on stderr, with the code of the error',
+  async () => {
+    const [id, second] = await Promise.all(
+      ['one', 'two'].map(async (name) => (await quire(['keygen', join(root, name)])).stdout.trim())
+    )
+    const [a, b] = [id, second].map((each, i) => `/ip4/127.0.0.1/tcp/${i + 1}/p2p/${each}`) as [string, string]
+    const missing = join(root, 'missing')
+    const cases: [args: string[], status: number, line: object][] = [
+      [['id', missing], 1, { error: { code: 'ERR_KEY_FILE', message: `${missing}: cannot be read (ENOENT)` } }],
+      [
+        ['ls', 'rel', '--peers', a],
+        2,
+        { error: { code: 'ERR_INVALID_ARGUMENT', message: 'prefix is "rel", must be absolute (begin with /)' } }
+      ],
+      [['lss'], 2, { error: { code: null, message: "unknown command 'lss' (Did you mean ls?) (see --help)" } }],
+      [
+        ['put', missing, '/a', '--peers', a],
+        1,
+        { error: { code: null, message: `${missing}: cannot be read (ENOENT)` } }
+      ],
+      [
+        ['ls', '--peers', a, '--timeout', '100ms'],
+        1,
+        {
+          error: { code: 'ERR_UNAVAILABLE', message: expect.stringMatching(/^unavailable: no peer answered/) as string }
+        }
+      ],
+      [
+        ['init', '--voters', a, b, '--clients', 'any', '--out', join(root, 'cluster.json')],
+        0,
+        { note: '2 voters outlive no more failures than 1: take an odd number' }
+      ]
+    ]
+    const results = await quireEach(cases, ([args]) => quire([...args, '--json']))
+    for (const [i, { status, stderr }] of results.entries()) {
+      const [args, wanted, line] = cases[i]!
+      expect(status, args.join(' ')).toBe(wanted)
+      expect(stderr).toMatch(/^[^\n]+\n$/)
+      expect(JSON.parse(stderr)).toEqual(line)
+    }
+    // What follows -- is no option.
+    expect((await quire(['id', '--', '--json'])).stderr).toBe('quire: --json: cannot be read (ENOENT)\n')
+  },
+  SLOW
+)
 
 it(
   'every client command waits as long as --timeout says, and then says which peers it asked and what they are',

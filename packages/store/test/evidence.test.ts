@@ -67,7 +67,7 @@ describe('evidence', () => {
 
   it('refuses another folder under an old key, even one that was never admitted', () => {
     expect(book().refusal(restarted({ incarnation: 'empty', admitted: false, boot: 1, lastIndex: 1 }))).toContain(
-      'not the one that it had before'
+      'it runs on data directory empty, and had '
     )
   })
 
@@ -188,7 +188,7 @@ describe('evidence', () => {
     first.met(made(2))
     second.met(made(2))
     for (const each of [first, second]) {
-      expect(each.refusal(made(1))).toContain('was made earlier: start the newer one')
+      expect(each.refusal(made(1))).toContain('which was made later: start the newer one')
       expect(each.refusal(made(1, { admitted: true }))).toBeDefined()
     }
     second.learn({ ...first.sightings()[0]!, incarnation: 'made at 3', process: 'p3' })
@@ -201,11 +201,13 @@ describe('evidence', () => {
     const evidence = new EvidenceBook()
     evidence.met(made(1))
     evidence.tookPart('b')
-    expect(evidence.refusal(made(2))).toContain('it comes back only as a new member')
+    expect(evidence.refusal(made(2))).toContain(
+      'stop it and put the newest directory back; if that is lost, leave it down'
+    )
     const late = new EvidenceBook()
     late.met(made(2))
     late.learn(evidence.sightings()[0]!)
-    expect(late.refusal(made(2))).toContain('it comes back only as a new member')
+    expect(late.refusal(made(2))).toContain('stop it and put the newest directory back; if that is lost, leave it down')
   })
 })
 

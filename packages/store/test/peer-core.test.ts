@@ -64,7 +64,11 @@ describe('the status of a peer', () => {
       leader,
       voters: [...status.voters],
       learners: [],
-      quarantined: voters.map(({ peerId }) => ({ peerId, reason: 'r'.repeat(MAX_REASON_BYTES) })),
+      quarantined: voters.map(({ peerId }) => ({
+        peerId,
+        refusesThisPeer: true,
+        reason: 'r'.repeat(MAX_REASON_BYTES)
+      })),
       disk: { freeBytes: Number.MAX_SAFE_INTEGER, totalBytes: Number.MAX_SAFE_INTEGER },
       stages: status.stages.map(({ name }) => ({ name, buckets: figures }))
     })

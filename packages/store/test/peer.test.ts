@@ -155,7 +155,7 @@ describe('a peer', () => {
     expect(readdirSync(path).filter((name) => name.startsWith('lock-'))).toEqual([])
   })
 
-  it('refuses a damaged log in one line that names the file, and releases the directory', async () => {
+  it('refuses a damaged log in one line that names the file and what to do, and releases the directory', async () => {
     await (await leading()).close()
     const log = join(root, 'data', 'log')
     const [segment] = readdirSync(log).sort()
@@ -163,8 +163,10 @@ describe('a peer', () => {
     writeSync(fd, Buffer.alloc(64, 0xff), 0, 64, 0)
     closeSync(fd)
     const failure = await start().catch((error: Error) => error)
-    expect(failure).toMatchObject({ name: 'CorruptionError', code: 'ERR_CORRUPT' })
-    expect((failure as Error).message).toContain(segment)
+    expect(failure).toMatchObject({ name: 'CorruptionError', code: 'ERR_CORRUPT', where: join(log, segment!) })
+    expect((failure as Error).message).toMatch(
+      /; restore the disk's newest state, or leave this peer down \(docs\/storage\.md\)$/
+    )
     expect((failure as Error).message).not.toContain('\n')
     expect(readdirSync(join(root, 'data')).filter((name) => name.startsWith('lock-'))).toEqual([])
   })
@@ -195,16 +197,18 @@ describe('a peer', () => {
     for (let i = 0; i < 2; i++) {
       const error = await createDsmClient({ peers: peer.multiaddrs, privateKey: stranger }).catch((each: Error) => each)
       expect(error).toMatchObject({ name: 'NotAuthorizedError', code: 'ERR_NOT_AUTHORIZED', who: id })
-      // The client's own id, once, and what would let it in.
+      // The client's own id, once, and what lets its user in.
       expect((error as Error).message).toBe(
-        `${id} is refused: it is no client of cluster blue, whose cluster file must list it under "clients"`
+        `${id} is refused: it is not listed under "clients" in the file that cluster blue was founded from; ` +
+          'use the key of a listed client'
       )
     }
     const about = logged.filter((line) => line['id'] === peerIdFromKey(stranger))
     expect(about).toHaveLength(1)
     expect(about[0]).toMatchObject({
       msg: 'peer refused',
-      reason: 'it is no client of cluster blue, whose cluster file must list it under "clients"'
+      reason:
+        'it is not listed under "clients" in the file that cluster blue was founded from; use the key of a listed client'
     })
   })
 

@@ -1,8 +1,8 @@
 import { InvalidArgumentError } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import type { StatusAnswer } from '../src/cli/probe.js'
-import { statusLines } from '../src/cli/status.js'
-import { judge, takeSurvey, type Survey } from '../src/cli/survey.js'
+import { healthLine, statusLines } from '../src/cli/status.js'
+import { judge, takeSurvey, type Answered, type Survey } from '../src/cli/survey.js'
 
 const IDS = [
   '12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X',
@@ -48,10 +48,12 @@ async function survey(
   { given = [addressOf(IDS[0])], self = SELF, founding }: { given?: string[]; self?: string; founding?: string } = {}
 ): Promise<{ result: Survey; asked: string[] }> {
   const asked: string[] = []
-  const ask = (id: string, addresses: readonly string[]): Promise<StatusAnswer> => {
+  const ask = (id: string, addresses: readonly string[]): Promise<Answered> => {
     asked.push(`${IDS.indexOf(id as (typeof IDS)[number])} at ${addresses.map((each) => each.split('/')[4]).join()}`)
     const fields = answers[id]
-    return fields === undefined ? Promise.reject(new Error('refused')) : Promise.resolve(answer(id, fields))
+    return fields === undefined
+      ? Promise.reject(new Error('refused'))
+      : Promise.resolve({ answer: answer(id, fields), address: addresses.at(-1)! })
   }
   const reasonOf = ({ message }: Error): string => `because: ${message}`
   const result = await takeSurvey({ given, self, ask, reasonOf, founding, timeoutMs: TIMEOUT_MS, now: () => 0 })
@@ -81,6 +83,16 @@ describe('a survey', () => {
     expect(asked).toEqual(['0 at 9', '1 at 1', '2 at 1', '0 at 9,1'])
   })
 
+  it('names the address first over which the peer has answered', async () => {
+    const places = [9, 1].map((port) => addressOf(IDS[0], port))
+    const voters = [{ peerId: IDS[0], addresses: places }, ...members.slice(1)]
+    // `ask` answers at the last address that it is given.
+    const { result, asked } = await survey({ [IDS[0]]: {}, [IDS[1]]: { voters } }, { given: [addressOf(IDS[1])] })
+    expect(asked).toContain('0 at 9,1')
+    expect(result.peers.find(({ id }) => id === IDS[0])!.addresses).toEqual(places.toReversed())
+    expect(statusLines(result).join('\n')).toMatch(/…ft9HyQ6X +leader .* 192\.0\.2\.1:1$/m)
+  })
+
   it('ends within twice the time for one peer, although each names the next', async () => {
     let time = 0
     const chain = IDS.map((peerId) => ({ peerId, addresses: [addressOf(peerId)] }))
@@ -88,11 +100,11 @@ describe('a survey', () => {
     await takeSurvey({
       given: [addressOf(IDS[0])],
       self: SELF,
-      ask: (id, _addresses, timeoutMs) => {
+      ask: (id, [address = ''], timeoutMs) => {
         limits.push(timeoutMs)
         time += Math.min(4000, timeoutMs)
         const next = chain.slice(0, chain.findIndex(({ peerId }) => peerId === id) + 2)
-        return Promise.resolve(answer(id, { voters: next }))
+        return Promise.resolve({ answer: answer(id, { voters: next }), address })
       },
       reasonOf: String,
       timeoutMs: TIMEOUT_MS,
@@ -105,6 +117,32 @@ describe('a survey', () => {
     const { result } = await survey({ [IDS[1]]: { role: 'candidate', leader: '' } }, { given: [addressOf(IDS[1])] })
     expect(result.problem).toBe('no leader: 1 of 3 voters answer, 2 are needed')
     expect(result.leader).toBeUndefined()
+  })
+
+  it('says that none leads where a majority answers', async () => {
+    const lost = { role: 'follower', leader: '' } as const
+    const { result } = await survey({ [IDS[0]]: lost, [IDS[1]]: lost })
+    expect(result.problem).toBe('no leader: 2 of 3 voters answer, none leads')
+  })
+
+  it('says before the first election which voters it waits for, and where they are', async () => {
+    const fresh = { role: 'follower', leader: '', term: 0, admitted: false } as const
+    expect((await survey({ [IDS[0]]: fresh, [IDS[1]]: fresh })).result.problem).toBe(
+      'no leader yet: the first election needs all 3 voters, 2 answer (start …kSCVe2Xo at 192.0.2.1:1)'
+    )
+    expect((await survey({ [IDS[0]]: fresh, [IDS[1]]: { ...fresh, founding: GREEN } })).result.problem).toBe(
+      'no leader yet: the first election needs all 3 voters, 1 answers (…QDc298L3 at 192.0.2.1:1: it belongs to ' +
+        `cluster blue, founded as ${GREEN}; start …kSCVe2Xo at 192.0.2.1:1)`
+    )
+    expect((await survey({ [IDS[0]]: fresh, [IDS[1]]: fresh, [IDS[2]]: fresh })).result.problem).toBe(
+      'no leader yet: all 3 voters answer, but not all have met each other'
+    )
+  })
+
+  it('counts no new peer among those that could elect a leader', async () => {
+    const lost = { role: 'candidate', leader: '' } as const
+    const { result } = await survey({ [IDS[0]]: lost, [IDS[1]]: { role: 'follower', leader: '', admitted: false } })
+    expect(result.problem).toBe('no leader: 2 of 3 voters answer, but 1 is new and takes no part yet; 2 are needed')
   })
 
   it('finds no quorum where a leader is left alone, and none where the others follow another term', async () => {
@@ -137,17 +175,29 @@ describe('a survey', () => {
   it('tells clusters of one id apart by their founding digest', async () => {
     const { result } = await survey({ [IDS[0]]: {}, [IDS[1]]: { founding: GREEN }, [IDS[2]]: {} })
     expect(result).toMatchObject({ founding: BLUE, answering: 2, problem: undefined })
-    expect(result.peers.find(({ id }) => id === IDS[1])?.reason).toBe(`it belongs to cluster blue founded as ${GREEN}`)
+    expect(result.peers.find(({ id }) => id === IDS[1])?.reason).toBe(`it belongs to cluster blue, founded as ${GREEN}`)
   })
 
   it('is about the cluster with the founding digest that is asked for, whichever peer answers first', async () => {
     const answers = { [IDS[0]]: {}, [IDS[1]]: { clusterId: 'green', founding: GREEN } }
     expect((await survey(answers, { founding: GREEN })).result).toMatchObject({ clusterId: 'green', founding: GREEN })
+  })
+
+  it('names the other cluster when no peer of the one that is asked for answers', async () => {
     expect((await survey({ [IDS[0]]: {} }, { founding: GREEN })).result).toMatchObject({
       clusterId: '',
-      problem: 'no peer answers',
-      peers: [{ reason: 'it belongs to cluster blue' }, { reason: 'because: refused' }, { reason: 'because: refused' }]
+      voters: 0,
+      quorum: 0,
+      problem: `no peer of the cluster founded as ${GREEN} answers; 1 of another one does (blue, founded as ${BLUE})`,
+      peers: [
+        { reason: `it belongs to cluster blue, founded as ${BLUE}` },
+        { reason: 'because: refused' },
+        { reason: 'because: refused' }
+      ]
     })
+    const { result } = await survey({ [IDS[0]]: {}, [IDS[1]]: {}, [IDS[2]]: {} }, { founding: GREEN })
+    expect(result.problem).toContain(`answers; 3 of another one do (blue, founded as ${BLUE})`)
+    expect((await survey({}, { founding: GREEN })).result).toMatchObject({ problem: 'no peer answers', quorum: 0 })
   })
 
   it('is refused to a client that has the key of a peer', async () => {
@@ -160,7 +210,11 @@ describe('the table of a survey', () => {
     const long = '/dns6/' + 'peer-1.a-name-that-somebody-thought-of.example.org'.repeat(3) + '/tcp/40001'
     const big = { term: 123_456, lastIndex: 987_654_321_012, disk: { freeBytes: 2 ** 50 - 1, totalBytes: 2 ** 51 } }
     const quarantined = [
-      { peerId: IDS[2], reason: 'it was restored from an older copy of its data directory. '.repeat(9) }
+      {
+        peerId: IDS[2],
+        refusesThisPeer: false,
+        reason: 'it was restored from an older copy of its data directory. '.repeat(9)
+      }
     ]
     const reports = [
       {
@@ -197,7 +251,7 @@ describe('the table of a survey', () => {
       founding: evil,
       leader: evil,
       voters: [{ peerId: evil, addresses: [evil] }],
-      quarantined: [{ peerId: evil, reason: evil }]
+      quarantined: [{ peerId: evil, refusesThisPeer: false, reason: evil }]
     }
     const lines = statusLines(
       judge([
@@ -226,22 +280,40 @@ describe('the table of a survey', () => {
     expect(text).toMatch(/…kSCVe2Xo +no answer +192\.0\.2\.1:2\n +connection refused$/m)
   })
 
-  it('shows the founding digest, and which peers are kept out and why', () => {
-    const restored = `${IDS[1]} was restored from an older copy`
+  it('shows the founding digest, and which peers are new', () => {
     const text = statusLines(
       judge([
-        {
-          id: IDS[0],
-          addresses: [addressOf(IDS[0])],
-          answer: answer(IDS[0], { quarantined: [{ peerId: IDS[1], reason: restored }] })
-        },
+        { id: IDS[0], addresses: [addressOf(IDS[0])], answer: answer(IDS[0]) },
         { id: IDS[2], addresses: [addressOf(IDS[2])], answer: answer(IDS[2], { admitted: false }) }
       ])
     ).join('\n')
     expect(text).toContain(`founding ${BLUE}\n`)
     expect(text.replaceAll('\n', ' ')).toContain(
-      '…ft9HyQ6X and …QDc298L3 do not work together: …QDc298L3 was restored from an older copy'
+      '…kSCVe2Xo is new: it takes no part until all voters of the cluster file, or a leader, have let it in'
     )
-    expect(text).toContain('…kSCVe2Xo is new and takes no part yet: all founding voters, or a leader')
+  })
+
+  it('has one line for each peer that is kept out: by whom, and why', () => {
+    const reason = 'it was restored from an older copy'
+    const [one, two, victim] = IDS
+    const refused = [{ peerId: victim, refusesThisPeer: false, reason }]
+    const refusing = [one, two].map((peerId) => ({ peerId, refusesThisPeer: true, reason }))
+    const result = judge([
+      { id: one, addresses: [addressOf(one)], answer: answer(one, { quarantined: refused }) },
+      { id: two, addresses: [addressOf(two)], answer: answer(two, { quarantined: refused }) },
+      {
+        id: victim,
+        addresses: [addressOf(victim)],
+        answer: answer(victim, { role: 'follower', leader: '', admitted: false, quarantined: refusing })
+      }
+    ])
+    const text = statusLines(result).join(' ')
+    expect(text.match(/kept out/g)).toHaveLength(1)
+    expect(text).toContain(`…kSCVe2Xo is kept out by …ft9HyQ6X and …QDc298L3: ${reason}`)
+    expect(text).not.toContain('is new')
+    expect(result).toMatchObject({ following: 2, answering: 3, problem: undefined })
+    expect(healthLine(result)).toBe(
+      'healthy: leader …ft9HyQ6X in term 3, 2 of 3 voters follow it (…kSCVe2Xo is kept out: see quire status)'
+    )
   })
 })

@@ -92,6 +92,10 @@ async function run(options: Options, folder: string): Promise<number> {
 }
 
 async function main(): Promise<number> {
+  if (process.argv.includes('--help')) {
+    console.log(USAGE)
+    return 0
+  }
   const options = readOptions(process.argv.slice(2))
   if (options === undefined) {
     console.error(USAGE)

@@ -21,6 +21,12 @@ const ROWS = [
   'sequential-flush'
 ] as const
 type RowName = (typeof ROWS)[number]
+const USAGE = `usage: pnpm bench [--rows ROW,ROW] [--json FILE] [--smoke]
+
+  --rows ROW,ROW  of ${ROWS.join(', ')}; default all
+  --json FILE     where the results go, one JSON object a line; default: standard output
+  --smoke         with few samples, to see that it works`
+
 const FILE = '/bench/file'
 const PERCENTS = [50, 99] as const
 /** What a program reads or writes with one call. */
@@ -148,11 +154,33 @@ async function run(names: readonly RowName[], isSmoke: boolean, folder: string):
   return rows
 }
 
+interface Options {
+  readonly json?: string
+  readonly rows?: string
+  readonly smoke: boolean
+}
+
+function readOptions(argv: readonly string[]): Options | undefined {
+  try {
+    return parseArgs({
+      args: argv.filter((argument) => argument !== '--'),
+      options: { json: { type: 'string' }, rows: { type: 'string' }, smoke: { type: 'boolean', default: false } }
+    }).values
+  } catch {
+    return undefined
+  }
+}
+
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    args: process.argv.slice(2).filter((argument) => argument !== '--'),
-    options: { json: { type: 'string' }, rows: { type: 'string' }, smoke: { type: 'boolean', default: false } }
-  })
+  if (process.argv.includes('--help')) {
+    console.log(USAGE)
+    return 0
+  }
+  const values = readOptions(process.argv.slice(2))
+  if (values === undefined) {
+    console.error(USAGE)
+    return 2
+  }
   const names = (values.rows ?? ROWS.join(',')).split(',')
   const unknown = names.find((name) => !ROWS.includes(name as RowName))
   if (unknown !== undefined) {

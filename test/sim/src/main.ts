@@ -85,6 +85,10 @@ function read({ createJob, floors, suite }: Simulator, args: string[]): Command 
 }
 
 async function main(args: string[]): Promise<number> {
+  if (args.includes('--help')) {
+    console.log(USAGE)
+    return 0
+  }
   const command = readCommand(args)
   if (command === undefined) {
     console.error(USAGE)

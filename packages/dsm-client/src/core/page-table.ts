@@ -310,7 +310,7 @@ export class PageTable {
     const space = this.spaces.get(page.file)!
     if (this.resident.place(page, space, (victim) => this.evict(victim))) return true
     if (this.resident.isFullFor(page.pageSize, 1)) {
-      this.failWaiters(page, new CacheFullError(this.resident.capacityBytes))
+      this.failWaiters(page, new CacheFullError(this.resident.capacityBytes, page.pageSize))
       return false
     }
     this.room.starve()

@@ -147,7 +147,7 @@ class PinRequest {
       return
     }
     const { resident } = table
-    if (resident.isFullFor(space.pageSize, count)) return this.fail(new CacheFullError(resident.capacityBytes))
+    if (resident.isFullFor(space.pageSize, count)) return this.fail(new CacheFullError(resident.capacityBytes, bytes))
     // What is dirty is on its way back; then there is more room.
     const run = (): void => this.start()
     this.withdrawals = [table.whenRoom(run, (error) => this.fail(error))]

@@ -15,6 +15,8 @@ export interface RoomInit {
 
 /** Somebody who waits for room that is no page's. */
 interface RoomWaiter {
+  /** What it wants together. */
+  readonly bytes: number
   /** True when it has what it wants. */
   attempt(): boolean
   /** Nothing that could be dropped is in its way. */
@@ -62,7 +64,8 @@ export class Room {
       if (frames !== undefined) run(frames)
       return frames !== undefined
     }
-    return this.enter({ attempt, isHopeless: () => this.init.resident.isFullFor(pageSize, count), fail })
+    const isHopeless = (): boolean => this.init.resident.isFullFor(pageSize, count)
+    return this.enter({ bytes: count * pageSize, attempt, isHopeless, fail })
   }
 
   /** There is no room now. Calls `run` when there may be more. Returns a function that withdraws. */
@@ -72,7 +75,8 @@ export class Room {
       return true
     }
     this.starve()
-    return this.enter({ attempt, isHopeless: () => false, fail })
+    // Whether it waits in vain is for `run` to find out.
+    return this.enter({ bytes: 0, attempt, isHopeless: () => false, fail })
   }
 
   pump(): void {
@@ -82,7 +86,7 @@ export class Room {
       if (waiter === undefined) return
       if (waiter.attempt()) continue
       if (waiter.isHopeless()) {
-        waiter.fail(new CacheFullError(resident.capacityBytes))
+        waiter.fail(new CacheFullError(resident.capacityBytes, waiter.bytes))
         continue
       }
       this.queue.unshift(waiter)

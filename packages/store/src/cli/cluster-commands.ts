@@ -20,11 +20,13 @@ import {
   MAX_ROUND_TRIP_MS,
   MIN_ROUND_TRIP_MS
 } from '@quire/protocol'
-import { InvalidArgumentError as UsageArgumentError, Option, type Command } from 'commander'
+import { Option, type Command } from 'commander'
 import {
   createLogger,
+  clientsOf,
+  fileName,
   namingOptions,
-  parseFileName,
+  splitIds,
   withJson,
   withLogLevel,
   type JsonOption,
@@ -44,12 +46,12 @@ import {
 export function addClusterCommands(program: Command): void {
   withJson(program.command('keygen'))
     .description('write a new key for a peer or a client, and print its PeerId')
-    .argument('<file>', 'the key file, which must not exist', parseFileName)
+    .argument('<file>', 'the key file, which must not exist', fileName('file'))
     .action(keygen)
 
   withJson(program.command('id'))
     .description('print the PeerId of a key')
-    .argument('<file>', 'the key file, as keygen writes it', parseFileName)
+    .argument('<file>', 'the key file, as keygen writes it', fileName('file'))
     .action(showId)
 
   withJson(program.command('init'))
@@ -58,7 +60,10 @@ export function addClusterCommands(program: Command): void {
       '--voters <items...>',
       'for each voter its multiaddr, which ends in /p2p/<PeerId>; several of one voter joined by commas; or files with one voter a line'
     )
-    .requiredOption('--clients <ids...>', "PeerIds of the clients that may connect, or 'any'")
+    .requiredOption(
+      '--clients <ids...>',
+      "PeerIds of the clients that may connect, separated by spaces or commas, or 'any'"
+    )
     .option('--admins <ids...>', 'PeerIds that may change the cluster')
     .option('--cluster-id <name>', 'default: a random one')
     .addOption(
@@ -66,15 +71,15 @@ export function addClusterCommands(program: Command): void {
         .argParser(parseRoundTrip)
         .default(DEFAULT_ROUND_TRIP_MS)
     )
-    .option('--out <file>', 'default: standard output', parseFileName)
+    .option('--out <file>', 'default: standard output', fileName('--out'))
     .action(init)
 
   withLogLevel(withJson(program.command('peer')), 'info')
     .description('run one peer in the foreground; SIGTERM or Ctrl-C leaves cleanly')
-    .requiredOption('--data-dir <folder>', 'its log and pages; made at the first start', parseFileName)
-    .requiredOption('--key <file>', 'its key, as keygen writes it', parseFileName)
+    .requiredOption('--data-dir <folder>', 'its log and pages; made at the first start', fileName('--data-dir'))
+    .requiredOption('--key <file>', 'its key, as keygen writes it', fileName('--key'))
     .requiredOption('--listen <addresses...>', 'multiaddrs such as /ip4/0.0.0.0/tcp/4001')
-    .option('--cluster <file>', 'the cluster file, for the first start; a later start checks it', parseFileName)
+    .option('--cluster <file>', 'the cluster file, for the first start; a later start checks it', fileName('--cluster'))
     .option('--exit-with-stdin', 'leave when standard input ends')
     .addOption(new Option('--temporary <folder>', 'removed when standard input ends').hideHelp())
     .action(runPeer)
@@ -123,6 +128,15 @@ const INIT_OPTIONS: OptionNames = {
   clients: '--clients'
 }
 
+/** As keygen says it. */
+class KeptFileError extends FileExistsError {
+  override readonly message: string
+  constructor(path: string) {
+    super(path)
+    this.message = `${path}: the file exists and is not overwritten`
+  }
+}
+
 async function init(options: InitOptions): Promise<void> {
   const { voters, clients, admins = [], clusterId = `quire-${randomBytes(6).toString('hex')}`, out } = options
   const { roundTrip: roundTripMs } = options
@@ -137,8 +151,8 @@ async function init(options: InitOptions): Promise<void> {
   const config: ClusterConfig = {
     clusterId,
     voters: [...addresses].map(([peerId, list]) => ({ peerId, addresses: list })),
-    admins,
-    clients: clients.includes('any') ? 'any' : clients,
+    admins: splitIds(admins),
+    clients: clientsOf(clients),
     roundTripMs
   }
   const text = await namingOptions(INIT_OPTIONS, () => formatClusterFile(config))
@@ -156,12 +170,12 @@ async function init(options: InitOptions): Promise<void> {
     createFile(out, text, 0o644)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (code === 'EEXIST') throw new FileExistsError(out)
+    if (code === 'EEXIST') throw new KeptFileError(out)
     throw new Error(`${out}: cannot be written (${code})`, { cause: error })
   }
   warnOfEven(addresses.size)
   if (options.json === true) printJson({ clusterId, founding, file: out })
-  else printLine(`${clusterId}\n${founding}`)
+  else printLine(`cluster id       ${clusterId}\nfounding digest  ${founding}`)
 }
 
 function warnOfEven(voters: number): void {
@@ -182,7 +196,8 @@ function parseVoter(item: string): { peerId: string; list: string[] } {
 function parseRoundTrip(text: string): number {
   const ms = Number(text)
   if (Number.isInteger(ms) && ms >= MIN_ROUND_TRIP_MS && ms <= MAX_ROUND_TRIP_MS) return ms
-  throw new UsageArgumentError(`must be whole milliseconds from ${MIN_ROUND_TRIP_MS} to ${MAX_ROUND_TRIP_MS}.`)
+  const expected = `whole milliseconds from ${MIN_ROUND_TRIP_MS} to ${MAX_ROUND_TRIP_MS}`
+  throw new InvalidArgumentError('--round-trip', text, expected)
 }
 
 function readVoters(item: string): string[] {

@@ -1,9 +1,9 @@
 /** put, get and cat. */
 import type { DsmClient } from '@quire/dsm-client'
 import { InvalidArgumentError, refusePageSize } from '@quire/protocol'
-import { InvalidArgumentError as UsageArgumentError, type Command } from 'commander'
+import type { Command } from 'commander'
 import { open, type FileHandle } from 'node:fs/promises'
-import { parseFileName, parsePath, withClient, withCluster, type ClusterOptions } from './options.js'
+import { fileName, storedPath, withClient, withCluster, type ClusterOptions } from './options.js'
 import { UsageError, printJson, startProgress, writeOutput, type Progress } from './output.js'
 import { replaceLocal } from './replacement.js'
 import {
@@ -20,18 +20,18 @@ import {
 export function addCopyCommands(program: Command): void {
   withCluster(program.command('put'))
     .description('store a local file; what is under the path already is replaced when all has arrived')
-    .argument('<local>', 'the local file, or - for standard input', parseFileName)
-    .argument('<path>', 'where to store it', parsePath)
+    .argument('<local>', 'the local file, or - for standard input', fileName('local'))
+    .argument('<path>', 'where to store it', storedPath('path'))
     .option('--page-size <bytes>', 'a power of two from 4096 to 65536', parsePageSize)
     .action(put)
   withCluster(program.command('get'))
     .description('copy a stored file to a local one')
-    .argument('<path>', 'where it is stored', parsePath)
-    .argument('<local>', 'the local file, which is replaced, or - for standard output', parseFileName)
+    .argument('<path>', 'where it is stored', storedPath('path'))
+    .argument('<local>', 'the local file, which is replaced, or - for standard output', fileName('local'))
     .action(get)
   withCluster(program.command('cat'))
     .description('write a stored file to standard output')
-    .argument('<path>', 'where it is stored', parsePath)
+    .argument('<path>', 'where it is stored', storedPath('path'))
     .action(cat)
 }
 
@@ -122,7 +122,7 @@ async function cat(path: string, options: ClusterOptions): Promise<void> {
 function parsePageSize(text: string): number {
   const bytes = Number(text)
   const refusal = refusePageSize(bytes)
-  if (refusal !== undefined) throw new UsageArgumentError(`must be ${refusal.expected}.`)
+  if (refusal !== undefined) throw new InvalidArgumentError('--page-size', text, refusal.expected)
   return bytes
 }
 

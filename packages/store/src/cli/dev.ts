@@ -7,11 +7,11 @@ import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { folderProblem, makeFolder } from '../peer/durable.js'
-import { UnavailableError } from '@quire/protocol'
-import { InvalidArgumentError as UsageArgumentError, type Command } from 'commander'
+import { InvalidArgumentError, UnavailableError } from '@quire/protocol'
+import type { Command } from 'commander'
 import { stopRequests } from './cluster-commands.js'
 import { openDevCluster, type DevCluster, type DevPeer } from './dev-cluster.js'
-import { namingOptions, parseFileName, withJson, withLogLevel, type JsonOption } from './options.js'
+import { fileName, clientsOf, namingOptions, withJson, withLogLevel, type JsonOption } from './options.js'
 import { printJson, printLine, printNote, whenOutputFails } from './output.js'
 import { createProbe, type Probe } from './probe.js'
 
@@ -43,7 +43,7 @@ export function addDevCommand(program: Command): void {
     .option(
       '--data-dir <folder>',
       'keeps the cluster; default: a temporary one that is removed at the end',
-      parseFileName
+      fileName('--data-dir')
     )
     .option('--clients <ids...>', "PeerIds of the clients that may connect, or 'any'", ['any'])
     .action(runDev)
@@ -66,11 +66,11 @@ async function runDev(options: DevOptions): Promise<void> {
   } catch (error) {
     throw new Error(`${folder}: ${folderProblem(folder, error)}`, { cause: error })
   }
-  const clients = options.clients.includes('any') ? 'any' : options.clients
+  const clients = clientsOf(options.clients)
   const cluster = await namingOptions({ clients: '--clients' }, () =>
     openDevCluster({ folder, peers: options.peers, clients })
   )
-  const running = cluster.peers.map((peer) => startPeer(peer, cluster, options.logLevel, temporary))
+  const running = cluster.peers.map((peer) => startPeer(peer, cluster, options, temporary))
   const probe = await createProbe(cluster.adminKey)
   try {
     const served = await Promise.race([waitForService(running, probe).then(() => true), stop.then(() => false)])
@@ -86,8 +86,10 @@ async function runDev(options: DevOptions): Promise<void> {
   }
 }
 
-function startPeer(peer: DevPeer, cluster: DevCluster, logLevel: string, temporary: string | undefined): Running {
-  const args = ['peer', '--json', '--exit-with-stdin', '--log-level', logLevel]
+function startPeer(peer: DevPeer, cluster: DevCluster, options: DevOptions, temporary: string | undefined): Running {
+  const args = ['peer', '--exit-with-stdin', '--log-level', options.logLevel]
+  // Its failures go to the same place as this process's, so they have the same form.
+  if (options.json === true) args.push('--json')
   args.push('--data-dir', peer.dataDir, '--key', peer.keyFile, '--listen', peer.listen, '--cluster', cluster.file)
   if (temporary !== undefined) args.push('--temporary', temporary)
   // Its standard input is a pipe that this process holds open: it ends with this process, even by SIGKILL.
@@ -103,7 +105,8 @@ function startPeer(peer: DevPeer, cluster: DevCluster, logLevel: string, tempora
     })
   }
   createInterface({ input: child.stdout }).on('line', (line) => {
-    if (started.multiaddr === '') started.multiaddr = (JSON.parse(line) as { multiaddr: string }).multiaddr
+    if (started.multiaddr !== '') return
+    started.multiaddr = options.json === true ? (JSON.parse(line) as { multiaddr: string }).multiaddr : line
   })
   return started
 }
@@ -147,6 +150,6 @@ async function stopAll(running: readonly Running[]): Promise<void> {
 
 function parseCount(text: string): number {
   const count = Number(text)
-  if (!Number.isInteger(count) || count < 1 || count > 9) throw new UsageArgumentError('must be 1 to 9.')
+  if (!Number.isInteger(count) || count < 1 || count > 9) throw new InvalidArgumentError('--peers', text, '1 to 9')
   return count
 }

@@ -1,8 +1,8 @@
 /** ls, stat, rm, mv and truncate. */
 import type { FileStat } from '@quire/dsm-client'
-import { refuseSize } from '@quire/protocol'
-import { InvalidArgumentError as UsageArgumentError, type Command } from 'commander'
-import { parsePath, parsePrefix, withClient, withCluster, type ClusterOptions } from './options.js'
+import { InvalidArgumentError, refuseSize } from '@quire/protocol'
+import type { Command } from 'commander'
+import { parsePrefix, storedPath, withClient, withCluster, type ClusterOptions } from './options.js'
 import { printJson, printLine, writeOutput } from './output.js'
 import { showPath, visibleJson } from './visible.js'
 
@@ -14,20 +14,20 @@ export function addFileCommands(program: Command): void {
     .action(list)
   withCluster(program.command('stat'))
     .description('what is known of a stored file')
-    .argument('<path>', 'where it is stored', parsePath)
+    .argument('<path>', 'where it is stored', storedPath('path'))
     .action(showStat)
   withCluster(program.command('rm'))
     .description('take a path away; who has the file open keeps it until then')
-    .argument('<path>', 'where it is stored', parsePath)
+    .argument('<path>', 'where it is stored', storedPath('path'))
     .action(remove)
   withCluster(program.command('mv'))
     .description('move a path; what was under the other one is replaced')
-    .argument('<from>', 'where it is stored', parsePath)
-    .argument('<to>', 'where it goes', parsePath)
+    .argument('<from>', 'where it is stored', storedPath('from'))
+    .argument('<to>', 'where it goes', storedPath('to'))
     .action(move)
   withCluster(program.command('truncate'))
     .description('shorten a file, or lengthen it by zeros')
-    .argument('<path>', 'where it is stored', parsePath)
+    .argument('<path>', 'where it is stored', storedPath('path'))
     .argument('<size>', 'in bytes', parseSize)
     .action(truncate)
 }
@@ -53,7 +53,7 @@ async function truncate(path: string, size: number, options: ClusterOptions): Pr
 function parseSize(text: string): number {
   const size = Number(text)
   if (!/^\d+$/.test(text) || refuseSize(size) !== undefined) {
-    throw new UsageArgumentError('must be a number of bytes, at most 2^52.')
+    throw new InvalidArgumentError('size', text, 'a number of bytes, at most 2^52')
   }
   return size
 }

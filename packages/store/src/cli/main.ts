@@ -17,11 +17,13 @@ import {
   flushOutput,
   printFailure,
   printHelpAsError,
+  useJson,
   watchOutput
 } from './output.js'
 import { addStatusCommands } from './status.js'
 
 async function main(argv: readonly string[]): Promise<number> {
+  if (asksForJson(argv)) useJson()
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
     version: string
   }
@@ -45,6 +47,12 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
+/** Before the options are parsed: one that is wrong is a failure, too. */
+function asksForJson(argv: readonly string[]): boolean {
+  const end = argv.indexOf('--')
+  return argv.slice(0, end < 0 ? undefined : end).includes('--json')
+}
+
 function statusOf(error: unknown, program: Command, argv: readonly string[]): number {
   if (error instanceof ExitError) return error.status
   if (error instanceof OutputError) return reportOutput(error)
@@ -60,9 +68,14 @@ function statusOf(error: unknown, program: Command, argv: readonly string[]): nu
 }
 
 function reportUsage(error: CommanderError, program: Command, argv: readonly string[]): void {
-  if (error.code !== 'commander.help') printFailure(`${error.message.replace(/^error: /, '')} (see --help)`)
+  if (error.code !== 'commander.help') printFailure(`${usageOf(error)} (see --help)`)
   else if (argv[2] === 'help') printFailure(`unknown command '${argv[3]}' (see --help)`)
   else printHelpAsError(program.helpInformation())
+}
+
+/** Commander proposes another word on a line of its own. */
+function usageOf({ message }: CommanderError): string {
+  return message.replace(/^error: /, '').replaceAll(/\s*\n\s*/g, ' ')
 }
 
 function reportOutput(failure: OutputError): number {

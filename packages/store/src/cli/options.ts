@@ -1,9 +1,10 @@
 import type { DsmClient } from '@quire/dsm-client'
 import { loadPrivateKey, parsePeerAddresses, type PrivateKey } from '@quire/net'
-import { InvalidArgumentError, refusePath, refusePrefix } from '@quire/protocol'
-import { InvalidArgumentError as UsageArgumentError, Option, type Command } from 'commander'
+import { InvalidArgumentError, NotAuthorizedError, refusePath, refusePrefix } from '@quire/protocol'
+import { Option, type Command } from 'commander'
 import { setTimeout } from 'node:timers/promises'
 import pino, { type Logger } from 'pino'
+import { UNLISTED } from '../peer/cluster.js'
 import { InterruptedError, UsageError } from './output.js'
 import { showControls } from './visible.js'
 
@@ -39,7 +40,7 @@ export function withCluster(command: Command): Command {
         .env('QUIRE_PEERS')
         .argParser(parsePeers)
     )
-    .option('--key <file>', "this client's key; default: a fresh one (env: QUIRE_KEY)", parseFileName)
+    .option('--key <file>', "this client's key; default: a fresh one (env: QUIRE_KEY)", fileName('--key'))
     .addOption(
       new Option('--cluster <digest>', 'founding digest, as init prints it: peers of other clusters are not used')
         .env('QUIRE_CLUSTER')
@@ -53,7 +54,8 @@ export function withCluster(command: Command): Command {
 }
 
 export function withLogLevel(command: Command, level: (typeof LOG_LEVELS)[number]): Command {
-  return command.addOption(new Option('--log-level <level>', 'of the log on stderr').choices(LOG_LEVELS).default(level))
+  const option = new Option('--log-level <level>', 'of the log on stderr').choices(LOG_LEVELS).default(level)
+  return command.addOption(option.argParser(parseLevel))
 }
 
 /** What a log that cannot be written may keep until it can be; later lines are dropped. */
@@ -93,6 +95,22 @@ export async function keyOf(options: ClusterOptions): Promise<PrivateKey | undef
   return file === undefined ? undefined : loadPrivateKey(file)
 }
 
+/** A command without a key has an identity that no cluster can list, so its user needs to hear of keys. */
+class FreshIdentityError extends NotAuthorizedError {
+  override readonly message: string
+  constructor({ who, reason }: NotAuthorizedError) {
+    super(who, reason)
+    const which = reason.replace(/^it /, 'which ')
+    this.message = `this command has a fresh identity (${who}), ${which} (--key FILE or QUIRE_KEY)`
+  }
+}
+
+/** The error that a command reports for `error`. Without a `key`, a refusal names what the user can do about it. */
+export function explainRefusal(error: unknown, key: PrivateKey | undefined): unknown {
+  const isUnlisted = error instanceof NotAuthorizedError && error.reason.startsWith(UNLISTED)
+  return isUnlisted && key === undefined ? new FreshIdentityError(error) : error
+}
+
 export const CLIENT_OPTIONS: OptionNames = {
   peers: '--peers',
   privateKey: '--key',
@@ -107,16 +125,19 @@ const CLOSE_TIMEOUT_MS = 1000
 export async function withClient<T>(options: ClusterOptions, use: (client: DsmClient) => Promise<T>): Promise<T> {
   const interruption = watchForInterruption()
   try {
+    const privateKey = await keyOf(options)
     const init = {
       peers: peersOf(options),
-      privateKey: await keyOf(options),
+      privateKey,
       ...(options.cluster === undefined || options.cluster === '' ? {} : { cluster: options.cluster }),
       ...(options.timeout === undefined ? {} : { faultTimeoutMs: options.timeout })
     }
     // Bad usage ends above, without the time that the client's modules take.
-    const connecting = import('@quire/dsm-client').then(({ createDsmClient }) =>
-      namingOptions(CLIENT_OPTIONS, () => createDsmClient(init))
-    )
+    const connecting = import('@quire/dsm-client')
+      .then(({ createDsmClient }) => namingOptions(CLIENT_OPTIONS, () => createDsmClient(init)))
+      .catch((error: unknown) => {
+        throw explainRefusal(error, privateKey)
+      })
     const client = await Promise.race([connecting, interruption.promise])
     const using = use(client)
     let result: T
@@ -150,24 +171,55 @@ function watchForInterruption(): { readonly promise: Promise<never>; stop(): voi
   return { promise, stop: () => void process.off('SIGINT', interrupt).off('SIGTERM', interrupt) }
 }
 
+// Parsers of commander. They throw InvalidArgumentError, as the API does, so that one form of words serves all values.
+
 /** Of a local file or folder: the empty name would stand for the working directory. */
-export function parseFileName(text: string): string {
-  if (text === '') throw new UsageArgumentError('must not be empty.')
-  return text
+export function fileName(argument: string): (text: string) => string {
+  return (text) => {
+    if (text === '') throw new InvalidArgumentError(argument, text, 'a name')
+    return text
+  }
 }
 
 /** Of a stored file: refused before anybody is connected to. */
-export function parsePath(text: string): string {
-  const refusal = refusePath(text)
-  if (refusal !== undefined) throw new UsageArgumentError(`must be ${refusal.expected}.`)
-  return text
+export function storedPath(argument: string): (text: string) => string {
+  return (text) => checked(text, argument, refusePath(text))
+}
+
+/** The beginning of paths. */
+export function parsePrefix(text: string): string {
+  return checked(text, 'prefix', refusePrefix(text))
+}
+
+function checked(text: string, argument: string, refusal: InvalidArgumentError | undefined): string {
+  if (refusal === undefined) return text
+  throw new InvalidArgumentError(argument, refusal.value, refusal.expected)
+}
+
+/** PeerIds as they were typed: between commas and white space, as addresses are. */
+export function splitIds(items: readonly string[]): string[] {
+  return items.flatMap((item) => {
+    const ids = item.split(/[\s,]+/).filter((id) => id !== '')
+    // Nothing is no PeerId, and is refused as one under the name of the option.
+    return ids.length === 0 ? [item] : ids
+  })
+}
+
+/** The value of --clients. */
+export function clientsOf(items: readonly string[]): readonly string[] | 'any' {
+  const ids = splitIds(items)
+  return ids.includes('any') ? 'any' : ids
 }
 
 function parseDigest(text: string): string {
   // An environment variable that is set to nothing.
-  if (text === '') return ''
-  if (!/^[0-9a-f]{64}$/.test(text)) throw new UsageArgumentError('must be 64 hexadecimal digits.')
-  return text
+  if (text === '' || /^[0-9a-f]{64}$/.test(text)) return text
+  throw new InvalidArgumentError('--cluster (or QUIRE_CLUSTER)', text, '64 hexadecimal digits')
+}
+
+function parseLevel(text: string): string {
+  if ((LOG_LEVELS as readonly string[]).includes(text)) return text
+  throw new InvalidArgumentError('--log-level', text, `one of ${LOG_LEVELS.join(', ')}`)
 }
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, '': 1000, m: 60_000, h: 3_600_000 }
@@ -177,24 +229,11 @@ const MAX_DURATION_MS = 24 * 3_600_000
 export function parseDuration(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|)$/.exec(text)
   const ms = match === null ? 0 : Math.round(Number(match[1]) * UNIT_MS[match[2]!]!)
-  if (ms < 1 || ms > MAX_DURATION_MS) {
-    throw new UsageArgumentError('must be a duration from 1ms to 24h, such as 5, 5s, 500ms or 2m.')
-  }
-  return ms
-}
-
-/** The beginning of paths. */
-export function parsePrefix(text: string): string {
-  const refusal = refusePrefix(text)
-  if (refusal !== undefined) throw new UsageArgumentError(`must be ${refusal.expected}.`)
-  return text
+  if (ms >= 1 && ms <= MAX_DURATION_MS) return ms
+  throw new InvalidArgumentError('--timeout', text, 'a duration from 1ms to 24h, such as 5, 5s, 500ms or 2m')
 }
 
 function parsePeers(text: string): string[] {
   if (text.trim() === '') throw new UsageError(NO_PEERS)
-  try {
-    return parsePeerAddresses(text, '--peers (or QUIRE_PEERS)').map(({ address }) => address)
-  } catch (error) {
-    throw new UsageError((error as Error).message)
-  }
+  return parsePeerAddresses(text, '--peers (or QUIRE_PEERS)').map(({ address }) => address)
 }

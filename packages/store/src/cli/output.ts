@@ -36,12 +36,30 @@ export function printJson(value: unknown): void {
   printLine(visibleJson(value))
 }
 
+let isJson = false
+
+/** From now on, failures and notes are JSON as well, one object a line. */
+export function useJson(): void {
+  isJson = true
+}
+
+function printJsonError(value: object): void {
+  process.stderr.write(`${visibleJson(value)}\n`)
+}
+
 /** One line that names the cause. */
 export function printFailure(error: unknown): void {
   const message = error instanceof Error ? error.message : String(error)
+  if (isJson) return printJsonError({ error: { code: codeOf(error), message } })
   process.stderr.write(
     `${pc.isColorSupported && process.stderr.isTTY ? pc.red('quire:') : 'quire:'} ${oneLine(message)}\n`
   )
+}
+
+/** Quire's own; those of the system and of the parser of options are no part of what the README says. */
+function codeOf(error: unknown): string | null {
+  const { code } = error instanceof Error ? (error as { readonly code?: unknown }) : {}
+  return typeof code === 'string' && code.startsWith('ERR_') ? code : null
 }
 
 /** The help that a bare `quire` gets: it has asked for nothing, so standard output stays empty. */
@@ -50,6 +68,7 @@ export function printHelpAsError(help: string): void {
 }
 
 export function printNote(text: string): void {
+  if (isJson) return printJsonError({ note: text })
   process.stderr.write(`quire: ${oneLine(text)}\n`)
 }
 

@@ -26,16 +26,23 @@ import {
   type LeaderMessage,
   type LeaderMessageOf
 } from '@quire/protocol'
+import type { Answered } from './survey.js'
 
 export type StatusAnswer = LeaderMessageOf<'status'>
 
 export interface Probe {
   /** This client's PeerId. */
   readonly id: string
-  status(peerId: string, addresses: readonly string[], timeoutMs: number): Promise<StatusAnswer>
+  status(peerId: string, addresses: readonly string[], timeoutMs: number): Promise<Answered>
   /** The peer leads and serves. */
   serves(address: string, timeoutMs: number): Promise<boolean>
   close(): Promise<void>
+}
+
+interface Target {
+  readonly peerId: string
+  readonly addresses: readonly string[]
+  readonly answered?: (address: string) => void
 }
 
 const GROUP = 0
@@ -46,10 +53,15 @@ export async function createProbe(privateKey?: PrivateKey): Promise<Probe> {
     id: network.peerId,
     async status(peerId, addresses, timeoutMs) {
       const question = { type: 'status', version: PROTOCOL_VERSION, seq: 1 } as const
-      const answer = await ask(network, { peerId, addresses }, timeoutMs, question)
+      // The network keeps the connection of an earlier question, and then calls nobody.
+      let address = addresses[0]!
+      const answered = (at: string): void => {
+        address = at
+      }
+      const answer = await ask(network, { peerId, addresses, answered }, timeoutMs, question)
       if (answer.type === 'refused') throw errorFromWire(answer.error)
       if (answer.type !== 'status') throw new UnavailableError(`it answered with ${answer.type}`)
-      return answer
+      return { answer, address }
     },
     async serves(address, timeoutMs) {
       const hello = {
@@ -72,7 +84,7 @@ export async function createProbe(privateKey?: PrivateKey): Promise<Probe> {
 /** Sends one message on a stream of its own and resolves with the first answer. */
 async function ask(
   network: Libp2pNetwork,
-  { peerId, addresses }: { readonly peerId: string; readonly addresses: readonly string[] },
+  { peerId, addresses, answered }: Target,
   timeoutMs: number,
   message: ClientMessage
 ): Promise<LeaderMessage> {
@@ -82,6 +94,7 @@ async function ask(
     const dialled = await network.dial(peerId, addresses, {
       protocol: PROTOCOL_CONTROL,
       maxFrameBytes: MAX_CONTROL_FRAME_BYTES,
+      answered,
       signal
     })
     stream = dialled
@@ -117,7 +130,6 @@ const MEANINGS: readonly [pattern: RegExp, meaning: string][] = [
   [/EHOSTUNREACH|ENETUNREACH/, 'no route to the host'],
   [/ENOTFOUND|EAI_AGAIN/, 'unknown host name'],
   [/ETIMEDOUT|timed out|aborted/i, 'no answer'],
-  [/did not match|UnexpectedPeer/i, 'another peer answers at this address'],
   [/it may not know this node/, 'refused: this client may not be listed']
 ]
 

@@ -4,9 +4,9 @@ import Table from 'cli-table3'
 import type { Command } from 'commander'
 import { stagePercentile, type StageReport } from '../server/stages.js'
 import { MAX_ROUND_TRIP_MS } from '@quire/protocol'
-import { keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
+import { explainRefusal, keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
 import { ExitError, printFailure, printJson, printLine } from './output.js'
-import { createProbe, reasonOf, type StatusAnswer } from './probe.js'
+import { createProbe, reasonOf } from './probe.js'
 import { takeSurvey, type PeerReport, type Survey } from './survey.js'
 import { visibleTexts } from './visible.js'
 
@@ -31,19 +31,28 @@ export function addStatusCommands(program: Command): void {
     .action(async (options: ClusterOptions) => {
       const survey = await surveyOf(options)
       if (options.json === true) printJson(healthOf(survey))
-      else if (survey.problem === undefined) printLine(`healthy: ${summary(visibleTexts(survey))}`)
+      else if (survey.problem === undefined) printLine(healthLine(survey))
       endWith(survey, (problem) => `unhealthy: ${problem}`)
     })
 }
 
+export function healthLine(given: Survey): string {
+  const survey = visibleTexts(given)
+  return `healthy: ${summary(survey)}${attention(survey)}`
+}
+
 async function surveyOf(options: ClusterOptions): Promise<Survey> {
   const given = peersOf(options)
-  const probe = await createProbe(await keyOf(options))
+  const key = await keyOf(options)
+  const probe = await createProbe(key)
   try {
     return await takeSurvey({
       given,
       self: probe.id,
-      ask: (id, addresses, timeoutMs) => probe.status(id, addresses, timeoutMs),
+      ask: (id, addresses, timeoutMs) =>
+        probe.status(id, addresses, timeoutMs).catch((error: unknown) => {
+          throw explainRefusal(error, key)
+        }),
       reasonOf,
       founding: options.cluster === '' ? undefined : options.cluster,
       timeoutMs: options.timeout ?? TIMEOUT_MS,
@@ -60,7 +69,7 @@ function endWith({ problem }: Survey, words: (problem: string) => string): void 
   throw new ExitError(1)
 }
 
-function healthOf({ problem, clusterId, leader, voters, answering, following, quorum }: Survey): object {
+function healthOf({ problem, clusterId, leader, voters, answering, following, quorum, keptOut }: Survey): object {
   return {
     healthy: problem === undefined,
     problem: problem ?? null,
@@ -70,13 +79,21 @@ function healthOf({ problem, clusterId, leader, voters, answering, following, qu
     voters,
     answering,
     following,
-    quorum
+    quorum,
+    keptOut: [...new Set(keptOut.map(({ id }) => id))]
   }
 }
 
-function summary({ leader, voters, answering }: Survey): string {
-  const votes = `${answering} of ${voters} voters answer`
-  return leader === undefined ? votes : `leader ${shortId(leader.id)} in term ${leader.term}, ${votes}`
+function summary({ leader, voters, answering, following }: Survey): string {
+  if (leader === undefined) return `${answering} of ${voters} voters answer`
+  return `leader ${shortId(leader.id)} in term ${leader.term}, ${following} of ${voters} voters follow it`
+}
+
+/** A cluster may be healthy without some of its peers. Their names, so that somebody looks after them. */
+function attention({ keptOut }: Survey): string {
+  const ids = [...new Set(keptOut.map(({ id }) => shortId(id)))]
+  if (ids.length === 0) return ''
+  return ` (${ids.join(', ')} ${ids.length === 1 ? 'is' : 'are'} kept out: see quire status)`
 }
 
 function showJson({ peers, leader }: Survey): void {
@@ -117,18 +134,20 @@ export function statusLines(given: Survey): string[] {
       .toString()
       .split('\n')
       .map((line) => line.trimEnd()),
-    ...trouble(peers.flatMap(({ answer }) => answer ?? []))
+    ...trouble(survey)
   ]
 }
 
-/** Peers that are kept out, and why: nothing else would show it. */
-function trouble(answers: readonly StatusAnswer[]): string[] {
-  const lines = answers.flatMap(({ id, admitted, quarantined }) => [
-    ...(admitted ? [] : [`${shortId(id)} is new and takes no part yet: all founding voters, or a leader, must agree`]),
-    ...quarantined.map(({ peerId, reason }) => {
-      return `${shortId(id)} and ${shortId(peerId)} do not work together: ${shortenIds(reason)}`
-    })
-  ])
+/** Peers that do not take part, and why: nothing else would show it. */
+function trouble({ peers, keptOut }: Survey): string[] {
+  const refused = keptOut.map(({ id, by, reason }) => {
+    return `${shortId(id)} is kept out by ${by.map((each) => shortId(each)).join(' and ')}: ${shortenIds(reason)}`
+  })
+  const fresh = peers.filter(({ id, answer }) => answer?.admitted === false && !keptOut.some((each) => each.id === id))
+  const waiting = fresh.map(({ id }) => {
+    return `${shortId(id)} is new: it takes no part until all voters of the cluster file, or a leader, have let it in`
+  })
+  const lines = [...refused, ...waiting]
   return lines.length === 0 ? [] : ['', ...lines.flatMap((line) => wrap(line, COLUMNS).split('\n'))]
 }
 

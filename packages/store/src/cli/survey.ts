@@ -1,13 +1,16 @@
 /** What the peers of a cluster say about themselves, all of them asked, and what follows from it for the cluster. */
 import { InvalidArgumentError, NotAuthorizedError, type Member } from '@quire/protocol'
-import { parsePeerAddress, shortId } from '@quire/net'
+import { hostAndPort, parsePeerAddress, shortId } from '@quire/net'
 import type { StatusAnswer } from './probe.js'
 
 /** One peer: its answer, or why there is none. */
 export interface PeerReport {
   readonly id: string
+  /** The first one is where the peer answered, if it did. */
   readonly addresses: readonly string[]
   readonly answer?: StatusAnswer
+  /** It has answered, and belongs to another cluster. */
+  readonly foreign?: Pick<StatusAnswer, 'clusterId' | 'founding'>
   /** In a few words for people. */
   readonly reason?: string
   readonly error?: Error
@@ -28,10 +31,25 @@ export interface Survey {
   readonly answering: number
   /** Voters that answer and name the leader in its term, itself included. */
   readonly following: number
-  /** Voters that the cluster needs. */
+  /** Voters that the cluster needs; 0 when no peer of it answers. */
   readonly quorum: number
+  /** Peers that others refuse, or that say so themselves. */
+  readonly keptOut: readonly KeptOut[]
   /** Why the cluster serves nobody; undefined when it serves. */
   readonly problem: string | undefined
+}
+
+/** A peer that does not take part, although it runs: others hold something against it. */
+export interface KeptOut {
+  readonly id: string
+  readonly by: readonly string[]
+  readonly reason: string
+}
+
+/** An answer, and over which of the addresses it came. */
+export interface Answered {
+  readonly answer: StatusAnswer
+  readonly address: string
 }
 
 export interface SurveyInit {
@@ -40,7 +58,7 @@ export interface SurveyInit {
   /** This client's PeerId: no node can dial itself. */
   readonly self: string
   /** Rejects, within `timeoutMs`, when the peer does not answer. */
-  readonly ask: (id: string, addresses: readonly string[], timeoutMs: number) => Promise<StatusAnswer>
+  readonly ask: (id: string, addresses: readonly string[], timeoutMs: number) => Promise<Answered>
   /** In a few words for people. */
   readonly reasonOf: (error: Error) => string
   /** Founding digest of the cluster that is asked for. Default: that of the first given peer that answers. */
@@ -99,8 +117,8 @@ class Round {
     if (id === self) throw new InvalidArgumentError('--key', id, "a key of the client's own: this one is a peer's")
     const addresses = [...this.known.get(id)!]
     try {
-      const answer = await ask(id, addresses, Math.max(1, Math.min(timeoutMs, this.until - now())))
-      this.reports.set(id, { id, addresses, answer })
+      const { answer, address } = await ask(id, addresses, Math.max(1, Math.min(timeoutMs, this.until - now())))
+      this.reports.set(id, { id, addresses: [...new Set([address, ...addresses])], answer })
       for (const member of [...answer.voters, ...answer.learners]) this.learn(member)
     } catch (error) {
       this.reports.set(id, { id, addresses, error: error as Error, reason: reasonOf(error as Error) })
@@ -120,23 +138,71 @@ export function judge(reports: readonly PeerReport[], wanted?: string): Survey {
   const ids = ((leader ?? newest(answers))?.voters ?? []).map(({ peerId }) => peerId)
   const voters = answers.filter(({ id }) => ids.includes(id))
   const following = voters.filter((answer) => leader?.term === answer.term && leader.id === answer.leader).length
-  const counts = { voters: ids.length, answering: voters.length, following, quorum: Math.floor(ids.length / 2) + 1 }
-  return { peers, clusterId, founding, leader, ...counts, problem: problemOf(peers, leader, counts) }
+  const quorum = ids.length === 0 ? 0 : Math.floor(ids.length / 2) + 1
+  const counts = { voters: ids.length, answering: voters.length, following, quorum }
+  const problem =
+    answers.length === 0
+      ? problemOfSilence(peers, founding)
+      : leader === undefined
+        ? problemOfElection(peers, ids, quorum)
+        : following < quorum
+          ? `no quorum: ${following} of ${ids.length} voters follow ${shortId(leader.id)}, ${quorum} are needed`
+          : undefined
+  return { peers, clusterId, founding, leader, ...counts, keptOut: keptOutOf(answers), problem }
 }
 
-function problemOf(
-  peers: readonly PeerReport[],
-  leader: StatusAnswer | undefined,
-  { voters, answering, following, quorum }: Pick<Survey, 'voters' | 'answering' | 'following' | 'quorum'>
-): string | undefined {
-  if (peers.every(({ answer }) => answer === undefined)) {
-    // Its message has this client's whole id, which the operator needs to let it in.
-    const refusal = peers.find(({ error }) => error instanceof NotAuthorizedError)
-    return refusal?.error?.message ?? 'no peer answers'
+/** No peer of the cluster answers. */
+function problemOfSilence(peers: readonly PeerReport[], founding: string): string {
+  // Its message has this client's whole id, which the operator needs to let it in.
+  const refusal = peers.find(({ error }) => error instanceof NotAuthorizedError)
+  if (refusal?.error !== undefined) return refusal.error.message
+  const others = peers.flatMap(({ foreign }) => foreign ?? [])
+  if (others.length === 0) return 'no peer answers'
+  const names = new Set(others.map((other) => `${other.clusterId}, founded as ${other.founding}`))
+  const verb = others.length === 1 ? 'does' : 'do'
+  const theirs = `${others.length} of ${names.size === 1 ? 'another one' : 'others'} ${verb} (${[...names].join('; ')})`
+  return `no peer of the cluster founded as ${founding} answers; ${theirs}`
+}
+
+/** Peers of the cluster answer, and none of them leads. */
+function problemOfElection(peers: readonly PeerReport[], ids: readonly string[], quorum: number): string {
+  const voters = peers.filter(({ id }) => ids.includes(id))
+  const answering = voters.flatMap(({ answer }) => answer ?? [])
+  const fresh = answering.filter(({ admitted }) => !admitted).length
+  const answer = `${answering.length} of ${ids.length} voters answer`
+  if (fresh > 0 && fresh === answering.length) return problemOfFirstElection(voters, ids.length)
+  if (answering.length < quorum) return `no leader: ${answer}, ${quorum} are needed`
+  if (answering.length - fresh >= quorum) return `no leader: ${answer}, none leads`
+  const newOnes = fresh === 1 ? '1 is new and takes' : `${fresh} are new and take`
+  return `no leader: ${answer}, but ${newOnes} no part yet; ${quorum} are needed`
+}
+
+/** All voters that answer are new, as before a cluster's first election. */
+function problemOfFirstElection(voters: readonly PeerReport[], count: number): string {
+  const missing = voters.filter(({ answer }) => answer === undefined)
+  if (missing.length === 0) return `no leader yet: all ${count} voters answer, but not all have met each other`
+  const places = missing.map(({ id, addresses, foreign, reason }) => {
+    const name = `${shortId(id)} at ${hostAndPort(addresses[0] ?? '')}`
+    return foreign === undefined ? `start ${name}` : `${name}: ${reason}`
+  })
+  const answering = count - missing.length
+  const verb = answering === 1 ? 'answers' : 'answer'
+  return `no leader yet: the first election needs all ${count} voters, ${answering} ${verb} (${places.join('; ')})`
+}
+
+/** One of each peer and reason: peers of one mind are named together. */
+function keptOutOf(answers: readonly StatusAnswer[]): KeptOut[] {
+  const found = new Map<string, { readonly id: string; readonly by: Set<string>; readonly reason: string }>()
+  for (const answer of answers) {
+    for (const { peerId, refusesThisPeer, reason } of answer.quarantined) {
+      const [id, by] = refusesThisPeer ? [answer.id, peerId] : [peerId, answer.id]
+      const key = JSON.stringify([id, reason])
+      const entry = found.get(key) ?? { id, by: new Set<string>(), reason }
+      entry.by.add(by)
+      found.set(key, entry)
+    }
   }
-  if (leader === undefined) return `no leader: ${answering} of ${voters} voters answer, ${quorum} are needed`
-  if (following >= quorum) return undefined
-  return `no quorum: ${following} of ${voters} voters follow ${shortId(leader.id)}, ${quorum} are needed`
+  return [...found.values()].map(({ id, by, reason }) => ({ id, by: [...by], reason }))
 }
 
 function newest(answers: readonly StatusAnswer[]): StatusAnswer | undefined {
@@ -148,6 +214,8 @@ function excludeForeign(report: PeerReport, cluster: Pick<Survey, 'clusterId' | 
   const { id, addresses, answer } = report
   if (answer === undefined || answer.founding === cluster.founding) return report
   const { clusterId, founding } = answer
-  const reason = `it belongs to cluster ${clusterId}${clusterId === cluster.clusterId ? ` founded as ${founding}` : ''}`
-  return { id, addresses, reason, error: new Error(reason) }
+  // Without an answer of the cluster that is asked for, its id is not known.
+  const isNamesake = cluster.clusterId === '' || clusterId === cluster.clusterId
+  const reason = `it belongs to cluster ${clusterId}${isNamesake ? `, founded as ${founding}` : ''}`
+  return { id, addresses, foreign: { clusterId, founding }, reason, error: new Error(reason) }
 }

@@ -29,6 +29,8 @@ export interface ClusterConfig {
   readonly roundTripMs?: number | undefined
 }
 
+const CLIENT_KEY = "the PeerId of a client: this one is a voter's, and a client needs a key of its own (quire keygen)"
+
 /** Checks a configuration and brings it into the one form that all voters write alike. Throws InvalidArgumentError. */
 export function normalizeCluster(config: ClusterConfig): ReplicatedConfig {
   if (!/^[A-Za-z0-9._-]{1,64}$/.test(config.clusterId)) {
@@ -51,13 +53,11 @@ export function normalizeCluster(config: ClusterConfig): ReplicatedConfig {
     if (voters[i + 1]?.peerId === voter.peerId) throw new InvalidArgumentError('voters', voter.peerId, 'named once')
   }
   refuseSharedPlaces(voters)
-  return {
-    clusterId: config.clusterId,
-    voters,
-    admins: normalizeIds(config.admins, 'admins'),
-    clients: config.clients === 'any' ? undefined : normalizeIds(config.clients, 'clients'),
-    roundTripMs
-  }
+  const clients = config.clients === 'any' ? undefined : normalizeIds(config.clients, 'clients')
+  const voter = clients?.find((id) => voters.some(({ peerId }) => peerId === id))
+  // A client cannot use it: a node does not dial itself.
+  if (voter !== undefined) throw new InvalidArgumentError('clients', voter, CLIENT_KEY)
+  return { clusterId: config.clusterId, voters, admins: normalizeIds(config.admins, 'admins'), clients, roundTripMs }
 }
 
 /** The context of the first log entry. */
@@ -103,12 +103,16 @@ export function formatClusterFile(config: ClusterConfig): string {
   return JSON.stringify({ clusterId, voters, admins, clients: clients ?? 'any', roundTripMs }, undefined, 2) + '\n'
 }
 
+/** How the reason begins when an identity is not let in. */
+export const UNLISTED = 'it is not listed under "clients"'
+
 /** Why `peerId` may not connect; true when it may. */
 export function mayConnect(config: ReplicatedConfig, peerId: string): true | string {
   const { clusterId, voters, admins, clients } = config
   if (clients === undefined || clients.includes(peerId) || admins.includes(peerId)) return true
   if (voters.some((voter) => voter.peerId === peerId)) return true
-  return `it is no client of cluster ${clusterId}, whose cluster file must list it under "clients"`
+  // The list cannot change in this version: only another key helps.
+  return `${UNLISTED} in the file that cluster ${clusterId} was founded from; use the key of a listed client`
 }
 
 function normalizeVoter(peerId: string, addresses: readonly string[]): Member {

@@ -105,7 +105,8 @@ export class EvidenceBook {
   }
 }
 
-const REPLACE = 'stop it; it comes back only as a new member of the cluster'
+const PUT_BACK = 'stop it and put the newest directory back; if that is lost, leave it down'
+const TAIL_DIGITS = 8
 const OLDER =
   'it was restored from an older copy, or a copy of it runs elsewhere; stop every copy, then start the newest one'
 
@@ -115,10 +116,15 @@ const OLDER =
  */
 function otherFolder(introduction: RaftIntroduction, known: RaftSighting): string | undefined {
   const { incarnation, admitted } = introduction
-  const differs = `its data directory is not the one that it had before (${known.incarnation}, now ${incarnation})`
-  if (known.admitted || admitted) return `${differs}: ${REPLACE}`
+  const differs = `it runs on data directory ${tail(incarnation)}, and had ${tail(known.incarnation)} before`
+  if (known.admitted || admitted) return `${differs}: ${PUT_BACK}`
   if (isNewer(introduction, known)) return undefined
-  return `${differs}, but was made earlier: start the newer one, or make it anew`
+  return `${differs}, which was made later: start the newer one, or make it anew`
+}
+
+/** An incarnation begins with a time, which folders of one day share for the most part; its end is random. */
+function tail(incarnation: string): string {
+  return incarnation.length <= TAIL_DIGITS ? incarnation : `…${incarnation.slice(-TAIL_DIGITS)}`
 }
 
 /** Incarnations begin with the time at which their folder was made. */

@@ -43,7 +43,7 @@ export class PeerRefusals {
 
   /** The message that tells the remote. */
   refuse(remote: string, { error, reason, founding }: Refusal): RefusedMessage {
-    if (reason === 'evidence') this.flag(remote, reasonOf(error))
+    if (reason === 'evidence') this.flag({ peerId: remote, refusesThisPeer: false, reason: reasonOf(error) })
     this.log(remote, reason, error)
     return { type: 'raftRefused', error: errorToWire(error), reason, founding }
   }
@@ -57,7 +57,7 @@ export class PeerRefusals {
     const words = reasonOf(errorFromWire(error))
     const difference = reason === 'founding' && founding !== undefined && this.foundedElsewhere(remote, founding)
     if (!difference) this.log(remote, `refused by it: ${reason}`, new NotAuthorizedError('this peer', words))
-    if (reason === 'evidence') this.flag(remote, `it refuses this peer: ${words}`)
+    if (reason === 'evidence') this.flag({ peerId: remote, refusesThisPeer: true, reason: words })
     const own = reason === 'founding' ? identity.foundingFor(remote) : undefined
     return own === undefined ? undefined : { type: 'raftRefused', error, reason, founding: own }
   }
@@ -87,8 +87,8 @@ export class PeerRefusals {
     this.quarantine.clear(remote)
   }
 
-  private flag(remote: string, reason: string): void {
-    if (this.init.isMember(remote)) this.quarantine.flag(remote, reason)
+  private flag(member: Quarantined): void {
+    if (this.init.isMember(member.peerId)) this.quarantine.flag(member)
   }
 
   private log(remote: string, kind: Kind, error: Error): void {

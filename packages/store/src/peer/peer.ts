@@ -23,7 +23,7 @@ import { openDataDirectory, type DataDirectory } from './data-dir.js'
 import { boundAddresses, checkListen, currentAddresses } from './listen.js'
 import { descriptors, limitConnections, type ConnectionLimits } from './descriptors.js'
 import { openPeerCore, type DiskSpace, type PeerCore, type PeerStatus } from './peer-core.js'
-import type { ReplicaStorage } from './replica.js'
+import { locateDamage, type ReplicaStorage } from './replica.js'
 
 export interface PeerInit {
   /** On a local disk. Made when it does not exist and `cluster` is given. */
@@ -142,7 +142,7 @@ class RunningPeer implements Peer {
         logger: this.init.logger,
         // The check reads the new configuration; setting it anew hangs up on those whom it does not allow any more.
         onConfig: (config) => this.network?.setAllow((peerId) => mayConnect(config, peerId)),
-        onFatal: (error) => this.fatal(error),
+        onFatal: (error) => this.fatal(locateDamage(error, directory.logPath)),
         diskSpace: () => diskSpace(directory.path)
       }
     )

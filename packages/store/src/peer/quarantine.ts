@@ -3,6 +3,8 @@ import { MAX_REASON_BYTES, clipText, type Clock } from '@quire/protocol'
 
 export interface Quarantined {
   readonly peerId: string
+  /** The member refuses this peer; else this peer refuses the member. */
+  readonly refusesThisPeer: boolean
   /** At most {@link MAX_REASON_BYTES}; it may be the other peer's words. */
   readonly reason: string
 }
@@ -15,17 +17,18 @@ const SHOWN_MS = 15_000
 
 /** Bounded by its caller, who flags members only. */
 export class Quarantine {
-  private readonly flags = new Map<string, { readonly reason: string; readonly atMs: number }>()
+  private readonly flags = new Map<string, { readonly member: Quarantined; readonly atMs: number }>()
 
   constructor(private readonly clock: Pick<Clock, 'now'>) {}
 
   get shown(): Quarantined[] {
     const since = this.clock.now() - SHOWN_MS
-    return [...this.flags].filter(([, { atMs }]) => atMs >= since).map(([peerId, { reason }]) => ({ peerId, reason }))
+    return [...this.flags.values()].filter(({ atMs }) => atMs >= since).map(({ member }) => member)
   }
 
-  flag(peerId: string, reason: string): void {
-    this.flags.set(peerId, { reason: clipText(reason, MAX_REASON_BYTES), atMs: this.clock.now() })
+  flag({ peerId, refusesThisPeer, reason }: Quarantined): void {
+    const member = { peerId, refusesThisPeer, reason: clipText(reason, MAX_REASON_BYTES) }
+    this.flags.set(peerId, { member, atMs: this.clock.now() })
   }
 
   clear(peerId: string): void {

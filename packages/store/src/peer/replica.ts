@@ -75,6 +75,8 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
     clock: init.clock,
     onSpace: (fault) => onFault('log', fault),
     create: storage.bootstrapped || cluster === undefined ? undefined : foundation(cluster)
+  }).catch((error: unknown) => {
+    throw locateDamage(error, storage.logPath)
   })
   try {
     const config = newestConfig(log, storage.logPath)
@@ -99,6 +101,17 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
     await log.close()
     throw error
   }
+}
+
+/** As the log names its segments and its hard state. */
+const LOG_FILE = /^([0-9a-f]+-[0-9a-f]+\.log|hard-state)$/
+const LOG_REMEDY = "restore the disk's newest state, or leave this peer down (docs/storage.md)"
+
+/** The log names its files by their names in its folder. Its user needs the path, and what to do. */
+export function locateDamage<E>(error: E, logPath: string): E | CorruptionError {
+  if (!(error instanceof CorruptionError) || !LOG_FILE.test(error.where)) return error
+  const { where, offset, reason } = error
+  return new CorruptionError(`${logPath}/${where}`, offset, `${reason}; ${LOG_REMEDY}`)
 }
 
 /** The log and the pages run out of space each for themselves: writes are taken again when both have room. */
