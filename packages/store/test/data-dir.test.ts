@@ -242,4 +242,23 @@ describe('data directory', () => {
     await directory.close()
     expect((await open()).listenAddresses(wanted)).toEqual(['/ip4/127.0.0.1/tcp/4711'])
   })
+
+  it('names the file that cannot be written, leaves no half of it, and writes the ports when it is closed', async () => {
+    const directory = await open()
+    directory.completeBootstrap()
+    const [wanted, bound] = [['/ip4/127.0.0.1/tcp/0'], ['/ip4/127.0.0.1/tcp/4711']]
+    const [file, identity] = [join(path, 'listen.json'), join(path, 'identity.json')]
+    // Nothing can be renamed over a folder.
+    rmSync(identity)
+    mkdirSync(identity)
+    expect(() => directory.admit()).toThrow(`${identity}: cannot be written (EISDIR)`)
+    // Nothing can be written into a folder.
+    mkdirSync(`${file}.new`)
+    const failure = { name: 'FileWriteError', path: file, message: `${file}: cannot be written (EISDIR)` }
+    expect(() => directory.rememberListen(wanted, bound)).toThrow(expect.objectContaining(failure))
+    rmSync(`${file}.new`, { recursive: true })
+    expect(readdirSync(path).filter((name) => name.endsWith('.new'))).toEqual([])
+    await directory.close()
+    expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual({ [wanted[0]!]: bound[0] })
+  })
 })

@@ -65,6 +65,7 @@ export interface DataDirectory extends IdentityStorage {
   completeBootstrap(): void
   /** For each address to listen on, the one that was bound for it before, or itself. */
   listenAddresses(wanted: readonly string[]): string[]
+  /** Throws FileWriteError when that cannot be written now. `close` tries again. */
   rememberListen(wanted: readonly string[], bound: readonly string[]): void
   /** Releases the lock. */
   close(): Promise<void>
@@ -204,6 +205,8 @@ class Directory implements DataDirectory {
   readonly logPath: string
   readonly pagesPath: string
   private readonly peers: SlotFile
+  /** Of the file of addresses, while it could not be written. */
+  private listen: string | undefined
 
   constructor(
     readonly path: string,
@@ -261,13 +264,24 @@ class Directory implements DataDirectory {
     const known = this.readListen()
     const next: Record<string, string> = {}
     for (const [i, address] of wanted.entries()) next[address] = bound[i] ?? address
-    if (JSON.stringify(known) !== JSON.stringify(next))
-      replaceFile(join(this.path, LISTEN), JSON.stringify(next) + '\n')
+    this.listen = JSON.stringify(known) === JSON.stringify(next) ? undefined : JSON.stringify(next) + '\n'
+    this.writeListen()
   }
 
   async close(): Promise<void> {
+    try {
+      this.writeListen()
+    } catch {
+      // Reported when it failed first. The next start chooses its ports anew.
+    }
     await this.peers.close()
     await this.lock.release()
+  }
+
+  private writeListen(): void {
+    if (this.listen === undefined) return
+    replaceFile(join(this.path, LISTEN), this.listen)
+    this.listen = undefined
   }
 
   private become(state: Identity['state']): void {
