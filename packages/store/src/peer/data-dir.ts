@@ -13,6 +13,7 @@
 import { existsSync, lstatSync, readFileSync, readdirSync, rmSync, statSync, type Stats } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { CorruptionError, NotAuthorizedError, QuireError, VersionMismatchError } from '@quire/protocol'
+import { refuseIrregular } from '@quire/raft/node-disk'
 import { randomBytes } from 'node:crypto'
 import { folderProblem, makeFolder, removeEmptyFolders, replaceFile, syncFolder } from './durable.js'
 import { lockFolder, type FolderLock } from './folder-lock.js'
@@ -130,6 +131,15 @@ function make(path: string): string[] {
   }
 }
 
+/** Throws DataDirectoryError where something else stands in the folder's place. */
+function makePart(path: string, folder: string): void {
+  try {
+    makeFolder(folder)
+  } catch (error) {
+    throw new DataDirectoryError(path, folderProblem(folder, error))
+  }
+}
+
 /** Of the file system, or of the lock's socket. */
 function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && 'syscall' in error && 'code' in error
@@ -171,6 +181,7 @@ function isOurs(path: string, name: string): boolean {
 
 function readIdentity(path: string): Identity | undefined {
   const file = join(path, IDENTITY)
+  refuseIrregular(file)
   if (!existsSync(file)) return undefined
   let value: unknown
   try {
@@ -215,7 +226,7 @@ class Directory implements DataDirectory {
   ) {
     this.logPath = join(path, LOG)
     this.pagesPath = join(path, PAGES)
-    for (const folder of [this.logPath, this.pagesPath]) makeFolder(folder)
+    for (const folder of [this.logPath, this.pagesPath]) makePart(path, folder)
     this.peers = openSlotFile(join(path, PEERS), PEERS_SLOT_BYTES)
   }
 
@@ -293,6 +304,7 @@ class Directory implements DataDirectory {
 
   private readListen(): Record<string, string> {
     const file = join(this.path, LISTEN)
+    refuseIrregular(file)
     if (!existsSync(file)) return {}
     try {
       const value: unknown = JSON.parse(readFileSync(file, 'utf8'))
@@ -300,6 +312,6 @@ class Directory implements DataDirectory {
     } catch {
       // Reported below, with the name of the file.
     }
-    throw new CorruptionError(file, 0, 'not a JSON object')
+    throw new CorruptionError(file, 0, 'not a JSON object; move this file away and start the peer again')
   }
 }
