@@ -31,6 +31,8 @@ import { filled, writebackLog } from './state-helpers.js'
 const PAGE = 4096
 /** Of a meta page: the number of the last page. */
 const LAST_PAGE_AT = 144
+/** Of a meta page: the page that names the tables. */
+const ROOT_AT = 136
 const isLittle = endianness() === 'LE'
 
 let folder: string
@@ -208,6 +210,24 @@ describe("a page store's file", () => {
     expect(shortened).toBeGreaterThan(0)
     await writeFile(path, bytes)
     expect(inspectLmdbFile(path, Infinity)).toMatch(/^page \d+ is damaged$/)
+  })
+
+  it('is refused when the room of a page reaches beyond it, where LMDB would write', async () => {
+    await makeStore()
+    const sound = await readFile(path)
+    const meta = new DataView(sound.buffer, sound.byteOffset)
+    const newest = meta.getBigUint64(152, isLittle) > meta.getBigUint64(PAGE + 152, isLittle) ? 0 : PAGE
+    const page = Number(meta.getBigUint64(newest + ROOT_AT, isLittle))
+    for (const [at, value] of [
+      [20, PAGE - 24 + 2],
+      [22, PAGE - 24 + 2],
+      [22, 0]
+    ] as const) {
+      const bytes = Buffer.from(sound)
+      new DataView(bytes.buffer, bytes.byteOffset).setUint16(page * PAGE + at, value, isLittle)
+      await writeFile(path, bytes)
+      expect(inspectLmdbFile(path, Infinity), `${value} at ${at}`).toBe(`page ${page} is damaged`)
+    }
   })
 
   /** What may stand in place of a file. */

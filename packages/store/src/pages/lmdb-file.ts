@@ -156,9 +156,13 @@ class Walk {
 
   private visitNodes(number: number, kind: number, page: Fields): void {
     const lower = page.u16(20)
-    if (lower % 2 !== 0) throw new BeyondError()
+    const upper = page.u16(22)
+    // Between the two is the room that LMDB would write into.
+    if (lower % 2 !== 0 || lower > upper || HEADER_BYTES + upper > page.length) throw new BeyondError()
     for (let i = 0; i < lower / 2; i++) {
-      const node = HEADER_BYTES + page.u16(HEADER_BYTES + 2 * i)
+      const at = page.u16(HEADER_BYTES + 2 * i)
+      if (at < upper) throw new BeyondError()
+      const node = HEADER_BYTES + at
       if (kind === BRANCH) {
         page.need(node + NODE_BYTES, page.u16(node + 6))
         this.follow(number, page.u32(node) + page.u16(node + 4) * 2 ** 32)
