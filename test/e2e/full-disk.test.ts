@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, rm, statfs } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, statfs, writeFile } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -25,8 +25,10 @@ class DiskPeer {
     private readonly args: readonly string[]
   ) {}
 
-  start(): void {
-    this.running = startQuire(['peer', '--data-dir', join(this.disk, 'data'), ...this.args])
+  /** Listens at `listen` as well. */
+  start(listen?: string): void {
+    const more = listen === undefined ? [] : ['--listen', listen]
+    this.running = startQuire(['peer', '--data-dir', join(this.disk, 'data'), ...this.args, ...more])
   }
 
   get isUp(): boolean {
@@ -53,6 +55,13 @@ class DiskPeer {
   async fill(): Promise<void> {
     const { bsize, blocks, bfree } = await statfs(this.disk)
     this.resize((blocks - bfree) * bsize)
+  }
+
+  /** Leaves no inode on its disk: nothing new has a place in any folder. */
+  async useUpInodes(): Promise<void> {
+    const { files, ffree } = await statfs(this.disk)
+    execFileSync('mount', ['-o', `remount,nr_inodes=${files - ffree}`, this.disk])
+    await expect(writeFile(join(this.disk, 'another'), '')).rejects.toMatchObject({ code: 'ENOSPC' })
   }
 }
 
@@ -116,6 +125,16 @@ async function statuses(peers: readonly DiskPeer[]): Promise<Status[]> {
     .flatMap((line) => (line === '' ? [] : [JSON.parse(line) as Status]))
 }
 
+/** A peer that gives no answer has a row without a role. */
+async function answers({ id, address }: DiskPeer): Promise<boolean> {
+  const { stdout } = await quire(['status', '--json', '--peers', address])
+  const rows = stdout
+    .trim()
+    .split('\n')
+    .filter((line) => line !== '')
+  return rows.map((line) => JSON.parse(line) as Partial<Status>).some((row) => row.id === id && row.role !== undefined)
+}
+
 async function leaderOf(peers: readonly DiskPeer[]): Promise<{ readonly leader: DiskPeer; readonly term: number }> {
   let found: Status | undefined
   await until(async () => {
@@ -159,7 +178,7 @@ describe('a disk that is full', () => {
       expect(full.otherLines).toEqual([])
       full.start()
       await write(client, '/again', 2)
-      await until(async () => (await statuses(peers)).length === 3, 'the full peer to answer')
+      await until(() => answers(full), 'the full peer to answer')
       await write(client, '/later', 10)
       expect(full.isUp).toBe(true)
       expect(await leaderOf(peers)).toEqual({ leader, term })
@@ -179,6 +198,32 @@ describe('a disk that is full', () => {
       }, 'all to have the same')
       for (const peer of peers) expect(peer.otherLines).toEqual([])
       expect(peers.every(({ isUp }) => isUp)).toBe(true)
+    },
+    MAY_LAST_MS
+  )
+
+  it.skipIf(!canMount)(
+    'starts its peer even without a free inode and at another address, and it votes (needs root, to mount)',
+    async () => {
+      const peers = await startPeers()
+      const { leader } = await leaderOf(peers)
+      const client = await createDsmClient({ peers: peers.map(({ address }) => address) })
+      undo.push(() => client.close({ signal: AbortSignal.timeout(2000) }).catch(() => {}))
+      await write(client, '/before', 2)
+      const [full, other] = peers.filter((peer) => peer !== leader) as [DiskPeer, DiskPeer]
+
+      await full.kill()
+      await full.useUpInodes()
+      await full.fill()
+      full.start('/ip4/127.0.0.1/tcp/0')
+      await until(() => answers(full), 'the full peer to answer')
+      expect(full.otherLines).toEqual([])
+      expect(full.running.stderr).toMatch(/"file":"[^"]+listen\.json","code":"ENOSPC"/)
+
+      // Without its vote there is no majority.
+      await leader.kill()
+      await until(async () => (await statuses([other])).some(({ role }) => role === 'leader'), 'the other to lead')
+      expect(full.isUp).toBe(true)
     },
     MAY_LAST_MS
   )

@@ -199,10 +199,12 @@ export class CorruptionError extends QuireError {
   readonly code = 'ERR_CORRUPT'
   constructor(
     readonly where: string,
-    readonly offset: number,
+    /** In bytes; undefined where the damage has no place that can be named so. */
+    readonly offset: number | undefined,
     readonly reason: string
   ) {
-    super(`${where}: damaged at offset ${offset}: ${reason}`, [where, offset, reason])
+    const place = offset === undefined ? '' : ` at offset ${offset}`
+    super(`${where}: damaged${place}: ${reason}`, offset === undefined ? [where, reason] : [where, offset, reason])
   }
 }
 
@@ -267,7 +269,10 @@ const rebuild: Readonly<Record<string, (facts: readonly Fact[]) => QuireError>> 
   ERR_NO_SPACE: (f) => new NoSpaceError(str(f[0])),
   ERR_NO_DESCRIPTORS: (f) => new NoDescriptorsError(str(f[0]), str(f[1])),
   ERR_QUOTA: (f) => new QuotaExceededError(str(f[0]), num(f[1])),
-  ERR_CORRUPT: (f) => new CorruptionError(str(f[0]), num(f[1]), str(f[2])),
+  ERR_CORRUPT: (f) =>
+    f.length < 3
+      ? new CorruptionError(str(f[0]), undefined, str(f[1]))
+      : new CorruptionError(str(f[0]), num(f[1]), str(f[2])),
   ERR_VERSION: (f) => new VersionMismatchError(str(f[0]), num(f[1]), num(f[2])),
   ERR_NOT_AUTHORIZED: (f) => new NotAuthorizedError(str(f[0]), str(f[1])),
   ERR_CLOSED: (f) => new ClosedError(str(f[0]))

@@ -43,6 +43,7 @@ const errors = [
   new NoDescriptorsError('/data', 'EMFILE'),
   new QuotaExceededError('sessions', 10),
   new CorruptionError('00000001.log', 512, 'checksum'),
+  new CorruptionError('pages.lmdb', undefined, 'page 7'),
   new VersionMismatchError('protocol', 2, 1),
   new NotAuthorizedError('12D3Koo', 'not listed'),
   new ClosedError('the client')

@@ -4,11 +4,14 @@
  * The real disk: a directory of the file system, through `node:fs`.
  */
 import { closeSync, constants, fsync, mkdirSync, openSync, readSync, write as writeAt } from 'node:fs'
-import { open, readdir, rename, rm, unlink, type FileHandle } from 'node:fs/promises'
+import { open, readdir, rename, unlink, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { NoDescriptorsError, NoSpaceError } from '@quire/protocol'
 import type { Disk, DiskFile, ReadFile } from './log/disk.js'
+import { irregular, refuseIrregular } from './regular-file.js'
+
+export { irregular, refuseIrregular }
 
 // One system call makes an append durable: the file is allocated and zero-filled, so O_DSYNC has no metadata to write, and
 // it is faster than a write followed by fdatasync (one trip to the thread pool, not two).
@@ -57,6 +60,7 @@ class NodeDisk implements Disk {
 
   async open(name: string): Promise<DiskFile> {
     const path = join(this.directory, name)
+    refuseIrregular(path)
     const handle = await attempt(path, () => open(path, READ_WRITE_DSYNC))
     return new NodeDiskFile(path, handle, (await handle.stat()).size)
   }
@@ -64,6 +68,7 @@ class NodeDisk implements Disk {
   openForReading(name: string): ReadFile {
     const path = join(this.directory, name)
     try {
+      refuseIrregular(path)
       return new NodeReadFile(openSync(path, constants.O_RDONLY))
     } catch (error) {
       throw typed(error, path)
@@ -75,7 +80,14 @@ class NodeDisk implements Disk {
   }
 
   async remove(name: string): Promise<void> {
-    await rm(join(this.directory, name), { force: true })
+    const path = join(this.directory, name)
+    try {
+      await unlink(path)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
+      refuseIrregular(path)
+      throw error
+    }
   }
 
   async flushDirectory(): Promise<void> {

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import type * as Fs from 'node:fs'
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -48,6 +48,34 @@ describe('a log on the file system', () => {
     expect(again.lastIndex).toBe(200)
     await again.close()
     expect((await readdir(directory)).filter((name) => name.endsWith('.log')).length).toBeGreaterThan(1)
+  })
+
+  it('is refused with the path, at once, where something else stands in place of one of its files', async () => {
+    await (await open()).close()
+    const segment = (await readdir(directory)).find((name) => name.endsWith('.log'))!
+    const others: [what: string, make: (at: string) => Promise<unknown>][] = [
+      ['a folder', (at) => mkdir(at)],
+      ['a named pipe', (at) => promisify(execFile)('mkfifo', [at])],
+      ['a device', (at) => symlink('/dev/null', at)],
+      ['a symbolic link that leads nowhere', (at) => symlink(join(directory, 'nowhere'), at)]
+    ]
+    for (const name of [segment, 'hard-state', 'spare.tmp']) {
+      const file = join(directory, name)
+      const kept = `${file}.kept`
+      if (name !== 'spare.tmp') await rename(file, kept)
+      for (const [what, make] of others) {
+        await make(file)
+        // What was to be the next file is removed, whatever it is, but for a folder.
+        if (name === 'spare.tmp' && what !== 'a folder') await (await open()).close()
+        else {
+          const message = `${file}: damaged: ${what} stands in place of the file; put the peer's own file back`
+          await expect(open(), what).rejects.toMatchObject({ name: 'CorruptionError', message })
+        }
+        await rm(file, { recursive: true, force: true })
+      }
+      if (name !== 'spare.tmp') await rename(kept, file)
+    }
+    await (await open()).close()
   })
 
   it('goes on where a process was killed in the middle of making a segment', async () => {

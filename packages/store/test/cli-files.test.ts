@@ -1,7 +1,16 @@
 /** The commands that work on stored files: put, get, cat, ls, stat, mv, rm, truncate. */
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { lstatSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  lstatSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createDsmClient } from '@quire/dsm-client'
@@ -115,6 +124,48 @@ describe('files', () => {
       })
       const { stdout } = await quire(['ls'], { env })
       expect(stdout).toBe('/dir/file\n/replaced\n')
+    },
+    SLOW
+  )
+
+  it(
+    'keep their bytes when standard input cannot be read to its end: one line and status 1',
+    async () => {
+      expect(await quire(['put', join(folder, 'local'), '/kept-bytes'], { env })).toMatchObject({ status: 0 })
+      const before = (await quire(['stat', '/kept-bytes', '--json'], { env })).stdout
+      const writable = join(root, 'only for writing')
+      const cases: [redirect: string, code: string][] = [
+        [`< '${root}'`, 'EISDIR'],
+        [`0> '${writable}'`, 'EBADF']
+      ]
+      // Only there can a program tell that it was started without standard input.
+      if (process.platform === 'linux') cases.push(['<&-', 'EBADF'])
+      const runs = cases.flatMap(([redirect, code]) => ['-', '/dev/stdin'].map((local) => ({ redirect, code, local })))
+      const results = await quireEach(runs, ({ redirect, local }) =>
+        quire(['put', local, '/kept-bytes'], { env, redirect })
+      )
+      for (const [i, { redirect, code }] of runs.entries()) {
+        const stderr = `quire: standard input: cannot be read (${code})\n`
+        expect(results[i], redirect).toEqual({ status: 1, stdout: '', stderr })
+      }
+      expect((await quire(['stat', '/kept-bytes', '--json'], { env })).stdout).toBe(before)
+      // An empty file that is asked for is stored.
+      expect(await quire(['put', '-', '/kept-bytes'], { env, redirect: '< /dev/null' })).toMatchObject({ status: 0 })
+      expect(await quire(['cat', '/kept-bytes'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
+      expect(await quire(['rm', '/kept-bytes'], { env })).toMatchObject({ status: 0 })
+    },
+    SLOW
+  )
+
+  it.runIf(existsSync('/dev/full'))(
+    'are moved and taken away while standard output is full, because nothing is printed',
+    async () => {
+      const options = { env, stdoutTo: '/dev/full' }
+      const done = { status: 0, stderr: '' }
+      expect(await quire(['put', join(folder, 'local'), '/silent'], options)).toMatchObject(done)
+      expect(await quire(['mv', '/silent', '/silent-2'], options)).toMatchObject(done)
+      expect(await quire(['truncate', '/silent-2', '1'], options)).toMatchObject(done)
+      expect(await quire(['rm', '/silent-2'], options)).toMatchObject(done)
     },
     SLOW
   )

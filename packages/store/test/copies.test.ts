@@ -1,27 +1,31 @@
 /** What put, get and other commands leave behind when they are killed, and what they replace. */
 import { createDsmClient } from '@quire/dsm-client'
 import { generatePrivateKey, peerIdFromKey } from '@quire/net'
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import {
   chmodSync,
   chownSync,
+  closeSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readFileSync,
   readdirSync,
   rmSync,
   statSync,
-  writeFileSync
+  writeFileSync,
+  writeSync
 } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { replaceLocal } from '../src/cli/replacement.js'
-import { fileSource, readBack, upload } from '../src/cli/transfer.js'
+import { fileSource, readBack, streamSource, upload } from '../src/cli/transfer.js'
 import { createPeer, type Peer } from '../src/index.js'
 import { createLmdbBackend, createPageStore } from '../src/pages/index.js'
 import { quire, startQuire, type Finished } from './support/quire.js'
@@ -31,6 +35,8 @@ const waitMs = { timeout: 30_000, interval: 20 }
 const BIN = fileURLToPath(new URL('../bin/quire.js', import.meta.url))
 const isRoot = process.getuid?.() === 0
 const NOBODY = 65_534
+/** A disk whose size a test sets is a file system in memory, which only root may mount. */
+const canMount = isRoot && process.platform === 'linux'
 
 let cluster: string
 let peer: Peer
@@ -95,6 +101,21 @@ function pagesOnDisk(): Map<string, number> {
 }
 
 describe('get', () => {
+  it('fails with the name of its input when that fails, or closes before its end', async () => {
+    await using client = await createDsmClient({ peers: [env.QUIRE_PEERS!] })
+    const file = await client.createUnnamed({ size: 0 })
+    for (const [problem, code] of [
+      [Object.assign(new Error('broken'), { code: 'EIO' }), 'EIO'],
+      [undefined, 'ERR_STREAM_PREMATURE_CLOSE']
+    ] as const) {
+      const stream = new Readable({ read: () => {} })
+      stream.push(new Uint8Array(200_000))
+      setImmediate(() => stream.destroy(problem))
+      const sent = upload(streamSource('the input', stream), file, { add: () => {}, stop: () => {} })
+      await expect(sent).rejects.toThrow(`the input: cannot be read (${code})`)
+    }
+  })
+
   it(
     'killed in the middle leaves the target as it was, and a file that blocks no other get and that no other user may read',
     async () => {
@@ -218,7 +239,48 @@ describe('get', () => {
     },
     SLOW
   )
+
+  it.skipIf(!canMount)(
+    'names its target when the disk becomes full, and keeps the old file (needs root, to mount)',
+    async () => {
+      await stored('/large', randomBytes(1_000_003))
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', root])
+      try {
+        const target = join(root, 'target')
+        writeFileSync(target, 'old')
+        expect(await run('get', '/large', target)).toEqual({
+          status: 1,
+          stdout: '',
+          stderr: `quire: ${target}: cannot be written (ENOSPC)\n`
+        })
+        expect(readFileSync(target, 'utf8')).toBe('old')
+        expect(readdirSync(root)).toEqual(['target'])
+        fillDisk(root)
+        const [key, config] = [join(root, 'key'), join(root, 'config')]
+        expect(await run('keygen', key)).toMatchObject({ status: 1, stderr: expect.stringContaining(key) as string })
+        const voter = `/ip4/192.0.2.1/tcp/4001/p2p/${(await generatePrivateKey()).publicKey.toString()}`
+        const init = ['init', '--voters', voter, '--clients', 'any', '--out', config]
+        expect(await run(...init)).toMatchObject({ status: 1, stderr: expect.stringContaining(config) as string })
+        expect(readdirSync(root).sort()).toEqual(['filler', 'target'])
+      } finally {
+        execFileSync('umount', ['-l', root])
+      }
+    },
+    SLOW
+  )
 })
+
+/** Leaves no room on the file system of `folder`. */
+function fillDisk(folder: string): void {
+  const file = openSync(join(folder, 'filler'), 'w')
+  try {
+    for (const bytes = new Uint8Array(4096); ;) writeSync(file, bytes)
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'ENOSPC' })
+  } finally {
+    closeSync(file)
+  }
+}
 
 describe('put', () => {
   it('verifies bytes that come from the leader, and none that its client still has', async () => {
@@ -229,10 +291,25 @@ describe('put', () => {
     await using source = await open(local)
     const progress = { add: () => {}, stop: () => {} }
     const file = await client.createUnnamed({ size })
-    const { sha256: sent } = await upload(fileSource(source, size), file, progress)
+    const { sha256: sent } = await upload(fileSource(local, source, size), file, progress)
     const before = client.stats().bytesIn
     expect(await readBack(file, size, progress)).toBe(sent)
     expect(client.stats().bytesIn - before).toBeGreaterThanOrEqual(size)
+  })
+
+  it('fails with the name of its input when that fails, or closes before its end', async () => {
+    await using client = await createDsmClient({ peers: [env.QUIRE_PEERS!] })
+    const file = await client.createUnnamed({ size: 0 })
+    for (const [problem, code] of [
+      [Object.assign(new Error('broken'), { code: 'EIO' }), 'EIO'],
+      [undefined, 'ERR_STREAM_PREMATURE_CLOSE']
+    ] as const) {
+      const stream = new Readable({ read: () => {} })
+      stream.push(new Uint8Array(200_000))
+      setImmediate(() => stream.destroy(problem))
+      const sent = upload(streamSource('the input', stream), file, { add: () => {}, stop: () => {} })
+      await expect(sent).rejects.toThrow(`the input: cannot be read (${code})`)
+    }
   })
 
   it(

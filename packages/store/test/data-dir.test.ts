@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   existsSync,
@@ -206,6 +206,45 @@ describe('data directory', () => {
     await expect(open()).rejects.toThrow(`${path}: version 2, this program speaks 1`)
   })
 
+  it('is refused in one line, at once, where something else stands in place of a file or folder of it', async () => {
+    const others: [what: string, make: (at: string) => unknown][] = [
+      ['a folder', (at) => mkdirSync(at)],
+      ['a named pipe', (at) => execFileSync('mkfifo', [at])],
+      ['a device', (at) => symlinkSync('/dev/null', at)],
+      ['a symbolic link that leads nowhere', (at) => symlinkSync(join(root, 'nowhere'), at)]
+    ]
+    for (const name of ['identity.json', 'peers.state', 'listen.json']) {
+      for (const [what, make] of others) {
+        rmSync(path, { recursive: true, force: true })
+        await started()
+        const file = join(path, name)
+        rmSync(file, { force: true })
+        make(file)
+        const opening = open().then((directory) => directory.listenAddresses([]))
+        await expect(opening, `${name} as ${what}`).rejects.toMatchObject({
+          name: 'CorruptionError',
+          message: `${file}: damaged: ${what} stands in place of the file; put the peer's own file back`
+        })
+        await opened.pop()?.close()
+      }
+      // What an interrupted write left, whatever it is, blocks nothing.
+      rmSync(path, { recursive: true, force: true })
+      await started()
+      execFileSync('mkfifo', [join(path, 'identity.json.new')])
+      const directory = await open()
+      directory.admit()
+      await directory.close()
+    }
+    for (const name of ['log', 'pages']) {
+      rmSync(path, { recursive: true, force: true })
+      await started()
+      rmSync(join(path, name), { recursive: true })
+      writeFileSync(join(path, name), '')
+      const reason = `cannot be made: ${join(path, name)} is there and is not a folder`
+      await expect(open()).rejects.toMatchObject({ name: 'DataDirectoryError', path, reason })
+    }
+  })
+
   it('keeps its incarnation and its founding digest, and has others when it is made anew', async () => {
     const first = await open()
     const { incarnation } = first
@@ -241,5 +280,24 @@ describe('data directory', () => {
     directory.completeBootstrap()
     await directory.close()
     expect((await open()).listenAddresses(wanted)).toEqual(['/ip4/127.0.0.1/tcp/4711'])
+  })
+
+  it('names the file that cannot be written, leaves no half of it, and writes the ports when it is closed', async () => {
+    const directory = await open()
+    directory.completeBootstrap()
+    const [wanted, bound] = [['/ip4/127.0.0.1/tcp/0'], ['/ip4/127.0.0.1/tcp/4711']]
+    const [file, identity] = [join(path, 'listen.json'), join(path, 'identity.json')]
+    // Nothing can be renamed over a folder.
+    rmSync(identity)
+    mkdirSync(identity)
+    expect(() => directory.admit()).toThrow(`${identity}: cannot be written (EISDIR)`)
+    // Nothing can be written into a folder.
+    mkdirSync(`${file}.new`)
+    const failure = { name: 'FileWriteError', path: file, message: `${file}: cannot be written (EISDIR)` }
+    expect(() => directory.rememberListen(wanted, bound)).toThrow(expect.objectContaining(failure))
+    rmSync(`${file}.new`, { recursive: true })
+    expect(readdirSync(path).filter((name) => name.endsWith('.new'))).toEqual([])
+    await directory.close()
+    expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual({ [wanted[0]!]: bound[0] })
   })
 })

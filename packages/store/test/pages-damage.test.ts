@@ -2,22 +2,37 @@ import { createDsmClient } from '@quire/dsm-client'
 import { generatePrivateKey, peerIdFromKey, savePrivateKey } from '@quire/net'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
-import { mkdtemp, open as openFile, readFile, rename, rm, stat, statfs, truncate, writeFile } from 'node:fs/promises'
+import { closeSync, existsSync, openSync, writeSync } from 'node:fs'
+import {
+  mkdir,
+  mkdtemp,
+  open as openFile,
+  readFile,
+  rename,
+  rm,
+  stat,
+  statfs,
+  symlink,
+  truncate,
+  writeFile
+} from 'node:fs/promises'
 import { endianness, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createPeer } from '../src/index.js'
 import { createLmdbBackend, createPageStore, type Backend } from '../src/pages/index.js'
 import { inspectLmdbFile } from '../src/pages/lmdb-file.js'
 import { probeLmdbFile, silenceCommits } from '../src/pages/lmdb-guard.js'
 import { quire, startQuire, type Running } from './support/quire.js'
+import { seededRandom } from '../../raft/test/support/virtual-time.js'
 import { filled, writebackLog } from './state-helpers.js'
 
 const PAGE = 4096
 /** Of a meta page: the number of the last page. */
 const LAST_PAGE_AT = 144
+/** Of a meta page: the page that names the tables. */
+const ROOT_AT = 136
 const isLittle = endianness() === 'LE'
 
 let folder: string
@@ -60,6 +75,38 @@ async function overwrite(offset: number, bytes: Uint8Array): Promise<void> {
 
 const zeros = (length: number): Uint8Array => new Uint8Array(length)
 const ones = (length: number): Uint8Array => new Uint8Array(length).fill(0xff)
+
+/** Numbers of the pages that LMDB keeps its trees in, and of its meta pages. */
+function treePages(bytes: Uint8Array): number[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const pages = Array.from({ length: Math.floor(bytes.length / PAGE) }, (_, page) => page)
+  return pages.filter((page) => {
+    const isTree = (view.getUint16(page * PAGE + 18, isLittle) & 3) !== 0
+    return page < 2 || (isTree && view.getBigUint64(page * PAGE, isLittle) === BigInt(page))
+  })
+}
+
+/** One to four runs of bytes to put somewhere in some of `pages` of `sound`, above all where LMDB's own numbers are. */
+function damageFrom(seed: number, sound: Uint8Array, pages: readonly number[]): { at: number; bytes: Uint8Array }[] {
+  const view = new DataView(sound.buffer, sound.byteOffset, sound.length)
+  const source = seededRandom(seed)
+  const below = (end: number): number => Math.floor(source.next() * end)
+  return Array.from({ length: 1 + below(4) }, () => {
+    const page = pages[below(pages.length)]! * PAGE
+    const count = Math.floor(view.getUint16(page + 20, isLittle) / 2)
+    const nodes = Array.from({ length: count }, (_, i) => 24 + view.getUint16(page + 24 + 2 * i, isLittle))
+    // The one at the page's end as often as all others: a number in it that is too large leads out of the page.
+    const node = below(2) === 0 ? Math.max(...nodes) : (nodes[below(count)] ?? 0)
+    const isNode = page >= 2 * PAGE && below(3) > 0
+    const start = isNode ? Math.min(node + below(8), PAGE - 1) : below(below(2) === 0 ? 200 : PAGE)
+    const length = Math.min(below(2) === 0 ? 1 : 1 + below(40), PAGE - start)
+    const bytes = Uint8Array.from({ length }, (_, i) => {
+      const flipped = sound[page + start + i]! ^ (1 << below(8))
+      return [flipped, 0xff, below(256)][below(3)]!
+    })
+    return { at: page + start, bytes }
+  })
+}
 
 /** How a file comes to be damaged, and what is said of it. */
 const DAMAGES: Readonly<Record<string, readonly [(file: string, size: number) => Promise<void>, RegExp]>> = {
@@ -121,6 +168,96 @@ describe("a page store's file", () => {
     // Page numbers of children that no file has.
     await overwrite(2 * PAGE, ones((await stat(path)).size - 2 * PAGE))
     expect(() => probeLmdbFile(path)).toThrow(/LMDB says: MDB_|was ended by SIG/)
+  })
+
+  it('is sound or refused with a reason, whatever bytes of its own pages are overwritten', async () => {
+    await makeStore()
+    const sound = await readFile(path)
+    const pages = treePages(sound)
+    expect(pages.length).toBeGreaterThan(20)
+    const found = new Set<string>()
+    const file = openSync(path, 'r+')
+    onTestFinished(() => closeSync(file))
+    for (let seed = 1; seed <= 2000; seed++) {
+      const damage = damageFrom(seed, sound, pages)
+      for (const { at, bytes } of damage) writeSync(file, bytes, 0, bytes.length, at)
+      let problem: string | undefined
+      expect(() => (problem = inspectLmdbFile(path, Infinity)), `seed ${seed}`).not.toThrow()
+      for (const { at, bytes } of damage) writeSync(file, sound, at, bytes.length, at)
+      found.add((problem ?? 'sound').replaceAll(/\d+/g, 'N'))
+    }
+    expect([...found]).toEqual(expect.arrayContaining(['sound', 'page N is damaged', 'meta page N is damaged']))
+  }, 30_000)
+
+  it('is refused when a node that names a tree ends before the name', async () => {
+    await makeStore()
+    const bytes = await readFile(path)
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+    let shortened = 0
+    for (const page of treePages(bytes)) {
+      const isLeaf = (view.getUint16(page * PAGE + 18, isLittle) & 2) !== 0
+      const nodes = isLeaf ? view.getUint16(page * PAGE + 20, isLittle) / 2 : 0
+      for (let i = 0; i < nodes; i++) {
+        const node = page * PAGE + 24 + view.getUint16(page * PAGE + 24 + 2 * i, isLittle)
+        if ((view.getUint16(node + 4, isLittle) & 2) === 0) continue
+        // The node moves to the end of its page.
+        view.setUint16(page * PAGE + 24 + 2 * i, PAGE - 24 - 16, isLittle)
+        bytes.copy(bytes, (page + 1) * PAGE - 16, node, node + 16)
+        view.setUint16((page + 1) * PAGE - 16, 0, isLittle)
+        shortened++
+      }
+    }
+    expect(shortened).toBeGreaterThan(0)
+    await writeFile(path, bytes)
+    expect(inspectLmdbFile(path, Infinity)).toMatch(/^page \d+ is damaged$/)
+  })
+
+  it('is refused when the room of a page reaches beyond it, where LMDB would write', async () => {
+    await makeStore()
+    const sound = await readFile(path)
+    const meta = new DataView(sound.buffer, sound.byteOffset)
+    const newest = meta.getBigUint64(152, isLittle) > meta.getBigUint64(PAGE + 152, isLittle) ? 0 : PAGE
+    const page = Number(meta.getBigUint64(newest + ROOT_AT, isLittle))
+    for (const [at, value] of [
+      [20, PAGE - 24 + 2],
+      [22, PAGE - 24 + 2],
+      [22, 0]
+    ] as const) {
+      const bytes = Buffer.from(sound)
+      new DataView(bytes.buffer, bytes.byteOffset).setUint16(page * PAGE + at, value, isLittle)
+      await writeFile(path, bytes)
+      expect(inspectLmdbFile(path, Infinity), `${value} at ${at}`).toBe(`page ${page} is damaged`)
+    }
+  })
+
+  /** What may stand in place of a file. */
+  const OTHERS: Readonly<Record<string, (at: string) => unknown>> = {
+    'a folder': (at) => mkdir(at),
+    'a named pipe': (at) => execFileSync('mkfifo', [at]),
+    'a device': (at) => symlink('/dev/null', at),
+    'a symbolic link that leads nowhere': (at) => symlink(join(folder, 'nowhere'), at)
+  }
+
+  it.each(Object.entries(OTHERS))('that is %s is refused in one line at once', async (what, make) => {
+    await make(path)
+    expect(() => open()).toThrow(expect.objectContaining({ name: 'CorruptionError', where: path }))
+    expect(() => open()).toThrow(`${path}: damaged: ${what} stands in place of the file; move this file away and start`)
+    await rm(path, { recursive: true })
+    await makeStore()
+    const lock = `${path}-lock`
+    await rm(lock)
+    await make(lock)
+    const line = `${lock}: damaged: ${what} stands in place of the lock file; move it away and start the peer again`
+    expect(() => open()).toThrow(line)
+    await rm(lock, { recursive: true })
+    expect(createPageStore({ backend: open() }).durableIndex).toBe(3)
+  })
+
+  it('may be a link to the file', async () => {
+    await makeStore()
+    await rename(path, `${path}.elsewhere`)
+    await symlink(`${path}.elsewhere`, path)
+    expect(createPageStore({ backend: open() }).durableIndex).toBe(3)
   })
 
   it('is made anew by the peer when it is moved away, as the refusal says', async () => {
@@ -274,6 +411,33 @@ describe('quire peer on a damaged page store', () => {
     },
     20_000
   )
+})
+
+describe('quire peer with damage that only a read finds', () => {
+  it('logs it once, and ends with status 1 and one line that names file, page and remedy', async () => {
+    const { args, address, ended } = await makePeer()
+    const bytes = await readFile(path)
+    const at = bytes.indexOf(filled(20).subarray(0, 256))
+    expect(at).toBeGreaterThan(0)
+    await overwrite(at + 100, ones(8))
+    const peer = startQuire(args)
+    try {
+      await vi.waitFor(() => expect(peer.stdout).toContain('/p2p/'), { timeout: 20_000 })
+      const client = await createDsmClient({ peers: [address], faultTimeoutMs: 5000 })
+      const exited = once(peer.child, 'exit')
+      const reading = (await client.open('/kept')).read(20 * PAGE, 4).catch(() => {})
+      await exited
+      await client.close({ signal: AbortSignal.timeout(100) }).catch(() => {})
+      await reading
+    } finally {
+      if (peer.child.exitCode === null) await ended(peer)
+    }
+    expect(peer.child.exitCode).toBe(1)
+    const lines = peer.stderr.trimEnd().split('\n')
+    expectLine(lines.at(-1)!, path, /: damaged: page 20 of file \d+: checksum of the page does not match; move/)
+    const logged = lines.slice(0, -1).map((line) => JSON.parse(line) as { level: number })
+    expect(logged.filter(({ level }) => level >= 50)).toHaveLength(1)
+  }, 40_000)
 })
 
 describe('a commit of LMDB that fails', () => {

@@ -119,7 +119,7 @@ async function isRefused(open: () => Promise<RaftLog>, state: LogState): Promise
     if ((error as Error).name === 'VersionMismatchError') return true
     if ((error as Error).name !== 'CorruptionError') throw error
     const { where, offset } = error as CorruptionError
-    assert.ok(where.length > 0 && offset >= 0, `damage at ${offset} of ${where}`)
+    assert.ok(where.length > 0 && offset !== undefined && offset >= 0, `damage at ${offset} of ${where}`)
     return true
   } finally {
     await log?.close()

@@ -5,7 +5,8 @@ import type { Command } from 'commander'
 import { open, type FileHandle } from 'node:fs/promises'
 import { fileName, storedPath, withClient, withCluster, type ClusterOptions } from './options.js'
 import { UsageError, printJson, startProgress, writeOutput, type Progress } from './output.js'
-import { replaceLocal } from './replacement.js'
+import { replaceLocal, type Replacement } from './replacement.js'
+import { cannotRead, standardInput } from './standard-input.js'
 import {
   DigestMismatchError,
   digestOf,
@@ -68,8 +69,8 @@ async function get(path: string, local: string, options: ClusterOptions): Promis
   const target = await replaceLocal(local)
   try {
     const { size, sha256 } = await withClient(options, async (client) => {
-      const fetched = await fetchInto(target.handle, path, client, options)
-      const found = await digestOf(target.handle, fetched.size)
+      const fetched = await fetchInto(target, path, client, options)
+      const found = await digestOf(local, target.handle, fetched.size)
       if (found !== fetched.sha256) throw new DigestMismatchError(local, fetched.sha256, found)
       await target.commit()
       return fetched
@@ -81,7 +82,7 @@ async function get(path: string, local: string, options: ClusterOptions): Promis
 }
 
 async function fetchInto(
-  target: FileHandle,
+  target: Replacement,
   path: string,
   client: DsmClient,
   options: ClusterOptions
@@ -89,9 +90,7 @@ async function fetchInto(
   const file = await client.open(path)
   const { size } = await file.stat()
   const sha256 = await showing(`get ${path}`, size, options, (progress) =>
-    download(file, size, progress, async (chunk) => {
-      for (let done = 0; done < chunk.length;) done += (await target.write(chunk, done)).bytesWritten
-    })
+    download(file, size, progress, (chunk) => target.write(chunk))
   )
   return { size, sha256 }
 }
@@ -131,18 +130,18 @@ const STANDARD_INPUT: ReadonlySet<string> = new Set(['-', '/dev/stdin', '/dev/fd
 const STANDARD_OUTPUT: ReadonlySet<string> = new Set(['-', '/dev/stdout', '/dev/fd/1', '/proc/self/fd/1'])
 
 async function openLocal(path: string): Promise<Source> {
-  if (STANDARD_INPUT.has(path)) return streamSource(process.stdin)
+  if (STANDARD_INPUT.has(path)) return streamSource('standard input', standardInput())
   let handle: FileHandle | undefined
   try {
     handle = await open(path, 'r')
     const found = await handle.stat()
     // Files that the kernel makes up as they are read have no size, like pipes and devices.
-    if (found.isFile() && found.size > 0) return fileSource(handle, found.size)
-    if (!found.isDirectory()) return streamSource(handle.createReadStream())
+    if (found.isFile() && found.size > 0) return fileSource(path, handle, found.size)
+    if (!found.isDirectory()) return streamSource(path, handle.createReadStream())
     await handle.close()
   } catch (error) {
     await handle?.close().catch(() => {})
-    throw new Error(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`, { cause: error })
+    throw cannotRead(path, error)
   }
   throw new InvalidArgumentError('local', path, 'a file')
 }

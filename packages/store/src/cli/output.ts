@@ -128,8 +128,11 @@ export async function whenOutputFails(): Promise<never> {
 /** Resolves when everything is written that still waits for a slow reader, with the failure if there was one. */
 export async function flushOutput(): Promise<OutputError | undefined> {
   if (outputFailure === undefined) {
-    const written = new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
-    await Promise.race([written, failedOutput])
+    // Only behind something: a command that prints nothing has no use for its output, which may be full or gone.
+    if (process.stdout.writableLength > 0) {
+      const written = new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
+      await Promise.race([written, failedOutput])
+    }
     // A failure is reported one turn after the write that it belongs to.
     await new Promise((resolve) => setImmediate(resolve))
   }

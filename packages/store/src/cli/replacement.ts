@@ -7,8 +7,10 @@ import { syncFolder, temporaryBeside } from '../peer/durable.js'
 import { UsageError } from './output.js'
 
 export interface Replacement {
-  /** The new file, empty, for reading and writing. */
+  /** The new file, for reading it back. */
   readonly handle: FileHandle
+  /** Appends all of `chunk` to the new file. Calls must not overlap. */
+  write(chunk: Uint8Array): Promise<void>
   /** Flushes the new file and puts it where the old one was. */
   commit(): Promise<void>
   /** Closes the new file, and removes it unless it was committed. */
@@ -31,19 +33,29 @@ export async function replaceLocal(local: string): Promise<Replacement> {
     if (!isDone) await unlink(temporary).catch(() => {})
     await handle.close()
   }
+  const write = async (chunk: Uint8Array): Promise<void> => {
+    for (let done = 0; done < chunk.length;) {
+      const { bytesWritten } = await handle.write(chunk, done).catch(cannotWrite(local))
+      done += bytesWritten
+    }
+  }
   const commit = async (): Promise<void> => {
     await handle.sync().catch(cannotWrite(local))
     await rename(temporary, place).catch(cannotWrite(local))
     isDone = true
-    syncFolder(dirname(place))
+    try {
+      syncFolder(dirname(place))
+    } catch (error) {
+      cannotWrite(local)(error as NodeJS.ErrnoException)
+    }
   }
   try {
-    if (old !== undefined) await takeAfter(handle, old)
+    if (old !== undefined) await takeAfter(handle, old).catch(cannotWrite(local))
   } catch (error) {
     await close()
     throw error
   }
-  return { handle, commit, close }
+  return { handle, write, commit, close }
 }
 
 /** The file that is to be replaced. */

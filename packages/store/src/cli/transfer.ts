@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import type { Progress } from './output.js'
+import { cannotRead } from './standard-input.js'
 
 /** Bytes that are read or written in one call, and calls that are under way at once. */
 const CHUNK_BYTES = 128 * 1024
@@ -66,20 +67,27 @@ export async function upload(source: Source, file: DsmFile, progress: Progress):
 }
 
 /** A file whose size is known. It must not become shorter meanwhile. */
-export function fileSource(handle: FileHandle, size: number): Source {
+export function fileSource(name: string, handle: FileHandle, size: number): Source {
   async function* chunks(): AsyncGenerator<Uint8Array> {
     for (let offset = 0; offset < size; offset += CHUNK_BYTES)
-      yield await readChunk(handle, offset, Math.min(CHUNK_BYTES, size - offset))
+      yield await readChunk(name, handle, offset, Math.min(CHUNK_BYTES, size - offset))
   }
   return { size, chunks: chunks(), close: () => handle.close() }
 }
 
-/** Whatever comes until the end. */
-export function streamSource(stream: Readable): Source {
+/** Whatever comes until the end. A stream that fails, or closes without an end, fails the upload. */
+export function streamSource(name: string, stream: Readable): Source {
+  async function* pieces(): AsyncGenerator<Uint8Array> {
+    try {
+      yield* stream as AsyncIterable<Uint8Array>
+    } catch (error) {
+      throw cannotRead(name, error)
+    }
+  }
   async function* chunks(): AsyncGenerator<Uint8Array> {
     let chunk = new Uint8Array(CHUNK_BYTES)
     let filled = 0
-    for await (const piece of stream as AsyncIterable<Uint8Array>) {
+    for await (const piece of pieces()) {
       for (let taken = 0; taken < piece.length;) {
         const part = piece.subarray(taken, taken + CHUNK_BYTES - filled)
         chunk.set(part, filled)
@@ -97,11 +105,13 @@ export function streamSource(stream: Readable): Source {
   return { size: undefined, chunks: chunks(), close }
 }
 
-async function readChunk(source: FileHandle, offset: number, length: number): Promise<Uint8Array> {
+async function readChunk(name: string, source: FileHandle, offset: number, length: number): Promise<Uint8Array> {
   const chunk = new Uint8Array(length)
   for (let done = 0; done < length;) {
-    const { bytesRead } = await source.read(chunk, done, length - done, offset + done)
-    if (bytesRead === 0) throw new Error('the local file became shorter while it was read')
+    const { bytesRead } = await source.read(chunk, done, length - done, offset + done).catch((error: unknown) => {
+      throw cannotRead(name, error)
+    })
+    if (bytesRead === 0) throw new Error(`${name}: it became shorter while it was read`)
     done += bytesRead
   }
   return chunk
@@ -148,10 +158,10 @@ export async function readBack(file: DsmFile, size: number, progress: Progress):
   return download(file, size, progress, async () => {})
 }
 
-export async function digestOf(file: FileHandle, size: number): Promise<string> {
+export async function digestOf(name: string, file: FileHandle, size: number): Promise<string> {
   const digest = createHash('sha256')
   for (let offset = 0; offset < size; offset += CHUNK_BYTES) {
-    digest.update(await readChunk(file, offset, Math.min(CHUNK_BYTES, size - offset)))
+    digest.update(await readChunk(name, file, offset, Math.min(CHUNK_BYTES, size - offset)))
   }
   return digest.digest('hex')
 }

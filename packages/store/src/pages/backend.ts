@@ -16,6 +16,8 @@ export interface BackendChange {
 export interface Backend {
   /** Where it is, for error messages. */
   readonly name: string
+  /** What to do where its rows are damaged, for error messages. */
+  readonly remedy?: string
   /** The last committed value: a view that is valid until the next call. While a commit runs, maybe already that one's. */
   get(table: BackendTable, key: Uint8Array): Uint8Array | undefined
   /** Rows whose key starts with `prefix`, in order of bytes. Views that are valid until the next row. */

@@ -27,8 +27,10 @@ const HEAD_BYTES = 16 + TAIL_BYTES
 
 // -- pages
 
+export const PAGE_KEY_BYTES = 16
+
 export function pageKey(file: number, page: number): Uint8Array {
-  const key = new Uint8Array(16)
+  const key = new Uint8Array(PAGE_KEY_BYTES)
   const view = new DataView(key.buffer)
   setUint53(view, 0, file)
   setUint53(view, 8, page)
@@ -102,9 +104,14 @@ function headChecksum(key: Uint8Array, head: Uint8Array): number {
   return crc32c(head.subarray(16), crc32c(head.subarray(0, 12), crc32c(key)))
 }
 
-/** `offset` of the error is the page's number: where a page lies within LMDB's file is LMDB's business. */
 function damaged(backend: Backend, key: Uint8Array, reason: string): CorruptionError {
-  return new CorruptionError(`${backend.name}, file ${getUint53(viewOf(key), 0)}`, pageOfKey(key), reason)
+  return corruption(backend, `page ${pageOfKey(key)} of file ${getUint53(viewOf(key), 0)}: ${reason}`)
+}
+
+/** Without an offset: where a row lies within LMDB's file is LMDB's business. */
+export function corruption(backend: Backend, reason: string): CorruptionError {
+  const { name, remedy } = backend
+  return new CorruptionError(name, undefined, remedy === undefined ? reason : `${reason}; ${remedy}`)
 }
 
 // -- records: CRC32C of key and value u32 | value
@@ -150,7 +157,7 @@ export function checkFormat(backend: Backend): boolean {
 
 export function readAppliedIndex(backend: Backend): number {
   const value = backend.get('records', APPLIED_KEY)
-  if (value === undefined) throw new CorruptionError(backend.name, 0, 'the applied index is missing')
+  if (value === undefined) throw corruption(backend, 'the applied index is missing')
   return readNumber(backend, APPLIED_KEY, value)
 }
 
@@ -171,7 +178,7 @@ function readRecord(backend: Backend, row: number, kind: RecordKind, key: Uint8A
     // The kind decides the type of the value, which the compiler cannot follow through a union.
     return { kind, a: getUint53(view, 1), b: getUint53(view, 9), value: decoded } as StateRecord
   } catch (error) {
-    if (error instanceof CodecError) throw new CorruptionError(backend.name, row, `${kind} record: ${error.message}`)
+    if (error instanceof CodecError) throw corruption(backend, `${kind} record in row ${row}: ${error.message}`)
     throw error
   }
 }
@@ -190,7 +197,7 @@ function sealed(key: Uint8Array, payload: Uint8Array): Uint8Array {
 function unsealed(backend: Backend, row: number, key: Uint8Array, value: Uint8Array): Uint8Array {
   const payload = value.slice(4)
   if (value.length < 4 || crc32c(payload, crc32c(key)) !== viewOf(value).getUint32(0, true)) {
-    throw new CorruptionError(backend.name, row, 'checksum of a record does not match')
+    throw corruption(backend, `checksum of the record in row ${row} does not match`)
   }
   return payload
 }

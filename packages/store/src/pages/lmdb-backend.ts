@@ -5,7 +5,16 @@ import { dirname } from 'node:path'
 import { NoSpaceError } from '@quire/protocol'
 import { open, type Database, type RootDatabase } from 'lmdb'
 import { BACKEND_TABLES, type Backend, type BackendChange, type BackendTable } from './backend.js'
-import { allocateLockFile, checkLmdbFile, damaged, isIoError, silenceCommits, typed } from './lmdb-guard.js'
+import {
+  allocateLockFile,
+  checkLmdbFile,
+  damaged,
+  isIoError,
+  REMEDY,
+  refuseIrregular,
+  silenceCommits,
+  typed
+} from './lmdb-guard.js'
 
 /** Rows written in one turn of the event loop, about a millisecond's worth: faults are served between two slices. */
 const ROWS_PER_TURN = 128
@@ -48,6 +57,7 @@ function openFile(path: string): RootDatabase<Uint8Array, Uint8Array> {
 }
 
 class LmdbBackend implements Backend {
+  readonly remedy = REMEDY
   private readonly root: RootDatabase<Uint8Array, Uint8Array>
   private readonly tables: ReadonlyMap<BackendTable, Rows>
 
@@ -59,6 +69,11 @@ class LmdbBackend implements Backend {
     readonly name: string,
     probe: boolean
   ) {
+    try {
+      refuseIrregular(name)
+    } catch (error) {
+      throw typed(error, name)
+    }
     // The probe opens the environment, too: without a lock file that is allocated, a full disk would end it like damage.
     allocateLockFile(name)
     checkLmdbFile(name, probe)

@@ -16,6 +16,9 @@ const MAX_PAGES = 2048
 const METAS = 2
 const HEADER_BYTES = 24
 const META_BYTES = 160
+const NODE_BYTES = 8
+/** MDB_db: the value of a node that names another tree. */
+const TREE_BYTES = 48
 const MAGIC = 0xbeefc0de
 const VERSION = 2
 const NO_PAGE = 0xffff_ffff_ffff_ffffn
@@ -88,26 +91,25 @@ function newestMeta(file: number): Meta | string {
 function readMeta(file: number, number: number, offset: number): Meta | string {
   const bytes = read(file, offset, META_BYTES)
   if (bytes.length < META_BYTES) return `the file ends in meta page ${number}`
-  const view = viewOf(bytes)
-  const isMeta = (view.getUint16(18, LE) & META) !== 0 && view.getBigUint64(0, LE) === BigInt(number)
-  if (!isMeta || view.getUint32(HEADER_BYTES, LE) !== MAGIC) {
+  const meta = new Fields(bytes)
+  const isMeta = (meta.u16(18) & META) !== 0 && meta.number(0) === number
+  if (!isMeta || meta.u32(HEADER_BYTES) !== MAGIC) {
     return number === 0 ? 'it does not begin as an LMDB file does' : `meta page ${number} is damaged`
   }
-  const version = view.getUint32(HEADER_BYTES + 4, LE) & 0xffff
+  const version = meta.u32(HEADER_BYTES + 4) & 0xffff
   if (version !== VERSION) return `LMDB's data version is ${version}, not ${VERSION}`
-  const pageBytes = view.getUint32(48, LE)
-  const lastPage = view.getBigUint64(144, LE)
-  const roots = [88, 136].map((at) => view.getBigUint64(at, LE))
+  const pageBytes = meta.u32(48)
+  const lastPage = meta.number(144)
+  const roots = [88, 136].map((at) => meta.u64(at))
   const isSound = pageBytes >= 512 && pageBytes <= 65_536 && (pageBytes & (pageBytes - 1)) === 0
   const isKnown = (page: bigint): boolean => page >= METAS && page <= lastPage
   if (!isSound || lastPage > Number.MAX_SAFE_INTEGER || !roots.every((root) => root === NO_PAGE || isKnown(root))) {
     return `meta page ${number} is damaged`
   }
-  const transaction = view.getBigUint64(152, LE)
   return {
     pageBytes,
-    lastPage: Number(lastPage),
-    transaction,
+    lastPage,
+    transaction: meta.u64(152),
     roots: roots.filter((root) => root !== NO_PAGE).map(Number)
   }
 }
@@ -139,35 +141,48 @@ class Walk {
 
   private visit(number: number): void {
     const { pageBytes } = this.meta
-    const page = read(this.file, number * pageBytes, pageBytes)
-    const view = viewOf(page)
-    const kind = page.length < pageBytes ? 0 : view.getUint16(18, LE) & (BRANCH | LEAF)
-    if ((kind !== BRANCH && kind !== LEAF) || view.getBigUint64(0, LE) !== BigInt(number)) {
+    const page = new Fields(read(this.file, number * pageBytes, pageBytes))
+    const kind = page.length < pageBytes ? 0 : page.u16(18) & (BRANCH | LEAF)
+    if ((kind !== BRANCH && kind !== LEAF) || page.number(0) !== number) {
       return this.refuse(`page ${number} is not what belongs there`)
     }
-    const lower = view.getUint16(20, LE)
-    if (lower % 2 !== 0 || HEADER_BYTES + lower > pageBytes) return this.refuse(`page ${number} is damaged`)
-    for (let i = 0; i < lower / 2; i++) {
-      const node = HEADER_BYTES + view.getUint16(HEADER_BYTES + 2 * i, LE)
-      if (node + 8 > pageBytes) return this.refuse(`page ${number} is damaged`)
-      if (kind === BRANCH) this.follow(number, view.getUint32(node, LE) + view.getUint16(node + 4, LE) * 2 ** 32)
-      else this.leaf(number, view, node)
+    try {
+      this.visitNodes(number, kind, page)
+    } catch (error) {
+      if (!(error instanceof BeyondError)) throw error
+      this.refuse(`page ${number} is damaged`)
     }
   }
 
-  private leaf(number: number, view: DataView, node: number): void {
-    const { pageBytes } = this.meta
-    const flags = view.getUint16(node + 4, LE)
-    const data = node + 8 + view.getUint16(node + 6, LE)
-    const dataBytes = (flags & BIG) !== 0 ? 24 : view.getUint16(node, LE) + view.getUint16(node + 2, LE) * 65_536
-    if (data + dataBytes > pageBytes) return this.refuse(`page ${number} is damaged`)
+  private visitNodes(number: number, kind: number, page: Fields): void {
+    const lower = page.u16(20)
+    const upper = page.u16(22)
+    // Between the two is the room that LMDB would write into.
+    if (lower % 2 !== 0 || lower > upper || HEADER_BYTES + upper > page.length) throw new BeyondError()
+    for (let i = 0; i < lower / 2; i++) {
+      const at = page.u16(HEADER_BYTES + 2 * i)
+      if (at < upper) throw new BeyondError()
+      const node = HEADER_BYTES + at
+      if (kind === BRANCH) {
+        page.need(node + NODE_BYTES, page.u16(node + 6))
+        this.follow(number, page.u32(node) + page.u16(node + 4) * 2 ** 32)
+      } else this.leaf(number, page, node)
+    }
+  }
+
+  private leaf(number: number, page: Fields, node: number): void {
+    const flags = page.u16(node + 4)
+    const data = node + NODE_BYTES + page.u16(node + 6)
+    const dataBytes = page.u16(node) + page.u16(node + 2) * 65_536
     if ((flags & BIG) !== 0) {
       // The pages of a large value. What is in them has a checksum of its own (see layout.ts).
-      const pages = Number(view.getBigUint64(data + 16, LE))
-      return this.checkPlace(Number(view.getBigUint64(data, LE)), pages, `page ${number}`)
+      const pages = page.number(data + 16)
+      return this.checkPlace(page.number(data), Math.max(pages, 1), `page ${number}`)
     }
+    page.need(data, dataBytes)
     if ((flags & TREE) === 0) return
-    const root = view.getBigUint64(data + 40, LE)
+    if (dataBytes !== TREE_BYTES) throw new BeyondError()
+    const root = page.u64(data + 40)
     if (root !== NO_PAGE) this.follow(number, Number(root))
   }
 
@@ -202,6 +217,44 @@ function read(file: number, offset: number, length: number): Uint8Array {
   return bytes.subarray(0, done)
 }
 
-function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+/** A field lies beyond the bytes that it is read from: a number before it is not what LMDB wrote. */
+class BeyondError extends Error {
+  override readonly name = 'BeyondError'
+}
+
+/** Numbers in some bytes of the file. Throws BeyondError for one that is not all there. */
+class Fields {
+  private readonly view: DataView
+
+  constructor(bytes: Uint8Array) {
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  }
+
+  get length(): number {
+    return this.view.byteLength
+  }
+
+  need(at: number, bytes: number): void {
+    if (at + bytes > this.length) throw new BeyondError()
+  }
+
+  u16(at: number): number {
+    this.need(at, 2)
+    return this.view.getUint16(at, LE)
+  }
+
+  u32(at: number): number {
+    this.need(at, 4)
+    return this.view.getUint32(at, LE)
+  }
+
+  u64(at: number): bigint {
+    this.need(at, 8)
+    return this.view.getBigUint64(at, LE)
+  }
+
+  /** Rounded where it is too large to be of use: it stays too large. */
+  number(at: number): number {
+    return Number(this.u64(at))
+  }
 }

@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process'
 import { closeSync, existsSync, fstatSync, fsyncSync, openSync, readSync, rmSync, statSync, writeSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { CorruptionError, NoSpaceError, QuireError } from '@quire/protocol'
+import { irregular } from '@quire/raft/node-disk'
 import { BACKEND_TABLES } from './backend.js'
 import { inspectLmdbFile } from './lmdb-file.js'
 
@@ -24,7 +25,7 @@ const BLOCK_BYTES = 512
  * What to do about it. The log has everything that the pages have, from its first entry on; where it does not, the
  * start says so.
  */
-const REMEDY = 'move this file away and start the peer again, which makes it anew from its log'
+export const REMEDY = 'move this file away and start the peer again, which makes it anew from its log'
 
 // What lmdb gives as `code`: LMDB's own number.
 const PAGE_NOT_FOUND = -30797
@@ -48,8 +49,19 @@ export class PageStoreError extends QuireError {
   }
 }
 
+/** LMDB opens whatever it finds: it waits for a pipe's other end, and takes a device for its file. */
+export function refuseIrregular(path: string): void {
+  const what = irregular(path)
+  if (what !== undefined) throw damaged(path, `${what} stands in place of the file`)
+  const lock = `${path}-lock`
+  const problem = irregular(lock)
+  if (problem === undefined) return
+  const reason = `${problem} stands in place of the lock file; move it away and start the peer again`
+  throw new CorruptionError(lock, undefined, reason)
+}
+
 export function damaged(path: string, reason: string): CorruptionError {
-  return new CorruptionError(path, 0, `${reason}; ${REMEDY}`)
+  return new CorruptionError(path, undefined, `${reason}; ${REMEDY}`)
 }
 
 /**

@@ -5,12 +5,14 @@
  * the backend in one transaction, while further entries change a fresh table. Reads look in the newest, then the frozen table, then
  * the backend. Each generation may hold half of `maxTableBytes`; a caller that sees `full` must wait for the flush before it applies more.
  */
-import { assert, CorruptionError } from '@quire/protocol'
+import { assert } from '@quire/protocol'
 import type { RecordKind, RecordTypes, RestoredState, StateStore, StoredPage } from '../state/index.js'
 import type { Backend } from './backend.js'
 import {
   checkFormat,
+  corruption,
   fileKeyPrefix,
+  PAGE_KEY_BYTES,
   pageKey,
   pageOfKey,
   readAppliedIndex,
@@ -83,6 +85,7 @@ class Store implements PageStore {
     const pages = new Set<number>()
     const older = this.old?.table
     for (const [key] of this.backend.entries('heads', fileKeyPrefix(file))) {
+      if (key.length !== PAGE_KEY_BYTES) throw corruption(this.backend, `a page of file ${file} has a damaged key`)
       const page = pageOfKey(key)
       if (older?.hides(file, page) !== true) pages.add(page)
     }
@@ -148,6 +151,6 @@ class Store implements PageStore {
 /** A store without a format has never been written; rows in it are not ours, or its first row is lost. */
 function refuseRows(backend: Backend): void {
   for (const _row of backend.entries('records', new Uint8Array(0))) {
-    throw new CorruptionError(backend.name, 0, 'the store has rows and no format')
+    throw corruption(backend, 'the store has rows and no format')
   }
 }

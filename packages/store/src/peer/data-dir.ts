@@ -13,6 +13,7 @@
 import { existsSync, lstatSync, readFileSync, readdirSync, rmSync, statSync, type Stats } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { CorruptionError, NotAuthorizedError, QuireError, VersionMismatchError } from '@quire/protocol'
+import { refuseIrregular } from '@quire/raft/node-disk'
 import { randomBytes } from 'node:crypto'
 import { folderProblem, makeFolder, removeEmptyFolders, replaceFile, syncFolder } from './durable.js'
 import { lockFolder, type FolderLock } from './folder-lock.js'
@@ -65,6 +66,7 @@ export interface DataDirectory extends IdentityStorage {
   completeBootstrap(): void
   /** For each address to listen on, the one that was bound for it before, or itself. */
   listenAddresses(wanted: readonly string[]): string[]
+  /** Throws FileWriteError when that cannot be written now. `close` tries again. */
   rememberListen(wanted: readonly string[], bound: readonly string[]): void
   /** Releases the lock. */
   close(): Promise<void>
@@ -129,6 +131,15 @@ function make(path: string): string[] {
   }
 }
 
+/** Throws DataDirectoryError where something else stands in the folder's place. */
+function makePart(path: string, folder: string): void {
+  try {
+    makeFolder(folder)
+  } catch (error) {
+    throw new DataDirectoryError(path, folderProblem(folder, error))
+  }
+}
+
 /** Of the file system, or of the lock's socket. */
 function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && 'syscall' in error && 'code' in error
@@ -170,6 +181,7 @@ function isOurs(path: string, name: string): boolean {
 
 function readIdentity(path: string): Identity | undefined {
   const file = join(path, IDENTITY)
+  refuseIrregular(file)
   if (!existsSync(file)) return undefined
   let value: unknown
   try {
@@ -204,6 +216,8 @@ class Directory implements DataDirectory {
   readonly logPath: string
   readonly pagesPath: string
   private readonly peers: SlotFile
+  /** Of the file of addresses, while it could not be written. */
+  private listen: string | undefined
 
   constructor(
     readonly path: string,
@@ -212,7 +226,7 @@ class Directory implements DataDirectory {
   ) {
     this.logPath = join(path, LOG)
     this.pagesPath = join(path, PAGES)
-    for (const folder of [this.logPath, this.pagesPath]) makeFolder(folder)
+    for (const folder of [this.logPath, this.pagesPath]) makePart(path, folder)
     this.peers = openSlotFile(join(path, PEERS), PEERS_SLOT_BYTES)
   }
 
@@ -261,13 +275,24 @@ class Directory implements DataDirectory {
     const known = this.readListen()
     const next: Record<string, string> = {}
     for (const [i, address] of wanted.entries()) next[address] = bound[i] ?? address
-    if (JSON.stringify(known) !== JSON.stringify(next))
-      replaceFile(join(this.path, LISTEN), JSON.stringify(next) + '\n')
+    this.listen = JSON.stringify(known) === JSON.stringify(next) ? undefined : JSON.stringify(next) + '\n'
+    this.writeListen()
   }
 
   async close(): Promise<void> {
+    try {
+      this.writeListen()
+    } catch {
+      // Reported when it failed first. The next start chooses its ports anew.
+    }
     await this.peers.close()
     await this.lock.release()
+  }
+
+  private writeListen(): void {
+    if (this.listen === undefined) return
+    replaceFile(join(this.path, LISTEN), this.listen)
+    this.listen = undefined
   }
 
   private become(state: Identity['state']): void {
@@ -279,6 +304,7 @@ class Directory implements DataDirectory {
 
   private readListen(): Record<string, string> {
     const file = join(this.path, LISTEN)
+    refuseIrregular(file)
     if (!existsSync(file)) return {}
     try {
       const value: unknown = JSON.parse(readFileSync(file, 'utf8'))
@@ -286,6 +312,6 @@ class Directory implements DataDirectory {
     } catch {
       // Reported below, with the name of the file.
     }
-    throw new CorruptionError(file, 0, 'not a JSON object')
+    throw new CorruptionError(file, 0, 'not a JSON object; move this file away and start the peer again')
   }
 }

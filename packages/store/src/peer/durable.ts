@@ -90,12 +90,33 @@ export function temporaryBeside(path: string): string {
   return join(dirname(path), `.quire-${randomBytes(8).toString('hex')}.part`)
 }
 
-/** Replaces `path` as a whole: after a crash it holds either the old content or the new. */
+/** The file cannot be written. Names it, which the system's error for a write does not. */
+export class FileWriteError extends Error {
+  override readonly name = 'FileWriteError'
+  readonly code: string | undefined
+  constructor(
+    readonly path: string,
+    cause: unknown
+  ) {
+    const { code, message } = cause as NodeJS.ErrnoException
+    super(`${path}: cannot be written (${code ?? message})`, { cause })
+    this.code = code
+  }
+}
+
+/** Replaces `path` as a whole: after a crash it holds either the old content or the new. Throws FileWriteError. */
 export function replaceFile(path: string, content: string | Uint8Array, mode = 0o600): void {
   const temporary = `${path}.new`
-  writeFlushed(temporary, content, mode, 'w')
-  renameSync(temporary, path)
-  syncFolder(dirname(path))
+  // Left by a crash, and on a full disk in the way of the next attempt.
+  unlinkQuietly(temporary)
+  try {
+    writeFlushed(temporary, content, mode, 'w')
+    renameSync(temporary, path)
+    syncFolder(dirname(path))
+  } catch (error) {
+    unlinkQuietly(temporary)
+    throw new FileWriteError(path, error)
+  }
 }
 
 /** Creates `path`, which must not exist (EEXIST): never half written. */

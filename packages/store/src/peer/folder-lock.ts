@@ -1,11 +1,21 @@
 /**
- * One process a data directory, for as long as it lives: a lock that the kernel releases at the process's death, `kill -9` included.
+ * One process a data directory, for as long as it lives: a lock that the kernel releases at the process's death,
+ * `kill -9` included.
  *
- * The lock is a listening unix socket in the directory. Each process binds a socket of its own name, listens, and only then
- * looks at the others': whoever finds one that answers gives way. A socket that refuses belongs to a dead process and is
- * removed. The directory must be on a local disk: another machine's sockets look dead. Two processes that start at the same moment may both give way; they never both go on, because the later one
- * to listen sees the earlier one.
+ * The lock is a listening unix socket in the directory. Each process binds a socket of its own name, listens, and only
+ * then looks at the others': a process that finds one that answers gives way. A socket that refuses belongs to a dead
+ * process and is removed. The directory must be on a local disk: another machine's sockets look dead. Two processes
+ * that start at the same moment may both give way; they never both go on, because the later one to listen sees the
+ * earlier one.
+ *
+ * A socket needs an inode, which a full file system may not have. So on Linux a process also locks the directory
+ * itself (`flock`), before anything else, and goes on without a socket where none can be made. That lock is the
+ * kernel's, on the directory's inode: it follows the directory when that is moved, is the same under every mount and
+ * in every container, and is not another directory's. Node cannot lock, so `flock` of util-linux or busybox does it on
+ * a descriptor of ours; the lock belongs to the open directory, and outlives that program. Where there is no such
+ * program, the socket is the whole lock.
  */
+import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { closeSync, constants, existsSync, openSync, readdirSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server } from 'node:net'
@@ -29,11 +39,50 @@ const PREFIX = 'lock-'
 const MAX_SOCKET_PATH_BYTES = 100
 
 export async function lockFolder(path: string): Promise<FolderLock> {
+  const held = lockInode(path)
+  try {
+    const socket = await lockBySocket(path, held !== undefined)
+    return {
+      release: async () => {
+        await socket.release()
+        held?.release()
+      }
+    }
+  } catch (error) {
+    held?.release()
+    throw error
+  }
+}
+
+const FLOCK_TIMEOUT_MS = 10_000
+
+/** Undefined where the system cannot. Throws FolderInUseError. */
+function lockInode(path: string): { release(): void } | undefined {
+  if (process.platform !== 'linux') return undefined
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY)
+  // Its descriptor 3 is a copy of ours, of the same open directory.
+  const { status, stderr } = spawnSync('flock', ['-x', '-n', '3'], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'ignore', 'pipe', fd],
+    timeout: FLOCK_TIMEOUT_MS
+  })
+  if (status === 0) return { release: closeOnce(fd) }
+  closeSync(fd)
+  // Both programs say nothing when another process has the lock. Whatever else is wrong they say.
+  if (status === 1 && stderr === '') throw new FolderInUseError(path)
+  return undefined
+}
+
+/** Holds nothing where no socket can be made for lack of room, if the directory is `locked` by itself. */
+async function lockBySocket(path: string, locked: boolean): Promise<FolderLock> {
   const folder = openShortcut(path)
   // Random, because process ids repeat: after a reboot, and across containers that share the directory.
   const name = `${PREFIX}${process.pid}-${randomBytes(4).toString('hex')}`
   try {
-    const server = await listen(join(folder.path, name))
+    const server = await listen(join(folder.path, name)).catch((error: unknown) => {
+      if (locked && isFull(error)) return undefined
+      throw error
+    })
     try {
       for (const other of readdirSync(path)) {
         if (!other.startsWith(PREFIX) || other === name) continue
@@ -41,7 +90,7 @@ export async function lockFolder(path: string): Promise<FolderLock> {
         removeDead(join(path, other))
       }
       // Our own socket was taken for dead between bind and listen, by a process that was ahead of us.
-      if (!existsSync(join(path, name))) throw new FolderInUseError(path)
+      if (server !== undefined && !existsSync(join(path, name))) throw new FolderInUseError(path)
     } catch (error) {
       await closed(server)
       throw error
@@ -58,18 +107,25 @@ export async function lockFolder(path: string): Promise<FolderLock> {
   }
 }
 
+function isFull(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException
+  return code === 'ENOSPC' || code === 'EDQUOT'
+}
+
 /** A path for sockets in `path` that is short enough: itself, or the folder's file descriptor under /proc. */
 function openShortcut(path: string): { readonly path: string; close(): void } {
   if (Buffer.byteLength(path) + 1 + PREFIX.length + 24 <= MAX_SOCKET_PATH_BYTES) return { path, close: () => {} }
   if (!existsSync('/proc/self/fd')) throw new Error(`${path}: the path is too long for a lock, at most 70 bytes here`)
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY)
-  let open = true
-  return {
-    path: `/proc/self/fd/${fd}`,
-    close: () => {
-      if (open) closeSync(fd)
-      open = false
-    }
+  return { path: `/proc/self/fd/${fd}`, close: closeOnce(fd) }
+}
+
+/** The number of a descriptor that is closed soon belongs to another. */
+function closeOnce(fd: number): () => void {
+  let isOpen = true
+  return () => {
+    if (isOpen) closeSync(fd)
+    isOpen = false
   }
 }
 
@@ -108,6 +164,7 @@ function removeDead(path: string): void {
 }
 
 /** Closing removes the socket file too. */
-function closed(server: Server): Promise<void> {
+function closed(server: Server | undefined): Promise<void> {
+  if (server === undefined) return Promise.resolve()
   return new Promise((resolve) => server.close(() => resolve()))
 }

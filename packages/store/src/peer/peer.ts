@@ -21,6 +21,7 @@ import { mayConnect, normalizeCluster, type ClusterConfig } from './cluster.js'
 import { foundingDigest } from './founding.js'
 import { openDataDirectory, type DataDirectory } from './data-dir.js'
 import { boundAddresses, checkListen, currentAddresses } from './listen.js'
+import { FileWriteError } from './durable.js'
 import { descriptors, limitConnections, type ConnectionLimits } from './descriptors.js'
 import { openPeerCore, type DiskSpace, type PeerCore, type PeerStatus } from './peer-core.js'
 import { locateDamage, type ReplicaStorage } from './replica.js'
@@ -190,8 +191,23 @@ class RunningPeer implements Peer {
     })
     this.network = network
     this.multiaddrs = [...network.multiaddrs]
-    directory.rememberListen(init.listen, boundAddresses(directory.listenAddresses(init.listen), this.multiaddrs))
+    this.rememberListen()
     return network
+  }
+
+  /** The addresses are a preference: a peer that cannot write them down, as on a full disk, serves all the same. */
+  private rememberListen(): void {
+    const { init, directory } = this
+    try {
+      directory.rememberListen(init.listen, boundAddresses(directory.listenAddresses(init.listen), this.multiaddrs))
+    } catch (error) {
+      if (!(error instanceof FileWriteError)) throw error
+      const { path: file, code } = error
+      init.logger?.warn(
+        { file, code },
+        'the bound addresses cannot be written down: port 0 may be another after a restart'
+      )
+    }
   }
 
   private fatal(error: Error): void {

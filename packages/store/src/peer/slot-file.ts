@@ -13,6 +13,7 @@
  */
 import { crc32c } from '@node-rs/crc32'
 import { ClosedError, CorruptionError, InvalidArgumentError, NoSpaceError } from '@quire/protocol'
+import { refuseIrregular } from '@quire/raft/node-disk'
 import { existsSync, readFileSync } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import { replaceFile } from './durable.js'
@@ -41,6 +42,7 @@ export type OpenFile = (path: string, flags: string) => Promise<Pick<FileHandle,
 
 /** Opens the file, or makes it. `slotBytes` must stay the same. Throws CorruptionError when neither slot can be read. */
 export function openSlotFile(path: string, slotBytes: number, openFile: OpenFile = open): SlotFile {
+  refuseIrregular(path)
   if (!existsSync(path)) {
     // One slot is valid from the beginning, so a file without a valid slot is damaged.
     const content = new Uint8Array(SLOTS * slotBytes)

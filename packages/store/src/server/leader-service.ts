@@ -215,8 +215,8 @@ class Service implements LeaderService {
       input()
     } catch (error) {
       const fatal = error instanceof Error ? error : new InvariantError(String(error))
-      this.init.logger?.fatal({ err: fatal }, 'the session server failed')
       this.abandon()
+      // The peer logs it.
       this.init.onFatal(fatal)
     }
   }

@@ -21,6 +21,8 @@ export interface RunOptions {
   /** Files that take its output instead, such as /dev/full. */
   readonly stdoutTo?: string
   readonly stderrTo?: string
+  /** Redirections of a shell, such as `< folder` or `<&-`. */
+  readonly redirect?: string
   readonly env?: Record<string, string>
   /** The limit of open files, hard and soft: Node raises the soft one to the hard one. */
   readonly maxOpenFiles?: number
@@ -57,7 +59,8 @@ export interface Running {
 
 export function startQuire(args: readonly string[], options: RunOptions = {}): Running {
   const command = [process.execPath, BIN, ...args]
-  const { maxOpenFiles } = options
+  const { maxOpenFiles, redirect } = options
+  if (redirect !== undefined) command.unshift('sh', '-c', `exec "$0" "$@" ${redirect}`)
   if (maxOpenFiles !== undefined) command.unshift('sh', '-c', `ulimit -n ${maxOpenFiles} && exec "$0" "$@"`)
   const files = [options.stdoutTo, options.stderrTo].map((path) =>
     path === undefined ? undefined : openSync(path, 'w')
