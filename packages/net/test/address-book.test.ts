@@ -34,6 +34,37 @@ describe('an address book', () => {
     expect(book.of('p').slice(0, 2)).toEqual([at('1'), at('199')])
   })
 
+  it('has hints last, as many as addresses, and displaces nothing for them', () => {
+    const known = Array.from({ length: MAX_ADDRESSES }, (_, i) => at(`${i + 1}`))
+    book.learn('p', known)
+    const hints = Array.from({ length: 40 }, (_, i) => at(`${i + 100}`))
+    book.hint('p', [known[3]!, hints[0]!, '/ip4/0.0.0.0/tcp/1'])
+    expect(book.of('p')).toEqual([...known, hints[0]])
+    book.hint('p', hints.slice(1))
+    expect(book.of('p')).toEqual([...known, ...hints.slice(1, MAX_ADDRESSES + 1)])
+  })
+
+  it('takes a hint for known when the peer answers there, or says so', () => {
+    book.learn('p', [at('1'), at('2')])
+    book.hint('p', [at('3'), at('4'), at('5')])
+    book.answered('p', at('4'))
+    expect(book.of('p')).toEqual([at('4'), at('1'), at('2'), at('3'), at('5')])
+    book.learn('p', [at('5')])
+    expect(book.of('p')).toEqual([at('4'), at('5'), at('1'), at('2'), at('3')])
+  })
+
+  it('counts what comes, and not what is known', () => {
+    book.learn('p', [at('1'), at('2')])
+    book.hint('p', [at('3')])
+    const { changes } = book
+    book.learn('p', [at('2'), at('1')])
+    book.hint('p', [at('3'), at('1')])
+    book.answered('p', at('2'))
+    expect(book.changes).toBe(changes)
+    book.learn('q', [at('1')])
+    expect(book.changes).toBe(changes + 1)
+  })
+
   it('keeps no address that this version cannot dial, and none of another peer', async () => {
     const [id, other] = [peerIdFromKey(await generatePrivateKey()), peerIdFromKey(await generatePrivateKey())]
     const good = [at('1'), `${at('2')}/p2p/${id}`, '/dns4/quire.example/tcp/1', '/ip6/2001:db8::1/tcp/1']

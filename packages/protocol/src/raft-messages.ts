@@ -5,6 +5,7 @@
  * it closes the stream (docs/identity.md). Everything else is lossy by contract: Raft repeats what is lost and ignores what is late or doubled (Ongaro, Ousterhout: "In Search of an
  * Understandable Consensus Algorithm", extended version, cited below by § and Figure).
  */
+import { members } from './client-messages.js'
 import { bool, bytes, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
 import { wireError } from './errors.js'
 import { digestText, features } from './hello.js'
@@ -135,6 +136,8 @@ export const raftMessage = union({
   raftSeen: [4, struct({ peers: list(raftSighting, MAX_MEMBERS) })],
   /** A leader lets the receiver's incarnation take part from now on. */
   raftAdmitted: [5, struct({ incarnation: digestText })],
+  /** Where other members listen, as they have told the sender themselves. Hints. */
+  raftAddresses: [6, struct({ members })],
 
   /** RequestVote RPC (Figure 2). The candidate is the sender. `transfer`: the leader asked it to stand (thesis §3.10). */
   requestVote: [10, struct({ term: uint, lastIndex: uint, lastTerm: uint, transfer: bool })],
@@ -178,7 +181,7 @@ export type RaftStreamMessage = TypeOf<typeof raftMessage>
 /** The messages between links; they never reach Raft. */
 export type RaftLinkMessage = Extract<
   RaftStreamMessage,
-  { type: 'raftHello' | 'raftWelcome' | 'raftRefused' | 'raftSeen' | 'raftAdmitted' }
+  { type: 'raftHello' | 'raftWelcome' | 'raftRefused' | 'raftSeen' | 'raftAdmitted' | 'raftAddresses' }
 >
 /** The messages that reach Raft itself. */
 export type RaftMessage = Exclude<RaftStreamMessage, RaftLinkMessage>
@@ -189,7 +192,8 @@ const LINK_MESSAGES: ReadonlySet<string> = new Set<RaftLinkMessage['type']>([
   'raftWelcome',
   'raftRefused',
   'raftSeen',
-  'raftAdmitted'
+  'raftAdmitted',
+  'raftAddresses'
 ])
 
 export function isRaftLinkMessage(message: RaftStreamMessage): message is RaftLinkMessage {

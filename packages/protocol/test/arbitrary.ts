@@ -183,6 +183,7 @@ export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamM
     peers: fc.array(fc.record({ peerId: text, ...life, past: fc.record(mark) }), { maxLength: 4 })
   }),
   raftAdmitted: fc.record({ incarnation: text }),
+  raftAddresses: fc.record({ members }),
   requestVote: fc.record({ term: uint, lastIndex: uint, lastTerm: uint, transfer: bool }),
   requestPreVote: fc.record({ term: uint, lastIndex: uint, lastTerm: uint }),
   preVoteReply: fc.record({ term: uint, granted: bool }),

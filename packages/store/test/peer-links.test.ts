@@ -280,6 +280,93 @@ describe('peer links', () => {
   })
 })
 
+describe('peers that have moved', () => {
+  const ids = ['a', 'b', 'c']
+
+  /** b and c are where their configuration does not say, and a is where it says. */
+  async function moved(net: FakeNet): Promise<[LinkedPeer, LinkedPeer, LinkedPeer]> {
+    net.places.set('b', 'nowhere').set('c', 'nowhere')
+    const [a, b, c] = [await start(net, 'a', ids), await start(net, 'b', ids), await start(net, 'c', ids)]
+    net.places.set('b', b.address).set('c', c.address)
+    return [a, b, c]
+  }
+
+  it('learn from a third one where the others are, and find each other when that one is gone', async () => {
+    const net = new FakeNet()
+    const [, b, c] = await moved(net)
+    // Long enough for a to tell what it has heard, and no more.
+    await settle()
+    net.down.add('a')
+    for (const stream of net.streams) stream.abort(new Error('the cable was pulled'))
+    await clock.advance(20_000)
+    b.send('c')
+    c.send('b')
+    await settle()
+    expect([b.received, c.received]).toEqual([['0 c heartbeat'], ['0 b heartbeat']])
+  })
+
+  it('are told at once that another one has moved later', async () => {
+    const net = new FakeNet()
+    const [a, b, c] = await moved(net)
+    await clock.advance(10_000)
+    for (const peer of [b, c]) {
+      peer.links.close()
+      open.splice(open.indexOf(peer), 1)
+    }
+    await started(b)
+    net.places.set('b', b.address)
+    await clock.advance(10_000)
+    const told: unknown[] = []
+    const link = net.streams.findLast(({ remote, over }) => remote === 'b' && over === undefined)!
+    const send = link.send.bind(link)
+    link.send = (frame) => {
+      told.push(decodeFrame(raftMessage, frame.slice(4)).message)
+      return send(frame)
+    }
+    await started(c)
+    net.places.set('c', c.address)
+    await settle()
+    expect(a.book.of('c')).toContain(c.address)
+    const [message] = told.filter((each) => (each as { type: string }).type === 'raftAddresses')
+    const { members } = message as { members: { peerId: string; addresses: string[] }[] }
+    expect(members).toEqual([{ peerId: 'c', addresses: expect.arrayContaining([c.address]) as string[] }])
+    expect(b.book.of('c')).toContain(c.address)
+  })
+
+  it('keep what others tell of a member behind all else, pass none of it on, and find it again after a restart', async () => {
+    const net = new FakeNet()
+    net.down.add('c')
+    const a = await start(net, 'a', ids)
+    const b = await start(net, 'b', ids)
+    await clock.advance(5000)
+    const hints = Array.from({ length: 40 }, (_, i) => `/ip4/192.0.2.${i}/tcp/4001/p2p/c`)
+    const { addresses } = founded(ids).voters[2]!
+    const tell = (members: { peerId: string; addresses: string[] }[]): void => {
+      const stream = net.streams.findLast(({ remote, over }) => remote === 'b' && over === undefined)!
+      stream.send(encodeFrame(raftMessage, { type: 'raftAddresses', members }))
+    }
+    const [first, others] = [hints.slice(0, 10), hints.slice(10, 26)]
+    tell([
+      { peerId: 'c', addresses: first },
+      { peerId: 'b', addresses: hints.slice(0, 1) },
+      { peerId: 'stranger', addresses: hints.slice(0, 1) }
+    ])
+    await settle()
+    expect(b.book.of('c')).toEqual([...addresses, ...first])
+    tell([{ peerId: 'c', addresses: others }])
+    await settle()
+    expect(b.book.of('c')).toEqual([...addresses, ...others])
+    expect(b.book.peerIds.sort()).toEqual(['a', 'c'])
+    await clock.advance(5000)
+    expect(a.book.of('c')).toEqual(addresses)
+    expect(decodeMemory(b.folder.remembered).hints).toEqual([{ peerId: 'c', addresses: others }])
+    b.links.close()
+    open.splice(open.indexOf(b), 1)
+    const after = await start(net, 'b', ids, { folder: b.folder })
+    expect(after.book.of('c')).toEqual([...addresses, ...others])
+  })
+})
+
 describe('peers that were founded from different configurations', () => {
   it('never link, and both name the difference', async () => {
     const net = new FakeNet()

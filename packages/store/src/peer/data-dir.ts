@@ -25,7 +25,7 @@ const IDENTITY = 'identity.json'
 const LISTEN = 'listen.json'
 const PEERS = 'peers.state'
 /** Room for the longest text that an identity remembers: see `identity.ts`. */
-export const PEERS_SLOT_BYTES = 262_144
+export const PEERS_SLOT_BYTES = 524_288
 const LOG = 'log'
 const PAGES = 'pages'
 /** What mkfs leaves in a new file system: a mount point that holds only this is empty. */

@@ -137,8 +137,8 @@ export class EvidenceExchange {
     })
   }
 
-  /** What cannot be written now is written with the next tick. */
-  private save(): void {
+  /** Writes what is remembered. What cannot be written now is written with the next tick. */
+  save(): void {
     // `write` has logged it.
     this.write(() => this.init.identity.save()).catch(() => {})
   }

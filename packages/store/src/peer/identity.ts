@@ -13,7 +13,6 @@ import {
   refuseVersion,
   struct,
   uint,
-  type Member,
   type QuireError,
   type RaftIntroduction,
   type RaftMark,
@@ -64,19 +63,26 @@ export interface Refusal {
   readonly founding: Uint8Array | undefined
 }
 
-const memory = struct({ boot: uint, peers: list(raftSighting, 256), addresses: list(member, MAX_MEMBERS) })
+const memory = struct({
+  boot: uint,
+  peers: list(raftSighting, 256),
+  addresses: list(member, MAX_MEMBERS),
+  hints: list(member, MAX_MEMBERS)
+})
+type Memory = TypeOf<typeof memory>
 
 /**
  * Reads what an identity has remembered: how often its folder was started, and what it knows of others. Throws CodecError.
  */
-export function decodeMemory(remembered: string): TypeOf<typeof memory> {
-  return remembered === '' ? { boot: 0, peers: [], addresses: [] } : decode(memory, fromString(remembered, 'base64'))
+export function decodeMemory(remembered: string): Memory {
+  if (remembered === '') return { boot: 0, peers: [], addresses: [], hints: [] }
+  return decode(memory, fromString(remembered, 'base64'))
 }
 
 /** Raises the boot counter, durably. Rejects when the storage does, or with CodecError. */
 export async function createPeerIdentity(init: PeerIdentityInit): Promise<PeerIdentity> {
-  const { boot, peers, addresses } = decodeMemory(init.storage.remembered)
-  const identity = new PeerIdentity(init, boot + 1, peers, addresses)
+  const remembered = decodeMemory(init.storage.remembered)
+  const identity = new PeerIdentity(init, { ...remembered, boot: remembered.boot + 1 })
   // Before the first hello, or two processes could use one boot (docs/identity.md).
   await identity.save()
   return identity
@@ -84,8 +90,10 @@ export async function createPeerIdentity(init: PeerIdentityInit): Promise<PeerId
 
 export class PeerIdentity {
   readonly evidence: EvidenceBook
-  /** Where the others were last heard of, in earlier lives too. */
+  /** Where the others have said that they listen, in earlier lives too. */
   readonly learned: LearnedAddresses
+  /** Where others have said that the others listen. */
+  readonly hinted: LearnedAddresses
   readonly digest: string
   private readonly foundingBytes: Uint8Array
   private readonly admission: Admission
@@ -94,16 +102,17 @@ export class PeerIdentity {
   /** What this peer said of itself when it was last asked for news. */
   private own = NO_MARK
   private ownChanges = 0
+  private readonly boot: number
 
   constructor(
     private readonly init: PeerIdentityInit,
-    private readonly boot: number,
-    peers: readonly RaftSighting[],
-    addresses: readonly Member[]
+    { boot, peers, addresses, hints }: Memory
   ) {
     const { id, storage, founding, random } = init
+    this.boot = boot
     this.evidence = new EvidenceBook(peers)
     this.learned = new LearnedAddresses(addresses)
+    this.hinted = new LearnedAddresses(hints)
     this.digest = foundingDigest(founding)
     this.foundingBytes = encode(clusterConfig, founding)
     const founders = founding.voters.map(({ peerId }) => peerId)
@@ -247,10 +256,15 @@ export class PeerIdentity {
 
   /** What is remembered now is durable when this resolves. */
   async save(): Promise<void> {
-    const { boot, evidence, learned } = this
-    const changes = evidence.changes + learned.changes
+    const { boot, evidence, learned, hinted } = this
+    const changes = evidence.changes + learned.changes + hinted.changes
     if (changes === this.savedChanges) return
-    const text = encode(memory, { boot, peers: evidence.sightings(), addresses: learned.members })
+    const text = encode(memory, {
+      boot,
+      peers: evidence.sightings(),
+      addresses: learned.members,
+      hints: hinted.members
+    })
     await this.init.storage.remember(toString(text, 'base64'))
     this.savedChanges = Math.max(this.savedChanges, changes)
   }

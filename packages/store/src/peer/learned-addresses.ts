@@ -1,4 +1,4 @@
-/** Where members of the cluster have said that they listen. Pure: the identity keeps it on disk, beside the evidence. */
+/** Where members of the cluster were last heard of. Pure: the identity keeps it on disk, beside the evidence. */
 import { MAX_ADDRESSES, MAX_ADDRESS_BYTES, MAX_MEMBERS, fitAddresses, type Member } from '@quire/protocol'
 
 /** Addresses of one member. Room for 16 of usual length, and for one of the greatest. */

@@ -1,6 +1,7 @@
 /** What makes a peer, on components of the caller's: Raft node, page store, owner directory and session server of its group. */
 import {
   ClosedError,
+  MAX_ADDRESSES,
   MAX_TOTAL_ADDRESS_BYTES,
   checkRoundTrip,
   decode,
@@ -380,7 +381,7 @@ export class PeerCore {
   /** Each member gets an equal share of the address bytes. So a control frame always has room for all members. */
   private member(peerId: string): Member {
     const share = Math.floor(MAX_TOTAL_ADDRESS_BYTES / this.newestConfig.voters.length)
-    return { peerId, addresses: fitAddresses(this.book.of(peerId), share) }
+    return { peerId, addresses: fitAddresses(this.book.of(peerId).slice(0, MAX_ADDRESSES), share) }
   }
 
   /**

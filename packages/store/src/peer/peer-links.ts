@@ -19,6 +19,7 @@ import {
 } from '@quire/protocol'
 import type { AddressBook } from '@quire/net'
 import type { Logger } from 'pino'
+import { AddressExchange } from './address-exchange.js'
 import { EvidenceExchange, type Acknowledged } from './evidence-exchange.js'
 import type { Claim } from './evidence.js'
 import type { PeerIdentity, Refusal } from './identity.js'
@@ -94,13 +95,15 @@ class Links implements PeerLinks {
   private readonly opening = new Map<FrameStream, () => void>()
   private readonly refusals: PeerRefusals
   private readonly exchange: EvidenceExchange
+  private readonly addresses: AddressExchange
   private closed = false
 
   constructor(private readonly init: PeerLinksInit) {
-    const { identity, clock, logger, acknowledged, confirmLeadership } = init
+    const { identity, clock, book, logger, acknowledged, confirmLeadership } = init
     const { links } = this
     this.refusals = new PeerRefusals({ identity, clock, logger, isMember: (peerId) => links.has(peerId) })
     this.exchange = new EvidenceExchange({ clock, identity, links, acknowledged, confirmLeadership, logger })
+    this.addresses = new AddressExchange({ identity, book, links })
     const accept = (stream: FrameStream): void => this.accept(stream)
     // A remote that may not connect is told why, too: it may be a voter of another configuration of this cluster.
     init.network.handle(PROTOCOL_RAFT, MAX_RAFT_FRAME_BYTES, accept, accept)
@@ -120,6 +123,7 @@ class Links implements PeerLinks {
       this.links.delete(peerId)
       this.refusals.removed(peerId)
       this.exchange.removed(peerId)
+      this.addresses.removed(peerId)
       this.incoming.get(peerId)?.stream.close()
       this.incoming.delete(peerId)
     }
@@ -127,8 +131,9 @@ class Links implements PeerLinks {
     for (const { peerId, addresses } of wanted.values()) {
       const isNew = !this.links.has(peerId)
       book.learn(peerId, addresses)
-      // Behind them: where it was found in an earlier life of this peer.
+      // Behind them: where it was found in an earlier life of this peer, and then where others have found it.
       if (isNew) book.learn(peerId, identity.learned.of(peerId))
+      if (isNew) book.hint(peerId, identity.hinted.of(peerId))
       if (isNew) this.links.set(peerId, this.link(peerId))
     }
   }
@@ -167,7 +172,10 @@ class Links implements PeerLinks {
       introduce: () => this.introduce(),
       welcomed: (introduction) => this.welcomed(remote, introduction),
       refused: (message) => this.refusals.refusedBy(remote, message),
-      opened: () => this.exchange.opened(remote)
+      opened: () => {
+        this.exchange.opened(remote)
+        this.addresses.opened(remote)
+      }
     })
   }
 
@@ -296,6 +304,9 @@ class Links implements PeerLinks {
         return this.cutStale()
       case 'raftAdmitted':
         return this.exchange.admittedBy(remote, message.incarnation)
+      case 'raftAddresses':
+        this.addresses.heard(message.members)
+        return this.exchange.save()
       case 'raftRefused':
         this.refusals.refusedBy(remote, message)
         return stream.close()
@@ -331,6 +342,7 @@ class Links implements PeerLinks {
     this.refusals.accepted(remote)
     this.exchange.met(remote, admitted)
     this.init.book.learn(remote, addresses)
+    this.addresses.changed()
     this.cutStale()
   }
 

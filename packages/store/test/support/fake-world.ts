@@ -106,18 +106,28 @@ export class FakeNet {
   readonly streams: FakeStream[] = []
   /** Nodes that answer nobody. */
   readonly down = new Set<string>()
+  /** Nodes that can be reached at one address only; all others, wherever they are dialed. */
+  readonly places = new Map<string, string>()
 
   node(id: string): Network {
     return {
       id,
       handle: (protocol, _maxFrameBytes, accept) => this.handlers.set(`${id} ${protocol}`, accept),
-      dial: (remote, _addresses, options) => this.dial(id, remote, options)
+      dial: (remote, addresses, options) => this.dial(id, remote, options, addresses)
     }
   }
 
-  async dial(from: string, to: string, options: Pick<DialOptions, 'protocol'>): Promise<FakeStream> {
-    const accept = this.handlers.get(`${to} ${options.protocol}`)
+  async dial(
+    from: string,
+    to: string,
+    { protocol, answered }: Pick<DialOptions, 'protocol' | 'answered'>,
+    addresses: readonly string[] = []
+  ): Promise<FakeStream> {
+    const accept = this.handlers.get(`${to} ${protocol}`)
+    const place = this.places.get(to)
     await Promise.resolve()
+    if (place !== undefined && !addresses.includes(place)) throw new Error(`${to} is not there`)
+    if (place !== undefined) answered?.(place)
     if (accept === undefined || this.down.has(to)) throw new Error(`cannot reach ${to}`)
     const near = new FakeStream(to)
     const far = new FakeStream(from)

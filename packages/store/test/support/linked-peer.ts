@@ -44,6 +44,8 @@ export class LinkedPeer {
   readonly logged: LogLine[] = []
   readonly folder: MemoryIdentity
   readonly book = new AddressBook()
+  /** Where its newest process listens. */
+  address = ''
   /** The durable end of its log. */
   log = { term: 1, lastTerm: 1, lastIndex: 1 }
   /** The part of it that is committed, as far as it knows. */
@@ -75,12 +77,13 @@ export class LinkedPeer {
       durable: () => this.log,
       settled: () => this.settled
     })
+    this.address = `/ip4/127.0.0.1/tcp/${4000 + process}/p2p/${this.id}`
     this.links = createPeerLinks({
       network: net.node(this.id),
       clock,
       random: { next: () => 0 },
       identity: this.identity,
-      addresses: [`/ip4/127.0.0.1/tcp/${4000 + process}/p2p/${this.id}`],
+      addresses: [this.address],
       book: this.book,
       stepMs: () => 2400,
       receive: (group, from, message) => this.received.push(`${group} ${from} ${message.type}`),
