@@ -1,13 +1,55 @@
 /** Where peers look for each other when addresses have changed since the cluster was founded. */
 import { describe, expect, it } from 'vitest'
 import { quire } from '../../packages/store/test/support/quire.js'
-import { startCluster, until, type PeerProcess } from './support/cluster.js'
+import { startCluster, until, type PeerProcess, type TestCluster } from './support/cluster.js'
 
 const ANY_PORT = '/ip4/127.0.0.1/tcp/0'
 
 async function addressOf({ stdout }: { readonly stdout: string }): Promise<string> {
   return (JSON.parse(stdout.split('\n')[0]!) as { multiaddr: string }).multiaddr
 }
+
+/** Kills the peers and starts them at other addresses. Resolves with these when `witness` knows them. */
+async function move(test: TestCluster, witness: PeerProcess, ...peers: PeerProcess[]): Promise<string[]> {
+  await test.kill(...peers)
+  const places: string[] = []
+  for (const peer of peers) places.push(await addressOf(await test.restartAt(peer, ANY_PORT)))
+  await until(async () => {
+    const { stdout } = await quire(['status', '--json', '--peers', witness.multiaddr, '--timeout', '1s'])
+    return places.every((place) => stdout.includes(place))
+  }, 'a peer to learn the new addresses')
+  return places
+}
+
+describe('followers that have both moved', () => {
+  it('find each other when the leader is gone, also if both were away at the same time', async () => {
+    await using test = await startCluster()
+    const leader = await test.leader()
+    const followers = test.peers.filter((peer) => peer !== leader)
+    // Neither is where the other has ever heard of it.
+    const places = await move(test, leader, ...followers)
+    await test.kill(leader)
+    await until(
+      async () => (await quire(['health', '--peers', places.join(',')])).status === 0,
+      'the two peers to find each other'
+    )
+  }, 90_000)
+
+  it('keep a client that was connected to their leader all the time', async () => {
+    await using test = await startCluster()
+    const client = await test.client()
+    const file = await client.open('/moved', { create: true, size: 8192 })
+    await file.write(0, new Uint8Array([1]))
+    const { id } = client.session
+    const leader = await test.leader()
+    for (const follower of test.peers.filter((peer) => peer !== leader)) await move(test, leader, follower)
+    await test.kill(leader)
+    await file.write(4096, new Uint8Array([2]))
+    await file.sync()
+    expect((await file.read(0, 1))[0]).toBe(1)
+    expect(client.session).toMatchObject({ id, state: 'active' })
+  }, 90_000)
+})
 
 describe('peers that have all moved', () => {
   it('find each other where one of them was last heard of, also if it was restarted since', async () => {

@@ -102,6 +102,11 @@ export class ClusterView {
     this.clusterId = clusterId
     this.founding = founding
     this.roundTripMs = roundTripMs
+    this.learn(members)
+  }
+
+  /** A peer of this cluster has said where the peers are. */
+  learn(members: readonly Member[]): void {
     // A peer that nobody could dial would be an argument of this program's that is wrong, and so final.
     for (const { peerId, addresses } of members) if (isPeerId(peerId)) this.book.learn(peerId, addresses)
   }

@@ -450,6 +450,9 @@ export class Session implements PageHost {
       case 'bulkReceived':
         this.bulkReceived(message.bytes)
         break
+      case 'members':
+        this.init.cluster.learn(message.members)
+        break
       case 'keepAliveAck':
         this.lease.answered(message.nonce)
         if (this.isLeaseValid()) this.activated()

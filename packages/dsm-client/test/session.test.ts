@@ -75,6 +75,22 @@ describe('finding the leader', () => {
     expect(client.session.state).toBe('active')
   })
 
+  it('finds peers that have moved while it was connected, when the leader that has told it so is gone', async () => {
+    const { leader, clock } = await connected()
+    const movedTo = (id: string) => `/ip4/198.51.100.${PEERS.indexOf(id as never)}/tcp/4001/p2p/${id}`
+    for (const id of PEERS.slice(1)) {
+      world.net.places.set(id, movedTo(id))
+      leader.send({ type: 'members', members: [{ peerId: id, addresses: [movedTo(id)] }] })
+      await clock.advance(1000)
+    }
+    const { id } = client!.session
+    world.elect(world.peers[2]!, 2)
+    world.net.down.add(leader.id)
+    leader.cut()
+    await clock.advance(2000)
+    expect(client!.session).toMatchObject({ id, state: 'active' })
+  })
+
   it('goes on to the next peer when one does not answer in time', async () => {
     world = new World()
     world.elect(world.peers[1]!, 2)

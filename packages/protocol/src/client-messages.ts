@@ -238,6 +238,8 @@ export const leaderMessage = union({
   /** Answers a ping, at once and without asking anybody. */
   pong: [8, struct({})],
   bulkReceived: [9, struct({ bytes: uint })],
+  /** To a client with a session: what the welcome said of the members has changed. */
+  members: [14, struct({ members })],
 
   // -- answers to requests about files
   opened: [10, struct({ seq: uint, stat: fileStat })],

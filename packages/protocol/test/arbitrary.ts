@@ -99,6 +99,7 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
   keepAliveAck: fc.record({ term: uint, nonce: uint }),
   pong: fc.constant({}),
   bulkReceived: fc.record({ bytes: uint }),
+  members: fc.record({ members }),
   opened: fc.record({ seq: uint, stat }),
   files: fc.record({ seq: uint, files: fc.array(stat, { maxLength: 4 }), done: bool }),
   done: fc.record({ seq: uint }),

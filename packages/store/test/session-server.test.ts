@@ -593,6 +593,36 @@ describe('a client that breaks the protocol', () => {
   })
 })
 
+describe('a client with a session', () => {
+  it('is told that members have moved, soon, and if it does not read, when it does', async () => {
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    const slow = await new TestClient(group, 'client-2').connect()
+    const half = new TestClient(group, 'client-3')
+    await half.hello()
+    const told = ({ control }: TestClient) => control.received.filter(({ type }) => type === 'members')
+    const movedTo = (port: number) => [{ peerId: OTHER, addresses: [`/ip4/127.0.0.1/tcp/${port}`] }]
+    await group.clock.advance(300)
+    expect(told(client)).toEqual([])
+    slow.control.stream.other.stopped = true
+    // What the stream still takes, and what waits behind it.
+    for (let i = 0; i < 2; i++) await slow.control.send({ type: 'ping' })
+    for (let port = 1; port <= 50; port++) {
+      group.members = movedTo(port)
+      if (port === 49) await group.clock.advance(300)
+    }
+    await group.clock.advance(300)
+    const expected = [49, 50].map((port) => ({ type: 'members', members: movedTo(port) }))
+    expect(told(client)).toEqual(expected)
+    expect(told(half)).toEqual([])
+    expect(told(slow)).toEqual([])
+    slow.control.stream.other.stopped = false
+    slow.control.stream.other.onDrain()
+    await group.clock.advance(300)
+    expect(told(slow)).toEqual(expected.slice(1))
+  })
+})
+
 it('stops the node when an invariant breaks', async () => {
   extraFatal = true
   group.lead(1)

@@ -131,6 +131,8 @@ export class FakeNet {
   readonly mute = new Set<string>()
   /** Nodes that cannot be reached. */
   readonly down = new Set<string>()
+  /** Nodes that can be reached at one address only; all others, wherever they are dialed. */
+  readonly places = new Map<string, string>()
   /** Whom was dialled for a control stream, in order. */
   readonly dialled: string[] = []
 
@@ -146,14 +148,21 @@ export class FakeNet {
       handle: () => {
         throw new Error('a client listens to nobody')
       },
-      dial: (remote, _addresses, options) => this.dial(id, remote, options)
+      dial: (remote, addresses, options) => this.dial(id, remote, addresses, options)
     }
   }
 
-  private async dial(from: string, to: string, options: DialOptions): Promise<FrameStream> {
+  private async dial(
+    from: string,
+    to: string,
+    addresses: readonly string[],
+    options: DialOptions
+  ): Promise<FrameStream> {
     const { protocol, signal, stepMs = timingOf(DEFAULT_ROUND_TRIP_MS).stepMs } = options
     if (protocol.includes('control')) this.dialled.push(to)
     await Promise.resolve()
+    const place = this.places.get(to)
+    if (place !== undefined && !addresses.includes(place)) throw new Error(`${to} is not there`)
     // TCP, the upgrade and the protocol; or the protocol alone, on a connection that is there.
     const steps = this.mute.has(to) ? [Infinity] : protocol.includes('control') ? [1, 2, 1] : [1]
     for (const roundTrips of steps) {

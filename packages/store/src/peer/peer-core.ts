@@ -249,6 +249,7 @@ export class PeerCore {
       self: id,
       founding: this.identity.digest,
       members: () => this.members(),
+      membersVersion: () => this.book.changes,
       raft: node,
       view: state,
       directory,

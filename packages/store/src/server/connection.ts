@@ -65,6 +65,8 @@ export class Connection {
   register: ClientMessageOf<'register'> | undefined
   /** 0 until registered. */
   session: SessionId = 0
+  /** The version of what the client was told last of the members. */
+  membersTold = 0
   closed = false
 
   /** Request by file and page: the directory keeps at most one request of a session for a page. */

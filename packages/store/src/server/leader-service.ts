@@ -33,6 +33,8 @@ export interface LeaderServiceInit {
   readonly founding: string
   /** The peers of the cluster, with their current addresses. */
   readonly members: () => Member[]
+  /** Differs from an earlier value when `members` may. */
+  readonly membersVersion: () => number
   readonly raft: RaftPort
   readonly view: StateView
   readonly directory: Directory
@@ -146,6 +148,7 @@ class Service implements LeaderService {
       self,
       founding: this.init.founding,
       members: this.init.members,
+      membersVersion: this.init.membersVersion,
       roundTripMs: () => this.roundTripMs(),
       redirect: () => this.redirect(),
       // What a leader with more room will store need not fail here.

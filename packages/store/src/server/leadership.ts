@@ -45,6 +45,8 @@ export interface LeadershipInit {
   /** Digest of the configuration that the cluster was founded from. */
   readonly founding: string
   readonly members: () => Member[]
+  /** Differs from an earlier value when `members` may. */
+  readonly membersVersion: () => number
   readonly roundTripMs: () => number
   /** Tells a client to look for the leader again. */
   readonly redirect: () => LeaderMessage
@@ -148,6 +150,7 @@ export class Leadership {
     this.connections.set(attach, connection)
     this.listen(connection, connection.control, 'control')
     const members = this.init.members()
+    connection.membersTold = this.init.membersVersion()
     const roundTripMs = this.init.roundTripMs()
     connection.send('control', {
       type: 'welcome',
@@ -360,10 +363,28 @@ export class Leadership {
     }
     // Room in the log may have come without an entry of ours being applied.
     this.proposals.retry()
+    this.tellMembers()
     for (const connection of [...this.connections.values()]) {
       if (connection.session !== 0 || now - connection.openedAtMs < this.init.limits.handshakeTimeoutMs) continue
       connection.finish(this.init.redirect())
       this.forget(connection)
+    }
+  }
+
+  /**
+   * Clients must know where members are before this leader is gone. A client that does not read is told when it has read
+   * all else, and then what is true by then.
+   */
+  private tellMembers(): void {
+    const version = this.init.membersVersion()
+    const behind = [...this.sessions.values()].filter(
+      ({ membersTold, control }) => membersTold !== version && control.waitingBytes === 0
+    )
+    if (behind.length === 0) return
+    const members = this.init.members()
+    for (const connection of behind) {
+      connection.membersTold = version
+      connection.send('control', { type: 'members', members })
     }
   }
 

@@ -12,7 +12,8 @@ import {
   type ClientMessage,
   type Features,
   type LeaderMessage,
-  type LeaderMessageOf
+  type LeaderMessageOf,
+  type Member
 } from '@quire/protocol'
 import { createDirectory } from '../../src/directory/directory.js'
 import {
@@ -77,6 +78,8 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
   let autoCommit = true
   const reads: (() => void)[] = []
   let chance = 0
+  let members: Member[] = CONFIG.voters
+  let membersVersion = 1
 
   const raft = {
     status: () => status,
@@ -100,7 +103,8 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
     group: 0,
     self: PEER,
     founding: FOUNDING,
-    members: () => CONFIG.voters,
+    members: () => members,
+    membersVersion: () => membersVersion,
     raft,
     view: machine,
     directory: createDirectory(machine),
@@ -167,6 +171,11 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
       }
     },
     proposed: (): Command[] => queue.map(({ data }) => decodeCommand(data).command),
+    /** A member has told where it is now. */
+    set members(changed: Member[]) {
+      members = changed
+      membersVersion++
+    },
     set autoCommit(on: boolean) {
       autoCommit = on
     },
