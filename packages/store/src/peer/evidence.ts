@@ -36,13 +36,13 @@ export class EvidenceBook {
     const { incarnation, boot, process } = introduction
     if (incarnation !== known.incarnation) return otherFolder(introduction, known)
     if (boot < known.boot) {
-      return `its data directory is at boot ${boot}, but was at boot ${known.boot} before: ${OLDER}`
+      return `its data directory is at boot ${boot}, but was at boot ${known.boot} before: ${OVERTAKEN}`
     }
     // Acknowledgments may overtake the hello of the process that sent them. Those of earlier processes cannot.
     if (process === known.process) return shortfall(introduction, known.past)
     const lack = shortfall(introduction, known)
     if (lack !== undefined) return lack
-    if (boot === known.boot) return `another process has used boot ${boot} of its data directory: ${OLDER}`
+    if (boot === known.boot) return `another process has used boot ${boot} of its data directory: ${OVERTAKEN}`
     return undefined
   }
 
@@ -109,6 +109,8 @@ const PUT_BACK = 'stop it and put the newest directory back; if that is lost, le
 const TAIL_DIGITS = 8
 const OLDER =
   'it was restored from an older copy, or a copy of it runs elsewhere; stop every copy, then start the newest one'
+/** A copy may have been started more often than the newest folder, which then needs a few starts to overtake it. */
+const OVERTAKEN = `${OLDER}, again if its boot is refused: each start raises it`
 
 /**
  * A folder that never took part may be made anew: nothing of it has counted anywhere. Incarnations replace each other in one order
