@@ -390,6 +390,22 @@ describe('peers that were founded from different configurations', () => {
     expect(a.errors().join('\n')).toContain('round trip: 32 ms here, 600 ms there')
   })
 
+  it('name the next difference when the first is put right', async () => {
+    const net = new FakeNet()
+    const a = await start(net, 'a', ['a', 'b'])
+    for (const config of [{ clients: ['x'] }, { admins: ['y'] }]) {
+      const b = await start(net, 'b', ['a', 'b'], { config: founded(['a', 'b'], config) })
+      await clock.advance(30_000)
+      b.links.close()
+      open.splice(open.indexOf(b), 1)
+    }
+    const differences = a.errors().filter((line) => line.includes('here, '))
+    expect(differences).toEqual([
+      expect.stringContaining('clients: any here, 1 (with x) there'),
+      expect.stringContaining('admins: 0 here, 1 (with y) there')
+    ])
+  })
+
   it('name the difference also when only one side lists the other as a voter', async () => {
     const net = new FakeNet()
     const lone = await start(net, 'c', ['c'])
@@ -443,6 +459,30 @@ describe('a peer that went backward', () => {
     expect(a.links.quarantined).toMatchObject([{ peerId: 'b' }])
     expect(b.links.quarantined.map(({ peerId }) => peerId).sort()).toEqual(['a', 'c'])
   })
+
+  it.each([
+    ['an older copy', undefined],
+    ['an empty folder', folderOf('another folder', false)]
+  ])(
+    'has one line in its log for each other peer, however long it goes on, and always shows who refuses it (%s)',
+    async (_name, folder) => {
+      const net = new FakeNet()
+      const { a, b, c } = await acknowledged(net)
+      a.log = c.log = { term: 3, lastTerm: 3, lastIndex: 100 }
+      const old = folder === undefined ? b : new LinkedPeer('b', { net, clock, config: founded(ids), folder })
+      old.log = { term: 2, lastTerm: 2, lastIndex: 50 }
+      await started(old)
+      await clock.advance(10_000)
+      for (let index = 101; index < 160; index++) {
+        // The others go on, so the reason that they give is never the same.
+        a.acknowledged = [{ peerId: 'c', term: 3, index }]
+        await clock.advance(1000)
+        expect(old.links.quarantined.map(({ peerId }) => peerId).sort()).toEqual(['a', 'c'])
+      }
+      expect(old.errors()).toHaveLength(2)
+      for (const other of [a, c]) expect(other.errors()).toHaveLength(1)
+    }
+  )
 
   it('is found by a peer that has never led, also after it was restarted itself', async () => {
     const net = new FakeNet()
@@ -551,6 +591,31 @@ describe('a peer that went backward', () => {
     expect(a.received).toEqual(['0 b heartbeat'])
     // The original, which was started once less, does not get in again.
     expect(a.errors().join()).toContain('at boot 1, but was at boot 2 before')
+  })
+
+  it('comes back on its newest folder with as many starts as a copy of it had, and the line says so', async () => {
+    const net = new FakeNet()
+    const a = await start(net, 'a', ['a', 'b'])
+    const folder = folderOf('folder of b')
+    const run = async (on: typeof folder): Promise<string> => {
+      const b = await start(net, 'b', ['a', 'b'], { folder: on })
+      await clock.advance(10_000)
+      a.received.length = 0
+      b.send('a')
+      await settle()
+      b.links.close()
+      open.splice(open.indexOf(b), 1)
+      return a.received.length > 0 ? 'accepted' : 'refused'
+    }
+    expect(await run(folder)).toBe('accepted')
+    const copy = folder.copy()
+    expect([await run(copy), await run(copy)]).toEqual(['accepted', 'accepted'])
+    expect([await run(folder), await run(folder), await run(folder)]).toEqual(['refused', 'refused', 'accepted'])
+    const remedy = 'stop every copy, then start the newest one, again if its boot is refused: each start raises it'
+    expect(a.errors()).toEqual([
+      expect.stringMatching(`at boot 2, but was at boot 3 before: .*${remedy}$`),
+      expect.stringMatching(`another process has used boot 3 of its data directory: .*${remedy}$`)
+    ])
   })
 })
 

@@ -60,6 +60,29 @@ describe('the log of refusals', () => {
     expect(lines).toHaveLength(201)
   })
 
+  it('has another line when the refusal is about something else, at most four of one remote and kind in ten minutes', () => {
+    const refuse = (about: string): void =>
+      refusals.log({ remote: 'm', kind: 'difference', about, error: green('m'), isMember: true })
+    for (const about of ['clients', 'clients', 'admins', 'admins', 'clients']) refuse(about)
+    expect(lines).toHaveLength(3)
+    for (let i = 0; i < 50; i++) refuse(`${i}`)
+    expect(lines).toHaveLength(4)
+    clock.sleep(600_000)
+    // The last line was about this one.
+    refuse('0')
+    expect(lines).toHaveLength(4)
+    for (let i = 1; i < 50; i++) refuse(`${i}`)
+    expect(lines).toHaveLength(8)
+  })
+
+  it('has at most four lines in ten minutes of a member that is accepted and refused in turns', () => {
+    for (let i = 0; i < 100; i++) {
+      refusals.log({ remote: 'm', kind: 'frame', error: green('m'), isMember: true })
+      refusals.accepted('m', ['frame'])
+    }
+    expect(lines).toHaveLength(4)
+  })
+
   it('cuts what a remote may have said at length', () => {
     refusals.log({ remote: 'a', kind: 'cluster', error: new NotAuthorizedError('a', 'x'.repeat(5000)) })
     expect(lines[0]!.reason).toHaveLength(1022)

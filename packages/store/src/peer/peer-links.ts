@@ -186,6 +186,7 @@ class Links implements PeerLinks {
   private async welcomed(remote: string, introduction: RaftIntroduction): Promise<RaftStreamMessage | undefined> {
     const refusal = this.refusal(remote, introduction) ?? (await this.record(remote, introduction))
     if (refusal !== undefined) return this.refusals.refuse(remote, refusal)
+    this.refusals.acceptedBy(remote)
     this.met(remote, introduction)
     this.exchange.acceptedBy(introduction)
     return undefined

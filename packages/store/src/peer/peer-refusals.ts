@@ -23,10 +23,12 @@ export interface PeerRefusalsInit {
 }
 
 type RefusedMessage = Extract<RaftStreamMessage, { type: 'raftRefused' }>
-type Kind = RefusalReason | `refused by it: ${RefusalReason}` | 'difference' | 'frame'
+type OwnKind = RefusalReason | 'difference' | 'frame'
+type Kind = OwnKind | `refused by it: ${RefusalReason}`
 
-/** These may come again after a peer was accepted. */
-const PASSING: readonly Kind[] = ['evidence', 'refused by it: evidence', 'frame']
+const REASONS: readonly RefusalReason[] = ['version', 'founding', 'membership', 'evidence']
+const OWN: readonly Kind[] = [...REASONS, 'difference', 'frame']
+const BY_THE_REMOTE: readonly Kind[] = REASONS.map((reason) => `refused by it: ${reason}` as const)
 
 export class PeerRefusals {
   private readonly quarantine: Quarantine
@@ -77,14 +79,22 @@ export class PeerRefusals {
     this.log(remote, 'frame', error)
   }
 
+  /** This peer accepts the remote: its own next refusal is news. The remote may refuse this peer all the same. */
   accepted(remote: string): void {
-    this.quarantine.clear(remote)
-    this.refusals.accepted(remote, PASSING)
+    this.quarantine.clear(remote, false)
+    this.refusals.accepted(remote, OWN)
+  }
+
+  /** The remote has accepted this peer: the remote's next refusal is news. */
+  acceptedBy(remote: string): void {
+    this.quarantine.clear(remote, true)
+    this.refusals.accepted(remote, BY_THE_REMOTE)
   }
 
   /** The remote is no member any more. */
   removed(remote: string): void {
-    this.quarantine.clear(remote)
+    this.quarantine.clear(remote, false)
+    this.quarantine.clear(remote, true)
   }
 
   private flag(member: Quarantined): void {
@@ -94,13 +104,23 @@ export class PeerRefusals {
   private log(remote: string, kind: Kind, error: Error): void {
     const { identity, isMember: isMemberNow } = this.init
     const isMember = isMemberNow(remote) || identity.isFounder(remote)
-    this.refusals.log({ remote, kind, error, isMember, level: isMember && isGrave(kind) ? 'error' : 'warn' })
+    const about = isMember ? aboutOf(kind, error) : ''
+    this.refusals.log({ remote, kind, about, error, isMember, level: isMember && isGrave(kind) ? 'error' : 'warn' })
   }
 }
 
 /** An operator must put it right: time does not. */
 function isGrave(kind: Kind): boolean {
   return kind === 'founding' || kind === 'difference' || kind === 'evidence' || kind.startsWith('refused by it')
+}
+
+/**
+ * Of a member: an operator who puts one difference right must hear of the next. Numbers in evidence change while the
+ * cluster works on, and a frame may be broken in any way.
+ */
+function aboutOf(kind: Kind, error: Error): string {
+  if (kind === 'frame') return ''
+  return kind.endsWith('evidence') ? error.message.replaceAll(/\d+/g, '#') : error.message
 }
 
 function reasonOf(error: Error): string {

@@ -15,23 +15,36 @@ export interface Quarantined {
  */
 const SHOWN_MS = 15_000
 
+interface Flag {
+  readonly member: Quarantined
+  readonly atMs: number
+}
+
 /** Bounded by its caller, who flags members only. */
 export class Quarantine {
-  private readonly flags = new Map<string, { readonly member: Quarantined; readonly atMs: number }>()
+  private readonly refused = new Map<string, Flag>()
+  private readonly refusing = new Map<string, Flag>()
 
   constructor(private readonly clock: Pick<Clock, 'now'>) {}
 
   get shown(): Quarantined[] {
     const since = this.clock.now() - SHOWN_MS
-    return [...this.flags.values()].filter(({ atMs }) => atMs >= since).map(({ member }) => member)
+    const flags = [...this.refusing, ...this.refused].filter(([, { atMs }]) => atMs >= since)
+    // One for each peer: this peer's own reason before that of the remote.
+    return [...new Map(flags).values()].map(({ member }) => member)
   }
 
   flag({ peerId, refusesThisPeer, reason }: Quarantined): void {
     const member = { peerId, refusesThisPeer, reason: clipText(reason, MAX_REASON_BYTES) }
-    this.flags.set(peerId, { member, atMs: this.clock.now() })
+    this.flags(refusesThisPeer).set(peerId, { member, atMs: this.clock.now() })
   }
 
-  clear(peerId: string): void {
-    this.flags.delete(peerId)
+  /** That the member refuses this peer is over; else that this peer refuses the member. */
+  clear(peerId: string, refusesThisPeer: boolean): void {
+    this.flags(refusesThisPeer).delete(peerId)
+  }
+
+  private flags(refusesThisPeer: boolean): Map<string, Flag> {
+    return refusesThisPeer ? this.refusing : this.refused
   }
 }
