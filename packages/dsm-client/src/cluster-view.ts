@@ -59,10 +59,15 @@ export class ClusterView {
 
   /** The leader if one is known, else the peers in turn; none of `except`. Undefined: there is no other. */
   pick(except: ReadonlySet<string> = new Set()): Target | undefined {
-    const isLost = this.isLost
-    const ids = this.book.peerIds.filter((peerId) => !except.has(peerId) && (isLost || !this.foreign.has(peerId)))
-    const peerId = ids.includes(this.leader) ? this.leader : ids[this.next++ % ids.length]
-    return peerId === undefined ? undefined : { peerId, addresses: this.book.of(peerId) }
+    const { isLost, leader } = this
+    const all = this.book.peerIds
+    const from = this.next % all.length
+    const inTurn = [...all.slice(from), ...all.slice(0, from)]
+    const ids = inTurn.filter((peerId) => !except.has(peerId) && (isLost || !this.foreign.has(peerId)))
+    const peerId = ids.includes(leader) ? leader : ids[0]
+    if (peerId === undefined) return undefined
+    if (peerId !== leader) this.next = all.indexOf(peerId) + 1
+    return { peerId, addresses: this.book.of(peerId) }
   }
 
   /** The connection to this leader has ended: the others are asked first. */
@@ -71,8 +76,8 @@ export class ClusterView {
     this.next = this.book.peerIds.indexOf(peerId) + 1
   }
 
-  hasOthers(than: ReadonlySet<string>): boolean {
-    return this.book.peerIds.some((peerId) => !than.has(peerId))
+  others(than: ReadonlySet<string>): string[] {
+    return this.book.peerIds.filter((peerId) => !than.has(peerId))
   }
 
   /** Why there is no connection to a leader, in one line. */

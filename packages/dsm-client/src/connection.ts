@@ -18,6 +18,7 @@ import {
   sessionTtlAt,
   timingOf,
   type ClientMessage,
+  type ClientMessageOf,
   type Clock,
   type FrameStream,
   type LeaderMessage,
@@ -87,38 +88,127 @@ export class StalledError extends Error {
   }
 }
 
+/** A peer that leads has answered the hello; the session is not registered yet. */
+export interface Welcome {
+  /**
+   * Opens the other stream and registers the session; call it once. Rejects with RedirectError, StalledError,
+   * SessionExpiredError, a typed refusal, or UnavailableError.
+   */
+  register(): Promise<Connection>
+  /** The peer is not wanted. */
+  abort(reason: Error): void
+}
+
 /**
- * Opens both streams to `target` and registers the session. Rejects with RedirectError, StalledError,
- * SessionExpiredError, a typed refusal, or UnavailableError when the peer does not answer.
+ * Opens the control stream to `target` and says hello. Rejects with RedirectError, a typed refusal, or UnavailableError
+ * when the peer does not answer.
  */
-export async function connect(target: Target, init: ConnectInit): Promise<Connection> {
-  const streams = new Lanes(init.group, init.clock)
-  const steps = new Steps(init, (reason) => {
-    streams.abort(streams.isWelcome ? new StalledError(reason) : new UnavailableError(reason))
-  })
-  const leave = onAbort(init.signal, () => streams.abort(new UnavailableError('the client is closing')))
-  try {
-    return await handshake(target, init, streams, steps)
-  } catch (error) {
-    streams.abort(error as Error)
-    throw error
-  } finally {
-    steps.end()
-    leave()
+export async function greet(target: Target, init: ConnectInit): Promise<Welcome> {
+  const handshake = new Handshake(target, init)
+  const welcome = await handshake.whole(() => handshake.hello())
+  return {
+    register: () => handshake.whole(() => handshake.register(welcome)),
+    abort: (reason) => handshake.abort(reason)
   }
 }
 
-async function handshake(target: Target, init: ConnectInit, lanes: Lanes, steps: Steps): Promise<Connection> {
-  const { cluster, network, clock } = init
-  const hello = {
-    type: 'hello',
-    version: PROTOCOL_VERSION,
-    features: FEATURES,
-    clusterId: cluster.clusterId,
-    founding: cluster.founding,
-    fence: cluster.fence
-  } as const
-  const dial = async (lane: Lane) => {
+interface Answer {
+  readonly welcome: LeaderMessageOf<'welcome'>
+  readonly answerMs: number
+}
+
+class Handshake {
+  private readonly lanes: Lanes
+  private readonly steps: Steps
+  private readonly greeting: Omit<ClientMessageOf<'hello'>, 'lane' | 'attach'>
+
+  constructor(
+    private readonly target: Target,
+    private readonly init: ConnectInit
+  ) {
+    const { cluster, group, clock } = init
+    this.greeting = {
+      type: 'hello',
+      version: PROTOCOL_VERSION,
+      features: FEATURES,
+      clusterId: cluster.clusterId,
+      founding: cluster.founding,
+      fence: cluster.fence
+    }
+    const lanes = new Lanes(group, clock)
+    this.lanes = lanes
+    this.steps = new Steps(init, (reason) => {
+      lanes.abort(lanes.isWelcome ? new StalledError(reason) : new UnavailableError(reason))
+    })
+  }
+
+  abort(reason: Error): void {
+    this.lanes.abort(reason)
+  }
+
+  /** Whatever fails in it, or the signal, ends both streams. */
+  async whole<T>(part: () => Promise<T>): Promise<T> {
+    const { lanes, steps, init } = this
+    const leave = onAbort(init.signal, () => lanes.abort(new UnavailableError('the client is closing')))
+    try {
+      return await part()
+    } catch (error) {
+      lanes.abort(error as Error)
+      throw error
+    } finally {
+      steps.end()
+      leave()
+    }
+  }
+
+  async hello(): Promise<Answer> {
+    const { lanes, target, init } = this
+    const { cluster, network, clock } = init
+    await this.dial('control')
+    const helloAt = clock.now()
+    lanes.send('control', { ...this.greeting, lane: 'control', attach: 0 })
+    const answer = await lanes.expect('welcome', 'redirect', 'refused')
+    const answerMs = clock.now() - helloAt
+    if (answer.type === 'refused') throw errorFromWire(answer.error)
+    cluster.heard(target.peerId, answer)
+    cluster.checkOwnId(network.id)
+    if (answer.type === 'redirect') throw redirected(answer)
+    return { welcome: answer, answerMs }
+  }
+
+  async register({ welcome, answerMs }: Answer): Promise<Connection> {
+    const { lanes, steps, target, init } = this
+    const { cluster, clock } = init
+    if (welcome.term < cluster.fence) throw new RedirectError('', welcome.term, 'leader')
+    // Rule 3: the fence rises before the session registers, and with it acknowledges the term.
+    cluster.fence = welcome.term
+    cluster.leader = target.peerId
+    lanes.isWelcome = true
+
+    await this.dial('bulk')
+    lanes.send('bulk', { ...this.greeting, lane: 'bulk', attach: welcome.attach })
+    const attached = await lanes.expect('attached', 'redirect', 'refused')
+    steps.next()
+    if (attached.type === 'redirect') throw redirected(attached)
+    // It welcomed this client a moment ago: what it refuses is this attempt, since it leads no more.
+    if (attached.type === 'refused') throw new UnavailableError(errorFromWire(attached.error).message)
+    const registeredAt = clock.now()
+    const ttlMs = sessionTtlAt(answerMs, cluster.roundTripMs, init.ttlMs)
+    lanes.send('control', { type: 'register', session: init.session, ttlMs })
+    const registered = await lanes.expect('registered', 'expired', 'refused', 'redirect')
+    if (registered.type === 'expired') {
+      checkExpired(registered.session, init.session)
+      throw new SessionExpiredError(String(registered.session))
+    }
+    if (registered.type === 'refused') throw errorFromWire(registered.error)
+    if (registered.type === 'redirect') throw redirected(registered)
+    checkRegistered(registered, { term: welcome.term, session: init.session })
+    return lanes.registered(target.peerId, registered, registeredAt)
+  }
+
+  private async dial(lane: Lane): Promise<void> {
+    const { lanes, steps, target, init } = this
+    const { cluster, network } = init
     const protocol = lane === 'control' ? PROTOCOL_CONTROL : PROTOCOL_BULK
     const maxFrameBytes = lane === 'control' ? MAX_CONTROL_FRAME_BYTES : MAX_BULK_FRAME_BYTES
     // The network times the steps of a dial.
@@ -129,40 +219,6 @@ async function handshake(target: Target, init: ConnectInit, lanes: Lanes, steps:
     lanes.adopt(lane, await network.dial(target.peerId, target.addresses, options))
     steps.next()
   }
-  await dial('control')
-  const helloAt = clock.now()
-  lanes.send('control', { ...hello, lane: 'control', attach: 0 })
-  const answer = await lanes.expect('welcome', 'redirect', 'refused')
-  const answerMs = clock.now() - helloAt
-  if (answer.type === 'refused') throw errorFromWire(answer.error)
-  cluster.heard(target.peerId, answer)
-  cluster.checkOwnId(network.id)
-  if (answer.type === 'redirect') throw redirected(answer)
-  if (answer.term < cluster.fence) throw new RedirectError('', answer.term, 'leader')
-  // Rule 3: the fence rises before the session registers, and with it acknowledges the term.
-  cluster.fence = answer.term
-  cluster.leader = target.peerId
-  lanes.isWelcome = true
-
-  await dial('bulk')
-  lanes.send('bulk', { ...hello, lane: 'bulk', attach: answer.attach })
-  const attached = await lanes.expect('attached', 'redirect', 'refused')
-  steps.next()
-  if (attached.type === 'redirect') throw redirected(attached)
-  // It welcomed this client a moment ago: what it refuses is this attempt, since it leads no more.
-  if (attached.type === 'refused') throw new UnavailableError(errorFromWire(attached.error).message)
-  const registeredAt = clock.now()
-  const ttlMs = sessionTtlAt(answerMs, cluster.roundTripMs, init.ttlMs)
-  lanes.send('control', { type: 'register', session: init.session, ttlMs })
-  const registered = await lanes.expect('registered', 'expired', 'refused', 'redirect')
-  if (registered.type === 'expired') {
-    checkExpired(registered.session, init.session)
-    throw new SessionExpiredError(String(registered.session))
-  }
-  if (registered.type === 'refused') throw errorFromWire(registered.error)
-  if (registered.type === 'redirect') throw redirected(registered)
-  checkRegistered(registered, { term: answer.term, session: init.session })
-  return lanes.registered(target.peerId, registered, registeredAt)
 }
 
 function redirected({ leader, term, role }: LeaderMessageOf<'redirect'>): RedirectError {

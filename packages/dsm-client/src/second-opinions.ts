@@ -9,20 +9,23 @@ import type { Clock } from '@quire/protocol'
 export const SECOND_OPINIONS_MS = 1_000
 
 export class SecondOpinions {
-  private readonly until: number
+  /** Then the refusal is final. */
+  readonly untilMs: number
   private readonly asked = new Set<string>()
 
   constructor(
     private readonly clock: Pick<Clock, 'now'>,
     /** Of the first peer. */
-    readonly refusal: Error
+    readonly refusal: Error,
+    /** When the last of the other peers was asked. */
+    othersAskedAtMs: number
   ) {
-    this.until = clock.now() + SECOND_OPINIONS_MS
+    this.untilMs = othersAskedAtMs + SECOND_OPINIONS_MS
   }
 
   /** Of the time for all peers together. */
   get leftMs(): number {
-    return Math.max(0, this.until - this.clock.now())
+    return Math.max(0, this.untilMs - this.clock.now())
   }
 
   /** Those that are not asked any more. */

@@ -5,7 +5,6 @@
 import {
   BusyError,
   ClosedError,
-  NotAuthorizedError,
   SessionExpiredError,
   UnavailableError,
   errorFromWire,
@@ -20,8 +19,8 @@ import {
 import { shortId } from '@quire/net'
 import type { Logger } from 'pino'
 import { checkExpired } from './claims.js'
-import { ForeignPeerError, type ClusterView } from './cluster-view.js'
-import { RedirectError, StalledError, connect, type Connection } from './connection.js'
+import type { ClusterView } from './cluster-view.js'
+import { RedirectError, StalledError, type Connection } from './connection.js'
 import {
   Coherence,
   type AddressSpacePages,
@@ -33,13 +32,13 @@ import { Lease } from './core/lease.js'
 import { Liveness } from './core/liveness.js'
 import { Recorder, type HistoryEvent } from './history.js'
 import type { PageHost } from './host.js'
+import { LeaderSearch } from './leader-search.js'
 import { Requests, type Reply, type RequestBody } from './requests.js'
-import { SecondOpinions } from './second-opinions.js'
 import { Sizes } from './sizes.js'
 import type { FaultTimer } from './stats.js'
 import type { SessionState } from './types.js'
 import { SlowWaits } from './slow-waits.js'
-import { pause, waitFor, type Start } from './waiting.js'
+import { waitFor, type Start } from './waiting.js'
 
 /** What a client takes from the world around it. */
 export interface ClientComponents {
@@ -61,18 +60,7 @@ export interface SessionInit {
   readonly onLeader: (leader: string, term: number) => void
 }
 
-/** One Raft group for now; every frame names it. */
-const GROUP = 0
-const MIN_BACKOFF_MS = 20
-const MAX_BACKOFF_MS = 500
 const MAX_TICK_MS = 500
-/** What a peer says to a client that would get the same answer the next time. */
-const FINAL_REFUSALS: ReadonlySet<string> = new Set([
-  'InvalidArgumentError',
-  'NotAuthorizedError',
-  'QuotaExceededError',
-  'VersionMismatchError'
-])
 
 export interface RequestOptions {
   readonly signal?: AbortSignal | undefined
@@ -98,13 +86,12 @@ export class Session implements PageHost {
   private readonly lostController = new AbortController()
   private failure: Error | undefined
   private activeWaiters: Array<{ resolve: () => void; reject: (error: Error) => void }> = []
-  /** Since a peer has refused this client. */
-  private opinions: SecondOpinions | undefined
   private ending = false
   private cancelTick = () => {}
   private nextTickAt = Infinity
   private cancelHold = () => {}
   private readonly sizes: Sizes
+  private readonly search: LeaderSearch
   private running: Promise<void> = Promise.resolve()
 
   constructor(
@@ -115,6 +102,9 @@ export class Session implements PageHost {
     this.coherence = new Coherence(init.frames, init.counters)
     const request = (body: RequestBody, options?: RequestOptions): Promise<Reply> => this.request(body, options)
     this.sizes = new Sizes({ host: this, coherence: this.coherence, request })
+    const { cluster, logger, ttlMs } = init
+    const session = (): number => this.id
+    this.search = new LeaderSearch({ ...components, cluster, logger, ttlMs, session, signal: this.stopping.signal })
     this.recorder = new Recorder({
       client: components.network.id,
       process: () => String(this.id),
@@ -320,82 +310,17 @@ export class Session implements PageHost {
 
   private async run(): Promise<void> {
     this.tick()
-    let backoffMs = 0
     while (this.failure === undefined) {
-      const connection = await this.tryConnect()
-      if (connection === undefined) {
-        // A refused client asks each other peer once, and no peer twice.
-        backoffMs = this.opinions !== undefined ? 0 : Math.min(MAX_BACKOFF_MS, Math.max(MIN_BACKOFF_MS, backoffMs * 2))
-        await pause(this.components.clock, backoffMs * (0.5 + this.components.random.next() / 2), this.stopping.signal)
-        continue
+      try {
+        const connection = await this.search.connect()
+        const reason = await this.follow(connection)
+        this.search.heardOf(connection.remote, reason)
+      } catch (error) {
+        if (error instanceof SessionExpiredError) this.expire()
+        else this.fail(error as Error, () => error as Error)
       }
-      backoffMs = 0
-      const reason = await this.follow(connection)
-      this.heardOf(connection.remote, reason)
     }
     this.cancelTick()
-  }
-
-  private async tryConnect(): Promise<Connection | undefined> {
-    const { network, clock } = this.components
-    const { cluster, ttlMs, logger } = this.init
-    const { opinions } = this
-    const target = cluster.pick(opinions?.hadTheirSay)
-    if (target === undefined || opinions?.leftMs === 0) {
-      if (opinions !== undefined) this.fail(opinions.refusal, () => opinions.refusal)
-      return undefined
-    }
-    try {
-      const connection = await connect(target, {
-        network,
-        clock,
-        cluster,
-        group: GROUP,
-        maxStepMs: opinions?.leftMs ?? Infinity,
-        session: this.id,
-        ttlMs,
-        signal: this.stopping.signal
-      })
-      this.opinions = undefined
-      return connection
-    } catch (error) {
-      const problem = error as Error
-      this.heardOf(target.peerId, problem)
-      logger.debug({ peer: target.peerId, err: problem }, 'connecting failed')
-      if (problem instanceof SessionExpiredError) this.expire()
-      else if (problem instanceof ForeignPeerError && !cluster.isLost) cluster.leader = ''
-      else if (FINAL_REFUSALS.has(problem.name)) this.refused(target.peerId, problem)
-      // A hint is followed once; if it fails, the others are asked.
-      else cluster.leader = problem instanceof RedirectError && problem.leader !== target.peerId ? problem.leader : ''
-      return undefined
-    }
-  }
-
-  /** For the error of a call that waits in vain. */
-  private heardOf(peerId: string, problem: Error): void {
-    const { words } = this.init.cluster
-    if (problem instanceof RedirectError) words.answered(peerId, problem.role, problem.leader)
-    else if (problem instanceof StalledError) words.answered(peerId, 'leader', '')
-    else if (FINAL_REFUSALS.has(problem.name)) words.refused(peerId, problem)
-    else words.failed(peerId, problem)
-    this.opinions?.heard(peerId)
-  }
-
-  /**
-   * A refusal is final for a session that was never open: waiting would not change it. See SecondOpinions for the one
-   * exception.
-   */
-  private refused(peerId: string, problem: Error): void {
-    const { cluster } = this.init
-    const { network, clock } = this.components
-    cluster.leader = ''
-    if (this.id !== 0) return
-    if (problem instanceof NotAuthorizedError && problem.who === network.id) {
-      this.opinions ??= new SecondOpinions(clock, problem)
-      this.opinions.heard(peerId)
-      if (cluster.hasOthers(this.opinions.hadTheirSay)) return
-    }
-    this.fail(problem, () => problem)
   }
 
   private async follow(connection: Connection): Promise<Error> {

@@ -91,15 +91,40 @@ describe('finding the leader', () => {
     expect(client!.session).toMatchObject({ id, state: 'active' })
   })
 
-  it('goes on to the next peer when one does not answer in time', async () => {
+  it('asks the next peer beside one that does not answer soon', async () => {
     world = new World()
-    world.elect(world.peers[1]!, 2)
+    world.elect(world.peers[2]!, 2)
     world.leader.greeting = undefined
     world.leader.holding.add('hello')
+    world.net.mute.add(PEERS[1])
     const start = world.clock.now()
     client = await world.until(world.create({ peers: PEERS.map(addressOf) }))
-    expect(world.clock.now() - start).toBeGreaterThanOrEqual(STEP_MS)
-    expect(world.clock.now() - start).toBeLessThan(STEP_MS + 200)
+    expect(world.net.dialled).toEqual(PEERS)
+    expect(world.clock.now() - start).toBeLessThan(STEP_MS / 4)
+  })
+
+  it('gives a peer some time for itself, and asks nobody else when it leads', async () => {
+    const { clock } = await connected((w) => (w.net.roundTripMs = 40), { peers: PEERS.map(addressOf) })
+    await clock.advance(5000)
+    expect(world.net.dialled).toEqual([PEERS[0]])
+  })
+
+  it('registers with one peer only, however many say that they lead, and ends the other connections', async () => {
+    const [first, second, third] = (world = new World()).peers as [FakePeer, FakePeer, FakePeer]
+    for (const peer of world.peers) {
+      peer.greeting = undefined
+      peer.holding.add('hello')
+    }
+    const creating = world.create({ peers: PEERS.map(addressOf) })
+    await world.clock.advance(STEP_MS / 2)
+    expect(world.net.dialled).toEqual(PEERS)
+    // All of them in one turn.
+    second.release('hello')
+    third.release('hello')
+    first.release('hello')
+    client = await world.until(creating)
+    expect(world.peers.map((peer) => peer.of('register').length)).toEqual([0, 1, 0])
+    expect([first.control!.isOver, second.control!.isOver, third.control!.isOver]).toEqual([true, false, true])
   })
 
   it('goes on also when the dial itself hangs', async () => {
@@ -275,6 +300,17 @@ describe('a refusal', () => {
     expect(world.clock.pending).toBe(0)
   })
 
+  it('of this client comes soon also when the peers before the one that refuses do not answer', async () => {
+    world = new World()
+    world.net.mute.add(PEERS[0]).add(PEERS[1])
+    world.peers[2]!.greeting = unlisted()
+    const start = world.clock.now()
+    const error = await failure(world.until(world.create({ peers: PEERS.map(addressOf) })))
+    expect(error).toMatchObject({ name: 'NotAuthorizedError', who: SELF })
+    expect(world.clock.now() - start).toBeLessThanOrEqual(1000 + STEP_MS / 10 + 10)
+    expect(world.clock.pending).toBe(0)
+  })
+
   it('of this client is final also when the others know no leader that takes it', async () => {
     world = new World()
     world.leader.greeting = unlisted()
@@ -413,6 +449,25 @@ describe('when nobody can be reached', () => {
         `no leader: 1 of 3 peers answered (candidate); unreachable: ${name(second)} (cannot reach ${second.id}), ` +
         `${name(third)} (did not answer within ${STEP_MS} ms) (waited 9000 ms)`
     })
+  })
+
+  it('and the peers before the one that answers hang: the reason has its answer', async () => {
+    const [first, second, third] = (world = new World()).peers as [FakePeer, FakePeer, FakePeer]
+    world.net.mute.add(first.id).add(second.id)
+    third.role = 'candidate'
+    third.greeting = third.redirection('')
+    const names = [first, second].map(({ id }, i) => `…${id.slice(-8)} at 192.0.2.${i + 1}:4001`)
+    const reasonAfter = async (faultTimeoutMs: number): Promise<unknown> =>
+      ((await failure(world.until(world.create({ peers: PEERS.map(addressOf), faultTimeoutMs })))) as UnavailableError)
+        .reason
+    expect(await reasonAfter(1000)).toBe(
+      `no leader: 1 of 3 peers answered (candidate); no answer yet: ${names.join(', ')} (waited 1000 ms)`
+    )
+    const problem = `(did not answer within ${STEP_MS} ms)`
+    expect(await reasonAfter(4000)).toBe(
+      `no leader: 1 of 3 peers answered (candidate); unreachable: ${names.map((name) => `${name} ${problem}`).join(', ')}` +
+        ' (waited 4000 ms)'
+    )
   })
 
   it('and the others still name a leader that is gone: the reason names it, and says so', async () => {

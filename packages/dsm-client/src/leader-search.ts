@@ -1,0 +1,230 @@
+/**
+ * Finds the leader and registers the session with it. Peers are asked one after the other; while one does not answer,
+ * the next is asked beside it, as RFC 8305 ("Happy Eyeballs") has it for addresses. So peers that hang do not hide the
+ * one that answers. The session is registered with one peer at a time.
+ */
+import { onAbort } from '@quire/net'
+import {
+  NotAuthorizedError,
+  SessionExpiredError,
+  timingOf,
+  type Clock,
+  type Network,
+  type Random
+} from '@quire/protocol'
+import type { Logger } from 'pino'
+import { ForeignPeerError, type ClusterView, type Target } from './cluster-view.js'
+import { RedirectError, StalledError, greet, type Connection, type Welcome } from './connection.js'
+import { SecondOpinions } from './second-opinions.js'
+
+export interface LeaderSearchInit {
+  readonly network: Network
+  readonly clock: Clock
+  readonly random: Random
+  readonly cluster: ClusterView
+  readonly logger: Logger
+  readonly ttlMs: number
+  /** 0: a new one is wanted. */
+  readonly session: () => number
+  /** Ends the search. */
+  readonly signal: AbortSignal
+}
+
+/** One Raft group for now; every frame names it. */
+export const GROUP = 0
+const MIN_BACKOFF_MS = 20
+const MAX_BACKOFF_MS = 500
+/** A peer has this share of a step for itself; a quarter of a second with the default timing. */
+const DELAY_SHARE = 1 / 10
+const MAX_AT_ONCE = 8
+/** What a peer says to a client that would get the same answer the next time. */
+const FINAL_REFUSALS: ReadonlySet<string> = new Set([
+  'InvalidArgumentError',
+  'NotAuthorizedError',
+  'QuotaExceededError',
+  'VersionMismatchError'
+])
+
+interface Asked {
+  readonly sinceMs: number
+  readonly controller: AbortController
+}
+
+type Outcome =
+  | { readonly peerId: string; readonly welcome: Welcome }
+  | { readonly peerId: string; readonly problem: Error }
+
+export class LeaderSearch {
+  /** Peers that have not answered yet. */
+  private readonly asking = new Map<string, Asked>()
+  /** What peers have come to, oldest first. */
+  private outcomes: Outcome[] = []
+  private wake = (): void => {}
+  /** Since a peer has refused this client. */
+  private opinions: SecondOpinions | undefined
+
+  constructor(private readonly init: LeaderSearchInit) {}
+
+  /** Rejects with a final refusal, with SessionExpiredError, or with the reason of the signal. */
+  async connect(): Promise<Connection> {
+    const { clock, random, signal } = this.init
+    let backoffMs = 0
+    let nextAtMs = clock.now()
+    try {
+      for (;;) {
+        if (signal.aborted) throw signal.reason
+        const outcome = this.outcomes.shift()
+        if (outcome !== undefined) {
+          const connection = await this.settle(outcome)
+          if (connection !== undefined) return connection
+          // A refused client asks each other peer once, and no peer twice.
+          backoffMs =
+            this.opinions !== undefined ? 0 : Math.min(MAX_BACKOFF_MS, Math.max(MIN_BACKOFF_MS, backoffMs * 2))
+          nextAtMs = clock.now() + backoffMs * (0.5 + random.next() / 2)
+        } else if (this.opinions?.leftMs === 0) {
+          throw this.opinions.refusal
+        } else if (clock.now() >= nextAtMs) {
+          const isAsked = this.askNext()
+          nextAtMs = isAsked ? clock.now() + this.delayMs : Infinity
+        } else {
+          await this.event(nextAtMs)
+        }
+      }
+    } finally {
+      this.abandon('the search has ended')
+    }
+  }
+
+  /** For the error of a call that waits in vain. */
+  heardOf(peerId: string, problem: Error): void {
+    const { words } = this.init.cluster
+    if (problem instanceof RedirectError) words.answered(peerId, problem.role, problem.leader)
+    else if (problem instanceof StalledError) words.answered(peerId, 'leader', '')
+    else if (FINAL_REFUSALS.has(problem.name)) words.refused(peerId, problem)
+    else words.failed(peerId, problem)
+    this.opinions?.heard(peerId)
+  }
+
+  private get delayMs(): number {
+    return timingOf(this.init.cluster.roundTripMs).stepMs * DELAY_SHARE
+  }
+
+  /** False when there is nobody to ask beside those that are being asked. Throws the refusal when all have had their say. */
+  private askNext(): boolean {
+    const { asking, opinions } = this
+    if (asking.size >= MAX_AT_ONCE) return false
+    const target = this.init.cluster.pick(new Set([...asking.keys(), ...(opinions?.hadTheirSay ?? [])]))
+    if (target !== undefined) this.ask(target)
+    else if (opinions !== undefined && asking.size === 0) throw opinions.refusal
+    return target !== undefined
+  }
+
+  private ask(target: Target): void {
+    const { network, clock, cluster, ttlMs, session } = this.init
+    const { peerId } = target
+    const controller = new AbortController()
+    const asked: Asked = { sinceMs: clock.now(), controller }
+    this.asking.set(peerId, asked)
+    const settled = (outcome: Outcome): void => {
+      if (this.asking.get(peerId) !== asked) return drop(outcome, 'the answer came too late')
+      this.asking.delete(peerId)
+      this.outcomes.push(outcome)
+      this.wake()
+    }
+    greet(target, {
+      network,
+      clock,
+      cluster,
+      group: GROUP,
+      maxStepMs: this.opinions?.leftMs ?? Infinity,
+      session: session(),
+      ttlMs,
+      signal: controller.signal
+    }).then(
+      (welcome) => settled({ peerId, welcome }),
+      (problem: unknown) => settled({ peerId, problem: problem as Error })
+    )
+  }
+
+  /** Until a peer has come to something, or until `atMs`. */
+  private event(atMs: number): Promise<void> {
+    const { clock, signal } = this.init
+    const untilMs = Math.min(atMs, this.opinions?.untilMs ?? Infinity)
+    return new Promise((resolve) => {
+      const done = (): void => {
+        cancel()
+        leave()
+        resolve()
+      }
+      const cancel = untilMs === Infinity ? () => {} : clock.schedule(Math.max(0, untilMs - clock.now()), done)
+      const leave = onAbort(signal, done)
+      this.wake = done
+    })
+  }
+
+  /** Undefined: the search goes on. Throws what ends it. */
+  private async settle(outcome: Outcome): Promise<Connection | undefined> {
+    const { peerId } = outcome
+    if ('problem' in outcome) return void this.failed(peerId, outcome.problem)
+    this.abandon('another peer leads')
+    const leave = onAbort(this.init.signal, () => outcome.welcome.abort(this.init.signal.reason as Error))
+    try {
+      const connection = await outcome.welcome.register()
+      this.opinions = undefined
+      return connection
+    } catch (error) {
+      return void this.failed(peerId, error as Error)
+    } finally {
+      leave()
+    }
+  }
+
+  private failed(peerId: string, problem: Error): void {
+    const { cluster, logger } = this.init
+    this.heardOf(peerId, problem)
+    logger.debug({ peer: peerId, err: problem }, 'connecting failed')
+    if (problem instanceof SessionExpiredError) throw problem
+    // A hint is followed once; if it fails, the others are asked.
+    if (cluster.leader === peerId) cluster.leader = ''
+    if (problem instanceof ForeignPeerError && !cluster.isLost) return
+    if (FINAL_REFUSALS.has(problem.name)) return this.refused(peerId, problem)
+    if (problem instanceof RedirectError && problem.leader !== '' && problem.leader !== peerId) {
+      cluster.leader = problem.leader
+    }
+  }
+
+  /**
+   * A refusal is final for a session that was never open: waiting would not change it. See SecondOpinions for the one
+   * exception.
+   */
+  private refused(peerId: string, problem: Error): void {
+    const { network, cluster, session } = this.init
+    if (session() !== 0) return
+    if (problem instanceof NotAuthorizedError && problem.who === network.id) {
+      this.opinions ??= new SecondOpinions(this.init.clock, problem, this.othersAskedAt(peerId))
+      this.opinions.heard(peerId)
+      if (cluster.others(this.opinions.hadTheirSay).length > 0) return
+    }
+    throw problem
+  }
+
+  /** When the last of the other peers was asked: now, if one of them was not. */
+  private othersAskedAt(peerId: string): number {
+    const { clock, cluster } = this.init
+    const others = cluster.others(new Set([peerId]))
+    return Math.max(0, ...others.map((other) => this.asking.get(other)?.sinceMs ?? clock.now()))
+  }
+
+  /** Nobody else is waited for. */
+  private abandon(why: string): void {
+    const asked = [...this.asking.values()]
+    const outcomes = this.outcomes.splice(0)
+    this.asking.clear()
+    for (const { controller } of asked) controller.abort(new Error(why))
+    for (const outcome of outcomes) drop(outcome, why)
+  }
+}
+
+function drop(outcome: Outcome, why: string): void {
+  if ('welcome' in outcome) outcome.welcome.abort(new Error(why))
+}
