@@ -1,5 +1,5 @@
 /** What a client knows of its cluster: its peers, the leader, and the term below which the client believes nobody. */
-import { AddressBook, isPeerId, parsePeerAddresses } from '@quire/net'
+import { AddressBook, isPeerId, parsePeerAddresses, refuseSharedPlaces } from '@quire/net'
 import { DEFAULT_ROUND_TRIP_MS, InvalidArgumentError, NotAuthorizedError, type Member } from '@quire/protocol'
 import { checkRoundTripOf } from './claims.js'
 import { PeerWords } from './peer-words.js'
@@ -36,13 +36,14 @@ export class ClusterView {
 
   /**
    * `founding` pins the digest of the configuration that the cluster was founded from; empty: that of the first peer that answers.
-   * Throws InvalidArgumentError for the first address that nobody could dial.
+   * Throws InvalidArgumentError for the first address that nobody could dial, or that two peers share.
    */
   constructor(
     peers: string | readonly string[],
     public founding = ''
   ) {
     const parsed = parsePeerAddresses(peers, 'peers')
+    refuseSharedPlaces(parsed, 'peers')
     for (const peerId of new Set(parsed.map((each) => each.peerId))) {
       const own = parsed.filter((each) => each.peerId === peerId)
       this.book.learn(

@@ -128,6 +128,8 @@ describe('createDsmClient', () => {
 
   it('rejects when no peer is given', async () => {
     await refused(() => world.create({ peers: [] }), 'peers', '')
+    const shared = addressOf(PEERS[0]).replace(PEERS[0], PEERS[1])
+    await refused(() => world.create({ peers: [addressOf(PEERS[0]), shared] }), 'peers', shared)
     await refused(() => world.create({ peers: bad(undefined) }), 'peers', 'undefined')
     await refused(() => world.create({ peers: '/ip4/1.2.3.4/tcp/1' }), 'peers', '/ip4/1.2.3.4/tcp/1')
     await refused(() => world.create({ peers: ' ' }), 'peers', ' ')

@@ -2,6 +2,8 @@ import './polyfill.js'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { CODE_P2P, multiaddr, type Component } from '@multiformats/multiaddr'
 import { InvalidArgumentError } from '@quire/protocol'
+import { isIP } from 'node:net'
+import { domainToASCII } from 'node:url'
 
 /** Where a node listens and who it is. `address` is the whole multiaddr, its /p2p/ part included. */
 export interface PeerAddress {
@@ -51,9 +53,38 @@ export function parsePeerAddresses(addresses: string | readonly string[], argume
   return list.map((text) => parsePeerAddress(text, argument))
 }
 
-/** Of a whole multiaddr: where it is, without who is there. Two that are equal are the same place. */
-export function placeOf(address: string): string {
-  return address.replace(/\/p2p\/.*$/, '').toLowerCase()
+/**
+ * Throws InvalidArgumentError for an address of one peer that is another one's, too, however both are written: behind an
+ * address is one peer. Names that only a resolver could tell to be one machine are taken for two.
+ */
+export function refuseSharedPlaces(addresses: readonly PeerAddress[], argument = 'addresses'): void {
+  const owners = new Map<string, string>()
+  for (const { peerId, address } of addresses) {
+    for (const place of placesOf(address)) {
+      const owner = owners.get(place)
+      if (owner !== undefined && owner !== peerId)
+        throw new InvalidArgumentError(argument, address, `an address of its own: ${owner} has the same`)
+      owners.set(place, peerId)
+    }
+  }
+}
+
+/** The hosts and ports that an address may lead to, each in one spelling. */
+function placesOf(address: string): string[] {
+  const [host, transport] = multiaddr(address).getComponents()
+  const [name = '', value = '', port = ''] = [host?.name, host?.value, transport?.value]
+  const ip = name === 'ip6' ? (ip4In(value) ?? value) : name === 'ip4' ? value : numericHost(value)
+  if (ip !== undefined) return [`${ip} ${port}`]
+  const labels = value.replace(/\.$/, '')
+  const domain = domainToASCII(labels) || labels.toLowerCase()
+  const families = name === 'dns' ? ['dns4', 'dns6'] : [name]
+  return families.map((family) => `${family} ${domain} ${port}`)
+}
+
+/** A host of a /dns address that is a number: it resolves to itself. */
+function numericHost(host: string): string | undefined {
+  const ascii = domainToASCII(host.replace(/\.$/, ''))
+  return isIP(ascii) === 4 ? ascii : undefined
 }
 
 /**
@@ -149,10 +180,16 @@ function problemOfIp6(host: string): string | undefined {
   if (/^ff/i.test(host)) return `${host} is a multicast address`
   // libp2p's TCP transport drops the zone without which such an address leads nowhere.
   if (/^fe[89ab]/i.test(host)) return `${host} is a link-local address, which needs a zone`
+  const mapped = ip4In(host)
+  return mapped === undefined ? undefined : problemOfIp4(mapped)
+}
+
+/** The IPv4 address in an IPv6 address that stands for one. */
+function ip4In(host: string): string | undefined {
   const mapped = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/i.exec(host)
   if (mapped === null) return undefined
   const [high, low] = [parseInt(mapped[1]!, 16), parseInt(mapped[2]!, 16)]
-  return problemOfIp4([high >> 8, high & 255, low >> 8, low & 255].join('.'))
+  return [high >> 8, high & 255, low >> 8, low & 255].join('.')
 }
 
 function componentsOf(text: string, argument: string, expected: string) {
@@ -160,6 +197,18 @@ function componentsOf(text: string, argument: string, expected: string) {
     if (text === '' || text === '/') throw new Error('empty')
     return multiaddr(text).getComponents()
   } catch {
-    throw new InvalidArgumentError(argument, text, expected)
+    throw new InvalidArgumentError(argument, text, problemOfParts(text) ?? expected)
   }
+}
+
+/** The usual slips in a text that is no multiaddr. */
+function problemOfParts(text: string): string | undefined {
+  const [, kind, host = ''] = /^\/(ip4|ip6)\/([^/]*)/.exec(text) ?? []
+  const version = kind === 'ip4' ? 4 : 6
+  if (kind !== undefined && isIP(host) !== version)
+    return `a multiaddr: ${JSON.stringify(host)} is no IPv${version} address`
+  const [isTcp, port = ''] = /\/tcp(?:\/([^/]*)|$)/.exec(text) ?? []
+  if (isTcp === undefined || (/^\d+$/.test(port) && String(Number(port)) === port && Number(port) <= 65_535))
+    return undefined
+  return `a multiaddr: ${JSON.stringify(port)} is no port, which is a whole number up to 65535`
 }

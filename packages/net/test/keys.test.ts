@@ -13,6 +13,7 @@ import {
   parseListenAddress,
   parsePeerAddress,
   parsePeerAddresses,
+  refuseSharedPlaces,
   peerIdFromKey,
   privateKeyFromText,
   privateKeyToText,
@@ -128,6 +129,49 @@ describe('multiaddrs', () => {
       `peers is ${JSON.stringify(full)}, must be an address that can be dialed: `
     )
     expect(() => parsePeerAddress(full, 'peers')).toThrow(fault)
+  })
+
+  it.each([
+    ['/ip4/192.0.2.1/tcp/65536', '"65536" is no port'],
+    ['/ip4/192.0.2.1/tcp/-1', '"-1" is no port'],
+    ['/dns4/peer.example/tcp/http', '"http" is no port'],
+    ['/dns4/peer.example/tcp/04001', '"04001" is no port'],
+    ['/ip4/192.0.2/tcp/4001', '"192.0.2" is no IPv4 address'],
+    ['/ip4/peer.example/tcp/4001', '"peer.example" is no IPv4 address'],
+    ['/ip6/192.0.2.1/tcp/4001', '"192.0.2.1" is no IPv6 address']
+  ])('that are none are refused with the part that is wrong: %s', async (address, fault) => {
+    const full = `${address}/p2p/${peerIdFromKey(await generatePrivateKey())}`
+    expect(() => parsePeerAddress(full, 'peers')).toThrow(
+      `peers is ${JSON.stringify(full)}, must be a multiaddr: ${fault}`
+    )
+    expect(() => parseListenAddress(address)).toThrow(fault)
+  })
+
+  it.each([
+    ['/ip4/192.0.2.1/tcp/1', '/ip6/::ffff:192.0.2.1/tcp/1'],
+    ['/ip4/192.0.2.1/tcp/1', '/ip6/::ffff:c000:201/tcp/1'],
+    ['/ip4/192.0.2.1/tcp/1', '/dns4/192.0.2.1/tcp/1'],
+    ['/ip4/192.0.2.1/tcp/1', '/dns/192.0.2.1./tcp/1'],
+    ['/ip6/2001:db8::1/tcp/1', '/ip6/2001:DB8:0:0::1/tcp/1'],
+    ['/dns4/peer.example/tcp/1', '/dns/peer.example/tcp/1'],
+    ['/dns/peer.example/tcp/1', '/dns6/Peer.Example/tcp/1'],
+    ['/dns4/peer.example/tcp/1', '/dns4/peer.example./tcp/1'],
+    ['/dns4/m\u00fcnchen.example/tcp/1', '/dns4/xn--mnchen-3ya.example/tcp/1']
+  ])('of two peers at one place are refused, also in two spellings: %s and %s', async (one, other) => {
+    const [a, b] = [peerIdFromKey(await generatePrivateKey()), peerIdFromKey(await generatePrivateKey())]
+    const both = parsePeerAddresses([`${one}/p2p/${a}`, `${other}/p2p/${b}`])
+    expect(() => refuseSharedPlaces(both, 'peers')).toThrow(`must be an address of its own: ${a} has the same`)
+    expect(() => refuseSharedPlaces(parsePeerAddresses([`${one}/p2p/${a}`, `${other}/p2p/${a}`]))).not.toThrow()
+  })
+
+  it.each([
+    ['/ip4/192.0.2.1/tcp/1', '/ip4/192.0.2.1/tcp/2'],
+    ['/ip4/192.0.2.1/tcp/1', '/ip6/::ffff:192.0.2.2/tcp/1'],
+    ['/dns4/peer.example/tcp/1', '/dns6/peer.example/tcp/1'],
+    ['/dns4/peer.example/tcp/1', '/dns4/peer2.example/tcp/1']
+  ])('of two peers at two places are taken: %s and %s', async (one, other) => {
+    const [a, b] = [peerIdFromKey(await generatePrivateKey()), peerIdFromKey(await generatePrivateKey())]
+    expect(() => refuseSharedPlaces(parsePeerAddresses([`${one}/p2p/${a}`, `${other}/p2p/${b}`]))).not.toThrow()
   })
 
   it('of a peer behind a relay, and two in one, are refused', async () => {

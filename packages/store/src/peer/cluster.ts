@@ -1,5 +1,5 @@
 /** The cluster as its founder describes it, and as the log keeps it. */
-import { parsePeerAddress, parsePeerId, placeOf } from '@quire/net'
+import { parsePeerAddress, parsePeerId, refuseSharedPlaces } from '@quire/net'
 import {
   DEFAULT_ROUND_TRIP_MS,
   InvalidArgumentError,
@@ -52,7 +52,7 @@ export function normalizeCluster(config: ClusterConfig): ReplicatedConfig {
   for (const [i, voter] of voters.entries()) {
     if (voters[i + 1]?.peerId === voter.peerId) throw new InvalidArgumentError('voters', voter.peerId, 'named once')
   }
-  refuseSharedPlaces(voters)
+  refuseSharedPlaces(voters.flatMap(({ peerId, addresses }) => addresses.map((address) => ({ peerId, address }))))
   const clients = config.clients === 'any' ? undefined : normalizeIds(config.clients, 'clients')
   const voter = clients?.find((id) => voters.some(({ peerId }) => peerId === id))
   // A client cannot use it: a node does not dial itself.
@@ -119,29 +119,15 @@ function normalizeVoter(peerId: string, addresses: readonly string[]): Member {
   if (addresses.length === 0 || addresses.length > MAX_ADDRESSES) {
     throw new InvalidArgumentError('addresses', addresses.length, `1 to ${MAX_ADDRESSES} of each voter`)
   }
-  return {
-    peerId,
-    addresses: addresses.map((address) => {
-      const parsed = parsePeerAddress(address.includes('/p2p/') ? address : `${address}/p2p/${peerId}`, 'addresses')
-      if (parsed.peerId !== peerId) throw new InvalidArgumentError('addresses', address, `an address of ${peerId}`)
-      return parsed.address
-    })
-  }
-}
-
-/** Behind one address is one peer. */
-function refuseSharedPlaces(voters: readonly Member[]): void {
-  const owners = new Map<string, string>()
-  for (const { peerId, addresses } of voters) {
-    for (const address of addresses) {
-      const place = placeOf(address)
-      const owner = owners.get(place)
-      if (owner === peerId) throw new InvalidArgumentError('addresses', address, 'named once')
-      if (owner !== undefined)
-        throw new InvalidArgumentError('addresses', address, `an address of its own: ${owner} has the same`)
-      owners.set(place, peerId)
-    }
-  }
+  const normal = addresses.map((address) => {
+    const parsed = parsePeerAddress(address.includes('/p2p/') ? address : `${address}/p2p/${peerId}`, 'addresses')
+    if (parsed.peerId !== peerId) throw new InvalidArgumentError('addresses', address, `an address of ${peerId}`)
+    return parsed.address
+  })
+  const places = normal.map((address) => address.toLowerCase())
+  const twice = normal.find((_, i) => places.indexOf(places[i]!) < i)
+  if (twice !== undefined) throw new InvalidArgumentError('addresses', twice, 'named once')
+  return { peerId, addresses: normal }
 }
 
 function normalizeIds(ids: readonly PeerIdLike[], argument: string): string[] {
