@@ -311,14 +311,34 @@ describe('quire', () => {
         string,
         string
       ]
-      const undialable = join(root, 'undialable')
+      const [undialable, nobody, twice] = [join(root, 'undialable'), join(root, 'nobody'), join(root, 'twice')]
+      writeFileSync(nobody, '# nobody yet\n\n')
+      writeFileSync(twice, '{"clusterId":"blue","voters":[],"clients":[],"clients":"any"}')
       const voters = [{ peerId: id, addresses: ['/ip4/0.0.0.0/tcp/1'] }]
       writeFileSync(undialable, JSON.stringify({ clusterId: 'blue', voters, admins: [], clients: 'any' }))
       const cases: [args: string[], status: number, problem: string][] = [
         [['init', '--voters', address, `/dns4/a/tcp/2/p2p/${id}`, '--clients', 'any'], 2, `${id} is named twice`],
         [['init', '--voters', `${address},${address}`, '--clients', 'any'], 2, `"${address}", must be named once`],
         [['init', '--voters', address, sameAddress, '--clients', 'any'], 2, 'must be an address of its own'],
+        [
+          ['init', '--voters', address, `/ip6/::ffff:127.0.0.1/tcp/1/p2p/${otherId}`, '--clients', 'any'],
+          2,
+          'must be an address of its own'
+        ],
         [['init', '--voters', `${address},${otherAddress}`, '--clients', 'any'], 2, 'are two voters'],
+        [
+          ['init', '--voters', `${address} ${otherAddress}`, '--clients', 'any'],
+          2,
+          'are two voters: give each as an argument of its own'
+        ],
+        [['init', '--voters', nobody, '--clients', 'any'], 2, `${nobody} names no voter`],
+        [['init', '--voters', address, '--clients', 'any', otherId], 2, "'any' lets in all, so name no other"],
+        [[...peer, missing, '--cluster', twice], 2, 'without the key "clients" twice'],
+        [
+          ['ls', '--peers', `${address},${sameAddress}`],
+          2,
+          `--peers is "${sameAddress}", must be an address of its own`
+        ],
         [['init', '--voters', `/ip4/0.0.0.0/tcp/1/p2p/${id}`, '--clients', 'any'], 2, 'all addresses of a machine'],
         [['init', '--voters', `/ip4/127.0.0.1/tcp/0/p2p/${id}`, '--clients', 'any'], 2, 'port 0'],
         [['init', '--voters', `/dnsaddr/a/p2p/${id}`, '--clients', 'any'], 2, 'no transport for /dnsaddr'],

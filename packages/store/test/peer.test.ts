@@ -171,6 +171,14 @@ describe('a peer', () => {
     expect(readdirSync(join(root, 'data')).filter((name) => name.startsWith('lock-'))).toEqual([])
   })
 
+  it('refuses a directory whose log was removed, and says which and what to do', async () => {
+    await (await leading()).close()
+    const log = join(root, 'data', 'log')
+    rmSync(log, { recursive: true })
+    const what = "the log is gone; restore the disk's newest state, or leave this peer down (docs/storage.md)"
+    await expect(start()).rejects.toMatchObject({ name: 'CorruptionError', where: log, reason: what })
+  })
+
   it('refuses an address that is taken, and releases the directory', async () => {
     const dataDir = join(root, 'other')
     await (await start({ dataDir })).close()

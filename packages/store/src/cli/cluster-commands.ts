@@ -188,7 +188,7 @@ function parseVoter(item: string): { peerId: string; list: string[] } {
   const { peerId } = parsed[0]!
   const other = parsed.find((each) => each.peerId !== peerId)
   if (other !== undefined) {
-    throw new UsageError(`--voters: ${peerId} and ${other.peerId} are two voters: separate them by a space`)
+    throw new UsageError(`--voters: ${peerId} and ${other.peerId} are two voters: give each as an argument of its own`)
   }
   return { peerId, list: parsed.map(({ address }) => address) }
 }
@@ -203,10 +203,12 @@ function parseRoundTrip(text: string): number {
 function readVoters(item: string): string[] {
   // A multiaddr, also one that lacks its end or is of an unknown kind: then that is what is said.
   if (/^\/(ip4|ip6|dns|dns4|dns6)\/|\/p2p\//.test(item) && !existsSync(item)) return [item]
-  return readText(item)
+  const voters = readText(item)
     .split('\n')
     .map((line) => line.trim())
     .filter((line) => line !== '' && !line.startsWith('#'))
+  if (voters.length === 0) throw new UsageError(`--voters: ${item} names no voter`)
+  return voters
 }
 
 interface PeerOptions extends JsonOption {

@@ -208,7 +208,9 @@ export function splitIds(items: readonly string[]): string[] {
 /** The value of --clients. */
 export function clientsOf(items: readonly string[]): readonly string[] | 'any' {
   const ids = splitIds(items)
-  return ids.includes('any') ? 'any' : ids
+  if (!ids.includes('any')) return ids
+  if (ids.length > 1) throw new UsageError("--clients: 'any' lets in all, so name no other")
+  return 'any'
 }
 
 function parseDigest(text: string): string {

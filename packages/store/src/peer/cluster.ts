@@ -11,6 +11,7 @@ import {
 } from '@quire/protocol'
 import type { PeerId } from '@libp2p/interface'
 import { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
+import { repeatedKey } from './json-keys.js'
 
 /** A PeerId or its text. */
 export type PeerIdLike = PeerId | string
@@ -72,6 +73,10 @@ export function parseClusterFile(text: string, where: string): ClusterConfig {
     value = JSON.parse(text)
   } catch {
     throw new InvalidArgumentError('cluster file', where, 'a JSON file as `quire init` writes it')
+  }
+  const repeated = repeatedKey(text)
+  if (repeated !== undefined) {
+    throw new InvalidArgumentError('cluster file', where, `without the key ${JSON.stringify(repeated)} twice`)
   }
   const file = value as Partial<ClusterConfig> | null
   checkKeys(file, ['clusterId', 'voters', 'admins', 'clients', 'roundTripMs'], where)

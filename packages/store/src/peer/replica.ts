@@ -1,6 +1,20 @@
 /** What a peer keeps on disk: the Raft log and the page store, opened together and checked against each other. */
-import { createSegmentedLog, type Disk, type Entry, type LogCreation, type RaftLog } from '@quire/raft'
-import { CorruptionError, NotAuthorizedError, decode, raftConfiguration, type Clock } from '@quire/protocol'
+import {
+  LogNotInitializedError,
+  createSegmentedLog,
+  type Disk,
+  type Entry,
+  type LogCreation,
+  type RaftLog
+} from '@quire/raft'
+import {
+  CorruptionError,
+  InvalidArgumentError,
+  NotAuthorizedError,
+  decode,
+  raftConfiguration,
+  type Clock
+} from '@quire/protocol'
 import {
   createApplier,
   createPageStore,
@@ -76,7 +90,9 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
     onSpace: (fault) => onFault('log', fault),
     create: storage.bootstrapped || cluster === undefined ? undefined : foundation(cluster)
   }).catch((error: unknown) => {
-    throw locateDamage(error, storage.logPath)
+    if (!(error instanceof LogNotInitializedError)) throw locateDamage(error, storage.logPath)
+    if (storage.bootstrapped) throw new CorruptionError(storage.logPath, 0, `the log is gone; ${LOG_REMEDY}`)
+    throw new InvalidArgumentError('cluster', '', 'what the peer was first started with: it has founded no log yet')
   })
   try {
     const config = newestConfig(log, storage.logPath)
