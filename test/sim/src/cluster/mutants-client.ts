@@ -14,7 +14,7 @@ const LEASES: readonly Mutant[] = [
     name: 'no term check at the client',
     rule: 'rule 3',
     file: 'dsm-client/dist/connection.js',
-    find: 'cluster.fence = answer.term;',
+    find: 'cluster.fence = welcome.term;',
     replace: '',
     // Behind it stands the quorum round of who registers again.
     and: [
