@@ -165,7 +165,10 @@ export class LeaderSearch {
   /** Undefined: the search goes on. Throws what ends it. */
   private async settle(outcome: Outcome): Promise<Connection | undefined> {
     const { peerId } = outcome
-    if ('problem' in outcome) return void this.failed(peerId, outcome.problem)
+    if ('problem' in outcome) {
+      this.failed(peerId, outcome.problem)
+      return undefined
+    }
     this.abandon('another peer leads')
     const leave = onAbort(this.init.signal, () => outcome.welcome.abort(this.init.signal.reason as Error))
     try {
@@ -173,7 +176,8 @@ export class LeaderSearch {
       this.opinions = undefined
       return connection
     } catch (error) {
-      return void this.failed(peerId, error as Error)
+      this.failed(peerId, error as Error)
+      return undefined
     } finally {
       leave()
     }

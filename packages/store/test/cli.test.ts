@@ -333,6 +333,7 @@ describe('quire', () => {
         ],
         [['init', '--voters', nobody, '--clients', 'any'], 2, `${nobody} names no voter`],
         [['init', '--voters', address, '--clients', 'any', otherId], 2, "'any' lets in all, so name no other"],
+        [['init', '--voters', address, '--clients', `${otherId},any`], 2, "'any' lets in all, so name no other"],
         [[...peer, missing, '--cluster', twice], 2, 'without the key "clients" twice'],
         [
           ['ls', '--peers', `${address},${sameAddress}`],
