@@ -188,6 +188,12 @@ describe('a disk that is full', () => {
       const successor = others.find((peer) => peer !== leader)!
       const { leader: next } = await leaderOf([full, successor])
       expect(next).toBe(successor)
+      // It has that vote, and room; nothing that it takes has a majority's.
+      const lack = `no writes: 1 of 3 voters can store them, 2 are needed; no room at …${full.id.slice(-8)}`
+      await until(async () => {
+        const health = await quire(['health', '--peers', successor.address])
+        return health.status === 1 && health.stderr === `quire: unhealthy: ${lack}\n`
+      }, 'health to name the full peer')
       leader.start()
 
       full.resize(512 * MIB)

@@ -20,6 +20,7 @@ import {
   MAX_PEER_ID_BYTES,
   MAX_REASON_BYTES
 } from './limits.js'
+import { raftRoom } from './room.js'
 
 /** Empty only in the stat of a file that has never had one. */
 const path = text(MAX_PATH_BYTES)
@@ -317,6 +318,8 @@ export const leaderMessage = union({
       roundTripMs: uint,
       sessions: uint,
       ownedPages: uint,
+      /** For entries of the log, on its disk and among its file descriptors. */
+      room: raftRoom,
       /** Of the file system under the data directory; absent where unknown. The peer may take `freeBytes` of it. */
       disk: optional(struct({ freeBytes: uint, totalBytes: uint })),
       /** How long the stages of its work took since it started: counts in logarithmic buckets (docs/observability.md). */

@@ -18,6 +18,7 @@ import {
   MAX_PEER_ID_BYTES,
   MAX_RAFT_FRAME_BYTES
 } from './limits.js'
+import { raftRoom } from './room.js'
 
 /** Data of one entry. The rest of a frame is for the message around it. */
 export const MAX_ENTRY_BYTES = MAX_RAFT_FRAME_BYTES - 4096
@@ -27,13 +28,6 @@ export const MAX_SNAPSHOT_PIECE_BYTES = MAX_APPEND_BYTES
 export const MAX_APPEND_ENTRIES = 4096
 
 const nodeId = text(MAX_PEER_ID_BYTES)
-
-/**
- * Room on a node's disks. `enough`: it stores entries and can go on. `little`: it stores entries until the space that
- * it has left is used up. `none`: it stores no entries, but votes and answers.
- */
-export const raftRoom = oneOf('enough', 'little', 'none')
-export type RaftRoom = TypeOf<typeof raftRoom>
 
 /** `normal` is the application's, `config` holds a {@link raftConfiguration}, `noop` opens a leader's term (§8). */
 export const raftEntryKind = oneOf('normal', 'config', 'noop')

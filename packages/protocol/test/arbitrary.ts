@@ -143,6 +143,7 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
     roundTripMs: uint,
     sessions: uint,
     ownedPages: uint,
+    room: fc.constantFrom('enough' as const, 'little' as const, 'none' as const),
     disk: fc.option(fc.record({ freeBytes: uint, totalBytes: uint }), { nil: undefined }),
     stages: fc.array(
       fc.record({ name: text, buckets: fc.array(fc.record({ index: uint, count: uint }), { maxLength: 256 }) }),

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from '@quire/protocol'
+import { shortId } from '@quire/net'
 import { describe, expect, it } from 'vitest'
 import type { StatusAnswer } from '../src/cli/probe.js'
 import { healthLine, statusLines } from '../src/cli/status.js'
@@ -33,6 +34,7 @@ function answer(id: string, fields: Partial<StatusAnswer> = {}): StatusAnswer {
     learners: [],
     sessions: 0,
     ownedPages: 0,
+    room: 'enough',
     disk: undefined,
     roundTripMs: 32,
     admitted: true,
@@ -150,6 +152,18 @@ describe('a survey', () => {
     expect((await survey({ [IDS[0]]: {} })).result.problem).toBe(problem)
     const moved = { term: 4, leader: IDS[2] }
     expect((await survey({ [IDS[0]]: { term: 5 }, [IDS[1]]: moved, [IDS[2]]: moved })).result.problem).toBe(problem)
+  })
+
+  it('finds no majority with room where too few of those that follow can store writes', async () => {
+    const full = { room: 'none' } as const
+    const alone = await survey({ [IDS[0]]: {}, [IDS[1]]: full })
+    const problem = `no writes: 1 of 3 voters can store them, 2 are needed; no room at ${shortId(IDS[1])}`
+    expect(alone.result).toMatchObject({ following: 2, problem })
+    expect((await survey({ [IDS[0]]: {}, [IDS[1]]: full, [IDS[2]]: {} })).result.problem).toBeUndefined()
+    // A follower stores entries until the last of its space is used up.
+    expect((await survey({ [IDS[0]]: {}, [IDS[1]]: { room: 'little' } })).result.problem).toBeUndefined()
+    const leading = await survey({ [IDS[0]]: { room: 'little' }, [IDS[1]]: {}, [IDS[2]]: {} })
+    expect(leading.result.problem).toBe(`no writes: no room at ${shortId(IDS[0])}, which leads`)
   })
 
   it('takes the newest of two that say that they lead', async () => {

@@ -19,7 +19,7 @@ const COLUMNS = 80
 
 export function addStatusCommands(program: Command): void {
   withCluster(program.command('status'))
-    .description('what each peer says about itself; exit status 1 without a leader that a majority follows')
+    .description('what each peer says about itself; exit status 1 when the cluster serves no writes')
     .action(async (options: ClusterOptions) => {
       const survey = await surveyOf(options)
       if (options.json === true) showJson(survey)
@@ -27,7 +27,7 @@ export function addStatusCommands(program: Command): void {
       endWith(survey, (problem) => problem)
     })
   withCluster(program.command('health'))
-    .description('one line, and exit status 0 only when a majority of the voters follows a leader')
+    .description('one line, and exit status 0 only when a majority of the voters follows a leader and can store writes')
     .action(async (options: ClusterOptions) => {
       const survey = await surveyOf(options)
       if (options.json === true) printJson(healthOf(survey))

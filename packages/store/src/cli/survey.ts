@@ -137,7 +137,8 @@ export function judge(reports: readonly PeerReport[], wanted?: string): Survey {
   const leader = newest(answers.filter(({ role }) => role === 'leader'))
   const ids = ((leader ?? newest(answers))?.voters ?? []).map(({ peerId }) => peerId)
   const voters = answers.filter(({ id }) => ids.includes(id))
-  const following = voters.filter((answer) => leader?.term === answer.term && leader.id === answer.leader).length
+  const followers = voters.filter((answer) => leader?.term === answer.term && leader.id === answer.leader)
+  const following = followers.length
   const quorum = ids.length === 0 ? 0 : Math.floor(ids.length / 2) + 1
   const counts = { voters: ids.length, answering: voters.length, following, quorum }
   const problem =
@@ -147,7 +148,7 @@ export function judge(reports: readonly PeerReport[], wanted?: string): Survey {
         ? problemOfElection(peers, ids, quorum)
         : following < quorum
           ? `no quorum: ${following} of ${ids.length} voters follow ${shortId(leader.id)}, ${quorum} are needed`
-          : undefined
+          : problemOfRoom(followers, leader, counts)
   return { peers, clusterId, founding, leader, ...counts, keptOut: keptOutOf(answers), problem }
 }
 
@@ -203,6 +204,20 @@ function keptOutOf(answers: readonly StatusAnswer[]): KeptOut[] {
     }
   }
   return [...found.values()].map(({ id, by, reason }) => ({ id, by: [...by], reason }))
+}
+
+/** A majority that follows stores nothing where too few of it have room. A leader without room hands over if it can. */
+function problemOfRoom(
+  followers: readonly StatusAnswer[],
+  leader: StatusAnswer,
+  { voters, quorum }: Pick<Survey, 'voters' | 'quorum'>
+): string | undefined {
+  const full = followers.filter(({ id, room }) => room === 'none' || (room === 'little' && id === leader.id))
+  const storing = followers.length - full.length
+  const where = `no room at ${full.map(({ id }) => shortId(id)).join(', ')}`
+  if (storing < quorum)
+    return `no writes: ${storing} of ${voters} voters can store them, ${quorum} are needed; ${where}`
+  return full.some(({ id }) => id === leader.id) ? `no writes: ${where}, which leads` : undefined
 }
 
 function newest(answers: readonly StatusAnswer[]): StatusAnswer | undefined {

@@ -12,6 +12,7 @@ import {
   type Member,
   type Network,
   type RaftMark,
+  type RaftRoom,
   type Random,
   type Timing
 } from '@quire/protocol'
@@ -95,6 +96,8 @@ export interface PeerStatus {
   readonly roundTripMs: number
   readonly sessions: number
   readonly ownedPages: number
+  /** `enough`; `little`: it stores entries until its log's file is full, and hands leadership over; `none`: it stores none. */
+  readonly room: RaftRoom
   /** Of the file system that holds the data directory; undefined where nobody knows. */
   readonly disk: DiskSpace | undefined
   /** How long the stages of its work took since it started: see docs/observability.md. */
@@ -276,7 +279,8 @@ export class PeerCore {
 
   status(): PeerStatus {
     if (this.parts === undefined) throw new ClosedError('peer')
-    const { role, term, leader, lastIndex, commitIndex, appliedIndex, voters, learners } = this.parts.node.status()
+    const { role, term, leader, lastIndex, commitIndex, appliedIndex, voters, learners, room } =
+      this.parts.node.status()
     const { state } = this.replica.applier
     return {
       clusterId: this.newestConfig.clusterId,
@@ -295,6 +299,7 @@ export class PeerCore {
       roundTripMs: this.newestConfig.roundTripMs,
       sessions: [...state.sessions()].length,
       ownedPages: state.ownedPages(),
+      room,
       disk: this.init.diskSpace?.(),
       stages: this.stages.report()
     }

@@ -135,6 +135,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
       roundTripMs: CONFIG.roundTripMs,
       sessions: 0,
       ownedPages: 0,
+      room: 'enough',
       disk: undefined,
       stages: []
     })
