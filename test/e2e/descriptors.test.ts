@@ -1,5 +1,5 @@
 /** Real processes with few file descriptors: docs/ARCHITECTURE.md, "File descriptors". */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
@@ -82,6 +82,40 @@ describe('a cluster with a low limit of open files', () => {
     expect(cluster.peers.map(({ pid }) => isAlive(pid))).toEqual([true, true, true])
     const segments = await Promise.all(cluster.peers.map(({ dataDir }) => readdir(join(dataDir, 'log'))))
     for (const names of segments) expect(names.length).toBeGreaterThan(1)
+  }, 120_000)
+})
+
+/** Lowers the limit of a running process: only Linux has a program for that. */
+const canLimit = spawnSync('prlimit', ['--version']).status === 0
+
+describe.skipIf(!canLimit)('a leader that has no file descriptor for a new connection (needs prlimit)', () => {
+  it('says so, and hands over to a peer that has, before its log needs one', async () => {
+    await using cluster = await startCluster()
+    const before = await cluster.leader()
+    await cluster.kill(before)
+    const restarted = await cluster.restartAt(before, before.multiaddr.replace(/\/p2p\/.*$/, ''))
+    await until(() => restarted.stderr.includes('the peer has started'), 'a log that can be read')
+    const limit = (pid: number, files: number): void => {
+      expect(spawnSync('prlimit', ['--pid', `${pid}`, `--nofile=${files}:`]).status).toBe(0)
+    }
+    const others = cluster.peers.filter((peer) => peer !== before)
+    // The peer whose log can be read is to lead.
+    await until(async () => {
+      const leader = await cluster.leader()
+      if (leader === before) return true
+      limit(leader.pid, 8)
+      await until(async () => (await cluster.leader()) !== leader, 'another leader')
+      limit(leader.pid, 1024)
+      return false
+    }, 'the restarted peer to lead')
+    limit(before.pid, 8)
+    await until(async () => others.includes(await cluster.leader()), 'another peer to lead')
+    expect(restarted.stderr).toMatch(/"code":"EMFILE".*no file descriptor is left: every new connection is closed/)
+    const client = await cluster.client()
+    await writeLog(await client.open('/reached', { create: true, size: 2 * MIB }), 1)
+    limit(before.pid, 1024)
+    await until(() => restarted.stderr.includes('there are file descriptors again'), 'it to recover')
+    expect(cluster.peers.map(({ pid }) => isAlive(pid))).toEqual([true, true, true])
   }, 120_000)
 })
 

@@ -154,6 +154,7 @@ export class PeerCore {
   private parts: Parts | undefined
   /** Storage lacks room or a descriptor, or has failed. */
   private fault: Error | undefined
+  private isReachable = true
   private newestConfig: ReplicatedConfig
 
   constructor(
@@ -273,7 +274,7 @@ export class PeerCore {
     })
     this.parts = { links, node, directory, service, server }
     this.learnOwn(addresses)
-    if (this.fault !== undefined) this.lackRoom(this.fault)
+    this.lackRoom(this.fault)
     links.setPeers(this.newestConfig.voters)
   }
 
@@ -351,9 +352,18 @@ export class PeerCore {
     else this.init.onFatal(fault)
   }
 
+  /**
+   * Whether others can connect to this peer. While they cannot, another peer should lead; as long as none can, this one
+   * goes on for those that are connected.
+   */
+  setReachable(isReachable: boolean): void {
+    this.isReachable = isReachable
+    this.lackRoom(this.fault)
+  }
+
   /** The node looks for another leader; as long as it finds none, it takes no writes. */
   private lackRoom(fault: Error | undefined): void {
-    this.parts?.node.setRoom(fault === undefined)
+    this.parts?.node.setRoom(fault === undefined && this.isReachable)
     this.parts?.service.setReadOnly(fault)
   }
 

@@ -22,6 +22,7 @@ import { foundingDigest } from './founding.js'
 import { openDataDirectory, type DataDirectory } from './data-dir.js'
 import { boundAddresses, checkListen, currentAddresses } from './listen.js'
 import { FileWriteError } from './durable.js'
+import { lackOfDescriptors, watchDescriptors } from './descriptor-watch.js'
 import { descriptors, limitConnections, type ConnectionLimits } from './descriptors.js'
 import { openPeerCore, type DiskSpace, type PeerCore, type PeerStatus } from './peer-core.js'
 import { locateDamage, type ReplicaStorage } from './replica.js'
@@ -121,6 +122,7 @@ class RunningPeer implements Peer {
   multiaddrs: string[] = []
   private core: PeerCore | undefined
   private network: Libp2pNetwork | undefined
+  private watch: { stop(): void } | undefined
   private closing: Promise<void> | undefined
   private failed = false
 
@@ -135,8 +137,9 @@ class RunningPeer implements Peer {
 
   async start(cluster: ReplicatedConfig | undefined): Promise<void> {
     const { directory, id } = this
+    const clock = createClock()
     const core = await openPeerCore(
-      { storage: storageIn(directory), clock: createClock(), random: createRandom() },
+      { storage: storageIn(directory), clock, random: createRandom() },
       {
         id,
         cluster,
@@ -150,7 +153,19 @@ class RunningPeer implements Peer {
     this.core = core
     const network = await this.listen(core)
     core.connect(network, currentAddresses(network.multiaddrs))
+    this.watch = watchDescriptors({
+      clock,
+      lack: lackOfDescriptors,
+      onChange: (code) => this.descriptorsChanged(core, code)
+    })
     this.logStart(core.status())
+  }
+
+  private descriptorsChanged(core: PeerCore, code: string | undefined): void {
+    const { logger } = this.init
+    core.setReachable(code === undefined)
+    if (code === undefined) logger?.info('there are file descriptors again: connections are accepted')
+    else logger?.warn({ code, ...descriptors() }, 'no file descriptor is left: every new connection is closed')
   }
 
   /** The one line that has the whole id. */
@@ -229,6 +244,7 @@ class RunningPeer implements Peer {
   private async shutDown(): Promise<void> {
     const last = this.multiaddrs.length > 0 ? this.core?.node?.status() : undefined
     if (last !== undefined) this.init.logger?.info({ role: last.role, term: last.term }, 'the peer is stopping')
+    this.watch?.stop()
     // Clients first, while there is a network to tell them; then Raft, which ends with the log; the checkpoint last.
     await this.core?.stop()
     await this.network?.close()
