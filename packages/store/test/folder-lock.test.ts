@@ -51,7 +51,7 @@ function useUpInodes(): string {
 }
 
 /** Another process that has the lock. */
-async function lockElsewhere(path: string): Promise<{ child: ChildProcess; kill(): Promise<void> }> {
+async function lockElsewhere(path: string): Promise<{ child: ChildProcess; kill: () => Promise<void> }> {
   const script = `
     import { lockFolder } from ${JSON.stringify(MODULE)}
     await lockFolder(${JSON.stringify(path)})
