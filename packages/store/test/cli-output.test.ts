@@ -1,11 +1,12 @@
 /** What becomes of the command line when its output cannot be written, and what it says of a cluster's health. */
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { startDev, stopDev, type Dev } from './support/dev.js'
-import { quire, quireEach, startQuire } from './support/quire.js'
+import { BIN, quire, quireEach, startQuire } from './support/quire.js'
 
 const SLOW = 40_000
 const waitMs = { timeout: 20_000, interval: 50 }
@@ -30,6 +31,27 @@ beforeAll(async () => {
 
 afterAll(() => {
   rmSync(root, { recursive: true, force: true })
+})
+
+/** `command` of a shell that has quire and its arguments as "$@". */
+function shell(command: string, args: readonly string[]): { status: number | null; stderr: string } {
+  const { status, stderr } = spawnSync('sh', ['-c', command, process.execPath, BIN, ...args], { encoding: 'utf8' })
+  return { status, stderr }
+}
+
+describe('output to a file', () => {
+  it('fails with one line and status 1 when only the first part of a write finds room', () => {
+    const target = join(root, 'cut')
+    // The limit is in blocks of 512 bytes. The help is one write of more than that.
+    const result = shell(`ulimit -f 1 && exec "$0" "$@" > '${target}'`, ['--help'])
+    expect(result).toEqual({ status: 1, stderr: 'quire: standard output cannot be written (EFBIG)\n' })
+    expect(statSync(target).size).toBe(512)
+  })
+
+  it('fails with one line and status 1 when standard output is a folder', () => {
+    const result = shell(`exec "$0" "$@" 1< '${root}'`, ['--help'])
+    expect(result).toEqual({ status: 1, stderr: 'quire: standard output cannot be written (EBADF)\n' })
+  })
 })
 
 describe.runIf(existsSync(FULL))('output that cannot be written', () => {

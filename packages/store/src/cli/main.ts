@@ -18,7 +18,8 @@ import {
   printFailure,
   printHelpAsError,
   useJson,
-  watchOutput
+  watchOutput,
+  writeText
 } from './output.js'
 import { addStatusCommands } from './status.js'
 
@@ -32,7 +33,7 @@ async function main(argv: readonly string[]): Promise<number> {
     .version(version)
     .exitOverride()
     // Commander's own words take several lines; statusOf prints them in one.
-    .configureOutput({ writeErr: () => {} })
+    .configureOutput({ writeOut: writeText, writeErr: () => {} })
   addDevCommand(program)
   addClusterCommands(program)
   addCopyCommands(program)

@@ -1,5 +1,7 @@
 /** What the commands write: results on stdout, progress and failures on stderr. */
 import { once } from 'node:events'
+import { writeSync } from 'node:fs'
+import { Socket } from 'node:net'
 import { constants } from 'node:os'
 import cliProgress from 'cli-progress'
 import pc from 'picocolors'
@@ -29,7 +31,7 @@ export class ExitError extends Error {
 }
 
 export function printLine(text: string): void {
-  process.stdout.write(text + '\n')
+  writeText(text + '\n')
 }
 
 export function printJson(value: unknown): void {
@@ -85,24 +87,50 @@ export class OutputError extends Error {
   }
 }
 
+const STDOUT = 1
+
 let outputFailure: OutputError | undefined
 let reportFailure: (failure: OutputError) => void
 const failedOutput = new Promise<OutputError>((resolve) => (reportFailure = resolve))
 
 /** Call it before anything is written: a stream without a listener ends the process with a stack trace. */
 export function watchOutput(): void {
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    outputFailure ??= new OutputError(error)
-    reportFailure(outputFailure)
-  })
+  process.stdout.on('error', fail)
   // Nobody is left to tell; the exit status still says what happened.
   process.stderr.on('error', () => {})
+}
+
+function fail(error: NodeJS.ErrnoException): void {
+  outputFailure ??= new OutputError(error)
+  reportFailure(outputFailure)
+}
+
+/**
+ * Writes text of a command. False if the reader is slower. A failure is kept, and is the command's in the end.
+ *
+ * Node writes to a pipe, a terminal or a socket as it should. Of a file it takes a write that was cut short, as by a disk
+ * that is full, for a whole one, and what goes to a block device or a folder it drops.
+ */
+export function writeText(bytes: Uint8Array | string): boolean {
+  if (process.stdout instanceof Socket) return process.stdout.write(bytes)
+  if (outputFailure !== undefined) return true
+  try {
+    let rest = typeof bytes === 'string' ? Buffer.from(bytes) : bytes
+    while (rest.length > 0) {
+      const written = writeSync(STDOUT, rest)
+      if (written === 0) throw Object.assign(new Error('nothing was written'), { code: 'ENOSPC' })
+      rest = rest.subarray(written)
+    }
+  } catch (error) {
+    fail(error as NodeJS.ErrnoException)
+  }
+  return true
 }
 
 /** Writes to stdout at the reader's pace. Throws OutputError. */
 export async function writeOutput(bytes: Uint8Array | string): Promise<void> {
   throwIfFailed()
-  if (process.stdout.write(bytes)) return
+  if (writeText(bytes)) return throwIfFailed()
   // What `once` would reject with is the failure that the listener has seen already.
   await Promise.race([once(process.stdout, 'drain').catch(() => {}), failedOutput])
   throwIfFailed()

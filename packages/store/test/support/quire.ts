@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 
-const BIN = fileURLToPath(new URL('../../bin/quire.js', import.meta.url))
+export const BIN = fileURLToPath(new URL('../../bin/quire.js', import.meta.url))
 
 export interface Finished {
   readonly status: number | null
