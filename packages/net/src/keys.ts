@@ -4,7 +4,7 @@
  */
 import './polyfill.js'
 import { randomBytes } from 'node:crypto'
-import { link, open, readFile, unlink } from 'node:fs/promises'
+import { link, open, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { generateKeyPair, privateKeyFromProtobuf, privateKeyToProtobuf } from '@libp2p/crypto/keys'
 import type { PrivateKey } from '@libp2p/interface'
@@ -47,13 +47,31 @@ export function privateKeyFromText(text: string, where = 'private key'): Private
 export async function loadPrivateKey(path: string): Promise<PrivateKey> {
   let text: string
   try {
-    const bytes = await readFile(path)
-    if (bytes.length > MAX_KEY_FILE_BYTES) throw new KeyFileError(path, `${bytes.length} bytes are no key file`)
+    const bytes = await readAtMost(path, MAX_KEY_FILE_BYTES + 1)
+    if (bytes.length > MAX_KEY_FILE_BYTES) {
+      throw new KeyFileError(path, `more than ${MAX_KEY_FILE_BYTES} bytes are no key file`)
+    }
     text = toString(bytes, 'utf8')
   } catch (cause) {
     throw cause instanceof KeyFileError ? cause : new KeyFileError(path, `cannot be read (${codeOf(cause)})`, { cause })
   }
   return privateKeyFromText(text, path)
+}
+
+/** A key may come from a pipe, so the size is not known before. A device may have no end. */
+async function readAtMost(path: string, maxBytes: number): Promise<Uint8Array> {
+  const file = await open(path, 'r')
+  try {
+    const buffer = new Uint8Array(maxBytes)
+    for (let length = 0; length < maxBytes;) {
+      const { bytesRead } = await file.read(buffer, length, maxBytes - length, null)
+      if (bytesRead === 0) return buffer.subarray(0, length)
+      length += bytesRead
+    }
+    return buffer
+  } finally {
+    await file.close()
+  }
 }
 
 /**

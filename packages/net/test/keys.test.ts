@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -75,6 +76,13 @@ describe('key files', () => {
 })
 
 describe('multiaddrs', () => {
+  it.runIf(existsSync('/dev/zero'))('are read no further than a key can be long, and a device has no end', async () => {
+    await expect(loadPrivateKey('/dev/zero')).rejects.toMatchObject({
+      name: 'KeyFileError',
+      reason: 'more than 16384 bytes are no key file'
+    })
+  })
+
   it('of peers end in a PeerId', async () => {
     const peerId = peerIdFromKey(await generatePrivateKey())
     const address = `/ip4/127.0.0.1/tcp/4001/p2p/${peerId}`

@@ -1,5 +1,5 @@
 /** keygen, id, init and peer. */
-import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
 import type { Peer } from '../peer/peer.js'
 import { formatClusterFile, normalizeCluster, parseClusterFile, type ClusterConfig } from '../peer/cluster.js'
@@ -97,7 +97,9 @@ async function keygen(file: string, options: JsonOption): Promise<void> {
 
 /** When the file holds a key already, its PeerId is what the user came for. */
 async function withOwner(error: KeyFileError): Promise<KeyFileError> {
-  const key = await loadPrivateKey(error.path).catch(() => undefined)
+  // A pipe may have nobody who writes to it.
+  const isFile = statSync(error.path, { throwIfNoEntry: false })?.isFile() === true
+  const key = isFile ? await loadPrivateKey(error.path).catch(() => undefined) : undefined
   if (key === undefined) return error
   return new KeyFileError(error.path, `${error.reason}; it is the key of ${peerIdFromKey(key)}`, { cause: error })
 }
