@@ -69,7 +69,8 @@ afterAll(() => cluster?.[Symbol.asyncDispose]())
 // Each has a line of its own, and waits for it most of the time: all at once take as long as the slowest.
 describe.concurrent.each([
   ['1 Mbit/s', 125_000, 2 << 20],
-  ['256 kbit/s', 32_000, 384 << 10]
+  ['256 kbit/s', 32_000, 384 << 10],
+  ['40 kbit/s', 5_000, 64 << 10]
 ])('a client on a line of %s with 128 KiB of buffers', (rate, bytesPerSecond, bytes) => {
   const init = { bytesPerSecond, bufferBytes: 128 << 10 }
 

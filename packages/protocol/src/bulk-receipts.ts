@@ -1,11 +1,12 @@
 /** The receiving side of `BulkWindow`: counts what has come on a bulk stream and says so, not with every frame. */
 import type { Clock } from './env.js'
+import { DEFAULT_PAGE_BYTES } from './limits.js'
 
 /**
- * Received bytes that are acknowledged at once: few while the sender's window is small, and more when it has had time to grow,
- * since each receipt costs a message and lets as much leave as it names.
+ * Received bytes that are acknowledged at once: one page while the sender's window is small, and more when it has had time
+ * to grow, since each receipt costs a message and lets as much leave as it names.
  */
-const MIN_RECEIPT_BYTES = 16 * 1024
+const MIN_RECEIPT_BYTES = DEFAULT_PAGE_BYTES
 const MAX_RECEIPT_BYTES = 64 * 1024
 const RECEIPT_SHARE = 1 / 4
 /** Fewer are acknowledged after this time: a small part of any delay that `BulkWindow` allows. */

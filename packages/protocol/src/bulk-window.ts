@@ -7,10 +7,14 @@
  * time allowed, and grows while frames arrive sooner than that (as in LEDBAT, RFC 6817, with a bound on the base delay,
  * because a line that another client fills looks like a long one).
  */
+import { DEFAULT_PAGE_BYTES } from './limits.js'
 import { bulkDelays } from './timing.js'
 
-/** The first window is what a line of 1 Mbit/s carries in the time allowed. A fast line doubles it with every round trip. */
-const INITIAL_BYTES_PER_MS = 125
+/**
+ * The first window holds one frame with one page of the default size: nothing is known of the line yet, and a thin one takes
+ * seconds for more. On a fast line the window doubles with every round trip.
+ */
+const INITIAL_BYTES = DEFAULT_PAGE_BYTES + 128
 
 interface SentFrame {
   /** Bytes sent on the stream, this frame included. */
@@ -21,7 +25,7 @@ interface SentFrame {
 }
 
 export class BulkWindow {
-  private window: number
+  private window = INITIAL_BYTES
   private sent = 0
   private received = 0
   private frames: SentFrame[] = []
@@ -33,7 +37,6 @@ export class BulkWindow {
   /** `ttlMs` is the session's: a keep-alive must be answered well within it. */
   constructor(ttlMs: number) {
     this.limits = bulkDelays(ttlMs)
-    this.window = Math.floor(this.limits.queueMs * INITIAL_BYTES_PER_MS)
   }
 
   get bytes(): number {

@@ -1,6 +1,6 @@
 /** The window against lines in virtual time: a sender that always has more, a line, and a receiver that acknowledges. */
 import { describe, expect, it } from 'vitest'
-import { BulkReceipts, BulkWindow, bulkDelays } from '../src/index.js'
+import { BulkReceipts, BulkWindow, bulkDelays, silenceLimit } from '../src/index.js'
 
 const PAGE_FRAME = 4160
 
@@ -42,18 +42,35 @@ describe('the bulk window', () => {
   ])('on a line of %s nothing waits longer than a fraction of the TTL, and the line is used', (_, bytesPerMs, ttl) => {
     const { queueMs, baseMs } = bulkDelays(ttl)
     const { waits, arrived } = stream({ bytesPerMs, roundTripMs: 20 }, new BulkWindow(ttl), PAGE_FRAME, 60_000)
-    // The first window is blind, and so is what its first receipts let go. Behind it, the line's own time and the queue's.
+    // The first receipts let more go than the line carries. Behind it, the line's own time and the queue's.
     const settled = waits.slice(Math.ceil((2 * 32 * 1024) / PAGE_FRAME))
     expect(Math.max(...settled)).toBeLessThanOrEqual(Math.max(queueMs + baseMs, PAGE_FRAME / bytesPerMs))
     expect(arrived).toBeGreaterThan(0.8 * bytesPerMs * 60_000)
   })
 
-  it('opens within a few round trips on a fast line', () => {
+  it('opens from one page to twice what a fast line holds within 20 ms', () => {
     const window = new BulkWindow(10_000)
-    const { arrived } = stream({ bytesPerMs: 100_000, roundTripMs: 1 }, window, PAGE_FRAME, 20)
-    expect(window.bytes).toBeGreaterThan(512 * 1024)
-    expect(arrived).toBeGreaterThan(1024 * 1024)
+    const line = { bytesPerMs: 100_000, roundTripMs: 1 }
+    const { arrived } = stream(line, window, PAGE_FRAME, 20)
+    expect(window.bytes).toBeGreaterThan(2 * line.bytesPerMs * line.roundTripMs)
+    expect(arrived).toBeGreaterThan(4 * line.bytesPerMs * line.roundTripMs)
   })
+
+  it.each([
+    [10_000, 12],
+    [1500, 75]
+  ])(
+    'begins with no more than a line carries before a session with a TTL of %d ms is taken for dead, at %d kbit/s',
+    (ttl, kbit) => {
+      const window = new BulkWindow(ttl)
+      let first = 0
+      while (window.hasRoom(PAGE_FRAME)) {
+        window.left(PAGE_FRAME, 0)
+        first += PAGE_FRAME
+      }
+      expect(first / (kbit * KBIT)).toBeLessThan(silenceLimit(ttl))
+    }
+  )
 
   it('fills a long line: its round trip is no queue', () => {
     const { arrived } = stream({ bytesPerMs: 1250, roundTripMs: 600 }, new BulkWindow(10_000), PAGE_FRAME, 60_000)
