@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { cp, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
@@ -19,9 +19,15 @@ let found: Map<string, string[]>
 async function lint(): Promise<Report> {
   await cp(fixtures, tree, { recursive: true })
   await cp(join(root, '.oxlintrc.json'), join(tree, '.oxlintrc.json'))
-  const oxlint = join(root, 'node_modules/.bin/oxlint')
+  // oxlint looks for its type-aware half in the tree that it lints and in PATH.
+  const bin = join(root, 'node_modules/.bin')
+  const env = { ...process.env, PATH: [bin, process.env.PATH].join(delimiter) }
   try {
-    await promisify(execFile)(oxlint, ['--type-aware', '--format=json'], { cwd: tree, maxBuffer: 1 << 24 })
+    await promisify(execFile)(join(bin, 'oxlint'), ['--type-aware', '--format=json'], {
+      cwd: tree,
+      env,
+      maxBuffer: 1 << 24
+    })
   } catch (error) {
     return JSON.parse((error as { stdout: string }).stdout) as Report
   }
