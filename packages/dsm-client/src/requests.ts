@@ -6,6 +6,14 @@ type Request = Extract<ClientMessage, { seq: number }>
 /** A request without what is filled in here. */
 export type RequestBody = Request extends infer R ? (R extends Request ? Omit<R, 'seq' | 'settled'> : never) : never
 
+export interface RequestOptions {
+  readonly signal?: AbortSignal | undefined
+  /** Called with the answer in the step in which it arrives: before what the leader has sent behind it, and before the promise. Not with `failed`. */
+  readonly onAnswer?: (reply: Exclude<Reply, { type: 'failed' }>) => void
+  /** Called when an answer comes that nobody waits for any more. Without it, a request that is given up is not repeated. */
+  readonly onLate?: (reply: Reply) => void
+}
+
 interface PendingRequest {
   readonly body: RequestBody
   settle(reply: Reply): void

@@ -33,7 +33,7 @@ import { Liveness } from './core/liveness.js'
 import { Recorder, type HistoryEvent } from './history.js'
 import type { PageHost } from './host.js'
 import { LeaderSearch } from './leader-search.js'
-import { Requests, type Reply, type RequestBody } from './requests.js'
+import { Requests, type Reply, type RequestBody, type RequestOptions } from './requests.js'
 import { Sizes } from './sizes.js'
 import type { FaultTimer } from './stats.js'
 import type { SessionState } from './types.js'
@@ -61,14 +61,6 @@ export interface SessionInit {
 }
 
 const MAX_TICK_MS = 500
-
-export interface RequestOptions {
-  readonly signal?: AbortSignal | undefined
-  /** Called with the answer in the step in which it arrives: before what the leader has sent behind it, and before the promise. Not with `failed`. */
-  readonly onAnswer?: (reply: Exclude<Reply, { type: 'failed' }>) => void
-  /** Called when an answer comes that nobody waits for any more. Without it, a request that is given up is not repeated. */
-  readonly onLate?: (reply: Reply) => void
-}
 
 export class Session implements PageHost {
   readonly coherence: Coherence

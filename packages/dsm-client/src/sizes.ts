@@ -2,8 +2,7 @@
 import { BusyError, UnavailableError, type LeaderMessage, type WireFileStat } from '@quire/protocol'
 import type { AddressSpacePages, Coherence } from './core/index.js'
 import type { PageHost } from './host.js'
-import type { RequestBody } from './requests.js'
-import type { RequestOptions } from './session.js'
+import type { RequestBody, RequestOptions } from './requests.js'
 
 export interface SizesInit {
   readonly host: Pick<PageHost, 'ended' | 'wait' | 'drain'>

@@ -1,7 +1,6 @@
 /** One client's pages of one file (kernel: struct address_space). */
 import type { Unit } from '@quire/protocol'
 import { Page } from './page.js'
-import type { PrivateCopies } from './private-copies.js'
 
 /** A range of pages that the cluster is about to discard (docs/coherence.md, "Files that shrink"). */
 export interface PendingDiscard {
@@ -19,6 +18,15 @@ export interface PendingDiscard {
   readonly renewed: Set<Page>
   /** What takes away the private copies that were there when it was acknowledged. */
   readonly doomed: (() => void)[]
+}
+
+/** The copies of pages that one private mapping holds, as far as a discard concerns them. Ranges run up to but without `end`. */
+export interface DiscardableCopies {
+  /** Returns how many of the `count` pages from `first` on have a copy. */
+  count(first: number, count: number): number
+  /** Returns a function that discards the copies that are there now; the mapping keeps the copies that it makes later. */
+  mark(first: number, end: number): () => void
+  discard(first: number, end: number): void
 }
 
 export interface AddressSpaceInit {
@@ -49,8 +57,8 @@ export class AddressSpacePages {
   seq = 0
   /** Of a file that is owned as a whole: the leader did not take what was written back for its order. */
   isRefused = false
-  /** Of the private mappings of this file. */
-  readonly privateCopies = new Set<PrivateCopies>()
+  /** One for each private mapping of this file. */
+  readonly privateCopies = new Set<DiscardableCopies>()
   private readonly pages = new Map<number, Page>()
 
   constructor({ file, path, pageSize, unit = 'page', size = 0 }: AddressSpaceInit) {

@@ -1,8 +1,7 @@
 /** Pins in the making: their pages are put next to each other, then acquired (api.md, `pin`). */
 import { CacheFullError, PinConflictError, type Access } from '@quire/protocol'
 import type { AddressSpacePages } from './address-space.js'
-import type { Page } from './page.js'
-import type { PageTable } from './page-table.js'
+import type { Page, PageWaiter } from './page.js'
 
 export interface PinTarget {
   readonly space: AddressSpacePages
@@ -19,11 +18,27 @@ export interface PinOutcome {
   advanced(count: number): void
 }
 
+/** What a pin needs of the page table: see `PageTable`. */
+export interface PinnableTable {
+  readonly pins: PinRequests
+  readonly resident: {
+    readonly capacityBytes: number
+    isFullFor(pageSize: number, count: number): boolean
+    reserve(page: Page): void
+    unreserve(page: Page): void
+  }
+  access(file: number, index: number, waiter: PageWaiter): () => void
+  unpin(page: Page, access: Access): void
+  layOut(pages: readonly Page[]): 'done' | 'conflict' | 'noRoom'
+  whenRoom(run: () => void, fail: (error: Error) => void): () => void
+  forgetIfUnused(page: Page): void
+}
+
 /**
  * Ascending order: of two clients that want the same pages, the one that has the first gets them all. A file that is owned as a whole comes as a
  * whole, so there all pages are asked for at once. Returns a function that withdraws.
  */
-export function requestPin(table: PageTable, target: PinTarget, outcome: PinOutcome): () => void {
+export function requestPin(table: PinnableTable, target: PinTarget, outcome: PinOutcome): () => void {
   const request = new PinRequest(table, target, outcome)
   table.pins.add(request)
   request.start()
@@ -115,7 +130,7 @@ class PinRequest {
   givesWayAt = Infinity
 
   constructor(
-    private readonly table: PageTable,
+    private readonly table: PinnableTable,
     readonly target: PinTarget,
     private readonly outcome: PinOutcome
   ) {}

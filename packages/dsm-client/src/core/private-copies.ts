@@ -1,5 +1,6 @@
 /** The pages of a private mapping that were written to (kernel: anonymous pages of a private file mapping). Never written back. */
 import { assert } from '@quire/protocol'
+import type { DiscardableCopies } from './address-space.js'
 import type { Frame } from './frames.js'
 import type { PageTable } from './page-table.js'
 
@@ -10,7 +11,7 @@ interface Copy {
   isGone: boolean
 }
 
-export class PrivateCopies {
+export class PrivateCopies implements DiscardableCopies {
   private readonly copies = new Map<number, Copy>()
 
   constructor(private readonly table: PageTable) {}

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Entry } from '../core/types.js'
 import type { LogCreation, LogWrite, RaftLog } from '../log/types.js'
-import type { LogAdapter } from './index.js'
 
 type Declare = (name: string, test: () => Promise<void>) => void
 
@@ -9,6 +8,40 @@ type Declare = (name: string, test: () => Promise<void>) => void
 export interface TestFunctions {
   describe(name: string, define: () => void): void
   readonly it: Declare & { readonly skip: Declare }
+}
+
+/**
+ * A log and where it lives. `S` is one storage: a directory, a fake disk. Limits should be small, such as segments of 8 KiB and a
+ * cache of 1 KiB, so that a test of a hundred entries reaches them. Tests that need a hook which is not there are skipped.
+ */
+export interface LogAdapter<S> {
+  readonly name: string
+  /** An empty storage. */
+  createStorage(): S | Promise<S>
+  /** Opens the log, or makes it. A storage has one open log at a time; several storages may be open. */
+  open(storage: S, create: LogCreation | undefined): Promise<RaftLog>
+  /** After a test: the log is closed, or dead. */
+  removeStorage?(storage: S): void | Promise<void>
+  /**
+   * Power is lost now, whatever is under way, also `open`. What was not flushed is kept, dropped, torn or reordered, as `random`
+   * says. The log that was open is dead; the next call is `open`.
+   */
+  powerLoss?(storage: S, random: () => number): void | Promise<void>
+  /** The next write fails, after any part of it was written. */
+  failNextWrite?(storage: S): void
+  /** There is no more space than is in use, or there is again. */
+  setFull?(storage: S, isFull: boolean): void | Promise<void>
+  /** Flips one of all bits that are stored. The log is closed. */
+  flipBit?(storage: S, random: () => number): void | Promise<void>
+  /** Bytes that were read from this storage up to now. */
+  bytesRead?(storage: S): number
+  /** Files of this storage that are open: now, and the most that were open at any time since it was made. */
+  openFiles?(storage: S): { readonly now: number; readonly most: number }
+  /**
+   * There is no file descriptor left for anything more, or there is again. Give the log a clock whose seconds pass with turns of the event
+   * loop.
+   */
+  setDescriptors?(storage: S, isShort: boolean): void
 }
 
 export interface Rig<S> {

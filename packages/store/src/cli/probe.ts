@@ -26,9 +26,14 @@ import {
   type LeaderMessage,
   type LeaderMessageOf
 } from '@quire/protocol'
-import type { Answered } from './survey.js'
 
 export type StatusAnswer = LeaderMessageOf<'status'>
+
+/** An answer, and over which of the addresses it came. */
+export interface Answered {
+  readonly answer: StatusAnswer
+  readonly address: string
+}
 
 export interface Probe {
   /** This client's PeerId. */

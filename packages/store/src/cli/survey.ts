@@ -1,7 +1,7 @@
 /** What the peers of a cluster say about themselves, all of them asked, and what follows from it for the cluster. */
 import { InvalidArgumentError, NotAuthorizedError, type Member } from '@quire/protocol'
 import { hostAndPort, parsePeerAddress, shortId } from '@quire/net'
-import type { StatusAnswer } from './probe.js'
+import type { Answered, StatusAnswer } from './probe.js'
 
 /** One peer: its answer, or why there is none. */
 export interface PeerReport {
@@ -44,12 +44,6 @@ export interface KeptOut {
   readonly id: string
   readonly by: readonly string[]
   readonly reason: string
-}
-
-/** An answer, and over which of the addresses it came. */
-export interface Answered {
-  readonly answer: StatusAnswer
-  readonly address: string
 }
 
 export interface SurveyInit {
