@@ -14,9 +14,9 @@
  * await mapping.msync()
  * ```
  */
-export { createDsmClient, createDsmClientOn } from './client.js'
-export type { ClientComponents } from './session.js'
-export { createAddressSpace } from './local-space.js'
+export { createDsmClient, createDsmClientOn } from './api/client.js'
+export type { ClientComponents } from './session/session.js'
+export { createAddressSpace } from './local/local-space.js'
 export type * from './types.js'
 export { KeyFileError, generatePrivateKey, loadPrivateKey, savePrivateKey, type PrivateKey } from '@quire/net'
 export {

@@ -1,8 +1,8 @@
 /** What peers say of numbers and addresses, and what a client makes of it. */
 import { DEFAULT_ROUND_TRIP_MS, timingOf, type LeaderMessage, type Network } from '@quire/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { ClusterView } from '../src/cluster-view.js'
-import { greet } from '../src/connection.js'
+import { ClusterView } from '../src/session/cluster-view.js'
+import { greet } from '../src/session/connection.js'
 import type { DsmClient } from '../src/types.js'
 import { World } from './support/client.js'
 import { FOUNDING, PEERS, addressOf } from './support/leader.js'

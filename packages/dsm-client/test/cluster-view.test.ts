@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { ClusterView } from '../src/cluster-view.js'
+import { ClusterView } from '../src/session/cluster-view.js'
 
 const IDS = [
   '12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X',

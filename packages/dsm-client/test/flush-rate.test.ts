@@ -1,7 +1,7 @@
 /** The client's core and its bulk sender against a fast line and slow commits, in virtual time: docs/coherence.md, "Thin lines". */
 import { clientMessage, encodeFrame, type ClientMessageOf, type FrameStream } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
-import { BulkSender } from '../src/bulk-sender.js'
+import { BulkSender } from '../src/session/bulk-sender.js'
 import { CoreHarness, PAGE } from './support/core.js'
 
 const CREDIT = 1024 * 1024

@@ -1,6 +1,6 @@
 import type { LeaderMessage } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
-import { SlowWaits } from '../src/slow-waits.js'
+import { SlowWaits } from '../src/session/slow-waits.js'
 
 const GRANT = { type: 'grant' } as LeaderMessage
 

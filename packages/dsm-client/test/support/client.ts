@@ -1,6 +1,6 @@
 /** A client on a fake network, in virtual time, with peers that do as the test says. */
 import { createDsmClientOn } from '../../src/index.js'
-import { inspectClient, type ClientView } from '../../src/inspect.js'
+import { inspectClient, type ClientView } from '../../src/internal.js'
 import type { DsmClient, DsmClientInit } from '../../src/types.js'
 import { FakeCluster, FakePeer, PEERS, addressOf } from './leader.js'
 import { FakeClock, FakeNet, settle } from './world.js'

@@ -1,6 +1,6 @@
 /** What programs do with an open file. */
 import type { HistoryEvent } from '#linearizability'
-import { inspectClient } from '@quire/dsm-client/inspect'
+import { inspectClient } from '@quire/dsm-client/internal'
 import { Violation } from '../violation.js'
 import { hex } from './chronicle.js'
 import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'

@@ -3,7 +3,7 @@
  * judged at the end.
  */
 import { judge, type HistoryEvent } from '#linearizability'
-import type { ClientView } from '@quire/dsm-client/inspect'
+import type { ClientView } from '@quire/dsm-client/internal'
 import { clientMessage, decodeFrame, PROTOCOL_BULK } from '@quire/protocol'
 import type { SimProcess } from '../process.js'
 import type { Scheduler } from '../scheduler.js'

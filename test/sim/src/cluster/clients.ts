@@ -1,6 +1,6 @@
 /** The simulated clients: the real one on a simulated network, and the programs that use it. */
 import { createDsmClientOn, type DsmClient } from '@quire/dsm-client'
-import { inspectClient, type ClientView } from '@quire/dsm-client/inspect'
+import { inspectClient, type ClientView } from '@quire/dsm-client/internal'
 import type { Coverage } from '../coverage.js'
 import { SimProcess } from '../process.js'
 import type { Chance } from '../random.js'

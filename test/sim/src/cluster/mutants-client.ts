@@ -6,14 +6,14 @@ const ORDERS = 'dsm-client/dist/core/orders.js'
 const FAULTS = 'dsm-client/dist/core/faults.js'
 const DISCARDS = 'dsm-client/dist/core/discards.js'
 const TABLE = 'dsm-client/dist/core/page-table.js'
-const SPACE = 'dsm-client/dist/address-space.js'
-const SESSION = 'dsm-client/dist/session.js'
+const SPACE = 'dsm-client/dist/api/address-space.js'
+const SESSION = 'dsm-client/dist/session/session.js'
 
 const LEASES: readonly Mutant[] = [
   {
     name: 'no term check at the client',
     rule: 'rule 3',
-    file: 'dsm-client/dist/connection.js',
+    file: 'dsm-client/dist/session/connection.js',
     find: 'cluster.fence = welcome.term;',
     replace: '',
     // Behind it stands the quorum round of who registers again.
@@ -43,7 +43,7 @@ const LEASES: readonly Mutant[] = [
   {
     name: 'lease not checked after the copy',
     rule: 'rule 16',
-    file: 'dsm-client/dist/page-io.js',
+    file: 'dsm-client/dist/api/page-io.js',
     find: 'if (host.isLeaseValid())\n            return;',
     replace: 'return;'
   }
@@ -61,7 +61,7 @@ const THIN_LINES: readonly Mutant[] = [
   {
     name: 'the client sends page bytes whatever its line carries',
     rule: 'thin lines',
-    file: 'dsm-client/dist/bulk-sender.js',
+    file: 'dsm-client/dist/session/bulk-sender.js',
     find: 'this.window.hasRoom(this.queue[taken].length)',
     replace: 'true',
     and: [{ file: 'dsm-client/dist/core/writeback.js', find: 'this.windowBytes = windowBytes;', replace: '' }]
@@ -69,7 +69,7 @@ const THIN_LINES: readonly Mutant[] = [
   {
     name: 'the client does not say what it has received',
     rule: 'thin lines',
-    file: 'dsm-client/dist/connection.js',
+    file: 'dsm-client/dist/session/connection.js',
     find: 'this.receipts.arrived(frame.length);',
     replace: ';'
   }
@@ -182,7 +182,7 @@ const GRANTS: readonly Mutant[] = [
   {
     name: 'requests are not repeated after a reconnection',
     rule: 'rule 15',
-    file: 'dsm-client/dist/requests.js',
+    file: 'dsm-client/dist/session/requests.js',
     find: 'this.unsent = [...this.pending.keys()];',
     replace: 'this.unsent = [];'
   },
@@ -306,14 +306,14 @@ const RANGES: readonly Mutant[] = [
   {
     name: 'a size is believed that a discard has overtaken',
     rule: 'files that shrink',
-    file: 'dsm-client/dist/sizes.js',
+    file: 'dsm-client/dist/session/sizes.js',
     find: 'if (space.discardsSeen !== discardsSeen)\n                continue;\n            space.size = Math.max(space.size, stat.size);',
     replace: 'space.size = Math.max(space.size, stat.size);'
   },
   {
     name: 'a write that begins again writes its pages twice',
     rule: 'found by this simulation',
-    file: 'dsm-client/dist/page-io.js',
+    file: 'dsm-client/dist/api/page-io.js',
     find: 'if (skipped?.has(next) !== true)',
     replace: 'if (true)'
   },
@@ -344,7 +344,7 @@ const NAMES: readonly Mutant[] = [
   {
     name: 'a file is named before it is flushed',
     rule: 'names',
-    file: 'dsm-client/dist/file.js',
+    file: 'dsm-client/dist/api/file.js',
     find: 'await this.sync(options);',
     replace: ''
   }

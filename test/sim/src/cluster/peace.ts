@@ -1,6 +1,6 @@
 /** The end of a seed: no more faults, so that everything that was called ends, everybody agrees, and nothing is left over. */
 import { DEFAULT_ROUND_TRIP_MS, PROTOCOL_RAFT, timingOf } from '@quire/protocol'
-import { inspectClient } from '@quire/dsm-client/inspect'
+import { inspectClient } from '@quire/dsm-client/internal'
 import type { Chance } from '../random.js'
 import { Violation } from '../violation.js'
 import { countStats, type SimClient } from './clients.js'

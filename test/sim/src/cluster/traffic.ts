@@ -10,7 +10,7 @@ import {
   type LeaderMessage,
   type LeaderMessageOf
 } from '@quire/protocol'
-import type { ClientView } from '@quire/dsm-client/inspect'
+import type { ClientView } from '@quire/dsm-client/internal'
 import type { Coverage } from '../coverage.js'
 import type { SimClient } from './clients.js'
 import { nameOf } from './ids.js'

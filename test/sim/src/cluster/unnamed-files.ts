@@ -2,7 +2,7 @@
  * What is promised of files without a path, checked from outside at every entry that concerns one: only its creator maps it, it ends with
  * that session, and once it has a name, it has what its creator had written to it before it asked for that.
  */
-import { inspectClient } from '@quire/dsm-client/inspect'
+import { inspectClient } from '@quire/dsm-client/internal'
 import type { DsmClient } from '@quire/dsm-client'
 import type { Applied, StateView } from '@quire/store/peer-core'
 import type { Coverage } from '../coverage.js'

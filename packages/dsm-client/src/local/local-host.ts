@@ -8,12 +8,12 @@ import {
   type AddressSpacePages,
   type Page,
   type PageBackend
-} from './core/index.js'
-import { Recorder } from './history.js'
-import type { PageHost } from './host.js'
-import { SizeMoved } from './page-io.js'
-import type { VmOperations } from './types.js'
-import { untilAborted, waitFor, type Start } from './waiting.js'
+} from '../core/index.js'
+import { Recorder } from '../history.js'
+import type { PageHost } from '../host.js'
+import { SizeMoved } from '../api/page-io.js'
+import type { VmOperations } from '../types.js'
+import { untilAborted, waitFor, type Start } from '../waiting.js'
 
 const MAX_FAULTS = 256
 /** Pages in one call of `writePages`. */

@@ -3,15 +3,15 @@
  * the same as those of a file of the cluster.
  */
 import { BusyError, ClosedError, MAX_FILE_BYTES } from '@quire/protocol'
-import { createAddressSpaceCalls, unmapPages } from './address-space.js'
-import { AddressSpacePages, MIN_CACHE_BYTES } from './core/index.js'
-import type { OpenFile } from './host.js'
+import { createAddressSpaceCalls, unmapPages } from '../api/address-space.js'
+import { AddressSpacePages, MIN_CACHE_BYTES } from '../core/index.js'
+import type { OpenFile } from '../host.js'
 import { LocalHost } from './local-host.js'
-import { createMapping } from './mapping.js'
-import { checkUsable, flushFile } from './page-io.js'
-import { Once } from './once.js'
-import { createPrivateMapping } from './private-mapping.js'
-import { DEFAULT_CACHE_BYTES, DEFAULT_FAULT_TIMEOUT_MS } from './settings.js'
+import { createMapping } from '../api/shared-mapping.js'
+import { checkUsable, flushFile } from '../api/page-io.js'
+import { Once } from '../once.js'
+import { createPrivateMapping } from '../api/private-mapping.js'
+import { DEFAULT_CACHE_BYTES, DEFAULT_FAULT_TIMEOUT_MS } from '../api/settings.js'
 import type {
   AddressSpace,
   AddressSpaceInit,
@@ -19,9 +19,9 @@ import type {
   LocalAddressSpace,
   LocalMapping,
   MmapOptions
-} from './types.js'
-import { checkCount, checkFunction, checkMapped, checkMmapOptions, checkOptions, checkPageSize } from './validate.js'
-import { throwIfAborted } from './waiting.js'
+} from '../types.js'
+import { checkCount, checkFunction, checkMapped, checkMmapOptions, checkOptions, checkPageSize } from '../validate.js'
+import { throwIfAborted } from '../waiting.js'
 
 const FILE = 1
 

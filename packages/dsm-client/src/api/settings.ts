@@ -1,11 +1,11 @@
 import { withShortIds } from '@quire/net'
 import { InvalidArgumentError, MAX_SESSION_TTL_MS, MIN_SESSION_TTL_MS } from '@quire/protocol'
 import { pino, type Logger } from 'pino'
-import { ClusterView } from './cluster-view.js'
-import { MIN_CACHE_BYTES } from './core/index.js'
-import type { HistoryEvent } from './history.js'
-import type { DsmClientInit } from './types.js'
-import { checkCount, checkFunction, checkOptions, checkTexts, toFact } from './validate.js'
+import { ClusterView } from '../session/cluster-view.js'
+import { MIN_CACHE_BYTES } from '../core/index.js'
+import type { HistoryEvent } from '../history.js'
+import type { DsmClientInit } from '../types.js'
+import { checkCount, checkFunction, checkOptions, checkTexts, toFact } from '../validate.js'
 
 export const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
 const DEFAULT_SESSION_TTL_MS = 10_000

@@ -27,18 +27,18 @@ import {
   type CoherenceCounters,
   type FrameProvider,
   type PageTable
-} from './core/index.js'
-import { Lease } from './core/lease.js'
-import { Liveness } from './core/liveness.js'
-import { Recorder, type HistoryEvent } from './history.js'
-import type { PageHost } from './host.js'
+} from '../core/index.js'
+import { Lease } from '../core/lease.js'
+import { Liveness } from '../core/liveness.js'
+import { Recorder, type HistoryEvent } from '../history.js'
+import type { PageHost } from '../host.js'
 import { LeaderSearch } from './leader-search.js'
 import { Requests, type Reply, type RequestBody, type RequestOptions } from './requests.js'
 import { Sizes } from './sizes.js'
-import type { FaultTimer } from './stats.js'
-import type { SessionState } from './types.js'
+import type { FaultTimer } from './fault-timer.js'
+import type { SessionState } from '../types.js'
 import { SlowWaits } from './slow-waits.js'
-import { waitFor, type Start } from './waiting.js'
+import { waitFor, type Start } from '../waiting.js'
 
 /** What a client takes from the world around it. */
 export interface ClientComponents {

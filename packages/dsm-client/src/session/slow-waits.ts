@@ -4,7 +4,7 @@
  * when what came later is served for ever.
  */
 import type { LeaderMessage } from '@quire/protocol'
-import type { Start } from './waiting.js'
+import type { Start } from '../waiting.js'
 
 interface SlowWait {
   /** The number that `count` has when everything is served that was under way when the wait began. */

@@ -1,10 +1,10 @@
 /** Shared mappings: every access is of the file's own pages. */
 import type { Access } from '@quire/protocol'
-import { hex } from './history.js'
+import { hex } from '../history.js'
 import { MappingBase, type MappingInit } from './mapping-base.js'
 import { checkNothingLost, eachPart, flushPages, readPages, writePages } from './page-io.js'
 import { pinRange } from './pinned-range.js'
-import type { PinnedRange } from './types.js'
+import type { PinnedRange } from '../types.js'
 
 export function createMapping(init: MappingInit): MappingBase {
   return new SharedMapping(init)

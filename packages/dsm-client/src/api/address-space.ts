@@ -1,9 +1,9 @@
 /** The calls of the seed on the pages of one open file: see `AddressSpace` in types.ts. */
 import { BusyError } from '@quire/protocol'
-import type { OpenFile } from './host.js'
+import type { OpenFile } from '../host.js'
 import { flushPages, startWriting } from './page-io.js'
-import type { AddressSpace, CallOptions } from './types.js'
-import { checkCount } from './validate.js'
+import type { AddressSpace, CallOptions } from '../types.js'
+import { checkCount } from '../validate.js'
 
 export interface UnmapOptions {
   /** Private copies in the range go as well: the file's pages under them are no more. Default false. */

@@ -1,7 +1,7 @@
 /** What a session knows of its files' sizes, and asks of them (docs/coherence.md, "Files that shrink"). */
 import { BusyError, UnavailableError, type LeaderMessage, type WireFileStat } from '@quire/protocol'
-import type { AddressSpacePages, Coherence } from './core/index.js'
-import type { PageHost } from './host.js'
+import type { AddressSpacePages, Coherence } from '../core/index.js'
+import type { PageHost } from '../host.js'
 import type { RequestBody, RequestOptions } from './requests.js'
 
 export interface SizesInit {

@@ -1,15 +1,15 @@
 import { ClosedError, MAX_FILE_BYTES, type WireFileStat } from '@quire/protocol'
-import { createMapping } from './mapping.js'
+import { createMapping } from './shared-mapping.js'
 import type { MappingBase } from './mapping-base.js'
 import { createAddressSpaceCalls } from './address-space.js'
-import { hex, UNKNOWN } from './history.js'
-import type { OpenFile } from './host.js'
-import { Once } from './once.js'
+import { hex, UNKNOWN } from '../history.js'
+import type { OpenFile } from '../host.js'
+import { Once } from '../once.js'
 import { checkNothingLost, checkUsable, flushFile, readPages, sizeFor, withSize, writePages } from './page-io.js'
 import { createPrivateMapping } from './private-mapping.js'
-import type { Reply } from './requests.js'
-import type { Session } from './session.js'
-import type { AddressSpace, CallOptions, DsmFile, FileStat, Mapping, MmapOptions } from './types.js'
+import type { Reply } from '../session/requests.js'
+import type { Session } from '../session/session.js'
+import type { AddressSpace, CallOptions, DsmFile, FileStat, Mapping, MmapOptions } from '../types.js'
 import {
   allocateResult,
   checkBytes,
@@ -18,8 +18,8 @@ import {
   checkMmapOptions,
   checkPath,
   checkRange
-} from './validate.js'
-import { throwIfAborted } from './waiting.js'
+} from '../validate.js'
+import { throwIfAborted } from '../waiting.js'
 
 /** Called when the last handle of a file is closed and its pages are flushed. */
 export type ReleaseFile = (file: OpenFile) => Promise<void>

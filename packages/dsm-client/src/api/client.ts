@@ -22,16 +22,16 @@ import {
   type CoherenceCounters,
   type FrameProvider,
   type Page
-} from './core/index.js'
+} from '../core/index.js'
 import { createFile, toFileStat } from './file.js'
-import type { OpenFile } from './host.js'
+import type { OpenFile } from '../host.js'
 import { OpenOrder } from './open-order.js'
 import { checkNothingLost, flushFile } from './page-io.js'
-import type { Reply, RequestBody } from './requests.js'
-import { Session, type ClientComponents } from './session.js'
+import type { Reply, RequestBody } from '../session/requests.js'
+import { Session, type ClientComponents } from '../session/session.js'
 import { resolveSettings, type Settings } from './settings.js'
-import { FaultTimer } from './stats.js'
-import { abortReason, pause, throwIfAborted, untilAborted } from './waiting.js'
+import { FaultTimer } from '../session/fault-timer.js'
+import { abortReason, pause, throwIfAborted, untilAborted } from '../waiting.js'
 import type {
   CallOptions,
   ClientStats,
@@ -42,8 +42,8 @@ import type {
   DsmFile,
   FileStat,
   OpenOptions
-} from './types.js'
-import { checkCount, checkOneOf, checkOptions, checkPageSize, checkPath, checkPrefix } from './validate.js'
+} from '../types.js'
+import { checkCount, checkOneOf, checkOptions, checkPageSize, checkPath, checkPrefix } from '../validate.js'
 
 type OpenBody = Extract<RequestBody, { type: 'open' | 'createUnnamed' }>
 

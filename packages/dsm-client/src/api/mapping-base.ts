@@ -1,10 +1,10 @@
 import { ClosedError, InvalidArgumentError, PastEndError, ReadOnlyMappingError, type Access } from '@quire/protocol'
-import type { OpenFile } from './host.js'
-import { Once } from './once.js'
+import type { OpenFile } from '../host.js'
+import { Once } from '../once.js'
 import { checkUsable, sizeFor, withSize } from './page-io.js'
-import type { CallOptions, LocalMapping, PinnedRange } from './types.js'
-import { allocateResult, checkBytes, checkCount, checkOneOf } from './validate.js'
-import { throwIfAborted } from './waiting.js'
+import type { CallOptions, LocalMapping, PinnedRange } from '../types.js'
+import { allocateResult, checkBytes, checkCount, checkOneOf } from '../validate.js'
+import { throwIfAborted } from '../waiting.js'
 
 export interface MappingInit {
   readonly file: OpenFile

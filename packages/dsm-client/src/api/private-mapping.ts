@@ -1,11 +1,11 @@
 /** Private mappings: pages follow the file until they are written to, and are the mapping's own from then on (kernel: MAP_PRIVATE). */
 import { PinConflictError, type Access } from '@quire/protocol'
-import { PrivateCopies, type Frame } from './core/index.js'
+import { PrivateCopies, type Frame } from '../core/index.js'
 import { MappingBase, type MappingInit } from './mapping-base.js'
 import { checkUsable, eachPage, eachPart, readPages, SizeMoved } from './page-io.js'
 import { pinRange } from './pinned-range.js'
-import type { PinnedRange } from './types.js'
-import { throwIfAborted } from './waiting.js'
+import type { PinnedRange } from '../types.js'
+import { throwIfAborted } from '../waiting.js'
 
 export function createPrivateMapping(init: MappingInit): MappingBase {
   return new PrivateMapping(init)

@@ -1,9 +1,9 @@
 import { BusyError, InvalidArgumentError, type Access } from '@quire/protocol'
-import { requestPin, type Page } from './core/index.js'
-import { hex } from './history.js'
-import type { OpenFile } from './host.js'
+import { requestPin, type Page } from '../core/index.js'
+import { hex } from '../history.js'
+import type { OpenFile } from '../host.js'
 import { checkUsable, SizeMoved, sizeMovedBy } from './page-io.js'
-import type { PinnedRange } from './types.js'
+import type { PinnedRange } from '../types.js'
 
 /** Pins bytes of a file, which reaches to their end. Rejects with SizeMoved if it does not any more. */
 export async function pinRange(

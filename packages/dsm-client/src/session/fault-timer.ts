@@ -1,7 +1,7 @@
 /** How long faults took. */
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
-import type { FaultKind } from './core/index.js'
-import type { FaultStats } from './types.js'
+import type { FaultKind } from '../core/index.js'
+import type { FaultStats } from '../types.js'
 
 export class FaultTimer {
   private readonly running = new Map<number, { readonly kind: FaultKind; readonly since: number }>()

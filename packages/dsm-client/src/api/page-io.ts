@@ -7,8 +7,8 @@ import {
   UnavailableError,
   type Access
 } from '@quire/protocol'
-import type { OpenFile } from './host.js'
-import { untilAborted } from './waiting.js'
+import type { OpenFile } from '../host.js'
+import { untilAborted } from '../waiting.js'
 
 /** Pages of one call that are faulted in at the same time. */
 const WINDOW = 256

@@ -1,0 +1,2 @@
+/** For the simulator and other checkers of this repository: not the API, may change in any release. */
+export { inspectClient, type ClientView } from './api/client.js'
