@@ -51,14 +51,14 @@ export interface RecorderInit {
 }
 
 /** A page's bytes as they left. */
-interface Taken extends PageVersion {
+interface PageInFlight extends PageVersion {
   readonly pageSize: number
   readonly at: number
 }
 
 export class Recorder {
   /** Writebacks that are not acknowledged, by page, oldest first. */
-  private readonly taken = new Map<string, Taken[]>()
+  private readonly inFlight = new Map<string, PageInFlight[]>()
 
   constructor(private readonly init: RecorderInit) {}
 
@@ -107,26 +107,26 @@ export class Recorder {
   /** Bytes of a page have left, to be made durable. */
   writing(version: PageVersion & { readonly pageSize: number }): void {
     if (!this.isOn) return
-    const taken = { ...version, at: this.init.now() }
+    const departed = { ...version, at: this.init.now() }
     const key = keyOf(version)
-    this.taken.set(key, [...(this.taken.get(key) ?? []), taken])
+    this.inFlight.set(key, [...(this.inFlight.get(key) ?? []), departed])
   }
 
   /** They are durable. Whatever became of those that left before, these came after. */
   written(version: PageVersion): void {
     const key = keyOf(version)
-    const all = this.taken.get(key) ?? []
+    const all = this.inFlight.get(key) ?? []
     const at = all.findIndex(({ epoch, seq }) => epoch === version.epoch && seq === version.seq)
     if (at < 0) return
-    if (at + 1 < all.length) this.taken.set(key, all.slice(at + 1))
-    else this.taken.delete(key)
+    if (at + 1 < all.length) this.inFlight.set(key, all.slice(at + 1))
+    else this.inFlight.delete(key)
     this.writeback(all[at]!, 'ok')
   }
 
   lost(ranges: readonly LostRange[]): void {
     if (!this.isOn) return
-    for (const all of this.taken.values()) for (const taken of all) this.writeback(taken, 'info')
-    this.taken.clear()
+    for (const all of this.inFlight.values()) for (const page of all) this.writeback(page, 'info')
+    this.inFlight.clear()
     const call = this.init.now()
     const process = this.init.process()
     for (const { file, offset, length } of ranges) {
@@ -134,7 +134,7 @@ export class Recorder {
     }
   }
 
-  private writeback({ file, page, pageSize, at }: Taken, status: 'ok' | 'info'): void {
+  private writeback({ file, page, pageSize, at }: PageInFlight, status: 'ok' | 'info'): void {
     const process = this.init.process()
     this.emit({ op: 'writeback', file, offset: page * pageSize, length: pageSize, call: at, process, status })
   }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { MAX_HOLD_MS } from '../src/core/hold.js'
+import { MAX_HOLD_MS } from '../src/core/hold-times.js'
 import { CoreHarness, FILE } from './support/core.js'
 
 /** A page that is granted, used some times, and wanted by somebody else at once. */

@@ -4,10 +4,10 @@ import type { MappingBase } from './mapping-base.js'
 import { createAddressSpaceCalls } from './address-space.js'
 import { hex, UNKNOWN } from '../history.js'
 import type { OpenFile } from '../host.js'
-import { Once } from '../once.js'
+import { OneTimeTask } from '../one-time-task.js'
 import { checkNothingLost, checkUsable, flushFile, readPages, sizeFor, withSize, writePages } from './page-io.js'
 import { createPrivateMapping } from './private-mapping.js'
-import type { Reply } from '../session/requests.js'
+import type { Reply } from '../session/request-queue.js'
 import type { Session } from '../session/session.js'
 import type { AddressSpace, CallOptions, DsmFile, FileStat, Mapping, MmapOptions } from '../types.js'
 import {
@@ -37,7 +37,7 @@ export function toFileStat(wire: WireFileStat): FileStat {
 class FileHandle implements DsmFile {
   readonly id: string
   readonly pageSize: number
-  private readonly closing = new Once()
+  private readonly closing = new OneTimeTask()
   private isGivenUp = false
   private readonly mappings = new Set<MappingBase>()
 

@@ -1,6 +1,6 @@
 import { ClosedError, InvalidArgumentError, PastEndError, ReadOnlyMappingError, type Access } from '@quire/protocol'
 import type { OpenFile } from '../host.js'
-import { Once } from '../once.js'
+import { OneTimeTask } from '../one-time-task.js'
 import { checkUsable, sizeFor, withSize } from './page-io.js'
 import type { CallOptions, LocalMapping, PinnedRange } from '../types.js'
 import { allocateResult, checkBytes, checkCount, checkOneOf } from '../validate.js'
@@ -21,7 +21,7 @@ export abstract class MappingBase implements LocalMapping {
   protected readonly open: OpenFile
   private readonly writable: boolean
   private readonly onUnmapped: () => void
-  private readonly unmapping = new Once()
+  private readonly unmapping = new OneTimeTask()
 
   constructor(init: MappingInit) {
     this.offset = init.offset

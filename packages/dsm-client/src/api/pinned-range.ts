@@ -79,7 +79,7 @@ class FilePin implements PinnedRange {
 
   get wanted(): boolean {
     const { space } = this.file
-    return this.isHeld && this.pages.some((page) => page.order !== undefined || space.isLeaving(page.index))
+    return this.isHeld && this.pages.some((page) => page.demotion !== undefined || space.isLeaving(page.index))
   }
 
   get lost(): AbortSignal {

@@ -52,7 +52,7 @@ export class AddressSpacePages {
   /** The newest discard of this leader that was heard of. */
   lastDiscard = 0
   /** Of a file that is owned as a whole: the leader's order to give it up; its epoch, and the newest writeback under that. */
-  order: { readonly op: number } | undefined
+  demotion: { readonly op: number } | undefined
   epoch = 0
   seq = 0
   /** Of a file that is owned as a whole: the leader did not take what was written back for its order. */
@@ -108,7 +108,7 @@ export class AddressSpacePages {
 
   /** The page, or all of its file, is to be given up: no new pins. */
   isLeaving(index: number): boolean {
-    return this.order !== undefined || this.isDiscarded(index)
+    return this.demotion !== undefined || this.isDiscarded(index)
   }
 
   /** The page is in the range of a discard that is not over, as far as is known here. */

@@ -14,24 +14,24 @@ import {
   type WritebackOutcome
 } from '@quire/protocol'
 import { AddressSpacePages, type AddressSpaceInit } from './address-space.js'
-import { Discards } from './discards.js'
-import { Faults, type FaultKind } from './faults.js'
+import { DiscardedRanges } from './discarded-ranges.js'
+import { PageFaults, type FaultKind } from './page-faults.js'
 import type { FrameProvider } from './frames.js'
-import { lostRanges } from './lost.js'
-import { Orders } from './orders.js'
+import { lostRanges } from './lost-ranges.js'
+import { Demotions } from './demotions.js'
 import type { FlushWaiter, Page, PageWaiter } from './page.js'
 import { PageTable } from './page-table.js'
 import type { CoherenceCounters } from './stats.js'
-import { Writebacks } from './writeback.js'
+import { WritebackQueue } from './writeback-queue.js'
 
-export type { FaultKind } from './faults.js'
+export type { FaultKind } from './page-faults.js'
 
 export type CoherenceEffect =
   | { readonly type: 'send'; readonly lane: 'control' | 'bulk'; readonly message: ClientMessage }
   | { readonly type: 'fault-sent'; readonly req: number; readonly kind: FaultKind }
   | { readonly type: 'fault-done'; readonly req: number }
   /** A discard is over: the file's size may be asked for. With an error, the file is given up. */
-  | { readonly type: 'size-settled'; readonly file: number; readonly error: Error | undefined }
+  | { readonly type: 'discard-ended'; readonly file: number; readonly error: Error | undefined }
   /** Bytes of a page leave to be made durable; and they are. */
   | {
       readonly type: 'writing'
@@ -51,10 +51,10 @@ export interface ConnectionTerms {
 
 export class Coherence {
   readonly table: PageTable
-  private readonly writebacks: Writebacks
-  private readonly orders: Orders
-  private readonly discards: Discards
-  private readonly faults: Faults
+  private readonly writebacks: WritebackQueue
+  private readonly demotions: Demotions
+  private readonly discards: DiscardedRanges
+  private readonly faults: PageFaults
   /** The leader's term on this connection; 0: not connected. */
   private term = 0
   private maxFaults = 0
@@ -69,12 +69,12 @@ export class Coherence {
     this.table = new PageTable(frames, this, counters)
     const drop = (page: Page) => this.drop(page)
     const send = (lane: 'control' | 'bulk', message: ClientMessage) => this.send(lane, message)
-    this.writebacks = new Writebacks(
+    this.writebacks = new WritebackQueue(
       (message) => this.send('bulk', message),
       counters,
       (page) => this.nextSeq(page)
     )
-    this.orders = new Orders({
+    this.demotions = new Demotions({
       table: this.table,
       writebacks: this.writebacks,
       counters,
@@ -82,13 +82,13 @@ export class Coherence {
       send,
       drop
     })
-    this.discards = new Discards({
+    this.discards = new DiscardedRanges({
       table: this.table,
       send: (message) => this.send('control', message),
       drop,
-      onSettled: (file, error) => this.output.push({ type: 'size-settled', file, error })
+      onEnded: (file, error) => this.output.push({ type: 'discard-ended', file, error })
     })
-    this.faults = new Faults({
+    this.faults = new PageFaults({
       table: this.table,
       discards: this.discards,
       counters,
@@ -97,7 +97,7 @@ export class Coherence {
       onSent: (req, kind) => this.output.push({ type: 'fault-sent', req, kind }),
       onDone: (req) => this.output.push({ type: 'fault-done', req }),
       clean: (page) => this.clean(page),
-      settled: (page) => this.settled(page)
+      released: (page) => this.released(page)
     })
   }
 
@@ -121,7 +121,7 @@ export class Coherence {
   /** Tells the time. What was held back for a while goes on. */
   advance(nowMs: number): void {
     this.now = nowMs
-    this.orders.timePassed()
+    this.demotions.timePassed()
     this.table.pins.timePassed(nowMs)
     this.writebacks.pump()
     this.table.pumpFaults()
@@ -129,7 +129,7 @@ export class Coherence {
 
   /** When to call `advance` next for want of anything else; Infinity: not at all. */
   get nextDeadline(): number {
-    return Math.min(this.orders.nextDeadline, this.table.pins.nextDeadline)
+    return Math.min(this.demotions.nextDeadline, this.table.pins.nextDeadline)
   }
 
   // ---- files
@@ -144,7 +144,7 @@ export class Coherence {
   removeFile(file: number, reason: Error): void {
     const space = this.table.space(file)
     if (space === undefined) return
-    this.orders.answerAll(space)
+    this.demotions.answerAll(space)
     this.discards.forget(space, reason)
     for (const page of space.all()) this.writebacks.refuse(page, reason)
     this.table.remove(file, reason)
@@ -161,7 +161,7 @@ export class Coherence {
     const space = this.table.space(file)
     if (space === undefined) return
     this.table.refuse(space, reason)
-    this.output.push({ type: 'size-settled', file, error: reason })
+    this.output.push({ type: 'discard-ended', file, error: reason })
   }
 
   /** Takes all access to the file's pages away. Bytes that are not durable stay, for the leader to ask for. */
@@ -173,7 +173,7 @@ export class Coherence {
       this.table.forgetIfUnused(page)
     }
     // Some of them waited for grants that are not waited for any more.
-    this.orders.obeyAll()
+    this.demotions.obeyAll()
   }
 
   /** What the cluster says of a file after a reconnection: how often it was shortened or punched. */
@@ -207,12 +207,12 @@ export class Coherence {
   limitBulk(windowBytes: number, unreceivedBytes: number): void {
     this.writebacks.limit(windowBytes, unreceivedBytes)
     // Pages that others wait for leave before what is only flushed.
-    this.orders.obeyAll()
+    this.demotions.obeyAll()
     this.writebacks.pump()
   }
 
   retry(): void {
-    this.orders.retry()
+    this.demotions.retry()
     this.table.retry()
   }
 
@@ -260,7 +260,7 @@ export class Coherence {
     this.term = 0
     this.faults.forget()
     this.table.suspend()
-    this.orders.forget()
+    this.demotions.forget()
     this.discards.disconnected()
     for (const page of this.pages() as Iterable<Page>) {
       page.writing = false
@@ -291,7 +291,7 @@ export class Coherence {
       case 'invalidate':
       case 'revoke':
       case 'downgrade':
-        this.orders.receive(message)
+        this.demotions.receive(message)
         break
       case 'discard':
         this.discards.receive(message)
@@ -331,8 +331,8 @@ export class Coherence {
     this.writebacks.pump()
   }
 
-  settled(page: Page): void {
-    this.orders.obey(page)
+  released(page: Page): void {
+    this.demotions.obey(page)
     const space = this.table.space(page.file)
     if (space?.discard !== undefined) this.discards.advance(space)
   }
@@ -348,7 +348,7 @@ export class Coherence {
       const page = this.table.page(outcome.file, outcome.page)
       if (page !== undefined && page.epoch === outcome.epoch) this.pageWritten(page, outcome)
     }
-    this.orders.obeyAll()
+    this.demotions.obeyAll()
   }
 
   private pageWritten(page: Page, outcome: WritebackOutcome): void {
@@ -357,7 +357,7 @@ export class Coherence {
       this.drop(page)
     } else {
       // An older writeback can be stale because a newer one overtook it, and says nothing of what was written since.
-      this.settleFlushes(page, (flush) => flush.seq <= outcome.seq)
+      this.resolveFlushes(page, (flush) => flush.seq <= outcome.seq)
       if (outcome.seq === page.seq) {
         page.writing = false
         page.version = outcome.version
@@ -377,7 +377,7 @@ export class Coherence {
     for (const { page, epoch, seq } of flights) {
       // Whoever must give up the whole file tries again, but not at once: see `retry`.
       const space = this.table.space(page.file)
-      if (space?.order !== undefined) space.isRefused = true
+      if (space?.demotion !== undefined) space.isRefused = true
       // Under another epoch the page has come anew: what waits there is not about these bytes.
       if (page.epoch !== epoch) continue
       // A failed flush never gives the page up: it stays dirty, and the caller of msync hears of it. A newer one is on its own.
@@ -388,12 +388,12 @@ export class Coherence {
       }
       this.table.changed(page)
     }
-    this.orders.obeyAll()
+    this.demotions.obeyAll()
     // A leader that is only busy is asked again, by `retry`.
     if (!(error instanceof UnavailableError)) this.table.failStarved(error)
   }
 
-  private settleFlushes(page: Page, isDone: (flush: FlushWaiter) => boolean): void {
+  private resolveFlushes(page: Page, isDone: (flush: FlushWaiter) => boolean): void {
     if (page.flushes.length === 0) return
     const waiting = page.flushes.splice(0)
     for (const flush of waiting) {
@@ -414,7 +414,7 @@ export class Coherence {
   // ---- dropping
 
   private clean(page: Page): void {
-    this.settleFlushes(page, () => true)
+    this.resolveFlushes(page, () => true)
     page.dirty = false
     page.changed = false
     page.writing = false

@@ -8,7 +8,7 @@ import type { Frame, FrameProvider } from './frames.js'
 import type { Page, PageWaiter } from './page.js'
 import { PinRequests } from './pin-request.js'
 import { ResidentPages } from './resident-pages.js'
-import { Room } from './room.js'
+import { FrameWaiters } from './frame-waiters.js'
 import type { CoherenceCounters } from './stats.js'
 import { UnpinWaiters } from './unpin-waiters.js'
 
@@ -26,7 +26,7 @@ export interface PageBackend {
   /** Begins to write dirty pages back. */
   writeBack(pages: readonly Page[]): void
   /** A pin of the page has ended, or a fault of it: what was held back for that may go on. */
-  settled(page: Page): void
+  released(page: Page): void
 }
 
 export class PageTable {
@@ -35,7 +35,7 @@ export class PageTable {
   readonly pins = new PinRequests()
   /** Faults that wait for a frame or for an earlier fault to end. */
   private faultQueue: Page[] = []
-  private readonly room: Room
+  private readonly frameWaiters: FrameWaiters
   private readonly unpinWaiters = new UnpinWaiters()
   /** Pages with somebody waiting. */
   private readonly wanted = new Set<Page>()
@@ -46,7 +46,7 @@ export class PageTable {
     private readonly counters: CoherenceCounters
   ) {
     this.resident = new ResidentPages(frames)
-    this.room = new Room({
+    this.frameWaiters = new FrameWaiters({
       resident: this.resident,
       evict: (victim) => this.evict(victim),
       writeBack: (pages) => backend.writeBack(pages)
@@ -141,7 +141,7 @@ export class PageTable {
 
   /** Call it when what was touched is written: not before, or what is taken would lack the new bytes. */
   writeBackEarly(): void {
-    this.room.writeBackEarly()
+    this.frameWaiters.writeBackEarly()
   }
 
   /** Ends a pin; `page` is what its waiter was run with. */
@@ -157,7 +157,7 @@ export class PageTable {
     }
     if (access === 'write') this.markDirty(page)
     this.changed(page)
-    this.backend.settled(page)
+    this.backend.released(page)
     this.pumpFaults()
   }
 
@@ -166,7 +166,7 @@ export class PageTable {
   /** The page's access has changed: whoever waits now is served before it can be taken away again, so that a grant is always used. */
   granted(page: Page): void {
     this.serveAll(page)
-    this.backend.settled(page)
+    this.backend.released(page)
     this.requestAccess(page)
     this.changed(page)
     this.forgetIfUnused(page)
@@ -175,13 +175,13 @@ export class PageTable {
   /** The fault of a page came to nothing. */
   failed(page: Page, error: Error): void {
     this.failWaiters(page, error)
-    this.backend.settled(page)
+    this.backend.released(page)
     this.changed(page)
     this.forgetIfUnused(page)
   }
 
   /** The page's access was taken away or lessened: who waits is served from what is left, or by a new fault. */
-  taken(page: Page): void {
+  accessReduced(page: Page): void {
     this.serveAll(page)
     this.requestAccess(page)
     this.changed(page)
@@ -207,7 +207,7 @@ export class PageTable {
 
   pumpFaults(): void {
     this.pins.resume()
-    this.room.pump()
+    this.frameWaiters.pump()
     for (let count = this.faultQueue.length; count > 0 && this.backend.canFault; count--) {
       const page = this.faultQueue.shift()
       if (page === undefined) return
@@ -220,21 +220,21 @@ export class PageTable {
 
   /** Looks for frames again after there was no room for what must be written back first. Call it now and then. */
   retry(): void {
-    this.room.changed()
+    this.frameWaiters.changed()
     this.pumpFaults()
   }
 
   /** No frame can be made: whoever waits for one hears why, and whoever comes next tries again. */
   failStarved(error: Error): void {
-    if (!this.room.isStarved) return
-    this.room.changed()
+    if (!this.frameWaiters.isStarved) return
+    this.frameWaiters.changed()
     for (const page of this.faultQueue) if (page.frame === undefined) this.failWaiters(page, error)
-    this.room.fail(error)
+    this.frameWaiters.fail(error)
   }
 
   /** The page's state has changed in a way that matters to whoever looks for a frame. */
   changed(page: Page): void {
-    if (this.resident.changed(page)) this.room.changed()
+    if (this.resident.changed(page)) this.frameWaiters.changed()
   }
 
   // ---- ranges (kernel: unmap_mapping_range, invalidate_inode_pages2_range)
@@ -244,7 +244,7 @@ export class PageTable {
     if (page.pinned) return
     page.access = 'invalid'
     this.backend.unmapped?.(page)
-    this.taken(page)
+    this.accessReduced(page)
   }
 
   /** Until `endEviction` nobody gets access to the page, other than who has it pinned. */
@@ -254,12 +254,12 @@ export class PageTable {
     this.dropFault(page)
     this.unmap(page)
     // An order that follows the grant of that fault waits for nothing now.
-    this.backend.settled(page)
+    this.backend.released(page)
   }
 
   /** Drops the page unless it was written to under a pin that began before the eviction. */
   evictIfClean(page: Page): void {
-    if (page.dirty || page.isHeld || page.order !== undefined) return
+    if (page.dirty || page.isHeld || page.demotion !== undefined) return
     page.access = 'invalid'
     page.version = 0
     this.counters.evictions++
@@ -270,7 +270,7 @@ export class PageTable {
   endEviction(page: Page): void {
     page.evicting--
     if (page.evicting > 0) return
-    this.taken(page)
+    this.accessReduced(page)
     this.pins.resume()
   }
 
@@ -293,8 +293,8 @@ export class PageTable {
     const space = this.spaces.get(page.file)!
     if (page.allows(access) || space.isUncertain(page.index)) return
     // The whole file is to be given up: it can be kept for a pin in the making, and is not for anybody else.
-    if (space.order !== undefined && page.reserved === 0) return
-    const mustWait = !this.backend.canFault || (this.room.isStarved && page.frame === undefined)
+    if (space.demotion !== undefined && page.reserved === 0) return
+    const mustWait = !this.backend.canFault || (this.frameWaiters.isStarved && page.frame === undefined)
     if (mustWait || !this.place(page)) {
       if (page.waiters.length === 0) return
       page.queuedForFault = true
@@ -313,7 +313,7 @@ export class PageTable {
       this.failWaiters(page, new CacheFullError(this.resident.capacityBytes, page.pageSize))
       return false
     }
-    this.room.starve()
+    this.frameWaiters.starve()
     return false
   }
 
@@ -326,7 +326,7 @@ export class PageTable {
     run: (frames: readonly Frame[]) => void,
     fail: (error: Error) => void
   ): () => void {
-    return this.room.wantFrames(pageSize, count, run, fail)
+    return this.frameWaiters.wantFrames(pageSize, count, run, fail)
   }
 
   /** Puts pages next to each other in memory: see `ResidentPages.layOut`. */
@@ -338,12 +338,12 @@ export class PageTable {
 
   /** There is no room now. Calls `run` when there may be more. Returns a function that withdraws. */
   whenRoom(run: () => void, fail: (error: Error) => void): () => void {
-    return this.room.whenRoom(run, fail)
+    return this.frameWaiters.whenRoom(run, fail)
   }
 
   releaseFrame(frame: Frame): void {
     this.resident.releaseAnonymous(frame)
-    this.room.changed()
+    this.frameWaiters.changed()
   }
 
   // ---- waiters
@@ -351,7 +351,7 @@ export class PageTable {
   private mayRun(page: Page, waiter: PageWaiter): boolean {
     if (!page.allows(waiter.access) || page.evicting > 0) return false
     // A pin would keep the page from whoever wants it already.
-    return !(waiter.pin && (page.order !== undefined || this.spaces.get(page.file)!.isLeaving(page.index)))
+    return !(waiter.pin && (page.demotion !== undefined || this.spaces.get(page.file)!.isLeaving(page.index)))
   }
 
   private serveAll(page: Page): void {
@@ -375,7 +375,7 @@ export class PageTable {
     }
     waiter.run(page.frame!.bytes, page)
     this.changed(page)
-    this.room.writeBackEarly()
+    this.frameWaiters.writeBackEarly()
   }
 
   private markDirty(page: Page): void {
@@ -434,7 +434,7 @@ export class PageTable {
   private release(page: Page): void {
     if (page.frame === undefined) return
     this.resident.release(page)
-    this.room.changed()
+    this.frameWaiters.changed()
   }
 
   forgetIfUnused(page: Page): void {

@@ -16,7 +16,7 @@ export interface PageWaiter {
 }
 
 /** What the leader has asked of this page, and is not answered yet. */
-export interface Order {
+export interface Demotion {
   readonly type: 'invalidate' | 'revoke' | 'downgrade'
   readonly op: number
   /** Not before the grant for this request has arrived. */
@@ -64,7 +64,7 @@ export class Page {
   req = 0
   /** Waits for a frame, or for the number of outstanding faults to fall. */
   queuedForFault = false
-  order: Order | undefined
+  demotion: Demotion | undefined
   /** Of the outstanding fault: a grant that was made before this discard began is not to be used. */
   discardedBy = 0
 
@@ -105,6 +105,6 @@ export class Page {
   /** There is a reason to have an entry for it. */
   get isNeeded(): boolean {
     if (this.access !== 'invalid' || this.dirty || this.req !== 0 || this.waiters.length > 0) return true
-    return this.order !== undefined || this.isHeld || this.queuedForFault || this.evicting > 0
+    return this.demotion !== undefined || this.isHeld || this.queuedForFault || this.evicting > 0
   }
 }

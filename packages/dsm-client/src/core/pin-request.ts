@@ -197,7 +197,7 @@ class PinRequest {
    */
   giveWayToOrder(): void {
     this.givesWayAt = Infinity
-    if (this.target.space.order === undefined && !this.pinned.some((page) => page.order !== undefined)) return
+    if (this.target.space.demotion === undefined && !this.pinned.some((page) => page.demotion !== undefined)) return
     this.patienceMs *= 2
     this.giveWay()
   }

@@ -92,7 +92,7 @@ export class ResidentPages {
         frame.bytes.set(page.frame.bytes)
         this.frames.free(page.frame)
       }
-      this.settle(page, frame)
+      this.assign(page, frame)
     }
     return 'done'
   }
@@ -112,12 +112,12 @@ export class ResidentPages {
     for (const [i, page] of pages.entries()) {
       const bytes = contents[i]
       if (bytes !== undefined) run[i]!.bytes.set(bytes)
-      this.settle(page, run[i]!)
+      this.assign(page, run[i]!)
     }
     return true
   }
 
-  private settle(page: Page, frame: Frame): void {
+  private assign(page: Page, frame: Frame): void {
     page.frame = frame
     this.resident.add(page)
   }

@@ -14,7 +14,7 @@ export interface CoherenceCounters {
   /** Pages sent to be made durable, for whatever reason. */
   writebacks: number
   evictions: number
-  /** Orders that waited because the page was in use (docs/coherence.md, "Fairness"). */
+  /** Demotions that waited because the page was in use (docs/coherence.md, "Fairness"). */
   holds: number
   bytesIn: number
   bytesOut: number

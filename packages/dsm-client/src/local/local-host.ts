@@ -142,7 +142,7 @@ export class LocalHost implements PageHost, PageBackend {
     if (fault !== undefined) fault.isVoid = true
   }
 
-  settled(): void {
+  released(): void {
     // Nobody takes pages away but the program itself. The page may be dirty now, and its frame what others wait for.
     this.retrySoon()
   }
@@ -165,7 +165,7 @@ export class LocalHost implements PageHost, PageBackend {
     if (start >= this.space.size) {
       this.table.failed(page, new SizeMoved(new PastEndError(this.space.path, start, this.space.size)))
     } else if (isVoid) {
-      this.table.taken(page)
+      this.table.accessReduced(page)
     } else {
       if (fill !== undefined) page.frame!.bytes.set(fill)
       page.access = access === 'write' ? 'modified' : 'shared'
@@ -176,7 +176,7 @@ export class LocalHost implements PageHost, PageBackend {
 
   private rejected(req: number, error: unknown): void {
     const fault = this.take(req)
-    if (fault?.isVoid === true) this.table.taken(fault.page)
+    if (fault?.isVoid === true) this.table.accessReduced(fault.page)
     else if (fault !== undefined) this.table.failed(fault.page, asError(error))
     this.table.pumpFaults()
   }
@@ -326,7 +326,7 @@ export class LocalHost implements PageHost, PageBackend {
       for (const flush of page.flushes.splice(0)) flush.done()
       this.rewritten(page)
       this.unmapped(page)
-      this.table.taken(page)
+      this.table.accessReduced(page)
     }
     this.table.pumpFaults()
   }

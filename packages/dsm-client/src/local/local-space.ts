@@ -9,7 +9,7 @@ import type { OpenFile } from '../host.js'
 import { LocalHost } from './local-host.js'
 import { createMapping } from '../api/shared-mapping.js'
 import { checkUsable, flushFile } from '../api/page-io.js'
-import { Once } from '../once.js'
+import { OneTimeTask } from '../one-time-task.js'
 import { createPrivateMapping } from '../api/private-mapping.js'
 import { DEFAULT_CACHE_BYTES, DEFAULT_FAULT_TIMEOUT_MS } from '../api/settings.js'
 import type {
@@ -34,7 +34,7 @@ class LocalSpace implements LocalAddressSpace {
   private readonly host: LocalHost
   private readonly file: OpenFile
   private readonly calls: AddressSpace
-  private readonly closing = new Once()
+  private readonly closing = new OneTimeTask()
   /** The newest truncation with all before it. Never rejects. */
   private truncation: Promise<void> = Promise.resolve()
 

@@ -2,7 +2,7 @@
 import { AddressBook, isPeerId, parsePeerAddresses, refuseSharedPlaces } from '@quire/net'
 import { DEFAULT_ROUND_TRIP_MS, InvalidArgumentError, NotAuthorizedError, type Member } from '@quire/protocol'
 import { checkRoundTripOf } from './claims.js'
-import { PeerWords } from './peer-words.js'
+import { PeerOutcomes } from './peer-outcomes.js'
 
 export interface Target {
   readonly peerId: string
@@ -28,7 +28,7 @@ export class ClusterView {
   leader = ''
   /** What the cluster's time-outs derive from, as far as is known; see `timingOf`. */
   roundTripMs = DEFAULT_ROUND_TRIP_MS
-  readonly words = new PeerWords()
+  readonly words = new PeerOutcomes()
   private readonly book = new AddressBook()
   /** Peers that turned out to belong to another cluster. */
   private readonly foreign = new Set<string>()

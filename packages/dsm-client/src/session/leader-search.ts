@@ -75,7 +75,7 @@ export class LeaderSearch {
         if (signal.aborted) throw signal.reason
         const outcome = this.outcomes.shift()
         if (outcome !== undefined) {
-          const connection = await this.settle(outcome)
+          const connection = await this.conclude(outcome)
           if (connection !== undefined) return connection
           // A refused client asks each other peer once, and no peer twice.
           backoffMs =
@@ -125,7 +125,7 @@ export class LeaderSearch {
     const controller = new AbortController()
     const asked: Asked = { sinceMs: clock.now(), controller }
     this.asking.set(peerId, asked)
-    const settled = (outcome: Outcome): void => {
+    const ended = (outcome: Outcome): void => {
       if (this.asking.get(peerId) !== asked) return drop(outcome, 'the answer came too late')
       this.asking.delete(peerId)
       this.outcomes.push(outcome)
@@ -141,8 +141,8 @@ export class LeaderSearch {
       ttlMs,
       signal: controller.signal
     }).then(
-      (welcome) => settled({ peerId, welcome }),
-      (problem: unknown) => settled({ peerId, problem: problem as Error })
+      (welcome) => ended({ peerId, welcome }),
+      (problem: unknown) => ended({ peerId, problem: problem as Error })
     )
   }
 
@@ -163,7 +163,7 @@ export class LeaderSearch {
   }
 
   /** Undefined: the search goes on. Throws what ends it. */
-  private async settle(outcome: Outcome): Promise<Connection | undefined> {
+  private async conclude(outcome: Outcome): Promise<Connection | undefined> {
     const { peerId } = outcome
     if ('problem' in outcome) {
       this.failed(peerId, outcome.problem)

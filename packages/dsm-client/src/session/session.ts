@@ -33,8 +33,8 @@ import { Liveness } from '../core/liveness.js'
 import { Recorder, type HistoryEvent } from '../history.js'
 import type { PageHost } from '../host.js'
 import { LeaderSearch } from './leader-search.js'
-import { Requests, type Reply, type RequestBody, type RequestOptions } from './requests.js'
-import { Sizes } from './sizes.js'
+import { RequestQueue, type Reply, type RequestBody, type RequestOptions } from './request-queue.js'
+import { FileSizes } from './file-sizes.js'
 import type { FaultTimer } from './fault-timer.js'
 import type { SessionState } from '../types.js'
 import { SlowWaits } from './slow-waits.js'
@@ -72,7 +72,7 @@ export class Session implements PageHost {
   private readonly lease = new Lease()
   private readonly liveness = new Liveness()
   private readonly slowWaits = new SlowWaits()
-  private readonly requests = new Requests()
+  private readonly requests = new RequestQueue()
   private connection: Connection | undefined
   private readonly stopping = new AbortController()
   private readonly lostController = new AbortController()
@@ -82,7 +82,7 @@ export class Session implements PageHost {
   private cancelTick = () => {}
   private nextTickAt = Infinity
   private cancelHold = () => {}
-  private readonly sizes: Sizes
+  private readonly sizes: FileSizes
   private readonly search: LeaderSearch
   private running: Promise<void> = Promise.resolve()
 
@@ -93,7 +93,7 @@ export class Session implements PageHost {
     this.ttlMs = init.ttlMs
     this.coherence = new Coherence(init.frames, init.counters)
     const request = (body: RequestBody, options?: RequestOptions): Promise<Reply> => this.request(body, options)
-    this.sizes = new Sizes({ host: this, coherence: this.coherence, request })
+    this.sizes = new FileSizes({ host: this, coherence: this.coherence, request })
     const { cluster, logger, ttlMs } = init
     const session = (): number => this.id
     this.search = new LeaderSearch({ ...components, cluster, logger, ttlMs, session, signal: this.stopping.signal })
@@ -201,7 +201,7 @@ export class Session implements PageHost {
     return () => new BusyError(space.path, body.type === 'truncate' ? body.size : body.first * space.pageSize)
   }
 
-  /** See `Sizes`. */
+  /** See `FileSizes`. */
   statFile(space: AddressSpacePages, signal?: AbortSignal): Promise<WireFileStat> {
     return this.sizes.statFile(space, signal)
   }
@@ -244,8 +244,8 @@ export class Session implements PageHost {
         case 'fault-done':
           this.init.faults.end(effect.req, this.components.clock.now())
           break
-        case 'size-settled':
-          this.sizes.settled(effect.file, effect.error)
+        case 'discard-ended':
+          this.sizes.discardEnded(effect.file, effect.error)
           break
         case 'writing':
           this.recorder.writing(effect)

@@ -201,7 +201,7 @@ export class CoreHarness {
   }
 
   isWanted(index: number): boolean {
-    return this.page(index)?.order !== undefined
+    return this.page(index)?.demotion !== undefined
   }
 
   page(index: number) {

@@ -2,9 +2,9 @@
 import type { Mutant } from '../mutants/mutant.js'
 
 const COHERENCE = 'dsm-client/dist/core/coherence.js'
-const ORDERS = 'dsm-client/dist/core/orders.js'
-const FAULTS = 'dsm-client/dist/core/faults.js'
-const DISCARDS = 'dsm-client/dist/core/discards.js'
+const DEMOTIONS = 'dsm-client/dist/core/demotions.js'
+const FAULTS = 'dsm-client/dist/core/page-faults.js'
+const DISCARDS = 'dsm-client/dist/core/discarded-ranges.js'
 const TABLE = 'dsm-client/dist/core/page-table.js'
 const SPACE = 'dsm-client/dist/api/address-space.js'
 const SESSION = 'dsm-client/dist/session/session.js'
@@ -64,7 +64,7 @@ const THIN_LINES: readonly Mutant[] = [
     file: 'dsm-client/dist/session/bulk-sender.js',
     find: 'this.window.hasRoom(this.queue[taken].length)',
     replace: 'true',
-    and: [{ file: 'dsm-client/dist/core/writeback.js', find: 'this.windowBytes = windowBytes;', replace: '' }]
+    and: [{ file: 'dsm-client/dist/core/writeback-queue.js', find: 'this.windowBytes = windowBytes;', replace: '' }]
   },
   {
     name: 'the client does not say what it has received',
@@ -79,57 +79,57 @@ const ORDERED: readonly Mutant[] = [
   {
     name: 'acknowledge before evict: the page stays after its invalidation',
     rule: 'rule 13',
-    file: ORDERS,
+    file: DEMOTIONS,
     find: "this.init.drop(page);\n        this.init.send('control', { type: 'invalidateAck'",
     replace: "this.init.send('control', { type: 'invalidateAck'"
   },
   {
     name: 'unmap after write: a revoked page stays writable until it is durable',
     rule: 'rule 12',
-    file: ORDERS,
+    file: DEMOTIONS,
     find: "counters.handovers++;\n            page.access = 'invalid';",
     replace: "counters.handovers++;\n            if (!page.dirty)\n                page.access = 'invalid';"
   },
   {
     name: 'downgrade without write-protect',
     rule: 'rule 12',
-    file: ORDERS,
+    file: DEMOTIONS,
     find: "page.access = 'shared';",
     replace: ''
   },
   {
     name: 'dirty bytes forgotten when they leave',
     rule: 'rule 12',
-    file: ORDERS,
-    find: "send('bulk', { type: 'ownerAckDirty', op: order.op, dirty: writebacks.give(page) });",
+    file: DEMOTIONS,
+    find: "send('bulk', { type: 'ownerAckDirty', op: demotion.op, dirty: writebacks.give(page) });",
     replace:
-      "send('bulk', { type: 'ownerAckDirty', op: order.op, dirty: writebacks.give(page) });\n            page.dirty = false;"
+      "send('bulk', { type: 'ownerAckDirty', op: demotion.op, dirty: writebacks.give(page) });\n            page.dirty = false;"
   },
   {
     name: 'an order is obeyed before the grant that it follows',
     rule: 'rule 4',
-    file: ORDERS,
-    find: 'if (page.req !== 0 && page.req === order.after)\n            return;',
+    file: DEMOTIONS,
+    find: 'if (page.req !== 0 && page.req === demotion.after)\n            return;',
     replace: ''
   },
   {
     name: 'an order does not wait for pins',
     rule: 'pins',
-    file: ORDERS,
-    find: "if (order.type === 'downgrade' ? page.writePins > 0 : page.pinned) {",
+    file: DEMOTIONS,
+    find: "if (demotion.type === 'downgrade' ? page.writePins > 0 : page.pinned) {",
     replace: 'if (false) {'
   },
   {
     name: 'whole file given up before its writes are acknowledged',
     rule: 'demotion order',
-    file: ORDERS,
+    file: DEMOTIONS,
     find: 'if (pages.some((page) => page.dirty))\n            return;',
     replace: ''
   },
   {
     name: 'whole file given up while grants of it are on their way',
     rule: 'turns of whole files',
-    file: ORDERS,
+    file: DEMOTIONS,
     find: 'if (pages.some((page) => page.pinned || page.req !== 0))',
     replace: 'if (pages.some((page) => page.pinned))'
   }
@@ -168,7 +168,7 @@ const GRANTS: readonly Mutant[] = [
   {
     name: 'what is written under a pin is taken for written back',
     rule: 'rule 14',
-    file: 'dsm-client/dist/core/writeback.js',
+    file: 'dsm-client/dist/core/writeback-queue.js',
     find: 'page.changed = page.writePins > 0;',
     replace: 'page.changed = false;'
   },
@@ -182,7 +182,7 @@ const GRANTS: readonly Mutant[] = [
   {
     name: 'requests are not repeated after a reconnection',
     rule: 'rule 15',
-    file: 'dsm-client/dist/session/requests.js',
+    file: 'dsm-client/dist/session/request-queue.js',
     find: 'this.unsent = [...this.pending.keys()];',
     replace: 'this.unsent = [];'
   },
@@ -210,7 +210,11 @@ const RANGES: readonly Mutant[] = [
     find: 'await flushPages(this.file, offset, bytes, signal);',
     replace: 'await startWriting(this.file, offset, bytes, signal);',
     and: [
-      { file: TABLE, find: 'if (page.dirty || page.isHeld || page.order !== undefined)', replace: 'if (page.isHeld)' }
+      {
+        file: TABLE,
+        find: 'if (page.dirty || page.isHeld || page.demotion !== undefined)',
+        replace: 'if (page.isHeld)'
+      }
     ]
   },
   {
@@ -256,7 +260,7 @@ const RANGES: readonly Mutant[] = [
   {
     name: 'even_cows ignored: an invalidation takes private copies',
     rule: 'even_cows = false',
-    file: ORDERS,
+    file: DEMOTIONS,
     find: 'this.init.counters.invalidations++;',
     replace:
       'this.init.counters.invalidations++;\n        for (const copies of this.init.table.space(page.file).privateCopies)\n            copies.discard(page.index, page.index + 1);'
@@ -306,7 +310,7 @@ const RANGES: readonly Mutant[] = [
   {
     name: 'a size is believed that a discard has overtaken',
     rule: 'files that shrink',
-    file: 'dsm-client/dist/session/sizes.js',
+    file: 'dsm-client/dist/session/file-sizes.js',
     find: 'if (space.discardsSeen !== discardsSeen)\n                continue;\n            space.size = Math.max(space.size, stat.size);',
     replace: 'space.size = Math.max(space.size, stat.size);'
   },

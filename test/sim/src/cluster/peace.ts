@@ -103,7 +103,7 @@ export class Peace {
           page.waiters.length > 0 && 'waiters',
           page.flushes.length > 0 && 'flushes',
           page.req !== 0 && 'a fault',
-          page.order !== undefined && 'an order',
+          page.demotion !== undefined && 'an order',
           page.queuedForFault && 'a queued fault',
           page.isHeld && 'a pin',
           page.evicting > 0 && 'an eviction'
@@ -116,8 +116,8 @@ export class Peace {
           throw new Violation('directory and clients agree', facts)
         }
       }
-      for (const { file, discard, order } of view.spaces) {
-        if (discard !== undefined || order !== undefined) this.leftOver(`an order for file ${file} at ${name}`)
+      for (const { file, discard, demotion } of view.spaces) {
+        if (discard !== undefined || demotion !== undefined) this.leftOver(`an order for file ${file} at ${name}`)
       }
     }
     // Files without a path go with the last session that maps them; all who did have closed them.

@@ -9,7 +9,7 @@ type Word =
 /** Addresses of each peer, by PeerId. */
 export type KnownPeers = ReadonlyMap<string, Iterable<string>>
 
-export class PeerWords {
+export class PeerOutcomes {
   private readonly words = new Map<string, Word>()
 
   /** It said what it is, and whom it takes for the leader; empty for nobody. */

@@ -4,16 +4,16 @@ import type { AddressSpacePages, PendingDiscard } from './address-space.js'
 import type { Page } from './page.js'
 import type { PageTable } from './page-table.js'
 
-export interface DiscardsInit {
+export interface DiscardedRangesInit {
   readonly table: PageTable
   readonly send: (message: ClientMessage) => void
   readonly drop: (page: Page) => void
   /** A discard is over: sizes may be asked for again. With an error, the file is given up. */
-  readonly onSettled: (file: number, error?: Error) => void
+  readonly onEnded: (file: number, error?: Error) => void
 }
 
-export class Discards {
-  constructor(private readonly init: DiscardsInit) {}
+export class DiscardedRanges {
+  constructor(private readonly init: DiscardedRangesInit) {}
 
   receive({ term, op, file, first, end, size, discards }: LeaderMessageOf<'discard'>): void {
     const { table, send } = this.init
@@ -21,7 +21,7 @@ export class Discards {
     if (space === undefined) return send({ type: 'discardAck', op, file })
     const old = space.discard
     // The end of another one was not heard, and will not be: that this one counts on from it says how it ended.
-    if (old !== undefined && (old.term !== term || old.op !== op)) this.settle(space, old, discards > old.discards)
+    if (old !== undefined && (old.term !== term || old.op !== op)) this.end(space, old, discards > old.discards)
     const pending = { term, op, first, end, discards, acknowledged: false, isStale: false }
     space.discard = { ...pending, renewed: new Set(), doomed: [] }
     space.discardsSeen++
@@ -50,7 +50,7 @@ export class Discards {
     // Until here a copy could be made from a page that a pin kept; from here on only from one that was granted after the end.
     for (const copies of space.privateCopies) discard.doomed.push(copies.mark(discard.first, discard.end))
     this.init.send({ type: 'discardAck', op: discard.op, file: space.file })
-    for (const page of pages) this.init.table.taken(page)
+    for (const page of pages) this.init.table.accessReduced(page)
   }
 
   /** Bytes of the page have come with a grant that names this discard of the file, or a later one. */
@@ -62,7 +62,7 @@ export class Discards {
 
   over({ op, file, committed }: LeaderMessageOf<'discarded'>): void {
     const space = this.init.table.space(file)
-    if (space?.discard?.op === op && !space.discard.isStale) this.settle(space, space.discard, committed)
+    if (space?.discard?.op === op && !space.discard.isStale) this.end(space, space.discard, committed)
   }
 
   /** The end of those that are under way may not be heard. A leader that still leads will order them again. */
@@ -77,7 +77,7 @@ export class Discards {
   resolve(file: number, discards: number): void {
     const space = this.init.table.space(file)
     if (space?.discard?.isStale !== true) return
-    this.settle(space, space.discard, discards >= space.discard.discards)
+    this.end(space, space.discard, discards >= space.discard.discards)
   }
 
   /** Files with a discard whose end nobody will tell any more. */
@@ -91,10 +91,10 @@ export class Discards {
     if (discard === undefined) return
     if (!discard.acknowledged && !discard.isStale) this.init.send({ type: 'discardAck', op: discard.op, file })
     space.discard = undefined
-    this.init.onSettled(file, reason)
+    this.init.onEnded(file, reason)
   }
 
-  private settle(space: AddressSpacePages, discard: PendingDiscard, committed: boolean): void {
+  private end(space: AddressSpacePages, discard: PendingDiscard, committed: boolean): void {
     space.discard = undefined
     const pages = space.between(discard.first, discard.end)
     if (committed) {
@@ -103,7 +103,7 @@ export class Discards {
       // Only now, and at once with the rest: nothing was gone before.
       for (const discardCopies of discard.doomed) discardCopies()
     }
-    for (const page of pages) this.init.table.taken(page)
-    this.init.onSettled(space.file)
+    for (const page of pages) this.init.table.accessReduced(page)
+    this.init.onEnded(space.file)
   }
 }

@@ -1,17 +1,17 @@
 /** What the leader asks of pages, and of files that are owned as a whole: obeyed as soon as grants, pins, hold times and credit allow. */
 import type { ClientMessage, LeaderMessageOf } from '@quire/protocol'
 import type { AddressSpacePages } from './address-space.js'
-import { HoldTimes } from './hold.js'
-import type { Order, Page } from './page.js'
+import { HoldTimes } from './hold-times.js'
+import type { Demotion, Page } from './page.js'
 import type { PageTable } from './page-table.js'
 import type { CoherenceCounters } from './stats.js'
-import type { Writebacks } from './writeback.js'
+import type { WritebackQueue } from './writeback-queue.js'
 
-type OrderMessage = LeaderMessageOf<'invalidate' | 'revoke' | 'downgrade'>
+type DemotionMessage = LeaderMessageOf<'invalidate' | 'revoke' | 'downgrade'>
 
-export interface OrdersInit {
+export interface DemotionsInit {
   readonly table: PageTable
-  readonly writebacks: Writebacks
+  readonly writebacks: WritebackQueue
   readonly counters: CoherenceCounters
   readonly now: () => number
   readonly send: (lane: 'control' | 'bulk', message: ClientMessage) => void
@@ -19,43 +19,43 @@ export interface OrdersInit {
   readonly drop: (page: Page) => void
 }
 
-export class Orders {
-  private readonly ordered = new Set<Page>()
-  private readonly orderedSpaces = new Set<AddressSpacePages>()
+export class Demotions {
+  private readonly demoted = new Set<Page>()
+  private readonly demotedSpaces = new Set<AddressSpacePages>()
   private readonly holds = new HoldTimes()
   /** Pages that are kept for a while yet. */
   private readonly kept = new Set<Page>()
 
-  constructor(private readonly init: OrdersInit) {}
+  constructor(private readonly init: DemotionsInit) {}
 
-  receive(message: OrderMessage): void {
+  receive(message: DemotionMessage): void {
     const { type, op, after } = message
     const space = this.init.table.space(message.file)
     if (space?.unit === 'file') {
-      space.order = { op }
-      this.orderedSpaces.add(space)
+      space.demotion = { op }
+      this.demotedSpaces.add(space)
       return this.obeySpace(space)
     }
     const page = space?.get(message.page)
     if (page === undefined) return this.answerUnheld({ type, op }, message.file, message.page)
     // The same order comes again after a reconnection.
-    if (page.order === undefined) this.holds.wanted(page)
-    page.order = { type, op, after }
-    this.ordered.add(page)
+    if (page.demotion === undefined) this.holds.wanted(page)
+    page.demotion = { type, op, after }
+    this.demoted.add(page)
     this.obey(page)
   }
 
   /** Does what the leader asked of the page, unless a grant that precedes it is still to come or something holds the page. */
   obey(page: Page): void {
     const space = this.init.table.space(page.file)
-    if (space?.order !== undefined) return this.obeySpace(space)
-    const { order } = page
-    if (order === undefined) return
-    if (page.req !== 0 && page.req === order.after) return
-    if (order.type === 'downgrade' ? page.writePins > 0 : page.pinned) {
+    if (space?.demotion !== undefined) return this.obeySpace(space)
+    const { demotion } = page
+    if (demotion === undefined) return
+    if (page.req !== 0 && page.req === demotion.after) return
+    if (demotion.type === 'downgrade' ? page.writePins > 0 : page.pinned) {
       return this.init.table.pins.wanted(page, this.init.now())
     }
-    if (order.type !== 'invalidate') {
+    if (demotion.type !== 'invalidate') {
       if (this.holds.keptUntil(page) > this.init.now()) {
         if (!this.kept.has(page)) this.init.counters.holds++
         this.kept.add(page)
@@ -64,22 +64,22 @@ export class Orders {
       // Many orders at once must not put more bytes on their way than the leader gave credit for.
       if (page.dirty && !this.init.writebacks.hasCredit(page)) return
     }
-    page.order = undefined
-    this.ordered.delete(page)
-    if (order.type === 'invalidate') this.invalidate(page, order)
-    else this.giveUp(page, order)
-    this.init.table.taken(page)
+    page.demotion = undefined
+    this.demoted.delete(page)
+    if (demotion.type === 'invalidate') this.invalidate(page, demotion)
+    else this.giveUp(page, demotion)
+    this.init.table.accessReduced(page)
   }
 
   /** Room or credit has come: whoever was ordered to give something up comes before what is only flushed. */
   obeyAll(): void {
-    for (const page of [...this.ordered]) this.obey(page)
-    for (const space of [...this.orderedSpaces]) this.obeySpace(space)
+    for (const page of [...this.demoted]) this.obey(page)
+    for (const space of [...this.demotedSpaces]) this.obeySpace(space)
   }
 
   /** What the leader refused to take is offered again. */
   retry(): void {
-    for (const space of [...this.orderedSpaces]) {
+    for (const space of [...this.demotedSpaces]) {
       space.isRefused = false
       this.obeySpace(space)
     }
@@ -103,51 +103,51 @@ export class Orders {
 
   /** The connection that the orders came on is gone. */
   forget(): void {
-    for (const page of this.ordered) page.order = undefined
-    this.ordered.clear()
+    for (const page of this.demoted) page.demotion = undefined
+    this.demoted.clear()
     this.kept.clear()
-    for (const space of this.orderedSpaces) this.orderOver(space)
+    for (const space of this.demotedSpaces) this.demotionOver(space)
   }
 
   /** The file is given up: nothing of it is held any more. */
   answerAll(space: AddressSpacePages): void {
     for (const page of space.all()) {
-      const { order } = page
-      if (order === undefined) continue
-      page.order = undefined
-      this.ordered.delete(page)
-      this.answerUnheld(order, page.file, page.index)
+      const { demotion } = page
+      if (demotion === undefined) continue
+      page.demotion = undefined
+      this.demoted.delete(page)
+      this.answerUnheld(demotion, page.file, page.index)
     }
-    if (space.order === undefined) return
-    const { op } = space.order
-    this.orderOver(space)
+    if (space.demotion === undefined) return
+    const { op } = space.demotion
+    this.demotionOver(space)
     this.answerUnheld({ type: 'revoke', op }, space.file, 0)
   }
 
-  private orderOver(space: AddressSpacePages): void {
-    space.order = undefined
+  private demotionOver(space: AddressSpacePages): void {
+    space.demotion = undefined
     space.isRefused = false
-    this.orderedSpaces.delete(space)
+    this.demotedSpaces.delete(space)
   }
 
-  private answerUnheld({ type, op }: Pick<Order, 'type' | 'op'>, file: number, page: number): void {
+  private answerUnheld({ type, op }: Pick<Demotion, 'type' | 'op'>, file: number, page: number): void {
     if (type === 'invalidate') this.init.send('control', { type: 'invalidateAck', op, file, page })
     else this.init.send('control', { type: 'ownerAck', op, file, page, held: false })
   }
 
   // Rule 13: an invalidation drops everything, then acknowledges.
-  private invalidate(page: Page, order: Order): void {
+  private invalidate(page: Page, demotion: Demotion): void {
     this.init.counters.invalidations++
     this.init.drop(page)
-    this.init.send('control', { type: 'invalidateAck', op: order.op, file: page.file, page: page.index })
+    this.init.send('control', { type: 'invalidateAck', op: demotion.op, file: page.file, page: page.index })
   }
 
   // Rule 12: access goes first, then the bytes leave; they stay here, tagged with their epoch, until they are known to be durable.
-  private giveUp(page: Page, order: Order): void {
+  private giveUp(page: Page, demotion: Demotion): void {
     const { counters, send, writebacks } = this.init
     const { file, index } = page
     const held = page.access !== 'invalid'
-    if (order.type === 'revoke') {
+    if (demotion.type === 'revoke') {
       if (held) counters.handovers++
       page.access = 'invalid'
     } else if (held) {
@@ -155,11 +155,11 @@ export class Orders {
       page.access = 'shared'
     }
     if (page.dirty) {
-      send('bulk', { type: 'ownerAckDirty', op: order.op, dirty: writebacks.give(page) })
+      send('bulk', { type: 'ownerAckDirty', op: demotion.op, dirty: writebacks.give(page) })
       return
     }
-    if (order.type === 'revoke') page.epoch = 0
-    send('control', { type: 'ownerAck', op: order.op, file, page: index, held })
+    if (demotion.type === 'revoke') page.epoch = 0
+    send('control', { type: 'ownerAck', op: demotion.op, file, page: index, held })
   }
 
   /**
@@ -167,8 +167,8 @@ export class Orders {
    * only then acknowledge.
    */
   private obeySpace(space: AddressSpacePages): void {
-    const { order } = space
-    if (order === undefined) return
+    const { demotion } = space
+    if (demotion === undefined) return
     const { table, writebacks, send, counters, drop } = this.init
     const pages = [...space.all()]
     if (pages.some((page) => page.pinned)) table.pins.fileWanted(space, this.init.now())
@@ -180,10 +180,10 @@ export class Orders {
     }
     writebacks.pump()
     if (pages.some((page) => page.dirty)) return
-    this.orderOver(space)
+    this.demotionOver(space)
     counters.handovers++
     for (const page of pages) drop(page)
-    send('control', { type: 'ownerAck', op: order.op, file: space.file, page: 0, held: pages.length > 0 })
-    for (const page of pages) table.taken(page)
+    send('control', { type: 'ownerAck', op: demotion.op, file: space.file, page: 0, held: pages.length > 0 })
+    for (const page of pages) table.accessReduced(page)
   }
 }

@@ -26,7 +26,7 @@ export interface StartWaiter {
   fail(error: Error): void
 }
 
-export class Writebacks {
+export class WritebackQueue {
   /** In the order in which they leave; those that have left already, because they were urgent, are passed over. */
   private readonly queue: Page[] = []
   private readonly urgent = new Set<Page>()

@@ -1,15 +1,15 @@
 /** Faults on their way to the leader, and its grants (docs/coherence.md, rules 4 and 13). */
 import { assert, errorFromWire, type Access, type ClientMessage, type LeaderMessageOf } from '@quire/protocol'
-import type { Discards } from './discards.js'
+import type { DiscardedRanges } from './discarded-ranges.js'
 import type { Page } from './page.js'
 import type { PageTable } from './page-table.js'
 import type { CoherenceCounters } from './stats.js'
 
 export type FaultKind = 'read' | 'write' | 'upgrade'
 
-export interface FaultsInit {
+export interface PageFaultsInit {
   readonly table: PageTable
-  readonly discards: Discards
+  readonly discards: DiscardedRanges
   readonly counters: CoherenceCounters
   readonly now: () => number
   readonly send: (message: ClientMessage) => void
@@ -17,17 +17,17 @@ export interface FaultsInit {
   readonly onDone: (req: number) => void
   /** What the frame holds is durable, or belongs to somebody else. */
   readonly clean: (page: Page) => void
-  /** See `PageBackend.settled`. */
-  readonly settled: (page: Page) => void
+  /** See `PageBackend.released`. */
+  readonly released: (page: Page) => void
 }
 
-export class Faults {
+export class PageFaults {
   private nextReq = 1
   private readonly faults = new Map<number, Page>()
   /** Those that were dropped and not answered, by file and page: the leader still counts them, at most one of a page. */
   private readonly dropped = new Map<string, { readonly file: number; readonly req: number }>()
 
-  constructor(private readonly init: FaultsInit) {}
+  constructor(private readonly init: PageFaultsInit) {}
 
   /** As the leader counts them, or more. */
   get count(): number {
@@ -84,8 +84,8 @@ export class Faults {
     counters.grants++
     if (isVoid) {
       // What waited for it must not wait for ever.
-      this.init.settled(page)
-      return table.taken(page)
+      this.init.released(page)
+      return table.accessReduced(page)
     }
     // Rule 13: bytes that this session wrote under the same epoch are newer than what the cluster has, or than what it had when
     // it made the grant: the acknowledgement of a writeback, on the other lane, may have overtaken it.

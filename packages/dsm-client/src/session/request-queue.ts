@@ -25,7 +25,7 @@ const MAX_REQUESTS = 32
 /** How far a request's seq may be above the oldest that is unanswered: a session's answers are remembered up to here. */
 const MAX_SEQ_AHEAD = 512
 
-export class Requests {
+export class RequestQueue {
   /** Requests without an answer, in order of seq. */
   private readonly pending = new Map<number, PendingRequest>()
   /** Those of them that were not sent on this connection. */

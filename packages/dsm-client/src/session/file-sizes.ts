@@ -2,9 +2,9 @@
 import { BusyError, UnavailableError, type LeaderMessage, type WireFileStat } from '@quire/protocol'
 import type { AddressSpacePages, Coherence } from '../core/index.js'
 import type { PageHost } from '../host.js'
-import type { RequestBody, RequestOptions } from './requests.js'
+import type { RequestBody, RequestOptions } from './request-queue.js'
 
-export interface SizesInit {
+export interface FileSizesInit {
   readonly host: Pick<PageHost, 'ended' | 'wait' | 'drain'>
   readonly coherence: Coherence
   readonly request: (body: RequestBody, options?: RequestOptions) => Promise<LeaderMessage>
@@ -15,18 +15,18 @@ interface Waiter {
   reject(error: Error): void
 }
 
-export class Sizes {
+export class FileSizes {
   /** Who waits for a discard of a file to be over. */
   private readonly waiters = new Map<number, Set<Waiter>>()
   /** Files of which it is being asked what became of a discard. */
   private readonly resolving = new Set<number>()
 
-  constructor(private readonly init: SizesInit) {}
+  constructor(private readonly init: FileSizesInit) {}
 
   /** The file as a majority knows it now. Raises the bound of its size. */
   async statFile(space: AddressSpacePages, signal?: AbortSignal): Promise<WireFileStat> {
     for (;;) {
-      await this.whenSettled(space, signal)
+      await this.whenNoDiscard(space, signal)
       const { discardsSeen } = space
       const reply = await this.init.request({ type: 'statFile', file: space.file }, { signal })
       const stat = reply.type === 'files' ? reply.files[0] : undefined
@@ -41,7 +41,7 @@ export class Sizes {
   /** The file has at least this size, for now. */
   async extend(space: AddressSpacePages, size: number, signal?: AbortSignal): Promise<void> {
     for (;;) {
-      await this.whenSettled(space, signal)
+      await this.whenNoDiscard(space, signal)
       const { discardsSeen } = space
       await this.init.request({ type: 'extend', file: space.file, size }, { signal })
       if (space.discardsSeen !== discardsSeen) continue
@@ -51,7 +51,7 @@ export class Sizes {
   }
 
   /** A discard of the file is over, or with an error: the file is given up. */
-  settled(file: number, error: Error | undefined): void {
+  discardEnded(file: number, error: Error | undefined): void {
     const waiting = this.waiters.get(file) ?? []
     this.waiters.delete(file)
     for (const waiter of waiting) {
@@ -82,7 +82,7 @@ export class Sizes {
     this.init.host.drain()
   }
 
-  private async whenSettled(space: AddressSpacePages, signal?: AbortSignal): Promise<void> {
+  private async whenNoDiscard(space: AddressSpacePages, signal?: AbortSignal): Promise<void> {
     const { host } = this.init
     // One can follow another.
     while (space.discard !== undefined && host.ended === undefined) {

@@ -7,14 +7,14 @@ import type { ResidentPages } from './resident-pages.js'
 /** Dirty pages that are written back together when frames run out. */
 const RECLAIM_BATCH = 64
 
-export interface RoomInit {
+export interface FrameWaitersInit {
   readonly resident: ResidentPages
   readonly evict: (victim: Page) => void
   readonly writeBack: (pages: readonly Page[]) => void
 }
 
 /** Somebody who waits for room that is no page's. */
-interface RoomWaiter {
+interface FrameWaiter {
   /** What it wants together. */
   readonly bytes: number
   /** True when it has what it wants. */
@@ -24,12 +24,12 @@ interface RoomWaiter {
   fail(error: Error): void
 }
 
-export class Room {
-  private queue: RoomWaiter[] = []
+export class FrameWaiters {
+  private queue: FrameWaiter[] = []
   /** No frame could be found, and nothing has happened since that could have changed this. */
   private starved = false
 
-  constructor(private readonly init: RoomInit) {}
+  constructor(private readonly init: FrameWaitersInit) {}
 
   get isStarved(): boolean {
     return this.starved
@@ -98,7 +98,7 @@ export class Room {
     for (const waiter of this.queue.splice(0)) waiter.fail(error)
   }
 
-  private enter(waiter: RoomWaiter): () => void {
+  private enter(waiter: FrameWaiter): () => void {
     this.queue.push(waiter)
     this.pump()
     return () => {
