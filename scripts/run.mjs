@@ -19,7 +19,7 @@ process.chdir(root)
 
 const [command = '', ...rest] = process.argv.slice(2)
 const args = rest[0] === '--' ? rest.slice(1) : rest
-const pnpm = 'pnpm@12' // the newest major version that runs on Node 20
+const { packageManager: pnpm } = JSON.parse(readFileSync('package.json', 'utf8'))
 const bin = (name) => join('node_modules', '.bin', name)
 // Started without a shim, so that the reporter's message with the counts comes straight to this process.
 const vitest = [process.execPath, 'node_modules/vitest/vitest.mjs', 'run']
