@@ -9,11 +9,12 @@ import { Coherence } from '../../packages/dsm-client/src/core/coherence.js'
 import { createSlabFrameProvider } from '../../packages/dsm-client/src/core/frames.js'
 import type { Page } from '../../packages/dsm-client/src/core/page.js'
 import { zeroCounters } from '../../packages/dsm-client/src/core/stats.js'
-import { createDirectory } from '../../packages/store/src/directory/directory.js'
-import type { CoherenceMessage, Directory } from '../../packages/store/src/directory/types.js'
+import { Directory } from '../../packages/store/src/directory/directory.js'
+import type { CoherenceMessage } from '../../packages/store/src/directory/types.js'
 import { encodeCommand, type Command } from '../../packages/store/src/state/commands.js'
 import type { StateStore, StoredPage } from '../../packages/store/src/state/records.js'
 import { createStateMachine, type StateMachine } from '../../packages/store/src/state/state-machine.js'
+import type { Applied } from '../../packages/store/src/state/view.js'
 
 const PAGE_BYTES = 4096
 /** Sixteen frames: with more pages than that, reclaim has work. */
@@ -47,7 +48,8 @@ interface Client {
 
 export class CoherenceModel {
   private readonly machine: StateMachine
-  private readonly directory: Directory
+  /** Of the current term. */
+  private directory: Directory
   private readonly clients: Client[] = []
   private readonly stored = new Map<string, StoredPage>()
   private timeMs = 0
@@ -63,9 +65,8 @@ export class CoherenceModel {
     private readonly options: ModelOptions
   ) {
     this.machine = createStateMachine(this.store())
-    this.directory = createDirectory(this.machine)
     this.machine.apply(1, 'noop', new Uint8Array())
-    this.directory.elected(this.term)
+    this.directory = new Directory(this.term, this.machine)
     for (let name = 0; name < options.clients; name++) this.clients.push(this.newClient(name))
     for (const client of this.clients) this.begin(client)
   }
@@ -209,11 +210,14 @@ export class CoherenceModel {
   }
 
   private apply(command: Command): number {
-    const index = this.machine.appliedIndex + 1
-    const outcome = this.machine.apply(index, 'normal', encodeCommand(command))
+    const outcome = this.commitCommand(command)
     if (outcome !== undefined) this.directory.applied(outcome)
     this.carryOut()
-    return index
+    return this.machine.appliedIndex
+  }
+
+  private commitCommand(command: Command): Applied | undefined {
+    return this.machine.apply(this.machine.appliedIndex + 1, 'normal', encodeCommand(command))
   }
 
   private carryOut(): void {
@@ -263,13 +267,11 @@ export class CoherenceModel {
   private elect(): void {
     this.counts.elections++
     for (const client of this.clients) this.breakConnection(client)
-    this.directory.deposed()
     const kept = Math.floor(this.random() * (this.proposals.length + 1))
-    for (const command of this.proposals.slice(0, kept)) this.apply(command)
+    for (const command of this.proposals.slice(0, kept)) this.commitCommand(command)
     this.proposals = []
     this.term++
-    this.directory.elected(this.term)
-    this.carryOut()
+    this.directory = new Directory(this.term, this.machine)
   }
 
   /** The lease ran out, the client is dead, and then the entry commits. */

@@ -2,8 +2,6 @@
  * A peer without its process: for the simulator and other tests, which bring a network, a clock and disks of their own. Not part of
  * the API.
  */
-export { createDirectory } from './directory/directory.js'
-export type * from './directory/types.js'
 export { createMemoryStorage, type MemoryStorage, type MemoryStorageInit } from './pages/memory-backend.js'
 export type * from './pages/backend.js'
 export { normalizeCluster, type ClusterConfig } from './peer/cluster.js'

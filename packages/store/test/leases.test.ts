@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createLeases } from '../src/directory/leases.js'
+import { createLeases } from '../src/server/leases.js'
 
 const TICK = 100
 const session = (id: number, ttlMs = 1000) => ({ id, ttlMs })
@@ -13,8 +13,7 @@ function run(leases: ReturnType<typeof createLeases>, fromMs: number, toMs: numb
 
 describe('leases', () => {
   it('expires a session one TTL after its last acknowledged keep-alive', () => {
-    const leases = createLeases({ tickMs: TICK })
-    leases.elected(0, [])
+    const leases = createLeases({ tickMs: TICK, nowMs: 0, sessions: [] })
     leases.opened(session(7), 0)
     expect(run(leases, 0, 600)).toEqual([])
     expect(leases.renewed(7, 600)).toBe(true)
@@ -23,8 +22,7 @@ describe('leases', () => {
   })
 
   it('gives every session a full TTL from the election', () => {
-    const leases = createLeases({ tickMs: TICK })
-    leases.elected(5000, [session(1), session(2, 2000)])
+    const leases = createLeases({ tickMs: TICK, nowMs: 5000, sessions: [session(1), session(2, 2000)] })
     expect(run(leases, 5000, 5900)).toEqual([])
     expect(run(leases, 5900, 8000)).toEqual([
       [1, 6000],
@@ -33,8 +31,7 @@ describe('leases', () => {
   })
 
   it('does not acknowledge a keep-alive once the expiry is proposed', () => {
-    const leases = createLeases({ tickMs: TICK })
-    leases.elected(0, [session(1)])
+    const leases = createLeases({ tickMs: TICK, nowMs: 0, sessions: [session(1)] })
     expect(run(leases, 0, 1000)).toEqual([[1, 1000]])
     expect(leases.expiring(1)).toBe(true)
     expect(leases.renewed(1, 1001)).toBe(false)
@@ -44,8 +41,7 @@ describe('leases', () => {
   })
 
   it('expires nobody on the first tick after a stall', () => {
-    const leases = createLeases({ tickMs: TICK })
-    leases.elected(0, [session(1), session(2)])
+    const leases = createLeases({ tickMs: TICK, nowMs: 0, sessions: [session(1), session(2)] })
     expect(leases.tick(100)).toEqual([])
     // The process was stopped for ten seconds; session 1's keep-alive waits in the inbox.
     expect(leases.tick(10_100)).toEqual([])
@@ -53,18 +49,8 @@ describe('leases', () => {
     expect(leases.tick(10_200)).toEqual([2])
   })
 
-  it('is silent before an election and after a deposition', () => {
-    const leases = createLeases({ tickMs: TICK })
-    expect(leases.tick(100)).toEqual([])
-    leases.elected(100, [session(1)])
-    leases.deposed()
-    expect(leases.tick(10_000)).toEqual([])
-    expect(leases.renewed(1, 10_000)).toBe(false)
-  })
-
   it('never moves a deadline back', () => {
-    const leases = createLeases({ tickMs: TICK })
-    leases.elected(0, [session(1)])
+    const leases = createLeases({ tickMs: TICK, nowMs: 0, sessions: [session(1)] })
     leases.renewed(1, 500)
     leases.renewed(1, 200)
     expect(run(leases, 0, 2000)).toEqual([[1, 1500]])

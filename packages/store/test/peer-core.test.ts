@@ -121,8 +121,8 @@ describe('a peer whose log finds no more space', () => {
   it('takes no writes, goes on for as long as its last file lasts, and takes writes again when there is room', async () => {
     const peer = await new LonePeer().start({ segmentBytes: 64 * 1024 })
     const readOnly: (string | undefined)[] = []
-    const { node, service } = peer.core
-    service!.setReadOnly = (fault) => readOnly.push(fault?.name)
+    const { node, groupServer } = peer.core
+    groupServer!.setReadOnly = (fault) => readOnly.push(fault?.name)
     peer.disk.setCapacity(peer.disk.usedBytes)
     while (readOnly.length === 0) {
       peer.store(10)
@@ -164,9 +164,9 @@ describe.each(LACKS)('a peer whose log is full to the last sector for want of $o
   async function full(): Promise<{ peer: LonePeer; readOnly: (string | undefined)[] }> {
     const peer = await new LonePeer().start({ segmentBytes: 64 * 1024 })
     const readOnly: (string | undefined)[] = []
-    const { service } = peer.core
-    const setReadOnly = service!.setReadOnly.bind(service)
-    service!.setReadOnly = (fault) => {
+    const { groupServer } = peer.core
+    const setReadOnly = groupServer!.setReadOnly.bind(groupServer)
+    groupServer!.setReadOnly = (fault) => {
       readOnly.push(fault?.name)
       setReadOnly(fault)
     }

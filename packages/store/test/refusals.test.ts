@@ -1,7 +1,7 @@
 import { NotAuthorizedError } from '@quire/protocol'
 import pino from 'pino'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { Refusals } from '../src/server/refusals.js'
+import { Refusals } from '../src/observability/refusals.js'
 import { FakeClock } from './support/fake-world.js'
 
 interface Line {

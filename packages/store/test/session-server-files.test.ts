@@ -16,8 +16,8 @@ beforeEach(() => {
 
 afterEach(() => {
   expect(group.fatal).toEqual([])
-  group.service.close()
   group.server.close()
+  group.sessionServer.close()
   expect(group.clock.pending).toBe(0)
 })
 
@@ -189,7 +189,7 @@ describe('a full disk', () => {
   it('takes what makes room, and refuses what needs some', async () => {
     const client = await new TestClient(group).connect()
     const file = await open(client, '/a', 1)
-    group.service.setReadOnly(new NoSpaceError('pages'))
+    group.server.setReadOnly(new NoSpaceError('pages'))
     await client.control.send({ type: 'truncate', seq: 2, settled: 1, file, size: 2 * SIZE })
     expect(client.control.last('failed')).toMatchObject({ seq: 2, error: { code: 'ERR_NO_SPACE' } })
     await client.control.send({ type: 'createUnnamed', seq: 6, settled: 1, size: 1, pageSize: 0, unit: undefined })
@@ -207,7 +207,7 @@ describe('a full disk', () => {
   it('refuses nothing while leadership is on its way to a peer that has room', async () => {
     const client = await new TestClient(group).connect()
     const file = await open(client, '/a', 1)
-    group.service.setReadOnly(new NoSpaceError('pages'))
+    group.server.setReadOnly(new NoSpaceError('pages'))
     group.handsOver = true
     await client.control.send({ type: 'extend', seq: 2, settled: 1, file, size: 2 * SIZE })
     expect(client.control.last('failed')).toBeUndefined()

@@ -83,8 +83,8 @@ const event = fc.oneof(
 let group: StubGroup | undefined
 
 afterEach(() => {
-  group?.service.close()
   group?.server.close()
+  group?.sessionServer.close()
 })
 
 describe('hostile clients', () => {
@@ -125,8 +125,8 @@ describe('hostile clients', () => {
         }
         const survivor = await new TestClient(group, 'z').connect()
         expect(survivor.session).toBeGreaterThan(0)
-        group.service.close()
         group.server.close()
+        group.sessionServer.close()
         expect(group.clock.pending).toBe(0)
       }),
       { numRuns: 150 }

@@ -14,8 +14,8 @@ beforeEach(() => {
 
 afterEach(() => {
   if (!extraFatal) expect(group.fatal).toEqual([])
-  group.service.close()
   group.server.close()
+  group.sessionServer.close()
   expect(group.clock.pending).toBe(0)
 })
 
@@ -135,7 +135,7 @@ describe('handshake', () => {
   })
 
   it('refuses a TTL out of bounds and one session too many', async () => {
-    group.service.close()
+    group.server.close()
     group = createStubGroup({ maxSessions: 1 })
     group.found()
     group.lead(1)
@@ -160,7 +160,7 @@ describe('handshake', () => {
   })
 
   it('ends a session whose client has gone before it was open, so that others may have its place', async () => {
-    group.service.close()
+    group.server.close()
     group = createStubGroup({ maxSessions: 1 })
     group.found()
     group.lead(1)
@@ -177,7 +177,7 @@ describe('handshake', () => {
   })
 
   it('opens no session while too much waits for the log', async () => {
-    group.service.close()
+    group.server.close()
     group = createStubGroup({ maxProposalBytes: 1 })
     group.found()
     group.lead(1)
@@ -236,7 +236,7 @@ describe('leadership', () => {
     await settle()
     expect(client.control.last('redirect')).toMatchObject({ term: 2, leader: OTHER })
     expect([client.control.closed, client.bulk.closed]).toEqual([true, true])
-    expect(group.service.connectedSessions).toBe(0)
+    expect(group.server.connectedSessions).toBe(0)
   })
 
   it('says where to go before it ends any stream: the end of bulk could overtake the word on control', async () => {
@@ -488,7 +488,7 @@ describe('coherence', () => {
   })
 
   it('fails a writeback, and takes no other, while too much waits for the log', async () => {
-    group.service.close()
+    group.server.close()
     group = createStubGroup({ maxProposalBytes: 100 })
     group.found()
     group.lead(1)
@@ -562,7 +562,7 @@ describe('a client that breaks the protocol', () => {
   })
 
   it('loses both lanes when it does not read', async () => {
-    group.service.close()
+    group.server.close()
     group = createStubGroup({ maxOutgoingBytes: 1000 })
     group.found()
     group.lead(1)
@@ -573,7 +573,7 @@ describe('a client that breaks the protocol', () => {
   })
 
   it('loses both lanes when all clients together are sent too much, if it is the one that reads least', async () => {
-    group.service.close()
+    group.server.close()
     group = createStubGroup({ maxTotalOutgoingBytes: 1000 })
     group.found()
     group.lead(1)
@@ -589,7 +589,7 @@ describe('a client that breaks the protocol', () => {
       await quick.control.send({ ...open(seq, `/${seq}`), settled: seq })
     }
     expect([stuck.control.closed, slow.control.closed, quick.control.closed]).toEqual([true, false, false])
-    expect(group.service.connectedSessions).toBe(2)
+    expect(group.server.connectedSessions).toBe(2)
   })
 })
 

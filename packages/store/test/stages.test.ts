@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { STAGES, createStages, stagePercentile } from '../src/server/stages.js'
+import { STAGES, createStages, stagePercentile } from '../src/observability/stages.js'
 
 function recorded(...durationsMs: number[]) {
   const stages = createStages({ now: () => 0 })

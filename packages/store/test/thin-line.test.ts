@@ -32,8 +32,8 @@ beforeEach(async () => {
 
 afterEach(() => {
   expect(group.fatal).toEqual([])
-  group.service.close()
   group.server.close()
+  group.sessionServer.close()
   expect(group.clock.pending).toBe(0)
 })
 

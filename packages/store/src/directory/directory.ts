@@ -1,92 +1,103 @@
-/** The owner directory. docs/coherence.md describes the protocol; rule numbers in the comments are those there. */
+/**
+ * The owner directory. docs/coherence.md describes the protocol; rule numbers in the comments are those of that page.
+ */
 import { InvalidArgumentError, errorToWire, type ClientMessageOf, type QuireError } from '@quire/protocol'
 import type { Applied, FileId, SessionId, StateView } from '../state/view.js'
-import { Discards } from './discards.js'
+import { DirectoryState } from './directory-state.js'
+import { DiscardOperations } from './discard-operations.js'
 import { PageOperations } from './page-operations.js'
-import { Term } from './term.js'
-import type { CoherenceMessage, DiscardRequest, Directory, DirectoryEffect, DirectoryStats } from './types.js'
-import { Writebacks } from './writebacks.js'
+import { PendingWritebacks } from './pending-writebacks.js'
+import type { CoherenceMessage, DirectoryEffect, DirectoryStats, DiscardRequest } from './types.js'
 
-export function createDirectory(view: StateView): Directory {
-  return new OwnerDirectory(view)
-}
-
-class OwnerDirectory implements Directory {
-  private current: Leading | undefined
-
-  constructor(private readonly view: StateView) {}
-
-  elected(term: number): void {
-    this.current = new Leading(new Term(term, this.view))
-  }
-
-  deposed(): void {
-    this.current = undefined
-  }
-
-  connected(session: SessionId): void {
-    this.input((leading) => leading.connected(session))
-  }
-
-  disconnected(session: SessionId): void {
-    this.input((leading) => leading.term.disconnected(session))
-  }
-
-  receive(session: SessionId, message: CoherenceMessage): void {
-    this.input((leading) => leading.receive(session, message))
-  }
-
-  discard(session: SessionId, request: DiscardRequest): QuireError | undefined {
-    let error: QuireError | undefined
-    this.input((leading) => (error = leading.discards.add(session, request)))
-    return error
-  }
-
-  isDiscarding(file: FileId): boolean {
-    return this.current?.discards.isDiscarding(file) ?? false
-  }
-
-  applied(outcome: Applied): void {
-    this.input((leading) => leading.applied(outcome))
-  }
-
-  effects(): DirectoryEffect[] {
-    return this.current?.term.takeOutput() ?? []
-  }
-
-  stats(): DirectoryStats {
-    return this.current?.stats() ?? { pages: 0, operations: 0, waiting: 0, longestWaitTurns: 0, contended: [] }
-  }
-
-  private input(run: (leading: Leading) => void): void {
-    if (this.current === undefined) return
-    run(this.current)
-    // Whatever it was, a discard may have waited for it.
-    this.current.discards.advance()
-  }
-}
-
-/** The directory of one term. */
-class Leading {
-  readonly discards: Discards
+/**
+ * Decides which session may read or write each page during one term.
+ *
+ * The leader of a Raft group makes a directory when it has applied the no-op of its term, and drops it with the term
+ * (rule 2). All memory of a directory is volatile; what must survive is in the state machine that it reads. Inputs come
+ * one at a time. The driver takes the `effects()` of each input before it gives the next one.
+ */
+export class Directory {
+  private readonly state: DirectoryState
   private readonly pages: PageOperations
-  private readonly writebacks: Writebacks
+  private readonly discards: DiscardOperations
+  private readonly writebacks: PendingWritebacks
 
-  constructor(readonly term: Term) {
-    this.pages = new PageOperations(term)
-    this.discards = new Discards(term, this.pages)
-    this.writebacks = new Writebacks(term)
+  /** `view` has applied everything up to the no-op of `term`. */
+  constructor(term: number, view: StateView) {
+    this.state = new DirectoryState(term, view)
+    this.pages = new PageOperations(this.state)
+    this.discards = new DiscardOperations(this.state, this.pages)
+    this.writebacks = new PendingWritebacks(this.state)
   }
 
+  // ---- inputs
+
+  /**
+   * The session registered on a new connection, which replaces its earlier one. By registering, its client acknowledges
+   * the term.
+   */
   connected(session: SessionId): void {
-    this.term.connected(session)
+    this.state.connected(session)
     this.pages.askAgain(session)
     this.discards.askAgain(session)
     this.unblock()
+    this.discards.advance()
   }
 
+  disconnected(session: SessionId): void {
+    this.state.disconnected(session)
+    this.discards.advance()
+  }
+
+  /** A message of a registered session. Messages of one lane come in the order in which they arrived. */
   receive(session: SessionId, message: CoherenceMessage): void {
-    if (this.term.connectionOf(session) === undefined || this.term.view.session(session) === undefined) return
+    if (this.state.connectionOf(session) !== undefined && this.state.view.session(session) !== undefined) {
+      this.handle(session, message)
+    }
+    this.discards.advance()
+  }
+
+  /**
+   * A session asks to truncate or punch a file; the state machine has not answered this request yet. The directory
+   * proposes the command when every session that maps the file has given the pages up. Returns the error of a request
+   * that cannot be carried out, and then proposes nothing. A repeated request that is under way changes nothing.
+   */
+  discard(session: SessionId, request: DiscardRequest): QuireError | undefined {
+    const error = this.discards.add(session, request)
+    this.discards.advance()
+    return error
+  }
+
+  /** An entry was applied. Call it for every entry, those of other proposers included, right after it is applied. */
+  applied(outcome: Applied): void {
+    this.followLog(outcome)
+    this.discards.advance()
+  }
+
+  // ---- outputs
+
+  /** True while a discard takes pages of the file away: the file's size and content are about to change. */
+  isDiscarding(file: FileId): boolean {
+    return this.discards.isDiscarding(file)
+  }
+
+  effects(): DirectoryEffect[] {
+    return this.state.takeEffects()
+  }
+
+  stats(): DirectoryStats {
+    const pages = this.pages.stats()
+    const { discards, waiting } = this.discards.stats
+    return {
+      ...pages,
+      operations: pages.operations + discards,
+      waiting: pages.waiting + waiting
+    }
+  }
+
+  // ---- messages
+
+  private handle(session: SessionId, message: CoherenceMessage): void {
     switch (message.type) {
       case 'fault':
         return this.fault(session, message)
@@ -103,7 +114,23 @@ class Leading {
     }
   }
 
-  applied(outcome: Applied): void {
+  private fault(session: SessionId, message: ClientMessageOf<'fault'>): void {
+    const { req, file, page, have } = message
+    const record = this.state.view.file(file)
+    if (record !== undefined && !record.sessions.has(session)) {
+      const error = errorToWire(new InvalidArgumentError('file', file, 'a file that the session has open'))
+      return this.state.send(session, { type: 'faultFailed', term: this.state.term, req, file, page, error })
+    }
+    // A file that is owned as a whole has no readers.
+    const access = record?.unit === 'file' ? 'write' : message.access
+    const connection = this.state.connectionOf(session)!
+    const fault = { kind: 'fault', session, connection, req, file, page, access, have } as const
+    if (!this.discards.hold(fault)) this.pages.fault(fault)
+  }
+
+  // ---- entries
+
+  private followLog(outcome: Applied): void {
     switch (outcome.type) {
       case 'handover':
         return this.pages.handoverApplied(outcome)
@@ -126,46 +153,22 @@ class Leading {
     }
   }
 
-  stats(): DirectoryStats {
-    const pages = this.pages.stats()
-    const { discards, waiting } = this.discards.stats
-    return {
-      ...pages,
-      operations: pages.operations + discards,
-      waiting: pages.waiting + waiting
-    }
-  }
-
-  private fault(session: SessionId, message: ClientMessageOf<'fault'>): void {
-    const { req, file, page, have } = message
-    const record = this.term.view.file(file)
-    if (record !== undefined && !record.sessions.has(session)) {
-      const error = errorToWire(new InvalidArgumentError('file', file, 'a file that the session has open'))
-      return this.term.send(session, { type: 'faultFailed', term: this.term.number, req, file, page, error })
-    }
-    // A file that is owned as a whole has no readers.
-    const access = record?.unit === 'file' ? 'write' : message.access
-    const connection = this.term.connectionOf(session)!
-    const fault = { kind: 'fault', session, connection, req, file, page, access, have } as const
-    if (!this.discards.hold(fault)) this.pages.fault(fault)
-  }
-
-  private unblock(): void {
-    this.pages.unblock()
-    this.writebacks.unblock()
-  }
-
   private ended(session: SessionId): void {
-    this.term.ended(session)
+    this.state.ended(session)
     this.pages.ended(session)
     this.discards.ended(session)
     this.unblock()
   }
 
   private closed(session: SessionId, file: FileId): void {
-    this.term.closed(session, file)
+    this.state.closed(session, file)
     this.pages.closed(session, file)
     this.discards.closed(session, file)
     this.unblock()
+  }
+
+  private unblock(): void {
+    this.pages.unblock()
+    this.writebacks.unblock()
   }
 }

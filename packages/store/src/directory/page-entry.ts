@@ -1,8 +1,10 @@
-/** What the leader remembers about one page: volatile, and always a superset of the copies that exist. */
 import { assert, type Access, type DirtyPageBytes } from '@quire/protocol'
 import type { FileId, SessionId } from '../state/view.js'
 
-/** A fault that waits for its grant. It lives as long as the connection that it came on; the client repeats it on the next. */
+/**
+ * A fault that waits for its grant. It is valid for the connection on which it arrived; the client repeats the fault on
+ * its next connection.
+ */
 export interface Fault {
   readonly kind: 'fault'
   readonly session: SessionId
@@ -11,59 +13,68 @@ export interface Fault {
   readonly file: FileId
   readonly page: number
   readonly access: Access
-  /** Version of the copy that the requester held when it asked; 0: none. */
+  /** The version of the copy that the requester held when it asked; 0 for none. */
   readonly have: number
 }
 
-/** Takes the page from everybody, for whoever is about to change it in the log (see discards.ts). */
+/** Takes the page from every session, for a discard that is about to change the page in the log. */
 export interface Recall {
   readonly kind: 'recall'
   readonly entry: PageEntry
-  /** Nobody changes it after all: the page goes to nobody, with what its owner gave back. */
+  /** The discard was given up: the page goes to no session, with the bytes that its owner gave back. */
   abandoned: boolean
 }
 
 export type Request = Fault | Recall
 
-/** A session that may hold the page, and the last grant that it was sent. */
+/** What the directory knows of one session's copy: whether it is readable only, and the last grant that was sent. */
 export interface Copy {
-  /** In the copyset. An owner that was not downgraded is not: it is revoked, not invalidated. */
+  /**
+   * In the copyset. False for an owner that was not downgraded: the directory revokes it and does not invalidate it.
+   */
   reader: boolean
   connection: number
   req: number
 }
 
-/** The one thing that is being done about a page. Everything else about the page waits for it (rule 5). */
+/**
+ * The operation that is under way on a page. There is one at a time; every other request for the page waits (rule 5).
+ */
 export interface Operation {
   readonly id: number
   readonly kind: 'downgrade' | 'write'
   readonly request: Request
-  /** How often the ownership had moved when the request came. */
+  /** The entry's `turns` when the request arrived. */
   readonly turn: number
-  /** Sessions whose invalidation is not acknowledged yet. */
+  /** Sessions that have not acknowledged their invalidation. */
   readonly invalidating: Set<SessionId>
-  /** The owner that was asked to give the page up or to downgrade; 0: nobody. */
+  /** The owner that was told to give the page up or to downgrade; 0 for none. */
   asked: SessionId
   answered: boolean
   dirty: DirtyPageBytes | undefined
-  /** Of the log entry: not proposed yet, under way, or applied (or none needed). */
+  /** The state of the log entry: not proposed, proposed, or done (applied, or not needed). */
   entry: 'none' | 'proposed' | 'done'
 }
 
-/** A request in the queue, and how often the ownership had moved when it came. */
+/** A request in the queue, with the entry's `turns` when the request arrived. */
 export interface Waiting<R extends Request = Request> {
   readonly request: R
   readonly turn: number
 }
 
-/** Where a file is owned as a whole, the entry of its page 0 is the file's: faults on all pages wait in its queue. */
+/**
+ * Remembers what the leader knows of one page.
+ *
+ * Its copies are always a superset of the copies that exist. Where a file is owned as a whole, the entry of page 0
+ * stands for the file, and faults on all of its pages wait in this entry's queue.
+ */
 export class PageEntry {
   readonly copies = new Map<SessionId, Copy>()
   private queue: Waiting[] = []
   operation: Operation | undefined
-  /** The owner with this epoch keeps a readable copy only, and everything it wrote is durable. 0: not known of any. */
+  /** The owner of this epoch was downgraded: it keeps a readable copy, and all that it wrote is durable. 0 for none. */
   downgradedEpoch = 0
-  /** Grants of ownership since there is this entry. */
+  /** Grants of ownership since the entry exists. */
   turns = 0
 
   constructor(
@@ -83,7 +94,6 @@ export class PageEntry {
     return this.queue.length
   }
 
-  /** Who is next. */
   get head(): Waiting | undefined {
     return this.queue[0]
   }
@@ -96,7 +106,7 @@ export class PageEntry {
     this.queue.shift()
   }
 
-  /** Takes the faults that `wanted` picks out of the queue, in order. */
+  /** Removes the faults for which `wanted` returns true from the queue, and returns them in order. */
   takeFaults(wanted: (fault: Fault) => boolean): Waiting<Fault>[] {
     const taken: Waiting<Fault>[] = []
     this.queue = this.queue.filter(({ request, turn }) => {
@@ -111,12 +121,14 @@ export class PageEntry {
     this.queue = this.queue.filter(({ request }) => request !== recall)
   }
 
-  /** Records a grant. Call it before the grant is sent: a copy that the leader does not know of is never invalidated. */
+  /**
+   * Records a grant. Call it before the grant is sent: the directory never invalidates a copy that it does not know.
+   */
   granted(fault: Fault, reader: boolean): void {
     this.copies.set(fault.session, { reader, connection: fault.connection, req: fault.req })
   }
 
-  /** Nobody but `session` (0: nobody at all) holds the page any more. */
+  /** No session except `session` holds the page; with 0, no session at all. */
   forgetOthers(session: SessionId): void {
     const held = this.copies.get(session)
     this.copies.clear()

@@ -1,61 +1,65 @@
-/**
- * Who may read or write each page: faults come in, one operation at a time is done about a page, grants go out. Rule numbers in the
- * comments are those of docs/coherence.md.
- */
 import type { DirtyPageBytes, WritebackOutcome } from '@quire/protocol'
 import type { Applied, FileId, SessionId } from '../state/view.js'
 import type { Fault, Operation, PageEntry, Recall, Request, Waiting } from './page-entry.js'
 import { PageMessages } from './page-messages.js'
-import { PageTable } from './page-table.js'
-import type { Term } from './term.js'
+import { PageEntries } from './page-entries.js'
+import type { DirectoryState } from './directory-state.js'
 import type { DirectoryStats } from './types.js'
 
+/**
+ * Decides which session may read or write each page.
+ *
+ * Faults come in, one operation at a time runs on a page, and grants go out. Rule numbers in the comments are those of
+ * docs/coherence.md.
+ */
 export class PageOperations {
-  private readonly table: PageTable
+  private readonly entries: PageEntries
   private readonly messages: PageMessages
   private readonly operations = new Map<number, PageEntry>()
-  /** Pages whose next change waits for sessions to learn the term. */
+  /** Pages whose next change waits until sessions have acknowledged the term. */
   private readonly blocked = new Set<PageEntry>()
 
-  constructor(private readonly term: Term) {
-    this.table = new PageTable(term)
-    this.messages = new PageMessages(term)
+  constructor(private readonly state: DirectoryState) {
+    this.entries = new PageEntries(state)
+    this.messages = new PageMessages(state)
   }
 
   // ---- requests
 
   fault(fault: Fault): void {
     if (this.messages.refuse(fault)) return
-    const entry = this.table.entry(fault.file, fault.page)
-    // A session has one request outstanding for a page; an older one came on a connection that is gone.
+    const entry = this.entries.entry(fault.file, fault.page)
+    // A session has one request outstanding for a page. An older one came on a connection that is gone.
     entry.takeFaults((waiting) => waiting.session === fault.session && waiting.page === fault.page)
     entry.push(fault)
     this.pump(entry)
   }
 
-  /** Takes the page from everybody, in its turn, and lets nobody have it until `recallDone` or `abandonRecall`. */
+  /** Takes the page from every session, in its turn, and grants it to none until `recallDone` or `abandonRecall`. */
   recall(file: FileId, page: number): Recall {
-    const recall: Recall = { kind: 'recall', entry: this.table.entry(file, page), abandoned: false }
+    const recall: Recall = { kind: 'recall', entry: this.entries.entry(file, page), abandoned: false }
     recall.entry.push(recall)
     this.pump(recall.entry)
     return recall
   }
 
-  /** Serves the queue until an operation has to finish first, or a write must wait for sessions to learn the term. */
+  /**
+   * Serves the queue, until an operation must finish first or a write must wait for sessions to acknowledge the term.
+   */
   private pump(entry: PageEntry): void {
     for (let head = entry.head; head !== undefined && entry.operation === undefined; head = entry.head) {
       const { request } = head
       if (request.kind === 'fault' && (!this.isWaiting(request) || this.messages.refuse(request))) {
         entry.shift()
       } else if (request.kind === 'fault' && this.isReadable(entry, request)) {
-        // All readers that wait when a reader's turn comes: a writer is overtaken by each once at most.
+        // All readers that wait when a reader's turn comes are granted: each overtakes a writer at most once.
         const readers = entry.takeFaults((fault) => this.isReadable(entry, fault))
         for (const reader of readers) if (this.isWaiting(reader.request)) this.messages.grant(entry, reader, 'read')
       } else if (request.kind === 'fault' && request.access === 'read') {
         this.beginDowngrade(entry, request)
       } else if (request.kind === 'fault' && entry.isWhole && this.isOwner(entry, request.session)) {
         this.grantWhole(entry, request.session)
-      } else if (this.term.isBlocked(entry.file)) {
+      } else if (this.state.isBlocked(entry.file)) {
         this.blocked.add(entry)
         return
       } else {
@@ -64,12 +68,13 @@ export class PageOperations {
       }
     }
     this.grantAsked(entry)
-    this.table.forgetIfIdle(entry)
+    this.entries.forgetIfIdle(entry)
   }
 
   /**
-   * A file that is owned as a whole is its owner's until that has answered the revoke. It may need more of it before it can give anything back: a pin of more
-   * pages than it may have faults outstanding.
+   * Grants the asked owner of a whole file the pages that it waits for. It owns the file until it has answered the
+   * revocation, and may need more pages before it can give any back: a pin can have more pages than the session may
+   * have faults outstanding.
    */
   private grantAsked(entry: PageEntry): void {
     const { operation } = entry
@@ -78,33 +83,34 @@ export class PageOperations {
   }
 
   private isWaiting(fault: Fault): boolean {
-    return this.term.connectionOf(fault.session) === fault.connection
+    return this.state.connectionOf(fault.session) === fault.connection
   }
 
   private isOwner(entry: PageEntry, session: SessionId): boolean {
-    return this.term.view.owner(entry.file, entry.page).session === session
+    return this.state.view.owner(entry.file, entry.page).session === session
   }
 
-  /** It may read at once: nobody else owns the page, or its owner has been downgraded. */
+  /** True if the session may read at once: no other session owns the page, or its owner was downgraded. */
   private isReadable(entry: PageEntry, fault: Fault): boolean {
     if (fault.access !== 'read') return false
-    const owner = this.term.view.owner(entry.file, entry.page)
+    const owner = this.state.view.owner(entry.file, entry.page)
     return owner.session === 0 || owner.session === fault.session || entry.downgradedEpoch === owner.epoch
   }
 
   // ---- operations
 
-  // Rule 7. The request stays at the head of the queue and is granted, with its fellow readers, when this is over.
+  // Rule 7. The request stays at the head of the queue. When the operation is over, it is granted with the other
+  // readers.
   private beginDowngrade(entry: PageEntry, request: Fault): void {
     const operation = this.begin(entry, 'downgrade', { request, turn: entry.turns })
-    operation.asked = this.term.view.owner(entry.file, entry.page).session
+    operation.asked = this.state.view.owner(entry.file, entry.page).session
     this.messages.ask(entry, operation)
   }
 
   // Rule 8.
   private beginWrite(entry: PageEntry, waiting: Waiting): void {
     const operation = this.begin(entry, 'write', waiting)
-    const owner = this.term.view.owner(entry.file, entry.page)
+    const owner = this.state.view.owner(entry.file, entry.page)
     const requester = requesterOf(waiting.request)
     for (const [session, copy] of entry.copies) {
       if (copy.reader && session !== requester && session !== owner.session) operation.invalidating.add(session)
@@ -115,7 +121,7 @@ export class PageOperations {
 
   private begin(entry: PageEntry, kind: Operation['kind'], { request, turn }: Waiting): Operation {
     const operation: Operation = {
-      id: this.term.newOperation(),
+      id: this.state.newOperation(),
       kind,
       request,
       turn,
@@ -135,7 +141,9 @@ export class PageOperations {
     else this.advanceDowngrade(entry, operation)
   }
 
-  /** Moves a write on as far as it can go: revoke, then the entry, then, when all have acknowledged, the grant. */
+  /**
+   * Advances a write as far as possible: the revocation, then the entry, then, after all acknowledgments, the grant.
+   */
   private advanceWrite(entry: PageEntry, operation: Operation): void {
     const { request, turn } = operation
     if (request.kind === 'recall' && !request.abandoned) {
@@ -155,7 +163,7 @@ export class PageOperations {
     this.pump(entry)
   }
 
-  /** All pages that the file's owner waits for. */
+  /** Grants all pages that the owner of a whole file waits for. */
   private grantWhole(entry: PageEntry, owner: SessionId): void {
     for (const fault of entry.takeFaults(({ session }) => session === owner)) {
       if (this.isWaiting(fault.request) && !this.messages.refuse(fault.request))
@@ -163,9 +171,9 @@ export class PageOperations {
     }
   }
 
-  /** True when nobody owns the page, or its owner has given it up; asks the owner otherwise. */
+  /** True if no session owns the page, or its owner has given it up. Otherwise asks the owner. */
   private hasOwnerAnswered(entry: PageEntry, operation: Operation): boolean {
-    const owner = this.term.view.owner(entry.file, entry.page)
+    const owner = this.state.view.owner(entry.file, entry.page)
     if (owner.session === 0) return true
     if (operation.asked === owner.session) return operation.answered
     operation.asked = owner.session
@@ -176,7 +184,7 @@ export class PageOperations {
 
   private proposeHandover(entry: PageEntry, operation: Operation): void {
     const { file, page } = entry
-    const owner = this.term.view.owner(file, page)
+    const owner = this.state.view.owner(file, page)
     const requester = requesterOf(operation.request)
     if (owner.session !== 0 && owner.session === requester) {
       operation.entry = 'done'
@@ -184,22 +192,25 @@ export class PageOperations {
     }
     if (!this.hasOwnerAnswered(entry, operation)) return
     const dirty = this.usableBytes(entry, operation)
-    const to = this.term.mayHold(requester, file) ? requester : 0
+    const to = this.state.mayHold(requester, file) ? requester : 0
     if (owner.session === 0 && to === 0) {
       operation.entry = 'done'
       return
     }
     operation.entry = 'proposed'
     const [from, fromEpoch] = [owner.session, owner.epoch]
-    this.term.propose({ type: 'handover', file, page, from, fromEpoch, to, seq: dirty?.seq ?? 0, bytes: dirty?.bytes })
+    this.state.propose({ type: 'handover', file, page, from, fromEpoch, to, seq: dirty?.seq ?? 0, bytes: dirty?.bytes })
   }
 
-  /** The bytes that the owner gave back. Those of another epoch are committed already, or were given up when their owner closed the file or expired. */
+  /**
+   * The bytes that the owner gave back. Bytes of another epoch do not count: either they are committed, or their owner
+   * gave them up when it closed the file or expired.
+   */
   private usableBytes(entry: PageEntry, operation: Operation): DirtyPageBytes | undefined {
-    const owner = this.term.view.owner(entry.file, entry.page)
+    const owner = this.state.view.owner(entry.file, entry.page)
     const { dirty } = operation
     if (dirty !== undefined && (owner.session === 0 || dirty.epoch !== owner.epoch)) {
-      this.term.acknowledgeDirty(operation.asked, dirty, 0, true)
+      this.state.acknowledgeDirty(operation.asked, dirty, 0, true)
       operation.dirty = undefined
     }
     return operation.dirty
@@ -209,15 +220,15 @@ export class PageOperations {
     if (!operation.answered || operation.entry === 'proposed') return
     const { dirty, asked } = operation
     if (dirty !== undefined && operation.entry === 'none') {
-      if (this.term.isBlocked(entry.file)) {
+      if (this.state.isBlocked(entry.file)) {
         this.blocked.add(entry)
         return
       }
       operation.entry = 'proposed'
-      this.term.propose({ type: 'writeback', session: asked, pages: [dirty] })
+      this.state.propose({ type: 'writeback', session: asked, pages: [dirty] })
       return
     }
-    const owner = this.term.view.owner(entry.file, entry.page)
+    const owner = this.state.view.owner(entry.file, entry.page)
     if (owner.session === asked) {
       entry.downgradedEpoch = owner.epoch
       const copy = entry.copies.get(asked)
@@ -235,7 +246,7 @@ export class PageOperations {
   // ---- answers and entries
 
   invalidated(session: SessionId, op: number): void {
-    // Rule 4: an acknowledgement counts for the operation that it names, and for no other.
+    // Rule 4: an acknowledgment counts for the operation that it names, and for no other.
     const entry = this.operations.get(op)
     const operation = entry?.operation
     if (entry === undefined || operation === undefined || !operation.invalidating.delete(session)) return
@@ -248,9 +259,9 @@ export class PageOperations {
     const operation = entry?.operation
     if (entry === undefined || operation === undefined || operation.asked !== session || operation.answered) return
     if (dirty !== undefined) {
-      // Who owns a file as a whole has written back what it had, and answers without bytes.
+      // The owner of a whole file has written its dirty pages back, so it answers without bytes.
       if (entry.isWhole) return
-      if (dirty.file !== entry.file || dirty.page !== entry.page || !this.term.fitsPage(dirty)) return
+      if (dirty.file !== entry.file || dirty.page !== entry.page || !this.state.fitsPage(dirty)) return
       operation.dirty = dirty
     }
     operation.answered = true
@@ -259,53 +270,53 @@ export class PageOperations {
   }
 
   handoverApplied(outcome: Extract<Applied, { type: 'handover' }>): void {
-    const entry = this.table.find(outcome.file, outcome.page)
+    const entry = this.entries.find(outcome.file, outcome.page)
     const operation = entry?.operation
     if (entry === undefined || operation?.entry !== 'proposed' || operation.kind !== 'write') return
     const { dirty, asked } = operation
     if (!outcome.done) {
-      // A session ended between the proposal and its turn: decide again from what is true now.
+      // A session ended between the proposal and the entry: decide again from the current state.
       operation.entry = 'none'
       this.advanceWrite(entry, operation)
       return
     }
     operation.entry = 'done'
     if (asked !== 0) entry.copies.delete(asked)
-    if (dirty !== undefined) this.term.acknowledgeDirty(asked, dirty, outcome.version, false)
+    if (dirty !== undefined) this.state.acknowledgeDirty(asked, dirty, outcome.version, false)
     this.advanceWrite(entry, operation)
   }
 
-  /** A writeback was applied that no session asked for: it may be what an owner gave back when it was downgraded. */
+  /** A writeback was applied that no session asked for. It may hold the bytes of an owner that was downgraded. */
   downgradeApplied(written: WritebackOutcome): void {
-    const entry = this.table.find(written.file, written.page)
+    const entry = this.entries.find(written.file, written.page)
     const operation = entry?.operation
     if (entry === undefined || operation?.kind !== 'downgrade' || operation.entry !== 'proposed') return
     const { dirty, asked } = operation
     if (dirty === undefined || dirty.epoch !== written.epoch || dirty.seq !== written.seq) return
     operation.entry = 'done'
-    this.term.acknowledgeDirty(asked, dirty, written.version, written.stale)
+    this.state.acknowledgeDirty(asked, dirty, written.version, written.stale)
     this.advanceDowngrade(entry, operation)
   }
 
   // ---- recalls
 
-  /** Nobody holds the page any more, and nobody can get it. */
+  /** True when no session holds the page and none can get it. */
   isRecalled(recall: Recall): boolean {
     const { operation } = recall.entry
     if (operation?.request !== recall || operation.invalidating.size > 0) return false
     return this.hasOwnerAnswered(recall.entry, operation)
   }
 
-  /** What the owner of a recalled page had not flushed. */
+  /** The bytes that the owner of a recalled page had not flushed. */
   recalledBytes({ entry }: Recall): DirtyPageBytes | undefined {
     return this.usableBytes(entry, entry.operation!)
   }
 
-  /** The entry for which the page was recalled is applied: it has stored the bytes, and left the page to nobody. */
+  /** The entry of the discard was applied: it has stored the bytes, and the page has no owner. */
   recallDone({ entry }: Recall): void {
     const { dirty, asked } = entry.operation!
     if (dirty !== undefined) {
-      this.term.acknowledgeDirty(asked, dirty, this.term.view.version(entry.file, entry.page), false)
+      this.state.acknowledgeDirty(asked, dirty, this.state.view.version(entry.file, entry.page), false)
     }
     this.finish(entry)
     entry.forgetOthers(0)
@@ -322,18 +333,18 @@ export class PageOperations {
 
   // ---- discards
 
-  /** Something is under way on a page from `first` up to but without `end`, or waits for its turn. */
+  /** True if an operation is under way, or a request waits, on a page from `first` up to but excluding `end`. */
   isBusy(file: FileId, first: number, end: number): boolean {
-    // Where something waits, there is an operation that it waits for, unless the file is blocked.
+    // Unless the file is blocked, a request waits only for an operation on its page.
     for (const entry of this.operations.values()) {
       if (entry.file === file && entry.page >= first && entry.page < end) return true
     }
     return false
   }
 
-  /** Nobody holds a page of the range any more. */
+  /** No session holds a page of the range. */
   discarded(file: FileId, first: number, end: number): void {
-    for (const entry of this.table.ofFile(file)) {
+    for (const entry of this.entries.ofFile(file)) {
       if (entry.page < first || entry.page >= end) continue
       entry.forgetOthers(0)
       this.pump(entry)
@@ -342,7 +353,7 @@ export class PageOperations {
 
   // ---- sessions
 
-  // Rule 9: what the old connection may have swallowed is asked again.
+  // Rule 9: the session may have lost orders with its old connection, so the directory repeats them.
   askAgain(session: SessionId): void {
     for (const entry of this.operations.values()) {
       const operation = entry.operation!
@@ -361,12 +372,12 @@ export class PageOperations {
   }
 
   ended(session: SessionId): void {
-    for (const file of this.table.fileIds()) this.closed(session, file)
+    for (const file of this.entries.fileIds()) this.closed(session, file)
   }
 
-  /** A session that has ended, or closed the file, holds nothing and will answer nothing. */
+  /** The session has ended or has closed the file: it holds no page of the file and answers no order about one. */
   closed(session: SessionId, file: FileId): void {
-    for (const entry of this.table.ofFile(file)) {
+    for (const entry of this.entries.ofFile(file)) {
       entry.copies.delete(session)
       const { operation } = entry
       if (operation === undefined) {
@@ -381,14 +392,14 @@ export class PageOperations {
 
   stats(): DirectoryStats {
     return {
-      ...this.table.stats(),
+      ...this.entries.stats(),
       operations: this.operations.size,
       longestWaitTurns: this.messages.longestWaitTurns
     }
   }
 }
 
-/** 0: nobody. */
+/** The session that the operation is for; 0 for none. */
 function requesterOf(request: Request): SessionId {
   return request.kind === 'fault' ? request.session : 0
 }

@@ -18,20 +18,17 @@ import {
 } from '@quire/protocol'
 import { NotLeaderError, createRaftNode, type RaftNode, type RaftNodeInit } from '@quire/raft'
 import type { Logger } from 'pino'
-import { createDirectory } from '../directory/directory.js'
-import type { Directory } from '../directory/types.js'
+import type { Directory } from '../directory/directory.js'
+import { createStages, type Stages, type StageReport } from '../observability/stages.js'
 import type { ServerLimits } from '../server/limits.js'
 import {
-  createLeaderService,
+  createGroupServer,
   createSessionServer,
-  createStages,
-  type LeaderService,
+  type GroupServer,
   type SessionServer,
-  type Stages,
-  type StageReport,
   type StatusReport
 } from '../server/index.js'
-import { clusterConfig, type Applied, type ReplicatedConfig, type StateView } from '../state/index.js'
+import { clusterConfig, type Applied, type ReplicatedConfig } from '../state/index.js'
 import { AddressBook } from '@quire/net'
 import { encodeCluster } from './cluster.js'
 import { createPeerIdentity, type PeerIdentity } from './identity.js'
@@ -56,8 +53,6 @@ export interface PeerCoreInit {
   readonly raft?: Pick<RaftNodeInit, 'limits'> | undefined
   /** Room in the file system under the storage, for the status; undefined while nobody knows. */
   readonly diskSpace?: (() => DiskSpace | undefined) | undefined
-  /** Default: the group's directory. */
-  readonly createDirectory?: ((view: StateView) => Directory) | undefined
   /** The configuration in the log has changed. */
   readonly onConfig?: ((config: ReplicatedConfig) => void) | undefined
   /** An entry was applied, after everything else has seen it. */
@@ -195,12 +190,13 @@ export class PeerCore {
     return this.parts?.node
   }
 
+  /** Undefined while this peer does not serve as the leader. */
   get directory(): Directory | undefined {
-    return this.parts?.directory
+    return this.parts?.groupServer.directory
   }
 
-  get service(): LeaderService | undefined {
-    return this.parts?.service
+  get groupServer(): GroupServer | undefined {
+    return this.parts?.groupServer
   }
 
   /**
@@ -239,7 +235,7 @@ export class PeerCore {
           apply: (entries) => this.replica.apply(entries),
           onChange: (status) => {
             roles.changed(status)
-            this.parts?.service.statusChanged()
+            this.parts?.groupServer.statusChanged()
           },
           onFatal: (error) => this.init.onFatal(error)
         }
@@ -247,8 +243,7 @@ export class PeerCore {
       // Not the node's own choice, and not its operator's: the cluster's.
       { ...this.init.raft, id, tickMs, electionTicks, heartbeatTicks }
     )
-    const directory = (this.init.createDirectory ?? createDirectory)(state)
-    const service = createLeaderService({
+    const groupServer = createGroupServer({
       group: GROUP,
       self: id,
       founding: this.identity.digest,
@@ -256,7 +251,6 @@ export class PeerCore {
       membersVersion: () => this.book.changes,
       raft: node,
       view: state,
-      directory,
       clock,
       random,
       stages: this.stages,
@@ -267,12 +261,12 @@ export class PeerCore {
     const server = createSessionServer({
       network,
       clock,
-      groups: [service],
+      groups: [groupServer],
       status: () => this.report(),
       ...(this.init.limits === undefined ? {} : { limits: this.init.limits }),
       logger: this.child('server')
     })
-    this.parts = { links, node, directory, service, server }
+    this.parts = { links, node, groupServer, server }
     this.learnOwn(addresses)
     this.lackRoom(this.fault)
     links.setPeers(this.newestConfig.voters)
@@ -311,7 +305,7 @@ export class PeerCore {
     const { parts } = this
     if (parts?.node.status().role === 'leader') await this.handOn(parts.node)
     parts?.server.close()
-    parts?.service.close()
+    parts?.groupServer.close()
     const closing = parts === undefined ? this.replica.log.close() : parts.node.close()
     // The node, which hands in nothing from here on, waits for entries that are being applied. On a full disk they wait for room.
     this.replica.applier.stop()
@@ -337,7 +331,7 @@ export class PeerCore {
   applied(index: number, applied: Applied | undefined): void {
     if (applied !== undefined) {
       if (applied.type === 'config') this.configure()
-      this.parts?.service.applied(index, applied)
+      this.parts?.groupServer.applied(index, applied)
     }
     this.init.onApplied?.(index, applied)
   }
@@ -364,7 +358,7 @@ export class PeerCore {
   /** The node looks for another leader; as long as it finds none, it takes no writes. */
   private lackRoom(fault: Error | undefined): void {
     this.parts?.node.setRoom(fault === undefined && this.isReachable)
-    this.parts?.service.setReadOnly(fault)
+    this.parts?.groupServer.setReadOnly(fault)
   }
 
   private configure(): void {
@@ -441,7 +435,6 @@ export class PeerCore {
 interface Parts {
   readonly links: PeerLinks
   readonly node: RaftNode
-  readonly directory: Directory
-  readonly service: LeaderService
+  readonly groupServer: GroupServer
   readonly server: SessionServer
 }

@@ -10,7 +10,7 @@ import {
   type RefusalReason
 } from '@quire/protocol'
 import type { Logger } from 'pino'
-import { Refusals } from '../server/refusals.js'
+import { Refusals } from '../observability/refusals.js'
 import type { PeerIdentity, Refusal } from './identity.js'
 import { Quarantine, type Quarantined } from './quarantine.js'
 

@@ -24,7 +24,7 @@ import {
   type CommittedEntry
 } from '../pages/index.js'
 import { clusterConfig, type ReplicatedConfig } from '../state/index.js'
-import type { Stages } from '../server/stages.js'
+import type { Stages } from '../observability/stages.js'
 import { encodeCluster } from './cluster.js'
 import { foundingDifference, foundingDigest } from './founding.js'
 import type { IdentityStorage } from './identity.js'

@@ -1,7 +1,7 @@
 import type { RaftStatus } from '@quire/raft'
 import type { Logger } from 'pino'
 
-/** Logs whom this peer follows, and each new term, once. That it leads is logged when it serves: see LeaderService. */
+/** Logs whom this peer follows, and each new term, once. That it leads is logged when it serves: see GroupServer. */
 export class RoleLog {
   private term = 0
   private leader: string | undefined

@@ -1,5 +1,5 @@
 import type { Disk, DiskFile } from '@quire/raft'
-import type { Stages } from '../server/stages.js'
+import type { Stages } from '../observability/stages.js'
 
 /** The same disk; how long each of its durable writes takes is recorded. */
 export function timedDisk(disk: Disk, stages: Stages): Disk {

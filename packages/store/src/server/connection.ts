@@ -15,7 +15,7 @@ import {
 import type { FileId, SessionId } from '../state/view.js'
 import { Lane, type OutgoingBytes } from './lane.js'
 import type { ServerLimits } from './limits.js'
-import type { Stages } from './stages.js'
+import type { Stages } from '../observability/stages.js'
 
 export interface ConnectionInit {
   readonly group: number

@@ -1,5 +1,4 @@
-export * from './leader-service.js'
+export * from './group-server.js'
 export * from './limits.js'
 export * from './raft-port.js'
 export * from './session-server.js'
-export * from './stages.js'

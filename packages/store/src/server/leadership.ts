@@ -22,19 +22,20 @@ import {
   type Random
 } from '@quire/protocol'
 import type { Logger } from 'pino'
-import { createLeases, type Leases } from '../directory/leases.js'
-import type { CoherenceMessage, Directory } from '../directory/types.js'
+import { Directory } from '../directory/directory.js'
+import type { CoherenceMessage } from '../directory/types.js'
 import type { Applied, SessionId, StateView } from '../state/view.js'
 import { Connection } from './connection.js'
 import type { Lane, OutgoingBytes } from './lane.js'
+import { createLeases, type Leases } from './leases.js'
 import type { ServerLimits } from './limits.js'
 import { Proposals } from './proposals.js'
 import { QuorumRounds } from './quorum-rounds.js'
 import type { RaftPort } from './raft-port.js'
-import type { Refusals } from './refusals.js'
+import type { Refusals } from '../observability/refusals.js'
 import { Registrations } from './registrations.js'
-import { Requests } from './requests.js'
-import type { Stages } from './stages.js'
+import { RequestHandler } from './request-handler.js'
+import type { Stages } from '../observability/stages.js'
 
 export interface LeadershipInit {
   readonly group: number
@@ -54,7 +55,6 @@ export interface LeadershipInit {
   readonly readOnly: () => QuireError | undefined
   readonly raft: RaftPort
   readonly view: StateView
-  readonly directory: Directory
   readonly clock: Clock
   readonly random: Random
   readonly limits: ServerLimits
@@ -62,7 +62,7 @@ export interface LeadershipInit {
   /** Of all terms. */
   readonly refusals: Refusals
   readonly logger?: Logger | undefined
-  /** Runs an input that did not come through the service: errors in it end the node. */
+  /** Runs an input that did not come through the group server: errors in it end the node. */
   readonly guard: (input: () => void) => void
 }
 
@@ -72,10 +72,12 @@ const BULK: ReadonlySet<ClientMessage['type']> = new Set<ClientMessage['type']>(
 
 export class Leadership {
   readonly term: number
+  /** The owner directory of this term. */
+  readonly directory: Directory
   private readonly leases: Leases
   private readonly proposals: Proposals
   private readonly rounds: QuorumRounds
-  private readonly requests: Requests
+  private readonly requests: RequestHandler
   private readonly registrations: Registrations
   private readonly connections = new Map<number, Connection>()
   private readonly sessions = new Map<SessionId, Connection>()
@@ -84,14 +86,15 @@ export class Leadership {
   private ended = false
 
   constructor(private readonly init: LeadershipInit) {
-    const { raft, clock, limits, view, directory } = init
+    const { raft, clock, limits, view } = init
     this.term = init.term
-    this.leases = createLeases({ tickMs: limits.leaseTickMs })
+    this.directory = new Directory(init.term, view)
+    this.leases = createLeases({ tickMs: limits.leaseTickMs, nowMs: clock.now(), sessions: view.sessions() })
     this.proposals = new Proposals(raft, clock, limits.maxProposalBytes)
     this.rounds = new QuorumRounds(raft)
-    this.requests = new Requests({
+    this.requests = new RequestHandler({
       view,
-      directory,
+      directory: this.directory,
       proposals: this.proposals,
       rounds: this.rounds,
       readOnly: init.readOnly,
@@ -114,9 +117,6 @@ export class Leadership {
       forget: (connection) => this.forget(connection),
       guard: init.guard
     })
-    this.leases.elected(clock.now(), view.sessions())
-    directory.elected(init.term)
-    this.drain()
     // Last: what throws before leaves no timer behind.
     this.stopTicking = this.tickRegularly()
   }
@@ -181,7 +181,7 @@ export class Leadership {
   applied(index: number, outcome: Applied): void {
     this.proposals.retry()
     if (outcome.type === 'session-opened') this.registrations.opened(index, outcome.session)
-    this.init.directory.applied(outcome)
+    this.directory.applied(outcome)
     this.drain()
     if (outcome.type === 'session-ended') this.sessionEnded(outcome.session, outcome.expired)
     else this.requests.settle(outcome)
@@ -201,8 +201,6 @@ export class Leadership {
     this.stopTicking()
     this.proposals.end()
     this.rounds.stop()
-    this.leases.deposed()
-    this.init.directory.deposed()
     this.sessions.clear()
     this.registrations.stop()
   }
@@ -297,7 +295,7 @@ export class Leadership {
     if (!this.connections.delete(connection.attach)) return
     if (this.sessions.get(connection.session) !== connection) return
     this.sessions.delete(connection.session)
-    this.init.directory.disconnected(connection.session)
+    this.directory.disconnected(connection.session)
     this.drain()
   }
 
@@ -324,7 +322,7 @@ export class Leadership {
     this.sessions.set(session, connection)
     // Before anything that the directory sends to the session.
     connection.send('control', { type: 'registered', term: this.term, session, ttlMs, creditBytes, maxFaults })
-    this.init.directory.connected(session)
+    this.directory.connected(session)
     this.drain()
   }
 
@@ -417,13 +415,14 @@ export class Leadership {
       const error = errorToWire(refusal)
       return connection.send('bulk', { type: 'writebackFailed', term: this.term, req: message.req, error })
     }
-    this.init.directory.receive(connection.session, message)
+    this.directory.receive(connection.session, message)
     this.drain()
   }
 
   /** Carries out what the directory decided. Call after every input to it. */
   private drain(): void {
-    for (const effect of this.init.directory.effects()) {
+    if (this.ended) return
+    for (const effect of this.directory.effects()) {
       switch (effect.type) {
         case 'send':
           this.sessions.get(effect.session)?.send(effect.lane, effect.message)

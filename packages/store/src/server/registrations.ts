@@ -6,14 +6,14 @@ import {
   type Clock,
   type QuireError
 } from '@quire/protocol'
-import type { Leases } from '../directory/leases.js'
+import type { Leases } from './leases.js'
 import type { SessionId, StateView } from '../state/view.js'
 import type { Connection } from './connection.js'
 import type { ServerLimits } from './limits.js'
 import type { Proposals } from './proposals.js'
 import type { QuorumRounds } from './quorum-rounds.js'
 import type { RaftPort } from './raft-port.js'
-import { OVERLOADED } from './requests.js'
+import { OVERLOADED } from './request-handler.js'
 
 export interface RegistrationsInit {
   readonly term: number

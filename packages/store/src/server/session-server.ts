@@ -25,7 +25,7 @@ import {
   type QuireError
 } from '@quire/protocol'
 import type { Logger } from 'pino'
-import type { LeaderService } from './leader-service.js'
+import type { GroupServer } from './group-server.js'
 import { DEFAULT_SERVER_LIMITS, type ServerLimits } from './limits.js'
 
 /** What a peer says about itself. */
@@ -35,7 +35,7 @@ export interface SessionServerInit {
   readonly network: Pick<Network, 'handle'>
   readonly clock: Clock
   /** The groups that this node has a replica of. */
-  readonly groups: readonly LeaderService[]
+  readonly groups: readonly GroupServer[]
   /** Answers `quire status`: any peer does, leader or not. */
   readonly status: (group: number) => StatusReport
   readonly limits?: Partial<ServerLimits>
@@ -50,7 +50,7 @@ export interface SessionServer {
 /** Accepts the streams of clients, reads the first frame of each and hands it to the Raft group that it names. */
 export function createSessionServer(init: SessionServerInit): SessionServer {
   const limits = { ...DEFAULT_SERVER_LIMITS, ...init.limits }
-  const groups = new Map(init.groups.map((service) => [service.group, service]))
+  const groups = new Map(init.groups.map((server) => [server.group, server]))
   const opening = new Map<FrameStream, () => void>()
   let closed = false
 
@@ -73,11 +73,11 @@ export function createSessionServer(init: SessionServerInit): SessionServer {
       return refuse(stream, 0, new InvalidArgumentError('frame', (error as Error).message, 'a hello'))
     }
     const { group, message } = frame
-    const service = groups.get(group)
-    if (service === undefined)
+    const server = groups.get(group)
+    if (server === undefined)
       return refuse(stream, group, new InvalidArgumentError('group', group, 'a group of this peer'))
     if (message.type === 'status' && lane === 'control') return answerStatus(stream, group, message)
-    if (message.type === 'hello' && message.lane === lane) return service.hello(stream, message)
+    if (message.type === 'hello' && message.lane === lane) return server.hello(stream, message)
     refuse(stream, group, new InvalidArgumentError('message', message.type, `a hello for the ${lane} lane`))
   }
 

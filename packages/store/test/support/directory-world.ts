@@ -7,15 +7,16 @@ import type {
   LeaderMessageOf,
   QuireError
 } from '@quire/protocol'
-import { createDirectory } from '../../src/directory/directory.js'
-import type { Directory, DirectoryCommand } from '../../src/directory/types.js'
+import { Directory } from '../../src/directory/directory.js'
+import type { CoherenceMessage, DirectoryCommand } from '../../src/directory/types.js'
 import { encodeCommand, type Applied, type Command, type CommandOf } from '../../src/state/index.js'
 import { createStateMachine, type StateMachine } from '../../src/state/state-machine.js'
 import { filled, memoryStore, PAGE } from '../state-helpers.js'
 
 export class DirectoryWorld {
   readonly machine: StateMachine = createStateMachine(memoryStore())
-  readonly directory: Directory = createDirectory(this.machine)
+  /** Of the current term. */
+  directory: Directory
   /** On their way into the log. */
   proposals: DirectoryCommand[] = []
   /** Files whose discard is over, in order. */
@@ -27,7 +28,7 @@ export class DirectoryWorld {
 
   constructor() {
     this.machine.apply(1, 'noop', new Uint8Array(0))
-    this.directory.elected(this.term)
+    this.directory = new Directory(this.term, this.machine)
   }
 
   // ---- sessions and files
@@ -73,11 +74,9 @@ export class DirectoryWorld {
   /** Another leader: `kept` of the proposals are in its log, the others are lost. Nobody is connected. */
   elect(kept = 0): void {
     for (const session of [...this.inboxes.keys()]) this.disconnect(session)
-    this.directory.deposed()
     const proposals = this.proposals.splice(0)
-    for (const command of proposals.slice(0, kept)) this.apply({ ...command, at: 0 })
-    this.directory.elected(++this.term)
-    this.carryOut()
+    for (const command of proposals.slice(0, kept)) this.commitCommand({ ...command, at: 0 })
+    this.directory = new Directory(++this.term, this.machine)
   }
 
   // ---- what clients ask for
@@ -115,7 +114,7 @@ export class DirectoryWorld {
     this.apply({ type: 'extend', ...this.request(session), file, size })
   }
 
-  tell(session: number, message: Parameters<Directory['receive']>[1]): void {
+  tell(session: number, message: CoherenceMessage): void {
     this.directory.receive(session, message)
     this.carryOut()
   }
@@ -201,10 +200,14 @@ export class DirectoryWorld {
   }
 
   apply<T extends Applied['type']>(command: Command): Extract<Applied, { type: T }> {
-    const outcome = this.machine.apply(this.machine.appliedIndex + 1, 'normal', encodeCommand(command))!
+    const outcome = this.commitCommand(command)
     this.directory.applied(outcome)
     this.carryOut()
     return outcome as Extract<Applied, { type: T }>
+  }
+
+  private commitCommand(command: Command): Applied {
+    return this.machine.apply(this.machine.appliedIndex + 1, 'normal', encodeCommand(command))!
   }
 
   request(session: number) {

@@ -1,4 +1,4 @@
-/** A leader service over the real state machine and a Raft node that commits when the test says so. */
+/** A group server over the real state machine and a Raft node that commits when the test says so. */
 import {
   FEATURES,
   PROTOCOL_BULK,
@@ -15,9 +15,8 @@ import {
   type LeaderMessageOf,
   type Member
 } from '@quire/protocol'
-import { createDirectory } from '../../src/directory/directory.js'
 import {
-  createLeaderService,
+  createGroupServer,
   createSessionServer,
   type RaftPortStatus,
   type ServerLimits
@@ -99,7 +98,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
         else reads.push(answer)
       })
   }
-  const service = createLeaderService({
+  const server = createGroupServer({
     group: 0,
     self: PEER,
     founding: FOUNDING,
@@ -107,16 +106,15 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
     membersVersion: () => membersVersion,
     raft,
     view: machine,
-    directory: createDirectory(machine),
     clock,
     random: { next: () => (++chance * 0.618) % 1 },
     limits,
     onFatal: (error) => fatal.push(error)
   })
-  const server = createSessionServer({
+  const sessionServer = createSessionServer({
     network: net.node(PEER),
     clock,
-    groups: [service],
+    groups: [server],
     limits,
     status: () => ({
       clusterId: 'blue',
@@ -144,8 +142,8 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
     clock,
     net,
     machine,
-    service,
     server,
+    sessionServer,
     fatal,
     /** Applies an entry with a configuration. */
     found(config: ReplicatedConfig = CONFIG) {
@@ -153,22 +151,22 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
     },
     lead(term: number) {
       status = { role: 'leader', term, ready: false, leader: PEER }
-      service.statusChanged()
+      server.statusChanged()
       group.commit()
       machine.apply(nextIndex++, 'noop', new Uint8Array(0))
       status = { ...status, ready: true }
-      service.statusChanged()
+      server.statusChanged()
     },
     follow(term: number, leader?: string) {
       status = { role: 'follower', term, ready: false, leader }
       queue = []
       nextIndex = machine.appliedIndex + 1
-      service.statusChanged()
+      server.statusChanged()
     },
     commit() {
       for (const { index, data } of queue.splice(0)) {
         const outcome = machine.apply(index, 'normal', data)
-        if (outcome !== undefined) service.applied(index, outcome)
+        if (outcome !== undefined) server.applied(index, outcome)
       }
     },
     proposed: (): Command[] => queue.map(({ data }) => decodeCommand(data).command),

@@ -2,10 +2,10 @@
 import type { Change, Mutant } from '../mutants/mutant.js'
 
 const OPERATIONS = 'store/dist/directory/page-operations.js'
-const DISCARDS = 'store/dist/directory/discards.js'
+const DISCARDS = 'store/dist/directory/discard-operations.js'
 const MESSAGES = 'store/dist/directory/page-messages.js'
 const LEADERSHIP = 'store/dist/server/leadership.js'
-const LEASES = 'store/dist/directory/leases.js'
+const LEASES = 'store/dist/server/leases.js'
 
 /** A leader that notices soon that it has no majority does little harm. */
 const NO_CHECK_OF_QUORUM: Change = {
@@ -39,21 +39,21 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
   {
     name: 'the leader serves before its no-op is applied',
     rule: 'rule 1',
-    file: 'store/dist/server/leader-service.js',
+    file: 'store/dist/server/group-server.js',
     find: "role === 'leader' && ready && ",
     replace: "role === 'leader' && "
   },
   {
     name: 'grants do not name the newest discard',
     rule: 'files that shrink',
-    file: 'store/dist/directory/term.js',
+    file: 'store/dist/directory/directory-state.js',
     find: 'this.newestDiscards.set(file, op);',
     replace: ''
   },
   {
     name: 'a writeback overtakes one that is held back',
     rule: 'whole files as the unit',
-    file: 'store/dist/directory/writebacks.js',
+    file: 'store/dist/directory/pending-writebacks.js',
     find: ' || this.isHeld(session, file)',
     replace: ''
   },
@@ -89,8 +89,8 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
   {
     name: 'copyset forgotten on failover',
     rule: 'rule 2',
-    file: 'store/dist/directory/page-table.js',
-    find: 'this.term.inheritors(fileId)',
+    file: 'store/dist/directory/page-entries.js',
+    find: 'this.state.inheritors(fileId)',
     replace: '[]'
   },
   {
@@ -111,8 +111,8 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     name: "readers granted before a downgraded owner's bytes are committed",
     rule: 'rule 7',
     file: OPERATIONS,
-    find: "this.term.propose({ type: 'writeback', session: asked, pages: [dirty] });\n            return;",
-    replace: "this.term.propose({ type: 'writeback', session: asked, pages: [dirty] });"
+    find: "this.state.propose({ type: 'writeback', session: asked, pages: [dirty] });\n            return;",
+    replace: "this.state.propose({ type: 'writeback', session: asked, pages: [dirty] });"
   },
   {
     name: 'a downgrade lasts for ever',
@@ -181,7 +181,7 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     name: 'the end of a discard is not told',
     rule: 'files that shrink, 4',
     file: DISCARDS,
-    find: "this.term.send(session, { type: 'discarded', term: this.term.number, op, file, committed });",
+    find: "this.state.send(session, { type: 'discarded', term: this.state.term, op, file, committed });",
     replace: ''
   },
   {
@@ -233,14 +233,14 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
   {
     name: 'opening tells a size that a discard is about to take',
     rule: 'files that shrink',
-    file: 'store/dist/server/requests.js',
+    file: 'store/dist/server/request-handler.js',
     find: 'if (!this.init.directory.isDiscarding(outcome.stat.id))',
     replace: 'if (true)'
   },
   {
     name: 'a file is named before that is in the log',
     rule: 'names',
-    file: 'store/dist/server/requests.js',
+    file: 'store/dist/server/request-handler.js',
     find: 'this.init.proposals.add({ ...message, session: connection.session });',
     replace:
       "if (message.type === 'link')\n            answer(connection, message.seq, { type: 'done', seq: message.seq });\n        this.init.proposals.add({ ...message, session: connection.session });"

@@ -28,7 +28,7 @@ export const LOG_MUTANTS: readonly Mutant[] = [
     and: [
       {
         file: 'store/dist/directory/page-operations.js',
-        find: 'const to = this.term.mayHold(requester, file) ? requester : 0;',
+        find: 'const to = this.state.mayHold(requester, file) ? requester : 0;',
         replace: 'const to = requester;'
       }
     ]

@@ -1,9 +1,3 @@
-/**
- * Pages that go away: truncate and punch, one after another for each file (docs/coherence.md, 'Files that shrink').
- *
- * A discard waits for what is under way in its range, asks everybody who maps the file to give the range up, recalls the page that the new
- * end cuts, and proposes one entry for all of it. Faults in the range that come after it wait behind it.
- */
 import {
   InvalidArgumentError,
   MAX_FILE_BYTES,
@@ -15,45 +9,56 @@ import { cutPage, endOfPages, firstPageBeyond } from '../state/units.js'
 import type { FileId, FileRecord, SessionId } from '../state/view.js'
 import type { Fault, Recall } from './page-entry.js'
 import type { PageOperations } from './page-operations.js'
-import type { Term } from './term.js'
+import type { DirectoryState } from './directory-state.js'
 import type { DiscardRequest } from './types.js'
 
 interface Discard {
   readonly kind: 'discard'
   readonly session: SessionId
   readonly request: DiscardRequest
-  /** Pages that go away. Always to the end of all pages for a truncate: an entry that grows the file may be on its way. */
+  /** The first page that goes away. */
   readonly first: number
+  /**
+   * One more than the last page that goes away. A truncate takes all pages to the highest possible one, because an
+   * entry that grows the file may be on its way.
+   */
   readonly end: number
-  /** Its owner's bytes are needed, and nobody may have it meanwhile. */
+  /** The page that is recalled: the discard needs its owner's bytes, and no session may have the page meanwhile. */
   readonly recalledPage: number | undefined
-  /** The file is owned as a whole: that one page stands for all, and whoever comes waits for its turn there. */
+  /** The file is owned as a whole: its one entry stands for all pages, and every fault waits for its turn there. */
   readonly isWhole: boolean
   state: 'waiting' | 'asking' | 'proposed'
-  /** Names it in messages, from when it begins. */
+  /** The operation's name in messages; 0 until it begins. */
   op: number
-  /** Sessions that have not given the range up yet. */
+  /** Sessions that have not acknowledged the order. */
   readonly unanswered: Set<SessionId>
   recall: Recall | undefined
-  /** What clients are asked; from when it begins. */
+  /** The order to clients; undefined until it begins. */
   order: LeaderMessageOf<'discard'> | undefined
 }
 
-/** What waits in a file: discards, and the faults that came after one of them. */
+/** An item of a file's queue: a discard, or a fault that arrived after one. */
 type Waiting = Discard | Fault
 
-export class Discards {
-  /** No file has an empty queue. */
+/**
+ * Carries out truncate and punch, one at a time for each file (docs/coherence.md, "Files that shrink").
+ *
+ * A discard waits for the operations in its range and tells every session that maps the file to give the range up. It
+ * recalls the page that the new end cuts. Then it proposes one entry for all of this. A fault in the range that arrives
+ * after the discard waits for its end.
+ */
+export class DiscardOperations {
+  /** Files whose queue is not empty. */
   private readonly queues = new Map<FileId, Waiting[]>()
 
   constructor(
-    private readonly term: Term,
+    private readonly state: DirectoryState,
     private readonly pages: PageOperations
   ) {}
 
-  /** Returns why it cannot be done. */
+  /** Returns the error of a request that cannot be carried out. */
   add(session: SessionId, request: DiscardRequest): QuireError | undefined {
-    const file = this.term.view.file(request.file)
+    const file = this.state.view.file(request.file)
     if (file === undefined || !file.sessions.has(session)) {
       return new InvalidArgumentError('file', request.file, 'a file that this session has open')
     }
@@ -77,11 +82,11 @@ export class Discards {
     return undefined
   }
 
-  /** True when the fault came after a discard of its page, and waits here until that is over. */
+  /** True if the fault arrived after a discard of its page. Then it waits here until that discard is over. */
   hold(fault: Fault): boolean {
     const queue = this.queues.get(fault.file)
     if (queue === undefined) return false
-    // A session has one request outstanding for a page; an older one came on a connection that is gone.
+    // A session has one request outstanding for a page. An older one came on a connection that is gone.
     const older = queue.findIndex(
       (item) => item.kind === 'fault' && item.session === fault.session && item.page === fault.page
     )
@@ -93,7 +98,7 @@ export class Discards {
     return isGoing
   }
 
-  /** It has begun and is not over. */
+  /** True if a discard of the file has begun and is not over. */
   isDiscarding(file: FileId): boolean {
     const head = this.queues.get(file)?.[0]
     return head?.kind === 'discard' && head.state !== 'waiting'
@@ -101,19 +106,22 @@ export class Discards {
 
   acknowledged(session: SessionId, file: FileId, op: number): void {
     const head = this.queues.get(file)?.[0]
-    // Rule 4: an acknowledgement counts for the operation that it names, and for no other.
+    // Rule 4: an acknowledgment counts for the operation that it names, and for no other.
     if (head?.kind === 'discard' && head.op === op) head.unanswered.delete(session)
   }
 
-  /** Also who has answered is told again: until this is over, nothing else that it learns of the size holds. */
+  /**
+   * Repeats the order of each discard that is under way, even if the session has acknowledged it: until the discard is
+   * over, the client must not trust any other word about the file's size.
+   */
   askAgain(session: SessionId): void {
     for (const [file, [head]] of this.queues) {
-      if (head?.kind !== 'discard' || head.order === undefined || !this.term.mayHold(session, file)) continue
-      this.term.send(session, head.order)
+      if (head?.kind !== 'discard' || head.order === undefined || !this.state.mayHold(session, file)) continue
+      this.state.send(session, head.order)
     }
   }
 
-  /** The answer to a request was applied; `committed` is false when it was refused. */
+  /** The entry of a request was applied; `committed` is false if the state machine refused the request. */
   applied(session: SessionId, seq: number, committed: boolean): void {
     const discard = this.find(session, seq)
     if (discard?.state === 'proposed') this.finish(discard, committed)
@@ -123,12 +131,12 @@ export class Discards {
     for (const file of this.queues.keys()) this.closed(session, file)
   }
 
-  /** A session that has ended, or closed the file, holds nothing and will answer nothing. */
+  /** The session has ended or has closed the file: it holds no page of the file and answers no order about one. */
   closed(session: SessionId, file: FileId): void {
     for (const item of this.queues.get(file) ?? []) if (item.kind === 'discard') item.unanswered.delete(session)
   }
 
-  /** Moves everything on as far as it can go. Call it after every input. */
+  /** Advances every discard as far as possible. Call it after every input of the directory. */
   advance(): void {
     if (this.queues.size === 0) return
     for (const queue of [...this.queues.values()]) {
@@ -150,19 +158,19 @@ export class Discards {
 
   // ---- one discard
 
-  /** False when it has to wait for something. */
+  /** Advances the discard by one step. Returns false if it must wait. */
   private step(discard: Discard): boolean {
     const { request, session } = discard
     switch (discard.state) {
       case 'waiting': {
-        if (this.term.view.session(session) === undefined) this.finish(discard, false)
-        else if (this.term.isBlocked(request.file) || !this.isReady(discard)) return false
+        if (this.state.view.session(session) === undefined) this.finish(discard, false)
+        else if (this.state.isBlocked(request.file) || !this.isReady(discard)) return false
         else this.begin(discard)
         return true
       }
       case 'asking':
-        // The state machine would refuse it.
-        if (this.term.view.session(session) === undefined) this.finish(discard, false)
+        // The state machine would refuse the request of a session that has ended.
+        if (this.state.view.session(session) === undefined) this.finish(discard, false)
         else if (discard.unanswered.size > 0 || !this.isRecalled(discard)) return false
         else this.propose(discard)
         return true
@@ -174,7 +182,7 @@ export class Discards {
   private isReady(discard: Discard): boolean {
     const { request, first, end, isWhole } = discard
     if (!isWhole) return !this.pages.isBusy(request.file, first, end)
-    // A file that is owned as a whole is taken from its owner first, so that no grant of its range is on its way when this begins.
+    // A whole file is taken from its owner first, so that no grant of the range is in flight when the discard begins.
     this.recall(discard)
     return this.isRecalled(discard)
   }
@@ -186,14 +194,14 @@ export class Discards {
 
   private begin(discard: Discard): void {
     const { request, first, end } = discard
-    const file = this.term.view.file(request.file)
-    const op = this.term.newOperation()
+    const file = this.state.view.file(request.file)
+    const op = this.state.newOperation()
     discard.op = op
     discard.state = 'asking'
-    this.term.discardBegins(request.file, op)
+    this.state.discardBegins(request.file, op)
     discard.order = {
       type: 'discard',
-      term: this.term.number,
+      term: this.state.term,
       op,
       file: request.file,
       first,
@@ -203,7 +211,7 @@ export class Discards {
     }
     for (const session of file?.sessions ?? []) {
       discard.unanswered.add(session)
-      this.term.send(session, discard.order)
+      this.state.send(session, discard.order)
     }
     this.recall(discard)
   }
@@ -215,9 +223,9 @@ export class Discards {
   private propose(discard: Discard): void {
     const { session, request, recall } = discard
     discard.state = 'proposed'
-    if (request.type === 'punch') return this.term.propose({ ...request, session })
+    if (request.type === 'punch') return this.state.propose({ ...request, session })
     const tail = recall === undefined ? undefined : this.pages.recalledBytes(recall)
-    this.term.propose({ ...request, session, tail })
+    this.state.propose({ ...request, session, tail })
   }
 
   private finish(discard: Discard, committed: boolean): void {
@@ -226,15 +234,15 @@ export class Discards {
     const queue = this.queues.get(file)!
     queue.shift()
     if (op !== 0) {
-      for (const session of this.term.view.file(file)?.sessions ?? []) {
-        this.term.send(session, { type: 'discarded', term: this.term.number, op, file, committed })
+      for (const session of this.state.view.file(file)?.sessions ?? []) {
+        this.state.send(session, { type: 'discarded', term: this.state.term, op, file, committed })
       }
-      this.term.discarded(file)
+      this.state.discarded(file)
     }
     if (committed) this.pages.discarded(file, first, end)
     if (recall !== undefined && committed) this.pages.recallDone(recall)
     else if (recall !== undefined) this.pages.abandonRecall(recall)
-    // Those that came before the next discard have their turn before it.
+    // Faults that arrived before the next discard have their turn before it.
     for (let head = queue[0]; head?.kind === 'fault'; head = queue[0]) {
       queue.shift()
       this.pages.fault(head)

@@ -1,4 +1,3 @@
-/** Writebacks that sessions ask for: proposed in the order in which they came, acknowledged when their entry is applied. */
 import {
   InvalidArgumentError,
   errorToWire,
@@ -7,9 +6,9 @@ import {
   type WritebackOutcome
 } from '@quire/protocol'
 import type { FileId, SessionId } from '../state/view.js'
-import type { Term } from './term.js'
+import type { DirectoryState } from './directory-state.js'
 
-/** Proposed and not applied yet. */
+/** A writeback that was proposed and is not applied yet. */
 interface Pending {
   readonly session: SessionId
   readonly connection: number | undefined
@@ -17,44 +16,45 @@ interface Pending {
   readonly first: DirtyPageBytes
 }
 
-/** Waits for sessions to learn the term. */
+/** A writeback that waits until sessions have acknowledged the term. */
 interface Held {
   readonly session: SessionId
   readonly connection: number | undefined
   readonly message: ClientMessageOf<'writeback'>
 }
 
-export class Writebacks {
+/** Proposes the writebacks of sessions in the order of their arrival, to acknowledge each when its entry is applied. */
+export class PendingWritebacks {
   private held: Held[] = []
   private readonly pending: Pending[] = []
 
-  constructor(private readonly term: Term) {}
+  constructor(private readonly state: DirectoryState) {}
 
   add(session: SessionId, message: ClientMessageOf<'writeback'>): void {
-    const { term } = this
+    const { state } = this
     const [first] = message.pages
-    const bad = message.pages.find((page) => !term.fitsPage(page))
+    const bad = message.pages.find((page) => !state.fitsPage(page))
     if (first === undefined || bad !== undefined) {
       const error = new InvalidArgumentError('writeback', bad?.bytes.length ?? 0, 'whole pages of an open file')
       const failed = {
         type: 'writebackFailed',
-        term: term.number,
+        term: state.term,
         req: message.req,
         error: errorToWire(error)
       } as const
-      return term.send(session, failed)
+      return state.send(session, failed)
     }
-    const connection = term.connectionOf(session)
-    if (message.pages.some(({ file }) => term.isBlocked(file) || this.isHeld(session, file))) {
+    const connection = state.connectionOf(session)
+    if (message.pages.some(({ file }) => state.isBlocked(file) || this.isHeld(session, file))) {
       this.held.push({ session, connection, message })
       return
     }
     this.pending.push({ session, connection, req: message.req, first })
-    term.propose({ type: 'writeback', session, pages: message.pages })
+    state.propose({ type: 'writeback', session, pages: message.pages })
   }
 
-  // The pages of a whole file count their writebacks together: were one overtaken, the state machine would take it for a
-  // repetition of something older and drop its bytes.
+  // The pages of a whole file count their writebacks together. If one overtook another, the state machine would take
+  // the later entry for a repeated writeback and drop its bytes.
   private isHeld(session: SessionId, file: FileId): boolean {
     return this.held.some((held) => held.session === session && held.message.pages.some((page) => page.file === file))
   }
@@ -63,19 +63,20 @@ export class Writebacks {
     const held = this.held
     this.held = []
     for (const { session, connection, message } of held) {
-      if (connection !== undefined && this.term.connectionOf(session) === connection) this.add(session, message)
+      if (connection !== undefined && this.state.connectionOf(session) === connection) this.add(session, message)
     }
   }
 
-  /** False when no session asked for it. */
+  /** Returns false if no session asked for the writeback. */
   applied(session: SessionId, outcomes: readonly WritebackOutcome[]): boolean {
     const [first] = outcomes
     const at = this.pending.findIndex((pending) => pending.session === session && isSame(pending.first, first))
     if (at < 0) return false
     const [{ connection, req }] = this.pending.splice(at, 1) as [Pending]
-    // The connection that asked may be gone; then the client asks again, and the state machine knows it by epoch and seq.
-    if (connection !== undefined && this.term.connectionOf(session) === connection) {
-      this.term.send(session, { type: 'writebackAck', term: this.term.number, req, pages: [...outcomes] })
+    // If the connection is gone, the client repeats the writeback, and the state machine recognizes it by epoch and
+    // seq.
+    if (connection !== undefined && this.state.connectionOf(session) === connection) {
+      this.state.send(session, { type: 'writebackAck', term: this.state.term, req, pages: [...outcomes] })
     }
     return true
   }

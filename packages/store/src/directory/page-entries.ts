@@ -1,38 +1,38 @@
-/** The entries of all pages that somebody may hold, waits for, or is asked about. */
 import { ownerPage } from '../state/units.js'
 import type { FileId } from '../state/view.js'
 import { PageEntry } from './page-entry.js'
-import type { Term } from './term.js'
+import type { DirectoryState } from './directory-state.js'
 import type { PageContention } from './types.js'
 
 const MAX_CONTENDED = 8
 
-export class PageTable {
+/** Holds the entries of all pages that a session may hold, waits for, or was told to give up. */
+export class PageEntries {
   private readonly files = new Map<FileId, Map<number, PageEntry>>()
 
-  constructor(private readonly term: Term) {}
+  constructor(private readonly state: DirectoryState) {}
 
   find(file: FileId, page: number): PageEntry | undefined {
     return this.files.get(file)?.get(page)
   }
 
-  /** The page's entry; the file's, where it is owned as a whole. */
+  /** Returns the entry of the page, or makes it. For a file that is owned as a whole, that is the entry of the file. */
   entry(fileId: FileId, index: number): PageEntry {
-    const file = this.term.view.file(fileId)
+    const file = this.state.view.file(fileId)
     const page = file === undefined ? index : ownerPage(file, index)
     let entries = this.files.get(fileId)
     if (entries === undefined) this.files.set(fileId, (entries = new Map()))
     let entry = entries.get(page)
     if (entry === undefined) {
       const isWhole = file?.unit === 'file'
-      // Of a file that is owned as a whole nobody but its owner holds anything.
-      entry = new PageEntry(fileId, page, isWhole, isWhole ? [] : this.term.inheritors(fileId))
+      // Only the owner holds pages of a file that is owned as a whole.
+      entry = new PageEntry(fileId, page, isWhole, isWhole ? [] : this.state.inheritors(fileId))
       entries.set(page, entry)
     }
     return entry
   }
 
-  /** As they are now: later changes do not matter to who walks them. */
+  /** A copy of the list, so that a caller may change entries while it walks them. */
   ofFile(file: FileId): PageEntry[] {
     return [...(this.files.get(file)?.values() ?? [])]
   }
@@ -41,9 +41,9 @@ export class PageTable {
     return [...this.files.keys()]
   }
 
-  /** An entry may go only when a new one would say the same: nobody holds a copy, nobody is inherited. */
+  /** Drops an entry that a new one would equal: no session holds a copy, and none is inherited. */
   forgetIfIdle(entry: PageEntry): void {
-    if (!entry.idle || this.term.isInherited(entry.file)) return
+    if (!entry.idle || this.state.isInherited(entry.file)) return
     const entries = this.files.get(entry.file)
     if (entries?.get(entry.page) !== entry) return
     entries.delete(entry.page)

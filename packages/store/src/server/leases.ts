@@ -12,6 +12,10 @@ import type { SessionId } from '../state/view.js'
 export interface LeasesInit {
   /** How often `tick` is called. */
   readonly tickMs: number
+  /** The time of the election. */
+  readonly nowMs: number
+  /** The sessions of the election. Each gets its full TTL from `nowMs`. */
+  readonly sessions: Iterable<LeaseHolder>
   /** A longer time between two ticks is a stall of the process; at least 2 × `tickMs`. Default 4 × `tickMs`. */
   readonly stallMs?: number
 }
@@ -22,10 +26,6 @@ export interface LeaseHolder {
 }
 
 export interface Leases {
-  /** Forgets everything; each session gets its full TTL from `nowMs`. */
-  elected(nowMs: number, sessions: Iterable<LeaseHolder>): void
-  /** Forgets everything; `tick` returns nothing until elected again. */
-  deposed(): void
   opened(session: LeaseHolder, nowMs: number): void
   /** A keep-alive is acknowledged at this moment. False, and nothing changes, when the session is unknown or expiring. */
   renewed(session: SessionId, nowMs: number): boolean
@@ -51,29 +51,17 @@ export function createLeases(init: LeasesInit): Leases {
 class LeaseTable implements Leases {
   private readonly leases = new Map<SessionId, Lease>()
   private readonly stallMs: number
-  private lastTickMs: number | undefined
+  private lastTickMs: number
 
-  constructor(init: LeasesInit) {
-    this.stallMs = init.stallMs ?? init.tickMs * 4
-    assert(
-      init.tickMs > 0 && this.stallMs >= init.tickMs * 2,
-      `ticks of ${init.tickMs} ms, a stall is ${this.stallMs} ms`
-    )
-  }
-
-  get size(): number {
-    return this.leases.size
-  }
-
-  elected(nowMs: number, sessions: Iterable<LeaseHolder>): void {
-    this.deposed()
+  constructor({ tickMs, nowMs, sessions, stallMs = tickMs * 4 }: LeasesInit) {
+    assert(tickMs > 0 && stallMs >= tickMs * 2, `ticks of ${tickMs} ms, a stall is ${stallMs} ms`)
+    this.stallMs = stallMs
     this.lastTickMs = nowMs
     for (const session of sessions) this.opened(session, nowMs)
   }
 
-  deposed(): void {
-    this.leases.clear()
-    this.lastTickMs = undefined
+  get size(): number {
+    return this.leases.size
   }
 
   opened(session: LeaseHolder, nowMs: number): void {
@@ -98,7 +86,6 @@ class LeaseTable implements Leases {
 
   tick(nowMs: number): SessionId[] {
     const last = this.lastTickMs
-    if (last === undefined) return []
     this.lastTickMs = nowMs
     // This process has slept. Keep-alives that arrived meanwhile wait in its inbox: let it be drained before anyone is judged.
     if (nowMs - last > this.stallMs) return []

@@ -1,25 +1,30 @@
-/** What the parts of the directory share during one term: who is connected, who has learnt the term, and what goes out. */
 import type { DirtyPageBytes, LeaderMessage } from '@quire/protocol'
 import type { FileId, SessionId, StateView } from '../state/view.js'
 import type { DirectoryCommand, DirectoryEffect } from './types.js'
 
-// Rule 2: an election starts with empty volatile state, also for a node that led before. Whatever is not in the state machine
-// hangs on this, and is dropped with it.
-export class Term {
+/**
+ * Holds what the parts of a directory share.
+ *
+ * That is: which sessions are connected, which of them have acknowledged the term, and the effects for the driver.
+ */
+export class DirectoryState {
   private nextOperation = 1
   private nextConnection = 1
   /** Registered sessions, with the number of their connection. */
   private readonly connections = new Map<SessionId, number>()
   /** Sessions older than this term that have neither registered nor ended in it. */
   private readonly unacknowledged = new Set<SessionId>()
-  /** Who mapped each file at the election, and may hold any page of it that this term has no entry for. */
+  /**
+   * The sessions that mapped each file at the election. They may hold any page of it that the directory has no entry
+   * for.
+   */
   private readonly inherited = new Map<FileId, Set<SessionId>>()
-  /** The newest discard that has begun of each file that somebody maps. */
+  /** The newest discard that has begun, for each file that a session maps. */
   private readonly newestDiscards = new Map<FileId, number>()
-  private output: DirectoryEffect[] = []
+  private pendingEffects: DirectoryEffect[] = []
 
   constructor(
-    readonly number: number,
+    readonly term: number,
     readonly view: StateView
   ) {
     for (const session of view.sessions()) {
@@ -60,7 +65,7 @@ export class Term {
     if (sessions?.delete(session) === true && sessions.size === 0) this.inherited.delete(file)
   }
 
-  /** The session's connection; undefined when it has none. */
+  /** The number of the session's connection; undefined when it has none. */
   connectionOf(session: SessionId): number | undefined {
     return this.connections.get(session)
   }
@@ -77,49 +82,53 @@ export class Term {
     this.newestDiscards.set(file, op)
   }
 
-  /** Grants name it: a client that knows of a newer one of the file takes none of its pages from them. 0: there was none. */
+  /**
+   * The operation that grants of the file name; 0 if no discard has begun. A client that knows of a newer discard of
+   * the file ignores a grant that names an older one.
+   */
   newestDiscard(file: FileId): number {
     return this.newestDiscards.get(file) ?? 0
   }
 
-  // Rule 10: expired sessions are never granted; a session that closed the file has nothing to put the page in.
+  // Rule 10: an expired session is never granted a page. A session that has closed the file has no place for one.
   mayHold(session: SessionId, file: FileId): boolean {
     return this.view.session(session)?.files.has(file) ?? false
   }
 
   /**
-   * A new leader changes no page before every session that maps its file has learnt the new term: until then one of them
-   * could still take grants from the deposed leader, and read what this one has replaced.
+   * True while a session that maps the file has not acknowledged the term. Until then this leader changes no page of
+   * the file: that session could still accept a grant from the deposed leader, and read bytes that this leader has
+   * replaced.
    */
   isBlocked(file: FileId): boolean {
     for (const session of this.unacknowledged) if (this.mayHold(session, file)) return true
     return false
   }
 
-  // ---- what goes out
+  // ---- effects
 
-  takeOutput(): DirectoryEffect[] {
-    const { output } = this
-    this.output = []
-    return output
+  takeEffects(): DirectoryEffect[] {
+    const effects = this.pendingEffects
+    this.pendingEffects = []
+    return effects
   }
 
   send(session: SessionId, message: LeaderMessage, lane: 'control' | 'bulk' = 'control'): void {
-    if (this.connections.has(session)) this.output.push({ type: 'send', session, lane, message })
+    if (this.connections.has(session)) this.pendingEffects.push({ type: 'send', session, lane, message })
   }
 
   propose(command: DirectoryCommand): void {
-    this.output.push({ type: 'propose', command })
+    this.pendingEffects.push({ type: 'propose', command })
   }
 
   discarded(file: FileId): void {
-    this.output.push({ type: 'discarded', file })
+    this.pendingEffects.push({ type: 'discarded', file })
   }
 
   acknowledgeDirty(session: SessionId, dirty: DirtyPageBytes, version: number, stale: boolean): void {
     const { file, page, epoch, seq } = dirty
     const pages = [{ file, page, epoch, seq, version, stale }]
-    this.send(session, { type: 'writebackAck', term: this.number, req: 0, pages })
+    this.send(session, { type: 'writebackAck', term: this.term, req: 0, pages })
   }
 
   fitsPage(dirty: DirtyPageBytes): boolean {

@@ -3,7 +3,8 @@
  * from the state, after a quorum round.
  */
 import { QuireError, UnavailableError, type ClientMessageOf, type LeaderMessage } from '@quire/protocol'
-import type { Directory, DiscardRequest } from '../directory/types.js'
+import type { Directory } from '../directory/directory.js'
+import type { DiscardRequest } from '../directory/types.js'
 import type { Applied, FileId, SessionId, StateView } from '../state/view.js'
 import type { Connection, RequestType } from './connection.js'
 import type { Proposals } from './proposals.js'
@@ -13,7 +14,7 @@ import { answerRead, failed, type ReadRequest } from './reads.js'
 type ChangeType = 'open' | 'createUnnamed' | 'close' | 'extend' | 'rename' | 'unlink' | 'link' | 'endSession'
 type Opened = Extract<Applied, { type: 'opened' }>
 
-export interface RequestsInit {
+export interface RequestHandlerInit {
   readonly view: StateView
   readonly directory: Pick<Directory, 'discard' | 'isDiscarding'>
   readonly proposals: Proposals
@@ -31,11 +32,11 @@ export const OVERLOADED = new UnavailableError('too much waits for the log')
 const NO_QUORUM = new UnavailableError('no majority answered')
 
 /** The requests of one leadership. */
-export class Requests {
+export class RequestHandler {
   /** Opened while the file's pages were being taken away: what the client is told of its size must hold. */
   private heldOpens: Opened[] = []
 
-  constructor(private readonly init: RequestsInit) {}
+  constructor(private readonly init: RequestHandlerInit) {}
 
   request(connection: Connection, message: ClientMessageOf<ChangeType>): void {
     if (!this.take(connection, message.seq, message.type)) return

@@ -16,15 +16,15 @@ import {
   type Random
 } from '@quire/protocol'
 import type { Logger } from 'pino'
-import type { Directory } from '../directory/types.js'
+import type { Directory } from '../directory/directory.js'
 import type { Applied, StateView } from '../state/view.js'
 import { Leadership, notAttached } from './leadership.js'
 import { DEFAULT_SERVER_LIMITS, type ServerLimits } from './limits.js'
 import type { RaftPort } from './raft-port.js'
-import { Refusals } from './refusals.js'
-import { createStages, type Stages } from './stages.js'
+import { Refusals } from '../observability/refusals.js'
+import { createStages, type Stages } from '../observability/stages.js'
 
-export interface LeaderServiceInit {
+export interface GroupServerInit {
   /** The Raft group that this serves. */
   readonly group: number
   /** This node's PeerId. */
@@ -37,7 +37,6 @@ export interface LeaderServiceInit {
   readonly membersVersion: () => number
   readonly raft: RaftPort
   readonly view: StateView
-  readonly directory: Directory
   readonly clock: Clock
   readonly random: Random
   readonly limits?: Partial<ServerLimits>
@@ -52,7 +51,7 @@ export interface LeaderServiceInit {
  * Serves the clients of one Raft group while this node leads it, and sends them to the leader while it does not. Driven from
  * outside: by streams, by the Raft node's status and by applied entries. Reads no clock but the one that it was given.
  */
-export interface LeaderService {
+export interface GroupServer {
   readonly group: number
   /** The first frame of a stream was this hello. Takes the stream over. */
   hello(stream: FrameStream, hello: ClientMessageOf<'hello'>): void
@@ -65,17 +64,19 @@ export interface LeaderService {
    * to a peer that has room. With undefined: everything is taken again.
    */
   setReadOnly(error: Error | undefined): void
+  /** The owner directory of the term that this node leads; undefined while it does not serve. */
+  readonly directory: Directory | undefined
   /** Clients with a registered session here. */
   readonly connectedSessions: number
   /** Sends all clients away; nothing is served any more. */
   close(): void
 }
 
-export function createLeaderService(init: LeaderServiceInit): LeaderService {
-  return new Service(init)
+export function createGroupServer(init: GroupServerInit): GroupServer {
+  return new Server(init)
 }
 
-class Service implements LeaderService {
+class Server implements GroupServer {
   readonly group: number
   private readonly limits: ServerLimits
   private readonly stages: Stages
@@ -84,11 +85,15 @@ class Service implements LeaderService {
   private closed = false
   private readOnly: QuireError | undefined
 
-  constructor(private readonly init: LeaderServiceInit) {
+  constructor(private readonly init: GroupServerInit) {
     this.group = init.group
     this.limits = { ...DEFAULT_SERVER_LIMITS, ...init.limits }
     this.refusals = new Refusals(init.logger, 'client', init.clock)
     this.stages = init.stages ?? createStages(init.clock)
+  }
+
+  get directory(): Directory | undefined {
+    return this.leadership?.directory
   }
 
   get connectedSessions(): number {
@@ -139,7 +144,7 @@ class Service implements LeaderService {
   }
 
   private elect(term: number): void {
-    const { group, self, raft, view, directory, clock, random, logger } = this.init
+    const { group, self, raft, view, clock, random, logger } = this.init
     logger?.info({ term }, 'leading')
     this.leadership = new Leadership({
       group,
@@ -155,7 +160,6 @@ class Service implements LeaderService {
       readOnly: () => (this.readOnly !== undefined && raft.status().handsOver === true ? undefined : this.readOnly),
       raft,
       view,
-      directory,
       clock,
       random,
       limits: this.limits,
