@@ -1,7 +1,7 @@
 import { MAX_MEMBERS } from '@quire/protocol'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { changed, ConfigurationHistory, isJoint, isVoter, left, members } from '../src/core/configuration.js'
+import { applyChanges, ConfigurationHistory, isJoint, isVoter, leaveJoint, members } from '../src/core/configuration.js'
 import type { Configuration, MembershipChange } from '../src/core/index.js'
 import { hasQuorum } from '../src/core/quorum.js'
 import { configurationEntry } from './support/hand-storage.js'
@@ -47,19 +47,19 @@ const changes = fc.uniqueArray(
 describe('a change of the configuration', () => {
   it('goes through configurations whose quorums overlap, one step at a time (§6, thesis §4.2.1)', () => {
     const property = fc.property(starts, changes, (before, wanted) => {
-      const next = changed(before, wanted)
+      const next = applyChanges(before, wanted)
       if (typeof next === 'string') return
       expect(overlap(before, next)).toBe(true)
-      if (isJoint(next)) expect(overlap(next, left(next))).toBe(true)
+      if (isJoint(next)) expect(overlap(next, leaveJoint(next))).toBe(true)
     })
     fc.assert(property, { numRuns: 300 })
   })
 
   it('leads to what was asked for, and leaves the others what they are', () => {
     const property = fc.property(starts, changes, (before, wanted) => {
-      const next = changed(before, wanted)
+      const next = applyChanges(before, wanted)
       if (typeof next === 'string') return
-      const after = isJoint(next) ? left(next) : next
+      const after = isJoint(next) ? leaveJoint(next) : next
       for (const id of IDS) {
         const asked = wanted.find((each) => each.id === id)?.type
         const was = before.voters.includes(id) ? 'voter' : before.learners.includes(id) ? 'learner' : 'removed'
@@ -84,8 +84,8 @@ describe('a change of the configuration', () => {
       [change('learner', 'a')],
       [change('learner', 'e'), change('removed', 'd'), change('voter', 'f')]
     ]
-    for (const each of steps) expect(changed(before, each)).toMatchObject({ outgoing: [] })
-    expect(changed(before, [change('voter', 'd'), change('removed', 'a')])).toEqual({
+    for (const each of steps) expect(applyChanges(before, each)).toMatchObject({ outgoing: [] })
+    expect(applyChanges(before, [change('voter', 'd'), change('removed', 'a')])).toEqual({
       voters: ['b', 'c', 'd'],
       learners: [],
       outgoing: ['a', 'b', 'c'],
@@ -94,24 +94,24 @@ describe('a change of the configuration', () => {
   })
 
   it('lets an outgoing voter vote until it becomes a learner (§6)', () => {
-    const joint = changed(configuration(['a', 'b', 'c']), [change('learner', 'a'), change('voter', 'd')])
+    const joint = applyChanges(configuration(['a', 'b', 'c']), [change('learner', 'a'), change('voter', 'd')])
     if (typeof joint === 'string') throw new Error(joint)
     expect(joint).toMatchObject({ voters: ['b', 'c', 'd'], learners: [], learnersNext: ['a'] })
     expect(isVoter(joint, 'a')).toBe(true)
     expect(members(joint)).toEqual(new Set(['a', 'b', 'c', 'd']))
-    expect(left(joint)).toMatchObject({ voters: ['b', 'c', 'd'], learners: ['a'], learnersNext: [] })
+    expect(leaveJoint(joint)).toMatchObject({ voters: ['b', 'c', 'd'], learners: ['a'], learnersNext: [] })
   })
 
   it('says why it makes no sense', () => {
     const before = configuration(['a'], ['b'])
-    expect(changed(before, [])).toMatch(/changes nothing/)
-    expect(changed(before, [change('voter', 'a'), change('learner', 'b'), change('removed', 'z')])).toMatch(
+    expect(applyChanges(before, [])).toMatch(/changes nothing/)
+    expect(applyChanges(before, [change('voter', 'a'), change('learner', 'b'), change('removed', 'z')])).toMatch(
       /changes nothing/
     )
-    expect(changed(before, [change('removed', 'a')])).toMatch(/no voter would be left/)
-    expect(changed(before, [change('voter', 'c'), change('removed', 'c')])).toMatch(/c is named twice/)
+    expect(applyChanges(before, [change('removed', 'a')])).toMatch(/no voter would be left/)
+    expect(applyChanges(before, [change('voter', 'c'), change('removed', 'c')])).toMatch(/c is named twice/)
     const many = Array.from({ length: MAX_MEMBERS }, (_, i) => change('learner', `n${i}`))
-    expect(changed(before, many)).toMatch(/more than/)
+    expect(applyChanges(before, many)).toMatch(/more than/)
   })
 })
 

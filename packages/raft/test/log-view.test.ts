@@ -63,10 +63,10 @@ describe('the log as the core sees it', () => {
   it('finds the last entry of a term at most, in one search (§5.3)', () => {
     const { log } = logOf(1, 1, 4, 4, 6)
     log.append(entry(6, 7))
-    const found = [1, 2, 4, 5, 6, 7].map((term) => log.lastAtMost(9, term))
+    const found = [1, 2, 4, 5, 6, 7].map((term) => log.findConflictByTerm(9, term))
     expect(found).toEqual([2, 2, 4, 4, 5, 6])
-    expect(log.lastAtMost(3, 9)).toBe(3)
-    expect(log.lastAtMost(9, 0)).toBe(0)
+    expect(log.findConflictByTerm(3, 9)).toBe(3)
+    expect(log.findConflictByTerm(9, 0)).toBe(0)
   })
 
   it('gives entries of both halves, as many as fit, one at least', () => {
@@ -132,7 +132,7 @@ describe('a log that starts anew after a snapshot (§7)', () => {
     log.reset(snapshot)
     expect(log).toMatchObject({ firstIndex: 8, lastIndex: 7, durableIndex: 7, lastTerm: 3, hasUnwrittenReset: true })
     expect([log.term(6), log.term(7), log.term(8)]).toEqual([undefined, 3, undefined])
-    expect(log.lastAtMost(9, 2)).toBe(6)
+    expect(log.findConflictByTerm(9, 2)).toBe(6)
   })
 
   it('tells storage once, with the entries that follow', () => {

@@ -38,7 +38,7 @@ describe('progress that probes (§5.3)', () => {
     const progress = new Progress(9)
     progress.sent(9, 10)
     expect(progress.rejected(5, 2)).toBe(false)
-    expect(progress).toMatchObject({ next: 9, probing: true })
+    expect(progress).toMatchObject({ next: 9, probeInFlight: true })
   })
 
   it('replicates from what is acknowledged on', () => {
@@ -97,26 +97,26 @@ describe('progress that replicates', () => {
     expect(progress.rejected(3, 1)).toBe(false)
     expect(progress.mode).toBe('replicate')
     expect(progress.rejected(6, 4)).toBe(true)
-    expect(progress).toMatchObject({ mode: 'probe', next: 5, match: 4, probing: false })
+    expect(progress).toMatchObject({ mode: 'probe', next: 5, match: 4, probeInFlight: false })
   })
 })
 
 describe('progress by a snapshot (§7)', () => {
   it('sends no appends until it is there', () => {
     const progress = replicating(1)
-    progress.beginSnapshot(SNAPSHOT)
-    expect(progress).toMatchObject({ mode: 'snapshot', transfer: { offset: 0, piece: 'none' } })
+    progress.becomeSnapshot(SNAPSHOT)
+    expect(progress).toMatchObject({ mode: 'snapshot', outgoingSnapshot: { offset: 0, piece: 'none' } })
     expect(canSend(progress)).toBe(false)
     progress.accepted(4)
     expect(progress).toMatchObject({ mode: 'snapshot', match: 4 })
     expect(progress.rejected(9, 4)).toBe(false)
     progress.accepted(5)
-    expect(progress).toMatchObject({ mode: 'replicate', match: 5, next: 6, transfer: undefined })
+    expect(progress).toMatchObject({ mode: 'replicate', match: 5, next: 6, outgoingSnapshot: undefined })
   })
 
   it('ends for any acknowledgement beyond it', () => {
     const progress = new Progress(9)
-    progress.beginSnapshot(SNAPSHOT)
+    progress.becomeSnapshot(SNAPSHOT)
     progress.accepted(8)
     expect(progress).toMatchObject({ mode: 'replicate', next: 9 })
   })

@@ -2,7 +2,7 @@
 import { assert, decode, MAX_MEMBERS, raftConfiguration, type RaftConfiguration } from '@quire/protocol'
 import type { Configuration, Entry, MembershipChange } from './types.js'
 
-const NOBODY: RaftConfiguration = {
+const EMPTY_CONFIGURATION: RaftConfiguration = {
   voters: [],
   learners: [],
   outgoing: [],
@@ -28,7 +28,7 @@ export function isJoint({ outgoing }: Configuration): boolean {
  * The configuration that `changes` ask for: reached in one step where one voter at most comes or goes, because then any two
  * majorities overlap (thesis §4.2.1), or else a joint one.
  */
-export function changed(current: Configuration, changes: readonly MembershipChange[]): Configuration | string {
+export function applyChanges(current: Configuration, changes: readonly MembershipChange[]): Configuration | string {
   const voters = new Set(current.voters)
   const learners = new Set(current.learners)
   const named = new Set<string>()
@@ -42,24 +42,24 @@ export function changed(current: Configuration, changes: readonly MembershipChan
   }
   if (voters.size === 0) return 'no voter would be left'
   if (voters.size + learners.size > MAX_MEMBERS) return `more than ${MAX_MEMBERS} members`
-  const gone = current.voters.filter((id) => !voters.has(id))
-  const come = [...voters].filter((id) => !current.voters.includes(id))
-  const isSame = gone.length + come.length === 0 && sameMembers(current.learners, learners)
+  const removed = current.voters.filter((id) => !voters.has(id))
+  const added = [...voters].filter((id) => !current.voters.includes(id))
+  const isSame = removed.length + added.length === 0 && sameMembers(current.learners, learners)
   if (isSame) return 'it changes nothing'
-  if (gone.length + come.length <= 1) {
+  if (removed.length + added.length <= 1) {
     return { voters: [...voters], learners: [...learners], outgoing: [], learnersNext: [] }
   }
   return {
     voters: [...voters],
     outgoing: current.voters,
     // Who still counts cannot be one who does not count.
-    learners: [...learners].filter((id) => !gone.includes(id)),
-    learnersNext: [...learners].filter((id) => gone.includes(id))
+    learners: [...learners].filter((id) => !removed.includes(id)),
+    learnersNext: [...learners].filter((id) => removed.includes(id))
   }
 }
 
 /** What a joint configuration leads to. */
-export function left({ voters, learners, learnersNext }: Configuration): Configuration {
+export function leaveJoint({ voters, learners, learnersNext }: Configuration): Configuration {
   return { voters, learners: [...learners, ...learnersNext], outgoing: [], learnersNext: [] }
 }
 
@@ -67,7 +67,7 @@ function sameMembers(a: readonly string[], b: ReadonlySet<string>): boolean {
   return a.length === b.size && a.every((id) => b.has(id))
 }
 
-interface Known {
+interface KnownConfiguration {
   readonly entry: Entry
   readonly configuration: RaftConfiguration
 }
@@ -77,11 +77,11 @@ interface Known {
  * one before.
  */
 export class ConfigurationHistory {
-  private known: Known[] = []
+  private known: KnownConfiguration[] = []
 
   /** Voters are empty until the log has a configuration. */
   get current(): RaftConfiguration {
-    return this.known.at(-1)?.configuration ?? NOBODY
+    return this.known.at(-1)?.configuration ?? EMPTY_CONFIGURATION
   }
 
   /** Of the current configuration's entry; 0 for none. */

@@ -220,12 +220,12 @@ class Core implements RaftCore {
 
   ready(): Ready | undefined {
     const { state } = this
-    if (state.role === 'leader') this.lead()
+    if (state.role === 'leader') this.prepareLeaderOutput()
     const softState = this.changedSoftState()
     const write = this.nextWrite()
     const install = nextInstallation(state)
     const committed = this.nextCommitted()
-    if (state.isFull) this.promiseWhatIsWritten()
+    if (state.isFull) this.capAcknowledgements()
     const { messages, messagesAfter, readStates, piecesWanted, pieceReceived } = state
     const lists = [messages, messagesAfter, readStates, piecesWanted, committed]
     const isIdle =
@@ -240,7 +240,7 @@ class Core implements RaftCore {
   }
 
   /** Leader: what one turn gathered leaves together, as one append a follower and one round for all reads. */
-  private lead(): void {
+  private prepareLeaderOutput(): void {
     const { state } = this
     finishChange(state)
     replicate(state)
@@ -271,7 +271,7 @@ class Core implements RaftCore {
   }
 
   /** Entries that storage is not handed must not be acknowledged when other writes are durable. */
-  private promiseWhatIsWritten(): void {
+  private capAcknowledgements(): void {
     const { state } = this
     const { writtenIndex, hasUnwrittenReset } = state.log
     state.messagesAfter = state.messagesAfter.flatMap((out) => {

@@ -8,13 +8,13 @@ import type { CoreState } from './state.js'
 /** Who is no leader and heard of none for its timeout stands for election (§5.2). */
 export function tickElection(state: CoreState): void {
   state.electionElapsed++
-  if (state.electionElapsed < state.electionTimeout + patience(state)) return
-  if (state.mayStand) preCampaign(state)
+  if (state.electionElapsed < state.electionTimeout + campaignDelay(state)) return
+  if (state.promotable) preCampaign(state)
   else state.leader = undefined
 }
 
 /** A node that lacks room lets those with room stand first. If none of them can win, it stands all the same. */
-function patience(state: CoreState): number {
+function campaignDelay(state: CoreState): number {
   return roomOf(state) === 'enough' ? 0 : state.init.electionTicks
 }
 

@@ -19,7 +19,7 @@ export function handleAppend(state: CoreState, from: string, message: RaftMessag
   }
   // What is committed may be gone from the log, which is no conflict.
   if (prevIndex > commit && !log.matches(prevIndex, prevTerm)) {
-    const hintIndex = Math.max(log.lastAtMost(prevIndex, prevTerm), commit)
+    const hintIndex = Math.max(log.findConflictByTerm(prevIndex, prevTerm), commit)
     const hintTerm = log.termAt(hintIndex)
     state.sendAfterWrite(from, { type: 'appendReply', term, rejected: true, index: prevIndex, hintIndex, hintTerm })
     return

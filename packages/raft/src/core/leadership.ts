@@ -1,5 +1,5 @@
 /** A leader's time in office: how it begins, what keeps it, and how it ends. */
-import { isJoint, left } from './configuration.js'
+import { isJoint, leaveJoint } from './configuration.js'
 import { appendConfiguration } from './membership.js'
 import { hasQuorum } from './quorum.js'
 import { appendAsLeader, sendHeartbeats } from './replication.js'
@@ -10,13 +10,13 @@ import { mostAdvancedVoter, transferLeadership } from './transfer.js'
 export function becomeLeader(state: CoreState): void {
   state.role = 'leader'
   state.leader = state.id
-  state.forgetVolatile()
+  state.resetVolatileState()
   state.heartbeatElapsed = 0
   state.electionElapsed = 0
   // §8: an entry of the own term finds out what is committed. Its append is also the first heartbeat.
   state.termStart = appendAsLeader(state, 'noop', new Uint8Array(0)).index
-  state.followMembers()
-  for (const each of state.progress.values()) each.countAnew()
+  state.syncProgress()
+  for (const each of state.progress.values()) each.beginActivityWindow()
 }
 
 export function tickLeader(state: CoreState): void {
@@ -34,7 +34,7 @@ export function tickLeader(state: CoreState): void {
   if (++state.heartbeatElapsed < state.init.heartbeatTicks) return
   state.heartbeatElapsed = 0
   for (const each of state.progress.values()) {
-    each.isDue = true
+    each.retryDue = true
     each.unreadable = false
   }
   sendHeartbeats(state)
@@ -49,7 +49,7 @@ function checkQuorum(state: CoreState): void {
   if (!hasQuorum(state.configuration, (id) => id === state.id || progress.get(id)?.active === true)) {
     state.becomeFollower(state.term, undefined)
   }
-  for (const each of progress.values()) each.countAnew()
+  for (const each of progress.values()) each.beginActivityWindow()
 }
 
 /** Election timeouts between two offers of leadership, when the first came to nothing. */
@@ -79,18 +79,18 @@ const MAX_WRITE_TIMEOUTS = 4
  * ever. Somebody else may have a disk that works.
  */
 function checkDisk(state: CoreState): void {
-  const { hanging, log } = state
+  const { stalledWrite, log } = state
   const write = log.oldestWrite
-  if (write === undefined || write !== hanging?.write)
-    state.hanging = write === undefined ? undefined : { write, timeouts: 0 }
-  else if (++hanging.timeouts === MAX_WRITE_TIMEOUTS && state.otherVoters().length > 0) stepDown(state)
+  if (write === undefined || write !== stalledWrite?.write)
+    state.stalledWrite = write === undefined ? undefined : { write, timeouts: 0 }
+  else if (++stalledWrite.timeouts === MAX_WRITE_TIMEOUTS && state.otherVoters().length > 0) stepDown(state)
 }
 
 /** What a leader does when the newest configuration is committed: leaves a joint one, or leaves office if it is not part of it. */
 export function finishChange(state: CoreState): void {
   const { configuration, configurations } = state
   if (configurations.index > state.commit) return
-  if (isJoint(configuration)) appendConfiguration(state, left(configuration), configurations.current.context)
+  if (isJoint(configuration)) appendConfiguration(state, leaveJoint(configuration), configurations.current.context)
   else if (!configuration.voters.includes(state.id)) stepDown(state)
 }
 

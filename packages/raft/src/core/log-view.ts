@@ -66,7 +66,7 @@ export class LogView {
    * The last index at or below `index` whose term is not above `term`, found in one search, because terms never fall along the log
    * (§5.3). Below `firstIndex - 1` when there is none that the log knows of.
    */
-  lastAtMost(index: number, term: number): number {
+  findConflictByTerm(index: number, term: number): number {
     let low = this.firstIndex - 2
     let high = Math.min(index, this.lastIndex)
     while (low < high) {
@@ -182,7 +182,7 @@ export class LogView {
     const write = this.writes.shift()
     assert(write?.sequence === ack.sequence, `write ${ack.sequence} ended before write ${write?.sequence}`)
     if (this.base?.sequence === ack.sequence) this.base = undefined
-    return this.settle(write.index)
+    return this.advanceDurable(write.index)
   }
 
   /**
@@ -195,12 +195,12 @@ export class LogView {
     if (this.base?.sequence === ack.sequence) this.base = { snapshot: this.base.snapshot, sequence: undefined }
     const kept = Math.min(write.index, stored)
     for (const behind of this.writes) behind.index = Math.min(behind.index, Math.max(kept, this.durable))
-    const advanced = this.settle(kept)
+    const advanced = this.advanceDurable(kept)
     this.unwritten = this.durable + 1
     return advanced
   }
 
-  private settle(index: number): boolean {
+  private advanceDurable(index: number): boolean {
     if (index <= this.durable) return false
     this.tail.splice(0, index - this.durable)
     this.durable = index

@@ -1,6 +1,6 @@
 /** Proposing configurations (§6; thesis §4). */
 import { encode, raftConfiguration } from '@quire/protocol'
-import { changed, isJoint } from './configuration.js'
+import { applyChanges, isJoint } from './configuration.js'
 import { appendAsLeader, countProposal, refusal } from './replication.js'
 import type { CoreState } from './state.js'
 import type { ChangeProposed, Configuration, Entry, MembershipChange } from './types.js'
@@ -19,7 +19,7 @@ export function changeMembership(
   }
   // A change of an earlier term may be uncommitted elsewhere; an own committed entry rules that out (the bug found in 2015).
   if (!state.committedInTerm) return { refused: 'pending', index: state.termStart }
-  const next = changes.length === 0 && context !== undefined ? configuration : changed(configuration, changes)
+  const next = changes.length === 0 && context !== undefined ? configuration : applyChanges(configuration, changes)
   if (typeof next === 'string') return { refused: 'invalid', reason: next }
   // Who has nothing yet votes for nobody, so a majority that needs it may never come together again (thesis §4.2.1).
   const isEmpty = (id: string): boolean => (state.progress.get(id)?.match ?? 0) === 0

@@ -2,7 +2,7 @@ import type { RaftRoom } from '@quire/protocol'
 import type { SnapshotMeta } from './types.js'
 
 /** A snapshot on its way to a follower. */
-export interface Transfer {
+export interface OutgoingSnapshot {
   readonly snapshot: SnapshotMeta
   /** Everything before is stored there. */
   offset: number
@@ -20,24 +20,24 @@ export class Progress {
   /** The highest index known to be durable there. */
   match = 0
   /** A probe was sent and neither answered nor timed out. */
-  probing = false
+  probeInFlight = false
   /** Something was acknowledged since this was last set to false. */
-  heardOf = false
+  acknowledgedSinceRetry = false
   /**
    * It was asked by the clock whether it is there, and its answer may show that something was lost. Rounds for reads ask as well, but so
    * often that what is still on its way would be sent again.
    */
-  isDue = false
+  retryDue = false
   /** It answered since the leader last counted who does (see checkQuorum). Who is new gets the time to answer. */
   active = true
   /** It did so in the time before. */
-  private wasActive = false
+  private wasRecentlyActive = false
   /** What it needs next cannot be read from the log now. The next heartbeat asks the log again. */
   unreadable = false
   /** As it last said; undefined until then. */
   room: RaftRoom | undefined
   /** In `snapshot`. */
-  transfer: Transfer | undefined
+  outgoingSnapshot: OutgoingSnapshot | undefined
   private inflight: { last: number; bytes: number }[] = []
   private inflightBytes = 0
 
@@ -45,26 +45,26 @@ export class Progress {
   constructor(public next: number) {}
 
   /** Not silent for as long as an election timeout. */
-  get answersLately(): boolean {
-    return this.active || this.wasActive
+  get recentlyActive(): boolean {
+    return this.active || this.wasRecentlyActive
   }
 
   /** The leader counts who answers from here on. */
-  countAnew(): void {
-    this.wasActive = this.active
+  beginActivityWindow(): void {
+    this.wasRecentlyActive = this.active
     this.active = false
   }
 
   canSend(maxMessages: number, maxBytes: number): boolean {
     if (this.mode === 'snapshot' || this.unreadable) return false
-    if (this.mode === 'probe') return !this.probing
+    if (this.mode === 'probe') return !this.probeInFlight
     return this.inflight.length < maxMessages && this.inflightBytes < maxBytes
   }
 
   /** An append with entries up to `last` has left. */
   sent(last: number, bytes: number): void {
     if (this.mode === 'probe') {
-      this.probing = true
+      this.probeInFlight = true
       return
     }
     this.next = last + 1
@@ -75,18 +75,18 @@ export class Progress {
   /** Everything up to `index` is durable there. True when that is news. */
   accepted(index: number): boolean {
     const news = index > this.match
-    this.heardOf = true
+    this.acknowledgedSinceRetry = true
     this.match = Math.max(this.match, index)
     if (this.mode === 'snapshot') {
       // An acknowledgement from before says nothing about the snapshot.
-      if (index >= this.transfer!.snapshot.index) this.replicate()
+      if (index >= this.outgoingSnapshot!.snapshot.index) this.becomeReplicate()
       return news
     }
     if (this.mode === 'probe') {
       // An append with entries that was stored brings news. No news is a late answer, or one of a follower that stores
       // nothing now: were it enough to pipeline again, late answers would bring appends, and those answers, without end.
       if (!news) return false
-      this.replicate()
+      this.becomeReplicate()
       return news
     }
     this.next = Math.max(this.next, index + 1)
@@ -107,14 +107,14 @@ export class Progress {
     if (this.mode === 'snapshot') return false
     if (this.mode === 'replicate') {
       if (index <= this.match) return false
-      this.backToMatch()
+      this.becomeProbe()
       return true
     }
     if (this.next - 1 !== index) return false
     // Who refuses what it has acknowledged has lost its log. It gets nothing from this leader; asked at once, it would refuse for ever.
     if (index === this.match) return false
     this.next = Math.max(Math.min(index, hint + 1), this.match + 1)
-    this.probing = false
+    this.probeInFlight = false
     return true
   }
 
@@ -127,27 +127,27 @@ export class Progress {
   }
 
   /** What was sent since the last acknowledgement did not arrive. */
-  backToMatch(): void {
-    this.clear('probe')
+  becomeProbe(): void {
+    this.become('probe')
     this.next = this.match + 1
   }
 
   /** Appends wait until the snapshot is there. */
-  beginSnapshot(snapshot: SnapshotMeta): void {
-    this.clear('snapshot')
-    this.transfer = { snapshot, offset: 0, piece: 'none' }
+  becomeSnapshot(snapshot: SnapshotMeta): void {
+    this.become('snapshot')
+    this.outgoingSnapshot = { snapshot, offset: 0, piece: 'none' }
   }
 
-  private replicate(): void {
-    this.clear('replicate')
+  private becomeReplicate(): void {
+    this.become('replicate')
     this.next = this.match + 1
   }
 
-  private clear(mode: Progress['mode']): void {
+  private become(mode: Progress['mode']): void {
     this.mode = mode
-    this.probing = false
+    this.probeInFlight = false
     this.unreadable = false
-    this.transfer = undefined
+    this.outgoingSnapshot = undefined
     this.inflight = []
     this.inflightBytes = 0
   }

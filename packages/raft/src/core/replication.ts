@@ -9,9 +9,9 @@ import {
 import { isVoter } from './configuration.js'
 import type { Progress } from './progress.js'
 import { quorumIndex } from './quorum.js'
-import { beginSnapshot, repeatPiece } from './snapshot-sender.js'
+import { beginSnapshot, resendPiece } from './snapshot-sender.js'
 import type { CoreState } from './state.js'
-import { askToStand } from './transfer.js'
+import { sendTimeoutNow } from './transfer.js'
 import type { Entry, Proposed, Refusal } from './types.js'
 
 export function propose(state: CoreState, datas: readonly Uint8Array[]): Proposed {
@@ -104,19 +104,19 @@ export function handleHeartbeatReply(state: CoreState, from: string, message: Ra
   progress.active = true
   progress.room = message.room
   state.reads.confirm(from, message.round)
-  askToStand(state, from)
-  if (progress.match >= state.log.lastIndex || !progress.isDue) return
-  progress.isDue = false
-  progress.probing = false
+  sendTimeoutNow(state, from)
+  if (progress.match >= state.log.lastIndex || !progress.retryDue) return
+  progress.retryDue = false
+  progress.probeInFlight = false
   if (progress.room === 'none') {
     // It gets nothing to store. What it stored before may be unknown here, and may be what a majority lacks.
     if (progress.mode !== 'snapshot') sendEmptyAppend(state, from, progress)
     return
   }
-  if (progress.heardOf) progress.heardOf = false
+  if (progress.acknowledgedSinceRetry) progress.acknowledgedSinceRetry = false
   // Something is unacknowledged, for a while.
   else if (progress.mode === 'replicate') sendEmptyAppend(state, from, progress)
-  else if (progress.mode === 'snapshot') repeatPiece(state, from, progress)
+  else if (progress.mode === 'snapshot') resendPiece(state, from, progress)
 }
 
 /** After all that was sent: it is refused if any of that was lost. */
@@ -125,7 +125,7 @@ function sendEmptyAppend(state: CoreState, to: string, progress: Progress): void
   const prevTerm = state.log.term(prevIndex)
   if (prevTerm === undefined) {
     // What it lacks was dropped meanwhile. Nothing more leaves while as much as may be is on its way, and that is lost.
-    progress.backToMatch()
+    progress.becomeProbe()
     return
   }
   state.send(to, { type: 'append', term: state.term, prevIndex, prevTerm, commit: state.commit, entries: [] })
@@ -137,12 +137,12 @@ export function handleAppendReply(state: CoreState, from: string, message: RaftM
   progress.active = true
   if (message.rejected) {
     // §5.3: skip all of a term at once. Where the follower's hint is of a higher term than ours there, go below that.
-    const hint = state.log.lastAtMost(message.hintIndex, message.hintTerm)
+    const hint = state.log.findConflictByTerm(message.hintIndex, message.hintTerm)
     if (!isVoter(state.configuration, from)) progress.forgetAbove(message.index, hint)
     progress.rejected(message.index, hint)
   } else if (progress.accepted(message.index)) {
     advanceCommit(state)
-    askToStand(state, from)
+    sendTimeoutNow(state, from)
   }
 }
 

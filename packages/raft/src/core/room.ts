@@ -25,7 +25,7 @@ export function roomierVoter(state: CoreState): string | undefined {
   const own = roomRank(roomOf(state))
   const rank = (other: string): number => {
     const follower = progress.get(other)
-    return follower?.answersLately === true ? roomRank(follower.room) : 0
+    return follower?.recentlyActive === true ? roomRank(follower.room) : 0
   }
   if (!hasQuorum(configuration, (each) => (each === id ? own : rank(each)) > 0)) return undefined
   const match = (other: string): number => progress.get(other)?.match ?? 0

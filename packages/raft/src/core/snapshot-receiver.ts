@@ -19,31 +19,31 @@ export function handleSnapshot(state: CoreState, from: string, message: RaftMess
   // One at a time, in the store and in the state machine. The leader sends again.
   if (state.installing !== undefined || state.storing !== undefined) return
   // A leader's snapshots only get newer, so an older one comes late.
-  if (index < (state.incoming?.snapshot.index ?? 0)) return
-  if (state.incoming?.snapshot.index !== index) state.incoming = { snapshot, offset: 0 }
-  const { incoming } = state
+  if (index < (state.incomingSnapshot?.snapshot.index ?? 0)) return
+  if (state.incomingSnapshot?.snapshot.index !== index) state.incomingSnapshot = { snapshot, offset: 0 }
+  const { incomingSnapshot } = state
   // Doubled, out of order, or the first after a restart.
-  if (offset !== incoming.offset) {
-    replyWanted(state, from, index, incoming.offset)
+  if (offset !== incomingSnapshot.offset) {
+    replyNextOffset(state, from, index, incomingSnapshot.offset)
     return
   }
   if (data.length === 0 && !done) return
-  state.storing = { snapshot: incoming.snapshot, offset, data, done }
+  state.storing = { snapshot: incomingSnapshot.snapshot, offset, data, done }
   state.pieceReceived = state.storing
 }
 
 export function pieceStored(state: CoreState, piece: PieceReceived): void {
   assert(state.storing === piece, `piece ${piece.offset} of ${piece.snapshot.index} was not being stored`)
   state.storing = undefined
-  const { incoming, leader } = state
+  const { incomingSnapshot, leader } = state
   // Another leader's snapshot has taken its place meanwhile.
-  if (incoming?.snapshot !== piece.snapshot) return
-  incoming.offset += piece.data.length
+  if (incomingSnapshot?.snapshot !== piece.snapshot) return
+  incomingSnapshot.offset += piece.data.length
   if (piece.done) {
-    state.incoming = undefined
+    state.incomingSnapshot = undefined
     state.installing = { snapshot: piece.snapshot, begun: false }
   } else if (leader !== undefined) {
-    replyWanted(state, leader, piece.snapshot.index, incoming.offset)
+    replyNextOffset(state, leader, piece.snapshot.index, incomingSnapshot.offset)
   }
 }
 
@@ -76,7 +76,7 @@ export function snapshotInstalled(state: CoreState, snapshot: SnapshotMeta): voi
     log.reset(snapshot)
     const isFirst = state.configurations.index === 0
     state.configurations.reset(snapshot.configuration)
-    if (isFirst) state.checkNew()
+    if (isFirst) state.assertIdIsNew()
     state.commit = index
   }
   if (leader !== undefined && leader !== state.id) replyAccepted(state, leader, index)
@@ -97,6 +97,6 @@ function endInstallation(state: CoreState, snapshot: SnapshotMeta): void {
   state.installing = undefined
 }
 
-function replyWanted(state: CoreState, to: string, index: number, offset: number): void {
+function replyNextOffset(state: CoreState, to: string, index: number, offset: number): void {
   state.send(to, { type: 'snapshotReply', term: state.term, index, offset, refused: false })
 }

@@ -11,14 +11,14 @@ import type { PieceWanted } from './types.js'
 export function beginSnapshot(state: CoreState, to: string, progress: Progress): void {
   // Only what is in a snapshot is dropped from the log. One that says nothing would not get it.
   if (state.snapshot === undefined || !progress.active) return
-  progress.beginSnapshot(state.snapshot)
-  wantPiece(state, to, progress)
+  progress.becomeSnapshot(state.snapshot)
+  requestPiece(state, to, progress)
 }
 
-function wantPiece(state: CoreState, to: string, { transfer }: Progress): void {
-  if (transfer === undefined) return
-  transfer.piece = 'reading'
-  state.piecesWanted.push({ to, snapshot: transfer.snapshot, offset: transfer.offset })
+function requestPiece(state: CoreState, to: string, { outgoingSnapshot }: Progress): void {
+  if (outgoingSnapshot === undefined) return
+  outgoingSnapshot.piece = 'reading'
+  state.piecesWanted.push({ to, snapshot: outgoingSnapshot.snapshot, offset: outgoingSnapshot.offset })
 }
 
 export function pieceRead(
@@ -27,17 +27,22 @@ export function pieceRead(
   piece: { data: Uint8Array; crc: number; done: boolean } | undefined
 ): void {
   const progress = state.progress.get(to)
-  const transfer = progress?.transfer
-  if (transfer?.snapshot !== snapshot || transfer.offset !== offset || transfer.piece !== 'reading') return
+  const outgoingSnapshot = progress?.outgoingSnapshot
+  if (
+    outgoingSnapshot?.snapshot !== snapshot ||
+    outgoingSnapshot.offset !== offset ||
+    outgoingSnapshot.piece !== 'reading'
+  )
+    return
   if (piece === undefined) {
     // A newer one has taken its place. If there is none yet, the next heartbeat's answer asks again.
-    transfer.piece = 'none'
-    transfer.offset = 0
+    outgoingSnapshot.piece = 'none'
+    outgoingSnapshot.offset = 0
     if (state.snapshot !== snapshot) beginSnapshot(state, to, progress!)
     return
   }
-  transfer.piece = 'sent'
-  progress!.heardOf = true
+  outgoingSnapshot.piece = 'sent'
+  progress!.acknowledgedSinceRetry = true
   state.send(to, { type: 'snapshot', term: state.term, snapshot, offset, ...piece })
 }
 
@@ -45,19 +50,19 @@ export function handleSnapshotReply(state: CoreState, from: string, message: Raf
   const progress = state.progress.get(from)
   if (state.role !== 'leader' || progress === undefined) return
   progress.active = true
-  const { transfer } = progress
-  if (transfer?.snapshot.index !== message.index) return
-  progress.heardOf = true
+  const { outgoingSnapshot } = progress
+  if (outgoingSnapshot?.snapshot.index !== message.index) return
+  progress.acknowledgedSinceRetry = true
   if (message.refused) {
     // It may be damaged here or there: begin again, with the newest, when the follower is heard of next.
-    progress.beginSnapshot(state.snapshot!)
-  } else if (message.offset !== transfer.offset) {
-    transfer.offset = message.offset
-    wantPiece(state, from, progress)
+    progress.becomeSnapshot(state.snapshot!)
+  } else if (message.offset !== outgoingSnapshot.offset) {
+    outgoingSnapshot.offset = message.offset
+    requestPiece(state, from, progress)
   }
 }
 
 /** The follower is there, but nothing was heard of the piece for a while. */
-export function repeatPiece(state: CoreState, to: string, progress: Progress): void {
-  if (progress.transfer?.piece !== 'reading') wantPiece(state, to, progress)
+export function resendPiece(state: CoreState, to: string, progress: Progress): void {
+  if (progress.outgoingSnapshot?.piece !== 'reading') requestPiece(state, to, progress)
 }

@@ -16,7 +16,7 @@ import type {
 } from './types.js'
 
 /** Follower: a snapshot that arrives in pieces. */
-export interface Incoming {
+export interface IncomingSnapshot {
   readonly snapshot: SnapshotMeta
   /** Everything before is stored. */
   offset: number
@@ -62,11 +62,11 @@ export class CoreState {
   /** Election timeouts to let pass before leadership is offered to a voter with more room again. */
   handOverPause = 0
   /** The oldest write that is not durable, and for how many election timeouts it has been the oldest. */
-  hanging: { readonly write: number; timeouts: number } | undefined
+  stalledWrite: { readonly write: number; timeouts: number } | undefined
 
   // ---- follower
-  incoming: Incoming | undefined
-  /** A piece that is being stored. It outlives `incoming`: the store takes one at a time. */
+  incomingSnapshot: IncomingSnapshot | undefined
+  /** A piece that is being stored. It outlives `incomingSnapshot`: the store takes one at a time. */
   storing: PieceReceived | undefined
   /** All its pieces are stored. `begun`: the state machine is being replaced, and nothing else may happen to it. */
   installing: { readonly snapshot: SnapshotMeta; begun: boolean } | undefined
@@ -126,7 +126,7 @@ export class CoreState {
    * A voter of the configuration in force, or of the one that an uncommitted one replaces: whoever was removed may be the only
    * one with the log to win, and to commit the removal (thesis §4.2.2).
    */
-  get mayStand(): boolean {
+  get promotable(): boolean {
     return this.configurations.since(this.commit).some((each) => isVoter(each, this.id))
   }
 
@@ -163,16 +163,16 @@ export class CoreState {
       this.term = term
       this.vote = undefined
       // A new leader sends its own snapshot, from the start.
-      this.incoming = undefined
+      this.incomingSnapshot = undefined
     }
     this.role = 'follower'
     this.leader = leader
-    this.forgetVolatile()
+    this.resetVolatileState()
     this.resetElectionTimer()
   }
 
   /** Nothing of an earlier role may count in the next: votes, acknowledgements, reads. */
-  forgetVolatile(): void {
+  resetVolatileState(): void {
     this.votes = new Map()
     this.progress = new Map()
     this.reads.clear()
@@ -180,7 +180,7 @@ export class CoreState {
     this.uncommittedBytes = 0
     this.transfer = undefined
     this.handOverPause = 0
-    this.hanging = undefined
+    this.stalledWrite = undefined
   }
 
   appendToLog(entry: Entry): void {
@@ -189,8 +189,8 @@ export class CoreState {
     const isFirst = this.configurations.index === 0
     // §6: a configuration counts as soon as it is in the log, not only when it is committed.
     this.configurations.append(entry)
-    if (isFirst) this.checkNew()
-    if (this.role === 'leader') this.followMembers()
+    if (isFirst) this.assertIdIsNew()
+    if (this.role === 'leader') this.syncProgress()
   }
 
   /**
@@ -199,14 +199,14 @@ export class CoreState {
    * through all the configurations in which the id was a voter, and a majority of such nodes could elect a leader
    * without what they had acknowledged before.
    */
-  checkNew(): void {
+  assertIdIsNew(): void {
     const { index } = this.configurations
     const facts = `an id is never used again after its log is lost: ${this.id} joins, and is a voter of entry ${index}`
     assert(!isVoter(this.configuration, this.id), facts)
   }
 
   /** Leader: knows of everybody in the current configuration, and of nobody else. */
-  followMembers(): void {
+  syncProgress(): void {
     const wanted = members(this.configuration)
     wanted.delete(this.id)
     for (const id of this.progress.keys()) if (!wanted.has(id)) this.progress.delete(id)

@@ -8,12 +8,12 @@ export function transferLeadership(state: CoreState, to: string): TransferRefusa
   if (to === state.id) return 'self'
   if (!state.configuration.voters.includes(to)) return 'notVoter'
   if (state.transfer?.to !== to) state.transfer = { to, elapsed: 0 }
-  askToStand(state, to)
+  sendTimeoutNow(state, to)
   return undefined
 }
 
 /** Tells the target of a transfer to stand, once it has everything: again each time it is heard of, because messages get lost. */
-export function askToStand(state: CoreState, to: string): void {
+export function sendTimeoutNow(state: CoreState, to: string): void {
   if (state.transfer?.to !== to || state.progress.get(to)?.match !== state.log.lastIndex) return
   state.send(to, { type: 'timeoutNow', term: state.term })
 }
@@ -24,7 +24,7 @@ export function askToStand(state: CoreState, to: string): void {
  */
 export function mostAdvancedVoter(state: CoreState): string | undefined {
   const others = state.configuration.voters.filter((id) => id !== state.id)
-  const alive = others.filter((id) => state.progress.get(id)!.answersLately)
+  const alive = others.filter((id) => state.progress.get(id)!.recentlyActive)
   const match = (id: string): number => state.progress.get(id)!.match
   const room = (id: string): number => (match(id) >= state.commit ? roomRank(state.progress.get(id)!.room) : 0)
   return (alive.length > 0 ? alive : others).sort((a, b) => room(b) - room(a) || match(b) - match(a))[0]

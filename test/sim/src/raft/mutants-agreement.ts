@@ -77,8 +77,8 @@ export const ELECTIONS: readonly Mutant[] = [
     name: 'stands without pre-vote',
     rule: 'thesis §9.6, scenario 10',
     file: 'core/election.js',
-    find: 'if (state.mayStand)\n        preCampaign(state);',
-    replace: 'if (state.mayStand)\n        campaign(state, false);'
+    find: 'if (state.promotable)\n        preCampaign(state);',
+    replace: 'if (state.promotable)\n        campaign(state, false);'
   },
   {
     name: 'less than a majority elects',
@@ -207,7 +207,7 @@ export const REPLICATION: readonly Mutant[] = [
     name: 'a dropped entry is waited for',
     rule: 'scenarios 25 and 37',
     file: 'core/replication.js',
-    find: 'progress.backToMatch();',
+    find: 'progress.becomeProbe();',
     replace: ''
   },
   {

@@ -6,7 +6,7 @@ export const ROOM: readonly Mutant[] = [
     name: 'entries that were given back are acknowledged',
     rule: '§5.3, Room',
     file: 'core/core.js',
-    find: 'if (state.isFull)\n            this.promiseWhatIsWritten();',
+    find: 'if (state.isFull)\n            this.capAcknowledgements();',
     replace: ''
   },
   {

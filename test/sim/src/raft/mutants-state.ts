@@ -41,14 +41,14 @@ export const MEMBERSHIP: readonly Mutant[] = [
     name: 'several voters changed in one step',
     rule: '§6, thesis §4.2.1',
     file: 'core/configuration.js',
-    find: 'if (gone.length + come.length <= 1) {',
+    find: 'if (removed.length + added.length <= 1) {',
     replace: 'if (true) {'
   },
   {
     name: 'a joint configuration is not left',
     rule: '§6, scenario 20',
     file: 'core/leadership.js',
-    find: 'if (isJoint(configuration))\n        appendConfiguration(state, left(configuration), configurations.current.context);',
+    find: 'if (isJoint(configuration))\n        appendConfiguration(state, leaveJoint(configuration), configurations.current.context);',
     replace: 'if (isJoint(configuration))\n        return;'
   },
   {
@@ -62,8 +62,8 @@ export const MEMBERSHIP: readonly Mutant[] = [
     name: 'a change counts when it is committed',
     rule: '§6',
     file: 'core/configuration.js',
-    find: 'return this.known.at(-1)?.configuration ?? NOBODY;',
-    replace: 'return (this.known.at(-2) ?? this.known.at(-1))?.configuration ?? NOBODY;'
+    find: 'return this.known.at(-1)?.configuration ?? EMPTY_CONFIGURATION;',
+    replace: 'return (this.known.at(-2) ?? this.known.at(-1))?.configuration ?? EMPTY_CONFIGURATION;'
   },
   {
     name: 'a learner is counted',
@@ -152,7 +152,7 @@ export const SNAPSHOTS: readonly Mutant[] = [
     name: 'pieces in any order',
     rule: 'scenario 27',
     file: 'core/snapshot-receiver.js',
-    find: 'if (offset !== incoming.offset) {',
+    find: 'if (offset !== incomingSnapshot.offset) {',
     replace: 'if (false) {'
   },
   {
@@ -194,7 +194,7 @@ export const SNAPSHOTS: readonly Mutant[] = [
     name: 'a snapshot that is gone is waited for',
     rule: 'scenario 28',
     file: 'core/snapshot-sender.js',
-    find: "transfer.piece = 'none';\n        transfer.offset = 0;\n        if (state.snapshot !== snapshot)\n            beginSnapshot(state, to, progress);",
+    find: "outgoingSnapshot.piece = 'none';\n        outgoingSnapshot.offset = 0;\n        if (state.snapshot !== snapshot)\n            beginSnapshot(state, to, progress);",
     replace: ''
   }
 ]
