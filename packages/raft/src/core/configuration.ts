@@ -1,4 +1,4 @@
-/** The configurations of a log, and how one becomes the next (§6; thesis §4). */
+/** The configurations of a log, and how one leads to the next (§6; thesis §4). */
 import { assert, decode, MAX_MEMBERS, raftConfiguration, type RaftConfiguration } from '@quire/protocol'
 import type { Configuration, Entry, MembershipChange } from './types.js'
 
@@ -10,12 +10,12 @@ const EMPTY_CONFIGURATION: RaftConfiguration = {
   context: new Uint8Array(0)
 }
 
-/** Everybody whom the leader sends entries to. */
+/** Every node to which the leader sends entries. */
 export function members({ voters, learners, outgoing }: Configuration): Set<string> {
   return new Set([...voters, ...outgoing, ...learners])
 }
 
-/** Counts in some majority, so it may stand for election. */
+/** Whether a node counts in some majority, and so may stand for election. */
 export function isVoter({ voters, outgoing }: Configuration, id: string): boolean {
   return voters.includes(id) || outgoing.includes(id)
 }
@@ -25,8 +25,9 @@ export function isJoint({ outgoing }: Configuration): boolean {
 }
 
 /**
- * The configuration that `changes` ask for: reached in one step where one voter at most comes or goes, because then any two
- * majorities overlap (thesis §4.2.1), or else a joint one.
+ * The configuration that `changes` lead to, or the reason why they are invalid. If at most one voter is added or
+ * removed, any two majorities overlap, and one step suffices (thesis §4.2.1). Otherwise the result is a joint
+ * configuration.
  */
 export function applyChanges(current: Configuration, changes: readonly MembershipChange[]): Configuration | string {
   const voters = new Set(current.voters)
@@ -52,13 +53,13 @@ export function applyChanges(current: Configuration, changes: readonly Membershi
   return {
     voters: [...voters],
     outgoing: current.voters,
-    // Who still counts cannot be one who does not count.
+    // An outgoing voter still counts, so it becomes a learner only when the joint configuration is left.
     learners: [...learners].filter((id) => !removed.includes(id)),
     learnersNext: [...learners].filter((id) => removed.includes(id))
   }
 }
 
-/** What a joint configuration leads to. */
+/** The configuration that follows a joint one. */
 export function leaveJoint({ voters, learners, learnersNext }: Configuration): Configuration {
   return { voters, learners: [...learners, ...learnersNext], outgoing: [], learnersNext: [] }
 }
@@ -73,18 +74,20 @@ interface KnownConfiguration {
 }
 
 /**
- * A server uses the latest configuration in its log, committed or not (§6), so one that is truncated away gives way to the
- * one before.
+ * Tracks the configurations that the log holds.
+ *
+ * A server uses the latest configuration in its log, committed or not (§6). When a truncation removes that one, the one
+ * before it is in force again.
  */
 export class ConfigurationHistory {
   private known: KnownConfiguration[] = []
 
-  /** Voters are empty until the log has a configuration. */
+  /** Has no voters until the log has a configuration. */
   get current(): RaftConfiguration {
     return this.known.at(-1)?.configuration ?? EMPTY_CONFIGURATION
   }
 
-  /** Of the current configuration's entry; 0 for none. */
+  /** Index of the current configuration's entry; 0 if there is none. */
   get index(): number {
     return this.known.at(-1)?.entry.index ?? 0
   }
@@ -96,7 +99,7 @@ export class ConfigurationHistory {
     return found.entry
   }
 
-  /** The configuration in force at `index`, and all after it. */
+  /** The configuration in force at `index`, and every later one. */
   since(index: number): readonly Configuration[] {
     const first = this.known.findLastIndex(({ entry }) => entry.index <= index)
     return this.known.slice(Math.max(0, first)).map(({ configuration }) => configuration)
@@ -107,18 +110,18 @@ export class ConfigurationHistory {
     this.known.push({ entry, configuration: decode(raftConfiguration, entry.data) })
   }
 
-  /** Forgets what stood at `index` and above. */
+  /** Forgets the configurations at `index` and above. */
   truncate(index: number): void {
     while (this.index >= index) this.known.pop()
   }
 
-  /** Forgets what nobody asks for any more: everything before the one in force at `index`. */
+  /** Forgets every configuration before the one in force at `index`. */
   compact(index: number): void {
     const first = this.known.findLastIndex(({ entry }) => entry.index <= index)
     if (first > 0) this.known.splice(0, first)
   }
 
-  /** Begins anew. */
+  /** Forgets everything but `entry`. */
   reset(entry: Entry): void {
     this.known = []
     this.append(entry)

@@ -51,9 +51,12 @@ import type {
   TransferRefusal
 } from './types.js'
 
-const LEADERS_OWN: readonly RaftMessage['type'][] = ['append', 'heartbeat', 'snapshot', 'timeoutNow']
+/** Messages that only the leader of their term sends. */
+const LEADER_MESSAGES: readonly RaftMessage['type'][] = ['append', 'heartbeat', 'snapshot', 'timeoutNow']
 
-/** What is of a term: the sender's own, which counts if it is higher. */
+/**
+ * Messages that carry their sender's current term. A pre-vote instead names the term that its sender would stand in.
+ */
 type TermBound = Exclude<RaftMessage['type'], 'requestPreVote' | 'preVoteReply'>
 
 export function createRaftCore(init: RaftCoreInit): RaftCore {
@@ -62,9 +65,10 @@ export function createRaftCore(init: RaftCoreInit): RaftCore {
   return new Core(init)
 }
 
+/** Presents the rules, which are functions over `CoreState`, as a `RaftCore`. */
 class Core implements RaftCore {
   private readonly state: CoreState
-  /** What storage was last given. */
+  /** The hard state that storage was last given. */
   private written: HardState
   private reported: SoftState
 
@@ -136,12 +140,13 @@ class Core implements RaftCore {
   step(from: string, message: RaftMessage): void {
     const { state } = this
     if (isDisruptive(state, message)) return
-    // A pre-vote changes nobody's term (thesis §9.6).
+    // A pre-vote changes no node's term (thesis §9.6).
     if (message.type === 'requestPreVote') return handleRequestPreVote(state, from, message)
     if (message.type === 'preVoteReply') return handlePreVoteReply(state, from, message)
     if (message.term < state.term) return this.refuseStale(from, message)
-    const fromLeader = LEADERS_OWN.includes(message.type)
-    // §5.1: whoever sees a higher term becomes a follower; §5.2: so does a candidate that hears from the leader of its term.
+    const fromLeader = LEADER_MESSAGES.includes(message.type)
+    // §5.1: a node that sees a higher term becomes a follower.
+    // §5.2: so does a candidate that hears from the leader of its own term.
     if (message.term > state.term) {
       state.becomeFollower(message.term, fromLeader ? from : undefined)
     } else if (fromLeader) {
@@ -181,8 +186,9 @@ class Core implements RaftCore {
   }
 
   /**
-   * Requests of an earlier term are answered with the own, so that their sender steps down; replies are dropped (§5.1). A leader that
-   * this node's elections do not reach, because all others hold on to it, learns only so that there is a higher term.
+   * Answers requests of an earlier term with this node's term, so that their sender steps down, and drops replies
+   * (§5.1). While the other nodes stick to a leader, this node's own elections do not reach that leader: this answer is
+   * the only way in which the leader learns of the higher term.
    */
   private refuseStale(from: string, message: RaftMessage): void {
     const { state } = this
@@ -239,12 +245,12 @@ class Core implements RaftCore {
     return { messages, write, messagesAfter, committed, readStates, piecesWanted, pieceReceived, install, softState }
   }
 
-  /** Leader: what one turn gathered leaves together, as one append a follower and one round for all reads. */
+  /** Leader: sends what one turn gathered, as one append per follower and one heartbeat round for all reads. */
   private prepareLeaderOutput(): void {
     const { state } = this
     finishChange(state)
     replicate(state)
-    // Before an own entry is committed, the own commit index may be behind what an earlier leader committed (§8).
+    // Until it commits an entry of its own term, a leader may not know all that earlier leaders committed (§8).
     if (state.reads.hasWaiting && state.committedInTerm) {
       state.reads.begin(state.commit, state.id)
       sendHeartbeats(state)
@@ -255,13 +261,13 @@ class Core implements RaftCore {
   private nextWrite(): StorageWrite | undefined {
     const { state } = this
     const { term, vote, log } = state
-    // A log that starts anew takes its hard state along.
-    // Storage has room for the hard state alone.
+    // While it has no room, storage takes hard states only.
     const { isFull } = state
     const isStateNew = term !== this.written.term || vote !== this.written.vote
+    // A log that starts anew takes its hard state along.
     const mustWrite = isStateNew || (log.hasUnwrittenReset && !isFull)
     if (!mustWrite && (isFull || !log.hasUnwritten)) return undefined
-    // The commit index needs no flush of its own: it travels with what must be written anyway.
+    // A new commit index alone is not worth a flush: it travels with the next write.
     const commit = Math.max(this.written.commit, Math.min(state.commit, log.durableIndex))
     const changed = mustWrite || commit !== this.written.commit
     const hardState = { term, vote, commit }
@@ -270,27 +276,32 @@ class Core implements RaftCore {
     return { ack, reset, entries, hardState: changed ? hardState : undefined }
   }
 
-  /** Entries that storage is not handed must not be acknowledged when other writes are durable. */
+  /**
+   * Lowers acknowledgements to what storage was handed, because the other writes that they wait for say nothing of the
+   * rest.
+   */
   private capAcknowledgements(): void {
     const { state } = this
     const { writtenIndex, hasUnwrittenReset } = state.log
     state.messagesAfter = state.messagesAfter.flatMap((out) => {
       const { message } = out
       if (message.type !== 'appendReply' || message.rejected) return [out]
-      // The log on disk is another one.
+      // Storage still holds the log from before the reset, so there is nothing to acknowledge.
       if (hasUnwrittenReset) return []
       return [{ to: out.to, message: { ...message, index: Math.min(message.index, writtenIndex) } }]
     })
   }
 
-  /** Committed entries wait for the own disk, or the state machine could be ahead of the log after a crash. */
+  /**
+   * Committed entries wait for this node's disk: otherwise the state machine could be ahead of the log after a crash.
+   */
   private nextCommitted(): readonly Entry[] {
     const { state } = this
     if (state.installing !== undefined || state.unreadable) return []
     const end = Math.min(state.commit, state.log.durableIndex)
     if (state.applying !== state.applied || end <= state.applied) return []
     const entries = state.log.entries(state.applied + 1, end, state.init.limits.maxApplyBytes)
-    // None: storage cannot read them now.
+    // An empty result means that storage cannot read the entries now.
     state.unreadable = entries.length === 0
     state.applying = entries.at(-1)?.index ?? state.applying
     return entries
@@ -367,7 +378,7 @@ class Core implements RaftCore {
     const { state } = this
     const { index } = snapshot
     assert(index <= state.applied, `snapshot at ${index}, applied is ${state.applied}`)
-    // One that was begun before another was installed.
+    // A newer snapshot was installed while the state machine took this one.
     if (index <= (state.snapshot?.index ?? 0)) return
     state.snapshot = snapshot
     state.configurations.compact(index)

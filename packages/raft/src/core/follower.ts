@@ -1,4 +1,7 @@
-/** Replication, the follower's half (Figure 2, AppendEntries; §5.3). Whoever calls is the leader of the own term: `step` saw to that. */
+/**
+ * Replication, the follower's half (Figure 2, AppendEntries; §5.3). The sender is the leader of this node's term, as
+ * `step` has checked.
+ */
 import type { RaftMessageOf } from '@quire/protocol'
 import { roomOf } from './room.js'
 import type { CoreState } from './state.js'
@@ -8,16 +11,16 @@ export function handleAppend(state: CoreState, from: string, message: RaftMessag
   const { prevIndex, prevTerm, entries } = message
   if (!isWellFormed(message)) return
   const last = prevIndex + entries.length
-  // These entries cannot be stored now. Some may be in memory, given back by storage, and an answer could not
-  // acknowledge them. This append counts as lost: the leader sends it again, but not before the next heartbeat, and that
-  // tells it to wait. An answer, also a refusal, would make it send at once.
+  // Storage cannot take these entries now. Some may be in memory already, given back by storage, and an acknowledgement
+  // could not name them. So this append counts as lost. The leader sends it again no sooner than its next heartbeat,
+  // whose answer tells it to wait. Any answer, a refusal included, would make the leader send at once.
   if (state.isFull && entries.length > 0 && last > log.writtenIndex) return
   if (last < commit) {
-    // Late: what is committed matches for certain, and is more.
+    // A late append. Committed entries match for certain, so this node acknowledges its commit index, which is higher.
     replyAccepted(state, from, commit)
     return
   }
-  // What is committed may be gone from the log, which is no conflict.
+  // A committed entry may be gone from the log. That is no conflict.
   if (prevIndex > commit && !log.matches(prevIndex, prevTerm)) {
     const hintIndex = Math.max(log.findConflictByTerm(prevIndex, prevTerm), commit)
     const hintTerm = log.termAt(hintIndex)
@@ -28,27 +31,28 @@ export function handleAppend(state: CoreState, from: string, message: RaftMessag
     if (entry.index <= log.lastIndex) {
       if (entry.index < log.firstIndex || log.matches(entry.index, entry.term)) continue
     }
-    // A conflict below what is stored: what would replace it cannot be stored either.
+    // A conflict below `writtenIndex`: storage could not take the replacing entries either.
     if (state.isFull) return
     if (entry.index <= log.lastIndex) {
-      // Only a real conflict truncates: a late append must not take a matching suffix away (Figure 2, step 3).
+      // Only a real conflict truncates: a late append must not remove a matching suffix (Figure 2, step 3).
       state.truncateLog(entry.index)
     }
     state.appendToLog(entry)
   }
-  // Figure 2, step 5: what stands after the last new entry may be another leader's.
+  // Figure 2, step 5: entries after the last one of this append may be another leader's.
   if (message.commit > commit) state.commitTo(Math.max(commit, Math.min(message.commit, last)))
   replyAccepted(state, from, last)
 }
 
 export function handleHeartbeat(state: CoreState, from: string, message: RaftMessageOf<'heartbeat'>): void {
   const { commit, round } = message
-  // It never names more than this node has acknowledged, unless it is from before this node lost its log and joined again.
+  // A leader never names more than this node has acknowledged, unless this node has lost its log since and joined
+  // again.
   if (commit > state.commit && commit <= state.log.lastIndex) state.commitTo(commit)
   state.send(from, { type: 'heartbeatReply', term: state.term, round, room: roomOf(state) })
 }
 
-/** §5.3: an acknowledged entry must be durable, so the reply waits. One reply speaks for the appends of one turn. */
+/** Acknowledges entries up to `index` once they are durable (§5.3). One reply answers all appends of one turn. */
 export function replyAccepted(state: CoreState, to: string, index: number): void {
   const waiting = state.messagesAfter
   const last = waiting.at(-1)
@@ -71,7 +75,7 @@ export function replyAccepted(state: CoreState, to: string, index: number): void
   })
 }
 
-/** Entries follow one another, with terms that never fall and do not exceed the leader's. */
+/** Entries follow one another without a gap; their terms never fall and do not exceed the leader's. */
 function isWellFormed({ term, prevIndex, prevTerm, entries }: RaftMessageOf<'append'>): boolean {
   let previous = prevTerm
   return entries.every((entry, i) => {

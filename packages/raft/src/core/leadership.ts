@@ -1,4 +1,4 @@
-/** A leader's time in office: how it begins, what keeps it, and how it ends. */
+/** A leader's term: how it begins, what the leader checks, and how it steps down. */
 import { isJoint, leaveJoint } from './configuration.js'
 import { appendConfiguration } from './membership.js'
 import { hasQuorum } from './quorum.js'
@@ -13,10 +13,10 @@ export function becomeLeader(state: CoreState): void {
   state.resetVolatileState()
   state.heartbeatElapsed = 0
   state.electionElapsed = 0
-  // §8: an entry of the own term finds out what is committed. Its append is also the first heartbeat.
+  // §8: an entry of its own term tells the leader what is committed. Its append is also the first heartbeat.
   state.termStart = appendAsLeader(state, 'noop', new Uint8Array(0)).index
   state.syncProgress()
-  for (const each of state.progress.values()) each.beginActivityWindow()
+  for (const each of state.progress.values()) each.startQuorumPeriod()
 }
 
 export function tickLeader(state: CoreState): void {
@@ -28,7 +28,7 @@ export function tickLeader(state: CoreState): void {
   }
   if (state.role !== 'leader') return
   if (state.transfer !== undefined && ++state.transfer.elapsed >= state.init.electionTicks) {
-    // Thesis §3.10: it has not come about in time, so this leader goes on.
+    // Thesis §3.10: the target did not take over in time, so this leader takes proposals again.
     state.transfer = undefined
   }
   if (++state.heartbeatElapsed < state.init.heartbeatTicks) return
@@ -41,24 +41,24 @@ export function tickLeader(state: CoreState): void {
 }
 
 /**
- * A leader that has not heard from a majority for an election timeout steps down (thesis §6.2): it could commit nothing, its reads
- * would wait for ever, and its clients would not look for the leader that the others may have elected.
+ * A leader that has not heard from a majority for an election timeout steps down (thesis §6.2). It could commit
+ * nothing, its reads would never complete, and its clients would not look for the leader that the others may have
+ * elected.
  */
 function checkQuorum(state: CoreState): void {
   const { progress } = state
   if (!hasQuorum(state.configuration, (id) => id === state.id || progress.get(id)?.active === true)) {
     state.becomeFollower(state.term, undefined)
   }
-  for (const each of progress.values()) each.beginActivityWindow()
+  for (const each of progress.values()) each.startQuorumPeriod()
 }
 
-/** Election timeouts between two offers of leadership, when the first came to nothing. */
+/** Election timeouts between two offers of leadership, after the first led to nothing. */
 const HAND_OVER_PAUSE = 4
 
 /**
- * A leader that lacks room can take no more writes; another voter may be able to. While one is there, this leader
- * gives leadership away, as a transfer: nothing that it has taken is lost on the way. Without one it stays, because
- * its reads still work.
+ * A leader that lacks room can take no more writes, but another voter may. If there is one, this leader transfers
+ * leadership to it, and nothing that it has accepted is lost. If there is none, it stays, because its reads still work.
  */
 function checkRoom(state: CoreState): void {
   if (roomOf(state) === 'enough') state.handOverPause = 0
@@ -75,8 +75,8 @@ function checkRoom(state: CoreState): void {
 const MAX_WRITE_TIMEOUTS = 4
 
 /**
- * A leader whose disk hangs, without failing, could commit by the others' disks and keep its office, but would apply nothing: every read would wait for
- * ever. Somebody else may have a disk that works.
+ * A leader whose disk hangs without failing could still commit by the followers' disks, and so stay leader. But it
+ * would apply nothing, and every read would wait for ever. A leader with a working disk serves better.
  */
 function checkDisk(state: CoreState): void {
   const { stalledWrite, log } = state
@@ -86,7 +86,10 @@ function checkDisk(state: CoreState): void {
   else if (++stalledWrite.timeouts === MAX_WRITE_TIMEOUTS && state.otherVoters().length > 0) stepDown(state)
 }
 
-/** What a leader does when the newest configuration is committed: leaves a joint one, or leaves office if it is not part of it. */
+/**
+ * Called before each `Ready`: once the newest configuration is committed, the leader leaves a joint one, or steps down
+ * if it is not a voter (§6).
+ */
 export function finishChange(state: CoreState): void {
   const { configuration, configurations } = state
   if (configurations.index > state.commit) return
@@ -95,8 +98,8 @@ export function finishChange(state: CoreState): void {
 }
 
 /**
- * §6: the leader steps down when it has committed a configuration without itself, or cannot do its work. It tells the others what is committed, and the
- * most advanced of them to stand, so that nobody has to wait for a timeout.
+ * A leader steps down when a committed configuration does not include it (§6), or when it cannot do its work. It first
+ * tells the followers what is committed, and tells the best of them to stand, so that no election timeout has to pass.
  */
 function stepDown(state: CoreState): void {
   sendHeartbeats(state)

@@ -2,18 +2,23 @@ import { assert, raftEntryBytes } from '@quire/protocol'
 import type { Entry, LogReader, SnapshotMeta, StorageAck } from './types.js'
 
 /**
- * The log as the core sees it: what storage holds, and after it the tail that is not known to be durable. Storage is not
- * asked for anything at or above the tail's first index, so what a truncation left behind there does not matter.
+ * Joins the durable log in storage with the tail that is not known to be durable.
+ *
+ * This is etcd's `raftLog` with its `unstable` part. The view never asks storage for an entry at or above the tail's
+ * first index, so entries that a truncation left behind there do not matter.
  */
 export class LogView {
-  /** Entries from `durableIndex + 1` on. */
+  /** The entries from `durableIndex + 1` on. */
   private tail: Entry[] = []
   private durable: number
-  /** The first entry of the tail that no write contains. */
+  /** Index of the first entry in the tail that no write contains. */
   private unwritten: number
   private writes: { sequence: number; index: number }[] = []
   private sequence = 0
-  /** The log starts after this snapshot, but storage does not know yet. `sequence` is the write that tells it, if that is under way. */
+  /**
+   * The snapshot after which the log starts, while storage does not know of it. `sequence` names the write that tells
+   * storage, once that write is under way.
+   */
   private base: { readonly snapshot: SnapshotMeta; sequence: number | undefined } | undefined
 
   constructor(private readonly storage: LogReader) {
@@ -33,12 +38,12 @@ export class LogView {
     return this.termAt(this.lastIndex)
   }
 
-  /** Everything up to here is on the own disk and will be there after a crash. */
+  /** Every entry up to this index is on this node's disk and survives a crash. */
   get durableIndex(): number {
     return this.durable
   }
 
-  /** Known from `firstIndex - 1` on; 0 before the first entry that ever was. */
+  /** Term of an entry, known from `firstIndex - 1` on; 0 before the first entry of all. */
   term(index: number): number | undefined {
     if (index > this.durable) return this.tail[index - this.durable - 1]?.term
     const snapshot = this.base?.snapshot
@@ -46,7 +51,7 @@ export class LogView {
     return this.storage.term(index)
   }
 
-  /** Term of an entry that must be there. */
+  /** Term of an entry that must exist. */
   termAt(index: number): number {
     const term = this.term(index)
     assert(term !== undefined, `no term at ${index}: the log is ${this.firstIndex}..${this.lastIndex}`)
@@ -57,14 +62,14 @@ export class LogView {
     return this.term(index) === term
   }
 
-  /** §5.4.1: the later last term is more up to date; at equal terms the longer log. */
+  /** §5.4.1: the log with the later last term is more up to date; at equal terms, the longer one. */
   isUpToDate(lastIndex: number, lastTerm: number): boolean {
     return lastTerm > this.lastTerm || (lastTerm === this.lastTerm && lastIndex >= this.lastIndex)
   }
 
   /**
-   * The last index at or below `index` whose term is not above `term`, found in one search, because terms never fall along the log
-   * (§5.3). Below `firstIndex - 1` when there is none that the log knows of.
+   * The last index at or below `index` whose term is not above `term`. Terms never fall along a log, so one binary
+   * search skips whole terms (§5.3). The result is below `firstIndex - 1` if the log knows of no such entry.
    */
   findConflictByTerm(index: number, term: number): number {
     let low = this.firstIndex - 2
@@ -77,7 +82,10 @@ export class LogView {
     return Math.min(low, high)
   }
 
-  /** Entries from `lo` up to and with `hi` that fit `maxBytes`, at least one; none when storage cannot read them now. */
+  /**
+   * Entries from `lo` to `hi`, both included, as many as fit `maxBytes`, but at least one. Empty when storage cannot
+   * read them now.
+   */
   entries(lo: number, hi: number, maxBytes: number, maxEntries = Infinity): Entry[] {
     if (hi - lo + 1 > maxEntries) hi = lo + maxEntries - 1
     assert(
@@ -103,17 +111,16 @@ export class LogView {
     return found
   }
 
-  /** Appends at the end. */
   append(entry: Entry): void {
     assert(entry.index === this.lastIndex + 1, `append of ${entry.index} after ${this.lastIndex}`)
     assert(entry.term >= this.lastTerm, `append of term ${entry.term} after ${this.lastTerm}`)
     this.tail.push(entry)
   }
 
-  /** Forgets everything from `index` on (§5.3, a follower's conflicting entries). */
+  /** Removes every entry from `index` on: a follower's conflicting entries (§5.3). */
   truncate(index: number): void {
-    // Writes under way now contain less that is still part of the log. Comparing terms when they are acknowledged would
-    // not do: by then the log may hold the same entries again, of which storage has only the truncated copy.
+    // A write under way now confirms less. Comparing terms upon its acknowledgement would not do: by then the log may
+    // hold the same entries again, while storage has only the copy that was truncated.
     for (const write of this.writes) write.index = Math.min(write.index, index - 1)
     if (index <= this.durable) {
       this.tail = []
@@ -124,11 +131,11 @@ export class LogView {
     this.unwritten = Math.min(this.unwritten, index)
   }
 
-  /** The log starts anew after `snapshot`, which the state machine holds, durably. */
+  /** Starts the log anew after `snapshot`, which the state machine holds durably. */
   reset(snapshot: SnapshotMeta): void {
     const { index } = snapshot
     this.base = { snapshot, sequence: undefined }
-    // What writes under way contain is no part of the log any more.
+    // The entries of writes under way are no longer part of the log.
     for (const write of this.writes) write.index = Math.min(write.index, index)
     this.tail = []
     this.durable = index
@@ -139,17 +146,17 @@ export class LogView {
     return this.unwritten <= this.lastIndex || this.hasUnwrittenReset
   }
 
-  /** Storage was not told yet that the log starts anew. */
+  /** Whether storage still has to be told that the log starts anew. */
   get hasUnwrittenReset(): boolean {
     return this.base !== undefined && this.base.sequence === undefined
   }
 
-  /** The write that has been under way the longest, by its sequence. */
+  /** Sequence of the write that has been under way the longest. */
   get oldestWrite(): number | undefined {
     return this.writes[0]?.sequence
   }
 
-  /** The last entry that a write contains. Nothing above it will be durable before another write. */
+  /** The last entry that a write contains. A later entry becomes durable only by another write. */
   get writtenIndex(): number {
     return this.unwritten - 1
   }
@@ -159,7 +166,7 @@ export class LogView {
     return { ack: this.addWrite(term), reset: undefined, entries: [] }
   }
 
-  /** Hands what is unwritten to a write. */
+  /** Begins a write of everything that no write contains yet. */
   beginWrite(term: number): { ack: StorageAck; reset: SnapshotMeta | undefined; entries: Entry[] } {
     const entries = this.tail.slice(this.unwritten - this.durable - 1)
     this.unwritten = this.lastIndex + 1
@@ -177,7 +184,7 @@ export class LogView {
     return { sequence, term, index }
   }
 
-  /** A write is durable. True when more of the log is durable than before. */
+  /** Called when a write is durable. Returns true if that makes more of the log durable. */
   endWrite(ack: StorageAck): boolean {
     const write = this.writes.shift()
     assert(write?.sequence === ack.sequence, `write ${ack.sequence} ended before write ${write?.sequence}`)
@@ -186,8 +193,8 @@ export class LogView {
   }
 
   /**
-   * Storage had no room for all of a write: it has its entries up to `stored`. The rest, and the entries of the
-   * writes behind it, are as if they had never been handed out. True when more of the log is durable than before.
+   * Called when storage had room for only a part of a write: it holds the write's entries up to `stored`. The rest, and
+   * the entries of every later write, count as never handed out. Returns true if that makes more of the log durable.
    */
   endWriteInPart(ack: StorageAck, stored: number): boolean {
     const write = this.writes.shift()

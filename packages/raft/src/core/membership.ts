@@ -1,4 +1,4 @@
-/** Proposing configurations (§6; thesis §4). */
+/** Proposals of new configurations (§6; thesis §4). */
 import { encode, raftConfiguration } from '@quire/protocol'
 import { applyChanges, isJoint } from './configuration.js'
 import { appendAsLeader, countProposal, refusal } from './replication.js'
@@ -13,15 +13,16 @@ export function changeMembership(
   const { configurations, configuration } = state
   const refused = refusal(state, context?.length ?? 0)
   if (refused !== undefined) return refused
-  // Two changes at a time could have majorities that do not overlap (thesis §4.1).
+  // Two changes at once could have majorities that do not overlap (thesis §4.1).
   if (configurations.index > state.commit || isJoint(configuration)) {
     return { refused: 'pending', index: configurations.index }
   }
-  // A change of an earlier term may be uncommitted elsewhere; an own committed entry rules that out (the bug found in 2015).
+  // Other nodes may hold an uncommitted change of an earlier term. A committed entry of this term rules that out (the
+  // bug of single-server changes that was found in 2015).
   if (!state.committedInTerm) return { refused: 'pending', index: state.termStart }
   const next = changes.length === 0 && context !== undefined ? configuration : applyChanges(configuration, changes)
   if (typeof next === 'string') return { refused: 'invalid', reason: next }
-  // Who has nothing yet votes for nobody, so a majority that needs it may never come together again (thesis §4.2.1).
+  // A node with an empty log votes for nobody, so a majority that needs it may never form again (thesis §4.2.1).
   const isEmpty = (id: string): boolean => (state.progress.get(id)?.match ?? 0) === 0
   const empty = next.voters.find((id) => id !== state.id && !configuration.voters.includes(id) && isEmpty(id))
   if (empty !== undefined) {

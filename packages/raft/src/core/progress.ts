@@ -1,57 +1,60 @@
 import type { RaftRoom } from '@quire/protocol'
 import type { SnapshotMeta } from './types.js'
 
-/** A snapshot on its way to a follower. */
+/** A snapshot on its way to a follower, piece by piece. */
 export interface OutgoingSnapshot {
   readonly snapshot: SnapshotMeta
-  /** Everything before is stored there. */
+  /** The follower has stored every byte below this offset. */
   offset: number
-  /** The piece at `offset`: not asked for, being read here, or sent. */
+  /** State of the piece at `offset`: not requested, being read from the snapshot store, or sent. */
   piece: 'none' | 'reading' | 'sent'
 }
 
 /**
- * What a leader knows of one other node. In `probe` one append at a time looks for the point where the logs match; in
- * `replicate` appends are pipelined, as many as the limits allow, and `next` runs ahead of the acknowledgements; in
- * `snapshot` the node gets a snapshot, because the log does not go back to what it needs.
+ * Tracks what the leader knows of one other node's log.
+ *
+ * It has one of three modes (etcd's `StateProbe`, `StateReplicate`, `StateSnapshot`):
+ * - `probe`: one append at a time looks for the point where the logs match.
+ * - `replicate`: appends are pipelined up to the limits, and `next` runs ahead of the acknowledgements.
+ * - `snapshot`: the node receives a snapshot, because the log does not reach back to the entries that it needs.
  */
 export class Progress {
   mode: 'probe' | 'replicate' | 'snapshot' = 'probe'
-  /** The highest index known to be durable there. */
+  /** The highest index known to be durable on the node (Figure 2, matchIndex). */
   match = 0
-  /** A probe was sent and neither answered nor timed out. */
+  /** A probe was sent; it is neither answered nor timed out. */
   probeInFlight = false
-  /** Something was acknowledged since this was last set to false. */
-  acknowledgedSinceRetry = false
+  /** The node has acknowledged something, or was sent a piece, since its last answer to a periodic heartbeat. */
+  progressedSinceHeartbeat = false
   /**
-   * It was asked by the clock whether it is there, and its answer may show that something was lost. Rounds for reads ask as well, but so
-   * often that what is still on its way would be sent again.
+   * The answer to the next heartbeat may reveal a loss and cause a retry. Periodic heartbeats set this. Heartbeats of
+   * read rounds do not: they are so frequent that messages still on their way would be sent again.
    */
   retryDue = false
-  /** It answered since the leader last counted who does (see checkQuorum). Who is new gets the time to answer. */
+  /** The node has answered within the current check-quorum period. A new node gets one period to answer. */
   active = true
-  /** It did so in the time before. */
-  private wasRecentlyActive = false
-  /** What it needs next cannot be read from the log now. The next heartbeat asks the log again. */
+  /** The node answered within the check-quorum period before. */
+  private wasActive = false
+  /** Storage cannot read the next entries for this node now. The next heartbeat tries again. */
   unreadable = false
-  /** As it last said; undefined until then. */
+  /** The room that the node last reported; undefined until its first report. */
   room: RaftRoom | undefined
-  /** In `snapshot`. */
+  /** Defined in mode `snapshot` only. */
   outgoingSnapshot: OutgoingSnapshot | undefined
   private inflight: { last: number; bytes: number }[] = []
   private inflightBytes = 0
 
-  /** `next` is the first entry to send. */
+  /** `next` is the index of the first entry to send (Figure 2, nextIndex). */
   constructor(public next: number) {}
 
-  /** Not silent for as long as an election timeout. */
+  /** Whether the node has answered within about the last election timeout. */
   get recentlyActive(): boolean {
-    return this.active || this.wasRecentlyActive
+    return this.active || this.wasActive
   }
 
-  /** The leader counts who answers from here on. */
-  beginActivityWindow(): void {
-    this.wasRecentlyActive = this.active
+  /** Starts a new check-quorum period (thesis §6.2). */
+  startQuorumPeriod(): void {
+    this.wasActive = this.active
     this.active = false
   }
 
@@ -61,7 +64,7 @@ export class Progress {
     return this.inflight.length < maxMessages && this.inflightBytes < maxBytes
   }
 
-  /** An append with entries up to `last` has left. */
+  /** Called when an append with entries up to `last` was sent. */
   sent(last: number, bytes: number): void {
     if (this.mode === 'probe') {
       this.probeInFlight = true
@@ -72,36 +75,37 @@ export class Progress {
     this.inflightBytes += bytes
   }
 
-  /** Everything up to `index` is durable there. True when that is news. */
+  /** Called when the node acknowledges that everything up to `index` is durable. Returns true if `match` rises. */
   accepted(index: number): boolean {
     const news = index > this.match
-    this.acknowledgedSinceRetry = true
+    this.progressedSinceHeartbeat = true
     this.match = Math.max(this.match, index)
     if (this.mode === 'snapshot') {
-      // An acknowledgement from before says nothing about the snapshot.
+      // A late acknowledgement says nothing about the snapshot.
       if (index >= this.outgoingSnapshot!.snapshot.index) this.becomeReplicate()
       return news
     }
     if (this.mode === 'probe') {
-      // An append with entries that was stored brings news. No news is a late answer, or one of a follower that stores
-      // nothing now: were it enough to pipeline again, late answers would bring appends, and those answers, without end.
+      // Only an append whose entries were stored raises `match`. Otherwise the answer is late, or the follower stores
+      // nothing now. If such an answer restarted pipelining, it would cause appends, whose answers would cause more
+      // appends, without end.
       if (!news) return false
       this.becomeReplicate()
       return news
     }
     this.next = Math.max(this.next, index + 1)
-    let settled = 0
-    while (settled < this.inflight.length && this.inflight[settled]!.last <= index) {
-      this.inflightBytes -= this.inflight[settled]!.bytes
-      settled++
+    let acknowledged = 0
+    while (acknowledged < this.inflight.length && this.inflight[acknowledged]!.last <= index) {
+      this.inflightBytes -= this.inflight[acknowledged]!.bytes
+      acknowledged++
     }
-    this.inflight.splice(0, settled)
+    this.inflight.splice(0, acknowledged)
     return news
   }
 
   /**
-   * The append after `index` did not match; the logs may match at `hint`. False when the answer is late: what it says was
-   * overtaken. `match` never goes back here, because what it counts is durable.
+   * Called when the node refuses the append after `index`; the logs may match at `hint`. Returns false if the refusal
+   * is late and changes nothing. `match` never falls here, because it counts durable entries.
    */
   rejected(index: number, hint: number): boolean {
     if (this.mode === 'snapshot') return false
@@ -111,7 +115,8 @@ export class Progress {
       return true
     }
     if (this.next - 1 !== index) return false
-    // Who refuses what it has acknowledged has lost its log. It gets nothing from this leader; asked at once, it would refuse for ever.
+    // A follower that refuses what it has acknowledged has lost its log. It gets nothing from this leader: an immediate
+    // retry would be refused for ever.
     if (index === this.match) return false
     this.next = Math.max(Math.min(index, hint + 1), this.match + 1)
     this.probeInFlight = false
@@ -119,20 +124,21 @@ export class Progress {
   }
 
   /**
-   * The append after `index` did not match at one who counts for nothing, though `match` says that it would. Then it has joined anew
-   * under an old name, and an answer from its former life came late: what `match` counts is gone.
+   * Called when a node that is no voter refuses the append after `index`. If `match` says that the append should fit,
+   * the node has joined again under an old id, and a late answer of its former life has raised `match`: what `match`
+   * counts is gone.
    */
   forgetAbove(index: number, hint: number): void {
     if (index === this.match) this.match = Math.min(this.match, hint)
   }
 
-  /** What was sent since the last acknowledgement did not arrive. */
+  /** Assumes that everything sent since the last acknowledgement was lost. */
   becomeProbe(): void {
     this.become('probe')
     this.next = this.match + 1
   }
 
-  /** Appends wait until the snapshot is there. */
+  /** Holds appends back until the node has the snapshot. */
   becomeSnapshot(snapshot: SnapshotMeta): void {
     this.become('snapshot')
     this.outgoingSnapshot = { snapshot, offset: 0, piece: 'none' }

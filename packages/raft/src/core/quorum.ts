@@ -1,9 +1,12 @@
-/** Majorities. In a joint configuration, every decision needs one of the new and one of the outgoing voters (§6). */
+/**
+ * Majorities. In a joint configuration every decision needs a majority of the new voters and one of the outgoing voters
+ * (§6).
+ */
 import type { Configuration } from './types.js'
 
 export type VoteResult = 'won' | 'lost' | 'pending'
 
-/** The highest index that a majority has (Figure 2, "Rules for Leaders", last). */
+/** The highest index that a majority has stored (Figure 2, "Rules for Leaders", last). */
 export function quorumIndex(configuration: Configuration, matchOf: (id: string) => number): number {
   return Math.min(...majorities(configuration).map((voters) => indexOfMajority(voters, matchOf)))
 }

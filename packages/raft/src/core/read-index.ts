@@ -1,6 +1,7 @@
 import { hasQuorum } from './quorum.js'
 import type { Configuration, ReadState } from './types.js'
 
+/** Reads that wait for the same round of heartbeats. */
 interface Round {
   readonly number: number
   readonly index: number
@@ -9,16 +10,18 @@ interface Round {
 }
 
 /**
- * Reads without a log entry (§8; thesis §6.4): the leader notes its commit index, makes sure by a round of heartbeats that it
- * is still the leader, and may then answer from that index. Reads that arrive together share a round. Round numbers rise as
- * long as the core lives, and a term has one leader, so a reply of that term to round n confirms all rounds up to n.
+ * Confirms linearizable reads without a log entry (§8; thesis §6.4).
+ *
+ * The leader notes its commit index, runs a round of heartbeats to make sure that it still leads, and may then answer
+ * from that index. Reads that arrive together share a round. Round numbers rise as long as the core lives, and a term
+ * has one leader, so a reply of that term to round n confirms every round up to n.
  */
 export class ReadRounds {
   private lastRound = 0
   private waiting: number[] = []
   private rounds: Round[] = []
 
-  /** What heartbeats carry. */
+  /** The round that heartbeats carry. */
   get currentRound(): number {
     return this.lastRound
   }

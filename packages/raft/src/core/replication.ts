@@ -1,4 +1,7 @@
-/** Replication, the leader's half (§5.3): proposals into its log, its log to the followers, what a majority has to the commit index. */
+/**
+ * Replication, the leader's half (§5.3): it appends proposals, sends its log to the followers, and advances the commit
+ * index.
+ */
 import {
   MAX_APPEND_ENTRIES,
   RAFT_ENTRY_OVERHEAD_BYTES,
@@ -24,13 +27,13 @@ export function propose(state: CoreState, datas: readonly Uint8Array[]): Propose
   return { index, term: state.term }
 }
 
-/** Why nothing is taken now. */
+/** Why the leader refuses a proposal of `bytes` now; undefined if it accepts. */
 export function refusal(state: CoreState, bytes: number): Refusal | undefined {
   const { role, leader, transfer, uncommittedBytes } = state
   if (role !== 'leader') return { refused: 'notLeader', leader }
-  // The target would never have everything (thesis §3.10).
+  // If the log kept growing, the target might never catch up (thesis §3.10).
   if (transfer !== undefined) return { refused: 'transferring', to: transfer.to }
-  // One proposal always fits, however large it is.
+  // A single proposal is always accepted, however large it is.
   if (uncommittedBytes > 0 && uncommittedBytes + bytes > state.init.limits.maxUncommittedBytes) {
     return { refused: 'full', uncommittedBytes }
   }
@@ -43,18 +46,18 @@ export function countProposal(state: CoreState, entry: Entry): void {
   state.uncommittedBytes += bytes
 }
 
-/** A leader only ever appends to its log (§5.3, Leader Append-Only). */
+/** A leader only appends to its log; it never overwrites or deletes entries (§5.3, Leader Append-Only). */
 export function appendAsLeader(state: CoreState, kind: RaftEntryKind, data: Uint8Array): Entry {
   const entry = { index: state.log.lastIndex + 1, term: state.term, kind, data }
   state.appendToLog(entry)
   return entry
 }
 
-/** Sends every follower what its progress allows. */
+/** Sends each follower the appends that its progress allows. */
 export function replicate(state: CoreState): void {
   const { maxInflightMessages, maxInflightBytes } = state.init.limits
   for (const [id, progress] of state.progress) {
-    // It would store nothing of what is sent. Its heartbeats tell when that is over.
+    // The follower would store nothing of them. Its answers to heartbeats tell when it has room again.
     if (progress.room === 'none') continue
     while (progress.next <= state.log.lastIndex && progress.canSend(maxInflightMessages, maxInflightBytes)) {
       if (progress.next < state.log.firstIndex) {
@@ -71,11 +74,12 @@ function sendAppend(state: CoreState, to: string, progress: Progress): void {
   const prevIndex = progress.next - 1
   const entries = log.entries(progress.next, log.lastIndex, state.init.limits.maxAppendBytes, MAX_APPEND_ENTRIES)
   if (entries.length === 0) {
-    // Storage cannot read them now. This delays nobody but this follower: others need other entries.
+    // Storage cannot read these entries now. Other followers need other entries and are not delayed.
     progress.unreadable = true
     return
   }
-  // Beside the own flush, not after it (thesis §10.2.1): the leader counts itself only when it is durable.
+  // The append leaves beside this node's own flush, not after it (thesis §10.2.1): the leader counts itself only when
+  // its entries are durable.
   state.send(to, {
     type: 'append',
     term: state.term,
@@ -92,7 +96,8 @@ function sendAppend(state: CoreState, to: string, progress: Progress): void {
 
 export function sendHeartbeats(state: CoreState): void {
   for (const [id, progress] of state.progress) {
-    // A follower may hold other entries beyond what matches; told of a higher commit, it would take them for committed.
+    // A follower may hold conflicting entries beyond `match`. Told of a higher commit index, it would take them as
+    // committed.
     const commit = Math.min(progress.match, state.commit)
     state.send(id, { type: 'heartbeat', term: state.term, commit, round: state.reads.currentRound })
   }
@@ -109,22 +114,24 @@ export function handleHeartbeatReply(state: CoreState, from: string, message: Ra
   progress.retryDue = false
   progress.probeInFlight = false
   if (progress.room === 'none') {
-    // It gets nothing to store. What it stored before may be unknown here, and may be what a majority lacks.
+    // The follower gets no entries to store. But it may hold entries that this leader does not know of, and a majority
+    // may need them: an empty append finds out.
     if (progress.mode !== 'snapshot') sendEmptyAppend(state, from, progress)
     return
   }
-  if (progress.acknowledgedSinceRetry) progress.acknowledgedSinceRetry = false
-  // Something is unacknowledged, for a while.
+  if (progress.progressedSinceHeartbeat) progress.progressedSinceHeartbeat = false
+  // The follower has not acknowledged everything, and nothing at all since the last heartbeat.
   else if (progress.mode === 'replicate') sendEmptyAppend(state, from, progress)
   else if (progress.mode === 'snapshot') resendPiece(state, from, progress)
 }
 
-/** After all that was sent: it is refused if any of that was lost. */
+/** Sends an append without entries after everything that was sent. The follower refuses it if any of that was lost. */
 function sendEmptyAppend(state: CoreState, to: string, progress: Progress): void {
   const prevIndex = progress.next - 1
   const prevTerm = state.log.term(prevIndex)
   if (prevTerm === undefined) {
-    // What it lacks was dropped meanwhile. Nothing more leaves while as much as may be is on its way, and that is lost.
+    // The entry is compacted by now. No append leaves while the limits in flight are reached, and those in flight are
+    // lost.
     progress.becomeProbe()
     return
   }
@@ -136,7 +143,7 @@ export function handleAppendReply(state: CoreState, from: string, message: RaftM
   if (state.role !== 'leader' || progress === undefined || message.index > state.log.lastIndex) return
   progress.active = true
   if (message.rejected) {
-    // §5.3: skip all of a term at once. Where the follower's hint is of a higher term than ours there, go below that.
+    // §5.3: skip a whole term at once. Where the leader's entry at the hint has a higher term, go below that term too.
     const hint = state.log.findConflictByTerm(message.hintIndex, message.hintTerm)
     if (!isVoter(state.configuration, from)) progress.forgetAbove(message.index, hint)
     progress.rejected(message.index, hint)
@@ -146,23 +153,23 @@ export function handleAppendReply(state: CoreState, from: string, message: RaftM
   }
 }
 
-/** Figure 2, "Rules for Leaders", last. */
+/** Advances the commit index to what a majority has stored (Figure 2, "Rules for Leaders", last). */
 export function advanceCommit(state: CoreState): void {
   if (state.role !== 'leader') return
   const index = quorumIndex(state.configuration, (id) =>
-    // A leader counts itself only for what its own disk has.
+    // A leader counts itself only for entries on its own disk.
     id === state.id ? state.log.durableIndex : (state.progress.get(id)?.match ?? 0)
   )
-  // §5.4.2: only entries of the own term are committed by counting, and all before them with them (Figure 8).
+  // §5.4.2: counting replicas commits only entries of the leader's term, and with them every entry before (Figure 8).
   if (index > state.commit && state.log.term(index) === state.term) state.commitTo(index)
   releaseProposals(state)
 }
 
 function releaseProposals(state: CoreState): void {
-  // What a majority has but the own disk has not still takes memory here.
-  const settled = Math.min(state.commit, state.log.durableIndex)
+  // Entries committed by a majority but not yet on this node's disk still occupy memory.
+  const released = Math.min(state.commit, state.log.durableIndex)
   let count = 0
-  while (count < state.proposals.length && state.proposals[count]!.index <= settled) {
+  while (count < state.proposals.length && state.proposals[count]!.index <= released) {
     state.uncommittedBytes -= state.proposals[count]!.bytes
     count++
   }

@@ -1,24 +1,23 @@
-/** Room on disks: what this node says of its own, and what a leader makes of what the others say. */
+/** Room on disks: what this node reports of itself, and how a leader uses the reports of others. */
 import type { RaftRoom } from '@quire/protocol'
 import { hasQuorum } from './quorum.js'
 import type { CoreState } from './state.js'
 
-/** What this node says of itself. */
 export function roomOf(state: CoreState): RaftRoom {
   if (state.isFull) return 'none'
   return state.hasRoom ? 'enough' : 'little'
 }
 
-/** More is better. A node that has not said anything yet counts as one without room. */
+/** A higher rank means more room. A node that has not reported counts as one without room. */
 export function roomRank(room: RaftRoom | undefined): number {
   return room === 'enough' ? 2 : room === 'little' ? 1 : 0
 }
 
 /**
- * The voter that leadership should go to because this leader lacks room. It answers, has everything that is
- * committed, and has more room than this leader: so leadership moves only upwards, and never back to a leader whose
- * disk is as it was. Undefined also when the voters left make no majority that stores entries: the successor could
- * not even commit its first entry, and its reads would wait for that.
+ * The voter that a leader that lacks room should hand over to. It answers, holds every committed entry, and has more
+ * room than this leader. So leadership moves only towards more room, and never back to a leader whose disk has not
+ * changed. Undefined also if the other voters with room form no majority: a successor could not commit its first entry,
+ * and its reads would wait for that entry.
  */
 export function roomierVoter(state: CoreState): string | undefined {
   const { id, configuration, progress, commit } = state

@@ -1,6 +1,7 @@
 /**
- * Snapshots, the follower's half (§7, Figure 13). Pieces are stored in order; when all are there, the state machine becomes the snapshot, and
- * only then does the log start after it. Whoever calls is the leader of the own term: `step` saw to that.
+ * Snapshots, the follower's half (§7, Figure 13). The follower stores pieces in order. When it has all of them, the
+ * state machine becomes the snapshot, and only then does the log start after it. The sender is the leader of this
+ * node's term, as `step` has checked.
  */
 import { assert, type RaftMessageOf } from '@quire/protocol'
 import { replyAccepted } from './follower.js'
@@ -11,18 +12,18 @@ export function handleSnapshot(state: CoreState, from: string, message: RaftMess
   const { snapshot, offset, data, done } = message
   const { index, term } = snapshot
   if (index <= state.commit || state.log.matches(index, term)) {
-    // Stale, or the log has it all (Figure 13, step 6): a snapshot holds nothing but what is committed.
+    // The snapshot is stale, or the log holds all of it (Figure 13, step 6). A snapshot holds only committed entries.
     if (index > state.commit) state.commitTo(index)
     replyAccepted(state, from, state.commit)
     return
   }
-  // One at a time, in the store and in the state machine. The leader sends again.
+  // The store and the state machine handle one snapshot at a time. The leader will send this piece again.
   if (state.installing !== undefined || state.storing !== undefined) return
-  // A leader's snapshots only get newer, so an older one comes late.
+  // A leader's snapshots only get newer, so an older one is late.
   if (index < (state.incomingSnapshot?.snapshot.index ?? 0)) return
   if (state.incomingSnapshot?.snapshot.index !== index) state.incomingSnapshot = { snapshot, offset: 0 }
   const { incomingSnapshot } = state
-  // Doubled, out of order, or the first after a restart.
+  // The piece is a duplicate or out of order, or this node has restarted: ask for the right one.
   if (offset !== incomingSnapshot.offset) {
     replyNextOffset(state, from, index, incomingSnapshot.offset)
     return
@@ -36,7 +37,7 @@ export function pieceStored(state: CoreState, piece: PieceReceived): void {
   assert(state.storing === piece, `piece ${piece.offset} of ${piece.snapshot.index} was not being stored`)
   state.storing = undefined
   const { incomingSnapshot, leader } = state
-  // Another leader's snapshot has taken its place meanwhile.
+  // Another leader's snapshot has replaced this one.
   if (incomingSnapshot?.snapshot !== piece.snapshot) return
   incomingSnapshot.offset += piece.data.length
   if (piece.done) {
@@ -47,7 +48,7 @@ export function pieceStored(state: CoreState, piece: PieceReceived): void {
   }
 }
 
-/** The snapshot to install now: not while entries are being applied, and not one that they have overtaken. */
+/** The snapshot to install now. It waits while entries are being applied, and is dropped if they have overtaken it. */
 export function nextInstallation(state: CoreState): SnapshotMeta | undefined {
   const { installing, applied, applying } = state
   if (installing === undefined || installing.begun || applying !== applied) return undefined
@@ -59,7 +60,10 @@ export function nextInstallation(state: CoreState): SnapshotMeta | undefined {
   return installing.snapshot
 }
 
-/** The state machine is the snapshot, durably. A crash before the log knows is mended at the next start (`finishInstallation`). */
+/**
+ * Called when the state machine durably is the snapshot. If a crash comes before the log knows, the next start
+ * completes the installation (`finishInstallation`).
+ */
 export function snapshotInstalled(state: CoreState, snapshot: SnapshotMeta): void {
   const { log, leader } = state
   const { index, term } = snapshot
@@ -68,10 +72,10 @@ export function snapshotInstalled(state: CoreState, snapshot: SnapshotMeta): voi
   state.applied = index
   state.applying = index
   if (log.matches(index, term)) {
-    // Figure 13, step 6: what follows in the log stays.
+    // Figure 13, step 6: the entries after the snapshot stay.
     if (index > state.commit) state.commitTo(index)
   } else {
-    // Figure 13, step 7.
+    // Figure 13, step 7: the whole log gives way to the snapshot.
     assert(state.commit < index, `${state.commit} is committed, but not entry ${index} of term ${term}`)
     log.reset(snapshot)
     const isFirst = state.configurations.index === 0

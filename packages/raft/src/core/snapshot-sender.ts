@@ -1,15 +1,16 @@
 /**
- * Snapshots, the leader's half (§7, Figure 13). One piece at a time: it is read, sent, and followed by the next when the follower has stored it.
- * What is lost is sent again when the follower is heard of, so that nothing is spent on one that is dead.
+ * Snapshots, the leader's half (§7, Figure 13). The leader reads and sends one piece at a time, and the next when the
+ * follower has stored it. It repeats a lost piece only when it hears from the follower, so that it spends nothing on a
+ * dead one.
  */
 import type { RaftMessageOf } from '@quire/protocol'
 import type { Progress } from './progress.js'
 import type { CoreState } from './state.js'
 import type { PieceWanted } from './types.js'
 
-/** The log does not go back to what this follower needs. */
+/** Called when the log does not reach back to the entries that this follower needs. */
 export function beginSnapshot(state: CoreState, to: string, progress: Progress): void {
-  // Only what is in a snapshot is dropped from the log. One that says nothing would not get it.
+  // Compaction drops only entries that a snapshot holds. A silent follower would not receive it.
   if (state.snapshot === undefined || !progress.active) return
   progress.becomeSnapshot(state.snapshot)
   requestPiece(state, to, progress)
@@ -35,14 +36,14 @@ export function pieceRead(
   )
     return
   if (piece === undefined) {
-    // A newer one has taken its place. If there is none yet, the next heartbeat's answer asks again.
+    // A newer snapshot has replaced it. If none exists yet, the follower's next answer to a heartbeat tries again.
     outgoingSnapshot.piece = 'none'
     outgoingSnapshot.offset = 0
     if (state.snapshot !== snapshot) beginSnapshot(state, to, progress!)
     return
   }
   outgoingSnapshot.piece = 'sent'
-  progress!.acknowledgedSinceRetry = true
+  progress!.progressedSinceHeartbeat = true
   state.send(to, { type: 'snapshot', term: state.term, snapshot, offset, ...piece })
 }
 
@@ -52,9 +53,9 @@ export function handleSnapshotReply(state: CoreState, from: string, message: Raf
   progress.active = true
   const { outgoingSnapshot } = progress
   if (outgoingSnapshot?.snapshot.index !== message.index) return
-  progress.acknowledgedSinceRetry = true
+  progress.progressedSinceHeartbeat = true
   if (message.refused) {
-    // It may be damaged here or there: begin again, with the newest, when the follower is heard of next.
+    // The snapshot may be damaged on either side. Begin again with the newest one, when the follower answers next.
     progress.becomeSnapshot(state.snapshot!)
   } else if (message.offset !== outgoingSnapshot.offset) {
     outgoingSnapshot.offset = message.offset
@@ -62,7 +63,7 @@ export function handleSnapshotReply(state: CoreState, from: string, message: Raf
   }
 }
 
-/** The follower is there, but nothing was heard of the piece for a while. */
+/** Called when the follower answers, but has not acknowledged the piece for a while. */
 export function resendPiece(state: CoreState, to: string, progress: Progress): void {
   if (progress.outgoingSnapshot?.piece !== 'reading') requestPiece(state, to, progress)
 }

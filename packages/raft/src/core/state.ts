@@ -15,14 +15,14 @@ import type {
   SnapshotMeta
 } from './types.js'
 
-/** Follower: a snapshot that arrives in pieces. */
+/** Follower: a snapshot of which pieces still arrive. */
 export interface IncomingSnapshot {
   readonly snapshot: SnapshotMeta
-  /** Everything before is stored. */
+  /** Every byte below this offset is stored. */
   offset: number
 }
 
-/** Everything a core knows; the modules around it are the rules that change it. */
+/** Holds everything that a core knows. The modules around it are the rules that change it. */
 export class CoreState {
   readonly id: string
   readonly log: LogView
@@ -33,16 +33,16 @@ export class CoreState {
   leader: string | undefined = undefined
   commit: number
   applied: number
-  /** Last entry that was handed out to be applied. */
+  /** The last entry that `ready` handed out to be applied. */
   applying: number
-  /** What is to be applied next cannot be read from the log now. The next tick asks the log again. */
+  /** Storage could not read the next entries to apply. The next tick tries again. */
   unreadable = false
-  /** The newest that the own state machine has. */
+  /** The newest durable snapshot of this node's state machine. */
   snapshot: SnapshotMeta | undefined
 
-  /** The application's disks can go on. */
+  /** False when the application has said that its disks are running out of room. */
   hasRoom = true
-  /** Storage gave entries back: it is handed none until it has room again. */
+  /** Storage gave entries back for lack of room: it is handed no more entries until it has room again. */
   isFull = false
 
   electionElapsed = 0
@@ -53,22 +53,27 @@ export class CoreState {
   // ---- leader
   progress = new Map<string, Progress>()
   readonly reads = new ReadRounds()
-  /** The first entry of the own term. */
+  /** Index of the first entry of this leader's term. */
   termStart = 0
-  /** Proposals that still count against the limit, oldest first. */
+  /** Proposals that still count against `maxUncommittedBytes`, oldest first. */
   proposals: { index: number; bytes: number }[] = []
   uncommittedBytes = 0
   transfer: { readonly to: string; elapsed: number } | undefined
-  /** Election timeouts to let pass before leadership is offered to a voter with more room again. */
+  /** Election timeouts that must pass before this leader offers leadership to a voter with more room again. */
   handOverPause = 0
-  /** The oldest write that is not durable, and for how many election timeouts it has been the oldest. */
+  /**
+   * The oldest write that is not durable yet, with the number of election timeouts for which it has been the oldest.
+   */
   stalledWrite: { readonly write: number; timeouts: number } | undefined
 
   // ---- follower
   incomingSnapshot: IncomingSnapshot | undefined
-  /** A piece that is being stored. It outlives `incomingSnapshot`: the store takes one at a time. */
+  /**
+   * The piece that the snapshot store is writing. It outlives `incomingSnapshot`, because the store takes one piece at
+   * a time.
+   */
   storing: PieceReceived | undefined
-  /** All its pieces are stored. `begun`: the state machine is being replaced, and nothing else may happen to it. */
+  /** A complete snapshot. Once the installation has `begun`, nothing else may happen to the state machine. */
   installing: { readonly snapshot: SnapshotMeta; begun: boolean } | undefined
 
   // ---- what `ready` hands out
@@ -101,7 +106,10 @@ export class CoreState {
     this.resetElectionTimer()
   }
 
-  /** A crash came between the two writes of an installation: the state machine is the snapshot, the log is still the old one. */
+  /**
+   * Completes an installation that a crash interrupted: the state machine is the snapshot already, the log is still the
+   * old one.
+   */
   private finishInstallation(snapshot: SnapshotMeta, appliedIndex: number): void {
     const { log } = this
     assert(
@@ -109,7 +117,7 @@ export class CoreState {
       `snapshot ${snapshot.index}, applied ${appliedIndex}, the log is ${log.firstIndex}..${log.lastIndex}`
     )
     if (log.matches(snapshot.index, snapshot.term)) return
-    // Its term may be newer than what was durable of the hard state.
+    // The snapshot's term may be newer than the last hard state that became durable.
     if (snapshot.term > this.term) {
       this.term = snapshot.term
       this.vote = undefined
@@ -123,19 +131,20 @@ export class CoreState {
   }
 
   /**
-   * A voter of the configuration in force, or of the one that an uncommitted one replaces: whoever was removed may be the only
-   * one with the log to win, and to commit the removal (thesis §4.2.2).
+   * Whether this node may start an election: it is a voter of the configuration in force, or of one that an uncommitted
+   * configuration replaces. A removed voter may be the only node whose log can win, and it then has to commit its own
+   * removal (thesis §4.2.2).
    */
   get promotable(): boolean {
     return this.configurations.since(this.commit).some((each) => isVoter(each, this.id))
   }
 
-  /** An own entry is committed, so everything before it is too, and known to be (§5.4.2, §8). */
+  /** Leader: an entry of its own term is committed, and therefore every entry before it (§5.4.2, §8). */
   get committedInTerm(): boolean {
     return this.role === 'leader' && this.commit >= this.termStart
   }
 
-  /** Other voters of the current configuration. */
+  /** The other voters of the current configuration, the outgoing ones included. */
   otherVoters(): string[] {
     const { voters, outgoing } = this.configuration
     return [...new Set([...voters, ...outgoing])].filter((id) => id !== this.id)
@@ -145,12 +154,12 @@ export class CoreState {
     this.messages.push({ to, message })
   }
 
-  /** Sends when what is in memory now is durable. */
+  /** Sends `message` once everything that is in memory now is durable. */
   sendAfterWrite(to: string, message: RaftMessage): void {
     this.messagesAfter.push({ to, message })
   }
 
-  /** §5.2: each timeout is drawn anew, so that split votes do not repeat. */
+  /** Draws a new timeout for each wait, so that split votes do not repeat (§5.2). */
   resetElectionTimer(): void {
     const { electionTicks, random } = this.init
     this.electionElapsed = 0
@@ -162,7 +171,7 @@ export class CoreState {
     if (term > this.term) {
       this.term = term
       this.vote = undefined
-      // A new leader sends its own snapshot, from the start.
+      // The leader of the new term sends its own snapshot from the beginning.
       this.incomingSnapshot = undefined
     }
     this.role = 'follower'
@@ -171,7 +180,7 @@ export class CoreState {
     this.resetElectionTimer()
   }
 
-  /** Nothing of an earlier role may count in the next: votes, acknowledgements, reads. */
+  /** Drops what belongs to one role in one term: votes, acknowledgements, reads. None of it may count in the next. */
   resetVolatileState(): void {
     this.votes = new Map()
     this.progress = new Map()
@@ -187,17 +196,17 @@ export class CoreState {
     this.log.append(entry)
     if (entry.kind !== 'config') return
     const isFirst = this.configurations.index === 0
-    // §6: a configuration counts as soon as it is in the log, not only when it is committed.
+    // §6: a configuration takes effect when it is in the log, committed or not.
     this.configurations.append(entry)
     if (isFirst) this.assertIdIsNew()
     if (this.role === 'leader') this.syncProgress()
   }
 
   /**
-   * This node joins, and has just learned of a configuration for the first time. No configuration names a new node as a
-   * voter before the node has something of the log, so this id has had another log, which is lost. The new log will pass
-   * through all the configurations in which the id was a voter, and a majority of such nodes could elect a leader
-   * without what they had acknowledged before.
+   * Called when a node that joins learns of its first configuration. A configuration names a new node as a voter only
+   * after the node holds part of the log. So an id that this first configuration names as a voter has had another log,
+   * which is lost. While the new log catches up, it passes through every configuration in which the id was a voter, and
+   * a majority of such nodes could elect a leader that lacks what they acknowledged before.
    */
   assertIdIsNew(): void {
     const { index } = this.configurations
@@ -205,7 +214,7 @@ export class CoreState {
     assert(!isVoter(this.configuration, this.id), facts)
   }
 
-  /** Leader: knows of everybody in the current configuration, and of nobody else. */
+  /** Leader: tracks the progress of exactly the other members of the current configuration. */
   syncProgress(): void {
     const wanted = members(this.configuration)
     wanted.delete(this.id)

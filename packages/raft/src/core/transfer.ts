@@ -12,15 +12,19 @@ export function transferLeadership(state: CoreState, to: string): TransferRefusa
   return undefined
 }
 
-/** Tells the target of a transfer to stand, once it has everything: again each time it is heard of, because messages get lost. */
+/**
+ * Tells the target of a transfer to stand, if it has every entry. Called each time the target answers, because messages
+ * get lost.
+ */
 export function sendTimeoutNow(state: CoreState, to: string): void {
   if (state.transfer?.to !== to || state.progress.get(to)?.match !== state.log.lastIndex) return
   state.send(to, { type: 'timeoutNow', term: state.term })
 }
 
 /**
- * The best other voter to lead. One that was heard of lately, if there are any: a dead one would not stand. One with
- * room, if it has everything that is committed: with less it would not be elected. Then the most advanced.
+ * The voter that would be the best next leader. A voter that has answered recently comes first, because a dead one
+ * would not stand. Then a voter with room, if it holds every committed entry: without them it could not win. Then the
+ * voter with the most advanced log.
  */
 export function mostAdvancedVoter(state: CoreState): string | undefined {
   const others = state.configuration.voters.filter((id) => id !== state.id)

@@ -1,55 +1,60 @@
 import type { RaftConfiguration, RaftEntry, RaftMessage, RaftRoom, RaftSnapshot } from '@quire/protocol'
 
-/** One entry of the log. Its data must not change once it was handed over. */
+/** One entry of the log. `data` must not change once the entry was handed over. */
 export type Entry = RaftEntry
 
-/** Names a snapshot: what its last entry is, and the configuration in force there (§7). */
+/** Identifies a snapshot by its last entry's index and term, with the configuration in force there (§7). */
 export type SnapshotMeta = RaftSnapshot
 
-/** What a node must know again after a crash (Figure 2, "Persistent state"). The commit index only spares a restart work. */
+/**
+ * The state that a node must still have after a crash (Figure 2, "Persistent state"). `commit` only saves a restarted
+ * node work.
+ */
 export interface HardState {
   readonly term: number
-  /** For whom this node voted in `term`. */
+  /** The node that this node voted for in `term`. */
   readonly vote: string | undefined
   /** Never above the last durable entry. */
   readonly commit: number
 }
 
 /**
- * Who counts (`voters`, and `outgoing` while a joint configuration is left) and who only listens (`learners`). Node ids are
- * PeerIds as text.
+ * The members of a cluster. `voters` form majorities, and so do the `outgoing` ones of a joint configuration;
+ * `learners` only receive entries. Node ids are PeerIds as text.
  */
 export type Configuration = Omit<RaftConfiguration, 'context'>
 
-/** With the application's part. */
+/** A configuration together with the application's part, `context`. */
 export type FullConfiguration = RaftConfiguration
 
 export type Role = 'leader' | 'follower' | 'preCandidate' | 'candidate'
 
-/** The durable part of the log, read synchronously. */
+/** The durable part of the log. It is read synchronously. */
 export interface LogReader {
-  /** Index of the first entry that can be read; `lastIndex + 1` when there is none. It rises when the log is compacted. */
+  /**
+   * Index of the first entry that can be read; `lastIndex + 1` if there is none. It rises when the log is compacted.
+   */
   readonly firstIndex: number
   readonly lastIndex: number
   /**
-   * Term of an entry, from `firstIndex - 1` on (0 before the first entry that ever was); undefined outside of that. Cheap: needs
-   * no entry's data.
+   * Term of an entry, from `firstIndex - 1` on (0 before the first entry of all); undefined outside of that range. The
+   * call is cheap: it does not read the entry's data.
    */
   term(index: number): number | undefined
   /**
-   * Entries from `lo` up to but without `hi`, both inside the log: as many as fit `maxBytes` (see `raftEntryBytes`), but at
-   * least one. None at all when storage cannot read them now, such as for want of a file descriptor: ask again later. Throws
-   * CorruptionError when stored bytes do not match their checksum.
+   * Entries from `lo` up to but not including `hi`, both inside the log: as many as fit `maxBytes` (see
+   * `raftEntryBytes`), but at least one. Empty if storage cannot read them now, for example for lack of a file
+   * descriptor: ask again later. Throws CorruptionError if stored bytes do not match their checksum.
    */
   entries(lo: number, hi: number, maxBytes: number): readonly Entry[]
 }
 
-/** Names a write to storage. Handed back to `persisted` when it is durable, in the order of the writes. */
+/** Identifies a write to storage. The driver hands it back to `persisted`, in the order of the writes. */
 export interface StorageAck {
   readonly sequence: number
-  /** The node's term when the write was handed out. */
+  /** The node's term when the core handed out the write. */
   readonly term: number
-  /** The last entry that this write and those before it contain. */
+  /** The last entry that this write or an earlier one contains. */
   readonly index: number
 }
 
@@ -58,26 +63,31 @@ export interface Outgoing {
   readonly message: RaftMessage
 }
 
-/** A read that a majority has confirmed: whoever has applied `index` may answer it (§8). */
+/** A read that a majority has confirmed. A node that has applied `index` may answer it (§8). */
 export interface ReadState {
+  /** The number that the caller gave to `readIndex`. */
   readonly context: number
   readonly index: number
 }
 
+/** The part of a node's state that is volatile, and of interest outside the core. */
 export interface SoftState {
   readonly role: Role
   readonly term: number
   readonly leader: string | undefined
 }
 
-/** Leader: the piece of a snapshot from `offset` on is to be read and handed to `pieceRead`. */
+/** Leader: the driver must read the piece of the snapshot at `offset` and hand it to `pieceRead`. */
 export interface PieceWanted {
   readonly to: string
   readonly snapshot: SnapshotMeta
   readonly offset: number
 }
 
-/** Follower: a piece is to be stored, after those before it. Offset 0 begins anew and drops an unfinished snapshot. */
+/**
+ * Follower: the driver must store the piece after the earlier ones. Offset 0 starts over and drops an unfinished
+ * snapshot.
+ */
 export interface PieceReceived {
   readonly snapshot: SnapshotMeta
   readonly offset: number
@@ -85,46 +95,41 @@ export interface PieceReceived {
   readonly done: boolean
 }
 
-/**
- * What the core wants done. The order is what makes it safe:
- * 1. `messages` may leave at once; a leader's appends travel beside its own flush (thesis §10.2.1).
- * 2. `write` goes to storage; when it is durable, its `ack` goes to `persisted`.
- * 3. `messagesAfter` leave when this write, or if there is none all writes before, is durable: a vote that is sent
- *    before it is durable can be cast twice after a crash, an acknowledged entry could vanish.
- * 4. `committed` is applied in order, then `applied` is called; nothing more comes before that.
- * 5. `install` replaces the state machine, durably, then `snapshotInstalled` is called; nothing is handed out to be applied
- *    before that.
- */
+/** What the driver must do now. `RaftCore` lists the driver's duties in order. */
 export interface Ready {
+  /** May leave at once. */
   readonly messages: readonly Outgoing[]
   readonly write: StorageWrite | undefined
+  /** Leave once `write`, or every earlier write if there is none, is durable. */
   readonly messagesAfter: readonly Outgoing[]
   readonly committed: readonly Entry[]
   readonly readStates: readonly ReadState[]
   readonly piecesWanted: readonly PieceWanted[]
   readonly pieceReceived: PieceReceived | undefined
+  /** The snapshot that must replace the state machine. Its pieces are stored. */
   readonly install: SnapshotMeta | undefined
-  /** Present when role, term or leader changed. */
+  /** Defined when role, term or leader has changed. */
   readonly softState: SoftState | undefined
 }
 
+/** One write to the log. No entry may become durable before `hardState` and `reset` (Figure 2). */
 export interface StorageWrite {
   readonly ack: StorageAck
   readonly hardState: HardState | undefined
-  /** The log starts anew after this snapshot: nothing that was in it before counts any more. */
+  /** The log starts anew after this snapshot; its earlier content no longer counts. */
   readonly reset: SnapshotMeta | undefined
-  /** Entries replace everything from the first one's index on. */
+  /** Replace every entry from the first one's index on. */
   readonly entries: readonly Entry[]
 }
 
 export interface CoreLimits {
-  /** Entry bytes in one append message; a single larger entry travels alone. */
+  /** Entry bytes in one append message. A single larger entry travels alone. */
   readonly maxAppendBytes: number
   /** Unacknowledged append messages to one follower. */
   readonly maxInflightMessages: number
   /** Entry bytes in unacknowledged append messages to one follower. */
   readonly maxInflightBytes: number
-  /** Proposed bytes that are not yet both committed and on the own disk; above that, proposals are refused. */
+  /** Proposed bytes that are not yet both committed and on this node's disk. The core refuses proposals beyond it. */
   readonly maxUncommittedBytes: number
   /** Entry bytes in one `committed`. */
   readonly maxApplyBytes: number
@@ -134,13 +139,16 @@ export interface RaftCoreInit {
   readonly id: string
   readonly log: LogReader
   readonly hardState: HardState
-  /** The `config` entries of the log, in order, from the one in force at `firstIndex - 1` on. */
+  /** The log's `config` entries in order, from the one in force at `firstIndex - 1` on. */
   readonly configurations: readonly Entry[]
-  /** The newest durable snapshot of the state machine. Newer than the log after a crash in the middle of an installation. */
+  /**
+   * The newest durable snapshot of the state machine. It is newer than the log after a crash in the middle of an
+   * installation.
+   */
   readonly snapshot?: SnapshotMeta | undefined
-  /** How far the state machine is. */
+  /** The last entry that the state machine has applied. */
   readonly appliedIndex: number
-  /** Ticks without a leader until an election, at least; the most is one less than twice as many (§5.2). */
+  /** Ticks without a leader before an election: at least this many, and at most one less than twice as many (§5.2). */
   readonly electionTicks: number
   /** Ticks between heartbeats; less than `electionTicks`. */
   readonly heartbeatTicks: number
@@ -149,17 +157,17 @@ export interface RaftCoreInit {
   readonly random: () => number
 }
 
-/** Why a leader, or who is none, takes no proposal. */
+/** Why a node refuses a proposal. */
 export type Refusal =
   | { readonly refused: 'notLeader'; readonly leader: string | undefined }
   | { readonly refused: 'full'; readonly uncommittedBytes: number }
-  /** Leadership is on its way to `to`. */
+  /** Leadership is being transferred to `to`. */
   | { readonly refused: 'transferring'; readonly to: string }
 
-/** `index` and `term` of the first proposal; the others follow. */
+/** Index and term of the first proposal. The other proposals follow it. */
 export type Proposed = { readonly index: number; readonly term: number } | Refusal
 
-/** Members who are not named stay what they are. */
+/** One step of a change. Members that no step names keep their part. */
 export interface MembershipChange {
   readonly type: 'voter' | 'learner' | 'removed'
   readonly id: string
@@ -168,82 +176,127 @@ export interface MembershipChange {
 export type ChangeProposed =
   | { readonly index: number; readonly term: number }
   | Refusal
-  /** An earlier change is not committed, or its joint configuration not left; or nothing of the own term is committed (thesis §4.1). */
+  /**
+   * Entry `index` must be committed first: it is an earlier change, a joint configuration, or this leader's first entry
+   * (thesis §4.1).
+   */
   | { readonly refused: 'pending'; readonly index: number }
-  /** The change makes no sense: it changes nothing, leaves no voter, or names somebody twice. */
+  /**
+   * The change is invalid: it changes nothing, leaves no voter, adds a voter that has nothing of the log, or names an
+   * id twice.
+   */
   | { readonly refused: 'invalid'; readonly reason: string }
 
 export type TransferRefusal = 'notLeader' | 'notVoter' | 'self' | undefined
 
-/** Raft without IO: synchronous, deterministic, driven by ticks and messages. */
+/**
+ * Decides all of Raft without IO: synchronously, deterministically, driven by ticks and messages.
+ *
+ * The driver has these duties. The order within a `Ready` is what makes Raft safe.
+ *
+ * 1. Call `tick` at regular intervals, `step` for each message that arrives, and the other inputs when they occur. Then
+ *    call `ready` until it returns undefined.
+ * 2. Send `messages`. They need not wait for the disk: a leader's appends travel beside its own flush (thesis §10.2.1).
+ * 3. Write `write` to the log, after all earlier writes. When it is durable, call `persisted` with its `ack`. If
+ *    storage has room for only a part of it, call `persistedInPart` instead, and `roomAgain` once it has room.
+ * 4. Send `messagesAfter` when this write, or every earlier write if there is none, is durable. A vote that leaves
+ *    before it is durable can be cast twice after a crash, and an acknowledged entry could vanish (Figure 2,
+ *    "Persistent state").
+ * 5. Apply `committed` in order to the state machine, then call `applied`. The core hands out no more entries before
+ *    that.
+ * 6. Read each of `piecesWanted` and call `pieceRead`. Store `pieceReceived` and call `pieceStored`.
+ * 7. Replace the state machine by the snapshot `install`, durably. Then call `snapshotInstalled`, or `snapshotRefused`
+ *    if the stored pieces form no snapshot. The core hands out no entries to apply before that.
+ * 8. Answer each of `readStates` once the state machine has applied its `index` (§8).
+ * 9. Watch `softState`: when leadership is lost, pending reads are forgotten, and proposals may or may not be
+ *    committed.
+ *
+ * Steps 2 to 8 may run side by side, as far as no step waits for another. An id belongs to one log for all time: a node
+ * that has lost its log needs a new id (docs/raft.md, Membership).
+ */
 export interface RaftCore {
   readonly term: number
   readonly role: Role
   readonly leader: string | undefined
   readonly firstIndex: number
   readonly lastIndex: number
-  /** The last entry that is on this node's disk. */
+  /** The last entry on this node's disk. */
   readonly durableIndex: number
   readonly commitIndex: number
   readonly appliedIndex: number
-  /** The newest in the log, committed or not. */
+  /** The newest configuration in the log, committed or not. */
   readonly configuration: FullConfiguration
-  /** Leader whose state machine has applied an entry of the own term, and so everything that was ever committed before. */
+  /**
+   * Leader: its state machine has applied an entry of its own term, and therefore everything that was committed before.
+   */
   readonly leaderReady: boolean
-  /** Leader: the highest index known to be durable at each other node (Figure 2, matchIndex). Empty for other roles. */
+  /** Leader: the highest index known to be durable on each other node (Figure 2, matchIndex). Empty in other roles. */
   readonly matchIndexes: ReadonlyMap<string, number>
-  /** Leader: to whom leadership is on its way. */
+  /** Leader: the node that leadership is being transferred to. */
   readonly transferTarget: string | undefined
-  /** Leader: who would be the best to transfer leadership to. */
+  /** Leader: the best voter to transfer leadership to. */
   readonly mostAdvancedVoter: string | undefined
   readonly room: RaftRoom
   /** Leader that lacks room: the voter that could go on in its place. */
   readonly roomierVoter: string | undefined
+  /** Called once per tick; `electionTicks` and `heartbeatTicks` count these calls. */
   tick(): void
-  /** Takes a message. One that is late, doubled or malformed changes nothing. */
+  /** Called for each message that arrives from another node. A late, duplicate or malformed message changes nothing. */
   step(from: string, message: RaftMessage): void
-  /** Appends all of `datas` or none. Takes the buffers. */
+  /** Appends all of `datas`, or none. The core owns the buffers from then on. */
   propose(datas: readonly Uint8Array[]): Proposed
-  /** Proposes a configuration. `context` is the application's part of it, which may be all that changes; without it, the present one stays. */
+  /**
+   * Proposes a configuration. `context` is the application's part, and may be all that changes. Without it, the current
+   * one stays.
+   */
   changeMembership(changes: readonly MembershipChange[], context?: Uint8Array): ChangeProposed
-  /** Gives leadership to `to`; undefined when it is on its way. Watch `softState` and `transferTarget` for what becomes of it. */
+  /**
+   * Transfers leadership to `to`. Returns undefined if the transfer has started: `softState` and `transferTarget` then
+   * tell its outcome.
+   */
   transferLeadership(to: string): TransferRefusal
   /**
-   * Asks for a quorum round; `context` comes back in `readStates`. False when not the leader. Losing leadership forgets
-   * the pending reads: watch `softState`.
+   * Requests a quorum round for a linearizable read. `context` comes back in `readStates`. Returns false if this node
+   * does not lead. A node that loses leadership forgets its pending reads.
    */
   readIndex(context: number): boolean
-  /** What is to be done now; undefined when there is nothing. */
+  /** Returns what the driver must do now; undefined if there is nothing. */
   ready(): Ready | undefined
-  /** The write that `ack` names is durable, and all before it. */
+  /** Called when the write that `ack` identifies, and every earlier one, is durable. */
   persisted(ack: StorageAck): void
   /**
-   * In the place of `persisted`: storage has no room for all of that write. Its hard state is durable, and its
-   * entries up to `stored`. Storage gives back the entries of every later write as well, until `roomAgain`; until
-   * then it is handed none.
+   * Called instead of `persisted` when storage has no room for all of a write. The write's hard state is durable, and
+   * its entries up to `stored` are. Storage gives back the entries of later writes too. The core hands it no more
+   * entries until `roomAgain`.
    */
   persistedInPart(ack: StorageAck, stored: number): void
-  /** Storage takes entries again. */
+  /** Called when storage takes entries again. */
   roomAgain(): void
   /**
-   * Whether this node's disks have room to go on. Default true. Without it a leader looks for another one
-   * (docs/raft.md, Room).
+   * Called when this node's disks run out of room to go on, or have room again (the default). A leader without room
+   * looks for another leader (docs/raft.md, Room).
    */
   setRoom(hasRoom: boolean): void
-  /** The state machine has applied everything up to `index`. */
+  /** Called when the state machine has applied everything up to `index`. */
   applied(index: number): void
-  /** From here on snapshots can be named: the newest one's index, or the entry before the log's first. */
+  /** The lowest index that `snapshotMeta` takes: the newest snapshot's, or that of the entry before the log's first. */
   readonly oldestSnapshot: number
-  /** Names the snapshot that the state machine would be at `index`, from `oldestSnapshot` to `appliedIndex`. */
+  /** Identifies a snapshot of the state machine at `index`, which lies between `oldestSnapshot` and `appliedIndex`. */
   snapshotMeta(index: number): SnapshotMeta
-  /** The state machine has a durable snapshot. From now on this one is sent, and the log may be compacted up to it. */
+  /**
+   * Called when the state machine has a durable snapshot. The leader sends this one from now on, and the log may be
+   * compacted up to it.
+   */
   snapshotTaken(snapshot: SnapshotMeta): void
-  /** The piece that was wanted. Undefined: that snapshot is there no more. Takes the buffer; `crc` is its CRC32C. */
+  /**
+   * Called when a wanted piece was read; `piece` is undefined if that snapshot is gone. `crc` is the data's CRC32C. The
+   * core owns the buffer from then on.
+   */
   pieceRead(wanted: PieceWanted, piece: { data: Uint8Array; crc: number; done: boolean } | undefined): void
-  /** The piece that was received is stored. */
+  /** Called when a received piece is stored. */
   pieceStored(piece: PieceReceived): void
-  /** The state machine is the snapshot now, durably. */
+  /** Called when the state machine durably is the snapshot. */
   snapshotInstalled(snapshot: SnapshotMeta): void
-  /** The snapshot was of no use; the state machine is what it was. */
+  /** Called when the stored pieces form no snapshot. The state machine has not changed. */
   snapshotRefused(snapshot: SnapshotMeta): void
 }
