@@ -21,21 +21,14 @@ import {
   sendHeartbeats
 } from './replication.js'
 import { roomierVoter, roomOf } from './room.js'
-import {
-  handleSnapshot,
-  nextInstallation,
-  pieceStored,
-  snapshotInstalled,
-  snapshotRefused
-} from './snapshot-receiver.js'
+import { handleSnapshot, pieceStored, snapshotInstalled, snapshotRefused } from './snapshot-receiver.js'
 import { handleSnapshotReply, pieceRead } from './snapshot-sender.js'
+import { ReadyQueue } from './ready-queue.js'
 import { CoreState } from './state.js'
 import { mostAdvancedVoter, transferLeadership } from './transfer.js'
 import type {
   ChangeProposed,
-  Entry,
   FullConfiguration,
-  HardState,
   MembershipChange,
   PieceReceived,
   PieceWanted,
@@ -45,9 +38,7 @@ import type {
   Ready,
   Role,
   SnapshotMeta,
-  SoftState,
   StorageAck,
-  StorageWrite,
   TransferRefusal
 } from './types.js'
 
@@ -68,14 +59,11 @@ export function createRaftCore(init: RaftCoreInit): RaftCore {
 /** Presents the rules, which are functions over `CoreState`, as a `RaftCore`. */
 class Core implements RaftCore {
   private readonly state: CoreState
-  /** The hard state that storage was last given. */
-  private written: HardState
-  private reported: SoftState
+  private readonly output: ReadyQueue
 
   constructor(init: RaftCoreInit) {
     this.state = new CoreState(init)
-    this.written = init.hardState
-    this.reported = this.softState()
+    this.output = new ReadyQueue(this.state)
   }
 
   get term(): number {
@@ -225,24 +213,8 @@ class Core implements RaftCore {
   }
 
   ready(): Ready | undefined {
-    const { state } = this
-    if (state.role === 'leader') this.prepareLeaderOutput()
-    const softState = this.changedSoftState()
-    const write = this.nextWrite()
-    const install = nextInstallation(state)
-    const committed = this.nextCommitted()
-    if (state.isFull) this.capAcknowledgements()
-    const { messages, messagesAfter, readStates, piecesWanted, pieceReceived } = state
-    const lists = [messages, messagesAfter, readStates, piecesWanted, committed]
-    const isIdle =
-      softState === undefined && write === undefined && pieceReceived === undefined && install === undefined
-    if (isIdle && lists.every((list) => list.length === 0)) return undefined
-    state.messages = []
-    state.messagesAfter = []
-    state.readStates = []
-    state.piecesWanted = []
-    state.pieceReceived = undefined
-    return { messages, write, messagesAfter, committed, readStates, piecesWanted, pieceReceived, install, softState }
+    if (this.state.role === 'leader') this.prepareLeaderOutput()
+    return this.output.next()
   }
 
   /** Leader: sends what one turn gathered, as one append per follower and one heartbeat round for all reads. */
@@ -256,67 +228,6 @@ class Core implements RaftCore {
       sendHeartbeats(state)
     }
     state.readStates.push(...state.reads.take(state.configuration))
-  }
-
-  private nextWrite(): StorageWrite | undefined {
-    const { state } = this
-    const { term, vote, log } = state
-    // While it has no room, storage takes hard states only.
-    const { isFull } = state
-    const isStateNew = term !== this.written.term || vote !== this.written.vote
-    // A log that starts anew takes its hard state along.
-    const mustWrite = isStateNew || (log.hasUnwrittenReset && !isFull)
-    if (!mustWrite && (isFull || !log.hasUnwritten)) return undefined
-    // A new commit index alone is not worth a flush: it travels with the next write.
-    const commit = Math.max(this.written.commit, Math.min(state.commit, log.durableIndex))
-    const changed = mustWrite || commit !== this.written.commit
-    const hardState = { term, vote, commit }
-    this.written = hardState
-    const { ack, reset, entries } = isFull ? log.beginStateWrite(term) : log.beginWrite(term)
-    return { ack, reset, entries, hardState: changed ? hardState : undefined }
-  }
-
-  /**
-   * Lowers acknowledgements to what storage was handed, because the other writes that they wait for say nothing of the
-   * rest.
-   */
-  private capAcknowledgements(): void {
-    const { state } = this
-    const { writtenIndex, hasUnwrittenReset } = state.log
-    state.messagesAfter = state.messagesAfter.flatMap((out) => {
-      const { message } = out
-      if (message.type !== 'appendReply' || message.rejected) return [out]
-      // Storage still holds the log from before the reset, so there is nothing to acknowledge.
-      if (hasUnwrittenReset) return []
-      return [{ to: out.to, message: { ...message, index: Math.min(message.index, writtenIndex) } }]
-    })
-  }
-
-  /**
-   * Committed entries wait for this node's disk: otherwise the state machine could be ahead of the log after a crash.
-   */
-  private nextCommitted(): readonly Entry[] {
-    const { state } = this
-    if (state.installing !== undefined || state.unreadable) return []
-    const end = Math.min(state.commit, state.log.durableIndex)
-    if (state.applying !== state.applied || end <= state.applied) return []
-    const entries = state.log.entries(state.applied + 1, end, state.init.limits.maxApplyBytes)
-    // An empty result means that storage cannot read the entries now.
-    state.unreadable = entries.length === 0
-    state.applying = entries.at(-1)?.index ?? state.applying
-    return entries
-  }
-
-  private changedSoftState(): SoftState | undefined {
-    const now = this.softState()
-    const { role, term, leader } = this.reported
-    if (now.role === role && now.term === term && now.leader === leader) return undefined
-    this.reported = now
-    return now
-  }
-
-  private softState(): SoftState {
-    return { role: this.state.role, term: this.state.term, leader: this.state.leader }
   }
 
   persisted(ack: StorageAck): void {

@@ -220,7 +220,7 @@ export const REPLICATION: readonly Mutant[] = [
   {
     name: 'applied before the own flush',
     rule: 'Ready, step 4',
-    file: 'core/core.js',
+    file: 'core/ready-queue.js',
     find: 'const end = Math.min(state.commit, state.log.durableIndex);\n        if (state.applying',
     replace: 'const end = state.commit;\n        if (state.applying'
   }

@@ -5,7 +5,7 @@ export const ROOM: readonly Mutant[] = [
   {
     name: 'entries that were given back are acknowledged',
     rule: '§5.3, Room',
-    file: 'core/core.js',
+    file: 'core/ready-queue.js',
     find: 'if (state.isFull)\n            this.capAcknowledgements();',
     replace: ''
   },

@@ -186,7 +186,7 @@ export const SNAPSHOTS: readonly Mutant[] = [
   {
     name: 'applying while a snapshot is installed',
     rule: 'scenario 23',
-    file: 'core/core.js',
+    file: 'core/ready-queue.js',
     find: 'if (state.installing !== undefined || state.unreadable)',
     replace: 'if (state.unreadable)'
   },
