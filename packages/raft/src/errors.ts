@@ -1,6 +1,6 @@
-/** Errors of this package's API. The ones that cross the wire to users are in `@quire/protocol`. */
+/** Errors of this package's API. Errors that cross the wire to users are in `@quire/protocol`. */
 
-/** This node does not lead the group (any more); `leader` is who does, when that is known. */
+/** This node does not lead the group; `leader` names the node that does, if this node knows it. */
 export class NotLeaderError extends Error {
   override readonly name = 'NotLeaderError'
   readonly code = 'ERR_NOT_LEADER'
@@ -12,7 +12,7 @@ export class NotLeaderError extends Error {
   }
 }
 
-/** A queue is at its limit. Nothing was taken; try again when earlier operations are done. */
+/** A queue is at its limit. Nothing was accepted: try again when earlier operations have completed. */
 export class BackPressureError extends Error {
   override readonly name = 'BackPressureError'
   readonly code = 'ERR_BACK_PRESSURE'
@@ -25,19 +25,20 @@ export class BackPressureError extends Error {
   }
 }
 
-/** There is no log here, and none was to be made. */
+/** The disk holds no log, and the caller did not ask for a new one (`create`). */
 export class LogNotInitializedError extends Error {
   override readonly name = 'LogNotInitializedError'
   readonly code = 'ERR_LOG_NOT_INITIALIZED'
   constructor() {
-    super('there is no log, and none was to be made')
+    super('there is no log on this disk, and no `create` asks for a new one')
   }
 }
 
 /**
- * There is no room, or no descriptor for another file (`cause`), for all of what was appended: its hard state is
- * durable, and its entries up to `stored` (0 when it would have begun the log anew); the rest is not in the log, and
- * the log is sound. Until `room` resolves it gives entries back, and keeps hard states.
+ * The log has no room for all of what was appended, for lack of space or of a file descriptor (`cause`). The hard state
+ * is durable, and so are the entries up to `stored` (0 if the append would have started the log anew). The other
+ * entries are not in the log, which stays sound. Until `room` resolves, the log gives entries back, but stores hard
+ * states.
  */
 export class LogFullError extends Error {
   override readonly name = 'LogFullError'
@@ -51,7 +52,9 @@ export class LogFullError extends Error {
   }
 }
 
-/** A write to the log failed (`cause`): what of it reached the disk is unknown, so the log takes nothing more. */
+/**
+ * A write to the log failed (`cause`). Nobody knows which part of it reached the disk, so the log accepts nothing more.
+ */
 export class LogFailedError extends Error {
   override readonly name = 'LogFailedError'
   readonly code = 'ERR_LOG_FAILED'
@@ -60,16 +63,19 @@ export class LogFailedError extends Error {
   }
 }
 
-/** A change of the membership is under way, or this leader has not committed anything yet. Try again after entry `index` is applied. */
+/**
+ * Another membership change is under way, or this leader has committed nothing yet. Try again once entry `index` is
+ * applied.
+ */
 export class ChangePendingError extends Error {
   override readonly name = 'ChangePendingError'
   readonly code = 'ERR_CHANGE_PENDING'
   constructor(readonly index: number) {
-    super(`a change of the membership waits for entry ${index}`)
+    super(`a membership change must wait until entry ${index} is applied`)
   }
 }
 
-/** Leadership was not taken over in time; the leader is who it was. */
+/** `to` did not take over leadership in time. */
 export class TransferFailedError extends Error {
   override readonly name = 'TransferFailedError'
   readonly code = 'ERR_TRANSFER_FAILED'

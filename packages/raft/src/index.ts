@@ -1,9 +1,10 @@
 /**
  * @packageDocumentation
  *
- * Raft for Quire: a pure core (`createRaftCore`), a log on disk (`createSegmentedLog`) and the driver that runs both
- * (`createRaftNode`). The real disk is in `@quire/raft/node-disk`; `createMemoryDisk` is one that loses power on demand.
- * `createMemoryLog` is a log without a disk; whoever writes another tests it with `@quire/raft/log-compliance`.
+ * Raft for Quire: a pure core (`createRaftCore`), a log on disk (`createSegmentedLog`), and the driver that runs both
+ * (`createRaftNode`). `@quire/raft/node-disk` is the real disk; `createMemoryDisk` is a disk that loses power on
+ * demand.
+ * `createMemoryLog` is a log without a disk. To test a log of your own, run `@quire/raft/log-compliance` on it.
  *
  * @example
  * ```ts
@@ -11,8 +12,8 @@
  * const create = { bootstrap: { voters: [a, b, c], learners: [], context } }
  * const log = await createSegmentedLog({ disk, identity: `${clusterId} ${a}`, create })
  * const node = createRaftNode({ clock, random, transport, log, application }, { id: a })
- * const { index, term } = node.propose(command) // committed when application.apply gets this index with this term
- * await node.readIndex() // now the state machine may be read
+ * const { index, term } = node.propose(command) // committed once application.apply gets this index with this term
+ * await node.readIndex() // the state machine may be read now, linearizably
  * await node.close()
  * ```
  */

@@ -1,4 +1,4 @@
-/** What a node's settings must be. */
+/** Checks of a node's settings. */
 import { InvalidArgumentError, MAX_APPEND_BYTES, MAX_SNAPSHOT_PIECE_BYTES } from '@quire/protocol'
 import type { RaftLimits, RaftNodeInit } from './node-types.js'
 
@@ -18,7 +18,7 @@ const MOST: Partial<RaftLimits> = { maxAppendBytes: MAX_APPEND_BYTES, maxPieceBy
 
 export type CompleteInit = Required<RaftNodeInit> & { readonly limits: RaftLimits }
 
-/** With the defaults. Throws InvalidArgumentError. */
+/** Adds the defaults. Throws InvalidArgumentError. */
 export function completeInit(init: RaftNodeInit): CompleteInit {
   const { id, tickMs = 20, electionTicks = 16, heartbeatTicks = 4 } = init
   const limits = { ...DEFAULT_RAFT_LIMITS, ...init.limits }

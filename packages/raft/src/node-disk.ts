@@ -13,18 +13,19 @@ import { irregular, refuseIrregular } from './regular-file.js'
 
 export { irregular, refuseIrregular }
 
-// One system call makes an append durable: the file is allocated and zero-filled, so O_DSYNC has no metadata to write, and
-// it is faster than a write followed by fdatasync (one trip to the thread pool, not two).
+// One system call makes an append durable. The file is allocated and filled with zeros, so O_DSYNC has no metadata to
+// write. A write followed by fdatasync would be slower: two trips to the thread pool instead of one.
 const READ_WRITE_DSYNC = constants.O_RDWR | constants.O_DSYNC
 const FILL_BYTES = 1024 * 1024
 const flush = promisify(fsync)
 
-/** Uses `directory`, which is made if it is missing, for one log and nothing else. */
+/** Makes `directory` if it is missing, and uses it for one log and nothing else. */
 export function createNodeDisk(directory: string): Disk {
   mkdirSync(directory, { recursive: true })
   return new NodeDisk(directory)
 }
 
+/** Stores a log's files in one directory of the file system. */
 class NodeDisk implements Disk {
   constructor(private readonly directory: string) {}
 
@@ -44,7 +45,7 @@ class NodeDisk implements Disk {
       await handle.sync()
     } catch (error) {
       await handle.close()
-      // A half-filled file would only take the space that is missing.
+      // A half-filled file would take up the space that is missing.
       await unlink(path).catch(() => {})
       throw typed(error, path)
     }
@@ -52,7 +53,7 @@ class NodeDisk implements Disk {
     try {
       return await this.open(name)
     } catch (error) {
-      // Somebody else took the descriptor in between. Left behind, the file would be in the way of the next attempt.
+      // Something else took the descriptor meanwhile. The file must not block the next attempt.
       await unlink(path).catch(() => {})
       throw error
     }
@@ -117,7 +118,8 @@ class NodeDiskFile implements DiskFile {
         writeAt(fd, data, written, data.length - written, offset + written, (error, count) => {
           if (error !== null) return reject(typed(error, this.path))
           written += count
-          // The kernel may take less at once, such as near a limit; no progress at all would go on for ever.
+          // The kernel may write less than asked, for example near a limit. Without any progress the loop would never
+          // end.
           if (written >= data.length) resolve()
           else if (count === 0) reject(new NoSpaceError(this.path))
           else next()
@@ -153,7 +155,7 @@ function readFrom(fd: number, offset: number, length: number): Uint8Array {
   let read = 0
   while (read < length) {
     const count = readSync(fd, bytes, read, length - read, offset + read)
-    // Beyond the end of a file that was cut: zeros, which its reader's checksums refuse.
+    // The file ends early. Its reader's checksums will reject the zeros.
     if (count === 0) break
     read += count
   }

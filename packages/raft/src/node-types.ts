@@ -2,49 +2,55 @@ import type { Clock, Random, RaftMessage, RaftRoom } from '@quire/protocol'
 import type { CoreLimits, Entry, MembershipChange, Role, SnapshotMeta } from './core/types.js'
 import type { RaftLog } from './log/types.js'
 
-/** Carries messages to other nodes. Lossy: what cannot be sent is dropped. Never blocks, never throws. */
+/** Carries messages to other nodes. It may lose, duplicate and reorder them. `send` never blocks and never throws. */
 export interface RaftTransport {
   send(to: string, message: RaftMessage): void
 }
 
 /**
- * Where the state machine's snapshots are. Without one the log is never compacted, and a follower that needs a snapshot gets
- * none. What rejects stops the node, but for a CorruptionError of `install`.
+ * Holds the state machine's snapshots. Without a store the log is never compacted, and a follower that needs a snapshot
+ * gets none. A rejection stops the node, except for a CorruptionError of `install`.
  */
 export interface SnapshotStore {
-  /** The newest that is durable here, taken or installed; read once, at the start. Durable with the state machine itself. */
+  /** The newest durable snapshot, whether taken here or installed. The node reads it once, at its start. */
   readonly newest: SnapshotMeta | undefined
   /**
-   * A piece of the snapshot at `index` from `offset` on, `maxBytes` at most; the caller owns the buffer. Undefined when that
-   * snapshot is there no more. Several followers may read at a time, each from its own offset.
+   * Reads a piece of the snapshot at `index`: at most `maxBytes` from `offset` on. The caller owns the buffer. Resolves
+   * with undefined if that snapshot is gone. Several followers may read at once, each at its own offset.
    */
   read(
     index: number,
     offset: number,
     maxBytes: number
   ): Promise<{ readonly data: Uint8Array; readonly done: boolean } | undefined>
-  /** Stores a piece of somebody else's. Offset 0 begins anew and drops what was stored before; else it follows the piece before. */
+  /**
+   * Stores a piece of a snapshot that the leader sends. Offset 0 starts over and drops earlier pieces; any other piece
+   * follows the one before.
+   */
   write(snapshot: SnapshotMeta, offset: number, data: Uint8Array): Promise<void>
   /**
-   * All pieces are stored: the state machine becomes this, durably and as a whole, and `appliedIndex` and `newest` with it.
-   * Rejects with CorruptionError when the pieces make no snapshot; then nothing has changed.
+   * Called when all pieces are stored: makes the state machine this snapshot, durably and as a whole. `newest` then
+   * names it. Rejects with CorruptionError if the pieces form no snapshot; in that case nothing has changed.
    */
   install(snapshot: SnapshotMeta): Promise<void>
 }
 
-/** The state machine. What it throws stops the node. */
+/** The state machine. If one of its methods throws, the node stops. */
 export interface RaftApplication {
   readonly snapshots?: SnapshotStore | undefined
-  /** The last entry that the state machine has, at the start: its checkpoint. */
+  /** The last entry that the state machine holds when the node starts: its checkpoint. */
   readonly appliedIndex: number
   /**
-   * Committed entries in order, of all kinds, each once, from `appliedIndex + 1` on, or from the index after an installed
-   * snapshot. A promise holds the next ones back. The buffers are shared with the log: read them, never change them.
+   * Called with committed entries of all kinds, in order, each once, from `appliedIndex + 1` on, or from the index
+   * after an installed snapshot. If it returns a promise, the next entries wait for that. The log shares the buffers:
+   * never change them.
    */
   apply(entries: readonly Entry[]): void | Promise<void>
-  /** Role, term or leader changed, or a leader became ready. */
+  /** Called when role, term or leader has changed, and when a leader becomes ready. */
   onChange(status: RaftStatus): void
-  /** Storage failed or an invariant broke (`InvariantError`): the node has stopped. Called once at most. */
+  /**
+   * Called at most once, when storage has failed or an invariant is broken (`InvariantError`). The node has stopped.
+   */
   onFatal(error: Error): void
 }
 
@@ -52,26 +58,28 @@ export interface RaftComponents {
   readonly clock: Clock
   readonly random: Random
   readonly transport: RaftTransport
-  /** Belongs to the node from now on: it closes it. */
+  /** The node owns the log from now on, and closes it. */
   readonly log: RaftLog
   readonly application: RaftApplication
 }
 
 export interface RaftLimits extends CoreLimits {
-  /** Calls of `readIndex` that are not answered. */
+  /** Calls of `readIndex` that wait for an answer. */
   readonly maxPendingReads: number
-  /** Bytes of one piece of a snapshot. */
+  /** Bytes of one snapshot piece. */
   readonly maxPieceBytes: number
-  /** Entries that stay in the log behind the newest snapshot, for followers that are a little behind. */
+  /** Entries that stay in the log before the newest snapshot, for followers that are a little behind. */
   readonly retainedEntries: number
 }
 
 export interface RaftNodeInit {
-  /** This node's PeerId as text, as it stands in the configuration. */
+  /** This node's PeerId as text, as it appears in the configuration. */
   readonly id: string
   /** Default 20. */
   readonly tickMs?: number
-  /** An election starts this many ticks after the last word from a leader, or up to twice as many; default 16. */
+  /**
+   * Ticks without word from a leader before an election: at least this many, and less than twice as many; default 16.
+   */
   readonly electionTicks?: number
   /** Default 4. */
   readonly heartbeatTicks?: number
@@ -80,15 +88,17 @@ export interface RaftNodeInit {
 
 export interface RaftStatus {
   readonly id: string
-  /** A candidate also while it only asks whether it should be one. */
+  /** A node that still asks for pre-votes is a candidate, too. */
   readonly role: Exclude<Role, 'preCandidate'> | 'learner'
   readonly term: number
   readonly leader: string | undefined
-  /** Leader that has committed and applied the no-op of its term: its state machine has all that was ever committed. */
+  /**
+   * Leader that has applied the no-op entry of its term: its state machine holds everything that was ever committed.
+   */
   readonly ready: boolean
   readonly firstIndex: number
   readonly lastIndex: number
-  /** The last entry that is on this node's disk. */
+  /** The last entry on this node's disk. */
   readonly durableIndex: number
   readonly commitIndex: number
   readonly appliedIndex: number
@@ -96,70 +106,79 @@ export interface RaftStatus {
   readonly learners: readonly string[]
   /** Voters of the configuration that a joint one replaces; empty otherwise. */
   readonly outgoing: readonly string[]
-  /** The length of its ticks at this moment. */
+  /** Current length of a tick. */
   readonly tickMs: number
-  /** On this node's disks. */
+  /** Room on this node's disks. */
   readonly room: RaftRoom
-  /** Leader that gives leadership away, or will: what it is asked for now, the next leader can do. */
+  /** Leader that gives leadership away, or is about to: the next leader can serve what this one is asked for now. */
   readonly handsOver: boolean
 }
 
 export interface RaftNode {
   status(): RaftStatus
-  /** Of a leader: the highest index known to be durable at each other node (Figure 2, matchIndex). Empty for other roles. */
+  /** Leader: the highest index known to be durable on each other node (Figure 2, matchIndex). Empty in other roles. */
   matchIndexes(): ReadonlyMap<string, number>
   /**
-   * Appends to the leader's log, in the order of the calls, and takes the buffer. The entry is committed when `apply` gets one
-   * with this index and this term; it is lost when another term's entry comes there. When a snapshot that contains the index is
-   * installed, only the state machine that was installed knows which. Throws NotLeaderError, BackPressureError (also while leadership is on its way to another
-   * node), or InvalidArgumentError for more than MAX_ENTRY_BYTES.
+   * Appends to the leader's log, in the order of the calls. The node owns the buffer from then on.
+   *
+   * The entry is committed once `apply` gets an entry with this index and this term. It is lost once `apply` gets an
+   * entry of another term at this index. If a snapshot that covers the index is installed, only the installed state
+   * machine knows which.
+   *
+   * Throws NotLeaderError; BackPressureError, also during a transfer of leadership; InvalidArgumentError for more than
+   * MAX_ENTRY_BYTES.
    */
   propose(data: Uint8Array): { readonly index: number; readonly term: number }
   /**
-   * Changes who takes part; the entry named is the first of one or two (see docs/raft.md, Membership). `context` is the
-   * application's part of the configuration; without it, the present one stays; with it, `changes` may be empty. Throws NotLeaderError, BackPressureError,
-   * ChangePendingError, or InvalidArgumentError for a change that makes no sense.
+   * Changes the membership. The result names the first of the one or two entries that the change takes (docs/raft.md,
+   * Membership). `context` is the application's part of the configuration. Without it, the current one stays; with it,
+   * `changes` may be empty. Throws NotLeaderError, BackPressureError, ChangePendingError, or InvalidArgumentError for
+   * an invalid change.
    */
   changeMembership(
     changes: readonly MembershipChange[],
     context?: Uint8Array
   ): { readonly index: number; readonly term: number }
   /**
-   * The application's part of the newest configuration in this node's log, committed or not; empty while there is none.
+   * The application's part of the newest configuration in this node's log, committed or not. Empty while there is none.
    */
   readonly context: Uint8Array
   /**
-   * Changes the length of a tick, and with it every time-out. Takes effect a heartbeat later, so that all nodes can
-   * learn of the change from a leader that still keeps the old pace. For liveness all nodes should agree: call it for
-   * an entry that each of them applies. Throws InvalidArgumentError.
+   * Changes the length of a tick, and with it every timeout. The change takes effect a heartbeat later, so that all
+   * nodes can learn of it from a leader that still keeps the old pace. All nodes should agree on the length (for
+   * liveness only), so call this upon an entry that each of them applies. Throws InvalidArgumentError.
    */
   setTickMs(tickMs: number): void
   /**
-   * Resolves when this node has learnt of another leader. Rejects with NotLeaderError when it is none itself, with
-   * InvalidArgumentError when `to` is no other voter, with TransferFailedError when nothing came of it within an election
-   * timeout, and this node leads on, or when it stepped down and heard of no leader for two. Without `to` the most advanced voter is chosen.
+   * Transfers leadership to `to`, or to the best voter. Resolves when this node learns of another leader. Rejects with
+   * NotLeaderError if this node does not lead, with InvalidArgumentError if `to` is no other voter, and with
+   * TransferFailedError if this node still leads after one election timeout, or has stepped down and hears of no leader
+   * for two.
    */
   transferLeadership(to?: string): Promise<void>
   /**
-   * Names the snapshot that the state machine would be at `index`, which is applied, and not before the newest snapshot. InvalidArgumentError
-   * for another index.
+   * Identifies a snapshot of the state machine at `index`, which must be applied, and not before the newest snapshot.
+   * Throws InvalidArgumentError for any other index.
    */
   snapshotMeta(index: number): SnapshotMeta
-  /** The state machine has a durable snapshot: the log is compacted up to `retainedEntries` before it. Indexes rise. */
+  /**
+   * Call it when the state machine has a durable snapshot. The log is compacted up to `retainedEntries` before that.
+   * Indexes must rise.
+   */
   snapshotTaken(snapshot: SnapshotMeta): void
   /**
-   * Resolves with an index when a majority has confirmed this leader after the call and the entry is applied: reads of the
-   * state machine are linearizable then. Calls of one turn share a round. Rejects with NotLeaderError when this node is not
-   * the leader, ceases to be or is closed, and with BackPressureError.
+   * Resolves with an index once a majority has confirmed, after the call, that this node leads, and the entry at that
+   * index is applied. From then on reads of the state machine are linearizable. Calls of one turn share a quorum round.
+   * Rejects with BackPressureError, or with NotLeaderError if this node does not lead, loses leadership, or is closed.
    */
   readIndex(): Promise<number>
   /**
-   * Whether the disks have room to go on; true at the start. Without it this node goes on, but a leader hands
-   * leadership over to a voter that has room, and a follower lets others stand first.
+   * Tells whether the disks have room to go on (true at the start). A node without room goes on, but a leader hands
+   * over to a voter with room, and a follower lets others stand first.
    */
   setRoom(hasRoom: boolean): void
-  /** Hands in a message. `from` is the identity that the transport proved. */
+  /** Delivers a message. `from` is the identity that the transport has proved. */
   receive(from: string, message: RaftMessage): void
-  /** Stops, waits for storage and for the running `apply`, closes the log. */
+  /** Stops the node, waits for storage and a running `apply`, and closes the log. */
   close(): Promise<void>
 }

@@ -19,24 +19,28 @@ import type { RaftComponents, RaftLimits, RaftNode, RaftNodeInit, RaftStatus, Sn
 import { PendingReads } from './pending-reads.js'
 import { PendingTransfers } from './pending-transfer.js'
 
-/** Starts a node on an open log. It runs until `close`, or until its application is told of a fatal error. Throws InvalidArgumentError. */
+/**
+ * Starts a node on an open log. It runs until `close`, or until it reports a fatal error to its application. Throws
+ * InvalidArgumentError.
+ */
 export function createRaftNode(components: RaftComponents, init: RaftNodeInit): RaftNode {
   return new Driver(components, completeInit(init))
 }
 
-/** A write that storage has not confirmed, and the messages that wait for it. */
-interface WriteUnderWay {
+/** A write that storage has not acknowledged, with the messages that wait for it. */
+interface PendingWrite {
   readonly ack: StorageAck
   messages: Outgoing[]
 }
 
+/** Drives a `RaftCore`: each of its duties is listed there. */
 class Driver implements RaftNode {
   private readonly core: RaftCore
   private readonly reads: PendingReads
   private readonly transfers: PendingTransfers
-  private readonly writes: WriteUnderWay[] = []
+  private readonly writes: PendingWrite[] = []
   private readonly limits: RaftLimits
-  /** What the application is doing: a `close` waits for it. */
+  /** Work of the application or the log that `close` must wait for. */
   private readonly busy = new Set<Promise<void>>()
   private stopped = false
   private closing: Promise<void> | undefined
@@ -44,7 +48,7 @@ class Driver implements RaftNode {
   private wasReady = false
   private cancelTick: () => void = () => {}
   private tickMs: number
-  /** A new length, and how many ticks of the present one come before it. */
+  /** A new tick length, and how many ticks of the current length come before it. */
   private nextTick: { readonly ms: number; ticksBefore: number } | undefined
 
   constructor(
@@ -77,7 +81,7 @@ class Driver implements RaftNode {
     const { core } = this
     const { voters, learners, outgoing } = core.configuration
     const { id } = this.init
-    // Who asks before it stands is a candidate to everybody but the core.
+    // Outside the core, a node that asks for pre-votes is a candidate.
     const role = core.role === 'preCandidate' ? 'candidate' : core.role
     return {
       id,
@@ -120,11 +124,7 @@ class Driver implements RaftNode {
     if ('refused' in proposed) {
       if (proposed.refused === 'pending') throw new ChangePendingError(proposed.index)
       if (proposed.refused === 'invalid') {
-        throw new InvalidArgumentError(
-          'changes',
-          JSON.stringify(changes),
-          `a change that makes sense: ${proposed.reason}`
-        )
+        throw new InvalidArgumentError('changes', JSON.stringify(changes), `a valid change: ${proposed.reason}`)
       }
       throw this.refused(proposed)
     }
@@ -138,8 +138,8 @@ class Driver implements RaftNode {
 
   setTickMs(tickMs: number): void {
     checkTick(tickMs)
-    // The followers learn from the leader's next heartbeat that the entry which says so is committed. It still leaves
-    // when they expect it.
+    // The leader's next heartbeat tells the followers that the entry behind this change is committed. It must still
+    // leave when the followers expect it.
     this.nextTick = { ms: tickMs, ticksBefore: this.init.heartbeatTicks + 1 }
   }
 
@@ -171,7 +171,7 @@ class Driver implements RaftNode {
   snapshotTaken(snapshot: SnapshotMeta): void {
     if (this.stopped) return
     this.guard(() => this.core.snapshotTaken(snapshot))
-    // The core has refused it: nothing may be dropped for it.
+    // The core has rejected the snapshot: no entry may be dropped for it.
     if (this.stopped) return
     const index = snapshot.index - this.limits.retainedEntries
     if (index > 0) this.whileBusy(this.components.log.compact(index))
@@ -190,7 +190,7 @@ class Driver implements RaftNode {
   }
 
   receive(from: string, message: RaftMessage): void {
-    // A piece that was torn on its way or on the sender's disk is as good as lost.
+    // A piece that was damaged on its way or on the sender's disk counts as lost.
     if (message.type === 'snapshot' && crc32c(message.data) !== message.crc) return
     this.guard(() => this.core.step(from, message))
     this.scheduleDrain()
@@ -220,7 +220,7 @@ class Driver implements RaftNode {
     this.components.application.onFatal(error instanceof Error ? error : new Error(String(error)))
   }
 
-  /** Runs `step`; what it throws ends the node. */
+  /** Runs `step`. An exception ends the node. */
   private guard(step: () => void): void {
     if (this.stopped) return
     try {
@@ -231,8 +231,8 @@ class Driver implements RaftNode {
   }
 
   private scheduleTick(): void {
-    // One tick a call, however late: a process that was suspended must not count the pause as its leader's silence before
-    // it has read what arrived meanwhile.
+    // One tick per call, however late. A process that was suspended must not take the pause for its leader's silence
+    // before it has read the messages that arrived meanwhile.
     this.cancelTick = this.components.clock.schedule(this.tickMs, () => {
       if (this.nextTick !== undefined && --this.nextTick.ticksBefore === 0) {
         this.tickMs = this.nextTick.ms
@@ -245,7 +245,10 @@ class Driver implements RaftNode {
     })
   }
 
-  /** What happens in one turn becomes one Ready, at the turn's end. A microtask costs no time and is deterministic. */
+  /**
+   * Turns all events of one turn into one Ready, at the end of the turn. A microtask takes no time and is
+   * deterministic.
+   */
   private scheduleDrain(): void {
     if (this.drainScheduled || this.stopped) return
     this.drainScheduled = true
@@ -267,7 +270,7 @@ class Driver implements RaftNode {
   private handle(ready: Ready): void {
     this.send(ready.messages)
     this.persist(ready)
-    // Reads of an earlier time in office are not confirmed in the next.
+    // A read of an earlier term as leader must not be confirmed in a later one.
     if (ready.softState !== undefined) this.reads.rejectAll(() => this.notLeader())
     for (const { context, index } of ready.readStates) this.reads.confirm(context, index)
     if (ready.committed.length > 0) this.apply(ready.committed)
@@ -275,7 +278,7 @@ class Driver implements RaftNode {
     this.afterApply(ready.softState !== undefined)
   }
 
-  /** What waits for the state machine, and what the application must hear. */
+  /** Settles reads that waited for the state machine, and reports changes to the application. */
   private afterApply(changed: boolean): void {
     const { core } = this
     this.reads.applied(core.appliedIndex)
@@ -288,7 +291,10 @@ class Driver implements RaftNode {
     for (const { to, message } of messages) this.components.transport.send(to, message)
   }
 
-  /** Persist, then send what must wait: a vote that leaves before it is durable can be cast twice (Figure 2). */
+  /**
+   * Persists the write, and then sends what must wait: a vote that leaves before it is durable can be cast twice
+   * (Figure 2).
+   */
   private persist({ write, messagesAfter }: Ready): void {
     if (write === undefined) {
       const last = this.writes.at(-1)
@@ -314,7 +320,7 @@ class Driver implements RaftNode {
   }
 
   private writtenInPart({ stored, room }: LogFullError): void {
-    // Whatever waits must not acknowledge what was given back. The leader asks again.
+    // The waiting messages must not acknowledge entries that were given back. The leader will ask again.
     for (const write of this.writes) {
       write.messages = write.messages.filter(
         ({ message }) => message.type !== 'appendReply' || message.rejected || message.index <= stored
@@ -375,7 +381,7 @@ class Driver implements RaftNode {
     })
   }
 
-  /** Goes on with `then` when the application or the log has done something; what it rejects with ends the node. */
+  /** Calls `then` when `work` is done, and holds `close` back until then. A rejection ends the node. */
   private whileBusy<T>(work: Promise<T>, then?: (result: T) => void): void {
     const done = work
       .then((result) => {

@@ -5,16 +5,20 @@ interface PendingRead {
   readonly reject: (error: Error) => void
 }
 
-/** Callers of `readIndex`: first they wait for a quorum round, then until the state machine has the index. */
+/**
+ * Settles calls of `readIndex`.
+ *
+ * A call waits for its quorum round, and then until the state machine has applied its index.
+ */
 export class PendingReads {
   private readonly unconfirmed = new Map<number, PendingRead>()
-  /** By index, which never falls. */
+  /** In the order of `index`, which never falls. */
   private confirmed: { index: number; read: PendingRead }[] = []
   private lastContext = 0
 
   constructor(private readonly limit: number) {}
 
-  /** `start` asks the core for a round. */
+  /** `start` requests a quorum round from the core. */
   add(start: (context: number) => void): Promise<number> {
     const used = this.unconfirmed.size + this.confirmed.length
     if (used >= this.limit) return Promise.reject(new BackPressureError('reads', used, this.limit))

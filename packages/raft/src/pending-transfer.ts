@@ -1,29 +1,31 @@
 import { TransferFailedError, type NotLeaderError } from './errors.js'
 
-/** A caller of `transferLeadership` who waits for what becomes of it. */
+/** A caller of `transferLeadership` that waits for the outcome. */
 export interface PendingTransfer {
   readonly to: string
   readonly resolve: () => void
   readonly reject: (error: Error) => void
 }
 
-/** What the driver sees of the core. */
-interface View {
+/** The part of the core's state that decides the outcome. */
+interface LeadershipView {
   readonly id: string
   readonly leader: string | undefined
-  /** To whom leadership is on its way. */
+  /** The node that leadership is being transferred to. */
   readonly target: string | undefined
 }
 
 /**
- * Settles transfers: done when another leader is known, failed when this node leads on without one. A node that leads no more waits for a
- * leader to show up, for `patienceTicks` at most.
+ * Settles calls of `transferLeadership`.
+ *
+ * A call resolves when another node leads. It rejects when this node leads and the transfer has ended, or when this
+ * node has stepped down and hears of no leader for `timeoutTicks`.
  */
 export class PendingTransfers {
   private pending: PendingTransfer[] = []
   private ticksWithoutLeader = 0
 
-  constructor(private readonly patienceTicks: number) {}
+  constructor(private readonly timeoutTicks: number) {}
 
   add(to: string): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -35,13 +37,13 @@ export class PendingTransfers {
     if (this.pending.length > 0) this.ticksWithoutLeader++
   }
 
-  update({ id, leader, target }: View): void {
+  update({ id, leader, target }: LeadershipView): void {
     if (this.pending.length === 0) return
     if (leader === id) this.ticksWithoutLeader = 0
-    const isGivenUp = this.ticksWithoutLeader >= this.patienceTicks
+    const hasTimedOut = this.ticksWithoutLeader >= this.timeoutTicks
     this.pending = this.pending.filter(({ to, resolve, reject }) => {
       if (leader !== undefined && leader !== id) resolve()
-      else if (isGivenUp || (leader === id && target !== to)) reject(new TransferFailedError(to))
+      else if (hasTimedOut || (leader === id && target !== to)) reject(new TransferFailedError(to))
       else return true
       return false
     })

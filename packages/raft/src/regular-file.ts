@@ -2,8 +2,8 @@ import { lstatSync, statSync, type Stats } from 'node:fs'
 import { CorruptionError } from '@quire/protocol'
 
 /**
- * What stands at `path` instead of a regular file, in words; undefined for a regular file, a link to one, or nothing.
- * Opening anything else may wait for ever, as a pipe without a writer does, or take whatever is written to it.
+ * Describes in words what is at `path` instead of a regular file; undefined for a regular file, a link to one, or
+ * nothing. Opening anything else may block for ever, as with a pipe that has no writer, or may swallow what is written.
  */
 export function irregular(path: string): string | undefined {
   const found = find(path)
@@ -14,7 +14,7 @@ export function irregular(path: string): string | undefined {
   return found.isSocket() ? 'a socket' : 'a device'
 }
 
-/** Throws CorruptionError where something else stands in place of a regular file. */
+/** Throws CorruptionError if `path` is something else than a regular file. */
 export function refuseIrregular(path: string): void {
   const what = irregular(path)
   if (what === undefined) return

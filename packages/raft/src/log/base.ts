@@ -1,18 +1,21 @@
-/** The base of a segment: what the log is before the segment's first entry, so that a log can be read from any segment on. */
+/**
+ * The base of a segment: the state of the log before the segment's first entry. With it, a log can be read from any
+ * segment on.
+ */
 import { bool, MAX_PEER_ID_BYTES, optional, raftEntry, struct, text, uint, type Codec } from '@quire/protocol'
 import type { Entry, HardState, SnapshotMeta } from '../core/types.js'
 
 export interface SegmentBase {
-  /** The segment holds only entries after this one. */
+  /** The segment holds only entries after this index. */
   readonly prevIndex: number
   readonly prevTerm: number
-  /** Before the batch that the base is in. */
+  /** The hard state before the batch that holds the base. */
   readonly hardState: HardState
   /** The newest `config` entry at or before `prevIndex`. */
   readonly configuration: Entry | undefined
   /**
-   * The log starts anew here, after a snapshot: what stands in segments before does not count, and need not reach up to
-   * `prevIndex`. Without it a base continues the segments before, and a gap between them is damage.
+   * The log starts anew here, after a snapshot: earlier segments do not count, and need not reach up to `prevIndex`.
+   * Otherwise the base continues the earlier segments, and a gap between them is damage.
    */
   readonly reset: boolean
 }
@@ -27,7 +30,7 @@ export const segmentBase: Codec<SegmentBase> = struct({
   reset: bool
 })
 
-/** Before anything ever was. */
+/** The base of a log's first segment. */
 export const FIRST_BASE: SegmentBase = {
   prevIndex: 0,
   prevTerm: 0,

@@ -1,19 +1,19 @@
 /**
- * A batch: what one write makes durable. It starts on a sector of its own, so that no sector with acknowledged data is ever
- * written again.
+ * A batch is the unit of one durable write. It starts on a sector boundary, so that no sector with acknowledged data is
+ * ever written again.
  *
  * | bytes | what |
  * |---|---|
  * | 4 | magic |
- * | 4 | CRC32C of the header's rest, bitmap included |
- * | 8 | batch number, a float64: 1 more than the batch before, across segments |
+ * | 4 | CRC32C of the rest of the header, bitmap included |
+ * | 8 | batch number, a float64: 1 more than that of the batch before, across segments |
  * | 4 | payload length |
  * | 4 | CRC32C of the payload |
- * | n | bitmap: a bit for each sector after the first, set when that sector is not all zeros; bit 0 of byte 0 is the first |
- * | rest | payload, then zeros up to the sector's end |
+ * | n | bitmap: one bit per sector after the first (bit 0 of byte 0 first), set if that sector is not all zeros |
+ * | rest | payload, then zeros up to the end of the sector |
  *
- * Segments are zero-filled, so a sector that a torn write left out is all zeros where the bitmap says it was not. Damage
- * that looks otherwise is not a torn write.
+ * Segments are filled with zeros. So a sector that a torn write left out is all zeros, although the bitmap says that it
+ * is not. Any other deviation is damage, not a torn write.
  */
 import { crc32c } from '@node-rs/crc32'
 import { decode, encode, list, optional, raftEntry, struct, type Codec } from '@quire/protocol'
@@ -22,23 +22,23 @@ import { hardState, segmentBase, type SegmentBase } from './base.js'
 import { SECTOR_BYTES } from './disk.js'
 
 export interface BatchContent {
-  /** Of the first batch of a segment. */
+  /** Present in the first batch of a segment. */
   readonly base: SegmentBase | undefined
   readonly hardState: HardState | undefined
-  /** Without a gap. They replace everything from the first one's index on. */
+  /** Consecutive entries. They replace everything from the first one's index on. */
   readonly entries: readonly Entry[]
 }
 
-/** Payload that a batch is filled up to; one entry more than fits goes into the next. */
+/** A batch is filled up to this payload size. The entry that would exceed it goes into the next batch. */
 export const BATCH_BYTES = 1024 * 1024
 
 const MAGIC = 0x31_42_51_8f
 const HEADER_BYTES = 24
-/** The header and its bitmap fill the first sector at most. */
+/** The header with its bitmap must fit the first sector. */
 const MAX_SECTORS = (SECTOR_BYTES - HEADER_BYTES) * 8 + 1
 const ZEROS = new Uint8Array(SECTOR_BYTES)
 
-/** Of the payload. */
+/** The payload's codec. */
 const batchContent: Codec<BatchContent> = struct({
   base: optional(segmentBase),
   hardState: optional(hardState),
@@ -52,14 +52,14 @@ export interface BatchHeader {
   readonly payloadCrc: number
 }
 
-/** What stands at an offset of a segment. `torn`: a write that did not finish. `damaged`: nothing that a crash can leave. */
+/** What is at an offset of a segment. `torn` is an unfinished write; `damaged` is what no crash can leave. */
 export type BatchVerdict =
   | { readonly kind: 'whole'; readonly header: BatchHeader; readonly content: BatchContent }
   | { readonly kind: 'empty' }
   | { readonly kind: 'torn' }
   | { readonly kind: 'damaged'; readonly reason: string }
 
-/** Bytes of the whole batch; a multiple of the sector size. */
+/** Encodes a batch. Its length is a multiple of the sector size. */
 export function encodeBatch(number: number, content: BatchContent): Uint8Array {
   const size = content.entries.reduce((sum, entry) => sum + entry.data.length + 24, 256)
   const payload = encode(batchContent, content, size)
@@ -80,7 +80,7 @@ export function encodeBatch(number: number, content: BatchContent): Uint8Array {
   return batch
 }
 
-/** The header at the start of `area`, if there is a good one. */
+/** The header at the start of `area`; undefined if there is no valid one. */
 export function readBatchHeader(area: Uint8Array): BatchHeader | undefined {
   if (area.length < SECTOR_BYTES) return undefined
   const view = new DataView(area.buffer, area.byteOffset, area.byteLength)
@@ -92,11 +92,11 @@ export function readBatchHeader(area: Uint8Array): BatchHeader | undefined {
   return { number: view.getFloat64(8, true), sectors, payloadLength, payloadCrc: view.getUint32(20, true) }
 }
 
-/** Judges what stands at the start of `area`, which reaches to the segment's end (or the batch's). */
+/** Judges the batch at the start of `area`, which extends to the end of the segment or of the batch. */
 export function inspectBatch(area: Uint8Array, number: number): BatchVerdict {
   const header = readBatchHeader(area)
   if (header === undefined) {
-    // A sector is written whole or not at all, so a bad header was good once.
+    // The disk writes a sector as a whole or not at all, so an invalid header must have been damaged later.
     return isZero(area, 0) ? { kind: 'empty' } : { kind: 'damaged', reason: 'bad batch header' }
   }
   if (header.number !== number) return { kind: 'damaged', reason: `batch ${header.number} in the place of ${number}` }

@@ -1,11 +1,11 @@
-/** How a log begins. */
+/** The content of a new log. */
 import { encode, InvalidArgumentError, MAX_MEMBERS, raftConfiguration } from '@quire/protocol'
 import type { Entry, HardState } from '../core/types.js'
 import type { LogCreation } from './types.js'
 
 /**
- * What a new log holds: the cluster's first configuration as entry 1 of term 1, committed by definition; or nothing. Throws InvalidArgumentError for
- * members that make no cluster.
+ * The hard state and entries that a new log holds: with `bootstrap`, the cluster's first configuration as entry 1 of
+ * term 1, committed by definition; with `join`, nothing. Throws InvalidArgumentError for an invalid set of members.
  */
 export function firstContent(creation: LogCreation): {
   readonly hardState: HardState | undefined

@@ -5,7 +5,7 @@ import { inspectBatch } from './batch.js'
 import type { Segment } from './segment.js'
 import type { SegmentFiles } from './segment-files.js'
 
-/** Where entries `first` to `last` stand: all in one batch. */
+/** Where entries `first` to `last` are: in one batch. */
 interface Extent {
   readonly first: number
   last: number
@@ -16,23 +16,24 @@ interface Extent {
 }
 
 /**
- * Finds entries: the log's end in memory, the rest on disk. Memory grows with batches and terms, not with entries, and shrinks
- * when the log is compacted.
+ * Finds the log's entries: the newest ones in memory, the others on disk.
+ *
+ * Its memory grows with batches and terms, not with entries, and shrinks when the log is compacted.
  */
 export class LogIndex {
-  /** The entry before the first. */
+  /** Index of the entry before the first one. */
   private prev = 0
   private last = 0
   private extents: Extent[] = []
-  /** Where each term begins; the first one began at `prev` or before. */
+  /** Where each term begins. The first term began at `prev` or earlier. */
   private terms: { index: number; term: number }[] = [{ index: 0, term: 0 }]
-  /** The one in force at `prev`, if any, and all after it. */
+  /** The configuration in force at `prev`, if there is one, and every later one. */
   private configs: Entry[] = []
-  /** The last entries; those before `cacheStart` in the array are gone. */
+  /** The newest entries. Those before `cacheStart` in the array are evicted. */
   private cache: (Entry | undefined)[] = []
   private cacheStart = 0
   private cachedBytes = 0
-  /** A follower that catches up reads one batch in several pieces. */
+  /** The batch that was decoded last: a follower that catches up reads one batch in several pieces. */
   private decoded: { extent: Extent; entries: readonly Entry[] } | undefined
 
   constructor(
@@ -57,7 +58,7 @@ export class LogIndex {
     return this.configs[lastWhere(this.configs, (config) => config.index <= index)]
   }
 
-  /** Begins anew, empty, after the base. */
+  /** Starts anew, empty, after the base. */
   restart({ prevIndex, prevTerm, configuration }: Omit<SegmentBase, 'hardState' | 'reset'>): void {
     this.prev = prevIndex
     this.last = prevIndex
@@ -70,12 +71,14 @@ export class LogIndex {
     this.decoded = undefined
   }
 
-  /** What is cached were views of whole segments, which would stay in memory with them. */
+  /**
+   * Copies the cached entries. After recovery they are views of whole segments, which would stay in memory with them.
+   */
   ownCached(): void {
     this.cache = this.cache.map((entry) => entry && ownCopy(entry))
   }
 
-  /** Takes the entries of a durable batch, which replace everything from the first one's index on. */
+  /** Adds the entries of a durable batch. They replace everything from the first one's index on. */
   add(entries: readonly Entry[], segment: Segment, offset: number, bytes: number, batch: number): void {
     if (entries.length === 0) return
     const first = entries[0]!.index
@@ -88,7 +91,7 @@ export class LogIndex {
     this.evict()
   }
 
-  /** Forgets everything before `segment`. */
+  /** Forgets every segment before `segment`. */
   dropBefore({ number, firstIndex }: Segment): void {
     const prev = firstIndex - 1
     assert(prev >= this.prev && prev <= this.last, `drop up to ${prev} of ${this.firstIndex}..${this.last}`)
@@ -99,7 +102,7 @@ export class LogIndex {
       0,
       lastWhere(this.terms, (run) => run.index <= prev)
     )
-    // The one in force at `prev` stays.
+    // The configuration in force at `prev` stays.
     this.configs.splice(
       0,
       Math.max(
@@ -116,7 +119,7 @@ export class LogIndex {
     return this.terms[lastWhere(this.terms, (run) => run.index <= index)]!.term
   }
 
-  /** Empty when the first one's segment cannot be opened now. */
+  /** Entries from `lo` up to but not including `hi`. Empty if the first one's segment cannot be opened now. */
   entries(lo: number, hi: number, maxBytes: number): Entry[] {
     assert(
       lo >= this.firstIndex && hi <= this.last + 1 && lo < hi,
@@ -195,12 +198,12 @@ function decodeExtent({ segment, offset, batch }: Extent, bytes: Uint8Array): re
   throw new CorruptionError(segment.name, offset, reason)
 }
 
-/** A view of a whole segment's bytes must not live as long as a configuration. */
+/** Copies the data: a view would keep a whole segment's bytes in memory for as long as the configuration lives. */
 function ownCopy(entry: Entry): Entry {
   return { ...entry, data: entry.data.slice() }
 }
 
-/** Position of the last item for which `test` holds, when it holds for a beginning of the items; -1 for none. */
+/** Position of the last item that passes `test`, where a prefix of the items passes; -1 if none does. */
 function lastWhere<T>(items: readonly T[], test: (item: T) => boolean): number {
   let low = -1
   let high = items.length - 1

@@ -4,38 +4,41 @@ import { SECTOR_BYTES, type Disk, type DiskFile, type ReadFile } from './disk.js
 export type DiskOperation = 'list' | 'create' | 'open' | 'rename' | 'remove' | 'flushDirectory' | 'write' | 'close'
 
 export interface MemoryDiskInit {
-  /** Calls `callback` later. A Clock's `schedule` fits; the default completes everything in the next microtask. */
+  /** Calls `callback` later. A Clock's `schedule` fits. By default everything completes in the next microtask. */
   readonly schedule?: (delayMs: number, callback: () => void) => unknown
-  /** How long an operation takes; asked for each. Default 0. */
+  /** Duration of the next operation of that kind. Default 0. */
   readonly latencyMs?: (operation: DiskOperation) => number
-  /** Bytes of all files together; above it `create` rejects with NoSpaceError. Default: no limit. */
+  /** Bytes of all files together. Beyond it, `create` rejects with NoSpaceError. Default: no limit. */
   readonly capacityBytes?: number
 }
 
 /** A disk in memory that forgets what a crash would: for tests and simulations. */
 export interface MemoryDisk extends Disk {
-  /** Bytes of all files. */
+  /** Bytes of all files together. */
   readonly usedBytes: number
-  /** Files that are open: made or opened, and not closed. */
+  /** Number of open files: created or opened, and not closed. */
   readonly openFiles: number
   /**
-   * Power loss. Each write under way keeps any set of its sectors. Of the directory changes that were not flushed, any
-   * number of the first ones are kept. A file whose creation is under way may be there, and may be too short. Returns
-   * the disk as the next start finds it. This disk and its files are dead: their operations never settle, and reads
-   * throw, so that whoever still holds them can do no harm.
+   * Simulates a power loss. Each write under way keeps any set of its sectors. Of the directory changes that were not
+   * flushed, the first few are kept, any number of them. A file whose creation is under way may exist, and may be too
+   * short. Returns the disk as the next start finds it. This disk and its files are dead: their operations never settle
+   * and reads throw, so that a program that still holds them can do no harm.
    */
   crash(random: () => number): MemoryDisk
-  /** Another disk with what is durable on this one: a copy of the folder, made while nothing uses it. */
+  /** A new disk with the durable content of this one: like a copy of the folder, made while nothing uses it. */
   copy(): MemoryDisk
   /**
-   * The next `count` operations of this kind fail with `error`; default 1. Of a write any part was written, a directory's flush
-   * keeps what a crash would, others change nothing.
+   * Makes the next `count` operations of this kind fail with `error`; default 1. Of a failed write any part is written.
+   * A failed flush of the directory keeps what a crash would. Other failed operations change nothing.
    */
   fail(operation: DiskOperation, error: Error, count?: number): void
   setCapacity(bytes: number): void
-  /** Whatever opens a file, or the directory, fails with NoDescriptorsError while `count` files are open, or more. Default: no limit. */
+  /**
+   * While `count` files or more are open, every operation that opens a file or the directory fails with
+   * NoDescriptorsError. Default: no limit.
+   */
   setDescriptors(count: number): void
-  /** Changes bytes behind everybody's back: bit rot. */
+  /** Changes a stored byte, as bit rot does. */
   damage(name: string, offset: number, change: (byte: number) => number): void
 }
 
@@ -44,12 +47,12 @@ interface Write {
   readonly data: Uint8Array
 }
 
-/** What is durable of a file, and what is not. */
+/** The durable content of a file, and the writes that are not durable. */
 interface Inode {
   readonly content: Uint8Array
-  /** Under way. */
+  /** Writes under way. */
   readonly pending: Set<Write>
-  /** Sectors by offset that failed writes left: programs read them, a crash keeps any of them. */
+  /** Sectors, by offset, that failed writes left. Programs read them; a crash keeps any of them. */
   readonly failed: Map<number, Uint8Array>
 }
 
@@ -57,17 +60,18 @@ export function createMemoryDisk(init: MemoryDiskInit = {}): MemoryDisk {
   return new SimulatedDisk(init, new Map())
 }
 
+/** Simulates a disk in virtual time. */
 class SimulatedDisk implements MemoryDisk {
-  /** The directory as programs see it. What a crash keeps for certain is in `flushed`. */
+  /** The directory as programs see it. `flushed` is what a crash keeps for certain. */
   private readonly files: Map<string, Inode>
   private changes: ((files: Map<string, Inode>) => void)[] = []
-  /** Changes that were ever flushed. */
-  private settled = 0
+  /** Number of changes that were ever flushed. */
+  private flushedChanges = 0
   private alive = true
   private capacity: number
   private descriptors = Infinity
   private opened = 0
-  /** Files whose creation is under way, with the bytes that they shall have. */
+  /** Files whose creation is under way, with their future sizes. */
   private readonly creating = new Map<string, number>()
   private readonly failures: { readonly operation: DiskOperation; readonly error: Error }[] = []
   private readonly schedule: (delayMs: number, callback: () => void) => unknown
@@ -146,17 +150,17 @@ class SimulatedDisk implements MemoryDisk {
   }
 
   flushDirectory(): Promise<void> {
-    const covered = this.settled + this.changes.length
+    const covered = this.flushedChanges + this.changes.length
     return this.later('flushDirectory', () => {
       this.needDescriptor('.')
-      this.settle(covered - this.settled)
+      this.applyChanges(covered - this.flushedChanges)
     })
   }
 
   crash(random: () => number): MemoryDisk {
     assert(this.alive, 'a disk crashes once')
     this.alive = false
-    this.settle(Math.floor(random() * (this.changes.length + 1)))
+    this.applyChanges(Math.floor(random() * (this.changes.length + 1)))
     for (const { content, pending, failed } of this.flushed.values()) {
       for (const [offset, data] of failed) keepSomeSectors(content, { offset, data }, random)
       failed.clear()
@@ -167,7 +171,7 @@ class SimulatedDisk implements MemoryDisk {
     return new SimulatedDisk({ ...this.init, capacityBytes: this.capacity }, this.flushed)
   }
 
-  /** A file system allocates a file step by step: a crash leaves none, an empty one, or any part of it. */
+  /** A file system allocates a file step by step. So a crash leaves no file, an empty one, or any part of it. */
   private leaveHalfMade(name: string, bytes: number, random: () => number): void {
     const share = random() * 3 - 1
     if (share < 0 || this.files.has(name)) return
@@ -200,7 +204,7 @@ class SimulatedDisk implements MemoryDisk {
     content[offset] = change(content[offset]!)
   }
 
-  /** Does it after the latency, unless a crash comes first. */
+  /** Runs `act` after the latency, unless a crash comes first. */
   private later<T>(operation: DiskOperation, act: () => T): Promise<T> {
     return new Promise((resolve, reject) => {
       if (!this.alive) return
@@ -281,15 +285,15 @@ class SimulatedDisk implements MemoryDisk {
     this.changes.push(change)
   }
 
-  private settle(count: number): void {
+  private applyChanges(count: number): void {
     for (const change of this.changes.splice(0, Math.max(count, 0))) {
       change(this.flushed)
-      this.settled++
+      this.flushedChanges++
     }
   }
 }
 
-/** What programs read: also what is not durable yet. */
+/** Reads as programs do: data that is not durable is visible, too. */
 function readThrough({ content, pending, failed }: Inode, offset: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length)
   bytes.set(content.subarray(offset, offset + length))
@@ -302,7 +306,7 @@ function readThrough({ content, pending, failed }: Inode, offset: number, length
   return bytes
 }
 
-/** Fisher-Yates. */
+/** Shuffles in place (Fisher-Yates). */
 function shuffled<T>(items: T[], random: () => number): T[] {
   for (let i = items.length - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1))
@@ -312,7 +316,7 @@ function shuffled<T>(items: T[], random: () => number): T[] {
 }
 
 function keepSomeSectors(content: Uint8Array, { offset, data }: Write, random: () => number): void {
-  // All, none or some: each is likely enough to be met.
+  // All, none or some: each is likely enough to occur.
   const share = random() * 3 - 1
   for (let at = 0; at < data.length; at += SECTOR_BYTES) {
     if (random() < share) content.set(data.subarray(at, at + SECTOR_BYTES), offset + at)

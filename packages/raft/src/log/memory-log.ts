@@ -7,24 +7,26 @@ import type { LogCreation, LogWrite, RaftLog } from './types.js'
 
 export interface MemoryLogInit {
   /**
-   * Default: an empty log that joins. A node's memory does not survive its process, so its next process joins under a new
-   * id. Found only a cluster whose members all start and end together.
+   * Default: an empty log that joins. A node's memory does not survive its process, so the next process must join under
+   * a new id. Use `bootstrap` only for a cluster whose members all start and end together.
    */
   readonly create?: LogCreation
-  /** Calls `callback` later. A Clock's `schedule` fits; the default completes a flush in the next microtask. */
+  /** Calls `callback` later. A Clock's `schedule` fits. By default a flush completes in the next microtask. */
   readonly schedule?: (delayMs: number, callback: () => void) => unknown
-  /** How long a flush takes; asked for each. Default 0. */
+  /** Duration of the next flush. Default 0. */
   readonly latencyMs?: () => number
 }
 
-/** A log in memory: for tests, and for groups that need not outlive their processes. Only compaction bounds it. */
+/**
+ * A log in memory, for tests, and for groups that need not outlive their processes. Only compaction bounds its size.
+ */
 export interface MemoryLog extends RaftLog {
   /**
-   * Power loss. What is durable is kept, and any number of the first writes that are not. Returns the log as the next start
-   * finds it; this one is dead: its promises never settle.
+   * Simulates a power loss. Durable writes are kept, and any number of the first writes that are not durable. Returns
+   * the log as the next start finds it. This log is dead: its promises never settle.
    */
   crash(random: () => number): MemoryLog
-  /** The next flush fails with `error`. */
+  /** Makes the next flush fail with `error`. */
   failNextWrite(error: Error): void
 }
 
@@ -34,13 +36,14 @@ export function createMemoryLog(init: MemoryLogInit = {}): MemoryLog {
   return new VolatileLog(init, content)
 }
 
+/** Holds the durable content of a `MemoryLog`. */
 class Content {
   prevIndex = FIRST_BASE.prevIndex
   prevTerm = FIRST_BASE.prevTerm
   hardState = FIRST_BASE.hardState
-  /** The one in force at `prevIndex`, if any, and all after it. */
+  /** The configuration in force at `prevIndex`, if there is one, and every later one. */
   configurations: Entry[] = []
-  /** From `prevIndex + 1` on. */
+  /** The entries from `prevIndex + 1` on. */
   entries: Entry[] = []
 
   get lastIndex(): number {
@@ -91,15 +94,16 @@ class Content {
   }
 }
 
-interface Pending {
+interface PendingAppend {
   readonly write: LogWrite
   readonly resolve: () => void
   readonly reject: (error: Error) => void
 }
 
+/** Runs the flushes of a `MemoryLog`. */
 class VolatileLog implements MemoryLog {
-  private queue: Pending[] = []
-  /** How many of the queue the flush under way covers; 0 without one. */
+  private queue: PendingAppend[] = []
+  /** How many appends of the queue the flush under way covers; 0 if none is under way. */
   private covered = 0
   private failure: Error | undefined
   private failNext: Error | undefined
@@ -195,7 +199,7 @@ class VolatileLog implements MemoryLog {
       }
     } catch (error) {
       this.failure = new LogFailedError(error)
-      // What failed stays in the queue: a crash may keep it.
+      // The failed appends stay in the queue, because a crash may keep them.
       for (const { reject } of this.queue) reject(this.failure)
     }
     this.covered = 0

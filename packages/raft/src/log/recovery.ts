@@ -10,20 +10,20 @@ const MAX_ZERO_WRITE_BYTES = 1024 * 1024
 
 export interface Recovered {
   readonly segments: Segment[]
-  /** Segments before those, which a crash kept from being removed; oldest first. */
+  /** Segments before those, oldest first, which a crash kept from being removed. */
   readonly obsolete: Segment[]
-  /** Of the last segment, where writing continues. */
+  /** File of the last segment, where writing continues. */
   readonly file: DiskFile
   readonly hardState: HardState
-  /** Where the next batch goes, in the last segment. */
+  /** Offset of the next batch in the last segment. */
   readonly offset: number
   readonly nextBatch: number
 }
 
 /**
- * Reads a log back into `index`, from the oldest segment left on. Undefined when there is none. A batch at the very end that a
- * crash interrupted is cut off; everything else that is wrong is a CorruptionError, because it may have been committed. One segment
- * is open at a time.
+ * Reads a log back into `index`, from the oldest remaining segment on; undefined if there is none. A batch at the very
+ * end that a crash interrupted is cut off. Any other fault is a CorruptionError, because the entries may have been
+ * committed. Only one segment is open at a time.
  */
 export async function recover(disk: Disk, index: LogIndex, identity: number): Promise<Recovered | undefined> {
   const recovery = new Recovery(disk, index, identity)
@@ -35,16 +35,17 @@ export async function recover(disk: Disk, index: LogIndex, identity: number): Pr
   }
 }
 
+/** Replays the segments of a log in order. */
 class Recovery {
-  /** Of the segment that is read, or was read last. */
+  /** File of the segment that is being read, or was read last. */
   file: DiskFile | undefined
   private readonly segments: Segment[] = []
-  /** Undefined until the first base is read. */
+  /** Undefined until the first base was read. */
   private hardState: HardState | undefined
-  /** Position of the segment that the log starts with. */
+  /** Position of the segment with which the log starts. */
   private start = 0
   private nextBatch = 0
-  /** Where the batch begins that was read last, and where it ends. */
+  /** Where the batch that was read last begins and ends. */
   private lastBatch = 0
   private offset = 0
 
@@ -71,7 +72,7 @@ class Recovery {
     }
     const file = this.file!
     const hardState = this.hardState!
-    // A record of the commit index is never older than the entries that it counts.
+    // A stored commit index is never newer than the entries that it counts.
     if (hardState.commit > this.index.lastIndex) {
       const reason = `the log ends at ${this.index.lastIndex}, ${hardState.commit} was committed`
       throw new CorruptionError(names.at(-1)!, this.offset, reason)
@@ -83,8 +84,8 @@ class Recovery {
   }
 
   /**
-   * A process that was killed, or whose flush failed, leaves a last batch or a segment's name that can be read and is not durable.
-   * All before was durable when that was begun.
+   * Rewrites the last batch and flushes the directory. If a process was killed, or a flush failed, the last batch or a
+   * segment's name may be readable without being durable. Everything before was durable when that write began.
    */
   private async makeDurable(file: DiskFile): Promise<void> {
     await file.write(this.lastBatch, file.read(this.lastBatch, this.offset - this.lastBatch))
@@ -102,14 +103,14 @@ class Recovery {
       if (verdict.kind !== 'whole') break
       this.replay(segment, verdict.header, verdict.content)
     }
-    // A file gets its name when its first batch is durable.
+    // A file gets its segment name only when its first batch is durable.
     if (this.offset === SEGMENT_HEADER_BYTES) throw new CorruptionError(name, this.offset, 'the first batch is missing')
     const end = lastNonZero(bytes, this.offset)
     if (end <= this.offset) return
-    // Segments and batches are begun only after the batch before is durable, so only the last one can be torn.
+    // A segment or batch begins only when the batch before is durable, so only the last batch can be torn.
     if (!isLast) throw new CorruptionError(name, this.offset, 'a batch is missing before the segment ends')
     this.refuseLaterBatch(name, bytes, end)
-    // Left in place, old sectors could be taken for parts of a later batch.
+    // A later batch that is torn could leave old sectors visible, and they would pass for its own.
     for (let at = this.offset; at < end; at += MAX_ZERO_WRITE_BYTES) {
       await file.write(at, new Uint8Array(Math.min(MAX_ZERO_WRITE_BYTES, end - at)))
     }
@@ -153,8 +154,8 @@ class Recovery {
     const { prevIndex } = base
     if (prevIndex !== segment.firstIndex - 1) this.refuse(segment, `a base at ${prevIndex}`)
     const continues = hardState !== undefined && !base.reset
-    // Segments may have been truncated to below where the oldest left starts, and be there only because a crash came between the
-    // removals of a compaction.
+    // Truncations may have made later segments begin below the oldest remaining one. Such segments exist only because a
+    // crash interrupted the removals of a compaction.
     const isBelow = prevIndex < index.firstIndex - 1
     if (continues) {
       if (prevIndex > index.lastIndex) {
@@ -178,7 +179,10 @@ class Recovery {
     throw new CorruptionError(name, this.offset, reason)
   }
 
-  /** A batch after the bad one was written after that was durable: then it is damaged, not torn. */
+  /**
+   * Throws if a whole batch follows the invalid one: it was written after the invalid one was durable, so that one is
+   * damaged, not torn.
+   */
   private refuseLaterBatch(name: string, bytes: Uint8Array, end: number): void {
     for (let at = this.offset + SECTOR_BYTES; at < end; at += SECTOR_BYTES) {
       const area = bytes.subarray(at)
@@ -198,7 +202,7 @@ class Recovery {
   }
 }
 
-/** End of the last sector from `from` on that is not all zeros; `from` when all are. */
+/** End of the last sector from `from` on that is not all zeros; `from` if all are. */
 function lastNonZero(bytes: Uint8Array, from: number): number {
   for (let sector = bytes.length / SECTOR_BYTES - 1; sector * SECTOR_BYTES >= from; sector--) {
     if (!isZero(bytes, sector)) return (sector + 1) * SECTOR_BYTES

@@ -1,15 +1,16 @@
 /**
- * Room for the hard state that is there whatever else fills the disk: a file of one sector, made before the log's
- * first segment, and open from then on. It is written only when a batch finds no room in the last segment and no file
- * for the next one can be made, so a node without room or without a descriptor still votes. The hard state only ever
- * rises (term, then vote, then commit), so the newer of the log's and the reserve's is the one that counts.
+ * A place for the hard state that needs no further room: a file of one sector, which is made before the log's first
+ * segment and stays open. It is written only when a batch does not fit the last segment and no file for the next one
+ * can
+ * be made, so that a node without space or descriptors can still vote. The hard state only rises (term, then vote, then
+ * commit), so the newer of the log's and the reserve's is the valid one.
  *
  * | bytes | what |
  * |---|---|
  * | 8 | magic |
- * | 4 | CRC32C of what follows it |
+ * | 4 | CRC32C of everything after it |
  * | 4 | length of the fields |
- * | n | fields: whose log this is, and the hard state |
+ * | n | fields: the log's identity and the hard state |
  */
 import { crc32c } from '@node-rs/crc32'
 import { CodecError, CorruptionError, decode, encode, struct, uint } from '@quire/protocol'
@@ -22,7 +23,7 @@ import { SECTOR_BYTES, type Disk, type DiskFile } from './disk.js'
 export const RESERVE_NAME = 'hard-state'
 
 const fields = struct({
-  /** CRC32C of whose log this is. */
+  /** CRC32C of the identity of the log's owner. */
   identity: uint,
   state: hardState
 })
@@ -33,9 +34,9 @@ const LENGTH_AT = 12
 const FIELDS_AT = 16
 
 /**
- * Makes the file of a log that has no segment yet. Its name is durable with the first segment's. A file that is there
- * and holds nothing was left by a crash in an earlier attempt: it may be too short, or not allocated, so it is made
- * anew. One that holds anything was written for a log, whose votes it may know; opening it decides what it is.
+ * Makes the file of a log that has no segment yet. Its name becomes durable with the first segment's. A crash in an
+ * earlier attempt may have left a file that is empty, too short or not allocated, so a file without content is made
+ * anew. A file with content belongs to a log and may hold its votes: `Reserve.open` judges it.
  */
 export async function makeReserve(disk: Disk): Promise<void> {
   if ((await disk.list()).includes(RESERVE_NAME)) {
@@ -48,21 +49,24 @@ export async function makeReserve(disk: Disk): Promise<void> {
   await (await disk.create(RESERVE_NAME, SECTOR_BYTES)).close()
 }
 
+/** Stores the hard state while the segments have no room for it. */
 export class Reserve {
   private constructor(
     private readonly file: DiskFile,
     private readonly identity: number,
-    /** Undefined when it was never needed. */
+    /** The stored state; undefined if the reserve was never used. */
     readonly found: HardState | undefined
   ) {}
 
-  /** Rejects with CorruptionError: without it, votes that this node cast may be forgotten. */
+  /**
+   * Rejects with CorruptionError if the file is missing or damaged, because votes that this node cast may be forgotten.
+   */
   static async open(disk: Disk, identity: number): Promise<Reserve> {
     if (!(await disk.list()).includes(RESERVE_NAME)) throw new CorruptionError(RESERVE_NAME, 0, 'the file is missing')
     const file = await disk.open(RESERVE_NAME)
     try {
       const reserve = new Reserve(file, identity, readState(file.read(0, file.bytes), identity))
-      // A process that was killed, or whose write failed, leaves a state that can be read and is not durable.
+      // A killed process, or a failed write, may have left a state that is readable but not durable.
       if (reserve.found !== undefined) await reserve.write(reserve.found)
       return reserve
     } catch (error) {
@@ -72,8 +76,8 @@ export class Reserve {
   }
 
   /**
-   * Durable when it resolves. One call at a time. A sector is written whole or not at all, so a crash leaves the old
-   * state or this one.
+   * Resolves when the state is durable. Only one call may run at a time. A sector is written as a whole or not at all,
+   * so a crash leaves the old state or the new one.
    */
   write(state: HardState): Promise<void> {
     const sector = new Uint8Array(SECTOR_BYTES)
@@ -91,7 +95,7 @@ export class Reserve {
   }
 }
 
-/** The one that was written last. Throws CorruptionError when both were, in one term, with different votes. */
+/** The state that was written last. Throws CorruptionError if the two hold different votes of one term. */
 export function newerState(log: HardState, reserve: HardState | undefined): HardState {
   if (reserve === undefined) return log
   if (log.term === reserve.term && log.vote !== undefined && reserve.vote !== undefined && log.vote !== reserve.vote) {

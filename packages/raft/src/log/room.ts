@@ -1,6 +1,6 @@
 /**
- * The next segment's file cannot be made for want of room or of a descriptor (`cause`). Nothing was written. `room`
- * resolves when the file was made after all.
+ * The file of the next segment cannot be made, for lack of space or of a descriptor (`cause`). Nothing was written.
+ * `room` resolves when the file has been made after all.
  */
 export class NoFileError extends Error {
   override readonly name = 'NoFileError'

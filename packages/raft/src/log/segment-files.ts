@@ -2,42 +2,43 @@ import { assert, NoDescriptorsError } from '@quire/protocol'
 import type { Disk, DiskFile, ReadFile } from './disk.js'
 import type { Segment } from './segment.js'
 
-/** Older segments that stay open between two reads: room for a few followers, each behind by a different amount. */
+/** Older segments that stay open between reads: enough for a few followers that are behind by different amounts. */
 export const MAX_READ_FILES = 3
 
 /**
- * The open files of a log: the segment being written, and a few older ones that were read most recently. Their number does not
- * depend on how many segments the log has.
+ * Limits how many segments of a log are open at once.
+ *
+ * Open are the segment that is being written, and the older ones that were read most recently.
  */
 export class SegmentFiles {
   private written: { readonly segment: Segment; readonly file: DiskFile } | undefined
-  /** By segment number, the least recently used first. */
+  /** Keyed by segment number, least recently used first. */
   private readonly read = new Map<number, ReadFile>()
   private closed = false
 
   constructor(private readonly disk: Disk) {}
 
-  /** The segment that is being written. */
+  /** The file that is being written. */
   get current(): DiskFile {
     assert(this.written !== undefined, 'no segment is being written')
     return this.written.file
   }
 
-  /** Writing continues in `segment`. Resolves when the file written before is closed. */
+  /** Makes `segment` the one that is written. Resolves when the previous file is closed. */
   async begin(segment: Segment, file: DiskFile): Promise<void> {
     const before = this.written?.file
     this.written = { segment, file }
     await before?.close().catch(ignore)
   }
 
-  /** Undefined when the segment cannot be opened now for want of a file descriptor. */
+  /** Reads bytes of a segment; undefined if the segment cannot be opened now for lack of a file descriptor. */
   bytes(segment: Segment, offset: number, length: number): Uint8Array | undefined {
     assert(!this.closed, `${segment.name} is read after the log was closed`)
     if (this.written?.segment === segment) return this.written.file.read(offset, length)
     return this.opened(segment)?.read(offset, length)
   }
 
-  /** The segment is being removed; an open file would keep its space. */
+  /** Closes a segment that is being removed: an open file would keep its space. */
   forget({ number }: Segment): void {
     const file = this.read.get(number)
     this.read.delete(number)
@@ -69,7 +70,7 @@ export class SegmentFiles {
         return this.disk.openForReading(name)
       } catch (error) {
         if (!(error instanceof NoDescriptorsError)) throw error
-        // A descriptor of our own serves this read as well as any.
+        // Closing another file of this log frees a descriptor for this read.
         if (this.read.size === 0) return undefined
         this.closeOldest()
       }
@@ -85,5 +86,5 @@ export class SegmentFiles {
 }
 
 function ignore(): void {
-  // Everything written through it is durable already (O_DSYNC): closing has nothing left to fail at.
+  // O_DSYNC has made everything written durable already, so a failed close loses nothing.
 }

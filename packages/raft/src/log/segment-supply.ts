@@ -10,33 +10,35 @@ export interface SegmentSupplyInit {
   readonly disk: Disk
   readonly segmentBytes: number
   readonly clock?: Pick<Clock, 'schedule'> | undefined
-  /** The next file finds no space or no descriptor, or does so no more. */
+  /** Called when the next file finds no space or no descriptor, and when it could be made after all. */
   readonly onSpace?: ((fault: Shortage | undefined) => void) | undefined
 }
 
-/** A segment, and its file to write on. */
+/** A new segment, with its file open for writing. */
 export interface TakenSegment {
   readonly segment: Segment
   readonly file: DiskFile
 }
 
 /**
- * Makes segments. A file is filled with zeros under another name, ahead of its need, and becomes a segment by its rename: a
- * file that has a segment's name has a segment's header and its first batch, whatever a crash interrupts. So a new segment,
- * and with it a reset of the log, is there whole or not at all.
+ * Makes segment files.
+ *
+ * A file is filled with zeros under a temporary name ahead of need, and becomes a segment by a rename. So a file with a
+ * segment's name holds a segment header and its first batch, whenever a crash comes: a new segment, and with it a reset
+ * of the log, exists as a whole or not at all.
  */
 export class SegmentSupply {
   private readonly disk: Disk
   private readonly segmentBytes: number
   private spare: Promise<DiskFile> | undefined
-  /** Bytes of the next file: a batch that does not fit a segment gets a larger one. */
+  /** Size of the next file. A batch that does not fit a segment of the usual size gets a larger one. */
   private nextBytes: number
   private cancelRetry: () => void = () => {}
-  /** The next file could not be made. */
+  /** Why the next file could not be made. */
   private shortage: Shortage | undefined
-  /** Resolves when it could be made after all: one promise for all that wait. */
+  /** Resolves when the file could be made after all. All waiters share one promise. */
   private room: { readonly again: Promise<void>; readonly resolve: () => void } | undefined
-  private isPatient = true
+  private mayWait = true
   private endPause: () => void = () => {}
   private closed = false
 
@@ -46,13 +48,13 @@ export class SegmentSupply {
     this.nextBytes = init.segmentBytes
   }
 
-  /** Removes what a crash left half made. */
+  /** Removes a file that a crash left half-made. */
   async clean(): Promise<void> {
     const names = await this.disk.list()
     if (names.includes(SPARE)) await this.disk.remove(SPARE)
   }
 
-  /** Starts to make the next file, unless that was done. */
+  /** Starts to make the next file, unless that has begun. */
   prepare(): void {
     if (this.spare !== undefined) return
     const spare = this.disk.create(SPARE, this.nextBytes)
@@ -60,10 +62,10 @@ export class SegmentSupply {
     spare.then(
       () => this.report(undefined),
       (error: unknown) => {
-        // Whoever takes the file deals with the failure. Until then there is time to make room.
+        // The append that takes the file handles the failure. Until then something may make room.
         if (this.spare !== spare || this.closed) return
         if (isShortage(error)) this.report(error)
-        // Who was told that there is no room waits to be told that there is, whatever went wrong in between.
+        // Callers that were told of a shortage wait to hear of its end, whatever has gone wrong since.
         if (this.shortage !== undefined) this.retryLater()
       }
     )
@@ -79,7 +81,7 @@ export class SegmentSupply {
     })
   }
 
-  /** The same condition is reported once, however often it is tried again. */
+  /** Reports a condition once, however often the file is tried again. */
   private report(shortage: Shortage | undefined): void {
     if (this.closed) return
     const isNew = this.shortage?.name !== shortage?.name
@@ -99,8 +101,8 @@ export class SegmentSupply {
   }
 
   /**
-   * Makes the log's first segment, which is durable, name included, when this resolves. For want of space or of a
-   * descriptor it fails at once: there is no log yet that could wait.
+   * Makes the log's first segment. It is durable, name included, when this resolves. A lack of space or of a descriptor
+   * fails at once, because no log exists yet that could wait.
    */
   async makeFirst(header: SegmentHeader, first: Uint8Array): Promise<void> {
     const start = startOf(header, first)
@@ -111,8 +113,8 @@ export class SegmentSupply {
   }
 
   /**
-   * A segment that begins with `first`, durable under a name that is durable after `flushName`. Rejects with
-   * NoFileError when there is no room or no descriptor for its file: nothing was written then.
+   * Makes a segment that begins with `first`. Its content is durable, its name only after `flushName`. Rejects with
+   * NoFileError if there is no room or no descriptor for the file; nothing was written then.
    */
   async take(header: SegmentHeader, first: Uint8Array): Promise<TakenSegment> {
     const start = startOf(header, first)
@@ -120,9 +122,9 @@ export class SegmentSupply {
   }
 
   /**
-   * Makes the name of the segment that was taken durable. Its entries cannot be given back any more, so for want of a
-   * descriptor this waits until it is told to stop. Repeating is safe, unlike repeating a failed flush: without a
-   * descriptor the flush cannot have begun. `closing` is the file written before: it gives its descriptor back.
+   * Makes the name of the new segment durable. The segment's entries can no longer be given back, so this waits for a
+   * descriptor, until `stopWaiting`. Repeating is safe here, unlike after a failed flush: without a descriptor the
+   * flush cannot have begun. `closing` resolves when the previous file is closed, which frees a descriptor.
    */
   async flushName(closing: Promise<void>): Promise<void> {
     const { clock } = this.init
@@ -136,16 +138,16 @@ export class SegmentSupply {
           await closing
           continue
         }
-        if (clock === undefined || !this.isPatient) throw error
+        if (clock === undefined || !this.mayWait) throw error
         this.report(error)
         await this.pause(clock)
       }
     }
   }
 
-  /** From now on nothing waits for a descriptor. */
+  /** From now on no call waits for a descriptor. */
   stopWaiting(): void {
-    this.isPatient = false
+    this.mayWait = false
     this.endPause()
   }
 
@@ -157,7 +159,7 @@ export class SegmentSupply {
     try {
       await (await spare)?.close()
     } catch {
-      // It was never made; nothing depends on it.
+      // The file was never made, and nothing depends on it.
     }
   }
 
@@ -174,14 +176,13 @@ export class SegmentSupply {
     return { segment: { name, number, firstIndex }, file }
   }
 
-  /** The spare, if it was made and has room for `bytes`; otherwise a new file. */
+  /** The spare file, if it exists and has room for `bytes`; otherwise a new file. */
   private async takeFile(bytes: number): Promise<DiskFile> {
-    // Filling a disk that has no room with zeros again, for each that asks, would only keep it busy: the clock does
-    // that.
+    // Refilling a full disk with zeros for each call would only keep it busy. The clock retries instead.
     const { shortage } = this
     if (shortage !== undefined && this.init.clock !== undefined) throw new NoFileError(this.roomAgain(), shortage)
     this.prepare()
-    // It may have failed long ago, and nobody relied on it.
+    // The spare may have failed long ago, when nothing needed it.
     let file = await this.spare!.catch(() => this.makeSpare(Math.max(bytes, this.segmentBytes)))
     if (file.bytes < bytes) {
       await file.close()

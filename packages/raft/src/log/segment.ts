@@ -1,5 +1,6 @@
 /**
- * A segment: a zero-filled file whose first sector is a header and whose rest is batches, then zeros. Its name is its number
+ * A segment is a file filled with zeros. Its first sector is a header, and batches follow. Its name consists of its
+ * number
  * and the index of the first entry that it may contain, both in hexadecimal. Its first batch holds its base.
  */
 import { crc32c } from '@node-rs/crc32'
@@ -13,17 +14,17 @@ export const SEGMENT_HEADER_BYTES = SECTOR_BYTES
 export interface Segment {
   readonly name: string
   readonly number: number
-  /** 1 more than its base. */
+  /** One above the base's `prevIndex`. */
   readonly firstIndex: number
 }
 
 const header = struct({
-  /** 1 more than the segment before. */
+  /** One above the number of the segment before. */
   number: uint,
   firstIndex: uint,
   /** Number of the first batch. */
   firstBatch: uint,
-  /** CRC32C of whose log this is. */
+  /** CRC32C of the identity of the log's owner. */
   identity: uint
 })
 
@@ -34,7 +35,7 @@ export interface SegmentHeader {
   readonly identity: number
 }
 
-// magic, CRC32C of what follows it, version, length of the fields, fields.
+// Layout: magic, CRC32C of everything after it, version, length of the fields, fields.
 const MAGIC = fromString('QuireLog')
 const CRC_AT = 8
 const VERSION_AT = 12
@@ -49,7 +50,7 @@ export function segmentName(number: number, firstIndex: number): string {
   return `${number.toString(16).padStart(10, '0')}-${firstIndex.toString(16).padStart(14, '0')}.log`
 }
 
-/** Undefined for a file that is no segment. */
+/** Undefined if `name` is not a segment's. */
 export function parseSegmentName(name: string): { number: number; firstIndex: number } | undefined {
   const match = /^([0-9a-f]{10})-([0-9a-f]{14})\.log$/.exec(name)
   if (match === null) return undefined
@@ -68,7 +69,7 @@ export function encodeSegmentHeader(fields: SegmentHeader): Uint8Array {
   return sector
 }
 
-/** Throws CorruptionError, or VersionMismatchError for a good header of another version. */
+/** Throws CorruptionError, or VersionMismatchError for a valid header of another version. */
 export function readSegmentHeader(name: string, sector: Uint8Array): SegmentHeader {
   if (sector.length < SEGMENT_HEADER_BYTES) throw new CorruptionError(name, 0, 'shorter than its header')
   const view = new DataView(sector.buffer, sector.byteOffset, SEGMENT_HEADER_BYTES)

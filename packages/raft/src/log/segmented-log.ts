@@ -1,8 +1,9 @@
-import { assert, InvalidArgumentError, raftEntryBytes } from '@quire/protocol'
-import type { Entry, HardState, SnapshotMeta } from '../core/types.js'
+import { assert, InvalidArgumentError } from '@quire/protocol'
+import type { Entry, HardState } from '../core/types.js'
 import { LogFailedError, LogFullError, LogNotInitializedError } from '../errors.js'
+import { AppendQueue, changesLog, type Gathered } from './append-queue.js'
 import { baseOfSnapshot, FIRST_BASE, type SegmentBase } from './base.js'
-import { BATCH_BYTES, encodeBatch } from './batch.js'
+import { encodeBatch } from './batch.js'
 import { firstContent } from './creation.js'
 import { SECTOR_BYTES, type Disk } from './disk.js'
 import { LogIndex } from './log-index.js'
@@ -18,8 +19,9 @@ const DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 const DEFAULT_CACHE_BYTES = 16 * 1024 * 1024
 
 /**
- * Opens the log in a directory, or makes it (see `create`). Rejects with LogNotInitializedError, with CorruptionError when
- * something that may have been acknowledged is damaged or missing, with VersionMismatchError for another format.
+ * Opens the log in a directory, or makes a new one (see `create`). Rejects with LogNotInitializedError, with
+ * CorruptionError if data that may have been acknowledged is damaged or missing, and with VersionMismatchError for
+ * another format.
  */
 export async function createSegmentedLog(init: SegmentedLogInit): Promise<RaftLog> {
   const { disk, segmentBytes = DEFAULT_SEGMENT_BYTES, cacheBytes = DEFAULT_CACHE_BYTES, create, clock, onSpace } = init
@@ -56,7 +58,7 @@ async function makeFirstSegment(
   await supply.makeFirst({ number: 1, firstIndex: 1, firstBatch: 1, identity }, batch)
 }
 
-/** The reserve, and the newer of its hard state and the log's. */
+/** Opens the reserve, and decides between its hard state and the log's. */
 async function openReserve(
   disk: Disk,
   identity: number,
@@ -71,45 +73,31 @@ async function openReserve(
   }
 }
 
-/** One `append` on its way. `taken` entries are in batches already, `written` of them in durable ones. */
-interface Pending {
-  readonly write: LogWrite
-  taken: number
-  written: number
-  readonly resolve: () => void
-  readonly reject: (error: Error) => void
-}
-
-/** What the next batch takes from the queue, and how many appends are complete with it. */
-interface Gathered {
-  readonly reset: SnapshotMeta | undefined
-  readonly hardState: HardState | undefined
-  readonly entries: readonly Entry[]
-  readonly complete: number
-}
-
+/** Stores a log in segment files on a disk. */
 class SegmentedLog implements RaftLog {
   private readonly reserve: Reserve
   private durableState: HardState
-  /** The hard state as the segments have it: older than the durable one after the reserve was used. */
+  /** The hard state in the segments. It is older than the durable one after the reserve was used. */
   private loggedState: HardState
-  /** Of which the log consists, oldest first. */
+  /** The segments of the log, oldest first. */
   private readonly segments: Segment[]
-  /** To be removed, oldest first. */
+  /** Segments that must be removed, oldest first. */
   private readonly obsolete: Segment[]
+  /** Where the next batch goes in the last segment. */
   private offset: number
   private nextBatch: number
-  /** Index of the last entry that was appended, durable or not, and the first that may be. */
+  /** Index of the last entry that was appended, durable or not. */
   private appended: number
+  /** The lowest index that may be appended. */
   private appendable: number
-  private queue: Pending[] = []
-  /** Settles when the queue is empty. */
+  private readonly queue = new AppendQueue()
+  /** Resolves when the queue is empty. */
   private flushing: Promise<void> | undefined
   private removing: Promise<void> = Promise.resolve()
   private failure: Error | undefined
-  /** Entries were given back: all that follow on them are, too. */
+  /** Set when entries were given back. Entries that follow them are given back, too. */
   private full: NoFileError | undefined
-  /** The file that was missing then is there. */
+  /** Whether the file that was missing then has been made. */
   private hasRoom = true
   private hasGivenBack = false
 
@@ -166,11 +154,11 @@ class SegmentedLog implements RaftLog {
       this.appendable = reset.index + 1
     }
     const first = entries[0]
-    // Entries that follow on others that were given back are given back as well: the caller may not have heard of it
-    // yet, and room may be there before it has. Only a write that continues the log shows that it has heard, and only
-    // when no other that will be given back is in the queue.
+    // Entries that follow others that were given back are given back as well. The caller may not have heard of that yet,
+    // even if there is room by now. Only a write that continues the log shows that the caller has heard, and only while
+    // the queue holds no other entries that will be given back.
     const continues = reset !== undefined || (first !== undefined && first.index <= this.appended + 1)
-    if (this.hasRoom && continues && !this.queue.some((pending) => adds(pending.write))) this.full = undefined
+    if (this.hasRoom && continues && !this.queue.changesLog) this.full = undefined
     if (first !== undefined) {
       const last = this.full === undefined ? this.appended + 1 : Infinity
       assert(
@@ -179,16 +167,15 @@ class SegmentedLog implements RaftLog {
       )
       this.appended = entries.at(-1)!.index
     }
-    return new Promise((resolve, reject) => {
-      this.queue.push({ write, taken: 0, written: 0, resolve, reject })
-      this.flushing ??= this.flush()
-    })
+    const appended = this.queue.push(write)
+    this.flushing ??= this.flush()
+    return appended
   }
 
   compact(index: number): Promise<void> {
     if (this.failure !== undefined) return Promise.reject(this.failure)
-    // Not the first one that starts above: a truncation may have begun a later segment below. The one being written is the last
-    // or not in the list yet, so it stays.
+    // Search from the end: after a truncation, a later segment may begin below an earlier one. The segment that is being
+    // written is the last, or not in the list yet, so it stays.
     const start = this.segments.findLastIndex(({ firstIndex }) => firstIndex - 1 <= index)
     if (start > 0) {
       this.obsolete.push(...this.segments.splice(0, start))
@@ -199,7 +186,7 @@ class SegmentedLog implements RaftLog {
   }
 
   async close(): Promise<void> {
-    // What waits for a descriptor would wait for as long as there is none.
+    // Otherwise an append that waits for a descriptor would hold `close` back.
     this.supply.stopWaiting()
     await this.flushing
     this.failure ??= new LogFailedError(new Error('it is closed'))
@@ -211,7 +198,7 @@ class SegmentedLog implements RaftLog {
     this.segments.length = 0
   }
 
-  /** Removes what can be removed; the rest is left to the next call. One call works at a time. */
+  /** Removes obsolete segments as far as possible; the next call tries the rest. Only one call works at a time. */
   removeObsolete(): Promise<void> {
     this.removing = this.removing.then(async () => {
       if (this.obsolete.length === 0) return
@@ -223,30 +210,30 @@ class SegmentedLog implements RaftLog {
           this.files.forget(segment)
         }
       } catch {
-        // Oldest first and no further, so that what is left has no gap. Nothing is wrong with the log.
+        // Segments go oldest first, and no further than the first failure, so that the rest has no gap.
       }
-      // A name that comes back after a crash is removed by the next start.
+      // If a crash brings a name back, the next start removes it.
       await this.disk.flushDirectory().catch(() => {})
     })
     return this.removing
   }
 
-  /** One write is under way at a time; what is appended meanwhile forms the next batch (group commit). */
+  /** Runs one write at a time. Appends that come meanwhile form the next batch (group commit). */
   private async flush(): Promise<void> {
     try {
-      while (this.queue.length > 0) await this.flushBatch()
+      while (!this.queue.isEmpty) await this.flushBatch()
     } catch (error) {
-      // What a failed flush left on the disk is unknown, and trying again could report success for pages that the kernel
-      // has dropped: nothing continues after it.
+      // Nobody knows what a failed flush left on the disk, and a retry could report success for pages that the kernel has
+      // dropped. So the log accepts nothing more.
       this.failure = new LogFailedError(error)
-      for (const { reject } of this.queue.splice(0)) reject(this.failure)
+      this.queue.rejectAll(this.failure)
     } finally {
       this.flushing = undefined
     }
   }
 
   private async flushBatch(): Promise<void> {
-    if (this.full !== undefined && adds(this.queue[0]!.write)) return this.giveBack(this.full)
+    if (this.full !== undefined && this.queue.nextChangesLog) return this.giveBack(this.full)
     const gathered = this.gather()
     const { hardState, entries } = gathered
     const number = this.nextBatch
@@ -259,7 +246,7 @@ class SegmentedLog implements RaftLog {
       if (end <= bytes) {
         if (end > bytes / 2) this.supply.prepare()
         await file.write(this.offset, batch)
-        this.settle(gathered, batch.length)
+        this.batchWritten(gathered, batch.length)
         return
       }
     }
@@ -283,12 +270,12 @@ class SegmentedLog implements RaftLog {
       this.obsolete.push(...this.segments.splice(0, this.segments.length - 1))
       void this.removeObsolete()
     }
-    this.settle(gathered, batch.length)
+    this.batchWritten(gathered, batch.length)
     await closing
   }
 
-  /** The batch at `offset` is durable: everything of it shows at once. */
-  private settle({ hardState, entries, complete }: Gathered, batchBytes: number): void {
+  /** Called when the batch at `offset` is durable: all of it becomes visible at once. */
+  private batchWritten({ hardState, entries, complete }: Gathered, batchBytes: number): void {
     this.index.add(entries, this.segments.at(-1)!, this.offset, batchBytes, this.nextBatch)
     this.offset += batchBytes
     this.nextBatch++
@@ -296,15 +283,12 @@ class SegmentedLog implements RaftLog {
       this.loggedState = hardState
       this.durableState = hardState
     }
-    for (const { resolve } of this.queue.splice(0, complete)) resolve()
-    // At most one append is in a batch with a part of its entries.
-    const next = this.queue[0]
-    if (next !== undefined) next.written = next.taken
+    this.queue.batchWritten(complete)
   }
 
   /**
-   * Nothing of the queue can be written to a segment. Its hard state is made durable in the reserve, and its entries
-   * go back to the caller, who hands them in again when there is room.
+   * Called when no segment has room for the queue. Writes the newest hard state to the reserve, and gives the entries
+   * back to the caller, which appends them again when there is room.
    */
   private async giveBack(fault: NoFileError): Promise<void> {
     const { room } = fault
@@ -316,78 +300,42 @@ class SegmentedLog implements RaftLog {
     }
     this.full = fault
     this.hasGivenBack = true
-    // Before anything else is appended.
+    // These must be right before the next append.
     this.appended = this.index.lastIndex
     this.appendable = this.index.firstIndex
-    const given = this.queue.slice()
+    const given = this.queue.all()
     const state = given.findLast(({ write }) => write.hardState !== undefined)?.write.hardState
     if (state !== undefined) {
       const now = this.capped(state, this.index.lastIndex)
       await this.reserve.write(now)
       this.durableState = now
     }
-    this.queue.splice(0, given.length)
+    this.queue.remove(given.length)
     let stored = this.index.lastIndex
     for (const { write, written, resolve, reject } of given) {
-      if (!adds(write)) {
+      if (!changesLog(write)) {
         resolve()
         continue
       }
       const { reset, entries } = write
       if (written > 0) stored = entries[written - 1]!.index
-      // The log that is there is not the one that the caller goes on with.
+      // A reset was given back: the stored log is not the one that the caller continues.
       else stored = reset === undefined ? Math.min(stored, entries[0]!.index - 1) : 0
       reject(new LogFullError(stored, fault.room, fault.cause))
     }
   }
 
   /**
-   * The commit index never names an entry that is not there: one that was given back, or what a reset that was given
-   * back would have made of it. That reset may be on its way again, and this state still ahead of it in the queue.
+   * Lowers the commit index to an entry that the log holds. The state may name an entry that was given back, or one that
+   * only exists after a reset that was given back and that follows this state in the queue again.
    */
   private capped(state: HardState, lastIndex: number): HardState {
     return !this.hasGivenBack || state.commit <= lastIndex ? state : { ...state, commit: lastIndex }
   }
 
+  /** What the next batch holds. A state that is only in the reserve goes along. */
   private gather(): Gathered {
-    let reset: SnapshotMeta | undefined
-    let hardState: HardState | undefined
-    let complete = 0
-    let bytes = 0
-    const entries: Entry[] = []
-    for (const pending of this.queue) {
-      const { write } = pending
-      if (this.full !== undefined && adds(write)) break
-      if (pending.taken === 0 && write.reset !== undefined) {
-        // It begins a segment, and so a batch.
-        if (complete > 0) break
-        reset = write.reset
-      }
-      // The state stands before the append's entries: no entry is durable in a term that is not (Figure 2).
-      if (pending.taken === 0 && write.hardState !== undefined) hardState = write.hardState
-      while (pending.taken < write.entries.length) {
-        const entry = write.entries[pending.taken]!
-        bytes += raftEntryBytes(entry)
-        // A batch has no gap; what replaces an entry of this one belongs to the next.
-        const last = entries.at(-1)
-        if (last !== undefined && (bytes > BATCH_BYTES || entry.index <= last.index)) {
-          return this.gathered(reset, hardState, entries, complete)
-        }
-        entries.push(entry)
-        pending.taken++
-      }
-      complete++
-    }
-    return this.gathered(reset, hardState, entries, complete)
-  }
-
-  private gathered(
-    reset: SnapshotMeta | undefined,
-    hardState: HardState | undefined,
-    entries: readonly Entry[],
-    complete: number
-  ): Gathered {
-    // What is in the reserve only goes to the log with the next batch.
+    const { reset, hardState, entries, complete } = this.queue.gather(this.full !== undefined)
     const state = hardState ?? (this.durableState === this.loggedState ? undefined : this.durableState)
     const lastIndex = entries.at(-1)?.index ?? reset?.index ?? this.index.lastIndex
     return { reset, hardState: state && this.capped(state, lastIndex), entries, complete }
@@ -402,11 +350,7 @@ class SegmentedLog implements RaftLog {
   }
 }
 
-/** Adds to what stands in the log, or begins it anew. */
-function adds({ reset, entries }: LogWrite): boolean {
-  return reset !== undefined || entries.length > 0
-}
-
+/** Whether a batch may go into the segment: it resets nothing, and its entries do not begin below the segment's first. */
 function belongsTo({ firstIndex }: Segment, { reset, entries }: Gathered): boolean {
   return reset === undefined && (entries[0]?.index ?? firstIndex) >= firstIndex
 }

@@ -2,32 +2,35 @@ import type { Clock, RaftConfiguration, Shortage } from '@quire/protocol'
 import type { Entry, HardState, LogReader, SnapshotMeta } from '../core/types.js'
 import type { Disk } from './disk.js'
 
+/** One append to the log. */
 export interface LogWrite {
   readonly hardState?: HardState | undefined
-  /** The log starts anew after this snapshot, before `entries` are appended: all that was in it is dropped. */
+  /** Before `entries` are appended, the log starts anew after this snapshot; its earlier content is dropped. */
   readonly reset?: SnapshotMeta | undefined
-  /** Replace everything from the first one's index on; that index is at most one after the last appended. */
+  /** They replace everything from the first one's index on. That index is at most one above the last appended entry. */
   readonly entries: readonly Entry[]
 }
 
-/** A durable log. What `LogReader` shows is what is durable. */
+/** A durable log. Its `LogReader` part shows durable entries only. */
 export interface RaftLog extends LogReader {
   readonly hardState: HardState
-  /** The `config` entries, in order: the one in force at `firstIndex - 1`, if any, and all after it. */
+  /** The `config` entries in order: the one in force at `firstIndex - 1`, if there is one, and every later one. */
   readonly configurations: readonly Entry[]
   /**
-   * Resolves when durable, in the order of the calls; calls that come while a write is under way share the next.
-   * Takes the buffers. Rejects with LogFullError when the entries fit no file and none can be made, for want of room
-   * or of a descriptor: the log is sound, and goes on when there is room. After a failed write nothing is accepted any
-   * more: everything rejects with LogFailedError.
+   * Resolves when the write is durable, in the order of the calls. Calls that come while a write is under way share the
+   * next one. The log owns the buffers from then on.
+   *
+   * Rejects with LogFullError if the entries fit no file and no other can be made, for lack of space or of a
+   * descriptor. The log stays sound, and goes on when there is room. After a failed write every call rejects with
+   * LogFailedError.
    */
   append(write: LogWrite): Promise<void>
   /**
-   * Entries up to `index` are not needed any more; the log drops what it can of them. `index` is committed, durable here, and in a
-   * durable snapshot of the state machine. Resolves when done. A file that cannot be removed is tried again with the next call.
+   * Drops entries up to `index` as far as the log can. `index` must be committed, durable here, and covered by a
+   * durable snapshot of the state machine. Resolves when done. If a file cannot be removed, the next call tries again.
    */
   compact(index: number): Promise<void>
-  /** Waits for what was appended, then closes the files. */
+  /** Waits for pending appends, then closes the files. */
   close(): Promise<void>
 }
 
@@ -35,35 +38,35 @@ export interface RaftLog extends LogReader {
 export type FirstConfiguration = Pick<RaftConfiguration, 'voters' | 'learners' | 'context'>
 
 /**
- * What to make of a directory without a log: found a cluster, the same on every voter (it becomes entry 1 of term 1,
- * committed), or join one with an empty log, under an id that no node has used before (docs/raft.md, Membership).
- * Ignored when there is a log.
+ * The content of a new log. `bootstrap` founds a cluster: the configuration is the same on every voter, and becomes
+ * entry 1 of term 1, committed. `join` starts with an empty log, under an id that no node has used before
+ * (docs/raft.md, Membership). Ignored if a log exists.
  */
 export type LogCreation = { readonly bootstrap: FirstConfiguration } | { readonly join: true }
 
 export interface SegmentedLogInit {
-  /** The directory of this log alone. */
+  /** A directory for this log alone. */
   readonly disk: Disk
-  /** Bytes of a segment file; default 16 MiB. A larger batch gets a larger segment. */
+  /** Size of a segment file; default 16 MiB. A larger batch gets a larger segment. */
   readonly segmentBytes?: number
-  /** Entry bytes at the log's end that are kept in memory; default 16 MiB. Older ones are read from disk. */
+  /** Entry bytes at the log's end that stay in memory; default 16 MiB. Older entries are read from disk. */
   readonly cacheBytes?: number
-  /** Whose log this is, such as cluster and node id: files of another are refused. Default ''. */
+  /** Identifies the log's owner, for example by cluster and node id. Files of another owner are refused. Default ''. */
   readonly identity?: string
   /**
-   * Without it a log that does not exist is a LogNotInitializedError: a voter that has lost its log may have acknowledged what it
-   * does not know any more, and must not vote.
+   * Without it, a missing log is a LogNotInitializedError: a voter that has lost its log no longer knows what it has
+   * acknowledged, and must not vote.
    */
   readonly create?: LogCreation | undefined
   /**
-   * With it, a file that found no room or no descriptor is tried again once a second until it can be made, and the
-   * directory's flush waits for a descriptor. Without it, a full log stays full, and that flush fails.
+   * With a clock, the log retries once a second to make a file that found no space or no descriptor, and the flush of
+   * the directory waits for a descriptor. Without one, a full log stays full, and that flush fails.
    */
   readonly clock?: Pick<Clock, 'schedule'>
   /**
-   * Called when the condition changes: with a NoSpaceError or a NoDescriptorsError when the file after the one that is
-   * being written cannot be made, and up to half a segment is left; with undefined when it could be made after all.
-   * When that segment is full as well, `append` gives entries back (LogFullError).
+   * Called when the condition changes. A NoSpaceError or NoDescriptorsError says that the file after the current one
+   * cannot be made; up to half of the current segment is left then. Undefined says that it could be made after all.
+   * Once the current segment is full as well, `append` gives entries back (LogFullError).
    */
   readonly onSpace?: (fault: Shortage | undefined) => void
 }

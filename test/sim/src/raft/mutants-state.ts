@@ -128,8 +128,8 @@ export const TRANSFER: readonly Mutant[] = [
     name: "a deposed leader's transfer waits",
     rule: 'docs/raft.md, transfer',
     file: 'pending-transfer.js',
-    find: 'const isGivenUp = this.ticksWithoutLeader >= this.patienceTicks;',
-    replace: 'const isGivenUp = false;'
+    find: 'const hasTimedOut = this.ticksWithoutLeader >= this.timeoutTicks;',
+    replace: 'const hasTimedOut = false;'
   }
 ]
 
