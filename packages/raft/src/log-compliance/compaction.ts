@@ -3,7 +3,7 @@ import type { LogWrite } from '../log/types.js'
 import { firstState, matchingState, stateAfter, type LogState } from './model.js'
 import { BOOTSTRAP, entries, entry, test, turn, type Bench, type Rig } from './rig.js'
 
-/** A snapshot of term 4 whose configuration is older than itself. */
+/** A snapshot of term 4 whose configuration is older than its last entry. */
 const SNAPSHOT = { index: 500, term: 4, configuration: entry(477, 3, 'config') }
 const RESET: LogWrite = { reset: SNAPSHOT, hardState: { term: 4, vote: undefined, commit: 500 }, entries: [] }
 
@@ -33,7 +33,7 @@ export function compactionTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'is reset while other writes wait', [], async (bench) => {
+  test(rig, 'can be reset while other writes wait', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     const later = { index: 700, term: 5, configuration: entry(650, 5, 'config') }
     const writes: LogWrite[] = [
@@ -50,7 +50,7 @@ export function compactionTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'drops entries up to the compacted one at most, and keeps the rest', [], async (bench) => {
+  test(rig, 'drops entries up to the compacted index at most, and keeps the others', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     let state = await grow(bench, firstState(BOOTSTRAP), 400, 1)
     let { firstIndex } = bench.log
@@ -88,7 +88,7 @@ export function compactionTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'is compacted while it is appended to, and while it is reset', [], async (bench) => {
+  test(rig, 'can be compacted during appends and during a reset', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     let state = firstState(BOOTSTRAP)
     const waiting: Promise<void>[] = []
@@ -107,7 +107,7 @@ export function compactionTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'reads what is left while it is compacted', [], async (bench) => {
+  test(rig, 'shows its remaining entries while it is compacted', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     const state = await grow(bench, firstState(BOOTSTRAP), 300, 1)
     const compacting = [100, 200, 299].map((index) => bench.log.compact(index))
@@ -119,7 +119,7 @@ export function compactionTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'drops entries behind truncations that went below where they were written', [], async (bench) => {
+  test(rig, 'compacts a log in which truncations have begun later segments below earlier ones', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     let state = await grow(bench, firstState(BOOTSTRAP), 300, 1)
     for (const [first, last, term] of [
@@ -140,28 +140,33 @@ export function compactionTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'opens in a time that depends on what is left, not on what ever was', ['bytesRead'], async (bench) => {
-    const { adapter, storage } = bench
-    await bench.open(BOOTSTRAP)
-    const read: number[] = []
-    let state = firstState(BOOTSTRAP)
-    for (const last of [200, 2000]) {
-      while (bench.log.lastIndex < last) {
-        state = await grow(bench, state, bench.log.lastIndex + 100, 1)
-        await bench.log.compact(bench.log.lastIndex - 20)
+  test(
+    rig,
+    'opens in a time that depends on the remaining entries, not on all entries ever',
+    ['bytesRead'],
+    async (bench) => {
+      const { adapter, storage } = bench
+      await bench.open(BOOTSTRAP)
+      const read: number[] = []
+      let state = firstState(BOOTSTRAP)
+      for (const last of [200, 2000]) {
+        while (bench.log.lastIndex < last) {
+          state = await grow(bench, state, bench.log.lastIndex + 100, 1)
+          await bench.log.compact(bench.log.lastIndex - 20)
+        }
+        await bench.log.close()
+        const before = adapter.bytesRead!(storage)
+        await bench.open()
+        read.push(adapter.bytesRead!(storage) - before)
+        matchingState(bench.log, [state], bench.log.lastIndex - 20)
       }
+      assert.ok(read[1]! <= 2 * read[0]!, `${read[0]} bytes read with 200 entries, ${read[1]} with 2000`)
       await bench.log.close()
-      const before = adapter.bytesRead!(storage)
-      await bench.open()
-      read.push(adapter.bytesRead!(storage) - before)
-      matchingState(bench.log, [state], bench.log.lastIndex - 20)
     }
-    assert.ok(read[1]! <= 2 * read[0]!, `${read[0]} bytes read with 200 entries, ${read[1]} with 2000`)
-    await bench.log.close()
-  })
+  )
 }
 
-/** Appends up to `last`, a few entries at a time, so that they fill many batches and segments. */
+/** Appends entries up to `last`, a few at a time, so that they fill many batches and segments. */
 async function grow<S>(bench: Bench<S>, state: LogState, last: number, term: number): Promise<LogState> {
   let grown = state
   for (let first = bench.log.lastIndex + 1; first <= last; first += 5) {

@@ -5,18 +5,18 @@ import { fillUp } from './fill-up.js'
 import { firstState, matchingState, possibleStates, stateAfter, type LogState } from './model.js'
 import { BOOTSTRAP, entries, entry, indexesOf, isError, test, turn, type Bench, type Rig } from './rig.js'
 
-/** Files that a log may hold open at a time, however long it is: see docs/raft.md, "The log on disk". */
+/** Files that a log may have open at once, however long it is: see docs/raft.md, "The log on disk". */
 export const MAX_OPEN_FILES = 8
 
-/** Fills a segment of 8 KiB with a few of them. */
+/** A few entries of this size fill a segment of 8 KiB. */
 const LARGE_BYTES = 2000
-/** Turns in which a log without a descriptor had every chance to do what it must not. */
+/** Turns that are enough for a log without descriptors to do what it must not. */
 const PATIENCE_TURNS = 200
-/** As many as meet every fill of a segment: the next file is there already, or is not. */
+/** Rounds that are enough to meet every fill level of a segment, with and without a prepared next file. */
 const ROUNDS = 6
 
 export function descriptorTests<S>(rig: Rig<S>): void {
-  test(rig, 'holds a bounded number of files open, however long it is', ['openFiles'], async (bench) => {
+  test(rig, 'has a bounded number of files open, however long it is', ['openFiles'], async (bench) => {
     const isBounded = (): void => {
       const { most } = bench.adapter.openFiles!(bench.storage)
       assert.ok(most <= MAX_OPEN_FILES, `${most} files were open at a time, at most ${MAX_OPEN_FILES} may be`)
@@ -39,7 +39,7 @@ export function descriptorTests<S>(rig: Rig<S>): void {
     assert.equal(bench.adapter.openFiles!(bench.storage).now, 0, 'files are open after close')
   })
 
-  test(rig, 'reads later what it cannot open now', ['setDescriptors'], async (bench) => {
+  test(rig, 'reads entries later when it cannot open their segment now', ['setDescriptors'], async (bench) => {
     const { adapter, storage } = bench
     await bench.open(BOOTSTRAP)
     const state = await grow(bench, firstState(BOOTSTRAP), 60)
@@ -58,14 +58,14 @@ export function descriptorTests<S>(rig: Rig<S>): void {
 
   test(
     rig,
-    'gives entries back, and keeps hard states, when its next file finds no descriptor',
+    'gives entries back and keeps hard states when its next file finds no descriptor',
     ['setDescriptors'],
     async (bench) => {
       const { adapter, storage } = bench
       await bench.open(BOOTSTRAP)
       let state = await grow(bench, firstState(BOOTSTRAP), 30)
       for (let term = 2; term <= 4; term++) {
-        // Without a file that it has made ahead of its need.
+        // A log that was just opened has prepared no file ahead of need.
         const log = await bench.reopen()
         adapter.setDescriptors!(storage, true)
         const { acknowledged, refused, failure } = await fillUp(log, state, 'NoDescriptorsError')
@@ -75,7 +75,7 @@ export function descriptorTests<S>(rig: Rig<S>): void {
         assert.deepEqual(log.hardState, vote.hardState)
         adapter.setDescriptors!(storage, false)
         await failure.room
-        // What it kept of the refused write is written again with the rest.
+        // This repeats the entries of the refused write that the log has kept.
         const again = { entries: refused.entries }
         await log.append(again)
         state = [vote, again].reduce(stateAfter, acknowledged)
@@ -88,7 +88,7 @@ export function descriptorTests<S>(rig: Rig<S>): void {
 
   test(
     rig,
-    'loses nothing that it acknowledged, whenever the descriptors run out',
+    'loses nothing that it has acknowledged, whenever the descriptors run out',
     ['setDescriptors'],
     async (bench) => {
       const { adapter, storage } = bench
@@ -117,7 +117,7 @@ export function descriptorTests<S>(rig: Rig<S>): void {
     }
   )
 
-  test(rig, 'closes while it lacks a descriptor', ['setDescriptors'], async (bench) => {
+  test(rig, 'can be closed while it lacks a descriptor', ['setDescriptors'], async (bench) => {
     const { adapter, storage } = bench
     await bench.open(BOOTSTRAP)
     let state = await grow(bench, firstState(BOOTSTRAP), 30)
@@ -146,7 +146,7 @@ function largeWrites(first: number, count: number): LogWrite[] {
   return entries(first, first + count - 1, 1, LARGE_BYTES).map((each) => ({ entries: [each] }))
 }
 
-/** One write an entry, so that each fills a batch. */
+/** Appends one write per entry, so that each entry fills a batch. */
 async function grow<S>(bench: Bench<S>, state: LogState, last: number): Promise<LogState> {
   let grown = state
   const first = bench.log.lastIndex + 1

@@ -10,7 +10,7 @@ const FLIPS = 100
 export function faultTests<S>(rig: Rig<S>): void {
   test(
     rig,
-    'takes nothing after a failed flush, and never reports success for it',
+    'accepts nothing after a failed flush, and never reports success for it',
     ['failNextWrite'],
     async (bench) => {
       const { log, state } = await filled(bench, 20)
@@ -25,13 +25,13 @@ export function faultTests<S>(rig: Rig<S>): void {
         assert.equal(result.status, 'rejected')
         isError('LogFailedError')(result.reason)
       }
-      // The same again would succeed on a disk that has dropped what it could not write.
+      // The same write could succeed on a disk that has dropped the pages that it failed to write.
       await assert.rejects(log.append(writes[0]!), isError('LogFailedError'))
       await assert.rejects(log.compact(5), isError('LogFailedError'))
       matchingState(log, [state], 0)
       await log.close()
       await assert.rejects(log.append(writes[0]!), isError('LogFailedError'))
-      // What the failed flush left is unknown, but it is a beginning of what was written.
+      // The failed flush may have stored any prefix of the writes.
       matchingState(await bench.open(), possibleStates(state, writes, 0), 0)
       await bench.log.close()
     }
@@ -39,7 +39,7 @@ export function faultTests<S>(rig: Rig<S>): void {
 
   test(
     rig,
-    'gives entries back, and loses nothing acknowledged, when there is no more space',
+    'gives entries back without losing an acknowledged one when there is no more space',
     ['setFull'],
     async (bench) => {
       const { adapter, storage } = bench
@@ -68,14 +68,14 @@ export function faultTests<S>(rig: Rig<S>): void {
     const again = await bench.reopen()
     assert.deepEqual(again.hardState, { term: 50, vote: 'b', commit })
     await adapter.setFull!(storage, false)
-    // The log's own files catch up, and agree with each other.
+    // The segments catch up, and agree with each other.
     const first = again.lastIndex + 1
     for (let index = first; index < first + 100; index++) await bench.append({ entries: [entry(index, 50)] })
     assert.deepEqual((await bench.reopen()).hardState, { term: 50, vote: 'b', commit })
     await bench.log.close()
   })
 
-  test(rig, 'goes on when compaction makes room', ['setFull'], async (bench) => {
+  test(rig, 'goes on when compaction has made room', ['setFull'], async (bench) => {
     const { adapter, storage } = bench
     const { log, state } = await filled(bench, 400)
     await adapter.setFull!(storage, true)
@@ -102,13 +102,13 @@ export function faultTests<S>(rig: Rig<S>): void {
         await adapter.removeStorage?.(storage)
       }
     }
-    // Most of the time goes to flushes, which several storages wait for together.
+    // Most of the time goes to flushes. Several storages wait for theirs at once.
     await Promise.all(Array.from({ length: 4 }, flipBits))
-    assert.ok(refused > 0, `${FLIPS} flipped bits, and none was noticed`)
+    assert.ok(refused > 0, `none of ${FLIPS} flipped bits was noticed`)
   })
 }
 
-/** Damage is found when the log is opened or when the entry is read; what is not found must have changed nothing. */
+/** Damage shows when the log is opened or an entry is read. Damage that does not show must have changed nothing. */
 async function isRefused(open: () => Promise<RaftLog>, state: LogState): Promise<boolean> {
   let log
   try {
@@ -129,7 +129,7 @@ async function isRefused(open: () => Promise<RaftLog>, state: LogState): Promise
 async function filled<S>(bench: Bench<S>, last: number): Promise<{ log: RaftLog; state: LogState }> {
   const log = await bench.open(BOOTSTRAP)
   const state = await fill(log, last)
-  // Nothing that was prepared meanwhile is under way.
+  // Wait until work that the log does ahead of need is done.
   for (let i = 0; i < 100; i++) await turn()
   return { log, state }
 }

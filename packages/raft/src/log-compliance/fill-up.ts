@@ -4,7 +4,7 @@ import type { LogWrite, RaftLog } from '../log/types.js'
 import { stateAfter, type LogState } from './model.js'
 import { entries, isError } from './rig.js'
 
-/** Appends until the log gives something back: `refused`, for want of something (`cause`). */
+/** Appends until the log gives a write back (`refused`), with an error named `cause` as the reason. */
 export async function fillUp(
   log: RaftLog,
   from: LogState,

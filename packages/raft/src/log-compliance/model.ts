@@ -1,4 +1,4 @@
-/** What a log is, without a disk: states, what a write makes of them, and which of them a crash may leave. */
+/** A log without a disk: its states, how a write changes them, and which of them a crash may leave. */
 import assert from 'node:assert/strict'
 import type { Entry, HardState } from '../core/types.js'
 import { FIRST_BASE } from '../log/base.js'
@@ -8,10 +8,10 @@ import type { LogCreation, LogWrite, RaftLog } from '../log/types.js'
 export interface LogState {
   readonly prevIndex: number
   readonly prevTerm: number
-  /** In force at `prevIndex`. */
+  /** The `config` entry in force at `prevIndex`. */
   readonly configuration: Entry | undefined
   readonly hardState: HardState
-  /** From `prevIndex + 1` on. */
+  /** The entries from `prevIndex + 1` on. */
   readonly entries: readonly Entry[]
 }
 
@@ -27,7 +27,7 @@ export function stateAfter(state: LogState, write: LogWrite): LogState {
   return statesOf(state, write).at(-1)!
 }
 
-/** All states that a log may have when `writes` were made in this order and the first `durable` are certain. */
+/** All states that a log may have after `writes` in this order, if the first `durable` of them are certain. */
 export function possibleStates(start: LogState, writes: readonly LogWrite[], durable: number): LogState[] {
   let state = start
   for (const write of writes.slice(0, durable)) state = stateAfter(state, write)
@@ -39,7 +39,7 @@ export function possibleStates(start: LogState, writes: readonly LogWrite[], dur
   return states
 }
 
-/** A write may become durable piece by piece: first the start of the log and the hard state together, then each entry. */
+/** A write may become durable piece by piece: first the reset together with the hard state, then each entry. */
 function statesOf(before: LogState, { reset, hardState, entries }: LogWrite): LogState[] {
   let state = before
   if (reset !== undefined) {
@@ -55,7 +55,7 @@ function statesOf(before: LogState, { reset, hardState, entries }: LogWrite): Lo
   return states
 }
 
-/** The same log without the entries up to `prevIndex`. */
+/** The same log without its entries up to `prevIndex`. */
 export function startingAfter(state: LogState, prevIndex: number): LogState {
   if (prevIndex === state.prevIndex) return state
   const dropped = state.entries.slice(0, prevIndex - state.prevIndex)
@@ -68,7 +68,10 @@ export function startingAfter(state: LogState, prevIndex: number): LogState {
   }
 }
 
-/** Fails unless the log is one of `states`, without what compaction up to `compacted` may have dropped. Returns which. */
+/**
+ * Asserts that the log is one of `states`, apart from entries up to `compacted`, which it may have dropped. Returns
+ * that state.
+ */
 export function matchingState(log: RaftLog, states: readonly LogState[], compacted: number): LogState {
   const found = describeLog(log)
   const prevIndex = log.firstIndex - 1
@@ -78,12 +81,12 @@ export function matchingState(log: RaftLog, states: readonly LogState[], compact
   const expected = states.filter(mayStart).map((state) => ({ state, text: describe(startingAfter(state, prevIndex)) }))
   const match = expected.find(({ text }) => text === found)
   if (match !== undefined) return match.state
-  // With the newest state, so that the difference shows.
-  assert.equal(found, expected.at(-1)?.text ?? `a log that starts elsewhere: ${prevIndex + 1} is not compacted`)
+  // Compare with the newest state, so that the assertion shows the difference.
+  assert.equal(found, expected.at(-1)?.text ?? `a log that starts elsewhere: entry ${prevIndex + 1} is not compacted`)
   assert.fail('no state matches')
 }
 
-/** Everything that a log shows, read through its interface. */
+/** Everything that a log shows through its interface. */
 export function describeLog(log: RaftLog): string {
   const { firstIndex, lastIndex, hardState, configurations } = log
   const entries: Entry[] = []

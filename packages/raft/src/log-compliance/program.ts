@@ -6,30 +6,37 @@ import { firstState, lastIndexOf, matchingState, possibleStates, stateAfter, typ
 import { type Bench, BOOTSTRAP, entries, entry, turn } from './rig.js'
 
 const OPERATIONS = 25
-/** A program that takes longer never ends. */
+/** A program that takes more turns is taken to be stuck. */
 const MAX_TURNS = 1_000_000
 
-/** Turns in which a log without a descriptor gives back what it can. */
+/** Turns after which a log without descriptors has given back what it can. */
 const PATIENCE_TURNS = 50
 
-/** Power is lost at this turn. */
+/** Thrown at the turn in which power is lost. */
 class PowerLost extends Error {}
 
-/** A sequence of operations that `random` draws, as a Raft node would call them, and what the log may be after each. */
+/**
+ * Runs a random sequence of operations on a log, as a Raft node would call them.
+ *
+ * It knows the states that the log may have after each operation.
+ */
 export class Program<S> {
-  /** The log as it was opened, and what was appended since. */
+  /** State of the log when it was opened. `writes` holds every append since. */
   private start: LogState = firstState(BOOTSTRAP)
   private writes: LogWrite[] = []
   private durable = 0
-  /** The log when all writes are done. */
+  /** State of the log once all writes are done. */
   private state = this.start
-  /** Never truncated: known as committed, or compacted. */
+  /** The highest index that is committed or compacted, and so never truncated. */
   private committed = 1
   private compacted = 0
   private turns = 0
   private failure: Error | undefined
   private isShort = false
-  /** Descriptors have run out since the log was opened, so entries may be given back: also later, until it tries again. */
+  /**
+   * Descriptors have run out since the log was opened. Entries may be given back until the log tries again, which may
+   * be later.
+   */
   private wasShort = false
   /** The log has given entries back. */
   private gaveBack = false
@@ -37,11 +44,11 @@ export class Program<S> {
   constructor(
     private readonly bench: Bench<S>,
     private readonly random: () => number,
-    /** Turn at which power is lost. */
+    /** The turn in which power is lost. */
     private readonly lossAt: number
   ) {}
 
-  /** False when power was lost on the way; what was left then has been looked at. */
+  /** Returns false if power was lost on the way; in that case it has checked what is left. */
   async run(): Promise<boolean> {
     try {
       await this.finish(this.bench.open(BOOTSTRAP))
@@ -88,7 +95,7 @@ export class Program<S> {
     })
   }
 
-  /** Up to what is durable and nothing that was appended replaces. */
+  /** Commits entries that are durable, and that no pending write replaces. */
   private commit(): void {
     if (this.isResetting) return
     const { log } = this.bench
@@ -126,7 +133,7 @@ export class Program<S> {
   }
 
   private async reopen(): Promise<void> {
-    // Nothing is opened without a descriptor.
+    // A log without descriptors cannot be opened.
     this.setDescriptors(false)
     await this.settle()
     await this.finish(this.bench.log.close())
@@ -140,7 +147,7 @@ export class Program<S> {
     const states = this.possible()
     await adapter.powerLoss!(storage, this.random)
     this.setDescriptors(false)
-    // Power may be lost before there was a log.
+    // Power may have been lost before the log was made.
     await this.bench.open(BOOTSTRAP)
     this.wasShort = false
     this.restart(matchingState(this.bench.log, states, this.compacted))
@@ -173,15 +180,15 @@ export class Program<S> {
     )
   }
 
-  /** Waits for all writes, and looks at what they have come to. */
+  /** Waits for all writes, and checks their result. */
   private async settle(): Promise<void> {
     for (let turns = 0; this.durable < this.writes.length; turns++) {
-      // A file that was made ahead waits for a descriptor, to make its name durable.
+      // The log may wait for a descriptor, to make the name of a prepared file durable.
       if (turns === PATIENCE_TURNS) this.setDescriptors(false)
       await this.pass()
     }
     const state = capped(this.writes.reduce(stateAfter, this.start))
-    // Reading it is synchronous: nothing else finds a descriptor meanwhile.
+    // The check is synchronous, so nothing else finds a descriptor meanwhile.
     const { isShort } = this
     this.setDescriptors(false)
     this.restart(matchingState(this.bench.log, [state], this.compacted))
@@ -189,8 +196,8 @@ export class Program<S> {
   }
 
   /**
-   * What a power loss now may leave. Without descriptors a hard state may become durable before the entries that were
-   * handed in earlier: they are about to be given back.
+   * The states that a power loss may leave now. Without descriptors a hard state may become durable before earlier
+   * entries, which are about to be given back.
    */
   private possible(): LogState[] {
     const { start, writes, durable } = this
@@ -214,7 +221,7 @@ export class Program<S> {
   private async finish(promise: Promise<unknown>): Promise<void> {
     let isPending = true
     const settled = promise.finally(() => (isPending = false))
-    // It never settles when power is lost.
+    // The promise never settles if power is lost.
     settled.catch(() => {})
     while (isPending) await this.pass()
     await settled
@@ -224,7 +231,7 @@ export class Program<S> {
     await turn()
     if (this.failure !== undefined) throw this.failure
     if (++this.turns === this.lossAt) throw new PowerLost()
-    assert.ok(this.turns < MAX_TURNS, `the program is not done after ${this.turns} turns`)
+    assert.ok(this.turns < MAX_TURNS, `the program is still running after ${this.turns} turns`)
   }
 
   /** A whole number below `limit`. */
@@ -233,12 +240,12 @@ export class Program<S> {
   }
 }
 
-/** What a log has kept of a write that it gave back. */
+/** The part of a write that the log has kept when it gave the write back. */
 function keptOf({ hardState, reset, entries: given }: LogWrite, { stored }: LogFullError): LogWrite {
   return { hardState, entries: reset === undefined ? given.filter(({ index }) => index <= stored) : [] }
 }
 
-/** No commit index names an entry of a reset that was given back. */
+/** Lowers a commit index that names an entry of a reset that was given back. */
 function capped(state: LogState): LogState {
   const { hardState } = state
   return { ...state, hardState: { ...hardState, commit: Math.min(hardState.commit, lastIndexOf(state)) } }

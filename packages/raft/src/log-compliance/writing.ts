@@ -12,7 +12,7 @@ export function writingTests<S>(rig: Rig<S>): void {
     await log.close()
   })
 
-  test(rig, 'starts empty for a node that joins, and stays so until something is appended', [], async (bench) => {
+  test(rig, 'starts empty for a node that joins, and stays empty until the first append', [], async (bench) => {
     const check = (log: RaftLog): void => {
       matchingState(log, [firstState({ join: true })], 0)
       assert.deepEqual([log.firstIndex, log.lastIndex, log.term(0), log.configurations.length], [1, 0, 0, 0])
@@ -28,11 +28,11 @@ export function writingTests<S>(rig: Rig<S>): void {
 
   test(rig, '22 a wiped voter rejoining under its old id is refused', [], async ({ adapter, storage }) => {
     await assert.rejects(adapter.open(storage, undefined), isError('LogNotInitializedError'))
-    // Refused, and nothing was made by that.
+    // The refusal has made nothing.
     await assert.rejects(adapter.open(storage, undefined), isError('LogNotInitializedError'))
   })
 
-  test(rig, 'ignores how to make a log when there is one', [], async (bench) => {
+  test(rig, 'ignores `create` when a log exists', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     const write = { hardState: { term: 2, vote: 'b', commit: 1 }, entries: entries(2, 5, 2) }
     await bench.append(write)
@@ -43,7 +43,7 @@ export function writingTests<S>(rig: Rig<S>): void {
     }
   })
 
-  test(rig, 'acknowledges in the order of the calls, and shows what it acknowledges', [], async (bench) => {
+  test(rig, 'acknowledges appends in the order of the calls, and shows what it has acknowledged', [], async (bench) => {
     const log = await bench.open(BOOTSTRAP)
     const acks: number[] = []
     const writes = entries(2, 60, 1).map((each) =>
@@ -61,7 +61,7 @@ export function writingTests<S>(rig: Rig<S>): void {
     await log.close()
   })
 
-  test(rig, 'keeps appends of all sizes over a restart, together with those that wait', [], async (bench) => {
+  test(rig, 'keeps appends of all sizes over a restart, also those that shared a write', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     const writes: LogWrite[] = [
       { entries: entries(2, 40, 1) },
@@ -78,7 +78,7 @@ export function writingTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'waits for what was appended when it is closed, and takes nothing afterwards', [], async (bench) => {
+  test(rig, 'waits for pending appends when it is closed, and accepts nothing afterwards', [], async (bench) => {
     const log = await bench.open(BOOTSTRAP)
     const write = { entries: entries(2, 9, 1) }
     const appended = log.append(write)
@@ -103,7 +103,7 @@ export function writingTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'replaces what waits for the same flush', [], async (bench) => {
+  test(rig, 'replaces entries that wait for the same flush', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     const writes: LogWrite[] = [
       { entries: entries(2, 20, 1) },
