@@ -83,7 +83,7 @@ const content: fc.Arbitrary<BatchContent> = fc.record({
 })
 
 describe('Raft messages', () => {
-  it('come out as they went in', () => {
+  it('are the same after encoding and decoding', () => {
     fc.assert(
       fc.property(message, (value) => {
         expect(decode(raftMessage, encode(raftMessage, value))).toEqual(value)
@@ -91,7 +91,7 @@ describe('Raft messages', () => {
     )
   })
 
-  it('with random, changed or missing bytes are refused or are another message, but nothing worse', () => {
+  it('with random, changed or missing bytes are rejected or decode to another message, and never do worse', () => {
     const survive = (bytes: Uint8Array): void => {
       try {
         const value = decode(raftMessage, bytes)
@@ -113,14 +113,14 @@ describe('Raft messages', () => {
     )
   })
 
-  it('do not reserve what a length promises before it is there', () => {
-    // An append with 4096 entries, and nothing after it.
+  it('do not reserve the memory that a length promises before the data is there', () => {
+    // This is an append that promises 4096 entries, with nothing after it.
     const head = encode(raftMessage, { type: 'append', term: 1, prevIndex: 1, prevTerm: 1, commit: 1, entries: [] })
     const bytes = new Uint8Array([...head.subarray(0, -1), 0x80, 0x20])
     expect(() => decode(raftMessage, bytes)).toThrow(/4096 items in 0 bytes/)
   })
 
-  it('fit their frame when the entries fit the limits', () => {
+  it('fit their frame if their entries fit the limits', () => {
     const largest = { index: Number.MAX_SAFE_INTEGER, term: Number.MAX_SAFE_INTEGER, kind: 'normal' as const }
     const frame = (entries: RaftEntry[]): number => {
       const big = Number.MAX_SAFE_INTEGER
@@ -146,7 +146,7 @@ describe('Raft messages', () => {
 })
 
 describe('batches of the log', () => {
-  it('come out as they went in, and fill whole sectors', () => {
+  it('are the same after encoding and decoding, and fill whole sectors', () => {
     fc.assert(
       fc.property(content, fc.nat(), (value, number) => {
         const bytes = encodeBatch(number, value)
@@ -156,7 +156,7 @@ describe('batches of the log', () => {
     )
   })
 
-  it('of which sectors were never written are torn, with any flipped bit damaged', () => {
+  it('are torn if they lack sectors, and damaged if a bit is flipped', () => {
     fc.assert(
       fc.property(content, fc.nat(), fc.nat(7), (value, at, bit) => {
         const bytes = encodeBatch(1, value)
@@ -168,7 +168,7 @@ describe('batches of the log', () => {
         expect(inspectBatch(torn, 1).kind).toBe(wasZero ? 'whole' : sector === 0 ? 'empty' : 'torn')
         const flipped = bytes.slice()
         flipped[at % flipped.length]! ^= 1 << bit
-        // Bits after the payload mean nothing.
+        // Bits after the payload have no meaning.
         const verdict = inspectBatch(flipped, 1)
         if (verdict.kind === 'whole') expect(verdict.content).toEqual(value)
         else expect(verdict.kind).toMatch(/damaged|torn/)
@@ -177,7 +177,7 @@ describe('batches of the log', () => {
     )
   })
 
-  it('made of random bytes are judged, whatever they are', () => {
+  it('are judged without an exception even if they are random bytes', () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: SECTOR_BYTES, maxLength: 2048 }), (bytes) => {
         expect(inspectBatch(bytes, 1).kind).toMatch(/empty|damaged/)
@@ -185,7 +185,7 @@ describe('batches of the log', () => {
     )
   })
 
-  it('hold the largest entry', () => {
+  it('hold an entry of the largest size', () => {
     const value = {
       base: undefined,
       hardState: undefined,
@@ -196,7 +196,7 @@ describe('batches of the log', () => {
 })
 
 describe('segment headers and names', () => {
-  it('come out as they went in', () => {
+  it('are the same after encoding and decoding', () => {
     const header = { number: 0xabcdef, firstIndex: 2 ** 40, firstBatch: 2 ** 50, identity: 0xffffffff }
     expect(readSegmentHeader('x', encodeSegmentHeader(header))).toEqual(header)
     expect(parseSegmentName(segmentName(12, 2 ** 52))).toEqual({ number: 12, firstIndex: 2 ** 52 })

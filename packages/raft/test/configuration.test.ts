@@ -14,13 +14,13 @@ function configuration(voters: readonly string[], learners: readonly string[] = 
 
 const change = (type: MembershipChange['type'], id: string): MembershipChange => ({ type, id })
 
-/** Sets of ids, as bits. */
+/** All subsets of the ids, by the bits of a number. */
 const SETS = Array.from({ length: 1 << IDS.length }, (_, bits) => IDS.filter((_id, i) => bits & (1 << i)))
 
-/** Every quorum of one and every quorum of the other have somebody in common. */
+/** Whether every quorum of one configuration shares a node with every quorum of the other. */
 function overlap(one: Configuration, other: Configuration): boolean {
   const isQuorum = (of: Configuration, set: readonly string[]): boolean => hasQuorum(of, (id) => set.includes(id))
-  // Only disjoint pairs could contradict, and among those the largest second set is everybody else.
+  // Only disjoint pairs could contradict. Among those the largest second set holds all other nodes.
   return SETS.every(
     (set) =>
       !isQuorum(one, set) ||
@@ -45,7 +45,7 @@ const changes = fc.uniqueArray(
 )
 
 describe('a change of the configuration', () => {
-  it('goes through configurations whose quorums overlap, one step at a time (§6, thesis §4.2.1)', () => {
+  it('passes only through configurations whose quorums overlap, one step at a time (§6, thesis §4.2.1)', () => {
     const property = fc.property(starts, changes, (before, wanted) => {
       const next = applyChanges(before, wanted)
       if (typeof next === 'string') return
@@ -55,7 +55,7 @@ describe('a change of the configuration', () => {
     fc.assert(property, { numRuns: 300 })
   })
 
-  it('leads to what was asked for, and leaves the others what they are', () => {
+  it('leads to the requested members, and leaves the others as they are', () => {
     const property = fc.property(starts, changes, (before, wanted) => {
       const next = applyChanges(before, wanted)
       if (typeof next === 'string') return
@@ -71,12 +71,12 @@ describe('a change of the configuration', () => {
     fc.assert(property)
   })
 
-  it('would not do in one step for two voters: the quorums need not overlap (thesis §4.1, Figure 4.3)', () => {
+  it('could not change two voters in one step, because the quorums need not overlap (thesis §4.1, Figure 4.3)', () => {
     expect(overlap(configuration(['a', 'b', 'c']), configuration(['a', 'b', 'c', 'd', 'e']))).toBe(false)
     expect(overlap(configuration(['a', 'b', 'c']), configuration(['a', 'b', 'c', 'd']))).toBe(true)
   })
 
-  it('takes one step where one voter at most comes or goes, with any number of learners (thesis §4.2.1)', () => {
+  it('takes one step if at most one voter is added or removed, with any number of learners (thesis §4.2.1)', () => {
     const before = configuration(['a', 'b', 'c'], ['d'])
     const steps = [
       [change('voter', 'd')],
@@ -93,7 +93,7 @@ describe('a change of the configuration', () => {
     })
   })
 
-  it('lets an outgoing voter vote until it becomes a learner (§6)', () => {
+  it("keeps an outgoing voter's vote until it becomes a learner (§6)", () => {
     const joint = applyChanges(configuration(['a', 'b', 'c']), [change('learner', 'a'), change('voter', 'd')])
     if (typeof joint === 'string') throw new Error(joint)
     expect(joint).toMatchObject({ voters: ['b', 'c', 'd'], learners: [], learnersNext: ['a'] })
@@ -102,7 +102,7 @@ describe('a change of the configuration', () => {
     expect(leaveJoint(joint)).toMatchObject({ voters: ['b', 'c', 'd'], learners: ['a'], learnersNext: [] })
   })
 
-  it('says why it makes no sense', () => {
+  it('is rejected with a reason if it is invalid', () => {
     const before = configuration(['a'], ['b'])
     expect(applyChanges(before, [])).toMatch(/changes nothing/)
     expect(applyChanges(before, [change('voter', 'a'), change('learner', 'b'), change('removed', 'z')])).toMatch(
@@ -124,7 +124,7 @@ describe('the configurations of a log', () => {
     return known
   }
 
-  it('are nobody before the first', () => {
+  it('have no members before the first one', () => {
     const known = new ConfigurationHistory()
     expect(known.current.voters).toEqual([])
     expect(known.index).toBe(0)
@@ -156,7 +156,7 @@ describe('the configurations of a log', () => {
     expect(known.index).toBe(9)
   })
 
-  it('begin anew with a snapshot', () => {
+  it('start anew with a snapshot', () => {
     const known = history()
     known.reset(entry(7, ['d']))
     expect(known).toMatchObject({ index: 7, current: { voters: ['d'] } })

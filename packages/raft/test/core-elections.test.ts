@@ -6,7 +6,7 @@ const vote = (term: number, lastIndex = 1, lastTerm = 1) =>
 
 /** Figure 2: "Rules for Servers, Followers 2, Candidates". */
 describe('elections', () => {
-  it('start when nothing was heard of a leader for the timeout (§5.2; Figure 2, Followers 2)', () => {
+  it('start when a node hears from no leader within the timeout (§5.2; Figure 2, Followers 2)', () => {
     const node = new CoreHarness().tick(9)
     expect(node.core.role).toBe('follower')
     node.step('b', append(1, 1, 1)).tick(9)
@@ -21,25 +21,25 @@ describe('elections', () => {
     ])
   })
 
-  it('are put off by a vote that was given (Figure 2, Followers 2)', () => {
+  it('are delayed by a vote that the node gives (Figure 2, Followers 2)', () => {
     const node = new CoreHarness().tick(9).step('b', vote(2)).tick(9)
     expect(node.core).toMatchObject({ role: 'follower', term: 2 })
     expect(node.tick(1).core.role).toBe('preCandidate')
   })
 
-  it('are not put off by one that was refused in the own term', () => {
+  it('are not delayed by a vote that the node refuses in its own term', () => {
     const node = new CoreHarness({ term: 2, vote: 'c' }).tick(9).step('b', vote(2)).tick(1)
     expect(node.core.role).toBe('preCandidate')
   })
 
-  it('raise the term, vote for oneself and ask all others (Figure 2, Candidates 1)', () => {
+  it('raise the term, vote for the candidate itself and ask all others (Figure 2, Candidates 1)', () => {
     const node = new CoreHarness().stand()
     expect(node.core).toMatchObject({ role: 'candidate', term: 2, leader: undefined })
     expect(node.hardState).toMatchObject({ term: 2, vote: 'a' })
     expect(node.take('requestVote').map(({ to }) => to)).toEqual(['b', 'c'])
   })
 
-  it('are won with a majority, and open with an entry of the own term (Figure 2, Candidates 2; §8)', () => {
+  it('are won with a majority, and the leader appends an entry of its term (Figure 2, Candidates 2; §8)', () => {
     const node = new CoreHarness().lead()
     expect(node.core).toMatchObject({ role: 'leader', leader: 'a', lastIndex: 2 })
     expect(node.stored[1]).toMatchObject({ term: 2, kind: 'noop' })
@@ -51,7 +51,7 @@ describe('elections', () => {
     expect(node.core).toMatchObject({ role: 'follower', term: 2 })
   })
 
-  it('do not count a vote twice, nor that of a node that is no voter', () => {
+  it('count neither a second vote of a node nor the vote of a node that is no voter', () => {
     const node = new CoreHarness({ voters: ['a', 'b', 'c', 'd', 'e'], learners: ['x'] }).stand()
     for (const from of ['b', 'b', 'x', 'y']) node.step(from, voteFor(2))
     expect(node.core.role).toBe('candidate')
@@ -59,19 +59,19 @@ describe('elections', () => {
     expect(node.core.role).toBe('leader')
   })
 
-  it('do not count votes of an earlier term', () => {
+  it('ignore votes of an earlier term', () => {
     const node = new CoreHarness().stand().stand()
     expect(node.core.term).toBe(3)
     node.step('b', voteFor(2))
     expect(node.core.role).toBe('candidate')
   })
 
-  it('are given up when the leader of the term is heard of (§5.2; Figure 2, Candidates 3)', () => {
+  it('end when the candidate hears from the leader of its term (§5.2; Figure 2, Candidates 3)', () => {
     const node = new CoreHarness().stand().step('b', append(2, 1, 1))
     expect(node.core).toMatchObject({ role: 'follower', term: 2, leader: 'b' })
   })
 
-  it('begin anew, in a new term, when the time-out runs out (§5.2; Figure 2, Candidates 4)', () => {
+  it('start again in a new term when the timeout elapses (§5.2; Figure 2, Candidates 4)', () => {
     const node = new CoreHarness().stand()
     node.take('requestVote')
     expect(node.tick(9).core).toMatchObject({ role: 'candidate', term: 2 })
@@ -84,18 +84,18 @@ describe('elections', () => {
     expect(node.core).toMatchObject({ role: 'follower', term: 1 })
   })
 
-  it('are not started by who has just joined and knows nobody (thesis §4.2.1)', () => {
+  it('are not started by a node that joins and knows no configuration (thesis §4.2.1)', () => {
     const node = new CoreHarness({ id: 'd', terms: [] }).tick(100)
     expect(node.core).toMatchObject({ role: 'follower', term: 0 })
     expect(node.sent).toEqual([])
   })
 
-  it('count the own vote at once where it is the only one, when it is durable (§5.2)', () => {
+  it('are won by a sole voter as soon as its own vote is durable (§5.2)', () => {
     const node = new CoreHarness({ voters: ['a'] }).tick(10)
     expect(node.core).toMatchObject({ role: 'leader', term: 2 })
   })
 
-  it('count the own vote only when it is durable, and not in a later term (Figure 2, State)', () => {
+  it("count the candidate's own vote only when it is durable, and not in a later term (Figure 2, State)", () => {
     const node = new CoreHarness({ voters: ['a'] })
     for (let i = 0; i < 10; i++) node.core.tick()
     node.drain(false)
@@ -116,18 +116,18 @@ describe('votes', () => {
     expect(node.hardState.vote).toBeUndefined()
   })
 
-  it('are given once a term (§5.2; RequestVote 2)', () => {
+  it('are given once per term (§5.2; RequestVote 2)', () => {
     const node = new CoreHarness().step('b', vote(2)).step('c', vote(2)).step('b', vote(2))
     expect(node.take('voteReply').map(({ message }) => message.granted)).toEqual([true, false, true])
   })
 
-  it('are given to others again in a later term (§5.2)', () => {
+  it('may go to another candidate in a later term (§5.2)', () => {
     const node = new CoreHarness().step('b', vote(2)).step('c', vote(3))
     expect(node.take('voteReply').map(({ message }) => message.granted)).toEqual([true, true])
     expect(node.hardState).toMatchObject({ term: 3, vote: 'c' })
   })
 
-  it('are durable before they leave, so that a crash cannot lead to a second (Figure 2, State)', () => {
+  it('are durable before they leave, so that a crash cannot lead to a second one (Figure 2, State)', () => {
     const node = new CoreHarness().step('b', vote(2), false)
     expect(node.sent).toEqual([])
     node.flush()
@@ -136,7 +136,7 @@ describe('votes', () => {
     expect(restarted.take('voteReply').map(({ message }) => message.granted)).toEqual([false, true])
   })
 
-  it('are asked for only when the own is durable (Figure 2, State)', () => {
+  it("are requested only when the candidate's own vote is durable (Figure 2, State)", () => {
     const node = new CoreHarness().stand(false)
     expect(node.take('requestVote')).toEqual([])
     node.flush()
@@ -148,27 +148,30 @@ describe('votes', () => {
     [4, 2, true, 'an equal log'],
     [9, 1, false, 'a longer log of an earlier term'],
     [1, 3, true, 'a shorter log of a later term']
-  ])('for last entry %i of term %i: %s, for it is %s (§5.4.1; RequestVote 2)', (lastIndex, lastTerm, granted) => {
-    const node = new CoreHarness({ terms: [1, 1, 2, 2], term: 3 }).step('b', vote(4, lastIndex, lastTerm))
-    expect(node.take('voteReply')[0]!.message.granted).toBe(granted)
-  })
+  ])(
+    'are granted for last entry %i of term %i: %s, because the candidate has %s (§5.4.1; RequestVote 2)',
+    (lastIndex, lastTerm, granted) => {
+      const node = new CoreHarness({ terms: [1, 1, 2, 2], term: 3 }).step('b', vote(4, lastIndex, lastTerm))
+      expect(node.take('voteReply')[0]!.message.granted).toBe(granted)
+    }
+  )
 
-  it('are refused to others when the leader of the term is known (§5.2)', () => {
+  it('are refused to other candidates once the leader of the term is known (§5.2)', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1)).step('c', vote(2))
     expect(node.take('voteReply')[0]!.message.granted).toBe(false)
   })
 
-  it('are refused by who has just joined and knows nothing (thesis §4.2.1)', () => {
+  it('are refused by a node that joins and has no configuration (thesis §4.2.1)', () => {
     const node = new CoreHarness({ id: 'd', terms: [] }).step('b', vote(2))
     expect(node.take('voteReply')[0]!.message).toEqual(voteFor(2, false))
   })
 
-  it('are given by a learner: the candidate may know of its promotion (thesis §4.2.2)', () => {
+  it('are given by a learner, because the candidate may know of its promotion (thesis §4.2.2)', () => {
     const node = new CoreHarness({ id: 'x', learners: ['x'] }).step('b', vote(2))
     expect(node.take('voteReply')[0]!.message.granted).toBe(true)
   })
 
-  it('are asked from a leader that steps down for them, if it does not know of itself as the leader any more', () => {
+  it('are given by a deposed leader once it no longer takes itself for the leader', () => {
     const node = new CoreHarness()
       .lead()
       .step('c', append(3, 1, 1))

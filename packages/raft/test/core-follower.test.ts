@@ -10,7 +10,7 @@ describe('a follower', () => {
     expect(node.take('appendReply')[0]!.message).toMatchObject({ term: 3, rejected: true, index: 1 })
   })
 
-  it('refuses an append whose previous entry it has not, and hints where to go on (§5.3; AppendEntries 2)', () => {
+  it('refuses an append whose previous entry it lacks, with a hint (§5.3; AppendEntries 2)', () => {
     const node = new CoreHarness({ terms: [1, 1, 1, 4, 4], term: 6 })
     node.step('b', append(6, 9, 6)).step('b', append(6, 5, 3))
     expect(node.take('appendReply').map(({ message }) => message)).toMatchObject([
@@ -19,7 +19,7 @@ describe('a follower', () => {
     ])
   })
 
-  it('hints at what is committed at least: there the logs match for certain (§5.3)', () => {
+  it('hints at its commit index or later, because the logs match there for certain (§5.3)', () => {
     const node = new CoreHarness({ terms: [1, 2, 2, 3, 3], commit: 3, term: 4 }).step('b', append(4, 5, 1))
     expect(node.take('appendReply')[0]!.message).toMatchObject({ rejected: true, hintIndex: 3, hintTerm: 2 })
   })
@@ -30,18 +30,18 @@ describe('a follower', () => {
     expect(node.take('appendReply')[0]!.message).toMatchObject({ rejected: false, index: 3 })
   })
 
-  it('never truncates a matching suffix for an old or doubled append (AppendEntries 3)', () => {
+  it('never truncates a matching suffix for an old or duplicate append (AppendEntries 3)', () => {
     const node = new CoreHarness({ terms: [1, 2, 2, 2] }).step('b', append(2, 1, 1, [2]))
     expect(node.terms).toEqual([1, 2, 2, 2])
     expect(node.take('appendReply')[0]!.message).toMatchObject({ rejected: false, index: 2 })
   })
 
-  it('stops rather than truncate what is committed (§5.4, State Machine Safety)', () => {
+  it('stops rather than truncate a committed entry (§5.4, State Machine Safety)', () => {
     const node = new CoreHarness({ terms: [1, 2, 2], commit: 3 })
     expect(() => node.step('b', append(3, 1, 1, [3, 3]))).toThrow(/truncation at 2/)
   })
 
-  it('appends what it has not, and only that (AppendEntries 4)', () => {
+  it('appends the entries that it lacks, and only those (AppendEntries 4)', () => {
     const node = new CoreHarness({ terms: [1, 2, 2] }).step('b', append(2, 1, 1, [2, 2, 2, 2]), false)
     expect(node.writes[0]!.write!.entries.map(({ index }) => index)).toEqual([4, 5])
   })
@@ -51,27 +51,27 @@ describe('a follower', () => {
     expect(node.core.commitIndex).toBe(2)
   })
 
-  it('does not go back with its commit index for an old append (AppendEntries 5)', () => {
+  it('never lowers its commit index for an old append (AppendEntries 5)', () => {
     const node = new CoreHarness({ terms: [1, 2, 2], commit: 3 }).step('b', append(2, 1, 1, [2], 2))
     expect(node.core.commitIndex).toBe(3)
-    // What is committed matches, so it says all of that.
+    // Committed entries match, so the answer acknowledges all of them.
     expect(node.take('appendReply')[0]!.message).toEqual(accepted(2, 3))
   })
 
-  it('takes a previous entry that is committed and dropped for one that matches (§7)', () => {
+  it('takes a previous entry that is committed and compacted as a match (§7)', () => {
     const node = new CoreHarness({ terms: [1, 2, 2, 2, 2, 2], commit: 6, compacted: 4 })
     node.step('b', append(2, 2, 2, [2, 2, 2, 2, 2]))
     expect(node.stored.map(({ index }) => index)).toEqual([5, 6, 7])
     expect(node.take('appendReply')[0]!.message).toEqual(accepted(2, 7))
   })
 
-  it('acknowledges only what is durable (Figure 2, State)', () => {
+  it('acknowledges only durable entries (Figure 2, State)', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1, [2, 2]), false)
     expect(node.sent).toEqual([])
     expect(node.flush().take('appendReply')[0]!.message).toMatchObject({ rejected: false, index: 3 })
   })
 
-  it('speaks for the appends of a turn with one acknowledgement', () => {
+  it('answers all appends of one turn with one acknowledgement', () => {
     const node = new CoreHarness()
     node.core.step('b', append(2, 1, 1, [2]))
     node.core.step('b', append(2, 2, 2, [2]))
@@ -89,13 +89,13 @@ describe('a follower', () => {
     expect(node.core.lastIndex).toBe(2)
   })
 
-  it('answers candidates and leaders only: it sends nothing by itself (Figure 2, Followers 1)', () => {
+  it('only answers candidates and leaders, and sends nothing by itself (Figure 2, Followers 1)', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1, [2], 2))
     node.sent.length = 0
     expect(node.tick(9).sent).toEqual([])
   })
 
-  it('takes the commit index of a heartbeat, but never beyond its log', () => {
+  it('takes the commit index of a heartbeat, but never beyond the end of its log', () => {
     const node = new CoreHarness({ terms: [1, 1, 1] })
     node.step('b', { type: 'heartbeat', term: 2, commit: 2, round: 0 })
     expect(node.core.commitIndex).toBe(2)
@@ -105,13 +105,13 @@ describe('a follower', () => {
 })
 
 describe('storage acknowledgements', () => {
-  it('of a truncated entry do not count, even when the same entry is back in the log (ABA across terms)', () => {
+  it('of a truncated entry do not count, even if the same entry is back in the log (ABA across terms)', () => {
     const node = new CoreHarness({ voters: ['a', 'b', 'c', 'd', 'e'] })
     node.step('b', append(2, 1, 1, [2, 2]), false)
     node.step('c', append(3, 1, 1, [3]), false)
     node.step('d', append(4, 1, 1, [2, 2], 3), false)
     expect(node.writes).toHaveLength(3)
-    // Entries 2 and 3 of term 2 are on the disk now, but the second write will take them away again.
+    // Entries 2 and 3 of term 2 are on the disk now, but the second write will remove them again.
     node.flush(1).drain(false)
     expect(node.applied.map(({ index }) => index)).toEqual([1])
     node.flush(1).drain(false)
@@ -129,7 +129,7 @@ describe('storage acknowledgements', () => {
     expect(() => node.core.persisted(node.writes[1]!.write!.ack)).toThrow(InvariantError)
   })
 
-  it('are of what a write contained when it was handed out, and not of what came after it', () => {
+  it('cover what a write contained when it was handed out, and nothing that came later', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1, [2]), false).step('b', append(2, 2, 2, [2], 3), false)
     node.flush(1).drain(false)
     expect(node.applied.map(({ index }) => index)).toEqual([1, 2])

@@ -4,7 +4,7 @@ import { configurationEntry } from './support/hand-storage.js'
 
 const heartbeatReply = { type: 'heartbeatReply', term: 2, round: 0, room: 'enough' } as const
 
-/** A leader of a, b and c whose first entry is committed, and which its learners have. */
+/** A leader of a, b and c. Its first entry is committed, and its learners have it. */
 function leader(learners: readonly string[] = []): CoreHarness {
   const node = new CoreHarness({ learners }).lead().accept('b', 2).accept('c', 2)
   for (const id of learners) node.accept(id, 2)
@@ -13,12 +13,12 @@ function leader(learners: readonly string[] = []): CoreHarness {
 }
 
 describe('a configuration', () => {
-  it('counts as soon as it is in the log, not only when it is committed (§6)', () => {
+  it('counts as soon as it is in the log, committed or not (§6)', () => {
     const node = leader(['d'])
     expect(node.core.changeMembership([{ type: 'voter', id: 'd' }])).toEqual({ index: 3, term: 2 })
     expect(node.core.configuration.voters).toEqual(['a', 'b', 'c', 'd'])
     expect(node.core.commitIndex).toBe(2)
-    // The new server gets entries at once, and the majority is one of four.
+    // The new server gets entries at once, and a majority is one of four voters.
     expect(
       new Set(
         node
@@ -38,7 +38,7 @@ describe('a configuration', () => {
     expect(node.core).toMatchObject({ commitIndex: 1, configuration: { voters: ['a', 'b'] } })
   })
 
-  it('that is truncated gives way to the one before (§6)', () => {
+  it('gives way to the one before when it is truncated (§6)', () => {
     const node = new CoreHarness({ terms: [1, 2, 2], changes: new Map([[3, { voters: ['a'] }]]) })
     expect(node.core.configuration.voters).toEqual(['a'])
     node.step('b', append(3, 2, 2, [3]))
@@ -50,7 +50,7 @@ describe('a configuration', () => {
     expect(node.core).toMatchObject({ commitIndex: 1, configuration: { voters: ['a', 'b'] } })
   })
 
-  it('carries what the application adds to it, until that is changed', () => {
+  it("keeps the application's part until a change replaces that", () => {
     const node = leader()
     node.core.changeMembership([{ type: 'learner', id: 'd' }], Uint8Array.of(7))
     node.drain().accept('b', 3)
@@ -62,20 +62,20 @@ describe('a configuration', () => {
 })
 
 describe('a change', () => {
-  it('is refused before an entry of the own term is committed (thesis §4.1; the bug of 2015)', () => {
+  it("is refused before an entry of the leader's term is committed (thesis §4.1; the bug of 2015)", () => {
     const node = new CoreHarness().lead()
     expect(node.core.changeMembership([{ type: 'removed', id: 'c' }])).toEqual({ refused: 'pending', index: 2 })
     node.accept('b', 2)
     expect(node.core.changeMembership([{ type: 'removed', id: 'c' }])).toEqual({ index: 3, term: 2 })
   })
 
-  it('is refused while another is uncommitted (thesis §4.1)', () => {
+  it('is refused while another one is uncommitted (thesis §4.1)', () => {
     const node = leader()
     node.core.changeMembership([{ type: 'learner', id: 'd' }])
     expect(node.core.changeMembership([{ type: 'removed', id: 'c' }])).toEqual({ refused: 'pending', index: 3 })
   })
 
-  it('is refused while a joint one is not left, even in the turn in which it was committed (§6)', () => {
+  it('is refused while a joint configuration is in force, even in the turn in which that is committed (§6)', () => {
     const node = leader(['x', 'y'])
     node.core.changeMembership([
       { type: 'voter', id: 'x' },
@@ -89,7 +89,7 @@ describe('a change', () => {
     expect(node.core.changeMembership([{ type: 'removed', id: 'c' }])).toEqual({ refused: 'pending', index: 4 })
   })
 
-  it('to a voter that has nothing of the log yet is refused: it is to be a learner first (thesis §4.2.1)', () => {
+  it('is refused if it makes a voter of a node with an empty log (thesis §4.2.1)', () => {
     const node = new CoreHarness({ learners: ['d'] }).lead().accept('b', 2)
     const promote = () => node.core.changeMembership([{ type: 'voter', id: 'd' }])
     expect(node.core.changeMembership([{ type: 'voter', id: 'x' }])).toMatchObject({ refused: 'invalid' })
@@ -98,26 +98,26 @@ describe('a change', () => {
     expect(promote()).toEqual({ index: 3, term: 2 })
   })
 
-  it('is refused by who is no leader, and when it makes no sense', () => {
+  it('is refused by a node that does not lead, and if it is invalid', () => {
     expect(new CoreHarness().core.changeMembership([])).toMatchObject({ refused: 'notLeader' })
     expect(leader().core.changeMembership([{ type: 'removed', id: 'z' }])).toMatchObject({ refused: 'invalid' })
   })
 
-  it('of several voters takes two entries: a joint one, and the one that leaves it (§6)', () => {
+  it('of several voters takes two entries: one that enters a joint configuration, and one that leaves it (§6)', () => {
     const node = leader(['d', 'e'])
     node.core.changeMembership([
       { type: 'voter', id: 'd' },
       { type: 'removed', id: 'b' }
     ])
     expect(node.drain().core.configuration).toMatchObject({ voters: ['a', 'c', 'd'], outgoing: ['a', 'b', 'c'] })
-    // Both majorities: c is in both, but alone with a is none of the incoming ones without its own vote.
+    // Both majorities count: c is in both, and together with a it forms no majority of the incoming voters.
     expect(node.accept('b', 3).core.commitIndex).toBe(2)
     expect(node.accept('d', 3).core.commitIndex).toBe(3)
     expect(node.core.configuration).toMatchObject({ voters: ['a', 'c', 'd'], outgoing: [], learners: ['e'] })
     expect(node.core.lastIndex).toBe(4)
   })
 
-  it('that was begun by another leader is finished by the next (§6)', () => {
+  it('that one leader began is completed by the next (§6)', () => {
     const joint = { voters: ['a', 'b', 'd'], outgoing: ['a', 'b', 'c'] }
     const node = new CoreHarness({ terms: [1, 1], changes: new Map([[2, joint]]) }).stand()
     for (const from of ['b', 'c']) node.step(from, voteFor(2))
@@ -130,7 +130,7 @@ describe('a change', () => {
     })
   })
 
-  it('is not committed and nobody is elected without both majorities while it is joint (§6)', () => {
+  it('needs both majorities for commit and election while it is joint (§6)', () => {
     const joint = { voters: ['a', 'd', 'e'], outgoing: ['a', 'b', 'c'] }
     const node = new CoreHarness({ terms: [1, 1], changes: new Map([[2, joint]]) }).stand()
     node.step('b', voteFor(2)).step('c', voteFor(2))
@@ -141,7 +141,7 @@ describe('a change', () => {
     expect(node.accept('c', 3).core.commitIndex).toBe(3)
   })
 
-  it('turns an outgoing voter into a learner only when the joint one is left (§6)', () => {
+  it('makes an outgoing voter a learner only when the joint configuration is left (§6)', () => {
     const node = leader(['d'])
     node.core.changeMembership([
       { type: 'learner', id: 'c' },
@@ -154,7 +154,7 @@ describe('a change', () => {
 })
 
 describe('a leader that is not in the new configuration', () => {
-  it('replicates it without counting itself, and steps down when it is committed (§6)', () => {
+  it('replicates the configuration without counting itself, and steps down when that is committed (§6)', () => {
     const node = leader()
     node.core.changeMembership([{ type: 'removed', id: 'a' }])
     node.drain().accept('b', 3)
@@ -171,17 +171,17 @@ describe('a leader that is not in the new configuration', () => {
     expect(node.tick(100).core.role).toBe('follower')
   })
 
-  it('is no leader for ever where the others do not answer (thesis §6.2)', () => {
+  it('steps down if the others do not answer (thesis §6.2)', () => {
     const node = leader()
     node.core.changeMembership([{ type: 'removed', id: 'a' }])
     expect(node.drain().tick(20).core.role).not.toBe('leader')
   })
 
-  it('stands in elections until that is committed: it may be the only one who can win (thesis §4.2.2)', () => {
+  it('stands in elections until that configuration is committed (thesis §4.2.2)', () => {
     const removal = new Map([[2, { voters: ['b'] }]])
     const node = new CoreHarness({ voters: ['a', 'b'], terms: [1, 2], changes: removal }).stand()
     expect(node.core.role).toBe('candidate')
-    // Its own vote does not count.
+    // The candidate's own vote does not count.
     expect(node.step('b', voteFor(3)).core.role).toBe('leader')
     expect(node.accept('b', 3).core.role).toBe('follower')
     expect(node.tick(100).core.role).toBe('follower')
@@ -189,7 +189,7 @@ describe('a leader that is not in the new configuration', () => {
 })
 
 describe('new servers', () => {
-  it('learn first: they get everything and count for nothing (§6, thesis §4.2.1)', () => {
+  it('learn first: they get every entry and count for nothing (§6, thesis §4.2.1)', () => {
     const node = leader()
     node.core.changeMembership([{ type: 'learner', id: 'd' }])
     node.drain()
@@ -202,7 +202,7 @@ describe('new servers', () => {
     expect(node.core.role).toBe('follower')
   })
 
-  it('get time to answer before they count as lost (§6)', () => {
+  it('get time to answer before the leader takes them for lost (§6)', () => {
     const node = leader()
     node.tick(9).step('b', heartbeatReply)
     node.core.changeMembership([
@@ -214,7 +214,7 @@ describe('new servers', () => {
     expect(node.drain().tick(1).core.role).toBe('leader')
   })
 
-  it('that are removed are sent nothing more (§6)', () => {
+  it('that are removed get nothing more (§6)', () => {
     const node = leader()
     node.core.changeMembership([{ type: 'removed', id: 'c' }])
     expect(
@@ -225,7 +225,7 @@ describe('new servers', () => {
           .sent.map(({ to }) => to)
       )
     ).toEqual(new Set(['b']))
-    // What they say does not matter any more.
+    // The leader ignores what they send.
     node.step('c', accepted(2, 3)).step('c', heartbeatReply)
     expect(node.core.commitIndex).toBe(2)
   })

@@ -5,7 +5,7 @@ import { accepted, append, CoreHarness, rejected, voteFor, type CoreOptions } fr
 /** Election timeout of the harness, in ticks. */
 const TIMEOUT = 10
 
-/** The storage has no room for what is under way: it keeps the hard state, and entries up to `stored`. */
+/** Storage has no room for the write under way: it keeps the hard state, and the entries up to `stored`. */
 function giveBack(node: CoreHarness, stored: number): CoreHarness {
   const { write } = node.writes.shift()!
   node.storage.write({ ...write!, entries: write!.entries.filter(({ index }) => index <= stored) })
@@ -13,7 +13,7 @@ function giveBack(node: CoreHarness, stored: number): CoreHarness {
   return node.drain()
 }
 
-/** A follower of `b` in term 2 whose disk is full; it has entry 1. */
+/** A follower of `b` in term 2 that has entry 1, and whose disk is full. */
 function fullFollower(): CoreHarness {
   const node = new CoreHarness().step('b', append(2, 1, 1, [2]), false)
   giveBack(node, 1)
@@ -28,13 +28,13 @@ function says(node: CoreHarness, rooms: Readonly<Record<string, RaftRoom>>): Cor
   return node
 }
 
-/** The others answer with this room for so many election timeouts. */
+/** Passes that many election timeouts, in which the others answer with this room. */
 function wait(node: CoreHarness, timeouts: number, rooms: Readonly<Record<string, RaftRoom>>): CoreHarness {
   for (let tick = 0; tick < timeouts * TIMEOUT; tick++) says(node.tick(1), rooms)
   return node
 }
 
-/** A leader whose followers have everything; `own` is its room from now on. */
+/** A leader whose followers have every entry. `own` is the leader's room from now on. */
 function leader(own: boolean, options: CoreOptions = {}): CoreHarness {
   const node = new CoreHarness(options).lead()
   for (const id of node.core.configuration.voters) if (id !== 'a') node.accept(id, node.core.lastIndex)
@@ -54,7 +54,7 @@ describe('a follower whose disk is full', () => {
     expect(node.core).toMatchObject({ role: 'follower', term: 2, leader: 'b', room: 'none' })
   })
 
-  it('answers only what it is asked about what it has: an answer to entries would bring them again at once', () => {
+  it('answers only appends about stored entries, because an answer to others would bring them again at once', () => {
     const node = fullFollower()
     for (let i = 0; i < 3; i++) node.step('b', append(2, 1, 1, [2, 2]))
     expect(node.sent).toEqual([])
@@ -62,22 +62,22 @@ describe('a follower whose disk is full', () => {
     expect(node.take('appendReply').map(({ message }) => message)).toEqual([accepted(2, 1)])
   })
 
-  it('does not acknowledge an entry that it only has in memory, also when it is sent again', () => {
+  it('never acknowledges an entry that is only in memory, even if it is sent again', () => {
     const node = fullFollower()
-    // Entry 2 stayed in memory when storage gave it back.
+    // Storage gave entry 2 back, which stays in memory.
     expect(node.core.lastIndex).toBe(2)
     node.step('b', append(2, 1, 1, [2])).step('b', append(2, 2, 2))
     expect(node.take('appendReply').map(({ message }) => message)).toEqual([accepted(2, 1)])
   })
 
-  it('answers no append with entries that it cannot store: in memory already, or after a gap', () => {
+  it('does not answer an append with entries that it cannot store, whether they are in memory or after a gap', () => {
     const node = fullFollower()
     node
       .step('b', append(2, 1, 1, [2]))
       .step('b', append(2, 1, 1, [2, 2]))
       .step('b', append(2, 5, 2, [2]))
     expect(node.sent).toEqual([])
-    // It answers what is stored, and a question without entries.
+    // The follower answers about stored entries, and answers an append without entries.
     node.step('b', append(2, 5, 2))
     expect(node.take('appendReply').map(({ message }) => message)).toEqual([rejected(2, 5, 2, 2)])
   })
@@ -91,7 +91,7 @@ describe('a follower whose disk is full', () => {
     expect(node.take('voteReply')).toMatchObject([{ to: 'c', message: voteFor(5), late: true }])
   })
 
-  it('hands its entries to storage when that has room again, and acknowledges them when they are durable', () => {
+  it('hands its entries to storage once there is room again, and acknowledges them when they are durable', () => {
     const node = fullFollower()
     node.core.roomAgain()
     node.step('b', append(2, 1, 1, [2, 2]), false)
@@ -102,7 +102,7 @@ describe('a follower whose disk is full', () => {
     expect(node.core.room).toBe('enough')
   })
 
-  it('keeps what storage took of a write', () => {
+  it('keeps the part of a write that storage took', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1, [2, 2, 2]), false)
     giveBack(node, 3)
     expect(node.stored).toHaveLength(3)
@@ -110,7 +110,7 @@ describe('a follower whose disk is full', () => {
     expect(node.take('appendReply').map(({ message }) => message)).toEqual([accepted(2, 3)])
   })
 
-  it('gives way to another leader without writing anything of its log', () => {
+  it('follows another leader without writing any of its entries', () => {
     const node = fullFollower()
     node.step('c', append(4, 1, 1, [4]))
     expect(node.take('appendReply')).toEqual([])
@@ -122,7 +122,7 @@ describe('a follower whose disk is full', () => {
 })
 
 describe('a voter that lacks room', () => {
-  it('lets the others stand first, and stands when none of them does', () => {
+  it('lets the others stand first, and stands if none of them does', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1))
     node.core.setRoom(false)
     expect(node.tick(TIMEOUT).core.role).toBe('follower')
@@ -140,14 +140,14 @@ describe('a voter that lacks room', () => {
 })
 
 describe('a leader that lacks room', () => {
-  it('hands leadership to a voter that has room and everything that is committed', () => {
+  it('hands leadership to a voter that has room and every committed entry', () => {
     const node = leader(false)
     wait(node, 1, { b: 'little', c: 'enough' })
     expect(node.core.transferTarget).toBe('c')
     expect(node.take('timeoutNow').map(({ to }) => to)).toContain('c')
   })
 
-  it('leads on when no voter has more room, and takes what it is given', () => {
+  it('stays leader if no voter has more room, and accepts what it is given', () => {
     const node = leader(false)
     wait(node, 20, { b: 'little', c: 'none' })
     expect(node.core).toMatchObject({ role: 'leader', term: 2, transferTarget: undefined, roomierVoter: undefined })
@@ -155,16 +155,16 @@ describe('a leader that lacks room', () => {
     expect(node.core.propose([new Uint8Array(1)])).toMatchObject({ index: 3 })
   })
 
-  it('does not hand over to one that lacks entries, is silent, or is no voter', () => {
+  it('does not hand over to a node that lacks entries, is silent, or is no voter', () => {
     const node = new CoreHarness({ learners: ['x'] }).lead().accept('b', 2).accept('x', 2)
     node.core.setRoom(false)
     says(node, { b: 'enough' })
-    // From here on b is silent, and c has nothing of what is committed.
+    // From now on b is silent, and c has no committed entry.
     wait(node, 3, { c: 'enough', x: 'enough' })
     expect(node.core).toMatchObject({ role: 'leader', transferTarget: undefined })
   })
 
-  it('does not hand over when those who are left make no majority that stores entries', () => {
+  it('does not hand over if the remaining voters with room form no majority', () => {
     const node = leader(true, { voters: ['a', 'b', 'c', 'd', 'e'] })
     node.core.setRoom(false)
     node.core.propose([new Uint8Array(1)])
@@ -176,7 +176,7 @@ describe('a leader that lacks room', () => {
     expect(node.core.transferTarget).toBeDefined()
   })
 
-  it('hands over what its own disk did not take', () => {
+  it('hands over entries that its own disk did not take', () => {
     const node = leader(true)
     node.core.setRoom(false)
     node.core.propose([new Uint8Array(1)])
@@ -189,7 +189,7 @@ describe('a leader that lacks room', () => {
     expect(node.take('timeoutNow').length).toBeGreaterThan(0)
   })
 
-  it('keeps leadership when it has room again before the first offer', () => {
+  it('stays leader if it has room again before the first offer', () => {
     const node = leader(false)
     wait(node, 0.5, { b: 'enough', c: 'enough' })
     node.core.setRoom(true)
@@ -198,7 +198,7 @@ describe('a leader that lacks room', () => {
     expect(node.take('timeoutNow')).toEqual([])
   })
 
-  it('takes what it is asked for between two offers that come to nothing', () => {
+  it('accepts proposals between two offers that come to nothing', () => {
     const node = leader(false)
     let offers = 0
     let before: string | undefined
@@ -211,7 +211,7 @@ describe('a leader that lacks room', () => {
     expect(offers).toBeLessThan(10)
   })
 
-  it('does not look for another one while it has room', () => {
+  it('looks for no successor while it has room', () => {
     const node = leader(true)
     wait(node, 10, { b: 'enough', c: 'enough' })
     expect(node.core).toMatchObject({ role: 'leader', transferTarget: undefined, roomierVoter: undefined })
@@ -219,7 +219,7 @@ describe('a leader that lacks room', () => {
 })
 
 describe('a follower that stores nothing', () => {
-  it('gets nothing to store, and everything when it has room again', () => {
+  it('gets no entries, and all of them once it has room again', () => {
     const node = leader(true)
     says(node, { b: 'none', c: 'enough' })
     node.core.propose([new Uint8Array(1)])
@@ -233,7 +233,7 @@ describe('a follower that stores nothing', () => {
     expect(node.take('append').filter(({ to }) => to === 'b')).toMatchObject([{ message: { entries: [{ index: 3 }] } }])
   })
 
-  it('brings at most one append a heartbeat by late answers, however many there are', () => {
+  it('gets at most one append per heartbeat for late answers, however many there are', () => {
     const node = leader(true)
     says(node, { b: 'enough', c: 'enough' })
     const match = node.core.lastIndex
@@ -249,7 +249,7 @@ describe('a follower that stores nothing', () => {
       expect(node.take('append').filter(({ to }) => to === 'b').length).toBeLessThanOrEqual(1)
       says(node.tick(2), { b: 'enough' })
     }
-    // News brings everything.
+    // An acknowledgement of a new entry brings all the others.
     node.sent.length = 0
     node.step('b', accepted(node.core.term, match + 1))
     const [next] = node.take('append').filter(({ to }) => to === 'b')
@@ -257,11 +257,11 @@ describe('a follower that stores nothing', () => {
     expect(next!.message.entries).toHaveLength(7)
   })
 
-  it('does not answer the appends that a leader with old news of its room sends', () => {
+  it('does not answer the appends of a leader that believes its old report of room', () => {
     const b = new CoreHarness({ id: 'b' }).step('a', append(2, 1, 1, [2]))
     b.step('a', append(2, 2, 2, [2, 2]), false)
     giveBack(b, 2)
-    // An append carries one entry.
+    // An append carries one entry here.
     const a = leader(true, { limits: { maxAppendBytes: 1 } })
     expect(a.core).toMatchObject({ term: 2, lastIndex: 2 })
     says(a, { b: 'enough', c: 'enough' })
@@ -269,7 +269,7 @@ describe('a follower that stores nothing', () => {
       a.core.propose([new Uint8Array(1)])
       a.drain()
     }
-    // What it had said before its disk was full arrives late, in between.
+    // The answers from before its disk was full arrive late, in between.
     const late = [accepted(2, 2), rejected(2, 5, 2, 2), accepted(2, 2), rejected(2, 6, 2, 2)]
     let appends = 0
     for (let turn = 0; turn < 100; turn++) {
@@ -285,7 +285,7 @@ describe('a follower that stores nothing', () => {
     expect(appends).toBeLessThan(10)
   })
 
-  it('is asked what it has: a majority may lack that', () => {
+  it('is asked which entries it has, because a majority may need them', () => {
     const node = new CoreHarness().lead()
     node.sent.length = 0
     says(node.tick(2), { b: 'none' })
@@ -296,8 +296,8 @@ describe('a follower that stores nothing', () => {
   })
 })
 
-describe('the best voter to lead', () => {
-  it('has room, if it has what is committed', () => {
+describe('the best next leader', () => {
+  it('is a voter with room that has every committed entry', () => {
     const node = leader(true)
     node.core.propose([new Uint8Array(1)])
     node.drain(false).accept('b', 3, false)

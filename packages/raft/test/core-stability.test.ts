@@ -8,7 +8,7 @@ const preVote = (term: number, lastIndex = 9, lastTerm = 9) =>
 const preVoteReply = (term: number, granted: boolean) => ({ type: 'preVoteReply', term, granted }) as const
 
 describe('a pre-vote (thesis §9.6)', () => {
-  it('asks for the next term and changes nothing at who asks', () => {
+  it('asks for the next term and changes nothing at its sender', () => {
     const node = new CoreHarness({ terms: [1, 2], term: 3 }).tick(10)
     expect(node.take('requestPreVote').map(({ to, message }) => [to, message])).toEqual([
       ['b', preVote(4, 2, 2)],
@@ -18,7 +18,7 @@ describe('a pre-vote (thesis §9.6)', () => {
     expect(node.hardState).toMatchObject({ term: 3, vote: undefined })
   })
 
-  it('changes nothing at who is asked, not even the time-out: it may be granted to many', () => {
+  it('changes nothing at its receiver, not even the timeout, so that a node may grant many', () => {
     const node = new CoreHarness().tick(9).step('b', preVote(2)).step('c', preVote(2))
     expect(node.take('preVoteReply').map(({ message }) => message)).toEqual([
       preVoteReply(2, true),
@@ -28,7 +28,7 @@ describe('a pre-vote (thesis §9.6)', () => {
     expect(node.tick(1).core.role).toBe('preCandidate')
   })
 
-  it('is granted for a later term than the own only, and a refusal names the own', () => {
+  it("is granted only for a term above the receiver's, and a refusal names the receiver's term", () => {
     const node = new CoreHarness({ term: 4 }).step('b', preVote(4)).step('b', preVote(5))
     expect(node.take('preVoteReply').map(({ message }) => message)).toEqual([
       preVoteReply(4, false),
@@ -36,34 +36,34 @@ describe('a pre-vote (thesis §9.6)', () => {
     ])
   })
 
-  it('is refused to a log that is behind (§5.4.1)', () => {
+  it('is refused to a candidate whose log is behind (§5.4.1)', () => {
     const node = new CoreHarness({ terms: [1, 2, 2], term: 2 })
     for (const request of [preVote(3, 2, 2), preVote(3, 9, 1), preVote(3, 3, 2)]) node.step('b', request)
     expect(node.take('preVoteReply').map(({ message }) => message.granted)).toEqual([false, false, true])
   })
 
-  it('leads to an election when a majority grants it, and to none when it refuses', () => {
+  it('leads to an election if a majority grants it, and to none if a majority refuses', () => {
     const node = new CoreHarness().tick(10).step('b', preVoteReply(2, true))
     expect(node.core).toMatchObject({ role: 'candidate', term: 2 })
     const other = new CoreHarness().tick(10).step('b', preVoteReply(1, false)).step('c', preVoteReply(1, false))
     expect(other.core).toMatchObject({ role: 'follower', term: 1 })
   })
 
-  it('does not count what was granted for another term', () => {
+  it('does not count grants for another term', () => {
     const node = new CoreHarness().stand().tick(10)
     expect(node.core).toMatchObject({ role: 'preCandidate', term: 2 })
     expect(node.step('b', preVoteReply(2, true)).core.role).toBe('preCandidate')
     expect(node.step('b', preVoteReply(3, true)).core.role).toBe('candidate')
   })
 
-  it('teaches who asks the term of who refuses', () => {
+  it('teaches its sender the term of a node that refuses', () => {
     const node = new CoreHarness().tick(10).step('b', preVoteReply(7, false))
     expect(node.core).toMatchObject({ role: 'follower', term: 7 })
   })
 })
 
-describe('who has heard from a leader within the shortest time-out (thesis §4.2.3)', () => {
-  it('answers no election of a higher term, and keeps its own', () => {
+describe('a node that has heard from a leader within the shortest timeout (thesis §4.2.3)', () => {
+  it('ignores elections of a higher term, and keeps its own term', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1)).tick(9)
     node.sent.length = 0
     node.step('c', vote(3)).step('c', preVote(3))
@@ -71,7 +71,7 @@ describe('who has heard from a leader within the shortest time-out (thesis §4.2
     expect(node.core).toMatchObject({ term: 2, leader: 'b' })
   })
 
-  it('answers when the time-out is over, though its own was longer', () => {
+  it('answers once the shortest timeout is over, even if its own timeout is longer', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1)).tick(9)
     node.core.tick()
     node.core.step('c', vote(3))
@@ -79,7 +79,7 @@ describe('who has heard from a leader within the shortest time-out (thesis §4.2
     expect(node.take('voteReply')[0]!.message).toEqual(voteFor(3))
   })
 
-  it('is the leader itself, always', () => {
+  it('includes the leader itself, at any time', () => {
     const node = new CoreHarness().lead()
     for (let i = 0; i < 30; i++) node.tick(1).step('b', accepted(2, 2)).step('c', vote(9)).step('c', preVote(9))
     expect(node.take('voteReply')).toEqual([])
@@ -91,14 +91,14 @@ describe('who has heard from a leader within the shortest time-out (thesis §4.2
     expect(node.take('voteReply')[0]!.message).toEqual(voteFor(3))
   })
 
-  it('takes its leader for lost when it is no voter and hears nothing', () => {
+  it('that is no voter gives up its leader after silence, and starts no election', () => {
     const node = new CoreHarness({ id: 'x', learners: ['x'] }).step('b', append(2, 1, 1))
     expect(node.tick(9).core.leader).toBe('b')
     expect(node.tick(1).core.leader).toBeUndefined()
   })
 })
 
-describe('the check for a majority', () => {
+describe('check-quorum', () => {
   const reply = { type: 'heartbeatReply', term: 2, round: 0, room: 'enough' } as const
 
   it('deposes a leader that has not heard from a majority for an election timeout (thesis §6.2)', () => {
@@ -109,30 +109,30 @@ describe('the check for a majority', () => {
     expect(node.core.propose([new Uint8Array(1)])).toEqual({ refused: 'notLeader', leader: undefined })
   })
 
-  it('keeps a leader while a majority answers, whoever that is (thesis §6.2)', () => {
+  it('keeps a leader while any majority answers (thesis §6.2)', () => {
     const node = new CoreHarness().lead()
     for (let i = 0; i < 10; i++) node.tick(9).step(i % 2 === 0 ? 'b' : 'c', reply)
     expect(node.core).toMatchObject({ role: 'leader', term: 2 })
   })
 
-  it('does not count learners, nor nodes that nobody knows (thesis §4.2.1)', () => {
+  it('counts neither learners nor unknown nodes (thesis §4.2.1)', () => {
     const node = new CoreHarness({ learners: ['x'] }).lead().accept('b', 2).tick(10)
     node.step('x', reply).step('y', reply).tick(10)
     expect(node.core.role).toBe('follower')
   })
 
-  it('keeps a leader that is alone (thesis §6.2)', () => {
+  it('keeps a leader that is the only voter (thesis §6.2)', () => {
     const node = new CoreHarness({ voters: ['a'] }).tick(10)
     expect(node.tick(100).core).toMatchObject({ role: 'leader', term: 2 })
   })
 
-  it('lets a leader that stepped down stand in the next election', () => {
+  it('lets a leader that has stepped down stand in the next election', () => {
     const node = new CoreHarness().lead().tick(10)
     expect(node.core.role).toBe('follower')
     expect(node.stand().core).toMatchObject({ role: 'candidate', term: 3 })
   })
 
-  it('does not keep out a node of a higher term: what the leader sends it is answered with that (etcd-io/raft)', () => {
+  it('does not lock out a node of a higher term, which answers the leader with that term (etcd-io/raft)', () => {
     const node = new CoreHarness({ term: 5 })
     node.step('b', { type: 'heartbeat', term: 4, commit: 1, round: 3 }).step('b', append(4, 1, 1))
     expect(node.sent.map(({ message }) => message.term)).toEqual([5, 5])
@@ -144,21 +144,21 @@ describe('the check for a majority', () => {
 })
 
 describe('a transfer of leadership (thesis §3.10)', () => {
-  it('tells a target that has everything to stand at once', () => {
+  it('tells a target that has every entry to stand at once', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     expect(node.core.transferLeadership('b')).toBeUndefined()
     expect(node.drain().take('timeoutNow')).toMatchObject([{ to: 'b', message: { term: 2 } }])
     expect(node.core.transferTarget).toBe('b')
   })
 
-  it('waits until a target has everything', () => {
+  it('waits until the target has every entry', () => {
     const node = new CoreHarness().lead().accept('c', 2)
     node.core.transferLeadership('b')
     expect(node.drain().take('timeoutNow')).toEqual([])
     expect(node.accept('b', 2).take('timeoutNow')).toHaveLength(1)
   })
 
-  it('is repeated when the target is heard of, because messages get lost', () => {
+  it('repeats its message whenever the target answers, because messages get lost', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     node.core.transferLeadership('b')
     node.drain().take('timeoutNow')
@@ -166,20 +166,20 @@ describe('a transfer of leadership (thesis §3.10)', () => {
     expect(node.take('timeoutNow')).toHaveLength(1)
   })
 
-  it('refuses proposals and changes until it is over, after an election time-out at the latest', () => {
+  it('makes the leader refuse proposals and changes until it ends, after an election timeout at the latest', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     node.core.transferLeadership('c')
     expect(node.core.propose([new Uint8Array(1)])).toEqual({ refused: 'transferring', to: 'c' })
     expect(node.core.changeMembership([{ type: 'removed', id: 'b' }])).toMatchObject({ refused: 'transferring' })
     node.tick(5)
-    // Asked for again, it takes no longer.
+    // A repeated request does not prolong the transfer.
     node.core.transferLeadership('c')
     node.step('b', accepted(2, 2)).tick(5)
     expect(node.core).toMatchObject({ role: 'leader', transferTarget: undefined })
     expect(node.core.propose([new Uint8Array(1)])).toMatchObject({ index: 3 })
   })
 
-  it('is refused to oneself, to who is no voter, and by who does not lead', () => {
+  it('is refused to the leader itself, to a node that is no voter, and by a node that does not lead', () => {
     const node = new CoreHarness({ learners: ['x'] }).lead()
     expect(['a', 'x', 'y'].map((to) => node.core.transferLeadership(to))).toEqual(['self', 'notVoter', 'notVoter'])
     expect(new CoreHarness().core.transferLeadership('b')).toBe('notLeader')
@@ -192,33 +192,33 @@ describe('a transfer of leadership (thesis §3.10)', () => {
     expect(node.core.transferTarget).toBe('c')
   })
 
-  it('is an election without a pre-vote for the target, which says who asked for it', () => {
+  it('makes the target start an election without a pre-vote, whose messages say that the leader asked for it', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1)).step('b', { type: 'timeoutNow', term: 2 })
     expect(node.core).toMatchObject({ role: 'candidate', term: 3 })
     expect(node.take('requestVote').map(({ message }) => message.transfer)).toEqual([true, true])
   })
 
-  it('comes too late for who has gone on, and to nothing for a learner', () => {
+  it('does nothing at a node that has a later term, nor at a learner', () => {
     const node = new CoreHarness().step('b', append(3, 1, 1)).step('c', { type: 'timeoutNow', term: 2 })
     expect(node.core).toMatchObject({ role: 'follower', term: 3, leader: 'b' })
     const learner = new CoreHarness({ id: 'x', learners: ['x'] }).step('b', { type: 'timeoutNow', term: 2 })
     expect(learner.core.role).toBe('follower')
   })
 
-  it('finds the most advanced of the other voters', () => {
+  it('goes to the most advanced of the other voters by default', () => {
     const node = new CoreHarness({ learners: ['x'] }).lead().accept('x', 2).accept('c', 2)
     expect(node.core.mostAdvancedVoter).toBe('c')
     expect(new CoreHarness().core.mostAdvancedVoter).toBeUndefined()
   })
 
-  it('prefers one that answers, even if another has more', () => {
+  it('prefers a voter that answers to a silent one with more entries', () => {
     const node = new CoreHarness().lead().accept('b', 3).accept('c', 2)
     const answer = (): CoreHarness => node.step('c', { type: 'heartbeatReply', term: 2, round: 0, room: 'enough' })
     node.core.propose([new Uint8Array(1)])
     node.drain().accept('b', 3)
     node.tick(10)
     answer().tick(5)
-    // Silent for less than an election timeout.
+    // c has been silent for less than an election timeout.
     expect(node.core.mostAdvancedVoter).toBe('b')
     answer().tick(5)
     expect(node.core.mostAdvancedVoter).toBe('c')
@@ -227,11 +227,11 @@ describe('a transfer of leadership (thesis §3.10)', () => {
   })
 })
 
-describe("a leader's disk that hangs", () => {
+describe('a leader whose disk hangs', () => {
   const answered = (node: CoreHarness): void => {
     for (const from of ['b', 'c']) node.core.step(from, { type: 'heartbeatReply', term: 2, round: 0, room: 'enough' })
   }
-  /** `timeouts` election timeouts, in which nothing is flushed and all others answer. */
+  /** Passes `timeouts` election timeouts in which nothing is flushed and every other node answers. */
   const wait = (node: CoreHarness, timeouts: number): CoreHarness => {
     for (let tick = 0; tick < timeouts * 10; tick++) {
       node.core.tick()
@@ -249,7 +249,7 @@ describe("a leader's disk that hangs", () => {
     return node.drain(false)
   }
 
-  it('for four election timeouts ends its time in office: the most advanced of the others is asked to stand', () => {
+  it('steps down after four election timeouts, and asks the most advanced of the others to stand', () => {
     const node = proposed()
     node.accept('b', 3, false).accept('c', 4, false)
     wait(node, 4)
@@ -260,7 +260,7 @@ describe("a leader's disk that hangs", () => {
     expect(node.take('timeoutNow').map(({ to }) => to)).toEqual(['c'])
   })
 
-  it('is forgiven as soon as it writes, however little', () => {
+  it('stays leader as soon as its disk completes a write, however small', () => {
     const node = proposed()
     for (let i = 0; i < 10; i++) {
       wait(node, 3).flush(node.writes.findIndex(({ write }) => write !== undefined) + 1)
@@ -270,12 +270,12 @@ describe("a leader's disk that hangs", () => {
     expect(node.core.role).toBe('leader')
   })
 
-  it('does not depose a leader whom nobody could follow', () => {
+  it('stays leader if no other voter exists', () => {
     const node = proposed(['a'])
     expect(wait(node, 20).core.role).toBe('leader')
   })
 
-  it('makes no leader of who could not make its vote durable', () => {
+  it('cannot win an election before its own vote is durable', () => {
     const node = wait(proposed(), 5)
     node.take('requestVote')
     for (let i = 0; i < 40; i++) {

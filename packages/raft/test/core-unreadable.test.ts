@@ -1,11 +1,11 @@
-/** A log that cannot be read now, such as for want of a file descriptor: docs/raft.md, "The log on disk". */
+/** A log that cannot be read now, for example for lack of a file descriptor: docs/raft.md, "The log on disk". */
 import { fromString } from 'uint8arrays/from-string'
 import { describe, expect, it } from 'vitest'
 import { CoreHarness, rejected } from './support/core-harness.js'
 
 const HEARTBEAT_TICKS = 2
 
-/** A leader whose follower `b` needs entry 2, while `c` has everything. */
+/** A leader whose follower `b` needs entry 2, while `c` has every entry. */
 function leaderWithLaggard(): CoreHarness {
   const node = new CoreHarness({ terms: [1, 1, 1, 1] }).lead()
   node.accept('c', 5)
@@ -15,7 +15,7 @@ function leaderWithLaggard(): CoreHarness {
 }
 
 describe('a leader that cannot read old entries', () => {
-  it('delays the follower that needs them, and nobody else', () => {
+  it('delays only the follower that needs them', () => {
     const node = leaderWithLaggard().step('b', rejected(2, 4, 1, 1))
     expect(node.take('append')).toEqual([])
     node.core.propose([fromString('x')])
@@ -25,7 +25,7 @@ describe('a leader that cannot read old entries', () => {
     expect([node.core.role, node.core.commitIndex]).toEqual(['leader', 6])
   })
 
-  it('asks the log again with the next heartbeat, and not before', () => {
+  it('reads the log again with the next heartbeat, and not before', () => {
     const node = leaderWithLaggard().step('b', rejected(2, 4, 1, 1))
     const { reads } = node.storage
     node.drain().drain()
@@ -40,14 +40,14 @@ describe('a leader that cannot read old entries', () => {
     expect(first!.message.entries[0]!.index).toBe(2)
   })
 
-  it('still sends heartbeats to the follower, which therefore stands in no election', () => {
+  it('still sends heartbeats to the follower, which therefore starts no election', () => {
     const node = leaderWithLaggard()
       .step('b', rejected(2, 4, 1, 1))
       .tick(HEARTBEAT_TICKS)
     expect(node.take('heartbeat').map(({ to }) => to)).toEqual(['b', 'c'])
   })
 
-  it('goes on from where it was in a pipeline', () => {
+  it('goes on at the same place of a pipeline', () => {
     const node = new CoreHarness({ terms: [1, 1, 1, 1], limits: { maxAppendBytes: 1 } }).lead()
     node.step('b', rejected(2, 4, 1, 1)).take('append')
     node.storage.unreadableUpTo = 3
@@ -60,8 +60,8 @@ describe('a leader that cannot read old entries', () => {
   })
 })
 
-describe('a node that cannot read what it has to apply', () => {
-  it('asks the log again at the next tick, and applies everything once and in order', () => {
+describe('a node that cannot read the entries that it must apply', () => {
+  it('reads the log again at the next tick, and applies every entry once and in order', () => {
     const node = new CoreHarness({ terms: [1, 1, 1, 1], commit: 4 })
     node.storage.unreadableUpTo = 4
     node.drain().drain()

@@ -1,4 +1,4 @@
-/** What `pnpm sim raft` found, each at its smallest. */
+/** Faults that `pnpm sim raft` found, each in its smallest form. */
 import type { RaftMessage } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { createMemoryDisk, createSegmentedLog } from '../src/index.js'
@@ -7,7 +7,7 @@ import { configurationEntry, entry } from './support/hand-storage.js'
 import { VirtualClock } from './support/virtual-time.js'
 
 describe('a core', () => {
-  it('stands although its own removal is in its log, which only it has (thesis §4.2.2; seed 17)', () => {
+  it('stands for election although its log, and no other, holds its own removal (thesis §4.2.2; seed 17)', () => {
     const node = new CoreHarness({
       voters: ['a', 'b'],
       terms: [1, 2, 2],
@@ -18,12 +18,12 @@ describe('a core', () => {
     expect(node.core.role).toBe('candidate')
     node.step('b', voteFor(3))
     expect(node.core.role).toBe('leader')
-    // It counts only others, commits its removal, and leaves office.
+    // The leader counts only the others, commits its removal, and steps down.
     node.accept('b', 4)
     expect(node.core).toMatchObject({ role: 'follower', commitIndex: 4 })
   })
 
-  it('does not stand when its removal is committed', () => {
+  it('does not stand once its removal is committed', () => {
     const changes = new Map([[3, { voters: ['b'] }]])
     const node = new CoreHarness({ voters: ['a', 'b'], terms: [1, 2, 2], changes, commit: 3 })
     node.tick(20)
@@ -31,12 +31,12 @@ describe('a core', () => {
     expect(node.take('requestPreVote')).toEqual([])
   })
 
-  it('sends a snapshot when all appends that may be under way are lost, and what they held is dropped (seeds 42, 45)', () => {
+  it('sends a snapshot if all appends in flight are lost and their entries are compacted (seeds 42, 45)', () => {
     const node = new CoreHarness({ limits: { maxInflightMessages: 1 } }).lead().accept('b', 2).accept('c', 2)
     node.core.propose([new Uint8Array(1)])
     node.drain().accept('b', 3)
     node.core.propose([new Uint8Array(1)])
-    // Entry 3 is on its way to c, and lost; entry 4 may not leave before it is acknowledged.
+    // Entry 3 is in flight to c, and lost. Entry 4 may not leave before entry 3 is acknowledged.
     node.drain().accept('b', 4)
     node.core.snapshotTaken(node.core.snapshotMeta(4))
     node.storage.compact(4)
@@ -44,20 +44,20 @@ describe('a core', () => {
     expect(node.wanted).toMatchObject([{ to: 'c', offset: 0, snapshot: { index: 4 } }])
   })
 
-  it('does not hold a learner that joined anew to what its former life acknowledged (seed 2162)', () => {
+  it('does not hold a learner that has joined again to acknowledgements of its former life (seed 2162)', () => {
     const node = new CoreHarness({ learners: ['d'] }).lead().accept('b', 2)
     node.core.changeMembership([{ type: 'removed', id: 'd' }])
     node.drain().accept('b', 3)
     node.core.changeMembership([{ type: 'learner', id: 'd' }])
     node.drain().accept('b', 4)
-    // Sent before the removal, it arrives now.
+    // This acknowledgement was sent before the removal, and arrives now.
     node.accept('d', 2)
     node.take('append')
     node.step('d', rejected(2, 4, 0, 0)).step('d', rejected(2, 2, 0, 0))
     expect(node.take('append').map(({ to, message }) => [to, message.prevIndex])).toContainEqual(['d', 0])
   })
 
-  it('drops for an earlier leader what a later one commits without it, acknowledges nothing of that, and gets it back (seed 2026300285)', () => {
+  it('drops an entry that a later leader has committed without it, and gets the entry back (seed 2026300285)', () => {
     const voters = ['a', 'b', 'c']
     const members = { voters, learners: ['d'] }
     // Only a and d have entry 2 of term 4. c elects b in term 5, and then a in term 6.
@@ -70,12 +70,12 @@ describe('a core', () => {
     const early = to(b, 'd')
     const late = a.take('append')
     const lateTo = (id: string): RaftMessage => late.find((sent) => sent.to === id)!.message
-    // b refuses, gives its entry of term 5 up for that of term 4, and with a it is the majority that commits it.
+    // b refuses, replaces its entry of term 5 by the one of term 4, and forms with a the majority that commits it.
     a.step('b', answer(b.step('a', lateTo('b'))))
     a.step('b', answer(b.step('a', to(a, 'b'))))
     expect(b.terms).toEqual([1, 4, 6])
     expect(a.core.commitIndex).toBe(3)
-    // d wakes up. It follows the leaders in their order.
+    // d wakes up, and follows the leaders in their order.
     expect(answer(d.step('b', early))).toMatchObject({ term: 5, rejected: false, index: 2 })
     expect(d.terms).toEqual([1, 5])
     a.step('d', answer(d.step('a', lateTo('d'))))
@@ -85,7 +85,7 @@ describe('a core', () => {
     expect(d.terms).toEqual([1, 4, 6])
     expect(d.core.commitIndex).toBe(3)
     expect(a.core.matchIndexes.get('d')).toBe(3)
-    // The same append once more is of an earlier term, and takes nothing away.
+    // The same append once more belongs to an earlier term, and removes nothing.
     expect(answer(d.step('b', early))).toMatchObject({ term: 6, rejected: true })
     expect(d.terms).toEqual([1, 4, 6])
   })
@@ -96,14 +96,14 @@ describe('a node that joins', () => {
   const config = (index: number, voters: string[], learners: string[] = []) =>
     configurationEntry(index, 1, { voters, learners })
 
-  it('stops when its id has been a voter: its log was lost, and ids are not used again (seed 2026125339)', () => {
+  it('stops if its id has been a voter, because the log of that voter is lost (seed 2026125339)', () => {
     const node = joining()
     const first = config(1, ['a', 'b', 'c'])
     const append: RaftMessage = { type: 'append', term: 5, prevIndex: 0, prevTerm: 0, commit: 9, entries: [first] }
     expect(() => node.step('b', append)).toThrow(/an id is never used again after its log is lost: a joins/)
   })
 
-  it('goes on when its id is new', () => {
+  it('goes on if its id is new', () => {
     const node = joining()
     const entries = [config(1, ['b', 'c']), config(2, ['b', 'c'], ['a']), config(3, ['a', 'b', 'c'])]
     node.step('b', { type: 'append', term: 5, prevIndex: 0, prevTerm: 0, commit: 3, entries })
@@ -112,7 +112,7 @@ describe('a node that joins', () => {
 })
 
 describe('a log without space', () => {
-  it('looks for it again though something else has failed in between (seed 1497)', async () => {
+  it('looks for space again even if something else has failed in between (seed 1497)', async () => {
     const clock = new VirtualClock()
     const disk = createMemoryDisk()
     const faults: (string | undefined)[] = []

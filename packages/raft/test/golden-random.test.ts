@@ -6,7 +6,7 @@ const SEEDS = Number(process.env.QUIRE_RANDOM_SCRIPTS ?? 200)
 const STEPS = 600
 const BATCH = 50
 
-describe('golden scripts that chance writes', () => {
+describe('randomly drawn golden scripts', () => {
   for (let first = 1; first <= SEEDS; first += BATCH) {
     it(`break nothing and come to rest, seeds from ${first} on (Figure 3)`, () => {
       for (let seed = first; seed < first + BATCH && seed <= SEEDS; seed++) {
@@ -14,7 +14,7 @@ describe('golden scripts that chance writes', () => {
         try {
           script.run(STEPS)
         } catch (error) {
-          // To be saved below golden/ and replayed there with QUIRE_UPDATE_GOLDEN=1.
+          // Save the script below golden/, and replay it there with QUIRE_UPDATE_GOLDEN=1.
           const replay = script.lines.map((line) => `${line}\n----\n`).join('\n')
           expect.fail(`seed ${seed}: ${(error as Error).message}\n\n# seed ${seed}\n${replay}`)
         }

@@ -3,7 +3,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { GoldenEnv } from './support/golden-env.js'
 import { parseScript, runScript } from './support/golden-script.js'
 
-/** The commands are explained at {@link GoldenEnv}. Outputs are written anew with `QUIRE_UPDATE_GOLDEN=1`. */
+/** {@link GoldenEnv} explains the commands. `QUIRE_UPDATE_GOLDEN=1` rewrites the outputs. */
 const directory = new URL('./golden/', import.meta.url)
 const isUpdate = process.env.QUIRE_UPDATE_GOLDEN === '1'
 const updated: string[] = []

@@ -16,7 +16,7 @@ function open(): Promise<RaftLog> {
 }
 
 describe('compaction', () => {
-  it('removes whole segments, so that files and configurations depend on what is left', async () => {
+  it('removes whole segments, so that files and configurations depend on the remaining entries', async () => {
     const log = await open()
     for (let i = 2; i <= 500; i++) {
       await log.append({ entries: [entry(i, i)] })
@@ -28,7 +28,7 @@ describe('compaction', () => {
     expect(contentOf(log)).toEqual(contentOf(await open()))
   })
 
-  it('leaves a file that cannot be removed, and those after it, to the next call', async () => {
+  it('leaves a file that cannot be removed, and all later ones, to the next call', async () => {
     const log = await open()
     for (let i = 2; i <= 40; i++) await log.append({ entries: [entry(i, 1)] })
     const before = await segments()
@@ -42,7 +42,7 @@ describe('compaction', () => {
     expect((await open()).lastIndex).toBe(41)
   })
 
-  it('is taken up again by the next start', async () => {
+  it('is continued by the next start', async () => {
     const log = await open()
     disk.fail('remove', new Error('EBUSY'))
     await log.append({ reset: SNAPSHOT, entries: [entry(101, 2)] })
@@ -64,7 +64,7 @@ describe('compaction', () => {
     expect((await open()).lastIndex).toBe(200)
   })
 
-  it('does not wait for a slow disk to read or to append', async () => {
+  it('does not make appends and reads wait for a slow disk', async () => {
     const clock = new VirtualClock()
     disk = createMemoryDisk({
       schedule: clock.schedule.bind(clock),

@@ -43,12 +43,12 @@ function open(sectors = SEGMENT_SECTORS): Promise<RaftLog> {
   return within(createSegmentedLog({ disk, segmentBytes: sectors * SECTOR_BYTES, create, clock }))
 }
 
-/** An entry that fills so many sectors. */
+/** An entry that fills that many sectors. */
 function big(index: number, sectors: number, term = 1): LogWrite['entries'][number] {
   return { index, term, kind: 'normal', data: new Uint8Array(sectors * SECTOR_BYTES - 100).fill(7) }
 }
 
-/** A log of a full disk: its last segment is used up. */
+/** A log on a full disk, with its last segment used up. */
 async function full(): Promise<RaftLog> {
   const log = await open()
   disk.setCapacity(disk.usedBytes)
@@ -56,7 +56,7 @@ async function full(): Promise<RaftLog> {
   return log
 }
 
-/** A rejection is looked at later. */
+/** Lets the test look at a rejection later. */
 function append(log: RaftLog, write: LogWrite): Promise<void> {
   const appended = log.append(write)
   appended.catch(() => {})
@@ -70,7 +70,7 @@ const givenBack = async (appending: Promise<void>): Promise<LogFullError> => {
 }
 
 describe('a log whose disk has no room for another file', () => {
-  it('gives entries back, takes hard states, and takes the entries when there is room', async () => {
+  it('gives entries back, stores hard states, and stores the entries when there is room', async () => {
     const log = await full()
     const { lastIndex } = log
     const entries = append(log, {
@@ -95,7 +95,7 @@ describe('a log whose disk has no room for another file', () => {
     expect(again).toMatchObject({ lastIndex: lastIndex + 1, hardState: { term: 3, vote: 'b', commit: 1 } })
   })
 
-  it('gives back what follows on what it gave back, also when that was handed in before the caller heard of it', async () => {
+  it('gives back entries that follow a refused one, even if they were appended before the caller knew', async () => {
     const log = await full()
     const { lastIndex } = log
     const first = append(log, { entries: [big(lastIndex + 1, 1)] })
@@ -108,7 +108,7 @@ describe('a log whose disk has no room for another file', () => {
     expect(log.lastIndex).toBe(lastIndex)
   })
 
-  it('gives back what follows also when there is room before the caller has heard that there was none', async () => {
+  it('gives back entries that follow a refused one, even if there is room before the caller knows', async () => {
     const log = await full()
     const { lastIndex } = log
     await givenBack(append(log, { entries: [big(lastIndex + 1, 1)] }))
@@ -126,7 +126,7 @@ describe('a log whose disk has no room for another file', () => {
     expect(log).toMatchObject({ lastIndex: lastIndex + 2, hardState: { term: 3, vote: 'b' } })
   })
 
-  it('takes nothing that follows on what was given back, however much of it is handed in before the caller hears', async () => {
+  it('stores nothing that follows a refused entry, however much is appended before the caller knows', async () => {
     const log = await full()
     const { lastIndex } = log
     await givenBack(append(log, { entries: [big(lastIndex + 1, 1)] }))
@@ -142,7 +142,7 @@ describe('a log whose disk has no room for another file', () => {
     expect(log.lastIndex).toBe(lastIndex + 1)
   })
 
-  it('is not made there, says why, and does not try again', async () => {
+  it('cannot be made, says why, and does not try again', async () => {
     disk.setCapacity(2 * SECTOR_BYTES)
     await expect(open()).rejects.toThrow(NoSpaceError)
     disk.setCapacity(Infinity)
@@ -155,21 +155,21 @@ describe('a log whose disk has no room for another file', () => {
     const sectors = 3000
     const log = await open(sectors)
     disk.setCapacity(disk.usedBytes)
-    // A megabyte is a batch: the second one does not fit.
+    // A batch holds a megabyte. The second batch does not fit.
     const appended = append(log, { entries: [big(2, 1500), big(3, 1500), big(4, 1)] })
     expect((await givenBack(appended)).stored).toBe(2)
     expect(log.lastIndex).toBe(2)
     expect((await open(sectors)).lastIndex).toBe(2)
   })
 
-  it('does not take entries that were to be replaced for those that replace them', async () => {
+  it('does not take old entries for those that should replace them', async () => {
     const log = await full()
     const { lastIndex } = log
     const { stored } = await givenBack(append(log, { entries: [big(lastIndex - 1, 1, 2), big(lastIndex, 1, 2)] }))
     expect(stored).toBe(lastIndex - 2)
   })
 
-  it('gives back a reset, and stays what it was', async () => {
+  it('gives a reset back, and keeps its content', async () => {
     const log = await full()
     const { lastIndex } = log
     const reset = append(log, { hardState: { term: 2, vote: undefined, commit: 100 }, reset: SNAPSHOT, entries: [] })
@@ -177,12 +177,12 @@ describe('a log whose disk has no room for another file', () => {
     expect((await givenBack(reset)).stored).toBe(0)
     await within(vote)
     expect(log).toMatchObject({ firstIndex: 1, lastIndex })
-    // The commit index must not name what only the reset would have brought.
+    // The commit index must not name an entry that only exists after the reset.
     const again = await open()
     expect(again).toMatchObject({ firstIndex: 1, lastIndex, hardState: { term: 3, vote: 'c', commit: lastIndex } })
   })
 
-  it('goes on in segments whose bases agree with one another, after the reserve was used', async () => {
+  it('goes on in segments whose bases agree with each other after the reserve was used', async () => {
     const log = await full()
     const { lastIndex } = log
     await givenBack(append(log, { hardState: { term: 4, vote: 'a', commit: 1 }, entries: [big(lastIndex + 1, 1, 4)] }))
@@ -195,7 +195,7 @@ describe('a log whose disk has no room for another file', () => {
     expect(await open()).toMatchObject({ lastIndex: lastIndex + 39, hardState: { term: 5, vote: undefined } })
   })
 
-  it('that loses power while it keeps a hard state has the one before or that one', async () => {
+  it('has the old hard state or the new one after a power loss in the middle of a write to the reserve', async () => {
     const found = new Set<number>()
     for (let seed = 0; seed < 40; seed++) {
       const random = seededRandom(seed)
@@ -222,7 +222,7 @@ describe('a log whose disk has no room for another file', () => {
 })
 
 describe('the reserve for the hard state', () => {
-  it('is made durable by the start that reads it: a failed write leaves what a power loss takes away', async () => {
+  it('is written again by the start that reads it, because it may not be durable', async () => {
     const log = await full()
     await givenBack(append(log, { hardState: { term: 4, vote: 'a', commit: 1 }, entries: [big(log.lastIndex + 1, 1)] }))
     disk.fail('write', new Error('EIO'))
@@ -235,7 +235,7 @@ describe('the reserve for the hard state', () => {
     expect((await open()).hardState).toEqual(found)
   })
 
-  it('is refused when it is damaged, missing or of another log', async () => {
+  it('is refused if it is damaged, missing, or of another log', async () => {
     const log = await full()
     await givenBack(append(log, { hardState: { term: 4, vote: 'a', commit: 1 }, entries: [big(log.lastIndex + 1, 1)] }))
     for (const at of [0, 9, 13, 20, 40, 400]) {
@@ -249,7 +249,7 @@ describe('the reserve for the hard state', () => {
     await expect(open()).rejects.toThrow(/hard-state.*missing/)
   })
 
-  it('says which vote contradicts the log', async () => {
+  it('names the vote that contradicts the log', async () => {
     const log = await full()
     await givenBack(append(log, { hardState: { term: 4, vote: 'a', commit: 1 }, entries: [big(log.lastIndex + 1, 1)] }))
     disk.setCapacity(Infinity)

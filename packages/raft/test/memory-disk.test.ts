@@ -6,7 +6,7 @@ import { seededRandom, VirtualClock } from './support/virtual-time.js'
 const SECTORS = 4
 const never = (): void => {}
 
-/** Its operations are done only if `clock` runs. */
+/** A disk whose operations complete only when `clock` advances. */
 function slowDisk(clock: VirtualClock): MemoryDisk {
   return createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
 }
@@ -25,7 +25,7 @@ async function listOf(clock: VirtualClock, disk: MemoryDisk): Promise<string[]> 
 }
 
 describe('a power loss', () => {
-  it('brings back a file whose removal was not flushed, or does not', async () => {
+  it('may bring back a file whose removal was not flushed', async () => {
     const found = new Set<string>()
     for (let seed = 0; seed < 50; seed++) {
       const clock = new VirtualClock()
@@ -44,7 +44,7 @@ describe('a power loss', () => {
         ).join()
       )
     }
-    // Any number of the first changes, so never a without b.
+    // A crash keeps any number of the first changes, so it never keeps b without a.
     expect([...found].sort()).toEqual(['', 'a,b', 'b'])
   })
 
@@ -71,7 +71,7 @@ describe('a power loss', () => {
 })
 
 describe('a power loss while a file is made', () => {
-  it('leaves no file, an empty one or any part of it', async () => {
+  it('leaves no file, an empty one, or any part of it', async () => {
     const found = new Set<number | undefined>()
     for (let seed = 0; seed < 200; seed++) {
       const clock = new VirtualClock()
@@ -92,8 +92,8 @@ describe('a power loss while a file is made', () => {
   })
 })
 
-describe('a failure', () => {
-  it('concerns the next operations of its kind, and then no more', async () => {
+describe('an injected failure', () => {
+  it('hits the next operations of its kind, and no later ones', async () => {
     const disk = createMemoryDisk()
     const file = await disk.create('a', SECTOR_BYTES)
     disk.fail('remove', new Error('EBUSY'))

@@ -19,13 +19,13 @@ async function commit(cluster: Cluster, leader: Member, count: number): Promise<
 }
 
 describe('a cluster whose leader has no file descriptor left', () => {
-  it('goes on committing while a follower that is far behind waits, and brings it up afterwards', async () => {
+  it('commits while a follower that is far behind waits, and brings that follower up to date afterwards', async () => {
     const cluster = await Cluster.start({ segmentBytes: SEGMENT_BYTES })
     const leader = await cluster.elect()
     const laggard = cluster.members.find((member) => member !== leader)!
     cluster.isolate(laggard)
     const behind = await commit(cluster, leader, 40)
-    // Room for the next file and the directory's flush, not for reading an old segment beside them.
+    // The descriptors suffice for the next file and the directory's flush, but not for an old segment beside them.
     const { disk } = leader
     await cluster.clock.run(100)
     disk.setDescriptors(0)
@@ -41,7 +41,7 @@ describe('a cluster whose leader has no file descriptor left', () => {
     await cluster.close()
   })
 
-  it('is led by a voter that has some, and keeps the vote of the one that has none', async () => {
+  it('gets a new leader that has descriptors, and keeps the vote of the node without', async () => {
     const cluster = await Cluster.start({ segmentBytes: SEGMENT_BYTES })
     const short = await cluster.elect()
     short.disk.setDescriptors(0)
@@ -53,7 +53,7 @@ describe('a cluster whose leader has no file descriptor left', () => {
     expect(short.status).toMatchObject({ room: 'none' })
     const second = cluster.leader!
     await commit(cluster, second, 3)
-    // Without the vote of the first, which its log keeps in its reserve, there is no majority.
+    // Without the vote of the first node, which its log keeps in the reserve, there is no majority.
     const third = cluster.members.find((member) => member !== short && member !== second)!
     await cluster.clock.until(() => third.status!.lastIndex === second.status!.lastIndex)
     cluster.isolate(second)
@@ -66,10 +66,10 @@ describe('a cluster whose leader has no file descriptor left', () => {
     await cluster.close()
   })
 
-  it('elects another when the leader cannot make the name of its next file durable', async () => {
+  it('elects another leader if the leader cannot make the name of its next file durable', async () => {
     const cluster = await Cluster.start({ segmentBytes: SEGMENT_BYTES })
     const leader = await cluster.elect()
-    // The next file is made while the one before has room left.
+    // The log makes its next file while the current one has room left.
     await commit(cluster, leader, 1)
     await cluster.clock.run(100)
     leader.disk.setDescriptors(0)
@@ -86,7 +86,7 @@ describe('a cluster whose leader has no file descriptor left', () => {
 })
 
 describe('a log without a file descriptor for its next file', () => {
-  it('says so, gives entries back, tries again once a second, and goes on', async () => {
+  it('reports that, gives entries back, retries once a second, and goes on', async () => {
     const clock = new VirtualClock()
     const disk = createMemoryDisk({ schedule: clock.schedule.bind(clock) })
     const reports: (string | undefined)[] = []
@@ -120,14 +120,14 @@ describe('a log without a file descriptor for its next file', () => {
     expect(disk.openFiles).toBe(0)
   })
 
-  it('is not opened, and says why at once, when it cannot open its files at all', async () => {
+  it('cannot be opened, and says why at once, if it cannot open its files at all', async () => {
     const create = { bootstrap: { voters: ['a'], learners: [], context: new Uint8Array(0) } }
     const reports: unknown[] = []
     const clock = new VirtualClock()
     const disk = createMemoryDisk()
     const open = (): Promise<RaftLog> =>
       createSegmentedLog({ disk, segmentBytes: SEGMENT_BYTES, create, clock, onSpace: (fault) => reports.push(fault) })
-    // There is no log yet; then there is one.
+    // First no log exists, and then one does.
     for (let round = 0; round < 2; round++) {
       for (const descriptors of [0, 1]) {
         disk.setDescriptors(descriptors)
@@ -139,7 +139,7 @@ describe('a log without a file descriptor for its next file', () => {
     }
   })
 
-  it('waits for the flush of the directory: the file that has its name already is not lost', async () => {
+  it('waits for the flush of the directory, because the file already has its name', async () => {
     const clock = new VirtualClock()
     const disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
     const create = { bootstrap: { voters: ['a'], learners: [], context: new Uint8Array(0) } }
@@ -160,7 +160,7 @@ describe('a log without a file descriptor for its next file', () => {
     await clock.run(3000)
     await appended
     const before = contentOf(log)
-    // What was acknowledged is there after a power loss that keeps nothing else.
+    // The acknowledged entries survive a power loss that keeps nothing else.
     const after = disk.crash(() => 0)
     const reopening = createSegmentedLog({ disk: after, segmentBytes: SEGMENT_BYTES, create, clock })
     await clock.run(100)

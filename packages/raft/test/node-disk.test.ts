@@ -13,7 +13,7 @@ import { contentOf, entries, entry } from './support/log-model.js'
 
 const create = { bootstrap: { voters: ['a'], learners: [], context: new Uint8Array(0) } }
 let directory: string
-/** What the kernel takes in one write, at most. */
+/** The most bytes that the kernel takes in one write. */
 let maxWriteBytes = Infinity
 
 vi.mock('node:fs', async (original) => {
@@ -37,7 +37,7 @@ function open(): Promise<RaftLog> {
 }
 
 describe('a log on the file system', () => {
-  it('keeps what was appended over a restart, in several segments', async () => {
+  it('keeps appended entries over a restart, in several segments', async () => {
     const log = await open()
     await log.append({ hardState: { term: 3, vote: 'a', commit: 1 }, entries: entries(2, 10, 3) })
     for (let i = 11; i <= 200; i++) await log.append({ entries: [entry(i, 3)] })
@@ -50,7 +50,7 @@ describe('a log on the file system', () => {
     expect((await readdir(directory)).filter((name) => name.endsWith('.log')).length).toBeGreaterThan(1)
   })
 
-  it('is refused with the path, at once, where something else stands in place of one of its files', async () => {
+  it('is refused at once, with the path, if something else takes the place of one of its files', async () => {
     await (await open()).close()
     const segment = (await readdir(directory)).find((name) => name.endsWith('.log'))!
     const others: [what: string, make: (at: string) => Promise<unknown>][] = [
@@ -65,7 +65,7 @@ describe('a log on the file system', () => {
       if (name !== 'spare.tmp') await rename(file, kept)
       for (const [what, make] of others) {
         await make(file)
-        // What was to be the next file is removed, whatever it is, but for a folder.
+        // The start removes the prepared next file, whatever it is, unless it is a folder.
         if (name === 'spare.tmp' && what !== 'a folder') await (await open()).close()
         else {
           const message = `${file}: damaged: ${what} stands in place of the file; put the peer's own file back`
@@ -90,7 +90,7 @@ describe('a log on the file system', () => {
   })
 
   it.each([0, 100, SECTOR_BYTES])(
-    'starts where a process was killed in the middle of its first start, with %i bytes of the reserve',
+    'starts where a process was killed in its first start, with %i bytes of the reserve',
     async (bytes) => {
       await writeFile(join(directory, 'hard-state'), new Uint8Array(bytes))
       const log = await open()
@@ -100,7 +100,7 @@ describe('a log on the file system', () => {
     }
   )
 
-  it('allocates a segment whole, so that an append is one data flush', async () => {
+  it('allocates each segment completely, so that an append takes one data flush', async () => {
     const log = await open()
     const { size, blocks } = await stat(join(directory, '0000000001-00000000000001.log'))
     expect(size).toBe(32 * 1024)
@@ -110,9 +110,9 @@ describe('a log on the file system', () => {
 })
 
 describe('a log in a process with few file descriptors', () => {
-  it('writes, reads and recovers 100 segments with 8 to spare, and keeps hard states with none', async () => {
+  it('writes, reads and recovers 100 segments with 8 free descriptors, and keeps hard states with none', async () => {
     const child = fileURLToPath(new URL('children/descriptors.mjs', import.meta.url))
-    // Node raises the soft limit to the hard one, so both are set.
+    // Node raises the soft limit to the hard limit, so the test sets both.
     const script = 'ulimit -n 64 && exec "$0" "$@"'
     const args = ['-c', script, process.execPath, child, directory, '100', '8']
     const { stdout } = await promisify(execFile)('sh', args)
@@ -126,7 +126,7 @@ describe('a log in a process with few file descriptors', () => {
       full: 'LogFullError'
     })
     expect(result['recovered']).toBe(result['lastIndex'])
-    // The segment that is written, and the reserve for the hard state, are all that is open after a recovery.
+    // After a recovery only the segment that is written and the reserve for the hard state are open.
     expect(result['held']).toBe(2)
     expect(result['reports']).toEqual([
       expect.stringMatching(/spare\.tmp: no file descriptor is left \(EMFILE\)/),
@@ -135,8 +135,8 @@ describe('a log in a process with few file descriptors', () => {
   }, 60_000)
 })
 
-describe('a file of the real disk', () => {
-  it('is written whole when the kernel takes less at once', async () => {
+describe('a file on the real disk', () => {
+  it('is written completely if the kernel takes less at once', async () => {
     maxWriteBytes = 700
     const file = await createNodeDisk(directory).create('file', 8192)
     const data = Uint8Array.from({ length: 4096 }, (_, i) => i * 7)
@@ -146,14 +146,14 @@ describe('a file of the real disk', () => {
     await file.close()
   })
 
-  it('has no space when the kernel takes nothing', async () => {
+  it('runs out of space if the kernel takes nothing', async () => {
     const file = await createNodeDisk(directory).create('file', 8192)
     maxWriteBytes = 0
     await expect(file.write(0, new Uint8Array(512))).rejects.toThrow(NoSpaceError)
     await file.close()
   })
 
-  it('that was removed before is removed', async () => {
+  it('can be removed again after it was removed', async () => {
     const disk = createNodeDisk(directory)
     await disk.remove('file')
     await (await disk.create('file', 512)).close()

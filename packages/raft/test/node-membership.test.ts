@@ -24,7 +24,7 @@ afterEach(async () => {
 })
 
 describe('the membership', () => {
-  it('grows by a node that joins with an empty log, as a learner first, then as a voter (§6, thesis §4.2.1)', async () => {
+  it('grows by a node that joins, first as a learner and then as a voter (§6, thesis §4.2.1)', async () => {
     await start({ joiners: ['x'] })
     const x = cluster.member('x')
     await cluster.run(x.start())
@@ -37,7 +37,7 @@ describe('the membership', () => {
     expect(x.status).toMatchObject({ role: 'follower', voters: ['n1', 'n2', 'n3', 'x'], learners: [] })
   })
 
-  it('changes several at once over a joint configuration, which is left by itself (§6)', async () => {
+  it('changes several members at once by a joint configuration, which the leader leaves (§6)', async () => {
     await start({ joiners: ['x', 'y'] })
     for (const id of ['x', 'y']) await cluster.run(cluster.member(id).start())
     expect(() => leader.node!.changeMembership([{ type: 'voter', id: 'x' }])).toThrow(/learner first/)
@@ -69,7 +69,7 @@ describe('the membership', () => {
     expect(() => leader.node!.changeMembership([])).toThrow(/it changes nothing/)
   })
 
-  it('refuses what makes no sense, with the reason', async () => {
+  it('rejects invalid changes, with the reason', async () => {
     await start()
     const change = (...ids: string[]) => leader.node!.changeMembership(ids.map((id) => ({ type: 'removed', id })))
     expect(() => change('n1', 'n2', 'n3')).toThrow(/no voter would be left/)
@@ -90,13 +90,13 @@ describe('a transfer of leadership', () => {
     expect(cluster.clock.now() - before).toBeLessThan(100)
   })
 
-  it('finds a target by itself', async () => {
+  it('chooses a target if none is given', async () => {
     await start()
     await cluster.run(leader.node!.transferLeadership())
     expect(leader.status!.role).toBe('follower')
   })
 
-  it('fails when the target does not answer, and the leader leads on', async () => {
+  it('fails if the target does not answer, and the leader goes on', async () => {
     await start()
     const target = other()
     cluster.isolate(target)
@@ -109,7 +109,7 @@ describe('a transfer of leadership', () => {
     expect(leader.status!.role).toBe('leader')
   })
 
-  it('ends within three election timeouts when its leader is deposed meanwhile and no leader follows', async () => {
+  it('ends within three election timeouts if its leader is deposed meanwhile and no leader follows', async () => {
     const isolated = async (): Promise<void> => {
       await start()
       for (const member of cluster.members) cluster.isolate(member)
@@ -119,7 +119,7 @@ describe('a transfer of leadership', () => {
     expect(await cluster.clock.until(() => leader.status!.role !== 'leader')).toBe(true)
     const deposedMs = cluster.clock.now() - from
     await cluster.close()
-    // From the last moment of the transfer's own time to the first.
+    // The deposition comes between the last and the first moment of the transfer's own timeout.
     for (const beforeMs of [1, ELECTION_MS / 2, ELECTION_MS - 1]) {
       await isolated()
       await cluster.clock.run(deposedMs - beforeMs)
@@ -135,11 +135,11 @@ describe('a transfer of leadership', () => {
   it('ends within three election timeouts when a higher term deposes its leader (seed 898606215)', async () => {
     await start()
     const [target, mute] = cluster.members.filter(({ id }) => id !== leader.id) as [Member, Member]
-    // Whatever a voter has not acknowledged, it is sent before it is asked to stand.
+    // The leader sends a voter every entry that it lacks before it tells the voter to stand.
     const { lastIndex } = leader.status!
     await cluster.clock.until(() => [...leader.node!.matchIndexes().values()].every((match) => match === lastIndex))
     for (const { id } of cluster.members) cluster.cut.add(`${mute.id}>${id}`)
-    // It stands in a term that nobody hears of.
+    // The target stands in a term of which no other node hears.
     const first = leader.node!.transferLeadership(mute.id)
     await expect(cluster.run(first)).rejects.toThrow(TransferFailedError)
     expect(mute.status!.term).toBeGreaterThan(leader.status!.term)
@@ -156,7 +156,7 @@ describe('a transfer of leadership', () => {
     expect(leader.status!.term).toBeGreaterThanOrEqual(mute.status!.term)
   })
 
-  it('is refused to who is no other voter, and by who does not lead', async () => {
+  it('is rejected for a target that is no other voter, and by a node that does not lead', async () => {
     await start({ joiners: ['x'] })
     for (const to of [leader.id, 'x', 'nobody']) {
       await expect(leader.node!.transferLeadership(to)).rejects.toThrow(InvalidArgumentError)

@@ -10,14 +10,14 @@ afterEach(async () => {
   await cluster.close()
 })
 
-/** What is known of a proposal by what its proposer has applied. */
+/** What a proposer knows of its proposal, by the entries that it has applied. */
 function fateOf(member: Member, { index, term }: { index: number; term: number }): 'pending' | 'committed' | 'lost' {
   const applied = member.applied[index - 1]
   if (applied === undefined) return 'pending'
   return applied.term === term ? 'committed' : 'lost'
 }
 
-/** How promises ended, in their order; undefined for those that have not. */
+/** How promises ended, in their order; undefined for those that are pending. */
 function watch(promises: readonly Promise<unknown>[]): readonly unknown[] {
   const outcomes: unknown[] = promises.map(() => undefined)
   for (const [i, promise] of promises.entries()) {
@@ -29,7 +29,7 @@ function watch(promises: readonly Promise<unknown>[]): readonly unknown[] {
   return outcomes
 }
 
-describe('what waits at a leader that is deposed', () => {
+describe('calls that wait at a deposed leader', () => {
   it('35 pending proposals settle after step-down and snapshot (no caller waits for ever)', async () => {
     const limits = { retainedEntries: 5, maxPieceBytes: 300 }
     cluster = await Cluster.start({ segmentBytes: 4096, snapshotEvery: 20, limits })
@@ -41,14 +41,14 @@ describe('what waits at a leader that is deposed', () => {
     const to = cluster.members.find(({ id }) => id !== old.id)!.id
     const outcomes = watch([old.node!.readIndex(), old.node!.readIndex(), old.node!.transferLeadership(to)])
 
-    // It steps down by itself. Its readers know; who waits for the transfer waits for a leader to show up.
+    // The leader steps down by itself. Its reads are rejected. The transfer waits for a leader to appear.
     expect(await cluster.clock.until(() => old.status!.role !== 'leader', 5000)).toBe(true)
     await cluster.clock.run(1)
     expect(outcomes.slice(0, 2)).toEqual([expect.any(NotLeaderError), expect.any(NotLeaderError)])
     expect(() => old.node!.propose(fromString('x'))).toThrow(NotLeaderError)
     await expect(old.node!.readIndex()).rejects.toThrow(NotLeaderError)
 
-    // The others go on, so far that the old leader needs a snapshot, which holds the indexes of its proposals.
+    // The others go on until the old leader needs a snapshot, which covers the indexes of its proposals.
     const leader = await cluster.elect()
     expect(leader.id).not.toBe(old.id)
     for (let i = 0; i < 200; i++) {
@@ -66,7 +66,7 @@ describe('what waits at a leader that is deposed', () => {
     expect(outcomes.every((outcome) => outcome !== undefined)).toBe(true)
   })
 
-  it('settles when the leader is alone and nobody else ever shows up', async () => {
+  it('settle if the leader is alone and no other leader ever appears', async () => {
     cluster = await Cluster.start()
     const old = await cluster.elect()
     for (const member of cluster.members) cluster.isolate(member)

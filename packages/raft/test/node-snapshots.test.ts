@@ -30,7 +30,7 @@ afterEach(async () => {
 })
 
 describe('a node with snapshots', () => {
-  it('keeps a log that is bounded by what it retains, and starts from its snapshot (§7)', async () => {
+  it('keeps its log bounded by the retained entries, and starts from its snapshot (§7)', async () => {
     await start()
     const last = await propose(200)
     await cluster.clock.run(200)
@@ -42,7 +42,7 @@ describe('a node with snapshots', () => {
     expect(await cluster.converge(last)).toBe(true)
   })
 
-  it('brings up a follower that needs what is gone, in pieces, and goes on with appends (Figure 13)', async () => {
+  it('brings a follower that needs compacted entries up to date in pieces (Figure 13)', async () => {
     await start()
     const late = other()
     cluster.isolate(late)
@@ -64,7 +64,7 @@ describe('a node with snapshots', () => {
     expect(late.snapshots.received).toBeGreaterThan(0)
   })
 
-  it('takes no piece that was torn on the way: it is sent again', async () => {
+  it('drops a piece that was damaged on the way, and it is sent again', async () => {
     await start()
     const late = other()
     cluster.isolate(late)
@@ -82,7 +82,7 @@ describe('a node with snapshots', () => {
     expect(late.texts).toEqual(leader.texts)
   })
 
-  it('names no snapshot before the newest, nor of what is not applied', async () => {
+  it('identifies no snapshot before the newest one, nor of entries that are not applied', async () => {
     await start()
     await propose(100)
     await cluster.clock.run(200)
@@ -93,7 +93,7 @@ describe('a node with snapshots', () => {
     expect(leader.node!.snapshotMeta(appliedIndex)).toMatchObject({ index: appliedIndex })
   })
 
-  it('begins again with the newest when the one that it was sending is gone', async () => {
+  it('starts over with the newest snapshot if the one that it was sending is gone', async () => {
     await start()
     const late = other()
     cluster.isolate(late)
@@ -107,7 +107,7 @@ describe('a node with snapshots', () => {
     expect(hidden).toBeGreaterThan(3)
   })
 
-  it('sends it again when it could not be installed', async () => {
+  it('sends a snapshot again if the follower could not install it', async () => {
     await start()
     const late = other()
     late.snapshots.refusals = 2
@@ -118,12 +118,12 @@ describe('a node with snapshots', () => {
     expect(late.snapshots.refusals).toBe(0)
   })
 
-  it('mends a log that a crash has left behind its installed snapshot', async () => {
+  it('repairs a log that a crash has left behind its installed snapshot', async () => {
     await start()
     const late = other()
     late.crash()
     const last = await propose(100)
-    // The state machine was replaced; the power went before the log knew.
+    // The state machine was replaced. The power failed before the log knew.
     const source = cluster.members.find((member) => member.snapshots.newest !== undefined && member !== late)!
     late.snapshots.take(source.snapshots.newest!, source.applied)
     await cluster.run(late.start())

@@ -28,7 +28,7 @@ interface Single {
   hold: Promise<void> | undefined
 }
 
-/** A node that is alone, as leader. */
+/** A node that is its cluster's only voter, as leader. */
 async function single(options: { limits?: Partial<RaftLimits>; appliedIndex?: number } = {}): Promise<Single> {
   const clock = new VirtualClock()
   const disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
@@ -67,7 +67,7 @@ async function outcome<T>(clock: VirtualClock, promise: Promise<T>): Promise<T> 
 }
 
 describe('a node', () => {
-  it('tells its application of each role, and at last that it is ready', async () => {
+  it('tells its application of each role, and finally that it is ready', async () => {
     const { changes, node } = await single()
     expect(changes.map(({ role, ready }) => [role, ready])).toEqual([
       ['candidate', false],
@@ -101,7 +101,7 @@ describe('a node', () => {
     ])
   })
 
-  it('puts the proposals of a turn into one flush', async () => {
+  it('writes the proposals of one turn in one flush', async () => {
     const { node, clock, applied } = await single()
     const before = clock.now()
     for (let i = 0; i < 100; i++) node.propose(new Uint8Array(10))
@@ -109,7 +109,7 @@ describe('a node', () => {
     expect(clock.now() - before).toBeLessThanOrEqual(1)
   })
 
-  it('holds the next entries back while apply is not done', async () => {
+  it('holds the next entries back until `apply` has completed', async () => {
     const one = await single()
     let release = (): void => {}
     one.hold = new Promise((resolve) => (release = resolve))
@@ -127,7 +127,7 @@ describe('a node', () => {
     expect(one.node.status().appliedIndex).toBe(4)
   })
 
-  it('refuses proposals and reads over its limits', async () => {
+  it('refuses proposals and reads beyond its limits', async () => {
     const { node, clock } = await single({ limits: { maxUncommittedBytes: 1000, maxPendingReads: 2 } })
     node.propose(new Uint8Array(900))
     expect(() => node.propose(new Uint8Array(200))).toThrow(BackPressureError)
@@ -138,7 +138,7 @@ describe('a node', () => {
     await outcome(clock, node.readIndex())
   })
 
-  it('stops when its disk fails, and says so once', async () => {
+  it('stops when its disk fails, and reports that once', async () => {
     const { node, disk, clock, fatal, applied } = await single()
     disk.fail('write', new Error('EIO'))
     node.propose(Uint8Array.of(1))
@@ -163,7 +163,7 @@ describe('a node', () => {
     await outcome(one.clock, one.node.close())
   })
 
-  it('settles everything when it is closed, and closes once', async () => {
+  it('settles every pending call when it is closed, and closes once', async () => {
     const { node, clock } = await single()
     node.propose(Uint8Array.of(1))
     const read = node.readIndex()
@@ -175,7 +175,7 @@ describe('a node', () => {
     node.receive('b', { type: 'heartbeat', term: 9, commit: 1, round: 0 })
   })
 
-  it('refuses ticks that make no sense', () => {
+  it('refuses invalid ticks', () => {
     const clock = new VirtualClock()
     const components = { clock, random: seededRandom(1), transport: { send: () => {} } } as never
     expect(() => createRaftNode(components, { id: 'a', electionTicks: 4, heartbeatTicks: 4 })).toThrow(/electionTicks/)
@@ -183,7 +183,7 @@ describe('a node', () => {
     expect(() => createRaftNode(components, { id: 'a', heartbeatTicks: 0.5 })).toThrow(/heartbeatTicks/)
   })
 
-  it('refuses limits that make no sense, each by its name', () => {
+  it('refuses invalid limits, and names each', () => {
     const components = { clock: new VirtualClock(), random: seededRandom(1), transport: { send: () => {} } } as never
     const names = Object.keys(DEFAULT_RAFT_LIMITS) as (keyof RaftLimits)[]
     for (const name of names) {
@@ -198,7 +198,7 @@ describe('a node', () => {
     }
   })
 
-  it('waits, when it is closed, for what its application is applying', async () => {
+  it('waits for the running `apply` when it is closed', async () => {
     const one = await single()
     let finish = () => {}
     one.hold = new Promise((resolve) => (finish = resolve))
@@ -214,7 +214,7 @@ describe('a node', () => {
 })
 
 describe('a follower', () => {
-  it('acknowledges a doubled append no sooner than the first one is durable (Figure 2)', async () => {
+  it('acknowledges a duplicate append no sooner than the first one is durable (Figure 2)', async () => {
     const clock = new VirtualClock()
     const disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
     const bootstrap = { voters: ['a', 'b', 'c'], learners: [], context: new Uint8Array(0) }
@@ -253,7 +253,7 @@ describe('a follower', () => {
 })
 
 describe('a deposed leader', () => {
-  it('without a majority rejects the reads that wait, although there is no other leader', async () => {
+  it('without a majority rejects pending reads, although no other leader exists', async () => {
     const cluster = await Cluster.start()
     const old = await cluster.elect()
     for (const each of cluster.members) cluster.isolate(each)
@@ -264,7 +264,7 @@ describe('a deposed leader', () => {
     await cluster.close()
   })
 
-  it('rejects the reads that wait and names the new leader to proposals', async () => {
+  it('rejects pending reads, and names the new leader to proposals', async () => {
     const cluster = await Cluster.start()
     const old = await cluster.elect()
     cluster.isolate(old)

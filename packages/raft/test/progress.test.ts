@@ -13,8 +13,8 @@ function replicating(match: number): Progress {
   return progress
 }
 
-describe('progress that probes (§5.3)', () => {
-  it('sends one append, and the next when that is answered', () => {
+describe('progress in mode probe (§5.3)', () => {
+  it('sends one append, and the next one when that is answered', () => {
     const progress = new Progress(9)
     expect(canSend(progress)).toBe(true)
     progress.sent(12, 50)
@@ -25,29 +25,29 @@ describe('progress that probes (§5.3)', () => {
     expect(canSend(progress)).toBe(true)
   })
 
-  it('goes back at each refusal, and never beyond what the follower has', () => {
+  it('steps back at each refusal, and never below the entries that the follower has', () => {
     const progress = new Progress(9)
-    // A hint at or above the refused one does not make it stay.
+    // A hint at or above the refused index still makes it step back.
     progress.rejected(8, 20)
     expect(progress.next).toBe(8)
     progress.rejected(7, -1)
     expect(progress.next).toBe(1)
   })
 
-  it('ignores the answer to an append that is not the last one', () => {
+  it('ignores an answer to any append but the last', () => {
     const progress = new Progress(9)
     progress.sent(9, 10)
     expect(progress.rejected(5, 2)).toBe(false)
     expect(progress).toMatchObject({ next: 9, probeInFlight: true })
   })
 
-  it('replicates from what is acknowledged on', () => {
+  it('continues in mode replicate after the acknowledged entry', () => {
     const progress = new Progress(9)
     expect(progress.accepted(6)).toBe(true)
     expect(progress).toMatchObject({ mode: 'replicate', match: 6, next: 7 })
   })
 
-  it('waits when what was acknowledged is refused: its follower has lost its log', () => {
+  it('waits if the follower refuses what it has acknowledged, because its log is lost', () => {
     const progress = replicating(4)
     progress.sent(6, 10)
     progress.rejected(6, 0)
@@ -58,8 +58,8 @@ describe('progress that probes (§5.3)', () => {
   })
 })
 
-describe('progress that replicates', () => {
-  it('sends ahead of the acknowledgements, as many messages and bytes as may be', () => {
+describe('progress in mode replicate', () => {
+  it('sends ahead of the acknowledgements, up to its limits of messages and bytes', () => {
     const progress = replicating(1)
     progress.sent(2, 10)
     expect(progress.next).toBe(3)
@@ -74,7 +74,7 @@ describe('progress that replicates', () => {
     expect(canSend(progress)).toBe(false)
   })
 
-  it('takes one acknowledgement for all that was sent before it, and none twice', () => {
+  it('takes one acknowledgement for everything sent before, and counts none twice', () => {
     const progress = replicating(1)
     progress.sent(2, 60)
     progress.sent(3, 60)
@@ -85,13 +85,13 @@ describe('progress that replicates', () => {
     expect(canSend(progress)).toBe(true)
   })
 
-  it('skips what the follower has already, though it was not sent by this leader', () => {
+  it('skips entries that the follower has already, even if this leader has not sent them', () => {
     const progress = replicating(1)
     progress.accepted(7)
     expect(progress).toMatchObject({ match: 7, next: 8 })
   })
 
-  it('probes from what is known when something was lost, and not for a late refusal', () => {
+  it('returns to mode probe at the acknowledged entry after a loss, but not for a late refusal', () => {
     const progress = replicating(4)
     progress.sent(6, 10)
     expect(progress.rejected(3, 1)).toBe(false)
@@ -101,8 +101,8 @@ describe('progress that replicates', () => {
   })
 })
 
-describe('progress by a snapshot (§7)', () => {
-  it('sends no appends until it is there', () => {
+describe('progress in mode snapshot (§7)', () => {
+  it('sends no appends until the follower has the snapshot', () => {
     const progress = replicating(1)
     progress.becomeSnapshot(SNAPSHOT)
     expect(progress).toMatchObject({ mode: 'snapshot', outgoingSnapshot: { offset: 0, piece: 'none' } })
@@ -114,7 +114,7 @@ describe('progress by a snapshot (§7)', () => {
     expect(progress).toMatchObject({ mode: 'replicate', match: 5, next: 6, outgoingSnapshot: undefined })
   })
 
-  it('ends for any acknowledgement beyond it', () => {
+  it('ends with any acknowledgement at or beyond the snapshot', () => {
     const progress = new Progress(9)
     progress.becomeSnapshot(SNAPSHOT)
     progress.accepted(8)

@@ -6,19 +6,19 @@ import { hasQuorum, quorumIndex, voteResult } from '../src/core/quorum.js'
 const IDS = ['a', 'b', 'c', 'd', 'e', 'f', 'g']
 
 const some = fc.uniqueArray(fc.constantFrom(...IDS), { minLength: 1 })
-/** Joint or not. */
+/** A configuration, joint or not. */
 const configurations = fc
   .tuple(some, fc.oneof(fc.constant<string[]>([]), some))
   .map(([voters, outgoing]): Configuration => ({ voters, outgoing, learners: [], learnersNext: [] }))
 
-/** By counting, as §6 says it: more than half of the voters, and of the outgoing ones if there are any. */
+/** Counts as §6 says: more than half of the voters, and of the outgoing ones if there are any. */
 function agree({ voters, outgoing }: Configuration, has: (id: string) => boolean): boolean {
   const more = (of: readonly string[]): boolean => of.filter(has).length * 2 > of.length
   return more(voters) && (outgoing.length === 0 || more(outgoing))
 }
 
 describe('a quorum', () => {
-  it('is a majority of the voters, and in a joint configuration of the outgoing ones as well (§6)', () => {
+  it('is a majority of the voters, and in a joint configuration also one of the outgoing voters (§6)', () => {
     const property = fc.property(configurations, fc.subarray(IDS), (configuration, ids) => {
       const has = (id: string): boolean => ids.includes(id)
       expect(hasQuorum(configuration, has)).toBe(agree(configuration, has))
@@ -26,7 +26,7 @@ describe('a quorum', () => {
     fc.assert(property)
   })
 
-  it('has the highest index that so many have reached (Figure 2, Leaders 5)', () => {
+  it('determines the highest index that it has reached (Figure 2, Leaders 5)', () => {
     const indexes = fc.array(fc.nat(9), { minLength: IDS.length, maxLength: IDS.length })
     const property = fc.property(configurations, indexes, (configuration, matches) => {
       const matchOf = (id: string): number => matches[IDS.indexOf(id)]!
@@ -36,7 +36,7 @@ describe('a quorum', () => {
     fc.assert(property)
   })
 
-  it('wins an election when it grants, and one is lost when no quorum can grant any more (§5.2, §6)', () => {
+  it('wins an election by its votes, and the election is lost once no quorum can grant (§5.2, §6)', () => {
     const answers = fc.array(fc.constantFrom(true, false, undefined), { minLength: 7, maxLength: 7 })
     const property = fc.property(configurations, answers, (configuration, given) => {
       const votes = new Map(IDS.flatMap((id, i) => (given[i] === undefined ? [] : [[id, given[i]] as const])))
@@ -47,7 +47,7 @@ describe('a quorum', () => {
     fc.assert(property)
   })
 
-  it('is nobody where there is no voter, so that nothing is won, committed or read', () => {
+  it('does not exist without voters, so that nothing is won, committed or read', () => {
     const nobody = { voters: [], outgoing: [], learners: ['x'], learnersNext: [] }
     expect(hasQuorum(nobody, () => true)).toBe(false)
     expect(quorumIndex(nobody, () => 9)).toBe(0)

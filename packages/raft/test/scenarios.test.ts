@@ -7,7 +7,7 @@ import { SCENARIOS } from './support/scenarios.js'
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 const SKIPPED = ['node_modules', 'dist', '.git']
 
-/** All test sources: tests, the suites that packages export, the simulation; and the golden scripts. */
+/** All sources of tests: tests, the suites that packages export, the simulation, and the golden scripts. */
 function sourcesBelow(directory: string): string[] {
   return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
     const path = join(directory, entry.name)
@@ -21,15 +21,15 @@ describe('the scenarios of Raft', () => {
     readFileSync(path, 'utf8')
   )
 
-  it.each(SCENARIOS.map((name, i) => `${i + 1} ${name}`))('there is a test by the name of: %s', (name) => {
-    // A golden script's title, or a name in quotes.
+  it.each(SCENARIOS.map((name, i) => `${i + 1} ${name}`))('a test is named: %s', (name) => {
+    // The name is the title of a golden script, or a string in quotes.
     const isThere = texts.some(
       (text) => text.startsWith(`# ${name}\n`) || new RegExp(`['"\`]${escaped(name)}['"\`]`).test(text)
     )
     expect(isThere).toBe(true)
   })
 
-  it('have numbers of their own: no golden script has another name', () => {
+  it('have unique numbers, which no golden script with another name uses', () => {
     const titles = texts.flatMap((text) => /^# (\d+ .*)\n/.exec(text)?.[1] ?? [])
     const names = SCENARIOS.map((name, i) => `${i + 1} ${name}`)
     expect(titles.filter((title) => !names.includes(title))).toEqual([])

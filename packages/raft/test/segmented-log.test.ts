@@ -19,7 +19,7 @@ const bootstrap = { voters: ['a', 'b', 'c'], learners: ['d'], context: Uint8Arra
 const create = { bootstrap }
 const SNAPSHOT = { index: 100, term: 2, configuration: { ...entry(90, 2), kind: 'config' as const } }
 const FIRST_SEGMENT = '0000000001-00000000000001.log'
-/** Where the second batch of a log begins: after the segment's header and the batch of entry 1. */
+/** Offset of a log's second batch: after the segment's header and the batch of entry 1. */
 const SECOND_BATCH = 2 * SECTOR_BYTES
 
 let disk: MemoryDisk
@@ -39,8 +39,8 @@ async function zeroSector(offset: number): Promise<void> {
   for (let i = 0; i < SECTOR_BYTES; i++) disk.damage(FIRST_SEGMENT, offset + i, () => 0)
 }
 
-describe('a new log', () => {
-  it('takes no first configuration that makes no cluster', async () => {
+describe('a log', () => {
+  it('rejects a first configuration whose members form no valid cluster', async () => {
     const context = new Uint8Array(0)
     const wrong: [string[], string[]][] = [
       [[], []],
@@ -58,7 +58,7 @@ describe('a new log', () => {
     }
   })
 
-  it('that is opened again keeps its last entries in memory, not the segments that they were read from', async () => {
+  it('keeps copies of its last entries in memory after a restart, not whole segments', async () => {
     const log = await open()
     for (let i = 2; i < 50; i++) await log.append({ entries: entries(i, i, 1) })
     await log.close()
@@ -69,7 +69,7 @@ describe('a new log', () => {
 })
 
 describe('a log on a disk that is almost full', () => {
-  it('says so when the next file finds no space, tries again, and goes on when there is room', async () => {
+  it('reports that the next file finds no space, tries again, and goes on when there is room', async () => {
     const clock = new VirtualClock()
     disk = createMemoryDisk({ schedule: clock.schedule.bind(clock) })
     const spaces: (string | undefined)[] = []
@@ -114,13 +114,13 @@ describe('a new log', () => {
     })
   })
 
-  it('is made only when a first configuration is given', async () => {
+  it('is made only if a first configuration is given', async () => {
     await expect(createSegmentedLog({ disk })).rejects.toThrow(LogNotInitializedError)
     await open()
     await expect(createSegmentedLog({ disk })).resolves.toBeDefined()
   })
 
-  it('22 a wiped voter rejoining under its old id is refused, also with the files that hold nothing', async () => {
+  it('22 a wiped voter rejoining under its old id is refused, even if files without content remain', async () => {
     const log = await open()
     await log.append(big(2, 100))
     await log.close()
@@ -129,7 +129,7 @@ describe('a new log', () => {
     await expect(createSegmentedLog({ disk })).rejects.toThrow(LogNotInitializedError)
   })
 
-  it('exists whole or not at all after a power loss', async () => {
+  it('exists as a whole or not at all after a power loss', async () => {
     for (let seed = 0; seed < 200; seed++) {
       const random = seededRandom(seed)
       const clock = new VirtualClock()
@@ -146,7 +146,7 @@ describe('a new log', () => {
 
   it('is made by the start after one or two that lost power, each after any number of operations', async () => {
     const clock = new VirtualClock()
-    /** Runs a start for so many operations, or until it is done. */
+    /** Runs a start for that many operations, or until it is done. */
     const start = async (operations: number): Promise<RaftLog | Error | undefined> => {
       let outcome: RaftLog | Error | undefined
       open().then(
@@ -156,7 +156,7 @@ describe('a new log', () => {
       await clock.until(() => outcome !== undefined, operations)
       return outcome
     }
-    // Of what was under way a power loss keeps nothing, an empty file, a part, or everything.
+    // A power loss may leave nothing of a file that is being made, an empty file, a part, or all of it.
     for (const kept of [0, 0.34, 0.5, 0.99]) {
       for (let first = 0.5; first < 10; first++) {
         for (let second = 0.5; second < 14; second++) {
@@ -172,7 +172,7 @@ describe('a new log', () => {
     }
   })
 
-  it('refuses the files of another log', async () => {
+  it('refuses files that belong to another log', async () => {
     await open({ identity: 'cluster x, node a' })
     await expect(open({ identity: 'cluster x, node b' })).rejects.toThrow(/belongs to another log/)
   })
@@ -214,7 +214,7 @@ describe('appending', () => {
     expect(writes).toBe(2)
   })
 
-  it('goes over to new segments, larger ones for larger batches', async () => {
+  it('continues in new segments, and makes larger ones for larger batches', async () => {
     const log = await open({ segmentBytes: 4096, cacheBytes: 100 })
     for (let i = 2; i <= 60; i++) await log.append({ entries: [entry(i, 1)] })
     await log.append({
@@ -230,7 +230,7 @@ describe('appending', () => {
     expect(again.entries(63, 64, 1)).toEqual([entry(63, 1)])
   })
 
-  it('returns as many entries as fit, one at least', async () => {
+  it('returns as many entries as fit, but at least one', async () => {
     const log = await open({ cacheBytes: 200 })
     await log.append({ entries: entries(2, 50, 1) })
     expect(log.entries(2, 51, 1)).toHaveLength(1)
@@ -240,7 +240,7 @@ describe('appending', () => {
 })
 
 describe('a failing disk', () => {
-  it('makes the log refuse everything: a failed flush is never repeated', async () => {
+  it('makes the log reject everything, because a failed flush is never repeated', async () => {
     const log = await open()
     disk.fail('write', new Error('EIO'))
     const results = await Promise.allSettled([
@@ -255,7 +255,7 @@ describe('a failing disk', () => {
 })
 
 describe('a disk that was full for a while', () => {
-  it('does no harm when there is room again before the segment ends', async () => {
+  it('does no harm if there is room again before the segment ends', async () => {
     const log = await open({ segmentBytes: 4096 })
     disk.setCapacity(disk.usedBytes)
     for (let i = 2; i <= 6; i++) await log.append({ entries: [entry(i, 1)] })
@@ -266,7 +266,7 @@ describe('a disk that was full for a while', () => {
 })
 
 describe('recovery', () => {
-  it('cuts a last batch of which sectors are missing, and its place can be written again', async () => {
+  it('cuts off a last batch that lacks sectors, and its place can be written again', async () => {
     const log = await open()
     await log.append(big(2, 4))
     await zeroSector(SECOND_BATCH + 2 * SECTOR_BYTES)
@@ -276,7 +276,7 @@ describe('recovery', () => {
     expect(contentOf(await open()).entries).toHaveLength(2)
   })
 
-  it('cuts a last batch whose first sector is missing', async () => {
+  it('cuts off a last batch that lacks its first sector', async () => {
     const log = await open()
     await log.append(big(2, 4))
     await zeroSector(SECOND_BATCH)
@@ -291,7 +291,7 @@ describe('recovery', () => {
   })
 
   it.each([0, 5, 17, 30, 700])(
-    'refuses a last batch with a flipped bit at %i: no torn write leaves that',
+    'refuses a last batch with a flipped bit at %i, because no torn write leaves that',
     async (at) => {
       const log = await open()
       await log.append(big(2, 4))
@@ -304,13 +304,16 @@ describe('recovery', () => {
     }
   )
 
-  it.each([0, 1, 2])('refuses a missing sector (%i) before a later batch: it was acknowledged', async (sector) => {
-    const log = await open()
-    await log.append(big(2, 4))
-    await log.append({ entries: [entry(3, 1)] })
-    await zeroSector(SECOND_BATCH + sector * SECTOR_BYTES)
-    await expect(open()).rejects.toThrow(CorruptionError)
-  })
+  it.each([0, 1, 2])(
+    'refuses a missing sector (%i) before a later batch, because the sector was acknowledged',
+    async (sector) => {
+      const log = await open()
+      await log.append(big(2, 4))
+      await log.append({ entries: [entry(3, 1)] })
+      await zeroSector(SECOND_BATCH + sector * SECTOR_BYTES)
+      await expect(open()).rejects.toThrow(CorruptionError)
+    }
+  )
 
   it('refuses a missing sector before a later segment', async () => {
     const log = await open({ segmentBytes: 4096 })
@@ -325,7 +328,7 @@ describe('recovery', () => {
     await expect(open()).rejects.toThrow(CorruptionError)
   })
 
-  it('refuses a log with a missing segment', async () => {
+  it('refuses a log that lacks a segment', async () => {
     const log = await open({ segmentBytes: 4096 })
     for (let i = 2; i < 40; i++) await log.append({ entries: [entry(i, 1)] })
     const names = (await disk.list()).filter((name) => name.endsWith('.log'))
@@ -333,7 +336,7 @@ describe('recovery', () => {
     await expect(open({ segmentBytes: 4096 })).rejects.toThrow(/segment 2 is missing/)
   })
 
-  it('refuses a log that ends below what was committed', async () => {
+  it('refuses a log that ends below its commit index', async () => {
     const log = await open()
     await log.append({ entries: entries(2, 9, 1) })
     await log.append({ hardState: { term: 1, vote: undefined, commit: 9 }, entries: [entry(5, 2)] })
@@ -341,7 +344,7 @@ describe('recovery', () => {
     await expect(open()).rejects.toThrow(/ends at 5, 9 was committed/)
   })
 
-  it('finds damage in an old entry when it is read', async () => {
+  it('finds damage of an old entry when it reads that entry', async () => {
     const log = await open({ cacheBytes: 0 })
     await log.append(big(2, 4))
     await log.append({ entries: [entry(3, 1)] })
@@ -349,12 +352,12 @@ describe('recovery', () => {
     expect(() => log.entries(2, 3, 1)).toThrow(CorruptionError)
   })
 
-  it('39 damage to a committed entry is not a torn tail: file and offset are named', async () => {
+  it('39 damage to a committed entry is not a torn tail: the error names file and offset', async () => {
     const log = await open()
     await log.append(big(2, 4))
     await log.append(big(3, 4))
     for (const batch of [SECOND_BATCH, SECOND_BATCH + 5 * SECTOR_BYTES]) {
-      // All of the header, the bitmap, and the payload here and there. The last batch was acknowledged as well.
+      // All of the header and the bitmap, and samples of the payload. The last batch was acknowledged as well.
       const places = [...Array(64).keys(), ...Array.from({ length: 60 }, (_, i) => 64 + 32 * i)]
       for (const at of places) {
         for (const bit of [1, 128]) {
@@ -367,7 +370,7 @@ describe('recovery', () => {
     expect((await open()).lastIndex).toBe(3)
   })
 
-  it('refuses a segment without its first batch: that was durable before the segment had its name', async () => {
+  it('refuses a segment without its first batch, which was durable before the segment had its name', async () => {
     const log = await open({ segmentBytes: 4096 })
     for (let i = 2; i <= 8; i++) await log.append({ entries: [entry(i, 1)] })
     const last = (await segments()).at(-1)!
@@ -378,10 +381,10 @@ describe('recovery', () => {
     })
   })
 
-  it('refuses a batch that is missing before a reset: only what says so is a reset', async () => {
+  it('refuses a log that lacks a batch before a reset, unless the later segment says that it is a reset', async () => {
     const log = await open()
     await log.append({ entries: [entry(2, 1)] })
-    // The segments before a reset are there until they can be removed.
+    // The segments before a reset stay until they can be removed.
     disk.fail('remove', new Error('EBUSY'))
     await log.append({ reset: SNAPSHOT, entries: [entry(101, 2)] })
     expect(await segments()).toHaveLength(2)
@@ -389,7 +392,7 @@ describe('recovery', () => {
     await expect(open()).rejects.toThrow(/starts with batch 3, 2 is next/)
   })
 
-  it('makes durable what a killed process left half done: the name of a segment', async () => {
+  it('makes the name of a segment durable that a killed process left behind', async () => {
     const log = await open({ segmentBytes: 4096 })
     disk.fail('flushDirectory', new Error('killed'))
     const append = async (): Promise<void> => {
@@ -405,7 +408,7 @@ describe('recovery', () => {
   it('refuses segments of another format', async () => {
     await open()
     const header = encodeSegmentHeader({ number: 1, firstIndex: 1, firstBatch: 1, identity: 0 })
-    // The version and the checksum over it.
+    // These bytes are the version and the checksum over it.
     header[12] = 1
     new DataView(header.buffer).setUint32(8, crc32c(header.subarray(12)), true)
     for (const [at, byte] of header.entries()) disk.damage(FIRST_SEGMENT, at, () => byte)

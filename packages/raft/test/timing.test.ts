@@ -24,7 +24,7 @@ function termsOf(members: readonly Member[]): number[] {
 
 describe('nodes that are 600 ms apart', () => {
   it.each([1, 2, 3, 4, 5])(
-    'elect a leader within two longest time-outs, commit, and keep it, when their ticks follow the distance (seed %d)',
+    'elect, commit and keep their leader within two of the longest timeouts (seed %d)',
     async (seed) => {
       await start(FAR.roundTripMs, FAR.tickMs, seed)
       const bound = 2 * (2 * FAR.electionMs + 2 * FAR.roundTripMs)
@@ -40,11 +40,11 @@ describe('nodes that are 600 ms apart', () => {
   )
 })
 
-describe('ticks of another length, for an entry that all apply,', () => {
+describe('a new tick length that all nodes set upon the same entry', () => {
   it.each([
     ['longer', NEAR.tickMs, FAR.tickMs],
     ['shorter', FAR.tickMs, NEAR.tickMs]
-  ])('take no leader out of office: %s', async (_, before, after) => {
+  ])('keeps the leader in office: %s', async (_, before, after) => {
     for (let seed = 1; seed <= 20; seed++) {
       await start(before === FAR.tickMs ? 100 : 0, before, seed)
       const leader = await cluster.elect()
@@ -56,7 +56,7 @@ describe('ticks of another length, for an entry that all apply,', () => {
       expect(await cluster.converge(change.index, 2 * FAR.electionMs)).toBe(true)
       await cluster.clock.run(4 * FAR.electionMs)
       expect(termsOf(cluster.members), `seed ${seed}`).toEqual([term, term, term])
-      // The new pace: whoever is cut off starts to ask for votes after a time-out of the new length.
+      // The new pace: a node that is cut off asks for votes after a timeout of the new length.
       const cut = cluster.members.find((member) => member !== leader)!
       cluster.isolate(cut)
       const from = cluster.clock.now()
@@ -69,7 +69,7 @@ describe('ticks of another length, for an entry that all apply,', () => {
     }
   })
 
-  it('must have a length', async () => {
+  it('must be positive', async () => {
     await start(0, NEAR.tickMs, 1)
     const { node } = await cluster.elect()
     for (const tickMs of [0, -1, Number.NaN, Infinity]) {
@@ -77,7 +77,7 @@ describe('ticks of another length, for an entry that all apply,', () => {
     }
   })
 
-  it('can be based on the configuration that is in force, whoever proposed it', async () => {
+  it('can be based on the configuration in force, whichever leader proposed that', async () => {
     await start(0, NEAR.tickMs, 1)
     const leader = await cluster.elect()
     expect(leader.node!.context).toEqual(new Uint8Array(0))

@@ -154,9 +154,9 @@ class SegmentedLog implements RaftLog {
       this.appendable = reset.index + 1
     }
     const first = entries[0]
-    // Entries that follow others that were given back are given back as well. The caller may not have heard of that yet,
-    // even if there is room by now. Only a write that continues the log shows that the caller has heard, and only while
-    // the queue holds no other entries that will be given back.
+    // Entries that follow others that were given back are given back as well. The caller may not have heard of that
+    // yet, even if there is room by now. Only a write that continues the log shows that the caller has heard, and only
+    // while the queue holds no other entries that will be given back.
     const continues = reset !== undefined || (first !== undefined && first.index <= this.appended + 1)
     if (this.hasRoom && continues && !this.queue.changesLog) this.full = undefined
     if (first !== undefined) {
@@ -174,8 +174,8 @@ class SegmentedLog implements RaftLog {
 
   compact(index: number): Promise<void> {
     if (this.failure !== undefined) return Promise.reject(this.failure)
-    // Search from the end: after a truncation, a later segment may begin below an earlier one. The segment that is being
-    // written is the last, or not in the list yet, so it stays.
+    // Search from the end: after a truncation, a later segment may begin below an earlier one. The segment that is
+    // being written is the last, or not in the list yet, so it stays.
     const start = this.segments.findLastIndex(({ firstIndex }) => firstIndex - 1 <= index)
     if (start > 0) {
       this.obsolete.push(...this.segments.splice(0, start))
@@ -223,8 +223,8 @@ class SegmentedLog implements RaftLog {
     try {
       while (!this.queue.isEmpty) await this.flushBatch()
     } catch (error) {
-      // Nobody knows what a failed flush left on the disk, and a retry could report success for pages that the kernel has
-      // dropped. So the log accepts nothing more.
+      // A failed flush leaves the disk in an unknown state, and a retry could report success for pages that the kernel
+      // has dropped. So the log accepts nothing more.
       this.failure = new LogFailedError(error)
       this.queue.rejectAll(this.failure)
     } finally {
@@ -326,8 +326,8 @@ class SegmentedLog implements RaftLog {
   }
 
   /**
-   * Lowers the commit index to an entry that the log holds. The state may name an entry that was given back, or one that
-   * only exists after a reset that was given back and that follows this state in the queue again.
+   * Lowers the commit index to an entry that the log holds. The state may name an entry that was given back, or one
+   * that only exists after a reset that was given back and that follows this state in the queue again.
    */
   private capped(state: HardState, lastIndex: number): HardState {
     return !this.hasGivenBack || state.commit <= lastIndex ? state : { ...state, commit: lastIndex }
@@ -350,7 +350,7 @@ class SegmentedLog implements RaftLog {
   }
 }
 
-/** Whether a batch may go into the segment: it resets nothing, and its entries do not begin below the segment's first. */
+/** Whether a batch may go into the segment: it is no reset, and does not begin below the segment's first entry. */
 function belongsTo({ firstIndex }: Segment, { reset, entries }: Gathered): boolean {
   return reset === undefined && (entries[0]?.index ?? firstIndex) >= firstIndex
 }

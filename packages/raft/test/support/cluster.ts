@@ -27,39 +27,39 @@ import { seededRandom, VirtualClock } from './virtual-time.js'
 export interface ClusterOptions {
   readonly seed?: number
   readonly size?: number
-  /** Share of messages that are lost. */
+  /** Share of messages that get lost. */
   readonly loss?: number
   /** Share of messages that arrive twice. */
   readonly duplication?: number
   readonly limits?: Partial<RaftLimits>
   readonly segmentBytes?: number
-  /** Ids beyond the first voters, which join when they are started. */
+  /** Ids of further nodes, which join when they are started. */
   readonly joiners?: readonly string[]
-  /** A snapshot after so many entries; default: none. */
+  /** Takes a snapshot after that many entries; default: none. */
   readonly snapshotEvery?: number
-  /** Of each node, until it applies a configuration whose context has another one (`tickContext`). */
+  /** Tick length of each node, until it applies a configuration whose context holds another one (`tickContext`). */
   readonly tickMs?: number
 }
 
-/** The application's part of a configuration: the length of a tick. */
+/** A configuration's context that holds a tick length. */
 export function tickContext(tickMs: number): Uint8Array {
   return fromString(`tick ${tickMs}`)
 }
 
-/** A cluster in virtual time: real driver, core and log; simulated network, disks and clock. */
+/** A cluster in virtual time, with the real driver, core and log on a simulated network, disks and clock. */
 export class Cluster {
   readonly clock = new VirtualClock()
   readonly random: Random
   readonly members: Member[]
-  /** Of every link, besides what chance adds. */
+  /** Fixed delay of every link, to which chance adds. */
   roundTripMs = 0
   /** Links that are cut: `from>to`. */
   readonly cut = new Set<string>()
-  /** Changes the bytes of messages on their way. */
+  /** Changes the bytes of a message on its way. */
   tamper: (message: RaftMessage) => RaftMessage = (message) => message
-  /** Leaders by term, as they reported themselves: election safety (Figure 3). */
+  /** Leaders by term, as they have reported themselves. Checks Election Safety (Figure 3). */
   readonly leaders = new Map<number, string>()
-  /** What was applied anywhere, by index: state machine safety (Figure 3). */
+  /** Entries that any node has applied, by index. Checks State Machine Safety (Figure 3). */
   readonly chosen = new Map<number, string>()
 
   constructor(readonly options: ClusterOptions = {}) {
@@ -80,12 +80,12 @@ export class Cluster {
     return this.members.find((member) => member.id === id)!
   }
 
-  /** What `promise` comes to, while time goes on. */
+  /** Awaits `promise` while time passes. */
   async run<T>(promise: Promise<T>, ms = 30_000): Promise<T> {
     let settled = false
     const watched = promise.finally(() => (settled = true))
     watched.catch(() => {})
-    if (!(await this.clock.until(() => settled, ms))) throw new Error('it waits for ever')
+    if (!(await this.clock.until(() => settled, ms))) throw new Error(`the promise is pending after ${ms} ms`)
     return watched
   }
 
@@ -112,7 +112,7 @@ export class Cluster {
     this.cut.clear()
   }
 
-  /** All running members have applied the same, up to `index` at least. */
+  /** Waits until all running members have applied the same entries, at least up to `index`. */
   async converge(index: number, ms = 30_000): Promise<boolean> {
     return this.clock.until(() => {
       const running = this.members.filter((member) => member.node !== undefined)
@@ -146,7 +146,7 @@ export class Member {
   node: RaftNode | undefined
   disk: MemoryDisk
   fatal: Error | undefined
-  /** What this incarnation applied. */
+  /** The entries that this incarnation has applied. */
   applied: Entry[] = []
   changes: RaftStatus[] = []
   readonly snapshots = new MemberSnapshots((entries) => (this.applied = entries))
@@ -157,7 +157,7 @@ export class Member {
   constructor(
     private readonly cluster: Cluster,
     readonly id: string,
-    /** The first voters; undefined for one who joins. */
+    /** The first voters; undefined for a node that joins. */
     readonly founders: string[] | undefined
   ) {
     const { clock, random } = cluster
@@ -179,7 +179,7 @@ export class Member {
     this.running = true
     const { cluster } = this
     const { limits, segmentBytes = 64 * 1024, snapshotEvery, tickMs } = cluster.options
-    // What it had applied is gone with it, but for its newest snapshot.
+    // The state machine is lost with the process, apart from its newest snapshot.
     this.applied = [...this.snapshots.entries]
     const { founders } = this
     const create: LogCreation =
@@ -208,7 +208,7 @@ export class Member {
     )
   }
 
-  /** Power loss: memory is gone, and of unfinished writes whatever the disk likes. */
+  /** Simulates a power loss: memory is lost, and unfinished writes are kept as the disk pleases. */
   crash(): void {
     this.incarnation++
     this.running = false
@@ -236,7 +236,7 @@ export class Member {
     const { snapshotEvery } = this.cluster.options
     const last = this.applied.length
     if (snapshotEvery === undefined || last - (this.snapshots.newest?.index ?? 0) < snapshotEvery) return
-    // When the node knows that it is applied.
+    // Acts once the node knows that the entry is applied.
     const { node } = this
     this.cluster.clock.schedule(1, () => {
       if (node === undefined || node !== this.node || this.applied.length < last) return
@@ -253,7 +253,7 @@ export class Member {
     this.cluster.leaders.set(status.term, this.id)
   }
 
-  /** A dead node's timers do nothing. */
+  /** Timers of a dead node do nothing. */
   private mortalClock(alive: () => boolean): Clock {
     const { clock } = this.cluster
     return {

@@ -27,11 +27,11 @@ export interface CoreOptions {
   readonly term?: number
   readonly vote?: string
   readonly commit?: number
-  /** Terms of the log's entries; the first is the configuration's. */
+  /** Terms of the log's entries. The first entry is the configuration. */
   readonly terms?: readonly number[]
   /** Configurations at other indexes. */
   readonly changes?: ReadonlyMap<number, Members>
-  /** The log starts after this index, and the state machine with a snapshot of it. */
+  /** The log starts after this index, and the state machine holds a snapshot of it. */
   readonly compacted?: number
   readonly limits?: Partial<CoreLimits>
 }
@@ -39,7 +39,7 @@ export interface CoreOptions {
 export interface Sent {
   readonly to: string
   readonly message: RaftMessage
-  /** Left only after the write was durable. */
+  /** The message had to wait until the write was durable. */
   readonly late: boolean
 }
 
@@ -88,7 +88,7 @@ export class CoreHarness {
     return this.storage.hardState
   }
 
-  /** Takes what is ready; `flush` makes it durable, too. */
+  /** Takes all output of the core. `flush` also makes its writes durable. */
   drain(flush = true): this {
     for (let ready = this.core.ready(); ready !== undefined; ready = this.core.ready()) {
       for (const out of ready.messages) this.sent.push({ ...out, late: false })
@@ -126,7 +126,10 @@ export class CoreHarness {
     return this.drain()
   }
 
-  /** Its time-out runs out, and everybody would vote for it: it is a candidate, its own vote not yet flushed unless asked for. */
+  /**
+   * Lets the election timeout elapse and every voter grant the pre-vote, so that the core is a candidate. `flush` makes
+   * its own vote durable.
+   */
   stand(flush = true): this {
     for (let i = 0; i < 10; i++) this.core.tick()
     const { voters, outgoing } = this.core.configuration
@@ -137,7 +140,7 @@ export class CoreHarness {
     return this.drain(flush)
   }
 
-  /** Makes this core the leader by the votes of all. */
+  /** Makes this core the leader, with the votes of all voters. */
   lead(): this {
     this.stand()
     for (const from of this.core.configuration.voters) {
@@ -151,14 +154,14 @@ export class CoreHarness {
     return this.step(from, accepted(this.core.term, index), flush)
   }
 
-  /** The follower `from` is there, after two heartbeats, and acknowledges nothing. */
+  /** The follower `from` answers two heartbeats, and acknowledges nothing. */
   hearOf(from: string): this {
     for (let i = 0; i < 2; i++)
       this.tick(2).step(from, { type: 'heartbeatReply', term: this.core.term, round: 0, room: 'enough' })
     return this
   }
 
-  /** Messages of one type since the last call. */
+  /** Returns the messages of one type since the last call. */
   take<T extends RaftMessage['type']>(type: T): (Sent & { message: Extract<RaftMessage, { type: T }> })[] {
     const taken = this.sent.filter(({ message }) => message.type === type)
     this.sent.length = 0
@@ -194,7 +197,7 @@ export function rejected(
   return { type: 'appendReply', term, rejected: true, index, hintIndex, hintTerm }
 }
 
-/** The answer of a voter to whoever asks it in `term`. */
+/** A voter's answer to a vote request in `term`. */
 export function voteFor(term: number, granted = true): RaftMessageOf<'voteReply'> {
   return { type: 'voteReply', term, granted }
 }

@@ -7,33 +7,33 @@ import { ELECTION_TICKS, GoldenNode, type Part } from './golden-node.js'
 import { CommandError, type Command } from './golden-script.js'
 import { entry, firstConfiguration, HandStorage } from './hand-storage.js'
 
-/** More deliveries than any script needs to come to rest. */
+/** More deliveries than any script needs until no message is under way. */
 const MAX_DELIVERIES = 10_000
 
 /**
- * Several cores, the messages between them and their disks. The commands, by their node `a`:
+ * Runs several cores, with the messages between them and their disks. The commands, with a node `a`:
  *
  * | command | |
  * |---|---|
- * | `cluster a b c learners=d` | begins anew: nodes whose logs hold the configuration; limits of the core as options |
- * | `node a log=1,1,2 term=3 vote=b commit=2` | starts `a` anew with a log of entries of these terms, the first being the configuration's |
+ * | `cluster a b c learners=d` | starts over: nodes whose logs hold the configuration; options set limits of the core |
+ * | `node a log=1,1,2 term=3 vote=b commit=2` | restarts `a` with entries of these terms, the configuration first |
  * | `join d` | starts `d` with an empty log |
- * | `timeout a 12` · `tick a b 3` · `campaign a` | the next election time-out, 10 to 19; ticks; as many ticks as `a` needs to stand |
- * | `propose a x y` · `read a 7` · `transfer a b` | proposes values; a read with a context; gives leadership away |
+ * | `timeout a 12` · `tick a b 3` · `campaign a` | the next election timeout (10 to 19); ticks; ticks until `a` stands |
+ * | `propose a x y` · `read a 7` · `transfer a b` | proposes values; reads with a context; transfers leadership |
  * | `change a voter=d learner=e removed=b,c` | changes the membership |
- * | `deliver a>b append n=1 last` | messages under way arrive: of a link (`a>b`, `a>`, `>b`, `all`), of a type, so many, the last first |
- * | `drop` · `duplicate` · `hold` | the same words; what is held stays away until `release` |
- * | `tear a>b` | damages pieces of a snapshot under way |
- * | `cut a>b` · `cut a` · `heal` | links that lose everything |
- * | `stabilize` · `stabilize a b` | delivers everything (between these) until nothing is under way; what is sent shows as it arrives |
- * | `byhand a disk machine store` · `auto a` | the script says when a part has done something |
- * | `flush a n=1` · `finish a apply` | makes writes durable; `apply`, `read`, `store`, `install`, `refuse` are done |
- * | `crash a` · `restart a` | power loss; a start from what is durable |
- * | `snapshot a` · `compact a 5` | a snapshot of what is applied; the log up to there is dropped |
- * | `status` · `log a` · `state a` · `network` | what there is to see |
+ * | `deliver a>b append n=1 last` | delivers by link (`a>b`, `a>`, `>b`, `all`), type, number, last first |
+ * | `drop` · `duplicate` · `hold` | take the same words; `hold` keeps messages back until `release` |
+ * | `tear a>b` | damages snapshot pieces under way |
+ * | `cut a>b` · `cut a` · `heal` | makes links lose everything; repairs them |
+ * | `stabilize` · `stabilize a b` | delivers (between these nodes) until nothing is under way |
+ * | `byhand a disk machine store` · `auto a` | lets the script say when a part has completed its work; ends that |
+ * | `flush a n=1` · `finish a apply` | completes writes; completes `apply`, `read`, `store`, `install` or `refuse` |
+ * | `crash a` · `restart a` | loses power; starts from the durable state |
+ * | `snapshot a` · `compact a 5` | takes a snapshot of the applied entries; compacts the log up to that entry |
+ * | `status` · `log a` · `state a` · `network` | shows the state |
  *
- * A line that begins with `+` is a message that was sent, one that begins with `>` is one that arrived. `quiet` after a command
- * leaves only who is what.
+ * A line that begins with `+` is a message that was sent; `>` marks one that arrives. `quiet` after a command shows
+ * only changes of role.
  */
 export class GoldenEnv {
   readonly nodes = new Map<string, GoldenNode>()
@@ -44,7 +44,7 @@ export class GoldenEnv {
   private lines: string[] = []
   private showSent = true
 
-  /** Returns what came of it. */
+  /** Returns the lines of output. */
   run(command: Command): string[] {
     this.lines = []
     const isQuiet = command.words.at(-1) === 'quiet'

@@ -1,4 +1,4 @@
-/** How golden scripts write what Raft's nodes say and store. `5/2` is the entry at index 5, of term 2. */
+/** The format in which golden scripts show what nodes say and store. `5/2` is the entry at index 5, of term 2. */
 import { decode, raftConfiguration, type RaftMessage } from '@quire/protocol'
 import { toString } from 'uint8arrays/to-string'
 import type { Configuration, Entry, HardState, SnapshotMeta, StorageWrite } from '../../src/core/index.js'

@@ -7,7 +7,7 @@ export interface Packet {
   readonly message: RaftMessage
 }
 
-/** Which of the messages under way: `a>b`, `a>`, `>b` or `all`, of a type, at most so many, the last ones first. */
+/** Selects messages under way: by link (`a>b`, `a>`, `>b` or `all`), by type, at most so many, the last ones first. */
 export interface Selector {
   readonly from: string | undefined
   readonly to: string | undefined
@@ -16,20 +16,20 @@ export interface Selector {
   readonly last: boolean
 }
 
-/** Messages under way, oldest first. They arrive, vanish, double or wait when the script says so. */
+/** Holds the messages under way, oldest first. The script makes them arrive, vanish, duplicate or wait. */
 export class GoldenNetwork {
   private queue: Packet[] = []
   private held: Packet[] = []
   private readonly cutLinks = new Set<string>()
 
-  /** False when the link is cut. */
+  /** Returns false if the link is cut. */
   send(packet: Packet): boolean {
     if (this.cutLinks.has(link(packet))) return false
     this.queue.push(packet)
     return true
   }
 
-  /** Takes messages out of the queue. */
+  /** Takes the selected messages out of the queue. */
   take(selector: Selector): Packet[] {
     const matching = this.queue.filter((packet) => matches(packet, selector))
     if (selector.last) matching.reverse()
@@ -52,7 +52,7 @@ export class GoldenNetwork {
     return copies
   }
 
-  /** What is held arrives late: not before it is released. */
+  /** Keeps the selected messages back until `release`. */
   hold(selector: Selector): Packet[] {
     const taken = this.take(selector)
     this.held.push(...taken)
@@ -65,7 +65,7 @@ export class GoldenNetwork {
     return released
   }
 
-  /** `a>b` for one direction, `a` for all links of a node. What is under way there is lost as well. */
+  /** Cuts `a>b` in one direction, or all links of node `a`. Messages under way there are lost as well. */
   cut(what: string, nodes: readonly string[]): void {
     const links = what.includes('>') ? [what] : nodes.flatMap((other) => [`${what}>${other}`, `${other}>${what}`])
     for (const each of links) this.cutLinks.add(each)

@@ -17,26 +17,26 @@ import { formatConfiguration, formatEntries, formatSnapshot, formatWrite } from 
 import { CommandError } from './golden-script.js'
 import type { HandStorage } from './hand-storage.js'
 
-/** Shortest election time-out; the longest is 19. */
+/** Shortest election timeout in ticks. The longest is 19. */
 export const ELECTION_TICKS = 10
 
 export interface NodeSettings {
   readonly id: string
   readonly limits: CoreLimits
-  /** Bytes in a piece of a snapshot. */
+  /** Bytes in a snapshot piece. */
   readonly pieceBytes: number
   readonly emit: (line: string) => void
   readonly send: (to: string, message: RaftMessage) => void
 }
 
-/** A part of a node that works by hand: the script says when it has done something. */
+/** A part of a node that can work by hand: the script then says when it has completed its work. */
 export type Part = 'disk' | 'machine' | 'store'
 
-/** A core with all that a driver gives it. Its state machine is the list of the values that were proposed. */
+/** A core with a complete driver. Its state machine is the list of proposed values. */
 export class GoldenNode {
   core: RaftCore | undefined
   readonly byHand = new Set<Part>()
-  /** The election time-out that is drawn next. */
+  /** The election timeout that the core draws next. */
   timeout = 2 * ELECTION_TICKS - 1
   private values: string[] = []
   private writes: { write: StorageWrite; after: Outgoing[] }[] = []
@@ -44,7 +44,7 @@ export class GoldenNode {
   private reading: PieceWanted[] = []
   private storing: PieceReceived | undefined
   private installing: SnapshotMeta | undefined
-  // Durable, like the log:
+  // The state machine is durable, as is the log:
   private newest: { meta: SnapshotMeta; text: string } | undefined
   private incoming = ''
 
@@ -73,7 +73,7 @@ export class GoldenNode {
     })
   }
 
-  /** Power loss: what is not flushed is gone, and so is whatever was going on. */
+  /** Simulates a power loss: unflushed writes and all work in progress are lost. */
   crash(): void {
     this.core = undefined
     this.writes = []
@@ -83,7 +83,7 @@ export class GoldenNode {
     this.installing = undefined
   }
 
-  /** Does something to the core, and then all that it wants done. A broken invariant stops the node. */
+  /** Runs an action on the core, and then everything that the core wants done. A broken invariant stops the node. */
   run(action: (core: RaftCore) => void): void {
     const { core } = this
     if (core === undefined) return this.emit('is down')
@@ -93,13 +93,13 @@ export class GoldenNode {
     })
   }
 
-  /** `data` that is not what its checksum says is not even looked at, as in the driver. */
+  /** Drops a piece whose checksum is wrong, as the driver does. */
   receive(from: string, message: RaftMessage): void {
     if (message.type === 'snapshot' && crc32c(message.data) !== message.crc) return this.emit('drops a torn piece')
     this.run((core) => core.step(from, message))
   }
 
-  /** Everything works by itself again; writes that wait are made durable. */
+  /** Makes every part work by itself again, and completes pending writes. */
   auto(): void {
     this.byHand.clear()
     this.flush()
@@ -252,7 +252,8 @@ export class GoldenNode {
     const { snapshot, offset, data } = piece
     this.storing = undefined
     if (offset === 0) this.incoming = ''
-    if (this.incoming.length !== offset) throw new Error(`piece at ${offset}, stored are ${this.incoming.length} bytes`)
+    if (this.incoming.length !== offset)
+      throw new Error(`piece at ${offset} after ${this.incoming.length} stored bytes`)
     this.incoming += toString(data)
     this.emit(`stored ${formatSnapshot(snapshot)} at ${offset}`)
     core.pieceStored(piece)

@@ -1,6 +1,8 @@
-/** Golden scripts: commands, and after `----` what came of them. In the manner of Go's datadriven, as etcd-io/raft uses it. */
+/**
+ * Golden scripts: commands with their output after `----`, in the manner of Go's datadriven, which etcd-io/raft uses.
+ */
 
-/** `timeout a 12 now=yes` is name `timeout`, words `a` and `12`, options `now`. */
+/** One command. `timeout a 12 now=yes` has the name `timeout`, the words `a` and `12`, and the option `now`. */
 export interface Command {
   readonly name: string
   readonly words: readonly string[]
@@ -9,28 +11,28 @@ export interface Command {
 
 /** Comments, one or more command lines, and their output. */
 interface Block {
-  /** Everything up to the output, with the line of dashes. */
+  /** Everything up to the output, including the line of dashes. */
   readonly head: readonly string[]
   readonly commands: readonly string[]
   readonly output: readonly string[]
-  /** Of the first line of the output, from 1 on. */
+  /** Line number of the output's first line, from 1 on. */
   readonly line: number
 }
 
 export interface Script {
-  /** The first line, without its `# `. */
+  /** The script's first line without its `# `. */
   readonly title: string
   readonly blocks: readonly Block[]
 }
 
-/** A command that makes no sense now. */
+/** A command that is invalid now. */
 export class CommandError extends Error {
   override readonly name = 'CommandError'
 }
 
 const DASHES = '----'
 
-/** Output ends at an empty line, or where the file ends. */
+/** An output ends at an empty line, or at the end of the file. */
 export function parseScript(text: string): Script {
   const lines = text.trimEnd().split('\n')
   const blocks: Block[] = []
@@ -62,13 +64,13 @@ export function parseCommand(line: string): Command {
 }
 
 export interface Outcome {
-  /** The script with the output that there was. */
+  /** The script with the actual output. */
   readonly text: string
-  /** The first block whose output is another, in words; undefined when all are the same. */
+  /** Describes the first block with a different output; undefined if there is none. */
   readonly difference: string | undefined
 }
 
-/** Runs all commands; `run` returns the lines that a command made. */
+/** Runs all commands. `run` returns the output lines of a command. */
 export function runScript(file: string, script: Script, run: (command: Command) => string[]): Outcome {
   const parts: string[] = []
   let difference: string | undefined

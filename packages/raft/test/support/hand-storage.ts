@@ -32,17 +32,17 @@ export function configurationEntry(index: number, term: number, members: Members
   return { index, term, kind: 'config', data: configurationData(members) }
 }
 
-/** A log in memory. What `write` was given is durable; a crash loses only what it was not given. */
+/** A log in memory in which every `write` is durable at once. */
 export class HandStorage implements LogReader {
-  /** The entry before the first, and the configuration in force there. */
+  /** The entry before the first one, and the configuration in force there. */
   private base: { index: number; term: number; configuration: Entry | undefined } = {
     index: 0,
     term: 0,
     configuration: undefined
   }
-  /** Entries up to here cannot be read now. */
+  /** Entries up to this index cannot be read now. */
   unreadableUpTo = 0
-  /** What was asked for. */
+  /** Indexes that were read. */
   readonly reads: { readonly lo: number; readonly hi: number }[] = []
 
   constructor(

@@ -1,4 +1,4 @@
-/** The logs of this package as the compliance suite wants them: small, and on storages that fail on demand. */
+/** Adapters of this package's logs for the compliance suite: with small limits, on storages that fail on demand. */
 import { mkdtemp, open as openFile, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -157,14 +157,14 @@ export const segmentedLogOnFiles: LogAdapter<Files> = {
   }
 }
 
-/** The same disk; somebody is told before what is asked of it is done. */
+/** A wrapper around a disk that calls back before each operation. */
 export function watched(
   disk: Disk,
   watch: {
     readonly onRead?: (bytes: number) => void
     readonly onCreate?: (name: string) => void
     readonly onWrite?: () => void
-    /** Something is to be opened: a file, or the directory to be flushed. */
+    /** Called before a file, or the directory for its flush, is opened. */
     readonly onOpen?: (name: string) => void
     readonly onOpened?: () => void
     readonly onClosed?: () => void

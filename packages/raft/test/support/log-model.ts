@@ -9,7 +9,7 @@ export function entries(first: number, last: number, term: number): Entry[] {
   return Array.from({ length: last - first + 1 }, (_, i) => entry(first + i, term))
 }
 
-/** What a log holds, read through its interface. */
+/** The content of a log, read through its interface. */
 export function contentOf(log: RaftLog): { readonly hardState: HardState; readonly entries: readonly Entry[] } {
   const found: Entry[] = []
   for (let next = log.firstIndex; next <= log.lastIndex; next = found.at(-1)!.index + 1) {

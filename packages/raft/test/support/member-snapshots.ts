@@ -4,15 +4,15 @@ import type { Entry, SnapshotMeta, SnapshotStore } from '../../src/index.js'
 
 const content = list(raftEntry, 1 << 20)
 
-/** Snapshots of a state machine that is the list of what it has applied. They outlive their process. */
+/** Snapshots of a state machine that is the list of its applied entries. They outlive their process. */
 export class MemberSnapshots implements SnapshotStore {
   newest: SnapshotMeta | undefined
   entries: readonly Entry[] = []
-  /** Pieces that came from others. */
+  /** Pieces that a leader has sent. */
   received = 0
-  /** Called before a piece is read; false: it is there no more. */
+  /** Called before a piece is read. If it returns false, the snapshot is gone. */
   onRead: (index: number, offset: number) => boolean = () => true
-  /** The next installations fail. */
+  /** Number of installations that fail from now on. */
   refusals = 0
   private pieces: Uint8Array[] = []
 

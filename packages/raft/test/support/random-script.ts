@@ -5,12 +5,15 @@ import { GoldenEnv } from './golden-env.js'
 import { CommandError, parseCommand } from './golden-script.js'
 
 const IDS = ['a', 'b', 'c', 'd', 'e']
-/** Rounds of one tick for everybody until a cluster without faults must have come to rest. */
+/** Ticks of every node after which a cluster without faults must be at rest. */
 const PEACE_ROUNDS = 400
 
 /**
- * A golden script that chance writes: messages that are lost, doubled, late and out of order, disks that are slow, crashes, changes of
- * everything. No invariant may break, and when the faults end, all members come to the same. What failed is a script to be replayed.
+ * Writes and runs a random golden script: lost, duplicate, late and reordered messages, slow disks, crashes, changes of
+ * everything.
+ *
+ * No invariant may break, and after the faults all members must reach the same state. A failure is a script that can be
+ * replayed.
  */
 export class RandomScript {
   readonly lines: string[] = []
@@ -58,14 +61,14 @@ export class RandomScript {
     else this.snapshot(id)
   }
 
-  /** Mostly the leader, if there is one. */
+  /** Draws a node, mostly the leader if there is one. */
   private proposer(): string {
     const leader = IDS.find((id) => this.core(id)?.role === 'leader')
     return leader !== undefined && this.below(4) > 0 ? leader : this.pick(IDS)
   }
 
   private change(at: string): void {
-    // Who has nothing yet votes for nobody, so it must learn first.
+    // A node with an empty log votes for nobody, so it must learn first.
     const type = (id: string): string =>
       this.pick(
         this.env.nodes.get(id)!.storage.lastIndex === 0 ? ['learner', 'removed'] : ['voter', 'learner', 'removed']
@@ -91,7 +94,7 @@ export class RandomScript {
     }
   }
 
-  /** No more faults: a leader is found, and everybody has all there is. */
+  /** Ends the faults, and runs until a leader is elected and every node has every entry. */
   private makePeace(): void {
     this.do('release')
     for (const id of IDS) this.do(`restart ${id}`)
@@ -121,7 +124,7 @@ export class RandomScript {
     )
   }
 
-  /** False when it makes no sense now. */
+  /** Returns false if the command is invalid now. */
   private do(line: string): boolean {
     if (line.startsWith('restart') && this.core(line.slice(-1)) !== undefined) return false
     this.lines.push(line)
@@ -137,12 +140,12 @@ export class RandomScript {
     return true
   }
 
-  /** Election Safety, and State Machine Safety for the newest entries (Figure 3). */
+  /** Checks Election Safety, and State Machine Safety for the newest entries (Figure 3). */
   private check(id: string): void {
     const { core, storage } = this.env.nodes.get(id) ?? {}
     if (core === undefined || storage === undefined) return
     if (core.role === 'leader') this.agree(this.leaders, core.term, id)
-    // While a snapshot is installed, what is stored is not the log any more.
+    // During an installation the stored pieces are ahead of the log.
     if (core.firstIndex !== storage.firstIndex) return
     for (let i = Math.max(storage.firstIndex, core.appliedIndex - 3); i <= core.appliedIndex; i++) {
       this.agree(this.chosen, i, formatEntry(storage.stored[i - storage.firstIndex]!))

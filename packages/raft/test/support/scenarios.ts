@@ -1,6 +1,6 @@
 /**
- * What of Raft must be proved, by name: the test of a scenario is named `<number> <name>`, wherever it is. Each is a rule of the paper or
- * the thesis, or what somebody's bug has taught.
+ * The scenarios that tests must prove. The test of a scenario is named `<number> <name>`, wherever it is. Each scenario
+ * is a rule of the paper or the thesis, or the lesson of a bug that others have had.
  */
 export const SCENARIOS: readonly string[] = [
   'Figure 8: an entry of an earlier term is not committed by counting',

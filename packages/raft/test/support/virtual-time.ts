@@ -11,7 +11,7 @@ interface Timer {
   readonly callback: () => void
 }
 
-/** Time that stands still until `run`: timers fire in order, and all promises settle between two of them. */
+/** Time that only passes in `run`: timers fire in order, and all promises settle between two of them. */
 export class VirtualClock implements Clock {
   private time = 0
   private order = 0
@@ -37,7 +37,7 @@ export class VirtualClock implements Clock {
     await this.until(() => false, ms)
   }
 
-  /** Runs until `done`; false when that did not happen within `ms`. */
+  /** Runs until `done`; returns false if that does not happen within `ms`. */
   async until(done: () => boolean, ms = 60_000): Promise<boolean> {
     const end = this.time + ms
     await settle()
