@@ -24,7 +24,7 @@ function termsOf(members: readonly Member[]): number[] {
 
 describe('nodes that are 600 ms apart', () => {
   it.each([1, 2, 3, 4, 5])(
-    'elect, commit and keep their leader within two of the longest timeouts (seed %d)',
+    'elect a leader within two of the longest timeouts, commit, and keep that leader (seed %d)',
     async (seed) => {
       await start(FAR.roundTripMs, FAR.tickMs, seed)
       const bound = 2 * (2 * FAR.electionMs + 2 * FAR.roundTripMs)

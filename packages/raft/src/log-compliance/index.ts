@@ -1,8 +1,8 @@
 /**
  * @packageDocumentation
  *
- * What a {@link RaftLog} promises, as tests: for whoever writes one. They run with any test runner that has `describe` and `it`,
- * against a fresh storage each, and take nothing from the machine but turns of the event loop, so that a failure repeats.
+ * The promises of a {@link RaftLog} as tests, for authors of a log. They run with any test runner that has `describe`
+ * and `it`. Each gets a fresh storage. Time comes only from turns of the event loop, so that a failure can be repeated.
  *
  * @example
  * ```ts

@@ -4,46 +4,48 @@ import type { LogCreation, LogWrite, RaftLog } from '../log/types.js'
 
 type Declare = (name: string, test: () => Promise<void>) => void
 
-/** Of the test runner. `it.skip` reports a test that was not run. */
+/** The functions of a test runner. `it.skip` reports a test that does not run. */
 export interface TestFunctions {
   describe(name: string, define: () => void): void
   readonly it: Declare & { readonly skip: Declare }
 }
 
 /**
- * A log and where it lives. `S` is one storage: a directory, a fake disk. Limits should be small, such as segments of 8 KiB and a
- * cache of 1 KiB, so that a test of a hundred entries reaches them. Tests that need a hook which is not there are skipped.
+ * Connects the suite to a log. `S` is one storage, for example a directory or a simulated disk. Use small limits, such
+ * as segments of 8 KiB and a cache of 1 KiB, so that a test of a hundred entries reaches them. A test that needs a
+ * missing hook is skipped.
  */
 export interface LogAdapter<S> {
   readonly name: string
-  /** An empty storage. */
+  /** Makes an empty storage. */
   createStorage(): S | Promise<S>
-  /** Opens the log, or makes it. A storage has one open log at a time; several storages may be open. */
+  /** Opens the log, or makes it. A storage has at most one open log, but several storages may be open at once. */
   open(storage: S, create: LogCreation | undefined): Promise<RaftLog>
-  /** After a test: the log is closed, or dead. */
+  /** Called after a test, when the log is closed or dead. */
   removeStorage?(storage: S): void | Promise<void>
   /**
-   * Power is lost now, whatever is under way, also `open`. What was not flushed is kept, dropped, torn or reordered, as `random`
-   * says. The log that was open is dead; the next call is `open`.
+   * Simulates a power loss at this moment, whatever is under way, `open` included. Unflushed data is kept, dropped,
+   * torn or reordered, as `random` decides. The open log is dead, and the next call is `open`.
    */
   powerLoss?(storage: S, random: () => number): void | Promise<void>
-  /** The next write fails, after any part of it was written. */
+  /** Makes the next write fail after any part of it was written. */
   failNextWrite?(storage: S): void
-  /** There is no more space than is in use, or there is again. */
+  /** Limits the storage to the space that is in use, or lifts that limit. */
   setFull?(storage: S, isFull: boolean): void | Promise<void>
-  /** Flips one of all bits that are stored. The log is closed. */
+  /** Flips one of the stored bits. The log is closed. */
   flipBit?(storage: S, random: () => number): void | Promise<void>
-  /** Bytes that were read from this storage up to now. */
+  /** Bytes that were read from this storage so far. */
   bytesRead?(storage: S): number
-  /** Files of this storage that are open: now, and the most that were open at any time since it was made. */
+  /** Number of open files of this storage: now, and the most at any time. */
   openFiles?(storage: S): { readonly now: number; readonly most: number }
   /**
-   * There is no file descriptor left for anything more, or there is again. Give the log a clock whose seconds pass with turns of the event
-   * loop.
+   * Makes every further `open` fail for lack of a file descriptor, or ends that. The log needs a clock whose seconds
+   * pass with turns of the event loop.
    */
   setDescriptors?(storage: S, isShort: boolean): void
 }
 
+/** The adapter with the test runner. */
 export interface Rig<S> {
   readonly functions: TestFunctions
   readonly adapter: LogAdapter<S>
@@ -51,7 +53,7 @@ export interface Rig<S> {
 
 type Hook = 'powerLoss' | 'failNextWrite' | 'setFull' | 'flipBit' | 'bytesRead' | 'openFiles' | 'setDescriptors'
 
-/** What a test works with: one storage, and the log that is open on it. */
+/** Holds one storage for a test, with the log that is open on it. */
 export class Bench<S> {
   log!: RaftLog
 
@@ -75,7 +77,7 @@ export class Bench<S> {
   }
 }
 
-/** Declares a test with a storage of its own, which is reported as skipped when the adapter lacks what the test needs. */
+/** Declares a test with a storage of its own. If the adapter lacks a hook that the test needs, the test is skipped. */
 export function test<S>(
   { functions, adapter }: Rig<S>,
   name: string,
@@ -97,10 +99,10 @@ export const BOOTSTRAP: LogCreation = {
   bootstrap: { voters: ['a', 'b', 'c'], learners: ['d'], context: Uint8Array.of(1, 2, 3) }
 }
 
-/** Bytes of an entry's data, unless a test says otherwise. */
+/** Bytes of an entry's data by default. */
 const DATA_BYTES = 100
 
-/** The data tells entries apart, and no sector of it has few bits that are set. */
+/** An entry whose data differs from that of other entries, with many bits set in every sector. */
 export function entry(index: number, term: number, kind: Entry['kind'] = 'normal', bytes = DATA_BYTES): Entry {
   const data = new Uint8Array(bytes)
   const first = index * 7 + term * 31

@@ -18,7 +18,7 @@ const MAX_DELIVERIES = 10_000
  * | `cluster a b c learners=d` | starts over: nodes whose logs hold the configuration; options set limits of the core |
  * | `node a log=1,1,2 term=3 vote=b commit=2` | restarts `a` with entries of these terms, the configuration first |
  * | `join d` | starts `d` with an empty log |
- * | `timeout a 12` · `tick a b 3` · `campaign a` | the next election timeout (10 to 19); ticks; ticks until `a` stands |
+ * | `timeout a 12` · `tick a b 3` · `campaign a` | next election timeout (10 to 19); ticks; ticks until `a` stands |
  * | `propose a x y` · `read a 7` · `transfer a b` | proposes values; reads with a context; transfers leadership |
  * | `change a voter=d learner=e removed=b,c` | changes the membership |
  * | `deliver a>b append n=1 last` | delivers by link (`a>b`, `a>`, `>b`, `all`), type, number, last first |
