@@ -110,7 +110,7 @@ export interface RaftStatus {
   readonly tickMs: number
   /** Room on this node's disks. */
   readonly room: RaftRoom
-  /** Leader that gives leadership away, or is about to: the next leader can serve what this one is asked for now. */
+  /** Leader that transfers leadership, or is about to. The next leader can serve the requests that arrive now. */
   readonly handsOver: boolean
 }
 

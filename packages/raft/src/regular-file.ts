@@ -3,7 +3,7 @@ import { CorruptionError } from '@quire/protocol'
 
 /**
  * Describes in words what is at `path` instead of a regular file; undefined for a regular file, a link to one, or
- * nothing. Opening anything else may block for ever, as with a pipe that has no writer, or may swallow what is written.
+ * nothing. Opening anything else may block forever, as with a pipe that has no writer, or may swallow what is written.
  */
 export function irregular(path: string): string | undefined {
   const found = find(path)

@@ -62,7 +62,7 @@ async function outcome<T>(clock: VirtualClock, promise: Promise<T>): Promise<T> 
   const watched = promise.finally(() => (done = true))
   watched.catch(() => {})
   await clock.until(() => done, 10_000)
-  if (!done) throw new Error('it waits for ever')
+  if (!done) throw new Error('the promise never settles')
   return watched
 }
 

@@ -103,7 +103,7 @@ export function handleVoteReply(state: CoreState, from: string, message: RaftMes
 
 /**
  * A node answers vote requests even if its own log does not list it as a voter: the candidate may know of a promotion
- * that this node does not (thesis §4.2.2). A node that joins and has no configuration yet votes for nobody.
+ * that this node does not (thesis §4.2.2). A node that joins and has no configuration yet grants no vote.
  */
 function mayVote(state: CoreState): boolean {
   return state.configuration.voters.length > 0

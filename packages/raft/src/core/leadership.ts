@@ -76,7 +76,7 @@ const MAX_WRITE_TIMEOUTS = 4
 
 /**
  * A leader whose disk hangs without failing could still commit by the followers' disks, and so stay leader. But it
- * would apply nothing, and every read would wait for ever. A leader with a working disk serves better.
+ * would apply nothing, and every read would wait forever. A leader with a working disk serves better.
  */
 function checkDisk(state: CoreState): void {
   const { stalledWrite, log } = state

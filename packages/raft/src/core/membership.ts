@@ -22,7 +22,7 @@ export function changeMembership(
   if (!state.committedInTerm) return { refused: 'pending', index: state.termStart }
   const next = changes.length === 0 && context !== undefined ? configuration : applyChanges(configuration, changes)
   if (typeof next === 'string') return { refused: 'invalid', reason: next }
-  // A node with an empty log votes for nobody, so a majority that needs it may never form again (thesis §4.2.1).
+  // A node with an empty log grants no vote, so a majority that needs it may never form again (thesis §4.2.1).
   const isEmpty = (id: string): boolean => (state.progress.get(id)?.match ?? 0) === 0
   const empty = next.voters.find((id) => id !== state.id && !configuration.voters.includes(id) && isEmpty(id))
   if (empty !== undefined) {

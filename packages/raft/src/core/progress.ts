@@ -116,7 +116,7 @@ export class Progress {
     }
     if (this.next - 1 !== index) return false
     // A follower that refuses what it has acknowledged has lost its log. It gets nothing from this leader: an immediate
-    // retry would be refused for ever.
+    // retry would be refused forever.
     if (index === this.match) return false
     this.next = Math.max(Math.min(index, hint + 1), this.match + 1)
     this.probeInFlight = false

@@ -53,8 +53,8 @@ export class ReadyQueue {
   }
 
   /**
-   * Lowers acknowledgements to what storage was handed, because the other writes that they wait for say nothing of the
-   * rest.
+   * Lowers acknowledgements to entries that storage was handed. The writes that these messages wait for do not make the
+   * other entries durable.
    */
   private capAcknowledgements(): void {
     const { state } = this

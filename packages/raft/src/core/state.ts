@@ -99,7 +99,7 @@ export class CoreState {
       appliedIndex >= firstIndex - 1 && appliedIndex <= lastIndex,
       `applied ${appliedIndex}, the log is ${firstIndex}..${lastIndex}`
     )
-    // Only committed entries are applied, so what the state machine has is committed even if the hard state is older.
+    // Only committed entries are applied, so the applied index is committed, even if the hard state is older.
     this.commit = Math.max(hardState.commit, appliedIndex)
     this.applied = appliedIndex
     this.applying = appliedIndex

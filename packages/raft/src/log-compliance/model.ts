@@ -1,7 +1,7 @@
 /** A log without a disk: its states, how a write changes them, and which of them a crash may leave. */
 import assert from 'node:assert/strict'
 import type { Entry, HardState } from '../core/types.js'
-import { FIRST_BASE } from '../log/base.js'
+import { FIRST_BASE } from '../log/segment-base.js'
 import { firstContent } from '../log/creation.js'
 import type { LogCreation, LogWrite, RaftLog } from '../log/types.js'
 

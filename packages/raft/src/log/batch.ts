@@ -18,7 +18,7 @@
 import { crc32c } from '@node-rs/crc32'
 import { decode, encode, list, optional, raftEntry, struct, type Codec } from '@quire/protocol'
 import type { Entry, HardState } from '../core/types.js'
-import { hardState, segmentBase, type SegmentBase } from './base.js'
+import { hardState, segmentBase, type SegmentBase } from './segment-base.js'
 import { SECTOR_BYTES } from './disk.js'
 
 export interface BatchContent {
@@ -52,7 +52,7 @@ export interface BatchHeader {
   readonly payloadCrc: number
 }
 
-/** What is at an offset of a segment. `torn` is an unfinished write; `damaged` is what no crash can leave. */
+/** The content at an offset of a segment. `torn` is an unfinished write. No crash can leave a `damaged` batch. */
 export type BatchVerdict =
   | { readonly kind: 'whole'; readonly header: BatchHeader; readonly content: BatchContent }
   | { readonly kind: 'empty' }

@@ -1,6 +1,6 @@
 import { assert, CorruptionError, raftEntryBytes } from '@quire/protocol'
 import type { Entry } from '../core/types.js'
-import type { SegmentBase } from './base.js'
+import type { SegmentBase } from './segment-base.js'
 import { inspectBatch } from './batch.js'
 import type { Segment } from './segment.js'
 import type { SegmentFiles } from './segment-files.js'
@@ -64,7 +64,7 @@ export class LogIndex {
     this.last = prevIndex
     this.extents = []
     this.terms = [{ index: prevIndex, term: prevTerm }]
-    this.configs = configuration === undefined ? [] : [ownCopy(configuration)]
+    this.configs = configuration === undefined ? [] : [copyOf(configuration)]
     this.cache = []
     this.cacheStart = 0
     this.cachedBytes = 0
@@ -74,8 +74,8 @@ export class LogIndex {
   /**
    * Copies the cached entries. After recovery they are views of whole segments, which would stay in memory with them.
    */
-  ownCached(): void {
-    this.cache = this.cache.map((entry) => entry && ownCopy(entry))
+  copyCached(): void {
+    this.cache = this.cache.map((entry) => entry && copyOf(entry))
   }
 
   /** Adds the entries of a durable batch. They replace everything from the first one's index on. */
@@ -140,7 +140,7 @@ export class LogIndex {
   private push(entry: Entry): void {
     this.last = entry.index
     if (this.terms.at(-1)!.term !== entry.term) this.terms.push({ index: entry.index, term: entry.term })
-    if (entry.kind === 'config') this.configs.push(ownCopy(entry))
+    if (entry.kind === 'config') this.configs.push(copyOf(entry))
     this.cache.push(entry)
     this.cachedBytes += raftEntryBytes(entry)
   }
@@ -199,7 +199,7 @@ function decodeExtent({ segment, offset, batch }: Extent, bytes: Uint8Array): re
 }
 
 /** Copies the data: a view would keep a whole segment's bytes in memory for as long as the configuration lives. */
-function ownCopy(entry: Entry): Entry {
+function copyOf(entry: Entry): Entry {
   return { ...entry, data: entry.data.slice() }
 }
 

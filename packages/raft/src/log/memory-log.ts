@@ -1,7 +1,7 @@
 import { assert, raftEntryBytes } from '@quire/protocol'
 import type { Entry, HardState } from '../core/types.js'
 import { LogFailedError } from '../errors.js'
-import { FIRST_BASE } from './base.js'
+import { FIRST_BASE } from './segment-base.js'
 import { firstContent } from './creation.js'
 import type { LogCreation, LogWrite, RaftLog } from './types.js'
 

@@ -1,6 +1,6 @@
 import { CorruptionError } from '@quire/protocol'
 import type { HardState } from '../core/types.js'
-import { sameHardState, type SegmentBase } from './base.js'
+import { sameHardState, type SegmentBase } from './segment-base.js'
 import { inspectBatch, isZero, readBatchHeader, type BatchContent, type BatchHeader } from './batch.js'
 import { SECTOR_BYTES, type Disk, type DiskFile } from './disk.js'
 import type { LogIndex } from './log-index.js'
@@ -78,7 +78,7 @@ class Recovery {
       throw new CorruptionError(names.at(-1)!, this.offset, reason)
     }
     await this.makeDurable(file)
-    this.index.ownCached()
+    this.index.copyCached()
     const { segments, start, offset, nextBatch } = this
     return { segments: segments.slice(start), obsolete: segments.slice(0, start), file, hardState, offset, nextBatch }
   }

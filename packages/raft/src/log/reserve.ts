@@ -16,7 +16,7 @@ import { crc32c } from '@node-rs/crc32'
 import { CodecError, CorruptionError, decode, encode, struct, uint } from '@quire/protocol'
 import { fromString } from 'uint8arrays/from-string'
 import type { HardState } from '../core/types.js'
-import { hardState } from './base.js'
+import { hardState } from './segment-base.js'
 import { isZero } from './batch.js'
 import { SECTOR_BYTES, type Disk, type DiskFile } from './disk.js'
 

@@ -1,6 +1,6 @@
 import { isShortage, NoDescriptorsError, type Clock, type Shortage } from '@quire/protocol'
 import type { Disk, DiskFile } from './disk.js'
-import { NoFileError } from './room.js'
+import { NoFileError } from './no-file-error.js'
 import { encodeSegmentHeader, segmentName, SEGMENT_HEADER_BYTES, type Segment, type SegmentHeader } from './segment.js'
 
 const SPARE = 'spare.tmp'

@@ -68,7 +68,7 @@ export class RandomScript {
   }
 
   private change(at: string): void {
-    // A node with an empty log votes for nobody, so it must learn first.
+    // A node with an empty log grants no vote, so it must learn first.
     const type = (id: string): string =>
       this.pick(
         this.env.nodes.get(id)!.storage.lastIndex === 0 ? ['learner', 'removed'] : ['voter', 'learner', 'removed']
