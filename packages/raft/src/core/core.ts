@@ -149,6 +149,7 @@ class Core implements RaftCore {
     this.dispatch(from, message)
   }
 
+  /** Hands the message to its rule. Its term is this node's term. */
   private dispatch(from: string, message: RaftMessageOf<TermBound>): void {
     const { state } = this
     switch (message.type) {

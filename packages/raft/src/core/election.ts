@@ -76,6 +76,7 @@ export function handleRequestPreVote(state: CoreState, from: string, message: Ra
   state.send(from, { type: 'preVoteReply', term: granted ? term : state.term, granted })
 }
 
+/** Pre-vote, sender: a majority of grants leads to an election, and a refusal may reveal a higher term. */
 export function handlePreVoteReply(state: CoreState, from: string, message: RaftMessageOf<'preVoteReply'>): void {
   const { term, granted } = message
   if (!granted && term > state.term) state.becomeFollower(term, undefined)
@@ -97,18 +98,23 @@ export function handleRequestVote(state: CoreState, from: string, message: RaftM
   state.sendAfterWrite(from, { type: 'voteReply', term: state.term, granted })
 }
 
+/** RequestVote, sender (Figure 2, "Candidates"). `step` drops replies of an earlier term. */
 export function handleVoteReply(state: CoreState, from: string, message: RaftMessageOf<'voteReply'>): void {
   if (state.role === 'candidate') countVote(state, from, message.granted)
 }
 
 /**
  * A node answers vote requests even if its own log does not list it as a voter: the candidate may know of a promotion
- * that this node does not (thesis §4.2.2). A node that joins and has no configuration yet grants no vote.
+ * that this node does not (thesis §4.2.2). For example, the voters 2 and 3 commit the promotion of learner 1, and then
+ * 2 fails. Only 3 can win the election, and it needs the vote of 1, which learns of its promotion only from the winner.
+ *
+ * A node that joins and has no configuration yet grants no vote.
  */
 function mayVote(state: CoreState): boolean {
   return state.configuration.voters.length > 0
 }
 
+/** Counts a node's first answer. The election ends as soon as the answers decide it. */
 function countVote(state: CoreState, from: string, granted: boolean): void {
   if (!state.votes.has(from)) state.votes.set(from, granted)
   const result = voteResult(state.configuration, state.votes)

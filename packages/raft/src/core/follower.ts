@@ -6,6 +6,7 @@ import type { RaftMessageOf } from '@quire/protocol'
 import { roomOf } from './room.js'
 import type { CoreState } from './state.js'
 
+/** AppendEntries, receiver (Figure 2). */
 export function handleAppend(state: CoreState, from: string, message: RaftMessageOf<'append'>): void {
   const { term, log, commit } = state
   const { prevIndex, prevTerm, entries } = message
@@ -44,6 +45,10 @@ export function handleAppend(state: CoreState, from: string, message: RaftMessag
   replyAccepted(state, from, last)
 }
 
+/**
+ * Figure 2 uses empty appends as heartbeats. Here a heartbeat is a message of its own, as in etcd-io/raft: it carries
+ * no previous entry to match, but the round of reads, and its answer carries this node's room.
+ */
 export function handleHeartbeat(state: CoreState, from: string, message: RaftMessageOf<'heartbeat'>): void {
   const { commit, round } = message
   // A leader never names more than this node has acknowledged, unless this node has lost its log since and joined

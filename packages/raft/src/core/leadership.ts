@@ -7,6 +7,7 @@ import type { CoreState } from './state.js'
 import { roomierVoter, roomOf } from './room.js'
 import { mostAdvancedVoter, transferLeadership } from './transfer.js'
 
+/** Called when an election is won (Figure 2, "Leaders"). */
 export function becomeLeader(state: CoreState): void {
   state.role = 'leader'
   state.leader = state.id
@@ -19,6 +20,7 @@ export function becomeLeader(state: CoreState): void {
   for (const each of state.progress.values()) each.startQuorumPeriod()
 }
 
+/** Runs the leader's checks once per election timeout, and sends heartbeats (§5.2). */
 export function tickLeader(state: CoreState): void {
   if (++state.electionElapsed >= state.init.electionTicks) {
     state.electionElapsed = 0

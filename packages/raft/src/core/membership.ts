@@ -5,6 +5,7 @@ import { appendAsLeader, countProposal, refusal } from './replication.js'
 import type { CoreState } from './state.js'
 import type { ChangeProposed, Configuration, Entry, MembershipChange } from './types.js'
 
+/** Appends the configuration that `changes` and `context` lead to, or says why it cannot. */
 export function changeMembership(
   state: CoreState,
   changes: readonly MembershipChange[],

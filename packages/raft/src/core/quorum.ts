@@ -11,6 +11,7 @@ export function quorumIndex(configuration: Configuration, matchOf: (id: string) 
   return Math.min(...majorities(configuration).map((voters) => indexOfMajority(voters, matchOf)))
 }
 
+/** The election is lost as soon as the open votes cannot complete a majority (§5.2). */
 export function voteResult(configuration: Configuration, votes: ReadonlyMap<string, boolean>): VoteResult {
   const results = majorities(configuration).map((voters) => resultOf(voters, votes))
   if (results.includes('lost')) return 'lost'

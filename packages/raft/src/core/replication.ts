@@ -17,6 +17,7 @@ import type { CoreState } from './state.js'
 import { sendTimeoutNow } from './transfer.js'
 import type { Entry, Proposed, Refusal } from './types.js'
 
+/** Appends all of `datas` to the leader's log, or none (Figure 2, "Leaders"). `replicate` sends them later. */
 export function propose(state: CoreState, datas: readonly Uint8Array[]): Proposed {
   let bytes = 0
   for (const data of datas) bytes += data.length + RAFT_ENTRY_OVERHEAD_BYTES
@@ -40,6 +41,7 @@ export function refusal(state: CoreState, bytes: number): Refusal | undefined {
   return undefined
 }
 
+/** Counts an entry against `maxUncommittedBytes` until `releaseProposals`. */
 export function countProposal(state: CoreState, entry: Entry): void {
   const bytes = raftEntryBytes(entry)
   state.proposals.push({ index: entry.index, bytes })
@@ -94,6 +96,7 @@ function sendAppend(state: CoreState, to: string, progress: Progress): void {
   )
 }
 
+/** Sends one heartbeat to each follower, by the clock or for a round of reads. */
 export function sendHeartbeats(state: CoreState): void {
   for (const [id, progress] of state.progress) {
     // A follower may hold conflicting entries beyond `match`. Told of a higher commit index, it would take them as
@@ -103,6 +106,10 @@ export function sendHeartbeats(state: CoreState): void {
   }
 }
 
+/**
+ * The follower answers, which counts for check-quorum, for reads and for a transfer. If it lacks entries, but has
+ * acknowledged nothing since the periodic heartbeat before, the leader looks for a lost message.
+ */
 export function handleHeartbeatReply(state: CoreState, from: string, message: RaftMessageOf<'heartbeatReply'>): void {
   const progress = state.progress.get(from)
   if (state.role !== 'leader' || progress === undefined) return
@@ -138,6 +145,7 @@ function sendEmptyAppend(state: CoreState, to: string, progress: Progress): void
   state.send(to, { type: 'append', term: state.term, prevIndex, prevTerm, commit: state.commit, entries: [] })
 }
 
+/** AppendEntries, sender (§5.3). */
 export function handleAppendReply(state: CoreState, from: string, message: RaftMessageOf<'appendReply'>): void {
   const progress = state.progress.get(from)
   if (state.role !== 'leader' || progress === undefined || message.index > state.log.lastIndex) return
@@ -165,6 +173,7 @@ export function advanceCommit(state: CoreState): void {
   releaseProposals(state)
 }
 
+/** Called when the commit index or the durable index may have risen. */
 function releaseProposals(state: CoreState): void {
   // Entries committed by a majority but not yet on this node's disk still occupy memory.
   const released = Math.min(state.commit, state.log.durableIndex)

@@ -8,6 +8,7 @@ import { replyAccepted } from './follower.js'
 import type { CoreState } from './state.js'
 import type { PieceReceived, SnapshotMeta } from './types.js'
 
+/** InstallSnapshot, receiver (Figure 13). The answer follows when the piece is stored. */
 export function handleSnapshot(state: CoreState, from: string, message: RaftMessageOf<'snapshot'>): void {
   const { snapshot, offset, data, done } = message
   const { index, term } = snapshot
@@ -33,6 +34,7 @@ export function handleSnapshot(state: CoreState, from: string, message: RaftMess
   state.pieceReceived = state.storing
 }
 
+/** Called when the snapshot store has written a piece: asks for the next one, or lets the installation begin. */
 export function pieceStored(state: CoreState, piece: PieceReceived): void {
   assert(state.storing === piece, `piece ${piece.offset} of ${piece.snapshot.index} was not being stored`)
   state.storing = undefined
@@ -86,6 +88,7 @@ export function snapshotInstalled(state: CoreState, snapshot: SnapshotMeta): voi
   if (leader !== undefined && leader !== state.id) replyAccepted(state, leader, index)
 }
 
+/** Called when the stored pieces form no snapshot: the leader is asked to start over. */
 export function snapshotRefused(state: CoreState, snapshot: SnapshotMeta): void {
   endInstallation(state, snapshot)
   const { leader, term } = state
@@ -101,6 +104,7 @@ function endInstallation(state: CoreState, snapshot: SnapshotMeta): void {
   state.installing = undefined
 }
 
+/** Names the offset of the piece that this node needs next. */
 function replyNextOffset(state: CoreState, to: string, index: number, offset: number): void {
   state.send(to, { type: 'snapshotReply', term: state.term, index, offset, refused: false })
 }

@@ -16,12 +16,14 @@ export function beginSnapshot(state: CoreState, to: string, progress: Progress):
   requestPiece(state, to, progress)
 }
 
+/** Asks the driver to read the piece at the current offset. */
 function requestPiece(state: CoreState, to: string, { outgoingSnapshot }: Progress): void {
   if (outgoingSnapshot === undefined) return
   outgoingSnapshot.piece = 'reading'
   state.piecesWanted.push({ to, snapshot: outgoingSnapshot.snapshot, offset: outgoingSnapshot.offset })
 }
 
+/** Called when a piece was read; `piece` is undefined if its snapshot is gone. */
 export function pieceRead(
   state: CoreState,
   { to, snapshot, offset }: PieceWanted,
@@ -47,6 +49,7 @@ export function pieceRead(
   state.send(to, { type: 'snapshot', term: state.term, snapshot, offset, ...piece })
 }
 
+/** InstallSnapshot, sender (§7). The reply names the piece that the follower needs next. */
 export function handleSnapshotReply(state: CoreState, from: string, message: RaftMessageOf<'snapshotReply'>): void {
   const progress = state.progress.get(from)
   if (state.role !== 'leader' || progress === undefined) return

@@ -3,6 +3,7 @@ import { roomRank } from './room.js'
 import type { CoreState } from './state.js'
 import type { TransferRefusal } from './types.js'
 
+/** Starts a transfer, or replaces the target of one that is under way. Returns why it cannot. */
 export function transferLeadership(state: CoreState, to: string): TransferRefusal {
   if (state.role !== 'leader') return 'notLeader'
   if (to === state.id) return 'self'
