@@ -1,12 +1,10 @@
 import { crc32c } from '@node-rs/crc32'
-import { CorruptionError, InvalidArgumentError, MAX_ENTRY_BYTES, type RaftMessage } from '@quire/protocol'
+import { InvalidArgumentError, MAX_ENTRY_BYTES, type RaftMessage } from '@quire/protocol'
 import { createRaftCore } from './core/core.js'
 import type {
   Entry,
   MembershipChange,
   Outgoing,
-  PieceReceived,
-  PieceWanted,
   RaftCore,
   Ready,
   Refusal,
@@ -15,9 +13,10 @@ import type {
 } from './core/types.js'
 import { BackPressureError, ChangePendingError, LogFullError, NotLeaderError } from './errors.js'
 import { checkInteger, checkTick, completeInit, type CompleteInit } from './limits.js'
-import type { RaftComponents, RaftLimits, RaftNode, RaftNodeInit, RaftStatus, SnapshotStore } from './node-types.js'
+import type { RaftComponents, RaftLimits, RaftNode, RaftNodeInit, RaftStatus } from './node-types.js'
 import { PendingReads } from './pending-reads.js'
 import { PendingTransfers } from './pending-transfer.js'
+import { SnapshotExchange } from './snapshot-exchange.js'
 
 /**
  * Starts a node on an open log. It runs until `close`, or until it reports a fatal error to its application. Throws
@@ -38,6 +37,7 @@ class Driver implements RaftNode {
   private readonly core: RaftCore
   private readonly reads: PendingReads
   private readonly transfers: PendingTransfers
+  private readonly snapshots: SnapshotExchange
   private readonly writes: PendingWrite[] = []
   private readonly limits: RaftLimits
   /** Work of the application or the log that `close` must wait for. */
@@ -72,6 +72,12 @@ class Driver implements RaftNode {
       heartbeatTicks,
       limits,
       random: () => random.next()
+    })
+    this.snapshots = new SnapshotExchange({
+      core: this.core,
+      store: application.snapshots,
+      maxPieceBytes: limits.maxPieceBytes,
+      whileBusy: (work, then) => this.whileBusy(work, then)
     })
     this.scheduleTick()
     this.scheduleDrain()
@@ -274,7 +280,7 @@ class Driver implements RaftNode {
     if (ready.softState !== undefined) this.reads.rejectAll(() => this.notLeader())
     for (const { context, index } of ready.readStates) this.reads.confirm(context, index)
     if (ready.committed.length > 0) this.apply(ready.committed)
-    this.exchangeSnapshots(ready)
+    this.snapshots.handle(ready)
     this.afterApply(ready.softState !== undefined)
   }
 
@@ -344,41 +350,6 @@ class Driver implements RaftNode {
       return
     }
     this.whileBusy(result, () => this.core.applied(last))
-  }
-
-  private exchangeSnapshots({ piecesWanted, pieceReceived, install }: Ready): void {
-    const { snapshots } = this.components.application
-    for (const wanted of piecesWanted) this.readPiece(snapshots, wanted)
-    if (snapshots === undefined) return
-    if (pieceReceived !== undefined) this.storePiece(snapshots, pieceReceived)
-    if (install !== undefined) this.install(snapshots, install)
-  }
-
-  private readPiece(snapshots: SnapshotStore | undefined, wanted: PieceWanted): void {
-    const { snapshot, offset } = wanted
-    const reading = snapshots?.read(snapshot.index, offset, this.limits.maxPieceBytes) ?? Promise.resolve(undefined)
-    this.whileBusy(reading, (piece) => {
-      this.core.pieceRead(wanted, piece === undefined ? undefined : { ...piece, crc: crc32c(piece.data) })
-    })
-  }
-
-  private storePiece(snapshots: SnapshotStore, piece: PieceReceived): void {
-    const { snapshot, offset, data } = piece
-    this.whileBusy(snapshots.write(snapshot, offset, data), () => this.core.pieceStored(piece))
-  }
-
-  private install(snapshots: SnapshotStore, snapshot: SnapshotMeta): void {
-    const installing = snapshots.install(snapshot).then(
-      () => true,
-      (error: unknown) => {
-        if (error instanceof CorruptionError) return false
-        throw error
-      }
-    )
-    this.whileBusy(installing, (isInstalled) => {
-      if (isInstalled) this.core.snapshotInstalled(snapshot)
-      else this.core.snapshotRefused(snapshot)
-    })
   }
 
   /** Calls `then` when `work` is done, and holds `close` back until then. A rejection ends the node. */
