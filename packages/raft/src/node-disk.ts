@@ -103,6 +103,7 @@ class NodeDisk implements Disk {
   }
 }
 
+/** A file that is open for durable writes. */
 class NodeDiskFile implements DiskFile {
   constructor(
     private readonly path: string,
@@ -138,6 +139,7 @@ class NodeDiskFile implements DiskFile {
   }
 }
 
+/** A file that is open for reading only. */
 class NodeReadFile implements ReadFile {
   constructor(private readonly fd: number) {}
 

@@ -32,7 +32,7 @@ interface PendingWrite {
   messages: Outgoing[]
 }
 
-/** Drives a `RaftCore`: each of its duties is listed there. */
+/** Performs the duties that `RaftCore` lists for its driver. */
 class Driver implements RaftNode {
   private readonly core: RaftCore
   private readonly reads: PendingReads

@@ -22,7 +22,11 @@ export interface IncomingSnapshot {
   offset: number
 }
 
-/** Holds everything that a core knows. The modules around it are the rules that change it. */
+/**
+ * Holds everything that a core knows.
+ *
+ * The modules around it are the rules that change it. The transitions here check their invariants.
+ */
 export class CoreState {
   readonly id: string
   readonly log: LogView

@@ -53,7 +53,7 @@ export interface Rig<S> {
 
 type Hook = 'powerLoss' | 'failNextWrite' | 'setFull' | 'flipBit' | 'bytesRead' | 'openFiles' | 'setDescriptors'
 
-/** Holds one storage for a test, with the log that is open on it. */
+/** Gives a test one storage with the log that is open on it. */
 export class Bench<S> {
   log!: RaftLog
 

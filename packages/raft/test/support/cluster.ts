@@ -51,7 +51,7 @@ export class Cluster {
   readonly clock = new VirtualClock()
   readonly random: Random
   readonly members: Member[]
-  /** Fixed delay of every link, to which chance adds. */
+  /** Fixed delay of every link, to which a random delay is added. */
   roundTripMs = 0
   /** Links that are cut: `from>to`. */
   readonly cut = new Set<string>()
@@ -142,6 +142,7 @@ export class Cluster {
   }
 }
 
+/** A node of a `Cluster` that can crash. */
 export class Member {
   node: RaftNode | undefined
   disk: MemoryDisk

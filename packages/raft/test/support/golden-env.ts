@@ -11,7 +11,9 @@ import { entry, firstConfiguration, HandStorage } from './hand-storage.js'
 const MAX_DELIVERIES = 10_000
 
 /**
- * Runs several cores, with the messages between them and their disks. The commands, with a node `a`:
+ * Runs the commands of a golden script on several cores.
+ *
+ * The commands, with a node `a`:
  *
  * | command | |
  * |---|---|

@@ -16,7 +16,11 @@ export interface Selector {
   readonly last: boolean
 }
 
-/** Holds the messages under way, oldest first. The script makes them arrive, vanish, duplicate or wait. */
+/**
+ * Holds the messages under way, oldest first.
+ *
+ * The script makes them arrive, vanish, duplicate or wait.
+ */
 export class GoldenNetwork {
   private queue: Packet[] = []
   private held: Packet[] = []

@@ -32,7 +32,11 @@ export interface NodeSettings {
 /** A part of a node that can work by hand: the script then says when it has completed its work. */
 export type Part = 'disk' | 'machine' | 'store'
 
-/** A core with a complete driver. Its state machine is the list of proposed values. */
+/**
+ * Drives one core of a golden script.
+ *
+ * Its state machine is the list of proposed values.
+ */
 export class GoldenNode {
   core: RaftCore | undefined
   readonly byHand = new Set<Part>()

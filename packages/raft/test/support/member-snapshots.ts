@@ -4,7 +4,11 @@ import type { Entry, SnapshotMeta, SnapshotStore } from '../../src/index.js'
 
 const content = list(raftEntry, 1 << 20)
 
-/** Snapshots of a state machine that is the list of its applied entries. They outlive their process. */
+/**
+ * Keeps snapshots of a state machine that is the list of its applied entries.
+ *
+ * They outlive their process.
+ */
 export class MemberSnapshots implements SnapshotStore {
   newest: SnapshotMeta | undefined
   entries: readonly Entry[] = []

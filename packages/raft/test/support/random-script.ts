@@ -6,13 +6,13 @@ import { CommandError, parseCommand } from './golden-script.js'
 
 const IDS = ['a', 'b', 'c', 'd', 'e']
 /** Ticks of every node after which a cluster without faults must be at rest. */
-const PEACE_ROUNDS = 400
+const SETTLING_TICKS = 400
 
 /**
- * Writes and runs a random golden script: lost, duplicate, late and reordered messages, slow disks, crashes, changes of
- * everything.
+ * Draws a random golden script.
  *
- * No invariant may break, and after the faults all members must reach the same state. A failure is a script that can be
+ * Its messages get lost, duplicated, delayed and reordered, disks are slow, nodes crash, and everything changes. No
+ * invariant may break, and after the faults all members must reach the same state. A failure is a script that can be
  * replayed.
  */
 export class RandomScript {
@@ -27,7 +27,7 @@ export class RandomScript {
   run(steps: number): void {
     this.start()
     for (let i = 0; i < steps; i++) this.step()
-    this.makePeace()
+    this.endFaults()
   }
 
   private start(): void {
@@ -95,18 +95,18 @@ export class RandomScript {
   }
 
   /** Ends the faults, and runs until a leader is elected and every node has every entry. */
-  private makePeace(): void {
+  private endFaults(): void {
     this.do('release')
     for (const id of IDS) this.do(`restart ${id}`)
     for (const id of IDS) {
       this.do(`auto ${id}`)
       while (['apply', 'read', 'store', 'install'].some((what) => this.do(`finish ${id} ${what}`)));
     }
-    for (let round = 0; round < PEACE_ROUNDS; round++) {
+    for (let round = 0; round < SETTLING_TICKS; round++) {
       this.tick(IDS, 1)
       this.do('stabilize')
       const leader = IDS.find((id) => this.core(id)?.role === 'leader')
-      if (leader === undefined || round < PEACE_ROUNDS / 4) continue
+      if (leader === undefined || round < SETTLING_TICKS / 4) continue
       if (round % 20 === 0) this.do(`propose ${leader} v${++this.values}`)
       else if (this.isAtRest(leader)) return
     }

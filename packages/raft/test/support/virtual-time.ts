@@ -11,7 +11,11 @@ interface Timer {
   readonly callback: () => void
 }
 
-/** Time that only passes in `run`: timers fire in order, and all promises settle between two of them. */
+/**
+ * A clock whose time passes only in `run`.
+ *
+ * Timers fire in order, and all promises settle between two of them.
+ */
 export class VirtualClock implements Clock {
   private time = 0
   private order = 0
