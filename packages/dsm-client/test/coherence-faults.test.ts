@@ -390,8 +390,8 @@ describe('a file', () => {
 describe('a fault that was dropped', () => {
   const evict = (h: CoreHarness, index: number): void => {
     const page = h.page(index) as Page
-    h.core.table.beginEviction(page)
-    h.core.table.endEviction(page)
+    h.core.table.ranges.beginEviction(page)
+    h.core.table.ranges.endEviction(page)
     h.drain()
   }
   /** Of the two faults that the leader allows, the one of page 0 was dropped; page 2 waits for its turn. */
@@ -465,7 +465,7 @@ describe('an order that has overtaken its grant', () => {
     const { req } = h.take('fault')
     h.order('invalidate', 0, { op: 7, after: req })
     expect(h.nothingSent).toBe(true)
-    h.core.table.beginEviction(h.page(0) as Page)
+    h.core.table.ranges.beginEviction(h.page(0) as Page)
     h.drain()
     expect(h.take('invalidateAck').op).toBe(7)
   })
@@ -485,10 +485,10 @@ describe('an order that has overtaken its grant', () => {
 describe('a session that is lost', () => {
   it('takes the private copies along; what is pinned of them goes with its pin', () => {
     const h = new CoreHarness().connect()
-    const copies = new PrivateCopies(h.core.table)
+    const copies = new PrivateCopies(h.core.table.frames)
     h.core.table.space(FILE)!.privateCopies.add(copies)
     for (const index of [0, 1]) {
-      h.core.table.wantFrames(
+      h.core.table.frames.wantFrames(
         PAGE,
         1,
         ([frame]) => copies.add(index, frame!, new Uint8Array(PAGE)),

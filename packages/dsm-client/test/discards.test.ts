@@ -101,10 +101,10 @@ describe('a discard', () => {
 
   it('kills private copies in its range when it is committed, and only then (even_cows)', () => {
     const { h, space, discard, over } = setUp()
-    const copies = new PrivateCopies(h.core.table)
+    const copies = new PrivateCopies(h.core.table.frames)
     space.privateCopies.add(copies)
     for (const index of [1, 3]) {
-      h.core.table.wantFrames(
+      h.core.table.frames.wantFrames(
         PAGE,
         1,
         ([frame]) => copies.add(index, frame!, new Uint8Array(PAGE).fill(index)),
@@ -154,11 +154,11 @@ describe('what is granted after a discard', () => {
 
   it('may be copied: private copies of it stay, older ones die', () => {
     const { h, space, discard, over } = setUp()
-    const copies = new PrivateCopies(h.core.table)
+    const copies = new PrivateCopies(h.core.table.frames)
     space.privateCopies.add(copies)
     const copy = (index: number, value: number): void => {
       const add = (bytes: Uint8Array): void => {
-        h.core.table.wantFrames(
+        h.core.table.frames.wantFrames(
           PAGE,
           1,
           ([frame]) => copies.add(index, frame!, bytes),

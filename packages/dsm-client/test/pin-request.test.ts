@@ -88,14 +88,14 @@ describe('a pin that waits for room', () => {
     const taken: Frame[] = []
     const takeFrame = (): void => {
       const take = ([frame]: readonly Frame[]): void => void taken.push(frame!)
-      h.core.table.wantFrames(PAGE, 1, take, (error) => expect.unreachable(error.message))
+      h.core.table.frames.wantFrames(PAGE, 1, take, (error) => expect.unreachable(error.message))
     }
     takeFrame()
     h.have(1, 'read', { value: 11 })
     h.have(0, 'write', { write: 22 })
     while (taken.length < FRAMES - 2) takeFrame()
     // Three frames in a row, of which pages 1 and 0 have the first two, in the wrong order.
-    h.core.table.releaseFrame(taken[1]!)
+    h.core.table.frames.releaseFrame(taken[1]!)
     const tooLarge = request(h, 0, 4, 'read')
     expect(tooLarge.error).toBeInstanceOf(CacheFullError)
     const pin = request(h, 0, 3, 'read')
@@ -248,7 +248,7 @@ describe('a pin in the making', () => {
     const { table } = h.core
     const pages = [h.page(5)!, h.page(6)!] as Page[]
     let isUnpinned = false
-    for (const page of pages) table.beginEviction(page)
+    for (const page of pages) table.ranges.beginEviction(page)
     table.whenUnpinned(
       table.space(FILE)!,
       pages,
@@ -256,8 +256,8 @@ describe('a pin in the making', () => {
       () => {}
     )
     expect(isUnpinned).toBe(true)
-    for (const page of pages) table.evictIfClean(page)
-    for (const page of pages) table.endEviction(page)
+    for (const page of pages) table.ranges.evictIfClean(page)
+    for (const page of pages) table.ranges.endEviction(page)
     h.drain()
     h.grant(h.take('fault'))
     h.grant(h.take('fault'))

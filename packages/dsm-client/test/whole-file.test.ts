@@ -138,7 +138,7 @@ describe('a file that is owned as a whole', () => {
     have(1, 2)
     h.flush(0, 1, WHOLE)
     const writeback = h.take('writeback')
-    h.core.table.unmap(h.page(0) as never)
+    h.core.table.ranges.unmap(h.page(0) as never)
     h.access(0, 'read', { file: WHOLE })
     // It overtakes the acknowledgement.
     h.grant(h.take('fault'), { owner: true, access: 'write', epoch: 1, seq: 2, version: 20 })

@@ -17,7 +17,7 @@ export function createAddressSpaceCalls(file: OpenFile, checkOpen: () => void): 
 
 /** Kernel: unmap_mapping_range. Pages from `first` up to but without `end`. */
 export function unmapPages({ host, space }: OpenFile, first: number, end: number, evenCows: boolean): void {
-  for (const page of space.between(first, end)) host.table.unmap(page)
+  for (const page of space.between(first, end)) host.table.ranges.unmap(page)
   if (evenCows) for (const copies of space.privateCopies) copies.discard(first, end)
   // Frames may have come free.
   host.table.pumpFaults()
@@ -46,13 +46,13 @@ class AddressSpaceCalls implements AddressSpace {
     const { offset, bytes } = this.bytes(start, length)
     // Who comes from here on waits, and looks at the page table again afterwards: a page that is about to go is not mapped again.
     const pages = space.between(first, end)
-    for (const page of pages) host.table.beginEviction(page)
+    for (const page of pages) host.table.ranges.beginEviction(page)
     try {
       await this.whenUnpinned(pages.length === 0 ? first : pages[0]!.index, end, signal)
       await flushPages(this.file, offset, bytes, signal)
-      for (const page of pages) host.table.evictIfClean(page)
+      for (const page of pages) host.table.ranges.evictIfClean(page)
     } finally {
-      for (const page of pages) host.table.endEviction(page)
+      for (const page of pages) host.table.ranges.endEviction(page)
       host.table.pumpFaults()
       host.drain()
     }

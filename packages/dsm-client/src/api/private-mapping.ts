@@ -17,7 +17,7 @@ class PrivateMapping extends MappingBase {
 
   constructor(init: MappingInit) {
     super(init)
-    this.copies = new PrivateCopies(this.open.host.table)
+    this.copies = new PrivateCopies(this.open.host.table.frames)
     this.open.space.privateCopies.add(this.copies)
   }
 
@@ -172,7 +172,7 @@ class PrivateMapping extends MappingBase {
 
   private giveBack(frames: ReadonlyMap<number, Frame>): void {
     const { host } = this.open
-    for (const frame of frames.values()) host.table.releaseFrame(frame)
+    for (const frame of frames.values()) host.table.frames.releaseFrame(frame)
     this.framesFreed()
   }
 
@@ -180,7 +180,7 @@ class PrivateMapping extends MappingBase {
     const { host, pageSize } = this.open
     return host.wait((resolve, reject) => {
       checkUsable(this.open)
-      const withdraw = host.table.wantFrames(pageSize, count, resolve, reject)
+      const withdraw = host.table.frames.wantFrames(pageSize, count, resolve, reject)
       host.drain()
       return withdraw
     }, signal)

@@ -108,7 +108,7 @@ export class Coherence {
   }
 
   get usedBytes(): number {
-    return this.table.resident.usedBytes
+    return this.table.frames.usedBytes
   }
 
   /** The page table as it is, for checkers: look, change nothing, keep nothing. */

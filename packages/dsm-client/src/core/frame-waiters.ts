@@ -1,4 +1,4 @@
-/** Room for pages and for frames of no page: who waits for it, and whether looking for it makes sense. */
+/** Requests for frames that cannot be met yet. */
 import { CacheFullError } from '@quire/protocol'
 import type { Frame } from './frames.js'
 import type { Page } from './page.js'
@@ -13,46 +13,45 @@ export interface FrameWaitersInit {
   readonly writeBack: (pages: readonly Page[]) => void
 }
 
-/** Somebody who waits for room that is no page's. */
 interface FrameWaiter {
-  /** What it wants together. */
+  /** Bytes that it wants together. */
   readonly bytes: number
-  /** True when it has what it wants. */
+  /** Returns true when it has what it wants. */
   attempt(): boolean
-  /** Nothing that could be dropped is in its way. */
+  /** Returns true if dropping pages cannot help it. */
   isHopeless(): boolean
   fail(error: Error): void
 }
 
+/** Queues requests for frames until frames come free. */
 export class FrameWaiters {
   private queue: FrameWaiter[] = []
-  /** No frame could be found, and nothing has happened since that could have changed this. */
   private starved = false
 
   constructor(private readonly init: FrameWaitersInit) {}
 
+  /** A search for a frame has failed, and nothing has happened since that could change its result. */
   get isStarved(): boolean {
     return this.starved
   }
 
-  /** What could not be found may be there now. */
-  changed(): void {
+  framesMayBeFree(): void {
     this.starved = false
   }
 
-  /** No frame is to be had before dirty pages are written back. */
+  /** No frame can be had before dirty pages are written back: starts with some of them. */
   starve(): void {
     this.init.writeBack(this.init.resident.takeDirty(RECLAIM_BATCH))
     this.starved = true
   }
 
-  /** Begun before frames run out, so that nobody has to wait for it (kernel: dirty_background_ratio). */
+  /** Starts to write back before frames run out, so that no access waits for it (kernel: dirty_background_ratio). */
   writeBackEarly(): void {
     const { resident, writeBack } = this.init
     if (resident.isMostlyDirty) writeBack(resident.takeDirty(RECLAIM_BATCH))
   }
 
-  /** See `PageTable.wantFrames`. */
+  /** See `PageFrames.wantFrames`. */
   wantFrames(
     pageSize: number,
     count: number,
@@ -68,14 +67,14 @@ export class FrameWaiters {
     return this.enter({ bytes: count * pageSize, attempt, isHopeless, fail })
   }
 
-  /** There is no room now. Calls `run` when there may be more. Returns a function that withdraws. */
+  /** Calls `run` when there may be more room than now. Returns a function that withdraws it. */
   whenRoom(run: () => void, fail: (error: Error) => void): () => void {
     const attempt = (): boolean => {
       run()
       return true
     }
     this.starve()
-    // Whether it waits in vain is for `run` to find out.
+    // `run` finds out itself whether waiting helps.
     return this.enter({ bytes: 0, attempt, isHopeless: () => false, fail })
   }
 

@@ -1,55 +1,73 @@
 /**
- * A client's page tables: who may access which page now, who waits, and where pages lie. It does not know where access comes from: that is the
- * backend's, the cluster's coherence protocol or a program's own `VmOperations`.
+ * A client's page table: which accesses run now, and which wait.
+ *
+ * It does not know where access comes from. That is the backend's part: the coherence protocol of the cluster, or a
+ * program's own `VmOperations`.
  */
-import { CacheFullError, assert, type Access } from '@quire/protocol'
+import { assert, type Access } from '@quire/protocol'
 import type { AddressSpacePages } from './address-space.js'
-import type { Frame, FrameProvider } from './frames.js'
+import { FaultQueue } from './fault-queue.js'
+import type { FrameProvider } from './frames.js'
 import type { Page, PageWaiter } from './page.js'
+import { PageFrames } from './page-frames.js'
+import { PageRanges } from './page-ranges.js'
+import { PageWaiters } from './page-waiters.js'
 import { PinRequests } from './pin-request.js'
-import { ResidentPages } from './resident-pages.js'
-import { FrameWaiters } from './frame-waiters.js'
 import type { CoherenceCounters } from './stats.js'
 import { UnpinWaiters } from './unpin-waiters.js'
 
+/** Gets access to pages for the page table. */
 export interface PageBackend {
-  /** False: faults wait, and `pumpFaults` is called when that changes. */
+  /** While it is false, faults wait. The backend calls `pumpFaults` when it becomes true. */
   readonly canFault: boolean
-  /** Gets access to a page, which has a frame. It marks the page (`req`), and says `granted` or `failed` later. */
+  /** Asks for access to a page that has a frame. Sets `page.req`, and later calls `granted` or `failed`. */
   fault(page: Page, access: Access): void
-  /** Nobody waits for the fault any more, and its page goes. */
+  /** The table no longer wants the outstanding fault, and the page goes. */
   dropFault(page: Page): void
-  /** The last who waited for the outstanding fault has given up. */
+  /** The last waiter for the outstanding fault has given up. */
   abandoned?(page: Page): void
-  /** Access was taken from the page by `unmap`, also what an outstanding fault would give. */
+  /** `unmap` took access from the page. That covers the access that an outstanding fault would give. */
   unmapped?(page: Page): void
-  /** Begins to write dirty pages back. */
+  /** Starts to write dirty pages back. */
   writeBack(pages: readonly Page[]): void
-  /** A pin of the page has ended, or a fault of it: what was held back for that may go on. */
+  /** A pin or a fault of the page has ended. The backend continues what it held back for that. */
   released(page: Page): void
 }
 
+/** Decides for each access to a page whether it runs now or waits. */
 export class PageTable {
   private readonly spaces = new Map<number, AddressSpacePages>()
-  readonly resident: ResidentPages
+  readonly frames: PageFrames
   readonly pins = new PinRequests()
-  /** Faults that wait for a frame or for an earlier fault to end. */
-  private faultQueue: Page[] = []
-  private readonly frameWaiters: FrameWaiters
+  readonly ranges: PageRanges
+  private readonly waiters = new PageWaiters()
+  private readonly faults: FaultQueue
   private readonly unpinWaiters = new UnpinWaiters()
-  /** Pages with somebody waiting. */
-  private readonly wanted = new Set<Page>()
 
   constructor(
     frames: FrameProvider,
     private readonly backend: PageBackend,
     private readonly counters: CoherenceCounters
   ) {
-    this.resident = new ResidentPages(frames)
-    this.frameWaiters = new FrameWaiters({
-      resident: this.resident,
+    this.frames = new PageFrames({
+      frames,
       evict: (victim) => this.evict(victim),
       writeBack: (pages) => backend.writeBack(pages)
+    })
+    this.faults = new FaultQueue({
+      frames: this.frames,
+      backend,
+      spaceOf: (page) => this.spaces.get(page.file)!,
+      failWaiters: (page, error) => this.failWaiters(page, error),
+      forgetIfUnused: (page) => this.forgetIfUnused(page)
+    })
+    this.ranges = new PageRanges({
+      giveWay: (page) => this.pins.giveWay(this.spaces.get(page.file)!, page.index, page.index + 1),
+      dropFault: (page) => this.dropFault(page),
+      backend,
+      accessReduced: (page) => this.accessReduced(page),
+      resumePins: () => this.pins.resume(),
+      drop: (page) => this.drop(page)
     })
   }
 
@@ -71,19 +89,19 @@ export class PageTable {
     return this.spaces.get(file)?.get(index)
   }
 
-  /** Drops everything of the file; the caller has flushed it. */
+  /** Drops everything of the file. The caller has flushed it. */
   remove(file: number, reason: Error): void {
     const space = this.spaces.get(file)
     if (space === undefined) return
     this.spaces.delete(file)
-    // Before its frames come free: nobody may go on in a file that is not there.
+    // Requests fail before their frames come free: no request may continue in a file that is gone.
     this.failRequests(file, reason)
     for (const page of space.all()) this.kill(page, reason)
     for (const copies of space.privateCopies) copies.discard(0, Infinity)
     this.pumpFaults()
   }
 
-  /** Fails everybody who waits for something of the file; what is held stays. */
+  /** Fails every access and pin that waits in the file. Granted access and pins stay. */
   refuse(space: AddressSpacePages, reason: Error): void {
     this.failRequests(space.file, reason)
     for (const page of [...space.all()]) this.failWaiters(page, reason)
@@ -97,8 +115,8 @@ export class PageTable {
   // ---- access
 
   /**
-   * Runs `waiter` with access to the page: at once if the page table allows it, else after a fault. Returns a function that
-   * withdraws the waiter if it did not run yet; others that wait for the same page go on.
+   * Runs `waiter` with access to the page: at once if the table allows it, otherwise after a fault. Returns a function
+   * that withdraws the waiter if it has not run; other waiters for the page stay.
    */
   access(file: number, index: number, waiter: PageWaiter): () => void {
     const space = this.spaces.get(file)
@@ -109,15 +127,14 @@ export class PageTable {
       this.run(page, waiter)
       return () => {}
     }
-    page.waiters.push(waiter)
-    this.wanted.add(page)
-    this.requestAccess(page)
+    this.waiters.add(page, waiter)
+    this.faults.request(page)
     this.changed(page)
     this.forgetIfUnused(page)
     return () => this.withdraw(page, waiter)
   }
 
-  /** Whether everything from `first` to `last` may be accessed here and now. */
+  /** Whether every page from `first` to `last` allows the access here and now. */
   allows(file: number, first: number, last: number, access: Access): boolean {
     const space = this.spaces.get(file)
     if (space === undefined) return false
@@ -128,7 +145,7 @@ export class PageTable {
     return true
   }
 
-  /** Accesses a page that `allows` it. */
+  /** Accesses a page for which `allows` is true, and returns its bytes. */
   touch(file: number, index: number, access: Access): Uint8Array {
     const page = this.page(file, index)!
     this.counters.hits++
@@ -139,20 +156,20 @@ export class PageTable {
     return page.frame!.bytes
   }
 
-  /** Call it when what was touched is written: not before, or what is taken would lack the new bytes. */
+  /** Call it after the bytes that `touch` returned are written: a writeback that starts earlier lacks the new bytes. */
   writeBackEarly(): void {
-    this.frameWaiters.writeBackEarly()
+    this.frames.writeBackEarly()
   }
 
-  /** Ends a pin; `page` is what its waiter was run with. */
+  /** Ends a pin of `page`, the page that its waiter ran with. */
   unpin(page: Page, access: Access): void {
     if (access === 'write') page.writePins--
     else page.readPins--
     assert(page.readPins >= 0 && page.writePins >= 0, `page ${page.file}:${page.index} was unpinned once too often`)
     this.unpinWaiters.pinEnded()
     if (this.page(page.file, page.index) !== page) {
-      // Its file was given up meanwhile, or its session lost: all that was left is the frame.
-      if (!page.isHeld) this.release(page)
+      // The file was closed or its session lost while the page was pinned: only the frame is left.
+      if (!page.isHeld) this.frames.release(page)
       return this.pumpFaults()
     }
     if (access === 'write') this.markDirty(page)
@@ -161,120 +178,7 @@ export class PageTable {
     this.pumpFaults()
   }
 
-  // ---- what the backend says
-
-  /** The page's access has changed: whoever waits now is served before it can be taken away again, so that a grant is always used. */
-  granted(page: Page): void {
-    this.serveAll(page)
-    this.backend.released(page)
-    this.requestAccess(page)
-    this.changed(page)
-    this.forgetIfUnused(page)
-  }
-
-  /** The fault of a page came to nothing. */
-  failed(page: Page, error: Error): void {
-    this.failWaiters(page, error)
-    this.backend.released(page)
-    this.changed(page)
-    this.forgetIfUnused(page)
-  }
-
-  /** The page's access was taken away or lessened: who waits is served from what is left, or by a new fault. */
-  accessReduced(page: Page): void {
-    this.serveAll(page)
-    this.requestAccess(page)
-    this.changed(page)
-    this.forgetIfUnused(page)
-  }
-
-  /** Faults can be sent (again): for all pages that somebody waits for. */
-  resume(): void {
-    for (const page of [...this.wanted]) this.requestAccess(page)
-    this.pumpFaults()
-  }
-
-  /** Faults cannot be sent any more, and those that were are void. */
-  suspend(): void {
-    for (const page of this.faultQueue) page.queuedForFault = false
-    this.faultQueue = []
-  }
-
-  /** Faults that wait for a frame or for an earlier fault to end. */
-  get queuedFaults(): number {
-    return this.faultQueue.length
-  }
-
-  pumpFaults(): void {
-    this.pins.resume()
-    this.frameWaiters.pump()
-    for (let count = this.faultQueue.length; count > 0 && this.backend.canFault; count--) {
-      const page = this.faultQueue.shift()
-      if (page === undefined) return
-      page.queuedForFault = false
-      // A page that has a frame goes on also while others wait for one.
-      this.requestAccess(page)
-      this.forgetIfUnused(page)
-    }
-  }
-
-  /** Looks for frames again after there was no room for what must be written back first. Call it now and then. */
-  retry(): void {
-    this.frameWaiters.changed()
-    this.pumpFaults()
-  }
-
-  /** No frame can be made: whoever waits for one hears why, and whoever comes next tries again. */
-  failStarved(error: Error): void {
-    if (!this.frameWaiters.isStarved) return
-    this.frameWaiters.changed()
-    for (const page of this.faultQueue) if (page.frame === undefined) this.failWaiters(page, error)
-    this.frameWaiters.fail(error)
-  }
-
-  /** The page's state has changed in a way that matters to whoever looks for a frame. */
-  changed(page: Page): void {
-    if (this.resident.changed(page)) this.frameWaiters.changed()
-  }
-
-  // ---- ranges (kernel: unmap_mapping_range, invalidate_inode_pages2_range)
-
-  /** The next access faults again; dirty bytes stay. A pinned page stays as it is. */
-  unmap(page: Page): void {
-    if (page.pinned) return
-    page.access = 'invalid'
-    this.backend.unmapped?.(page)
-    this.accessReduced(page)
-  }
-
-  /** Until `endEviction` nobody gets access to the page, other than who has it pinned. */
-  beginEviction(page: Page): void {
-    page.evicting++
-    this.pins.giveWay(this.spaces.get(page.file)!, page.index, page.index + 1)
-    this.dropFault(page)
-    this.unmap(page)
-    // An order that follows the grant of that fault waits for nothing now.
-    this.backend.released(page)
-  }
-
-  /** Drops the page unless it was written to under a pin that began before the eviction. */
-  evictIfClean(page: Page): void {
-    if (page.dirty || page.isHeld || page.demotion !== undefined) return
-    page.access = 'invalid'
-    page.version = 0
-    this.counters.evictions++
-    this.release(page)
-  }
-
-  /** Whoever waits looks at the page table again. */
-  endEviction(page: Page): void {
-    page.evicting--
-    if (page.evicting > 0) return
-    this.accessReduced(page)
-    this.pins.resume()
-  }
-
-  /** Calls `done` when no page is pinned, at once or later. Returns a function that withdraws. */
+  /** Calls `done`, now or later, when none of the pages is pinned. Returns a function that withdraws. */
   whenUnpinned(
     { file }: AddressSpacePages,
     pages: readonly Page[],
@@ -284,85 +188,91 @@ export class PageTable {
     return this.unpinWaiters.enter({ file, pages, done, fail })
   }
 
-  // ---- faults
+  // ---- calls of the backend
 
-  private requestAccess(page: Page): void {
-    if (page.req !== 0 || page.queuedForFault || page.waiters.length === 0 || page.evicting > 0) return
-    const access: Access = page.waiters.some((waiter) => waiter.access === 'write') ? 'write' : 'read'
-    // Access is there, but somebody wants the page first: when that is over, this comes again.
-    const space = this.spaces.get(page.file)!
-    if (page.allows(access) || space.isUncertain(page.index)) return
-    // The whole file is to be given up: it can be kept for a pin in the making, and is not for anybody else.
-    if (space.demotion !== undefined && page.reserved === 0) return
-    const mustWait = !this.backend.canFault || (this.frameWaiters.isStarved && page.frame === undefined)
-    if (mustWait || !this.place(page)) {
-      if (page.waiters.length === 0) return
-      page.queuedForFault = true
-      this.faultQueue.push(page)
-      return
-    }
-    page.uses = 0
-    this.backend.fault(page, access)
+  /** The page has more access than before. Runs its waiters before anything can take the access away, so that every grant is used. */
+  granted(page: Page): void {
+    this.serveAll(page)
+    this.backend.released(page)
+    this.faults.request(page)
+    this.changed(page)
+    this.forgetIfUnused(page)
   }
 
-  /** A frame is found before the fault is sent, so that a grant always has a place to go. */
-  private place(page: Page): boolean {
-    const space = this.spaces.get(page.file)!
-    if (this.resident.place(page, space, (victim) => this.evict(victim))) return true
-    if (this.resident.isFullFor(page.pageSize, 1)) {
-      this.failWaiters(page, new CacheFullError(this.resident.capacityBytes, page.pageSize))
-      return false
-    }
-    this.frameWaiters.starve()
-    return false
+  /** The fault of the page failed. */
+  failed(page: Page, error: Error): void {
+    this.failWaiters(page, error)
+    this.backend.released(page)
+    this.changed(page)
+    this.forgetIfUnused(page)
   }
 
-  // ---- frames of no page
-
-  /** Gives frames that follow one another and belong to no page, now or later; `releaseFrame` takes each back. Returns a function that withdraws. */
-  wantFrames(
-    pageSize: number,
-    count: number,
-    run: (frames: readonly Frame[]) => void,
-    fail: (error: Error) => void
-  ): () => void {
-    return this.frameWaiters.wantFrames(pageSize, count, run, fail)
+  /** The page has less access than before. Serves its waiters from what is left, or by a new fault. */
+  accessReduced(page: Page): void {
+    this.serveAll(page)
+    this.faults.request(page)
+    this.changed(page)
+    this.forgetIfUnused(page)
   }
 
-  /** Puts pages next to each other in memory: see `ResidentPages.layOut`. */
-  layOut(pages: readonly Page[]): 'done' | 'conflict' | 'noRoom' {
-    const result = this.resident.layOut(pages, (victim) => this.evict(victim))
-    for (const page of pages) this.changed(page)
-    return result
+  /** The backend takes faults again: requests one for every page with a waiter. */
+  resume(): void {
+    for (const page of this.waiters.all()) this.faults.request(page)
+    this.pumpFaults()
   }
 
-  /** There is no room now. Calls `run` when there may be more. Returns a function that withdraws. */
-  whenRoom(run: () => void, fail: (error: Error) => void): () => void {
-    return this.frameWaiters.whenRoom(run, fail)
+  /** The backend takes no more faults, and has forgotten those that it had. */
+  suspend(): void {
+    this.faults.clear()
   }
 
-  releaseFrame(frame: Frame): void {
-    this.resident.releaseAnonymous(frame)
-    this.frameWaiters.changed()
+  /** Faults that wait for a frame or for another fault to end. */
+  get queuedFaults(): number {
+    return this.faults.length
+  }
+
+  pumpFaults(): void {
+    this.pins.resume()
+    this.frames.pump()
+    this.faults.pump()
+  }
+
+  dropFault(page: Page): void {
+    this.faults.drop(page)
+  }
+
+  /** Looks for frames again, although nothing is known to have changed. Call it now and then. */
+  retry(): void {
+    this.frames.framesMayBeFree()
+    this.pumpFaults()
+  }
+
+  /** Dirty pages cannot be written back: fails everything that waits for a frame. Later requests try again. */
+  failStarved(error: Error): void {
+    if (!this.frames.isStarved) return
+    this.frames.framesMayBeFree()
+    this.faults.failUnplaced(error)
+    this.frames.failWaiters(error)
+  }
+
+  /** Call it when the page's state changes in a way that decides whether its frame can be taken. */
+  changed(page: Page): void {
+    this.frames.changed(page)
   }
 
   // ---- waiters
 
   private mayRun(page: Page, waiter: PageWaiter): boolean {
     if (!page.allows(waiter.access) || page.evicting > 0) return false
-    // A pin would keep the page from whoever wants it already.
+    // A pin would keep the page from another client that already wants it.
     return !(waiter.pin && (page.demotion !== undefined || this.spaces.get(page.file)!.isLeaving(page.index)))
   }
 
   private serveAll(page: Page): void {
     if (page.evicting > 0) return
-    for (const waiter of [...page.waiters]) if (page.allows(waiter.access)) this.serve(page, waiter)
-  }
-
-  private serve(page: Page, waiter: PageWaiter): void {
-    page.waiters.splice(page.waiters.indexOf(waiter), 1)
-    if (page.waiters.length === 0) this.wanted.delete(page)
-    this.run(page, waiter)
+    for (const waiter of [...page.waiters]) {
+      if (page.allows(waiter.access) && this.waiters.delete(page, waiter)) this.run(page, waiter)
+    }
   }
 
   private run(page: Page, waiter: PageWaiter): void {
@@ -375,7 +285,7 @@ export class PageTable {
     }
     waiter.run(page.frame!.bytes, page)
     this.changed(page)
-    this.frameWaiters.writeBackEarly()
+    this.writeBackEarly()
   }
 
   private markDirty(page: Page): void {
@@ -384,32 +294,30 @@ export class PageTable {
   }
 
   private withdraw(page: Page, waiter: PageWaiter): void {
-    const at = page.waiters.indexOf(waiter)
-    if (at < 0) return
-    page.waiters.splice(at, 1)
-    if (page.waiters.length === 0) {
-      this.wanted.delete(page)
-      if (page.req !== 0) this.backend.abandoned?.(page)
-    }
+    if (!this.waiters.delete(page, waiter)) return
+    if (page.waiters.length === 0 && page.req !== 0) this.backend.abandoned?.(page)
     this.changed(page)
     this.forgetIfUnused(page)
   }
 
   failWaiters(page: Page, error: Error): void {
-    this.wanted.delete(page)
-    for (const waiter of page.waiters.splice(0)) waiter.fail(error)
+    this.waiters.fail(page, error)
   }
 
   // ---- dropping
 
   private evict(page: Page): void {
     assert(page.isReclaimable, `page ${page.file}:${page.index} is evicted while it is needed`)
+    // The page may still be queued for a fault that lost its waiters.
+    this.drop(page)
+    this.forgetIfUnused(page)
+  }
+
+  private drop(page: Page): void {
     this.counters.evictions++
     page.access = 'invalid'
     page.version = 0
-    // Also when it is still queued for a fault that nobody waits for any more.
-    this.release(page)
-    this.forgetIfUnused(page)
+    this.frames.release(page)
   }
 
   private kill(page: Page, reason: Error): void {
@@ -418,28 +326,14 @@ export class PageTable {
     page.dirty = false
     this.failWaiters(page, reason)
     for (const flush of page.flushes.splice(0)) flush.fail(reason)
-    // A pin outlives the file and the session: nobody else gets its memory before it is released.
+    // A pin outlives the file and the session. Its memory serves nothing else before its release.
     if (page.isHeld) this.changed(page)
-    else this.release(page)
-  }
-
-  /** A grant that is on its way finds nobody. */
-  dropFault(page: Page): void {
-    if (page.req !== 0) this.backend.dropFault(page)
-    if (!page.queuedForFault) return
-    page.queuedForFault = false
-    this.faultQueue = this.faultQueue.filter((queued) => queued !== page)
-  }
-
-  private release(page: Page): void {
-    if (page.frame === undefined) return
-    this.resident.release(page)
-    this.frameWaiters.changed()
+    else this.frames.release(page)
   }
 
   forgetIfUnused(page: Page): void {
     if (page.isNeeded) return
-    this.release(page)
+    this.frames.release(page)
     this.spaces.get(page.file)?.delete(page)
   }
 }

@@ -1,4 +1,4 @@
-/** Pins in the making: their pages are put next to each other, then acquired (api.md, `pin`). */
+/** Pins in the making: each lays its pages out next to each other, then acquires them. */
 import { CacheFullError, PinConflictError, type Access } from '@quire/protocol'
 import type { AddressSpacePages } from './address-space.js'
 import type { Page, PageWaiter } from './page.js'
@@ -11,32 +11,33 @@ export interface PinTarget {
 }
 
 export interface PinOutcome {
-  /** Every page is pinned; each is given back by `unpin`. In ascending order. */
+  /** Every page is pinned. The caller gives each back with `unpin`. `pages` are in ascending order. */
   done(pages: readonly Page[]): void
   fail(error: Error): void
-  /** More pages are pinned than ever before: `count` of them. */
+  /** `count` pages are pinned, more than ever before. */
   advanced(count: number): void
 }
 
-/** What a pin needs of the page table: see `PageTable`. */
+/** The parts of the page table that a pin uses: see `PageTable`. */
 export interface PinnableTable {
   readonly pins: PinRequests
-  readonly resident: {
+  readonly frames: {
     readonly capacityBytes: number
     isFullFor(pageSize: number, count: number): boolean
     reserve(page: Page): void
     unreserve(page: Page): void
+    layOut(pages: readonly Page[]): 'done' | 'conflict' | 'noRoom'
+    whenRoom(run: () => void, fail: (error: Error) => void): () => void
   }
   access(file: number, index: number, waiter: PageWaiter): () => void
   unpin(page: Page, access: Access): void
-  layOut(pages: readonly Page[]): 'done' | 'conflict' | 'noRoom'
-  whenRoom(run: () => void, fail: (error: Error) => void): () => void
   forgetIfUnused(page: Page): void
 }
 
 /**
- * Ascending order: of two clients that want the same pages, the one that has the first gets them all. A file that is owned as a whole comes as a
- * whole, so there all pages are asked for at once. Returns a function that withdraws.
+ * Acquires the pages in ascending order: of two clients that want the same pages, the client with the first page gets
+ * them all. A file that is owned as a whole arrives as a whole, so there the request asks for all pages at once. Returns
+ * a function that withdraws the request.
  */
 export function requestPin(table: PinnableTable, target: PinTarget, outcome: PinOutcome): () => void {
   const request = new PinRequest(table, target, outcome)
@@ -45,10 +46,10 @@ export function requestPin(table: PinnableTable, target: PinTarget, outcome: Pin
   return () => request.end()
 }
 
-/** How long an order for a page waits at first for the rest of a pin; twice as long each time that it was in vain. */
+/** How long a demotion first waits for a pin to complete. The time doubles with each failure to complete. */
 const FIRST_PATIENCE_MS = 50
 
-/** Pins that are not complete. Nobody has their bytes yet, so they can give back what they have. */
+/** Keeps the pins that are not complete: the program has no bytes of them yet, so they can give their pages back. */
 export class PinRequests {
   private readonly requests = new Set<PinRequest>()
 
@@ -61,48 +62,48 @@ export class PinRequests {
   }
 
   /**
-   * Pages from `first` up to but without `end` are wanted by somebody for whom the rest of such a pin may have to wait: it gives back what it
-   * has and starts again when they are through.
+   * Something needs the pages from `first` up to but without `end` before these pins may complete. A pin that overlaps
+   * the range gives its pages back, and starts again afterwards.
    */
   giveWay({ file }: AddressSpacePages, first: number, end: number): void {
     for (const request of this.of(file)) if (request.overlaps(first, end)) request.giveWay()
   }
 
-  /** The leader wants a page that may be pinned by such a pin. */
+  /** The leader demotes a page that such a pin may have pinned. */
   wanted(page: Page, nowMs: number): void {
     for (const request of this.of(page.file)) request.wanted(page, nowMs)
   }
 
-  /** The leader wants the whole file, of which such pins may have pages. */
+  /** The leader demotes a whole file of which such pins may have pages. */
   fileWanted({ file }: AddressSpacePages, nowMs: number): void {
     for (const request of this.of(file)) request.fileWanted(nowMs)
   }
 
-  /** Those whose patience is over give way. */
+  /** Lets the pins give way whose patience is over. */
   timePassed(nowMs: number): void {
-    for (const request of [...this.requests]) if (request.givesWayAt <= nowMs) request.giveWayToOrder()
+    for (const request of [...this.requests]) if (request.givesWayAt <= nowMs) request.giveWayToDemotion()
   }
 
-  /** When the first of them does; Infinity: there is none. */
+  /** When the next pin gives way, in milliseconds; Infinity if none will. */
   get nextDeadline(): number {
     let next = Infinity
     for (const { givesWayAt } of this.requests) next = Math.min(next, givesWayAt)
     return next
   }
 
-  /** Those that wait for nothing but this look again. */
+  /** Starts the paused pins again that may start now. */
   resume(): void {
     for (const request of [...this.requests]) request.resume()
   }
 
   fail(file: number, reason: Error): void {
     const failing = this.of(file)
-    // All leave before the first fails: the end of one lets others start again, which may have no file any more.
+    // Remove all before the first fails: its end makes the others start again, and their file may be gone.
     for (const request of failing) this.requests.delete(request)
     for (const request of failing) request.fail(reason)
   }
 
-  /** A request is in the way of this one, and will be out of it without anybody's help. */
+  /** Another pin in the making occupies part of the range, and will leave it by itself. */
   isInTheWay(request: PinRequest): boolean {
     const { space, first, count } = request.target
     return this.of(space.file).some(
@@ -115,18 +116,19 @@ export class PinRequests {
   }
 }
 
+/** Acquires the pages of one pin. */
 class PinRequest {
   private pages: Page[] = []
   private pinned: Page[] = []
-  /** The most pages that it has had pinned at once. */
+  /** The most pages that it had pinned at once. */
   private furthest = 0
-  /** Its pages have their places in memory, and keep them. */
+  /** Its pages have their final places in memory. */
   hasPlace = false
   private isPaused = false
   private hasEnded = false
   private withdrawals: (() => void)[] = []
   private patienceMs = FIRST_PATIENCE_MS
-  /** Milliseconds; Infinity: nobody wants what it has. */
+  /** Milliseconds; Infinity while the leader demotes none of its pages. */
   givesWayAt = Infinity
 
   constructor(
@@ -146,12 +148,12 @@ class PinRequest {
     const { table } = this
     this.isPaused = !this.mayStart()
     if (this.isPaused) return
-    // Nothing holds them while this waits for room: they may have gone, and others come.
+    // Nothing holds the entries while the pin waits for room, so each start makes them anew.
     this.pages = Array.from({ length: count }, (_, i) => space.getOrCreate(first + i))
-    const result = table.layOut(this.pages)
+    const result = table.frames.layOut(this.pages)
     if (result === 'done') {
       this.hasPlace = true
-      for (const page of this.pages) table.resident.reserve(page)
+      for (const page of this.pages) table.frames.reserve(page)
       return this.acquire()
     }
     this.forgetPages()
@@ -161,18 +163,18 @@ class PinRequest {
       else this.fail(new PinConflictError(space.path, first * space.pageSize, bytes))
       return
     }
-    const { resident } = table
-    if (resident.isFullFor(space.pageSize, count)) return this.fail(new CacheFullError(resident.capacityBytes, bytes))
-    // What is dirty is on its way back; then there is more room.
+    const { frames } = table
+    if (frames.isFullFor(space.pageSize, count)) return this.fail(new CacheFullError(frames.capacityBytes, bytes))
+    // Writebacks under way will make more room.
     const run = (): void => this.start()
-    this.withdrawals = [table.whenRoom(run, (error) => this.fail(error))]
+    this.withdrawals = [frames.whenRoom(run, (error) => this.fail(error))]
   }
 
   resume(): void {
     if (this.isPaused) this.start()
   }
 
-  /** Gives back what it has, and starts again when nobody else waits for a page of it. */
+  /** Gives its pages back, and starts again when nothing else waits for them. */
   giveWay(): void {
     if (this.hasEnded || !this.hasPlace) return
     this.giveBack()
@@ -192,10 +194,11 @@ class PinRequest {
   }
 
   /**
-   * Ascending order sees to it that of two pins one goes on. But the page that this one waits for may be held by a discard that waits, in turn, for what
-   * the order is for. Not at once, or two clients could take turns for ever at taking pages from each other.
+   * Ascending order guarantees that one of two pins proceeds. But a discard may hold the page that this pin waits for, and
+   * wait in turn for the page that the leader demotes. The pin gives way only after its patience: otherwise two clients
+   * could take pages from each other forever.
    */
-  giveWayToOrder(): void {
+  giveWayToDemotion(): void {
     this.givesWayAt = Infinity
     if (this.target.space.demotion === undefined && !this.pinned.some((page) => page.demotion !== undefined)) return
     this.patienceMs *= 2
@@ -208,7 +211,6 @@ class PinRequest {
     this.outcome.fail(error)
   }
 
-  /** Gives up. */
   end(): void {
     if (this.hasEnded) return
     this.hasEnded = true
@@ -234,7 +236,7 @@ class PinRequest {
   }
 
   private acquirePage(index: number, attempt: readonly Page[]): void {
-    // What was granted meanwhile may have ended this attempt.
+    // A grant that arrived meanwhile may have ended this attempt.
     if (!this.hasPlace || this.pages !== attempt) return
     const { space, access, count } = this.target
     const withdraw = this.table.access(space.file, index, {
@@ -251,7 +253,7 @@ class PinRequest {
       },
       fail: (error) => this.fail(error)
     })
-    // Of what runs at once there is nothing to withdraw, and it may be over by now.
+    // An access that ran at once needs no withdrawal, and may have ended this attempt.
     if (this.hasPlace && this.pages === attempt) this.withdrawals.push(withdraw)
     else withdraw()
   }
@@ -262,7 +264,7 @@ class PinRequest {
     this.withdrawals = []
     this.unreserve()
     this.outcome.done(this.pinned.sort((a, b) => a.index - b.index))
-    // They are held back by a pin now, not by a request.
+    // A complete pin holds the pages now: other requests must look again.
     this.table.pins.resume()
   }
 
@@ -285,6 +287,6 @@ class PinRequest {
   private unreserve(): void {
     if (!this.hasPlace) return
     this.hasPlace = false
-    for (const page of this.pages) this.table.resident.unreserve(page)
+    for (const page of this.pages) this.table.frames.unreserve(page)
   }
 }

@@ -1,44 +1,48 @@
-/** The pages of a private mapping that were written to (kernel: anonymous pages of a private file mapping). Never written back. */
+/**
+ * Copies of the pages that a private mapping has written to (kernel: anonymous pages of a private file mapping). The
+ * client never writes them back.
+ */
 import { assert } from '@quire/protocol'
 import type { DiscardableCopies } from './address-space.js'
 import type { Frame } from './frames.js'
-import type { PageTable } from './page-table.js'
+import type { PageFrames } from './page-frames.js'
 
 interface Copy {
   frame: Frame
   pins: number
-  /** The file's page is gone, and the copy with it; a pin keeps the memory. */
+  /** The file's page is gone, and the copy with it. A pin keeps the memory. */
   isGone: boolean
 }
 
+/** Holds the copies of one private mapping. */
 export class PrivateCopies implements DiscardableCopies {
   private readonly copies = new Map<number, Copy>()
 
-  constructor(private readonly table: PageTable) {}
+  constructor(private readonly frames: PageFrames) {}
 
   get(index: number): Uint8Array | undefined {
     return this.copies.get(index)?.frame.bytes
   }
 
-  /** How many of the pages from `first` on have a copy. */
+  /** Returns how many of the `count` pages from `first` on have a copy. */
   count(first: number, count: number): number {
     let found = 0
     for (let i = 0; i < count; i++) if (this.copies.has(first + i)) found++
     return found
   }
 
-  /** Copy on write: `bytes` is the page as the file has it at this moment. Takes the frame. */
+  /** Copies on write: `bytes` is the file's page at this moment. The frame belongs to the copy from now on. */
   add(index: number, frame: Frame, bytes: Uint8Array): void {
     frame.bytes.set(bytes)
     this.copies.set(index, { frame, pins: 0, isGone: false })
   }
 
-  /** Takes back what `add` has just done; the frame is the caller's again. */
+  /** Undoes an `add` of the same turn. The frame belongs to the caller again. */
   forget(index: number): void {
     this.copies.delete(index)
   }
 
-  /** The copies lie next to each other in memory, all of them. */
+  /** Every page of the range has a copy, and the copies follow one another in memory. */
   isContiguous(first: number, count: number): boolean {
     const start = this.get(first)
     if (start === undefined) return false
@@ -54,45 +58,47 @@ export class PrivateCopies implements DiscardableCopies {
     return false
   }
 
-  /** Moves the copy, which nobody has pinned, to another frame, which lies where it should. Takes the frame. */
+  /** Moves an unpinned copy to another frame. That frame belongs to the copy from now on. */
   move(index: number, frame: Frame): void {
     const copy = this.copies.get(index)!
     assert(copy.pins === 0, `the private copy of page ${index} is moved under ${copy.pins} pins`)
     frame.bytes.set(copy.frame.bytes)
-    this.table.releaseFrame(copy.frame)
+    this.frames.releaseFrame(copy.frame)
     copy.frame = frame
   }
 
-  /** Keeps the memory of these copies until the returned function is called. Frames may be free then: see `PageTable.pumpFaults`. */
+  /**
+   * Keeps the memory of these copies until the caller calls the returned function. Frames may come free then: see
+   * `PageTable.pumpFaults`.
+   */
   pin(first: number, count: number): () => void {
     const pinned = Array.from({ length: count }, (_, i) => this.copies.get(first + i)!)
     for (const copy of pinned) copy.pins++
     return () => {
       for (const copy of pinned) {
         copy.pins--
-        if (copy.isGone && copy.pins === 0) this.table.releaseFrame(copy.frame)
+        if (copy.isGone && copy.pins === 0) this.frames.releaseFrame(copy.frame)
       }
     }
   }
 
-  /** Returns what discards the copies that are there now, from `first` up to but without `end`; those that are made later stay. */
   mark(first: number, end: number): () => void {
     const marked = [...this.copies].filter(([index]) => index >= first && index < end)
     return () => {
-      for (const [index, copy] of marked) if (this.copies.get(index) === copy) this.take(index, copy)
+      for (const [index, copy] of marked) if (this.copies.get(index) === copy) this.drop(index, copy)
     }
   }
 
-  /** even_cows: the file's pages here are gone, and so are their copies. From `first` up to but without `end`. */
+  /** The file's pages in the range are gone, and their copies with them (kernel: even_cows). */
   discard(first: number, end: number): void {
     for (const [index, copy] of this.copies) {
-      if (index >= first && index < end) this.take(index, copy)
+      if (index >= first && index < end) this.drop(index, copy)
     }
   }
 
-  private take(index: number, copy: Copy): void {
+  private drop(index: number, copy: Copy): void {
     this.copies.delete(index)
     copy.isGone = true
-    if (copy.pins === 0) this.table.releaseFrame(copy.frame)
+    if (copy.pins === 0) this.frames.releaseFrame(copy.frame)
   }
 }

@@ -6,6 +6,8 @@ const DEMOTIONS = 'dsm-client/dist/core/demotions.js'
 const FAULTS = 'dsm-client/dist/core/page-faults.js'
 const DISCARDS = 'dsm-client/dist/core/discarded-ranges.js'
 const TABLE = 'dsm-client/dist/core/page-table.js'
+const FAULT_QUEUE = 'dsm-client/dist/core/fault-queue.js'
+const PAGE_RANGES = 'dsm-client/dist/core/page-ranges.js'
 const SPACE = 'dsm-client/dist/api/address-space.js'
 const SESSION = 'dsm-client/dist/session/session.js'
 
@@ -211,7 +213,7 @@ const RANGES: readonly Mutant[] = [
     replace: 'await startWriting(this.file, offset, bytes, signal);',
     and: [
       {
-        file: TABLE,
+        file: PAGE_RANGES,
         find: 'if (page.dirty || page.isHeld || page.demotion !== undefined)',
         replace: 'if (page.isHeld)'
       }
@@ -220,7 +222,7 @@ const RANGES: readonly Mutant[] = [
   {
     name: 'fault maps a page again that is about to be evicted',
     rule: 'fault between unmap and evict',
-    file: TABLE,
+    file: FAULT_QUEUE,
     find: 'if (page.req !== 0 || page.queuedForFault || page.waiters.length === 0 || page.evicting > 0)',
     replace: 'if (page.req !== 0 || page.queuedForFault || page.waiters.length === 0)',
     and: [

@@ -1,0 +1,93 @@
+/** From waiting accesses to faults. */
+import { CacheFullError, type Access } from '@quire/protocol'
+import type { AddressSpacePages } from './address-space.js'
+import type { Page } from './page.js'
+import type { PageFrames } from './page-frames.js'
+
+export interface FaultQueueInit {
+  readonly frames: PageFrames
+  readonly backend: {
+    readonly canFault: boolean
+    fault(page: Page, access: Access): void
+    dropFault(page: Page): void
+  }
+  readonly spaceOf: (page: Page) => AddressSpacePages
+  readonly failWaiters: (page: Page, error: Error) => void
+  readonly forgetIfUnused: (page: Page) => void
+}
+
+/** Sends a fault for every page whose waiters need more access than the page has. */
+export class FaultQueue {
+  /** Pages that wait for a frame or for an outstanding fault to end. */
+  private queue: Page[] = []
+
+  constructor(private readonly init: FaultQueueInit) {}
+
+  get length(): number {
+    return this.queue.length
+  }
+
+  /** Sends or queues a fault for the page if its waiters need one. */
+  request(page: Page): void {
+    const { frames, backend, spaceOf } = this.init
+    if (page.req !== 0 || page.queuedForFault || page.waiters.length === 0 || page.evicting > 0) return
+    const access: Access = page.waiters.some((waiter) => waiter.access === 'write') ? 'write' : 'read'
+    const space = spaceOf(page)
+    // With access in hand, something else holds the waiters up; the end of that calls this again.
+    if (page.allows(access) || space.isUncertain(page.index)) return
+    // The client is giving the whole file up. It still completes a pin that has begun, and begins nothing new.
+    if (space.demotion !== undefined && page.reserved === 0) return
+    const mustWait = !backend.canFault || (frames.isStarved && page.frame === undefined)
+    if (mustWait || !this.place(page, space)) {
+      if (page.waiters.length === 0) return
+      page.queuedForFault = true
+      this.queue.push(page)
+      return
+    }
+    page.uses = 0
+    backend.fault(page, access)
+  }
+
+  /** Tries each queued page once. */
+  pump(): void {
+    const { backend, forgetIfUnused } = this.init
+    for (let count = this.queue.length; count > 0 && backend.canFault; count--) {
+      const page = this.queue.shift()
+      if (page === undefined) return
+      page.queuedForFault = false
+      // A page that has a frame proceeds even while others wait for one.
+      this.request(page)
+      forgetIfUnused(page)
+    }
+  }
+
+  /** Drops the page's fault, sent or queued. A grant that is on its way finds no waiter. */
+  drop(page: Page): void {
+    if (page.req !== 0) this.init.backend.dropFault(page)
+    if (!page.queuedForFault) return
+    page.queuedForFault = false
+    this.queue = this.queue.filter((queued) => queued !== page)
+  }
+
+  clear(): void {
+    for (const page of this.queue) page.queuedForFault = false
+    this.queue = []
+  }
+
+  /** Fails the waiters of all queued pages that have no frame. */
+  failUnplaced(error: Error): void {
+    for (const page of this.queue) if (page.frame === undefined) this.init.failWaiters(page, error)
+  }
+
+  /** Finds a frame before the fault is sent, so that every grant has a place to go. */
+  private place(page: Page, space: AddressSpacePages): boolean {
+    const { frames, failWaiters } = this.init
+    if (frames.place(page, space)) return true
+    if (frames.isFullFor(page.pageSize, 1)) {
+      failWaiters(page, new CacheFullError(frames.capacityBytes, page.pageSize))
+      return false
+    }
+    frames.starve()
+    return false
+  }
+}
