@@ -20,11 +20,11 @@ describe('the whole of Quire in a simulation', { timeout: 120_000 }, () => {
   it('does the same again with the same seed', async () => {
     const first = await simulate({ seed: 11 })
     const second = await simulate({ seed: 11 })
-    expect(second.traceHash).toBe(first.traceHash)
+    expect(second.hash).toBe(first.hash)
     expect(second.events).toBe(first.events)
     expect([...second.coverage.counts]).toEqual([...first.coverage.counts])
     const other = await simulate({ seed: 12 })
-    expect(other.traceHash).not.toBe(first.traceHash)
+    expect(other.hash).not.toBe(first.hash)
   })
 
   it('runs a seed without some of its faults, or with some alone', async () => {

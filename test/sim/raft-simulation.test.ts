@@ -45,12 +45,12 @@ describe('the Raft simulator', { timeout: 60_000 }, () => {
     const first = await simulateRaft({ seed: 7 })
     const second = await simulateRaft({ seed: 7 })
     expect(first.events).toBeGreaterThan(500)
-    expect(second.traceHash).toBe(first.traceHash)
+    expect(second.hash).toBe(first.hash)
     expect([...second.coverage.counts]).toEqual([...first.coverage.counts])
     const traced = await simulateRaft({ seed: 7, trace: () => {} })
-    expect(traced.traceHash).toBe(first.traceHash)
+    expect(traced.hash).toBe(first.hash)
     const other = await simulateRaft({ seed: 8 })
-    expect(other.traceHash).not.toBe(first.traceHash)
+    expect(other.hash).not.toBe(first.hash)
   })
 
   it('leaves out what it is told to, and all others stay what they are', async () => {

@@ -7,6 +7,7 @@ import { createClusterJob } from './cluster/command.js'
 import { CLUSTER_FLOORS } from './cluster/floors.js'
 import { CLUSTER_SUITE } from './cluster/mutants.js'
 import { enforceFloors, type Floors } from './floors.js'
+import { checkHashes, HASHED_SEEDS } from './hashes.js'
 import type { Suite } from './mutants/mutant.js'
 import { runMutants } from './mutants/run.js'
 import { RAFT_FLOORS } from './raft/floors.js'
@@ -18,6 +19,7 @@ import { readSelection, type Selection } from './schedule.js'
 const USAGE = `usage: pnpm sim cluster|raft [--seeds N] [--from SEED] [--workers N] [--keep-going] [--trace] [--verbose]
                              [--without N,N | --only N,N] [--full-size]
        pnpm sim cluster|raft --mutants [NAME] [--seeds N] [--from SEED] [--workers N]
+       pnpm sim cluster|raft --hashes compare|write [--workers N]
 
 cluster is the whole of Quire on simulated machines, raft is Raft alone; both under every fault that they are to bear.
 
@@ -30,25 +32,34 @@ cluster is the whole of Quire on simulated machines, raft is Raft alone; both un
   --without N,N leaves out these faults and operations; 0 is the noise of network and disks
   --only N,N    leaves out all others
   --full-size   does not look for the fewest faults that make a seed fail
-  --mutants     takes away one rule after the other, or NAME alone, and expects seeds to fail`
+  --mutants     takes away one rule after the other, or NAME alone, and expects seeds to fail
+  --hashes compare
+                runs seeds 1 to ${HASHED_SEEDS} and compares a hash of everything observable with test/sim/hashes:
+                a change of structure leaves all of them as they are
+  --hashes write
+                writes the file anew, for a change that is meant to change behavior`
 
 interface Simulator {
+  /** Of the file of hashes. */
+  readonly name: string
   readonly createJob: (selection: Selection, options: { readonly isMinimised: boolean }) => Job
   readonly floors: Floors
   readonly suite: Suite
 }
 
 const SIMULATORS: Readonly<Record<string, Simulator>> = {
-  cluster: { createJob: createClusterJob, floors: CLUSTER_FLOORS, suite: CLUSTER_SUITE },
-  raft: { createJob: createRaftJob, floors: RAFT_FLOORS, suite: RAFT_SUITE }
+  cluster: { name: 'cluster', createJob: createClusterJob, floors: CLUSTER_FLOORS, suite: CLUSTER_SUITE },
+  raft: { name: 'raft', createJob: createRaftJob, floors: RAFT_FLOORS, suite: RAFT_SUITE }
 }
 
 interface Command {
+  readonly name: string
   readonly job: Job
   readonly options: RunOptions
   readonly floors: Floors
   readonly suite: Suite
   readonly mutants: string | undefined
+  readonly hashes: 'compare' | 'write' | undefined
   /** Some of each seed's faults are left out: what it covers says nothing. */
   readonly isPartial: boolean
 }
@@ -63,7 +74,7 @@ function readCommand(args: string[]): Command | undefined {
   }
 }
 
-function read({ createJob, floors, suite }: Simulator, args: string[]): Command | undefined {
+function read({ name, createJob, floors, suite }: Simulator, args: string[]): Command | undefined {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
@@ -72,16 +83,20 @@ function read({ createJob, floors, suite }: Simulator, args: string[]): Command 
       without: { type: 'string' },
       only: { type: 'string' },
       'full-size': { type: 'boolean', default: false },
-      mutants: { type: 'boolean', default: false }
+      mutants: { type: 'boolean', default: false },
+      hashes: { type: 'string' }
     }
   })
   const options = readRunOptions(values)
   const selection = readSelection(values)
   if (options === undefined || selection === undefined) return undefined
   if (positionals.length > (values.mutants ? 2 : 1)) return undefined
+  const { hashes } = values
+  if (hashes !== undefined && hashes !== 'compare' && hashes !== 'write') return undefined
   const isPartial = values.without !== undefined || values.only !== undefined
   const job = createJob(selection, { isMinimised: !values['full-size'] && !isPartial && !options.trace })
-  return { job, options, floors, suite, isPartial, mutants: values.mutants ? (positionals[1] ?? '') : undefined }
+  const mutants = values.mutants ? (positionals[1] ?? '') : undefined
+  return { name, job, options, floors, suite, isPartial, mutants, hashes }
 }
 
 async function main(args: string[]): Promise<number> {
@@ -94,9 +109,14 @@ async function main(args: string[]): Promise<number> {
     console.error(USAGE)
     return 2
   }
-  const { job, options, floors, suite, mutants, isPartial } = command
+  const { name, job, options, floors, suite, mutants, hashes, isPartial } = command
+  const entry = { file: fileURLToPath(import.meta.url), args }
   if (mutants !== undefined) return runMutants(suite, options, mutants)
-  const summary = await new Run(job, options, { file: fileURLToPath(import.meta.url), args }).start()
+  if (hashes !== undefined) {
+    const file = fileURLToPath(new URL(`../hashes/${name}.txt`, import.meta.url))
+    return checkHashes({ job, entry, file, workers: options.workers, mode: hashes })
+  }
+  const summary = await new Run(job, options, entry).start()
   if (summary.failed.length > 0) return 1
   return !isPartial && !options.trace && !enforceFloors(floors, summary) ? 1 : 0
 }

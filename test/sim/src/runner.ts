@@ -15,7 +15,7 @@ export interface Report {
   readonly seed: number
   readonly events: number
   readonly virtualMs: number
-  readonly traceHash: string
+  readonly hash: string
   readonly counts: readonly (readonly [string, number])[]
   readonly failure: string | undefined
 }
@@ -76,6 +76,53 @@ export function readRunOptions(values: {
   return { seeds, from, workers: Math.min(workers, seeds), keepGoing: values['keep-going'], trace, verbose }
 }
 
+export interface Feed {
+  /** The next seed; undefined when there is none. */
+  readonly take: () => number | undefined
+  readonly report: (report: Report) => Promise<void> | void
+}
+
+/** Runs seeds until `take` has no more: here, with a trace if `trace` is given, or in several workers. */
+export async function runSeeds(
+  job: Job,
+  workers: number,
+  entry: WorkerEntry,
+  feed: Feed,
+  trace?: (line: string) => void
+): Promise<void> {
+  if (workers > 1 && trace === undefined) {
+    await Promise.all(Array.from({ length: workers }, () => work(entry, feed)))
+    return
+  }
+  for (let seed = feed.take(); seed !== undefined; seed = feed.take()) await feed.report(await job.runSeed(seed, trace))
+}
+
+function work(entry: WorkerEntry, { take, report }: Feed): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(entry.file, { workerData: { args: entry.args } })
+    let seed: number | undefined
+    let stuck: NodeJS.Timeout | undefined
+    const give = (): void => {
+      seed = take()
+      if (seed === undefined) return void worker.terminate()
+      stuck = setTimeout(() => reject(new Error(`seed ${seed} has not ended in ${STUCK_MS} ms`)), STUCK_MS)
+      worker.postMessage(seed)
+    }
+    worker.on('message', (message: Report) => {
+      clearTimeout(stuck)
+      Promise.resolve(report(message)).then(give, reject)
+    })
+    worker.on('error', reject)
+    worker.on('exit', (code) => {
+      clearTimeout(stuck)
+      // A worker that ends by itself takes its seed along.
+      if (seed === undefined) resolve()
+      else reject(new Error(`a worker ended in seed ${seed}, with ${code}`))
+    })
+    give()
+  })
+}
+
 export class Run {
   private next: number
   private readonly coverage = new Coverage()
@@ -94,18 +141,14 @@ export class Run {
   }
 
   async start(): Promise<Summary> {
-    const { options, job } = this
-    if (options.trace || options.workers === 1) {
-      const trace = options.trace ? (line: string) => process.stdout.write(`${line}\n`) : undefined
-      for (let seed = this.take(); seed !== undefined; seed = this.take())
-        await this.report(await job.runSeed(seed, trace))
-    } else {
-      await Promise.all(Array.from({ length: options.workers }, () => this.work()))
-    }
+    const { options, job, entry } = this
+    const { workers } = options
+    const trace = options.trace ? (line: string) => void process.stdout.write(`${line}\n`) : undefined
+    const feed = { take: () => this.take(), report: (report: Report) => this.report(report) }
+    await runSeeds(job, workers, entry, feed, trace)
     const { done, failed, events, coverage } = this
     const seconds = (performance.now() - this.startedAt) / 1000
     const { user, system } = process.cpuUsage(this.cpuAtStart)
-    const { workers } = options
     const summary = { done, failed, events, coverage, seconds, cpuSeconds: (user + system) / 1e6, workers }
     print(summary)
     return summary
@@ -117,40 +160,14 @@ export class Run {
     return this.next++
   }
 
-  private work(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const worker = new Worker(this.entry.file, { workerData: { args: this.entry.args } })
-      let seed: number | undefined
-      let stuck: NodeJS.Timeout | undefined
-      const give = (): void => {
-        seed = this.take()
-        if (seed === undefined) return void worker.terminate()
-        stuck = setTimeout(() => reject(new Error(`seed ${seed} has not ended in ${STUCK_MS} ms`)), STUCK_MS)
-        worker.postMessage(seed)
-      }
-      worker.on('message', (report: Report) => {
-        clearTimeout(stuck)
-        this.report(report).then(give, reject)
-      })
-      worker.on('error', reject)
-      worker.on('exit', (code) => {
-        clearTimeout(stuck)
-        // A worker that ends by itself takes its seed along.
-        if (seed === undefined) resolve()
-        else reject(new Error(`a worker ended in seed ${seed}, with ${code}`))
-      })
-      give()
-    })
-  }
-
   private async report(report: Report): Promise<void> {
-    const { seed, events, virtualMs, traceHash, counts, failure } = report
+    const { seed, events, virtualMs, hash, counts, failure } = report
     this.done++
     this.events += events
     this.coverage.merge(counts)
     if (this.options.verbose) {
       const state = failure === undefined ? 'ok' : 'FAILED'
-      console.log(`seed ${seed}: ${state}, ${events} events in ${(virtualMs / 1000).toFixed(1)} s, trace ${traceHash}`)
+      console.log(`seed ${seed}: ${state}, ${events} events in ${(virtualMs / 1000).toFixed(1)} s, hash ${hash}`)
     } else if (process.stderr.isTTY && !this.options.trace) {
       process.stderr.write(`\r${this.done} of ${this.options.seeds} seeds, ${this.failed.length} failed `)
     }

@@ -3,6 +3,7 @@
  * what drivers do with promises belongs to the event that set it off. Nothing here waits for real time.
  */
 import { Heap } from './heap.js'
+import { RunHash } from './run-hash.js'
 
 export interface SimEvent {
   readonly at: number
@@ -20,7 +21,8 @@ export class Scheduler {
   private lastInstant = 0
   private order = 0
   private readonly queue = new Heap<SimEvent>((a, b) => a.at - b.at || a.order - b.order)
-  private hash = 0x811c9dc5
+  /** Of everything observable so far. */
+  readonly hash = new RunHash()
   /** Events run so far. */
   events = 0
   /** Called after each event, when all has settled. What it throws ends the run. */
@@ -39,11 +41,6 @@ export class Scheduler {
     return this.lastInstant
   }
 
-  /** A checksum of everything that happened, in order. */
-  get traceHash(): string {
-    return this.hash.toString(16).padStart(8, '0')
-  }
-
   /** Runs `callback` after `delayMs`. The returned function takes it back. */
   after(delayMs: number, label: string, callback: () => void): () => void {
     return this.at(this.time + Math.max(0, delayMs), label, callback)
@@ -55,11 +52,6 @@ export class Scheduler {
     return () => {
       event.run = undefined
     }
-  }
-
-  /** Adds a number to the trace: bytes that travelled, a decision that was taken. */
-  note(value: number): void {
-    this.hash = Math.imul(this.hash ^ (value | 0), 0x01000193) >>> 0
   }
 
   /** Runs events until `done`, or until `untilMs` of true time. True when `done` said so. */
@@ -77,18 +69,12 @@ export class Scheduler {
       event.run = undefined
       this.time = event.at
       this.events++
-      this.note(Math.round(event.at * 1000))
-      this.noteText(event.label)
       this.onTrace?.(event)
       run()
       await turn()
       this.afterEvent(event)
     }
     return true
-  }
-
-  private noteText(text: string): void {
-    for (let i = 0; i < text.length; i++) this.note(text.charCodeAt(i))
   }
 }
 

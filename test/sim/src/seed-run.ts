@@ -15,7 +15,8 @@ export interface SeedResult<K extends string> {
   readonly seed: number
   readonly events: number
   readonly virtualMs: number
-  readonly traceHash: string
+  /** Of everything observable: equal for runs that behave alike. */
+  readonly hash: string
   readonly coverage: Coverage
   readonly failure: Error | undefined
   /** The faults and operations that took place before the end, the noise included. */
@@ -47,12 +48,15 @@ export abstract class SeedRun<K extends string> {
     }
     const { scheduler, coverage, failure, happened, init } = this
     coverage.add('events', scheduler.events)
-    if (failure !== undefined) this.note(`*** ${failure.message}`)
+    if (failure !== undefined) {
+      scheduler.hash.text(failure.name)
+      this.note(`*** ${failure.message}`)
+    }
     return {
       seed: init.seed,
       events: scheduler.events,
       virtualMs: scheduler.now,
-      traceHash: scheduler.traceHash,
+      hash: scheduler.hash.toString(),
       coverage,
       failure,
       happenings: isSelected(init, NOISE) ? [{ number: NOISE, kind: 'noise' }, ...happened] : happened

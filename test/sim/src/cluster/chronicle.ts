@@ -25,6 +25,18 @@ export class Chronicle {
 
   constructor(private readonly scheduler: Scheduler) {}
 
+  add(event: HistoryEvent): void {
+    this.events.push(event)
+    const { client, process, file, offset, length, op, value = '', from = '', to = '', status } = event
+    const { hash } = this.scheduler
+    hash.text(`${client} ${process} ${op} ${status} ${file} ${offset} ${length}`).text(value).text(from).text(to)
+  }
+
+  /** A call ended with an error of this name. */
+  failed(error: string): void {
+    this.scheduler.hash.text(error)
+  }
+
   /** In every word the same number, which nobody else writes. */
   nextValue(length: number): Uint8Array {
     const value = ++this.lastValue
@@ -69,17 +81,12 @@ export class ClientLog {
   /** For `DsmClientInit.history`. */
   record(event: HistoryEvent): void {
     const { trueNs } = this.process
-    this.chronicle.events.push({
-      ...event,
-      client: this.client,
-      call: trueNs(event.call),
-      return: trueNs(event.return)
-    })
+    this.chronicle.add({ ...event, client: this.client, call: trueNs(event.call), return: trueNs(event.return) })
   }
 
   /** What a program has seen that its client does not record. */
   note(event: Omit<HistoryEvent, 'client' | 'status'>): void {
-    this.chronicle.events.push({ ...event, client: this.client, status: 'ok' })
+    this.chronicle.add({ ...event, client: this.client, status: 'ok' })
   }
 
   /** The client records how it ends, unless it is killed before that. The returned function tells that it has ended. `files`: where it is not known yet. */
@@ -100,9 +107,9 @@ export class ClientLog {
   /** What is under way may have happened; what is dirty is lost, unless bytes that have left were made durable. */
   killed(view: ClientView | undefined): void {
     const now = this.chronicle.nowNs
-    const { events } = this.chronicle
+    const { chronicle } = this
     for (const { files, ...intent } of this.intents) {
-      for (const file of files()) events.push({ ...intent, file, client: this.client, status: 'info', return: now })
+      for (const file of files()) chronicle.add({ ...intent, file, client: this.client, status: 'info', return: now })
     }
     this.intents.clear()
     if (view === undefined || view.isEnded) return
@@ -111,12 +118,12 @@ export class ClientLog {
     for (const [key, call] of this.sent) {
       const [session, file, page] = key.split(' ') as [string, string, string]
       if (session !== process) continue
-      events.push({ ...base, op: 'writeback', status: 'info', file, offset: Number(page) * PAGE_BYTES, call })
+      chronicle.add({ ...base, op: 'writeback', status: 'info', file, offset: Number(page) * PAGE_BYTES, call })
     }
     for (const page of view.pages) {
       if (!page.dirty) continue
       const [file, offset] = [String(page.file), page.index * PAGE_BYTES]
-      events.push({ ...base, op: 'lost', status: 'ok', file, offset, call: now })
+      chronicle.add({ ...base, op: 'lost', status: 'ok', file, offset, call: now })
     }
   }
 }

@@ -9,9 +9,9 @@ export function createClusterJob(selection: Selection, { isMinimised }: { readon
   return {
     runSeed: async (seed, trace) => {
       const result = await simulate({ seed, ...selection, ...(trace && { trace }) })
-      const { events, virtualMs, traceHash, coverage, failure } = result
+      const { events, virtualMs, hash, coverage, failure } = result
       const counts = [...coverage.counts]
-      return { seed, events, virtualMs, traceHash, counts, failure: failure && withNames(describe(failure)) }
+      return { seed, events, virtualMs, hash, counts, failure: failure && withNames(describe(failure)) }
     },
     onFailure: createExplain({ name: 'cluster', run: simulate, selection, isMinimised })
   }

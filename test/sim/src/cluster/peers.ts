@@ -302,6 +302,7 @@ export class SimPeer {
 
   private counted(disk: MemoryDisk): Disk {
     const { life } = this
+    const { hash } = this.world.scheduler
     const count = (change: number): void => {
       if (life === this.life) this.writing += change
     }
@@ -312,6 +313,7 @@ export class SimPeer {
       write: (offset, data) => {
         count(1)
         this.onWrite?.()
+        hash.number(offset).bytes(data)
         return real.write(offset, data).finally(() => count(-1))
       }
     })

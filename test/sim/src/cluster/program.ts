@@ -133,6 +133,7 @@ export class Program {
       if (!settings.excused.has(name)) throw this.inexcusable(action, error as Error)
       coverage.add(`${name}: ${action}`)
       coverage.add(name)
+      this.init.chronicle.failed(name)
       if (name === 'SessionExpiredError') this.dropDead()
       // A close has given the file up, although the cluster's word on that did not come in time.
       if (name === 'ClosedError') for (const handle of this.handles.values()) handle.isSpent = true

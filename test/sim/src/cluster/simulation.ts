@@ -154,7 +154,7 @@ export class Simulation extends SeedRun<Fault> {
   }
 
   protected async play(): Promise<void> {
-    const { scheduler, settings } = this
+    const { settings } = this
     for (const peer of this.peers) peer.start()
     for (const client of this.clients) client.start()
     this.digestRegularly()
@@ -166,13 +166,22 @@ export class Simulation extends SeedRun<Fault> {
     let failure: Error | undefined
     try {
       await new Peace(this, this.chance.fork('peace')).keep()
-      scheduler.note(this.raft.commitIndex)
     } catch (error) {
       failure = error as Error
     }
+    this.hashEnd()
     // What has been done tells more than that something does not end.
     this.judge()
     if (failure !== undefined) throw failure
+  }
+
+  private hashEnd(): void {
+    const { hash } = this.scheduler
+    hash.number(this.raft.commitIndex)
+    for (const { id, size, pages } of this.pages.files.values()) {
+      hash.number(id).number(size)
+      for (const { page, committed } of pages.values()) hash.number(page).bytes(committed)
+    }
   }
 
   private judge(): void {
@@ -246,6 +255,7 @@ export class Simulation extends SeedRun<Fault> {
   }
 
   private applied(peer: SimPeer, index: number, applied: Applied | undefined): void {
+    this.scheduler.hash.text(peer.name).number(index)
     this.memories.applied(peer, index)
     this.countTerms()
     if (!this.log.applied(peer, index, applied) || applied === undefined) return

@@ -1,15 +1,15 @@
 /** One end of a simulated stream. */
-import { crc32 } from 'node:zlib'
 import { PROTOCOL_RAFT, type FrameStream } from '@quire/protocol'
 import type { SimProcess } from '../process.js'
 import type { Host } from './network.js'
 import type { Stream } from './stream.js'
+import { withoutTexts } from './texts.js'
 
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024
 const CLOSE_TIMEOUT_MS = 5000
 
 type Parcel =
-  | { readonly type: 'frame'; readonly bytes: Uint8Array }
+  | { readonly type: 'frame'; readonly bytes: Uint8Array; readonly size: number }
   | { readonly type: 'fin' }
   | { readonly type: 'reset' }
 
@@ -97,10 +97,13 @@ export class End implements FrameStream {
   send(frame: Uint8Array): boolean {
     if (this.closing || this.isOver) return false
     // What the receiver gets: without its length, and its own.
-    this.bytesOnTheWay += frame.length
     const bytes = frame.slice(4)
+    const seen = withoutTexts(this.id, this.stream.protocol, bytes)
+    const size = seen.length
+    this.bytesOnTheWay += size + 4
+    this.stream.network.init.scheduler.hash.text(this.label).bytes(seen)
     this.stream.network.onSend?.(this.id, this.remote, this.stream.protocol, bytes)
-    this.put({ type: 'frame', bytes })
+    this.put({ type: 'frame', bytes, size })
     if (this.bytesOnTheWay > MAX_QUEUED_BYTES) {
       this.abort(new Error(`${this.bytesOnTheWay} bytes are queued for ${this.remote}`))
       return false
@@ -170,7 +173,7 @@ export class End implements FrameStream {
     }
     const { chance, coverage, scheduler, raftLoss, raftDuplication, raftReordering } = network.init
     const transit = this.transit(parcel)
-    const size = parcel.type === 'frame' ? parcel.bytes.length : 0
+    const size = parcel.type === 'frame' ? parcel.size : 0
     const carried = network.carry(this.id, this.remote, protocol, size)
     const inOrder = Math.max(this.lastArrival, scheduler.now + carried + transit)
     // A parcel with a number has left before, and a cut link has sent it back.
@@ -179,13 +182,13 @@ export class End implements FrameStream {
     if (parcel.type === 'frame') this.sentFrames++
     if (isLossy && chance.is(raftLoss)) {
       coverage.add('raft frames lost')
-      this.taken(parcel.bytes.length)
+      this.taken(parcel.size)
       return
     }
     if (isLossy && chance.is(raftDuplication)) {
       coverage.add('raft frames doubled')
-      const copy = { type: 'frame', bytes: parcel.bytes.slice() } as const
-      this.bytesOnTheWay += copy.bytes.length + 4
+      const copy = { ...parcel, bytes: parcel.bytes.slice() }
+      this.bytesOnTheWay += size + 4
       this.travel(copy, inOrder + chance.exponential(30), () => this.arrived([{ parcel: copy }]))
     }
     if (isLossy && chance.is(raftReordering)) {
@@ -203,7 +206,7 @@ export class End implements FrameStream {
   private transit(parcel: Parcel): number {
     const { chance } = this.stream.network.init
     const spike = this.stream.network.isFaulty && chance.is(0.01) ? chance.between(5, 120) : 0
-    const size = parcel.type === 'frame' ? parcel.bytes.length : 0
+    const size = parcel.type === 'frame' ? parcel.size : 0
     const slowness = this.stream.network.slowness(this.id, this.remote)
     const ms = (this.latencyMs * chance.between(0.5, 1.5) + size / 100_000 + spike) * slowness + this.delayMs
     return ms + this.stream.network.init.roundTripMs / 2
@@ -239,13 +242,15 @@ export class End implements FrameStream {
     }
     const parcels = this.inOrder(sent)
     if (parcels.length === 0) return
-    for (const parcel of parcels) if (parcel.type === 'frame') network.init.scheduler.note(crc32(parcel.bytes))
+    for (const parcel of parcels) {
+      if (parcel.type === 'frame') network.init.scheduler.hash.text(this.label).number(parcel.size)
+    }
     this.other.process.enter('io', `${this.label} ${parcels[0]!.type}`, () => {
       for (const parcel of parcels) this.other.arrive(parcel)
     })
     if (this.other.process.alive) return
     // A dead receiver takes nothing; its sender learns that otherwise.
-    for (const parcel of parcels) if (parcel.type === 'frame') this.taken(parcel.bytes.length)
+    for (const parcel of parcels) if (parcel.type === 'frame') this.taken(parcel.size)
   }
 
   /** Parcels that may be handed over now. A numbered one waits for all before it: a cut link may have delayed them. */
@@ -265,7 +270,7 @@ export class End implements FrameStream {
 
   private arrive(parcel: Parcel): void {
     if (parcel.type === 'frame') {
-      this.other.taken(parcel.bytes.length)
+      this.other.taken(parcel.size)
       if (this.frameHandler === undefined) this.early.push(parcel.bytes)
       else this.deliver(parcel.bytes)
     } else if (parcel.type === 'reset') {

@@ -104,6 +104,7 @@ export class Lane {
 
   private refused(error: Error): void {
     this.world.coverage.add(`proposals refused: ${error.name}`)
+    this.world.scheduler.hash.text(error.name)
     this.hint = (error as { leader?: string }).leader ?? this.hint
     if (error.name !== 'NotLeaderError' && error.name !== 'BackPressureError') this.world.onError(error)
   }
@@ -118,6 +119,7 @@ export class Lane {
     if (this.sequence !== sequence) return
     this.acknowledged = sequence
     this.world.coverage.add('commands acknowledged')
+    this.world.scheduler.hash.number(this.number).number(sequence)
     this.next()
   }
 }
@@ -177,7 +179,7 @@ export class Clients {
   }
 
   read(node: SimNode): void {
-    const { invariants, waits, coverage } = this.world
+    const { invariants, waits, coverage, scheduler } = this.world
     node.call(`reader at ${node.name}`, (raft) => {
       const floor = invariants.commitIndex
       const newest = invariants.log.committed[floor]!.inTerm
@@ -186,6 +188,7 @@ export class Clients {
       waits.add(node, 'read index', raft.readIndex(), {
         done: (index) => {
           coverage.add('read indexes')
+          scheduler.hash.number(index)
           if (index < floor) {
             throw new Violation(
               'reads are linearizable',
@@ -202,6 +205,7 @@ export class Clients {
         },
         failed: (error) => {
           coverage.add(`reads refused: ${error.name}`)
+          scheduler.hash.text(error.name)
           if (error.name !== 'NotLeaderError' && error.name !== 'BackPressureError') throw error
         }
       })

@@ -1,6 +1,7 @@
 /** A simulated node's disk: a MemoryDisk through all its lives, and what was being written when it lost power. */
 import { SECTOR_BYTES, type Disk, type DiskFile, type DiskOperation, type MemoryDisk } from '@quire/raft'
 import type { Chance } from '../random.js'
+import type { RunHash } from '../run-hash.js'
 
 interface Extent {
   readonly offset: number
@@ -34,7 +35,10 @@ export class SimDisk {
   tornWrites = 0
   private era = 0
 
-  constructor(private memory: MemoryDisk) {}
+  constructor(
+    private memory: MemoryDisk,
+    private readonly hash: RunHash
+  ) {}
 
   get largestFileBytes(): number {
     let largest = 0
@@ -118,9 +122,11 @@ export class SimDisk {
         const write = { file, offset, data }
         this.writing.add(write)
         this.onWrite?.(offset, data.length / SECTOR_BYTES)
+        this.hash.number(offset).bytes(data)
         return real.write(offset, data).then(
           () => {
             this.writing.delete(write)
+            this.hash.number(offset)
             if (isCurrent()) file.written.push({ offset, length: data.length })
           },
           (error: unknown) => {

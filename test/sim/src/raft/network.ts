@@ -1,5 +1,4 @@
 /** The links between simulated Raft nodes: lossy, as Raft's transport may be. What a partition stops is gone. */
-import { crc32 } from 'node:zlib'
 import { assert, decode, encode, isRaftLinkMessage, raftMessage, type RaftMessage } from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
 import type { Chance } from '../random.js'
@@ -40,8 +39,9 @@ export class RaftNetwork {
 
   send(from: string, to: string, message: RaftMessage): void {
     const link = this.link(from, to)
-    const { coverage, chance, settings } = this.init
+    const { coverage, chance, settings, scheduler } = this.init
     const { isNoisy } = this
+    scheduler.hash.text(from).text(to).bytes(encode(raftMessage, message))
     if (link.cutBy.size > 0) return
     if (isNoisy && settings.loss > 0 && chance.is(settings.loss)) {
       coverage.add('messages lost')
@@ -107,23 +107,21 @@ export class RaftNetwork {
     const { era } = this
     scheduler.at(at, label, () => {
       if (link.cutBy.size > 0 || era !== this.era) return
-      scheduler.note(message.term)
+      scheduler.hash.text(link.from).text(link.to).number(message.term)
       this.init.deliver(link.from, link.to, message, label)
     })
   }
 
   /** What arrives of a message. Its bytes are taken when it leaves: what its sender does to its buffers later is its own affair. */
   private arriving(message: RaftMessage): RaftMessage {
-    const { settings, chance, scheduler, coverage } = this.init
+    const { settings, chance, coverage } = this.init
     let arriving = message
     if (message.type === 'snapshot' && this.isNoisy && settings.tearing > 0 && chance.is(settings.tearing)) {
       coverage.add('pieces torn')
       arriving = { ...message, data: tear(message.data, chance) }
     }
     if (!settings.isEncoded) return arriving
-    const bytes = encode(raftMessage, arriving)
-    scheduler.note(crc32(bytes))
-    const decoded = decode(raftMessage, bytes)
+    const decoded = decode(raftMessage, encode(raftMessage, arriving))
     assert(!isRaftLinkMessage(decoded), `${decoded.type} is no message of Raft`)
     return decoded
   }

@@ -267,6 +267,7 @@ export class SimNode implements ObservedNode {
       isNoisy: () => network.isNoisy,
       isMisapplied: (index) => sabotage?.({ node: name, life, index }) === true,
       onApplied: (entry, hash) => {
+        scheduler.hash.text(name).number(entry.index).number(hash)
         invariants.applied(name, entry, hash)
         if (entry.kind === 'config') this.node?.setTickMs(tickIn(entry))
         if (alive()) this.pending.applied(entry.index, entry.term)
@@ -316,7 +317,6 @@ export class SimNode implements ObservedNode {
       { id: name, tickMs, electionTicks, heartbeatTicks, limits }
     )
     this.node.setRoom(!this.isFull)
-    scheduler.note(life)
     this.world.onOpened(this)
     this.world.touched(this)
   }
@@ -378,7 +378,7 @@ export class SimNode implements ObservedNode {
     const usualMs = (): number =>
       network.isNoisy && this.chance.is(0.005) ? this.chance.between(20, 200) : boundedMs() * this.diskFactor
     const latencyMs = (): number => Math.max(usualMs(), this.diskHangsUntil - this.world.scheduler.now)
-    this.disk = new SimDisk(createMemoryDisk({ schedule: later, latencyMs }))
+    this.disk = new SimDisk(createMemoryDisk({ schedule: later, latencyMs }), this.world.scheduler.hash)
     this.snapshots = new SnapshotDisk()
   }
 

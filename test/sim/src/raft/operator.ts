@@ -214,7 +214,7 @@ export class Operator {
       const proposed = node.changeMembership(changes, context)
       this.open = [...this.open, proposed]
       this.world.coverage.add(context === undefined ? 'changes proposed' : 'changes of ticks proposed')
-      this.world.scheduler.note(proposed.index)
+      this.world.scheduler.hash.number(proposed.index)
       return proposed
     } catch (error) {
       const { name, message } = error as Error

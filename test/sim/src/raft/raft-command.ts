@@ -8,12 +8,12 @@ export function createRaftJob(selection: Selection, { isMinimised }: { readonly 
   return {
     runSeed: async (seed, trace) => {
       const result = await simulateRaft({ seed, ...selection, ...(trace && { trace }) })
-      const { events, virtualMs, traceHash, coverage, failure } = result
+      const { events, virtualMs, hash, coverage, failure } = result
       return {
         seed,
         events,
         virtualMs,
-        traceHash,
+        hash,
         counts: [...coverage.counts],
         failure: failure && describe(failure)
       }

@@ -139,7 +139,12 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
     this.operator.stop()
     this.faults.stop()
     await new Peace(this, this.chance.fork('peace')).keep()
-    scheduler.note(this.invariants.commitIndex)
+    scheduler.hash.number(this.invariants.commitIndex)
+    for (const { name, status, application } of this.nodes) {
+      const { term = 0, lastIndex = 0, appliedIndex = 0, voters = [] } = status ?? {}
+      scheduler.hash.text(`${name} ${term} ${lastIndex} ${appliedIndex} ${voters.join(' ')}`)
+      scheduler.hash.number(application?.state.hash ?? 0)
+    }
   }
 
   // ---- time

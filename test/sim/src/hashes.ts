@@ -1,0 +1,51 @@
+/**
+ * `pnpm sim NAME --hashes`: hashes of what fixed seeds do, kept in a file beside the simulator. A change of structure, names or prose leaves
+ * them as they are; where one differs, behavior has changed.
+ */
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { runSeeds, type Job, type WorkerEntry } from './runner.js'
+
+/** From seed 1 on. */
+export const HASHED_SEEDS = 60
+
+export interface HashesInit {
+  readonly job: Job
+  readonly entry: WorkerEntry
+  /** One line a seed: the seed and its hash. */
+  readonly file: string
+  readonly workers: number
+  readonly mode: 'compare' | 'write'
+  readonly seeds?: number
+  readonly print?: (line: string) => void
+}
+
+/** Exit code: 1 when a hash differs. */
+export async function checkHashes(init: HashesInit): Promise<number> {
+  const { file, mode, seeds = HASHED_SEEDS, print = console.log } = init
+  const hashes = await hashSeeds(init, seeds)
+  if (mode === 'write') {
+    await mkdir(dirname(file), { recursive: true })
+    await writeFile(file, hashes.map((hash, i) => `${i + 1} ${hash}\n`).join(''))
+    print(`${seeds} hashes written to ${file}`)
+    return 0
+  }
+  const expected = await readHashes(file)
+  const different = hashes.flatMap((hash, i) => (expected.get(i + 1) === hash ? [] : [i + 1]))
+  print(`${seeds - different.length} of ${seeds} the same`)
+  if (different.length > 0) print(`different: ${different.join(' ')}`)
+  return different.length > 0 ? 1 : 0
+}
+
+async function hashSeeds({ job, entry, workers }: HashesInit, seeds: number): Promise<string[]> {
+  const hashes: string[] = []
+  let next = 1
+  const take = (): number | undefined => (next <= seeds ? next++ : undefined)
+  await runSeeds(job, workers, entry, { take, report: ({ seed, hash }) => void (hashes[seed - 1] = hash) })
+  return hashes
+}
+
+async function readHashes(file: string): Promise<ReadonlyMap<number, string>> {
+  const lines = (await readFile(file, 'utf8')).split('\n').filter((line) => line !== '')
+  return new Map(lines.map((line) => [Number(line.split(' ')[0]), line.split(' ')[1]!]))
+}
