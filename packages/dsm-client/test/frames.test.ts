@@ -1,13 +1,28 @@
 import { describe, expect, it } from 'vitest'
-import { createSlabFrameProvider, type Frame } from '../src/core/frames.js'
+import { createSlabFrameProvider, type Frame, type FrameProvider, type FrameSpace } from '../src/core/frames.js'
 
 const KIB = 1024
 const MIB = 1024 * KIB
 
-function all(frames: ReturnType<typeof createSlabFrameProvider>, pageSize: number): Frame[] {
+/** Pages of one file that have the given frames, by index. */
+function spaceOf(pageSize: number, frames: Readonly<Record<number, Frame>> = {}): FrameSpace {
+  return { file: 1, pageSize, get: (index) => (frames[index] === undefined ? undefined : { frame: frames[index] }) }
+}
+
+/** A frame for a page without neighbors. */
+function allocate(provider: FrameProvider, pageSize = 4096): Frame | undefined {
+  return provider.allocate(spaceOf(pageSize), 0)
+}
+
+/** A frame for a page whose only neighbor with a frame lies before or after it. */
+function allocateBeside(provider: FrameProvider, neighbor: Frame, direction: 1 | -1, pageSize = 4096): Frame {
+  return provider.allocate(spaceOf(pageSize, { 10: neighbor }), 10 + direction)!
+}
+
+function all(frames: FrameProvider, pageSize: number): Frame[] {
   const taken: Frame[] = []
   for (;;) {
-    const frame = frames.allocate(pageSize)
+    const frame = allocate(frames, pageSize)
     if (frame === undefined) return taken
     taken.push(frame)
   }
@@ -27,33 +42,33 @@ describe('slab frames', () => {
     expect(createSlabFrameProvider(64 * KIB).capacityBytes).toBe(64 * KIB)
   })
 
-  it('lie next to each other for neighbouring pages, in either direction', () => {
+  it('lie next to each other for neighboring pages, in either direction', () => {
     const frames = createSlabFrameProvider(64 * KIB)
-    const first = frames.allocate(4096)!
-    const second = frames.allocate(4096, first, 1)!
-    const third = frames.allocate(4096, second, 1)!
+    const first = allocate(frames)!
+    const second = allocateBeside(frames, first, 1)
+    const third = allocateBeside(frames, second, 1)
     expect(second.bytes.buffer).toBe(first.bytes.buffer)
     expect(second.bytes.byteOffset).toBe(first.bytes.byteOffset + 4096)
     expect(third.bytes.byteOffset).toBe(second.bytes.byteOffset + 4096)
     frames.free(first)
-    expect(frames.allocate(4096, second, -1)!.bytes.byteOffset).toBe(first.bytes.byteOffset)
+    expect(allocateBeside(frames, second, -1).bytes.byteOffset).toBe(first.bytes.byteOffset)
   })
 
-  it('lie anywhere when the place beside the neighbour is taken or outside the slab', () => {
+  it('lie anywhere when the place beside the neighbor is taken or outside the slab', () => {
     const frames = createSlabFrameProvider(64 * KIB)
-    const first = frames.allocate(4096)!
-    frames.allocate(4096, first, 1)
-    const other = frames.allocate(4096, first, 1)!
+    const first = allocate(frames)!
+    allocateBeside(frames, first, 1)
+    const other = allocateBeside(frames, first, 1)
     expect(other.bytes.byteOffset).not.toBe(first.bytes.byteOffset)
-    expect(frames.allocate(4096, first, -1)).toBeDefined()
-    // A neighbour of another size is no neighbour.
+    expect(allocateBeside(frames, first, -1)).toBeDefined()
+    // A frame of another size is no neighbor.
     const pair = createSlabFrameProvider(2 * MIB)
-    expect(pair.allocate(8192, pair.allocate(4096), 1)!.bytes).toHaveLength(8192)
+    expect(allocateBeside(pair, allocate(pair)!, 1, 8192).bytes).toHaveLength(8192)
   })
 
   it('are zero when they are handed out, also for the second time', () => {
     const frames = createSlabFrameProvider(64 * KIB)
-    const frame = frames.allocate(4096)!
+    const frame = allocate(frames)!
     frame.bytes.fill(7)
     frames.free(frame)
     for (const again of all(frames, 4096)) expect(again.bytes.every((byte) => byte === 0)).toBe(true)
@@ -61,14 +76,14 @@ describe('slab frames', () => {
 
   it('are of several sizes side by side, each from slabs of its own', () => {
     const frames = createSlabFrameProvider(3 * MIB)
-    const small = frames.allocate(4096)!
-    const large = frames.allocate(65_536)!
-    const medium = frames.allocate(16_384)!
+    const small = allocate(frames)!
+    const large = allocate(frames, 65_536)!
+    const medium = allocate(frames, 16_384)!
     expect(new Set([small, large, medium].map((frame) => frame.bytes.buffer)).size).toBe(3)
     expect(frames.usedBytes).toBe(4096 + 65_536 + 16_384)
     // Three slabs are all there is, and each has a size.
-    expect(frames.allocate(8192)).toBeUndefined()
-    expect(frames.allocate(16_384)).toBeDefined()
+    expect(allocate(frames, 8192)).toBeUndefined()
+    expect(allocate(frames, 16_384)).toBeDefined()
   })
 
   it('give an emptied slab back, for pages of another size', () => {
@@ -76,10 +91,10 @@ describe('slab frames', () => {
     const taken = all(frames, 4096)
     expect(taken).toHaveLength(16)
     for (const frame of taken.slice(1)) frames.free(frame)
-    expect(frames.allocate(65_536)).toBeUndefined()
+    expect(allocate(frames, 65_536)).toBeUndefined()
     frames.free(taken[0]!)
     expect(frames.usedBytes).toBe(0)
-    expect(frames.allocate(65_536)!.bytes).toHaveLength(65_536)
+    expect(allocate(frames, 65_536)!.bytes).toHaveLength(65_536)
   })
 
   it('tell whether so many in a row could be had if others were freed', () => {
@@ -97,8 +112,8 @@ describe('slab frames', () => {
 
   it('are not freed twice', () => {
     const frames = createSlabFrameProvider(64 * KIB)
-    const frame = frames.allocate(4096)!
+    const frame = allocate(frames)!
     frames.free(frame)
-    expect(() => frames.free(frame)).toThrow('a frame is freed that is not in use')
+    expect(() => frames.free(frame)).toThrow('free of a frame that is not in use')
   })
 })

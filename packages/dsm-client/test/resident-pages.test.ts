@@ -9,7 +9,7 @@ const PAGE = 4096
 function setUp(pages = 16) {
   const frames = createSlabFrameProvider(pages * PAGE)
   const resident = new ResidentPages(frames)
-  const space = new AddressSpacePages({ file: 1, path: '/f', pageSize: PAGE })
+  const space = new AddressSpacePages({ file: 1, path: '/f', pageSize: PAGE }, frames)
   const evicted: number[] = []
   const evict = (victim: Page) => {
     evicted.push(victim.index)
@@ -144,7 +144,7 @@ describe('resident pages', () => {
 
 describe('the pages of a file', () => {
   it('are found in a range, whether the range or the file has more', () => {
-    const space = new AddressSpacePages({ file: 1, path: '/f', pageSize: PAGE })
+    const space = new AddressSpacePages({ file: 1, path: '/f', pageSize: PAGE }, createSlabFrameProvider(16 * PAGE))
     for (const index of [9, 2, 4]) space.getOrCreate(index)
     const between = (first: number, last: number) => space.between(first, last + 1).map((page) => page.index)
     expect(between(2, 4)).toEqual([2, 4])

@@ -1,5 +1,6 @@
 /** One client's pages of one file (kernel: struct address_space). */
 import type { Unit } from '@quire/protocol'
+import type { FrameProvider } from './frames.js'
 import { Page } from './page.js'
 
 /** A range of pages that the cluster is about to discard (docs/coherence.md, "Files that shrink"). */
@@ -61,7 +62,10 @@ export class AddressSpacePages {
   readonly privateCopies = new Set<DiscardableCopies>()
   private readonly pages = new Map<number, Page>()
 
-  constructor({ file, path, pageSize, unit = 'page', size = 0 }: AddressSpaceInit) {
+  constructor(
+    { file, path, pageSize, unit = 'page', size = 0 }: AddressSpaceInit,
+    private readonly memory: Pick<FrameProvider, 'protect'>
+  ) {
     this.file = file
     this.path = path
     this.pageSize = pageSize
@@ -76,7 +80,7 @@ export class AddressSpacePages {
   getOrCreate(index: number): Page {
     let page = this.pages.get(index)
     if (page === undefined) {
-      page = new Page(this.file, index, this.pageSize)
+      page = new Page(this.file, index, this.pageSize, this.memory)
       this.pages.set(index, page)
     }
     return page

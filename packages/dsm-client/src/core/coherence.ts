@@ -13,7 +13,7 @@ import {
   type LostRange,
   type WritebackOutcome
 } from '@quire/protocol'
-import { AddressSpacePages, type AddressSpaceInit } from './address-space.js'
+import type { AddressSpacePages, AddressSpaceInit } from './address-space.js'
 import { DiscardedRanges } from './discarded-ranges.js'
 import { PageFaults, type FaultKind } from './page-faults.js'
 import type { FrameProvider } from './frames.js'
@@ -135,9 +135,7 @@ export class Coherence {
   // ---- files
 
   addFile(init: AddressSpaceInit): AddressSpacePages {
-    const space = this.table.space(init.file) ?? new AddressSpacePages(init)
-    this.table.add(space)
-    return space
+    return this.table.add(init)
   }
 
   /** Drops the file's pages; the caller has flushed them. */
@@ -168,7 +166,7 @@ export class Coherence {
   unmapFile(file: number): void {
     for (const page of [...(this.table.space(file)?.all() ?? [])]) {
       this.table.dropFault(page)
-      page.access = 'invalid'
+      page.invalidate()
       this.table.changed(page)
       this.table.forgetIfUnused(page)
     }
@@ -421,7 +419,7 @@ export class Coherence {
   }
 
   private drop(page: Page): void {
-    page.access = 'invalid'
+    page.invalidate()
     this.clean(page)
     page.epoch = 0
     page.version = 0

@@ -149,10 +149,10 @@ export class Demotions {
     const held = page.access !== 'invalid'
     if (demotion.type === 'revoke') {
       if (held) counters.handovers++
-      page.access = 'invalid'
+      page.invalidate()
     } else if (held) {
       counters.downgrades++
-      page.access = 'shared'
+      page.downgrade()
     }
     if (page.dirty) {
       send('bulk', { type: 'ownerAckDirty', op: demotion.op, dirty: writebacks.give(page) })
@@ -175,7 +175,7 @@ export class Demotions {
     // What was asked for is granted while this session is the owner, and nothing of it may come behind the answer.
     if (pages.some((page) => page.pinned || page.req !== 0)) return
     for (const page of pages) {
-      page.access = 'invalid'
+      page.invalidate()
       if (page.dirty && !page.writing && !space.isRefused) writebacks.hurry(page)
     }
     writebacks.pump()

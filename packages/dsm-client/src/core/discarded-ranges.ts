@@ -43,7 +43,7 @@ export class DiscardedRanges {
     for (const page of pages) {
       if (page.pinned) isPinned = true
       // The bytes stay until it is certain that they are gone: the leader may die before the commit.
-      else page.access = 'invalid'
+      else page.invalidate()
     }
     if (isPinned) return
     discard.acknowledged = true

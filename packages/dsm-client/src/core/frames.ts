@@ -1,31 +1,65 @@
 /**
- * Page frames: where mapped bytes live. A frame is a slice of a slab of shared memory; frames of neighbouring pages are
- * handed out next to each other where that is possible, so that a range of pages is one range of memory.
+ * Frames: the memory that holds mapped bytes. A frame is a slice of a slab of shared memory. Frames of neighboring pages
+ * are neighbors where possible, so that a range of pages is one range of memory.
  */
 import { assert } from '@quire/protocol'
+
+/** What a program may do with a page without a fault. `shared`: read. `modified`: read and write. */
+export type PageAccess = 'invalid' | 'shared' | 'modified'
 
 export interface Frame {
   /** `pageSize` bytes. */
   readonly bytes: Uint8Array
 }
 
-/** Gives out page memory within a bound. The transparent mapping will be a second implementation. */
+/** A file whose pages have frames. */
+export interface FrameSpace {
+  readonly file: number
+  readonly pageSize: number
+  get(index: number): { readonly frame: Frame | undefined } | undefined
+}
+
+/** A page that has a frame. */
+export interface FramedPage {
+  readonly file: number
+  readonly index: number
+  readonly frame: Frame | undefined
+}
+
+/**
+ * Gives out memory within a bound, and knows which page each frame serves.
+ *
+ * `allocate`, `allocateRun`, `protect` and `free` are the only doors through which pages get frames and programs get
+ * access to them. A provider that maps frames into a program's memory maps, protects and unmaps in these calls, and
+ * nowhere else.
+ */
 export interface FrameProvider {
   readonly capacityBytes: number
   readonly usedBytes: number
-  /** A zeroed frame, beside `near` (after it, with `direction` 1, or before it) if that place is free. Undefined: none is left. */
-  allocate(pageSize: number, near?: Frame, direction?: 1 | -1): Frame | undefined
-  /** `count` zeroed frames that follow one another in one buffer. Undefined: there is no such place. */
-  allocateRun(pageSize: number, count: number): readonly Frame[] | undefined
-  /** Whether that would be possible if all of those in use for which `isDroppable` holds were freed. */
+  /**
+   * Returns a zeroed frame for a page, beside the frame of a neighbor if that place is free, or undefined if no frame is
+   * left. The program has no access to it before `protect`.
+   */
+  allocate(space: FrameSpace, index: number): Frame | undefined
+  /**
+   * Returns zeroed frames that follow one another in one buffer, for `count` pages from `first` on, or undefined if there
+   * is no such place. Pages that have frames move: the caller copies their bytes, and frees their old frames before or
+   * after this call. The program has no access to the new frames before `protect`.
+   */
+  allocateRun(space: FrameSpace, first: number, count: number): readonly Frame[] | undefined
+  /** As `allocateRun`, for frames that serve no page: the copies of a private mapping. */
+  allocateAnonymous(pageSize: number, count: number): readonly Frame[] | undefined
+  /** Whether `count` frames could follow one another if all used frames for which `isDroppable` holds were freed. */
   couldAllocateRun(pageSize: number, count: number, isDroppable: (frame: Frame) => boolean): boolean
+  /** The program has this access to the page from now on. A page without a frame has no access. */
+  protect(page: FramedPage, access: PageAccess): void
   free(frame: Frame): void
 }
 
 const MAX_SLAB_BYTES = 1024 * 1024
 export const MIN_CACHE_BYTES = 65_536
 
-/** `cacheBytes` is rounded down to whole slabs; slabs are allocated when first needed. */
+/** Rounds `cacheBytes` down to whole slabs, and allocates each slab when it is first needed. */
 export function createSlabFrameProvider(cacheBytes: number): FrameProvider {
   return new SlabFrames(cacheBytes)
 }
@@ -56,11 +90,15 @@ class SlabFrame implements Frame {
   ) {}
 }
 
+/**
+ * Cuts frames from slabs of shared memory. A program reaches a frame only through calls that look at the page table, so
+ * `protect` has nothing to do.
+ */
 class SlabFrames implements FrameProvider {
   readonly capacityBytes: number
   private readonly slabBytes: number
   private readonly slabs = new Set<Slab>()
-  /** Slabs of one page size that have a free frame. */
+  /** Slabs with a free frame, by page size. */
   private readonly open = new Map<number, Set<Slab>>()
   private used = 0
   /** Bytes of all slabs. */
@@ -75,13 +113,21 @@ class SlabFrames implements FrameProvider {
     return this.used
   }
 
-  allocate(pageSize: number, near?: Frame, direction: 1 | -1 = 1): Frame | undefined {
-    const frame = this.beside(pageSize, near, direction) ?? this.anywhere(pageSize)
+  allocate(space: FrameSpace, index: number): Frame | undefined {
+    const { pageSize } = space
+    const before = space.get(index - 1)?.frame
+    const beside =
+      before !== undefined ? this.beside(pageSize, before, 1) : this.beside(pageSize, space.get(index + 1)?.frame, -1)
+    const frame = beside ?? this.anywhere(pageSize)
     if (frame !== undefined) this.take(frame)
     return frame
   }
 
-  allocateRun(pageSize: number, count: number): readonly Frame[] | undefined {
+  allocateRun({ pageSize }: FrameSpace, _first: number, count: number): readonly Frame[] | undefined {
+    return this.allocateAnonymous(pageSize, count)
+  }
+
+  allocateAnonymous(pageSize: number, count: number): readonly Frame[] | undefined {
     const run = this.freeRun(pageSize, count) ?? this.newSlab(pageSize, count * pageSize)?.frames.slice(0, count)
     for (const frame of run ?? []) this.take(frame)
     return run
@@ -101,6 +147,8 @@ class SlabFrames implements FrameProvider {
     }
     return keptBytes + this.roundUp(count * pageSize) <= this.capacityBytes
   }
+
+  protect(): void {}
 
   private roundUp(bytes: number): number {
     return Math.ceil(bytes / this.slabBytes) * this.slabBytes
@@ -125,7 +173,7 @@ class SlabFrames implements FrameProvider {
     return undefined
   }
 
-  /** Larger than usual where one range needs that. */
+  /** Makes a larger slab than usual if one range needs it. */
   private newSlab(pageSize: number, bytes: number): Slab | undefined {
     const needed = this.roundUp(bytes)
     if (this.allocated + needed > this.capacityBytes) return undefined
@@ -137,14 +185,14 @@ class SlabFrames implements FrameProvider {
   }
 
   free(frame: Frame): void {
-    assert(frame instanceof SlabFrame && frame.used, 'a frame is freed that is not in use')
+    assert(frame instanceof SlabFrame && frame.used, 'free of a frame that is not in use')
     const { slab } = frame
     frame.used = false
     frame.bytes.fill(0)
     slab.free++
     this.used -= slab.pageSize
     if (slab.free === slab.frames.length) {
-      // An empty slab goes back, so that its bytes can serve pages of another size.
+      // Give the empty slab back: its bytes can serve pages of another size.
       this.slabs.delete(slab)
       this.allocated -= slab.bytes
       this.open.get(slab.pageSize)!.delete(slab)

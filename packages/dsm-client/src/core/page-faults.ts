@@ -94,7 +94,7 @@ export class PageFaults {
     if (!ownNewer) {
       if (message.bytes === undefined && (page.access === 'invalid' || page.version !== message.version)) {
         // It names a copy that is not here: ask for the bytes.
-        if (!page.pinned) page.access = 'invalid'
+        if (!page.pinned) page.invalidate()
         return table.granted(page)
       }
       if (message.bytes !== undefined) {
@@ -105,7 +105,7 @@ export class PageFaults {
       this.init.clean(page)
     }
     this.takeEpoch(page, message)
-    page.access = message.access === 'write' ? 'modified' : 'shared'
+    page.grant(message.access)
     page.grantedAt = this.init.now()
     table.granted(page)
   }

@@ -42,13 +42,13 @@ export class PageFrames {
   }
 
   /** Gives the page a frame unless it has one. Returns false if there is none now. */
-  place(page: Page, neighbors: AddressSpacePages): boolean {
-    return this.resident.place(page, neighbors, this.evict)
+  place(page: Page, space: AddressSpacePages): boolean {
+    return this.resident.place(page, space, this.evict)
   }
 
   /** See `ResidentPages.layOut`. */
-  layOut(pages: readonly Page[]): 'done' | 'conflict' | 'noRoom' {
-    const result = this.resident.layOut(pages, this.evict)
+  layOut(space: AddressSpacePages, pages: readonly Page[]): 'done' | 'conflict' | 'noRoom' {
+    const result = this.resident.layOut(space, pages, this.evict)
     for (const page of pages) this.changed(page)
     return result
   }

@@ -19,7 +19,7 @@ export class PageRanges {
   /** Makes the next access fault again. Dirty bytes stay, and a pinned page keeps its access. */
   unmap(page: Page): void {
     if (page.pinned) return
-    page.access = 'invalid'
+    page.invalidate()
     this.init.backend.unmapped?.(page)
     this.init.accessReduced(page)
   }

@@ -5,7 +5,7 @@
  * program's own `VmOperations`.
  */
 import { assert, type Access } from '@quire/protocol'
-import type { AddressSpacePages } from './address-space.js'
+import { AddressSpacePages, type AddressSpaceInit } from './address-space.js'
 import { FaultQueue } from './fault-queue.js'
 import type { FrameProvider } from './frames.js'
 import type { Page, PageWaiter } from './page.js'
@@ -45,12 +45,12 @@ export class PageTable {
   private readonly unpinWaiters = new UnpinWaiters()
 
   constructor(
-    frames: FrameProvider,
+    private readonly memory: FrameProvider,
     private readonly backend: PageBackend,
     private readonly counters: CoherenceCounters
   ) {
     this.frames = new PageFrames({
-      frames,
+      frames: memory,
       evict: (victim) => this.evict(victim),
       writeBack: (pages) => backend.writeBack(pages)
     })
@@ -73,8 +73,14 @@ export class PageTable {
 
   // ---- address spaces
 
-  add(space: AddressSpacePages): void {
-    if (!this.spaces.has(space.file)) this.spaces.set(space.file, space)
+  /** Returns the file's address space, and makes it if there is none. */
+  add(init: AddressSpaceInit): AddressSpacePages {
+    let space = this.spaces.get(init.file)
+    if (space === undefined) {
+      space = new AddressSpacePages(init, this.memory)
+      this.spaces.set(init.file, space)
+    }
+    return space
   }
 
   space(file: number): AddressSpacePages | undefined {
@@ -315,14 +321,14 @@ export class PageTable {
 
   private drop(page: Page): void {
     this.counters.evictions++
-    page.access = 'invalid'
+    page.invalidate()
     page.version = 0
     this.frames.release(page)
   }
 
   private kill(page: Page, reason: Error): void {
     this.dropFault(page)
-    page.access = 'invalid'
+    page.invalidate()
     page.dirty = false
     this.failWaiters(page, reason)
     for (const flush of page.flushes.splice(0)) flush.fail(reason)

@@ -1,9 +1,6 @@
 /** A page table entry (kernel: pte and struct page in one). */
 import type { Access } from '@quire/protocol'
-import type { Frame } from './frames.js'
-
-/** What may be done with a page without asking anyone. `modified`: this session owns it and may write. */
-export type PageAccess = 'invalid' | 'shared' | 'modified'
+import type { Frame, FrameProvider, PageAccess } from './frames.js'
 
 /** Somebody who waits for access to a page. Exactly one of its functions is called, once, unless it is cancelled. */
 export interface PageWaiter {
@@ -32,7 +29,7 @@ export interface FlushWaiter {
 }
 
 export class Page {
-  access: PageAccess = 'invalid'
+  private currentAccess: PageAccess = 'invalid'
   frame: Frame | undefined
   /** Version of the bytes in the frame, before what was written here; 0: none, or never written by anyone. */
   version = 0
@@ -71,8 +68,39 @@ export class Page {
   constructor(
     readonly file: number,
     readonly index: number,
-    readonly pageSize: number
+    readonly pageSize: number,
+    private readonly memory: Pick<FrameProvider, 'protect'>
   ) {}
+
+  // ---- access: these transitions are its only doors
+
+  /** What the program may do with the page now. */
+  get access(): PageAccess {
+    return this.currentAccess
+  }
+
+  /** The backend has granted access: the program may read, or own the page and write. */
+  grant(access: Access): void {
+    this.setAccess(access === 'write' ? 'modified' : 'shared')
+  }
+
+  /** Write-protects the page. A page without access stays without. */
+  downgrade(): void {
+    if (this.currentAccess === 'modified') this.setAccess('shared')
+  }
+
+  /** Takes all access away. The bytes stay. */
+  invalidate(): void {
+    this.setAccess('invalid')
+  }
+
+  private setAccess(access: PageAccess): void {
+    if (access === this.currentAccess) return
+    this.currentAccess = access
+    this.memory.protect(this, access)
+  }
+
+  // ---- state
 
   allows(access: Access): boolean {
     return this.access === 'modified' || (access === 'read' && this.access === 'shared')

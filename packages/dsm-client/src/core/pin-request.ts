@@ -26,7 +26,7 @@ export interface PinnableTable {
     isFullFor(pageSize: number, count: number): boolean
     reserve(page: Page): void
     unreserve(page: Page): void
-    layOut(pages: readonly Page[]): 'done' | 'conflict' | 'noRoom'
+    layOut(space: AddressSpacePages, pages: readonly Page[]): 'done' | 'conflict' | 'noRoom'
     whenRoom(run: () => void, fail: (error: Error) => void): () => void
   }
   access(file: number, index: number, waiter: PageWaiter): () => void
@@ -150,7 +150,7 @@ class PinRequest {
     if (this.isPaused) return
     // Nothing holds the entries while the pin waits for room, so each start makes them anew.
     this.pages = Array.from({ length: count }, (_, i) => space.getOrCreate(first + i))
-    const result = table.frames.layOut(this.pages)
+    const result = table.frames.layOut(space, this.pages)
     if (result === 'done') {
       this.hasPlace = true
       for (const page of this.pages) table.frames.reserve(page)

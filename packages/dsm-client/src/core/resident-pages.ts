@@ -4,8 +4,10 @@ import type { Frame, FrameProvider } from './frames.js'
 import type { Page } from './page.js'
 
 /**
- * Frames for pages. Knows which pages can be dropped for nothing (in the order in which a second-chance hand looks at them;
- * kernel: the inactive list) and which could be after a writeback, so that finding one does not mean looking at all.
+ * Keeps the pages that have frames, sorted by what it takes to drop them.
+ *
+ * Clean pages can go at once, in the order of a second-chance hand (kernel: the inactive list). Dirty pages can go after
+ * a writeback. Keeping both sets makes it cheap to find a victim.
  */
 export class ResidentPages {
   private readonly resident = new Set<Page>()
@@ -23,12 +25,12 @@ export class ResidentPages {
     return this.frames.usedBytes
   }
 
-  /** More than half of the frames hold bytes that nobody has begun to write back. */
+  /** More than half of the frames hold dirty bytes, and no writeback of these has begun. */
   get isMostlyDirty(): boolean {
     return this.dirtyBytes * 2 > this.frames.capacityBytes
   }
 
-  /** Up to `count` pages to write back, those first that have been dirty longest. */
+  /** Returns up to `count` pages to write back, the longest dirty first. */
   takeDirty(count: number): Page[] {
     const taken: Page[] = []
     for (const page of this.dirty) {
@@ -39,21 +41,16 @@ export class ResidentPages {
     return taken
   }
 
-  /** Gives `page` a frame, taking one from a page that `evict` drops if need be. False: none can be had now. */
-  place(page: Page, neighbours: AddressSpacePages, evict: (victim: Page) => void): boolean {
+  /** Gives `page` a frame, and drops other pages by `evict` if it must. Returns false if there is no frame now. */
+  place(page: Page, space: AddressSpacePages, evict: (victim: Page) => void): boolean {
     if (page.frame !== undefined) return true
-    const allocate = () => {
-      const before = neighbours.get(page.index - 1)?.frame
-      if (before !== undefined) return this.frames.allocate(page.pageSize, before, 1)
-      return this.frames.allocate(page.pageSize, neighbours.get(page.index + 1)?.frame, -1)
-    }
-    page.frame = this.make(allocate, evict)
+    page.frame = this.make(() => this.frames.allocate(space, page.index), evict)
     if (page.frame === undefined) return false
     this.resident.add(page)
     return true
   }
 
-  /** What `allocate` gives, once enough pages are dropped for it. */
+  /** Calls `allocate`, and drops one page after another until it succeeds. */
   private make<T>(allocate: () => T | undefined, evict: (victim: Page) => void): T | undefined {
     for (;;) {
       const made = allocate()
@@ -64,9 +61,9 @@ export class ResidentPages {
     }
   }
 
-  /** Frames that follow one another, belong to no page and stay until they are released. */
+  /** Returns frames that follow one another and belong to no page. They stay until `releaseAnonymous`. */
   takeAnonymous(pageSize: number, count: number, evict: (victim: Page) => void): readonly Frame[] | undefined {
-    return this.make(() => this.frames.allocateRun(pageSize, count), evict)
+    return this.make(() => this.frames.allocateAnonymous(pageSize, count), evict)
   }
 
   releaseAnonymous(frame: Frame): void {
@@ -74,18 +71,22 @@ export class ResidentPages {
   }
 
   /**
-   * Puts neighbouring pages next to each other in memory; those that have bytes take them along. `conflict`: one is held elsewhere;
-   * `noRoom`: there is no such place now.
+   * Puts neighboring pages next to each other in memory, with their bytes. Returns `conflict` if a pin holds one of them
+   * elsewhere, and `noRoom` if there is no such place now.
    */
-  layOut(pages: readonly Page[], evict: (victim: Page) => void): 'done' | 'conflict' | 'noRoom' {
+  layOut(
+    space: AddressSpacePages,
+    pages: readonly Page[],
+    evict: (victim: Page) => void
+  ): 'done' | 'conflict' | 'noRoom' {
     if (isContiguous(pages)) return 'done'
     if (pages.some((page) => page.isHeld)) return 'conflict'
-    const { pageSize } = pages[0]!
-    // Not those of the range itself.
+    const first = pages[0]!.index
+    // Keep the range's own pages.
     for (const page of pages) this.reserve(page)
-    const run = this.make(() => this.frames.allocateRun(pageSize, pages.length), evict)
+    const run = this.make(() => this.frames.allocateRun(space, first, pages.length), evict)
     for (const page of pages) this.unreserve(page)
-    if (run === undefined) return this.compact(pages) ? 'done' : 'noRoom'
+    if (run === undefined) return this.compact(space, pages) ? 'done' : 'noRoom'
     for (const [i, page] of pages.entries()) {
       const frame = run[i]!
       if (page.frame !== undefined) {
@@ -99,16 +100,17 @@ export class ResidentPages {
 
   /**
    * Puts the pages into a place that they partly occupy themselves. Without this, their pin would wait for room that
-   * only it can make. The bytes are set aside meanwhile, so this copies twice. False: there is no such place.
+   * only the pin can make. It sets the bytes aside meanwhile, so it copies them twice. Returns false if there is no such
+   * place.
    */
-  private compact(pages: readonly Page[]): boolean {
-    const { pageSize } = pages[0]!
+  private compact(space: AddressSpacePages, pages: readonly Page[]): boolean {
+    const { pageSize } = space
     const own = new Set(pages.map(({ frame }) => frame).filter((frame) => frame !== undefined))
     if (own.size === 0 || !this.frames.couldAllocateRun(pageSize, pages.length, (frame) => own.has(frame))) return false
     const contents = pages.map(({ frame }) => frame?.bytes.slice())
     for (const frame of own) this.frames.free(frame)
-    const run = this.frames.allocateRun(pageSize, pages.length)
-    assert(run !== undefined, `${pages.length} frames of ${pageSize} bytes were to be had, and are not`)
+    const run = this.frames.allocateRun(space, pages[0]!.index, pages.length)
+    assert(run !== undefined, `${pages.length} frames of ${pageSize} bytes could be allocated, and cannot`)
     for (const [i, page] of pages.entries()) {
       const bytes = contents[i]
       if (bytes !== undefined) run[i]!.bytes.set(bytes)
@@ -119,10 +121,11 @@ export class ResidentPages {
 
   private assign(page: Page, frame: Frame): void {
     page.frame = frame
+    if (page.access !== 'invalid') this.frames.protect(page, page.access)
     this.resident.add(page)
   }
 
-  /** The page's frame stays where it is until `unreserve`. */
+  /** Keeps the page's frame in its place until `unreserve`. */
   reserve(page: Page): void {
     page.reserved++
     this.changed(page)
@@ -142,7 +145,10 @@ export class ResidentPages {
     this.forgetDirty(page)
   }
 
-  /** Call it when a page was written to or cleaned, pinned or unpinned, or its fault began or ended. True: a frame can be had now. */
+  /**
+   * Call it after each write, cleaning, pin, unpin, fault and end of a fault of the page. Returns true if the page can be
+   * dropped now.
+   */
   changed(page: Page): boolean {
     if (!isWriteable(page)) this.forgetDirty(page)
     else if (!this.dirty.has(page)) {
@@ -157,9 +163,9 @@ export class ResidentPages {
     return true
   }
 
-  /** Whether waiting cannot help: so many frames that follow one another are not to be had, even without all that could be dropped. */
+  /** Whether waiting cannot help: `count` consecutive frames cannot be found even if every page goes that is not held. */
   isFullFor(pageSize: number, count: number): boolean {
-    // One frame is the common case, and the first page that could go tells.
+    // One frame is the common case: any page of this size that is not held decides it.
     if (count === 1) for (const page of this.resident) if (!page.isHeld && page.pageSize === pageSize) return false
     const droppable = new Set<Frame>()
     for (const page of this.resident) if (!page.isHeld) droppable.add(page.frame!)
@@ -173,7 +179,7 @@ export class ResidentPages {
   private victim(): Page | undefined {
     for (const page of this.reclaimable) {
       if (!page.accessed) return page
-      // Touched since the hand last came by: it gets a second chance, behind all others.
+      // Accessed since the hand last came by: the page gets a second chance, behind all others.
       page.accessed = false
       this.reclaimable.delete(page)
       this.reclaimable.add(page)
@@ -192,7 +198,7 @@ export function isContiguous(pages: readonly Page[]): boolean {
   })
 }
 
-/** Has bytes to write back that are not on their way. */
+/** The page has dirty bytes, and no writeback of them has begun or is queued. */
 function isWriteable(page: Page): boolean {
   return page.frame !== undefined && page.dirty && !page.pinned && !page.writing && !page.queuedForWrite
 }

@@ -5,6 +5,7 @@ import {
   PageTable,
   createSlabFrameProvider,
   zeroCounters,
+  type AddressSpaceInit,
   type AddressSpacePages,
   type Page,
   type PageBackend
@@ -30,6 +31,7 @@ interface Fault {
 
 export class LocalHost implements PageHost, PageBackend {
   readonly table: PageTable
+  readonly space: AddressSpacePages
   readonly recorder = new Recorder({ client: '', process: () => '', now: () => 0, emit: undefined })
   ended: Error | undefined
   private readonly clock = createClock()
@@ -43,13 +45,13 @@ export class LocalHost implements PageHost, PageBackend {
   private isRetrying = false
 
   constructor(
-    private readonly space: AddressSpacePages,
+    space: AddressSpaceInit,
     private readonly ops: VmOperations,
     cacheBytes: number,
     private readonly timeoutMs: number
   ) {
     this.table = new PageTable(createSlabFrameProvider(cacheBytes), this, zeroCounters())
-    this.table.add(space)
+    this.space = this.table.add(space)
   }
 
   get lost(): AbortSignal {
@@ -168,7 +170,7 @@ export class LocalHost implements PageHost, PageBackend {
       this.table.accessReduced(page)
     } else {
       if (fill !== undefined) page.frame!.bytes.set(fill)
-      page.access = access === 'write' ? 'modified' : 'shared'
+      page.grant(access)
       this.table.granted(page)
     }
     this.table.pumpFaults()
@@ -320,7 +322,7 @@ export class LocalHost implements PageHost, PageBackend {
 
   private drop(pages: readonly Page[]): void {
     for (const page of pages) {
-      page.access = 'invalid'
+      page.invalidate()
       page.dirty = false
       page.changed = false
       for (const flush of page.flushes.splice(0)) flush.done()

@@ -4,7 +4,7 @@
  */
 import { BusyError, ClosedError, MAX_FILE_BYTES } from '@quire/protocol'
 import { createAddressSpaceCalls, unmapPages } from '../api/address-space.js'
-import { AddressSpacePages, MIN_CACHE_BYTES } from '../core/index.js'
+import { MIN_CACHE_BYTES } from '../core/index.js'
 import type { OpenFile } from '../host.js'
 import { LocalHost } from './local-host.js'
 import { createMapping } from '../api/shared-mapping.js'
@@ -52,8 +52,8 @@ class LocalSpace implements LocalAddressSpace {
     for (const hook of ['noPage', 'wpPage', 'writePages'] as const) checkFunction(`ops.${hook}`, ops?.[hook])
     checkCount('cacheBytes', cacheBytes, MIN_CACHE_BYTES)
     checkCount('faultTimeoutMs', faultTimeoutMs, 1)
-    const space = new AddressSpacePages({ file: FILE, path: 'address space', pageSize, size })
-    this.host = new LocalHost(space, ops, cacheBytes, faultTimeoutMs)
+    this.host = new LocalHost({ file: FILE, path: 'address space', pageSize, size }, ops, cacheBytes, faultTimeoutMs)
+    const { space } = this.host
     const refreshSize = (): Promise<number> => Promise.resolve(space.size)
     const { path } = space
     this.file = {

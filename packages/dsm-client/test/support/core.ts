@@ -1,7 +1,7 @@
 /** A coherence core and the leader's side of its messages, one message at a time. */
 import type { Access, ClientMessage, ClientMessageOf, LeaderMessageOf, LostRange } from '@quire/protocol'
 import { Coherence, type ConnectionTerms } from '../../src/core/coherence.js'
-import { createSlabFrameProvider } from '../../src/core/frames.js'
+import { createSlabFrameProvider, type FrameProvider } from '../../src/core/frames.js'
 import type { Page } from '../../src/core/page.js'
 import { zeroCounters } from '../../src/core/stats.js'
 
@@ -23,15 +23,15 @@ export interface Waiter {
 }
 
 export class CoreHarness {
-  readonly frames
+  readonly frames: FrameProvider
   readonly core: Coherence
   /** What the client sent and nobody has looked at yet. */
   sent: { lane: 'control' | 'bulk'; message: ClientMessage }[] = []
   term = 5
   now = 0
 
-  constructor({ cacheBytes = 1024 * 1024 } = {}) {
-    this.frames = createSlabFrameProvider(cacheBytes)
+  constructor({ cacheBytes = 1024 * 1024, frames = createSlabFrameProvider(cacheBytes) } = {}) {
+    this.frames = frames
     this.core = new Coherence(this.frames, zeroCounters())
     this.core.addFile({ file: FILE, path: '/f', pageSize: PAGE })
   }

@@ -89,14 +89,14 @@ const ORDERED: readonly Mutant[] = [
     name: 'unmap after write: a revoked page stays writable until it is durable',
     rule: 'rule 12',
     file: DEMOTIONS,
-    find: "counters.handovers++;\n            page.access = 'invalid';",
-    replace: "counters.handovers++;\n            if (!page.dirty)\n                page.access = 'invalid';"
+    find: 'counters.handovers++;\n            page.invalidate();',
+    replace: 'counters.handovers++;\n            if (!page.dirty)\n                page.invalidate();'
   },
   {
     name: 'downgrade without write-protect',
     rule: 'rule 12',
     file: DEMOTIONS,
-    find: "page.access = 'shared';",
+    find: 'page.downgrade();',
     replace: ''
   },
   {
@@ -292,7 +292,7 @@ const RANGES: readonly Mutant[] = [
     name: 'discard acknowledged while its pages are readable',
     rule: 'files that shrink, 2',
     file: DISCARDS,
-    find: "else\n                page.access = 'invalid';",
+    find: 'else\n                page.invalidate();',
     replace: ''
   },
   {
@@ -341,7 +341,7 @@ const RANGES: readonly Mutant[] = [
     name: 'a pin is in the way of its own pages',
     rule: 'found by this simulation',
     file: 'dsm-client/dist/core/resident-pages.js',
-    find: "return this.compact(pages) ? 'done' : 'noRoom';",
+    find: "return this.compact(space, pages) ? 'done' : 'noRoom';",
     replace: "return 'noRoom';"
   }
 ]

@@ -1,0 +1,125 @@
+/** The frame provider takes part in every change of access, so that it can map frames into a program's memory. */
+import { describe, expect, it } from 'vitest'
+import {
+  createSlabFrameProvider,
+  type Frame,
+  type FramedPage,
+  type FrameProvider,
+  type FrameSpace,
+  type PageAccess
+} from '../src/core/frames.js'
+import { requestPin } from '../src/core/pin-request.js'
+import { CoreHarness, FILE, PAGE, SMALL_CACHE } from './support/core.js'
+
+interface Mapped {
+  readonly page: string
+  access: PageAccess
+}
+
+/** Mirrors what a mapping of the frames into a program's memory would allow, by the doors alone. */
+class MirrorProvider implements FrameProvider {
+  readonly mapped = new Map<Frame, Mapped>()
+  readonly calls: string[] = []
+
+  constructor(private readonly inner: FrameProvider) {}
+
+  get capacityBytes(): number {
+    return this.inner.capacityBytes
+  }
+
+  get usedBytes(): number {
+    return this.inner.usedBytes
+  }
+
+  allocate(space: FrameSpace, index: number): Frame | undefined {
+    const frame = this.inner.allocate(space, index)
+    if (frame !== undefined) this.mapped.set(frame, { page: `${space.file}:${index}`, access: 'invalid' })
+    return frame
+  }
+
+  allocateRun(space: FrameSpace, first: number, count: number): readonly Frame[] | undefined {
+    const run = this.inner.allocateRun(space, first, count)
+    for (const [i, frame] of (run ?? []).entries()) {
+      this.mapped.set(frame, { page: `${space.file}:${first + i}`, access: 'invalid' })
+    }
+    return run
+  }
+
+  allocateAnonymous(pageSize: number, count: number): readonly Frame[] | undefined {
+    return this.inner.allocateAnonymous(pageSize, count)
+  }
+
+  couldAllocateRun(pageSize: number, count: number, isDroppable: (frame: Frame) => boolean): boolean {
+    return this.inner.couldAllocateRun(pageSize, count, isDroppable)
+  }
+
+  protect({ file, index, frame }: FramedPage, access: PageAccess): void {
+    this.calls.push(`${index} ${access}`)
+    const mapped = frame && this.mapped.get(frame)
+    expect(mapped?.page, `protect of ${file}:${index}`).toBe(`${file}:${index}`)
+    mapped!.access = access
+  }
+
+  free(frame: Frame): void {
+    this.mapped.delete(frame)
+    this.inner.free(frame)
+  }
+}
+
+function setUp(cacheBytes = SMALL_CACHE) {
+  const frames = new MirrorProvider(createSlabFrameProvider(cacheBytes))
+  const h = new CoreHarness({ frames }).connect()
+  const check = (): void => {
+    for (const page of h.core.pages()) {
+      const mapped = page.frame && frames.mapped.get(page.frame)
+      expect(mapped?.access ?? 'invalid', `page ${page.index}`).toBe(page.access)
+      if (page.frame !== undefined) expect(mapped?.page).toBe(`${FILE}:${page.index}`)
+    }
+  }
+  return { frames, h, check }
+}
+
+describe('the doors of a page', () => {
+  it('tell the frame provider of each grant, downgrade and invalidation, once', () => {
+    const { frames, h, check } = setUp()
+    h.have(0, 'read')
+    h.have(1, 'write')
+    check()
+    expect(frames.calls).toEqual(['0 shared', '1 modified'])
+    h.order('downgrade', 1, { op: 1 })
+    h.order('invalidate', 0, { op: 2 })
+    h.order('revoke', 1, { op: 3 })
+    check()
+    expect(frames.calls.slice(2)).toEqual(['1 shared', '0 invalid', '1 invalid'])
+  })
+
+  it('give no access with a downgrade of a page that has none', () => {
+    const { frames, h, check } = setUp()
+    h.have(0, 'write', { write: 1 })
+    h.core.unmapFile(FILE)
+    h.order('downgrade', 0)
+    check()
+    expect(frames.calls).toEqual(['0 modified', '0 invalid'])
+  })
+
+  it('take access away before an eviction frees the frame', () => {
+    const { frames, h, check } = setUp()
+    for (let page = 0; page < 20; page++) h.have(page, 'read')
+    check()
+    expect(frames.calls.filter((call) => call.endsWith('invalid'))).toEqual([
+      '0 invalid',
+      '1 invalid',
+      '2 invalid',
+      '3 invalid'
+    ])
+  })
+
+  it('keep the access of pages that a pin lays out in other frames', () => {
+    const { frames, h, check } = setUp(PAGE * 64)
+    for (const page of [2, 0, 1]) h.have(page, 'read')
+    const space = h.core.table.space(FILE)!
+    requestPin(h.core.table, { space, first: 0, count: 3, access: 'read' }, { done() {}, fail() {}, advanced() {} })
+    check()
+    expect(frames.calls.slice(3).toSorted()).toEqual(['0 shared', '1 shared', '2 shared'])
+  })
+})
