@@ -3,29 +3,31 @@ import type { Unit } from '@quire/protocol'
 import type { FrameProvider } from './frames.js'
 import { Page } from './page.js'
 
-/** A range of pages that the cluster is about to discard (docs/coherence.md, "Files that shrink"). */
+/** A range of pages that the cluster is discarding (docs/coherence.md, "Files that shrink"). */
 export interface PendingDiscard {
-  /** Of the leader that ordered it: operations are numbered anew in each. */
+  /** Term of the leader that ordered it. Each term numbers its operations anew. */
   readonly term: number
   readonly op: number
   readonly first: number
   readonly end: number
-  /** The file's, when the discard is committed. */
+  /** The file's count of discards after this one commits. */
   readonly discards: number
   acknowledged: boolean
-  /** The connection that the order came on is gone. */
+  /** The connection that carried the order is gone. */
   isStale: boolean
-  /** Pages whose bytes were granted after its end, of which `discarded` has not come yet: not what goes. */
+  /**
+   * Pages with bytes that the leader granted after the discard: they stay. The message `discarded` is still to come.
+   */
   readonly renewed: Set<Page>
-  /** What takes away the private copies that were there when it was acknowledged. */
+  /** Functions that drop the private copies that existed at the acknowledgement. */
   readonly doomed: (() => void)[]
 }
 
-/** The copies of pages that one private mapping holds, as far as a discard concerns them. Ranges run up to but without `end`. */
+/** The copies of one private mapping, as far as a discard concerns them. Ranges run up to but without `end`. */
 export interface DiscardableCopies {
   /** Returns how many of the `count` pages from `first` on have a copy. */
   count(first: number, count: number): number
-  /** Returns a function that discards the copies that are there now; the mapping keeps the copies that it makes later. */
+  /** Returns a function that discards the copies that exist now. Copies that the mapping makes later stay. */
   mark(first: number, end: number): () => void
   discard(first: number, end: number): void
 }
@@ -35,28 +37,30 @@ export interface AddressSpaceInit {
   readonly path: string
   readonly pageSize: number
   readonly unit?: Unit
-  /** Bytes. */
+  /** In bytes. */
   readonly size?: number
 }
 
+/** Holds the pages of one file. */
 export class AddressSpacePages {
   readonly file: number
-  /** What errors call it. */
+  /** The name of the file in errors. */
   path: string
   readonly pageSize: number
   readonly unit: Unit
-  /** A lower bound of the file's size: what lies below it needs no question. */
+  /** A lower bound of the file's size. Accesses below it need not ask the leader. */
   size: number
   discard: PendingDiscard | undefined
-  /** Orders to discard that have come. */
+  /** How many orders to discard have arrived. */
   discardsSeen = 0
-  /** The newest discard of this leader that was heard of. */
+  /** The newest discard of this leader that a message has named. */
   lastDiscard = 0
-  /** Of a file that is owned as a whole: the leader's order to give it up; its epoch, and the newest writeback under that. */
+  /** The next three concern a file that is owned as a whole. The leader's order to give it up. */
   demotion: { readonly op: number } | undefined
   epoch = 0
+  /** Number of the newest writeback under `epoch`. */
   seq = 0
-  /** Of a file that is owned as a whole: the leader did not take what was written back for its order. */
+  /** The leader refused a writeback that its order requires. */
   isRefused = false
   /** One for each private mapping of this file. */
   readonly privateCopies = new Set<DiscardableCopies>()
@@ -87,7 +91,7 @@ export class AddressSpacePages {
   }
 
   delete(page: Page): void {
-    // A page whose file was given up may still be pinned when the file is open again.
+    // A page may outlive its file by a pin, and the file may be open again.
     if (this.pages.get(page.index) === page) this.pages.delete(page.index)
   }
 
@@ -95,7 +99,7 @@ export class AddressSpacePages {
     return this.pages.values()
   }
 
-  /** Pages with an entry from `first` up to but without `end`, in ascending order. */
+  /** Returns the pages that have entries, from `first` up to but without `end`, in ascending order. */
   between(first: number, end: number): Page[] {
     if (end - first < this.pages.size) {
       const found: Page[] = []
@@ -110,17 +114,20 @@ export class AddressSpacePages {
       .sort((a, b) => a.index - b.index)
   }
 
-  /** The page, or all of its file, is to be given up: no new pins. */
+  /** The client is giving up the page or its whole file: new pins must wait. */
   isLeaving(index: number): boolean {
     return this.demotion !== undefined || this.isDiscarded(index)
   }
 
-  /** The page is in the range of a discard that is not over, as far as is known here. */
+  /** The page is in the range of a discard whose end is not known here. */
   isDiscarded(index: number): boolean {
     return this.discard !== undefined && index >= this.discard.first && index < this.discard.end
   }
 
-  /** Whether the page is gone is not known since the connection broke: what would be granted now could not be told from what goes. */
+  /**
+   * The connection broke during a discard of the page. The client cannot tell whether a new grant would be from before
+   * or after the discard.
+   */
   isUncertain(index: number): boolean {
     return this.discard?.isStale === true && this.isDiscarded(index)
   }

@@ -1,7 +1,4 @@
-/**
- * The client's half of the coherence protocol: where the page tables get access from. Pure: messages come in through `receive`, messages go out
- * through `effects`. Rule numbers are those of docs/coherence.md.
- */
+/** The client's half of the coherence protocol. Rule numbers are those of docs/coherence.md. */
 import {
   UnavailableError,
   assert,
@@ -20,7 +17,7 @@ import type { FrameProvider } from './frames.js'
 import { lostRanges } from './lost-ranges.js'
 import { Demotions } from './demotions.js'
 import type { FlushWaiter, Page, PageWaiter } from './page.js'
-import { PageTable } from './page-table.js'
+import { PageTable, type PageBackend } from './page-table.js'
 import type { CoherenceCounters } from './stats.js'
 import { WritebackQueue } from './writeback-queue.js'
 
@@ -30,9 +27,9 @@ export type CoherenceEffect =
   | { readonly type: 'send'; readonly lane: 'control' | 'bulk'; readonly message: ClientMessage }
   | { readonly type: 'fault-sent'; readonly req: number; readonly kind: FaultKind }
   | { readonly type: 'fault-done'; readonly req: number }
-  /** A discard is over: the file's size may be asked for. With an error, the file is given up. */
+  /** A discard is over, so the driver may ask for the file's size. With an error: the client gives the file up. */
   | { readonly type: 'discard-ended'; readonly file: number; readonly error: Error | undefined }
-  /** Bytes of a page leave to be made durable; and they are. */
+  /** Bytes of a page leave to become durable. */
   | {
       readonly type: 'writing'
       readonly file: number
@@ -41,6 +38,7 @@ export type CoherenceEffect =
       readonly seq: number
       readonly pageSize: number
     }
+  /** They are durable. */
   | { readonly type: 'written'; readonly outcome: WritebackOutcome }
 
 export interface ConnectionTerms {
@@ -49,7 +47,12 @@ export interface ConnectionTerms {
   readonly maxFaults: number
 }
 
-export class Coherence {
+/**
+ * Gets pages for the page table from the cluster.
+ *
+ * It is pure: messages come in through `receive`, and go out through `effects`. Time comes in through `advance`.
+ */
+export class Coherence implements PageBackend {
   readonly table: PageTable
   private readonly writebacks: WritebackQueue
   private readonly demotions: Demotions
@@ -59,7 +62,7 @@ export class Coherence {
   private term = 0
   private maxFaults = 0
   private output: CoherenceEffect[] = []
-  /** Milliseconds of the driver's clock, as of its last call. */
+  /** Milliseconds of the driver's clock at the last `advance`. */
   private now = 0
 
   constructor(
@@ -111,14 +114,14 @@ export class Coherence {
     return this.table.frames.usedBytes
   }
 
-  /** The page table as it is, for checkers: look, change nothing, keep nothing. */
+  /** The page table as it is, for checkers, which change and keep nothing of it. */
   *pages(): Iterable<Readonly<Page>> {
     for (const space of this.table.all()) yield* space.all()
   }
 
   // ---- time
 
-  /** Tells the time. What was held back for a while goes on. */
+  /** Sets the time. Demotions and pins whose time is over proceed. */
   advance(nowMs: number): void {
     this.now = nowMs
     this.demotions.timePassed()
@@ -127,7 +130,7 @@ export class Coherence {
     this.table.pumpFaults()
   }
 
-  /** When to call `advance` next for want of anything else; Infinity: not at all. */
+  /** When to call `advance` at the latest, in milliseconds; Infinity if no time is set. */
   get nextDeadline(): number {
     return Math.min(this.demotions.nextDeadline, this.table.pins.nextDeadline)
   }
@@ -138,7 +141,7 @@ export class Coherence {
     return this.table.add(init)
   }
 
-  /** Drops the file's pages; the caller has flushed them. */
+  /** Drops the file's pages. The caller has flushed them. */
   removeFile(file: number, reason: Error): void {
     const space = this.table.space(file)
     if (space === undefined) return
@@ -148,13 +151,13 @@ export class Coherence {
     this.table.remove(file, reason)
   }
 
-  /** The close of a file that was removed here is answered. */
+  /** The leader has answered the close of a file that `removeFile` removed. */
   fileClosed(file: number): void {
     this.faults.closed(file)
     this.table.pumpFaults()
   }
 
-  /** Fails everybody who waits for a page of the file; what is held stays. */
+  /** Fails every access and pin that waits in the file. Granted access and pins stay. */
   refuseWaiters(file: number, reason: Error): void {
     const space = this.table.space(file)
     if (space === undefined) return
@@ -162,7 +165,7 @@ export class Coherence {
     this.output.push({ type: 'discard-ended', file, error: reason })
   }
 
-  /** Takes all access to the file's pages away. Bytes that are not durable stay, for the leader to ask for. */
+  /** Takes all access to the file's pages away. Bytes that are not durable stay: the leader may ask for them. */
   unmapFile(file: number): void {
     for (const page of [...(this.table.space(file)?.all() ?? [])]) {
       this.table.dropFault(page)
@@ -170,11 +173,11 @@ export class Coherence {
       this.table.changed(page)
       this.table.forgetIfUnused(page)
     }
-    // Some of them waited for grants that are not waited for any more.
+    // Demotions that waited for the grant of a dropped fault can proceed.
     this.demotions.obeyAll()
   }
 
-  /** What the cluster says of a file after a reconnection: how often it was shortened or punched. */
+  /** After a reconnection, the cluster says how many discards the file has had. */
   resolveDiscard(file: number, discards: number): void {
     this.discards.resolve(file, discards)
     this.table.pumpFaults()
@@ -196,25 +199,29 @@ export class Coherence {
     this.table.unpin(page, access)
   }
 
-  /** Faults and writebacks that wait or are on their way. */
+  /** How many faults and writebacks wait or are on their way. */
   get underWay(): number {
     return this.faults.count + this.table.queuedFaults + this.writebacks.count
   }
 
-  /** How many bytes may be on their way on bulk, and how many are. */
+  /** Sets how many bytes may be on their way on bulk, and how many are. */
   limitBulk(windowBytes: number, unreceivedBytes: number): void {
     this.writebacks.limit(windowBytes, unreceivedBytes)
-    // Pages that others wait for leave before what is only flushed.
+    // Pages that other clients wait for leave before pages of ordinary flushes.
     this.demotions.obeyAll()
     this.writebacks.pump()
   }
 
+  /** Tries again what the leader refused or what found no frame. Call it now and then. */
   retry(): void {
     this.demotions.retry()
     this.table.retry()
   }
 
-  /** Calls `done` for each dirty page of the range when what it holds now is durable; returns how many there are. */
+  /**
+   * Calls `done` for each dirty page of the range when its current bytes are durable, or `fail` when their writeback
+   * fails. Returns the number of dirty pages.
+   */
   flush(file: number, first: number, last: number, done: () => void, fail: (error: Error) => void): number {
     let count = 0
     for (const page of this.table.space(file)?.between(first, last + 1) ?? []) {
@@ -227,7 +234,9 @@ export class Coherence {
     return count
   }
 
-  /** Begins to write the range's dirty pages back; `started` is called for each when its bytes have left. Returns how many there are. */
+  /**
+   * Writes the range's dirty pages back, and calls `started` for each when its bytes have left. Returns their number.
+   */
   startWriting(file: number, first: number, last: number, started: () => void, fail: (error: Error) => void): number {
     const dirty = (this.table.space(file)?.between(first, last + 1) ?? []).filter(
       (page) => page.dirty && !page.isUnderWay
@@ -239,7 +248,7 @@ export class Coherence {
 
   // ---- connection
 
-  /** A connection on which this session is registered. Everything unanswered is asked again (rule 15). */
+  /** This session is registered on a new connection. The core repeats everything that is unanswered (rule 15). */
   connected({ term, creditBytes, maxFaults }: ConnectionTerms): void {
     assert(this.term === 0, `connected at term ${term} while connected at term ${this.term}`)
     this.term = term
@@ -253,7 +262,10 @@ export class Coherence {
     this.writebacks.pump()
   }
 
-  /** Grants, orders and acknowledgements of the lost connection will never arrive; the leader repeats its orders on the next. */
+  /**
+   * Grants, orders and acknowledgements of the lost connection will never arrive. The leader repeats its orders on the
+   * next connection.
+   */
   disconnected(): void {
     this.term = 0
     this.faults.forget()
@@ -268,7 +280,7 @@ export class Coherence {
     this.output = this.output.filter((effect) => effect.type !== 'send')
   }
 
-  /** The session is gone: everything fails with `makeError`'s error, which names what was lost. */
+  /** The session is gone: everything fails with the error that `makeError` returns for the lost ranges. */
   sessionLost(makeError: (lost: readonly LostRange[]) => Error): void {
     this.disconnected()
     const error = makeError(lostRanges(this.table.all()))
@@ -276,7 +288,9 @@ export class Coherence {
     this.table.failStarved(error)
   }
 
-  /** Takes grants, orders and acknowledgements; other messages are not for it. Rule 3: a lower term is dropped unanswered. */
+  /**
+   * Takes grants, orders and acknowledgements, and ignores other messages. Rule 3: it drops messages of a lower term.
+   */
   receive(message: LeaderMessage): void {
     if (this.term === 0 || !('term' in message) || message.term !== this.term) return
     switch (message.type) {
@@ -341,7 +355,7 @@ export class Coherence {
     if (message.req !== 0 && this.writebacks.answered(message.req) === undefined) return
     for (const outcome of message.pages) {
       if (message.req === 0) this.writebacks.givenAcknowledged(outcome)
-      // Stale, to a live session, means that they are durable already (rule 14).
+      // To a live session, `stale` means that the bytes are durable already (rule 14).
       this.output.push({ type: 'written', outcome })
       const page = this.table.page(outcome.file, outcome.page)
       if (page !== undefined && page.epoch === outcome.epoch) this.pageWritten(page, outcome)
@@ -351,17 +365,17 @@ export class Coherence {
 
   private pageWritten(page: Page, outcome: WritebackOutcome): void {
     if (outcome.stale && outcome.seq === page.seq) {
-      // Rule 14: to a live session, a stale epoch means that these bytes are committed: they left with a handover.
+      // Rule 14: to a live session, a stale epoch means that a handover has committed these bytes.
       this.drop(page)
     } else {
-      // An older writeback can be stale because a newer one overtook it, and says nothing of what was written since.
+      // An older writeback can be stale because a newer one overtook it. That says nothing of later writes.
       this.resolveFlushes(page, (flush) => flush.seq <= outcome.seq)
       if (outcome.seq === page.seq) {
         page.writing = false
         page.version = outcome.version
         if (!page.changed) page.dirty = false
       }
-      // A grant on its way may be older than these bytes: the epoch tells.
+      // A grant on its way may be older than these bytes: the epoch will tell.
       if (page.access === 'invalid' && !page.dirty && page.req === 0) page.epoch = 0
     }
     this.table.changed(page)
@@ -373,12 +387,13 @@ export class Coherence {
     if (flights === undefined) return
     const error = errorFromWire(message.error)
     for (const { page, epoch, seq } of flights) {
-      // Whoever must give up the whole file tries again, but not at once: see `retry`.
+      // A client that must give up the whole file tries again later: see `retry`.
       const space = this.table.space(page.file)
       if (space?.demotion !== undefined) space.isRefused = true
-      // Under another epoch the page has come anew: what waits there is not about these bytes.
+      // Under another epoch, the page has arrived anew, and its flushes do not concern these bytes.
       if (page.epoch !== epoch) continue
-      // A failed flush never gives the page up: it stays dirty, and the caller of msync hears of it. A newer one is on its own.
+      // A failed flush never gives the page up: the page stays dirty, and msync rejects. A newer writeback has its own
+      // answer.
       if (page.seq === seq) page.writing = false
       for (const flush of page.flushes.splice(0)) {
         if (flush.seq <= seq) flush.fail(error)
@@ -387,7 +402,7 @@ export class Coherence {
       this.table.changed(page)
     }
     this.demotions.obeyAll()
-    // A leader that is only busy is asked again, by `retry`.
+    // A leader that is only busy gets the writeback again: see `retry`.
     if (!(error instanceof UnavailableError)) this.table.failStarved(error)
   }
 
@@ -400,7 +415,7 @@ export class Coherence {
     }
   }
 
-  /** Bytes of the page are taken: the number of this writeback under the page's epoch. */
+  /** Returns the number of the writeback that leaves now, under the page's epoch. */
   private nextSeq(page: Page): number {
     const { file, index, epoch, pageSize } = page
     const space = this.table.space(file)
@@ -411,6 +426,7 @@ export class Coherence {
 
   // ---- dropping
 
+  /** The bytes in the frame are durable, or belong to another owner. */
   private clean(page: Page): void {
     this.resolveFlushes(page, () => true)
     page.dirty = false

@@ -1,4 +1,4 @@
-/** What the leader asks of pages, and of files that are owned as a whole: obeyed as soon as grants, pins, hold times and credit allow. */
+/** Orders of the leader to give up access (GFS2: demote requests). */
 import type { ClientMessage, LeaderMessageOf } from '@quire/protocol'
 import type { AddressSpacePages } from './address-space.js'
 import { HoldTimes } from './hold-times.js'
@@ -15,15 +15,21 @@ export interface DemotionsInit {
   readonly counters: CoherenceCounters
   readonly now: () => number
   readonly send: (lane: 'control' | 'bulk', message: ClientMessage) => void
-  /** Forgets bytes that are durable, or belong to somebody else. */
+  /** Forgets bytes that are durable, or belong to another owner. */
   readonly drop: (page: Page) => void
 }
 
+/**
+ * Obeys the leader's orders to give up pages.
+ *
+ * An order waits for the grant that it follows, for pins, for the page's hold time and for credit. A file that is owned
+ * as a whole is demoted as a whole.
+ */
 export class Demotions {
   private readonly demoted = new Set<Page>()
   private readonly demotedSpaces = new Set<AddressSpacePages>()
   private readonly holds = new HoldTimes()
-  /** Pages that are kept for a while yet. */
+  /** Pages that their hold time keeps here. */
   private readonly kept = new Set<Page>()
 
   constructor(private readonly init: DemotionsInit) {}
@@ -38,14 +44,14 @@ export class Demotions {
     }
     const page = space?.get(message.page)
     if (page === undefined) return this.answerUnheld({ type, op }, message.file, message.page)
-    // The same order comes again after a reconnection.
+    // After a reconnection the leader repeats the order, which teaches nothing new.
     if (page.demotion === undefined) this.holds.wanted(page)
     page.demotion = { type, op, after }
     this.demoted.add(page)
     this.obey(page)
   }
 
-  /** Does what the leader asked of the page, unless a grant that precedes it is still to come or something holds the page. */
+  /** Obeys the order for the page, unless a grant that precedes it is on its way or something holds the page. */
   obey(page: Page): void {
     const space = this.init.table.space(page.file)
     if (space?.demotion !== undefined) return this.obeySpace(space)
@@ -61,7 +67,7 @@ export class Demotions {
         this.kept.add(page)
         return
       }
-      // Many orders at once must not put more bytes on their way than the leader gave credit for.
+      // Many orders at once must not put more bytes on their way than the credit allows.
       if (page.dirty && !this.init.writebacks.hasCredit(page)) return
     }
     page.demotion = undefined
@@ -71,13 +77,13 @@ export class Demotions {
     this.init.table.accessReduced(page)
   }
 
-  /** Room or credit has come: whoever was ordered to give something up comes before what is only flushed. */
+  /** Credit or a place on the line has come free. Demoted pages use it before ordinary flushes. */
   obeyAll(): void {
     for (const page of [...this.demoted]) this.obey(page)
     for (const space of [...this.demotedSpaces]) this.obeySpace(space)
   }
 
-  /** What the leader refused to take is offered again. */
+  /** Offers the leader again what it refused. */
   retry(): void {
     for (const space of [...this.demotedSpaces]) {
       space.isRefused = false
@@ -85,7 +91,7 @@ export class Demotions {
     }
   }
 
-  /** Pages whose time is over go. */
+  /** Gives up the pages whose hold time is over. */
   timePassed(): void {
     for (const page of [...this.kept]) {
       if (this.holds.keptUntil(page) > this.init.now()) continue
@@ -94,14 +100,14 @@ export class Demotions {
     }
   }
 
-  /** When the first of them does; Infinity: there is none. */
+  /** When the next hold time ends, in milliseconds; Infinity if none runs. */
   get nextDeadline(): number {
     let next = Infinity
     for (const page of this.kept) next = Math.min(next, this.holds.keptUntil(page))
     return next
   }
 
-  /** The connection that the orders came on is gone. */
+  /** The connection that carried the orders is gone. */
   forget(): void {
     for (const page of this.demoted) page.demotion = undefined
     this.demoted.clear()
@@ -109,7 +115,7 @@ export class Demotions {
     for (const space of this.demotedSpaces) this.demotionOver(space)
   }
 
-  /** The file is given up: nothing of it is held any more. */
+  /** The client gives the file up: answers all orders for it, because it holds nothing of it. */
   answerAll(space: AddressSpacePages): void {
     for (const page of space.all()) {
       const { demotion } = page
@@ -142,7 +148,8 @@ export class Demotions {
     this.init.send('control', { type: 'invalidateAck', op: demotion.op, file: page.file, page: page.index })
   }
 
-  // Rule 12: access goes first, then the bytes leave; they stay here, tagged with their epoch, until they are known to be durable.
+  // Rule 12: access goes first, then the bytes leave. They stay here, with their epoch, until they are known to be
+  // durable.
   private giveUp(page: Page, demotion: Demotion): void {
     const { counters, send, writebacks } = this.init
     const { file, index } = page
@@ -163,8 +170,8 @@ export class Demotions {
   }
 
   /**
-   * A file that is owned as a whole is given up in the order that filesystems learnt the hard way: no new pins, unmap, write, wait, evict, and
-   * only then acknowledge.
+   * Gives up a file that is owned as a whole, in the order that filesystems learned the hard way: refuse new pins,
+   * unmap, write, wait, evict, and only then acknowledge.
    */
   private obeySpace(space: AddressSpacePages): void {
     const { demotion } = space
@@ -172,7 +179,7 @@ export class Demotions {
     const { table, writebacks, send, counters, drop } = this.init
     const pages = [...space.all()]
     if (pages.some((page) => page.pinned)) table.pins.fileWanted(space, this.init.now())
-    // What was asked for is granted while this session is the owner, and nothing of it may come behind the answer.
+    // The leader grants outstanding faults while this session is the owner. No grant may follow the answer.
     if (pages.some((page) => page.pinned || page.req !== 0)) return
     for (const page of pages) {
       page.invalidate()

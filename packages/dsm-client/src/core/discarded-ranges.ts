@@ -1,4 +1,4 @@
-/** The client's half of discards: ranges of pages that a truncation or a hole takes away (docs/coherence.md, "Files that shrink"). */
+/** Ranges of pages that a truncation or a hole takes away (docs/coherence.md, "Files that shrink"). */
 import type { ClientMessage, LeaderMessageOf } from '@quire/protocol'
 import type { AddressSpacePages, PendingDiscard } from './address-space.js'
 import type { Page } from './page.js'
@@ -8,10 +8,11 @@ export interface DiscardedRangesInit {
   readonly table: PageTable
   readonly send: (message: ClientMessage) => void
   readonly drop: (page: Page) => void
-  /** A discard is over: sizes may be asked for again. With an error, the file is given up. */
+  /** A discard is over, so the size may be asked for. With an error: the client gives the file up. */
   readonly onEnded: (file: number, error?: Error) => void
 }
 
+/** Carries out the client's half of each discard. */
 export class DiscardedRanges {
   constructor(private readonly init: DiscardedRangesInit) {}
 
@@ -20,40 +21,41 @@ export class DiscardedRanges {
     const space = table.space(file)
     if (space === undefined) return send({ type: 'discardAck', op, file })
     const old = space.discard
-    // The end of another one was not heard, and will not be: that this one counts on from it says how it ended.
+    // The end of an earlier discard will not arrive. The count in this order says whether that one committed.
     if (old !== undefined && (old.term !== term || old.op !== op)) this.end(space, old, discards > old.discards)
     const pending = { term, op, first, end, discards, acknowledged: false, isStale: false }
     space.discard = { ...pending, renewed: new Set(), doomed: [] }
     space.discardsSeen++
     space.lastDiscard = op
     space.size = Math.min(space.size, size)
-    // What is granted from here on may have been made before.
+    // The leader may have made the outstanding grants before the discard.
     for (const page of space.between(first, end)) if (page.req !== 0) page.discardedBy = op
     table.pins.giveWay(space, first, end)
     this.advance(space)
   }
 
-  /** A pin in the range may have ended. */
+  /** Acknowledges the discard as soon as no page in its range is pinned. */
   advance(space: AddressSpacePages): void {
     const { discard } = space
-    // Rule 4: operations of another leader may have the same numbers.
+    // Rule 4: another leader may use the same operation number.
     if (discard === undefined || discard.acknowledged || discard.isStale) return
     const pages = space.between(discard.first, discard.end)
     let isPinned = false
     for (const page of pages) {
       if (page.pinned) isPinned = true
-      // The bytes stay until it is certain that they are gone: the leader may die before the commit.
+      // The bytes stay until the discard commits: the leader may die before.
       else page.invalidate()
     }
     if (isPinned) return
     discard.acknowledged = true
-    // Until here a copy could be made from a page that a pin kept; from here on only from one that was granted after the end.
+    // Copies made before this point may come from pages that a pin kept. Later copies come from grants after the
+    // discard.
     for (const copies of space.privateCopies) discard.doomed.push(copies.mark(discard.first, discard.end))
     this.init.send({ type: 'discardAck', op: discard.op, file: space.file })
     for (const page of pages) this.init.table.accessReduced(page)
   }
 
-  /** Bytes of the page have come with a grant that names this discard of the file, or a later one. */
+  /** A grant with bytes has arrived that names discard `op` of the file. */
   granted(space: AddressSpacePages, page: Page, op: number): void {
     const { discard } = space
     if (discard === undefined || discard.isStale || op < discard.op || !space.isDiscarded(page.index)) return
@@ -65,7 +67,7 @@ export class DiscardedRanges {
     if (space?.discard?.op === op && !space.discard.isStale) this.end(space, space.discard, committed)
   }
 
-  /** The end of those that are under way may not be heard. A leader that still leads will order them again. */
+  /** The end of the discards under way may not arrive. A leader that still leads orders them again. */
   disconnected(): void {
     for (const space of this.init.table.all()) {
       space.lastDiscard = 0
@@ -73,19 +75,19 @@ export class DiscardedRanges {
     }
   }
 
-  /** After a reconnection: what the cluster says about a discard whose end was not heard. */
+  /** After a reconnection, the count of discards says whether the file's pending discard committed. */
   resolve(file: number, discards: number): void {
     const space = this.init.table.space(file)
     if (space?.discard?.isStale !== true) return
     this.end(space, space.discard, discards >= space.discard.discards)
   }
 
-  /** Files with a discard whose end nobody will tell any more. */
+  /** Files with a discard whose end will not arrive. */
   unresolved(): number[] {
     return [...this.init.table.all()].filter(({ discard }) => discard?.isStale === true).map(({ file }) => file)
   }
 
-  /** The file is given up: nothing of it is held any more. */
+  /** The client gives the file up, and with it everything that a discard could concern. */
   forget(space: AddressSpacePages, reason: Error): void {
     const { discard, file } = space
     if (discard === undefined) return
@@ -98,9 +100,9 @@ export class DiscardedRanges {
     space.discard = undefined
     const pages = space.between(discard.first, discard.end)
     if (committed) {
-      // What was granted anew is not what has gone.
+      // Pages granted anew hold bytes from after the discard.
       for (const page of pages) if (!page.pinned && !discard.renewed.has(page)) this.init.drop(page)
-      // Only now, and at once with the rest: nothing was gone before.
+      // Private copies go now, together with the pages: before the commit, nothing was gone.
       for (const discardCopies of discard.doomed) discardCopies()
     }
     for (const page of pages) this.init.table.accessReduced(page)

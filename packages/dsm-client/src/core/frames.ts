@@ -1,6 +1,6 @@
 /**
- * Frames: the memory that holds mapped bytes. A frame is a slice of a slab of shared memory. Frames of neighboring pages
- * are neighbors where possible, so that a range of pages is one range of memory.
+ * Frames: the memory that holds mapped bytes. A frame is a slice of a slab of shared memory. Frames of neighboring
+ * pages are neighbors where possible, so that a range of pages is one range of memory.
  */
 import { assert } from '@quire/protocol'
 
@@ -37,14 +37,14 @@ export interface FrameProvider {
   readonly capacityBytes: number
   readonly usedBytes: number
   /**
-   * Returns a zeroed frame for a page, beside the frame of a neighbor if that place is free, or undefined if no frame is
-   * left. The program has no access to it before `protect`.
+   * Returns a zeroed frame for a page, beside the frame of a neighbor if that place is free, or undefined if no frame
+   * is left. The program has no access to it before `protect`.
    */
   allocate(space: FrameSpace, index: number): Frame | undefined
   /**
-   * Returns zeroed frames that follow one another in one buffer, for `count` pages from `first` on, or undefined if there
-   * is no such place. Pages that have frames move: the caller copies their bytes, and frees their old frames before or
-   * after this call. The program has no access to the new frames before `protect`.
+   * Returns zeroed frames that follow one another in one buffer, for `count` pages from `first` on, or undefined if
+   * there is no such place. Pages that have frames move: the caller copies their bytes, and frees their old frames
+   * before or after this call. The program has no access to the new frames before `protect`.
    */
   allocateRun(space: FrameSpace, first: number, count: number): readonly Frame[] | undefined
   /** As `allocateRun`, for frames that serve no page: the copies of a private mapping. */

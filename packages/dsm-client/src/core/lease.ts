@@ -1,32 +1,38 @@
-/**
- * The client's half of its session's lease. The lease is counted from the moment when a keep-alive was *sent*, less a margin
- * for clocks that run at different speeds; the leader counts from the moment when it answered. So the client always stops
- * first, and what the cluster gives away after an expiry is no longer served from here.
- */
+/** The client's half of its session's lease. */
 
-/** Clocks of two machines are taken to differ in speed by less than this. */
+/** The margin for clocks that run at different speeds. */
 const DRIFT = 0.01
 
-/** Keep-alives on their way at the same time, a quarter of the TTL apart: an answer to an older one would come too late. */
+/**
+ * Unanswered keep-alives that the client remembers. They leave a quarter of the TTL apart: an older answer would come
+ * too late.
+ */
 const MAX_UNANSWERED = 4
 
+/**
+ * Tells how long the session's pages may be used.
+ *
+ * The client counts the lease from the moment when it *sent* a keep-alive, less a margin for clocks that run at
+ * different speeds. The leader counts from the moment when it answered. So the client stops first, and never serves a
+ * page that the cluster has given away after an expiry.
+ */
 export class Lease {
   private ttlMs = 0
   private validUntil = 0
   private nonce = 0
   private sentAt = 0
-  /** When each keep-alive that is not answered was sent, by nonce, oldest first. */
+  /** When the client sent each unanswered keep-alive, by nonce, the oldest first. */
   private readonly unanswered = new Map<number, number>()
   private vouched = 0
 
-  /** The session was opened or found alive by a register that was sent at `sentAt`. */
+  /** The leader has answered a `register` that the client sent at `sentAt`: the session is open. */
   begin(sentAt: number, ttlMs: number): void {
     this.ttlMs = ttlMs
     this.extend(sentAt)
     this.unanswered.clear()
   }
 
-  /** The next keep-alive's nonce. */
+  /** A keep-alive leaves now. Returns its nonce. */
   send(now: number): number {
     this.nonce++
     this.sentAt = now
@@ -35,31 +41,34 @@ export class Lease {
     return this.nonce
   }
 
-  /** An answer vouches for the moment when the keep-alive that it names was sent, and for no later one. */
+  /** An answer extends the lease from the moment when the client sent the keep-alive that the answer names. */
   answered(nonce: number): void {
     const sentAt = this.unanswered.get(nonce)
     if (sentAt === undefined) return
-    // The leader answers in order: what was sent before is answered by this, or never.
+    // The leader answers in order: it has answered every older keep-alive, or never will.
     for (const older of this.unanswered.keys()) if (older <= nonce) this.unanswered.delete(older)
     this.extend(sentAt)
   }
 
-  /** The latest moment for which a majority has confirmed that the session's leader leads and the session lives. */
+  /** The latest moment at which, by a majority's word, the leader led and the session was alive. */
   get vouchedUntil(): number {
     return this.vouched
   }
 
-  /** A keep-alive may be sent now, out of turn. */
+  /** A keep-alive may leave now, out of turn. */
   mayAsk(now: number): boolean {
     return this.unanswered.size === 0 || this.isDue(now)
   }
 
-  /** Until then the cluster gives away nothing that this session holds. Check after copying, too: the process may have stood still. */
+  /**
+   * Whether the cluster keeps this session's pages for it at this moment. Check again after a copy: the process may
+   * have been stopped in between.
+   */
   isValid(now: number): boolean {
     return now < this.validUntil
   }
 
-  /** Whether it is time for the next keep-alive. One that is not answered yet may be slow, or was never confirmed. */
+  /** Whether the next keep-alive is due. It does not wait for the answer to the last one, which may never come. */
   isDue(now: number): boolean {
     return now >= this.sentAt + this.ttlMs / 4
   }

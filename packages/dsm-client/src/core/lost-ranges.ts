@@ -1,7 +1,7 @@
 import type { LostRange } from '@quire/protocol'
 import type { AddressSpacePages } from './address-space.js'
 
-/** What a session takes with it when it is lost: runs of pages that were written to and never became durable. */
+/** Returns what a lost session loses: ranges with written bytes that never became durable. */
 export function lostRanges(spaces: Iterable<AddressSpacePages>): LostRange[] {
   const lost: LostRange[] = []
   for (const space of spaces) {

@@ -1,4 +1,4 @@
-/** Faults on their way to the leader, and its grants (docs/coherence.md, rules 4 and 13). */
+/** Faults on their way to the leader, with its grants (docs/coherence.md, rules 4 and 13). */
 import { assert, errorFromWire, type Access, type ClientMessage, type LeaderMessageOf } from '@quire/protocol'
 import type { DiscardedRanges } from './discarded-ranges.js'
 import type { Page } from './page.js'
@@ -15,21 +15,22 @@ export interface PageFaultsInit {
   readonly send: (message: ClientMessage) => void
   readonly onSent: (req: number, kind: FaultKind) => void
   readonly onDone: (req: number) => void
-  /** What the frame holds is durable, or belongs to somebody else. */
+  /** The bytes in the frame are durable, or belong to another owner. */
   readonly clean: (page: Page) => void
   /** See `PageBackend.released`. */
   readonly released: (page: Page) => void
 }
 
+/** Matches the leader's grants with the faults that this client has sent. */
 export class PageFaults {
   private nextReq = 1
   private readonly faults = new Map<number, Page>()
-  /** Those that were dropped and not answered, by file and page: the leader still counts them, at most one of a page. */
+  /** Dropped faults without an answer, by page. The leader still counts them, at most one per page. */
   private readonly dropped = new Map<string, { readonly file: number; readonly req: number }>()
 
   constructor(private readonly init: PageFaultsInit) {}
 
-  /** As the leader counts them, or more. */
+  /** The number of outstanding faults: as many as the leader counts, or more. */
   get count(): number {
     return this.faults.size + this.dropped.size
   }
@@ -37,7 +38,7 @@ export class PageFaults {
   ask(page: Page, wanted: Access): void {
     const { table, counters, send, onSent } = this.init
     const held = page.access !== 'invalid'
-    // Who reads a file that is owned as a whole owns it.
+    // A client that reads a file that is owned as a whole becomes its owner.
     const access = table.space(page.file)?.unit === 'file' ? 'write' : wanted
     const req = this.nextReq++
     page.req = req
@@ -46,18 +47,18 @@ export class PageFaults {
     counters[`${kind}Faults`]++
     onSent(req, kind)
     const { file, index, version } = page
-    // It takes the place of one that was dropped.
+    // The leader counts this fault in place of a dropped fault of the page.
     this.dropped.delete(keyOf(file, index))
     send({ type: 'fault', req, file, page: index, access, have: held ? version : 0 })
   }
 
-  /** Nobody waits for it any more. The leader does not know, and answers it in its turn. */
+  /** The last waiter has left. The leader does not hear of it, and answers the fault in its turn. */
   drop(page: Page): void {
     const { file, index, req } = page
     if (this.take(req) !== undefined) this.dropped.set(keyOf(file, index), { file, req })
   }
 
-  /** The leader has it that this session maps the file no longer: faults of it are not answered any more. */
+  /** The leader knows that this session has closed the file: it answers no more faults of it. */
   closed(file: number): void {
     for (const [key, dropped] of this.dropped) if (dropped.file === file) this.dropped.delete(key)
   }
@@ -68,7 +69,7 @@ export class PageFaults {
     this.dropped.clear()
   }
 
-  /** Rule 4: one that nobody waits for is ignored. */
+  /** Rule 4: ignores a grant whose fault is gone. */
   granted(message: LeaderMessageOf<'grant'>): void {
     const { table, counters, discards } = this.init
     const page = this.faults.get(message.req)
@@ -76,24 +77,24 @@ export class PageFaults {
     const isVoid = message.discard < page.discardedBy
     const space = table.space(page.file)
     if (space !== undefined && message.discard > space.lastDiscard) {
-      // Of a discard that was ordered before this session had the file, or on an earlier connection: the size must be asked for.
+      // The discard came before this session opened the file, or on an earlier connection: the size is unknown now.
       space.lastDiscard = message.discard
       space.size = 0
     }
     this.take(message.req)
     counters.grants++
     if (isVoid) {
-      // What waited for it must not wait for ever.
+      // A demotion that follows this grant must not wait for it forever.
       this.init.released(page)
       return table.accessReduced(page)
     }
-    // Rule 13: bytes that this session wrote under the same epoch are newer than what the cluster has, or than what it had when
-    // it made the grant: the acknowledgement of a writeback, on the other lane, may have overtaken it.
+    // Rule 13: bytes that this session wrote under the same epoch are newer than the grant's. That holds for
+    // acknowledged bytes, too: the acknowledgement of a writeback, on the other lane, may have overtaken the grant.
     const sameEpoch = message.owner && page.epoch === message.epoch
     const ownNewer = sameEpoch && (page.dirty || page.version > message.version)
     if (!ownNewer) {
       if (message.bytes === undefined && (page.access === 'invalid' || page.version !== message.version)) {
-        // It names a copy that is not here: ask for the bytes.
+        // The grant names a copy that is not here: the next fault asks for the bytes.
         if (!page.pinned) page.invalidate()
         return table.granted(page)
       }
@@ -126,10 +127,10 @@ export class PageFaults {
     if (space?.unit === 'file') {
       space.seq = space.epoch === epoch ? Math.max(space.seq, seq) : seq
       space.epoch = epoch
-      // It counts the writebacks of all pages: the acknowledgement of this one's newest may be on its way, and names that one.
+      // The file's `seq` counts the writebacks of all pages. The page keeps its own, which an acknowledgement may name.
       if (page.epoch === epoch) return
     }
-    // The state machine takes only newer writebacks, and this entry may have been dropped and made anew under one epoch.
+    // The state machine takes only newer writebacks, and the client may have dropped this entry during the epoch.
     page.seq = page.epoch === epoch ? Math.max(page.seq, seq) : seq
     page.epoch = epoch
   }

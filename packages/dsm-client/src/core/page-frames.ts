@@ -81,8 +81,8 @@ export class PageFrames {
   // ---- frames of private copies
 
   /**
-   * Calls `run`, now or later, with `count` frames that follow one another. They belong to no page; `releaseFrame` takes
-   * each back. Returns a function that withdraws the request.
+   * Calls `run`, now or later, with `count` frames that follow one another. They belong to no page; `releaseFrame`
+   * takes each back. Returns a function that withdraws the request.
    */
   wantFrames(
     pageSize: number,

@@ -196,7 +196,10 @@ export class PageTable {
 
   // ---- calls of the backend
 
-  /** The page has more access than before. Runs its waiters before anything can take the access away, so that every grant is used. */
+  /**
+   * The page has more access than before. Runs its waiters before anything can take the access away, so that every
+   * grant is used.
+   */
   granted(page: Page): void {
     this.serveAll(page)
     this.backend.released(page)

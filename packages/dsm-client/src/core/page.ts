@@ -2,25 +2,25 @@
 import type { Access } from '@quire/protocol'
 import type { Frame, FrameProvider, PageAccess } from './frames.js'
 
-/** Somebody who waits for access to a page. Exactly one of its functions is called, once, unless it is cancelled. */
+/** An access that waits for its page. The table calls exactly one of its functions, once, unless it is withdrawn. */
 export interface PageWaiter {
   readonly access: Access
-  /** A pin keeps the page after it ran; while the leader wants the page back, it waits. */
+  /** A pin keeps the page after `run`. It waits while the leader demotes the page. */
   readonly pin: boolean
-  /** Called with access in hand; nothing can take it away before this returns. A pin names `page` when it ends. */
+  /** Runs with access in hand: nothing takes it away before `run` returns. A pin passes `page` to `unpin` later. */
   run(bytes: Uint8Array, page: Page): void
   fail(error: Error): void
 }
 
-/** What the leader has asked of this page, and is not answered yet. */
+/** An order of the leader to give access up, not answered yet. */
 export interface Demotion {
   readonly type: 'invalidate' | 'revoke' | 'downgrade'
   readonly op: number
-  /** Not before the grant for this request has arrived. */
+  /** The order takes effect after the grant that answers this request. */
   readonly after: number
 }
 
-/** Resolves a flush: everything that was written before it, up to writeback `seq` of `epoch`, is durable. */
+/** A flush that ends when writeback `seq` of `epoch`, and with it every earlier write, is durable. */
 export interface FlushWaiter {
   readonly epoch: number
   readonly seq: number
@@ -28,41 +28,45 @@ export interface FlushWaiter {
   fail(error: Error): void
 }
 
+/** The state of one page at this client. */
 export class Page {
   private currentAccess: PageAccess = 'invalid'
   frame: Frame | undefined
-  /** Version of the bytes in the frame, before what was written here; 0: none, or never written by anyone. */
+  /** Version of the bytes in the frame, local writes aside. 0: no bytes, or bytes that no client ever wrote. */
   version = 0
-  /** The epoch under which this session owns the page, or owned it when it wrote the bytes that are still dirty; 0: neither. */
+  /** The epoch under which this session owns the page, or owned it when it wrote the dirty bytes. 0: neither. */
   epoch = 0
-  /** The newest writeback that was sent under this epoch. */
+  /** Number of the newest writeback sent under this epoch. */
   seq = 0
-  /** The frame holds bytes that are not known to be durable. Stays with the page when access is lost, until they are. */
+  /** The frame holds bytes that are not known to be durable. It stays true without access, until they are. */
   dirty = false
-  /** Written to since the newest writeback was taken. */
+  /** The program has written to the page since the newest writeback copied its bytes. */
   changed = false
-  /** A writeback message with the newest `seq` is on its way. */
+  /** The writeback with the newest `seq` is not acknowledged. */
   writing = false
   queuedForWrite = false
   readPins = 0
   writePins = 0
-  /** Pins that are being made: the frame stays where it is. */
+  /** Pins in the making that laid the page out: the frame must stay in its place. */
   reserved = 0
-  /** Evictions under way: whoever comes waits for their end. */
+  /** Evictions under way: new accesses wait for their end. */
   evicting = 0
-  /** Touched since the reclaim hand last passed. */
+  /** Accessed since the reclaim hand last passed. */
   accessed = false
-  /** Accesses since the last grant, and when that came (milliseconds). */
+  /** Accesses since the last grant. */
   uses = 0
+  /** When the last grant arrived, in milliseconds. */
   grantedAt = 0
   readonly waiters: PageWaiter[] = []
   readonly flushes: FlushWaiter[] = []
-  /** The outstanding fault; 0: none. */
+  /** Number of the outstanding fault; 0: none. */
   req = 0
-  /** Waits for a frame, or for the number of outstanding faults to fall. */
+  /** The fault waits for a frame or for another fault to end. */
   queuedForFault = false
   demotion: Demotion | undefined
-  /** Of the outstanding fault: a grant that was made before this discard began is not to be used. */
+  /**
+   * The client must not use a grant for the outstanding fault that the leader made before this discard. 0: any will do.
+   */
   discardedBy = 0
 
   constructor(
@@ -110,27 +114,27 @@ export class Page {
     return this.readPins + this.writePins > 0
   }
 
-  /** Its frame must stay where it is. */
+  /** The frame must stay in its place. */
   get isHeld(): boolean {
     return this.pinned || this.reserved > 0
   }
 
-  /** May be dropped without losing anything or breaking a promise. */
+  /** Dropping the page loses no bytes and breaks no promise. */
   get isReclaimable(): boolean {
     return this.frame !== undefined && !this.dirty && !this.isHeld && this.req === 0 && this.waiters.length === 0
   }
 
-  /** What it holds is on its way as it is: no write came after the newest writeback was taken. */
+  /** A writeback with the current bytes is on its way: the program has not written since it left. */
   get isUnderWay(): boolean {
     return this.writing && !this.changed
   }
 
-  /** Calls `done` when what it holds now, which is dirty, is durable. */
+  /** Calls `done` when the current bytes are durable. The page is dirty. */
   awaitFlush(done: () => void, fail: (error: Error) => void): void {
     this.flushes.push({ epoch: this.epoch, seq: this.isUnderWay ? this.seq : this.seq + 1, done, fail })
   }
 
-  /** There is a reason to have an entry for it. */
+  /** The page table still needs an entry for the page. */
   get isNeeded(): boolean {
     if (this.access !== 'invalid' || this.dirty || this.req !== 0 || this.waiters.length > 0) return true
     return this.demotion !== undefined || this.isHeld || this.queuedForFault || this.evicting > 0

@@ -36,8 +36,8 @@ export interface PinnableTable {
 
 /**
  * Acquires the pages in ascending order: of two clients that want the same pages, the client with the first page gets
- * them all. A file that is owned as a whole arrives as a whole, so there the request asks for all pages at once. Returns
- * a function that withdraws the request.
+ * them all. A file that is owned as a whole arrives as a whole, so there the request asks for all pages at once.
+ * Returns a function that withdraws the request.
  */
 export function requestPin(table: PinnableTable, target: PinTarget, outcome: PinOutcome): () => void {
   const request = new PinRequest(table, target, outcome)
@@ -194,9 +194,9 @@ class PinRequest {
   }
 
   /**
-   * Ascending order guarantees that one of two pins proceeds. But a discard may hold the page that this pin waits for, and
-   * wait in turn for the page that the leader demotes. The pin gives way only after its patience: otherwise two clients
-   * could take pages from each other forever.
+   * Ascending order guarantees that one of two pins proceeds. But a discard may hold the page that this pin waits for,
+   * and wait in turn for the page that the leader demotes. The pin gives way only after its patience: otherwise two
+   * clients could take pages from each other forever.
    */
   giveWayToDemotion(): void {
     this.givesWayAt = Infinity

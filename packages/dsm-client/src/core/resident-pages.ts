@@ -6,8 +6,8 @@ import type { Page } from './page.js'
 /**
  * Keeps the pages that have frames, sorted by what it takes to drop them.
  *
- * Clean pages can go at once, in the order of a second-chance hand (kernel: the inactive list). Dirty pages can go after
- * a writeback. Keeping both sets makes it cheap to find a victim.
+ * Clean pages can go at once, in the order of a second-chance hand (kernel: the inactive list). Dirty pages can go
+ * after a writeback. Keeping both sets makes it cheap to find a victim.
  */
 export class ResidentPages {
   private readonly resident = new Set<Page>()
@@ -71,8 +71,8 @@ export class ResidentPages {
   }
 
   /**
-   * Puts neighboring pages next to each other in memory, with their bytes. Returns `conflict` if a pin holds one of them
-   * elsewhere, and `noRoom` if there is no such place now.
+   * Puts neighboring pages next to each other in memory, with their bytes. Returns `conflict` if a pin holds one of
+   * them elsewhere, and `noRoom` if there is no such place now.
    */
   layOut(
     space: AddressSpacePages,
@@ -100,8 +100,8 @@ export class ResidentPages {
 
   /**
    * Puts the pages into a place that they partly occupy themselves. Without this, their pin would wait for room that
-   * only the pin can make. It sets the bytes aside meanwhile, so it copies them twice. Returns false if there is no such
-   * place.
+   * only the pin can make. It sets the bytes aside meanwhile, so it copies them twice. Returns false if there is no
+   * such place.
    */
   private compact(space: AddressSpacePages, pages: readonly Page[]): boolean {
     const { pageSize } = space
@@ -146,8 +146,8 @@ export class ResidentPages {
   }
 
   /**
-   * Call it after each write, cleaning, pin, unpin, fault and end of a fault of the page. Returns true if the page can be
-   * dropped now.
+   * Call it after each write, cleaning, pin, unpin, fault and end of a fault of the page. Returns true if the page can
+   * be dropped now.
    */
   changed(page: Page): boolean {
     if (!isWriteable(page)) this.forgetDirty(page)
@@ -163,7 +163,9 @@ export class ResidentPages {
     return true
   }
 
-  /** Whether waiting cannot help: `count` consecutive frames cannot be found even if every page goes that is not held. */
+  /**
+   * Whether waiting cannot help: `count` consecutive frames cannot be found even if every page goes that is not held.
+   */
   isFullFor(pageSize: number, count: number): boolean {
     // One frame is the common case: any page of this size that is not held decides it.
     if (count === 1) for (const page of this.resident) if (!page.isHeld && page.pageSize === pageSize) return false

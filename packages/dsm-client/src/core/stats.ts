@@ -1,20 +1,20 @@
-/** What a client's coherence core counts. Bytes are page bytes, not frames. */
+/** Counters of a client's coherence core. Bytes are bytes of pages, without framing. */
 export interface CoherenceCounters {
-  /** Accesses that needed nobody. */
+  /** Accesses that needed no fault. */
   hits: number
   readFaults: number
   writeFaults: number
-  /** Write faults on a page that was readable here: no bytes travel. */
+  /** Write faults on a page that this client could read already: no bytes travel. */
   upgradeFaults: number
   grants: number
   invalidations: number
   downgrades: number
-  /** Pages given up to another writer. */
+  /** Pages that went to another writer. */
   handovers: number
-  /** Pages sent to be made durable, for whatever reason. */
+  /** Pages sent to the leader to become durable, for any reason. */
   writebacks: number
   evictions: number
-  /** Demotions that waited because the page was in use (docs/coherence.md, "Fairness"). */
+  /** Demotions that waited because the program was using the page (docs/coherence.md, "Fairness"). */
   holds: number
   bytesIn: number
   bytesOut: number

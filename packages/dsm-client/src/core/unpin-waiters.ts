@@ -7,11 +7,11 @@ interface UnpinWaiter {
   fail(error: Error): void
 }
 
-/** Who waits for pages of one file not to be pinned. */
+/** Keeps the callers that wait until pages of a file are unpinned. */
 export class UnpinWaiters {
   private readonly waiters = new Set<UnpinWaiter>()
 
-  /** Calls `done` when no page is pinned, at once or later. Returns a function that withdraws. */
+  /** Calls `done`, now or later, when none of the pages is pinned. Returns a function that withdraws the waiter. */
   enter(waiter: UnpinWaiter): () => void {
     if (!isPinned(waiter)) {
       waiter.done()
@@ -21,7 +21,6 @@ export class UnpinWaiters {
     return () => this.waiters.delete(waiter)
   }
 
-  /** A pin has ended. */
   pinEnded(): void {
     for (const waiter of this.waiters) {
       if (isPinned(waiter)) continue

@@ -1,8 +1,4 @@
-/**
- * Takes dirty pages back to the cluster, in batches that fill a bulk frame. Unacknowledged bytes never exceed the credit
- * that the leader gave; unreceived bytes never exceed twice what may be on the line. A page's bytes are copied when they
- * leave, so the program may write to it meanwhile. An acknowledgement cleans only the version that it names (rule 14).
- */
+/** Dirty pages on their way to the leader. */
 import {
   MAX_BULK_PAYLOAD_BYTES,
   MAX_WRITEBACK_PAGES,
@@ -13,44 +9,50 @@ import {
 import type { CoherenceCounters } from './stats.js'
 import type { Page } from './page.js'
 
-/** A page's bytes that are on their way, as what number under which epoch. */
+/** A page's bytes on their way: writeback `seq` of `epoch`. */
 export interface Flight {
   readonly page: Page
   readonly epoch: number
   readonly seq: number
 }
 
-/** Exactly one of them is called. */
+/** Waits for the bytes of a page to leave. The queue calls exactly one of its functions. */
 export interface StartWaiter {
   started(): void
   fail(error: Error): void
 }
 
+/**
+ * Sends dirty pages to the leader in batches that fill a bulk frame.
+ *
+ * Unacknowledged bytes stay within the leader's credit. Unreceived bytes stay within twice what the line carries. The
+ * queue copies a page's bytes when they leave, so the program may write to the page meanwhile. An acknowledgement
+ * cleans only the version that it names (rule 14).
+ */
 export class WritebackQueue {
-  /** In the order in which they leave; those that have left already, because they were urgent, are passed over. */
+  /** Pages in the order in which they leave. Entries of pages that left earlier as urgent are skipped. */
   private readonly queue: Page[] = []
   private readonly urgent = new Set<Page>()
   private readonly flying = new Map<number, { readonly flights: readonly Flight[]; readonly bytes: number }>()
-  /** Pages whose bytes left as the answer to an order, with their size. */
+  /** Bytes that left as the answer to a demotion, by writeback. */
   private readonly given = new Map<string, number>()
   private flyingBytes = 0
   private creditBytes = 0
-  /** What the line carries in a short time. */
+  /** Bytes that the line carries in a short time. */
   private windowBytes = Infinity
-  /** Bytes sent that the leader has not reported as received. */
+  /** Bytes that the leader has not reported as received. */
   private unreceivedBytes = 0
   private nextReq = 1
-  /** Who waits for the bytes of a page to leave. */
   private readonly waiting = new Map<Page, StartWaiter[]>()
 
   constructor(
     private readonly send: (message: ClientMessage) => void,
     private readonly counters: CoherenceCounters,
-    /** The number of the next writeback under the page's epoch. */
+    /** Returns the number of the page's next writeback under its epoch. */
     private readonly nextSeq: (page: Page) => number
   ) {}
 
-  /** Somebody else waits for it: it leaves before what is only flushed. */
+  /** Another client waits for the page: it leaves before pages of ordinary flushes. */
   hurry(page: Page): void {
     page.queuedForWrite = true
     this.urgent.add(page)
@@ -63,12 +65,12 @@ export class WritebackQueue {
     this.queue.push(page)
   }
 
-  /** The page's bytes have left, or need not. */
+  /** The page's bytes have left, or need not leave. */
   started(page: Page): void {
     for (const waiter of this.takeWaiting(page)) waiter.started()
   }
 
-  /** The page is given up: its bytes will not leave. */
+  /** The client gives the page up: its bytes will not leave. */
   refuse(page: Page, reason: Error): void {
     for (const waiter of this.takeWaiting(page)) waiter.fail(reason)
   }
@@ -79,19 +81,20 @@ export class WritebackQueue {
     return waiting
   }
 
-  /** Whether a page may leave now. */
+  /** Whether the page may leave now as the answer to a demotion. */
   hasCredit(page: Page): boolean {
     return this.mayLeave(page.pageSize, true)
   }
 
   /**
-   * The leader's credit bounds all that it has not acknowledged. The line bounds only bytes that the leader has not
-   * received: as many as it carries, and as many again behind them. The rest waits here, where an urgent page can still
-   * leave first. If bytes that are being committed counted against the line, its window would never fill, and so never
-   * grow.
+   * The leader's credit bounds the unacknowledged bytes. The line bounds only the bytes that the leader has not
+   * received: as many as the line carries, and as many again behind them. Other pages wait here, where an urgent page
+   * can still overtake them. Bytes that the leader is committing do not count against the line: otherwise its window
+   * would never fill, and so never grow.
    *
-   * One page goes alone, however small the credit while nothing is unacknowledged, and however thin the line while nothing
-   * is unreceived. What is unacknowledged says nothing about the line: it may itself wait for a page that is still here.
+   * A single page leaves in spite of a small credit if nothing is unacknowledged, and in spite of a thin line if
+   * nothing is unreceived. The two conditions are separate: an unacknowledged page may itself wait for a page that is
+   * still here.
    */
   private mayLeave(bytes: number, isOnePage: boolean): boolean {
     const { flyingBytes, unreceivedBytes } = this
@@ -105,7 +108,7 @@ export class WritebackQueue {
     this.unreceivedBytes = unreceivedBytes
   }
 
-  /** The page's bytes leave as the answer to an order; they count until they are acknowledged, as all others do. */
+  /** Returns the page's bytes as the answer to a demotion. They count until the leader acknowledges them. */
   give(page: Page): DirtyPageBytes {
     const dirty = this.snapshot(page)
     this.given.set(keyOf(dirty), page.pageSize)
@@ -124,7 +127,7 @@ export class WritebackQueue {
     this.creditBytes = creditBytes
   }
 
-  /** What was on its way may or may not have arrived: it will be taken again, as it is then (rule 15). */
+  /** Bytes on their way may have arrived or not: the page leaves again with the bytes that it has then (rule 15). */
   disconnected(): void {
     this.creditBytes = 0
     this.flying.clear()
@@ -165,7 +168,7 @@ export class WritebackQueue {
     }
   }
 
-  /** Pages that wait or are on their way. */
+  /** Pages that wait, plus writebacks on their way. */
   get count(): number {
     return this.queue.length + this.flying.size
   }
@@ -176,7 +179,7 @@ export class WritebackQueue {
     return this.queue[0]
   }
 
-  /** A writeback was answered; its credit comes back. Undefined: not one of this connection's. */
+  /** The leader has answered a writeback: its credit comes back. Returns undefined if it is not of this connection. */
   answered(req: number): readonly Flight[] | undefined {
     const flying = this.flying.get(req)
     if (flying === undefined) return undefined
@@ -185,11 +188,11 @@ export class WritebackQueue {
     return flying.flights
   }
 
-  /** Takes what the page holds now as its newest version. The copy is the message's. */
+  /** Copies the page's bytes as its newest writeback. The copy belongs to the message. */
   private snapshot(page: Page): DirtyPageBytes {
     page.seq = this.nextSeq(page)
     page.writing = true
-    // Under a write pin the program may change bytes at any moment.
+    // A write pin lets the program change bytes at any moment.
     page.changed = page.writePins > 0
     this.counters.writebacks++
     this.counters.bytesOut += page.pageSize
