@@ -1,6 +1,6 @@
 /** Where peers look for each other when addresses have changed since the cluster was founded. */
 import { describe, expect, it } from 'vitest'
-import { quire } from '../../packages/store/test/support/quire.js'
+import { quire } from '../../packages/cli/test/support/quire.js'
 import { startCluster, until, type PeerProcess, type TestCluster } from './support/cluster.js'
 
 const ANY_PORT = '/ip4/127.0.0.1/tcp/0'

@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { createDsmClient, type DsmFile } from '@quire/dsm-client'
 import { describe, expect, it } from 'vitest'
-import { isAlive, type Running } from '../../packages/store/test/support/quire.js'
+import { isAlive, type Running } from '../../packages/cli/test/support/quire.js'
 import { startCluster, until, type PeerProcess } from './support/cluster.js'
 
 const CHUNK = 512 * 1024

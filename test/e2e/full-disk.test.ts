@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createDsmClient, type DsmClient } from '@quire/dsm-client'
 import { afterEach, describe, expect, it } from 'vitest'
-import { isAlive, quire, startQuire, type Running } from '../../packages/store/test/support/quire.js'
+import { isAlive, quire, startQuire, type Running } from '../../packages/cli/test/support/quire.js'
 import { until } from './support/cluster.js'
 
 /** A disk whose size a test sets is a file system in memory, which only root may mount. */

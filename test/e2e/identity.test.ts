@@ -7,7 +7,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { PEERS_SLOT_BYTES } from '../../packages/store/src/peer/data-dir.js'
 import { decodeMemory } from '../../packages/store/src/peer/identity.js'
 import { openSlotFile } from '../../packages/store/src/peer/slot-file.js'
-import { quire, startQuire, type Running } from '../../packages/store/test/support/quire.js'
+import { quire, startQuire, type Running } from '../../packages/cli/test/support/quire.js'
 import { startCluster, until, type PeerProcess, type TestCluster } from './support/cluster.js'
 
 const undo: (() => PromiseLike<unknown>)[] = []

@@ -14,7 +14,7 @@ import {
   type RaftIntroduction
 } from '@quire/protocol'
 import { afterEach, describe, expect, it } from 'vitest'
-import { quire, type RunOptions } from '../../packages/store/test/support/quire.js'
+import { quire, type RunOptions } from '../../packages/cli/test/support/quire.js'
 import { startCluster, until, type PeerProcess, type TestCluster } from './support/cluster.js'
 
 const networks: Libp2pNetwork[] = []

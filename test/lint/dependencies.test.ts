@@ -5,7 +5,7 @@ import { join, relative, resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
 
 const root = join(import.meta.dirname, '../..')
-const packages = ['protocol', 'raft', 'net', 'dsm-client', 'store'].map((name) => join('packages', name))
+const packages = ['protocol', 'raft', 'net', 'dsm-client', 'store', 'cli'].map((name) => join('packages', name))
 const examples = (await readdir(join(root, 'examples'))).map((name) => join('examples', name))
 const projects = [...packages, ...examples].filter((path) => existsSync(join(root, path, 'package.json')))
 

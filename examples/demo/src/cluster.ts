@@ -6,7 +6,7 @@ import type { Children } from './children.js'
 export const PEERS = 3
 
 const require = createRequire(import.meta.url)
-const QUIRE = join(dirname(require.resolve('@quire/store/package.json')), 'bin/quire.js')
+const QUIRE = join(dirname(require.resolve('@quire/cli/package.json')), 'bin/quire.js')
 
 /** A peer as `quire dev --json` announces it. */
 interface Peer {

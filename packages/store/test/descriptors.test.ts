@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { descriptors, limitConnections, RESERVED_DESCRIPTORS } from '../src/peer/descriptors.js'
-import { quire, startQuire } from './support/quire.js'
+import { quire, startQuire } from '../../cli/test/support/quire.js'
 
 const WANTED = { maxConnections: 2048, maxPendingConnections: 256 }
 

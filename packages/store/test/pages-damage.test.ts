@@ -24,7 +24,7 @@ import { createPeer } from '../src/index.js'
 import { createLmdbBackend, createPageStore, type Backend } from '../src/pages/index.js'
 import { inspectLmdbFile } from '../src/pages/lmdb-file.js'
 import { probeLmdbFile, silenceCommits } from '../src/pages/lmdb-guard.js'
-import { quire, startQuire, type Running } from './support/quire.js'
+import { quire, startQuire, type Running } from '../../cli/test/support/quire.js'
 import { seededRandom } from '../../raft/test/support/virtual-time.js'
 import { filled, writebackLog } from './state-helpers.js'
 

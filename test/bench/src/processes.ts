@@ -10,7 +10,7 @@ import type { StageCounts } from './rows.js'
 import type { Report, TaskName, Tasks } from './worker.js'
 
 const require = createRequire(import.meta.url)
-const QUIRE = join(dirname(require.resolve('@quire/store/package.json')), 'bin/quire.js')
+const QUIRE = join(dirname(require.resolve('@quire/cli/package.json')), 'bin/quire.js')
 const TETHER = `data:text/javascript,${encodeURIComponent(
   "process.stdin.on('error', () => process.exit(1)).on('close', () => process.exit(1)).resume(); process.stdin.unref()"
 )}`

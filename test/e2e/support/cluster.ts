@@ -4,13 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createDsmClient, type DsmClient, type DsmClientInit } from '@quire/dsm-client'
-import {
-  isAlive,
-  quire,
-  startQuire,
-  type Running,
-  type RunOptions
-} from '../../../packages/store/test/support/quire.js'
+import { isAlive, quire, startQuire, type Running, type RunOptions } from '../../../packages/cli/test/support/quire.js'
 
 export interface PeerProcess {
   readonly peerId: string

@@ -1,5 +1,5 @@
 /** What the log promises: everybody applies the same with the same outcome, in order, and what a client asks for once. */
-import type { Applied } from '@quire/store/peer-core'
+import type { Applied } from '@quire/store/internal'
 import { Violation } from '../violation.js'
 import type { SimPeer } from './peers.js'
 

@@ -1,5 +1,5 @@
 /** Which paths lead to files, as the log has it, to judge listings by. */
-import type { StateView } from '@quire/store/peer-core'
+import type { StateView } from '@quire/store/internal'
 import { Violation } from '../violation.js'
 
 const ALL = 1000

@@ -4,7 +4,7 @@
  * against the truth: see `Memories`.
  */
 import type { RaftSighting } from '@quire/protocol'
-import { decodeMemory } from '@quire/store/peer-core'
+import { decodeMemory } from '@quire/store/internal'
 import type { Coverage } from '../coverage.js'
 import type { Chance } from '../random.js'
 import type { Scheduler } from '../scheduler.js'

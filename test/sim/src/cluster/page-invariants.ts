@@ -8,7 +8,7 @@
  *
  * What calls return is judged with the whole history (chronicle.ts).
  */
-import type { Applied, StateView } from '@quire/store/peer-core'
+import type { Applied, StateView } from '@quire/store/internal'
 import type { ClientView } from '@quire/dsm-client/internal'
 import { Violation } from '../violation.js'
 import { PAGE_BYTES } from './page-layout.js'

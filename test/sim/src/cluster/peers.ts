@@ -13,7 +13,7 @@ import {
   type MemoryStorage,
   type PeerCore,
   type ReplicaStorage
-} from '@quire/store/peer-core'
+} from '@quire/store/internal'
 import type { Coverage } from '../coverage.js'
 import { addressOf, nameOf, PEER_IDS } from './ids.js'
 import type { SimNetwork } from './network.js'

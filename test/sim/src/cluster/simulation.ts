@@ -1,5 +1,5 @@
 /** One seed: a cluster with clients, faults for a while, then peace, in which everything must come to rest and agree. */
-import type { Applied } from '@quire/store/peer-core'
+import type { Applied } from '@quire/store/internal'
 import { drawSchedule, isSelected, NOISE, type Happening } from '../schedule.js'
 import { SeedRun, type SeedInit, type SeedResult } from '../seed-run.js'
 import { Violation } from '../violation.js'

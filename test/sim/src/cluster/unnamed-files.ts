@@ -4,7 +4,7 @@
  */
 import { inspectClient } from '@quire/dsm-client/internal'
 import type { DsmClient } from '@quire/dsm-client'
-import type { Applied, StateView } from '@quire/store/peer-core'
+import type { Applied, StateView } from '@quire/store/internal'
 import type { Coverage } from '../coverage.js'
 import { Violation } from '../violation.js'
 import type { PageInvariants } from './page-invariants.js'

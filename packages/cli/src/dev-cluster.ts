@@ -13,8 +13,7 @@ import { createServer, type AddressInfo, type Server } from 'node:net'
 import { once } from 'node:events'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { formatClusterFile, parseClusterFile } from '../peer/cluster.js'
-import { replaceFile } from '../peer/durable.js'
+import { formatClusterFile, parseClusterFile, replaceFile } from '@quire/store/internal/cli'
 
 export interface DevPeer {
   readonly peerId: string

@@ -4,7 +4,7 @@ import { InvalidArgumentError, NotAuthorizedError, refusePath, refusePrefix } fr
 import { Option, type Command } from 'commander'
 import { setTimeout } from 'node:timers/promises'
 import pino, { type Logger } from 'pino'
-import { UNLISTED } from '../peer/cluster.js'
+import { UNLISTED } from '@quire/store/internal/cli'
 import { InterruptedError, UsageError } from './output.js'
 import { showControls } from './visible.js'
 

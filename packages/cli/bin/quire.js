@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // A committed file, so that an install before the first build can link it.
-import { descriptorLimit } from '../dist/peer/descriptor-limit.js'
+import { descriptorLimit } from '@quire/store/internal/descriptor-limit'
 
 // Node opens the modules of a program at the same time, about 170 here. When it cannot, its message names neither cause nor remedy.
 const LEAST = 256
@@ -11,5 +11,5 @@ if (limit < LEAST) {
   )
   process.exitCode = 1
 } else {
-  await import('../dist/cli/main.js')
+  await import('../dist/main.js')
 }

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { folderProblem, makeFolder } from '../peer/durable.js'
+import { folderProblem, makeFolder } from '@quire/store/internal/cli'
 import { InvalidArgumentError, UnavailableError } from '@quire/protocol'
 import type { Command } from 'commander'
 import { stopRequests } from './cluster-commands.js'
@@ -15,7 +15,7 @@ import { fileName, clientsOf, namingOptions, withJson, withLogLevel, type JsonOp
 import { printJson, printLine, printNote, whenOutputFails } from './output.js'
 import { createProbe, type Probe } from './probe.js'
 
-const BIN = fileURLToPath(new URL('../../bin/quire.js', import.meta.url))
+const BIN = fileURLToPath(new URL('../bin/quire.js', import.meta.url))
 const START_TIMEOUT_MS = 30_000
 const STOP_TIMEOUT_MS = 10_000
 const PROBE_TIMEOUT_MS = 1_000

@@ -2,7 +2,7 @@
 import { shortId, shortenIds } from '@quire/net'
 import Table from 'cli-table3'
 import type { Command } from 'commander'
-import { stagePercentile, type StageReport } from '../observability/stages.js'
+import { stagePercentile, type StageReport } from '@quire/store/internal/cli'
 import { MAX_ROUND_TRIP_MS } from '@quire/protocol'
 import { explainRefusal, keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
 import { ExitError, printFailure, printJson, printLine } from './output.js'

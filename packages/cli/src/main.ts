@@ -25,7 +25,7 @@ import { addStatusCommands } from './status.js'
 
 async function main(argv: readonly string[]): Promise<number> {
   if (asksForJson(argv)) useJson()
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
     version: string
   }
   const program = new Command('quire')

@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
-import { parseDuration } from '../src/cli/options.js'
-import { showControls, showPath, visibleJson } from '../src/cli/visible.js'
+import { parseDuration } from '../src/options.js'
+import { showControls, showPath, visibleJson } from '../src/visible.js'
 
 describe('a duration', () => {
   it.each([

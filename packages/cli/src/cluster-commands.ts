@@ -1,10 +1,15 @@
 /** keygen, id, init and peer. */
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
-import type { Peer } from '../peer/peer.js'
-import { formatClusterFile, normalizeCluster, parseClusterFile, type ClusterConfig } from '../peer/cluster.js'
-import { foundingDigest } from '../peer/founding.js'
-import { createFile } from '../peer/durable.js'
+import type { Peer } from '@quire/store'
+import {
+  createFile,
+  formatClusterFile,
+  foundingDigest,
+  normalizeCluster,
+  parseClusterFile,
+  type ClusterConfig
+} from '@quire/store/internal/cli'
 import {
   KeyFileError,
   generatePrivateKey,
@@ -235,7 +240,7 @@ async function runPeer(options: PeerOptions): Promise<void> {
   })
   const cluster = options.cluster === undefined ? undefined : readCluster(options.cluster)
   // No other command needs the modules of a peer.
-  const { createPeer } = await import('../peer/peer.js')
+  const { createPeer } = await import('@quire/store')
   const peer = await namingOptions(PEER_OPTIONS, () =>
     createPeer({
       dataDir: options.dataDir,

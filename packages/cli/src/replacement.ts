@@ -3,7 +3,7 @@ import { InvalidArgumentError } from '@quire/protocol'
 import type { Stats } from 'node:fs'
 import { open, realpath, rename, stat, unlink, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { syncFolder, temporaryBeside } from '../peer/durable.js'
+import { syncFolder, temporaryBeside } from '@quire/store/internal/cli'
 import { UsageError } from './output.js'
 
 export interface Replacement {

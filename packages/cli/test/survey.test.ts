@@ -1,9 +1,9 @@
 import { InvalidArgumentError } from '@quire/protocol'
 import { shortId } from '@quire/net'
 import { describe, expect, it } from 'vitest'
-import type { Answered, StatusAnswer } from '../src/cli/probe.js'
-import { healthLine, statusLines } from '../src/cli/status.js'
-import { judge, takeSurvey, type Survey } from '../src/cli/survey.js'
+import type { Answered, StatusAnswer } from '../src/probe.js'
+import { healthLine, statusLines } from '../src/status.js'
+import { judge, takeSurvey, type Survey } from '../src/survey.js'
 
 const IDS = [
   '12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X',

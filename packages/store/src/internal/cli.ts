@@ -1,0 +1,11 @@
+/**
+ * @packageDocumentation
+ *
+ * Not the API: the command line's share of a peer, which may change in any release.
+ *
+ * A command starts quickly because nothing here loads the modules of a peer: no Raft, no LMDB.
+ */
+export { stagePercentile, type StageReport } from '../observability/stages.js'
+export { UNLISTED, formatClusterFile, normalizeCluster, parseClusterFile, type ClusterConfig } from '../peer/cluster.js'
+export { createFile, folderProblem, makeFolder, replaceFile, syncFolder, temporaryBeside } from '../peer/durable.js'
+export { foundingDigest } from '../peer/founding.js'

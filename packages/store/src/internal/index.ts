@@ -1,0 +1,24 @@
+/**
+ * @packageDocumentation
+ *
+ * Not the API: a peer without its process, which may change in any release.
+ *
+ * The simulator and other tests bring a network, a clock and disks of their own.
+ */
+export { createMemoryStorage, type MemoryStorage, type MemoryStorageInit } from '../pages/memory-backend.js'
+export type * from '../pages/backend.js'
+export { normalizeCluster, type ClusterConfig } from '../peer/cluster.js'
+export {
+  openPeerCore,
+  type PeerCore,
+  type PeerCoreComponents,
+  type PeerCoreInit,
+  type PeerStatus
+} from '../peer/peer-core.js'
+export { foundingDigest } from '../peer/founding.js'
+export { decodeMemory } from '../peer/identity.js'
+export { createMemoryIdentity, type MemoryIdentity } from '../peer/memory-identity.js'
+export type { ReplicaLimits, ReplicaStorage } from '../peer/replica.js'
+export type { ServerLimits } from '../server/limits.js'
+export { decodeCommand, encodeRecord, type Command } from '../state/index.js'
+export type * from '../state/view.js'
