@@ -292,7 +292,7 @@ export function stopRequests(parent: boolean): Promise<'signal' | 'parent'> {
   })
 }
 
-function readCluster(file: string): ClusterConfig {
+export function readCluster(file: string): ClusterConfig {
   const text = readText(file)
   try {
     const config = parseClusterFile(text, file)

@@ -2,12 +2,12 @@
  * The command line `quire`. Exit status: 0 done; 1 failed, with one line on stderr; 2 bad usage; 130 or 143 interrupted;
  * 141 the reader of standard output has gone.
  */
-import { readFileSync } from 'node:fs'
 import { InvalidArgumentError } from '@quire/protocol'
 import { Command, CommanderError } from 'commander'
 import { addClusterCommands } from './cluster-commands.js'
 import { addCopyCommands } from './copy-commands.js'
 import { addDevCommand } from './dev.js'
+import { addDoctorCommand } from './doctor.js'
 import { addFileCommands } from './file-commands.js'
 import {
   ExitError,
@@ -17,20 +17,20 @@ import {
   flushOutput,
   printFailure,
   printHelpAsError,
+  printJson,
+  printLine,
   useJson,
   watchOutput,
   writeText
 } from './output.js'
 import { addStatusCommands } from './status.js'
+import { readVersion, versionLine } from './version.js'
 
 async function main(argv: readonly string[]): Promise<number> {
   if (asksForJson(argv)) useJson()
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-    version: string
-  }
   const program = new Command('quire')
     .description('A replicated page store whose files are memory: peers, and commands for their clients.')
-    .version(version)
+    .option('-V, --version', 'print the version, its commit and the version of Node')
     .exitOverride()
     // Commander's own words take several lines; statusOf prints them in one.
     .configureOutput({ writeOut: writeText, writeErr: () => {} })
@@ -39,6 +39,13 @@ async function main(argv: readonly string[]): Promise<number> {
   addCopyCommands(program)
   addFileCommands(program)
   addStatusCommands(program)
+  addDoctorCommand(program)
+  program.on('option:version', () => {
+    const version = readVersion()
+    if (asksForJson(argv)) printJson(version)
+    else printLine(versionLine(version))
+    throw new ExitError(0)
+  })
   for (const command of program.commands) command.exitOverride()
   try {
     await program.parseAsync(argv)

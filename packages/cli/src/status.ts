@@ -5,6 +5,7 @@ import type { Command } from 'commander'
 import { stagePercentile, type StageReport } from '@quire/store/internal/cli'
 import { MAX_ROUND_TRIP_MS } from '@quire/protocol'
 import { explainRefusal, keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
+import { COLUMNS, wrap } from './layout.js'
 import { ExitError, printFailure, printJson, printLine } from './output.js'
 import { createProbe, reasonOf } from './probe.js'
 import { takeSurvey, type PeerReport, type Survey } from './survey.js'
@@ -15,7 +16,6 @@ import { visibleTexts } from './visible.js'
  * by the network.
  */
 const TIMEOUT_MS = 10 * MAX_ROUND_TRIP_MS
-const COLUMNS = 80
 
 export function addStatusCommands(program: Command): void {
   withCluster(program.command('status'))
@@ -189,16 +189,6 @@ function distinctLetters(ids: readonly string[]): number {
     if (new Set(ids.map((id) => id.slice(-letters))).size === ids.length) return letters
   }
   return longest
-}
-
-/** At spaces where there are any, else anywhere: an address has none. */
-function wrap(text: string, width: number): string {
-  const line = new RegExp(`(?:.{1,${width}}(?:\\s+|$))|.{${width}}`, 'g')
-  return text
-    .split('\n')
-    .flatMap((part) => part.match(line) ?? [''])
-    .map((part) => part.trimEnd())
-    .join('\n')
 }
 
 function formatBytes(bytes: number): string {

@@ -7,5 +7,13 @@
  */
 export { stagePercentile, type StageReport } from '../observability/stages.js'
 export { UNLISTED, formatClusterFile, normalizeCluster, parseClusterFile, type ClusterConfig } from '../peer/cluster.js'
+export {
+  DescriptorLimitError,
+  WANTED_CONNECTIONS,
+  descriptors,
+  limitConnections,
+  type Descriptors
+} from '../peer/descriptors.js'
 export { createFile, folderProblem, makeFolder, replaceFile, syncFolder, temporaryBeside } from '../peer/durable.js'
 export { foundingDigest } from '../peer/founding.js'
+export { checkListen } from '../peer/listen.js'

@@ -4,6 +4,7 @@
  */
 import { readdirSync } from 'node:fs'
 import { QuireError } from '@quire/protocol'
+import { DEFAULT_SERVER_LIMITS } from '../server/limits.js'
 import { descriptorLimit } from './descriptor-limit.js'
 
 /** Kept for the peer itself: 8 for the log, 4 for the pages, its lock and listeners, links to the other peers, look-ups of names. */
@@ -37,6 +38,12 @@ export interface ConnectionLimits {
   readonly maxConnections: number
   /** Accepted connections that have not said yet who they are. */
   readonly maxPendingConnections: number
+}
+
+/** Room for a connection of each session, for clients that come back on a new one, and for the other peers. */
+export const WANTED_CONNECTIONS: ConnectionLimits = {
+  maxConnections: 2 * DEFAULT_SERVER_LIMITS.maxSessions,
+  maxPendingConnections: 256
 }
 
 /**

@@ -15,7 +15,6 @@ import { readFileSync, statfsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { createLmdbBackend } from '../pages/index.js'
-import { DEFAULT_SERVER_LIMITS } from '../server/limits.js'
 import type { ReplicatedConfig } from '../state/index.js'
 import { mayConnect, normalizeCluster, type ClusterConfig } from './cluster.js'
 import { foundingDigest } from './founding.js'
@@ -23,7 +22,7 @@ import { openDataDirectory, type DataDirectory } from './data-dir.js'
 import { boundAddresses, checkListen, currentAddresses } from './listen.js'
 import { FileWriteError } from './durable.js'
 import { lackOfDescriptors, watchDescriptors } from './descriptor-watch.js'
-import { descriptors, limitConnections, type ConnectionLimits } from './descriptors.js'
+import { WANTED_CONNECTIONS, descriptors, limitConnections, type ConnectionLimits } from './descriptors.js'
 import { openPeerCore, type DiskSpace, type PeerCore, type PeerStatus } from './peer-core.js'
 import { locateDamage, type ReplicaStorage } from './replica.js'
 
@@ -59,12 +58,6 @@ export interface Peer extends AsyncDisposable {
 
 const { version: VERSION } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   readonly version: string
-}
-
-/** Room for as many clients as there may be sessions, for those that come back on a new connection, and for the peers. */
-const WANTED: ConnectionLimits = {
-  maxConnections: 2 * DEFAULT_SERVER_LIMITS.maxSessions,
-  maxPendingConnections: 256
 }
 
 /**
@@ -106,11 +99,11 @@ export async function createPeer(given: PeerInit): Promise<Peer> {
 /** As many connections as the limit of open files has room for. */
 function fittingConnections(logger: Logger | undefined): ConnectionLimits {
   const { limit, open } = descriptors()
-  const fitting = limitConnections({ limit, open }, WANTED)
-  if (fitting.maxConnections < WANTED.maxConnections) {
+  const fitting = limitConnections({ limit, open }, WANTED_CONNECTIONS)
+  if (fitting.maxConnections < WANTED_CONNECTIONS.maxConnections) {
     const { maxConnections } = fitting
     logger?.warn(
-      { limit, open, maxConnections, wanted: WANTED.maxConnections },
+      { limit, open, maxConnections, wanted: WANTED_CONNECTIONS.maxConnections },
       'the limit of open files allows fewer connections'
     )
   }
