@@ -1,8 +1,9 @@
 #!/usr/bin/env node
-// A committed file, so that an install before the first build can link it.
+// This file is committed, so that an install before the first build can link it.
 import { descriptorLimit } from '@quire/store/internal/descriptor-limit'
 
-// Node opens the modules of a program at the same time, about 170 here. When it cannot, its message names neither cause nor remedy.
+// Node opens the modules of a program at the same time, about 170 here. If it cannot open one, its message names
+// neither cause nor remedy.
 const LEAST = 256
 const limit = descriptorLimit()
 if (limit < LEAST) {

@@ -1,4 +1,4 @@
-/** keygen, id, init and peer. */
+/** The commands keygen, id, init and peer. */
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
 import type { Peer } from '@quire/store'
@@ -60,33 +60,41 @@ export function addClusterCommands(program: Command): void {
     .action(showId)
 
   withJson(program.command('init'))
-    .description("make the cluster file from the voters' addresses")
+    .description('make the cluster file from the addresses of the voters')
     .requiredOption(
       '--voters <items...>',
-      'for each voter its multiaddr, which ends in /p2p/<PeerId>; several of one voter joined by commas; or files with one voter a line'
+      'one argument per voter: its multiaddr, which ends in /p2p/<PeerId>, or several joined by commas; or a file with one voter per line'
     )
     .requiredOption(
       '--clients <ids...>',
       "PeerIds of the clients that may connect, separated by spaces or commas, or 'any'"
     )
     .option('--admins <ids...>', 'PeerIds that may change the cluster')
-    .option('--cluster-id <name>', 'default: a random one')
+    .option('--cluster-id <name>', 'name of the cluster; default: a random name')
     .addOption(
-      new Option('--round-trip <ms>', 'the longest round trip between two voters; all time-outs follow it')
+      new Option('--round-trip <ms>', 'longest round trip between two voters; all timeouts derive from it')
         .argParser(parseRoundTrip)
         .default(DEFAULT_ROUND_TRIP_MS)
     )
-    .option('--out <file>', 'default: standard output', fileName('--out'))
+    .option('--out <file>', 'file to write; default: standard output', fileName('--out'))
     .action(init)
 
   withLogLevel(withJson(program.command('peer')), 'info')
-    .description('run one peer in the foreground; SIGTERM or Ctrl-C leaves cleanly')
-    .requiredOption('--data-dir <folder>', 'its log and pages; made at the first start', fileName('--data-dir'))
-    .requiredOption('--key <file>', 'its key, as keygen writes it', fileName('--key'))
-    .requiredOption('--listen <addresses...>', 'multiaddrs such as /ip4/0.0.0.0/tcp/4001')
-    .option('--cluster <file>', 'the cluster file, for the first start; a later start checks it', fileName('--cluster'))
-    .option('--exit-with-stdin', 'leave when standard input ends')
-    .addOption(new Option('--temporary <folder>', 'removed when standard input ends').hideHelp())
+    .description('run one peer in the foreground until SIGTERM or Ctrl-C')
+    .requiredOption(
+      '--data-dir <folder>',
+      "folder for the peer's log and pages; the first start creates it",
+      fileName('--data-dir')
+    )
+    .requiredOption('--key <file>', "the peer's key, as keygen writes it", fileName('--key'))
+    .requiredOption('--listen <addresses...>', 'multiaddrs to listen on, such as /ip4/0.0.0.0/tcp/4001')
+    .option(
+      '--cluster <file>',
+      'the cluster file: the first start needs it, a later start compares it',
+      fileName('--cluster')
+    )
+    .option('--exit-with-stdin', 'exit when standard input ends')
+    .addOption(new Option('--temporary <folder>', 'remove this folder when standard input ends').hideHelp())
     .action(runPeer)
 }
 
@@ -100,9 +108,9 @@ async function keygen(file: string, options: JsonOption): Promise<void> {
   printId(peerIdFromKey(key), file, options)
 }
 
-/** When the file holds a key already, its PeerId is what the user came for. */
+/** Adds the PeerId to the error if the file already holds a key, because the user wants to know it. */
 async function withOwner(error: KeyFileError): Promise<KeyFileError> {
-  // A pipe may have nobody who writes to it.
+  // Reading a pipe without a writer would block.
   const isFile = statSync(error.path, { throwIfNoEntry: false })?.isFile() === true
   const key = isFile ? await loadPrivateKey(error.path).catch(() => undefined) : undefined
   if (key === undefined) return error
@@ -135,7 +143,7 @@ const INIT_OPTIONS: OptionNames = {
   clients: '--clients'
 }
 
-/** As keygen says it. */
+/** `init` found a file at `--out`. The message is the one that keygen gives. */
 class KeptFileError extends FileExistsError {
   override readonly message: string
   constructor(path: string) {
@@ -151,7 +159,7 @@ async function init(options: InitOptions): Promise<void> {
   for (const item of voters.flatMap(readVoters)) {
     const { peerId, list } = parseVoter(item)
     if (addresses.has(peerId)) {
-      throw new UsageError(`--voters: ${peerId} is named twice; join several addresses of one voter by commas`)
+      throw new UsageError(`--voters: ${peerId} is named twice; join the addresses of one voter with commas`)
     }
     addresses.set(peerId, list)
   }
@@ -164,7 +172,7 @@ async function init(options: InitOptions): Promise<void> {
   }
   const text = await namingOptions(INIT_OPTIONS, () => formatClusterFile(config))
   const founding = foundingDigest(normalizeCluster(config))
-  // Standard output holds the file and nothing else.
+  // Standard output carries the file alone, so the digest goes to standard error.
   if (out === undefined) {
     printLine(text.trimEnd())
     const failure = await flushOutput()
@@ -186,16 +194,16 @@ async function init(options: InitOptions): Promise<void> {
 }
 
 function warnOfEven(voters: number): void {
-  if (voters % 2 === 0) printNote(`${voters} voters outlive no more failures than ${voters - 1}: take an odd number`)
+  if (voters % 2 === 0) printNote(`${voters} voters survive no more failures than ${voters - 1}: use an odd number`)
 }
 
-/** One voter with all of its addresses. */
+/** Parses one voter with all of its addresses. */
 function parseVoter(item: string): { peerId: string; list: string[] } {
   const parsed = parsePeerAddresses(item, '--voters')
   const { peerId } = parsed[0]!
   const other = parsed.find((each) => each.peerId !== peerId)
   if (other !== undefined) {
-    throw new UsageError(`--voters: ${peerId} and ${other.peerId} are two voters: give each as an argument of its own`)
+    throw new UsageError(`--voters: ${peerId} and ${other.peerId} are two voters: pass them as separate arguments`)
   }
   return { peerId, list: parsed.map(({ address }) => address) }
 }
@@ -208,7 +216,7 @@ function parseRoundTrip(text: string): number {
 }
 
 function readVoters(item: string): string[] {
-  // A multiaddr, also one that lacks its end or is of an unknown kind: then that is what is said.
+  // Also for a malformed multiaddr, whose own error says more than that no file has this name.
   if (/^\/(ip4|ip6|dns|dns4|dns6)\/|\/p2p\//.test(item) && !existsSync(item)) return [item]
   const voters = readText(item)
     .split('\n')
@@ -239,7 +247,7 @@ async function runPeer(options: PeerOptions): Promise<void> {
     stopFailed = resolve
   })
   const cluster = options.cluster === undefined ? undefined : readCluster(options.cluster)
-  // No other command needs the modules of a peer.
+  // Only this command waits for the modules of a peer to load.
   const { createPeer } = await import('@quire/store')
   const peer = await namingOptions(PEER_OPTIONS, () =>
     createPeer({
@@ -256,7 +264,7 @@ async function runPeer(options: PeerOptions): Promise<void> {
   )
   announce(peer, options)
   const reason = await Promise.race([stop, failed, whenOutputFails()]).finally(() => peer.close())
-  // The parent was killed before it could; its other peers are on their way out too.
+  // The parent was killed before it could remove the folder. Its other peers are exiting, too.
   if (reason === 'parent' && options.temporary !== undefined)
     rmSync(options.temporary, { recursive: true, force: true })
   if (failure !== undefined) {
@@ -273,14 +281,14 @@ function announce(peer: Peer, { json, dataDir }: PeerOptions): void {
 }
 
 /**
- * Resolves at the first signal; the second one does not ask any more. With `parent`, when standard input ends: that pipe's
- * other end is held by the parent, which writes nothing, so its end is the parent's death.
+ * Resolves at the first signal; a second signal ends the process at once. With `parent`, it also resolves when standard
+ * input ends: the parent holds the other end of that pipe and writes nothing, so the pipe ends when the parent dies.
  */
 export function stopRequests(parent: boolean): Promise<'signal' | 'parent'> {
   return new Promise((resolve) => {
     let asked = false
     const ask = (): void => {
-      // Signals to a whole process group come twice to a child: once directly, once from its parent.
+      // A signal to a whole process group reaches a child twice: directly and through its parent.
       if (asked && !parent) process.exit(1)
       asked = true
       resolve('signal')
@@ -301,13 +309,13 @@ export function readCluster(file: string): ClusterConfig {
   } catch (error) {
     if (!(error instanceof InvalidArgumentError)) throw error
     const { argument, expected } = error
-    // A field of the file is what is wrong, so both are named.
-    const problem = argument === 'cluster file' ? expected : `a cluster file that is right: ${error.message}`
+    // The fault is in a field of the file, so the message names both.
+    const problem = argument === 'cluster file' ? expected : `a valid cluster file: ${error.message}`
     throw new InvalidArgumentError('--cluster', file, problem)
   }
 }
 
-/** A file that an option names. */
+/** Reads a file that an option names. A failure is bad usage. */
 function readText(file: string): string {
   try {
     return readFileSync(file, 'utf8')

@@ -1,4 +1,4 @@
-/** put, get and cat. */
+/** The commands put, get and cat. */
 import type { DsmClient } from '@quire/dsm-client'
 import { InvalidArgumentError, refusePageSize } from '@quire/protocol'
 import type { Command } from 'commander'
@@ -20,19 +20,19 @@ import {
 
 export function addCopyCommands(program: Command): void {
   withCluster(program.command('put'))
-    .description('store a local file; what is under the path already is replaced when all has arrived')
+    .description('store a local file; once all of it has arrived, it replaces a file under the same path')
     .argument('<local>', 'the local file, or - for standard input', fileName('local'))
     .argument('<path>', 'where to store it', storedPath('path'))
-    .option('--page-size <bytes>', 'a power of two from 4096 to 65536', parsePageSize)
+    .option('--page-size <bytes>', 'page size of the new file: a power of two from 4096 to 65536', parsePageSize)
     .action(put)
   withCluster(program.command('get'))
-    .description('copy a stored file to a local one')
-    .argument('<path>', 'where it is stored', storedPath('path'))
-    .argument('<local>', 'the local file, which is replaced, or - for standard output', fileName('local'))
+    .description('copy a stored file to a local file')
+    .argument('<path>', 'the path of the stored file', storedPath('path'))
+    .argument('<local>', 'the local file to create or replace, or - for standard output', fileName('local'))
     .action(get)
   withCluster(program.command('cat'))
     .description('write a stored file to standard output')
-    .argument('<path>', 'where it is stored', storedPath('path'))
+    .argument('<path>', 'the path of the stored file', storedPath('path'))
     .action(cat)
 }
 
@@ -44,8 +44,8 @@ async function put(local: string, path: string, options: PutOptions): Promise<vo
   const source = await openLocal(local)
   try {
     const { size, sha256 } = await withClient(options, async (client) => {
-      // Until it is whole, and verified, it has no path: nobody finds half a file, and one that is given up goes with its session.
-      // What is written of a stream makes the file longer.
+      // The file gets its path when it is complete and verified: no reader finds half a file, and an abandoned one
+      // disappears with its session. The size of a stream is unknown, so its writes extend the file.
       const file = await client.createUnnamed({ size: source.size ?? 0, pageSize: options.pageSize })
       const sent = await showing(`put ${path}`, source.size, options, (progress) => upload(source, file, progress))
       const stored = await showing(`verify ${path}`, sent.size, options, (progress) =>
@@ -63,7 +63,7 @@ async function put(local: string, path: string, options: PutOptions): Promise<vo
 
 async function get(path: string, local: string, options: ClusterOptions): Promise<void> {
   if (STANDARD_OUTPUT.has(local)) {
-    if (options.json === true) throw new UsageError('--json: standard output takes the bytes of the file')
+    if (options.json === true) throw new UsageError('--json: standard output carries the bytes of the file')
     return cat(path, options)
   }
   const target = await replaceLocal(local)
@@ -95,7 +95,7 @@ async function fetchInto(
   return { size, sha256 }
 }
 
-/** Shows how far `copy` has come; of a stream, whose size is unknown, nothing. */
+/** Runs `copy` with a progress bar. A stream gets no bar, because its size is unknown. */
 async function showing<T>(
   label: string,
   size: number | undefined,
@@ -125,7 +125,7 @@ function parsePageSize(text: string): number {
   return bytes
 }
 
-/** Opening them by these names would fail where they are sockets, and replace the file where they are one. */
+/** Names of the process's own streams. Opening such a name fails for a socket, and would replace a redirected file. */
 const STANDARD_INPUT: ReadonlySet<string> = new Set(['-', '/dev/stdin', '/dev/fd/0', '/proc/self/fd/0'])
 const STANDARD_OUTPUT: ReadonlySet<string> = new Set(['-', '/dev/stdout', '/dev/fd/1', '/proc/self/fd/1'])
 
@@ -135,7 +135,7 @@ async function openLocal(path: string): Promise<Source> {
   try {
     handle = await open(path, 'r')
     const found = await handle.stat()
-    // Files that the kernel makes up as they are read have no size, like pipes and devices.
+    // A file that the kernel generates, such as /proc/version, reports no size, like pipes and devices.
     if (found.isFile() && found.size > 0) return fileSource(path, handle, found.size)
     if (!found.isDirectory()) return streamSource(path, handle.createReadStream())
     await handle.close()

@@ -25,23 +25,23 @@ export interface DevPeer {
 export interface DevCluster {
   /** The cluster file. */
   readonly file: string
-  /** May connect however few the clients are, and change the cluster. */
+  /** May connect whatever the list of clients says, and may change the cluster. */
   readonly adminKey: PrivateKey
   readonly peers: readonly DevPeer[]
 }
 
 export interface DevClusterInit {
   readonly folder: string
-  /** Default: as many as there are, or 3. */
+  /** Default: as many as the folder has; 3 in a new folder. */
   readonly peers: number | undefined
   readonly clients: readonly string[] | 'any'
 }
 
-/** Opens the cluster in a folder, or makes one with addresses on loopback. */
+/** Opens the cluster in a folder, or makes a cluster with addresses on loopback. */
 export async function openDevCluster(init: DevClusterInit): Promise<DevCluster> {
   const file = join(init.folder, 'cluster.json')
   const adminKey = await loadOrCreatePrivateKey(join(init.folder, 'admin.key'))
-  // Written last: keys of a start that was cut short are used again.
+  // The cluster file is written last, so an interrupted first start is repeated with the same keys.
   if (!existsSync(file)) await found(file, init, peerIdFromKey(adminKey))
   return { file, adminKey, peers: await readPeers(file, init) }
 }
@@ -75,13 +75,13 @@ async function readPeers(file: string, { folder, peers }: DevClusterInit): Promi
   return found
 }
 
-/** The key stands beside the data directory, which is the peer's own. */
+/** The key is beside the data directory, because that belongs to the peer alone. */
 function pathsOf(folder: string, index: number): { keyFile: string; dataDir: string } {
   const dataDir = join(folder, `peer-${index + 1}`)
   return { dataDir, keyFile: `${dataDir}.key` }
 }
 
-/** Ports on loopback that nobody uses now, all different: held together, then let go. */
+/** Finds free ports on loopback: binds all of them at once, so that they differ, then releases them. */
 async function freePorts(count: number): Promise<number[]> {
   const servers: Server[] = []
   try {

@@ -1,4 +1,4 @@
-/** `quire dev`: a cluster on this machine, one process for each peer. */
+/** `quire dev`: a cluster on this machine, with one process per peer. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -28,21 +28,22 @@ interface DevOptions extends JsonOption {
   readonly logLevel: string
 }
 
-/** A peer's process. `multiaddr` is set when it listens. */
+/** The process of a peer. */
 interface Running {
   readonly peer: DevPeer
   readonly child: ChildProcess
   readonly exited: Promise<void>
+  /** Empty until the peer listens. */
   multiaddr: string
 }
 
 export function addDevCommand(program: Command): void {
   withLogLevel(withJson(program.command('dev')), 'error')
-    .description('run a cluster on this machine, one process for each peer, until Ctrl-C')
-    .option('--peers <count>', 'default 3, or as many as the data directory has', parseCount)
+    .description('run a cluster on this machine, with one process per peer, until Ctrl-C')
+    .option('--peers <count>', 'number of peers; default: 3, or as many as the data directory has', parseCount)
     .option(
       '--data-dir <folder>',
-      'keeps the cluster; default: a temporary one that is removed at the end',
+      'folder that keeps the cluster; default: a temporary folder, removed at the end',
       fileName('--data-dir')
     )
     .option('--clients <ids...>', "PeerIds of the clients that may connect, or 'any'", ['any'])
@@ -55,7 +56,7 @@ async function runDev(options: DevOptions): Promise<void> {
     stopping = true
   })
   const temporary = options.dataDir === undefined ? mkdtempSync(join(tmpdir(), 'quire-dev-')) : undefined
-  // Also where this process ends without its turn at the bottom.
+  // Runs at every exit, also at one that skips the end of this function.
   const removeTemporary = (): void => {
     if (temporary !== undefined) rmSync(temporary, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 })
   }
@@ -88,11 +89,11 @@ async function runDev(options: DevOptions): Promise<void> {
 
 function startPeer(peer: DevPeer, cluster: DevCluster, options: DevOptions, temporary: string | undefined): Running {
   const args = ['peer', '--exit-with-stdin', '--log-level', options.logLevel]
-  // Its failures go to the same place as this process's, so they have the same form.
+  // The peer writes to this process's standard error, so its failures take the same form.
   if (options.json === true) args.push('--json')
   args.push('--data-dir', peer.dataDir, '--key', peer.keyFile, '--listen', peer.listen, '--cluster', cluster.file)
   if (temporary !== undefined) args.push('--temporary', temporary)
-  // Its standard input is a pipe that this process holds open: it ends with this process, even by SIGKILL.
+  // The peer's standard input is a pipe that ends when this process does, even by SIGKILL.
   const child = spawn(process.execPath, [BIN, ...args], { stdio: ['pipe', 'pipe', 'inherit'] })
   child.stdin.on('error', () => {})
   const started: Running = {
@@ -100,7 +101,7 @@ function startPeer(peer: DevPeer, cluster: DevCluster, options: DevOptions, temp
     child,
     multiaddr: '',
     exited: once(child, 'exit').then(([code, signal]) => {
-      // A peer that dies is not started again: whoever killed it wants to see what the others do.
+      // A dead peer stays down: a developer who kills one wants to watch the others.
       if (!stopping) printNote(`peer ${peer.peerId} has ended (${signal ?? `exit ${code}`})`)
     })
   }

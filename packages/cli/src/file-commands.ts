@@ -1,4 +1,4 @@
-/** ls, stat, rm, mv and truncate. */
+/** The commands ls, stat, rm, mv and truncate. */
 import type { FileStat } from '@quire/dsm-client'
 import { InvalidArgumentError, refuseSize } from '@quire/protocol'
 import type { Command } from 'commander'
@@ -8,27 +8,27 @@ import { showPath, visibleJson } from './visible.js'
 
 export function addFileCommands(program: Command): void {
   withCluster(program.command('ls'))
-    .description('list the files whose path starts with a prefix; control characters are shown as escapes such as \\n')
+    .description('list the files whose path starts with a prefix; control characters appear as escapes such as \\n')
     .argument('[prefix]', 'the beginning of paths', parsePrefix)
-    .option('-l, --long', 'with size, version and time of the last change')
+    .option('-l, --long', 'also print size, version and time of the last change')
     .action(list)
   withCluster(program.command('stat'))
-    .description('what is known of a stored file')
-    .argument('<path>', 'where it is stored', storedPath('path'))
+    .description('print what the cluster knows about a stored file')
+    .argument('<path>', 'the path of the stored file', storedPath('path'))
     .action(showStat)
   withCluster(program.command('rm'))
-    .description('take a path away; who has the file open keeps it until then')
-    .argument('<path>', 'where it is stored', storedPath('path'))
+    .description('remove a path; a client that has the file open keeps it until it closes it')
+    .argument('<path>', 'the path of the stored file', storedPath('path'))
     .action(remove)
   withCluster(program.command('mv'))
-    .description('move a path; what was under the other one is replaced')
-    .argument('<from>', 'where it is stored', storedPath('from'))
-    .argument('<to>', 'where it goes', storedPath('to'))
+    .description('rename a file; it replaces a file under the new path')
+    .argument('<from>', 'the path of the stored file', storedPath('from'))
+    .argument('<to>', 'its new path', storedPath('to'))
     .action(move)
   withCluster(program.command('truncate'))
-    .description('shorten a file, or lengthen it by zeros')
-    .argument('<path>', 'where it is stored', storedPath('path'))
-    .argument('<size>', 'in bytes', parseSize)
+    .description('shorten a file, or extend it with zeros')
+    .argument('<path>', 'the path of the stored file', storedPath('path'))
+    .argument('<size>', 'its new size in bytes', parseSize)
     .action(truncate)
 }
 

@@ -1,6 +1,6 @@
 /**
  * The command line `quire`. Exit status: 0 done; 1 failed, with one line on stderr; 2 bad usage; 130 or 143 interrupted;
- * 141 the reader of standard output has gone.
+ * 141 the reader of standard output has exited.
  */
 import { InvalidArgumentError } from '@quire/protocol'
 import { Command, CommanderError } from 'commander'
@@ -29,10 +29,10 @@ import { readVersion, versionLine } from './version.js'
 async function main(argv: readonly string[]): Promise<number> {
   if (asksForJson(argv)) useJson()
   const program = new Command('quire')
-    .description('A replicated page store whose files are memory: peers, and commands for their clients.')
+    .description('Distributed mmap: run the peers of a cluster, and copy, list and inspect its files.')
     .option('-V, --version', 'print the version, its commit and the version of Node')
     .exitOverride()
-    // Commander's own words take several lines; statusOf prints them in one.
+    // Commander's errors take several lines; `statusOf` prints each on one line.
     .configureOutput({ writeOut: writeText, writeErr: () => {} })
   addDevCommand(program)
   addClusterCommands(program)
@@ -55,7 +55,7 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** Before the options are parsed: one that is wrong is a failure, too. */
+/** Looks for --json before the options are parsed, because an error of parsing must be JSON, too. */
 function asksForJson(argv: readonly string[]): boolean {
   const end = argv.indexOf('--')
   return argv.slice(0, end < 0 ? undefined : end).includes('--json')
@@ -65,7 +65,7 @@ function statusOf(error: unknown, program: Command, argv: readonly string[]): nu
   if (error instanceof ExitError) return error.status
   if (error instanceof OutputError) return reportOutput(error)
   if (error instanceof CommanderError) {
-    // Help and version, which were asked for.
+    // The user asked for help.
     if (error.exitCode === 0) return 0
     reportUsage(error, program, argv)
     return 2
@@ -81,7 +81,7 @@ function reportUsage(error: CommanderError, program: Command, argv: readonly str
   else printHelpAsError(program.helpInformation())
 }
 
-/** Commander proposes another word on a line of its own. */
+/** Commander's message on one line. Commander puts the command that it suggests on a second one. */
 function usageOf({ message }: CommanderError): string {
   return message.replace(/^error: /, '').replaceAll(/\s*\n\s*/g, ' ')
 }
@@ -93,7 +93,7 @@ function reportOutput(failure: OutputError): number {
 
 watchOutput()
 let status = await main(process.argv)
-// What is still on its way to a slow reader is written first; a handle that somebody forgot must not keep the process.
+// Output that a slow reader has not taken yet is written first. A handle that is still open must not keep the process.
 const failure = await flushOutput()
 if (status === 0 && failure !== undefined) status = reportOutput(failure)
 process.exit(status)

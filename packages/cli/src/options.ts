@@ -15,7 +15,7 @@ export interface JsonOption {
 export interface ClusterOptions extends JsonOption {
   readonly peers?: readonly string[]
   readonly key?: string
-  /** Founding digest. */
+  /** The founding digest of the cluster. */
   readonly cluster?: string
   /** Milliseconds. */
   readonly timeout?: number
@@ -26,7 +26,7 @@ const NO_PEERS = 'no peers: give --peers or set QUIRE_PEERS'
 export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
 
 export function withJson(command: Command): Command {
-  return command.option('--json', 'print JSON, one value a line')
+  return command.option('--json', 'print JSON, one value per line')
 }
 
 /** The options of every command that talks to a cluster. */
@@ -35,45 +35,45 @@ export function withCluster(command: Command): Command {
     .addOption(
       new Option(
         '--peers <addresses>',
-        'multiaddrs that end in /p2p/<PeerId>, separated by commas or white space; any one that answers is enough'
+        'multiaddrs that end in /p2p/<PeerId>, separated by commas or white space; one that answers is enough'
       )
         .env('QUIRE_PEERS')
         .argParser(parsePeers)
     )
-    .option('--key <file>', "this client's key; default: a fresh one (env: QUIRE_KEY)", fileName('--key'))
+    .option('--key <file>', 'key file of this client; default: a fresh identity (env: QUIRE_KEY)', fileName('--key'))
     .addOption(
-      new Option('--cluster <digest>', 'founding digest, as init prints it: peers of other clusters are not used')
+      new Option('--cluster <digest>', 'founding digest that init prints; peers of other clusters are not used')
         .env('QUIRE_CLUSTER')
         .argParser(parseDigest)
     )
     .option(
       '--timeout <duration>',
-      'how long a step may wait for the cluster: seconds, or with a unit as in 500ms or 2m; default 30, of status and health 10',
+      'how long each step may wait for the cluster: seconds, or a number with a unit such as 500ms or 2m; default: 30, for status and health 10',
       parseDuration
     )
 }
 
 export function withLogLevel(command: Command, level: (typeof LOG_LEVELS)[number]): Command {
-  const option = new Option('--log-level <level>', 'of the log on stderr').choices(LOG_LEVELS).default(level)
+  const option = new Option('--log-level <level>', 'level of the log on stderr').choices(LOG_LEVELS).default(level)
   return command.addOption(option.argParser(parseLevel))
 }
 
-/** What a log that cannot be written may keep until it can be; later lines are dropped. */
+/** Bytes of the log that are kept in memory while it cannot be written. Further lines are dropped. */
 const MAX_LOG_BACKLOG_BYTES = 1024 * 1024
 
 export function createLogger(level: string): Logger {
   const destination = pino.destination({ dest: 2, sync: true, maxLength: MAX_LOG_BACKLOG_BYTES })
   // A full disk under the log must not end a peer.
   destination.on('error', () => {})
-  // Lines end in a line feed of their own. What others have said stands in them, and they often go to a terminal.
+  // Only the line feed at the end stays as it is: a line quotes remote text, and often goes to a terminal.
   const streamWrite = (line: string): string => showControls(line.trimEnd()) + '\n'
   return pino({ level, base: null, hooks: { streamWrite } }, destination)
 }
 
-/** The options, and the fields of the API that they fill. */
+/** Names of options by the API field that each of them fills. */
 export type OptionNames = Readonly<Record<string, string>>
 
-/** Runs `use`. An InvalidArgumentError names the option that the user has typed, not the field of the API. */
+/** Runs `use`. An InvalidArgumentError from it names the option that the user typed, not the API field. */
 export async function namingOptions<T>(options: OptionNames, use: () => T | Promise<T>): Promise<T> {
   try {
     return await use()
@@ -90,12 +90,12 @@ export function peersOf(options: ClusterOptions): readonly string[] {
 }
 
 export async function keyOf(options: ClusterOptions): Promise<PrivateKey | undefined> {
-  // An empty variable stands for none, as the shell's habit is; an empty --key is a mistake.
+  // An empty variable counts as unset, as is usual in shells. An empty --key is a mistake.
   const file = options.key ?? (process.env['QUIRE_KEY'] || undefined)
   return file === undefined ? undefined : loadPrivateKey(file)
 }
 
-/** A command without a key has an identity that no cluster can list, so its user needs to hear of keys. */
+/** A cluster refused a command without a key. No cluster can list a fresh identity, so the message points to keys. */
 class FreshIdentityError extends NotAuthorizedError {
   override readonly message: string
   constructor({ who, reason }: NotAuthorizedError) {
@@ -105,7 +105,7 @@ class FreshIdentityError extends NotAuthorizedError {
   }
 }
 
-/** The error that a command reports for `error`. Without a `key`, a refusal names what the user can do about it. */
+/** Returns the error to report for `error`: a refusal of a command without `key` names the remedy. */
 export function explainRefusal(error: unknown, key: PrivateKey | undefined): unknown {
   const isUnlisted = error instanceof NotAuthorizedError && error.reason.startsWith(UNLISTED)
   return isUnlisted && key === undefined ? new FreshIdentityError(error) : error
@@ -118,10 +118,10 @@ export const CLIENT_OPTIONS: OptionNames = {
   faultTimeoutMs: '--timeout'
 }
 
-/** Waiting for a cluster that is told that this client goes. */
+/** How long a command that failed waits for the cluster to take note that its client leaves. */
 const CLOSE_TIMEOUT_MS = 1000
 
-/** Runs `use` with a client and ends its session, whatever happens, Ctrl-C included: then it rejects with InterruptedError. */
+/** Runs `use` with a client, whose session always ends. Rejects with InterruptedError on SIGINT or SIGTERM. */
 export async function withClient<T>(options: ClusterOptions, use: (client: DsmClient) => Promise<T>): Promise<T> {
   const interruption = watchForInterruption()
   try {
@@ -132,7 +132,7 @@ export async function withClient<T>(options: ClusterOptions, use: (client: DsmCl
       ...(options.cluster === undefined || options.cluster === '' ? {} : { cluster: options.cluster }),
       ...(options.timeout === undefined ? {} : { faultTimeoutMs: options.timeout })
     }
-    // Bad usage ends above, without the time that the client's modules take.
+    // Bad usage has failed by now, without waiting for the client's modules to load.
     const connecting = import('@quire/dsm-client')
       .then(({ createDsmClient }) => namingOptions(CLIENT_OPTIONS, () => createDsmClient(init)))
       .catch((error: unknown) => {
@@ -145,7 +145,7 @@ export async function withClient<T>(options: ClusterOptions, use: (client: DsmCl
       result = await Promise.race([using, interruption.promise])
     } catch (error) {
       await client.close({ signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS) }).catch(ignore)
-      // What it still waited for fails now, and it tidies up; only a reader of our output could hold it up.
+      // The closed client fails whatever `use` awaits, so `use` cleans up. Only a slow reader of its output can delay that.
       await Promise.race([using.catch(ignore), setTimeout(CLOSE_TIMEOUT_MS)])
       throw error
     }
@@ -157,23 +157,23 @@ export async function withClient<T>(options: ClusterOptions, use: (client: DsmCl
 }
 
 function ignore(): void {
-  // Something else has failed already, and that is what is reported.
+  // An earlier error is the one to report.
 }
 
-/** A promise that rejects with InterruptedError when the process is told to end. */
+/** Returns a promise that rejects with InterruptedError when SIGINT or SIGTERM arrives. */
 function watchForInterruption(): { readonly promise: Promise<never>; stop(): void } {
   let interrupt: (signal: 'SIGINT' | 'SIGTERM') => void
   const promise = new Promise<never>((_, reject) => {
     interrupt = (signal) => reject(new InterruptedError(signal))
     process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
   })
-  promise.catch(() => {}) // It may come when nobody races it any more.
+  promise.catch(() => {}) // A signal may arrive after the last race.
   return { promise, stop: () => void process.off('SIGINT', interrupt).off('SIGTERM', interrupt) }
 }
 
-// Parsers of commander. They throw InvalidArgumentError, as the API does, so that one form of words serves all values.
+// Argument parsers for commander. They throw InvalidArgumentError, as the API does, so that all messages read alike.
 
-/** Of a local file or folder: the empty name would stand for the working directory. */
+/** Parses the name of a local file or folder. The empty name would mean the working directory. */
 export function fileName(argument: string): (text: string) => string {
   return (text) => {
     if (text === '') throw new InvalidArgumentError(argument, text, 'a name')
@@ -181,12 +181,12 @@ export function fileName(argument: string): (text: string) => string {
   }
 }
 
-/** Of a stored file: refused before anybody is connected to. */
+/** Parses the path of a stored file, so that a bad path fails before the client connects. */
 export function storedPath(argument: string): (text: string) => string {
   return (text) => checked(text, argument, refusePath(text))
 }
 
-/** The beginning of paths. */
+/** Parses a prefix of paths. */
 export function parsePrefix(text: string): string {
   return checked(text, 'prefix', refusePrefix(text))
 }
@@ -196,25 +196,25 @@ function checked(text: string, argument: string, refusal: InvalidArgumentError |
   throw new InvalidArgumentError(argument, refusal.value, refusal.expected)
 }
 
-/** PeerIds as they were typed: between commas and white space, as addresses are. */
+/** Splits PeerIds at commas and white space, as addresses are split. */
 export function splitIds(items: readonly string[]): string[] {
   return items.flatMap((item) => {
     const ids = item.split(/[\s,]+/).filter((id) => id !== '')
-    // Nothing is no PeerId, and is refused as one under the name of the option.
+    // An item without an id stays as it is, so that the option's check refuses it by name.
     return ids.length === 0 ? [item] : ids
   })
 }
 
-/** The value of --clients. */
+/** Parses the value of --clients. */
 export function clientsOf(items: readonly string[]): readonly string[] | 'any' {
   const ids = splitIds(items)
   if (!ids.includes('any')) return ids
-  if (ids.length > 1) throw new UsageError("--clients: 'any' lets in all, so name no other")
+  if (ids.length > 1) throw new UsageError("--clients: 'any' lets in all clients, so name no other")
   return 'any'
 }
 
 function parseDigest(text: string): string {
-  // An environment variable that is set to nothing.
+  // An empty QUIRE_CLUSTER counts as unset.
   if (text === '' || /^[0-9a-f]{64}$/.test(text)) return text
   throw new InvalidArgumentError('--cluster (or QUIRE_CLUSTER)', text, '64 hexadecimal digits')
 }
@@ -227,7 +227,7 @@ function parseLevel(text: string): string {
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, '': 1000, m: 60_000, h: 3_600_000 }
 const MAX_DURATION_MS = 24 * 3_600_000
 
-/** Milliseconds of "5", "1.5s", "500ms", "2m" or "1h". */
+/** Parses a duration into milliseconds: "5", "1.5s", "500ms", "2m" or "1h". */
 export function parseDuration(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|)$/.exec(text)
   const ms = match === null ? 0 : Math.round(Number(match[1]) * UNIT_MS[match[2]!]!)

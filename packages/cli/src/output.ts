@@ -1,4 +1,4 @@
-/** What the commands write: results on stdout, progress and failures on stderr. */
+/** The output of commands: results on stdout, progress and failures on stderr. */
 import { once } from 'node:events'
 import { writeSync } from 'node:fs'
 import { Socket } from 'node:net'
@@ -12,7 +12,7 @@ export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
-/** Ctrl-C, or a request to end; the status is the one that a shell gives. */
+/** SIGINT or SIGTERM arrived. The exit status is the one that a shell reports for the signal. */
 export class InterruptedError extends Error {
   override readonly name = 'InterruptedError'
   readonly status: number
@@ -22,7 +22,7 @@ export class InterruptedError extends Error {
   }
 }
 
-/** A failure that has been reported already, or needs no more words than its exit status. */
+/** Ends a command with this status. Everything that there is to say has been printed. */
 export class ExitError extends Error {
   override readonly name = 'ExitError'
   constructor(readonly status: number) {
@@ -40,7 +40,7 @@ export function printJson(value: unknown): void {
 
 let isJson = false
 
-/** From now on, failures and notes are JSON as well, one object a line. */
+/** Makes failures and notes JSON from now on, one object per line. */
 export function useJson(): void {
   isJson = true
 }
@@ -49,7 +49,7 @@ function printJsonError(value: object): void {
   process.stderr.write(`${visibleJson(value)}\n`)
 }
 
-/** One line that names the cause. */
+/** Prints the cause of a failure on one line. */
 export function printFailure(error: unknown): void {
   const message = error instanceof Error ? error.message : String(error)
   if (isJson) return printJsonError({ error: { code: codeOf(error), message } })
@@ -58,13 +58,13 @@ export function printFailure(error: unknown): void {
   )
 }
 
-/** Quire's own; those of the system and of the parser of options are no part of what the README says. */
+/** The code of an error of Quire. Codes of the system and of the option parser are not documented, so they are left out. */
 function codeOf(error: unknown): string | null {
   const { code } = error instanceof Error ? (error as { readonly code?: unknown }) : {}
   return typeof code === 'string' && code.startsWith('ERR_') ? code : null
 }
 
-/** The help that a bare `quire` gets: it has asked for nothing, so standard output stays empty. */
+/** Prints the help for a bare `quire`. The user did not ask for it, so it goes to stderr. */
 export function printHelpAsError(help: string): void {
   process.stderr.write(help)
 }
@@ -74,11 +74,11 @@ export function printNote(text: string): void {
   process.stderr.write(`quire: ${oneLine(text)}\n`)
 }
 
-/** Standard output cannot be written. When its reader has gone, as `head` goes, nobody needs to be told. */
+/** Standard output cannot be written. If its reader has exited, as `head` does, the command stays silent. */
 export class OutputError extends Error {
   override readonly name = 'OutputError'
   readonly isReaderGone: boolean
-  /** When the reader has gone, the status that a shell reports for a program that SIGPIPE ends. */
+  /** 141 if the reader has exited: what a shell reports for a program that SIGPIPE ends. */
   readonly status: number
   constructor(cause: NodeJS.ErrnoException) {
     super(`standard output cannot be written (${cause.code ?? cause.message})`, { cause })
@@ -93,10 +93,10 @@ let outputFailure: OutputError | undefined
 let reportFailure: (failure: OutputError) => void
 const failedOutput = new Promise<OutputError>((resolve) => (reportFailure = resolve))
 
-/** Call it before anything is written: a stream without a listener ends the process with a stack trace. */
+/** Must run before the first write: an error of a stream without a listener ends the process with a stack trace. */
 export function watchOutput(): void {
   process.stdout.on('error', fail)
-  // Nobody is left to tell; the exit status still says what happened.
+  // A failure of stderr cannot be printed. The exit status still tells the outcome.
   process.stderr.on('error', () => {})
 }
 
@@ -106,10 +106,10 @@ function fail(error: NodeJS.ErrnoException): void {
 }
 
 /**
- * Writes text of a command. False if the reader is slower. A failure is kept, and is the command's in the end.
+ * Writes to stdout. Returns false if the reader is slower. A failure is kept, and the command ends with it.
  *
- * Node writes to a pipe, a terminal or a socket as it should. Of a file it takes a write that was cut short, as by a disk
- * that is full, for a whole one, and what goes to a block device or a folder it drops.
+ * Node writes correctly to a pipe, a terminal or a socket. If a full disk cuts a write to a file short, Node takes it for
+ * a complete one; what goes to a block device or a folder it drops. So this function writes to these itself.
  */
 export function writeText(bytes: Uint8Array | string): boolean {
   if (process.stdout instanceof Socket) return process.stdout.write(bytes)
@@ -131,7 +131,7 @@ export function writeText(bytes: Uint8Array | string): boolean {
 export async function writeOutput(bytes: Uint8Array | string): Promise<void> {
   throwIfFailed()
   if (writeText(bytes)) return throwIfFailed()
-  // What `once` would reject with is the failure that the listener has seen already.
+  // An error that rejects `once` has already reached the listener of `watchOutput`.
   await Promise.race([once(process.stdout, 'drain').catch(() => {}), failedOutput])
   throwIfFailed()
 }
@@ -143,8 +143,8 @@ function throwIfFailed(): void {
 let mayLoseReader = false
 
 /**
- * For a process that runs on after it has said everything, such as a peer: rejects when standard output fails, but not when
- * its reader goes, which is no failure from now on.
+ * Rejects when standard output fails. For a process that goes on after its last output, such as a peer: from now on, a
+ * reader that exits is not a failure.
  */
 export async function whenOutputFails(): Promise<never> {
   mayLoseReader = true
@@ -153,15 +153,15 @@ export async function whenOutputFails(): Promise<never> {
   throw failure
 }
 
-/** Resolves when everything is written that still waits for a slow reader, with the failure if there was one. */
+/** Resolves once a slow reader has taken all output, with the failure if there was one. */
 export async function flushOutput(): Promise<OutputError | undefined> {
   if (outputFailure === undefined) {
-    // Only behind something: a command that prints nothing has no use for its output, which may be full or gone.
+    // Only behind pending output: a command that prints nothing must not fail because stdout is full or closed.
     if (process.stdout.writableLength > 0) {
       const written = new Promise<void>((resolve) => process.stdout.write('', () => resolve()))
       await Promise.race([written, failedOutput])
     }
-    // A failure is reported one turn after the write that it belongs to.
+    // A stream reports a failed write one turn later.
     await new Promise((resolve) => setImmediate(resolve))
   }
   return mayLoseReader && outputFailure?.isReaderGone === true ? undefined : outputFailure
@@ -172,7 +172,7 @@ export interface Progress {
   stop(): void
 }
 
-/** A bar on stderr when that is a terminal. */
+/** Shows a progress bar on stderr if stderr is a terminal. */
 export function startProgress(label: string, totalBytes: number, enabled: boolean): Progress {
   if (!enabled || !process.stderr.isTTY) return { add: () => {}, stop: () => {} }
   const bar = new cliProgress.SingleBar(

@@ -1,4 +1,4 @@
-/** Asks a peer something without opening a session. */
+/** Asks a peer one question without opening a session. */
 import {
   DialError,
   createLibp2pNetwork,
@@ -39,7 +39,7 @@ export interface Probe {
   /** This client's PeerId. */
   readonly id: string
   status(peerId: string, addresses: readonly string[], timeoutMs: number): Promise<Answered>
-  /** The peer leads and serves. */
+  /** Whether the peer leads and serves. */
   serves(address: string, timeoutMs: number): Promise<boolean>
   close(): Promise<void>
 }
@@ -58,7 +58,7 @@ export async function createProbe(privateKey?: PrivateKey): Promise<Probe> {
     id: network.peerId,
     async status(peerId, addresses, timeoutMs) {
       const question = { type: 'status', version: PROTOCOL_VERSION, seq: 1 } as const
-      // The network keeps the connection of an earlier question, and then calls nobody.
+      // The network does not call `answered` if it still has the connection of an earlier question.
       let address = addresses[0]!
       const answered = (at: string): void => {
         address = at
@@ -86,7 +86,7 @@ export async function createProbe(privateKey?: PrivateKey): Promise<Probe> {
   }
 }
 
-/** Sends one message on a stream of its own and resolves with the first answer. */
+/** Sends one message on a new stream and resolves with the first answer. */
 async function ask(
   network: Libp2pNetwork,
   { peerId, addresses, answered }: Target,
@@ -129,7 +129,7 @@ class NoAnswerError extends Error {
   }
 }
 
-/** What libp2p and the system say, and what it means to people. */
+/** Errors of libp2p and the system, and what each means to an operator. */
 const MEANINGS: readonly [pattern: RegExp, meaning: string][] = [
   [/ECONNREFUSED/, 'connection refused'],
   [/EHOSTUNREACH|ENETUNREACH/, 'no route to the host'],
@@ -138,14 +138,14 @@ const MEANINGS: readonly [pattern: RegExp, meaning: string][] = [
   [/it may not know this node/, 'refused: this client may not be listed']
 ]
 
-/** Why a peer could not be asked, in a few words. */
+/** Says in a few words why a peer gave no answer. */
 export function reasonOf(error: Error): string {
-  // It is this client that is refused, and its id would only be repeated.
+  // The whole message would repeat this client's id.
   if (error instanceof NotAuthorizedError) return `refused: ${shortenIds(error.reason)}`
   if (error instanceof QuireError && !(error instanceof UnavailableError))
     return `refused: ${shortenIds(error.message)}`
   if (!(error instanceof DialError)) return shortenIds(error.message)
-  // One reason for each address.
+  // `reason` has one part per address.
   const reasons = error.reason.split('; ').map((reason) => {
     return MEANINGS.find(([pattern]) => pattern.test(reason))?.[1] ?? shortenIds(reason)
   })

@@ -1,4 +1,4 @@
-/** Replaces a local file as a whole: whoever reads it finds the old bytes or the new ones, also after a crash. */
+/** Replaces a local file as a whole: a reader finds either the old bytes or the new ones, even after a crash. */
 import { InvalidArgumentError } from '@quire/protocol'
 import type { Stats } from 'node:fs'
 import { open, realpath, rename, stat, unlink, type FileHandle } from 'node:fs/promises'
@@ -18,15 +18,16 @@ export interface Replacement {
 }
 
 /**
- * Creates the new file beside `local`, which must be a regular file, a link to one, or not there. A process that is killed leaves it
- * behind under its random name, which is in nobody's way.
+ * Creates the new file beside `local`, which must be a regular file, a link to one, or absent. A killed process leaves the
+ * new file behind. Its random name blocks no later call.
  */
 export async function replaceLocal(local: string): Promise<Replacement> {
   if (local === '') throw new UsageError('local: the name is empty')
   const old = await find(local)
   const place = old === undefined ? local : await realpath(local)
   const temporary = temporaryBeside(place)
-  // Private until it has the old file's owner and mode: nobody may read more of the new bytes than of the old ones.
+  // The file stays private until it has the old file's owner and mode, so that no user can read the new bytes who could
+  // not read the old ones.
   const handle = await open(temporary, 'wx+', old === undefined ? 0o666 : 0o600).catch(cannotWrite(local))
   let isDone = false
   const close = async (): Promise<void> => {
@@ -58,7 +59,7 @@ export async function replaceLocal(local: string): Promise<Replacement> {
   return { handle, write, commit, close }
 }
 
-/** The file that is to be replaced. */
+/** Finds the file to replace. */
 async function find(local: string): Promise<Stats | undefined> {
   const found = await stat(local).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
@@ -71,8 +72,9 @@ async function find(local: string): Promise<Stats | undefined> {
 }
 
 /**
- * Gives the new file the old one's permissions, and its owner and group as far as this process may. Where the group cannot be kept, the
- * group that the file gets instead is allowed no more than everybody is. Set-user-id and its like are for the old bytes, and go.
+ * Gives the new file the permissions of the old one, and its owner and group if this process may set them. If the group
+ * cannot be kept, the file's new group gets no more permissions than others have. Set-user-id and similar bits applied to
+ * the old bytes, so they are dropped.
  */
 async function takeAfter(handle: FileHandle, { uid, gid, mode }: Stats): Promise<void> {
   const made = await handle.stat()

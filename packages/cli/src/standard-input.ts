@@ -1,4 +1,4 @@
-/** Standard input as a stream that never ends early without saying so. */
+/** Standard input as a stream that reports every premature end. */
 import { constants, createReadStream, fstatSync, readFileSync, ReadStream, type Stats } from 'node:fs'
 import { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
@@ -6,26 +6,26 @@ import type { Readable } from 'node:stream'
 const NAME = 'standard input'
 
 /**
- * Throws where standard input has no bytes to read: a folder, or no file at all. Node stands in for both with an input
- * that is empty, which would be stored as an empty file.
+ * Throws if standard input is a folder or closed. Node replaces both by an empty input, which would be stored as an empty
+ * file.
  */
 export function standardInput(): Readable {
   const stdin: Readable = process.stdin
-  // Pipes, terminals and sockets. They are not looked at any further: Node's import resolves wrong paths after an
-  // `fstatSync` of one.
+  // A pipe, a terminal or a socket. It must not reach the `fstatSync` below: Node's `import` resolves wrong paths after
+  // one of these.
   if (stdin instanceof Socket) return stdin
   const found = fstatSync(0)
-  // Files and character devices.
+  // A file or a character device.
   if (stdin instanceof ReadStream && !isStandIn(found)) return stdin
-  // Anything else Node takes for empty.
+  // Node reads a block device as empty.
   if (found.isBlockDevice()) return createReadStream('', { fd: 0 })
   throw cannotRead(NAME, { code: found.isDirectory() ? 'EISDIR' : 'EBADF' })
 }
 
 /**
- * Where a process is started without standard input (`<&-`), Node opens /dev/null in its place, for reading and
- * writing; `< /dev/null` opens it for reading. Few parents open it as Node does, and an empty file that one of them
- * asks for is refused rather than one that nobody asks for stored. Only Linux tells.
+ * Whether Node opened /dev/null in place of a closed standard input (`<&-`). Node opens it for reading and writing, and
+ * `< /dev/null` for reading only. A parent may open it as Node does, which is rare: to refuse its empty input is better
+ * than to store an empty file that nobody asked for. Only Linux shows the difference.
  */
 function isStandIn(found: Stats): boolean {
   if (process.platform !== 'linux' || !found.isCharacterDevice() || found.rdev !== DEV_NULL) return false
@@ -33,11 +33,11 @@ function isStandIn(found: Stats): boolean {
   return flags !== null && (Number.parseInt(flags[1]!, 8) & ACCESS_MODE) === constants.O_RDWR
 }
 
-/** Device 1:3. */
+/** Device 1:3, which is /dev/null. */
 const DEV_NULL = 0x103
 const ACCESS_MODE = 3
 
-/** A local file, or standard input, could not be read. */
+/** The error for a local file, or standard input, that cannot be read. */
 export function cannotRead(name: string, error: unknown): Error {
   const { code, message } = error as NodeJS.ErrnoException
   return new Error(`${name}: cannot be read (${code ?? message})`, { cause: error })

@@ -1,4 +1,4 @@
-/** status and health: what the peers say, and whether the cluster serves. */
+/** The commands status and health: what the peers report, and whether the cluster serves. */
 import { shortId, shortenIds } from '@quire/net'
 import Table from 'cli-table3'
 import type { Command } from 'commander'
@@ -12,14 +12,14 @@ import { takeSurvey, type PeerReport, type Survey } from './survey.js'
 import { visibleTexts } from './visible.js'
 
 /**
- * Far peers answer after five round trips. A peer that does not take the next step of a connection is given up sooner,
- * by the network.
+ * A far peer answers after five round trips. The network gives up sooner on a peer that is stuck in a step of the
+ * connection.
  */
 const TIMEOUT_MS = 10 * MAX_ROUND_TRIP_MS
 
 export function addStatusCommands(program: Command): void {
   withCluster(program.command('status'))
-    .description('what each peer says about itself; exit status 1 when the cluster serves no writes')
+    .description('show what each peer reports; exit status 1 if the cluster serves no writes')
     .action(async (options: ClusterOptions) => {
       const survey = await surveyOf(options)
       if (options.json === true) showJson(survey)
@@ -27,7 +27,9 @@ export function addStatusCommands(program: Command): void {
       endWith(survey, (problem) => problem)
     })
   withCluster(program.command('health'))
-    .description('one line, and exit status 0 only when a majority of the voters follows a leader and can store writes')
+    .description(
+      'say in one line whether a majority of the voters follows a leader and can store writes; exit status 0 only then'
+    )
     .action(async (options: ClusterOptions) => {
       const survey = await surveyOf(options)
       if (options.json === true) printJson(healthOf(survey))
@@ -89,7 +91,7 @@ function summary({ leader, voters, answering, following }: Survey): string {
   return `leader ${shortId(leader.id)} in term ${leader.term}, ${following} of ${voters} voters follow it`
 }
 
-/** A cluster may be healthy without some of its peers. Their names, so that somebody looks after them. */
+/** Names the peers that a healthy cluster keeps out, so that an operator looks after them. */
 function attention({ keptOut }: Survey): string {
   const ids = [...new Set(keptOut.map(({ id }) => shortId(id)))]
   if (ids.length === 0) return ''
@@ -108,7 +110,7 @@ function showJson({ peers, leader }: Survey): void {
   }
 }
 
-/** At most 80 columns each. Peers choose every text in a survey, ids included, so all of them are made visible first. */
+/** Lines of at most 80 columns. Peers choose every text in a survey, ids included, so all are made visible first. */
 export function statusLines(given: Survey): string[] {
   const survey = visibleTexts(given)
   const { peers, clusterId, founding, leader } = survey
@@ -118,7 +120,7 @@ export function statusLines(given: Survey): string[] {
   const letters = distinctLetters(peers.map(({ id }) => id))
   const head = ['PEER', 'ROLE', 'TERM', 'LAST', 'LAG', 'DISK FREE']
   const cells = peers.map((report) => cellsOf(report, leader, letters))
-  // The last column gets what the others leave of a line, and as many lines as it needs.
+  // The last column takes the rest of the width, and wraps onto as many lines as it needs.
   const widths = head.map((title, i) => GAP + Math.max(title.length, ...cells.map((row) => row[i]!.length)))
   const rest = Math.max(MIN_COLUMN, COLUMNS - widths.reduce((sum, width) => sum + width, 0))
   const table = new Table({
@@ -138,14 +140,14 @@ export function statusLines(given: Survey): string[] {
   ]
 }
 
-/** Peers that do not take part, and why: nothing else would show it. */
+/** Names the peers that take no part, with the reason, which no other line shows. */
 function trouble({ peers, keptOut }: Survey): string[] {
   const refused = keptOut.map(({ id, by, reason }) => {
     return `${shortId(id)} is kept out by ${by.map((each) => shortId(each)).join(' and ')}: ${shortenIds(reason)}`
   })
   const fresh = peers.filter(({ id, answer }) => answer?.admitted === false && !keptOut.some((each) => each.id === id))
   const waiting = fresh.map(({ id }) => {
-    return `${shortId(id)} is new: it takes no part until all voters of the cluster file, or a leader, have let it in`
+    return `${shortId(id)} is new: it takes no part until all voters of the cluster file, or a leader, admit it`
   })
   const lines = [...refused, ...waiting]
   return lines.length === 0 ? [] : ['', ...lines.flatMap((line) => wrap(line, COLUMNS).split('\n'))]
@@ -168,7 +170,7 @@ function cellsOf({ id, answer }: PeerReport, leader: Survey['leader'], letters: 
   return [name, role, String(term), String(lastIndex), lag === null ? '' : String(lag), free]
 }
 
-/** Entries of the leader's log that the peer lacks; null without a leader. Both are asked at almost the same moment. */
+/** Entries of the leader's log that the peer lacks; null without a leader. Both answers are about the same moment. */
 function lagOf(answer: { readonly lastIndex: number }, leader: Survey['leader']): number | null {
   return leader === undefined ? null : Math.max(0, leader.lastIndex - answer.lastIndex)
 }
@@ -182,7 +184,7 @@ function placeOf({ addresses, reason }: PeerReport): string {
   return [...at, ...(reason === undefined ? [] : [shortenIds(reason)])].join('\n')
 }
 
-/** How many letters at the end tell the ids apart. */
+/** How many trailing letters tell the ids apart. */
 function distinctLetters(ids: readonly string[]): number {
   const longest = Math.max(...ids.map((id) => id.length))
   for (let letters = 8; letters < longest; letters++) {
@@ -197,7 +199,7 @@ function formatBytes(bytes: number): string {
   return `${(bytes / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`
 }
 
-/** With the figures that people ask for; the buckets are there for who compares two moments. */
+/** Adds count, median and 99th percentile. The buckets stay, for a program that compares two moments. */
 function summarize({ name, buckets }: StageReport): StageReport & { count: number; p50Us: number; p99Us: number } {
   const count = buckets.reduce((sum, bucket) => sum + bucket.count, 0)
   const [p50Us = 0, p99Us = 0] = [50, 99].map((percent) => Math.round(stagePercentile(buckets, percent)))

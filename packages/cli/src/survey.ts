@@ -1,4 +1,4 @@
-/** What the peers of a cluster say about themselves, all of them asked, and what follows from it for the cluster. */
+/** Asks all peers of a cluster about themselves, and concludes whether the cluster serves. */
 import { InvalidArgumentError, NotAuthorizedError, type Member } from '@quire/protocol'
 import { hostAndPort, parsePeerAddress, shortId } from '@quire/net'
 import type { Answered, StatusAnswer } from './probe.js'
@@ -9,9 +9,9 @@ export interface PeerReport {
   /** The first one is where the peer answered, if it did. */
   readonly addresses: readonly string[]
   readonly answer?: StatusAnswer
-  /** It has answered, and belongs to another cluster. */
+  /** Set if the peer answered but belongs to another cluster. */
   readonly foreign?: Pick<StatusAnswer, 'clusterId' | 'founding'>
-  /** In a few words for people. */
+  /** Why the peer gave no answer, in a few words. */
   readonly reason?: string
   readonly error?: Error
 }
@@ -23,23 +23,23 @@ export interface Survey {
   readonly clusterId: string
   /** Digest of the configuration that the cluster was founded from; empty when no peer answers. */
   readonly founding: string
-  /** The newest peer that says that it leads. */
+  /** The peer of the newest term among those that report that they lead. */
   readonly leader: StatusAnswer | undefined
-  /** Of the leader's configuration; without a leader, of the peer that is furthest. */
+  /** Voters of the leader's configuration; without a leader, of the most advanced peer's. */
   readonly voters: number
   /** Voters that answer. */
   readonly answering: number
-  /** Voters that answer and name the leader in its term, itself included. */
+  /** Voters that answer and follow the leader in its term, the leader included. */
   readonly following: number
-  /** Voters that the cluster needs; 0 when no peer of it answers. */
+  /** Voters that make a majority; 0 if no peer of the cluster answers. */
   readonly quorum: number
-  /** Peers that others refuse, or that say so themselves. */
+  /** Peers that others refuse, by the word of either side. */
   readonly keptOut: readonly KeptOut[]
-  /** Why the cluster serves nobody; undefined when it serves. */
+  /** Why the cluster does not serve; undefined if it serves. */
   readonly problem: string | undefined
 }
 
-/** A peer that does not take part, although it runs: others hold something against it. */
+/** A running peer that takes no part because others refuse it. */
 export interface KeptOut {
   readonly id: string
   readonly by: readonly string[]
@@ -51,18 +51,21 @@ export interface SurveyInit {
   readonly given: readonly string[]
   /** This client's PeerId: no node can dial itself. */
   readonly self: string
-  /** Rejects, within `timeoutMs`, when the peer does not answer. */
+  /** Asks one peer. Rejects within `timeoutMs` if the peer does not answer. */
   readonly ask: (id: string, addresses: readonly string[], timeoutMs: number) => Promise<Answered>
-  /** In a few words for people. */
+  /** Describes an error in a few words. */
   readonly reasonOf: (error: Error) => string
-  /** Founding digest of the cluster that is asked for. Default: that of the first given peer that answers. */
+  /** Founding digest of the cluster to survey. Default: that of the first given peer that answers. */
   readonly founding?: string | undefined
-  /** For one peer. The whole survey ends within twice as long, however many peers do not answer. */
+  /** Limit for one peer. The whole survey takes at most twice as long, however many peers do not answer. */
   readonly timeoutMs: number
   readonly now: () => number
 }
 
-/** Asks the given peers and all that they name, at once. Rejects with InvalidArgumentError under the key of a peer. */
+/**
+ * Asks the given peers and all peers that they name, concurrently. Rejects with InvalidArgumentError if this client uses
+ * the key of a peer.
+ */
 export async function takeSurvey(init: SurveyInit): Promise<Survey> {
   const round = new Round(init)
   for (const address of init.given) {
@@ -94,7 +97,7 @@ class Round {
 
   async finish(): Promise<PeerReport[]> {
     await this.settle()
-    // Others may have named addresses where a peer that did not answer is now.
+    // Other peers may have named newer addresses of a peer that did not answer.
     for (const { id, addresses, answer } of this.reports.values()) {
       if (answer === undefined && this.known.get(id)!.size > addresses.length) this.asking.push(this.ask(id))
     }
@@ -154,12 +157,13 @@ function problemOfSilence(peers: readonly PeerReport[], founding: string): strin
   const others = peers.flatMap(({ foreign }) => foreign ?? [])
   if (others.length === 0) return 'no peer answers'
   const names = new Set(others.map((other) => `${other.clusterId}, founded as ${other.founding}`))
+  const who = others.length === 1 ? '1 peer' : `${others.length} peers`
   const verb = others.length === 1 ? 'does' : 'do'
-  const theirs = `${others.length} of ${names.size === 1 ? 'another one' : 'others'} ${verb} (${[...names].join('; ')})`
+  const theirs = `${who} of ${names.size === 1 ? 'another cluster' : 'other clusters'} ${verb} (${[...names].join('; ')})`
   return `no peer of the cluster founded as ${founding} answers; ${theirs}`
 }
 
-/** Peers of the cluster answer, and none of them leads. */
+/** Peers of the cluster answer, but none leads. */
 function problemOfElection(peers: readonly PeerReport[], ids: readonly string[], quorum: number): string {
   const voters = peers.filter(({ id }) => ids.includes(id))
   const answering = voters.flatMap(({ answer }) => answer ?? [])
@@ -185,7 +189,7 @@ function problemOfFirstElection(voters: readonly PeerReport[], count: number): s
   return `no leader yet: the first election needs all ${count} voters, ${answering} ${verb} (${places.join('; ')})`
 }
 
-/** One of each peer and reason: peers of one mind are named together. */
+/** Groups the refusals by peer and reason, with all peers that give that reason. */
 function keptOutOf(answers: readonly StatusAnswer[]): KeptOut[] {
   const found = new Map<string, { readonly id: string; readonly by: Set<string>; readonly reason: string }>()
   for (const answer of answers) {
@@ -200,7 +204,7 @@ function keptOutOf(answers: readonly StatusAnswer[]): KeptOut[] {
   return [...found.values()].map(({ id, by, reason }) => ({ id, by: [...by], reason }))
 }
 
-/** A majority that follows stores nothing where too few of it have room. A leader without room hands over if it can. */
+/** A majority of followers stores nothing if too few of them have room. A leader without room hands over if it can. */
 function problemOfRoom(
   followers: readonly StatusAnswer[],
   leader: StatusAnswer,
@@ -223,7 +227,7 @@ function excludeForeign(report: PeerReport, cluster: Pick<Survey, 'clusterId' | 
   const { id, addresses, answer } = report
   if (answer === undefined || answer.founding === cluster.founding) return report
   const { clusterId, founding } = answer
-  // Without an answer of the cluster that is asked for, its id is not known.
+  // The id of the surveyed cluster is unknown if none of its peers answers.
   const isNamesake = cluster.clusterId === '' || clusterId === cluster.clusterId
   const reason = `it belongs to cluster ${clusterId}${isNamesake ? `, founded as ${founding}` : ''}`
   return { id, addresses, foreign: { clusterId, founding }, reason, error: new Error(reason) }

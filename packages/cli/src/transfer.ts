@@ -1,4 +1,4 @@
-/** Bytes between local files and stored ones, in chunks that are under way together, with a digest. */
+/** Copies bytes between local files and stored ones, several chunks at a time, and computes their digest. */
 import type { DsmFile } from '@quire/dsm-client'
 import { QuireError } from '@quire/protocol'
 import { createHash } from 'node:crypto'
@@ -7,11 +7,11 @@ import type { Readable } from 'node:stream'
 import type { Progress } from './output.js'
 import { cannotRead } from './standard-input.js'
 
-/** Bytes that are read or written in one call, and calls that are under way at once. */
+/** Bytes per read or write, and the number of concurrent calls. */
 const CHUNK_BYTES = 128 * 1024
 const CHUNKS_AT_ONCE = 16
 
-/** What arrived is not what was sent. */
+/** A copy differs from its source. */
 export class DigestMismatchError extends QuireError {
   override readonly name = 'DigestMismatchError'
   readonly code = 'ERR_DIGEST'
@@ -26,7 +26,7 @@ export class DigestMismatchError extends QuireError {
 
 /** Bytes to store: all but the last chunk have the same length. */
 export interface Source {
-  /** Undefined until the end of a stream. */
+  /** Undefined for a stream. */
   readonly size: number | undefined
   readonly chunks: AsyncIterable<Uint8Array>
   close(): Promise<void>
@@ -37,7 +37,7 @@ export interface Sent {
   readonly sha256: string
 }
 
-/** Resolves when everything is durable. */
+/** Writes all of `source` to `file`. Resolves when the bytes are durable. */
 export async function upload(source: Source, file: DsmFile, progress: Progress): Promise<Sent> {
   const digest = createHash('sha256')
   const writes = new Set<Promise<void>>()
@@ -66,7 +66,7 @@ export async function upload(source: Source, file: DsmFile, progress: Progress):
   return { size, sha256: digest.digest('hex') }
 }
 
-/** A file whose size is known. It must not become shorter meanwhile. */
+/** Reads a file of known size, which must not become shorter meanwhile. */
 export function fileSource(name: string, handle: FileHandle, size: number): Source {
   async function* chunks(): AsyncGenerator<Uint8Array> {
     for (let offset = 0; offset < size; offset += CHUNK_BYTES)
@@ -75,7 +75,7 @@ export function fileSource(name: string, handle: FileHandle, size: number): Sour
   return { size, chunks: chunks(), close: () => handle.close() }
 }
 
-/** Whatever comes until the end. A stream that fails, or closes without an end, fails the upload. */
+/** Reads a stream to its end. A stream that fails, or closes before its end, fails the upload. */
 export function streamSource(name: string, stream: Readable): Source {
   async function* pieces(): AsyncGenerator<Uint8Array> {
     try {
@@ -117,7 +117,7 @@ async function readChunk(name: string, source: FileHandle, offset: number, lengt
   return chunk
 }
 
-/** Reads `size` bytes with some calls ahead and hands them to `take` in order. Resolves with their digest. */
+/** Reads `size` bytes, several chunks ahead, and hands them to `take` in order. Resolves with their SHA-256. */
 export async function download(
   file: DsmFile,
   size: number,
@@ -130,7 +130,7 @@ export async function download(
   const fill = (): void => {
     while (ahead.length < CHUNKS_AT_ONCE && next < size) {
       const read = file.read(next, Math.min(CHUNK_BYTES, size - next))
-      // Its failure is met when its turn comes.
+      // The loop below awaits the read and meets its failure.
       read.catch(() => {})
       ahead.push(read)
       next += CHUNK_BYTES
@@ -150,8 +150,8 @@ export async function download(
 }
 
 /**
- * The digest of what is stored, of a file that was flushed. Every page is dropped first and comes from the leader again, so no byte of it
- * is one that this client still had.
+ * Computes the digest of the stored bytes of a flushed file. It evicts every page first, so each byte comes from the
+ * leader and none from this client's cache.
  */
 export async function readBack(file: DsmFile, size: number, progress: Progress): Promise<string> {
   await file.addressSpace.evictMappingRange(0, 0)

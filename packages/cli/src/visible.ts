@@ -1,20 +1,20 @@
-/** Text from the cluster as a terminal may show it: a path can hold any character but NUL. */
+/** Makes text from the cluster safe for a terminal: a path can hold any character but NUL. */
 
-/** Control characters, line and paragraph separators, and the marks that turn the direction of writing around. */
+/** Control characters, line and paragraph separators, and the marks that change the direction of text. */
 const UNSAFE = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu
 const SHORT: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' }
 
 /**
- * Shows what a terminal would obey or hide: `\n`, `\r` and `\t`, and `\u` with four hexadecimal digits for everything
- * else.
+ * Escapes the characters that a terminal would obey or hide: as `\n`, `\r` and `\t`, and all others as `\u` with four
+ * hexadecimal digits.
  */
 export function showControls(text: string): string {
   return text.replaceAll(UNSAFE, (found) => SHORT[found] ?? `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
-/** The value as JSON on one line, which means the same and which a terminal shows: a string may hold all that a path may. */
+/** The value as JSON on one line, safe for a terminal. It parses to the same value. */
 export function visibleJson(value: unknown): string {
-  // JSON has escapes for the characters below U+0020 only; `\u009b` begins a command to a terminal as well as ESC [ does.
+  // JSON.stringify escapes only the characters below U+0020, but U+009B begins a terminal command just as ESC [ does.
   return showControls(JSON.stringify(value))
 }
 
@@ -27,8 +27,7 @@ export function visibleTexts<T>(value: T): T {
 }
 
 /**
- * A path in a listing. A backslash is doubled, so that two paths never look alike. All other characters stand for
- * themselves.
+ * A path as listings show it. A backslash is doubled, so that two different paths never look alike.
  */
 export function showPath(path: string): string {
   return showControls(path.replaceAll('\\', '\\\\'))
