@@ -29,7 +29,7 @@ import {
 
 export type StatusAnswer = LeaderMessageOf<'status'>
 
-/** An answer, and over which of the addresses it came. */
+/** An answer, and the address that it came from. */
 export interface Answered {
   readonly answer: StatusAnswer
   readonly address: string

@@ -1,4 +1,4 @@
-/** What the command says and leaves behind without a cluster of its own: usage, keys, cluster files, one peer. */
+/** The commands that need no running cluster: usage, keys, cluster files, one peer. */
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
@@ -66,7 +66,7 @@ describe('quire', () => {
   )
 
   it(
-    'prints help on stdout when it is asked to',
+    'prints help on stdout when asked',
     async () => {
       const cases = [['--help'], ['help'], ['help', 'init'], ['init', '--help']]
       for (const result of await quireEach(cases, (args) => quire(args))) {
@@ -78,7 +78,7 @@ describe('quire', () => {
   )
 
   it(
-    'writes a key once, for its owner only, and prints its PeerId',
+    'keygen writes a key that only its owner may read, prints its PeerId, and overwrites no file',
     async () => {
       const file = join(root, 'key')
       const first = await quire(['keygen', file])
@@ -106,7 +106,7 @@ describe('quire', () => {
   )
 
   it(
-    'makes the cluster file from addresses and files of addresses',
+    'init makes the cluster file from addresses and from files of addresses',
     async () => {
       const ids = await Promise.all(
         [1, 2].map(async (i) => (await quire(['keygen', join(root, `k${i}`)])).stdout.trim())
@@ -129,7 +129,7 @@ describe('quire', () => {
       expect(await quire(args)).toEqual({
         status: 0,
         stdout: expect.stringMatching(/^cluster id {7}blue\nfounding digest {2}[0-9a-f]{64}\n$/) as string,
-        stderr: 'quire: 2 voters outlive no more failures than 1: take an odd number\n'
+        stderr: 'quire: 2 voters survive no more failures than 1: use an odd number\n'
       })
       const made = JSON.parse(readFileSync(out, 'utf8'))
       expect(made).toMatchObject({ clusterId: 'blue', clients: 'any', admins: [] })
@@ -146,7 +146,7 @@ describe('quire', () => {
   )
 
   it(
-    'takes several addresses of one voter, joined by commas, and warns of an even number of voters only',
+    'init takes several addresses of one voter joined by commas, and warns only of an even number of voters',
     async () => {
       const ids = await Promise.all(
         [1, 2, 3].map(async (i) => (await quire(['keygen', join(root, `k${i}`)])).stdout.trim())
@@ -176,7 +176,7 @@ describe('quire', () => {
   )
 
   it(
-    'runs one peer, which leaves cleanly at SIGTERM and refuses a second process on its directory',
+    'peer runs one peer, which exits cleanly at SIGTERM and refuses a second process on its data directory',
     async () => {
       const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
       const cluster = join(root, 'cluster.json')
@@ -208,9 +208,9 @@ describe('quire', () => {
     SLOW
   )
 
-  it.each(['a client', 'a peer'])(
-    'ends %s with one line that names the file or the value when it cannot be used, and leaves nothing behind',
-    async (who) => {
+  it.each(['client', 'peer'])(
+    'a %s command names an unusable file or value in one line, and leaves nothing behind',
+    async (role) => {
       const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
       const address = `/ip4/127.0.0.1/tcp/1/p2p/${id}`
       const otherId = '12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X'
@@ -285,7 +285,7 @@ describe('quire', () => {
         [['dev', '--data-dir', file], 1, `${file}: cannot be made: ${file} is there and is not a folder`]
       ]
       const env = { QUIRE_PEERS: address }
-      const cases = who === 'a peer' ? ofPeer : ofClient
+      const cases = role === 'peer' ? ofPeer : ofClient
       const results = await quireEach(cases, ([args]) => quire(args, { env }))
       for (const [i, result] of results.entries()) {
         const [args, status, problem] = cases[i]!
@@ -300,7 +300,7 @@ describe('quire', () => {
   )
 
   it(
-    'refuses addresses that nobody can dial, and voters that are named twice or share an address',
+    'refuses addresses that cannot be dialed, and voters that are named twice or share an address',
     async () => {
       const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
       const address = `/ip4/127.0.0.1/tcp/1/p2p/${id}`
@@ -329,11 +329,15 @@ describe('quire', () => {
         [
           ['init', '--voters', `${address} ${otherAddress}`, '--clients', 'any'],
           2,
-          'are two voters: give each as an argument of its own'
+          'are two voters: pass them as separate arguments'
         ],
         [['init', '--voters', nobody, '--clients', 'any'], 2, `${nobody} names no voter`],
-        [['init', '--voters', address, '--clients', 'any', otherId], 2, "'any' lets in all, so name no other"],
-        [['init', '--voters', address, '--clients', `${otherId},any`], 2, "'any' lets in all, so name no other"],
+        [['init', '--voters', address, '--clients', 'any', otherId], 2, "'any' lets in all clients, so name no other"],
+        [
+          ['init', '--voters', address, '--clients', `${otherId},any`],
+          2,
+          "'any' lets in all clients, so name no other"
+        ],
         [[...peer, missing, '--cluster', twice], 2, 'without the key "clients" twice'],
         [
           ['ls', '--peers', `${address},${sameAddress}`],
@@ -360,7 +364,7 @@ describe('quire', () => {
   )
 
   it(
-    'names the option that was typed, not the field of the API, for a value that cannot be',
+    'names the option that the user typed, not the API field, for an impossible value',
     async () => {
       const key = join(root, 'key')
       const id = (await quire(['keygen', key])).stdout.trim()
@@ -379,7 +383,7 @@ describe('quire', () => {
         [
           [...peer, missing, '--cluster', fields],
           2,
-          `--cluster is "${fields}", must be a cluster file that is right: voters is 0`
+          `--cluster is "${fields}", must be a valid cluster file: voters is 0`
         ],
         [[...peer, missing, '--listen', 'here'], 2, '--listen is "here", must be a TCP multiaddr'],
         [[...peer, missing, '--cluster', foreign], 2, `--key is "${id}", must be the key of a voter`]
@@ -397,7 +401,7 @@ describe('quire', () => {
   )
 
   it(
-    'names the cause in one line when no peer answers',
+    'status says in one line that no peer answers, and for each peer the cause',
     async () => {
       const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
       const result = await quire(['status', '--peers', `/ip4/127.0.0.1/tcp/1/p2p/${id}`])
@@ -410,7 +414,7 @@ describe('quire', () => {
 })
 
 it(
-  'with --json, failures and notes are one JSON object on stderr, with the code of the error',
+  'with --json, each failure or note is one JSON object on stderr, with the code of the error',
   async () => {
     const [id, second] = await Promise.all(
       ['one', 'two'].map(async (name) => (await quire(['keygen', join(root, name)])).stdout.trim())
@@ -440,7 +444,7 @@ it(
       [
         ['init', '--voters', a, b, '--clients', 'any', '--out', join(root, 'cluster.json')],
         0,
-        { note: '2 voters outlive no more failures than 1: take an odd number' }
+        { note: '2 voters survive no more failures than 1: use an odd number' }
       ]
     ]
     const results = await quireEach(cases, ([args]) => quire([...args, '--json']))
@@ -450,14 +454,14 @@ it(
       expect(stderr).toMatch(/^[^\n]+\n$/)
       expect(JSON.parse(stderr)).toEqual(line)
     }
-    // What follows -- is no option.
+    // An argument after -- is not an option.
     expect((await quire(['id', '--', '--json'])).stderr).toBe('quire: --json: cannot be read (ENOENT)\n')
   },
   SLOW
 )
 
 it(
-  'every client command waits as long as --timeout says, and then says which peers it asked and what they are',
+  'every client command waits as long as --timeout says, then names the peers that it asked and their states',
   async () => {
     const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
     const peers = `/ip4/127.0.0.1/tcp/1/p2p/${id}`

@@ -1,4 +1,4 @@
-/** What put, get and other commands leave behind when they are killed, and what they replace. */
+/** What put and get leave behind when they are killed, and how they replace files. */
 import { createDsmClient } from '@quire/dsm-client'
 import { generatePrivateKey, peerIdFromKey } from '@quire/net'
 import { execFileSync, spawn } from 'node:child_process'
@@ -35,7 +35,7 @@ const waitMs = { timeout: 30_000, interval: 20 }
 const BIN = fileURLToPath(new URL('../bin/quire.js', import.meta.url))
 const isRoot = process.getuid?.() === 0
 const NOBODY = 65_534
-/** A disk whose size a test sets is a file system in memory, which only root may mount. */
+/** A test gets a disk of a chosen size by mounting a file system in memory, which only root may do. */
 const canMount = isRoot && process.platform === 'linux'
 
 let cluster: string
@@ -87,7 +87,7 @@ async function stored(path: string, bytes: Uint8Array): Promise<void> {
   rmSync(local)
 }
 
-/** Pages on disk, by file: of a peer that has ended. */
+/** Counts the pages on disk by file. The peer must be closed. */
 function pagesOnDisk(): Map<string, number> {
   const backend = createLmdbBackend({ path: join(cluster, 'data/pages/pages.lmdb') })
   const store = createPageStore({ backend })
@@ -101,23 +101,8 @@ function pagesOnDisk(): Map<string, number> {
 }
 
 describe('get', () => {
-  it('fails with the name of its input when that fails, or closes before its end', async () => {
-    await using client = await createDsmClient({ peers: [env.QUIRE_PEERS!] })
-    const file = await client.createUnnamed({ size: 0 })
-    for (const [problem, code] of [
-      [Object.assign(new Error('broken'), { code: 'EIO' }), 'EIO'],
-      [undefined, 'ERR_STREAM_PREMATURE_CLOSE']
-    ] as const) {
-      const stream = new Readable({ read: () => {} })
-      stream.push(new Uint8Array(200_000))
-      setImmediate(() => stream.destroy(problem))
-      const sent = upload(streamSource('the input', stream), file, { add: () => {}, stop: () => {} })
-      await expect(sent).rejects.toThrow(`the input: cannot be read (${code})`)
-    }
-  })
-
   it(
-    'killed in the middle leaves the target as it was, and a file that blocks no other get and that no other user may read',
+    'leaves, when killed, the target unchanged and a private temporary file that blocks no later get',
     async () => {
       const bytes = randomBytes(32 * 1024 * 1024)
       await stored('/large', bytes)
@@ -146,7 +131,7 @@ describe('get', () => {
     ['640', '640'],
     ['755', '755'],
     ['4750', '750']
-  ])('replaces a file of mode %s by one of mode %s, which it has before its first byte', async (...modes) => {
+  ])('replaces a file of mode %s by a file that has mode %s before its first byte', async (...modes) => {
     const [before, after] = modes.map((mode) => parseInt(mode, 8)) as [number, number]
     const target = join(root, 'target')
     writeFileSync(target, 'old')
@@ -160,7 +145,7 @@ describe('get', () => {
   })
 
   it(
-    'makes a new file as the umask says',
+    'creates a new file with the mode that the umask permits',
     async () => {
       await stored('/small', randomBytes(5000))
       const target = join(root, 'new')
@@ -172,7 +157,7 @@ describe('get', () => {
   )
 
   it.runIf(isRoot)(
-    'keeps the owner where it may, and gives a group that it cannot keep no more than everybody has',
+    'keeps owner and group if permitted, and gives another group no more permissions than others have',
     async () => {
       await stored('/small', randomBytes(5000))
       const target = join(root, 'owned')
@@ -182,7 +167,7 @@ describe('get', () => {
       expect(await run('get', '/small', target)).toEqual(done)
       expect(statSync(target)).toMatchObject({ uid: 1234, gid: 4321, size: 5000 })
       expect(modeOf(target)).toBe(0o640)
-      // A user who owns the folder, but neither the file nor its group.
+      // This user owns the folder, but not the file, and is not in the file's group.
       const folder = join(root, 'folder')
       mkdirSync(folder)
       const other = join(folder, 'other')
@@ -212,7 +197,7 @@ describe('get', () => {
   )
 
   it(
-    'takes names as long as the filesystem does, and so do keygen and init; a longer one is refused at once',
+    'accepts names as long as the file system does, as keygen and init do, and refuses a longer one at once',
     async () => {
       const bytes = randomBytes(5000)
       await stored('/small', bytes)
@@ -241,7 +226,7 @@ describe('get', () => {
   )
 
   it.skipIf(!canMount)(
-    'names its target when the disk becomes full, and keeps the old file (needs root, to mount)',
+    'names its target when the disk becomes full, and keeps the old file (needs root to mount)',
     async () => {
       await stored('/large', randomBytes(1_000_003))
       execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', root])
@@ -270,7 +255,7 @@ describe('get', () => {
   )
 })
 
-/** Leaves no room on the file system of `folder`. */
+/** Fills the file system of `folder`. */
 function fillDisk(folder: string): void {
   const file = openSync(join(folder, 'filler'), 'w')
   try {
@@ -283,7 +268,7 @@ function fillDisk(folder: string): void {
 }
 
 describe('put', () => {
-  it('verifies bytes that come from the leader, and none that its client still has', async () => {
+  it('verifies bytes that come from the leader, not from the cache of its client', async () => {
     const size = 1_000_003
     await using client = await createDsmClient({ peers: [env.QUIRE_PEERS!] })
     const local = join(root, 'local')
@@ -297,7 +282,7 @@ describe('put', () => {
     expect(client.stats().bytesIn - before).toBeGreaterThanOrEqual(size)
   })
 
-  it('fails with the name of its input when that fails, or closes before its end', async () => {
+  it('names its input when the input fails or closes before its end', async () => {
     await using client = await createDsmClient({ peers: [env.QUIRE_PEERS!] })
     const file = await client.createUnnamed({ size: 0 })
     for (const [problem, code] of [
@@ -313,7 +298,7 @@ describe('put', () => {
   })
 
   it(
-    'killed in the middle leaves neither a name nor bytes, and what was under the path stays',
+    'leaves, when killed, neither a path nor bytes, and keeps the file under the path',
     async () => {
       const large = join(root, 'large')
       writeFileSync(large, randomBytes(16 * 1024 * 1024))
@@ -323,7 +308,7 @@ describe('put', () => {
       await vi.waitFor(() => expect(peer.status().ownedPages).toBeGreaterThan(100), waitMs)
       await kill(put)
       expect((await run('ls')).stdout).toBe(listed)
-      // Its time runs out.
+      // The session of the killed client expires.
       await vi.waitFor(() => expect([peer.status().sessions, peer.status().ownedPages]).toEqual([0, 0]), waitMs)
       expect((await run('ls')).stdout).toBe(listed)
       expect(JSON.parse((await run('stat', '/kept', '--json')).stdout)).toMatchObject({ size: 5000 })

@@ -34,7 +34,7 @@ describe('quire dev', () => {
   )
 
   it(
-    'ends in order at Ctrl-C, which the terminal sends to its peers too',
+    'exits cleanly at Ctrl-C, which the terminal also sends to its peers',
     async () => {
       const dev = await startDev(root)
       const exited = once(dev.child, 'exit')
@@ -48,7 +48,7 @@ describe('quire dev', () => {
   )
 
   it(
-    'takes its peers and its files with it when it is killed',
+    'leaves neither peers nor files behind when it is killed',
     async () => {
       const dev = await startDev(root)
       await stopDev(dev, 'SIGKILL')
@@ -59,7 +59,7 @@ describe('quire dev', () => {
   )
 
   it(
-    'keeps a cluster in its data directory, and does not start a dead peer again',
+    'keeps its cluster in the data directory, and does not restart a dead peer',
     async () => {
       const folder = join(root, 'cluster')
       const local = join(root, 'local')
@@ -98,7 +98,7 @@ describe('quire dev', () => {
   )
 
   it(
-    'lets in listed clients only, and tells the others which key to give',
+    'admits only listed clients, and tells the others which key they need',
     async () => {
       const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
       mkdirSync(join(root, 'tmp'))
@@ -121,7 +121,7 @@ describe('quire dev', () => {
           if (args[0] === 'status')
             expect(stranger.stdout).toMatch(/ no answer .*\n +refused: it is not listed\s+under/)
           else expect(stranger.stdout).toBe('')
-          // Without a key, the user cannot know which identity is meant, nor what would help.
+          // Without a key, the user knows neither the identity nor the remedy, so the message names both.
           const words =
             key === ''
               ? String.raw`this command has a fresh identity \(12D3\w+\), which is ${unlisted} \(--key FILE or QUIRE_KEY\)`
@@ -130,7 +130,7 @@ describe('quire dev', () => {
         }
         const listed = await quire(['ls'], { env: { ...env, QUIRE_KEY: join(root, 'key') } })
         expect(listed).toEqual({ status: 0, stdout: '', stderr: '' })
-        // The option comes before the variable.
+        // The option takes precedence over the variable.
         const option = await quire(['ls', '--key', join(root, 'key')], {
           env: { ...env, QUIRE_KEY: join(root, 'other') }
         })
@@ -144,13 +144,13 @@ describe('quire dev', () => {
 })
 
 it(
-  'without a quorum, a command says what the peers that answer are, and which do not',
+  'without a quorum, a command names the state of the peers that answer, and the peers that do not',
   async () => {
     const dev = await startDev(root)
     try {
       const env = { QUIRE_PEERS: dev.peers.map((peer) => peer.multiaddr).join('\n') }
       for (const peer of dev.peers.slice(1)) process.kill(peer.pid, 'SIGKILL')
-      // The leader may be the one that is left: it steps down when it hears of nobody.
+      // The surviving peer may be the leader, which steps down once it hears from no majority.
       await vi.waitFor(async () => {
         const { status, stderr } = await quire(['ls', '--timeout', '2s'], { env })
         expect(status).toBe(1)

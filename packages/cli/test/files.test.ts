@@ -27,7 +27,7 @@ beforeEach(() => {
   root = testFolder()
 })
 
-describe('files', () => {
+describe('commands on stored files', () => {
   let folder: string
   let dev: Dev | undefined
   let env: Record<string, string>
@@ -51,7 +51,7 @@ describe('files', () => {
   })
 
   it(
-    'come back as they were put',
+    'get returns the bytes that put stored, and replaces the target of a symbolic link',
     async () => {
       const sha256 = createHash('sha256').update(bytes).digest('hex')
       const back = join(root, 'back')
@@ -59,7 +59,7 @@ describe('files', () => {
       expect(result).toMatchObject({ status: 0, stderr: '' })
       expect(JSON.parse(result.stdout)).toEqual({ path: '/dir/file', local: back, size: bytes.length, sha256 })
       expect(readFileSync(back).equals(bytes)).toBe(true)
-      // A link stays one: the file that it leads to is replaced.
+      // The link stays a link.
       const link = join(root, 'link')
       writeFileSync(back, 'old')
       symlinkSync(back, link)
@@ -73,7 +73,7 @@ describe('files', () => {
   )
 
   it(
-    'are taken from streams of unknown length, and written to standard output',
+    'put reads a stream of unknown length, and get writes to standard output',
     async () => {
       const sha256 = createHash('sha256').update(bytes).digest('hex')
       for (const local of ['-', '/dev/stdin']) {
@@ -93,7 +93,7 @@ describe('files', () => {
       expect(await quire(['put', '-', '/stream'], { env, input: new Uint8Array() })).toMatchObject({ status: 0 })
       expect(await quire(['get', '/stream', '-'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
       expect(await quire(['get', '/stream', '-', '--json'], { env })).toMatchObject({ status: 2, stdout: '' })
-      // The kernel makes it up while it is read, and says that it has no bytes.
+      // The kernel generates this file while it is read, and reports a size of 0.
       if (process.platform === 'linux') {
         expect(await quire(['put', '/proc/version', '/stream'], { env })).toMatchObject({ status: 0, stderr: '' })
         expect(await quire(['get', '/stream', '-'], { env })).toMatchObject({
@@ -107,7 +107,7 @@ describe('files', () => {
   )
 
   it(
-    'are replaced by put, which leaves nothing else behind',
+    'put replaces a file, and leaves nothing else behind',
     async () => {
       const [first, second] = [join(root, 'first'), join(root, 'second')]
       writeFileSync(first, 'first')
@@ -129,7 +129,7 @@ describe('files', () => {
   )
 
   it(
-    'keep their bytes when standard input cannot be read to its end: one line and status 1',
+    'put fails with one line and keeps the stored bytes if standard input cannot be read to its end',
     async () => {
       expect(await quire(['put', join(folder, 'local'), '/kept-bytes'], { env })).toMatchObject({ status: 0 })
       const before = (await quire(['stat', '/kept-bytes', '--json'], { env })).stdout
@@ -138,7 +138,7 @@ describe('files', () => {
         [`< '${root}'`, 'EISDIR'],
         [`0> '${writable}'`, 'EBADF']
       ]
-      // Only there can a program tell that it was started without standard input.
+      // Only on Linux can a program tell that it was started without standard input.
       if (process.platform === 'linux') cases.push(['<&-', 'EBADF'])
       const runs = cases.flatMap(([redirect, code]) => ['-', '/dev/stdin'].map((local) => ({ redirect, code, local })))
       const results = await quireEach(runs, ({ redirect, local }) =>
@@ -149,7 +149,7 @@ describe('files', () => {
         expect(results[i], redirect).toEqual({ status: 1, stdout: '', stderr })
       }
       expect((await quire(['stat', '/kept-bytes', '--json'], { env })).stdout).toBe(before)
-      // An empty file that is asked for is stored.
+      // An empty input is stored if the user asks for it.
       expect(await quire(['put', '-', '/kept-bytes'], { env, redirect: '< /dev/null' })).toMatchObject({ status: 0 })
       expect(await quire(['cat', '/kept-bytes'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
       expect(await quire(['rm', '/kept-bytes'], { env })).toMatchObject({ status: 0 })
@@ -158,7 +158,7 @@ describe('files', () => {
   )
 
   it.runIf(existsSync('/dev/full'))(
-    'are moved and taken away while standard output is full, because nothing is printed',
+    'commands that print nothing succeed while standard output is full',
     async () => {
       const options = { env, stdoutTo: '/dev/full' }
       const done = { status: 0, stderr: '' }
@@ -171,7 +171,7 @@ describe('files', () => {
   )
 
   it(
-    'are not there at all when put is interrupted, and what was there before still is',
+    'an interrupted put stores nothing, and keeps the file that was there before',
     async () => {
       const large = join(root, 'large')
       writeFileSync(large, randomBytes(64 * 1024 * 1024))
@@ -184,7 +184,7 @@ describe('files', () => {
       put.child.kill('SIGINT')
       await exited
       expect([put.child.exitCode, put.stderr]).toEqual([130, 'quire: interrupted\n'])
-      // At once if the cluster could be told, else when the session's time is over.
+      // The session ends at once if the client could tell the cluster, else when its time to live is over.
       await vi.waitFor(async () => expect(await status()).toMatchObject({ sessions: 0, ownedPages: 0 }), waitMs)
       expect((await quire(['ls', '/'], { env })).stdout).toBe('/dir/file\n/kept\n/replaced\n')
       const stat = await quire(['stat', '/kept', '--json'], { env })
@@ -194,7 +194,7 @@ describe('files', () => {
   )
 
   it(
-    'are moved, cut and taken away',
+    'mv, truncate and rm change a file, and name a file that does not exist',
     async () => {
       const local = join(root, 'local')
       writeFileSync(local, '0123456789')
@@ -227,7 +227,7 @@ describe('files', () => {
   )
 
   it(
-    'are listed and described',
+    'ls lists the paths under a prefix, and stat describes one file',
     async () => {
       expect(await quire(['ls', '/dir/'], { env })).toEqual({ status: 0, stdout: '/dir/file\n', stderr: '' })
       expect(await quire(['ls', '/other'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
@@ -248,7 +248,7 @@ describe('files', () => {
   )
 
   it(
-    'are listed, and named in errors, with control characters as escapes, but not with --json',
+    'listings and errors show control characters of a path as escapes; --json keeps the path',
     async () => {
       const client = await createDsmClient({ peers: [env.QUIRE_PEERS!] })
       const path = '/odd/a\nb\x1b[31m\u202e\\c'
@@ -279,7 +279,7 @@ describe('files', () => {
   )
 
   it(
-    'are not looked for under a path or prefix in another normal form than NFC',
+    'a path or prefix that is not in normal form NFC is refused',
     async () => {
       const cases = [
         ['ls', '/cafe\u0301'],
@@ -295,7 +295,7 @@ describe('files', () => {
   )
 
   it(
-    'leave nothing behind when get fails',
+    'get leaves nothing behind when it fails',
     async () => {
       expect(await quire(['get', '/none', join(root, 'back')], { env })).toMatchObject({ status: 1 })
       expect(readdirSync(root)).toEqual([])
@@ -304,7 +304,7 @@ describe('files', () => {
   )
 
   it(
-    'can be read by a program that stops reading',
+    'cat ends with the status of SIGPIPE when its reader stops reading',
     async () => {
       const cat = startQuire(['cat', '/dir/file'], { env })
       cat.child.stdout!.once('data', () => cat.child.stdout!.destroy())
@@ -316,10 +316,10 @@ describe('files', () => {
   )
 
   it(
-    'stand in a cluster whose status is a table, with the address where the peer answers',
+    'status is a table with the address at which each peer answers',
     async () => {
       const { peerId, multiaddr } = dev!.peers[0]!
-      // Nobody listens at the first one.
+      // No peer listens at the first address.
       const given = { QUIRE_PEERS: `/ip4/127.0.0.1/tcp/1/p2p/${peerId} ${multiaddr}` }
       const result = await quire(['status'], { env: given })
       expect(result).toMatchObject({ status: 0, stderr: '' })

@@ -1,4 +1,4 @@
-/** What becomes of the command line when its output cannot be written, and what it says of a cluster's health. */
+/** What a command does when its output cannot be written, and what it reports about a cluster's health. */
 import { once } from 'node:events'
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -33,7 +33,7 @@ afterAll(() => {
   rmSync(root, { recursive: true, force: true })
 })
 
-/** `command` of a shell that has quire and its arguments as "$@". */
+/** Runs `command` in a shell that has quire and its arguments as "$0" and "$@". */
 function shell(command: string, args: readonly string[]): { status: number | null; stderr: string } {
   const { status, stderr } = spawnSync('sh', ['-c', command, process.execPath, BIN, ...args], { encoding: 'utf8' })
   return { status, stderr }
@@ -77,7 +77,7 @@ describe.runIf(existsSync(FULL))('output that cannot be written', () => {
   )
 
   it(
-    'leaves the status of bad usage and of a failure as they are',
+    'does not change the exit status of bad usage or of a failure',
     async () => {
       for (const stdoutTo of [undefined, FULL]) {
         const cases = [[], ['lss'], ['put'], ['help', 'lss'], ['truncate', '/a', 'x'], ['id', root]]
@@ -89,7 +89,7 @@ describe.runIf(existsSync(FULL))('output that cannot be written', () => {
   )
 
   it(
-    'ends no peer when it is the log, and a peer in order when it is the address',
+    'does not end a peer that cannot write its log, and ends in order a peer that cannot print its address',
     async () => {
       const id = (await quire(['id', key])).stdout.trim()
       const cluster = join(root, 'cluster.json')
@@ -134,7 +134,7 @@ describe('a cluster of three', () => {
   })
 
   it.runIf(existsSync(FULL))(
-    'takes commands whose output cannot be written: one line and status 1',
+    'fails a command whose output cannot be written with one line and status 1',
     async () => {
       const local = join(root, 'local')
       const cases = [['ls', '/'], ['ls', '-l'], ['cat', '/file'], ['stat', '/file'], ['status'], ['health']]
@@ -143,14 +143,14 @@ describe('a cluster of three', () => {
       for (const [i, result] of results.entries())
         expect(result, cases[i]!.join(' ')).toMatchObject(unwritable(cases[i]!))
       expect(await quire(['rm', '/other', '--json'], { env, stdoutTo: FULL })).toMatchObject(UNWRITABLE_JSON)
-      // What was asked for has happened all the same.
+      // The command has taken effect all the same.
       expect(await quire(['ls', '/'], { env })).toMatchObject({ status: 0, stdout: '/file\n' })
     },
     SLOW
   )
 
   it(
-    'ends a command quietly, as SIGPIPE would, when the reader of its output has gone',
+    'ends a command quietly, with the status of SIGPIPE, when the reader of its output has exited',
     async () => {
       for (const args of [
         ['ls', '/'],
@@ -167,7 +167,7 @@ describe('a cluster of three', () => {
   )
 
   it(
-    'is healthy with a leader and a majority, and unhealthy without, which its status says too',
+    'is healthy with a leader and a majority; without them, health and status name the problem',
     async () => {
       const { peers } = dev!
       const asked = peers[0]!.peerId
@@ -177,7 +177,7 @@ describe('a cluster of three', () => {
         expect(healthy.stdout).toMatch(/^healthy: leader …\w{8} in term \d+, 3 of 3 voters follow it\n$/)
       }, waitMs)
       process.kill(peers[1]!.pid, 'SIGKILL')
-      // Only one address is given; the others are those that its peer names.
+      // The command gets one address; the peer there names the others.
       await vi.waitFor(async () => {
         const status = await quire(['status'], { env })
         expect(status).toMatchObject({ status: 0, stderr: '' })

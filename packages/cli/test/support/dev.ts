@@ -17,7 +17,7 @@ export interface Dev extends Running {
   readonly peers: PeerLine[]
 }
 
-/** `quire dev --json`, up to its `ready`. Its temporary files are in `folder`. */
+/** Starts `quire dev --json` and waits for its `ready`. Its temporary files are in `folder`. */
 export async function startDev(folder: string, ...args: string[]): Promise<Dev> {
   const running = startQuire(['dev', '--json', ...args], { env: { TMPDIR: folder } })
   try {

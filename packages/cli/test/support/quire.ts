@@ -34,10 +34,10 @@ export async function quire(args: readonly string[], options: RunOptions = {}): 
   return { status: running.child.exitCode, stdout: running.stdout, stderr: running.stderr }
 }
 
-/** Processes at a time: enough to use the waits of one for another, too few to starve each other. */
+/** Concurrent processes: enough that one runs while another waits, too few to starve each other. */
 const AT_A_TIME = 4
 
-/** `run` for each case, a few at a time; the cases must be independent. Results in the order of the cases. */
+/** Calls `run` for each case, a few at a time. The cases must be independent. Resolves with the results in order. */
 export async function quireEach<T, R>(cases: readonly T[], run: (each: T) => Promise<R>): Promise<R[]> {
   const results: R[] = []
   let next = 0
@@ -78,7 +78,7 @@ export function startQuire(args: readonly string[], options: RunOptions = {}): R
   return running
 }
 
-/** A new folder for the test that is running, removed when that has ended. */
+/** Makes a folder for the running test, removed when the test ends. */
 export function testFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'quire-cli-'))
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
