@@ -8,23 +8,13 @@
  * Opening: hello → welcome on control, hello → attached on bulk, then register → registered on control. A welcome teaches
  * the leader's term *before* the client registers, which is what fences the previous leader (see docs/coherence.md).
  */
-import { bool, bytes, encode, f64, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
+import { bool, encode, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
 import { wireError } from './errors.js'
+import { dirtyPage, fileStat, pageBytes } from './files.js'
 import { digestText, features } from './hello.js'
-import {
-  MAX_ADDRESSES,
-  MAX_ADDRESS_BYTES,
-  MAX_MEMBERS,
-  MAX_PAGE_BYTES,
-  MAX_PATH_BYTES,
-  MAX_PEER_ID_BYTES,
-  MAX_REASON_BYTES
-} from './limits.js'
+import { MAX_ADDRESSES, MAX_ADDRESS_BYTES, MAX_MEMBERS, MAX_PEER_ID_BYTES, MAX_REASON_BYTES } from './limits.js'
+import { REQUESTS, requestMessages, type RequestKind, type RequestType, type RequestTypeOf } from './requests.js'
 import { raftRoom } from './room.js'
-
-/** Empty only in the stat of a file that has never had one. */
-const path = text(MAX_PATH_BYTES)
-const pageBytes = bytes(MAX_PAGE_BYTES)
 
 const memberAddress = text(MAX_ADDRESS_BYTES)
 export const member = struct({
@@ -46,34 +36,6 @@ export function fitAddresses(addresses: readonly string[], maxBytes: number): st
   })
 }
 
-/** What is owned and handed over: single pages, or the file as a whole. */
-export const unit = oneOf('page', 'file')
-export type Unit = TypeOf<typeof unit>
-
-export const fileStat = struct({
-  /** Log index of the entry that created the file. Never used again. */
-  id: uint,
-  path,
-  size: uint,
-  pageSize: uint,
-  unit,
-  /** Log index of the last change to the file's bytes or size. */
-  version: uint,
-  /** How often it was shortened or punched. */
-  discards: uint,
-  /** Milliseconds since 1970. */
-  createdAt: f64,
-  modifiedAt: f64
-})
-export type WireFileStat = TypeOf<typeof fileStat>
-
-/**
- * A page's bytes on their way back from its owner. `seq` counts the writebacks of one owner under one epoch: those of all pages together, where
- * the file is owned as a whole.
- */
-export const dirtyPage = struct({ file: uint, page: uint, epoch: uint, seq: uint, bytes: pageBytes })
-export type DirtyPageBytes = TypeOf<typeof dirtyPage>
-
 /** Pages in one writeback message: as many of the smallest size as one bulk frame holds. */
 export const MAX_WRITEBACK_PAGES = 16
 
@@ -83,10 +45,6 @@ export type Role = TypeOf<typeof role>
 
 export const access = oneOf('read', 'write')
 export type Access = TypeOf<typeof access>
-
-// Fields of every request that changes replicated state: repeated after a reconnection with the same `seq`, it is applied
-// once. All answers below `settled` have arrived, so the state machine may forget them.
-const request = { seq: uint, settled: uint }
 
 /** What a client sends. */
 export const clientMessage = union({
@@ -115,42 +73,8 @@ export const clientMessage = union({
   /** Bytes of frames that have come on bulk, behind its opening (`attached`, `hello`), in all. The same the other way round. */
   bulkReceived: [5, struct({ bytes: uint })],
 
-  // -- files
-  open: [
-    10,
-    struct({
-      ...request,
-      path,
-      create: bool,
-      exclusive: bool,
-      /** For a file that is created; ignored for one that exists. */
-      size: uint,
-      /** 0: the file's own, or the default. */
-      pageSize: uint,
-      /** Absent: the file's own, or 'page'. */
-      unit: optional(unit)
-    })
-  ],
-  /** This session maps the file no longer; its owned pages are released. All dirty pages were written back before. */
-  close: [11, struct({ ...request, file: uint })],
-  /** Grows the file to at least `size`. */
-  extend: [12, struct({ ...request, file: uint, size: uint })],
-  endSession: [13, struct({ ...request })],
-  /** Shrinks or grows the file to `size`. Answered when it is committed. */
-  truncate: [17, struct({ ...request, file: uint, size: uint })],
-  /** Whole pages, from `first` up to but without `end`, become holes. The size stays. */
-  punch: [18, struct({ ...request, file: uint, first: uint, end: uint })],
-  /** Replaces what `to` led to. */
-  rename: [19, struct({ ...request, from: path, to: path })],
-  unlink: [9, struct({ ...request, path })],
-  /** Creates a file that no path leads to, and opens it. It ends with the session unless `link` names it before. */
-  createUnnamed: [7, struct({ ...request, size: uint, pageSize: uint, unit: optional(unit) })],
-  /** Names such a file, and replaces what the path led to. All dirty pages were written back before. */
-  link: [8, struct({ ...request, file: uint, path })],
-  stat: [14, struct({ seq: uint, path })],
-  statFile: [15, struct({ seq: uint, file: uint })],
-  /** Files whose path starts with `prefix` and sorts after `after`, in order of path. */
-  list: [16, struct({ seq: uint, prefix: path, after: path, limit: uint })],
+  // -- requests
+  ...requestMessages,
 
   // -- coherence
   /**
@@ -242,7 +166,7 @@ export const leaderMessage = union({
   /** To a client with a session: what the welcome said of the members has changed. */
   members: [14, struct({ members })],
 
-  // -- answers to requests about files
+  // -- answers to requests
   opened: [10, struct({ seq: uint, stat: fileStat })],
   files: [11, struct({ seq: uint, files: list(fileStat, 1024), done: bool })],
   done: [12, struct({ seq: uint })],
@@ -332,3 +256,13 @@ export type LeaderMessage = TypeOf<typeof leaderMessage>
 /** A message of one type, for handlers. */
 export type ClientMessageOf<T extends ClientMessage['type']> = Extract<ClientMessage, { type: T }>
 export type LeaderMessageOf<T extends LeaderMessage['type']> = Extract<LeaderMessage, { type: T }>
+
+/** True if the message is a request of one of these kinds; without kinds, if it is any request. */
+export function isRequest<K extends RequestKind = RequestKind>(
+  message: ClientMessage,
+  ...kinds: readonly K[]
+): message is ClientMessageOf<RequestTypeOf<K>> {
+  if (!Object.hasOwn(REQUESTS, message.type)) return false
+  const { kind } = REQUESTS[message.type as RequestType]
+  return kinds.length === 0 || (kinds as readonly RequestKind[]).includes(kind)
+}

@@ -266,13 +266,14 @@ export function optional<T>(inner: Codec<T>): Codec<T | undefined> {
 }
 
 type Fields = Readonly<Record<string, Codec<unknown>>>
-type Struct<F extends Fields> = { readonly [K in keyof F]: TypeOf<F[K]> }
+/** The value of a struct with these fields. */
+export type StructOf<F extends Fields> = { readonly [K in keyof F]: TypeOf<F[K]> }
 // Codec<unknown> is contravariant in write; the record is only a container, so its fields are typed one by one.
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 type AnyFields = Readonly<Record<string, Codec<any>>>
 
 /** Fields one after another, in the order of declaration. */
-export function struct<F extends AnyFields>(fields: F): Codec<Struct<F>> {
+export function struct<F extends AnyFields>(fields: F): Codec<StructOf<F>> {
   const entries = Object.entries(fields)
   return {
     minBytes: entries.reduce((sum, [, codec]) => sum + codec.minBytes, 0),
@@ -282,7 +283,7 @@ export function struct<F extends AnyFields>(fields: F): Codec<Struct<F>> {
     read: (reader) => {
       const value: Record<string, unknown> = {}
       for (const [name, codec] of entries) value[name] = codec.read(reader)
-      return value as Struct<F>
+      return value as StructOf<F>
     }
   }
 }

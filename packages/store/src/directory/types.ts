@@ -1,5 +1,5 @@
 /** The inputs and outputs of the owner directory. */
-import type { ClientMessageOf, LeaderMessage } from '@quire/protocol'
+import type { ClientMessageOf, LeaderMessage, RequestTypeOf } from '@quire/protocol'
 import type { Command, CommandOf } from '../state/commands.js'
 import type { FileId, SessionId } from '../state/view.js'
 
@@ -9,7 +9,7 @@ export type CoherenceMessage = ClientMessageOf<
 >
 
 /** Requests that take pages away. Every session gives the pages up before the request goes into the log. */
-export type DiscardRequest = ClientMessageOf<'truncate' | 'punch'>
+export type DiscardRequest = ClientMessageOf<RequestTypeOf<'discard'>>
 
 /** A command without its time stamp. The driver adds the time, because a core has no clock. */
 export type Unstamped<C extends Command = Command> = C extends Command ? Omit<C, 'at'> : never

@@ -10,7 +10,8 @@ import {
   type Clock,
   type FrameStream,
   type LeaderMessage,
-  type QuireError
+  type QuireError,
+  type RequestType
 } from '@quire/protocol'
 import type { FileId, SessionId } from '../state/view.js'
 import { Lane, type OutgoingBytes } from './lane.js'
@@ -37,22 +38,6 @@ interface OutstandingFault {
   /** 0: no entry was proposed for it. */
   proposedMs: number
 }
-
-/** What a request is answered with when its entry is applied. */
-export type RequestType =
-  | 'open'
-  | 'close'
-  | 'extend'
-  | 'truncate'
-  | 'punch'
-  | 'rename'
-  | 'unlink'
-  | 'createUnnamed'
-  | 'link'
-  | 'endSession'
-  | 'stat'
-  | 'statFile'
-  | 'list'
 
 /** A client's two streams, the session that it registered, and what it has outstanding. */
 export class Connection {

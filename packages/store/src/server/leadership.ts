@@ -12,6 +12,7 @@ import {
   clientMessage,
   decodeFrame,
   errorToWire,
+  isRequest,
   timingOf,
   type ClientMessage,
   type Clock,
@@ -242,6 +243,10 @@ export class Leadership {
   }
 
   private message(connection: Connection, message: ClientMessage): void {
+    if (isRequest(message)) {
+      this.requests.arrived(connection, message)
+      return this.drain()
+    }
     switch (message.type) {
       case 'register':
         return this.registrations.arrived(connection, message)
@@ -253,23 +258,6 @@ export class Leadership {
         const impossible = connection.bulkReceived(message.bytes)
         return impossible && this.violation(connection, impossible)
       }
-      case 'open':
-      case 'close':
-      case 'extend':
-      case 'rename':
-      case 'unlink':
-      case 'createUnnamed':
-      case 'link':
-      case 'endSession':
-        return this.requests.request(connection, message)
-      case 'truncate':
-      case 'punch':
-        this.requests.discard(connection, message)
-        return this.drain()
-      case 'stat':
-      case 'statFile':
-      case 'list':
-        return this.requests.read(connection, message)
       case 'fault':
       case 'invalidateAck':
       case 'ownerAck':

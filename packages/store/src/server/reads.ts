@@ -10,11 +10,12 @@ import {
   type ClientMessageOf,
   type LeaderMessage,
   type QuireError,
+  type RequestTypeOf,
   type WireFileStat
 } from '@quire/protocol'
 import type { StateView } from '../state/view.js'
 
-export type ReadRequest = ClientMessageOf<'stat' | 'statFile' | 'list'>
+export type ReadRequest = ClientMessageOf<RequestTypeOf<'read'>>
 
 const MAX_FILES = 1024
 /** What stands around the files in a frame. */

@@ -1,17 +1,20 @@
-/**
- * What a session asks for besides pages. A change goes through the log and is answered when its entry is applied; a read is answered
- * from the state, after a quorum round.
- */
-import { QuireError, UnavailableError, type ClientMessageOf, type LeaderMessage } from '@quire/protocol'
+import {
+  QuireError,
+  UnavailableError,
+  isRequest,
+  type ClientMessageOf,
+  type LeaderMessage,
+  type RequestType
+} from '@quire/protocol'
 import type { Directory } from '../directory/directory.js'
 import type { DiscardRequest } from '../directory/types.js'
+import { mayStore } from '../state/request-rows.js'
 import type { Applied, FileId, SessionId, StateView } from '../state/view.js'
-import type { Connection, RequestType } from './connection.js'
+import type { Connection } from './connection.js'
 import type { Proposals } from './proposals.js'
 import type { QuorumRounds } from './quorum-rounds.js'
 import { answerRead, failed, type ReadRequest } from './reads.js'
 
-type ChangeType = 'open' | 'createUnnamed' | 'close' | 'extend' | 'rename' | 'unlink' | 'link' | 'endSession'
 type Opened = Extract<Applied, { type: 'opened' }>
 
 export interface RequestHandlerInit {
@@ -31,37 +34,41 @@ export interface RequestHandlerInit {
 export const OVERLOADED = new UnavailableError('too much waits for the log')
 const NO_QUORUM = new UnavailableError('no majority answered')
 
-/** The requests of one leadership. */
+/**
+ * Answers the requests of the sessions of one term.
+ *
+ * A change goes through the log, and its answer follows when its entry is applied. A read is answered from the state,
+ * after a quorum round.
+ */
 export class RequestHandler {
   /** Opened while the file's pages were being taken away: what the client is told of its size must hold. */
   private heldOpens: Opened[] = []
 
   constructor(private readonly init: RequestHandlerInit) {}
 
-  request(connection: Connection, message: ClientMessageOf<ChangeType>): void {
-    if (!this.take(connection, message.seq, message.type)) return
-    const refusal = this.refusal(adds(message))
+  arrived(connection: Connection, message: ClientMessageOf<RequestType>): void {
+    const { view, proposals } = this.init
+    const isNew = connection.requestArrived(message.seq, message.type)
+    if (isNew instanceof QuireError) return this.init.violation(connection, isNew)
+    if (!isNew) return
+    if (isRequest(message, 'read')) return this.read(connection, message)
+    const refusal = this.refusal(isRequest(message, 'change', 'discard') && mayStore(message, view))
     if (refusal !== undefined) return answer(connection, message.seq, failed(message.seq, refusal))
-    this.init.proposals.add({ ...message, session: connection.session })
+    if (isRequest(message, 'discard')) return this.discard(connection, message)
+    proposals.add({ ...message, session: connection.session })
   }
 
-  /** Takes pages away, so everybody who maps the file is asked before it goes into the log. */
-  discard(connection: Connection, message: DiscardRequest): void {
+  /** Every session that maps the file gives the pages up before the request goes into the log. */
+  private discard(connection: Connection, message: DiscardRequest): void {
     const { view, directory, proposals } = this.init
     const { session } = connection
-    if (!this.take(connection, message.seq, message.type)) return
-    // Shrinking is how room is made.
-    const grows = message.type === 'truncate' && message.size > (view.file(message.file)?.size ?? 0)
-    const refusal = this.refusal(grows)
-    if (refusal !== undefined) return answer(connection, message.seq, failed(message.seq, refusal))
-    // The log answers a repeated request as before. Nobody must be asked again: the pages may be in use by now.
+    // The log answers a repeated request as before. No session is asked again: the pages may be in use by now.
     if (view.isAnswered(session, message.seq)) return proposals.add({ ...commandOf(message), session })
     const error = directory.discard(session, message)
     if (error !== undefined) answer(connection, message.seq, failed(message.seq, error))
   }
 
-  read(connection: Connection, message: ReadRequest): void {
-    if (!this.take(connection, message.seq, message.type)) return
+  private read(connection: Connection, message: ReadRequest): void {
     this.init.rounds.confirm(connection, (confirmed) =>
       this.init.guard(() => {
         if (connection.closed) return
@@ -83,23 +90,18 @@ export class RequestHandler {
         if (!this.init.directory.isDiscarding(outcome.stat.id)) return this.answerOpened(outcome)
         this.heldOpens.push(outcome)
         return
-      case 'closed':
-        this.init.connection(outcome.session)?.fileClosed(outcome.file)
-        return this.answer(outcome, { type: 'done', seq: outcome.seq })
-      case 'extended':
-      case 'truncated':
-      case 'punched':
-      case 'renamed':
-      case 'unlinked':
-      case 'linked':
-        return this.answer(outcome, { type: 'done', seq: outcome.seq })
       case 'failed':
         return this.answer(outcome, failed(outcome.seq, outcome.error))
       case 'config':
       case 'session-opened':
       case 'handover':
       case 'writeback':
-        break // nobody asked for it by a request
+        return // no answers
+      case 'closed':
+        this.init.connection(outcome.session)?.fileClosed(outcome.file)
+        return this.answer(outcome, { type: 'done', seq: outcome.seq })
+      default:
+        return this.answer(outcome, { type: 'done', seq: outcome.seq })
     }
   }
 
@@ -117,13 +119,6 @@ export class RequestHandler {
     this.answer(outcome, { type: 'opened', seq: outcome.seq, stat })
   }
 
-  /** False when the request is under way already, or was one too many. */
-  private take(connection: Connection, seq: number, type: RequestType): boolean {
-    const taken = connection.requestArrived(seq, type)
-    if (taken instanceof QuireError) this.init.violation(connection, taken)
-    return taken === true
-  }
-
   private answer(
     { session, seq }: { readonly session: SessionId; readonly seq: number },
     message: LeaderMessage
@@ -131,11 +126,6 @@ export class RequestHandler {
     const connection = this.init.connection(session)
     if (connection !== undefined) answer(connection, seq, message)
   }
-}
-
-/** It may make the stored data grow. */
-function adds(message: ClientMessageOf<ChangeType>): boolean {
-  return message.type === 'extend' || message.type === 'createUnnamed' || (message.type === 'open' && message.create)
 }
 
 function answer(connection: Connection, seq: number, message: LeaderMessage): void {

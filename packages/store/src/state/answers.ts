@@ -2,7 +2,8 @@
  * Answers of applied requests, so that a request that comes again (its answer was lost with a leader or a connection) is
  * answered again and not applied again.
  */
-import type { Answer, StateRecord, StateStore } from './records.js'
+import type { Answer } from './answer.js'
+import type { StateRecord, StateStore } from './records.js'
 import type { SessionId } from './view.js'
 import { PairMap } from './pair-map.js'
 

@@ -3,7 +3,6 @@
  * so a command carries everything that the outcome depends on, the time included (`at`, stamped by the proposer).
  */
 import {
-  bool,
   bytes,
   decode,
   dirtyPage,
@@ -12,17 +11,17 @@ import {
   list,
   members,
   optional,
+  requestEntries,
   struct,
   text,
   uint,
   union,
-  unit,
   MAX_PAGE_BYTES,
-  MAX_PATH_BYTES,
   MAX_PEER_ID_BYTES,
   MAX_WRITEBACK_PAGES,
   Reader,
   VersionMismatchError,
+  type LoggedRequestType,
   type TypeOf
 } from '@quire/protocol'
 
@@ -46,11 +45,6 @@ export const clusterConfig = struct({
 })
 export type ReplicatedConfig = TypeOf<typeof clusterConfig>
 
-const path = text(MAX_PATH_BYTES)
-
-// A change that a client asked for: applied once for each (session, seq), its answer kept until `settled` passes it.
-const request = { session: uint, seq: uint, settled: uint, at: f64 }
-
 export const command = union({
   /** The session's id is the index of this entry. `clientId` is the client's PeerId. */
   openSession: [1, struct({ clientId: text(MAX_PEER_ID_BYTES), ttlMs: uint, at: f64 })],
@@ -58,31 +52,8 @@ export const command = union({
   expireSession: [2, struct({ session: uint, at: f64 })],
   endSession: [3, struct({ session: uint, at: f64 })],
 
-  /** Creates the file where that is asked for, and records that the session maps it. */
-  open: [
-    10,
-    struct({ ...request, path, create: bool, exclusive: bool, size: uint, pageSize: uint, unit: optional(unit) })
-  ],
-  /** The session maps the file no longer; pages that it owned have no owner any more. */
-  close: [11, struct({ ...request, file: uint })],
-  /** Grows the file to at least `size`. */
-  extend: [12, struct({ ...request, file: uint, size: uint })],
-  /**
-   * Sets the file's size. Whoever proposes it has taken all access to what goes away, and the page that the new end cuts from its
-   * owner: `tail` is what that owner had not flushed.
-   */
-  truncate: [13, struct({ ...request, file: uint, size: uint, tail: optional(dirtyPage) })],
-  /** The pages from `first` up to but without `end` become holes. Whoever proposes it has taken all access to them. */
-  punch: [14, struct({ ...request, file: uint, first: uint, end: uint })],
-  rename: [15, struct({ ...request, from: path, to: path })],
-  unlink: [16, struct({ ...request, path })],
-  /** Creates a file without a path, which only this session can reach, and records that the session maps it. */
-  createUnnamed: [17, struct({ ...request, size: uint, pageSize: uint, unit: optional(unit) })],
-  /**
-   * Gives such a file its path. Applies only while the session maps the file. Every writeback that the session knows to be durable
-   * stands before this entry, because a session asks for a name only when its writebacks are acknowledged.
-   */
-  link: [18, struct({ ...request, file: uint, path })],
+  // What sessions ask for. Whoever proposes a truncate or a punch has taken all access to what goes away.
+  ...requestEntries({ session: uint, seq: uint, settled: uint, at: f64 }),
 
   /**
    * Moves ownership of one page, with its bytes when the old owner had unflushed ones: durability and transfer in one entry.
@@ -106,10 +77,8 @@ export const command = union({
 })
 export type Command = TypeOf<typeof command>
 export type CommandOf<T extends Command['type']> = Extract<Command, { type: T }>
-/** Changes that sessions ask for. */
-export type RequestCommand = CommandOf<
-  'open' | 'close' | 'extend' | 'truncate' | 'punch' | 'rename' | 'unlink' | 'createUnnamed' | 'link'
->
+/** Requests of sessions, as the log carries them. */
+export type RequestCommand = CommandOf<LoggedRequestType>
 
 export function encodeCommand(value: Command): Uint8Array {
   return encode(versioned, { version: COMMAND_VERSION, command: value }, capacityOf(value))

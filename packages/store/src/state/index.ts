@@ -1,11 +1,11 @@
 /** The replicated state machine and its contract. Pure: it compiles without any platform's types. */
+export type { Answer } from './answer.js'
 export * from './commands.js'
 export * from './view.js'
 export { createStateMachine, type EntryKind, type StateMachine } from './state-machine.js'
 export {
   decodeRecord,
   encodeRecord,
-  type Answer,
   type FileData,
   type PageSource,
   type RecordKind,

@@ -86,8 +86,13 @@ export class PageChanges {
     this.namespace.change(file.id, { version: index, modifiedAt: at, discards: file.discards + 1 })
   }
 
-  /** The file is gone: nobody maps it, and no path leads to it. */
-  removeFile(file: FileRecord): void {
+  /** Removes a file that no session maps and no path leads to. */
+  removeUnused(id: FileId): void {
+    const file = this.namespace.get(id)
+    if (file !== undefined && !file.linked && file.sessions.size === 0) this.removeFile(file)
+  }
+
+  private removeFile(file: FileRecord): void {
     this.owners.removeFile(file.id)
     this.store.remove(file.id, 0, endOfPages(file.pageSize))
     this.namespace.remove(file)

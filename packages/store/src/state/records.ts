@@ -8,39 +8,18 @@ import {
   bool,
   decode,
   encode,
-  errorFromWire,
-  errorToWire,
   fileStat,
   struct,
   text,
   uint,
-  union,
-  wireError,
   MAX_PEER_ID_BYTES,
   type Codec,
-  type QuireError,
   type TypeOf,
   type WireFileStat
 } from '@quire/protocol'
+import { answer, type Answer } from './answer.js'
 import { clusterConfig, type ReplicatedConfig } from './commands.js'
-import type { Applied, PageOwner } from './view.js'
-
-/** The outcome of a request, remembered until the client has it. */
-export type Answer = Extract<
-  Applied,
-  {
-    readonly type:
-      | 'opened'
-      | 'closed'
-      | 'extended'
-      | 'truncated'
-      | 'punched'
-      | 'renamed'
-      | 'unlinked'
-      | 'linked'
-      | 'failed'
-  }
->
+import type { PageOwner } from './view.js'
 
 /** `linked`: a path leads to it. `path` is its last one, and empty while it has never had any. */
 export type FileData = WireFileStat & { readonly linked: boolean }
@@ -78,12 +57,6 @@ export type StateRecord = {
   }
 }[RecordKind]
 
-const quireError: Codec<QuireError> = {
-  minBytes: wireError.minBytes,
-  write: (writer, value) => wireError.write(writer, errorToWire(value)),
-  read: (reader) => errorFromWire(wireError.read(reader))
-}
-
 const fileData: Codec<FileData> = {
   minBytes: fileStat.minBytes + bool.minBytes,
   write: (writer, value) => {
@@ -93,8 +66,6 @@ const fileData: Codec<FileData> = {
   read: (reader) => ({ ...fileStat.read(reader), linked: bool.read(reader) })
 }
 
-const request = { session: uint, seq: uint }
-
 const codecs: { readonly [K in RecordKind]: Codec<RecordTypes[K]> } = {
   config: clusterConfig,
   founding: clusterConfig,
@@ -103,17 +74,7 @@ const codecs: { readonly [K in RecordKind]: Codec<RecordTypes[K]> } = {
   file: fileData,
   mapping: struct({}),
   owner: struct({ session: uint, epoch: uint, seq: uint }),
-  answer: union({
-    opened: [1, struct({ ...request, stat: fileStat })],
-    closed: [2, struct({ ...request, file: uint })],
-    extended: [3, struct({ ...request, file: uint, size: uint })],
-    failed: [4, struct({ ...request, error: quireError })],
-    truncated: [5, struct({ ...request, file: uint, size: uint })],
-    punched: [6, struct({ ...request, file: uint, first: uint, end: uint })],
-    renamed: [7, struct({ ...request, file: uint })],
-    unlinked: [8, struct({ ...request, file: uint })],
-    linked: [9, struct({ ...request, file: uint })]
-  })
+  answer
 }
 
 export function encodeRecord<K extends RecordKind>(kind: K, value: RecordTypes[K]): Uint8Array {

@@ -12,7 +12,7 @@ import { Namespace } from './namespace.js'
 import { Owners } from './owners.js'
 import { PageChanges } from './page-changes.js'
 import { encodeRecord, type FileData, type RestoredState, type StateRecord, type StateStore } from './records.js'
-import { Requests } from './requests.js'
+import { RequestApplier } from './request-applier.js'
 import { Sessions } from './sessions.js'
 import type {
   Applied,
@@ -55,7 +55,7 @@ class Machine implements StateMachine {
   private readonly owners: Owners
   private readonly answers: Answers
   private readonly pages: PageChanges
-  private readonly requests: Requests
+  private readonly requests: RequestApplier
 
   constructor(private readonly store: StateStore) {
     const namespace = new Namespace(store)
@@ -68,7 +68,7 @@ class Machine implements StateMachine {
     this.owners = owners
     this.answers = answers
     this.pages = pages
-    this.requests = new Requests({ namespace, sessions, owners, answers, pages })
+    this.requests = new RequestApplier({ namespace, sessions, owners, pages }, answers)
   }
 
   apply(index: number, kind: EntryKind, data: Uint8Array): Applied | undefined {
@@ -103,20 +103,12 @@ class Machine implements StateMachine {
         return this.endSession(command.session, true)
       case 'endSession':
         return this.endSession(command.session, false)
-      case 'open':
-      case 'close':
-      case 'extend':
-      case 'truncate':
-      case 'punch':
-      case 'rename':
-      case 'unlink':
-      case 'createUnnamed':
-      case 'link':
-        return this.requests.apply(index, command)
       case 'handover':
         return this.pages.handover(index, command)
       case 'writeback':
         return this.pages.writeback(index, command)
+      default:
+        return this.requests.apply(index, command)
     }
   }
 

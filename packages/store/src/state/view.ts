@@ -1,7 +1,8 @@
 /**
  * What the rest of a peer may ask the state machine. All of it is the state after `appliedIndex`; nothing here waits.
  */
-import type { QuireError, WireFileStat, WritebackOutcome } from '@quire/protocol'
+import type { WireFileStat, WritebackOutcome } from '@quire/protocol'
+import type { Answer } from './answer.js'
 import type { ReplicatedConfig } from './commands.js'
 
 export type SessionId = number
@@ -81,36 +82,8 @@ export type Applied =
       readonly existed: boolean
       readonly expired: boolean
     }
-  | { readonly type: 'opened'; readonly session: SessionId; readonly seq: number; readonly stat: WireFileStat }
-  | { readonly type: 'closed'; readonly session: SessionId; readonly seq: number; readonly file: FileId }
-  | {
-      readonly type: 'extended'
-      readonly session: SessionId
-      readonly seq: number
-      readonly file: FileId
-      readonly size: number
-    }
-  | {
-      readonly type: 'truncated'
-      readonly session: SessionId
-      readonly seq: number
-      readonly file: FileId
-      readonly size: number
-    }
-  /** The pages from `first` up to but without `end`, which is not beyond the file's last page. */
-  | {
-      readonly type: 'punched'
-      readonly session: SessionId
-      readonly seq: number
-      readonly file: FileId
-      readonly first: number
-      readonly end: number
-    }
-  | { readonly type: 'renamed'; readonly session: SessionId; readonly seq: number; readonly file: FileId }
-  | { readonly type: 'unlinked'; readonly session: SessionId; readonly seq: number; readonly file: FileId }
-  | { readonly type: 'linked'; readonly session: SessionId; readonly seq: number; readonly file: FileId }
-  /** A request that was refused; the refusal is its remembered answer. */
-  | { readonly type: 'failed'; readonly session: SessionId; readonly seq: number; readonly error: QuireError }
+  /** The answer to a request, the refusal of one included. */
+  | Answer
   | {
       readonly type: 'handover'
       readonly file: FileId

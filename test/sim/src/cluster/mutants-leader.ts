@@ -241,8 +241,8 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     name: 'a file is named before that is in the log',
     rule: 'names',
     file: 'store/dist/server/request-handler.js',
-    find: 'this.init.proposals.add({ ...message, session: connection.session });',
+    find: 'proposals.add({ ...message, session: connection.session });',
     replace:
-      "if (message.type === 'link')\n            answer(connection, message.seq, { type: 'done', seq: message.seq });\n        this.init.proposals.add({ ...message, session: connection.session });"
+      "if (message.type === 'link')\n            answer(connection, message.seq, { type: 'done', seq: message.seq });\n        proposals.add({ ...message, session: connection.session });"
   }
 ]

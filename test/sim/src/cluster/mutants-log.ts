@@ -2,7 +2,8 @@
 import type { Mutant } from '../mutants/mutant.js'
 
 const CHANGES = 'store/dist/state/page-changes.js'
-const REQUESTS = 'store/dist/state/requests.js'
+const REQUESTS = 'store/dist/state/request-applier.js'
+const ROWS = 'store/dist/state/request-rows.js'
 
 export const LOG_MUTANTS: readonly Mutant[] = [
   {
@@ -85,30 +86,30 @@ export const LOG_MUTANTS: readonly Mutant[] = [
   {
     name: 'orphans are never collected',
     rule: 'names',
-    file: REQUESTS,
+    file: CHANGES,
     find: 'if (file !== undefined && !file.linked && file.sessions.size === 0)',
     replace: 'if (false)'
   },
   {
     name: 'a file goes while somebody has it open',
     rule: 'names',
-    file: REQUESTS,
+    file: CHANGES,
     find: 'if (file !== undefined && !file.linked && file.sessions.size === 0)',
     replace: 'if (file !== undefined && !file.linked)'
   },
   {
     name: 'an unnamed file outlives its session',
     rule: 'names',
-    file: REQUESTS,
+    file: CHANGES,
     find: 'if (file !== undefined && !file.linked && file.sessions.size === 0)',
     replace: "if (file !== undefined && !file.linked && file.path !== '' && file.sessions.size === 0)"
   },
   {
     name: 'a file is named beside what its path led to',
     rule: 'names',
-    file: REQUESTS,
-    find: 'if (namespace.getByPath(path) !== undefined)\n            this.unlink(path);',
-    replace: '',
+    file: ROWS,
+    find: 'unlink(path, tables);\n            namespace.name(file, path);',
+    replace: 'namespace.name(file, path);',
     // Behind it stands an assertion, which would stop the peer.
     and: [
       {

@@ -1,0 +1,168 @@
+/**
+ * The requests of a session, one row each. The client, the leader and the state machine read this table: a new request is
+ * a row here, and a row of `REQUEST_ROWS` in the store (packages/store/src/state/request-rows.ts) if the log carries it.
+ */
+import { bool, optional, struct, uint, type Codec, type StructOf } from './codec.js'
+import { dirtyPage, filePath, unit } from './files.js'
+
+// The values of a row have different types; each is typed where it is used.
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+type Fields = Readonly<Record<string, Codec<any>>>
+
+export interface RequestRow {
+  /**
+   * How the leader carries the request out.
+   * - `change`: it goes into the log.
+   * - `discard`: it goes into the log when every session that maps the file has given the pages up.
+   * - `read`: the leader answers it from its state, after a quorum round.
+   * - `end`: it goes into the log and ends the session.
+   */
+  readonly kind: 'change' | 'discard' | 'read' | 'end'
+  /** The tag of the message. Part of the format: a tag is never used again. */
+  readonly tag: number
+  /** The message's fields behind `seq` and, for all but a read, `settled`. */
+  readonly fields: Fields
+  /** Its entry in the log, which has all fields of the message. */
+  readonly entry?: {
+    /** The tag of the command. Part of the format: a tag is never used again. */
+    readonly tag: number
+    /** Fields that the leader adds. */
+    readonly adds?: Fields
+  }
+  /** Fields that must be valid paths. */
+  readonly paths?: readonly string[]
+  /** `open`: the state machine refuses the request unless the session has `file` open. */
+  readonly file?: 'open'
+  /** The type of the answer, if the request does not fail. */
+  readonly reply: 'opened' | 'done' | 'files'
+}
+
+export const REQUESTS = {
+  open: {
+    kind: 'change',
+    tag: 10,
+    fields: {
+      path: filePath,
+      create: bool,
+      exclusive: bool,
+      /** For a file that is created; ignored for one that exists. */
+      size: uint,
+      /** 0: the file's own, or the default. */
+      pageSize: uint,
+      /** Absent: the file's own, or 'page'. */
+      unit: optional(unit)
+    },
+    entry: { tag: 10 },
+    paths: ['path'],
+    reply: 'opened'
+  },
+  /** Creates a file without a path and opens it. The file ends with the session unless `link` gives it a path before. */
+  createUnnamed: {
+    kind: 'change',
+    tag: 7,
+    fields: { size: uint, pageSize: uint, unit: optional(unit) },
+    entry: { tag: 17 },
+    reply: 'opened'
+  },
+  /** The session no longer maps the file. It has written all dirty pages back; its owned pages are released. */
+  close: { kind: 'change', tag: 11, fields: { file: uint }, entry: { tag: 11 }, reply: 'done' },
+  /** Grows the file to at least `size`. */
+  extend: {
+    kind: 'change',
+    tag: 12,
+    fields: { file: uint, size: uint },
+    entry: { tag: 12 },
+    file: 'open',
+    reply: 'done'
+  },
+  /** Sets the file's size. `tail` holds the unflushed bytes that the owner of the page cut by the new end has given back. */
+  truncate: {
+    kind: 'discard',
+    tag: 17,
+    fields: { file: uint, size: uint },
+    entry: { tag: 13, adds: { tail: optional(dirtyPage) } },
+    file: 'open',
+    reply: 'done'
+  },
+  /** The pages from `first` up to but excluding `end` become holes. The size stays. */
+  punch: {
+    kind: 'discard',
+    tag: 18,
+    fields: { file: uint, first: uint, end: uint },
+    entry: { tag: 14 },
+    file: 'open',
+    reply: 'done'
+  },
+  /** Gives the file at `from` the path `to`, which no longer leads to the file that it led to. */
+  rename: {
+    kind: 'change',
+    tag: 19,
+    fields: { from: filePath, to: filePath },
+    entry: { tag: 15 },
+    paths: ['from', 'to'],
+    reply: 'done'
+  },
+  unlink: { kind: 'change', tag: 9, fields: { path: filePath }, entry: { tag: 16 }, paths: ['path'], reply: 'done' },
+  /**
+   * Gives an unnamed file a path, which no longer leads to the file that it led to. The session asks for it when all its
+   * writebacks are acknowledged, so every writeback that it knows to be durable stands before this entry in the log.
+   */
+  link: {
+    kind: 'change',
+    tag: 8,
+    fields: { file: uint, path: filePath },
+    entry: { tag: 18 },
+    paths: ['path'],
+    file: 'open',
+    reply: 'done'
+  },
+  endSession: { kind: 'end', tag: 13, fields: {}, reply: 'done' },
+  stat: { kind: 'read', tag: 14, fields: { path: filePath }, paths: ['path'], reply: 'files' },
+  statFile: { kind: 'read', tag: 15, fields: { file: uint }, reply: 'files' },
+  /** Files whose path starts with `prefix` and sorts after `after`, in order of path. */
+  list: { kind: 'read', tag: 16, fields: { prefix: filePath, after: filePath, limit: uint }, reply: 'files' }
+} as const satisfies Readonly<Record<string, RequestRow>>
+
+type Rows = typeof REQUESTS
+export type RequestType = keyof Rows
+export type RequestKind = RequestRow['kind']
+/** The types of the requests that are of kind `K`. */
+export type RequestTypeOf<K extends RequestKind> = {
+  [T in RequestType]: Rows[T]['kind'] extends K ? T : never
+}[RequestType]
+/** Requests that the log carries, and that are applied once however often they come. */
+export type LoggedRequestType = RequestTypeOf<'change' | 'discard'>
+
+// A session repeats an unanswered request after a reconnection with the same `seq`, and it is applied once. All answers
+// below `settled` have arrived at the client, so the state machine may forget them.
+const numbered = { seq: uint, settled: uint }
+
+type Numbers<T extends RequestType> = T extends RequestTypeOf<'read'> ? Pick<typeof numbered, 'seq'> : typeof numbered
+type MessageVariants = {
+  readonly [T in RequestType]: readonly [tag: number, codec: Codec<StructOf<Numbers<T> & Rows[T]['fields']>>]
+}
+
+/** The messages of all requests, as variants of a union. */
+export const requestMessages = variants(({ kind, tag, fields }) => [
+  tag,
+  struct({ ...(kind === 'read' ? { seq: uint } : numbered), ...fields })
+]) as MessageVariants
+
+type Added<T extends LoggedRequestType> = Rows[T]['entry'] extends { readonly adds: infer A extends Fields }
+  ? A
+  : unknown
+type EntryVariants<C extends Fields> = {
+  readonly [T in LoggedRequestType]: readonly [tag: number, codec: Codec<StructOf<C & Rows[T]['fields'] & Added<T>>>]
+}
+
+/** The log entries of all requests that have one, as variants of a union. Each begins with the fields of `common`. */
+export function requestEntries<C extends Fields>(common: C): EntryVariants<C> {
+  return variants(({ entry, fields }) =>
+    entry === undefined ? undefined : [entry.tag, struct({ ...common, ...fields, ...entry.adds })]
+  ) as EntryVariants<C>
+}
+
+function variants(variantOf: (row: RequestRow) => readonly [tag: number, codec: Codec<unknown>] | undefined): unknown {
+  const found = Object.entries<RequestRow>(REQUESTS).map(([type, row]) => [type, variantOf(row)] as const)
+  return Object.fromEntries(found.filter(([, variant]) => variant !== undefined))
+}

@@ -1,0 +1,88 @@
+import {
+  InvalidArgumentError,
+  QuireError,
+  REQUESTS,
+  SessionExpiredError,
+  refusePath,
+  type LoggedRequestType,
+  type RequestRow
+} from '@quire/protocol'
+import type { Answer } from './answer.js'
+import { MAX_UNSETTLED_REQUESTS, type Answers } from './answers.js'
+import type { RequestCommand } from './commands.js'
+import { REQUEST_ROWS, type LoggedRequestRow, type RequestTables, type ValidRequest } from './request-rows.js'
+import type { Session } from './sessions.js'
+import type { SessionId } from './view.js'
+
+/** Applies each request of a session once, however often its command comes. */
+export class RequestApplier {
+  constructor(
+    private readonly tables: RequestTables,
+    private readonly answers: Answers
+  ) {}
+
+  apply(index: number, command: RequestCommand): Answer {
+    const { answers } = this
+    const { sessions } = this.tables
+    const { seq } = command
+    const fail = (error: QuireError): Answer => ({ type: 'failed', session: command.session, seq, error })
+    const session = sessions.get(command.session)
+    if (session === undefined) return fail(new SessionExpiredError(String(command.session)))
+    const remembered = answers.get(session.id, seq)
+    // Before settling: a client that repeats a request has not received its answer, whatever it says about others.
+    if (remembered !== undefined) return remembered
+    if (command.settled > session.settled) {
+      sessions.settle(session, command.settled)
+      answers.forget(session.id, command.settled)
+    }
+    // Neither refusal is remembered. The first is a late copy of a request whose answer is forgotten and must not apply
+    // again.
+    if (seq < session.settled)
+      return fail(new InvalidArgumentError('seq', seq, `at least ${session.settled}, the first unsettled`))
+    if (seq >= session.settled + MAX_UNSETTLED_REQUESTS) {
+      return fail(
+        new InvalidArgumentError('seq', seq, `less than ${MAX_UNSETTLED_REQUESTS} above settled (${session.settled})`)
+      )
+    }
+    const outcome = this.perform(index, session, command)
+    const answer = outcome instanceof QuireError ? fail(outcome) : outcome
+    answers.remember(answer)
+    return answer
+  }
+
+  /** Releases everything that the session holds. Returns false if there is no such session. */
+  endSession(id: SessionId): boolean {
+    const { sessions, owners, pages } = this.tables
+    const session = sessions.get(id)
+    if (session === undefined) return false
+    const files = [...session.files]
+    owners.releaseSession(id)
+    this.answers.forget(id)
+    sessions.end(session)
+    for (const file of files) pages.removeUnused(file)
+    return true
+  }
+
+  private perform<T extends LoggedRequestType>(
+    index: number,
+    session: Session,
+    command: RequestCommand & { readonly type: T }
+  ): Answer | QuireError {
+    const { paths = [], file: needs }: RequestRow = REQUESTS[command.type]
+    const fields = command as Readonly<Record<string, unknown>>
+    for (const field of paths) {
+      const refusal = refusePath(fields[field] as string)
+      if (refusal !== undefined) return refusal
+    }
+    // A session that has ended never gets here, and a file goes with the last session that maps it.
+    const id = fields['file'] as number
+    const file = needs === 'open' && session.files.has(id) ? this.tables.namespace.get(id) : undefined
+    if (needs === 'open' && file === undefined) {
+      return new InvalidArgumentError('file', id, 'a file that this session has open')
+    }
+    const row: LoggedRequestRow<T> = REQUEST_ROWS[command.type]
+    const outcome = row.apply({ index, session, command, file } as unknown as ValidRequest<T>, this.tables)
+    if (outcome instanceof QuireError) return outcome
+    return { type: row.answer, session: session.id, seq: command.seq, ...outcome } as Answer
+  }
+}
