@@ -89,6 +89,24 @@ describe.each(cores)('%s', (config) => {
   })
 })
 
+describe('packages/net/tsconfig.portable.json', () => {
+  const config = 'packages/net/tsconfig.portable.json'
+
+  it('compiles without the types of Node and of a page', async () => {
+    const loaded = (await tsc('-p', join(root, config), '--listFilesOnly')).split('\n')
+    expect(loaded.some((file) => file.endsWith('/lib.webworker.d.ts'))).toBe(true)
+    expect(loaded.filter((file) => /@types[/+]|lib\.dom\.d|undici-types/.test(file))).toEqual([])
+  })
+
+  it('refuses what only Node or only a page has, and takes what both have', async () => {
+    const errors = await compileUnder(config)
+    for (const name of ['Buffer', 'process', 'window', 'node:fs']) {
+      expect(errors).toMatch(new RegExp(`impure.ts.*'${name}'`))
+    }
+    expect(errors).not.toMatch(/'(setTimeout|queueMicrotask|performance)'/)
+  })
+})
+
 it('the other projects have the types of Node, so the check above can fail', async () => {
   const errors = await compileUnder('packages/raft/tsconfig.json')
   expect(errors).toMatch("'window'")

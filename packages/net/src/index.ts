@@ -2,19 +2,21 @@
  * @packageDocumentation
  *
  * The real world for Quire's drivers: a libp2p node as {@link Network}, the process's clock and chance, and key files.
+ * `portable/` runs wherever libp2p does; `node/` needs Node.
  */
-import './polyfill.js'
+import './portable/polyfill.js'
 
-export * from './abort.js'
-export { AddressBook } from './address-book.js'
-export * from './clock.js'
-export * from './errors.js'
-export * from './frame-stream.js'
-export type { Allow, Direction } from './gate.js'
-export * from './keys.js'
-export * from './libp2p-network.js'
-export * from './log-ids.js'
-export * from './log-quota.js'
-export * from './multiaddr.js'
-export * from './random.js'
-export * from './short-id.js'
+export * from './node/clock.js'
+export * from './node/errors.js'
+export * from './node/keys.js'
+export * from './node/libp2p-network.js'
+export * from './node/log-ids.js'
+export * from './node/random.js'
+export * from './portable/abort.js'
+export { AddressBook } from './portable/address-book.js'
+export * from './portable/errors.js'
+export * from './portable/frame-stream.js'
+export type { Allow, Direction } from './portable/gate.js'
+export * from './portable/log-quota.js'
+export * from './portable/multiaddr.js'
+export * from './portable/short-id.js'

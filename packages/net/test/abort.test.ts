@@ -2,7 +2,7 @@ import { getEventListeners } from 'node:events'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it, vi } from 'vitest'
-import { createDeadline } from '../src/deadline.js'
+import { createDeadline } from '../src/portable/deadline.js'
 import { onAbort } from '../src/index.js'
 
 const listeners = (signal: AbortSignal): number => getEventListeners(signal, 'abort').length
@@ -83,5 +83,5 @@ it('is the only place in the client and the network that adds an abort listener'
       if (/addEventListener\(\s*'abort'/.test(await readFile(join(folder, file), 'utf8'))) found.push(`${name}/${file}`)
     }
   }
-  expect(found).toEqual(['net/abort.ts'])
+  expect(found).toEqual(['net/portable/abort.ts'])
 })

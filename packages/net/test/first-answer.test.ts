@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { firstAnswer, type FirstAnswer } from '../src/first-answer.js'
+import { firstAnswer, type FirstAnswer } from '../src/portable/first-answer.js'
 
 interface Attempt {
   readonly signal: AbortSignal

@@ -3,6 +3,7 @@ import type { Stream } from '@libp2p/interface'
 import { FrameTooLargeError, type FrameStream } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { MAX_QUEUED_BYTES, SendQueueFullError, StreamBrokenError, createFrameStream } from '../src/index.js'
+import { nodeEventLoop } from '../src/node/event-loop.js'
 import {
   COUNT,
   ECHO,
@@ -34,7 +35,7 @@ function createSink(): { stream: Stream; sends: Uint8Array[] } {
 describe('a frame stream', () => {
   it('sends what is queued in one turn of the event loop at once, promise continuations included', async () => {
     const { stream, sends } = createSink()
-    const frames = createFrameStream({ stream, remote: 'peer', maxFrameBytes: 100 })
+    const frames = createFrameStream({ eventLoop: nodeEventLoop, stream, remote: 'peer', maxFrameBytes: 100 })
     const gate = Promise.resolve()
     for (let index = 0; index < 10; index++) {
       frames.send(Uint8Array.of(index))
@@ -53,7 +54,7 @@ describe('a frame stream', () => {
 
   it('sends nothing while libp2p waits for a drain, and all of it afterwards', async () => {
     const { stream, sends } = createSink()
-    const frames = createFrameStream({ stream, remote: 'peer', maxFrameBytes: 100 })
+    const frames = createFrameStream({ eventLoop: nodeEventLoop, stream, remote: 'peer', maxFrameBytes: 100 })
     stream.writableNeedsDrain = true
     frames.send(Uint8Array.of(1))
     await sleep(5)

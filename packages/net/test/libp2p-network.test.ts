@@ -11,7 +11,7 @@ import {
   generatePrivateKey,
   peerIdFromKey
 } from '../src/index.js'
-import { createGate } from '../src/gate.js'
+import { createGate } from '../src/portable/gate.js'
 import { startDelayProxy } from '../../../test/support/delay-proxy.js'
 import {
   ECHO,

@@ -2,7 +2,8 @@ import type { MultiaddrConnection } from '@libp2p/interface'
 import type { FrameStream } from '@quire/protocol'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { DialError, type Libp2pNetwork } from '../src/index.js'
-import { MAX_STRANGERS, STRANGER_LIFE_MS, Strangers } from '../src/strangers.js'
+import { nodeEventLoop } from '../src/node/event-loop.js'
+import { MAX_STRANGERS, STRANGER_LIFE_MS, Strangers } from '../src/portable/strangers.js'
 import { ECHO, MAX_FRAME_BYTES, collect, createNode, dialEcho, frame } from './helpers.js'
 
 const OTHER = '/test/other/1'
@@ -116,7 +117,7 @@ describe('the connections of strangers', () => {
 
   it('are cut when their time is over, whatever goes on in them, and make room', () => {
     vi.useFakeTimers()
-    const strangers = new Strangers()
+    const strangers = new Strangers(nodeEventLoop)
     strangers.open()
     const connections = Array.from({ length: MAX_STRANGERS }, () => new FakeConnection())
     for (const connection of connections) expect(admit(strangers, connection)).toBe(true)
@@ -132,7 +133,7 @@ describe('the connections of strangers', () => {
   })
 
   it('are none while no protocol has a word for them, and none that is closed already', () => {
-    const strangers = new Strangers()
+    const strangers = new Strangers(nodeEventLoop)
     expect(admit(strangers, new FakeConnection())).toBe(false)
     strangers.open()
     const closed = new FakeConnection()

@@ -219,7 +219,7 @@ export class End implements FrameStream {
     })
   }
 
-  /** Frames that were sent one after the other come in one chunk now and then, and are taken in one turn (packages/net/src/frame-stream.ts). */
+  /** Frames that were sent one after the other come in one chunk now and then, and are taken in one turn (packages/net/src/portable/frame-stream.ts). */
   private arrivedInOrder(sent: { readonly parcel: Parcel; readonly seq: number }): void {
     const { network } = this.stream
     if (sent.parcel.type === 'frame' && --this.following > 0 && network.isJoined()) {

@@ -2,8 +2,6 @@ import './polyfill.js'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { CODE_P2P, multiaddr, type Component } from '@multiformats/multiaddr'
 import { InvalidArgumentError } from '@quire/protocol'
-import { isIP } from 'node:net'
-import { domainToASCII } from 'node:url'
 
 /** Where a node listens and who it is. `address` is the whole multiaddr, its /p2p/ part included. */
 export interface PeerAddress {
@@ -76,15 +74,24 @@ function placesOf(address: string): string[] {
   const ip = name === 'ip6' ? (ip4In(value) ?? value) : name === 'ip4' ? value : numericHost(value)
   if (ip !== undefined) return [`${ip} ${port}`]
   const labels = value.replace(/\.$/, '')
-  const domain = domainToASCII(labels) || labels.toLowerCase()
+  const domain = asciiDomain(labels) || labels.toLowerCase()
   const families = name === 'dns' ? ['dns4', 'dns6'] : [name]
   return families.map((family) => `${family} ${domain} ${port}`)
 }
 
 /** A host of a /dns address that is a number: it resolves to itself. */
 function numericHost(host: string): string | undefined {
-  const ascii = domainToASCII(host.replace(/\.$/, ''))
-  return isIP(ascii) === 4 ? ascii : undefined
+  const ascii = asciiDomain(host.replace(/\.$/, ''))
+  return /^\d+(\.\d+){3}$/.test(ascii) ? ascii : undefined
+}
+
+/** A host name as the URL standard writes it, with Punycode and in lower case; empty if it is none. */
+function asciiDomain(name: string): string {
+  try {
+    return new URL(`ws://${name}`).hostname
+  } catch {
+    return ''
+  }
 }
 
 /**
@@ -201,12 +208,20 @@ function componentsOf(text: string, argument: string, expected: string) {
   }
 }
 
+function isMultiaddr(text: string): boolean {
+  try {
+    multiaddr(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** The usual slips in a text that is no multiaddr. */
 function problemOfParts(text: string): string | undefined {
   const [, kind, host = ''] = /^\/(ip4|ip6)\/([^/]*)/.exec(text) ?? []
-  const version = kind === 'ip4' ? 4 : 6
-  if (kind !== undefined && isIP(host) !== version)
-    return `a multiaddr: ${JSON.stringify(host)} is no IPv${version} address`
+  if (kind !== undefined && !isMultiaddr(`/${kind}/${host}`))
+    return `a multiaddr: ${JSON.stringify(host)} is no IPv${kind === 'ip4' ? 4 : 6} address`
   const [isTcp, port = ''] = /\/tcp(?:\/([^/]*)|$)/.exec(text) ?? []
   if (isTcp === undefined || (/^\d+$/.test(port) && String(Number(port)) === port && Number(port) <= 65_535))
     return undefined

@@ -16,7 +16,7 @@ export interface Deadline {
 export function createDeadline(timeoutMs: number, caller?: AbortSignalLike): Deadline {
   const controller = new AbortController()
   let expired = false
-  const start = (): NodeJS.Timeout =>
+  const start = (): ReturnType<typeof setTimeout> =>
     setTimeout(() => {
       expired = true
       controller.abort(new Error(`no answer within ${timeoutMs} ms`))

@@ -1,5 +1,5 @@
 /** Who may connect. Every refusal is logged once per PeerId, in bounded memory. */
-import type { Logger } from 'pino'
+import type { Log } from './log.js'
 import { createLogQuota } from './log-quota.js'
 
 export type Direction = 'inbound' | 'outbound'
@@ -16,11 +16,7 @@ export interface Gate {
 /** PeerIds whose refusal is remembered. One that was forgotten is logged again. */
 const MAX_REMEMBERED = 1024
 
-export function createGate(
-  allow: Allow = () => true,
-  logger?: Logger,
-  now: () => number = () => performance.now()
-): Gate {
+export function createGate(allow: Allow = () => true, logger?: Log, now: () => number = () => performance.now()): Gate {
   let current = allow
   const quota = createLogQuota(now, (refusals) => logger?.warn({ refusals }, 'more peers were refused'))
   const logged = new Set<string>()

@@ -2,7 +2,7 @@
  * libp2p as Quire's {@link Network}: TCP, Noise and Yamux between nodes that know each other. No discovery, no relays, no identify,
  * nothing dials by itself.
  */
-import './polyfill.js'
+import '../portable/polyfill.js'
 import type { noise as createNoise } from '@chainsafe/libp2p-noise'
 import type { Connection, Libp2p, PrivateKey, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
@@ -19,13 +19,15 @@ import {
 } from '@quire/protocol'
 import type { Libp2pOptions } from 'libp2p'
 import type { Logger } from 'pino'
-import { createDeadline, throwIfAborted, withDeadline } from './deadline.js'
-import { Dialer, type Transports } from './dialer.js'
-import { DialError, ListenError } from './errors.js'
-import { createFrameStream } from './frame-stream.js'
-import { createGate, type Allow, type Gate } from './gate.js'
-import { isAddressOf, parseListenAddress, parsePeerAddress, parsePeerId } from './multiaddr.js'
-import { Strangers } from './strangers.js'
+import { createDeadline, throwIfAborted, withDeadline } from '../portable/deadline.js'
+import { Dialer, type Transports } from '../portable/dialer.js'
+import { DialError } from '../portable/errors.js'
+import { createFrameStream } from '../portable/frame-stream.js'
+import { createGate, type Allow, type Gate } from '../portable/gate.js'
+import { isAddressOf, parseListenAddress, parsePeerAddress, parsePeerId } from '../portable/multiaddr.js'
+import { Strangers } from '../portable/strangers.js'
+import { ListenError } from './errors.js'
+import { nodeEventLoop } from './event-loop.js'
 
 export interface Libp2pNetworkInit {
   readonly privateKey: PrivateKey
@@ -82,7 +84,7 @@ const PROBE_TIMEOUT_MS = 15_000
 export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp2pNetwork> {
   const listen = init.listen.map((address) => parseListenAddress(address))
   const gate = createGate(init.allow, init.logger)
-  const strangers = new Strangers()
+  const strangers = new Strangers(nodeEventLoop)
   const libp2p = await loadLibp2p()
   const node = await libp2p
     .createLibp2p(libp2pOptions(libp2p, init, listen, gate, strangers))
@@ -296,6 +298,7 @@ class NetworkNode implements Libp2pNetwork {
   private wrap(stream: Stream, connection: Connection, maxFrameBytes: number): FrameStream {
     const remote = connection.remotePeer.toString()
     const frames = createFrameStream({
+      eventLoop: nodeEventLoop,
       stream,
       remote,
       maxFrameBytes,

@@ -8,6 +8,7 @@ import './polyfill.js'
 import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface'
 import { FrameCutter, type FrameStream } from '@quire/protocol'
 import { SendQueueFullError, StreamBrokenError } from './errors.js'
+import type { EventLoop } from './event-loop.js'
 
 /** Queued bytes from which `send` returns false. */
 export const HIGH_WATER_BYTES = 256 * 1024
@@ -21,6 +22,7 @@ const BATCH_BYTES = 256 * 1024
 const CLOSE_TIMEOUT_MS = 5_000
 
 export interface FrameStreamInit {
+  readonly eventLoop: EventLoop
   readonly stream: Stream
   /** The remote's PeerId as text. */
   readonly remote: string
@@ -44,6 +46,7 @@ class Libp2pFrameStream implements FrameStream {
   readonly remote: string
   onDrain: () => void = ignore
 
+  private readonly eventLoop: EventLoop
   private readonly stream: Stream
   private readonly cutter: FrameCutter
   private readonly onError: (error: unknown) => void
@@ -62,9 +65,10 @@ class Libp2pFrameStream implements FrameStream {
   /** Set when the stream is over; `reason` is then final. */
   private ended: { readonly reason: Error | undefined } | undefined
   private closeReported = false
-  private closeTimer: ReturnType<typeof setTimeout> | undefined
+  private cancelCloseTimeout = ignore
 
   constructor(init: FrameStreamInit) {
+    this.eventLoop = init.eventLoop
     this.stream = init.stream
     this.remote = init.remote
     this.cutter = new FrameCutter(init.maxFrameBytes)
@@ -115,10 +119,9 @@ class Libp2pFrameStream implements FrameStream {
   close(): void {
     if (this.closing || this.ended !== undefined) return
     this.closing = true
-    this.closeTimer = setTimeout(() => {
+    this.cancelCloseTimeout = this.eventLoop.scheduleInBackground(CLOSE_TIMEOUT_MS, () => {
       this.abort(new StreamBrokenError(this.remote, `not closed by the remote within ${CLOSE_TIMEOUT_MS} ms`))
-    }, CLOSE_TIMEOUT_MS)
-    this.closeTimer.unref()
+    })
     this.scheduleFlush()
   }
 
@@ -136,9 +139,8 @@ class Libp2pFrameStream implements FrameStream {
   private scheduleFlush(): void {
     if (this.flushScheduled || this.stream.writableNeedsDrain) return
     this.flushScheduled = true
-    // A microtask first, then the tick queue: the flush comes after every promise continuation that is ready now, so that
-    // what many waiters send in one turn leaves together, and still before the event loop goes on.
-    queueMicrotask(() => process.nextTick(() => this.flush()))
+    // Promise continuations that are ready now run first, so that what many waiters send in one turn leaves together.
+    this.eventLoop.atEndOfTurn(() => this.flush())
   }
 
   private flush(): void {
@@ -230,7 +232,7 @@ class Libp2pFrameStream implements FrameStream {
   private end(reason: Error | undefined): void {
     if (this.ended !== undefined) return
     this.ended = { reason }
-    clearTimeout(this.closeTimer)
+    this.cancelCloseTimeout()
     this.queue = []
     this.queuedBytes = 0
     if (this.closeHandler !== undefined) this.reportClose()

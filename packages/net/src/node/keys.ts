@@ -2,7 +2,7 @@
  * Private keys: a libp2p identity is one Ed25519 key. A key file is one line of text, the key's libp2p protobuf in base64,
  * as other libp2p programs write it, with mode 0600.
  */
-import './polyfill.js'
+import '../portable/polyfill.js'
 import { randomBytes } from 'node:crypto'
 import { link, open, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'

@@ -32,7 +32,7 @@ export function firstAnswer<T>(addresses: readonly string[], init: FirstAnswerIn
   const controller = new AbortController()
   const errors: unknown[] = []
   let next = 0
-  let timer: NodeJS.Timeout | undefined
+  let timer: ReturnType<typeof setTimeout> | undefined
   return new Promise((resolve, reject) => {
     const end = (): void => {
       clearTimeout(timer)

@@ -14,19 +14,6 @@ export class DialError extends Error {
   }
 }
 
-/** An address to listen on cannot be bound: its port is taken, or it is not an address of this machine. */
-export class ListenError extends Error {
-  override readonly name = 'ListenError'
-  readonly code = 'ERR_LISTEN'
-  constructor(
-    readonly addresses: readonly string[],
-    readonly reason: string,
-    options?: { cause?: unknown }
-  ) {
-    super(`cannot listen on ${addresses.join(', ')}: ${reason}`, options)
-  }
-}
-
 /** The stream ended without an orderly close: the connection broke or the remote reset it. */
 export class StreamBrokenError extends Error {
   override readonly name = 'StreamBrokenError'
@@ -50,18 +37,5 @@ export class SendQueueFullError extends Error {
     readonly maxQueuedBytes: number
   ) {
     super(`${queuedBytes} bytes are queued for ${remote}, at most ${maxQueuedBytes}`)
-  }
-}
-
-/** A key file that cannot be used. One line that names the file. */
-export class KeyFileError extends Error {
-  override readonly name = 'KeyFileError'
-  readonly code = 'ERR_KEY_FILE'
-  constructor(
-    readonly path: string,
-    readonly reason: string,
-    options?: { cause?: unknown }
-  ) {
-    super(`${path}: ${reason}`, options)
   }
 }

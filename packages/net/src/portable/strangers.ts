@@ -1,5 +1,6 @@
 /** Connections of remotes that may not connect: a few at a time, and for long enough to be told why. */
 import type { MultiaddrConnection } from '@libp2p/interface'
+import type { EventLoop } from './event-loop.js'
 
 /**
  * At most so many at a time. Beyond that a stranger is cut off without a word, as soon as Noise has proved its PeerId.
@@ -12,6 +13,8 @@ export class Strangers {
   private count = 0
   /** Nobody has a last word for strangers, so none is let in. */
   private isOpen = false
+
+  constructor(private readonly eventLoop: EventLoop) {}
 
   open(): void {
     this.isOpen = true
@@ -26,13 +29,12 @@ export class Strangers {
       if (isOver) return
       isOver = true
       this.count--
-      clearTimeout(timer)
+      cancelEnd()
     }
-    const timer = setTimeout(() => {
+    const cancelEnd = this.eventLoop.scheduleInBackground(STRANGER_LIFE_MS, () => {
       leave()
       connection.abort(new Error(`a stranger's time of ${STRANGER_LIFE_MS} ms is over`))
-    }, STRANGER_LIFE_MS)
-    timer.unref()
+    })
     connection.addEventListener('close', leave)
     return true
   }

@@ -1,6 +1,6 @@
 /** Log lines that people can read: PeerIds are shortened in all of them, wherever they stand. */
 import { pino, type Logger, type SerializerFn } from 'pino'
-import { shortenIds } from './short-id.js'
+import { shortenIds } from '../portable/short-id.js'
 
 /** Fields that hold a PeerId, or text with one in it. Not `id`: a line that introduces a node shows its whole id. */
 const FIELDS = ['peer', 'client', 'leader', 'reason', 'address', 'addresses'] as const
