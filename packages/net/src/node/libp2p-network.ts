@@ -22,9 +22,9 @@ import type { Logger } from 'pino'
 import { createDeadline, throwIfAborted, withDeadline } from '../portable/deadline.js'
 import { Dialer, type Transports } from '../portable/dialer.js'
 import { DialError } from '../portable/errors.js'
-import { createFrameStream } from '../portable/frame-stream.js'
 import { createGate, type Allow, type Gate } from '../portable/gate.js'
 import { isAddressOf, parseListenAddress, parsePeerAddress, parsePeerId } from '../portable/multiaddr.js'
+import { OpenStreams } from '../portable/open-streams.js'
 import { Strangers } from '../portable/strangers.js'
 import { ListenError } from './errors.js'
 import { nodeEventLoop } from './event-loop.js'
@@ -165,7 +165,7 @@ class NetworkNode implements Libp2pNetwork {
   readonly peerId: string
   private readonly logger: Logger | undefined
   private readonly protocols = new Set<string>()
-  private readonly streams = new Set<FrameStream>()
+  private readonly streams: OpenStreams
   /** Connections of strangers that had their one stream. */
   private readonly refused = new WeakSet<Connection>()
   private closed: Promise<void> | undefined
@@ -179,6 +179,7 @@ class NetworkNode implements Libp2pNetwork {
   ) {
     this.id = this.peerId = node.peerId.toString()
     this.logger = init.logger
+    this.streams = new OpenStreams(nodeEventLoop, init.logger)
     this.dialer = new Dialer(node.services.transports)
     // What libp2p remembers of a peer is not needed once it is gone, and would grow with every client ever seen.
     node.addEventListener('peer:disconnect', (event) => {
@@ -209,7 +210,7 @@ class NetworkNode implements Libp2pNetwork {
       if (verdict !== true && (refuse === undefined || this.refused.has(connection))) {
         return stream.abort(new NotAuthorizedError(connection.remotePeer.toString(), verdict))
       }
-      const frames = this.wrap(stream, connection, maxFrameBytes)
+      const frames = this.streams.add(stream, connection, maxFrameBytes)
       try {
         if (verdict === true) return accept(frames)
         this.refused.add(connection)
@@ -292,22 +293,7 @@ class NetworkNode implements Libp2pNetwork {
 
   private async open(connection: Connection, options: DialOptions, signal: AbortSignal): Promise<FrameStream> {
     const stream = await connection.newStream(options.protocol, { signal })
-    return this.wrap(stream, connection, options.maxFrameBytes)
-  }
-
-  private wrap(stream: Stream, connection: Connection, maxFrameBytes: number): FrameStream {
-    const remote = connection.remotePeer.toString()
-    const frames = createFrameStream({
-      eventLoop: nodeEventLoop,
-      stream,
-      remote,
-      maxFrameBytes,
-      onError: (error) => this.logger?.error({ peer: remote, err: error }, 'onClose failed')
-    })
-    this.streams.add(frames)
-    stream.addEventListener('close', () => this.streams.delete(frames))
-    if (stream.status !== 'open') this.streams.delete(frames)
-    return frames
+    return this.streams.add(stream, connection, options.maxFrameBytes)
   }
 
   private connectionsTo(peerId: string): Connection[] {
@@ -334,18 +320,9 @@ class NetworkNode implements Libp2pNetwork {
 
   private async closeAll(): Promise<void> {
     this.dialer.close(new ClosedError('the network'))
-    for (const stream of this.streams) stream.close()
-    await this.streamsClosed(CLOSE_TIMEOUT_MS)
-    for (const stream of this.streams) stream.abort(new ClosedError('the network'))
+    await this.streams.close(CLOSE_TIMEOUT_MS, new ClosedError('the network'))
     await Promise.all(this.node.getConnections().map((connection) => closeConnection(connection)))
     await this.node.stop()
-  }
-
-  private async streamsClosed(timeoutMs: number): Promise<void> {
-    const until = performance.now() + timeoutMs
-    while (this.streams.size > 0 && performance.now() < until) {
-      await new Promise((resolve) => setTimeout(resolve, 5))
-    }
   }
 }
 
