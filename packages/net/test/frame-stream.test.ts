@@ -2,8 +2,9 @@ import { connect } from 'node:net'
 import type { Stream } from '@libp2p/interface'
 import { FrameTooLargeError, type FrameStream } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
-import { MAX_QUEUED_BYTES, SendQueueFullError, StreamBrokenError, createFrameStream } from '../src/index.js'
+import { SendQueueFullError, StreamBrokenError } from '../src/index.js'
 import { nodeEventLoop } from '../src/node/event-loop.js'
+import { MAX_QUEUED_BYTES, createFrameStream } from '../src/portable/frame-stream.js'
 import {
   COUNT,
   ECHO,

@@ -4,11 +4,11 @@
  * libp2p's streams carry bytes and encrypt, frame and write every `send` by itself, so a small message costs as much as a
  * large one. Frames that are queued in one turn of the event loop are therefore joined and leave together.
  */
-import './polyfill.js'
 import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface'
 import { FrameCutter, type FrameStream } from '@quire/protocol'
 import { SendQueueFullError, StreamBrokenError } from './errors.js'
 import type { EventLoop } from './event-loop.js'
+import { messageOf } from './failures.js'
 
 /** Queued bytes from which `send` returns false. */
 export const HIGH_WATER_BYTES = 256 * 1024
@@ -261,8 +261,4 @@ class Libp2pFrameStream implements FrameStream {
       this.abort(error instanceof Error ? error : new StreamBrokenError(this.remote, String(error), { cause: error }))
     }
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

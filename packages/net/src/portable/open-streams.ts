@@ -1,4 +1,3 @@
-import './polyfill.js'
 import type { Connection, Stream } from '@libp2p/interface'
 import type { FrameStream } from '@quire/protocol'
 import type { EventLoop } from './event-loop.js'

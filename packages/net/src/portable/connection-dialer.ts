@@ -33,7 +33,7 @@ interface Attempt {
   readonly waiting: Set<() => void>
 }
 
-export class Dialer {
+export class ConnectionDialer {
   /** By address. */
   private readonly attempts = new Map<string, Attempt>()
   private closed: Error | undefined
