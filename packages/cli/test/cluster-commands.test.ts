@@ -268,7 +268,7 @@ describe('quire', () => {
         [
           ['init', '--voters', '/ip4/192.0.2.1/tcp/4001/p2p/ID1', '--clients', 'any'],
           2,
-          '"ID1" is no PeerId (quire id FILE'
+          '"ID1" is not a PeerId (quire id FILE'
         ],
         [['init', '--voters', address, '--clients', 'any', '--cluster-id', 'a b'], 2, '--cluster-id is "a b", must be'],
         [

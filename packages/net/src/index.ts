@@ -18,5 +18,14 @@ export * from './portable/errors.js'
 export type { Allow, Direction } from './portable/gate.js'
 export type { Libp2pNetwork } from './portable/libp2p-network.js'
 export * from './portable/log-quota.js'
-export * from './portable/multiaddr.js'
+export {
+  hostAndPort,
+  isPeerId,
+  parseListenAddress,
+  parsePeerAddress,
+  parsePeerAddresses,
+  parsePeerId,
+  type PeerAddress
+} from './portable/multiaddr.js'
+export { refuseSharedPlaces } from './portable/shared-places.js'
 export * from './portable/short-id.js'

@@ -1,12 +1,15 @@
 import type { Clock } from '@quire/protocol'
 
-/** `performance.now` counts from the process's start; this far before is the zero of the machine's monotonic clock. */
+/** The start of the process, which is the zero of `performance.now`, on the machine's monotonic clock. */
 const ORIGIN_MS = Number(process.hrtime.bigint() / 1000n) / 1000 - performance.now()
 
-/** Of what is longer than that, Node makes 1 ms. */
+/** Node fires timers with a longer delay after 1 ms. */
 const MAX_TIMER_MS = 2 ** 31 - 1
 
-/** The machine's clock: equal in all its processes. A scheduled callback keeps the process alive until it ran or was cancelled. */
+/**
+ * The machine's clock, which reads the same in all of its processes. A scheduled callback keeps the process alive until
+ * it runs or is canceled.
+ */
 export function createClock(): Clock {
   return {
     now: () => ORIGIN_MS + performance.now(),

@@ -1,6 +1,6 @@
 /**
- * A libp2p node for Node: TCP, Noise and Yamux between nodes that know each other. It runs no discovery, no relay and no
- * identify protocol, and it dials nothing by itself.
+ * A libp2p node for Node: TCP, Noise and Yamux between nodes that know each other. It runs no discovery, no relay and
+ * no identify protocol, and it dials nothing by itself.
  */
 import '../portable/polyfill.js'
 import type { noise as createNoise } from '@chainsafe/libp2p-noise'
@@ -29,11 +29,11 @@ export interface Libp2pNetworkInit {
   /** Limit of connections whose remote has proved its identity. The node refuses further ones. Default: 1024. */
   readonly maxConnections?: number
   /**
-   * Limit of accepted connections whose remote has not proved its identity yet. The node refuses further ones, and closes
-   * those that take too long. Default: 256.
+   * Limit of accepted connections whose remote has not proved its identity yet. The node refuses further ones, and
+   * closes those that take too long. Default: 256.
    *
-   * This and `maxConnections` together also limit the sockets of incoming connections, which includes those that are being
-   * closed. The listen addresses share that limit equally.
+   * This and `maxConnections` together also limit the sockets of incoming connections, which includes those that are
+   * being closed. The listen addresses share that limit equally.
    */
   readonly maxPendingConnections?: number
   /** Replaces Noise's cryptographic primitives, for example with faster ones. */
@@ -43,8 +43,9 @@ export interface Libp2pNetworkInit {
 const MAX_CONNECTIONS = 1024
 const MAX_PENDING_CONNECTIONS = 256
 /**
- * How long a remote may keep a connection open before it has proved its identity. This cannot follow a cluster's timing,
- * because clients may be farther away than peers. An upgrade takes three round trips, the choice of a protocol one.
+ * How long a remote may keep a connection open before it has proved its identity. This cannot follow a cluster's
+ * timing, because clients may be farther away than peers. An upgrade takes three round trips, the choice of a protocol
+ * one.
  */
 const INBOUND_TIMEOUT_MS = 5 * MAX_ROUND_TRIP_MS
 /** libp2p's own limit for the choice of a stream's protocol. The node's dials have shorter limits of their own. */
@@ -72,8 +73,8 @@ export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp
 }
 
 /**
- * libp2p and its parts are most of the modules that a Quire program loads. A program that only reads keys or addresses, or
- * that prints its usage, starts without them.
+ * libp2p and its parts are most of the modules that a Quire program loads. A program that only reads keys or addresses,
+ * or that prints its usage, starts without them.
  */
 async function loadLibp2p() {
   const [{ createLibp2p }, { tcp }, { noise }, { yamux }] = await Promise.all([

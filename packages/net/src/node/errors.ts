@@ -1,6 +1,6 @@
-/** What can go wrong between a node and its machine. */
+/** Errors between a node and its machine. */
 
-/** An address to listen on cannot be bound: its port is taken, or it is not an address of this machine. */
+/** A listen address cannot be bound: its port is in use, or it is not an address of this machine. */
 export class ListenError extends Error {
   override readonly name = 'ListenError'
   readonly code = 'ERR_LISTEN'
@@ -13,7 +13,7 @@ export class ListenError extends Error {
   }
 }
 
-/** A key file that cannot be used. One line that names the file. */
+/** A key file cannot be used. The message is one line that names the file. */
 export class KeyFileError extends Error {
   override readonly name = 'KeyFileError'
   readonly code = 'ERR_KEY_FILE'

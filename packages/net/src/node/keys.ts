@@ -1,6 +1,6 @@
 /**
- * Private keys: a libp2p identity is one Ed25519 key. A key file is one line of text, the key's libp2p protobuf in base64,
- * as other libp2p programs write it, with mode 0600.
+ * Private keys and their files. A libp2p identity is one Ed25519 key. A key file is one line of text with mode 0600:
+ * the key's libp2p protobuf in base64, as other libp2p programs write it.
  */
 import '../portable/polyfill.js'
 import { randomBytes } from 'node:crypto'
@@ -16,25 +16,28 @@ import { KeyFileError } from './errors.js'
 
 export type { PrivateKey } from '@libp2p/interface'
 
-/** Key files larger than this are not read: a key of any kind is far smaller. */
+/** Larger files are not key files: a key of any kind is far smaller. */
 const MAX_KEY_FILE_BYTES = 16_384
 
-/** A fresh Ed25519 key. */
+/** Generates an Ed25519 key. */
 export function generatePrivateKey(): Promise<PrivateKey> {
   return generateKeyPair('Ed25519')
 }
 
-/** The PeerId of a key, as text. */
+/** Returns the PeerId of a key as text. */
 export function peerIdFromKey(key: PrivateKey): string {
   return peerIdFromPrivateKey(key).toString()
 }
 
-/** The key as one line of base64, without a line end. It is a secret. */
+/** Returns the key as base64 without a line end. The result is a secret. */
 export function privateKeyToText(key: PrivateKey): string {
   return toString(privateKeyToProtobuf(key), 'base64pad')
 }
 
-/** Throws {@link KeyFileError} unless `text` is a private key; `where` names its origin in the message. The text itself is never shown. */
+/**
+ * Parses a private key. Throws {@link KeyFileError} if `text` is not one; the message names its origin, `where`, and
+ * never shows the text itself.
+ */
 export function privateKeyFromText(text: string, where = 'private key'): PrivateKey {
   try {
     return privateKeyFromProtobuf(fromString(text.trim(), 'base64pad'))
@@ -43,13 +46,13 @@ export function privateKeyFromText(text: string, where = 'private key'): Private
   }
 }
 
-/** Reads a key file. {@link KeyFileError} when it is missing, unreadable or holds anything but a key. */
+/** Reads a key file. Rejects with {@link KeyFileError} if it is missing, unreadable or not a key. */
 export async function loadPrivateKey(path: string): Promise<PrivateKey> {
   let text: string
   try {
     const bytes = await readAtMost(path, MAX_KEY_FILE_BYTES + 1)
     if (bytes.length > MAX_KEY_FILE_BYTES) {
-      throw new KeyFileError(path, `more than ${MAX_KEY_FILE_BYTES} bytes are no key file`)
+      throw new KeyFileError(path, `larger than a key file can be (${MAX_KEY_FILE_BYTES} bytes)`)
     }
     text = toString(bytes, 'utf8')
   } catch (cause) {
@@ -58,7 +61,7 @@ export async function loadPrivateKey(path: string): Promise<PrivateKey> {
   return privateKeyFromText(text, path)
 }
 
-/** A key may come from a pipe, so the size is not known before. A device may have no end. */
+/** Reads up to `maxBytes`. The size is unknown beforehand, because a pipe has none and a device may be endless. */
 async function readAtMost(path: string, maxBytes: number): Promise<Uint8Array> {
   const file = await open(path, 'r')
   try {
@@ -75,13 +78,13 @@ async function readAtMost(path: string, maxBytes: number): Promise<Uint8Array> {
 }
 
 /**
- * Writes a key file with mode 0600 and flushes it. {@link KeyFileError} when the file exists: a lost key is a lost identity,
- * so none is ever overwritten. The file appears whole or not at all.
+ * Writes a key file with mode 0600 and flushes it. The file appears whole or not at all. Rejects with {@link
+ * KeyFileError} if the file exists: a lost key is a lost identity, so no key file is ever overwritten.
  */
 export async function savePrivateKey(path: string, key: PrivateKey): Promise<void> {
-  // What is taken for a path is shown in errors: it must not be the key.
+  // Errors show the path. If a caller swaps the arguments, they must not show the key.
   if (typeof path !== 'string') throw new InvalidArgumentError('path', typeof path, 'a string')
-  // Random and short: process ids repeat, and the name of `path` may be as long as names can be.
+  // Random, because process ids repeat. Short, because the name of `path` may already have the maximum length.
   const temporary = join(dirname(path), `.quire-${randomBytes(8).toString('hex')}.part`)
   try {
     const file = await open(temporary, 'wx', 0o600)
@@ -91,7 +94,7 @@ export async function savePrivateKey(path: string, key: PrivateKey): Promise<voi
     } finally {
       await file.close()
     }
-    // link, unlike rename, refuses to replace an existing file.
+    // Unlike rename, link fails if the file exists.
     await link(temporary, path)
   } catch (cause) {
     const reason =
@@ -102,7 +105,7 @@ export async function savePrivateKey(path: string, key: PrivateKey): Promise<voi
   }
 }
 
-/** Reads the key file, or generates a key and writes it when there is none. */
+/** Reads the key file. If there is none, generates a key and writes it. */
 export async function loadOrCreatePrivateKey(path: string): Promise<PrivateKey> {
   try {
     return await loadPrivateKey(path)

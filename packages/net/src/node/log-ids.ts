@@ -1,12 +1,12 @@
-/** Log lines that people can read: PeerIds are shortened in all of them, wherever they stand. */
+/** Shortens PeerIds in log lines, so that people can read them. */
 import { pino, type Logger, type SerializerFn } from 'pino'
 import { shortenIds } from '../portable/short-id.js'
 
-/** Fields that hold a PeerId, or text with one in it. Not `id`: a line that introduces a node shows its whole id. */
+/** Fields that may contain PeerIds. `id` is not among them: a line that introduces a node shows its whole PeerId. */
 const FIELDS = ['peer', 'client', 'leader', 'reason', 'address', 'addresses'] as const
 const MAX_DEPTH = 4
 
-/** A child of `logger` that shortens PeerIds, in errors too. Its own serializer of errors still runs, before. */
+/** Returns a child of `logger` that shortens PeerIds, also in errors. The error serializer of `logger` runs first. */
 export function withShortIds(logger: Logger): Logger {
   const own = (logger as { [pino.symbols.serializersSym]?: Record<string, SerializerFn> })[pino.symbols.serializersSym]
   const serializeError = own?.err ?? pino.stdSerializers.err

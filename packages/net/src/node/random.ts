@@ -1,6 +1,6 @@
 import type { Random } from '@quire/protocol'
 
-/** Chance from the process. For timeouts and jitter, never for secrets. */
+/** The process's random numbers, for timeouts and jitter. They are not fit for secrets. */
 export function createRandom(): Random {
   return { next: () => Math.random() }
 }

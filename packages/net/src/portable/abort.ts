@@ -1,4 +1,4 @@
-/** Abort callbacks: any number of them share one listener on a signal. */
+/** Lets any number of abort callbacks share one listener on their signal. */
 import type { AbortSignalLike } from '@quire/protocol'
 
 interface Shared {
@@ -6,17 +6,17 @@ interface Shared {
   readonly listener: () => void
 }
 
-// A program may pass one signal to thousands of calls. Node warns of a leak from eleven listeners on, and removing one
-// of them is linear.
+// A program may pass one signal to thousands of calls. Node warns about a leak at eleven listeners, and takes linear
+// time to remove one.
 const shared = new WeakMap<AbortSignalLike, Shared>()
 
 /**
- * Calls `callback` once, when `signal` aborts; never for a signal that has aborted already. Returns a function that
- * withdraws the callback. The signal carries no listener once all of its callbacks have run or been withdrawn.
+ * Calls `callback` once, when `signal` aborts; never if `signal` has already aborted. Returns a function that withdraws
+ * the callback. The signal has no listener left once all callbacks have run or been withdrawn.
  */
 export function onAbort(signal: AbortSignalLike, callback: () => void): () => void {
   const { callbacks, listener } = shared.get(signal) ?? share(signal)
-  // The same function may be registered twice.
+  // A caller may register one function twice, and withdraw it once.
   const own = (): void => callback()
   callbacks.add(own)
   return () => {
@@ -32,7 +32,7 @@ function share(signal: AbortSignalLike): Shared {
     shared.delete(signal)
     for (const callback of callbacks) {
       callbacks.delete(callback)
-      // As with listeners of their own, an error in one callback does not keep the others from running.
+      // An error in one callback must not prevent the others, just as it would not with separate listeners.
       try {
         callback()
       } catch (error) {

@@ -2,19 +2,23 @@ import { MAX_ADDRESSES } from '@quire/protocol'
 import { isAddressOf } from './multiaddr.js'
 
 /**
- * Where peers may be reached, in the order in which to dial. The first is the address that answered last; until one has,
- * it is the first that was learned, usually from a configuration. What peers say of addresses comes behind it, newest
- * first: many of a machine's addresses lead nowhere from another machine. Noise proves that the right peer answers at
- * one. At most {@link MAX_ADDRESSES} of a peer are kept, and none that this version cannot dial. Hints, which other peers
- * have told of a peer, come last. They are kept apart, as many of them, so that they displace nothing.
+ * Keeps the addresses of peers in the order in which to dial them.
+ *
+ * The address that answered last comes first. Until one has answered, the first address learned stays in front; it
+ * usually comes from a configuration. Addresses that the peer reports follow, newest first: many addresses of a machine
+ * cannot be reached from another machine. Hints, which other peers report, come last. Noise proves that the right peer
+ * answers at an address, so a wrong one costs only time.
+ *
+ * The book keeps {@link MAX_ADDRESSES} addresses and as many hints of each peer, so hints never displace addresses. It
+ * keeps no address that this version cannot dial.
  */
 export class AddressBook {
-  /** Raised when an address comes or goes; not by the order alone. */
+  /** Counts the changes of content. A change of order alone does not count. */
   changes = 0
   private readonly known = new Map<string, readonly string[]>()
   private readonly hints = new Map<string, readonly string[]>()
 
-  /** Puts what is new of `addresses` behind the first that is known. */
+  /** Inserts those of `addresses` that are new behind the first known address. */
   learn(peerId: string, addresses: readonly string[]): void {
     const [first, ...others] = this.knownOf(peerId)
     const usable = addresses.filter((address) => isAddressOf(peerId, address))
@@ -25,7 +29,7 @@ export class AddressBook {
     if (news.length > 0) this.changes++
   }
 
-  /** Other peers have told these addresses of the peer, which may be of the past or wrong. */
+  /** Adds addresses that other peers have reported, which may be outdated or wrong. */
   hint(peerId: string, addresses: readonly string[]): void {
     const all = this.of(peerId)
     const news = addresses.filter((address) => !all.includes(address) && isAddressOf(peerId, address))
@@ -36,28 +40,30 @@ export class AddressBook {
     this.changes++
   }
 
-  /** Hints come last. */
+  /** All addresses of the peer in the order in which to dial them. */
   of(peerId: string): readonly string[] {
     return [...this.knownOf(peerId), ...this.hintsOf(peerId)]
   }
 
-  /** The peer answered at `address`. Those before it were dialed earlier and did not answer, so they come last. */
+  /**
+   * Moves `address`, where the peer answered, to the front. The addresses before it did not answer and move to the end.
+   */
   answered(peerId: string, address: string): void {
     const known = this.knownOf(peerId)
     const at = known.indexOf(address)
     if (at > 0) this.known.set(peerId, [...known.slice(at), ...known.slice(0, at)])
     if (at >= 0 || !this.hintsOf(peerId).includes(address)) return
-    // Noise has proved the hint.
+    // The peer has proved its identity there, so the hint becomes an address.
     this.known.set(peerId, [address, ...known].slice(0, MAX_ADDRESSES))
     this.dropHints(peerId, [address])
   }
 
-  /** The addresses of each peer. */
+  /** The addresses of every peer, in the order in which to dial them. */
   get all(): ReadonlyMap<string, readonly string[]> {
     return new Map(this.peerIds.map((peerId) => [peerId, this.of(peerId)]))
   }
 
-  /** The peers, in the order in which they were learned. */
+  /** The peers in the order in which the book learned of them. */
   get peerIds(): string[] {
     return [...this.known.keys()]
   }

@@ -1,7 +1,7 @@
 /**
- * New connections to peers, at any of their addresses. libp2p's own queue dials the addresses of a peer one after the
- * other, each for as long as it may take, and makes every further dial to that peer wait in line. So this goes to the
- * transports directly. Connections appear among the node's own all the same: libp2p's upgrader announces them.
+ * libp2p's own dial queue tries the addresses of a peer one after the other, gives each up to its whole time limit, and
+ * lets later dials to the peer wait for the first. This module calls the transports directly instead, and staggers the
+ * addresses. libp2p still lists the connections among the node's own, because its upgrader announces them.
  */
 import type { Connection } from '@libp2p/interface'
 import { multiaddr, type Multiaddr } from '@multiformats/multiaddr'
@@ -10,7 +10,7 @@ import { onAbort } from './abort.js'
 import { withDeadline } from './deadline.js'
 import { firstAnswer, type FirstAnswer } from './first-answer.js'
 
-/** The part of libp2p's transport manager that is used here. */
+/** The part of libp2p's transport manager that dials. */
 export interface Transports {
   dial(
     address: Multiaddr,
@@ -18,31 +18,33 @@ export interface Transports {
   ): Promise<Connection>
 }
 
-/** libp2p's event when TCP has connected and the connection is to be secured. */
+/** libp2p's progress event between the TCP handshake and the encryption handshake. */
 const CONNECTED = 'upgrader:encrypt-outbound-connection'
-/** An address has this share of a step for itself; a quarter of a second with the default timing. */
+/** The next address starts after this share of a step: a quarter of a second with the default timing. */
 const DELAY_SHARE = 1 / 10
-/** Sockets of one dial. Each takes a file descriptor until its step is over. */
+/** Limit of sockets for one dial. Each takes a file descriptor until its step is over. */
 const MAX_AT_ONCE = 8
 
-/** One connection under way, for all dials that wait for it. */
+/** One connection attempt, shared by all dials that wait for it. */
 interface Attempt {
   readonly controller: AbortController
   readonly connection: Promise<Connection>
-  /** Called when TCP has connected. One for each dial. */
+  /** Called once TCP has connected. One callback for each dial. */
   readonly waiting: Set<() => void>
 }
 
+/** Makes new connections to peers. */
 export class ConnectionDialer {
-  /** By address. */
+  /** The attempts in progress, by address. */
   private readonly attempts = new Map<string, Attempt>()
   private closed: Error | undefined
 
   constructor(private readonly transports: Transports) {}
 
   /**
-   * Connects to the first of `addresses` that answers: whole multiaddrs of one peer, dialed in this order. Each has
-   * `stepMs` to accept the connection, and as much to secure it. Concurrent dials share attempts at the same address.
+   * Dials `addresses` in this order, staggered, and resolves with the first connection. All of them are whole
+   * multiaddrs of one peer. Each has `stepMs` to accept the connection and another `stepMs` to secure it. Concurrent
+   * dials to one address share one attempt.
    */
   connect(
     addresses: readonly string[],
@@ -57,7 +59,7 @@ export class ConnectionDialer {
     })
   }
 
-  /** Ends all attempts, and begins no other. */
+  /** Aborts all attempts. Later dials reject with `reason`. */
   close(reason: Error): void {
     this.closed ??= reason
     for (const { controller } of this.attempts.values()) controller.abort(reason)
@@ -78,7 +80,7 @@ export class ConnectionDialer {
     )
   }
 
-  /** Joins the attempt at `address`, which ends when nobody waits for it any more. */
+  /** Joins the attempt at `address`, or starts one. The attempt is aborted when its last waiter leaves. */
   private share(address: string, signal: AbortSignal, connected: () => void): Promise<Connection> {
     const attempt = this.attempts.get(address) ?? this.begin(address)
     attempt.waiting.add(connected)
@@ -104,14 +106,14 @@ export class ConnectionDialer {
     connection.then(
       (made) => {
         this.forget(address, attempt)
-        if (controller.signal.aborted) made.abort(new Error('nobody waits for the connection any more'))
+        if (controller.signal.aborted) made.abort(new Error('all waiters for the connection have left'))
       },
       () => this.forget(address, attempt)
     )
     return attempt
   }
 
-  /** The next dial to the address begins an attempt of its own. */
+  /** Aborts the attempt. The next dial to the address starts a new one. */
   private abandon(address: string, attempt: Attempt, reason: unknown): void {
     this.forget(address, attempt)
     attempt.controller.abort(reason)

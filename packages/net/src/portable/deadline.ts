@@ -2,17 +2,19 @@ import type { AbortSignalLike } from '@quire/protocol'
 import { onAbort } from './abort.js'
 
 export interface Deadline {
-  /** Aborts when the time is up or the caller's signal aborts. */
+  /** Aborts when the time runs out or the caller's signal aborts. */
   readonly signal: AbortSignal
-  /** True once the time ran out. */
+  /** True once the time has run out. */
   readonly expired: boolean
-  /** Gives the whole time again, unless it is up. */
+  /** Starts the time again, unless it has run out. */
   restart(): void
-  /** Stops the timer and lets go of the caller's signal. Call it always. */
+  /** Stops the timer and releases the caller's signal. Every user of a deadline must call it. */
   clear(): void
 }
 
-/** A time limit and a caller's signal as one AbortSignal, without leaving a listener behind on a long-lived signal. */
+/**
+ * Joins a time limit and the caller's signal into one signal. `AbortSignal.any` would leave a listener on the caller's.
+ */
 export function createDeadline(timeoutMs: number, caller?: AbortSignalLike): Deadline {
   const controller = new AbortController()
   let expired = false
@@ -42,7 +44,7 @@ export function createDeadline(timeoutMs: number, caller?: AbortSignalLike): Dea
   }
 }
 
-/** Runs `work` with a deadline. Rejects with an error that names the limit if the time is up before `work` ends. */
+/** Runs `work` with a deadline. If the time runs out first, rejects with an error that names the limit. */
 export async function withDeadline<T>(
   timeoutMs: number,
   caller: AbortSignalLike | undefined,
@@ -58,7 +60,7 @@ export async function withDeadline<T>(
   }
 }
 
-/** Throws the caller's own reason if that is an error, else an AbortError. */
+/** Throws if `signal` has aborted: its reason if that is an error, otherwise an AbortError. */
 export function throwIfAborted(signal: AbortSignalLike | undefined): void {
   if (signal?.aborted !== true) return
   if (signal.reason instanceof Error) throw signal.reason

@@ -1,6 +1,6 @@
-/** What can go wrong between two nodes. These never cross the wire; a caller repeats, redials or reports. */
+/** Errors between two nodes. They never cross the wire: the caller repeats the call, dials again or reports them. */
 
-/** No address of the remote led to a stream. `cause` is libp2p's error. */
+/** No stream could be opened at any address of the remote. `cause` is libp2p's error. */
 export class DialError extends Error {
   override readonly name = 'DialError'
   readonly code = 'ERR_DIAL'
@@ -14,7 +14,7 @@ export class DialError extends Error {
   }
 }
 
-/** The stream ended without an orderly close: the connection broke or the remote reset it. */
+/** The stream ended without an orderly close: the connection broke, or the remote reset the stream. */
 export class StreamBrokenError extends Error {
   override readonly name = 'StreamBrokenError'
   readonly code = 'ERR_STREAM_BROKEN'
@@ -27,7 +27,7 @@ export class StreamBrokenError extends Error {
   }
 }
 
-/** The sender went on although `send` returned false. The stream was aborted so that its queue stays bounded. */
+/** The caller kept sending after `send` had returned false. The stream was aborted to bound its queue. */
 export class SendQueueFullError extends Error {
   override readonly name = 'SendQueueFullError'
   readonly code = 'ERR_SEND_QUEUE_FULL'
@@ -36,6 +36,6 @@ export class SendQueueFullError extends Error {
     readonly queuedBytes: number,
     readonly maxQueuedBytes: number
   ) {
-    super(`${queuedBytes} bytes are queued for ${remote}, at most ${maxQueuedBytes}`)
+    super(`${queuedBytes} bytes are queued for ${remote}; the limit is ${maxQueuedBytes}`)
   }
 }

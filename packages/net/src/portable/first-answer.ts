@@ -1,17 +1,17 @@
-/** Attempts at several addresses, staggered as in RFC 8305 ("Happy Eyeballs"), section 5. */
+/** Staggered attempts at several addresses, after RFC 8305 ("Happy Eyeballs"), section 5. */
 import type { AbortSignalLike } from '@quire/protocol'
 import { onAbort } from './abort.js'
 
 export interface FirstAnswerInit<T> {
-  /** How long an address has for itself before the next one is tried beside it. */
+  /** How long to wait for an address before the next attempt starts beside it. */
   readonly delayMs: number
-  /** So many attempts are under way at most; the next begins when one of them fails. */
+  /** Limit of concurrent attempts. When it is reached, the next attempt starts when one fails. */
   readonly maxAtOnce: number
-  /** Ends all attempts. */
+  /** Aborts all attempts. */
   readonly signal?: AbortSignalLike | undefined
   /**
-   * Tries one address until `signal` aborts. `gotOn` says that there is somebody at the address: it has its delay once
-   * more.
+   * Tries one address until `signal` aborts. It may call `gotOn` when the remote shows a first sign of life; the delay
+   * before the next attempt then starts again.
    */
   readonly attempt: (address: string, signal: AbortSignal, gotOn: () => void) => Promise<T>
 }
@@ -22,9 +22,9 @@ export interface FirstAnswer<T> {
 }
 
 /**
- * Tries `addresses` in this order. The next one is tried when the one before it has failed, or has not answered within
- * the delay. Resolves with the first answer, and aborts the other attempts. Rejects when all have failed, with one
- * error or an AggregateError, or when the signal aborts.
+ * Tries `addresses` in this order. The next attempt starts when the previous one fails or has not answered within the
+ * delay. Resolves with the first answer and aborts the other attempts. Rejects if all attempts fail, with the only
+ * error or with an AggregateError, and rejects with the reason of `signal` if that aborts.
  */
 export function firstAnswer<T>(addresses: readonly string[], init: FirstAnswerInit<T>): Promise<FirstAnswer<T>> {
   const { delayMs, maxAtOnce, signal, attempt } = init
@@ -37,7 +37,7 @@ export function firstAnswer<T>(addresses: readonly string[], init: FirstAnswerIn
     const end = (): void => {
       clearTimeout(timer)
       leave()
-      controller.abort(new Error('no answer is needed any more'))
+      controller.abort(new Error('the dial has ended'))
     }
     const abort = (): void => {
       end()

@@ -1,8 +1,8 @@
 /**
  * Frames over a libp2p stream.
  *
- * libp2p's streams carry bytes and encrypt, frame and write every `send` by itself, so a small message costs as much as a
- * large one. Frames that are queued in one turn of the event loop are therefore joined and leave together.
+ * libp2p's streams carry bytes. They encrypt, frame and write each `send` separately, so a small message costs as much
+ * as a large one. This stream therefore joins the frames that are queued in one turn of the event loop into one `send`.
  */
 import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface'
 import { FrameCutter, type FrameStream } from '@quire/protocol'
@@ -10,15 +10,15 @@ import { SendQueueFullError, StreamBrokenError } from './errors.js'
 import type { EventLoop } from './event-loop.js'
 import { messageOf } from './failures.js'
 
-/** Queued bytes from which `send` returns false. */
+/** `send` returns false when this many bytes are queued. */
 export const HIGH_WATER_BYTES = 256 * 1024
-/** Queued bytes below which `onDrain` follows a false. */
+/** After a false, `onDrain` follows once no more than this many bytes are queued. */
 export const LOW_WATER_BYTES = 64 * 1024
-/** Queued bytes above which the stream is aborted with {@link SendQueueFullError}: its user did not heed `false`. */
+/** Above this many queued bytes the stream aborts with {@link SendQueueFullError}: the caller has ignored a false. */
 export const MAX_QUEUED_BYTES = 8 * 1024 * 1024
-/** Bytes joined into one send; four of Noise's packets. */
+/** Limit of bytes joined into one send: four Noise packets. */
 const BATCH_BYTES = 256 * 1024
-/** How long an orderly close waits for what is queued and for the remote before it becomes an abort. */
+/** An orderly close sends the queue and waits for the remote this long before it becomes an abort. */
 const CLOSE_TIMEOUT_MS = 5_000
 
 export interface FrameStreamInit {
@@ -27,14 +27,14 @@ export interface FrameStreamInit {
   /** The remote's PeerId as text. */
   readonly remote: string
   readonly maxFrameBytes: number
-  /** Told when `onClose` itself throws; there is nobody left to tell. */
+  /** Called if `onClose` itself throws, since no other handler is left. */
   readonly onError?: (error: unknown) => void
 }
 
 /**
- * Wraps an open libp2p stream. Nothing is delivered before `onFrame` is set: libp2p keeps what arrives until then
- * (4 MiB at most), and a close that came earlier is reported afterwards. Handlers are never called inside the call that sets them,
- * nor inside `send`, `close` or `abort`.
+ * Wraps an open libp2p stream. Delivery starts when `onFrame` is set: until then libp2p buffers what arrives (4 MiB at
+ * most), and the report of a close waits. The stream never calls a handler inside the call that sets it, nor inside
+ * `send`, `close` or `abort`.
  */
 export function createFrameStream(init: FrameStreamInit): FrameStream {
   return new Libp2pFrameStream(init)
@@ -56,13 +56,13 @@ class Libp2pFrameStream implements FrameStream {
   private queue: Uint8Array[] = []
   private queuedBytes = 0
   private flushScheduled = false
-  /** `send` returned false and `onDrain` is owed. */
+  /** `send` has returned false, and `onDrain` has not followed yet. */
   private drainOwed = false
   private listening = false
-  /** Set by `close`: no frame is taken or delivered any more. */
+  /** Set by `close`. From then on the stream neither accepts nor delivers frames. */
   private closing = false
   private remoteEnded = false
-  /** Set when the stream is over; `reason` is then final. */
+  /** Set once when the stream has ended. */
   private ended: { readonly reason: Error | undefined } | undefined
   private closeReported = false
   private cancelCloseTimeout = ignore
@@ -88,7 +88,7 @@ class Libp2pFrameStream implements FrameStream {
     this.frameHandler = handler
     if (this.listening) return
     this.listening = true
-    // libp2p delivers what has arrived meanwhile in a microtask; a close that is known already comes after it.
+    // libp2p delivers the buffered bytes in a microtask. A close that has already arrived must follow them.
     this.stream.addEventListener('message', (event) => this.received(event))
     if (this.remoteEnded) queueMicrotask(() => queueMicrotask(() => this.remoteClosed()))
   }
@@ -131,7 +131,7 @@ class Libp2pFrameStream implements FrameStream {
     this.stream.abort(reason)
   }
 
-  /** Bytes that this stream and libp2p's stream hold and have not handed to the connection. */
+  /** Bytes that this stream and libp2p's stream have not yet handed to the connection. */
   private bufferedBytes(): number {
     return this.queuedBytes + this.stream.writeBufferLength
   }
@@ -139,7 +139,7 @@ class Libp2pFrameStream implements FrameStream {
   private scheduleFlush(): void {
     if (this.flushScheduled || this.stream.writableNeedsDrain) return
     this.flushScheduled = true
-    // Promise continuations that are ready now run first, so that what many waiters send in one turn leaves together.
+    // Promise continuations that are ready now run first, so the frames of many waiters leave together.
     this.eventLoop.atEndOfTurn(() => this.flush())
   }
 
@@ -161,7 +161,7 @@ class Libp2pFrameStream implements FrameStream {
     }
   }
 
-  /** The next frames of the queue, joined, up to BATCH_BYTES or one larger frame. */
+  /** Takes frames from the queue and joins them: up to BATCH_BYTES, or one larger frame. */
   private takeBatch(): Uint8Array {
     const first = this.queue[0]!
     let count = 1
@@ -184,7 +184,7 @@ class Libp2pFrameStream implements FrameStream {
   }
 
   private drained(): void {
-    // libp2p sends what its own stream holds in a microtask; ours follows it.
+    // libp2p sends the rest of its own buffer in a microtask. This stream's queue must follow it.
     queueMicrotask(() => {
       if (this.ended === undefined && (this.queue.length > 0 || this.drainOwed)) this.scheduleFlush()
     })
@@ -201,7 +201,10 @@ class Libp2pFrameStream implements FrameStream {
     })
   }
 
-  /** The remote sends no more. A frame cut in half is a broken stream; otherwise this side sends what it has and closes, too. */
+  /**
+   * The remote has closed its side. An incomplete frame breaks the stream; otherwise this side sends its queue and
+   * closes.
+   */
   private remoteClosed(): void {
     this.remoteEnded = true
     if (!this.listening || this.ended !== undefined) return
@@ -239,7 +242,7 @@ class Libp2pFrameStream implements FrameStream {
   }
 
   private reportClose(): void {
-    // Two microtasks: frames that libp2p held before `onFrame` was set are delivered in the first.
+    // Two microtasks, because libp2p delivers the frames that it buffered before `onFrame` was set in the first.
     queueMicrotask(() => {
       queueMicrotask(() => {
         if (this.closeReported) return
@@ -253,7 +256,7 @@ class Libp2pFrameStream implements FrameStream {
     })
   }
 
-  /** Whatever a handler throws ends this stream and nothing else. */
+  /** Runs a handler. An error that it throws aborts this stream only. */
   private guard(run: () => void): void {
     try {
       run()

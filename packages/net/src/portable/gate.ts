@@ -1,19 +1,22 @@
-/** Who may connect. Every refusal is logged once per PeerId, in bounded memory. */
+/** Decides which peers may connect. Logs each refused PeerId once, in bounded memory. */
 import type { Log } from './log.js'
 import { createLogQuota } from './log-quota.js'
 
 export type Direction = 'inbound' | 'outbound'
 
-/** Decides about a remote that has proved its PeerId: true, or why not. Called for each connection and each dial; it must be cheap. */
+/**
+ * Returns true, or the reason why this peer is refused. The gate calls it for each connection, each incoming stream and
+ * each dial, with a PeerId that the remote has proved or that the caller dials. It must be fast.
+ */
 export type Allow = (peerId: string, direction: Direction) => true | string
 
 export interface Gate {
-  /** True, or the reason of the refusal, which is logged. An `allow` that throws refuses. */
+  /** Returns true, or the reason of the refusal, which it logs. An error in `allow` refuses the peer. */
   check(peerId: string, direction: Direction, address?: string): true | string
   setAllow(allow: Allow): void
 }
 
-/** PeerIds whose refusal is remembered. One that was forgotten is logged again. */
+/** The gate remembers this many refused PeerIds. It logs a forgotten one again. */
 const MAX_REMEMBERED = 1024
 
 export function createGate(allow: Allow = () => true, logger?: Log, now: () => number = () => performance.now()): Gate {
@@ -29,7 +32,7 @@ export function createGate(allow: Allow = () => true, logger?: Log, now: () => n
     }
     if (!quota.take()) return
     logged.add(peerId)
-    // The whole id: an operator who wants to let it in needs it.
+    // The field `id` keeps the whole PeerId, which an operator needs in order to list the peer.
     logger?.warn({ peer: peerId, id: peerId, direction, reason, address }, 'peer refused')
   }
 
@@ -42,7 +45,7 @@ export function createGate(allow: Allow = () => true, logger?: Log, now: () => n
         verdict = `the check failed: ${error instanceof Error ? error.message : String(error)}`
       }
       if (verdict !== true) refuse(peerId, direction, verdict, address)
-      // Allowed again after a refusal: the next refusal is news.
+      // The peer is allowed now, so its next refusal is worth a line again.
       else logged.delete(peerId)
       return verdict
     },

@@ -25,7 +25,10 @@ export interface Libp2pNetwork extends Network {
   setAllow(allow: Allow): void
   /** Closes all connections to a peer, which ends their streams. */
   hangUp(peerId: string): Promise<void>
-  /** Closes streams, connections and listeners. Afterwards nothing keeps the process alive. Further calls have no effect. */
+  /**
+   * Closes streams, connections and listeners. Afterwards nothing keeps the process alive. Further calls have no
+   * effect.
+   */
   close(): Promise<void>
 }
 

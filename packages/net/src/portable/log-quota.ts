@@ -1,16 +1,16 @@
-/** How many lines remotes that nobody has listed may bring into a log: keys cost nothing, so each line may name another. */
+/** Limits the log lines that strangers can cause. Keys cost nothing, so each line may name another stranger. */
 
 const MAX_LINES = 32
 const WINDOW_MS = 60_000
 
 export interface LogQuota {
-  /** True when one more line may be written now. Otherwise the line is counted. */
+  /** Returns true if the caller may write one more line now. Otherwise counts the line as held back. */
   take(): boolean
 }
 
 /**
- * At most 32 lines a minute. The first `take` of a later minute calls `tell` with the number of lines that were held back
- * before, if there were any. `now` is in milliseconds and never goes back.
+ * Grants 32 lines a minute. The first `take` of a later minute calls `tell` with the number of lines held back so far,
+ * if there were any. `now` returns monotonic milliseconds.
  */
 export function createLogQuota(now: () => number, tell: (heldBack: number) => void): LogQuota {
   let beginMs = now()

@@ -1,6 +1,6 @@
 /**
- * `Promise.withResolvers` for Node 20. libp2p 3 calls it in its muxer and its streams; without it the only symptom is a
- * dial that fails. Every module here that imports libp2p imports this one first; the import has an effect and no exports.
+ * Adds `Promise.withResolvers` to Node 20. The muxer and the streams of libp2p 3 call it; without it dials fail, with
+ * no other symptom. Every module that imports code of libp2p imports this one first, for its effect.
  */
 interface Resolvers<T> {
   promise: Promise<T>

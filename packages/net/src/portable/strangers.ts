@@ -1,17 +1,18 @@
-/** Connections of remotes that may not connect: a few at a time, and for long enough to be told why. */
+/** Connections of remotes that the gate refuses. A few at a time live long enough to receive the reason. */
 import type { MultiaddrConnection } from '@libp2p/interface'
 import type { EventLoop } from './event-loop.js'
 
-/**
- * At most so many at a time. Beyond that a stranger is cut off without a word, as soon as Noise has proved its PeerId.
- */
+/** Limit of strangers at a time. Further ones are cut off without a reason once Noise has proved their PeerId. */
 export const MAX_STRANGERS = 16
-/** Ample for a hello and its answer over a slow line. Then the connection is cut, whatever goes on in it. */
+/**
+ * Suffices for a hello and its answer over a slow line. After it the connection is cut, even in the middle of a frame.
+ */
 export const STRANGER_LIFE_MS = 5_000
 
+/** Limits the number and the lifetime of strangers' connections. */
 export class Strangers {
   private count = 0
-  /** Nobody has a last word for strangers, so none is let in. */
+  /** Stays false until a protocol is handled that answers strangers. Until then every stranger is cut off. */
   private isOpen = false
 
   constructor(private readonly eventLoop: EventLoop) {}
@@ -20,7 +21,7 @@ export class Strangers {
     this.isOpen = true
   }
 
-  /** True: the connection may be made, and is counted until it ends. */
+  /** Returns true if the stranger may connect. The connection then counts against the limit until it closes. */
   admit(connection: MultiaddrConnection): boolean {
     if (!this.isOpen || this.count >= MAX_STRANGERS || connection.status !== 'open') return false
     this.count++

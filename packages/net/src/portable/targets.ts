@@ -5,8 +5,8 @@ import { isAddressOf, parsePeerAddress } from './multiaddr.js'
 export type Targets = ReadonlyMap<string, string>
 
 /**
- * Selects the addresses that belong to the peer and that this version can dial; a peer may also have addresses for other
- * versions. Throws InvalidArgumentError if there are addresses but none of them qualifies.
+ * Selects the addresses that belong to the peer and that this version can dial; a peer may also have addresses for
+ * other versions. Throws InvalidArgumentError if there are addresses but none of them qualifies.
  */
 export function targetsOf(addresses: readonly string[], peerId: string): Targets {
   const targets = new Map<string, string>()
