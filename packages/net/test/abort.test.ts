@@ -7,7 +7,7 @@ import { onAbort } from '../src/index.js'
 
 const listeners = (signal: AbortSignal): number => getEventListeners(signal, 'abort').length
 
-it('adds one listener for any number of callbacks, and none is left when they are withdrawn', () => {
+it('onAbort adds one listener for any number of callbacks, and removes it with the last', () => {
   const { signal } = new AbortController()
   const withdrawals = Array.from({ length: 1000 }, () => onAbort(signal, () => {}))
   expect(listeners(signal)).toBe(1)
@@ -17,7 +17,7 @@ it('adds one listener for any number of callbacks, and none is left when they ar
   expect(listeners(signal)).toBe(0)
 })
 
-it('calls each callback once, in order, except those that an earlier one withdraws', () => {
+it('onAbort calls each callback once, in order, except those that an earlier one withdraws', () => {
   const controller = new AbortController()
   const seen: string[] = []
   onAbort(controller.signal, () => {
@@ -32,7 +32,7 @@ it('calls each callback once, in order, except those that an earlier one withdra
   expect(listeners(controller.signal)).toBe(0)
 })
 
-it('takes a callback again after all earlier ones were withdrawn, and a late withdrawal does not take it away', () => {
+it('onAbort keeps a new callback although an earlier one is withdrawn twice', () => {
   const controller = new AbortController()
   const early = onAbort(controller.signal, () => {})
   early()
@@ -43,7 +43,7 @@ it('takes a callback again after all earlier ones were withdrawn, and a late wit
   expect(called).toHaveBeenCalledTimes(1)
 })
 
-it('lets a callback that throws keep no other from running', async () => {
+it('onAbort calls the other callbacks although one throws', async () => {
   const controller = new AbortController()
   const called = vi.fn()
   onAbort(controller.signal, () => {
@@ -62,7 +62,7 @@ it('lets a callback that throws keep no other from running', async () => {
   }
 })
 
-it('shares the listener of a signal among the time limits of many dials', () => {
+it('the deadlines of many dials share one listener on their signal', () => {
   const controller = new AbortController()
   const deadlines = Array.from({ length: 20 }, () => createDeadline(60_000, controller.signal))
   expect(listeners(controller.signal)).toBe(1)
@@ -73,7 +73,7 @@ it('shares the listener of a signal among the time limits of many dials', () => 
   expect(listeners(controller.signal)).toBe(0)
 })
 
-it('is the only place in the client and the network that adds an abort listener', async () => {
+it('no module of the client and the network but abort.ts adds an abort listener', async () => {
   const packages = join(import.meta.dirname, '../..')
   const found: string[] = []
   for (const name of ['net', 'dsm-client']) {

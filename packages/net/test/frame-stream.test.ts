@@ -19,7 +19,7 @@ import {
   startEchoProcess
 } from './helpers.js'
 
-/** The part of libp2p's stream that sending uses; remembers what each `send` was given. */
+/** The part of libp2p's stream that sending uses. It keeps the bytes of each `send`. */
 function createSink(): { stream: Stream; sends: Uint8Array[] } {
   const sends: Uint8Array[] = []
   const stream = Object.assign(new EventTarget(), {
@@ -34,7 +34,7 @@ function createSink(): { stream: Stream; sends: Uint8Array[] } {
 }
 
 describe('a frame stream', () => {
-  it('sends what is queued in one turn of the event loop at once, promise continuations included', async () => {
+  it('joins the frames of one turn into one send, including those of promise continuations', async () => {
     const { stream, sends } = createSink()
     const frames = createFrameStream({ eventLoop: nodeEventLoop, stream, remote: 'peer', maxFrameBytes: 100 })
     const gate = Promise.resolve()
@@ -53,7 +53,7 @@ describe('a frame stream', () => {
     expect(sends.map((bytes) => bytes.length)).toEqual([20, 200_000, 200_001])
   })
 
-  it('sends nothing while libp2p waits for a drain, and all of it afterwards', async () => {
+  it('sends nothing while libp2p waits for a drain, and its whole queue afterwards', async () => {
     const { stream, sends } = createSink()
     const frames = createFrameStream({ eventLoop: nodeEventLoop, stream, remote: 'peer', maxFrameBytes: 100 })
     stream.writableNeedsDrain = true
@@ -90,7 +90,7 @@ describe('a frame stream', () => {
     expect(Buffer.concat(collected.frames).equals(Buffer.concat(sent))).toBe(true)
   })
 
-  it('keeps what arrives before the dialler has set its handlers', async () => {
+  it('keeps what arrives before the caller has set its handlers', async () => {
     const [server, client] = await Promise.all([createNode(), createNode({ listen: [] })])
     server.handle(ECHO, MAX_FRAME_BYTES, (stream) => {
       stream.send(frame(Uint8Array.of(1)))
@@ -105,7 +105,7 @@ describe('a frame stream', () => {
     expect(collected.frames.map((bytes) => bytes[0])).toEqual([1, 2])
   })
 
-  it('says false above the high-water mark, waits for a stopped remote and goes on after onDrain', async () => {
+  it('returns false above the high-water mark, waits for a stopped remote and continues after onDrain', async () => {
     const remote = await startEchoProcess()
     const client = await createNode({ listen: [] })
     const stream = await client.dial(remote.peerId, [remote.address], { protocol: COUNT, maxFrameBytes: 64 })
@@ -130,7 +130,7 @@ describe('a frame stream', () => {
     expect(new DataView(last.buffer, last.byteOffset).getFloat64(0, true)).toBe(frames * 4096)
   })
 
-  it('is aborted with a typed error when its user does not heed false', async () => {
+  it('aborts with SendQueueFullError if the caller ignores a false', async () => {
     const remote = await startEchoProcess()
     const client = await createNode({ listen: [] })
     const stream = await client.dial(remote.peerId, [remote.address], { protocol: COUNT, maxFrameBytes: 64 })
@@ -141,7 +141,7 @@ describe('a frame stream', () => {
     expect(stream.send(page)).toBe(false)
   })
 
-  it('dies alone of an oversized frame', async () => {
+  it('that receives an oversized frame aborts alone', async () => {
     const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
     const reasons: unknown[] = []
     server.handle('/test/small/1', 100, (stream) => {
@@ -162,7 +162,7 @@ describe('a frame stream', () => {
     expect(collected.closes).toBe(1)
   })
 
-  it('dies alone of malformed bytes, and of an end inside a frame', async () => {
+  it('that receives malformed bytes, or an end inside a frame, aborts alone', async () => {
     const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
     const reasons: (Error | undefined)[] = []
     server.handle('/test/strict/1', 100, (stream) => {
@@ -182,7 +182,7 @@ describe('a frame stream', () => {
     await collect(await dialEcho(client, server)).count(0)
   })
 
-  it('survives bytes on its port that are not libp2p', async () => {
+  it('works after a connection that does not speak libp2p', async () => {
     const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
     const port = Number(/tcp\/(\d+)/.exec(server.multiaddrs[0]!)![1])
     const socket = connect(port, '127.0.0.1', () => socket.write('GET / HTTP/1.1\r\n\r\n'.repeat(100)))
@@ -194,7 +194,7 @@ describe('a frame stream', () => {
     await collected.count(1)
   })
 
-  it('gives what onFrame throws to onClose', async () => {
+  it('closes with the error that onFrame throws', async () => {
     const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
     const stream = await dialEcho(client, server)
     const boom = new Error('boom')
@@ -207,7 +207,7 @@ describe('a frame stream', () => {
     expect(await closed).toBe(boom)
   })
 
-  it('sends what is queued before it closes, and both sides see an orderly close once', async () => {
+  it('sends its queue before it closes, and both sides see one orderly close', async () => {
     const [server, client] = await Promise.all([createNode(), createNode({ listen: [] })])
     const accepted = new Promise<FrameStream>((resolve) => {
       server.handle(ECHO, MAX_FRAME_BYTES, (stream) => resolve(stream))
@@ -227,7 +227,7 @@ describe('a frame stream', () => {
     expect([mine.closes, remote.closes]).toEqual([1, 1])
   })
 
-  it('reports an abort here with its reason and there as broken', async () => {
+  it('reports an abort with its reason to this side, and as a broken stream to the remote', async () => {
     const [server, client] = await Promise.all([createNode(), createNode({ listen: [] })])
     const closed = new Promise<Error | undefined>((resolve) => {
       server.handle(ECHO, MAX_FRAME_BYTES, (stream) => {

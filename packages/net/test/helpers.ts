@@ -4,6 +4,7 @@ import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { FrameStream } from '@quire/protocol'
+import type { Logger } from 'pino'
 import { afterEach } from 'vitest'
 import { createLibp2pNetwork, generatePrivateKey, type Libp2pNetwork, type Libp2pNetworkInit } from '../src/index.js'
 
@@ -21,14 +22,14 @@ export function cleanup(run: () => unknown): void {
   cleanups.push(run)
 }
 
-/** A node on loopback that is closed after the test. */
+/** Starts a node on loopback that the test closes at its end. */
 export async function createNode(init: Partial<Libp2pNetworkInit> = {}): Promise<Libp2pNetwork> {
   const node = await createLibp2pNetwork({ privateKey: await generatePrivateKey(), listen: [LOOPBACK], ...init })
   cleanup(() => node.close())
   return node
 }
 
-/** A node that echoes frames. */
+/** Starts a node that echoes frames. */
 export async function createEcho(init: Partial<Libp2pNetworkInit> = {}): Promise<Libp2pNetwork> {
   const node = await createNode(init)
   node.handle(ECHO, MAX_FRAME_BYTES, (stream) => {
@@ -49,22 +50,22 @@ export function frame(bytes: Uint8Array): Uint8Array {
   return result
 }
 
-/** Bytes that differ from frame to frame. */
+/** Bytes that differ between frames of different seeds. */
 export function pattern(length: number, seed: number): Uint8Array {
   return Uint8Array.from({ length }, (_, index) => (index * 31 + seed * 7) & 0xff)
 }
 
 export interface Collected {
   readonly frames: Uint8Array[]
-  /** Resolves when so many frames have come. */
+  /** Resolves once this many frames have arrived. */
   count(frames: number): Promise<void>
-  /** Resolves with the reason when the stream has closed. */
+  /** Resolves when the stream has closed, with its reason. */
   readonly closed: Promise<Error | undefined>
-  /** How often onClose was called. */
+  /** The number of calls of onClose. */
   closes: number
 }
 
-/** Sets the handlers of a stream and keeps what they are given. */
+/** Sets the handlers of a stream and collects their arguments. */
 export function collect(stream: FrameStream): Collected {
   const waiters = new Set<() => void>()
   let resolveClosed: (reason: Error | undefined) => void
@@ -106,14 +107,14 @@ export function startChild(name: string, args: readonly string[] = []): ChildPro
   return child
 }
 
-/** Starts an echo in a process of its own. */
+/** Starts an echo in a separate process. */
 export async function startEchoProcess(): Promise<{ child: ChildProcess; peerId: string; address: string }> {
   const child = startChild('echo')
   const [address] = (await once(createInterface(child.stdout!), 'line')) as [string]
   return { child, address, peerId: address.slice(address.lastIndexOf('/') + 1) }
 }
 
-/** Runs a child to its end. */
+/** Runs a program of test/children and waits for its end. */
 export async function runChild(
   name: string,
   args: readonly string[] = []
@@ -125,7 +126,7 @@ export async function runChild(
   return { output: output.trim(), code }
 }
 
-/** A port where connections are taken and nothing is ever said. */
+/** Returns a port that accepts connections and never sends anything. */
 export async function startSilence(): Promise<number> {
   const sockets = new Set<Socket>()
   const server = createServer((socket) => sockets.add(socket.on('error', () => {}))).listen(0, '127.0.0.1')
@@ -135,6 +136,13 @@ export async function startSilence(): Promise<number> {
     server.close()
   })
   return (server.address() as AddressInfo).port
+}
+
+/** A logger that keeps the fields of its warnings. */
+export function recorder(): { logger: Logger; warnings: Record<string, unknown>[] } {
+  const warnings: Record<string, unknown>[] = []
+  const logger = { warn: (fields: Record<string, unknown>) => warnings.push(fields), error: () => {} }
+  return { logger: logger as unknown as Logger, warnings }
 }
 
 export function sleep(ms: number): Promise<void> {

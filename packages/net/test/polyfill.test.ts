@@ -2,19 +2,19 @@ import { readFileSync, readdirSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { runChild } from './helpers.js'
 
-/** An import of libp2p's code, static or dynamic; imports of types vanish. */
+/** A static or dynamic import of libp2p's code. The build removes imports of types. */
 const LIBP2P_IMPORT = /(^import (?!type ).*|\bimport\()'(libp2p|@libp2p\/|@chainsafe\/)/m
 
 describe('Promise.withResolvers', () => {
-  it('is missing on Node 20, and with the polyfill a dial succeeds', async () => {
+  it('comes from the polyfill where the runtime has none, and a dial succeeds', async () => {
     expect(await runChild('with-resolvers', ['with'])).toEqual({ output: 'echoed', code: 0 })
   })
 
-  it('is needed: without it the dial fails', async () => {
+  it('is needed: without it a dial fails', async () => {
     expect(await runChild('with-resolvers', ['without'])).toEqual({ output: 'ERR_DIAL', code: 0 })
   })
 
-  it('comes first in every module that imports libp2p', () => {
+  it('is polyfilled by the first import of every module that imports code of libp2p', () => {
     const folder = new URL('../src/', import.meta.url)
     const checked: string[] = []
     for (const name of readdirSync(folder, { encoding: 'utf8', recursive: true })) {

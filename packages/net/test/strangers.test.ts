@@ -15,9 +15,9 @@ interface Closed {
   readonly refused: { readonly stream: FrameStream; readonly reason: string }[]
 }
 
-/** A node that knows nobody, or a few. It answers a stranger's first frame on one of its two protocols. */
+/** Starts a node that knows the peers `known`. One of its two protocols answers a stranger's first frame. */
 async function createClosed(answers = true, known = new Set<string>()): Promise<Closed> {
-  const server = await createNode({ allow: (peerId) => known.has(peerId) || 'nobody knows it' })
+  const server = await createNode({ allow: (peerId) => known.has(peerId) || 'unknown' })
   const accepted: string[] = []
   const refused: { stream: FrameStream; reason: string }[] = []
   server.handle(
@@ -38,7 +38,7 @@ async function createClosed(answers = true, known = new Set<string>()): Promise<
 }
 
 describe('a stranger', () => {
-  it('is told why on the protocol that has a word for it, and cut off after that', async () => {
+  it('receives the reason on a protocol that answers strangers, and is then cut off', async () => {
     const { server, accepted, refused } = await createClosed()
     const client = await createNode({ listen: [] })
     const stream = await dialEcho(client, server)
@@ -47,20 +47,18 @@ describe('a stranger', () => {
     await collected.count(1)
     expect(collected.frames.map((bytes) => [...bytes])).toEqual([[4, 0, 3]])
     await collected.closed
-    expect(refused.map(({ stream: { remote }, reason }) => [remote, reason])).toEqual([
-      [client.peerId, 'nobody knows it']
-    ])
+    expect(refused.map(({ stream: { remote }, reason }) => [remote, reason])).toEqual([[client.peerId, 'unknown']])
     expect(accepted).toEqual([])
     await until(() => expect([server.connections, client.connections]).toEqual([0, 0]))
   })
 
-  it('gets no stream of another protocol, and no second one', async () => {
+  it('gets no stream of a protocol without an answer, and no second stream', async () => {
     const { server, accepted, refused } = await createClosed(false)
     const client = await createNode({ listen: [] })
     const first = collect(await dialEcho(client, server))
     const options = { protocol: OTHER, maxFrameBytes: MAX_FRAME_BYTES }
     for (const protocol of [OTHER, ECHO]) {
-      // The protocol is agreed on before the stream is cut.
+      // The node cuts the stream after both sides have agreed on the protocol.
       const cut = await client.dial(server.peerId, [], { ...options, protocol }).catch(() => undefined)
       if (cut !== undefined) expect(await collect(cut).closed).toBeInstanceOf(Error)
     }
@@ -69,7 +67,7 @@ describe('a stranger', () => {
     expect(first.closes).toBe(0)
   })
 
-  it(`is one of ${MAX_STRANGERS} at a time: the next one is dropped, until one of them leaves`, async () => {
+  it(`is cut off without a reason if ${MAX_STRANGERS} others are connected, until one of them leaves`, async () => {
     const { server, refused } = await createClosed(false)
     const clients = await Promise.all(Array.from({ length: MAX_STRANGERS + 1 }, () => createNode({ listen: [] })))
     const last = clients.pop()!
@@ -83,7 +81,7 @@ describe('a stranger', () => {
     await until(() => expect(refused).toHaveLength(MAX_STRANGERS + 1))
   })
 
-  it('does not keep out anybody who may connect', async () => {
+  it('takes no place from a peer that may connect', async () => {
     const known = await createNode({ listen: [] })
     const { server, accepted, refused } = await createClosed(false, new Set([known.peerId]))
     const clients = await Promise.all(Array.from({ length: MAX_STRANGERS }, () => createNode({ listen: [] })))
@@ -115,7 +113,7 @@ describe('the connections of strangers', () => {
   const admit = (strangers: Strangers, connection: FakeConnection): boolean =>
     strangers.admit(connection as unknown as MultiaddrConnection)
 
-  it('are cut when their time is over, whatever goes on in them, and make room', () => {
+  it('are cut when their time is over, and make room for others', () => {
     vi.useFakeTimers()
     const strangers = new Strangers(nodeEventLoop)
     strangers.open()
@@ -127,12 +125,12 @@ describe('the connections of strangers', () => {
     vi.advanceTimersByTime(1)
     expect(connections.every(({ aborted }) => aborted !== undefined)).toBe(true)
     expect(vi.getTimerCount()).toBe(0)
-    // Each has made room once, although it was both cut and closed.
+    // Each makes room once, although it is both cut and closed.
     for (let i = 0; i < MAX_STRANGERS; i++) expect(admit(strangers, new FakeConnection())).toBe(true)
     expect(admit(strangers, new FakeConnection())).toBe(false)
   })
 
-  it('are none while no protocol has a word for them, and none that is closed already', () => {
+  it('are refused while no protocol answers strangers, and if they have already closed', () => {
     const strangers = new Strangers(nodeEventLoop)
     expect(admit(strangers, new FakeConnection())).toBe(false)
     strangers.open()

@@ -1,4 +1,4 @@
-// Opens two nodes and a stream between them, closes the nodes and leaves the rest to the event loop: it must end by itself.
+// Opens two nodes and a stream between them, and closes the nodes. The process must then end by itself.
 import { createLibp2pNetwork, generatePrivateKey } from '@quire/net'
 
 const [serverKey, clientKey] = await Promise.all([generatePrivateKey(), generatePrivateKey()])

@@ -1,4 +1,4 @@
-// A node that echoes frames, for tests that stop or kill a real process. Prints its multiaddr on one line.
+// Runs a node that echoes frames, for tests that stop or kill a process. Prints its multiaddr on one line.
 import { createLibp2pNetwork, generatePrivateKey } from '@quire/net'
 
 const network = await createLibp2pNetwork({ privateKey: await generatePrivateKey(), listen: ['/ip4/127.0.0.1/tcp/0'] })
@@ -7,7 +7,7 @@ network.handle('/test/echo/1', 1 << 20, (stream) => {
 })
 let received = 0
 network.handle('/test/count/1', 1 << 20, (stream) => {
-  // Answers every frame with the number of bytes received so far.
+  // Answers each frame with the number of bytes received so far.
   stream.onFrame = (frame) => {
     received += frame.length
     const answer = new Uint8Array(8)
