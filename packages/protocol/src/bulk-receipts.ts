@@ -1,19 +1,23 @@
-/** The receiving side of `BulkWindow`: counts what has come on a bulk stream and says so, not with every frame. */
+/** The receiving side of `BulkWindow`. */
 import type { Clock } from './env.js'
 import { DEFAULT_PAGE_BYTES } from './limits.js'
 
 /**
- * Received bytes that are acknowledged at once: one page while the sender's window is small, and more when it has had time
- * to grow, since each receipt costs a message and lets as much leave as it names.
+ * The receiver acknowledges this many bytes at once: one page while the sender's window is small, and more once the
+ * window has had time to grow. Each receipt costs a message, and allows the sender to send as many bytes as it
+ * acknowledges.
  */
 const MIN_RECEIPT_BYTES = DEFAULT_PAGE_BYTES
 const MAX_RECEIPT_BYTES = 64 * 1024
 const RECEIPT_SHARE = 1 / 4
-/** Fewer are acknowledged after this time: a small part of any delay that `BulkWindow` allows. */
+/**
+ * The receiver acknowledges fewer bytes after this time, which is a small part of any delay that `BulkWindow` allows.
+ */
 const RECEIPT_DELAY_MS = 20
-/** A frame arrives without the field that holds its length. */
+/** The length field, which `onFrame` does not deliver. */
 const LENGTH_BYTES = 4
 
+/** Acknowledges the bytes that arrive on a bulk stream, several frames at a time. */
 export class BulkReceipts {
   private received = 0
   private told = 0
@@ -21,11 +25,11 @@ export class BulkReceipts {
 
   constructor(
     private readonly clock: Pick<Clock, 'schedule'>,
-    /** Sends the number of all bytes that have come. */
+    /** Called with the number of all bytes received on the stream so far. It sends the receipt, and must not block. */
     private readonly tell: (bytes: number) => void
   ) {}
 
-  /** A frame has come; `frameBytes` is what `onFrame` hands over. */
+  /** The driver calls this for each frame, with the length that `onFrame` delivers. */
   arrived(frameBytes: number): void {
     this.received += frameBytes + LENGTH_BYTES
     const receiptBytes = Math.min(MAX_RECEIPT_BYTES, Math.max(MIN_RECEIPT_BYTES, this.received * RECEIPT_SHARE))
@@ -33,7 +37,7 @@ export class BulkReceipts {
     this.cancel ??= this.clock.schedule(RECEIPT_DELAY_MS, () => this.tellNow())
   }
 
-  /** Nothing is told any more. */
+  /** Cancels the pending receipt. The driver calls this when the stream has closed. */
   stop(): void {
     this.cancel?.()
     this.cancel = undefined

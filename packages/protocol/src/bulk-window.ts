@@ -1,40 +1,41 @@
 /**
- * How many bytes of a bulk stream may be on their way. Pure: times come in.
+ * Congestion control for a bulk stream.
  *
- * Both streams of a connection share one TCP connection, so a keep-alive waits behind every page byte in the buffers below
- * it. Those buffers hold megabytes and report nothing; the receiver therefore acknowledges what it has received
- * (`bulkReceived`), and the sender measures how long its frames take. The window shrinks to what the line carries in the
- * time allowed, and grows while frames arrive sooner than that (as in LEDBAT, RFC 6817, with a bound on the base delay,
- * because a line that another client fills looks like a long one).
+ * Both streams of a connection share one TCP connection, so a keep-alive waits behind every page byte in the buffers
+ * below it. Those buffers hold megabytes and report nothing. Therefore the receiver acknowledges what it has received
+ * (`bulkReceived`), and the sender measures how long its frames take. The window shrinks to what the line carries in
+ * the allowed time, and grows while frames arrive sooner. This follows LEDBAT (RFC 6817), with a limit on the base
+ * delay: a line that another client fills looks like a long line.
  */
 import { DEFAULT_PAGE_BYTES } from './limits.js'
 import { bulkDelays } from './timing.js'
 
 /**
- * The first window holds one frame with one page of the default size: nothing is known of the line yet, and a thin one takes
- * seconds for more. On a fast line the window doubles with every round trip.
+ * The first window holds one frame with one page of the default size, because the line may be so slow that more would
+ * take seconds. On a fast line the window doubles with every round trip.
  */
 const INITIAL_BYTES = DEFAULT_PAGE_BYTES + 128
 
 interface SentFrame {
-  /** Bytes sent on the stream, this frame included. */
+  /** Bytes sent on the stream up to the end of this frame. */
   readonly end: number
   readonly at: number
-  /** Bytes on their way when it left, its own included. */
+  /** Bytes in flight when the frame left, including its own. */
   readonly inFlight: number
 }
 
+/** Limits the bytes of a bulk stream that are in flight. */
 export class BulkWindow {
   private window = INITIAL_BYTES
   private sent = 0
   private received = 0
   private frames: SentFrame[] = []
   private baseMs = Infinity
-  /** Frames sent before this moment were delayed by a window that is no more. */
+  /** The time of the last shrink. The delay of an earlier frame reflects the old window. */
   private shrunkAt = -Infinity
   private readonly limits: ReturnType<typeof bulkDelays>
 
-  /** `ttlMs` is the session's: a keep-alive must be answered well within it. */
+  /** `ttlMs` is the session's time to live. A keep-alive must be answered well within it. */
   constructor(ttlMs: number) {
     this.limits = bulkDelays(ttlMs)
   }
@@ -43,22 +44,26 @@ export class BulkWindow {
     return this.window
   }
 
-  /** Bytes that were sent and that the receiver has not acknowledged. */
+  /** Bytes that the sender has sent and the receiver has not acknowledged. */
   get inFlight(): number {
     return this.sent - this.received
   }
 
-  /** Whether a frame may leave now. One goes alone when nothing is on its way, however small the window. */
+  /** Returns true if a frame may leave now. With nothing in flight any frame may leave, however small the window is. */
   hasRoom(frameBytes: number): boolean {
     return this.inFlight === 0 || this.inFlight + frameBytes <= this.window
   }
 
+  /** The sender calls this for each frame that it hands to the stream at `now`. */
   left(frameBytes: number, now: number): void {
     this.sent += frameBytes
     this.frames.push({ end: this.sent, at: now, inFlight: this.inFlight })
   }
 
-  /** The receiver has `total` bytes. False if it claims more than was sent, or takes something back. */
+  /**
+   * The sender calls this for each receipt: the receiver has `total` bytes. Returns false if that is more than was sent
+   * or less than was acknowledged before.
+   */
   acknowledged(total: number, now: number): boolean {
     if (total < this.received || total > this.sent) return false
     let newest: SentFrame | undefined
@@ -79,7 +84,7 @@ export class BulkWindow {
     const limitMs = base + queueMs
     if (delayMs > limitMs) {
       if (at < this.shrunkAt) return
-      // The line has carried `inFlight` bytes in `delayMs`.
+      // The line carries `inFlight` bytes in `delayMs`.
       this.window = Math.min(this.window, Math.floor((inFlight * limitMs) / delayMs))
       this.shrunkAt = now
     } else if (delayMs <= base + queueMs / 2 && inFlight * 2 > this.window) {

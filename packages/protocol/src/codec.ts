@@ -1,29 +1,34 @@
 /**
- * Binary codecs as values: a `Codec<T>` writes a T and reads it back, and bigger codecs are made of smaller ones.
+ * Binary codecs as values. A `Codec<T>` writes a T and reads it back; larger codecs are composed of smaller ones.
  *
- * Every message on the wire and every record in the log is declared with these, so that what is written, what is read,
- * its TypeScript type and its limits stand in one place. Decoding never trusts a length: a count is checked against the
- * bytes that are left before anything is allocated, and whatever is wrong becomes a {@link CodecError}.
+ * All messages on the wire and all records in the log are declared with codecs. One declaration holds the encoding, the
+ * TypeScript type and the limits. Decoding trusts no length: it checks a count against the bytes that are left before
+ * it allocates anything, and throws {@link CodecError} for every malformed input.
  */
 import { fromString } from 'uint8arrays/from-string'
 import { toString } from 'uint8arrays/to-string'
 
-/** Bytes that cannot be decoded, or a value that does not fit its codec. */
+/** The bytes cannot be decoded, or the value does not fit its codec. */
 export class CodecError extends Error {
   override readonly name = 'CodecError'
   readonly code = 'ERR_CODEC'
 }
 
+/** Writes and reads values of one type. Both methods are synchronous and keep no reference to their arguments. */
 export interface Codec<T> {
+  /**
+   * Appends `value`. Throws CodecError if the value exceeds a limit of the codec; the writer then holds a part of it.
+   */
   write(writer: Writer, value: T): void
+  /** Reads one value. Byte arrays in the value are views of the reader's buffer: copy those that must outlive it. */
   read(reader: Reader): T
-  /** The fewest bytes that any value takes; bounds the length of a list before it is allocated. */
+  /** The size of the shortest encoding. It bounds the length of a list before the list is allocated. */
   readonly minBytes: number
 }
 
 export type TypeOf<C> = C extends Codec<infer T> ? T : never
 
-/** A growing buffer. Integers are little-endian; `uint` is LEB128, up to 2^53 - 1. */
+/** Appends values to a growing buffer. Integers are little-endian; `uint` is LEB128, up to 2^53 - 1. */
 export class Writer {
   private bytes: Uint8Array
   private view: DataView
@@ -68,7 +73,7 @@ export class Writer {
     this.length += value.length
   }
 
-  /** Overwrites four bytes that were written before. */
+  /** Overwrites four bytes at `offset`, which must have been written before. */
   patchU32(offset: number, value: number): void {
     this.view.setUint32(offset, value, true)
   }
@@ -77,7 +82,7 @@ export class Writer {
     return this.length
   }
 
-  /** What was written: a view that the caller owns; the writer must not be used afterwards. */
+  /** Returns the written bytes, which the caller owns. The writer must not be used afterwards. */
   finish(): Uint8Array {
     return this.bytes.subarray(0, this.length)
   }
@@ -92,7 +97,7 @@ export class Writer {
   }
 }
 
-/** Reads from a buffer that it does not own; `raw` returns views of it. */
+/** Reads values from a buffer that the caller owns. `raw` returns views of that buffer. */
 export class Reader {
   private readonly view: DataView
   private offset = 0
@@ -125,7 +130,7 @@ export class Reader {
       value += (byte & 127) * scale
       if (byte < 128) {
         if (!Number.isSafeInteger(value)) break
-        // One value has one encoding, so that decode(x) = y implies encode(y) = x.
+        // Each value has one encoding, so that decode(x) = y implies encode(y) = x.
         if (byte === 0 && count > 0) throw new CodecError('overlong integer')
         return value
       }
@@ -156,7 +161,7 @@ export const u8: Codec<number> = {
   read: (reader) => reader.u8()
 }
 
-/** A safe integer from 0, in 1 to 8 bytes. */
+/** A safe integer, 0 or more, in 1 to 8 bytes. */
 export const uint: Codec<number> = {
   minBytes: 1,
   write: (writer, value) => writer.uint(value),
@@ -179,7 +184,7 @@ export const bool: Codec<boolean> = {
   }
 }
 
-/** At most `maxBytes` bytes. Decoding returns a view of the input: copy what outlives it. */
+/** At most `maxBytes` bytes. Decoding returns a view of the input; copy it if it must outlive the input. */
 export function bytes(maxBytes: number): Codec<Uint8Array> {
   return {
     minBytes: 1,
@@ -196,27 +201,27 @@ export function bytes(maxBytes: number): Codec<Uint8Array> {
   }
 }
 
-/** Text of at most `maxBytes` bytes of UTF-8. Bytes that are not UTF-8 are refused. */
+/** Text of at most `maxBytes` bytes of UTF-8. Decoding throws CodecError for bytes that are not UTF-8. */
 export function text(maxBytes: number): Codec<string> {
   const inner = bytes(maxBytes)
   return {
     minBytes: 1,
     write: (writer, value) => {
-      // A lone surrogate would silently become another text.
+      // A lone surrogate would silently change into another character.
       if (/\p{Surrogate}/u.test(value)) throw new CodecError('text is not well-formed Unicode')
       inner.write(writer, fromString(value))
     },
     read: (reader) => {
       const encoded = inner.read(reader)
       const value = toString(encoded)
-      // Malformed sequences decode to U+FFFD and would not encode back to the same bytes.
+      // A malformed sequence decodes to U+FFFD, which does not encode back to the same bytes.
       if (value.includes('\ufffd') && !sameBytes(fromString(value), encoded)) throw new CodecError('not UTF-8')
       return value
     }
   }
 }
 
-/** One of a few names, as its position. */
+/** One of the names, encoded as its position. */
 export function oneOf<const T extends string>(...names: readonly T[]): Codec<T> {
   return {
     minBytes: 1,
@@ -268,11 +273,11 @@ export function optional<T>(inner: Codec<T>): Codec<T | undefined> {
 type Fields = Readonly<Record<string, Codec<unknown>>>
 /** The value of a struct with these fields. */
 export type StructOf<F extends Fields> = { readonly [K in keyof F]: TypeOf<F[K]> }
-// Codec<unknown> is contravariant in write; the record is only a container, so its fields are typed one by one.
+// Codec is contravariant in `write`, so only `any` holds codecs of several types. `StructOf` types each field.
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 type AnyFields = Readonly<Record<string, Codec<any>>>
 
-/** Fields one after another, in the order of declaration. */
+/** The fields one after the other, in the order of their declaration. */
 export function struct<F extends AnyFields>(fields: F): Codec<StructOf<F>> {
   const entries = Object.entries(fields)
   return {
@@ -291,12 +296,12 @@ export function struct<F extends AnyFields>(fields: F): Codec<StructOf<F>> {
 type Variants = Readonly<Record<string, readonly [tag: number, codec: Codec<object>]>>
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 type AnyVariants = Readonly<Record<string, readonly [tag: number, codec: Codec<any>]>>
-/** `{ type: 'name' } & fields`, for each variant. */
+/** `{ type: 'name' } & fields` for each variant. */
 export type Union<V extends AnyVariants> = {
   [K in keyof V]: { readonly type: K } & TypeOf<V[K][1]>
 }[keyof V]
 
-/** One of several structs, told apart by a tag byte. Tags are part of the format: never reuse one. */
+/** One of several structs behind a tag byte. Tags are part of the format, so never reuse one. */
 export function union<V extends AnyVariants>(variants: V): Codec<Union<V>> {
   const byTag = new Map<number, [name: string, codec: Codec<object>]>()
   for (const [name, [tag, codec]] of Object.entries(variants as Variants)) {
@@ -326,7 +331,7 @@ export function encode<T>(codec: Codec<T>, value: T, capacity?: number): Uint8Ar
   return writer.finish()
 }
 
-/** Decodes all of `input`; bytes that are left over are an error. */
+/** Decodes all of `input`. Throws CodecError if bytes are left over. */
 export function decode<T>(codec: Codec<T>, input: Uint8Array): T {
   const reader = new Reader(input)
   const value = codec.read(reader)

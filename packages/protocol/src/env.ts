@@ -1,59 +1,88 @@
 /**
- * What drivers take instead of reaching for the process: time, chance and the network. The real ones stand in
- * `@quire/net`; the simulator gives its own, and so runs the real drivers in virtual time.
+ * The environment of the drivers: time, random numbers and the network. `@quire/net` implements these interfaces with
+ * the real ones. The simulator implements them too, and so runs the real drivers in virtual time.
+ *
+ * All calls and callbacks run on one event loop, never concurrently. A callback must return soon: while it runs,
+ * nothing else in the process does.
  */
 
+/** Drivers read the time and set timers here. Cores take times as arguments instead. */
 export interface Clock {
-  /** Monotonic milliseconds, with a fraction. Leases use nothing else. */
+  /** Returns monotonic milliseconds, with a fraction. Leases use no other time. */
   now(): number
-  /** Milliseconds since 1970, for time stamps that people read. Never for ordering. */
+  /** Returns milliseconds since 1970, for time stamps that people read. Nothing is ordered by it. */
   wallTime(): number
-  /** Calls `callback` once, `delayMs` from now. The returned function cancels it. */
+  /**
+   * Calls `callback` once, `delayMs` from now at the earliest, and never inside this call. The returned function
+   * cancels it; after the callback has run, it has no effect.
+   */
   schedule(delayMs: number, callback: () => void): () => void
 }
 
+/** Drivers draw election timeouts and jitter from here. */
 export interface Random {
-  /** A number in [0, 1). */
+  /** Returns a number in [0, 1). */
   next(): number
 }
 
-/** An ordered, reliable stream of frames to one authenticated remote. */
+/**
+ * An ordered, reliable stream of frames to one authenticated remote.
+ *
+ * The user of a stream sets each of its three handlers once. The stream never calls a handler inside the call that sets
+ * it, nor inside `send`, `close` or `abort`. It delivers no frame before `onFrame` is set, and none after `close` or
+ * `abort`.
+ */
 export interface FrameStream {
-  /** The remote's PeerId as text: proved by the transport, not claimed. */
+  /** The remote's PeerId as text. The transport has proved it. */
   readonly remote: string
   /**
-   * Queues one frame, length included, and takes its buffer. Frames queued in one turn of the event loop leave as one send.
-   * False when the queue is over its high-water mark: stop until `onDrain`. Nothing happens on a closed stream.
+   * Queues one frame, with its length in front, and returns at once. The stream owns the buffer from now on; the caller
+   * must not change it. All frames that are queued in one turn of the event loop leave together.
+   *
+   * Returns false if the queue is above its high-water mark: the caller must stop until `onDrain`. A caller that goes
+   * on makes the queue exceed its limit, which aborts the stream. On a closed stream, `send` drops the frame and
+   * returns false.
    */
   send(frame: Uint8Array): boolean
-  /** Set once, at creation: called for each frame (without its length; the receiver owns it). */
+  /**
+   * Called for each frame in the order of sending, without its length. The handler owns the bytes and may keep views of
+   * them; nobody changes them later. An error that it throws aborts the stream, and `onClose` receives it.
+   */
   onFrame: (frame: Uint8Array) => void
+  /**
+   * Called after `send` has returned false, once the queue is short again. An error that it throws aborts the stream.
+   */
   onDrain: () => void
-  /** Called once, when either side closed or the connection broke; with the reason unless it was an orderly close. */
+  /**
+   * Called once, last of the handlers, when either side has closed the stream or the connection broke. `reason` is
+   * undefined after an orderly close.
+   */
   onClose: (reason?: Error) => void
-  /** Sends what is queued, then closes; an abort when the remote has not done so in a few seconds. */
+  /** Sends the queue and then closes. If the remote does not close within a few seconds, the stream aborts. */
   close(): void
-  /** Closes at once and drops what is queued. `onClose` follows with `reason`. */
+  /** Closes at once and drops the queue. `onClose` follows with `reason`. */
   abort(reason: Error): void
 }
 
 export interface DialOptions {
   readonly protocol: string
+  /** The largest frame that the remote may send. A larger one aborts the stream. */
   readonly maxFrameBytes: number
   /**
-   * How long the remote may take for each step: to accept the connection at one of its addresses, to secure it, to open
-   * the stream. The next address is tried after a part of it. Default: `stepMs` of the default timing.
+   * The time limit of each step: the remote accepts the connection at one of its addresses, both sides secure it, the
+   * remote opens the stream. The next address is tried after a fraction of it. Default: `stepMs` of the default timing.
    */
   readonly stepMs?: number
   /**
-   * Called with the one of the addresses at which the remote has proved who it is. Not called when the stream runs over a
-   * connection that was there before.
+   * Called during the dial with the address, as the caller wrote it, at which the remote has proved its identity. Not
+   * called if the stream runs over an existing connection. It must not throw.
    */
   readonly answered?: (address: string) => void
+  /** Aborts this dial. Other dials to the same remote continue. */
   readonly signal?: AbortSignalLike
 }
 
-/** The part of AbortSignal that cores and drivers use; the real one fits. */
+/** The part of AbortSignal that cores and drivers use. */
 export interface AbortSignalLike {
   readonly aborted: boolean
   readonly reason?: unknown
@@ -66,14 +95,23 @@ export interface Network {
   /** This node's PeerId as text. */
   readonly id: string
   /**
-   * Opens a stream. `addresses` are multiaddrs of the remote, tried in this order, each beside those before it that have
-   * not answered yet. Those that this version cannot dial are passed over. Rejects when none answers in time.
+   * Opens a stream to `remote`, over an existing connection if there is one. `addresses` are multiaddrs of the remote.
+   * They are tried in this order, each beside the earlier ones that have not answered yet; those that this version
+   * cannot dial are skipped.
+   *
+   * Rejects with InvalidArgumentError if `remote` is malformed or none of the addresses can be dialed, with
+   * NotAuthorizedError if this node does not allow the remote, with ClosedError once the network is closed, with the
+   * reason of `signal` if that aborts, and with the network's own error if no address answers in time.
    */
   dial(remote: string, addresses: readonly string[], options: DialOptions): Promise<FrameStream>
   /**
-   * Accepts streams of a protocol. `accept` sets the stream's handlers before it returns. A remote that may not connect
-   * never gets there: where `refuse` is given, it gets the first stream of such a connection, to say why and close it;
-   * other streams of strangers are cut. A network without strangers never calls `refuse`.
+   * Accepts streams of a protocol from now on; call it once for each protocol. The network calls `accept` for each
+   * stream that an allowed remote opens. `accept` must set the stream's handlers before it returns; an error that it
+   * throws aborts the stream.
+   *
+   * The network calls `refuse` instead for the first stream on a connection of a remote that is not allowed, so that
+   * `refuse` can send `reason` to the remote and close the stream. It aborts every other stream of such a remote. A
+   * network that allows every remote never calls `refuse`.
    */
   handle(
     protocol: string,

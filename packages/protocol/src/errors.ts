@@ -1,6 +1,7 @@
 /**
- * The errors that users see. Each is a class with a `name`, a `code` and its facts as fields; matching is by `name` or `code`.
- * An error that a peer reports crosses the wire as its code and the arguments of its constructor and comes out as the same class.
+ * The errors that users see. Each is a class with a `name`, a `code` and its facts as fields; matching is by `name` or
+ * `code`. An error that a peer reports crosses the wire as its code and the arguments of its constructor and comes out
+ * as the same class.
  */
 import { clipText } from './clip-text.js'
 import { f64, list, struct, text, union, type Codec } from './codec.js'

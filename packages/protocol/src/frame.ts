@@ -1,14 +1,14 @@
 /**
- * Frames: how messages travel on a byte stream.
+ * Frames: messages on a byte stream.
  *
  * | bytes | what |
  * |---|---|
- * | 4 | length of what follows, little-endian |
- * | 1–8 | group id (LEB128): which Raft group the message is for |
- * | 1–8 | trace id (LEB128): follows a request through the cluster; 0 when nobody asked |
+ * | 4 | length of the rest, little-endian |
+ * | 1–8 | group id (LEB128): the Raft group that the message is for |
+ * | 1–8 | trace id (LEB128): follows a request through the cluster; 0 without tracing |
  * | rest | the message: a tag byte and its fields |
  *
- * libp2p's streams carry bytes, not messages, so the receiver cuts frames out of whatever chunks arrive.
+ * libp2p's streams carry bytes, so the receiver cuts the frames out of chunks of any size.
  */
 import { CodecError, Reader, Writer, type Codec } from './codec.js'
 
@@ -18,7 +18,7 @@ export interface Frame<M> {
   readonly message: M
 }
 
-/** The length field is wrong or larger than the stream allows: the stream cannot be followed any further. */
+/** The length field is corrupt or exceeds the limit of the stream. The rest of the stream cannot be decoded. */
 export class FrameTooLargeError extends Error {
   override readonly name = 'FrameTooLargeError'
   readonly code = 'ERR_FRAME_TOO_LARGE'
@@ -26,13 +26,13 @@ export class FrameTooLargeError extends Error {
     readonly frameBytes: number,
     readonly maxFrameBytes: number
   ) {
-    super(`a frame of ${frameBytes} bytes, at most ${maxFrameBytes}`)
+    super(`a frame has ${frameBytes} bytes; the limit is ${maxFrameBytes}`)
   }
 }
 
 const LENGTH_BYTES = 4
 
-/** One frame, length included, ready for a stream. The caller owns the result. */
+/** Encodes one frame with its length, ready for `FrameStream.send`. The caller owns the result. */
 export function encodeFrame<M>(codec: Codec<M>, message: M, group = 0, trace = 0, capacity?: number): Uint8Array {
   const writer = new Writer(capacity)
   writer.u32(0)
@@ -43,7 +43,10 @@ export function encodeFrame<M>(codec: Codec<M>, message: M, group = 0, trace = 0
   return writer.finish()
 }
 
-/** Decodes a frame without its length, as {@link FrameCutter} hands it out. Bytes inside the message are views of it. */
+/**
+ * Decodes a frame without its length, as {@link FrameCutter} returns it. Byte arrays in the message are views of
+ * `frame`. Throws CodecError for malformed bytes.
+ */
 export function decodeFrame<M>(codec: Codec<M>, frame: Uint8Array): Frame<M> {
   const reader = new Reader(frame)
   const group = reader.uint()
@@ -54,8 +57,10 @@ export function decodeFrame<M>(codec: Codec<M>, frame: Uint8Array): Frame<M> {
 }
 
 /**
- * Cuts frames out of a stream of chunks. Holds at most one frame of `maxFrameBytes`; a length above that throws
- * before anything is allocated for it, and the cutter stays unusable.
+ * Cuts frames out of a stream of chunks.
+ *
+ * It buffers at most one frame of `maxFrameBytes`. For a greater length, `push` throws FrameTooLargeError before it
+ * allocates anything; the cutter is then unusable.
  */
 export class FrameCutter {
   private pending: Uint8Array[] = []
@@ -63,7 +68,10 @@ export class FrameCutter {
 
   constructor(private readonly maxFrameBytes: number) {}
 
-  /** Takes a chunk, which must not change afterwards, and returns the frames that it completes (without their lengths). */
+  /**
+   * Takes the next chunk and returns the frames that it completes, without their lengths. The frames may be views of
+   * the chunk, so its bytes must not change afterwards.
+   */
   push(chunk: Uint8Array): Uint8Array[] {
     this.pending.push(chunk)
     this.pendingBytes += chunk.length
@@ -87,7 +95,7 @@ export class FrameCutter {
     return frames
   }
 
-  /** Bytes of a frame whose end has not arrived. */
+  /** The buffered bytes of a frame whose end has not arrived. */
   get bufferedBytes(): number {
     return this.pendingBytes
   }

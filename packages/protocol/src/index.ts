@@ -1,7 +1,8 @@
 /**
  * @packageDocumentation
  *
- * The wire of Quire: codecs, frames, messages, errors and limits. Pure: no IO, no clock, no dependency but `uint8arrays`.
+ * The wire of Quire: codecs, frames, messages, errors and limits. Pure: no IO, no clock, no dependency but
+ * `uint8arrays`.
  */
 export * from './assert.js'
 export * from './bulk-receipts.js'

@@ -4,8 +4,8 @@
 export const PROTOCOL_VERSION = 1
 
 /**
- * Feature levels that this program can work at. A cluster works at a level that all of its members have; the log raises it.
- * Nodes whose ranges do not overlap refuse each other.
+ * Feature levels that this program can work at. A cluster works at a level that all of its members have; the log raises
+ * it. Nodes whose ranges do not overlap refuse each other.
  */
 export const FEATURES = { lowest: 1, highest: 1 } as const
 

@@ -1,9 +1,10 @@
 /**
  * Messages between the peers of a Raft group. The group's id is in the frame's header.
  *
- * The side that opens a stream sends `raftHello`. The other side answers with `raftWelcome`, or with one `raftRefused` before
- * it closes the stream (docs/identity.md). Everything else is lossy by contract: Raft repeats what is lost and ignores what is late or doubled (Ongaro, Ousterhout: "In Search of an
- * Understandable Consensus Algorithm", extended version, cited below by § and Figure).
+ * The side that opens a stream sends `raftHello`. The other side answers with `raftWelcome`, or with one `raftRefused`
+ * before it closes the stream (docs/identity.md). Everything else is lossy by contract: Raft repeats what is lost and
+ * ignores what is late or doubled (Ongaro, Ousterhout: "In Search of an Understandable Consensus Algorithm", extended
+ * version, cited below by § and Figure).
  */
 import { members } from './client-messages.js'
 import { bool, bytes, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
@@ -45,8 +46,8 @@ export function raftEntryBytes(entry: RaftEntry): number {
 }
 
 /**
- * Data of a `config` entry: a whole configuration, not a change of one. Raft carries `context`, which is the application's, and never
- * looks inside.
+ * Data of a `config` entry: a whole configuration, not a change of one. Raft carries `context`, which is the
+ * application's, and never looks inside.
  */
 export const raftConfiguration = struct({
   voters: list(nodeId, MAX_MEMBERS),
@@ -59,7 +60,9 @@ export const raftConfiguration = struct({
 })
 export type RaftConfiguration = TypeOf<typeof raftConfiguration>
 
-/** What a snapshot stands for: all entries up to `index`, which is of `term`, and the configuration in force there (§7). */
+/**
+ * What a snapshot stands for: all entries up to `index`, which is of `term`, and the configuration in force there (§7).
+ */
 export const raftSnapshot = struct({
   index: uint,
   term: uint,
@@ -105,8 +108,8 @@ export const raftIntroduction = struct({
 export type RaftIntroduction = TypeOf<typeof raftIntroduction>
 
 /**
- * What a peer remembers of another one. `lastTerm` and `lastIndex` name the last entry that is known to be committed and on the
- * other's disk. `past` is the part of that which is known from earlier processes than the one named.
+ * What a peer remembers of another one. `lastTerm` and `lastIndex` name the last entry that is known to be committed
+ * and on the other's disk. `past` is the part of that which is known from earlier processes than the one named.
  */
 export const raftSighting = struct({ peerId: nodeId, ...life, admitted: bool, ...mark, past: struct(mark) })
 export type RaftSighting = TypeOf<typeof raftSighting>
@@ -122,8 +125,8 @@ export const raftMessage = union({
   /** Answers a hello that was accepted: the other side's introduction. */
   raftWelcome: [3, raftIntroduction],
   /**
-   * Ends a handshake. `evidence`: the receiver's folder or process is not the one that the sender remembers. `founding` holds the
-   * sender's founding configuration when the receiver has another one and is a voter of the sender's.
+   * Ends a handshake. `evidence`: the receiver's folder or process is not the one that the sender remembers. `founding`
+   * holds the sender's founding configuration when the receiver has another one and is a voter of the sender's.
    */
   raftRefused: [2, struct({ error: wireError, reason: refusalReason, founding: optional(bytes(MAX_FOUNDING_BYTES)) })],
   /** What the sender remembers of others, and of itself. */
@@ -133,7 +136,9 @@ export const raftMessage = union({
   /** Where other members listen, as they have told the sender themselves. Hints. */
   raftAddresses: [6, struct({ members })],
 
-  /** RequestVote RPC (Figure 2). The candidate is the sender. `transfer`: the leader asked it to stand (thesis §3.10). */
+  /**
+   * RequestVote RPC (Figure 2). The candidate is the sender. `transfer`: the leader asked it to stand (thesis §3.10).
+   */
   requestVote: [10, struct({ term: uint, lastIndex: uint, lastTerm: uint, transfer: bool })],
   voteReply: [11, struct({ term: uint, granted: bool })],
   /** Would you vote for me (thesis §9.6)? `term` is the one that the sender would have; it has not raised its own. */
@@ -148,11 +153,14 @@ export const raftMessage = union({
     struct({ term: uint, prevIndex: uint, prevTerm: uint, commit: uint, entries: list(raftEntry, MAX_APPEND_ENTRIES) })
   ],
   /**
-   * Accepted: the log matches the leader's up to `index`, durably. Rejected: `index` is the `prevIndex` that did not match,
-   * and `hintIndex` the last one at or below it whose term, `hintTerm`, is not above the leader's `prevTerm` (§5.3, end).
+   * Accepted: the log matches the leader's up to `index`, durably. Rejected: `index` is the `prevIndex` that did not
+   * match, and `hintIndex` the last one at or below it whose term, `hintTerm`, is not above the leader's `prevTerm`
+   * (§5.3, end).
    */
   appendReply: [13, struct({ term: uint, rejected: bool, index: uint, hintIndex: uint, hintTerm: uint })],
-  /** `commit` is at most what the receiver is known to hold. `round` numbers the quorum rounds of a leader (§8, reads). */
+  /**
+   * `commit` is at most what the receiver is known to hold. `round` numbers the quorum rounds of a leader (§8, reads).
+   */
   heartbeat: [14, struct({ term: uint, commit: uint, round: uint })],
   heartbeatReply: [15, struct({ term: uint, round: uint, room: raftRoom })],
   /** InstallSnapshot RPC (Figure 13): one piece. `crc` is the CRC32C of `data`. */
@@ -167,7 +175,9 @@ export const raftMessage = union({
       done: bool
     })
   ],
-  /** `offset` is the piece that the sender wants next of the snapshot at `index`. `refused`: it could not be installed. */
+  /**
+   * `offset` is the piece that the sender wants next of the snapshot at `index`. `refused`: it could not be installed.
+   */
   snapshotReply: [20, struct({ term: uint, index: uint, offset: uint, refused: bool })]
 })
 export type RaftStreamMessage = TypeOf<typeof raftMessage>

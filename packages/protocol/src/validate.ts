@@ -1,6 +1,6 @@
 /**
- * What a path, a page size and a file size must be. Clients refuse the others at once; peers refuse them when the command is
- * applied, each the same ones, whatever client proposed it.
+ * What a path, a page size and a file size must be. Clients refuse the others at once; peers refuse them when the
+ * command is applied, each the same ones, whatever client proposed it.
  */
 import { InvalidArgumentError } from './errors.js'
 import { MAX_FILE_BYTES, MAX_PAGE_BYTES, MAX_PATH_BYTES, MIN_PAGE_BYTES } from './limits.js'
@@ -25,7 +25,10 @@ export function refusePrefix(prefix: string): InvalidArgumentError | undefined {
   return expected === undefined ? undefined : new InvalidArgumentError('prefix', excerptOf(prefix), expected)
 }
 
-/** What an error shows of a text. A cut through a surrogate pair would leave half of it, which has no encoding: the refusal could not be sent. */
+/**
+ * What an error shows of a text. A cut through a surrogate pair would leave half of it, which has no encoding: the
+ * refusal could not be sent.
+ */
 function excerptOf(text: string): string {
   const cut = text.slice(0, MAX_EXCERPT)
   return text.length > MAX_EXCERPT && /[\ud800-\udbff]$/.test(cut) ? cut.slice(0, -1) : cut
