@@ -1,6 +1,6 @@
 /**
- * The errors that users see. Each is a class with a `name`, a `code` and its facts as fields; matching is by `name` or
- * `code`. An error that a peer reports crosses the wire as its code and the arguments of its constructor and comes out
+ * The errors that users see. Each is a class with a `name`, a `code` and its facts as fields. Match errors by `name` or
+ * `code`. An error that a peer reports crosses the wire as its code and the arguments of its constructor, and arrives
  * as the same class.
  */
 import { clipText } from './clip-text.js'
@@ -9,16 +9,16 @@ import { MAX_FACT_BYTES } from './limits.js'
 
 export type Fact = string | number
 
-/** Base of every error that Quire reports to its users. */
+/** The base of every error that Quire reports to its users. */
 export abstract class QuireError extends Error {
   abstract readonly code: string
 
-  /** The constructor's arguments: what crosses the wire. */
+  /** The arguments of the constructor, which cross the wire. */
   declare readonly facts: readonly Fact[]
 
   constructor(message: string, facts: readonly Fact[]) {
     super(message)
-    // Node prints the fields of an uncaught error, which has each of these under its name already.
+    // Not enumerable: Node prints the fields of an uncaught error, and every fact already is a field.
     Object.defineProperty(this, 'facts', { value: facts })
   }
 }
@@ -42,7 +42,7 @@ export class FileExistsError extends QuireError {
 export class InvalidArgumentError extends QuireError {
   override readonly name = 'InvalidArgumentError'
   readonly code = 'ERR_INVALID_ARGUMENT'
-  /** `argument` is its name, `value` what was given, `expected` what would have been right. */
+  /** `argument` names the argument, `value` is its value, and `expected` describes the valid values. */
   constructor(
     readonly argument: string,
     readonly value: Fact,
@@ -56,7 +56,7 @@ export class InvalidArgumentError extends QuireError {
   }
 }
 
-/** An access that reaches beyond the end of the file; the kernel's SIGBUS. */
+/** The access reaches beyond the end of the file. The kernel sends SIGBUS in this case. */
 export class PastEndError extends QuireError {
   override readonly name = 'PastEndError'
   readonly code = 'ERR_PAST_END'
@@ -69,7 +69,7 @@ export class PastEndError extends QuireError {
   }
 }
 
-/** A write through a mapping that was made for reading; the kernel's SIGSEGV. */
+/** The write goes through a mapping that was made for reading. The kernel sends SIGSEGV in this case. */
 export class ReadOnlyMappingError extends QuireError {
   override readonly name = 'ReadOnlyMappingError'
   readonly code = 'ERR_READ_ONLY'
@@ -78,7 +78,7 @@ export class ReadOnlyMappingError extends QuireError {
   }
 }
 
-/** Bytes that were written but not flushed when a session ended. `path` and `file` name the file. */
+/** Bytes that a client had written but not flushed when its session ended. `path` and `file` name the file. */
 export interface LostRange {
   readonly file: string
   readonly path: string
@@ -86,7 +86,10 @@ export interface LostRange {
   readonly length: number
 }
 
-/** The cluster ended this client's session; everything that hung on it is dead, and `lost` was never made durable. */
+/**
+ * The cluster has ended this client's session. The session's files and mappings are unusable, and `lost` was never
+ * durable.
+ */
 export class SessionExpiredError extends QuireError {
   override readonly name = 'SessionExpiredError'
   readonly code = 'ERR_SESSION_EXPIRED'
@@ -103,7 +106,7 @@ export class SessionExpiredError extends QuireError {
   }
 }
 
-/** No majority answered in time. Nothing that was acknowledged is lost; the operation may be repeated. */
+/** No majority answered in time. Acknowledged data is not lost. The caller may repeat the operation. */
 export class UnavailableError extends QuireError {
   override readonly name = 'UnavailableError'
   readonly code = 'ERR_UNAVAILABLE'
@@ -112,7 +115,7 @@ export class UnavailableError extends QuireError {
   }
 }
 
-/** Held by another client's pin or lock for longer than the caller would wait. */
+/** A pin of another client held the page for longer than the caller was willing to wait. */
 export class BusyError extends QuireError {
   override readonly name = 'BusyError'
   readonly code = 'ERR_BUSY'
@@ -120,11 +123,11 @@ export class BusyError extends QuireError {
     readonly path: string,
     readonly offset: number
   ) {
-    super(`${path}: offset ${offset} is held by somebody, and was not given up in time`, [path, offset])
+    super(`${path}: offset ${offset} is pinned elsewhere and was not released in time`, [path, offset])
   }
 }
 
-/** The pinned range cannot be laid out contiguously beside the pins that live now. */
+/** The range cannot be laid out contiguously beside the existing pins. */
 export class PinConflictError extends QuireError {
   override readonly name = 'PinConflictError'
   readonly code = 'ERR_PIN_CONFLICT'
@@ -137,11 +140,11 @@ export class PinConflictError extends QuireError {
   }
 }
 
-/** Pinned pages and private copies leave no room in the cache, or it is smaller than what is pinned at once. */
+/** Pinned pages and private copies leave no room in the cache, or one pin is larger than the cache. */
 export class CacheFullError extends QuireError {
   override readonly name = 'CacheFullError'
   readonly code = 'ERR_CACHE_FULL'
-  /** `wantedBytes`: that are to lie in the cache together. */
+  /** `wantedBytes` is the number of bytes that must be in the cache at the same time. */
   constructor(
     readonly cacheBytes: number,
     readonly wantedBytes: number
@@ -163,11 +166,11 @@ export class NoSpaceError extends QuireError {
   }
 }
 
-/** The process, or the whole system, has no file descriptor left. What needed one has not begun; it may be repeated. */
+/** The process or the whole system has no file descriptor left. The operation had no effect and may be repeated. */
 export class NoDescriptorsError extends QuireError {
   override readonly name = 'NoDescriptorsError'
   readonly code = 'ERR_NO_DESCRIPTORS'
-  /** `reason` is the system's: EMFILE for the limit of the process, ENFILE for that of the system. */
+  /** `reason` is the system's error code: EMFILE for the limit of the process, ENFILE for that of the system. */
   constructor(
     readonly where: string,
     readonly reason: string
@@ -176,7 +179,7 @@ export class NoDescriptorsError extends QuireError {
   }
 }
 
-/** A lack that passes by itself, or when somebody makes room: nothing is taken meanwhile, and nothing is broken. */
+/** A temporary lack of a resource. Until it passes, operations are refused; nothing is damaged. */
 export type Shortage = NoSpaceError | NoDescriptorsError
 
 export function isShortage(error: unknown): error is Shortage {
@@ -194,13 +197,13 @@ export class QuotaExceededError extends QuireError {
   }
 }
 
-/** Stored bytes do not match their checksum, and no good copy was found. */
+/** Stored bytes do not match their checksum, and there is no intact copy. */
 export class CorruptionError extends QuireError {
   override readonly name = 'CorruptionError'
   readonly code = 'ERR_CORRUPT'
   constructor(
     readonly where: string,
-    /** In bytes; undefined where the damage has no place that can be named so. */
+    /** In bytes. Undefined if the damage has no such position. */
     readonly offset: number | undefined,
     readonly reason: string
   ) {
@@ -232,7 +235,7 @@ export class NotAuthorizedError extends QuireError {
   }
 }
 
-/** The client, file, mapping or peer was closed before or during the call. */
+/** The client, file, mapping, network or peer was closed before or during the call. */
 export class ClosedError extends QuireError {
   override readonly name = 'ClosedError'
   readonly code = 'ERR_CLOSED'
@@ -241,7 +244,7 @@ export class ClosedError extends QuireError {
   }
 }
 
-/** A remote reported an error whose code this version does not know. */
+/** A remote has reported an error whose code this version does not know. */
 export class RemoteError extends QuireError {
   override readonly name = 'RemoteError'
   constructor(readonly code: string) {
@@ -249,13 +252,13 @@ export class RemoteError extends QuireError {
   }
 }
 
-/** What an error is on the wire. */
+/** An error on the wire. */
 export interface WireError {
   readonly code: string
   readonly facts: readonly Fact[]
 }
 
-// Rebuilding validates nothing beyond types: a remote can at worst make an odd message.
+// Rebuilding checks only types. A malicious remote can cause an odd message and nothing worse.
 const rebuild: Readonly<Record<string, (facts: readonly Fact[]) => QuireError>> = {
   ERR_NO_ENTRY: (f) => new NoSuchFileError(str(f[0])),
   ERR_EXISTS: (f) => new FileExistsError(str(f[0])),
@@ -279,7 +282,7 @@ const rebuild: Readonly<Record<string, (facts: readonly Fact[]) => QuireError>> 
   ERR_CLOSED: (f) => new ClosedError(str(f[0]))
 }
 
-/** Always encodes: a fact may hold a path or a system's message of any length. */
+/** Clips long facts, such as paths and system messages, so that every error can be encoded. */
 export function errorToWire(error: QuireError): WireError {
   const facts = error.facts.map((each) => (typeof each === 'string' ? clipText(each, MAX_FACT_BYTES) : each))
   return { code: error.code, facts }

@@ -1,4 +1,4 @@
-/** Fields that the hellos of peers and clients share, and the check that both sides make of them. */
+/** The fields that the hellos of peers and of clients share, and their check. */
 import { struct, text, uint, type TypeOf } from './codec.js'
 import { VersionMismatchError } from './errors.js'
 import { FEATURES, MAX_DIGEST_BYTES, PROTOCOL_VERSION } from './limits.js'
@@ -7,10 +7,10 @@ import { FEATURES, MAX_DIGEST_BYTES, PROTOCOL_VERSION } from './limits.js'
 export const features = struct({ lowest: uint, highest: uint })
 export type Features = TypeOf<typeof features>
 
-/** Lower-case hex. Empty where it is not known. */
+/** Lower-case hex. Empty while unknown. */
 export const digestText = text(MAX_DIGEST_BYTES)
 
-/** Why a remote of this version and these feature levels cannot be spoken to; undefined when it can. */
+/** Returns the reason why this program cannot talk to a remote, or undefined if it can. */
 export function refuseVersion(version: number, remote: Features): VersionMismatchError | undefined {
   if (version !== PROTOCOL_VERSION) return new VersionMismatchError('protocol', version, PROTOCOL_VERSION)
   if (remote.highest < FEATURES.lowest)

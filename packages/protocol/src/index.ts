@@ -1,8 +1,8 @@
 /**
  * @packageDocumentation
  *
- * The wire of Quire: codecs, frames, messages, errors and limits. Pure: no IO, no clock, no dependency but
- * `uint8arrays`.
+ * Quire's wire protocol (codecs, frames, messages, errors and limits) and the interfaces of its environment. Everything
+ * here is pure: it performs no IO, reads no clock, and depends on `uint8arrays` only.
  */
 export * from './assert.js'
 export * from './bulk-receipts.js'

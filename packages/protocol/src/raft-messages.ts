@@ -1,10 +1,10 @@
 /**
- * Messages between the peers of a Raft group. The group's id is in the frame's header.
+ * Messages between the peers of a Raft group. The frame's header holds the group's id.
  *
  * The side that opens a stream sends `raftHello`. The other side answers with `raftWelcome`, or with one `raftRefused`
- * before it closes the stream (docs/identity.md). Everything else is lossy by contract: Raft repeats what is lost and
- * ignores what is late or doubled (Ongaro, Ousterhout: "In Search of an Understandable Consensus Algorithm", extended
- * version, cited below by § and Figure).
+ * before it closes the stream (docs/identity.md). All other messages may be lost: Raft repeats lost messages, and
+ * ignores late and duplicate ones. Comments cite Ongaro, Ousterhout: "In Search of an Understandable Consensus
+ * Algorithm", extended version, by § and Figure.
  */
 import { members } from './client-messages.js'
 import { bool, bytes, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
@@ -21,7 +21,7 @@ import {
 } from './limits.js'
 import { raftRoom } from './room.js'
 
-/** Data of one entry. The rest of a frame is for the message around it. */
+/** Data of one entry. The rest of the frame is for the surrounding message. */
 export const MAX_ENTRY_BYTES = MAX_RAFT_FRAME_BYTES - 4096
 /** Data of one piece of a snapshot. */
 export const MAX_SNAPSHOT_PIECE_BYTES = MAX_APPEND_BYTES
@@ -38,30 +38,30 @@ export const raftEntry = struct({ index: uint, term: uint, kind: raftEntryKind, 
 /** An entry of the replicated log. Indexes start at 1. */
 export type RaftEntry = TypeOf<typeof raftEntry>
 
-/** What surrounds an entry's data in a message or in the log, at most. */
+/** The largest encoding of an entry's other fields, in a message or in the log. */
 export const RAFT_ENTRY_OVERHEAD_BYTES = 8 + 8 + 1 + 4
-/** What an entry counts for wherever bytes of entries are limited. */
+/** The size of an entry for every limit on bytes of entries. */
 export function raftEntryBytes(entry: RaftEntry): number {
   return entry.data.length + RAFT_ENTRY_OVERHEAD_BYTES
 }
 
 /**
- * Data of a `config` entry: a whole configuration, not a change of one. Raft carries `context`, which is the
- * application's, and never looks inside.
+ * The data of a `config` entry: a whole configuration rather than a change of one. `context` belongs to the
+ * application; Raft carries it without decoding it.
  */
 export const raftConfiguration = struct({
   voters: list(nodeId, MAX_MEMBERS),
   learners: list(nodeId, MAX_MEMBERS),
-  /** Of a joint configuration: the voters before it, who must agree as well (§6). Otherwise empty. */
+  /** In a joint configuration: the previous voters, whose majority must agree as well (§6). Otherwise empty. */
   outgoing: list(nodeId, MAX_MEMBERS),
-  /** Of a joint configuration: outgoing voters who become learners when it is left; until then they vote. */
+  /** In a joint configuration: the outgoing voters that become learners at its end. Until then they vote. */
   learnersNext: list(nodeId, MAX_MEMBERS),
   context: bytes(MAX_ENTRY_BYTES / 2)
 })
 export type RaftConfiguration = TypeOf<typeof raftConfiguration>
 
 /**
- * What a snapshot stands for: all entries up to `index`, which is of `term`, and the configuration in force there (§7).
+ * A snapshot replaces all entries up to `index`, whose term is `term`. It holds the configuration at that point (§7).
  */
 export const raftSnapshot = struct({
   index: uint,
@@ -71,99 +71,102 @@ export const raftSnapshot = struct({
 })
 export type RaftSnapshot = TypeOf<typeof raftSnapshot>
 
-/** What a peer says of the process that speaks and of the folder that it uses. */
+/** A peer's process and the data directory that it uses. */
 const life = {
-  /** Made with the folder, at random. */
+  /** Drawn at random when the directory is created. */
   incarnation: digestText,
-  /** Raised durably in the folder at each start, before the first hello. */
+  /** The number of starts. The directory holds it durably before the first hello. */
   boot: uint,
-  /** Made at each start, at random. */
+  /** Drawn at random at each start. */
   process: digestText
 }
 
-/** What a folder has on its disk for good. */
+/** The durable state of a data directory. */
 const mark = {
-  /** The term of its hard state. */
+  /** The term of the hard state. */
   term: uint,
   lastTerm: uint,
   lastIndex: uint
 }
 export type RaftMark = Pick<RaftIntroduction, keyof typeof mark>
 
-/** Introduces a peer. `from` must be the identity that the transport proved; `addresses` are where it listens now. */
+/** Introduces a peer. `from` must be the identity that the transport has proved. `addresses` are its current ones. */
 export const raftIntroduction = struct({
   version: uint,
   features,
   clusterId: text(64),
-  /** Digest of the configuration that the cluster was founded from. */
+  /** The digest of the configuration that the cluster was founded from. */
   founding: digestText,
   from: nodeId,
   addresses: list(text(MAX_ADDRESS_BYTES), MAX_ADDRESSES),
   ...life,
-  /** This incarnation takes part in votes. */
+  /** This incarnation votes. */
   admitted: bool,
-  /** `lastTerm` and `lastIndex` name the last entry of the log, committed or not. */
+  /** Here `lastTerm` and `lastIndex` name the last entry of the log, committed or not. */
   ...mark
 })
 export type RaftIntroduction = TypeOf<typeof raftIntroduction>
 
 /**
- * What a peer remembers of another one. `lastTerm` and `lastIndex` name the last entry that is known to be committed
- * and on the other's disk. `past` is the part of that which is known from earlier processes than the one named.
+ * A peer's record of another peer. `lastTerm` and `lastIndex` name the last entry that is known to be committed and on
+ * the other peer's disk. `past` is the part of the record that comes from earlier processes of that peer.
  */
 export const raftSighting = struct({ peerId: nodeId, ...life, admitted: bool, ...mark, past: struct(mark) })
 export type RaftSighting = TypeOf<typeof raftSighting>
 
-/** Why a peer refuses another one. */
+/** The reason why a peer refuses another one. */
 export const refusalReason = oneOf('version', 'founding', 'membership', 'evidence')
 export type RefusalReason = TypeOf<typeof refusalReason>
 
-/** Everything that travels on a Raft stream. Tags up to 9 belong to the links between peers, not to Raft. */
+/** All messages on a Raft stream. Tags up to 9 belong to the links between peers, the others to Raft. */
 export const raftMessage = union({
-  /** First on a stream, from the side that opened it. */
+  /** The first message on a stream, from the side that has opened it. */
   raftHello: [1, raftIntroduction],
-  /** Answers a hello that was accepted: the other side's introduction. */
+  /** Accepts a hello, with the other side's introduction. */
   raftWelcome: [3, raftIntroduction],
   /**
-   * Ends a handshake. `evidence`: the receiver's folder or process is not the one that the sender remembers. `founding`
-   * holds the sender's founding configuration when the receiver has another one and is a voter of the sender's.
+   * Ends a handshake. `evidence`: the receiver's directory or process is not the one that the sender remembers.
+   * `founding` holds the sender's founding configuration if the receiver has another one and is among the sender's
+   * voters.
    */
   raftRefused: [2, struct({ error: wireError, reason: refusalReason, founding: optional(bytes(MAX_FOUNDING_BYTES)) })],
-  /** What the sender remembers of others, and of itself. */
+  /** The sender's records of other peers, and of itself. */
   raftSeen: [4, struct({ peers: list(raftSighting, MAX_MEMBERS) })],
-  /** A leader lets the receiver's incarnation take part from now on. */
+  /** The leader tells the receiver that its incarnation may vote from now on. */
   raftAdmitted: [5, struct({ incarnation: digestText })],
-  /** Where other members listen, as they have told the sender themselves. Hints. */
+  /** The addresses that other members have reported to the sender. They are hints. */
   raftAddresses: [6, struct({ members })],
 
   /**
-   * RequestVote RPC (Figure 2). The candidate is the sender. `transfer`: the leader asked it to stand (thesis §3.10).
+   * RequestVote RPC (Figure 2). The sender is the candidate. `transfer`: the leader has asked it to start the election
+   * (thesis §3.10).
    */
   requestVote: [10, struct({ term: uint, lastIndex: uint, lastTerm: uint, transfer: bool })],
   voteReply: [11, struct({ term: uint, granted: bool })],
-  /** Would you vote for me (thesis §9.6)? `term` is the one that the sender would have; it has not raised its own. */
+  /** Asks for a promise to vote (thesis §9.6). `term` is the sender's next term; its own is unchanged so far. */
   requestPreVote: [16, struct({ term: uint, lastIndex: uint, lastTerm: uint })],
-  /** Granted: `term` is the one that was asked for. Refused: the receiver's own. */
+  /** `term` is the requested one if granted, otherwise the responder's own. */
   preVoteReply: [17, struct({ term: uint, granted: bool })],
-  /** The leader gives leadership away: stand now (thesis §3.10). */
+  /** Transfers leadership: the receiver starts an election at once (thesis §3.10). */
   timeoutNow: [18, struct({ term: uint })],
-  /** AppendEntries RPC (Figure 2). `entries` follow `prevIndex` without a gap. The leader is the sender. */
+  /** AppendEntries RPC (Figure 2). The sender is the leader. `entries` follow `prevIndex` without a gap. */
   append: [
     12,
     struct({ term: uint, prevIndex: uint, prevTerm: uint, commit: uint, entries: list(raftEntry, MAX_APPEND_ENTRIES) })
   ],
   /**
    * Accepted: the log matches the leader's up to `index`, durably. Rejected: `index` is the `prevIndex` that did not
-   * match, and `hintIndex` the last one at or below it whose term, `hintTerm`, is not above the leader's `prevTerm`
+   * match. `hintIndex` is then the last index at or below it whose term, `hintTerm`, is at most the leader's `prevTerm`
    * (§5.3, end).
    */
   appendReply: [13, struct({ term: uint, rejected: bool, index: uint, hintIndex: uint, hintTerm: uint })],
   /**
-   * `commit` is at most what the receiver is known to hold. `round` numbers the quorum rounds of a leader (§8, reads).
+   * `commit` is at most the last index that the receiver is known to hold. `round` numbers the leader's quorum rounds
+   * (§8, reads).
    */
   heartbeat: [14, struct({ term: uint, commit: uint, round: uint })],
   heartbeatReply: [15, struct({ term: uint, round: uint, room: raftRoom })],
-  /** InstallSnapshot RPC (Figure 13): one piece. `crc` is the CRC32C of `data`. */
+  /** InstallSnapshot RPC (Figure 13): one piece of a snapshot. `crc` is the CRC32C of `data`. */
   snapshot: [
     19,
     struct({
@@ -176,13 +179,14 @@ export const raftMessage = union({
     })
   ],
   /**
-   * `offset` is the piece that the sender wants next of the snapshot at `index`. `refused`: it could not be installed.
+   * The sender wants the piece at `offset` of the snapshot at `index` next. `refused`: it could not install the
+   * snapshot.
    */
   snapshotReply: [20, struct({ term: uint, index: uint, offset: uint, refused: bool })]
 })
 export type RaftStreamMessage = TypeOf<typeof raftMessage>
 
-/** The messages between links; they never reach Raft. */
+/** The messages that links exchange. They never reach Raft. */
 export type RaftLinkMessage = Extract<
   RaftStreamMessage,
   { type: 'raftHello' | 'raftWelcome' | 'raftRefused' | 'raftSeen' | 'raftAdmitted' | 'raftAddresses' }

@@ -1,10 +1,10 @@
 /**
- * Every duration that follows from how far the peers of a cluster are apart. The cluster replicates one number, the
- * round trip, and each peer and client derives the rest here. Timing is liveness only: a node that does not have the
- * current value yet may disturb or delay elections, but breaks no promise.
+ * The durations that follow from the distance between the peers of a cluster. The cluster replicates one number, the
+ * round trip. Each peer and client derives all other durations from it here. Timing affects liveness only: a node with
+ * an outdated value may disturb or delay elections, but it breaks no guarantee.
  *
- * Round trips of one connection attempt, measured through a proxy that delays each byte (test/e2e/far.test.ts counts
- * them again):
+ * The round trips of one connection attempt, measured through a proxy that delays each byte (test/e2e/far.test.ts
+ * counts them again):
  *
  * | step | round trips |
  * |---|---|
@@ -18,54 +18,54 @@
  */
 import { InvalidArgumentError } from './errors.js'
 
-/** For peers in one place: an election after 320 ms of silence at the earliest. */
+/** For peers in one place. An election starts after 320 ms of silence at the earliest. */
 export const DEFAULT_ROUND_TRIP_MS = 32
-/** Below this, pauses of a busy process look like a dead leader. */
+/** Below this, the pauses of a busy process look like a dead leader. */
 export const MIN_ROUND_TRIP_MS = 10
-/** Limits that cannot follow the value, such as those on connections of strangers, suffice for this. */
+/** Limits that cannot follow the replicated value, such as those for strangers, assume this one. */
 export const MAX_ROUND_TRIP_MS = 1000
 /**
- * A client may be so far from a leader whose peers are in one place. A client has to connect before it can learn the
- * cluster's value, so its limits never fall below what this distance needs.
+ * The distance that a client may have from peers that are in one place. A client must connect before it can learn the
+ * cluster's value, so its limits always allow for this distance.
  */
 export const FAR_CLIENT_ROUND_TRIP_MS = 600
 
-/** An election starts after this many round trips without a leader, or up to twice as many. */
+/** An election starts after one to two times this many round trips without a leader. */
 const ELECTION_ROUND_TRIPS = 10
 const ELECTION_TICKS = 16
-/** Two and a half round trips: the answer to one heartbeat arrives before the next leaves. */
+/** Two and a half round trips, so the answer to a heartbeat arrives before the next heartbeat leaves. */
 const HEARTBEAT_TICKS = 4
-/** No step of a connection attempt needs more than three. */
+/** A step of a connection attempt needs three round trips at most. */
 const STEP_ROUND_TRIPS = 4
 /**
- * A session survives the loss of its connection: a third of its time to live passes until a keep-alive is overdue, and
- * a new connection takes eight round trips and two of the peers.
+ * A session must survive the loss of its connection. A third of its time to live passes until a keep-alive is overdue.
+ * A new connection then takes eight round trips, and two between the peers.
  */
 const TTL_ROUND_TRIPS = 16
-/** A keep-alive waits for the quorum round that is under way, and then for one of its own. */
+/** A keep-alive waits for the quorum round in progress, and then for its own. */
 const ROUNDS_PER_KEEP_ALIVE = 2
-/** A keep-alive is overdue after a third of the time to live; a quarter leaves room for what else takes time. */
+/** A keep-alive is overdue after a third of the time to live. A quarter leaves room for other delays. */
 const KEEP_ALIVES_PER_TTL = 4
-/** Below this a lease could not survive a busy machine's pauses. */
+/** Below this a lease could not survive the pauses of a busy machine. */
 export const MIN_SESSION_TTL_MS = 500
-/** Above this the pages of a client that is gone would be kept for too long. */
+/** Above this the cluster would keep the pages of a dead client for too long. */
 export const MAX_SESSION_TTL_MS = 600_000
 
 export interface Timing {
   readonly roundTripMs: number
-  /** Length of a tick of the Raft node; `electionTicks` and `heartbeatTicks` are the same in every cluster. */
+  /** The length of a tick of the Raft node. `electionTicks` and `heartbeatTicks` are the same in every cluster. */
   readonly tickMs: number
   readonly electionTicks: number
   readonly heartbeatTicks: number
-  /** The shortest silence after which a peer starts an election; the longest is twice as long. */
+  /** A peer starts an election after this much silence at the earliest, and twice as much at the latest. */
   readonly electionMs: number
   /** How long a remote may take for one step of a connection attempt. */
   readonly stepMs: number
-  /** A new session lives at least so long without a keep-alive. */
+  /** The shortest time to live of a new session. */
   readonly minSessionTtlMs: number
 }
 
-/** Throws InvalidArgumentError for a round trip that no cluster may have. */
+/** Derives all durations from a round trip. Throws InvalidArgumentError if the round trip is out of range. */
 export function timingOf(roundTripMs: number): Timing {
   checkRoundTrip(roundTripMs, 'roundTripMs')
   const electionMs = ELECTION_ROUND_TRIPS * roundTripMs
@@ -90,10 +90,10 @@ export function checkRoundTrip(value: number, argument: string): void {
 }
 
 /**
- * The time to live that a client asks for. It wants `ttlMs`, its leader has answered after `answerMs`, and the
- * cluster's round trip is `roundTripMs`. A time to live within which keep-alives can be answered stays what it is. A
- * shorter one becomes what this distance needs; the answer may have been slow by chance, so it never counts for more
- * than the longest lawful round trip.
+ * Returns the time to live that a client requests. The client wants `ttlMs`, its leader has answered after `answerMs`,
+ * and the cluster's round trip is `roundTripMs`. If keep-alives can be answered within `ttlMs`, that is the result. A
+ * shorter one is raised to what the distance needs. A single answer may be slow by chance, so it counts for the longest
+ * permitted round trip at most.
  */
 export function sessionTtlAt(answerMs: number, roundTripMs: number, ttlMs: number): number {
   const keepAliveMs = answerMs + ROUNDS_PER_KEEP_ALIVE * roundTripMs

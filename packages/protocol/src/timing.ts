@@ -1,19 +1,19 @@
 /**
- * Times that both sides of a connection count on. They decide how soon something is noticed, never what is safe: leases
- * have their own clock (docs/coherence.md, "Leases").
+ * Durations that both sides of a connection rely on. They affect how soon a failure is noticed, and never safety:
+ * leases have their own rules (docs/coherence.md, "Leases").
  */
 
 import { DEFAULT_ROUND_TRIP_MS, timingOf } from './round-trip.js'
 
-/** The longest time from a leader's last word to the next election, where the peers are in one place. */
+/** The longest time from a leader's last message to the next election, for peers in one place. */
 export const MAX_ELECTION_TIMEOUT_MS = 2 * timingOf(DEFAULT_ROUND_TRIP_MS).electionMs
 
-/** A client that has heard nothing from its leader for this long sends a ping. */
+/** A client sends a ping when it has received nothing from its leader for this long. */
 export const PING_INTERVAL_MS = 1000
 
 /**
- * A client gives its connection up after this long without any frame in reply to what it has sent. By then a cluster
- * that has lost its leader has elected another one, even if the first vote was split.
+ * A client abandons its connection when its messages have had no reply for this long. By then a cluster that has lost
+ * its leader has elected another one, even after a split vote.
  */
 export const SILENCE_LIMIT_MS = 5 * MAX_ELECTION_TIMEOUT_MS
 
@@ -22,23 +22,23 @@ const SILENCE_SHARE = 1 / 3
 const BULK_DELAY_SHARE = 1 / 8
 
 /**
- * The longest time for which page bytes on their way may keep a control message waiting, beyond the line's round trip.
+ * The longest time that page bytes in flight may delay a control message, beyond the round trip of the line.
  */
 export const MAX_BULK_DELAY_MS = 250
-/** Up to here a line's own round trip is not taken for a queue. */
+/** Up to this delay, the round trip of a line does not count as queueing. */
 const MAX_BASE_DELAY_MS = 1000
 
 /**
- * How long a session with this TTL bears silence. A short TTL leaves time to reach another leader before the lease
- * ends.
+ * Returns how long a client with this TTL waits for a reply before it abandons its connection. A short TTL leaves time
+ * to reach another leader before the lease ends.
  */
 export function silenceLimit(ttlMs: number): number {
   return Math.min(SILENCE_LIMIT_MS, ttlMs * SILENCE_SHARE)
 }
 
 /**
- * How long page bytes may queue on the line of a session with this TTL; and how much of their delay may be the line's
- * own.
+ * Returns the limits of `BulkWindow` for a session with this TTL: how long page bytes may queue, and how much of their
+ * delay may count as the line's own.
  */
 export function bulkDelays(ttlMs: number): { readonly queueMs: number; readonly baseMs: number } {
   const share = ttlMs * BULK_DELAY_SHARE

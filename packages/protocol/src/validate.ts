@@ -1,23 +1,26 @@
 /**
- * What a path, a page size and a file size must be. Clients refuse the others at once; peers refuse them when the
- * command is applied, each the same ones, whatever client proposed it.
+ * Checks of paths, page sizes and file sizes. A client refuses an invalid one at once. Peers check again when they
+ * apply the command, so that all of them refuse the same commands, whichever client has proposed them.
  */
 import { InvalidArgumentError } from './errors.js'
 import { MAX_FILE_BYTES, MAX_PAGE_BYTES, MAX_PATH_BYTES, MIN_PAGE_BYTES } from './limits.js'
 import { fromString } from 'uint8arrays/from-string'
 
-/** Code units of a refused text that its error shows. */
+/** An error shows this many code units of a refused text. */
 const MAX_EXCERPT = 256
 
-/** Undefined when `path` is absolute, normalized (NFC), short enough, and without empty, `.` and `..` parts and NUL. */
+/**
+ * Returns undefined if `path` is valid: absolute, normalized (NFC), not too long, and without NUL and empty, `.` and
+ * `..` parts.
+ */
 export function refusePath(path: string): InvalidArgumentError | undefined {
   const expected = problemOfText(path) ?? problemOfParts(path.slice(1).split('/'))
   return expected === undefined ? undefined : new InvalidArgumentError('path', excerptOf(path), expected)
 }
 
 /**
- * Undefined when some path starts with `prefix`: the prefix may end inside a part, and the empty one begins every path.
- * NFC is closed under taking substrings, so a prefix that is not normalized begins no path.
+ * Returns undefined if some valid path starts with `prefix`, which may end inside a part or be empty. Every substring
+ * of an NFC text is in NFC, so no path starts with a prefix that is not.
  */
 export function refusePrefix(prefix: string): InvalidArgumentError | undefined {
   if (prefix === '') return undefined
@@ -26,8 +29,8 @@ export function refusePrefix(prefix: string): InvalidArgumentError | undefined {
 }
 
 /**
- * What an error shows of a text. A cut through a surrogate pair would leave half of it, which has no encoding: the
- * refusal could not be sent.
+ * Returns the part of a text that an error shows. It never ends in half a surrogate pair, which could not be encoded,
+ * so that the refusal can be sent.
  */
 function excerptOf(text: string): string {
   const cut = text.slice(0, MAX_EXCERPT)
@@ -36,7 +39,7 @@ function excerptOf(text: string): string {
 
 function problemOfText(text: string): string | undefined {
   if (!text.startsWith('/')) return 'absolute (begin with /)'
-  // Length first: what follows is then bounded work.
+  // The length comes first, because it bounds the work of the other checks.
   if (text.length > MAX_PATH_BYTES || fromString(text).length > MAX_PATH_BYTES) {
     return `at most ${MAX_PATH_BYTES} bytes of UTF-8`
   }
@@ -52,7 +55,7 @@ function problemOfParts(parts: readonly string[]): string | undefined {
 }
 
 export function refusePageSize(pageSize: number): InvalidArgumentError | undefined {
-  // Not by its logarithm, which is rounded: that of a number with a tiny fraction is whole as well.
+  // Math.log2 rounds, so it is whole even for a number with a tiny fraction.
   const isPowerOfTwo = Number.isSafeInteger(pageSize) && (pageSize & (pageSize - 1)) === 0
   if (isPowerOfTwo && pageSize >= MIN_PAGE_BYTES && pageSize <= MAX_PAGE_BYTES) return undefined
   return new InvalidArgumentError('pageSize', pageSize, `a power of two from ${MIN_PAGE_BYTES} to ${MAX_PAGE_BYTES}`)
