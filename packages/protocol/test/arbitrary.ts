@@ -1,4 +1,4 @@
-/** Arbitrary messages of every type: the compiler complains when one is missing. */
+/** Arbitrary messages of every type. The compiler reports a type that is missing. */
 import fc, { type Arbitrary } from 'fast-check'
 import { fromString } from 'uint8arrays/from-string'
 import type { ClientMessage, LeaderMessage, RaftStreamMessage } from '../src/index.js'
@@ -13,7 +13,7 @@ function oneOfTypes<M extends { type: string }>(variants: Variants<M>): Arbitrar
 const uint = fc.oneof(fc.nat(300), fc.maxSafeNat(), fc.constant(0), fc.constant(Number.MAX_SAFE_INTEGER))
 const number = fc.double({ noNaN: true })
 const bool = fc.boolean()
-/** Fits the shortest text of any message. */
+/** A text short enough for every text field. */
 const text = fc.string({ unit: 'grapheme', maxLength: 40 }).filter((value) => fromString(value).length <= 64)
 const bytes = fc.uint8Array({ maxLength: 300 })
 const access = fc.constantFrom('read' as const, 'write' as const)

@@ -1,4 +1,7 @@
-/** The window against lines in virtual time: a sender that always has more, a line, and a receiver that acknowledges. */
+/**
+ * The window in virtual time. The sender always has more to send, the line has a rate and a round trip, and the receiver
+ * acknowledges every frame.
+ */
 import { describe, expect, it } from 'vitest'
 import { BulkReceipts, BulkWindow, bulkDelays, silenceLimit } from '../src/index.js'
 
@@ -6,11 +9,11 @@ const PAGE_FRAME = 4160
 
 interface Line {
   readonly bytesPerMs: number
-  /** Both ways together. */
+  /** There and back. */
   readonly roundTripMs: number
 }
 
-/** Sends frames for a while. Returns how long each waited for those before it, and how many bytes arrived. */
+/** Sends frames for `forMs`. Returns how long each waits for the earlier ones, and how many bytes are acknowledged. */
 function stream({ bytesPerMs, roundTripMs }: Line, window: BulkWindow, frameBytes: number, forMs: number, start = 0) {
   const receipts: { at: number; total: number }[] = []
   const waits: number[] = []
@@ -39,16 +42,16 @@ describe('the bulk window', () => {
     ['256 kbit/s', 256 * KBIT, 10_000],
     ['64 kbit/s', 64 * KBIT, 10_000],
     ['256 kbit/s', 256 * KBIT, 2000]
-  ])('on a line of %s nothing waits longer than a fraction of the TTL, and the line is used', (_, bytesPerMs, ttl) => {
+  ])('keeps the wait on a line of %s below a fraction of the TTL, and uses the line', (_, bytesPerMs, ttl) => {
     const { queueMs, baseMs } = bulkDelays(ttl)
     const { waits, arrived } = stream({ bytesPerMs, roundTripMs: 20 }, new BulkWindow(ttl), PAGE_FRAME, 60_000)
-    // The first receipts let more go than the line carries. Behind it, the line's own time and the queue's.
+    // The first receipts open the window too far. Later waits stay within the limits of the line and of the queue.
     const settled = waits.slice(Math.ceil((2 * 32 * 1024) / PAGE_FRAME))
     expect(Math.max(...settled)).toBeLessThanOrEqual(Math.max(queueMs + baseMs, PAGE_FRAME / bytesPerMs))
     expect(arrived).toBeGreaterThan(0.8 * bytesPerMs * 60_000)
   })
 
-  it('opens from one page to twice what a fast line holds within 20 ms', () => {
+  it('grows from one page to twice the capacity of a fast line within 20 ms', () => {
     const window = new BulkWindow(10_000)
     const line = { bytesPerMs: 100_000, roundTripMs: 1 }
     const { arrived } = stream(line, window, PAGE_FRAME, 20)
@@ -59,30 +62,27 @@ describe('the bulk window', () => {
   it.each([
     [10_000, 12],
     [1500, 75]
-  ])(
-    'begins with no more than a line carries before a session with a TTL of %d ms is taken for dead, at %d kbit/s',
-    (ttl, kbit) => {
-      const window = new BulkWindow(ttl)
-      let first = 0
-      while (window.hasRoom(PAGE_FRAME)) {
-        window.left(PAGE_FRAME, 0)
-        first += PAGE_FRAME
-      }
-      expect(first / (kbit * KBIT)).toBeLessThan(silenceLimit(ttl))
+  ])('starts so small that a session with a TTL of %d ms survives its first frames at %d kbit/s', (ttl, kbit) => {
+    const window = new BulkWindow(ttl)
+    let first = 0
+    while (window.hasRoom(PAGE_FRAME)) {
+      window.left(PAGE_FRAME, 0)
+      first += PAGE_FRAME
     }
-  )
+    expect(first / (kbit * KBIT)).toBeLessThan(silenceLimit(ttl))
+  })
 
-  it('fills a long line: its round trip is no queue', () => {
+  it('fills a long line, because it does not take the round trip for a queue', () => {
     const { arrived } = stream({ bytesPerMs: 1250, roundTripMs: 600 }, new BulkWindow(10_000), PAGE_FRAME, 60_000)
     expect(arrived).toBeGreaterThan(0.7 * 1250 * 60_000)
   })
 
-  it('shrinks when the line becomes thin, and opens again', () => {
+  it('shrinks when the line becomes slow, and grows again', () => {
     const window = new BulkWindow(10_000)
     const fast = { bytesPerMs: 1250, roundTripMs: 20 }
     stream(fast, window, PAGE_FRAME, 5000)
     expect(window.bytes).toBeGreaterThan(200_000)
-    // What the fast line took is acknowledged first.
+    // A window of that size on a slow line.
     const late = new BulkWindow(10_000)
     Object.assign(late, { window: window.bytes })
     stream({ bytesPerMs: 32, roundTripMs: 20 }, late, PAGE_FRAME, 60_000)
@@ -94,7 +94,7 @@ describe('the bulk window', () => {
     expect(again.bytes).toBeGreaterThan(200_000)
   })
 
-  it('lets one frame go, however large, when nothing is on its way', () => {
+  it('lets one frame leave, however large, when nothing is in flight', () => {
     const window = new BulkWindow(500)
     expect(window.hasRoom(70_000)).toBe(true)
     window.left(70_000, 0)
@@ -104,7 +104,7 @@ describe('the bulk window', () => {
     expect(window.hasRoom(70_000)).toBe(true)
   })
 
-  it('is not shrunk twice for one queue', () => {
+  it('shrinks only once for one queue', () => {
     const window = new BulkWindow(10_000)
     for (let i = 0; i < 7; i++) window.left(PAGE_FRAME, 0)
     window.acknowledged(PAGE_FRAME, 10)
@@ -114,7 +114,7 @@ describe('the bulk window', () => {
     expect(window.bytes).toBe(bytes)
   })
 
-  it('refuses acknowledgements of what was never sent, and those that go back', () => {
+  it('refuses a receipt for more than was sent, and one that goes back', () => {
     const window = new BulkWindow(10_000)
     window.left(100, 0)
     expect(window.acknowledged(101, 1)).toBe(false)
@@ -123,7 +123,7 @@ describe('the bulk window', () => {
   })
 })
 
-describe('receipts', () => {
+describe('the receipts of a bulk stream', () => {
   function receipts() {
     const told: number[] = []
     const timers: (() => void)[] = []
@@ -134,7 +134,7 @@ describe('receipts', () => {
     return { told, timers, receipts: new BulkReceipts({ schedule }, (bytes) => told.push(bytes)) }
   }
 
-  it('tell of little a moment later, and of much at once', () => {
+  it('acknowledge many bytes at once, and few after a delay', () => {
     const { told, timers, receipts: counter } = receipts()
     counter.arrived(96)
     counter.arrived(96)
@@ -147,7 +147,7 @@ describe('receipts', () => {
     expect(timers).toHaveLength(0)
   })
 
-  it('are few where much comes: each costs both sides a message', () => {
+  it('are few for many bytes, because each costs both sides a message', () => {
     const { told, timers, receipts: counter } = receipts()
     const mebibytes = 64
     for (let i = 0; i < mebibytes * 256; i++) counter.arrived(PAGE_FRAME - 4)
@@ -156,7 +156,7 @@ describe('receipts', () => {
     expect(timers).toEqual([])
   })
 
-  it('leave no timer behind', () => {
+  it('leave no timer behind after stop', () => {
     const { timers, receipts: counter } = receipts()
     counter.arrived(10)
     counter.stop()

@@ -50,16 +50,16 @@ const errors = [
 ]
 
 describe('an error', () => {
-  it('that is uncaught shows each of its facts once, under its name', () => {
+  it('shows each fact once, under its name, when Node prints it', () => {
     const shown = inspect(new PastEndError('/a', 8, 4))
     expect(shown).toContain('offset: 8')
     expect(shown).not.toContain('facts')
   })
 })
 
-describe('errors on the wire', () => {
+describe('an error on the wire', () => {
   it.each(errors.map((error) => [error.name, error] as const))(
-    '%s comes out as the same class with the same facts',
+    'arrives as the same class with the same facts: %s',
     (_, error) => {
       const back = errorFromWire(decode(wireError, encode(wireError, errorToWire(error))))
       expect(back).toBeInstanceOf(error.constructor)
@@ -68,7 +68,7 @@ describe('errors on the wire', () => {
     }
   )
 
-  it('an error about a path of any length is cut to what a message holds', () => {
+  it('is clipped to the limit of a message, however long its path is', () => {
     const where = '/data/é'.repeat(600)
     const back = errorFromWire(decode(wireError, encode(wireError, errorToWire(new NoSpaceError(where)))))
     expect(back).toBeInstanceOf(NoSpaceError)
@@ -78,7 +78,7 @@ describe('errors on the wire', () => {
     expect(shown.endsWith('…')).toBe(true)
   })
 
-  it('a text that is cut stays well-formed, wherever the cut is', () => {
+  it('stays well-formed Unicode, wherever its text is cut', () => {
     for (let maxBytes = 3; maxBytes < 24; maxBytes++) {
       const cut = clipText('aé€😀aé€😀 and more', maxBytes)
       expect(fromString(cut).length).toBeLessThanOrEqual(maxBytes)
@@ -88,7 +88,7 @@ describe('errors on the wire', () => {
     expect(clipText('\ud800', 5)).toBe('\ufffd')
   })
 
-  it('an unknown code becomes a RemoteError that keeps it', () => {
+  it('becomes a RemoteError with its code if the code is unknown', () => {
     expect(errorFromWire({ code: 'ERR_FROM_THE_FUTURE', facts: [] })).toMatchObject({
       name: 'RemoteError',
       code: 'ERR_FROM_THE_FUTURE'

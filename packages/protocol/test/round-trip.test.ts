@@ -11,42 +11,45 @@ import {
 const LAWFUL = [MIN_ROUND_TRIP_MS, DEFAULT_ROUND_TRIP_MS, 400, FAR_CLIENT_ROUND_TRIP_MS, MAX_ROUND_TRIP_MS]
 
 describe('timingOf', () => {
-  it('elects after 320 ms of silence in a cluster that says nothing of its distances', () => {
+  it('starts an election after 320 ms of silence with the default round trip', () => {
     expect(timingOf(DEFAULT_ROUND_TRIP_MS)).toMatchObject({ tickMs: 20, electionTicks: 16, heartbeatTicks: 4 })
   })
 
   it.each(LAWFUL)(
-    'leaves ten round trips for an election and more than one between heartbeats: %d ms',
+    'allows ten round trips before an election and more than two between heartbeats: %d ms',
     (roundTripMs) => {
       const { tickMs, electionTicks, heartbeatTicks, electionMs, stepMs, minSessionTtlMs } = timingOf(roundTripMs)
       expect(electionTicks * tickMs).toBeCloseTo(10 * roundTripMs)
       expect(electionMs).toBeCloseTo(10 * roundTripMs)
       expect(heartbeatTicks * tickMs).toBeGreaterThan(2 * roundTripMs)
-      // Several heartbeats may be lost before anybody stands.
+      // A follower may miss several heartbeats before it starts an election.
       expect(electionTicks).toBeGreaterThanOrEqual(4 * heartbeatTicks)
       // A register takes a round trip of the client and two between the peers.
       expect(stepMs).toBeGreaterThan(Math.max(FAR_CLIENT_ROUND_TRIP_MS, roundTripMs) + 2 * roundTripMs)
-      // A third passes until a keep-alive is overdue, which takes a client's round trip and two of the peers; the rest
-      // is for a new connection.
+      // A keep-alive takes a round trip of the client and two between the peers, and is overdue after a third. The rest is
+      // for a new connection.
       expect(minSessionTtlMs / 3).toBeGreaterThan(3 * roundTripMs)
       expect((2 / 3) * minSessionTtlMs).toBeGreaterThan(10 * roundTripMs)
     }
   )
 
-  it.each([0, 9, 1001, 32.5, -32, Number.NaN, Infinity])('refuses a round trip of %d ms by name', (roundTripMs) => {
-    expect(() => timingOf(roundTripMs)).toThrow(
-      expect.objectContaining({ name: 'InvalidArgumentError', argument: 'roundTripMs', value: roundTripMs }) as Error
-    )
-  })
+  it.each([0, 9, 1001, 32.5, -32, Number.NaN, Infinity])(
+    'throws an error that names roundTripMs for %d ms',
+    (roundTripMs) => {
+      expect(() => timingOf(roundTripMs)).toThrow(
+        expect.objectContaining({ name: 'InvalidArgumentError', argument: 'roundTripMs', value: roundTripMs }) as Error
+      )
+    }
+  )
 })
 
 describe('sessionTtlAt', () => {
-  it('leaves a time to live that can be renewed', () => {
+  it('keeps a time to live within which keep-alives can be answered', () => {
     expect(sessionTtlAt(600, 32, 2656)).toBe(2656)
     expect(sessionTtlAt(1, 32, 500)).toBe(500)
   })
 
-  it('raises one that could not be, to sixteen of the longest round trips at most', () => {
+  it('raises a shorter one to sixteen round trips, each counted up to the longest permitted one', () => {
     expect(sessionTtlAt(600, 32, 2655)).toBe(9600)
     expect(sessionTtlAt(5, 400, 500)).toBe(6400)
     expect(sessionTtlAt(60_000, 32, 500)).toBe(16_000)

@@ -10,7 +10,7 @@ import {
   wireError
 } from '../src/index.js'
 
-/** Parts with what goes wrong most: dots, NUL, marks that combine, lone surrogates, compatibility characters. */
+/** The usual troublemakers: dots, NUL, combining marks, lone surrogates, compatibility characters. */
 const piece = fc.constantFrom(
   '/',
   '.',
@@ -33,7 +33,7 @@ const text = fc.oneof(
 )
 
 describe('a prefix', () => {
-  it('is taken if it begins a path that is taken', () => {
+  it('is accepted if a valid path starts with it', () => {
     fc.assert(
       fc.property(text, (path) => {
         if (refusePath(path) !== undefined) return
@@ -46,7 +46,7 @@ describe('a prefix', () => {
     )
   })
 
-  it('is refused unless it begins some path that is taken', () => {
+  it('is accepted only if some valid path starts with it', () => {
     fc.assert(
       fc.property(text, (prefix) => {
         if (refusePrefix(prefix) !== undefined || prefix.length > MAX_PATH_BYTES / 8) return
@@ -68,7 +68,7 @@ describe('a prefix', () => {
 
 describe('a refusal', () => {
   it.each([250, 251, 252, 253, 254, 255, 256])(
-    'can be sent, wherever its excerpt ends: after %d letters',
+    'can be encoded wherever its excerpt ends, even inside a surrogate pair: after %d letters',
     (letters) => {
       const text = `/${'x'.repeat(letters)}\u{1f600}\u{1f600}//a`
       for (const refusal of [refusePath(text), refusePrefix(text)]) {

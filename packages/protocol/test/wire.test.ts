@@ -23,7 +23,7 @@ const wires: [name: string, codec: Codec<unknown>, messages: fc.Arbitrary<unknow
   ['Raft messages', raftMessage, raftMessages]
 ]
 
-/** Either a value whose encoding is the input again, or a CodecError: nothing else may happen. */
+/** Checks that decoding gives a value that encodes to the same bytes, or throws a CodecError. */
 function decodesOrRefuses(codec: Codec<unknown>, input: Uint8Array): void {
   let value: unknown
   try {
@@ -36,7 +36,7 @@ function decodesOrRefuses(codec: Codec<unknown>, input: Uint8Array): void {
 }
 
 describe.each(wires)('%s', (_name, codec, messages) => {
-  it('decode to what was encoded', () => {
+  it('decode to the value that was encoded', () => {
     fc.assert(
       fc.property(messages, (message) => {
         expect(decode(codec, encode(codec, message))).toEqual(message)
@@ -45,7 +45,7 @@ describe.each(wires)('%s', (_name, codec, messages) => {
     )
   })
 
-  it('come out of a frame with its group and trace', () => {
+  it('survive a frame, with its group and its trace', () => {
     fc.assert(
       fc.property(messages, uint, uint, (message, group, trace) => {
         const frame = encodeFrame(codec, message, group, trace)
@@ -64,14 +64,14 @@ describe.each(wires)('%s', (_name, codec, messages) => {
     )
   })
 
-  it('are decoded or refused, whatever bytes come', () => {
+  it('decode or throw a CodecError for random bytes', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (input) => decodesOrRefuses(codec, input)),
       { numRuns: 2000 }
     )
   })
 
-  it('are decoded or refused when some of their bytes are changed', () => {
+  it('decode or throw a CodecError when some of their bytes are changed', () => {
     const changes = fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 3 })
     fc.assert(
       fc.property(messages, changes, (message, list) => {
@@ -112,21 +112,21 @@ describe('frames in a stream', () => {
     )
   })
 
-  it('are refused by their length alone, before a byte of them is kept', () => {
+  it('are refused by their length, before any byte of them is buffered', () => {
     const cutter = new FrameCutter(MAX_BULK_FRAME_BYTES)
     const header = new Uint8Array(4)
     new DataView(header.buffer).setUint32(0, MAX_BULK_FRAME_BYTES + 1, true)
     expect(() => cutter.push(header)).toThrow(FrameTooLargeError)
   })
 
-  it('are refused by a length that arrives in pieces', () => {
+  it('are refused by their length even if it arrives in pieces', () => {
     const cutter = new FrameCutter(100)
     cutter.push(new Uint8Array([0xff]))
     cutter.push(new Uint8Array([0xff, 0xff]))
     expect(() => cutter.push(new Uint8Array([0xff]))).toThrow(FrameTooLargeError)
   })
 
-  it('never make the cutter hold more than one frame, whatever bytes come', () => {
+  it('never make the cutter buffer more than one frame, even random bytes', () => {
     fc.assert(
       fc.property(fc.array(fc.uint8Array({ minLength: 1, maxLength: 64 })), (chunks) => {
         const cutter = new FrameCutter(256)
@@ -145,7 +145,7 @@ describe('frames in a stream', () => {
 
 describe('decoding', () => {
   it('does not allocate for a count that the bytes cannot hold', () => {
-    // An append that claims four thousand entries and ends there.
+    // An append that claims 4096 entries and ends after the count.
     const claim = new Uint8Array([12, 1, 0, 0, 0, 0x80, 0x20])
     expect(() => decode(raftMessage, claim)).toThrow(/items in 0 bytes/)
   })
