@@ -1,4 +1,4 @@
-// Removes what builds and runs leave in the tree; installed dependencies stay.
+// Removes the output of builds and runs from the tree. Installed dependencies stay.
 import { readdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'

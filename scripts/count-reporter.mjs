@@ -1,9 +1,9 @@
-// A vitest reporter: sends the counts of a finished run to the process that started vitest (scripts/run.mjs).
+// A vitest reporter. It sends the counts of a finished run to the process that has started vitest (scripts/run.mjs).
 export default class CountReporter {
   onTestRunEnd(testModules, unhandledErrors) {
     const counts = { passed: 0, failed: unhandledErrors.length, skipped: 0 }
     for (const testModule of testModules) {
-      // A file that does not load, or a hook that throws, has no failed test of its own.
+      // A file that does not load, or a hook that throws, counts as a failure although no test has failed.
       const broken = [testModule, ...testModule.children.allSuites()].filter((part) => part.errors().length > 0)
       counts.failed += broken.length
       for (const test of testModule.children.allTests()) {

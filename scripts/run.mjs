@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// The commands of a fresh clone: `npm start`, `npm test` and `npm run test:long`. Needs Node and npm, nothing else.
-// Each command is a list of phases; a phase is one child process in a process group of its own.
+// The commands of a fresh clone: `npm start`, `npm test` and `npm run test:long`. They need only Node and npm. Each
+// command is a list of phases, and each phase runs one child process in its own process group.
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -21,7 +21,7 @@ const [command = '', ...rest] = process.argv.slice(2)
 const args = rest[0] === '--' ? rest.slice(1) : rest
 const { packageManager: pnpm } = JSON.parse(readFileSync('package.json', 'utf8'))
 const bin = (name) => join('node_modules', '.bin', name)
-// Started without a shim, so that the reporter's message with the counts comes straight to this process.
+// No shim, so that the reporter's message with the counts reaches this process.
 const vitest = [process.execPath, 'node_modules/vitest/vitest.mjs', 'run']
 const reporters = ['--reporter=default', '--reporter=./scripts/count-reporter.mjs']
 
@@ -49,7 +49,7 @@ const commands = {
 const installStamp = join('node_modules', '.quire-install')
 const plain = process.stdout.isTTY || process.env.FORCE_COLOR ? {} : { NO_COLOR: '1' }
 const started = performance.now()
-let group = 0 // process group of the running phase
+let group = 0 // the process group of the running phase
 let interrupted = '' // the signal that ends this run
 let temporary = ''
 
@@ -74,7 +74,7 @@ function signalGroup(signal) {
   }
 }
 
-/** Ends what a phase left running behind its first process. */
+/** Ends the processes that a phase has left running. */
 async function endGroup() {
   for (const [signal, polls] of [
     ['SIGTERM', 60],
@@ -86,12 +86,12 @@ async function endGroup() {
   group = 0
 }
 
-/** Runs one phase; resolves with its exit code and, for tests, the counts that the reporter sent. */
+/** Runs one phase. Resolves with its exit code and, for tests, with the counts that the reporter sent. */
 async function runPhase(phase) {
   const child = spawn(phase.run[0], phase.run.slice(1), {
     stdio: phase.counts ? ['inherit', 'inherit', 'inherit', 'ipc'] : 'inherit',
     env: { ...process.env, ...plain, TMPDIR: temporary, ...phase.env },
-    detached: true // a process group of its own, which can be signalled as a whole
+    detached: true // in its own process group, so that a signal reaches all of it
   })
   group = child.pid ?? 0
   let counts
@@ -151,15 +151,15 @@ async function main() {
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(signal, () => {
-    // The second signal does not ask any more.
+    // The second signal kills.
     signalGroup(interrupted === '' ? signal : 'SIGKILL')
     interrupted ||= signal
   })
 }
 
-// Whatever the phases leave in the temporary directory goes away with it.
+// The phases use a temporary directory of this run, which is removed at its end.
 temporary = mkdtempSync(join(tmpdir(), 'quire-run-'))
-// A test that goes on as another user must be able to reach its own folder in it.
+// A test that changes its user must still reach its folder in it.
 chmodSync(temporary, 0o711)
 try {
   process.exitCode = await main()

@@ -1,11 +1,11 @@
-/** The processes that the demo starts. None of them outlives it: see tether.ts for what happens when it is killed. */
+/** The processes that the demo starts. None of them outlives the demo, even if that is killed (tether.ts). */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { finished } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
 
 const TETHER = new URL('./tether.js', import.meta.url).href
 const GRACE_MS = 5_000
-/** Of what a process writes to its standard error, this much is kept to say why it ended. */
+/** This much of a process's standard error is kept, to report why it ended. */
 const KEPT_CHARACTERS = 4096
 
 export interface Exit {
@@ -16,23 +16,23 @@ export interface Exit {
 export interface Child {
   readonly process: ChildProcess
   readonly exited: Promise<Exit>
-  /** From now on its end is no failure. */
+  /** From now on the end of the process is not a failure. */
   expectExit(): void
-  /** The last lines of its standard error. */
+  /** The last lines of the process's standard error. */
   readonly stderr: string
 }
 
 export interface Children {
-  /** Starts a Node program; `onLine` gets the lines of its standard output. With `ipc` it can be sent messages. */
+  /** Starts a Node program. `onLine` receives the lines of its standard output. With `ipc` it accepts messages. */
   start(name: string, program: string, args: readonly string[], options?: StartOptions): Child
   /**
-   * Runs a Node program to its end. Resolves with its standard output. Rejects, with what it said, unless it exits with
-   * one of `statuses`, by default 0.
+   * Runs a Node program to its end and resolves with its standard output. Rejects with its standard error unless it
+   * exits with one of `statuses`, by default 0.
    */
   run(name: string, program: string, args: readonly string[], options?: RunOptions): Promise<string>
-  /** Rejects when a process ends that should not have. */
+  /** Rejects when a process ends unexpectedly. */
   readonly failure: Promise<never>
-  /** Ends all of them: asks first, then kills. */
+  /** Ends all processes: first with SIGTERM, after a while with SIGKILL. */
   endAll(): Promise<void>
 }
 
@@ -44,7 +44,7 @@ export interface RunOptions {
 export interface StartOptions {
   readonly ipc?: boolean
   readonly onLine?: (line: string) => void
-  /** Its output goes where the demo's goes. */
+  /** The process inherits the output streams of the demo. */
   readonly inherit?: boolean
 }
 
@@ -52,7 +52,7 @@ export function createChildren(): Children {
   const running = new Set<Child>()
   let fail: (error: Error) => void = () => {}
   const failure = new Promise<never>((_, reject) => (fail = reject))
-  // Whoever waits for something races it against `failure`; nobody may be waiting when it happens.
+  // The demo races every wait against `failure`. A failure that comes between two waits must not be unhandled.
   failure.catch(() => {})
 
   function start(name: string, program: string, args: readonly string[], options: StartOptions = {}): Child {
@@ -64,7 +64,7 @@ export function createChildren(): Children {
     let stderr = ''
     child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr = (stderr + text).slice(-KEPT_CHARACTERS)))
     if (child.stdout !== null) eachLine(child.stdout, options.onLine ?? (() => {}))
-    // Writing to a process that has just died is no news: its exit is.
+    // A write to a process that has just died fails. The exit reports that death.
     child.stdin?.on('error', () => {})
     const exited = new Promise<Exit>((resolve) => {
       child.on('error', (error) => {
@@ -72,7 +72,7 @@ export function createChildren(): Children {
         resolve({ code: 1, signal: null })
       })
       child.on('exit', (code, signal) => {
-        // What it said last may not have been read yet. (`close` does not come when the IPC channel was closed from here.)
+        // The last output may still be unread. (There is no `close` event after this side has closed the IPC channel.)
         const streams = [child.stdout, child.stderr].filter((stream) => stream !== null)
         void Promise.allSettled(streams.map((stream) => finished(stream))).then(() => resolve({ code, signal }))
       })

@@ -1,9 +1,9 @@
-/** The demo's side of a client process: tasks go there, answers, progress and news come back. */
+/** The demo's side of a client process. It sends tasks, and receives answers, progress and news. */
 import { program, type Child, type Children } from './children.js'
 import type { Answer, Ask, Report, TaskName } from './messages.js'
 
 export interface ClientNews {
-  /** Part of the running task that is done, 0 to 1. */
+  /** The running task has completed the fraction `done`, from 0 to 1. */
   progressed(index: number, done: number): void
   followed(index: number, leader: string, term: number): void
   sessionLost(index: number, message: string): void
@@ -39,7 +39,7 @@ export function startClient(children: Children, index: number, news: ClientNews)
   function run<N extends TaskName>(task: N, ask: Ask<N>): Promise<Answer<N>> {
     return new Promise((resolve, reject) => {
       settle = { resolve: (answer) => resolve(answer as Answer<N>), reject }
-      // An error here means that the process has died, which `children.failure` reports.
+      // An error here means that the process has died. `children.failure` reports that.
       child.process.send({ task, ask }, () => {})
     })
   }

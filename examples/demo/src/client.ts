@@ -1,10 +1,10 @@
-/** A client program: a process of its own that maps files of the cluster and does what the demo asks of it. */
+/** A client program. It runs in its own process, maps files of the cluster and executes the demo's tasks. */
 import { createHash } from 'node:crypto'
 import { createDsmClient, type DsmClient } from '@quire/dsm-client'
 import { COUNTERS_BYTES, count, sumsOf } from './counters.js'
 import type { Answer, Ask, Report, Request } from './messages.js'
 
-/** Less than the file: its pages come and go. */
+/** Smaller than the file, so that pages are evicted. */
 const CACHE_BYTES = 32 * 1024 * 1024
 const CHUNK_BYTES = 4 * 1024 * 1024
 
@@ -20,7 +20,7 @@ async function connect({ peers, index }: Ask<'connect'>): Promise<undefined> {
   )
 }
 
-/** Reads a chunk while the one before it is hashed; a big read faults in many pages at once. */
+/** Reads a chunk while it hashes the previous one. A large read faults in many pages at once. */
 async function digest({ path }: Ask<'digest'>): Promise<Answer<'digest'>> {
   await using file = await client.open(path)
   await using mapping = await file.mmap({ prot: 'read' })
@@ -38,7 +38,7 @@ async function digest({ path }: Ask<'digest'>): Promise<Answer<'digest'>> {
 }
 
 async function countIn({ path, rounds }: Ask<'count'>): Promise<undefined> {
-  // Whoever comes first creates it.
+  // The client that opens the file first creates it.
   await using file = await client.open(path, { create: true, size: COUNTERS_BYTES })
   await using mapping = await file.mmap()
   await count(mapping, ownIndex, rounds, (done) => report({ type: 'progress', done: done / rounds }))
@@ -68,7 +68,7 @@ async function run(request: Request): Promise<unknown> {
 }
 
 function report(message: Report): void {
-  // A closed channel means that the demo is gone; `disconnect` follows.
+  // A closed channel means that the demo has ended. `disconnect` follows.
   if (process.connected) process.send!(message)
 }
 
@@ -78,6 +78,6 @@ process.on('message', (request: Request) => {
     (error: Error) => report({ type: 'error', message: `${error.name}: ${error.message}` })
   )
 })
-// Ctrl-C goes to every process of a terminal; the demo decides what becomes of its clients. They do not outlive it.
+// Ctrl-C reaches every process of a terminal, but the demo decides when its clients end. They do not outlive it.
 process.on('SIGINT', () => {})
 process.on('disconnect', () => process.exit())

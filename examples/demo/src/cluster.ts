@@ -1,4 +1,4 @@
-/** Three peers on loopback, each a process of its own with its own data directory, run with the command line `quire`. */
+/** Three peers on loopback. The command `quire` runs each in its own process with its own data directory. */
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import type { Children } from './children.js'
@@ -17,7 +17,7 @@ interface Peer {
   readonly key: string
 }
 
-/** The part that the demo looks at of what `quire status --json` tells of each peer; only `id` where it does not answer. */
+/** The fields of `quire status --json` that the demo reads. A peer that does not answer has only `id`. */
 export interface PeerStatus {
   readonly id: string
   readonly role?: string
@@ -31,13 +31,13 @@ export interface Cluster {
   status(): Promise<PeerStatus[]>
   /** Stores a local file, with `quire put`. */
   put(local: string, path: string): Promise<void>
-  /** SIGKILL: no goodbye, nothing flushed. */
+  /** Kills a peer with SIGKILL, so that it flushes nothing. Returns its process id. */
   kill(peerId: string): number
-  /** Starts a killed peer again on its data directory, which is all that it needs. Resolves with its process id. */
+  /** Restarts a killed peer on its data directory. Resolves with its process id. */
   restart(peerId: string): Promise<number>
 }
 
-/** Resolves when one of the peers leads. */
+/** Starts the peers. Resolves when one of them leads. */
 export async function startCluster(children: Children, dataDir: string): Promise<Cluster> {
   const peers = await new Promise<Peer[]>((resolve, reject) => {
     const announced: Peer[] = []
@@ -55,14 +55,14 @@ export async function startCluster(children: Children, dataDir: string): Promise
 
   function find(peerId: string): Peer {
     const peer = peers.find((each) => each.peerId === peerId)
-    if (peer === undefined) throw new Error(`${peerId} is none of the peers`)
+    if (peer === undefined) throw new Error(`${peerId} is not among the peers`)
     return peer
   }
 
   return {
     addresses,
     async status() {
-      // 1: there is no leader, which is what the demo waits for.
+      // Status 1 means that there is no leader. The demo then asks again.
       const lines = await children.run('quire status', QUIRE, ['status', '--json', ...client], { statuses: [0, 1] })
       return lines.split('\n').map((line) => JSON.parse(line) as PeerStatus)
     },

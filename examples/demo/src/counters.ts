@@ -1,6 +1,6 @@
 /**
- * The counters file. Page 0 holds the shared word; after it come the pages of each client. A word is 32 bits, little-endian, at the
- * start of its page.
+ * The counters file. Page 0 holds the shared word, and the pages of each client follow. A word has 32 bits,
+ * little-endian, and stands at the start of its page.
  */
 import type { Mapping } from '@quire/dsm-client'
 
@@ -12,12 +12,12 @@ const PAGES = 1 + CLIENTS * PAGES_EACH
 export const COUNTERS_BYTES = PAGES * PAGE_BYTES
 const SHARED = 0
 
-/** Where client `index` counts on its own in round `round`. */
+/** The offset of the word that only client `index` increments, in round `round`. */
 function ownWord(index: number, round: number): number {
   return (1 + index * PAGES_EACH + (round % PAGES_EACH)) * PAGE_BYTES
 }
 
-/** What the file must hold in the end, byte for byte. */
+/** The bytes that the file must contain in the end. */
 export function expectedCounters(rounds: number): Uint8Array {
   const bytes = new Uint8Array(COUNTERS_BYTES)
   const view = new DataView(bytes.buffer)
@@ -31,7 +31,7 @@ export function expectedCounters(rounds: number): Uint8Array {
   return bytes
 }
 
-/** Words that the two clients must agree on. */
+/** Extracts the shared word and the sum of each client's own words. */
 export function sumsOf(bytes: Uint8Array): { shared: number; own: number[] } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const own: number[] = []
@@ -44,23 +44,24 @@ export function sumsOf(bytes: Uint8Array): { shared: number; own: number[] } {
 }
 
 /**
- * Adds one to the shared word `rounds` times, in turn with the other client, and as often to words of pages that nobody else
- * writes. Every value is compared before it is changed: an increment that was lost or happened twice is an error at once.
+ * Increments the shared word `rounds` times, in turn with the other client, and equally often a word of a page that
+ * only this client writes. It checks each value before it changes it, so a lost or repeated increment is an error at
+ * once.
  */
 export async function count(mapping: Mapping, index: number, rounds: number, progress: (done: number) => void) {
   for (let round = 0; round < rounds; round++) {
     const turn = round * CLIENTS + index
-    // Looking needs only a readable copy: it stays here until the other client writes, and costs nothing until then.
+    // Polling needs only a readable copy, which stays here until the other client writes. Until then it costs nothing.
     while ((await readWord(mapping, SHARED)) !== turn) await pause(1)
     await increment(mapping, SHARED, turn)
     await increment(mapping, ownWord(index, round), Math.floor(round / PAGES_EACH))
-    // A hundred rounds are made durable at a time.
+    // Makes a hundred rounds durable at a time.
     if (round % 100 === 99) await mapping.msync()
     progress(round + 1)
   }
 }
 
-/** One increment under a pin: while it is held, the page stays writable here and nobody else can see or change it. */
+/** Increments a word under a pin. While the pin is held, no other client can read or write the page. */
 async function increment(mapping: Mapping, at: number, expected: number): Promise<void> {
   using page = await mapping.pin(at, 4, 'write')
   const word = new DataView(page.bytes.buffer, page.bytes.byteOffset)

@@ -1,6 +1,6 @@
 /**
- * The demo that `npm start` runs: three peers, two clients and one large file, and the death of the leader in the middle. Exit status 0
- * only if every check held.
+ * The demo that `npm start` runs: three peers, two clients, one large file, and the death of the leader in the middle.
+ * The exit status is 0 only if every check holds.
  */
 import { createHash } from 'node:crypto'
 import { createReadStream, mkdtempSync, rmSync } from 'node:fs'
@@ -28,7 +28,7 @@ async function main(): Promise<number> {
   const output = createOutput()
   const children = createChildren()
   const folder = mkdtempSync(join(tmpdir(), 'quire-demo-'))
-  // Whatever way this process ends, short of SIGKILL: the data of the peers goes with it.
+  // Removes the data of the peers however this process ends, unless by SIGKILL.
   process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 }))
   const stopped = endRequested()
   try {
@@ -63,7 +63,7 @@ async function digestOf(file: string): Promise<string> {
   return hash.digest('hex')
 }
 
-/** Resolves when somebody wants the demo to end. */
+/** Resolves with the signal that asks the demo to end. */
 function endRequested(): Promise<'SIGINT' | 'SIGTERM' | 'SIGHUP'> {
   return new Promise((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => resolve(signal))

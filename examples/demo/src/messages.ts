@@ -1,15 +1,17 @@
-/** What the demo and its client processes say to each other, over Node's IPC channel. One task at a time. */
+/**
+ * The messages between the demo and its client processes, over Node's IPC channel. A client runs one task at a time.
+ */
 import type { ClientStats } from '@quire/dsm-client'
 
-/** Each task with what it is asked with and what it answers. */
+/** The arguments and the answer of each task. */
 export interface Tasks {
-  /** Connect to the cluster. */
+  /** Connects to the cluster. */
   connect: { ask: { readonly peers: readonly string[]; readonly index: number }; answer: undefined }
-  /** SHA-256 of a file, every byte of it read through a mapping. */
+  /** Reads a file through a mapping and answers with its SHA-256. */
   digest: { ask: { readonly path: string }; answer: string }
-  /** Count in turn with the other client on a shared word, and beside that on pages of one's own. */
+  /** Increments a shared word in turn with the other client, and words on this client's own pages. */
   count: { ask: { readonly path: string; readonly rounds: number }; answer: undefined }
-  /** The words of the counters file: the shared one, and the sum over each client's pages. */
+  /** Reads the counters file: the shared word, and the sum over each client's pages. */
   sums: { ask: { readonly path: string }; answer: { readonly shared: number; readonly own: readonly number[] } }
   stats: { ask: undefined; answer: ClientStats }
   close: { ask: undefined; answer: undefined }

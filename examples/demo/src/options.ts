@@ -6,26 +6,26 @@ export const MIN_FILE_BYTES = 64 * 1024 * 1024
 export const USAGE = `usage: npm start -- [FILE] [options]
 
 FILE is imported into the cluster and must have at least 64 MiB; default: the Node executable.
-  --kill-at FRACTION    kill the leader when this part of the counting is done, above 0 and below 1
-  --kill-after-ms N     or: kill it N ms after the counting began
-  --rounds N            increments of each client on the shared word, and on its own pages; default 1000
-  --seed N              decides the moment of the kill when none is given; default: at random
+  --kill-at FRACTION    kill the leader when this fraction of the counting is done, above 0 and below 1
+  --kill-after-ms N     or: kill it N ms after the counting has begun
+  --rounds N            increments of the shared word by each client, and of its own pages; default 1000
+  --seed N              selects the moment of the kill if none is given; default: random
   --deadline-s N        give up after this time; default 180`
 
-/** When the leader is killed: after a part of the work, or after a time. */
+/** The moment to kill the leader: after a fraction of the work and some milliseconds, or after a fixed time. */
 export type KillMoment = { readonly fraction: number; readonly extraMs: number } | { readonly afterMs: number }
 
 export interface Options {
   readonly file: string
   readonly fileBytes: number
   readonly seed: number
-  /** Increments of each client on the shared word, and as many on its own pages. */
+  /** The increments by each client of the shared word, and equally many of words on its own pages. */
   readonly rounds: number
   readonly kill: KillMoment
   readonly deadlineMs: number
 }
 
-/** Wrong arguments: exit status 2. */
+/** The arguments are wrong. The exit status is 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
@@ -69,7 +69,7 @@ function killMoment(values: { 'kill-at'?: string; 'kill-after-ms'?: string }, se
   const drawn = 0.05 + 0.9 * random()
   const fraction = numberOf('--kill-at', values['kill-at'], 0, 1) ?? drawn
   if (fraction === 0 || fraction === 1) throw new UsageError('--kill-at must be above 0 and below 1')
-  // Not always right after an increment: somewhere in the middle of the next ones.
+  // A few milliseconds later, so that the kill does not always follow right after an increment.
   return { fraction, extraMs: Math.floor(10 * random()) }
 }
 
@@ -80,7 +80,7 @@ function numberOf(name: string, text: string | undefined, min: number, max: numb
   return value
 }
 
-/** Throws, with one line, unless there is a file that is large enough. */
+/** Returns the size of a file. Throws a one-line error if there is no such file or it is too small. */
 function sizeOf(file: string): number {
   const stat = statSync(file, { throwIfNoEntry: false })
   if (stat === undefined || !stat.isFile()) throw new Error(`${file}: no such file`)
@@ -90,7 +90,7 @@ function sizeOf(file: string): number {
   return stat.size
 }
 
-/** Mulberry32: the same numbers in [0, 1) for the same seed. */
+/** Mulberry32: a sequence of numbers in [0, 1) that depends only on the seed. */
 function sequence(seed: number): () => number {
   let state = seed >>> 0
   return () => {

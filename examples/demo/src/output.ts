@@ -1,16 +1,16 @@
-/** What the demo prints: lines with the time, one progress line on a terminal, and the results of the checks. */
+/** The demo's output: lines with a time, a progress line on a terminal, and the results of the checks. */
 import type { ClientStats } from '@quire/dsm-client'
 import Table from 'cli-table3'
 import pc from 'picocolors'
 
 export interface Output {
-  /** A line with the time since the start. */
+  /** Prints a line with the time since the start. */
   say(text: string): void
-  /** As it is. */
+  /** Prints text as it is. */
   print(text: string): void
-  /** Shows how far a phase is, 0 to 1: in place on a terminal, else a line at each quarter. */
+  /** Shows the progress of a phase, from 0 to 1: in place on a terminal, otherwise with a line at each quarter. */
   progress(phase: string, done: number): void
-  /** Prints one check and remembers whether it held. */
+  /** Prints the result of a check and counts it. */
   check(held: boolean, what: string): void
   readonly checks: { readonly held: number; readonly failed: number }
 }
@@ -68,7 +68,7 @@ export function createOutput(stream: NodeJS.WriteStream = process.stdout): Outpu
   }
 }
 
-/** What each client has done and how long its faults took. */
+/** A table of what each client has done and how long its faults took. */
 export function statsTable(stats: readonly ClientStats[]): string {
   const table = new Table({
     head: ['', ...stats.map((_, index) => `client ${index + 1}`)],
@@ -95,7 +95,7 @@ export function mebibytes(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(1)} MiB`
 }
 
-/** The end of a PeerId: all of them begin alike. */
+/** The end of a PeerId. All PeerIds begin alike. */
 export function short(peerId: string): string {
   return `…${peerId.slice(-6)}`
 }

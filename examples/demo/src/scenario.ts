@@ -1,4 +1,4 @@
-/** What happens in the demo, in order. Each step prints what it sees; a check that fails is remembered, and the rest still runs. */
+/** The steps of the demo. Each prints what it sees. After a failed check the remaining steps still run. */
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import type { Children } from './children.js'
@@ -11,7 +11,7 @@ import { createWatch, type Watch } from './watch.js'
 
 const FILE = '/demo/file'
 const COUNTERS = '/demo/counters'
-/** How long the killed peer stays away. */
+/** The killed peer stays away for at least this long. */
 const AWAY_MS = 1500
 const CATCH_UP_MS = 20_000
 const POLL_MS = 200
@@ -20,9 +20,9 @@ export interface Scenario {
   readonly options: Options
   readonly output: Output
   readonly children: Children
-  /** Temporary; the peers keep their data in it. */
+  /** A temporary folder for the data of the peers. */
   readonly folder: string
-  /** Of the file to import. */
+  /** The SHA-256 of the file to import. */
   readonly sha256: string
 }
 
@@ -51,7 +51,7 @@ export async function runDemo(scenario: Scenario): Promise<void> {
   for (const client of clients) await client.close()
 }
 
-/** Both clients read the whole file through mappings, at the same time. */
+/** Lets both clients read the whole file through mappings at the same time, and compares what they read. */
 async function compareFile(
   { options, output }: Scenario,
   clients: readonly ClientProcess[],
@@ -82,7 +82,7 @@ async function countWhileTheLeaderDies(
     () => (isCounting = false)
   )
   const killing = killAndRestart()
-  // Both are waited for; what fails first is reported.
+  // Waits for both, and reports the first failure.
   await Promise.all([counting, killing])
 
   async function killAndRestart(): Promise<void> {
@@ -98,7 +98,7 @@ async function countWhileTheLeaderDies(
     output.say(`killed the leader ${short(victim)} (pid ${pid}) at ${percent(watch.done)} of the counting`)
     output.check(wasCounting, 'the leader was killed while the clients were counting')
     await pause(AWAY_MS)
-    // It stays away until another peer leads: back too early, it could be elected again.
+    // It stays away until another peer leads, because a peer that returns too early could be elected again.
     const away = stopwatch()
     while (watch.leader === victim && isCounting && away() < CATCH_UP_MS) await pause(POLL_MS)
     const successor = watch.leader
@@ -111,7 +111,7 @@ async function countWhileTheLeaderDies(
   }
 }
 
-/** The restarted peer must apply everything that the leader had committed when the counting was over. */
+/** Checks that the restarted peer applies all entries that the leader had committed at the end of the counting. */
 async function checkCaughtUp(output: Output, cluster: Cluster, peerId: string): Promise<void> {
   const target = (await leaderOf(cluster)).commitIndex ?? Infinity
   const elapsed = stopwatch()

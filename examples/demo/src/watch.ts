@@ -1,15 +1,15 @@
-/** Follows what the clients report while they work: progress, and whom they take for the leader. */
+/** Collects the clients' reports while they work: their progress and the leader that they follow. */
 import type { ClientNews } from './client-process.js'
 import { CLIENTS } from './counters.js'
 import { short, type Output } from './output.js'
 
 export interface Watch extends ClientNews {
-  /** PeerId of the leader that a client followed last. */
+  /** The PeerId in the newest report of a leader. */
   readonly leader: string
-  /** Part of the phase that is done, over all clients. */
+  /** The completed fraction of the phase, over all clients. */
   readonly done: number
   begin(phase: string): void
-  /** Resolves when this part of the phase is done. */
+  /** Resolves when this fraction of the phase is completed. */
   reached(part: number): Promise<void>
 }
 

@@ -1,7 +1,7 @@
 /**
- * Maps a plain local file through hooks of its own: `node examples/local-file/dist/main.js FILE` counts how often it was run, in the
- * file's first eight bytes. The page tables, mappings, private copies and the calls of the address space are Quire's; where pages come from is
- * decided here, in three functions, as a filesystem does in the kernel.
+ * Maps a local file without a cluster. `node examples/local-file/dist/main.js FILE` counts its runs in the first eight
+ * bytes of the file. Quire provides the page tables, mappings, private copies and calls of the address space. This
+ * program provides the pages, in three functions, as a filesystem does in the kernel.
  */
 import { open, type FileHandle } from 'node:fs/promises'
 import { argv } from 'node:process'
@@ -15,7 +15,7 @@ class FileOperations implements VmOperations {
     private readonly size: number
   ) {}
 
-  /** kernel: do_no_page. What the file does not have reads as zeros: frames come zeroed. */
+  /** kernel: do_no_page. Frames are zeroed, so bytes beyond the end of the file read as zeros. */
   async noPage({ index, frames }: PageFault): Promise<void> {
     for (const [i, frame] of frames.entries()) {
       for (let at = 0; at < frame.length;) {
@@ -26,12 +26,12 @@ class FileOperations implements VmOperations {
     }
   }
 
-  /** kernel: do_wp_page. Nobody else caches this file, so there is nobody to ask. */
+  /** kernel: do_wp_page. No other client caches this file, so a page becomes writable at once. */
   async wpPage(): Promise<void> {}
 
   async writePages(pages: readonly DirtyPage[]): Promise<void> {
     for (const { index, bytes } of pages) {
-      // The tail of the last page is no part of the file.
+      // The rest of the last page is not part of the file.
       const length = Math.min(bytes.length, this.size - index * PAGE)
       await this.file.write(bytes, 0, length, index * PAGE)
     }
@@ -55,7 +55,7 @@ async function main(path: string): Promise<void> {
     word.setBigUint64(0, word.getBigUint64(0, true) + 1n, true)
     pinned.release()
 
-    // A private mapping sees the file until it writes; what it writes stays its own.
+    // A private mapping shows the file until the program writes to it. Its writes never reach the file.
     const own = space.mmap({ flags: 'private' })
     await own.write(0, new Uint8Array(8))
     const runs = new DataView((await mapping.read(0, 8)).buffer).getBigUint64(0, true)

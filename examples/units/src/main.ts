@@ -1,6 +1,7 @@
 /**
- * What the improved API buys: the same work on a file with `unit: 'file'` (the seed's simple API: one client caches a file at a time) and on one
- * with `unit: 'page'` (sub-file ranges, many readers at once). Needs a running cluster: `QUIRE_PEERS=… node examples/units/dist/main.js`.
+ * Compares the two units of ownership. It does the same work on a file with `unit: 'file'`, which one client caches at
+ * a time, and on a file with `unit: 'page'`, which clients share page by page. It needs a running cluster:
+ * `QUIRE_PEERS=… node examples/units/dist/main.js`.
  */
 import { createDsmClient, type DsmClient, type DsmFile, type Mapping } from '@quire/dsm-client'
 import Table from 'cli-table3'
@@ -18,17 +19,17 @@ interface Outcome {
   readonly faults: Record<Unit, number>
 }
 
-/** Work that every client does at the same time, on its own mapping of the same file. */
+/** All clients do the work at the same time, each on its own mapping of the same file. */
 const WORK: Readonly<Record<string, (mapping: Mapping, client: number) => Promise<void>>> = {
-  'everybody reads everything': async (mapping) => {
+  'all clients read all pages': async (mapping) => {
     for (let round = 0; round < ROUNDS; round++) await mapping.read(0, PAGES * PAGE)
   },
-  'each writes pages of its own': async (mapping, client) => {
+  'each client writes its own pages': async (mapping, client) => {
     for (let round = 0; round < ROUNDS; round++) {
       for (let page = client; page < PAGES; page += CLIENTS) await mapping.write(page * PAGE, Uint8Array.of(round))
     }
   },
-  'one writes a page, the others read the rest': async (mapping, client) => {
+  'one client writes a page, the others read the rest': async (mapping, client) => {
     for (let round = 0; round < ROUNDS; round++) {
       if (client === 0) await mapping.write(0, Uint8Array.of(round))
       else await mapping.read(PAGE, (PAGES - 1) * PAGE)
@@ -73,7 +74,7 @@ async function main(peers: string): Promise<void> {
     }
     const table = new Table({
       head: [`${CLIENTS} clients, ${PAGES} pages`, "unit 'file'", "unit 'page'", 'gain'],
-      // Colors are for a terminal, and this may go into a pipe.
+      // No colors, because the output may go into a pipe.
       style: { head: [], border: [] }
     })
     for (const { work, ms, faults } of outcomes) {
