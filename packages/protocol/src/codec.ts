@@ -28,7 +28,11 @@ export interface Codec<T> {
 
 export type TypeOf<C> = C extends Codec<infer T> ? T : never
 
-/** Appends values to a growing buffer. Integers are little-endian; `uint` is LEB128, up to 2^53 - 1. */
+/**
+ * Appends values to a growing buffer.
+ *
+ * Integers are little-endian. `uint` is LEB128, up to 2^53 - 1.
+ */
 export class Writer {
   private bytes: Uint8Array
   private view: DataView
@@ -97,7 +101,11 @@ export class Writer {
   }
 }
 
-/** Reads values from a buffer that the caller owns. `raw` returns views of that buffer. */
+/**
+ * Reads values from a buffer that the caller owns.
+ *
+ * `raw` returns views of that buffer.
+ */
 export class Reader {
   private readonly view: DataView
   private offset = 0

@@ -23,6 +23,7 @@ export abstract class QuireError extends Error {
   }
 }
 
+/** No file has this path. */
 export class NoSuchFileError extends QuireError {
   override readonly name = 'NoSuchFileError'
   readonly code = 'ERR_NO_ENTRY'
@@ -31,6 +32,7 @@ export class NoSuchFileError extends QuireError {
   }
 }
 
+/** The path already has a file, which an exclusive `open` does not accept. */
 export class FileExistsError extends QuireError {
   override readonly name = 'FileExistsError'
   readonly code = 'ERR_EXISTS'
@@ -39,6 +41,7 @@ export class FileExistsError extends QuireError {
   }
 }
 
+/** An argument is outside its valid values. */
 export class InvalidArgumentError extends QuireError {
   override readonly name = 'InvalidArgumentError'
   readonly code = 'ERR_INVALID_ARGUMENT'
@@ -56,7 +59,11 @@ export class InvalidArgumentError extends QuireError {
   }
 }
 
-/** The access reaches beyond the end of the file. The kernel sends SIGBUS in this case. */
+/**
+ * The access reaches beyond the end of the file.
+ *
+ * The kernel sends SIGBUS in this case.
+ */
 export class PastEndError extends QuireError {
   override readonly name = 'PastEndError'
   readonly code = 'ERR_PAST_END'
@@ -69,7 +76,11 @@ export class PastEndError extends QuireError {
   }
 }
 
-/** The write goes through a mapping that was made for reading. The kernel sends SIGSEGV in this case. */
+/**
+ * The write goes through a mapping that was made for reading.
+ *
+ * The kernel sends SIGSEGV in this case.
+ */
 export class ReadOnlyMappingError extends QuireError {
   override readonly name = 'ReadOnlyMappingError'
   readonly code = 'ERR_READ_ONLY'
@@ -87,8 +98,9 @@ export interface LostRange {
 }
 
 /**
- * The cluster has ended this client's session. The session's files and mappings are unusable, and `lost` was never
- * durable.
+ * The cluster has ended this client's session.
+ *
+ * The session's files and mappings are unusable, and `lost` was never durable.
  */
 export class SessionExpiredError extends QuireError {
   override readonly name = 'SessionExpiredError'
@@ -106,7 +118,11 @@ export class SessionExpiredError extends QuireError {
   }
 }
 
-/** No majority answered in time. Acknowledged data is not lost. The caller may repeat the operation. */
+/**
+ * No majority answered in time.
+ *
+ * Acknowledged data is not lost. The caller may repeat the operation.
+ */
 export class UnavailableError extends QuireError {
   override readonly name = 'UnavailableError'
   readonly code = 'ERR_UNAVAILABLE'
@@ -140,7 +156,7 @@ export class PinConflictError extends QuireError {
   }
 }
 
-/** Pinned pages and private copies leave no room in the cache, or one pin is larger than the cache. */
+/** The cache has too little room beside pinned pages or private copies, or is smaller than one pin. */
 export class CacheFullError extends QuireError {
   override readonly name = 'CacheFullError'
   readonly code = 'ERR_CACHE_FULL'
@@ -158,6 +174,7 @@ export class CacheFullError extends QuireError {
   }
 }
 
+/** A disk is full. */
 export class NoSpaceError extends QuireError {
   override readonly name = 'NoSpaceError'
   readonly code = 'ERR_NO_SPACE'
@@ -166,7 +183,11 @@ export class NoSpaceError extends QuireError {
   }
 }
 
-/** The process or the whole system has no file descriptor left. The operation had no effect and may be repeated. */
+/**
+ * The process or the whole system has no file descriptor left.
+ *
+ * The operation had no effect and may be repeated.
+ */
 export class NoDescriptorsError extends QuireError {
   override readonly name = 'NoDescriptorsError'
   readonly code = 'ERR_NO_DESCRIPTORS'
@@ -186,6 +207,7 @@ export function isShortage(error: unknown): error is Shortage {
   return error instanceof NoSpaceError || error instanceof NoDescriptorsError
 }
 
+/** A quota of the cluster is used up. */
 export class QuotaExceededError extends QuireError {
   override readonly name = 'QuotaExceededError'
   readonly code = 'ERR_QUOTA'
@@ -197,7 +219,7 @@ export class QuotaExceededError extends QuireError {
   }
 }
 
-/** Stored bytes do not match their checksum, and there is no intact copy. */
+/** Stored bytes do not match their checksum, without an intact copy elsewhere. */
 export class CorruptionError extends QuireError {
   override readonly name = 'CorruptionError'
   readonly code = 'ERR_CORRUPT'
@@ -212,6 +234,7 @@ export class CorruptionError extends QuireError {
   }
 }
 
+/** A remote or a stored file has a version that this program does not support. */
 export class VersionMismatchError extends QuireError {
   override readonly name = 'VersionMismatchError'
   readonly code = 'ERR_VERSION'
@@ -224,6 +247,7 @@ export class VersionMismatchError extends QuireError {
   }
 }
 
+/** The cluster or the local node refuses a remote. */
 export class NotAuthorizedError extends QuireError {
   override readonly name = 'NotAuthorizedError'
   readonly code = 'ERR_NOT_AUTHORIZED'

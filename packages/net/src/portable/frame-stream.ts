@@ -42,6 +42,7 @@ export function createFrameStream(init: FrameStreamInit): FrameStream {
 
 const ignore = (): void => {}
 
+/** Adapts a libp2p stream to {@link FrameStream}. */
 class Libp2pFrameStream implements FrameStream {
   readonly remote: string
   onDrain: () => void = ignore

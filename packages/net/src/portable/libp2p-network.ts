@@ -46,6 +46,7 @@ export function createNetworkOn(components: Libp2pComponents): Libp2pNetwork {
   return new NetworkNode(components)
 }
 
+/** Joins the parts of this folder to a network. */
 class NetworkNode implements Libp2pNetwork {
   readonly id: string
   readonly peerId: string

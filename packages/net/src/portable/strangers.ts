@@ -9,7 +9,7 @@ export const MAX_STRANGERS = 16
  */
 export const STRANGER_LIFE_MS = 5_000
 
-/** Limits the number and the lifetime of strangers' connections. */
+/** Limits the connections of strangers. */
 export class Strangers {
   private count = 0
   /** Stays false until a protocol is handled that answers strangers. Until then every stranger is cut off. */

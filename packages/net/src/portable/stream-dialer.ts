@@ -20,7 +20,7 @@ import { targetsOf, type Targets } from './targets.js'
 
 const DEFAULT_STEP_MS = timingOf(DEFAULT_ROUND_TRIP_MS).stepMs
 
-/** Opens streams to peers. Uses an open connection where there is one. */
+/** Opens streams to peers, over an open connection where there is one. */
 export class StreamDialer {
   constructor(
     private readonly node: Libp2p,
