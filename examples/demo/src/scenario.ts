@@ -142,7 +142,7 @@ async function leaderOf(cluster: Cluster): Promise<PeerStatus> {
     const leaders = (await cluster.status()).filter((peer) => peer.role === 'leader')
     const newest = leaders.sort((a, b) => (b.term ?? 0) - (a.term ?? 0))[0]
     if (newest !== undefined) return newest
-    if (elapsed() > CATCH_UP_MS) throw new Error('no peer says that it leads')
+    if (elapsed() > CATCH_UP_MS) throw new Error('no peer leads')
     await pause(POLL_MS)
   }
 }

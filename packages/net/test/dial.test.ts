@@ -35,7 +35,7 @@ describe('a dial', () => {
     await expect(dialEcho(client, server)).rejects.toEqual(new NotAuthorizedError(server.peerId, 'unknown'))
   })
 
-  it('fails if nobody answers, if another peer answers, and if the remote does not handle the protocol', async () => {
+  it('fails if no address answers, if another peer answers, and if the remote does not handle the protocol', async () => {
     const [server, client, stranger] = await Promise.all([createEcho(), createNode(), generatePrivateKey()])
     const address = server.multiaddrs[0]!.replace(/\/p2p\/.*/, '')
     await expect(client.dial(peerIdFromKey(stranger), [address], echoOptions)).rejects.toMatchObject({

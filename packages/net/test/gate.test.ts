@@ -18,7 +18,7 @@ describe('the gate', () => {
     expect(warnings).toHaveLength(1026)
   })
 
-  it('logs 32 refusals a minute whatever their keys, and later the number of those held back', () => {
+  it('logs 32 refusals a minute, even under different keys, and later the number of those held back', () => {
     const { logger, warnings } = recorder()
     let nowMs = 0
     const gate = createGate(

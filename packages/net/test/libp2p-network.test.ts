@@ -120,7 +120,7 @@ describe('a libp2p network', () => {
     })
     await vi.waitFor(() => expect(closed).toBe(60 - 8), { timeout: 3000, interval: 10 })
     await vi.waitFor(() => expect(closed).toBe(60), { timeout: 8000, interval: 50 })
-    // None of them is in the way any more.
+    // Another client can connect now.
     const stream = await dialEcho(await createNode(), node)
     stream.close()
   })

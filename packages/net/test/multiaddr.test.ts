@@ -57,7 +57,7 @@ describe('the address of a peer', () => {
     ['/ip4/192.0.2.1/ip4/192.0.2.2/tcp/4001', 'nothing else'],
     ['/dnsaddr/peer.example', 'no transport for /dnsaddr'],
     ['/memory/1', 'no transport for /memory']
-  ])('is refused with a reason if nobody can dial it: %s', async (address, fault) => {
+  ])('is refused with a reason if it cannot be dialed: %s', async (address, fault) => {
     const full = `${address}/p2p/${peerIdFromKey(await generatePrivateKey())}`
     expect(() => parsePeerAddress(full, 'peers')).toThrow(InvalidArgumentError)
     expect(() => parsePeerAddress(full, 'peers')).toThrow(

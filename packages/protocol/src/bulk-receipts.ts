@@ -20,21 +20,21 @@ const LENGTH_BYTES = 4
 /** Acknowledges the bytes that arrive on a bulk stream, several frames at a time. */
 export class BulkReceipts {
   private received = 0
-  private told = 0
+  private acknowledged = 0
   private cancel: (() => void) | undefined
 
   constructor(
     private readonly clock: Pick<Clock, 'schedule'>,
     /** Called with the number of all bytes received on the stream so far. It sends the receipt, and must not block. */
-    private readonly tell: (bytes: number) => void
+    private readonly send: (bytes: number) => void
   ) {}
 
   /** The driver calls this for each frame, with the length that `onFrame` delivers. */
   arrived(frameBytes: number): void {
     this.received += frameBytes + LENGTH_BYTES
     const receiptBytes = Math.min(MAX_RECEIPT_BYTES, Math.max(MIN_RECEIPT_BYTES, this.received * RECEIPT_SHARE))
-    if (this.received - this.told >= receiptBytes) return this.tellNow()
-    this.cancel ??= this.clock.schedule(RECEIPT_DELAY_MS, () => this.tellNow())
+    if (this.received - this.acknowledged >= receiptBytes) return this.acknowledge()
+    this.cancel ??= this.clock.schedule(RECEIPT_DELAY_MS, () => this.acknowledge())
   }
 
   /** Cancels the pending receipt. The driver calls this when the stream has closed. */
@@ -43,9 +43,9 @@ export class BulkReceipts {
     this.cancel = undefined
   }
 
-  private tellNow(): void {
+  private acknowledge(): void {
     this.stop()
-    this.told = this.received
-    this.tell(this.received)
+    this.acknowledged = this.received
+    this.send(this.received)
   }
 }

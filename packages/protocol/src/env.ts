@@ -46,7 +46,7 @@ export interface FrameStream {
   send(frame: Uint8Array): boolean
   /**
    * Called for each frame in the order of sending, without its length. The handler owns the bytes and may keep views of
-   * them; nobody changes them later. An error that it throws aborts the stream, and `onClose` receives it.
+   * them; they never change later. An error that it throws aborts the stream, and `onClose` receives it.
    */
   onFrame: (frame: Uint8Array) => void
   /**

@@ -125,33 +125,33 @@ describe('the bulk window', () => {
 
 describe('the receipts of a bulk stream', () => {
   function receipts() {
-    const told: number[] = []
+    const sent: number[] = []
     const timers: (() => void)[] = []
     const schedule = (_ms: number, callback: () => void) => {
       timers.push(callback)
       return () => void timers.splice(timers.indexOf(callback), 1)
     }
-    return { told, timers, receipts: new BulkReceipts({ schedule }, (bytes) => told.push(bytes)) }
+    return { sent, timers, receipts: new BulkReceipts({ schedule }, (bytes) => sent.push(bytes)) }
   }
 
   it('acknowledge many bytes at once, and few after a delay', () => {
-    const { told, timers, receipts: counter } = receipts()
+    const { sent, timers, receipts: counter } = receipts()
     counter.arrived(96)
     counter.arrived(96)
-    expect(told).toEqual([])
+    expect(sent).toEqual([])
     expect(timers).toHaveLength(1)
     timers[0]!()
-    expect(told).toEqual([200])
+    expect(sent).toEqual([200])
     counter.arrived(20_000)
-    expect(told).toEqual([200, 20_204])
+    expect(sent).toEqual([200, 20_204])
     expect(timers).toHaveLength(0)
   })
 
   it('are few for many bytes, because each costs both sides a message', () => {
-    const { told, timers, receipts: counter } = receipts()
+    const { sent, timers, receipts: counter } = receipts()
     const mebibytes = 64
     for (let i = 0; i < mebibytes * 256; i++) counter.arrived(PAGE_FRAME - 4)
-    expect(told.length / mebibytes).toBeLessThan(20)
+    expect(sent.length / mebibytes).toBeLessThan(20)
     counter.stop()
     expect(timers).toEqual([])
   })

@@ -1,6 +1,6 @@
 /**
  * A libp2p node for Node: TCP, Noise and Yamux between nodes that know each other. It runs no discovery, no relay and
- * no identify protocol, and it dials nothing by itself.
+ * no identify protocol, and it dials only on request.
  */
 import '../portable/polyfill.js'
 import type { noise as createNoise } from '@chainsafe/libp2p-noise'

@@ -1,4 +1,4 @@
-/** Says what is wrong with an address, in words for the person who wrote it. */
+/** Describes what is wrong with an address, for the person who has written it. */
 import { CODE_P2P, multiaddr, type Component } from '@multiformats/multiaddr'
 import { ip4In } from './ip4-in.js'
 

@@ -1,4 +1,4 @@
-/** A libp2p node as Quire's {@link Network}, whatever its transports are. */
+/** A libp2p node with any transports as Quire's {@link Network}. */
 import './polyfill.js'
 import type { Libp2p } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
