@@ -160,15 +160,6 @@ export class Reader {
   }
 }
 
-export const u8: Codec<number> = {
-  minBytes: 1,
-  write: (writer, value) => {
-    if (!Number.isInteger(value) || value < 0 || value > 255) throw new CodecError(`${value} is not a byte`)
-    writer.u8(value)
-  },
-  read: (reader) => reader.u8()
-}
-
 /** A safe integer, 0 or more, in 1 to 8 bytes. */
 export const uint: Codec<number> = {
   minBytes: 1,

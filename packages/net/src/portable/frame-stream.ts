@@ -11,9 +11,9 @@ import type { EventLoop } from './event-loop.js'
 import { messageOf } from './failures.js'
 
 /** `send` returns false when this many bytes are queued. */
-export const HIGH_WATER_BYTES = 256 * 1024
+const HIGH_WATER_BYTES = 256 * 1024
 /** After a false, `onDrain` follows once no more than this many bytes are queued. */
-export const LOW_WATER_BYTES = 64 * 1024
+const LOW_WATER_BYTES = 64 * 1024
 /** Above this many queued bytes the stream aborts with {@link SendQueueFullError}: the caller has ignored a false. */
 export const MAX_QUEUED_BYTES = 8 * 1024 * 1024
 /** Limit of bytes joined into one send: four Noise packets. */
