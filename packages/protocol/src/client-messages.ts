@@ -1,12 +1,14 @@
 /**
  * Messages between a client and the leader of a Raft group.
  *
- * A client holds two streams to the leader. *Control* is for small messages that must not wait; *bulk* carries page bytes.
- * Nothing relies on the order between the two: a message that must follow another names it (`after` names the grant that
- * precedes it, acknowledgements name operation or epoch and sequence, everything from the leader names its term).
+ * A client has two streams to the leader. *Control* carries small messages that must not wait, and *bulk* carries page
+ * bytes. Nothing relies on the order between the two streams. A message that must follow another one names it: `after`
+ * names the preceding grant, acknowledgements name their operation or their epoch and sequence, and every message from
+ * the leader names its term.
  *
- * Opening: hello → welcome on control, hello → attached on bulk, then register → registered on control. A welcome teaches
- * the leader's term *before* the client registers, which is what fences the previous leader (see docs/coherence.md).
+ * A connection opens with hello → welcome on control, hello → attached on bulk, and register → registered on control.
+ * The client learns the leader's term from the welcome *before* it registers, which fences the previous leader
+ * (docs/coherence.md, rule 3).
  */
 import { bool, encode, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
 import { wireError } from './errors.js'
@@ -21,11 +23,11 @@ export const member = struct({
   peerId: text(MAX_PEER_ID_BYTES),
   addresses: list(memberAddress, MAX_ADDRESSES)
 })
-/** A peer of the cluster and where it listens. */
+/** A peer of the cluster with the addresses that it listens on. */
 export type Member = TypeOf<typeof member>
 export const members = list(member, MAX_MEMBERS)
 
-/** As many of the addresses, in their order, as an encoded {@link Member} holds in `maxBytes` beside its id. */
+/** Selects addresses, in their order, that an encoded {@link Member} holds in `maxBytes` beside its id. */
 export function fitAddresses(addresses: readonly string[], maxBytes: number): string[] {
   let left = maxBytes
   return addresses.filter((address) => {
@@ -36,22 +38,23 @@ export function fitAddresses(addresses: readonly string[], maxBytes: number): st
   })
 }
 
-/** Pages in one writeback message: as many of the smallest size as one bulk frame holds. */
+/** The limit of pages in one writeback message: one bulk frame holds this many of the smallest size. */
 export const MAX_WRITEBACK_PAGES = 16
 
-/** What a peer is in its Raft group. */
+/** A peer's role in its Raft group. */
 export const role = oneOf('leader', 'follower', 'candidate', 'learner')
 export type Role = TypeOf<typeof role>
 
 export const access = oneOf('read', 'write')
 export type Access = TypeOf<typeof access>
 
-/** What a client sends. */
+/** The messages that a client sends. */
 export const clientMessage = union({
   // -- handshake
   /**
-   * First on each stream. `clusterId` and `founding` are empty until the client learns them, or `founding` is pinned; `fence` is the
-   * highest term seen; `attach` is the welcome's, on bulk.
+   * The first message on each stream. `clusterId` and `founding` are empty until the client learns them, unless
+   * `founding` is pinned. `fence` is the highest term that the client has seen. `attach` is the welcome's, on bulk
+   * only.
    */
   hello: [
     1,
@@ -65,12 +68,14 @@ export const clientMessage = union({
       attach: uint
     })
   ],
-  /** `session` 0 asks for a new one. */
+  /** Registers the client. `session` 0 requests a new session. */
   register: [2, struct({ session: uint, ttlMs: uint })],
   keepAlive: [3, struct({ nonce: uint })],
-  /** Asks for a sign of life. It says nothing of the lease. */
+  /** Asks for a sign of life. It does not affect the lease. */
   ping: [4, struct({})],
-  /** Bytes of frames that have come on bulk, behind its opening (`attached`, `hello`), in all. The same the other way round. */
+  /**
+   * The total of frame bytes received on bulk, without its handshake (`attached`, `hello`). The leader sends the same.
+   */
   bulkReceived: [5, struct({ bytes: uint })],
 
   // -- requests
@@ -78,33 +83,43 @@ export const clientMessage = union({
 
   // -- coherence
   /**
-   * A fault that the leader must resolve. `have` is the version of the readable copy held at the moment of sending, 0 for none:
-   * no bytes are sent to who holds the current ones. At most one request of a session is outstanding for a page.
+   * A fault that the leader must resolve. `have` is the version of the readable copy that the client holds at the
+   * moment of sending, or 0 for none; the leader sends no bytes if that version is current. A session has at most one
+   * outstanding fault for each page.
    */
   fault: [20, struct({ req: uint, file: uint, page: uint, access, have: uint })],
   invalidateAck: [21, struct({ op: uint, file: uint, page: uint })],
-  /** Answers a revoke or downgrade without bytes: `held` is false when this session never got the grant or has dropped the page. */
+  /**
+   * Answers a revoke or downgrade without bytes. `held` is false if the session never got the grant or has dropped the
+   * page.
+   */
   ownerAck: [22, struct({ op: uint, file: uint, page: uint, held: bool })],
-  /** Answers a revoke or downgrade with bytes that are not yet known to be durable. Bulk. */
+  /** Answers a revoke or downgrade with bytes that may not be durable yet. Bulk. */
   ownerAckDirty: [23, struct({ op: uint, dirty: dirtyPage })],
-  /** Nothing of the range is accessible here any more. */
+  /** No page of the range is accessible at this client any longer. */
   discardAck: [25, struct({ op: uint, file: uint })],
-  /** Dirty pages for msync or reclaim; the ownership stays. Bulk; bounded by the credit that registered gave. */
+  /**
+   * Writes dirty pages back for msync or reclaim, without giving up ownership. Bulk. The credit from `registered`
+   * limits it.
+   */
   writeback: [24, struct({ req: uint, pages: list(dirtyPage, MAX_WRITEBACK_PAGES) })],
 
   // -- operations
-  /** Instead of hello, as the only message of a control stream: any peer answers, leader or not. */
+  /** Replaces hello as the only message of a control stream. Any peer answers, leader or not. */
   status: [30, struct({ version: uint, seq: uint })]
 })
 export type ClientMessage = TypeOf<typeof clientMessage>
 
-/** Outcome of one page's writeback: `stale` to a live session means that the bytes were committed before, or given up by expiry. */
+/**
+ * The outcome of one page's writeback. `stale` tells a live session that the bytes were committed before, or that an
+ * expiry has discarded them.
+ */
 const writebackOutcome = struct({
   file: uint,
   page: uint,
   epoch: uint,
   seq: uint,
-  /** The page's version that holds the bytes; 0 when stale. */
+  /** The version of the page that contains the bytes; 0 if stale. */
   version: uint,
   stale: bool
 })
@@ -112,12 +127,12 @@ export type WritebackOutcome = TypeOf<typeof writebackOutcome>
 
 const operation = { term: uint, op: uint, file: uint, page: uint, after: uint }
 
-/** What the leader (or, during the handshake, any peer) sends. */
+/** The messages that the leader sends. During the handshake any peer may send them. */
 export const leaderMessage = union({
   // -- handshake
   /**
-   * `founding`: digest of the configuration that the cluster was founded from. `members` with their current addresses.
-   * `roundTripMs`: see `timingOf`.
+   * Accepts a hello. `founding` is the digest of the configuration that the cluster was founded from. `members` have
+   * their current addresses. `roundTripMs`: see `timingOf`.
    */
   welcome: [
     1,
@@ -135,7 +150,8 @@ export const leaderMessage = union({
   ],
   attached: [2, struct({})],
   /**
-   * Not the leader (or not ready yet, when `leader` is empty). `role` is the sender's. The stream is closed after it.
+   * The sender is not the leader, or is not ready yet if `leader` is empty. `role` is the sender's. The sender then
+   * closes the stream.
    */
   redirect: [
     3,
@@ -149,21 +165,22 @@ export const leaderMessage = union({
       roundTripMs: uint
     })
   ],
-  /** The stream is closed after it. */
+  /** Refuses the client. The sender then closes the stream. */
   refused: [4, struct({ error: wireError })],
   /**
-   * `ttlMs`: what the session has, which may be more than it asked for. `creditBytes`: page bytes in unacknowledged
-   * writebacks; `maxFaults`: outstanding faults. The client stays within both.
+   * Accepts a registration. `ttlMs` is the session's time to live, which may be longer than requested. `creditBytes`
+   * limits the page bytes in unacknowledged writebacks, and `maxFaults` the outstanding faults. The client stays within
+   * both.
    */
   registered: [5, struct({ term: uint, session: uint, ttlMs: uint, creditBytes: uint, maxFaults: uint })],
-  /** The session that the client asked for has ended. */
+  /** The requested session has ended. */
   expired: [6, struct({ session: uint })],
-  /** A majority confirmed the leader after the keep-alive arrived. */
+  /** Acknowledges a keep-alive. A majority has confirmed the leader after the keep-alive arrived. */
   keepAliveAck: [7, struct({ term: uint, nonce: uint })],
-  /** Answers a ping, at once and without asking anybody. */
+  /** Answers a ping at once, without a quorum round. */
   pong: [8, struct({})],
   bulkReceived: [9, struct({ bytes: uint })],
-  /** To a client with a session: what the welcome said of the members has changed. */
+  /** Tells a client with a session that the members of the welcome have changed. */
   members: [14, struct({ members })],
 
   // -- answers to requests
@@ -174,9 +191,10 @@ export const leaderMessage = union({
 
   // -- coherence
   /**
-   * Resolves the fault `req`. Without `bytes` the copy that the request named is current; empty ones stand for a page of zeros.
-   * Where `owner` says that the receiver is the owner on record, `epoch` is the page's epoch and `seq` its newest writeback, from
-   * which the receiver counts on; else both are 0. Bulk when it carries bytes or the file is owned as a whole, control otherwise.
+   * Resolves the fault `req`. Without `bytes`, the copy that the request named is current; empty `bytes` stand for a
+   * page of zeros. If `owner` is true, the receiver is the owner on record, `epoch` is the page's epoch, and `seq` is
+   * its newest writeback, from which the receiver continues to count. Otherwise both are 0. The grant uses bulk if it
+   * carries bytes or the file is owned as a whole, otherwise control.
    */
   grant: [
     20,
@@ -190,42 +208,46 @@ export const leaderMessage = union({
       epoch: uint,
       seq: uint,
       version: uint,
-      /** The newest discard of the file that had begun in this term; 0: none. */
+      /** The newest discard of the file that had begun in this term; 0 for none. */
       discard: uint,
       bytes: optional(pageBytes)
     })
   ],
   faultFailed: [21, struct({ term: uint, req: uint, file: uint, page: uint, error: wireError })],
-  /** Drop the page. `after`: handle this after the grant for that request (0: none was sent on this connection). */
+  /**
+   * Orders the client to drop the page. The client obeys after the grant for the request `after` (0: the leader has
+   * sent none on this connection).
+   */
   invalidate: [22, struct(operation)],
-  /** Give the page up, with its bytes if dirty. */
+  /** Orders the client to give the page up, with its bytes if they are dirty. */
   revoke: [23, struct(operation)],
-  /** Keep the page readable, give its bytes if dirty. */
+  /** Orders the client to keep the page readable only, and to send its bytes if they are dirty. */
   downgrade: [24, struct(operation)],
-  /** `req` is the writeback's; 0 for the bytes that came with an ownerAckDirty. */
+  /** Reports the outcome of a writeback. `req` is the writeback's, or 0 for the bytes of an `ownerAckDirty`. */
   writebackAck: [25, struct({ term: uint, req: uint, pages: list(writebackOutcome, MAX_WRITEBACK_PAGES) })],
   writebackFailed: [26, struct({ term: uint, req: uint, error: wireError })],
   /**
-   * Take access to the pages from `first` up to but without `end` away, and take nothing at or beyond `size` for part of the file until this
-   * is over. When it has taken pages away, the file's `discards` are what is said here; one that only grew the file leaves them.
+   * Orders the client to remove access to the pages from `first` up to but not including `end`, and to treat nothing at
+   * or beyond `size` as part of the file until `discarded` arrives. If the discard removes pages, the file's count of
+   * discards is then `discards`; a discard that only grows the file does not change the count.
    */
   discard: [27, struct({ term: uint, op: uint, file: uint, first: uint, end: uint, size: uint, discards: uint })],
-  /** It is over: the range reads as zeros, or is beyond the end; or, if not `committed`, nothing has changed. */
+  /** Ends a discard. If `committed`, the range reads as zeros or lies beyond the end. Otherwise nothing has changed. */
   discarded: [28, struct({ term: uint, op: uint, file: uint, committed: bool })],
 
   // -- operations
-  /** What the peer knows at this moment, without asking anybody. The stream is closed after it. */
+  /** The state of the peer at this moment, without a quorum round. The peer then closes the stream. */
   status: [
     30,
     struct({
       seq: uint,
       clusterId: text(64),
-      /** Digest of the configuration that the cluster was founded from. */
+      /** The digest of the configuration that the cluster was founded from. */
       founding: digestText,
       id: text(MAX_PEER_ID_BYTES),
-      /** This peer takes part in votes (docs/identity.md). */
+      /** This peer votes (docs/identity.md). */
       admitted: bool,
-      /** Peers that this one refuses, or that refuse it (`refusesThisPeer`), and why. */
+      /** The peers that this one refuses, or that refuse it (`refusesThisPeer`), with the reasons. */
       quarantined: list(
         struct({ peerId: text(MAX_PEER_ID_BYTES), refusesThisPeer: bool, reason: text(MAX_REASON_BYTES) }),
         MAX_MEMBERS
@@ -242,18 +264,21 @@ export const leaderMessage = union({
       roundTripMs: uint,
       sessions: uint,
       ownedPages: uint,
-      /** For entries of the log, on its disk and among its file descriptors. */
+      /** The room for log entries on the disk and among the file descriptors. */
       room: raftRoom,
-      /** Of the file system under the data directory; absent where unknown. The peer may take `freeBytes` of it. */
+      /** The file system of the data directory; absent if unknown. The peer may use `freeBytes` of it. */
       disk: optional(struct({ freeBytes: uint, totalBytes: uint })),
-      /** How long the stages of its work took since it started: counts in logarithmic buckets (docs/observability.md). */
+      /**
+       * The durations of the stages of the peer's work since its start: counts in logarithmic buckets
+       * (docs/observability.md).
+       */
       stages: list(struct({ name: text(64), buckets: list(struct({ index: uint, count: uint }), 256) }), 32)
     })
   ]
 })
 export type LeaderMessage = TypeOf<typeof leaderMessage>
 
-/** A message of one type, for handlers. */
+/** A message of one type. */
 export type ClientMessageOf<T extends ClientMessage['type']> = Extract<ClientMessage, { type: T }>
 export type LeaderMessageOf<T extends LeaderMessage['type']> = Extract<LeaderMessage, { type: T }>
 

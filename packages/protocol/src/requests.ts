@@ -1,6 +1,7 @@
 /**
- * The requests of a session, one row each. The client, the leader and the state machine read this table: a new request is
- * a row here, and a row of `REQUEST_ROWS` in the store (packages/store/src/state/request-rows.ts) if the log carries it.
+ * The requests of a session, one row each. The client, the leader and the state machine read this table: a new request
+ * is a row here, and a row of `REQUEST_ROWS` in the store (packages/store/src/state/request-rows.ts) if the log carries
+ * it.
  */
 import { bool, optional, struct, uint, type Codec, type StructOf } from './codec.js'
 import { dirtyPage, filePath, unit } from './files.js'
@@ -56,7 +57,9 @@ export const REQUESTS = {
     paths: ['path'],
     reply: 'opened'
   },
-  /** Creates a file without a path and opens it. The file ends with the session unless `link` gives it a path before. */
+  /**
+   * Creates a file without a path and opens it. The file ends with the session unless `link` gives it a path before.
+   */
   createUnnamed: {
     kind: 'change',
     tag: 7,
@@ -75,7 +78,10 @@ export const REQUESTS = {
     file: 'open',
     reply: 'done'
   },
-  /** Sets the file's size. `tail` holds the unflushed bytes that the owner of the page cut by the new end has given back. */
+  /**
+   * Sets the file's size. `tail` holds the unflushed bytes that the owner of the page cut by the new end has given
+   * back.
+   */
   truncate: {
     kind: 'discard',
     tag: 17,
@@ -104,8 +110,9 @@ export const REQUESTS = {
   },
   unlink: { kind: 'change', tag: 9, fields: { path: filePath }, entry: { tag: 16 }, paths: ['path'], reply: 'done' },
   /**
-   * Gives an unnamed file a path, which no longer leads to the file that it led to. The session asks for it when all its
-   * writebacks are acknowledged, so every writeback that it knows to be durable stands before this entry in the log.
+   * Gives an unnamed file a path, which no longer leads to the file that it led to. The session asks for it when all
+   * its writebacks are acknowledged, so every writeback that it knows to be durable stands before this entry in the
+   * log.
    */
   link: {
     kind: 'change',
