@@ -30,6 +30,9 @@ export class FrameTooLargeError extends Error {
   }
 }
 
+/** The Raft group that carries the configuration of the cluster. There is no other group yet. */
+export const ROOT_GROUP = 0
+
 const LENGTH_BYTES = 4
 
 /** Encodes one frame with its length, ready for `FrameStream.send`. The caller owns the result. */

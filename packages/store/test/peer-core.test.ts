@@ -121,8 +121,8 @@ describe('a peer whose log finds no more space', () => {
   it('takes no writes, goes on for as long as its last file lasts, and takes writes again when there is room', async () => {
     const peer = await new LonePeer().start({ segmentBytes: 64 * 1024 })
     const readOnly: (string | undefined)[] = []
-    const { node, groupServer } = peer.core
-    groupServer!.setReadOnly = (fault) => readOnly.push(fault?.name)
+    const { node, server } = peer.core.root
+    server!.setReadOnly = (fault) => readOnly.push(fault?.name)
     peer.disk.setCapacity(peer.disk.usedBytes)
     while (readOnly.length === 0) {
       peer.store(10)
@@ -164,14 +164,14 @@ describe.each(LACKS)('a peer whose log is full to the last sector for want of $o
   async function full(): Promise<{ peer: LonePeer; readOnly: (string | undefined)[] }> {
     const peer = await new LonePeer().start({ segmentBytes: 64 * 1024 })
     const readOnly: (string | undefined)[] = []
-    const { groupServer } = peer.core
-    const setReadOnly = groupServer!.setReadOnly.bind(groupServer)
-    groupServer!.setReadOnly = (fault) => {
+    const { server } = peer.core.root
+    const setReadOnly = server!.setReadOnly.bind(server)
+    server!.setReadOnly = (fault) => {
       readOnly.push(fault?.name)
       setReadOnly(fault)
     }
     begin(peer)
-    for (let i = 0; peer.core.node!.status().room !== 'none' && i < 1000; i++) {
+    for (let i = 0; peer.core.root.node!.status().room !== 'none' && i < 1000; i++) {
       peer.store(10)
       await peer.clock.advance(20)
     }
@@ -190,7 +190,7 @@ describe.each(LACKS)('a peer whose log is full to the last sector for want of $o
 
   it('does not end, serves what it has, and goes on by itself when there is room', async () => {
     const { peer, readOnly } = await full()
-    const { node } = peer.core
+    const { node } = peer.core.root
     const { appliedIndex, lastIndex } = node!.status()
     expect(appliedIndex).toBeLessThan(lastIndex)
     await peer.clock.advance(20_000)
@@ -215,7 +215,7 @@ describe('a peer whose page store is full', () => {
     peer.pages.failWith(new NoSpaceError('pages'))
     peer.store(500)
     await peer.clock.advance(5000)
-    const { node } = peer.core
+    const { node } = peer.core.root
     expect(node!.status().appliedIndex).toBeLessThan(node!.status().commitIndex)
     await peer.within(
       5000,

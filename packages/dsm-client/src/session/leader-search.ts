@@ -6,6 +6,7 @@
 import { onAbort } from '@quire/net'
 import {
   NotAuthorizedError,
+  ROOT_GROUP,
   SessionExpiredError,
   timingOf,
   type Clock,
@@ -30,8 +31,6 @@ export interface LeaderSearchInit {
   readonly signal: AbortSignal
 }
 
-/** One Raft group for now; every frame names it. */
-export const GROUP = 0
 const MIN_BACKOFF_MS = 20
 const MAX_BACKOFF_MS = 500
 /** A peer has this share of a step for itself; a quarter of a second with the default timing. */
@@ -135,7 +134,7 @@ export class LeaderSearch {
       network,
       clock,
       cluster,
-      group: GROUP,
+      group: ROOT_GROUP,
       maxStepMs: this.opinions?.leftMs ?? Infinity,
       session: session(),
       ttlMs,

@@ -1,12 +1,11 @@
-/** What makes a peer, on components of the caller's: Raft node, page store, owner directory and session server of its group. */
 import {
   ClosedError,
   MAX_ADDRESSES,
   MAX_TOTAL_ADDRESS_BYTES,
+  ROOT_GROUP,
   checkRoundTrip,
   decode,
   fitAddresses,
-  isShortage,
   timingOf,
   type Clock,
   type Member,
@@ -16,25 +15,17 @@ import {
   type Random,
   type Timing
 } from '@quire/protocol'
-import { NotLeaderError, createRaftNode, type RaftNode, type RaftNodeInit } from '@quire/raft'
+import { NotLeaderError, type RaftNodeInit } from '@quire/raft'
 import type { Logger } from 'pino'
-import type { Directory } from '../directory/directory.js'
-import { createStages, type Stages, type StageReport } from '../observability/stages.js'
-import type { ServerLimits } from '../server/limits.js'
-import {
-  createGroupServer,
-  createSessionServer,
-  type GroupServer,
-  type SessionServer,
-  type StatusReport
-} from '../server/index.js'
+import { createStages, type StageReport, type Stages } from '../observability/stages.js'
+import { createSessionServer, type ServerLimits, type SessionServer, type StatusReport } from '../server/index.js'
 import { clusterConfig, type Applied, type ReplicatedConfig } from '../state/index.js'
 import { AddressBook } from '@quire/net'
 import { encodeCluster } from './cluster.js'
+import { openPeerGroup, type PeerGroup } from './group.js'
 import { createPeerIdentity, type PeerIdentity } from './identity.js'
-import { createPeerLinks, type Acknowledged, type PeerLinks, type Quarantined } from './peer-links.js'
-import { RoleLog } from './role-log.js'
-import { openReplica, type Replica, type ReplicaLimits, type ReplicaStorage } from './replica.js'
+import { createPeerLinks, type PeerLinks, type Quarantined } from './peer-links.js'
+import type { ReplicaLimits, ReplicaStorage } from './replica.js'
 
 export interface PeerCoreComponents {
   readonly storage: ReplicaStorage
@@ -99,67 +90,68 @@ export interface PeerStatus {
   readonly stages: readonly StageReport[]
 }
 
-/** One group so far; its id is in every message, so that more can share the streams. */
-const GROUP = 0
-
 /** Opens the storage. Rejects, with nothing left open, when it is damaged or another's. Nothing runs before `connect`. */
 export async function openPeerCore(components: PeerCoreComponents, init: PeerCoreInit): Promise<PeerCore> {
-  const { storage, clock } = components
-  const stages = createStages(clock)
-  const replica = await openReplica({
-    storage,
-    peerId: init.id,
-    cluster: init.cluster,
-    clock,
+  const stages = createStages(components.clock)
+  const { id, cluster, logger, limits, replicaLimits, raft, onApplied, onFatal } = init
+  const root = await openPeerGroup(components, {
+    group: ROOT_GROUP,
+    id,
+    cluster,
+    logger,
     stages,
-    limits: init.replicaLimits,
-    // Neither is called before the node, which is made from the result, hands entries in.
-    onApplied: (index, applied) => core.applied(index, applied),
-    onFault: (fault) => core.storageFault(fault)
+    limits,
+    replicaLimits,
+    raft,
+    onConfig: (config) => core.configured(config),
+    onApplied,
+    onFatal
   })
-  const identity = await openIdentity(components, init, replica, () => core.settled())
-  const core = new PeerCore(components, init, replica, stages, identity)
+  const identity = await openIdentity(components, init, root)
+  const core = new PeerCore(components, init, root, stages, identity)
   return core
 }
 
 async function openIdentity(
   { storage, random }: PeerCoreComponents,
   { id }: PeerCoreInit,
-  replica: Replica,
-  settled: () => RaftMark
+  root: PeerGroup
 ): Promise<PeerIdentity> {
-  const { log, founding } = replica
-  const durable = () => ({
-    term: log.hardState.term,
-    lastTerm: log.term(log.lastIndex) ?? 0,
-    lastIndex: log.lastIndex
-  })
+  const { founding } = root.replica
+  const durable = (): RaftMark => root.durable()
+  const settled = (): RaftMark => root.settled()
   try {
     return await createPeerIdentity({ id, storage, founding, random, durable, settled })
   } catch (error) {
-    await replica.log.close()
-    await replica.applier.close()
+    await root.stop()
+    await root.close()
     throw error
   }
 }
 
+/**
+ * Runs a peer on components of the caller's.
+ *
+ * The peer's Raft groups share its links to other peers, its session server and its identity. The root group carries the
+ * configuration of the cluster.
+ */
 export class PeerCore {
   /** Where the peers of the cluster are. */
   private readonly book = new AddressBook()
-  private parts: Parts | undefined
-  /** Storage lacks room or a descriptor, or has failed. */
-  private fault: Error | undefined
-  private isReachable = true
+  private readonly groups: ReadonlyMap<number, PeerGroup>
+  private parts: { readonly links: PeerLinks; readonly server: SessionServer } | undefined
   private newestConfig: ReplicatedConfig
 
   constructor(
     private readonly components: PeerCoreComponents,
     private readonly init: PeerCoreInit,
-    readonly replica: Replica,
+    /** The group that carries the configuration of the cluster. */
+    readonly root: PeerGroup,
     private readonly stages: Stages,
     private readonly identity: PeerIdentity
   ) {
-    this.newestConfig = replica.config
+    this.groups = new Map([[root.id, root]])
+    this.newestConfig = root.replica.config
   }
 
   get config(): ReplicatedConfig {
@@ -178,35 +170,20 @@ export class PeerCore {
    */
   proposeRoundTrip(roundTripMs: number): { readonly index: number; readonly term: number } {
     checkRoundTrip(roundTripMs, 'roundTripMs')
-    const { node } = this
+    const { node } = this.root
     if (node === undefined) throw new NotLeaderError(this.init.id, undefined)
-    // Of what the log has, not of what is applied: a configuration in between must not be undone.
+    // From the log, not from the state: a configuration that is not applied yet must not be undone.
     const config = decode(clusterConfig, node.context)
     return node.changeMembership([], encodeCluster({ ...config, roundTripMs }))
   }
 
-  /** The parts, once connected. */
-  get node(): RaftNode | undefined {
-    return this.parts?.node
-  }
-
-  /** Undefined while this peer does not serve as the leader. */
-  get directory(): Directory | undefined {
-    return this.parts?.groupServer.directory
-  }
-
-  get groupServer(): GroupServer | undefined {
-    return this.parts?.groupServer
-  }
-
   /**
-   * Starts to take part; `addresses` are where this peer listens. Does not pause: a remote that has connected meanwhile finds every
-   * protocol.
+   * Starts to take part; `addresses` are where this peer listens. Runs without a pause, so a remote that has connected
+   * meanwhile finds every protocol.
    */
   connect(network: Network, addresses: readonly string[]): void {
     const { clock, random } = this.components
-    const { id } = this.init
-    const { state } = this.replica.applier
+    const { limits } = this.init
     const { tickMs, electionTicks, heartbeatTicks } = this.timing
     const links = createPeerLinks({
       network,
@@ -216,67 +193,39 @@ export class PeerCore {
       addresses,
       book: this.book,
       stepMs: () => this.timing.stepMs,
-      receive: (group, from, message) => {
-        if (group === GROUP) this.parts?.node.receive(from, message)
-      },
-      acknowledged: () => this.acknowledged(),
-      confirmLeadership: () => (this.parts?.node.status().ready === true ? this.parts.node.readIndex() : undefined),
+      receive: (group, from, message) => this.groups.get(group)?.receive(from, message),
+      acknowledged: () => this.root.acknowledged(),
+      confirmLeadership: () => this.root.confirmLeadership(),
       logger: this.child('links')
     })
-    const roles = new RoleLog(this.child('raft'), id)
-    const node = createRaftNode(
-      {
-        clock,
-        random,
-        log: this.replica.log,
-        transport: { send: (to, message) => links.send(GROUP, to, message) },
-        application: {
-          appliedIndex: this.replica.applier.appliedIndex,
-          apply: (entries) => this.replica.apply(entries),
-          onChange: (status) => {
-            roles.changed(status)
-            this.parts?.groupServer.statusChanged()
-          },
-          onFatal: (error) => this.init.onFatal(error)
-        }
-      },
-      // Not the node's own choice, and not its operator's: the cluster's.
-      { ...this.init.raft, id, tickMs, electionTicks, heartbeatTicks }
+    const groupServers = [...this.groups.values()].map((group) =>
+      group.connect({
+        transport: { send: (to, message) => links.send(group.id, to, message) },
+        ticks: { tickMs, electionTicks, heartbeatTicks },
+        founding: this.identity.digest,
+        members: () => this.members(),
+        membersVersion: () => this.book.changes
+      })
     )
-    const groupServer = createGroupServer({
-      group: GROUP,
-      self: id,
-      founding: this.identity.digest,
-      members: () => this.members(),
-      membersVersion: () => this.book.changes,
-      raft: node,
-      view: state,
-      clock,
-      random,
-      stages: this.stages,
-      ...(this.init.limits === undefined ? {} : { limits: this.init.limits }),
-      logger: this.child('server'),
-      onFatal: (error) => this.init.onFatal(error)
-    })
     const server = createSessionServer({
       network,
       clock,
-      groups: [groupServer],
+      groups: groupServers,
       status: () => this.report(),
-      ...(this.init.limits === undefined ? {} : { limits: this.init.limits }),
+      ...(limits === undefined ? {} : { limits }),
       logger: this.child('server')
     })
-    this.parts = { links, node, groupServer, server }
+    this.parts = { links, server }
     this.learnOwn(addresses)
-    this.lackRoom(this.fault)
+    for (const group of this.groups.values()) group.tellRoom()
     links.setPeers(this.newestConfig.voters)
   }
 
   status(): PeerStatus {
-    if (this.parts === undefined) throw new ClosedError('peer')
-    const { role, term, leader, lastIndex, commitIndex, appliedIndex, voters, learners, room } =
-      this.parts.node.status()
-    const { state } = this.replica.applier
+    const { node, replica } = this.root
+    if (this.parts === undefined || node === undefined) throw new ClosedError('peer')
+    const { role, term, leader, lastIndex, commitIndex, appliedIndex, voters, learners, room } = node.status()
+    const { state } = replica.applier
     return {
       clusterId: this.newestConfig.clusterId,
       founding: this.identity.digest,
@@ -302,72 +251,29 @@ export class PeerCore {
 
   /** Hands leadership on, sends clients away and ends Raft with its log. The network must still be there, to tell them. */
   async stop(): Promise<void> {
-    const { parts } = this
-    if (parts?.node.status().role === 'leader') await this.handOn(parts.node)
-    parts?.server.close()
-    parts?.groupServer.close()
-    const closing = parts === undefined ? this.replica.log.close() : parts.node.close()
-    // The node, which hands in nothing from here on, waits for entries that are being applied. On a full disk they wait for room.
-    this.replica.applier.stop()
-    await closing
-    parts?.links.close()
+    const groups = [...this.groups.values()]
+    for (const group of groups) if (group.node?.status().role === 'leader') await group.handOn()
+    this.parts?.server.close()
+    await Promise.all(groups.map((group) => group.stop()))
+    this.parts?.links.close()
   }
 
-  /** Otherwise the others would wait for an election timeout. Without others, or when none takes over, they do. */
-  private async handOn(node: RaftNode): Promise<void> {
-    try {
-      await node.transferLeadership()
-    } catch (error) {
-      this.init.logger?.debug({ err: error }, 'leadership was not handed on')
-    }
-  }
-
-  /** After `stop`: makes everything applied durable and closes the page store. */
+  /** After `stop`: makes everything applied durable and closes the page stores. */
   async close(): Promise<void> {
-    await this.replica.applier.close()
+    await Promise.all([...this.groups.values()].map((group) => group.close()))
   }
 
-  /** From the replica. */
-  applied(index: number, applied: Applied | undefined): void {
-    if (applied !== undefined) {
-      if (applied.type === 'config') this.configure()
-      this.parts?.groupServer.applied(index, applied)
-    }
-    this.init.onApplied?.(index, applied)
-  }
-
-  /** From the replica. */
-  storageFault(fault: Error | undefined): void {
-    const lack = (fault ?? this.fault)?.name === 'NoDescriptorsError' ? 'file descriptor' : 'room on the disk'
-    this.fault = fault
-    this.lackRoom(fault)
-    if (fault === undefined) this.init.logger?.info(`there is ${lack} again`)
-    else if (isShortage(fault)) this.init.logger?.error({ err: fault }, `no ${lack}: no writes are taken`)
-    else this.init.onFatal(fault)
-  }
-
-  /**
-   * Whether others can connect to this peer. While they cannot, another peer should lead; as long as none can, this one
-   * goes on for those that are connected.
-   */
+  /** Whether others can connect to this peer; see {@link PeerGroup.setReachable}. */
   setReachable(isReachable: boolean): void {
-    this.isReachable = isReachable
-    this.lackRoom(this.fault)
+    for (const group of this.groups.values()) group.setReachable(isReachable)
   }
 
-  /** The node looks for another leader; as long as it finds none, it takes no writes. */
-  private lackRoom(fault: Error | undefined): void {
-    this.parts?.node.setRoom(fault === undefined && this.isReachable)
-    this.parts?.groupServer.setReadOnly(fault)
-  }
-
-  private configure(): void {
-    const { config } = this.replica.applier.state
-    if (config === undefined) return
+  /** The root group has applied a configuration. */
+  configured(config: ReplicatedConfig): void {
     this.newestConfig = config
     this.learnOwn()
     this.parts?.links.setPeers(config.voters)
-    this.parts?.node.setTickMs(this.timing.tickMs)
+    for (const group of this.groups.values()) group.node?.setTickMs(this.timing.tickMs)
     this.init.onConfig?.(config)
   }
 
@@ -404,37 +310,7 @@ export class PeerCore {
     this.book.learn(id, [...(own?.addresses ?? []), ...listening])
   }
 
-  /** What this peer has on its disk for good. */
-  settled(): RaftMark {
-    const { log } = this.replica
-    const { commitIndex = 0, durableIndex = 0 } = this.node?.status() ?? {}
-    const index = Math.min(commitIndex, durableIndex, log.lastIndex)
-    return { term: log.hardState.term, lastTerm: log.term(index) ?? 0, lastIndex: index }
-  }
-
-  /** What each follower has that is committed: it stays on that follower's disk for good. */
-  private acknowledged(): Acknowledged[] {
-    const { node } = this.parts ?? {}
-    if (node === undefined) return []
-    const { log } = this.replica
-    const committed = Math.min(node.status().commitIndex, log.lastIndex)
-    const found: Acknowledged[] = []
-    for (const [peerId, match] of node.matchIndexes()) {
-      const index = Math.min(match, committed)
-      const term = log.term(index)
-      if (term !== undefined && index > 0) found.push({ peerId, term, index })
-    }
-    return found
-  }
-
   private child(component: string): Logger | undefined {
     return this.init.logger?.child({ component })
   }
-}
-
-interface Parts {
-  readonly links: PeerLinks
-  readonly node: RaftNode
-  readonly groupServer: GroupServer
-  readonly server: SessionServer
 }

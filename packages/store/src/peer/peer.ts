@@ -235,7 +235,7 @@ class RunningPeer implements Peer {
   }
 
   private async shutDown(): Promise<void> {
-    const last = this.multiaddrs.length > 0 ? this.core?.node?.status() : undefined
+    const last = this.multiaddrs.length > 0 ? this.core?.root.node?.status() : undefined
     if (last !== undefined) this.init.logger?.info({ role: last.role, term: last.term }, 'the peer is stopping')
     this.watch?.stop()
     // Clients first, while there is a network to tell them; then Raft, which ends with the log; the checkpoint last.

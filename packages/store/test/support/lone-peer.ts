@@ -67,7 +67,9 @@ export class LonePeer {
   /** Proposes `count` entries that each add a record to what is stored. */
   store(count: number): void {
     for (let i = 0; i < count; i++) {
-      this.core.node!.propose(encodeCommand({ type: 'openSession', clientId: `client-${i}`, ttlMs: 600_000, at: 0 }))
+      this.core.root.node!.propose(
+        encodeCommand({ type: 'openSession', clientId: `client-${i}`, ttlMs: 600_000, at: 0 })
+      )
     }
   }
 

@@ -171,7 +171,7 @@ export class Faults {
   }
 
   private leader(): SimPeer | undefined {
-    return this.init.peers.find((peer) => peer.core?.node?.status().role === 'leader')
+    return this.init.peers.find((peer) => peer.core?.root.node?.status().role === 'leader')
   }
 
   /** Two nodes that talk to each other: one is a peer. */
@@ -205,7 +205,7 @@ export class Faults {
 
   private transfer(leader: SimPeer, chance: Chance): void {
     const to = chance.pick(PEER_IDS.filter((id) => id !== leader.id))
-    leader.core?.node?.transferLeadership(to).catch(() => {})
+    leader.core?.root.node?.transferLeadership(to).catch(() => {})
   }
 
   /** Time-outs for a longer way than there is, or those of the founding again. */

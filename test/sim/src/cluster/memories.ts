@@ -49,7 +49,7 @@ export class Memories {
   }
 
   applied(peer: SimPeer, index: number): void {
-    const term = peer.core?.replica.log.term(index)
+    const term = peer.core?.root.replica.log.term(index)
     if (term === undefined) return
     let own = this.settled.get(peer)
     // A process that was killed within the window may have told nobody, and the next one need not know what is committed.
@@ -77,7 +77,7 @@ export class Memories {
     if (![peer, about].every((each) => runsSince(each, since))) return
     if (!network.isSteady(about.id, peer.id, PROTOCOL_RAFT, since - HANDSHAKE_MS)) return
     coverage.add('memories checked')
-    if (about.core?.node?.status().role === 'leader') coverage.add('memories of leaders checked')
+    if (about.core?.root.node?.status().role === 'leader') coverage.add('memories of leaders checked')
     const { lastTerm = 0, lastIndex = 0 } = peer.remembered(about.id) ?? {}
     if (lastTerm > must.term || (lastTerm === must.term && lastIndex >= must.index)) return
     const facts = `entry ${must.index} of term ${must.term}, ${windowMs} ms ago; remembered: ${lastIndex} of ${lastTerm}`

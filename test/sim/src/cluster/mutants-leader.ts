@@ -19,7 +19,7 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     name: 'a peer keeps its own timing',
     rule: 'docs/raft.md, Timing',
     file: 'store/dist/peer/peer-core.js',
-    find: 'this.parts?.node.setTickMs(this.timing.tickMs);',
+    find: 'for (const group of this.groups.values())\n            group.node?.setTickMs(this.timing.tickMs);',
     replace: ''
   },
   {

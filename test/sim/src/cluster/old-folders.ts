@@ -52,7 +52,7 @@ export class OldFolders {
     const { scheduler, leader } = this.init
     scheduler.after(ms, 'the peer of an older folder is to lead', () => {
       leader()
-        ?.core?.node?.transferLeadership(peer.id)
+        ?.core?.root.node?.transferLeadership(peer.id)
         .catch(() => {})
     })
   }
@@ -65,7 +65,7 @@ export class OldFolders {
     const areAhead = others.every((other) => remembersMore(other.remembered(peer.id), copy))
     if (!areAhead && !others.every((other) => remembersBoot(other.remembered(peer.id), copy))) return
     if (!areAhead) coverage.add('older folders that only the boot tells')
-    if (peer.core?.node?.status().role === 'leader') coverage.add('older folders of leaders')
+    if (peer.core?.root.node?.status().role === 'leader') coverage.add('older folders of leaders')
     peer.crash(false)
     peer.startOn(copy, areAhead)
     coverage.add('older folders put back')
@@ -88,7 +88,7 @@ export class OldFolders {
 
   /** The folder is as it was: no message of Raft has come in, and so none that it sent was answered. */
   private check(peer: SimPeer): void {
-    const { node } = peer.core ?? {}
+    const { node } = peer.core?.root ?? {}
     if (node === undefined) return
     const { term, lastIndex, leader } = node.status()
     const before = peer.oldFolderStart

@@ -70,7 +70,7 @@ export class PageInvariants {
 
   /** The entry after the last that anybody had applied. */
   applied(peer: SimPeer, index: number, applied: Applied): void {
-    const { state } = peer.core!.replica.applier
+    const { state } = peer.core!.root.replica.applier
     switch (applied.type) {
       case 'handover':
         if (applied.version === index) this.commit(state, applied.file, applied.page)

@@ -94,7 +94,7 @@ export class Peace {
 
   private checkAtRest(): void {
     const { clients, pages } = this.simulation
-    const state = this.simulation.leader()!.core!.replica.applier.state
+    const state = this.simulation.leader()!.core!.root.replica.applier.state
     for (const { name, client } of clients) {
       const view = inspectClient(client!)
       if (view.pendingRequests > 0) this.leftOver(`${view.pendingRequests} requests of ${name}`)
@@ -125,7 +125,7 @@ export class Peace {
       const file = state.file(id)
       if (file !== undefined && !file.linked && file.sessions.size === 0) this.leftOver(`file ${id}, which has no path`)
     }
-    const stats = this.simulation.leader()!.core!.directory!.stats()
+    const stats = this.simulation.leader()!.core!.root.server!.directory!.stats()
     if (stats.operations > 0 || stats.waiting > 0) this.leftOver(`directory: ${JSON.stringify(stats)}`)
   }
 
@@ -141,8 +141,8 @@ export class Peace {
 
   private checkAllReleased(): void {
     const leader = this.simulation.leader()
-    const state = leader?.core?.replica.applier.state
-    const stats = leader?.core?.directory?.stats()
+    const state = leader?.core?.root.replica.applier.state
+    const stats = leader?.core?.root.server?.directory?.stats()
     const sessions = this.sessionsAtLeader()
     if (sessions !== 0 || state?.ownedPages() !== 0 || stats?.pages !== 0) {
       this.leftOver(`${sessions} sessions, ${state?.ownedPages()} owned pages, directory: ${JSON.stringify(stats)}`)
@@ -156,7 +156,7 @@ export class Peace {
       }
     }
     for (const peer of this.simulation.peers) {
-      if (peer.core?.replica.applier.fault !== undefined) throw peer.core.replica.applier.fault
+      if (peer.core?.root.replica.applier.fault !== undefined) throw peer.core.root.replica.applier.fault
     }
   }
 
@@ -191,7 +191,7 @@ export class Peace {
     let since = Infinity
     let term = 0
     return () => {
-      const status = this.simulation.leader()?.core?.node?.status()
+      const status = this.simulation.leader()?.core?.root.node?.status()
       const isAwake = peers.every(({ process }) => process?.isAwake === true)
       const isLinked = this.raftStreams() === 6
       const isWhole = isAwake && isLinked && status?.term === term && clients.every((each) => isSettled(each))
@@ -209,25 +209,25 @@ export class Peace {
   }
 
   private sessionsAtLeader(): number {
-    const state = this.simulation.leader()?.core?.replica.applier.state
+    const state = this.simulation.leader()?.core?.root.replica.applier.state
     return state === undefined ? -1 : [...state.sessions()].length
   }
 
   private isCurrent(peer: SimPeer): boolean {
-    return peer.core !== undefined && peer.core.replica.applier.appliedIndex >= this.simulation.raft.commitIndex
+    return peer.core !== undefined && peer.core.root.replica.applier.appliedIndex >= this.simulation.raft.commitIndex
   }
 
   /** Timing is the cluster's: what the log says, and no peer's own. */
   private isInStep({ core }: SimPeer): boolean {
-    const config = core?.replica.applier.state.config
-    const leading = this.simulation.leader()?.core?.replica.applier.state.config
+    const config = core?.root.replica.applier.state.config
+    const leading = this.simulation.leader()?.core?.root.replica.applier.state.config
     if (config === undefined || config.roundTripMs !== leading?.roundTripMs) return false
-    return core!.node!.status().tickMs === timingOf(config.roundTripMs).tickMs
+    return core!.root.node!.status().tickMs === timingOf(config.roundTripMs).tickMs
   }
 
   private describe(): string {
     const nodes = this.simulation.peers.map(({ name, core }) => {
-      const status = core?.node?.status()
+      const status = core?.root.node?.status()
       return `${name} ${status?.role} of ${status?.term}, applied ${status?.appliedIndex} of ${status?.lastIndex}`
     })
     const clients = this.simulation.clients.map((each) => {
@@ -235,7 +235,7 @@ export class Peace {
       const state = view === undefined ? 'unconnected' : view.isEnded ? 'ended' : view.isValid ? 'valid' : 'suspect'
       return `${each.name} ${state}, ${each.running} programs: ${each.programs.map(({ doing }) => doing).join(' ')}`
     })
-    const stats = this.simulation.leader()?.core?.directory?.stats()
+    const stats = this.simulation.leader()?.core?.root.server?.directory?.stats()
     return [...nodes, ...clients, `${this.raftStreams()} raft streams`, JSON.stringify(stats)].join('; ')
   }
 }

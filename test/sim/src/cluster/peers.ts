@@ -198,7 +198,7 @@ export class SimPeer {
     const { process } = this
     if (process === undefined) return
     this.world.coverage.add('peer crashes')
-    if (this.core?.node?.status().role === 'leader') this.world.coverage.add('leader crashes')
+    if (this.core?.root.node?.status().role === 'leader') this.world.coverage.add('leader crashes')
     if (this.writing > 0) this.world.coverage.add('crashes with a write under way')
     const { folder } = this
     folder.last = this.lastEntry() ?? folder.last
@@ -234,7 +234,7 @@ export class SimPeer {
   /** The last that the log may hold after a crash at this moment: what is being written may survive it. */
   private lastEntry(): Folder['last'] | undefined {
     if (this.core === undefined) return undefined
-    const { node, replica } = this.core
+    const { node, replica } = this.core.root
     if (node === undefined || this.writing === 0) {
       const { log } = replica
       return { index: log.lastIndex, term: log.term(log.lastIndex) ?? 0 }
@@ -252,7 +252,7 @@ export class SimPeer {
   }
 
   private applied(index: number, applied: Applied | undefined): void {
-    const durable = this.core?.replica.applier.durableIndex ?? 0
+    const durable = this.core?.root.replica.applier.durableIndex ?? 0
     if (durable > this.checkpointed) this.world.coverage.add('checkpoints')
     this.checkpointed = durable
     this.world.onApplied(this, index, applied)
@@ -261,11 +261,11 @@ export class SimPeer {
   private connect(core: PeerCore, node: Network): void {
     this.core = core
     if (this.isOnOldFolder && this.oldFolderStart.lastIndex === 0) {
-      const { hardState, lastIndex } = core.replica.log
+      const { hardState, lastIndex } = core.root.replica.log
       this.oldFolderStart = { term: hardState.term, lastIndex }
     }
     core.connect(node, [addressOf(this.id)])
-    if (core.replica.applier.durableIndex > 0) this.world.coverage.add('restores from a checkpoint')
+    if (core.root.replica.applier.durableIndex > 0) this.world.coverage.add('restores from a checkpoint')
   }
 
   private founded(): ReturnType<typeof normalizeCluster> {

@@ -66,7 +66,7 @@ export class RaftInvariants {
   }
 
   private checkLog(peer: SimPeer, watched: Watched): void {
-    const log = peer.core?.replica.log
+    const log = peer.core?.root.replica.log
     // What an older folder holds is no news; OldFolders checks that nothing is added to it.
     if (log === undefined || peer.isOnOldFolder) return
     const { log: known } = watched
@@ -123,7 +123,7 @@ export class RaftInvariants {
   }
 
   private checkNode(peer: SimPeer, watched: Watched): void {
-    const node = peer.core?.node
+    const node = peer.core?.root.node
     if (node === undefined || peer.isOnOldFolder) return
     const { role, term, commitIndex, appliedIndex, lastIndex } = node.status()
     const isLeader = role === 'leader'

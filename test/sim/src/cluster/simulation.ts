@@ -202,7 +202,7 @@ export class Simulation extends SeedRun<Fault> {
     let found: SimPeer | undefined
     let highest = 0
     for (const peer of this.peers) {
-      const status = peer.core?.node?.status()
+      const status = peer.core?.root.node?.status()
       if (status?.ready !== true || status.term < highest) continue
       found = peer
       highest = status.term
@@ -244,7 +244,7 @@ export class Simulation extends SeedRun<Fault> {
   /** Replicas that have applied the same are the same. */
   checkDigests(): void {
     for (const peer of this.peers) {
-      const applier = peer.core?.replica.applier
+      const applier = peer.core?.root.replica.applier
       if (applier === undefined) continue
       const { appliedIndex } = applier
       const digest = applier.state.digest()
@@ -262,13 +262,13 @@ export class Simulation extends SeedRun<Fault> {
     this.isTouched = true
     if (applied.type === 'session-ended' && applied.expired) this.coverage.add('expiries')
     this.pages.applied(peer, index, applied)
-    const { state } = peer.core!.replica.applier
+    const { state } = peer.core!.root.replica.applier
     this.unnamed.applied(state, applied)
     if (NAMING.has(applied.type)) this.names.applied(state)
   }
 
   private countTerms(): void {
-    const term = this.leader()?.core?.node?.status().term ?? 0
+    const term = this.leader()?.core?.root.node?.status().term ?? 0
     if (term <= this.term) return
     this.term = term
     for (const client of this.clients) {

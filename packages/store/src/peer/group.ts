@@ -1,0 +1,251 @@
+import { isShortage, type Clock, type Member, type RaftMark, type RaftMessage, type Random } from '@quire/protocol'
+import { createRaftNode, type RaftNode, type RaftNodeInit, type RaftTransport } from '@quire/raft'
+import type { Logger } from 'pino'
+import type { Stages } from '../observability/stages.js'
+import { createGroupServer, type GroupServer, type ServerLimits } from '../server/index.js'
+import type { Applied, ReplicatedConfig } from '../state/index.js'
+import type { Acknowledged } from './peer-links.js'
+import { openReplica, type Replica, type ReplicaLimits, type ReplicaStorage } from './replica.js'
+import { RoleLog } from './role-log.js'
+
+export interface PeerGroupComponents {
+  readonly storage: ReplicaStorage
+  readonly clock: Clock
+  readonly random: Random
+}
+
+export interface PeerGroupInit {
+  /** Its number in every frame. */
+  readonly group: number
+  /** The peer's PeerId as text. */
+  readonly id: string
+  /** For a storage that is new. */
+  readonly cluster?: ReplicatedConfig | undefined
+  readonly logger?: Logger | undefined
+  readonly stages: Stages
+  readonly limits?: Partial<ServerLimits> | undefined
+  readonly replicaLimits?: ReplicaLimits | undefined
+  readonly raft?: Pick<RaftNodeInit, 'limits'> | undefined
+  /** A configuration entry was applied. */
+  readonly onConfig: (config: ReplicatedConfig) => void
+  /** An entry was applied, after everything else has seen it. */
+  readonly onApplied?: ((index: number, applied: Applied | undefined) => void) | undefined
+  /** Storage failed or an invariant broke: close the group. */
+  readonly onFatal: (error: Error) => void
+}
+
+/** What a group needs of its peer to take part. */
+export interface GroupConnection {
+  readonly transport: RaftTransport
+  /** The ticks of the Raft node; see `timingOf`. */
+  readonly ticks: Required<Pick<RaftNodeInit, 'tickMs' | 'electionTicks' | 'heartbeatTicks'>>
+  /** Digest of the configuration that the cluster was founded from. */
+  readonly founding: string
+  /** The peers of the cluster, with their current addresses. */
+  readonly members: () => Member[]
+  /** Differs from an earlier value when `members` may. */
+  readonly membersVersion: () => number
+}
+
+/**
+ * Opens the group's storage. Rejects, with nothing left open, when it is damaged or another peer's. Nothing runs before
+ * `connect`.
+ */
+export async function openPeerGroup(components: PeerGroupComponents, init: PeerGroupInit): Promise<PeerGroup> {
+  const { storage, clock } = components
+  const replica = await openReplica({
+    storage,
+    peerId: init.id,
+    cluster: init.cluster,
+    clock,
+    stages: init.stages,
+    limits: init.replicaLimits,
+    // The replica calls neither before the node, which is made from the replica, hands entries in.
+    onApplied: (index, applied) => group.applied(index, applied),
+    onFault: (fault) => group.storageFault(fault)
+  })
+  const group = new PeerGroup(components, init, replica)
+  return group
+}
+
+/** Holds a peer's part of one Raft group: replica, Raft node and server of the group's clients. */
+export class PeerGroup {
+  private parts: { readonly node: RaftNode; readonly server: GroupServer } | undefined
+  /** Storage lacks room or a descriptor, or has failed. */
+  private fault: Error | undefined
+  private isReachable = true
+
+  constructor(
+    private readonly components: PeerGroupComponents,
+    private readonly init: PeerGroupInit,
+    readonly replica: Replica
+  ) {}
+
+  get id(): number {
+    return this.init.group
+  }
+
+  /** Undefined until connected. */
+  get node(): RaftNode | undefined {
+    return this.parts?.node
+  }
+
+  /** Undefined until connected. */
+  get server(): GroupServer | undefined {
+    return this.parts?.server
+  }
+
+  connect({ transport, ticks, founding, members, membersVersion }: GroupConnection): GroupServer {
+    const { clock, random } = this.components
+    const { group, id, limits, stages, onFatal } = this.init
+    const { log, applier } = this.replica
+    const roles = new RoleLog(this.child('raft'), id)
+    const node = createRaftNode(
+      {
+        clock,
+        random,
+        log,
+        transport,
+        application: {
+          appliedIndex: applier.appliedIndex,
+          apply: (entries) => this.replica.apply(entries),
+          onChange: (status) => {
+            roles.changed(status)
+            this.parts?.server.statusChanged()
+          },
+          onFatal
+        }
+      },
+      // The cluster decides the ticks, neither the node nor its operator.
+      { ...this.init.raft, id, ...ticks }
+    )
+    const server = createGroupServer({
+      group,
+      self: id,
+      founding,
+      members,
+      membersVersion,
+      raft: node,
+      view: applier.state,
+      clock,
+      random,
+      stages,
+      ...(limits === undefined ? {} : { limits }),
+      logger: this.child('server'),
+      onFatal
+    })
+    this.parts = { node, server }
+    return server
+  }
+
+  receive(from: string, message: RaftMessage): void {
+    this.parts?.node.receive(from, message)
+  }
+
+  /** Resolves when a majority has confirmed that this node leads; undefined while it does not lead. */
+  confirmLeadership(): Promise<unknown> | undefined {
+    const { node } = this
+    return node?.status().ready === true ? node.readIndex() : undefined
+  }
+
+  /**
+   * Whether others can connect to this peer. While they cannot, another peer should lead. As long as none can, this one
+   * goes on for those that are connected.
+   */
+  setReachable(isReachable: boolean): void {
+    this.isReachable = isReachable
+    this.tellRoom()
+  }
+
+  /**
+   * Tells the node and the server whether storage has room. A leader without room looks for another leader. While it finds
+   * none, it accepts no writes.
+   */
+  tellRoom(): void {
+    this.parts?.node.setRoom(this.fault === undefined && this.isReachable)
+    this.parts?.server.setReadOnly(this.fault)
+  }
+
+  /**
+   * As a leader, hands leadership to another peer, so that the others need not wait for an election timeout. If no peer
+   * takes over, they wait.
+   */
+  async handOn(): Promise<void> {
+    try {
+      await this.node?.transferLeadership()
+    } catch (error) {
+      this.init.logger?.debug({ err: error }, 'leadership was not handed on')
+    }
+  }
+
+  /** Sends clients away and ends Raft with its log. The network must still be there, to tell the clients. */
+  async stop(): Promise<void> {
+    const { parts } = this
+    parts?.server.close()
+    const closing = parts === undefined ? this.replica.log.close() : parts.node.close()
+    // The node hands in nothing from here on. It waits for entries that are being applied; on a full disk, these wait for
+    // room.
+    this.replica.applier.stop()
+    await closing
+  }
+
+  /** After `stop`: makes everything applied durable and closes the page store. */
+  async close(): Promise<void> {
+    await this.replica.applier.close()
+  }
+
+  // ---- from the replica
+
+  applied(index: number, applied: Applied | undefined): void {
+    if (applied !== undefined) {
+      const { config } = this.replica.applier.state
+      if (applied.type === 'config' && config !== undefined) this.init.onConfig(config)
+      this.parts?.server.applied(index, applied)
+    }
+    this.init.onApplied?.(index, applied)
+  }
+
+  storageFault(fault: Error | undefined): void {
+    const lack = (fault ?? this.fault)?.name === 'NoDescriptorsError' ? 'file descriptor' : 'room on the disk'
+    this.fault = fault
+    this.tellRoom()
+    if (fault === undefined) this.init.logger?.info(`there is ${lack} again`)
+    else if (isShortage(fault)) this.init.logger?.error({ err: fault }, `no ${lack}: no writes are taken`)
+    else this.init.onFatal(fault)
+  }
+
+  // ---- evidence (docs/identity.md)
+
+  /** The durable term, and the last durable entry of the log. */
+  durable(): RaftMark {
+    const { log } = this.replica
+    return { term: log.hardState.term, lastTerm: log.term(log.lastIndex) ?? 0, lastIndex: log.lastIndex }
+  }
+
+  /** The durable term, and the last entry that is both durable here and known here to be committed. */
+  settled(): RaftMark {
+    const { log } = this.replica
+    const { commitIndex = 0, durableIndex = 0 } = this.node?.status() ?? {}
+    const index = Math.min(commitIndex, durableIndex, log.lastIndex)
+    return { term: log.hardState.term, lastTerm: log.term(index) ?? 0, lastIndex: index }
+  }
+
+  /** For each follower, its last entry that is committed, and so stays on its disk for good. */
+  acknowledged(): Acknowledged[] {
+    const { node } = this
+    if (node === undefined) return []
+    const { log } = this.replica
+    const committed = Math.min(node.status().commitIndex, log.lastIndex)
+    const found: Acknowledged[] = []
+    for (const [peerId, match] of node.matchIndexes()) {
+      const index = Math.min(match, committed)
+      const term = log.term(index)
+      if (term !== undefined && index > 0) found.push({ peerId, term, index })
+    }
+    return found
+  }
+
+  private child(component: string): Logger | undefined {
+    return this.init.logger?.child({ component })
+  }
+}
