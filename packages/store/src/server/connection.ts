@@ -26,7 +26,9 @@ export interface ConnectionInit {
   readonly openedAtMs: number
   readonly limits: ServerLimits
   readonly outgoing: OutgoingBytes
-  /** All connections together have more waiting than they may: one has to go, not necessarily this one. */
+  /**
+   * All connections together hold more waiting bytes than they may. One connection must go, not necessarily this one.
+   */
   readonly onTotalExceeded: () => void
   readonly clock: Pick<Clock, 'now' | 'schedule'>
   readonly stages: Stages
@@ -35,26 +37,31 @@ export interface ConnectionInit {
 interface OutstandingFault {
   readonly req: number
   readonly arrivedMs: number
-  /** 0: no entry was proposed for it. */
+  /** 0 if no entry was proposed for the fault. */
   proposedMs: number
 }
 
-/** A client's two streams, the session that it registered, and what it has outstanding. */
+/**
+ * Holds the leader's side of one client connection.
+ *
+ * That is: the client's two streams, the session that it has registered, and its outstanding messages, which have
+ * limits.
+ */
 export class Connection {
   readonly remote: string
   readonly attach: number
   readonly openedAtMs: number
   readonly control: Lane
   bulk: Lane | undefined
-  /** The register message that waits for the bulk lane, a quorum round or an entry. */
+  /** The client's `register`, which waits for the bulk lane, a quorum round or an entry. */
   register: ClientMessageOf<'register'> | undefined
-  /** 0 until registered. */
+  /** 0 until the client has registered. */
   session: SessionId = 0
-  /** The version of what the client was told last of the members. */
+  /** The version of the member list that the client was sent last. */
   membersTold = 0
   closed = false
 
-  /** Request by file and page: the directory keeps at most one request of a session for a page. */
+  /** Faults by file and page. The directory keeps at most one request of a session for a page. */
   private readonly faults = new Map<FileId, Map<number, OutstandingFault>>()
   private faultCount = 0
   private readonly writebacks = new Map<number, { pages: number; readonly bytes: number }>()
@@ -71,7 +78,7 @@ export class Connection {
     this.receipts = new BulkReceipts(init.clock, (bytes) => this.send('control', { type: 'bulkReceived', bytes }))
   }
 
-  /** What its streams have not taken yet. */
+  /** Bytes that its streams have not accepted yet. */
   get waitingBytes(): number {
     return this.control.waitingBytes + (this.bulk?.waitingBytes ?? 0)
   }
@@ -80,7 +87,7 @@ export class Connection {
     this.bulk = new Lane(stream, this.init.group, this.init.outgoing, this.init.clock)
   }
 
-  /** The session is open. What is sent on bulk from now on waits for what is on its way. */
+  /** The session is open. From now on, frames on bulk wait until earlier frames have arrived. */
   registered(session: SessionId, ttlMs: number): void {
     this.session = session
     this.bulk?.limitBy(new BulkWindow(ttlMs))
@@ -107,14 +114,14 @@ export class Connection {
     }
   }
 
-  /** Says why on control and ends the connection. */
+  /** Sends the error on control and ends the connection. */
   refuse(error: QuireError): void {
     this.finish({ type: 'refused', error: errorToWire(error) })
   }
 
   /**
-   * Closes in order, after `last`. Only control: the end of bulk could overtake `last`, and whoever sees one stream end drops the other. Bulk ends with
-   * control, when the client has closed that or its time is up: see `streamEnded`.
+   * Closes control in order, after `last`. It leaves bulk open: the end of bulk could overtake `last`, and a client
+   * that sees one stream end drops the other. When control ends, `streamEnded` ends bulk.
    */
   finish(last?: LeaderMessage): void {
     this.closed = true
@@ -130,13 +137,13 @@ export class Connection {
     this.bulk?.abort(reason)
   }
 
-  /** One of the streams ended: the other is of no use alone. */
+  /** One of the streams has ended. The other is of no use alone, so it ends too. */
   streamEnded(lane: Lane): void {
     lane.ended()
     this.abort(new ClosedError('the sibling stream'))
   }
 
-  /** Each of these takes a message into account; it returns the error of a client that has gone over its bounds. */
+  /** Records a message; so do the methods below. Returns an error if the client has exceeded its limits. */
   faultArrived(fault: ClientMessageOf<'fault'>): QuireError | undefined {
     const { maxFaults } = this.init.limits
     let pages = this.faults.get(fault.file)
@@ -149,7 +156,7 @@ export class Connection {
     return undefined
   }
 
-  /** The entry that gives the page to this session was handed to the log. */
+  /** The entry that gives the page to this session was proposed. */
   faultProposed(file: FileId, page: number): void {
     const fault = this.faults.get(file)?.get(page)
     if (fault === undefined || fault.proposedMs !== 0) return
@@ -157,7 +164,7 @@ export class Connection {
     this.init.stages.record('fault.write.queue', fault.proposedMs - fault.arrivedMs)
   }
 
-  /** The session maps the file no longer: what it asked of it is not answered any more. */
+  /** The session no longer maps the file, so its faults on the file get no answer. */
   fileClosed(file: FileId): void {
     this.faultCount -= this.faults.get(file)?.size ?? 0
     this.faults.delete(file)
@@ -166,7 +173,7 @@ export class Connection {
   writebackArrived(writeback: ClientMessageOf<'writeback'>): QuireError | undefined {
     const { creditBytes } = this.init.limits
     const bytes = writeback.pages.reduce((sum, page) => sum + page.bytes.length, 0)
-    // A page is let through when nothing else is under way, however small the credit.
+    // One page may always pass when nothing else is in flight, however small the credit.
     if (this.writebackBytes > 0 && this.writebackBytes + bytes > creditBytes) {
       return new QuotaExceededError('bytes in unacknowledged writebacks of a session', creditBytes)
     }
@@ -176,7 +183,7 @@ export class Connection {
     return undefined
   }
 
-  /** False when the request is under way already. */
+  /** Returns false if the request is already under way. */
   requestArrived(seq: number, type: RequestType): boolean | QuireError {
     if (this.requests.has(seq)) return false
     const error = this.overRequests()
@@ -195,12 +202,12 @@ export class Connection {
     this.keepAlives--
   }
 
-  /** True, once, when `seq` waits for an answer on this connection. */
+  /** Returns true, once, if the request `seq` waits for an answer on this connection. */
   settle(seq: number): boolean {
     return this.requests.delete(seq)
   }
 
-  /** The endSession that waits, if any. */
+  /** The `seq` of an `endSession` that waits for its answer. */
   endSessionSeq(): number | undefined {
     for (const [seq, type] of this.requests) if (type === 'endSession') return seq
     return undefined

@@ -25,7 +25,7 @@ import { Refusals } from '../observability/refusals.js'
 import { createStages, type Stages } from '../observability/stages.js'
 
 export interface GroupServerInit {
-  /** The Raft group that this serves. */
+  /** The number of the Raft group. */
   readonly group: number
   /** This node's PeerId. */
   readonly self: string
@@ -40,35 +40,37 @@ export interface GroupServerInit {
   readonly clock: Clock
   readonly random: Random
   readonly limits?: Partial<ServerLimits>
-  /** Default: nobody looks at them. */
+  /** Default: durations are not reported. */
   readonly stages?: Stages
   readonly logger?: Logger
-  /** A broken invariant, or an error that nobody expected: the node must stop. Called once. */
+  /** An invariant broke or an unexpected error occurred: the node must stop. Called once. */
   readonly onFatal: (error: Error) => void
 }
 
 /**
- * Serves the clients of one Raft group while this node leads it, and sends them to the leader while it does not. Driven from
- * outside: by streams, by the Raft node's status and by applied entries. Reads no clock but the one that it was given.
+ * Serves the clients of one Raft group.
+ *
+ * While this node leads the group, it holds a {@link Leadership}; otherwise it redirects clients to the leader.
+ * Streams, the status of the Raft node and applied entries drive it.
  */
 export interface GroupServer {
   readonly group: number
-  /** The first frame of a stream was this hello. Takes the stream over. */
+  /** Takes over a stream whose first frame was this hello. */
   hello(stream: FrameStream, hello: ClientMessageOf<'hello'>): void
-  /** Role, term, leader or readiness of the Raft node changed. */
+  /** Call it when role, term, leader or readiness of the Raft node has changed. */
   statusChanged(): void
-  /** Call for every entry, in order, right after it was applied. */
+  /** Call it for every entry, in order, right after the entry was applied. */
   applied(index: number, outcome: Applied): void
   /**
-   * With an error, such as NoSpaceError: what would store something fails with it, unless leadership is about to go
-   * to a peer that has room. With undefined: everything is taken again.
+   * With an error, such as NoSpaceError: requests that would store something fail with it, unless leadership is about
+   * to move to a peer that has room. With undefined: all requests are accepted again.
    */
   setReadOnly(error: Error | undefined): void
   /** The owner directory of the term that this node leads; undefined while it does not serve. */
   readonly directory: Directory | undefined
-  /** Clients with a registered session here. */
+  /** The number of clients with a registered session here. */
   readonly connectedSessions: number
-  /** Sends all clients away; nothing is served any more. */
+  /** Redirects all clients and serves none from now on. */
   close(): void
 }
 
@@ -110,7 +112,7 @@ class Server implements GroupServer {
 
   applied(index: number, outcome: Applied): void {
     this.guard(() => {
-      // The status may have changed since it was last reported: an entry of the next leader must settle nothing here.
+      // The status may have changed since its last report. An entry of the next leader must answer no request here.
       this.followStatus()
       this.leadership?.applied(index, outcome)
     })
@@ -137,7 +139,7 @@ class Server implements GroupServer {
     if (this.leadership === undefined && term > 0) this.elect(term)
   }
 
-  /** The term that this node leads with everything before it applied; 0 when it does not. */
+  /** The term that this node leads, with all earlier entries applied; 0 if it does not. */
   private servingTerm(): number {
     const { role, ready, term } = this.init.raft.status()
     return role === 'leader' && ready && this.init.view.config !== undefined ? term : 0
@@ -156,7 +158,7 @@ class Server implements GroupServer {
       membersVersion: this.init.membersVersion,
       roundTripMs: () => this.roundTripMs(),
       redirect: () => this.redirect(),
-      // What a leader with more room will store need not fail here.
+      // A leader that hands over to a peer with room need not refuse what that peer will store.
       readOnly: () => (this.readOnly !== undefined && raft.status().handsOver === true ? undefined : this.readOnly),
       raft,
       view,
@@ -177,10 +179,10 @@ class Server implements GroupServer {
     if (hello.clusterId !== '' && clusterId !== undefined && hello.clusterId !== clusterId) {
       return this.refuse(stream, new NotAuthorizedError(stream.remote, `it belongs to cluster ${hello.clusterId}`))
     }
-    // Otherwise the client finds out from the answer, and may go on to a peer of its own cluster.
+    // A client that names no cluster learns the cluster from the answer, and may then try another peer.
     this.followStatus()
     const { leadership } = this
-    // A client never goes back to a term lower than one that it has seen.
+    // A client never accepts a term that is lower than one that it has seen.
     if (leadership === undefined || hello.fence > leadership.term) return this.finish(stream, this.redirect())
     if (hello.lane === 'control') return leadership.welcome(stream)
     if (!leadership.attach(stream, hello.attach)) this.refuse(stream, notAttached(stream.remote))
@@ -216,19 +218,19 @@ class Server implements GroupServer {
     stream.close()
   }
 
-  /** Whatever goes wrong inside is a bug or damage, and this node must not go on with half a decision. */
+  /** Any error inside is a bug or damage. The node must stop, because it may have carried out half of a decision. */
   private guard(input: () => void): void {
     try {
       input()
     } catch (error) {
       const fatal = error instanceof Error ? error : new InvariantError(String(error))
       this.abandon()
-      // The peer logs it.
+      // The peer logs the error.
       this.init.onFatal(fatal)
     }
   }
 
-  /** Ends what runs by itself. Clients hear from the peer, which closes its network. */
+  /** Stops what runs by itself. The peer closes its network, and so clients notice. */
   private abandon(): void {
     const { leadership } = this
     this.closed = true
@@ -236,7 +238,7 @@ class Server implements GroupServer {
     try {
       leadership?.end()
     } catch {
-      // What is broken may break again; it has been reported.
+      // A broken part may throw again. The first error was reported.
     }
   }
 }

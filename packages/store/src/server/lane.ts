@@ -7,12 +7,12 @@ import {
   type LeaderMessage
 } from '@quire/protocol'
 
-/** Bytes that wait in all lanes of a server. */
+/** The bytes that wait in all lanes of a leadership. */
 export interface OutgoingBytes {
   total: number
 }
 
-/** One of a connection's two streams, outgoing side: keeps what the stream, or the window, will not take yet. */
+/** Queues the outgoing frames of one stream until the stream and the window have room. */
 export class Lane {
   private queue: Uint8Array[] = []
   private queuedBytes = 0
@@ -32,12 +32,12 @@ export class Lane {
     }
   }
 
-  /** From here on frames wait for room in `window`. */
+  /** From now on, frames wait for room in `window`. */
   limitBy(window: BulkWindow): void {
     this.window = window
   }
 
-  /** The receiver has this many bytes, in all. False if that cannot be. */
+  /** The receiver has received this many bytes in total. Returns false if so many were never sent. */
   received(bytes: number): boolean {
     if (this.window?.acknowledged(bytes, this.clock.now()) !== true) return false
     this.pump()
@@ -57,7 +57,7 @@ export class Lane {
     this.outgoing.total += frame.length
   }
 
-  /** Closes in order, after `last`. What waits is dropped. */
+  /** Drops the queue, sends `last` and closes the stream in order. */
   finish(last?: LeaderMessage): void {
     if (this.closed) return
     this.dropQueue()
@@ -73,13 +73,13 @@ export class Lane {
     this.stream.abort(reason)
   }
 
-  /** The stream is gone. */
+  /** The stream has ended. */
   ended(): void {
     this.closed = true
     this.dropQueue()
   }
 
-  /** What waits does not leave any more: its receiver has no use for it. */
+  /** Drops the frames that wait: their receiver has no use for them. */
   dropQueue(): void {
     this.outgoing.total -= this.queuedBytes
     this.queuedBytes = 0

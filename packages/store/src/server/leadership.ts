@@ -1,7 +1,3 @@
-/**
- * The session server of one Raft group during one term of this node's leadership. Made at the election, dropped at the
- * deposition: each election starts with empty volatile state and new streams.
- */
 import {
   ClosedError,
   FEATURES,
@@ -50,9 +46,9 @@ export interface LeadershipInit {
   /** Differs from an earlier value when `members` may. */
   readonly membersVersion: () => number
   readonly roundTripMs: () => number
-  /** Tells a client to look for the leader again. */
+  /** The message that tells a client to look for the leader again. */
   readonly redirect: () => LeaderMessage
-  /** Why nothing may be stored now. */
+  /** The reason why nothing may be stored now, if there is one. */
   readonly readOnly: () => QuireError | undefined
   readonly raft: RaftPort
   readonly view: StateView
@@ -60,10 +56,10 @@ export interface LeadershipInit {
   readonly random: Random
   readonly limits: ServerLimits
   readonly stages: Stages
-  /** Of all terms. */
+  /** Shared by all terms. */
   readonly refusals: Refusals
   readonly logger?: Logger | undefined
-  /** Runs an input that did not come through the group server: errors in it end the node. */
+  /** Runs an input that does not come through the group server. An error in it ends the node. */
   readonly guard: (input: () => void) => void
 }
 
@@ -71,6 +67,12 @@ export interface LeadershipInit {
 const UNREGISTERED: ReadonlySet<ClientMessage['type']> = new Set<ClientMessage['type']>(['register'])
 const BULK: ReadonlySet<ClientMessage['type']> = new Set<ClientMessage['type']>(['ownerAckDirty', 'writeback'])
 
+/**
+ * Serves the clients of one Raft group during one term of this node.
+ *
+ * The group server makes it when the node has won an election, and drops it when the term ends. So each term begins
+ * with empty volatile state and new streams (rule 2).
+ */
 export class Leadership {
   readonly term: number
   /** The owner directory of this term. */
@@ -118,16 +120,16 @@ export class Leadership {
       forget: (connection) => this.forget(connection),
       guard: init.guard
     })
-    // Last: what throws before leaves no timer behind.
+    // Last, so that an error above leaves no timer behind.
     this.stopTicking = this.tickRegularly()
   }
 
-  /** Registered sessions. */
+  /** The number of registered sessions. */
   get connected(): number {
     return this.sessions.size
   }
 
-  /** A control stream whose hello was in order. */
+  /** Takes over a control stream whose hello is valid. */
   welcome(stream: FrameStream): void {
     const { limits, random, clock, group, self, clusterId, founding, stages } = this.init
     let attach: number
@@ -167,7 +169,7 @@ export class Leadership {
     })
   }
 
-  /** A bulk stream; `attach` names the connection whose control stream was welcomed. False when there is none. */
+  /** Takes over a bulk stream. Returns false if no connection has the number `attach`, which its welcome named. */
   attach(stream: FrameStream, attach: number): boolean {
     const connection = this.connections.get(attach)
     if (connection === undefined || connection.remote !== stream.remote || connection.bulk !== undefined) return false
@@ -188,7 +190,7 @@ export class Leadership {
     else this.requests.settle(outcome)
   }
 
-  /** Ends everything that hangs on this term. Clients are sent where to go. */
+  /** Ends the term and redirects its clients. */
   depose(): void {
     this.end()
     const redirect = this.init.redirect()
@@ -196,7 +198,7 @@ export class Leadership {
     this.connections.clear()
   }
 
-  /** Nothing of this term goes on. Repeating it is harmless. */
+  /** Stops everything that runs by itself. Calling it again is harmless. */
   end(): void {
     this.ended = true
     this.stopTicking()
@@ -287,7 +289,7 @@ export class Leadership {
     this.drain()
   }
 
-  /** Clients that read what they are sent must not pay for one that does not. */
+  /** Drops the client that has read least, so that the others do not suffer for it. */
   private dropSlowest(): void {
     let slowest: Connection | undefined
     for (const connection of this.connections.values()) {
@@ -308,7 +310,7 @@ export class Leadership {
     }
     connection.registered(session, ttlMs)
     this.sessions.set(session, connection)
-    // Before anything that the directory sends to the session.
+    // Before the directory sends anything to the session.
     connection.send('control', { type: 'registered', term: this.term, session, ttlMs, creditBytes, maxFaults })
     this.directory.connected(session)
     this.drain()
@@ -347,7 +349,7 @@ export class Leadership {
       this.init.logger?.info({ session, client: this.init.view.session(session)?.clientId }, 'session lease ran out')
       this.proposals.add({ type: 'expireSession', session })
     }
-    // Room in the log may have come without an entry of ours being applied.
+    // The log may have room again although no entry was applied.
     this.proposals.retry()
     this.tellMembers()
     for (const connection of [...this.connections.values()]) {
@@ -358,8 +360,8 @@ export class Leadership {
   }
 
   /**
-   * Clients must know where members are before this leader is gone. A client that does not read is told when it has read
-   * all else, and then what is true by then.
+   * Sends new addresses of members to clients, which need them before this leader is gone. A client that does not keep
+   * up gets the newest list when it has read everything else.
    */
   private tellMembers(): void {
     const version = this.init.membersVersion()
@@ -399,7 +401,7 @@ export class Leadership {
     if (over !== undefined) return this.violation(connection, over)
     const refusal = message.type === 'writeback' ? this.requests.refusal(true) : undefined
     if (message.type === 'writeback' && refusal !== undefined) {
-      // The pages stay dirty at the client, which tries again.
+      // The pages stay dirty at the client, which repeats the writeback.
       const error = errorToWire(refusal)
       return connection.send('bulk', { type: 'writebackFailed', term: this.term, req: message.req, error })
     }
@@ -407,7 +409,7 @@ export class Leadership {
     this.drain()
   }
 
-  /** Carries out what the directory decided. Call after every input to it. */
+  /** Carries out the effects of the directory. Call it after every input of the directory. */
   private drain(): void {
     if (this.ended) return
     for (const effect of this.directory.effects()) {
@@ -429,7 +431,7 @@ export class Leadership {
   }
 }
 
-/** A bulk stream that names no connection. */
+/** The error for a bulk stream that names no connection. */
 export function notAttached(remote: string): NotAuthorizedError {
   return new NotAuthorizedError(remote, 'the bulk stream belongs to no connection')
 }

@@ -1,22 +1,14 @@
-/**
- * The leader's clock-work of session leases, without a clock: times come in, sessions to expire go out.
- *
- * Why expiry is safe: a client counts its lease from the moment when it *sent* the keep-alive that was acknowledged, the
- * leader from the later moment when it *acknowledged* it, after a majority confirmed that it still leads. So the leader's
- * deadline lies behind the client's own, and a session is expired only after its client has stopped serving. A new leader
- * knows nothing about earlier keep-alives and gives every session a full TTL from its election.
- */
 import { assert } from '@quire/protocol'
 import type { SessionId } from '../state/view.js'
 
 export interface LeasesInit {
-  /** How often `tick` is called. */
+  /** The interval at which the caller calls `tick`. */
   readonly tickMs: number
   /** The time of the election. */
   readonly nowMs: number
-  /** The sessions of the election. Each gets its full TTL from `nowMs`. */
+  /** The sessions at the election. Each gets its full TTL from `nowMs`. */
   readonly sessions: Iterable<LeaseHolder>
-  /** A longer time between two ticks is a stall of the process; at least 2 × `tickMs`. Default 4 × `tickMs`. */
+  /** A longer time between two ticks means that the process stalled. At least 2 × `tickMs`; default 4 × `tickMs`. */
   readonly stallMs?: number
 }
 
@@ -25,16 +17,29 @@ export interface LeaseHolder {
   readonly ttlMs: number
 }
 
+/**
+ * Tells when the leases of sessions run out, on the leader, during one term. It has no clock: the caller gives the
+ * times.
+ *
+ * Expiry is safe because the client's deadline lies before the leader's. A client counts its lease from the moment when
+ * it *sent* a keep-alive that was acknowledged. The leader counts from the later moment when it *acknowledges* the
+ * keep-alive, after a majority has confirmed that it still leads. So a session expires only after its client has
+ * stopped serving. A new leader does not know of earlier keep-alives, so it gives every session a full TTL from its
+ * election.
+ */
 export interface Leases {
   opened(session: LeaseHolder, nowMs: number): void
-  /** A keep-alive is acknowledged at this moment. False, and nothing changes, when the session is unknown or expiring. */
+  /**
+   * The leader acknowledges a keep-alive now. Returns false, and changes nothing, if the session is unknown or
+   * expiring.
+   */
   renewed(session: SessionId, nowMs: number): boolean
   ended(session: SessionId): void
-  /** True from the moment when `tick` returned the session: it must not be renewed any more. */
+  /** True once `tick` has returned the session. From then on it must not be renewed. */
   expiring(session: SessionId): boolean
-  /** Sessions whose lease ran out, each returned once, in order of their ids. */
+  /** Returns the sessions whose lease has run out, each once, in order of their ids. */
   tick(nowMs: number): SessionId[]
-  /** Sessions held. */
+  /** The number of sessions. */
   readonly size: number
 }
 
@@ -70,7 +75,7 @@ class LeaseTable implements Leases {
 
   renewed(session: SessionId, nowMs: number): boolean {
     const lease = this.leases.get(session)
-    // The expiry may be in the log already: a client that were told of a renewed lease now would serve after it.
+    // The expiry may be in the log. A client that learned of a renewed lease now would serve after its expiry.
     if (lease === undefined || lease.expiring) return false
     lease.deadlineMs = Math.max(lease.deadlineMs, nowMs + lease.ttlMs)
     return true
@@ -87,7 +92,8 @@ class LeaseTable implements Leases {
   tick(nowMs: number): SessionId[] {
     const last = this.lastTickMs
     this.lastTickMs = nowMs
-    // This process has slept. Keep-alives that arrived meanwhile wait in its inbox: let it be drained before anyone is judged.
+    // The process has stalled. Keep-alives that arrived meanwhile wait in its inbox, so no session expires before these
+    // are read.
     if (nowMs - last > this.stallMs) return []
     const out: SessionId[] = []
     for (const [id, lease] of this.leases) {

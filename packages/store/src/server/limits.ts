@@ -1,30 +1,33 @@
 import { MAX_ROUND_TRIP_MS, MAX_SESSION_TTL_MS, MIN_SESSION_TTL_MS } from '@quire/protocol'
 
-/** Bounds of the session server. A client that exceeds one loses its connection; the peer goes on. */
+/** Limits of a group server. A client that exceeds one loses its connection, and the peer goes on. */
 export interface ServerLimits {
-  /** Sessions of the cluster, connected or not. */
+  /** Sessions of the cluster, whether connected or not. */
   readonly maxSessions: number
-  /** Connections that have not registered yet, beyond one for each session. */
+  /** Connections that have not registered yet, in addition to one for each session. */
   readonly maxHandshakes: number
   /**
-   * From opening a stream to its first frame, one round trip, and from welcome to registered, at most seven. It does
-   * not follow the cluster's timing, because clients may be farther away than the peers.
+   * Limits the time from the opening of a stream to its first frame (one round trip), and from `welcome` to
+   * `registered` (at most seven). It does not follow the cluster's timing, because clients may be farther away than the
+   * peers.
    */
   readonly handshakeTimeoutMs: number
-  /** What a client may ask for. The cluster's timing may give more. */
+  /** The shortest session TTL that a client may ask for. The cluster's timing may give it a longer one. */
   readonly minTtlMs: number
   readonly maxTtlMs: number
-  /** Outstanding faults of one session; told to the client. */
+  /** Outstanding faults of one session. The client learns this limit when it registers. */
   readonly maxFaults: number
-  /** Page bytes in unacknowledged writebacks of one session; told to the client. */
+  /** Page bytes in unacknowledged writebacks of one session. The client learns this limit when it registers. */
   readonly creditBytes: number
   /** Unanswered requests and keep-alives of one session. */
   readonly maxRequests: number
-  /** Frames waiting for one connection's streams. Holds an answer with bytes to each of `maxFaults`, whatever the page size. */
+  /**
+   * Bytes that wait for one connection's streams. Has room for a grant with the largest page for each of `maxFaults`.
+   */
   readonly maxOutgoingBytes: number
-  /** Frames waiting for all connections' streams together. */
+  /** Bytes that wait for the streams of all connections together. */
   readonly maxTotalOutgoingBytes: number
-  /** Commands waiting for room in the log; above that, requests and writebacks fail with UnavailableError. */
+  /** Bytes of commands that wait for room in the log. Above it, requests and writebacks fail with UnavailableError. */
   readonly maxProposalBytes: number
   readonly leaseTickMs: number
 }

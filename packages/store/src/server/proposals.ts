@@ -9,8 +9,10 @@ interface Waiting {
 }
 
 /**
- * Commands on their way into the log, in order. Those that the log has no room for wait here; callers look at `full` before
- * they take on more work. Ends with the leadership: what was not proposed by then never happened, and clients repeat it.
+ * Proposes the commands of one term to the log, in order.
+ *
+ * Commands wait here while the log has no room. Callers check `full` before they accept more work. When the term ends,
+ * commands that were not proposed are dropped, and clients repeat their requests.
  */
 export class Proposals {
   private queue: Waiting[] = []
@@ -27,7 +29,7 @@ export class Proposals {
     return this.queuedBytes >= this.maxBytes
   }
 
-  /** Stamps and proposes `command`. `proposed` learns the entry's index, at once or when there is room. */
+  /** Stamps and proposes `command`. Calls `proposed` with the entry's index, at once or when the log has room. */
   add(command: Unstamped, proposed?: (index: number) => void): void {
     if (this.ended) return
     const data = encodeCommand({ ...command, at: this.clock.wallTime() })
@@ -36,7 +38,7 @@ export class Proposals {
     if (this.queue.length === 1) this.retry()
   }
 
-  /** Entries were applied: there may be room again. */
+  /** Proposes waiting commands. Call it when entries were applied, because the log may have room again. */
   retry(): void {
     let taken = 0
     for (const waiting of this.queue) {

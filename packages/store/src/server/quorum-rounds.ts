@@ -4,21 +4,23 @@ type Waiter = (confirmed: boolean) => void
 type Waiters = Map<object, Waiter[]>
 
 /**
- * Quorum rounds, shared: whoever asks while one is under way waits for the next, because a round confirms the leader only
- * for what arrived before it began. Without a majority a round takes as long as the leadership, so a caller says on whose
- * behalf it asks: what an owner may ask at a time is bounded, and an owner that has gone is forgotten.
+ * Shares quorum rounds among callers.
+ *
+ * A caller that asks during a round waits for the next one, because a round confirms the leader only for requests that
+ * arrived before it began. Without a majority, a round can last until the term ends. So each caller names an owner,
+ * such as a connection: the owner's limits bound its waiters, and `forget` drops them when the owner is gone.
  */
 export class QuorumRounds {
   private waiting: Waiters = new Map()
-  /** Those of the round that is under way. */
+  /** The waiters of the round that is under way. */
   private asked: Waiters | undefined
   private stopped = false
 
   constructor(private readonly raft: Pick<RaftPort, 'readIndex'>) {}
 
   /**
-   * `waiter` is called once, never inside this call: true when a majority confirmed that this node leads and its state is current.
-   * It is not called any more after `forget`.
+   * Calls `waiter` once, after this call has returned: with true if a majority has confirmed that this node leads and
+   * its state is current. After `forget` or `stop`, it does not call `waiter`.
    */
   confirm(owner: object, waiter: Waiter): void {
     const waiters = this.waiting.get(owner)
@@ -32,14 +34,14 @@ export class QuorumRounds {
     this.asked?.delete(owner)
   }
 
-  /** Nobody is called any more. */
+  /** Calls no waiter from now on. */
   stop(): void {
     this.stopped = true
     this.waiting.clear()
     this.asked?.clear()
   }
 
-  /** Owners that wait. */
+  /** The number of owners with waiters. */
   get size(): number {
     return new Set([...this.waiting.keys(), ...(this.asked?.keys() ?? [])]).size
   }

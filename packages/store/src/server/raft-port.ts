@@ -1,11 +1,14 @@
 import type { Role } from '@quire/protocol'
 
-/** What the session server needs of a Raft node; the node of `@quire/raft` fits. */
+/** The part of a Raft node that the group server uses. A `RaftNode` of `@quire/raft` has it. */
 export interface RaftPort {
   status(): RaftPortStatus
   /** Throws NotLeaderError, or BackPressureError while too much is uncommitted. */
   propose(data: Uint8Array): { readonly index: number; readonly term: number }
-  /** A quorum round: resolves once this node has applied everything that was committed when it was called. Rejects when it leads no more. */
+  /**
+   * A quorum round. Resolves when a majority has confirmed this leader after the call, and this node has applied
+   * everything that was committed at the time of the call. Rejects when this node no longer leads.
+   */
   readIndex(): Promise<number>
 }
 
@@ -14,8 +17,8 @@ export interface RaftPortStatus {
   readonly term: number
   /** PeerId as text. */
   readonly leader?: string | undefined
-  /** Leader only: its own no-op is applied. */
+  /** True on a leader that has applied the no-op of its term. */
   readonly ready: boolean
-  /** Leader that gives leadership away, or will: what it is asked for now, the next leader can do. Default false. */
+  /** True on a leader that hands leadership over: the next leader can carry out what it refuses. Default false. */
   readonly handsOver?: boolean
 }

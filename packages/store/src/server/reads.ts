@@ -1,4 +1,4 @@
-/** Answers to stat and list, from the state as it is now. Ask only after a quorum round. */
+/** Answers to reads from the current state. Call these functions only after a quorum round. */
 import {
   MAX_CONTROL_FRAME_BYTES,
   NoSuchFileError,
@@ -18,7 +18,7 @@ import type { StateView } from '../state/view.js'
 export type ReadRequest = ClientMessageOf<RequestTypeOf<'read'>>
 
 const MAX_FILES = 1024
-/** What stands around the files in a frame. */
+/** The bytes of a frame around its files. */
 const FRAME_OVERHEAD_BYTES = 64
 
 export function answerRead(view: StateView, request: ReadRequest): LeaderMessage {
@@ -30,7 +30,7 @@ export function answerRead(view: StateView, request: ReadRequest): LeaderMessage
   return failed(request.seq, new NoSuchFileError(request.type === 'stat' ? request.path : `file ${request.file}`))
 }
 
-/** A client of this version refuses the same text itself; another one may not. */
+/** A client of this version refuses such a text itself. A client of another version may not. */
 function refuseRead(request: ReadRequest): QuireError | undefined {
   if (request.type === 'statFile') return undefined
   return request.type === 'stat' ? refusePath(request.path) : refusePrefix(request.prefix)
@@ -40,7 +40,7 @@ export function failed(seq: number, error: QuireError): LeaderMessage {
   return { type: 'failed', seq, error: errorToWire(error) }
 }
 
-/** As many files as were asked for and as one frame holds; `done` when there are no more. */
+/** As many files as were asked for and fit into one frame. `done` if there are no more. */
 function listFiles(view: StateView, request: ClientMessageOf<'list'>): LeaderMessage {
   const limit = Math.min(MAX_FILES, request.limit === 0 ? MAX_FILES : request.limit)
   const found = view.list(request.prefix, request.after, limit + 1)

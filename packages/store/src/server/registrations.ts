@@ -1,4 +1,3 @@
-/** How the connections of one leadership come to their sessions: a new one through the log, one that goes on after a quorum round. */
 import {
   InvalidArgumentError,
   QuotaExceededError,
@@ -24,19 +23,24 @@ export interface RegistrationsInit {
   readonly rounds: QuorumRounds
   readonly limits: ServerLimits
   readonly clock: Pick<Clock, 'now'>
-  /** Of a session that is opened now; see `timingOf`. */
+  /** The shortest TTL of a session that is opened now; see `timingOf`. */
   readonly minTtlMs: () => number
-  /** The session is the connection's from now on. */
+  /** The session belongs to the connection from now on. */
   readonly registered: (connection: Connection, session: SessionId, ttlMs: number) => void
-  /** The client has gone over its bounds. */
+  /** The client has exceeded its limits. */
   readonly violation: (connection: Connection, error: QuireError) => void
-  /** The connection was closed here. */
+  /** The connection was closed by this class. */
   readonly forget: (connection: Connection) => void
   readonly guard: (input: () => void) => void
 }
 
+/**
+ * Gives the connections of one term their sessions.
+ *
+ * A new session is opened through the log. An existing session moves to its new connection after a quorum round.
+ */
 export class Registrations {
-  /** Entries that open a session, by index; without those whose connection has gone. */
+  /** The connections whose sessions are being opened, by the index of their entries. */
   private readonly opening = new Map<number, Connection>()
   private stopped = false
 
@@ -47,11 +51,11 @@ export class Registrations {
       return this.init.violation(connection, new InvalidArgumentError('message', 'register', 'sent once'))
     }
     connection.register = message
-    // The streams are not ordered among each other: the bulk stream's hello may still be on its way.
+    // The two streams have no common order, so the hello of the bulk stream may still be in flight.
     if (connection.bulk !== undefined) this.register(connection, message)
   }
 
-  /** Its bulk stream has come. */
+  /** The bulk stream of the connection has arrived. */
   attached(connection: Connection): void {
     if (connection.register !== undefined) this.register(connection, connection.register)
   }
@@ -65,7 +69,7 @@ export class Registrations {
     if (record === undefined) return
     leases.opened(record, clock.now())
     if (connection !== undefined && !connection.closed) this.init.registered(connection, session, record.ttlMs)
-    // Its client has gone before it learned of the session, and asks for another one when it comes back.
+    // The client left before it learned of the session. When it comes back, it asks for another one.
     else proposals.add({ type: 'endSession', session })
   }
 
@@ -91,12 +95,11 @@ export class Registrations {
       const expected = `${limits.minTtlMs} to ${limits.maxTtlMs}`
       return this.init.violation(connection, new InvalidArgumentError('sessionTtlMs', ttlMs, expected))
     }
-    // A quorum round first: without a majority, handshakes that are repeated again and again would fill the log with sessions.
+    // A quorum round first: without a majority, repeated handshakes would fill the log with sessions.
     this.init.rounds.confirm(connection, (confirmed) =>
       this.init.guard(() => {
         if (this.stopped || connection.closed || !confirmed) return
-        // Its own time to live stays in the log, and so the same when the timing changes: a client may count on what it
-        // was told.
+        // The log keeps this TTL. It stays the same when the cluster's timing changes, so the client can rely on it.
         this.open(connection, Math.max(ttlMs, this.init.minTtlMs()))
       })
     )
@@ -117,7 +120,9 @@ export class Registrations {
     })
   }
 
-  /** A session goes on over a new connection. A quorum round first: the client may count its lease from here. */
+  /**
+   * Moves a session to its new connection. A quorum round comes first, because the client counts its lease from here.
+   */
   private resume(connection: Connection, session: SessionId): void {
     const { rounds, guard, view, leases, clock } = this.init
     rounds.confirm(connection, (confirmed) =>
@@ -125,7 +130,7 @@ export class Registrations {
         if (this.stopped || connection.closed || !confirmed) return
         const record = view.session(session)
         if (record === undefined || record.clientId !== connection.remote) return this.expired(connection, session)
-        // Its expiry is on the way into the log: the answer follows when that is applied.
+        // Its expiry is on the way into the log. The answer follows when that entry is applied.
         if (leases.expiring(session)) return
         leases.renewed(session, clock.now())
         this.init.registered(connection, session, record.ttlMs)

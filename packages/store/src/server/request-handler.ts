@@ -22,11 +22,11 @@ export interface RequestHandlerInit {
   readonly directory: Pick<Directory, 'discard' | 'isDiscarding'>
   readonly proposals: Proposals
   readonly rounds: QuorumRounds
-  /** Why nothing may be stored now. */
+  /** The reason why nothing may be stored now, if there is one. */
   readonly readOnly: () => QuireError | undefined
-  /** Of a registered session. */
+  /** The connection of a registered session. */
   readonly connection: (session: SessionId) => Connection | undefined
-  /** The client has gone over its bounds. */
+  /** The client has exceeded its limits. */
   readonly violation: (connection: Connection, error: QuireError) => void
   readonly guard: (input: () => void) => void
 }
@@ -41,7 +41,9 @@ const NO_QUORUM = new UnavailableError('no majority answered')
  * after a quorum round.
  */
 export class RequestHandler {
-  /** Opened while the file's pages were being taken away: what the client is told of its size must hold. */
+  /**
+   * Opens of files with a discard under way. Their answers wait, because the size that a client learns must be valid.
+   */
   private heldOpens: Opened[] = []
 
   constructor(private readonly init: RequestHandlerInit) {}
@@ -78,12 +80,12 @@ export class RequestHandler {
     )
   }
 
-  /** Why no command is taken now; `stores` tells that it would add to what is stored. */
+  /** Returns why no command is accepted now. `stores` says whether the command may add to what is stored. */
   refusal(stores: boolean): QuireError | undefined {
     return (stores ? this.init.readOnly() : undefined) ?? (this.init.proposals.full ? OVERLOADED : undefined)
   }
 
-  /** Answers the request that an entry came from, if its client is still here. */
+  /** An entry was applied: answers the request that it came from, if the client is connected. */
   settle(outcome: Exclude<Applied, { type: 'session-ended' }>): void {
     switch (outcome.type) {
       case 'opened':
@@ -96,7 +98,7 @@ export class RequestHandler {
       case 'session-opened':
       case 'handover':
       case 'writeback':
-        return // no answers
+        return // not from requests
       case 'closed':
         this.init.connection(outcome.session)?.fileClosed(outcome.file)
         return this.answer(outcome, { type: 'done', seq: outcome.seq })
@@ -105,7 +107,7 @@ export class RequestHandler {
     }
   }
 
-  /** A discard of the file is over: its size holds, and who opened it meanwhile is told of it. */
+  /** A discard of the file is over. The file's size is valid, so the opens that waited for this are answered. */
   discarded(file: FileId): void {
     const opened = this.heldOpens.filter(({ stat }) => stat.id === file)
     if (opened.length === 0) return
@@ -114,7 +116,7 @@ export class RequestHandler {
   }
 
   private answerOpened(outcome: Opened): void {
-    // The file as it is now: the answer to a repeated request may be an old one.
+    // The current file: the remembered answer to a repeated request may be old.
     const stat = this.init.view.file(outcome.stat.id) ?? outcome.stat
     this.answer(outcome, { type: 'opened', seq: outcome.seq, stat })
   }

@@ -28,26 +28,30 @@ import type { Logger } from 'pino'
 import type { GroupServer } from './group-server.js'
 import { DEFAULT_SERVER_LIMITS, type ServerLimits } from './limits.js'
 
-/** What a peer says about itself. */
+/** What a peer reports about itself. */
 export type StatusReport = Omit<LeaderMessageOf<'status'>, 'type' | 'seq'>
 
 export interface SessionServerInit {
   readonly network: Pick<Network, 'handle'>
   readonly clock: Clock
-  /** The groups that this node has a replica of. */
+  /** The servers of the groups of which this node has a replica. */
   readonly groups: readonly GroupServer[]
-  /** Answers `quire status`: any peer does, leader or not. */
+  /** The answer to `quire status`, which every peer gives, whether it leads or not. */
   readonly status: (group: number) => StatusReport
   readonly limits?: Partial<ServerLimits>
   readonly logger?: Logger
 }
 
+/** Accepts the streams of clients for the groups of a peer. */
 export interface SessionServer {
-  /** Refuses new streams; those whose first frame has not come are closed. */
+  /** Closes the streams whose first frame has not arrived, and all new ones. */
   close(): void
 }
 
-/** Accepts the streams of clients, reads the first frame of each and hands it to the Raft group that it names. */
+/**
+ * Creates the server that accepts the streams of clients. It reads the first frame of each stream and hands the stream
+ * to the server of the group that the frame names.
+ */
 export function createSessionServer(init: SessionServerInit): SessionServer {
   const limits = { ...DEFAULT_SERVER_LIMITS, ...init.limits }
   const groups = new Map(init.groups.map((server) => [server.group, server]))
@@ -101,7 +105,7 @@ export function createSessionServer(init: SessionServerInit): SessionServer {
     opening.set(stream, cancel)
   }
 
-  /** The network bounds how many strangers there are, and how long each stays. */
+  /** The network limits the number of strangers and the time that each may stay. */
   function refuseStranger(stream: FrameStream, reason: string): void {
     if (closed) return stream.close()
     stream.onFrame = (bytes) => refuse(stream, groupOf(bytes), new NotAuthorizedError(stream.remote, reason))
