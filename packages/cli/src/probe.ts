@@ -14,6 +14,7 @@ import {
   NotAuthorizedError,
   PROTOCOL_CONTROL,
   PROTOCOL_VERSION,
+  ROOT_GROUP,
   QuireError,
   UnavailableError,
   clientMessage,
@@ -49,8 +50,6 @@ interface Target {
   readonly addresses: readonly string[]
   readonly answered?: (address: string) => void
 }
-
-const GROUP = 0
 
 export async function createProbe(privateKey?: PrivateKey): Promise<Probe> {
   const network = await createLibp2pNetwork({ privateKey: privateKey ?? (await generatePrivateKey()), listen: [] })
@@ -113,7 +112,7 @@ async function ask(
       }
       dialled.onClose = (reason) => reject(reason ?? new UnavailableError('it closed the stream'))
       signal.addEventListener('abort', () => reject(new NoAnswerError(timeoutMs)))
-      dialled.send(encodeFrame(clientMessage, message, GROUP))
+      dialled.send(encodeFrame(clientMessage, message, ROOT_GROUP))
     })
   } catch (error) {
     throw signal.aborted ? new NoAnswerError(timeoutMs) : error

@@ -1,42 +1,45 @@
-/**
- * Lines about remotes that this peer refused. A refused remote may come back at any time, and under any number of new
- * keys. It must not fill the log.
- */
 import { createLogQuota, type LogQuota } from '@quire/net'
 import { QuireError, clipText, type Clock } from '@quire/protocol'
 import type { Logger } from 'pino'
 
-/** Refusals that are remembered, of members and of others each. One that was forgotten is logged again. */
+/** Refusals to remember: so many of members, and so many of others. A forgotten refusal is logged again. */
 const MAX_REMEMBERED = 1024
-/** Lines of one remote and kind in {@link WINDOW_MS}. The remote decides how often its refusal is news. */
+/**
+ * Log lines about one remote and kind in {@link WINDOW_MS}, because the remote decides how often its refusal is news.
+ */
 const MAX_LINES = 4
 const WINDOW_MS = 600_000
-/** Of a reason. Much of it may be the remote's own words. */
+/** The longest reason in a log line. The remote may have written most of it. */
 const MAX_LOGGED_BYTES = 1024
 
 export interface RefusalToLog {
   readonly remote: string
-  /** What it is refused for, in the project's words: repeated under one kind, it is no news, whatever the error says. */
+  /** The kind of the refusal. A repeated refusal of one kind is not logged, whatever its error says. */
   readonly kind: string
-  /** What the refusal is about, if another refusal of the same kind can be news. */
+  /** The subject of the refusal. A refusal of the same kind with another subject is logged. */
   readonly about?: string
   readonly error: Error
   readonly facts?: Readonly<Record<string, unknown>>
   /** Default `warn`. */
   readonly level?: 'warn' | 'error'
-  /** A member of the cluster. There are few of them, so their refusals are always logged. */
+  /** True for a member of the cluster. There are few members, so their refusals have no common limit. */
   readonly isMember?: boolean
 }
 
 interface Logged {
-  /** Of the last line; undefined when the remote was accepted since. */
+  /** The subject of the last line; undefined if the remote was accepted since. */
   about: string | undefined
-  /** Since `sinceMs`. */
+  /** Lines since `sinceMs`. */
   lines: number
   sinceMs: number
 }
 
-/** Logs each kind of refusal once for each remote, and again when it is about something else or was over. */
+/**
+ * Logs each kind of refusal once for each remote.
+ *
+ * It logs a refusal again if its subject is another one, or if the remote was accepted in between. A refused remote may
+ * come back at any time and under any number of new keys, and it must not fill the log.
+ */
 export class Refusals {
   private readonly ofMembers = new Map<string, Logged>()
   private readonly ofOthers = new Map<string, Logged>()
@@ -65,14 +68,14 @@ export class Refusals {
       if (oldest !== undefined) logged.delete(oldest)
     }
     logged.set(key, { ...known, about, lines: known.lines + 1 })
-    // A refusal is expected, so where it was made is of no interest; of any other error it is.
+    // A refusal is expected, so its stack does not matter. The stack of any other error does.
     const isExpected = error instanceof QuireError
     const why = isExpected ? { reason: clipText(error.message, MAX_LOGGED_BYTES) } : { err: error }
-    // The whole id: an operator who wants to let it in needs it.
+    // The whole id, because an operator who wants to let the remote in needs it.
     logger?.[level]({ [who]: remote, id: remote, ...facts, ...why }, `${who} refused`)
   }
 
-  /** The member was accepted: its next refusal is news. */
+  /** The member was accepted, so its next refusal is logged. */
   accepted(remote: string, kinds: readonly string[]): void {
     for (const kind of kinds) {
       const known = this.ofMembers.get(keyOf(remote, kind))

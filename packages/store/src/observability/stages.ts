@@ -1,6 +1,6 @@
 /**
- * How long the stages of a peer's work take: always on, a few nanoseconds each. Names, units and buckets are those of
- * docs/observability.md and stay.
+ * Durations of the stages of a peer's work. Recording is always on and takes a few nanoseconds. Names, units and
+ * buckets are those of docs/observability.md and do not change.
  */
 import type { Clock, LeaderMessageOf } from '@quire/protocol'
 
@@ -13,17 +13,21 @@ export const STAGES = [
 ] as const
 export type Stage = (typeof STAGES)[number]
 
-/** As it stands in a status message: buckets that are not empty. */
+/** One stage in a status message. It lists the buckets that are not empty. */
 export type StageReport = LeaderMessageOf<'status'>['stages'][number]
 
-/** Eight buckets for each doubling: bucket i holds durations from 2^(i/8) to 2^((i+1)/8) µs, the first also what is shorter. */
+/**
+ * Eight buckets for each doubling: bucket i holds durations from 2^(i/8) to 2^((i+1)/8) µs. The first bucket also holds
+ * shorter ones.
+ */
 const BUCKETS_PER_DOUBLING = 8
-/** Up to about 70 minutes; the last bucket also holds what is longer. */
+/** The buckets reach about 70 minutes. The last one also holds longer durations. */
 const BUCKETS = 256
 
+/** Records how long each stage takes. */
 export interface Stages {
   record(stage: Stage, durationMs: number): void
-  /** Calls `work` and records how long it takes, its promise included. */
+  /** Calls `work` and records its duration. If it returns a promise, the duration ends when the promise resolves. */
   time<T>(stage: Stage, work: () => T): T
   report(): StageReport[]
 }
@@ -41,7 +45,7 @@ export function createStages(clock: Pick<Clock, 'now'>): Stages {
     const begin = clock.now()
     const result = work()
     const end = (): void => record(stage, clock.now() - begin)
-    // Its failure is its caller's; only what succeeded is counted.
+    // Only successful work counts. The caller handles its failure.
     if (result instanceof Promise) result.then(end, () => {})
     else end()
     return result
@@ -58,7 +62,7 @@ export function createStages(clock: Pick<Clock, 'now'>): Stages {
   return { record, time, report }
 }
 
-/** A duration, in µs, that `percent` of all do not exceed, to within a bucket (9 %). 0 when there is none. */
+/** The duration in µs that `percent` of all durations do not exceed, within 9 % (one bucket). 0 without durations. */
 export function stagePercentile(buckets: StageReport['buckets'], percent: number): number {
   const total = buckets.reduce((sum, { count }) => sum + count, 0)
   let left = (total * percent) / 100

@@ -1,4 +1,3 @@
-/** Passes on where members have said that they listen, so that two that have both moved find each other (docs/identity.md). */
 import type { AddressBook } from '@quire/net'
 import type { Member } from '@quire/protocol'
 import type { PeerIdentity } from './identity.js'
@@ -7,33 +6,38 @@ import type { Link } from './link.js'
 export interface AddressExchangeInit {
   readonly identity: Pick<PeerIdentity, 'learned' | 'hinted'>
   readonly book: AddressBook
-  /** To the other members. */
+  /** The links to the other members. */
   readonly links: ReadonlyMap<string, Pick<Link, 'isOpen' | 'tell'>>
 }
 
+/**
+ * Passes on the addresses that members have announced.
+ *
+ * So two members that have both moved find each other through a third one (docs/identity.md, Addresses).
+ */
 export class AddressExchange {
-  /** The state of this peer's knowledge that each member was told last. */
+  /** For each member, the version of the announced addresses that it was sent last. */
   private readonly told = new Map<string, number>()
 
   constructor(private readonly init: AddressExchangeInit) {}
 
-  /** The link to the member is new: nothing was passed on through it. */
+  /** A new link to the member is open, so the member gets everything again. */
   opened(peerId: string): void {
     this.told.delete(peerId)
     this.tell(peerId)
   }
 
-  /** A member may have told new addresses. */
+  /** A member may have announced new addresses. */
   changed(): void {
     for (const peerId of this.init.links.keys()) this.tell(peerId)
   }
 
-  /** The remote is no member any more. */
+  /** The remote is no longer a member. */
   removed(peerId: string): void {
     this.told.delete(peerId)
   }
 
-  /** A member passes on what others have told it. */
+  /** A member passes on the addresses that others have announced to it. */
   heard(members: readonly Member[]): void {
     const { book, identity, links } = this.init
     for (const { peerId, addresses } of members) {
@@ -47,7 +51,7 @@ export class AddressExchange {
     }
   }
 
-  /** Passes on what members have said of themselves, if that is news to the remote. */
+  /** Sends the remote the announced addresses, unless it has them. */
   private tell(remote: string): void {
     const { identity, links } = this.init
     const { changes } = identity.learned

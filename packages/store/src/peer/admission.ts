@@ -1,19 +1,21 @@
-/**
- * When the incarnation of a new folder takes part in votes (docs/identity.md, Admission). Pure.
- *
- * An empty folder looks the same whether its peer starts for the first time or has lost everything. A peer that lost its vote
- * and its log must not vote again as if nothing had happened (Raft, Figure 2, "Persistent state").
- */
 import type { RaftIntroduction } from '@quire/protocol'
 
-/** Index of the entry that founds a cluster. A log that ends there has promised nothing to anybody. */
+/** Index of the entry that founds a cluster. A peer whose log ends there has acknowledged nothing to another peer. */
 const FOUNDING_ENTRY = 1
 
+/**
+ * Decides when the incarnation of a new folder may vote (docs/identity.md, Admission). It is pure.
+ *
+ * An empty folder looks the same whether its peer starts for the first time or has lost everything. A peer that has
+ * lost its vote and its log must not vote again as if nothing had happened (Raft, Figure 2, "Persistent state").
+ */
 export class Admission {
   private readonly waiting: Set<string>
   private leaderAgreed = false
 
-  /** `founders`: the voters that the cluster was founded with. `admitted`: this incarnation was admitted in an earlier life. */
+  /**
+   * `founders`: the founding voters of the cluster. `admitted`: an earlier process of this incarnation was admitted.
+   */
   constructor(
     self: string,
     founders: readonly string[],
@@ -26,17 +28,17 @@ export class Admission {
     return this.admitted || this.leaderAgreed || this.waiting.size === 0
   }
 
-  /** Founders that have not agreed yet. Empty once admitted. */
+  /** The founders that have not agreed yet. Empty once this incarnation is admitted. */
   get missing(): string[] {
     return this.isAdmitted ? [] : [...this.waiting]
   }
 
-  /** A peer has accepted this peer's hello, and answered with its own introduction. */
+  /** A peer has accepted this peer's hello and has answered with its own introduction. */
   acceptedBy({ from, lastIndex }: RaftIntroduction): void {
     if (lastIndex <= FOUNDING_ENTRY) this.waiting.delete(from)
   }
 
-  /** A leader with a majority that does not need this peer lets it take part. */
+  /** A leader with a majority that does not need this peer has admitted it. */
   admittedByLeader(): void {
     this.leaderAgreed = true
   }

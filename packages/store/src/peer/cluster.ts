@@ -1,4 +1,4 @@
-/** The cluster as its founder describes it, and as the log keeps it. */
+/** The cluster's configuration, as its founder writes it and as the log keeps it. */
 import { parsePeerAddress, parsePeerId, refuseSharedPlaces } from '@quire/net'
 import {
   DEFAULT_ROUND_TRIP_MS,
@@ -13,26 +13,31 @@ import type { PeerId } from '@libp2p/interface'
 import { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
 import { repeatedKey } from './json-keys.js'
 
-/** A PeerId or its text. */
+/** A PeerId, or its text. */
 export type PeerIdLike = PeerId | string
 
-/** What a cluster starts from; the same for each of its voters. Afterwards the log decides. */
+/**
+ * The configuration that a cluster is founded from; it is the same for each founding voter. From then on, the log
+ * decides.
+ */
 export interface ClusterConfig {
-  /** Names the cluster for good: 1 to 64 letters, digits, dots, dashes or underscores. */
+  /** The cluster's permanent name: 1 to 64 letters, digits, dots, dashes or underscores. */
   readonly clusterId: string
-  /** Each with the multiaddrs where the others and the clients reach it; /p2p/<PeerId> at the end may be left out. */
+  /**
+   * The voters, with the multiaddrs at which peers and clients reach them. /p2p/<PeerId> at the end may be left out.
+   */
   readonly voters: readonly { readonly peerId: PeerIdLike; readonly addresses: readonly string[] }[]
   readonly admins: readonly PeerIdLike[]
   readonly clients: readonly PeerIdLike[] | 'any'
   /**
-   * The longest round trip between two voters, in milliseconds: all time-outs follow it. Default 32, from 10 to 1000.
+   * The longest round trip between two voters, in milliseconds, from 10 to 1000. All time-outs follow it. Default 32.
    */
   readonly roundTripMs?: number | undefined
 }
 
 const CLIENT_KEY = "the PeerId of a client: this one is a voter's, and a client needs a key of its own (quire keygen)"
 
-/** Checks a configuration and brings it into the one form that all voters write alike. Throws InvalidArgumentError. */
+/** Checks a configuration and returns its normal form, which all voters write alike. Throws InvalidArgumentError. */
 export function normalizeCluster(config: ClusterConfig): ReplicatedConfig {
   if (!/^[A-Za-z0-9._-]{1,64}$/.test(config.clusterId)) {
     throw new InvalidArgumentError(
@@ -56,7 +61,7 @@ export function normalizeCluster(config: ClusterConfig): ReplicatedConfig {
   refuseSharedPlaces(voters.flatMap(({ peerId, addresses }) => addresses.map((address) => ({ peerId, address }))))
   const clients = config.clients === 'any' ? undefined : normalizeIds(config.clients, 'clients')
   const voter = clients?.find((id) => voters.some(({ peerId }) => peerId === id))
-  // A client cannot use it: a node does not dial itself.
+  // A client cannot use a voter's key, because a node does not dial itself.
   if (voter !== undefined) throw new InvalidArgumentError('clients', voter, CLIENT_KEY)
   return { clusterId: config.clusterId, voters, admins: normalizeIds(config.admins, 'admins'), clients, roundTripMs }
 }
@@ -66,7 +71,7 @@ export function encodeCluster(config: ReplicatedConfig): Uint8Array {
   return encode(clusterConfig, config)
 }
 
-/** Reads a cluster file (JSON) as `quire init` writes it. Throws InvalidArgumentError naming `where`. */
+/** Reads a cluster file (JSON) as `quire init` writes it. Throws InvalidArgumentError, which names `where`. */
 export function parseClusterFile(text: string, where: string): ClusterConfig {
   let value: unknown
   try {
@@ -94,7 +99,7 @@ export function parseClusterFile(text: string, where: string): ClusterConfig {
   return { clusterId, voters, admins, clients, roundTripMs }
 }
 
-/** A key that nobody reads may be a misspelled one, and the cluster would be founded without what it says. */
+/** An unknown key may be a misspelled one. The cluster would be founded without its value. */
 function checkKeys(value: unknown, known: readonly string[], where: string): void {
   if (typeof value !== 'object' || value === null) return
   const unknown = Object.keys(value).find((key) => !known.includes(key))
@@ -108,15 +113,15 @@ export function formatClusterFile(config: ClusterConfig): string {
   return JSON.stringify({ clusterId, voters, admins, clients: clients ?? 'any', roundTripMs }, undefined, 2) + '\n'
 }
 
-/** How the reason begins when an identity is not let in. */
+/** The beginning of the reason for which an identity is not let in. */
 export const UNLISTED = 'it is not listed under "clients"'
 
-/** Why `peerId` may not connect; true when it may. */
+/** True if `peerId` may connect; otherwise the reason why not. */
 export function mayConnect(config: ReplicatedConfig, peerId: string): true | string {
   const { clusterId, voters, admins, clients } = config
   if (clients === undefined || clients.includes(peerId) || admins.includes(peerId)) return true
   if (voters.some((voter) => voter.peerId === peerId)) return true
-  // The list cannot change in this version: only another key helps.
+  // The list cannot change in this version, so only another key helps.
   return `${UNLISTED} in the file that cluster ${clusterId} was founded from; use the key of a listed client`
 }
 

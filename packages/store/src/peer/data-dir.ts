@@ -24,14 +24,14 @@ const FORMAT_VERSION = 1
 const IDENTITY = 'identity.json'
 const LISTEN = 'listen.json'
 const PEERS = 'peers.state'
-/** Room for the longest text that an identity remembers: see `identity.ts`. */
+/** Room for the longest text that an identity remembers; see `identity.ts`. */
 export const PEERS_SLOT_BYTES = 524_288
 const LOG = 'log'
 const PAGES = 'pages'
-/** What mkfs leaves in a new file system: a mount point that holds only this is empty. */
+/** mkfs leaves this in a new file system. A mount point with nothing else is empty. */
 const LOST_AND_FOUND = 'lost+found'
 
-/** The directory cannot be used as asked; the reason is one line for people. */
+/** The directory cannot be used as asked. The reason is one line of text for an operator. */
 export class DataDirectoryError extends QuireError {
   override readonly name = 'DataDirectoryError'
   readonly code = 'ERR_DATA_DIRECTORY'
@@ -45,11 +45,11 @@ export class DataDirectoryError extends QuireError {
 
 export interface DataDirectoryInit {
   readonly path: string
-  /** Who wants to use it. */
+  /** The peer that wants to use it. */
   readonly peerId: string
-  /** Given at the first start; on a later one it must be the directory's own. */
+  /** Given at the first start. At a later start it must be the cluster of the directory. */
   readonly cluster?: { readonly clusterId: string; readonly digest: string }
-  /** Called at a first start, before it leaves anything in the directory. When it rejects, nothing is left. */
+  /** Called at a first start, before anything is in the directory. If it rejects, nothing is left. */
   readonly beforeFounding?: () => Promise<void>
 }
 
@@ -62,11 +62,11 @@ export interface DataDirectory extends IdentityStorage {
   readonly pagesPath: string
   /** False until `completeBootstrap`: the log has no entry yet. */
   readonly bootstrapped: boolean
-  /** The first log entry is durable: from now on the log decides. */
+  /** The first log entry is durable. From now on, the log decides. */
   completeBootstrap(): void
-  /** For each address to listen on, the one that was bound for it before, or itself. */
+  /** Replaces each address to listen on with the one that was bound for it before, if there is one. */
   listenAddresses(wanted: readonly string[]): string[]
-  /** Throws FileWriteError when that cannot be written now. `close` tries again. */
+  /** Throws FileWriteError if the file cannot be written now. `close` tries again. */
   rememberListen(wanted: readonly string[], bound: readonly string[]): void
   /** Releases the lock. */
   close(): Promise<void>
@@ -78,13 +78,14 @@ interface Identity {
   readonly clusterId: string
   readonly founding: string
   readonly incarnation: string
-  /** `starting`: the log may have no entry yet. `founded`: it has the first one. `admitted`: the peer takes part in votes. */
+  /** `starting`: the log may have no entry yet. `founded`: it has its first entry. `admitted`: the peer may vote. */
   readonly state: 'starting' | 'founded' | 'admitted'
 }
 
 /**
- * Locks the directory and checks whose it is; makes it when it does not exist and a cluster is given.
- * Rejects with FolderInUseError, NotAuthorizedError (another peer's or cluster's), DataDirectoryError, CorruptionError or VersionMismatchError.
+ * Locks the directory and checks that it belongs to this peer and cluster. Makes it if it does not exist and a cluster
+ * is given. Rejects with FolderInUseError, NotAuthorizedError (the directory of another peer or cluster),
+ * DataDirectoryError, CorruptionError or VersionMismatchError.
  */
 export async function openDataDirectory(init: DataDirectoryInit): Promise<DataDirectory> {
   const path = resolve(init.path)
@@ -109,13 +110,13 @@ export async function openDataDirectory(init: DataDirectoryInit): Promise<DataDi
 
 const NO_CLUSTER = "a first start needs the cluster's configuration (--cluster)"
 
-/** Undefined when nothing is there. */
+/** Undefined if the path does not exist. */
 function statOf(path: string): Stats | undefined {
   try {
     return statSync(path)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    // A file stands where a parent is to be: making the folder names it.
+    // A parent of the path is a file. The error of `makeFolder` names that file.
     if (code === 'ENOTDIR') return undefined
     if (code !== 'ENOENT') throw new DataDirectoryError(path, `cannot be read (${code})`)
   }
@@ -131,7 +132,7 @@ function make(path: string): string[] {
   }
 }
 
-/** Throws DataDirectoryError where something else stands in the folder's place. */
+/** Throws DataDirectoryError if something that is no folder has the folder's name. */
 function makePart(path: string, folder: string): void {
   try {
     makeFolder(folder)
@@ -140,12 +141,14 @@ function makePart(path: string, folder: string): void {
   }
 }
 
-/** Of the file system, or of the lock's socket. */
+/** An error of the file system or of the lock's socket. */
 function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && 'syscall' in error && 'code' in error
 }
 
-/** Starts a new directory, or one whose first start was cut short: nothing in it was ever promised to anybody. */
+/**
+ * Begins a new directory, or one whose first start was interrupted: such a peer has promised nothing to another peer.
+ */
 async function begin(path: string, found: Identity | undefined, init: DataDirectoryInit): Promise<Identity> {
   if (found === undefined) {
     const entries = readdirSync(path).filter((name) => !isOurs(path, name))
@@ -162,18 +165,18 @@ async function begin(path: string, found: Identity | undefined, init: DataDirect
     peerId: init.peerId,
     clusterId: init.cluster.clusterId,
     founding: init.cluster.digest,
-    // The newer of two sorts behind the older (docs/identity.md, Admission).
+    // The newer of two incarnations sorts after the older one (docs/identity.md, Admission).
     incarnation: Date.now().toString(16).padStart(12, '0') + randomBytes(10).toString('hex'),
     state: 'starting'
   }
-  // Before anything else is in the directory, so that an interrupted start can be told from a foreign directory.
+  // First, so that the directory of an interrupted start differs from a foreign directory.
   replaceFile(join(path, IDENTITY), JSON.stringify(identity) + '\n')
   for (const name of [LOG, PAGES, PEERS]) rmSync(join(path, name), { recursive: true, force: true })
   syncFolder(path)
   return identity
 }
 
-/** What may be in a directory that is still empty. */
+/** True for entries that an empty directory may have. */
 function isOurs(path: string, name: string): boolean {
   if (name === LOST_AND_FOUND) return statSync(join(path, name)).isDirectory()
   return name.startsWith('lock-') || name === `${IDENTITY}.new`
@@ -204,7 +207,7 @@ function checkIdentity(path: string, identity: Identity, init: DataDirectoryInit
   if (identity.peerId !== init.peerId) {
     throw new NotAuthorizedError(init.peerId, `${path} belongs to peer ${identity.peerId}`)
   }
-  // An interrupted start may be repeated for another cluster: no entry of the first one was ever sent or received.
+  // An interrupted start may be repeated for another cluster, because the first one exchanged no entry.
   if (identity.state === 'starting' || init.cluster === undefined) return
   const { clusterId } = init.cluster
   if (clusterId !== identity.clusterId) {
@@ -216,7 +219,7 @@ class Directory implements DataDirectory {
   readonly logPath: string
   readonly pagesPath: string
   private readonly peers: SlotFile
-  /** Of the file of addresses, while it could not be written. */
+  /** The content of the address file while it cannot be written. */
   private listen: string | undefined
 
   constructor(
@@ -283,7 +286,7 @@ class Directory implements DataDirectory {
     try {
       this.writeListen()
     } catch {
-      // Reported when it failed first. The next start chooses its ports anew.
+      // The first failure was reported. The next start chooses its ports anew.
     }
     await this.peers.close()
     await this.lock.release()
@@ -298,7 +301,7 @@ class Directory implements DataDirectory {
   private become(state: Identity['state']): void {
     const identity = { ...this.identity, state }
     replaceFile(join(this.path, IDENTITY), JSON.stringify(identity) + '\n')
-    // Only now: a peer that could not write this down must not act on it.
+    // Only now, because a peer must not act on a state that it could not write.
     this.identity = identity
   }
 
@@ -310,7 +313,7 @@ class Directory implements DataDirectory {
       const value: unknown = JSON.parse(readFileSync(file, 'utf8'))
       if (typeof value === 'object' && value !== null) return value as Record<string, string>
     } catch {
-      // Reported below, with the name of the file.
+      // The error below names the file.
     }
     throw new CorruptionError(file, 0, 'not a JSON object; move this file away and start the peer again')
   }

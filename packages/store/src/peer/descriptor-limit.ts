@@ -1,4 +1,7 @@
-/** The limit of open files. Imports nothing of this project, because the command checks it before it loads anything else. */
+/**
+ * The limit of open files. Imports nothing of this project, because the command checks it before it loads anything
+ * else.
+ */
 import { readFileSync } from 'node:fs'
 
 /** How many file descriptors this process may have; Infinity for no limit, or one that is not known. */

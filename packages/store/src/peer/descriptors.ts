@@ -1,13 +1,17 @@
 /**
- * File descriptors: how many this process may have, and how many of them strangers may take. Without room for its own files a peer takes no
- * writes, so the limits of connections follow the limit of open files (docs/ARCHITECTURE.md, "File descriptors").
+ * File descriptors: how many this process may have, and how many of them strangers may take. Without room for its own
+ * files a peer takes no writes, so the limits of connections follow the limit of open files (docs/ARCHITECTURE.md,
+ * "File descriptors").
  */
 import { readdirSync } from 'node:fs'
 import { QuireError } from '@quire/protocol'
 import { DEFAULT_SERVER_LIMITS } from '../server/limits.js'
 import { descriptorLimit } from './descriptor-limit.js'
 
-/** Kept for the peer itself: 8 for the log, 4 for the pages, its lock and listeners, links to the other peers, look-ups of names. */
+/**
+ * Kept for the peer itself: 8 for the log, 4 for the pages, its lock and listeners, links to the other peers, look-ups
+ * of names.
+ */
 export const RESERVED_DESCRIPTORS = 64
 /** Fewer connections are of no use: the other peers, a client, and somebody who wants to see the status. */
 export const LEAST_CONNECTIONS = 16
@@ -47,8 +51,8 @@ export const WANTED_CONNECTIONS: ConnectionLimits = {
 }
 
 /**
- * Connections that fit into the limit of open files beside everything else: `wanted`, or less. Every connection takes one descriptor, its
- * streams none. Throws DescriptorLimitError.
+ * Connections that fit into the limit of open files beside everything else: `wanted`, or less. Every connection takes
+ * one descriptor, its streams none. Throws DescriptorLimitError.
  */
 export function limitConnections({ limit, open }: Descriptors, wanted: ConnectionLimits): ConnectionLimits {
   const room = limit - open - RESERVED_DESCRIPTORS

@@ -1,11 +1,10 @@
-/** Gathers evidence about other members, keeps it durable and passes it on; lets new folders take part (docs/identity.md). */
 import type { Clock, RaftIntroduction, RaftSighting } from '@quire/protocol'
 import { shortId } from '@quire/net'
 import type { Logger } from 'pino'
 import type { PeerIdentity } from './identity.js'
 import type { Link } from './link.js'
 
-/** The last entry that a peer has acknowledged and that is committed. */
+/** The last committed entry that a peer has acknowledged. */
 export interface Acknowledged {
   readonly peerId: string
   readonly term: number
@@ -15,32 +14,38 @@ export interface Acknowledged {
 export interface EvidenceExchangeInit {
   readonly clock: Clock
   readonly identity: PeerIdentity
-  /** To the other members. */
+  /** The links to the other members. */
   readonly links: ReadonlyMap<string, Pick<Link, 'isOpen' | 'life' | 'tell'>>
-  /** Of each follower, while this node leads. */
+  /** The committed entries that the followers have acknowledged, while this node leads. */
   readonly acknowledged: () => Iterable<Acknowledged>
-  /** Resolves when a majority has confirmed that this node leads; undefined when it does not lead. */
+  /** Resolves when a majority has confirmed that this node leads; undefined while it does not lead. */
   readonly confirmLeadership: () => Promise<unknown> | undefined
   readonly logger: Logger | undefined
 }
 
-/** How often evidence is gathered, saved and passed on. */
+/** The interval at which this peer gathers, saves and passes on evidence. */
 const INTERVAL_MS = 1_000
 
+/**
+ * Exchanges evidence with the other members (docs/identity.md).
+ *
+ * It gathers evidence, makes it durable and passes it on. As the leader's part of admission, it also lets new folders
+ * take part once every other voter knows them.
+ */
 export class EvidenceExchange {
-  /** What of the evidence was passed on, by peer. */
+  /** For each peer, the version of the evidence that it was sent last. */
   private readonly told = new Map<string, number>()
-  /** What each member said last of the others. */
+  /** For each member, the sightings that it sent last. */
   private readonly sightings = new Map<string, readonly RaftSighting[]>()
-  /** Members whose new folder does not take part yet, or of which this peer does not durably remember that it does. */
+  /** Members with a new folder whose admission this peer does not durably remember yet. */
   private readonly newcomers = new Set<string>()
-  /** Those of them whose taking part is being written down. */
+  /** Newcomers whose admission is being written to disk. */
   private readonly joining = new Set<string>()
-  /** Those of them whose admission waits for a quorum round. */
+  /** Newcomers whose admission waits for a quorum round. */
   private readonly admitting = new Set<string>()
-  /** The last write failed, and that was logged. */
+  /** The last write failed, and the failure was logged. */
   private cannotWrite = false
-  /** Why this peer may take part, while it cannot write that down. */
+  /** The reason why this peer may take part, while it cannot write its admission to disk. */
   private grantedBy: string | undefined
   private cancelTick: () => void = () => {}
 
@@ -58,8 +63,8 @@ export class EvidenceExchange {
   }
 
   /**
-   * Remembers what a member says of itself; durable when this resolves. Rejects when it cannot be written: then the member
-   * must not be accepted, and comes again.
+   * Records a member's introduction, which is durable when this resolves. If it rejects, the member must not be
+   * accepted. The member tries again.
    */
   async record(introduction: RaftIntroduction): Promise<void> {
     await this.write(() => this.init.identity.met(introduction))
@@ -71,19 +76,19 @@ export class EvidenceExchange {
     else this.newcomers.add(remote)
   }
 
-  /** The member accepts this peer. */
+  /** The member has accepted this peer. */
   acceptedBy(introduction: RaftIntroduction): void {
     this.init.identity.acceptedBy(introduction)
     this.takePart('all founding voters have agreed')
   }
 
-  /** The member leads and lets an incarnation take part. */
+  /** The member leads and has admitted an incarnation. */
   admittedBy(remote: string, incarnation: string): void {
     this.init.identity.admittedByLeader(incarnation)
     this.takePart(`${shortId(remote)} leads and has agreed`)
   }
 
-  /** The member passes on what it remembers. */
+  /** The member passes on its sightings. */
   heard(remote: string, peers: readonly RaftSighting[]): void {
     this.sightings.set(remote, peers)
     this.init.identity.learn(peers.filter(({ peerId }) => this.init.links.has(peerId)))
@@ -96,8 +101,8 @@ export class EvidenceExchange {
   }
 
   /**
-   * The member takes part. Its messages count from when that is durable here: until then, its folder may be replaced by
-   * another one.
+   * The member takes part. Its messages count once this is durable here; until then, another folder may replace its
+   * folder.
    */
   tookPart(peerId: string): void {
     if (!this.newcomers.has(peerId) || this.joining.has(peerId)) return
@@ -106,18 +111,18 @@ export class EvidenceExchange {
     this.joining.add(peerId)
     this.write(() => identity.save())
       .then(() => this.newcomers.delete(peerId))
-      // The next message tries again; `write` has logged it.
+      // `write` has logged the error. The member's next message tries again.
       .catch(() => {})
       .finally(() => this.joining.delete(peerId))
   }
 
-  /** The link to the member is new: nothing was passed on through it. */
+  /** A new link to the member is open, so the member gets everything again. */
   opened(peerId: string): void {
     this.told.delete(peerId)
     this.tell(peerId)
   }
 
-  /** The remote is no member any more. */
+  /** The remote is no longer a member. */
   removed(peerId: string): void {
     this.told.delete(peerId)
     this.sightings.delete(peerId)
@@ -137,13 +142,13 @@ export class EvidenceExchange {
     })
   }
 
-  /** Writes what is remembered. What cannot be written now is written with the next tick. */
+  /** Writes the evidence to disk. If that fails, the next tick tries again. */
   save(): void {
-    // `write` has logged it.
+    // `write` has logged the error.
     this.write(() => this.init.identity.save()).catch(() => {})
   }
 
-  /** Logs the first failure in a row, and that it is over. */
+  /** Logs the first of several failures in a row, and the first success after them. */
   private async write(work: () => Promise<void>): Promise<void> {
     const { logger } = this.init
     try {
@@ -158,7 +163,7 @@ export class EvidenceExchange {
     this.cannotWrite = false
   }
 
-  /** Passes on what this peer remembers, if that is news to the remote. */
+  /** Sends the remote this peer's sightings, unless it has them. */
   private tell(peerId: string): void {
     const { links, identity } = this.init
     const link = links.get(peerId)
@@ -170,8 +175,8 @@ export class EvidenceExchange {
   }
 
   /**
-   * A leader lets a new folder take part when every other voter knows it as the member's folder, and a majority has
-   * confirmed the leader after that (docs/identity.md, Admission). It says so until it hears that the folder takes part.
+   * As the leader, admits a new folder when every other voter knows it as the member's folder, and a majority has
+   * confirmed this leader after that (docs/identity.md, Admission). Repeats this until the folder takes part.
    */
   private admit(peerId: string): void {
     const { identity, confirmLeadership, links, logger } = this.init
@@ -185,7 +190,7 @@ export class EvidenceExchange {
     this.admitting.add(peerId)
     confirmed
       .then(async () => {
-        // The round must be about the folder that is there now.
+        // The member may have another folder by now, of which the round says nothing.
         if (link.life?.incarnation !== incarnation) return
         identity.evidence.tookPart(peerId)
         await identity.save()
@@ -195,7 +200,10 @@ export class EvidenceExchange {
       .finally(() => this.admitting.delete(peerId))
   }
 
-  /** Then a vote of the member's former folder counts with nobody: a voter that counted one remembers that folder. */
+  /**
+   * True if every other voter knows the incarnation as the member's. Then no voter has counted a vote of the member's
+   * former folder, because a voter that has counted one remembers that folder.
+   */
   private isKnownToAll(peerId: string, incarnation: string): boolean {
     return [...this.init.links.keys()].every(
       (other) =>
@@ -204,7 +212,7 @@ export class EvidenceExchange {
     )
   }
 
-  /** Takes part if that has been granted. A grant that cannot be written down is tried again with the next tick. */
+  /** Takes part if this peer was admitted. If that cannot be written to disk, the next tick tries again. */
   private takePart(why: string): void {
     const { identity, logger } = this.init
     try {
@@ -217,7 +225,7 @@ export class EvidenceExchange {
     }
     this.grantedBy = undefined
     logger?.info({ why }, 'this peer takes part from now on')
-    // At once: the others drop its messages until they know.
+    // At once, because the others drop this peer's messages until they know of its admission.
     this.told.clear()
     for (const peerId of this.init.links.keys()) this.tell(peerId)
   }

@@ -1,23 +1,25 @@
-/**
- * What a peer remembers of the others, so that one that went backward, or runs twice, is found (docs/identity.md). Pure: the
- * identity keeps the book on disk.
- */
 import type { RaftIntroduction, RaftMark, RaftSighting } from '@quire/protocol'
 
-/** A folder, how often it was started, and the process that uses it. */
+/** A data directory's incarnation, its boot count, and the process that uses it. */
 export type Life = Pick<RaftSighting, 'incarnation' | 'boot' | 'process'>
 
-/** A life, and what its folder had when it said so. */
+/** A life, and the mark of its log at the time of its claim. */
 export type Claim = Life & RaftMark
 
-/** A process that no peer has: two processes claimed the same boot, so neither is believed until a higher boot appears. */
+/** Stands for two processes that claim the same boot. Both are refused until a higher boot appears. */
 const CONTESTED = ''
 
-/** Nothing is known. */
+/** The mark of a log of which nothing is known. */
 export const NO_MARK: RaftMark = { term: 0, lastTerm: 0, lastIndex: 0 }
 
+/**
+ * Remembers what the other peers have claimed and acknowledged.
+ *
+ * With it, this peer refuses a peer whose data went backward or that runs twice (docs/identity.md, Evidence). The book
+ * is pure; the identity keeps it on disk.
+ */
 export class EvidenceBook {
-  /** Raised with each change. */
+  /** The number of changes so far. */
   changes = 0
   private readonly peers = new Map<string, RaftSighting>()
 
@@ -29,7 +31,7 @@ export class EvidenceBook {
     return [...this.peers.values()]
   }
 
-  /** Why this life of the peer must not take part, with the remedy; undefined when nothing speaks against it. */
+  /** Returns why this life of the peer must not take part, with the remedy. Undefined if no evidence is against it. */
   refusal(introduction: RaftIntroduction): string | undefined {
     const known = this.peers.get(introduction.from)
     if (known === undefined) return undefined
@@ -38,7 +40,7 @@ export class EvidenceBook {
     if (boot < known.boot) {
       return `its data directory is at boot ${boot}, but was at boot ${known.boot} before: ${OVERTAKEN}`
     }
-    // Acknowledgments may overtake the hello of the process that sent them. Those of earlier processes cannot.
+    // An acknowledgment may overtake the hello of the process that sent it, but not the hello of a later process.
     if (process === known.process) return shortfall(introduction, known.past)
     const lack = shortfall(introduction, known)
     if (lack !== undefined) return lack
@@ -46,41 +48,44 @@ export class EvidenceBook {
     return undefined
   }
 
-  /** The life is the newest that this book knows of the peer, and had everything that is known of the lives before it. */
+  /**
+   * True if the claim's life is the newest that this book knows of the peer, and if its log had everything that earlier
+   * lives had acknowledged.
+   */
   isCurrent(peerId: string, claim: Claim): boolean {
     const known = this.peers.get(peerId)
     return known !== undefined && isSameLife(known, claim) && shortfall(claim, known.past) === undefined
   }
 
-  /** Records an introduction that {@link refusal} has let pass. */
+  /** Records an introduction that {@link refusal} has accepted. */
   met({ from, incarnation, boot, process, admitted, term }: RaftIntroduction): void {
     const known = this.peers.get(from)
     const life = { incarnation, boot, process }
     if (known?.incarnation !== incarnation) {
       return this.set({ peerId: from, ...life, admitted, ...NO_MARK, term, past: NO_MARK })
     }
-    // The end of its log says nothing yet: it may be truncated. Its term stays.
+    // The end of its log is no evidence yet, because a leader may have it truncated. Its term is.
     const mark = furthest(known, { ...NO_MARK, term })
     const past = process === known.process ? known.past : markOf(known)
     this.update({ ...known, ...life, admitted: known.admitted || admitted, ...mark, past })
   }
 
-  /** The peer's present incarnation takes part in votes. */
+  /** The peer's present incarnation has been admitted. */
   tookPart(peerId: string): void {
     const known = this.peers.get(peerId)
     if (known !== undefined) this.update({ ...known, admitted: true })
   }
 
   /**
-   * The peer has acknowledged this entry, and it is committed. An acknowledged entry that is not committed proves nothing: a later
-   * leader may have it truncated.
+   * The peer has acknowledged this entry, and the entry is committed. An entry that is not committed is no evidence,
+   * because a later leader may have it truncated.
    */
   committed(peerId: string, lastTerm: number, lastIndex: number): void {
     const known = this.peers.get(peerId)
     if (known !== undefined) this.update({ ...known, ...furthest(known, { term: 0, lastTerm, lastIndex }) })
   }
 
-  /** Takes over what another peer remembers, or says of itself. What arrives late or twice changes nothing. */
+  /** Merges what another peer remembers or says of itself. A sighting that arrives late or twice changes nothing. */
   learn(heard: RaftSighting): void {
     const known = this.peers.get(heard.peerId)
     if (known === undefined) return this.set(heard)
@@ -109,12 +114,15 @@ const PUT_BACK = 'stop it and put the newest directory back; if that is lost, le
 const TAIL_DIGITS = 8
 const OLDER =
   'it was restored from an older copy, or a copy of it runs elsewhere; stop every copy, then start the newest one'
-/** A copy may have been started more often than the newest folder, which then needs a few starts to overtake it. */
+/**
+ * A copy may have been started more often than the newest folder, which then needs a few starts to overtake the copy.
+ */
 const OVERTAKEN = `${OLDER}, again if its boot is refused: each start raises it`
 
 /**
- * A folder that never took part may be made anew: nothing of it has counted anywhere. Incarnations replace each other in one order
- * everywhere, so that two folders under one key cannot take turns.
+ * Returns why a folder of another incarnation is refused. A folder that never took part may be replaced, because no
+ * peer has counted its votes or entries. Newer incarnations replace older ones on every peer, so two folders under one
+ * key cannot alternate.
  */
 function otherFolder(introduction: RaftIntroduction, known: RaftSighting): string | undefined {
   const { incarnation, admitted } = introduction
@@ -124,12 +132,12 @@ function otherFolder(introduction: RaftIntroduction, known: RaftSighting): strin
   return `${differs}, which was made later: start the newer one, or make it anew`
 }
 
-/** An incarnation begins with a time, which folders of one day share for the most part; its end is random. */
+/** The random end of an incarnation. Its beginning is a time, most of which all folders of one day share. */
 function tail(incarnation: string): string {
   return incarnation.length <= TAIL_DIGITS ? incarnation : `…${incarnation.slice(-TAIL_DIGITS)}`
 }
 
-/** Incarnations begin with the time at which their folder was made. */
+/** An incarnation begins with the time at which its folder was made. */
 function isNewer(one: Pick<Life, 'incarnation'>, other: Pick<Life, 'incarnation'>): boolean {
   return one.incarnation > other.incarnation
 }
@@ -144,18 +152,18 @@ function isSameLife(one: Life, other: Life): boolean {
   return one.incarnation === other.incarnation && one.boot === other.boot && one.process === other.process
 }
 
-/** What a folder that says `has` lacks of what it must have. */
+/** Returns what a folder with the mark `has` lacks of the mark `must`. */
 function shortfall(has: RaftMark, must: RaftMark): string | undefined {
   if (isBehind(has, must)) {
     const end = `entry ${has.lastIndex} of term ${has.lastTerm}`
     return `its log ends at ${end}, but it acknowledged entry ${must.lastIndex} of term ${must.lastTerm}: ${OLDER}`
   }
-  // A vote that it cast in a later term may be lost.
+  // The folder may have lost a vote that it cast in a later term.
   if (has.term < must.term) return `it is in term ${has.term}, but was in term ${must.term} before: ${OLDER}`
   return undefined
 }
 
-/** Logs compare by term, then by index (§5.4.1). */
+/** Compares the ends of two logs by term, then by index (§5.4.1). */
 function isBehind(has: RaftMark, must: RaftMark): boolean {
   return has.lastTerm < must.lastTerm || (has.lastTerm === must.lastTerm && has.lastIndex < must.lastIndex)
 }

@@ -158,8 +158,8 @@ export class PeerGroup {
   }
 
   /**
-   * Tells the node and the server whether storage has room. A leader without room looks for another leader. While it finds
-   * none, it accepts no writes.
+   * Tells the node and the server whether storage has room. A leader without room looks for another leader. While it
+   * finds none, it accepts no writes.
    */
   tellRoom(): void {
     this.parts?.node.setRoom(this.fault === undefined && this.isReachable)
@@ -183,8 +183,8 @@ export class PeerGroup {
     const { parts } = this
     parts?.server.close()
     const closing = parts === undefined ? this.replica.log.close() : parts.node.close()
-    // The node hands in nothing from here on. It waits for entries that are being applied; on a full disk, these wait for
-    // room.
+    // The node hands in nothing from here on. It waits for entries that are being applied; on a full disk, these wait
+    // for room.
     this.replica.applier.stop()
     await closing
   }

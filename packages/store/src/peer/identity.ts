@@ -1,4 +1,3 @@
-/** What a peer says of itself to others, and what it holds against them: the driver of evidence and admission. */
 import {
   FEATURES,
   MAX_ADDRESSES,
@@ -29,17 +28,20 @@ import { EvidenceBook, NO_MARK, isSameMark } from './evidence.js'
 import { foundingDifference, foundingDigest } from './founding.js'
 import { LearnedAddresses } from './learned-addresses.js'
 
-/** Where an identity is kept: a data directory, or the simulator's memory. */
+/** Stores an identity: a data directory, or the simulator's memory. */
 export interface IdentityStorage {
-  /** Names this storage among all those of the peer: the time when it was made, and then random digits. A later one sorts behind. */
+  /**
+   * Names this storage among all storages of the peer: the time when it was made, then random digits. A later one sorts
+   * after it.
+   */
   readonly incarnation: string
-  /** This incarnation takes part in votes. */
+  /** True if this incarnation was admitted, and so takes part in votes. */
   readonly admitted: boolean
-  /** Durable when it returns. */
+  /** Sets `admitted`, durably when it returns. */
   admit(): void
   /** The newest text that `remember` made durable; empty for a new storage. */
   readonly remembered: string
-  /** Durable when it resolves. Calls that come meanwhile share the next write. */
+  /** Stores the text, durably when it resolves. Calls during a write share the next one. */
   remember(text: string): Promise<void>
 }
 
@@ -55,11 +57,11 @@ export interface PeerIdentityInit {
   readonly settled: () => RaftMark
 }
 
-/** Why an introduction is not accepted. */
+/** The reason why an introduction is refused. */
 export interface Refusal {
   readonly error: QuireError
   readonly reason: RefusalReason
-  /** This peer's founding configuration, for a voter that has another. */
+  /** This peer's founding configuration, for a founding voter that has another one. */
   readonly founding: Uint8Array | undefined
 }
 
@@ -71,35 +73,34 @@ const memory = struct({
 })
 type Memory = TypeOf<typeof memory>
 
-/**
- * Reads what an identity has remembered: how often its folder was started, and what it knows of others. Throws CodecError.
- */
+/** Decodes what an identity remembers: its boot count, evidence and addresses. Throws CodecError. */
 export function decodeMemory(remembered: string): Memory {
   if (remembered === '') return { boot: 0, peers: [], addresses: [], hints: [] }
   return decode(memory, fromString(remembered, 'base64'))
 }
 
-/** Raises the boot counter, durably. Rejects when the storage does, or with CodecError. */
+/** Raises the boot count, durably. Rejects if the storage does, and with CodecError. */
 export async function createPeerIdentity(init: PeerIdentityInit): Promise<PeerIdentity> {
   const remembered = decodeMemory(init.storage.remembered)
   const identity = new PeerIdentity(init, { ...remembered, boot: remembered.boot + 1 })
-  // Before the first hello, or two processes could use one boot (docs/identity.md).
+  // Before the first hello; otherwise two processes could use one boot (docs/identity.md).
   await identity.save()
   return identity
 }
 
+/** Knows what this peer claims about itself to other peers, and judges what they claim (docs/identity.md). */
 export class PeerIdentity {
   readonly evidence: EvidenceBook
-  /** Where the others have said that they listen, in earlier lives too. */
+  /** The addresses that members have announced, also to earlier processes of this peer. */
   readonly learned: LearnedAddresses
-  /** Where others have said that the others listen. */
+  /** The addresses of members that other members have passed on. */
   readonly hinted: LearnedAddresses
   readonly digest: string
   private readonly foundingBytes: Uint8Array
   private readonly admission: Admission
   private readonly process: string
   private savedChanges = -1
-  /** What this peer said of itself when it was last asked for news. */
+  /** This peer's own mark at the last call of `news`. */
   private own = NO_MARK
   private ownChanges = 0
   private readonly boot: number
@@ -133,7 +134,7 @@ export class PeerIdentity {
     return this.init.storage.admitted
   }
 
-  /** Founders whose word is missing for the admission. */
+  /** The founders that have not agreed to the admission yet. */
   get missing(): string[] {
     return this.admission.missing
   }
@@ -157,8 +158,8 @@ export class PeerIdentity {
   }
 
   /**
-   * Judges a remote's introduction; undefined when it is accepted. Configurations are compared before membership: a peer that was
-   * founded from another one is not a stranger.
+   * Judges a remote's introduction. Returns undefined if it is accepted. Compares founding configurations before
+   * membership, because a peer that was founded from another configuration is no stranger.
    */
   refusal(remote: string, introduction: RaftIntroduction, isMember: boolean): Refusal | undefined {
     const { version, features, clusterId, founding, from } = introduction
@@ -171,7 +172,7 @@ export class PeerIdentity {
     if (clusterId !== this.clusterId) return refuse('founding', `it belongs to cluster ${clusterId}`)
     if (founding !== this.digest) {
       const theirs = `it was founded from another configuration: digest ${founding}`
-      // A stranger need not know ours.
+      // A stranger need not learn this cluster's digest.
       return refuse('founding', this.isFounder(remote) ? `${theirs}, not ${this.digest}` : theirs)
     }
     if (!isMember) return refuse('membership', `it is no peer of cluster ${clusterId}`)
@@ -180,7 +181,7 @@ export class PeerIdentity {
     return problem === undefined ? undefined : refuse('evidence', problem)
   }
 
-  /** A voter of the founding configuration. */
+  /** True for a voter of the founding configuration. */
   isFounder(peerId: string): boolean {
     return isVoter(this.init.founding, peerId)
   }
@@ -220,8 +221,8 @@ export class PeerIdentity {
   }
 
   /**
-   * Takes part from now on if that has been granted, durably. True when it is so only now. Throws what the storage throws;
-   * then the peer takes no part yet, and this may be called again.
+   * Takes part from now on if that has been granted, durably. True when it is so only now. Throws what the storage
+   * throws; then the peer takes no part yet, and this may be called again.
    */
   takePart(): boolean {
     if (this.isAdmitted || !this.admission.isAdmitted) return false
@@ -240,8 +241,8 @@ export class PeerIdentity {
   }
 
   /**
-   * What this peer remembers, and what it has itself: nobody acknowledges a leader's entries to anyone, so without its own word the
-   * others would know nothing of a peer that led.
+   * This peer's evidence, and its own mark. Followers acknowledge entries to the leader, but no peer acknowledges the
+   * leader's own, so the others learn of those only from the leader's mark.
    */
   sightings(): RaftSighting[] {
     const { incarnation, boot, process, isAdmitted, init } = this
@@ -254,7 +255,7 @@ export class PeerIdentity {
     for (const sighting of sightings) if (sighting.peerId !== this.init.id) this.evidence.learn(sighting)
   }
 
-  /** What is remembered now is durable when this resolves. */
+  /** Makes the present evidence and addresses durable. */
   async save(): Promise<void> {
     const { boot, evidence, learned, hinted } = this
     const changes = evidence.changes + learned.changes + hinted.changes

@@ -1,4 +1,3 @@
-/** The outgoing stream to one other peer: dialed, introduced, and opened again whenever it breaks. */
 import {
   MAX_RAFT_FRAME_BYTES,
   MAX_ROUND_TRIP_MS,
@@ -27,36 +26,42 @@ export interface LinkInit {
   readonly book: AddressBook
   readonly logger: Logger | undefined
   readonly maxQueuedBytes: number
-  /** How long the remote may take for each step of a dial; see `timingOf`. */
+  /** The time limit for each step of a dial; see `timingOf`. */
   readonly stepMs: () => number
   readonly introduce: () => RaftIntroduction
-  /** The remote has accepted the hello. Resolves with what to refuse it with, or undefined to open the stream. */
+  /**
+   * The remote has accepted the hello. Resolves with a message that refuses the remote, or undefined to open the
+   * stream.
+   */
   readonly welcomed: (introduction: RaftIntroduction) => Promise<RaftStreamMessage | undefined>
-  /** The remote has refused the hello. Returns what it should know in return. */
+  /** The remote has refused the hello. Returns the message to send in return. */
   readonly refused: (message: Extract<RaftStreamMessage, { type: 'raftRefused' }>) => RaftStreamMessage | undefined
-  /** Messages may be sent from now on. */
+  /** The link is open: messages may be sent from now on. */
   readonly opened: () => void
 }
 
 const MIN_BACKOFF_MS = 50
-/** Two round trips of the largest that a cluster may have: a remote that refuses has said so by then. */
+/** Two of the longest round trips that a cluster may have: by then, a remote that refuses this peer has said so. */
 const MAX_BACKOFF_MS = 2 * MAX_ROUND_TRIP_MS
-/** A handshake that takes longer is given up. It takes one round trip and a write to the remote's disk, however far that is. */
+/** Limits the handshake, which takes one round trip and a write to the remote's disk. */
 export const HELLO_TIMEOUT_MS = 10 * MAX_ROUND_TRIP_MS
-/** Nobody waits for a link but itself: a remote that is only slow need not be dialed again. */
+/** A dial may take this many times its limits: no caller waits for it, and a slow remote need not be dialed again. */
 const PATIENCE = 2
-/** Between a link's messages there are few; a frame that is not an append fits this. */
+/** Holds any frame that is no append. */
 const SMALL_FRAME_BYTES = 128
 
+/** Keeps the outgoing stream to one other peer: dials it, shakes hands, and dials again whenever the stream breaks. */
 export class Link {
-  /** What the remote's process behind the open stream said of itself. */
+  /** The claim of the remote's process at the other end of the open stream. */
   life: Claim | undefined
-  /** In the handshake. */
+  /** The stream while it is in the handshake. */
   private opening: FrameStream | undefined
-  /** Open. */
+  /** The open stream. */
   private stream: FrameStream | undefined
   private queue: Uint8Array[] = []
-  /** Messages between links that wait, the newest of each type: it says all that an older one said. */
+  /**
+   * The messages between links that wait. Of each type the newest is enough, because it says all that older ones said.
+   */
   private readonly toTell = new Map<RaftStreamMessage['type'], RaftStreamMessage>()
   private queuedBytes = 0
   private blocked = false
@@ -66,11 +71,11 @@ export class Link {
   private backoffMs = MIN_BACKOFF_MS
   private cancelDial: () => void = () => {}
   private cancelTimeout: () => void = () => {}
-  /** Between two dials. */
+  /** True between two dials. */
   private pausing = false
-  /** The failure that was logged last; the same again is not news. Undefined while the link works. */
+  /** The failure that was logged last, so that it is not logged again. Undefined while the link works. */
   private lastFailure: string | undefined
-  /** A refusal ended the handshake, and was logged. */
+  /** A refusal ended the handshake, and the refusal was logged. */
   private wasRefused = false
 
   constructor(private readonly init: LinkInit) {
@@ -82,13 +87,13 @@ export class Link {
     return this.stream !== undefined
   }
 
-  /** Dropped unless the link is open. */
+  /** Sends a Raft message, or drops it if the link is not open or too many bytes wait. */
   send(group: number, message: RaftMessage): void {
     if (this.stream === undefined || this.queuedBytes > this.init.maxQueuedBytes) return
     this.post(this.stream, encodeFrame(raftMessage, message, group, 0, capacityOf(message)))
   }
 
-  /** A message between links, not for Raft. While the remote takes nothing, the next of its type replaces it. */
+  /** Sends a message between links. While the remote accepts none, a newer message of the same type replaces it. */
   tell(message: RaftStreamMessage): void {
     if (this.stream === undefined) return
     if (this.blocked) this.toTell.set(message.type, message)
@@ -113,7 +118,7 @@ export class Link {
     this.stream?.abort(reason)
   }
 
-  /** The remote has just come: a pause before the next dial would let it start an election for want of heartbeats. */
+  /** The remote has just connected. Dials it at once, because without heartbeats it would start an election. */
   remoteIsUp(): void {
     if (this.closed || !this.pausing) return
     this.cancelDial()
@@ -135,7 +140,7 @@ export class Link {
     }
     if (this.closed) return stream.close()
     this.opening = stream
-    // Rejects with nothing: what fails in it aborts the stream.
+    // The promise never rejects: a failure aborts the stream.
     stream.onFrame = (frame) => void this.answered(stream, frame)
     stream.onDrain = () => this.drained()
     stream.onClose = (reason) => this.ended(stream, reason)
@@ -145,12 +150,12 @@ export class Link {
     try {
       stream.send(encodeFrame(raftMessage, { type: 'raftHello', ...introduce() }))
     } catch (error) {
-      // Nobody waits for a dial, so an error here would end the process.
+      // No caller waits for a dial, so an error here would end the process.
       stream.abort(error as Error)
     }
   }
 
-  /** Nothing but the answer to the hello comes on an outgoing stream. */
+  /** The remote sends one frame on this stream: its answer to the hello. */
   private async answered(stream: FrameStream, frame: Uint8Array): Promise<void> {
     stream.onFrame = () => stream.abort(new Error('a frame behind the answer to the hello'))
     try {
@@ -185,7 +190,7 @@ export class Link {
     this.init.opened()
   }
 
-  /** One side has refused the other. Another try soon would end in the same way. */
+  /** One side has refused the other. The next try comes late, because it would most likely fail in the same way. */
   private refuse(stream: FrameStream): void {
     this.wasRefused = true
     this.backoffMs = MAX_BACKOFF_MS
@@ -205,7 +210,7 @@ export class Link {
     this.life = undefined
     this.dropQueue()
     this.downSinceMs = this.init.clock.now()
-    // It worked for a while: the remote was restarted rather than refuses.
+    // The link worked for a while, so the remote was restarted and does not refuse this peer.
     if (this.downSinceMs - this.openedAtMs > MAX_BACKOFF_MS) this.backoffMs = MIN_BACKOFF_MS
   }
 
@@ -216,7 +221,7 @@ export class Link {
       this.lastFailure = error.message
       if (!this.wasRefused) logger?.info({ peer: remote, reason: error.message }, 'no link to the peer')
     }
-    // Up to twice as long, by chance, so that peers that lost each other do not come back in step.
+    // A random delay, up to twice as long, so that peers that lost each other do not dial in step.
     const delayMs = this.backoffMs * (1 + random.next())
     this.backoffMs = Math.min(MAX_BACKOFF_MS, this.backoffMs * 2)
     this.pausing = true

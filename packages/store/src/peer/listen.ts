@@ -9,8 +9,9 @@ interface ListenParts {
 }
 
 /**
- * For each address that was asked for, the address to ask for the next time: itself, with the port that was bound where it asked
- * for any. `bound` are the multiaddrs of the running node, where a wildcard host stands as the machine's own addresses.
+ * For each address that was asked for, the address to ask for the next time: itself, with the port that was bound where
+ * it asked for any. `bound` are the multiaddrs of the running node, where a wildcard host stands as the machine's own
+ * addresses.
  */
 export function boundAddresses(wanted: readonly string[], bound: readonly string[]): string[] {
   const taken = bound.map(parseListen).filter((parts) => parts !== undefined)
@@ -30,7 +31,8 @@ export function boundAddresses(wanted: readonly string[], bound: readonly string
 }
 
 /**
- * Of the addresses that are bound, those to tell others. Loopback is of use to nobody else, unless the peer listens nowhere but there.
+ * Of the addresses that are bound, those to tell others. Loopback is of use to nobody else, unless the peer listens
+ * nowhere but there.
  */
 export function currentAddresses(bound: readonly string[]): string[] {
   const elsewhere = bound.filter((address) => !/^\/ip4\/127\.|^\/ip6\/::1\//.test(address))

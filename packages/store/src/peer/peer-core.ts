@@ -82,7 +82,10 @@ export interface PeerStatus {
   readonly roundTripMs: number
   readonly sessions: number
   readonly ownedPages: number
-  /** `enough`; `little`: it stores entries until its log's file is full, and hands leadership over; `none`: it stores none. */
+  /**
+   * `enough`; `little`: it stores entries until its log's file is full, and hands leadership over; `none`: it stores
+   * none.
+   */
   readonly room: RaftRoom
   /** Of the file system that holds the data directory; undefined where nobody knows. */
   readonly disk: DiskSpace | undefined
@@ -90,7 +93,9 @@ export interface PeerStatus {
   readonly stages: readonly StageReport[]
 }
 
-/** Opens the storage. Rejects, with nothing left open, when it is damaged or another's. Nothing runs before `connect`. */
+/**
+ * Opens the storage. Rejects, with nothing left open, when it is damaged or another's. Nothing runs before `connect`.
+ */
 export async function openPeerCore(components: PeerCoreComponents, init: PeerCoreInit): Promise<PeerCore> {
   const stages = createStages(components.clock)
   const { id, cluster, logger, limits, replicaLimits, raft, onApplied, onFatal } = init
@@ -132,8 +137,8 @@ async function openIdentity(
 /**
  * Runs a peer on components of the caller's.
  *
- * The peer's Raft groups share its links to other peers, its session server and its identity. The root group carries the
- * configuration of the cluster.
+ * The peer's Raft groups share its links to other peers, its session server and its identity. The root group carries
+ * the configuration of the cluster.
  */
 export class PeerCore {
   /** Where the peers of the cluster are. */
@@ -249,7 +254,9 @@ export class PeerCore {
     }
   }
 
-  /** Hands leadership on, sends clients away and ends Raft with its log. The network must still be there, to tell them. */
+  /**
+   * Hands leadership on, sends clients away and ends Raft with its log. The network must still be there, to tell them.
+   */
   async stop(): Promise<void> {
     const groups = [...this.groups.values()]
     for (const group of groups) if (group.node?.status().role === 'leader') await group.handOn()

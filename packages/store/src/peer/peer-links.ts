@@ -35,20 +35,20 @@ export interface PeerLinksInit {
   readonly clock: Clock
   readonly random: Random
   readonly identity: PeerIdentity
-  /** How long a remote may take for each step of opening a link; see `timingOf`. */
+  /** The time limit for each step of opening a link; see `timingOf`. */
   readonly stepMs: () => number
-  /** Where this peer listens now. */
+  /** The addresses at which this peer listens. */
   readonly addresses: readonly string[]
-  /** Where the others were last seen; the links add what they learn. */
+  /** The last known addresses of the others. The links add what they learn. */
   readonly book: AddressBook
-  /** A message of a peer for one of the Raft groups. */
+  /** Called with each Raft message of a peer. */
   readonly receive: (group: number, from: string, message: RaftMessage) => void
-  /** Of each follower, while this node leads. */
+  /** The committed entries that the followers have acknowledged, while this node leads. */
   readonly acknowledged: () => Iterable<Acknowledged>
-  /** Resolves when a majority has confirmed that this node leads; undefined when it does not lead. */
+  /** Resolves when a majority has confirmed that this node leads; undefined while it does not lead. */
   readonly confirmLeadership: () => Promise<unknown> | undefined
   readonly logger?: Logger
-  /** Bytes that wait for one peer; what comes on top is dropped. Default 8 MiB. */
+  /** The limit of bytes that wait for one peer. Further messages are dropped. Default 8 MiB. */
   readonly maxQueuedBytes?: number
 }
 
@@ -58,12 +58,14 @@ export interface PeerAddresses {
 }
 
 /**
- * Streams between peers, shared by all Raft groups: one outgoing for each remote, opened again whenever it breaks. Answers come on
- * the remote's own outgoing stream. Lossy, as Raft allows: what cannot be sent is dropped. Each stream begins with the handshake of
- * docs/identity.md.
+ * Carries the messages of all Raft groups between this peer and the others.
+ *
+ * There is one outgoing stream for each remote, which is opened again whenever it breaks. Answers come on the remote's
+ * own outgoing stream. Each stream begins with the handshake of docs/identity.md. Messages that cannot be sent are
+ * dropped, as Raft allows.
  */
 export interface PeerLinks {
-  /** The other peers of the cluster. Links to others are closed, and others are refused from now on. */
+  /** Sets the members of the cluster. Closes the links to all other peers, and refuses these from now on. */
   setPeers(peers: readonly PeerAddresses[]): void
   send(group: number, to: string, message: RaftMessage): void
   readonly quarantined: readonly Quarantined[]
@@ -72,8 +74,8 @@ export interface PeerLinks {
 
 const DEFAULT_QUEUED_BYTES = 8 * 1024 * 1024
 /**
- * Streams in the handshake at a time. Any remote that may connect may also open these. More are cut: a member's link comes
- * again, and a stranger would be refused anyway.
+ * Limits the streams in the handshake, which any remote that may connect can open. Further streams are cut: a member
+ * opens its link again, and a stranger would be refused anyway.
  */
 const MAX_OPENING_OF_STRANGERS = 16
 const MAX_OPENING_OF_A_MEMBER = 4
@@ -89,9 +91,9 @@ interface Incoming {
 
 class Links implements PeerLinks {
   private readonly links = new Map<string, Link>()
-  /** Streams that remotes have opened, after the handshake. */
+  /** The streams that remotes have opened, after the handshake. */
   private readonly incoming = new Map<string, Incoming>()
-  /** Streams in the handshake, with what cancels their time limit. */
+  /** The streams in the handshake, with functions that cancel their time limits. */
   private readonly opening = new Map<FrameStream, () => void>()
   private readonly refusals: PeerRefusals
   private readonly exchange: EvidenceExchange
@@ -105,7 +107,8 @@ class Links implements PeerLinks {
     this.exchange = new EvidenceExchange({ clock, identity, links, acknowledged, confirmLeadership, logger })
     this.addresses = new AddressExchange({ identity, book, links })
     const accept = (stream: FrameStream): void => this.accept(stream)
-    // A remote that may not connect is told why, too: it may be a voter of another configuration of this cluster.
+    // A remote that may not connect is told why, too, because it may be a voter of another configuration of this
+    // cluster.
     init.network.handle(PROTOCOL_RAFT, MAX_RAFT_FRAME_BYTES, accept, accept)
   }
 
@@ -131,7 +134,8 @@ class Links implements PeerLinks {
     for (const { peerId, addresses } of wanted.values()) {
       const isNew = !this.links.has(peerId)
       book.learn(peerId, addresses)
-      // Behind them: where it was found in an earlier life of this peer, and then where others have found it.
+      // After these come the addresses from earlier processes of this peer, and then those that other members have
+      // passed on.
       if (isNew) book.learn(peerId, identity.learned.of(peerId))
       if (isNew) book.hint(peerId, identity.hinted.of(peerId))
       if (isNew) this.links.set(peerId, this.link(peerId))
@@ -217,7 +221,7 @@ class Links implements PeerLinks {
     return { used: opening.filter((other) => !this.links.has(other.remote)).length, limit: MAX_OPENING_OF_STRANGERS }
   }
 
-  /** Whatever fails here ends the stream and nothing else. Evidence that could not be written has been logged. */
+  /** Any failure here ends the stream and nothing else. A failed write of evidence has been logged. */
   private async greeted(stream: FrameStream, frame: Uint8Array): Promise<void> {
     try {
       await this.hello(stream, frame)
@@ -241,7 +245,7 @@ class Links implements PeerLinks {
     this.incoming.set(remote, { stream, life: introduction })
     stream.onFrame = (bytes) => this.message(stream, bytes)
     stream.send(encodeFrame(raftMessage, { type: 'raftWelcome', ...this.introduce() }))
-    // The remote opens a new one only when it has lost the old one.
+    // The remote opens a new stream only after it has lost the old one.
     older?.stream.abort(new ClosedError('a stream that was replaced by a newer one'))
     this.met(remote, introduction)
     this.links.get(remote)?.remoteIsUp()
@@ -259,7 +263,10 @@ class Links implements PeerLinks {
     }
   }
 
-  /** Says why. With a foreign configuration the remote may answer with its own, so that this side can name the difference. */
+  /**
+   * Tells the remote why it is refused. If the founding configurations differ, the remote may answer with its own, so
+   * that this peer can log the difference.
+   */
   private turnAway(stream: FrameStream, refusal: Refusal): void {
     const { remote } = stream
     stream.send(encodeFrame(raftMessage, this.refusals.refuse(remote, refusal)))
@@ -271,12 +278,12 @@ class Links implements PeerLinks {
     stream.onFrame = (frame) => {
       try {
         const { message } = decodeFrame(raftMessage, frame)
-        // All that counts is its configuration: it has proved no more than its key.
+        // Only the configuration counts, because the remote has proved no more than its key.
         if (message.type === 'raftRefused' && message.founding !== undefined) {
           this.refusals.foundedElsewhere(remote, message.founding)
         }
       } catch {
-        // It was refused already; nothing depends on what it says.
+        // The remote was refused already, so its answer does not matter.
       }
       done()
     }
@@ -288,7 +295,7 @@ class Links implements PeerLinks {
       const { group, message } = decodeFrame(raftMessage, bytes)
       if (isRaftLinkMessage(message)) return this.linkMessage(stream, message)
       if (!this.init.identity.isAdmitted) return
-      // Dropped, and sent again: a newcomer counts when this peer durably remembers that it takes part.
+      // The message is dropped, and the remote sends it again. A newcomer counts once its admission is durable here.
       if (this.exchange.isNewcomer(remote)) return this.exchange.tookPart(remote)
       this.init.receive(group, remote, message)
     } catch (error) {
@@ -326,14 +333,16 @@ class Links implements PeerLinks {
     this.opening.delete(stream)
   }
 
-  // ---- who is who
+  // ---- acceptance
 
   private refusal(remote: string, introduction: RaftIntroduction): Refusal | undefined {
     this.exchange.gather()
     return this.init.identity.refusal(remote, introduction, this.links.has(remote))
   }
 
-  /** Remembers what the remote says, durably, and judges it again: another process of the same peer may have come meanwhile. */
+  /**
+   * Makes the introduction durable and judges it again, because another process of the peer may have come meanwhile.
+   */
   private async record(remote: string, introduction: RaftIntroduction): Promise<Refusal | undefined> {
     await this.exchange.record(introduction)
     return this.refusal(remote, introduction)
@@ -347,7 +356,9 @@ class Links implements PeerLinks {
     this.cutStale()
   }
 
-  /** Streams of a process that is not the peer's newest end; so does all that is on its way. */
+  /**
+   * Ends the streams of every process that is not the newest of its peer, with all messages that are in flight on them.
+   */
   private cutStale(): void {
     const { evidence } = this.init.identity
     for (const [peerId, link] of this.links) {

@@ -51,8 +51,8 @@ export class PeerRefusals {
   }
 
   /**
-   * A member refuses this peer. Returns what the member should know in return: the remote's configuration travels with its
-   * refusal when this peer is one of its voters, and the other way round. Throws CodecError.
+   * A member refuses this peer. Returns what the member should know in return: the remote's configuration travels with
+   * its refusal when this peer is one of its voters, and the other way round. Throws CodecError.
    */
   refusedBy(remote: string, { error, reason, founding }: RefusedMessage): RefusedMessage | undefined {
     const { identity } = this.init

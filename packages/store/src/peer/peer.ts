@@ -31,13 +31,18 @@ export interface PeerInit {
   readonly dataDir: string
   /** The peer's identity for good: the cluster knows it by this key's PeerId. */
   readonly privateKey: PrivateKey
-  /** Multiaddrs such as /ip4/0.0.0.0/tcp/4001. Port 0 is chosen at the first start and bound again at every later one. */
+  /**
+   * Multiaddrs such as /ip4/0.0.0.0/tcp/4001. Port 0 is chosen at the first start and bound again at every later one.
+   */
   readonly listen: readonly string[]
   /** At the first start only; afterwards the log decides. Joining a running cluster comes with membership changes. */
   readonly cluster?: ClusterConfig
   /** pino; default silent. */
   readonly logger?: Logger
-  /** The peer has stopped because its storage failed or an invariant broke. Default: the error is thrown where nobody catches it. */
+  /**
+   * The peer has stopped because its storage failed or an invariant broke. Default: the error is thrown where nobody
+   * catches it.
+   */
   readonly onFatal?: (error: Error) => void
 }
 
@@ -61,9 +66,10 @@ const { version: VERSION } = JSON.parse(readFileSync(new URL('../../package.json
 }
 
 /**
- * Starts a peer on its data directory. Rejects, with nothing left open, when the directory is in use, damaged or another's, when an
- * address cannot be bound, or when there is no cluster to start with; the message is one line. InvalidArgumentError, FolderInUseError,
- * DataDirectoryError, NotAuthorizedError (another's directory), CorruptionError, VersionMismatchError, ListenError, DescriptorLimitError.
+ * Starts a peer on its data directory. Rejects, with nothing left open, when the directory is in use, damaged or
+ * another's, when an address cannot be bound, or when there is no cluster to start with; the message is one line.
+ * InvalidArgumentError, FolderInUseError, DataDirectoryError, NotAuthorizedError (another's directory),
+ * CorruptionError, VersionMismatchError, ListenError, DescriptorLimitError.
  */
 export async function createPeer(given: PeerInit): Promise<Peer> {
   const { logger } = given

@@ -10,8 +10,8 @@ export interface Quarantined {
 }
 
 /**
- * A peer that is refused comes again within a few seconds. A refusal that is not repeated was about a process that is gone: its hello
- * was still on its way when the next process had introduced itself.
+ * A peer that is refused comes again within a few seconds. A refusal that is not repeated was about a process that is
+ * gone: its hello was still on its way when the next process had introduced itself.
  */
 const SHOWN_MS = 15_000
 

@@ -77,7 +77,10 @@ export interface Replica {
   apply(entries: readonly Entry[]): void | Promise<void>
 }
 
-/** Opens what is there, or founds the cluster's log. Rejects with CorruptionError or VersionMismatchError; nothing is open then. */
+/**
+ * Opens what is there, or founds the cluster's log. Rejects with CorruptionError or VersionMismatchError; nothing is
+ * open then.
+ */
 export async function openReplica(init: ReplicaInit): Promise<Replica> {
   const { storage, peerId, cluster, limits = {} } = init
   const onFault = joinFaults(init.onFault)
@@ -168,7 +171,10 @@ function newestConfig(log: RaftLog, where: string): ReplicatedConfig {
   throw new CorruptionError(where, 0, 'the log has no configuration of the cluster')
 }
 
-/** From the state, or, before the first entry is applied, from that entry. Checked against the digest that the folder was made for. */
+/**
+ * From the state, or, before the first entry is applied, from that entry. Checked against the digest that the folder
+ * was made for.
+ */
 function foundingOf(log: RaftLog, applier: Applier, storage: ReplicaStorage): ReplicatedConfig {
   const founding = applier.state.founding ?? firstConfig(log)
   if (founding === undefined) {
@@ -181,7 +187,10 @@ function foundingOf(log: RaftLog, applier: Applier, storage: ReplicaStorage): Re
   return founding
 }
 
-/** A cluster file that differs from the one that the folder was founded from is a mistake, even if nobody would read it any more. */
+/**
+ * A cluster file that differs from the one that the folder was founded from is a mistake, even if nobody would read it
+ * any more.
+ */
 function checkFounding({ storage, peerId }: ReplicaInit, founding: ReplicatedConfig, given: ReplicatedConfig): void {
   if (foundingDigest(given) === storage.founding) return
   const difference = foundingDifference(founding, given, ['in the directory', 'in the file'])

@@ -40,7 +40,9 @@ export interface SlotFile {
 /** What a slot file needs of `node:fs/promises`. */
 export type OpenFile = (path: string, flags: string) => Promise<Pick<FileHandle, 'write' | 'datasync' | 'close'>>
 
-/** Opens the file, or makes it. `slotBytes` must stay the same. Throws CorruptionError when neither slot can be read. */
+/**
+ * Opens the file, or makes it. `slotBytes` must stay the same. Throws CorruptionError when neither slot can be read.
+ */
 export function openSlotFile(path: string, slotBytes: number, openFile: OpenFile = open): SlotFile {
   refuseIrregular(path)
   if (!existsSync(path)) {
