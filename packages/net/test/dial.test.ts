@@ -35,7 +35,7 @@ describe('a dial', () => {
     await expect(dialEcho(client, server)).rejects.toEqual(new NotAuthorizedError(server.peerId, 'unknown'))
   })
 
-  it('fails if no address answers, if another peer answers, and if the remote does not handle the protocol', async () => {
+  it('fails if no address or another peer answers, or if the remote does not handle the protocol', async () => {
     const [server, client, stranger] = await Promise.all([createEcho(), createNode(), generatePrivateKey()])
     const address = server.multiaddrs[0]!.replace(/\/p2p\/.*/, '')
     await expect(client.dial(peerIdFromKey(stranger), [address], echoOptions)).rejects.toMatchObject({
@@ -148,6 +148,6 @@ describe('a dial', () => {
     const [server, silent] = await Promise.all([createEcho(), startSilence()])
     const client = await createNode({ listen: [] })
     const addresses = [`/ip4/127.0.0.1/tcp/${silent}`, ...server.multiaddrs]
-    collect(await client.dial(server.peerId, addresses, { ...echoOptions, stepMs: 200 }))
+    collect(await client.dial(server.peerId, addresses, { ...echoOptions, stepMs: 1000 }))
   })
 })

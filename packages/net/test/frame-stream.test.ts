@@ -4,6 +4,7 @@ import { FrameTooLargeError, type FrameStream } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { SendQueueFullError, StreamBrokenError } from '../src/index.js'
 import { nodeEventLoop } from '../src/node/event-loop.js'
+import type { EventLoop } from '../src/portable/event-loop.js'
 import { MAX_QUEUED_BYTES, createFrameStream } from '../src/portable/frame-stream.js'
 import {
   COUNT,
@@ -51,6 +52,22 @@ describe('a frame stream', () => {
     frames.send(Uint8Array.of(1))
     await new Promise((resolve) => setImmediate(resolve))
     expect(sends.map((bytes) => bytes.length)).toEqual([20, 200_000, 200_001])
+  })
+
+  it('sends its queue exactly when its event loop reports the end of the turn', async () => {
+    const { stream, sends } = createSink()
+    const tasks: (() => void)[] = []
+    const eventLoop: EventLoop = {
+      atEndOfTurn: (task) => void tasks.push(task),
+      scheduleInBackground: () => () => {}
+    }
+    const frames = createFrameStream({ eventLoop, stream, remote: 'peer', maxFrameBytes: 100 })
+    frames.send(Uint8Array.of(1))
+    frames.send(Uint8Array.of(2))
+    await sleep(5)
+    expect([sends.length, tasks.length]).toEqual([0, 1])
+    tasks[0]!()
+    expect(sends).toEqual([Uint8Array.of(1, 2)])
   })
 
   it('sends nothing while libp2p waits for a drain, and its whole queue afterwards', async () => {
