@@ -1,6 +1,6 @@
 /**
- * The command line `quire`. Exit status: 0 done; 1 failed, with one line on stderr; 2 bad usage; 130 or 143 interrupted;
- * 141 the reader of standard output has exited.
+ * The command line `quire`. Exit status: 0 done; 1 failed, with one line on stderr; 2 bad usage; 130 or 143
+ * interrupted; 141 the reader of standard output has exited.
  */
 import { InvalidArgumentError } from '@quire/protocol'
 import { Command, CommanderError } from 'commander'

@@ -145,7 +145,8 @@ export async function withClient<T>(options: ClusterOptions, use: (client: DsmCl
       result = await Promise.race([using, interruption.promise])
     } catch (error) {
       await client.close({ signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS) }).catch(ignore)
-      // The closed client fails whatever `use` awaits, so `use` cleans up. Only a slow reader of its output can delay that.
+      // The closed client fails whatever `use` awaits, so `use` cleans up. Only a slow reader of its output can delay
+      // that.
       await Promise.race([using.catch(ignore), setTimeout(CLOSE_TIMEOUT_MS)])
       throw error
     }

@@ -58,7 +58,9 @@ export function printFailure(error: unknown): void {
   )
 }
 
-/** The code of an error of Quire. Codes of the system and of the option parser are not documented, so they are left out. */
+/**
+ * The code of an error of Quire. Codes of the system and of the option parser are not documented, so they are left out.
+ */
 function codeOf(error: unknown): string | null {
   const { code } = error instanceof Error ? (error as { readonly code?: unknown }) : {}
   return typeof code === 'string' && code.startsWith('ERR_') ? code : null
@@ -108,8 +110,8 @@ function fail(error: NodeJS.ErrnoException): void {
 /**
  * Writes to stdout. Returns false if the reader is slower. A failure is kept, and the command ends with it.
  *
- * Node writes correctly to a pipe, a terminal or a socket. If a full disk cuts a write to a file short, Node takes it for
- * a complete one; what goes to a block device or a folder it drops. So this function writes to these itself.
+ * Node writes correctly to a pipe, a terminal or a socket. If a full disk cuts a write to a file short, Node takes it
+ * for a complete one; what goes to a block device or a folder it drops. So this function writes to these itself.
  */
 export function writeText(bytes: Uint8Array | string): boolean {
   if (process.stdout instanceof Socket) return process.stdout.write(bytes)

@@ -121,6 +121,7 @@ async function ask(
   }
 }
 
+/** A peer did not answer in time. */
 class NoAnswerError extends Error {
   override readonly name = 'NoAnswerError'
   constructor(timeoutMs: number) {

@@ -18,8 +18,8 @@ export interface Replacement {
 }
 
 /**
- * Creates the new file beside `local`, which must be a regular file, a link to one, or absent. A killed process leaves the
- * new file behind. Its random name blocks no later call.
+ * Creates the new file beside `local`, which must be a regular file, a link to one, or absent. A killed process leaves
+ * the new file behind. Its random name blocks no later call.
  */
 export async function replaceLocal(local: string): Promise<Replacement> {
   if (local === '') throw new UsageError('local: the name is empty')
@@ -73,8 +73,8 @@ async function find(local: string): Promise<Stats | undefined> {
 
 /**
  * Gives the new file the permissions of the old one, and its owner and group if this process may set them. If the group
- * cannot be kept, the file's new group gets no more permissions than others have. Set-user-id and similar bits applied to
- * the old bytes, so they are dropped.
+ * cannot be kept, the file's new group gets no more permissions than others have. Set-user-id and similar bits applied
+ * to the old bytes, so they are dropped.
  */
 async function takeAfter(handle: FileHandle, { uid, gid, mode }: Stats): Promise<void> {
   const made = await handle.stat()

@@ -6,8 +6,8 @@ import type { Readable } from 'node:stream'
 const NAME = 'standard input'
 
 /**
- * Throws if standard input is a folder or closed. Node replaces both by an empty input, which would be stored as an empty
- * file.
+ * Throws if standard input is a folder or closed. Node replaces both by an empty input, which would be stored as an
+ * empty file.
  */
 export function standardInput(): Readable {
   const stdin: Readable = process.stdin

@@ -63,8 +63,8 @@ export interface SurveyInit {
 }
 
 /**
- * Asks the given peers and all peers that they name, concurrently. Rejects with InvalidArgumentError if this client uses
- * the key of a peer.
+ * Asks the given peers and all peers that they name, concurrently. Rejects with InvalidArgumentError if this client
+ * uses the key of a peer.
  */
 export async function takeSurvey(init: SurveyInit): Promise<Survey> {
   const round = new Round(init)
@@ -75,6 +75,7 @@ export async function takeSurvey(init: SurveyInit): Promise<Survey> {
   return judge(await round.finish(), init.founding)
 }
 
+/** Asks each peer as soon as its address is known. */
 class Round {
   private readonly known = new Map<string, Set<string>>()
   private readonly reports = new Map<string, PeerReport>()

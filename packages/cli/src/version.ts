@@ -36,7 +36,10 @@ function readCommit(folder: string): Commit {
   return commitOfCheckout(folder) ?? readStamp(folder) ?? UNKNOWN
 }
 
-/** Undefined outside a checkout. An installed package may stand in a repository of somebody else, whose commit it is not. */
+/**
+ * Undefined outside a checkout. An installed package may stand in a repository of somebody else, whose commit it is
+ * not.
+ */
 export function commitOfCheckout(folder: string): Commit | undefined {
   const packages = dirname(folder.replace(/[/\\]$/, ''))
   if (basename(packages) !== 'packages' || !existsSync(join(packages, '../.git'))) return undefined
