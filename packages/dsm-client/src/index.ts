@@ -14,7 +14,7 @@
  * await mapping.msync()
  * ```
  */
-export { createDsmClient, createDsmClientOn } from './api/client.js'
+export { createDsmClient, createDsmClientOn } from './api/create-client.js'
 export type { ClientComponents } from './session/session.js'
 export { createAddressSpace } from './local/local-space.js'
 export type * from './types.js'

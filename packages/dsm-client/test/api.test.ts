@@ -17,7 +17,7 @@ import {
   errorToWire
 } from '@quire/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { createDsmClient } from '../src/api/client.js'
+import { createDsmClient } from '../src/api/create-client.js'
 import type { DsmClient, DsmClientInit, DsmFile, Mapping, MmapOptions, OpenOptions } from '../src/types.js'
 import { World, failure, outcome, view } from './support/client.js'
 import { PEERS, addressOf } from './support/leader.js'

@@ -21,10 +21,8 @@ import {
 } from '../validate.js'
 import { throwIfAborted } from '../waiting.js'
 
-/** Called when the last handle of a file is closed and its pages are flushed. */
-export type ReleaseFile = (file: OpenFile) => Promise<void>
-
-export function createFile(file: OpenFile, session: Session, release: ReleaseFile): DsmFile {
+/** `release` gives the file up, after the close of its last handle has flushed its pages. */
+export function createFile(file: OpenFile, session: Session, release: () => Promise<void>): DsmFile {
   return new FileHandle(file, session, release)
 }
 
@@ -46,7 +44,7 @@ class FileHandle implements DsmFile {
   constructor(
     private readonly open: OpenFile,
     private readonly session: Session,
-    private readonly releaseFile: ReleaseFile
+    private readonly release: () => Promise<void>
   ) {
     this.id = String(open.id)
     this.pageSize = open.pageSize
@@ -62,7 +60,9 @@ class FileHandle implements DsmFile {
     const { open, session } = this
     const facts = ({ size }: WireFileStat): { offset: number } => ({ offset: size })
     return toFileStat(
-      await session.recorder.record('size', open.id, 0, 0, facts, () => session.statFile(open.space, signal))
+      await session.recorder.record('size', open.id, 0, 0, facts, () =>
+        session.pages.sizes.statFile(open.space, signal)
+      )
     )
   }
 
@@ -96,7 +96,7 @@ class FileHandle implements DsmFile {
       withSize(async () => {
         if (end > open.space.size) {
           grew = true
-          await session.extend(open.space, end, signal)
+          await session.pages.sizes.extend(open.space, end, signal)
         }
         await writePages(open, offset, bytes, pages, signal)
       })
@@ -200,7 +200,7 @@ class FileHandle implements DsmFile {
     open.closing++
     try {
       if (open.closing === open.handles) {
-        this.session.coherence.refuseWaiters(open.id, new ClosedError(open.path))
+        this.session.pages.coherence.refuseWaiters(open.id, new ClosedError(open.path))
       }
       await flushFile(open)
     } finally {
@@ -212,7 +212,7 @@ class FileHandle implements DsmFile {
     // Only now: a file that stays open keeps its mappings.
     for (const mapping of this.mappings) mapping.unmap()
     open.handles--
-    if (open.handles === 0) await this.releaseFile(open)
+    if (open.handles === 0) await this.release()
   }
 
   private checkOpen(): void {

@@ -10,6 +10,7 @@ const FAULT_QUEUE = 'dsm-client/dist/core/fault-queue.js'
 const PAGE_RANGES = 'dsm-client/dist/core/page-ranges.js'
 const SPACE = 'dsm-client/dist/api/address-space.js'
 const SESSION = 'dsm-client/dist/session/session.js'
+const KEEP_ALIVE = 'dsm-client/dist/session/keep-alive.js'
 
 const LEASES: readonly Mutant[] = [
   {
@@ -30,17 +31,16 @@ const LEASES: readonly Mutant[] = [
   {
     name: 'lease counted from the reply',
     rule: 'leases',
-    file: SESSION,
-    find: 'this.lease.answered(message.nonce);',
-    replace:
-      'this.lease.unanswered.set(message.nonce, this.components.clock.now());\n                this.lease.answered(message.nonce);'
+    file: KEEP_ALIVE,
+    find: 'this.lease.answered(nonce);',
+    replace: 'this.lease.unanswered.set(nonce, this.now);\n        this.lease.answered(nonce);'
   },
   {
     name: 'lease counted from the reply to a register',
     rule: 'leases',
     file: SESSION,
-    find: 'this.lease.begin(registeredAt, registered.ttlMs);',
-    replace: 'this.lease.begin(this.components.clock.now(), registered.ttlMs);'
+    find: 'this.keepAlive.begin(registeredAt, registered.ttlMs);',
+    replace: 'this.keepAlive.begin(this.components.clock.now(), registered.ttlMs);'
   },
   {
     name: 'lease not checked after the copy',
@@ -56,9 +56,8 @@ const THIN_LINES: readonly Mutant[] = [
     name: 'any word of the leader prolongs the lease',
     rule: 'leases',
     file: SESSION,
-    find: 'this.liveness.heard(this.components.clock.now());',
-    replace:
-      'this.lease.begin(this.components.clock.now(), this.init.ttlMs);\n        this.liveness.heard(this.components.clock.now());'
+    find: 'this.keepAlive.heard();',
+    replace: 'this.keepAlive.begin(this.components.clock.now(), this.init.ttlMs);\n        this.keepAlive.heard();'
   },
   {
     name: 'the client sends page bytes whatever its line carries',

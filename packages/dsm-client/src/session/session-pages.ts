@@ -1,0 +1,171 @@
+/** The pages of a session's files, between the API and the leader. */
+import type { Clock, LeaderMessage, LostRange } from '@quire/protocol'
+import { Coherence, type CoherenceCounters, type FrameProvider, type PageTable } from '../core/index.js'
+import type { Recorder } from '../history.js'
+import type { PageHost } from '../host.js'
+import type { Start } from '../waiting.js'
+import type { Connection } from './connection.js'
+import type { FaultTimer } from './fault-timer.js'
+import { FileSizes } from './file-sizes.js'
+import type { Reply, RequestBody, RequestOptions } from './request-queue.js'
+import type { SessionWaits } from './session-waits.js'
+
+/** What the pages must know of their session: see `Session`. */
+export interface SessionLife {
+  readonly ended: Error | undefined
+  readonly lost: AbortSignal
+  isLeaseValid(): boolean
+  whenActive(signal?: AbortSignal): Promise<void>
+  request(body: RequestBody, options?: RequestOptions): Promise<Exclude<Reply, { type: 'failed' }>>
+}
+
+export interface SessionPagesInit {
+  readonly clock: Clock
+  readonly frames: FrameProvider
+  readonly counters: CoherenceCounters
+  readonly faults: FaultTimer
+  readonly recorder: Recorder
+  readonly life: SessionLife
+  readonly waits: SessionWaits
+}
+
+/** Drives the coherence core of one session. */
+export class SessionPages implements PageHost {
+  readonly coherence: Coherence
+  readonly sizes: FileSizes
+  readonly recorder: Recorder
+  private connection: Connection | undefined
+  private cancelHold = () => {}
+
+  constructor(private readonly init: SessionPagesInit) {
+    this.recorder = init.recorder
+    this.coherence = new Coherence(init.frames, init.counters)
+    const request = (body: RequestBody, options?: RequestOptions) => init.life.request(body, options)
+    this.sizes = new FileSizes({ host: this, coherence: this.coherence, request })
+  }
+
+  // ---- the host of pages
+
+  get table(): PageTable {
+    return this.coherence.table
+  }
+
+  get ended(): Error | undefined {
+    return this.init.life.ended
+  }
+
+  get lost(): AbortSignal {
+    return this.init.life.lost
+  }
+
+  now(): number {
+    return this.init.clock.now()
+  }
+
+  isLeaseValid(): boolean {
+    return this.init.life.isLeaseValid()
+  }
+
+  whenActive(signal?: AbortSignal): Promise<void> {
+    return this.init.life.whenActive(signal)
+  }
+
+  wait<T>(start: Start<T>, signal: AbortSignal | undefined, onBusy?: () => Error): Promise<T> {
+    return this.init.waits.wait(start, signal, onBusy)
+  }
+
+  flush(file: number, first: number, last: number, done: () => void, fail: (error: Error) => void): number {
+    return this.coherence.flush(file, first, last, done, fail)
+  }
+
+  startWriting(file: number, first: number, last: number, started: () => void, fail: (error: Error) => void): number {
+    return this.coherence.startWriting(file, first, last, started, fail)
+  }
+
+  // ---- the leader
+
+  connected(connection: Connection): void {
+    this.connection = connection
+    this.coherence.limitBulk(connection.bulkWindowBytes, connection.bulkUnreceivedBytes)
+    this.coherence.connected(connection.registered)
+    this.sizes.resolveDiscards()
+    this.drain()
+  }
+
+  disconnected(): void {
+    this.connection = undefined
+    this.coherence.disconnected()
+    this.drain()
+  }
+
+  receive(message: LeaderMessage): void {
+    this.coherence.advance(this.now())
+    this.coherence.receive(message)
+    this.drain()
+  }
+
+  /**
+   * The leader has received `bytes` bytes of bulk frames in all. The core learns what the line carries: pages that cannot
+   * leave yet wait there, in order of urgency, and not in the connection.
+   */
+  bulkReceived(bytes: number): void {
+    const { connection } = this
+    if (connection === undefined) return
+    connection.bulkReceived(bytes)
+    this.coherence.limitBulk(connection.bulkWindowBytes, connection.bulkUnreceivedBytes)
+    this.drain()
+  }
+
+  /** Repeats, now and then, what failed or was refused. */
+  retry(): void {
+    this.coherence.retry()
+    this.sizes.resolveDiscards()
+    this.drain()
+  }
+
+  /** The session is gone: everything fails with the error that `makeError` returns for the lost ranges. */
+  sessionLost(makeError: (lost: readonly LostRange[]) => Error): void {
+    this.coherence.sessionLost(makeError)
+    this.drain()
+    this.cancelHold()
+  }
+
+  /** Carries out what the coherence core decided. Call it after every call of the core. */
+  drain(): void {
+    for (const effect of this.coherence.effects()) {
+      switch (effect.type) {
+        case 'send':
+          this.connection?.send(effect.lane, effect.message)
+          break
+        case 'fault-sent':
+          this.init.faults.begin(effect.req, effect.kind, this.now())
+          break
+        case 'fault-done':
+          this.init.faults.end(effect.req, this.now())
+          break
+        case 'discard-ended':
+          this.sizes.discardEnded(effect.file, effect.error)
+          break
+        case 'writing':
+          this.recorder.writing(effect)
+          break
+        case 'written':
+          this.recorder.written(effect.outcome)
+          break
+      }
+    }
+    this.awaitDeadline()
+  }
+
+  /** Sets the timer for the core's next deadline: the end of a hold time or of a pin's patience. */
+  private awaitDeadline(): void {
+    this.cancelHold()
+    const { nextDeadline } = this.coherence
+    if (nextDeadline === Infinity) return
+    const { clock } = this.init
+    this.cancelHold = clock.schedule(Math.max(0, nextDeadline - clock.now()), () => {
+      this.coherence.advance(clock.now())
+      this.drain()
+    })
+  }
+}
