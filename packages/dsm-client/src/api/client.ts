@@ -107,7 +107,8 @@ export class Client implements DsmClient {
       throwIfAborted(signal)
       await this.ensureSession(signal)
       const { files, session } = current
-      const open = await files.open(body, signal)
+      const reply = await files.request(body, signal)
+      const open = files.take(reply, body)
       if (this.closing !== undefined) throw new ClosedError('the client')
       return { open, files, session }
     })

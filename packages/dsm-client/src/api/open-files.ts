@@ -20,10 +20,9 @@ export class OpenFiles {
     return [...this.files.values()]
   }
 
-  /** Opens or creates a file, and adds a handle to it. Call it within `OpenOrder.open`. */
-  async open(body: OpenBody, signal: AbortSignal | undefined): Promise<OpenFile> {
-    const { session } = this
-    const reply = await session.request(body, {
+  /** Asks the leader to open or create a file. Call it within `OpenOrder.open`. */
+  request(body: OpenBody, signal: AbortSignal | undefined): Promise<Reply> {
+    return this.session.request(body, {
       signal,
       // An order to discard may follow the answer at once, and must find the file.
       onAnswer: (answer) => {
@@ -31,8 +30,13 @@ export class OpenFiles {
       },
       onLate: (late) => this.openedLate(late)
     })
+  }
+
+  /** Returns the file that the answer to `body` has opened, with a handle for the caller. */
+  take(reply: Reply, body: OpenBody): OpenFile {
+    const { session } = this
     if (reply.type !== 'opened') throw new UnavailableError(`the leader answered ${body.type} with ${reply.type}`)
-    // The session may have ended between the answer and this line.
+    // The session may have ended since the answer.
     if (session.ended !== undefined) throw session.ended
     const open = this.files.get(reply.stat.id)
     assert(open !== undefined, `file ${reply.stat.id} was opened and is not there`)

@@ -1,12 +1,14 @@
 /**
- * An address space without a cluster: pages come from, and go to, a program's own `VmOperations`. The page tables, mappings and the calls of the seed are
- * the same as those of a file of the cluster.
+ * Address spaces without a cluster: a program's own `VmOperations` provide their pages and take them back. The page
+ * table, the mappings and the calls on ranges are those of a file of the cluster.
  */
-import { BusyError, ClosedError, MAX_FILE_BYTES } from '@quire/protocol'
-import { createAddressSpaceCalls, unmapPages } from '../api/address-space.js'
+import { createClock } from '@quire/net'
+import { ClosedError, MAX_FILE_BYTES, type Clock } from '@quire/protocol'
+import { createAddressSpaceCalls } from '../api/address-space.js'
 import { MIN_CACHE_BYTES } from '../core/index.js'
 import type { OpenFile } from '../host.js'
 import { LocalHost } from './local-host.js'
+import { Truncations } from './truncations.js'
 import { createMapping } from '../api/shared-mapping.js'
 import { checkUsable, flushFile } from '../api/page-io.js'
 import { OneTimeTask } from '../one-time-task.js'
@@ -25,20 +27,28 @@ import { throwIfAborted } from '../waiting.js'
 
 const FILE = 1
 
-/** Throws InvalidArgumentError for a page size that is no power of two from 4,096 to 65,536, for hooks that are missing, and the like. */
+/**
+ * Creates an address space on a program's own hooks. Throws InvalidArgumentError for options that are out of range, such as
+ * a page size that is no power of two from 4,096 to 65,536, and for missing hooks.
+ */
 export function createAddressSpace(init: AddressSpaceInit): LocalAddressSpace {
-  return new LocalSpace(init)
+  return createAddressSpaceOn(createClock(), init)
 }
 
+/** Like {@link createAddressSpace}, on a clock of the caller. */
+export function createAddressSpaceOn(clock: Clock, init: AddressSpaceInit): LocalAddressSpace {
+  return new LocalSpace(clock, init)
+}
+
+/** Implements the calls of an address space. */
 class LocalSpace implements LocalAddressSpace {
   private readonly host: LocalHost
   private readonly file: OpenFile
   private readonly calls: AddressSpace
   private readonly closing = new OneTimeTask()
-  /** The newest truncation with all before it. Never rejects. */
-  private truncation: Promise<void> = Promise.resolve()
+  private readonly truncations: Truncations
 
-  constructor(init: AddressSpaceInit) {
+  constructor(clock: Clock, init: AddressSpaceInit) {
     checkOptions('createAddressSpace', init, ['size', 'ops', 'pageSize', 'cacheBytes', 'faultTimeoutMs'])
     const {
       pageSize = 4096,
@@ -52,7 +62,13 @@ class LocalSpace implements LocalAddressSpace {
     for (const hook of ['noPage', 'wpPage', 'writePages'] as const) checkFunction(`ops.${hook}`, ops?.[hook])
     checkCount('cacheBytes', cacheBytes, MIN_CACHE_BYTES)
     checkCount('faultTimeoutMs', faultTimeoutMs, 1)
-    this.host = new LocalHost({ file: FILE, path: 'address space', pageSize, size }, ops, cacheBytes, faultTimeoutMs)
+    this.host = new LocalHost({
+      clock,
+      space: { file: FILE, path: 'address space', pageSize, size },
+      ops,
+      cacheBytes,
+      timeoutMs: faultTimeoutMs
+    })
     const { space } = this.host
     const refreshSize = (): Promise<number> => Promise.resolve(space.size)
     const { path } = space
@@ -68,6 +84,7 @@ class LocalSpace implements LocalAddressSpace {
       refreshSize
     }
     this.calls = createAddressSpaceCalls(this.file, () => checkUsable(this.file))
+    this.truncations = new Truncations(this.host, this.file)
   }
 
   get size(): number {
@@ -100,44 +117,16 @@ class LocalSpace implements LocalAddressSpace {
     checkUsable(this.file)
     checkCount('size', size, 0, MAX_FILE_BYTES)
     throwIfAborted(signal)
-    const { host, path } = this.file
-    const givenUp = new AbortController()
-    // One after the other: what one drops late may have been written after another has grown the space again.
-    const cut = this.truncation.then(() => this.cut(size, givenUp.signal))
-    this.truncation = cut.catch(() => {})
-    const start = (resolve: () => void, reject: (error: Error) => void): (() => void) => {
-      cut.then(resolve, reject)
-      return () => givenUp.abort()
-    }
-    await host.wait<void>(start, signal, () => new BusyError(path, size))
-  }
-
-  /**
-   * As the kernel truncates: publish the size, unmap, wait for pins and writebacks, drop, and unmap again, because a private copy can appear in
-   * between. Once the size is published this goes on whether anybody waits or not: nobody can take back what others have seen.
-   */
-  private async cut(size: number, signal: AbortSignal): Promise<void> {
-    throwIfAborted(signal)
-    checkUsable(this.file)
-    const { space, pageSize } = this.file
-    if (size >= space.size) {
-      space.size = size
-      return
-    }
-    await this.host.shorten(size, signal)
-    const first = Math.ceil(size / pageSize)
-    unmapPages(this.file, first, Infinity, true)
-    await this.host.discard(first)
-    unmapPages(this.file, first, Infinity, true)
+    await this.truncations.truncate(size, signal)
   }
 
   close({ signal }: CallOptions = {}): Promise<void> {
-    // What could not be written back stays: the space is open until it was.
+    // Dirty pages that cannot be written back stay, and so does the space.
     return this.closing.run(() => this.doClose(), signal)
   }
 
   private async doClose(): Promise<void> {
-    // From here on nothing may be written that the flush could miss.
+    // From here on, no write may come that the flush would miss.
     this.file.closing = 1
     try {
       this.host.refuseWaiters(new ClosedError(this.file.path))

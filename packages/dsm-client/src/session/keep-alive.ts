@@ -45,8 +45,7 @@ export class KeepAlive {
    * Sends what is due, and ends the connection to a silent leader. `isLate`: this process was stopped since the last call,
    * so the leader's word may wait in its inbox. The next call judges the silence.
    */
-  check(isLate: boolean): void {
-    const { now } = this
+  check(now: number, isLate: boolean): void {
     if (!isLate && this.liveness.isSilent(now)) {
       this.init.connection()?.abort(new StalledError('is silent: it is dead, or has no majority'))
       return

@@ -15,7 +15,8 @@ import {
 } from '@quire/protocol'
 import type { Logger } from 'pino'
 import { ForeignPeerError, type ClusterView, type Target } from './cluster-view.js'
-import { RedirectError, StalledError, greet, type Connection, type Welcome } from './connection.js'
+import { RedirectError, StalledError, type Connection } from './connection.js'
+import { greet, type Welcome } from './handshake.js'
 import { SecondOpinions } from './second-opinions.js'
 
 export interface LeaderSearchInit {

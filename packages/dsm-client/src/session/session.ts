@@ -316,7 +316,7 @@ export class Session implements SessionLife {
     const now = clock.now()
     const intervalMs = Math.min(MAX_TICK_MS, this.init.ttlMs / 16)
     if (this.connection !== undefined) {
-      this.keepAlive.check(now - this.nextTickAt > intervalMs)
+      this.keepAlive.check(now, now - this.nextTickAt > intervalMs)
       this.pages.retry()
     }
     if (this.failure === undefined) {

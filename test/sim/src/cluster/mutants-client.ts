@@ -16,7 +16,7 @@ const LEASES: readonly Mutant[] = [
   {
     name: 'no term check at the client',
     rule: 'rule 3',
-    file: 'dsm-client/dist/session/connection.js',
+    file: 'dsm-client/dist/session/handshake.js',
     find: 'cluster.fence = welcome.term;',
     replace: '',
     // Behind it stands the quorum round of who registers again.
@@ -70,7 +70,7 @@ const THIN_LINES: readonly Mutant[] = [
   {
     name: 'the client does not say what it has received',
     rule: 'thin lines',
-    file: 'dsm-client/dist/session/connection.js',
+    file: 'dsm-client/dist/session/lane-pair.js',
     find: 'this.receipts.arrived(frame.length);',
     replace: ';'
   }
