@@ -2,7 +2,7 @@
 import { DEFAULT_ROUND_TRIP_MS, timingOf, type LeaderMessage, type Network } from '@quire/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ClusterView } from '../src/session/cluster-view.js'
-import { greet } from '../src/session/connection.js'
+import { greet } from '../src/session/handshake.js'
 import type { DsmClient } from '../src/types.js'
 import { World } from './support/client.js'
 import { FOUNDING, PEERS, addressOf } from './support/leader.js'

@@ -1,9 +1,10 @@
-/** The client's side of its bulk stream: frames wait until the line has carried those before them. */
+/** The sending side of a client's bulk stream. */
 import { BulkWindow, type Clock, type FrameStream } from '@quire/protocol'
 
+/** Holds each bulk frame back until the line has carried the frames before it. */
 export class BulkSender {
   private readonly window: BulkWindow
-  /** As much as the leader's credit allows, and usually nothing: see `Session.limitBulk`. */
+  /** Within the leader's credit, and usually empty: see `Coherence.limitBulk`. */
   private queue: Uint8Array[] = []
   private queuedBytes = 0
 
@@ -30,7 +31,7 @@ export class BulkSender {
     this.pump()
   }
 
-  /** The leader has this many bytes, in all. False if that cannot be. */
+  /** The leader reports that it has received this many bytes in all. Returns false if that cannot be. */
   received(bytes: number): boolean {
     if (!this.window.acknowledged(bytes, this.clock.now())) return false
     this.pump()
@@ -38,13 +39,13 @@ export class BulkSender {
   }
 
   private pump(): void {
-    let taken = 0
-    while (taken < this.queue.length && this.window.hasRoom(this.queue[taken]!.length)) {
-      const frame = this.queue[taken++]!
+    let sent = 0
+    while (sent < this.queue.length && this.window.hasRoom(this.queue[sent]!.length)) {
+      const frame = this.queue[sent++]!
       this.queuedBytes -= frame.length
       this.window.left(frame.length, this.clock.now())
       this.stream.send(frame)
     }
-    this.queue.splice(0, taken)
+    this.queue.splice(0, sent)
   }
 }

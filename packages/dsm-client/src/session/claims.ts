@@ -1,6 +1,6 @@
 /**
- * What a peer says of numbers that this client goes by. A peer whose numbers cannot be is left, as one that does not
- * answer: none of them may stay behind and break the connections to sound peers.
+ * Checks of the numbers that a peer claims. The client leaves a peer with impossible numbers, as it leaves a peer that does
+ * not answer. It keeps none of these numbers, because they could break its connections to sound peers.
  */
 import {
   MAX_ROUND_TRIP_MS,
@@ -11,15 +11,15 @@ import {
   type LeaderMessageOf
 } from '@quire/protocol'
 
-/** Throws UnavailableError for a round trip that no cluster may have: every time-out derives from it. */
+/** Throws UnavailableError for a round trip outside the limits: every time-out derives from it. */
 export function checkRoundTripOf(roundTripMs: number): void {
   if (isWithin(roundTripMs, MIN_ROUND_TRIP_MS, MAX_ROUND_TRIP_MS)) return
   throw impossible(`a round trip of ${roundTripMs} ms`)
 }
 
 /**
- * Throws UnavailableError for a registration that does not answer the request for `session` (0: a new one) in `term`,
- * or that nobody could work with: without credit nothing is ever written back, without faults nothing is read.
+ * Throws UnavailableError for a registration that does not answer the request for `session` (0: a new one) in `term`.
+ * Likewise for one that allows no work: a client without credit writes nothing back, and one without faults reads nothing.
  */
 export function checkRegistered(
   { term, session, ttlMs, creditBytes, maxFaults }: LeaderMessageOf<'registered'>,
@@ -33,7 +33,7 @@ export function checkRegistered(
   if (creditBytes === 0 || maxFaults === 0) throw impossible(`${creditBytes} bytes of credit and ${maxFaults} faults`)
 }
 
-/** Throws UnavailableError unless it is `own` that has ended: the session would be given up with all that it holds. */
+/** Throws UnavailableError unless `session` is the client's own: on an expiry, the client gives up everything it holds. */
 export function checkExpired(session: number, own: number): void {
   if (own === 0 || session !== own) throw impossible(`the end of session ${session}, this is ${own}`)
 }

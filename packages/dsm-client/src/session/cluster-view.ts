@@ -1,4 +1,4 @@
-/** What a client knows of its cluster: its peers, the leader, and the term below which the client believes nobody. */
+/** What a client knows of its cluster. */
 import { AddressBook, isPeerId, parsePeerAddresses, refuseSharedPlaces } from '@quire/net'
 import { DEFAULT_ROUND_TRIP_MS, InvalidArgumentError, NotAuthorizedError, type Member } from '@quire/protocol'
 import { checkRoundTripOf } from './claims.js'
@@ -9,7 +9,7 @@ export interface Target {
   readonly addresses: readonly string[]
 }
 
-/** What a peer says of its cluster when it answers a hello. */
+/** A peer's description of its cluster, in its answer to a hello. */
 export interface ClusterAnswer {
   readonly clusterId: string
   readonly founding: string
@@ -18,25 +18,26 @@ export interface ClusterAnswer {
   readonly roundTripMs: number
 }
 
-/** The peer belongs to another cluster. Others may still belong to the right one. */
+/** The peer belongs to another cluster. Other known peers may still belong to the right one. */
 export class ForeignPeerError extends NotAuthorizedError {}
 
+/** Remembers what the peers of a cluster say about it. */
 export class ClusterView {
   clusterId = ''
-  /** The highest term seen. Connections to a leader of a lower one are refused (rule 3). */
+  /** The highest term seen. The client refuses connections to leaders of lower terms (rule 3). */
   fence = 0
   leader = ''
-  /** What the cluster's time-outs derive from, as far as is known; see `timingOf`. */
+  /** The base of the cluster's time-outs; the default until a peer names it. See `timingOf`. */
   roundTripMs = DEFAULT_ROUND_TRIP_MS
-  readonly words = new PeerOutcomes()
+  readonly peerOutcomes = new PeerOutcomes()
   private readonly book = new AddressBook()
-  /** Peers that turned out to belong to another cluster. */
+  /** Peers that belong to another cluster. */
   private readonly foreign = new Set<string>()
   private next = 0
 
   /**
-   * `founding` pins the digest of the configuration that the cluster was founded from; empty: that of the first peer that answers.
-   * Throws InvalidArgumentError for the first address that nobody could dial, or that two peers share.
+   * `founding` pins the digest of the configuration that founded the cluster. If it is empty, the first peer that answers
+   * pins it. Throws InvalidArgumentError for the first address that cannot be dialed, or that two peers share.
    */
   constructor(
     peers: string | readonly string[],
@@ -58,7 +59,7 @@ export class ClusterView {
     return this.book.peerIds.every((peerId) => this.foreign.has(peerId))
   }
 
-  /** The leader if one is known, else the peers in turn; none of `except`. Undefined: there is no other. */
+  /** Returns the leader if it is known, otherwise the next peer in turn, and never one of `except`. */
   pick(except: ReadonlySet<string> = new Set()): Target | undefined {
     const { isLost, leader } = this
     const all = this.book.peerIds
@@ -71,7 +72,7 @@ export class ClusterView {
     return { peerId, addresses: this.book.of(peerId) }
   }
 
-  /** The connection to this leader has ended: the others are asked first. */
+  /** The connection to this leader has ended: the next search asks the other peers first. */
   lost(peerId: string): void {
     if (this.leader === peerId) this.leader = ''
     this.next = this.book.peerIds.indexOf(peerId) + 1
@@ -81,19 +82,19 @@ export class ClusterView {
     return this.book.peerIds.filter((peerId) => !than.has(peerId))
   }
 
-  /** Why there is no connection to a leader, in one line. */
+  /** Says in one line why the client has no leader. */
   whyNoLeader(): string {
-    return this.words.summary(this.book.all)
+    return this.peerOutcomes.summary(this.book.all)
   }
 
-  /** The peer answered at this one of its addresses. */
+  /** The peer has answered at this address. */
   answered(peerId: string, address: string): void {
     this.book.answered(peerId, address)
   }
 
   /**
-   * A peer has said which cluster it belongs to, and who else does. Throws ForeignPeerError if that is another cluster,
-   * and UnavailableError if it makes no sense; then the view stays what it was.
+   * A peer has described its cluster. Throws ForeignPeerError if that is another cluster, and UnavailableError if the
+   * description makes no sense. The view does not change then.
    */
   heard(from: string, { clusterId, founding, members, roundTripMs }: ClusterAnswer): void {
     const isForeign =
@@ -111,13 +112,13 @@ export class ClusterView {
     this.learn(members)
   }
 
-  /** A peer of this cluster has said where the peers are. */
+  /** A peer of this cluster has named the addresses of the peers. */
   learn(members: readonly Member[]): void {
-    // A peer that nobody could dial would be an argument of this program's that is wrong, and so final.
+    // Skip malformed ids: dialing one would fail as a wrong argument of this program, which is final.
     for (const { peerId, addresses } of members) if (isPeerId(peerId)) this.book.learn(peerId, addresses)
   }
 
-  /** Throws InvalidArgumentError if `id` is a peer's: a node cannot dial itself, so it would never reach that peer. */
+  /** Throws InvalidArgumentError if `id` belongs to a peer. A node cannot dial itself, so it would never reach that peer. */
   checkOwnId(id: string): void {
     if (!this.book.all.has(id)) return
     throw new InvalidArgumentError('privateKey', id, "a key of the client's own: this one is the key of a peer")

@@ -7,38 +7,39 @@ export interface Connection {
   readonly remote: string
   readonly term: number
   readonly registered: LeaderMessageOf<'registered'>
-  /** When the register left: the lease counts from there. */
+  /** When the `register` left, in milliseconds. The lease counts from there. */
   readonly registeredAt: number
-  /** Hands over every message behind the registered, also those that have arrived by now. Call it once. */
+  /** Passes on every message that follows `registered`, starting with those that have arrived. Call it once. */
   start(onMessage: (message: LeaderMessage) => void): void
-  /** Resolves, once, with the reason. */
+  /** Resolves with the reason when the connection ends. Never rejects. */
   readonly closed: Promise<Error>
   send(lane: Lane, message: ClientMessage): void
-  /** The leader has received this many bytes of bulk frames, in all. */
+  /** The leader reports that it has received this many bytes of bulk frames in all. */
   bulkReceived(bytes: number): void
-  /** Bytes that may be on their way on bulk; what is sent beyond that waits here. */
+  /** Bytes that may be on their way on bulk. The connection holds back what exceeds them. */
   readonly bulkWindowBytes: number
-  /** Bytes sent on bulk that the leader has not reported as received. */
+  /** Bytes that were sent on bulk and that the leader has not reported as received. */
   readonly bulkUnreceivedBytes: number
-  /** In order; `closed` resolves with the reason. */
+  /** Ends the connection after the frames that were sent. */
   close(reason?: Error): void
+  /** Ends the connection at once. */
   abort(reason: Error): void
 }
 
-/** The peer does not lead; `leader` does, as far as it knows. */
+/** The peer does not lead. As far as it knows, `leader` does; empty: it knows none. */
 export class RedirectError extends Error {
   override readonly name = 'RedirectError'
   constructor(
     readonly leader: string,
     readonly term: number,
-    /** The peer's own. */
+    /** The role of the peer. */
     readonly role: Role
   ) {
     super(leader === '' ? 'no leader is known' : `the leader is ${leader}`)
   }
 }
 
-/** The peer takes itself for the leader, and cannot open the session: it may have no majority. */
+/** The peer claims to lead, and does not open or confirm the session: it may lack a majority. */
 export class StalledError extends Error {
   override readonly name = 'StalledError'
   constructor(readonly reason: string) {

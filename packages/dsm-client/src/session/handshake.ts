@@ -27,22 +27,22 @@ export interface ConnectInit {
   readonly clock: Clock
   readonly cluster: ClusterView
   readonly group: number
-  /** For each step of the handshake, at most; the cluster's timing may allow less. */
+  /** For each step of the handshake, at most. The cluster's timing may allow less. */
   readonly maxStepMs: number
-  /** 0: a new one. */
+  /** The session to register again; 0: a new one. */
   readonly session: number
   readonly ttlMs: number
   readonly signal: AbortSignal
 }
 
-/** A peer that leads has answered the hello; the session is not registered yet. */
+/** A peer that leads has answered the hello. The session is not registered yet. */
 export interface Welcome {
   /**
-   * Opens the other stream and registers the session; call it once. Rejects with RedirectError, StalledError,
+   * Opens the bulk stream and registers the session. Call it once. Rejects with RedirectError, StalledError,
    * SessionExpiredError, a typed refusal, or UnavailableError.
    */
   register(): Promise<Connection>
-  /** The peer is not wanted. */
+  /** Ends the connection to the peer. */
   abort(reason: Error): void
 }
 
@@ -64,6 +64,7 @@ interface Answer {
   readonly answerMs: number
 }
 
+/** Takes one peer through hello, attach and register. */
 class Handshake {
   private readonly lanes: LanePair
   private readonly steps: StepTimer
@@ -93,7 +94,7 @@ class Handshake {
     this.lanes.abort(reason)
   }
 
-  /** Whatever fails in it, or the signal, ends both streams. */
+  /** Runs a part of the handshake. A failure of the part, or the signal, ends both streams. */
   async whole<T>(part: () => Promise<T>): Promise<T> {
     const { lanes, steps, init } = this
     const leave = onAbort(init.signal, () => lanes.abort(new UnavailableError('the client is closing')))
@@ -137,7 +138,7 @@ class Handshake {
     const attached = await lanes.expect('attached', 'redirect', 'refused')
     steps.next()
     if (attached.type === 'redirect') throw redirected(attached)
-    // It welcomed this client a moment ago: what it refuses is this attempt, since it leads no more.
+    // The peer welcomed this client a moment ago. It refuses this attempt because it no longer leads.
     if (attached.type === 'refused') throw new UnavailableError(errorFromWire(attached.error).message)
     const registeredAt = clock.now()
     const ttlMs = sessionTtlAt(answerMs, cluster.roundTripMs, init.ttlMs)
@@ -158,7 +159,7 @@ class Handshake {
     const { cluster, network } = init
     const protocol = lane === 'control' ? PROTOCOL_CONTROL : PROTOCOL_BULK
     const maxFrameBytes = lane === 'control' ? MAX_CONTROL_FRAME_BYTES : MAX_BULK_FRAME_BYTES
-    // The network times the steps of a dial.
+    // The network limits the steps of a dial itself.
     steps.end()
     const { stepMs } = steps
     const answered = (address: string): void => cluster.answered(target.peerId, address)

@@ -15,7 +15,7 @@ import {
 import { BulkSender } from './bulk-sender.js'
 import type { Connection, Lane } from './connection.js'
 
-/** Makes one connection of a control and a bulk stream: both live and die together. */
+/** Makes one connection of a control stream with its bulk stream: if either ends, both end. */
 export class LanePair {
   /** The peer has said that it leads. */
   isWelcome = false
@@ -51,7 +51,7 @@ export class LanePair {
     stream.onFrame = (frame) => {
       if (this.failure !== undefined) return
       const { message } = decodeFrame(leaderMessage, frame)
-      // A grant may overtake `registered`, which is on the other stream.
+      // Grants count from the start: one may overtake `registered`, which comes on the other stream.
       if (lane === 'bulk' && message.type !== 'attached') this.receipts.arrived(frame.length)
       this.receive(message)
     }
@@ -64,7 +64,7 @@ export class LanePair {
     else this.streams[lane]?.send(frame)
   }
 
-  /** The next message, which must be of one of these types. */
+  /** Resolves with the next message. Rejects if it is of none of these types. */
   async expect<T extends LeaderMessage['type']>(...types: T[]): Promise<LeaderMessageOf<T>> {
     while (this.arrived.length === 0) {
       if (this.failure !== undefined) throw this.failure
@@ -89,7 +89,7 @@ export class LanePair {
       start: (onMessage) => {
         this.onMessage = onMessage
         for (const message of this.arrived.splice(0)) {
-          // One of them may have ended the connection: what came behind it is nobody's.
+          // A message may end the connection. Those that follow it have no receiver.
           if (this.failure === undefined) onMessage(message)
         }
       },
@@ -133,7 +133,7 @@ export class LanePair {
   }
 }
 
-/** Room for the whole frame at once: one that grows copies its pages again. */
+/** Returns enough capacity for the whole frame, because a buffer that grows copies its pages again. */
 function capacityOf(message: ClientMessage): number {
   if (message.type === 'ownerAckDirty') return 128 + message.dirty.bytes.length
   if (message.type === 'writeback') return message.pages.reduce((sum, page) => sum + 64 + page.bytes.length, 128)

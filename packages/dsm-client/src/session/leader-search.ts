@@ -1,8 +1,4 @@
-/**
- * Finds the leader and registers the session with it. Peers are asked one after the other; while one does not answer,
- * the next is asked beside it, as RFC 8305 ("Happy Eyeballs") has it for addresses. So peers that hang do not hide the
- * one that answers. The session is registered with one peer at a time.
- */
+/** The search for the leader. */
 import { onAbort } from '@quire/net'
 import {
   NotAuthorizedError,
@@ -26,7 +22,7 @@ export interface LeaderSearchInit {
   readonly cluster: ClusterView
   readonly logger: Logger
   readonly ttlMs: number
-  /** 0: a new one is wanted. */
+  /** The session to register; 0: a new one. */
   readonly session: () => number
   /** Ends the search. */
   readonly signal: AbortSignal
@@ -97,11 +93,11 @@ export class LeaderSearch {
 
   /** For the error of a call that waits in vain. */
   heardOf(peerId: string, problem: Error): void {
-    const { words } = this.init.cluster
-    if (problem instanceof RedirectError) words.answered(peerId, problem.role, problem.leader)
-    else if (problem instanceof StalledError) words.answered(peerId, 'leader', '')
-    else if (FINAL_REFUSALS.has(problem.name)) words.refused(peerId, problem)
-    else words.failed(peerId, problem)
+    const { peerOutcomes } = this.init.cluster
+    if (problem instanceof RedirectError) peerOutcomes.answered(peerId, problem.role, problem.leader)
+    else if (problem instanceof StalledError) peerOutcomes.answered(peerId, 'leader', '')
+    else if (FINAL_REFUSALS.has(problem.name)) peerOutcomes.refused(peerId, problem)
+    else peerOutcomes.failed(peerId, problem)
     this.opinions?.heard(peerId)
   }
 
