@@ -111,13 +111,13 @@ describe('createDsmClient', () => {
     `/ip4/127.0.0.1/tcp/4001/ws/p2p/${PEERS[0]}`,
     `${addressOf(PEERS[0])} ${addressOf(PEERS[1])}`
   ])('rejects the peer %j at once, before it dials another', async (peer) => {
-    const dialed = world.net.dialled.length
+    const dialed = world.net.dialed.length
     await refused(() => world.create({ peers: [peer] }), 'peers', peer)
     await refused(() => world.create({ peers: [addressOf(PEERS[0]), peer] }), 'peers', peer)
     if (peer !== '' && !peer.includes(' ')) {
       await refused(() => world.create({ peers: `${addressOf(PEERS[0])},${peer}` }), 'peers', peer)
     }
-    expect(world.net.dialled).toHaveLength(dialed)
+    expect(world.net.dialed).toHaveLength(dialed)
   })
 
   it.each([',', ' ', '\n', ', '])('takes peers in one text, separated by %j', async (between) => {

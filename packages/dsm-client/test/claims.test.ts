@@ -6,7 +6,7 @@ import { greet } from '../src/session/handshake.js'
 import type { DsmClient } from '../src/types.js'
 import { World } from './support/client.js'
 import { FOUNDING, PEERS, addressOf } from './support/leader.js'
-import { settle } from './support/world.js'
+import { settle } from '@quire/testing'
 
 const TTL = 8000
 const [first, second] = PEERS

@@ -14,7 +14,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import type { DsmClient } from '../src/types.js'
 import { SELF, World, failure, outcome, view } from './support/client.js'
 import { FOUNDING, PEERS, addressOf, type FakePeer } from './support/leader.js'
-import { settle } from './support/world.js'
+import { settle } from '@quire/testing'
 
 const TTL = 8000
 /** What a peer may take for one step of the handshake, in a cluster whose peers are in one place. */
@@ -53,7 +53,7 @@ const byte = (value: number) => new Uint8Array([value])
 describe('finding the leader', () => {
   it('follows a redirect, with addresses that the redirect teaches', async () => {
     await connected((w) => w.elect(w.peers[2]!, 4))
-    expect(world.net.dialled).toEqual([PEERS[0], PEERS[2]])
+    expect(world.net.dialed).toEqual([PEERS[0], PEERS[2]])
     expect(client!.session).toMatchObject({ state: 'active' })
   })
 
@@ -63,8 +63,8 @@ describe('finding the leader', () => {
       w.peers[0]!.greeting = w.peers[0]!.redirection(PEERS[1])
       w.net.down.add(PEERS[1])
     })
-    expect(world.net.dialled.slice(0, 2)).toEqual([PEERS[0], PEERS[1]])
-    expect(world.net.dialled.at(-1)).toBe(PEERS[2])
+    expect(world.net.dialed.slice(0, 2)).toEqual([PEERS[0], PEERS[1]])
+    expect(world.net.dialed.at(-1)).toBe(PEERS[2])
   })
 
   it('is enough with any one peer of those that were given', async () => {
@@ -99,14 +99,14 @@ describe('finding the leader', () => {
     world.net.mute.add(PEERS[1])
     const start = world.clock.now()
     client = await world.until(world.create({ peers: PEERS.map(addressOf) }))
-    expect(world.net.dialled).toEqual(PEERS)
+    expect(world.net.dialed).toEqual(PEERS)
     expect(world.clock.now() - start).toBeLessThan(STEP_MS / 4)
   })
 
   it('gives a peer some time for itself, and asks nobody else when it leads', async () => {
     const { clock } = await connected((w) => (w.net.roundTripMs = 40), { peers: PEERS.map(addressOf) })
     await clock.advance(5000)
-    expect(world.net.dialled).toEqual([PEERS[0]])
+    expect(world.net.dialed).toEqual([PEERS[0]])
   })
 
   it('registers with one peer only, however many say that they lead, and ends the other connections', async () => {
@@ -117,7 +117,7 @@ describe('finding the leader', () => {
     }
     const creating = world.create({ peers: PEERS.map(addressOf) })
     await world.clock.advance(STEP_MS / 2)
-    expect(world.net.dialled).toEqual(PEERS)
+    expect(world.net.dialed).toEqual(PEERS)
     // All of them in one turn.
     second.release('hello')
     third.release('hello')
@@ -274,7 +274,7 @@ describe('a refusal', () => {
     const peers = PEERS.map(addressOf)
     const start = world.clock.now()
     expect(await failure(world.until(world.create({ peers })))).toMatchObject({ name: 'NotAuthorizedError', who: SELF })
-    expect([...world.net.dialled].sort()).toEqual([...PEERS].sort())
+    expect([...world.net.dialed].sort()).toEqual([...PEERS].sort())
     expect(world.clock.now() - start).toBeLessThanOrEqual(50)
   })
 
@@ -286,7 +286,7 @@ describe('a refusal', () => {
     client = await world.until(world.create({ peers }))
     expect(client.session.state).toBe('active')
     // It asked the one that refused only once, and the other one named the leader.
-    expect(world.net.dialled).toEqual([PEERS[0], PEERS[1], PEERS[2]])
+    expect(world.net.dialed).toEqual([PEERS[0], PEERS[1], PEERS[2]])
   })
 
   it('of this client is final after a second, however long the other peers do not answer', async () => {
@@ -317,7 +317,7 @@ describe('a refusal', () => {
     for (const peer of world.peers.slice(1)) peer.greeting = peer.redirection(PEERS[0])
     const error = await failure(world.until(world.create({ peers: PEERS.map(addressOf) })))
     expect(error).toMatchObject({ name: 'NotAuthorizedError', who: SELF })
-    expect([...world.net.dialled].sort()).toEqual([...PEERS].sort())
+    expect([...world.net.dialed].sort()).toEqual([...PEERS].sort())
   })
 
   it('of the registration rejects as well', async () => {
@@ -353,7 +353,7 @@ describe('a refusal', () => {
         argument: 'privateKey',
         value: self
       })
-      expect(world.net.dialled).toEqual(dialled)
+      expect(world.net.dialed).toEqual(dialled)
       expect(world.clock.pending).toBe(0)
     }
   })
@@ -803,7 +803,7 @@ describe('a change of leader', () => {
     world.elect(world.peers[2]!, 5)
     leader.redirect(PEERS[2])
     await clock.advance(100)
-    expect(world.net.dialled).toEqual([PEERS[0], PEERS[2]])
+    expect(world.net.dialed).toEqual([PEERS[0], PEERS[2]])
     expect(world.peers[2]!.last('register').session).toBe(leader.session)
   })
 

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { DsmClient, DsmFile, Mapping } from '../src/types.js'
 import { World } from './support/client.js'
 import { PAGE } from './support/local.js'
-import { settle } from './support/world.js'
+import { settle } from '@quire/testing'
 
 const PAGES = 64
 const warnings: Error[] = []

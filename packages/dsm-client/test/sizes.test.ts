@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import type { DsmClient } from '../src/types.js'
 import { World, failure, outcome, view } from './support/client.js'
-import { settle } from './support/world.js'
+import { settle } from '@quire/testing'
 
 const PAGE = 4096
 const TTL = 8000

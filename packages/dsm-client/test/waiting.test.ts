@@ -1,7 +1,7 @@
 /** Waiting that always ends: each way in which it does, in virtual time. */
 import { expect, it } from 'vitest'
 import { waitFor, type Start, type WaitInit } from '../src/waiting.js'
-import { FakeClock } from './support/world.js'
+import { FakeClock } from '@quire/testing'
 
 interface Calls {
   resolve(this: void, value: number): void

@@ -17,7 +17,7 @@ describe('a cluster', () => {
   it('elects one leader, which every node learns (§5.2)', async () => {
     await start()
     const leader = await cluster.elect()
-    await cluster.clock.run(500)
+    await cluster.clock.advance(500)
     expect(cluster.members.map(({ status }) => status!.leader)).toEqual([leader.id, leader.id, leader.id])
     expect(leader.changes.at(-1)).toMatchObject({ role: 'leader', ready: true })
   })

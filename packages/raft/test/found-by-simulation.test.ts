@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { createMemoryDisk, createSegmentedLog } from '../src/index.js'
 import { CoreHarness, rejected, voteFor } from './support/core-harness.js'
 import { configurationEntry, entry } from './support/hand-storage.js'
-import { VirtualClock } from './support/virtual-time.js'
+import { FakeClock } from '@quire/testing'
 
 describe('a core', () => {
   it('stands for election although its log, and no other, holds its own removal (thesis §4.2.2; seed 17)', () => {
@@ -113,7 +113,7 @@ describe('a node that joins', () => {
 
 describe('a log without space', () => {
   it('looks for space again even if something else has failed in between (seed 1497)', async () => {
-    const clock = new VirtualClock()
+    const clock = new FakeClock()
     const disk = createMemoryDisk()
     const faults: (string | undefined)[] = []
     const bootstrap = { voters: ['a'], learners: [], context: new Uint8Array(0) }
@@ -126,12 +126,12 @@ describe('a log without space', () => {
     })
     disk.setCapacity(disk.usedBytes)
     await log.append({ entries: [entry(2, 1, 'x'.repeat(600))] })
-    await clock.run(100)
+    await clock.advance(100)
     expect(faults).toEqual(['NoSpaceError'])
     disk.fail('create', new Error('not now'))
-    await clock.run(1100)
+    await clock.advance(1100)
     disk.setCapacity(Infinity)
-    await clock.run(1100)
+    await clock.advance(1100)
     expect(faults).toEqual(['NoSpaceError', undefined])
     await log.close()
   })

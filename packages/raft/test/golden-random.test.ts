@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { RandomScript } from './support/random-script.js'
-import { seededRandom } from './support/virtual-time.js'
+import { seededRandom } from './support/seeded-random.js'
 
 const SEEDS = Number(process.env.QUIRE_RANDOM_SCRIPTS ?? 200)
 const STEPS = 600

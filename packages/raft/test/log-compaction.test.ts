@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { createMemoryDisk, createSegmentedLog, type MemoryDisk, type RaftLog } from '../src/index.js'
 import { contentOf, entry } from './support/log-model.js'
-import { VirtualClock } from './support/virtual-time.js'
+import { FakeClock } from '@quire/testing'
 
 const create = { bootstrap: { voters: ['a', 'b', 'c'], learners: [], context: new Uint8Array(0) } }
 const SNAPSHOT = { index: 100, term: 2, configuration: { ...entry(90, 2), kind: 'config' as const } }
@@ -65,7 +65,7 @@ describe('compaction', () => {
   })
 
   it('does not make appends and reads wait for a slow disk', async () => {
-    const clock = new VirtualClock()
+    const clock = new FakeClock()
     disk = createMemoryDisk({
       schedule: clock.schedule.bind(clock),
       latencyMs: (operation) => (operation === 'remove' ? 1000 : 1)
@@ -86,7 +86,7 @@ async function segments(): Promise<string[]> {
   return (await disk.list()).filter((name) => name.endsWith('.log'))
 }
 
-async function settled<T>(clock: VirtualClock, promise: Promise<T>): Promise<T> {
+async function settled<T>(clock: FakeClock, promise: Promise<T>): Promise<T> {
   let isDone = false
   void promise.finally(() => (isDone = true))
   await clock.until(() => isDone)

@@ -10,18 +10,19 @@ import {
   type RaftLog
 } from '../src/index.js'
 import { entry } from './support/log-model.js'
-import { seededRandom, VirtualClock } from './support/virtual-time.js'
+import { FakeClock } from '@quire/testing'
+import { seededRandom } from './support/seeded-random.js'
 
 const create = { bootstrap: { voters: ['a', 'b', 'c'], learners: [], context: new Uint8Array(0) } }
 const RESERVE = 'hard-state'
 const SNAPSHOT = { index: 100, term: 2, configuration: { ...entry(90, 2), kind: 'config' as const } }
 const SEGMENT_SECTORS = 16
 
-let clock: VirtualClock
+let clock: FakeClock
 let disk: MemoryDisk
 let slowWriteMs = 1
 beforeEach(() => {
-  clock = new VirtualClock()
+  clock = new FakeClock()
   slowWriteMs = 1
   disk = createMemoryDisk({
     schedule: clock.schedule.bind(clock),
@@ -86,7 +87,7 @@ describe('a log whose disk has no room for another file', () => {
     expect(log).toMatchObject({ lastIndex, hardState: { term: 3, vote: 'b', commit: 1 } })
     let hasRoom = false
     void room.then(() => (hasRoom = true))
-    await clock.run(5000)
+    await clock.advance(5000)
     expect(hasRoom).toBe(false)
     disk.setCapacity(Infinity)
     expect(await clock.until(() => hasRoom, 1100)).toBe(true)
@@ -114,9 +115,9 @@ describe('a log whose disk has no room for another file', () => {
     await givenBack(append(log, { entries: [big(lastIndex + 1, 1)] }))
     slowWriteMs = 3000
     const first = append(log, { hardState: { term: 3, vote: 'b', commit: 1 }, entries: [big(lastIndex + 1, 1)] })
-    await clock.run(100)
+    await clock.advance(100)
     disk.setCapacity(Infinity)
-    await clock.run(1500)
+    await clock.advance(1500)
     const behind = append(log, { entries: [big(lastIndex + 2, 1)] })
     expect((await givenBack(first)).stored).toBe(lastIndex)
     const later = append(log, { entries: [big(lastIndex + 2, 1)] })
@@ -132,9 +133,9 @@ describe('a log whose disk has no room for another file', () => {
     await givenBack(append(log, { entries: [big(lastIndex + 1, 1)] }))
     slowWriteMs = 3000
     const first = append(log, { hardState: { term: 3, vote: 'b', commit: 1 }, entries: [big(lastIndex + 1, 1)] })
-    await clock.run(100)
+    await clock.advance(100)
     disk.setCapacity(Infinity)
-    await clock.run(1500)
+    await clock.advance(1500)
     const behind = [lastIndex + 2, lastIndex + 3, lastIndex].map((index) => append(log, { entries: [big(index, 1)] }))
     for (const each of [first, ...behind.slice(0, 2)]) expect((await givenBack(each)).stored).toBe(lastIndex)
     expect((await givenBack(behind[2]!)).stored).toBe(lastIndex - 1)
@@ -146,7 +147,7 @@ describe('a log whose disk has no room for another file', () => {
     disk.setCapacity(2 * SECTOR_BYTES)
     await expect(open()).rejects.toThrow(NoSpaceError)
     disk.setCapacity(Infinity)
-    await clock.run(5000)
+    await clock.advance(5000)
     expect(await within(disk.list())).toEqual([RESERVE])
     expect((await open()).lastIndex).toBe(1)
   })
@@ -187,7 +188,7 @@ describe('a log whose disk has no room for another file', () => {
     const { lastIndex } = log
     await givenBack(append(log, { hardState: { term: 4, vote: 'a', commit: 1 }, entries: [big(lastIndex + 1, 1, 4)] }))
     disk.setCapacity(Infinity)
-    await clock.run(1100)
+    await clock.advance(1100)
     for (let index = lastIndex + 1; index < lastIndex + 40; index++) {
       await within(append(log, { entries: [big(index, 1, 4)] }))
     }
@@ -199,7 +200,7 @@ describe('a log whose disk has no room for another file', () => {
     const found = new Set<number>()
     for (let seed = 0; seed < 40; seed++) {
       const random = seededRandom(seed)
-      clock = new VirtualClock()
+      clock = new FakeClock()
       disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
       const log = await full()
       await givenBack(
@@ -208,7 +209,7 @@ describe('a log whose disk has no room for another file', () => {
       void append(log, { hardState: { term: 8, vote: 'b', commit: 1 }, entries: [big(log.lastIndex + 1, 1)] }).catch(
         () => {}
       )
-      await clock.run(random.next() * 2)
+      await clock.advance(random.next() * 2)
       disk = disk.crash(() => random.next())
       const { term, vote } = (await open()).hardState
       expect([
@@ -253,7 +254,7 @@ describe('the reserve for the hard state', () => {
     const log = await full()
     await givenBack(append(log, { hardState: { term: 4, vote: 'a', commit: 1 }, entries: [big(log.lastIndex + 1, 1)] }))
     disk.setCapacity(Infinity)
-    await clock.run(1100)
+    await clock.advance(1100)
     await within(append(log, { hardState: { term: 4, vote: 'b', commit: 1 }, entries: [] }))
     await expect(open()).rejects.toThrow(/a vote for a in term 4, the log has one for b/)
   })

@@ -1,26 +1,27 @@
 import { describe, expect, it } from 'vitest'
 import { SECTOR_BYTES } from '../src/log/disk.js'
 import { createMemoryDisk, type MemoryDisk } from '../src/log/memory-disk.js'
-import { seededRandom, VirtualClock } from './support/virtual-time.js'
+import { FakeClock } from '@quire/testing'
+import { seededRandom } from './support/seeded-random.js'
 
 const SECTORS = 4
 const never = (): void => {}
 
 /** A disk whose operations complete only when `clock` advances. */
-function slowDisk(clock: VirtualClock): MemoryDisk {
+function slowDisk(clock: FakeClock): MemoryDisk {
   return createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
 }
 
-async function made(clock: VirtualClock, disk: MemoryDisk, ...names: string[]): Promise<void> {
+async function made(clock: FakeClock, disk: MemoryDisk, ...names: string[]): Promise<void> {
   for (const name of names) void disk.create(name, SECTORS * SECTOR_BYTES)
-  await clock.run(2)
+  await clock.advance(2)
   void disk.flushDirectory()
-  await clock.run(2)
+  await clock.advance(2)
 }
 
-async function listOf(clock: VirtualClock, disk: MemoryDisk): Promise<string[]> {
+async function listOf(clock: FakeClock, disk: MemoryDisk): Promise<string[]> {
   const listing = disk.list()
-  await clock.run(2)
+  await clock.advance(2)
   return listing
 }
 
@@ -28,12 +29,12 @@ describe('a power loss', () => {
   it('may bring back a file whose removal was not flushed', async () => {
     const found = new Set<string>()
     for (let seed = 0; seed < 50; seed++) {
-      const clock = new VirtualClock()
+      const clock = new FakeClock()
       const disk = slowDisk(clock)
       await made(clock, disk, 'a', 'b')
       void disk.remove('a')
       void disk.remove('b')
-      await clock.run(2)
+      await clock.advance(2)
       expect(await listOf(clock, disk)).toEqual([])
       found.add(
         (
@@ -51,18 +52,18 @@ describe('a power loss', () => {
   it('keeps any sectors of several writes under way, in any order', async () => {
     const found = new Set<string>()
     for (let seed = 0; seed < 2000; seed++) {
-      const clock = new VirtualClock()
+      const clock = new FakeClock()
       const disk = slowDisk(clock)
       await made(clock, disk, 'a')
       const opening = disk.open('a')
-      await clock.run(2)
+      await clock.advance(2)
       const file = await opening
       for (const byte of [1, 2]) {
         file.write(0, new Uint8Array(2 * SECTOR_BYTES).fill(byte)).then(() => expect.unreachable(), never)
       }
       const random = seededRandom(seed)
       const reopening = disk.crash(() => random.next()).open('a')
-      await clock.run(2)
+      await clock.advance(2)
       const bytes = (await reopening).read(0, 2 * SECTOR_BYTES)
       found.add(`${bytes[0]}${bytes[SECTOR_BYTES]}`)
     }
@@ -74,10 +75,10 @@ describe('a power loss while a file is made', () => {
   it('leaves no file, an empty one, or any part of it', async () => {
     const found = new Set<number | undefined>()
     for (let seed = 0; seed < 200; seed++) {
-      const clock = new VirtualClock()
+      const clock = new FakeClock()
       const disk = slowDisk(clock)
       disk.create('a', SECTORS * SECTOR_BYTES).then(() => expect.unreachable(), never)
-      await clock.run(0.5)
+      await clock.advance(0.5)
       const random = seededRandom(seed)
       const left = disk.crash(() => random.next())
       if (!(await listOf(clock, left)).includes('a')) {
@@ -85,7 +86,7 @@ describe('a power loss while a file is made', () => {
         continue
       }
       const opening = left.open('a')
-      await clock.run(2)
+      await clock.advance(2)
       found.add((await opening).bytes / SECTOR_BYTES)
     }
     expect(found).toEqual(new Set([undefined, 0, 1, 2, 3, 4]))

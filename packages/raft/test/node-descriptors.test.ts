@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { createMemoryDisk, createSegmentedLog, type RaftLog } from '../src/index.js'
 import { Cluster, type Member } from './support/cluster.js'
 import { contentOf, entries, entry } from './support/log-model.js'
-import { VirtualClock } from './support/virtual-time.js'
+import { FakeClock } from '@quire/testing'
 
 const SEGMENT_BYTES = 4096
 const LARGE = new Uint8Array(1500).fill(7)
@@ -27,12 +27,12 @@ describe('a cluster whose leader has no file descriptor left', () => {
     const behind = await commit(cluster, leader, 40)
     // The descriptors suffice for the next file and the directory's flush, but not for an old segment beside them.
     const { disk } = leader
-    await cluster.clock.run(100)
+    await cluster.clock.advance(100)
     disk.setDescriptors(0)
     cluster.heal()
-    await cluster.clock.run(3000)
+    await cluster.clock.advance(3000)
     leader.node!.propose(fromString('small'))
-    await cluster.clock.run(1000)
+    await cluster.clock.advance(1000)
     expect(leader.fatal).toBeUndefined()
     expect(leader.status).toMatchObject({ role: 'leader', commitIndex: behind + 1 })
     expect(laggard.status!.lastIndex).toBeLessThan(behind)
@@ -71,7 +71,7 @@ describe('a cluster whose leader has no file descriptor left', () => {
     const leader = await cluster.elect()
     // The log makes its next file while the current one has room left.
     await commit(cluster, leader, 1)
-    await cluster.clock.run(100)
+    await cluster.clock.advance(100)
     leader.disk.setDescriptors(0)
     for (let i = 0; i < 8; i++) leader.node!.propose(LARGE.slice())
     expect(await cluster.clock.until(() => cluster.leader !== leader && cluster.leader?.status?.ready === true)).toBe(
@@ -87,18 +87,18 @@ describe('a cluster whose leader has no file descriptor left', () => {
 
 describe('a log without a file descriptor for its next file', () => {
   it('reports that, gives entries back, retries once a second, and goes on', async () => {
-    const clock = new VirtualClock()
+    const clock = new FakeClock()
     const disk = createMemoryDisk({ schedule: clock.schedule.bind(clock) })
     const reports: (string | undefined)[] = []
     const create = { bootstrap: { voters: ['a'], learners: [], context: new Uint8Array(0) } }
     const onSpace = (fault: Error | undefined): unknown => reports.push(fault?.name)
     const opening = createSegmentedLog({ disk, segmentBytes: SEGMENT_BYTES, cacheBytes: 0, create, clock, onSpace })
-    await clock.run(10)
+    await clock.advance(10)
     const log = await opening
     disk.setDescriptors(disk.openFiles)
     const list = entries(2, 30, 1).map((each) => ({ ...each, data: new Uint8Array(1000).fill(each.index) }))
     const appended = Promise.allSettled(list.map((each) => log.append({ entries: [each] })))
-    await clock.run(5000)
+    await clock.advance(5000)
     expect(reports).toEqual(['NoDescriptorsError'])
     const [first, ...refused] = await appended
     expect(first!.status).toBe('fulfilled')
@@ -108,14 +108,14 @@ describe('a log without a file descriptor for its next file', () => {
     }
     expect(log.lastIndex).toBe(2)
     disk.setDescriptors(Infinity)
-    await clock.run(1100)
+    await clock.advance(1100)
     expect(reports).toEqual(['NoDescriptorsError', undefined])
     const again = log.append({ entries: list.slice(1) })
-    await clock.run(100)
+    await clock.advance(100)
     await again
     expect(log.lastIndex).toBe(30)
     const closing = log.close()
-    await clock.run(100)
+    await clock.advance(100)
     await closing
     expect(disk.openFiles).toBe(0)
   })
@@ -123,7 +123,7 @@ describe('a log without a file descriptor for its next file', () => {
   it('cannot be opened, and says why at once, if it cannot open its files at all', async () => {
     const create = { bootstrap: { voters: ['a'], learners: [], context: new Uint8Array(0) } }
     const reports: unknown[] = []
-    const clock = new VirtualClock()
+    const clock = new FakeClock()
     const disk = createMemoryDisk()
     const open = (): Promise<RaftLog> =>
       createSegmentedLog({ disk, segmentBytes: SEGMENT_BYTES, create, clock, onSpace: (fault) => reports.push(fault) })
@@ -140,30 +140,30 @@ describe('a log without a file descriptor for its next file', () => {
   })
 
   it('waits for the flush of the directory, because the file already has its name', async () => {
-    const clock = new VirtualClock()
+    const clock = new FakeClock()
     const disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
     const create = { bootstrap: { voters: ['a'], learners: [], context: new Uint8Array(0) } }
     const opening = createSegmentedLog({ disk, segmentBytes: SEGMENT_BYTES, create, clock })
-    await clock.run(50)
+    await clock.advance(50)
     const log = await opening
     const writes = [2, 3, 4].map((index) => ({ entries: [{ ...entry(index, 1), data: LARGE.slice() }] }))
     const appended = Promise.all(writes.map((write) => log.append(write)))
     const isRenamed = async (): Promise<boolean> => {
       const listing = disk.list()
-      await clock.run(1)
+      await clock.advance(1)
       return (await listing).filter((name) => name.endsWith('.log')).length > 1
     }
     while (!(await isRenamed())) disk.setDescriptors(Infinity)
     disk.setDescriptors(0)
-    await clock.run(3000)
+    await clock.advance(3000)
     disk.setDescriptors(Infinity)
-    await clock.run(3000)
+    await clock.advance(3000)
     await appended
     const before = contentOf(log)
     // The acknowledged entries survive a power loss that keeps nothing else.
     const after = disk.crash(() => 0)
     const reopening = createSegmentedLog({ disk: after, segmentBytes: SEGMENT_BYTES, create, clock })
-    await clock.run(100)
+    await clock.advance(100)
     expect(contentOf(await reopening)).toEqual(before)
   })
 })

@@ -122,7 +122,7 @@ describe('a transfer of leadership', () => {
     // The deposition comes between the last and the first moment of the transfer's own timeout.
     for (const beforeMs of [1, ELECTION_MS / 2, ELECTION_MS - 1]) {
       await isolated()
-      await cluster.clock.run(deposedMs - beforeMs)
+      await cluster.clock.advance(deposedMs - beforeMs)
       expect(leader.status!.role).toBe('leader')
       const asked = cluster.clock.now()
       await expect(cluster.run(leader.node!.transferLeadership(other().id))).rejects.toThrow(TransferFailedError)

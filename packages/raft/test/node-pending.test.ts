@@ -35,7 +35,7 @@ describe('calls that wait at a deposed leader', () => {
     cluster = await Cluster.start({ segmentBytes: 4096, snapshotEvery: 20, limits })
     const old = await cluster.elect()
     const committed = old.node!.propose(fromString('committed'))
-    await cluster.clock.run(100)
+    await cluster.clock.advance(100)
     cluster.isolate(old)
     const lost = Array.from({ length: 3 }, (_, i) => old.node!.propose(fromString(`lost ${i}`)))
     const to = cluster.members.find(({ id }) => id !== old.id)!.id
@@ -43,7 +43,7 @@ describe('calls that wait at a deposed leader', () => {
 
     // The leader steps down by itself. Its reads are rejected. The transfer waits for a leader to appear.
     expect(await cluster.clock.until(() => old.status!.role !== 'leader', 5000)).toBe(true)
-    await cluster.clock.run(1)
+    await cluster.clock.advance(1)
     expect(outcomes.slice(0, 2)).toEqual([expect.any(NotLeaderError), expect.any(NotLeaderError)])
     expect(() => old.node!.propose(fromString('x'))).toThrow(NotLeaderError)
     await expect(old.node!.readIndex()).rejects.toThrow(NotLeaderError)
@@ -53,9 +53,9 @@ describe('calls that wait at a deposed leader', () => {
     expect(leader.id).not.toBe(old.id)
     for (let i = 0; i < 200; i++) {
       leader.propose(`entry ${i} ${'.'.repeat(100)}`)
-      if (i % 10 === 9) await cluster.clock.run(20)
+      if (i % 10 === 9) await cluster.clock.advance(20)
     }
-    await cluster.clock.run(200)
+    await cluster.clock.advance(200)
     expect(leader.status!.firstIndex).toBeGreaterThan(lost.at(-1)!.index)
     cluster.heal()
     expect(await cluster.converge(leader.propose('last'))).toBe(true)
@@ -72,7 +72,7 @@ describe('calls that wait at a deposed leader', () => {
     for (const member of cluster.members) cluster.isolate(member)
     const to = cluster.members.find(({ id }) => id !== old.id)!.id
     const outcomes = watch([old.node!.readIndex(), old.node!.transferLeadership(to)])
-    await cluster.clock.run(5000)
+    await cluster.clock.advance(5000)
     expect(outcomes.map((outcome) => (outcome as Error | undefined)?.name)).toEqual([
       'NotLeaderError',
       'TransferFailedError'

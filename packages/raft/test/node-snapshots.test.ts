@@ -15,7 +15,7 @@ async function propose(count: number): Promise<number> {
   let last = 0
   for (let i = 0; i < count; i++) {
     last = leader.propose(`entry ${i} ${'.'.repeat(100)}`)
-    if (i % 10 === 9) await cluster.clock.run(20)
+    if (i % 10 === 9) await cluster.clock.advance(20)
   }
   expect(await cluster.clock.until(() => leader.status!.appliedIndex >= last)).toBe(true)
   return last
@@ -33,7 +33,7 @@ describe('a node with snapshots', () => {
   it('keeps its log bounded by the retained entries, and starts from its snapshot (§7)', async () => {
     await start()
     const last = await propose(200)
-    await cluster.clock.run(200)
+    await cluster.clock.advance(200)
     expect(leader.status!.firstIndex).toBeGreaterThan(last - 100)
     leader.crash()
     await cluster.run(leader.start())
@@ -85,7 +85,7 @@ describe('a node with snapshots', () => {
   it('identifies no snapshot before the newest one, nor of entries that are not applied', async () => {
     await start()
     await propose(100)
-    await cluster.clock.run(200)
+    await cluster.clock.advance(200)
     const { firstIndex, appliedIndex } = leader.status!
     for (const index of [firstIndex, appliedIndex + 1, 1.5]) {
       expect(() => leader.node!.snapshotMeta(index)).toThrow(InvalidArgumentError)

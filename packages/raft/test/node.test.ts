@@ -15,10 +15,11 @@ import {
   type RaftStatus
 } from '../src/index.js'
 import { Cluster } from './support/cluster.js'
-import { seededRandom, VirtualClock } from './support/virtual-time.js'
+import { FakeClock } from '@quire/testing'
+import { seededRandom } from './support/seeded-random.js'
 
 interface Single {
-  readonly clock: VirtualClock
+  readonly clock: FakeClock
   readonly disk: MemoryDisk
   readonly node: RaftNode
   readonly applied: Entry[]
@@ -30,7 +31,7 @@ interface Single {
 
 /** A node that is its cluster's only voter, as leader. */
 async function single(options: { limits?: Partial<RaftLimits>; appliedIndex?: number } = {}): Promise<Single> {
-  const clock = new VirtualClock()
+  const clock = new FakeClock()
   const disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
   const applied: Entry[] = []
   const changes: RaftStatus[] = []
@@ -57,7 +58,7 @@ async function single(options: { limits?: Partial<RaftLimits>; appliedIndex?: nu
   return result!
 }
 
-async function outcome<T>(clock: VirtualClock, promise: Promise<T>): Promise<T> {
+async function outcome<T>(clock: FakeClock, promise: Promise<T>): Promise<T> {
   let done = false
   const watched = promise.finally(() => (done = true))
   watched.catch(() => {})
@@ -92,7 +93,7 @@ describe('a node', () => {
       [4, 2],
       [5, 2]
     ])
-    await clock.run(10)
+    await clock.advance(10)
     expect(applied.map(({ index, kind }) => [index, kind])).toEqual([
       [2, 'noop'],
       [3, 'normal'],
@@ -114,16 +115,16 @@ describe('a node', () => {
     let release = (): void => {}
     one.hold = new Promise((resolve) => (release = resolve))
     one.node.propose(Uint8Array.of(1))
-    await one.clock.run(10)
+    await one.clock.advance(10)
     one.node.propose(Uint8Array.of(2))
     const read = one.node.readIndex()
-    await one.clock.run(10)
+    await one.clock.advance(10)
     expect(one.applied.at(-1)!.index).toBe(3)
     expect(one.node.status()).toMatchObject({ commitIndex: 4, appliedIndex: 2 })
     one.hold = undefined
     release()
     expect(await outcome(one.clock, read)).toBe(3)
-    await one.clock.run(10)
+    await one.clock.advance(10)
     expect(one.node.status().appliedIndex).toBe(4)
   })
 
@@ -145,7 +146,7 @@ describe('a node', () => {
     node.propose(Uint8Array.of(2))
     const read = node.readIndex()
     read.catch(() => {})
-    await clock.run(100)
+    await clock.advance(100)
     expect(fatal).toEqual([expect.any(LogFailedError)])
     expect(applied.at(-1)!.index).toBe(2)
     expect(() => node.propose(Uint8Array.of(3))).toThrow(NotLeaderError)
@@ -158,7 +159,7 @@ describe('a node', () => {
     one.hold = Promise.reject(new Error('broken state'))
     one.hold.catch(() => {})
     one.node.propose(Uint8Array.of(1))
-    await one.clock.run(100)
+    await one.clock.advance(100)
     expect(one.fatal).toEqual([new Error('broken state')])
     await outcome(one.clock, one.node.close())
   })
@@ -176,7 +177,7 @@ describe('a node', () => {
   })
 
   it('refuses invalid ticks', () => {
-    const clock = new VirtualClock()
+    const clock = new FakeClock()
     const components = { clock, random: seededRandom(1), transport: { send: () => {} } } as never
     expect(() => createRaftNode(components, { id: 'a', electionTicks: 4, heartbeatTicks: 4 })).toThrow(/electionTicks/)
     expect(() => createRaftNode(components, { id: 'a', tickMs: 0 })).toThrow(/tickMs/)
@@ -184,7 +185,7 @@ describe('a node', () => {
   })
 
   it('refuses invalid limits, and names each', () => {
-    const components = { clock: new VirtualClock(), random: seededRandom(1), transport: { send: () => {} } } as never
+    const components = { clock: new FakeClock(), random: seededRandom(1), transport: { send: () => {} } } as never
     const names = Object.keys(DEFAULT_RAFT_LIMITS) as (keyof RaftLimits)[]
     for (const name of names) {
       for (const value of [-1, 0.5, Number.NaN, Infinity, 2 ** 60]) {
@@ -206,7 +207,7 @@ describe('a node', () => {
     await one.clock.until(() => one.applied.length > 2)
     let isClosed = false
     const closing = one.node.close().then(() => (isClosed = true))
-    await one.clock.run(100)
+    await one.clock.advance(100)
     expect(isClosed).toBe(false)
     finish()
     await outcome(one.clock, closing)
@@ -215,7 +216,7 @@ describe('a node', () => {
 
 describe('a follower', () => {
   it('acknowledges a duplicate append no sooner than the first one is durable (Figure 2)', async () => {
-    const clock = new VirtualClock()
+    const clock = new FakeClock()
     const disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
     const bootstrap = { voters: ['a', 'b', 'c'], learners: [], context: new Uint8Array(0) }
     const log = await outcome(clock, createSegmentedLog({ disk, segmentBytes: 64 * 1024, create: { bootstrap } }))
@@ -230,7 +231,7 @@ describe('a follower', () => {
       },
       { id: 'a' }
     )
-    await clock.run(1)
+    await clock.advance(1)
     const start = clock.now()
     const append: RaftMessage = {
       type: 'append',
@@ -241,9 +242,9 @@ describe('a follower', () => {
       entries: [{ index: 2, term: 2, kind: 'noop', data: new Uint8Array(0) }]
     }
     node.receive('b', append)
-    await clock.run(0.5)
+    await clock.advance(0.5)
     node.receive('b', append)
-    await clock.run(5)
+    await clock.advance(5)
     expect(sent.map(({ at, message }) => [at - start, message.type])).toEqual([
       [1, 'appendReply'],
       [1, 'appendReply']

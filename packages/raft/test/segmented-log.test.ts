@@ -13,7 +13,8 @@ import {
 } from '../src/index.js'
 import { encodeSegmentHeader } from '../src/log/segment.js'
 import { contentOf, entries, entry } from './support/log-model.js'
-import { seededRandom, VirtualClock } from './support/virtual-time.js'
+import { FakeClock } from '@quire/testing'
+import { seededRandom } from './support/seeded-random.js'
 
 const bootstrap = { voters: ['a', 'b', 'c'], learners: ['d'], context: Uint8Array.of(1, 2, 3) }
 const create = { bootstrap }
@@ -70,7 +71,7 @@ describe('a log', () => {
 
 describe('a log on a disk that is almost full', () => {
   it('reports that the next file finds no space, tries again, and goes on when there is room', async () => {
-    const clock = new VirtualClock()
+    const clock = new FakeClock()
     disk = createMemoryDisk({ schedule: clock.schedule.bind(clock) })
     const spaces: (string | undefined)[] = []
     const opening = createSegmentedLog({
@@ -80,24 +81,24 @@ describe('a log on a disk that is almost full', () => {
       clock,
       onSpace: (fault) => spaces.push(fault?.name)
     })
-    await clock.run(100)
+    await clock.advance(100)
     const log = await opening
     disk.setCapacity(disk.usedBytes)
     const half = log.append(big(2, 10))
-    await clock.run(100)
+    await clock.advance(100)
     await half
     expect(spaces).toEqual(['NoSpaceError'])
-    await clock.run(5000)
+    await clock.advance(5000)
     expect(spaces).toEqual(['NoSpaceError'])
     disk.setCapacity(Infinity)
-    await clock.run(1100)
+    await clock.advance(1100)
     expect(spaces).toEqual(['NoSpaceError', undefined])
     const rest = log.append(big(3, 10))
-    await clock.run(100)
+    await clock.advance(100)
     await rest
     expect(log.lastIndex).toBe(3)
     const closing = log.close()
-    await clock.run(100)
+    await clock.advance(100)
     await closing
   })
 })
@@ -132,10 +133,10 @@ describe('a new log', () => {
   it('exists as a whole or not at all after a power loss', async () => {
     for (let seed = 0; seed < 200; seed++) {
       const random = seededRandom(seed)
-      const clock = new VirtualClock()
+      const clock = new FakeClock()
       disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
       void open()
-      await clock.run(random.next() * 12)
+      await clock.advance(random.next() * 12)
       disk = disk.crash(() => random.next())
       let log: RaftLog | undefined
       void open().then((opened) => (log = opened))
@@ -145,7 +146,7 @@ describe('a new log', () => {
   })
 
   it('is made by the start after one or two that lost power, each after any number of operations', async () => {
-    const clock = new VirtualClock()
+    const clock = new FakeClock()
     /** Runs a start for that many operations, or until it is done. */
     const start = async (operations: number): Promise<RaftLog | Error | undefined> => {
       let outcome: RaftLog | Error | undefined
@@ -200,7 +201,7 @@ describe('appending', () => {
   })
 
   it('puts appends that wait for a flush into the next one (group commit)', async () => {
-    const clock = new VirtualClock()
+    const clock = new FakeClock()
     let writes = 0
     disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => (writes++, 1) })
     let log: RaftLog | undefined
@@ -209,7 +210,7 @@ describe('appending', () => {
     writes = 0
     const order: number[] = []
     for (let i = 2; i < 102; i++) void log!.append({ entries: [entry(i, 1)] }).then(() => order.push(i))
-    await clock.run(1000)
+    await clock.advance(1000)
     expect(order).toEqual(Array.from({ length: 100 }, (_, i) => i + 2))
     expect(writes).toBe(2)
   })

@@ -33,7 +33,7 @@ describe('nodes that are 600 ms apart', () => {
       const { term } = leader!.status!
       const index = leader!.propose('far')
       expect(await cluster.converge(index, 2 * FAR.roundTripMs + FAR.electionMs)).toBe(true)
-      await cluster.clock.run(20 * FAR.electionMs)
+      await cluster.clock.advance(20 * FAR.electionMs)
       expect(termsOf(cluster.members)).toEqual([term, term, term])
       expect(cluster.leader).toBe(leader)
     }
@@ -54,7 +54,7 @@ describe('a new tick length that all nodes set upon the same entry', () => {
       await cluster.clock.until(() => leader.status!.appliedIndex >= index)
       const change = leader.node!.changeMembership([], tickContext(after))
       expect(await cluster.converge(change.index, 2 * FAR.electionMs)).toBe(true)
-      await cluster.clock.run(4 * FAR.electionMs)
+      await cluster.clock.advance(4 * FAR.electionMs)
       expect(termsOf(cluster.members), `seed ${seed}`).toEqual([term, term, term])
       // The new pace: a node that is cut off asks for votes after a timeout of the new length.
       const cut = cluster.members.find((member) => member !== leader)!

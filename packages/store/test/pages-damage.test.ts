@@ -25,7 +25,7 @@ import { createLmdbBackend, createPageStore, type Backend } from '../src/pages/i
 import { inspectLmdbFile } from '../src/pages/lmdb-file.js'
 import { probeLmdbFile, silenceCommits } from '../src/pages/lmdb-guard.js'
 import { quire, startQuire, type Running } from '../../cli/test/support/quire.js'
-import { seededRandom } from '../../raft/test/support/virtual-time.js'
+import { createRandomSource } from '@quire/testing'
 import { filled, writebackLog } from './state-helpers.js'
 
 const PAGE = 4096
@@ -89,7 +89,7 @@ function treePages(bytes: Uint8Array): number[] {
 /** One to four runs of bytes to put somewhere in some of `pages` of `sound`, above all where LMDB's own numbers are. */
 function damageFrom(seed: number, sound: Uint8Array, pages: readonly number[]): { at: number; bytes: Uint8Array }[] {
   const view = new DataView(sound.buffer, sound.byteOffset, sound.length)
-  const source = seededRandom(seed)
+  const source = createRandomSource(seed)
   const below = (end: number): number => Math.floor(source.next() * end)
   return Array.from({ length: 1 + below(4) }, () => {
     const page = pages[below(pages.length)]! * PAGE

@@ -2,7 +2,7 @@ import { MAX_REASON_BYTES, PROTOCOL_RAFT, decodeFrame, encodeFrame, raftMessage 
 import { afterEach, describe, expect, it } from 'vitest'
 import { decodeMemory } from '../src/peer/identity.js'
 import { createMemoryIdentity } from '../src/peer/memory-identity.js'
-import { FakeClock, FakeNet, settle } from './support/fake-world.js'
+import { FakeClock, FakeNet, settle } from '@quire/testing'
 import { HEARTBEAT, LinkedPeer, folderOf, founded, type LinkedPeerInit, type LogLine } from './support/linked-peer.js'
 
 const clock = new FakeClock()
@@ -156,9 +156,9 @@ describe('peer links', () => {
     const net = new FakeNet()
     const [a, b] = await pair(net)
     const stream = net.streams.find((each) => each.remote === 'b')!
-    stream.stopped = true
+    stream.isFull = true
     for (let i = 0; i < 1000; i++) a.send('b')
-    stream.stopped = false
+    stream.isFull = false
     stream.onDrain()
     await settle()
     expect(b.received.length).toBeGreaterThan(10)
@@ -175,13 +175,13 @@ describe('peer links', () => {
       sent.push(frame)
       return send(frame)
     }
-    stream.stopped = true
+    stream.isFull = true
     for (let index = 2; index < 102; index++) {
       a.acknowledged = [{ peerId: 'b', term: 1, index }]
       await clock.advance(1000)
     }
     expect(sent).toHaveLength(1)
-    stream.stopped = false
+    stream.isFull = false
     stream.onDrain()
     await settle()
     expect(sent).toHaveLength(2)

@@ -2,7 +2,7 @@ import { NotAuthorizedError } from '@quire/protocol'
 import pino from 'pino'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { Refusals } from '../src/observability/refusals.js'
-import { FakeClock } from './support/fake-world.js'
+import { FakeClock } from '@quire/testing'
 
 interface Line {
   readonly client?: string

@@ -1,6 +1,6 @@
 import { PROTOCOL_CONTROL, PROTOCOL_VERSION } from '@quire/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { settle } from './support/fake-world.js'
+import { settle } from '@quire/testing'
 import { CONFIG, FOUNDING, OTHER, TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
 
 let group: StubGroup
@@ -567,7 +567,7 @@ describe('a client that breaks the protocol', () => {
     group.found()
     group.lead(1)
     const client = await new TestClient(group).connect()
-    client.control.stream.other.stopped = true
+    client.control.stream.other.isFull = true
     for (let seq = 1; seq < 40; seq++) await client.control.send({ ...open(seq, `/${seq}`), settled: seq })
     expect(client.control.closed && client.bulk.closed).toBe(true)
   })
@@ -582,7 +582,7 @@ describe('a client that breaks the protocol', () => {
       await new TestClient(group, 'client-2').connect(),
       await new TestClient(group, 'client-3').connect()
     ]
-    for (const each of [stuck, slow]) each.control.stream.other.stopped = true
+    for (const each of [stuck, slow]) each.control.stream.other.isFull = true
     for (let seq = 1; seq <= 20; seq++) await stuck.control.send({ ...open(seq, `/${seq}`), settled: seq })
     for (let seq = 1; seq < 20 && !stuck.control.closed; seq++) {
       await slow.control.send({ ...open(seq, `/${seq}`), settled: seq })
@@ -604,7 +604,7 @@ describe('a client with a session', () => {
     const movedTo = (port: number) => [{ peerId: OTHER, addresses: [`/ip4/127.0.0.1/tcp/${port}`] }]
     await group.clock.advance(300)
     expect(told(client)).toEqual([])
-    slow.control.stream.other.stopped = true
+    slow.control.stream.other.isFull = true
     // What the stream still takes, and what waits behind it.
     for (let i = 0; i < 2; i++) await slow.control.send({ type: 'ping' })
     for (let port = 1; port <= 50; port++) {
@@ -616,7 +616,7 @@ describe('a client with a session', () => {
     expect(told(client)).toEqual(expected)
     expect(told(half)).toEqual([])
     expect(told(slow)).toEqual([])
-    slow.control.stream.other.stopped = false
+    slow.control.stream.other.isFull = false
     slow.control.stream.other.onDrain()
     await group.clock.advance(300)
     expect(told(slow)).toEqual(expected.slice(1))

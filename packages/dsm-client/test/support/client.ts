@@ -3,12 +3,12 @@ import { createDsmClientOn } from '../../src/index.js'
 import { inspectClient, type ClientView } from '../../src/internal.js'
 import type { DsmClient, DsmClientInit } from '../../src/types.js'
 import { FakeCluster, FakePeer, PEERS, addressOf } from './leader.js'
-import { FakeClock, FakeNet, settle } from './world.js'
+import { FakeClock, FakeNet, settle } from '@quire/testing'
 
 export const SELF = '12D3KooWAHfjRmR6xkg1NLrbR62Kqw288UgVRztz71GrbJvJGwAB'
 
 export class World {
-  readonly clock = new FakeClock()
+  readonly clock = new FakeClock(1000)
   readonly net = new FakeNet(this.clock)
   readonly cluster = new FakeCluster()
   readonly peers = PEERS.map((id) => new FakePeer(this.net, this.cluster, id))

@@ -21,7 +21,7 @@ import {
   type Role,
   type WireFileStat
 } from '@quire/protocol'
-import type { FakeNet, FakeStream } from './world.js'
+import type { FakeNet, FakeStream } from '@quire/testing'
 
 export const PEERS = [
   '12D3KooWLB4Y2B1WWUkG8WKeoy47PRPqu3z6cHUq7s1Yi4jHJP8p',

@@ -22,7 +22,8 @@ import {
   type RaftStatus
 } from '../../src/index.js'
 import { MemberSnapshots } from './member-snapshots.js'
-import { seededRandom, VirtualClock } from './virtual-time.js'
+import { FakeClock } from '@quire/testing'
+import { seededRandom } from './seeded-random.js'
 
 export interface ClusterOptions {
   readonly seed?: number
@@ -48,7 +49,7 @@ export function tickContext(tickMs: number): Uint8Array {
 
 /** A cluster in virtual time, with the real driver, core and log on a simulated network, disks and clock. */
 export class Cluster {
-  readonly clock = new VirtualClock()
+  readonly clock = new FakeClock()
   readonly random: Random
   readonly members: Member[]
   /** Fixed delay of every link, to which a random delay is added. */

@@ -10,7 +10,7 @@ import { createMemoryDisk, type MemoryDisk } from '../../src/log/memory-disk.js'
 import { createMemoryLog, type MemoryLog } from '../../src/log/memory-log.js'
 import { createSegmentedLog } from '../../src/log/segmented-log.js'
 import { createNodeDisk } from '../../src/node-disk.js'
-import { seededRandom } from './virtual-time.js'
+import { seededRandom } from './seeded-random.js'
 
 const clock = {
   schedule: (delayMs: number, callback: () => void): (() => void) => {

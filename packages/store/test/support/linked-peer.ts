@@ -7,7 +7,7 @@ import { createPeerIdentity, type PeerIdentity } from '../../src/peer/identity.j
 import { createMemoryIdentity, type MemoryIdentity } from '../../src/peer/memory-identity.js'
 import { createPeerLinks, type Acknowledged, type PeerLinks } from '../../src/peer/peer-links.js'
 import type { ReplicatedConfig } from '../../src/state/commands.js'
-import type { FakeClock, FakeNet } from './fake-world.js'
+import type { FakeClock, FakeNet } from '@quire/testing'
 
 export function founded(ids: readonly string[], change: Partial<ReplicatedConfig> = {}): ReplicatedConfig {
   const voters = ids.map((peerId) => ({ peerId, addresses: [`/ip4/127.0.0.1/tcp/1/p2p/${peerId}`] }))

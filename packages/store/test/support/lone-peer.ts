@@ -7,7 +7,7 @@ import { createMemoryIdentity } from '../../src/peer/memory-identity.js'
 import { openPeerCore, type PeerCore } from '../../src/peer/peer-core.js'
 import type { ReplicaLimits, ReplicaStorage } from '../../src/peer/replica.js'
 import { encodeCommand, type ReplicatedConfig } from '../../src/state/commands.js'
-import { FakeClock, FakeNet } from './fake-world.js'
+import { FakeClock, FakeNet } from '@quire/testing'
 
 export const LONE = '12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp'
 

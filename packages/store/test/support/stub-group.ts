@@ -24,7 +24,7 @@ import {
 import { clusterConfig, decodeCommand, type Command, type ReplicatedConfig } from '../../src/state/commands.js'
 import type { StateStore, StoredPage } from '../../src/state/records.js'
 import { createStateMachine } from '../../src/state/state-machine.js'
-import { FakeClock, FakeNet, settle, type FakeStream } from './fake-world.js'
+import { FakeClock, FakeNet, type FakeStream, settle } from '@quire/testing'
 
 export const PEER = 'peer-1'
 export const OTHER = 'peer-2'
