@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { FLOORS, PER_SEED } from './src/cluster/floors.js'
 import { simulate } from './src/cluster/simulation.js'
-import { minimise } from './src/minimise.js'
+import { minimize } from './src/minimize.js'
 import { expectSound } from './cluster-support.js'
 
 const SEEDS = 24
@@ -28,12 +28,12 @@ describe('the whole of Quire in a simulation', { timeout: 120_000 }, () => {
   })
 
   it('runs a seed without some of its faults, or with some alone', async () => {
-    const { happenings } = await simulate({ seed: 11 })
-    expect(happenings.length).toBeGreaterThan(3)
+    const { injected } = await simulate({ seed: 11 })
+    expect(injected.length).toBeGreaterThan(3)
     const some = await simulate({ seed: 11, only: new Set([2, 3]) })
-    expect(some.happenings.map(({ number }) => number)).toEqual([2, 3])
+    expect(some.injected.map(({ number }) => number)).toEqual([2, 3])
     const without = await simulate({ seed: 11, without: new Set([0, 1]) })
-    expect(without.happenings).toEqual(happenings.filter(({ number }) => number > 1))
+    expect(without.injected).toEqual(injected.filter(({ number }) => number > 1))
   })
 
   it('finds the fewest faults that make a seed fail', async () => {
@@ -41,9 +41,9 @@ describe('the whole of Quire in a simulation', { timeout: 120_000 }, () => {
       const all = [0, 1, 2, 3, 4, 5, 6, 7, 8]
       const there = all.filter((number) => selection.only?.has(number) ?? true)
       const failure = there.includes(3) && there.includes(7) ? new Error('both') : undefined
-      return Promise.resolve({ failure, happenings: there.map((number) => ({ number, kind: 'crashPeer' })) })
+      return Promise.resolve({ failure, injected: there.map((number) => ({ number, kind: 'crashPeer' })) })
     }
-    const { needed, all } = await minimise(run)
+    const { needed, all } = await minimize(run)
     expect(needed.map(({ number }) => number)).toEqual([3, 7])
     expect(all).toBe(9)
   })

@@ -71,7 +71,7 @@ describe('the cluster simulation has found', { timeout: 60_000 }, () => {
     await expectSound(1128500469, 1)
   })
 
-  it('seed 1128500026: no bug; a program that pins a page twice waits for itself while others want the page, and they wait with it', async () => {
+  it('seed 1128500026: no bug; a program that pins a page twice liveness for itself while others want the page, and they wait with it', async () => {
     await expectSound(1128500026, 1)
   })
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { checkHashes } from './src/hashes.js'
-import { createRaftJob } from './src/raft/raft-command.js'
+import { createRaftJob } from './src/raft/command.js'
 
 describe('pnpm sim raft --hashes', { timeout: 60_000 }, () => {
   let folder = ''
@@ -16,7 +16,7 @@ describe('pnpm sim raft --hashes', { timeout: 60_000 }, () => {
 
   async function run(mode: 'compare' | 'write'): Promise<{ code: number; lines: string[] }> {
     const lines: string[] = []
-    const job = createRaftJob({}, { isMinimised: false })
+    const job = createRaftJob({}, { isMinimized: false })
     const entry = { file: '', args: [] }
     const file = join(folder, 'raft.txt')
     const code = await checkHashes({ job, entry, file, workers: 1, mode, seeds: 3, print: (line) => lines.push(line) })

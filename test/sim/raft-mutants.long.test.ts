@@ -1,9 +1,10 @@
 import { expect, it } from 'vitest'
-import { runMutant } from './dist/raft/mutant-run.js'
+import { runMutant } from './dist/mutants/run.js'
 import { MUTANTS } from './dist/raft/mutants.js'
+import { RAFT_SUITE } from './dist/raft/suite.js'
 
 it.each(MUTANTS)('without the rule the simulation fails: $name ($rule)', { timeout: 600_000 }, async (mutant) => {
-  const { caught, error } = await runMutant({ mutant, from: 1, seeds: 3000 })
+  const { caught, error } = await runMutant(RAFT_SUITE, { mutant, from: 1, seeds: 3000 })
   expect(error).toBeUndefined()
   expect(caught).toBeDefined()
 })

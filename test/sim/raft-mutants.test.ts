@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 // The built program: a worker loads it, and patches what it loads.
-import { runMutant } from './dist/raft/mutant-run.js'
-import type { Mutant } from './dist/raft/mutant.js'
+import type { Mutant } from './dist/mutants/mutant.js'
+import { runMutant } from './dist/mutants/run.js'
 import { MUTANTS } from './dist/raft/mutants.js'
 import { RAFT_SUITE } from './dist/raft/suite.js'
 
@@ -26,14 +26,14 @@ function mutantOf(name: string): Mutant {
 
 describe('the Raft simulation notices that a rule is missing', { timeout: 60_000 }, () => {
   it.each(SOME)('%s', async (name) => {
-    const { caught, error } = await runMutant({ mutant: mutantOf(name), from: 1, seeds: 100 })
+    const { caught, error } = await runMutant(RAFT_SUITE, { mutant: mutantOf(name), from: 1, seeds: 100 })
     expect(error).toBeUndefined()
     expect(caught).toBeDefined()
   })
 
   it('and refuses a patch whose place is not there once', async () => {
     const mutant = { ...mutantOf('a learner is counted'), find: 'no such place' }
-    const { error } = await runMutant({ mutant, from: 1, seeds: 1 })
+    const { error } = await runMutant(RAFT_SUITE, { mutant, from: 1, seeds: 1 })
     expect(error).toMatch(/0 times, not once/)
   })
 

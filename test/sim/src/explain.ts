@@ -1,6 +1,6 @@
 /** What is said of a seed that failed: the fewest faults that it takes, the end of what happens then, and how to run it again. */
-import { minimise } from './minimise.js'
-import type { Outcome } from './minimise.js'
+import { minimize } from './minimize.js'
+import type { Outcome } from './minimize.js'
 import type { Selection } from './schedule.js'
 import { Violation } from './violation.js'
 
@@ -10,25 +10,25 @@ export type RunSeed = (
 
 const TRACE_LINES = 60
 /** Seeds of one run that are minimised; the others are like them, often enough. */
-const MAX_MINIMISED = 3
+const MAX_MINIMIZED = 3
 
 export interface ExplainInit {
   /** As in `pnpm sim NAME`. */
   readonly name: string
   readonly run: RunSeed
   readonly selection: Selection
-  readonly isMinimised: boolean
+  readonly isMinimized: boolean
 }
 
 /** For `Job.onFailure`. */
-export function createExplain({ name, run, selection, isMinimised }: ExplainInit): (seed: number) => Promise<void> {
-  let minimised = 0
+export function createExplain({ name, run, selection, isMinimized }: ExplainInit): (seed: number) => Promise<void> {
+  let minimized = 0
   return async (seed) => {
-    if (!isMinimised || minimised++ >= MAX_MINIMISED) {
+    if (!isMinimized || minimized++ >= MAX_MINIMIZED) {
       console.log(`again: ${again(name, seed, selection)}\n`)
       return
     }
-    const { needed, all, runs } = await minimise((some) => run({ seed, ...some }))
+    const { needed, all, runs } = await minimize((some) => run({ seed, ...some }))
     const lines: string[] = []
     const only = new Set(needed.map(({ number }) => number))
     const { failure } = await run({ seed, only, trace: (line) => lines.push(line) })

@@ -12,7 +12,7 @@ import type { Suite } from './mutants/mutant.js'
 import { runMutants } from './mutants/run.js'
 import { RAFT_FLOORS } from './raft/floors.js'
 import { RAFT_SUITE } from './raft/suite.js'
-import { createRaftJob } from './raft/raft-command.js'
+import { createRaftJob } from './raft/command.js'
 import { readRunOptions, Run, runFlags, type Job, type RunOptions } from './runner.js'
 import { readSelection, type Selection } from './schedule.js'
 
@@ -42,7 +42,7 @@ cluster is the whole of Quire on simulated machines, raft is Raft alone; both un
 interface Simulator {
   /** Of the file of hashes. */
   readonly name: string
-  readonly createJob: (selection: Selection, options: { readonly isMinimised: boolean }) => Job
+  readonly createJob: (selection: Selection, options: { readonly isMinimized: boolean }) => Job
   readonly floors: Floors
   readonly suite: Suite
 }
@@ -94,7 +94,7 @@ function read({ name, createJob, floors, suite }: Simulator, args: string[]): Co
   const { hashes } = values
   if (hashes !== undefined && hashes !== 'compare' && hashes !== 'write') return undefined
   const isPartial = values.without !== undefined || values.only !== undefined
-  const job = createJob(selection, { isMinimised: !values['full-size'] && !isPartial && !options.trace })
+  const job = createJob(selection, { isMinimized: !values['full-size'] && !isPartial && !options.trace })
   const mutants = values.mutants ? (positionals[1] ?? '') : undefined
   return { name, job, options, floors, suite, isPartial, mutants, hashes }
 }

@@ -1,6 +1,6 @@
 /** One life of a node: its clock, and the only way in. When it is killed, nothing that it started reaches it or leaves it any more. */
 import type { Clock } from '@quire/protocol'
-import type { Chance } from './random.js'
+import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from './scheduler.js'
 
 export type EntryKind = 'timer' | 'io'
@@ -28,19 +28,19 @@ export class SimProcess {
   constructor(
     readonly name: string,
     private readonly scheduler: Scheduler,
-    readonly chance: Chance,
+    readonly random: RandomSource,
     /** How much faster than true time its clock runs: clocks of two nodes differ by less than 1 %. */
     rate: number
   ) {
     this.runsSince = scheduler.now
-    const offset = chance.between(0, 1e9)
-    const wall = 1.7e12 + chance.between(-5000, 5000)
+    const offset = random.between(0, 1e9)
+    const wall = 1.7e12 + random.between(-5000, 5000)
     this.clock = {
       now: () => offset + scheduler.instant() * rate,
       wallTime: () => wall + scheduler.now,
       schedule: (delayMs, callback) => {
         // Timers are late, never early.
-        const delay = Math.max(0, delayMs) / rate + chance.between(0, 1)
+        const delay = Math.max(0, delayMs) / rate + random.between(0, 1)
         return this.after('timer', delay, `${name} timer`, callback)
       }
     }
@@ -87,7 +87,7 @@ export class SimProcess {
       this.inbox = undefined
       this.runsSince = this.scheduler.now
       // The event loop may look at its timers or at its sockets first.
-      const first: EntryKind = this.chance.is(0.5) ? 'timer' : 'io'
+      const first: EntryKind = this.random.is(0.5) ? 'timer' : 'io'
       const ordered = [...inbox.filter(({ kind }) => kind === first), ...inbox.filter(({ kind }) => kind !== first)]
       this.unread += ordered.length
       for (const { kind, label, callback } of ordered) {

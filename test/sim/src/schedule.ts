@@ -2,9 +2,9 @@
  * What happens in a seed besides its programs: faults and operations, each with a number and a source of chance of its own, so that
  * some can be left out and the others stay what they are. The number 0 is the noise of network and disks.
  */
-import type { Chance } from './random.js'
+import type { RandomSource } from '@quire/testing'
 
-export interface Happening<K extends string = string> {
+export interface InjectedEvent<K extends string = string> {
   readonly number: number
   readonly atMs: number
   readonly kind: K
@@ -22,12 +22,12 @@ export interface ScheduleSettings<K extends string> {
 
 export function drawSchedule<K extends string>(
   kinds: readonly K[],
-  chance: Chance,
+  random: RandomSource,
   { everyMs, faultyMs, weights }: ScheduleSettings<K>
-): Happening<K>[] {
-  const schedule: Happening<K>[] = []
-  for (let atMs = chance.exponential(everyMs); atMs < faultyMs; atMs += chance.exponential(everyMs)) {
-    schedule.push({ number: schedule.length + 1, atMs, kind: drawKind(kinds, weights, chance) })
+): InjectedEvent<K>[] {
+  const schedule: InjectedEvent<K>[] = []
+  for (let atMs = random.exponential(everyMs); atMs < faultyMs; atMs += random.exponential(everyMs)) {
+    schedule.push({ number: schedule.length + 1, atMs, kind: drawKind(kinds, weights, random) })
   }
   return schedule
 }
@@ -36,9 +36,9 @@ export function drawSchedule<K extends string>(
 export function drawKind<K extends string>(
   kinds: readonly K[],
   weights: Readonly<Record<K, number>>,
-  chance: Chance
+  random: RandomSource
 ): K {
-  let at = chance.next() * kinds.reduce((sum, kind) => sum + weights[kind], 0)
+  let at = random.next() * kinds.reduce((sum, kind) => sum + weights[kind], 0)
   return kinds.find((kind) => (at -= weights[kind]) < 0) ?? kinds[0]!
 }
 

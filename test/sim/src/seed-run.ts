@@ -1,7 +1,7 @@
 /** One seed of a simulation: virtual time, faults that come at their times, the first failure. What is simulated is up to the subclass. */
 import { Coverage } from './coverage.js'
-import { createChance, type Chance } from './random.js'
-import { isSelected, NOISE, type Happening, type Selection } from './schedule.js'
+import { createRandomSource, type RandomSource } from '@quire/testing'
+import { isSelected, NOISE, type InjectedEvent, type Selection } from './schedule.js'
 import { Scheduler } from './scheduler.js'
 import { Violation } from './violation.js'
 
@@ -20,18 +20,18 @@ export interface SeedResult<K extends string> {
   readonly coverage: Coverage
   readonly failure: Error | undefined
   /** The faults and operations that took place before the end, the noise included. */
-  readonly happenings: readonly { readonly number: number; readonly kind: K | 'noise' }[]
+  readonly injected: readonly { readonly number: number; readonly kind: K | 'noise' }[]
 }
 
 export abstract class SeedRun<K extends string> {
   readonly scheduler = new Scheduler()
   readonly coverage = new Coverage()
-  protected readonly chance: Chance
+  protected readonly random: RandomSource
   protected failure: Error | undefined
-  private readonly happened: Happening<K>[] = []
+  private readonly injected: InjectedEvent<K>[] = []
 
   constructor(protected readonly init: SeedInit) {
-    this.chance = createChance(init.seed)
+    this.random = createRandomSource(init.seed)
   }
 
   /** Never rejects: what went wrong stands in the result. */
@@ -46,7 +46,7 @@ export abstract class SeedRun<K extends string> {
     } finally {
       process.off('unhandledRejection', onUnhandled)
     }
-    const { scheduler, coverage, failure, happened, init } = this
+    const { scheduler, coverage, failure, injected, init } = this
     coverage.add('events', scheduler.events)
     if (failure !== undefined) {
       scheduler.hash.text(failure.name)
@@ -59,7 +59,7 @@ export abstract class SeedRun<K extends string> {
       hash: scheduler.hash.toString(),
       coverage,
       failure,
-      happenings: isSelected(init, NOISE) ? [{ number: NOISE, kind: 'noise' }, ...happened] : happened
+      injected: isSelected(init, NOISE) ? [{ number: NOISE, kind: 'noise' }, ...injected] : injected
     }
   }
 
@@ -70,15 +70,15 @@ export abstract class SeedRun<K extends string> {
 
   /** Lets each happening happen at its time after `startMs`, with a source of chance of its own. */
   protected plan(
-    schedule: readonly Happening<K>[],
+    schedule: readonly InjectedEvent<K>[],
     startMs: number,
-    happen: (happening: Happening<K>, chance: Chance) => void
+    inject: (event: InjectedEvent<K>, random: RandomSource) => void
   ): void {
-    for (const happening of schedule) {
-      const { number, atMs, kind } = happening
+    for (const event of schedule) {
+      const { number, atMs, kind } = event
       this.scheduler.at(startMs + atMs, `${number}: ${kind}`, () => {
-        this.happened.push(happening)
-        happen(happening, this.chance.fork(`happening ${number}`))
+        this.injected.push(event)
+        inject(event, this.random.fork(`happening ${number}`))
       })
     }
   }

@@ -22,9 +22,9 @@ export class ActBase {
 
   /** Of the file as it is in the log; now and then one that it has not. */
   protected page(): number {
-    const { chance, settings } = this.program.init
-    const pages = chance.is(0.05) ? settings.maxPages : Math.ceil(this.size / PAGE_BYTES)
-    return chance.int(0, Math.max(1, pages) - 1)
+    const { random, settings } = this.program.init
+    const pages = random.is(0.05) ? settings.maxPages : Math.ceil(this.size / PAGE_BYTES)
+    return random.int(0, Math.max(1, pages) - 1)
   }
 
   protected count(name: string): void {

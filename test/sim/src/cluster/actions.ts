@@ -2,7 +2,7 @@
 import type { HistoryEvent } from '#linearizability'
 import { inspectClient } from '@quire/dsm-client/internal'
 import { Violation } from '../violation.js'
-import { hex } from './chronicle.js'
+import { hex } from './history.js'
 import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'
 import { PrivateActs } from './private-acts.js'
 import type { Handle, Program } from './program.js'
@@ -60,9 +60,9 @@ class Act extends PrivateActs implements Actions {
   // ---- bytes
 
   write(): Promise<void> {
-    const { chance } = this.program.init
-    const offset = this.page() * PAGE_BYTES + chance.pick(SPOTS)
-    return this.put('mapping', offset, chance.pick([4, 8, SPOT_BYTES]))
+    const { random } = this.program.init
+    const offset = this.page() * PAGE_BYTES + random.pick(SPOTS)
+    return this.put('mapping', offset, random.pick([4, 8, SPOT_BYTES]))
   }
 
   writeAcross(): Promise<void> {
@@ -70,21 +70,21 @@ class Act extends PrivateActs implements Actions {
   }
 
   writeFile(): Promise<void> {
-    const { chance } = this.program.init
-    return this.put('file', this.page() * PAGE_BYTES + chance.pick(SPOTS), SPOT_BYTES)
+    const { random } = this.program.init
+    return this.put('file', this.page() * PAGE_BYTES + random.pick(SPOTS), SPOT_BYTES)
   }
 
   /** At the end, or a little behind it. */
   extend(): Promise<void> {
-    const { chance, settings } = this.program.init
-    const offset = Math.ceil(this.size / 4) * 4 + chance.pick([0, 0, 64, PAGE_BYTES])
+    const { random, settings } = this.program.init
+    const offset = Math.ceil(this.size / 4) * 4 + random.pick([0, 0, 64, PAGE_BYTES])
     if (offset + SPOT_BYTES > settings.maxPages * PAGE_BYTES) return this.writeFile()
     return this.put('file', offset, SPOT_BYTES)
   }
 
   read(): Promise<void> {
-    const { chance } = this.program.init
-    return this.get(this.page() * PAGE_BYTES + chance.pick(SPOTS), chance.pick([4, 8, SPOT_BYTES]))
+    const { random } = this.program.init
+    return this.get(this.page() * PAGE_BYTES + random.pick(SPOTS), random.pick([4, 8, SPOT_BYTES]))
   }
 
   readAcross(): Promise<void> {
@@ -114,32 +114,32 @@ class Act extends PrivateActs implements Actions {
   }
 
   async tryRead(): Promise<void> {
-    const { chance } = this.program.init
-    const found = this.handle.mapping.tryRead(this.page() * PAGE_BYTES + chance.pick(SPOTS), new Uint8Array(SPOT_BYTES))
+    const { random } = this.program.init
+    const found = this.handle.mapping.tryRead(this.page() * PAGE_BYTES + random.pick(SPOTS), new Uint8Array(SPOT_BYTES))
     this.count(found ? 'reads at once' : 'reads not at once')
   }
 
   async tryWrite(): Promise<void> {
-    const { chance, chronicle, gates } = this.program.init
-    if (!gates.mayWrite(this.fileId)) return
-    const done = this.handle.mapping.tryWrite(this.page() * PAGE_BYTES + chance.pick(SPOTS), chronicle.nextValue(8))
+    const { random, history, locks } = this.program.init
+    if (!locks.mayWrite(this.fileId)) return
+    const done = this.handle.mapping.tryWrite(this.page() * PAGE_BYTES + random.pick(SPOTS), history.nextValue(8))
     this.count(done ? 'writes at once' : 'writes not at once')
   }
 
   /** Uses a page so much that it is worth holding on to. */
   async burst(): Promise<void> {
-    const { chance, chronicle, gates } = this.program.init
+    const { random, history, locks } = this.program.init
     const offset = this.page() * PAGE_BYTES + SPOTS[0]
     await this.put('mapping', offset, 4)
-    for (let i = chance.int(2, 6); i > 0; i--) {
-      if (gates.mayWrite(this.fileId)) this.handle.mapping.tryWrite(offset, chronicle.nextValue(4))
-      if (chance.is(0.2)) await this.program.sleep(0.2)
+    for (let i = random.int(2, 6); i > 0; i--) {
+      if (locks.mayWrite(this.fileId)) this.handle.mapping.tryWrite(offset, history.nextValue(4))
+      if (random.is(0.2)) await this.program.sleep(0.2)
     }
   }
 
   private put(how: 'mapping' | 'file', offset: number, length: number): Promise<void> {
-    const { chronicle } = this.program.init
-    const bytes = chronicle.nextValue(length)
+    const { history } = this.program.init
+    const bytes = history.nextValue(length)
     const options = this.program.options()
     const facts = { value: hex(bytes), ...(how === 'mapping' && { grew: false }) }
     return this.writing('write', offset, length, facts, () =>
@@ -150,23 +150,23 @@ class Act extends PrivateActs implements Actions {
   }
 
   private async get(offset: number, length: number): Promise<void> {
-    const { chance } = this.program.init
+    const { random } = this.program.init
     const options = this.program.options()
-    if (chance.is(0.6)) await this.handle.mapping.read(offset, length, options)
+    if (random.is(0.6)) await this.handle.mapping.read(offset, length, options)
     else await this.handle.file.read(offset, length, options)
   }
 
   // ---- pins
 
   pin(): Promise<void> {
-    const { chance } = this.program.init
-    return this.pinToWrite(this.page() * PAGE_BYTES + chance.pick(SPOTS), SPOT_BYTES)
+    const { random } = this.program.init
+    return this.pinToWrite(this.page() * PAGE_BYTES + random.pick(SPOTS), SPOT_BYTES)
   }
 
   pinAcross(): Promise<void> {
-    const { chance, settings } = this.program.init
+    const { random, settings } = this.program.init
     const { share, pages: most } = settings.longPins
-    const pages = chance.is(share) ? (most > 1 ? chance.int(1, most) : 1) : 0
+    const pages = random.is(share) ? (most > 1 ? random.int(1, most) : 1) : 0
     // A pin over many pages starts where it fits, now and then.
     const last = Math.max(0, Math.ceil(this.size / PAGE_BYTES) - 2 - pages)
     const first = most > 1 ? Math.min(this.page(), last) : this.page()
@@ -174,24 +174,24 @@ class Act extends PrivateActs implements Actions {
   }
 
   private pinToWrite(offset: number, length: number): Promise<void> {
-    const { gates, chance, settings } = this.program.init
-    return gates.pin(this.fileId, this.program.pause, () =>
+    const { locks, random, settings } = this.program.init
+    return locks.pin(this.fileId, this.program.pause, () =>
       this.writePinned(offset, length, async () => {
-        if (chance.is(0.3)) await this.hold(chance.exponential(settings.pinMs))
+        if (random.is(0.3)) await this.hold(random.exponential(settings.pinMs))
       })
     )
   }
 
   private async writePinned(offset: number, length: number, during: () => Promise<void>): Promise<void> {
-    const { chance, settings, log, chronicle } = this.program.init
+    const { random, settings, log, history } = this.program.init
     const { mapping, session: process } = this.handle
     const pin = await mapping.pin(offset, length, 'write', this.program.options())
     let end = (): void => {}
     try {
-      if (chance.is(0.3)) await this.hold(chance.exponential(settings.pinMs))
+      if (random.is(0.3)) await this.hold(random.exponential(settings.pinMs))
       // In one step: what is written to a pin in several, a flush may find half.
       const from = hex(pin.bytes)
-      pin.bytes.set(chronicle.nextValue(length))
+      pin.bytes.set(history.nextValue(length))
       end = log.begin({ process, file: this.fileId, offset, length, op: 'exchange', from, to: hex(pin.bytes) })
       await during()
     } finally {
@@ -202,15 +202,15 @@ class Act extends PrivateActs implements Actions {
 
   /** Holds one page and asks for another: two clients may wait for each other, and one gives up. */
   pinTwo(): Promise<void> {
-    const { chance, gates } = this.program.init
+    const { random, locks } = this.program.init
     const { mapping } = this.handle
     const [first, second] = [this.page() * PAGE_BYTES + SPOTS[0], this.page() * PAGE_BYTES + SPOTS[1]]
     const write = async (): Promise<void> => {
       await this.hold(1)
       await this.writePinned(second, 4, () => Promise.resolve())
     }
-    return gates.pin(this.fileId, this.program.pause, async () => {
-      if (chance.is(0.7)) return this.writePinned(first, 4, write)
+    return locks.pin(this.fileId, this.program.pause, async () => {
+      if (random.is(0.7)) return this.writePinned(first, 4, write)
       const pin = await mapping.pin(first, 4, 'read', this.program.options())
       try {
         await write()
@@ -221,11 +221,11 @@ class Act extends PrivateActs implements Actions {
   }
 
   async pinToRead(): Promise<void> {
-    const { chance, settings, name } = this.program.init
+    const { random, settings, name } = this.program.init
     const pin = await this.handle.mapping.pin(this.page() * PAGE_BYTES, SPOT_BYTES, 'read', this.program.options())
     try {
       const before = hex(pin.bytes)
-      if (chance.is(0.5)) await this.hold(chance.exponential(settings.pinMs))
+      if (random.is(0.5)) await this.hold(random.exponential(settings.pinMs))
       // Other programs of this client write to the same memory.
       if (this.isAlone && !pin.lost.aborted && hex(pin.bytes) !== before) {
         throw new Violation('pinned pages stay', `${name}: ${before} became ${hex(pin.bytes)}`)
@@ -245,7 +245,7 @@ class Act extends PrivateActs implements Actions {
   async msync(): Promise<void> {
     const page = this.page()
     const { maxPages } = this.program.init.settings
-    const pages = this.program.init.chance.int(1, maxPages - page)
+    const pages = this.program.init.random.int(1, maxPages - page)
     await this.handle.mapping.msync(page * PAGE_BYTES, pages * PAGE_BYTES, this.program.options())
     this.checkFlushed(page, page + pages)
   }
@@ -268,32 +268,32 @@ class Act extends PrivateActs implements Actions {
   // ---- sizes
 
   async truncate(): Promise<void> {
-    const { chance, settings } = this.program.init
-    const pages = chance.int(0, settings.maxPages)
-    const size = Math.min(settings.maxPages * PAGE_BYTES, pages * PAGE_BYTES + chance.pick([0, 0, 8, 68, 2052]))
+    const { random, settings } = this.program.init
+    const pages = random.int(0, settings.maxPages)
+    const size = Math.min(settings.maxPages * PAGE_BYTES, pages * PAGE_BYTES + random.pick([0, 0, 8, 68, 2052]))
     const options = this.program.options()
     await this.intended('truncate', size, 0, {}, () => this.handle.file.truncate(size, options))
   }
 
   punch(): Promise<void> {
-    const { chance, settings } = this.program.init
+    const { random, settings } = this.program.init
     const page = this.page()
-    const length = chance.int(1, Math.min(2, settings.maxPages - page)) * PAGE_BYTES
+    const length = random.int(1, Math.min(2, settings.maxPages - page)) * PAGE_BYTES
     const options = this.program.options()
-    if (chance.is(0.7)) {
+    if (random.is(0.7)) {
       const offset = page * PAGE_BYTES
       return this.intended('punch', offset, length, {}, () => this.handle.file.punchHole(offset, length, options))
     }
     // Parts of pages are zeros that are written.
-    const [offset, bytes] = [page * PAGE_BYTES + SPOTS[2], chance.pick([8, PAGE_BYTES])]
+    const [offset, bytes] = [page * PAGE_BYTES + SPOTS[2], random.pick([8, PAGE_BYTES])]
     return this.writing('write', offset, bytes, { value: '00'.repeat(bytes), grew: false }, () =>
       this.handle.file.punchHole(offset, bytes, options)
     )
   }
 
   async sizes(): Promise<void> {
-    const { chance, client } = this.program.init
-    if (chance.is(0.7)) await this.handle.file.stat(this.program.options())
+    const { random, client } = this.program.init
+    if (random.is(0.7)) await this.handle.file.stat(this.program.options())
     else await client.stat(this.handle.path, this.program.options())
   }
 
@@ -304,15 +304,15 @@ class Act extends PrivateActs implements Actions {
   }
 
   async unlink(): Promise<void> {
-    const { chance, client } = this.program.init
-    if (chance.is(0.5)) await this.program.close(this.handle, {})
+    const { random, client } = this.program.init
+    if (random.is(0.5)) await this.program.close(this.handle, {})
     await client.unlink(this.handle.path, this.program.options())
   }
 
   async rename(): Promise<void> {
-    const { chance, client } = this.program.init
+    const { random, client } = this.program.init
     const { path, isWhole } = this.handle
-    const to = chance.pick(this.program.paths.filter((each) => each.startsWith('/whole') === isWhole))
+    const to = random.pick(this.program.paths.filter((each) => each.startsWith('/whole') === isWhole))
     await client.rename(path, to, this.program.options())
     await this.program.close(this.handle, {})
   }
@@ -325,20 +325,20 @@ class Act extends PrivateActs implements Actions {
   }
 
   async list(): Promise<void> {
-    const { client, names, invariants, name } = this.program.init
+    const { client, listings, invariants, name } = this.program.init
     const call = invariants.time
     const listed: string[] = []
     for await (const { path } of client.list('/', this.program.options())) listed.push(path)
-    names.check(listed, call, name)
+    listings.check(listed, call, name)
     this.count('listings')
   }
 
   // ---- the calls of the seed
 
   async unmapRange(): Promise<void> {
-    const { chance, invariants, unmaps } = this.program.init
+    const { random, invariants, unmaps } = this.program.init
     const [start, length] = this.range()
-    const evenCows = chance.is(0.3)
+    const evenCows = random.is(0.3)
     const { addressSpace } = this.handle.file
     if (!evenCows) return addressSpace.unmapMappingRange(start, length)
     addressSpace.unmapMappingRange(start, length, { evenCows })
@@ -360,8 +360,8 @@ class Act extends PrivateActs implements Actions {
   }
 
   private range(): [number, number] {
-    const { chance } = this.program.init
-    return chance.is(0.3) ? [0, 0] : [this.page() * PAGE_BYTES, chance.pick([1, PAGE_BYTES, 2 * PAGE_BYTES])]
+    const { random } = this.program.init
+    return random.is(0.3) ? [0, 0] : [this.page() * PAGE_BYTES, random.pick([1, PAGE_BYTES, 2 * PAGE_BYTES])]
   }
 
   private writing(
@@ -371,8 +371,8 @@ class Act extends PrivateActs implements Actions {
     facts: Pick<HistoryEvent, 'value' | 'grew'>,
     action: () => Promise<void>
   ): Promise<void> {
-    const { gates } = this.program.init
-    return gates.write(this.fileId, this.program.pause, () => this.intended(op, offset, length, facts, action))
+    const { locks } = this.program.init
+    return locks.write(this.fileId, this.program.pause, () => this.intended(op, offset, length, facts, action))
   }
 
   private async intended(

@@ -3,20 +3,20 @@ import { createDsmClientOn, type DsmClient } from '@quire/dsm-client'
 import { inspectClient, type ClientView } from '@quire/dsm-client/internal'
 import type { Coverage } from '../coverage.js'
 import { SimProcess } from '../process.js'
-import type { Chance } from '../random.js'
+import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
-import { ClientLog, type Chronicle } from './chronicle.js'
+import { ClientLog, type History } from './history.js'
 import { addressOf, nameOf, PEER_IDS } from './ids.js'
 import type { SimNetwork } from './network.js'
 import type { PageInvariants, ViewedClient } from './page-invariants.js'
 import { Program, type ProgramInit, type WorkloadSettings } from './program.js'
-import { FileGates } from './gates.js'
-import type { Names } from './names.js'
-import { Unmaps } from './unmaps.js'
+import { FileLocks } from './file-locks.js'
+import type { ListingInvariants } from './listing-invariants.js'
+import { PrivateUnmaps } from './private-unmaps.js'
 import type { UnnamedFiles } from './unnamed-files.js'
 
 /** By the programs of one life. */
-type Shared = Pick<ProgramInit, 'gates' | 'unmaps'>
+type Shared = Pick<ProgramInit, 'locks' | 'unmaps'>
 
 export interface ClientSettings extends WorkloadSettings {
   readonly cacheBytes: number
@@ -28,15 +28,15 @@ export interface ClientWorld {
   readonly scheduler: Scheduler
   readonly network: SimNetwork
   readonly coverage: Coverage
-  readonly chance: Chance
+  readonly random: RandomSource
   readonly settings: ClientSettings
   readonly invariants: PageInvariants
-  readonly chronicle: Chronicle
-  readonly names: Names
+  readonly history: History
+  readonly listings: ListingInvariants
   readonly unnamed: UnnamedFiles
   /** Programs finish what they are doing and stop. */
   readonly isStopping: () => boolean
-  readonly isCalm: () => boolean
+  readonly isQuiescent: () => boolean
   readonly onError: (client: SimClient, error: Error) => void
   /** Something ran in a client's process. */
   readonly onTouched: () => void
@@ -55,14 +55,14 @@ export class SimClient implements ViewedClient {
   /** Of this life. */
   programs: Program[] = []
   private life = 0
-  private readonly chance: Chance
+  private readonly random: RandomSource
 
   constructor(
     readonly id: string,
     private readonly world: ClientWorld
   ) {
     this.name = nameOf(id)
-    this.chance = world.chance.fork(id)
+    this.random = world.random.fork(id)
   }
 
   view(): ClientView | undefined {
@@ -75,17 +75,17 @@ export class SimClient implements ViewedClient {
   }
 
   start(): void {
-    const { scheduler, network, chronicle } = this.world
+    const { scheduler, network, history } = this.world
     const life = ++this.life
-    const chance = this.chance.fork(`life ${life}`)
-    const process = new SimProcess(this.name, scheduler, chance.fork('process'), chance.between(0.9955, 1.0045))
+    const random = this.random.fork(`life ${life}`)
+    const process = new SimProcess(this.name, scheduler, random.fork('process'), random.between(0.9955, 1.0045))
     process.onEnter = this.world.onTouched
     this.process = process
-    this.log = new ClientLog(chronicle, this.name, process)
+    this.log = new ClientLog(history, this.name, process)
     this.running = 1
     this.programs = []
     const node = network.attach(this.id, process)
-    this.connect(process, () => this.open(process, node, chance), chance)
+    this.connect(process, () => this.open(process, node, random), random)
   }
 
   crash(withMachine: boolean): void {
@@ -126,44 +126,44 @@ export class SimClient implements ViewedClient {
     this.world.onTouched()
   }
 
-  private open(process: SimProcess, node: ReturnType<SimNetwork['attach']>, chance: Chance): Promise<DsmClient> {
+  private open(process: SimProcess, node: ReturnType<SimNetwork['attach']>, random: RandomSource): Promise<DsmClient> {
     const { settings } = this.world
     const log = this.log!
     // Two peers' addresses: the third is learnt.
-    const peers = [...PEER_IDS].slice(chance.int(0, 1), chance.int(2, 3)).map(addressOf)
+    const peers = [...PEER_IDS].slice(random.int(0, 1), random.int(2, 3)).map(addressOf)
     const { cacheBytes, sessionTtlMs, faultTimeoutMs } = settings
     return createDsmClientOn(
-      { network: node, clock: process.clock, random: chance.fork('random') },
+      { network: node, clock: process.clock, random: random.fork('random') },
       { peers, cacheBytes, sessionTtlMs, faultTimeoutMs, history: (event) => process.alive && log.record(event) }
     )
   }
 
-  private connect(process: SimProcess, open: () => Promise<DsmClient>, chance: Chance): void {
+  private connect(process: SimProcess, open: () => Promise<DsmClient>, random: RandomSource): void {
     open().then(
       (client) => {
         if (!process.alive) return
         this.client = client
         client.addEventListener('sessionlost', () => this.world.coverage.add('sessions lost'))
         this.running = 0
-        const shared = { gates: new FileGates(), unmaps: new Unmaps() }
+        const shared = { locks: new FileLocks(), unmaps: new PrivateUnmaps() }
         for (let i = 0; i < this.world.settings.programs; i++) {
-          this.run(process, client, shared, chance.fork(`program ${i}`))
+          this.run(process, client, shared, random.fork(`program ${i}`))
         }
       },
       (error: unknown) => {
         if (!process.alive) return
         const { name } = error as Error
-        const { excused } = this.world.settings
-        if (name !== 'UnavailableError' || !excused.has(name)) return this.world.onError(this, error as Error)
+        const { allowedErrors } = this.world.settings
+        if (name !== 'UnavailableError' || !allowedErrors.has(name)) return this.world.onError(this, error as Error)
         this.world.coverage.add('clients that found nobody in time')
-        this.connect(process, open, chance)
+        this.connect(process, open, random)
       }
     )
   }
 
-  private run(process: SimProcess, client: DsmClient, shared: Shared, chance: Chance): void {
+  private run(process: SimProcess, client: DsmClient, shared: Shared, random: RandomSource): void {
     this.running++
-    const program = this.program(process, client, shared, chance)
+    const program = this.program(process, client, shared, random)
     this.programs.push(program)
     program.run().then(
       () => {
@@ -175,17 +175,17 @@ export class SimClient implements ViewedClient {
     )
   }
 
-  private program(process: SimProcess, client: DsmClient, shared: Shared, chance: Chance): Program {
-    const { settings, invariants, coverage, chronicle, names, unnamed, isStopping, isCalm } = this.world
+  private program(process: SimProcess, client: DsmClient, shared: Shared, random: RandomSource): Program {
+    const { settings, invariants, coverage, history, listings, unnamed, isStopping, isQuiescent } = this.world
     const { name, log } = this
     const { clock } = process
-    const base = { name, client, clock, chance, settings, log: log!, chronicle, names, unnamed, invariants, coverage }
-    return new Program({ ...base, ...shared, isStopping, isCalm })
+    const base = { name, client, clock, random, settings, log: log!, history, listings, unnamed, invariants, coverage }
+    return new Program({ ...base, ...shared, isStopping, isQuiescent })
   }
 
   /** For the end. */
-  visitor(chance: Chance): Program {
-    return this.program(this.process!, this.client!, { gates: new FileGates(), unmaps: new Unmaps() }, chance)
+  finalProgram(random: RandomSource): Program {
+    return this.program(this.process!, this.client!, { locks: new FileLocks(), unmaps: new PrivateUnmaps() }, random)
   }
 }
 

@@ -5,7 +5,7 @@ import type { Selection } from '../schedule.js'
 import { withNames } from './ids.js'
 import { simulate } from './simulation.js'
 
-export function createClusterJob(selection: Selection, { isMinimised }: { readonly isMinimised: boolean }): Job {
+export function createClusterJob(selection: Selection, { isMinimized }: { readonly isMinimized: boolean }): Job {
   return {
     runSeed: async (seed, trace) => {
       const result = await simulate({ seed, ...selection, ...(trace && { trace }) })
@@ -13,6 +13,6 @@ export function createClusterJob(selection: Selection, { isMinimised }: { readon
       const counts = [...coverage.counts]
       return { seed, events, virtualMs, hash, counts, failure: failure && withNames(describe(failure)) }
     },
-    onFailure: createExplain({ name: 'cluster', run: simulate, selection, isMinimised })
+    onFailure: createExplain({ name: 'cluster', run: simulate, selection, isMinimized })
   }
 }

@@ -3,12 +3,12 @@ import type { SimClient } from './clients.js'
 import { MAX_ROUND_TRIP_MS, PROTOCOL_RAFT } from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
 import { CLIENT_IDS, PEER_IDS } from './ids.js'
-import type { Memories } from './memories.js'
+import type { EvidenceInvariants } from './evidence-invariants.js'
 import type { SimNetwork } from './network.js'
 import { OldFolders } from './old-folders.js'
 import type { SimPeer } from './peers.js'
 import type { Stream } from './stream.js'
-import type { Chance } from '../random.js'
+import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
 import type { Violation } from '../violation.js'
 
@@ -61,7 +61,7 @@ export interface FaultInit {
   readonly network: SimNetwork
   readonly peers: readonly SimPeer[]
   readonly clients: readonly SimClient[]
-  readonly memories: Memories
+  readonly evidence: EvidenceInvariants
   readonly settings: FaultSettings
   readonly onViolation: (error: Violation) => void
 }
@@ -71,10 +71,10 @@ export class Faults {
   private readonly oldFolders: OldFolders
 
   constructor(private readonly init: FaultInit) {
-    const { scheduler, coverage, peers, memories, onViolation } = init
+    const { scheduler, coverage, peers, evidence, onViolation } = init
     const restart = (peer: SimPeer, ms: number): void => this.restart(peer, ms)
     const leader = (): SimPeer | undefined => this.leader()
-    this.oldFolders = new OldFolders({ scheduler, coverage, peers, memories, restart, leader, onViolation })
+    this.oldFolders = new OldFolders({ scheduler, coverage, peers, evidence, restart, leader, onViolation })
   }
 
   /** No new fault, and every old one is over. */
@@ -87,38 +87,38 @@ export class Faults {
     for (const node of [...peers, ...clients]) if (node.process === undefined) node.start()
   }
 
-  happen(fault: Fault, chance: Chance): void {
+  inject(fault: Fault, random: RandomSource): void {
     if (this.stopped) return
     const { coverage, network, peers, clients, settings } = this.init
     coverage.add(`fault: ${fault}`)
-    const leader = this.leader() ?? chance.pick(peers)
-    const client = chance.pick(clients)
-    const long = chance.exponential(settings.ttlMs)
+    const leader = this.leader() ?? random.pick(peers)
+    const client = random.pick(clients)
+    const long = random.exponential(settings.ttlMs)
     switch (fault) {
       case 'crashPeer':
-        return this.crash(chance.pick(peers), chance)
+        return this.crash(random.pick(peers), random)
       case 'crashLeader':
-        return this.crash(leader, chance)
+        return this.crash(leader, random)
       case 'stopPeer':
-        return this.stopPeer(chance.pick(peers), chance)
+        return this.stopPeer(random.pick(peers), random)
       case 'transferLeader':
-        return this.transfer(leader, chance)
+        return this.transfer(leader, random)
       case 'retime':
-        return this.retime(leader, chance)
+        return this.retime(leader, random)
       case 'crashClient':
-        client.crash(chance.is(0.5))
-        return this.restart(client, chance.exponential(settings.ttlMs / 2))
+        client.crash(random.is(0.5))
+        return this.restart(client, random.exponential(settings.ttlMs / 2))
       case 'closeClient':
-        void client.closeAndLeave().then(() => this.restart(client, chance.exponential(100)))
+        void client.closeAndLeave().then(() => this.restart(client, random.exponential(100)))
         return
       case 'stallPeer':
-        return chance.pick(peers).process?.stall(chance.exponential(300))
+        return random.pick(peers).process?.stall(random.exponential(300))
       case 'stallLeader':
         return leader.process?.stall(long)
       case 'stallClient':
         return client.process?.stall(long)
       case 'isolateLeader': {
-        const isWhole = chance.is(0.5)
+        const isWhole = random.is(0.5)
         coverage.add('partitions')
         for (const peer of PEER_IDS) {
           if (peer === leader.id) continue
@@ -138,7 +138,7 @@ export class Faults {
       }
       case 'partition':
       case 'partitionOneWay': {
-        const [a, b] = this.pair(chance)
+        const [a, b] = this.pair(random)
         coverage.add('partitions')
         this.cut(a, b, long)
         if (fault === 'partition') this.cut(b, a, long)
@@ -147,22 +147,22 @@ export class Faults {
       case 'breakStream':
       case 'breakConnection': {
         const streams = settings.areClientsOnly ? this.clientStreams() : [...network.streams]
-        if (streams.length > 0) network.breakStream(chance.pick(streams), fault === 'breakConnection')
+        if (streams.length > 0) network.breakStream(random.pick(streams), fault === 'breakConnection')
         return
       }
       case 'slowStream': {
         const streams = this.clientStreams()
-        if (streams.length > 0) network.delayStream(chance.pick(streams), chance, chance.between(5, 100))
+        if (streams.length > 0) network.delayStream(random.pick(streams), random, random.between(5, 100))
         return
       }
       case 'slowLink': {
-        const [a, b] = this.pair(chance)
-        network.slowDown(a, b, chance.between(5, 50))
+        const [a, b] = this.pair(random)
+        network.slowDown(a, b, random.between(5, 50))
         this.init.scheduler.after(long, 'link is fast again', () => network.slowDown(a, b, 1))
         return
       }
       case 'oldFolder':
-        return this.oldFolders.begin(chance.pick(peers), chance)
+        return this.oldFolders.begin(random.pick(peers), random)
     }
   }
 
@@ -175,12 +175,12 @@ export class Faults {
   }
 
   /** Two nodes that talk to each other: one is a peer. */
-  private pair(chance: Chance): [string, string] {
+  private pair(random: RandomSource): [string, string] {
     const { clients } = this.init
-    const a = chance.pick(PEER_IDS)
+    const a = random.pick(PEER_IDS)
     const others = [...PEER_IDS, ...CLIENT_IDS.slice(0, clients.length)].filter((id) => id !== a)
-    const b = chance.pick(others)
-    return chance.is(0.5) ? [a, b] : [b, a]
+    const b = random.pick(others)
+    return random.is(0.5) ? [a, b] : [b, a]
   }
 
   private cut(from: string, to: string, ms: number): void {
@@ -189,29 +189,29 @@ export class Faults {
     scheduler.after(ms, 'link is back', () => network.unblock(from, to))
   }
 
-  private crash(peer: SimPeer, chance: Chance): void {
+  private crash(peer: SimPeer, random: RandomSource): void {
     const crash = (): void => {
       if (this.stopped) return
-      peer.crash(chance.is(0.5))
-      this.restart(peer, chance.exponential(600))
+      peer.crash(random.is(0.5))
+      this.restart(peer, random.exponential(600))
     }
-    if (chance.is(0.6)) peer.crashInWrite(crash)
+    if (random.is(0.6)) peer.crashInWrite(crash)
     else crash()
   }
 
-  private stopPeer(peer: SimPeer, chance: Chance): void {
-    void peer.stop().then(() => this.restart(peer, chance.exponential(200)))
+  private stopPeer(peer: SimPeer, random: RandomSource): void {
+    void peer.stop().then(() => this.restart(peer, random.exponential(200)))
   }
 
-  private transfer(leader: SimPeer, chance: Chance): void {
-    const to = chance.pick(PEER_IDS.filter((id) => id !== leader.id))
+  private transfer(leader: SimPeer, random: RandomSource): void {
+    const to = random.pick(PEER_IDS.filter((id) => id !== leader.id))
     leader.core?.root.node?.transferLeadership(to).catch(() => {})
   }
 
   /** Time-outs for a longer way than there is, or those of the founding again. */
-  private retime(leader: SimPeer, chance: Chance): void {
+  private retime(leader: SimPeer, random: RandomSource): void {
     const { settings, coverage } = this.init
-    const roundTripMs = Math.min(MAX_ROUND_TRIP_MS, settings.roundTripMs * chance.pick([1, 2, 3]))
+    const roundTripMs = Math.min(MAX_ROUND_TRIP_MS, settings.roundTripMs * random.pick([1, 2, 3]))
     try {
       leader.core?.proposeRoundTrip(roundTripMs)
       coverage.add('changes of the round trip')

@@ -14,13 +14,13 @@ import {
 } from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
 import type { SimProcess } from '../process.js'
-import type { Chance } from '../random.js'
+import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
 import { Stream } from './stream.js'
 
 export interface NetworkInit {
   readonly scheduler: Scheduler
-  readonly chance: Chance
+  readonly random: RandomSource
   readonly coverage: Coverage
   /** Of every link; 0: nodes in one place. */
   readonly roundTripMs: number
@@ -73,10 +73,10 @@ export class SimNetwork {
   /** While this is true, Raft's frames are lost and doubled, dials fail, and now and then something takes very long. */
   isFaulty = true
 
-  private readonly joins: Chance
+  private readonly joins: RandomSource
 
   constructor(readonly init: NetworkInit) {
-    this.joins = init.chance.fork('joined')
+    this.joins = init.random.fork('joined')
   }
 
   /** A frame waits for the one behind it. */
@@ -200,16 +200,16 @@ export class SimNetwork {
   }
 
   /** What one end sends on one stream comes late for a while, behind what goes on others. */
-  delayStream(stream: Stream, chance: Chance, ms: number): void {
-    const end = chance.pick(stream.ends)
+  delayStream(stream: Stream, random: RandomSource, ms: number): void {
+    const end = random.pick(stream.ends)
     end.delayMs = ms
     this.init.coverage.add('stream delays')
-    this.init.scheduler.after(ms * chance.between(1, 5), 'stream is fast again', () => (end.delayMs = 0))
+    this.init.scheduler.after(ms * random.between(1, 5), 'stream is fast again', () => (end.delayMs = 0))
   }
 
   /** Opens a stream: the remote accepts it first, then the dialler has it. */
   private dial(from: Host, to: string, options: DialOptions): Promise<FrameStream> {
-    const { chance, coverage } = this.init
+    const { random, coverage } = this.init
     return new Promise((resolve, reject) => {
       if (!from.process.alive) return
       let stream: Stream | undefined
@@ -230,7 +230,7 @@ export class SimNetwork {
       const label = `${from.id}>${to} dial ${options.protocol}`
       const there = this.latency(from.id, to)
       const back = this.latency(to, from.id)
-      const drawnMs = chance.between(300, 3000)
+      const drawnMs = random.between(300, 3000)
       const { roundTripMs } = this.init
       const { stepMs = timingOf(DEFAULT_ROUND_TRIP_MS).stepMs } = options
       // TCP and the upgrade, where there is no connection yet: three round trips, the longest step has two.
@@ -238,7 +238,7 @@ export class SimNetwork {
       const isInTime = roundTripMs * (connectMs === 0 ? 1 : 2) <= stepMs
       const timeoutMs = roundTripMs === 0 ? drawnMs : isInTime ? connectMs + stepMs : stepMs
       from.process.after('timer', timeoutMs, `${label} timeout`, () => fail(new Error(`no answer from ${to}`)))
-      if (this.isFaulty && chance.is(this.init.dialFailure)) {
+      if (this.isFaulty && random.is(this.init.dialFailure)) {
         from.process.after('io', there + back, `${label} fails`, () => fail(new Error(`${to} is unreachable`)))
         return
       }
@@ -281,7 +281,7 @@ export class SimNetwork {
   }
 
   latency(from: string, to: string): number {
-    const { chance, latencyMs, roundTripMs } = this.init
-    return roundTripMs / 2 + chance.exponential(latencyMs) * this.slowness(from, to)
+    const { random, latencyMs, roundTripMs } = this.init
+    return roundTripMs / 2 + random.exponential(latencyMs) * this.slowness(from, to)
   }
 }

@@ -6,17 +6,17 @@
 import type { RaftSighting } from '@quire/protocol'
 import { decodeMemory } from '@quire/store/internal'
 import type { Coverage } from '../coverage.js'
-import type { Chance } from '../random.js'
+import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
-import type { Memories } from './memories.js'
+import type { EvidenceInvariants } from './evidence-invariants.js'
 import type { Folder, SimPeer } from './peers.js'
 
 export interface OldFoldersInit {
   readonly scheduler: Scheduler
   readonly coverage: Coverage
   readonly peers: readonly SimPeer[]
-  readonly memories: Memories
+  readonly evidence: EvidenceInvariants
   readonly restart: (peer: SimPeer, ms: number) => void
   readonly leader: () => SimPeer | undefined
   readonly onViolation: (error: Violation) => void
@@ -28,17 +28,17 @@ export class OldFolders {
   constructor(private readonly init: OldFoldersInit) {}
 
   /** A copy is made while the peer is down. Some time later the peer is started on it, and after that on the newest folder again. */
-  begin(peer: SimPeer, chance: Chance): void {
+  begin(peer: SimPeer, random: RandomSource): void {
     if (peer.process === undefined || peer.isOnOldFolder) return
     const { scheduler, restart } = this.init
-    peer.crash(chance.is(0.5))
-    const copy = chance.is(0.3) ? peer.emptyFolder() : peer.copyFolder()
-    restart(peer, chance.exponential(300))
+    peer.crash(random.is(0.5))
+    const copy = random.is(0.3) ? peer.emptyFolder() : peer.copyFolder()
+    restart(peer, random.exponential(300))
     // Soon: the log has hardly moved, and only the boot tells.
-    const waitMs = chance.is(0.25) ? chance.between(200, 800) : chance.between(1500, 4000)
-    if (chance.is(0.5)) this.makeLeader(peer, chance.between(300, 1000))
-    const runMs = chance.between(1000, 2500)
-    scheduler.after(waitMs, 'an older folder is put back', () => this.putBack(peer, copy, runMs, chance))
+    const waitMs = random.is(0.25) ? random.between(200, 800) : random.between(1500, 4000)
+    if (random.is(0.5)) this.makeLeader(peer, random.between(300, 1000))
+    const runMs = random.between(1000, 2500)
+    scheduler.after(waitMs, 'an older folder is put back', () => this.putBack(peer, copy, runMs, random))
   }
 
   /** Every peer is on its newest folder from now on. */
@@ -57,10 +57,10 @@ export class OldFolders {
     })
   }
 
-  private putBack(peer: SimPeer, copy: Folder, runMs: number, chance: Chance): void {
+  private putBack(peer: SimPeer, copy: Folder, runMs: number, random: RandomSource): void {
     const { scheduler, coverage } = this.init
     if (this.stopped || peer.process === undefined || peer.isOnOldFolder) return
-    this.init.memories.check()
+    this.init.evidence.check()
     const others = this.others(peer)
     const areAhead = others.every((other) => remembersMore(other.remembered(peer.id), copy))
     if (!areAhead && !others.every((other) => remembersBoot(other.remembered(peer.id), copy))) return
@@ -70,8 +70,8 @@ export class OldFolders {
     peer.startOn(copy, areAhead)
     coverage.add('older folders put back')
     // A second start raises the boot above the one of the newest folder: then only the log's end and the incarnation tell.
-    if (areAhead && chance.is(0.7)) {
-      scheduler.after(chance.between(50, 300), 'the older folder is started again', () => {
+    if (areAhead && random.is(0.7)) {
+      scheduler.after(random.between(50, 300), 'the older folder is started again', () => {
         if (peer.isOnOldFolder && peer.process !== undefined) peer.crash(false)
         if (peer.isOnOldFolder) peer.start()
       })

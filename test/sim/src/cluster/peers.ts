@@ -18,14 +18,14 @@ import type { Coverage } from '../coverage.js'
 import { addressOf, nameOf, PEER_IDS } from './ids.js'
 import type { SimNetwork } from './network.js'
 import { SimProcess } from '../process.js'
-import type { Chance } from '../random.js'
+import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
 
 export interface PeerWorld {
   readonly scheduler: Scheduler
   readonly network: SimNetwork
   readonly coverage: Coverage
-  readonly chance: Chance
+  readonly random: RandomSource
   readonly settings: PeerSettings
   /** An entry was applied by a peer. */
   readonly onApplied: (peer: SimPeer, index: number, applied: Applied | undefined) => void
@@ -85,14 +85,14 @@ export class SimPeer {
   private writing = 0
   private onWrite: (() => void) | undefined
   private checkpointed = 0
-  private readonly chance: Chance
+  private readonly random: RandomSource
 
   constructor(
     readonly id: string,
     private readonly world: PeerWorld
   ) {
     this.name = nameOf(id)
-    this.chance = world.chance.fork(id)
+    this.random = world.random.fork(id)
     this.folder = this.emptyFolder()
   }
 
@@ -112,9 +112,9 @@ export class SimPeer {
   emptyFolder(): Folder {
     const delay = (): number => {
       const { diskLatencyMs } = this.world.settings
-      return this.world.network.isFaulty && this.chance.is(0.01)
-        ? this.chance.between(20, 200)
-        : this.chance.exponential(diskLatencyMs)
+      return this.world.network.isFaulty && this.random.is(0.01)
+        ? this.random.between(20, 200)
+        : this.random.exponential(diskLatencyMs)
     }
     const later = (delayMs: number, callback: () => void): void => {
       this.process?.after('io', delayMs, `${this.name} disk`, callback)
@@ -160,11 +160,11 @@ export class SimPeer {
     const life = ++this.life
     this.writing = 0
     this.onWrite = undefined
-    const rate = this.chance.between(0.9955, 1.0045)
-    const process = new SimProcess(this.name, scheduler, this.chance.fork(`process ${life}`), rate)
+    const rate = this.random.between(0.9955, 1.0045)
+    const process = new SimProcess(this.name, scheduler, this.random.fork(`process ${life}`), rate)
     this.process = process
     const node = network.attach(this.id, process)
-    const random: Random = this.chance.fork(`random ${life}`)
+    const random: Random = this.random.fork(`random ${life}`)
     const alive = (): boolean => process.alive
     const opening = openPeerCore(
       { storage: this.storage(), clock: process.clock, random },
@@ -202,8 +202,8 @@ export class SimPeer {
     if (this.writing > 0) this.world.coverage.add('crashes with a write under way')
     const { folder } = this
     folder.last = this.lastEntry() ?? folder.last
-    folder.log = folder.log.crash(() => this.chance.next())
-    folder.pages.crash({ keepPending: this.chance.is(0.3) })
+    folder.log = folder.log.crash(() => this.random.next())
+    folder.pages.crash({ keepPending: this.random.is(0.3) })
     this.end(process, withMachine)
   }
 
@@ -213,7 +213,7 @@ export class SimPeer {
     this.onWrite = () => {
       this.onWrite = undefined
       const { scheduler, settings } = this.world
-      scheduler.after(this.chance.exponential(settings.diskLatencyMs), `${this.name} crashes`, () => {
+      scheduler.after(this.random.exponential(settings.diskLatencyMs), `${this.name} crashes`, () => {
         if (life === this.life && this.process !== undefined) crash()
       })
     }

@@ -4,32 +4,32 @@ import { SPOTS } from './page-layout.js'
 
 export class PrivateActs extends ActBase {
   async writePrivately(): Promise<void> {
-    const { chance } = this.program.init
+    const { random } = this.program.init
     const own = await this.program.privately(this.handle)
-    await own.write(this.page(), chance.pick(SPOTS), this.program.options())
+    await own.write(this.page(), random.pick(SPOTS), this.program.options())
   }
 
   async readPrivately(): Promise<void> {
-    const { chance } = this.program.init
+    const { random } = this.program.init
     const own = await this.program.privately(this.handle)
-    const [page, place] = [this.page(), chance.pick(SPOTS)]
-    if (chance.is(0.2)) own.tryRead(page, place)
+    const [page, place] = [this.page(), random.pick(SPOTS)]
+    if (random.is(0.2)) own.tryRead(page, place)
     else await own.read(page, place, this.program.options())
   }
 
   async tryWritePrivately(): Promise<void> {
-    const { chance } = this.program.init
+    const { random } = this.program.init
     const own = await this.program.privately(this.handle)
-    const done = own.tryWrite(this.page(), chance.pick(SPOTS))
+    const done = own.tryWrite(this.page(), random.pick(SPOTS))
     this.count(done ? 'private writes at once' : 'private writes not at once')
   }
 
   async pinPrivately(): Promise<void> {
-    const { chance, settings } = this.program.init
+    const { random, settings } = this.program.init
     const own = await this.program.privately(this.handle)
-    const [page, place, options] = [this.page(), chance.pick(SPOTS), this.program.options()]
-    const hold = (): Promise<void> => this.hold(chance.exponential(settings.pinMs))
-    if (chance.is(0.6)) await own.writePinned(page, place, options, hold)
+    const [page, place, options] = [this.page(), random.pick(SPOTS), this.program.options()]
+    const hold = (): Promise<void> => this.hold(random.exponential(settings.pinMs))
+    if (random.is(0.6)) await own.writePinned(page, place, options, hold)
     else await own.readPinned(page, place, options, hold)
   }
 

@@ -4,7 +4,7 @@
  */
 import type { CallOptions, Mapping } from '@quire/dsm-client'
 import { Violation } from '../violation.js'
-import { hex } from './chronicle.js'
+import { hex } from './history.js'
 import { PAGE_BYTES, SPOTS } from './page-layout.js'
 import type { Handle, ProgramInit } from './program.js'
 
@@ -53,10 +53,10 @@ export class PrivateUse {
     place: number,
     action: (offset: number, bytes: Uint8Array) => Promise<void>
   ): Promise<void> {
-    const { invariants, chronicle, coverage } = this.init
+    const { invariants, history, coverage } = this.init
     const since = invariants.time
-    const call = chronicle.nowNs
-    const bytes = chronicle.nextValue(VALUE_BYTES)
+    const call = history.nowNs
+    const bytes = history.nextValue(VALUE_BYTES)
     const before = this.copy(page)
     const isFirst = before === undefined
     const copy = before ?? { since, values: new Map<number, string>(), isCertain: false }
@@ -82,7 +82,7 @@ export class PrivateUse {
 
   /** In one step, or not at all: only where there is a copy. */
   tryWrite(page: number, place: number): boolean {
-    const bytes = this.init.chronicle.nextValue(VALUE_BYTES)
+    const bytes = this.init.history.nextValue(VALUE_BYTES)
     if (!this.mapping.tryWrite(page * PAGE_BYTES + place, bytes)) return false
     const copy = this.copy(page)
     if (copy === undefined || this.isGone(page, copy.since)) return true
@@ -111,8 +111,8 @@ export class PrivateUse {
 
   /** Reads a place, and knows what must be there or that it is the file's. */
   private async get(page: number, place: number, action: (offset: number) => Promise<Uint8Array>): Promise<void> {
-    const { chronicle, log, coverage } = this.init
-    const call = chronicle.nowNs
+    const { history, log, coverage } = this.init
+    const call = history.nowNs
     const offset = page * PAGE_BYTES + place
     const known = this.copies.get(page)
     const bytes = hex(await action(offset))
@@ -121,7 +121,7 @@ export class PrivateUse {
     if (known === undefined && copy === undefined) {
       const { session: process, id } = this.handle
       const event = { process, file: String(id), offset, length: VALUE_BYTES, op: 'read', value: bytes } as const
-      return log.note({ ...event, call, return: chronicle.nowNs })
+      return log.note({ ...event, call, return: history.nowNs })
     }
     if (copy === undefined || copy !== known || !copy.isCertain) return
     const expected = copy.values.get(place)
@@ -150,7 +150,7 @@ export class PrivateUse {
     for (const page of this.copies.keys()) {
       const offset = page * PAGE_BYTES
       if (page < first || page >= end || offset + VALUE_BYTES > this.init.invariants.sizeOf(this.handle.id)) continue
-      if (this.mapping.tryWrite(offset, this.init.chronicle.nextValue(VALUE_BYTES))) {
+      if (this.mapping.tryWrite(offset, this.init.history.nextValue(VALUE_BYTES))) {
         throw this.violation('an unmap takes private copies', page, 'a copy')
       }
     }
@@ -192,14 +192,14 @@ export class PrivateUse {
   }
 
   private async follow(page: number, place: number, call: number): Promise<void> {
-    const { chronicle, log } = this.init
+    const { history, log } = this.init
     const copy = this.copies.get(page)
     const offset = page * PAGE_BYTES + place
     const bytes = hex(await this.mapping.read(offset, VALUE_BYTES))
     if (this.copies.get(page) !== copy || this.isGone(page, copy!.since)) return
     const { session: process, id } = this.handle
     const event = { process, file: String(id), offset, length: VALUE_BYTES, op: 'read', value: bytes } as const
-    log.note({ ...event, call, return: chronicle.nowNs })
+    log.note({ ...event, call, return: history.nowNs })
     copy!.values.set(place, bytes)
   }
 

@@ -2,18 +2,18 @@
 import type { CallOptions, DsmClient, DsmFile, Mapping, OpenOptions } from '@quire/dsm-client'
 import type { Clock } from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
-import type { Chance } from '../random.js'
+import type { RandomSource } from '@quire/testing'
 import { drawKind } from '../schedule.js'
 import { act, ACTIONS, type Action } from './actions.js'
-import type { Chronicle, ClientLog } from './chronicle.js'
-import { EXCUSED_BY_FAULTS } from './excuses.js'
-import type { FileGates } from './gates.js'
-import { makeFile } from './naming.js'
+import type { History, ClientLog } from './history.js'
+import { ALLOWED_BY_FAULTS } from './allowed-errors.js'
+import type { FileLocks } from './file-locks.js'
+import { makeFile } from './make-file.js'
 import type { PageInvariants } from './page-invariants.js'
 import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'
-import type { Names } from './names.js'
+import type { ListingInvariants } from './listing-invariants.js'
 import { PrivateUse } from './private-use.js'
-import type { Unmaps } from './unmaps.js'
+import type { PrivateUnmaps } from './private-unmaps.js'
 import type { UnnamedFiles } from './unnamed-files.js'
 import { Violation } from '../violation.js'
 
@@ -31,13 +31,13 @@ export interface WorkloadSettings {
   /** Mean time that a pin is held. */
   readonly pinMs: number
   /** Between two looks whether the client's other programs let this one at a file. */
-  readonly gatePauseMs: number
+  readonly lockPauseMs: number
   /** Share of pins over pages that have more than two, and by how many at most. */
   readonly longPins: { readonly share: number; readonly pages: number }
   /** Share of calls that are given up in the middle. */
   readonly aborts: number
   /** Names of errors that calls may end with. */
-  readonly excused: ReadonlySet<string>
+  readonly allowedErrors: ReadonlySet<string>
   /** How often each action is taken, relative to the others. */
   readonly weights: Readonly<Record<Action, number>>
   /** Share of actions that make a file of their own and name it. */
@@ -48,19 +48,19 @@ export interface ProgramInit {
   readonly name: string
   readonly client: DsmClient
   readonly clock: Clock
-  readonly chance: Chance
+  readonly random: RandomSource
   readonly settings: WorkloadSettings
-  readonly gates: FileGates
+  readonly locks: FileLocks
   readonly log: ClientLog
-  readonly chronicle: Chronicle
+  readonly history: History
   readonly invariants: PageInvariants
-  readonly names: Names
+  readonly listings: ListingInvariants
   readonly unnamed: UnnamedFiles
-  readonly unmaps: Unmaps
+  readonly unmaps: PrivateUnmaps
   readonly coverage: Coverage
   readonly isStopping: () => boolean
   /** The cluster is whole again, and no program is at an action any more. */
-  readonly isCalm: () => boolean
+  readonly isQuiescent: () => boolean
 }
 
 /** An open file. */
@@ -93,19 +93,19 @@ export class Program {
   constructor(readonly init: ProgramInit) {}
 
   async run(): Promise<void> {
-    const { chance, settings, isStopping } = this.init
+    const { random, settings, isStopping } = this.init
     // One that only reads what is here goes on when its client is cut off, also when its lease has run out.
-    const isWatcher = chance.fork('watcher').is(0.15)
-    const naming = chance.fork('naming')
+    const isWatcher = random.fork('watcher').is(0.15)
+    const naming = random.fork('naming')
     while (!isStopping()) {
       if (!isWatcher && naming.is(settings.naming)) await this.attempt('makeFile', () => makeFile(this))
-      const action = isWatcher ? chance.pick(WATCHING) : drawKind(ACTIONS, settings.weights, chance)
-      const path = isWatcher ? this.paths[0]! : chance.pick(this.paths)
+      const action = isWatcher ? random.pick(WATCHING) : drawKind(ACTIONS, settings.weights, random)
+      const path = isWatcher ? this.paths[0]! : random.pick(this.paths)
       await this.attempt(action, async () => act(action, this, await this.open(path)))
-      await this.sleep(chance.exponential(settings.pauseMs))
+      await this.sleep(random.exponential(settings.pauseMs))
     }
     this.isPlaying = false
-    while (!this.init.isCalm()) await this.sleep(20)
+    while (!this.init.isQuiescent()) await this.sleep(20)
     for (const handle of this.handles.values()) await this.useOnceMore(handle)
     // Nothing may be open at the end; what cannot be flushed at first can be later.
     for (let attempts = 0; this.handles.size > 0 && attempts < MAX_ATTEMPTS; attempts++) {
@@ -130,10 +130,10 @@ export class Program {
       coverage.add('client operations')
     } catch (error) {
       const { name } = error as Error
-      if (!settings.excused.has(name)) throw this.inexcusable(action, error as Error)
+      if (!settings.allowedErrors.has(name)) throw this.unexpected(action, error as Error)
       coverage.add(`${name}: ${action}`)
       coverage.add(name)
-      this.init.chronicle.failed(name)
+      this.init.history.failed(name)
       if (name === 'SessionExpiredError') this.dropDead()
       // A close has given the file up, although the cluster's word on that did not come in time.
       if (name === 'ClosedError') for (const handle of this.handles.values()) handle.isSpent = true
@@ -142,20 +142,20 @@ export class Program {
     this.doing = undefined
   }
 
-  private inexcusable(action: string, error: Error): Error {
-    if (!EXCUSED_BY_FAULTS.has(error.name)) return error
-    return new Violation('nobody waits in vain', `${this.init.name}, ${action}: ${String(error)}`)
+  private unexpected(action: string, error: Error): Error {
+    if (!ALLOWED_BY_FAULTS.has(error.name)) return error
+    return new Violation('nobody liveness in vain', `${this.init.name}, ${action}: ${String(error)}`)
   }
 
   /** Faults have stopped and whatever they cost is paid: nothing that is open may be stuck. */
   private async useOnceMore({ file, mapping, session, isSpent, id }: Handle): Promise<void> {
-    const { client, chronicle, gates, invariants, name } = this.init
+    const { client, history, locks, invariants, name } = this.init
     if (isSpent || session !== client.session.id || client.session.state !== 'active') return
     this.doing = 'a last use'
     try {
       for (let page = 0; page * PAGE_BYTES + SPOT_BYTES <= invariants.sizeOf(id); page++) {
         // Another program may be at its last action, with a pin.
-        await gates.write(file.id, this.pause, () => mapping.write(page * PAGE_BYTES, chronicle.nextValue(SPOT_BYTES)))
+        await locks.write(file.id, this.pause, () => mapping.write(page * PAGE_BYTES, history.nextValue(SPOT_BYTES)))
       }
       await file.sync()
     } catch (error) {
@@ -237,7 +237,7 @@ export class Program {
   // ---- time
 
   /** Before it looks again whether it may do something. */
-  readonly pause = (): Promise<void> => this.sleep(this.init.settings.gatePauseMs)
+  readonly pause = (): Promise<void> => this.sleep(this.init.settings.lockPauseMs)
 
   sleep(ms: number): Promise<void> {
     return new Promise((resolve) => {
@@ -247,10 +247,10 @@ export class Program {
 
   /** Some calls are given up. */
   options(): CallOptions {
-    const { chance, settings, clock, coverage } = this.init
-    if (!chance.is(settings.aborts)) return {}
+    const { random, settings, clock, coverage } = this.init
+    if (!random.is(settings.aborts)) return {}
     const controller = new AbortController()
-    clock.schedule(chance.exponential(10), () => controller.abort())
+    clock.schedule(random.exponential(10), () => controller.abort())
     coverage.add('calls with a signal')
     return { signal: controller.signal }
   }
@@ -266,7 +266,7 @@ export class Program {
       for (let page = 0; page < pages; page++) {
         const [offset, length] = [page * PAGE_BYTES + SPOTS[1], 4]
         if (offset + length > this.init.invariants.sizeOf(handle.id)) continue
-        await handle.mapping.write(offset, this.init.chronicle.nextValue(length))
+        await handle.mapping.write(offset, this.init.history.nextValue(length))
         await handle.mapping.read(offset, length)
       }
     }
@@ -309,7 +309,7 @@ export class Program {
       const { file, id } = await this.open(path)
       const pages = Math.ceil(this.init.invariants.sizeOf(id) / PAGE_BYTES)
       const half = Math.floor(pages / 2)
-      if (this.init.chance.is(0.5)) await file.truncate(half * PAGE_BYTES)
+      if (this.init.random.is(0.5)) await file.truncate(half * PAGE_BYTES)
       else await file.punchHole(half * PAGE_BYTES, (pages - half) * PAGE_BYTES)
     }
   }

@@ -1,13 +1,13 @@
 /** What one seed looks like. Each draws its own mix, so that rare combinations come about (swarm testing). */
 import { DEFAULT_ROUND_TRIP_MS, FAR_CLIENT_ROUND_TRIP_MS, MIN_ROUND_TRIP_MS, timingOf } from '@quire/protocol'
-import type { Chance } from '../random.js'
+import type { RandomSource } from '@quire/testing'
 import { ACTIONS, COMMON as COMMON_ACTIONS } from './actions.js'
 import type { ClientSettings } from './clients.js'
 import { COMMON as COMMON_FAULTS, DRAWN_FAULTS, FAULTS, type FaultSettings } from './faults.js'
 import type { NetworkInit } from './network.js'
 import { PAGE_BYTES } from './page-layout.js'
 import type { PeerSettings } from './peers.js'
-import { EXCUSED_BY_BREAKS, EXCUSED_BY_FAULTS, EXCUSED_WITHOUT_FAULTS } from './excuses.js'
+import { ALLOWED_BY_BREAKS, ALLOWED_BY_FAULTS, ALLOWED_WITHOUT_FAULTS } from './allowed-errors.js'
 
 export interface Settings {
   /** What this seed is for in particular, if anything. */
@@ -19,15 +19,15 @@ export interface Settings {
   readonly faultyMs: number
   readonly peer: PeerSettings
   readonly client: ClientSettings
-  readonly network: Omit<NetworkInit, 'scheduler' | 'chance' | 'coverage'>
+  readonly network: Omit<NetworkInit, 'scheduler' | 'random' | 'coverage'>
   readonly faults: FaultSettings
 }
 
-export function drawSettings(chance: Chance): Settings {
-  const drawn = drawSituation(chance)
-  const far = chance.fork('far')
+export function drawSettings(random: RandomSource): Settings {
+  const drawn = drawSituation(random)
+  const far = random.fork('far')
   const placed = far.is(0.06) ? farApart(drawn, far.int(MIN_ROUND_TRIP_MS, FAR_CLIENT_ROUND_TRIP_MS)) : drawn
-  const retiming = chance.fork('retiming')
+  const retiming = random.fork('retiming')
   if (placed.faults.everyMs === Infinity || placed.faults.areClientsOnly || !retiming.is(0.1)) return placed
   const { faults } = placed
   return { ...placed, faults: { ...faults, weights: { ...faults.weights, retime: retiming.between(0.5, 2) } } }
@@ -49,7 +49,7 @@ function farApart(drawn: Settings, roundTripMs: number): Settings {
       sessionTtlMs,
       pauseMs: client.pauseMs * factor,
       pinMs: client.pinMs * factor,
-      gatePauseMs: client.gatePauseMs * factor,
+      lockPauseMs: client.lockPauseMs * factor,
       // A connection alone takes eight round trips, and the first peer may only know who leads.
       faultTimeoutMs: Math.round(Math.max(client.faultTimeoutMs * factor, 40 * roundTripMs))
     },
@@ -58,26 +58,26 @@ function farApart(drawn: Settings, roundTripMs: number): Settings {
   }
 }
 
-function drawSituation(chance: Chance): Settings {
-  const drawn = drawMix(chance)
-  const joined = chance.fork('joined frames')
+function drawSituation(random: RandomSource): Settings {
+  const drawn = drawMix(random)
+  const joined = random.fork('joined frames')
   const network = { ...drawn.network, joined: joined.is(0.4) ? joined.between(0.1, 0.8) : 0 }
-  const naming = chance.fork('naming')
+  const naming = random.fork('naming')
   const client = { ...drawn.client, naming: naming.is(0.4) ? naming.between(0.02, 0.2) : 0 }
   const whole = { ...drawn, network, client }
-  if (chance.fork('thin lines').is(0.02)) return withThinLines(whole)
-  const mixed = chance.fork('late streams').is(0.1) ? withLateStreams(whole) : whole
-  const calm = chance.fork('calm').next()
+  if (random.fork('thin lines').is(0.02)) return withThinLines(whole)
+  const mixed = random.fork('late streams').is(0.1) ? withLateStreams(whole) : whole
+  const calm = random.fork('calm').next()
   if (calm < 0.05) return withoutFaults(mixed)
   if (calm < 0.1) return withBreaksOnly(mixed)
-  if (calm < 0.13) return withoutFaults(withCrowds(mixed, chance.fork('crowds')))
-  return calm < 0.16 ? withDeathsOnly(withCrowds(mixed, chance.fork('crowds'))) : mixed
+  if (calm < 0.13) return withoutFaults(withCrowds(mixed, random.fork('crowds')))
+  return calm < 0.16 ? withDeathsOnly(withCrowds(mixed, random.fork('crowds'))) : mixed
 }
 
 /** Few frames, private copies, and pins over many pages of the same files: waits depend on each other. */
-function withCrowds(drawn: Settings, chance: Chance): Settings {
+function withCrowds(drawn: Settings, random: RandomSource): Settings {
   const { client, peer } = drawn
-  const pages = chance.int(3, 6)
+  const pages = random.int(3, 6)
   const wanted = {
     ...{ pinAcross: 4, writeAcross: 2, pin: 2, pinToRead: 1, readAcross: 2, write: 3, burst: 1, extend: 1 },
     ...{ writePrivately: 1.5, pinPrivately: 0.5, unmapPrivately: 0.2, evictRange: 0.5, truncate: 0.4, openAnew: 0.2 }
@@ -85,7 +85,7 @@ function withCrowds(drawn: Settings, chance: Chance): Settings {
   return {
     ...drawn,
     mixes: [...drawn.mixes, 'crowds'],
-    peer: { ...peer, maxFaults: chance.pick([1, 4, 256]) },
+    peer: { ...peer, maxFaults: random.pick([1, 4, 256]) },
     client: {
       ...client,
       paths: 1,
@@ -107,7 +107,7 @@ function withoutFaults(drawn: Settings): Settings {
     ...rest,
     mixes: [...rest.mixes, 'no faults'],
     faults: { ...faults, everyMs: Infinity },
-    client: { ...client, excused: EXCUSED_WITHOUT_FAULTS }
+    client: { ...client, allowedErrors: ALLOWED_WITHOUT_FAULTS }
   }
 }
 
@@ -119,7 +119,7 @@ function withBreaksOnly(drawn: Settings): Settings {
     ...rest,
     mixes: [...rest.mixes, 'breaks only'],
     faults: { ...faults, weights, areClientsOnly: true },
-    client: { ...client, excused: EXCUSED_BY_BREAKS }
+    client: { ...client, allowedErrors: ALLOWED_BY_BREAKS }
   }
 }
 
@@ -135,7 +135,7 @@ function withDeathsOnly(drawn: Settings): Settings {
     ...rest,
     mixes: [...rest.mixes, 'deaths only'],
     faults: { ...faults, weights },
-    client: { ...client, excused: EXCUSED_BY_BREAKS }
+    client: { ...client, allowedErrors: ALLOWED_BY_BREAKS }
   }
 }
 
@@ -168,7 +168,7 @@ export function withThinLines(drawn: Settings): Settings {
       aborts: 0,
       naming: 0,
       sessionTtlMs: THIN_TTL_MS,
-      excused: EXCUSED_WITHOUT_FAULTS,
+      allowedErrors: ALLOWED_WITHOUT_FAULTS,
       weights: { ...none, ...actions }
     }
   }
@@ -210,39 +210,39 @@ function withLateStreams(drawn: Settings): Settings {
   }
 }
 
-function drawMix(chance: Chance): Settings {
-  const sessionTtlMs = chance.pick([500, 600, 800, 1000, 1500])
+function drawMix(random: RandomSource): Settings {
+  const sessionTtlMs = random.pick([500, 600, 800, 1000, 1500])
   return {
     mixes: [],
     isNoisy: true,
-    clients: chance.int(2, 4),
-    faultyMs: chance.between(3000, 6000),
+    clients: random.int(2, 4),
+    faultyMs: random.between(3000, 6000),
     peer: {
-      diskLatencyMs: chance.pick([0.3, 1, 4]),
-      segmentBytes: chance.pick([16_384, 65_536]),
-      maxTableBytes: chance.pick([32_768, 131_072, 1_048_576]),
-      checkpointEntries: chance.pick([5, 20, 100, 1000]),
-      checkpointIntervalMs: chance.pick([100, 500, 5000]),
+      diskLatencyMs: random.pick([0.3, 1, 4]),
+      segmentBytes: random.pick([16_384, 65_536]),
+      maxTableBytes: random.pick([32_768, 131_072, 1_048_576]),
+      checkpointEntries: random.pick([5, 20, 100, 1000]),
+      checkpointIntervalMs: random.pick([100, 500, 5000]),
       roundTripMs: DEFAULT_ROUND_TRIP_MS,
-      creditBytes: chance.pick([4096, 16_384, 1_048_576]),
-      maxFaults: chance.pick([1, 4, 256]),
-      maxProposalBytes: chance.pick([6000, 8_388_608, 8_388_608])
+      creditBytes: random.pick([4096, 16_384, 1_048_576]),
+      maxFaults: random.pick([1, 4, 256]),
+      maxProposalBytes: random.pick([6000, 8_388_608, 8_388_608])
     },
-    client: drawClient(chance, sessionTtlMs),
+    client: drawClient(random, sessionTtlMs),
     network: {
       roundTripMs: 0,
-      latencyMs: chance.pick([0.3, 1, 3, 8]),
-      raftLoss: chance.pick([0, 0.01, 0.05]),
-      raftDuplication: chance.pick([0, 0.01, 0.05]),
-      raftReordering: chance.pick([0, 0.02, 0.1]),
-      dialFailure: chance.pick([0, 0.02, 0.1]),
+      latencyMs: random.pick([0.3, 1, 3, 8]),
+      raftLoss: random.pick([0, 0.01, 0.05]),
+      raftDuplication: random.pick([0, 0.01, 0.05]),
+      raftReordering: random.pick([0, 0.02, 0.1]),
+      dialFailure: random.pick([0, 0.02, 0.1]),
       joined: 0,
-      highWaterBytes: chance.pick([2000, 20_000, 262_144]),
+      highWaterBytes: random.pick([2000, 20_000, 262_144]),
       lineBytesPerMs: Infinity
     },
     faults: {
-      everyMs: chance.pick([200, 400, 800]),
-      weights: { ...drawWeights(DRAWN_FAULTS, COMMON_FAULTS, chance, 0.7), retime: 0 },
+      everyMs: random.pick([200, 400, 800]),
+      weights: { ...drawWeights(DRAWN_FAULTS, COMMON_FAULTS, random, 0.7), retime: 0 },
       areClientsOnly: false,
       roundTripMs: DEFAULT_ROUND_TRIP_MS,
       ttlMs: sessionTtlMs
@@ -252,28 +252,28 @@ function drawMix(chance: Chance): Settings {
 
 const KINDS = Object.keys(COMMON_ACTIONS) as (keyof typeof COMMON_ACTIONS)[]
 
-function drawClient(chance: Chance, sessionTtlMs: number): ClientSettings {
-  const pages = chance.pick([1, 1, 2, 2, 3, 4])
+function drawClient(random: RandomSource, sessionTtlMs: number): ClientSettings {
+  const pages = random.pick([1, 1, 2, 2, 3, 4])
   // More pages than frames: some seeds must evict.
-  const isCrowded = chance.is(0.2)
-  const wholePaths = chance.pick([0, 0, 1, 1, 2])
+  const isCrowded = random.is(0.2)
+  const wholePaths = random.pick([0, 0, 1, 1, 2])
   return {
-    paths: isCrowded ? 2 : chance.int(wholePaths === 2 ? 0 : 1, 2),
+    paths: isCrowded ? 2 : random.int(wholePaths === 2 ? 0 : 1, 2),
     wholePaths,
-    bytes: (isCrowded ? 9 : pages) * PAGE_BYTES - chance.pick([0, 0, 0, 8, 2000]),
-    maxPages: isCrowded ? 12 : pages + chance.int(1, 2),
-    programs: chance.pick([1, 1, 2, 3]),
-    pauseMs: chance.pick([1, 3, 8, 20]),
-    pinMs: chance.pick([2, 8, 40]),
-    gatePauseMs: 0.5,
+    bytes: (isCrowded ? 9 : pages) * PAGE_BYTES - random.pick([0, 0, 0, 8, 2000]),
+    maxPages: isCrowded ? 12 : pages + random.int(1, 2),
+    programs: random.pick([1, 1, 2, 3]),
+    pauseMs: random.pick([1, 3, 8, 20]),
+    pinMs: random.pick([2, 8, 40]),
+    lockPauseMs: 0.5,
     longPins: { share: 0.2, pages: 1 },
-    aborts: chance.pick([0, 0.03, 0.15]),
-    weights: { ...drawWeights(KINDS, COMMON_ACTIONS, chance, 0.85), readEach: 0, writeEach: 0 },
+    aborts: random.pick([0, 0.03, 0.15]),
+    weights: { ...drawWeights(KINDS, COMMON_ACTIONS, random, 0.85), readEach: 0, writeEach: 0 },
     naming: 0,
     cacheBytes: 65_536,
-    excused: EXCUSED_BY_FAULTS,
+    allowedErrors: ALLOWED_BY_FAULTS,
     sessionTtlMs,
-    faultTimeoutMs: chance.pick([1000, 2000, 4000])
+    faultTimeoutMs: random.pick([1000, 2000, 4000])
   }
 }
 
@@ -286,10 +286,10 @@ function weightsOf(some: Partial<FaultSettings['weights']>): FaultSettings['weig
 function drawWeights<K extends string>(
   kinds: readonly K[],
   common: Readonly<Record<K, number>>,
-  chance: Chance,
+  random: RandomSource,
   share: number
 ): Readonly<Record<K, number>> {
   const weights: Partial<Record<K, number>> = {}
-  for (const kind of kinds) weights[kind] = chance.is(share) ? common[kind] * chance.between(0.2, 1) : 0
+  for (const kind of kinds) weights[kind] = random.is(share) ? common[kind] * random.between(0.2, 1) : 0
   return weights as Readonly<Record<K, number>>
 }

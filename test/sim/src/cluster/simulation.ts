@@ -1,18 +1,18 @@
 /** One seed: a cluster with clients, faults for a while, then peace, in which everything must come to rest and agree. */
 import type { Applied } from '@quire/store/internal'
-import { drawSchedule, isSelected, NOISE, type Happening } from '../schedule.js'
+import { drawSchedule, isSelected, NOISE, type InjectedEvent } from '../schedule.js'
 import { SeedRun, type SeedInit, type SeedResult } from '../seed-run.js'
 import { Violation } from '../violation.js'
-import { Chronicle } from './chronicle.js'
+import { History } from './history.js'
 import { SimClient } from './clients.js'
 import { Faults, FAULTS, type Fault } from './faults.js'
 import { CLIENT_IDS, PEER_IDS, withNames } from './ids.js'
 import { LogInvariants } from './log-invariants.js'
-import { Memories } from './memories.js'
-import { Names } from './names.js'
+import { EvidenceInvariants } from './evidence-invariants.js'
+import { ListingInvariants } from './listing-invariants.js'
 import { SimNetwork } from './network.js'
 import { PageInvariants } from './page-invariants.js'
-import { Peace } from './peace.js'
+import { Quiescence } from './quiescence.js'
 import { SimPeer } from './peers.js'
 import { RaftInvariants } from './raft-invariants.js'
 import { drawSettings, type Settings } from './settings.js'
@@ -41,16 +41,16 @@ export class Simulation extends SeedRun<Fault> {
   readonly clients: readonly SimClient[]
   readonly raft: RaftInvariants
   readonly pages: PageInvariants
-  readonly chronicle: Chronicle
-  private readonly names: Names
+  readonly history: History
+  private readonly listings: ListingInvariants
   private readonly unnamed: UnnamedFiles
   private readonly log = new LogInvariants()
-  private readonly memories: Memories
+  private readonly evidence: EvidenceInvariants
   private readonly faults: Faults
-  private readonly schedule: readonly Happening<Fault>[]
+  private readonly schedule: readonly InjectedEvent<Fault>[]
   private readonly digests = new Map<number, string>()
   private readonly traffic: Traffic
-  isCalm = false
+  isQuiescent = false
   private stopping = false
   /** Something has happened since that pages could show. */
   private isTouched = true
@@ -59,39 +59,39 @@ export class Simulation extends SeedRun<Fault> {
   constructor(init: SimulationInit) {
     super(init)
     const { scheduler, coverage } = this
-    const drawn = drawSettings(this.chance.fork('settings'))
+    const drawn = drawSettings(this.random.fork('settings'))
     this.settings = init.settings?.(drawn) ?? drawn
     const { settings } = this
     for (const mix of settings.mixes) coverage.add(`seeds with ${mix}`)
-    this.network = new SimNetwork({ ...settings.network, scheduler, coverage, chance: this.chance.fork('network') })
+    this.network = new SimNetwork({ ...settings.network, scheduler, coverage, random: this.random.fork('network') })
     this.network.isFaulty = settings.isNoisy && isSelected(init, NOISE)
     if (settings.network.roundTripMs > 0) coverage.add('clusters far apart')
-    this.chronicle = new Chronicle(scheduler)
+    this.history = new History(scheduler)
     this.pages = new PageInvariants(
       () => this.clients,
       () => scheduler.now
     )
-    this.names = new Names(() => scheduler.now)
+    this.listings = new ListingInvariants(() => scheduler.now)
     this.unnamed = new UnnamedFiles(this.pages, coverage)
     this.peers = this.makePeers()
     this.clients = this.makeClients()
     const { network, peers, clients } = this
     this.raft = new RaftInvariants(peers, coverage)
     const onViolation = (error: Violation): void => this.fail(error)
-    this.memories = new Memories({ scheduler, coverage, network, peers, raft: this.raft })
-    const { memories } = this
+    this.evidence = new EvidenceInvariants({ scheduler, coverage, network, peers, raft: this.raft })
+    const { evidence } = this
     this.faults = new Faults({
       scheduler,
       coverage,
       network,
       peers,
       clients,
-      memories,
+      evidence,
       settings: settings.faults,
       onViolation
     })
     const { faultyMs, faults } = settings
-    const schedule = drawSchedule(FAULTS, this.chance.fork('schedule'), { ...faults, faultyMs })
+    const schedule = drawSchedule(FAULTS, this.random.fork('schedule'), { ...faults, faultyMs })
     this.schedule = schedule.filter(({ number }) => isSelected(init, number))
     this.traffic = new Traffic({
       clients,
@@ -103,11 +103,11 @@ export class Simulation extends SeedRun<Fault> {
     network.onDeliver = (from, to, protocol, frame) =>
       this.guard(() => {
         this.traffic.delivered(from, to, protocol, frame)
-        this.memories.delivered(from, to, protocol, frame)
+        this.evidence.delivered(from, to, protocol, frame)
       })
     network.onSend = (from, to, protocol, frame) => {
       this.clients.find(({ id }) => id === from)?.frameSent(protocol, frame)
-      this.guard(() => this.memories.sent(from, to, protocol, frame))
+      this.guard(() => this.evidence.sent(from, to, protocol, frame))
     }
     network.onControlWait = (from, to, ms) => this.guard(() => this.controlWaits(from, to, ms))
     scheduler.afterEvent = () => this.check()
@@ -120,7 +120,7 @@ export class Simulation extends SeedRun<Fault> {
       scheduler,
       network,
       coverage,
-      chance: this.chance.fork('peers'),
+      random: this.random.fork('peers'),
       settings: settings.peer,
       onApplied: (peer: SimPeer, index: number, applied: Applied | undefined) =>
         this.guard(() => this.applied(peer, index, applied)),
@@ -131,19 +131,19 @@ export class Simulation extends SeedRun<Fault> {
   }
 
   private makeClients(): SimClient[] {
-    const { scheduler, network, coverage, settings, chronicle, names, unnamed } = this
+    const { scheduler, network, coverage, settings, history, listings, unnamed } = this
     const world = {
       scheduler,
       network,
       coverage,
-      chronicle,
-      names,
+      history,
+      listings,
       unnamed,
-      chance: this.chance.fork('clients'),
+      random: this.random.fork('clients'),
       settings: settings.client,
       invariants: this.pages,
       isStopping: () => this.stopping,
-      isCalm: () => this.isCalm && !this.clients.some(({ isPlaying }) => isPlaying),
+      isQuiescent: () => this.isQuiescent && !this.clients.some(({ isPlaying }) => isPlaying),
       onError: (client: SimClient, error: Error) =>
         this.fail(error instanceof Violation ? error : new Error(`${client.name}: ${error.message}`, { cause: error })),
       onTouched: () => {
@@ -158,14 +158,14 @@ export class Simulation extends SeedRun<Fault> {
     for (const peer of this.peers) peer.start()
     for (const client of this.clients) client.start()
     this.digestRegularly()
-    this.plan(this.schedule, FOUNDING_MS, ({ kind }, chance) => this.faults.happen(kind, chance))
+    this.plan(this.schedule, FOUNDING_MS, ({ kind }, random) => this.faults.inject(kind, random))
     await this.runFor(FOUNDING_MS + settings.faultyMs)
     this.note('--- peace')
     this.faults.stop()
     this.stopping = true
     let failure: Error | undefined
     try {
-      await new Peace(this, this.chance.fork('peace')).keep()
+      await new Quiescence(this, this.random.fork('peace')).keep()
     } catch (error) {
       failure = error as Error
     }
@@ -186,7 +186,7 @@ export class Simulation extends SeedRun<Fault> {
 
   private judge(): void {
     if (this.failure !== undefined) return
-    const judged = this.chronicle.judge((file) => this.pages.files.get(Number(file))?.initialSize ?? 0)
+    const judged = this.history.judge((file) => this.pages.files.get(Number(file))?.initialSize ?? 0)
     this.coverage.add('operations judged', judged)
   }
 
@@ -235,7 +235,7 @@ export class Simulation extends SeedRun<Fault> {
     this.scheduler.after(DIGEST_MS, 'digests', () => {
       this.guard(() => {
         this.checkDigests()
-        this.memories.check()
+        this.evidence.check()
       })
       this.digestRegularly()
     })
@@ -256,7 +256,7 @@ export class Simulation extends SeedRun<Fault> {
 
   private applied(peer: SimPeer, index: number, applied: Applied | undefined): void {
     this.scheduler.hash.text(peer.name).number(index)
-    this.memories.applied(peer, index)
+    this.evidence.applied(peer, index)
     this.countTerms()
     if (!this.log.applied(peer, index, applied) || applied === undefined) return
     this.isTouched = true
@@ -264,7 +264,7 @@ export class Simulation extends SeedRun<Fault> {
     this.pages.applied(peer, index, applied)
     const { state } = peer.core!.root.replica.applier
     this.unnamed.applied(state, applied)
-    if (NAMING.has(applied.type)) this.names.applied(state)
+    if (NAMING.has(applied.type)) this.listings.applied(state)
   }
 
   private countTerms(): void {

@@ -3,7 +3,7 @@ import { PROTOCOL_RAFT, type FrameStream } from '@quire/protocol'
 import type { SimProcess } from '../process.js'
 import type { Host } from './network.js'
 import type { Stream } from './stream.js'
-import { withoutTexts } from './texts.js'
+import { withoutTexts } from './error-texts.js'
 
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024
 const CLOSE_TIMEOUT_MS = 5000
@@ -69,7 +69,7 @@ export class End implements FrameStream {
     this.id = host.id
     this.process = host.process
     this.label = `${this.id}>${remote} ${stream.protocol.split('/')[2]}`
-    this.latencyMs = stream.network.init.chance.exponential(stream.network.init.latencyMs)
+    this.latencyMs = stream.network.init.random.exponential(stream.network.init.latencyMs)
   }
 
   get isOver(): boolean {
@@ -127,7 +127,7 @@ export class End implements FrameStream {
   abort(reason: Error): void {
     if (this.isOver) return
     // What has left may arrive before the reset, or be thrown away with it.
-    if (this.stream.network.init.chance.is(0.5)) this.lose()
+    if (this.stream.network.init.random.is(0.5)) this.lose()
     this.put({ type: 'reset' })
     this.end(reason)
   }
@@ -171,7 +171,7 @@ export class End implements FrameStream {
       this.waiting.push({ parcel, seq })
       return
     }
-    const { chance, coverage, scheduler, raftLoss, raftDuplication, raftReordering } = network.init
+    const { random, coverage, scheduler, raftLoss, raftDuplication, raftReordering } = network.init
     const transit = this.transit(parcel)
     const size = parcel.type === 'frame' ? parcel.size : 0
     const carried = network.carry(this.id, this.remote, protocol, size)
@@ -180,21 +180,21 @@ export class End implements FrameStream {
     const isOpen = protocol === PROTOCOL_RAFT && seq === undefined && this.sentFrames > 0
     const isLossy = parcel.type === 'frame' && isOpen && network.isFaulty
     if (parcel.type === 'frame') this.sentFrames++
-    if (isLossy && chance.is(raftLoss)) {
+    if (isLossy && random.is(raftLoss)) {
       coverage.add('raft frames lost')
       this.taken(parcel.size)
       return
     }
-    if (isLossy && chance.is(raftDuplication)) {
+    if (isLossy && random.is(raftDuplication)) {
       coverage.add('raft frames doubled')
       const copy = { ...parcel, bytes: parcel.bytes.slice() }
       this.bytesOnTheWay += size + 4
-      this.travel(copy, inOrder + chance.exponential(30), () => this.arrived([{ parcel: copy }]))
+      this.travel(copy, inOrder + random.exponential(30), () => this.arrived([{ parcel: copy }]))
     }
-    if (isLossy && chance.is(raftReordering)) {
+    if (isLossy && random.is(raftReordering)) {
       coverage.add('raft frames reordered')
       // Not before the frames ahead of it, the hello among them; those behind it may overtake it.
-      this.travel(parcel, inOrder + chance.exponential(30), () => this.arrived([{ parcel }]))
+      this.travel(parcel, inOrder + random.exponential(30), () => this.arrived([{ parcel }]))
       return
     }
     this.lastArrival = inOrder
@@ -204,11 +204,11 @@ export class End implements FrameStream {
   }
 
   private transit(parcel: Parcel): number {
-    const { chance } = this.stream.network.init
-    const spike = this.stream.network.isFaulty && chance.is(0.01) ? chance.between(5, 120) : 0
+    const { random } = this.stream.network.init
+    const spike = this.stream.network.isFaulty && random.is(0.01) ? random.between(5, 120) : 0
     const size = parcel.type === 'frame' ? parcel.size : 0
     const slowness = this.stream.network.slowness(this.id, this.remote)
-    const ms = (this.latencyMs * chance.between(0.5, 1.5) + size / 100_000 + spike) * slowness + this.delayMs
+    const ms = (this.latencyMs * random.between(0.5, 1.5) + size / 100_000 + spike) * slowness + this.delayMs
     return ms + this.stream.network.init.roundTripMs / 2
   }
 

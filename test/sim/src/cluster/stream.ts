@@ -39,8 +39,8 @@ export class Stream {
 
   /** `end` hears nothing any more; it notices after a while, unless there is word by then. */
   givenUpLater(end: End): void {
-    const { chance, scheduler } = this.network.init
-    scheduler.after(chance.between(800, 6000), `${end.id}>${end.remote} probe`, () => {
+    const { random, scheduler } = this.network.init
+    scheduler.after(random.between(800, 6000), `${end.id}>${end.remote} probe`, () => {
       const silent =
         !end.other.process.alive ||
         this.network.isBlocked(end.id, end.remote) ||
@@ -55,10 +55,10 @@ export class Stream {
   }
 
   break(): void {
-    const { chance } = this.network.init
+    const { random } = this.network.init
     for (const end of this.ends) {
       end.lose()
-      const delay = chance.exponential(20)
+      const delay = random.exponential(20)
       end.process.after('io', delay, `${end.id}>${end.remote} breaks`, () =>
         end.fail(new Error('the connection broke'))
       )

@@ -34,7 +34,7 @@ async function run({ suite, root, mutant, from, seeds }: MutantTask): Promise<vo
     suite === 'raft'
       ? (await import('../raft/simulation.js')).simulateRaft
       : (await import('../cluster/simulation.js')).simulate
-  const { signature } = await import('../minimise.js')
+  const { signature } = await import('../minimize.js')
   const count = Atomics.load(new Int32Array(applied), 0)
   if (count !== patches.length) throw new Error(`${count} of ${patches.length} patches were loaded`)
   for (let seed = from; seed < from + seeds; seed++) {

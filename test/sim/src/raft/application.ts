@@ -3,7 +3,7 @@ import { CorruptionError } from '@quire/protocol'
 import type { Entry, RaftApplication, RaftStatus, SnapshotMeta, SnapshotStore } from '@quire/raft'
 import type { Coverage } from '../coverage.js'
 import type { SimProcess } from '../process.js'
-import type { Chance } from '../random.js'
+import type { RandomSource } from '@quire/testing'
 import { Violation } from '../violation.js'
 import { ReplicatedState } from './commands.js'
 import type { ApplicationSettings } from './settings.js'
@@ -43,7 +43,7 @@ export class SnapshotDisk {
 
 export interface ApplicationWorld {
   readonly process: SimProcess
-  readonly chance: Chance
+  readonly random: RandomSource
   readonly coverage: Coverage
   readonly settings: ApplicationSettings
   readonly disk: SnapshotDisk
@@ -97,13 +97,13 @@ export class SimApplication implements RaftApplication {
 
   apply(entries: readonly Entry[]): void | Promise<void> {
     if (this.applying || this.installing) throw new Violation('one after the other', 'entries came while it was busy')
-    const { settings, chance } = this.world
+    const { settings, random } = this.world
     if (settings.applyMs === 0) {
       this.applyNow(entries)
       return undefined
     }
     this.applying = true
-    return this.later(this.spike() ?? chance.exponential(settings.applyMs), 'applies', () => {
+    return this.later(this.spike() ?? random.exponential(settings.applyMs), 'applies', () => {
       this.applying = false
       this.applyNow(entries)
     })
@@ -133,7 +133,7 @@ export class SimApplication implements RaftApplication {
   }
 
   private take(): void {
-    const { settings, chance, disk, coverage, process } = this.world
+    const { settings, random, disk, coverage, process } = this.world
     if (this.applying || this.installing) {
       this.taking = false
       return
@@ -144,7 +144,7 @@ export class SimApplication implements RaftApplication {
       throw new Violation('snapshots name their index', `${meta.index} instead of ${this.appliedIndex}`)
     }
     const bytes = this.state.toBytes(settings.ballastBytes)
-    process.after('io', chance.exponential(settings.snapshotMs), `${process.name} has a snapshot`, () => {
+    process.after('io', random.exponential(settings.snapshotMs), `${process.name} has a snapshot`, () => {
       this.taking = false
       // Somebody else's may have come meanwhile.
       if (this.installing || (disk.newest?.meta.index ?? 0) >= meta.index) return
@@ -228,13 +228,13 @@ export class SimApplication implements RaftApplication {
   }
 
   private delay(): number {
-    const { chance, settings } = this.world
-    return this.spike() ?? chance.exponential(Math.min(settings.snapshotMs, 5) / 2)
+    const { random, settings } = this.world
+    return this.spike() ?? random.exponential(Math.min(settings.snapshotMs, 5) / 2)
   }
 
   private spike(): number | undefined {
-    const { chance, isNoisy } = this.world
-    return isNoisy() && chance.is(SPIKE) ? chance.between(20, 200) : undefined
+    const { random, isNoisy } = this.world
+    return isNoisy() && random.is(SPIKE) ? random.between(20, 200) : undefined
   }
 
   private later<T>(ms: number, what: string, run: () => T): Promise<T> {

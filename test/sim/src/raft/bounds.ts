@@ -17,7 +17,7 @@ const OPERATIONS_PER_WRITE = 4
  */
 export const TRANSFER_TIMEOUTS = 3
 
-export interface PeaceBounds {
+export interface QuiescenceBounds {
   /** A leader that stays in office gives up a transfer after one election timeout. */
   readonly failedTransferMs: number
   /**
@@ -49,7 +49,14 @@ export interface PeaceBounds {
   readonly entryMs: number
 }
 
-export function peaceBounds({ tickMs, electionTicks, heartbeatTicks, skew, network, disk }: RaftSettings): PeaceBounds {
+export function quiescenceBounds({
+  tickMs,
+  electionTicks,
+  heartbeatTicks,
+  skew,
+  network,
+  disk
+}: RaftSettings): QuiescenceBounds {
   // A clock runs slower than true time by `skew` at most, and each timer is up to 1 ms late.
   const ticks = (count: number): number => count * (tickMs / (1 - skew) + 1)
   const messageMs = network.roundTripMs / 2 + WORST_FACTOR * network.latencyMs

@@ -3,23 +3,23 @@
  * there are readers. They know nothing but what nodes tell them.
  */
 import type { Coverage } from '../coverage.js'
-import type { Chance } from '../random.js'
+import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import { encodeCommand, NOISE_LANE } from './commands.js'
 import type { RaftInvariants } from './invariants.js'
 import type { SimNode } from './node.js'
 import type { ClientSettings } from './settings.js'
-import type { Waits } from './waits.js'
+import type { LivenessWatch } from './liveness-watch.js'
 
 export interface ClientWorld {
   readonly scheduler: Scheduler
   readonly coverage: Coverage
-  readonly chance: Chance
+  readonly random: RandomSource
   readonly settings: ClientSettings
   readonly nodes: ReadonlyMap<string, SimNode>
   readonly invariants: RaftInvariants
-  readonly waits: Waits
+  readonly liveness: LivenessWatch
   readonly onError: (error: Error) => void
 }
 
@@ -37,7 +37,7 @@ export class Lane {
   constructor(
     private readonly number: number,
     private readonly world: ClientWorld,
-    private readonly chance: Chance
+    private readonly random: RandomSource
   ) {}
 
   start(): void {
@@ -56,7 +56,7 @@ export class Lane {
   private next(): void {
     this.sequence = 0
     const { scheduler, settings } = this.world
-    scheduler.after(this.chance.exponential(settings.pauseMs), `client ${this.number}`, () => {
+    scheduler.after(this.random.exponential(settings.pauseMs), `client ${this.number}`, () => {
       if (this.stopped) return
       this.sequence = this.acknowledged + 1
       this.attempts = 0
@@ -79,7 +79,7 @@ export class Lane {
     if (node === undefined) return again(MISDIRECTED_MS)
     let isTaken = false
     node.call(`client ${this.number} proposes`, (raft) => {
-      const padding = this.chance.int(0, settings.maxValueBytes)
+      const padding = this.random.int(0, settings.maxValueBytes)
       try {
         const { index, term } = raft.propose(encodeCommand(this.number, sequence, padding))
         isTaken = true
@@ -91,7 +91,7 @@ export class Lane {
         this.refused(error as Error)
       }
     })
-    again(isTaken ? settings.patienceMs : this.chance.exponential(MISDIRECTED_MS))
+    again(isTaken ? settings.patienceMs : this.random.exponential(MISDIRECTED_MS))
   }
 
   private target(): SimNode | undefined {
@@ -99,7 +99,7 @@ export class Lane {
     const hinted = this.hint === undefined ? undefined : nodes.get(this.hint)
     if (hinted?.isUp === true && this.attempts % 3 !== 0) return hinted
     const up = [...nodes.values()].filter(({ isUp }) => isUp)
-    return up.length === 0 ? undefined : this.chance.pick(up)
+    return up.length === 0 ? undefined : this.random.pick(up)
   }
 
   private refused(error: Error): void {
@@ -129,8 +129,8 @@ export class Clients {
   private stopped = false
 
   constructor(private readonly world: ClientWorld) {
-    const { chance, settings } = world
-    this.lanes = Array.from({ length: settings.lanes }, (_, i) => new Lane(i, world, chance.fork(`lane ${i}`)))
+    const { random, settings } = world
+    this.lanes = Array.from({ length: settings.lanes }, (_, i) => new Lane(i, world, random.fork(`lane ${i}`)))
   }
 
   start(): void {
@@ -144,18 +144,18 @@ export class Clients {
   }
 
   /** Proposes much at once, also to who only takes itself for the leader. */
-  burst(chance: Chance): void {
+  burst(random: RandomSource): void {
     for (const node of this.world.nodes.values()) {
       if (node.status?.role !== 'leader') continue
-      this.noise(node, chance.int(5, 40), chance)
+      this.noise(node, random.int(5, 40), random)
     }
   }
 
-  noise(node: SimNode, count: number, chance: Chance): void {
+  noise(node: SimNode, count: number, random: RandomSource): void {
     node.call(`burst at ${node.name}`, (raft) => {
       for (let i = 0; i < count; i++) {
         try {
-          const data = encodeCommand(NOISE_LANE, i, chance.int(0, this.world.settings.maxValueBytes))
+          const data = encodeCommand(NOISE_LANE, i, random.int(0, this.world.settings.maxValueBytes))
           const { index, term } = raft.propose(data)
           node.pending.add(index, term, () => {})
         } catch (error) {
@@ -167,25 +167,25 @@ export class Clients {
   }
 
   private readRegularly(): void {
-    const { scheduler, chance, settings, nodes } = this.world
-    scheduler.after(chance.exponential(settings.readPauseMs), 'reader', () => {
+    const { scheduler, random, settings, nodes } = this.world
+    scheduler.after(random.exponential(settings.readPauseMs), 'reader', () => {
       if (this.stopped) return
       const leading = [...nodes.values()].filter(({ status }) => status?.role === 'leader')
       // Each that takes itself for the leader, and now and then another one.
       for (const node of leading) this.read(node)
-      if (chance.is(0.1)) this.read(chance.pick([...nodes.values()]))
+      if (random.is(0.1)) this.read(random.pick([...nodes.values()]))
       this.readRegularly()
     })
   }
 
   read(node: SimNode): void {
-    const { invariants, waits, coverage, scheduler } = this.world
+    const { invariants, liveness, coverage, scheduler } = this.world
     node.call(`reader at ${node.name}`, (raft) => {
       const floor = invariants.commitIndex
       const newest = invariants.log.committed[floor]!.inTerm
       const { term } = raft.status()
       const { application } = node
-      waits.add(node, 'read index', raft.readIndex(), {
+      liveness.add(node, 'read index', raft.readIndex(), {
         done: (index) => {
           coverage.add('read indexes')
           scheduler.hash.number(index)

@@ -1,6 +1,6 @@
 /** A simulated node's disk: a MemoryDisk through all its lives, and what was being written when it lost power. */
 import { SECTOR_BYTES, type Disk, type DiskFile, type DiskOperation, type MemoryDisk } from '@quire/raft'
-import type { Chance } from '../random.js'
+import type { RandomSource } from '@quire/testing'
 import type { RunHash } from '../run-hash.js'
 
 interface Extent {
@@ -51,13 +51,13 @@ export class SimDisk {
   }
 
   /** Power loss. */
-  crash(chance: Chance): void {
+  crash(random: RandomSource): void {
     this.era++
     this.failing = false
     this.interrupted = [...this.writing]
     this.writing.clear()
     this.onWrite = undefined
-    this.memory = this.memory.crash(() => chance.next())
+    this.memory = this.memory.crash(() => random.next())
   }
 
   /** A log that stops is right to: an operation has failed. */
@@ -88,15 +88,15 @@ export class SimDisk {
   }
 
   /** Changes a bit of something that was written once: in the newest write of a file, or in any. False when there is nothing. */
-  rot(chance: Chance): boolean {
+  rot(random: RandomSource): boolean {
     const names = [...this.files.keys()].filter((name) => this.files.get(name)!.written.length > 0).sort()
     if (names.length === 0) return false
-    const name = chance.is(0.5) ? names.at(-1)! : chance.pick(names)
+    const name = random.is(0.5) ? names.at(-1)! : random.pick(names)
     const { written } = this.files.get(name)!
-    const { offset, length } = chance.is(0.5) ? written.at(-1)! : chance.pick(written)
-    const bit = 1 << chance.int(0, 7)
+    const { offset, length } = random.is(0.5) ? written.at(-1)! : random.pick(written)
+    const bit = 1 << random.int(0, 7)
     try {
-      this.memory.damage(name, offset + chance.int(0, length - 1), (byte) => byte ^ bit)
+      this.memory.damage(name, offset + random.int(0, length - 1), (byte) => byte ^ bit)
       return true
     } catch {
       // A crash took the file's name back.

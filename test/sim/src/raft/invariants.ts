@@ -7,9 +7,9 @@ import type { RaftConfiguration } from '@quire/protocol'
 import type { Entry, RaftStatus, SnapshotMeta } from '@quire/raft'
 import type { Coverage } from '../coverage.js'
 import { Violation } from '../violation.js'
-import { Ballots } from './ballots.js'
+import { VoteInvariants } from './vote-invariants.js'
 import { checksum } from './commands.js'
-import type { Office } from './office.js'
+import type { LeaderTenure } from './leader-tenure.js'
 import { LogWatch, type Known, type WatchedLog } from './log-watch.js'
 
 /** What the invariants see of a node. */
@@ -36,7 +36,7 @@ interface Past {
 
 export class RaftInvariants {
   readonly log: LogWatch
-  readonly ballots: Ballots
+  readonly ballots: VoteInvariants
   /** Committed configurations, by index; the last is in force. */
   readonly configurations: { readonly index: number; readonly configuration: RaftConfiguration }[] = []
   private readonly past = new Map<string, Past>()
@@ -47,10 +47,10 @@ export class RaftInvariants {
   constructor(
     private readonly nodes: ReadonlyMap<string, ObservedNode>,
     private readonly coverage: Coverage,
-    private readonly office: Office
+    private readonly tenure: LeaderTenure
   ) {
     this.log = new LogWatch(coverage)
-    this.ballots = new Ballots(nodes)
+    this.ballots = new VoteInvariants(nodes)
   }
 
   get commitIndex(): number {
@@ -80,7 +80,7 @@ export class RaftInvariants {
     if (commitIndex < past.commit)
       throw new Violation('commit goes forward', `${name}: ${past.commit} -> ${commitIndex}`)
     for (let index = this.commitIndex + 1; index <= commitIndex; index++) this.commit(index, status, past.members)
-    if (role === 'leader' && !node.isClosing) this.office.check(status)
+    if (role === 'leader' && !node.isClosing) this.tenure.check(status)
     past.term = term
     past.role = role
     past.commit = commitIndex

@@ -1,5 +1,5 @@
 /** Elections, replication and reads. */
-import type { Mutant } from './mutant.js'
+import type { Mutant } from '../mutants/mutant.js'
 
 export const ELECTIONS: readonly Mutant[] = [
   {

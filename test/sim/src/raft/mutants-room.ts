@@ -1,5 +1,5 @@
 /** Disks that fill up: what a full node promises, and who leads (docs/raft.md, Room). */
-import type { Mutant } from './mutant.js'
+import type { Mutant } from '../mutants/mutant.js'
 
 export const ROOM: readonly Mutant[] = [
   {

@@ -1,5 +1,5 @@
 /** Membership, transfer of leadership, snapshots, and the log on disk. */
-import type { Mutant } from './mutant.js'
+import type { Mutant } from '../mutants/mutant.js'
 
 export const MEMBERSHIP: readonly Mutant[] = [
   {
@@ -118,14 +118,14 @@ export const TRANSFER: readonly Mutant[] = [
     replace: 'if (false) {'
   },
   {
-    name: 'a transfer waits for ever',
+    name: 'a transfer liveness for ever',
     rule: 'scenario 35',
     file: 'pending-transfer.js',
     find: 'reject(new TransferFailedError(to));',
     replace: 'return true;'
   },
   {
-    name: "a deposed leader's transfer waits",
+    name: "a deposed leader's transfer liveness",
     rule: 'docs/raft.md, transfer',
     file: 'pending-transfer.js',
     find: 'const hasTimedOut = this.ticksWithoutLeader >= this.timeoutTicks;',

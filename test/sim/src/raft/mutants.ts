@@ -6,7 +6,7 @@
 import { ELECTIONS, READS, REPLICATION } from './mutants-agreement.js'
 import { MEMBERSHIP, SNAPSHOTS, STORAGE, TRANSFER } from './mutants-state.js'
 import { ROOM } from './mutants-room.js'
-import type { Mutant } from './mutant.js'
+import type { Mutant } from '../mutants/mutant.js'
 
 export const MUTANTS: readonly Mutant[] = [
   ...ELECTIONS,

@@ -1,14 +1,14 @@
 /** The links between simulated Raft nodes: lossy, as Raft's transport may be. What a partition stops is gone. */
 import { assert, decode, encode, isRaftLinkMessage, raftMessage, type RaftMessage } from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
-import type { Chance } from '../random.js'
+import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
 import { WORST_FACTOR } from './bounds.js'
 import type { NetworkSettings } from './settings.js'
 
 export interface RaftNetworkInit {
   readonly scheduler: Scheduler
-  readonly chance: Chance
+  readonly random: RandomSource
   readonly coverage: Coverage
   readonly settings: NetworkSettings
   readonly deliver: (from: string, to: string, message: RaftMessage, label: string) => void
@@ -39,16 +39,16 @@ export class RaftNetwork {
 
   send(from: string, to: string, message: RaftMessage): void {
     const link = this.link(from, to)
-    const { coverage, chance, settings, scheduler } = this.init
+    const { coverage, random, settings, scheduler } = this.init
     const { isNoisy } = this
     scheduler.hash.text(from).text(to).bytes(encode(raftMessage, message))
     if (link.cutBy.size > 0) return
-    if (isNoisy && settings.loss > 0 && chance.is(settings.loss)) {
+    if (isNoisy && settings.loss > 0 && random.is(settings.loss)) {
       coverage.add('messages lost')
       return
     }
     this.travel(link, this.arriving(message))
-    if (isNoisy && settings.duplication > 0 && chance.is(settings.duplication)) {
+    if (isNoisy && settings.duplication > 0 && random.is(settings.duplication)) {
       coverage.add('messages doubled')
       this.travel(link, this.arriving(message))
     }
@@ -92,13 +92,13 @@ export class RaftNetwork {
   }
 
   private travel(link: Link, message: RaftMessage): void {
-    const { scheduler, chance, settings } = this.init
-    const spike = this.isNoisy && chance.is(SPIKE) ? chance.between(5, 120) : 0
-    const drawnMs = chance.exponential(settings.latencyMs)
+    const { scheduler, random, settings } = this.init
+    const spike = this.isNoisy && random.is(SPIKE) ? random.between(5, 120) : 0
+    const drawnMs = random.exponential(settings.latencyMs)
     const latencyMs = this.isNoisy ? drawnMs : Math.min(drawnMs, WORST_FACTOR * settings.latencyMs)
     let at = scheduler.now + settings.roundTripMs / 2 + latencyMs * link.slowness + spike
-    if (this.isNoisy && settings.reordering > 0 && chance.is(settings.reordering)) {
-      at += chance.exponential(REORDERED_MS)
+    if (this.isNoisy && settings.reordering > 0 && random.is(settings.reordering)) {
+      at += random.exponential(REORDERED_MS)
     } else if (settings.isOrdered) {
       at = Math.max(at, link.lastArrival)
       link.lastArrival = at
@@ -114,11 +114,11 @@ export class RaftNetwork {
 
   /** What arrives of a message. Its bytes are taken when it leaves: what its sender does to its buffers later is its own affair. */
   private arriving(message: RaftMessage): RaftMessage {
-    const { settings, chance, coverage } = this.init
+    const { settings, random, coverage } = this.init
     let arriving = message
-    if (message.type === 'snapshot' && this.isNoisy && settings.tearing > 0 && chance.is(settings.tearing)) {
+    if (message.type === 'snapshot' && this.isNoisy && settings.tearing > 0 && random.is(settings.tearing)) {
       coverage.add('pieces torn')
-      arriving = { ...message, data: tear(message.data, chance) }
+      arriving = { ...message, data: tear(message.data, random) }
     }
     if (!settings.isEncoded) return arriving
     const decoded = decode(raftMessage, encode(raftMessage, arriving))
@@ -133,9 +133,9 @@ function labelOf(link: Link, type: string): string {
   return label
 }
 
-function tear(data: Uint8Array, chance: Chance): Uint8Array {
-  if (data.length > 1 && chance.is(0.5)) return data.slice(0, chance.int(0, data.length - 1))
+function tear(data: Uint8Array, random: RandomSource): Uint8Array {
+  if (data.length > 1 && random.is(0.5)) return data.slice(0, random.int(0, data.length - 1))
   const torn = Uint8Array.from(data)
-  if (torn.length > 0) torn[chance.int(0, torn.length - 1)]! ^= 1 << chance.int(0, 7)
+  if (torn.length > 0) torn[random.int(0, torn.length - 1)]! ^= 1 << random.int(0, 7)
   return torn
 }

@@ -13,7 +13,7 @@ import {
 } from '@quire/raft'
 import type { Coverage } from '../coverage.js'
 import { SimProcess } from '../process.js'
-import type { Chance } from '../random.js'
+import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import { SimApplication, SnapshotDisk } from './application.js'
@@ -22,8 +22,8 @@ import { SimDisk } from './disk.js'
 import type { ObservedNode, RaftInvariants } from './invariants.js'
 import { WatchedLog } from './log-watch.js'
 import type { RaftNetwork } from './network.js'
-import type { Office } from './office.js'
-import { Pending } from './pending.js'
+import type { LeaderTenure } from './leader-tenure.js'
+import { PendingProposals } from './pending-proposals.js'
 import type { RaftSettings } from './settings.js'
 import { tickIn } from './ticks.js'
 
@@ -34,10 +34,10 @@ export interface NodeWorld {
   readonly scheduler: Scheduler
   readonly network: RaftNetwork
   readonly coverage: Coverage
-  readonly chance: Chance
+  readonly random: RandomSource
   readonly settings: RaftSettings
   readonly invariants: RaftInvariants
-  readonly office: Office
+  readonly tenure: LeaderTenure
   readonly sabotage: Sabotage | undefined
   /** The node is to be looked at when the event is over. */
   readonly touched: (node: SimNode) => void
@@ -73,7 +73,7 @@ export class SimNode implements ObservedNode {
   disk!: SimDisk
   snapshots!: SnapshotDisk
   /** Proposals of this life that wait for their entry. */
-  pending = new Pending()
+  pending = new PendingProposals()
   /** What to make of its disk when there is no log; undefined once there was one. */
   creation: LogCreation | undefined
   /** Its disk is damaged: it may not start until it is wiped. */
@@ -91,14 +91,14 @@ export class SimNode implements ObservedNode {
   /** Its id in the cluster. A log that is lost takes the id with it: what comes back has another. */
   name: string
   private disks = 1
-  private readonly chance: Chance
+  private readonly random: RandomSource
 
   constructor(
     private readonly machine: string,
     private readonly world: NodeWorld
   ) {
     this.name = machine
-    this.chance = world.chance.fork(machine)
+    this.random = world.random.fork(machine)
     this.makeDisks()
   }
 
@@ -120,11 +120,11 @@ export class SimNode implements ObservedNode {
     if (this.isUp) return
     const { scheduler, settings } = this.world
     const life = ++this.life
-    const rate = this.chance.between(1 - settings.skew, 1 + settings.skew)
-    const process = new SimProcess(this.name, scheduler, this.chance.fork(`process ${life}`), rate)
+    const rate = this.random.between(1 - settings.skew, 1 + settings.skew)
+    const process = new SimProcess(this.name, scheduler, this.random.fork(`process ${life}`), rate)
     process.onEnter = () => this.world.touched(this)
     this.process = process
-    this.pending = new Pending()
+    this.pending = new PendingProposals()
     this.isClosing = false
     this.isFull = false
     const { segmentBytes, cacheBytes } = settings.disk
@@ -154,7 +154,7 @@ export class SimNode implements ObservedNode {
     const { process } = this
     process?.enter('io', label, () => {
       if (this.node === undefined) return
-      this.world.office.delivered(this.name, from)
+      this.world.tenure.delivered(this.name, from)
       this.world.invariants.ballots.delivered(this, from, message)
       this.node.receive(from, message)
     })
@@ -174,7 +174,7 @@ export class SimNode implements ObservedNode {
     coverage.add('crashes')
     if (this.status?.role === 'leader') coverage.add('crashes of a leader')
     if (this.disk.isWriting) coverage.add('crashes in a write')
-    this.disk.crash(this.chance)
+    this.disk.crash(this.random)
     this.end()
   }
 
@@ -185,7 +185,7 @@ export class SimNode implements ObservedNode {
       if (!isWanted(offset, sectors)) return
       this.disk.onWrite = undefined
       this.world.scheduler.after(
-        this.chance.exponential(this.world.settings.disk.latencyMs / 6),
+        this.random.exponential(this.world.settings.disk.latencyMs / 6),
         `${this.name} crashes`,
         () => {
           if (life === this.life && this.process !== undefined) crash()
@@ -256,11 +256,11 @@ export class SimNode implements ObservedNode {
     if (newest > log.lastIndex) coverage.add('starts with a snapshot ahead of the log')
     this.creation = undefined
     this.watch(log)
-    const chance = this.chance.fork(`life ${life}`)
+    const random = this.random.fork(`life ${life}`)
     const alive = (): boolean => process.alive
     const application = new SimApplication({
       process,
-      chance: chance.fork('application'),
+      random: random.fork('application'),
       coverage,
       settings: settings.application,
       disk: this.snapshots,
@@ -302,7 +302,7 @@ export class SimNode implements ObservedNode {
     this.node = createRaftNode(
       {
         clock: this.ticking(process.clock),
-        random: chance.fork('random'),
+        random: random.fork('random'),
         log,
         application,
         transport: {
@@ -372,11 +372,11 @@ export class SimNode implements ObservedNode {
       this.process?.after('io', delayMs, `${this.name} disk`, callback)
     }
     const boundedMs = (): number => {
-      const drawnMs = this.chance.exponential(settings.disk.latencyMs)
+      const drawnMs = this.random.exponential(settings.disk.latencyMs)
       return network.isNoisy ? drawnMs : Math.min(drawnMs, WORST_FACTOR * settings.disk.latencyMs)
     }
     const usualMs = (): number =>
-      network.isNoisy && this.chance.is(0.005) ? this.chance.between(20, 200) : boundedMs() * this.diskFactor
+      network.isNoisy && this.random.is(0.005) ? this.random.between(20, 200) : boundedMs() * this.diskFactor
     const latencyMs = (): number => Math.max(usualMs(), this.diskHangsUntil - this.world.scheduler.now)
     this.disk = new SimDisk(createMemoryDisk({ schedule: later, latencyMs }), this.world.scheduler.hash)
     this.snapshots = new SnapshotDisk()

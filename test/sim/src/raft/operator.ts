@@ -4,17 +4,17 @@
  */
 import type { MembershipChange, RaftNode, RaftStatus } from '@quire/raft'
 import type { Coverage } from '../coverage.js'
-import type { Chance } from '../random.js'
+import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import { TRANSFER_TIMEOUTS } from './bounds.js'
 import { encodeCommand, NOISE_LANE } from './commands.js'
 import type { RaftInvariants } from './invariants.js'
 import type { SimNode } from './node.js'
-import type { HappeningKind } from './schedule.js'
+import type { EventKind } from './schedule.js'
 import type { RaftSettings } from './settings.js'
 import { encodeTick } from './ticks.js'
-import type { Waits } from './waits.js'
+import type { LivenessWatch } from './liveness-watch.js'
 
 export interface OperatorWorld {
   readonly scheduler: Scheduler
@@ -22,7 +22,7 @@ export interface OperatorWorld {
   readonly settings: RaftSettings
   readonly nodes: readonly SimNode[]
   readonly invariants: RaftInvariants
-  readonly waits: Waits
+  readonly liveness: LivenessWatch
   readonly leader: () => SimNode | undefined
   readonly onError: (error: Error) => void
 }
@@ -72,24 +72,24 @@ export class Operator {
     })
   }
 
-  begin(kind: HappeningKind, chance: Chance): void {
+  begin(kind: EventKind, random: RandomSource): void {
     switch (kind) {
       case 'transfer':
-        return this.transfer(this.world.leader(), chance.is(0.3) ? undefined : chance.pick(this.world.nodes).name)
+        return this.transfer(this.world.leader(), random.is(0.3) ? undefined : random.pick(this.world.nodes).name)
       case 'transferToNobody':
-        return this.transfer(chance.pick(this.world.nodes), 'n9')
+        return this.transfer(random.pick(this.world.nodes), 'n9')
       case 'senseless':
-        return this.changeSenselessly(chance)
+        return this.changeSenselessly(random)
       case 'wipe':
-        return this.retire(chance)
+        return this.retire(random)
       case 'retime':
-        return this.retime(chance)
+        return this.retime(random)
       case 'addLearner':
       case 'promote':
       case 'demote':
       case 'remove':
       case 'replace': {
-        const plan = this.plan(kind, chance)
+        const plan = this.plan(kind, random)
         return this.attempt(plan, ATTEMPTS)
       }
       default:
@@ -144,13 +144,13 @@ export class Operator {
 
   // ---- changes
 
-  private plan(kind: HappeningKind, chance: Chance): Plan {
+  private plan(kind: EventKind, random: RandomSource): Plan {
     return ({ voters, learners, outgoing }) => {
       const outside = this.world.nodes.filter((node) => {
         const isInside = [voters, learners, outgoing].some((list) => list.includes(node.name))
         return !isInside && !node.isLost && !this.retiring.has(node) && !this.returning.has(node)
       })
-      const pickOutside = (): SimNode | undefined => (outside.length > 0 ? chance.pick(outside) : undefined)
+      const pickOutside = (): SimNode | undefined => (outside.length > 0 ? random.pick(outside) : undefined)
       switch (kind) {
         case 'addLearner': {
           const node = pickOutside()
@@ -159,19 +159,19 @@ export class Operator {
           return [{ type: 'learner', id: node.name }]
         }
         case 'promote':
-          return learners.length > 0 ? [{ type: 'voter', id: chance.pick(learners) }] : undefined
+          return learners.length > 0 ? [{ type: 'voter', id: random.pick(learners) }] : undefined
         case 'demote':
-          return [{ type: 'learner', id: chance.pick(voters) }]
+          return [{ type: 'learner', id: random.pick(voters) }]
         case 'remove':
-          return [{ type: 'removed', id: chance.pick([...voters, ...learners]) }]
+          return [{ type: 'removed', id: random.pick([...voters, ...learners]) }]
         default: {
           const changes: MembershipChange[] = []
           for (const id of [...voters, ...learners]) {
-            const type = voters.includes(id) ? chance.pick(['removed', 'learner'] as const) : 'voter'
-            if (chance.is(type === 'voter' ? 0.8 : 0.35)) changes.push({ type, id })
+            const type = voters.includes(id) ? random.pick(['removed', 'learner'] as const) : 'voter'
+            if (random.is(type === 'voter' ? 0.8 : 0.35)) changes.push({ type, id })
           }
           for (const node of outside) {
-            if (!chance.is(0.5)) continue
+            if (!random.is(0.5)) continue
             this.join(node)
             changes.push({ type: 'learner', id: node.name })
           }
@@ -240,9 +240,9 @@ export class Operator {
   }
 
   /** Ticks of another length, for everybody. */
-  private retime(chance: Chance): void {
+  private retime(random: RandomSource): void {
     const { slowestTicks } = this.world.settings
-    this.tickEvery(chance.pick([1, (1 + slowestTicks) / 2, slowestTicks]))
+    this.tickEvery(random.pick([1, (1 + slowestTicks) / 2, slowestTicks]))
   }
 
   /** Proposes ticks that are so many times as long as those that the cluster was founded with. */
@@ -256,13 +256,13 @@ export class Operator {
     return proposed
   }
 
-  private changeSenselessly(chance: Chance): void {
+  private changeSenselessly(random: RandomSource): void {
     const leader = this.world.leader()
     leader?.call(`${leader.name} is asked for nonsense`, (node) => {
       const { role, voters } = node.status()
       if (role !== 'leader') return
       const id = voters[0]!
-      const changes: readonly MembershipChange[] = chance.pick([
+      const changes: readonly MembershipChange[] = random.pick([
         [{ type: 'voter' as const, id }],
         voters.map((each) => ({ type: 'removed' as const, id: each })),
         [
@@ -298,7 +298,7 @@ export class Operator {
   private transfer(from: SimNode | undefined, to: string | undefined): void {
     from?.call(`${from.name} transfers to ${to ?? 'anybody'}`, (node) => {
       const { role, term } = node.status()
-      const { waits, coverage, settings } = this.world
+      const { liveness, coverage, settings } = this.world
       const outcome = {
         done: () => {
           coverage.add('transfers')
@@ -316,7 +316,7 @@ export class Operator {
         }
       }
       const maxTicks = TRANSFER_TIMEOUTS * settings.electionTicks
-      waits.add(from, `transfer to ${to}`, node.transferLeadership(to), outcome, maxTicks)
+      liveness.add(from, `transfer to ${to}`, node.transferLeadership(to), outcome, maxTicks)
       this.expectNoProposals(from, node, to)
     })
   }
@@ -335,13 +335,13 @@ export class Operator {
 
   // ---- lost disks
 
-  private retire(chance: Chance): void {
+  private retire(random: RandomSource): void {
     const { nodes, invariants } = this.world
     const candidates = nodes.filter(
       (node) => node.isUp && invariants.configuration?.voters.includes(node.name) === true
     )
     if (candidates.length === 0) return
-    const node = chance.pick(candidates)
+    const node = random.pick(candidates)
     if (this.mayLose(node)) this.retiring.add(node)
   }
 

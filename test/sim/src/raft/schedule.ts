@@ -36,6 +36,6 @@ export const KINDS = [
   ['retime', 0]
 ] as const
 
-export type HappeningKind = (typeof KINDS)[number][0]
+export type EventKind = (typeof KINDS)[number][0]
 
-export type Happening = schedule.Happening<HappeningKind>
+export type InjectedEvent = schedule.InjectedEvent<EventKind>

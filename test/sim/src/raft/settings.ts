@@ -1,7 +1,7 @@
 /** What one seed of the Raft simulation looks like. Each draws its own mix, so that rare combinations come about (swarm testing). */
 import type { RaftLimits } from '@quire/raft'
-import type { Chance } from '../random.js'
-import { KINDS, type HappeningKind } from './schedule.js'
+import type { RandomSource } from '@quire/testing'
+import { KINDS, type EventKind } from './schedule.js'
 
 export interface NetworkSettings {
   /** Of every link; 0: nodes in one place. */
@@ -69,15 +69,15 @@ export interface RaftSettings {
   readonly client: ClientSettings
   /** Mean time between two faults or operations. */
   readonly everyMs: number
-  readonly weights: Readonly<Record<HappeningKind, number>>
+  readonly weights: Readonly<Record<EventKind, number>>
 }
 
-export function drawSettings(chance: Chance): RaftSettings {
-  const drawn = drawMix(chance)
-  const mixed = chance.fork('handovers').is(0.1) ? withHandovers(drawn, chance.fork('weights of handovers')) : drawn
-  const far = chance.fork('far')
+export function drawSettings(random: RandomSource): RaftSettings {
+  const drawn = drawMix(random)
+  const mixed = random.fork('handovers').is(0.1) ? withHandovers(drawn, random.fork('weights of handovers')) : drawn
+  const far = random.fork('far')
   const placed = far.is(0.08) ? farApart(mixed, far.between(50, MAX_ROUND_TRIP_MS)) : mixed
-  const retiming = chance.fork('retiming')
+  const retiming = random.fork('retiming')
   if (!retiming.is(0.15)) return placed
   return { ...placed, slowestTicks: SLOWEST_TICKS, weights: { ...placed.weights, retime: retiming.between(0.5, 2) } }
 }
@@ -107,13 +107,13 @@ function farApart(drawn: RaftSettings, roundTripMs: number): RaftSettings {
 }
 
 /** Transfers amid membership changes and cut links: terms that few nodes know of, leaders about to be removed. */
-function withHandovers(drawn: RaftSettings, chance: Chance): RaftSettings {
+function withHandovers(drawn: RaftSettings, random: RandomSource): RaftSettings {
   const weights = { ...drawn.weights }
-  for (const [kind] of KINDS) weights[kind] = (HANDOVERS[kind] ?? 0) * chance.between(0.2, 1)
+  for (const [kind] of KINDS) weights[kind] = (HANDOVERS[kind] ?? 0) * random.between(0.2, 1)
   return { ...drawn, hasHandovers: true, everyMs: 50, weights }
 }
 
-const HANDOVERS: Partial<Record<HappeningKind, number>> = {
+const HANDOVERS: Partial<Record<EventKind, number>> = {
   crashLeader: 1,
   crashInWrite: 3,
   outage: 1,
@@ -133,71 +133,71 @@ const HANDOVERS: Partial<Record<HappeningKind, number>> = {
   wipe: 0.3
 }
 
-function drawMix(chance: Chance): RaftSettings {
-  const firstVoters = chance.is(0.65) ? 3 : 5
+function drawMix(random: RandomSource): RaftSettings {
+  const firstVoters = random.is(0.65) ? 3 : 5
   return {
     hasHandovers: false,
     firstVoters,
-    nodes: firstVoters + chance.int(1, 3),
-    faultyMs: chance.between(2500, 4500),
-    tickMs: chance.pick([25, 40]),
+    nodes: firstVoters + random.int(1, 3),
+    faultyMs: random.between(2500, 4500),
+    tickMs: random.pick([25, 40]),
     slowestTicks: 1,
-    electionTicks: chance.pick([5, 6, 8]),
-    heartbeatTicks: chance.pick([1, 2]),
-    skew: chance.pick([0.0045, 0.0045, 0.05, 0.1]),
-    limits: drawLimits(chance),
+    electionTicks: random.pick([5, 6, 8]),
+    heartbeatTicks: random.pick([1, 2]),
+    skew: random.pick([0.0045, 0.0045, 0.05, 0.1]),
+    limits: drawLimits(random),
     network: {
       roundTripMs: 0,
-      latencyMs: chance.pick([0.5, 2, 6]),
-      isOrdered: chance.is(0.5),
-      loss: chance.pick([0, 0.01, 0.05]),
-      duplication: chance.pick([0, 0.01, 0.05]),
-      reordering: chance.pick([0, 0.05, 0.15]),
-      tearing: chance.pick([0, 0.05]),
-      isEncoded: chance.is(0.25)
+      latencyMs: random.pick([0.5, 2, 6]),
+      isOrdered: random.is(0.5),
+      loss: random.pick([0, 0.01, 0.05]),
+      duplication: random.pick([0, 0.01, 0.05]),
+      reordering: random.pick([0, 0.05, 0.15]),
+      tearing: random.pick([0, 0.05]),
+      isEncoded: random.is(0.25)
     },
     disk: {
-      latencyMs: chance.pick([0.3, 1, 4]),
-      segmentBytes: chance.pick([2048, 8192, 32_768]),
-      cacheBytes: chance.pick([0, 1000, 65_536])
+      latencyMs: random.pick([0.3, 1, 4]),
+      segmentBytes: random.pick([2048, 8192, 32_768]),
+      cacheBytes: random.pick([0, 1000, 65_536])
     },
     application: {
-      snapshotEntries: chance.pick([5, 10, 20, 40]),
-      snapshotMs: chance.pick([1, 5, 30]),
-      applyMs: chance.pick([0, 0, 1, 5]),
-      ballastBytes: chance.pick([0, 300, 1500])
+      snapshotEntries: random.pick([5, 10, 20, 40]),
+      snapshotMs: random.pick([1, 5, 30]),
+      applyMs: random.pick([0, 0, 1, 5]),
+      ballastBytes: random.pick([0, 300, 1500])
     },
     client: {
-      lanes: chance.int(2, 6),
-      pauseMs: chance.pick([5, 20, 50]),
-      patienceMs: chance.pick([100, 300, 600]),
-      maxValueBytes: chance.pick([100, 1000, 3000, 5000]),
-      readPauseMs: chance.pick([30, 80, 200])
+      lanes: random.int(2, 6),
+      pauseMs: random.pick([5, 20, 50]),
+      patienceMs: random.pick([100, 300, 600]),
+      maxValueBytes: random.pick([100, 1000, 3000, 5000]),
+      readPauseMs: random.pick([30, 80, 200])
     },
-    everyMs: chance.pick([50, 80, 150]),
-    weights: drawWeights(chance)
+    everyMs: random.pick([50, 80, 150]),
+    weights: drawWeights(random)
   }
 }
 
-function drawLimits(chance: Chance): Partial<RaftLimits> {
+function drawLimits(random: RandomSource): Partial<RaftLimits> {
   return {
-    maxAppendBytes: chance.pick([200, 1000, 65_536]),
-    maxInflightMessages: chance.pick([1, 3, 16]),
-    maxInflightBytes: chance.pick([600, 4000, 1_048_576]),
-    maxUncommittedBytes: chance.pick([1000, 4000, 1_048_576]),
-    maxApplyBytes: chance.pick([100, 1000, 65_536]),
-    maxPendingReads: chance.pick([2, 100]),
-    maxPieceBytes: chance.pick([64, 200, 1000]),
-    retainedEntries: chance.pick([0, 3, 12])
+    maxAppendBytes: random.pick([200, 1000, 65_536]),
+    maxInflightMessages: random.pick([1, 3, 16]),
+    maxInflightBytes: random.pick([600, 4000, 1_048_576]),
+    maxUncommittedBytes: random.pick([1000, 4000, 1_048_576]),
+    maxApplyBytes: random.pick([100, 1000, 65_536]),
+    maxPendingReads: random.pick([2, 100]),
+    maxPieceBytes: random.pick([64, 200, 1000]),
+    retainedEntries: random.pick([0, 3, 12])
   }
 }
 
-function drawWeights(chance: Chance): RaftSettings['weights'] {
-  const weights: Partial<Record<HappeningKind, number>> = {}
+function drawWeights(random: RandomSource): RaftSettings['weights'] {
+  const weights: Partial<Record<EventKind, number>> = {}
   for (const [kind, common] of KINDS) {
     if (kind === 'retime') continue
     // What a crash can do to a write is wide enough to be tried in every seed.
-    weights[kind] = chance.is(0.7) || kind === 'crashInWrite' ? common * chance.between(0.2, 1) : 0
+    weights[kind] = random.is(0.7) || kind === 'crashInWrite' ? common * random.between(0.2, 1) : 0
   }
   return { ...weights, retime: 0 } as RaftSettings['weights']
 }

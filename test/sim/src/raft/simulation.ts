@@ -8,21 +8,21 @@ import { Faults } from './faults.js'
 import { RaftInvariants } from './invariants.js'
 import { RaftNetwork } from './network.js'
 import { SimNode, type Sabotage } from './node.js'
-import { Office } from './office.js'
+import { LeaderTenure } from './leader-tenure.js'
 import { Operator } from './operator.js'
-import { Peace } from './peace.js'
-import { KINDS, type Happening, type HappeningKind } from './schedule.js'
+import { Quiescence } from './quiescence.js'
+import { KINDS, type InjectedEvent, type EventKind } from './schedule.js'
 import { drawSettings, type RaftSettings } from './settings.js'
 import { encodeTick } from './ticks.js'
 import { Tracer } from './tracer.js'
-import { Waits } from './waits.js'
+import { LivenessWatch } from './liveness-watch.js'
 
 export interface RaftSimulationInit extends SeedInit {
   readonly settings?: (drawn: RaftSettings) => RaftSettings
   readonly sabotage?: Sabotage
 }
 
-export async function simulateRaft(init: RaftSimulationInit): Promise<SeedResult<HappeningKind>> {
+export async function simulateRaft(init: RaftSimulationInit): Promise<SeedResult<EventKind>> {
   return new RaftSimulation(init).run()
 }
 
@@ -30,25 +30,25 @@ const FOUNDING_MS = 300
 /** Far more than any seed has: nodes that keep each other busy for nothing. */
 const MAX_EVENTS = 300_000
 
-export class RaftSimulation extends SeedRun<HappeningKind> {
+export class RaftSimulation extends SeedRun<EventKind> {
   readonly settings: RaftSettings
   readonly network: RaftNetwork
   readonly nodes: readonly SimNode[]
   readonly byName = new Map<string, SimNode>()
   readonly invariants: RaftInvariants
-  readonly waits: Waits
+  readonly liveness: LivenessWatch
   readonly clients: Clients
   readonly operator: Operator
   readonly faults: Faults
-  readonly schedule: readonly Happening[]
-  isPeaceful = false
+  readonly schedule: readonly InjectedEvent[]
+  isQuiescent = false
   private readonly touched = new Set<SimNode>()
   private readonly tracer: Tracer | undefined
 
   constructor(init: RaftSimulationInit) {
     super(init)
     const { scheduler, coverage } = this
-    const drawn = drawSettings(this.chance.fork('settings'))
+    const drawn = drawSettings(this.random.fork('settings'))
     this.settings = init.settings?.(drawn) ?? drawn
     const { settings } = this
     if (settings.hasHandovers) coverage.add('seeds with handovers')
@@ -58,14 +58,14 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
     this.network = new RaftNetwork({
       scheduler,
       coverage,
-      chance: this.chance.fork('network'),
+      random: this.random.fork('network'),
       settings: settings.network,
       deliver: (from, to, message, label) => this.deliver(from, to, message, label)
     })
     this.network.isNoisy = isSelected(init, NOISE)
     if (settings.network.roundTripMs > 0) coverage.add('clusters far apart')
-    const office = new Office(scheduler, settings)
-    this.invariants = new RaftInvariants(this.byName, coverage, office)
+    const tenure = new LeaderTenure(scheduler, settings)
+    this.invariants = new RaftInvariants(this.byName, coverage, tenure)
     const { network, invariants } = this
     this.nodes = Array.from(
       { length: settings.nodes },
@@ -76,9 +76,9 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
           coverage,
           settings,
           invariants,
-          office,
+          tenure,
           sabotage: init.sabotage,
-          chance: this.chance.fork('nodes'),
+          random: this.random.fork('nodes'),
           touched: (node) => this.touched.add(node),
           onOpened: (node) => this.opened(node),
           onRefused: (node, error) => this.refused(node, error),
@@ -86,25 +86,25 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
             this.byName.delete(before)
             this.byName.set(node.name, node)
           },
-          ticked: (node) => this.waits.ticked(node),
+          ticked: (node) => this.liveness.ticked(node),
           onFatal: (node, error) => this.stopped(node, error)
         })
     )
     const { nodes } = this
     for (const node of nodes) this.byName.set(node.name, node)
-    this.waits = new Waits(scheduler, onError)
-    const { waits } = this
+    this.liveness = new LivenessWatch(scheduler, onError)
+    const { liveness } = this
     this.clients = new Clients({
       scheduler,
       coverage,
       invariants,
-      waits,
+      liveness,
       onError,
-      chance: this.chance.fork('clients'),
+      random: this.random.fork('clients'),
       settings: settings.client,
       nodes: this.byName
     })
-    this.operator = new Operator({ scheduler, coverage, settings, invariants, waits, nodes, leader, onError })
+    this.operator = new Operator({ scheduler, coverage, settings, invariants, liveness, nodes, leader, onError })
     this.faults = new Faults({
       scheduler,
       coverage,
@@ -114,10 +114,10 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
       leader,
       operator: this.operator,
       restart: (node, ms) => this.restart(node, ms),
-      burst: (chance) => this.clients.burst(chance)
+      burst: (random) => this.clients.burst(random)
     })
     const kinds = KINDS.map(([kind]) => kind)
-    const drawnSchedule = drawSchedule(kinds, this.chance.fork('schedule'), settings)
+    const drawnSchedule = drawSchedule(kinds, this.random.fork('schedule'), settings)
     this.schedule = drawnSchedule.filter(({ number }) => isSelected(init, number))
     scheduler.afterEvent = () => this.check()
   }
@@ -132,13 +132,13 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
     }
     this.clients.start()
     this.operator.watch()
-    this.plan(this.schedule, FOUNDING_MS, (happening, chance) => this.faults.happen(happening, chance))
+    this.plan(this.schedule, FOUNDING_MS, (event, random) => this.faults.inject(event, random))
     await this.runFor(FOUNDING_MS + settings.faultyMs)
     this.note('--- peace')
-    this.isPeaceful = true
+    this.isQuiescent = true
     this.operator.stop()
     this.faults.stop()
-    await new Peace(this, this.chance.fork('peace')).keep()
+    await new Quiescence(this, this.random.fork('peace')).keep()
     scheduler.hash.number(this.invariants.commitIndex)
     for (const { name, status, application } of this.nodes) {
       const { term = 0, lastIndex = 0, appliedIndex = 0, voters = [] } = status ?? {}
@@ -225,7 +225,7 @@ export class RaftSimulation extends SeedRun<HappeningKind> {
     }
     this.coverage.add('stopped by a disk')
     // The process ends in order and comes back, or its machine goes, too.
-    if (this.chance.is(0.5)) {
+    if (this.random.is(0.5)) {
       node.crash()
       this.restart(node, 200)
     } else {

@@ -1,7 +1,7 @@
 /** The end of a seed: no more faults, so that everything that was called ends, everybody agrees, and nothing is left over. */
 import { DEFAULT_ROUND_TRIP_MS, PROTOCOL_RAFT, timingOf } from '@quire/protocol'
 import { inspectClient } from '@quire/dsm-client/internal'
-import type { Chance } from '../random.js'
+import type { RandomSource } from '@quire/testing'
 import { Violation } from '../violation.js'
 import { countStats, type SimClient } from './clients.js'
 import { PAGE_BYTES } from './page-layout.js'
@@ -15,10 +15,10 @@ const STABLE_MS = 600
 
 type Contents = Awaited<ReturnType<Program['readAll']>>
 
-export class Peace {
+export class Quiescence {
   constructor(
     private readonly simulation: Simulation,
-    private readonly chance: Chance
+    private readonly random: RandomSource
   ) {}
 
   async keep(): Promise<void> {
@@ -26,13 +26,13 @@ export class Peace {
     // Links come back, a leader is found, sessions that the faults have cost learn it, and those of the dead run out.
     const { sessionTtlMs } = this.simulation.settings.client
     await this.until('the cluster is whole again', this.stableFor(STABLE_MS + 1.5 * sessionTtlMs))
-    this.simulation.isCalm = true
+    this.simulation.isQuiescent = true
     // What was called before the peace may still run into its time-out; what is called from now on must not.
     await this.until('programs end', () =>
       clients.every(({ client, running, isLeaving }) => client !== undefined && running === 0 && !isLeaving)
     )
     this.simulation.note('--- rest')
-    const programs = clients.map((client) => client.visitor(this.chance.fork(client.name)))
+    const programs = clients.map((client) => client.finalProgram(this.random.fork(client.name)))
     for (const program of programs) await this.complete('a visit of all pages', program.visitAll())
     await this.discardPrivately(programs)
     const contents = await this.agree(programs)
@@ -65,7 +65,7 @@ export class Peace {
   /** Private copies die with their pages, at every client, and others stay. */
   private async discardPrivately(programs: readonly Program[]): Promise<void> {
     for (const program of programs) await this.complete('private copies', program.makePrivate())
-    const truncating = this.chance.pick(programs)
+    const truncating = this.random.pick(programs)
     await this.complete('a truncation', truncating.halve())
     // The others hear of it a moment later.
     await this.simulation.runFor(200)

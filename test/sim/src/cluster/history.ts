@@ -19,7 +19,7 @@ export interface Intent extends Pick<HistoryEvent, 'process' | 'file' | 'offset'
 
 const MAX_STEPS = 500_000
 
-export class Chronicle {
+export class History {
   readonly events: HistoryEvent[] = []
   private lastValue = 0
 
@@ -73,7 +73,7 @@ export class ClientLog {
   private readonly sent = new Map<string, number>()
 
   constructor(
-    private readonly chronicle: Chronicle,
+    private readonly history: History,
     private readonly client: string,
     private readonly process: SimProcess
   ) {}
@@ -81,17 +81,17 @@ export class ClientLog {
   /** For `DsmClientInit.history`. */
   record(event: HistoryEvent): void {
     const { trueNs } = this.process
-    this.chronicle.add({ ...event, client: this.client, call: trueNs(event.call), return: trueNs(event.return) })
+    this.history.add({ ...event, client: this.client, call: trueNs(event.call), return: trueNs(event.return) })
   }
 
   /** What a program has seen that its client does not record. */
   note(event: Omit<HistoryEvent, 'client' | 'status'>): void {
-    this.chronicle.add({ ...event, client: this.client, status: 'ok' })
+    this.history.add({ ...event, client: this.client, status: 'ok' })
   }
 
   /** The client records how it ends, unless it is killed before that. The returned function tells that it has ended. `files`: where it is not known yet. */
   begin(intent: Intent, files = (): readonly string[] => [intent.file]): () => void {
-    const begun = { ...intent, call: this.chronicle.nowNs, files }
+    const begun = { ...intent, call: this.history.nowNs, files }
     this.intents.add(begun)
     return () => this.intents.delete(begun)
   }
@@ -101,15 +101,15 @@ export class ClientLog {
     if (protocol !== PROTOCOL_BULK) return
     const { message } = decodeFrame(clientMessage, frame)
     const pages = message.type === 'writeback' ? message.pages : message.type === 'ownerAckDirty' ? [message.dirty] : []
-    for (const { file, page } of pages) this.sent.set(`${session} ${file} ${page}`, this.chronicle.nowNs)
+    for (const { file, page } of pages) this.sent.set(`${session} ${file} ${page}`, this.history.nowNs)
   }
 
   /** What is under way may have happened; what is dirty is lost, unless bytes that have left were made durable. */
   killed(view: ClientView | undefined): void {
-    const now = this.chronicle.nowNs
-    const { chronicle } = this
+    const now = this.history.nowNs
+    const { history } = this
     for (const { files, ...intent } of this.intents) {
-      for (const file of files()) chronicle.add({ ...intent, file, client: this.client, status: 'info', return: now })
+      for (const file of files()) history.add({ ...intent, file, client: this.client, status: 'info', return: now })
     }
     this.intents.clear()
     if (view === undefined || view.isEnded) return
@@ -118,12 +118,12 @@ export class ClientLog {
     for (const [key, call] of this.sent) {
       const [session, file, page] = key.split(' ') as [string, string, string]
       if (session !== process) continue
-      chronicle.add({ ...base, op: 'writeback', status: 'info', file, offset: Number(page) * PAGE_BYTES, call })
+      history.add({ ...base, op: 'writeback', status: 'info', file, offset: Number(page) * PAGE_BYTES, call })
     }
     for (const page of view.pages) {
       if (!page.dirty) continue
       const [file, offset] = [String(page.file), page.index * PAGE_BYTES]
-      chronicle.add({ ...base, op: 'lost', status: 'ok', file, offset, call: now })
+      history.add({ ...base, op: 'lost', status: 'ok', file, offset, call: now })
     }
   }
 }

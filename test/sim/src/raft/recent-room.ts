@@ -11,7 +11,7 @@ interface Change {
   until: number | undefined
 }
 
-export class RoomLately {
+export class RecentRoom {
   private readonly changes = new Map<string, Change[]>()
 
   constructor(private readonly windowMs: number) {}

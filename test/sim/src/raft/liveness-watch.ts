@@ -17,7 +17,7 @@ interface Wait {
   readonly endsAtTick: number
 }
 
-export class Waits {
+export class LivenessWatch {
   private readonly waiting = new Set<Wait>()
 
   constructor(
@@ -60,12 +60,12 @@ export class Waits {
     for (const wait of this.waiting) {
       if (wait.node !== node || wait.life !== node.life || node.ticks < wait.endsAtTick) continue
       const facts = `${node.name}: ${wait.what} since ${wait.since.toFixed(1)} was to end with tick ${wait.endsAtTick}`
-      this.onError(new Violation('whoever waits hears in time', facts))
+      this.onError(new Violation('whoever liveness hears in time', facts))
     }
   }
 
   expectNone(before: number): void {
     const left = this.pending(before)
-    if (left.length > 0) throw new Violation('nobody waits for ever', left.join('; '))
+    if (left.length > 0) throw new Violation('nobody liveness for ever', left.join('; '))
   }
 }

@@ -9,10 +9,10 @@ import { Violation } from './violation.js'
 export interface Outcome {
   readonly failure: Error | undefined
   /** The faults and operations that took place before the end, the noise included. */
-  readonly happenings: readonly { readonly number: number; readonly kind: string }[]
+  readonly injected: readonly { readonly number: number; readonly kind: string }[]
 }
 
-export interface Minimised {
+export interface Minimized {
   readonly needed: readonly { readonly number: number; readonly kind: string }[]
   readonly all: number
   readonly runs: number
@@ -21,7 +21,7 @@ export interface Minimised {
 const MAX_RUNS = 250
 const MAX_SECONDS = 60
 
-export async function minimise(run: (selection: Selection) => Promise<Outcome>): Promise<Minimised> {
+export async function minimize(run: (selection: Selection) => Promise<Outcome>): Promise<Minimized> {
   const whole = await run({})
   const wanted = signature(whole)
   const startedAt = performance.now()
@@ -31,9 +31,9 @@ export async function minimise(run: (selection: Selection) => Promise<Outcome>):
   const failing = async (numbers: readonly number[]): Promise<number[] | undefined> => {
     runs++
     const result = await run({ only: new Set(numbers) })
-    return signature(result) === wanted ? result.happenings.map(({ number }) => number) : undefined
+    return signature(result) === wanted ? result.injected.map(({ number }) => number) : undefined
   }
-  let needed = whole.happenings.map(({ number }) => number)
+  let needed = whole.injected.map(({ number }) => number)
   let parts = 2
   while (needed.length > 0 && !isOver()) {
     const chunk = Math.ceil(needed.length / parts)
@@ -50,10 +50,10 @@ export async function minimise(run: (selection: Selection) => Promise<Outcome>):
       parts = Math.min(needed.length, parts * 2)
     }
   }
-  const kinds = new Map(whole.happenings.map(({ number, kind }) => [number, kind]))
+  const kinds = new Map(whole.injected.map(({ number, kind }) => [number, kind]))
   return {
     needed: needed.map((number) => ({ number, kind: kinds.get(number)! })),
-    all: whole.happenings.length,
+    all: whole.injected.length,
     runs
   }
 }

@@ -11,7 +11,7 @@ interface Waiting {
   readonly settle: (fate: Fate) => void
 }
 
-export class Pending {
+export class PendingProposals {
   private readonly waiting = new Map<number, Waiting[]>()
 
   get size(): number {

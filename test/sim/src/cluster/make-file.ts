@@ -10,15 +10,15 @@ const BEFORE: readonly Action[] = [
 const AFTER: readonly Action[] = ['write', 'read', 'readPage', 'sync']
 
 export async function makeFile(program: Program): Promise<void> {
-  const { chance, coverage } = program.init
-  const path = chance.pick(program.paths)
+  const { random, coverage } = program.init
+  const path = random.pick(program.paths)
   const handle = await program.create(path.startsWith('/whole'))
   try {
-    for (let i = chance.int(0, 4); i > 0; i--) await act(chance.pick(BEFORE), program, handle)
-    if (chance.is(0.3)) await program.sleep(chance.exponential(100))
-    if (chance.is(0.8)) {
+    for (let i = random.int(0, 4); i > 0; i--) await act(random.pick(BEFORE), program, handle)
+    if (random.is(0.3)) await program.sleep(random.exponential(100))
+    if (random.is(0.8)) {
       await name(program, handle, path)
-      for (let i = chance.int(0, 2); i > 0; i--) await act(chance.pick(AFTER), program, handle)
+      for (let i = random.int(0, 2); i > 0; i--) await act(random.pick(AFTER), program, handle)
     } else coverage.add('unnamed files that were given up')
   } catch (error) {
     // What cannot be closed now is closed in the end.

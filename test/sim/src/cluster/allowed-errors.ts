@@ -1,7 +1,7 @@
 /** Errors that calls may end with, by what goes wrong around them. Any other is a defect. */
 
 /** Files shrink, end and are closed, calls are given up, caches are small. */
-export const EXCUSED_WITHOUT_FAULTS: ReadonlySet<string> = new Set([
+export const ALLOWED_WITHOUT_FAULTS: ReadonlySet<string> = new Set([
   'ClosedError',
   'CacheFullError',
   'PastEndError',
@@ -11,7 +11,7 @@ export const EXCUSED_WITHOUT_FAULTS: ReadonlySet<string> = new Set([
 ])
 
 /** Sessions outlive their connections, or do not. */
-export const EXCUSED_BY_BREAKS: ReadonlySet<string> = new Set([...EXCUSED_WITHOUT_FAULTS, 'SessionExpiredError'])
+export const ALLOWED_BY_BREAKS: ReadonlySet<string> = new Set([...ALLOWED_WITHOUT_FAULTS, 'SessionExpiredError'])
 
 /** Others crash, networks break, and whoever waits may wait too long. */
-export const EXCUSED_BY_FAULTS: ReadonlySet<string> = new Set([...EXCUSED_BY_BREAKS, 'UnavailableError', 'BusyError'])
+export const ALLOWED_BY_FAULTS: ReadonlySet<string> = new Set([...ALLOWED_BY_BREAKS, 'UnavailableError', 'BusyError'])

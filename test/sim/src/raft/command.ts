@@ -4,7 +4,7 @@ import type { Job } from '../runner.js'
 import type { Selection } from '../schedule.js'
 import { simulateRaft } from './simulation.js'
 
-export function createRaftJob(selection: Selection, { isMinimised }: { readonly isMinimised: boolean }): Job {
+export function createRaftJob(selection: Selection, { isMinimized }: { readonly isMinimized: boolean }): Job {
   return {
     runSeed: async (seed, trace) => {
       const result = await simulateRaft({ seed, ...selection, ...(trace && { trace }) })
@@ -18,6 +18,6 @@ export function createRaftJob(selection: Selection, { isMinimised }: { readonly 
         failure: failure && describe(failure)
       }
     },
-    onFailure: createExplain({ name: 'raft', run: simulateRaft, selection, isMinimised })
+    onFailure: createExplain({ name: 'raft', run: simulateRaft, selection, isMinimized })
   }
 }

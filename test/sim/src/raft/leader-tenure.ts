@@ -23,7 +23,7 @@ interface RunningTime {
   at: number
 }
 
-export class Office {
+export class LeaderTenure {
   private readonly terms = new Map<string, Term>()
   private readonly running = new Map<string, RunningTime>()
   /** By node: when it last heard from whom, in its running time. */
@@ -56,11 +56,11 @@ export class Office {
 
   check({ id, term, voters, outgoing }: RaftStatus): void {
     const now = this.runningMs(id)
-    let office = this.terms.get(id)
-    if (office?.term !== term) this.terms.set(id, (office = { term, voters, since: now }))
-    if (voters !== office.voters) office.since = now
-    office.voters = voters
-    if (now - office.since <= this.limitMs) return
+    let tenure = this.terms.get(id)
+    if (tenure?.term !== term) this.terms.set(id, (tenure = { term, voters, since: now }))
+    if (voters !== tenure.voters) tenure.since = now
+    tenure.voters = voters
+    if (now - tenure.since <= this.limitMs) return
     const heard = this.heard.get(id)
     const isThere = (member: string): boolean => member === id || now - (heard?.get(member) ?? 0) <= this.limitMs
     for (const members of [voters, outgoing]) {

@@ -4,7 +4,7 @@ import { Violation } from '../violation.js'
 
 const ALL = 1000
 
-export class Names {
+export class ListingInvariants {
   /** Since when each leads to a file. */
   private readonly since = new Map<string, number>()
   /** When those that lead nowhere last did. */

@@ -1,9 +1,9 @@
 /** The end of a seed, without faults: everything must be settled, found, agreed on and bounded. */
-import type { Chance } from '../random.js'
+import type { RandomSource } from '@quire/testing'
 import { Violation } from '../violation.js'
-import { peaceBounds } from './bounds.js'
+import { quiescenceBounds } from './bounds.js'
 import type { SimNode } from './node.js'
-import { RoomLately } from './room-lately.js'
+import { RecentRoom } from './recent-room.js'
 import type { RaftSimulation } from './simulation.js'
 
 /** Everything that was waiting has ended by then: timeouts, elections, retries, snapshots, what was lost and comes back. */
@@ -17,10 +17,10 @@ const SHARE_OF_FULL = 0.3
 /** In the place of a fault's number. */
 const PEACE = -1
 
-export class Peace {
+export class Quiescence {
   constructor(
     private readonly sim: RaftSimulation,
-    private readonly chance: Chance
+    private readonly random: RandomSource
   ) {}
 
   async keep(): Promise<void> {
@@ -56,7 +56,7 @@ export class Peace {
   private pace(ms: number): number {
     const { tickMs, slowestTicks, electionTicks } = this.sim.settings
     const factor = Math.max(1, (2 * electionTicks * tickMs * slowestTicks) / USUAL_TIMEOUT_MS)
-    return ms * factor + this.entriesBehind() * peaceBounds(this.sim.settings).entryMs
+    return ms * factor + this.entriesBehind() * quiescenceBounds(this.sim.settings).entryMs
   }
 
   /** From the last entry that anybody waits for or has, to the last that every node has applied. */
@@ -119,16 +119,16 @@ export class Peace {
     const highest = (): number =>
       Math.max(0, ...sim.nodes.filter(({ isUp }) => isUp).map(({ pending }) => pending.lastIndex))
     await sim.until(
-      'nobody waits for ever',
+      'nobody liveness for ever',
       this.pace(WORK_MS),
       () => {
         const leader = sim.leader()
         const last = leader?.status?.lastIndex ?? 0
-        if (leader !== undefined && last < highest()) sim.clients.noise(leader, highest() - last, this.chance)
+        if (leader !== undefined && last < highest()) sim.clients.noise(leader, highest() - last, this.random)
         // Nodes that were removed get nothing any more.
-        return this.members().every(({ pending }) => pending.size === 0) && sim.waits.pending(before).length === 0
+        return this.members().every(({ pending }) => pending.size === 0) && sim.liveness.pending(before).length === 0
       },
-      () => `${sim.waits.pending(before).join('; ')}; entries up to ${highest()}; ${sim.describe()}`
+      () => `${sim.liveness.pending(before).join('; ')}; entries up to ${highest()}; ${sim.describe()}`
     )
   }
 
@@ -148,20 +148,20 @@ export class Peace {
     const isAtRest = (): boolean =>
       this.isConverged() && this.isLedByVoter() && this.members().every(({ status }) => status?.room === 'enough')
     await sim.until('liveness: all agree', this.pace(WORK_MS), isAtRest)
-    await sim.runFor(peaceBounds(sim.settings).acknowledgedMs)
+    await sim.runFor(quiescenceBounds(sim.settings).acknowledgedMs)
     return sim.leader()!
   }
 
   /** A transfer to a node that is down or mute ends after an election timeout, and its leader goes on (thesis §3.10). */
   private async failToTransfer(): Promise<void> {
     const { sim } = this
-    if (!this.chance.is(SHARE_OF_FAILING)) return
+    if (!this.random.is(SHARE_OF_FAILING)) return
     const leader = await this.comeToRest()
     const { term, voters } = leader.status!
     const others = voters.filter((name) => name !== leader.name)
     if (others.length < 2) return
-    const target = sim.byName.get(this.chance.pick(others))!
-    const isMute = this.chance.is(0.5)
+    const target = sim.byName.get(this.random.pick(others))!
+    const isMute = this.random.is(0.5)
     if (isMute) {
       // It stands in a term that the others hear of only afterwards. They must take it back in.
       for (const { name } of sim.nodes) sim.network.cut(target.name, name, PEACE)
@@ -170,8 +170,8 @@ export class Peace {
       target.isHeld = true
     }
     sim.operator.transferNow(leader, target.name)
-    const { failedTransferMs } = peaceBounds(sim.settings)
-    await sim.until('a transfer that fails ends', failedTransferMs, () => sim.waits.pending(Infinity).length === 0)
+    const { failedTransferMs } = quiescenceBounds(sim.settings)
+    await sim.until('a transfer that fails ends', failedTransferMs, () => sim.liveness.pending(Infinity).length === 0)
     const { role, term: termNow } = leader.status!
     if (role !== 'leader' || termNow !== term) {
       throw new Violation(
@@ -193,10 +193,10 @@ export class Peace {
     const leader = await this.comeToRest()
     const others = leader.status!.voters.filter((name) => name !== leader.name)
     if (others.length === 0) return
-    const to = this.chance.pick(others)
+    const to = this.random.pick(others)
     sim.operator.transferNow(leader, to)
-    await sim.until('a transfer completes', peaceBounds(sim.settings).transferMs, () => sim.leader()?.name === to)
-    await sim.until('a transfer completes', this.pace(WORK_MS), () => sim.waits.pending(Infinity).length === 0)
+    await sim.until('a transfer completes', quiescenceBounds(sim.settings).transferMs, () => sim.leader()?.name === to)
+    await sim.until('a transfer completes', this.pace(WORK_MS), () => sim.liveness.pending(Infinity).length === 0)
   }
 
   /**
@@ -206,7 +206,7 @@ export class Peace {
   private async fillLeadersDisk(): Promise<void> {
     const { sim } = this
     const first = sim.leader()!
-    if (first.status!.voters.length < 3 || !this.chance.is(SHARE_OF_FULL)) return
+    if (first.status!.voters.length < 3 || !this.random.is(SHARE_OF_FULL)) return
     await sim.until('liveness: all agree', this.pace(WORK_MS), () => this.isConverged())
     const elections = sim.coverage.get('elections')
     // Also when it drops what is in a snapshot.
@@ -215,7 +215,7 @@ export class Peace {
     await sim.until('a leader whose disk is full gives way', this.pace(WORK_MS), () => {
       const leader = sim.leader()
       // What is proposed uses up what the disk still has, and then shows who can go on.
-      if (leader?.status?.ready === true && leader.pending.size === 0) sim.clients.noise(leader, 3, this.chance)
+      if (leader?.status?.ready === true && leader.pending.size === 0) sim.clients.noise(leader, 3, this.random)
       const isOther = leader !== undefined && leader !== first && sim.leader()?.status?.ready === true
       return isOther && sim.invariants.commitIndex > before + 3
     })
@@ -233,11 +233,11 @@ export class Peace {
   private async fillAllDisks(): Promise<void> {
     const { sim } = this
     const { electionTicks, tickMs } = sim.settings
-    if (!this.chance.is(SHARE_OF_FULL)) return
+    if (!this.random.is(SHARE_OF_FULL)) return
     for (const { disk } of sim.nodes) disk.fill(-Infinity)
     for (let i = 0; i < 20; i++) {
       const leader = sim.leader()
-      if (leader !== undefined) sim.clients.noise(leader, 2, this.chance)
+      if (leader !== undefined) sim.clients.noise(leader, 2, this.random)
       await sim.runFor(electionTicks * tickMs)
     }
     sim.coverage.add('clusters without room')
@@ -256,8 +256,8 @@ export class Peace {
    */
   private async comeToRestWithoutRoom(): Promise<void> {
     const { sim } = this
-    const { roomKnownMs, handOverMs } = peaceBounds(sim.settings)
-    const rooms = new RoomLately(handOverMs)
+    const { roomKnownMs, handOverMs } = quiescenceBounds(sim.settings)
+    const rooms = new RecentRoom(handOverMs)
     let last = sim.leader()
     let term: number | undefined
     let since = 0
@@ -308,7 +308,7 @@ export class Peace {
       const leader = sim.leader()
       if (
         leader !== undefined &&
-        sim.waits.pending(Infinity).length === 0 &&
+        sim.liveness.pending(Infinity).length === 0 &&
         sim.coverage.get('read indexes') === before
       ) {
         sim.clients.read(leader)

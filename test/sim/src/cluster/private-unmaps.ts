@@ -1,5 +1,5 @@
 /** What a client took out of its private mappings by itself (even_cows = true). */
-export class Unmaps {
+export class PrivateUnmaps {
   private readonly ranges: {
     readonly file: number
     readonly at: number

@@ -11,7 +11,7 @@ import type { SimNetwork } from './network.js'
 import type { SimPeer } from './peers.js'
 import type { RaftInvariants } from './raft-invariants.js'
 
-export interface MemoriesInit {
+export interface EvidenceInvariantsInit {
   readonly scheduler: Scheduler
   readonly coverage: Coverage
   readonly network: SimNetwork
@@ -35,7 +35,7 @@ const HELLO_TAG = 1
 const WELCOME_TAG = 3
 const SEEN_TAG = 4
 
-export class Memories {
+export class EvidenceInvariants {
   private readonly settled = new Map<SimPeer, { readonly life: number; readonly entries: Settled[] }>()
   /** The last hello on each link. */
   private readonly hellos = new Map<string, RaftIntroduction>()
@@ -43,7 +43,7 @@ export class Memories {
   /** What a peer has told is not told again, and real streams lose nothing. */
   private readonly isLossy: boolean
 
-  constructor(private readonly init: MemoriesInit) {
+  constructor(private readonly init: EvidenceInvariantsInit) {
     const { network } = init
     this.isLossy = network.isFaulty && network.init.raftLoss > 0
   }

@@ -17,7 +17,7 @@ interface Heard {
   readonly asked: Map<string, boolean>
 }
 
-export class Ballots {
+export class VoteInvariants {
   private readonly begun = new Set<number>([0, 1])
   /** By term: by voter, whom it voted for. It outlives crashes. */
   private readonly votes = new Map<number, Map<string, string>>()

@@ -1,1 +1,0 @@
-export type { Mutant } from '../mutants/mutant.js'
