@@ -134,10 +134,13 @@ export class RaftInvariants {
     }
     watched.commit = commitIndex
     // A follower may know of a commit before the entry has replaced another one on its disk. What it applied is there.
-    const end = Math.min(isLeader ? commitIndex : appliedIndex, watched.log.length - 1)
+    const end = isLeader ? commitIndex : appliedIndex
     for (; watched.checked < end; watched.checked++) {
       const index = watched.checked + 1
-      this.checkCommitted(peer, index, watched.log[index]!, term)
+      // A leader commits what a majority of followers has, even while its own disk is still writing it.
+      const entry = watched.log[index] ?? this.onMajority(index)
+      if (entry === undefined) return
+      this.checkCommitted(peer, index, entry, term)
     }
   }
 
@@ -175,6 +178,15 @@ export class RaftInvariants {
     if (index > 1 && holders * 2 <= this.peers.length) {
       throw new Violation('committed is durable', `entry ${index} of term ${entry.term} is on ${holders} disks`)
     }
+  }
+
+  /** The entry that a majority has on disk. */
+  private onMajority(index: number): Known | undefined {
+    for (const { log } of this.watched.values()) {
+      const entry = log[index]
+      if (entry !== undefined && this.holders(index, entry.term) * 2 > this.peers.length) return entry
+    }
+    return undefined
   }
 
   private holders(index: number, term: number): number {
