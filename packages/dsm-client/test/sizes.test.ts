@@ -57,6 +57,30 @@ describe('a truncation or a hole that somebody’s pin holds up', () => {
   })
 })
 
+describe('a write that a truncation overtakes', () => {
+  it('begins again without the pages that it has written, which others may have changed since (cluster seed 550)', async () => {
+    const { file, leader, cluster } = await withFile()
+    leader.holding.add('fault')
+    const writing = file.write(0, new Uint8Array(2 * PAGE).fill(1))
+    await settle()
+    leader.releaseNext('fault')
+    await settle()
+    expect(leader.of('fault').map(({ page }) => page)).toEqual([0, 1])
+    // Another session gets page 0 with what was written to it, and shortens the file to that page.
+    leader.send({ type: 'revoke', term: leader.term, op: 8, file: FILE, page: 0, after: 1 })
+    const range = { first: 1, end: END, size: PAGE, discards: 1 }
+    leader.send({ type: 'discard', term: leader.term, op: 9, file: FILE, ...range })
+    cluster.files.set('/f', { ...cluster.files.get('/f')!, size: PAGE, discards: 1 })
+    leader.send({ type: 'discarded', term: leader.term, op: 9, file: FILE, committed: true })
+    await settle()
+    expect(leader.last('ownerAckDirty').dirty.page).toBe(0)
+    leader.release('fault')
+    await world.until(writing)
+    expect(leader.last('extend')).toMatchObject({ file: FILE, size: 2 * PAGE })
+    expect(leader.of('fault').map(({ page }) => page)).toEqual([0, 1, 1])
+  })
+})
+
 describe('a file that is being opened', () => {
   it('is shortened also by an order that comes right behind the answer, whatever becomes of the leader', async () => {
     const { leader, cluster, file, discard } = await withFile()

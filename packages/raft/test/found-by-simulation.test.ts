@@ -136,3 +136,34 @@ describe('a log without space', () => {
     await log.close()
   })
 })
+
+describe('a log that starts again', () => {
+  const bootstrap = { voters: ['a'], learners: [], context: new Uint8Array(0) }
+
+  it('makes durable what it reads of a write that failed (seed 1)', async () => {
+    const disk = createMemoryDisk()
+    const first = await createSegmentedLog({ disk, segmentBytes: 4096, create: { bootstrap } })
+    disk.fail('write', new Error('the disk is broken'))
+    await expect(first.append({ entries: [entry(2, 1, 'x')] })).rejects.toThrow('the disk is broken')
+    // The process ends and its machine does not: the bytes of the write can be read, and are not durable.
+    const second = await createSegmentedLog({ disk, segmentBytes: 4096 })
+    expect(second.lastIndex).toBe(2)
+    const third = await createSegmentedLog({ disk: disk.crash(() => 0), segmentBytes: 4096 })
+    expect(third.lastIndex).toBe(2)
+    await third.close()
+  })
+
+  it('makes durable the names that it reads, because the flush of the directory may have failed (seed 1)', async () => {
+    const disk = createMemoryDisk()
+    const first = await createSegmentedLog({ disk, segmentBytes: 4096, create: { bootstrap } })
+    await first.append({ entries: [entry(2, 1, 'x')] })
+    const [name] = await disk.list()
+    await disk.rename(name!, 'moved')
+    await disk.rename('moved', name!)
+    await createSegmentedLog({ disk, segmentBytes: 4096 })
+    // Of two changes that are not durable, this power loss keeps the first.
+    const third = await createSegmentedLog({ disk: disk.crash(() => 0.5), segmentBytes: 4096 })
+    expect(third.lastIndex).toBe(2)
+    await third.close()
+  })
+})
