@@ -113,7 +113,7 @@ function remembersBoot(sighting: RaftSighting | undefined, { identity }: Folder)
 }
 
 /** The peer remembered an acknowledgment that the copy lacks, or another incarnation that takes part. */
-function remembersMore(sighting: RaftSighting | undefined, { identity, last }: Folder): boolean {
+export function remembersMore(sighting: RaftSighting | undefined, { identity, last }: Folder): boolean {
   if (sighting === undefined) return false
   // A folder that never took part may be made anew.
   if (sighting.incarnation !== identity.incarnation) return sighting.admitted

@@ -36,7 +36,7 @@ interface Past {
 
 export class RaftInvariants {
   readonly log: LogWatch
-  readonly ballots: VoteInvariants
+  readonly votes: VoteInvariants
   /** Committed configurations, by index; the last is in force. */
   readonly configurations: { readonly index: number; readonly configuration: RaftConfiguration }[] = []
   private readonly past = new Map<string, Past>()
@@ -50,7 +50,7 @@ export class RaftInvariants {
     private readonly tenure: LeaderTenure
   ) {
     this.log = new LogWatch(coverage)
-    this.ballots = new VoteInvariants(nodes)
+    this.votes = new VoteInvariants(nodes)
   }
 
   get commitIndex(): number {
@@ -91,8 +91,8 @@ export class RaftInvariants {
     if (term < past.term) throw new Violation('terms rise', `${node.name}: ${past.term} -> ${term}`)
     // Who stands in an election begins its term. All others have heard of it.
     if (role === 'candidate' || (role === 'leader' && past.role !== 'candidate')) {
-      this.ballots.checkBegun(node, term, past.members)
-    } else if (!this.ballots.isBegun(term)) {
+      this.votes.checkBegun(node, term, past.members)
+    } else if (!this.votes.isBegun(term)) {
       throw new Violation('pre-vote raises no term', `${node.name} is in term ${term}, in which nobody stood`)
     }
   }
@@ -106,13 +106,13 @@ export class RaftInvariants {
     }
     if (other === undefined) this.coverage.add('elections')
     this.leaders.set(term, name)
-    this.ballots.checkElected(node, status)
+    this.votes.checkElected(node, status)
     // It may be a leader of the past, which learns only now that it was elected: it owes nothing to later terms.
     const { committed } = this.log
     let index = this.commitIndex
     while (index > 0 && committed[index]!.inTerm >= term) index--
     // What it stood with may be newer than its disk, which can be full.
-    const stood = this.ballots.logOf(name, term)
+    const stood = this.votes.logOf(name, term)
     const held = stood === undefined ? watched.entries[index]?.term : this.log.termIn(stood, index)
     const last = stood?.lastIndex ?? lastIndex
     if (last < index || (held !== undefined && held !== committed[index]!.term)) {

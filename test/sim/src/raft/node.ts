@@ -155,7 +155,7 @@ export class SimNode implements ObservedNode {
     process?.enter('io', label, () => {
       if (this.node === undefined) return
       this.world.tenure.delivered(this.name, from)
-      this.world.invariants.ballots.delivered(this, from, message)
+      this.world.invariants.votes.delivered(this, from, message)
       this.node.receive(from, message)
     })
   }
@@ -308,7 +308,7 @@ export class SimNode implements ObservedNode {
         transport: {
           send: (to, message) => {
             if (!alive()) return
-            invariants.ballots.sent(this, to, message)
+            invariants.votes.sent(this, to, message)
             if (message.type === 'append') invariants.log.sent(name, message)
             network.send(name, to, message)
           }

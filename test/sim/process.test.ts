@@ -1,0 +1,20 @@
+import { createRandomSource } from '@quire/testing'
+import { describe, expect, it } from 'vitest'
+import { SimProcess } from './src/process.js'
+import { Scheduler } from './src/scheduler.js'
+
+describe('a simulated process that was stalled', () => {
+  it('is awake once it has worked off everything that came meanwhile (raft seed 2026601545)', async () => {
+    const scheduler = new Scheduler()
+    const process = new SimProcess('n1', scheduler, createRandomSource(1), 1)
+    const wasAwake: boolean[] = []
+    process.stall(10)
+    for (const label of ['first', 'second']) {
+      process.enter('io', label, () => wasAwake.push(process.isAwake))
+    }
+    expect(process.isAwake).toBe(false)
+    await scheduler.run(20)
+    expect(wasAwake).toEqual([false, true])
+    expect(process.isAwake).toBe(true)
+  })
+})
