@@ -20,7 +20,7 @@ function peer(name: string, role: 'leader' | 'follower', { durable = 1, commit =
     entries: (from: number, end: number) => entries.slice(from - 1, end - 1)
   }
   const status = { role, term: TERM, commitIndex: commit, appliedIndex: applied, lastIndex: 2 }
-  const core = { replica: { log }, node: { status: () => status } }
+  const core = { root: { replica: { log }, node: { status: () => status } } }
   return { name, life: 1, isOnOldFolder: false, core } as unknown as SimPeer
 }
 
