@@ -13,6 +13,9 @@ export const COUNT = '/test/count/1'
 export const MAX_FRAME_BYTES = 1 << 20
 export const LOOPBACK = '/ip4/127.0.0.1/tcp/0'
 
+// Loads libp2p before the time limit of the first test starts. A busy machine takes seconds for it.
+await createLibp2pNetwork({ privateKey: await generatePrivateKey(), listen: [] }).then((node) => node.close())
+
 const cleanups: (() => unknown)[] = []
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
