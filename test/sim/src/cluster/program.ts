@@ -144,7 +144,7 @@ export class Program {
 
   private unexpected(action: string, error: Error): Error {
     if (!ALLOWED_BY_FAULTS.has(error.name)) return error
-    return new Violation('nobody liveness in vain', `${this.init.name}, ${action}: ${String(error)}`)
+    return new Violation('no call waits in vain', `${this.init.name}, ${action}: ${String(error)}`)
   }
 
   /** Faults have stopped and whatever they cost is paid: nothing that is open may be stuck. */

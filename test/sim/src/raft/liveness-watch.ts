@@ -60,12 +60,12 @@ export class LivenessWatch {
     for (const wait of this.waiting) {
       if (wait.node !== node || wait.life !== node.life || node.ticks < wait.endsAtTick) continue
       const facts = `${node.name}: ${wait.what} since ${wait.since.toFixed(1)} was to end with tick ${wait.endsAtTick}`
-      this.onError(new Violation('whoever liveness hears in time', facts))
+      this.onError(new Violation('a call ends in time', facts))
     }
   }
 
   expectNone(before: number): void {
     const left = this.pending(before)
-    if (left.length > 0) throw new Violation('nobody liveness for ever', left.join('; '))
+    if (left.length > 0) throw new Violation('no call waits forever', left.join('; '))
   }
 }

@@ -118,14 +118,14 @@ export const TRANSFER: readonly Mutant[] = [
     replace: 'if (false) {'
   },
   {
-    name: 'a transfer liveness for ever',
+    name: 'a transfer waits for ever',
     rule: 'scenario 35',
     file: 'pending-transfer.js',
     find: 'reject(new TransferFailedError(to));',
     replace: 'return true;'
   },
   {
-    name: "a deposed leader's transfer liveness",
+    name: "a deposed leader's transfer waits",
     rule: 'docs/raft.md, transfer',
     file: 'pending-transfer.js',
     find: 'const hasTimedOut = this.ticksWithoutLeader >= this.timeoutTicks;',

@@ -119,7 +119,7 @@ export class Quiescence {
     const highest = (): number =>
       Math.max(0, ...sim.nodes.filter(({ isUp }) => isUp).map(({ pending }) => pending.lastIndex))
     await sim.until(
-      'nobody liveness for ever',
+      'no call waits forever',
       this.pace(WORK_MS),
       () => {
         const leader = sim.leader()
