@@ -1,5 +1,4 @@
-import { CorruptionError, decode, MAX_ENTRY_BYTES, raftConfiguration } from '@quire/protocol'
-import { crc32c } from '@node-rs/crc32'
+import { decode, MAX_ENTRY_BYTES, raftConfiguration } from '@quire/protocol'
 import { beforeEach, describe, expect, it } from 'vitest'
 import {
   createMemoryDisk,
@@ -7,38 +6,18 @@ import {
   LogFailedError,
   LogNotInitializedError,
   SECTOR_BYTES,
-  type LogWrite,
   type MemoryDisk,
   type RaftLog
 } from '../src/index.js'
-import { encodeSegmentHeader } from '../src/log/segment.js'
 import { contentOf, entries, entry } from './support/log-model.js'
 import { FakeClock } from '@quire/testing'
+import { big, bootstrap, create, openLog, segmentsOf } from './support/log-on-disk.js'
 import { seededRandom } from './support/seeded-random.js'
-
-const bootstrap = { voters: ['a', 'b', 'c'], learners: ['d'], context: Uint8Array.of(1, 2, 3) }
-const create = { bootstrap }
-const SNAPSHOT = { index: 100, term: 2, configuration: { ...entry(90, 2), kind: 'config' as const } }
-const FIRST_SEGMENT = '0000000001-00000000000001.log'
-/** Offset of a log's second batch: after the segment's header and the batch of entry 1. */
-const SECOND_BATCH = 2 * SECTOR_BYTES
 
 let disk: MemoryDisk
 beforeEach(() => {
   disk = createMemoryDisk()
 })
-
-function open(options: { segmentBytes?: number; cacheBytes?: number; identity?: string } = {}): Promise<RaftLog> {
-  return createSegmentedLog({ disk, segmentBytes: 64 * 1024, ...options, create })
-}
-
-function big(index: number, sectors: number): LogWrite {
-  return { entries: [{ index, term: 1, kind: 'normal', data: new Uint8Array(sectors * SECTOR_BYTES).fill(7) }] }
-}
-
-async function zeroSector(offset: number): Promise<void> {
-  for (let i = 0; i < SECTOR_BYTES; i++) disk.damage(FIRST_SEGMENT, offset + i, () => 0)
-}
 
 describe('a log', () => {
   it('rejects a first configuration whose members form no valid cluster', async () => {
@@ -60,10 +39,10 @@ describe('a log', () => {
   })
 
   it('keeps copies of its last entries in memory after a restart, not whole segments', async () => {
-    const log = await open()
+    const log = await openLog(disk)
     for (let i = 2; i < 50; i++) await log.append({ entries: entries(i, i, 1) })
     await log.close()
-    const again = await open()
+    const again = await openLog(disk)
     for (const { data } of again.entries(2, 50, 1e6)) expect(data.buffer.byteLength).toBe(data.length)
     await again.close()
   })
@@ -105,7 +84,7 @@ describe('a log on a disk that is almost full', () => {
 
 describe('a new log', () => {
   it('starts with the first configuration as entry 1 of term 1, committed', async () => {
-    const log = await open()
+    const log = await openLog(disk)
     expect(log.hardState).toEqual({ term: 1, vote: undefined, commit: 1 })
     expect(log.configurations).toHaveLength(1)
     expect(decode(raftConfiguration, log.entries(1, 2, 1000)[0]!.data)).toEqual({
@@ -117,15 +96,15 @@ describe('a new log', () => {
 
   it('is made only if a first configuration is given', async () => {
     await expect(createSegmentedLog({ disk })).rejects.toThrow(LogNotInitializedError)
-    await open()
+    await openLog(disk)
     await expect(createSegmentedLog({ disk })).resolves.toBeDefined()
   })
 
   it('22 a wiped voter rejoining under its old id is refused, even if files without content remain', async () => {
-    const log = await open()
+    const log = await openLog(disk)
     await log.append(big(2, 100))
     await log.close()
-    for (const name of await segments()) await disk.remove(name)
+    for (const name of await segmentsOf(disk)) await disk.remove(name)
     expect(await disk.list()).toEqual(['hard-state', 'spare.tmp'])
     await expect(createSegmentedLog({ disk })).rejects.toThrow(LogNotInitializedError)
   })
@@ -135,11 +114,11 @@ describe('a new log', () => {
       const random = seededRandom(seed)
       const clock = new FakeClock()
       disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
-      void open()
+      void openLog(disk)
       await clock.advance(random.next() * 12)
       disk = disk.crash(() => random.next())
       let log: RaftLog | undefined
-      void open().then((opened) => (log = opened))
+      void openLog(disk).then((opened) => (log = opened))
       await clock.until(() => log !== undefined, 1000)
       expect(log!.lastIndex).toBe(1)
     }
@@ -150,7 +129,7 @@ describe('a new log', () => {
     /** Runs a start for that many operations, or until it is done. */
     const start = async (operations: number): Promise<RaftLog | Error | undefined> => {
       let outcome: RaftLog | Error | undefined
-      open().then(
+      openLog(disk).then(
         (log) => (outcome = log),
         (error: Error) => (outcome = error)
       )
@@ -174,29 +153,29 @@ describe('a new log', () => {
   })
 
   it('refuses files that belong to another log', async () => {
-    await open({ identity: 'cluster x, node a' })
-    await expect(open({ identity: 'cluster x, node b' })).rejects.toThrow(/belongs to another log/)
+    await openLog(disk, { identity: 'cluster x, node a' })
+    await expect(openLog(disk, { identity: 'cluster x, node b' })).rejects.toThrow(/belongs to another log/)
   })
 })
 
 describe('appending', () => {
   it('keeps entries and hard state over a restart', async () => {
-    const log = await open()
+    const log = await openLog(disk)
     await log.append({ hardState: { term: 2, vote: 'b', commit: 1 }, entries: entries(2, 9, 2) })
     await log.close()
-    const again = await open()
+    const again = await openLog(disk)
     expect(contentOf(again)).toEqual(contentOf(log))
     expect(again.hardState).toEqual({ term: 2, vote: 'b', commit: 1 })
     expect([again.term(0), again.term(1), again.term(9), again.term(10)]).toEqual([0, 1, 2, undefined])
   })
 
   it('replaces a conflicting suffix, also over a restart (§5.3)', async () => {
-    const log = await open({ cacheBytes: 0 })
+    const log = await openLog(disk, { cacheBytes: 0 })
     await log.append({ entries: entries(2, 6, 1) })
     await log.append({ entries: entries(4, 5, 2) })
     const texts = ['2@1', '3@1', '4@2', '5@2']
     expect(contentOf(log).entries.slice(1)).toEqual([...entries(2, 3, 1), ...entries(4, 5, 2)])
-    const again = contentOf(await open()).entries.slice(1)
+    const again = contentOf(await openLog(disk)).entries.slice(1)
     expect(again.map(({ data }) => String.fromCharCode(...data))).toEqual(texts)
   })
 
@@ -205,7 +184,7 @@ describe('appending', () => {
     let writes = 0
     disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => (writes++, 1) })
     let log: RaftLog | undefined
-    void open().then((opened) => (log = opened))
+    void openLog(disk).then((opened) => (log = opened))
     await clock.until(() => log !== undefined)
     writes = 0
     const order: number[] = []
@@ -216,7 +195,7 @@ describe('appending', () => {
   })
 
   it('continues in new segments, and makes larger ones for larger batches', async () => {
-    const log = await open({ segmentBytes: 4096, cacheBytes: 100 })
+    const log = await openLog(disk, { segmentBytes: 4096, cacheBytes: 100 })
     for (let i = 2; i <= 60; i++) await log.append({ entries: [entry(i, 1)] })
     await log.append({
       entries: [{ index: 61, term: 1, kind: 'normal', data: new Uint8Array(MAX_ENTRY_BYTES).fill(3) }]
@@ -224,7 +203,7 @@ describe('appending', () => {
     await log.append({ entries: [entry(62, 1)] })
     await log.close()
     expect((await disk.list()).filter((name) => name.endsWith('.log')).length).toBeGreaterThan(8)
-    const again = await open({ segmentBytes: 4096, cacheBytes: 100 })
+    const again = await openLog(disk, { segmentBytes: 4096, cacheBytes: 100 })
     expect(again.lastIndex).toBe(62)
     expect(again.entries(61, 62, 1)[0]!.data).toHaveLength(MAX_ENTRY_BYTES)
     await again.append({ entries: [entry(63, 1)] })
@@ -232,7 +211,7 @@ describe('appending', () => {
   })
 
   it('returns as many entries as fit, but at least one', async () => {
-    const log = await open({ cacheBytes: 200 })
+    const log = await openLog(disk, { cacheBytes: 200 })
     await log.append({ entries: entries(2, 50, 1) })
     expect(log.entries(2, 51, 1)).toHaveLength(1)
     expect(log.entries(2, 51, 100)).toHaveLength(4)
@@ -242,7 +221,7 @@ describe('appending', () => {
 
 describe('a failing disk', () => {
   it('makes the log reject everything, because a failed flush is never repeated', async () => {
-    const log = await open()
+    const log = await openLog(disk)
     disk.fail('write', new Error('EIO'))
     const results = await Promise.allSettled([
       log.append({ entries: [entry(2, 1)] }),
@@ -257,166 +236,11 @@ describe('a failing disk', () => {
 
 describe('a disk that was full for a while', () => {
   it('does no harm if there is room again before the segment ends', async () => {
-    const log = await open({ segmentBytes: 4096 })
+    const log = await openLog(disk, { segmentBytes: 4096 })
     disk.setCapacity(disk.usedBytes)
     for (let i = 2; i <= 6; i++) await log.append({ entries: [entry(i, 1)] })
     disk.setCapacity(Infinity)
     for (let i = 7; i <= 30; i++) await log.append({ entries: [entry(i, 1)] })
-    expect((await open({ segmentBytes: 4096 })).lastIndex).toBe(30)
+    expect((await openLog(disk, { segmentBytes: 4096 })).lastIndex).toBe(30)
   })
 })
-
-describe('recovery', () => {
-  it('cuts off a last batch that lacks sectors, and its place can be written again', async () => {
-    const log = await open()
-    await log.append(big(2, 4))
-    await zeroSector(SECOND_BATCH + 2 * SECTOR_BYTES)
-    const again = await open()
-    expect(again.lastIndex).toBe(1)
-    await again.append({ entries: [entry(2, 1)] })
-    expect(contentOf(await open()).entries).toHaveLength(2)
-  })
-
-  it('cuts off a last batch that lacks its first sector', async () => {
-    const log = await open()
-    await log.append(big(2, 4))
-    await zeroSector(SECOND_BATCH)
-    expect((await open()).lastIndex).toBe(1)
-  })
-
-  it('does not take zeros in the data for missing sectors', async () => {
-    const log = await open()
-    await log.append({ entries: [{ index: 2, term: 1, kind: 'normal', data: new Uint8Array(8192) }] })
-    disk.damage(FIRST_SEGMENT, SECOND_BATCH + 100, (byte) => byte ^ 1)
-    await expect(open()).rejects.toMatchObject({ name: 'CorruptionError', offset: SECOND_BATCH })
-  })
-
-  it.each([0, 5, 17, 30, 700])(
-    'refuses a last batch with a flipped bit at %i, because no torn write leaves that',
-    async (at) => {
-      const log = await open()
-      await log.append(big(2, 4))
-      disk.damage(FIRST_SEGMENT, SECOND_BATCH + at, (byte) => byte ^ 4)
-      await expect(open()).rejects.toMatchObject({
-        name: 'CorruptionError',
-        where: FIRST_SEGMENT,
-        offset: SECOND_BATCH
-      })
-    }
-  )
-
-  it.each([0, 1, 2])(
-    'refuses a missing sector (%i) before a later batch, because the sector was acknowledged',
-    async (sector) => {
-      const log = await open()
-      await log.append(big(2, 4))
-      await log.append({ entries: [entry(3, 1)] })
-      await zeroSector(SECOND_BATCH + sector * SECTOR_BYTES)
-      await expect(open()).rejects.toThrow(CorruptionError)
-    }
-  )
-
-  it('refuses a missing sector before a later segment', async () => {
-    const log = await open({ segmentBytes: 4096 })
-    for (let i = 2; i < 20; i++) await log.append({ entries: [entry(i, 1)] })
-    await zeroSector(7 * SECTOR_BYTES)
-    await expect(open({ segmentBytes: 4096 })).rejects.toThrow(/a batch is missing|starts with batch/)
-  })
-
-  it.each([0, 8, 13, 21])('refuses a segment with a damaged header (%i)', async (at) => {
-    await open()
-    disk.damage(FIRST_SEGMENT, at, (byte) => byte ^ 1)
-    await expect(open()).rejects.toThrow(CorruptionError)
-  })
-
-  it('refuses a log that lacks a segment', async () => {
-    const log = await open({ segmentBytes: 4096 })
-    for (let i = 2; i < 40; i++) await log.append({ entries: [entry(i, 1)] })
-    const names = (await disk.list()).filter((name) => name.endsWith('.log'))
-    await disk.remove(names[1]!)
-    await expect(open({ segmentBytes: 4096 })).rejects.toThrow(/segment 2 is missing/)
-  })
-
-  it('refuses a log that ends below its commit index', async () => {
-    const log = await open()
-    await log.append({ entries: entries(2, 9, 1) })
-    await log.append({ hardState: { term: 1, vote: undefined, commit: 9 }, entries: [entry(5, 2)] })
-    await log.close()
-    await expect(open()).rejects.toThrow(/ends at 5, 9 was committed/)
-  })
-
-  it('finds damage of an old entry when it reads that entry', async () => {
-    const log = await open({ cacheBytes: 0 })
-    await log.append(big(2, 4))
-    await log.append({ entries: [entry(3, 1)] })
-    disk.damage(FIRST_SEGMENT, SECOND_BATCH + 1000, (byte) => byte ^ 1)
-    expect(() => log.entries(2, 3, 1)).toThrow(CorruptionError)
-  })
-
-  it('39 damage to a committed entry is not a torn tail: the error names file and offset', async () => {
-    const log = await open()
-    await log.append(big(2, 4))
-    await log.append(big(3, 4))
-    for (const batch of [SECOND_BATCH, SECOND_BATCH + 5 * SECTOR_BYTES]) {
-      // All of the header and the bitmap, and samples of the payload. The last batch was acknowledged as well.
-      const places = [...Array(64).keys(), ...Array.from({ length: 60 }, (_, i) => 64 + 32 * i)]
-      for (const at of places) {
-        for (const bit of [1, 128]) {
-          disk.damage(FIRST_SEGMENT, batch + at, (byte) => byte ^ bit)
-          await expect(open()).rejects.toMatchObject({ name: 'CorruptionError', where: FIRST_SEGMENT, offset: batch })
-          disk.damage(FIRST_SEGMENT, batch + at, (byte) => byte ^ bit)
-        }
-      }
-    }
-    expect((await open()).lastIndex).toBe(3)
-  })
-
-  it('refuses a segment without its first batch, which was durable before the segment had its name', async () => {
-    const log = await open({ segmentBytes: 4096 })
-    for (let i = 2; i <= 8; i++) await log.append({ entries: [entry(i, 1)] })
-    const last = (await segments()).at(-1)!
-    for (let i = 0; i < SECTOR_BYTES; i++) disk.damage(last, SECTOR_BYTES + i, () => 0)
-    await expect(open({ segmentBytes: 4096 })).rejects.toMatchObject({
-      where: last,
-      reason: 'the first batch is missing'
-    })
-  })
-
-  it('refuses a log that lacks a batch before a reset, unless the later segment says that it is a reset', async () => {
-    const log = await open()
-    await log.append({ entries: [entry(2, 1)] })
-    // The segments before a reset stay until they can be removed.
-    disk.fail('remove', new Error('EBUSY'))
-    await log.append({ reset: SNAPSHOT, entries: [entry(101, 2)] })
-    expect(await segments()).toHaveLength(2)
-    await zeroSector(SECOND_BATCH)
-    await expect(open()).rejects.toThrow(/starts with batch 3, 2 is next/)
-  })
-
-  it('makes the name of a segment durable that a killed process left behind', async () => {
-    const log = await open({ segmentBytes: 4096 })
-    disk.fail('flushDirectory', new Error('killed'))
-    const append = async (): Promise<void> => {
-      for (let i = 2; ; i++) await log.append({ entries: [entry(i, 1)] })
-    }
-    await expect(append()).rejects.toThrow(LogFailedError)
-    const { lastIndex } = await open({ segmentBytes: 4096 })
-    expect(lastIndex).toBe(log.lastIndex + 1)
-    disk = disk.crash(() => 0)
-    expect((await open({ segmentBytes: 4096 })).lastIndex).toBe(lastIndex)
-  })
-
-  it('refuses segments of another format', async () => {
-    await open()
-    const header = encodeSegmentHeader({ number: 1, firstIndex: 1, firstBatch: 1, identity: 0 })
-    // These bytes are the version and the checksum over it.
-    header[12] = 1
-    new DataView(header.buffer).setUint32(8, crc32c(header.subarray(12)), true)
-    for (const [at, byte] of header.entries()) disk.damage(FIRST_SEGMENT, at, () => byte)
-    await expect(open()).rejects.toMatchObject({ name: 'VersionMismatchError', found: 1, supported: 2 })
-  })
-})
-
-async function segments(): Promise<string[]> {
-  return (await disk.list()).filter((name) => name.endsWith('.log'))
-}
