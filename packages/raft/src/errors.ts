@@ -30,7 +30,7 @@ export class LogNotInitializedError extends Error {
   override readonly name = 'LogNotInitializedError'
   readonly code = 'ERR_LOG_NOT_INITIALIZED'
   constructor() {
-    super('there is no log on this disk, and no `create` asks for a new one')
+    super('no log exists on this disk, and `create` was not given')
   }
 }
 
