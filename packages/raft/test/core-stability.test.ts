@@ -79,7 +79,7 @@ describe('a node that has heard from a leader within the shortest timeout (thesi
     expect(node.take('voteReply')[0]!.message).toEqual(voteFor(3))
   })
 
-  it('includes the leader itself, at any time', () => {
+  it('may be the leader itself, which ignores such elections at any time', () => {
     const node = new CoreHarness().lead()
     for (let i = 0; i < 30; i++) node.tick(1).step('b', accepted(2, 2)).step('c', vote(9)).step('c', preVote(9))
     expect(node.take('voteReply')).toEqual([])
@@ -91,7 +91,7 @@ describe('a node that has heard from a leader within the shortest timeout (thesi
     expect(node.take('voteReply')[0]!.message).toEqual(voteFor(3))
   })
 
-  it('that is no voter gives up its leader after silence, and starts no election', () => {
+  it('that is no voter gives up its leader after the timeout', () => {
     const node = new CoreHarness({ id: 'x', learners: ['x'] }).step('b', append(2, 1, 1))
     expect(node.tick(9).core.leader).toBe('b')
     expect(node.tick(1).core.leader).toBeUndefined()
@@ -260,7 +260,7 @@ describe('a leader whose disk hangs', () => {
     expect(node.take('timeoutNow').map(({ to }) => to)).toEqual(['c'])
   })
 
-  it('stays leader as soon as its disk completes a write, however small', () => {
+  it('stays leader if its disk completes any write in that time, however small', () => {
     const node = proposed()
     for (let i = 0; i < 10; i++) {
       wait(node, 3).flush(node.writes.findIndex(({ write }) => write !== undefined) + 1)
