@@ -1,4 +1,5 @@
 import type { RaftRoom } from '@quire/protocol'
+import { PendingBytes } from './pending-bytes.js'
 import type { SnapshotMeta } from './types.js'
 
 /** A snapshot on its way to a follower, piece by piece. */
@@ -41,8 +42,8 @@ export class Progress {
   room: RaftRoom | undefined
   /** Defined in mode `snapshot` only. */
   outgoingSnapshot: OutgoingSnapshot | undefined
-  private inflight: { last: number; bytes: number }[] = []
-  private inflightBytes = 0
+  /** Appends that are sent and not acknowledged, in mode `replicate`. */
+  private readonly inflights = new PendingBytes()
 
   /** `next` is the index of the first entry to send (Figure 2, nextIndex). */
   constructor(public next: number) {}
@@ -61,7 +62,7 @@ export class Progress {
   canSend(maxMessages: number, maxBytes: number): boolean {
     if (this.mode === 'snapshot' || this.unreadable) return false
     if (this.mode === 'probe') return !this.probeInFlight
-    return this.inflight.length < maxMessages && this.inflightBytes < maxBytes
+    return this.inflights.count < maxMessages && this.inflights.bytes < maxBytes
   }
 
   /** Called when an append with entries up to `last` was sent. */
@@ -71,8 +72,7 @@ export class Progress {
       return
     }
     this.next = last + 1
-    this.inflight.push({ last, bytes })
-    this.inflightBytes += bytes
+    this.inflights.add(last, bytes)
   }
 
   /** Called when the node acknowledges that everything up to `index` is durable. Returns true if `match` rises. */
@@ -94,12 +94,7 @@ export class Progress {
       return news
     }
     this.next = Math.max(this.next, index + 1)
-    let acknowledged = 0
-    while (acknowledged < this.inflight.length && this.inflight[acknowledged]!.last <= index) {
-      this.inflightBytes -= this.inflight[acknowledged]!.bytes
-      acknowledged++
-    }
-    this.inflight.splice(0, acknowledged)
+    this.inflights.releaseUpTo(index)
     return news
   }
 
@@ -154,7 +149,6 @@ export class Progress {
     this.probeInFlight = false
     this.unreadable = false
     this.outgoingSnapshot = undefined
-    this.inflight = []
-    this.inflightBytes = 0
+    this.inflights.clear()
   }
 }

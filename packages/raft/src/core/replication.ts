@@ -30,7 +30,8 @@ export function propose(state: CoreState, datas: readonly Uint8Array[]): Propose
 
 /** Why the leader refuses a proposal of `bytes` now; undefined if it accepts. */
 export function refusal(state: CoreState, bytes: number): Refusal | undefined {
-  const { role, leader, transfer, uncommittedBytes } = state
+  const { role, leader, transfer, uncommitted } = state
+  const uncommittedBytes = uncommitted.bytes
   if (role !== 'leader') return { refused: 'notLeader', leader }
   // If the log kept growing, the target might never catch up (thesis §3.10).
   if (transfer !== undefined) return { refused: 'transferring', to: transfer.to }
@@ -41,11 +42,9 @@ export function refusal(state: CoreState, bytes: number): Refusal | undefined {
   return undefined
 }
 
-/** Counts an entry against `maxUncommittedBytes` until `releaseProposals`. */
+/** Counts an entry against `maxUncommittedBytes` until `advanceCommit` releases it. */
 export function countProposal(state: CoreState, entry: Entry): void {
-  const bytes = raftEntryBytes(entry)
-  state.proposals.push({ index: entry.index, bytes })
-  state.uncommittedBytes += bytes
+  state.uncommitted.add(entry.index, raftEntryBytes(entry))
 }
 
 /** A leader only appends to its log; it never overwrites or deletes entries (§5.3, Leader Append-Only). */
@@ -170,17 +169,6 @@ export function advanceCommit(state: CoreState): void {
   )
   // §5.4.2: counting replicas commits only entries of the leader's term, and with them every entry before (Figure 8).
   if (index > state.commit && state.log.term(index) === state.term) state.commitTo(index)
-  releaseProposals(state)
-}
-
-/** Called when the commit index or the durable index may have risen. */
-function releaseProposals(state: CoreState): void {
   // Entries committed by a majority but not yet on this node's disk still occupy memory.
-  const released = Math.min(state.commit, state.log.durableIndex)
-  let count = 0
-  while (count < state.proposals.length && state.proposals[count]!.index <= released) {
-    state.uncommittedBytes -= state.proposals[count]!.bytes
-    count++
-  }
-  state.proposals.splice(0, count)
+  state.uncommitted.releaseUpTo(Math.min(state.commit, state.log.durableIndex))
 }

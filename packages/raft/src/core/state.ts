@@ -1,6 +1,7 @@
 import { assert, type RaftMessage } from '@quire/protocol'
 import { ConfigurationHistory, isVoter, members } from './configuration.js'
 import { LogView } from './log-view.js'
+import { PendingBytes } from './pending-bytes.js'
 import { Progress } from './progress.js'
 import { ReadRounds } from './read-index.js'
 import type {
@@ -59,9 +60,8 @@ export class CoreState {
   readonly reads = new ReadRounds()
   /** Index of the first entry of this leader's term. */
   termStart = 0
-  /** Proposals that still count against `maxUncommittedBytes`, oldest first. */
-  proposals: { index: number; bytes: number }[] = []
-  uncommittedBytes = 0
+  /** Proposals that count against `maxUncommittedBytes`. */
+  readonly uncommitted = new PendingBytes()
   transfer: { readonly to: string; elapsed: number } | undefined
   /** Election timeouts that must pass before this leader offers leadership to a voter with more room again. */
   handOverPause = 0
@@ -189,8 +189,7 @@ export class CoreState {
     this.votes = new Map()
     this.progress = new Map()
     this.reads.clear()
-    this.proposals = []
-    this.uncommittedBytes = 0
+    this.uncommitted.clear()
     this.transfer = undefined
     this.handOverPause = 0
     this.stalledWrite = undefined

@@ -214,7 +214,7 @@ export const REPLICATION: readonly Mutant[] = [
     name: 'settled bytes stay counted',
     rule: 'scenario 38',
     file: 'core/replication.js',
-    find: 'state.uncommittedBytes -= state.proposals[count].bytes;',
+    find: 'state.uncommitted.releaseUpTo(Math.min(state.commit, state.log.durableIndex));',
     replace: ''
   },
   {
