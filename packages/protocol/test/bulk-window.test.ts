@@ -1,6 +1,6 @@
 /**
- * The window in virtual time. The sender always has more to send, the line has a rate and a round trip, and the receiver
- * acknowledges every frame.
+ * The window in virtual time. The sender always has more to send, the line has a rate and a round trip, and the
+ * receiver acknowledges every frame.
  */
 import { describe, expect, it } from 'vitest'
 import { BulkReceipts, BulkWindow, bulkDelays, silenceLimit } from '../src/index.js'

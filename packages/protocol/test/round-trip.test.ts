@@ -26,8 +26,8 @@ describe('timingOf', () => {
       expect(electionTicks).toBeGreaterThanOrEqual(4 * heartbeatTicks)
       // A register takes a round trip of the client and two between the peers.
       expect(stepMs).toBeGreaterThan(Math.max(FAR_CLIENT_ROUND_TRIP_MS, roundTripMs) + 2 * roundTripMs)
-      // A keep-alive takes a round trip of the client and two between the peers, and is overdue after a third. The rest is
-      // for a new connection.
+      // A keep-alive takes a round trip of the client and two between the peers, and is overdue after a third. The rest
+      // is for a new connection.
       expect(minSessionTtlMs / 3).toBeGreaterThan(3 * roundTripMs)
       expect((2 / 3) * minSessionTtlMs).toBeGreaterThan(10 * roundTripMs)
     }

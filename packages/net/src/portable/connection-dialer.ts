@@ -1,7 +1,8 @@
 /**
- * libp2p's own dial queue tries the addresses of a peer one after the other, up to six seconds each, and lets later dials
- * to the peer join the first. This module calls the transports directly instead: it staggers the addresses and gives each
- * dial its own time limits. libp2p still lists the connections among the node's own, because its upgrader announces them.
+ * libp2p's own dial queue tries the addresses of a peer one after the other, up to six seconds each, and lets later
+ * dials to the peer join the first. This module calls the transports directly instead: it staggers the addresses and
+ * gives each dial its own time limits. libp2p still lists the connections among the node's own, because its upgrader
+ * announces them.
  */
 import type { Connection } from '@libp2p/interface'
 import { multiaddr, type Multiaddr } from '@multiformats/multiaddr'

@@ -4,8 +4,8 @@ import { ip4In } from './ip4-in.js'
 import type { PeerAddress } from './multiaddr.js'
 
 /**
- * Throws InvalidArgumentError if two peers have the same address, even in different spellings: only one peer can listen there.
- * Two names of one machine that only a resolver could recognize pass as two places.
+ * Throws InvalidArgumentError if two peers have the same address, even in different spellings: only one peer can listen
+ * there. Two names of one machine that only a resolver could recognize pass as two places.
  */
 export function refuseSharedPlaces(addresses: readonly PeerAddress[], argument = 'addresses'): void {
   const owners = new Map<string, string>()
