@@ -42,7 +42,7 @@ describe('a leader that asks a voter to stand (thesis §3.10)', () => {
     node('n2', { disk: [1], term: 4 })
     node('n3', { disk: [1, 4], term: 4 })
     expect(() => votes.sent(leader, 'n3', timeoutNow)).not.toThrow()
-    expect(() => votes.sent(leader, 'n2', timeoutNow)).toThrow(/^leadership goes to who has everything/)
+    expect(() => votes.sent(leader, 'n2', timeoutNow)).toThrow(/^leadership goes to a voter that has everything/)
   })
 
   it('may ask one whose log a later leader has cut, because it cannot know of that (raft seed 2026201013)', () => {
@@ -64,7 +64,7 @@ describe('a vote', () => {
 
   it('is not granted to a candidate whose log is behind (§5.4.1)', () => {
     const voter = node('n3', { disk: [1, 3], term: 6, vote: 'n2' })
-    expect(() => ask(voter)).toThrow(/^only who is up to date is elected/)
+    expect(() => ask(voter)).toThrow(/^only an up-to-date candidate is elected/)
   })
 
   it('counts entries out that a leader has cut, even if a full disk still has them (raft seed 2026724946)', () => {

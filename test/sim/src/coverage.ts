@@ -1,4 +1,4 @@
-/** How often what a simulation is for really happened. */
+/** Counts how often each case that a simulation is for has occurred. */
 export class Coverage {
   readonly counts = new Map<string, number>()
 

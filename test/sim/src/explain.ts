@@ -1,4 +1,7 @@
-/** What is said of a seed that failed: the fewest faults that it takes, the end of what happens then, and how to run it again. */
+/**
+ * Explains a seed that failed: the fewest faults that make it fail, the end of its trace, and the command that runs it
+ * again.
+ */
 import { minimize } from './minimize.js'
 import type { Outcome } from './minimize.js'
 import type { Selection } from './schedule.js'
@@ -9,18 +12,18 @@ export type RunSeed = (
 ) => Promise<Outcome>
 
 const TRACE_LINES = 60
-/** Seeds of one run that are minimised; the others are like them, often enough. */
+/** The most failed seeds of one run that are minimized. The others mostly fail for the same reason. */
 const MAX_MINIMIZED = 3
 
 export interface ExplainInit {
-  /** As in `pnpm sim NAME`. */
+  /** The simulator's name, as in `pnpm sim NAME`. */
   readonly name: string
   readonly run: RunSeed
   readonly selection: Selection
   readonly isMinimized: boolean
 }
 
-/** For `Job.onFailure`. */
+/** Returns the handler for `Job.onFailure`. */
 export function createExplain({ name, run, selection, isMinimized }: ExplainInit): (seed: number) => Promise<void> {
   let minimized = 0
   return async (seed) => {

@@ -1,18 +1,18 @@
-/** What a run must have met to be worth anything. */
+/** The floors: what a run must have met for its result to mean anything. */
 import type { Summary } from './runner.js'
 
 export interface Floors {
-  /** For each 1000 seeds, by the coverage's names. */
+  /** Counts per 1000 seeds, by the names of the coverage. */
   readonly counts: readonly (readonly [string, number])[]
-  /** On average. */
+  /** Averages per seed. */
   readonly perSeed?: readonly (readonly [string, number])[]
   readonly rates?: { readonly eventsPerSecond?: number }
 }
 
-/** With fewer seeds chance alone may miss a floor. */
+/** From this many seeds on, floors are enforced. Fewer seeds may miss one by chance. */
 export const FLOOR_SEEDS = 1000
 
-/** Prints floors beside what was met. False when one was missed that counts. */
+/** Prints each floor beside what the run met. Returns false if the run missed one that is enforced. */
 export function enforceFloors({ counts, perSeed = [], rates = {} }: Floors, summary: Summary): boolean {
   const { done, events, cpuSeconds, workers, coverage } = summary
   const isEnforced = done >= FLOOR_SEEDS
@@ -21,7 +21,7 @@ export function enforceFloors({ counts, perSeed = [], rates = {} }: Floors, summ
     ...perSeed.map(([name, floor]) => ({ name: `${name} a seed`, floor, met: Math.round(coverage.get(name) / done) }))
   ]
   const { eventsPerSecond } = rates
-  // On all cores together, as if nobody else used them.
+  // The rate as if all cores ran seeds and nothing else.
   const seconds = cpuSeconds / workers
   if (eventsPerSecond !== undefined)
     rows.push({ name: 'events a second, by processor time', floor: eventsPerSecond, met: events / seconds })

@@ -1,18 +1,18 @@
 /**
- * `pnpm sim NAME --hashes`: hashes of what fixed seeds do, kept in a file beside the simulator. A change of structure, names or prose leaves
- * them as they are; where one differs, behavior has changed.
+ * `pnpm sim NAME --hashes`: compares what fixed seeds do with hashes in a file beside the simulator. A change of
+ * structure, names or prose leaves every hash as it is. A hash that differs shows that behavior has changed.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { runSeeds, type Job, type WorkerEntry } from './runner.js'
 
-/** From seed 1 on. */
+/** The seeds are 1 to this number. */
 export const HASHED_SEEDS = 60
 
 export interface HashesInit {
   readonly job: Job
   readonly entry: WorkerEntry
-  /** One line a seed: the seed and its hash. */
+  /** One line per seed: the seed and its hash. */
   readonly file: string
   readonly workers: number
   readonly mode: 'compare' | 'write'
@@ -20,7 +20,7 @@ export interface HashesInit {
   readonly print?: (line: string) => void
 }
 
-/** Exit code: 1 when a hash differs. */
+/** Returns the exit code: 1 if a hash differs. */
 export async function checkHashes(init: HashesInit): Promise<number> {
   const { file, mode, seeds = HASHED_SEEDS, print = console.log } = init
   const hashes = await hashSeeds(init, seeds)

@@ -1,4 +1,4 @@
-/** A binary heap: the smallest item first. */
+/** A binary heap whose first item is the smallest. */
 export class Heap<T> {
   private readonly items: T[] = []
 

@@ -1,4 +1,4 @@
-/** `pnpm sim cluster` and `pnpm sim raft`: many seeds on all cores. One that fails says how to run it again. */
+/** `pnpm sim cluster` and `pnpm sim raft`: runs many seeds on all cores, and says how to run a failed one again. */
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
@@ -40,7 +40,7 @@ cluster is the whole of Quire on simulated machines, raft is Raft alone; both un
                 writes the file anew, for a change that is meant to change behavior`
 
 interface Simulator {
-  /** Of the file of hashes. */
+  /** Names the file of hashes. */
   readonly name: string
   readonly createJob: (selection: Selection, options: { readonly isMinimized: boolean }) => Job
   readonly floors: Floors
@@ -60,7 +60,7 @@ interface Command {
   readonly suite: Suite
   readonly mutants: string | undefined
   readonly hashes: 'compare' | 'write' | undefined
-  /** Some of each seed's faults are left out: what it covers says nothing. */
+  /** Some faults of each seed are left out, so its coverage means nothing. */
   readonly isPartial: boolean
 }
 

@@ -1,14 +1,14 @@
 /**
- * Delta debugging (Zeller, Hildebrandt: "Simplifying and Isolating Failure-Inducing Input") over the numbers of faults and operations:
- * the fewest with which a seed still fails in the same way.
+ * Finds the fewest faults and operations with which a seed still fails in the same way, by delta debugging (Zeller,
+ * Hildebrandt: "Simplifying and Isolating Failure-Inducing Input").
  */
 import type { Selection } from './schedule.js'
 import { Violation } from './violation.js'
 
-/** What a run of a seed says of itself. */
+/** What one run of a seed reports. */
 export interface Outcome {
   readonly failure: Error | undefined
-  /** The faults and operations that took place before the end, the noise included. */
+  /** The faults and operations that occurred before the end, with the noise. */
   readonly injected: readonly { readonly number: number; readonly kind: string }[]
 }
 
@@ -27,7 +27,7 @@ export async function minimize(run: (selection: Selection) => Promise<Outcome>):
   const startedAt = performance.now()
   let runs = 1
   const isOver = (): boolean => runs >= MAX_RUNS || performance.now() - startedAt > MAX_SECONDS * 1000
-  /** What took place until it failed, if it failed alike. */
+  /** Returns what occurred before the failure, or undefined if the seed did not fail in the same way. */
   const failing = async (numbers: readonly number[]): Promise<number[] | undefined> => {
     runs++
     const result = await run({ only: new Set(numbers) })
@@ -58,11 +58,11 @@ export async function minimize(run: (selection: Selection) => Promise<Outcome>):
   }
 }
 
-/** What makes two failures the same. */
+/** Equal for two failures of the same kind. */
 export function signature({ failure }: Pick<Outcome, 'failure'>): string | undefined {
   if (failure === undefined) return undefined
   if (failure instanceof Violation) return failure.invariant
-  // Where it was thrown; its message names indexes and terms.
+  // The place that threw it. The message does not do, because it names indexes and terms.
   const { stack = '' } = failure.cause instanceof Error ? failure.cause : failure
   const at = stack.split('\n').find((line) => line.trim().startsWith('at ') && !line.includes('assert'))
   return `${failure.name} ${at ?? ''}`

@@ -1,4 +1,7 @@
-/** One life of a node: its clock, and the only way in. When it is killed, nothing that it started reaches it or leaves it any more. */
+/**
+ * One life of a node: its clock, and the only entry for everything that runs in it. After `kill`, nothing that it
+ * started reaches it or leaves it.
+ */
 import type { Clock } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from './scheduler.js'
@@ -13,12 +16,12 @@ interface Waiting {
 
 export class SimProcess {
   alive = true
-  /** When it ran again after it had last been stalled; before that, when it began. */
+  /** When it last resumed after a stall; when it began, if it was never stalled. */
   runsSince: number
   readonly clock: Clock
-  /** What true time it was when the clock showed this, in nanoseconds both. */
+  /** Converts a reading of its clock to true time, both in nanoseconds. */
   readonly trueNs: (clockNs: number) => number
-  /** Called before anything runs in it. */
+  /** Called before anything runs in the process. */
   onEnter: () => void = () => {}
   private inbox: Waiting[] | undefined
   /** Entries of the inbox that have not run since it woke. */
@@ -29,7 +32,7 @@ export class SimProcess {
     readonly name: string,
     private readonly scheduler: Scheduler,
     readonly random: RandomSource,
-    /** How much faster than true time its clock runs: clocks of two nodes differ by less than 1 %. */
+    /** The speed of its clock against true time. The clocks of two nodes differ by less than 1 %. */
     rate: number
   ) {
     this.runsSince = scheduler.now
@@ -39,7 +42,7 @@ export class SimProcess {
       now: () => offset + scheduler.instant() * rate,
       wallTime: () => wall + scheduler.now,
       schedule: (delayMs, callback) => {
-        // Timers are late, never early.
+        // Timers fire late, never early.
         const delay = Math.max(0, delayMs) / rate + random.between(0, 1)
         return this.after('timer', delay, `${name} timer`, callback)
       }
@@ -51,12 +54,12 @@ export class SimProcess {
     return this.inbox !== undefined
   }
 
-  /** Not stalled, and through with what came while it was. */
+  /** Not stalled, and finished with what arrived during the last stall. */
   get isAwake(): boolean {
     return this.inbox === undefined && this.unread === 0
   }
 
-  /** Runs `callback` in this process after `delayMs` of true time. The returned function takes it back. */
+  /** Runs `callback` in this process after `delayMs` of true time. The returned function cancels it. */
   after(kind: EntryKind, delayMs: number, label: string, callback: () => void): () => void {
     let wanted = true
     const run = (): void => {
@@ -69,7 +72,7 @@ export class SimProcess {
     }
   }
 
-  /** Runs `callback` in this process: now, when it wakes up, or never. */
+  /** Runs `callback` in this process: now, or when it wakes; never after it was killed. */
   enter(kind: EntryKind, label: string, callback: () => void): void {
     if (!this.alive) return
     if (this.inbox === undefined) {
@@ -78,7 +81,10 @@ export class SimProcess {
     } else this.inbox.push({ kind, label, callback })
   }
 
-  /** Does not run for a while (SIGSTOP, a pause of the machine), then finds everything that came meanwhile. */
+  /**
+   * Stops the process for a while, as SIGSTOP or a pause of its machine does. It then finds everything that arrived
+   * meanwhile.
+   */
   stall(ms: number): void {
     if (!this.alive || this.inbox !== undefined) return
     this.inbox = []
@@ -86,7 +92,7 @@ export class SimProcess {
       const inbox = this.inbox ?? []
       this.inbox = undefined
       this.runsSince = this.scheduler.now
-      // The event loop may look at its timers or at its sockets first.
+      // An event loop that wakes may look at its timers or at its sockets first.
       const first: EntryKind = this.random.is(0.5) ? 'timer' : 'io'
       const ordered = [...inbox.filter(({ kind }) => kind === first), ...inbox.filter(({ kind }) => kind !== first)]
       this.unread += ordered.length

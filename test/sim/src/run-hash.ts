@@ -1,16 +1,18 @@
 import { crc32 } from 'node:zlib'
 
 /**
- * A checksum of everything that can be seen of a run from outside, in order: what travels, what is written, what clients are told.
+ * A checksum of everything that can be observed of a run from outside, in order: what travels, what is written to
+ * disks, what clients are told.
  *
- * Two runs that differ in it behave differently. Names of modules and classes, texts of messages and labels of the trace are not in it.
- * Times are not in it either, but the order of events is: how often a driver reads its clock moves times by nanoseconds.
+ * Two runs with different hashes behave differently. Names of modules and classes, texts of messages and labels of the
+ * trace do not count. Times do not count either, only the order of events: each reading of a clock moves later times by
+ * nanoseconds.
  */
 export class RunHash {
   private a = 0x811c9dc5
   private b = 0x9e3779b9
 
-  /** Adds the low 32 bits of a whole number. */
+  /** Adds the low 32 bits of an integer. */
   number(value: number): this {
     this.a = Math.imul(this.a ^ value, 0x01000193)
     this.b = Math.imul(this.b ^ value ^ (this.a >>> 15), 0x85ebca6b)
@@ -25,7 +27,7 @@ export class RunHash {
     return this.number(crc32(bytes)).number(bytes.length)
   }
 
-  /** 16 hexadecimal digits. */
+  /** Returns 16 hexadecimal digits. */
   toString(): string {
     return [this.a, this.b].map((half) => (half >>> 0).toString(16).padStart(8, '0')).join('')
   }

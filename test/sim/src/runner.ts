@@ -1,4 +1,4 @@
-/** Many seeds on all cores, for any simulation: one result a seed, coverage merged. */
+/** Runs many seeds of any simulation on all cores, and merges their coverage. */
 import { Worker } from 'node:worker_threads'
 import { Coverage } from './coverage.js'
 
@@ -25,7 +25,7 @@ export interface Summary {
   readonly failed: readonly number[]
   readonly events: number
   readonly seconds: number
-  /** Of processor time, in all workers: what another's program takes of a machine is not in it. */
+  /** Processor time of all workers. Time that other programs use does not count. */
   readonly cpuSeconds: number
   readonly workers: number
   readonly coverage: Coverage
@@ -33,17 +33,17 @@ export interface Summary {
 
 export interface Job {
   readonly runSeed: (seed: number, trace?: (line: string) => void) => Promise<Report>
-  /** Says how to run a seed again that failed, at least. */
+  /** Says at least how to run the failed seed again. */
   readonly onFailure: (seed: number) => Promise<void> | void
 }
 
-/** What a worker runs, which makes the same job of `args`. */
+/** The module that a worker runs. It makes the same job from `args`. */
 export interface WorkerEntry {
   readonly file: string
   readonly args: readonly string[]
 }
 
-/** The common options as `parseArgs` takes them. */
+/** The options that all simulators share, for `parseArgs`. */
 export function runFlags(workers: number) {
   return {
     seeds: { type: 'string', default: '100' },
@@ -55,12 +55,12 @@ export function runFlags(workers: number) {
   } as const
 }
 
-/** Chance starts from 32 bits: a larger seed would silently repeat a smaller one. */
+/** Random sources start from 32 bits, so a larger seed would silently repeat a smaller one. */
 const MAX_SEED = 2 ** 32 - 1
 /** A seed takes about a second. One that takes this long loops within one event, where nothing else can end it. */
 const STUCK_MS = 300_000
 
-/** Undefined when a number is none, or a seed is too large. */
+/** Returns undefined if an argument is not a number, or a seed is too large. */
 export function readRunOptions(values: {
   readonly seeds: string
   readonly from: string
@@ -77,12 +77,12 @@ export function readRunOptions(values: {
 }
 
 export interface Feed {
-  /** The next seed; undefined when there is none. */
+  /** Returns the next seed, or undefined if none is left. */
   readonly take: () => number | undefined
   readonly report: (report: Report) => Promise<void> | void
 }
 
-/** Runs seeds until `take` has no more: here, with a trace if `trace` is given, or in several workers. */
+/** Runs seeds until `take` returns undefined. If there is a `trace` or a single worker, they run in this thread. */
 export async function runSeeds(
   job: Job,
   workers: number,
@@ -115,7 +115,7 @@ function work(entry: WorkerEntry, { take, report }: Feed): Promise<void> {
     worker.on('error', reject)
     worker.on('exit', (code) => {
       clearTimeout(stuck)
-      // A worker that ends by itself takes its seed along.
+      // A worker that ends by itself loses its seed.
       if (seed === undefined) resolve()
       else reject(new Error(`a worker ended in seed ${seed}, with ${code}`))
     })

@@ -1,6 +1,7 @@
 /**
- * What happens in a seed besides its programs: faults and operations, each with a number and a source of chance of its own, so that
- * some can be left out and the others stay what they are. The number 0 is the noise of network and disks.
+ * The schedule of a seed: the faults and operations that occur besides its programs. Each has a number and a random
+ * source of its own, so that a run can leave some out without changing the others. The number 0 stands for the noise of
+ * network and disks.
  */
 import type { RandomSource } from '@quire/testing'
 
@@ -13,9 +14,9 @@ export interface InjectedEvent<K extends string = string> {
 export const NOISE = 0
 
 export interface ScheduleSettings<K extends string> {
-  /** Mean time between two. */
+  /** Mean time between two events. */
   readonly everyMs: number
-  /** True time in which they happen. */
+  /** True time during which they occur. */
   readonly faultyMs: number
   readonly weights: Readonly<Record<K, number>>
 }
@@ -32,7 +33,7 @@ export function drawSchedule<K extends string>(
   return schedule
 }
 
-/** One of the kinds, each as often as its weight says. */
+/** Draws one of the kinds in proportion to its weight. */
 export function drawKind<K extends string>(
   kinds: readonly K[],
   weights: Readonly<Record<K, number>>,
@@ -42,7 +43,7 @@ export function drawKind<K extends string>(
   return kinds.find((kind) => (at -= weights[kind]) < 0) ?? kinds[0]!
 }
 
-/** Which numbers take part: all but those `without`, or those of `only`. */
+/** Which numbers take part: those of `only`, or all but those of `without`. */
 export interface Selection {
   readonly without?: ReadonlySet<number>
   readonly only?: ReadonlySet<number>
@@ -52,7 +53,7 @@ export function isSelected({ without, only }: Selection, number: number): boolea
   return only === undefined ? without?.has(number) !== true : only.has(number)
 }
 
-/** From the command line. Undefined when a number is none. */
+/** Reads it from the command line. Returns undefined if an argument is not a number. */
 export function readSelection(values: {
   readonly without?: string | undefined
   readonly only?: string | undefined

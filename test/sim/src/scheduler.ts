@@ -1,6 +1,7 @@
 /**
- * Virtual time: a queue of events, run one after the other. Between two events every promise continuation that is ready has run, so
- * what drivers do with promises belongs to the event that set it off. Nothing here waits for real time.
+ * Virtual time: a queue of events that run one after the other. Between two events, every promise continuation that is
+ * ready runs, so whatever drivers do with promises belongs to the event that caused it. Nothing here waits for real
+ * time.
  */
 import { Heap } from './heap.js'
 import { RunHash } from './run-hash.js'
@@ -8,12 +9,12 @@ import { RunHash } from './run-hash.js'
 export interface SimEvent {
   readonly at: number
   readonly order: number
-  /** What it is, for the trace. */
+  /** Describes it in the trace. */
   readonly label: string
   run: (() => void) | undefined
 }
 
-/** Less than anything takes, and more than what is lost when a time is rounded to a nanosecond. */
+/** Shorter than anything takes, and longer than the rounding of a time to nanoseconds. */
 const INSTANT_MS = 4e-6
 
 export class Scheduler {
@@ -21,27 +22,27 @@ export class Scheduler {
   private lastInstant = 0
   private order = 0
   private readonly queue = new Heap<SimEvent>((a, b) => a.at - b.at || a.order - b.order)
-  /** Of everything observable so far. */
+  /** The hash of everything observable so far. */
   readonly hash = new RunHash()
-  /** Events run so far. */
+  /** The number of events that have run. */
   events = 0
-  /** Called after each event, when all has settled. What it throws ends the run. */
+  /** Called after each event, once all promises have settled. An error that it throws ends the run. */
   afterEvent: (event: SimEvent) => void = () => {}
-  /** Sees each event before it runs. */
+  /** Called with each event before it runs. */
   onTrace: ((event: SimEvent) => void) | undefined
 
-  /** True time in milliseconds: what no node knows. */
+  /** True time in milliseconds, which no node knows. */
   get now(): number {
     return this.time
   }
 
-  /** True time, in which what is asked later is later, also within one event. */
+  /** True time that is later at each call, even within one event. */
   instant(): number {
     this.lastInstant = Math.max(this.time, this.lastInstant + INSTANT_MS)
     return this.lastInstant
   }
 
-  /** Runs `callback` after `delayMs`. The returned function takes it back. */
+  /** Runs `callback` after `delayMs`. The returned function cancels it. */
   after(delayMs: number, label: string, callback: () => void): () => void {
     return this.at(this.time + Math.max(0, delayMs), label, callback)
   }
@@ -54,7 +55,7 @@ export class Scheduler {
     }
   }
 
-  /** Runs events until `done`, or until `untilMs` of true time. True when `done` said so. */
+  /** Runs events until `done()`, or until the true time `untilMs`. Resolves to whether `done()` was reached. */
   async run(untilMs: number, done: () => boolean = () => false): Promise<boolean> {
     await turn()
     while (!done()) {
@@ -78,7 +79,7 @@ export class Scheduler {
   }
 }
 
-/** One turn of the event loop: all microtasks and ticks run before it comes round. */
+/** Waits for one turn of the event loop, in which all microtasks and ticks run. */
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }

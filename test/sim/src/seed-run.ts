@@ -1,4 +1,7 @@
-/** One seed of a simulation: virtual time, faults that come at their times, the first failure. What is simulated is up to the subclass. */
+/**
+ * One seed of a simulation: virtual time, faults at their times, and the first failure. A subclass says what is
+ * simulated.
+ */
 import { Coverage } from './coverage.js'
 import { createRandomSource, type RandomSource } from '@quire/testing'
 import { isSelected, NOISE, type InjectedEvent, type Selection } from './schedule.js'
@@ -7,7 +10,7 @@ import { Violation } from './violation.js'
 
 export interface SeedInit extends Selection {
   readonly seed: number
-  /** Called for each line of the trace. */
+  /** Called with each line of the trace. */
   readonly trace?: (line: string) => void
 }
 
@@ -15,11 +18,11 @@ export interface SeedResult<K extends string> {
   readonly seed: number
   readonly events: number
   readonly virtualMs: number
-  /** Of everything observable: equal for runs that behave alike. */
+  /** The hash of everything observable, equal for runs that behave alike. */
   readonly hash: string
   readonly coverage: Coverage
   readonly failure: Error | undefined
-  /** The faults and operations that took place before the end, the noise included. */
+  /** The faults and operations that occurred before the end, with the noise. */
   readonly injected: readonly { readonly number: number; readonly kind: K | 'noise' }[]
 }
 
@@ -34,7 +37,7 @@ export abstract class SeedRun<K extends string> {
     this.random = createRandomSource(init.seed)
   }
 
-  /** Never rejects: what went wrong stands in the result. */
+  /** Never rejects: the result holds the failure. */
   async run(): Promise<SeedResult<K>> {
     const onUnhandled = (error: unknown): void =>
       this.fail(new Error(`unhandled rejection: ${String(error)}`, { cause: error }))
@@ -65,10 +68,10 @@ export abstract class SeedRun<K extends string> {
 
   protected abstract play(): Promise<void>
 
-  /** A line of the trace, if there is one. */
+  /** Writes a line of the trace, if there is one. */
   protected abstract note(line: string): void
 
-  /** Lets each happening happen at its time after `startMs`, with a source of chance of its own. */
+  /** Lets each event occur at its time after `startMs`, with a random source of its own. */
   protected plan(
     schedule: readonly InjectedEvent<K>[],
     startMs: number,
@@ -88,7 +91,7 @@ export abstract class SeedRun<K extends string> {
     if (this.failure !== undefined) throw this.failure
   }
 
-  /** Runs until `done`. When that did not happen within `ms`, resolves to words that say so. */
+  /** Runs until `done()`. Resolves to a description of the wait if that takes longer than `ms`. */
   protected async reach(ms: number, done: () => boolean): Promise<string | undefined> {
     const from = this.scheduler.now
     const reached = await this.scheduler.run(from + ms, () => this.failure !== undefined || done())
@@ -96,7 +99,7 @@ export abstract class SeedRun<K extends string> {
     return reached ? undefined : `not within ${ms} ms from ${from.toFixed(1)}`
   }
 
-  /** Nodes can keep each other busy for nothing. */
+  /** Fails a run in which nodes keep each other busy for nothing. */
   protected checkEvents(max: number): void {
     if (this.scheduler.events > max) throw new Violation('liveness', `${max} events and no end`)
   }

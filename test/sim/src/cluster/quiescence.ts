@@ -183,7 +183,7 @@ export class Quiescence {
     const settled = outcome!
     if (!('error' in settled)) return settled.value
     if (settled.error instanceof Violation) throw settled.error
-    throw new Violation('liveness', `${what} failed in peace: ${settled.error.name}: ${settled.error.message}`)
+    throw new Violation('liveness', `${what} failed during quiescence: ${settled.error.name}: ${settled.error.message}`)
   }
 
   private stableFor(ms: number): () => boolean {

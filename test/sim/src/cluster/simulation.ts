@@ -160,7 +160,7 @@ export class Simulation extends SeedRun<Fault> {
     this.digestRegularly()
     this.plan(this.schedule, FOUNDING_MS, ({ kind }, random) => this.faults.inject(kind, random))
     await this.runFor(FOUNDING_MS + settings.faultyMs)
-    this.note('--- peace')
+    this.note('--- quiescence')
     this.faults.stop()
     this.stopping = true
     let failure: Error | undefined

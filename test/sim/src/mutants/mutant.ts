@@ -1,8 +1,11 @@
-/** Rules, each taken away by a patch of the built packages: a simulation that does not notice is worth nothing. */
+/**
+ * Mutants: each takes a rule away by a patch of the built packages. A simulation that does not notice the loss is
+ * worthless.
+ */
 export interface Change {
-  /** Below the suite's root. */
+  /** Path below the suite's root. */
   readonly file: string
-  /** Stands there exactly once. */
+  /** Text that occurs in the file exactly once. */
   readonly find: string
   readonly replace: string
 }
@@ -11,14 +14,14 @@ export interface Mutant extends Change {
   readonly name: string
   /** The rule, and where it is written down. */
   readonly rule: string
-  /** Where it takes more than one place. */
+  /** Further changes, if the rule is kept in more than one place. */
   readonly and?: readonly Change[]
 }
 
-/** A simulation and its mutants. */
+/** A simulation with its mutants. */
 export interface Suite {
   readonly name: 'raft' | 'cluster'
-  /** Of the files. */
+  /** The folder of the files that mutants change. */
   readonly root: string
   readonly mutants: readonly Mutant[]
 }

@@ -1,4 +1,4 @@
-/** Patches modules while they are loaded: for Node's module loader, by `module.register`. The product knows nothing of it. */
+/** Patches modules while Node's module loader loads them, by `module.register`. The product knows nothing of it. */
 import type { InitializeHook, LoadHook } from 'node:module'
 
 export interface Patch {
@@ -10,7 +10,7 @@ export interface Patch {
 
 export interface PatchInit {
   readonly patches: readonly Patch[]
-  /** One int32, raised by each patch that is in. */
+  /** One int32, which each applied patch increments. */
   readonly applied: SharedArrayBuffer
 }
 

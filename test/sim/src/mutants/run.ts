@@ -1,4 +1,4 @@
-/** `pnpm sim NAME --mutants`: every mutant must be caught by some seed. */
+/** `pnpm sim NAME --mutants`: some seed must catch each mutant. */
 import { Worker } from 'node:worker_threads'
 import type { RunOptions } from '../runner.js'
 import type { Mutant, Suite } from './mutant.js'
@@ -6,17 +6,17 @@ import type { MutantReport, MutantTask } from './worker.js'
 
 export interface MutantResult {
   readonly mutant: Mutant
-  /** Undefined when it survived. */
+  /** Undefined if it survived. */
   readonly caught: { readonly seed: number; readonly invariant: string } | undefined
-  /** The mutant itself is wrong. */
+  /** Why the mutant itself is wrong. */
   readonly error: string | undefined
   readonly seconds: number
 }
 
-/** A seed takes a fraction of a second; what goes round in circles never ends one. */
+/** A seed takes a fraction of a second. An endless loop never ends its seed. */
 const STUCK_MS = 90_000
 
-/** Exit code: 1 when one survives. */
+/** Returns the exit code: 1 if a mutant survives. */
 export async function runMutants(suite: Suite, { seeds, from, workers }: RunOptions, name: string): Promise<number> {
   const waiting = suite.mutants.filter((mutant) => name === '' || mutant.name === name)
   if (waiting.length === 0) {

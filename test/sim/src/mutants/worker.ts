@@ -29,7 +29,7 @@ async function run({ suite, root, mutant, from, seeds }: MutantTask): Promise<vo
     replace
   }))
   register<PatchInit>('./patch-hook.js', import.meta.url, { data: { patches, applied } })
-  // Only now: what is loaded before is not patched.
+  // Import only now: modules that were loaded before stay unpatched.
   const simulate: RunSeed =
     suite === 'raft'
       ? (await import('../raft/simulation.js')).simulateRaft

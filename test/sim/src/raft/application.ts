@@ -1,4 +1,4 @@
-/** The state machine of one life of a simulated node, with its snapshots. What is durable of it is on a `SnapshotDisk`. */
+/** The state machine of one life of a simulated node, with its snapshots. Its durable part is on a `SnapshotDisk`. */
 import { CorruptionError } from '@quire/protocol'
 import type { Entry, RaftApplication, RaftStatus, SnapshotMeta, SnapshotStore } from '@quire/raft'
 import type { Coverage } from '../coverage.js'
@@ -8,7 +8,7 @@ import { Violation } from '../violation.js'
 import { ReplicatedState } from './commands.js'
 import type { ApplicationSettings } from './settings.js'
 
-/** A snapshot that was read so long ago is not being sent any more. */
+/** A snapshot that nobody has read for this long is no longer being sent. */
 const READING_MS = 200
 
 const SPIKE = 0.03
@@ -18,24 +18,24 @@ export interface Snapshot {
   readonly bytes: Uint8Array
 }
 
-/** Durable: it survives crashes, and goes with the node's disk when that is wiped. */
+/** Durable state: it survives crashes, and is lost when the node's disk is wiped. */
 export class SnapshotDisk {
   newest: Snapshot | undefined
-  /** By index: those that can still be read. */
+  /** The snapshots that can still be read, by index. */
   readonly kept = new Map<number, Snapshot & { readAt: number }>()
-  /** Pieces of somebody else's snapshot. */
+  /** The pieces of another node's snapshot. */
   incoming: { readonly meta: SnapshotMeta; readonly pieces: Uint8Array[]; bytes: number } | undefined
-  /** The next one that is installed turns out to be useless. */
+  /** The next installation fails. */
   refusesNext = false
 
-  /** Takes the place of the one before, which stays for a while if somebody reads it. */
+  /** Replaces the newest snapshot. The old one stays for a while if it is being read. */
   keep(snapshot: Snapshot, nowMs: number): void {
     this.newest = snapshot
     for (const [index, { readAt }] of this.kept) if (readAt + READING_MS < nowMs) this.kept.delete(index)
     this.kept.set(snapshot.meta.index, { ...snapshot, readAt: -Infinity })
   }
 
-  /** Makes room: whoever reads one of these finds it gone. */
+  /** Removes old snapshots, even while they are being read. */
   dropOld(): void {
     for (const index of [...this.kept.keys()]) if (index !== this.newest?.meta.index) this.kept.delete(index)
   }
@@ -47,16 +47,16 @@ export interface ApplicationWorld {
   readonly coverage: Coverage
   readonly settings: ApplicationSettings
   readonly disk: SnapshotDisk
-  /** Now and then something takes very long. */
+  /** Operations may occasionally take very long. */
   readonly isNoisy: () => boolean
-  /** Broken on purpose: this entry has another effect here than elsewhere. */
+  /** Broken on purpose: this entry has another effect here than on other nodes. */
   readonly isMisapplied: (index: number) => boolean
-  /** An entry was applied, after which the state's hash is `hash`. */
+  /** An entry was applied; `hash` is the state's hash after it. */
   readonly onApplied: (entry: Entry, hash: number) => void
-  /** The state machine is a snapshot now. */
+  /** The state machine was replaced by a snapshot. */
   readonly onInstalled: (meta: SnapshotMeta, hash: number) => void
   readonly onTaken: (meta: SnapshotMeta) => void
-  /** Undefined when the node is closing. */
+  /** Returns undefined while the node closes. */
   readonly snapshotMeta: (index: number) => SnapshotMeta | undefined
   readonly onChange: (status: RaftStatus) => void
   readonly onFatal: (error: Error) => void
@@ -66,7 +66,7 @@ export class SimApplication implements RaftApplication {
   readonly snapshots: SnapshotStore
   state: ReplicatedState
   appliedIndex: number
-  /** The newest snapshot of its own in this life. */
+  /** The index of the newest snapshot that this life has taken. */
   takenIndex = 0
   private applying = false
   private installing = false
@@ -128,7 +128,7 @@ export class SimApplication implements RaftApplication {
     const { settings, disk } = this.world
     if (this.taking || this.appliedIndex < (disk.newest?.meta.index ?? 0) + settings.snapshotEntries) return
     this.taking = true
-    // After this turn, when the node knows that all of it is applied.
+    // After this turn, the node knows that all entries are applied.
     this.world.process.after('io', 0, `${this.world.process.name} takes a snapshot`, () => this.take())
   }
 
@@ -146,7 +146,7 @@ export class SimApplication implements RaftApplication {
     const bytes = this.state.toBytes(settings.ballastBytes)
     process.after('io', random.exponential(settings.snapshotMs), `${process.name} has a snapshot`, () => {
       this.taking = false
-      // Somebody else's may have come meanwhile.
+      // Another node's snapshot may have arrived meanwhile.
       if (this.installing || (disk.newest?.meta.index ?? 0) >= meta.index) return
       disk.keep({ meta, bytes }, process.clock.now())
       coverage.add('snapshots taken')

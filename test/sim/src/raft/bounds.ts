@@ -1,7 +1,7 @@
-/** How long the steps of the protocol take at most, derived from its constants. */
+/** Bounds for the steps of the protocol, derived from its constants. */
 import type { RaftSettings } from './settings.js'
 
-/** In peace, no message and no disk operation takes longer than this multiple of the mean. */
+/** During quiescence, no message and no disk operation takes longer than this multiple of the mean. */
 export const WORST_FACTOR = 3
 
 /** A write to the log that needs a new segment creates the file, writes it, renames it and flushes the directory. */
@@ -11,17 +11,17 @@ const OPERATIONS_PER_WRITE = 4
  * Election timeouts within which the caller of a transfer learns the outcome, in ticks of its own node. This holds at
  * any time, under all faults.
  *
- * - If the leader stays in office, the transfer fails after one election timeout (thesis §3.10).
+ * - If the leader stays leader, the transfer fails after one election timeout (thesis §3.10).
  * - A leader that is deposed before that waits for another leader, for two more. Followers draw their timeouts from one
  *   to two, so the next election begins within that time. Without a majority nobody wins, and the wait ends here.
  */
 export const TRANSFER_TIMEOUTS = 3
 
 export interface QuiescenceBounds {
-  /** A leader that stays in office gives up a transfer after one election timeout. */
+  /** A leader that stays leader gives up a transfer after one election timeout. */
   readonly failedTransferMs: number
   /**
-   * Time until a leader knows what every follower has. If a fault has cost an acknowledgement, the follower answers one
+   * Time until a leader knows what every follower has. If a fault has cost an acknowledgment, the follower answers one
    * heartbeat without having acknowledged anything since the heartbeat before. Then an empty append follows, and its
    * reply: two heartbeat intervals and four messages.
    */

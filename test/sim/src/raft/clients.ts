@@ -1,6 +1,6 @@
 /**
- * Clients of the simulated cluster. Each has one command under way, which it proposes again, here and there, until it is acknowledged; and
- * there are readers. They know nothing but what nodes tell them.
+ * Clients of the simulated cluster, which know only what nodes tell them. Each lane has one command at a time, which it
+ * proposes to one node after the other until it is acknowledged. Readers ask for read indexes.
  */
 import type { Coverage } from '../coverage.js'
 import type { RandomSource } from '@quire/testing'
@@ -26,9 +26,9 @@ export interface ClientWorld {
 const MISDIRECTED_MS = 40
 
 export class Lane {
-  /** Acknowledged to this client. */
+  /** The last command that was acknowledged to this client. */
   acknowledged = 0
-  /** The command under way; 0 for none. */
+  /** The current command; 0 if there is none. */
   sequence = 0
   private attempts = 0
   private hint: string | undefined
@@ -44,7 +44,7 @@ export class Lane {
     this.next()
   }
 
-  /** Finishes the command under way. */
+  /** Finishes the current command, and begins no other. */
   stop(): void {
     this.stopped = true
   }
@@ -64,7 +64,7 @@ export class Lane {
     })
   }
 
-  /** Proposes the command, and again if nothing is heard. An earlier attempt may still come to its end. */
+  /** Proposes the command, and again if no answer comes. An earlier attempt may still succeed. */
   private attempt(): void {
     const { sequence } = this
     const attempt = ++this.attempts
@@ -143,7 +143,7 @@ export class Clients {
     for (const lane of this.lanes) lane.stop()
   }
 
-  /** Proposes much at once, also to who only takes itself for the leader. */
+  /** Proposes many commands at once to each node that believes it leads. */
   burst(random: RandomSource): void {
     for (const node of this.world.nodes.values()) {
       if (node.status?.role !== 'leader') continue
@@ -171,7 +171,7 @@ export class Clients {
     scheduler.after(random.exponential(settings.readPauseMs), 'reader', () => {
       if (this.stopped) return
       const leading = [...nodes.values()].filter(({ status }) => status?.role === 'leader')
-      // Each that takes itself for the leader, and now and then another one.
+      // Asks each node that believes it leads, and occasionally another one.
       for (const node of leading) this.read(node)
       if (random.is(0.1)) this.read(random.pick([...nodes.values()]))
       this.readRegularly()

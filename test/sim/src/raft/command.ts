@@ -1,4 +1,4 @@
-/** `pnpm sim raft`: Raft alone, under every fault that it is to bear. */
+/** `pnpm sim raft`: Raft alone, under every fault that it must tolerate. */
 import { createExplain, describe } from '../explain.js'
 import type { Job } from '../runner.js'
 import type { Selection } from '../schedule.js'

@@ -1,23 +1,26 @@
-/** What the simulated clients propose, and the replicated state that it changes. */
+/** The commands that simulated clients propose, and the replicated state that they change. */
 import { crc32 } from 'node:zlib'
 import type { Entry } from '@quire/raft'
 import { Violation } from '../violation.js'
 
 const COMMAND_BYTES = 6
 
-/** A lane's command number `sequence`, with `padding` bytes that only take room. Lane 255 is noise without a number. */
+/**
+ * Encodes command number `sequence` of a lane, with `padding` bytes that only take room. Lane 255 is noise without
+ * numbers.
+ */
 export function encodeCommand(lane: number, sequence: number, padding: number): Uint8Array {
   const data = new Uint8Array(COMMAND_BYTES + padding)
   data[0] = lane
   new DataView(data.buffer).setUint32(1, sequence)
-  // Other bytes each time, so that no two entries are equal by chance.
+  // Different bytes each time, so that two entries are never equal by accident.
   data.fill(sequence & 0xff, COMMAND_BYTES)
   return data
 }
 
 export const NOISE_LANE = 255
 
-/** Stands for an entry's kind and data. */
+/** Identifies an entry's kind and data. */
 export function checksum({ kind, data }: Entry): number {
   return crc32(data, kind.charCodeAt(2))
 }
@@ -30,14 +33,14 @@ interface StateImage {
 }
 
 /**
- * The state machine proper. A lane's commands are numbered: one that was proposed twice is applied once. `hash` stands for everything
- * that was ever applied, in order.
+ * The state machine proper. It applies a command that was proposed twice only once, because the commands of a lane are
+ * numbered. `hash` identifies everything that was ever applied, in order.
  */
 export class ReplicatedState {
   hash = 0x811c9dc5
-  /** Highest command of each lane. */
+  /** The highest command of each lane. */
   readonly applied: number[] = []
-  /** Commands that were proposed again and are in the log twice. */
+  /** Commands that are in the log twice because they were proposed again. */
   repeated = 0
 
   apply(entry: Entry): void {
@@ -65,7 +68,7 @@ export class ReplicatedState {
     return new TextEncoder().encode(JSON.stringify(image))
   }
 
-  /** Undefined when the bytes are none. */
+  /** Returns undefined if the bytes are not a snapshot. */
   static fromBytes(bytes: Uint8Array): ReplicatedState | undefined {
     try {
       const { hash, applied } = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as StateImage

@@ -1,4 +1,6 @@
-/** A simulated node's disk: a MemoryDisk through all its lives, and what was being written when it lost power. */
+/**
+ * A simulated node's disk: a MemoryDisk through all its lives, with the writes that were under way when it lost power.
+ */
 import { SECTOR_BYTES, type Disk, type DiskFile, type DiskOperation, type MemoryDisk } from '@quire/raft'
 import type { RandomSource } from '@quire/testing'
 import type { RunHash } from '../run-hash.js'
@@ -14,24 +16,24 @@ interface Write {
   readonly data: Uint8Array
 }
 
-/** What is known of a file, whatever its name is. */
+/** What is known of a file, under any name. */
 interface SimFile {
   bytes: number
-  /** Writes that ended, in order. */
+  /** Completed writes, in order. */
   readonly written: Extent[]
 }
 
 export class SimDisk {
-  /** Called when a write begins: at this offset, of so many sectors. */
+  /** Called when a write of so many sectors begins at this offset. */
   onWrite: ((offset: number, sectors: number) => void) | undefined
   private failing = false
   private isFull = false
-  /** Made by every crash anew, so that what the dead still hold does no harm. */
+  /** Each crash replaces this set, so writes of an earlier life do no harm. */
   private readonly writing = new Set<Write>()
   private readonly files = new Map<string, SimFile>()
   /** Writes that the last crash interrupted. */
   private interrupted: Write[] = []
-  /** Interrupted writes of which some sectors but not all were found by the next start. */
+  /** Interrupted writes of which the next start found some sectors, but not all. */
   tornWrites = 0
   private era = 0
 
@@ -60,23 +62,23 @@ export class SimDisk {
     this.memory = this.memory.crash(() => random.next())
   }
 
-  /** A log that stops is right to: an operation has failed. */
+  /** A log may stop: one of its operations has failed. */
   get mayFail(): boolean {
     return this.failing
   }
 
-  /** No log can be made. */
+  /** A log may fail to open. */
   get mayRefuse(): boolean {
     return this.failing || this.isFull
   }
 
-  /** The next operation of this kind fails. */
+  /** Makes the next operation of this kind fail. */
   fail(operation: DiskOperation): void {
     this.failing = true
     this.memory.fail(operation, new Error(`${operation} failed on purpose`))
   }
 
-  /** No room for more than `bytes` more, until `makeRoom`. */
+  /** Leaves room for `bytes` more, until `makeRoom`. */
   fill(bytes: number): void {
     this.isFull = true
     this.memory.setCapacity(this.memory.usedBytes + bytes)
@@ -87,7 +89,10 @@ export class SimDisk {
     this.memory.setCapacity(Infinity)
   }
 
-  /** Changes a bit of something that was written once: in the newest write of a file, or in any. False when there is nothing. */
+  /**
+   * Flips a bit of something that was written: in the newest write of a file, or in any. Returns false if there is
+   * nothing.
+   */
   rot(random: RandomSource): boolean {
     const names = [...this.files.keys()].filter((name) => this.files.get(name)!.written.length > 0).sort()
     if (names.length === 0) return false
@@ -99,12 +104,12 @@ export class SimDisk {
       this.memory.damage(name, offset + random.int(0, length - 1), (byte) => byte ^ bit)
       return true
     } catch {
-      // A crash took the file's name back.
+      // A crash has undone the file's name.
       return false
     }
   }
 
-  /** The disk as the log of one life sees it. */
+  /** Returns the disk as the log of one life sees it. */
   open(): Disk {
     const { memory, era } = this
     this.tornWrites = 0

@@ -1,4 +1,4 @@
-/** What goes wrong, one numbered fault at a time. */
+/** Injects faults and operations, each with its number. */
 import type { Coverage } from '../coverage.js'
 import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
@@ -20,7 +20,7 @@ export interface FaultWorld {
   readonly burst: (random: RandomSource) => void
 }
 
-/** One fault, with the chance that is its own. */
+/** Injects one fault, with a random source of its own. */
 interface Fault {
   readonly number: number
   readonly random: RandomSource
@@ -33,7 +33,7 @@ export class Faults {
 
   constructor(private readonly world: FaultWorld) {}
 
-  /** No new fault, and every old one is over. */
+  /** Ends every fault, and injects no new one. */
   stop(): void {
     this.stopped = true
     const { network, nodes } = this.world
@@ -42,7 +42,7 @@ export class Faults {
     for (const node of nodes) {
       node.diskFactor = 1
       node.disk.makeRoom()
-      // What was to fail and did not yet would do so in peace.
+      // An operation that was set to fail and has not yet would fail during quiescence.
       if (node.disk.mayFail || node.diskHangsUntil > this.world.scheduler.now) node.crash()
       node.diskHangsUntil = 0
       node.disk.onWrite = undefined
@@ -129,7 +129,7 @@ export class Faults {
 
   private crashInWrite(node: SimNode, random: RandomSource): void {
     const ms = random.exponential(150)
-    // Only what has several sectors can be torn, and a file whose first write is torn is no segment yet.
+    // Only a write of several sectors can be torn. A file whose first write is torn is not a segment yet.
     const minSectors = random.pick([1, 2, 2, 3, 4])
     const mayBeFirst = random.is(0.15)
     const isWanted = (offset: number, sectors: number): boolean => sectors >= minSectors && (offset > 0 || mayBeFirst)
@@ -154,7 +154,7 @@ export class Faults {
     if (isWhole) this.cut(other, node, ms, number)
   }
 
-  /** Nothing from others reaches the leader; if `isWhole`, nothing from it reaches them either. */
+  /** Cuts the leader off from all messages of others and, if `isWhole`, the others from its messages. */
   private isolate({ number, random, leader }: Fault, isWhole: boolean, isDeaf: boolean): void {
     const ms = this.outageMs(random)
     for (const other of this.world.nodes) {
@@ -164,13 +164,13 @@ export class Faults {
     }
   }
 
-  /** Who is asked to stand raises its term, and nobody hears of it for a while. */
+  /** Lets a target stand and raise its term, of which nobody hears for a while. */
   private transferAndCut({ number, random, leader }: Fault): void {
     const voters = leader.status?.voters.filter((name) => name !== leader.name) ?? []
     if (voters.length === 0) return
     const to = random.pick(voters)
     const target = this.world.nodes.find(({ name }) => name === to)
-    // A leader of long ago may still name a member whose disk was replaced.
+    // A leader of the distant past may still name a member whose disk was replaced.
     if (target === undefined) return
     this.world.operator.transferNow(leader, target.name)
     const ms = this.outageMs(random)
@@ -213,7 +213,7 @@ export class Faults {
     })
   }
 
-  /** It does not fail, it just does not answer. */
+  /** The disk does not fail, it only does not answer. */
   private hangDisk(node: SimNode, random: RandomSource): void {
     this.world.coverage.add('disks that hung')
     node.diskHangsUntil = this.world.scheduler.now + random.between(2, 12) * this.electionMs
@@ -222,12 +222,12 @@ export class Faults {
   private fullDisk({ disk, name }: SimNode, random: RandomSource): void {
     disk.fill(random.int(0, 1) * this.world.settings.disk.segmentBytes)
     this.world.scheduler.after(random.between(300, 2000), `${name} disk has room again`, () => {
-      // `stop` has made room; who fills the disk after that wants it full.
+      // `stop` has made room. A caller that fills the disk after that wants it full.
       if (!this.stopped) disk.makeRoom()
     })
   }
 
-  /** Bits of a node that does not run go bad: it must notice at its next start. */
+  /** Damages bits on the disk of a node that is down. It must notice at its next start. */
   private rot({ node, random }: Fault): void {
     const { operator, coverage } = this.world
     if (!operator.mayLose(node)) return

@@ -1,7 +1,7 @@
-/** What a run of the Raft simulation must have met to be worth anything. */
+/** The floors for a run of the Raft simulation. */
 import type { Floors } from '../floors.js'
 
-/** For each 1000 seeds. */
+/** Counts per 1000 seeds. */
 export const FLOORS: readonly (readonly [string, number])[] = [
   ['elections', 2000],
   ['truncations', 500],

@@ -1,7 +1,8 @@
 /**
- * What Raft promises (extended version, Figure 3), checked from outside after every event at the nodes that the event touched: election
- * safety, leader completeness, state machine safety; besides, that commit never goes back, that what is committed is on a majority's
- * disks, that terms begin in order, and that applied sequences are prefixes of one another.
+ * The guarantees of Raft (extended version, Figure 3), checked from outside after every event at the nodes that the
+ * event touched: election safety, leader completeness and state machine safety. It also checks that commit never goes
+ * back, that a committed entry is on a majority's disks, that terms begin in order, and that applied sequences are
+ * prefixes of one another.
  */
 import type { RaftConfiguration } from '@quire/protocol'
 import type { Entry, RaftStatus, SnapshotMeta } from '@quire/raft'
@@ -15,7 +16,7 @@ import { LogWatch, type Known, type WatchedLog } from './log-watch.js'
 /** What the invariants see of a node. */
 export interface ObservedNode {
   readonly name: string
-  /** Raised at each start. */
+  /** Incremented at each start. */
   readonly life: number
   readonly watched: WatchedLog
   readonly status: RaftStatus | undefined
@@ -37,11 +38,11 @@ interface Past {
 export class RaftInvariants {
   readonly log: LogWatch
   readonly votes: VoteInvariants
-  /** Committed configurations, by index; the last is in force. */
+  /** Committed configurations, by index. The last is in force. */
   readonly configurations: { readonly index: number; readonly configuration: RaftConfiguration }[] = []
   private readonly past = new Map<string, Past>()
   private readonly leaders = new Map<number, string>()
-  /** What the state's hash is after each entry, wherever it was applied first. */
+  /** The state's hash after each entry, from the node that applied it first. */
   private readonly hashes: number[] = []
 
   constructor(
@@ -89,7 +90,7 @@ export class RaftInvariants {
 
   private checkTerm(node: ObservedNode, { term, role }: RaftStatus, past: Past): void {
     if (term < past.term) throw new Violation('terms rise', `${node.name}: ${past.term} -> ${term}`)
-    // Who stands in an election begins its term. All others have heard of it.
+    // A candidate begins its term. All other nodes have heard of it.
     if (role === 'candidate' || (role === 'leader' && past.role !== 'candidate')) {
       this.votes.checkBegun(node, term, past.members)
     } else if (!this.votes.isBegun(term)) {
@@ -107,11 +108,11 @@ export class RaftInvariants {
     if (other === undefined) this.coverage.add('elections')
     this.leaders.set(term, name)
     this.votes.checkElected(node, status)
-    // It may be a leader of the past, which learns only now that it was elected: it owes nothing to later terms.
+    // A leader of the past may learn only now that it was elected. It owes nothing to later terms.
     const { committed } = this.log
     let index = this.commitIndex
     while (index > 0 && committed[index]!.inTerm >= term) index--
-    // What it stood with may be newer than its disk, which can be full.
+    // The log with which it stood may be newer than its disk, which can be full.
     const stood = this.votes.logOf(name, term)
     const held = stood === undefined ? watched.entries[index]?.term : this.log.termIn(stood, index)
     const last = stood?.lastIndex ?? lastIndex
@@ -120,7 +121,9 @@ export class RaftInvariants {
     }
   }
 
-  /** A node says that this entry is committed. The majority is one of the configuration before the event or after it. */
+  /**
+   * A node says that this entry is committed. It counts a majority of the configuration before the event or after it.
+   */
   private commit(index: number, status: RaftStatus, before: Members): void {
     const known = this.held(index, status) ?? this.held(index, before)
     if (known === undefined && index > 1) {
@@ -135,7 +138,7 @@ export class RaftInvariants {
     }
     // The founding configuration is committed by definition: every voter starts with it.
     const entry = known ?? this.log.find(1, 1)!
-    // §5.4.2: an earlier term's entries are committed only together with one of the own.
+    // §5.4.2: a leader commits entries of earlier terms only together with an entry of its own term.
     if (index === status.commitIndex && index > 1 && entry.term !== status.term) {
       const facts = `${status.id} commits entry ${index} of term ${entry.term} in term ${status.term}`
       throw new Violation('an earlier term is not committed by counting', facts)
@@ -144,7 +147,7 @@ export class RaftInvariants {
     if (entry.configuration !== undefined) this.changed(index, entry.configuration)
   }
 
-  /** The entry that is on the disks of every majority that counts. */
+  /** Returns the entry that is on the disks of each required majority. */
   private held(index: number, { voters, outgoing }: Members): Known | undefined {
     for (const voter of voters) {
       const term = this.nodes.get(voter)?.watched.entries[index]?.term
@@ -184,7 +187,7 @@ export class RaftInvariants {
     this.checkHash(name, entry.index, hash)
   }
 
-  /** After the event, when what it committed is known. */
+  /** Called after the event, when its commits are known. */
   checkApplied(node: ObservedNode, appliedIndex: number): void {
     if (appliedIndex > this.commitIndex) {
       throw new Violation(
@@ -207,7 +210,7 @@ export class RaftInvariants {
     }
   }
 
-  /** A snapshot names its last entry and the configuration in force there (§7). */
+  /** A snapshot names its last entry and the configuration that is in force there (§7). */
   checkSnapshot(name: string, { index, term, configuration }: SnapshotMeta): void {
     const committed = this.log.committed[index]
     if (committed?.term !== term) {
@@ -225,8 +228,8 @@ export class RaftInvariants {
   }
 
   /**
-   * A leader writes configurations. Before it knows what is committed, there may be one that it does not see (the bug of 2015). From a
-   * joint one that is committed all ways lead to the same.
+   * Before a leader knows what is committed, there may be a configuration that it does not see (the bug of 2015). From
+   * a committed joint configuration, all ways lead to the same next one.
    */
   checkProposed({ name, watched, status }: ObservedNode, entries: readonly Entry[]): void {
     const isJoint = (this.past.get(name)?.members.outgoing.length ?? 0) > 0
@@ -239,7 +242,7 @@ export class RaftInvariants {
     }
   }
 
-  /** At most one change is uncommitted: seen when the second one is written. */
+  /** At most one change is uncommitted. This sees a second one when it is written. */
   checkConfigurations(name: string, watched: WatchedLog): void {
     const { entries } = watched
     const open: number[] = []

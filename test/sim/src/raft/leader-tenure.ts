@@ -1,32 +1,35 @@
 /**
- * A leader that has heard from no majority for a while is none any more (thesis §6.2): it could commit nothing, and its clients would not
- * look for another.
+ * Checks that a leader steps down once it has heard from no majority for a while (thesis §6.2). It could commit
+ * nothing, and its clients would not look for another leader.
  */
 import type { RaftStatus } from '@quire/raft'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import type { RaftSettings } from './settings.js'
 
-/** Counted in periods of the check: in the first everybody is new, at the end of the second it must notice. */
+/**
+ * In periods of the quorum check. In the first, every follower counts as heard; at the end of the second, the leader
+ * must notice.
+ */
 const PERIODS = 2.5
 interface Term {
   readonly term: number
-  /** In office with these voters since; running time. */
+  /** The running time since it leads with these voters. */
   since: number
   voters: readonly string[]
 }
 
-/** How long a process has run: a stall counts as one tick, since its timers fire once when it wakes. */
+/** How long a process has run. A stall counts as one tick, because timers fire once when the process wakes. */
 interface RunningTime {
   ms: number
-  /** True time at which that was so. */
+  /** The true time at which `ms` was measured. */
   at: number
 }
 
 export class LeaderTenure {
   private readonly terms = new Map<string, Term>()
   private readonly running = new Map<string, RunningTime>()
-  /** By node: when it last heard from whom, in its running time. */
+  /** When each node last heard from each other one, in its running time. */
   private readonly heard = new Map<string, Map<string, number>>()
   private readonly tickMs: number
   private readonly limitMs: number

@@ -1,4 +1,4 @@
-/** Promises that callers wait for: none may wait for ever (scenario 35). */
+/** Watches the promises that callers wait for: each must settle (scenario 35). */
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import type { SimNode } from './node.js'
@@ -13,7 +13,7 @@ interface Wait {
   readonly life: number
   readonly what: string
   readonly since: number
-  /** The node's ticks by which it must have ended. */
+  /** The node's tick by which the wait must have ended. */
   readonly endsAtTick: number
 }
 
@@ -25,7 +25,7 @@ export class LivenessWatch {
     private readonly onError: (error: Error) => void
   ) {}
 
-  /** Waits at a node, for so many of its ticks at most; what its handlers throw ends the run. */
+  /** Watches a promise of a node, for at most `maxTicks` of its ticks. An error that a handler throws ends the run. */
   add<T>(node: SimNode, what: string, promise: Promise<T>, outcome: Outcome<T> = {}, maxTicks = Infinity): void {
     const wait = { node, life: node.life, what, since: this.scheduler.now, endsAtTick: node.ticks + maxTicks }
     this.waiting.add(wait)
@@ -45,7 +45,7 @@ export class LivenessWatch {
     done?.(value)
   }
 
-  /** Of lives that have not ended, and that began before `before`. */
+  /** Returns the waits of current lives that began before `before`. */
   pending(before: number): string[] {
     const left: string[] = []
     for (const { node, life, what, since } of this.waiting) {
@@ -55,7 +55,7 @@ export class LivenessWatch {
     return left
   }
 
-  /** The node's next tick has come: what had to end with the last one has. */
+  /** The node's next tick has come: waits that had to end with the last one have ended. */
   ticked(node: SimNode): void {
     for (const wait of this.waiting) {
       if (wait.node !== node || wait.life !== node.life || node.ticks < wait.endsAtTick) continue

@@ -1,6 +1,6 @@
 /**
- * What is durable in each node's log, as seen from outside: it outlives the node's crashes, and what a restart finds is compared with it.
- * By induction over the index all logs together are one tree of entries (log matching, Figure 3).
+ * What is durable in each node's log, seen from outside. It outlives the node's crashes, and each restart is compared
+ * with it. By induction over the index, all logs together form one tree of entries (log matching, Figure 3).
  */
 import { decode, raftConfiguration, type RaftConfiguration, type RaftMessageOf } from '@quire/protocol'
 import type { Entry, HardState, LogWrite, RaftLog } from '@quire/raft'
@@ -11,12 +11,12 @@ import { checksum } from './commands.js'
 export interface Known {
   readonly term: number
   readonly crc: number
-  /** Of a `config` entry. */
+  /** The configuration of a `config` entry. */
   readonly configuration?: RaftConfiguration
 }
 
 export interface Committed extends Known {
-  /** The term in which it was found to be committed. */
+  /** The term in which it was found committed. */
   readonly inTerm: number
 }
 
@@ -28,13 +28,15 @@ const NO_STATE: HardState = { term: 0, vote: undefined, commit: 0 }
 
 /** Where the entries of a write come from. */
 interface Origin {
-  /** The node's term before it took the first of them. Until then it may have acknowledged what the write cuts. */
+  /**
+   * The node's term before it took the first of them. Until then it may have acknowledged entries that the write cuts.
+   */
   readonly since: number
-  /** Entries that storage gave back. They were in the node's log, and never on its disk. */
+  /** Entries that storage gave back: they were in the node's log, and never on its disk. */
   readonly givenBack: readonly Entry[]
 }
 
-/** The last entry of a log: what a candidate says of its own. */
+/** The last entry of a log, as a candidate reports its own. */
 export interface LogEnd {
   readonly lastIndex: number
   readonly lastTerm: number
@@ -42,12 +44,12 @@ export interface LogEnd {
 
 /** The durable log of one node. */
 export class WatchedLog {
-  /** By index, from 1 on, also what was compacted since. */
+  /** By index from 1 on, including entries that were compacted since. */
   readonly entries: Known[] = [{ term: 0, crc: 0 }]
   hardState = NO_STATE
-  /** Handed to the log and not durable, in order. */
+  /** Writes that were handed to the log and are not durable, in order. */
   inFlight: LogWrite[] = []
-  /** Of the writes with entries, and of those that start the log anew. */
+  /** The origin of each write that has entries or resets the log. */
   readonly origins = new WeakMap<LogWrite, Origin>()
   /** What storage gave back, until it is handed in again. */
   owed: Origin | undefined
@@ -55,7 +57,7 @@ export class WatchedLog {
   term = 0
   /** The log begins after this entry, as last seen. */
   base = 0
-  /** Somebody may still remember what was in it before. */
+  /** Other nodes may remember what was in it before. */
   wasWiped = false
 
   get lastIndex(): number {
@@ -66,7 +68,7 @@ export class WatchedLog {
     return this.entries.at(-1)!.term
   }
 
-  /** The node starts again, and has lost all that was not durable. */
+  /** The node starts again, without everything that was not durable. */
   restart(term: number): void {
     this.inFlight = []
     this.owed = undefined
@@ -83,7 +85,7 @@ export class WatchedLog {
 }
 
 export class LogWatch {
-  /** By index; 0 is none. */
+  /** By index; entry 0 is a placeholder. */
   readonly committed: Committed[] = [{ term: 0, crc: 0, inTerm: 0 }]
   /** By index, then by term: the one entry that was ever in a log there. */
   private readonly seen: Map<number, Seen>[] = []
@@ -94,14 +96,14 @@ export class LogWatch {
     return this.committed.length - 1
   }
 
-  /** An entry of this term was in some log at this index. */
+  /** Returns the entry of this term at this index, if it was in any log. */
   find(index: number, term: number): Known | undefined {
     return this.seen[index]?.get(term)
   }
 
   /**
-   * The term of entry `index` in a log that ends with this entry: by log matching, its last entry says what all of it is.
-   * Undefined when the log does not reach so far, or nobody has made its last entries durable yet.
+   * Returns the term of entry `index` in a log that ends with this entry, which determines the whole log (log
+   * matching). Undefined if the log ends before, or no node has made its last entries durable yet.
    */
   termIn({ lastIndex, lastTerm }: LogEnd, index: number): number | undefined {
     if (index > lastIndex) return undefined
@@ -110,7 +112,7 @@ export class LogWatch {
     return term
   }
 
-  /** A log handed out what it is to make durable; `isLeader` is its node. */
+  /** A log is about to make this write durable. `isLeader` says whether its node leads. */
   appending(name: string, watched: WatchedLog, write: LogWrite, isLeader: boolean): void {
     const { hardState, reset, entries } = write
     const first = entries[0]
@@ -118,7 +120,7 @@ export class LogWatch {
     if (isLeader && first !== undefined) {
       let last = watched.lastIndex
       for (const each of inFlight) last = each.entries.at(-1)?.index ?? last
-      // Behind what is handed in once more, the disk may have what an earlier leader cut.
+      // Behind entries that are handed in once more, the disk may have entries that an earlier leader cut.
       for (const { index } of owed?.givenBack ?? []) last = Math.min(last, index - 1)
       if (first.index <= last) {
         throw new Violation('leader append-only', `${name} writes entry ${first.index}, its log ends at ${last}`)
@@ -134,7 +136,7 @@ export class LogWatch {
 
   /**
    * Leader completeness (Figure 3): the leader of the term in which an entry is committed has it, and so has each later
-   * leader. None of them sends another in its place.
+   * leader. None of them sends another entry in its place.
    */
   sent(name: string, { term, prevIndex, prevTerm, entries }: RaftMessageOf<'append'>): void {
     for (const each of [{ index: prevIndex, term: prevTerm }, ...entries]) {
@@ -146,7 +148,7 @@ export class LogWatch {
     }
   }
 
-  /** What was handed in is durable, or `write` of it. They end in order. */
+  /** The write, or the part `durable` of it, is durable. Writes end in order. */
   durable(name: string, watched: WatchedLog, handedIn: LogWrite, write = handedIn): void {
     if (watched.inFlight.shift() !== handedIn) throw new Violation('writes end in order', name)
     if (write !== handedIn) this.gaveBack(watched, handedIn, write)
@@ -166,7 +168,9 @@ export class LogWatch {
     for (const entry of write.entries) this.add(name, watched, entry)
   }
 
-  /** A restarted node's log is open: nothing durable may be missing, nothing may be there that was never written. */
+  /**
+   * The log of a restarted node is open. It must hold everything that was durable, and nothing that was never written.
+   */
   recovered(name: string, watched: WatchedLog, log: RaftLog): void {
     const { inFlight, hardState, origins } = watched
     this.checkHardState(name, hardState, log.hardState)
@@ -188,7 +192,7 @@ export class LogWatch {
     let common = base
     while (common < watched.lastIndex && log.term(common + 1) === entries[common + 1]!.term) common++
     if (common < watched.lastIndex) {
-      // A truncation that was under way may have become durable. Nothing else takes a durable entry away.
+      // A truncation that was under way may have become durable. Nothing else removes a durable entry.
       const replacing = log.term(common + 1)
       const underWay = inFlight.find(({ entries: [first, ...rest] }) => {
         if (first === undefined || first.index > common + 1) return false
@@ -227,7 +231,7 @@ export class LogWatch {
     }
   }
 
-  /** The log starts anew after a snapshot, and so after what is committed. */
+  /** The log starts anew after a snapshot, and so after everything that is committed there. */
   private reset(name: string, watched: WatchedLog, index: number, term: number): void {
     const committed = this.committed[index]
     if (committed?.term !== term) {
@@ -240,7 +244,7 @@ export class LogWatch {
     this.coverage.add('logs that start anew')
   }
 
-  /** Storage had room for `kept` of a write. The node hands in the rest once more, with what comes after it. */
+  /** Storage had room for `kept` of a write. The node hands in the rest again, with what follows it. */
   private gaveBack(watched: WatchedLog, handedIn: LogWrite, kept: LogWrite): void {
     const rest = handedIn.entries.slice(kept.entries.length)
     const first = rest[0]
@@ -254,7 +258,8 @@ export class LogWatch {
   private checkCut(name: string, watched: WatchedLog, replacing: Entry, origin: Origin): void {
     const { index, term } = replacing
     const cut = watched.entries[index]!
-    // An entry that storage gave back may have cut the suffix in the node's log, and another leader has sent the suffix again.
+    // An entry that storage gave back may have cut the suffix in the node's log, and another leader has sent the suffix
+    // again.
     const wasCut = origin.givenBack.some((each) => each.index === index && each.term !== term)
     if (cut.term === term && cut.crc === checksum(replacing) && !wasCut) {
       throw new Violation('a matching suffix stays', `${name} writes entry ${index} of term ${term} again`)
@@ -263,9 +268,9 @@ export class LogWatch {
   }
 
   /**
-   * A node that was in the term in which an entry is committed may belong to the majority that has it, and takes
-   * nothing from earlier leaders any more: it keeps the entry. A node that has not heard of that term yet still follows
-   * the leader of an earlier one. It drops the entry for that leader, and gets it back from a later one.
+   * A node that was in the term in which an entry is committed may belong to the majority that has it. It accepts
+   * nothing from earlier leaders, so it keeps the entry. A node that has not heard of that term still follows the
+   * leader of an earlier one: it drops the entry for that leader, and gets it back from a later one.
    */
   private checkDropped(name: string, { entries }: WatchedLog, from: number, { since }: Origin): void {
     const last = Math.min(entries.length - 1, this.commitIndex)
@@ -302,7 +307,7 @@ export class LogWatch {
       atIndex.set(term, known)
       return known
     }
-    // By induction over the index: what precedes equal entries is equal.
+    // By induction over the index, equal entries have equal predecessors.
     if (seen.crc !== crc || seen.previousTerm !== previousTerm) {
       throw new Violation('log matching', `${name} has another entry ${index} of term ${term} than others`)
     }

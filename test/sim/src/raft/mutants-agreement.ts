@@ -1,4 +1,4 @@
-/** Elections, replication and reads. */
+/** Mutants of elections, replication and reads. */
 import type { Mutant } from '../mutants/mutant.js'
 
 export const ELECTIONS: readonly Mutant[] = [

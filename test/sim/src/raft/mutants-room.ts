@@ -1,4 +1,4 @@
-/** Disks that fill up: what a full node promises, and who leads (docs/raft.md, Room). */
+/** Mutants of full disks: what a full node guarantees, and which node leads (docs/raft.md, Room). */
 import type { Mutant } from '../mutants/mutant.js'
 
 export const ROOM: readonly Mutant[] = [

@@ -1,4 +1,4 @@
-/** Membership, transfer of leadership, snapshots, and the log on disk. */
+/** Mutants of membership, transfers of leadership, snapshots, and the log on disk. */
 import type { Mutant } from '../mutants/mutant.js'
 
 export const MEMBERSHIP: readonly Mutant[] = [

@@ -1,7 +1,7 @@
 /**
- * All mutants. Not among them, because too few seeds meet them, and so left to tests of their own: an acknowledgement
- * from a former life, a snapshot that was overtaken while it was stored, a retry for space that ends, what a full
- * node answers to entries, and what a full log does with those that follow on others (packages/raft/test).
+ * All mutants of Raft. Some rules are missing because too few seeds meet them. Tests in packages/raft/test hold those:
+ * an acknowledgment from a former life, a snapshot that is overtaken while it is stored, a retry for space that ends,
+ * what a full node answers to entries, and what a full log does with entries that follow others.
  */
 import { ELECTIONS, READS, REPLICATION } from './mutants-agreement.js'
 import { MEMBERSHIP, SNAPSHOTS, STORAGE, TRANSFER } from './mutants-state.js'

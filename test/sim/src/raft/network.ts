@@ -1,4 +1,6 @@
-/** The links between simulated Raft nodes: lossy, as Raft's transport may be. What a partition stops is gone. */
+/**
+ * The links between simulated Raft nodes. They lose messages, as Raft's transport may. A partition drops what it stops.
+ */
 import { assert, decode, encode, isRaftLinkMessage, raftMessage, type RaftMessage } from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
 import type { RandomSource } from '@quire/testing'
@@ -22,7 +24,7 @@ interface Link {
   readonly cutBy: Set<number>
   slowness: number
   lastArrival: number
-  /** By type of message. */
+  /** Labels by type of message. */
   readonly labels: Map<string, string>
 }
 
@@ -30,7 +32,7 @@ const REORDERED_MS = 100
 const SPIKE = 0.005
 
 export class RaftNetwork {
-  /** While this is true messages are lost, doubled, reordered and torn. */
+  /** While true, messages are lost, duplicated, reordered and torn. */
   isNoisy = true
   private era = 0
   private readonly links = new Map<string, Map<string, Link>>()
@@ -54,7 +56,7 @@ export class RaftNetwork {
     }
   }
 
-  /** Nothing goes from `from` to `to` until this fault is over. */
+  /** Stops all messages from `from` to `to` until `mend` for this fault. */
   cut(from: string, to: string, fault: number): void {
     this.link(from, to).cutBy.add(fault)
   }
@@ -67,14 +69,14 @@ export class RaftNetwork {
     this.link(from, to).slowness = factor
   }
 
-  /** Links are as good as they can be; what is on its way is lost. */
+  /** Makes all links perfect. Messages in flight are lost. */
   heal(): void {
     this.era++
     for (const links of this.links.values()) {
       for (const link of links.values()) {
         link.cutBy.clear()
         link.slowness = 1
-        // Nothing waits behind what is lost.
+        // Messages do not queue behind lost ones.
         link.lastArrival = 0
       }
     }
@@ -112,7 +114,9 @@ export class RaftNetwork {
     })
   }
 
-  /** What arrives of a message. Its bytes are taken when it leaves: what its sender does to its buffers later is its own affair. */
+  /**
+   * Returns the message that will arrive. Its bytes are encoded when it leaves, so its sender may reuse its buffers.
+   */
   private arriving(message: RaftMessage): RaftMessage {
     const { settings, random, coverage } = this.init
     let arriving = message

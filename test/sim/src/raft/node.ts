@@ -1,4 +1,4 @@
-/** A simulated node through all its lives: what is on its disks, and the process that runs now, if any. */
+/** A simulated node through all its lives: its disks, and the process that runs now, if any. */
 import type { Clock, RaftMessage } from '@quire/protocol'
 import {
   createMemoryDisk,
@@ -27,7 +27,9 @@ import { PendingProposals } from './pending-proposals.js'
 import type { RaftSettings } from './settings.js'
 import { tickIn } from './ticks.js'
 
-/** Breaks a state machine on purpose, to show that it is noticed: this node takes the entry at this index otherwise than others. */
+/**
+ * Breaks a state machine on purpose: this node applies the entry at this index differently. The simulation must notice.
+ */
 export type Sabotage = (at: { readonly node: string; readonly life: number; readonly index: number }) => boolean
 
 export interface NodeWorld {
@@ -39,20 +41,20 @@ export interface NodeWorld {
   readonly invariants: RaftInvariants
   readonly tenure: LeaderTenure
   readonly sabotage: Sabotage | undefined
-  /** The node is to be looked at when the event is over. */
+  /** The node must be checked after this event. */
   readonly touched: (node: SimNode) => void
-  /** Its log is open, or refused. */
+  /** Its log was opened, or refused to open. */
   readonly onOpened: (node: SimNode) => void
   readonly onRefused: (node: SimNode, error: Error) => void
-  /** It is empty, and has another name than before. */
+  /** It is empty, and has a new name. */
   readonly renamed: (node: SimNode, before: string) => void
-  /** The node's timer has fired. What is due after `ticks` of them has had its time. */
+  /** The node's timer has fired. */
   readonly ticked: (node: SimNode) => void
   /** It stopped by itself. */
   readonly onFatal: (node: SimNode, error: Error) => void
 }
 
-/** What a full log has kept of a write. */
+/** Returns the part of a write that a full log has kept. */
 function keptOf({ hardState, reset, entries }: LogWrite, { stored }: LogFullError, log: RaftLog): LogWrite {
   const commit = Math.min(hardState?.commit ?? 0, log.lastIndex)
   return {
@@ -68,27 +70,27 @@ export class SimNode implements ObservedNode {
   log: RaftLog | undefined
   application: SimApplication | undefined
   life = 0
-  /** Of the running node: it counts time in them. A process that is stalled misses some. */
+  /** Ticks of the running node, in which it measures time. A stalled process misses some. */
   ticks = 0
   disk!: SimDisk
   snapshots!: SnapshotDisk
   /** Proposals of this life that wait for their entry. */
   pending = new PendingProposals()
-  /** What to make of its disk when there is no log; undefined once there was one. */
+  /** How to create its log. Undefined once it has one. */
   creation: LogCreation | undefined
-  /** Its disk is damaged: it may not start until it is wiped. */
+  /** Its disk is damaged. It must not start until it is wiped. */
   isLost = false
-  /** Nobody but whoever holds it down starts it. */
+  /** Only the operator may start it. */
   isHeld = false
-  /** It is closing: nothing is asked of it any more. */
+  /** It is closing, and gets no more calls. */
   isClosing = false
   /** Its disk has no room for another segment. */
   isFull = false
   /** Slows its disk down. */
   diskFactor = 1
-  /** What is begun before is not done before. */
+  /** Disk operations that begin earlier do not end before this time. */
   diskHangsUntil = 0
-  /** Its id in the cluster. A log that is lost takes the id with it: what comes back has another. */
+  /** Its id in the cluster. A lost log takes its id with it: the node comes back under another one. */
   name: string
   private disks = 1
   private readonly random: RandomSource
@@ -102,7 +104,7 @@ export class SimNode implements ObservedNode {
     this.makeDisks()
   }
 
-  /** Of the node that runs. */
+  /** The status of the running node. */
   get status(): RaftStatus | undefined {
     return this.node?.status()
   }
@@ -111,7 +113,7 @@ export class SimNode implements ObservedNode {
     return this.process !== undefined
   }
 
-  /** Has had a log, or was told to make one. */
+  /** It has had a log, or was told to create one. */
   get exists(): boolean {
     return this.creation !== undefined || this.life > 0
   }
@@ -178,7 +180,10 @@ export class SimNode implements ObservedNode {
     this.end()
   }
 
-  /** Crashes in the middle of the next write to the log that `isWanted`: before it is durable, or just after. */
+  /**
+   * Crashes in the middle of the next write to the log that `isWanted` accepts: before the write is durable, or just
+   * after.
+   */
   crashInWrite(isWanted: (offset: number, sectors: number) => boolean, crash: () => void): void {
     const { life } = this
     this.disk.onWrite = (offset, sectors) => {
@@ -194,7 +199,7 @@ export class SimNode implements ObservedNode {
     }
   }
 
-  /** An orderly end, then that of the process. */
+  /** Closes the node in order, then ends its process. */
   async close(): Promise<void> {
     const { process, node } = this
     if (process === undefined || node === undefined || this.isClosing) return
@@ -204,7 +209,7 @@ export class SimNode implements ObservedNode {
     if (process.alive) this.end()
   }
 
-  /** The process ends; its disk keeps what was written. */
+  /** Ends the process. Its disk keeps what was written. */
   end(): void {
     this.process?.kill()
     this.process = undefined
@@ -214,7 +219,7 @@ export class SimNode implements ObservedNode {
     this.disk.onWrite = undefined
   }
 
-  /** Nothing is left of what was on its disks. */
+  /** Erases its disks. */
   wipe(creation: LogCreation | undefined): void {
     const { name } = this
     this.makeDisks()
@@ -225,7 +230,7 @@ export class SimNode implements ObservedNode {
     this.isLost = false
   }
 
-  /** After an event that touched it. */
+  /** Checks the node after an event that touched it. */
   check(): void {
     const { node, log, application, watched } = this
     const { invariants } = this.world
@@ -296,7 +301,7 @@ export class SimNode implements ObservedNode {
     this.log = log
     this.application = application
     const { electionTicks, heartbeatTicks, limits } = settings
-    // Of the newest configuration that the log has, applied or not.
+    // Of the newest configuration in the log, whether applied or not.
     const configured = log.configurations.at(-1)
     const tickMs = configured === undefined ? settings.tickMs : tickIn(configured)
     this.node = createRaftNode(
@@ -321,7 +326,7 @@ export class SimNode implements ObservedNode {
     this.world.touched(this)
   }
 
-  /** A clock that counts the node's ticks: it schedules nothing else. */
+  /** Returns a clock that counts the node's ticks. The node schedules nothing else. */
   private ticking(clock: Clock): Clock {
     this.ticks = 0
     const schedule = (ms: number, tick: () => void): (() => void) =>
@@ -333,7 +338,7 @@ export class SimNode implements ObservedNode {
     return { ...clock, schedule }
   }
 
-  /** Sees what the node hands to its log, and when it is durable, before the node does. */
+  /** Observes what the node hands to its log, and sees that it is durable before the node does. */
   private watch(log: RaftLog): void {
     const { life, watched, name, snapshots } = this
     const { invariants } = this.world

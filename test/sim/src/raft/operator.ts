@@ -1,6 +1,6 @@
 /**
- * Who runs the cluster: changes its members, moves leadership, and replaces what is lost. It never takes away more disks than Raft can do
- * without.
+ * The operator of the cluster: changes its members, moves leadership, and replaces lost nodes. It never removes more
+ * disks than Raft can tolerate.
  */
 import type { MembershipChange, RaftNode, RaftStatus } from '@quire/raft'
 import type { Coverage } from '../coverage.js'
@@ -34,21 +34,21 @@ type Plan = (members: Members) => readonly MembershipChange[] | undefined
 const MAX_VOTERS = 8
 const RETRY_MS = 80
 const ATTEMPTS = 8
-/** The answers of `changeMembership` that ask for patience. */
+/** Errors of `changeMembership` after which the operator tries again. */
 const LATER = ['NotLeaderError', 'ChangePendingError', 'BackPressureError']
 
 export class Operator {
   /** Nodes that were wiped and are not voters again yet. */
   private readonly returning = new Set<SimNode>()
-  /** To be removed, wiped and brought back though nothing is wrong with them. */
+  /** Nodes to be removed, wiped and brought back although nothing is wrong with them. */
   private readonly retiring = new Set<SimNode>()
-  /** Changes that were proposed and are not decided, as far as `isChanging` has looked. */
+  /** Proposed changes that are undecided, as far as `isChanging` has looked. */
   private open: readonly Proposed[] = []
   private stopped = false
 
   constructor(private readonly world: OperatorWorld) {}
 
-  /** Nothing is lost, and everybody who was wiped is a voter again. */
+  /** No node is lost, and every wiped node is a voter again. */
   get isDone(): boolean {
     return this.returning.size === 0 && this.retiring.size === 0 && this.world.nodes.every(({ isLost }) => !isLost)
   }
@@ -59,12 +59,12 @@ export class Operator {
     return `lost: ${names(lost)}, retiring: ${names(this.retiring)}, returning: ${names(this.returning)}`
   }
 
-  /** Finishes what is begun, and begins nothing. */
+  /** Finishes what it has begun, and begins nothing else. */
   stop(): void {
     this.stopped = true
   }
 
-  /** Looks after lost nodes from now on. */
+  /** Replaces lost nodes from now on. */
   watch(): void {
     this.world.scheduler.after(RETRY_MS, 'operator', () => {
       for (const node of this.world.nodes) this.care(node)
@@ -97,7 +97,10 @@ export class Operator {
     }
   }
 
-  /** Proposes the next change that makes sense, whatever it is, until one is taken. For the end, when nothing stands in its way. */
+  /**
+   * Proposes one reasonable change after another until a leader takes one. For the end of a seed, when nothing stands
+   * in its way.
+   */
   changeSomething(): Proposed | undefined {
     const status = this.world.leader()?.status
     if (status === undefined) return undefined
@@ -111,9 +114,9 @@ export class Operator {
   }
 
   /**
-   * May this node's disk go bad? An id whose log is lost is never a voter again, so every configuration that may come
-   * into force must keep a majority of voters with whole logs. That is checked here for the committed configuration,
-   * which is the only one while no change is open. `isSafe` checks each later one before it is proposed.
+   * Whether this node's disk may go bad. An id whose log is lost is never a voter again, so every configuration that
+   * may come into force must keep a majority of voters with whole logs. This checks the committed configuration, which
+   * is the only one while no change is open. `isSafe` checks each later one before it is proposed.
    */
   mayLose(node: SimNode): boolean {
     const { nodes, invariants } = this.world
@@ -187,7 +190,7 @@ export class Operator {
     this.world.scheduler.after(RETRY_MS, 'operator tries again', () => this.attempt(plan, attempts - 1))
   }
 
-  /** Undefined when it was not taken; something that makes no sense is taken for done. */
+  /** Returns undefined if the leader did not take it. A change that makes no sense counts as done. */
   private tryNow(plan: Plan): Proposed | undefined {
     const leader = this.world.leader()
     let proposed: Proposed | undefined
@@ -219,7 +222,7 @@ export class Operator {
     } catch (error) {
       const { name, message } = error as Error
       this.world.coverage.add(`changes refused: ${name}`)
-      // A new leader learns only by and by who has something of the log.
+      // A new leader learns only gradually which nodes have something of the log.
       if (LATER.includes(name) || message.includes('has nothing of the log yet')) return undefined
       this.world.onError(new Violation('changes that make sense are taken', `${leader.name}: ${message}`))
       return undefined
@@ -239,13 +242,13 @@ export class Operator {
     return changesSomething && now.size > 0 && now.size <= MAX_VOTERS && good.length * 2 > now.size
   }
 
-  /** Ticks of another length, for everybody. */
+  /** Changes the length of ticks for all nodes. */
   private retime(random: RandomSource): void {
     const { slowestTicks } = this.world.settings
     this.tickEvery(random.pick([1, (1 + slowestTicks) / 2, slowestTicks]))
   }
 
-  /** Proposes ticks that are so many times as long as those that the cluster was founded with. */
+  /** Proposes ticks that are `factor` times as long as those that the cluster was founded with. */
   tickEvery(factor: number): Proposed | undefined {
     const leader = this.world.leader()
     const context = encodeTick(this.world.settings.tickMs * factor)
@@ -269,7 +272,7 @@ export class Operator {
           { type: 'learner', id },
           { type: 'voter' as const, id }
         ],
-        // Who has nothing votes for nobody, so a majority might never come together.
+        // A node with an empty log votes for nobody, so a majority might never form.
         [{ type: 'voter', id: 'n9' }],
         []
       ])
@@ -282,7 +285,7 @@ export class Operator {
     })
   }
 
-  /** Somebody from outside starts with an empty log, unless it still has one from before. */
+  /** Starts a node from outside the cluster, with an empty log unless it still has one. */
   private join(node: SimNode): void {
     if (node.isUp) return
     if (!node.exists) node.creation = { join: true }
@@ -302,7 +305,7 @@ export class Operator {
       const outcome = {
         done: () => {
           coverage.add('transfers')
-          // Somebody else was heard of; it may be the leader of a later term still.
+          // The node has heard of another leader, which may lead a later term.
           const now = node.status()
           if (now.role === 'leader' && now.term === term) {
             throw new Violation('a transfer that is done is done', `${from.name} still leads term ${term}`)
@@ -321,7 +324,7 @@ export class Operator {
     })
   }
 
-  /** A leader that gives leadership away takes nothing more (thesis §3.10). */
+  /** A leader that gives leadership away accepts nothing more (thesis §3.10). */
   private expectNoProposals(from: SimNode, node: RaftNode, to: string | undefined): void {
     const { role, voters } = node.status()
     if (role !== 'leader' || to === undefined || to === from.name || !voters.includes(to)) return
@@ -345,7 +348,10 @@ export class Operator {
     if (this.mayLose(node)) this.retiring.add(node)
   }
 
-  /** Removed, wiped, added under a new name as a learner, promoted: each step when the one before is committed. */
+  /**
+   * Removes a node, wipes it, adds it as a learner under a new name, and promotes it. Each step waits until the one
+   * before is committed.
+   */
   private care(node: SimNode): void {
     const { invariants, coverage } = this.world
     const { configuration } = invariants
@@ -354,7 +360,7 @@ export class Operator {
     const isMember = [voters, learners, outgoing, learnersNext].some((list) => list.includes(node.name))
     if (node.isLost || this.retiring.has(node)) {
       if (isMember) {
-        // Others may have left meanwhile.
+        // Other voters may have left meanwhile.
         if (voters.length === 1 && !node.isLost) this.retiring.delete(node)
         this.tryNow((members) => (isIn(members, node.name) ? [{ type: 'removed', id: node.name }] : undefined))
         return
@@ -384,7 +390,7 @@ export class Operator {
   }
 }
 
-/** A voter that has nothing yet votes for nobody. */
+/** A voter with an empty log votes for nobody. */
 function hasWholeLog({ isLost, watched }: SimNode): boolean {
   return !isLost && watched.lastIndex > 0
 }

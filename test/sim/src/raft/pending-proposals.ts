@@ -1,9 +1,12 @@
-/** Proposals that wait at the node that took them: what becomes of them is decided when something else or they themselves are applied. */
+/**
+ * Proposals that wait at the node that took them. Each is decided when its entry, or another entry at its index, is
+ * applied.
+ */
 export type Fate =
   | 'applied'
-  /** Another term's entry is in its place. */
+  /** An entry of another term took its place. */
   | 'lost'
-  /** A snapshot has gone over it: it may be in there. */
+  /** A snapshot covers it, and may contain it. */
   | 'unknown'
 
 interface Waiting {
@@ -18,7 +21,7 @@ export class PendingProposals {
     return this.waiting.size
   }
 
-  /** Up to here, something must be applied until all are settled. */
+  /** All are decided once this entry is applied. */
   get lastIndex(): number {
     return Math.max(0, ...this.waiting.keys())
   }

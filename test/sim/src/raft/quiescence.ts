@@ -1,4 +1,4 @@
-/** The end of a seed, without faults: everything must be settled, found, agreed on and bounded. */
+/** The end of a seed, without faults: all waits must settle, all nodes must agree, and all logs must be bounded. */
 import type { RandomSource } from '@quire/testing'
 import { Violation } from '../violation.js'
 import { quiescenceBounds } from './bounds.js'
@@ -6,15 +6,17 @@ import type { SimNode } from './node.js'
 import { RecentRoom } from './recent-room.js'
 import type { RaftSimulation } from './simulation.js'
 
-/** Everything that was waiting has ended by then: timeouts, elections, retries, snapshots, what was lost and comes back. */
+/**
+ * Long enough for everything that was waiting: timeouts, elections, retries, snapshots, and lost nodes that come back.
+ */
 const REST_MS = 60_000
 const WORK_MS = 10_000
-/** For peers in one place, the longest election time-out is so long at most. Where it is longer, everything is. */
+/** The longest election timeout of peers in one place. If the timeout is longer, all waits are longer. */
 const USUAL_TIMEOUT_MS = 2 * 8 * 40
-/** Of seeds: a timeout is long, and nothing else happens in it. */
+/** The share of seeds that try it: a timeout is long, and nothing else happens in it. */
 const SHARE_OF_FAILING = 0.2
 const SHARE_OF_FULL = 0.3
-/** In the place of a fault's number. */
+/** Stands for the number of a fault. */
 const PEACE = -1
 
 export class Quiescence {
@@ -38,7 +40,7 @@ export class Quiescence {
     )
     await this.tickAsFounded()
     await this.settle(from)
-    // Who is no voter any more leaves office when that is committed (§6).
+    // A leader that is no longer a voter steps down when that is committed (§6).
     await sim.until('a removed leader steps down', this.pace(WORK_MS), () => this.isWhole() && this.isLedByVoter())
     await this.failToTransfer()
     await this.transfer()
@@ -52,14 +54,14 @@ export class Quiescence {
     this.checkBounds()
   }
 
-  /** As much longer as the time-outs of this cluster may be, and as the entries take that nodes are behind now. */
+  /** Scales a wait by the timeouts of this cluster, and by the entries that nodes are behind now. */
   private pace(ms: number): number {
     const { tickMs, slowestTicks, electionTicks } = this.sim.settings
     const factor = Math.max(1, (2 * electionTicks * tickMs * slowestTicks) / USUAL_TIMEOUT_MS)
     return ms * factor + this.entriesBehind() * quiescenceBounds(this.sim.settings).entryMs
   }
 
-  /** From the last entry that anybody waits for or has, to the last that every node has applied. */
+  /** From the last entry that a node has or waits for, to the last that every node has applied. */
   private entriesBehind(): number {
     const { nodes } = this.sim
     const last = Math.max(...nodes.map(({ pending, status }) => Math.max(pending.lastIndex, status?.lastIndex ?? 0)))
@@ -67,8 +69,8 @@ export class Quiescence {
   }
 
   /**
-   * Whatever the operator has made of them, and at every node that takes part: timing is the cluster's, and no node's
-   * own.
+   * Timing belongs to the cluster, not to a node: every node that takes part must tick alike, whatever the operator has
+   * changed.
    */
   private async tickAsFounded(): Promise<void> {
     const { sim } = this
@@ -96,7 +98,7 @@ export class Quiescence {
     for (const node of this.sim.nodes) if (!node.isUp && node.exists && !node.isLost) node.start()
   }
 
-  /** A leader, all members up and awake, and no change under way. */
+  /** There is a leader, all members are up and awake, and no change is under way. */
   private isWhole(): boolean {
     const { configuration, commitIndex } = this.sim.invariants
     const leader = this.sim.leader()?.status
@@ -113,7 +115,9 @@ export class Quiescence {
     return [...voters, ...learners].map((name) => byName.get(name)!)
   }
 
-  /** Nobody waits for anything that was asked before `before`; new entries take the place of those that were truncated. */
+  /**
+   * Waits until every call from before `before` has settled. New entries take the place of those that were truncated.
+   */
   private async settle(before: number): Promise<void> {
     const { sim } = this
     const highest = (): number =>
@@ -125,7 +129,7 @@ export class Quiescence {
         const leader = sim.leader()
         const last = leader?.status?.lastIndex ?? 0
         if (leader !== undefined && last < highest()) sim.clients.noise(leader, highest() - last, this.random)
-        // Nodes that were removed get nothing any more.
+        // Nodes that were removed get no more entries.
         return this.members().every(({ pending }) => pending.size === 0) && sim.liveness.pending(before).length === 0
       },
       () => `${sim.liveness.pending(before).join('; ')}; entries up to ${highest()}; ${sim.describe()}`
@@ -140,8 +144,9 @@ export class Quiescence {
 
   /**
    * Waits until all members have the same term and room, nothing is uncommitted, and the leader is a voter that knows
-   * what all members have. A log looks for room once a second, and until then leadership may move. From then on only the simulator can depose it. Before that, a higher term or an uncommitted change
-   * can, and a transfer may then take longer (see TRANSFER_TIMEOUTS).
+   * what all members have. A log looks for room once a second, and until then leadership may move. From then on only
+   * the simulator can depose the leader. Before that, a higher term or an uncommitted change can, and a transfer may
+   * then take longer (see TRANSFER_TIMEOUTS).
    */
   private async comeToRest(): Promise<SimNode> {
     const { sim } = this
@@ -152,7 +157,9 @@ export class Quiescence {
     return sim.leader()!
   }
 
-  /** A transfer to a node that is down or mute ends after an election timeout, and its leader goes on (thesis §3.10). */
+  /**
+   * A transfer to a node that is down or mute ends after an election timeout, and its leader goes on (thesis §3.10).
+   */
   private async failToTransfer(): Promise<void> {
     const { sim } = this
     if (!this.random.is(SHARE_OF_FAILING)) return
@@ -163,7 +170,7 @@ export class Quiescence {
     const target = sim.byName.get(this.random.pick(others))!
     const isMute = this.random.is(0.5)
     if (isMute) {
-      // It stands in a term that the others hear of only afterwards. They must take it back in.
+      // The target stands in a term of which the others hear only afterwards. They must accept it again.
       for (const { name } of sim.nodes) sim.network.cut(target.name, name, PEACE)
     } else {
       target.crash()
@@ -180,14 +187,14 @@ export class Quiescence {
       )
     }
     sim.coverage.add(isMute ? 'transfers to a mute node' : 'transfers to a node that is down')
-    // What was said meanwhile must not be heard now.
+    // Messages of the meantime must not arrive now.
     sim.network.heal()
     target.isHeld = false
     target.start()
     await sim.until('liveness: all agree', this.pace(WORK_MS), () => this.isConverged())
   }
 
-  /** Leadership goes to a voter that has everything at once, not when somebody stands by itself (thesis §3.10). */
+  /** Leadership moves at once to a voter that has everything, before any node stands by itself (thesis §3.10). */
   private async transfer(): Promise<void> {
     const { sim } = this
     const leader = await this.comeToRest()
@@ -200,8 +207,8 @@ export class Quiescence {
   }
 
   /**
-   * The leader's disk fills up and the others' do not: leadership goes to one of them, once, and what is proposed is
-   * committed.
+   * The leader's disk fills up, and the disks of the others do not. Leadership moves to one of them, once, and
+   * proposals are committed.
    */
   private async fillLeadersDisk(): Promise<void> {
     const { sim } = this
@@ -209,12 +216,12 @@ export class Quiescence {
     if (first.status!.voters.length < 3 || !this.random.is(SHARE_OF_FULL)) return
     await sim.until('liveness: all agree', this.pace(WORK_MS), () => this.isConverged())
     const elections = sim.coverage.get('elections')
-    // Also when it drops what is in a snapshot.
+    // Also when it drops entries that are in a snapshot.
     first.disk.fill(-Infinity)
     const before = sim.invariants.commitIndex
     await sim.until('a leader whose disk is full gives way', this.pace(WORK_MS), () => {
       const leader = sim.leader()
-      // What is proposed uses up what the disk still has, and then shows who can go on.
+      // The proposals use up what the disk still has, and then show which node can go on.
       if (leader?.status?.ready === true && leader.pending.size === 0) sim.clients.noise(leader, 3, this.random)
       const isOther = leader !== undefined && leader !== first && sim.leader()?.status?.ready === true
       return isOther && sim.invariants.commitIndex > before + 3
@@ -226,10 +233,7 @@ export class Quiescence {
     await this.expectNoElection(elections + 1, 'room that is back moves no leadership')
   }
 
-  /**
-   * Where nobody has room, the leader stays. What it was given may wait; nobody stops, and all goes on when there is
-   * room.
-   */
+  /** If no node has room, the leader stays. Proposals may wait, no node stops, and all goes on once there is room. */
   private async fillAllDisks(): Promise<void> {
     const { sim } = this
     const { electionTicks, tickMs } = sim.settings
@@ -248,11 +252,11 @@ export class Quiescence {
   }
 
   /**
-   * Disks that are full do not use up what they have at the same time, so leadership still moves after the last
+   * Full disks do not use up the rest of their files at the same time, so leadership still moves after the last
    * proposal. The leader looks once in an election timeout, and the first entry of its successor uses up room as well.
-   * Room only shrinks here, so this ends: with a leader that knows what room the others have, and hands over to none of
-   * them. To wait is not enough: leadership that flaps uses up all room, and comes to rest then. So each move must be
-   * to more room than the leader before has.
+   * Room only shrinks here, so this ends with a leader that knows the others' room and hands over to none of them.
+   * Waiting is not enough, because leadership that flaps uses up all room, and comes to rest then. So each move must
+   * lead to more room than the leader before has.
    */
   private async comeToRestWithoutRoom(): Promise<void> {
     const { sim } = this
@@ -324,12 +328,12 @@ export class Quiescence {
     return this.members().every(({ application, status, log, watched }) => {
       const isApplied = application?.appliedIndex === commitIndex && status?.lastIndex === commitIndex
       if (status?.term !== leader.term) return false
-      // A disk that was slow may still be at it.
+      // A slow disk may still be writing.
       return isApplied && log?.lastIndex === commitIndex && watched.inFlight.length === 0
     })
   }
 
-  /** The same entries, the same state, and every command that was acknowledged once. */
+  /** All nodes have the same entries and the same state, and every acknowledged command was applied once. */
   private checkAgreement(): void {
     const { sim } = this
     const { committed } = sim.invariants.log
@@ -352,7 +356,7 @@ export class Quiescence {
     }
   }
 
-  /** What is in the log before the newest snapshot, less what is kept for followers, is part of one segment at most. */
+  /** Except for what is kept for followers, the log before the newest snapshot is at most part of one segment. */
   private checkBounds(): void {
     const { settings } = this.sim
     const { retainedEntries = 0 } = settings.limits

@@ -1,4 +1,4 @@
-/** What room nodes have, and had lately: a leader goes by their last answers. */
+/** The room that nodes have and recently had. A leader goes by their last answers. */
 import type { RaftStatus } from '@quire/raft'
 
 type Room = RaftStatus['room']
@@ -7,7 +7,7 @@ const RANKS: Readonly<Record<Room, number>> = { none: 0, little: 1, enough: 2 }
 
 interface Change {
   readonly rank: number
-  /** When it was less; undefined as long as it holds. */
+  /** When it had less room after that; undefined while it holds. */
   until: number | undefined
 }
 
@@ -30,7 +30,7 @@ export class RecentRoom {
     return this.changes.get(name)?.at(-1)?.rank ?? 0
   }
 
-  /** The most within the window. */
+  /** Returns the most room within the window. */
   most(name: string): number {
     return Math.max(0, ...(this.changes.get(name) ?? []).map(({ rank }) => rank))
   }

@@ -1,4 +1,4 @@
-/** What happens in a seed of Raft besides its clients: every kind, and how common it is. */
+/** The kinds of faults and operations in a seed of Raft, and how common each is. */
 import type * as schedule from '../schedule.js'
 
 export const KINDS = [

@@ -1,22 +1,25 @@
-/** What one seed of the Raft simulation looks like. Each draws its own mix, so that rare combinations come about (swarm testing). */
+/**
+ * The settings of one seed of the Raft simulation. Each seed draws its own mix, so that rare combinations occur (swarm
+ * testing).
+ */
 import type { RaftLimits } from '@quire/raft'
 import type { RandomSource } from '@quire/testing'
 import { KINDS, type EventKind } from './schedule.js'
 
 export interface NetworkSettings {
-  /** Of every link; 0: nodes in one place. */
+  /** Of every link; 0 puts all nodes in one place. */
   readonly roundTripMs: number
-  /** Mean time that a message takes, besides half of the round trip. */
+  /** Mean latency of a message, besides half of the round trip. */
   readonly latencyMs: number
-  /** Messages of one link arrive in the order in which they were sent, but for the reordered ones. */
+  /** Messages of one link arrive in the order of sending, except for the reordered ones. */
   readonly isOrdered: boolean
   /** Shares of messages. */
   readonly loss: number
   readonly duplication: number
   readonly reordering: number
-  /** Share of a snapshot's pieces that arrive cut or with a wrong byte. */
+  /** Share of a snapshot's pieces that arrive truncated or with a wrong byte. */
   readonly tearing: number
-  /** Messages travel as bytes, through the codec; otherwise as the objects themselves, which is faster. */
+  /** Messages travel as bytes, through the codec. Otherwise the objects themselves travel, which is faster. */
   readonly isEncoded: boolean
 }
 
@@ -37,30 +40,30 @@ export interface ApplicationSettings {
 }
 
 export interface ClientSettings {
-  /** Each has one command under way. */
+  /** Each lane has one command at a time. */
   readonly lanes: number
   readonly pauseMs: number
-  /** After that a command is proposed again, perhaps elsewhere. */
+  /** After that, a client proposes its command again, perhaps to another node. */
   readonly patienceMs: number
   readonly maxValueBytes: number
   readonly readPauseMs: number
 }
 
 export interface RaftSettings {
-  /** Leadership and members change all the time. */
+  /** Leadership and membership change all the time. */
   readonly hasHandovers: boolean
   readonly firstVoters: number
-  /** Nodes in all. */
+  /** The number of nodes in all. */
   readonly nodes: number
-  /** True time in which faults happen. */
+  /** True time during which faults occur. */
   readonly faultyMs: number
-  /** What the cluster is founded with. */
+  /** The length of ticks when the cluster is founded. */
   readonly tickMs: number
-  /** The operator may make ticks so many times as long. */
+  /** The operator may multiply ticks by up to this factor. */
   readonly slowestTicks: number
   readonly electionTicks: number
   readonly heartbeatTicks: number
-  /** How much a clock may run faster or slower than true time, as a share. */
+  /** How much a clock may be faster or slower than true time, as a share. */
   readonly skew: number
   readonly limits: Partial<RaftLimits>
   readonly network: NetworkSettings
@@ -86,7 +89,7 @@ const MAX_ROUND_TRIP_MS = 600
 const ELECTION_ROUND_TRIPS = 10
 const SLOWEST_TICKS = 2.5
 
-/** Links as long as `roundTripMs`, and everything as much slower as the election time-out that they need. */
+/** Makes links as long as `roundTripMs`, and everything slower in proportion to the election timeout that they need. */
 function farApart(drawn: RaftSettings, roundTripMs: number): RaftSettings {
   const { network, client, electionTicks } = drawn
   const tickMs = Math.max(drawn.tickMs, (ELECTION_ROUND_TRIPS * roundTripMs) / electionTicks)
@@ -106,7 +109,7 @@ function farApart(drawn: RaftSettings, roundTripMs: number): RaftSettings {
   }
 }
 
-/** Transfers amid membership changes and cut links: terms that few nodes know of, leaders about to be removed. */
+/** Transfers during membership changes and cut links: terms that few nodes know of, and leaders about to be removed. */
 function withHandovers(drawn: RaftSettings, random: RandomSource): RaftSettings {
   const weights = { ...drawn.weights }
   for (const [kind] of KINDS) weights[kind] = (HANDOVERS[kind] ?? 0) * random.between(0.2, 1)
@@ -196,7 +199,7 @@ function drawWeights(random: RandomSource): RaftSettings['weights'] {
   const weights: Partial<Record<EventKind, number>> = {}
   for (const [kind, common] of KINDS) {
     if (kind === 'retime') continue
-    // What a crash can do to a write is wide enough to be tried in every seed.
+    // A crash can do so many things to a write that every seed tries it.
     weights[kind] = random.is(0.7) || kind === 'crashInWrite' ? common * random.between(0.2, 1) : 0
   }
   return { ...weights, retime: 0 } as RaftSettings['weights']

@@ -1,4 +1,7 @@
-/** One seed of the Raft simulation: a cluster with clients, faults for a while, then peace, in which everything must come to rest. */
+/**
+ * One seed of the Raft simulation: a cluster with clients, then faults for a while, then quiescence, in which all nodes
+ * must agree.
+ */
 import type { RaftMessage } from '@quire/protocol'
 import { drawSchedule, isSelected, NOISE } from '../schedule.js'
 import { SeedRun, type SeedInit, type SeedResult } from '../seed-run.js'
@@ -27,7 +30,7 @@ export async function simulateRaft(init: RaftSimulationInit): Promise<SeedResult
 }
 
 const FOUNDING_MS = 300
-/** Far more than any seed has: nodes that keep each other busy for nothing. */
+/** Far more than any seed has. Only nodes that keep each other busy for nothing reach it. */
 const MAX_EVENTS = 300_000
 
 export class RaftSimulation extends SeedRun<EventKind> {
@@ -134,7 +137,7 @@ export class RaftSimulation extends SeedRun<EventKind> {
     this.operator.watch()
     this.plan(this.schedule, FOUNDING_MS, (event, random) => this.faults.inject(event, random))
     await this.runFor(FOUNDING_MS + settings.faultyMs)
-    this.note('--- peace')
+    this.note('--- quiescence')
     this.isQuiescent = true
     this.operator.stop()
     this.faults.stop()
@@ -167,7 +170,7 @@ export class RaftSimulation extends SeedRun<EventKind> {
 
   // ---- nodes
 
-  /** Of the highest term: one that still sleeps may take itself for the leader. */
+  /** The leader of the highest term. A stalled node may still believe that it leads. */
   leader(): SimNode | undefined {
     let found: SimNode | undefined
     let highest = 0
@@ -196,7 +199,7 @@ export class RaftSimulation extends SeedRun<EventKind> {
 
   private opened(node: SimNode): void {
     if (node.isLost) {
-      // The bits that went bad were none that count: what was flushed is all there.
+      // The damaged bits did not matter: everything that was flushed is there.
       node.isLost = false
       this.coverage.add('damage that costs nothing')
     }
@@ -224,7 +227,7 @@ export class RaftSimulation extends SeedRun<EventKind> {
       return
     }
     this.coverage.add('stopped by a disk')
-    // The process ends in order and comes back, or its machine goes, too.
+    // Its process ends in order and comes back, or its machine loses power as well.
     if (this.random.is(0.5)) {
       node.crash()
       this.restart(node, 200)

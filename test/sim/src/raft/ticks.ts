@@ -1,4 +1,4 @@
-/** The application's part of a configuration: how long a tick is, for every node. */
+/** The application's part of a configuration: the length of a tick on every node. */
 import { decode, encode, f64, raftConfiguration, struct } from '@quire/protocol'
 import type { Entry } from '@quire/raft'
 
@@ -12,7 +12,7 @@ export function tickOf(context: Uint8Array): number {
   return decode(ticks, context).tickMs
 }
 
-/** Of a configuration's entry. */
+/** Reads it from the entry of a configuration. */
 export function tickIn(entry: Entry): number {
   return tickOf(decode(raftConfiguration, entry.data).context)
 }

@@ -1,9 +1,9 @@
-/** What a run looks like to a reader: events, messages, and what changes at the nodes. */
+/** Prints a run for a reader: events, messages, and changes at the nodes. */
 import type { RaftMessage } from '@quire/protocol'
 import type { Scheduler } from '../scheduler.js'
 import type { SimNode } from './node.js'
 
-/** Labels that say nothing: timers, disks, clients are seen by what they do. */
+/** Labels of timers, disks and clients, which the trace shows by their effects. */
 const DULL = /timer$|disk$|^reader|^operator|^client/
 
 export class Tracer {
@@ -14,7 +14,7 @@ export class Tracer {
     private readonly write: (line: string) => void
   ) {
     scheduler.onTrace = ({ label }) => {
-      // A message is shown when it is delivered, with its content.
+      // The trace shows a message when it is delivered, with its content.
       if (!DULL.test(label) && !label.includes('>')) this.note(label)
     }
   }
@@ -27,7 +27,7 @@ export class Tracer {
     this.note(`${label} ${describe(message)}`)
   }
 
-  /** After an event: what changed at a node that it touched. */
+  /** After an event: prints what changed at a node that it touched. */
   node({ name, status, watched, life }: SimNode): void {
     const text =
       status === undefined

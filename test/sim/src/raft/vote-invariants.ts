@@ -1,31 +1,34 @@
-/** What nodes say to each other, watched when it leaves and when it arrives: votes, and what is acknowledged. */
+/** Checks votes and acknowledgments, by what nodes send each other: when it leaves, and when it arrives. */
 import type { RaftMessage } from '@quire/protocol'
 import type { RaftStatus } from '@quire/raft'
 import { Violation } from '../violation.js'
 import type { ObservedNode } from './invariants.js'
 import type { LogEnd } from './log-watch.js'
 
-/** What one life of a node was told. */
+/** What one life of a node has heard. */
 interface Heard {
   readonly life: number
-  /** Terms for which it was told to stand at once. */
+  /** Terms for which its leader told it to stand at once. */
   readonly told: Set<number>
-  /** By term: who granted it. */
+  /** The voters that granted it, by term. */
   readonly preVotes: Map<number, Set<string>>
   readonly votes: Map<number, Set<string>>
-  /** What others asked it, by what and who and term: were they as up to date as its disk at that moment? */
+  /**
+   * Requests for its vote, by type, candidate and term: whether the candidate was as up to date as the node's disk when
+   * it asked.
+   */
   readonly asked: Map<string, boolean>
 }
 
 export class VoteInvariants {
   private readonly begun = new Set<number>([0, 1])
-  /** By term: by voter, whom it voted for. It outlives crashes. */
+  /** By term, and then by voter: the candidate that it voted for. This outlives crashes. */
   private readonly votes = new Map<number, Map<string, string>>()
   private readonly heard = new Map<string, Heard>()
   /** By term: the terms of the entries that its leader has sent, by index. */
   private readonly appended = new Map<number, Map<number, number>>()
 
-  /** By candidate and term: how its log ended. */
+  /** By candidate and term: the end of its log. */
   private readonly stood = new Map<string, LogEnd>()
 
   constructor(private readonly nodes: ReadonlyMap<string, ObservedNode>) {}
@@ -34,7 +37,7 @@ export class VoteInvariants {
     return this.begun.has(term)
   }
 
-  /** A node stands in an election: a majority has told it that it could win, or its leader to stand. */
+  /** A node stands in an election: a majority has told it that it could win, or its leader has told it to stand. */
   checkBegun(node: ObservedNode, term: number, { voters, outgoing }: Pick<RaftStatus, 'voters' | 'outgoing'>): void {
     this.begun.add(term)
     const { told, preVotes } = this.heardBy(node)
@@ -68,7 +71,9 @@ export class VoteInvariants {
     }
   }
 
-  /** The end of the log with which a node stood; undefined when it asked nobody, being the only voter. */
+  /**
+   * Returns the end of the log with which a node stood; undefined if it asked nobody, because it was the only voter.
+   */
   logOf(candidate: string, term: number): LogEnd | undefined {
     return this.stood.get(`${candidate} ${term}`)
   }
@@ -134,7 +139,7 @@ export class VoteInvariants {
     votes.set(node.name, to)
   }
 
-  /** §5.4.1 */
+  /** A candidate must be at least as up to date as the voter (§5.4.1). */
   private asked(
     node: ObservedNode,
     key: string,
@@ -143,13 +148,13 @@ export class VoteInvariants {
     const { asked } = this.heardBy(node)
     const { lastIndex, lastTerm } = this.logEnd(node)
     const isUpToDate = message.lastTerm > lastTerm || (message.lastTerm === lastTerm && message.lastIndex >= lastIndex)
-    // It may be asked again later, when it has more; the answer to the first question may still be on its way.
+    // It may be asked again later, when it has more, while the answer to the first question is still under way.
     asked.set(key, isUpToDate || asked.get(key) === true)
   }
 
   /**
-   * The disk may lack what the node has in memory. It also has entries that the node no longer has, if a leader has cut them
-   * off while the disk is full; none of these is committed.
+   * The disk may lack entries that the node has in memory. It may also have entries that a leader has cut off while the
+   * disk is full. None of these is committed.
    */
   private logEnd({ status, watched }: ObservedNode): LogEnd {
     if (status === undefined) return watched
@@ -168,7 +173,7 @@ export class VoteInvariants {
     if (this.heardBy(node).asked.get(`${type} ${to} ${term}`) === true) return
     const { lastIndex, lastTerm } = node.watched
     const facts = `${node.name}, which has entry ${lastIndex} of term ${lastTerm}, is for ${to} in term ${term}, which has less`
-    throw new Violation('only who is up to date is elected', facts)
+    throw new Violation('only an up-to-date candidate is elected', facts)
   }
 
   private acknowledged(node: ObservedNode, to: string, term: number, index: number): void {
@@ -185,7 +190,7 @@ export class VoteInvariants {
     }
   }
 
-  /** What a leader sends may be newer than its disk, which can be full. */
+  /** A leader's entries may be newer than its disk, which can be full. */
   private append(term: number, { prevIndex, prevTerm, entries }: Extract<RaftMessage, { type: 'append' }>): void {
     let terms = this.appended.get(term)
     if (terms === undefined) this.appended.set(term, (terms = new Map<number, number>()))
@@ -194,16 +199,17 @@ export class VoteInvariants {
   }
 
   /**
-   * Leadership goes to who has everything (thesis §3.10), but for what the leader itself appended in this turn. One that is not among the
-   * voters has left office before it asks.
+   * The target of a transfer has everything (thesis §3.10), except for what the leader itself appended in this turn. A
+   * leader that is not a voter has stepped down before it asks.
    */
   private checkTarget({ name, status, watched }: ObservedNode, to: string): void {
     const target = this.nodes.get(to)?.watched
     if (status?.role !== 'leader' || target === undefined || target.lastIndex >= watched.lastIndex) return
-    // A leader that slept through an election cannot know what its successor has truncated. The target ignores the older term.
+    // A leader that slept through an election cannot know what its successor has truncated. The target ignores the
+    // older term.
     if (target.hardState.term > status.term) return
     const facts = `${name} asks ${to} to stand, which has ${target.lastIndex} of ${watched.lastIndex}`
-    throw new Violation('leadership goes to who has everything', facts)
+    throw new Violation('leadership goes to a voter that has everything', facts)
   }
 
   private checkCapped(node: ObservedNode, to: string, commit: number): void {
