@@ -21,23 +21,23 @@ const USAGE = `usage: pnpm sim cluster|raft [--seeds N] [--from SEED] [--workers
        pnpm sim cluster|raft --mutants [NAME] [--seeds N] [--from SEED] [--workers N]
        pnpm sim cluster|raft --hashes compare|write [--workers N]
 
-cluster is the whole of Quire on simulated machines, raft is Raft alone; both under every fault that they are to bear.
+cluster runs all of Quire on simulated machines, raft runs Raft alone. Both inject every fault that Quire must tolerate.
 
-  --seeds N     how many, default 100; floors of coverage are enforced from 1000 on
-  --from SEED   the first, default 1; the last is below 2 ** 32
-  --workers N   default: one for each core
-  --keep-going  does not stop at the first that fails
-  --trace       prints what happens; with one seed
+  --seeds N     number of seeds, default 100; floors of coverage are enforced from 1000 on
+  --from SEED   first seed, default 1; the last one must be below 2 ** 32
+  --workers N   number of workers, default one for each core
+  --keep-going  goes on after a seed that fails
+  --trace       prints what happens; use it with one seed
   --verbose     prints a line for each seed
   --without N,N leaves out these faults and operations; 0 is the noise of network and disks
   --only N,N    leaves out all others
   --full-size   does not look for the fewest faults that make a seed fail
-  --mutants     takes away one rule after the other, or NAME alone, and expects seeds to fail
+  --mutants     takes away one rule after the other, or only NAME, and expects seeds to fail
   --hashes compare
                 runs seeds 1 to ${HASHED_SEEDS} and compares a hash of everything observable with test/sim/hashes:
-                a change of structure leaves all of them as they are
+                a change of structure leaves all hashes as they are
   --hashes write
-                writes the file anew, for a change that is meant to change behavior`
+                writes the hashes anew, for a change that is meant to change behavior`
 
 interface Simulator {
   /** Names the file of hashes. */

@@ -1,4 +1,4 @@
-/** What every action knows: the program that takes it, and its open file. */
+/** The base of all actions: the program that acts, and its open file. */
 import { PAGE_BYTES } from './page-layout.js'
 import type { Handle, Program } from './program.js'
 
@@ -20,7 +20,7 @@ export class ActBase {
     return this.program.init.settings.programs === 1
   }
 
-  /** Of the file as it is in the log; now and then one that it has not. */
+  /** A page that the file has according to the log; occasionally one that it lacks. */
   protected page(): number {
     const { random, settings } = this.program.init
     const pages = random.is(0.05) ? settings.maxPages : Math.ceil(this.size / PAGE_BYTES)

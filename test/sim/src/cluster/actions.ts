@@ -1,4 +1,4 @@
-/** What programs do with an open file. */
+/** The actions of programs on an open file. */
 import type { HistoryEvent } from '#linearizability'
 import { inspectClient } from '@quire/dsm-client/internal'
 import { Violation } from '../violation.js'
@@ -44,7 +44,7 @@ export const COMMON = {
   unmapPrivately: 0.1
 } as const
 
-/** Only where a line is to be filled. */
+/** Only in mixes that fill a line. */
 const FILLING = ['readEach', 'writeEach'] as const
 
 export type Action = keyof typeof COMMON | (typeof FILLING)[number]
@@ -74,7 +74,7 @@ class Act extends PrivateActs implements Actions {
     return this.put('file', this.page() * PAGE_BYTES + random.pick(SPOTS), SPOT_BYTES)
   }
 
-  /** At the end, or a little behind it. */
+  /** At the end of the file, or a little beyond it. */
   extend(): Promise<void> {
     const { random, settings } = this.program.init
     const offset = Math.ceil(this.size / 4) * 4 + random.pick([0, 0, 64, PAGE_BYTES])
@@ -95,7 +95,7 @@ class Act extends PrivateActs implements Actions {
     return this.get(this.page() * PAGE_BYTES, PAGE_BYTES)
   }
 
-  /** A little of every page at the same time: as many pages travel. */
+  /** Reads a little of every page at the same time, so that many pages travel. */
   async readEach(): Promise<void> {
     await Promise.all(this.each((offset) => this.handle.mapping.read(offset, 4)))
   }
@@ -126,7 +126,7 @@ class Act extends PrivateActs implements Actions {
     this.count(done ? 'writes at once' : 'writes not at once')
   }
 
-  /** Uses a page so much that it is worth holding on to. */
+  /** Uses a page so much that holding on to it pays. */
   async burst(): Promise<void> {
     const { random, history, locks } = this.program.init
     const offset = this.page() * PAGE_BYTES + SPOTS[0]
@@ -167,7 +167,7 @@ class Act extends PrivateActs implements Actions {
     const { random, settings } = this.program.init
     const { share, pages: most } = settings.longPins
     const pages = random.is(share) ? (most > 1 ? random.int(1, most) : 1) : 0
-    // A pin over many pages starts where it fits, now and then.
+    // A pin over many pages occasionally starts where it fits.
     const last = Math.max(0, Math.ceil(this.size / PAGE_BYTES) - 2 - pages)
     const first = most > 1 ? Math.min(this.page(), last) : this.page()
     return this.pinToWrite((first + 1) * PAGE_BYTES - SPOT_BYTES, 2 * SPOT_BYTES + pages * PAGE_BYTES)
@@ -189,7 +189,7 @@ class Act extends PrivateActs implements Actions {
     let end = (): void => {}
     try {
       if (random.is(0.3)) await this.hold(random.exponential(settings.pinMs))
-      // In one step: what is written to a pin in several, a flush may find half.
+      // In one step: a flush may find half of what several steps write under a pin.
       const from = hex(pin.bytes)
       pin.bytes.set(history.nextValue(length))
       end = log.begin({ process, file: this.fileId, offset, length, op: 'exchange', from, to: hex(pin.bytes) })
@@ -200,7 +200,7 @@ class Act extends PrivateActs implements Actions {
     }
   }
 
-  /** Holds one page and asks for another: two clients may wait for each other, and one gives up. */
+  /** Holds one page and asks for another. Two clients may wait for each other, and one gives up. */
   pinTwo(): Promise<void> {
     const { random, locks } = this.program.init
     const { mapping } = this.handle
@@ -250,11 +250,11 @@ class Act extends PrivateActs implements Actions {
     this.checkFlushed(page, page + pages)
   }
 
-  /** What an owner wrote before it flushed is committed, where nobody has written since. */
+  /** What an owner wrote before a flush is committed, unless another client has written since. */
   private checkFlushed(first: number, end: number): void {
     const { client, invariants } = this.program.init
     const { isValid, pages } = inspectClient(client)
-    // Who has slept past its lease may have lost its pages to others since they were flushed.
+    // A client that slept past its lease may have lost its pages to others since they were flushed.
     if (!this.isAlone || !isValid) return
     for (const page of pages) {
       if (page.file !== this.handle.id || page.index < first || page.index >= end || page.access !== 'modified')
@@ -284,7 +284,7 @@ class Act extends PrivateActs implements Actions {
       const offset = page * PAGE_BYTES
       return this.intended('punch', offset, length, {}, () => this.handle.file.punchHole(offset, length, options))
     }
-    // Parts of pages are zeros that are written.
+    // Zeros are written over parts of pages.
     const [offset, bytes] = [page * PAGE_BYTES + SPOTS[2], random.pick([8, PAGE_BYTES])]
     return this.writing('write', offset, bytes, { value: '00'.repeat(bytes), grew: false }, () =>
       this.handle.file.punchHole(offset, bytes, options)
@@ -317,7 +317,7 @@ class Act extends PrivateActs implements Actions {
     await this.program.close(this.handle, {})
   }
 
-  /** What is there is shortened to nothing. */
+  /** Shortens the existing file to nothing. */
   async openAnew(): Promise<void> {
     const { path } = this.handle
     await this.program.close(this.handle, {})

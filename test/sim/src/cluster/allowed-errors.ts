@@ -1,6 +1,6 @@
-/** Errors that calls may end with, by what goes wrong around them. Any other is a defect. */
+/** The errors that calls may end with, depending on the faults around them. Any other error is a defect. */
 
-/** Files shrink, end and are closed, calls are given up, caches are small. */
+/** Files shrink, end and are closed, callers abort, and caches are small. */
 export const ALLOWED_WITHOUT_FAULTS: ReadonlySet<string> = new Set([
   'ClosedError',
   'CacheFullError',
@@ -10,8 +10,8 @@ export const ALLOWED_WITHOUT_FAULTS: ReadonlySet<string> = new Set([
   'AbortError'
 ])
 
-/** Sessions outlive their connections, or do not. */
+/** Sessions may or may not outlive their connections. */
 export const ALLOWED_BY_BREAKS: ReadonlySet<string> = new Set([...ALLOWED_WITHOUT_FAULTS, 'SessionExpiredError'])
 
-/** Others crash, networks break, and whoever waits may wait too long. */
+/** Other nodes crash, networks break, and a wait may exceed its time. */
 export const ALLOWED_BY_FAULTS: ReadonlySet<string> = new Set([...ALLOWED_BY_BREAKS, 'UnavailableError', 'BusyError'])

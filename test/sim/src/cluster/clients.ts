@@ -1,4 +1,4 @@
-/** The simulated clients: the real one on a simulated network, and the programs that use it. */
+/** The simulated clients: real ones on a simulated network, and the programs that use them. */
 import { createDsmClientOn, type DsmClient } from '@quire/dsm-client'
 import { inspectClient, type ClientView } from '@quire/dsm-client/internal'
 import type { Coverage } from '../coverage.js'
@@ -15,7 +15,7 @@ import type { ListingInvariants } from './listing-invariants.js'
 import { PrivateUnmaps } from './private-unmaps.js'
 import type { UnnamedFiles } from './unnamed-files.js'
 
-/** By the programs of one life. */
+/** What the programs of one life share. */
 type Shared = Pick<ProgramInit, 'locks' | 'unmaps'>
 
 export interface ClientSettings extends WorkloadSettings {
@@ -34,7 +34,7 @@ export interface ClientWorld {
   readonly history: History
   readonly listings: ListingInvariants
   readonly unnamed: UnnamedFiles
-  /** Programs finish what they are doing and stop. */
+  /** Programs finish their current action and stop. */
   readonly isStopping: () => boolean
   readonly isQuiescent: () => boolean
   readonly onError: (client: SimClient, error: Error) => void
@@ -48,11 +48,11 @@ export class SimClient implements ViewedClient {
   process: SimProcess | undefined
   client: DsmClient | undefined
   log: ClientLog | undefined
-  /** Programs of this life that have not ended, the one that connects included. */
+  /** Programs of this life that have not ended, and the attempt to connect. */
   running = 0
-  /** Closes its session at this moment. */
+  /** Its session is being closed. */
   isLeaving = false
-  /** Of this life. */
+  /** The programs of this life. */
   programs: Program[] = []
   private life = 0
   private readonly random: RandomSource
@@ -69,7 +69,7 @@ export class SimClient implements ViewedClient {
     return this.client === undefined ? undefined : inspectClient(this.client)
   }
 
-  /** A program of it is at an action. */
+  /** Whether one of its programs may be in an action. */
   get isPlaying(): boolean {
     return this.process !== undefined && this.programs.some(({ isPlaying }) => isPlaying)
   }
@@ -104,7 +104,7 @@ export class SimClient implements ViewedClient {
     try {
       await client.close()
     } catch {
-      // What could not be flushed in time is lost with the session.
+      // Writes that could not be flushed in time are lost with the session.
     }
     if (process.alive) this.end(process, false)
   }
@@ -129,7 +129,7 @@ export class SimClient implements ViewedClient {
   private open(process: SimProcess, node: ReturnType<SimNetwork['attach']>, random: RandomSource): Promise<DsmClient> {
     const { settings } = this.world
     const log = this.log!
-    // Two peers' addresses: the third is learnt.
+    // The addresses of two peers; the client learns the third.
     const peers = [...PEER_IDS].slice(random.int(0, 1), random.int(2, 3)).map(addressOf)
     const { cacheBytes, sessionTtlMs, faultTimeoutMs } = settings
     return createDsmClientOn(
@@ -183,7 +183,7 @@ export class SimClient implements ViewedClient {
     return new Program({ ...base, ...shared, isStopping, isQuiescent })
   }
 
-  /** For the end. */
+  /** Returns a program for the end of the seed. */
   finalProgram(random: RandomSource): Program {
     return this.program(this.process!, this.client!, { locks: new FileLocks(), unmaps: new PrivateUnmaps() }, random)
   }

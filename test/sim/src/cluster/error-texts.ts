@@ -1,18 +1,18 @@
 /**
- * Texts in frames. Errors cross the wire with sentences for people in them, and a better sentence is the same behavior: neither how long
- * a frame travels nor the hash of a run depends on it.
+ * Texts in frames. Errors cross the wire with texts for people, and a better text is the same behavior. So neither the
+ * time that a frame travels nor the hash of a run depends on them.
  */
 import { decodeFrame, encode, leaderMessage, PROTOCOL_BULK, PROTOCOL_CONTROL, raftMessage } from '@quire/protocol'
 import { nameOf } from './ids.js'
 
-/** Group and trace: a byte each while they are small, as they are here. The message's tag follows. */
+/** Group and trace take a byte each while they are small, as they are here. The message's tag follows. */
 const HEADER_BYTES = 2
 /** `refused`, `failed`, `faultFailed` and `writebackFailed`. */
 const LEADER_ERRORS: ReadonlySet<number> = new Set([4, 13, 21, 26])
 /** `raftRefused`. */
 const RAFT_ERRORS: ReadonlySet<number> = new Set([2])
 
-/** The frame's bytes; of one that carries an error, the message without the error's texts. */
+/** Returns the frame's bytes. If the frame carries an error, returns the message without the error's texts. */
 export function withoutTexts(from: string, protocol: string, frame: Uint8Array): Uint8Array {
   const tag = frame[HEADER_BYTES]!
   if (protocol !== PROTOCOL_CONTROL && protocol !== PROTOCOL_BULK) {

@@ -1,5 +1,5 @@
 /**
- * What peers durably remember of each other, against what happened (docs/identity.md, Evidence). The truth is kept here: what each
+ * Compares what peers durably remember of each other with what happened (docs/identity.md, Evidence). Each entry that a
  * peer has applied is committed and on its disk, whether it led or followed.
  */
 import { PROTOCOL_RAFT, decodeFrame, raftMessage, type RaftIntroduction, type RaftStreamMessage } from '@quire/protocol'
@@ -25,11 +25,14 @@ interface Settled {
   readonly index: number
 }
 
-/** The documented window: a peer speaks once a second, and what it says is written at once. Disks and frames take up to 200 ms here. */
+/**
+ * The documented window: a peer speaks once a second, and the other writes it at once. Disks and frames take up to 200
+ * ms here.
+ */
 const WINDOW_MS = 1800
-/** A stream that is as old has passed its handshake. */
+/** A stream of this age has passed its handshake. */
 const HANDSHAKE_MS = 1200
-/** Of the link. */
+/** Round trips of the link that extend the window. */
 const ROUND_TRIPS = 6
 const HELLO_TAG = 1
 const WELCOME_TAG = 3
@@ -40,7 +43,7 @@ export class EvidenceInvariants {
   /** The last hello on each link. */
   private readonly hellos = new Map<string, RaftIntroduction>()
 
-  /** What a peer has told is not told again, and real streams lose nothing. */
+  /** A peer does not repeat what it has told, and real streams lose nothing. */
   private readonly isLossy: boolean
 
   constructor(private readonly init: EvidenceInvariantsInit) {
@@ -52,13 +55,14 @@ export class EvidenceInvariants {
     const term = peer.core?.root.replica.log.term(index)
     if (term === undefined) return
     let own = this.settled.get(peer)
-    // A process that was killed within the window may have told nobody, and the next one need not know what is committed.
+    // A process that was killed within the window may have told nobody, and the next one may not know what is
+    // committed.
     if (own?.life !== peer.life) own = { life: peer.life, entries: [] }
     this.settled.set(peer, own)
     own.entries.push({ atMs: this.init.scheduler.now, term, index })
   }
 
-  /** Every peer durably remembers what another had before the window, if the link between them was up. */
+  /** Every peer durably remembers what each other peer had before the window, if the link between them was up. */
   check(): void {
     for (const about of this.init.peers) {
       for (const peer of this.init.peers) if (peer !== about) this.checkPair(peer, about)
@@ -94,11 +98,14 @@ export class EvidenceInvariants {
     this.checkSeen(from, protocol, frame)
   }
 
-  /** Only what is committed is evidence: anything else may lawfully be truncated, and its peer would be refused for ever. */
+  /**
+   * Only committed entries are evidence. Any other entry may be truncated lawfully, and its peer would be refused
+   * forever.
+   */
   private checkSeen(from: string, protocol: string, frame: Uint8Array): void {
     const message = linkMessageIn(protocol, frame, SEEN_TAG)
     if (message?.type !== 'raftSeen') return
-    // The check of the present event comes after it.
+    // The regular check of this event comes only after it.
     this.init.raft.check()
     for (const { peerId, lastTerm, lastIndex } of message.peers) {
       if (lastIndex === 0 || this.init.raft.termOfCommitted(lastIndex) === lastTerm) continue
@@ -107,7 +114,9 @@ export class EvidenceInvariants {
     }
   }
 
-  /** The answer to a hello leaves when what the hello told is durable: after a crash the peer must still know it. */
+  /**
+   * The answer to a hello leaves only when the hello's facts are durable: after a crash the peer must still know them.
+   */
   private checkAnswer(from: string, to: string, protocol: string, frame: Uint8Array): void {
     if (linkMessageIn(protocol, frame, WELCOME_TAG) === undefined) return
     const hello = this.hellos.get(`${to}>${from}`)
@@ -123,7 +132,7 @@ function runsSince({ process, isOnOldFolder }: SimPeer, since: number): boolean 
   return process?.alive === true && !process.stalled && process.runsSince <= since && !isOnOldFolder
 }
 
-/** Most frames are another message: the tag behind the group and the trace tells. */
+/** Most frames are other messages. The tag behind the group and the trace tells them apart. */
 function linkMessageIn(protocol: string, frame: Uint8Array, tag: number): RaftStreamMessage | undefined {
   if (protocol !== PROTOCOL_RAFT || frame[0] !== 0 || frame[1] !== 0 || frame[2] !== tag) return undefined
   return decodeFrame(raftMessage, frame).message

@@ -1,4 +1,4 @@
-/** What goes wrong: one numbered fault after the other, several at a time, until it is enough. */
+/** Injects faults: numbered ones, several at a time, until it is stopped. */
 import type { SimClient } from './clients.js'
 import { MAX_ROUND_TRIP_MS, PROTOCOL_RAFT } from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
@@ -32,7 +32,7 @@ export const COMMON = {
   slowStream: 2,
   slowLink: 1,
   oldFolder: 0.7,
-  /** Not in every mix: see the settings. */
+  /** Only some mixes have them: see the settings. */
   retime: 0
 } as const
 
@@ -41,18 +41,18 @@ export const FAULTS = Object.keys(COMMON) as Fault[]
 export const DRAWN_FAULTS = FAULTS.filter((fault) => fault !== 'retime')
 
 export interface FaultSettings {
-  /** Mean time between two. */
+  /** Mean time between two faults. */
   readonly everyMs: number
   readonly weights: Readonly<Record<Fault, number>>
-  /** Streams break between clients and peers alone. */
+  /** Streams break only between clients and peers. */
   readonly areClientsOnly: boolean
-  /** What the cluster was founded with: the operator asks for no less. */
+  /** The round trip that the cluster was founded with. The operator sets no shorter one. */
   readonly roundTripMs: number
-  /** Sessions' time to live: what lasts longer costs sessions. */
+  /** The time to live of sessions: a longer fault costs sessions. */
   readonly ttlMs: number
 }
 
-/** Errors that ask the operator for patience. */
+/** Errors after which the operator tries again. */
 const PATIENCE = ['NotLeaderError', 'ChangePendingError', 'BackPressureError']
 
 export interface FaultInit {
@@ -77,7 +77,7 @@ export class Faults {
     this.oldFolders = new OldFolders({ scheduler, coverage, peers, evidence, restart, leader, onViolation })
   }
 
-  /** No new fault, and every old one is over. */
+  /** Ends every fault, and injects no new one. */
   stop(): void {
     this.stopped = true
     this.oldFolders.stop()
@@ -174,7 +174,7 @@ export class Faults {
     return this.init.peers.find((peer) => peer.core?.root.node?.status().role === 'leader')
   }
 
-  /** Two nodes that talk to each other: one is a peer. */
+  /** Draws two nodes that talk to each other, of which one is a peer. */
   private pair(random: RandomSource): [string, string] {
     const { clients } = this.init
     const a = random.pick(PEER_IDS)
@@ -208,7 +208,7 @@ export class Faults {
     leader.core?.root.node?.transferLeadership(to).catch(() => {})
   }
 
-  /** Time-outs for a longer way than there is, or those of the founding again. */
+  /** Sets time-outs for a longer way than there is, or restores those of the founding. */
   private retime(leader: SimPeer, random: RandomSource): void {
     const { settings, coverage } = this.init
     const roundTripMs = Math.min(MAX_ROUND_TRIP_MS, settings.roundTripMs * random.pick([1, 2, 3]))

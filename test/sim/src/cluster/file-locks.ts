@@ -1,6 +1,6 @@
 /**
- * Programs of one client share its memory, as threads would. What happens under a write pin is recorded as one step, so a client's other
- * programs write nothing to the file meanwhile.
+ * The locks of one client's programs, which share its memory as threads would. The history records everything under a
+ * write pin as one step, so the client's other programs write nothing to the file meanwhile.
  */
 interface Lock {
   writers: number
@@ -34,7 +34,7 @@ export class FileLocks {
     }
   }
 
-  /** For what takes no time. */
+  /** For actions that take no time. */
   mayWrite(file: string): boolean {
     return !this.lock(file).isPinned
   }

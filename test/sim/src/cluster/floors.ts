@@ -1,7 +1,7 @@
-/** What a run of the cluster simulation must have met to be worth anything. */
+/** The floors for a run of the cluster simulation. */
 import type { Floors } from '../floors.js'
 
-/** For each 1000 seeds. */
+/** Counts per 1000 seeds. */
 export const FLOORS: readonly (readonly [string, number])[] = [
   ['upgrades', 2000],
   ['handovers', 5000],
@@ -41,11 +41,11 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['changes of the round trip', 80]
 ]
 
-/** On average. Of operations, those that succeeded. */
+/** Averages per seed. Operations count if they succeeded. */
 export const PER_SEED: readonly (readonly [string, number])[] = [
   ['client operations', 200],
   ['events', 5000]
 ]
 
-/** In events: a seed that does more takes longer. Ten seeds a second, of as many events as are asked for above. */
+/** In events, because a seed that does more takes longer: ten seeds a second, of as many events as the floor above. */
 export const CLUSTER_FLOORS: Floors = { counts: FLOORS, perSeed: PER_SEED, rates: { eventsPerSecond: 50_000 } }

@@ -1,6 +1,6 @@
 /**
- * The history of a seed: what every client says that it did, in true time, and what a client that was killed cannot say any more. It is
- * judged at the end.
+ * The history of a seed: the operations of all clients in true time, completed by what killed clients could not record.
+ * It is judged at the end.
  */
 import { judge, type HistoryEvent } from '#linearizability'
 import type { ClientView } from '@quire/dsm-client/internal'
@@ -12,7 +12,7 @@ import { PAGE_BYTES } from './page-layout.js'
 
 type Facts = 'value' | 'grew' | 'from' | 'to'
 
-/** What a program is about to do to bytes. */
+/** An operation on bytes that a program is about to call. */
 export interface Intent extends Pick<HistoryEvent, 'process' | 'file' | 'offset' | 'length' | Facts> {
   readonly op: 'write' | 'exchange' | 'truncate' | 'punch'
 }
@@ -37,7 +37,7 @@ export class History {
     this.scheduler.hash.text(error)
   }
 
-  /** In every word the same number, which nobody else writes. */
+  /** Returns bytes in which every word is the same number, which no other write uses. */
   nextValue(length: number): Uint8Array {
     const value = ++this.lastValue
     const bytes = new Uint8Array(length)
@@ -61,12 +61,12 @@ export class History {
   }
 }
 
-/** As in events. */
+/** Encodes bytes as events do. */
 export function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex')
 }
 
-/** One life of a client. */
+/** The record of one life of a client. */
 export class ClientLog {
   private readonly intents = new Set<Intent & { readonly call: number; readonly files: () => readonly string[] }>()
   /** When bytes of a page last left, by session, file and page. */
@@ -84,19 +84,22 @@ export class ClientLog {
     this.history.add({ ...event, client: this.client, call: trueNs(event.call), return: trueNs(event.return) })
   }
 
-  /** What a program has seen that its client does not record. */
+  /** Records an observation of a program that its client does not record. */
   note(event: Omit<HistoryEvent, 'client' | 'status'>): void {
     this.history.add({ ...event, client: this.client, status: 'ok' })
   }
 
-  /** The client records how it ends, unless it is killed before that. The returned function tells that it has ended. `files`: where it is not known yet. */
+  /**
+   * Begins an operation. The client records its end, unless it is killed before. Call the returned function at its end.
+   * `files` names the file later, if it is not known yet.
+   */
   begin(intent: Intent, files = (): readonly string[] => [intent.file]): () => void {
     const begun = { ...intent, call: this.history.nowNs, files }
     this.intents.add(begun)
     return () => this.intents.delete(begun)
   }
 
-  /** A frame leaves. */
+  /** A frame leaves the client. */
   frameSent(protocol: string, frame: Uint8Array, session: number): void {
     if (protocol !== PROTOCOL_BULK) return
     const { message } = decodeFrame(clientMessage, frame)
@@ -104,7 +107,10 @@ export class ClientLog {
     for (const { file, page } of pages) this.sent.set(`${session} ${file} ${page}`, this.history.nowNs)
   }
 
-  /** What is under way may have happened; what is dirty is lost, unless bytes that have left were made durable. */
+  /**
+   * The client was killed: operations under way may have happened, and dirty bytes are lost unless bytes that have left
+   * become durable.
+   */
   killed(view: ClientView | undefined): void {
     const now = this.history.nowNs
     const { history } = this

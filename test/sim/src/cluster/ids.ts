@@ -1,4 +1,4 @@
-/** Who takes part. Addresses name a peer for libp2p's parsers; nobody dials them. */
+/** The nodes of the cluster. Addresses name a peer for libp2p's parsers, and nobody dials them. */
 export const PEER_IDS = [
   '12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5',
   '12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq',
@@ -22,7 +22,7 @@ const names = new Map<string, string>([
   ...CLIENT_IDS.map((id, i) => [id, `client${i + 1}`] as const)
 ])
 
-/** What a node is called in traces. */
+/** Returns the name of a node in traces. */
 export function nameOf(id: string): string {
   return names.get(id) ?? id
 }

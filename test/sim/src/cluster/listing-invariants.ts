@@ -1,18 +1,18 @@
-/** Which paths lead to files, as the log has it, to judge listings by. */
+/** Judges listings: knows which paths lead to files, according to the log. */
 import type { StateView } from '@quire/store/internal'
 import { Violation } from '../violation.js'
 
 const ALL = 1000
 
 export class ListingInvariants {
-  /** Since when each leads to a file. */
+  /** Since when each path leads to a file. */
   private readonly since = new Map<string, number>()
-  /** When those that lead nowhere last did. */
+  /** When each path that leads nowhere last led to a file. */
   private readonly until = new Map<string, number>()
 
   constructor(private readonly now: () => number) {}
 
-  /** An entry that opens, moves or takes away a path was applied for the first time. */
+  /** The first application of an entry that opens, moves or removes a path. */
   applied(state: StateView): void {
     const paths = new Set(state.list('/', '', ALL).map(({ path }) => path))
     for (const path of [...this.since.keys()]) {
@@ -23,7 +23,10 @@ export class ListingInvariants {
     for (const path of paths) if (!this.since.has(path)) this.since.set(path, this.now())
   }
 
-  /** Of a call that began at `call` and ends now: paths that led to files all the time are there once, others only if they did for a part of it. */
+  /**
+   * Checks a call that began at `call` and ends now. It lists each path once that led to a file all the time, and other
+   * paths only if they did for part of it.
+   */
   check(listed: readonly string[], call: number, client: string): void {
     for (const [i, path] of listed.entries()) {
       const isKnown = this.since.has(path) || (this.until.get(path) ?? -Infinity) >= call

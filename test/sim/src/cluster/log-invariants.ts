@@ -1,18 +1,23 @@
-/** What the log promises: everybody applies the same with the same outcome, in order, and what a client asks for once. */
+/**
+ * Checks the log: all peers apply the same entries in order, with the same outcomes, and each request of a client once.
+ */
 import type { Applied } from '@quire/store/internal'
 import { Violation } from '../violation.js'
 import type { SimPeer } from './peers.js'
 
-/** Refusals that are not remembered: they answer a request that is over, or a session that is. */
+/** Refusals that are not remembered, because they answer a request or a session that is over. */
 const UNREMEMBERED = new Set(['SessionExpiredError', 'InvalidArgumentError'])
 
 export class LogInvariants {
-  /** Of the last entry that anybody has applied. */
+  /** The index of the last entry that any peer has applied. */
   lastIndex = 0
   private readonly outcomes = new Map<number, string>()
   private readonly answers = new Map<string, string>()
 
-  /** True when it changes something: nobody has applied it before, and it is no answer that was given before. */
+  /**
+   * Returns whether the entry changes something: no peer has applied it before, and it does not repeat an earlier
+   * answer.
+   */
   applied(peer: SimPeer, index: number, applied: Applied | undefined): boolean {
     const text = JSON.stringify(applied) ?? ''
     const known = this.outcomes.get(index)
@@ -31,7 +36,7 @@ export class LogInvariants {
     return applied === undefined || !('seq' in applied) || this.answered(applied, text)
   }
 
-  /** A request that comes again is answered as before, and done no second time. */
+  /** A repeated request gets the same answer, and is not carried out again. */
   private answered(applied: Extract<Applied, { seq: number }>, text: string): boolean {
     if (applied.type === 'failed' && UNREMEMBERED.has(applied.error.name)) return false
     const key = `${applied.session} ${applied.seq}`

@@ -1,8 +1,8 @@
-/** Programs that make a file without a path, write to it, and name it or give it up. */
+/** Creates a file without a path, writes to it, and names it or gives it up. */
 import { act, type Action } from './actions.js'
 import type { Handle, Program } from './program.js'
 
-/** What may be done to a file that nobody else has. */
+/** Actions on a file that no other program has. */
 const BEFORE: readonly Action[] = [
   ...(['write', 'write', 'writeAcross', 'writeFile', 'extend', 'pin', 'tryWrite', 'read'] as const),
   ...(['punch', 'truncate', 'sync', 'evictRange', 'writePrivately'] as const)
@@ -21,7 +21,7 @@ export async function makeFile(program: Program): Promise<void> {
       for (let i = random.int(0, 2); i > 0; i--) await act(random.pick(AFTER), program, handle)
     } else coverage.add('unnamed files that were given up')
   } catch (error) {
-    // What cannot be closed now is closed in the end.
+    // A file that cannot be closed now is closed in the end.
     await program.close(handle, {}).catch(() => {})
     throw error
   }

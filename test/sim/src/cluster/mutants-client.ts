@@ -1,4 +1,4 @@
-/** Rules of the client. */
+/** Mutants of the client's rules. */
 import type { Mutant } from '../mutants/mutant.js'
 
 const COHERENCE = 'dsm-client/dist/core/coherence.js'
@@ -19,7 +19,7 @@ const LEASES: readonly Mutant[] = [
     file: 'dsm-client/dist/session/handshake.js',
     find: 'cluster.fence = welcome.term;',
     replace: '',
-    // Behind it stands the quorum round of who registers again.
+    // The quorum round of a client that registers again would hide it.
     and: [
       {
         file: 'store/dist/server/registrations.js',

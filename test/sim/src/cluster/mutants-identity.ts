@@ -1,16 +1,16 @@
 /**
- * Rules of docs/identity.md.
+ * Mutants of the rules of docs/identity.md.
  *
- * Some rules need two operators' mistakes at once, or two processes of one peer, which the simulation does not make. They have tests of
- * their own:
+ * Some rules need the mistakes of two operators at once, or two processes of one peer, which the simulation does not
+ * make. They have tests of their own:
  *
  * | rule | test |
  * |---|---|
- * | two processes of one boot are both refused (CONTESTED); the newer of two twins takes the place of the older | `evidence.test.ts` ("refuses both of two processes …"), `peer-links.test.ts` ("cannot run beside a copy of itself …") |
- * | evidence of earlier processes counts against a process that was accepted in ignorance | `evidence.test.ts` ("of earlier processes counts …", "is not overruled …"), `peer-links.test.ts` ("loses the links …") |
- * | a folder of an earlier term is refused | `evidence.test.ts` ("refuses a folder of an earlier term …") |
- * | a new folder takes no part before it is admitted; a leader admits it after a quorum round, when every other voter knows it | `peer-links.test.ts` ("an empty folder …") |
- * | a new folder counts when its admission is durable; until then it may be made anew, in one order | `peer-links.test.ts` ("counts with nobody before …", "may be made anew …"), `evidence.test.ts` ("lets a folder that never took part …") |
+ * | two processes of one boot are both refused (CONTESTED); the newer of two twins takes the place of the older | `evidence.test.ts`, `peer-links.test.ts` |
+ * | evidence of earlier processes counts against a process that was accepted in ignorance | `evidence.test.ts`, `peer-links.test.ts` |
+ * | a folder of an earlier term is refused | `evidence.test.ts` |
+ * | a new folder takes no part before it is admitted; a leader admits it after a quorum round, when every other voter knows it | `peer-links.test.ts` |
+ * | a new folder counts when its admission is durable; until then it may be made anew, in one order | `peer-links.test.ts`, `evidence.test.ts` |
  */
 import type { Mutant } from '../mutants/mutant.js'
 

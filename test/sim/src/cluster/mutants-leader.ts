@@ -1,4 +1,4 @@
-/** Rules of the leader: directory, leases, session server. */
+/** Mutants of the leader's rules: directory, leases, session server. */
 import type { Change, Mutant } from '../mutants/mutant.js'
 
 const OPERATIONS = 'store/dist/directory/page-operations.js'
@@ -7,7 +7,7 @@ const MESSAGES = 'store/dist/directory/page-messages.js'
 const LEADERSHIP = 'store/dist/server/leadership.js'
 const LEASES = 'store/dist/server/leases.js'
 
-/** A leader that notices soon that it has no majority does little harm. */
+/** Without it, a leader notices soon that it has no majority, and does little harm. */
 const NO_CHECK_OF_QUORUM: Change = {
   file: 'raft/dist/core/leadership.js',
   find: 'checkQuorum(state);\n        if (state.role',

@@ -1,4 +1,4 @@
-/** Rules of the state machine and of the log under it. */
+/** Mutants of the state machine and the log below it. */
 import type { Mutant } from '../mutants/mutant.js'
 
 const CHANGES = 'store/dist/state/page-changes.js'
@@ -110,7 +110,7 @@ export const LOG_MUTANTS: readonly Mutant[] = [
     file: ROWS,
     find: 'unlink(path, tables);\n            namespace.name(file, path);',
     replace: 'namespace.name(file, path);',
-    // Behind it stands an assertion, which would stop the peer.
+    // An assertion behind it would stop the peer.
     and: [
       {
         file: 'store/dist/state/namespace.js',

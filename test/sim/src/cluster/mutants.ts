@@ -1,4 +1,4 @@
-/** Rules of docs/coherence.md, of docs/identity.md and of the kernel, each taken away. */
+/** All mutants of the rules in docs/coherence.md, in docs/identity.md and of the kernel. */
 import type { Mutant, Suite } from '../mutants/mutant.js'
 import { CLIENT_MUTANTS } from './mutants-client.js'
 import { IDENTITY_MUTANTS } from './mutants-identity.js'

@@ -1,7 +1,7 @@
 /**
- * The network between simulated nodes. Frames of one stream arrive in order; streams do not wait for each other. What a partition
- * stops is sent again when it heals, unless an end has given the stream up by then. Raft's streams also lose, double and reorder
- * single frames, which Raft must bear.
+ * The network between simulated nodes. Frames of one stream arrive in order, and streams do not wait for each other. A
+ * link that heals sends again what a cut has stopped, unless an end has given the stream up by then. Raft's streams
+ * also lose, duplicate and reorder single frames, which Raft must tolerate.
  */
 import {
   DEFAULT_ROUND_TRIP_MS,
@@ -22,21 +22,21 @@ export interface NetworkInit {
   readonly scheduler: Scheduler
   readonly random: RandomSource
   readonly coverage: Coverage
-  /** Of every link; 0: nodes in one place. */
+  /** Of every link; 0 puts all nodes in one place. */
   readonly roundTripMs: number
-  /** Mean of a stream's latency, besides half of the round trip. */
+  /** Mean latency of a stream, besides half of the round trip. */
   readonly latencyMs: number
   /** Shares of Raft's frames. */
   readonly raftLoss: number
   readonly raftDuplication: number
   readonly raftReordering: number
-  /** Share of dials that fail for no reason. */
+  /** Share of dials that fail without a reason. */
   readonly dialFailure: number
-  /** Share of frames that come with the next of their stream. */
+  /** Share of frames that arrive together with the next one of their stream. */
   readonly joined: number
-  /** Bytes on the way from which `send` returns false. */
+  /** Bytes in flight from which `send` returns false. */
   readonly highWaterBytes: number
-  /** What each client's line carries in a millisecond, in each direction; Infinity: whatever there is. */
+  /** Bytes per millisecond of each client's line, in each direction; Infinity for no limit. */
   readonly lineBytesPerMs: number
 }
 
@@ -54,23 +54,23 @@ export class SimNetwork {
   private readonly hosts = new Map<string, Host>()
   private readonly blocked = new Set<string>()
   private readonly slow = new Map<string, number>()
-  /** When the last byte that was put on a thin line will have left, by direction. */
+  /** When the last byte on each thin line will have left, by direction. */
   private readonly busyUntil = new Map<string, number>()
   private areLinesThin = true
-  /** When a link was last cut, healed, slowed or broken, by its two nodes. */
+  /** When each link was last cut, healed, slowed or broken, by its two nodes. */
   private readonly disturbedAt = new Map<string, number>()
   readonly streams = new Set<Stream>()
   /** When the last frame arrives that a slow link had when it became fast again: up to 6 s later. */
   healedAt = 0
-  /** Sees every frame when it arrives, before its receiver. */
+  /** Sees every frame when it arrives, before its receiver does. */
   onDeliver: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
   /** Sees every frame that a process sends. */
   onSend: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
-  /** A frame of control waits this long for those before it on its line. */
+  /** A control frame waits this long for earlier frames on its line. */
   onControlWait: (from: string, to: string, ms: number) => void = () => {}
-  /** A handler threw: the real stream would be aborted and the error logged. */
+  /** A handler threw. A real stream would be aborted, and the error logged. */
   onHandlerError: (error: Error) => void = () => {}
-  /** While this is true, Raft's frames are lost and doubled, dials fail, and now and then something takes very long. */
+  /** While true, Raft's frames are lost and duplicated, dials fail, and operations occasionally take very long. */
   isFaulty = true
 
   private readonly joins: RandomSource
@@ -79,16 +79,16 @@ export class SimNetwork {
     this.joins = init.random.fork('joined')
   }
 
-  /** A frame waits for the one behind it. */
+  /** Whether a frame waits for the next one. */
   isJoined(): boolean {
     return this.init.joined > 0 && this.joins.is(this.init.joined)
   }
 
-  /** A process comes up under this id. An earlier one's machine is taken over by it. */
+  /** A process starts under this id, on the machine of an earlier one if there was one. */
   attach(id: string, process: SimProcess): Network {
     const host: Host = { id, process, handlers: new Map(), isUp: true }
     this.hosts.set(id, host)
-    // The restarted machine knows nothing of the streams of its earlier life, and says so when it hears of them.
+    // The restarted machine does not know the streams of its earlier life, and says so when it hears of them.
     for (const stream of this.streams) {
       for (const end of stream.ends) if (end.id === id && !end.process.alive) stream.forgotten(end)
     }
@@ -99,7 +99,7 @@ export class SimNetwork {
     }
   }
 
-  /** A process died. With its machine, nobody tells the others; without, the kernel closes its streams. */
+  /** A process died. If its machine died as well, nobody tells the others; otherwise the kernel closes its streams. */
   died(id: string, withMachine: boolean): void {
     const host = this.hosts.get(id)
     if (host !== undefined) host.isUp = !withMachine
@@ -117,7 +117,10 @@ export class SimNetwork {
     return this.blocked.has(`${from}>${to}`)
   }
 
-  /** A stream that `from` opened to `to` at `since` or earlier is open, and nothing has happened to the link since then. */
+  /**
+   * Whether a stream that `from` opened to `to` at `since` or earlier is open, and nothing has happened to the link
+   * since.
+   */
   isSteady(from: string, to: string, protocol: string, since: number): boolean {
     const isQuiet = [`${from}>${to}`, `${to}>${from}`].every((link) => (this.disturbedAt.get(link) ?? -1) <= since)
     const areSlow = this.slowness(from, to) > 1 || this.slowness(to, from) > 1
@@ -136,7 +139,7 @@ export class SimNetwork {
     this.disturbedAt.set(`${from}>${to}`, this.init.scheduler.now)
   }
 
-  /** Nothing goes from `from` to `to` any more. Ends that hear nothing give up after a while. */
+  /** Stops everything from `from` to `to`. An end that hears nothing gives up after a while. */
   block(from: string, to: string): void {
     this.blocked.add(`${from}>${to}`)
     this.disturb(from, to)
@@ -172,7 +175,7 @@ export class SimNetwork {
     return this.slow.get(`${from}>${to}`) ?? 1
   }
 
-  /** All streams between two nodes share the line. Returns how long it takes until the frame's last byte has left. */
+  /** All streams between two nodes share the line. Returns the time until the frame's last byte has left. */
   carry(from: string, to: string, protocol: string, bytes: number): number {
     const { lineBytesPerMs, scheduler, coverage } = this.init
     if (protocol === PROTOCOL_RAFT || lineBytesPerMs === Infinity || !this.areLinesThin) return 0
@@ -189,7 +192,7 @@ export class SimNetwork {
     return until - scheduler.now
   }
 
-  /** Breaks one stream, or all between its two nodes as when the connection under them goes. */
+  /** Breaks one stream, or all streams between its nodes, as when their connection breaks. */
   breakStream(stream: Stream, whole: boolean): void {
     const [a, b] = stream.ends
     for (const each of whole ? [...this.streams].filter((other) => other.connects(a.id, b.id)) : [stream]) {
@@ -199,7 +202,7 @@ export class SimNetwork {
     }
   }
 
-  /** What one end sends on one stream comes late for a while, behind what goes on others. */
+  /** Delays what one end sends on one stream for a while. Other streams overtake it. */
   delayStream(stream: Stream, random: RandomSource, ms: number): void {
     const end = random.pick(stream.ends)
     end.delayMs = ms
@@ -207,7 +210,7 @@ export class SimNetwork {
     this.init.scheduler.after(ms * random.between(1, 5), 'stream is fast again', () => (end.delayMs = 0))
   }
 
-  /** Opens a stream: the remote accepts it first, then the dialler has it. */
+  /** Opens a stream. The remote accepts it before the dialer has it. */
   private dial(from: Host, to: string, options: DialOptions): Promise<FrameStream> {
     const { random, coverage } = this.init
     return new Promise((resolve, reject) => {
@@ -233,7 +236,7 @@ export class SimNetwork {
       const drawnMs = random.between(300, 3000)
       const { roundTripMs } = this.init
       const { stepMs = timingOf(DEFAULT_ROUND_TRIP_MS).stepMs } = options
-      // TCP and the upgrade, where there is no connection yet: three round trips, the longest step has two.
+      // TCP and the upgrade take three round trips if there is no connection yet. The longest step has two.
       const connectMs = roundTripMs === 0 || this.isConnected(from.id, to) ? 0 : 3 * roundTripMs
       const isInTime = roundTripMs * (connectMs === 0 ? 1 : 2) <= stepMs
       const timeoutMs = roundTripMs === 0 ? drawnMs : isInTime ? connectMs + stepMs : stepMs
@@ -258,7 +261,7 @@ export class SimNetwork {
           const opened = new Stream(this, options.protocol, from, host)
           stream = opened
           this.streams.add(opened)
-          // It lasts until an end gives it up, also where the dialler never learns of it.
+          // The stream lasts until an end gives it up, even if the dialer never learns of it.
           if (this.isBlocked(to, from.id)) opened.givenUpLater(opened.ends[1])
           accept(opened.ends[1])
           this.init.scheduler.after(back, `${label} open`, () => {

@@ -1,7 +1,7 @@
 /**
- * Operators who put back an older copy of a data directory, or start on an empty one under the old key. Where the other peers durably
- * remember what the peer had, none of them may let it take part (docs/identity.md). Whether they remember what they must is checked
- * against the truth: see `Memories`.
+ * Operators who put back an older copy of a data directory, or start on an empty one under the old key. If the other
+ * peers durably remember what the peer had, none of them may let it take part (docs/identity.md). EvidenceInvariants
+ * checks that they remember what they must.
  */
 import type { RaftSighting } from '@quire/protocol'
 import { decodeMemory } from '@quire/store/internal'
@@ -27,27 +27,30 @@ export class OldFolders {
 
   constructor(private readonly init: OldFoldersInit) {}
 
-  /** A copy is made while the peer is down. Some time later the peer is started on it, and after that on the newest folder again. */
+  /**
+   * Copies the folder while the peer is down. Later it starts the peer on the copy, and after that on the newest folder
+   * again.
+   */
   begin(peer: SimPeer, random: RandomSource): void {
     if (peer.process === undefined || peer.isOnOldFolder) return
     const { scheduler, restart } = this.init
     peer.crash(random.is(0.5))
     const copy = random.is(0.3) ? peer.emptyFolder() : peer.copyFolder()
     restart(peer, random.exponential(300))
-    // Soon: the log has hardly moved, and only the boot tells.
+    // Soon, so that the log has hardly moved, and only the boot tells.
     const waitMs = random.is(0.25) ? random.between(200, 800) : random.between(1500, 4000)
     if (random.is(0.5)) this.makeLeader(peer, random.between(300, 1000))
     const runMs = random.between(1000, 2500)
     scheduler.after(waitMs, 'an older folder is put back', () => this.putBack(peer, copy, runMs, random))
   }
 
-  /** Every peer is on its newest folder from now on. */
+  /** Puts every peer back on its newest folder. */
   stop(): void {
     this.stopped = true
     for (const peer of this.init.peers) this.takeAway(peer)
   }
 
-  /** Nobody hears a leader acknowledge anything. */
+  /** Makes the peer lead. Nobody hears a leader acknowledge anything. */
   private makeLeader(peer: SimPeer, ms: number): void {
     const { scheduler, leader } = this.init
     scheduler.after(ms, 'the peer of an older folder is to lead', () => {
@@ -69,7 +72,7 @@ export class OldFolders {
     peer.crash(false)
     peer.startOn(copy, areAhead)
     coverage.add('older folders put back')
-    // A second start raises the boot above the one of the newest folder: then only the log's end and the incarnation tell.
+    // A second start raises the boot above that of the newest folder. Then only the log's end and the incarnation tell.
     if (areAhead && random.is(0.7)) {
       scheduler.after(random.between(50, 300), 'the older folder is started again', () => {
         if (peer.isOnOldFolder && peer.process !== undefined) peer.crash(false)
@@ -86,7 +89,7 @@ export class OldFolders {
     peer.startOnNewest()
   }
 
-  /** The folder is as it was: no message of Raft has come in, and so none that it sent was answered. */
+  /** The folder is unchanged: no message of Raft has arrived, and so nothing that it sent was answered. */
   private check(peer: SimPeer): void {
     const { node } = peer.core?.root ?? {}
     if (node === undefined) return
@@ -112,7 +115,7 @@ function remembersBoot(sighting: RaftSighting | undefined, { identity }: Folder)
   return sighting?.incarnation === identity.incarnation && sighting.boot > decodeMemory(identity.remembered).boot
 }
 
-/** The peer remembered an acknowledgment that the copy lacks, or another incarnation that takes part. */
+/** The peer remembers an acknowledgment that the copy lacks, or another incarnation that takes part. */
 export function remembersMore(sighting: RaftSighting | undefined, { identity, last }: Folder): boolean {
   if (sighting === undefined) return false
   // A folder that never took part may be made anew.

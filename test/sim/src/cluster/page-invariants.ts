@@ -1,12 +1,12 @@
 /**
- * What the coherence protocol promises of pages, checked from outside after every event, for all clients whose lease is valid at that instant
- * of true time:
+ * The guarantees of the coherence protocol for pages, checked from outside after every event, for all clients whose
+ * lease is valid at that instant of true time:
  *
- * - a page is writable at one client and readable nowhere else, or readable at many with equal bytes; a file that is owned as a whole is
- *   accessible at one client only;
- * - a clean copy holds the committed bytes, so that what others can see is durable.
+ * - a page is writable at one client and readable nowhere else, or readable at many with equal bytes; a file that is
+ *   owned as a whole is accessible at one client only;
+ * - a clean copy holds the committed bytes, so visible bytes are durable.
  *
- * What calls return is judged with the whole history (chronicle.ts).
+ * The whole history judges what calls return (history.ts).
  */
 import type { Applied, StateView } from '@quire/store/internal'
 import type { ClientView } from '@quire/dsm-client/internal'
@@ -26,7 +26,7 @@ export interface FileModel {
   readonly isWhole: boolean
   /** As committed. */
   size: number
-  /** Pages that went away, from `first` up to but without `end`, and when. */
+  /** Pages that were discarded, from `first` up to but without `end`, and when. */
   readonly discards: { readonly at: number; readonly first: number; readonly end: number }[]
   readonly pages: Map<number, PageModel>
 }
@@ -56,7 +56,7 @@ export class PageInvariants {
     return this.files.get(file)?.size ?? 0
   }
 
-  /** A discard of the page was committed since then. */
+  /** Whether a discard of the page was committed since then. */
   wasDiscarded(file: number, page: number, since: number): boolean {
     const discards = this.files.get(file)?.discards ?? []
     return discards.some(({ at, first, end }) => at >= since && page >= first && page < end)
@@ -68,7 +68,7 @@ export class PageInvariants {
 
   // ---- what the log says
 
-  /** The entry after the last that anybody had applied. */
+  /** The first peer applies an entry. */
   applied(peer: SimPeer, index: number, applied: Applied): void {
     const { state } = peer.core!.root.replica.applier
     switch (applied.type) {

@@ -1,4 +1,6 @@
-/** Where the programs read and write in a page: at its very start and end, and in between. Small places make for short histories. */
+/**
+ * Where programs read and write in a page: at its very start and end, and in between. Small spots make short histories.
+ */
 export const PAGE_BYTES = 4096
 
 export const SPOT_BYTES = 16

@@ -1,4 +1,4 @@
-/** The simulated peers: the real ones, on disks in memory that forget what a crash would. */
+/** The simulated peers: real ones, on disks in memory that forget what a crash would lose. */
 import type { Network, RaftSighting, Random } from '@quire/protocol'
 import { createMemoryDisk, type Disk, type DiskFile, type MemoryDisk } from '@quire/raft'
 import {
@@ -27,7 +27,7 @@ export interface PeerWorld {
   readonly coverage: Coverage
   readonly random: RandomSource
   readonly settings: PeerSettings
-  /** An entry was applied by a peer. */
+  /** A peer applied an entry. */
   readonly onApplied: (peer: SimPeer, index: number, applied: Applied | undefined) => void
   /** A peer could not start, or stopped by itself. */
   readonly onFatal: (peer: SimPeer, error: Error) => void
@@ -39,7 +39,7 @@ export interface PeerSettings {
   readonly maxTableBytes: number
   readonly checkpointEntries: number
   readonly checkpointIntervalMs: number
-  /** What the cluster is founded with. */
+  /** The round trip that the cluster is founded with. */
   readonly roundTripMs: number
   readonly creditBytes: number
   readonly maxFaults: number
@@ -53,10 +53,10 @@ const CLUSTER = {
   admins: [],
   clients: 'any' as const
 }
-/** Of a client that is as far from the leader as the leader from the others. */
+/** For a client that is as far from the leader as the leader is from the others. */
 const HANDSHAKE_ROUND_TRIPS = 10
 
-/** What a peer has on its disks. */
+/** The disks of a peer. */
 export interface Folder {
   log: MemoryDisk
   readonly pages: MemoryStorage
@@ -66,17 +66,17 @@ export interface Folder {
   last: { readonly term: number; readonly index: number }
 }
 
-/** One peer through all its lives: what is on its disks, and the process that runs now, if any. */
+/** One peer through all its lives: its disks, and the process that runs now, if any. */
 export class SimPeer {
   readonly name: string
   process: SimProcess | undefined
   core: PeerCore | undefined
-  /** Raised at each start. */
+  /** Incremented at each start. */
   life = 0
   /** Where the first process on an older folder began. */
   oldFolderStart = { term: 0, lastIndex: 0 }
   private folder: Folder
-  /** While the peer runs on an older folder. */
+  /** The newest folder, while the peer runs on an older one. */
   private newest: Folder | undefined
   /** The older folder may be started more than once. */
   private mayStartAgain = true
@@ -104,7 +104,7 @@ export class SimPeer {
     return this.newest !== undefined
   }
 
-  /** What this peer durably remembers of another one. */
+  /** Returns what this peer durably remembers of another one. */
   remembered(peerId: string): RaftSighting | undefined {
     return decodeMemory(this.folder.identity.remembered).peers.find((each) => each.peerId === peerId)
   }
@@ -129,15 +129,15 @@ export class SimPeer {
     }
   }
 
-  /** While no process uses it. */
+  /** Copies the folder while no process uses it. */
   copyFolder(): Folder {
     const { log, pages, identity, isFounded, last } = this.folder
     return { log: log.copy(), pages: pages.copy(), identity: identity.copy(), isFounded, last }
   }
 
   /**
-   * Starts a process on another folder; the peer's own is put aside. Each start raises the boot: unless `mayStartAgain`, the next start
-   * is on the peer's own folder.
+   * Starts a process on another folder, and puts the peer's own aside. Each start raises the boot, so the next start is
+   * on the peer's own folder unless `mayStartAgain`.
    */
   startOn(folder: Folder, mayStartAgain: boolean): void {
     this.newest = this.folder
@@ -193,7 +193,7 @@ export class SimPeer {
     )
   }
 
-  /** The process ends at this moment, and its disks keep what they please of what was not flushed. */
+  /** Ends the process now. Its disks keep any part of what was not flushed. */
   crash(withMachine: boolean): void {
     const { process } = this
     if (process === undefined) return
@@ -207,7 +207,7 @@ export class SimPeer {
     this.end(process, withMachine)
   }
 
-  /** Crashes in the middle of the next write to the log: before it is durable, or just after. */
+  /** Crashes in the middle of the next write to the log: before the write is durable, or just after. */
   crashInWrite(crash: () => void): void {
     const { life } = this
     this.onWrite = () => {
@@ -219,7 +219,7 @@ export class SimPeer {
     }
   }
 
-  /** An orderly end, then the process. */
+  /** Stops the peer in order, then ends its process. */
   async stop(): Promise<void> {
     const { process, core } = this
     if (process === undefined || core === undefined) return
@@ -231,7 +231,7 @@ export class SimPeer {
     this.end(process, false)
   }
 
-  /** The last that the log may hold after a crash at this moment: what is being written may survive it. */
+  /** The last entry that the log may hold after a crash now. Writes under way may survive it. */
   private lastEntry(): Folder['last'] | undefined {
     if (this.core === undefined) return undefined
     const { node, replica } = this.core.root

@@ -1,4 +1,4 @@
-/** What programs do with a private mapping. */
+/** The actions of programs on a private mapping. */
 import { ActBase } from './act-base.js'
 import { SPOTS } from './page-layout.js'
 

@@ -1,4 +1,4 @@
-/** What a client took out of its private mappings by itself (even_cows = true). */
+/** The private copies that a client has dropped by itself (even_cows = true). */
 export class PrivateUnmaps {
   private readonly ranges: {
     readonly file: number

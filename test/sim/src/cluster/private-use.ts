@@ -1,6 +1,6 @@
 /**
- * A private mapping and what its program knows of it: what it wrote stays, whatever others do to the file, until the page is truncated or punched
- * away; pages that it has not written to are the file's.
+ * A private mapping, and what its program knows of it. What the program wrote stays, whatever others do to the file,
+ * until the page is truncated or punched. Pages that the program has not written to show the file.
  */
 import type { CallOptions, Mapping } from '@quire/dsm-client'
 import { Violation } from '../violation.js'
@@ -11,9 +11,9 @@ import type { Handle, ProgramInit } from './program.js'
 interface Copy {
   /** True time before it was made or last written to. */
   since: number
-  /** By place in the page; absent: not written to, or not for certain. */
+  /** The written bytes by place in the page. Absent: not written, or not for certain. */
   readonly values: Map<number, string>
-  /** A write of it was given up: it may not be there. */
+  /** A write of it was aborted, and may be missing. */
   isCertain: boolean
 }
 
@@ -32,7 +32,7 @@ export class PrivateUse {
     return this.put(page, place, (offset, bytes) => this.mapping.write(offset, bytes, options))
   }
 
-  /** What is written under a pin stays there until it ends, also when the page goes meanwhile. */
+  /** Bytes that are written under a pin stay until the pin ends, even if the page is discarded meanwhile. */
   writePinned(page: number, place: number, options: CallOptions, hold: () => Promise<void>): Promise<void> {
     return this.put(page, place, async (offset, bytes) => {
       const pin = await this.mapping.pin(offset, bytes.length, 'write', options)
@@ -69,18 +69,18 @@ export class PrivateUse {
       throw error
     }
     coverage.add('private writes')
-    // Written anew after a discard, it is another copy, of which only this much is known.
+    // A page that is written again after a discard is another copy, of which only this much is known.
     if (this.copy(page) !== copy || this.isGone(page, copy.since)) {
       this.copies.set(page, { since, values: new Map(), isCertain: false })
       return
     }
     copy.values.set(place, hex(bytes))
     copy.isCertain = true
-    // What is beside it was copied from the file between the call and now.
+    // The rest of the page was copied from the file between the call and now.
     if (isFirst) await this.follow(page, place === SPOTS[2] ? SPOTS[1] : SPOTS[2], call)
   }
 
-  /** In one step, or not at all: only where there is a copy. */
+  /** Writes in one step, or not at all: only to a page that has a copy. */
   tryWrite(page: number, place: number): boolean {
     const bytes = this.init.history.nextValue(VALUE_BYTES)
     if (!this.mapping.tryWrite(page * PAGE_BYTES + place, bytes)) return false
@@ -109,7 +109,7 @@ export class PrivateUse {
     })
   }
 
-  /** Reads a place, and knows what must be there or that it is the file's. */
+  /** Reads a place, and knows which bytes must be there or that they are the file's. */
   private async get(page: number, place: number, action: (offset: number) => Promise<Uint8Array>): Promise<void> {
     const { history, log, coverage } = this.init
     const call = history.nowNs
@@ -129,12 +129,12 @@ export class PrivateUse {
       const facts = `${this.init.name}, file ${this.handle.id}, page ${page}+${place}: ${bytes}, not ${expected}`
       throw new Violation('private copies are kept', facts)
     }
-    // A page that was copied stays as it was then, unless it was discarded in this moment.
+    // A copied page stays as it was then, unless it was discarded at this moment.
     if (!this.isGone(page, copy.since)) copy.values.set(place, bytes)
     coverage.add('private copies read')
   }
 
-  /** In one step, or not at all. */
+  /** Reads in one step, or not at all. */
   tryRead(page: number, place: number): void {
     const target = new Uint8Array(VALUE_BYTES)
     if (!this.mapping.tryRead(page * PAGE_BYTES + place, target)) return
@@ -145,7 +145,7 @@ export class PrivateUse {
     }
   }
 
-  /** In the step in which all copies from `first` up to but without `end` were taken away. */
+  /** Called in the step in which all copies from `first` up to but without `end` were dropped. */
   checkNone(first: number, end: number): void {
     for (const page of this.copies.keys()) {
       const offset = page * PAGE_BYTES
@@ -156,7 +156,7 @@ export class PrivateUse {
     }
   }
 
-  /** Nobody changes anything any more: copies of pages that were discarded are gone, the others are there. */
+  /** Nothing changes any more: copies of discarded pages are gone, and the others are there. */
   async checkAtRest(): Promise<void> {
     const { invariants } = this.init
     for (const [page, copy] of [...this.copies]) {
@@ -175,16 +175,16 @@ export class PrivateUse {
     }
   }
 
-  /** The copy as far as it is known to be there. */
+  /** Returns the copy as far as it is certain to exist. */
   private copy(page: number): Copy | undefined {
     const copy = this.copies.get(page)
     if (copy === undefined || !this.isGone(page, copy.since)) return copy
-    // It dies at any moment now, if it has not died.
+    // It dies at any moment now, if it has not died yet.
     if (copy.isCertain) this.copies.set(page, { ...copy, isCertain: false })
     return this.copies.get(page)
   }
 
-  /** The file's page went away, and the copy with it; or the client took its copies away. */
+  /** The file's page was discarded, and the copy with it; or the client dropped its copies. */
   private isGone(page: number, since: number): boolean {
     const { invariants, unmaps } = this.init
     const { id } = this.handle

@@ -1,4 +1,4 @@
-/** Random programs over a few files: one action after the other, until they are to stop. */
+/** Random programs over a few files: one action after the other, until they must stop. */
 import type { CallOptions, DsmClient, DsmFile, Mapping, OpenOptions } from '@quire/dsm-client'
 import type { Clock } from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
@@ -18,29 +18,29 @@ import type { UnnamedFiles } from './unnamed-files.js'
 import { Violation } from '../violation.js'
 
 export interface WorkloadSettings {
-  /** Paths of files that are owned by the page, and as a whole. */
+  /** The number of files that are owned by the page, and of files that are owned as a whole. */
   readonly paths: number
   readonly wholePaths: number
-  /** Of a file when it is made, in bytes; and pages at most. */
+  /** Bytes of a new file, and the most pages. */
   readonly bytes: number
   readonly maxPages: number
   /** Mean pause between two actions. */
   readonly pauseMs: number
-  /** Of one client, at the same time. */
+  /** Programs of one client that run at the same time. */
   readonly programs: number
   /** Mean time that a pin is held. */
   readonly pinMs: number
-  /** Between two looks whether the client's other programs let this one at a file. */
+  /** Pause before a program looks again whether the client's other programs let it use a file. */
   readonly lockPauseMs: number
-  /** Share of pins over pages that have more than two, and by how many at most. */
+  /** Share of pins over more than two pages, and their most pages. */
   readonly longPins: { readonly share: number; readonly pages: number }
-  /** Share of calls that are given up in the middle. */
+  /** Share of calls that are aborted. */
   readonly aborts: number
   /** Names of errors that calls may end with. */
   readonly allowedErrors: ReadonlySet<string>
   /** How often each action is taken, relative to the others. */
   readonly weights: Readonly<Record<Action, number>>
-  /** Share of actions that make a file of their own and name it. */
+  /** Share of actions that create an unnamed file. */
   readonly naming: number
 }
 
@@ -59,7 +59,7 @@ export interface ProgramInit {
   readonly unmaps: PrivateUnmaps
   readonly coverage: Coverage
   readonly isStopping: () => boolean
-  /** The cluster is whole again, and no program is at an action any more. */
+  /** The cluster is whole again, and no program is in an action. */
   readonly isQuiescent: () => boolean
 }
 
@@ -73,20 +73,20 @@ export interface Handle {
   readonly session: string
   readonly isWhole: boolean
   private: PrivateUse | undefined
-  /** Cannot be used any more, only closed. */
+  /** It can only be closed. */
   isSpent: boolean
 }
 
-/** Behind the largest size of a file, for what reaches beyond it. */
+/** Pages behind the largest size of a file, for accesses beyond it. */
 const SPARE_PAGES = 2
-/** The last of them fail as the first did, where the file was given up and only the cluster's answer to that is missing. */
+/** The last attempts fail as the first did, if the file was given up and only the cluster's answer is missing. */
 const MAX_ATTEMPTS = 8
 const WATCHING: readonly Action[] = ['read', 'read', 'tryRead']
 
 export class Program {
-  /** What it waits for, if anything. */
+  /** The action that it waits for, if any. */
   doing: string | undefined
-  /** May hold pins, and make others wait as long as a call may take. */
+  /** It may hold pins, and make others wait as long as a call may take. */
   isPlaying = true
   private readonly handles = new Map<string, Handle>()
 
@@ -94,7 +94,7 @@ export class Program {
 
   async run(): Promise<void> {
     const { random, settings, isStopping } = this.init
-    // One that only reads what is here goes on when its client is cut off, also when its lease has run out.
+    // A program that only reads its copies goes on when its client is cut off, and after its lease has ended.
     const isWatcher = random.fork('watcher').is(0.15)
     const naming = random.fork('naming')
     while (!isStopping()) {
@@ -107,7 +107,7 @@ export class Program {
     this.isPlaying = false
     while (!this.init.isQuiescent()) await this.sleep(20)
     for (const handle of this.handles.values()) await this.useOnceMore(handle)
-    // Nothing may be open at the end; what cannot be flushed at first can be later.
+    // Nothing may be open at the end. A flush that fails at first can succeed later.
     for (let attempts = 0; this.handles.size > 0 && attempts < MAX_ATTEMPTS; attempts++) {
       for (const handle of [...this.handles.values()]) await this.attempt('close', () => this.close(handle, {}))
     }
@@ -135,7 +135,7 @@ export class Program {
       coverage.add(name)
       this.init.history.failed(name)
       if (name === 'SessionExpiredError') this.dropDead()
-      // A close has given the file up, although the cluster's word on that did not come in time.
+      // A close has given the file up, although the cluster's answer did not come in time.
       if (name === 'ClosedError') for (const handle of this.handles.values()) handle.isSpent = true
       if (name !== 'PastEndError') await this.sleep(20)
     }
@@ -147,7 +147,7 @@ export class Program {
     return new Violation('no call waits in vain', `${this.init.name}, ${action}: ${String(error)}`)
   }
 
-  /** Faults have stopped and whatever they cost is paid: nothing that is open may be stuck. */
+  /** Faults have stopped, and their cost is paid: no open file may be stuck. */
   private async useOnceMore({ file, mapping, session, isSpent, id }: Handle): Promise<void> {
     const { client, history, locks, invariants, name } = this.init
     if (isSpent || session !== client.session.id || client.session.state !== 'active') return
@@ -159,7 +159,7 @@ export class Program {
       }
       await file.sync()
     } catch (error) {
-      // Another program's last action has made it shorter meanwhile.
+      // Another program's last action has shortened it meanwhile.
       if ((error as Error).name === 'PastEndError') return
       // It was given up, as a whole, in the middle of its last close.
       if ((error as Error).name === 'ClosedError' && (await isClosed(file))) return
@@ -167,7 +167,7 @@ export class Program {
     }
   }
 
-  /** What was opened in a session that is over. */
+  /** Forgets files that were opened in a session that is over. */
   private dropDead(): void {
     const { id, state } = this.init.client.session
     for (const [path, { session }] of this.handles) {
@@ -187,7 +187,7 @@ export class Program {
     return this.opened(await client.open(path, base), path, isWhole)
   }
 
-  /** Of a file without a path: it has a name of its own among what is open. */
+  /** Creates a file without a path. It is listed among the open files under a name of its own. */
   async create(isWhole: boolean): Promise<Handle> {
     const { client, settings } = this.init
     const base = { size: settings.bytes, unit: isWhole ? 'file' : 'page', ...this.options() } as const
@@ -218,12 +218,12 @@ export class Program {
   }
 
   async close(handle: Handle, options: CallOptions): Promise<void> {
-    // When it fails, the file stays open.
+    // If this fails, the file stays open.
     await handle.file.close(options)
     if (this.handles.get(handle.path) === handle) this.handles.delete(handle.path)
   }
 
-  /** The mapping for the program's own bytes. */
+  /** Returns the private mapping of the program. */
   async privately(handle: Handle): Promise<PrivateUse> {
     const { settings } = this.init
     handle.private ??= new PrivateUse(
@@ -236,7 +236,7 @@ export class Program {
 
   // ---- time
 
-  /** Before it looks again whether it may do something. */
+  /** Waits before it looks again whether it may do something. */
   readonly pause = (): Promise<void> => this.sleep(this.init.settings.lockPauseMs)
 
   sleep(ms: number): Promise<void> {
@@ -245,7 +245,7 @@ export class Program {
     })
   }
 
-  /** Some calls are given up. */
+  /** Aborts some calls. */
   options(): CallOptions {
     const { random, settings, clock, coverage } = this.init
     if (!random.is(settings.aborts)) return {}
@@ -257,7 +257,7 @@ export class Program {
 
   // ---- the end: everything must succeed
 
-  /** Takes part in every page, and returns what all of them hold. */
+  /** Writes to and reads from every page. */
   async visitAll(): Promise<void> {
     for (const path of this.paths) {
       const handle = await this.open(path)
@@ -287,23 +287,23 @@ export class Program {
     for (const handle of [...this.handles.values()]) await this.close(handle, {})
   }
 
-  /** Private copies that are left, with what must be true of them now that everything has come to rest. */
+  /** Checks the remaining private copies, now that everything is at rest. */
   async checkPrivate(): Promise<void> {
     for (const handle of this.handles.values()) await handle.private?.checkAtRest()
   }
 
-  /** For that: some copies, and discards of them. */
+  /** Makes some private copies for that, which discards then hit. */
   async makePrivate(): Promise<void> {
     for (const path of this.paths) {
       const handle = await this.open(path)
       const own = await this.privately(handle)
       const pages = Math.floor(this.init.invariants.sizeOf(handle.id) / PAGE_BYTES)
-      // The last of them, which go, and not so many that nothing else has room.
+      // Only the last pages, which will be discarded, so that there is room for others.
       for (let page = Math.max(0, pages - 3); page < pages; page++) await own.write(page, SPOTS[0], {})
     }
   }
 
-  /** Takes about half of every file's pages away, in one way or the other. */
+  /** Discards about half of every file's pages, by truncation or by a hole. */
   async halve(): Promise<void> {
     for (const path of this.paths) {
       const { file, id } = await this.open(path)

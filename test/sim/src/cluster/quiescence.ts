@@ -1,4 +1,4 @@
-/** The end of a seed: no more faults, so that everything that was called ends, everybody agrees, and nothing is left over. */
+/** The end of a seed, without faults: every call must end, all nodes must agree, and nothing may be left over. */
 import { DEFAULT_ROUND_TRIP_MS, PROTOCOL_RAFT, timingOf } from '@quire/protocol'
 import { inspectClient } from '@quire/dsm-client/internal'
 import type { RandomSource } from '@quire/testing'
@@ -9,7 +9,7 @@ import type { SimPeer } from './peers.js'
 import type { Program } from './program.js'
 import type { Simulation } from './simulation.js'
 
-/** Everything that was waiting has ended by then: connections are found dead, elections held, leases run out. */
+/** Long enough for everything that was waiting: connections are found dead, elections are held, leases run out. */
 const REST_MS = 40_000
 const STABLE_MS = 600
 
@@ -23,11 +23,12 @@ export class Quiescence {
 
   async keep(): Promise<void> {
     const { clients } = this.simulation
-    // Links come back, a leader is found, sessions that the faults have cost learn it, and those of the dead run out.
+    // Links come back, a leader is elected, clients learn which sessions they have lost, and sessions of the dead
+    // expire.
     const { sessionTtlMs } = this.simulation.settings.client
     await this.until('the cluster is whole again', this.stableFor(STABLE_MS + 1.5 * sessionTtlMs))
     this.simulation.isQuiescent = true
-    // What was called before the peace may still run into its time-out; what is called from now on must not.
+    // A call from before quiescence may still time out; a later one may not.
     await this.until('programs end', () =>
       clients.every(({ client, running, isLeaving }) => client !== undefined && running === 0 && !isLeaving)
     )
@@ -62,12 +63,12 @@ export class Quiescence {
     return first
   }
 
-  /** Private copies die with their pages, at every client, and others stay. */
+  /** Discards drop private copies with their pages at every client, and no others. */
   private async discardPrivately(programs: readonly Program[]): Promise<void> {
     for (const program of programs) await this.complete('private copies', program.makePrivate())
     const truncating = this.random.pick(programs)
     await this.complete('a truncation', truncating.halve())
-    // The others hear of it a moment later.
+    // The other clients hear of it a moment later.
     await this.simulation.runFor(200)
     for (const program of programs) await this.complete('private copies', program.checkPrivate())
   }
@@ -109,7 +110,7 @@ export class Quiescence {
           page.evicting > 0 && 'an eviction'
         ].filter((each) => each !== false)
         if (left.length > 0) this.leftOver(`page ${page.file}:${page.index} of ${name} has ${left.join(', ')}`)
-        // Directory and clients agree: whoever may write is the owner on record, under the same epoch.
+        // The directory and the clients agree: a client that may write is the owner on record, under the same epoch.
         const owner = state.owner(page.file, page.index)
         if (page.access === 'modified' && (owner.session !== view.session || owner.epoch !== page.epoch)) {
           const facts = `page ${page.file}:${page.index}: ${name}, epoch ${page.epoch}, not ${JSON.stringify(owner)}`
@@ -120,7 +121,7 @@ export class Quiescence {
         if (discard !== undefined || demotion !== undefined) this.leftOver(`an order for file ${file} at ${name}`)
       }
     }
-    // Files without a path go with the last session that maps them; all who did have closed them.
+    // A file without a path ends with the last session that maps it. All clients have closed such files.
     for (const { id } of pages.files.values()) {
       const file = state.file(id)
       if (file !== undefined && !file.linked && file.sessions.size === 0) this.leftOver(`file ${id}, which has no path`)
@@ -129,7 +130,7 @@ export class Quiescence {
     if (stats.operations > 0 || stats.waiting > 0) this.leftOver(`directory: ${JSON.stringify(stats)}`)
   }
 
-  /** Of clients that have closed all their files. */
+  /** Checks clients that have closed all their files. */
   private checkNothingHeld(): void {
     for (const { name, client } of this.simulation.clients) {
       const { frameBytesUsed } = client!.stats()
@@ -167,7 +168,7 @@ export class Quiescence {
   // ---- waiting
 
   private until(what: string, done: () => boolean): Promise<void> {
-    // Where everybody is far apart, everything takes longer.
+    // In a cluster that is far apart, everything takes longer.
     const { roundTripMs } = this.simulation.settings.peer
     const ms = (REST_MS * roundTripMs) / DEFAULT_ROUND_TRIP_MS
     return this.simulation.until(what, ms, done, () => this.describe())
@@ -201,7 +202,7 @@ export class Quiescence {
     }
   }
 
-  /** One each way between any two peers. */
+  /** One stream each way between any two peers. */
   private raftStreams(): number {
     let count = 0
     for (const { protocol } of this.simulation.network.streams) if (protocol === PROTOCOL_RAFT) count++
@@ -217,7 +218,7 @@ export class Quiescence {
     return peer.core !== undefined && peer.core.root.replica.applier.appliedIndex >= this.simulation.raft.commitIndex
   }
 
-  /** Timing is the cluster's: what the log says, and no peer's own. */
+  /** Timing comes from the log, and is the same at every peer. */
   private isInStep({ core }: SimPeer): boolean {
     const config = core?.root.replica.applier.state.config
     const leading = this.simulation.leader()?.core?.root.replica.applier.state.config

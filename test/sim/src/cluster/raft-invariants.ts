@@ -1,7 +1,7 @@
 /**
- * What Raft promises (extended version, Figure 3), checked from outside after every event: election safety, log matching, leader
- * completeness, state machine safety; besides, that commit never goes back, that what is committed is on a majority's disks, and that a
- * restart finds what was durable.
+ * The guarantees of Raft (extended version, Figure 3), checked from outside after every event: election safety, log
+ * matching, leader completeness and state machine safety. It also checks that commit never goes back, that a committed
+ * entry is on a majority's disks, and that a restart finds everything that was durable.
  */
 import { crc32 } from 'node:zlib'
 import type { Coverage } from '../coverage.js'
@@ -22,13 +22,13 @@ interface Seen extends Known {
   readonly previousTerm: number
 }
 
-/** What is durable in one peer's log, as last seen; it outlives the peer's crashes. */
+/** What is durable in one peer's log, as last seen. It outlives the peer's crashes. */
 interface Watched {
   life: number
-  /** By index; nothing at 0. */
+  /** By index; entry 0 is empty. */
   readonly log: Known[]
   commit: number
-  /** Up to here, its entries were compared with what was committed. */
+  /** Its entries up to here were compared with the committed ones. */
   checked: number
   wasLeader: boolean
 }
@@ -54,20 +54,20 @@ export class RaftInvariants {
     return Math.max(0, this.committed.length - 1)
   }
 
-  /** Undefined where nothing is known to be committed. */
+  /** Undefined if no entry is known to be committed there. */
   termOfCommitted(index: number): number | undefined {
     return this.committed[index]?.term
   }
 
   check(): void {
-    // First what is durable where, then what is said to be committed.
+    // First record what is durable, then check what is committed.
     for (const peer of this.peers) this.checkLog(peer, this.watched.get(peer)!)
     for (const peer of this.peers) this.checkNode(peer, this.watched.get(peer)!)
   }
 
   private checkLog(peer: SimPeer, watched: Watched): void {
     const log = peer.core?.root.replica.log
-    // What an older folder holds is no news; OldFolders checks that nothing is added to it.
+    // An older folder holds nothing new. OldFolders checks that nothing is added to it.
     if (log === undefined || peer.isOnOldFolder) return
     const { log: known } = watched
     const knownLast = Math.max(0, known.length - 1)
@@ -78,7 +78,7 @@ export class RaftInvariants {
     let common = Math.min(last, knownLast)
     while (common > 0 && log.term(common) !== known[common]!.term) common--
     if (isNewLife && common < knownLast) {
-      // Only a newer leader's entries, whose write was under way, can stand where something durable stood.
+      // Only entries of a newer leader, whose write was under way, can replace durable ones.
       const replacing = log.term(common + 1)
       if (replacing === undefined || replacing < known[common + 1]!.term) {
         throw new Violation(
@@ -112,7 +112,7 @@ export class RaftInvariants {
     if (seen === undefined) {
       atIndex.set(entry.term, { ...entry, previousTerm })
     } else if (seen.crc !== entry.crc || seen.previousTerm !== previousTerm) {
-      // By induction over the index: what precedes equal entries is equal.
+      // By induction over the index, equal entries have equal predecessors.
       throw new Violation('log matching', `${peer.name} has another entry ${index} of term ${entry.term} than others`)
     }
     const committed = this.committed[index]
@@ -151,11 +151,11 @@ export class RaftInvariants {
     }
     if (other === undefined) this.coverage.add('elections')
     this.leaders.set(term, peer.name)
-    // It may be a leader of the past, which learns only now that it was elected: it owes nothing to later terms.
+    // A leader of the past may learn only now that it was elected. It owes nothing to later terms.
     let index = this.commitIndex
     while (index > 0 && this.committed[index]!.inTerm >= term) index--
     const held = this.watched.get(peer)!.log[index]
-    // Entries that it has in memory only are checked when they are durable, or committed by somebody else.
+    // Entries that are only in its memory are checked when they are durable, or committed by another node.
     if (lastIndex < index || (held !== undefined && held.term !== this.committed[index]!.term)) {
       throw new Violation('leader completeness', `${peer.name} leads term ${term} without entry ${index}`)
     }
@@ -180,7 +180,7 @@ export class RaftInvariants {
     }
   }
 
-  /** The entry that a majority has on disk. */
+  /** Returns the entry that a majority has on disk. */
   private onMajority(index: number): Known | undefined {
     for (const { log } of this.watched.values()) {
       const entry = log[index]

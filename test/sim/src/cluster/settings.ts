@@ -1,4 +1,4 @@
-/** What one seed looks like. Each draws its own mix, so that rare combinations come about (swarm testing). */
+/** The settings of one seed. Each seed draws its own mix, so that rare combinations occur (swarm testing). */
 import { DEFAULT_ROUND_TRIP_MS, FAR_CLIENT_ROUND_TRIP_MS, MIN_ROUND_TRIP_MS, timingOf } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
 import { ACTIONS, COMMON as COMMON_ACTIONS } from './actions.js'
@@ -10,12 +10,12 @@ import type { PeerSettings } from './peers.js'
 import { ALLOWED_BY_BREAKS, ALLOWED_BY_FAULTS, ALLOWED_WITHOUT_FAULTS } from './allowed-errors.js'
 
 export interface Settings {
-  /** What this seed is for in particular, if anything. */
+  /** The purpose of this seed, if it has a particular one. */
   readonly mixes: readonly string[]
   readonly clients: number
-  /** Raft's frames are lost, dials fail, disks and frames are slow now and then. */
+  /** Raft's frames are lost, dials fail, and disks and frames are occasionally slow. */
   readonly isNoisy: boolean
-  /** True time in which faults happen. */
+  /** True time during which faults occur. */
   readonly faultyMs: number
   readonly peer: PeerSettings
   readonly client: ClientSettings
@@ -34,7 +34,8 @@ export function drawSettings(random: RandomSource): Settings {
 }
 
 /**
- * Links as long as the cluster was founded for, sessions that can be renewed over them, and everything as much slower.
+ * Makes links as long as the cluster was founded for, sessions renewable over them, and everything slower in
+ * proportion.
  */
 function farApart(drawn: Settings, roundTripMs: number): Settings {
   const { client, network, faults, peer } = drawn
@@ -50,7 +51,7 @@ function farApart(drawn: Settings, roundTripMs: number): Settings {
       pauseMs: client.pauseMs * factor,
       pinMs: client.pinMs * factor,
       lockPauseMs: client.lockPauseMs * factor,
-      // A connection alone takes eight round trips, and the first peer may only know who leads.
+      // A connection alone takes eight round trips, and the first peer may know only who leads.
       faultTimeoutMs: Math.round(Math.max(client.faultTimeoutMs * factor, 40 * roundTripMs))
     },
     network: { ...network, roundTripMs },
@@ -74,7 +75,7 @@ function drawSituation(random: RandomSource): Settings {
   return calm < 0.16 ? withDeathsOnly(withCrowds(mixed, random.fork('crowds'))) : mixed
 }
 
-/** Few frames, private copies, and pins over many pages of the same files: waits depend on each other. */
+/** Few frames, private copies, and pins over many pages of the same files, so that waits depend on each other. */
 function withCrowds(drawn: Settings, random: RandomSource): Settings {
   const { client, peer } = drawn
   const pages = random.int(3, 6)
@@ -100,7 +101,7 @@ function withCrowds(drawn: Settings, random: RandomSource): Settings {
   }
 }
 
-/** Where nothing goes wrong, what ends by a time-out was forgotten by somebody. */
+/** Without faults, a call that ends by a time-out was forgotten. */
 function withoutFaults(drawn: Settings): Settings {
   const { client, faults, ...rest } = calmed(drawn)
   return {
@@ -111,7 +112,7 @@ function withoutFaults(drawn: Settings): Settings {
   }
 }
 
-/** Clients lose their streams and nothing else: what was under way must be asked and told again, at once. */
+/** Clients lose their streams and nothing else. They must repeat at once what was under way. */
 function withBreaksOnly(drawn: Settings): Settings {
   const { client, faults, ...rest } = calmed(drawn)
   const weights = weightsOf({ breakStream: 1, breakConnection: 1 })
@@ -140,8 +141,8 @@ function withDeathsOnly(drawn: Settings): Settings {
 }
 
 /**
- * Each client has a line that carries in the time of a lease less than it asks for at once, and nothing else goes wrong:
- * everything is slow, and no session may end.
+ * During a lease, each client's line carries less than the client asks for at once, and nothing else goes wrong.
+ * Everything is slow, and no session may end.
  */
 export function withThinLines(drawn: Settings): Settings {
   const { client, faults, network, peer, ...rest } = calmed(drawn)
@@ -174,22 +175,24 @@ export function withThinLines(drawn: Settings): Settings {
   }
 }
 
-/** Twenty-four pages take as long on a line of 100 bytes a millisecond. */
+/** Twenty-four pages take this long on a line of 100 bytes a millisecond. */
 const THIN_TTL_MS = 1000
 
-/** Whoever waits has far more time than anything takes, and no two clients rightly wait for each other. */
+/** Time-outs are far longer than anything takes, and no two clients rightly wait for each other. */
 function calmed(drawn: Settings): Settings {
   const { client, faultyMs } = drawn
   return {
     ...drawn,
     isNoisy: false,
-    // What nobody interrupts gets done: half of the time is worth as much.
+    // Nothing interrupts the programs, so half of the time is worth as much.
     faultyMs: faultyMs / 2,
     client: { ...client, faultTimeoutMs: 10_000, weights: { ...client.weights, pinTwo: 0 } }
   }
 }
 
-/** Streams that do not wait for each other, and files that shrink all the time: what overtakes what shows only when both come together. */
+/**
+ * Streams that do not wait for each other, and files that shrink all the time. Overtaking shows only if both coincide.
+ */
 function withLateStreams(drawn: Settings): Settings {
   const { faults, client } = drawn
   const shrinking = { punch: 2, truncate: 1, write: 5, read: 3, tryWrite: 3 }
@@ -254,7 +257,7 @@ const KINDS = Object.keys(COMMON_ACTIONS) as (keyof typeof COMMON_ACTIONS)[]
 
 function drawClient(random: RandomSource, sessionTtlMs: number): ClientSettings {
   const pages = random.pick([1, 1, 2, 2, 3, 4])
-  // More pages than frames: some seeds must evict.
+  // More pages than frames, so that some seeds must evict.
   const isCrowded = random.is(0.2)
   const wholePaths = random.pick([0, 0, 1, 1, 2])
   return {
@@ -282,7 +285,7 @@ function weightsOf(some: Partial<FaultSettings['weights']>): FaultSettings['weig
   return { ...none, ...some }
 }
 
-/** Some kinds are left out. */
+/** Leaves some kinds out. */
 function drawWeights<K extends string>(
   kinds: readonly K[],
   common: Readonly<Record<K, number>>,

@@ -1,4 +1,4 @@
-/** One seed: a cluster with clients, faults for a while, then peace, in which everything must come to rest and agree. */
+/** One seed: a cluster with clients, then faults for a while, then quiescence, in which all nodes must agree. */
 import type { Applied } from '@quire/store/internal'
 import { drawSchedule, isSelected, NOISE, type InjectedEvent } from '../schedule.js'
 import { SeedRun, type SeedInit, type SeedResult } from '../seed-run.js'
@@ -27,7 +27,7 @@ const FOUNDING_MS = 400
 /** Entries that change which path leads where. */
 const NAMING: ReadonlySet<Applied['type']> = new Set(['opened', 'renamed', 'unlinked', 'linked'])
 const DIGEST_MS = 700
-/** Far more than any seed has: nodes that keep each other busy for nothing. */
+/** Far more than any seed has. Only nodes that keep each other busy for nothing reach it. */
 const MAX_EVENTS = 150_000
 
 export async function simulate(init: SimulationInit): Promise<SeedResult<Fault>> {
@@ -52,7 +52,7 @@ export class Simulation extends SeedRun<Fault> {
   private readonly traffic: Traffic
   isQuiescent = false
   private stopping = false
-  /** Something has happened since that pages could show. */
+  /** Something has happened since the last check that pages could show. */
   private isTouched = true
   private term = 0
 
@@ -170,7 +170,7 @@ export class Simulation extends SeedRun<Fault> {
       failure = error as Error
     }
     this.hashEnd()
-    // What has been done tells more than that something does not end.
+    // A wrong result tells more than a call that does not end.
     this.judge()
     if (failure !== undefined) throw failure
   }
@@ -197,7 +197,7 @@ export class Simulation extends SeedRun<Fault> {
     if (late !== undefined) throw new Violation('liveness', `${what}: ${late}: ${describe()}`)
   }
 
-  /** Of the highest term: one that still sleeps may take itself for the leader. */
+  /** The leader of the highest term. A stalled node may still believe that it leads. */
   leader(): SimPeer | undefined {
     let found: SimPeer | undefined
     let highest = 0
@@ -241,7 +241,7 @@ export class Simulation extends SeedRun<Fault> {
     })
   }
 
-  /** Replicas that have applied the same are the same. */
+  /** Replicas that have applied the same entries are equal. */
   checkDigests(): void {
     for (const peer of this.peers) {
       const applier = peer.core?.root.replica.applier

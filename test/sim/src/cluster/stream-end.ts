@@ -13,7 +13,7 @@ type Parcel =
   | { readonly type: 'fin' }
   | { readonly type: 'reset' }
 
-/** A parcel, and its place in the order of sending; it has none before it leaves. */
+/** A parcel with its number in the order of sending, which it gets when it leaves. */
 interface Sent {
   readonly parcel: Parcel
   readonly seq?: number
@@ -28,7 +28,7 @@ export class End implements FrameStream {
   onDrain: () => void = ignore
   /** Sends nothing yet. */
   held = false
-  /** On top of the latency. */
+  /** Extra latency. */
   delayMs = 0
   private frameHandler: ((frame: Uint8Array) => void) | undefined
   private closeHandler: ((reason?: Error) => void) | undefined
@@ -39,18 +39,18 @@ export class End implements FrameStream {
 
   // -- outgoing
   private waiting: Sent[] = []
-  /** Of these, the first ones were on the way when the link was cut. */
+  /** How many of the first waiting parcels were in flight when the link was cut. */
   private returned = 0
-  /** When the last parcel arrives that was sent in order. */
+  /** When the last parcel that was sent in order arrives. */
   lastArrival = 0
-  /** Of the next parcel that leaves in order, and of the next that may arrive. */
+  /** Numbers of the next parcel to leave in order, and of the next that may arrive. */
   private nextSeq = 0
   private expectedSeq = 0
-  /** They are there before one that a cut link has delayed. */
+  /** Parcels that have arrived before one that a cut link has delayed. */
   private readonly overtaking = new Map<number, Parcel>()
-  /** Frames in order that are on the way. */
+  /** Frames in flight that were sent in order. */
   private following = 0
-  /** They have come so far, and go on with the next. */
+  /** Frames that arrive together with the next one. */
   private joined: Sent[] = []
   private bytesOnTheWay = 0
   private drainOwed = false
@@ -58,7 +58,7 @@ export class End implements FrameStream {
   /** For the trace. */
   private readonly label: string
   private sentFrames = 0
-  /** Raised when everything on the way is lost. */
+  /** Incremented when everything in flight is lost. */
   private generation = 0
 
   constructor(
@@ -96,7 +96,7 @@ export class End implements FrameStream {
 
   send(frame: Uint8Array): boolean {
     if (this.closing || this.isOver) return false
-    // What the receiver gets: without its length, and its own.
+    // The receiver gets the frame without its length, as a copy of its own.
     const bytes = frame.slice(4)
     const seen = withoutTexts(this.id, this.stream.protocol, bytes)
     const size = seen.length
@@ -126,7 +126,7 @@ export class End implements FrameStream {
 
   abort(reason: Error): void {
     if (this.isOver) return
-    // What has left may arrive before the reset, or be thrown away with it.
+    // Parcels that have left may arrive before the reset, or be dropped with it.
     if (this.stream.network.init.random.is(0.5)) this.lose()
     this.put({ type: 'reset' })
     this.end(reason)
@@ -141,13 +141,13 @@ export class End implements FrameStream {
     this.end(reason)
   }
 
-  /** The process is gone; its machine resets the stream. */
+  /** The process is gone, and its machine resets the stream. */
   vanish(): void {
     this.lose()
     this.put({ type: 'reset' })
   }
 
-  /** Everything that this end has sent and that has not arrived is gone. */
+  /** Drops everything that this end has sent and that has not arrived. */
   lose(): void {
     this.generation++
     this.waiting = []
@@ -159,7 +159,7 @@ export class End implements FrameStream {
     this.bytesOnTheWay = 0
   }
 
-  /** Sends what could not leave. */
+  /** Sends the parcels that could not leave. */
   release(): void {
     this.returned = 0
     for (const { parcel, seq } of this.waiting.splice(0)) this.put(parcel, seq)
@@ -193,7 +193,7 @@ export class End implements FrameStream {
     }
     if (isLossy && random.is(raftReordering)) {
       coverage.add('raft frames reordered')
-      // Not before the frames ahead of it, the hello among them; those behind it may overtake it.
+      // Not before the frames ahead of it, the hello among them. Frames behind it may overtake it.
       this.travel(parcel, inOrder + random.exponential(30), () => this.arrived([{ parcel }]))
       return
     }
@@ -219,7 +219,10 @@ export class End implements FrameStream {
     })
   }
 
-  /** Frames that were sent one after the other come in one chunk now and then, and are taken in one turn (packages/net/src/portable/frame-stream.ts). */
+  /**
+   * Frames that were sent one after the other occasionally arrive in one chunk and are handled in one turn
+   * (packages/net/src/portable/frame-stream.ts).
+   */
   private arrivedInOrder(sent: { readonly parcel: Parcel; readonly seq: number }): void {
     const { network } = this.stream
     if (sent.parcel.type === 'frame' && --this.following > 0 && network.isJoined()) {
@@ -249,11 +252,14 @@ export class End implements FrameStream {
       for (const parcel of parcels) this.other.arrive(parcel)
     })
     if (this.other.process.alive) return
-    // A dead receiver takes nothing; its sender learns that otherwise.
+    // A dead receiver takes nothing. Its sender learns of that in other ways.
     for (const parcel of parcels) if (parcel.type === 'frame') this.taken(parcel.size)
   }
 
-  /** Parcels that may be handed over now. A numbered one waits for all before it: a cut link may have delayed them. */
+  /**
+   * Returns the parcels that may be delivered now. A numbered parcel waits for all earlier ones, which a cut link may
+   * have delayed.
+   */
   private inOrder(sent: readonly Sent[]): readonly Parcel[] {
     const parcels: Parcel[] = []
     for (const { parcel, seq } of sent) {

@@ -1,4 +1,4 @@
-/** One stream: two ends, and what is on its way between them. */
+/** A simulated stream: two ends, and the parcels between them. */
 import { End } from './stream-end.js'
 import type { Host, SimNetwork } from './network.js'
 
@@ -18,7 +18,7 @@ export class Stream {
     a.other = b
     b.other = a
     this.ends = [a, b]
-    // The dialler does not have it yet: what the acceptor sends waits.
+    // The dialer does not have the stream yet, so frames of the acceptor wait.
     b.held = true
   }
 
@@ -37,7 +37,7 @@ export class Stream {
     for (const end of this.ends) end.release()
   }
 
-  /** `end` hears nothing any more; it notices after a while, unless there is word by then. */
+  /** `end` hears nothing any more. It gives up after a while, unless the link is back by then. */
   givenUpLater(end: End): void {
     const { random, scheduler } = this.network.init
     scheduler.after(random.between(800, 6000), `${end.id}>${end.remote} probe`, () => {
@@ -49,7 +49,7 @@ export class Stream {
     })
   }
 
-  /** `end`'s process is gone and its machine says so. */
+  /** The process of `end` is gone, and its machine says so. */
   forgotten(end: End): void {
     end.vanish()
   }

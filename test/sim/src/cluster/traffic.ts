@@ -1,4 +1,4 @@
-/** What travels: for the trace, and to count what is rare. */
+/** Sees all frames, to print the trace and to count rare cases. */
 import {
   PROTOCOL_BULK,
   PROTOCOL_CONTROL,
@@ -30,15 +30,15 @@ const MAX_PAGES = 64
 export class Traffic {
   constructor(private readonly init: TrafficInit) {}
 
-  /** A frame arrives; its receiver has not seen it yet. */
+  /** A frame arrives, and its receiver has not seen it yet. */
   delivered(from: string, to: string, protocol: string, frame: Uint8Array): void {
     const isClients = protocol === PROTOCOL_CONTROL || protocol === PROTOCOL_BULK
     if (this.init.trace !== undefined) this.trace(from, to, frame, isClients)
     if (protocol !== PROTOCOL_CONTROL) return
-    // Group 0 and trace 0 take a byte each, then comes the message's tag.
+    // Group 0 and trace 0 take a byte each. The message's tag follows.
     const tag = frame[2]!
     if (nameOf(to).startsWith('peer')) {
-      // Only these say something: a register, and an owner's answer.
+      // Only a register and an owner's answer count.
       if (tag === 2 || tag === 22) this.fromClient(decodeFrame(clientMessage, frame).message)
       return
     }
@@ -75,7 +75,7 @@ export class Traffic {
     }
   }
 
-  /** Orders that meet something under way at the client. */
+  /** Counts orders that meet something under way at the client. */
   private order(view: ClientView, { type, file, page: index, after }: Order): void {
     const { coverage } = this.init
     for (const page of view.pages) {

@@ -1,6 +1,7 @@
 /**
- * What is promised of files without a path, checked from outside at every entry that concerns one: only its creator maps it, it ends with
- * that session, and once it has a name, it has what its creator had written to it before it asked for that.
+ * The guarantees for files without a path, checked from outside at every entry that concerns one: only its creator maps
+ * it, it ends with that session, and once it has a name, it holds everything that its creator had written before asking
+ * for the name.
  */
 import { inspectClient } from '@quire/dsm-client/internal'
 import type { DsmClient } from '@quire/dsm-client'
@@ -10,10 +11,10 @@ import { Violation } from '../violation.js'
 import type { PageInvariants } from './page-invariants.js'
 
 export class UnnamedFiles {
-  /** Those that have no name yet, and the sessions that created them. */
+  /** The unnamed files, and the sessions that created them. */
   private readonly creators = new Map<number, number>()
   private readonly named = new Set<number>()
-  /** What was not durable yet when a name was asked for, by file and page. */
+  /** Bytes that were not durable yet when a name was asked for, by file and page. */
   private readonly expected = new Map<number, ReadonlyMap<number, Uint8Array>>()
 
   constructor(
@@ -23,20 +24,20 @@ export class UnnamedFiles {
 
   /** A name is about to be asked for. Nothing may be written to the file until `answered`. */
   asking(client: DsmClient, file: number): void {
-    // A page that the client gave up for a truncation still has the bytes of before it. It stays dirty until they are durable.
+    // A page that the client gave up for a truncation still has its old bytes. It stays dirty until they are durable.
     const dirty = [...inspectClient(client).pages].filter(
       (page) => page.file === file && page.dirty && page.access !== 'invalid'
     )
     this.expected.set(file, new Map(dirty.map((page) => [page.index, page.frame!.bytes.slice()])))
   }
 
-  /** The call has come to its end. */
+  /** The call has ended. */
   answered(file: number, isDone: boolean): void {
     this.expected.delete(file)
     if (isDone && !this.named.has(file)) throw new Violation('a name that is given is in the log', `file ${file}`)
   }
 
-  /** An entry was applied for the first time. */
+  /** The first application of an entry. */
   applied(state: StateView, applied: Applied): void {
     if (applied.type === 'opened' && applied.stat.path === '') this.creators.set(applied.stat.id, applied.session)
     else if (applied.type === 'linked') this.linked(applied.file)
