@@ -203,8 +203,8 @@ export type TransferRefusal = 'notLeader' | 'notVoter' | 'self' | undefined
  * 4. Send `messagesAfter` when this write, or every earlier write if there is none, is durable. A vote that leaves
  *    before it is durable can be cast twice after a crash, and an acknowledged entry could vanish (Figure 2,
  *    "Persistent state").
- * 5. Apply `committed` in order to the state machine, then call `applied`. The core hands out no more entries before
- *    that.
+ * 5. Apply `committed` in order to the state machine, then call `applied`. These entries are on this node's disk
+ *    already. The core hands out no more entries before that.
  * 6. Read each of `piecesWanted` and call `pieceRead`. Store `pieceReceived` and call `pieceStored`.
  * 7. Replace the state machine by the snapshot `install`, durably. Then call `snapshotInstalled`, or `snapshotRefused`
  *    if the stored pieces form no snapshot. The core hands out no entries to apply before that.

@@ -219,7 +219,7 @@ export const REPLICATION: readonly Mutant[] = [
   },
   {
     name: 'applied before the own flush',
-    rule: 'Ready, step 4',
+    rule: 'scenario 6; RaftCore, duty 5',
     file: 'core/ready-queue.js',
     find: 'const end = Math.min(state.commit, state.log.durableIndex);\n        if (state.applying',
     replace: 'const end = state.commit;\n        if (state.applying'
