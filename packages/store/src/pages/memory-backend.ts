@@ -122,9 +122,9 @@ class MemoryBackend implements Backend {
   }
 
   commit(changes: Iterable<BackendChange>): Promise<void> {
-    // The caller keeps its arrays, so what is stored are copies.
-    const copies = [...changes].map((change) => ({ ...change, value: change.value?.slice() }))
     return new Promise((resolve, reject) => {
+      // The caller keeps its arrays, so what is stored are copies.
+      const copies = [...changes].map((change) => ({ ...change, value: change.value?.slice() }))
       if (this.life !== this.storage.life) return
       this.storage.pending = copies
       this.storage.schedule(() => {
