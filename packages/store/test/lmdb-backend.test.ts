@@ -30,49 +30,7 @@ function open(name = 'pages.lmdb', probe = true): Backend {
   return backend
 }
 
-const row = (key: number, value: number | undefined) => ({
-  table: 'records' as const,
-  key: new Uint8Array([key]),
-  value: value === undefined ? undefined : new Uint8Array([value])
-})
-const everything = new Uint8Array(0)
-
 describe('LMDB backend', () => {
-  it('keeps rows in the order of their bytes, removes them, and finds them by prefix after it was opened again', async () => {
-    const first = open()
-    await first.commit([row(3, 3), row(1, 1), row(2, 2), row(200, 4)])
-    await first.commit([row(2, undefined), row(1, 9)])
-    await first.close()
-    const again = open()
-    expect([...again.entries('records', everything)].map(([k, v]) => [k[0], v[0]])).toEqual([
-      [1, 9],
-      [3, 3],
-      [200, 4]
-    ])
-    expect([...again.entries('records', new Uint8Array([3]))].length).toBe(1)
-    expect(again.get('records', new Uint8Array([1]))).toEqual(new Uint8Array([9]))
-    expect(again.get('records', new Uint8Array([2]))).toBeUndefined()
-  })
-
-  it('gives keys of a range, a few at a time, also while it removes them', async () => {
-    const backend = open()
-    await backend.commit(Array.from({ length: 200 }, (_, i) => row(i, i)))
-    const keys = (first: number, end: number, limit: number) =>
-      backend.keys('records', new Uint8Array([first]), new Uint8Array([end]), limit).map(([key]) => key)
-    expect(keys(5, 9, 10)).toEqual([5, 6, 7, 8])
-    expect(keys(5, 9, 2)).toEqual([5, 6])
-    const left: number[] = []
-    function* removing() {
-      for (let first = 10; first < 190; first += 20) {
-        for (const key of keys(first, Math.min(first + 20, 190), 20)) yield row(key!, undefined)
-        left.push(keys(first + 20, 190, 500).length)
-      }
-    }
-    await backend.commit(removing())
-    expect(left).toEqual([160, 140, 120, 100, 80, 60, 40, 20, 0])
-    expect(keys(0, 255, 500)).toEqual([...Array(10).keys(), ...Array.from({ length: 10 }, (_, i) => 190 + i)])
-  })
-
   it('removes the pages of a large file in a checkpoint and reads none of them any more', async () => {
     const store = createPageStore({ backend: open() })
     for (let page = 0; page < 1000; page++) store.write(1, page * 2, { version: 1, bytes: filled(1) })
@@ -95,19 +53,6 @@ describe('LMDB backend', () => {
     store.freeze(3)
     await store.flush()
     expect(pages.map((_, page) => store.read(1, page))).toEqual(pages)
-  })
-
-  it('commits nothing when the rows fail half way', async () => {
-    const backend = open()
-    await backend.commit([row(1, 1)])
-    function* failing() {
-      for (let i = 0; i < 200; i++) yield row(i, 7)
-      throw new Error('no more')
-    }
-    await expect(backend.commit(failing())).rejects.toThrow('no more')
-    expect([...backend.entries('records', everything)].length).toBe(1)
-    await backend.commit([row(2, 2)])
-    expect(backend.get('records', new Uint8Array([2]))).toEqual(new Uint8Array([2]))
   })
 
   it('lets other work run while a big checkpoint is written', async () => {

@@ -1,0 +1,408 @@
+/** Proves the compliance suite: each of its tests fails on a backend that breaks the test's rule. */
+import { CorruptionError } from '@quire/protocol'
+import { describe, expect, it } from 'vitest'
+import { testBackend, type BackendAdapter } from '../src/backend-compliance/index.js'
+import type { Backend, BackendChange, BackendTable, MemoryStorage } from '../src/pages/index.js'
+import { memoryBackend } from './support/backend-adapters.js'
+
+type Adapter = BackendAdapter<MemoryStorage>
+
+interface Defect {
+  /** What the backend does wrong. */
+  readonly defect: string
+  /** The test of the suite that fails on it. */
+  readonly test: string
+  /** Breaks a sound backend. */
+  readonly breakBackend?: (sound: Backend) => Partial<Backend>
+  /** Breaks what happens when the backend is opened, or what the disk does. */
+  readonly breakAdapter?: Partial<Adapter>
+}
+
+const NO_ROWS = 'has no rows before the first commit'
+const TABLES = 'keeps rows with the same key apart by table'
+const VALUES = 'returns values of 1 byte to 64 KiB unchanged'
+const PREFIX = 'finds the rows with a prefix, in the order of the bytes of their keys'
+const RANGE = 'lists keys from the first up to but without the end, in the order of their bytes'
+const LIMIT = 'lists the smallest keys of a range that has more than the limit'
+const COPIES = 'returns keys as copies, which later calls do not change'
+const SHOWN = 'shows each commit when it resolves, in the order of the commits'
+const SAME_ROW = 'applies several changes of one row in the order in which the commit names them'
+const REMOVES = 'removes rows, and ignores the removal of a row that is not there'
+const ARRAYS = 'keeps its rows when the caller overwrites the arrays of a commit that has resolved'
+const RESTART = 'keeps its rows when it is closed and opened again'
+const THROWS = 'commits no row and rejects with the error when the iteration of the changes throws'
+const AGAIN = 'commits again after a commit that it rejected'
+const OLD_OR_NEW = 'reads each row as it was or as it becomes while a commit runs'
+const UNTOUCHED = 'reads and lists the rows that a running commit does not change'
+const LOOK_UP = 'removes a range whose keys the commit looks up while it runs'
+const REWRITTEN = 'keeps the rows that a commit writes into a range after it removed the range'
+const DURABLE = 'keeps a commit that has resolved when the process crashes'
+const WHOLE = 'keeps a commit in all tables or in none when the process crashes while it runs'
+const FULL = 'rejects a commit with a NoSpaceError that names the file when the disk is full'
+const FULL_READS = 'serves reads on a full disk, and takes the same commit when there is room again'
+const FAILED = 'rejects a commit that the disk fails with an error that names the file'
+const DAMAGED = 'returns a damaged value or throws a CorruptionError, but does not omit the row'
+const REPLACED = 'refuses a storage that it did not write, and names the file and the remedy'
+
+const DEFECTS: readonly Defect[] = [
+  {
+    defect: 'returns an empty value where there is no row',
+    test: NO_ROWS,
+    breakBackend: (sound) => ({ get: (table, key) => sound.get(table, key) ?? new Uint8Array(0) })
+  },
+  {
+    defect: 'looks keys up in one table for all',
+    test: TABLES,
+    breakBackend: (sound) => ({ keys: (_, first, end, limit) => sound.keys('records', first, end, limit) })
+  },
+  {
+    defect: 'cuts values off at 4,096 bytes',
+    test: VALUES,
+    breakBackend: (sound) => ({ get: (table, key) => sound.get(table, key)?.subarray(0, 4096) })
+  },
+  {
+    defect: 'orders bytes as signed numbers',
+    test: PREFIX,
+    breakBackend: (sound) => ({
+      entries: (table, prefix) =>
+        [...sound.entries(table, prefix)].sort(([a], [b]) => Buffer.compare(a.map(signed), b.map(signed)))
+    })
+  },
+  {
+    defect: 'goes on to the end of the table after the rows with the prefix',
+    test: PREFIX,
+    breakBackend: (sound) => ({ entries: (table, prefix) => rowsFrom(sound, table, prefix) })
+  },
+  {
+    defect: 'includes the end of a range',
+    test: RANGE,
+    breakBackend: (sound) => ({
+      keys: (table, first, end, limit) => sound.keys(table, first, Uint8Array.of(...end, 0), limit)
+    })
+  },
+  {
+    defect: 'omits the first key of a range',
+    test: RANGE,
+    breakBackend: (sound) => ({
+      keys: (table, first, end, limit) => sound.keys(table, Uint8Array.of(...first, 0), end, limit)
+    })
+  },
+  {
+    defect: 'lists all keys of a range at once',
+    test: LIMIT,
+    breakBackend: (sound) => ({ keys: (table, first, end) => sound.keys(table, first, end, Infinity) })
+  },
+  {
+    defect: 'lists the largest keys of a range',
+    test: LIMIT,
+    breakBackend: (sound) => ({
+      keys: (table, first, end, limit) => sound.keys(table, first, end, Infinity).slice(-limit)
+    })
+  },
+  { defect: 'lends its keys for one call', test: COPIES, breakBackend: lendingKeys },
+  {
+    defect: 'ignores all but the first commit of a row',
+    test: SHOWN,
+    breakBackend: (sound) => ({
+      commit: (changes) => sound.commit([...changes].filter(({ table, key }) => sound.get(table, key) === undefined))
+    })
+  },
+  {
+    defect: 'applies removals last',
+    test: SAME_ROW,
+    breakBackend: (sound) => ({
+      commit: (changes) => sound.commit([...changes].sort((a, b) => Number(isRemoval(a)) - Number(isRemoval(b))))
+    })
+  },
+  {
+    defect: 'removes no row',
+    test: REMOVES,
+    breakBackend: (sound) => ({ commit: (changes) => sound.commit([...changes].filter((each) => !isRemoval(each))) })
+  },
+  {
+    defect: 'rejects the removal of a row that is not there',
+    test: REMOVES,
+    breakBackend: (sound) => ({
+      commit: async (changes) => {
+        const list = [...changes]
+        const missing = list.find(({ table, key }) => sound.get(table, key) === undefined)
+        if (missing !== undefined && isRemoval(missing)) throw new Error('no such row')
+        await sound.commit(list)
+      }
+    })
+  },
+  { defect: "keeps the caller's arrays", test: ARRAYS, breakBackend: keepingArrays },
+  {
+    defect: 'forgets its rows when it is closed',
+    test: RESTART,
+    breakAdapter: { open: (storage) => Object.assign(storage, memoryBackend.createStorage()).open() }
+  },
+  {
+    defect: 'commits the rows before the change that failed',
+    test: THROWS,
+    breakBackend: (sound) => ({
+      commit: async (changes) => {
+        const list: BackendChange[] = []
+        try {
+          for (const change of changes) list.push(change)
+        } finally {
+          await sound.commit(list)
+        }
+      }
+    })
+  },
+  {
+    defect: 'throws the error of the iteration instead of rejecting with it',
+    test: THROWS,
+    breakBackend: (sound) => ({ commit: (changes) => sound.commit([...changes]) })
+  },
+  { defect: 'takes no commit after one that failed', test: AGAIN, breakBackend: failingForGood },
+  {
+    defect: 'hides the rows that a running commit writes',
+    test: OLD_OR_NEW,
+    breakBackend: (sound) => hiding(sound, 'bodies')
+  },
+  { defect: 'hides other rows while a commit runs', test: UNTOUCHED, breakBackend: (sound) => hiding(sound, 'heads') },
+  { defect: 'lists only every other key while a commit runs', test: LOOK_UP, breakBackend: skippingKeys },
+  {
+    defect: 'removes the whole range when the commit ends',
+    test: REWRITTEN,
+    breakBackend: (sound) => ({
+      commit: async (changes) => {
+        const list = [...changes]
+        await sound.commit(list)
+        await sound.commit(list.filter(isRemoval))
+      }
+    })
+  },
+  {
+    defect: 'resolves before the rows are on disk',
+    test: DURABLE,
+    breakBackend: (sound) => ({
+      commit: (changes) => {
+        void sound.commit(changes)
+        return Promise.resolve()
+      }
+    })
+  },
+  {
+    defect: 'commits the tables one after the other',
+    test: WHOLE,
+    breakBackend: (sound) => ({
+      commit: async (changes) => {
+        const list = [...changes]
+        for (const of of ['records', 'heads', 'bodies']) await sound.commit(list.filter(({ table }) => table === of))
+      }
+    })
+  },
+  {
+    defect: "rejects with the system's error on a full disk",
+    test: FULL,
+    breakBackend: (sound) => ({
+      commit: (changes) => sound.commit(changes).catch(() => Promise.reject(new Error(`ENOSPC: ${sound.name}`)))
+    })
+  },
+  {
+    defect: 'names no file on a full disk',
+    test: FULL,
+    breakBackend: () => ({ name: 'the file that the operator looks for' })
+  },
+  { defect: 'takes no commit after a full disk', test: FULL_READS, breakBackend: failingForGood },
+  {
+    defect: 'commits what it can on a full disk',
+    test: FULL_READS,
+    breakBackend: (sound) => {
+      const written = new Map<string, Uint8Array | undefined>()
+      return {
+        entries: (table, prefix) =>
+          [...sound.entries(table, prefix)].map(
+            ([key, value]) => [key, written.get(`${table} ${key.join(' ')}`) ?? value] as const
+          ),
+        commit: (changes) => {
+          const list = [...changes]
+          return sound.commit(list).catch((error) => {
+            for (const { table, key, value } of list) written.set(`${table} ${key.join(' ')}`, value)
+            throw error
+          })
+        }
+      }
+    }
+  },
+  {
+    defect: 'names no file when the disk fails',
+    test: FAILED,
+    breakBackend: (sound) => ({
+      commit: (changes) => sound.commit(changes).catch(() => Promise.reject(new Error('EIO')))
+    })
+  },
+  {
+    defect: 'takes a disk that fails for a full one',
+    test: FAILED,
+    breakAdapter: { failWrites: (storage) => memoryBackend.setFull!(storage, true) }
+  },
+  { defect: 'omits damaged rows', test: DAMAGED, breakBackend: omittingDamage },
+  {
+    defect: 'throws an error of its own for a damaged row',
+    test: DAMAGED,
+    breakBackend: (sound) => ({
+      get: () => {
+        throw new Error(`${sound.name}: a bad row`)
+      }
+    })
+  },
+  {
+    defect: 'takes any storage for its own',
+    test: REPLACED,
+    breakAdapter: { replace: (storage) => void Object.assign(storage, memoryBackend.createStorage()) }
+  },
+  {
+    defect: 'names no remedy for a storage that it refuses',
+    test: REPLACED,
+    breakBackend: () => ({ remedy: 'restore the file' }),
+    breakAdapter: refusing((name) => new CorruptionError(name, undefined, 'not a store'))
+  },
+  {
+    defect: 'names no file for a storage that it refuses',
+    test: REPLACED,
+    breakAdapter: refusing(() => new CorruptionError('a file', undefined, 'not a store'))
+  }
+]
+
+describe('the compliance suite of backends', () => {
+  it.each(DEFECTS)('catches a backend that $defect', async ({ test, breakBackend, breakAdapter }) => {
+    const tests = testsOf(brokenAdapter(breakBackend, breakAdapter))
+    await expect(tests.get(test)!()).rejects.toThrow()
+  })
+
+  it('passes a sound backend behind the same wrapper', async () => {
+    const reason = 'not a store'
+    const refusal = refusing((name) => new CorruptionError(name, undefined, reason))
+    for (const run of testsOf(brokenAdapter(undefined, refusal)).values()) await run()
+  })
+
+  it('has a defect for each of its tests', () => {
+    const everyHook: Adapter = { ...memoryBackend, replace: () => {} }
+    expect([...new Set(DEFECTS.map(({ test }) => test))]).toEqual([...testsOf(everyHook).keys()])
+  })
+})
+
+function brokenAdapter(
+  breakBackend: ((sound: Backend) => Partial<Backend>) | undefined,
+  breakAdapter: Partial<Adapter> | undefined
+): Adapter {
+  const adapter: Adapter = { ...memoryBackend, ...breakAdapter }
+  return {
+    ...adapter,
+    open: async (storage) => {
+      const sound = await adapter.open(storage)
+      return Object.assign(Object.create(sound) as Backend, breakBackend?.(sound))
+    }
+  }
+}
+
+/** The tests that the suite declares for `adapter`, by name. */
+function testsOf(adapter: Adapter): ReadonlyMap<string, () => Promise<void>> {
+  const tests = new Map<string, () => Promise<void>>()
+  const declare = (name: string, run: () => Promise<void>): void => void tests.set(name, run)
+  testBackend({ describe: (_, define) => define(), it: Object.assign(declare, { skip: () => {} }) }, adapter)
+  return tests
+}
+
+/** A byte that orders as the signed number of the same bits. */
+function signed(byte: number): number {
+  return byte ^ 128
+}
+
+function isRemoval({ value }: BackendChange): boolean {
+  return value === undefined
+}
+
+function* rowsFrom(sound: Backend, table: BackendTable, first: Uint8Array) {
+  for (const row of sound.entries(table, new Uint8Array(0))) if (Buffer.compare(row[0], first) >= 0) yield row
+}
+
+function lendingKeys(sound: Backend): Partial<Backend> {
+  const lent: Uint8Array[] = []
+  return {
+    keys: (table, first, end, limit) => {
+      for (const key of lent.splice(0)) key.fill(0)
+      lent.push(...sound.keys(table, first, end, limit))
+      return [...lent]
+    }
+  }
+}
+
+function keepingArrays(sound: Backend): Partial<Backend> {
+  const kept: BackendChange[] = []
+  return {
+    get: (table, key) => kept.find((each) => each.table === table && Buffer.compare(each.key, key) === 0)?.value,
+    commit: async (changes) => {
+      const list = [...changes]
+      await sound.commit(list)
+      kept.unshift(...list)
+    }
+  }
+}
+
+function failingForGood(sound: Backend): Partial<Backend> {
+  let hasFailed = false
+  return {
+    commit: async (changes) => {
+      if (hasFailed) throw new Error('an earlier commit failed')
+      await sound.commit(changes).catch((error: unknown) => {
+        hasFailed = true
+        throw error
+      })
+    }
+  }
+}
+
+/** Reads nothing from `hidden` while a commit runs. */
+function hiding(sound: Backend, hidden: BackendTable): Partial<Backend> {
+  let isRunning = false
+  return {
+    get: (table, key) => (isRunning && table === hidden ? undefined : sound.get(table, key)),
+    commit: async (changes) => {
+      isRunning = true
+      await sound.commit(changes).finally(() => (isRunning = false))
+    }
+  }
+}
+
+function skippingKeys(sound: Backend): Partial<Backend> {
+  let isRunning = false
+  return {
+    keys: (table, first, end, limit) =>
+      sound.keys(table, first, end, limit).filter((_, at) => !isRunning || at % 2 === 0),
+    commit: async (changes) => {
+      isRunning = true
+      await sound.commit(changes).finally(() => (isRunning = false))
+    }
+  }
+}
+
+/** Has a checksum of each value in memory, and passes over values that do not match. */
+function omittingDamage(sound: Backend): Partial<Backend> {
+  const isSound = (value: Uint8Array): boolean =>
+    value.every((byte, at) => at === 0 || value.length < 100 || byte === ((value[0]! + at * 7 + (at >> 8)) & 255))
+  return {
+    get: (table, key) => {
+      const value = sound.get(table, key)
+      return value === undefined || !isSound(value) ? undefined : value
+    },
+    entries: (table, prefix) => [...sound.entries(table, prefix)].filter(([, value]) => isSound(value))
+  }
+}
+
+/** Refuses a storage that was replaced with the error that `errorOf` makes from the backend's name. */
+function refusing(errorOf: (name: string) => Error): Partial<Adapter> {
+  const replaced = new Set<MemoryStorage>()
+  return {
+    replace: (storage) => void replaced.add(storage),
+    open: (storage) => {
+      const backend = storage.open()
+      if (replaced.has(storage)) throw errorOf(backend.name)
+      return backend
+    }
+  }
+}
