@@ -12,17 +12,17 @@ import {
   writebackLog as log
 } from './state-helpers.js'
 
-function setUp(init: Partial<ApplierInit> & { maxTableBytes?: number; storage?: MemoryStorage } = {}) {
+function setUp(init: Partial<ApplierInit> & { maxMemtableBytes?: number; storage?: MemoryStorage } = {}) {
   const clock = manualClock()
   const disk = manualScheduler()
   const storage = init.storage ?? memoryStorage(disk.schedule)
-  const store = createPageStore({ backend: storage.open(), maxTableBytes: init.maxTableBytes })
+  const store = createPageStore({ backend: storage.open(), maxMemtableBytes: init.maxMemtableBytes })
   const applier = createApplier({ store, clock, ...init })
   return { clock, disk, storage, store, applier }
 }
 
-describe('applier', () => {
-  it('applies in order, reports each entry with its term, and passes over what it has applied', () => {
+describe('createApplier', () => {
+  it('applies entries in order, reports each with its term, and skips entries that it has applied', () => {
     const reports: [number, Applied['type'] | undefined, number][] = []
     const { applier } = setUp({ onApplied: (index, applied, term) => reports.push([index, applied?.type, term]) })
     const entries = log(1)
@@ -38,7 +38,7 @@ describe('applier', () => {
     ])
   })
 
-  it('checkpoints after a while, and has everything on disk only when the backend says so', async () => {
+  it('checkpoints after the interval, and raises durableIndex when the backend has committed', async () => {
     const { applier, clock, disk } = setUp({ checkpointIntervalMs: 100 })
     void applier.apply(log(1))
     await clock.advance(99)
@@ -52,7 +52,7 @@ describe('applier', () => {
     expect(disk.length).toBe(0)
   })
 
-  it('checkpoints after a number of entries', async () => {
+  it('checkpoints after the given number of entries', async () => {
     const { applier, disk } = setUp({ checkpointEntries: 4 })
     void applier.apply(log(0))
     expect(disk.length).toBe(0)
@@ -61,7 +61,7 @@ describe('applier', () => {
     expect(applier.durableIndex).toBe(4)
   })
 
-  it('goes on applying while a checkpoint runs', async () => {
+  it('applies further entries while a checkpoint runs', async () => {
     const { applier, disk } = setUp({ checkpointEntries: 4 })
     void applier.apply(log(1))
     expect(disk.length).toBe(1)
@@ -72,9 +72,9 @@ describe('applier', () => {
     expect(applier.durableIndex).toBe(4)
   })
 
-  it('holds entries back when both generations are full, and never grows beyond the bound and one entry', async () => {
-    const maxTableBytes = 20 * PAGE
-    const { applier, disk, store } = setUp({ maxTableBytes })
+  it('holds entries back while both memtables are full, which exceed their limit by one entry at most', async () => {
+    const maxMemtableBytes = 20 * PAGE
+    const { applier, disk, store } = setUp({ maxMemtableBytes })
     const entries = log(60)
     let most = 0
     let done = false
@@ -88,14 +88,14 @@ describe('applier', () => {
     while (!done) {
       expect(disk.length).toBeGreaterThan(0)
       await disk.step()
-      most = Math.max(most, store.tableBytes)
+      most = Math.max(most, store.memtableBytes)
     }
     expect(applier.appliedIndex).toBe(entries.length)
-    expect(most).toBeLessThanOrEqual(maxTableBytes + 2 * PAGE)
+    expect(most).toBeLessThanOrEqual(maxMemtableBytes + 2 * PAGE)
   })
 
-  it('queues later calls behind one that is held back', async () => {
-    const { applier, disk } = setUp({ maxTableBytes: 4 * PAGE })
+  it('queues later calls of apply behind one that waits for a checkpoint', async () => {
+    const { applier, disk } = setUp({ maxMemtableBytes: 4 * PAGE })
     const entries = log(20)
     const first = applier.apply(entries.slice(0, 30))
     const second = applier.apply(entries.slice(30))
@@ -104,10 +104,10 @@ describe('applier', () => {
     await Promise.all([first, second])
   })
 
-  it('reports a full disk, holds entries back, keeps serving reads, and goes on when there is room again', async () => {
+  it('reports a full disk, holds entries back, serves reads, and continues when there is room again', async () => {
     const faults: (string | undefined)[] = []
     const { applier, clock, disk, storage } = setUp({
-      maxTableBytes: 4 * PAGE,
+      maxMemtableBytes: 4 * PAGE,
       retryMs: 50,
       onFault: (fault) => faults.push(fault?.name)
     })
@@ -131,8 +131,8 @@ describe('applier', () => {
     expect(applier.appliedIndex).toBe(entries.length)
   })
 
-  it('stops for good at any other error of the backend', async () => {
-    const { applier, disk, storage } = setUp({ maxTableBytes: 4 * PAGE })
+  it('applies nothing more after an error of the backend other than NoSpaceError', async () => {
+    const { applier, disk, storage } = setUp({ maxMemtableBytes: 4 * PAGE })
     storage.failWith(new Error('the disk is on fire'))
     const applied = applier.apply(log(20))
     const refused = expect(applied).rejects.toThrow('on fire')
@@ -144,7 +144,7 @@ describe('applier', () => {
     expect(applier.durableIndex).toBe(0)
   })
 
-  it('checkpoints nothing more after an entry that it could not apply', async () => {
+  it('makes no checkpoint after an entry that it could not apply', async () => {
     const faults: (Error | undefined)[] = []
     const { applier, disk } = setUp({ onFault: (fault) => faults.push(fault) })
     void applier.apply(log(1))
@@ -156,7 +156,7 @@ describe('applier', () => {
     expect(disk.length).toBe(0)
   })
 
-  it('close checkpoints what was applied, and refuses more', async () => {
+  it('makes a checkpoint on close, and refuses further entries', async () => {
     const storage = memoryStorage()
     const { applier } = setUp({ storage })
     await applier.apply(log(3))
@@ -169,7 +169,7 @@ describe('applier', () => {
     expect(next.state.digest()).toBe(digest)
   })
 
-  it('close on a full disk resolves and leaves the last checkpoint', async () => {
+  it('resolves close on a full disk, and leaves the last checkpoint as it is', async () => {
     const storage = memoryStorage()
     const { applier, clock } = setUp({ storage, checkpointIntervalMs: 10 })
     await applier.apply(log(1))
@@ -182,8 +182,8 @@ describe('applier', () => {
     expect(createPageStore({ backend: storage.open() }).durableIndex).toBe(4)
   })
 
-  it('gives up entries that wait for room when it is stopped', async () => {
-    const { applier, disk, storage } = setUp({ maxTableBytes: 4 * PAGE })
+  it('rejects calls of apply that wait for room when it is stopped', async () => {
+    const { applier, disk, storage } = setUp({ maxMemtableBytes: 4 * PAGE })
     storage.failWith(new NoSpaceError('disk'))
     const refused = expect(applier.apply(log(20))).rejects.toThrow(ClosedError)
     await disk.step()
@@ -191,7 +191,7 @@ describe('applier', () => {
     await refused
   })
 
-  it('loses after a crash only what the log brings back', async () => {
+  it('has the same state after a crash, once the log has replayed the entries after the checkpoint', async () => {
     const { applier, disk, storage } = setUp({ checkpointEntries: 4 })
     void applier.apply(log(1))
     await disk.step()

@@ -30,8 +30,8 @@ function open(name = 'pages.lmdb', probe = true): Backend {
   return backend
 }
 
-describe('LMDB backend', () => {
-  it('removes the pages of a large file in a checkpoint and reads none of them any more', async () => {
+describe('a page store on LMDB', () => {
+  it('reads no page of a removed range, before and after the checkpoint that removes their rows', async () => {
     const store = createPageStore({ backend: open() })
     for (let page = 0; page < 1000; page++) store.write(1, page * 2, { version: 1, bytes: filled(1) })
     store.freeze(1)
@@ -46,7 +46,7 @@ describe('LMDB backend', () => {
     expect([...store.pages(1)]).toHaveLength(251)
   })
 
-  it('reads pages back from buffers that are lent for one read only', async () => {
+  it('reads pages from buffers that LMDB lends for one read', async () => {
     const store = createPageStore({ backend: open() })
     const pages = [1, 2, 3].map((page) => ({ version: page, bytes: filled(page) }))
     for (const [page, stored] of pages.entries()) store.write(1, page, stored)
@@ -55,8 +55,8 @@ describe('LMDB backend', () => {
     expect(pages.map((_, page) => store.read(1, page))).toEqual(pages)
   })
 
-  it('lets other work run while a big checkpoint is written', async () => {
-    const store = createPageStore({ backend: open(), maxTableBytes: 2 ** 30 })
+  it('leaves turns of the event loop to other work while it writes a big checkpoint', async () => {
+    const store = createPageStore({ backend: open(), maxMemtableBytes: 2 ** 30 })
     for (let page = 0; page < 3000; page++) store.write(1, page, { version: 1, bytes: filled(page) })
     store.freeze(1)
     let isDone = false
@@ -65,7 +65,7 @@ describe('LMDB backend', () => {
     let turns = 0
     while (!isDone) {
       await new Promise((resolve) => setImmediate(resolve))
-      // From whichever generation or half-written transaction: always the right bytes.
+      // The memtables and the open transaction give the same bytes.
       expect(store.read(1, 2999)?.bytes).toEqual(filled(2999))
       expect(store.read(1, 5)?.version).toBe(2)
       turns++
@@ -75,7 +75,7 @@ describe('LMDB backend', () => {
     expect(store.read(1, 4)).toEqual({ version: 1, bytes: filled(4) })
   })
 
-  it('stores pages in little more than their size (docs/storage.md)', async () => {
+  it('takes less than 1.15 times the size of pages written in order (docs/storage.md)', async () => {
     const store = createPageStore({ backend: open() })
     const pages = 4096
     for (let page = 0; page < pages; page++) store.write(1, page, { version: 1, bytes: filled(page) })
@@ -85,7 +85,7 @@ describe('LMDB backend', () => {
     expect((blocks * 512) / (pages * PAGE)).toBeLessThan(1.15)
   })
 
-  it('restores any state exactly, checkpoint by checkpoint', async () => {
+  it('restores the same state after each of several restarts', async () => {
     let run = 0
     await fc.assert(
       fc.asyncProperty(choices(80), fc.integer({ min: 5, max: 40 }), async (list, every) => {
@@ -109,7 +109,7 @@ describe('LMDB backend', () => {
     )
   })
 
-  it("refuses a file that is not LMDB's, and takes an empty one", async () => {
+  it("refuses a file that is not LMDB's, and opens an empty one", async () => {
     const path = join(folder, 'pages.lmdb')
     await writeFile(path, filled(7, 8192))
     expect(() => open()).toThrow(CorruptionError)
@@ -117,7 +117,7 @@ describe('LMDB backend', () => {
     expect(createPageStore({ backend: open() }).durableIndex).toBe(0)
   })
 
-  it('has the last durable checkpoint after kill -9', async () => {
+  it('has at least the last durable checkpoint after kill -9', async () => {
     const entries = writebackLog(2000)
     const log = join(folder, 'log')
     await writeFile(log, entries.map(({ data }) => Buffer.from(data).toString('base64')).join('\n'))
@@ -130,7 +130,7 @@ describe('LMDB backend', () => {
     try {
       for await (const line of createInterface(child.stdout)) {
         durable = Number(line)
-        // In the middle of whatever it does then.
+        // In the middle of any commit.
         if (durable > 500) child.kill('SIGKILL')
       }
     } finally {

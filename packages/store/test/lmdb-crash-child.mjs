@@ -1,5 +1,5 @@
-// Applies the log in argv[3] (a line of base64 an entry) to a store at argv[2], checkpoints all the time, prints each durable
-// index, and never closes anything: its parent kills it.
+// Applies the log in argv[3] (one line of base64 for each entry) to the store in argv[2], with a checkpoint every 20
+// entries. Prints each durable index. Closes nothing, because the parent kills this process.
 import { readFileSync } from 'node:fs'
 import { createApplier, createLmdbBackend, createPageStore } from '../dist/pages/index.js'
 

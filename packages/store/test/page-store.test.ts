@@ -16,7 +16,7 @@ async function checkpointed(pageBytes = PAGE) {
 
 describe('page store', () => {
   it.each([4096, 8192, 65_536])(
-    'gives pages of %i bytes back after a restart, with version, byte for byte',
+    'returns pages of %i bytes with their version, byte for byte, after a restart',
     async (pageBytes) => {
       const bytes = new Uint8Array(pageBytes).map((_, i) => i * 7 + (i >> 8))
       const storage = memoryStorage()
@@ -33,7 +33,7 @@ describe('page store', () => {
     }
   )
 
-  it('reads the newest generation first, then the frozen one, then the backend', async () => {
+  it('reads the active memtable first, then the frozen one, then the backend', async () => {
     const disk = manualScheduler()
     const store = createPageStore({ backend: memoryStorage(disk.schedule).open() })
     for (const page of [0, 1, 2]) store.write(1, page, { version: 1, bytes: filled(1) })
@@ -53,7 +53,7 @@ describe('page store', () => {
     expect(store.durableIndex).toBe(2)
   })
 
-  it('does not let a removed page shine through from an older generation or from the backend', async () => {
+  it('hides the versions of a removed page in the frozen memtable and in the backend', async () => {
     const disk = manualScheduler()
     const storage = memoryStorage(disk.schedule)
     const store = createPageStore({ backend: storage.open() })
@@ -68,13 +68,13 @@ describe('page store', () => {
     for (const page of [0, 1, 2, 3]) store.write(1, page, { version: 1, bytes: filled(1) })
     store.write(2, 1, { version: 1, bytes: filled(1) })
     await checkpoint(1)
-    // From the backend.
+    // Versions in the backend.
     store.remove(1, 1, 2 ** 40)
     expect([versions(), pages()]).toEqual([[1, 0, 0, 0, 0], [0]])
     expect(store.read(1, 2)).toBeUndefined()
     store.write(1, 2, { version: 2, bytes: filled(2) })
     store.write(1, 4, { version: 2, bytes: filled(2) })
-    // From a frozen generation, while it is written and afterwards.
+    // Versions in the frozen memtable, during its flush and afterwards.
     store.freeze(2)
     const flushed = store.flush()
     store.remove(1, 2, 3)
@@ -106,7 +106,7 @@ describe('page store', () => {
     expect(restored.version(2, 1)).toBe(1)
   })
 
-  it('leaves no row of a file that was removed, however many pages it had', async () => {
+  it('removes every row of a removed file of 1,000 pages', async () => {
     const storage = memoryStorage()
     const store = createPageStore({ backend: storage.open() })
     for (let page = 0; page < 1000; page++) store.write(1, page * 3, { version: 1, bytes: filled(1) })
@@ -115,22 +115,22 @@ describe('page store', () => {
     store.remove(1, 0, 2 ** 40)
     store.freeze(2)
     await store.flush()
-    // Format and applied index.
+    // The format and the applied index are left.
     expect(storage.size).toBe(2)
   })
 
-  it('takes memory for a removal by the range, and gives back what the pages took', () => {
+  it('counts memory for each removed range, and frees the memory of its pages', () => {
     const store = createPageStore({ backend: memoryStorage().open() })
     for (let page = 0; page < 100; page++) store.write(1, page, { version: 1, bytes: filled(1) })
     store.remove(1, 0, 2 ** 40)
-    expect(store.tableBytes).toBeLessThan(1000)
+    expect(store.memtableBytes).toBeLessThan(1000)
     for (let page = 0; page < 1000; page++) store.remove(2, page, page + 1)
-    expect(store.tableBytes).toBeLessThan(2000)
+    expect(store.memtableBytes).toBeLessThan(2000)
     for (let page = 0; page < 1000; page++) store.remove(3, page * 2, page * 2 + 1)
-    expect(store.tableBytes).toBeGreaterThan(50_000)
+    expect(store.memtableBytes).toBeGreaterThan(50_000)
   })
 
-  it('writes a record as it was when the generation was frozen, also when it changed while the commit ran', async () => {
+  it('flushes a record as it was when the memtable was frozen, even if it changes during the flush', async () => {
     const disk = manualScheduler()
     const storage = memoryStorage(disk.schedule)
     const store = createPageStore({ backend: storage.open() })
@@ -145,25 +145,25 @@ describe('page store', () => {
     ])
   })
 
-  it('counts memory by what is held, not by how often it changed', () => {
-    const store = createPageStore({ backend: memoryStorage().open(), maxTableBytes: 4 * PAGE })
+  it('counts memory for each page and record once, however often they change', () => {
+    const store = createPageStore({ backend: memoryStorage().open(), maxMemtableBytes: 4 * PAGE })
     for (let i = 0; i < 100; i++) {
       store.write(1, 1, { version: i, bytes: filled(i) })
       store.put('owner', 1, 1, { session: 1, epoch: 1, seq: i })
     }
-    expect(store.tableBytes).toBeLessThan(2 * PAGE)
-    expect(store.full).toBe(false)
+    expect(store.memtableBytes).toBeLessThan(2 * PAGE)
+    expect(store.isFull).toBe(false)
     store.write(1, 2, { version: 1, bytes: filled(1) })
-    expect(store.full).toBe(true)
+    expect(store.isFull).toBe(true)
   })
 
-  it('refuses a store of another format and names both', async () => {
+  it('refuses a store of another format, and names both formats', async () => {
     const storage = await checkpointed()
     await storage.open().commit([{ table: 'records', key: FORMAT_KEY, value: numberValue(FORMAT_KEY, 2) }])
     expect(() => createPageStore({ backend: storage.open() })).toThrow(new VersionMismatchError('store memory', 2, 1))
   })
 
-  it('detects any single damaged bit of a page, where it lies in the body or in the head', async () => {
+  it('detects each single damaged bit in the head of a page, and damaged bits in its body', async () => {
     const storage = await checkpointed()
     const flips = [
       ...Array.from({ length: 44 * 8 }, (_, bit) => ['heads', bit] as const),
@@ -179,7 +179,7 @@ describe('page store', () => {
     expect(createPageStore({ backend: storage.open() }).read(1, 7)?.bytes).toEqual(filled(9))
   })
 
-  it('detects a damaged record when it is restored', async () => {
+  it('detects a damaged record when a state machine restores it', async () => {
     const storage = await checkpointed()
     // Rows: format, applied index, session.
     for (const row of [0, 1, 2]) {
@@ -191,7 +191,7 @@ describe('page store', () => {
     }
   })
 
-  it('refuses rows without a format', async () => {
+  it('refuses a store with rows but without a format', async () => {
     const storage = await checkpointed()
     await storage.open().commit([{ table: 'records', key: FORMAT_KEY, value: undefined }])
     expect(() => createPageStore({ backend: storage.open() })).toThrow(CorruptionError)

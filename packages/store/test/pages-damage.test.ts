@@ -22,16 +22,17 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { createPeer } from '../src/index.js'
 import { createLmdbBackend, createPageStore, type Backend } from '../src/pages/index.js'
+import { silenceCommits } from '../src/pages/lmdb-errors.js'
 import { inspectLmdbFile } from '../src/pages/lmdb-file.js'
-import { probeLmdbFile, silenceCommits } from '../src/pages/lmdb-guard.js'
+import { probeLmdbFile } from '../src/pages/lmdb-guard.js'
 import { quire, startQuire, type Running } from '../../cli/test/support/quire.js'
 import { createRandomSource } from '@quire/testing'
 import { filled, writebackLog } from './state-helpers.js'
 
 const PAGE = 4096
-/** Of a meta page: the number of the last page. */
+/** Offset in a meta page of the number of the last page. */
 const LAST_PAGE_AT = 144
-/** Of a meta page: the page that names the tables. */
+/** Offset in a meta page of the number of the page that names the tables. */
 const ROOT_AT = 136
 const isLittle = endianness() === 'LE'
 
@@ -55,7 +56,7 @@ function open(): Backend {
   return backend
 }
 
-/** A closed store of some hundred pages, some of which were written and removed again. */
+/** Makes a closed store of some hundred pages, some of which it wrote and removed again. */
 async function makeStore(): Promise<void> {
   const store = createPageStore({ backend: createLmdbBackend({ path }) })
   for (const index of [1, 2, 3]) {
@@ -76,7 +77,7 @@ async function overwrite(offset: number, bytes: Uint8Array): Promise<void> {
 const zeros = (length: number): Uint8Array => new Uint8Array(length)
 const ones = (length: number): Uint8Array => new Uint8Array(length).fill(0xff)
 
-/** Numbers of the pages that LMDB keeps its trees in, and of its meta pages. */
+/** Returns the numbers of the meta pages and of the pages of the trees. */
 function treePages(bytes: Uint8Array): number[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const pages = Array.from({ length: Math.floor(bytes.length / PAGE) }, (_, page) => page)
@@ -86,7 +87,7 @@ function treePages(bytes: Uint8Array): number[] {
   })
 }
 
-/** One to four runs of bytes to put somewhere in some of `pages` of `sound`, above all where LMDB's own numbers are. */
+/** Returns one to four runs of bytes to put into some of `pages` of `sound`, most often where LMDB has numbers. */
 function damageFrom(seed: number, sound: Uint8Array, pages: readonly number[]): { at: number; bytes: Uint8Array }[] {
   const view = new DataView(sound.buffer, sound.byteOffset, sound.length)
   const source = createRandomSource(seed)
@@ -95,7 +96,7 @@ function damageFrom(seed: number, sound: Uint8Array, pages: readonly number[]): 
     const page = pages[below(pages.length)]! * PAGE
     const count = Math.floor(view.getUint16(page + 20, isLittle) / 2)
     const nodes = Array.from({ length: count }, (_, i) => 24 + view.getUint16(page + 24 + 2 * i, isLittle))
-    // The one at the page's end as often as all others: a number in it that is too large leads out of the page.
+    // Half of the time the node at the end of the page, where a number that is too large leads out of the page.
     const node = below(2) === 0 ? Math.max(...nodes) : (nodes[below(count)] ?? 0)
     const isNode = page >= 2 * PAGE && below(3) > 0
     const start = isNode ? Math.min(node + below(8), PAGE - 1) : below(below(2) === 0 ? 200 : PAGE)
@@ -108,24 +109,24 @@ function damageFrom(seed: number, sound: Uint8Array, pages: readonly number[]): 
   })
 }
 
-/** How a file comes to be damaged, and what is said of it. */
+/** Ways to damage a file, and the reason that the refusal gives. */
 const DAMAGES: Readonly<Record<string, readonly [(file: string, size: number) => Promise<void>, RegExp]>> = {
   'cut to 5,000 bytes': [(file) => truncate(file, 5000), /meta page 1|cut off/],
   'cut to 100 bytes': [(file) => truncate(file, 100), /ends in meta page 0/],
-  'cut to half': [(file, size) => truncate(file, Math.floor(size / 2)), /cut off: \d+ bytes are left, of \d+/],
+  'cut to half': [(file, size) => truncate(file, Math.floor(size / 2)), /cut off: it has \d+ of \d+ bytes/],
   'one page shorter': [(file, size) => truncate(file, size - PAGE), /cut off/],
-  'with an early page overwritten': [() => overwrite(2 * PAGE, ones(8 * PAGE)), /page \d+ is not what belongs there/],
-  'with an early page of zeros': [() => overwrite(2 * PAGE, zeros(8 * PAGE)), /page \d+ is not what belongs there/],
-  'with a first meta page of zeros': [() => overwrite(0, zeros(PAGE)), /does not begin as an LMDB file does/],
+  'with an early page overwritten': [
+    () => overwrite(2 * PAGE, ones(8 * PAGE)),
+    /page \d+ has the wrong number or type/
+  ],
+  'with an early page of zeros': [() => overwrite(2 * PAGE, zeros(8 * PAGE)), /page \d+ has the wrong number or type/],
+  'with a first meta page of zeros': [() => overwrite(0, zeros(PAGE)), /does not begin like an LMDB file/],
   'with a second meta page of zeros': [() => overwrite(PAGE, zeros(PAGE)), /meta page 1 is damaged/],
-  'with both meta pages broken': [() => overwrite(24, ones(2 * PAGE)), /does not begin as an LMDB file does/],
-  'with another file in its place': [
-    (file) => writeFile(file, filled(7, 50_000)),
-    /does not begin as an LMDB file does/
-  ]
+  'with both meta pages broken': [() => overwrite(24, ones(2 * PAGE)), /does not begin like an LMDB file/],
+  'with another file in its place': [(file) => writeFile(file, filled(7, 50_000)), /does not begin like an LMDB file/]
 }
 
-/** One line that says where, what and what to do. */
+/** Checks for one line that names the file, the reason and the remedy. */
 function expectLine(message: string, file: string, reason: RegExp): void {
   expect(message).toContain(file)
   expect(message).toMatch(reason)
@@ -133,28 +134,31 @@ function expectLine(message: string, file: string, reason: RegExp): void {
   expect(message).not.toContain('\n')
 }
 
-describe("a page store's file", () => {
-  it.each(Object.entries(DAMAGES))('%s is refused in one line that names it and the remedy', async (_, damage) => {
-    await makeStore()
-    const [break_, reason] = damage
-    await break_(path, (await stat(path)).size)
-    let failure: unknown
-    try {
-      open()
-    } catch (error) {
-      failure = error
+describe('createLmdbBackend on a damaged file', () => {
+  it.each(Object.entries(DAMAGES))(
+    'refuses a file %s in one line that names the file and the remedy',
+    async (_, damage) => {
+      await makeStore()
+      const [break_, reason] = damage
+      await break_(path, (await stat(path)).size)
+      let failure: unknown
+      try {
+        open()
+      } catch (error) {
+        failure = error
+      }
+      expect(failure).toMatchObject({ name: 'CorruptionError', where: path })
+      expectLine((failure as Error).message, path, reason)
     }
-    expect(failure).toMatchObject({ name: 'CorruptionError', where: path })
-    expectLine((failure as Error).message, path, reason)
-  })
+  )
 
-  it('that is cut off ends the process that reads it, so that is one of its own', async () => {
+  it('detects a file that is cut off by the SIGBUS that ends the probe process', async () => {
     await makeStore()
     await truncate(path, Math.floor((await stat(path)).size / 2))
-    expect(() => probeLmdbFile(path)).toThrow(/a process that read it was ended by SIGBUS; move this file away/)
+    expect(() => probeLmdbFile(path)).toThrow(/SIGBUS ended a process that read it; move this file away/)
   })
 
-  it('that lacks any number of its last pages is refused', async () => {
+  it('refuses a file that lacks any number of its last pages', async () => {
     await makeStore()
     expect(inspectLmdbFile(path, Infinity)).toBeUndefined()
     for (let pages = 1; pages <= 40; pages++) {
@@ -163,14 +167,14 @@ describe("a page store's file", () => {
     }
   })
 
-  it('that LMDB itself finds damaged is refused with what LMDB says', async () => {
+  it('refuses a file that LMDB finds damaged, with the message of LMDB or the signal that ended the probe', async () => {
     await makeStore()
-    // Page numbers of children that no file has.
+    // Branches now name pages that no file has.
     await overwrite(2 * PAGE, ones((await stat(path)).size - 2 * PAGE))
-    expect(() => probeLmdbFile(path)).toThrow(/LMDB says: MDB_|was ended by SIG/)
+    expect(() => probeLmdbFile(path)).toThrow(/LMDB says: MDB_|SIG\w+ ended a process/)
   })
 
-  it('is sound or refused with a reason, whatever bytes of its own pages are overwritten', async () => {
+  it('finds a file sound or gives a reason, whichever bytes of LMDB are overwritten, and never throws', async () => {
     await makeStore()
     const sound = await readFile(path)
     const pages = treePages(sound)
@@ -189,7 +193,7 @@ describe("a page store's file", () => {
     expect([...found]).toEqual(expect.arrayContaining(['sound', 'page N is damaged', 'meta page N is damaged']))
   }, 30_000)
 
-  it('is refused when a node that names a tree ends before the name', async () => {
+  it('refuses a page with a node that ends before the tree that it names', async () => {
     await makeStore()
     const bytes = await readFile(path)
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
@@ -212,7 +216,7 @@ describe("a page store's file", () => {
     expect(inspectLmdbFile(path, Infinity)).toMatch(/^page \d+ is damaged$/)
   })
 
-  it('is refused when the room of a page reaches beyond it, where LMDB would write', async () => {
+  it('refuses a page whose free room reaches beyond the page, because LMDB would write there', async () => {
     await makeStore()
     const sound = await readFile(path)
     const meta = new DataView(sound.buffer, sound.byteOffset)
@@ -230,7 +234,7 @@ describe("a page store's file", () => {
     }
   })
 
-  /** What may stand in place of a file. */
+  /** Things that may stand in place of a file. */
   const OTHERS: Readonly<Record<string, (at: string) => unknown>> = {
     'a folder': (at) => mkdir(at),
     'a named pipe': (at) => execFileSync('mkfifo', [at]),
@@ -238,29 +242,34 @@ describe("a page store's file", () => {
     'a symbolic link that leads nowhere': (at) => symlink(join(folder, 'nowhere'), at)
   }
 
-  it.each(Object.entries(OTHERS))('that is %s is refused in one line at once', async (what, make) => {
-    await make(path)
-    expect(() => open()).toThrow(expect.objectContaining({ name: 'CorruptionError', where: path }))
-    expect(() => open()).toThrow(`${path}: damaged: ${what} stands in place of the file; move this file away and start`)
-    await rm(path, { recursive: true })
-    await makeStore()
-    const lock = `${path}-lock`
-    await rm(lock)
-    await make(lock)
-    const line = `${lock}: damaged: ${what} stands in place of the lock file; move it away and start the peer again`
-    expect(() => open()).toThrow(line)
-    await rm(lock, { recursive: true })
-    expect(createPageStore({ backend: open() }).durableIndex).toBe(3)
-  })
+  it.each(Object.entries(OTHERS))(
+    'refuses %s in place of the file or the lock file, at once and in one line',
+    async (what, make) => {
+      await make(path)
+      expect(() => open()).toThrow(expect.objectContaining({ name: 'CorruptionError', where: path }))
+      expect(() => open()).toThrow(
+        `${path}: damaged: ${what} stands in place of the file; move this file away and start`
+      )
+      await rm(path, { recursive: true })
+      await makeStore()
+      const lock = `${path}-lock`
+      await rm(lock)
+      await make(lock)
+      const line = `${lock}: damaged: ${what} stands in place of the lock file; move it away and start the peer again`
+      expect(() => open()).toThrow(line)
+      await rm(lock, { recursive: true })
+      expect(createPageStore({ backend: open() }).durableIndex).toBe(3)
+    }
+  )
 
-  it('may be a link to the file', async () => {
+  it('opens a symbolic link to a file', async () => {
     await makeStore()
     await rename(path, `${path}.elsewhere`)
     await symlink(`${path}.elsewhere`, path)
     expect(createPageStore({ backend: open() }).durableIndex).toBe(3)
   })
 
-  it('is made anew by the peer when it is moved away, as the refusal says', async () => {
+  it('lets a peer rebuild its pages from the log after the damaged file is moved away', async () => {
     const { args, address, ended } = await makePeer()
     await truncate(path, 5000)
     const refused = await quire(args)
@@ -277,8 +286,8 @@ describe("a page store's file", () => {
   })
 })
 
-describe('a healthy file of the page store', () => {
-  it('is never refused: after any kill in the middle of commits', async () => {
+describe('createLmdbBackend on a sound file', () => {
+  it('opens a file after a kill at any moment of a commit', async () => {
     const log = join(folder, 'log')
     const entries = writebackLog(3000)
     await writeFile(log, entries.map(({ data }) => Buffer.from(data).toString('base64')).join('\n'))
@@ -297,12 +306,12 @@ describe('a healthy file of the page store', () => {
     expect(createPageStore({ backend: open() }).durableIndex).toBeGreaterThan(0)
   })
 
-  it('is never refused: longer than it says, or shorter where nothing was ever written', async () => {
+  it('opens a file that is longer than its meta page says, or that lacks last pages which LMDB never wrote', async () => {
     await makeStore()
     const { size } = await stat(path)
     await truncate(path, size + 100 * PAGE)
     expect(inspectLmdbFile(path)).toBeUndefined()
-    // LMDB's own words: "the file may be shorter if the freeDB lists the final pages".
+    // LMDB's documentation: "the file may be shorter if the freeDB lists the final pages".
     await truncate(path, size)
     for (const meta of [0, 1]) {
       const file = await readFile(path)
@@ -319,7 +328,7 @@ describe('a healthy file of the page store', () => {
     await store.flush()
   })
 
-  it('is never refused: of zeros, as a power loss leaves one that was never flushed, or empty', async () => {
+  it('opens an empty file, and a file of zeros as a power loss before the first flush leaves it', async () => {
     for (const length of [2 * PAGE, PAGE, 0]) {
       await writeFile(path, zeros(length))
       const store = createPageStore({ backend: open() })
@@ -330,12 +339,12 @@ describe('a healthy file of the page store', () => {
   })
 })
 
-describe('a page store on a full disk', () => {
-  /** A disk of its own for `folder`: a file system in memory, which only root may mount. */
+describe('createLmdbBackend on a full disk', () => {
+  /** `folder` becomes a file system in memory, which only root may mount. */
   const canMount = process.getuid?.() === 0 && process.platform === 'linux'
   const mount = (...options: string[]) => execFileSync('mount', ['-t', 'tmpfs', ...options, 'tmpfs', folder])
 
-  /** Leaves `bytes` of the disk free. */
+  /** Fills the disk up to `bytes` of free space. */
   async function fill(bytes = 0): Promise<void> {
     const { bsize, bavail } = await statfs(folder)
     await writeFile(join(folder, 'other files'), new Uint8Array(bavail * bsize - bytes))
@@ -353,10 +362,10 @@ describe('a page store on a full disk', () => {
   })
 
   it.skipIf(!canMount).each([0, PAGE])(
-    'that has no lock file lacks space and is not damaged, with %i bytes free',
+    'throws NoSpaceError without room for a lock file (%i bytes free), and leaves no lock file behind',
     async (freeBytes) => {
       await makeStoreAndFill(freeBytes)
-      // Nothing is left that the next try would take for a lock file.
+      // The second attempt would find a lock file that the first one left behind.
       for (let attempt = 0; attempt < 2; attempt++) {
         expect(() => open()).toThrow(expect.objectContaining({ name: 'NoSpaceError', where: `${path}-lock` }))
         expect(existsSync(`${path}-lock`)).toBe(false)
@@ -367,7 +376,7 @@ describe('a page store on a full disk', () => {
     }
   )
 
-  it.skipIf(!canMount)('that has a hole for a lock file lacks space and is not damaged', async () => {
+  it.skipIf(!canMount)('throws NoSpaceError for a lock file with a hole that the disk cannot fill', async () => {
     await makeStoreAndFill()
     await writeFile(`${path}-lock`, '')
     await truncate(`${path}-lock`, 3 * PAGE)
@@ -375,8 +384,8 @@ describe('a page store on a full disk', () => {
   })
 })
 
-describe('a store whose file is cut off while it runs', () => {
-  it('fails its next checkpoint with the file and the remedy', async () => {
+describe('a page store that runs', () => {
+  it('fails its next checkpoint if the file has shrunk, and names the file and the remedy', async () => {
     await makeStore()
     const store = createPageStore({ backend: open() })
     await truncate(path, (await stat(path)).size - 20 * PAGE)
@@ -384,22 +393,22 @@ describe('a store whose file is cut off while it runs', () => {
     store.freeze(4)
     const failure = await store.flush().catch((error: unknown) => error)
     expect(failure).toMatchObject({ name: 'CorruptionError', where: path })
-    expectLine((failure as Error).message, path, /was cut off to \d+ bytes, it had \d+/)
+    expectLine((failure as Error).message, path, /the file has shrunk from \d+ to \d+ bytes/)
   })
 
-  it('fails its next checkpoint when the file is gone', async () => {
+  it('fails its next checkpoint if the file is gone, and names the file and the remedy', async () => {
     await makeStore()
     const store = createPageStore({ backend: open() })
     await rm(path)
     store.write(9, 1, { version: 1, bytes: filled(1) })
     store.freeze(4)
-    await expect(store.flush()).rejects.toThrow(/pages\.lmdb.*it is gone \(ENOENT\); move/)
+    await expect(store.flush()).rejects.toThrow(/pages\.lmdb.*the file is gone \(ENOENT\); move/)
   })
 })
 
-describe('quire peer on a damaged page store', () => {
+describe('quire peer on a damaged pages.lmdb', () => {
   it.each(['cut to 5,000 bytes', 'cut to half', 'with an early page overwritten', 'with both meta pages broken'])(
-    '%s ends with status 1 and one line',
+    'ends with status 1 and one line for a file %s',
     async (kind) => {
       const { args } = await makePeer()
       const [break_, reason] = DAMAGES[kind]!
@@ -413,8 +422,8 @@ describe('quire peer on a damaged page store', () => {
   )
 })
 
-describe('quire peer with damage that only a read finds', () => {
-  it('logs it once, and ends with status 1 and one line that names file, page and remedy', async () => {
+describe('quire peer that reads a damaged page', () => {
+  it('logs the damage once, and ends with status 1 and one line that names file, page and remedy', async () => {
     const { args, address, ended } = await makePeer()
     const bytes = await readFile(path)
     const at = bytes.indexOf(filled(20).subarray(0, 256))
@@ -434,14 +443,14 @@ describe('quire peer with damage that only a read finds', () => {
     }
     expect(peer.child.exitCode).toBe(1)
     const lines = peer.stderr.trimEnd().split('\n')
-    expectLine(lines.at(-1)!, path, /: damaged: page 20 of file \d+: checksum of the page does not match; move/)
+    expectLine(lines.at(-1)!, path, /: damaged: page 20 of file \d+: the checksum of the page does not match; move/)
     const logged = lines.slice(0, -1).map((line) => JSON.parse(line) as { level: number })
     expect(logged.filter(({ level }) => level >= 50)).toHaveLength(1)
   }, 40_000)
 })
 
-describe('a commit of LMDB that fails', () => {
-  it('prints nothing: its error goes to whoever waits for it', () => {
+describe('silenceCommits', () => {
+  it('keeps lmdb from printing the error of a failed commit, and prints other errors', () => {
     const printed: unknown[] = []
     const print = vi.spyOn(console, 'error').mockImplementation((...what: unknown[]) => printed.push(...what))
     try {
@@ -449,7 +458,7 @@ describe('a commit of LMDB that fails', () => {
         startWriting: (address: number, done: (status: number) => unknown) => done(address)
       }
       silenceCommits({ env })
-      // As lmdb does: it prints the error, then rejects with it.
+      // Like lmdb, which prints the error and then rejects with it.
       const rejected: number[] = []
       env.startWriting(28, (status) => {
         console.error(new Error('No space left on device'))
@@ -470,7 +479,7 @@ interface MadePeer {
   readonly ended: (running: Running) => Promise<void>
 }
 
-/** A peer that has stored something, and is stopped; `path` is its page store. */
+/** Stores a file in a peer and stops the peer. Sets `path` to its pages.lmdb. */
 async function makePeer(): Promise<MadePeer> {
   const key = await generatePrivateKey()
   const dataDir = join(folder, 'data')

@@ -12,8 +12,8 @@ import type { Backend } from '../src/pages/index.js'
 import { formatClusterFile, normalizeCluster, parseClusterFile } from '../src/peer/cluster.js'
 import { LONE, LonePeer } from './support/lone-peer.js'
 
-/** A table of which few entries fill a generation. */
-const SMALL = { maxTableBytes: 8192 }
+/** Memtables that a few entries fill. */
+const SMALL = { maxMemtableBytes: 8192 }
 
 describe('a peer whose page store is damaged', () => {
   it('does not start, and leaves the store closed', async () => {

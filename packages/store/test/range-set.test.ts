@@ -2,8 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { RangeSet } from '../src/pages/range-set.js'
 
-describe('range set', () => {
-  it('holds what a set of single numbers would, in as few ranges as there can be', () => {
+describe('RangeSet', () => {
+  it('holds the same numbers as a set of single numbers, in the fewest possible ranges', () => {
     const ranges = fc.array(fc.tuple(fc.nat(40), fc.nat(8)), { maxLength: 20 })
     fc.assert(
       fc.property(ranges, (list) => {

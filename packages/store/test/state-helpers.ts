@@ -62,7 +62,7 @@ export function memoryStorage(schedule: (callback: () => void) => void = queueMi
 }
 
 export function memoryStore(): StateStore {
-  return createPageStore({ backend: memoryStorage().open(), maxTableBytes: 2 ** 40 })
+  return createPageStore({ backend: memoryStorage().open(), maxMemtableBytes: 2 ** 40 })
 }
 
 /** A state machine, and commands without their boilerplate. */

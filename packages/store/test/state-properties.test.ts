@@ -68,7 +68,7 @@ describe('determinism', () => {
             const step = steps.get(at++)
             if (step === undefined) continue
             steps.delete(at - 1)
-            if (!store.frozen) store.freeze(machine.appliedIndex)
+            if (!store.hasFrozen) store.freeze(machine.appliedIndex)
             const flushed = store.flush()
             if (step === 'checkpoint') {
               finish()
@@ -79,7 +79,7 @@ describe('determinism', () => {
               machine = createStateMachine(store, store.restored)
               at = machine.appliedIndex
             } else {
-              // Entries go on over a frozen generation; its commit arrives some entries later, or never.
+              // Further entries apply over a frozen memtable, whose flush ends some entries later, or never.
               flushed.catch(() => undefined)
               if (index % 2 === 0) {
                 finish()

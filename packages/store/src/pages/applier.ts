@@ -1,8 +1,9 @@
 /**
- * Applies committed entries to the state machine and checkpoints what they change.
+ * Applies committed entries to the state machine, and checkpoints their changes.
  *
- * A checkpoint starts when the newest generation of the page store is full, after a number of entries, or after a while. It runs
- * beside further entries; when those fill the second generation first, `apply` returns a promise and the log waits.
+ * A checkpoint starts when the active memtable of the page store is full, after a number of entries, or some time after
+ * the first change. Further entries are applied while a checkpoint runs. If they fill the second memtable before it
+ * ends, `apply` returns a promise, and the log waits.
  */
 import { assert, ClosedError, NoSpaceError, type Clock } from '@quire/protocol'
 import { createStateMachine, type Applied, type EntryKind, type StateView } from '../state/index.js'
@@ -12,28 +13,29 @@ export interface CommittedEntry {
   readonly index: number
   readonly term: number
   readonly kind: EntryKind
-  /** An encoded command; for a 'config' entry its application context. Not kept. */
+  /** An encoded command, or the application context of a 'config' entry. The caller may reuse the buffer. */
   readonly data: Uint8Array
 }
 
-/** `applied` is undefined for entries that say nothing to the state machine (a new leader's no-op). */
+/** `applied` is undefined for an entry without a command, such as the no-op of a new leader. */
 export type AppliedListener = (index: number, applied: Applied | undefined, term: number) => void
 
 export interface ApplierInit {
-  /** Belongs to the applier from here on. */
+  /** The applier owns the store from here on. */
   readonly store: PageStore
   readonly clock: Clock
-  /** Entries between two checkpoints: bounds how much a restart replays. Default 10,000. */
+  /** A checkpoint starts after this many entries, which limits the replay of a restart. Default 10,000. */
   readonly checkpointEntries?: number
-  /** A change waits this long for a checkpoint at most, unless the disk is slower. Default 5,000. */
+  /** A checkpoint starts this long after the first change. Default 5,000. */
   readonly checkpointIntervalMs?: number
-  /** Pause before a checkpoint that found no space is tried again. Default 1,000. */
+  /** The applier repeats a checkpoint that found no space after this pause. Default 1,000. */
   readonly retryMs?: number
-  /** Called after each entry, in order, before the next one is applied. */
+  /** The applier calls this after each entry, in order, before it applies the next one. */
   readonly onApplied?: AppliedListener
   /**
-   * Called when the condition changes: with a NoSpaceError while checkpoints find no space (reads go on; no write should be taken),
-   * with undefined when they do again. Any other error is final: nothing more is applied and the peer has to stop.
+   * The applier calls this when its condition changes. With a NoSpaceError, checkpoints find no space: reads continue,
+   * but the peer should accept no writes. With undefined, checkpoints find space again. Any other error is final: the
+   * applier applies nothing more, and the peer has to stop.
    */
   readonly onFault?: (fault: Error | undefined) => void
 }
@@ -41,35 +43,38 @@ export interface ApplierInit {
 export interface Applier {
   readonly state: StateView & { digest(): string }
   readonly appliedIndex: number
-  /** Entries up to this one are on disk in the page store; the log needs to replay from the next. */
+  /** The page store has the changes up to this entry on disk, so the log replays from the next one. */
   readonly durableIndex: number
   readonly fault: Error | undefined
   /**
-   * Applies the entries in order; those up to `appliedIndex` are passed over. A promise when some of them have to wait for a
-   * checkpoint: later calls queue behind it. Throws or rejects with what the state machine threw (the peer has to stop),
-   * ClosedError after `close`.
+   * Applies the entries in order, and skips those up to `appliedIndex`. Returns a promise if some entries have to wait
+   * for a checkpoint; later calls queue behind it.
+   *
+   * Throws or rejects with the error of the state machine, after which the peer has to stop, and with ClosedError after
+   * `stop` or `close`.
    */
   apply(entries: readonly CommittedEntry[]): void | Promise<void>
-  /** Everything applied so far is on disk when it resolves. Waits out a full disk. */
+  /** Resolves when everything applied so far is on disk. On a full disk, waits until there is room. */
   checkpoint(): Promise<void>
   /**
-   * Applies nothing more. Calls of `apply` that are held back reject with ClosedError as soon as the flush that is under way has ended:
-   * on a full disk they would wait for ever.
+   * Stops applying. Calls of `apply` that wait for a checkpoint reject with ClosedError when the current flush ends. On a
+   * full disk they would otherwise wait forever.
    */
   stop(): void
   /**
-   * Stops, checkpoints once more and closes the store. Resolves also when that checkpoint failed (`fault` says why): the log
-   * has everything that it would have held.
+   * Stops, makes a last checkpoint and closes the store. Resolves even if that checkpoint fails (`fault` has the error),
+   * because the log has the same entries.
    */
   close(): Promise<void>
 }
 
-/** Restores the state that the store holds. Throws CorruptionError. */
+/** Restores the state machine from the store. Throws CorruptionError. */
 export function createApplier(init: ApplierInit): Applier {
-  return new ApplierImpl(init)
+  return new CheckpointingApplier(init)
 }
 
-class ApplierImpl implements Applier {
+/** Runs the checkpoints between committed entries. */
+class CheckpointingApplier implements Applier {
   readonly state
   fault: Error | undefined
   private readonly store: PageStore
@@ -77,7 +82,7 @@ class ApplierImpl implements Applier {
   private readonly checkpointEntries: number
   private readonly checkpointIntervalMs: number
   private readonly retryMs: number
-  /** The calls of `apply` that wait, one behind the other. */
+  /** Calls of `apply` that wait for a checkpoint, in a chain. */
   private held: Promise<void> | undefined
   private running: Promise<void> | undefined
   private frozenIndex: number
@@ -142,10 +147,10 @@ class ApplierImpl implements Applier {
       const entry = entries[at] as CommittedEntry
       if (entry.index <= this.appliedIndex) continue
       this.refuseWhenStopped()
-      if (this.store.full) {
+      if (this.store.isFull) {
         const running = this.startCheckpoint()
-        // Both generations are full: the log waits until the older one is on disk.
-        if (this.store.full) return running.then(() => this.applyFrom(entries, at))
+        // Both memtables are full: the log waits until the frozen one is on disk.
+        if (this.store.isFull) return running.then(() => this.applyFrom(entries, at))
       }
       this.applyOne(entry)
     }
@@ -158,7 +163,8 @@ class ApplierImpl implements Applier {
     try {
       applied = this.state.apply(entry.index, entry.kind, entry.data)
     } catch (error) {
-      // The entry may have been applied in part, so no checkpoint may follow: a restart begins at the last good one.
+      // No checkpoint may follow, because the state machine may have applied the entry in part. A restart begins at the
+      // last checkpoint.
       this.isFinal = true
       this.setFault(error as Error)
       throw error
@@ -171,7 +177,7 @@ class ApplierImpl implements Applier {
   private scheduleCheckpoint(): void {
     const entries = this.appliedIndex - this.frozenIndex
     if (this.running !== undefined || entries === 0 || this.isFinal || this.stopped) return
-    if (this.store.full || entries >= this.checkpointEntries) {
+    if (this.store.isFull || entries >= this.checkpointEntries) {
       void this.startCheckpoint()
       return
     }
@@ -181,7 +187,7 @@ class ApplierImpl implements Applier {
     })
   }
 
-  /** Starts one unless one runs. The promise never rejects; it resolves when the running checkpoint is done or given up. */
+  /** Starts a checkpoint unless one runs. The promise never rejects; it resolves when the checkpoint ends or fails. */
   private startCheckpoint(): Promise<void> {
     this.running ??= this.runCheckpoint()
     return this.running
@@ -190,15 +196,15 @@ class ApplierImpl implements Applier {
   private async runCheckpoint(): Promise<void> {
     this.cancelTimer?.()
     this.cancelTimer = undefined
-    // After a failure the older generation is still there: it has to go first.
-    if (!this.store.frozen) {
+    // After a failure the frozen memtable is still there, and has to be written first.
+    if (!this.store.hasFrozen) {
       this.store.freeze(this.appliedIndex)
       this.frozenIndex = this.appliedIndex
     }
     let isDone = await this.tryFlush()
     while (!isDone && !this.isFinal && !this.stopped) {
       await this.pause()
-      // Whoever stopped it waits for nothing but a flush that is under way.
+      // `stop` waits for a flush that runs, but starts no other.
       if (!this.stopped) isDone = await this.tryFlush()
     }
     this.running = undefined
@@ -219,7 +225,7 @@ class ApplierImpl implements Applier {
   }
 
   private setFault(fault: Error | undefined): void {
-    // The same condition is reported once, however often it is tried again. What is final stays.
+    // Each condition is reported once, however many retries meet it.
     const isChange = this.fault?.name !== fault?.name
     this.fault = fault
     if (isChange) this.init.onFault?.(fault)
@@ -245,7 +251,7 @@ class ApplierImpl implements Applier {
 
   private async shutDown(): Promise<void> {
     await this.running
-    // A generation that is still frozen goes first, so it may take two; one that gets nowhere has no space.
+    // Two checkpoints where a memtable is frozen: that one goes first. A checkpoint without progress found no space.
     for (let before = -1; !this.isFinal && before < this.durableIndex && this.durableIndex < this.appliedIndex;) {
       before = this.durableIndex
       await this.startCheckpoint()

@@ -1,9 +1,11 @@
 /**
- * How pages and records lie in a backend. Numbers are big-endian in keys (so that rows are ordered) and little-endian in values.
+ * The format of pages and records in a backend. Numbers are big-endian in keys, so that rows are in order, and
+ * little-endian in values.
  *
- * A page is two rows under one key (file, page). LMDB gives a value of more than half a page of its own, with a header: 4,096
- * bytes would take two. So the body holds all but the last 28 bytes, which fills LMDB's pages exactly; the head, small and dense,
- * holds those 28 with version and checksums. docs/storage.md has the figures.
+ * A page is two rows under one key (file, page). LMDB stores a value of more than half a page in pages of its own, the
+ * first of which starts with a header, so a value of 4,096 bytes would take two. The body therefore lacks the last 28
+ * bytes of the page, and fills LMDB's pages exactly. The head holds these 28 bytes, the version and the checksums; many
+ * heads share a page of LMDB. docs/storage.md has the measurements.
  *
  *   head: version f64 | CRC32C of the body u32 | CRC32C of key and head u32 | last 28 bytes
  */
@@ -19,7 +21,7 @@ import {
 } from '../state/index.js'
 import type { Backend } from './backend.js'
 
-/** Raised with every change of this file's formats. A store of any other is refused. */
+/** Rises with each change of the formats in this file. The page store refuses every other format. */
 export const STORE_FORMAT = 1
 
 const TAIL_BYTES = 28
@@ -45,14 +47,14 @@ export function pageOfKey(key: Uint8Array): number {
   return getUint53(viewOf(key), 8)
 }
 
-/** The smallest key that is greater than `key`. */
+/** Returns the smallest key that is greater than `key`. */
 export function keyAfter(key: Uint8Array): Uint8Array {
   const next = new Uint8Array(key.length + 1)
   next.set(key)
   return next
 }
 
-/** `body` is a view of the page. */
+/** Splits a page into its two values. `body` is a view of the page. */
 export function encodePage(
   key: Uint8Array,
   stored: StoredPage
@@ -67,7 +69,7 @@ export function encodePage(
   return { head, body }
 }
 
-/** The page's version; 0 where there is none. Throws CorruptionError. */
+/** Returns the version of the page, or 0 if the backend has no such page. Throws CorruptionError. */
 export function readVersion(backend: Backend, key: Uint8Array): number {
   const head = backend.get('heads', key)
   if (head === undefined) return 0
@@ -75,17 +77,17 @@ export function readVersion(backend: Backend, key: Uint8Array): number {
   return viewOf(head).getFloat64(0, true)
 }
 
-/** A new buffer that the caller owns; undefined where the page was never written. Throws CorruptionError. */
+/** Returns the page in a new buffer, or undefined if the backend has no such page. Throws CorruptionError. */
 export function readPage(backend: Backend, key: Uint8Array): StoredPage | undefined {
   const lentHead = backend.get('heads', key)
   if (lentHead === undefined) return undefined
-  // A copy: the next `get` takes the lent one back.
+  // A copy, because a view is valid only until the next `get`.
   const head = lentHead.slice()
   checkHead(backend, key, head)
   const view = viewOf(head)
   const body = backend.get('bodies', key)
-  if (body === undefined) throw damaged(backend, key, 'the page has a head and no body')
-  if (crc32c(body) !== view.getUint32(8, true)) throw damaged(backend, key, 'checksum of the page does not match')
+  if (body === undefined) throw damaged(backend, key, 'the page has a head but no body')
+  if (crc32c(body) !== view.getUint32(8, true)) throw damaged(backend, key, 'the checksum of the page does not match')
   const bytes = new Uint8Array(body.length + TAIL_BYTES)
   bytes.set(body)
   bytes.set(head.subarray(16), body.length)
@@ -96,10 +98,10 @@ function checkHead(backend: Backend, key: Uint8Array, head: Uint8Array): void {
   if (head.length !== HEAD_BYTES)
     throw damaged(backend, key, `the page's head has ${head.length} bytes, not ${HEAD_BYTES}`)
   if (headChecksum(key, head) !== viewOf(head).getUint32(12, true))
-    throw damaged(backend, key, "checksum of the page's head does not match")
+    throw damaged(backend, key, "the checksum of the page's head does not match")
 }
 
-// With the key: a head that is found under another page's key is as wrong as a damaged one.
+// Covers the key, so that a head under the key of another page counts as damaged.
 function headChecksum(key: Uint8Array, head: Uint8Array): number {
   return crc32c(head.subarray(16), crc32c(head.subarray(0, 12), crc32c(key)))
 }
@@ -108,7 +110,7 @@ function damaged(backend: Backend, key: Uint8Array, reason: string): CorruptionE
   return corruption(backend, `page ${pageOfKey(key)} of file ${getUint53(viewOf(key), 0)}: ${reason}`)
 }
 
-/** Without an offset: where a row lies within LMDB's file is LMDB's business. */
+/** Makes an error without an offset, because only LMDB knows where in its file a row is. */
 export function corruption(backend: Backend, reason: string): CorruptionError {
   const { name, remedy } = backend
   return new CorruptionError(name, undefined, remedy === undefined ? reason : `${reason}; ${remedy}`)
@@ -128,7 +130,7 @@ const KIND_TAGS: { readonly [K in RecordKind]: number } = {
 }
 const kinds = new Map(Object.entries(KIND_TAGS).map(([kind, tag]) => [tag, kind as RecordKind]))
 
-/** Both are a number in the form of a record: the store's format, and the log index that it stands at. */
+/** Keys of two numbers in the form of a record: the format of the store, and its applied index. */
 export const FORMAT_KEY = rowKey(0, 0, 0)
 export const APPLIED_KEY = rowKey(1, 0, 0)
 
@@ -146,7 +148,7 @@ export function numberValue(key: Uint8Array, value: number): Uint8Array {
   return sealed(key, bytes)
 }
 
-/** The format, or undefined in an empty store. Throws VersionMismatchError and CorruptionError. */
+/** Returns true if the store has this format, and false if it is empty. Throws VersionMismatchError and CorruptionError. */
 export function checkFormat(backend: Backend): boolean {
   const value = backend.get('records', FORMAT_KEY)
   if (value === undefined) return false
@@ -161,7 +163,7 @@ export function readAppliedIndex(backend: Backend): number {
   return readNumber(backend, APPLIED_KEY, value)
 }
 
-/** Every record, in the order of kinds: sessions and files before what refers to them. Throws CorruptionError. */
+/** Yields each record in the order of kinds: sessions and files before records that name them. Throws CorruptionError. */
 export function* readRecords(backend: Backend): Iterable<StateRecord> {
   let row = 0
   for (const [key, value] of backend.entries('records', new Uint8Array(0))) {
@@ -175,7 +177,7 @@ function readRecord(backend: Backend, row: number, kind: RecordKind, key: Uint8A
   const view = viewOf(key)
   try {
     const decoded = decodeRecord(kind, unsealed(backend, row, key, value))
-    // The kind decides the type of the value, which the compiler cannot follow through a union.
+    // The compiler cannot follow that the kind decides the type of the value.
     return { kind, a: getUint53(view, 1), b: getUint53(view, 9), value: decoded } as StateRecord
   } catch (error) {
     if (error instanceof CodecError) throw corruption(backend, `${kind} record in row ${row}: ${error.message}`)
@@ -197,7 +199,7 @@ function sealed(key: Uint8Array, payload: Uint8Array): Uint8Array {
 function unsealed(backend: Backend, row: number, key: Uint8Array, value: Uint8Array): Uint8Array {
   const payload = value.slice(4)
   if (value.length < 4 || crc32c(payload, crc32c(key)) !== viewOf(value).getUint32(0, true)) {
-    throw corruption(backend, `checksum of the record in row ${row} does not match`)
+    throw corruption(backend, `the checksum of the record in row ${row} does not match`)
   }
   return payload
 }

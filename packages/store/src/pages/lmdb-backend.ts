@@ -5,36 +5,35 @@ import { dirname } from 'node:path'
 import { NoSpaceError } from '@quire/protocol'
 import { open, type Database, type RootDatabase } from 'lmdb'
 import { BACKEND_TABLES, type Backend, type BackendChange, type BackendTable } from './backend.js'
-import {
-  allocateLockFile,
-  checkLmdbFile,
-  damaged,
-  isIoError,
-  REMEDY,
-  refuseIrregular,
-  silenceCommits,
-  typed
-} from './lmdb-guard.js'
+import { damaged, isIoError, lmdbError, REMEDY, silenceCommits } from './lmdb-errors.js'
+import { allocateLockFile, checkLmdbFile, refuseIrregular } from './lmdb-guard.js'
 
-/** Rows written in one turn of the event loop, about a millisecond's worth: faults are served between two slices. */
+/** A commit writes this many rows in one turn of the event loop, in about 1 ms. The peer serves faults in between. */
 const ROWS_PER_TURN = 128
 
-/** LMDB needs a few pages beside the rows' own: with less than this left, a failed write is put down to lack of room. */
+/** LMDB needs some pages besides those of the rows. The backend takes a disk with less than this left for full. */
 const SPARE_BYTES = 1024 * 1024
 
 type Rows = Database<Uint8Array, Uint8Array>
 
 export interface LmdbBackendInit {
-  /** The database file; LMDB keeps its lock file beside it. Made where it is missing, its folder must exist. */
+  /**
+   * The database file. The backend makes the file if it is missing; the folder must exist. LMDB keeps a lock file
+   * beside it.
+   */
   readonly path: string
-  /** Lets a process of its own read the file first. Default true. Without it damage that LMDB does not survive is met here. */
+  /**
+   * Lets another process read the file first. Default true. Without the probe, damage that LMDB does not survive ends
+   * this process.
+   */
   readonly probe?: boolean
 }
 
 /**
- * Throws CorruptionError for a file that is damaged or not LMDB's, NoSpaceError where there is none for LMDB's lock,
- * and PageStoreError where the file cannot be opened. Each is one line that names the file. Blocks for as long as a
- * process takes that looks at the file first.
+ * Opens or makes the file. Blocks until the probe has ended.
+ *
+ * Throws CorruptionError if the file is damaged or is not LMDB's, NoSpaceError if the disk has no room for LMDB's lock
+ * file, and PageStoreError if LMDB cannot open the file. The message of each is one line that names the file.
  */
 export function createLmdbBackend(init: LmdbBackendInit): Backend {
   return new LmdbBackend(init.path, init.probe ?? true)
@@ -47,22 +46,23 @@ function openFile(path: string): RootDatabase<Uint8Array, Uint8Array> {
     ...BINARY,
     path,
     noSubdir: true,
-    // Offsets in the layout count on it (see docs/storage.md), also where the system's pages are larger.
+    // The layout of pages depends on this size (see docs/storage.md), even if the system's pages are larger.
     pageSize: 4096,
-    // One big transaction at a time gains nothing from syncing after the commit, and plain LMDB is simpler to trust.
+    // One big transaction at a time gains nothing from a sync that overlaps the next one.
     overlappingSync: false
   })
   silenceCommits(root)
   return root
 }
 
+/** Keeps the tables as databases of one LMDB environment. */
 class LmdbBackend implements Backend {
   readonly remedy = REMEDY
   private readonly root: RootDatabase<Uint8Array, Uint8Array>
   private readonly tables: ReadonlyMap<BackendTable, Rows>
 
   private closed: Promise<void> | undefined
-  /** The file had as many bytes after it was opened, or after the last commit. It never becomes shorter by itself. */
+  /** Size of the file when it was opened, or after the last commit. LMDB never makes its file shorter. */
   private knownBytes = 0
 
   constructor(
@@ -72,9 +72,9 @@ class LmdbBackend implements Backend {
     try {
       refuseIrregular(name)
     } catch (error) {
-      throw typed(error, name)
+      throw lmdbError(error, name)
     }
-    // The probe opens the environment, too: without a lock file that is allocated, a full disk would end it like damage.
+    // Before the probe, which opens the environment too: on a full disk a hole in the lock file would look like damage.
     allocateLockFile(name)
     checkLmdbFile(name, probe)
     try {
@@ -82,17 +82,17 @@ class LmdbBackend implements Backend {
       this.tables = new Map(BACKEND_TABLES.map((of) => [of, this.root.openDB<Uint8Array, Uint8Array>(of, BINARY)]))
       this.checkSize()
     } catch (error) {
-      throw typed(error, name)
+      throw lmdbError(error, name)
     }
   }
 
   get(table: BackendTable, key: Uint8Array): Uint8Array | undefined {
     try {
-      // lmdb lends its own buffer, which is longer than the value; its `length` says how long that is.
+      // lmdb lends its buffer, which is longer than the value. `length` is the length of the value.
       const lent = this.rows(table).getBinaryFast(key)
-      return lent === undefined ? undefined : plain(lent)
+      return lent === undefined ? undefined : unwrapped(lent)
     } catch (error) {
-      throw typed(error, this.name)
+      throw lmdbError(error, this.name)
     }
   }
 
@@ -100,18 +100,18 @@ class LmdbBackend implements Backend {
     try {
       for (const { key, value } of this.rows(table).getRange({ start: prefix })) {
         if (!startsWith(key, prefix)) return
-        yield [plain(key), plain(value)]
+        yield [unwrapped(key), unwrapped(value)]
       }
     } catch (error) {
-      throw typed(error, this.name)
+      throw lmdbError(error, this.name)
     }
   }
 
   keys(table: BackendTable, first: Uint8Array, end: Uint8Array, limit: number): Uint8Array[] {
     try {
-      return [...this.rows(table).getKeys({ start: first, end, limit })].map((key) => plain(key).slice())
+      return [...this.rows(table).getKeys({ start: first, end, limit })].map((key) => unwrapped(key).slice())
     } catch (error) {
-      throw typed(error, this.name)
+      throw lmdbError(error, this.name)
     }
   }
 
@@ -119,9 +119,9 @@ class LmdbBackend implements Backend {
     const written = { bytes: 0 }
     this.checkSize()
     try {
-      // LMDB would find out by itself, and print it among the lines of the log.
+      // Before LMDB finds out, because LMDB prints a line of its own among the lines of the log.
       if (await this.isDiskFull(bytes)) throw new NoSpaceError(this.name)
-      // A child transaction: a plain one commits what it has so far when its callback throws.
+      // A child transaction, because a plain one commits the rows so far when its callback throws.
       await this.root.childTransaction(() => this.write(changes, written))
       await this.root.flushed
     } catch (error) {
@@ -129,7 +129,7 @@ class LmdbBackend implements Backend {
       if (isIoError(cause) && (await this.isDiskFull(written.bytes))) {
         throw Object.assign(new NoSpaceError(this.name), { cause })
       }
-      throw typed(cause, this.name)
+      throw lmdbError(cause, this.name)
     }
     this.checkSize()
   }
@@ -139,21 +139,24 @@ class LmdbBackend implements Backend {
     return this.closed
   }
 
-  /** LMDB would write on into a file that was cut off, until it reads what is not there: that ends the process. */
+  /**
+   * Throws CorruptionError if the file is missing or has become shorter. LMDB would keep writing into such a file until
+   * it reads a page that is gone, which ends the process.
+   */
   private checkSize(): void {
     let size: number
     try {
       ;({ size } = statSync(this.name))
     } catch (error) {
-      throw damaged(this.name, `it is gone (${(error as NodeJS.ErrnoException).code})`)
+      throw damaged(this.name, `the file is gone (${(error as NodeJS.ErrnoException).code})`)
     }
-    if (size < this.knownBytes) throw damaged(this.name, `it was cut off to ${size} bytes, it had ${this.knownBytes}`)
+    if (size < this.knownBytes) throw damaged(this.name, `the file has shrunk from ${this.knownBytes} to ${size} bytes`)
     this.knownBytes = size
   }
 
-  // Inside the transaction every operation is done at once; what it returns is not a promise to wait for.
+  // Inside the transaction each operation is done when it returns, so its promise needs no wait.
   private async write(changes: Iterable<BackendChange>, written: { bytes: number }): Promise<void> {
-    // lmdb makes a second promise for the same commit; when both fail and one is not looked at, the process ends.
+    // lmdb makes a second promise for the same commit. If that one rejects without a handler, the process ends.
     this.root.committed.then(ignore, ignore)
     let rows = 0
     for (const { table, key, value } of changes) {
@@ -164,7 +167,7 @@ class LmdbBackend implements Backend {
     }
   }
 
-  /** LMDB reports a write that the disk took only a part of as EIO, as it does a disk that is broken. */
+  /** Tells a full disk from a broken one: LMDB reports EIO for both when the disk wrote only a part. */
   private async isDiskFull(neededBytes: number): Promise<boolean> {
     const disk = await statfs(dirname(this.name))
     return disk.bavail * disk.bsize < 2 * neededBytes + SPARE_BYTES
@@ -175,8 +178,8 @@ class LmdbBackend implements Backend {
   }
 }
 
-/** The same bytes, not as a Buffer, whose `slice` would not copy: who keeps the bytes must be able to. */
-function plain(lent: Uint8Array): Uint8Array {
+/** Returns a view of the same bytes that is no Buffer. `slice` of a Buffer does not copy, and callers copy with it. */
+function unwrapped(lent: Uint8Array): Uint8Array {
   return new Uint8Array(lent.buffer, lent.byteOffset, lent.length)
 }
 
@@ -185,10 +188,10 @@ function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
 }
 
 function ignore(): void {
-  // Somebody else handles it.
+  // `commit` handles the error.
 }
 
-/** lmdb rejects with an error whose `commitError` is a promise that rejects with the system's. */
+/** Returns the system's error behind one of lmdb's: `commitError` is a promise that rejects with it. */
 async function causeOf(error: unknown): Promise<unknown> {
   const { commitError } = error as { readonly commitError?: PromiseLike<unknown> }
   if (commitError === undefined) return error

@@ -1,15 +1,16 @@
 /**
- * LMDB's file, read without LMDB. LMDB maps the file and trusts it: where it was cut off, or where a page is not what
- * it should be, it ends the process with a signal. So the file is looked at before it is handed over. The layout is
- * that of `mdb.c` in lmdb 3.5 (data version 2) on 64-bit machines: MDB_page_header, MDB_meta, MDB_db, MDB_node,
- * MDB_ovpage.
+ * Inspects LMDB's file without LMDB. LMDB maps the file and trusts it: a file that is too short, or that has a damaged
+ * page, ends the process with a signal. So the peer inspects the file before LMDB opens it.
+ *
+ * The layout is that of `mdb.c` in lmdb 3.5 (data version 2) on 64-bit machines: MDB_page_header, MDB_meta, MDB_db,
+ * MDB_node, MDB_ovpage.
  */
 import { closeSync, fstatSync, openSync, readSync, truncateSync } from 'node:fs'
 import { endianness } from 'node:os'
 
 /**
- * Pages that are looked at unless the file is shorter than it says: the roots and branches of a large store, and some
- * of its leaves.
+ * The inspection reads at most this many pages: the roots and branches of a large store, and some of its leaves. It
+ * reads all pages of a file that is shorter than its meta page says.
  */
 const MAX_PAGES = 2048
 
@@ -17,13 +18,13 @@ const METAS = 2
 const HEADER_BYTES = 24
 const META_BYTES = 160
 const NODE_BYTES = 8
-/** MDB_db: the value of a node that names another tree. */
+/** Size of MDB_db, the value of a node that names another tree. */
 const TREE_BYTES = 48
 const MAGIC = 0xbeefc0de
 const VERSION = 2
 const NO_PAGE = 0xffff_ffff_ffff_ffffn
 const LE = endianness() === 'LE'
-/** Page numbers are half as wide elsewhere. There LMDB is left to itself, and to the probe. */
+/** On other machines page numbers are half as wide. There the peer relies on the probe alone. */
 const IS_64_BIT = process.arch.includes('64') || process.arch === 's390x'
 
 // Flags of pages and of nodes.
@@ -33,23 +34,27 @@ const META = 0x08
 const BIG = 0x01
 const TREE = 0x02
 
-/** Of a meta page: a committed state of the file. */
+/** One of the two meta pages. Each describes a committed state of the file. */
 interface Meta {
   readonly pageBytes: number
   readonly lastPage: number
   readonly transaction: bigint
-  /** Of the free list's tree and of the one that names the others. */
+  /** Root pages of the free list's tree and of the tree that names the others. */
   readonly roots: readonly number[]
 }
 
-/** Why LMDB must not open the file; undefined when it may. A file that is missing or empty is one to be made. */
+/**
+ * Returns why LMDB must not open the file, or undefined if it may. LMDB makes a file that is missing or empty.
+ *
+ * Empties a file of zeros that LMDB has never flushed.
+ */
 export function inspectLmdbFile(path: string, maxPages = MAX_PAGES): string | undefined {
   const file = IS_64_BIT ? openIfThere(path) : undefined
   if (file === undefined) return undefined
   try {
     const { size } = fstatSync(file)
-    // LMDB writes its first pages in one go, and flushes them with its first transaction. A crash before that leaves
-    // this.
+    // LMDB writes its first pages when it makes the file, and flushes them with its first transaction. A power loss
+    // in between leaves zeros.
     if (size === 0 || isUnwritten(file, size)) {
       truncateSync(path, 0)
       return undefined
@@ -57,9 +62,9 @@ export function inspectLmdbFile(path: string, maxPages = MAX_PAGES): string | un
     const meta = newestMeta(file)
     if (typeof meta === 'string') return meta
     const needed = (meta.lastPage + 1) * meta.pageBytes
-    // Pages at the end that were taken and freed in one transaction are never written, so a file may be shorter. Then
-    // every page is looked at.
-    return new Walk(file, Math.floor(size / meta.pageBytes), meta, size < needed ? Infinity : maxPages).run()
+    // A sound file may be shorter: LMDB never writes pages at the end that one transaction both allocated and freed.
+    // Then the inspection reads every page.
+    return new TreeWalk(file, Math.floor(size / meta.pageBytes), meta, size < needed ? Infinity : maxPages).run()
   } finally {
     closeSync(file)
   }
@@ -87,14 +92,14 @@ function newestMeta(file: number): Meta | string {
   return second.transaction > first.transaction ? second : first
 }
 
-/** Both must be whole: LMDB overwrites the older one, in one sector, so no crash leaves one that is broken. */
+/** Requires a whole meta page. LMDB overwrites the older of the two, in one sector, so no crash leaves a broken one. */
 function readMeta(file: number, number: number, offset: number): Meta | string {
   const bytes = read(file, offset, META_BYTES)
   if (bytes.length < META_BYTES) return `the file ends in meta page ${number}`
-  const meta = new Fields(bytes)
+  const meta = new FieldReader(bytes)
   const isMeta = (meta.u16(18) & META) !== 0 && meta.number(0) === number
   if (!isMeta || meta.u32(HEADER_BYTES) !== MAGIC) {
-    return number === 0 ? 'it does not begin as an LMDB file does' : `meta page ${number} is damaged`
+    return number === 0 ? 'it does not begin like an LMDB file' : `meta page ${number} is damaged`
   }
   const version = meta.u32(HEADER_BYTES + 4) & 0xffff
   if (version !== VERSION) return `LMDB's data version is ${version}, not ${VERSION}`
@@ -114,8 +119,8 @@ function readMeta(file: number, number: number, offset: number): Meta | string {
   }
 }
 
-/** Walks the trees, level by level, so that a bound leaves out leaves first. */
-class Walk {
+/** Checks the pages of the trees level by level, so that a limit on the number of pages leaves out leaves first. */
+class TreeWalk {
   private problem: string | undefined
   private queue: number[]
 
@@ -132,7 +137,7 @@ class Walk {
   run(): string | undefined {
     for (const root of this.queue) this.checkPlace(root, 1, 'the meta page')
     for (let at = 0; at < this.queue.length && at < this.maxPages && this.problem === undefined; at++) {
-      // A tree that leads back into itself would have no end.
+      // Otherwise a tree that contains itself would have no end.
       if (at > this.meta.lastPage) return 'its trees have more pages than the file'
       this.visit(this.queue[at]!)
     }
@@ -141,10 +146,10 @@ class Walk {
 
   private visit(number: number): void {
     const { pageBytes } = this.meta
-    const page = new Fields(read(this.file, number * pageBytes, pageBytes))
+    const page = new FieldReader(read(this.file, number * pageBytes, pageBytes))
     const kind = page.length < pageBytes ? 0 : page.u16(18) & (BRANCH | LEAF)
     if ((kind !== BRANCH && kind !== LEAF) || page.number(0) !== number) {
-      return this.refuse(`page ${number} is not what belongs there`)
+      return this.refuse(`page ${number} has the wrong number or type`)
     }
     try {
       this.visitNodes(number, kind, page)
@@ -154,10 +159,10 @@ class Walk {
     }
   }
 
-  private visitNodes(number: number, kind: number, page: Fields): void {
+  private visitNodes(number: number, kind: number, page: FieldReader): void {
     const lower = page.u16(20)
     const upper = page.u16(22)
-    // Between the two is the room that LMDB would write into.
+    // LMDB writes new nodes into the room between the two.
     if (lower % 2 !== 0 || lower > upper || HEADER_BYTES + upper > page.length) throw new BeyondError()
     for (let i = 0; i < lower / 2; i++) {
       const at = page.u16(HEADER_BYTES + 2 * i)
@@ -170,12 +175,12 @@ class Walk {
     }
   }
 
-  private leaf(number: number, page: Fields, node: number): void {
+  private leaf(number: number, page: FieldReader, node: number): void {
     const flags = page.u16(node + 4)
     const data = node + NODE_BYTES + page.u16(node + 6)
     const dataBytes = page.u16(node) + page.u16(node + 2) * 65_536
     if ((flags & BIG) !== 0) {
-      // The pages of a large value. What is in them has a checksum of its own (see layout.ts).
+      // The pages of a large value. A checksum of the page store covers their content (see layout.ts).
       const pages = page.number(data + 16)
       return this.checkPlace(page.number(data), Math.max(pages, 1), `page ${number}`)
     }
@@ -196,7 +201,7 @@ class Walk {
     if (first < METAS || first + count - 1 > lastPage)
       this.refuse(`${from} names page ${first}, the last one is ${lastPage}`)
     else if (first + count > this.pages) {
-      this.refuse(`it is cut off: ${this.pages * pageBytes} bytes are left, of ${(lastPage + 1) * pageBytes}`)
+      this.refuse(`it is cut off: it has ${this.pages * pageBytes} of ${(lastPage + 1) * pageBytes} bytes`)
     }
   }
 
@@ -205,7 +210,7 @@ class Walk {
   }
 }
 
-/** Fewer bytes where the file ends. */
+/** Returns fewer bytes than `length` if the file ends. */
 function read(file: number, offset: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length)
   let done = 0
@@ -217,13 +222,13 @@ function read(file: number, offset: number, length: number): Uint8Array {
   return bytes.subarray(0, done)
 }
 
-/** A field lies beyond the bytes that it is read from: a number before it is not what LMDB wrote. */
+/** A field lies beyond the bytes of its page, so LMDB did not write the number that leads there. */
 class BeyondError extends Error {
   override readonly name = 'BeyondError'
 }
 
-/** Numbers in some bytes of the file. Throws BeyondError for one that is not all there. */
-class Fields {
+/** Reads numbers from bytes of the file. Throws BeyondError if the bytes end before a number does. */
+class FieldReader {
   private readonly view: DataView
 
   constructor(bytes: Uint8Array) {
@@ -253,7 +258,7 @@ class Fields {
     return this.view.getBigUint64(at, LE)
   }
 
-  /** Rounded where it is too large to be of use: it stays too large. */
+  /** Rounds a number above 2^53. Such a number is too large for any file, before and after. */
   number(at: number): number {
     return Number(this.u64(at))
   }

@@ -1,41 +1,49 @@
-/** A backend in memory for simulations and tests: commits complete when an injected scheduler says so, a crash undoes the rest. */
+/** A backend in memory, for simulations and tests. The caller decides when commits reach the disk, and when it crashes. */
 import { fromString } from 'uint8arrays/from-string'
 import { toString } from 'uint8arrays/to-string'
 import { BACKEND_TABLES, type Backend, type BackendChange, type BackendTable } from './backend.js'
 
 export interface MemoryStorageInit {
   readonly name?: string
-  /** Calls back later, once, in virtual or real time: when a commit has reached the disk. */
+  /** Calls `callback` once, later: the commit has reached the disk. Time may be virtual or real. */
   readonly schedule: (callback: () => void) => void
 }
 
-/** What survives a crash. Each `open` gives a backend over it, as a process that starts opens its files. */
+/** The disk under backends in memory. Its rows survive a crash. */
 export interface MemoryStorage {
+  /** Opens a backend, as a process opens its files when it starts. */
   open(): Backend
-  /** The process dies: its backends never answer again. A commit under way is lost, or kept whole where the disk had it already. */
+  /**
+   * Ends the process: its commits never settle. The storage drops a pending commit, or keeps all of it where
+   * `keepPending` says that it had reached the disk.
+   */
   crash(options?: { readonly keepPending?: boolean }): void
-  /** Another storage with the rows that are stored now. */
+  /** Returns another storage with the same rows. */
   copy(): MemoryStorage
-  /** Commits fail with this error from now on; undefined: they succeed again. */
+  /** Commits reject with this error from now on, or succeed again where it is undefined. */
   failWith(error: Error | undefined): void
-  /** Flips one bit of one stored value, as a bad disk would. Returns false when there is no such row. */
+  /**
+   * Flips one bit of the value at `position` in the order of insertion, as a bad disk would. Returns false if there is
+   * no such bit.
+   */
   damage(table: BackendTable, position: number, bit: number): boolean
-  /** Rows stored. */
+  /** Number of rows. */
   readonly size: number
 }
 
 type Rows = Map<string, Uint8Array>
 
 export function createMemoryStorage(init: MemoryStorageInit): MemoryStorage {
-  return new Storage(init)
+  return new SharedRows(init)
 }
 
-class Storage implements MemoryStorage {
+/** Holds the rows that its backends share. */
+class SharedRows implements MemoryStorage {
   readonly name: string
   readonly tables = new Map<BackendTable, Rows>(BACKEND_TABLES.map((table) => [table, new Map()]))
   readonly schedule: (callback: () => void) => void
   failure: Error | undefined
-  /** Raised at each crash: what older backends started does nothing any more. */
+  /** The crashes so far. A commit that began before the last crash has no effect. */
   life = 0
   pending: readonly BackendChange[] | undefined
 
@@ -59,7 +67,7 @@ class Storage implements MemoryStorage {
   }
 
   copy(): MemoryStorage {
-    const copy = new Storage({ name: this.name, schedule: this.schedule })
+    const copy = new SharedRows({ name: this.name, schedule: this.schedule })
     for (const [table, rows] of this.tables) {
       for (const [key, value] of rows) copy.rows(table).set(key, value)
     }
@@ -90,11 +98,12 @@ class Storage implements MemoryStorage {
   }
 }
 
+/** Reads and writes the rows of a storage until the next crash. */
 class MemoryBackend implements Backend {
   readonly name: string
 
   constructor(
-    private readonly storage: Storage,
+    private readonly storage: SharedRows,
     private readonly life: number
   ) {
     this.name = storage.name
@@ -107,7 +116,7 @@ class MemoryBackend implements Backend {
   *entries(table: BackendTable, prefix: Uint8Array): Iterable<readonly [Uint8Array, Uint8Array]> {
     const start = toString(prefix, 'base16')
     const rows = [...this.storage.rows(table)].filter(([key]) => key.startsWith(start))
-    // Code units of lower-case hexadecimal digits order as the bytes do.
+    // Lower-case hexadecimal digits sort like the bytes that they stand for.
     rows.sort(([a], [b]) => (a < b ? -1 : 1))
     for (const [key, value] of rows) yield [fromString(key, 'base16'), value]
   }
@@ -123,7 +132,7 @@ class MemoryBackend implements Backend {
 
   commit(changes: Iterable<BackendChange>): Promise<void> {
     return new Promise((resolve, reject) => {
-      // The caller keeps its arrays, so what is stored are copies.
+      // Copies, because the caller may reuse its arrays.
       const copies = [...changes].map((change) => ({ ...change, value: change.value?.slice() }))
       if (this.life !== this.storage.life) return
       this.storage.pending = copies

@@ -1,9 +1,10 @@
 /**
- * The page store: changes in memory, in two generations, over a backend.
+ * The page store: two memtables over a backend, as in a log-structured merge tree.
  *
- * New changes go to the newest table. `freeze` sets that table aside with the log index that it stands at, and `flush` writes it to
- * the backend in one transaction, while further entries change a fresh table. Reads look in the newest, then the frozen table, then
- * the backend. Each generation may hold half of `maxTableBytes`; a caller that sees `full` must wait for the flush before it applies more.
+ * Changes go to the active memtable. `freeze` sets that memtable aside with its log index, and `flush` writes it to the
+ * backend in one transaction while further entries change a new active memtable. Reads look in the active memtable,
+ * then in the frozen one, then in the backend. Each memtable may take half of `maxMemtableBytes`; a caller that finds
+ * `isFull` waits for the flush before it applies more.
  */
 import { assert } from '@quire/protocol'
 import type { RecordKind, RecordTypes, RestoredState, StateStore, StoredPage } from '../state/index.js'
@@ -20,48 +21,55 @@ import {
   readRecords,
   readVersion
 } from './layout.js'
-import { ChangeTable } from './table.js'
+import { Memtable } from './memtable.js'
 
 export interface PageStoreInit {
-  /** Belongs to the store from here on. */
+  /** The store owns the backend from here on. */
   readonly backend: Backend
-  /** Changed pages and records held in memory, both generations together. Overrun by one log entry at most. Default 32 MiB. */
-  readonly maxTableBytes?: number
+  /** Limit of both memtables together, which one log entry may exceed. Default 32 MiB. */
+  readonly maxMemtableBytes?: number
 }
 
 export interface PageStore extends StateStore {
-  /** What the backend holds: to be walked once, at the start. Its pages are read as they are needed. Throws CorruptionError. */
+  /**
+   * The records in the backend, for one iteration at the start. The store reads pages when it needs them. The iteration
+   * throws CorruptionError.
+   */
   readonly restored: RestoredState
-  /** Log index up to which everything is on disk: entries up to it are not needed to recover. */
+  /** The backend has everything up to this log index, so a recovery starts from the next entry. */
   readonly durableIndex: number
-  /** Memory held by changes, an estimate. */
-  readonly tableBytes: number
-  /** The newest generation has reached its bound. */
-  readonly full: boolean
-  /** A frozen generation is not on disk yet. */
-  readonly frozen: boolean
-  /** Sets the newest generation aside: the state after log index `appliedIndex`. Only while none is frozen. */
+  /** Estimate of the memory that the memtables take. */
+  readonly memtableBytes: number
+  /** The active memtable has reached its limit. */
+  readonly isFull: boolean
+  /** A frozen memtable waits for its flush. */
+  readonly hasFrozen: boolean
+  /** Sets the active memtable aside as the state after log index `appliedIndex`. Requires that none is frozen. */
   freeze(appliedIndex: number): void
-  /** Writes the frozen generation and resolves when it is durable. Rejects with NoSpaceError or what the backend reports; may be repeated. */
+  /**
+   * Writes the frozen memtable, and resolves when it is durable. Rejects with NoSpaceError or another error of the
+   * backend; the caller may then repeat the flush.
+   */
   flush(): Promise<void>
-  /** Closes the backend; what is not flushed is dropped. After the last `flush` has settled. */
+  /** Closes the backend and drops the memtables. The caller waits for the last `flush` to settle first. */
   close(): Promise<void>
 }
 
-/** Throws VersionMismatchError where another format wrote the backend, and CorruptionError. */
+/** Throws VersionMismatchError if the backend has another format, and CorruptionError if it is damaged. */
 export function createPageStore(init: PageStoreInit): PageStore {
-  return new Store(init.backend, init.maxTableBytes ?? 32 * 1024 * 1024)
+  return new MemtableStore(init.backend, init.maxMemtableBytes ?? 32 * 1024 * 1024)
 }
 
-class Store implements PageStore {
+/** Keeps pages and records in memtables until a flush writes them to the backend. */
+class MemtableStore implements PageStore {
   readonly restored: RestoredState
   durableIndex: number
-  private newest = new ChangeTable()
-  private old: { readonly table: ChangeTable; readonly appliedIndex: number } | undefined
+  private active = new Memtable()
+  private frozen: { readonly memtable: Memtable; readonly appliedIndex: number } | undefined
 
   constructor(
     private readonly backend: Backend,
-    private readonly maxTableBytes: number
+    private readonly maxMemtableBytes: number
   ) {
     const isFresh = !checkFormat(backend)
     if (isFresh) refuseRows(backend)
@@ -83,72 +91,72 @@ class Store implements PageStore {
 
   pages(file: number): Iterable<number> {
     const pages = new Set<number>()
-    const older = this.old?.table
+    const older = this.frozen?.memtable
     for (const [key] of this.backend.entries('heads', fileKeyPrefix(file))) {
       if (key.length !== PAGE_KEY_BYTES) throw corruption(this.backend, `a page of file ${file} has a damaged key`)
       const page = pageOfKey(key)
       if (older?.hides(file, page) !== true) pages.add(page)
     }
     for (const page of older?.pagesOf(file) ?? []) pages.add(page)
-    for (const page of [...pages]) if (this.newest.hides(file, page)) pages.delete(page)
-    for (const page of this.newest.pagesOf(file)) pages.add(page)
+    for (const page of [...pages]) if (this.active.hides(file, page)) pages.delete(page)
+    for (const page of this.active.pagesOf(file)) pages.add(page)
     return pages
   }
 
   write(file: number, page: number, stored: StoredPage): void {
-    this.newest.write(file, page, stored)
+    this.active.write(file, page, stored)
   }
 
   remove(file: number, first: number, end: number): void {
-    this.newest.remove(file, first, end)
+    this.active.remove(file, first, end)
   }
 
   put<K extends RecordKind>(kind: K, a: number, b: number, value: RecordTypes[K] | undefined): void {
-    this.newest.put(kind, a, b, value)
+    this.active.put(kind, a, b, value)
   }
 
-  // -- generations
+  // -- memtables
 
-  get tableBytes(): number {
-    return this.newest.bytes + (this.old?.table.bytes ?? 0)
+  get memtableBytes(): number {
+    return this.active.bytes + (this.frozen?.memtable.bytes ?? 0)
   }
 
-  get full(): boolean {
-    return this.newest.bytes >= this.maxTableBytes / 2
+  get isFull(): boolean {
+    return this.active.bytes >= this.maxMemtableBytes / 2
   }
 
-  get frozen(): boolean {
-    return this.old !== undefined
+  get hasFrozen(): boolean {
+    return this.frozen !== undefined
   }
 
   freeze(appliedIndex: number): void {
-    assert(this.old === undefined, `frozen at ${this.old?.appliedIndex}, again at ${appliedIndex}`)
-    assert(appliedIndex >= this.durableIndex, `frozen at ${appliedIndex}, durable is ${this.durableIndex}`)
-    this.old = { table: this.newest, appliedIndex }
-    this.newest = new ChangeTable()
+    assert(this.frozen === undefined, `freeze at ${appliedIndex}, already frozen at ${this.frozen?.appliedIndex}`)
+    assert(appliedIndex >= this.durableIndex, `freeze at ${appliedIndex}, durable at ${this.durableIndex}`)
+    this.frozen = { memtable: this.active, appliedIndex }
+    this.active = new Memtable()
   }
 
   async flush(): Promise<void> {
-    const old = this.old
-    if (old === undefined) return
-    await this.backend.commit(old.table.changes(old.appliedIndex, this.backend), old.table.bytes)
-    // Only now: until the backend answers from these rows, the table does.
-    this.durableIndex = old.appliedIndex
-    this.old = undefined
+    if (this.frozen === undefined) return
+    const { memtable, appliedIndex } = this.frozen
+    await this.backend.commit(memtable.changes(appliedIndex, this.backend), memtable.bytes)
+    // Only now, because the memtable answers reads until the backend has the rows.
+    this.durableIndex = appliedIndex
+    this.frozen = undefined
   }
 
   async close(): Promise<void> {
     await this.backend.close()
   }
 
-  /** As the generations in memory have it. null: removed; undefined: the backend knows. */
+  /** Looks the page up in the memtables: null if an entry removed it, undefined if only the backend knows. */
   private changed(file: number, page: number): StoredPage | null | undefined {
-    const newest = this.newest.page(file, page)
-    return newest === undefined ? this.old?.table.page(file, page) : newest
+    const changed = this.active.page(file, page)
+    return changed === undefined ? this.frozen?.memtable.page(file, page) : changed
   }
 }
 
-/** A store without a format has never been written; rows in it are not ours, or its first row is lost. */
+/** Throws CorruptionError for rows without a format. They are not the page store's, or its first row is lost. */
 function refuseRows(backend: Backend): void {
   for (const _row of backend.entries('records', new Uint8Array(0))) {
     throw corruption(backend, 'the store has rows and no format')

@@ -1,22 +1,26 @@
-/** Whole numbers, as ranges that neither overlap nor touch: what it takes depends on the ranges, not on the numbers. */
-
 export interface Range {
   readonly first: number
-  /** Not part of it. */
+  /** The first number after the range. */
   readonly end: number
 }
 
+/**
+ * A set of whole numbers that stores ranges.
+ *
+ * The ranges neither overlap nor touch, so memory and time depend on the number of ranges and not on their length.
+ */
 export class RangeSet {
   /** In ascending order. */
   private ranges: Range[] = []
 
+  /** Number of ranges. */
   get size(): number {
     return this.ranges.length
   }
 
   add(first: number, end: number): void {
     if (first >= end) return
-    // Those that the new one overlaps or touches become part of it.
+    // The new range absorbs each range that it overlaps or touches.
     const from = this.firstEndingFrom(first)
     let to = from
     while (to < this.ranges.length && this.ranges[to]!.first <= end) to++

@@ -50,7 +50,7 @@ export interface ReplicaStorage extends IdentityStorage {
 export interface ReplicaLimits {
   readonly segmentBytes?: number
   readonly logCacheBytes?: number
-  readonly maxTableBytes?: number
+  readonly maxMemtableBytes?: number
   readonly checkpointEntries?: number
   readonly checkpointIntervalMs?: number
 }
@@ -147,10 +147,10 @@ function joinFaults(onFault: ReplicaInit['onFault']): (of: 'log' | 'pages', faul
 }
 
 async function openPages({ storage, clock, limits = {}, onApplied, onFault }: ReplicaInit): Promise<Applier> {
-  const { maxTableBytes, checkpointEntries, checkpointIntervalMs } = limits
+  const { maxMemtableBytes, checkpointEntries, checkpointIntervalMs } = limits
   const backend = storage.openPages()
   try {
-    const store = createPageStore({ backend, maxTableBytes })
+    const store = createPageStore({ backend, maxMemtableBytes })
     return createApplier({ store, clock, checkpointEntries, checkpointIntervalMs, onApplied, onFault })
   } catch (error) {
     await backend.close()

@@ -36,7 +36,7 @@ export interface PeerWorld {
 export interface PeerSettings {
   readonly diskLatencyMs: number
   readonly segmentBytes: number
-  readonly maxTableBytes: number
+  readonly maxMemtableBytes: number
   readonly checkpointEntries: number
   readonly checkpointIntervalMs: number
   /** The round trip that the cluster is founded with. */

@@ -160,7 +160,7 @@ export function withThinLines(drawn: Settings): Settings {
     ...rest,
     mixes: [...rest.mixes, 'thin lines'],
     faults: { ...faults, everyMs: Infinity, ttlMs: THIN_TTL_MS },
-    peer: { ...peer, creditBytes: 1_048_576, maxFaults: 256, maxProposalBytes: 8_388_608, maxTableBytes: 1_048_576 },
+    peer: { ...peer, creditBytes: 1_048_576, maxFaults: 256, maxProposalBytes: 8_388_608, maxMemtableBytes: 1_048_576 },
     network: { ...network, lineBytesPerMs: 100, highWaterBytes: 262_144 },
     client: {
       ...client,
@@ -223,7 +223,7 @@ function drawMix(random: RandomSource): Settings {
     peer: {
       diskLatencyMs: random.pick([0.3, 1, 4]),
       segmentBytes: random.pick([16_384, 65_536]),
-      maxTableBytes: random.pick([32_768, 131_072, 1_048_576]),
+      maxMemtableBytes: random.pick([32_768, 131_072, 1_048_576]),
       checkpointEntries: random.pick([5, 20, 100, 1000]),
       checkpointIntervalMs: random.pick([100, 500, 5000]),
       roundTripMs: DEFAULT_ROUND_TRIP_MS,

@@ -1,6 +1,8 @@
 /**
- * One generation of changes: the newest pages and records since the last freeze, each once however often it changed. Pages that were
- * removed are kept as ranges: removing a large file costs the same as removing one page.
+ * The changes between two checkpoints, in memory.
+ *
+ * A memtable holds the newest version of each changed page and record. It holds removed pages as ranges, so the removal
+ * of a large file costs as much as the removal of one page.
  */
 import { PairMap, type RecordKind, type RecordTypes, type StoredPage } from '../state/index.js'
 import type { Backend, BackendChange } from './backend.js'
@@ -17,10 +19,10 @@ import {
 } from './layout.js'
 import { RangeSet } from './range-set.js'
 
-// What an entry costs beside its page's bytes: maps, keys, objects. Rough, and on the high side.
+// Estimates of the memory for maps, keys and objects, on the high side. A page adds its bytes.
 const PAGE_OVERHEAD_BYTES = 256
 const RANGE_BYTES = 128
-/** Rows that are looked for at a time where pages were removed. */
+/** A commit looks up the rows of removed pages this many at a time, because a range may have many. */
 const KEYS_AT_ONCE = 128
 const RECORD_BYTES: { readonly [K in RecordKind]: number } = {
   config: 4096,
@@ -35,11 +37,12 @@ const RECORD_BYTES: { readonly [K in RecordKind]: number } = {
 
 type Records = { readonly [K in RecordKind]: PairMap<RecordTypes[K] | null> }
 
-export class ChangeTable {
-  private readonly pageTable = new PairMap<StoredPage>()
-  /** Pages removed in this generation, by file. A page that was written afterwards is in `pageTable`. */
+/** Collects the changes of the entries between two checkpoints. */
+export class Memtable {
+  private readonly written = new PairMap<StoredPage>()
+  /** Removed pages by file. A page that an entry wrote after its removal is also in `written`. */
   private readonly removed = new Map<number, RangeSet>()
-  /** null: removed. */
+  /** null: an entry removed the record. */
   private readonly records: Records = {
     config: new PairMap(),
     founding: new PairMap(),
@@ -50,25 +53,27 @@ export class ChangeTable {
     owner: new PairMap(),
     answer: new PairMap()
   }
-  /** Estimate of the memory held. */
+  /** Estimate of the memory that the memtable takes. */
   bytes = 0
 
-  /** null: removed. undefined: not changed in this generation. */
+  /** Returns null for a removed page, and undefined for a page without a change. */
   page(file: number, page: number): StoredPage | null | undefined {
-    return this.pageTable.get(file, page) ?? (this.hides(file, page) ? null : undefined)
+    return this.written.get(file, page) ?? (this.hides(file, page) ? null : undefined)
   }
 
-  /** The page was removed in this generation: what older ones say of it holds no more. */
+  /** Returns whether an entry removed the page, so that older versions of it no longer count. */
   hides(file: number, page: number): boolean {
     return this.removed.get(file)?.has(page) ?? false
   }
 
+  /** Numbers of the file's pages in this memtable, in any order. */
   pagesOf(file: number): Iterable<number> {
-    return this.pageTable.inner(file).keys()
+    return this.written.inner(file).keys()
   }
 
+  /** Keeps `stored.bytes`, which the caller no longer changes. */
   write(file: number, page: number, stored: StoredPage): void {
-    const replaced = this.pageTable.set(file, page, stored)
+    const replaced = this.written.set(file, page, stored)
     this.bytes += stored.bytes.length - (replaced?.bytes.length ?? -PAGE_OVERHEAD_BYTES)
   }
 
@@ -76,7 +81,7 @@ export class ChangeTable {
   remove(file: number, first: number, end: number): void {
     for (const page of [...this.pagesOf(file)]) {
       if (page < first || page >= end) continue
-      const { bytes } = this.pageTable.delete(file, page)!
+      const { bytes } = this.written.delete(file, page)!
       this.bytes -= bytes.length + PAGE_OVERHEAD_BYTES
     }
     let ranges = this.removed.get(file)
@@ -86,6 +91,7 @@ export class ChangeTable {
     this.bytes += (ranges.size - before) * RANGE_BYTES
   }
 
+  /** undefined removes the record. */
   put<K extends RecordKind>(kind: K, a: number, b: number, value: RecordTypes[K] | undefined): void {
     const table: PairMap<RecordTypes[K] | null> = this.records[kind]
     const before = table.size
@@ -94,18 +100,18 @@ export class ChangeTable {
   }
 
   /**
-   * The rows that bring `backend` from the generation before to this one, at log index `appliedIndex`. Made as they are asked for, while
-   * the backend writes them.
+   * Yields the rows that bring `backend` to the state after log index `appliedIndex`. Encodes each row when the backend
+   * asks for it.
    */
   *changes(appliedIndex: number, backend: Pick<Backend, 'keys'>): Iterable<BackendChange> {
     yield { table: 'records', key: FORMAT_KEY, value: numberValue(FORMAT_KEY, STORE_FORMAT) }
     yield { table: 'records', key: APPLIED_KEY, value: numberValue(APPLIED_KEY, appliedIndex) }
     for (const kind of Object.keys(this.records) as RecordKind[]) yield* this.recordChanges(kind)
-    // Before the pages, some of which were written anew after they were removed.
+    // Removals first: an entry may have written a page again after it removed the page.
     for (const [file, ranges] of this.removed) {
       for (const { first, end } of ranges) yield* removals(backend, pageKey(file, first), pageKey(file, end))
     }
-    for (const [file, page, stored] of this.pageTable.entries()) {
+    for (const [file, page, stored] of this.written.entries()) {
       const key = pageKey(file, page)
       const { head, body } = encodePage(key, stored)
       yield { table: 'heads', key, value: head }
@@ -122,7 +128,7 @@ export class ChangeTable {
   }
 }
 
-/** Only pages that were written have rows; they are looked for a few at a time, because there may be many. */
+/** Yields the removal of each row that `backend` has in the range. */
 function* removals(backend: Pick<Backend, 'keys'>, first: Uint8Array, end: Uint8Array): Iterable<BackendChange> {
   let keys: Uint8Array[]
   do {
