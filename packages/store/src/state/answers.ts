@@ -1,15 +1,17 @@
-/**
- * Answers of applied requests, so that a request that comes again (its answer was lost with a leader or a connection) is
- * answered again and not applied again.
- */
 import type { Answer } from './answer.js'
 import type { StateRecord, StateStore } from './records.js'
 import type { SessionId } from './view.js'
 import { PairMap } from './pair-map.js'
 
-/** Requests of one session that may be unsettled at once. Bounds what is remembered for a client that never settles. */
+/** Limits the unsettled requests of a session, and so the answers kept for a client that never settles. */
 export const MAX_UNSETTLED_REQUESTS = 1024
 
+/**
+ * Remembers the answers of applied requests until the client has settled them.
+ *
+ * A client repeats a request whose answer was lost with a leader or a connection. The state machine then returns the
+ * remembered answer instead of applying the request again.
+ */
 export class Answers {
   private readonly table = new PairMap<Answer>()
 
@@ -24,7 +26,7 @@ export class Answers {
     this.store.put('answer', answer.session, answer.seq, answer)
   }
 
-  /** Forgets the answers below `settled`; all of the session's when it is absent. */
+  /** Forgets the session's answers below `settled`, or all of them where it is absent. */
   forget(session: SessionId, settled = Number.MAX_SAFE_INTEGER): void {
     for (const seq of [...this.table.inner(session).keys()]) {
       if (seq >= settled) continue

@@ -1,12 +1,14 @@
 /**
- * A checksum of the whole logical state, to compare replicas with. Not cryptographic: it finds bugs and damage, not malice.
- * The hashes of all parts are added up, so that the order in which tables are walked does not matter.
+ * A checksum of the whole logical state, which replicas compare.
+ *
+ * The checksum detects bugs and damage, but not malice, because it is not cryptographic. It is the sum of the hashes of
+ * all parts, so it does not depend on their order.
  */
 export class Digest {
   private low = 0
   private high = 0
 
-  /** Adds one part: what it is, as text, and its bytes. */
+  /** Adds one part, which `label` identifies. */
   add(label: string, bytes: Uint8Array): void {
     let a = 0x811c9dc5
     let b = 0x2545f491
@@ -25,7 +27,7 @@ export class Digest {
   }
 }
 
-/** The finaliser of MurmurHash3: every input bit reaches every output bit. */
+/** The finalizer of MurmurHash3, in which each input bit affects each output bit. */
 function finish(hash: number): number {
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)

@@ -1,8 +1,12 @@
-/** Files by id and by path. Records are immutable: a change makes a new one. */
 import { assert, type WireFileStat } from '@quire/protocol'
 import type { FileData, StateRecord, StateStore } from './records.js'
 import type { FileId, FileRecord, SessionId } from './view.js'
 
+/**
+ * Finds files by their ids or paths.
+ *
+ * File records are immutable: a change makes a new record.
+ */
 export class Namespace {
   private readonly files = new Map<FileId, FileRecord>()
   private readonly byPath = new Map<string, FileId>()
@@ -24,7 +28,7 @@ export class Namespace {
     return this.link({ ...stat, linked: true, sessions: new Set<SessionId>() })
   }
 
-  /** Only its id leads to it, until it is linked. */
+  /** Creates a file without a path. Only its id leads to it until `name` gives it a path. */
   createUnnamed(stat: WireFileStat): FileRecord {
     assert(stat.path === '', `an unnamed file with the path ${stat.path}`)
     return this.set({ ...stat, linked: false, sessions: new Set<SessionId>() })
@@ -34,36 +38,37 @@ export class Namespace {
     return this.set({ ...this.getOrThrow(id), ...changes })
   }
 
-  /** The path of `record` leads nowhere any more; who knows the file by its id still finds it. */
+  /** Removes the path of the file. The file's id still leads to it. */
   unlink(record: FileRecord): void {
     this.forgetPath(record.path)
     this.set({ ...record, linked: false })
   }
 
-  /** Moves the file to a path that is not in use. */
+  /** Moves the file to a free path. */
   move(record: FileRecord, path: string): void {
     this.forgetPath(record.path)
     this.link({ ...record, path })
   }
 
-  /** Gives an unnamed file a path that is not in use. */
+  /** Gives an unnamed file a free path. */
   name(record: FileRecord, path: string): FileRecord {
-    assert(record.path === '', `file ${record.id} is named ${path}, but was ${record.path} before`)
+    assert(record.path === '', `file ${record.id} cannot be named ${path}: its path was ${record.path}`)
     return this.link({ ...record, linked: true, path })
   }
 
-  /** Of a file that no path leads to. */
+  /** Removes a file without a path. */
   remove(record: FileRecord): void {
-    assert(!record.linked, `${record.path} is removed, but a path leads to it`)
+    assert(!record.linked, `${record.path} still leads to file ${record.id}, which is to be removed`)
     this.files.delete(record.id)
     this.store.put('file', record.id, 0, undefined)
   }
 
-  /** Sessions that map a file are shared by all of its records: they are restored from the mappings. */
+  /** Returns the set of sessions that map the file. All records of a file share one set. */
   sessionsOf(id: FileId): Set<SessionId> {
     return this.getOrThrow(id).sessions as Set<SessionId>
   }
 
+  /** Returns up to `limit` files whose path starts with `prefix` and comes after `after`, in order of code units. */
   list(prefix: string, after: string, limit: number): FileRecord[] {
     const found: FileRecord[] = []
     let at = this.firstFrom(after > prefix ? after : prefix)
@@ -72,7 +77,7 @@ export class Namespace {
       const path = this.paths[at]
       if (path === undefined || !path.startsWith(prefix)) break
       const record = this.getByPath(path)
-      assert(record !== undefined, `${path} is listed but not there`)
+      assert(record !== undefined, `${path} is in the list of paths but leads to no file`)
       found.push(record)
     }
     return found
@@ -83,7 +88,7 @@ export class Namespace {
       this.files.set(file.id, { ...file, sessions: new Set<SessionId>() })
       if (file.linked) this.byPath.set(file.path, file.id)
     }
-    // Without a comparator: by code units, as `<` orders strings.
+    // Without a comparator, `sort` orders strings by code units, like `<`.
     this.paths = [...this.byPath.keys()].sort()
   }
 
@@ -108,7 +113,7 @@ export class Namespace {
   }
 
   private link(record: FileRecord): FileRecord {
-    assert(!this.byPath.has(record.path), `${record.path} leads to a file already`)
+    assert(!this.byPath.has(record.path), `${record.path} already leads to a file`)
     this.set(record)
     this.byPath.set(record.path, record.id)
     this.paths.splice(this.firstFrom(record.path), 0, record.path)
@@ -120,7 +125,7 @@ export class Namespace {
     this.paths.splice(this.firstFrom(path), 1)
   }
 
-  /** Position of the first path that is not before `path`. */
+  /** Returns the position of the first path that does not come before `path`. */
   private firstFrom(path: string): number {
     let low = 0
     let high = this.paths.length

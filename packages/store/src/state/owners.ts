@@ -1,28 +1,28 @@
-/**
- * Who owns which page, and under which epoch.
- *
- * A page's epoch rises by one at each transfer (a release to nobody is one) and is never used again, which is what makes it a
- * fencing token: a writeback or handover that names (session, epoch) can apply only while exactly that ownership lasts. A
- * handover from nobody names an epoch as well; were unowned pages compared as epoch 0, one that was proposed before a page was
- * owned and released again would apply a second time.
- *
- * So epochs must outlive ownerships, yet memory must not grow with every page that was ever owned. A released page keeps its
- * record for a while. When more than MAX_RELEASED of them are held, all are forgotten at once, and `floor` rises to the highest
- * epoch among them: a page without a record stands at the floor, so its epoch never goes back and its next owner gets one that it
- * never had. Forgetting all at once makes the floor move rarely. A handover from nobody that was on its way when the floor moved
- * is refused (`done: false`) and has to be proposed anew with the epoch that now holds.
- *
- * All of this is a function of the log alone: the limit is part of the state's meaning and the same on every peer.
- */
 import type { StateRecord, StateStore } from './records.js'
 import type { FileId, PageOwner, SessionId } from './view.js'
 import { PairMap } from './pair-map.js'
 
-/** Changing it changes what a log means: raise COMMAND_VERSION with it. */
+/** Limits the records of released pages. A change of the limit changes the meaning of a log: raise COMMAND_VERSION. */
 export const MAX_RELEASED = 16_384
 
+/**
+ * Records the owner of each page with the epoch of its ownership.
+ *
+ * The epoch of a page rises by one at each transfer, including a release to nobody, and never repeats. It is a fencing
+ * token: a writeback or handover names a session and an epoch, and applies only while exactly that ownership lasts. A
+ * handover from nobody names an epoch too. If all unowned pages had epoch 0, a handover that was proposed before a page
+ * was owned and released would apply a second time.
+ *
+ * Epochs therefore outlive ownerships, but memory must not grow with each page that was ever owned. A released page
+ * keeps its record for a while. When there are more than MAX_RELEASED such records, `Owners` forgets all of them and
+ * raises `floor` to the highest epoch among them. A page without a record has the floor as its epoch, so its epoch never
+ * falls, and its next owner gets a new one. Because all records go at once, the floor rarely moves. A handover from
+ * nobody that is in the log when the floor moves fails (`done: false`), and its proposer repeats it with the new epoch.
+ *
+ * All of this is a function of the log alone. The limit is part of the meaning of a log, and equal on all peers.
+ */
 export class Owners {
-  /** With released pages, whose session is 0. */
+  /** Includes released pages, whose session is 0. */
   private readonly table = new PairMap<PageOwner>()
   private readonly bySession = new Map<SessionId, PairMap<true>>()
   private readonly released = new PairMap<true>()
@@ -34,12 +34,12 @@ export class Owners {
     return this.table.get(file, page) ?? { session: 0, epoch: this.floor, seq: 0 }
   }
 
-  /** Pages with an owner. */
+  /** Number of pages with an owner. */
   get owned(): number {
     return this.table.size - this.released.size
   }
 
-  /** Gives the page to `to`, 0 for nobody, under the next epoch. */
+  /** Gives the page to session `to` (0 for nobody) under the next epoch. */
   transfer(file: FileId, page: number, to: SessionId): PageOwner {
     const before = this.get(file, page)
     this.detach(file, page, before.session)
@@ -49,18 +49,19 @@ export class Owners {
     return this.get(file, page)
   }
 
-  /** The owner's writeback `seq` was applied. */
+  /** Records that the owner's writeback `seq` was applied. */
   written(file: FileId, page: number, seq: number): void {
     const owner: PageOwner = { ...this.get(file, page), seq }
     this.table.set(file, page, owner)
     this.store.put('owner', file, page, owner)
   }
 
+  /** Releases the pages of `file` that `session` owns. */
   releaseFile(session: SessionId, file: FileId): void {
     for (const page of [...(this.bySession.get(session)?.inner(file).keys() ?? [])]) this.transfer(file, page, 0)
   }
 
-  /** Takes the pages from `first` up to but without `end` from their owners. */
+  /** Releases the pages from `first` up to but without `end`. */
   releaseRange(file: FileId, first: number, end: number): void {
     const owned: number[] = []
     for (const [page, { session }] of this.table.inner(file)) {
@@ -69,7 +70,7 @@ export class Owners {
     for (const page of owned) this.transfer(file, page, 0)
   }
 
-  /** The file is gone, and its id never comes back: nothing has to be remembered of its pages. Nobody owns one. */
+  /** Forgets the pages of a file, none of which has an owner. The id of a file never returns, so no epoch can repeat. */
   removeFile(file: FileId): void {
     for (const page of [...this.table.inner(file).keys()]) {
       this.table.delete(file, page)
@@ -78,6 +79,7 @@ export class Owners {
     }
   }
 
+  /** Releases all pages that `session` owns. */
   releaseSession(session: SessionId): void {
     for (const [file, page] of [...(this.bySession.get(session)?.entries() ?? [])]) this.transfer(file, page, 0)
   }

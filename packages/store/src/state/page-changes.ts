@@ -1,4 +1,3 @@
-/** What entries do to pages: bytes, owners, and pages that go away. */
 import type { DirtyPageBytes, WritebackOutcome } from '@quire/protocol'
 import type { CommandOf } from './commands.js'
 import type { Namespace } from './namespace.js'
@@ -8,6 +7,7 @@ import type { Sessions } from './sessions.js'
 import { cutPage, endOfPages, firstPageBeyond, isWithin, ownerPage } from './units.js'
 import type { Applied, FileId, FileRecord, PageOwner, SessionId } from './view.js'
 
+/** Applies the changes of pages: handovers, writebacks and discards. */
 export class PageChanges {
   constructor(
     private readonly store: StateStore,
@@ -32,10 +32,10 @@ export class PageChanges {
       before.session === from &&
       before.epoch === fromEpoch &&
       (to === 0 || this.sessions.get(to)?.files.has(fileId) === true) &&
-      // Bytes come from an owner only. An owner on record is live: its session's end would have taken the page from it.
+      // Only an owner gives bytes. An owner on record has a live session, because the end of a session releases its pages.
       (bytes === undefined || (from !== 0 && bytes.length === file.pageSize))
     if (!done) return { ...outcome, done: false, owner: before, version: this.store.version(fileId, page) }
-    // Bytes that are not newer came with a writeback before and are stored already.
+    // A writeback has already brought bytes that are not newer.
     if (bytes !== undefined && seq > before.seq) this.storePage(index, file, page, bytes, at)
     const owner = this.owners.transfer(fileId, ownerPage(file, page), to)
     return { ...outcome, done: true, owner, version: this.store.version(fileId, page) }
@@ -62,7 +62,7 @@ export class PageChanges {
     return { file: fileId, page, epoch, seq, version: this.store.version(fileId, page), stale: false }
   }
 
-  /** Shrinks or grows the file. The page that the new end cuts goes to nobody, with the bytes that its owner gave back. */
+  /** Shrinks or grows the file. Stores the owner's bytes of the page that the new end cuts, and releases that page. */
   truncate(index: number, file: FileRecord, { size, tail, at }: CommandOf<'truncate'>): void {
     const { id, pageSize } = file
     const shrinks = size < file.size
@@ -70,7 +70,7 @@ export class PageChanges {
     if (cut !== undefined) {
       const given = tail === undefined ? undefined : this.newBytes(file, cut, tail)
       const bytes = given ?? (shrinks ? this.store.read(id, cut)?.bytes : undefined)
-      // Without what lies behind the new end: growing the file again must bring zeros to light.
+      // Zeros beyond the new end, because they must appear if the file grows again.
       if (bytes !== undefined) this.storePage(index, file, cut, bytes, at, Math.min(size, file.size))
       this.release(file, cut, cut + 1)
     }
@@ -79,7 +79,7 @@ export class PageChanges {
     this.namespace.change(id, { version: index, modifiedAt: at, size, discards: file.discards + (shrinks ? 1 : 0) })
   }
 
-  /** The pages from `first` up to but without `end` read as zeros from now on, as if they had never been written. */
+  /** Makes holes of the pages from `first` up to but without `end`, which read as zeros from now on. */
   punch(index: number, file: FileRecord, first: number, end: number, at: number): void {
     if (first >= end) return
     this.discard(file, first, end)
@@ -103,13 +103,13 @@ export class PageChanges {
     this.store.remove(file.id, first, end)
   }
 
-  // A writeback of an earlier owner is recognised by its epoch, also when it comes after the page was made anew.
+  // A late writeback of the old owner has an old epoch, even if the page exists again.
   private release(file: FileRecord, first: number, end: number): void {
     if (file.unit === 'file') this.owners.releaseRange(file.id, 0, 1)
     else this.owners.releaseRange(file.id, first, end)
   }
 
-  /** The bytes of `tail`, where they are of the page's owner and not stored yet. */
+  /** Returns the bytes of `tail` if they come from the owner of the page and are newer than the stored ones. */
   private newBytes(file: FileRecord, page: number, tail: DirtyPageBytes): Uint8Array | undefined {
     const owner = this.owner(file.id, page)
     const isOwners = owner.session !== 0 && owner.epoch === tail.epoch
@@ -125,9 +125,9 @@ export class PageChanges {
     at: number,
     size = file.size
   ): void {
-    // A copy: `bytes` is a view of the entry, which may be part of a much larger buffer.
+    // A copy, because `bytes` is a view of the entry, which may be part of a much larger buffer.
     const stored = bytes.slice()
-    // What is written beyond the end is never stored, or growing the file would bring it to light.
+    // Zeros beyond the end, or a file that grows would show these bytes.
     const end = size - page * file.pageSize
     if (end < stored.length) stored.fill(0, Math.max(0, end))
     this.store.write(file.id, page, { version: index, bytes: stored })

@@ -1,4 +1,4 @@
-/** A map with keys of two numbers, kept as a map of maps, so that all of one first number can be found and dropped at once. */
+/** A map from pairs of numbers, which also finds all entries under one first number. */
 export class PairMap<V> {
   private readonly outer = new Map<number, Map<number, V>>()
   private count = 0
@@ -11,7 +11,7 @@ export class PairMap<V> {
     return this.outer.get(a)?.get(b)
   }
 
-  /** Returns the value that was there. */
+  /** Returns the previous value. */
   set(a: number, b: number, value: V): V | undefined {
     let inner = this.outer.get(a)
     if (inner === undefined) this.outer.set(a, (inner = new Map()))
@@ -21,7 +21,7 @@ export class PairMap<V> {
     return previous
   }
 
-  /** Returns the value that was there. */
+  /** Returns the removed value. */
   delete(a: number, b: number): V | undefined {
     const inner = this.outer.get(a)
     const previous = inner?.get(b)
@@ -31,7 +31,7 @@ export class PairMap<V> {
     return previous
   }
 
-  /** Everything under `a`; empty when there is nothing. */
+  /** Returns the entries under `a`, possibly none. */
   inner(a: number): ReadonlyMap<number, V> {
     return this.outer.get(a) ?? new Map<number, V>()
   }

@@ -1,4 +1,3 @@
-/** Sessions and the files that each maps. */
 import { assert } from '@quire/protocol'
 import type { Namespace } from './namespace.js'
 import type { SessionData, StateRecord, StateStore } from './records.js'
@@ -6,10 +5,11 @@ import type { FileId, SessionId, SessionRecord } from './view.js'
 
 export interface Session extends SessionRecord {
   readonly files: Set<FileId>
-  /** Answers to all requests below it have arrived. */
+  /** The client has the answers of all requests below this number. */
   settled: number
 }
 
+/** Records the open sessions with the files that each maps. */
 export class Sessions {
   private readonly byId = new Map<SessionId, Session>()
 
@@ -27,7 +27,7 @@ export class Sessions {
   }
 
   open(id: SessionId, clientId: string, ttlMs: number): void {
-    assert(!this.byId.has(id), `session ${id} exists already`)
+    assert(!this.byId.has(id), `session ${id} already exists`)
     this.byId.set(id, { id, clientId, ttlMs, files: new Set(), settled: 0 })
     this.store.put('session', id, 0, { clientId, ttlMs, settled: 0 })
   }
@@ -63,7 +63,7 @@ export class Sessions {
 
   restoreMapping(id: SessionId, file: FileId): void {
     const session = this.byId.get(id)
-    assert(session !== undefined, `file ${file} is mapped by session ${id}, which is not there`)
+    assert(session !== undefined, `session ${id} maps file ${file}, but has no record`)
     session.files.add(file)
     this.namespace.sessionsOf(file).add(id)
   }

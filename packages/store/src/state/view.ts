@@ -1,6 +1,4 @@
-/**
- * What the rest of a peer may ask the state machine. All of it is the state after `appliedIndex`; nothing here waits.
- */
+/** The read side of the state machine: its records, and the outcomes of its entries. */
 import type { WireFileStat, WritebackOutcome } from '@quire/protocol'
 import type { Answer } from './answer.js'
 import type { ReplicatedConfig } from './commands.js'
@@ -13,82 +11,85 @@ export interface SessionRecord {
   /** The client's PeerId as text. */
   readonly clientId: string
   readonly ttlMs: number
-  /** Files that the session maps. */
+  /** The files that the session maps. */
   readonly files: ReadonlySet<FileId>
 }
 
 export interface FileRecord extends WireFileStat {
   /**
-   * False: no path leads to it, and it goes when nobody maps it. `path` is then its last one, or empty if it has never had one:
-   * such a file is mapped by the session that created it, and by no other.
+   * Whether a path leads to the file. The state machine removes a file without a path once no session maps it.
+   * `path` is then the last path of the file. It is empty for a file that has never had a path, which only the session
+   * that created it maps.
    */
   readonly linked: boolean
-  /** Sessions that map the file. */
+  /** The sessions that map the file. */
   readonly sessions: ReadonlySet<SessionId>
 }
 
 /**
- * A page's owner on record. A page that nobody has owned is `{ session: 0, epoch: 0, seq: 0 }`. Where the file is owned as a whole, all
- * of its pages have one and the same record.
+ * The owner of a page on record. A page that no session has owned has `{ session: 0, epoch: 0, seq: 0 }`. All pages of a
+ * file that is owned as a whole share one record.
  */
 export interface PageOwner {
   /** 0: nobody. */
   readonly session: SessionId
-  /** Raised at each transfer, so that a late writeback of an earlier owner is recognised. Never goes back. */
+  /** Rises at each transfer and never falls, so it identifies a late writeback of an earlier owner. */
   readonly epoch: number
-  /** The newest writeback applied under this epoch. A writeback applies only if its `seq` is higher. */
+  /** The newest applied writeback under this epoch. A writeback applies only if its `seq` is higher. */
   readonly seq: number
 }
 
 export interface PageContent {
   /**
-   * Log index of the last change of the page's bytes; 0: never written, or discarded since. Copies are told apart by whether their version is
-   * the same, never by which is higher, and an index is never given twice: so a page may go back to 0.
+   * Log index of the last change of the bytes, or 0 if no entry has written the page since the last discard. Two copies
+   * with the same version have the same bytes, because no index repeats. Which of two versions is higher says nothing,
+   * because a page may return to 0.
    */
   readonly version: number
-  /** `pageSize` bytes, owned by the store: do not change, copy to keep. Absent: all zeros. */
+  /** `pageSize` bytes, which the store owns: copy them to change or keep them. undefined: all zeros. */
   readonly bytes: Uint8Array | undefined
 }
 
+/** The state after the entry at `appliedIndex`. No method waits. */
 export interface StateView {
   readonly appliedIndex: number
   readonly config: ReplicatedConfig | undefined
-  /** The configuration that the cluster was founded from. */
+  /** The first configuration of the cluster. */
   readonly founding: ReplicatedConfig | undefined
   session(id: SessionId): SessionRecord | undefined
   sessions(): Iterable<SessionRecord>
   file(id: FileId): FileRecord | undefined
   fileByPath(path: string): FileRecord | undefined
-  /** Files whose path starts with `prefix` and sorts after `after` (code units), in order, at most `limit`. */
+  /** Returns up to `limit` files whose path starts with `prefix` and comes after `after`, in order of code units. */
   list(prefix: string, after: string, limit: number): FileRecord[]
   owner(file: FileId, page: number): PageOwner
-  /** Ownerships on record. */
+  /** Returns the number of pages with an owner. */
   ownedPages(): number
-  /** The answer to this request is remembered: its command would be answered and not be applied again. */
+  /** Returns whether the answer of this request is on record, so that its command would not apply again. */
   isAnswered(session: SessionId, seq: number): boolean
   version(file: FileId, page: number): number
-  /** Throws CorruptionError when the stored bytes do not match their checksum. */
+  /** Throws CorruptionError if the stored bytes do not match their checksum. */
   page(file: FileId, page: number): PageContent
 }
 
-/** Outcome of one applied entry, for the peer that proposed it and for the directory. */
+/** The outcome of one applied entry, for the peer that proposed the entry and for the directory. */
 export type Applied =
   | { readonly type: 'config' }
   | { readonly type: 'session-opened'; readonly session: SessionId }
-  /** `existed` is false when the session was gone already. */
+  /** `existed` is false if the session had already ended. */
   | {
       readonly type: 'session-ended'
       readonly session: SessionId
       readonly existed: boolean
       readonly expired: boolean
     }
-  /** The answer to a request, the refusal of one included. */
+  /** The answer to a request, possibly a refusal. */
   | Answer
   | {
       readonly type: 'handover'
       readonly file: FileId
       readonly page: number
-      /** False: owner or epoch did not match, or the session to give it to has ended; nothing changed. */
+      /** False: nothing changed, because the owner or epoch did not match, or the receiving session has ended. */
       readonly done: boolean
       readonly owner: PageOwner
       readonly version: number
