@@ -1,4 +1,4 @@
-/** Files that shrink, move, lose their path, or are owned as a whole: docs/coherence.md, 'Files that shrink', 'Whole files as the unit', 'Names'. */
+/** Truncate, punch, rename, unlink, unnamed files and whole files: docs/coherence.md, from 'Files that shrink' on. */
 import { describe, expect, it } from 'vitest'
 import type { DirtyPageBytes } from '@quire/protocol'
 import { createPageStore } from '../src/pages/index.js'
@@ -7,7 +7,7 @@ import { filled, Harness, memoryStorage, PAGE } from './state-helpers.js'
 
 type Without<C> = C extends RequestCommand ? Omit<C, 'session' | 'seq' | 'settled' | 'at'> : never
 
-/** One session that has a file open, and requests without their boilerplate. */
+/** Two sessions, and requests without their boilerplate. */
 class Files extends Harness {
   readonly one = this.session('one')
   readonly two = this.session('two')
@@ -21,7 +21,7 @@ class Files extends Harness {
     return this.ask({ type: 'truncate', file, size, tail })
   }
 
-  /** Makes `session` the owner and stores a page full of `value`. */
+  /** Makes `session` the owner of the page and stores a page full of `value`. Returns the epoch. */
   store(file: number, page: number, value: number, session = this.one): number {
     const epoch = this.own(file, page, session)
     this.writeback(session, file, page, epoch, 1, filled(value))
@@ -44,7 +44,7 @@ const tailOf = (file: number, page: number, epoch: number, value: number, seq = 
 const errorName = (applied: unknown) => (applied as { error?: Error }).error?.name
 
 describe('truncate', () => {
-  it('removes the pages beyond the new end, takes them from their owners under a new epoch, and counts', () => {
+  it('removes the pages beyond the new end, releases them under a new epoch, and counts the discard', () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { size: 6 * PAGE })
     h.file(h.two, '/a')
@@ -62,7 +62,7 @@ describe('truncate', () => {
     expect(h.machine.ownedPages()).toBe(1)
   })
 
-  it('zeroes what is stored of the page that the new end cuts, as a new version of it', () => {
+  it('zeroes the stored bytes beyond the new end in the page that it cuts, as a new version of the page', () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { size: 4 * PAGE })
     const epoch = h.store(file, 1, 7)
@@ -73,7 +73,7 @@ describe('truncate', () => {
     expect(h.machine.owner(file, 1)).toEqual({ session: 0, epoch: epoch + 1, seq: 0 })
   })
 
-  it("stores what the cut page's owner had not flushed, up to the new end, in the same entry", () => {
+  it("stores the owner's unflushed bytes of the cut page up to the new end, in the same entry", () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { size: 4 * PAGE })
     const epoch = h.store(file, 1, 7)
@@ -83,15 +83,18 @@ describe('truncate', () => {
   })
 
   it.each([
-    ['another epoch', (h: Files, file: number, epoch: number) => tailOf(file, 1, epoch + 1, 8, 2)],
-    ['a writeback that is stored already', (h: Files, file: number, epoch: number) => tailOf(file, 1, epoch, 8, 1)],
-    ['another page', (h: Files, file: number, epoch: number) => tailOf(file, 0, epoch, 8, 2)],
-    ['another file', (h: Files, file: number, epoch: number) => tailOf(file + 1, 1, epoch, 8, 2)],
     [
-      'another length',
+      'an epoch that is not the current one',
+      (h: Files, file: number, epoch: number) => tailOf(file, 1, epoch + 1, 8, 2)
+    ],
+    ['a writeback that is already stored', (h: Files, file: number, epoch: number) => tailOf(file, 1, epoch, 8, 1)],
+    ['the number of another page', (h: Files, file: number, epoch: number) => tailOf(file, 0, epoch, 8, 2)],
+    ['the id of another file', (h: Files, file: number, epoch: number) => tailOf(file + 1, 1, epoch, 8, 2)],
+    [
+      'a length other than the page size',
       (h: Files, file: number, epoch: number) => ({ ...tailOf(file, 1, epoch, 8, 2), bytes: filled(8, 9) })
     ]
-  ])('does not take bytes of %s for those of the cut page', (_what, tail) => {
+  ])('ignores the bytes for the cut page if they have %s', (_what, tail) => {
     const h = new Files()
     const file = h.file(h.one, '/a', { size: 4 * PAGE })
     const epoch = h.store(file, 1, 7)
@@ -99,7 +102,7 @@ describe('truncate', () => {
     expect(h.bytes(file, 1).subarray(0, 100)).toEqual(filled(7, 100))
   })
 
-  it('does not take bytes of an owner that has expired (page owned by an expired session)', () => {
+  it('ignores the bytes of an owner that has expired (page owned by an expired session)', () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { size: 4 * PAGE })
     h.file(h.two, '/a')
@@ -109,7 +112,7 @@ describe('truncate', () => {
     expect(h.bytes(file, 1)).toEqual(filled(0))
   })
 
-  it('then growing again reads zeros (truncate then re-extend)', () => {
+  it('reads zeros after the file grows again (truncate then re-extend)', () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { size: 4 * PAGE })
     for (const page of [0, 1, 2, 3]) h.store(file, page, 9)
@@ -120,7 +123,7 @@ describe('truncate', () => {
     for (const page of [2, 3]) expect(h.machine.page(file, page)).toEqual({ version: 0, bytes: undefined })
   })
 
-  it('only sets the size when it grows, and lets nothing from behind the old end come to light', () => {
+  it('only sets the size of a file that grows, and shows no bytes from beyond the old end', () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { size: PAGE + 10 })
     const epoch = h.own(file, 1, h.one)
@@ -130,14 +133,14 @@ describe('truncate', () => {
     expect(h.bytes(file, 1).subarray(10)).toEqual(filled(0, PAGE - 10))
   })
 
-  it('to the same size changes nothing and is answered', () => {
+  it('to the same size changes nothing, and succeeds', () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { size: 2 * PAGE })
     expect(h.truncate(file, 2 * PAGE)).toMatchObject({ type: 'truncated', size: 2 * PAGE })
     expect(h.machine.file(file)).toMatchObject({ version: file, discards: 0 })
   })
 
-  it('applies once when it is repeated, also after the file has grown again', () => {
+  it('applies a repeated truncate once, even after the file has grown again', () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { size: 4 * PAGE })
     const first = h.ask({ type: 'truncate', file, size: 0, tail: undefined }, h.one, 500)
@@ -157,7 +160,7 @@ describe('truncate', () => {
     expect(h.machine.file(file)?.size).toBe(10 * PAGE)
   })
 
-  it('makes writebacks of the pages that went away stale, also when the page is there again', () => {
+  it('makes later writebacks of discarded pages stale, even if the file has such pages again', () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { size: 4 * PAGE })
     const epoch = h.store(file, 2, 1)
@@ -172,7 +175,7 @@ describe('truncate', () => {
 })
 
 describe('punch', () => {
-  it('makes holes of whole pages up to the end of the file, and keeps the size', () => {
+  it('makes holes of whole pages, at most up to the end of the file, and keeps the size', () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { size: 3 * PAGE + 1 })
     for (const page of [0, 1, 2, 3]) h.store(file, page, 5)
@@ -186,7 +189,7 @@ describe('punch', () => {
     expect(h.machine.file(file)).toMatchObject({ size, discards: 2 })
   })
 
-  it('of nothing changes nothing and is answered', () => {
+  it('of an empty range changes nothing, and succeeds', () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { size: PAGE })
     for (const [first, end] of [
@@ -201,7 +204,7 @@ describe('punch', () => {
 })
 
 describe('rename', () => {
-  it('moves a path; who has the file open goes on with it', () => {
+  it('changes the path of a file, and leaves open files usable', () => {
     const h = new Files()
     const file = h.file(h.one, '/a')
     expect(h.ask({ type: 'rename', from: '/a', to: '/b/c' })).toMatchObject({ type: 'renamed', file })
@@ -211,7 +214,7 @@ describe('rename', () => {
     expect(h.own(file, 0, h.one)).toBe(1)
   })
 
-  it('replaces the file at its target, which lives on for who has it open (POSIX)', () => {
+  it('replaces the file at the new path, which lives on in the sessions that map it (POSIX)', () => {
     const h = new Files()
     const [a, b] = [h.file(h.one, '/a'), h.file(h.two, '/b')]
     h.store(b, 0, 4, h.two)
@@ -224,14 +227,14 @@ describe('rename', () => {
     expect(h.machine.fileByPath('/b')?.id).toBe(a)
   })
 
-  it('onto itself changes nothing', () => {
+  it('to the same path changes nothing', () => {
     const h = new Files()
     const file = h.file(h.one, '/a')
     expect(h.ask({ type: 'rename', from: '/a', to: '/a' })).toMatchObject({ type: 'renamed', file })
     expect(h.machine.fileByPath('/a')).toMatchObject({ id: file, linked: true })
   })
 
-  it('refuses a path that leads nowhere, and paths that no file can have', () => {
+  it('refuses an old path without a file, and invalid paths', () => {
     const h = new Files()
     h.file(h.one, '/a')
     expect(errorName(h.ask({ type: 'rename', from: '/x', to: '/y' }))).toBe('NoSuchFileError')
@@ -240,7 +243,7 @@ describe('rename', () => {
     expect(errorName(h.ask({ type: 'rename', from: 'a', to: '/b' }))).toBe('InvalidArgumentError')
   })
 
-  it('applies once when it is repeated, also when there is another file by then', () => {
+  it('applies a repeated rename once, even if another file has the old path by then', () => {
     const h = new Files()
     const file = h.file(h.one, '/a')
     h.ask({ type: 'rename', from: '/a', to: '/b' }, h.one, 500)
@@ -251,7 +254,7 @@ describe('rename', () => {
 })
 
 describe('unlink', () => {
-  it('removes a file that nobody maps, with its pages and what is known of their owners', () => {
+  it('removes a file that no session maps, with its pages and the records of their owners', () => {
     const h = new Files()
     const file = h.file(h.one, '/a')
     h.store(file, 2, 1)
@@ -264,7 +267,7 @@ describe('unlink', () => {
     expect(h.machine.owner(file, 2)).toEqual({ session: 0, epoch: 0, seq: 0 })
   })
 
-  it('leaves a file that somebody maps without a path, until the last one closes it', () => {
+  it('leaves a mapped file without a path until the last session closes it', () => {
     const h = new Files()
     const file = h.file(h.one, '/a')
     h.file(h.two, '/a')
@@ -280,18 +283,21 @@ describe('unlink', () => {
     expect(h.machine.version(file, 0)).toBe(0)
   })
 
-  it.each(['endSession', 'expireSession'] as const)('%s of the last session that maps it removes the file', (type) => {
-    const h = new Files()
-    const file = h.file(h.one, '/a')
-    h.store(file, 0, 6)
-    h.ask({ type: 'unlink', path: '/a' })
-    h.apply({ type, session: h.one, at: 1 })
-    expect(h.machine.file(file)).toBeUndefined()
-    expect(h.machine.version(file, 0)).toBe(0)
-    expect(h.machine.ownedPages()).toBe(0)
-  })
+  it.each(['endSession', 'expireSession'] as const)(
+    '%s of the last session that maps an unlinked file removes the file',
+    (type) => {
+      const h = new Files()
+      const file = h.file(h.one, '/a')
+      h.store(file, 0, 6)
+      h.ask({ type: 'unlink', path: '/a' })
+      h.apply({ type, session: h.one, at: 1 })
+      expect(h.machine.file(file)).toBeUndefined()
+      expect(h.machine.version(file, 0)).toBe(0)
+      expect(h.machine.ownedPages()).toBe(0)
+    }
+  )
 
-  it('frees the path at once: another file can have it while the first is open', () => {
+  it('frees the path at once, even while a session has the file open', () => {
     const h = new Files()
     const first = h.file(h.one, '/a')
     h.store(first, 0, 1)
@@ -303,7 +309,7 @@ describe('unlink', () => {
     expect(h.machine.fileByPath('/a')?.id).toBe(second)
   })
 
-  it('leaves nothing of the file in a checkpoint', async () => {
+  it('leaves neither records nor pages of the file in a checkpoint', async () => {
     const storage = memoryStorage()
     const store = createPageStore({ backend: storage.open() })
     const h = new Files(store)
@@ -316,7 +322,7 @@ describe('unlink', () => {
     await checkpoint()
     h.ask({ type: 'unlink', path: '/a' })
     await checkpoint()
-    // Without a path, but still mapped.
+    // The file has no path, but a session still maps it.
     const between = createPageStore({ backend: storage.open() })
     expect(createStateMachine(between, between.restored).digest()).toBe(h.machine.digest())
     h.ask({ type: 'close', file })
@@ -329,7 +335,7 @@ describe('unlink', () => {
     expect(createStateMachine(again, again.restored).digest()).toBe(h.machine.digest())
   })
 
-  it('counts no epochs of a file that is gone among those that were released', () => {
+  it('does not count the pages of a removed file as released pages', () => {
     const h = new Files()
     for (let i = 0; i < 3; i++) {
       const file = h.file(h.one, `/${i}`, { size: MAX_RELEASED * PAGE })
@@ -337,7 +343,7 @@ describe('unlink', () => {
       h.ask({ type: 'close', file })
       h.ask({ type: 'unlink', path: `/${i}` })
     }
-    // A floor above 0 would say that released pages were forgotten.
+    // A floor above 0 would show that the state machine forgot released pages.
     expect(h.machine.owner(h.file(h.one, '/x'), 0).epoch).toBe(0)
   })
 })
@@ -350,7 +356,7 @@ describe('an unnamed file', () => {
     return opened.stat.id
   }
 
-  it('is mapped by its session and found by no path, by no listing and by no other request', () => {
+  it('is mapped by its session, and cannot be found by path, in a list or by another session', () => {
     const h = new Files()
     const file = unnamed(h)
     expect(h.machine.file(file)).toMatchObject({ path: '', linked: false })
@@ -365,7 +371,7 @@ describe('an unnamed file', () => {
     expect(h.ask({ type: 'truncate', file, size: 0, tail: undefined }, h.two).type).toBe('failed')
   })
 
-  it.each(['endSession', 'expireSession', 'close'] as const)('is deleted with its bytes by %s', (type) => {
+  it.each(['endSession', 'expireSession', 'close'] as const)('is removed with its bytes by %s', (type) => {
     const h = new Files()
     const file = unnamed(h)
     h.store(file, 3, 6)
@@ -375,7 +381,7 @@ describe('an unnamed file', () => {
     expect([h.machine.version(file, 3), h.machine.ownedPages()]).toEqual([0, 0])
   })
 
-  it('is named by one entry, keeps its bytes and owners, and outlives its session', () => {
+  it('gets its path in one entry, keeps its bytes and owners, and outlives its session', () => {
     const h = new Files()
     const file = unnamed(h)
     const epoch = h.store(file, 2, 5)
@@ -388,7 +394,7 @@ describe('an unnamed file', () => {
     expect(h.bytes(file, 2)).toEqual(filled(5))
   })
 
-  it('replaces what its path led to: who has that open keeps it, and what nobody has open is deleted', () => {
+  it('replaces the file at its new path, which is removed unless a session has it open', () => {
     const h = new Files()
     const [held, left] = [h.file(h.two, '/held'), h.file(h.one, '/left')]
     h.ask({ type: 'close', file: left })
@@ -402,7 +408,7 @@ describe('an unnamed file', () => {
     expect(h.machine.list('', '', 9)).toHaveLength(2)
   })
 
-  it('is not named by a session that has not got it open, or has ended', () => {
+  it('refuses a path from a session that does not map it or has ended', () => {
     const h = new Files()
     const file = unnamed(h)
     expect(errorName(h.ask({ type: 'link', file, path: '/a' }, h.two))).toBe('InvalidArgumentError')
@@ -412,7 +418,7 @@ describe('an unnamed file', () => {
     expect(h.machine.list('', '', 9)).toEqual([])
   })
 
-  it('is not named under a path that no file can have, and stays unnamed', () => {
+  it('refuses an invalid path, and stays unnamed', () => {
     const h = new Files()
     const file = unnamed(h)
     for (const path of ['', 'a', '/', '/a//b', '/a/../b']) {
@@ -421,7 +427,7 @@ describe('an unnamed file', () => {
     expect(h.machine.file(file)).toMatchObject({ path: '', linked: false })
   })
 
-  it('is named once: again to the same path changes nothing, and another path is refused, also after an unlink', () => {
+  it('accepts its path twice, and refuses any other path, even after an unlink', () => {
     const h = new Files()
     const file = unnamed(h)
     h.ask({ type: 'link', file, path: '/a' })
@@ -434,7 +440,7 @@ describe('an unnamed file', () => {
     expect(h.machine.list('', '', 9).map(({ path }) => path)).toEqual(['/c'])
   })
 
-  it('is named once by a request that is repeated, also when the path leads elsewhere by then', () => {
+  it('applies a repeated link once, even if the path leads to another file by then', () => {
     const h = new Files()
     const file = unnamed(h)
     const first = h.ask({ type: 'link', file, path: '/a' }, h.one, 500)
@@ -444,7 +450,7 @@ describe('an unnamed file', () => {
     expect([h.machine.fileByPath('/a')?.id, h.machine.fileByPath('/b')?.id]).toEqual([other, file])
   })
 
-  it('refuses a page size and a size that no file can have', () => {
+  it('refuses an invalid page size and an invalid size', () => {
     const h = new Files()
     const create = { type: 'createUnnamed', size: 0, pageSize: 0, unit: undefined } as const
     expect(errorName(h.ask({ ...create, pageSize: 5000 }))).toBe('InvalidArgumentError')
@@ -452,7 +458,7 @@ describe('an unnamed file', () => {
     expect([...h.machine.session(h.one)!.files]).toEqual([])
   })
 
-  it('is in a checkpoint as what it is, and is deleted with its session after that, too', async () => {
+  it('stays unnamed in a checkpoint, and is removed with its session after a restart', async () => {
     const storage = memoryStorage()
     const store = createPageStore({ backend: storage.open() })
     const h = new Files(store)
@@ -470,7 +476,7 @@ describe('an unnamed file', () => {
 })
 
 describe('a file that is owned as a whole', () => {
-  it('has one owner, on record under page 0', () => {
+  it('has one owner record, under page 0', () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { unit: 'file' })
     expect(h.machine.file(file)?.unit).toBe('file')
@@ -479,20 +485,20 @@ describe('a file that is owned as a whole', () => {
     expect(h.machine.ownedPages()).toBe(1)
   })
 
-  it('takes writebacks of any of its pages from the owner, counted together', () => {
+  it('accepts writebacks of all its pages from the owner, under one sequence of numbers', () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { unit: 'file' })
     const epoch = h.own(file, 0, h.one)
     expect(h.writeback(h.one, file, 3, epoch, 1, filled(3))).toMatchObject({ stale: false, version: h.index })
     expect(h.writeback(h.one, file, 5, epoch, 2, filled(5))).toMatchObject({ stale: false, version: h.index })
-    // One that comes twice (writeback accepted twice).
+    // The first writeback again (hazard: writeback accepted twice).
     expect(h.writeback(h.one, file, 3, epoch, 1, filled(9))).toMatchObject({ stale: false, version: h.index - 2 })
     expect([h.bytes(file, 3), h.bytes(file, 5)]).toEqual([filled(3), filled(5)])
     expect(h.writeback(h.two, file, 3, epoch, 9, filled(9))).toMatchObject({ stale: true })
     expect(h.writeback(h.one, file, 10, epoch, 9, filled(9))).toMatchObject({ stale: true })
   })
 
-  it('goes to nobody when it shrinks or is punched', () => {
+  it('loses its owner when it shrinks and when a hole is punched', () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { unit: 'file' })
     const epoch = h.own(file, 0, h.one)
@@ -505,7 +511,7 @@ describe('a file that is owned as a whole', () => {
     expect(h.machine.owner(file, 0)).toEqual({ session: 0, epoch: again + 1, seq: 0 })
   })
 
-  it("is not opened with another unit than the file's, and with the file's own when none is named", () => {
+  it("refuses open with a unit other than the file's, and accepts open without a unit", () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { unit: 'file' })
     expect(errorName(h.open(h.one, '/a', { unit: 'page' }))).toBe('InvalidArgumentError')
@@ -515,7 +521,7 @@ describe('a file that is owned as a whole', () => {
   })
 })
 
-it('reads a log entry of a truncate whose buffer is used again', () => {
+it('a truncate copies the bytes of its entry, so that the caller may reuse the buffer', () => {
   const h = new Files()
   const file = h.file(h.one, '/a', { size: 2 * PAGE })
   const epoch = h.own(file, 0, h.one)

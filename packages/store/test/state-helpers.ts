@@ -1,4 +1,4 @@
-/** State machines and page stores over memory, and random command sequences that often hit something. */
+/** State machines and page stores in memory, and random sequences of commands that often have an effect. */
 import type { Clock } from '@quire/protocol'
 import fc from 'fast-check'
 import { createMemoryStorage, createPageStore, type CommittedEntry, type MemoryStorage } from '../src/pages/index.js'
@@ -13,7 +13,7 @@ import {
 
 export const PAGE = 4096
 
-/** Calls back when told to. */
+/** A scheduler that runs a callback only when a test calls `step`. */
 export function manualScheduler() {
   const queue: (() => void)[] = []
   return {
@@ -21,7 +21,7 @@ export function manualScheduler() {
     get length() {
       return queue.length
     },
-    /** Runs the oldest callback and what follows from it in promises. */
+    /** Runs the oldest callback and the promise reactions that follow. */
     async step(): Promise<void> {
       queue.shift()?.()
       await settle()
@@ -29,7 +29,7 @@ export function manualScheduler() {
   }
 }
 
-/** Lets everything that only waits for promises go on. */
+/** Runs all promise reactions that are ready, and those that follow. */
 export async function settle(): Promise<void> {
   for (let i = 0; i < 50; i++) await Promise.resolve()
 }
@@ -65,7 +65,7 @@ export function memoryStore(): StateStore {
   return createPageStore({ backend: memoryStorage().open(), maxMemtableBytes: 2 ** 40 })
 }
 
-/** A state machine, and commands without their boilerplate. */
+/** A state machine, with commands without their boilerplate. */
 export class Harness {
   readonly machine: StateMachine
   private seq = 0
@@ -108,7 +108,7 @@ export class Harness {
     return this.apply<'opened' | 'failed'>(command)
   }
 
-  /** Opens and fails the test unless it worked. */
+  /** Opens a file, and throws the error of a failure. Returns the id. */
   file(session: number, path = '/file', options: Partial<Extract<Command, { type: 'open' }>> = {}): number {
     const opened = this.open(session, path, options)
     if (opened.type === 'failed') throw opened.error
@@ -127,7 +127,7 @@ export class Harness {
     return this.apply<'handover'>({ type: 'handover', file, page, from, fromEpoch, to, seq, bytes, at: 8 })
   }
 
-  /** Makes `session` the page's first owner and returns the epoch. */
+  /** Makes `session` the owner of an unowned page. Returns the epoch. */
   own(file: number, page: number, session: number): number {
     const { owner, done } = this.handover(file, page, 0, this.machine.owner(file, page).epoch, session)
     if (!done) throw new Error(`not handed over: owned by ${owner.session}`)
@@ -144,7 +144,7 @@ export function filled(value: number, length = PAGE): Uint8Array {
   return new Uint8Array(length).fill(value)
 }
 
-/** Entry 1 opens a session, 2 a file; then each page in turn is taken and written: two entries a page. */
+/** Returns a log: entry 1 opens a session, entry 2 a file, and two more entries for each page acquire and write it. */
 export function writebackLog(pages: number): CommittedEntry[] {
   const entries: CommittedEntry[] = []
   const add = (command: Command) => {
@@ -173,18 +173,18 @@ export function writebackLog(pages: number): CommittedEntry[] {
   return entries
 }
 
-/** Four numbers from which {@link entriesFrom} makes a command, with the state at that point in view. */
+/** Four numbers from which {@link entriesFrom} makes a command that suits the state at that point. */
 export type Choice = readonly [kind: number, x: number, y: number, z: number]
 export const choices = (maxLength: number): fc.Arbitrary<Choice[]> =>
   fc.array(fc.tuple(fc.nat(26), fc.nat(7), fc.nat(7), fc.nat(255)), { maxLength, size: 'max' })
 
-// Three sessions that all map two files.
+// Three sessions, each of which maps two files.
 const PRELUDE: readonly Choice[] = [
   ...[0, 1, 2].map((x): Choice => [0, x, 0, 0]),
   ...[0, 1, 2].flatMap((x): Choice[] => [0, 1].map((y) => [3, x, y, 254]))
 ]
 
-/** Entries that a cluster could have logged: mostly meaningful, often repeated, sometimes nonsense. */
+/** Returns a possible log of a cluster: most commands have an effect, many repeat, and some are nonsense. */
 export function entriesFrom(choices: readonly Choice[]): CommittedEntry[] {
   const list = [...PRELUDE, ...choices]
   const { machine } = new Harness()
@@ -205,10 +205,10 @@ export function entriesFrom(choices: readonly Choice[]): CommittedEntry[] {
 
 function commandFrom(machine: StateMachine, [kind, x, y, z]: Choice, at: number, seqs: Map<number, number>): Command {
   const sessions = [...machine.sessions()].map(({ id }) => id)
-  // Also those that no path leads to any more.
+  // Includes files without a path.
   const mapped = [...machine.sessions()].flatMap((each) => [...each.files])
   const files = [...new Set([...machine.list('', '', 100).map(({ id }) => id), ...mapped])]
-  // The last choice names something that is not there.
+  // The last choice names a session or file that does not exist.
   const session = x === 7 ? 1_000_000 : (sessions[x % Math.max(1, sessions.length)] ?? 1)
   const file = y === 7 ? 1_000_000 : (files[y % Math.max(1, files.length)] ?? 1)
   const seq = (seqs.get(session) ?? 0) + (z % 8 === 0 ? 0 : 1)
@@ -272,7 +272,7 @@ function fileCommand(
     return { type: 'createUnnamed', ...request, size: z * 100, pageSize, unit: z % 6 === 0 ? 'file' : undefined }
   }
   if (kind === 26) {
-    // Mostly of a file that the session maps, and that has no path.
+    // Mostly for a file without a path that the session maps.
     const mapped = [...(machine.session(request.session)?.files ?? [])]
     const unnamed = mapped.filter((id) => machine.file(id)?.path === '')
     const candidates = z % 5 === 0 || unnamed.length === 0 ? mapped : unnamed

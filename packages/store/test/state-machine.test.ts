@@ -14,8 +14,8 @@ const failure = (applied: { type: string }) => {
   return (applied as unknown as { error: Error }).error.name
 }
 
-describe('entries', () => {
-  it('takes the cluster from the context of a config entry and keeps it through later ones without context', () => {
+describe('StateMachine.apply', () => {
+  it('takes the configuration from a config entry, and keeps it through config entries without context', () => {
     const machine = createStateMachine(memoryStore())
     const config = {
       clusterId: 'c',
@@ -29,7 +29,7 @@ describe('entries', () => {
     expect(machine.config).toEqual(config)
   })
 
-  it('counts a no-op as applied and says nothing', () => {
+  it('counts a no-op as applied, and returns undefined for it', () => {
     const machine = createStateMachine(memoryStore())
     expect(machine.apply(1, 'noop', new Uint8Array(0))).toBeUndefined()
     expect(machine.appliedIndex).toBe(1)
@@ -41,7 +41,7 @@ describe('entries', () => {
     )
   })
 
-  it('stops at a command of a later format, names both, and changes nothing', () => {
+  it('throws at a command of a later format, names both formats, and changes nothing', () => {
     const machine = createStateMachine(memoryStore())
     const data = encodeCommand({ type: 'openSession', clientId: 'c', ttlMs: 1, at: 1 })
     data[0] = 2
@@ -57,7 +57,7 @@ describe('sessions', () => {
     expect(h.machine.session(2)).toMatchObject({ clientId: 'b', ttlMs: 10_000 })
   })
 
-  it('releases pages, mappings and answers of a session that ends, under a higher epoch', () => {
+  it('releases the pages of a session that ends under a higher epoch, and forgets its mappings', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -70,12 +70,12 @@ describe('sessions', () => {
     expect(h.machine.file(file)?.sessions.size).toBe(0)
   })
 
-  it('says when a session that is to end was gone already', () => {
+  it('reports existed: false for the end of a session that has already ended', () => {
     const h = new Harness()
     expect(h.apply({ type: 'expireSession', session: 9, at: 1 })).toMatchObject({ existed: false, expired: true })
   })
 
-  it('fails a request of an ended session', () => {
+  it('fails a request of an ended session with SessionExpiredError', () => {
     const h = new Harness()
     const session = h.session()
     h.end(session)
@@ -84,7 +84,7 @@ describe('sessions', () => {
 })
 
 describe('requests', () => {
-  it('applies a repeated request once and answers it as before', () => {
+  it('applies a repeated request once, and repeats its answer', () => {
     const h = new Harness()
     const session = h.session()
     const first = h.open(session, '/a', { seq: 4, exclusive: true })
@@ -95,7 +95,7 @@ describe('requests', () => {
     expect(digest).toBe(16)
   })
 
-  it('remembers a refusal as well', () => {
+  it('repeats a refusal, even if the request would succeed by now', () => {
     const h = new Harness()
     const session = h.session()
     expect(failure(h.open(session, '/a', { seq: 1, create: false }))).toBe('NoSuchFileError')
@@ -103,7 +103,7 @@ describe('requests', () => {
     expect(failure(h.open(session, '/a', { seq: 1, create: false }))).toBe('NoSuchFileError')
   })
 
-  it('forgets answers below `settled` and does not apply a late copy of such a request', () => {
+  it('forgets the answers below `settled`, and refuses a late copy of such a request', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session, '/a', { seq: 1 })
@@ -112,7 +112,7 @@ describe('requests', () => {
     expect(h.machine.session(session)?.files.size).toBe(0)
   })
 
-  it('bounds the answers that it keeps for a client that settles nothing', () => {
+  it('limits the answers of a client that settles nothing to MAX_UNSETTLED_REQUESTS', () => {
     const h = new Harness()
     const session = h.session()
     expect(failure(h.open(session, '/a', { seq: MAX_UNSETTLED_REQUESTS }))).toBe('InvalidArgumentError')
@@ -121,7 +121,7 @@ describe('requests', () => {
 })
 
 describe('open', () => {
-  it('creates a file named by the index of its entry, with the time of its proposer', () => {
+  it('creates a file with the index of its entry as id and version, and with the time of its proposer', () => {
     const h = new Harness()
     const session = h.session()
     expect(h.open(session, '/a', { size: 5, at: 77 })).toMatchObject({
@@ -131,7 +131,7 @@ describe('open', () => {
     expect(h.machine.session(session)?.files).toEqual(new Set([2]))
   })
 
-  it('opens an existing file as it is, twice by one session without harm', () => {
+  it('opens an existing file without a change, even twice in one session', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session, '/a', { size: 5 })
@@ -139,7 +139,7 @@ describe('open', () => {
     expect(h.machine.file(file)).toMatchObject({ size: 5, version: file })
   })
 
-  it('refuses a missing file unless it may create it, and an existing one if it must', () => {
+  it('refuses a missing file without `create`, and an existing file with `exclusive`', () => {
     const h = new Harness()
     const session = h.session()
     expect(failure(h.open(session, '/a', { create: false }))).toBe('NoSuchFileError')
@@ -152,7 +152,7 @@ describe('open', () => {
     expect(failure(h.open(h.session(), '/a', { pageSize }))).toBe('InvalidArgumentError')
   })
 
-  it("refuses another page size than the file's, and takes 0 for the file's own", () => {
+  it("refuses a page size other than the file's, and accepts 0 for the file's", () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session, '/a', { pageSize: 16_384 })
@@ -160,7 +160,7 @@ describe('open', () => {
     expect(h.file(session, '/a')).toBe(file)
   })
 
-  it('refuses a size beyond the largest', () => {
+  it('refuses to create a file above MAX_FILE_BYTES', () => {
     const h = new Harness()
     expect(failure(h.open(h.session(), '/a', { size: MAX_FILE_BYTES + 1 }))).toBe('InvalidArgumentError')
   })
@@ -169,21 +169,21 @@ describe('open', () => {
     'refuses the path %j',
     (path) => {
       const h = new Harness()
-      // The command's own limit is the same, so a longer path cannot even be logged.
+      // The codec of commands has the same limit, so no log has a longer path.
       const open = () => h.open(h.session(), path)
       if (path.length > 1024) expect(open).toThrow('1025 bytes')
       else expect(failure(open())).toBe('InvalidArgumentError')
     }
   )
 
-  it.each(['/a', '/a.b/..c', '/\u00e9', '/' + 'é'.repeat(511), '/a b\n'])('takes the path %j', (path) => {
+  it.each(['/a', '/a.b/..c', '/\u00e9', '/' + 'é'.repeat(511), '/a b\n'])('accepts the path %j', (path) => {
     const h = new Harness()
     expect(h.open(h.session(), path).type).toBe('opened')
   })
 })
 
 describe('list', () => {
-  it('gives files by prefix, in order of code units, after a path, up to a limit', () => {
+  it('returns files by prefix, in order of code units, after a path, up to a limit', () => {
     const h = new Harness()
     const session = h.session()
     for (const path of ['/b/2', '/a', '/b/1', '/c', '/b', '/b/3', '/B']) h.file(session, path)
@@ -200,7 +200,7 @@ describe('list', () => {
 })
 
 describe('close', () => {
-  it('ends the mapping and releases only pages of that file that the session owned', () => {
+  it('ends the mapping, and releases only the pages of that file that the session owns', () => {
     const h = new Harness()
     const [one, two] = [h.session(), h.session()]
     const [a, b] = [h.file(one, '/a'), h.file(one, '/b')]
@@ -217,7 +217,7 @@ describe('close', () => {
 })
 
 describe('extend', () => {
-  it('grows and never shrinks, and raises the version only when it grows', () => {
+  it('grows a file but never shrinks it, and raises its version only if it grows', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session, '/a', { size: 10 })
@@ -228,7 +228,7 @@ describe('extend', () => {
     expect(h.machine.file(file)?.version).toBe(version)
   })
 
-  it('refuses a file that the session does not map, and a size beyond the largest', () => {
+  it('refuses a file that the session does not map, and a size above MAX_FILE_BYTES', () => {
     const h = new Harness()
     const [one, two] = [h.session(), h.session()]
     const file = h.file(one)
@@ -238,7 +238,7 @@ describe('extend', () => {
     )
   })
 
-  it('brings zeros to light, not what was written beyond the end', () => {
+  it('shows zeros, not bytes that a writeback had beyond the old end', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session, '/a', { size: PAGE + 10 })
@@ -251,7 +251,7 @@ describe('extend', () => {
 })
 
 describe('handover (architecture, rules 8 and 11)', () => {
-  it('gives a page that nobody owns to a session that maps the file', () => {
+  it('gives a page without an owner to a session that maps the file', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -265,7 +265,7 @@ describe('handover (architecture, rules 8 and 11)', () => {
     })
   })
 
-  it('stores bytes and moves ownership in one entry', () => {
+  it('stores the bytes and transfers the ownership in one entry', () => {
     const h = new Harness()
     const [one, two] = [h.session(), h.session()]
     const file = h.file(one)
@@ -279,7 +279,7 @@ describe('handover (architecture, rules 8 and 11)', () => {
     expect(h.machine.file(file)).toMatchObject({ version: h.index, modifiedAt: 8 })
   })
 
-  it('does not store bytes that a writeback brought before it', () => {
+  it('does not store bytes that are older than a writeback', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -291,19 +291,22 @@ describe('handover (architecture, rules 8 and 11)', () => {
   })
 
   it.each([
-    ['another owner', (h: Harness, f: number, s: number) => h.handover(f, 0, 99, 1, s)],
-    ['another epoch', (h: Harness, f: number, s: number) => h.handover(f, 0, s, 2, s)],
-    ['nobody as owner', (h: Harness, f: number, s: number) => h.handover(f, 0, 0, 1, s)],
+    ['a session that is not the owner', (h: Harness, f: number, s: number) => h.handover(f, 0, 99, 1, s)],
+    ['an epoch that is not the current one', (h: Harness, f: number, s: number) => h.handover(f, 0, s, 2, s)],
+    ['nobody as the owner of an owned page', (h: Harness, f: number, s: number) => h.handover(f, 0, 0, 1, s)],
     ['a page beyond the end', (h: Harness, f: number, s: number) => h.handover(f, 10, 0, 0, s)],
     ['a file that does not exist', (h: Harness, _f: number, s: number) => h.handover(99, 0, 0, 0, s)],
-    ['a receiver that has ended', (h: Harness, f: number, s: number) => h.handover(f, 0, s, 1, 99)],
+    ['a receiving session that has ended', (h: Harness, f: number, s: number) => h.handover(f, 0, s, 1, 99)],
     [
-      'a receiver that does not map the file',
+      'a receiving session that does not map the file',
       (h: Harness, f: number, s: number) => h.handover(f, 0, s, 1, h.session())
     ],
-    ['bytes of a page that nobody owned', (h: Harness, f: number, s: number) => h.handover(f, 1, 0, 0, s, filled(1))],
-    ['bytes of another length', (h: Harness, f: number, s: number) => h.handover(f, 0, s, 1, 0, filled(1, 100))]
-  ])('changes nothing for %s', (_what, handover) => {
+    ['bytes of a page without an owner', (h: Harness, f: number, s: number) => h.handover(f, 1, 0, 0, s, filled(1))],
+    [
+      'bytes that are not as long as a page',
+      (h: Harness, f: number, s: number) => h.handover(f, 0, s, 1, 0, filled(1, 100))
+    ]
+  ])('changes nothing with %s', (_what, handover) => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -315,7 +318,7 @@ describe('handover (architecture, rules 8 and 11)', () => {
     expect(h.machine.version(file, 1)).toBe(0)
   })
 
-  it('does not apply a handover from nobody again after the page was owned and released', () => {
+  it('does not apply a handover from nobody twice, even after a release of the page', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -326,7 +329,7 @@ describe('handover (architecture, rules 8 and 11)', () => {
 })
 
 describe('writeback (architecture, rule 11)', () => {
-  it('stores bytes of the owner and keeps the ownership', () => {
+  it('stores the bytes of the owner, which keeps the page', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -343,7 +346,7 @@ describe('writeback (architecture, rule 11)', () => {
     expect(h.machine.page(file, 1)).toEqual({ version: h.index, bytes: filled(3) })
   })
 
-  it('takes a writeback that comes twice as applied and changes nothing', () => {
+  it('acknowledges a repeated writeback without a change', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -359,10 +362,13 @@ describe('writeback (architecture, rule 11)', () => {
     ['a session that is not the owner', (h: Harness, f: number) => h.writeback(h.session(), f, 0, 1, 1, filled(1))],
     ['an earlier epoch', (h: Harness, f: number, s: number) => h.writeback(s, f, 0, 0, 1, filled(1))],
     ['a later epoch', (h: Harness, f: number, s: number) => h.writeback(s, f, 0, 2, 1, filled(1))],
-    ['nobody', (h: Harness, f: number) => h.writeback(0, f, 1, 0, 1, filled(1))],
+    ['session 0', (h: Harness, f: number) => h.writeback(0, f, 1, 0, 1, filled(1))],
     ['a file that does not exist', (h: Harness, _f: number, s: number) => h.writeback(s, 99, 0, 1, 1, filled(1))],
-    ['bytes of another length', (h: Harness, f: number, s: number) => h.writeback(s, f, 0, 1, 1, filled(1, 10))]
-  ])('is stale for %s', (_what, writeback) => {
+    [
+      'bytes that are not as long as a page',
+      (h: Harness, f: number, s: number) => h.writeback(s, f, 0, 1, 1, filled(1, 10))
+    ]
+  ])('is stale and changes nothing for %s', (_what, writeback) => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -371,7 +377,7 @@ describe('writeback (architecture, rule 11)', () => {
     expect(h.machine.version(file, 0)).toBe(0)
   })
 
-  it('is stale after the session ended', () => {
+  it('is stale after the end of the session', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -380,7 +386,7 @@ describe('writeback (architecture, rule 11)', () => {
     expect(h.writeback(session, file, 0, epoch, 1, filled(1))).toMatchObject({ stale: true })
   })
 
-  it('decides each page by itself', () => {
+  it('decides about each page separately', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -390,7 +396,7 @@ describe('writeback (architecture, rule 11)', () => {
     expect(outcomes.map(({ stale }) => stale)).toEqual([false, true])
   })
 
-  it('keeps a copy of the bytes: the entry may be reused', () => {
+  it('copies the bytes, so that the caller may reuse the entry', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -404,7 +410,7 @@ describe('writeback (architecture, rule 11)', () => {
 })
 
 describe('epochs', () => {
-  it('never go back and are never used again, also when released pages are forgotten', () => {
+  it('never fall and never repeat, even after the state machine forgets released pages', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session, '/a', { size: (MAX_RELEASED + 10) * PAGE })
@@ -414,7 +420,7 @@ describe('epochs', () => {
       const epoch = h.own(file, page, session)
       h.handover(file, page, session, epoch, 0)
     }
-    // All of them are forgotten now; every page stands at the highest epoch among them.
+    // The state machine has forgotten all of them, and each page has the highest epoch among them.
     expect(h.machine.owner(file, 0)).toEqual({ session: 0, epoch: 2, seq: 0 })
     expect(h.machine.owner(file, MAX_RELEASED + 5)).toEqual({ session: 0, epoch: 2, seq: 0 })
     expect(h.handover(file, MAX_RELEASED + 5, 0, 0, session)).toMatchObject({ done: false, owner: { epoch: 2 } })

@@ -1,4 +1,4 @@
-/** The state machine against a model that is too simple to be wrong: files are arrays of bytes, and nothing is forgotten. */
+/** Compares the state machine with a model that keeps each file as one array of bytes and forgets nothing. */
 import { MAX_FILE_BYTES, refusePath } from '@quire/protocol'
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
@@ -22,13 +22,13 @@ interface ModelOwner {
 interface ModelFile {
   readonly id: number
   path: string | undefined
-  /** It has never had a path. */
+  /** The file has never had a path. */
   isUnnamed: boolean
   size: number
   readonly pageSize: number
   readonly isWhole: boolean
   discards: number
-  /** All of it, to the end of the last page. */
+  /** The content up to the end of the last page. */
   bytes: Uint8Array
   readonly owners: Map<number, ModelOwner>
   readonly sessions: Set<number>
@@ -38,7 +38,7 @@ class Model {
   readonly files = new Map<number, ModelFile>()
   readonly sessions = new Set<number>()
   readonly answered = new Map<string, Applied>()
-  /** Epochs are the state machine's to choose; the model only says that they rise. */
+  /** The state machine chooses epochs. The model only requires that they rise. */
   constructor(private readonly epochOf: (file: number, page: number) => number) {}
 
   byPath(path: string): ModelFile | undefined {
@@ -75,7 +75,7 @@ class Model {
     expect([command, outcome.type === 'failed'], JSON.stringify(outcome)).toEqual([command, !done])
   }
 
-  /** False when it must be refused. */
+  /** Returns false if the state machine must refuse the command. */
   private perform(index: number, command: Extract<Command, { seq: number; settled: number }>): boolean {
     switch (command.type) {
       case 'open':
@@ -265,7 +265,7 @@ class Model {
 
   private write(file: ModelFile, page: number, bytes: Uint8Array, end = file.size): void {
     const offset = page * file.pageSize
-    // A page beyond the end, which a growing truncate brings with its last bytes: what is written there reads as zeros.
+    // A truncate that grows the file may bring bytes of a page beyond the end, which then reads as zeros.
     if (offset >= file.bytes.length) return
     file.bytes.set(bytes, offset)
     file.bytes.fill(0, Math.max(offset, Math.min(end, offset + bytes.length)), offset + bytes.length)
@@ -280,7 +280,7 @@ class Model {
 }
 
 const ZEROS = new Uint8Array(2 * PAGE)
-/** Pages beyond the end that the random commands can have reached. */
+/** The random commands reach no page from this one on. */
 const PAGES = 8
 
 function pagesPastEnd({ size, pageSize }: ModelFile): number[] {
@@ -288,14 +288,14 @@ function pagesPastEnd({ size, pageSize }: ModelFile): number[] {
   return Array.from({ length: Math.max(0, PAGES - first) }, (_, i) => first + i)
 }
 
-/** What the state machine says of everything that the model knows, and of the files that are gone. */
+/** Returns the state of all files of the model, and of the removed files, according to the state machine. */
 function stateOf(machine: StateMachine, model: Model, gone: ReadonlySet<number>): unknown[] {
   const files = [...model.files.values()].map((file) => {
     const { id, path } = file
     const { size, discards, pageSize, linked, path: firstPath } = machine.file(id) ?? {}
     return {
       file: { size, discards, pageSize, linked, isUnnamed: firstPath === '' },
-      // Nobody else can reach it, and it goes with its session.
+      // No other session can reach an unnamed file, and it ends with its session.
       sessions: file.isUnnamed ? [...file.sessions].map((each) => machine.session(each)?.id !== undefined) : undefined,
       id: path === undefined ? undefined : machine.fileByPath(path)?.id,
       pastEnd: pagesPastEnd(file).map((page) => machine.version(id, page)),
@@ -309,7 +309,7 @@ function stateOf(machine: StateMachine, model: Model, gone: ReadonlySet<number>)
   return [files, paths, [...gone].map((id) => [machine.file(id), machine.version(id, 0)])]
 }
 
-/** The same of the model. */
+/** Returns the same state according to the model. */
 function stateOfModel(model: Model, gone: ReadonlySet<number>): unknown[] {
   const files = [...model.files.values()].map((file) => {
     const { id, path, size, discards, pageSize, isUnnamed } = file
@@ -325,7 +325,7 @@ function stateOfModel(model: Model, gone: ReadonlySet<number>): unknown[] {
   return [files, paths, [...gone].map(() => [undefined, 0])]
 }
 
-/** A truncate makes a file longer, and brings bytes of its owner for a page that the file did not have. */
+/** A truncate grows a file, and brings the owner's bytes of a page that the file did not have. */
 const GROWS_WITH_LAST_BYTES: [number, number, number, number][] = [
   [3, 0, 2, 84],
   [0, 0, 0, 0],
@@ -335,7 +335,7 @@ const GROWS_WITH_LAST_BYTES: [number, number, number, number][] = [
 ]
 
 describe('the state machine', () => {
-  it('has the same files, bytes and owners as a model in which nothing is clever', () => {
+  it('has the same files, bytes and owners as a simple model after any commands', () => {
     fc.assert(
       fc.property(choices(150), (list) => {
         const machine = createStateMachine(memoryStore())
@@ -348,7 +348,7 @@ describe('the state machine', () => {
           model.apply(index, decodeCommand(data).command, outcome)
           for (const id of known) if (!model.files.has(id)) gone.add(id)
           const [stored, expected] = [stateOf(machine, model, gone), stateOfModel(model, gone)]
-          // An `expect` a fact takes longer than all else here; this one only words the difference.
+          // One `expect` for each fact would take most of the time. This one only words a difference.
           if (!isDeepStrictEqual(stored, expected)) expect(stored, `after entry ${index}`).toEqual(expected)
           for (const { id, size, pageSize, bytes } of model.files.values()) {
             for (let page = 0; page * pageSize < size; page++) {

@@ -11,8 +11,8 @@ import {
 } from '../src/state/index.js'
 import { choices, entriesFrom, manualClock, memoryStorage, memoryStore } from './state-helpers.js'
 
-describe('determinism', () => {
-  it('two replicas that apply the same entries give the same outcomes and come to the same digest', () => {
+describe('the state machine', () => {
+  it('two replicas that apply the same entries have the same outcomes and the same digest', () => {
     fc.assert(
       fc.property(choices(120), (list) => {
         const [one, two] = [createStateMachine(memoryStore()), createStateMachine(memoryStore())]
@@ -37,7 +37,7 @@ describe('determinism', () => {
     expect(digests.size).toBe(entries.length)
   })
 
-  it('recovers from a crash at any moment to the same state (checkpoint, then the log again)', async () => {
+  it('recovers the same state from a checkpoint and the log after a crash at any moment', async () => {
     await fc.assert(
       fc.asyncProperty(
         choices(150),
@@ -116,7 +116,7 @@ describe('determinism', () => {
   })
 })
 
-/** Version of every page that a file here can have, whether the file is there or not. */
+/** Returns the version of each page that a file of these tests can have, even of missing files. */
 function versionsOf(machine: StateMachine): string {
   const versions: number[] = []
   for (let file = 1; file < 14; file++) {
@@ -183,18 +183,18 @@ const anyCommand: fc.Arbitrary<Command> = fc.oneof(
 )
 
 describe('command codec', () => {
-  it('decodes what it encoded', () => {
+  it('decodes the same command that it encoded', () => {
     fc.assert(
       fc.property(anyCommand, (command) => {
         const decoded = decodeCommand(encodeCommand(command))
-        // Compared as encoded, too: NaN and -0 have to survive.
+        // The encoded bytes are compared too, because NaN and -0 must survive.
         expect(decoded.command).toEqual(command)
         expect(encodeCommand(decoded.command)).toEqual(encodeCommand(command))
       })
     )
   })
 
-  it('refuses cut and changed bytes with a typed error or decodes them; nothing else happens', () => {
+  it('throws CodecError for a prefix of a command, and decodes or throws a typed error for changed bytes', () => {
     fc.assert(
       fc.property(anyCommand, fc.nat(), fc.nat(), fc.nat(255), (command, cut, position, value) => {
         const encoded = encodeCommand(command)
@@ -206,7 +206,7 @@ describe('command codec', () => {
     )
   })
 
-  it('survives random bytes without taking memory for lengths that they claim', () => {
+  it('decodes or refuses random bytes, without allocating the lengths that they claim', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (random) => expectTyped(() => decodeCommand(random))),
       { numRuns: 2000 }
@@ -217,7 +217,7 @@ describe('command codec', () => {
     expect(claimed.length).toBeLessThan(MAX_PAGE_BYTES)
   })
 
-  it('a decoded command never breaks the state machine, whatever it says', () => {
+  it('the state machine applies each command that decodes', () => {
     fc.assert(
       fc.property(fc.array(anyCommand, { maxLength: 20 }), (commands) => {
         const machine = createStateMachine(memoryStore())
