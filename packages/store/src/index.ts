@@ -1,7 +1,7 @@
 /**
  * @packageDocumentation
  *
- * A peer of a Quire cluster: the replicated page store, the owner directory and the server of the clients' sessions.
+ * A peer of a Quire cluster: the replicated page store, the directory of page owners, and the server of client sessions.
  *
  * @example
  * ```ts
