@@ -1,4 +1,4 @@
-/** What peers say of numbers and addresses, and what a client makes of it. */
+/** Impossible numbers and addresses from peers, which a client must reject. */
 import { DEFAULT_ROUND_TRIP_MS, timingOf, type LeaderMessage, type Network } from '@quire/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ClusterView } from '../src/session/cluster-view.js'
@@ -22,7 +22,7 @@ afterEach(async () => {
   expect(world.clock.pending).toBe(0)
 })
 
-/** The first peer says `message` to every register, and the second one leads as it should. */
+/** The first peer answers each `register` with `message`. The second peer leads properly. */
 async function connectPast(message: LeaderMessage): Promise<void> {
   world.peers[0]!.registration = message
   const creating = world.create({ sessionTtlMs: TTL })
@@ -31,9 +31,9 @@ async function connectPast(message: LeaderMessage): Promise<void> {
   client = await world.until(creating)
 }
 
-describe('a round trip that no cluster may have', () => {
+describe('a peer that names an impossible round trip', () => {
   it.each([0, 9, 1001, 5000, Number.MAX_SAFE_INTEGER])(
-    '(%i ms) is forgotten with the answer that names it',
+    '(%i ms) is left, and no trace of its answer remains',
     async (ms) => {
       const [odd, sound] = world.peers
       odd!.roundTripMs = ms
@@ -41,7 +41,7 @@ describe('a round trip that no cluster may have', () => {
       await settle()
       world.elect(sound!, 2)
       client = await world.until(creating)
-      // The same peer is as good as any when it says what can be.
+      // The client accepts the same peer when it names a possible round trip.
       odd!.roundTripMs = DEFAULT_ROUND_TRIP_MS
       world.elect(odd!, 3)
       sound!.cut()
@@ -51,7 +51,7 @@ describe('a round trip that no cluster may have', () => {
     }
   )
 
-  it('does not end a session that lives', async () => {
+  it('does not end the live session', async () => {
     client = await world.until(world.create({ sessionTtlMs: TTL }))
     const { session } = world.leader
     world.leader.roundTripMs = 5000
@@ -63,7 +63,7 @@ describe('a round trip that no cluster may have', () => {
     expect(world.leader.session).toBe(session)
   })
 
-  it('leaves the timing that was known', () => {
+  it('does not change the known timing', () => {
     const cluster = new ClusterView([addressOf(first)])
     const answer = { clusterId: 'c', founding: FOUNDING, members: [], roundTripMs: 100 }
     cluster.heard(first, answer)
@@ -74,19 +74,19 @@ describe('a round trip that no cluster may have', () => {
   })
 })
 
-describe('a registration that cannot be', () => {
+describe('an impossible registration', () => {
   const sound = { type: 'registered', term: 1, session: 7, ttlMs: TTL, creditBytes: 65_536, maxFaults: 8 } as const
   const cases: Readonly<Record<string, LeaderMessage>> = {
     'without a time to live': { ...sound, ttlMs: 0 },
     'with a time to live of years': { ...sound, ttlMs: 1e12 },
     'without credit': { ...sound, creditBytes: 0 },
     'without faults': { ...sound, maxFaults: 0 },
-    'of no session': { ...sound, session: 0 },
-    'of another term than the welcome': { ...sound, term: 9 },
-    'that has expired before it was made': { type: 'expired', session: 7 }
+    'with session 0': { ...sound, session: 0 },
+    'with a term other than that of the welcome': { ...sound, term: 9 },
+    'that reports its session as expired': { type: 'expired', session: 7 }
   }
 
-  it.each(Object.entries(cases))('%s is one of a peer to be left', async (_, message) => {
+  it.each(Object.entries(cases))('%s makes the client leave the peer', async (_, message) => {
     await connectPast(message)
     expect(client!.session).toMatchObject({ state: 'active', ttlMs: TTL })
     const file = await world.until(client!.open('/f', { create: true, size: 4096 }))
@@ -94,7 +94,7 @@ describe('a registration that cannot be', () => {
     await world.until(file.sync())
   })
 
-  it('of another session than the one that goes on does not take its place', async () => {
+  it('with another session does not replace the live session', async () => {
     client = await world.until(world.create({ sessionTtlMs: TTL }))
     const { session } = world.leader
     world.leader.registration = { ...sound, session: session + 1 }
@@ -105,7 +105,7 @@ describe('a registration that cannot be', () => {
     expect(client.session).toMatchObject({ state: 'active', id: String(session) })
   })
 
-  it('the end of another session ends none', async () => {
+  it('the expiry of another session ends no session', async () => {
     client = await world.until(world.create({ sessionTtlMs: TTL }))
     const { session } = world.leader
     world.leader.send({ type: 'expired', session: session + 1 })
@@ -114,11 +114,11 @@ describe('a registration that cannot be', () => {
   })
 })
 
-describe('addresses of peers', () => {
+describe('addresses of a peer', () => {
   const dead = ['/ip4/172.17.0.1/tcp/4001', '/ip4/10.0.0.1/tcp/4001']
   const answer = { clusterId: 'c', founding: FOUNDING, roundTripMs: 32 }
 
-  it('that a peer names come behind the one that was configured, and behind the one that answered', async () => {
+  it('that another peer names come after the configured one and after the one that answered last', async () => {
     const cluster = new ClusterView([addressOf(first)])
     cluster.heard(second, { ...answer, members: [{ peerId: first, addresses: [...dead, addressOf(first)] }] })
     expect(cluster.pick()!.addresses).toEqual([addressOf(first), ...dead])
@@ -128,7 +128,7 @@ describe('addresses of peers', () => {
     expect(cluster.pick()!.addresses[0]).toBe(dead[1])
   })
 
-  it('that nobody could dial are left out, and so is a peer whose id is none', () => {
+  it('are left out if they are invalid, and so is a peer with an invalid id', () => {
     const cluster = new ClusterView([addressOf(first)])
     const members = [
       { peerId: first, addresses: ['/ip4/192.0.2.1/udp/4001/quic-v1', 'nonsense', ...dead] },
@@ -139,7 +139,7 @@ describe('addresses of peers', () => {
     expect(cluster.others(new Set([first]))).toEqual([])
   })
 
-  /** A dial that is answered at `address`, and comes no further. */
+  /** Dials the peer, which answers at `address` and then fails. */
   async function dialed(cluster: ClusterView, address: string): Promise<void> {
     const network: Network = {
       id: 'self',

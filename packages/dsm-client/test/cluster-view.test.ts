@@ -15,13 +15,10 @@ function pickedAfterLoss(leader: string): (string | undefined)[] {
   return [1, 2, 3].map(() => view.pick()?.peerId)
 }
 
-describe('a client whose connection to the leader has ended', () => {
-  it.each(IDS)(
-    'asks the other peers before it asks that one again, which may be the one that is dead (%s)',
-    (leader) => {
-      const picked = pickedAfterLoss(leader)
-      expect(picked[2]).toBe(leader)
-      expect(new Set(picked)).toEqual(new Set(IDS))
-    }
-  )
+describe('a client that loses its connection to the leader', () => {
+  it.each(IDS)('asks the other peers before it asks that peer again, which may be dead (%s)', (leader) => {
+    const picked = pickedAfterLoss(leader)
+    expect(picked[2]).toBe(leader)
+    expect(new Set(picked)).toEqual(new Set(IDS))
+  })
 })

@@ -8,7 +8,7 @@ import { CoreHarness, FILE, PAGE, SMALL_CACHE } from './support/core.js'
 const FRAMES = SMALL_CACHE / PAGE
 
 describe('a fault', () => {
-  it('is sent once for everybody who waits for the page', () => {
+  it('is sent once for all waiters of the page', () => {
     const h = new CoreHarness().connect()
     const waiters = [h.access(0, 'read'), h.access(0, 'read'), h.access(0, 'read')]
     const fault = h.take('fault')
@@ -18,7 +18,7 @@ describe('a fault', () => {
     expect(h.core.counters).toMatchObject({ readFaults: 1, grants: 1, hits: 0 })
   })
 
-  it('for writing follows a read fault when somebody came to write meanwhile', () => {
+  it('for writing follows a read fault if a writer arrived in between', () => {
     const h = new CoreHarness().connect()
     const reader = h.access(0, 'read')
     const writer = h.access(0, 'write')
@@ -30,7 +30,7 @@ describe('a fault', () => {
     expect(writer.state).toBe('ran')
   })
 
-  it('for writing on a readable page needs no bytes, and counts as an upgrade', () => {
+  it('for writing on a readable page brings no bytes, and counts as an upgrade', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read', { value: 3, version: 10 })
     const { bytesIn } = h.core.counters
@@ -40,7 +40,7 @@ describe('a fault', () => {
     expect(h.core.counters).toMatchObject({ upgradeFaults: 1, writeFaults: 0, bytesIn })
   })
 
-  it('is not needed where the page table allows the access', () => {
+  it('is not sent if the page table allows the access', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write')
     expect(h.access(0, 'read').state).toBe('ran')
@@ -49,7 +49,7 @@ describe('a fault', () => {
     expect(h.core.counters.hits).toBe(2)
   })
 
-  it('that fails tells everybody who waits, and leaves nothing behind', () => {
+  it('that fails rejects all waiters, and leaves neither a page nor a frame behind', () => {
     const h = new CoreHarness().connect()
     const waiters = [h.access(7, 'read'), h.access(7, 'write')]
     const { req, file, page } = h.take('fault')
@@ -63,7 +63,7 @@ describe('a fault', () => {
     h.take('fault')
   })
 
-  it('waits in turn when as many are outstanding as the leader allows', () => {
+  it('waits in a queue while the leader allows no more outstanding faults', () => {
     const h = new CoreHarness().connect({ maxFaults: 2 })
     const waiters = [0, 1, 2, 3].map((page) => h.access(page, 'read'))
     const faults = [h.take('fault'), h.take('fault')]
@@ -78,7 +78,7 @@ describe('a fault', () => {
     expect(waiters.map((waiter) => waiter.state)).toEqual(['ran', 'ran', 'ran', 'ran'])
   })
 
-  it('is sent when there is a connection, not before', () => {
+  it('waits until the client has a connection', () => {
     const h = new CoreHarness()
     const waiter = h.access(0, 'read')
     expect(h.nothingSent).toBe(true)
@@ -87,7 +87,7 @@ describe('a fault', () => {
     expect(waiter.state).toBe('ran')
   })
 
-  it('counts writebacks on from the sequence that the grant names, after an eviction', () => {
+  it('after an eviction continues the numbers of writebacks from the number in the grant', () => {
     const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect()
     h.have(0, 'write', { epoch: 3, write: 1 })
     h.flush(0)
@@ -100,7 +100,7 @@ describe('a fault', () => {
     expect(h.take('writeback').pages[0]).toMatchObject({ epoch: 3, seq: 9 })
   })
 
-  it('never counts writebacks back: an entry that was made anew under one epoch knows less than this side', () => {
+  it('never lowers the number of the next writeback, even if the grant names a lower one', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 1 })
     for (const value of [2, 3]) {
@@ -117,8 +117,8 @@ describe('a fault', () => {
   })
 })
 
-describe('a waiter that is withdrawn', () => {
-  it('does not disturb others', () => {
+describe('a withdrawn waiter', () => {
+  it('leaves other waiters of the page alone', () => {
     const h = new CoreHarness().connect()
     const [first, second, third] = [h.access(0, 'read'), h.access(0, 'read'), h.access(0, 'read')]
     second.withdraw()
@@ -126,7 +126,7 @@ describe('a waiter that is withdrawn', () => {
     expect([first.state, second.state, third.state]).toEqual(['ran', 'waiting', 'ran'])
   })
 
-  it('alone has its grant taken all the same: the leader counts this session among the holders', () => {
+  it('leaves its fault in flight: the client keeps the granted page, because the leader counts it as a holder', () => {
     const h = new CoreHarness().connect()
     const waiter = h.access(0, 'read')
     waiter.withdraw()
@@ -135,7 +135,7 @@ describe('a waiter that is withdrawn', () => {
     expect(h.peek(0)).toBe(4)
   })
 
-  it('may be withdrawn twice, and after it ran', () => {
+  it('can be withdrawn twice, and after it has run', () => {
     const h = new CoreHarness().connect()
     const [first, second] = [h.access(0, 'read'), h.access(0, 'read')]
     first.withdraw()
@@ -145,7 +145,7 @@ describe('a waiter that is withdrawn', () => {
     expect(second.state).toBe('ran')
   })
 
-  it('is not asked for any more when its fault was not sent yet', () => {
+  it('takes back its fault if the fault waits in the queue', () => {
     const h = new CoreHarness().connect({ maxFaults: 1 })
     h.access(0, 'read')
     const waiter = h.access(1, 'read')
@@ -155,7 +155,7 @@ describe('a waiter that is withdrawn', () => {
     expect(h.page(1)?.waiters ?? []).toEqual([])
   })
 
-  it('from an upgrade that was not sent yet leaves a page that can be reclaimed', () => {
+  it('of a queued upgrade leaves a page that the client can evict', () => {
     const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect({ maxFaults: 1 })
     for (let page = 0; page < FRAMES - 1; page++) h.have(page, 'read')
     h.access(100, 'read')
@@ -171,7 +171,7 @@ describe('a waiter that is withdrawn', () => {
 })
 
 describe('a pin', () => {
-  it.each(['invalidate', 'revoke'] as const)('for reading holds %s back until it is released', (type) => {
+  it.each(['invalidate', 'revoke'] as const)('for reading delays %s until its release', (type) => {
     const h = new CoreHarness().connect()
     h.have(0, type === 'revoke' ? 'write' : 'read', { value: 6 })
     const pin = h.access(0, 'read', { pin: true })
@@ -184,7 +184,7 @@ describe('a pin', () => {
     h.take(type === 'revoke' ? 'ownerAckDirty' : 'invalidateAck')
   })
 
-  it('for reading does not hold a downgrade back; one for writing does, and what it wrote last goes along', () => {
+  it('for reading does not delay a downgrade, and a pin for writing delays it and sends its last bytes along', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write')
     const reading = h.access(0, 'read', { pin: true })
@@ -201,7 +201,7 @@ describe('a pin', () => {
     expect(h.take('ownerAckDirty').dirty.bytes[0]).toBe(77)
   })
 
-  it('that holds a page back is not joined by new pins, but by plain accesses', () => {
+  it('that delays a revoke admits plain accesses, but no new pins', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write')
     const pin = h.access(0, 'write', { pin: true })
@@ -215,7 +215,7 @@ describe('a pin', () => {
     expect(late.state).toBe('ran')
   })
 
-  it('keeps its bytes under a flush, which says nothing of what is written later', () => {
+  it('stays writable during a flush, which does not cover later writes', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write')
     const pin = h.access(0, 'write', { pin: true })
@@ -230,7 +230,7 @@ describe('a pin', () => {
     expect(h.take('writeback').pages[0]!.bytes[0]).toBe(2)
   })
 
-  it('is not released once too often', () => {
+  it('asserts that it is released once', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read')
     const pin = h.access(0, 'read', { pin: true })
@@ -238,7 +238,7 @@ describe('a pin', () => {
     expect(() => pin.unpin()).toThrow('page 9:0 was unpinned once too often')
   })
 
-  it('keeps its memory when the file is given up or the session lost, and writes to nobody', () => {
+  it('keeps its frame when the file is closed or the session lost, and its writes then reach no other page', () => {
     for (const end of ['close', 'lose'] as const) {
       const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect()
       h.have(0, 'write')
@@ -254,7 +254,7 @@ describe('a pin', () => {
       for (let page = 0; page < FRAMES - 1; page++) expect(h.peek(page)).toBe(0)
       pin.unpin()
       expect(h.nothingSent).toBe(true)
-      // Its frame is free again.
+      // The unpin has freed the frame.
       h.have(FRAMES - 1, 'read')
       expect(h.frames.usedBytes).toBe(SMALL_CACHE)
       expect(h.core.counters.evictions).toBe(0)
@@ -273,7 +273,7 @@ describe('frames', () => {
     return { h, pins }
   }
 
-  it('that are all pinned: CacheFullError at once, nothing left behind, and again room after an unpin', () => {
+  it('that are all pinned fail an access at once with CacheFullError, until an unpin frees one', () => {
     const { h, pins } = pinned()
     const waiter = h.access(50, 'read')
     expect(waiter.error).toBeInstanceOf(CacheFullError)
@@ -285,7 +285,7 @@ describe('frames', () => {
     expect(h.peek(50)).toBe(1)
   })
 
-  it('that are all in use are waited for when they will be free', () => {
+  it('that will become free keep an access waiting', () => {
     const { h, pins } = pinned(FRAMES - 1)
     const first = h.access(50, 'read')
     const fault = h.take('fault')
@@ -298,7 +298,7 @@ describe('frames', () => {
     for (const pin of pins) pin.unpin()
   })
 
-  it('are made by writing dirty pages back, those first that were dirty longest', () => {
+  it('become free by writebacks of dirty pages, in the order in which the pages became dirty', () => {
     const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect({ creditBytes: 2 * PAGE })
     const written: number[] = []
     const wait = h.access(50, 'read')
@@ -322,7 +322,7 @@ describe('frames', () => {
     expect(written.slice(0, 3)).toEqual([5, 3, 20])
   })
 
-  it('are not waited for by an upgrade, which has one', () => {
+  it('are not needed by an upgrade, whose page has one', () => {
     const { h } = pinned(FRAMES - 1)
     h.have(50, 'write', { epoch: 3, write: 1 })
     h.order('downgrade', 50)
@@ -333,7 +333,7 @@ describe('frames', () => {
     expect([writer.state, starved.state]).toEqual(['ran', 'waiting'])
   })
 
-  it('that cannot be made because the leader takes nothing: whoever waits hears why, and the next one tries again', () => {
+  it('that cannot become free because the leader is full fail the waiter with its error, and the next access tries again', () => {
     const { h } = pinned(FRAMES - 1)
     h.have(50, 'write', { write: 1 })
     const waiter = h.access(51, 'read')
@@ -346,7 +346,7 @@ describe('frames', () => {
     expect(next.state).toBe('ran')
   })
 
-  it('that could not be made because the leader was busy are tried for again', () => {
+  it('that did not become free because the leader was busy keep the waiter waiting for a retry', () => {
     const { h } = pinned(FRAMES - 1)
     h.have(50, 'write', { write: 1 })
     const waiter = h.access(51, 'read')
@@ -361,8 +361,8 @@ describe('frames', () => {
   })
 })
 
-describe('a file', () => {
-  it('that is given up fails everybody who waits, and answers what the leader still asks', () => {
+describe('a file in the core', () => {
+  it('that is removed fails all waiters, and the client still answers the demotions of the leader', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read')
     const pin = h.access(0, 'read', { pin: true })
@@ -373,7 +373,7 @@ describe('a file', () => {
     h.drain()
     expect(waiter.error?.message).toBe('closed')
     expect(h.take('invalidateAck').op).toBe(6)
-    // Its grant is on the way, and the leader believes that it arrives.
+    // The grant is in flight, and the leader expects the client to use it.
     h.grant(fault)
     h.order('revoke', 1, { op: 7, after: fault.req })
     expect(h.take('ownerAck')).toMatchObject({ op: 7, held: false })
@@ -381,20 +381,20 @@ describe('a file', () => {
     expect(h.frames.usedBytes).toBe(0)
   })
 
-  it('that is not open is not accessed', () => {
+  it('that is not open cannot be accessed', () => {
     const h = new CoreHarness().connect()
     expect(() => h.access(0, 'read', { file: 8 })).toThrow('access to file 8, which is not open')
   })
 })
 
-describe('a fault that was dropped', () => {
+describe('a dropped fault', () => {
   const evict = (h: CoreHarness, index: number): void => {
     const page = h.page(index) as Page
     h.core.table.ranges.beginEviction(page)
     h.core.table.ranges.endEviction(page)
     h.drain()
   }
-  /** Of the two faults that the leader allows, the one of page 0 was dropped; page 2 waits for its turn. */
+  /** The leader allows two faults. The fault of page 0 is dropped, and page 2 waits in the queue. */
   const withDropped = () => {
     const h = new CoreHarness().connect({ maxFaults: 2 })
     const [waiter] = [h.access(0, 'read'), h.access(1, 'read'), h.access(2, 'read')]
@@ -407,7 +407,7 @@ describe('a fault that was dropped', () => {
     return { h, dropped, other }
   }
 
-  it('counts as outstanding until the leader has answered it', () => {
+  it('stays outstanding until the leader answers it', () => {
     for (const answer of ['grant', 'faultFailed'] as const) {
       const { h, dropped } = withDropped()
       const { req, file, page } = dropped
@@ -419,7 +419,7 @@ describe('a fault that was dropped', () => {
     }
   })
 
-  it('gives its place to a newer one of the page, and its answer then frees nothing', () => {
+  it('is replaced by a newer fault for the page, and its answer then frees no place', () => {
     const { h, dropped, other } = withDropped()
     h.grant(other)
     h.grant(h.take('fault'))
@@ -435,7 +435,7 @@ describe('a fault that was dropped', () => {
     expect(h.take('fault')).toMatchObject({ page: 4 })
   })
 
-  it('with its file counts until the close is answered: the leader answers it no more', () => {
+  it('of a removed file stays outstanding until the leader answers the close', () => {
     const h = new CoreHarness().connect({ maxFaults: 1 })
     h.core.addFile({ file: 8, path: '/g', pageSize: PAGE })
     h.access(0, 'read')
@@ -450,7 +450,7 @@ describe('a fault that was dropped', () => {
     expect(waiter.state).toBe('ran')
   })
 
-  it('is forgotten with the connection', () => {
+  it('is forgotten when the connection ends', () => {
     const { h } = withDropped()
     h.disconnect()
     h.connect({ maxFaults: 2 })
@@ -458,8 +458,8 @@ describe('a fault that was dropped', () => {
   })
 })
 
-describe('an order that has overtaken its grant', () => {
-  it('is obeyed when the fault is dropped by an eviction', () => {
+describe('a demotion that overtakes its grant', () => {
+  it('is obeyed when an eviction drops the fault', () => {
     const h = new CoreHarness().connect()
     h.access(0, 'read')
     const { req } = h.take('fault')
@@ -470,7 +470,7 @@ describe('an order that has overtaken its grant', () => {
     expect(h.take('invalidateAck').op).toBe(7)
   })
 
-  it('is obeyed when the whole file is unmapped', () => {
+  it('is obeyed when the client unmaps the file', () => {
     const h = new CoreHarness().connect()
     h.access(0, 'read')
     const { req } = h.take('fault')
@@ -482,8 +482,8 @@ describe('an order that has overtaken its grant', () => {
   })
 })
 
-describe('a session that is lost', () => {
-  it('takes the private copies along; what is pinned of them goes with its pin', () => {
+describe('a lost session', () => {
+  it('frees private copies at once, and pinned ones with their release', () => {
     const h = new CoreHarness().connect()
     const copies = new PrivateCopies(h.core.table.frames)
     h.core.table.space(FILE)!.privateCopies.add(copies)
@@ -502,7 +502,7 @@ describe('a session that is lost', () => {
     expect(h.frames.usedBytes).toBe(0)
   })
 
-  it('names what was dirty, ranges merged, file by file', () => {
+  it('lists dirty bytes as merged ranges, file by file', () => {
     const h = new CoreHarness({ cacheBytes: 4 * 1024 * 1024 }).connect()
     h.core.addFile({ file: 10, path: '/g', pageSize: 2 * PAGE })
     for (const page of [7, 3, 4, 5]) h.have(page, 'write')
@@ -518,7 +518,7 @@ describe('a session that is lost', () => {
     expect(h.frames.usedBytes).toBe(0)
   })
 
-  it('fails waiters and flushes, and counts bytes that were on their way as lost', () => {
+  it('fails waiters and flushes, and counts bytes in flight as lost', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     const flush = h.flush(0)
@@ -528,7 +528,7 @@ describe('a session that is lost', () => {
     expect(flush.errors.map((error) => error.message)).toEqual(['the session is gone'])
   })
 
-  it('lost nothing when everything was flushed', () => {
+  it('reports no lost bytes if all were flushed', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write')
     h.flush(0)

@@ -1,15 +1,15 @@
-/** What the two lanes can do to each other, and what a client that closes still owes. Found by the simulation of the cluster. */
+/** Messages that overtake each other on the two lanes, and the duties of a client that closes. The simulation found these cases. */
 import { ClosedError } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { CoreHarness, FILE } from './support/core.js'
 
-describe('an acknowledgement that overtakes an older grant', () => {
+describe('a writeback acknowledgement that overtakes an older grant', () => {
   function overtaken() {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 7 })
     h.flush(0)
     const writeback = h.take('writeback')
-    // Given up while the writeback is on its way; the leader's grant, on bulk, was made before that was applied.
+    // The leader revokes the page while the writeback is in flight. It makes its grant before it applies the writeback.
     h.order('revoke', 0)
     h.take('ownerAckDirty')
     h.disconnect()
@@ -20,7 +20,7 @@ describe('an acknowledgement that overtakes an older grant', () => {
     return { h, writeback, reader, fault }
   }
 
-  it('leaves the newer bytes in place', () => {
+  it('does not let the grant replace the newer bytes', () => {
     const { h, writeback, reader, fault } = overtaken()
     const pages = writeback.pages.map((page) => ({ ...page, seq: h.page(0)!.seq }))
     h.acknowledge({ req: 0, pages }, { version: 20 })
@@ -30,7 +30,7 @@ describe('an acknowledgement that overtakes an older grant', () => {
     expect(h.page(0)!.version).toBe(20)
   })
 
-  it('leaves the count of writebacks in place, so that the next one is taken', () => {
+  it('does not let the grant lower the number of the next writeback', () => {
     const { h, writeback, fault } = overtaken()
     const seq = h.page(0)!.seq
     h.acknowledge({ req: 0, pages: writeback.pages.map((page) => ({ ...page, seq })) }, { version: 20 })
@@ -40,8 +40,8 @@ describe('an acknowledgement that overtakes an older grant', () => {
   })
 })
 
-describe('a file that is unmapped', () => {
-  it('is accessible to nobody, and gives its dirty bytes to the leader', () => {
+describe('a file that the client unmaps', () => {
+  it('has no accessible page, and gives its dirty bytes to a leader that revokes them', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 7 })
     h.core.unmapFile(FILE)
@@ -50,7 +50,7 @@ describe('a file that is unmapped', () => {
     expect(h.take('ownerAckDirty').dirty.bytes[0]).toBe(7)
   })
 
-  it('takes no grant that was on its way', () => {
+  it('uses no grant that was in flight', () => {
     const h = new CoreHarness().connect()
     const waiter = h.access(0, 'write')
     const fault = h.take('fault')

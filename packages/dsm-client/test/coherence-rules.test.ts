@@ -1,10 +1,10 @@
-/** The client's rules of docs/coherence.md, one message at a time. */
+/** Rules 3, 4 and 12 to 15 of docs/coherence.md in the client, one message at a time. */
 import { UnavailableError, errorToWire } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { CoreHarness, FILE, PAGE } from './support/core.js'
 
-describe('rule 3: messages of another term', () => {
-  it('are dropped unanswered, whatever they ask', () => {
+describe('rule 3: the client drops messages of another term', () => {
+  it('answers no demotion of an earlier or later term, and keeps its access', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     for (const term of [4, 6]) {
@@ -14,7 +14,7 @@ describe('rule 3: messages of another term', () => {
     expect(h.peek(0)).toBe(1)
   })
 
-  it('grant nothing', () => {
+  it('ignores a grant of an earlier term', () => {
     const h = new CoreHarness().connect()
     const waiter = h.access(0, 'read')
     const fault = h.take('fault')
@@ -24,7 +24,7 @@ describe('rule 3: messages of another term', () => {
     expect(waiter.state).toBe('ran')
   })
 
-  it('clean nothing', () => {
+  it('ignores a writeback acknowledgement of an earlier term', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     const flush = h.flush(0)
@@ -39,7 +39,7 @@ describe('rule 3: messages of another term', () => {
     expect(h.page(0)!.dirty).toBe(true)
   })
 
-  it('count for nothing while there is no connection', () => {
+  it('ignores every message while it has no connection', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     h.disconnect()
@@ -50,8 +50,8 @@ describe('rule 3: messages of another term', () => {
   })
 })
 
-describe('rule 4: replies name what they answer', () => {
-  it('a grant clears only its own request', () => {
+describe('rule 4: a reply names its request', () => {
+  it('a grant serves only the fault that it names', () => {
     const h = new CoreHarness().connect()
     const [first, second] = [h.access(0, 'read'), h.access(1, 'read')]
     h.take('fault')
@@ -59,7 +59,7 @@ describe('rule 4: replies name what they answer', () => {
     expect([first.state, second.state]).toEqual(['waiting', 'ran'])
   })
 
-  it('a grant that nobody asked for is ignored', () => {
+  it('the client ignores a grant without a fault', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read', { value: 1 })
     h.grant({ type: 'fault', req: 99, file: FILE, page: 0, access: 'write', have: 0 }, { value: 7 })
@@ -67,7 +67,7 @@ describe('rule 4: replies name what they answer', () => {
     expect(h.page(0)!.access).toBe('shared')
   })
 
-  it('a grant that comes twice is used once', () => {
+  it('the client uses a repeated grant once', () => {
     const h = new CoreHarness().connect()
     h.access(0, 'write', { write: 1 })
     const fault = h.take('fault')
@@ -76,7 +76,7 @@ describe('rule 4: replies name what they answer', () => {
     expect(h.peek(0)).toBe(1)
   })
 
-  it('a grant of an earlier connection is ignored', () => {
+  it('the client ignores a grant of an earlier connection', () => {
     const h = new CoreHarness().connect()
     const waiter = h.access(0, 'read')
     const old = h.take('fault')
@@ -90,7 +90,7 @@ describe('rule 4: replies name what they answer', () => {
     expect(waiter.bytes![0]).toBe(2)
   })
 
-  it('an acknowledgement cleans nothing when it is for another writeback', () => {
+  it('an acknowledgement of another writeback leaves the page dirty', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     const flush = h.flush(0)
@@ -101,7 +101,7 @@ describe('rule 4: replies name what they answer', () => {
     expect([flush.done, h.page(0)!.dirty]).toEqual([1, false])
   })
 
-  it('each order is answered by its own operation', () => {
+  it('the client answers each demotion under the number of its operation', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read')
     h.order('invalidate', 0, { op: 41 })
@@ -110,8 +110,8 @@ describe('rule 4: replies name what they answer', () => {
   })
 })
 
-describe('rule 12: a revoked page', () => {
-  it('loses access first; then its bytes leave', () => {
+describe('rule 12: a page that the leader revokes', () => {
+  it('becomes inaccessible before its bytes leave on bulk', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 7 })
     h.order('revoke', 0, { op: 5 })
@@ -121,7 +121,7 @@ describe('rule 12: a revoked page', () => {
     expect(h.page(0)!.access).toBe('invalid')
   })
 
-  it('keeps its dirty bytes, with their epoch, until the acknowledgement that names them', () => {
+  it('keeps its dirty bytes and their epoch until the acknowledgement that names them', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 7 })
     h.order('revoke', 0)
@@ -135,7 +135,7 @@ describe('rule 12: a revoked page', () => {
     expect(h.frames.usedBytes).toBe(0)
   })
 
-  it('gives the bytes of now to the next leader when this one died before the commit', () => {
+  it('sends its current bytes to the next leader if the first one dies before the commit', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 7 })
     h.order('revoke', 0)
@@ -148,7 +148,7 @@ describe('rule 12: a revoked page', () => {
     expect(page!.seq).toBeGreaterThan(dirty.seq)
   })
 
-  it('is accessible again by a grant only', () => {
+  it('becomes accessible again only by a grant', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 7 })
     h.order('revoke', 0)
@@ -162,7 +162,7 @@ describe('rule 12: a revoked page', () => {
     expect(waiter.bytes![0]).toBe(8)
   })
 
-  it('answers with no bytes when it is clean, and says so when it is not here', () => {
+  it('is answered without bytes if it is clean, and with held: false if the client does not have it', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     h.flush(0)
@@ -175,7 +175,7 @@ describe('rule 12: a revoked page', () => {
     h.take('invalidateAck')
   })
 
-  it('stays readable when it is only downgraded, and dirty until its bytes are durable', () => {
+  it('stays readable after a downgrade, and dirty until its bytes are durable', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 7 })
     h.order('downgrade', 0)
@@ -188,7 +188,7 @@ describe('rule 12: a revoked page', () => {
 })
 
 describe('rule 13: a grant', () => {
-  it('that names this session as owner under the same epoch keeps its dirty bytes', () => {
+  it('under the epoch of this session keeps the dirty bytes', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 7 })
     h.order('downgrade', 0)
@@ -198,7 +198,7 @@ describe('rule 13: a grant', () => {
     expect(writer.bytes![0]).toBe(7)
   })
 
-  it('under another epoch replaces them: they left with a handover', () => {
+  it('under another epoch replaces the dirty bytes, which a handover has committed', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 7 })
     h.order('revoke', 0)
@@ -211,7 +211,7 @@ describe('rule 13: a grant', () => {
     expect(h.page(0)!.dirty).toBe(false)
   })
 
-  it('that names another owner replaces them even under the same epoch', () => {
+  it('to another owner replaces the dirty bytes, even under the same epoch', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 7 })
     h.order('revoke', 0)
@@ -221,7 +221,7 @@ describe('rule 13: a grant', () => {
     expect(reader.bytes![0]).toBe(8)
   })
 
-  it('of no bytes stands for the copy that is here; empty ones for a page of zeros', () => {
+  it('without bytes confirms the copy of the client, and with empty bytes it brings zeros', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read', { value: 6, version: 10 })
     const writer = h.access(0, 'write')
@@ -236,7 +236,7 @@ describe('rule 13: a grant', () => {
     expect(reader.bytes!.every((byte) => byte === 0)).toBe(true)
   })
 
-  it('of no bytes for a copy that is not here is asked again, with nothing to have', () => {
+  it('without bytes for a copy that the client no longer has repeats the fault with have: 0', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read', { value: 6, version: 10 })
     const writer = h.access(0, 'write')
@@ -251,7 +251,7 @@ describe('rule 13: a grant', () => {
     expect(writer.bytes![0]).toBe(8)
   })
 
-  it('of no bytes for a copy of another version is asked again', () => {
+  it('without bytes for a copy of another version repeats the fault with have: 0', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read', { value: 6, version: 10 })
     const writer = h.access(0, 'write')
@@ -260,7 +260,7 @@ describe('rule 13: a grant', () => {
     expect(h.take('fault').have).toBe(0)
   })
 
-  it('of no bytes that nobody waits for any more leaves neither frame nor order behind', () => {
+  it('without bytes and without a waiter leaves neither a frame nor a demotion behind', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read', { version: 10 })
     const writer = h.access(0, 'write')
@@ -276,7 +276,7 @@ describe('rule 13: a grant', () => {
     expect(h.frames.usedBytes).toBe(0)
   })
 
-  it('is refused by an assertion when its bytes are no page', () => {
+  it('fails an assertion if its bytes are not as long as a page', () => {
     const h = new CoreHarness().connect()
     h.access(0, 'read')
     expect(() => h.grant(h.take('fault'), { bytes: new Uint8Array(5) })).toThrow(
@@ -284,7 +284,7 @@ describe('rule 13: a grant', () => {
     )
   })
 
-  it('an invalidation drops everything, then is acknowledged', () => {
+  it('before an invalidation: the client drops the page, then acknowledges', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read', { value: 3 })
     h.order('invalidate', 0, { op: 12 })
@@ -295,8 +295,8 @@ describe('rule 13: a grant', () => {
   })
 })
 
-describe('rule 14: the acknowledgement of a writeback', () => {
-  it('cleans only the version that it names', () => {
+describe('rule 14: a writeback acknowledgement', () => {
+  it('cleans only the version of the bytes that it names', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     const first = h.flush(0)
@@ -312,7 +312,7 @@ describe('rule 14: the acknowledgement of a writeback', () => {
     expect([second.done, h.page(0)!.dirty]).toEqual([1, false])
   })
 
-  it('of an older version cleans nothing while a newer one is on its way', () => {
+  it('of older bytes leaves the page dirty while newer bytes are in flight', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     h.flush(0)
@@ -326,7 +326,7 @@ describe('rule 14: the acknowledgement of a writeback', () => {
     expect([flush.done, h.page(0)!.dirty]).toEqual([1, false])
   })
 
-  it('that says stale means that the bytes are committed: what is here goes, what waits is done', () => {
+  it('with stale: true means that the bytes are committed, so it drops them and completes the flush', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     h.order('revoke', 0)
@@ -338,14 +338,14 @@ describe('rule 14: the acknowledgement of a writeback', () => {
     expect(h.page(0)).toBeUndefined()
   })
 
-  it('that says stale of an older version takes nothing of what was written since', () => {
+  it('with stale: true for older bytes leaves newer bytes alone', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 1 })
     h.flush(0)
     const held = h.take('writeback')
     h.order('downgrade', 0)
     const { dirty } = h.take('ownerAckDirty')
-    // The downgrade's bytes overtook the writeback, and the page came back under the same epoch.
+    // The bytes of the downgrade overtake the writeback, and the client gets the page again under the same epoch.
     h.acknowledge({ req: 0, pages: [dirty] })
     const writer = h.access(0, 'write', { write: 2 })
     h.grant(h.take('fault'), { epoch: 3, seq: dirty.seq, bytes: undefined, version: 20 })
@@ -357,7 +357,7 @@ describe('rule 14: the acknowledgement of a writeback', () => {
 })
 
 describe('hazard: grant arriving after the revoke of a newer term', () => {
-  it('is dropped unanswered: its term is lower than that of the connection', () => {
+  it('is dropped without an answer, because its term is lower than that of the connection', () => {
     const h = new CoreHarness().connect()
     const waiter = h.access(0, 'write')
     const fault = h.take('fault')
@@ -376,8 +376,8 @@ describe('hazard: grant arriving after the revoke of a newer term', () => {
   })
 })
 
-describe('rule 15: after a reconnection', () => {
-  it('unanswered faults are asked again, as they are wanted then', () => {
+describe('rule 15: after a reconnection, the client', () => {
+  it('repeats unanswered faults with the access that its waiters need now', () => {
     const h = new CoreHarness().connect()
     const reader = h.access(0, 'read')
     h.take('fault')
@@ -394,7 +394,7 @@ describe('rule 15: after a reconnection', () => {
     expect([reader.state, writer.state]).toEqual(['ran', 'ran'])
   })
 
-  it('what is flushed are the bytes of now', () => {
+  it('repeats writebacks with its current bytes', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     const flush = h.flush(0)
@@ -409,7 +409,7 @@ describe('rule 15: after a reconnection', () => {
     expect([flush.done, h.page(0)!.dirty]).toEqual([1, false])
   })
 
-  it('dirty pages that nobody flushes stay here', () => {
+  it('keeps dirty pages that no flush waits for', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     h.disconnect()
@@ -418,7 +418,7 @@ describe('rule 15: after a reconnection', () => {
     expect(h.peek(0)).toBe(1)
   })
 
-  it('orders of the lost connection are forgotten: the leader repeats them', () => {
+  it('forgets the demotions of the lost connection, which the leader repeats', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read')
     const pin = h.access(0, 'read', { pin: true })
@@ -433,7 +433,7 @@ describe('rule 15: after a reconnection', () => {
     expect(h.take('invalidateAck').op).toBe(4)
   })
 
-  it('a lost acknowledgement is answered by a newer writeback, not by the old one', () => {
+  it('completes a flush by the acknowledgement of the repeated writeback, not of the lost one', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     const flush = h.flush(0)
@@ -448,20 +448,23 @@ describe('rule 15: after a reconnection', () => {
   })
 })
 
-describe('progress: a grant is used before anything else can happen to the page', () => {
-  it.each(['invalidate', 'revoke', 'downgrade'] as const)('%s waits for the grant that it follows', (type) => {
-    const h = new CoreHarness().connect()
-    const waiter = h.access(0, type === 'invalidate' ? 'read' : 'write')
-    const fault = h.take('fault')
-    h.order(type, 0, { op: 3, after: fault.req })
-    expect(h.nothingSent).toBe(true)
-    expect(waiter.state).toBe('waiting')
-    h.grant(fault)
-    expect(waiter.state).toBe('ran')
-    expect(h.take(type === 'invalidate' ? 'invalidateAck' : 'ownerAckDirty').op).toBe(3)
-  })
+describe('progress: waiters use a grant before the page can go', () => {
+  it.each(['invalidate', 'revoke', 'downgrade'] as const)(
+    '%s waits for the grant that it follows, and the waiter runs first',
+    (type) => {
+      const h = new CoreHarness().connect()
+      const waiter = h.access(0, type === 'invalidate' ? 'read' : 'write')
+      const fault = h.take('fault')
+      h.order(type, 0, { op: 3, after: fault.req })
+      expect(h.nothingSent).toBe(true)
+      expect(waiter.state).toBe('waiting')
+      h.grant(fault)
+      expect(waiter.state).toBe('ran')
+      expect(h.take(type === 'invalidate' ? 'invalidateAck' : 'ownerAckDirty').op).toBe(3)
+    }
+  )
 
-  it('an order that follows an earlier grant does not wait for the next one', () => {
+  it('a demotion that follows an earlier grant does not wait for the next grant', () => {
     const h = new CoreHarness().connect()
     h.access(0, 'read')
     const first = h.take('fault')
@@ -473,7 +476,7 @@ describe('progress: a grant is used before anything else can happen to the page'
     expect(writer.state).toBe('waiting')
   })
 
-  it('an order is obeyed when the fault that it follows has failed', () => {
+  it('the client obeys a demotion whose fault has failed', () => {
     const h = new CoreHarness().connect()
     h.access(0, 'write')
     const fault = h.take('fault')
@@ -483,7 +486,7 @@ describe('progress: a grant is used before anything else can happen to the page'
     expect(h.take('ownerAck')).toMatchObject({ op: 3, held: false })
   })
 
-  it('everybody who waits is served by the grant before the page goes, in order of arrival', () => {
+  it('a grant runs all waiters in the order of their arrival before the page goes', () => {
     const h = new CoreHarness().connect()
     const order: number[] = []
     for (const name of [1, 2, 3]) {

@@ -1,4 +1,4 @@
-/** The client's half of docs/coherence.md, "Files that shrink", one message at a time. */
+/** The client's part of docs/coherence.md, "Files that shrink", one message at a time. */
 import { describe, expect, it } from 'vitest'
 import { PrivateCopies } from '../src/core/private-copies.js'
 import { CoreHarness, FILE, PAGE } from './support/core.js'
@@ -17,7 +17,7 @@ function setUp() {
 }
 
 describe('a discard', () => {
-  it('takes access away, lowers the bound of the size, and is acknowledged; pages before it stay', () => {
+  it('ends access in its range, lowers the known size, and is acknowledged, but leaves earlier pages alone', () => {
     const { h, space, discard } = setUp()
     h.have(0, 'read')
     h.have(3, 'read')
@@ -29,13 +29,13 @@ describe('a discard', () => {
     expect(h.take('fault')).toMatchObject({ page: 3, have: 0 })
   })
 
-  it('of a file that is not open is acknowledged', () => {
+  it('of a file that the client does not have open is acknowledged', () => {
     const { h } = setUp()
     h.receive({ type: 'discard', term: 5, op: 3, file: 77, first: 0, end: END, size: 0, discards: 1 })
     expect(h.take('discardAck')).toMatchObject({ file: 77, op: 3 })
   })
 
-  it('waits for pins in its range, and lets no new ones begin', () => {
+  it('waits for pins in its range, and delays new ones', () => {
     const { h, discard } = setUp()
     h.have(3, 'write')
     const pin = h.access(3, 'write', { pin: true })
@@ -43,14 +43,14 @@ describe('a discard', () => {
     expect(h.nothingSent).toBe(true)
     const second = h.access(3, 'write', { pin: true })
     expect(second.state).toBe('waiting')
-    // Plain accesses go on until then: they keep nobody waiting.
+    // Plain accesses run until then, because they do not delay the discard.
     expect(h.access(3, 'write').state).toBe('ran')
     pin.unpin()
     h.take('discardAck')
     expect(h.take('fault')).toMatchObject({ page: 3 })
   })
 
-  it('keeps dirty bytes until it is certain: the leader may die before the commit', () => {
+  it('keeps dirty bytes until it is committed, because the leader may die before', () => {
     const { h, discard, over } = setUp()
     h.have(3, 'write', { write: 7 })
     discard(2)
@@ -62,7 +62,7 @@ describe('a discard', () => {
     expect(h.peek(3)).toBe(7)
   })
 
-  it('that is committed drops what was dirty, and settles who waits for its flush', () => {
+  it('that is committed drops dirty bytes, and completes their flush', () => {
     const { h, discard, over } = setUp()
     h.have(3, 'write', { write: 7 })
     discard(2)
@@ -73,13 +73,13 @@ describe('a discard', () => {
     expect(h.page(3)).toBeUndefined()
   })
 
-  it('hazard: a grant older than the discard is not used: the page is asked for again', () => {
+  it('hazard: a grant older than the discard is not used, and the client repeats the fault', () => {
     const { h, discard, over } = setUp()
     const reader = h.access(3, 'read')
     const fault = h.take('fault')
     discard(2)
     h.take('discardAck')
-    // It was made before the discard began, and comes late on the other stream.
+    // The leader made this grant before the discard began. It arrives late on the other stream.
     h.grant(fault, { value: 7, discard: 0 })
     expect(reader.state).toBe('waiting')
     const again = h.take('fault')
@@ -89,7 +89,7 @@ describe('a discard', () => {
     expect(h.peek(3)).toBe(0)
   })
 
-  it('leaves a grant of a page before its range alone', () => {
+  it('does not affect the grant of a page before its range', () => {
     const { h, discard } = setUp()
     const reader = h.access(1, 'read')
     const fault = h.take('fault')
@@ -99,7 +99,7 @@ describe('a discard', () => {
     expect(reader.state).toBe('ran')
   })
 
-  it('kills private copies in its range when it is committed, and only then (even_cows)', () => {
+  it('drops private copies in its range when it is committed, and not before (even_cows)', () => {
     const { h, space, discard, over } = setUp()
     const copies = new PrivateCopies(h.core.table.frames)
     space.privateCopies.add(copies)
@@ -122,8 +122,8 @@ describe('a discard', () => {
   })
 })
 
-describe('what is granted after a discard', () => {
-  /** Page 3 is granted anew and written to; `discarded` is still on its way, on the other stream. */
+describe('a page that is granted after a discard', () => {
+  /** The client gets page 3 again and writes to it. `discarded` is still in flight on the other stream. */
   function overtaken() {
     const s = setUp()
     s.h.have(3, 'write', { write: 7 })
@@ -135,7 +135,7 @@ describe('what is granted after a discard', () => {
     return s
   }
 
-  it('is not what goes when `discarded` comes late', () => {
+  it('survives a late `discarded`', () => {
     const { h, over } = overtaken()
     const flush = h.flush(3)
     over(true)
@@ -144,7 +144,7 @@ describe('what is granted after a discard', () => {
     expect(flush.done).toBe(1)
   })
 
-  it('is not what goes when the connection breaks before `discarded` comes', () => {
+  it('survives the loss of the connection before `discarded` arrives', () => {
     const { h } = overtaken()
     h.disconnect()
     h.connect()
@@ -152,7 +152,7 @@ describe('what is granted after a discard', () => {
     expect(h.page(3)).toMatchObject({ dirty: true, epoch: 6 })
   })
 
-  it('may be copied: private copies of it stay, older ones die', () => {
+  it('keeps its private copies when `discarded` drops older ones', () => {
     const { h, space, discard, over } = setUp()
     const copies = new PrivateCopies(h.core.table.frames)
     space.privateCopies.add(copies)
@@ -177,7 +177,7 @@ describe('what is granted after a discard', () => {
     expect([copies.get(3)?.[0], copies.get(4)]).toEqual([2, undefined])
   })
 
-  it('is not asked for after a reconnection before it is known what became of the discard', () => {
+  it('is not requested after a reconnection until the client knows the outcome of the discard', () => {
     const { h, discard } = setUp()
     discard(2, { discards: 4 })
     h.take('discardAck')
@@ -194,8 +194,8 @@ describe('what is granted after a discard', () => {
   })
 })
 
-describe('a discard that a grant has kept waiting', () => {
-  it('hazard: an order that follows a grant of before the discard is obeyed when that grant comes to nothing', () => {
+describe('a demotion in the range of a discard', () => {
+  it('hazard: a demotion that follows a grant from before the discard is obeyed when the client drops that grant', () => {
     const { h, discard } = setUp()
     const reader = h.access(3, 'read')
     const fault = h.take('fault')
@@ -210,8 +210,8 @@ describe('a discard that a grant has kept waiting', () => {
   })
 })
 
-describe('a discard whose end is not heard', () => {
-  it('rule 4: is not acknowledged to another leader, whose operations may have the same numbers', () => {
+describe('a discard without a known outcome', () => {
+  it('rule 4: is not acknowledged to another leader, which may use the same operation number', () => {
     const { h, discard } = setUp()
     h.have(3, 'write')
     const pin = h.access(3, 'write', { pin: true })
@@ -226,7 +226,7 @@ describe('a discard whose end is not heard', () => {
     expect(h.nothingSent).toBe(true)
   })
 
-  it('is settled by the next one, which counts on from it if it was committed', () => {
+  it('is decided by the count in the next discard', () => {
     for (const [discards, isGone] of [
       [5, true],
       [4, false]
@@ -244,7 +244,7 @@ describe('a discard whose end is not heard', () => {
     }
   })
 
-  it('is settled by what the cluster says of the file after the reconnection', () => {
+  it('is decided by the count that the cluster has for the file after a reconnection', () => {
     const { h, space, discard } = setUp()
     h.have(3, 'write', { write: 7 })
     discard(2, { discards: 4 })
@@ -256,7 +256,7 @@ describe('a discard whose end is not heard', () => {
     expect(h.page(3)?.dirty ?? false).toBe(false)
   })
 
-  it('did not happen when the cluster counts fewer', () => {
+  it('did not happen if the cluster has a lower count', () => {
     const { h, discard } = setUp()
     h.have(3, 'write', { write: 7 })
     discard(2, { discards: 4 })
@@ -266,7 +266,7 @@ describe('a discard whose end is not heard', () => {
     expect(h.page(3)).toMatchObject({ dirty: true })
   })
 
-  it('is under way again when its leader orders it again: an earlier answer decides nothing', () => {
+  it('runs again if its leader repeats it, and no earlier answer decides about it', () => {
     const { h, space, discard } = setUp()
     discard(2, { discards: 4 })
     h.disconnect()
@@ -277,7 +277,7 @@ describe('a discard whose end is not heard', () => {
     expect(space.size).toBe(2 * PAGE)
   })
 
-  it('of which only a later grant tells makes the size unknown', () => {
+  it('that the client learns of only from a later grant makes the size unknown', () => {
     const { h, space } = setUp()
     h.access(1, 'read')
     h.grant(h.take('fault'), { discard: 12 })

@@ -1,4 +1,4 @@
-/** The client's core and its bulk sender against a fast line and slow commits, in virtual time: docs/coherence.md, "Thin lines". */
+/** The core and the bulk sender on a fast line with slow commits, in virtual time: docs/coherence.md, "Thin lines". */
 import { clientMessage, encodeFrame, type ClientMessageOf, type FrameStream } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { BulkSender } from '../src/session/bulk-sender.js'
@@ -7,7 +7,7 @@ import { CoreHarness, PAGE } from './support/core.js'
 const CREDIT = 1024 * 1024
 const PAGES = 2048
 const TTL_MS = 10_000
-/** Frames arrive one by one: commits then end one by one, not all at once. */
+/** The line delivers frames one by one, so that commits also end one by one. */
 const LINE_BYTES_PER_MS = 200_000
 const STEP_MS = 0.125
 
@@ -23,7 +23,7 @@ function bytesOf({ pages }: Writeback): number {
   return pages.length * PAGE
 }
 
-/** Flushes through the bulk sender until all is acknowledged. Returns the milliseconds, and the most bytes unacknowledged. */
+/** Flushes all pages through the bulk sender. Returns the duration, and the most bytes that were unacknowledged at once. */
 function flush(h: CoreHarness, commitMs: number): { ms: number; mostBytes: number } {
   const clock = { at: 0, now: () => clock.at }
   let left = 0
@@ -71,14 +71,14 @@ function flush(h: CoreHarness, commitMs: number): { ms: number; mostBytes: numbe
 }
 
 describe('a flush on a fast line', () => {
-  it.each([20, 50])("has the leader's whole credit under way while commits take %d ms", (commitMs) => {
+  it.each([20, 50])("uses the leader's whole credit while commits take %d ms", (commitMs) => {
     const { ms, mostBytes } = flush(dirty(PAGES), commitMs)
     expect(mostBytes).toBeGreaterThan(0.9 * CREDIT)
     const rounds = (PAGES * PAGE) / CREDIT
     expect(ms).toBeLessThan(1.25 * rounds * commitMs + 20)
   })
 
-  it('sends on when the leader has received what was sent, before it has committed any of it', () => {
+  it('sends more when the leader has received the earlier bytes, before it commits them', () => {
     const h = dirty(64)
     h.core.limitBulk(8 * PAGE, 0)
     h.flush(0, Number.MAX_SAFE_INTEGER)
@@ -90,7 +90,7 @@ describe('a flush on a fast line', () => {
     expect(pages()).toBe(16)
   })
 
-  it('sends no more while the leader has received nothing', () => {
+  it('sends nothing more until the leader has received the earlier bytes', () => {
     const h = dirty(64)
     h.core.limitBulk(8 * PAGE, 0)
     h.flush(0, Number.MAX_SAFE_INTEGER)
@@ -100,7 +100,7 @@ describe('a flush on a fast line', () => {
     expect(h.sent).toHaveLength(count)
   })
 
-  it('sends one page on a line whose window is less than a page, although earlier pages are not committed', () => {
+  it('sends one page at a time if the window is smaller than a page, even while earlier pages are not committed', () => {
     const h = dirty(2)
     const page = (index: number): void => void h.flush(index, index)
     h.core.limitBulk(PAGE / 4, 0)
@@ -108,7 +108,7 @@ describe('a flush on a fast line', () => {
     expect(h.take('writeback').pages).toMatchObject([{ page: 0 }])
     page(1)
     expect(h.nothingSent).toBe(true)
-    // The leader has received page 0. It may be unable to commit it before it has page 1 as well.
+    // The leader has received page 0. It may need page 1 before it can commit page 0.
     h.core.limitBulk(PAGE / 4, 0)
     h.drain()
     expect(h.take('writeback').pages).toMatchObject([{ page: 1 }])

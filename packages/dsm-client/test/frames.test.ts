@@ -29,14 +29,14 @@ function all(frames: FrameProvider, pageSize: number): Frame[] {
 }
 
 describe('slab frames', () => {
-  it('hold no more than the bound', () => {
+  it('take at most the capacity', () => {
     const frames = createSlabFrameProvider(2 * MIB)
     expect(all(frames, 4096)).toHaveLength((2 * MIB) / 4096)
     expect(frames.usedBytes).toBe(frames.capacityBytes)
     expect(frames.capacityBytes).toBe(2 * MIB)
   })
 
-  it('round the bound down to whole slabs', () => {
+  it('round the capacity down to whole slabs', () => {
     expect(createSlabFrameProvider(2 * MIB + 5).capacityBytes).toBe(2 * MIB)
     expect(createSlabFrameProvider(100_000).capacityBytes).toBe(64 * KIB)
     expect(createSlabFrameProvider(64 * KIB).capacityBytes).toBe(64 * KIB)
@@ -66,7 +66,7 @@ describe('slab frames', () => {
     expect(allocateBeside(pair, allocate(pair)!, 1, 8192).bytes).toHaveLength(8192)
   })
 
-  it('are zero when they are handed out, also for the second time', () => {
+  it('are zeroed at each allocation', () => {
     const frames = createSlabFrameProvider(64 * KIB)
     const frame = allocate(frames)!
     frame.bytes.fill(7)
@@ -74,7 +74,7 @@ describe('slab frames', () => {
     for (const again of all(frames, 4096)) expect(again.bytes.every((byte) => byte === 0)).toBe(true)
   })
 
-  it('are of several sizes side by side, each from slabs of its own', () => {
+  it('of different sizes come from different slabs', () => {
     const frames = createSlabFrameProvider(3 * MIB)
     const small = allocate(frames)!
     const large = allocate(frames, 65_536)!
@@ -86,7 +86,7 @@ describe('slab frames', () => {
     expect(allocate(frames, 16_384)).toBeDefined()
   })
 
-  it('give an emptied slab back, for pages of another size', () => {
+  it('of an empty slab become free for pages of another size', () => {
     const frames = createSlabFrameProvider(64 * KIB)
     const taken = all(frames, 4096)
     expect(taken).toHaveLength(16)
@@ -97,20 +97,20 @@ describe('slab frames', () => {
     expect(allocate(frames, 65_536)!.bytes).toHaveLength(65_536)
   })
 
-  it('tell whether so many in a row could be had if others were freed', () => {
+  it('predict whether a run could be allocated if other frames were freed', () => {
     const frames = createSlabFrameProvider(2 * MIB)
     const could = (count: number, kept: readonly Frame[], pageSize = 4096): boolean =>
       frames.couldAllocateRun(pageSize, count, (frame) => !kept.includes(frame))
     expect([512, 513].map((count) => could(count, []))).toEqual([true, false])
     const taken = all(frames, 4096)
     expect([could(1, taken), could(256, []), could(512, []), could(513, [])]).toEqual([false, true, true, false])
-    // One that stays in each of the two slabs.
+    // One frame stays in use in each of the two slabs.
     const kept = [taken[3]!, taken[256 + 128]!]
     expect([252, 253].map((count) => could(count, kept))).toEqual([true, false])
     expect([could(1, kept.slice(1), 65_536), could(1, kept, 65_536)]).toEqual([true, false])
   })
 
-  it('are not freed twice', () => {
+  it('cannot be freed twice', () => {
     const frames = createSlabFrameProvider(64 * KIB)
     const frame = allocate(frames)!
     frames.free(frame)

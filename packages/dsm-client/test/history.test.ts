@@ -1,4 +1,4 @@
-/** What a client tells a checker, and that telling it changes nothing. */
+/** The history that a client reports to a checker, and the client's independence of the checker. */
 import { errorToWire, InvalidArgumentError, PastEndError, type LeaderMessage } from '@quire/protocol'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { DsmClient, DsmFile, HistoryEvent, Mapping } from '../src/types.js'
@@ -24,7 +24,7 @@ afterEach(async () => {
   await world.until(client.close().catch(() => {}))
 })
 
-/** What of each event the test is about. */
+/** Returns the parts of each event that the tests compare. */
 function told(): unknown[] {
   return events.map(({ op, offset, length, value, from, to, status }) => {
     const bytes = [value, from, to].filter((text) => text !== undefined)
@@ -40,7 +40,7 @@ function pastEnd(req: number): LeaderMessage {
 const bytes = (...values: number[]) => new Uint8Array(values)
 
 describe('a history', () => {
-  it('has one event for each operation, with its bytes and its end', async () => {
+  it('has one event for each operation, with its bytes and its status', async () => {
     await connect()
     await mapping.write(PAGE, bytes(1, 2))
     await mapping.read(PAGE, 3)
@@ -63,14 +63,14 @@ describe('a history', () => {
     for (const [call, end] of times) expect(call).toBeLessThanOrEqual(end!)
   })
 
-  it('tells zeros page by page: each is written as far as the file reached then', async () => {
+  it('has the zeros of punchHole page by page, each up to the size of the file at that time', async () => {
     await connect()
     world.leader.holding.add('fault')
     const punching = file.punchHole(PAGE - 2, 4)
     await world.clock.advance(1)
     world.leader.releaseNext('fault')
     await world.clock.advance(1)
-    // Another client cuts the second page off.
+    // Another client truncates the file within the second page.
     const { path } = file
     world.cluster.files.set(path, { ...world.cluster.files.get(path)!, size: PAGE + 1 })
     world.leader.send(pastEnd(world.leader.last('fault').req))
@@ -80,7 +80,7 @@ describe('a history', () => {
     expect(told()).toEqual(['write 4094 2 0000 ok', 'write 4096 2 00 ok'])
   })
 
-  it('says of what was given up that it did not happen, or that it may have', async () => {
+  it('gives aborted operations the status fail if they had no effect, and info if they may have one', async () => {
     await connect()
     await mapping.write(PAGE, bytes(1))
     events.length = 0
@@ -88,7 +88,7 @@ describe('a history', () => {
     for (const act of [
       (signal: AbortSignal) => mapping.read(0, 1, { signal }),
       (signal: AbortSignal) => mapping.write(0, bytes(5), { signal }),
-      // Of this one the first page is written.
+      // This call writes its first page before the abort.
       (signal: AbortSignal) => mapping.write(2 * PAGE - 1, bytes(5, 6), { signal }),
       (signal: AbortSignal) => file.truncate(PAGE, { signal })
     ]) {
@@ -102,7 +102,7 @@ describe('a history', () => {
     expect(told()).toEqual(['read 0 1 fail', 'write 0 1 05 fail', 'write 8191 2 0506 info', 'truncate 4096 0 info'])
   })
 
-  it('does not have what was refused: it was no operation', async () => {
+  it('has no event for a call with invalid arguments', async () => {
     await connect()
     const reading = await file.mmap({ prot: 'read' })
     events.length = 0
@@ -123,7 +123,7 @@ describe('a history', () => {
     expect(told()).toEqual([])
   })
 
-  it('forgets what left with a broken connection when something newer of the page is durable', async () => {
+  it('drops unacknowledged writebacks of broken connections once newer bytes of the page are durable', async () => {
     await connect()
     world.leader.holding.add('writeback')
     for (const value of [1, 2, 3]) {
@@ -144,7 +144,7 @@ describe('a history', () => {
     ])
   })
 
-  it('does not claim what was written under a pin after its file was closed', async () => {
+  it('gives writes under a pin of a closed file the status info', async () => {
     await connect()
     const pin = await mapping.pin(0, 2, 'write')
     await world.until(file.close())
@@ -153,7 +153,7 @@ describe('a history', () => {
     expect(told().at(-1)).toBe('exchange 0 2 0000 0909 info')
   })
 
-  it('goes on, and so does all else, when the program that is told throws', async () => {
+  it('does not stop the client or later events if the listener throws', async () => {
     const thrown: unknown[] = []
     const others = process.listeners('uncaughtException')
     process.removeAllListeners('uncaughtException').on('uncaughtException', (error) => thrown.push(error))
@@ -163,7 +163,7 @@ describe('a history', () => {
       })
       await mapping.write(0, bytes(1))
       await mapping.write(PAGE, bytes(1))
-      // Its acknowledgement is told in the middle of what the client has to do.
+      // The client reports the acknowledgement in the middle of its work.
       await world.until(mapping.msync())
       expect(await mapping.read(0, 1)).toEqual(bytes(1))
       expect(thrown.length).toBeGreaterThan(4)
@@ -175,8 +175,8 @@ describe('a history', () => {
   })
 })
 
-describe('bytes that are pinned for reading', () => {
-  it('must not be written to: the release says where they were', async () => {
+describe('bytes under a pin for reading', () => {
+  it('must not change: release() throws InvalidArgumentError with the offset of a write', async () => {
     await connect()
     await mapping.read(0, 2 * PAGE)
     const pin = await mapping.pin(100, PAGE, 'read')
@@ -198,7 +198,7 @@ describe('bytes that are pinned for reading', () => {
     another.release()
   })
 
-  it('may change by other calls of the same client', async () => {
+  it('may change through other calls of the same client', async () => {
     await connect()
     for (const isFlushed of [false, true]) {
       const pin = await mapping.pin(0, 2, 'read')

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { MAX_HOLD_MS } from '../src/core/hold-times.js'
 import { CoreHarness, FILE } from './support/core.js'
 
-/** A page that is granted, used some times, and wanted by somebody else at once. */
+/** Grants a page, uses it `uses` times, and lets the leader revoke it at once. */
 function turn(h: CoreHarness, uses: number): void {
   h.access(0, 'write')
   h.grant(h.take('fault'), { epoch: h.now + 1 })
@@ -10,8 +10,8 @@ function turn(h: CoreHarness, uses: number): void {
   h.receive({ type: 'revoke', term: h.term, op: 1, file: FILE, page: 0, after: 0 })
 }
 
-describe('a page that somebody else wants', () => {
-  it('goes at once when it was used once: strict alternation costs nothing', () => {
+describe('a page that another session wants', () => {
+  it('goes at once after a single use, so that strict alternation costs nothing', () => {
     const h = new CoreHarness().connect()
     for (let i = 0; i < 5; i++) {
       turn(h, 1)
@@ -21,7 +21,7 @@ describe('a page that somebody else wants', () => {
     expect(h.core.nextDeadline).toBe(Infinity)
   })
 
-  it('is kept a little while it is in use, longer from turn to turn, but never for long', () => {
+  it('stays longer from turn to turn while it is in use, up to MAX_HOLD_MS', () => {
     const h = new CoreHarness().connect()
     const kept: number[] = []
     for (let i = 0; i < 8; i++) {
@@ -40,7 +40,7 @@ describe('a page that somebody else wants', () => {
     expect(kept.at(-1)).toBe(MAX_HOLD_MS)
   })
 
-  it('is kept for less again when it is not used any more', () => {
+  it('stays for less time again after turns with a single use', () => {
     const h = new CoreHarness().connect()
     for (let i = 0; i < 8; i++) {
       turn(h, 10)
@@ -56,7 +56,7 @@ describe('a page that somebody else wants', () => {
     h.take('ownerAckDirty')
   })
 
-  it('counts from the grant: what was kept long enough already goes at once', () => {
+  it('goes at once if its grant is older than its hold time', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write')
     for (let i = 0; i < 10; i++) h.access(0, 'write', { write: i })
@@ -65,7 +65,7 @@ describe('a page that somebody else wants', () => {
     h.take('ownerAckDirty')
   })
 
-  it('for reading only goes at once', () => {
+  it('that the client only reads goes at once', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read')
     for (let i = 0; i < 10; i++) h.access(0, 'read')

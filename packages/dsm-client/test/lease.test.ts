@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { Lease } from '../src/core/lease.js'
 
 const TTL = 12_000
-/** One per cent less: clocks run at different speeds. */
+/** The TTL less 1%, because clocks run at different speeds. */
 const USABLE = 11_880
 
 function begun(at = 1000): Lease {
@@ -12,17 +12,17 @@ function begun(at = 1000): Lease {
 }
 
 describe('a lease', () => {
-  it('is not valid before it began', () => {
+  it('is not valid before it begins', () => {
     expect(new Lease().isValid(0)).toBe(false)
   })
 
-  it('counts from the moment when the register was sent, less one per cent for clocks of different speed', () => {
+  it('lasts for its TTL from the sending of register, less 1% for clock drift', () => {
     const lease = begun(1000)
     expect(lease.isValid(1000 + USABLE - 1)).toBe(true)
     expect(lease.isValid(1000 + USABLE)).toBe(false)
   })
 
-  it('counts from the sending of the keep-alive, however late its answer comes', () => {
+  it('lasts for its TTL from the sending of the keep-alive, however late the answer arrives', () => {
     const lease = begun(1000)
     const nonce = lease.send(4000)
     lease.answered(nonce)
@@ -30,7 +30,7 @@ describe('a lease', () => {
     expect(lease.isValid(4000 + USABLE)).toBe(false)
   })
 
-  it('is not prolonged by an answer to an earlier keep-alive', () => {
+  it('is not extended by the answer to a keep-alive from before its last start', () => {
     const lease = begun(1000)
     const old = lease.send(2000)
     lease.begin(3000, TTL)
@@ -41,26 +41,26 @@ describe('a lease', () => {
     expect(lease.isValid(6000 + USABLE - 1)).toBe(true)
   })
 
-  it('is not prolonged by an answer that comes twice, nor by one that nobody asked for', () => {
+  it('is not extended by a repeated answer or by an answer without a keep-alive', () => {
     const lease = begun(1000)
     const nonce = lease.send(2000)
     lease.answered(nonce)
     lease.answered(nonce)
     lease.answered(nonce + 1)
     expect(lease.isValid(2000 + USABLE)).toBe(false)
-    // The duplicate did not pass for an answer to what comes next either.
+    // The duplicate is no answer to the next keep-alive either.
     lease.send(5000)
     lease.answered(nonce)
     expect(lease.vouchedUntil).toBe(2000)
   })
 
-  it('never becomes shorter by beginning again with an older register', () => {
+  it('does not become shorter when it begins again with an older register', () => {
     const lease = begun(5000)
     lease.begin(2000, TTL)
     expect(lease.isValid(5000 + USABLE - 1)).toBe(true)
   })
 
-  it('asks for a keep-alive every quarter of the TTL, answered or not: the leader may have failed to confirm one', () => {
+  it('asks for a keep-alive every quarter of the TTL, even while earlier ones are unanswered', () => {
     const lease = begun(1000)
     expect(lease.isDue(1000 + TTL / 4 - 1)).toBe(false)
     expect(lease.isDue(1000 + TTL / 4)).toBe(true)
@@ -72,7 +72,7 @@ describe('a lease', () => {
     expect(lease.isDue(4500 + TTL / 4)).toBe(true)
   })
 
-  it('asks out of turn only while no keep-alive is on its way', () => {
+  it('asks ahead of schedule only while no keep-alive is in flight', () => {
     const lease = begun(1000)
     expect(lease.mayAsk(1001)).toBe(true)
     const nonce = lease.send(1001)
@@ -81,7 +81,7 @@ describe('a lease', () => {
     expect(lease.mayAsk(1002)).toBe(true)
   })
 
-  it('is prolonged by a late answer from the moment when that keep-alive was sent, while newer ones are on their way', () => {
+  it('is extended from the sending of its keep-alive by a late answer, even while newer keep-alives are in flight', () => {
     const lease = begun(1000)
     const slow = lease.send(4000)
     lease.send(7000)
@@ -93,7 +93,7 @@ describe('a lease', () => {
     expect(lease.isValid(10_000 + USABLE - 1)).toBe(true)
   })
 
-  it('remembers as many keep-alives as could still prolong it', () => {
+  it('remembers the keep-alives that can still extend it', () => {
     const lease = begun(1000)
     const nonces = [2000, 5000, 8000, 11_000, 14_000].map((at) => lease.send(at))
     lease.answered(nonces[0]!)

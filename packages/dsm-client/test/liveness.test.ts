@@ -8,8 +8,8 @@ function begun(ttlMs: number, at = 1000): Liveness {
   return liveness
 }
 
-describe('the leader', () => {
-  it('is asked for a sign of life after a second without one', () => {
+describe('the liveness of a leader', () => {
+  it('requires a ping after a second without a frame', () => {
     const liveness = begun(600_000)
     expect(liveness.isDue(1000 + PING_INTERVAL_MS - 1)).toBe(false)
     expect(liveness.isDue(1000 + PING_INTERVAL_MS)).toBe(true)
@@ -19,21 +19,21 @@ describe('the leader', () => {
     expect(liveness.isDue(2100 + PING_INTERVAL_MS)).toBe(true)
   })
 
-  it.each([10_000, 60_000, 600_000])('is given up after the same silence with a TTL of %d ms', (ttlMs) => {
+  it.each([10_000, 60_000, 600_000])('ends after the same silence with a TTL of %d ms', (ttlMs) => {
     const liveness = begun(ttlMs)
     liveness.asked(2000)
     expect(liveness.isSilent(2000 + SILENCE_LIMIT_MS)).toBe(false)
     expect(liveness.isSilent(2000 + SILENCE_LIMIT_MS + 1)).toBe(true)
   })
 
-  it('is given up sooner with a short TTL: another leader must be found before the lease ends', () => {
+  it('ends sooner with a short TTL, because the client must find another leader within its lease', () => {
     const liveness = begun(900)
     liveness.asked(2000)
     expect(liveness.isSilent(2300)).toBe(false)
     expect(liveness.isSilent(2301)).toBe(true)
   })
 
-  it('is not given up while frames arrive, whichever they are', () => {
+  it('does not end while frames of any kind arrive', () => {
     const liveness = begun(10_000)
     for (let now = 2000; now < 60_000; now += SILENCE_LIMIT_MS) {
       liveness.asked(now)
@@ -42,11 +42,11 @@ describe('the leader', () => {
     }
   })
 
-  it('is not given up while nothing is awaited of it', () => {
+  it('does not end while the client expects no frame', () => {
     expect(begun(10_000).isSilent(1_000_000)).toBe(false)
   })
 
-  it('is not asked for another sign of life while a keep-alive goes unanswered: without a majority it would give one', () => {
+  it('requires no ping during an unanswered keep-alive, because a leader without a majority would answer it', () => {
     const liveness = begun(10_000)
     liveness.asked(1500)
     expect(liveness.isDue(4000)).toBe(false)

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { bytes, gate, localSpace, never, PAGE, turns } from './support/local.js'
 
 describe('unmapMappingRange', () => {
-  it('makes the next access fault again and keeps dirty bytes in the cache (kernel: unmap_mapping_range)', async () => {
+  it('makes the next access fault again, and keeps dirty bytes in the cache (kernel: unmap_mapping_range)', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(5))
@@ -15,7 +15,7 @@ describe('unmapMappingRange', () => {
     expect(ops.stored[0]).toBe(5)
   })
 
-  it('loses no bytes that are not written back: the next access asks the hooks, and keeps what is there', async () => {
+  it('keeps dirty bytes when the next access calls the hooks', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(5))
@@ -29,7 +29,7 @@ describe('unmapMappingRange', () => {
     expect(ops.stored.subarray(0, 2)).toEqual(bytes(5, 6))
   })
 
-  it('loses none either when they are written back while the hook reads what was there before', async () => {
+  it('keeps dirty bytes that are written back while the hook reads older ones', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(5))
@@ -46,7 +46,7 @@ describe('unmapMappingRange', () => {
     expect(await reading).toEqual(bytes(5))
   })
 
-  it('makes a fault void that is under way: what it brings is from before', async () => {
+  it('discards the result of a fault in progress, and repeats the fault', async () => {
     const { ops, space } = localSpace()
     ops.stored[0] = 1
     const mapping = space.mmap()
@@ -64,7 +64,7 @@ describe('unmapMappingRange', () => {
     expect(await reading).toEqual(bytes(2))
   })
 
-  it('makes an upgrade void that is under way: no page becomes writable that was taken away', async () => {
+  it('discards the result of an upgrade in progress, so that no unmapped page becomes writable', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.read(0, 1)
@@ -80,7 +80,7 @@ describe('unmapMappingRange', () => {
     expect(ops.takeCalls()).toEqual(['noPage 0 read', 'wpPage 0', 'noPage 0 write'])
   })
 
-  it('rounds out to pages, and leaves private copies alone unless even_cows', async () => {
+  it('rounds the range out to pages, and keeps private copies unless evenCows is set', async () => {
     const { space } = localSpace()
     const mapping = space.mmap({ flags: 'private' })
     await mapping.write(PAGE, bytes(5))
@@ -92,7 +92,7 @@ describe('unmapMappingRange', () => {
 })
 
 describe('writeMappingRange', () => {
-  it('starts what was written to while it is being written, when that write has ended', async () => {
+  it('writes a page again that changes during its writeback, after that writeback', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(1))
@@ -116,7 +116,7 @@ describe('writeMappingRange', () => {
 })
 
 describe('evictMappingRange', () => {
-  it('writes dirty pages back, waits, and drops them', async () => {
+  it('writes dirty pages back, waits, and drops the pages', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(5))
@@ -128,7 +128,7 @@ describe('evictMappingRange', () => {
     expect(ops.takeCalls()).toEqual(['write 0', 'noPage 0 read'])
   })
 
-  it('rejects and keeps the pages when writing failed: it never discards bytes', async () => {
+  it('rejects and keeps the pages if a write fails, so that no bytes are lost', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(5))
@@ -139,7 +139,7 @@ describe('evictMappingRange', () => {
     expect(ops.stored[0]).toBe(5)
   })
 
-  it('hazard: fault between unmap and evict: it waits, and does not map the page that is about to go', async () => {
+  it('hazard: fault between unmap and evict: the fault waits, and does not map the page that is to go', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(5))
@@ -151,13 +151,13 @@ describe('evictMappingRange', () => {
     ops.hold = undefined
     open()
     await evicting
-    // It was written back as 5 and dropped; somebody changes it before it comes back.
+    // The page was written back as 5 and dropped. The stored byte changes before the next fault.
     ops.stored[0] = 6
     expect(await reading).toEqual(bytes(6))
     expect(ops.takeCalls()).toEqual(['noPage 0 write', 'write 0', 'noPage 0 read'])
   })
 
-  it('hazard: refill between evict and free: a new fault gets a frame of its own', async () => {
+  it('hazard: refill between evict and free: a new fault gets another frame', async () => {
     const { space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(5))
@@ -166,7 +166,7 @@ describe('evictMappingRange', () => {
     expect(await mapping.read(0, 2)).toEqual(bytes(5, 6))
   })
 
-  it('waits for pins, and is a BusyError when they do not end', async () => {
+  it('waits for pins, and rejects with BusyError if they do not end', async () => {
     const { ops, space } = localSpace(8, { faultTimeoutMs: 50 })
     const mapping = space.mmap()
     const pinned = await mapping.pin(0, 1, 'write')

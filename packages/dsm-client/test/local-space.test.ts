@@ -5,7 +5,7 @@ import type { MmapOptions, PageFault } from '../src/types.js'
 import { bytes, gate, localSpace, PAGE, turns } from './support/local.js'
 
 describe('hooks of an address space', () => {
-  it('fill pages when they are first read, and make them writable when they are first written', async () => {
+  it('fill a page at its first read, and make it writable at its first write', async () => {
     const { ops, space } = localSpace()
     ops.stored.set([7, 8], PAGE)
     const mapping = space.mmap()
@@ -16,7 +16,7 @@ describe('hooks of an address space', () => {
     expect(ops.takeCalls()).toEqual(['noPage 1 read', 'wpPage 1', 'noPage 2 write'])
   })
 
-  it('are asked once for all that wait for a page, and one caller that gives up does not spoil it for the others', async () => {
+  it('run once for all waiters of a page, even if one of the waiters aborts', async () => {
     const { ops, space } = localSpace()
     const { promise, open } = gate()
     ops.hold = promise
@@ -31,7 +31,7 @@ describe('hooks of an address space', () => {
     expect(ops.takeCalls()).toEqual(['noPage 0 read'])
   })
 
-  it('reject the access with what they reject with, and are asked again by the next', async () => {
+  it('reject the access with their error, and run again at the next access', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     ops.failure = new Error('no such block')
@@ -40,7 +40,7 @@ describe('hooks of an address space', () => {
     expect(await mapping.read(0, 1)).toEqual(bytes(0))
   })
 
-  it('may throw at once', async () => {
+  it('may throw synchronously', async () => {
     const { space } = localSpace(1, {
       ops: {
         noPage: () => {
@@ -53,7 +53,7 @@ describe('hooks of an address space', () => {
     await expect(space.mmap().read(0, 1)).rejects.toThrow('at once')
   })
 
-  it('get dirty bytes on msync; a failed write keeps the page and reports it', async () => {
+  it('receive dirty bytes on msync, and a failed write rejects it and keeps the page dirty', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(1))
@@ -67,14 +67,14 @@ describe('hooks of an address space', () => {
     expect(ops.takeCalls()).toEqual([])
   })
 
-  it('are used to make room: more pages than frames', async () => {
+  it('make room in the cache for more pages than it has frames', async () => {
     const { space } = localSpace(64, { cacheBytes: 16 * PAGE })
     const mapping = space.mmap()
     for (let page = 0; page < 64; page++) await mapping.write(page * PAGE, bytes(page))
     for (let page = 0; page < 64; page++) expect(await mapping.read(page * PAGE, 1)).toEqual(bytes(page))
   })
 
-  it('have a buffer of their own: one that is late writes into no memory of the space', async () => {
+  it('have a separate buffer, so that a late hook writes into no page', async () => {
     const late: PageFault[] = []
     const { promise, open } = gate()
     const { space, ops } = localSpace(8, { faultTimeoutMs: 20 })
@@ -90,14 +90,14 @@ describe('hooks of an address space', () => {
     open()
     await turns()
     expect(await mapping.read(0, 2)).toEqual(bytes(1, 9))
-    // Nor one that keeps what it was given.
+    // A hook that keeps its buffer cannot change the page later either.
     await space.evictMappingRange(0, 0)
     await mapping.read(0, 1)
     late[0]!.frames[0]!.fill(3)
     expect(await mapping.read(0, 2)).toEqual(bytes(1, 9))
   })
 
-  it('fill a page that a pin lays out anew meanwhile', async () => {
+  it('fill a page that a pin moves to another frame in the meantime', async () => {
     const { ops, space } = localSpace()
     ops.stored.fill(7)
     const { promise, open } = gate()
@@ -113,7 +113,7 @@ describe('hooks of an address space', () => {
     expect(await mapping.read(0, 2)).toEqual(bytes(7, 7))
   })
 
-  it('see in wpPage a copy of what the page holds, and cannot change it', async () => {
+  it('see a copy of the page in wpPage, and cannot change the page', async () => {
     const { ops, space } = localSpace()
     ops.stored.set([5, 6], 0)
     const seen: number[] = []
@@ -128,7 +128,7 @@ describe('hooks of an address space', () => {
     expect(await mapping.read(0, 2)).toEqual(bytes(8, 6))
   })
 
-  it('have their signal aborted when the last who waits gives up, and not before', async () => {
+  it('get an aborted signal when the last waiter aborts, and not before', async () => {
     const { ops, space } = localSpace()
     const signals: AbortSignal[] = []
     ops.onNoPage = ({ signal }) => {
@@ -147,7 +147,7 @@ describe('hooks of an address space', () => {
     expect(signals[0]!.aborted).toBe(true)
   })
 
-  it('that hang do not stand in the way of others for longer than somebody waits for them', async () => {
+  it('that hang do not delay other accesses once their waiters have aborted', async () => {
     const { ops, space } = localSpace(300, { faultTimeoutMs: 200 })
     ops.onNoPage = ({ index }) => (index < 256 ? new Promise(() => {}) : Promise.resolve())
     const mapping = space.mmap()
@@ -160,7 +160,7 @@ describe('hooks of an address space', () => {
     expect(await waiting).toEqual(bytes(0))
   })
 
-  it('may reject with a PastEndError, which says nothing of the size of the space', async () => {
+  it('may reject with PastEndError, which does not change the size of the address space', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     ops.failure = new PastEndError('/elsewhere', 10, 5)
@@ -171,7 +171,7 @@ describe('hooks of an address space', () => {
     expect(await mapping.read(7 * PAGE, 1)).toEqual(bytes(0))
   })
 
-  it('that write and hang are what a call waits for, and no pin: UnavailableError', async () => {
+  it('that hang in writePages reject waiting calls with UnavailableError, because no pin causes the wait', async () => {
     const { ops, space } = localSpace(64, { cacheBytes: 16 * PAGE, faultTimeoutMs: 50 })
     const mapping = space.mmap()
     ops.onWrite = () => new Promise(() => {})
@@ -185,7 +185,7 @@ describe('hooks of an address space', () => {
 })
 
 describe('closing an address space', () => {
-  it('refuses what its flush could miss', async () => {
+  it('rejects calls whose bytes the last flush could miss', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(1))
@@ -203,7 +203,7 @@ describe('closing an address space', () => {
     expect(ops.stored[0]).toBe(1)
   })
 
-  it('leaves it open, and usable, when bytes cannot be written back; who gives up waiting does not stop it', async () => {
+  it('leaves it open if a write fails, and continues if the caller aborts', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(1))
@@ -223,7 +223,7 @@ describe('closing an address space', () => {
     expect(ops.stored[0]).toBe(2)
   })
 
-  it('ends it: every use of it and of its mappings is a ClosedError, a second close is not', async () => {
+  it('makes every other call on it and its mappings reject with ClosedError, and may be repeated', async () => {
     const { space } = localSpace()
     const maps = [space.mmap(), space.mmap({ flags: 'private' })]
     await space.close()
@@ -268,7 +268,7 @@ describe('bad input', () => {
     ['a negative start', { start: -1, length: 1 }],
     ['a fraction', { start: 0.5, length: 1 }],
     ['an overflow', { start: Number.MAX_SAFE_INTEGER, length: 2 }]
-  ])('of the range calls: %s names the value', async (_, { start, length }) => {
+  ])('to the range calls, %s, throws InvalidArgumentError with the value', async (_, { start, length }) => {
     const { space, ops } = localSpace()
     const [argument, value] = length === 2 ? ['length', 2] : ['start', start]
     const named = { name: 'InvalidArgumentError', code: 'ERR_INVALID_ARGUMENT', argument, value }
@@ -298,7 +298,7 @@ describe('bad input', () => {
     ['faultTimeoutMs', 0, 0],
     ['faultTimeoutMs', Infinity, Infinity],
     ['ops', undefined, 'undefined']
-  ])('of createAddressSpace is a typed error: %s %s', (argument, given, value) => {
+  ])('to createAddressSpace throws InvalidArgumentError: %s %s', (argument, given, value) => {
     const error = thrown(() => localSpace(1, { [argument]: given }))
     expect(error).toBeInstanceOf(InvalidArgumentError)
     expect(error).toMatchObject({ argument: argument === 'ops' ? 'ops.noPage' : argument, value })
@@ -307,21 +307,21 @@ describe('bad input', () => {
   it.each<[string, MmapOptions, string, unknown]>([
     ['an offset inside a page', { offset: 5 }, 'offset', 5],
     ['a negative offset', { offset: -PAGE }, 'offset', -PAGE],
-    ['an offset that is no number', { offset: 1n as never }, 'offset', '1'],
-    ['nothing', { length: 0 }, 'length', 0],
-    ['what lies beyond the end', { offset: 9 * PAGE }, 'length', 0],
-    ['more than a file can have', { offset: PAGE, length: MAX_FILE_BYTES }, 'length', MAX_FILE_BYTES],
-    ['a protection', { prot: 'write' as never }, 'prot', 'write'],
+    ['an offset of another type', { offset: 1n as never }, 'offset', '1'],
+    ['a length of zero', { length: 0 }, 'length', 0],
+    ['an offset beyond the end', { offset: 9 * PAGE }, 'length', 0],
+    ['more bytes than a file can have', { offset: PAGE, length: MAX_FILE_BYTES }, 'length', MAX_FILE_BYTES],
+    ['an unknown protection', { prot: 'write' as never }, 'prot', 'write'],
     ['flags', { flags: 'other' as never }, 'flags', 'other'],
-    ['an option', { signal: AbortSignal.abort() }, 'mmap: signal', 'AbortSignal']
-  ])('of mmap is a typed error: %s', (_, options, argument, value) => {
+    ['an unknown option', { signal: AbortSignal.abort() }, 'mmap: signal', 'AbortSignal']
+  ])('to mmap throws InvalidArgumentError: %s', (_, options, argument, value) => {
     const { space } = localSpace()
     const error = thrown(() => space.mmap(options))
     expect(error).toBeInstanceOf(InvalidArgumentError)
     expect(error).toMatchObject({ code: 'ERR_INVALID_ARGUMENT', argument, value })
   })
 
-  it('of createAddressSpace and mmap names the value', () => {
+  it('to createAddressSpace and mmap is named in the message', () => {
     expect(() => localSpace(1, { pageSize: 5000 })).toThrow(/5000/)
     expect(() => localSpace(1, { size: -1 })).toThrow(/-1/)
     expect(() => localSpace(1, { size: MAX_FILE_BYTES + 1 })).toThrow(/size/)
@@ -336,7 +336,7 @@ describe('bad input', () => {
     expect(() => space.mmap({ flags: 'other' as never })).toThrow(/other/)
   })
 
-  it('of truncate changes nothing', async () => {
+  it('to truncate rejects with InvalidArgumentError, and changes nothing', async () => {
     const { space } = localSpace()
     for (const size of [-1, 0.5, MAX_FILE_BYTES + 1]) {
       await expect(space.truncate(size)).rejects.toMatchObject({

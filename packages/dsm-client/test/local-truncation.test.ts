@@ -3,7 +3,7 @@ import { BusyError, ClosedError, PastEndError } from '../src/index.js'
 import { bytes, gate, localSpace, never, PAGE, turns } from './support/local.js'
 
 describe('truncation of an address space', () => {
-  it('drops what is beyond, dirty or not, and reads beyond the end are PastEndErrors', async () => {
+  it('drops pages beyond the new end, dirty or not, and reads there reject with PastEndError', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(3 * PAGE, bytes(5))
@@ -23,7 +23,7 @@ describe('truncation of an address space', () => {
     expect(await mapping.read(0, 3)).toEqual(bytes(1, 2, 0))
   })
 
-  it('hazard: truncate then re-extend while a fault waits: what it brings is from before, and is not used', async () => {
+  it('hazard: truncate then re-extend while a fault waits: the bytes of the fault are older, and are not used', async () => {
     const { ops, space } = localSpace()
     ops.stored[PAGE] = 7
     const mapping = space.mmap()
@@ -40,7 +40,7 @@ describe('truncation of an address space', () => {
     expect(ops.takeCalls()).toEqual(['noPage 1 read', 'noPage 1 read'])
   })
 
-  it('takes private copies with it (even_cows), while pins of the pages themselves keep it waiting', async () => {
+  it('drops private copies (even_cows), and waits for pins of the pages themselves', async () => {
     const { space } = localSpace()
     const shared = space.mmap()
     const mapping = space.mmap({ flags: 'private' })
@@ -55,7 +55,7 @@ describe('truncation of an address space', () => {
     expect(await mapping.read(PAGE, 1)).toEqual(bytes(0))
   })
 
-  it('drops what was pinned when it began: growing again does not show it', async () => {
+  it('drops pinned bytes, which do not appear when the address space grows again', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     const pinned = await mapping.pin(PAGE, 1, 'write')
@@ -72,7 +72,7 @@ describe('truncation of an address space', () => {
     expect(ops.stored[PAGE]).toBe(0)
   })
 
-  it('is a BusyError when pins do not end; what they hold is dropped when they do', async () => {
+  it('rejects with BusyError if pins do not end, and drops the pinned bytes when they do', async () => {
     const { space } = localSpace(8, { faultTimeoutMs: 50 })
     const mapping = space.mmap()
     const pinned = await mapping.pin(PAGE, 1, 'write')
@@ -86,7 +86,7 @@ describe('truncation of an address space', () => {
     expect(await mapping.read(PAGE, 1)).toEqual(bytes(0))
   })
 
-  it('waits for another: what is written after that has grown the space again is not dropped', async () => {
+  it('waits for an earlier truncation, and does not drop bytes that are written after a growth', async () => {
     const { ops, space } = localSpace(2)
     const mapping = space.mmap()
     const { promise, open } = gate()
@@ -101,7 +101,7 @@ describe('truncation of an address space', () => {
     expect(await mapping.read(PAGE, 1)).toEqual(bytes(7))
   })
 
-  it('waits for writes under way: what they store does not come back', async () => {
+  it('waits for writes in progress, so that their bytes do not return', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(PAGE, bytes(9))
@@ -113,13 +113,13 @@ describe('truncation of an address space', () => {
     open()
     await cutting
     await syncing
-    // Whoever keeps the bytes shortens his as well, before he lets the space grow.
+    // The program also truncates its own storage before it grows the address space.
     ops.stored.fill(0, PAGE)
     await space.truncate(8 * PAGE)
     expect(await mapping.read(PAGE, 1)).toEqual(bytes(0))
   })
 
-  it('changes nothing when the last page cannot be had', async () => {
+  it('changes nothing if the new last page cannot be read', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(PAGE, bytes(9))
@@ -130,7 +130,7 @@ describe('truncation of an address space', () => {
     expect(await mapping.read(PAGE, 1)).toEqual(bytes(9))
   })
 
-  it('is given up by its signal, also in the queue', async () => {
+  it('can be aborted by its signal, even in the queue', async () => {
     const { space } = localSpace()
     const pinned = await space.mmap().pin(PAGE, 1, 'read')
     const first = space.truncate(PAGE)
@@ -144,7 +144,7 @@ describe('truncation of an address space', () => {
     expect(space.size).toBe(PAGE)
   })
 
-  it('ends with the space', async () => {
+  it('rejects with ClosedError when the address space closes', async () => {
     const { space } = localSpace()
     const pinned = await space.mmap().pin(PAGE, 1, 'write')
     const cutting = space.truncate(PAGE)

@@ -1,4 +1,4 @@
-/** Pins in the making, one message at a time. */
+/** Pins that wait for pages or frames, one message at a time. */
 import { CacheFullError, PinConflictError, type Access } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import type { Frame } from '../src/core/frames.js'
@@ -14,7 +14,7 @@ interface Pin {
   state: 'waiting' | 'done' | 'failed'
   pages: readonly Page[]
   error: Error | undefined
-  /** How many pages it had, each time that it had more than ever before. */
+  /** The number of pages that the pin had, each time that the number exceeded all earlier ones. */
   advances: number[]
   release: () => void
   withdraw: () => void
@@ -51,7 +51,7 @@ function request(h: CoreHarness, first: number, count: number, access: Access = 
   return pin
 }
 
-/** A pin of pages 0 to 3 that waits for room: everything else is dirty, and page 0 is readable. */
+/** A pin of pages 0 to 3 that waits for room. Page 0 is readable, and all other frames are dirty. */
 function withoutRoom() {
   const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect()
   h.have(0, 'read')
@@ -68,7 +68,7 @@ function withoutRoom() {
 }
 
 describe('a pin that waits for room', () => {
-  it('pins the pages that are there when the room is, not those that were there before', () => {
+  it('pins the pages that are present when there is room, not those that were present before', () => {
     const { h, pin, acknowledgeAll } = withoutRoom()
     h.order('invalidate', 0)
     h.pick('invalidateAck')
@@ -82,9 +82,9 @@ describe('a pin that waits for room', () => {
     expect([0, 1, 2, 3].map((page) => h.page(page)!.isHeld)).toEqual([false, false, false, false])
   })
 
-  it('moves its own pages out of its way when they occupy the only place that is large enough', () => {
+  it('moves its own pages if they occupy the only run of frames that is large enough', () => {
     const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect()
-    // Frames of private copies, which nobody can drop.
+    // Frames of private copies, which cannot be evicted.
     const taken: Frame[] = []
     const takeFrame = (): void => {
       const take = ([frame]: readonly Frame[]): void => void taken.push(frame!)
@@ -94,7 +94,7 @@ describe('a pin that waits for room', () => {
     h.have(1, 'read', { value: 11 })
     h.have(0, 'write', { write: 22 })
     while (taken.length < FRAMES - 2) takeFrame()
-    // Three frames in a row, of which pages 1 and 0 have the first two, in the wrong order.
+    // There is one run of three frames. Pages 1 and 0 have the first two, in the wrong order.
     h.core.table.frames.releaseFrame(taken[1]!)
     const tooLarge = request(h, 0, 4, 'read')
     expect(tooLarge.error).toBeInstanceOf(CacheFullError)
@@ -106,14 +106,14 @@ describe('a pin that waits for room', () => {
     expect([h.page(0)!.dirty, h.page(1)!.dirty]).toEqual([true, false])
   })
 
-  it('fails when the session is lost, before its frames come free', () => {
+  it('fails when the session is lost, before its frames become free', () => {
     const { h, pin } = withoutRoom()
     h.lose()
     expect(pin.error?.message).toBe('the session is gone')
     expect(h.frames.usedBytes).toBe(0)
   })
 
-  it('fails when the file is given up, also when it is only about to be', () => {
+  it('fails when the file is removed or refuses waiters', () => {
     for (const end of ['removeFile', 'refuseWaiters'] as const) {
       const { h, pin, acknowledgeAll } = withoutRoom()
       h.core[end](FILE, new Error('closed'))
@@ -124,15 +124,15 @@ describe('a pin that waits for room', () => {
   })
 })
 
-describe('a pin in the making', () => {
-  it('keeps a whole file from the leader until it has its pages, also when they are more than may be asked for at once', () => {
+describe('an incomplete pin', () => {
+  it('delays the revoke of a whole file until it has all pages, even if they exceed the limit of outstanding faults', () => {
     const h = new CoreHarness().connect({ maxFaults: 2 })
     h.core.addFile({ file: WHOLE, path: '/whole', pageSize: PAGE, unit: 'file' })
     const pin = request(h, 0, 5, 'write', WHOLE)
     const first = [h.take('fault'), h.take('fault')]
     h.receive({ type: 'revoke', term: 5, op: 3, file: WHOLE, page: 0, after: first[1]!.req })
     for (const fault of first) h.grant(fault, { owner: true })
-    // Others ask for nothing more.
+    // Other accesses send no more faults.
     const late = h.access(7, 'read', { file: WHOLE })
     for (let page = 2; page < 5; page++) {
       expect(pin.state).toBe('waiting')
@@ -147,10 +147,10 @@ describe('a pin in the making', () => {
     expect(h.take('fault').page).toBe(7)
   })
 
-  it('gives a whole file up after a while, longer each time, and starts again behind the answer', () => {
+  it('gives a whole file up after a delay that doubles each time, and starts again after the answer', () => {
     const h = new CoreHarness().connect({ maxFaults: 2 })
     h.core.addFile({ file: WHOLE, path: '/whole', pageSize: PAGE, unit: 'file' })
-    // Of another file, which is held by whoever wants this one.
+    // A fault for another file, which a session holds that wants this file.
     h.access(0, 'read')
     const elsewhere = h.take('fault')
     const pin = request(h, 0, 3, 'read', WHOLE)
@@ -165,7 +165,7 @@ describe('a pin in the making', () => {
       expect(first.page).toBe(0)
       expect(h.core.nextDeadline).toBe(h.now + patienceMs)
       h.advance(patienceMs)
-      // What it has asked for may be granted yet.
+      // The leader may still grant the outstanding fault.
       expect(h.nothingSent).toBe(true)
       h.grant(second, { owner: true, access: 'write', epoch: op })
       expect(h.take('ownerAck').op).toBe(op)
@@ -173,17 +173,17 @@ describe('a pin in the making', () => {
     h.grant(elsewhere)
     while (!h.nothingSent) h.grant(h.take('fault'), { owner: true, access: 'write', epoch: 3 })
     expect(pin.state).toBe('done')
-    // A page that it had before and gave back is no progress: its caller's time runs out.
+    // A page that the pin gave back and gets again is no progress, so the time of its caller runs out.
     expect(pin.advances).toEqual([1, 2, 3])
     expect(h.core.nextDeadline).toBe(Infinity)
   })
 
-  it('of a file that is owned as a whole asks for all its pages at once: they come in one turn', () => {
+  it('of a whole file requests all its pages at once, so that they arrive in one turn', () => {
     const h = new CoreHarness().connect()
     h.core.addFile({ file: WHOLE, path: '/whole', pageSize: PAGE, unit: 'file' })
     const pin = request(h, 0, 3, 'write', WHOLE)
     const faults = [h.take('fault'), h.take('fault'), h.take('fault')]
-    // The revoke for the next one overtakes the grants.
+    // The revoke for the next owner overtakes the grants.
     h.receive({ type: 'revoke', term: 5, op: 3, file: WHOLE, page: 0, after: faults.at(-1)!.req })
     for (const fault of faults) h.grant(fault, { owner: true })
     expect(pin.state).toBe('done')
@@ -193,11 +193,11 @@ describe('a pin in the making', () => {
     expect(h.take('ownerAck').op).toBe(3)
   })
 
-  it('gives way to a discard of a page of its range, and starts again when that is over', () => {
+  it('gives way to a discard in its range, and starts again after the discard', () => {
     const h = new CoreHarness().connect()
     h.have(5, 'write')
     const pin = request(h, 5, 2)
-    // The leader holds it behind the discard.
+    // The leader delays this fault until after the discard.
     const held = h.take('fault')
     expect(held).toMatchObject({ page: 6 })
     h.receive({ type: 'discard', term: 5, op: 9, file: FILE, first: 5, end: 9, size: 10 * PAGE, discards: 1 })
@@ -212,7 +212,7 @@ describe('a pin in the making', () => {
     expect(pin.pages.map(({ frame }) => frame!.bytes[0])).toEqual([5, 6])
   })
 
-  it('is waited for by an order for a page that it has, but not for ever, and longer each time', () => {
+  it('delays a demotion of one of its pages, for a limited time that doubles each time', () => {
     const h = new CoreHarness().connect()
     h.have(5, 'read')
     const pin = request(h, 5, 2, 'read')
@@ -232,7 +232,7 @@ describe('a pin in the making', () => {
     expect(h.core.nextDeadline).toBe(Infinity)
     h.grant(rest)
     expect(pin.state).toBe('done')
-    // Now it is a program's: no order takes it away.
+    // The program has the pin now, and no demotion interrupts it.
     h.order('invalidate', 5, { op: 3 })
     h.advance(10_000)
     expect(h.nothingSent).toBe(true)
@@ -240,7 +240,7 @@ describe('a pin in the making', () => {
     expect(h.take('invalidateAck').op).toBe(3)
   })
 
-  it('gives way to an eviction, and starts again when that is over', () => {
+  it('gives way to an eviction, and starts again after the eviction', () => {
     const h = new CoreHarness().connect()
     h.have(5, 'read')
     const pin = request(h, 5, 2, 'read')
@@ -264,10 +264,10 @@ describe('a pin in the making', () => {
     expect(pin.state).toBe('done')
   })
 
-  it('is waited for by one that overlaps: a conflict there is only beside live pins', () => {
+  it('makes an overlapping pin wait, because only live pins cause a PinConflictError', () => {
     const h = new CoreHarness().connect()
     const place = (page: number): void => h.have(page, 'read')
-    // Far from page 2, so that pages 0 to 2 must move.
+    // Page 2 has a frame far from page 0, so pages 0 to 2 must move.
     for (const page of [2, 9, 0]) place(page)
     const pending = request(h, 0, 2, 'read')
     const overlapping = request(h, 1, 2, 'read')
@@ -283,11 +283,11 @@ describe('a pin in the making', () => {
     const late = request(h, 5, 2, 'read')
     while (!h.nothingSent) h.grant(h.take('fault'))
     expect(live.state).toBe('done')
-    // Whether it lies beside the live one by chance or not, it is not left waiting.
+    // The pin ends in either case: its frames are contiguous with those of the live pin by chance, or they are not.
     expect(late.state === 'done' || late.error instanceof PinConflictError).toBe(true)
   })
 
-  it('fails with the one that it waits for when the session is lost or the file given up: none starts again in between', () => {
+  it('fails together with the pin that it waits for when the session is lost or the file removed', () => {
     for (const end of ['lose', 'removeFile', 'refuseWaiters'] as const) {
       const h = new CoreHarness().connect()
       for (const page of [2, 9, 0]) h.have(page, 'read')

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { bytes, gate, localSpace, PAGE } from './support/local.js'
 
-describe('pins over several pages', () => {
-  it('are one piece of memory, congruent to the offset', async () => {
+describe('a pin of several pages', () => {
+  it('is one contiguous range of memory, aligned like its offset', async () => {
     const { ops, space } = localSpace()
     ops.stored.set([1, 2], 2 * PAGE - 1)
     const mapping = space.mmap()
-    // Out of order, so that the frames lie elsewhere at first.
+    // Out of order, so that the frames are not contiguous at first.
     for (const page of [2, 0, 1, 3]) await mapping.read(page * PAGE, 1)
     const pinned = await mapping.pin(10, 3 * PAGE, 'write')
     expect(pinned.bytes).toHaveLength(3 * PAGE)
@@ -19,7 +19,7 @@ describe('pins over several pages', () => {
     expect(ops.stored[10]).toBe(5)
   })
 
-  it('beside live pins, where they cannot be laid out: PinConflictError; inside one that is there: no conflict', async () => {
+  it('rejects with PinConflictError if a live pin of some of its pages prevents contiguous frames, and succeeds within a live pin', async () => {
     const { space } = localSpace()
     const mapping = space.mmap()
     for (const page of [3, 1, 2]) await mapping.read(page * PAGE, 1)
@@ -34,13 +34,13 @@ describe('pins over several pages', () => {
     all.release()
   })
 
-  it('larger than the cache: CacheFullError', async () => {
+  it('rejects with CacheFullError if it is larger than the cache', async () => {
     const { space } = localSpace(64, { cacheBytes: 16 * PAGE })
     const full = { name: 'CacheFullError', code: 'ERR_CACHE_FULL', cacheBytes: 16 * PAGE }
     await expect(space.mmap().pin(0, 17 * PAGE, 'read')).rejects.toMatchObject(full)
   })
 
-  it('of the whole cache, when other pages fill it', async () => {
+  it('can take the whole cache, even if other pages fill it', async () => {
     const { space } = localSpace(64, { cacheBytes: 16 * PAGE })
     const mapping = space.mmap()
     for (let page = 20; page < 40; page++) await mapping.write(page * PAGE, bytes(1))
@@ -49,7 +49,7 @@ describe('pins over several pages', () => {
     for (let page = 20; page < 40; page++) expect(await mapping.read(page * PAGE, 1)).toEqual(bytes(1))
   })
 
-  it('leave nothing behind when they fail or are given up', async () => {
+  it('leaves nothing behind if it fails or is aborted', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     ops.failure = new Error('EIO')
@@ -70,7 +70,7 @@ describe('pins over several pages', () => {
 })
 
 describe('hazard: read/write whose buffer maps the same file (self-deadlock)', () => {
-  it('reads into a pin, and writes from one, of the same page and of others, without waiting for itself', async () => {
+  it('reads into a pin and writes from a pin of the same pages without a deadlock', async () => {
     const { space } = localSpace(8, { cacheBytes: 16 * PAGE, faultTimeoutMs: 2000 })
     const mapping = space.mmap()
     await mapping.write(PAGE, bytes(1, 2, 3, 4))
@@ -81,7 +81,7 @@ describe('hazard: read/write whose buffer maps the same file (self-deadlock)', (
     await mapping.write(2 * PAGE - 1, pinned.bytes.subarray(0, 3))
     expect(await mapping.read(100, 2)).toEqual(bytes(1, 2))
     expect(await mapping.read(2 * PAGE - 1, 3)).toEqual(bytes(1, 2, 3))
-    // While it is being evicted, whoever has it pinned still gets at it.
+    // An eviction waits for the pin.
     const evicting = space.evictMappingRange(0, PAGE)
     pinned.release()
     await evicting
@@ -93,7 +93,7 @@ describe('hazard: read/write whose buffer maps the same file (self-deadlock)', (
 })
 
 describe('tryRead and tryWrite', () => {
-  it('are done at once where access is here, over several pages, and refuse otherwise', async () => {
+  it('succeed at once if the client has access to all pages, and return false otherwise', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     const target = new Uint8Array(4)

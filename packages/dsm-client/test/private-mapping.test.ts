@@ -3,7 +3,7 @@ import { CacheFullError, ClosedError, PastEndError, PinConflictError } from '../
 import { bytes, gate, localSpace, never, PAGE, turns } from './support/local.js'
 
 describe('a private mapping', () => {
-  it('follows the file until it is written to, page by page', async () => {
+  it('shows the file until the first write to a page, for each page separately', async () => {
     const { space } = localSpace()
     const shared = space.mmap()
     const mapping = space.mmap({ flags: 'private' })
@@ -30,7 +30,7 @@ describe('a private mapping', () => {
     expect(ops.takeCalls()).toEqual(['noPage 0 read'])
   })
 
-  it('keeps its copies when the cache drops its pages, and counts them against the cache', async () => {
+  it('keeps its copies when the cache evicts pages, and counts them toward the cache', async () => {
     const { space } = localSpace(64, { cacheBytes: 16 * PAGE })
     const mapping = space.mmap({ flags: 'private' })
     for (let page = 0; page < 12; page++) await mapping.write(page * PAGE, bytes(page + 1))
@@ -45,7 +45,7 @@ describe('a private mapping', () => {
     for (let page = 0; page < 12; page++) await again.write(page * PAGE, bytes(1))
   })
 
-  it('can be pinned: its own pages next to each other', async () => {
+  it('can be pinned, with its copies in contiguous frames', async () => {
     const { space } = localSpace()
     const mapping = space.mmap({ flags: 'private' })
     await mapping.write(2 * PAGE, bytes(3))
@@ -57,7 +57,7 @@ describe('a private mapping', () => {
     await expect(mapping.pin(0, 2 * PAGE, 'read')).rejects.toThrow(PinConflictError)
   })
 
-  it('keeps the memory of a pinned copy that a truncation has taken', async () => {
+  it('keeps the frame of a pinned copy that a truncation drops', async () => {
     const { space } = localSpace(8, { cacheBytes: 16 * PAGE })
     const mapping = space.mmap({ flags: 'private' })
     const pinned = await mapping.pin(PAGE, PAGE, 'write')
@@ -70,7 +70,7 @@ describe('a private mapping', () => {
     pinned.release()
   })
 
-  it('fails with a PastEndError when the space is cut while it copies a page', async () => {
+  it('rejects with PastEndError if a truncation removes a page while it is copied', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap({ flags: 'private' })
     const { promise, open } = gate()
@@ -87,7 +87,7 @@ describe('a private mapping', () => {
     expect(await mapping.read(PAGE, 1)).toEqual(bytes(0))
   })
 
-  it('does not move a copy under a pin that began while another was in the making, which is a PinConflictError', async () => {
+  it('does not move a copy under a pin that began during another pin request, which rejects with PinConflictError', async () => {
     const { ops, space } = localSpace(16)
     const mapping = space.mmap({ flags: 'private' })
     for (const page of [9, 8]) await mapping.write(page * PAGE, bytes(page))
@@ -104,7 +104,7 @@ describe('a private mapping', () => {
     pinned.release()
   })
 
-  it('does not move a copy that was pinned while a write to it waited for room', async () => {
+  it('does not move a copy under a pin that began while a write to the copy waited for room', async () => {
     const { ops, space } = localSpace(64, { cacheBytes: 16 * PAGE, faultTimeoutMs: 2000 })
     const shared = space.mmap()
     const other = space.mmap({ flags: 'private' })
@@ -122,7 +122,7 @@ describe('a private mapping', () => {
     fill.open()
     const pinned = await pinning
     expect(await Promise.race([writing, never()])).toBe('waits')
-    // The page itself is the only one whose frame can be had, once it is written back.
+    // Only the frame of the shared page can become free, once the page is written back.
     upgrade.open()
     await sharedWriting
     await writing
@@ -132,11 +132,11 @@ describe('a private mapping', () => {
     pinned.release()
   })
 
-  it('is in the way of a pin for ever where no run of frames is left between its copies: that is said at once', async () => {
+  it('makes a pin reject at once with CacheFullError if its copies leave no run of frames', async () => {
     const { space } = localSpace(64, { cacheBytes: 16 * PAGE, faultTimeoutMs: 60_000 })
     const shared = space.mmap()
     const mapping = space.mmap({ flags: 'private' })
-    // Every third frame is a copy's.
+    // Every third frame holds a copy.
     for (let page = 0; page < 15; page++) {
       if (page % 3 === 2) await mapping.write(page * PAGE, bytes(1))
       else await shared.read((32 + page) * PAGE, 1)
@@ -149,14 +149,14 @@ describe('a private mapping', () => {
   })
 
   it.each(['releasing a pin', 'munmap', 'unmapMappingRange with evenCows'])(
-    'makes room at once for who waits: %s',
+    'frees frames at once for waiting accesses: %s',
     async (by) => {
       const { ops, space } = localSpace(64, { cacheBytes: 16 * PAGE, faultTimeoutMs: 1000 })
       const mapping = space.mmap({ flags: 'private' })
       const shared = space.mmap()
       const pinned = await mapping.pin(0, 15 * PAGE, 'write')
       if (by === 'releasing a pin') space.unmapMappingRange(0, 0, { evenCows: true })
-      // The last frame, in use by a hook that hangs: it is neither free nor held.
+      // A hook that hangs uses the last frame, which is neither free nor pinned.
       ops.onNoPage = ({ index }) => (index === 40 ? new Promise(() => {}) : Promise.resolve())
       const hung = shared.read(40 * PAGE, 1)
       const ended = expect(hung).rejects.toThrow(ClosedError)

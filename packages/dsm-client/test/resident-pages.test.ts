@@ -26,15 +26,15 @@ function setUp(pages = 16) {
 }
 
 describe('resident pages', () => {
-  it('lie in memory as they lie in the file, in whatever order they come', () => {
+  it('get contiguous frames in the order of the file where possible, whatever the order of their arrival', () => {
     const { place } = setUp()
     const [five, six, four] = [place(5)!, place(6)!, place(4)!]
     expect(six.frame!.bytes.byteOffset - five.frame!.bytes.byteOffset).toBe(PAGE)
-    // Before the first frame of the slab there is nothing: page 4 found another place.
+    // No frame comes before the first one of the slab, so page 4 has another place.
     expect(four.frame).toBeDefined()
   })
 
-  it('keep the frame that they have', () => {
+  it('keep their frame when they are placed again', () => {
     const { place, frames } = setUp()
     const page = place(1)!
     const { frame } = page
@@ -42,7 +42,7 @@ describe('resident pages', () => {
     expect(frames.usedBytes).toBe(PAGE)
   })
 
-  it('make room by the page that came first', () => {
+  it('evict the page that arrived first', () => {
     const { fill, place, evicted } = setUp()
     fill()
     place(100)
@@ -50,7 +50,7 @@ describe('resident pages', () => {
     expect(evicted).toEqual([0, 1])
   })
 
-  it('give a page that was touched a second chance, behind all others', () => {
+  it('give an accessed page a second chance, after all others', () => {
     const { fill, place, evicted } = setUp()
     const pages = fill()
     pages[0]!.accessed = true
@@ -58,19 +58,19 @@ describe('resident pages', () => {
     expect(evicted).toEqual([1])
     expect(pages[0]!.accessed).toBe(false)
     for (let index = 101; index < 116; index++) place(index)
-    // Page 0 comes after those that were there, and before nobody is spared for ever.
+    // Page 0 goes after the other old pages, but not never.
     expect(evicted).toContain(0)
     expect(evicted.indexOf(0)).toBeGreaterThan(evicted.indexOf(15))
   })
 
-  it('find a victim also when all were touched', () => {
+  it('find a victim even if all pages were accessed', () => {
     const { fill, place, evicted } = setUp()
     for (const page of fill()) page.accessed = true
     expect(place(100)).toBeDefined()
     expect(evicted).toEqual([0])
   })
 
-  it('spare pages that are dirty, pinned, faulting or waited for', () => {
+  it('never evict a page that is dirty or pinned, or has a fault or waiters', () => {
     const { fill, resident, place, evicted } = setUp()
     const pages = fill()
     pages[0]!.dirty = true
@@ -82,7 +82,7 @@ describe('resident pages', () => {
     expect(evicted).toEqual([4])
   })
 
-  it('give no frame when none can be had, and tell whether waiting could help', () => {
+  it('provide no frame if none can become free, and tell whether waiting could help', () => {
     const { fill, resident, place } = setUp()
     const pages = fill()
     for (const page of pages) {
@@ -98,21 +98,21 @@ describe('resident pages', () => {
     expect([1, 2].map((count) => resident.isFullFor(4096, count))).toEqual([false, true])
   })
 
-  it('are written back oldest first', () => {
+  it('are written back in the order in which they became dirty', () => {
     const { fill, resident } = setUp()
     const pages = fill()
     for (const index of [7, 3, 11, 5]) {
       pages[index]!.dirty = true
       resident.changed(pages[index]!)
     }
-    // Dirty again is not younger.
+    // A dirty page that changes again keeps its place in the order.
     resident.changed(pages[7]!)
     expect(resident.takeDirty(3).map((page) => page.index)).toEqual([7, 3, 11])
     expect(resident.takeDirty(3).map((page) => page.index)).toEqual([5])
     expect(resident.takeDirty(3)).toEqual([])
   })
 
-  it('are not written back on their own account while they are pinned or on their way', () => {
+  it('are not written back without a flush while they are pinned, queued or in flight', () => {
     const { fill, resident } = setUp()
     const pages = fill()
     for (const page of pages.slice(0, 4)) page.dirty = true
@@ -126,7 +126,7 @@ describe('resident pages', () => {
     expect(resident.takeDirty(9).map((page) => page.index)).toEqual([0])
   })
 
-  it('are mostly dirty when more than half of the bytes are', () => {
+  it('count as mostly dirty if more than half of their bytes are dirty', () => {
     const { fill, resident } = setUp()
     const pages = fill()
     for (const page of pages.slice(0, 8)) {
@@ -143,7 +143,7 @@ describe('resident pages', () => {
 })
 
 describe('the pages of a file', () => {
-  it('are found in a range, whether the range or the file has more', () => {
+  it('are found by range, whichever of the range and the file has more pages', () => {
     const space = new AddressSpacePages({ file: 1, path: '/f', pageSize: PAGE }, createSlabFrameProvider(16 * PAGE))
     for (const index of [9, 2, 4]) space.getOrCreate(index)
     const between = (first: number, last: number) => space.between(first, last + 1).map((page) => page.index)

@@ -38,7 +38,7 @@ async function open(): Promise<Opened> {
 
 type Call = (opened: Opened, index: number, signal: AbortSignal) => Promise<unknown>
 
-/** Each waits for an answer that the leader holds back. */
+/** Each call waits for an answer that the leader holds back. */
 const CALLS: Record<string, Call> = {
   read: ({ mapping }, i, signal) => mapping.read((i % PAGES) * PAGE, 1, { signal }),
   write: ({ mapping }, i, signal) => mapping.write((i % PAGES) * PAGE, new Uint8Array(1), { signal }),
@@ -50,7 +50,7 @@ const CALLS: Record<string, Call> = {
 }
 
 describe.each([11, 1000])('%i waiting calls with one signal', (count) => {
-  it.each(Object.keys(CALLS))('share one listener, which goes with the last of them: %s', async (name) => {
+  it.each(Object.keys(CALLS))('share one listener, which is removed with the last call: %s', async (name) => {
     const opened = await open()
     const { world, client } = opened
     for (const type of ['fault', 'open', 'stat', 'unlink', 'statFile'] as const) world.leader.holding.add(type)
@@ -68,7 +68,7 @@ describe.each([11, 1000])('%i waiting calls with one signal', (count) => {
     expect(warnings).toEqual([])
   })
 
-  it('leave no listener when they end by themselves', async () => {
+  it('leave no listener when they end without an abort', async () => {
     const { world, client, mapping } = await open()
     world.leader.holding.add('fault')
     const { signal } = new AbortController()
@@ -84,7 +84,7 @@ describe.each([11, 1000])('%i waiting calls with one signal', (count) => {
   })
 })
 
-it('a close of the client with many files, which all wait for one signal inside, prints no warning', async () => {
+it('closing a client with many files, which share one internal signal, causes no MaxListeners warning', async () => {
   const { world, client } = await open()
   for (let i = 0; i < 20; i++) {
     const file = await client.open(`/more-${i}`, { create: true, size: PAGE })

@@ -1,4 +1,4 @@
-/** Sizes, discards and ranges of a session's files against a scripted leader: everything that waits comes to an end. */
+/** Sizes, discards and ranges of files against a scripted leader. Each call that waits comes to an end. */
 import { afterEach, describe, expect, it } from 'vitest'
 import type { DsmClient } from '../src/types.js'
 import { World, failure, outcome, view } from './support/client.js'
@@ -36,17 +36,17 @@ async function withFile() {
   return { leader, clock, cluster, file, mapping, discard }
 }
 
-describe('a truncation or a hole that somebody’s pin holds up', () => {
-  it('is a BusyError when the majority is there', async () => {
+describe('a truncate or punchHole that a pin delays', () => {
+  it('rejects with BusyError while the leader has a majority', async () => {
     const { file } = await withFile()
-    // This leader never answers them.
+    // This leader never answers truncate or punch.
     const truncating = failure(world.until(file.truncate(8 * PAGE)))
     expect(await truncating).toMatchObject({ name: 'BusyError', path: '/f', offset: 8 * PAGE })
     const punching = failure(world.until(file.punchHole(2 * PAGE, PAGE)))
     expect(await punching).toMatchObject({ name: 'BusyError', path: '/f', offset: 2 * PAGE })
   })
 
-  it('of an open gives the file up again', async () => {
+  it('in an open closes the file again', async () => {
     const { file, leader, clock } = await withFile()
     await file.close()
     const opening = failure(world.until(client.open('/f', { truncate: true })))
@@ -81,15 +81,15 @@ describe('a write that a truncation overtakes', () => {
   })
 })
 
-describe('a file that is being opened', () => {
-  it('is shortened also by an order that comes right behind the answer, whatever becomes of the leader', async () => {
+describe('a file that a client is opening', () => {
+  it('is also shortened by a discard that arrives right after the answer, even if the leader changes', async () => {
     const { leader, cluster, file, discard } = await withFile()
     await file.close()
     leader.holding.add('open')
     const opening = client.open('/f')
     await settle()
     leader.release('open')
-    // In one turn: nothing of the program runs in between.
+    // The discard arrives in the same turn, before the program continues.
     discard(1)
     await opening
     expect([...view(client).spaces].map(({ size }) => size)).toEqual([PAGE])
@@ -103,8 +103,8 @@ describe('a file that is being opened', () => {
   })
 })
 
-describe('what waits for a size', () => {
-  it('asks when the discard is over', async () => {
+describe('a call that waits for a size', () => {
+  it('asks the leader after the end of the discard', async () => {
     const { file, leader, clock, discard } = await withFile()
     discard()
     await clock.advance(1)
@@ -116,7 +116,7 @@ describe('what waits for a size', () => {
     expect(await outcome(stat)).toBe('resolved')
   })
 
-  it('leaves nothing behind when nobody waits any more', async () => {
+  it('leaves nothing behind if it is aborted', async () => {
     const { file, clock, discard } = await withFile()
     discard()
     await clock.advance(1)
@@ -126,7 +126,7 @@ describe('what waits for a size', () => {
     expect(await outcome(stat)).toMatchObject({ message: 'changed my mind' })
   })
 
-  it('ends with the file, and with the session', async () => {
+  it('rejects when the file closes, and when the session ends', async () => {
     const { file, clock, discard, leader } = await withFile()
     discard()
     await clock.advance(1)
@@ -142,8 +142,8 @@ describe('what waits for a size', () => {
   })
 })
 
-describe('a discard whose end is not heard', () => {
-  it('is asked about until there is an answer: faults of its range wait for it', async () => {
+describe('a discard without a known outcome', () => {
+  it('makes the client ask until it has an answer, and delays faults in its range until then', async () => {
     const { leader, clock, discard, mapping } = await withFile()
     discard(0)
     await clock.advance(1)
@@ -159,7 +159,7 @@ describe('a discard whose end is not heard', () => {
 })
 
 describe('calls on ranges', () => {
-  it('to start writing are over when all pages have left, which may be at once', async () => {
+  it('resolve for writeMappingRange once all pages have left, possibly at once', async () => {
     const { file, leader, mapping } = await withFile()
     await mapping.write(0, new Uint8Array(3 * PAGE).fill(1))
     leader.holding.add('writeback')
@@ -167,7 +167,7 @@ describe('calls on ranges', () => {
     leader.release('writeback')
   })
 
-  /** A page that is dirty and does not leave, and an eviction that a pin holds up. */
+  /** A call that waits for credit for its second page, and an eviction that waits for a pin. */
   async function waiting() {
     const setup = await withFile()
     const { leader, mapping, file, clock } = setup
@@ -177,7 +177,7 @@ describe('calls on ranges', () => {
     await mapping.write(0, new Uint8Array([1]))
     await mapping.write(PAGE, new Uint8Array([1]))
     leader.holding.add('writeback')
-    // There is credit for one page; the other waits for its turn.
+    // The leader gives credit for one page. The other one waits.
     const started = file.addressSpace.writeMappingRange(0, 2 * PAGE)
     const pin = await mapping.pin(4 * PAGE, 1, 'read')
     const evicted = file.addressSpace.evictMappingRange(4 * PAGE, PAGE)
@@ -185,7 +185,7 @@ describe('calls on ranges', () => {
     return { ...setup, started, evicted, pin }
   }
 
-  it('fail with the session', async () => {
+  it('reject when the session ends', async () => {
     const { leader, started, evicted, pin } = await waiting()
     leader.send({ type: 'expired', session: leader.session })
     expect(await outcome(started)).toMatchObject({ name: 'SessionExpiredError' })
@@ -193,7 +193,7 @@ describe('calls on ranges', () => {
     pin.release()
   })
 
-  it('fail with the file', async () => {
+  it('reject or resolve when the file closes', async () => {
     const { leader, started, evicted, pin } = await waiting()
     const closing = client.close()
     leader.holding.clear()

@@ -19,7 +19,7 @@ function waiting(waits: SlowWaits, ahead: number) {
 }
 
 describe('a slow wait', () => {
-  it('gets on with each answer to what was asked for before it, and with no other', () => {
+  it('makes progress with each answer to an earlier request, and with no other', () => {
     const waits = new SlowWaits()
     const { facts, watch } = waiting(waits, 2)
     watch()
@@ -27,7 +27,7 @@ describe('a slow wait', () => {
     expect(facts.moved).toBe(2)
   })
 
-  it('does not count what came in the first half of its time once more', () => {
+  it('does not count answers from the first half of its time again', () => {
     const waits = new SlowWaits()
     const { facts, watch } = waiting(waits, 2)
     waits.served(GRANT)
@@ -37,7 +37,7 @@ describe('a slow wait', () => {
     expect(facts.moved).toBe(0)
   })
 
-  it('does not get on by keep-alives, orders and receipts', () => {
+  it('makes no progress by keep-alives, demotions and receipts', () => {
     const waits = new SlowWaits()
     const { facts, watch } = waiting(waits, 2)
     watch()

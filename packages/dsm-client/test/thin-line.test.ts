@@ -23,7 +23,7 @@ async function start(init: Parameters<World['create']>[0] = {}): Promise<void> {
   mapping = await file.mmap()
 }
 
-/** Frames from the leader vanish, and its streams stay open: it was stopped. */
+/** Stops the leader like SIGSTOP: its frames vanish, and its streams stay open. */
 function stop(): void {
   for (const stream of [world.leader.control!, world.leader.bulk!]) {
     stream.isSilent = true
@@ -31,22 +31,25 @@ function stop(): void {
   }
 }
 
-describe('a leader that says nothing any more', () => {
-  it.each([10_000, 600_000])('is left for the next within seconds, with a TTL of %d ms', async (sessionTtlMs) => {
-    await start({ sessionTtlMs })
-    await world.clock.advance(3000)
-    const { session } = world.leader
-    stop()
-    world.net.mute.add(PEERS[0])
-    world.elect(world.peers[1]!, 2)
-    // A ping after a second, then the silence, the tick that notices it, and the handshake with whoever is asked first.
-    await world.clock.advance(1000 + SILENCE_LIMIT_MS + 500)
-    await world.clock.advance(2500)
-    expect(world.peers[1]!.of('register')).toMatchObject([{ session }])
-    expect(client.session.state).toBe('active')
-  })
+describe('a leader that falls silent', () => {
+  it.each([10_000, 600_000])(
+    'is replaced by the next one within seconds, with a TTL of %d ms',
+    async (sessionTtlMs) => {
+      await start({ sessionTtlMs })
+      await world.clock.advance(3000)
+      const { session } = world.leader
+      stop()
+      world.net.mute.add(PEERS[0])
+      world.elect(world.peers[1]!, 2)
+      // The ping after a second, the silence, the tick that notices it, and the handshake with the next peer.
+      await world.clock.advance(1000 + SILENCE_LIMIT_MS + 500)
+      await world.clock.advance(2500)
+      expect(world.peers[1]!.of('register')).toMatchObject([{ session }])
+      expect(client.session.state).toBe('active')
+    }
+  )
 
-  it('is asked with a ping each second while a patient client is idle, and with no keep-alive', async () => {
+  it('gets a ping each second and no keep-alive from an idle client with a long TTL', async () => {
     await start({ sessionTtlMs: 600_000 })
     await world.clock.advance(60_000)
     expect(world.leader.of('ping').length).toBeGreaterThan(30)
@@ -55,7 +58,7 @@ describe('a leader that says nothing any more', () => {
     expect(world.leader.connections).toBe(1)
   })
 
-  it('is not judged by a client that stood still itself, before that has read what came meanwhile', async () => {
+  it('is not given up by a client that was suspended itself, before the client reads the frames that arrived', async () => {
     await start({ sessionTtlMs: 60_000 })
     world.leader.holding.add('ping')
     await world.clock.advance(2000)
@@ -67,7 +70,7 @@ describe('a leader that says nothing any more', () => {
   })
 })
 
-describe('page bytes that arrive while keep-alives are late', () => {
+describe('while keep-alives are late', () => {
   const TTL = 12_000
 
   async function trickling(forMs: number): Promise<void> {
@@ -81,7 +84,7 @@ describe('page bytes that arrive while keep-alives are late', () => {
     }
   }
 
-  it('keep the connection, and do not extend the lease by a moment', async () => {
+  it('page bytes keep the connection, but do not extend the lease', async () => {
     await start({ sessionTtlMs: TTL })
     await trickling(TTL)
     expect(world.leader.connections).toBe(1)
@@ -93,7 +96,7 @@ describe('page bytes that arrive while keep-alives are late', () => {
     world.leader.release('ping')
   })
 
-  it('a leader that only answers pings is left, since it confirms nothing', async () => {
+  it('a client leaves a leader that answers only pings, because pings confirm no lease', async () => {
     await start({ sessionTtlMs: TTL })
     const { session } = world.leader
     world.leader.holding.add('keepAlive')
@@ -104,7 +107,7 @@ describe('page bytes that arrive while keep-alives are late', () => {
 })
 
 describe('on a thin line', () => {
-  it('no more dirty bytes leave than it carries in a short time, and a keep-alive passes those that wait', async () => {
+  it('the client sends only as many dirty bytes as the line soon carries, so that a keep-alive passes the rest', async () => {
     await start({ sessionTtlMs: 10_000 })
     world.leader.isBulkUnread = true
     await mapping.write(0, new Uint8Array(64 * PAGE).fill(1))
@@ -118,7 +121,7 @@ describe('on a thin line', () => {
     await world.until(flushing)
   })
 
-  it('a page that is on its way is not asked for again, however often calls give it up and repeat', async () => {
+  it('the client does not repeat the fault for a page in flight, however often calls time out and repeat', async () => {
     await start({ faultTimeoutMs: 1000 })
     world.leader.holding.add('fault')
     for (let i = 0; i < 3; i++) {
@@ -132,7 +135,7 @@ describe('on a thin line', () => {
     expect(world.leader.of('fault')).toHaveLength(1)
   })
 
-  it('a call waits on while what was asked for before it comes, and no longer', async () => {
+  it('a call waits while answers to earlier requests arrive, and no longer', async () => {
     await start({ faultTimeoutMs: 4000 })
     world.leader.holding.add('fault')
     const first = mapping.read(0, 8 * PAGE)
@@ -144,7 +147,7 @@ describe('on a thin line', () => {
       world.leader.releaseNext('fault')
     }
     await first
-    // Others come for ever: they were asked for later.
+    // Answers to later requests keep arriving.
     for (let page = 30; second.value === 'waiting' && page < 60; page++) {
       void mapping.read(page * PAGE, 1).catch(() => {})
       await world.clock.advance(500)
@@ -154,7 +157,7 @@ describe('on a thin line', () => {
     world.leader.release('fault')
   })
 
-  it('each step of the handshake has the whole time', async () => {
+  it('each step of the handshake has the whole step limit', async () => {
     await start()
     const { leader } = world
     leader.cut()

@@ -1,4 +1,4 @@
-/** Files without a path, and how they are named: docs/coherence.md, 'Names'. */
+/** Files without a path, and the call that gives them one: docs/coherence.md, 'Names'. */
 import {
   ClosedError,
   InvalidArgumentError,
@@ -30,8 +30,8 @@ afterEach(async () => {
 const bytes = (length: number, value = 7): Uint8Array => new Uint8Array(length).fill(value)
 const linksSent = (): number => world.leader.of('link').length
 
-describe('a file of createUnnamed', () => {
-  it('has no path until it is linked, and then that one', async () => {
+describe('a file from createUnnamed', () => {
+  it('has an empty path until link gives it one', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     expect([file.path, (await file.stat()).path]).toEqual(['', ''])
     const mapping = await file.mmap()
@@ -39,21 +39,21 @@ describe('a file of createUnnamed', () => {
     expect(await file.read(0, 3)).toEqual(bytes(3))
     await file.link('/a')
     expect([file.path, (await file.stat()).path, mapping.file.path]).toEqual(['/a', '/a', '/a'])
-    // The same pages: a client opens a file once, under whatever name.
+    // Both handles share the same pages, because a client opens a file once.
     const again = await client.open('/a')
     expect([again.id, again.path, await again.read(0, 3)]).toEqual([file.id, '/a', bytes(3)])
     await file.close()
     expect(await again.read(0, 3)).toEqual(bytes(3))
   })
 
-  it('is closed like any other, and then the cluster deletes it', async () => {
+  it('can be closed, and the cluster then removes it', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     await file.write(0, bytes(1))
     await file.close()
     expect([[...world.cluster.mapped], [...world.cluster.unnamed]]).toEqual([[], []])
   })
 
-  it('is called by its number in errors', async () => {
+  it('appears in errors under its number', async () => {
     const file = await client.createUnnamed()
     const mapping = await file.mmap({ length: PAGE })
     const name = `unnamed file ${file.id}`
@@ -65,7 +65,7 @@ describe('a file of createUnnamed', () => {
     expect((await failure(other.stat())).message).toContain(`unnamed file ${other.id}`)
   })
 
-  it('is lost with its session, and the error names what was not durable', async () => {
+  it('is lost with its session, and the error lists the bytes that were not durable', async () => {
     const file = await client.createUnnamed({ size: 2 * PAGE })
     await file.write(PAGE, bytes(1))
     world.leader.holding.add('writeback')
@@ -90,7 +90,7 @@ describe('a file of createUnnamed', () => {
     expect([world.leader.of('writeback'), world.leader.of('endSession').length, lost]).toEqual([[], 1, []])
   })
 
-  it('that nobody waits for any more is given up when the cluster has created it', async () => {
+  it('is closed once the cluster has created it, if its caller has stopped waiting', async () => {
     world.leader.holding.add('createUnnamed')
     const creating = failure(client.createUnnamed())
     await world.clock.advance(5000)
@@ -101,7 +101,7 @@ describe('a file of createUnnamed', () => {
     expect(view(client).pendingRequests).toBe(0)
   })
 
-  it('is refused with sizes, units and options that there are not', async () => {
+  it('is refused with invalid sizes, units and options', async () => {
     const cases: [options: object, argument: string][] = [
       [{ size: -1 }, 'size'],
       [{ size: 0.5 }, 'size'],
@@ -120,7 +120,7 @@ describe('a file of createUnnamed', () => {
 })
 
 describe('link', () => {
-  it('is not sent before every page that was written is known to be durable', async () => {
+  it('is not sent until all written pages are durable', async () => {
     const file = await client.createUnnamed({ size: 3 * PAGE })
     await file.write(0, bytes(3 * PAGE))
     world.leader.holding.add('writeback')
@@ -134,7 +134,7 @@ describe('link', () => {
       expect(world.cluster.pages.get(`${file.id}:${page}`)!.bytes).toEqual(bytes(PAGE))
   })
 
-  it('is not sent when the flush fails, and can be repeated', async () => {
+  it('is not sent if the flush fails, and can be repeated', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     await file.write(0, bytes(1))
     world.leader.holding.add('writeback')
@@ -149,7 +149,7 @@ describe('link', () => {
     expect(file.path).toBe('/a')
   })
 
-  it('is asked once more, as the same request, on a connection to another leader', async () => {
+  it('is repeated as the same request to another leader', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     world.leader.holding.add('link')
     const linking = file.link('/a')
@@ -163,7 +163,7 @@ describe('link', () => {
     expect(file.path).toBe('/a')
   })
 
-  it('that was given up may be carried out, and then the file has its path', async () => {
+  it('that is aborted may still apply, and the file then has its path', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     const giveUp = new AbortController()
     world.leader.holding.add('link')
@@ -177,7 +177,7 @@ describe('link', () => {
     expect(file.path).toBe('/a')
   })
 
-  it('that was given up leaves a file that the close of its client flushes, because it may have been named', async () => {
+  it('that is aborted makes the close of the client flush the file, which may have a path', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     const giveUp = new AbortController()
     world.leader.holding.add('link')
@@ -190,7 +190,7 @@ describe('link', () => {
     expect(world.cluster.pages.get(`${file.id}:0`)!.bytes).toEqual(bytes(PAGE))
   })
 
-  it('leaves a file unnamed that the leader does not name', async () => {
+  it('leaves the file unnamed if the leader refuses', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     world.leader.holding.add('link')
     const linking = failure(file.link('/a'))
@@ -200,7 +200,7 @@ describe('link', () => {
     expect(file.path).toBe('')
   })
 
-  it('of a file that is closed meanwhile is a ClosedError, and names nothing', async () => {
+  it('rejects with ClosedError if the file closes in the meantime, and is not sent', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     await file.write(0, bytes(1))
     world.leader.holding.add('writeback')
@@ -214,10 +214,13 @@ describe('link', () => {
     expect(linksSent()).toBe(0)
   })
 
-  it.each(['', 'a', '/', '/a//b', '/a/../b', `/${'x'.repeat(2000)}`])('is refused for the path %j', async (path) => {
-    const file = await client.createUnnamed({ size: PAGE })
-    await file.write(0, bytes(1))
-    expect(await failure(file.link(path))).toMatchObject({ name: 'InvalidArgumentError', argument: 'path' })
-    expect([world.leader.of('writeback').length, linksSent()]).toEqual([0, 0])
-  })
+  it.each(['', 'a', '/', '/a//b', '/a/../b', `/${'x'.repeat(2000)}`])(
+    'rejects with InvalidArgumentError for the path %j',
+    async (path) => {
+      const file = await client.createUnnamed({ size: PAGE })
+      await file.write(0, bytes(1))
+      expect(await failure(file.link(path))).toMatchObject({ name: 'InvalidArgumentError', argument: 'path' })
+      expect([world.leader.of('writeback').length, linksSent()]).toEqual([0, 0])
+    }
+  )
 })

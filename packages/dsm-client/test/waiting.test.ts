@@ -1,4 +1,4 @@
-/** Waiting that always ends: each way in which it does, in virtual time. */
+/** Each way in which `waitFor` ends, in virtual time. */
 import { expect, it } from 'vitest'
 import { waitFor, type Start, type WaitInit } from '../src/waiting.js'
 import { FakeClock } from '@quire/testing'
@@ -31,7 +31,7 @@ function begin(init: Partial<WaitInit> = {}, atOnce: (calls: Calls) => void = ()
   return { clock, seen, waiting, ...calls }
 }
 
-it('ends by what was waited for, with its timer', async () => {
+it('waitFor resolves with the result, and cancels its timer', async () => {
   const { clock, seen, waiting, resolve } = begin()
   resolve(7)
   expect(await waiting).toBe(7)
@@ -39,7 +39,7 @@ it('ends by what was waited for, with its timer', async () => {
   expect(seen).toEqual([])
 })
 
-it('makes no timer for what is there at once', async () => {
+it('waitFor starts no timer for a result that is available at once', async () => {
   const { clock, waiting } = begin({}, ({ resolve, moved }) => {
     moved()
     resolve(7)
@@ -48,7 +48,7 @@ it('makes no timer for what is there at once', async () => {
   expect(await waiting).toBe(7)
 })
 
-it('ends by the clock: asks at half of the time, and withdraws at its end', async () => {
+it('waitFor times out: calls onHalfway after half of the time, and withdraws at the end', async () => {
   const { clock, seen, waiting } = begin()
   await clock.advance(1000)
   await expect(waiting).rejects.toThrow('since 0, up 100')
@@ -56,7 +56,7 @@ it('ends by the clock: asks at half of the time, and withdraws at its end', asyn
   expect(clock.pending).toBe(0)
 })
 
-it('has its whole time again from when it got further, in either half', async () => {
+it('waitFor restarts its time at each progress, in either half', async () => {
   const { clock, seen, waiting, moved } = begin()
   await clock.advance(30)
   moved()
@@ -67,7 +67,7 @@ it('has its whole time again from when it got further, in either half', async ()
   expect(seen).toEqual(['halfway 80', 'halfway 140', 'withdrawn'])
 })
 
-it('leaves the other half when the process itself stood still for all of the time', async () => {
+it('waitFor still has the second half of its time after a suspension of the process', async () => {
   const { clock, waiting, resolve } = begin()
   clock.sleep(500)
   await clock.advance(40)
@@ -75,7 +75,7 @@ it('leaves the other half when the process itself stood still for all of the tim
   expect(await waiting).toBe(7)
 })
 
-it('ends by the signal, before and after it began', async () => {
+it('waitFor rejects with the reason of its signal, before and after its start', async () => {
   const aborted = AbortSignal.abort(new Error('enough'))
   await expect(begin({ signal: aborted }).waiting).rejects.toThrow('enough')
   const controller = new AbortController()

@@ -17,13 +17,13 @@ function setUp() {
 }
 
 describe('a file that is owned as a whole', () => {
-  it('asks for every page for writing, also to read it', () => {
+  it('faults each page for writing, even for a read', () => {
     const { h } = setUp()
     h.access(3, 'read', { file: WHOLE })
     expect(h.take('fault')).toMatchObject({ page: 3, access: 'write' })
   })
 
-  it('is given up when every dirty page is written back and acknowledged, not before, and then without bytes', () => {
+  it('is given up without bytes, after the acknowledgement of the writebacks of all dirty pages', () => {
     const { h, have, revoke } = setUp()
     have(0)
     have(1, 5)
@@ -40,7 +40,7 @@ describe('a file that is owned as a whole', () => {
     expect([...h.core.pages()]).toEqual([])
   })
 
-  it('that somebody waits for is written back before what is only flushed', () => {
+  it('is written back ahead of ordinary flushes when the leader revokes it', () => {
     const { h, have, revoke } = setUp()
     have(0, 5)
     for (const page of [1, 2, 3]) {
@@ -67,20 +67,20 @@ describe('a file that is owned as a whole', () => {
       files.push(writeback.pages[0]!.file)
       h.acknowledge(writeback)
     }
-    // The first one was on its way.
+    // The first writeback was in flight.
     expect(files).toEqual([FILE, WHOLE, FILE, FILE])
     expect(h.pick('ownerAck')).toMatchObject({ op: 7 })
     expect(flushed).toEqual([FILE, WHOLE, FILE, FILE].map((file) => `page of ${file}`))
   })
 
-  it('takes access to all pages away first: who comes meanwhile waits, and asks behind the answer', () => {
+  it('becomes inaccessible first, and later accesses wait and fault after the answer', () => {
     const { h, have, revoke } = setUp()
     have(0)
     have(1, 5)
     revoke()
     const writeback = h.take('writeback')
     const late = [h.access(0, 'read', { file: WHOLE }), h.access(2, 'read', { file: WHOLE })]
-    // It would be granted at once, to the owner, and could hold the answer up for ever.
+    // The leader would grant a fault of the owner at once, which could delay the answer forever.
     expect(h.nothingSent).toBe(true)
     h.acknowledge(writeback)
     h.take('ownerAck')
@@ -92,7 +92,7 @@ describe('a file that is owned as a whole', () => {
     expect(late.map(({ state }) => state)).toEqual(['ran', 'ran'])
   })
 
-  it('waits for everything that it has asked for, whichever grant the revoke names: the owner is granted it', () => {
+  it('waits for all outstanding faults, whichever grant the revoke names, because the owner gets all of them', () => {
     const { h, have, revoke } = setUp()
     have(0)
     const waiter = h.access(1, 'write', { file: WHOLE, write: 7 })
@@ -107,7 +107,7 @@ describe('a file that is owned as a whole', () => {
     expect(h.take('ownerAck').op).toBe(1)
   })
 
-  it('waits for pins and for grants that are on their way', () => {
+  it('waits for pins and for grants in flight', () => {
     const { h, have, revoke } = setUp()
     have(0)
     const pin = h.access(0, 'write', { file: WHOLE, pin: true })
@@ -121,7 +121,7 @@ describe('a file that is owned as a whole', () => {
     h.take('ownerAck')
   })
 
-  it('numbers the writebacks of all its pages under one epoch', () => {
+  it('numbers the writebacks of all its pages in one sequence', () => {
     const { h, have } = setUp()
     have(0, 1)
     have(1, 2)
@@ -132,7 +132,7 @@ describe('a file that is owned as a whole', () => {
     ])
   })
 
-  it('hazard: a grant that names the newest writeback of the file says nothing of those of the page', () => {
+  it('hazard: a grant that names the newest writeback of the file does not hide an unacknowledged one of the page', () => {
     const { h, have } = setUp()
     have(0, 1)
     have(1, 2)
@@ -140,13 +140,13 @@ describe('a file that is owned as a whole', () => {
     const writeback = h.take('writeback')
     h.core.table.ranges.unmap(h.page(0) as never)
     h.access(0, 'read', { file: WHOLE })
-    // It overtakes the acknowledgement.
+    // The grant overtakes the acknowledgement.
     h.grant(h.take('fault'), { owner: true, access: 'write', epoch: 1, seq: 2, version: 20 })
     h.acknowledge(writeback)
     expect(h.page(0)).toMatchObject({ dirty: false, writing: false })
   })
 
-  it('whose bytes the leader does not take is offered again by `retry`, not at once', () => {
+  it('is written back again by `retry`, and not at once, if the leader refuses its bytes', () => {
     const { h, have, revoke } = setUp()
     have(0, 1)
     revoke()
@@ -161,7 +161,7 @@ describe('a file that is owned as a whole', () => {
     h.take('ownerAck')
   })
 
-  it('that is not held answers so', () => {
+  it('that the client does not hold is answered with held: false', () => {
     const { h, revoke } = setUp()
     revoke()
     expect(h.take('ownerAck')).toMatchObject({ held: false })

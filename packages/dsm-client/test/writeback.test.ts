@@ -10,7 +10,7 @@ function dirty(count: number, terms: Parameters<CoreHarness['connect']>[0] = {})
 }
 
 describe('a flush', () => {
-  it('takes the dirty pages of its range, and no others', () => {
+  it('writes the dirty pages of its range, and no others', () => {
     const h = dirty(4)
     h.have(9, 'read')
     const flush = h.flush(1, 9)
@@ -27,7 +27,7 @@ describe('a flush', () => {
     expect(h.flush(0, Number.MAX_SAFE_INTEGER).count).toBe(1)
   })
 
-  it('of a file that is not open has nothing to do', () => {
+  it('of a file that is not open writes nothing', () => {
     const h = dirty(1)
     expect(
       h.core.flush(
@@ -40,7 +40,7 @@ describe('a flush', () => {
     ).toBe(0)
   })
 
-  it('joins a writeback that is on its way when nothing was written since', () => {
+  it('joins a writeback in flight if the page has not changed since', () => {
     const h = dirty(1)
     const [first, second] = [h.flush(0), h.flush(0)]
     const writeback = h.take('writeback')
@@ -49,7 +49,7 @@ describe('a flush', () => {
     expect([first.done, second.done]).toEqual([1, 1])
   })
 
-  it('takes a page again that was written to while it was on its way', () => {
+  it('writes a page again that changed while its writeback was in flight', () => {
     const h = dirty(1)
     const first = h.flush(0)
     const writeback = h.take('writeback')
@@ -64,7 +64,7 @@ describe('a flush', () => {
     expect([first.done, second.done]).toEqual([1, 1])
   })
 
-  it('is settled by a later writeback as well, in whatever order the answers come', () => {
+  it('is also completed by a later writeback, in any order of the answers', () => {
     const h = dirty(1)
     const first = h.flush(0)
     h.take('writeback')
@@ -74,7 +74,7 @@ describe('a flush', () => {
     expect([first.done, second.done]).toEqual([1, 1])
   })
 
-  it('is settled by the bytes that a revoke took along', () => {
+  it('is completed by the acknowledgement of bytes that left with a revoke', () => {
     const h = dirty(1)
     h.order('revoke', 0)
     const { dirty: bytes } = h.take('ownerAckDirty')
@@ -83,7 +83,7 @@ describe('a flush', () => {
     expect(flush.done).toBe(1)
   })
 
-  it('that the leader refuses rejects, and the page stays dirty and writable', () => {
+  it('fails if the leader refuses its bytes, and the page stays dirty and writable', () => {
     const h = dirty(2)
     const flush = h.flush(0, 1)
     const { req } = h.take('writeback')
@@ -98,7 +98,7 @@ describe('a flush', () => {
     expect(again.done).toBe(2)
   })
 
-  it('is not failed by a refusal of another writeback, or of one that is answered', () => {
+  it('does not fail by the refusal of another writeback, or of an acknowledged one', () => {
     const h = dirty(1)
     const flush = h.flush(0)
     const writeback = h.take('writeback')
@@ -110,7 +110,7 @@ describe('a flush', () => {
     expect([flush.done, flush.errors]).toEqual([1, []])
   })
 
-  it('for what was written later is not failed by the refusal of an older writeback, and waits for its own', () => {
+  it('of newer bytes does not fail by the refusal of an older writeback, and waits for its own', () => {
     const h = dirty(1)
     const first = h.flush(0)
     const older = h.take('writeback')
@@ -119,7 +119,7 @@ describe('a flush', () => {
     const newer = h.take('writeback')
     h.receive({ type: 'writebackFailed', term: 5, req: older.req, error: errorToWire(new NoSpaceError('peer')) })
     expect([first.errors.length, second.errors.length]).toEqual([1, 0])
-    // It is on its way: a third flush joins it.
+    // A third flush joins the newer writeback in flight.
     const third = h.flush(0)
     expect(h.nothingSent).toBe(true)
     h.acknowledge(newer)
@@ -127,7 +127,7 @@ describe('a flush', () => {
     expect(h.page(0)).toMatchObject({ dirty: false, writing: false })
   })
 
-  it('of an invalidated page is done: what was dirty there is committed', () => {
+  it('of an invalidated page is complete, because its dirty bytes are committed', () => {
     const h = dirty(1)
     h.order('downgrade', 0)
     h.take('ownerAckDirty')
@@ -138,8 +138,8 @@ describe('a flush', () => {
   })
 })
 
-describe('writebacks', () => {
-  it('carry a bulk frame full of pages each', () => {
+describe('a writeback', () => {
+  it('carries up to a bulk frame of pages', () => {
     const h = dirty(40)
     h.flush(0, 39)
     const sizes = [h.take('writeback'), h.take('writeback'), h.take('writeback')].map(({ pages }) => pages.length)
@@ -147,7 +147,7 @@ describe('writebacks', () => {
     expect(MAX_WRITEBACK_PAGES * PAGE).toBe(MAX_BULK_PAYLOAD_BYTES)
   })
 
-  it('never have more bytes unacknowledged than the leader gave credit for', () => {
+  it('never exceeds the credit of the leader together with the unacknowledged ones', () => {
     const h = dirty(10, { creditBytes: 3 * PAGE })
     const flush = h.flush(0, 9)
     const first = h.take('writeback')
@@ -159,7 +159,7 @@ describe('writebacks', () => {
     expect(flush.done).toBe(3)
   })
 
-  it('get their credit back by a refusal, too', () => {
+  it('returns its credit when it is refused', () => {
     const h = dirty(4, { creditBytes: 2 * PAGE })
     h.flush(0, 3)
     const { req } = h.take('writeback')
@@ -167,7 +167,7 @@ describe('writebacks', () => {
     expect(h.take('writeback').pages.map(({ page }) => page)).toEqual([2, 3])
   })
 
-  it('go one by one when a page is larger than the credit', () => {
+  it('carries one page at a time if a page is larger than the credit', () => {
     const h = dirty(2, { creditBytes: PAGE - 1 })
     const flush = h.flush(0, 1)
     const first = h.take('writeback')
@@ -178,7 +178,7 @@ describe('writebacks', () => {
     expect(flush.done).toBe(2)
   })
 
-  it('take the bytes as they are when they leave', () => {
+  it('carries the bytes of the moment when it leaves', () => {
     const h = dirty(2, { creditBytes: PAGE })
     h.flush(0, 1)
     const first = h.take('writeback')
@@ -189,7 +189,7 @@ describe('writebacks', () => {
     expect(h.take('writeback').pages[0]!.bytes[0]).toBe(71)
   })
 
-  it('that waited for credit when the connection broke are sent on the next', () => {
+  it('that waits for credit when the connection breaks is sent on the next connection', () => {
     const h = dirty(3, { creditBytes: PAGE })
     const flush = h.flush(0, 2)
     h.take('writeback')
@@ -201,7 +201,7 @@ describe('writebacks', () => {
     expect(flush.done).toBe(3)
   })
 
-  it('begin by themselves when more than half of the frames are dirty', () => {
+  it('starts without a flush when more than half of the frames are dirty', () => {
     const h = new CoreHarness({ cacheBytes: 65_536 }).connect()
     for (let page = 0; page < 8; page++) h.have(page, 'write')
     expect(h.nothingSent).toBe(true)
@@ -209,7 +209,7 @@ describe('writebacks', () => {
     expect(h.take('writeback').pages.map(({ page }) => page)).toContain(0)
   })
 
-  it('give way to bytes that the leader asks for, which wait for credit as well', () => {
+  it('gives way to revoked bytes, which also wait for credit', () => {
     const h = dirty(3, { creditBytes: PAGE })
     h.flush(0, 2)
     const first = h.take('writeback')
@@ -223,7 +223,7 @@ describe('writebacks', () => {
     expect(h.take('writeback').pages.map((page) => page.page)).toEqual([2])
   })
 
-  it('that are refused make room for bytes that the leader asks for as well', () => {
+  it('that is refused also returns its credit to revoked bytes', () => {
     const h = dirty(2, { creditBytes: PAGE })
     h.flush(0)
     const { req } = h.take('writeback')
@@ -233,7 +233,7 @@ describe('writebacks', () => {
     expect(h.take('ownerAckDirty').dirty.page).toBe(1)
   })
 
-  it('of a page that was cleaned meanwhile are not sent', () => {
+  it('of a page that is clean by now is not sent', () => {
     const h = dirty(2, { creditBytes: PAGE })
     h.flush(0, 1)
     const first = h.take('writeback')
