@@ -333,7 +333,7 @@ describe('frames', () => {
     expect([writer.state, starved.state]).toEqual(['ran', 'waiting'])
   })
 
-  it('that cannot become free because the leader is full fail the waiter with its error, and the next access tries again', () => {
+  it('that stay in use because the leader is full fail the waiter, and the next access tries again', () => {
     const { h } = pinned(FRAMES - 1)
     h.have(50, 'write', { write: 1 })
     const waiter = h.access(51, 'read')
@@ -346,7 +346,7 @@ describe('frames', () => {
     expect(next.state).toBe('ran')
   })
 
-  it('that did not become free because the leader was busy keep the waiter waiting for a retry', () => {
+  it('that stay in use because the leader is busy make the waiter wait for a retry', () => {
     const { h } = pinned(FRAMES - 1)
     h.have(50, 'write', { write: 1 })
     const waiter = h.access(51, 'read')

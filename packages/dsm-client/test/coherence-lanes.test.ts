@@ -1,4 +1,4 @@
-/** Messages that overtake each other on the two lanes, and the duties of a client that closes. The simulation found these cases. */
+/** Messages that overtake each other on two lanes, and the duties of a closing client. The simulation found these. */
 import { ClosedError } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { CoreHarness, FILE } from './support/core.js'

@@ -195,7 +195,7 @@ describe('a page that is granted after a discard', () => {
 })
 
 describe('a demotion in the range of a discard', () => {
-  it('hazard: a demotion that follows a grant from before the discard is obeyed when the client drops that grant', () => {
+  it('hazard: a demotion that follows an older grant than the discard is obeyed when that grant is dropped', () => {
     const { h, discard } = setUp()
     const reader = h.access(3, 'read')
     const fault = h.take('fault')

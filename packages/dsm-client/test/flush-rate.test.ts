@@ -23,7 +23,9 @@ function bytesOf({ pages }: Writeback): number {
   return pages.length * PAGE
 }
 
-/** Flushes all pages through the bulk sender. Returns the duration, and the most bytes that were unacknowledged at once. */
+/**
+ * Flushes all pages through the bulk sender. Returns the duration, and the most bytes that were unacknowledged at once.
+ */
 function flush(h: CoreHarness, commitMs: number): { ms: number; mostBytes: number } {
   const clock = { at: 0, now: () => clock.at }
   let left = 0
@@ -100,7 +102,7 @@ describe('a flush on a fast line', () => {
     expect(h.sent).toHaveLength(count)
   })
 
-  it('sends one page at a time if the window is smaller than a page, even while earlier pages are not committed', () => {
+  it('sends one page at a time if the window is smaller than a page, before earlier pages are committed', () => {
     const h = dirty(2)
     const page = (index: number): void => void h.flush(index, index)
     h.core.limitBulk(PAGE / 4, 0)

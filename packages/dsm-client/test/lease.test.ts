@@ -81,7 +81,7 @@ describe('a lease', () => {
     expect(lease.mayAsk(1002)).toBe(true)
   })
 
-  it('is extended from the sending of its keep-alive by a late answer, even while newer keep-alives are in flight', () => {
+  it('is extended by a late answer from the sending of its keep-alive, while newer ones are in flight', () => {
     const lease = begun(1000)
     const slow = lease.send(4000)
     lease.send(7000)

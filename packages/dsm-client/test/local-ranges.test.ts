@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { bytes, gate, localSpace, never, PAGE, turns } from './support/local.js'
 
 describe('unmapMappingRange', () => {
-  it('makes the next access fault again, and keeps dirty bytes in the cache (kernel: unmap_mapping_range)', async () => {
+  it('makes the next access fault, and keeps dirty bytes in the cache (kernel: unmap_mapping_range)', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(5))

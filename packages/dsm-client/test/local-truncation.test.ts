@@ -23,7 +23,7 @@ describe('truncation of an address space', () => {
     expect(await mapping.read(0, 3)).toEqual(bytes(1, 2, 0))
   })
 
-  it('hazard: truncate then re-extend while a fault waits: the bytes of the fault are older, and are not used', async () => {
+  it('hazard: truncate then re-extend while a fault waits: the older bytes of the fault are not used', async () => {
     const { ops, space } = localSpace()
     ops.stored[PAGE] = 7
     const mapping = space.mmap()

@@ -125,7 +125,7 @@ describe('a pin that waits for room', () => {
 })
 
 describe('an incomplete pin', () => {
-  it('delays the revoke of a whole file until it has all pages, even if they exceed the limit of outstanding faults', () => {
+  it('delays the revoke of a whole file until it has all pages, even beyond the limit of outstanding faults', () => {
     const h = new CoreHarness().connect({ maxFaults: 2 })
     h.core.addFile({ file: WHOLE, path: '/whole', pageSize: PAGE, unit: 'file' })
     const pin = request(h, 0, 5, 'write', WHOLE)

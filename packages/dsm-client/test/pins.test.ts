@@ -19,7 +19,7 @@ describe('a pin of several pages', () => {
     expect(ops.stored[10]).toBe(5)
   })
 
-  it('rejects with PinConflictError if a live pin of some of its pages prevents contiguous frames, and succeeds within a live pin', async () => {
+  it('rejects with PinConflictError if a live pin prevents contiguous frames, but not within a live pin', async () => {
     const { space } = localSpace()
     const mapping = space.mmap()
     for (const page of [3, 1, 2]) await mapping.read(page * PAGE, 1)

@@ -87,7 +87,7 @@ describe('a private mapping', () => {
     expect(await mapping.read(PAGE, 1)).toEqual(bytes(0))
   })
 
-  it('does not move a copy under a pin that began during another pin request, which rejects with PinConflictError', async () => {
+  it('does not move a copy under a live pin for another pin, which rejects with PinConflictError', async () => {
     const { ops, space } = localSpace(16)
     const mapping = space.mmap({ flags: 'private' })
     for (const page of [9, 8]) await mapping.write(page * PAGE, bytes(page))

@@ -58,7 +58,7 @@ describe('a leader that falls silent', () => {
     expect(world.leader.connections).toBe(1)
   })
 
-  it('is not given up by a client that was suspended itself, before the client reads the frames that arrived', async () => {
+  it('is not given up by a client that was suspended, before the client reads the frames that arrived', async () => {
     await start({ sessionTtlMs: 60_000 })
     world.leader.holding.add('ping')
     await world.clock.advance(2000)
@@ -107,7 +107,7 @@ describe('while keep-alives are late', () => {
 })
 
 describe('on a thin line', () => {
-  it('the client sends only as many dirty bytes as the line soon carries, so that a keep-alive passes the rest', async () => {
+  it('the client sends only as many dirty bytes as the line soon carries, so that a keep-alive passes', async () => {
     await start({ sessionTtlMs: 10_000 })
     world.leader.isBulkUnread = true
     await mapping.write(0, new Uint8Array(64 * PAGE).fill(1))

@@ -132,7 +132,7 @@ describe('a file that is owned as a whole', () => {
     ])
   })
 
-  it('hazard: a grant that names the newest writeback of the file does not hide an unacknowledged one of the page', () => {
+  it('hazard: a grant that names the newest writeback of the file does not clean a page in flight', () => {
     const { h, have } = setUp()
     have(0, 1)
     have(1, 2)

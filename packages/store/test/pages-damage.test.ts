@@ -167,7 +167,7 @@ describe('createLmdbBackend on a damaged file', () => {
     }
   })
 
-  it('refuses a file that LMDB finds damaged, with the message of LMDB or the signal that ended the probe', async () => {
+  it('refuses a file that LMDB finds damaged, with its message or the signal that ended the probe', async () => {
     await makeStore()
     // Branches now name pages that no file has.
     await overwrite(2 * PAGE, ones((await stat(path)).size - 2 * PAGE))
@@ -306,7 +306,7 @@ describe('createLmdbBackend on a sound file', () => {
     expect(createPageStore({ backend: open() }).durableIndex).toBeGreaterThan(0)
   })
 
-  it('opens a file that is longer than its meta page says, or that lacks last pages which LMDB never wrote', async () => {
+  it('opens a file that is longer than its meta page says, or lacks last pages that LMDB never wrote', async () => {
     await makeStore()
     const { size } = await stat(path)
     await truncate(path, size + 100 * PAGE)

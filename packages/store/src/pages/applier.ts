@@ -57,13 +57,13 @@ export interface Applier {
   /** Resolves when everything applied so far is on disk. On a full disk, waits until there is room. */
   checkpoint(): Promise<void>
   /**
-   * Stops applying. Calls of `apply` that wait for a checkpoint reject with ClosedError when the current flush ends. On a
-   * full disk they would otherwise wait forever.
+   * Stops applying. Calls of `apply` that wait for a checkpoint reject with ClosedError when the current flush ends. On
+   * a full disk they would otherwise wait forever.
    */
   stop(): void
   /**
-   * Stops, makes a last checkpoint and closes the store. Resolves even if that checkpoint fails (`fault` has the error),
-   * because the log has the same entries.
+   * Stops, makes a last checkpoint and closes the store. Resolves even if that checkpoint fails (`fault` has the
+   * error), because the log has the same entries.
    */
   close(): Promise<void>
 }

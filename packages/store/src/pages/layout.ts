@@ -148,7 +148,9 @@ export function numberValue(key: Uint8Array, value: number): Uint8Array {
   return sealed(key, bytes)
 }
 
-/** Returns true if the store has this format, and false if it is empty. Throws VersionMismatchError and CorruptionError. */
+/**
+ * Returns true if the store has this format, and false if it is empty. Throws VersionMismatchError and CorruptionError.
+ */
 export function checkFormat(backend: Backend): boolean {
   const value = backend.get('records', FORMAT_KEY)
   if (value === undefined) return false
@@ -163,7 +165,9 @@ export function readAppliedIndex(backend: Backend): number {
   return readNumber(backend, APPLIED_KEY, value)
 }
 
-/** Yields each record in the order of kinds: sessions and files before records that name them. Throws CorruptionError. */
+/**
+ * Yields each record in the order of kinds: sessions and files before records that name them. Throws CorruptionError.
+ */
 export function* readRecords(backend: Backend): Iterable<StateRecord> {
   let row = 0
   for (const [key, value] of backend.entries('records', new Uint8Array(0))) {

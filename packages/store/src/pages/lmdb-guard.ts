@@ -56,7 +56,8 @@ export function probeLmdbFile(path: string): void {
   if (error !== undefined && 'code' in error && error.code === 'ETIMEDOUT') {
     throw new PageStoreError(path, `a process could not read it within ${PROBE_TIMEOUT_MS} ms`)
   }
-  // The machine has no room for another process. The file has passed the first check, so the peer goes without this one.
+  // The machine has no room for another process. The file has passed the first check, so the peer goes without this
+  // one.
   if (error !== undefined || status === 0) return
   if (signal !== null) throw damaged(path, `${signal} ended a process that read it`)
   throw damaged(path, stdout === '' ? `a process that read it ended with status ${status}` : `LMDB says: ${stdout}`)

@@ -1,4 +1,6 @@
-/** A backend in memory, for simulations and tests. The caller decides when commits reach the disk, and when it crashes. */
+/**
+ * A backend in memory, for simulations and tests. The caller decides when commits reach the disk, and when it crashes.
+ */
 import { fromString } from 'uint8arrays/from-string'
 import { toString } from 'uint8arrays/to-string'
 import { BACKEND_TABLES, type Backend, type BackendChange, type BackendTable } from './backend.js'

@@ -1,6 +1,7 @@
 /**
- * What a log entry says. The leader proposes commands; every peer applies them in log order and must come to the same state,
- * so a command carries everything that the outcome depends on, the time included (`at`, stamped by the proposer).
+ * What a log entry says. The leader proposes commands; every peer applies them in log order and must come to the same
+ * state, so a command carries everything that the outcome depends on, the time included (`at`, stamped by the
+ * proposer).
  */
 import {
   bytes,
@@ -32,7 +33,8 @@ export const COMMAND_VERSION = 1
 const MAX_CLIENTS = 4096
 
 /**
- * The cluster's configuration: the context of a configuration entry. Every founding voter writes the same bytes as the first one.
+ * The cluster's configuration: the context of a configuration entry. Every founding voter writes the same bytes as the
+ * first one.
  * `clients` is absent where any client may connect.
  */
 export const clusterConfig = struct({
@@ -56,7 +58,8 @@ export const command = union({
   ...requestEntries({ session: uint, seq: uint, settled: uint, at: f64 }),
 
   /**
-   * Moves ownership of one page, with its bytes when the old owner had unflushed ones: durability and transfer in one entry.
+   * Moves ownership of one page, with its bytes when the old owner had unflushed ones: durability and transfer in one
+   * entry.
    * `from` 0 is nobody; `to` 0 is nobody. Applies only where (from, fromEpoch) is the page's owner and epoch.
    */
   handover: [
@@ -72,7 +75,10 @@ export const command = union({
       at: f64
     })
   ],
-  /** Makes an owner's bytes durable; the ownership stays. Each page applies by itself, where owner and epoch match and `seq` is newer. */
+  /**
+   * Makes an owner's bytes durable; the ownership stays. Each page applies by itself, where owner and epoch match and
+   * `seq` is newer.
+   */
   writeback: [21, struct({ session: uint, pages: list(dirtyPage, MAX_WRITEBACK_PAGES), at: f64 })]
 })
 export type Command = TypeOf<typeof command>
@@ -85,8 +91,8 @@ export function encodeCommand(value: Command): Uint8Array {
 }
 
 /**
- * Bytes inside the result are views of `input`. Throws CodecError, or VersionMismatchError for a format that this program does
- * not know: the version is read before anything whose form depends on it.
+ * Bytes inside the result are views of `input`. Throws CodecError, or VersionMismatchError for a format that this
+ * program does not know: the version is read before anything whose form depends on it.
  */
 export function decodeCommand(input: Uint8Array): { readonly version: number; readonly command: Command } {
   const version = new Reader(input).uint()

@@ -15,9 +15,10 @@ export const MAX_RELEASED = 16_384
  *
  * Epochs therefore outlive ownerships, but memory must not grow with each page that was ever owned. A released page
  * keeps its record for a while. When there are more than MAX_RELEASED such records, `Owners` forgets all of them and
- * raises `floor` to the highest epoch among them. A page without a record has the floor as its epoch, so its epoch never
- * falls, and its next owner gets a new one. Because all records go at once, the floor rarely moves. A handover from
- * nobody that is in the log when the floor moves fails (`done: false`), and its proposer repeats it with the new epoch.
+ * raises `floor` to the highest epoch among them. A page without a record has the floor as its epoch, so its epoch
+ * never falls, and its next owner gets a new one. Because all records go at once, the floor rarely moves. A handover
+ * from nobody that is in the log when the floor moves fails (`done: false`), and its proposer repeats it with the new
+ * epoch.
  *
  * All of this is a function of the log alone. The limit is part of the meaning of a log, and equal on all peers.
  */
@@ -70,7 +71,9 @@ export class Owners {
     for (const page of owned) this.transfer(file, page, 0)
   }
 
-  /** Forgets the pages of a file, none of which has an owner. The id of a file never returns, so no epoch can repeat. */
+  /**
+   * Forgets the pages of a file, none of which has an owner. The id of a file never returns, so no epoch can repeat.
+   */
   removeFile(file: FileId): void {
     for (const page of [...this.table.inner(file).keys()]) {
       this.table.delete(file, page)

@@ -32,7 +32,8 @@ export class PageChanges {
       before.session === from &&
       before.epoch === fromEpoch &&
       (to === 0 || this.sessions.get(to)?.files.has(fileId) === true) &&
-      // Only an owner gives bytes. An owner on record has a live session, because the end of a session releases its pages.
+      // Only an owner gives bytes. An owner on record has a live session, because the end of a session releases its
+      // pages.
       (bytes === undefined || (from !== 0 && bytes.length === file.pageSize))
     if (!done) return { ...outcome, done: false, owner: before, version: this.store.version(fileId, page) }
     // A writeback has already brought bytes that are not newer.

@@ -1,8 +1,8 @@
 /**
  * What the state machine keeps, as records: the unit in which its tables are checkpointed, restored and hashed.
  *
- * A record is a kind, two numbers that name it within the kind, and an immutable value: a change makes a new one, so that
- * whoever holds an older value (a checkpoint that is being written) keeps a consistent picture.
+ * A record is a kind, two numbers that name it within the kind, and an immutable value: a change makes a new one, so
+ * that whoever holds an older value (a checkpoint that is being written) keeps a consistent picture.
  */
 import {
   bool,
@@ -88,7 +88,9 @@ export function decodeRecord<K extends RecordKind>(kind: K, bytes: Uint8Array): 
   return decode(codec, bytes)
 }
 
-/** A page as it is stored: `pageSize` bytes that nobody changes any more. `version` is the log index that wrote them. */
+/**
+ * A page as it is stored: `pageSize` bytes that nobody changes any more. `version` is the log index that wrote them.
+ */
 export interface StoredPage {
   readonly version: number
   readonly bytes: Uint8Array
@@ -108,7 +110,9 @@ export interface PageSource {
 export interface StateStore extends PageSource {
   /** Takes `page.bytes` over. */
   write(file: number, page: number, stored: StoredPage): void
-  /** Removes the pages from `first` up to but without `end`. The range may be far larger than what was written of it. */
+  /**
+   * Removes the pages from `first` up to but without `end`. The range may be far larger than what was written of it.
+   */
   remove(file: number, first: number, end: number): void
   /** A record's new value; undefined removes it. */
   put<K extends RecordKind>(kind: K, a: number, b: number, value: RecordTypes[K] | undefined): void

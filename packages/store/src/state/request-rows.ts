@@ -1,6 +1,6 @@
 /**
- * How the state machine applies the requests that the log carries, one row each. `REQUESTS` of @quire/protocol says what
- * the client sends and what the log keeps of it.
+ * How the state machine applies the requests that the log carries, one row each. `REQUESTS` of @quire/protocol says
+ * what the client sends and what the log keeps of it.
  */
 import {
   DEFAULT_PAGE_BYTES,
@@ -31,7 +31,10 @@ export interface RequestTables {
   readonly pages: PageChanges
 }
 
-/** A request whose paths are valid. `file` is the file that it names, if its row in `REQUESTS` says that it must be open. */
+/**
+ * A request whose paths are valid. `file` is the file that it names, if its row in `REQUESTS` says that it must be
+ * open.
+ */
 export interface ValidRequest<T extends LoggedRequestType> {
   /** Log index of its entry. */
   readonly index: number

@@ -31,11 +31,15 @@ export type EntryKind = 'normal' | 'config' | 'noop'
 export interface StateMachine extends StateView {
   /**
    * Applies the entry after `appliedIndex`. `data` is an encoded command, for a 'config' entry its application context
-   * (`clusterConfig`; empty: unchanged); it may be reused afterwards. Undefined for entries that say nothing to the application.
-   * Throws CodecError or VersionMismatchError, and changes nothing, for an entry that this version cannot read: the peer has to stop.
+   * (`clusterConfig`; empty: unchanged); it may be reused afterwards. Undefined for entries that say nothing to the
+   * application. Throws CodecError or VersionMismatchError, and changes nothing, for an entry that this version cannot
+   * read: the peer has to stop.
    */
   apply(index: number, kind: EntryKind, data: Uint8Array): Applied | undefined
-  /** Checksum of the whole logical state with every page's bytes: equal on peers that have applied the same entries. Reads all pages. */
+  /**
+   * Checksum of the whole logical state with every page's bytes: equal on peers that have applied the same entries.
+   * Reads all pages.
+   */
   digest(): string
 }
 

@@ -27,8 +27,8 @@ export interface FileRecord extends WireFileStat {
 }
 
 /**
- * The owner of a page on record. A page that no session has owned has `{ session: 0, epoch: 0, seq: 0 }`. All pages of a
- * file that is owned as a whole share one record.
+ * The owner of a page on record. A page that no session has owned has `{ session: 0, epoch: 0, seq: 0 }`. All pages of
+ * a file that is owned as a whole share one record.
  */
 export interface PageOwner {
   /** 0: nobody. */

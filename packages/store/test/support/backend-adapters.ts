@@ -114,7 +114,8 @@ function imageOf(path: string): Uint8Array {
 
 /**
  * The file as a power loss leaves it. LMDB flushes the pages of a commit before it writes the meta page, so a new meta
- * page says that the other pages are on disk; it may itself be lost. Without one, any other new page may be lost or torn.
+ * page says that the other pages are on disk; it may itself be lost. Without one, any other new page may be lost or
+ * torn.
  */
 function afterPowerLoss(flushed: Uint8Array, written: Uint8Array, random: () => number): Uint8Array {
   const image = written.slice()
