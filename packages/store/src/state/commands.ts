@@ -1,7 +1,8 @@
 /**
- * What a log entry says. The leader proposes commands; every peer applies them in log order and must come to the same
- * state, so a command carries everything that the outcome depends on, the time included (`at`, stamped by the
- * proposer).
+ * The content of log entries. The leader proposes commands, and each peer applies them in the order of the log.
+ *
+ * All peers must reach the same state, so a command carries everything that its outcome depends on. This includes the
+ * time (`at`), which the proposer sets.
  */
 import {
   bytes,
@@ -26,41 +27,40 @@ import {
   type TypeOf
 } from '@quire/protocol'
 
-/** Format of log commands. A peer that reads a higher one from its log stops and names both. */
+/** The format of commands. A peer that finds a higher one in its log stops, and names both formats. */
 export const COMMAND_VERSION = 1
 
-/** Clients that may connect, when not just any. */
+/** Limits the list of clients that may connect. */
 const MAX_CLIENTS = 4096
 
 /**
- * The cluster's configuration: the context of a configuration entry. Every founding voter writes the same bytes as the
- * first one.
- * `clients` is absent where any client may connect.
+ * The configuration of the cluster, which is the context of a configuration entry. All founding voters write the same
+ * bytes for the first one. `clients` is absent if any client may connect.
  */
 export const clusterConfig = struct({
   clusterId: text(64),
   voters: members,
   admins: list(text(MAX_PEER_ID_BYTES), 64),
   clients: optional(list(text(MAX_PEER_ID_BYTES), MAX_CLIENTS)),
-  /** What every time-out of the cluster derives from (`timingOf`). A later configuration may have another. */
+  /** All time-outs of the cluster derive from this number (`timingOf`). A later configuration may change it. */
   roundTripMs: uint
 })
 export type ReplicatedConfig = TypeOf<typeof clusterConfig>
 
 export const command = union({
-  /** The session's id is the index of this entry. `clientId` is the client's PeerId. */
+  /** Opens a session, whose id is the index of the entry. `clientId` is the PeerId of the client. */
   openSession: [1, struct({ clientId: text(MAX_PEER_ID_BYTES), ttlMs: uint, at: f64 })],
-  /** The lease ran out: pages, mappings and answers of the session are released and its epochs fenced off. */
+  /** Ends a session whose lease has run out, and releases its pages under new epochs, its mappings and its answers. */
   expireSession: [2, struct({ session: uint, at: f64 })],
   endSession: [3, struct({ session: uint, at: f64 })],
 
-  // What sessions ask for. Whoever proposes a truncate or a punch has taken all access to what goes away.
+  // Requests of sessions. Before a leader proposes a truncate or a punch, it revokes all access to the discarded pages.
   ...requestEntries({ session: uint, seq: uint, settled: uint, at: f64 }),
 
   /**
-   * Moves ownership of one page, with its bytes when the old owner had unflushed ones: durability and transfer in one
-   * entry.
-   * `from` 0 is nobody; `to` 0 is nobody. Applies only where (from, fromEpoch) is the page's owner and epoch.
+   * Transfers the ownership of one page. `bytes` has the unflushed bytes of the old owner, so that one entry makes them
+   * durable and transfers the page. Session 0 as `from` or `to` stands for no owner. The command applies only if `from`
+   * and `fromEpoch` are the owner and epoch of the page.
    */
   handover: [
     20,
@@ -76,14 +76,14 @@ export const command = union({
     })
   ],
   /**
-   * Makes an owner's bytes durable; the ownership stays. Each page applies by itself, where owner and epoch match and
+   * Makes bytes of an owner durable, which keeps the pages. Each page applies separately, if owner and epoch match and
    * `seq` is newer.
    */
   writeback: [21, struct({ session: uint, pages: list(dirtyPage, MAX_WRITEBACK_PAGES), at: f64 })]
 })
 export type Command = TypeOf<typeof command>
 export type CommandOf<T extends Command['type']> = Extract<Command, { type: T }>
-/** Requests of sessions, as the log carries them. */
+/** The requests of sessions in the log. */
 export type RequestCommand = CommandOf<LoggedRequestType>
 
 export function encodeCommand(value: Command): Uint8Array {
@@ -91,10 +91,10 @@ export function encodeCommand(value: Command): Uint8Array {
 }
 
 /**
- * Bytes inside the result are views of `input`. Throws CodecError, or VersionMismatchError for a format that this
- * program does not know: the version is read before anything whose form depends on it.
+ * Decodes a command, whose bytes are views of `input`. Throws CodecError, or VersionMismatchError for a later format.
  */
 export function decodeCommand(input: Uint8Array): { readonly version: number; readonly command: Command } {
+  // Before the rest, whose form may depend on the version.
   const version = new Reader(input).uint()
   if (version > COMMAND_VERSION) throw new VersionMismatchError('log command', version, COMMAND_VERSION)
   return decode(versioned, input)

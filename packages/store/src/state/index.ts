@@ -1,4 +1,4 @@
-/** The replicated state machine and its contract. Pure: it compiles without any platform's types. */
+/** The replicated state machine with its interfaces. It is pure, and compiles without the types of any platform. */
 export type { Answer } from './answer.js'
 export * from './commands.js'
 export * from './view.js'

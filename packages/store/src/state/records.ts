@@ -1,8 +1,8 @@
 /**
- * What the state machine keeps, as records: the unit in which its tables are checkpointed, restored and hashed.
+ * The records of the state machine. Checkpoints, restores and digests treat its tables as records.
  *
- * A record is a kind, two numbers that name it within the kind, and an immutable value: a change makes a new one, so
- * that whoever holds an older value (a checkpoint that is being written) keeps a consistent picture.
+ * A record has a kind, two numbers that identify it within the kind, and an immutable value. A change makes a new
+ * value, so a checkpoint in progress keeps a consistent state.
  */
 import {
   bool,
@@ -21,17 +21,17 @@ import { answer, type Answer } from './answer.js'
 import { clusterConfig, type ReplicatedConfig } from './commands.js'
 import type { PageOwner } from './view.js'
 
-/** `linked`: a path leads to it. `path` is its last one, and empty while it has never had any. */
+/** `linked` says whether a path leads to the file. `path` is its last path, or empty if it has never had one. */
 export type FileData = WireFileStat & { readonly linked: boolean }
 
 const sessionData = struct({ clientId: text(MAX_PEER_ID_BYTES), ttlMs: uint, settled: uint })
-/** `settled`: answers to all requests below it have arrived at the client. */
+/** The client has the answers of all requests below `settled`. */
 export type SessionData = TypeOf<typeof sessionData>
 
 export interface RecordTypes {
   /** (0, 0) */
   readonly config: ReplicatedConfig
-  /** (0, 0): the first configuration, which no later one changes. It outlives the log entry that brought it. */
+  /** (0, 0): the first configuration. It never changes, and outlives its log entry. */
   readonly founding: ReplicatedConfig
   /** (0, 0): see owners.ts. */
   readonly epochFloor: { readonly epoch: number }
@@ -41,7 +41,7 @@ export interface RecordTypes {
   readonly file: FileData
   /** (session, file): the session maps the file. */
   readonly mapping: object
-  /** (file, page); page 0 for all where the file is owned as a whole. */
+  /** (file, page), or (file, 0) for a file that is owned as a whole. */
   readonly owner: PageOwner
   /** (session, seq) */
   readonly answer: Answer
@@ -88,37 +88,33 @@ export function decodeRecord<K extends RecordKind>(kind: K, bytes: Uint8Array): 
   return decode(codec, bytes)
 }
 
-/**
- * A page as it is stored: `pageSize` bytes that nobody changes any more. `version` is the log index that wrote them.
- */
+/** A stored page of `pageSize` bytes, which must not change. `version` is the log index of the entry that wrote it. */
 export interface StoredPage {
   readonly version: number
   readonly bytes: Uint8Array
 }
 
-/** Where the state machine reads pages. A page that was never written, or was removed, is absent. */
+/** Provides pages to the state machine. A page is absent if no entry has written it since its last removal. */
 export interface PageSource {
-  /** Throws CorruptionError when the stored bytes do not match their checksum. */
+  /** Returns undefined for an absent page. Throws CorruptionError if the stored bytes do not match their checksum. */
   read(file: number, page: number): StoredPage | undefined
-  /** Version of the page without its bytes; 0: it is absent. */
+  /** Returns the version of the page, or 0 for an absent page, without reading its bytes. */
   version(file: number, page: number): number
-  /** Numbers of the file's written pages, in any order. For digests, not for every day. */
+  /** Returns the numbers of the file's pages in any order. Slow: only digests use it. */
   pages(file: number): Iterable<number>
 }
 
-/** Where the state machine keeps what it changes: pages to read again, and records for the next checkpoint. */
+/** Takes the changes of the state machine: pages, which it reads again, and records for the next checkpoint. */
 export interface StateStore extends PageSource {
-  /** Takes `page.bytes` over. */
+  /** Keeps `stored.bytes`, which the caller no longer changes. */
   write(file: number, page: number, stored: StoredPage): void
-  /**
-   * Removes the pages from `first` up to but without `end`. The range may be far larger than what was written of it.
-   */
+  /** Removes the pages from `first` up to but without `end`. Most pages of a large range may be absent. */
   remove(file: number, first: number, end: number): void
-  /** A record's new value; undefined removes it. */
+  /** Sets the value of a record. undefined removes the record. */
   put<K extends RecordKind>(kind: K, a: number, b: number, value: RecordTypes[K] | undefined): void
 }
 
-/** A state to start from: all records after `appliedIndex`, parents (sessions, files) before what refers to them. */
+/** The state after `appliedIndex`. Sessions and files come before the records that name them. */
 export interface RestoredState {
   readonly appliedIndex: number
   readonly records: Iterable<StateRecord>

@@ -35,8 +35,8 @@ export class RequestApplier {
       sessions.settle(session, command.settled)
       answers.forget(session.id, command.settled)
     }
-    // Neither refusal is remembered. The first is a late copy of a request whose answer is forgotten and must not apply
-    // again.
+    // `answers` remembers neither refusal. The first is for a late copy of a request whose answer is forgotten, and
+    // which must not apply again.
     if (seq < session.settled)
       return fail(new InvalidArgumentError('seq', seq, `at least ${session.settled}, the first unsettled`))
     if (seq >= session.settled + MAX_UNSETTLED_REQUESTS) {
@@ -74,7 +74,7 @@ export class RequestApplier {
       const refusal = refusePath(fields[field] as string)
       if (refusal !== undefined) return refusal
     }
-    // A session that has ended never gets here, and a file goes with the last session that maps it.
+    // The session is alive, and a file exists as long as a session maps it.
     const id = fields['file'] as number
     const file = needs === 'open' && session.files.has(id) ? this.tables.namespace.get(id) : undefined
     if (needs === 'open' && file === undefined) {

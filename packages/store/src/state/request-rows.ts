@@ -1,6 +1,6 @@
 /**
- * How the state machine applies the requests that the log carries, one row each. `REQUESTS` of @quire/protocol says
- * what the client sends and what the log keeps of it.
+ * One row for each type of request in the log, which says how the state machine applies it. `REQUESTS` of
+ * @quire/protocol says what the client sends, and which of it the log keeps.
  */
 import {
   DEFAULT_PAGE_BYTES,
@@ -36,7 +36,7 @@ export interface RequestTables {
  * open.
  */
 export interface ValidRequest<T extends LoggedRequestType> {
-  /** Log index of its entry. */
+  /** The log index of the entry. */
   readonly index: number
   readonly session: Session
   readonly command: CommandOf<T>
@@ -49,7 +49,9 @@ type AnswerFields<A extends Answer['type']> = Omit<AnswerOf<A>, 'type' | 'sessio
 type RowWithAnswer<T extends LoggedRequestType, A extends Answer['type']> = {
   /** The type of the answer. */
   readonly answer: A
-  /** True if carrying the request out may add to what the cluster stores. A full cluster refuses such a request. */
+  /**
+   * Returns whether the request may add to the bytes that the cluster stores. A full cluster refuses such a request.
+   */
   readonly stores: (message: ClientMessageOf<T>, view: Pick<StateView, 'file'>) => boolean
   /** Changes the tables and returns the answer, or changes nothing and returns why the request is refused. */
   readonly apply: (request: ValidRequest<T>, tables: RequestTables) => AnswerFields<A> | QuireError
@@ -176,7 +178,7 @@ export const REQUEST_ROWS: { readonly [T in LoggedRequestType]: LoggedRequestRow
       const { namespace } = tables
       // A client that has lost the first answer may ask again in a new request.
       if (file.linked && file.path === path) return { file: file.id }
-      // As in Linux, a file whose last path was taken away stays without one.
+      // As in Linux, a file that has lost its last path stays without one.
       if (file.path !== '') {
         return new InvalidArgumentError('file', file.id, `a file without a name; it was named ${file.path}`)
       }
@@ -187,14 +189,14 @@ export const REQUEST_ROWS: { readonly [T in LoggedRequestType]: LoggedRequestRow
   }
 }
 
-/** True if carrying the request out may add to what the cluster stores. */
+/** Returns whether the request may add to the bytes that the cluster stores. */
 export function mayStore(message: ClientMessageOf<LoggedRequestType>, view: Pick<StateView, 'file'>): boolean {
   // TypeScript does not see that the row and the message have the same type.
   const stores = REQUEST_ROWS[message.type].stores as RowWithAnswer<LoggedRequestType, 'failed'>['stores']
   return stores(message, view)
 }
 
-/** Takes the path away from the file that it leads to, and returns that file. */
+/** Removes the path, and returns the file that it led to. */
 function unlink(path: string, { namespace, pages }: RequestTables): FileRecord | undefined {
   const file = namespace.getByPath(path)
   if (file === undefined) return undefined
@@ -218,7 +220,7 @@ function newStat(index: number, path: string, command: CommandOf<'open' | 'creat
   }
 }
 
-/** Without the sessions: they are no concern of a client. */
+/** Leaves out the sessions, which are no concern of a client. */
 function statOf(file: FileRecord): WireFileStat {
   const { id, path, size, pageSize, unit, version, discards, createdAt, modifiedAt } = file
   return { id, path, size, pageSize, unit, version, discards, createdAt, modifiedAt }

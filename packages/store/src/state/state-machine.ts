@@ -1,8 +1,8 @@
 /**
- * The replicated state machine: every peer applies the same entries in the same order and comes to the same state.
+ * The replicated state machine. All peers apply the same entries in the same order and reach the same state.
  *
- * Pure and synchronous. It reads pages from, and hands every change to, the `StateStore` that it is given; the tables
- * (sessions, files, mappings, owners, answers) it holds itself.
+ * The state machine is pure and synchronous. It keeps its tables (sessions, files, mappings, owners, answers) in
+ * memory. It reads pages from its `StateStore`, and passes each change to that store.
  */
 import { assert, decode } from '@quire/protocol'
 import { Answers } from './answers.js'
@@ -27,29 +27,31 @@ import type {
 
 export type EntryKind = 'normal' | 'config' | 'noop'
 
-/** Records that it returns are snapshots of the moment: ask again after the next `apply`. */
+/** Applies entries. The records that it returns are snapshots, which are out of date after the next `apply`. */
 export interface StateMachine extends StateView {
   /**
-   * Applies the entry after `appliedIndex`. `data` is an encoded command, for a 'config' entry its application context
-   * (`clusterConfig`; empty: unchanged); it may be reused afterwards. Undefined for entries that say nothing to the
-   * application. Throws CodecError or VersionMismatchError, and changes nothing, for an entry that this version cannot
-   * read: the peer has to stop.
+   * Applies the entry after `appliedIndex`. `data` is an encoded command. For a 'config' entry it is the application
+   * context (`clusterConfig`), or empty if that stays the same. The caller may reuse the buffer afterwards.
+   *
+   * Returns undefined for an entry without a command. Throws CodecError or VersionMismatchError, and changes nothing,
+   * for an entry that this version cannot read; the peer then has to stop.
    */
   apply(index: number, kind: EntryKind, data: Uint8Array): Applied | undefined
   /**
-   * Checksum of the whole logical state with every page's bytes: equal on peers that have applied the same entries.
-   * Reads all pages.
+   * Returns a checksum of the whole logical state, including the bytes of all pages, which it reads. Peers that have
+   * applied the same entries have the same digest.
    */
   digest(): string
 }
 
-/** `store` belongs to the state machine; `restored` must be what the same store kept. */
+/** Makes a state machine, which owns `store` from here on. `restored` must come from the same store. */
 export function createStateMachine(store: StateStore, restored?: RestoredState): StateMachine {
   const machine = new Machine(store)
   if (restored !== undefined) machine.restore(restored)
   return machine
 }
 
+/** Holds the tables that the entries change. */
 class Machine implements StateMachine {
   appliedIndex = 0
   config: ReplicatedConfig | undefined
@@ -85,7 +87,7 @@ class Machine implements StateMachine {
   // -- entries
 
   private configure(context: Uint8Array): Applied {
-    // A change of the membership alone repeats no context.
+    // An entry that changes only the membership has no context.
     if (context.length > 0) {
       this.config = decode(clusterConfig, context)
       this.store.put('config', 0, 0, this.config)
