@@ -7,10 +7,12 @@ import { fileURLToPath } from 'node:url'
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const folder = process.cwd()
 
-const { status } = spawnSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b', folder], {
-  stdio: 'inherit'
-})
-if (status !== 0) process.exit(status ?? 1)
+// `pnpm tarballs` has built all of them at once.
+if (process.env.QUIRE_BUILT === undefined) {
+  const tsc = join(root, 'node_modules/typescript/bin/tsc')
+  const { status } = spawnSync(process.execPath, [tsc, '-b', folder], { stdio: 'inherit' })
+  if (status !== 0) process.exit(status ?? 1)
+}
 
 // The compiler leaves the output of a source that was moved or removed. A package must not carry it.
 const OUTPUT = /\.(js|d\.ts)(\.map)?$/

@@ -14,7 +14,11 @@ for (const name of readdirSync(folder)) if (/^quire-.*\.tgz$/.test(name)) rmSync
 
 // `pnpm pack` replaces `workspace:` by versions; `npm pack` does not.
 const pack = ['-r', '--filter', './packages/*', '--filter', '!@quire/testing', 'pack', '--pack-destination', folder]
-const { status, stdout, stderr } = spawnSync('npx', ['--yes', packageManager, ...pack], { cwd: root, encoding: 'utf8' })
+const { status, stdout, stderr } = spawnSync('npx', ['--yes', packageManager, ...pack], {
+  cwd: root,
+  encoding: 'utf8',
+  env: { ...process.env, QUIRE_BUILT: '1' }
+})
 if (status !== 0) {
   process.stderr.write(`${stdout}${stderr}`)
   process.exit(status ?? 1)
