@@ -3,7 +3,6 @@
  * no identify protocol, and it dials only on request.
  */
 import '../portable/polyfill.js'
-import type { noise as createNoise } from '@chainsafe/libp2p-noise'
 import type { PrivateKey } from '@libp2p/interface'
 import { MAX_ROUND_TRIP_MS } from '@quire/protocol'
 import type { Libp2pOptions } from 'libp2p'
@@ -17,6 +16,7 @@ import { parseListenAddress } from '../portable/multiaddr.js'
 import { Strangers } from '../portable/strangers.js'
 import { ListenError } from './errors.js'
 import { nodeEventLoop } from './event-loop.js'
+import { cryptoOfRuntime, type NoiseCrypto } from './noise-crypto.js'
 
 export interface Libp2pNetworkInit {
   readonly privateKey: PrivateKey
@@ -36,8 +36,8 @@ export interface Libp2pNetworkInit {
    * being closed. The listen addresses share that limit equally.
    */
   readonly maxPendingConnections?: number
-  /** Replaces Noise's cryptographic primitives, for example with faster ones. */
-  readonly noiseCrypto?: NonNullable<Parameters<typeof createNoise>[0]>['crypto']
+  /** Replaces Noise's cryptographic primitives, for example with faster ones. Default: those that the runtime has. */
+  readonly noiseCrypto?: NoiseCrypto
 }
 
 const MAX_CONNECTIONS = 1024
@@ -61,8 +61,9 @@ export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp
   const gate = createGate(init.allow, init.logger)
   const strangers = new Strangers(nodeEventLoop)
   const libp2p = await loadLibp2p()
+  const noiseCrypto = init.noiseCrypto ?? (await cryptoOfRuntime())
   const node = await libp2p
-    .createLibp2p(libp2pOptions(libp2p, init, listen, gate, strangers))
+    .createLibp2p(libp2pOptions(libp2p, { ...init, noiseCrypto }, listen, gate, strangers))
     .catch((error: unknown) => {
       // libp2p's message holds a stack for each address; the system's error is in its first line.
       const reason = /Error: (listen .*)/.exec(messageOf(error))?.[1]
