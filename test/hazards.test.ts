@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 
-/** What distributed shared memory and cluster filesystems got wrong before: each is a test by this name. */
+/** Mistakes of earlier distributed shared memories and cluster file systems. Each has a test of this name. */
 const HAZARDS = [
   'fault between unmap and evict',
   'truncate then re-extend while a fault waits',
@@ -37,7 +37,7 @@ async function testTexts(): Promise<string> {
 
 describe('the hazards of shared memory', async () => {
   const texts = await testTexts()
-  it.each(HAZARDS)('there is a test by the name of: %s', (hazard) => {
+  it.each(HAZARDS)('have a test named: %s', (hazard) => {
     expect([`'hazard: ${hazard}`, `it('${hazard}`].some((name) => texts.includes(name))).toBe(true)
   })
 })

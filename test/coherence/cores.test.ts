@@ -18,7 +18,7 @@ function runSeeds(options: ModelOptions, from = 1, count = SEEDS) {
   return sums
 }
 
-describe('directory and clients, every access checked', () => {
+describe('the directory and the cores of clients', () => {
   it('agree on one page while nothing fails', () => {
     const sums = runSeeds({ clients: 3, pages: 1, steps: 600 })
     expect(sums['reads']).toBeGreaterThan(1000)

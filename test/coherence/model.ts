@@ -1,7 +1,8 @@
 /**
- * The two halves of the coherence protocol against each other: the directory over a real state machine, and clients' coherence
- * cores, joined by lanes that deliver in order each but in any order between them. No driver, no time: a seed picks what happens
- * next. Every access is checked against the one value that the page has at that moment.
+ * The two halves of the coherence protocol against each other: the directory over a real state machine, and the
+ * coherence cores of clients. Lanes between them keep the order of each lane, but not between lanes. There is no driver
+ * and no time: a seed picks the next step. Every access is checked against the one value that the page has at that
+ * moment.
  */
 import { strict as assert } from 'node:assert'
 import type { ClientMessage, LeaderMessage } from '@quire/protocol'
@@ -17,14 +18,14 @@ import { createStateMachine, type StateMachine } from '../../packages/store/src/
 import type { Applied } from '../../packages/store/src/state/view.js'
 
 const PAGE_BYTES = 4096
-/** Sixteen frames: with more pages than that, reclaim has work. */
+/** Sixteen frames, so that more pages must be reclaimed. */
 const CACHE_BYTES = 65_536
 
 export interface ModelOptions {
   readonly clients: number
   readonly pages: number
   readonly steps: number
-  /** Chances per step. */
+  /** Probabilities per step. */
   readonly breaks?: number
   readonly elections?: number
   readonly expiries?: number
@@ -56,7 +57,7 @@ export class CoherenceModel {
   private proposals: Command[] = []
   private term = 1
   private file = 0
-  /** What each page's counter is, by the last write that counts. */
+  /** The counter of each page, by the last write that counts. */
   private readonly truth = new Map<number, number>()
   readonly counts = { reads: 0, writes: 0, elections: 0, expiries: 0, breaks: 0, flushes: 0, evictions: 0 }
 
@@ -170,14 +171,14 @@ export class CoherenceModel {
   private release(client: Client): void {
     const pin = client.pins.shift()
     if (pin === undefined) return
-    // What is pinned is coherent until this moment, and may be written until then.
+    // A pinned page is coherent until this moment, and may be written until then.
     this.touch(client, pin.page, pin.bytes, pin.write)
     client.core.unpin(pin.pinned, pin.write ? 'write' : 'read')
     this.drain(client)
   }
 
   private deliver(client: Client): void {
-    // A page that is kept for a while is given up after some deliveries.
+    // A page that is held back for a while is given up after some deliveries.
     client.core.advance((this.timeMs += 0.5))
     this.drain(client)
     const lanes = [
@@ -203,7 +204,7 @@ export class CoherenceModel {
     this.drain(client)
   }
 
-  /** One proposal becomes an entry. */
+  /** Makes one proposal an entry. */
   private commit(): void {
     const command = this.proposals.shift()
     if (command !== undefined) this.apply(command)
@@ -263,7 +264,7 @@ export class CoherenceModel {
     this.drain(client)
   }
 
-  /** Another leader: of what was proposed, some is in its log and the rest is lost. */
+  /** Elects another leader. Its log has some of the proposals, and the others are lost. */
   private elect(): void {
     this.counts.elections++
     for (const client of this.clients) this.breakConnection(client)
@@ -274,7 +275,7 @@ export class CoherenceModel {
     this.directory = new Directory(this.term, this.machine)
   }
 
-  /** The lease ran out, the client is dead, and then the entry commits. */
+  /** The lease has ended and the client is dead before the entry is committed. */
   private expire(client: Client): void {
     if (client.session === 0) return
     this.counts.expiries++
@@ -282,7 +283,7 @@ export class CoherenceModel {
     this.breakConnection(client)
     client.session = 0
     const owned: number[] = []
-    // What the log took before the expiry stands; what the session had not flushed by then is undone.
+    // What the log took before the expiry stays. What the session had not flushed by then is undone.
     for (const command of this.proposals.splice(0)) this.apply(command)
     for (let page = 0; page < this.options.pages; page++) {
       if (this.machine.owner(this.file, page).session === session) owned.push(page)
@@ -333,7 +334,7 @@ export class CoherenceModel {
     this.reconnect(client)
   }
 
-  /** Faults stop: everything that waits must end, and then nothing is left over. */
+  /** Faults stop. Everything that waits must end, and nothing may be left over. */
   private heal(): void {
     for (const client of this.clients) this.reconnect(client)
     for (const client of this.clients) while (client.pins.length > 0) this.release(client)

@@ -1,4 +1,4 @@
-/** Where peers look for each other when addresses have changed since the cluster was founded. */
+/** Peers find each other after addresses have changed since the cluster was founded. */
 import { describe, expect, it } from 'vitest'
 import { quire } from '../../packages/cli/test/support/quire.js'
 import { startCluster, until, type PeerProcess, type TestCluster } from './support/cluster.js'
@@ -9,7 +9,7 @@ async function addressOf({ stdout }: { readonly stdout: string }): Promise<strin
   return (JSON.parse(stdout.split('\n')[0]!) as { multiaddr: string }).multiaddr
 }
 
-/** Kills the peers and starts them at other addresses. Resolves with these when `witness` knows them. */
+/** Kills the peers and starts them at other addresses. Resolves with these once `witness` knows them. */
 async function move(test: TestCluster, witness: PeerProcess, ...peers: PeerProcess[]): Promise<string[]> {
   await test.kill(...peers)
   const places: string[] = []
@@ -22,11 +22,11 @@ async function move(test: TestCluster, witness: PeerProcess, ...peers: PeerProce
 }
 
 describe('followers that have both moved', () => {
-  it('find each other when the leader is gone, also if both were away at the same time', async () => {
+  it('find each other without the leader, even if both were down at the same time', async () => {
     await using test = await startCluster()
     const leader = await test.leader()
     const followers = test.peers.filter((peer) => peer !== leader)
-    // Neither is where the other has ever heard of it.
+    // Neither is at an address of which the other has ever heard.
     const places = await move(test, leader, ...followers)
     await test.kill(leader)
     await until(
@@ -35,7 +35,7 @@ describe('followers that have both moved', () => {
     )
   }, 90_000)
 
-  it('keep a client that was connected to their leader all the time', async () => {
+  it('keep a client that stayed connected to their leader', async () => {
     await using test = await startCluster()
     const client = await test.client()
     const file = await client.open('/moved', { create: true, size: 8192 })
@@ -52,7 +52,7 @@ describe('followers that have both moved', () => {
 })
 
 describe('peers that have all moved', () => {
-  it('find each other where one of them was last heard of, also if it was restarted since', async () => {
+  it('find each other at the last known address of one of them, even if it has restarted since', async () => {
     await using test = await startCluster()
     const [moved, restarted, gone] = test.peers as [PeerProcess, PeerProcess, PeerProcess]
     await test.kill(moved)
@@ -63,7 +63,7 @@ describe('peers that have all moved', () => {
     }
     await until(knows, 'the other peer to learn the new address')
     await test.kill(restarted, gone)
-    // Nobody is where the configuration says, and the moved peer does not know the new address of this one.
+    // No peer is where the configuration says, and the moved peer does not know the new address of this one.
     const here = await addressOf(await test.restartAt(restarted, ANY_PORT))
     await until(
       async () => (await quire(['health', '--peers', [there, here].join(',')])).status === 0,

@@ -15,7 +15,7 @@ import { startCluster, until, type PeerProcess } from './support/cluster.js'
 const CHUNK = 512 * 1024
 const MIB = 1024 * 1024
 
-/** Writes `megabytes` over and over into the first 2 MiB: each lap is log, none of it grows the file. */
+/** Writes `megabytes` over and over into the first 2 MiB. Each lap fills the log, and none grows the file. */
 async function writeLog(file: DsmFile, megabytes: number): Promise<void> {
   for (let done = 0; done < megabytes * MIB; done += CHUNK) {
     await file.write(done % (2 * MIB), new Uint8Array(CHUNK).fill(1 + ((done / CHUNK) % 255)))
@@ -23,7 +23,10 @@ async function writeLog(file: DsmFile, megabytes: number): Promise<void> {
   }
 }
 
-/** Strangers that connect and say nothing, and come back soon after they are cut off: not all at once, so that no place stays free for long. */
+/**
+ * Strangers that connect, say nothing, and return soon after they are cut off. They return at different times, so that
+ * no place stays free for long.
+ */
 class Strangers {
   private readonly sockets = new Map<Socket, { connectedAt: number }>()
   private stopped = false
@@ -36,7 +39,7 @@ class Strangers {
     for (let i = 0; i < count; i++) setTimeout(() => this.come(), i * 12)
   }
 
-  /** Those that the peer took in, and did not turn away at once. */
+  /** The strangers that the peer accepted and did not turn away at once. */
   get held(): number {
     const before = performance.now() - 300
     return [...this.sockets.values()].filter(({ connectedAt }) => connectedAt < before).length
@@ -65,7 +68,7 @@ class Strangers {
 }
 
 describe('a cluster with a low limit of open files', () => {
-  it('writes on over new log files while hundreds of silent strangers connect to the leader', async () => {
+  it('goes on writing over new log files while hundreds of silent strangers connect to the leader', async () => {
     await using cluster = await startCluster([], { maxOpenFiles: 256 })
     const client = await cluster.client()
     const file = await client.open('/under-siege', { create: true, size: 2 * MIB })
@@ -74,7 +77,8 @@ describe('a cluster with a low limit of open files', () => {
     try {
       await until(() => strangers.connections >= 400, 'strangers')
       await writeLog(file, 18)
-      // Without limits that follow, it would hold as many as it has descriptors. More than its limit can only be in the kernel's queue.
+      // Without limits of its own, the peer would hold as many connections as it has descriptors. More than its limit
+      // can only be in the kernel's queue.
       await until(() => strangers.held < 64, 'all but a few strangers to be turned away')
     } finally {
       strangers.stop()
@@ -85,13 +89,13 @@ describe('a cluster with a low limit of open files', () => {
   }, 120_000)
 })
 
-/** Lowers the limit of a running process: only Linux has a program for that. */
+/** Lowers the limit of a running process. Only Linux has a program for that. */
 const canLimit = spawnSync('prlimit', ['--version']).status === 0
 
 describe.skipIf(!canLimit)('a leader that has no file descriptor for a new connection (needs prlimit)', () => {
-  it('says so, and hands over to a peer that has, before its log needs one', async () => {
+  it('logs a warning, and hands over to a peer that has one before its log needs one', async () => {
     await using cluster = await startCluster()
-    // What a peer of `quire dev` logs cannot be read, what a restarted one logs can.
+    // The log of a peer of `quire dev` cannot be read, and that of a restarted peer can.
     const logs = new Map<PeerProcess, Running>()
     for (const peer of cluster.peers) {
       await cluster.kill(peer)
@@ -115,7 +119,7 @@ describe.skipIf(!canLimit)('a leader that has no file descriptor for a new conne
 })
 
 describe('a peer without any free file descriptor', () => {
-  it('refuses writes with NoDescriptorsError, serves reads, and takes writes again by itself', async () => {
+  it('refuses writes with NoDescriptorsError, serves reads, and accepts writes again by itself', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'quire-descriptors-'))
     const script = fileURLToPath(new URL('children/peer.mjs', import.meta.url))
     const command = ['-c', 'ulimit -n 200 && exec "$0" "$@"', process.execPath, script, folder]
@@ -137,7 +141,7 @@ describe('a peer without any free file descriptor', () => {
       const file = await client.open('/short', { create: true, size: 2 * MIB })
       await writeLog(file, 1)
       await tell('exhaust')
-      // The current log file still has room: writes go on until half of it is used.
+      // The current log file still has room, so writes go on until half of it is used.
       await expect(writeLog(file, 32)).rejects.toMatchObject({
         name: 'NoDescriptorsError',
         code: 'ERR_NO_DESCRIPTORS',

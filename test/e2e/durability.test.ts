@@ -4,14 +4,14 @@ import { startCluster } from './support/cluster.js'
 const PAGE = 4096
 const PAGES = 8
 
-describe('what was acknowledged', () => {
-  it('is there after all three peers were killed at once in the middle of writes', async () => {
+describe('an acknowledged write', () => {
+  it('survives if all three peers are killed at once in the middle of writes', async () => {
     await using cluster = await startCluster()
     const client = await cluster.client({ faultTimeoutMs: 60_000 })
     const file = await client.open('/durable', { create: true, size: PAGES * PAGE })
     const mapping = await file.mmap()
 
-    // Each page counts up; what msync has acknowledged of it must never be missing again.
+    // Each page counts up. A count that msync has acknowledged must never be missing again.
     const acknowledged = Array.from({ length: PAGES }, () => 0)
     let stop = false
     const writers = acknowledged.map(async (_, page) => {
@@ -22,7 +22,7 @@ describe('what was acknowledged', () => {
         acknowledged[page] = value
       }
     })
-    // Whatever ends the test early ends the writers too.
+    // The writers end whenever the test ends.
     const finished = Promise.all(writers)
     finished.catch(() => {})
     for (let round = 0; round < 3; round++) {
@@ -31,7 +31,7 @@ describe('what was acknowledged', () => {
       await cluster.kill(...cluster.peers)
       const promised = [...acknowledged]
       await cluster.restart(...cluster.peers)
-      // A reader that holds nothing sees what the cluster has, and never less than was promised.
+      // A reader without copies sees what the cluster has, which is never less than any acknowledged count.
       const reader = await cluster.client({ faultTimeoutMs: 60_000 })
       const view = await (await reader.open('/durable')).mmap({ prot: 'read' })
       for (const [page, value] of promised.entries()) {
@@ -45,7 +45,7 @@ describe('what was acknowledged', () => {
 })
 
 describe('a cluster without a majority', () => {
-  it('fails calls with UnavailableError after their time, and serves them when the majority is back', async () => {
+  it('fails calls with UnavailableError at their time-out, and serves them once the majority is back', async () => {
     await using cluster = await startCluster()
     const client = await cluster.client({ faultTimeoutMs: 1500 })
     const file = await client.open('/majority', { create: true, size: 4 * PAGE })

@@ -7,13 +7,13 @@ import { startFarPeers } from './support/far-peers.js'
 const FAR_MS = 600
 const { electionMs } = timingOf(FAR_MS)
 /**
- * Links come up, then an election: the longest time-out, and once more after a split vote; two round trips of votes
- * each.
+ * Links come up, and an election follows: the longest time-out, and once more after a split vote, with two round trips
+ * of votes each.
  */
 const ELECTION_BOUND_MS = 4 * FAR_MS + 2 * (2 * electionMs + 2 * FAR_MS)
 
 describe('peers that are 600 ms apart', () => {
-  it('elect a leader within the bound that their timing gives, keep it, and commit', async () => {
+  it('elect a leader within the bound of their timing, keep it, and commit', async () => {
     await using far = await startFarPeers({ roundTripMs: FAR_MS, configuredMs: FAR_MS })
     await until(() => far.leader() !== undefined, 'a leader', ELECTION_BOUND_MS)
     const { term } = far.leader()!.status()
@@ -32,7 +32,7 @@ describe('peers that are 600 ms apart', () => {
     }
   })
 
-  it('keep their leader when the cluster was told before that they move apart', async () => {
+  it("keep their leader if the cluster's round trip was raised before they moved apart", async () => {
     await using far = await startFarPeers({ roundTripMs: 0 })
     await until(() => far.leader() !== undefined, 'a leader')
     const leader = far.leader()!
@@ -47,7 +47,7 @@ describe('peers that are 600 ms apart', () => {
       }
     }, 'the change to be taken')
     await until(() => far.peers.every((peer) => peer.status().roundTripMs === FAR_MS), 'all to follow')
-    // Everybody ticks slowly a heartbeat later.
+    // All peers tick slowly one heartbeat later.
     const settled = performance.now() + 6 * timingOf(DEFAULT_ROUND_TRIP_MS).tickMs
     await until(() => performance.now() > settled, 'a heartbeat')
     far.distance.roundTripMs = FAR_MS

@@ -9,13 +9,13 @@ import { portOf } from './support/far-peers.js'
 const FAR_MS = 600
 
 describe('a client that is 600 ms away from a cluster in one place', () => {
-  it('connects, reads, writes, makes durable, and keeps its session for several times to live', async () => {
+  it('connects, reads, writes, flushes, and keeps its session for several times to live', async () => {
     await using cluster = await startCluster()
     await using distance = await moveAway(FAR_MS)
     const startedAt = performance.now()
     const client = await createDsmClient({ peers: cluster.addresses, sessionTtlMs: 4000 })
     try {
-      // Eight round trips: nobody was near.
+      // Eight round trips: no peer was near.
       expect(performance.now() - startedAt).toBeGreaterThan(8 * FAR_MS)
       const { id, ttlMs } = client.session
       expect(ttlMs).toBe(4000)
@@ -42,7 +42,7 @@ describe('a client that is 600 ms away from a cluster in one place', () => {
     }
   })
 
-  it('gets a time to live that it can renew when it asks for less', async () => {
+  it('gets a time to live that it can renew, even if it asks for less', async () => {
     await using cluster = await startCluster()
     await using _distance = await moveAway(FAR_MS)
     const client = await createDsmClient({ peers: cluster.addresses, sessionTtlMs: 500 })
@@ -59,7 +59,7 @@ describe('a client that is 600 ms away from a cluster in one place', () => {
 })
 
 describe('round trips', () => {
-  it('of a handshake are those that `timingOf` counts with', async () => {
+  it('of a handshake are as many as `timingOf` assumes', async () => {
     const roundTripMs = 150
     const [server, client] = await Promise.all(
       [['/ip4/127.0.0.1/tcp/0'], []].map(async (listen) =>
@@ -74,7 +74,7 @@ describe('round trips', () => {
       await client!.dial(server!.peerId, addresses, { protocol: '/far/1', maxFrameBytes: 100 })
       return Math.floor((performance.now() - startedAt) / roundTripMs)
     }
-    // TCP 1, upgrade 2, protocol 1; then the protocol alone.
+    // TCP takes 1, the upgrade 2, and the protocol 1; then the protocol alone.
     expect(await count([`/ip4/127.0.0.1/tcp/${proxy.port}`])).toBe(4)
     expect(await count([])).toBe(1)
     await Promise.all([client!.close(), server!.close()])

@@ -9,7 +9,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { isAlive, quire, startQuire, type Running } from '../../packages/cli/test/support/quire.js'
 import { until } from './support/cluster.js'
 
-/** A disk whose size a test sets is a file system in memory, which only root may mount. */
+/** The disks are file systems in memory, because a test can set their size. Only root may mount them. */
 const canMount = process.getuid?.() === 0 && process.platform === 'linux'
 const MIB = 1024 * 1024
 const MAY_LAST_MS = 120_000
@@ -42,7 +42,7 @@ class DiskPeer {
     await exited
   }
 
-  /** What has no place in a log of JSON lines. */
+  /** Lines of its output that are not JSON. */
   get otherLines(): string[] {
     return this.running.stderr.split('\n').filter((line) => line !== '' && !line.startsWith('{'))
   }
@@ -57,7 +57,7 @@ class DiskPeer {
     this.resize((blocks - bfree) * bsize)
   }
 
-  /** Leaves no inode on its disk: nothing new has a place in any folder. */
+  /** Leaves no inode on its disk, so no folder can take a new file. */
   async useUpInodes(): Promise<void> {
     const { files, ffree } = await statfs(this.disk)
     execFileSync('mount', ['-o', `remount,nr_inodes=${files - ffree}`, this.disk])
@@ -125,7 +125,7 @@ async function statuses(peers: readonly DiskPeer[]): Promise<Status[]> {
     .flatMap((line) => (line === '' ? [] : [JSON.parse(line) as Status]))
 }
 
-/** A peer that gives no answer has a row without a role. */
+/** A peer that does not answer has a row without a role. */
 async function answers({ id, address }: DiskPeer): Promise<boolean> {
   const { stdout } = await quire(['status', '--json', '--peers', address])
   const rows = stdout
@@ -144,7 +144,7 @@ async function leaderOf(peers: readonly DiskPeer[]): Promise<{ readonly leader: 
   return { leader: peers.find(({ id }) => id === found!.id)!, term: found!.term }
 }
 
-/** Writes `megabytes`, durably, and reads some of it back. */
+/** Writes `megabytes` durably, and reads some of it back. */
 async function write(client: DsmClient, path: string, megabytes: number): Promise<void> {
   const file = await client.open(path, { create: true, size: megabytes * MIB })
   const bytes = new Uint8Array(MIB)
@@ -155,9 +155,9 @@ async function write(client: DsmClient, path: string, megabytes: number): Promis
   expect((await file.read((megabytes - 1) * MIB, 1))[0]).toBe(megabytes)
 }
 
-describe('a disk that is full', () => {
+describe('a full disk', () => {
   it.skipIf(!canMount)(
-    "of the leader's moves leadership: writes go on, the full peer stays up, votes, and catches up (needs root, to mount)",
+    'at the leader moves leadership: writes go on, and the full peer stays up, votes and catches up (needs root, to mount)',
     async () => {
       const peers = await startPeers()
       const { leader: full } = await leaderOf(peers)
@@ -166,14 +166,14 @@ describe('a disk that is full', () => {
       await write(client, '/before', 2)
 
       await full.fill()
-      // More than its log's last file and its pages' memory take.
+      // More than the last file of its log and the memory for its pages can take.
       await write(client, '/after', 40)
       const others = peers.filter((peer) => peer !== full)
       const { leader, term } = await leaderOf(peers)
       expect(others).toContain(leader)
       expect(full.isUp).toBe(true)
 
-      // It starts on a full disk, too, and stays up.
+      // It also starts on a full disk, and stays up.
       await full.kill()
       expect(full.otherLines).toEqual([])
       full.start()
@@ -183,12 +183,12 @@ describe('a disk that is full', () => {
       expect(full.isUp).toBe(true)
       expect(await leaderOf(peers)).toEqual({ leader, term })
 
-      // Without its vote there is no majority. What it does not have, the other has.
+      // Without its vote there is no majority. The other peer has what it lacks.
       await leader.kill()
       const successor = others.find((peer) => peer !== leader)!
       const { leader: next } = await leaderOf([full, successor])
       expect(next).toBe(successor)
-      // It has that vote, and room; nothing that it takes has a majority's.
+      // The new leader has that vote, and room. But no majority can store what it accepts.
       const lack = `no writes: 1 of 3 voters can store them, 2 are needed; no room at …${full.id.slice(-8)}`
       await until(async () => {
         const health = await quire(['health', '--peers', successor.address])
@@ -209,7 +209,7 @@ describe('a disk that is full', () => {
   )
 
   it.skipIf(!canMount)(
-    'starts its peer even without a free inode and at another address, and it votes (needs root, to mount)',
+    'lets its peer start and vote, even without a free inode and at another address (needs root, to mount)',
     async () => {
       const peers = await startPeers()
       const { leader } = await leaderOf(peers)
@@ -235,7 +235,7 @@ describe('a disk that is full', () => {
   )
 
   it.skipIf(!canMount)(
-    'of all peers: reads go on, writes fail with NoSpaceError, and are taken again when there is room (needs root, to mount)',
+    'at all peers serves reads, fails writes with NoSpaceError, and accepts writes again once there is room (needs root, to mount)',
     async () => {
       const peers = await startPeers()
       await leaderOf(peers)
@@ -245,8 +245,8 @@ describe('a disk that is full', () => {
       for (const peer of peers) await peer.fill()
 
       await expect(write(client, '/after', 200)).rejects.toMatchObject({ name: 'NoSpaceError' })
-      // The first that noticed may have handed over to one that had not. From here on nobody has more room than the
-      // leader.
+      // The first leader that noticed may have handed over to one that had not noticed. From here on no peer has more
+      // room than the leader.
       const { term } = await leaderOf(peers)
       const reader = await createDsmClient({ peers: peers.map(({ address }) => address) })
       undo.push(() => reader.close({ signal: AbortSignal.timeout(2000) }).catch(() => {}))

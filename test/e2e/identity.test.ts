@@ -1,4 +1,4 @@
-/** Which cluster, which peer, which folder: what real peers do when one of them is not what it seems (docs/identity.md). */
+/** Clusters, peers and folders that are not what they seem: what real peers do (docs/identity.md). */
 import { cp, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { createServer } from 'node:net'
@@ -60,7 +60,7 @@ async function writeAndFlush(test: TestCluster, peers: readonly PeerProcess[], t
 }
 
 describe('a peer whose folder was restored from an older copy', () => {
-  it('is refused by all, says so, and elects nobody after a leader change', async () => {
+  it('is refused by all, says so, and elects no leader when the leader changes', async () => {
     const test = await cluster()
     const leader = await test.leader()
     const [victim, other] = test.peers.filter((peer) => peer !== leader) as [PeerProcess, PeerProcess]
@@ -84,14 +84,14 @@ describe('a peer whose folder was restored from an older copy', () => {
     const [mine] = (await statusOf(leader)).filter(({ id }) => id === leader.peerId)
     expect(mine?.quarantined?.map(({ peerId }) => peerId)).toEqual([victim.peerId])
 
-    // Without the leader, the other peer and the old folder are a majority by number. They must not become one.
+    // Without the leader, the other peer and the old folder are a majority by number. They must not elect a leader.
     await test.kill(leader)
     await until(async () => (await statusOf(other)).some(({ role }) => role === 'candidate'), 'the other peer to stand')
     for (let look = 0; look < 5; look++) {
       expect((await statusOf(other, victim)).map(({ role }) => role)).not.toContain('leader')
     }
 
-    // The newest folder is welcome.
+    // The newest folder is accepted.
     await test.kill(victim)
     await rm(victim.dataDir, { recursive: true })
     await rename(`${victim.dataDir}.newest`, victim.dataDir)
@@ -99,7 +99,7 @@ describe('a peer whose folder was restored from an older copy', () => {
     await writeAndFlush(test, [other, victim], 1)
   }, 90_000)
 
-  it('is refused by all also when it was copied while it led: it elects nobody, and nobody elects it', async () => {
+  it('is refused by all even if it was copied while it led: it elects no leader and is not elected', async () => {
     const test = await cluster()
     const victim = await test.leader()
     const others = test.peers.filter((peer) => peer !== victim) as [PeerProcess, PeerProcess]
@@ -135,7 +135,7 @@ describe('a peer whose folder was restored from an older copy', () => {
     expect(new TextDecoder().decode(bytes)).toBe('fact 29')
   }, 90_000)
 
-  it('and an empty folder under an old key: the cluster does without it', async () => {
+  it('or that has an empty folder under an old key is refused, and the cluster works without it', async () => {
     const test = await cluster()
     const leader = await test.leader()
     const victim = test.peers.find((peer) => peer !== leader)!
@@ -155,7 +155,7 @@ describe('a peer whose folder was restored from an older copy', () => {
 })
 
 describe('peers that were founded from different configurations', () => {
-  it('never link, name the difference, and are told apart by a client', async () => {
+  it('never link, name the difference, and are distinguished by clients', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'quire-two-'))
     undo.push(() => rm(folder, { recursive: true, force: true }))
     const peers: { id: string; key: string; address: string }[] = []
@@ -200,7 +200,7 @@ describe('peers that were founded from different configurations', () => {
     const right = await quire(['ls', '/', '--peers', addresses[2]!], { env: { QUIRE_CLUSTER: lone } })
     expect(right.status).toBe(0)
 
-    // The same with the same voters: another address is enough.
+    // The same voters at another address suffice.
     const text = await readFile(files[0], 'utf8')
     await writeFile(files[2], text.replace(peers[0]!.address, '/ip4/127.0.0.1/tcp/9'))
     const second = peer(1, files[2])
@@ -208,7 +208,7 @@ describe('peers that were founded from different configurations', () => {
     expect(second.stderr).toContain('/ip4/127.0.0.1/tcp/9 here')
   }, 60_000)
 
-  it('and a cluster file that is not the one of the data directory is refused in one line', async () => {
+  it('and a cluster file of another cluster than the data directory is refused in one line', async () => {
     const test = await cluster()
     const [peer] = test.peers as [PeerProcess]
     await test.kill(peer)
@@ -230,7 +230,7 @@ describe('peers that were founded from different configurations', () => {
 })
 
 describe('a peer that came back under another port', () => {
-  it('is found by a client that knows its old address only, while it leads', async () => {
+  it('is found, while it leads, by a client that knows only its old address', async () => {
     const test = await cluster()
     const leader = await test.leader()
     const others = test.peers.filter((peer) => peer !== leader)
@@ -239,7 +239,7 @@ describe('a peer that came back under another port', () => {
     await until(
       async () => {
         const current = (await statusOf(...others)).find(({ role }) => role === 'leader')
-        // A leader that is killed is followed by one of the two others.
+        // One of the two others follows a leader that is killed.
         const deposed = others.find(({ peerId }) => peerId === current?.id)
         if (deposed !== undefined) {
           await test.kill(deposed)
@@ -257,13 +257,13 @@ describe('a peer that came back under another port', () => {
   }, 90_000)
 })
 
-/** The last entry that `peer` durably remembers `about` to have acknowledged. */
+/** Returns the last entry that `peer` durably remembers `about` to have acknowledged. */
 function acknowledgedIn(peer: PeerProcess, about: PeerProcess): number {
   const file = openSlotFile(join(peer.dataDir, 'peers.state'), PEERS_SLOT_BYTES)
   return decodeMemory(file.text).peers.find(({ peerId }) => peerId === about.peerId)?.lastIndex ?? 0
 }
 
-/** Without the socket that a killed process leaves behind. */
+/** Copies the folder without the socket that a killed process leaves behind. */
 function copyFolder(from: string, to: string): Promise<void> {
   return cp(from, to, { recursive: true, filter: (path) => !basename(path).startsWith('lock-') })
 }

@@ -5,7 +5,7 @@ const PAGE = 65_536
 const PAGES = 300
 
 describe('pages of the largest size', () => {
-  it('change hands by the hundred without breaking the connection that carries their bytes', async () => {
+  it('change owners by the hundred without breaking the connection that carries their bytes', async () => {
     await using cluster = await startCluster()
     const [writer, reader] = [await cluster.client(), await cluster.client()]
     const options = { create: true, size: PAGES * PAGE, pageSize: PAGE }
@@ -15,7 +15,7 @@ describe('pages of the largest size', () => {
     writer.addEventListener('leaderchange', () => connections++)
     for (let page = 0; page < PAGES; page++) await from.write(page * PAGE, new Uint8Array(PAGE).fill(page % 251))
 
-    // Nothing is flushed: the owner is asked for all of it at once.
+    // Nothing is flushed, so the owner is asked for all pages at once.
     const bytes = await to.read(0, PAGES * PAGE)
     for (let page = 0; page < PAGES; page++) expect(bytes[page * PAGE + 1]).toBe(page % 251)
     expect(writer.stats().downgrades).toBeGreaterThan(PAGES / 2)

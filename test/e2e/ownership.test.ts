@@ -8,7 +8,7 @@ const OWNER = fileURLToPath(new URL('./children/owner.mjs', import.meta.url))
 const TTL_MS = 1500
 
 describe('a client that is killed while it owns a page', () => {
-  it('loses it to the next waiter after its TTL, with the bytes that it had flushed', async () => {
+  it('loses it after its TTL to the next waiter, which gets the flushed bytes', async () => {
     await using cluster = await startCluster()
     const client = await cluster.client()
     const file = await client.open('/owned', { create: true, size: 4096 })
@@ -23,7 +23,7 @@ describe('a client that is killed while it owns a page', () => {
       await once(owner, 'exit')
       const killedAt = performance.now()
       expect(await mapping.read(0, 1)).toEqual(new Uint8Array([1]))
-      // Not before: until then the cluster could not know that the owner is not just slow.
+      // Not earlier: until then the cluster could not know that the owner is not just slow.
       expect(performance.now() - killedAt).toBeGreaterThan(TTL_MS / 2)
       await mapping.write(0, new Uint8Array([3]))
       await mapping.msync()
@@ -35,7 +35,7 @@ describe('a client that is killed while it owns a page', () => {
 })
 
 describe('hazard: false sharing between two writers', () => {
-  it('loses nothing: two clients count in words of their own on one page', async () => {
+  it('loses nothing if two clients count in words of their own on one page', async () => {
     await using cluster = await startCluster()
     const clients = await Promise.all([cluster.client(), cluster.client()])
     const counts = 300
@@ -54,7 +54,7 @@ describe('hazard: false sharing between two writers', () => {
     const bytes = await mapping.read(0, 8)
     const view = new DataView(bytes.buffer)
     expect([view.getUint32(0, true), view.getUint32(4, true)]).toEqual([counts, counts])
-    // The page did change hands: otherwise nothing was shared.
+    // The page changed hands; otherwise the test would show nothing.
     expect(clients.reduce((sum, client) => sum + client.stats().handovers, 0)).toBeGreaterThan(0)
   })
 })

@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { startCluster, until, type TestCluster } from './support/cluster.js'
 
-/** Any leader is found dead, and the next one is elected and reached, well within this: docs/coherence.md, "Leases". */
+/** Time within which a dead leader is noticed, and the next one is elected and reached: docs/coherence.md, "Leases". */
 const NOTICED_MS = 10_000
 
-/** How long a writer waits for a page of a file that a client with this TTL has mapped, when the leader stops. */
+/**
+ * Returns how long a writer waits for a page of a file that a client with this TTL has mapped, when the leader stops.
+ */
 async function writeAfterStop(cluster: TestCluster, path: string, sessionTtlMs: number): Promise<number> {
   const reader = await cluster.client({ sessionTtlMs })
   const writer = await cluster.client()
@@ -29,7 +31,7 @@ async function writeAfterStop(cluster: TestCluster, path: string, sessionTtlMs: 
 }
 
 describe('a client with a TTL of ten minutes that has a file mapped', () => {
-  it('keeps its writers waiting no longer than one with a short TTL when the leader stops (SIGSTOP)', async () => {
+  it('makes writers wait no longer than a client with a short TTL does, if the leader stops (SIGSTOP)', async () => {
     await using cluster = await startCluster()
     const short = await writeAfterStop(cluster, '/short', 10_000)
     const patient = await writeAfterStop(cluster, '/patient', 600_000)

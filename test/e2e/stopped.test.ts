@@ -33,7 +33,7 @@ describe('a client that is stopped past its lease', () => {
       expect(String((await once(reader.stdout, 'data'))[0])).toBe('reading\n')
       for (let value = 2; value <= 4; value++) {
         reader.kill('SIGSTOP')
-        // Waits for the reader's copy to be given up, which it cannot do: until its session has expired.
+        // Waits for the reader to give up its copy, which it cannot do before its session expires.
         await mapping.write(0, new Uint8Array([value]))
         const writtenAt = process.hrtime.bigint()
         reader.kill('SIGCONT')
@@ -51,7 +51,7 @@ describe('a client that is stopped past its lease', () => {
     }
   })
 
-  it('goes on without loss when it is resumed in time: suspect, then active again', async () => {
+  it('is suspect, then active again without loss, if it is resumed in time', async () => {
     await using cluster = await startCluster()
     const client = await cluster.client({ sessionTtlMs: 4000 })
     const states: string[] = []
@@ -59,7 +59,7 @@ describe('a client that is stopped past its lease', () => {
     const file = await client.open('/suspect', { create: true, size: 4096 })
     const mapping = await file.mmap()
     await mapping.write(0, new Uint8Array([7]))
-    // No peer answers for half of the time to live: nobody confirms the lease, and nobody expires it either.
+    // No peer answers for half of the time to live: no leader confirms the lease, and none expires it either.
     for (const peer of cluster.peers) process.kill(peer.pid, 'SIGSTOP')
     await until(() => client.session.state === 'suspect', 'the lease to run out')
     const reading = mapping.read(0, 1)

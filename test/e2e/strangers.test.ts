@@ -23,7 +23,7 @@ afterEach(async () => {
   await Promise.all(networks.splice(0).map((network) => network.close()))
 })
 
-/** A node with a key of its own says hello with `founding`, and answers its refusal with `reason`. */
+/** Says hello as a node with a key of its own and with `founding`, and answers its refusal with `reason`. */
 async function intrude(peer: PeerProcess, clusterId: string, founding: string, reason: string): Promise<FrameStream> {
   const network = await createLibp2pNetwork({ privateKey: await generatePrivateKey(), listen: [] })
   networks.push(network)
@@ -56,12 +56,12 @@ async function intrude(peer: PeerProcess, clusterId: string, founding: string, r
 }
 
 describe('a stranger', () => {
-  it('does not blind status, nor write to a terminal through a log, where any client may connect', async () => {
+  it('cannot hide a status or write to a terminal through a log if any client may connect', async () => {
     await using test = await startCluster(['--clients', 'any'])
     await intrudeTwice(test, {})
   })
 
-  it('nor where it may not even connect as a client', async () => {
+  it('cannot do so either if only listed clients may connect', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'quire-stranger-'))
     const key = join(folder, 'operator.key')
     try {

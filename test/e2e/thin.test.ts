@@ -1,4 +1,6 @@
-/** Clients behind a line that carries less in a lease's time than they ask for: everything is slow, and no session is lost. */
+/**
+ * Clients behind a line that carries less during a lease than they ask for. Everything is slow, and no session is lost.
+ */
 import { createDsmClientOn, type DsmClient, type DsmClientInit } from '@quire/dsm-client'
 import { createClock, createLibp2pNetwork, createRandom, generatePrivateKey } from '@quire/net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -6,12 +8,12 @@ import { startCluster, type TestCluster } from './support/cluster.js'
 import { ThinLine } from './support/thin-line.js'
 
 const PAGE = 4096
-/** What stands around the pages on the line: frames, encryption, acknowledgements, the handshake. */
+/** Overhead on the line around the pages: frames, encryption, acknowledgments, the handshake. */
 const OVERHEAD = 1.15
 
 interface ThinClient extends AsyncDisposable {
   readonly client: DsmClient
-  /** That the session was lost, and its states other than active. */
+  /** Records the loss of the session, and all its states except active. */
   readonly troubles: string[]
 }
 
@@ -46,7 +48,7 @@ async function thinClient(line: ThinLine, init: Partial<DsmClientInit> = {}): Pr
   }
 }
 
-/** Random, and made with a client on a fast line. */
+/** Random bytes, written by a client on a fast line. */
 async function fill(path: string, bytes: number): Promise<Uint8Array> {
   const content = new Uint8Array(bytes)
   for (let at = 0; at < bytes; at += 65_536) crypto.getRandomValues(content.subarray(at, Math.min(bytes, at + 65_536)))
@@ -66,7 +68,7 @@ beforeAll(async () => {
 
 afterAll(() => cluster?.[Symbol.asyncDispose]())
 
-// Each has a line of its own, and waits for it most of the time: all at once take as long as the slowest.
+// Each client has a line of its own, and mostly waits for it. All at once take as long as the slowest.
 describe.concurrent.each([
   ['1 Mbit/s', 125_000, 2 << 20],
   ['256 kbit/s', 32_000, 384 << 10],
@@ -74,7 +76,7 @@ describe.concurrent.each([
 ])('a client on a line of %s with 128 KiB of buffers', (rate, bytesPerSecond, bytes) => {
   const init = { bytesPerSecond, bufferBytes: 128 << 10 }
 
-  it('reads in one call what takes longer than its lease: slowly, each page once, its session is never suspect', async () => {
+  it('reads more in one call than the line carries during a lease: slowly, each page once, with a session that is never suspect', async () => {
     const path = `/read at ${rate}`
     const content = await fill(path, bytes)
     await using line = new ThinLine(init)
@@ -86,7 +88,7 @@ describe.concurrent.each([
     expect(line.downBytes).toBeLessThan(bytes * OVERHEAD)
   })
 
-  it('writes and flushes in one call what takes longer than its lease, without losing a byte', async () => {
+  it('writes and flushes more in one call than the line carries during a lease, and loses no byte', async () => {
     await using line = new ThinLine(init)
     await using thin = await thinClient(line)
     const path = `/written at ${rate}`
@@ -102,7 +104,7 @@ describe.concurrent.each([
   })
 })
 
-it.concurrent('three clients share a line of 256 kbit/s: the last connects while the others read, and no session is suspect', async () => {
+it.concurrent('three clients share a line of 256 kbit/s, the last connects while the others read, and no session becomes suspect', async () => {
   const bytes = 192 << 10
   const path = '/shared'
   const content = await fill(path, bytes)

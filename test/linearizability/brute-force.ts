@@ -1,4 +1,4 @@
-/** The definition itself: tries every order. For a handful of operations. */
+/** The definition of linearizability: tries every order, for a handful of operations. */
 import type { Model, Operation } from './src/checker.js'
 
 export function isLinearizable<S, I>(operations: readonly Operation<I>[], model: Model<S, I>): boolean {
@@ -10,7 +10,7 @@ function canGoOn<S, I>(state: S, left: readonly Operation<I>[], model: Model<S, 
   return left.some((next) => {
     const others = left.filter((each) => each !== next)
     if (next.isOptional === true && canGoOn(state, others, model)) return true
-    // Whoever returned before this was called comes before it.
+    // An operation that returned before this one was called comes before it.
     if (others.some((each) => each.return < next.call)) return false
     const after = model.step(state, next.input)
     return after !== undefined && canGoOn(after, others, model)

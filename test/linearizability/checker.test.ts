@@ -36,12 +36,12 @@ describe('a history is linearizable when', () => {
     expect(result(...writes, read('02', 11, 12), read('02', 13, 14))).toBe('linearizable')
   })
 
-  it('a write that nobody heard of shows up late, or never', () => {
+  it('a write without an answer becomes visible late, or never', () => {
     expect(result(write('01', 0, Infinity), read('00', 5, 6), read('01', 7, 8))).toBe('linearizable')
     expect(result(write('01', 0, Infinity), read('00', 5, 6))).toBe('linearizable')
   })
 
-  it('a write that may have happened is seen while it ran, or never', () => {
+  it('a write that may have happened becomes visible while it runs, or never', () => {
     const maybe = { ...write('01', 0, 3), isOptional: true }
     expect(result(maybe, read('00', 1, 2), read('01', 4, 5))).toBe('linearizable')
     expect(result(maybe, read('00', 4, 5))).toBe('linearizable')
@@ -72,7 +72,7 @@ describe('a history is refused when', () => {
     expect(result(write('01', 0, 1), write('02', 2, 3), read('01', 4, 5))).toBe('violation')
   })
 
-  it('a read sees what nobody wrote', () => {
+  it('a read sees bytes that no operation wrote', () => {
     expect(result(write('01', 0, 1), read('03', 2, 3))).toBe('violation')
   })
 
@@ -89,15 +89,15 @@ describe('a history is refused when', () => {
     expect(result(write('01', 0, 1), read('00', 2, 3))).toBe('violation')
   })
 
-  it('a read of the whole sees a later part without an earlier one (torn)', () => {
+  it('a read of the whole sees a later part without an earlier one (a torn read)', () => {
     expect(result(write('aa', 0, 1, 0), write('bb', 2, 3, 1), read('00bb', 4, 5, 0))).toBe('violation')
   })
 
-  it('a write that nobody heard of is seen before it was called', () => {
+  it('a write without an answer is visible before its call', () => {
     expect(result(read('01', 0, 1), write('01', 2, Infinity))).toBe('violation')
   })
 
-  it('it says where it cannot go on', () => {
+  it('no order exists, and the refusal names the operation that has no place', () => {
     const operations = [write('01', 0, 1), write('02', 2, 3), read('01', 4, 5)]
     const verdict = check(operations, pageModel(operations.map(({ input }) => input)))
     expect(verdict).toMatchObject({ result: 'violation', stuck: operations[2], reached: operations.slice(0, 2) })
@@ -105,9 +105,9 @@ describe('a history is refused when', () => {
 })
 
 describe('the search', () => {
-  it('gives up after the steps that it is given, and says so', () => {
+  it('gives up after the given steps, and says so', () => {
     const bytes = Array.from({ length: 12 }, (_, i) => `0${i.toString(16)}`)
-    // Each of the writes has been seen by somebody.
+    // A reader has seen each of the writes.
     const operations = bytes.flatMap((each) => [write(each, 0, 100), read(each, 0, 100)])
     operations.push(read('ff', 101, 102))
     expect(check(operations, pageModel(operations.map(({ input }) => input)), 50)).toMatchObject({
@@ -115,7 +115,7 @@ describe('the search', () => {
     })
   })
 
-  it('is quick where many writes overlap of which nobody sees more than the last', () => {
+  it('is quick if many writes overlap and reads see only the last', () => {
     const operations = Array.from({ length: 40 }, (_, i) => write((i + 16).toString(16), 0, 100))
     const end = read('1c', 101, 102)
     expect(check([...operations, end], pageModel([...operations, end].map(({ input }) => input)), 5000)).toMatchObject({
@@ -127,7 +127,7 @@ describe('the search', () => {
     ).toMatchObject({ result: 'violation' })
   })
 
-  it('is quick where many operations follow one another', () => {
+  it('is quick if many operations follow one another', () => {
     const operations = Array.from({ length: 20_000 }, (_, i) =>
       write((i % 256).toString(16).padStart(2, '0'), 2 * i, 2 * i + 3)
     )
@@ -135,7 +135,7 @@ describe('the search', () => {
   })
 
   const byte = fc.constantFrom('00', '01', '02')
-  /** The object itself, without the model's abbreviations. Inputs have one byte, but for zeros. */
+  /** The object itself, without the shortcuts of the model. Inputs have one byte, except for zeros. */
   const TWO_BYTES: Model<readonly number[], PageInput> = {
     initial: [0, 0],
     key: (state) => state.join(),
@@ -204,11 +204,11 @@ describe('the search', () => {
       }),
       { numRuns: 3000 }
     )
-    // Or it would prove little.
+    // Otherwise the comparison would prove little.
     expect(Math.min(refused, accepted)).toBeGreaterThan(500)
   })
 
-  it('gives an order that respects time and the object', () => {
+  it('returns an order that respects time and the object', () => {
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 6 }), (operations) => {
         const model = pageModel(operations.map((each) => each.input))

@@ -29,14 +29,14 @@ function findings(...history: HistoryEvent[]): string[] {
 }
 
 describe('pages', () => {
-  it('are judged each for itself, also when an operation spans several', () => {
+  it('are judged separately, even if an operation spans several', () => {
     const whole = event({ op: 'write', offset: 6, value: '11223344' })
     expect(findings(whole, event({ op: 'read', offset: 6, value: '11223344' }))).toEqual([])
     expect(findings(whole, event({ op: 'read', offset: 6, value: '11223300' }))).toEqual(['1 violation'])
     expect(findings(whole, event({ op: 'read', offset: 6, value: '00223344' }))).toEqual(['0 violation'])
   })
 
-  it('of one pin are each taken as they were and as it left them', () => {
+  it('of one pin are each judged by their bytes before and after the pin', () => {
     const pin = event({ op: 'exchange', offset: 6, length: 4, from: '00000000', to: '11223344' })
     expect(findings(pin, event({ op: 'read', offset: 6, value: '11223344' }))).toEqual([])
     expect(findings(pin, event({ op: 'read', offset: 8, value: '1122' }))).toEqual(['1 violation'])
@@ -44,7 +44,7 @@ describe('pages', () => {
     expect(findings(before, pin)).toEqual(['1 violation'])
   })
 
-  it('may or may not have been written to by a call that failed, but not later', () => {
+  it('may have been written by a call that failed, but not after it', () => {
     const write = event({ op: 'write', value: '11', status: 'info' })
     expect(findings(write, event({ op: 'read', value: '11' }))).toEqual([])
     expect(findings(write, event({ op: 'read', value: '00' }))).toEqual([])
@@ -53,7 +53,7 @@ describe('pages', () => {
     ])
   })
 
-  it('of two files have nothing to do with each other', () => {
+  it('of two files are independent', () => {
     expect(findings(event({ op: 'write', value: '11' }), event({ op: 'read', file: '2', value: '00' }))).toEqual([])
   })
 
@@ -73,7 +73,7 @@ describe('pages', () => {
     ])
   })
 
-  it('leave out what certainly did not happen, and reads that failed', () => {
+  it('ignore operations that certainly did not happen, and failed reads', () => {
     const history = [
       event({ op: 'write', value: '11', status: 'fail' }),
       event({ op: 'read', value: '77', status: 'info' }),
@@ -82,7 +82,7 @@ describe('pages', () => {
     expect(findings(...history)).toEqual([])
   })
 
-  it('take atomic operations as they were answered', () => {
+  it('are changed by atomic operations as the answers say', () => {
     const before = event({ op: 'write', value: 'ff000000' })
     const add = event({ op: 'add', length: 4, value: '01000000', from: 'ff000000', to: '00010000' })
     expect(findings(before, add, event({ op: 'read', value: '00010000' }))).toEqual([])
@@ -91,7 +91,7 @@ describe('pages', () => {
     expect(findings(set, cas, event({ op: 'read', value: '01000000' }))).toEqual([])
   })
 
-  it('allow an atomic operation without an answer to have happened, once', () => {
+  it('may have been changed once by an atomic operation without an answer', () => {
     const add = event({ op: 'add', length: 4, value: '01000000', status: 'info' })
     expect(findings(add, event({ op: 'read', value: '01000000' }))).toEqual([])
     expect(findings(add, event({ op: 'read', value: '00000000' }))).toEqual([])
@@ -101,7 +101,7 @@ describe('pages', () => {
 
 type Step = 'read' | 'write' | 'flush' | 'read of another' | 'write of another'
 
-/** One step after the other, by a session that is lost in the end and by another; and the reads of which something is known. */
+/** A session that is lost in the end and another one take steps in turn. Lists the reads whose result is known. */
 function played(steps: readonly Step[]): { readonly history: HistoryEvent[]; readonly counting: HistoryEvent[] } {
   const another = { client: 'b', process: 'b1' } as const
   const history: HistoryEvent[] = []
@@ -133,7 +133,7 @@ function played(steps: readonly Step[]): { readonly history: HistoryEvent[]; rea
       add({ op: 'write', value })
       dirty = value
     } else {
-      // Others have the page only when its bytes are durable.
+      // Others get the page only when its bytes are durable.
       flush()
       if (step === 'read of another') counting.push(add({ op: 'read', ...another, value: durable }))
       if (step === 'write of another') add({ op: 'write', ...another, value: (durable = value) })
@@ -148,30 +148,30 @@ describe('a lost session', () => {
   const writeback = (status: 'ok' | 'info' = 'ok'): HistoryEvent => event({ op: 'writeback', length: PAGE, status })
   const other = (value: string): HistoryEvent => event({ op: 'read', client: 'b', process: 'b1', value })
 
-  it('takes with it what was not durable, its own reads included', () => {
+  it('undoes its writes that were not durable, even those that it has read back', () => {
     const history = [event({ op: 'write', value: '11' }), event({ op: 'read', value: '11' }), lost(), other('00')]
     expect(findings(...history)).toEqual([])
   })
 
-  it('takes nothing with it that was durable', () => {
+  it('undoes no durable write', () => {
     expect(findings(event({ op: 'write', value: '11' }), writeback(), lost(), other('00'))).toEqual(['0 violation'])
     expect(findings(event({ op: 'write', value: '11' }), writeback(), lost(), other('11'))).toEqual([])
   })
 
-  it('may have made durable what it had sent', () => {
+  it('may have made the bytes durable that it had sent', () => {
     const history = [event({ op: 'write', value: '11' }), writeback('info'), lost()]
     expect(findings(...history, other('11'))).toEqual([])
     expect(findings(...history, other('00'))).toEqual([])
     expect(findings(...history, other('22'))).toEqual(['0 violation'])
   })
 
-  it('undoes only what came after its last durable version', () => {
+  it('undoes only writes after its last durable version', () => {
     const history = [event({ op: 'write', value: '11' }), writeback(), event({ op: 'write', value: '22' }), lost()]
     expect(findings(...history, other('11'))).toEqual([])
     expect(findings(...history, other('22'))).toEqual(['0 violation'])
   })
 
-  it('undoes nothing on other pages, nor of other sessions', () => {
+  it('undoes nothing on other pages or of other sessions', () => {
     const there = event({ op: 'write', offset: PAGE, value: '11' })
     expect(findings(there, lost(), event({ op: 'read', process: 'b1', offset: PAGE, value: '00' }))).toEqual([
       '1 violation'
@@ -180,7 +180,7 @@ describe('a lost session', () => {
     expect(findings(mine, lost(), other('00'))).toEqual(['0 violation'])
   })
 
-  it('may have made durable only what it wrote before the bytes left, and that shows from then on', () => {
+  it('may have made durable only writes from before the bytes left, which then stay visible', () => {
     const history = [
       event({ op: 'write', value: '11' }),
       writeback('info'),
@@ -191,7 +191,7 @@ describe('a lost session', () => {
     expect(findings(...history, other('00'), other('11'))).toEqual(['0 violation'])
   })
 
-  it('takes nothing with it that it had flushed', () => {
+  it('undoes nothing that it had flushed', () => {
     const after = (sync: Partial<HistoryEvent>): string[] =>
       findings(event({ op: 'write', value: '11' }), event({ op: 'sync', ...sync }), lost(), other('00'))
     expect(after({})).toEqual(['0 violation'])
@@ -200,7 +200,7 @@ describe('a lost session', () => {
     expect(after({ status: 'fail' })).toEqual([])
   })
 
-  it('may have made durable what happened under a pin, where nobody came between', () => {
+  it('may have made the writes under a pin durable, if no other session came between', () => {
     const pin = event({ op: 'exchange', length: 1, from: '00', to: '11' })
     const under = event({ op: 'writeback', length: PAGE, status: 'info', call: pin.call })
     const history = [pin, under, lost()]
@@ -210,7 +210,7 @@ describe('a lost session', () => {
     expect(findings(between, ...history, other('11'))).toEqual(['0 violation'])
   })
 
-  it('read what everybody could, before the first write that it took with it', () => {
+  it('read what all sessions could read before the first write that it lost', () => {
     const read = (value: string): HistoryEvent => event({ op: 'read', value })
     const [seen, unseen] = ['11', '22'].map((value) => [
       event({ op: 'write', client: 'b', process: 'b1', value: '11' }),
@@ -225,7 +225,7 @@ describe('a lost session', () => {
     expect(findings(read('22'), lost())).toEqual(['0 violation'])
   })
 
-  it('may have read anything from the call of that write on, also of one that failed in the middle', () => {
+  it('may have read anything from the call of that write on, even if the write failed in the middle', () => {
     const during = (status: 'ok' | 'info'): HistoryEvent[] => {
       const write = event({ op: 'write', value: '33', status })
       return [write, event({ op: 'read', value: '33', call: write.call, return: write.return }), lost()]
@@ -236,14 +236,14 @@ describe('a lost session', () => {
     expect(findings(refused, event({ op: 'read', value: '33' }), lost())).toEqual(['0 violation'])
   })
 
-  it('is judged rightly in every order of reads, writes and writebacks: what others could see counts, and nothing else', () => {
+  it('is judged in every order of reads, writes and writebacks by what others could see', () => {
     const step = fc.constantFrom('read', 'write', 'flush', 'read of another', 'write of another')
     fc.assert(
       fc.property(fc.array(step, { maxLength: 12 }), fc.nat(), (steps, pick) => {
         const { history, counting } = played(steps)
         expect(findings(...history)).toEqual([])
         if (counting.length === 0) return
-        // Nobody has ever written this.
+        // No operation has written this.
         const wrong = counting[pick % counting.length]
         expect(findings(...history.map((each) => (each === wrong ? { ...each, value: 'ff' } : each)))).toEqual([
           '0 violation'
@@ -252,8 +252,8 @@ describe('a lost session', () => {
     )
   })
 
-  it('must not have read its own bytes back if somebody else has seen others', () => {
-    // What it read before its bytes were durable counts when they became durable.
+  it('must not have read back bytes of its own if another session has seen different ones', () => {
+    // Its early reads count once the bytes that they saw are durable.
     const history = [event({ op: 'write', value: '11' }), event({ op: 'read', value: '22' }), writeback(), lost()]
     expect(findings(...history)).toEqual(['0 violation'])
   })
@@ -262,18 +262,18 @@ describe('a lost session', () => {
 describe('sizes', () => {
   const size = (offset: number): HistoryEvent => event({ op: 'size', offset })
 
-  it('are not changed by zeros that are written up to the end', () => {
+  it('do not change when zeros are written up to the end', () => {
     expect(findings(event({ op: 'write', offset: 98, length: 4, value: '0000' }), size(100))).toEqual([])
   })
 
-  it('are not larger than where nothing was read', () => {
+  it('are not larger than the offset at which a read found nothing', () => {
     expect(findings(size(100), event({ op: 'read', offset: 100, length: 4, value: '' }))).toEqual([])
     expect(findings(size(100), event({ op: 'read', offset: 99, length: 4, value: '' }))).toEqual([
       'undefined violation'
     ])
   })
 
-  it('grow again by a write that a truncation has overtaken', () => {
+  it('grow again by a write that a truncation overtook', () => {
     const write = { op: 'write', offset: 100, value: '11' } as const
     const sizes = [
       event({ op: 'size', offset: 101, call: 1000, return: 1001 }),
@@ -294,7 +294,7 @@ describe('sizes', () => {
     expect(findings(event({ op: 'truncate', offset: 7 }), size(100))).toEqual(['undefined violation'])
   })
 
-  it('show in where reads end', () => {
+  it('show in the ends of reads', () => {
     const cut = event({ op: 'truncate', offset: 3 })
     expect(findings(cut, event({ op: 'read', offset: 0, length: 8, value: '000000' }))).toEqual([])
     expect(findings(cut, event({ op: 'read', offset: 0, length: 8, value: '0000' }))).toEqual(['undefined violation'])
@@ -315,7 +315,7 @@ describe('a history that cannot be decided', () => {
 })
 
 describe('the format', () => {
-  it('is one event a line', () => {
+  it('has one event per line', () => {
     const history = [event({ op: 'write', value: '11' }), event({ op: 'sync' })]
     expect(parseHistory(history.map((each) => `${JSON.stringify(each)}\n`).join('\n'))).toEqual(history)
   })

@@ -11,7 +11,7 @@ const root = join(import.meta.dirname, '../..')
 const SKIPPED = new Set(['node_modules', 'dist', '.git', 'fixtures'])
 const READ = /\.(md|json|[cm]?[jt]s|ya?ml|sh)$/
 
-/** Commands that look a package up in the registry by its bare name, and run or install it. */
+/** Commands that look up a package in the registry by its bare name, and run or install it. */
 const RUNNER = String.raw`(?:npx|pnpx|bunx|npm (?:exec|x|i|install|add)|pnpm (?:dlx|exec|add)|yarn (?:dlx|add|exec))`
 const UNSAFE = new RegExp(String.raw`\b${RUNNER}(?:\s+-{1,2}\S*)*\s+(?:@quire/[\w-]+|quire)(?![\w/-])`)
 
@@ -24,7 +24,7 @@ async function* textsIn(folder: string): AsyncGenerator<string> {
   }
 }
 
-/** Runs a script of sh where no package registry but `registry` can be asked. */
+/** Runs a shell script that can ask no package registry but `registry`. */
 async function sh(script: string, cwd: string, registry: string, cache: string): Promise<number | null> {
   const env = {
     ...process.env,
@@ -44,7 +44,7 @@ describe.each(['bench/dist/main.js', 'bench/dist/history-main.js', 'sim/dist/mai
     const run = (...args: string[]) =>
       spawnSync(process.execPath, [join(root, 'test', file), ...args], { encoding: 'utf8' })
 
-    it('prints its usage on stdout when it is asked to, and on stderr for an option that it does not have', () => {
+    it('prints its usage on stdout if asked, and on stderr for an unknown option', () => {
       const usage = expect.stringMatching(/^usage: pnpm \w+ [^]*--/) as string
       expect(run('--help')).toMatchObject({ status: 0, stdout: usage, stderr: '' })
       expect(run('--no-such-option')).toMatchObject({ status: 2, stdout: '', stderr: usage })
@@ -53,7 +53,7 @@ describe.each(['bench/dist/main.js', 'bench/dist/history-main.js', 'sim/dist/mai
 )
 
 describe('the command quire', () => {
-  it('is run by a package runner in no document, help text, example or comment', async () => {
+  it('is never run by a package runner in documents, help texts, examples or comments', async () => {
     for (const unsafe of [
       'npx quire dev',
       'npx --no-install quire',
@@ -72,7 +72,7 @@ describe('the command quire', () => {
     expect(found).toEqual([])
   })
 
-  it('is run in the README by its path, which works in the checkout and never asks the registry elsewhere', async () => {
+  it('is run by its path in the README, which works in the checkout and never asks a registry elsewhere', async () => {
     const readme = await readFile(join(root, 'README.md'), 'utf8')
     const alias = /^alias quire=.*$/m.exec(readme)?.[0]
     expect(alias).toBeDefined()
@@ -85,7 +85,7 @@ describe('the command quire', () => {
     const url = `http://127.0.0.1:${(registry.address() as AddressInfo).port}/`
     const elsewhere = await mkdtemp(join(tmpdir(), 'quire-elsewhere-'))
     try {
-      // A shell reads aliases when it reads a line: the alias needs a line of its own.
+      // A shell reads aliases when it reads a line, so the alias needs a line of its own.
       expect(await sh(`${alias}\nquire --version`, root, url, elsewhere)).toBe(0)
       expect(await sh(`${alias}\ncd "${elsewhere}"\nquire --version`, root, url, elsewhere)).toBe(0)
       expect(await sh(`${alias}\nquire --version`, elsewhere, url, elsewhere)).toBe(127)

@@ -19,7 +19,7 @@ async function sources(folder: string): Promise<string[]> {
   return names.filter((name) => /\.[cm]?[jt]s$/.test(name)).map((name) => join(folder, name))
 }
 
-/** The module names that a file imports or re-exports; `typeOnly` where the statement vanishes in the build. */
+/** Returns the names of the modules that a file imports or re-exports. `typeOnly` statements vanish in the build. */
 function importsOf(text: string): { name: string; typeOnly: boolean }[] {
   const found = []
   const statement = /^\s*(?:import|export)\s+(type\s)?(?:[\w*{][^'"`;]*?\sfrom\s+)?(['"])([^'"]+)\2/gm

@@ -98,7 +98,7 @@ describe('packages/net/tsconfig.portable.json', () => {
     expect(loaded.filter((file) => /@types[/+]|lib\.dom\.d|undici-types/.test(file))).toEqual([])
   })
 
-  it('refuses what only Node or only a page has, and takes what both have', async () => {
+  it('refuses the globals that only Node or only a page has, and accepts those of both', async () => {
     const errors = await compileUnder(config)
     for (const name of ['Buffer', 'process', 'window', 'node:fs']) {
       expect(errors).toMatch(new RegExp(`impure.ts.*'${name}'`))

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
-// The built program: a worker loads it, and patches what it loads.
+// Use the built program, because a worker loads it and patches the modules that it loads.
 import { CLUSTER_SUITE } from './dist/cluster/mutants.js'
 import type { Mutant } from './dist/mutants/mutant.js'
 import { runMutant } from './dist/mutants/run.js'
@@ -22,14 +22,14 @@ function mutantOf(name: string): Mutant {
   return found
 }
 
-describe('the cluster simulation notices that a rule is missing', { timeout: 60_000 }, () => {
+describe('the cluster simulation catches a missing rule', { timeout: 60_000 }, () => {
   it.each(SOME)('%s', async (name) => {
     const { caught, error } = await runMutant(CLUSTER_SUITE, { mutant: mutantOf(name), from: 1, seeds: 40 })
     expect(error).toBeUndefined()
     expect(caught).toBeDefined()
   })
 
-  it('and each patch has its one place in what is built', async () => {
+  it('and each patch fits exactly one place in the built packages', async () => {
     for (const { name, and = [], ...change } of CLUSTER_SUITE.mutants) {
       for (const { file, find } of [change, ...and]) {
         const source = await readFile(new URL(`../../${CLUSTER_SUITE.root}${file}`, import.meta.url), 'utf8')
@@ -38,7 +38,7 @@ describe('the cluster simulation notices that a rule is missing', { timeout: 60_
     }
   })
 
-  it('whose names are their own', () => {
+  it('and no two mutants share a name', () => {
     const names = CLUSTER_SUITE.mutants.map(({ name }) => name)
     expect(new Set(names).size).toBe(names.length)
   })

@@ -6,10 +6,10 @@ import { expectSound } from './cluster-support.js'
 
 const SEEDS = 24
 
-describe('the whole of Quire in a simulation', { timeout: 120_000 }, () => {
-  it('keeps every promise under crashes, partitions, stalls and broken streams, and every history is linearizable', async () => {
+describe('Quire on simulated machines', { timeout: 120_000 }, () => {
+  it('keeps all guarantees, with linearizable histories, under crashes, partitions, stalls and broken streams', async () => {
     const coverage = await expectSound(1, SEEDS)
-    // Half of what a run of the command must meet, for these few seeds; of what is rare, nothing can be said.
+    // Expect half of the command's floors. These few seeds tell nothing of rare cases.
     for (const [met, floor] of FLOORS) {
       const least = (floor * SEEDS) / 1000 / 2
       if (least >= 10) expect(coverage.get(met), met).toBeGreaterThan(least)
@@ -17,7 +17,7 @@ describe('the whole of Quire in a simulation', { timeout: 120_000 }, () => {
     for (const [met, floor] of PER_SEED) expect(coverage.get(met) / SEEDS, met).toBeGreaterThan(floor / 2)
   })
 
-  it('does the same again with the same seed', async () => {
+  it('behaves the same for the same seed', async () => {
     const first = await simulate({ seed: 11 })
     const second = await simulate({ seed: 11 })
     expect(second.hash).toBe(first.hash)
@@ -27,7 +27,7 @@ describe('the whole of Quire in a simulation', { timeout: 120_000 }, () => {
     expect(other.hash).not.toBe(first.hash)
   })
 
-  it('runs a seed without some of its faults, or with some alone', async () => {
+  it('runs a seed without some of its faults, or with only some of them', async () => {
     const { injected } = await simulate({ seed: 11 })
     expect(injected.length).toBeGreaterThan(3)
     const some = await simulate({ seed: 11, only: new Set([2, 3]) })

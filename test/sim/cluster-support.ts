@@ -3,7 +3,7 @@ import type { Settings } from './src/cluster/settings.js'
 import { simulate } from './src/cluster/simulation.js'
 import { Coverage } from './src/coverage.js'
 
-/** Runs seeds of the cluster simulation that must hold, and returns what they met. */
+/** Runs seeds of the cluster simulation, expects all of them to pass, and returns their coverage. */
 export async function expectSound(
   from: number,
   count: number,

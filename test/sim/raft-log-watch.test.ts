@@ -1,4 +1,4 @@
-/** What the Raft simulation's checks of logs allow, and what they refuse: each with the fewest writes that show it. */
+/** What LogWatch allows and what it refuses, each with the fewest writes that show it. */
 import type { RaftMessageOf } from '@quire/protocol'
 import { createMemoryLog, type Entry, type LogWrite, type RaftLog } from '@quire/raft'
 import { describe, expect, it } from 'vitest'
@@ -12,7 +12,7 @@ const entry = (index: number, term: number): Entry => ({
   data: Uint8Array.of(index, term)
 })
 
-/** A write in `term` of entries from `first` on, by their terms. */
+/** A write in `term` of entries from `first` on, given by their terms. */
 const write = (term: number, first = 1, terms: readonly number[] = []): LogWrite => ({
   hardState: { term, vote: undefined, commit: 0 },
   entries: terms.map((each, i) => entry(first + i, each))
@@ -37,13 +37,13 @@ class Follower {
     return this
   }
 
-  /** Storage has room for nothing but the hard state. */
+  /** Storage has room only for the hard state. */
   giveBack(handedIn: LogWrite): this {
     this.watch.durable('n', this.watched, this.handIn(handedIn), { ...handedIn, entries: [] })
     return this
   }
 
-  /** Entries 1 and 2 are found to be committed: others have them. */
+  /** Entries 1 and 2 are found committed, because other nodes have them. */
   commit(inTerm: number): this {
     for (const [index, term] of [
       [1, 1],
@@ -58,26 +58,26 @@ class Follower {
   }
 }
 
-describe('leader completeness, at a follower', () => {
-  it('a node that has not heard of the term of a commit drops the entry for an earlier leader (seed 2026300285)', () => {
+describe('a follower, by leader completeness,', () => {
+  it('may drop a committed entry for an earlier leader before it hears of the term of the commit (seed 2026300285)', () => {
     const follower = new Follower().commit(6).flush(write(5, 2, [5]))
     expect(follower.terms).toEqual([1, 5])
     // The leader of term 6 sends the committed entry once more.
     expect(follower.flush(write(6, 2, [4, 6])).terms).toEqual([1, 4, 6])
   })
 
-  it('a node hears in one turn from the earlier leader and from the later one, and its write has the later term', () => {
+  it('may drop it in one write for both leaders, which has the later term', () => {
     expect(new Follower().commit(6).flush(write(6, 2, [5])).terms).toEqual([1, 5])
   })
 
-  it.each([6, 7])('a node that was in term %i drops nothing that is committed in term 6', (term) => {
+  it.each([6, 7])('that was in term %i must not drop an entry that is committed in term 6', (term) => {
     const follower = new Follower().flush(write(term)).commit(6)
     expect(() => follower.flush(write(term, 2, [5]))).toThrow(
       `leader completeness: n, which was in term ${term}, drops entry 2, committed in term 6`
     )
   })
 
-  it('a term counts from when it is handed in: an acknowledgement in that term may leave before the cut is durable', () => {
+  it('is in a term from when it hands the term to its log, because an acknowledgment may leave before the cut is durable', () => {
     const follower = new Follower().commit(6)
     const before = follower.handIn(write(6))
     const cut = follower.handIn(write(6, 2, [5]))
@@ -88,7 +88,7 @@ describe('leader completeness, at a follower', () => {
   it.each([
     [4, undefined],
     [6, 'leader completeness: n, which was in term 6, drops entry 2, committed in term 6']
-  ])('a cut that a crash made durable counts, after term %i', async (term, refusal) => {
+  ])('is judged by a cut that a crash made durable, too, after term %i', async (term, refusal) => {
     const follower = new Follower().commit(6)
     const log = createMemoryLog()
     await log.append(write(4, 1, [1, 4]))
@@ -104,8 +104,8 @@ describe('leader completeness, at a follower', () => {
   })
 })
 
-describe('what storage gave back', () => {
-  it('cuts when it is handed in once more, by the term in which the node took it', () => {
+describe('entries that storage gave back', () => {
+  it('cut when they are handed in again, judged by the term in which the node took them', () => {
     const follower = new Follower()
       .commit(6)
       .giveBack(write(5, 2, [5]))
@@ -114,7 +114,7 @@ describe('what storage gave back', () => {
     expect(follower.flush(write(6, 2, [5])).terms).toEqual([1, 5])
   })
 
-  it('does not excuse a later cut, once it is handed in', () => {
+  it('do not excuse a later cut once they are handed in again', () => {
     const follower = new Follower()
       .giveBack(write(5, 3, [5]))
       .flush(write(6))
@@ -123,7 +123,7 @@ describe('what storage gave back', () => {
     expect(() => follower.flush(write(6, 2, [5]))).toThrow(/leader completeness/)
   })
 
-  it('was in the log: the suffix that it cut is written again, when a later leader sends it', () => {
+  it('were in the log, so a suffix that they cut may be written again for a later leader', () => {
     const follower = new Follower()
       .commit(6)
       .giveBack(write(5, 2, [5]))
@@ -134,7 +134,7 @@ describe('what storage gave back', () => {
     )
   })
 
-  it('stays known when it is given back twice, with the writes behind it', () => {
+  it('stay known when they are given back twice, with the writes behind them', () => {
     const follower = new Follower().commit(6)
     const first = follower.handIn(write(5, 2, [5]))
     const behind = follower.handIn(write(5, 3, [5]))
@@ -145,7 +145,7 @@ describe('what storage gave back', () => {
     expect(follower.flush(write(6, 2, [4, 6])).terms).toEqual([1, 4, 6])
   })
 
-  it('is where the log of a new leader ends, whatever its disk has behind it', () => {
+  it('end the log of a new leader, whatever its disk has behind them', () => {
     const follower = new Follower().giveBack(write(5, 2, [5]))
     expect(follower.flush(write(7, 2, [5, 7]), true).terms).toEqual([1, 5, 7])
     expect(() => new Follower().flush(write(7, 2, [5, 7]), true)).toThrow(
@@ -154,13 +154,13 @@ describe('what storage gave back', () => {
   })
 })
 
-describe('leader completeness, at a leader', () => {
+describe('a leader, by leader completeness,', () => {
   const append = (term: number, prevTerm: number, terms: readonly number[]): RaftMessageOf<'append'> => {
     const entries = [...write(term, 2, terms).entries]
     return { type: 'append', term, prevIndex: 1, prevTerm, commit: 0, entries }
   }
 
-  it.each([6, 7])('a leader of term %i sends nothing else than what is committed in term 6', (term) => {
+  it.each([6, 7])('of term %i sends no other entry in place of one that is committed in term 6', (term) => {
     const { watch } = new Follower().commit(6)
     watch.sent('n', append(term, 1, [4, 6]))
     expect(() => watch.sent('n', append(term, 1, [5]))).toThrow(
@@ -169,7 +169,7 @@ describe('leader completeness, at a leader', () => {
     expect(() => watch.sent('n', append(term, 2, []))).toThrow(/sends entry 1 of term 2/)
   })
 
-  it('a leader of an earlier term may not know of it', () => {
+  it('of an earlier term may send another entry, because it may not know of the commit', () => {
     new Follower().commit(6).watch.sent('n', append(5, 1, [5]))
   })
 })

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
-// The built program: a worker loads it, and patches what it loads.
+// Use the built program, because a worker loads it and patches the modules that it loads.
 import type { Mutant } from './dist/mutants/mutant.js'
 import { runMutant } from './dist/mutants/run.js'
 import { MUTANTS } from './dist/raft/mutants.js'
@@ -24,20 +24,20 @@ function mutantOf(name: string): Mutant {
   return found
 }
 
-describe('the Raft simulation notices that a rule is missing', { timeout: 60_000 }, () => {
+describe('the Raft simulation catches a missing rule', { timeout: 60_000 }, () => {
   it.each(SOME)('%s', async (name) => {
     const { caught, error } = await runMutant(RAFT_SUITE, { mutant: mutantOf(name), from: 1, seeds: 100 })
     expect(error).toBeUndefined()
     expect(caught).toBeDefined()
   })
 
-  it('and refuses a patch whose place is not there once', async () => {
+  it('and refuses a patch that does not fit exactly one place', async () => {
     const mutant = { ...mutantOf('a learner is counted'), find: 'no such place' }
     const { error } = await runMutant(RAFT_SUITE, { mutant, from: 1, seeds: 1 })
     expect(error).toMatch(/0 times, not once/)
   })
 
-  it('and each patch has its one place in what is built', async () => {
+  it('and each patch fits exactly one place in the built packages', async () => {
     for (const { name, and = [], ...change } of MUTANTS) {
       for (const { file, find } of [change, ...and]) {
         const source = await readFile(new URL(`../../${RAFT_SUITE.root}${file}`, import.meta.url), 'utf8')
@@ -46,7 +46,7 @@ describe('the Raft simulation notices that a rule is missing', { timeout: 60_000
     }
   })
 
-  it('whose names are their own', () => {
+  it('and no two mutants share a name', () => {
     expect(new Set(MUTANTS.map(({ name }) => name)).size).toBe(MUTANTS.length)
   })
 })

@@ -8,10 +8,10 @@ import { expectSoundRaft } from './raft-support.js'
 
 type Sabotaged = Parameters<Sabotage>[0]
 
-describe('Raft in a simulation', { timeout: 60_000 }, () => {
-  it('keeps every promise under crashes, partitions, bad disks and changes of its members, in 150 seeds', async () => {
+describe('Raft on simulated machines', { timeout: 60_000 }, () => {
+  it('keeps all guarantees in 150 seeds of crashes, partitions, bad disks and membership changes', async () => {
     const coverage = await expectSoundRaft(1, 150)
-    // Half of what a run of the command must meet, for these few seeds.
+    // Expect half of the command's floors from these few seeds.
     for (const [met, floor] of FLOORS) expect(coverage.get(met), met).toBeGreaterThan((floor * 150) / 1000 / 2)
     for (const met of ['damage found: CorruptionError', 'wiped nodes that are voters again', 'joint configurations']) {
       expect(coverage.get(met), met).toBeGreaterThan(0)
@@ -30,7 +30,7 @@ describe('Raft in a simulation', { timeout: 60_000 }, () => {
     }
   })
 
-  it('40 a replica whose state hash differs is found and named', async () => {
+  it('40 a replica with a different state hash is found and named', async () => {
     const { failure } = await simulateRaft({ seed: 3, sabotage: ({ node, index }) => node === 'n2' && index === 9 })
     expect(failure?.message).toMatch(/^applied sequences are prefixes: n\d differs from others after entry (9|\d\d+)$/)
   })
@@ -41,7 +41,7 @@ describe('Raft in a simulation', { timeout: 60_000 }, () => {
 })
 
 describe('the Raft simulator', { timeout: 60_000 }, () => {
-  it('does the same again with the same seed', async () => {
+  it('behaves the same for the same seed', async () => {
     const first = await simulateRaft({ seed: 7 })
     const second = await simulateRaft({ seed: 7 })
     expect(first.events).toBeGreaterThan(500)
@@ -53,7 +53,7 @@ describe('the Raft simulator', { timeout: 60_000 }, () => {
     expect(other.hash).not.toBe(first.hash)
   })
 
-  it('leaves out what it is told to, and all others stay what they are', async () => {
+  it('leaves out given faults without changing the others', async () => {
     const whole = await simulateRaft({ seed: 7 })
     const [first, second, ...rest] = whole.injected
     expect(first).toEqual({ number: 0, kind: 'noise' })
@@ -65,7 +65,7 @@ describe('the Raft simulator', { timeout: 60_000 }, () => {
   })
 
   it('finds the fewest faults that make a seed fail', async () => {
-    // After its second restart n2 goes wrong; without faults there is one at most.
+    // n2 fails after its second restart. Without faults it restarts at most once.
     const init = { seed: 12, sabotage: ({ node, life }: Sabotaged) => node === 'n2' && life === 3 }
     const { needed, all } = await minimize((selection) => simulateRaft({ ...init, ...selection }))
     expect(all).toBeGreaterThan(5)

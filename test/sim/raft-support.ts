@@ -3,7 +3,7 @@ import { Coverage } from './src/coverage.js'
 import type { RaftSettings } from './src/raft/settings.js'
 import { simulateRaft } from './src/raft/simulation.js'
 
-/** Runs seeds of the Raft simulation that must hold, and returns what they met. */
+/** Runs seeds of the Raft simulation, expects all of them to pass, and returns their coverage. */
 export async function expectSoundRaft(
   from: number,
   count: number,

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest'
 import { withThinLines } from './src/cluster/settings.js'
 import { expectSound } from './cluster-support.js'
 
-it('on a thin line that carries keep-alives nobody loses a session, and no keep-alive waits long behind page bytes', async () => {
+it('on thin lines no client loses its session, and no keep-alive waits long behind page bytes', async () => {
   const coverage = await expectSound(1, 6, withThinLines)
   expect(coverage.get('control frames that waited on thin lines')).toBeGreaterThan(600)
   expect(coverage.get('expiries')).toBe(0)

@@ -67,7 +67,7 @@ describe('a vote', () => {
     expect(() => ask(voter)).toThrow(/^only an up-to-date candidate is elected/)
   })
 
-  it('counts entries out that a leader has cut, even if a full disk still has them (raft seed 2026724946)', () => {
+  it('ignores entries that a leader has cut, even if a full disk still has them (raft seed 2026724946)', () => {
     const voter = node('n3', { disk: [1, 3], term: 6, lastIndex: 1, vote: 'n2' })
     expect(() => ask(voter)).not.toThrow()
   })

@@ -1,4 +1,4 @@
-/** A TCP proxy that puts its target far away: each byte takes half a round trip, either way. */
+/** A TCP proxy that puts its target far away: each byte takes half a round trip in either direction. */
 import { once } from 'node:events'
 import net, { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 
@@ -10,8 +10,8 @@ export interface Target {
 export interface DelayProxyInit {
   readonly roundTripMs: number
   /**
-   * Where a connection leads that came from this port. Asked when the connection is there, so that the proxy can be there
-   * before its target; without a target it hangs up.
+   * Returns the target of a connection that came from this port. The proxy asks only once the connection exists, so it
+   * can start before its target. Without a target it hangs up.
    */
   readonly target: (fromPort: number) => Target | undefined | Promise<Target | undefined>
 }
@@ -21,11 +21,11 @@ export interface DelayProxy extends AsyncDisposable {
   readonly port: number
   /** Connections that were made so far. */
   readonly connections: number
-  /** For what arrives from now on. */
+  /** Applies to bytes that arrive from now on. */
   roundTripMs: number
 }
 
-/** Bytes on their way in one direction, at most; beyond that the sender waits, as it does for TCP's window. */
+/** The most bytes in flight in one direction. Beyond that the sender waits, as it does for TCP's window. */
 const MAX_BYTES_IN_FLIGHT = 16 * 1024 * 1024
 
 export async function startDelayProxy(init: DelayProxyInit): Promise<DelayProxy> {
@@ -39,7 +39,7 @@ class Proxy implements DelayProxy {
   roundTripMs: number
   private readonly sockets = new Set<Socket>()
   private readonly server: Server
-  /** Its own connections are as near as they are. */
+  /** The proxy's own connections stay as near as they are. */
   private readonly connect = net.connect
 
   constructor(private readonly init: DelayProxyInit) {
@@ -63,7 +63,7 @@ class Proxy implements DelayProxy {
   }
 
   private async accept(near: Socket): Promise<void> {
-    // The dialer takes itself for connected already. TCP's own handshake would have taken a round trip.
+    // The dialer believes that it is connected already. TCP's own handshake would have taken a round trip.
     const notBefore = performance.now() + this.roundTripMs
     near.on('error', () => near.destroy())
     const target = await this.init.target(near.remotePort!)
@@ -74,14 +74,14 @@ class Proxy implements DelayProxy {
     this.relay(far, near, 0)
   }
 
-  /** Carries bytes, and the end, from one socket to the other; nothing leaves before `notBefore`. */
+  /** Carries bytes, and the end, from one socket to the other. Nothing leaves before `notBefore`. */
   private relay(from: Socket, to: Socket, notBefore: number): void {
     let inFlight = 0
     let lastDue = notBefore
     const later = (deliver: () => void): void => {
-      // Timers of equal length run in order, but the length may change.
+      // Timers of equal length fire in order, but the length may change.
       lastDue = Math.max(lastDue, notBefore + this.roundTripMs / 2, performance.now() + this.roundTripMs / 2)
-      // Node cuts the fraction off, and may fire up to a millisecond early: nothing may arrive too soon.
+      // Node truncates the fraction, and may fire up to a millisecond early. Nothing may arrive too soon.
       setTimeout(deliver, Math.ceil(lastDue - performance.now()) + 1)
     }
     this.sockets.add(from)

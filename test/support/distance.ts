@@ -1,16 +1,16 @@
-/** Puts everybody whom this process dials far away, under whatever address. */
+/** Puts every remote that this process dials far away, under any address. */
 import { once } from 'node:events'
 import net, { type NetConnectOpts, type Socket, type TcpNetConnectOpts } from 'node:net'
 import { startDelayProxy, type Target } from './delay-proxy.js'
 
 export interface Distance extends AsyncDisposable {
-  /** For what is sent from now on. */
+  /** Applies to bytes that are sent from now on. */
   roundTripMs: number
-  /** From now on, what is dialed is near again; connections that are there stay as far as they are. */
+  /** New connections are near again. Existing ones stay as far as they are. */
   end(): void
 }
 
-/** For all that is dialed from now on by `net.connect`, as libp2p does. */
+/** Applies to everything that is dialed from now on by `net.connect`, as libp2p does. */
 export async function moveAway(roundTripMs: number): Promise<Distance> {
   const connect = net.connect
   const dialed = new Map<number, Promise<Target>>()
@@ -20,7 +20,7 @@ export async function moveAway(roundTripMs: number): Promise<Distance> {
     if (target === undefined) dialed.set(port, (target = new Promise((resolve) => arrivals.set(port, resolve))))
     return target
   }
-  // Both ends of the connection to the proxy are here, and either may hear of it first.
+  // Both ends of the connection to the proxy are in this process, and either may hear of it first.
   const proxy = await startDelayProxy({ roundTripMs, target: targetOf })
   const dial = (options: NetConnectOpts): Socket => {
     const { host = '127.0.0.1', port } = options as TcpNetConnectOpts

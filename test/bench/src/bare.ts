@@ -1,8 +1,8 @@
 /**
- * The rival: what libp2p itself takes to carry a request of 32 bytes and an answer of a page, over one long-lived stream with Noise and
- * Yamux, and nothing of Quire around it.
+ * The rival: the time that libp2p itself takes to carry a request of 32 bytes and an answer of a page over one
+ * long-lived stream with Noise and Yamux, without anything of Quire.
  */
-// Brings what libp2p needs on Node 20.
+// Adds what libp2p needs on Node 20.
 import { generatePrivateKey } from '@quire/net'
 import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
@@ -12,7 +12,9 @@ import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 
 const PROTOCOL = '/quire-bench/bare/1'
-/** A request names a number of bytes and a direction, and is answered with as many, or with one byte when they have come. */
+/**
+ * A request names a number of bytes and a direction. The answer has as many bytes, or one byte when they have arrived.
+ */
 const BULK_PROTOCOL = '/quire-bench/bulk/1'
 const BULK_REQUEST_BYTES = 8
 const BULK_CHUNK_BYTES = 65_536
@@ -21,7 +23,7 @@ const ANSWER_BYTES = 4096
 
 export interface Bare {
   roundTrip(): Promise<void>
-  /** So many bytes, one way. */
+  /** Carries so many bytes in one direction. */
   receive(bytes: number): Promise<void>
   send(bytes: number): Promise<void>
   close(): Promise<void>
@@ -109,7 +111,7 @@ async function push(stream: Stream, bytes: number): Promise<void> {
   }
 }
 
-/** Calls `whole` for every `length` bytes that have come. */
+/** Calls `whole` for every `length` bytes that have arrived. */
 function onBytes(stream: Stream, length: number, whole: () => void): void {
   let received = 0
   stream.addEventListener('message', ({ data }) => {

@@ -1,4 +1,7 @@
-/** Much at once: a file that is read in order, and dirty pages that are flushed, in turn with the same bytes on a bare stream. */
+/**
+ * Bulk transfers: a file that is read in order, and dirty pages that are flushed, each in turn with the same bytes on a
+ * bare stream.
+ */
 import { createDsmClient } from '@quire/dsm-client'
 import type { Bare } from './bare.js'
 
@@ -6,12 +9,12 @@ export interface BulkAsk {
   readonly peers: readonly string[]
   readonly path: string
   readonly direction: 'read' | 'flush'
-  /** Whole ranges. */
+  /** Bytes of a whole range. */
   readonly bytes: number
   readonly rangeBytes: number
   readonly rounds: number
 }
-/** In MB/s, one figure a round. */
+/** In MB/s, one figure per round. */
 export interface BulkAnswer {
   readonly quire: readonly number[]
   readonly bare: readonly number[]
@@ -22,7 +25,7 @@ export async function bulk(bare: Bare, ask: BulkAsk): Promise<BulkAnswer> {
   if (direction === 'read') await flush(ask, 1)
   const quire: number[] = []
   const rival: number[] = []
-  // The first round warms both up and is not counted.
+  // The first round warms both up, and does not count.
   for (let round = 0; round <= rounds; round++) {
     const own = direction === 'read' ? await read(ask) : await flush(ask, round)
     const begin = performance.now()
@@ -35,7 +38,9 @@ export async function bulk(bare: Bare, ask: BulkAsk): Promise<BulkAnswer> {
   return { quire, bare: rival }
 }
 
-/** A new client has no page. Returns the milliseconds that the reads take, from the first on its connection. */
+/**
+ * Returns the milliseconds that the reads take, from the first on the client's connection. A new client has no page.
+ */
 async function read({ peers, path, bytes, rangeBytes }: BulkAsk): Promise<number> {
   const client = await createDsmClient({ peers, cacheBytes: 2 * bytes })
   const file = await client.open(path)
@@ -46,12 +51,12 @@ async function read({ peers, path, bytes, rangeBytes }: BulkAsk): Promise<number
   return ms
 }
 
-/** Returns the milliseconds that the flush takes; the faults that make the pages dirty are not counted. */
+/** Returns the milliseconds that the flush takes, without the faults that make the pages dirty. */
 async function flush({ peers, path, bytes, rangeBytes }: BulkAsk, fill: number): Promise<number> {
   const client = await createDsmClient({ peers, cacheBytes: 2 * bytes })
   const file = await client.open(path, { create: true, size: bytes })
   const mapping = await file.mmap()
-  // No page is all zeros: those do not travel.
+  // A page of zeros would not travel, so no page is all zeros.
   const range = new Uint8Array(rangeBytes).map((_, at) => at * 31 + fill + 1)
   for (let at = 0; at < bytes; at += rangeBytes) await mapping.write(at, range)
   const begin = performance.now()

@@ -1,6 +1,6 @@
 /**
- * `pnpm history`: clients in processes of their own run random programs on one file of a real cluster, whose leader is killed again and again. What they
- * did goes to a file in the history format of the API, and the checker judges it.
+ * `pnpm history`: clients in processes of their own run random programs on one file of a real cluster, whose leader is
+ * killed again and again. The checker judges the recorded history, which goes to a file in the API's history format.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,6 +1,6 @@
 /**
- * `pnpm bench`: what a fault costs on a cluster of three peers on loopback, against a bare libp2p round trip of the same bytes. One JSON
- * object a line; docs/observability.md names the stages.
+ * `pnpm bench`: measures faults on a cluster of three peers on loopback, against a bare libp2p round trip of the same
+ * bytes. It prints one JSON object per line; docs/observability.md names the stages.
  */
 import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -41,7 +41,7 @@ interface World {
   readonly isSmoke: boolean
 }
 
-/** The part of an operation that each stage of the leader takes; a stage that an operation does not have takes 0. */
+/** The share of each stage of the leader in an operation; 0 for a stage that the operation does not have. */
 interface Split {
   readonly queue: string
   readonly commit?: string
@@ -77,7 +77,7 @@ async function faults(world: World, name: 'cold-read-fault' | 'first-write-fault
   const { workers, samples, warmUp } = world
   const count = samples + warmUp
   const isRead = name === 'cold-read-fault'
-  // Half of the file is for each, every page is touched once, in an order that no read-ahead guesses.
+  // Each operation gets half of the file, and touches every page once, in an order that no read-ahead guesses.
   const pages = shuffled(Array.from({ length: count }, (_, i) => (isRead ? i : count + i)))
   const answer = await workers[0].run('touch', { path: FILE, access: isRead ? 'read' : 'write', pages, warmUp })
   const split = isRead
@@ -88,7 +88,7 @@ async function faults(world: World, name: 'cold-read-fault' | 'first-write-fault
 
 async function handoffs({ workers, samples, warmUp }: World): Promise<Measured> {
   const rounds = Math.ceil(samples / 2) + warmUp
-  // Apart from the handoffs: what the wire takes at this moment, without them in its way.
+  // Measured apart from the handoffs: the time that the wire takes at this moment, without handoffs in its way.
   const quiet = { path: FILE, access: 'read', pages: Array.from({ length: 2 * warmUp }, () => 0), warmUp } as const
   const { bare } = await workers[0].run('touch', quiet)
   const begin = performance.now()
@@ -104,7 +104,7 @@ async function handoffs({ workers, samples, warmUp }: World): Promise<Measured> 
   }
 }
 
-/** Much at once, with the rate of a bare stream in the same run. */
+/** Bulk transfers, with the rate of a bare stream in the same run. */
 async function sequential(world: World, name: 'sequential-read' | 'sequential-flush'): Promise<Row[]> {
   const { cluster, workers, isSmoke } = world
   const { quire, bare } = await workers[0].run('bulk', {
@@ -204,7 +204,7 @@ async function main(): Promise<number> {
   }
 }
 
-/** Rejects when somebody wants the benchmark to end, or it takes too long. */
+/** Rejects when a signal ends the benchmark, or it takes too long. */
 function ended(): Promise<never> {
   return new Promise((_, reject) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {

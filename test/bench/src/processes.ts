@@ -21,7 +21,7 @@ export interface Cluster {
   put(local: string, path: string): Promise<void>
   /** The leader's stages. */
   stages(): Promise<readonly StageCounts[]>
-  /** SIGKILL to the leader, if there is one; then it is started again on what it had on disk. */
+  /** Kills the leader with SIGKILL, if there is one, and starts it again on its data directory. */
   killLeader(): Promise<boolean>
 }
 
@@ -44,9 +44,9 @@ export interface Worker {
   run<N extends TaskName>(task: N, ask: Tasks[N]['ask']): Promise<Tasks[N]['answer']>
 }
 
-/** `isQuiet`: peers will be killed, and what is said about that is no news. */
+/** `isQuiet`: peers will be killed, so drop what their log says of that. */
 export async function startCluster(dataDir: string, isQuiet = false): Promise<Cluster> {
-  // Its standard input is a pipe: when this process is gone, however it went, so are the peers.
+  // The cluster's standard input is a pipe, so its peers end with this process, however it ends.
   const dev = spawn(
     process.execPath,
     ['--import', TETHER, QUIRE, 'dev', '--json', '--peers', '3', '--data-dir', dataDir],
@@ -64,7 +64,7 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
   })
   const addresses = members.map(({ multiaddr }) => multiaddr)
   const peers = ['--peers', addresses.join(',')]
-  // It fails, with the same output, while there is no leader.
+  // The command fails, with the same output, while there is no leader.
   const quireStatus = (): Promise<string> =>
     quire('status', '--json').catch((error: { readonly stdout?: string }) => {
       if (error.stdout === undefined || error.stdout === '') throw error
@@ -98,7 +98,7 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
   }
 }
 
-/** Starts a peer that was killed; resolves with its process id when it listens. It fails while the old process is still there. */
+/** Starts a killed peer. Resolves with its process id when it listens, and fails while the old process still exists. */
 async function restart({ dataDir, key, multiaddr }: Peer): Promise<number> {
   const listen = multiaddr.replace(/\/p2p\/.*$/, '')
   const args = ['peer', '--json', '--log-level', 'error', '--data-dir', dataDir, '--key', key, '--listen', listen]
@@ -130,7 +130,7 @@ export function startWorker(): Worker {
         child.once('message', (report: Report) => {
           child.off('exit', onExit)
           if ('error' in report) reject(new Error(report.error))
-          // An answer that is undefined does not survive the channel.
+          // The channel drops an answer that is undefined.
           else resolve(report.answer as never)
         })
         child.send({ task, ask }, (error) => error !== null && reject(error))

@@ -1,4 +1,4 @@
-/** A random program on one shared file, in a process of its own, which records what it does. */
+/** A random program on one shared file, in a process of its own, which records its operations. */
 import { createWriteStream } from 'node:fs'
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -9,17 +9,17 @@ export interface ProgramAsk {
   readonly path: string
   readonly pages: number
   readonly seconds: number
-  /** Where the history goes. */
+  /** The file of the history. */
   readonly history: string
-  /** 1, 2, …: no two clients write the same bytes. */
+  /** 1, 2, …, so that no two clients write the same bytes. */
   readonly client: number
-  /** Milliseconds between operations, on average. */
+  /** Mean milliseconds between operations. */
   readonly pauseMs: number
 }
 
 export interface ProgramAnswer {
   readonly operations: number
-  /** By the error's name. */
+  /** Counts by the error's name. */
   readonly failed: Readonly<Record<string, number>>
 }
 
@@ -61,7 +61,7 @@ class Program {
       try {
         await this.step()
       } catch (error) {
-        // A program goes on; what it was refused is in the history.
+        // The program goes on. The history has the call that failed.
         if (!(error instanceof QuireError)) throw error
         failed[error.name] = (failed[error.name] ?? 0) + 1
         if (error.name === 'SessionExpiredError' || error.name === 'ClosedError') this.mapping = undefined
@@ -97,7 +97,7 @@ class Program {
     else await file.truncate(size)
   }
 
-  /** Bytes that nobody else writes. */
+  /** Returns bytes that no other write uses. */
   private unique(): Uint8Array {
     const bytes = new Uint8Array(8)
     new DataView(bytes.buffer).setUint32(0, ++this.next, true)

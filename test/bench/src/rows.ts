@@ -1,10 +1,10 @@
-/** What a benchmark gives: one figure a row. */
+/** The result of a benchmark: one figure per row. */
 export interface Row {
   readonly row: string
   readonly metric: string
   readonly unit: 'us' | '1/s' | 'MB/s'
   readonly value: number | null
-  /** The same figure of a bare libp2p round trip of the same bytes, taken in turn with it. */
+  /** The same figure of a bare libp2p round trip of the same bytes, measured in turn with it. */
   readonly rival: number | null
   readonly ratio: number | null
   readonly target: number | null
@@ -35,13 +35,13 @@ export function row(name: string, metric: string, value: number, rival?: number,
   }
 }
 
-/** NaN where there is none. */
+/** NaN if there is none. */
 export function percentile(samples: readonly number[], percent: number): number {
   const sorted = [...samples].sort((a, b) => a - b)
   return sorted[Math.max(0, Math.ceil((sorted.length * percent) / 100) - 1)] ?? NaN
 }
 
-/** What happened between two answers of the same peer. */
+/** Returns the difference between two answers of the same peer. */
 export function between(before: readonly StageCounts[], after: readonly StageCounts[], name: string) {
   const earlier = new Map(find(before, name).map(({ index, count }) => [index, count]))
   return find(after, name).map(({ index, count }) => ({ index, count: count - (earlier.get(index) ?? 0) }))

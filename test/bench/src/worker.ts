@@ -7,11 +7,11 @@ import { runProgram, type ProgramAnswer, type ProgramAsk } from './program.js'
 export interface Tasks {
   serve: { ask: undefined; answer: string }
   connect: { ask: { readonly peers: readonly string[]; readonly bare: string }; answer: undefined }
-  /** Each of the pages once, in turn with bare round trips. */
+  /** Accesses each page once, in turn with bare round trips. */
   touch: { ask: TouchAsk; answer: TouchAnswer }
   pingPong: { ask: PingPongAsk; answer: readonly number[] }
   bulk: { ask: BulkAsk; answer: BulkAnswer }
-  /** A random program, recorded. */
+  /** Runs a random program, and records it. */
   program: { ask: ProgramAsk; answer: ProgramAnswer }
 }
 
@@ -19,7 +19,7 @@ export interface TouchAsk {
   readonly path: string
   readonly access: 'read' | 'write'
   readonly pages: readonly number[]
-  /** So many of the first are not counted. */
+  /** The number of first operations that do not count. */
   readonly warmUp: number
 }
 /** In µs. */
@@ -62,7 +62,7 @@ async function touch({ path, access, pages, warmUp }: TouchAsk): Promise<TouchAn
   const answer = { page: [] as number[], bare: [] as number[] }
   for (const [at, page] of pages.entries()) {
     const isCounted = at >= warmUp
-    // In turn, and in turn who comes first: both meet the same moments of the machine.
+    // They take turns, and take turns at being first, so that both meet the same moments of the machine.
     const runs = [
       { samples: answer.page, run: () => one(page) },
       { samples: answer.bare, run: () => bare.roundTrip() }
@@ -78,8 +78,9 @@ async function touch({ path, access, pages, warmUp }: TouchAsk): Promise<TouchAn
 }
 
 /**
- * Two clients increment one word in turn. Each writes the time into the page; the other finds it there: the difference is what a handoff
- * takes, from one increment to the next, on the clock that all processes of a machine share.
+ * Two clients increment one word in turn. Each writes the time into the page, and the other reads it there. The
+ * difference is the time of a handoff from one increment to the next, on the clock that all processes of a machine
+ * share.
  */
 async function pingPong({ path, index, rounds, warmUp }: PingPongAsk): Promise<readonly number[]> {
   await using file = await client.open(path, { create: true, size: PAGE_BYTES })
@@ -93,7 +94,7 @@ async function pingPong({ path, index, rounds, warmUp }: PingPongAsk): Promise<r
   return samples
 }
 
-/** Undefined when it is the other's turn. */
+/** Undefined when it is the other client's turn. */
 async function increment(mapping: Mapping, index: number): Promise<number | undefined> {
   using page = await mapping.pin(0, 16, 'write')
   const view = new DataView(page.bytes.buffer, page.bytes.byteOffset)
@@ -123,7 +124,7 @@ function run(request: Request): Promise<unknown> {
   }
 }
 
-// Imported by the benchmark for its types, run as a process of its own.
+// The benchmark imports this module for its types, and runs it as a process.
 if (process.send !== undefined) {
   const report = (message: Report) => process.connected && process.send!(message)
   process.on('message', (request: Request) => {

@@ -1,4 +1,4 @@
-/** A cluster of real processes on loopback, as `quire dev` makes it, whose peers can be killed and started again. */
+/** A cluster of real processes on loopback, as `quire dev` makes it. Its peers can be killed and started again. */
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -18,13 +18,13 @@ export interface TestCluster extends AsyncDisposable {
   readonly peers: readonly PeerProcess[]
   readonly addresses: string[]
   client(init?: Partial<DsmClientInit>): Promise<DsmClient>
-  /** SIGKILL to these at once; resolves when they are gone. */
+  /** Kills these peers at once with SIGKILL. Resolves when they are gone. */
   kill(...peers: PeerProcess[]): Promise<void>
-  /** Starts killed peers from their data directories, where they listened before; resolves when they listen. */
+  /** Starts killed peers on their data directories and at their old addresses. Resolves when they listen. */
   restart(...peers: PeerProcess[]): Promise<void>
-  /** As `restart`, at another address. Resolves with what the process prints. */
+  /** Like `restart`, at another address. Resolves with the output of the process. */
   restartAt(peer: PeerProcess, listen: string): Promise<Running>
-  /** The peer that the others take for the leader. Waits until there is one. */
+  /** Returns the peer that the others believe leads. Waits until there is one. */
   leader(): Promise<PeerProcess>
 }
 
@@ -108,7 +108,7 @@ class Cluster implements TestCluster {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const { child } of this.restarted.values()) child.kill('SIGKILL')
-    // Peers first: a client that finds nobody to say good-bye to would wait for one.
+    // Ends the peers first: a client that finds no peer to close its session would wait for one.
     const closing = this.clients.map((client) => client.close({ signal: AbortSignal.timeout(2000) }).catch(() => {}))
     await Promise.all(closing)
     if (this.dev.child.exitCode === null && this.dev.child.signalCode === null) {

@@ -1,4 +1,4 @@
-/** Peers in this process that are far from each other, and from whoever else dials them from here. */
+/** Peers in this process that are far from each other, and from everything that dials them from here. */
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer, type AddressInfo } from 'node:net'
@@ -12,14 +12,14 @@ export interface FarPeers extends AsyncDisposable {
   readonly peers: readonly Peer[]
   readonly addresses: readonly string[]
   readonly distance: Distance
-  /** The peer that leads, of the highest term. */
+  /** Returns the leader of the highest term. */
   leader(): Peer | undefined
 }
 
 export interface FarPeersInit {
   /** Of every link. */
   readonly roundTripMs: number
-  /** What the cluster is founded with; default: the default. */
+  /** The round trip that the cluster is founded with. */
   readonly configuredMs?: number
 }
 
@@ -43,7 +43,7 @@ export async function startFarPeers({ roundTripMs, configuredMs }: FarPeersInit)
       return leaders.sort((a, b) => b.status().term - a.status().term)[0]
     },
     async [Symbol.asyncDispose]() {
-      // Near again, so that leadership is handed on at once.
+      // Near again, so that leadership moves at once.
       distance.roundTripMs = 0
       await Promise.all(peers.map((peer) => peer.close()))
       await distance[Symbol.asyncDispose]()

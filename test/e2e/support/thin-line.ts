@@ -1,10 +1,13 @@
-/** TCP connections over one thin line: all of them share its rate, in each direction, and a buffer that blocks when it is full. */
+/**
+ * TCP connections over one thin line. All of them share its rate in each direction, and a buffer that blocks when it is
+ * full.
+ */
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 
 export interface LineInit {
   readonly bytesPerSecond: number
-  /** Of each direction. */
+  /** In each direction. */
   readonly bufferBytes: number
 }
 
@@ -64,12 +67,12 @@ export class ThinLine implements AsyncDisposable {
     }, TICK_MS)
   }
 
-  /** Bytes that have come to the near end. */
+  /** Bytes that have arrived at the near end. */
   get downBytes(): number {
     return this.down.carriedBytes
   }
 
-  /** A port of the near end that leads to this one on loopback. */
+  /** Opens a port of the near end that leads to this one on loopback. */
   async to(port: number): Promise<number> {
     const server = createServer((near) => {
       const far = connect(port, '127.0.0.1')

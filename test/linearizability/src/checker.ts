@@ -1,37 +1,41 @@
 /**
- * Is there one order of all operations that respects real time and the object's rules? The search of Wing and Gong ("Testing and Verifying
- * Concurrent Objects", 1993) with Lowe's memory of what was tried ("Testing for Linearizability", 2017): whoever comes to the same object state
- * having placed the same operations need not go on.
+ * Searches for one order of all operations that respects real time and the object's rules: the search of Wing and Gong
+ * ("Testing and Verifying Concurrent Objects", 1993) with Lowe's memory of earlier attempts ("Testing for
+ * Linearizability", 2017). A branch ends if another one has reached the same object state with the same operations
+ * placed.
  */
 
-/** A sequential object. States are immutable. */
+/** A sequential object with immutable states. */
 export interface Model<S, I> {
   readonly initial: S
-  /** The state after `input`, or undefined where the object would not have answered so. */
+  /** Returns the state after `input`, or undefined if the object could not have answered so. */
   step(state: S, input: I): S | undefined
   /**
-   * It changes nothing here, and nobody would miss it later: a read, or a write that nobody sees over others. Once it can be placed, waiting with it
-   * gains nothing, which makes the search much shorter.
+   * Whether the input changes nothing in this state, and no later operation needs it: a read, or a write that no read
+   * sees over others. The search places it as soon as it can, which makes the search much shorter.
    */
   isIdle?(state: S, input: I): boolean
-  /** Equal for equal states, and only for these. */
+  /** Equal for equal states, and for no others. */
   key(state: S): string
 }
 
 export interface Operation<I> {
   readonly input: I
   readonly call: number
-  /** Infinity where nobody knows whether it happened: then it may stand anywhere after its call, also behind everything else. */
+  /**
+   * Infinity if nobody knows whether it happened. Then it may stand anywhere after its call, even behind everything
+   * else.
+   */
   readonly return: number
-  /** It need not have happened; if it did, then before its return. */
+  /** It may not have happened. If it did, it happened before its return. */
   readonly isOptional?: boolean
 }
 
 export type Verdict<I> =
   | { readonly result: 'linearizable'; readonly order: readonly Operation<I>[] }
-  /** `reached` is the longest order that was found; after it, `stuck` has to return and cannot be placed. */
+  /** `reached` is the longest order that was found. After it, `stuck` has to return and cannot be placed. */
   | { readonly result: 'violation'; readonly reached: readonly Operation<I>[]; readonly stuck: Operation<I> }
-  /** The search took more than `maxSteps`. That is a failure of whoever made the history: it must be decidable. */
+  /** The search took more than `maxSteps`. The history is at fault, because it must be decidable. */
   | { readonly result: 'undecided'; readonly steps: number }
 
 /** One of an operation's two moments, in a list ordered by time. */
@@ -39,9 +43,9 @@ interface Moment<I> {
   readonly operation: Operation<I>
   readonly id: number
   readonly isCall: boolean
-  /** Of a return: its call. */
+  /** The call of a return. */
   call: Moment<I>
-  /** Of a call: its return. */
+  /** The return of a call. */
   end: Moment<I> | undefined
   previous: Moment<I> | undefined
   next: Moment<I> | undefined
@@ -52,7 +56,7 @@ interface Decision<S, I> {
   readonly before: S
   /** It did not happen: an optional operation. */
   readonly isPassed: boolean
-  /** There is no other way from there that could be better. */
+  /** No other branch from here could be better. */
   readonly isFinal: boolean
 }
 
@@ -90,7 +94,7 @@ class Search<S, I> {
 
   run(): Verdict<I> {
     let at = this.head.next
-    // Orders in which nothing happens that need not have are tried first: they are the likely ones.
+    // Try first the orders in which no optional operation happens: they are the likely ones.
     let withOptional = false
     for (let steps = 0; at !== undefined; steps++) {
       if (steps >= this.maxSteps) return { result: 'undecided', steps }
@@ -110,7 +114,7 @@ class Search<S, I> {
         ;[at, withOptional] = [undone.next, isOptional(undone.operation)]
       }
     }
-    // Nobody has to return any more: what is left need not have happened.
+    // No operation must return any more. The remaining ones are optional.
     return { result: 'linearizable', order: this.order }
   }
 
@@ -118,19 +122,19 @@ class Search<S, I> {
     return this.stack.filter(({ isPassed }) => !isPassed).map(({ call }) => call.operation)
   }
 
-  /** Lets the operation be the next, if the object allows that and it is news. */
+  /** Places the operation next, if the object allows that and the result is new. */
   private place(call: Moment<I>): boolean {
     const { input } = call.operation
     const after = this.model.step(this.state, input)
     if (after === undefined) return false
-    // What need not have happened and would change nothing had better not have.
+    // Leave out an optional operation that would change nothing.
     if (isOptional(call.operation) && this.model.key(after) === this.model.key(this.state)) return false
     return this.settle(call, after, { isPassed: false, isFinal: this.model.isIdle?.(this.state, input) ?? false })
   }
 
-  /** Its time is over and it has not happened. */
+  /** Its time is over, and it has not happened. */
   private passOver({ call }: Moment<I>): boolean {
-    // There was nothing else to place before its end.
+    // Nothing else was left to place before its end.
     return this.settle(call, this.state, { isPassed: true, isFinal: true })
   }
 
@@ -148,7 +152,7 @@ class Search<S, I> {
     return true
   }
 
-  /** Takes the newest decision back that leaves another, and returns the call that was placed by it. */
+  /** Takes back the newest decision that leaves an alternative, and returns the call that it placed. */
   private undo(): Moment<I> | undefined {
     for (let last = this.stack.pop(); last !== undefined; last = this.stack.pop()) {
       this.state = last.before
@@ -170,7 +174,7 @@ function isOptional<I>(operation: Operation<I>): boolean {
   return operation.isOptional === true || operation.return === Infinity
 }
 
-/** A set of operations that is almost a beginning of all: written as where the beginning ends, and what is in the set beyond. */
+/** A set of operations that is almost a prefix of all: the end of the prefix, and the members beyond it. */
 class Placed {
   private first = 0
   private readonly beyond = new Set<number>()
@@ -190,7 +194,7 @@ class Placed {
   }
 }
 
-/** All moments by time. At equal times a call stands before a return: the two operations overlap. */
+/** All moments by time. At equal times a call stands before a return, because the two operations overlap. */
 function listOf<I>(operations: readonly Operation<I>[]): Moment<I> {
   const ordered = [...operations].sort((a, b) => a.call - b.call)
   const moments: Timed<I>[] = []

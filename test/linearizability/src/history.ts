@@ -1,4 +1,4 @@
-/** What clients say that they did, one event for each operation: the history format of the public API, as NDJSON. */
+/** The operations of clients, one event each: the history format of the public API, as NDJSON. */
 
 export type HistoryOp =
   | 'read'
@@ -7,37 +7,41 @@ export type HistoryOp =
   | 'exchange'
   | 'cas'
   | 'sync'
-  /** To the size `offset`. */
+  /** Truncates to the size `offset`. */
   | 'truncate'
   | 'punch'
-  /** The size that was seen is in `offset`. */
+  /** Saw the size `offset`. */
   | 'size'
   | 'lock'
   | 'unlock'
-  /** Bytes of the pages in the range, as they were at `call`, are durable at `return` (`ok`), or may be (`info`). */
+  /**
+   * The bytes of the pages in the range, as they were at `call`, are durable at `return` (`ok`), or may be (`info`).
+   */
   | 'writeback'
-  /** The session ended; what it had not made durable of the range is gone. */
+  /** The session ended, and what it had not made durable of the range is lost. */
   | 'lost'
 
 export interface HistoryEvent {
   readonly client: string
-  /** The session. A client that lost one goes on under another. */
+  /** The session. A client that loses its session continues under another one. */
   readonly process: string
   readonly file: string
-  /** Bytes. */
+  /** In bytes. */
   readonly offset: number
   readonly length: number
   readonly op: HistoryOp
-  /** Hexadecimal: what was read or written; the operand of an atomic operation, and the new value of `cas`. */
+  /**
+   * Hexadecimal. The bytes that were read or written; the operand of an atomic operation, and the new value of `cas`.
+   */
   readonly value?: string
-  /** Of an atomic operation: what was there before, or for `cas` what was expected; and what is there now. */
+  /** Of an atomic operation: the bytes before, or for `cas` the expected ones, and the bytes after. */
   readonly from?: string
   readonly to?: string
-  /** Of `write`: false where the file was not made longer for it. */
+  /** Of `write`: false if the file was not extended for it. */
   readonly grew?: boolean
-  /** Of `cas`: whether it was as expected. */
+  /** Of `cas`: whether the bytes were as expected. */
   readonly ok?: boolean
-  /** `fail`: it certainly did not happen; `info`: it may have. */
+  /** `fail`: it certainly did not happen. `info`: it may have. */
   readonly status: 'ok' | 'fail' | 'info'
   /** Nanoseconds of one monotonic clock. */
   readonly call: number
@@ -54,7 +58,7 @@ export class HistoryFormatError extends Error {
   }
 }
 
-/** Blank lines are skipped. Throws HistoryFormatError. */
+/** Skips blank lines. Throws HistoryFormatError. */
 export function parseHistory(text: string): HistoryEvent[] {
   const events: HistoryEvent[] = []
   for (const [i, line] of text.split('\n').entries()) {

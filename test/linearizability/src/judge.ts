@@ -7,27 +7,27 @@ import { sizeModel } from './size-model.js'
 import { withoutUnseen } from './unseen.js'
 
 export interface JudgeOptions {
-  /** Of all files, or of each by its id. */
+  /** One for all files, or a function of the file's id. */
   readonly pageSize: number | ((file: string) => number)
   /** Sizes that files had before the history began; default 0. */
   readonly initialSize?: (file: string) => number
-  /** Steps of the search for one object. */
+  /** The most steps of the search for one object. */
   readonly maxSteps?: number
 }
 
 export interface Finding {
   readonly file: string
-  /** Absent: the file's size. */
+  /** Absent for the file's size. */
   readonly page?: number
   readonly result: 'violation' | 'undecided'
-  /** What is wrong, and the operations around it. */
+  /** The fault, and the operations around it. */
   readonly text: string
 }
 
 export interface Judgement {
   readonly objects: number
   readonly operations: number
-  /** Empty: the history is linearizable. What is undecided is a finding. */
+  /** Empty if the history is linearizable. An undecided object is a finding. */
   readonly findings: readonly Finding[]
 }
 

@@ -1,20 +1,20 @@
 /**
- * A page as a sequential object. Its bytes are cut into cells at every place where an operation begins or ends; a cell's content is a number that
- * stands for its bytes, so that states are short and cheap to compare.
+ * A page as a sequential object. Cells divide its bytes wherever an operation begins or ends. A number stands for the
+ * content of a cell, so that states are short and cheap to compare.
  */
 import { fromString } from 'uint8arrays/from-string'
 import { toString } from 'uint8arrays/to-string'
 import type { Model } from './checker.js'
 
-/** Offsets are bytes from the start of the page; `bytes` are hexadecimal. */
+/** Offsets are bytes from the start of the page. `bytes` are hexadecimal. */
 export type PageInput =
   | { readonly op: 'read'; readonly offset: number; readonly bytes: string }
   | { readonly op: 'write'; readonly offset: number; readonly bytes: string }
   /** Zeros from `offset` up to but without `end`. */
   | { readonly op: 'zero'; readonly offset: number; readonly end: number }
-  /** Read, then written if `to` is there, in one: an atomic operation whose answer is known. */
+  /** Reads, and then writes if there is `to`, in one step: an atomic operation with a known answer. */
   | { readonly op: 'update'; readonly offset: number; readonly from: string; readonly to: string | undefined }
-  /** Atomic operations whose answer nobody has heard. Little-endian, as wide as `bytes`. */
+  /** Atomic operations without a known answer. Little-endian, as wide as `bytes`. */
   | { readonly op: 'add'; readonly offset: number; readonly bytes: string }
   | { readonly op: 'compareExchange'; readonly offset: number; readonly expected: string; readonly bytes: string }
 
@@ -28,13 +28,16 @@ export function pageModel(inputs: Iterable<PageInput>): Model<PageState, PageInp
 
 class PageModel implements Model<PageState, PageInput> {
   readonly initial: PageState
-  /** Where cells begin, and at last where the last one ends. */
+  /** Where cells begin, and the end of the last one. */
   private readonly edges: number[]
   private readonly cellAt = new Map<number, number>()
-  /** The first one stands for all contents that nobody has found in a cell: which one it is makes no difference. */
+  /**
+   * The first number stands for all contents that no operation has found in a cell, because it makes no difference
+   * which one it is.
+   */
   private readonly contents: string[] = ['?']
   private readonly numbers = new Map<string, number>()
-  /** By cell, what was found there. Undefined: nobody knows what some have found. */
+  /** What was found in each cell. Undefined if the findings of some operation are unknown. */
   private readonly found: readonly Set<string>[] | undefined
 
   constructor(inputs: Iterable<PageInput>) {
@@ -57,7 +60,7 @@ class PageModel implements Model<PageState, PageInput> {
     return found
   }
 
-  /** What these bytes are, cell by cell. */
+  /** Returns the content numbers of these bytes, cell by cell. */
   private *cells(offset: number, bytes: string): Iterable<[number, string]> {
     const end = offset + bytes.length / 2
     if (bytes === '') return
@@ -126,7 +129,10 @@ class PageModel implements Model<PageState, PageInput> {
   }
 }
 
-/** The bytes that it is known to have found, none for what looks at nothing; undefined: it looked, and nobody knows what it found. */
+/**
+ * Returns the bytes that the input found, empty if it looks at nothing; undefined if it looked, and its findings are
+ * unknown.
+ */
 export function foundBy(input: PageInput): string | undefined {
   switch (input.op) {
     case 'read':

@@ -1,4 +1,4 @@
-/** Cuts a history into objects that are checked each for itself: every page, and every file's size. */
+/** Divides a history into objects that are checked separately: every page, and every file's size. */
 import type { Operation } from './checker.js'
 import type { HistoryEvent } from './history.js'
 import type { PageInput } from './page-model.js'
@@ -16,7 +16,10 @@ export interface SizeHistory {
   readonly operations: readonly Operation<SizeInput>[]
 }
 
-/** Pages in which something was read or written, in order. `pageSize` is that of all files, or tells it of each. */
+/**
+ * Pages that some operation read or wrote, in order. `pageSize` applies to all files, or is a function of the file's
+ * id.
+ */
 export function pagesOf(
   history: readonly HistoryEvent[],
   pageSize: number | ((file: string) => number)
@@ -39,7 +42,7 @@ export function pagesOf(
     for (const page of [...pages.keys()].sort((a, b) => a - b)) {
       const [start, end] = [page * bytes, (page + 1) * bytes]
       const cut = truncations.filter(({ offset }) => offset < end)
-      // Without a length: of the whole file.
+      // Without a length, it concerns the whole file.
       const flushed = flushes.filter(
         ({ offset, length }) => length === 0 || (offset <= start && offset + length >= end)
       )
@@ -77,14 +80,14 @@ function pageOperations(events: readonly HistoryEvent[], start: number, bytes: n
   for (const event of events) {
     const input = pageInput(event, start, bytes)
     if (input === undefined || event.status === 'fail') continue
-    // Truncations and holes are entries of the log: no session takes them with it.
+    // Truncations and holes are entries of the log, so no lost session undoes them.
     const fate = event.op === 'truncate' || event.op === 'punch' ? 'happened' : fates.of(event)
     const isUnknown = event.status === 'info' || fate === 'maybe'
-    // What may have read something says nothing.
+    // A read that may have happened tells nothing.
     if (fate === 'undone' || (isUnknown && input.op === 'read')) continue
     const { call, status } = event
-    // Whoever was answered knows what it did. Bytes of which nobody knows whether they were written, or stayed, were so when the call ended,
-    // if ever; a request to the cluster may still arrive then.
+    // The effect of an answered operation is known. If it is unknown whether bytes were written, or stayed, then that
+    // was decided when the call ended, if ever. A request to the cluster may still arrive later.
     const end = status === 'ok' || event.op === 'write' || event.op === 'exchange' ? event.return : Infinity
     operations.push({
       input: status === 'info' ? unheard(event, input) : input,
@@ -96,7 +99,7 @@ function pageOperations(events: readonly HistoryEvent[], start: number, bytes: n
   return operations
 }
 
-/** The event's part in the page that begins at byte `start` of the file. */
+/** Returns the event's part in the page that begins at byte `start` of the file. */
 function pageInput(event: HistoryEvent, start: number, bytes: number): PageInput | undefined {
   const { op, value = '', from = '', to } = event
   const first = Math.max(event.offset, start)
@@ -112,7 +115,7 @@ function pageInput(event: HistoryEvent, start: number, bytes: number): PageInput
     case 'truncate':
       return { op: 'zero', offset, end: bytes }
     case 'exchange': {
-      // It may be of several pages.
+      // It may span several pages.
       const slice = [2 * (first - event.offset), 2 * (start + bytes - event.offset)] as const
       return { op: 'update', offset, from: from.slice(...slice), to: to?.slice(...slice) }
     }
@@ -124,12 +127,12 @@ function pageInput(event: HistoryEvent, start: number, bytes: number): PageInput
   }
 }
 
-/** An atomic operation whose answer is not known, as what it was asked to do. */
+/** Returns an atomic operation without a known answer, by its arguments. */
 function unheard(event: HistoryEvent, input: PageInput): PageInput {
   const { offset } = input
   const { op, value = '', from = '' } = event
   if (op === 'add') return { op, offset, bytes: value }
-  // What was there may be known all the same.
+  // The bytes before it may be known all the same.
   if (op === 'exchange' && event.to === undefined) return { op: 'write', offset, bytes: value }
   if (op === 'cas') return { op: 'compareExchange', offset, expected: from, bytes: value }
   return input
@@ -143,11 +146,12 @@ function sizeOperation(event: HistoryEvent, cuts: readonly HistoryEvent[]): Oper
   const end = isUnknown ? Infinity : event.return
   if (input.op === 'set') return [{ input, call, return: end }]
   if (input.op !== 'extend') return isUnknown ? [] : [{ input, call, return: end }]
-  // Where the file was long enough it was not grown. One that a truncation overtakes begins again, and may have grown it before, too.
+  // A file that was long enough was not extended. A write that a truncation overtakes begins again, and may have
+  // extended the file before.
   const overtaking = cuts.filter((cut) => cut.call <= event.return && cut.return >= call)
   const again = overtaking.map(() => ({ input, call, return: event.return, isOptional: true }))
   const grown = [{ input, call, return: end, isOptional: true }, ...again]
-  // Either way it reached so far when the bytes were written.
+  // In both cases the file reached so far when the bytes were written.
   return isUnknown ? grown : [...grown, { input: { op: 'reaches', end: input.end }, call, return: end }]
 }
 
@@ -159,14 +163,14 @@ function sizeInput({ op, offset, length, status, value = '', grew = true }: Hist
     case 'truncate':
       return { op: 'set', size: offset }
     case 'read':
-      // Short: it ended where the file did.
+      // A short read ended where the file did.
       if (value === '') return { op: 'endsBy', size: offset }
       if (value.length < 2 * length) return { op: 'read', size: offset + value.length / 2 }
       return { op: 'reaches', end: offset + length }
     case 'exchange':
       return { op: 'reaches', end: offset + length }
     case 'write':
-      // Zeros that are written up to the end at most are fewer than were asked for.
+      // Zeros that are written at most up to the end may be fewer than the call asked for.
       return value === '' ? undefined : { op: grew ? 'extend' : 'reaches', end: offset + value.length / 2 }
     default:
       return undefined

@@ -3,12 +3,12 @@ import type { Model } from './checker.js'
 
 export type SizeInput =
   | { readonly op: 'read'; readonly size: number }
-  /** An access up to `end` was served. */
+  /** An access up to `end` succeeded. */
   | { readonly op: 'reaches'; readonly end: number }
   /** Nothing was found from there on. */
   | { readonly op: 'endsBy'; readonly size: number }
   | { readonly op: 'set'; readonly size: number }
-  /** A write grew the file to `end`, if it was shorter. */
+  /** A write extended the file to `end`, if it was shorter. */
   | { readonly op: 'extend'; readonly end: number }
 
 export const sizeModel = (initial: number): Model<number, SizeInput> => ({

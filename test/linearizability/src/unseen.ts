@@ -1,6 +1,6 @@
 /**
- * Writes that need not have happened and that nobody has seen: leaving them out changes no verdict. Whoever read one of their cells before it was
- * written over would have found what they wrote. Without them the search has far less to try.
+ * Writes that may not have happened and that no read has seen. Leaving them out changes no verdict, because a read of
+ * one of their cells, before it was overwritten, would have found them. Without them the search has far less to try.
  */
 import type { Operation } from './checker.js'
 import { foundBy, rangeOf, type PageInput } from './page-model.js'
@@ -10,7 +10,7 @@ export function withoutUnseen(operations: readonly Operation<PageInput>[]): read
   const seen = new Map<number, Set<string>>()
   for (const { input } of operations) {
     const found = foundBy(input)
-    // What it found is not known: it may be anything.
+    // Its findings are unknown, so they may be anything.
     if (found === undefined) return operations
     for (const [edge, content] of cells(edges, input.offset, found)) {
       const contents = seen.get(edge)

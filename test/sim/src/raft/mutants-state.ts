@@ -87,7 +87,7 @@ export const MEMBERSHIP: readonly Mutant[] = [
     replace: ''
   },
   {
-    name: 'who has nothing becomes a voter',
+    name: 'a node with an empty log becomes a voter',
     rule: 'thesis §4.2.1',
     file: 'core/membership.js',
     find: 'if (empty !== undefined) {',
@@ -104,7 +104,7 @@ export const TRANSFER: readonly Mutant[] = [
     replace: 'if (false)\n        return'
   },
   {
-    name: 'a transfer to who lacks entries',
+    name: 'a transfer to a node that lacks entries',
     rule: 'thesis §3.10, scenario 34',
     file: 'core/transfer.js',
     find: ' || state.progress.get(to)?.match !== state.log.lastIndex)',
