@@ -81,10 +81,10 @@ export class CoherenceModel {
 
   private step(): void {
     const { breaks = 0, elections = 0, expiries = 0 } = this.options
-    const chance = this.random()
-    if (chance < breaks) return this.breakConnection(this.pick(this.clients))
-    if (chance < breaks + elections) return this.elect()
-    if (chance < breaks + elections + expiries) return this.expire(this.pick(this.clients))
+    const draw = this.random()
+    if (draw < breaks) return this.breakConnection(this.pick(this.clients))
+    if (draw < breaks + elections) return this.elect()
+    if (draw < breaks + elections + expiries) return this.expire(this.pick(this.clients))
     this.quietStep()
   }
 

@@ -2,7 +2,7 @@ import { PROTOCOL_BULK, type FrameStream, type Network } from '@quire/protocol'
 import { createRandomSource } from '@quire/testing'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { SimNetwork } from './src/cluster/network.js'
-import type { End } from './src/cluster/stream-end.js'
+import type { StreamEnd } from './src/cluster/stream-end.js'
 import { Coverage } from './src/coverage.js'
 import { SimProcess } from './src/process.js'
 import { Scheduler } from './src/scheduler.js'
@@ -13,7 +13,7 @@ const frame = (number: number): Uint8Array => Uint8Array.of(3, 0, 0, 0, 0, 0, nu
 describe('the simulated network', () => {
   let scheduler: Scheduler
   let network: SimNetwork
-  let sender: End
+  let sender: StreamEnd
   let received: number[]
 
   beforeEach(async () => {
@@ -42,7 +42,7 @@ describe('the simulated network', () => {
     join('b').handle(PROTOCOL_BULK, 100, accept)
     const dialing = join('a').dial('b', [], { protocol: PROTOCOL_BULK, maxFrameBytes: 100 })
     await scheduler.run(100)
-    sender = (await dialing) as End
+    sender = (await dialing) as StreamEnd
   })
 
   const run = (ms: number): Promise<boolean> => scheduler.run(scheduler.now + ms)

@@ -81,6 +81,7 @@ export abstract class SeedRun<K extends string> {
       const { number, atMs, kind } = event
       this.scheduler.at(startMs + atMs, `${number}: ${kind}`, () => {
         this.injected.push(event)
+        // Names of forks decide what a seed draws: another name here would change every seed.
         inject(event, this.random.fork(`happening ${number}`))
       })
     }

@@ -4,7 +4,7 @@ import { inspectClient } from '@quire/dsm-client/internal'
 import { Violation } from '../violation.js'
 import { hex } from './history.js'
 import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'
-import { PrivateActs } from './private-acts.js'
+import { PrivateActions } from './private-actions.js'
 import type { Handle, Program } from './program.js'
 
 /** Every action, and how common it is. */
@@ -51,12 +51,12 @@ export type Action = keyof typeof COMMON | (typeof FILLING)[number]
 export const ACTIONS: readonly Action[] = [...(Object.keys(COMMON) as (keyof typeof COMMON)[]), ...FILLING]
 
 export async function act(action: Action, program: Program, handle: Handle): Promise<void> {
-  return new Act(program, handle)[action]()
+  return new OpenFileActions(program, handle)[action]()
 }
 
 type Actions = Record<Action, () => Promise<void>>
 
-class Act extends PrivateActs implements Actions {
+class OpenFileActions extends PrivateActions implements Actions {
   // ---- bytes
 
   write(): Promise<void> {

@@ -19,7 +19,7 @@ export interface EvidenceInvariantsInit {
   readonly raft: RaftInvariants
 }
 
-interface Settled {
+interface AppliedEntry {
   readonly atMs: number
   readonly term: number
   readonly index: number
@@ -39,7 +39,7 @@ const WELCOME_TAG = 3
 const SEEN_TAG = 4
 
 export class EvidenceInvariants {
-  private readonly settled = new Map<SimPeer, { readonly life: number; readonly entries: Settled[] }>()
+  private readonly appliedEntries = new Map<SimPeer, { readonly life: number; readonly entries: AppliedEntry[] }>()
   /** The last hello on each link. */
   private readonly hellos = new Map<string, RaftIntroduction>()
 
@@ -54,11 +54,11 @@ export class EvidenceInvariants {
   applied(peer: SimPeer, index: number): void {
     const term = peer.core?.root.replica.log.term(index)
     if (term === undefined) return
-    let own = this.settled.get(peer)
+    let own = this.appliedEntries.get(peer)
     // A process that was killed within the window may have told nobody, and the next one may not know what is
     // committed.
     if (own?.life !== peer.life) own = { life: peer.life, entries: [] }
-    this.settled.set(peer, own)
+    this.appliedEntries.set(peer, own)
     own.entries.push({ atMs: this.init.scheduler.now, term, index })
   }
 
@@ -75,13 +75,13 @@ export class EvidenceInvariants {
     if (this.isLossy) return
     const windowMs = WINDOW_MS + ROUND_TRIPS * roundTripMs
     const since = scheduler.now - windowMs
-    const settled = this.settled.get(about)
+    const settled = this.appliedEntries.get(about)
     const must = settled?.entries.findLast(({ atMs }) => atMs <= since)
     if (must === undefined || settled?.life !== about.life) return
     if (![peer, about].every((each) => runsSince(each, since))) return
     if (!network.isSteady(about.id, peer.id, PROTOCOL_RAFT, since - HANDSHAKE_MS)) return
-    coverage.add('memories checked')
-    if (about.core?.root.node?.status().role === 'leader') coverage.add('memories of leaders checked')
+    coverage.add('evidence checked')
+    if (about.core?.root.node?.status().role === 'leader') coverage.add('evidence of leaders checked')
     const { lastTerm = 0, lastIndex = 0 } = peer.remembered(about.id) ?? {}
     if (lastTerm > must.term || (lastTerm === must.term && lastIndex >= must.index)) return
     const facts = `entry ${must.index} of term ${must.term}, ${windowMs} ms ago; remembered: ${lastIndex} of ${lastTerm}`

@@ -21,7 +21,7 @@ export class Quiescence {
     private readonly random: RandomSource
   ) {}
 
-  async keep(): Promise<void> {
+  async run(): Promise<void> {
     const { clients } = this.simulation
     // Links come back, a leader is elected, clients learn which sessions they have lost, and sessions of the dead
     // expire.

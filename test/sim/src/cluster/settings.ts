@@ -68,11 +68,11 @@ function drawSituation(random: RandomSource): Settings {
   const whole = { ...drawn, network, client }
   if (random.fork('thin lines').is(0.02)) return withThinLines(whole)
   const mixed = random.fork('late streams').is(0.1) ? withLateStreams(whole) : whole
-  const calm = random.fork('calm').next()
-  if (calm < 0.05) return withoutFaults(mixed)
-  if (calm < 0.1) return withBreaksOnly(mixed)
-  if (calm < 0.13) return withoutFaults(withCrowds(mixed, random.fork('crowds')))
-  return calm < 0.16 ? withDeathsOnly(withCrowds(mixed, random.fork('crowds'))) : mixed
+  const share = random.fork('calm').next()
+  if (share < 0.05) return withoutFaults(mixed)
+  if (share < 0.1) return withBreaksOnly(mixed)
+  if (share < 0.13) return withoutFaults(withCrowds(mixed, random.fork('crowds')))
+  return share < 0.16 ? withDeathsOnly(withCrowds(mixed, random.fork('crowds'))) : mixed
 }
 
 /** Few frames, private copies, and pins over many pages of the same files, so that waits depend on each other. */
@@ -103,7 +103,7 @@ function withCrowds(drawn: Settings, random: RandomSource): Settings {
 
 /** Without faults, a call that ends by a time-out was forgotten. */
 function withoutFaults(drawn: Settings): Settings {
-  const { client, faults, ...rest } = calmed(drawn)
+  const { client, faults, ...rest } = withoutNoise(drawn)
   return {
     ...rest,
     mixes: [...rest.mixes, 'no faults'],
@@ -114,7 +114,7 @@ function withoutFaults(drawn: Settings): Settings {
 
 /** Clients lose their streams and nothing else. They must repeat at once what was under way. */
 function withBreaksOnly(drawn: Settings): Settings {
-  const { client, faults, ...rest } = calmed(drawn)
+  const { client, faults, ...rest } = withoutNoise(drawn)
   const weights = weightsOf({ breakStream: 1, breakConnection: 1 })
   return {
     ...rest,
@@ -130,7 +130,7 @@ function withBreaksOnly(drawn: Settings): Settings {
  * so no call waits longer than 4.5 s for the dead. Its time-out is more than twice that.
  */
 function withDeathsOnly(drawn: Settings): Settings {
-  const { client, faults, ...rest } = calmed(drawn)
+  const { client, faults, ...rest } = withoutNoise(drawn)
   const weights = weightsOf({ crashClient: 1, closeClient: 0.3 })
   return {
     ...rest,
@@ -145,7 +145,7 @@ function withDeathsOnly(drawn: Settings): Settings {
  * Everything is slow, and no session may end.
  */
 export function withThinLines(drawn: Settings): Settings {
-  const { client, faults, network, peer, ...rest } = calmed(drawn)
+  const { client, faults, network, peer, ...rest } = withoutNoise(drawn)
   const pages = 24
   const sizes = {
     paths: 1,
@@ -179,7 +179,7 @@ export function withThinLines(drawn: Settings): Settings {
 const THIN_TTL_MS = 1000
 
 /** Time-outs are far longer than anything takes, and no two clients rightly wait for each other. */
-function calmed(drawn: Settings): Settings {
+function withoutNoise(drawn: Settings): Settings {
   const { client, faultyMs } = drawn
   return {
     ...drawn,

@@ -165,7 +165,7 @@ export class Simulation extends SeedRun<Fault> {
     this.stopping = true
     let failure: Error | undefined
     try {
-      await new Quiescence(this, this.random.fork('peace')).keep()
+      await new Quiescence(this, this.random.fork('peace')).run()
     } catch (error) {
       failure = error as Error
     }

@@ -21,10 +21,10 @@ interface Sent {
 
 const ignore = (): void => {}
 
-export class End implements FrameStream {
+export class StreamEnd implements FrameStream {
   readonly id: string
   readonly process: SimProcess
-  other!: End
+  other!: StreamEnd
   onDrain: () => void = ignore
   /** Sends nothing yet. */
   held = false

@@ -1,20 +1,20 @@
 /** A simulated stream: two ends, and the parcels between them. */
-import { End } from './stream-end.js'
+import { StreamEnd } from './stream-end.js'
 import type { Host, SimNetwork } from './network.js'
 
 export class Stream {
-  readonly ends: readonly [End, End]
+  readonly ends: readonly [StreamEnd, StreamEnd]
   readonly openedAt: number
 
   constructor(
     readonly network: SimNetwork,
     readonly protocol: string,
-    dialler: Host,
+    dialer: Host,
     acceptor: Host
   ) {
     this.openedAt = network.init.scheduler.now
-    const a = new End(this, dialler, acceptor.id)
-    const b = new End(this, acceptor, dialler.id)
+    const a = new StreamEnd(this, dialer, acceptor.id)
+    const b = new StreamEnd(this, acceptor, dialer.id)
     a.other = b
     b.other = a
     this.ends = [a, b]
@@ -38,7 +38,7 @@ export class Stream {
   }
 
   /** `end` hears nothing any more. It gives up after a while, unless the link is back by then. */
-  givenUpLater(end: End): void {
+  givenUpLater(end: StreamEnd): void {
     const { random, scheduler } = this.network.init
     scheduler.after(random.between(800, 6000), `${end.id}>${end.remote} probe`, () => {
       const silent =
@@ -50,7 +50,7 @@ export class Stream {
   }
 
   /** The process of `end` is gone, and its machine says so. */
-  forgotten(end: End): void {
+  forgotten(end: StreamEnd): void {
     end.vanish()
   }
 

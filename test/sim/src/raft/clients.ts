@@ -1,12 +1,12 @@
 /**
- * Clients of the simulated cluster, which know only what nodes tell them. Each lane has one command at a time, which it
- * proposes to one node after the other until it is acknowledged. Readers ask for read indexes.
+ * Clients of the simulated cluster, which know only what nodes tell them. Each proposer has one command at a time,
+ * which it proposes to one node after the other until it is acknowledged. Readers ask for read indexes.
  */
 import type { Coverage } from '../coverage.js'
 import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
-import { encodeCommand, NOISE_LANE } from './commands.js'
+import { encodeCommand, NOISE_PROPOSER } from './commands.js'
 import type { RaftInvariants } from './invariants.js'
 import type { SimNode } from './node.js'
 import type { ClientSettings } from './settings.js'
@@ -25,7 +25,7 @@ export interface ClientWorld {
 
 const MISDIRECTED_MS = 40
 
-export class Lane {
+export class Proposer {
   /** The last command that was acknowledged to this client. */
   acknowledged = 0
   /** The current command; 0 if there is none. */
@@ -125,22 +125,25 @@ export class Lane {
 }
 
 export class Clients {
-  readonly lanes: Lane[]
+  readonly proposers: Proposer[]
   private stopped = false
 
   constructor(private readonly world: ClientWorld) {
     const { random, settings } = world
-    this.lanes = Array.from({ length: settings.lanes }, (_, i) => new Lane(i, world, random.fork(`lane ${i}`)))
+    this.proposers = Array.from(
+      { length: settings.proposers },
+      (_, i) => new Proposer(i, world, random.fork(`lane ${i}`))
+    )
   }
 
   start(): void {
-    for (const lane of this.lanes) lane.start()
+    for (const proposer of this.proposers) proposer.start()
     this.readRegularly()
   }
 
   stop(): void {
     this.stopped = true
-    for (const lane of this.lanes) lane.stop()
+    for (const proposer of this.proposers) proposer.stop()
   }
 
   /** Proposes many commands at once to each node that believes it leads. */
@@ -155,7 +158,7 @@ export class Clients {
     node.call(`burst at ${node.name}`, (raft) => {
       for (let i = 0; i < count; i++) {
         try {
-          const data = encodeCommand(NOISE_LANE, i, random.int(0, this.world.settings.maxValueBytes))
+          const data = encodeCommand(NOISE_PROPOSER, i, random.int(0, this.world.settings.maxValueBytes))
           const { index, term } = raft.propose(data)
           node.pending.add(index, term, () => {})
         } catch (error) {

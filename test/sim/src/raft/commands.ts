@@ -6,19 +6,19 @@ import { Violation } from '../violation.js'
 const COMMAND_BYTES = 6
 
 /**
- * Encodes command number `sequence` of a lane, with `padding` bytes that only take room. Lane 255 is noise without
- * numbers.
+ * Encodes command number `sequence` of a proposer, with `padding` bytes that only take room. Proposer 255 is noise
+ * without numbers.
  */
-export function encodeCommand(lane: number, sequence: number, padding: number): Uint8Array {
+export function encodeCommand(proposer: number, sequence: number, padding: number): Uint8Array {
   const data = new Uint8Array(COMMAND_BYTES + padding)
-  data[0] = lane
+  data[0] = proposer
   new DataView(data.buffer).setUint32(1, sequence)
   // Different bytes each time, so that two entries are never equal by accident.
   data.fill(sequence & 0xff, COMMAND_BYTES)
   return data
 }
 
-export const NOISE_LANE = 255
+export const NOISE_PROPOSER = 255
 
 /** Identifies an entry's kind and data. */
 export function checksum({ kind, data }: Entry): number {
@@ -33,12 +33,12 @@ interface StateImage {
 }
 
 /**
- * The state machine proper. It applies a command that was proposed twice only once, because the commands of a lane are
- * numbered. `hash` identifies everything that was ever applied, in order.
+ * The state machine proper. It applies a command that was proposed twice only once, because the commands of a proposer
+ * are numbered. `hash` identifies everything that was ever applied, in order.
  */
 export class ReplicatedState {
   hash = 0x811c9dc5
-  /** The highest command of each lane. */
+  /** The highest command of each proposer. */
   readonly applied: number[] = []
   /** Commands that are in the log twice because they were proposed again. */
   repeated = 0
@@ -46,15 +46,15 @@ export class ReplicatedState {
   apply(entry: Entry): void {
     this.hash = mix(mix(mix(this.hash, entry.index), entry.term), checksum(entry))
     if (entry.kind !== 'normal') return
-    const lane = entry.data[0]!
-    if (lane === NOISE_LANE) return
+    const proposer = entry.data[0]!
+    if (proposer === NOISE_PROPOSER) return
     const { buffer, byteOffset, byteLength } = entry.data
     const sequence = new DataView(buffer, byteOffset, byteLength).getUint32(1)
-    const last = this.applied[lane] ?? 0
+    const last = this.applied[proposer] ?? 0
     if (sequence > last + 1) {
-      throw new Violation('no command is lost', `lane ${lane}: ${sequence} is applied after ${last}`)
+      throw new Violation('no command is lost', `proposer ${proposer}: ${sequence} is applied after ${last}`)
     }
-    if (sequence === last + 1) this.applied[lane] = sequence
+    if (sequence === last + 1) this.applied[proposer] = sequence
     else this.repeated++
   }
 

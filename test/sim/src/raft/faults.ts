@@ -54,7 +54,7 @@ export class Faults {
     if (this.stopped) return
     const up = this.world.nodes.filter(({ isUp }) => isUp)
     if (up.length === 0) return
-    this.world.coverage.add(`happening: ${kind}`)
+    this.world.coverage.add(`event: ${kind}`)
     const node = random.pick(up)
     this.run(kind, { number, random, node, leader: this.world.leader() ?? node })
   }

@@ -8,7 +8,7 @@ import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import { TRANSFER_TIMEOUTS } from './bounds.js'
-import { encodeCommand, NOISE_LANE } from './commands.js'
+import { encodeCommand, NOISE_PROPOSER } from './commands.js'
 import type { RaftInvariants } from './invariants.js'
 import type { SimNode } from './node.js'
 import type { EventKind } from './schedule.js'
@@ -329,7 +329,7 @@ export class Operator {
     const { role, voters } = node.status()
     if (role !== 'leader' || to === undefined || to === from.name || !voters.includes(to)) return
     try {
-      node.propose(encodeCommand(NOISE_LANE, 0, 0))
+      node.propose(encodeCommand(NOISE_PROPOSER, 0, 0))
     } catch (error) {
       if ((error as Error).name === 'BackPressureError') return
     }

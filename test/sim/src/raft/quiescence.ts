@@ -17,7 +17,7 @@ const USUAL_TIMEOUT_MS = 2 * 8 * 40
 const SHARE_OF_FAILING = 0.2
 const SHARE_OF_FULL = 0.3
 /** Stands for the number of a fault. */
-const PEACE = -1
+const QUIESCENCE = -1
 
 export class Quiescence {
   constructor(
@@ -25,13 +25,13 @@ export class Quiescence {
     private readonly random: RandomSource
   ) {}
 
-  async keep(): Promise<void> {
+  async run(): Promise<void> {
     const { sim } = this
     const from = sim.scheduler.now
     this.startAll()
     sim.clients.stop()
     await sim.until('liveness: clients are served', this.pace(REST_MS), () =>
-      sim.clients.lanes.every(({ isIdle }) => isIdle)
+      sim.clients.proposers.every(({ isIdle }) => isIdle)
     )
     await sim.until(
       'liveness: what is lost comes back',
@@ -171,7 +171,7 @@ export class Quiescence {
     const isMute = this.random.is(0.5)
     if (isMute) {
       // The target stands in a term of which the others hear only afterwards. They must accept it again.
-      for (const { name } of sim.nodes) sim.network.cut(target.name, name, PEACE)
+      for (const { name } of sim.nodes) sim.network.cut(target.name, name, QUIESCENCE)
     } else {
       target.crash()
       target.isHeld = true
@@ -340,11 +340,11 @@ export class Quiescence {
     const repeated = this.members().map(({ application }) => application!.state.repeated)
     sim.coverage.add('commands twice in the log', Math.max(...repeated))
     for (const { name, log, application, watched } of this.members()) {
-      const { lanes } = sim.clients
-      for (const [number, lane] of lanes.entries()) {
+      const { proposers } = sim.clients
+      for (const [number, proposer] of proposers.entries()) {
         const has = application!.state.applied[number] ?? 0
-        if (has !== lane.acknowledged) {
-          const facts = `client ${number} has ${lane.acknowledged} acknowledged, ${name} has applied ${has}`
+        if (has !== proposer.acknowledged) {
+          const facts = `client ${number} has ${proposer.acknowledged} acknowledged, ${name} has applied ${has}`
           throw new Violation('every command is applied once', facts)
         }
       }

@@ -40,8 +40,8 @@ export interface ApplicationSettings {
 }
 
 export interface ClientSettings {
-  /** Each lane has one command at a time. */
-  readonly lanes: number
+  /** Each proposer has one command at a time. */
+  readonly proposers: number
   readonly pauseMs: number
   /** After that, a client proposes its command again, perhaps to another node. */
   readonly patienceMs: number
@@ -171,7 +171,7 @@ function drawMix(random: RandomSource): RaftSettings {
       ballastBytes: random.pick([0, 300, 1500])
     },
     client: {
-      lanes: random.int(2, 6),
+      proposers: random.int(2, 6),
       pauseMs: random.pick([5, 20, 50]),
       patienceMs: random.pick([100, 300, 600]),
       maxValueBytes: random.pick([100, 1000, 3000, 5000]),

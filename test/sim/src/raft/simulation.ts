@@ -141,7 +141,7 @@ export class RaftSimulation extends SeedRun<EventKind> {
     this.isQuiescent = true
     this.operator.stop()
     this.faults.stop()
-    await new Quiescence(this, this.random.fork('peace')).keep()
+    await new Quiescence(this, this.random.fork('peace')).run()
     scheduler.hash.number(this.invariants.commitIndex)
     for (const { name, status, application } of this.nodes) {
       const { term = 0, lastIndex = 0, appliedIndex = 0, voters = [] } = status ?? {}

@@ -1,8 +1,8 @@
 /** The actions of programs on a private mapping. */
-import { ActBase } from './act-base.js'
+import { ActionBase } from './action-base.js'
 import { SPOTS } from './page-layout.js'
 
-export class PrivateActs extends ActBase {
+export class PrivateActions extends ActionBase {
   async writePrivately(): Promise<void> {
     const { random } = this.program.init
     const own = await this.program.privately(this.handle)

@@ -2,7 +2,7 @@
 import { PAGE_BYTES } from './page-layout.js'
 import type { Handle, Program } from './program.js'
 
-export class ActBase {
+export class ActionBase {
   constructor(
     protected readonly program: Program,
     protected readonly handle: Handle
