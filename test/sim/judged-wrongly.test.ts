@@ -1,7 +1,8 @@
 /**
- * Seeds in which the simulator once saw a fault where there was none. Everything else that seeds have found has a script of its own:
- * bugs in the tests of their package, misjudgments of one part in the tests of that part in this folder. These few need a whole
- * cluster. A seed stands for its case only as long as the simulator draws the same numbers.
+ * Seeds in which the simulator once saw a fault where there was none. Everything else that seeds have found has a
+ * script of its own: bugs in the tests of their package, misjudgments of one part in the tests of that part in this
+ * folder. These few need a whole cluster. A seed stands for its case only as long as the simulator draws the same
+ * numbers.
  */
 import { describe, it } from 'vitest'
 import { expectSound } from './cluster-support.js'
@@ -9,7 +10,7 @@ import { expectSoundRaft } from './raft-support.js'
 
 // Virtual time: the processor alone decides how long a seed takes.
 describe('the simulation of Raft finds no fault', { timeout: 60_000 }, () => {
-  // The bounds are those of a cluster that comes to rest: each needs an operator, clients and several full disks at once.
+  // These concern a cluster that comes to rest. Each needs an operator, clients and several full disks at once.
   it('if a leader that an uncommitted change leaves out takes three election timeouts to end a transfer (seed 88000546)', async () => {
     await expectSoundRaft(88_000_546, 1)
   })

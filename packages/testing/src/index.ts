@@ -1,6 +1,6 @@
 /**
- * What tests of several packages share: virtual time, a network in memory, random numbers from a seed. Nothing here waits for real time.
- * Tests import it, and no package does.
+ * What tests of several packages share: virtual time, a network in memory, random numbers from a seed. Nothing here
+ * waits for real time. Tests import it, and no package does.
  *
  * @packageDocumentation
  */

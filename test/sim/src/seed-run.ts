@@ -2,8 +2,8 @@
  * One seed of a simulation: virtual time, faults at their times, and the first failure. A subclass says what is
  * simulated.
  */
-import { Coverage } from './coverage.js'
 import { createRandomSource, type RandomSource } from '@quire/testing'
+import { Coverage } from './coverage.js'
 import { isSelected, NOISE, type InjectedEvent, type Selection } from './schedule.js'
 import { Scheduler } from './scheduler.js'
 import { Violation } from './violation.js'

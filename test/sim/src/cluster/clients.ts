@@ -1,9 +1,9 @@
 /** The simulated clients: real ones on a simulated network, and the programs that use them. */
 import { createDsmClientOn, type DsmClient } from '@quire/dsm-client'
 import { inspectClient, type ClientView } from '@quire/dsm-client/internal'
+import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import { SimProcess } from '../process.js'
-import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
 import { ClientLog, type History } from './history.js'
 import { addressOf, nameOf, PEER_IDS } from './ids.js'

@@ -1,6 +1,7 @@
 /** Injects faults: numbered ones, several at a time, until it is stopped. */
 import type { SimClient } from './clients.js'
 import { MAX_ROUND_TRIP_MS, PROTOCOL_RAFT } from '@quire/protocol'
+import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import { CLIENT_IDS, PEER_IDS } from './ids.js'
 import type { EvidenceInvariants } from './evidence-invariants.js'
@@ -8,7 +9,6 @@ import type { SimNetwork } from './network.js'
 import { OldFolders } from './old-folders.js'
 import type { SimPeer } from './peers.js'
 import type { Stream } from './stream.js'
-import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
 import type { Violation } from '../violation.js'
 

@@ -63,7 +63,7 @@ const THIN_LINES: readonly Mutant[] = [
     name: 'the client sends page bytes whatever its line carries',
     rule: 'thin lines',
     file: 'dsm-client/dist/session/bulk-sender.js',
-    find: 'this.window.hasRoom(this.queue[taken].length)',
+    find: 'this.window.hasRoom(this.queue[sent].length)',
     replace: 'true',
     and: [{ file: 'dsm-client/dist/core/writeback-queue.js', find: 'this.windowBytes = windowBytes;', replace: '' }]
   },

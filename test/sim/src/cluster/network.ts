@@ -12,9 +12,9 @@ import {
   type FrameStream,
   type Network
 } from '@quire/protocol'
+import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import type { SimProcess } from '../process.js'
-import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
 import { Stream } from './stream.js'
 

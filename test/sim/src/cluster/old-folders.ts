@@ -5,8 +5,8 @@
  */
 import type { RaftSighting } from '@quire/protocol'
 import { decodeMemory } from '@quire/store/internal'
-import type { Coverage } from '../coverage.js'
 import type { RandomSource } from '@quire/testing'
+import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import type { EvidenceInvariants } from './evidence-invariants.js'

@@ -14,11 +14,11 @@ import {
   type PeerCore,
   type ReplicaStorage
 } from '@quire/store/internal'
+import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import { addressOf, nameOf, PEER_IDS } from './ids.js'
 import type { SimNetwork } from './network.js'
 import { SimProcess } from '../process.js'
-import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
 
 export interface PeerWorld {

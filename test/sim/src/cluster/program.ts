@@ -1,8 +1,8 @@
 /** Random programs over a few files: one action after the other, until they must stop. */
 import type { CallOptions, DsmClient, DsmFile, Mapping, OpenOptions } from '@quire/dsm-client'
 import type { Clock } from '@quire/protocol'
-import type { Coverage } from '../coverage.js'
 import type { RandomSource } from '@quire/testing'
+import type { Coverage } from '../coverage.js'
 import { drawKind } from '../schedule.js'
 import { act, ACTIONS, type Action } from './actions.js'
 import type { History, ClientLog } from './history.js'

@@ -1,9 +1,9 @@
 /** The state machine of one life of a simulated node, with its snapshots. Its durable part is on a `SnapshotDisk`. */
 import { CorruptionError } from '@quire/protocol'
 import type { Entry, RaftApplication, RaftStatus, SnapshotMeta, SnapshotStore } from '@quire/raft'
+import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import type { SimProcess } from '../process.js'
-import type { RandomSource } from '@quire/testing'
 import { Violation } from '../violation.js'
 import { ReplicatedState } from './commands.js'
 import type { ApplicationSettings } from './settings.js'

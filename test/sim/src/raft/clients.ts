@@ -2,8 +2,8 @@
  * Clients of the simulated cluster, which know only what nodes tell them. Each proposer has one command at a time,
  * which it proposes to one node after the other until it is acknowledged. Readers ask for read indexes.
  */
-import type { Coverage } from '../coverage.js'
 import type { RandomSource } from '@quire/testing'
+import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import { encodeCommand, NOISE_PROPOSER } from './commands.js'

@@ -1,6 +1,6 @@
 /** Injects faults and operations, each with its number. */
-import type { Coverage } from '../coverage.js'
 import type { RandomSource } from '@quire/testing'
+import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
 import type { RaftNetwork } from './network.js'
 import type { SimNode } from './node.js'

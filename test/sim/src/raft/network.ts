@@ -2,8 +2,8 @@
  * The links between simulated Raft nodes. They lose messages, as Raft's transport may. A partition drops what it stops.
  */
 import { assert, decode, encode, isRaftLinkMessage, raftMessage, type RaftMessage } from '@quire/protocol'
-import type { Coverage } from '../coverage.js'
 import type { RandomSource } from '@quire/testing'
+import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
 import { WORST_FACTOR } from './bounds.js'
 import type { NetworkSettings } from './settings.js'

@@ -11,9 +11,9 @@ import {
   type RaftNode,
   type RaftStatus
 } from '@quire/raft'
+import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import { SimProcess } from '../process.js'
-import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import { SimApplication, SnapshotDisk } from './application.js'

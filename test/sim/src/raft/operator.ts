@@ -3,8 +3,8 @@
  * disks than Raft can tolerate.
  */
 import type { MembershipChange, RaftNode, RaftStatus } from '@quire/raft'
-import type { Coverage } from '../coverage.js'
 import type { RandomSource } from '@quire/testing'
+import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import { TRANSFER_TIMEOUTS } from './bounds.js'
