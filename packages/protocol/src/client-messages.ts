@@ -18,7 +18,8 @@ import { MAX_ADDRESSES, MAX_ADDRESS_BYTES, MAX_MEMBERS, MAX_PEER_ID_BYTES, MAX_R
 import { REQUESTS, requestMessages, type RequestKind, type RequestType, type RequestTypeOf } from './requests.js'
 import { raftRoom } from './room.js'
 
-const memberAddress = text(MAX_ADDRESS_BYTES)
+/** A multiaddr of a peer. */
+export const memberAddress = text(MAX_ADDRESS_BYTES)
 export const member = struct({
   peerId: text(MAX_PEER_ID_BYTES),
   addresses: list(memberAddress, MAX_ADDRESSES)

@@ -198,12 +198,14 @@ describe('data directory', () => {
     expect((await open({ beforeFounding })).bootstrapped).toBe(true)
   })
 
-  it('names the file when its identity is damaged, and both versions when it is newer', async () => {
+  it('names the file of a damaged identity, and both versions if the directory has another format', async () => {
     await started()
     writeFileSync(join(path, 'identity.json'), '{"version":1')
     await expect(open()).rejects.toMatchObject({ name: 'CorruptionError', where: join(path, 'identity.json') })
-    writeFileSync(join(path, 'identity.json'), '{"version":2}')
-    await expect(open()).rejects.toThrow(`${path}: version 2, this program speaks 1`)
+    for (const version of [1, 3]) {
+      writeFileSync(join(path, 'identity.json'), JSON.stringify({ version }))
+      await expect(open()).rejects.toThrow(`${path}: version ${version}, this program speaks 2`)
+    }
   })
 
   it('is refused in one line, at once, where something else stands in place of a file or folder of it', async () => {

@@ -41,14 +41,15 @@ describe('the status of a peer', () => {
   it('fits a control frame in the largest cluster, with the longest addresses, reasons and figures', async () => {
     const letters = 'abcdefghijklmnopqrstuvwxyz'
     const ids = [LONE, ...Array.from({ length: 63 }, (_, i) => LONE.slice(0, -2) + letters[i % 26] + (1 + (i % 7)))]
-    const voters = [...new Set(ids)].map((peerId) => ({
+    const members = [...new Set(ids)].map((peerId) => ({
       peerId,
+      incarnation: '',
       addresses: Array.from({ length: 16 }, (_, i) => `/dns4/${'a'.repeat(253)}/tcp/${i + 1}`)
     }))
-    expect(voters).toHaveLength(64)
+    expect(members).toHaveLength(64)
     const peer = await new LonePeer({
       clusterId: 'blue',
-      voters,
+      members,
       admins: [],
       clients: undefined,
       roundTripMs: 32
@@ -64,7 +65,7 @@ describe('the status of a peer', () => {
       leader,
       voters: [...status.voters],
       learners: [],
-      quarantined: voters.map(({ peerId }) => ({
+      quarantined: members.map(({ peerId }) => ({
         peerId,
         refusesThisPeer: true,
         reason: 'r'.repeat(MAX_REASON_BYTES)

@@ -340,7 +340,7 @@ describe('peers that have moved', () => {
     const b = await start(net, 'b', ids)
     await clock.advance(5000)
     const hints = Array.from({ length: 40 }, (_, i) => `/ip4/192.0.2.${i}/tcp/4001/p2p/c`)
-    const { addresses } = founded(ids).voters[2]!
+    const { addresses } = founded(ids).members[2]!
     const tell = (members: { peerId: string; addresses: string[] }[]): void => {
       const stream = net.streams.findLast(({ remote, over }) => remote === 'b' && over === undefined)!
       stream.send(encodeFrame(raftMessage, { type: 'raftAddresses', members }))

@@ -1,7 +1,7 @@
 import { PROTOCOL_CONTROL, PROTOCOL_VERSION } from '@quire/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { settle } from '@quire/testing'
-import { CONFIG, FOUNDING, OTHER, TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
+import { CONFIG, FOUNDING, MEMBERS, OTHER, TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
 
 let group: StubGroup
 let extraFatal: boolean
@@ -45,7 +45,7 @@ describe('handshake', () => {
       term: 3,
       role: 'follower',
       leader: OTHER,
-      members: CONFIG.voters,
+      members: MEMBERS,
       roundTripMs: 32
     })
     await settle()
@@ -75,7 +75,7 @@ describe('handshake', () => {
       term: 3,
       clusterId: 'blue',
       leader: 'peer-1',
-      members: CONFIG.voters
+      members: MEMBERS
     })
   })
 

@@ -19,7 +19,7 @@ describe('StateMachine.apply', () => {
     const machine = createStateMachine(memoryStore())
     const config = {
       clusterId: 'c',
-      voters: [{ peerId: 'p', addresses: ['/ip4/1'] }],
+      members: [{ peerId: 'p', incarnation: '', addresses: ['/ip4/1'] }],
       admins: ['p'],
       clients: undefined,
       roundTripMs: 32

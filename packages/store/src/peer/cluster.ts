@@ -6,11 +6,10 @@ import {
   MAX_ADDRESSES,
   MAX_MEMBERS,
   checkRoundTrip,
-  encode,
-  type Member
+  encode
 } from '@quire/protocol'
 import type { PeerId } from '@libp2p/interface'
-import { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
+import { clusterConfig, type ConfigMember, type ReplicatedConfig } from '../state/commands.js'
 import { repeatedKey } from './json-keys.js'
 
 /** A PeerId, or its text. */
@@ -49,21 +48,21 @@ export function normalizeCluster(config: ClusterConfig): ReplicatedConfig {
   if (config.voters.length === 0 || config.voters.length > MAX_MEMBERS) {
     throw new InvalidArgumentError('voters', config.voters.length, `1 to ${MAX_MEMBERS}`)
   }
-  const voters = config.voters.map(({ peerId, addresses }) =>
-    normalizeVoter(parsePeerId(String(peerId), 'voters'), addresses)
+  const members = config.voters.map(({ peerId, addresses }) =>
+    foundingMember(parsePeerId(String(peerId), 'voters'), addresses)
   )
-  voters.sort(byPeerId)
+  members.sort(byPeerId)
   const { roundTripMs = DEFAULT_ROUND_TRIP_MS } = config
   checkRoundTrip(roundTripMs, 'roundTripMs')
-  for (const [i, voter] of voters.entries()) {
-    if (voters[i + 1]?.peerId === voter.peerId) throw new InvalidArgumentError('voters', voter.peerId, 'named once')
+  for (const [i, { peerId }] of members.entries()) {
+    if (members[i + 1]?.peerId === peerId) throw new InvalidArgumentError('voters', peerId, 'named once')
   }
-  refuseSharedPlaces(voters.flatMap(({ peerId, addresses }) => addresses.map((address) => ({ peerId, address }))))
+  refuseSharedPlaces(members.flatMap(({ peerId, addresses }) => addresses.map((address) => ({ peerId, address }))))
   const clients = config.clients === 'any' ? undefined : normalizeIds(config.clients, 'clients')
-  const voter = clients?.find((id) => voters.some(({ peerId }) => peerId === id))
+  const voter = clients?.find((id) => members.some(({ peerId }) => peerId === id))
   // A client cannot use a voter's key, because a node does not dial itself.
   if (voter !== undefined) throw new InvalidArgumentError('clients', voter, CLIENT_KEY)
-  return { clusterId: config.clusterId, voters, admins: normalizeIds(config.admins, 'admins'), clients, roundTripMs }
+  return { clusterId: config.clusterId, members, admins: normalizeIds(config.admins, 'admins'), clients, roundTripMs }
 }
 
 /** The context of the first log entry. */
@@ -109,7 +108,8 @@ function checkKeys(value: unknown, known: readonly string[], where: string): voi
 }
 
 export function formatClusterFile(config: ClusterConfig): string {
-  const { clusterId, voters, admins, clients, roundTripMs } = normalizeCluster(config)
+  const { clusterId, members, admins, clients, roundTripMs } = normalizeCluster(config)
+  const voters = members.map(({ peerId, addresses }) => ({ peerId, addresses }))
   return JSON.stringify({ clusterId, voters, admins, clients: clients ?? 'any', roundTripMs }, undefined, 2) + '\n'
 }
 
@@ -118,14 +118,14 @@ export const UNLISTED = 'it is not listed under "clients"'
 
 /** True if `peerId` may connect; otherwise the reason why not. */
 export function mayConnect(config: ReplicatedConfig, peerId: string): true | string {
-  const { clusterId, voters, admins, clients } = config
+  const { clusterId, members, admins, clients } = config
   if (clients === undefined || clients.includes(peerId) || admins.includes(peerId)) return true
-  if (voters.some((voter) => voter.peerId === peerId)) return true
+  if (members.some((member) => member.peerId === peerId)) return true
   // The list cannot change in this version, so only another key helps.
   return `${UNLISTED} in the file that cluster ${clusterId} was founded from; use the key of a listed client`
 }
 
-function normalizeVoter(peerId: string, addresses: readonly string[]): Member {
+function foundingMember(peerId: string, addresses: readonly string[]): ConfigMember {
   if (addresses.length === 0 || addresses.length > MAX_ADDRESSES) {
     throw new InvalidArgumentError('addresses', addresses.length, `1 to ${MAX_ADDRESSES} of each voter`)
   }
@@ -137,14 +137,14 @@ function normalizeVoter(peerId: string, addresses: readonly string[]): Member {
   const places = normal.map((address) => address.toLowerCase())
   const twice = normal.find((_, i) => places.indexOf(places[i]!) < i)
   if (twice !== undefined) throw new InvalidArgumentError('addresses', twice, 'named once')
-  return { peerId, addresses: normal }
+  return { peerId, incarnation: '', addresses: normal }
 }
 
 function normalizeIds(ids: readonly PeerIdLike[], argument: string): string[] {
   return [...new Set(ids.map((id) => parsePeerId(String(id), argument)))].sort()
 }
 
-function byPeerId(a: Member, b: Member): number {
+function byPeerId(a: ConfigMember, b: ConfigMember): number {
   return a.peerId < b.peerId ? -1 : a.peerId > b.peerId ? 1 : 0
 }
 

@@ -20,7 +20,8 @@ import { lockFolder, type FolderLock } from './folder-lock.js'
 import type { IdentityStorage } from './identity.js'
 import { openSlotFile, type SlotFile } from './slot-file.js'
 
-const FORMAT_VERSION = 1
+/** Raised with every change of a format in the directory that has no version of its own. */
+const FORMAT_VERSION = 2
 const IDENTITY = 'identity.json'
 const LISTEN = 'listen.json'
 const PEERS = 'peers.state'

@@ -17,13 +17,13 @@ export function foundingDifference(
 ): string {
   const differs = (what: string, our: string, their: string): string => `${what}: ${our} ${here}, ${their} ${there}`
   if (ours.clusterId !== theirs.clusterId) return differs('cluster id', ours.clusterId, theirs.clusterId)
-  const ids = (config: ReplicatedConfig): string => config.voters.map(({ peerId }) => shortId(peerId)).join(', ')
-  const voters = ours.voters.map(({ peerId }) => peerId)
-  if (voters.join() !== theirs.voters.map(({ peerId }) => peerId).join()) {
+  const ids = (config: ReplicatedConfig): string => config.members.map(({ peerId }) => shortId(peerId)).join(', ')
+  const voters = ours.members.map(({ peerId }) => peerId)
+  if (voters.join() !== theirs.members.map(({ peerId }) => peerId).join()) {
     return differs('voters', ids(ours), ids(theirs))
   }
-  for (const [i, { peerId, addresses }] of ours.voters.entries()) {
-    const other = theirs.voters[i]!.addresses
+  for (const [i, { peerId, addresses }] of ours.members.entries()) {
+    const other = theirs.members[i]!.addresses
     if (addresses.join() !== other.join()) {
       return differs(`addresses of voter ${shortId(peerId)}`, withoutIds(addresses), withoutIds(other))
     }

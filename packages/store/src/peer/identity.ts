@@ -116,7 +116,7 @@ export class PeerIdentity {
     this.hinted = new LearnedAddresses(hints)
     this.digest = foundingDigest(founding)
     this.foundingBytes = encode(clusterConfig, founding)
-    const founders = founding.voters.map(({ peerId }) => peerId)
+    const founders = founding.members.map(({ peerId }) => peerId)
     this.admission = new Admission(id, founders, storage.admitted)
     this.process = Array.from({ length: 4 }, () => hex16(random.next())).join('')
     this.takePart()
@@ -183,7 +183,7 @@ export class PeerIdentity {
 
   /** True for a voter of the founding configuration. */
   isFounder(peerId: string): boolean {
-    return isVoter(this.init.founding, peerId)
+    return isMemberOf(this.init.founding, peerId)
   }
 
   /** The founding configuration, if `remote` is one of its voters; others need not know it. */
@@ -197,7 +197,7 @@ export class PeerIdentity {
    */
   describeDifference(remote: string, theirs: Uint8Array): NotAuthorizedError | undefined {
     const config = decode(clusterConfig, theirs)
-    const meansThisPeer = isVoter(config, remote) && isVoter(config, this.init.id)
+    const meansThisPeer = isMemberOf(config, remote) && isMemberOf(config, this.init.id)
     if (!this.isFounder(remote) && !meansThisPeer) return undefined
     const difference = foundingDifference(this.init.founding, config)
     return new NotAuthorizedError(remote, `it was founded from another configuration: ${difference}`)
@@ -271,8 +271,8 @@ export class PeerIdentity {
   }
 }
 
-function isVoter({ voters }: ReplicatedConfig, peerId: string): boolean {
-  return voters.some((voter) => voter.peerId === peerId)
+function isMemberOf({ members }: ReplicatedConfig, peerId: string): boolean {
+  return members.some((member) => member.peerId === peerId)
 }
 
 function hex16(chance: number): string {

@@ -223,7 +223,7 @@ export class PeerCore {
     this.parts = { links, server }
     this.learnOwn(addresses)
     for (const group of this.groups.values()) group.tellRoom()
-    links.setPeers(this.newestConfig.voters)
+    links.setPeers(this.newestConfig.members)
   }
 
   status(): PeerStatus {
@@ -279,7 +279,7 @@ export class PeerCore {
   configured(config: ReplicatedConfig): void {
     this.newestConfig = config
     this.learnOwn()
-    this.parts?.links.setPeers(config.voters)
+    this.parts?.links.setPeers(config.members)
     for (const group of this.groups.values()) group.node?.setTickMs(this.timing.tickMs)
     this.init.onConfig?.(config)
   }
@@ -298,12 +298,12 @@ export class PeerCore {
 
   /** The peers of the cluster, with the addresses that were last heard of. */
   private members(): Member[] {
-    return this.newestConfig.voters.map(({ peerId }) => this.member(peerId))
+    return this.newestConfig.members.map(({ peerId }) => this.member(peerId))
   }
 
   /** Each member gets an equal share of the address bytes. So a control frame always has room for all members. */
   private member(peerId: string): Member {
-    const share = Math.floor(MAX_TOTAL_ADDRESS_BYTES / this.newestConfig.voters.length)
+    const share = Math.floor(MAX_TOTAL_ADDRESS_BYTES / this.newestConfig.members.length)
     return { peerId, addresses: fitAddresses(this.book.of(peerId).slice(0, MAX_ADDRESSES), share) }
   }
 
@@ -313,7 +313,7 @@ export class PeerCore {
    */
   private learnOwn(listening: readonly string[] = []): void {
     const { id } = this.init
-    const own = this.newestConfig.voters.find(({ peerId }) => peerId === id)
+    const own = this.newestConfig.members.find(({ peerId }) => peerId === id)
     this.book.learn(id, [...(own?.addresses ?? []), ...listening])
   }
 

@@ -76,7 +76,7 @@ export async function createPeer(given: PeerInit): Promise<Peer> {
   const init = logger === undefined ? given : { ...given, logger: withShortIds(logger) }
   const id = peerIdFromPrivateKey(init.privateKey).toString()
   const cluster = init.cluster === undefined ? undefined : normalizeCluster(init.cluster)
-  if (cluster !== undefined && !cluster.voters.some((voter) => voter.peerId === id)) {
+  if (cluster !== undefined && !cluster.members.some((member) => member.peerId === id)) {
     throw new InvalidArgumentError('privateKey', id, `the key of a voter of cluster ${cluster.clusterId}`)
   }
   if (init.listen.length === 0) throw new InvalidArgumentError('listen', 0, 'one address or more')

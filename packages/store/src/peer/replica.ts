@@ -159,7 +159,7 @@ async function openPages({ storage, clock, limits = {}, onApplied, onFault }: Re
 }
 
 function foundation(cluster: ReplicatedConfig): LogCreation {
-  const voters = cluster.voters.map((voter) => voter.peerId)
+  const voters = cluster.members.map(({ peerId }) => peerId)
   return { bootstrap: { voters, learners: [], context: encodeCluster(cluster) } }
 }
 

@@ -7,17 +7,20 @@
 import {
   bytes,
   decode,
+  digestText,
   dirtyPage,
   encode,
   f64,
   list,
-  members,
+  memberAddress,
   optional,
   requestEntries,
   struct,
   text,
   uint,
   union,
+  MAX_ADDRESSES,
+  MAX_MEMBERS,
   MAX_PAGE_BYTES,
   MAX_PEER_ID_BYTES,
   MAX_WRITEBACK_PAGES,
@@ -34,12 +37,26 @@ export const COMMAND_VERSION = 1
 const MAX_CLIENTS = 4096
 
 /**
+ * A member of the cluster, whether it votes or learns. The Raft configuration alone says which of the two.
+ */
+const configMember = struct({
+  peerId: text(MAX_PEER_ID_BYTES),
+  /**
+   * The incarnation of the data directory with which the member joined. Empty for a founding member: all founders write
+   * this configuration before they know each other's directories.
+   */
+  incarnation: digestText,
+  addresses: list(memberAddress, MAX_ADDRESSES)
+})
+export type ConfigMember = TypeOf<typeof configMember>
+
+/**
  * The configuration of the cluster, which is the context of a configuration entry. All founding voters write the same
  * bytes for the first one. `clients` is absent if any client may connect.
  */
 export const clusterConfig = struct({
   clusterId: text(64),
-  voters: members,
+  members: list(configMember, MAX_MEMBERS),
   admins: list(text(MAX_PEER_ID_BYTES), 64),
   clients: optional(list(text(MAX_PEER_ID_BYTES), MAX_CLIENTS)),
   /** All time-outs of the cluster derive from this number (`timingOf`). A later configuration may change it. */

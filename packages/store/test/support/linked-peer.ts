@@ -10,8 +10,12 @@ import type { ReplicatedConfig } from '../../src/state/commands.js'
 import type { FakeClock, FakeNet } from '@quire/testing'
 
 export function founded(ids: readonly string[], change: Partial<ReplicatedConfig> = {}): ReplicatedConfig {
-  const voters = ids.map((peerId) => ({ peerId, addresses: [`/ip4/127.0.0.1/tcp/1/p2p/${peerId}`] }))
-  return { clusterId: 'blue', voters, admins: [], clients: undefined, roundTripMs: 32, ...change }
+  const members = ids.map((peerId) => ({
+    peerId,
+    incarnation: '',
+    addresses: [`/ip4/127.0.0.1/tcp/1/p2p/${peerId}`]
+  }))
+  return { clusterId: 'blue', members, admins: [], clients: undefined, roundTripMs: 32, ...change }
 }
 
 export interface LogLine {
@@ -92,7 +96,7 @@ export class LinkedPeer {
       logger: pino({ level: 'debug' }, collector(this.logged)),
       maxQueuedBytes: 1000
     })
-    this.links.setPeers(config.voters)
+    this.links.setPeers(config.members)
     return this
   }
 

@@ -29,12 +29,13 @@ import { FakeClock, FakeNet, type FakeStream, settle } from '@quire/testing'
 export const PEER = 'peer-1'
 export const OTHER = 'peer-2'
 export const FOUNDING = 'f'.repeat(64)
-export const CONFIG = {
+export const MEMBERS: Member[] = [
+  { peerId: PEER, addresses: ['/ip4/127.0.0.1/tcp/1'] },
+  { peerId: OTHER, addresses: ['/ip4/127.0.0.1/tcp/2'] }
+]
+export const CONFIG: ReplicatedConfig = {
   clusterId: 'blue',
-  voters: [
-    { peerId: PEER, addresses: ['/ip4/127.0.0.1/tcp/1'] },
-    { peerId: OTHER, addresses: ['/ip4/127.0.0.1/tcp/2'] }
-  ],
+  members: MEMBERS.map((member) => ({ ...member, incarnation: '' })),
   admins: [],
   clients: undefined,
   roundTripMs: 32
@@ -77,7 +78,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
   let autoCommit = true
   const reads: (() => void)[] = []
   let chance = 0
-  let members: Member[] = CONFIG.voters
+  let members = MEMBERS
   let membersVersion = 1
 
   const raft = {
@@ -128,7 +129,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
       lastIndex: nextIndex - 1,
       commitIndex: nextIndex - 1,
       appliedIndex: machine.appliedIndex,
-      voters: CONFIG.voters,
+      voters: MEMBERS,
       learners: [],
       roundTripMs: CONFIG.roundTripMs,
       sessions: 0,
