@@ -35,6 +35,7 @@ const install = {
 const build = { name: 'build', run: [bin('tsc'), '-b', 'tsconfig.build.json'], fatal: true }
 const lint = { name: 'lint', run: [bin('oxlint'), '--type-aware'] }
 const format = { name: 'format check', run: [bin('oxfmt'), '--check'] }
+const prose = { name: 'prose width', run: [process.execPath, 'scripts/prose-width.mjs'] }
 const typecheck = { name: 'type check', run: [bin('tsc'), '-b'] }
 const tests = { name: 'tests', run: [...vitest, ...reporters, ...args], counts: true }
 const longTests = { ...tests, name: 'long tests', env: { QUIRE_LONG: '1' } }
@@ -42,7 +43,7 @@ const demo = { name: 'demo', run: [process.execPath, 'examples/demo/dist/main.js
 
 const commands = {
   start: [install, build, demo],
-  test: [install, build, lint, format, typecheck, tests],
+  test: [install, build, lint, format, prose, typecheck, tests],
   long: [install, build, longTests]
 }
 
