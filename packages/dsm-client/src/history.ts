@@ -15,8 +15,8 @@ export interface HistoryEvent {
   readonly offset: number
   readonly length: number
   /**
-   * `exchange`: read and written in one, as under a pin. `writeback`: the pages' bytes, as they were at `call`, are durable at `return`, or with
-   * `info` may be. `lost`: the session ended with unflushed bytes in the range.
+   * `exchange`: read and written in one, as under a pin. `writeback`: the pages' bytes, as they were at `call`, are
+   * durable at `return`, or with `info` may be. `lost`: the session ended with unflushed bytes in the range.
    */
   readonly op: HistoryOp
   readonly value?: string

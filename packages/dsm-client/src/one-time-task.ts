@@ -1,8 +1,8 @@
 import { throwIfAborted, untilAborted } from './waiting.js'
 
 /**
- * What is done once, such as a close. Who asks for it while it is under way waits for the same, and may give up waiting alone: it goes on. When it
- * failed it can be asked for again.
+ * What is done once, such as a close. Who asks for it while it is under way waits for the same, and may give up waiting
+ * alone: it goes on. When it failed it can be asked for again.
  */
 export class OneTimeTask {
   private attempt: Promise<void> | undefined

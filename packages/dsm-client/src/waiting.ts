@@ -15,8 +15,9 @@ export interface WaitInit {
 }
 
 /**
- * Begins something that ends by calling `resolve` or `reject`. It may call `moved` when it has got further, which gives it its whole time again.
- * Returns a function that withdraws it, which is called when the signal or the clock ends the wait first.
+ * Begins something that ends by calling `resolve` or `reject`. It may call `moved` when it has got further, which gives
+ * it its whole time again. Returns a function that withdraws it, which is called when the signal or the clock ends the
+ * wait first.
  */
 export type Start<T> = (resolve: (value: T) => void, reject: (error: Error) => void, moved: () => void) => () => void
 
@@ -103,7 +104,9 @@ export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undef
   })
 }
 
-/** Also for what is no signal, such as a controller: taken for one, it would throw when what was waited for is there. */
+/**
+ * Also for what is no signal, such as a controller: taken for one, it would throw when what was waited for is there.
+ */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal === undefined) return
   checkSignal(signal)

@@ -1,4 +1,7 @@
-/** The driver against scripted peers, in virtual time: finding the leader, keeping the lease, following the leader, the end. */
+/**
+ * The driver against scripted peers, in virtual time: finding the leader, keeping the lease, following the leader, the
+ * end.
+ */
 import {
   ClosedError,
   InvalidArgumentError,

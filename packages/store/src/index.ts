@@ -1,7 +1,8 @@
 /**
  * @packageDocumentation
  *
- * A peer of a Quire cluster: the replicated page store, the directory of page owners, and the server of client sessions.
+ * A peer of a Quire cluster: the replicated page store, the directory of page owners, and the server of client
+ * sessions.
  *
  * @example
  * ```ts

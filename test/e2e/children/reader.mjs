@@ -1,12 +1,14 @@
-// A client that reads one byte again and again, and remembers when it last read each value. Any line on standard input makes it say so.
+// A client that reads one byte again and again, and remembers when it last read each value. Any line on standard input
+// makes it say so.
 import { createDsmClient } from '@quire/dsm-client'
 
 const [path, ttlMs, ...peers] = process.argv.slice(2)
 const client = await createDsmClient({ peers, sessionTtlMs: Number(ttlMs) })
 let mapping = await (await client.open(path)).mmap()
 /**
- * By value: when the last read that returned it was called, on the machine's monotonic clock, in nanoseconds. Not when it returned: the process may be
- * stopped between the read's last look at its lease and any clock, and a read that was called before a write returned may give what was there before.
+ * By value: when the last read that returned it was called, on the machine's monotonic clock, in nanoseconds. Not when
+ * it returned: the process may be stopped between the read's last look at its lease and any clock, and a read that was
+ * called before a write returned may give what was there before.
  */
 const lastRead = {}
 const errors = []

@@ -44,7 +44,8 @@ class AddressSpaceCalls implements AddressSpace {
     const { host, space } = this.file
     const { first, end } = this.pages(start, length)
     const { offset, bytes } = this.bytes(start, length)
-    // Who comes from here on waits, and looks at the page table again afterwards: a page that is about to go is not mapped again.
+    // Who comes from here on waits, and looks at the page table again afterwards: a page that is about to go is not
+    // mapped again.
     const pages = space.between(first, end)
     for (const page of pages) host.table.ranges.beginEviction(page)
     try {

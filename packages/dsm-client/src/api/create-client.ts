@@ -8,14 +8,15 @@ import { resolveSettings, type Settings } from './settings.js'
 /**
  * Connects to the cluster and opens a session.
  *
- * Rejects at once with InvalidArgumentError for malformed settings, for an address that cannot be dialed, and for the key
- * of a given peer; later, for the key of a peer that another peer names. Rejects with
+ * Rejects at once with InvalidArgumentError for malformed settings, for an address that cannot be dialed, and for the
+ * key of a given peer; later, for the key of a peer that another peer names. Rejects with
  *
- * - NotAuthorizedError if the cluster does not list this client, or if a peer belongs to another cluster. One refusal is
- *   enough, unless another known peer accepts the client within a second.
+ * - NotAuthorizedError if the cluster does not list this client, or if a peer belongs to another cluster. One refusal
+ *   is enough, unless another known peer accepts the client within a second.
  * - QuotaExceededError if the cluster has no room for another session.
  * - VersionMismatchError.
- * - UnavailableError if no leader can be reached within `faultTimeoutMs`. Its reason repeats the last answer of each peer.
+ * - UnavailableError if no leader can be reached within `faultTimeoutMs`. Its reason repeats the last answer of each
+ *   peer.
  *
  * A rejection leaves nothing open.
  */
@@ -31,7 +32,10 @@ export async function createDsmClient(init: DsmClientInit): Promise<DsmClient> {
   }
 }
 
-/** Like {@link createDsmClient}, on a network, a clock and a random source of the caller. The client does not close the network. */
+/**
+ * Like {@link createDsmClient}, on a network, a clock and a random source of the caller. The client does not close the
+ * network.
+ */
 export async function createDsmClientOn(components: ClientComponents, init: DsmClientInit): Promise<DsmClient> {
   return start(components, resolveSettings(init), undefined)
 }

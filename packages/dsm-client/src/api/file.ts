@@ -145,7 +145,8 @@ class FileHandle implements DsmFile {
     this.checkOpen()
     checkPath(path)
     const { open, session } = this
-    // First: once the path leads to the file, it outlives this client, and must not do so without what was written to it.
+    // First: once the path leads to the file, it outlives this client, and must not do so without what was written to
+    // it.
     await this.sync(options)
     // A close that began meanwhile gives the file up, and the cluster deletes it.
     this.checkOpen()

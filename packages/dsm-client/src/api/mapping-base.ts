@@ -14,7 +14,10 @@ export interface MappingInit {
   readonly onUnmapped: () => void
 }
 
-/** What shared and private mappings have in common: ranges, and what is checked of them. Offsets below are those of the file. */
+/**
+ * What shared and private mappings have in common: ranges, and what is checked of them. Offsets below are those of the
+ * file.
+ */
 export abstract class MappingBase implements LocalMapping {
   readonly offset: number
   readonly length: number

@@ -1,7 +1,7 @@
 /**
- * Opens go side by side. Giving a file up waits for those that are under way, because one of them may be of this file under whatever path, and
- * those that come later wait for it: the cluster hears of both in the order in which they happened here. It waits for no answer of the cluster, so nobody
- * waits longer than the opens before him may take.
+ * Opens go side by side. Giving a file up waits for those that are under way, because one of them may be of this file
+ * under whatever path, and those that come later wait for it: the cluster hears of both in the order in which they
+ * happened here. It waits for no answer of the cluster, so nobody waits longer than the opens before him may take.
  */
 export class OpenOrder {
   private readonly opens = new Set<Promise<unknown>>()

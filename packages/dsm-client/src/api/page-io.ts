@@ -36,7 +36,10 @@ export function whyUnusable(file: OpenFile): Error | undefined {
   return file.closing >= file.handles ? new ClosedError(file.path) : undefined
 }
 
-/** Throws when the file's session was lost with bytes of it that were never durable: whoever gives it up must not take them for flushed. */
+/**
+ * Throws when the file's session was lost with bytes of it that were never durable: whoever gives it up must not take
+ * them for flushed.
+ */
 export function checkNothingLost(file: OpenFile): void {
   const { ended } = file.host
   if (ended instanceof SessionExpiredError && ended.lost.some((range) => range.file === String(file.id))) throw ended
@@ -59,7 +62,10 @@ export async function withSize<T>(action: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Copies `target.length` bytes from `offset` on. Rejects with SizeMoved if the file is not known to reach so far when they are copied. */
+/**
+ * Copies `target.length` bytes from `offset` on. Rejects with SizeMoved if the file is not known to reach so far when
+ * they are copied.
+ */
 export async function readPages(
   file: OpenFile,
   offset: number,
@@ -71,16 +77,17 @@ export async function readPages(
     await eachPage(file, 'read', offset, target.length, signal, (bytes, from, to, at) => {
       target.set(bytes.subarray(from, to), at)
     })
-    // The lease is looked at *after* the copy: if the process stood still in between, what was copied may be stale. If it is
-    // confirmed later, nothing was taken away meanwhile, but only a fresh copy is known to be of one moment.
+    // The lease is looked at *after* the copy: if the process stood still in between, what was copied may be stale. If
+    // it is confirmed later, nothing was taken away meanwhile, but only a fresh copy is known to be of one moment.
     if (host.isLeaseValid()) return
     await host.whenActive(signal)
   }
 }
 
 /**
- * Writes `source` at `offset`. Rejects with SizeMoved if the file is not known to reach so far. Pages in `written` are left out, and those that it
- * writes come in: a call that begins again must not write a page twice, over what others have written since.
+ * Writes `source` at `offset`. Rejects with SizeMoved if the file is not known to reach so far. Pages in `written` are
+ * left out, and those that it writes come in: a call that begins again must not write a page twice, over what others
+ * have written since.
  */
 export async function writePages(
   file: OpenFile,
@@ -157,7 +164,10 @@ export function sizeMovedBy(error: Error, { space, ownsSize = false }: OpenFile)
 
 type Visit = (page: Uint8Array, from: number, to: number, at: number) => void
 
-/** Calls `visit` for each page's part of the range, in order: bytes `from` to `to` of page `index`, `at` bytes into the range. */
+/**
+ * Calls `visit` for each page's part of the range, in order: bytes `from` to `to` of page `index`, `at` bytes into the
+ * range.
+ */
 export function eachPart(
   pageSize: number,
   offset: number,
@@ -174,8 +184,8 @@ export function eachPart(
 }
 
 /**
- * Calls `visit` for each page's part of the range, with access in hand: bytes `from` to `to` of the page, `at` bytes into the range. Pages in
- * `skipped` are passed over.
+ * Calls `visit` for each page's part of the range, with access in hand: bytes `from` to `to` of the page, `at` bytes
+ * into the range. Pages in `skipped` are passed over.
  */
 export function eachPage(
   file: OpenFile,

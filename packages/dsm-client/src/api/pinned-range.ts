@@ -97,7 +97,10 @@ class FilePin implements PinnedRange {
     if (misuse !== undefined) throw misuse
   }
 
-  /** Bytes that are pinned for reading have changed, and the API did not change them. Told only where a history is kept: it costs a copy. */
+  /**
+   * Bytes that are pinned for reading have changed, and the API did not change them. Told only where a history is kept:
+   * it costs a copy.
+   */
   private findMisuse(): Error | undefined {
     const { before, bytes, access, pages, file, offset } = this
     if (before === undefined || access === 'write' || file.host.ended !== undefined) return undefined
@@ -130,7 +133,10 @@ class FilePin implements PinnedRange {
   }
 }
 
-/** What is in the page unless a program writes to it directly; NaN: this client's API may have written to it, and may write on. */
+/**
+ * What is in the page unless a program writes to it directly; NaN: this client's API may have written to it, and may
+ * write on.
+ */
 function versionOf(page: Page): number {
   return page.dirty || page.writePins > 0 ? NaN : page.version
 }

@@ -1,4 +1,7 @@
-/** Private mappings: pages follow the file until they are written to, and are the mapping's own from then on (kernel: MAP_PRIVATE). */
+/**
+ * Private mappings: pages follow the file until they are written to, and are the mapping's own from then on (kernel:
+ * MAP_PRIVATE).
+ */
 import { PinConflictError, type Access } from '@quire/protocol'
 import { PrivateCopies, type Frame } from '../core/index.js'
 import { MappingBase, type MappingInit } from './mapping-base.js'
@@ -133,7 +136,10 @@ class PrivateMapping extends MappingBase {
     }
   }
 
-  /** Makes copies of pages in frames that follow one another, and moves those that are there. Others may undo it, or pin them, meanwhile. */
+  /**
+   * Makes copies of pages in frames that follow one another, and moves those that are there. Others may undo it, or pin
+   * them, meanwhile.
+   */
   private async layOut(first: number, count: number, signal?: AbortSignal): Promise<void> {
     const frames = await this.takeFrames(count, signal)
     const left = new Map(frames.map((frame, i) => [first + i, frame]))
@@ -152,7 +158,10 @@ class PrivateMapping extends MappingBase {
     }
   }
 
-  /** Makes the copy in the page's frame of `left`, which is the copy's from then on. Not so if there is a copy now, or if what was copied may be stale. */
+  /**
+   * Makes the copy in the page's frame of `left`, which is the copy's from then on. Not so if there is a copy now, or
+   * if what was copied may be stale.
+   */
   private async copyPage(index: number, left: Map<number, Frame>, signal?: AbortSignal): Promise<void> {
     const { host, pageSize, space } = this.open
     this.checkMapped()

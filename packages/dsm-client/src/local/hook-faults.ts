@@ -39,8 +39,9 @@ export class HookFaults {
 
   /**
    * Calls the hook with a buffer of its own. Meanwhile the page may move in memory, be evicted or be closed, and a hook
-   * that finishes late must not write into memory that serves another page by then. Holding the frame instead would make
-   * pins and evictions wait for hooks. The price is a buffer and a copy of a page for each fault; a hit costs nothing.
+   * that finishes late must not write into memory that serves another page by then. Holding the frame instead would
+   * make pins and evictions wait for hooks. The price is a buffer and a copy of a page for each fault; a hit costs
+   * nothing.
    */
   fault(page: Page, access: Access): void {
     const { ops } = this.init

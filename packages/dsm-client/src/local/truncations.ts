@@ -19,7 +19,8 @@ export class Truncations {
 
   async truncate(size: number, signal: AbortSignal | undefined): Promise<void> {
     const abort = new AbortController()
-    // One after the other: pages that a truncation drops late could be from after the next one has grown the space again.
+    // One after the other: pages that a truncation drops late could be from after the next one has grown the space
+    // again.
     const cut = this.last.then(() => this.cut(size, abort.signal))
     this.last = cut.catch(() => {})
     const start = (resolve: () => void, reject: (error: Error) => void): (() => void) => {
@@ -30,8 +31,9 @@ export class Truncations {
   }
 
   /**
-   * Publishes the size, unmaps, waits for pins and writebacks, drops, and unmaps again, because a private copy can appear
-   * in between. Once it has published the size, it goes on even if the caller leaves: other calls have seen the size.
+   * Publishes the size, unmaps, waits for pins and writebacks, drops, and unmaps again, because a private copy can
+   * appear in between. Once it has published the size, it goes on even if the caller leaves: other calls have seen the
+   * size.
    */
   private async cut(size: number, signal: AbortSignal): Promise<void> {
     throwIfAborted(signal)
@@ -69,9 +71,9 @@ export class Truncations {
   }
 
   /**
-   * Waits until no page from `first` on is pinned or being written, then drops them all (kernel: truncate_inode_pages). A
-   * page that was dropped during its write would come back, with its bytes from where the hook wrote them. Rejects when
-   * the space is closed.
+   * Waits until no page from `first` on is pinned or being written, then drops them all (kernel: truncate_inode_pages).
+   * A page that was dropped during its write would come back, with its bytes from where the hook wrote them. Rejects
+   * when the space is closed.
    */
   private async discard(first: number): Promise<void> {
     const { host } = this

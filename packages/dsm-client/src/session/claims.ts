@@ -1,6 +1,6 @@
 /**
- * Checks of the numbers that a peer claims. The client leaves a peer with impossible numbers, as it leaves a peer that does
- * not answer. It keeps none of these numbers, because they could break its connections to sound peers.
+ * Checks of the numbers that a peer claims. The client leaves a peer with impossible numbers, as it leaves a peer that
+ * does not answer. It keeps none of these numbers, because they could break its connections to sound peers.
  */
 import {
   MAX_ROUND_TRIP_MS,
@@ -19,7 +19,8 @@ export function checkRoundTripOf(roundTripMs: number): void {
 
 /**
  * Throws UnavailableError for a registration that does not answer the request for `session` (0: a new one) in `term`.
- * Likewise for one that allows no work: a client without credit writes nothing back, and one without faults reads nothing.
+ * Likewise for one that allows no work: a client without credit writes nothing back, and one without faults reads
+ * nothing.
  */
 export function checkRegistered(
   { term, session, ttlMs, creditBytes, maxFaults }: LeaderMessageOf<'registered'>,
@@ -33,7 +34,9 @@ export function checkRegistered(
   if (creditBytes === 0 || maxFaults === 0) throw impossible(`${creditBytes} bytes of credit and ${maxFaults} faults`)
 }
 
-/** Throws UnavailableError unless `session` is the client's own: on an expiry, the client gives up everything it holds. */
+/**
+ * Throws UnavailableError unless `session` is the client's own: on an expiry, the client gives up everything it holds.
+ */
 export function checkExpired(session: number, own: number): void {
   if (own === 0 || session !== own) throw impossible(`the end of session ${session}, this is ${own}`)
 }

@@ -36,8 +36,8 @@ export class ClusterView {
   private next = 0
 
   /**
-   * `founding` pins the digest of the configuration that founded the cluster. If it is empty, the first peer that answers
-   * pins it. Throws InvalidArgumentError for the first address that cannot be dialed, or that two peers share.
+   * `founding` pins the digest of the configuration that founded the cluster. If it is empty, the first peer that
+   * answers pins it. Throws InvalidArgumentError for the first address that cannot be dialed, or that two peers share.
    */
   constructor(
     peers: string | readonly string[],
@@ -118,7 +118,10 @@ export class ClusterView {
     for (const { peerId, addresses } of members) if (isPeerId(peerId)) this.book.learn(peerId, addresses)
   }
 
-  /** Throws InvalidArgumentError if `id` belongs to a peer. A node cannot dial itself, so it would never reach that peer. */
+  /**
+   * Throws InvalidArgumentError if `id` belongs to a peer. A node cannot dial itself, so it would never reach that
+   * peer.
+   */
   checkOwnId(id: string): void {
     if (!this.book.all.has(id)) return
     throw new InvalidArgumentError('privateKey', id, "a key of the client's own: this one is the key of a peer")

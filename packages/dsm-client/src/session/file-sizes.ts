@@ -61,8 +61,8 @@ export class FileSizes {
   }
 
   /**
-   * The connection broke in the middle of discards: whether they happened is in the log, and told with the file. Call it now and then: faults of their
-   * ranges wait for it.
+   * The connection broke in the middle of discards: whether they happened is in the log, and told with the file. Call
+   * it now and then: faults of their ranges wait for it.
    */
   resolveDiscards(): void {
     for (const file of this.init.coherence.unresolvedDiscards()) {

@@ -42,8 +42,8 @@ export class KeepAlive {
   }
 
   /**
-   * Sends what is due, and ends the connection to a silent leader. `isLate`: this process was stopped since the last call,
-   * so the leader's word may wait in its inbox. The next call judges the silence.
+   * Sends what is due, and ends the connection to a silent leader. `isLate`: this process was stopped since the last
+   * call, so the leader's word may wait in its inbox. The next call judges the silence.
    */
   check(now: number, isLate: boolean): void {
     if (!isLate && this.liveness.isSilent(now)) {

@@ -105,7 +105,10 @@ export class LeaderSearch {
     return timingOf(this.init.cluster.roundTripMs).stepMs * DELAY_SHARE
   }
 
-  /** False when there is nobody to ask beside those that are being asked. Throws the refusal when all have had their say. */
+  /**
+   * False when there is nobody to ask beside those that are being asked. Throws the refusal when all have had their
+   * say.
+   */
   private askNext(): boolean {
     const { asking, opinions } = this
     if (asking.size >= MAX_AT_ONCE) return false

@@ -1,4 +1,7 @@
-/** What a session asks of the leader: numbered, sent in order and not too much at once, and repeated on each connection until it is answered. */
+/**
+ * What a session asks of the leader: numbered, sent in order and not too much at once, and repeated on each connection
+ * until it is answered.
+ */
 import type { ClientMessage, LeaderMessage } from '@quire/protocol'
 
 export type Reply = Extract<LeaderMessage, { seq: number; type: 'opened' | 'files' | 'done' | 'failed' }>
@@ -8,9 +11,14 @@ export type RequestBody = Request extends infer R ? (R extends Request ? Omit<R,
 
 export interface RequestOptions {
   readonly signal?: AbortSignal | undefined
-  /** Called with the answer in the step in which it arrives: before what the leader has sent behind it, and before the promise. Not with `failed`. */
+  /**
+   * Called with the answer in the step in which it arrives: before what the leader has sent behind it, and before the
+   * promise. Not with `failed`.
+   */
   readonly onAnswer?: (reply: Exclude<Reply, { type: 'failed' }>) => void
-  /** Called when an answer comes that nobody waits for any more. Without it, a request that is given up is not repeated. */
+  /**
+   * Called when an answer comes that nobody waits for any more. Without it, a request that is given up is not repeated.
+   */
   readonly onLate?: (reply: Reply) => void
 }
 
@@ -20,9 +28,14 @@ interface PendingRequest {
   reject(error: Error): void
 }
 
-/** Requests on their way at the same time, well below what a leader takes from one session. The others wait for their turn. */
+/**
+ * Requests on their way at the same time, well below what a leader takes from one session. The others wait for their
+ * turn.
+ */
 const MAX_REQUESTS = 32
-/** How far a request's seq may be above the oldest that is unanswered: a session's answers are remembered up to here. */
+/**
+ * How far a request's seq may be above the oldest that is unanswered: a session's answers are remembered up to here.
+ */
 const MAX_SEQ_AHEAD = 512
 
 export class RequestQueue {
@@ -41,8 +54,8 @@ export class RequestQueue {
   }
 
   /**
-   * Sends it, when its turn comes. Returns what withdraws it: it may have been carried out by then, or may yet be. With `onLate` it is repeated all
-   * the same, and the answer goes there.
+   * Sends it, when its turn comes. Returns what withdraws it: it may have been carried out by then, or may yet be. With
+   * `onLate` it is repeated all the same, and the answer goes there.
    */
   add(request: PendingRequest, onLate?: (reply: Reply) => void): () => void {
     const seq = this.nextSeq++

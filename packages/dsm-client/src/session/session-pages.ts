@@ -105,8 +105,8 @@ export class SessionPages implements PageHost {
   }
 
   /**
-   * The leader has received `bytes` bytes of bulk frames in all. The core learns what the line carries: pages that cannot
-   * leave yet wait there, in order of urgency, and not in the connection.
+   * The leader has received `bytes` bytes of bulk frames in all. The core learns what the line carries: pages that
+   * cannot leave yet wait there, in order of urgency, and not in the connection.
    */
   bulkReceived(bytes: number): void {
     const { connection } = this

@@ -24,8 +24,8 @@ export class SessionWaits {
   constructor(private readonly init: SessionWaitsInit) {}
 
   /**
-   * Waits for `start`. At the time-out, `onBusy` makes the error if a majority was reachable during the wait, because then
-   * another client is in the way. Otherwise the error says what is known of the leader.
+   * Waits for `start`. At the time-out, `onBusy` makes the error if a majority was reachable during the wait, because
+   * then another client is in the way. Otherwise the error says what is known of the leader.
    */
   wait<T>(start: Start<T>, signal: AbortSignal | undefined, onBusy?: () => Error): Promise<T> {
     const { clock, cluster, timeoutMs, keepAlive, connection: current, underWay } = this.init

@@ -148,7 +148,10 @@ export class Session implements SessionLife {
     }, signal)
   }
 
-  /** Sends a request, and repeats it across leaders until its answer arrives. A `failed` answer rejects with its typed error. */
+  /**
+   * Sends a request, and repeats it across leaders until its answer arrives. A `failed` answer rejects with its typed
+   * error.
+   */
   request(
     body: RequestBody,
     { signal, onAnswer, onLate }: RequestOptions = {}
@@ -184,8 +187,8 @@ export class Session implements SessionLife {
   }
 
   /**
-   * Ends the session at the cluster if a leader answers in time, and stops. With `isFlushed`, dirty pages that remain are
-   * no loss.
+   * Ends the session at the cluster if a leader answers in time, and stops. With `isFlushed`, dirty pages that remain
+   * are no loss.
    */
   async end(isFlushed: boolean, signal: AbortSignal): Promise<void> {
     this.ending = true

@@ -1,7 +1,7 @@
 /**
- * Waits that take long because others were first. On a thin line a page may come only after hundreds that were asked for
- * before it; while those arrive, its wait gets on. It gets on at most as often as something was before it, so it ends also
- * when what came later is served for ever.
+ * Waits that take long because others were first. On a thin line a page may come only after hundreds that were asked
+ * for before it; while those arrive, its wait gets on. It gets on at most as often as something was before it, so it
+ * ends also when what came later is served for ever.
  */
 import type { LeaderMessage } from '@quire/protocol'
 import type { Start } from '../waiting.js'

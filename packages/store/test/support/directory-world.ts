@@ -1,4 +1,7 @@
-/** The directory over a real state machine, with clients that do what the test says and a log that commits when it says so. */
+/**
+ * The directory over a real state machine, with clients that do what the test says and a log that commits when it says
+ * so.
+ */
 import type {
   Access,
   ClientMessageOf,

@@ -130,10 +130,10 @@ export class Operator {
   }
 
   /**
-   * A proposed change is not committed yet and still may be. It can be in a log, in the memory of a leader whose disk is
-   * slow or full, or in a message that outlives its sender, so this does not search for it. The change is decided when
-   * an entry is committed at its index, or an entry of a later term before it: unless the change is that entry, a log
-   * that has it lacks a committed entry, and no node is elected with such a log.
+   * A proposed change is not committed yet and still may be. It can be in a log, in the memory of a leader whose disk
+   * is slow or full, or in a message that outlives its sender, so this does not search for it. The change is decided
+   * when an entry is committed at its index, or an entry of a later term before it: unless the change is that entry, a
+   * log that has it lacks a committed entry, and no node is elected with such a log.
    *
    * The operator does not propose the entry that leaves a joint configuration. Until that entry is committed, the
    * committed configuration is the joint one.
