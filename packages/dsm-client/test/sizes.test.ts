@@ -58,7 +58,7 @@ describe('a truncate or punchHole that a pin delays', () => {
 })
 
 describe('a write that a truncation overtakes', () => {
-  it('begins again without the pages that it has written, which others may have changed since (cluster seed 550)', async () => {
+  it('repeats only the pages that it has not written, because others may change those since (cluster seed 550)', async () => {
     const { file, leader, cluster } = await withFile()
     leader.holding.add('fault')
     const writing = file.write(0, new Uint8Array(2 * PAGE).fill(1))

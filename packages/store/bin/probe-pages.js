@@ -1,7 +1,8 @@
 /**
- * Opens LMDB's file in a process of its own and reads some of it: `probe-pages.js FILE MILLISECONDS TABLE...`. LMDB
- * maps the file, so damage that it does not notice ends the process that reads it. Better this one than a peer.
- * Prints what LMDB says of the file, if anything, and ends with 1 then.
+ * Opens LMDB's file and reads rows for some time: `probe-pages.js FILE MILLISECONDS TABLE...`. If LMDB reports an error,
+ * prints its message and ends with status 1.
+ *
+ * LMDB maps the file, so damage that it does not notice ends the process. A peer therefore runs this program first.
  */
 import { open } from 'lmdb'
 
@@ -11,7 +12,7 @@ try {
   const end = performance.now() + Number(budgetMs)
   for (const name of tables) {
     const table = root.openDB(name, { encoding: 'binary', keyEncoding: 'binary' })
-    // A store that was never written has no tables.
+    // A file without a commit has no tables.
     if (table === undefined) continue
     for (const { value } of table.getRange()) {
       if (value === undefined || performance.now() > end) break

@@ -73,7 +73,7 @@ export function createApplier(init: ApplierInit): Applier {
   return new CheckpointingApplier(init)
 }
 
-/** Runs the checkpoints between committed entries. */
+/** Applies committed entries with checkpoints in between. */
 class CheckpointingApplier implements Applier {
   readonly state
   fault: Error | undefined

@@ -100,7 +100,7 @@ class SharedRows implements MemoryStorage {
   }
 }
 
-/** Reads and writes the rows of a storage until the next crash. */
+/** Serves the rows of a storage until the next crash. */
 class MemoryBackend implements Backend {
   readonly name: string
 

@@ -60,7 +60,7 @@ export function createPageStore(init: PageStoreInit): PageStore {
   return new MemtableStore(init.backend, init.maxMemtableBytes ?? 32 * 1024 * 1024)
 }
 
-/** Keeps pages and records in memtables until a flush writes them to the backend. */
+/** Keeps changes in memtables until a flush writes them to the backend. */
 class MemtableStore implements PageStore {
   readonly restored: RestoredState
   durableIndex: number

@@ -7,7 +7,7 @@ import type { Sessions } from './sessions.js'
 import { cutPage, endOfPages, firstPageBeyond, isWithin, ownerPage } from './units.js'
 import type { Applied, FileId, FileRecord, PageOwner, SessionId } from './view.js'
 
-/** Applies the changes of pages: handovers, writebacks and discards. */
+/** Applies the parts of entries that change pages or their owners. */
 export class PageChanges {
   constructor(
     private readonly store: StateStore,

@@ -1,4 +1,4 @@
-/** A map from pairs of numbers, which also finds all entries under one first number. */
+/** A map from pairs of numbers, which finds all entries under one first number. */
 export class PairMap<V> {
   private readonly outer = new Map<number, Map<number, V>>()
   private count = 0

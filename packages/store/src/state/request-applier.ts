@@ -11,7 +11,7 @@ import type { Answer } from './answer.js'
 import { MAX_UNSETTLED_REQUESTS, type Answers } from './answers.js'
 import type { RequestCommand } from './commands.js'
 import { REQUEST_ROWS, type LoggedRequestRow, type RequestTables, type ValidRequest } from './request-rows.js'
-import type { Session } from './sessions.js'
+import type { SessionEntry } from './sessions.js'
 import type { SessionId } from './view.js'
 
 /** Applies each request of a session once, however often its command comes. */
@@ -65,7 +65,7 @@ export class RequestApplier {
 
   private perform<T extends LoggedRequestType>(
     index: number,
-    session: Session,
+    session: SessionEntry,
     command: RequestCommand & { readonly type: T }
   ): Answer | QuireError {
     const { paths = [], file: needs }: RequestRow = REQUESTS[command.type]

@@ -20,7 +20,7 @@ import type { CommandOf } from './commands.js'
 import type { Namespace } from './namespace.js'
 import type { Owners } from './owners.js'
 import type { PageChanges } from './page-changes.js'
-import type { Session, Sessions } from './sessions.js'
+import type { SessionEntry, Sessions } from './sessions.js'
 import { firstPageBeyond } from './units.js'
 import type { FileRecord, StateView } from './view.js'
 
@@ -38,7 +38,7 @@ export interface RequestTables {
 export interface ValidRequest<T extends LoggedRequestType> {
   /** The log index of the entry. */
   readonly index: number
-  readonly session: Session
+  readonly session: SessionEntry
   readonly command: CommandOf<T>
   readonly file: (typeof REQUESTS)[T] extends { readonly file: 'open' } ? FileRecord : undefined
 }

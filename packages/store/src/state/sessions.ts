@@ -3,7 +3,8 @@ import type { Namespace } from './namespace.js'
 import type { SessionData, StateRecord, StateStore } from './records.js'
 import type { FileId, SessionId, SessionRecord } from './view.js'
 
-export interface Session extends SessionRecord {
+/** The record of a session, as the state machine changes it. */
+export interface SessionEntry extends SessionRecord {
   readonly files: Set<FileId>
   /** The client has the answers of all requests below this number. */
   settled: number
@@ -11,18 +12,18 @@ export interface Session extends SessionRecord {
 
 /** Records the open sessions with the files that each maps. */
 export class Sessions {
-  private readonly byId = new Map<SessionId, Session>()
+  private readonly byId = new Map<SessionId, SessionEntry>()
 
   constructor(
     private readonly store: StateStore,
     private readonly namespace: Namespace
   ) {}
 
-  get(id: SessionId): Session | undefined {
+  get(id: SessionId): SessionEntry | undefined {
     return this.byId.get(id)
   }
 
-  all(): Iterable<Session> {
+  all(): Iterable<SessionEntry> {
     return this.byId.values()
   }
 
@@ -32,26 +33,26 @@ export class Sessions {
     this.store.put('session', id, 0, { clientId, ttlMs, settled: 0 })
   }
 
-  settle(session: Session, settled: number): void {
+  settle(session: SessionEntry, settled: number): void {
     session.settled = settled
     this.store.put('session', session.id, 0, { clientId: session.clientId, ttlMs: session.ttlMs, settled })
   }
 
   /** Records that the session maps the file. */
-  map(session: Session, file: FileId): void {
+  map(session: SessionEntry, file: FileId): void {
     if (session.files.has(file)) return
     session.files.add(file)
     this.namespace.sessionsOf(file).add(session.id)
     this.store.put('mapping', session.id, file, {})
   }
 
-  unmap(session: Session, file: FileId): void {
+  unmap(session: SessionEntry, file: FileId): void {
     if (!session.files.delete(file)) return
     this.namespace.sessionsOf(file).delete(session.id)
     this.store.put('mapping', session.id, file, undefined)
   }
 
-  end(session: Session): void {
+  end(session: SessionEntry): void {
     for (const file of [...session.files]) this.unmap(session, file)
     this.byId.delete(session.id)
     this.store.put('session', session.id, 0, undefined)
