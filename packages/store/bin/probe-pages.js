@@ -1,6 +1,6 @@
 /**
- * Opens LMDB's file and reads rows for some time: `probe-pages.js FILE MILLISECONDS TABLE...`. If LMDB reports an error,
- * prints its message and ends with status 1.
+ * Opens LMDB's file and reads rows for some time: `probe-pages.js FILE MILLISECONDS TABLE...`. If LMDB reports an
+ * error, prints its message and ends with status 1.
  *
  * LMDB maps the file, so damage that it does not notice ends the process. A peer therefore runs this program first.
  */
