@@ -1,45 +1,46 @@
-/** Records what a client did, for checkers: the history format of the public API. */
+/** The history of a client's operations, for checkers. */
 import { toString } from 'uint8arrays/to-string'
 import type { LostRange } from '@quire/protocol'
 
 export type HistoryOp = 'read' | 'write' | 'exchange' | 'sync' | 'truncate' | 'punch' | 'size' | 'writeback' | 'lost'
 
-/** One operation, or what became of bytes. Offsets and lengths are bytes; bytes are hexadecimal. */
+/** An operation, or the fate of written bytes. Offsets and lengths are in bytes; bytes are hexadecimal. */
 export interface HistoryEvent {
   /** The client's PeerId. */
   readonly client: string
-  /** The session. */
+  /** The id of the session. */
   readonly process: string
   readonly file: string
-  /** Of `truncate` and `size`: the size. */
+  /** For `truncate` and `size`: the size. */
   readonly offset: number
   readonly length: number
   /**
-   * `exchange`: read and written in one, as under a pin. `writeback`: the pages' bytes, as they were at `call`, are
-   * durable at `return`, or with `info` may be. `lost`: the session ended with unflushed bytes in the range.
+   * `exchange`: a read and a write in one step, as under a pin. `writeback`: the page's bytes, as of `call`, are
+   * durable at `return`; with `info`, they may be. `lost`: the session ended with unflushed bytes in the range.
    */
   readonly op: HistoryOp
   readonly value?: string
   readonly from?: string
   readonly to?: string
-  /** Of `write`: the file was made longer for it, if it was too short. */
+  /** For `write`: the call extended the file if it was too short. */
   readonly grew?: boolean
-  /** `fail`: it certainly did not happen; `info`: it may have. */
+  /** `fail`: the operation did not happen. `info`: it may have happened. */
   readonly status: 'ok' | 'fail' | 'info'
-  /** Nanoseconds of the machine's monotonic clock. */
+  /** When the operation began, in nanoseconds of the machine's monotonic clock. */
   readonly call: number
+  /** When it ended. */
   readonly return: number
 }
 
 type Facts = Partial<Pick<HistoryEvent, 'value' | 'from' | 'to' | 'grew'>>
 
-/** What it means when an operation rejects. */
+/** The meaning of an operation's rejection. */
 interface Rejection {
   mayHaveHappened(): boolean
   facts?(): Facts
 }
 
-/** Nobody knows what the cluster made of it. */
+/** The cluster may have carried the operation out. */
 export const UNKNOWN: Rejection = { mayHaveHappened: () => true }
 
 export interface RecorderInit {
@@ -50,24 +51,25 @@ export interface RecorderInit {
   readonly emit: ((event: HistoryEvent) => void) | undefined
 }
 
-/** A page's bytes as they left. */
+/** A page's bytes on their way. `at`: when they left, in milliseconds. */
 interface PageInFlight extends PageVersion {
   readonly pageSize: number
   readonly at: number
 }
 
+/** Reports a client's operations to the listener of its history. */
 export class Recorder {
-  /** Writebacks that are not acknowledged, by page, oldest first. */
+  /** Unacknowledged writebacks by page, the oldest first. */
   private readonly inFlight = new Map<string, PageInFlight[]>()
 
   constructor(private readonly init: RecorderInit) {}
 
-  /** Nothing costs anything while nobody listens. */
+  /** Whether there is a listener. Without one, nothing here costs anything. */
   get isOn(): boolean {
     return this.init.emit !== undefined
   }
 
-  /** Runs an operation and records how it ended. `facts` are taken when it has. */
+  /** Runs an operation and records its outcome. Calls `facts` after it ends. */
   async record<T>(
     op: HistoryOp,
     file: number,
@@ -79,7 +81,7 @@ export class Recorder {
   ): Promise<T> {
     if (!this.isOn) return action()
     const call = this.init.now()
-    // If the session ends meanwhile, it was still the session's.
+    // The operation belongs to the session in which it began.
     const process = this.init.process()
     const base = { op, file, offset, length, call, process }
     try {
@@ -92,7 +94,7 @@ export class Recorder {
     }
   }
 
-  /** An operation that took no time, or that is over. */
+  /** Records an operation that is over. */
   note(
     op: HistoryOp,
     file: number,
@@ -104,7 +106,7 @@ export class Recorder {
     if (this.isOn) this.emit({ op, file, offset, length, call, process: this.init.process(), ...facts, status })
   }
 
-  /** Bytes of a page have left, to be made durable. */
+  /** Bytes of a page leave to become durable. */
   writing(version: PageVersion & { readonly pageSize: number }): void {
     if (!this.isOn) return
     const departed = { ...version, at: this.init.now() }
@@ -112,7 +114,7 @@ export class Recorder {
     this.inFlight.set(key, [...(this.inFlight.get(key) ?? []), departed])
   }
 
-  /** They are durable. Whatever became of those that left before, these came after. */
+  /** They are durable. They overwrite all bytes of the page that left before them. */
   written(version: PageVersion): void {
     const key = keyOf(version)
     const all = this.inFlight.get(key) ?? []
@@ -150,7 +152,7 @@ export class Recorder {
         return: Math.round(this.init.now() * 1e6)
       })
     } catch (error) {
-      // As with an event's listener: what is under way here, such as messages that must be sent, goes on.
+      // As with a listener of an event: the error must not interrupt what is under way here, such as sending messages.
       queueMicrotask(() => {
         throw error
       })

@@ -1,48 +1,53 @@
-/** Who keeps the pages of a file: a session with the cluster, or a program's own address space. */
+/** The interface between the API and whatever provides pages: a session with the cluster, or a program's own hooks. */
 import type { AddressSpacePages, PageTable } from './core/index.js'
 import type { Recorder } from './history.js'
 import type { Start } from './waiting.js'
 
+/** Provides the pages of open files. */
 export interface PageHost {
   readonly table: PageTable
-  /** Why nothing can be done any more. */
+  /** The error of every further use, once the host has ended. */
   readonly ended: Error | undefined
-  /** Aborted when it is so. */
+  /** Aborts when the host ends. */
   readonly lost: AbortSignal
   readonly recorder: Recorder
-  /** Milliseconds of the host's clock. */
+  /** The time of the host's clock, in milliseconds. */
   now(): number
-  /** What the page table allows may be used at this moment. */
+  /** Whether the program may use at this moment what the page table allows. */
   isLeaseValid(): boolean
-  /** Resolves when that is so (again). */
+  /** Resolves when the lease is valid. */
   whenActive(signal?: AbortSignal): Promise<void>
-  /** Waits with the host's time-out. `onBusy` makes the error where somebody else was in the way. */
+  /** Waits within the host's time-out. `onBusy` makes the error if another client or a pin was in the way. */
   wait<T>(start: Start<T>, signal: AbortSignal | undefined, onBusy?: () => Error): Promise<T>
-  /** Carries out what was decided. Call it after every call of the page table. */
+  /** Carries out what the host has decided. Call it after every call of the page table. */
   drain(): void
-  /** See `Coherence.flush` and `Coherence.startWriting`. */
+  /** See `Coherence.flush`. */
   flush(file: number, first: number, last: number, done: () => void, fail: (error: Error) => void): number
+  /** See `Coherence.startWriting`. */
   startWriting(file: number, first: number, last: number, started: () => void, fail: (error: Error) => void): number
 }
 
-/** One open file: its pages, and who keeps them. */
+/** An open file. */
 export interface OpenFile {
   readonly host: PageHost
   readonly space: AddressSpacePages
   readonly id: number
-  /** What errors call it. */
+  /** The name of the file in errors. */
   path: string
-  /** It has never had a path. */
+  /** The file has never had a path. */
   isUnnamed?: boolean
-  /** The cluster was asked to name it: it may have a path that is not known here yet. */
+  /** A `link` is under way: the file may have a path that this client does not know yet. */
   isNaming?: boolean
   readonly pageSize: number
-  /** Handles of this client. */
+  /** The number of this client's handles. */
   handles: number
-  /** Those of them that are being closed. When all are, nothing may be written that their flush could miss. */
+  /**
+   * The number of handles that are being closed. Once all are, the client refuses writes, because the flush would miss
+   * them.
+   */
   closing: number
-  /** The size is decided here: a PastEndError from a fault is a hook's, and says nothing of it. */
+  /** This program decides the size. A PastEndError from a fault comes from a hook, and says nothing of the size. */
   readonly ownsSize?: boolean
-  /** Learns the size anew, and raises the bound. */
+  /** Asks for the size, and raises the bound in `space`. */
   refreshSize(signal?: AbortSignal): Promise<number>
 }

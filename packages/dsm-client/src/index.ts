@@ -1,7 +1,8 @@
 /**
  * @packageDocumentation
  *
- * The client of Quire: open files of a cluster, map them, and read and write the mapped bytes as one coherent memory.
+ * The client of Quire opens files of a cluster, maps them, and reads and writes the mapped bytes as one coherent
+ * memory.
  *
  * @example
  * ```ts

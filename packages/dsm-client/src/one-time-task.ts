@@ -1,18 +1,20 @@
 import { throwIfAborted, untilAborted } from './waiting.js'
 
 /**
- * What is done once, such as a close. Who asks for it while it is under way waits for the same, and may give up waiting
- * alone: it goes on. When it failed it can be asked for again.
+ * Runs a task, such as a close, at most once.
+ *
+ * A call during the task waits for the same outcome. Aborting one call does not abort the task or another call. After a
+ * failure, the next call runs the task again.
  */
 export class OneTimeTask {
   private attempt: Promise<void> | undefined
 
-  /** It is under way, or done. */
+  /** The task is under way or done. */
   get hasBegun(): boolean {
     return this.attempt !== undefined
   }
 
-  /** `action` is not called again when it has begun. */
+  /** Calls `action` unless the task has begun, and waits for its outcome. */
   async run(action: () => Promise<void>, signal: AbortSignal | undefined): Promise<void> {
     throwIfAborted(signal)
     this.attempt ??= this.begin(action)
@@ -24,12 +26,12 @@ export class OneTimeTask {
       this.attempt = undefined
       throw error
     })
-    // Everybody may have given up.
+    // All callers may have left.
     attempt.catch(() => {})
     return attempt
   }
 
-  /** It need not be done any more. */
+  /** Counts the task as done without running it. */
   skip(): void {
     this.attempt ??= Promise.resolve()
   }

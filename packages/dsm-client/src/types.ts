@@ -1,13 +1,13 @@
 /**
  * The public API. Offsets and lengths are bytes from 0, as safe integers. Every async method takes `{ signal }` last.
  *
- * Errors that every call can give: InvalidArgumentError before anything happens; ClosedError after, or because of, a
- * close; SessionExpiredError when the session was lost that the file hung on; UnavailableError when nobody answered
- * within `faultTimeoutMs`; the signal's reason; and what a leader of another version says, as a RemoteError. Calls that
- * need pages: also BusyError, CacheFullError and CorruptionError. Calls that make bytes durable: also NoSpaceError.
- * What is asked of the leader: also QuotaExceededError and NoSpaceError. Wherever NoSpaceError is named,
- * NoDescriptorsError can come as well. The comments below name what is peculiar to a call. Synchronous calls throw. The
- * README has cause and remedy of each.
+ * Every call can give these errors: InvalidArgumentError before anything happens; ClosedError during or after a close;
+ * SessionExpiredError after the loss of the file's session; UnavailableError if the cluster does not answer within
+ * `faultTimeoutMs`; the signal's reason; and a RemoteError for an error of a leader of another version. Calls that need
+ * pages also give BusyError, CacheFullError and CorruptionError. Calls that make bytes durable also give NoSpaceError.
+ * Requests to the leader also give QuotaExceededError and NoSpaceError. NoDescriptorsError can replace NoSpaceError
+ * everywhere. The comments below name further errors of each call. Synchronous calls throw. The README lists cause and
+ * remedy of each error.
  */
 import type { PrivateKey } from '@quire/net'
 import type { LostRange } from '@quire/protocol'
@@ -18,66 +18,65 @@ export type { HistoryEvent, HistoryOp } from './history.js'
 
 export interface CallOptions {
   /**
-   * Rejects the call with the signal's reason (an AbortError if that is no Error); others that wait for the same page
-   * go on. Any number of calls may share a signal: together they add one listener to it.
+   * Rejects the call with the signal's reason, or with an AbortError if the reason is no Error. Other calls that wait
+   * for the same page continue. Any number of calls may share a signal: together they add one listener to it.
    */
   readonly signal?: AbortSignal
 }
 
 export interface DsmClientInit {
   /**
-   * Multiaddrs that end in /p2p/<PeerId>, in a list, or in one text, separated by commas or white space. Any peer that
-   * answers is enough; it names the others. InvalidArgumentError, before anything is dialed, for an address that nobody
-   * can dial.
+   * Multiaddrs that end in /p2p/<PeerId>, as a list, or as one text that separates them by commas or white space. The
+   * client needs one peer that answers, which names the others. InvalidArgumentError, before the client dials, for an
+   * address that cannot be dialed.
    */
   readonly peers: string | readonly string[]
   /**
-   * Digest of the configuration that the cluster was founded from, as `quire init` and `quire status` print it. Peers
-   * of other clusters are not used. Default: that of the first peer that answers.
+   * Digest of the configuration that founded the cluster, as `quire init` and `quire status` print it. The client uses
+   * no peers of other clusters. Default: the digest of the first peer that answers.
    */
   readonly cluster?: string
   /**
-   * libp2p identity, of the client alone: a key of a peer is refused. Default: a fresh Ed25519 key, which only a
-   * cluster takes that lets in any client.
+   * The client's own libp2p identity: the client refuses the key of a peer. Default: a fresh Ed25519 key, which only a
+   * cluster accepts that admits every client.
    */
   readonly privateKey?: PrivateKey
-  /** Page frames held at most, in bytes, from 65,536. Default 64 MiB. */
+  /** The most bytes of page frames, from 65,536. Default 64 MiB. */
   readonly cacheBytes?: number
   /**
-   * How long the cluster keeps this client's pages for it when it is silent: 500 to 600,000. Default 10,000. If the
-   * client dies, others that want those pages wait for as long. It has no influence on how soon a client notices that
-   * its leader is dead. A session gets more where it could not be renewed in time: at least 16 round trips between the
-   * cluster's peers, and 16 of this client to its leader if that is too far for what is asked. `session.ttlMs` says
-   * what it is.
+   * How long the cluster keeps this client's pages for it while it is silent: 500 to 600,000. Default 10,000. If the
+   * client dies, other clients wait this long for its pages. The setting does not change how soon a client notices a
+   * dead leader. A session gets more time if it could not be renewed otherwise: at least 16 round trips between the
+   * cluster's peers, and 16 round trips from this client to its leader. `session.ttlMs` says how much it got.
    */
   readonly sessionTtlMs?: number
   /**
    * How long a call waits for the cluster or for another client's pin; a call over many pages, for the next of them.
-   * Default 30,000; then UnavailableError or BusyError.
+   * Then it rejects with UnavailableError or BusyError. Default 30,000.
    */
   readonly faultTimeoutMs?: number
-  /** pino. Default: silent. */
+  /** A pino logger. Default: silent. */
   readonly logger?: Logger
   /**
-   * Is told of every operation when it ends, for checkers. What it throws is reported as an uncaught exception and
-   * changes nothing here. What is done under a write pin is one operation, at its release: a program that uses the same
-   * bytes in other ways meanwhile is not judged rightly.
+   * Receives every operation when it ends, for checkers. An error that it throws becomes an uncaught exception and
+   * changes nothing here. All accesses under a write pin are one operation, at the release of the pin. A history cannot
+   * describe a program that accesses the same bytes in other ways meanwhile.
    */
   readonly history?: (event: HistoryEvent) => void
 }
 
 /**
- * `active`: the lease is valid. `suspect`: it ran out, and the cluster has not said whether the session lives: calls
- * wait. `expired`: the cluster has ended the session, everything that hung on it is dead; the client's next call starts
- * another.
+ * `active`: the lease is valid. `suspect`: the lease ran out, and the cluster has not said whether the session lives;
+ * calls wait. `expired`: the cluster has ended the session, and all its files and mappings are dead. The client's next
+ * call starts another session.
  */
 export type SessionState = 'active' | 'suspect' | 'expired'
 
 export interface FileStat {
   readonly id: string
   /**
-   * Where it was found, or last: of an open file whose path was taken away or given to another, still the old one.
-   * Empty for an unnamed file.
+   * The path by which the file was found, or its last path: an open file whose path was removed, or given to another
+   * file, still shows the old path. Empty for an unnamed file.
    */
   readonly path: string
   readonly size: number
@@ -90,28 +89,31 @@ export interface FileStat {
 }
 
 export interface OpenOptions extends CallOptions {
-  /** Create the file if there is none. */
+  /** Creates the file if it does not exist. */
   readonly create?: boolean
-  /** With `create`: fail with FileExistsError if there is one. */
+  /** With `create`: fails with FileExistsError if the file exists. */
   readonly exclusive?: boolean
-  /** Size in bytes of a file that is created; it reads as zeros. Default 0. */
+  /** Size of a new file in bytes. The file reads as zeros. Default 0. */
   readonly size?: number
-  /** An existing file is shortened to nothing. */
+  /** Shortens an existing file to nothing. */
   readonly truncate?: boolean
-  /** A power of two from 4,096 to 65,536. Default 4,096; another than the file has is an InvalidArgumentError. */
+  /**
+   * A power of two from 4,096 to 65,536. Default 4,096 for a new file. InvalidArgumentError if an existing file has
+   * another page size.
+   */
   readonly pageSize?: number
   /**
-   * What is owned and handed over: single pages, with many readers at a time, or the file as a whole, by one client at
-   * a time. Default 'page'; another than the file has is an InvalidArgumentError.
+   * The unit of ownership: single pages, each with many readers at a time, or the whole file, with one client at a
+   * time. Default 'page' for a new file. InvalidArgumentError if an existing file has another unit.
    */
   readonly unit?: 'page' | 'file'
 }
 
-/** Of a new file: see {@link OpenOptions}. */
+/** Options of a new file: see {@link OpenOptions}. */
 export type CreateUnnamedOptions = Pick<OpenOptions, 'size' | 'pageSize' | 'unit' | 'signal'>
 
 export interface DsmClientEvents {
-  /** The session has expired; `detail.lost` was written and never made durable. */
+  /** The session has expired. `detail.lost` lists written ranges that never became durable. */
   sessionlost: CustomEvent<{ readonly lost: readonly LostRange[] }>
   leaderchange: CustomEvent<{ readonly leader: string; readonly term: number }>
 }
@@ -119,92 +121,92 @@ export interface DsmClientEvents {
 export interface DsmClient extends AsyncDisposable {
   /** This client's PeerId as text. */
   readonly peerId: string
-  /** `expired` also after `close`. */
+  /** The state is `expired` also after `close`. */
   readonly session: { readonly id: string; readonly state: SessionState; readonly ttlMs: number }
   /**
-   * Commits that this session maps the file. NoSuchFileError, FileExistsError, InvalidArgumentError; with `truncate`,
-   * BusyError as of `truncate`. After the session was lost, this and the other calls of the client begin a new one,
-   * with the errors of createDsmClient.
+   * Opens a file, and commits that this session maps it. NoSuchFileError, FileExistsError, InvalidArgumentError; with
+   * `truncate`, BusyError as for `truncate`. After the loss of a session, this and the other calls of the client begin
+   * a new session, with the errors of createDsmClient.
    */
   open(path: string, options?: OpenOptions): Promise<DsmFile>
   /**
-   * Creates a file that has no path, and opens it (Linux: O_TMPFILE). No other client can reach it, and no listing
+   * Creates a file without a path and opens it (Linux: O_TMPFILE). No other client can reach the file, and no listing
    * shows it. The cluster deletes it when this client closes it, or when the session ends for any reason, unless
-   * `DsmFile.link` has named it before: a program that is killed leaves nothing behind. Its `path`, and that of its
-   * stat, is empty until it is named.
+   * `DsmFile.link` has named it before: a program that is killed leaves nothing behind. The `path` of the file and of
+   * its stat is empty until then.
    */
   createUnnamed(options?: CreateUnnamedOptions): Promise<DsmFile>
-  /** As it is now, by a majority's word. NoSuchFileError. */
+  /** Returns the file's stat as a majority knows it now. NoSuchFileError. */
   stat(path: string, options?: CallOptions): Promise<FileStat>
   /**
-   * Files whose path starts with `prefix`, in order of path. Not one snapshot: files made meanwhile may or may not
-   * appear. It rejects when the next file is asked for, also for a bad prefix: InvalidArgumentError for one that can
-   * begin no path, such as text that is not in NFC. The prefix may end inside a part.
+   * Lists the files whose path starts with `prefix`, in the order of their paths. The list is no snapshot: files that
+   * are created meanwhile may or may not appear. `prefix` may end inside a part of a path. Errors come when the program
+   * asks for the next file; among them InvalidArgumentError for a prefix that can begin no path, such as text that is
+   * not in NFC.
    */
   list(prefix?: string, options?: CallOptions): AsyncIterable<FileStat>
-  /** Moves a file to another path and replaces what was there. NoSuchFileError. */
+  /** Moves a file to another path, and replaces the file there. NoSuchFileError. */
   rename(from: string, to: string, options?: CallOptions): Promise<void>
-  /** Takes a path away. The file lives on until nobody has it open. NoSuchFileError. */
+  /** Removes a path. The file lives on while a client has it open. NoSuchFileError. */
   unlink(path: string, options?: CallOptions): Promise<void>
   addEventListener<K extends keyof DsmClientEvents>(type: K, listener: (event: DsmClientEvents[K]) => void): void
   removeEventListener<K extends keyof DsmClientEvents>(type: K, listener: (event: DsmClientEvents[K]) => void): void
   stats(): ClientStats
   /**
-   * Flushes all but unnamed files, which the cluster deletes; releases everything, ends the session. Calls that wait
-   * fail with ClosedError. What cannot be flushed is tried again as long as it fails within `faultTimeoutMs`, or until
-   * the signal aborts. Unlike a file, a client is closed also when this rejects: what is not durable then is lost, and
-   * `sessionlost` tells what it is. SessionExpiredError when the session was lost before with unflushed bytes of files
-   * that were still open.
+   * Flushes all files except unnamed ones, which the cluster deletes; releases everything and ends the session. Waiting
+   * calls fail with ClosedError. The client repeats flushes that fail, for `faultTimeoutMs` or until the signal aborts.
+   * Unlike a file, a client is closed even if this rejects: bytes that are not durable are lost then, and `sessionlost`
+   * names them. SessionExpiredError if the session was lost before with unflushed bytes of files that were still open.
    */
   close(options?: CallOptions): Promise<void>
 }
 
 export interface DsmFile extends AsyncDisposable {
   readonly id: string
-  /** Under which it was opened, or linked. Empty for an unnamed file. */
+  /** The path by which the program opened or linked the file. Empty for an unnamed file. */
   readonly path: string
   readonly pageSize: number
   readonly addressSpace: AddressSpace
-  /** As it is now, by a majority's word. */
+  /** Returns the file's stat as a majority knows it now. */
   stat(options?: CallOptions): Promise<FileStat>
-  /** A copy, through the same cache as every mapping; shorter than `length` at the end of the file. */
+  /** Returns a copy, through the same cache as every mapping. It is shorter than `length` at the end of the file. */
   read(offset: number, length: number, options?: CallOptions): Promise<Uint8Array>
   /**
-   * Extends the file if it must (the new size is committed before this resolves). The bytes are durable after `sync`.
+   * Writes bytes, and extends the file if it is too short. A new size is committed before this resolves. The bytes are
+   * durable after `sync`.
    */
   write(offset: number, bytes: Uint8Array, options?: CallOptions): Promise<void>
   /**
-   * Shrinks or grows the file. What is cut off is gone when this resolves, at every client; growing again reads zeros.
-   * Waits for pins on what is cut off. BusyError when they do not end: then, as when it is given up, it may still
-   * happen, as soon as they do, and who asks for the size meanwhile waits for it. Another client's private copies go a
-   * moment later.
+   * Shrinks or grows the file. The bytes beyond the new end are gone at every client when this resolves; growing again
+   * reads zeros. Waits for pins beyond the new end, and rejects with BusyError if they do not end. After that, or if
+   * the program gives the call up, the truncation may still take place as soon as the pins end, and calls that ask for
+   * the size wait for it. Private copies of other clients go a moment later.
    */
   truncate(size: number, options?: CallOptions): Promise<void>
   /**
-   * Reads as zeros afterwards; the size stays. Whole pages are gone when this resolves; what it leaves of others is
-   * durable after `sync`. BusyError as with `truncate`; the hole's ends, where they are no whole pages, may be zeros by
-   * then.
+   * Makes a range read as zeros. The size stays. Whole pages are gone when this resolves; zeros in other pages are
+   * durable after `sync`. BusyError as for `truncate`; the parts of pages at the ends of the hole may be zeros by then.
    */
   punchHole(offset: number, length: number, options?: CallOptions): Promise<void>
   /**
-   * Everything that this client has written to the file is durable on a majority's disks. NoSpaceError; what is not
-   * durable stays, and can be flushed again.
+   * Resolves when everything that this client has written to the file is durable on a majority's disks. NoSpaceError:
+   * bytes that are not durable stay, and can be flushed again.
    */
   sync(options?: CallOptions): Promise<void>
   /**
-   * Names a file of `createUnnamed`, and replaces what the path led to, as `rename` does (Linux: linkat, but that one
-   * does not replace). Everything that this client wrote to the file before the call is durable before the path leads
-   * to it. From then on the file is like any other, and outlives the session. NoSpaceError as with `sync`;
-   * InvalidArgumentError for a file that has, or had, another path. If the call is aborted or times out, or the session
-   * is lost meanwhile, the file may have been named all the same. Linking it again to its own path changes nothing.
+   * Names a file of `createUnnamed`, and replaces the file at that path, as `rename` does (Linux: linkat, which does
+   * not replace). Everything that this client wrote to the file before the call is durable before the path leads to it.
+   * From then on the file is like any other, and outlives the session. NoSpaceError as for `sync`; InvalidArgumentError
+   * for a file that has, or had, another path. If the call is aborted or times out, or the session is lost meanwhile,
+   * the file may have been named all the same. Linking it again to its own path changes nothing.
    */
   link(path: string, options?: CallOptions): Promise<void>
-  /** InvalidArgumentError also where `length` is not given and the file ends at or before `offset`. */
+  /** InvalidArgumentError also if `length` is absent and the file ends at or before `offset`. */
   mmap(options?: MmapOptions): Promise<Mapping>
   /**
-   * Flushes, and gives the file up with its last handle. Its mappings are dead. When the flush fails it rejects and the
-   * file stays open, with its mappings. Who gives up waiting does not stop it. SessionExpiredError when unflushed bytes
-   * of it were lost.
+   * Flushes, and gives the file up with its last handle. Its mappings are dead then. If the flush fails, this rejects,
+   * and the file stays open with its mappings. Aborting the call does not stop the close. SessionExpiredError if
+   * unflushed bytes of the file were lost.
    */
   close(options?: CallOptions): Promise<void>
 }
@@ -212,14 +214,14 @@ export interface DsmFile extends AsyncDisposable {
 export interface MmapOptions extends CallOptions {
   /** A multiple of the page size. Default 0. */
   readonly offset?: number
-  /** May reach beyond the end, up to the file's later growth. Default: to the end of the file. */
+  /** May reach beyond the end of the file, for its later growth. Default: to the end of the file. */
   readonly length?: number
   /** Default 'read-write'. */
   readonly prot?: 'read' | 'read-write'
   /**
-   * `private`: what is written stays with this mapping; pages that were not written to follow the file. A copy survives
-   * when others write to the page and dies when the file is truncated there or its whole page punched, at another
-   * client a moment after that has resolved. Default 'shared'.
+   * `private`: writes stay with this mapping, and pages without writes follow the file. A copy survives the writes of
+   * other clients to its page. It dies when the file is truncated there, or its whole page punched; at another client,
+   * a moment after that has resolved. Default 'shared'.
    */
   readonly flags?: 'shared' | 'private'
 }
@@ -230,191 +232,194 @@ export interface Mapping extends LocalMapping {
 }
 
 /**
- * Offsets count from the start of the mapping. Beyond it: InvalidArgumentError. Within it, but beyond the file's end:
- * PastEndError; of tryRead and tryWrite, false.
+ * A mapping. Offsets count from its start. An access beyond its end is an InvalidArgumentError. An access within it but
+ * beyond the end of the file is a PastEndError; tryRead and tryWrite return false.
  */
 export interface LocalMapping extends AsyncDisposable {
   readonly offset: number
   readonly length: number
-  /** A copy, which is the caller's. */
+  /** Returns a copy, which belongs to the caller. */
   read(offset: number, length: number, options?: CallOptions): Promise<Uint8Array>
   readInto(offset: number, target: Uint8Array, options?: CallOptions): Promise<void>
-  /** ReadOnlyMappingError if mapped for reading. `bytes` must not change until this settles. */
+  /** `bytes` must not change until this settles. ReadOnlyMappingError if mapped for reading. */
   write(offset: number, bytes: Uint8Array, options?: CallOptions): Promise<void>
   /**
-   * Synchronous: false, and nothing read, unless every page is readable here now. `target` may be written to all the
-   * same.
+   * Reads at once if every page is readable here and now. Otherwise returns false without a read, although `target` may
+   * have changed.
    */
   tryRead(offset: number, target: Uint8Array): boolean
   /**
-   * Synchronous: false, and nothing written, unless every page is owned here now. ReadOnlyMappingError if mapped for
-   * reading.
+   * Writes at once if this client owns every page now. Otherwise returns false without a write. ReadOnlyMappingError if
+   * mapped for reading.
    */
   tryWrite(offset: number, bytes: Uint8Array): boolean
   /**
-   * Holds a range here, in one piece of memory, until it is released: others that want its pages wait. Pages are
-   * acquired in ascending order.
+   * Holds a range here, in one piece of memory, until its release. Other clients that want its pages wait. The client
+   * acquires the pages in ascending order.
    *
-   * BusyError when another client's pin is in the way for too long. Two clients' pins may wait for each other; this one
-   * may wait for a pin of this program, if that has one of its pages and another client wants it. PinConflictError when
-   * the range cannot be laid out beside live pins; CacheFullError when it is larger than the cache;
+   * BusyError if another client's pin is in the way for too long. The pins of two clients may wait for each other. This
+   * pin may also wait for another pin of this program that has one of its pages, while another client wants that page.
+   * PinConflictError if the range cannot be laid out beside live pins; CacheFullError if it is larger than the cache;
    * ReadOnlyMappingError for 'write' if mapped for reading.
    */
   pin(offset: number, length: number, access: 'read' | 'write', options?: CallOptions): Promise<PinnedRange>
   /**
-   * What was written to the range before is durable on a majority's disks. Default: the whole mapping. NoSpaceError;
-   * what is not durable stays.
+   * Resolves when everything that was written to the range before is durable on a majority's disks. Default: the whole
+   * mapping. NoSpaceError: bytes that are not durable stay.
    */
   msync(offset?: number, length?: number, options?: CallOptions): Promise<void>
   /**
-   * Flushes the mapping; using it afterwards is a ClosedError. When the flush fails it rejects and the mapping stays.
-   * SessionExpiredError when unflushed bytes of its file were lost.
+   * Flushes the mapping and removes it; later uses give ClosedError. If the flush fails, this rejects, and the mapping
+   * stays. SessionExpiredError if unflushed bytes of its file were lost.
    */
   munmap(options?: CallOptions): Promise<void>
 }
 
 /**
- * One client's pages of one file: the core of the API that this system comes from. Ranges are bytes, rounded out to
- * pages; a length of 0 means to the end. Pages under a pin stay where they are until it ends.
+ * One client's pages of one file, with the calls of a kernel's address space. Ranges are bytes, rounded out to pages; a
+ * length of 0 means to the end. Pages under a pin keep their place until it ends.
  */
 export interface AddressSpace {
   /**
-   * The next access faults again, also one that waits for a hook; dirty bytes stay in the cache. `evenCows`: private
-   * copies go, too (kernel: unmap_mapping_range).
+   * Makes the next access fault again. That includes accesses that wait for a hook. Dirty bytes stay in the cache.
+   * `evenCows`: private copies go, too (kernel: unmap_mapping_range).
    */
   unmapMappingRange(start: number, length: number, options?: { readonly evenCows?: boolean }): void
   /**
-   * Starts IO for dirty pages; resolves when it is started, which for a page that is being written and has changed is
-   * when that write has ended (kernel: filemap_fdatawrite_range).
+   * Starts the IO of dirty pages, and resolves when it has started (kernel: filemap_fdatawrite_range). A page that has
+   * changed during a write starts again when that write ends.
    */
   writeMappingRange(start: number, length: number, options?: CallOptions): Promise<void>
   /**
-   * Waits for IO, which it starts for dirty pages, then drops the pages. Never discards bytes: rejects and keeps the
-   * pages when IO failed (kernel: invalidate_inode_pages2_range). BusyError when a pin in the range does not end.
+   * Writes dirty pages, waits for the IO, and then drops all pages of the range (kernel:
+   * invalidate_inode_pages2_range). It never discards bytes: if the IO fails, it rejects and keeps the pages. BusyError
+   * if a pin in the range does not end.
    */
   evictMappingRange(start: number, length: number, options?: CallOptions): Promise<void>
 }
 
-/** A fault that a program's hooks resolve. */
+/** A fault for a program's hooks. */
 export interface PageFault {
-  /** The first page, and how many. */
+  /** The first page. */
   readonly index: number
+  /** The number of pages. */
   readonly count: number
   readonly access: 'read' | 'write'
   /**
-   * A page each. For `noPage`: zeros, to be filled; copied into the pages when the hook is done, and not looked at
-   * after that. For `wpPage`: a copy of what the pages hold, which is not taken back.
+   * One buffer for each page. For `noPage`: zeros for the hook to fill, which the client copies into the pages when the
+   * hook resolves. For `wpPage`: a copy of the pages' bytes, which the client does not read back.
    */
   readonly frames: readonly Uint8Array[]
   /**
-   * Aborted when nobody waits for the pages any more, or they are evicted: what the hook does from then on is not
-   * looked at.
+   * Aborts when no access waits for the pages any longer, or they are evicted. The client then ignores the hook's
+   * outcome.
    */
   readonly signal: AbortSignal
 }
 
 export interface DirtyPage {
   readonly index: number
-  /** A copy, which is the hook's. */
+  /** A copy, which belongs to the hook. */
   readonly bytes: Uint8Array
 }
 
 /**
- * Where the pages of an address space come from and go to. What a hook rejects with, the access or the flush rejects
- * with.
+ * The hooks that provide the pages of an address space and take them back. An access or a flush rejects with the error
+ * of its hook.
  */
 export interface VmOperations {
   /**
-   * Access to a page that is not here or was unmapped: fill `frames`. For 'write', the pages may be written to when
-   * this resolves (kernel: do_no_page). A page that was unmapped with bytes that are not written back yet keeps those,
-   * whatever is filled in.
+   * Fills `frames`, because the program accesses a page that is absent or unmapped (kernel: do_no_page). For 'write',
+   * the program may write to the pages when this resolves. A page with bytes that are not written back yet keeps them
+   * in spite of the fill.
    */
   noPage(fault: PageFault): Promise<void>
-  /** Write access to a page that is here, readable: when this resolves, it may be written to (kernel: do_wp_page). */
+  /**
+   * Allows writes to a page that the program can read already: it may write when this resolves (kernel: do_wp_page).
+   */
   wpPage(fault: PageFault): Promise<void>
-  /** When this resolves, the bytes are where they belong. Rejecting keeps the pages dirty. */
+  /** Stores the pages, and resolves when they are stored. A rejection keeps them dirty. */
   writePages(pages: readonly DirtyPage[]): Promise<void>
 }
 
 export interface AddressSpaceInit {
-  /** Bytes. */
+  /** In bytes. */
   readonly size: number
   readonly ops: VmOperations
   /** A power of two from 4,096 to 65,536. Default 4,096. */
   readonly pageSize?: number
-  /** Page frames held at most, in bytes, from 65,536. Default 64 MiB. */
+  /** The most bytes of page frames, from 65,536. Default 64 MiB. */
   readonly cacheBytes?: number
   /**
-   * How long a call waits for a hook, or for a pin; a call over many pages, for the next of them. Default 30,000; then
-   * UnavailableError or BusyError.
+   * How long a call waits for a hook or for a pin; a call over many pages, for the next of them. Then it rejects with
+   * UnavailableError or BusyError. Default 30,000.
    */
   readonly faultTimeoutMs?: number
 }
 
-/** An address space over a program's own hooks. */
+/** An address space on a program's own hooks. */
 export interface LocalAddressSpace extends AddressSpace, AsyncDisposable {
   readonly size: number
   /**
-   * `length` may reach beyond the end, up to later growth. Throws InvalidArgumentError, and ClosedError when the space
-   * is closed.
+   * `length` may reach beyond the end, for later growth. Throws InvalidArgumentError, and ClosedError once the space is
+   * closed.
    */
   mmap(options?: Omit<MmapOptions, 'signal'>): LocalMapping
   /**
-   * Pages beyond the new end are gone, dirty or not, private copies included; the hooks are not told. Growing shows
-   * what `noPage` gives. The rest of the last page becomes zeros, for which it may have to be faulted in: when that
-   * fails, nothing has changed. Truncations take place one after the other. Each waits for pins and writes of what it
-   * cuts off, which is out of reach from the beginning; BusyError or UnavailableError when they do not end, and the
-   * signal, leave `size` as it is by then, and the rest follows when they end.
+   * Changes the size. Pages beyond the new end go, dirty or not, with private copies; the hooks are not told. Growth
+   * shows the bytes of `noPage`. The rest of the last page becomes zeros; if that needs a fault that fails, nothing has
+   * changed.
+   *
+   * Truncations run one after another. Each publishes its size first, and then waits for pins and writes beyond the new
+   * end. If these do not end, the call rejects with BusyError, UnavailableError or the signal's reason. The size keeps
+   * the value that it has by then, and the rest of the truncation follows when they end.
    */
   truncate(size: number, options?: CallOptions): Promise<void>
   /**
-   * Writes everything back; calls that wait fail with ClosedError, and so does whatever comes while it goes on.
-   * Rejects, and stays open, when that fails.
+   * Writes everything back. Calls that wait fail with ClosedError, as do calls that come during the close. If a write
+   * fails, this rejects, and the space stays open.
    */
   close(options?: CallOptions): Promise<void>
 }
 
-/**
- * Valid until it is released; its memory stays, unseen by anybody, when its file is closed or its session lost before
- * that.
- */
 export interface PinnedRange extends Disposable {
   /**
-   * Shared memory, coherent while pinned; write to it only when pinned for writing. APIs that refuse shared memory,
-   * such as `crypto.subtle`, take a copy: `bytes.slice()`.
+   * Shared memory, coherent while it is pinned. Write to it only under a pin for writing. APIs that refuse shared
+   * memory, such as `crypto.subtle`, need a copy: `bytes.slice()`.
    */
   readonly bytes: Uint8Array
-  /** Somebody waits for the page. */
+  /** Another client waits for a page of the range. */
   readonly wanted: boolean
-  /** Aborted when the session is gone: what is written from then on is never seen by anybody. */
+  /** Aborts when the session is gone: no client ever sees later writes. */
   readonly lost: AbortSignal
   /**
-   * With a history: InvalidArgumentError when bytes were written to that are pinned for reading. They are released all
-   * the same.
+   * Ends the pin. With a history: throws InvalidArgumentError if the program wrote to bytes that are pinned for
+   * reading. The pin ends all the same.
    */
   release(): void
 }
 
 export interface FaultStats {
   readonly count: number
-  /** From the request to the grant. */
+  /** From the request to the grant, in microseconds. */
   readonly p50Us: number
   readonly p99Us: number
 }
 
 export interface ClientStats {
   readonly faults: { readonly read: FaultStats; readonly write: FaultStats; readonly upgrade: FaultStats }
-  /** Page accesses that needed nobody. */
+  /** Accesses to pages that needed no fault. */
   readonly hits: number
   readonly grants: number
   readonly invalidations: number
   readonly downgrades: number
-  /** Pages given up to another writer. */
+  /** Pages that went to another writer. */
   readonly handovers: number
   readonly writebacks: number
   readonly evictions: number
-  /** Page bytes received and sent. */
+  /** Bytes of pages received. */
   readonly bytesIn: number
+  /** Bytes of pages sent. */
   readonly bytesOut: number
   readonly frameBytesUsed: number
   readonly frameBytesCapacity: number

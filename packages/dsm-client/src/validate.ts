@@ -1,4 +1,4 @@
-/** Checks of arguments, each naming what was given and what would have been right. */
+/** Checks of arguments. Each error names the argument, its value, and what is expected. */
 import {
   InvalidArgumentError,
   MAX_FILE_BYTES,
@@ -15,13 +15,13 @@ export function checkCount(argument: string, value: number, min = 0, max = Numbe
   }
 }
 
-/** A range of bytes in a file, its end included. */
+/** Checks a range of bytes in a file, including its end. */
 export function checkRange(offset: number, length: number): void {
   checkCount('offset', offset, 0, MAX_FILE_BYTES)
   checkCount('length', length, 0, MAX_FILE_BYTES - offset)
 }
 
-/** Of a mapping: all but the length, which may have to be asked for first. */
+/** Checks the options of a mapping, except for the length, which may depend on the file. */
 export function checkMmapOptions(options: MmapOptions, known: readonly (keyof MmapOptions)[], pageSize: number): void {
   const { offset = 0, prot = 'read-write', flags = 'shared' } = options
   checkOptions('mmap', options, known)
@@ -31,7 +31,7 @@ export function checkMmapOptions(options: MmapOptions, known: readonly (keyof Mm
   if (offset % pageSize !== 0) throw new InvalidArgumentError('offset', offset, `a multiple of ${pageSize}`)
 }
 
-/** The range of a mapping. */
+/** Checks the range of a mapping. */
 export function checkMapped(offset: number, length: number): void {
   checkRange(offset, length)
   if (length === 0) throw new InvalidArgumentError('length', length, 'at least 1 byte')
@@ -48,19 +48,19 @@ export function checkPath(path: string): void {
   if (refusal !== undefined) throw refusal
 }
 
-/** The beginning of paths. */
+/** Checks the beginning of a path. */
 export function checkPrefix(prefix: string): void {
   if (typeof prefix !== 'string') throw new InvalidArgumentError('prefix', toFact(prefix), 'a string')
   const refusal = refusePrefix(prefix)
   if (refusal !== undefined) throw refusal
 }
 
-/** A Uint8Array (a Buffer is one). Of another view, `length` would not count bytes. */
+/** Checks for a Uint8Array, such as a Buffer. The `length` of another view may not count bytes. */
 export function checkBytes(argument: string, value: Uint8Array): void {
   if (!(value instanceof Uint8Array)) throw new InvalidArgumentError(argument, toFact(value), 'a Uint8Array')
 }
 
-/** By what it can do: it may be another realm's. */
+/** Checks for the methods of an AbortSignal, because the signal may come from another realm. */
 export function checkSignal(value: AbortSignal): void {
   if (typeof value?.aborted === 'boolean' && typeof value.addEventListener === 'function') return
   throw new InvalidArgumentError('signal', toFact(value), 'an AbortSignal')
@@ -80,7 +80,7 @@ export function checkOneOf<T extends string>(argument: string, value: T, values:
   if (!values.includes(value)) throw new InvalidArgumentError(argument, toFact(value), values.join(' or '))
 }
 
-/** Refuses options that this version does not have: one that is silently ignored is a promise that is not kept. */
+/** Refuses options that this version does not have. Ignoring one would break what its caller relies on. */
 export function checkOptions(of: string, options: object, known: readonly string[]): void {
   if (typeof options !== 'object' || options === null) throw new InvalidArgumentError(of, toFact(options), 'an object')
   for (const [name, value] of Object.entries(options)) {
@@ -89,7 +89,7 @@ export function checkOptions(of: string, options: object, known: readonly string
   }
 }
 
-/** Zeroed memory for a result of `length` bytes. */
+/** Returns zeroed memory for a result of `length` bytes. */
 export function allocateResult(length: number): Uint8Array {
   try {
     return new Uint8Array(length)
@@ -98,7 +98,7 @@ export function allocateResult(length: number): Uint8Array {
   }
 }
 
-/** What was given, in a word: callers from JavaScript give anything. */
+/** Returns a short form of a value for an error. Callers from JavaScript may pass anything. */
 export function toFact(value: unknown): Fact {
   if (typeof value === 'number' || typeof value === 'string') return value
   if (typeof value === 'object' && value !== null) return value.constructor?.name ?? 'an object'

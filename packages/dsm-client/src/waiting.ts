@@ -1,23 +1,23 @@
-/** Waiting that always ends: by the thing itself, by the caller's signal, or by the clock. */
+/** Waits that always end: by their outcome, by the caller's signal, or by the clock. */
 import { onAbort } from '@quire/net'
 import type { Clock } from '@quire/protocol'
 import { checkSignal } from './validate.js'
 
 export interface WaitInit {
   readonly clock: Clock
-  /** How long it may stand still. */
+  /** How long the wait may make no progress. */
   readonly timeoutMs: number
   readonly signal: AbortSignal | undefined
-  /** Called when half of the time is over. */
+  /** Called when half of that time is over. */
   readonly onHalfway?: (() => void) | undefined
-  /** Made when the time is up. `since`: when it began, or last got any further. */
+  /** Makes the error of the time-out. `since`: when the wait began or last made progress, in milliseconds. */
   readonly onTimeout: (since: number) => Error
 }
 
 /**
- * Begins something that ends by calling `resolve` or `reject`. It may call `moved` when it has got further, which gives
- * it its whole time again. Returns a function that withdraws it, which is called when the signal or the clock ends the
- * wait first.
+ * Starts something that ends by calling `resolve` or `reject`. It may call `moved` to report progress, which restarts
+ * the time-out. Returns a function that withdraws it: the wait calls that function if the signal or the clock ends it
+ * first.
  */
 export type Start<T> = (resolve: (value: T) => void, reject: (error: Error) => void, moved: () => void) => () => void
 
@@ -48,7 +48,7 @@ export function waitFor<T>(start: Start<T>, { clock, timeoutMs, signal, onHalfwa
         settle()
         reject(error)
       },
-      // What is there at once is not timed.
+      // `moved` may come during `start`, before the wait is timed.
       () => {
         if (since !== undefined) since = clock.now()
       }
@@ -56,16 +56,16 @@ export function waitFor<T>(start: Start<T>, { clock, timeoutMs, signal, onHalfwa
     if (settled) return
     const half = timeoutMs / 2
     const watch = (from: number) => {
-      /** Runs `then`, unless it has got further meanwhile. */
+      /** Calls `then` after `ms`, unless there was progress meanwhile. */
       const ifStill = (ms: number, then: () => void) => {
         cancelTimer = clock.schedule(ms, () => (since === from ? then() : watch(since!)))
       }
       ifStill(Math.max(0, from + half - clock.now()), () => {
         onHalfway?.()
-        // A whole half from here on: the process may have stood still itself.
+        // Wait a whole half from here on: this process may have been stopped itself.
         ifStill(half, () => {
           settle()
-          // It says what was waited for, which the withdrawal may end.
+          // Make the error first: it may describe what the withdrawal ends.
           const error = onTimeout(from)
           withdraw()
           reject(error)
@@ -78,7 +78,7 @@ export function waitFor<T>(start: Start<T>, { clock, timeoutMs, signal, onHalfwa
   })
 }
 
-/** Until then, or until the signal aborts. */
+/** Resolves after `ms` milliseconds, or when the signal aborts. */
 export function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) return resolve()
@@ -92,12 +92,12 @@ export function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<vo
   })
 }
 
-/** What the promise comes to, or a rejection as soon as the signal aborts; the promise itself goes on. */
+/** Settles like `promise`, or rejects as soon as the signal aborts. The promise itself continues. */
 export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise
   return new Promise((resolve, reject) => {
     let stop = (): void => {}
-    // Before the signal is looked at: somebody must hear what becomes of it.
+    // First of all, so that a rejection of the promise is always handled.
     promise.then(resolve, reject).finally(() => stop())
     throwIfAborted(signal)
     stop = onAbort(signal, () => reject(abortReason(signal)))
@@ -105,7 +105,8 @@ export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undef
 }
 
 /**
- * Also for what is no signal, such as a controller: taken for one, it would throw when what was waited for is there.
+ * Throws for an aborted signal. Rejects non-signals, such as an AbortController, now rather than when the wait
+ * completes.
  */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal === undefined) return

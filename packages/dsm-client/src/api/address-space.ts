@@ -1,4 +1,4 @@
-/** The calls of the seed on the pages of one open file: see `AddressSpace` in types.ts. */
+/** Calls on ranges of pages of an open file: see `AddressSpace` in types.ts. */
 import { BusyError } from '@quire/protocol'
 import type { OpenFile } from '../host.js'
 import { flushPages, startWriting } from './page-io.js'
@@ -6,24 +6,25 @@ import type { AddressSpace, CallOptions } from '../types.js'
 import { checkCount } from '../validate.js'
 
 export interface UnmapOptions {
-  /** Private copies in the range go as well: the file's pages under them are no more. Default false. */
+  /** Also drops private copies in the range, because the file's pages under them are gone. Default false. */
   readonly evenCows?: boolean
 }
 
-/** `checkOpen` throws unless whoever makes the call may still use the file. */
+/** `checkOpen` throws if the caller may no longer use the file. */
 export function createAddressSpaceCalls(file: OpenFile, checkOpen: () => void): AddressSpace {
   return new AddressSpaceCalls(file, checkOpen)
 }
 
-/** Kernel: unmap_mapping_range. Pages from `first` up to but without `end`. */
+/** Unmaps the pages from `first` up to but without `end` (kernel: unmap_mapping_range). */
 export function unmapPages({ host, space }: OpenFile, first: number, end: number, evenCows: boolean): void {
   for (const page of space.between(first, end)) host.table.ranges.unmap(page)
   if (evenCows) for (const copies of space.privateCopies) copies.discard(first, end)
-  // Frames may have come free.
+  // The copies may have freed frames.
   host.table.pumpFaults()
   host.drain()
 }
 
+/** Implements the calls on ranges. */
 class AddressSpaceCalls implements AddressSpace {
   constructor(
     private readonly file: OpenFile,
@@ -44,8 +45,7 @@ class AddressSpaceCalls implements AddressSpace {
     const { host, space } = this.file
     const { first, end } = this.pages(start, length)
     const { offset, bytes } = this.bytes(start, length)
-    // Who comes from here on waits, and looks at the page table again afterwards: a page that is about to go is not
-    // mapped again.
+    // From here on, new accesses wait until the end of the eviction: no fault maps a page again that is about to go.
     const pages = space.between(first, end)
     for (const page of pages) host.table.ranges.beginEviction(page)
     try {
@@ -66,7 +66,7 @@ class AddressSpaceCalls implements AddressSpace {
     return host.wait<void>(start, signal, () => new BusyError(path, first * pageSize))
   }
 
-  /** Rounded out to whole pages; a length of 0 means to the end, as in the kernel. */
+  /** Rounds the range out to whole pages. As in the kernel, a length of 0 means to the end of the file. */
   private pages(start: number, length: number): { first: number; end: number } {
     this.checkOpen()
     checkCount('start', start)

@@ -32,6 +32,7 @@ export function toFileStat(wire: WireFileStat): FileStat {
   return { ...rest, id: String(id), createdAt: new Date(createdAt), modifiedAt: new Date(modifiedAt) }
 }
 
+/** Implements the calls of one handle of an open file. */
 class FileHandle implements DsmFile {
   readonly id: string
   readonly pageSize: number
@@ -145,10 +146,9 @@ class FileHandle implements DsmFile {
     this.checkOpen()
     checkPath(path)
     const { open, session } = this
-    // First: once the path leads to the file, it outlives this client, and must not do so without what was written to
-    // it.
+    // Flush first: once the path leads to the file, the file outlives this client, and must not lack its writes.
     await this.sync(options)
-    // A close that began meanwhile gives the file up, and the cluster deletes it.
+    // If a close began meanwhile, the client gives the file up, and the cluster deletes it.
     this.checkOpen()
     const linked = (reply: Reply): void => {
       if (reply.type !== 'done') return
@@ -169,7 +169,7 @@ class FileHandle implements DsmFile {
     checkMmapOptions(options, ['offset', 'length', 'prot', 'flags', 'signal'], this.pageSize)
     throwIfAborted(signal)
     const mapped = length === undefined ? Math.max(0, (await this.open.refreshSize(signal)) - offset) : length
-    // It may have been closed meanwhile: nobody would unmap what is mapped from here on.
+    // The program may have closed the file meanwhile. No close would unmap a mapping that is made now.
     this.checkOpen()
     checkMapped(offset, mapped)
     const create = flags === 'private' ? createPrivateMapping : createMapping
@@ -185,7 +185,7 @@ class FileHandle implements DsmFile {
   }
 
   close({ signal }: CallOptions = {}): Promise<void> {
-    // What could not be flushed stays: the file is open until it was.
+    // Pages that cannot be flushed stay, and so does the file.
     return this.closing.run(() => this.doClose(), signal)
   }
 
@@ -207,10 +207,10 @@ class FileHandle implements DsmFile {
     } finally {
       open.closing--
     }
-    // The client may have been closed meanwhile: then it gives all files up.
+    // The client may have closed meanwhile, and given up all files.
     if (open.handles === 0) return
     this.isGivenUp = true
-    // Only now: a file that stays open keeps its mappings.
+    // Unmap only now: a file that stays open keeps its mappings.
     for (const mapping of this.mappings) mapping.unmap()
     open.handles--
     if (open.handles === 0) await this.release()
@@ -221,7 +221,7 @@ class FileHandle implements DsmFile {
     if (this.closing.hasBegun || this.isGivenUp) throw new ClosedError(this.open.path)
   }
 
-  /** Zeros in one page, by way of the cache, as far as the file reaches when they are written. */
+  /** Writes zeros into a part of one page, as far as the file reaches at the write. */
   private async zero(from: number, to: number, signal?: AbortSignal): Promise<void> {
     if (from >= to) return
     const { open, session } = this

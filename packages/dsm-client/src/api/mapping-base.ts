@@ -14,10 +14,7 @@ export interface MappingInit {
   readonly onUnmapped: () => void
 }
 
-/**
- * What shared and private mappings have in common: ranges, and what is checked of them. Offsets below are those of the
- * file.
- */
+/** Checks the calls of a mapping. Subclasses take offsets in the file, in methods that end in `At`. */
 export abstract class MappingBase implements LocalMapping {
   readonly offset: number
   readonly length: number
@@ -35,14 +32,14 @@ export abstract class MappingBase implements LocalMapping {
   }
 
   protected abstract readAt(offset: number, target: Uint8Array, signal?: AbortSignal): Promise<void>
-  /** `written`: pages that the call has written already; it may be made again. */
+  /** `written`: pages that earlier attempts of the call have written. */
   protected abstract writeAt(
     offset: number,
     bytes: Uint8Array,
     written: Set<number>,
     signal?: AbortSignal
   ): Promise<void>
-  /** Around the whole of a write, however often it begins again. */
+  /** Runs a write, with all its attempts, as one operation of the history. */
   protected recordWrite(
     _offset: number,
     _bytes: Uint8Array,
@@ -51,14 +48,14 @@ export abstract class MappingBase implements LocalMapping {
   ): Promise<void> {
     return action()
   }
-  /** At once or not at all; what `target` holds after a false is not said. */
+  /** Reads at once or returns false. After false, `target` may have changed. */
   protected abstract tryReadAt(offset: number, target: Uint8Array): boolean
   protected abstract tryWriteAt(offset: number, bytes: Uint8Array): boolean
   protected abstract pinAt(offset: number, length: number, access: Access, signal?: AbortSignal): Promise<PinnedRange>
   protected abstract syncAt(offset: number, length: number, signal?: AbortSignal): Promise<void>
-  /** Makes durable what may not be lost with the mapping. */
+  /** Makes everything durable that must survive the mapping. */
   protected abstract flush(): Promise<void>
-  /** What is the mapping's own goes. */
+  /** Drops everything that belongs to the mapping alone. */
   protected abstract drop(): void
 
   async read(offset: number, length: number, options: CallOptions = {}): Promise<Uint8Array> {
@@ -76,7 +73,7 @@ export abstract class MappingBase implements LocalMapping {
   async write(offset: number, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
     this.checkWritable()
     checkBytes('bytes', bytes)
-    // What is refused is no operation for the history.
+    // A refused call is no operation of the history.
     this.checkInside(offset, bytes.length)
     const written = new Set<number>()
     await this.recordWrite(this.offset + offset, bytes, written, () =>
@@ -116,7 +113,7 @@ export abstract class MappingBase implements LocalMapping {
   }
 
   munmap({ signal }: CallOptions = {}): Promise<void> {
-    // What could not be flushed stays, and so does the mapping.
+    // Pages that cannot be flushed stay, and so does the mapping.
     return this.unmapping.run(() => this.doUnmap(), signal)
   }
 
@@ -124,7 +121,7 @@ export abstract class MappingBase implements LocalMapping {
     return this.munmap()
   }
 
-  /** At once, and without a flush: whoever calls it has seen to that. */
+  /** Unmaps at once. The caller has flushed the pages. */
   unmap(): void {
     this.unmapping.skip()
     this.drop()
@@ -136,7 +133,7 @@ export abstract class MappingBase implements LocalMapping {
     this.unmap()
   }
 
-  /** Runs `action` with the range's offset in the file, which reaches to its end then. */
+  /** Runs `action` with the range's offset in the file, when the file reaches to the end of the range. */
   private inFile<T>(
     offset: number,
     length: number,

@@ -1,13 +1,15 @@
 /**
- * Opens go side by side. Giving a file up waits for those that are under way, because one of them may be of this file
- * under whatever path, and those that come later wait for it: the cluster hears of both in the order in which they
- * happened here. It waits for no answer of the cluster, so nobody waits longer than the opens before him may take.
+ * Orders the opens of a client with the closes of its files.
+ *
+ * Opens run side by side. A close waits for the opens in flight, because one of them may open the same file by another
+ * path, and later opens wait for the close. So the cluster hears of both in the order in which they happened here. A
+ * close does not wait for the answer of the cluster, so it waits no longer than the opens already in flight.
  */
 export class OpenOrder {
   private readonly opens = new Set<Promise<unknown>>()
   private left: Promise<void> = Promise.resolve()
 
-  /** `action` ends when the cluster has answered, or nobody waits for its answer any more. */
+  /** `action` ends when the cluster has answered, or when the caller stops waiting. */
   async open<T>(action: () => Promise<T>): Promise<T> {
     const opening = this.left.then(action)
     this.opens.add(opening)
@@ -18,7 +20,7 @@ export class OpenOrder {
     }
   }
 
-  /** `action` tells the cluster. Resolves when it was called. */
+  /** Calls `action`, which tells the cluster of a close, in its turn. Resolves after the call. */
   leave(action: () => void): Promise<void> {
     this.left = Promise.all([this.left, Promise.allSettled(this.opens)]).then(action)
     return this.left

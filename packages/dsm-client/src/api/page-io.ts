@@ -1,4 +1,4 @@
-/** Reads and writes of byte ranges, page by page: what files and mappings share. */
+/** Reads, writes and flushes of byte ranges, page by page, for files and mappings. */
 import {
   BusyError,
   ClosedError,
@@ -10,22 +10,22 @@ import {
 import type { OpenFile } from '../host.js'
 import { untilAborted } from '../waiting.js'
 
-/** Pages of one call that are faulted in at the same time. */
+/** Pages that one call faults in at the same time. */
 const WINDOW = 256
 
-/** The file has become shorter, or may have, since its size was looked at. Never leaves this package. */
+/** The file may have become shorter since the call read its size. The error never leaves this package. */
 export class SizeMoved extends Error {
   override readonly name = 'SizeMoved'
-  /** `refusal` is what the leader said of a page, if that was how it showed. */
+  /** `refusal`: the leader's answer to a fault, if it revealed the change. */
   constructor(readonly refusal?: PastEndError) {
     super('the size of the file has changed')
   }
 }
 
-/** A file that changes its size all the time is given up at some time. */
+/** A call gives up after this many changes of the size. */
 const MAX_SIZE_MOVES = 100
 
-/** Throws unless the file can still be used. */
+/** Throws if the file cannot be used any longer. */
 export function checkUsable(file: OpenFile): void {
   const error = whyUnusable(file)
   if (error !== undefined) throw error
@@ -36,21 +36,18 @@ export function whyUnusable(file: OpenFile): Error | undefined {
   return file.closing >= file.handles ? new ClosedError(file.path) : undefined
 }
 
-/**
- * Throws when the file's session was lost with bytes of it that were never durable: whoever gives it up must not take
- * them for flushed.
- */
+/** Throws if the file's session was lost with unflushed bytes of it: a close must not report these as flushed. */
 export function checkNothingLost(file: OpenFile): void {
   const { ended } = file.host
   if (ended instanceof SessionExpiredError && ended.lost.some((range) => range.file === String(file.id))) throw ended
 }
 
-/** The file's size, asked for anew unless what is known of it is enough. */
+/** Returns a size of at least `end` if the file is known to reach so far; otherwise asks for the size. */
 export function sizeFor(file: OpenFile, end: number, signal?: AbortSignal): Promise<number> {
   return end <= file.space.size ? Promise.resolve(file.space.size) : file.refreshSize(signal)
 }
 
-/** Repeats what was overtaken by a change of the size. */
+/** Repeats `action` while changes of the size overtake it. */
 export async function withSize<T>(action: () => Promise<T>): Promise<T> {
   for (let moves = 1; ; moves++) {
     try {
@@ -63,8 +60,8 @@ export async function withSize<T>(action: () => Promise<T>): Promise<T> {
 }
 
 /**
- * Copies `target.length` bytes from `offset` on. Rejects with SizeMoved if the file is not known to reach so far when
- * they are copied.
+ * Copies `target.length` bytes from `offset` on. Rejects with SizeMoved if the file is not known to reach so far at the
+ * copy.
  */
 export async function readPages(
   file: OpenFile,
@@ -77,17 +74,17 @@ export async function readPages(
     await eachPage(file, 'read', offset, target.length, signal, (bytes, from, to, at) => {
       target.set(bytes.subarray(from, to), at)
     })
-    // The lease is looked at *after* the copy: if the process stood still in between, what was copied may be stale. If
-    // it is confirmed later, nothing was taken away meanwhile, but only a fresh copy is known to be of one moment.
+    // Check the lease *after* the copy: if the process was stopped in between, the bytes may be stale. A lease that the
+    // leader confirms later proves that no page was taken away, but only a fresh copy is known to be of one moment.
     if (host.isLeaseValid()) return
     await host.whenActive(signal)
   }
 }
 
 /**
- * Writes `source` at `offset`. Rejects with SizeMoved if the file is not known to reach so far. Pages in `written` are
- * left out, and those that it writes come in: a call that begins again must not write a page twice, over what others
- * have written since.
+ * Writes `source` at `offset`. Rejects with SizeMoved if the file is not known to reach so far. Skips the pages in
+ * `written` and adds those that it writes: a call that begins again must not write a page twice, over later writes of
+ * others.
  */
 export async function writePages(
   file: OpenFile,
@@ -106,19 +103,19 @@ export async function writePages(
   if (!host.isLeaseValid()) await host.whenActive(signal)
 }
 
-/** Everything written to the range before this call is durable when it resolves. */
+/** Resolves when everything that this client wrote to the range before the call is durable. */
 export function flushPages(file: OpenFile, offset: number, length: number, signal?: AbortSignal): Promise<void> {
   return eachDirty(file, offset, length, signal, (first, last, done, fail) =>
     file.host.flush(file.id, first, last, done, fail)
   )
 }
 
-/** The same of the whole file. */
+/** As {@link flushPages}, for the whole file. */
 export function flushFile(file: OpenFile, signal?: AbortSignal): Promise<void> {
   return flushPages(file, 0, Number.MAX_SAFE_INTEGER, signal)
 }
 
-/** The range's dirty pages are on their way when it resolves. */
+/** Resolves when the range's dirty pages are on their way. */
 export function startWriting(file: OpenFile, offset: number, length: number, signal?: AbortSignal): Promise<void> {
   return eachDirty(file, offset, length, signal, (first, last, started, fail) =>
     file.host.startWriting(file.id, first, last, started, fail)
@@ -144,18 +141,18 @@ function eachDirty(
       moved()
       if (isCounted && left === 0) resolve()
     }
-    // In two steps: `done` may be called in here.
+    // In two steps, because `begin` may call `done`.
     const count = begin(first, last, done, reject)
     left += count
     isCounted = true
     host.drain()
     if (left === 0) resolve()
-    // A flush that nobody waits for any more goes on.
+    // A flush continues after its caller leaves.
     return () => {}
   }, signal)
 }
 
-/** A fault beyond the end says what the size was: whoever called decides anew. */
+/** Turns the refusal of a fault beyond the end into SizeMoved, so that the call decides anew. */
 export function sizeMovedBy(error: Error, { space, ownsSize = false }: OpenFile): Error {
   if (ownsSize || !(error instanceof PastEndError)) return error
   space.size = Math.min(space.size, error.size)
@@ -184,8 +181,8 @@ export function eachPart(
 }
 
 /**
- * Calls `visit` for each page's part of the range, with access in hand: bytes `from` to `to` of the page, `at` bytes
- * into the range. Pages in `skipped` are passed over.
+ * Calls `visit` with access in hand for each page's part of the range, except for pages in `skipped`: bytes `from` to
+ * `to` of the page, `at` bytes into the range. Pages may come in any order.
  */
 export function eachPage(
   file: OpenFile,
@@ -198,7 +195,7 @@ export function eachPage(
 ): Promise<void> {
   const { host, space, pageSize } = file
   if (length === 0) return untilAborted(Promise.resolve(), signal)
-  /** By page, in ascending order at first. */
+  /** Withdraws the access of each page that waits, by index. */
   const withdrawals = new Map<number, () => void>()
   const start = (resolve: () => void, reject: (error: Error) => void, moved: () => void) => {
     const end = offset + length
@@ -212,7 +209,7 @@ export function eachPage(
       withdrawals.clear()
     }
     const issue = () => {
-      // A hit runs at once and comes back here: one loop serves them all.
+      // A hit runs at once and calls `issue` again: one loop serves them all.
       if (issuing) return
       issuing = true
       for (; !failed && next <= last && withdrawals.size < WINDOW; next++) if (skipped?.has(next) !== true) begin(next)
@@ -229,7 +226,7 @@ export function eachPage(
         withdrawAll()
         reject(sizeMovedBy(error, file))
       }
-      // The file may have been given up since the first page.
+      // The program may have closed the file since the first page.
       const error = whyUnusable(file)
       if (error !== undefined) return fail(error)
       let ran = false
@@ -238,7 +235,7 @@ export function eachPage(
         pin: false,
         run: (bytes) => {
           ran = true
-          // It may have been shortened since the size was looked at.
+          // The file may have become shorter since the call read its size.
           if (pageStart + to > space.size) return fail(new SizeMoved())
           visit(bytes, from, to, pageStart + from - offset)
           moved()

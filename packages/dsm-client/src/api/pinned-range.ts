@@ -5,7 +5,7 @@ import type { OpenFile } from '../host.js'
 import { checkUsable, SizeMoved, sizeMovedBy } from './page-io.js'
 import type { PinnedRange } from '../types.js'
 
-/** Pins bytes of a file, which reaches to their end. Rejects with SizeMoved if it does not any more. */
+/** Pins bytes of a file. Rejects with SizeMoved if the file has become too short. */
 export async function pinRange(
   file: OpenFile,
   offset: number,
@@ -19,7 +19,7 @@ export async function pinRange(
     const pages = await pinPages(file, offset, length, access, signal)
     const isShort = offset + length > space.size
     if (!isShort && host.isLeaseValid()) return new FilePin(file, pages, offset, length, access, call)
-    // Nobody has seen it: it is no operation for the history.
+    // The program has not seen these bytes, so the history gets no operation.
     for (const page of pages) host.table.unpin(page, access)
     host.drain()
     if (isShort) throw new SizeMoved()
@@ -41,7 +41,7 @@ function pinPages(
   const start = (resolve: (pages: readonly Page[]) => void, reject: (error: Error) => void, moved: () => void) => {
     checkUsable(file)
     const fail = (error: Error): void => reject(sizeMovedBy(error, file))
-    // Only what it never had before counts, so that pins that give way to each other do not wait for ever.
+    // Only new ground counts as progress, so that pins that give way to each other do not wait forever.
     const advanced = (pages: number): void => {
       pinned = pages
       moved()
@@ -53,15 +53,16 @@ function pinPages(
       host.drain()
     }
   }
-  // The pages of a file that is owned as a whole come in any order.
+  // The pages of a file that is owned as a whole arrive in any order.
   const firstMissing = () => (space.unit === 'file' ? first : first + pinned)
   return host.wait(start, signal, () => new BusyError(path, firstMissing() * pageSize))
 }
 
+/** A pin of pages of the file. */
 class FilePin implements PinnedRange {
   readonly bytes: Uint8Array
   private isHeld = true
-  /** Where a history is kept: what a program wrote can only be told from what was there before. */
+  /** The bytes at the start, if there is a history: only the difference shows what the program wrote. */
   private readonly before: { readonly bytes: Uint8Array; readonly versions: readonly number[] } | undefined
 
   constructor(
@@ -97,10 +98,7 @@ class FilePin implements PinnedRange {
     if (misuse !== undefined) throw misuse
   }
 
-  /**
-   * Bytes that are pinned for reading have changed, and the API did not change them. Told only where a history is kept:
-   * it costs a copy.
-   */
+  /** Finds a byte that the program wrote under a read pin. It needs the copy that only a history makes. */
   private findMisuse(): Error | undefined {
     const { before, bytes, access, pages, file, offset } = this
     if (before === undefined || access === 'write' || file.host.ended !== undefined) return undefined
@@ -121,10 +119,10 @@ class FilePin implements PinnedRange {
     const { before, bytes, call, access } = this
     const { host, id } = this.file
     if (before === undefined) return
-    // Nobody sees any more what was written: its file is closed, or its session over.
+    // The file is closed or its session over: no client will see the program's last writes.
     const hasEnded = this.pages.some((page) => host.table.page(id, page.index) !== page)
     if (access === 'write') {
-      // Some of it may have been made durable before.
+      // Some of the bytes may have become durable before.
       const facts = { from: hex(before.bytes), to: hex(bytes) }
       host.recorder.note('exchange', id, this.offset, bytes.length, facts, { call, status: hasEnded ? 'info' : 'ok' })
     } else if (!hasEnded) {
@@ -133,10 +131,7 @@ class FilePin implements PinnedRange {
   }
 }
 
-/**
- * What is in the page unless a program writes to it directly; NaN: this client's API may have written to it, and may
- * write on.
- */
+/** Returns the version of bytes that no call of this client has written to; NaN if one may have. */
 function versionOf(page: Page): number {
   return page.dirty || page.writePins > 0 ? NaN : page.version
 }

@@ -1,7 +1,4 @@
-/**
- * Private mappings: pages follow the file until they are written to, and are the mapping's own from then on (kernel:
- * MAP_PRIVATE).
- */
+/** Private mappings: each page follows the file until the first write copies it (kernel: MAP_PRIVATE). */
 import { PinConflictError, type Access } from '@quire/protocol'
 import { PrivateCopies, type Frame } from '../core/index.js'
 import { MappingBase, type MappingInit } from './mapping-base.js'
@@ -14,6 +11,7 @@ export function createPrivateMapping(init: MappingInit): MappingBase {
   return new PrivateMapping(init)
 }
 
+/** Implements the accesses of a private mapping. */
 class PrivateMapping extends MappingBase {
   private readonly copies: PrivateCopies
   private isDropped = false
@@ -25,14 +23,14 @@ class PrivateMapping extends MappingBase {
   }
 
   protected async readAt(offset: number, target: Uint8Array, signal?: AbortSignal): Promise<void> {
-    // Runs of pages that are all the file's go the way of a shared mapping.
+    // Read runs of pages without copies as a shared mapping does.
     for (let at = 0; at < target.length;) {
       const length = this.runLength(offset + at, target.length - at)
       const part = target.subarray(at, at + length)
       const copy = this.copyAt(offset + at)
       if (copy !== undefined) part.set(copy.subarray(0, length))
       else await readPages(this.open, offset + at, part, signal)
-      // What was the file's when it was looked at is so still, or has become the mapping's own since.
+      // A page that was the file's at the check still is, or this mapping has copied it since.
       at += length
     }
   }
@@ -48,7 +46,7 @@ class PrivateMapping extends MappingBase {
     for (let at = 0; at < bytes.length;) {
       const index = Math.floor((offset + at) / pageSize)
       const length = Math.min(bytes.length - at, (index + 1) * pageSize - offset - at)
-      // Another call may have made the copy, or a truncation taken it, while this one waited.
+      // Meanwhile another call may have made the copy, or a truncation dropped it.
       while (this.copies.get(index) === undefined) await this.makeCopy(index, signal)
       if (offset + at + length > this.open.space.size) throw new SizeMoved()
       this.copyAt(offset + at)!.set(bytes.subarray(at, at + length))
@@ -86,7 +84,7 @@ class PrivateMapping extends MappingBase {
     const count = indexes.length
     const own = this.copies.count(first, count)
     if (access === 'read' && own === 0) return pinRange(this.open, offset, length, access, signal)
-    // To read, pages that follow the file would have to lie beside pages that do not.
+    // The pages of the file would have to lie beside the copies.
     if (access === 'read' && own < count) throw new PinConflictError(this.open.path, offset, length)
     while (!this.copies.isContiguous(first, count)) {
       if (this.copies.isPinned(first, count)) throw new PinConflictError(this.open.path, offset, length)
@@ -102,7 +100,7 @@ class PrivateMapping extends MappingBase {
     })
   }
 
-  /** Nothing of it is ever durable. */
+  /** Does nothing: private copies never become durable. */
   protected syncAt(): Promise<void> {
     return Promise.resolve()
   }
@@ -118,18 +116,18 @@ class PrivateMapping extends MappingBase {
     this.framesFreed()
   }
 
-  /** Somebody may wait for them. */
+  /** Lets other accesses use frames that came free. */
   private framesFreed(): void {
     this.open.host.table.pumpFaults()
     this.open.host.drain()
   }
 
-  /** Gives the page a copy, unless somebody else has or takes it away again. */
+  /** Tries to give the page a copy. Another call may make it first, or drop it again. */
   private async makeCopy(index: number, signal?: AbortSignal): Promise<void> {
     const [frame] = await this.takeFrames(1, signal)
     const left = new Map([[index, frame!]])
     try {
-      // Another call may have made it while this one waited for room.
+      // Another call may have made the copy while this one waited for a frame.
       if (this.copies.get(index) === undefined) await this.copyPage(index, left, signal)
     } finally {
       this.giveBack(left)
@@ -137,8 +135,7 @@ class PrivateMapping extends MappingBase {
   }
 
   /**
-   * Makes copies of pages in frames that follow one another, and moves those that are there. Others may undo it, or pin
-   * them, meanwhile.
+   * Tries to put copies of all pages into frames that follow one another. Other calls may drop or pin copies meanwhile.
    */
   private async layOut(first: number, count: number, signal?: AbortSignal): Promise<void> {
     const frames = await this.takeFrames(count, signal)
@@ -147,7 +144,7 @@ class PrivateMapping extends MappingBase {
       for (const index of [...left.keys()]) {
         if (this.copies.get(index) === undefined) await this.copyPage(index, left, signal)
       }
-      // In one step with the look at the pins: a pinned copy must stay where it is.
+      // Check and move in one step: a pinned copy must stay in its place.
       if (this.copies.count(first, count) < count || this.copies.isPinned(first, count)) return
       for (const [index, frame] of left) {
         this.copies.move(index, frame)
@@ -159,19 +156,19 @@ class PrivateMapping extends MappingBase {
   }
 
   /**
-   * Makes the copy in the page's frame of `left`, which is the copy's from then on. Not so if there is a copy now, or
-   * if what was copied may be stale.
+   * Makes the copy in the page's frame, and takes that frame out of `left`. Does neither if there is a copy or the
+   * lease is invalid.
    */
   private async copyPage(index: number, left: Map<number, Frame>, signal?: AbortSignal): Promise<void> {
     const { host, pageSize, space } = this.open
     this.checkMapped()
     const start = index * pageSize
     if (start >= space.size) throw new SizeMoved()
-    // In one step with the look at the page: what the file holds at that moment is what the copy begins with.
+    // Copy in the step that has access: the copy starts with the bytes of the file at that moment.
     await eachPage(this.open, 'read', start, Math.min(pageSize, space.size - start), signal, (page) => {
       if (this.isDropped || this.copies.get(index) !== undefined) return
       this.copies.add(index, left.get(index)!, page)
-      // Looked at after the copy: the process may have stood still in between.
+      // After the copy, because the process may have been stopped in between.
       if (host.isLeaseValid()) left.delete(index)
       else this.copies.forget(index)
     })
@@ -195,13 +192,13 @@ class PrivateMapping extends MappingBase {
     }, signal)
   }
 
-  /** The bytes of the own copy from this offset on, if there is one. */
+  /** Returns the bytes of the page's copy from this offset on, if there is a copy. */
   private copyAt(offset: number): Uint8Array | undefined {
     const { pageSize } = this.open
     return this.copies.get(Math.floor(offset / pageSize))?.subarray(offset % pageSize)
   }
 
-  /** How far the bytes from `offset` on are of one kind: one own copy, or pages of the file. */
+  /** Returns how many bytes from `offset` on lie in one copy, or in pages of the file. */
   private runLength(offset: number, length: number): number {
     const { pageSize } = this.open
     const index = Math.floor(offset / pageSize)
@@ -221,8 +218,9 @@ class PrivateMapping extends MappingBase {
   }
 }
 
+/** A pin of private copies. */
 class PrivatePin implements PinnedRange {
-  /** Nobody else can want it. */
+  /** No other client can want private copies. */
   readonly wanted = false
   private isHeld = true
 

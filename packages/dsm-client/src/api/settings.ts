@@ -11,7 +11,7 @@ export const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
 const DEFAULT_SESSION_TTL_MS = 10_000
 export const DEFAULT_FAULT_TIMEOUT_MS = 30_000
 
-/** What a client is told, with what it is not told. */
+/** The settings of a client, with defaults for those that are absent. */
 export interface Settings {
   readonly cluster: ClusterView
   readonly cacheBytes: number
@@ -32,7 +32,7 @@ const INIT: readonly (keyof DsmClientInit)[] = [
   'history'
 ]
 
-/** Throws InvalidArgumentError. */
+/** Checks the settings and adds the defaults. Throws InvalidArgumentError. */
 export function resolveSettings(init: DsmClientInit): Settings {
   checkOptions('createDsmClient', init, INIT)
   const { peers } = init
@@ -71,7 +71,7 @@ export function resolveSettings(init: DsmClientInit): Settings {
   }
 }
 
-/** The digest that `quire init` and `quire status` print. */
+/** Checks for a digest as `quire init` and `quire status` print it. */
 function checkDigest(cluster: string): void {
   if (typeof cluster === 'string' && /^[0-9a-f]{64}$/.test(cluster)) return
   throw new InvalidArgumentError(

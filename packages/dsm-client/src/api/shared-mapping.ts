@@ -1,4 +1,4 @@
-/** Shared mappings: every access is of the file's own pages. */
+/** Shared mappings: every access uses the pages of the file. */
 import type { Access } from '@quire/protocol'
 import { hex } from '../history.js'
 import { MappingBase, type MappingInit } from './mapping-base.js'
@@ -10,6 +10,7 @@ export function createMapping(init: MappingInit): MappingBase {
   return new SharedMapping(init)
 }
 
+/** Implements the accesses of a shared mapping. */
 class SharedMapping extends MappingBase {
   protected readAt(offset: number, target: Uint8Array, signal?: AbortSignal): Promise<void> {
     const { host, id } = this.open
@@ -43,7 +44,7 @@ class SharedMapping extends MappingBase {
       target.set(host.table.touch(id, index, 'read').subarray(from, to), at)
     )
     host.drain()
-    // After the copy: the process may have stood still in between.
+    // After the copy, because the process may have been stopped in between.
     if (!host.isLeaseValid()) return false
     if (host.recorder.isOn) host.recorder.note('read', id, offset, target.length, { value: hex(target) }, { call })
     return true
@@ -86,7 +87,7 @@ class SharedMapping extends MappingBase {
     }
   }
 
-  /** Its pages are the file's. */
+  /** Does nothing: the pages belong to the file. */
   protected drop(): void {}
 
   private allows(offset: number, length: number, access: Access): boolean {

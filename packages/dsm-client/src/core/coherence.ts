@@ -50,7 +50,8 @@ export interface ConnectionTerms {
 /**
  * Gets pages for the page table from the cluster.
  *
- * It is pure: messages come in through `receive`, and go out through `effects`. Time comes in through `advance`.
+ * It is pure: messages come in through `receive`, and go out through `effects`. Time comes in through `advance`. After
+ * the observer's `output`, the driver calls `effects` and looks at `nextDeadline` before its turn ends.
  */
 export class Coherence implements PageBackend {
   readonly table: PageTable

@@ -1,8 +1,9 @@
-/** How long faults took. */
+/** Durations of faults. */
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
 import type { FaultKind } from '../core/index.js'
 import type { FaultStats } from '../types.js'
 
+/** Measures how long faults take. */
 export class FaultTimer {
   private readonly running = new Map<number, { readonly kind: FaultKind; readonly since: number }>()
   private readonly histograms: Readonly<Record<FaultKind, RecordableHistogram>> = {
@@ -11,7 +12,7 @@ export class FaultTimer {
     upgrade: createHistogram()
   }
 
-  /** `now` in milliseconds. */
+  /** `now`: in milliseconds. */
   begin(req: number, kind: FaultKind, now: number): void {
     this.running.set(req, { kind, since: now })
   }

@@ -1,4 +1,4 @@
-/** What a session knows of its files' sizes, and asks of them (docs/coherence.md, "Files that shrink"). */
+/** Sizes of a session's files (docs/coherence.md, "Files that shrink"). */
 import { BusyError, UnavailableError, type LeaderMessage, type WireFileStat } from '@quire/protocol'
 import type { AddressSpacePages, Coherence } from '../core/index.js'
 import type { PageHost } from '../host.js'
@@ -15,15 +15,16 @@ interface Waiter {
   reject(error: Error): void
 }
 
+/** Asks the leader for sizes, in spite of discards under way. */
 export class FileSizes {
-  /** Who waits for a discard of a file to be over. */
+  /** Calls that wait for the end of a discard, by file. */
   private readonly waiters = new Map<number, Set<Waiter>>()
-  /** Files of which it is being asked what became of a discard. */
+  /** Files for which a question about a discard is under way. */
   private readonly resolving = new Set<number>()
 
   constructor(private readonly init: FileSizesInit) {}
 
-  /** The file as a majority knows it now. Raises the bound of its size. */
+  /** Returns the file's stat as a majority knows it now, and raises the bound of its size. */
   async statFile(space: AddressSpacePages, signal?: AbortSignal): Promise<WireFileStat> {
     for (;;) {
       await this.whenNoDiscard(space, signal)
@@ -31,14 +32,14 @@ export class FileSizes {
       const reply = await this.init.request({ type: 'statFile', file: space.file }, { signal })
       const stat = reply.type === 'files' ? reply.files[0] : undefined
       if (stat === undefined) throw new UnavailableError(`the leader answered stat with ${reply.type}`)
-      // Made before a discard began that has been heard of since: it may be more than the file has.
+      // An order to discard has arrived since the request left. The stat may be from before, and its size too large.
       if (space.discardsSeen !== discardsSeen) continue
       space.size = Math.max(space.size, stat.size)
       return stat
     }
   }
 
-  /** The file has at least this size, for now. */
+  /** Extends the file to at least this size. */
   async extend(space: AddressSpacePages, size: number, signal?: AbortSignal): Promise<void> {
     for (;;) {
       await this.whenNoDiscard(space, signal)
@@ -50,7 +51,7 @@ export class FileSizes {
     }
   }
 
-  /** A discard of the file is over, or with an error: the file is given up. */
+  /** A discard of the file is over. With an error: the client gives the file up. */
   discardEnded(file: number, error: Error | undefined): void {
     const waiting = this.waiters.get(file) ?? []
     this.waiters.delete(file)
@@ -61,14 +62,14 @@ export class FileSizes {
   }
 
   /**
-   * The connection broke in the middle of discards: whether they happened is in the log, and told with the file. Call
-   * it now and then: faults of their ranges wait for it.
+   * Asks what became of discards during which the connection broke: the file's stat tells. Call it now and then,
+   * because faults in the range of the discard wait for the answer.
    */
   resolveDiscards(): void {
     for (const file of this.init.coherence.unresolvedDiscards()) {
       if (this.resolving.has(file)) continue
       this.resolving.add(file)
-      // When it fails, the session's end settles it, or the next call.
+      // After a failure, the next call asks again, unless the session ends.
       void this.resolveDiscard(file)
         .catch(() => {})
         .finally(() => this.resolving.delete(file))
@@ -84,13 +85,13 @@ export class FileSizes {
 
   private async whenNoDiscard(space: AddressSpacePages, signal?: AbortSignal): Promise<void> {
     const { host } = this.init
-    // One can follow another.
+    // Another discard may follow.
     while (space.discard !== undefined && host.ended === undefined) {
       const { path, pageSize, discard } = space
       await host.wait<void>(
         (resolve, reject) => this.enter(space.file, { resolve, reject }),
         signal,
-        // Somebody's pin holds it up.
+        // A pin delays the discard.
         () => new BusyError(path, discard.first * pageSize)
       )
     }

@@ -30,10 +30,12 @@ export interface LeaderSearchInit {
 
 const MIN_BACKOFF_MS = 20
 const MAX_BACKOFF_MS = 500
-/** A peer has this share of a step for itself; a quarter of a second with the default timing. */
+/**
+ * The share of a step before the client asks the next peer beside it; a quarter of a second with the default timing.
+ */
 const DELAY_SHARE = 1 / 10
 const MAX_AT_ONCE = 8
-/** What a peer says to a client that would get the same answer the next time. */
+/** Refusals that a peer would repeat. */
 const FINAL_REFUSALS: ReadonlySet<string> = new Set([
   'InvalidArgumentError',
   'NotAuthorizedError',
@@ -50,18 +52,28 @@ type Outcome =
   | { readonly peerId: string; readonly welcome: Welcome }
   | { readonly peerId: string; readonly problem: Error }
 
+/**
+ * Finds the leader and registers the session with it.
+ *
+ * The client asks one peer after another. While a peer does not answer, it asks the next one beside it, as RFC 8305
+ * ("Happy Eyeballs") does with addresses. So peers that hang do not hide the peer that answers. It registers the
+ * session with one peer at a time.
+ */
 export class LeaderSearch {
   /** Peers that have not answered yet. */
   private readonly asking = new Map<string, Asked>()
-  /** What peers have come to, oldest first. */
+  /** Outcomes that the search has not looked at, the oldest first. */
   private outcomes: Outcome[] = []
   private wake = (): void => {}
-  /** Since a peer has refused this client. */
+  /** Defined after a peer has refused this client. */
   private opinions: SecondOpinions | undefined
 
   constructor(private readonly init: LeaderSearchInit) {}
 
-  /** Rejects with a final refusal, with SessionExpiredError, or with the reason of the signal. */
+  /**
+   * Resolves when the session is registered. Rejects with a final refusal, with SessionExpiredError, or with the
+   * signal's reason.
+   */
   async connect(): Promise<Connection> {
     const { clock, random, signal } = this.init
     let backoffMs = 0
@@ -91,7 +103,7 @@ export class LeaderSearch {
     }
   }
 
-  /** For the error of a call that waits in vain. */
+  /** Remembers what the peer said, for the error of a call that times out. */
   heardOf(peerId: string, problem: Error): void {
     const { peerOutcomes } = this.init.cluster
     if (problem instanceof RedirectError) peerOutcomes.answered(peerId, problem.role, problem.leader)
@@ -105,14 +117,11 @@ export class LeaderSearch {
     return timingOf(this.init.cluster.roundTripMs).stepMs * DELAY_SHARE
   }
 
-  /**
-   * False when there is nobody to ask beside those that are being asked. Throws the refusal when all have had their
-   * say.
-   */
+  /** Asks the next peer. Returns false if there is none to ask now. Throws the refusal once all peers have answered. */
   private askNext(): boolean {
     const { asking, opinions } = this
     if (asking.size >= MAX_AT_ONCE) return false
-    const target = this.init.cluster.pick(new Set([...asking.keys(), ...(opinions?.hadTheirSay ?? [])]))
+    const target = this.init.cluster.pick(new Set([...asking.keys(), ...(opinions?.asked ?? [])]))
     if (target !== undefined) this.ask(target)
     else if (opinions !== undefined && asking.size === 0) throw opinions.refusal
     return target !== undefined
@@ -145,7 +154,7 @@ export class LeaderSearch {
     )
   }
 
-  /** Until a peer has come to something, or until `atMs`. */
+  /** Resolves when there is an outcome, or at `atMs`. */
   private event(atMs: number): Promise<void> {
     const { clock, signal } = this.init
     const untilMs = Math.min(atMs, this.opinions?.untilMs ?? Infinity)
@@ -161,7 +170,7 @@ export class LeaderSearch {
     })
   }
 
-  /** Undefined: the search goes on. Throws what ends it. */
+  /** Returns undefined if the search continues. Throws the error that ends it. */
   private async conclude(outcome: Outcome): Promise<Connection | undefined> {
     const { peerId } = outcome
     if ('problem' in outcome) {
@@ -187,7 +196,7 @@ export class LeaderSearch {
     this.heardOf(peerId, problem)
     logger.debug({ peer: peerId, err: problem }, 'connecting failed')
     if (problem instanceof SessionExpiredError) throw problem
-    // A hint is followed once; if it fails, the others are asked.
+    // Follow a hint once. If it fails, ask the other peers.
     if (cluster.leader === peerId) cluster.leader = ''
     if (problem instanceof ForeignPeerError && !cluster.isLost) return
     if (FINAL_REFUSALS.has(problem.name)) return this.refused(peerId, problem)
@@ -197,8 +206,7 @@ export class LeaderSearch {
   }
 
   /**
-   * A refusal is final for a session that was never open: waiting would not change it. See SecondOpinions for the one
-   * exception.
+   * Throws the refusal of a session that was never open: waiting does not change it. `SecondOpinions` is the exception.
    */
   private refused(peerId: string, problem: Error): void {
     const { network, cluster, session } = this.init
@@ -206,19 +214,19 @@ export class LeaderSearch {
     if (problem instanceof NotAuthorizedError && problem.who === network.id) {
       this.opinions ??= new SecondOpinions(this.init.clock, problem, this.othersAskedAt(peerId))
       this.opinions.heard(peerId)
-      if (cluster.others(this.opinions.hadTheirSay).length > 0) return
+      if (cluster.others(this.opinions.asked).length > 0) return
     }
     throw problem
   }
 
-  /** When the last of the other peers was asked: now, if one of them was not. */
+  /** Returns when the client asked the last of the other peers; now, if it has not asked all. */
   private othersAskedAt(peerId: string): number {
     const { clock, cluster } = this.init
     const others = cluster.others(new Set([peerId]))
     return Math.max(0, ...others.map((other) => this.asking.get(other)?.sinceMs ?? clock.now()))
   }
 
-  /** Nobody else is waited for. */
+  /** Ends all other attempts. */
   private abandon(why: string): void {
     const asked = [...this.asking.values()]
     const outcomes = this.outcomes.splice(0)

@@ -1,36 +1,37 @@
-/** What each peer last came to: the reason that a client gives when it finds no leader. */
+/** The last outcome of asking each peer. */
 import { hostAndPort, shortId } from '@quire/net'
 import type { Role } from '@quire/protocol'
 
-type Word =
+type Outcome =
   | { readonly type: 'answered'; readonly role: Role; readonly leader: string }
   | { readonly type: 'refused' | 'unreachable'; readonly reason: string }
 
-/** Addresses of each peer, by PeerId. */
+/** Addresses by PeerId. */
 export type KnownPeers = ReadonlyMap<string, Iterable<string>>
 
+/** Explains why a client has found no leader. */
 export class PeerOutcomes {
-  private readonly words = new Map<string, Word>()
+  private readonly last = new Map<string, Outcome>()
 
-  /** It said what it is, and whom it takes for the leader; empty for nobody. */
+  /** The peer has named its role and the leader; empty: it knows none. */
   answered(peerId: string, role: Role, leader: string): void {
-    this.words.set(peerId, { type: 'answered', role, leader })
+    this.last.set(peerId, { type: 'answered', role, leader })
   }
 
   refused(peerId: string, error: Error): void {
-    this.words.set(peerId, { type: 'refused', reason: reasonOf(error) })
+    this.last.set(peerId, { type: 'refused', reason: reasonOf(error) })
   }
 
   failed(peerId: string, error: Error): void {
-    this.words.set(peerId, { type: 'unreachable', reason: reasonOf(error) })
+    this.last.set(peerId, { type: 'unreachable', reason: reasonOf(error) })
   }
 
   /** One line, such as "no leader: 1 of 3 peers answered (candidate); unreachable: …". */
   summary(known: KnownPeers): string {
     const name = (peerId: string): string => nameOf(peerId, known.get(peerId) ?? [])
-    const unheard = [...known.keys()].filter((peerId) => !this.words.has(peerId))
+    const unheard = [...known.keys()].filter((peerId) => !this.last.has(peerId))
     const withReasons = (type: 'refused' | 'unreachable'): string[] =>
-      [...this.words].flatMap(([peerId, word]) => (word.type === type ? [`${name(peerId)} (${word.reason})`] : []))
+      [...this.last].flatMap(([peerId, last]) => (last.type === type ? [`${name(peerId)} (${last.reason})`] : []))
     const parts: readonly (readonly [title: string, peers: readonly string[]])[] = [
       ['unreachable', withReasons('unreachable')],
       ['refused by', withReasons('refused')],
@@ -43,7 +44,7 @@ export class PeerOutcomes {
   }
 
   private head(known: KnownPeers, name: (peerId: string) => string): string {
-    const answers = [...this.words.values()].filter((word) => word.type === 'answered')
+    const answers = [...this.last.values()].filter((last) => last.type === 'answered')
     if (answers.length === 0) return 'no peer answered'
     const roles = new Map<Role, number>()
     for (const { role } of answers) roles.set(role, (roles.get(role) ?? 0) + 1)
@@ -52,9 +53,9 @@ export class PeerOutcomes {
   }
 
   private subject(answers: readonly { role: Role; leader: string }[], name: (peerId: string) => string): string {
-    const leader = answers.map((answer) => answer.leader).find((each) => this.words.get(each)?.type === 'unreachable')
+    const leader = answers.map((answer) => answer.leader).find((each) => this.last.get(each)?.type === 'unreachable')
     if (leader !== undefined) return `the leader is ${name(leader)}, which cannot be reached`
-    // It may think that it leads, and reaches nobody who would confirm it.
+    // The peer may believe that it leads, without a majority to confirm it.
     return answers.some(({ role }) => role === 'leader') ? 'no leader with a majority' : 'no leader'
   }
 }
@@ -65,8 +66,7 @@ function nameOf(peerId: string, addresses: Iterable<string>): string {
 }
 
 /**
- * The system's code where there is one, since the name says the address already; else the error's own reason, without
- * its ids.
+ * Returns the system's error code if there is one, because the peer's name contains the address; otherwise the reason.
  */
 function reasonOf(error: Error): string {
   const { reason } = error as { reason?: unknown }

@@ -1,23 +1,21 @@
-/**
- * What a session asks of the leader: numbered, sent in order and not too much at once, and repeated on each connection
- * until it is answered.
- */
+/** Requests of a session to the leader. */
 import type { ClientMessage, LeaderMessage } from '@quire/protocol'
 
 export type Reply = Extract<LeaderMessage, { seq: number; type: 'opened' | 'files' | 'done' | 'failed' }>
 type Request = Extract<ClientMessage, { seq: number }>
-/** A request without what is filled in here. */
+/** A request without the fields that the queue fills in. */
 export type RequestBody = Request extends infer R ? (R extends Request ? Omit<R, 'seq' | 'settled'> : never) : never
 
 export interface RequestOptions {
   readonly signal?: AbortSignal | undefined
   /**
-   * Called with the answer in the step in which it arrives: before what the leader has sent behind it, and before the
-   * promise. Not with `failed`.
+   * Receives the answer as soon as it arrives: before the messages that follow it, and before the promise resolves. It
+   * never receives `failed`.
    */
   readonly onAnswer?: (reply: Exclude<Reply, { type: 'failed' }>) => void
   /**
-   * Called when an answer comes that nobody waits for any more. Without it, a request that is given up is not repeated.
+   * Receives an answer that arrives after the caller has left. Without it, the queue does not repeat an abandoned
+   * request.
    */
   readonly onLate?: (reply: Reply) => void
 }
@@ -28,25 +26,28 @@ interface PendingRequest {
   reject(error: Error): void
 }
 
-/**
- * Requests on their way at the same time, well below what a leader takes from one session. The others wait for their
- * turn.
- */
+/** Requests on their way at the same time: well below what a leader accepts from one session. */
 const MAX_REQUESTS = 32
 /**
- * How far a request's seq may be above the oldest that is unanswered: a session's answers are remembered up to here.
+ * How far a request may be ahead of the oldest unanswered request: the cluster remembers this many answers of a
+ * session.
  */
 const MAX_SEQ_AHEAD = 512
 
+/**
+ * Sends requests in order, and repeats each on every connection until its answer arrives.
+ *
+ * It numbers the requests, so that the cluster carries each out at most once.
+ */
 export class RequestQueue {
-  /** Requests without an answer, in order of seq. */
+  /** Requests without an answer, in the order of their numbers. */
   private readonly pending = new Map<number, PendingRequest>()
-  /** Those of them that were not sent on this connection. */
+  /** Numbers of those that have not left on this connection. */
   private unsent: number[] = []
-  /** What was sent on this connection and is not answered, wanted or not. */
+  /** Numbers of the requests that have left on this connection and have no answer, abandoned ones included. */
   private readonly underWay = new Set<number>()
   private nextSeq = 1
-  /** Undefined: nobody is connected. */
+  /** Undefined without a connection. */
   private send: ((message: ClientMessage) => void) | undefined
 
   get size(): number {
@@ -54,8 +55,8 @@ export class RequestQueue {
   }
 
   /**
-   * Sends it, when its turn comes. Returns what withdraws it: it may have been carried out by then, or may yet be. With
-   * `onLate` it is repeated all the same, and the answer goes there.
+   * Sends the request in its turn. Returns a function that abandons it: the cluster may have carried it out, or may
+   * still do so. With `onLate`, the queue goes on repeating it, and passes the answer to `onLate`.
    */
   add(request: PendingRequest, onLate?: (reply: Reply) => void): () => void {
     const seq = this.nextSeq++
@@ -87,7 +88,7 @@ export class RequestQueue {
     this.pump()
   }
 
-  /** None will be answered any more. */
+  /** Fails all requests. */
   fail(error: Error): void {
     for (const request of this.pending.values()) request.reject(error)
     this.pending.clear()

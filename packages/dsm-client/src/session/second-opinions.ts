@@ -1,40 +1,42 @@
-/**
- * A refused client asks the other peers once: the one that refused may not have applied the entry yet that lists this
- * client, or may have an old configuration. So a refusal by the first peer is final when all others have had their
- * chance, or when the time for it is over.
- */
+/** Refusals of a client that another peer may accept. */
 import type { Clock } from '@quire/protocol'
 
-/** For asking all other peers, however many of them do not answer. */
+/** The time to ask all other peers, however many do not answer. */
 export const SECOND_OPINIONS_MS = 1_000
 
+/**
+ * Decides when a refusal is final.
+ *
+ * The peer that refused may not have applied the entry yet that lists this client, or may have an old configuration. So
+ * the client asks each other peer once. The refusal is final when all have answered, or when the time for it is over.
+ */
 export class SecondOpinions {
-  /** Then the refusal is final. */
+  /** When the refusal is final, in milliseconds. */
   readonly untilMs: number
-  private readonly asked = new Set<string>()
+  private readonly peers = new Set<string>()
 
   constructor(
     private readonly clock: Pick<Clock, 'now'>,
-    /** Of the first peer. */
+    /** The refusal of the first peer. */
     readonly refusal: Error,
-    /** When the last of the other peers was asked. */
+    /** When the client asked the last of the other peers. */
     othersAskedAtMs: number
   ) {
     this.untilMs = othersAskedAtMs + SECOND_OPINIONS_MS
   }
 
-  /** Of the time for all peers together. */
+  /** The rest of the time for all peers together. */
   get leftMs(): number {
     return Math.max(0, this.untilMs - this.clock.now())
   }
 
-  /** Those that are not asked any more. */
-  get hadTheirSay(): ReadonlySet<string> {
-    return this.asked
+  /** Peers that have answered, or failed to. */
+  get asked(): ReadonlySet<string> {
+    return this.peers
   }
 
-  /** It refused as well, did not answer, or knows no leader. */
+  /** The peer has refused as well, has not answered, or knows no leader. */
   heard(peerId: string): void {
-    this.asked.add(peerId)
+    this.peers.add(peerId)
   }
 }

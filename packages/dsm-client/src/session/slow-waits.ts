@@ -1,23 +1,26 @@
-/**
- * Waits that take long because others were first. On a thin line a page may come only after hundreds that were asked
- * for before it; while those arrive, its wait gets on. It gets on at most as often as something was before it, so it
- * ends also when what came later is served for ever.
- */
+/** Waits behind a long queue. */
 import type { LeaderMessage } from '@quire/protocol'
 import type { Start } from '../waiting.js'
 
 interface SlowWait {
-  /** The number that `count` has when everything is served that was under way when the wait began. */
+  /** The value of `count` after everything is served that was under way when the wait began. */
   readonly last: number
   moved: () => void
 }
 
+/**
+ * Counts the service of earlier requests as progress of a wait.
+ *
+ * On a thin line, a page may arrive only after hundreds of pages that were requested before it. While those arrive, the
+ * wait makes progress. It does so at most once for each earlier request, so it ends even if later requests are served
+ * forever.
+ */
 export class SlowWaits {
   private readonly waits = new Set<SlowWait>()
-  /** Grants and acknowledgements that have come. */
+  /** Grants and acknowledgements that have arrived. */
   private count = 0
 
-  /** `ahead`: what is under way now. `watch` is called when half of the wait's time is over. */
+  /** `ahead`: how many requests are under way. Call `watch` when half of the wait's time is over. */
   begin<T>(start: Start<T>, ahead: number): { readonly start: Start<T>; watch(): void } {
     const wait: SlowWait = { last: this.count + ahead, moved: () => {} }
     const end = () => this.waits.delete(wait)
@@ -46,7 +49,7 @@ export class SlowWaits {
     }
   }
 
-  /** A message has come in. */
+  /** A message has arrived. */
   served({ type }: LeaderMessage): void {
     if (type !== 'grant' && type !== 'writebackAck') return
     this.count++
