@@ -30,7 +30,7 @@ describe('Raft on simulated machines', { timeout: 60_000 }, () => {
     }
   })
 
-  it('40 a replica with a different state hash is found and named', async () => {
+  it('40 a replica whose state hash differs is found and named', async () => {
     const { failure } = await simulateRaft({ seed: 3, sabotage: ({ node, index }) => node === 'n2' && index === 9 })
     expect(failure?.message).toMatch(/^applied sequences are prefixes: n\d differs from others after entry (9|\d\d+)$/)
   })

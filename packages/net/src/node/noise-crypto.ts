@@ -1,4 +1,5 @@
 /** The cryptographic primitives that Noise gets on each runtime. */
+import '../portable/polyfill.js'
 import type { noise as createNoise } from '@chainsafe/libp2p-noise'
 import { createCipheriv } from 'node:crypto'
 
