@@ -65,7 +65,7 @@ describe('the benchmark', () => {
     await expect(bench('--rows', 'warm-read')).rejects.toMatchObject({
       code: 2,
       stderr:
-        'no row warm-read; there are cold-read-fault, first-write-fault, ping-pong-handoff, sequential-read, sequential-flush\n'
+        'there is no row warm-read; the rows are cold-read-fault, first-write-fault, ping-pong-handoff, sequential-read, sequential-flush\n'
     })
   })
 })

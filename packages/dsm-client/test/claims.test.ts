@@ -1,12 +1,12 @@
 /** Impossible numbers and addresses from peers, which a client must reject. */
 import { DEFAULT_ROUND_TRIP_MS, timingOf, type LeaderMessage, type Network } from '@quire/protocol'
+import { settle } from '@quire/testing'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ClusterView } from '../src/session/cluster-view.js'
 import { greet } from '../src/session/handshake.js'
 import type { DsmClient } from '../src/types.js'
 import { World } from './support/client.js'
 import { FOUNDING, PEERS, addressOf } from './support/leader.js'
-import { settle } from '@quire/testing'
 
 const TTL = 8000
 const [first, second] = PEERS

@@ -1,10 +1,10 @@
 /** Calls that share one AbortSignal. */
 import { getEventListeners } from 'node:events'
+import { settle } from '@quire/testing'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { DsmClient, DsmFile, Mapping } from '../src/types.js'
 import { World } from './support/client.js'
 import { PAGE } from './support/local.js'
-import { settle } from '@quire/testing'
 
 const PAGES = 64
 const warnings: Error[] = []

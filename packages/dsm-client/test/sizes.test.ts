@@ -1,8 +1,8 @@
 /** Sizes, discards and ranges of files against a scripted leader. Each call that waits comes to an end. */
+import { settle } from '@quire/testing'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { DsmClient } from '../src/types.js'
 import { World, failure, outcome, view } from './support/client.js'
-import { settle } from '@quire/testing'
 
 const PAGE = 4096
 const TTL = 8000

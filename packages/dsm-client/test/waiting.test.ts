@@ -1,7 +1,7 @@
 /** Each way in which `waitFor` ends, in virtual time. */
+import { FakeClock } from '@quire/testing'
 import { expect, it } from 'vitest'
 import { waitFor, type Start, type WaitInit } from '../src/waiting.js'
-import { FakeClock } from '@quire/testing'
 
 interface Calls {
   resolve(this: void, value: number): void

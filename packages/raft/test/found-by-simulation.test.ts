@@ -1,10 +1,10 @@
 /** Faults that `pnpm sim raft` found, each in its smallest form. */
 import type { RaftMessage } from '@quire/protocol'
+import { FakeClock } from '@quire/testing'
 import { describe, expect, it } from 'vitest'
 import { createMemoryDisk, createSegmentedLog } from '../src/index.js'
 import { CoreHarness, rejected, voteFor } from './support/core-harness.js'
 import { configurationEntry, entry } from './support/hand-storage.js'
-import { FakeClock } from '@quire/testing'
 
 describe('a core', () => {
   it('stands for election although its log, and no other, holds its own removal (thesis §4.2.2; seed 17)', () => {

@@ -1,7 +1,7 @@
+import { FakeClock } from '@quire/testing'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { createMemoryDisk, createSegmentedLog, type MemoryDisk, type RaftLog } from '../src/index.js'
 import { contentOf, entry } from './support/log-model.js'
-import { FakeClock } from '@quire/testing'
 
 const create = { bootstrap: { voters: ['a', 'b', 'c'], learners: [], context: new Uint8Array(0) } }
 const SNAPSHOT = { index: 100, term: 2, configuration: { ...entry(90, 2), kind: 'config' as const } }

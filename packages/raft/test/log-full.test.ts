@@ -1,4 +1,5 @@
 import { CorruptionError, NoSpaceError } from '@quire/protocol'
+import { FakeClock } from '@quire/testing'
 import { beforeEach, describe, expect, it } from 'vitest'
 import {
   createMemoryDisk,
@@ -10,7 +11,6 @@ import {
   type RaftLog
 } from '../src/index.js'
 import { entry } from './support/log-model.js'
-import { FakeClock } from '@quire/testing'
 import { seededRandom } from './support/seeded-random.js'
 
 const create = { bootstrap: { voters: ['a', 'b', 'c'], learners: [], context: new Uint8Array(0) } }

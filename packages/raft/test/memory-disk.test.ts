@@ -1,7 +1,7 @@
+import { FakeClock } from '@quire/testing'
 import { describe, expect, it } from 'vitest'
 import { SECTOR_BYTES } from '../src/log/disk.js'
 import { createMemoryDisk, type MemoryDisk } from '../src/log/memory-disk.js'
-import { FakeClock } from '@quire/testing'
 import { seededRandom } from './support/seeded-random.js'
 
 const SECTORS = 4

@@ -1,10 +1,10 @@
 /** Nodes, logs and disks without a free file descriptor: docs/raft.md, "The log on disk". */
+import { FakeClock } from '@quire/testing'
 import { fromString } from 'uint8arrays/from-string'
 import { describe, expect, it } from 'vitest'
 import { createMemoryDisk, createSegmentedLog, type RaftLog } from '../src/index.js'
 import { Cluster, type Member } from './support/cluster.js'
 import { contentOf, entries, entry } from './support/log-model.js'
-import { FakeClock } from '@quire/testing'
 
 const SEGMENT_BYTES = 4096
 const LARGE = new Uint8Array(1500).fill(7)

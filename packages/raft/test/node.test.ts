@@ -1,4 +1,5 @@
 import { InvalidArgumentError, MAX_ENTRY_BYTES, type RaftMessage } from '@quire/protocol'
+import { FakeClock } from '@quire/testing'
 import { describe, expect, it } from 'vitest'
 import {
   BackPressureError,
@@ -15,7 +16,6 @@ import {
   type RaftStatus
 } from '../src/index.js'
 import { Cluster } from './support/cluster.js'
-import { FakeClock } from '@quire/testing'
 import { seededRandom } from './support/seeded-random.js'
 
 interface Single {

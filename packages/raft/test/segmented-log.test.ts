@@ -1,4 +1,5 @@
 import { decode, MAX_ENTRY_BYTES, raftConfiguration } from '@quire/protocol'
+import { FakeClock } from '@quire/testing'
 import { beforeEach, describe, expect, it } from 'vitest'
 import {
   createMemoryDisk,
@@ -10,7 +11,6 @@ import {
   type RaftLog
 } from '../src/index.js'
 import { contentOf, entries, entry } from './support/log-model.js'
-import { FakeClock } from '@quire/testing'
 import { big, bootstrap, create, openLog, segmentsOf } from './support/log-on-disk.js'
 import { seededRandom } from './support/seeded-random.js'
 

@@ -1,5 +1,5 @@
-import { describe, expect, it } from 'vitest'
 import { FakeClock } from '@quire/testing'
+import { describe, expect, it } from 'vitest'
 import { lackOfDescriptors, watchDescriptors } from '../src/peer/descriptor-watch.js'
 
 describe('the watch over file descriptors', () => {

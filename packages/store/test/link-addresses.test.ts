@@ -1,7 +1,7 @@
 import { AddressBook } from '@quire/net'
+import { FakeClock, settle } from '@quire/testing'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { Link } from '../src/peer/link.js'
-import { FakeClock, settle } from '@quire/testing'
 
 const at = (host: number): string => `/ip4/192.0.2.${host}/tcp/4001`
 let clock: FakeClock

@@ -1,5 +1,6 @@
 import { createDsmClient } from '@quire/dsm-client'
 import { generatePrivateKey, peerIdFromKey, savePrivateKey } from '@quire/net'
+import { createRandomSource } from '@quire/testing'
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, existsSync, openSync, writeSync } from 'node:fs'
@@ -26,7 +27,6 @@ import { silenceCommits } from '../src/pages/lmdb-errors.js'
 import { inspectLmdbFile } from '../src/pages/lmdb-file.js'
 import { probeLmdbFile } from '../src/pages/lmdb-guard.js'
 import { quire, startQuire, type Running } from '../../cli/test/support/quire.js'
-import { createRandomSource } from '@quire/testing'
 import { filled, writebackLog } from './state-helpers.js'
 
 const PAGE = 4096

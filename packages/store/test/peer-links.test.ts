@@ -1,8 +1,8 @@
 import { MAX_REASON_BYTES, PROTOCOL_RAFT, decodeFrame, encodeFrame, raftMessage } from '@quire/protocol'
+import { FakeClock, FakeNet, settle } from '@quire/testing'
 import { afterEach, describe, expect, it } from 'vitest'
 import { decodeMemory } from '../src/peer/identity.js'
 import { createMemoryIdentity } from '../src/peer/memory-identity.js'
-import { FakeClock, FakeNet, settle } from '@quire/testing'
 import { HEARTBEAT, LinkedPeer, folderOf, founded, type LinkedPeerInit, type LogLine } from './support/linked-peer.js'
 
 const clock = new FakeClock()

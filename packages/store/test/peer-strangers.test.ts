@@ -8,10 +8,10 @@ import {
   raftMessage,
   type RaftStreamMessage
 } from '@quire/protocol'
+import { FakeClock, FakeNet, type FakeStream, settle } from '@quire/testing'
 import { afterEach, describe, expect, it } from 'vitest'
 import { PeerRefusals } from '../src/peer/peer-refusals.js'
 import { clusterConfig } from '../src/state/commands.js'
-import { FakeClock, FakeNet, type FakeStream, settle } from '@quire/testing'
 import { LinkedPeer, founded, type LogLine } from './support/linked-peer.js'
 
 const clock = new FakeClock()

@@ -1,6 +1,6 @@
+import { settle } from '@quire/testing'
 import { describe, expect, it } from 'vitest'
 import { QuorumRounds } from '../src/server/quorum-rounds.js'
-import { settle } from '@quire/testing'
 
 function setUp() {
   const rounds: { resolve: (index: number) => void; reject: (error: Error) => void }[] = []

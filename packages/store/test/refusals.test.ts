@@ -1,8 +1,8 @@
 import { NotAuthorizedError } from '@quire/protocol'
+import { FakeClock } from '@quire/testing'
 import pino from 'pino'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { Refusals } from '../src/observability/refusals.js'
-import { FakeClock } from '@quire/testing'
 
 interface Line {
   readonly client?: string

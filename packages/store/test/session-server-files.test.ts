@@ -1,7 +1,7 @@
 /** Files that shrink, move and lose their path, through the session server. */
 import { NoSpaceError, type LeaderMessage } from '@quire/protocol'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { settle } from '@quire/testing'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
 
 const SIZE = 8192

@@ -1,7 +1,7 @@
 import type { ClientMessage } from '@quire/protocol'
+import { settle } from '@quire/testing'
 import fc from 'fast-check'
 import { afterEach, describe, expect, it } from 'vitest'
-import { settle } from '@quire/testing'
 import { TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
 
 const BIG = Number.MAX_SAFE_INTEGER

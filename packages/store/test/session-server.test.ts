@@ -1,6 +1,6 @@
 import { PROTOCOL_CONTROL, PROTOCOL_VERSION } from '@quire/protocol'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { settle } from '@quire/testing'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { CONFIG, FOUNDING, MEMBERS, OTHER, TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
 
 let group: StubGroup

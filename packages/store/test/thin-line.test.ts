@@ -1,7 +1,7 @@
 /** What a leader sends to clients on thin lines, and what keeps a session: docs/coherence.md, "Leases". */
 import type { LeaderMessage } from '@quire/protocol'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { settle } from '@quire/testing'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
 
 const PAGE = 4096

@@ -14,11 +14,11 @@ import { PROGRAM_PAGE_BYTES } from './program.js'
 const USAGE = `usage: pnpm history [--seconds N] [--clients N] [--kill-every SECONDS] [--pages N] [--pause MS] [--history FILE]
 
   --seconds N       how long the programs run, default 120
-  --clients N       default 3
-  --kill-every S    SIGKILL to the leader every so many seconds, default 5; 0: never
-  --pages N         of the file that they share, default 6
-  --pause MS        between two operations of a client, on average; default 10
-  --history FILE    where the history is kept, one event a line`
+  --clients N       number of clients, default 3
+  --kill-every S    kills the leader (SIGKILL) every S seconds, default 5; 0 for never
+  --pages N         pages of the shared file, default 6
+  --pause MS        mean pause between two operations of a client, default 10
+  --history FILE    file for the history, one event per line`
 
 interface Options {
   readonly seconds: number

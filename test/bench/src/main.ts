@@ -23,9 +23,9 @@ const ROWS = [
 type RowName = (typeof ROWS)[number]
 const USAGE = `usage: pnpm bench [--rows ROW,ROW] [--json FILE] [--smoke]
 
-  --rows ROW,ROW  of ${ROWS.join(', ')}; default all
-  --json FILE     where the results go, one JSON object a line; default: standard output
-  --smoke         with few samples, to see that it works`
+  --rows ROW,ROW  rows to measure, default all: ${ROWS.join(', ')}
+  --json FILE     file for the results, one JSON object per line; default standard output
+  --smoke         takes few samples, to see that the benchmark works`
 
 const FILE = '/bench/file'
 const PERCENTS = [50, 99] as const
@@ -184,7 +184,7 @@ async function main(): Promise<number> {
   const names = (values.rows ?? ROWS.join(',')).split(',')
   const unknown = names.find((name) => !ROWS.includes(name as RowName))
   if (unknown !== undefined) {
-    console.error(`no row ${unknown}; there are ${ROWS.join(', ')}`)
+    console.error(`there is no row ${unknown}; the rows are ${ROWS.join(', ')}`)
     return 2
   }
   const folder = mkdtempSync(join(tmpdir(), 'quire-bench-'))

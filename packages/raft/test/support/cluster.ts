@@ -8,6 +8,7 @@ import {
   type Random,
   type RaftMessage
 } from '@quire/protocol'
+import { FakeClock } from '@quire/testing'
 import { fromString } from 'uint8arrays/from-string'
 import { toString } from 'uint8arrays/to-string'
 import {
@@ -22,7 +23,6 @@ import {
   type RaftStatus
 } from '../../src/index.js'
 import { MemberSnapshots } from './member-snapshots.js'
-import { FakeClock } from '@quire/testing'
 import { seededRandom } from './seeded-random.js'
 
 export interface ClusterOptions {

@@ -1,13 +1,13 @@
 /** The links of one peer, on a fake network, with an identity in memory that outlives its process. */
 import { AddressBook } from '@quire/net'
 import type { RaftMessage } from '@quire/protocol'
+import type { FakeClock, FakeNet } from '@quire/testing'
 import { Writable } from 'node:stream'
 import pino from 'pino'
 import { createPeerIdentity, type PeerIdentity } from '../../src/peer/identity.js'
 import { createMemoryIdentity, type MemoryIdentity } from '../../src/peer/memory-identity.js'
 import { createPeerLinks, type Acknowledged, type PeerLinks } from '../../src/peer/peer-links.js'
 import type { ReplicatedConfig } from '../../src/state/commands.js'
-import type { FakeClock, FakeNet } from '@quire/testing'
 
 export function founded(ids: readonly string[], change: Partial<ReplicatedConfig> = {}): ReplicatedConfig {
   const members = ids.map((peerId) => ({

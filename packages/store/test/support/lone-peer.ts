@@ -1,5 +1,6 @@
 /** A peer that is its own majority, on disks in memory and in virtual time. */
 import { createMemoryDisk, type MemoryDisk } from '@quire/raft'
+import { FakeClock, FakeNet } from '@quire/testing'
 import { createMemoryStorage, type MemoryStorage } from '../../src/pages/index.js'
 import { normalizeCluster } from '../../src/peer/cluster.js'
 import { foundingDigest } from '../../src/peer/founding.js'
@@ -7,7 +8,6 @@ import { createMemoryIdentity } from '../../src/peer/memory-identity.js'
 import { openPeerCore, type PeerCore } from '../../src/peer/peer-core.js'
 import type { ReplicaLimits, ReplicaStorage } from '../../src/peer/replica.js'
 import { encodeCommand, type ReplicatedConfig } from '../../src/state/commands.js'
-import { FakeClock, FakeNet } from '@quire/testing'
 
 export const LONE = '12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp'
 

@@ -15,6 +15,7 @@ import {
   type LeaderMessageOf,
   type Member
 } from '@quire/protocol'
+import { FakeClock, FakeNet, type FakeStream, settle } from '@quire/testing'
 import {
   createGroupServer,
   createSessionServer,
@@ -24,7 +25,6 @@ import {
 import { clusterConfig, decodeCommand, type Command, type ReplicatedConfig } from '../../src/state/commands.js'
 import type { StateStore, StoredPage } from '../../src/state/records.js'
 import { createStateMachine } from '../../src/state/state-machine.js'
-import { FakeClock, FakeNet, type FakeStream, settle } from '@quire/testing'
 
 export const PEER = 'peer-1'
 export const OTHER = 'peer-2'

@@ -20,7 +20,9 @@ const STUCK_MS = 90_000
 export async function runMutants(suite: Suite, { seeds, from, workers }: RunOptions, name: string): Promise<number> {
   const waiting = suite.mutants.filter((mutant) => name === '' || mutant.name === name)
   if (waiting.length === 0) {
-    console.error(`no mutant ${name}; there are ${suite.mutants.map((mutant) => mutant.name).join(', ')}`)
+    console.error(
+      `there is no mutant ${name}; the mutants are ${suite.mutants.map((mutant) => mutant.name).join(', ')}`
+    )
     return 2
   }
   const results: MutantResult[] = []
