@@ -25,6 +25,27 @@ describe('the state machine', () => {
     )
   })
 
+  it('a state machine that is reset has exactly the restored state, whatever it held before', async () => {
+    await fc.assert(
+      fc.asyncProperty(choices(60), choices(60), async (kept, dropped) => {
+        const storage = memoryStorage()
+        const store = createPageStore({ backend: storage.open() })
+        const plain = createStateMachine(store)
+        for (const { index, kind, data } of entriesFrom(kept)) plain.apply(index, kind, data)
+        store.freeze(plain.appliedIndex)
+        await store.flush()
+
+        // Its own changes are in its page store only, which is dropped with them.
+        const machine = createStateMachine(createPageStore({ backend: memoryStorage().open() }))
+        for (const { index, kind, data } of entriesFrom(dropped)) machine.apply(index, kind, data)
+        const { appliedIndex, records } = createPageStore({ backend: storage.open() }).restored
+        machine.reset({ appliedIndex, records })
+        expect(recordsOf(machine)).toEqual(recordsOf(plain))
+      }),
+      { numRuns: 40 }
+    )
+  })
+
   it('an entry that changes something changes the digest', () => {
     const entries = entriesFrom([
       [7, 0, 0, 1],
@@ -234,5 +255,25 @@ function expectTyped(run: () => void): void {
     run()
   } catch (error) {
     if (!(error instanceof CodecError) && !(error instanceof QuireError)) throw error
+  }
+}
+
+/** What a state machine knows without its pages. */
+function recordsOf(machine: StateMachine): unknown {
+  const { appliedIndex, config, founding } = machine
+  const files = machine.list('/', '', 1000)
+  const owners = files.flatMap(({ id, size, pageSize }) =>
+    Array.from({ length: Math.ceil(size / pageSize) }, (_, page) => machine.owner(id, page))
+  )
+  return {
+    appliedIndex,
+    config,
+    founding,
+    files,
+    // A file's id is the index of an entry.
+    byId: Array.from({ length: 200 }, (_, id) => machine.file(id)),
+    owners,
+    owned: machine.ownedPages(),
+    sessions: [...machine.sessions()]
   }
 }

@@ -5,7 +5,7 @@
  * the first change. Further entries are applied while a checkpoint runs. If they fill the second memtable before it
  * ends, `apply` returns a promise, and the log waits.
  */
-import { assert, ClosedError, NoSpaceError, type Clock } from '@quire/protocol'
+import { assert, ClosedError, NoSpaceError, type Clock, type RaftSnapshot } from '@quire/protocol'
 import { createStateMachine, type Applied, type EntryKind, type StateView } from '../state/index.js'
 import type { PageStore } from './page-store.js'
 
@@ -45,6 +45,8 @@ export interface Applier {
   readonly appliedIndex: number
   /** The page store has the changes up to this entry on disk, so the log replays from the next one. */
   readonly durableIndex: number
+  /** The snapshot that was installed here last; undefined if none was. */
+  readonly installed: RaftSnapshot | undefined
   readonly fault: Error | undefined
   /**
    * Applies the entries in order, and skips those up to `appliedIndex`. Returns a promise if some entries have to wait
@@ -108,6 +110,10 @@ class CheckpointingApplier implements Applier {
 
   get durableIndex(): number {
     return this.store.durableIndex
+  }
+
+  get installed(): RaftSnapshot | undefined {
+    return this.store.installed
   }
 
   apply(entries: readonly CommittedEntry[]): void | Promise<void> {

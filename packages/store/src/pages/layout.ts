@@ -10,7 +10,15 @@
  *   head: version f64 | CRC32C of the body u32 | CRC32C of key and head u32 | last 28 bytes
  */
 import { crc32c } from '@node-rs/crc32'
-import { CodecError, CorruptionError, VersionMismatchError } from '@quire/protocol'
+import {
+  CodecError,
+  CorruptionError,
+  VersionMismatchError,
+  decode,
+  encode,
+  raftSnapshot,
+  type RaftSnapshot
+} from '@quire/protocol'
 import {
   decodeRecord,
   encodeRecord,
@@ -133,6 +141,8 @@ const kinds = new Map(Object.entries(KIND_TAGS).map(([kind, tag]) => [tag, kind 
 /** Keys of two numbers in the form of a record: the format of the store, and its applied index. */
 export const FORMAT_KEY = rowKey(0, 0, 0)
 export const APPLIED_KEY = rowKey(1, 0, 0)
+/** The key of the snapshot that was installed last. It has the form of a record, but is no part of the state. */
+export const INSTALLED_KEY = rowKey(10, 0, 0)
 
 export function recordKey(kind: RecordKind, a: number, b: number): Uint8Array {
   return rowKey(KIND_TAGS[kind], a, b)
@@ -163,6 +173,22 @@ export function readAppliedIndex(backend: Backend): number {
   const value = backend.get('records', APPLIED_KEY)
   if (value === undefined) throw corruption(backend, 'the applied index is missing')
   return readNumber(backend, APPLIED_KEY, value)
+}
+
+export function snapshotValue(key: Uint8Array, snapshot: RaftSnapshot): Uint8Array {
+  return sealed(key, encode(raftSnapshot, snapshot))
+}
+
+/** The snapshot that was installed last; undefined if none was. Throws CorruptionError. */
+export function readInstalled(backend: Backend): RaftSnapshot | undefined {
+  const value = backend.get('records', INSTALLED_KEY)
+  if (value === undefined) return undefined
+  try {
+    return decode(raftSnapshot, unsealed(backend, INSTALLED_KEY[0] ?? 0, INSTALLED_KEY, value))
+  } catch (error) {
+    if (error instanceof CodecError) throw corruption(backend, `the installed snapshot: ${error.message}`)
+    throw error
+  }
 }
 
 /**

@@ -6,7 +6,7 @@
  * then in the frozen one, then in the backend. Each memtable may take half of `maxMemtableBytes`; a caller that finds
  * `isFull` waits for the flush before it applies more.
  */
-import { assert } from '@quire/protocol'
+import { assert, type RaftSnapshot } from '@quire/protocol'
 import type { RecordKind, RecordTypes, RestoredState, StateStore, StoredPage } from '../state/index.js'
 import type { Backend } from './backend.js'
 import {
@@ -17,6 +17,7 @@ import {
   pageKey,
   pageOfKey,
   readAppliedIndex,
+  readInstalled,
   readPage,
   readRecords,
   readVersion
@@ -38,14 +39,19 @@ export interface PageStore extends StateStore {
   readonly restored: RestoredState
   /** The backend has everything up to this log index, so a recovery starts from the next entry. */
   readonly durableIndex: number
+  /** The snapshot that was installed here last, durable with the state that it brought; undefined if none was. */
+  readonly installed: RaftSnapshot | undefined
   /** Estimate of the memory that the memtables take. */
   readonly memtableBytes: number
   /** The active memtable has reached its limit. */
   readonly isFull: boolean
   /** A frozen memtable waits for its flush. */
   readonly hasFrozen: boolean
-  /** Sets the active memtable aside as the state after log index `appliedIndex`. Requires that none is frozen. */
-  freeze(appliedIndex: number): void
+  /**
+   * Sets the active memtable aside as the state after log index `appliedIndex`. Requires that none is frozen. If the
+   * memtable holds the state of a snapshot, `installed` names the snapshot.
+   */
+  freeze(appliedIndex: number, installed?: RaftSnapshot): void
   /**
    * Writes the frozen memtable, and resolves when it is durable. Rejects with NoSpaceError or another error of the
    * backend; the caller may then repeat the flush.
@@ -60,12 +66,19 @@ export function createPageStore(init: PageStoreInit): PageStore {
   return new MemtableStore(init.backend, init.maxMemtableBytes ?? 32 * 1024 * 1024)
 }
 
+interface FrozenMemtable {
+  readonly memtable: Memtable
+  readonly appliedIndex: number
+  readonly installed: RaftSnapshot | undefined
+}
+
 /** Keeps changes in memtables until a flush writes them to the backend. */
 class MemtableStore implements PageStore {
   readonly restored: RestoredState
   durableIndex: number
+  installed: RaftSnapshot | undefined
   private active = new Memtable()
-  private frozen: { readonly memtable: Memtable; readonly appliedIndex: number } | undefined
+  private frozen: FrozenMemtable | undefined
 
   constructor(
     private readonly backend: Backend,
@@ -74,6 +87,7 @@ class MemtableStore implements PageStore {
     const isFresh = !checkFormat(backend)
     if (isFresh) refuseRows(backend)
     this.durableIndex = isFresh ? 0 : readAppliedIndex(backend)
+    this.installed = readInstalled(backend)
     this.restored = { appliedIndex: this.durableIndex, records: readRecords(backend) }
   }
 
@@ -129,19 +143,20 @@ class MemtableStore implements PageStore {
     return this.frozen !== undefined
   }
 
-  freeze(appliedIndex: number): void {
+  freeze(appliedIndex: number, installed?: RaftSnapshot): void {
     assert(this.frozen === undefined, `freeze at ${appliedIndex}, already frozen at ${this.frozen?.appliedIndex}`)
     assert(appliedIndex >= this.durableIndex, `freeze at ${appliedIndex}, durable at ${this.durableIndex}`)
-    this.frozen = { memtable: this.active, appliedIndex }
+    this.frozen = { memtable: this.active, appliedIndex, installed }
     this.active = new Memtable()
   }
 
   async flush(): Promise<void> {
     if (this.frozen === undefined) return
-    const { memtable, appliedIndex } = this.frozen
-    await this.backend.commit(memtable.changes(appliedIndex, this.backend), memtable.bytes)
+    const { memtable, appliedIndex, installed } = this.frozen
+    await this.backend.commit(memtable.changes(appliedIndex, installed, this.backend), memtable.bytes)
     // Only now, because the memtable answers reads until the backend has the rows.
     this.durableIndex = appliedIndex
+    this.installed = installed ?? this.installed
     this.frozen = undefined
   }
 

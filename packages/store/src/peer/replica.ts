@@ -102,6 +102,7 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
     const applier = await openPages({ ...init, onFault: (fault) => onFault('pages', fault) })
     try {
       checkTogether(log, applier, storage)
+      await finishInstallation(log, applier)
       const founding = foundingOf(log, applier, storage)
       if (cluster !== undefined) checkFounding(init, founding, cluster)
       if (!storage.bootstrapped) storage.completeBootstrap()
@@ -202,19 +203,35 @@ function firstConfig(log: RaftLog): ReplicatedConfig | undefined {
   return first === undefined ? undefined : decode(clusterConfig, decode(raftConfiguration, first.data).context)
 }
 
-/** The page store never runs ahead of the log, and the log is dropped only as far as the page store is durable. */
-function checkTogether(log: RaftLog, applier: Applier, storage: ReplicaStorage): void {
-  if (applier.appliedIndex > log.lastIndex) {
-    throw new CorruptionError(
-      storage.logPath,
-      0,
-      `it ends at entry ${log.lastIndex}, the pages hold entry ${applier.appliedIndex}`
-    )
+/**
+ * Checks that the log has the entry after the last one that the page store holds.
+ *
+ * A page store that is ahead of its log is accepted in one case: a crash came between the durable installation of a
+ * snapshot and the reset of the log, and the page store says so. Otherwise entries of the log are lost. A peer that voted
+ * without them could elect a leader that lacks an entry which this peer has acknowledged.
+ */
+function checkTogether(log: RaftLog, { appliedIndex, installed }: Applier, storage: ReplicaStorage): void {
+  if (appliedIndex > log.lastIndex && appliedIndex !== installed?.index) {
+    const reason = `it ends at entry ${log.lastIndex}, the pages hold entry ${appliedIndex}`
+    throw new CorruptionError(storage.logPath, 0, reason)
   }
-  if (applier.appliedIndex + 1 < log.firstIndex) {
-    const reason = `they hold entry ${applier.appliedIndex}, the log starts at ${log.firstIndex}`
+  if (appliedIndex + 1 < log.firstIndex) {
+    const reason = `they hold entry ${appliedIndex}, the log starts at ${log.firstIndex}`
     throw new CorruptionError(storage.pagesPath, 0, reason)
   }
+}
+
+/**
+ * Completes an installation that a crash interrupted: unless the log has the snapshot's last entry, it starts anew after
+ * the snapshot (Raft, Figure 13, step 7).
+ */
+async function finishInstallation(log: RaftLog, { installed }: Applier): Promise<void> {
+  if (installed === undefined || installed.index < log.firstIndex) return
+  if (log.term(installed.index) === installed.term) return
+  const { term, vote } = log.hardState
+  // The snapshot may come from a later term than the last hard state that became durable.
+  const current = installed.term > term ? { term: installed.term, vote: undefined } : { term, vote }
+  await log.append({ hardState: { ...current, commit: installed.index }, reset: installed, entries: [] })
 }
 
 /** Raft's configuration entries carry the application's part inside. */

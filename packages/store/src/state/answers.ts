@@ -35,6 +35,10 @@ export class Answers {
     }
   }
 
+  clear(): void {
+    this.table.clear()
+  }
+
   restore(answer: Answer): void {
     this.table.set(answer.session, answer.seq, answer)
   }

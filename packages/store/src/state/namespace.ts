@@ -83,7 +83,10 @@ export class Namespace {
     return found
   }
 
+  /** Replaces all files. */
   restore(files: readonly FileData[]): void {
+    this.files.clear()
+    this.byPath.clear()
     for (const file of files) {
       this.files.set(file.id, { ...file, sessions: new Set<SessionId>() })
       if (file.linked) this.byPath.set(file.path, file.id)

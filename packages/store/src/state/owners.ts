@@ -87,6 +87,13 @@ export class Owners {
     for (const [file, page] of [...(this.bySession.get(session)?.entries() ?? [])]) this.transfer(file, page, 0)
   }
 
+  clear(): void {
+    this.table.clear()
+    this.bySession.clear()
+    this.released.clear()
+    this.floor = 0
+  }
+
   restore(file: FileId, page: number, owner: PageOwner): void {
     this.attach(file, page, owner)
   }

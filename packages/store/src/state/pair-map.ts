@@ -36,6 +36,11 @@ export class PairMap<V> {
     return this.outer.get(a) ?? new Map<number, V>()
   }
 
+  clear(): void {
+    this.outer.clear()
+    this.count = 0
+  }
+
   *entries(): IterableIterator<[a: number, b: number, value: V]> {
     for (const [a, inner] of this.outer) for (const [b, value] of inner) yield [a, b, value]
   }

@@ -58,6 +58,10 @@ export class Sessions {
     this.store.put('session', session.id, 0, undefined)
   }
 
+  clear(): void {
+    this.byId.clear()
+  }
+
   restoreSession(id: SessionId, data: SessionData): void {
     this.byId.set(id, { id, clientId: data.clientId, ttlMs: data.ttlMs, settled: data.settled, files: new Set() })
   }

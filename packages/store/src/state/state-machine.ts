@@ -38,6 +38,11 @@ export interface StateMachine extends StateView {
    */
   apply(index: number, kind: EntryKind, data: Uint8Array): Applied | undefined
   /**
+   * Replaces the state with `restored`, which must come from the same store. The state machine stays the same object, so
+   * its users see the new state. If the iteration of the records throws, the state is incomplete and the peer must stop.
+   */
+  reset(restored: RestoredState): void
+  /**
    * Returns a checksum of the whole logical state, including the bytes of all pages, which it reads. Peers that have
    * applied the same entries have the same digest.
    */
@@ -47,7 +52,7 @@ export interface StateMachine extends StateView {
 /** Makes a state machine, which owns `store` from here on. `restored` must come from the same store. */
 export function createStateMachine(store: StateStore, restored?: RestoredState): StateMachine {
   const machine = new Machine(store)
-  if (restored !== undefined) machine.restore(restored)
+  if (restored !== undefined) machine.reset(restored)
   return machine
 }
 
@@ -180,7 +185,12 @@ class Machine implements StateMachine {
 
   // -- restoring
 
-  restore(restored: RestoredState): void {
+  reset(restored: RestoredState): void {
+    this.config = undefined
+    this.founding = undefined
+    this.sessionTable.clear()
+    this.owners.clear()
+    this.answers.clear()
     const files: FileData[] = []
     const later: StateRecord[] = []
     for (const record of restored.records) {

@@ -1,0 +1,148 @@
+import { encode, raftConfiguration, type RaftSnapshot } from '@quire/protocol'
+import { createMemoryDisk, type Entry } from '@quire/raft'
+import { describe, expect, it } from 'vitest'
+import { createStages } from '../src/observability/stages.js'
+import { createMemoryStorage, createPageStore } from '../src/pages/index.js'
+import { encodeCluster, normalizeCluster } from '../src/peer/cluster.js'
+import { foundingDigest } from '../src/peer/founding.js'
+import { createMemoryIdentity } from '../src/peer/memory-identity.js'
+import { openReplica, type Replica, type ReplicaStorage } from '../src/peer/replica.js'
+import { FakeClock } from '@quire/testing'
+import { LONE } from './support/lone-peer.js'
+
+const CLUSTER = normalizeCluster({
+  clusterId: 'blue',
+  voters: [{ peerId: LONE, addresses: ['/ip4/127.0.0.1/tcp/1'] }],
+  admins: [],
+  clients: 'any'
+})
+const CONFIGURATION: Entry = {
+  index: 1,
+  term: 1,
+  kind: 'config',
+  data: encode(raftConfiguration, {
+    voters: [LONE],
+    learners: [],
+    outgoing: [],
+    learnersNext: [],
+    context: encodeCluster(CLUSTER)
+  })
+}
+
+/** A replica's disks, which outlive its processes. */
+class ReplicaDisks {
+  private readonly disk = createMemoryDisk({ schedule: (_delayMs, callback) => queueMicrotask(callback) })
+  private readonly pages = createMemoryStorage({ schedule: queueMicrotask })
+  private bootstrapped = false
+
+  open(): Promise<Replica> {
+    const clock = new FakeClock()
+    return openReplica({
+      storage: this.storage(),
+      peerId: LONE,
+      cluster: CLUSTER,
+      clock,
+      stages: createStages(clock),
+      onApplied: () => {},
+      onFault: () => {}
+    })
+  }
+
+  /** Ends the process that has opened the replica. */
+  async close({ log, applier }: Replica): Promise<void> {
+    await log.close()
+    await applier.close()
+  }
+
+  /** The page store comes to hold entry `appliedIndex`, without the log. */
+  async holdPages(appliedIndex: number, installed?: RaftSnapshot): Promise<void> {
+    const store = createPageStore({ backend: this.pages.open() })
+    store.put('config', 0, 0, CLUSTER)
+    store.put('founding', 0, 0, CLUSTER)
+    store.freeze(appliedIndex, installed)
+    await store.flush()
+    await store.close()
+  }
+
+  private storage(): ReplicaStorage {
+    // oxlint-disable-next-line typescript/no-this-alias -- the accessors below need both objects
+    const disks = this
+    return Object.assign(createMemoryIdentity({ incarnation: 'first' }), {
+      clusterId: 'blue',
+      founding: foundingDigest(CLUSTER),
+      get bootstrapped() {
+        return disks.bootstrapped
+      },
+      completeBootstrap: () => (this.bootstrapped = true),
+      logPath: 'log',
+      pagesPath: 'pages',
+      openLogDisk: () => this.disk,
+      openPages: () => this.pages.open()
+    })
+  }
+}
+
+async function founded(): Promise<ReplicaDisks> {
+  const disks = new ReplicaDisks()
+  await disks.close(await disks.open())
+  return disks
+}
+
+describe('a page store that is ahead of its log', () => {
+  it('is refused, because entries of the log are lost', async () => {
+    const disks = await founded()
+    await disks.holdPages(10)
+    await expect(disks.open()).rejects.toMatchObject({
+      name: 'CorruptionError',
+      where: 'log',
+      reason: 'it ends at entry 1, the pages hold entry 10'
+    })
+  })
+
+  it('is refused if it has applied entries since it installed a snapshot', async () => {
+    const disks = await founded()
+    await disks.holdPages(8, { index: 8, term: 3, configuration: CONFIGURATION })
+    await disks.holdPages(10)
+    await expect(disks.open()).rejects.toMatchObject({ name: 'CorruptionError', where: 'log' })
+  })
+
+  it('is accepted if it has durably recorded that it installed a snapshot there; the log starts after it', async () => {
+    const disks = await founded()
+    await disks.holdPages(10, { index: 10, term: 3, configuration: CONFIGURATION })
+    const replica = await disks.open()
+    const { log, applier } = replica
+    expect(applier).toMatchObject({ appliedIndex: 10, installed: { index: 10, term: 3 } })
+    expect(log).toMatchObject({ firstIndex: 11, lastIndex: 10, hardState: { term: 3, vote: undefined, commit: 10 } })
+    expect(log.configurations.map(({ index }) => index)).toEqual([1])
+    await disks.close(replica)
+    const again = await disks.open()
+    expect(again.log).toMatchObject({ firstIndex: 11, lastIndex: 10, hardState: { term: 3 } })
+    await disks.close(again)
+  })
+})
+
+describe('a log that conflicts with the installed snapshot', () => {
+  it('starts anew after the snapshot (Figure 13, step 7)', async () => {
+    const disks = await founded()
+    const before = await disks.open()
+    const stale = [2, 3, 4, 5].map((index) => ({ index, term: 2, kind: 'noop' as const, data: new Uint8Array(0) }))
+    await before.log.append({ hardState: { term: 2, vote: LONE, commit: 1 }, entries: stale })
+    await disks.close(before)
+    await disks.holdPages(4, { index: 4, term: 3, configuration: CONFIGURATION })
+    const after = await disks.open()
+    expect(after.log).toMatchObject({ firstIndex: 5, lastIndex: 4, hardState: { term: 3, vote: undefined } })
+    await disks.close(after)
+  })
+
+  it('stays if it has the last entry of the snapshot (Figure 13, step 6)', async () => {
+    const disks = await founded()
+    const before = await disks.open()
+    const entries = [2, 3, 4, 5].map((index) => ({ index, term: 2, kind: 'noop' as const, data: new Uint8Array(0) }))
+    await before.log.append({ hardState: { term: 2, vote: LONE, commit: 1 }, entries })
+    await disks.close(before)
+    await disks.holdPages(4, { index: 4, term: 2, configuration: CONFIGURATION })
+    const after = await disks.open()
+    expect(after.log).toMatchObject({ firstIndex: 1, lastIndex: 5, hardState: { term: 2, vote: LONE } })
+    await disks.close(after)
+  })
+})
