@@ -44,7 +44,7 @@ async function started(): Promise<void> {
 }
 
 describe('data directory', () => {
-  it('counts as admitted only when that is on disk, and can be admitted later', async () => {
+  it('counts as admitted only once that is on disk, and can be admitted later', async () => {
     const first = await open()
     first.completeBootstrap()
     // The name that the new content is written under first.
@@ -94,14 +94,14 @@ describe('data directory', () => {
     expect(readdirSync(path).filter((name) => name.startsWith('lock-'))).toHaveLength(1)
   })
 
-  it('goes to at most one of many that want it at once', async () => {
+  it('is opened by at most one of many processes that try at once', async () => {
     await started()
     const results = await Promise.allSettled(Array.from({ length: 8 }, () => open()))
     expect(results.filter((result) => result.status === 'fulfilled').length).toBeLessThanOrEqual(1)
     for (const result of results) if (result.status === 'rejected') expect(String(result.reason)).toContain('in use')
   })
 
-  it('is locked under a path that is too long for a socket', async () => {
+  it('is locked even if its path is too long for a socket', async () => {
     path = join(root, 'p'.repeat(120))
     await started()
     await open()
@@ -125,7 +125,7 @@ describe('data directory', () => {
     )
   })
 
-  it('starts from nothing when its first start was interrupted', async () => {
+  it('starts anew after its first start was interrupted', async () => {
     const first = await open()
     writeFileSync(join(first.logPath, 'half'), 'a torn log')
     await first.close()
@@ -135,7 +135,7 @@ describe('data directory', () => {
     expect(readdirSync(second.logPath)).toEqual([])
   })
 
-  it('is not made without a cluster, nor in a folder that holds something else', async () => {
+  it('is not made without a cluster, or in a folder that holds other files', async () => {
     await expect(open({ cluster: undefined })).rejects.toThrow('no such directory')
     expect(existsSync(path)).toBe(false)
     mkdirSync(path)
@@ -144,7 +144,7 @@ describe('data directory', () => {
     expect(readFileSync(join(path, 'thesis.txt'), 'utf8')).toBe('precious')
   })
 
-  it('is made in a mount point that holds lost+found only', async () => {
+  it('is made in a mount point that holds only lost+found', async () => {
     mkdirSync(join(path, 'lost+found'), { recursive: true })
     const directory = await open()
     directory.completeBootstrap()
@@ -159,7 +159,7 @@ describe('data directory', () => {
     await expect(open()).rejects.toThrow('not a data directory: it has lost+found but no identity.json')
   })
 
-  it('is refused in one line, at once, where no folder can be made or used', async () => {
+  it('is refused in one line, at once, if no folder can be made or used', async () => {
     const file = join(root, 'file')
     writeFileSync(file, '')
     const [dangling, loop] = [join(root, 'dangling'), join(root, 'loop')]
@@ -186,7 +186,7 @@ describe('data directory', () => {
     expect(readdirSync(root).sort()).toEqual(['dangling', 'file', 'loop'])
   })
 
-  it('leaves nothing where its first start fails before it is founded', async () => {
+  it('leaves no file if its first start fails before it is founded', async () => {
     const beforeFounding = (): Promise<void> => Promise.reject(new Error('not today'))
     path = join(root, 'deep', 'er')
     await expect(open({ beforeFounding })).rejects.toThrow('not today')
@@ -208,7 +208,7 @@ describe('data directory', () => {
     }
   })
 
-  it('is refused in one line, at once, where something else stands in place of a file or folder of it', async () => {
+  it('is refused in one line, at once, if something else has the name of one of its files or folders', async () => {
     const others: [what: string, make: (at: string) => unknown][] = [
       ['a folder', (at) => mkdirSync(at)],
       ['a named pipe', (at) => execFileSync('mkfifo', [at])],
@@ -247,7 +247,7 @@ describe('data directory', () => {
     }
   })
 
-  it('keeps its incarnation and its founding digest, and has others when it is made anew', async () => {
+  it('keeps its incarnation and founding digest, and has another incarnation when it is made anew', async () => {
     const first = await open()
     const { incarnation } = first
     first.completeBootstrap()
@@ -263,7 +263,7 @@ describe('data directory', () => {
     expect(third.incarnation).toHaveLength(incarnation.length)
   })
 
-  it('keeps what the peer remembers, and that it was admitted', async () => {
+  it('keeps the memory and the admission of the peer', async () => {
     const first = await open()
     first.completeBootstrap()
     expect([first.admitted, first.remembered]).toEqual([false, ''])
@@ -284,7 +284,7 @@ describe('data directory', () => {
     expect((await open()).listenAddresses(wanted)).toEqual(['/ip4/127.0.0.1/tcp/4711'])
   })
 
-  it('names the file that cannot be written, leaves no half of it, and writes the ports when it is closed', async () => {
+  it('names a file that cannot be written, leaves no part of it, and writes the ports when it is closed', async () => {
     const directory = await open()
     directory.completeBootstrap()
     const [wanted, bound] = [['/ip4/127.0.0.1/tcp/0'], ['/ip4/127.0.0.1/tcp/4711']]

@@ -18,18 +18,18 @@ describe('limits of connections', () => {
     }
   })
 
-  it('are what is wanted where there is room, or no limit', () => {
+  it('are the wanted ones if there is room or no limit', () => {
     expect(limitConnections({ limit: 65_536, open: 20 }, WANTED)).toEqual(WANTED)
     expect(limitConnections({ limit: Infinity, open: 20 }, WANTED)).toEqual(WANTED)
   })
 
-  it('are refused where there is no room for a peer: the error names both numbers', () => {
+  it('are refused if a peer has no room: the error names both numbers', () => {
     expect(() => limitConnections({ limit: 64, open: 20 }, WANTED)).toThrow(
       'the limit of open files is 64, a peer needs 100 at least: raise it (ulimit -n)'
     )
   })
 
-  it('follow the limit of this very process', () => {
+  it('follow the limit of this process', () => {
     const { limit, open } = descriptors()
     expect(limit).toBeGreaterThan(open)
     const held = Array.from({ length: 10 }, () => openSync('/dev/null', 'r'))
@@ -58,7 +58,7 @@ describe('the command with few file descriptors', () => {
     return ['peer', '--data-dir', join(root, 'data'), '--key', key, '--listen', listen, '--cluster', cluster]
   }
 
-  it('is refused in one line below the least limit, as every command is', async () => {
+  it('is refused in one line below the lowest limit', async () => {
     for (const args of [await prepare(), ['--help']]) {
       for (const maxOpenFiles of [40, 128, 255]) {
         const { status, stdout, stderr } = await quire(args, { maxOpenFiles })
@@ -69,7 +69,7 @@ describe('the command with few file descriptors', () => {
     }
   }, 20_000)
 
-  it('says at its start that it takes fewer connections', async () => {
+  it('says at its start that it accepts fewer connections', async () => {
     const peer = startQuire([...(await prepare()), '--log-level', 'warn'], { maxOpenFiles: 256 })
     const exited = once(peer.child, 'exit')
     await vi.waitFor(() => expect(peer.stdout).toContain('/p2p/'), { timeout: 10_000, interval: 20 })

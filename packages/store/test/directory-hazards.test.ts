@@ -7,7 +7,7 @@ const dirtyOf = (file: number) => ({ file, page: 0, epoch: 1, seq: 1, bytes: fil
 const idle = { pages: 0, operations: 0, waiting: 0 }
 
 describe('hazards', () => {
-  it('owner dies between transfer commit and grant: the next writer gets the page, without its bytes', () => {
+  it('owner dies between transfer commit and grant: the next writer gets the page without bytes of the dead owner', () => {
     const world = new DirectoryWorld()
     const [file, [a, b, c]] = world.sharedFile(3) as [number, [number, number, number]]
     world.acquire(c, file, 0, 'read')
@@ -22,7 +22,7 @@ describe('hazards', () => {
     expect(world.granted(b, next)).toMatchObject({ owner: true, version: 0 })
   })
 
-  it('leader dies between invalidations and transfer commit: the next one knows of no operation, and assumes every copy', () => {
+  it('leader dies between invalidations and transfer commit: the next leader knows of no operation and assumes that every copy exists', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     world.acquire(b, file, 0, 'read')
@@ -38,7 +38,7 @@ describe('hazards', () => {
     expect(world.granted(a, again)).toMatchObject({ owner: true })
   })
 
-  it('retry of a fault after its grant was committed but lost: the owner on record is granted again, without an entry', () => {
+  it('retry of a fault after its grant was committed but lost: the owner on record gets the grant again, without an entry', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     world.fault(a, file, 0, 'write')
@@ -68,7 +68,7 @@ describe('hazards', () => {
     expect(world.machine.page(file, 0).bytes).toEqual(filled(1))
   })
 
-  it('page owned by an expired session: it is given to the next writer, and a writeback of the dead one is stale', () => {
+  it('page owned by an expired session: the next writer gets it, and a writeback of the expired session is stale', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     const { epoch } = world.acquire(a, file, 0, 'write')
@@ -80,7 +80,7 @@ describe('hazards', () => {
     expect(world.apply({ type: 'writeback', session: a, pages, at: 0 })).toMatchObject({ outcomes: [{ stale: true }] })
   })
 
-  it('release crossing a revoke: who closes the file while it is asked for a page has answered', () => {
+  it('release crossing a revoke: an owner that closes the file counts as having answered', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     world.acquire(a, file, 0, 'write')
@@ -96,7 +96,7 @@ describe('hazards', () => {
     expect(world.directory.stats()).toMatchObject(idle)
   })
 
-  it('prefetched page not in the copyset: whoever was granted a page for reading is invalidated before it is written', () => {
+  it('prefetched page not in the copyset: every session with a read grant is invalidated before a write', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     for (let page = 0; page < 8; page++) world.fault(b, file, page, 'read')
@@ -104,7 +104,7 @@ describe('hazards', () => {
     expect(world.all(b, 'invalidate').map(({ page }) => page)).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
   })
 
-  it('grant arriving after the revoke of a newer term: every order names the grant of this connection that it follows, and no other', () => {
+  it('grant arriving after the revoke of a newer term: every order names the grant that it follows on this connection', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     const req = world.fault(a, file, 0, 'write')
@@ -120,7 +120,7 @@ describe('hazards', () => {
     expect(world.last(a, 'revoke')).toMatchObject({ term: 2, after: 0 })
   })
 
-  it('false sharing between two writers: each gets the page in turn, with what the other has written', () => {
+  it('false sharing between two writers: each gets the page in turn, with the bytes of the other', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     world.acquire(a, file, 0, 'write')
@@ -135,8 +135,8 @@ describe('hazards', () => {
   })
 })
 
-describe('who waits', () => {
-  it('eight clients that all write one page all the time have it in turn: none waits for more than the seven others', () => {
+describe('waiting faults', () => {
+  it('of eight clients that keep writing one page are granted in turn: none waits for more than the seven others', () => {
     const world = new DirectoryWorld()
     const [file, sessions] = world.sharedFile(8)
     const had = new Map(sessions.map((session) => [session, 0]))
@@ -153,7 +153,7 @@ describe('who waits', () => {
     expect(world.directory.stats().longestWaitTurns).toBe(7)
   })
 
-  it('readers and writers that all want one page all the time: nobody waits for more turns than there are writers', () => {
+  it('of readers and writers that keep asking for one page wait for at most as many turns as there are writers', () => {
     const world = new DirectoryWorld()
     const [file, sessions] = world.sharedFile(8)
     const access = (session: number) => (sessions.indexOf(session) % 2 === 0 ? 'read' : 'write')
@@ -171,7 +171,7 @@ describe('who waits', () => {
     expect(world.directory.stats().longestWaitTurns).toBeLessThanOrEqual(4)
   })
 
-  it('readers that wait when the first of them has its turn are granted together, before a writer that came between', () => {
+  it('of several readers are granted together when the first has its turn, before a writer that arrived in between', () => {
     const world = new DirectoryWorld()
     const [file, [owner, one, writer, two]] = world.sharedFile(4) as [number, [number, number, number, number]]
     world.acquire(owner, file, 0, 'write')
@@ -194,7 +194,7 @@ describe('who waits', () => {
     expect(world.granted(owner, late)).toBeDefined()
   })
 
-  it('a truncate waits for who came before it, not for who comes after it', () => {
+  it('delay a truncate if they arrived before it, and not if they arrive after it', () => {
     const world = new DirectoryWorld()
     const [file, sessions] = world.sharedFile(4)
     const [first] = sessions as [number]
@@ -212,7 +212,7 @@ describe('who waits', () => {
 describe('a file that is owned as a whole', () => {
   const whole = { unit: 'file' } as const
 
-  it('is owned by one session, which is granted every page that it asks for at once', () => {
+  it('has one owner, which is granted every page at once', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
     const reqs = [4, 0, 7].map((page) => world.fault(a, file, page, page === 0 ? 'read' : 'write'))
@@ -225,7 +225,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.last(b, 'invalidate')).toBeUndefined()
   })
 
-  it('is revoked as a whole for another session, whose pages are then granted together', () => {
+  it('is revoked as a whole for another session, which is then granted all its pages together', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
     const { epoch } = world.acquire(a, file, 3, 'write')
@@ -247,7 +247,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.directory.stats().longestWaitTurns).toBe(1)
   })
 
-  it("is its owner's until that has answered: what it needs more of it is granted past those who wait", () => {
+  it('belongs to its owner until the owner answers: further faults of the owner overtake waiting sessions', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
     const { epoch } = world.acquire(a, file, 3, 'write')
@@ -268,7 +268,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.directory.stats()).toMatchObject({ operations: 0, waiting: 0 })
   })
 
-  it('is recalled for a truncate: its owner gives all of it up before the entry', () => {
+  it('is recalled for a truncate: its owner gives up the whole file before the entry', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
     world.acquire(b, file, 3, 'write')
@@ -288,7 +288,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.failed(a, waits[1]!)).toBe('ERR_PAST_END')
   })
 
-  it('is granted in the order in which its owner asked, also for pages that a discard is about to take', () => {
+  it("is granted in the order of its owner's faults, even for pages that a discard is about to take", () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
     world.acquire(a, file, 3, 'write')
@@ -303,7 +303,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.machine.file(file)?.size).toBe(PAGE)
   })
 
-  it('cannot be kept from a truncate by sessions that want it all the time', () => {
+  it('is truncated even while sessions keep asking for it', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
     let turn = 0
@@ -322,7 +322,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.machine.file(file)?.size).toBe(0)
   })
 
-  it('is granted again to its owner by a new leader, without an entry and before others have learnt the term', () => {
+  it('is granted to its owner again by a new leader, without an entry and before other sessions have acknowledged the term', () => {
     const world = new DirectoryWorld()
     const [file, [a]] = world.sharedFile(2, whole) as [number, [number, number]]
     const { epoch } = world.acquire(a, file, 3, 'write')
@@ -332,7 +332,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.proposals).toEqual([])
   })
 
-  it('loses no bytes when a writeback of its owner waits for another file and a later one does not', () => {
+  it('loses no bytes if a writeback of its owner waits for another file and a later writeback does not', () => {
     const world = new DirectoryWorld()
     const [file, [a]] = world.sharedFile(1, whole) as [number, [number]]
     const b = world.session()
@@ -356,7 +356,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.machine.page(file, 4).bytes).toEqual(filled(4))
   })
 
-  it('is assumed to be held by nobody but its owner after an election', () => {
+  it('is assumed to be held only by its owner after an election', () => {
     const world = new DirectoryWorld()
     const [file, [a, b, c]] = world.sharedFile(3, whole) as [number, [number, number, number]]
     world.acquire(a, file, 3, 'write')
@@ -367,7 +367,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.all(a, 'revoke')).toHaveLength(1)
   })
 
-  it('leaves nothing behind', () => {
+  it('leaves no entry behind', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
     world.acquire(a, file, 3, 'write')

@@ -6,7 +6,7 @@ import { MAX_LEARNED_BYTES } from '../src/peer/learned-addresses.js'
 import { createMemoryIdentity } from '../src/peer/memory-identity.js'
 import { founded } from './support/linked-peer.js'
 
-it('what a peer remembers of the largest cluster fits a slot, however long it is', async () => {
+it('the memory of a peer of the largest cluster fits a slot', async () => {
   const storage = createMemoryIdentity({ incarnation: 'a' })
   const none = { term: 0, lastTerm: 0, lastIndex: 0 }
   const identity = await createPeerIdentity({

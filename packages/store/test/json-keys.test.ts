@@ -15,7 +15,7 @@ it.each([
   expect(repeatedKey(text)).toBe(key)
 })
 
-it('finds none in what JSON.stringify makes of any value', () => {
+it('finds no repeated key in the output of JSON.stringify', () => {
   fc.assert(
     fc.property(fc.jsonValue(), fc.constantFrom(0, 2), (value, space) => {
       expect(repeatedKey(JSON.stringify(value, undefined, space))).toBeUndefined()

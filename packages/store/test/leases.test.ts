@@ -12,7 +12,7 @@ function run(leases: ReturnType<typeof createLeases>, fromMs: number, toMs: numb
 }
 
 describe('leases', () => {
-  it('expires a session one TTL after its last acknowledged keep-alive', () => {
+  it('expire a session one TTL after its last acknowledged keep-alive', () => {
     const leases = createLeases({ tickMs: TICK, nowMs: 0, sessions: [] })
     leases.opened(session(7), 0)
     expect(run(leases, 0, 600)).toEqual([])
@@ -21,7 +21,7 @@ describe('leases', () => {
     expect(run(leases, 1500, 2000)).toEqual([[7, 1600]])
   })
 
-  it('gives every session a full TTL from the election', () => {
+  it('give every session a full TTL from the election', () => {
     const leases = createLeases({ tickMs: TICK, nowMs: 5000, sessions: [session(1), session(2, 2000)] })
     expect(run(leases, 5000, 5900)).toEqual([])
     expect(run(leases, 5900, 8000)).toEqual([
@@ -30,7 +30,7 @@ describe('leases', () => {
     ])
   })
 
-  it('does not acknowledge a keep-alive once the expiry is proposed', () => {
+  it('do not renew a session once its expiry is proposed', () => {
     const leases = createLeases({ tickMs: TICK, nowMs: 0, sessions: [session(1)] })
     expect(run(leases, 0, 1000)).toEqual([[1, 1000]])
     expect(leases.expiring(1)).toBe(true)
@@ -40,7 +40,7 @@ describe('leases', () => {
     expect(leases.size).toBe(0)
   })
 
-  it('expires nobody on the first tick after a stall', () => {
+  it('expire no session on the first tick after a stall', () => {
     const leases = createLeases({ tickMs: TICK, nowMs: 0, sessions: [session(1), session(2)] })
     expect(leases.tick(100)).toEqual([])
     // The process was stopped for ten seconds; session 1's keep-alive waits in the inbox.
@@ -49,7 +49,7 @@ describe('leases', () => {
     expect(leases.tick(10_200)).toEqual([2])
   })
 
-  it('never moves a deadline back', () => {
+  it('never move a deadline back', () => {
     const leases = createLeases({ tickMs: TICK, nowMs: 0, sessions: [session(1)] })
     leases.renewed(1, 500)
     leases.renewed(1, 200)

@@ -82,7 +82,7 @@ describe('the status of a peer', () => {
 })
 
 describe('the round trip of a cluster', () => {
-  it('is changed by a committed entry, and found again after a restart', async () => {
+  it('changes with a committed entry, and stays after a restart', async () => {
     const peer = await new LonePeer().start()
     expect(peer.core.status().roundTripMs).toBe(32)
     expect(() => peer.core.proposeRoundTrip(5)).toThrow('roundTripMs is 5, must be whole milliseconds from 10 to 1000')
@@ -108,7 +108,7 @@ describe('the round trip of a cluster', () => {
     )
   })
 
-  it('is what a cluster was founded with, the default where its founder says nothing', () => {
+  it('is the one that the cluster was founded with, or the default', () => {
     const voters = [{ peerId: LONE, addresses: ['/ip4/192.0.2.1/tcp/4001'] }]
     const founder = { clusterId: 'blue', voters, admins: [], clients: 'any' as const }
     expect(normalizeCluster(founder).roundTripMs).toBe(32)
@@ -119,7 +119,7 @@ describe('the round trip of a cluster', () => {
 })
 
 describe('a peer whose log finds no more space', () => {
-  it('takes no writes, goes on for as long as its last file lasts, and takes writes again when there is room', async () => {
+  it('refuses writes, stores entries until its last file is full, and accepts writes again when there is room', async () => {
     const peer = await new LonePeer().start({ segmentBytes: 64 * 1024 })
     const readOnly: (string | undefined)[] = []
     const { node, server } = peer.core.root
@@ -189,7 +189,7 @@ describe.each(LACKS)('a peer whose log is full to the last sector for want of $o
     expect(peer.clock.pending).toBe(0)
   }
 
-  it('does not end, serves what it has, and goes on by itself when there is room', async () => {
+  it('keeps running, serves reads, and goes on by itself when there is room', async () => {
     const { peer, readOnly } = await full()
     const { node } = peer.core.root
     const { appliedIndex, lastIndex } = node!.status()
@@ -205,7 +205,7 @@ describe.each(LACKS)('a peer whose log is full to the last sector for want of $o
     await close(peer)
   })
 
-  it('closes although entries wait for it', async () => {
+  it('closes although entries wait for room', async () => {
     await close((await full()).peer)
   })
 })

@@ -31,7 +31,7 @@ afterEach(() => {
 })
 
 describe('peer links', () => {
-  it('carry messages both ways, with the group that they are for', async () => {
+  it('carry messages both ways, each with the group that it is for', async () => {
     const [a, b] = await pair(new FakeNet())
     a.links.send(0, 'b', HEARTBEAT)
     b.links.send(7, 'a', HEARTBEAT)
@@ -39,7 +39,7 @@ describe('peer links', () => {
     expect([a.received, b.received]).toEqual([['7 b heartbeat'], ['0 a heartbeat']])
   })
 
-  it('are opened again when they break, and drop what is sent meanwhile', async () => {
+  it('are opened again after a break, and drop messages that are sent meanwhile', async () => {
     const net = new FakeNet()
     const [a, b] = await pair(net)
     net.down.add('b')
@@ -54,7 +54,7 @@ describe('peer links', () => {
     expect(a.logged.map(({ msg }) => msg)).toContain('link to the peer restored')
   })
 
-  it('are opened at once when a remote that was away comes by itself, or it would start an election meanwhile', async () => {
+  it('are opened at once when a remote that was away connects by itself; otherwise it would start an election', async () => {
     const net = new FakeNet()
     net.down.add('b')
     const a = await start(net, 'a', ['a', 'b'])
@@ -68,7 +68,7 @@ describe('peer links', () => {
     expect(b.received).toEqual(['0 a heartbeat'])
   })
 
-  it('log a lost link once, and that it is restored, with the time that it was down', async () => {
+  it('log the loss of a link once, and its restoration with the time that it was down', async () => {
     const net = new FakeNet()
     await start(net, 'b', ['a', 'b'])
     const a = await start(net, 'a', ['a', 'b'])
@@ -94,7 +94,7 @@ describe('peer links', () => {
     }
   })
 
-  it('do not log a link as restored to a peer that refuses', async () => {
+  it('log no restored link to a peer that refuses this peer', async () => {
     const net = new FakeNet()
     net.down.add('b')
     const a = await start(net, 'a', ['a', 'b'])
@@ -108,7 +108,7 @@ describe('peer links', () => {
     expect(messages).not.toContain('link to the peer restored')
   })
 
-  it('refuse a node that is no peer, and one that claims to be another', async () => {
+  it('refuse a node that is no peer, and a node that claims to be another peer', async () => {
     const net = new FakeNet()
     const b = await start(net, 'b', ['a', 'b'])
     const a = new LinkedPeer('a', { net, clock, config: founded(['a', 'b']) })
@@ -130,7 +130,7 @@ describe('peer links', () => {
     expect(b.received).toEqual([])
   })
 
-  it('carry nothing before the hello was answered', async () => {
+  it('carry no message before the hello is answered', async () => {
     const net = new FakeNet()
     const b = await start(net, 'b', ['a', 'b'])
     const a = await started(new LinkedPeer('a', { net, clock, config: founded(['a', 'b']) }))
@@ -142,7 +142,7 @@ describe('peer links', () => {
     expect(stream.over).toBeDefined()
   })
 
-  it('end with a frame that is none, and go on with the next stream', async () => {
+  it('end with a frame that cannot be decoded, and work again with the next stream', async () => {
     const net = new FakeNet()
     const [a, b] = await pair(net)
     net.streams.find((stream) => stream.remote === 'b')!.send(new Uint8Array([1, 0, 0, 0, 255]))
@@ -191,7 +191,7 @@ describe('peer links', () => {
     expect(JSON.stringify(message)).toContain('"lastIndex":101')
   })
 
-  it('pass evidence on at once through a new stream, also if the old one ended just now', async () => {
+  it('pass evidence on at once through a new stream, even if the old stream has just ended', async () => {
     const net = new FakeNet()
     const [a] = await pair(net)
     a.acknowledged = [{ peerId: 'b', term: 1, index: 7 }]
@@ -213,7 +213,7 @@ describe('peer links', () => {
     expect(told).toEqual(['a raftHello', 'a raftSeen'])
   })
 
-  it('show the reason of a member cut to what a status holds', async () => {
+  it('cut the reason of a member to the length that a status holds', async () => {
     const net = new FakeNet()
     const b = await start(net, 'b', ['a', 'b'])
     net.node('a').handle(PROTOCOL_RAFT, 1, (stream) => {
@@ -229,7 +229,7 @@ describe('peer links', () => {
     expect(Buffer.byteLength(reason)).toBeLessThanOrEqual(MAX_REASON_BYTES)
   })
 
-  it('turn a peer away while evidence about it cannot be written, and accept it when it can', async () => {
+  it('refuse a peer while evidence about it cannot be written, and accept it when it can', async () => {
     const net = new FakeNet()
     const folder = folderOf('folder of b')
     const b = await start(net, 'b', ['a', 'b'], { folder })
@@ -253,7 +253,7 @@ describe('peer links', () => {
     expect(b.logged.map(({ msg }) => msg)).toContain('evidence about other peers is written again')
   })
 
-  it('are dialed where a peer was found in an earlier life, behind the addresses of the configuration', async () => {
+  it('try the addresses from earlier processes of this peer after those of the configuration', async () => {
     const net = new FakeNet()
     const folder = folderOf('folder of a')
     const before = await start(net, 'a', ['a', 'b'], { folder })
@@ -269,7 +269,7 @@ describe('peer links', () => {
     expect(after.book.of('b')).toEqual(['/ip4/127.0.0.1/tcp/1/p2p/b', ...learned])
   })
 
-  it('tell each other where they listen now, whatever the configuration says', async () => {
+  it('tell each other their present addresses, whatever the configuration says', async () => {
     const [a, b] = await pair(new FakeNet())
     const [now] = b.identity.introduce(b.book.of('b')).addresses
     expect(now).toBeUndefined()
@@ -291,7 +291,7 @@ describe('peers that have moved', () => {
     return [a, b, c]
   }
 
-  it('learn from a third one where the others are, and find each other when that one is gone', async () => {
+  it("learn each other's addresses from a third peer, and find each other after that peer has gone", async () => {
     const net = new FakeNet()
     const [, b, c] = await moved(net)
     // Long enough for a to tell what it has heard, and no more.
@@ -305,7 +305,7 @@ describe('peers that have moved', () => {
     expect([b.received, c.received]).toEqual([['0 c heartbeat'], ['0 b heartbeat']])
   })
 
-  it('are told at once that another one has moved later', async () => {
+  it('learn at once that another peer has moved later', async () => {
     const net = new FakeNet()
     const [a, b, c] = await moved(net)
     await clock.advance(10_000)
@@ -333,7 +333,7 @@ describe('peers that have moved', () => {
     expect(b.book.of('c')).toContain(c.address)
   })
 
-  it('keep what others tell of a member behind all else, pass none of it on, and find it again after a restart', async () => {
+  it('keep addresses from third parties after all others, do not pass them on, and keep them over a restart', async () => {
     const net = new FakeNet()
     net.down.add('c')
     const a = await start(net, 'a', ids)
@@ -368,7 +368,7 @@ describe('peers that have moved', () => {
 })
 
 describe('peers that were founded from different configurations', () => {
-  it('never link, and both name the difference', async () => {
+  it('never link, and both log the difference', async () => {
     const net = new FakeNet()
     const a = await start(net, 'a', ['a', 'b'])
     const b = await start(net, 'b', ['a', 'b'], { config: founded(['a', 'b'], { clients: ['x'] }) })
@@ -382,7 +382,7 @@ describe('peers that were founded from different configurations', () => {
     expect(a.errors().length + b.errors().length).toBeLessThan(8)
   })
 
-  it('name the round trip when that is all that differs', async () => {
+  it('log the round trip if nothing else differs', async () => {
     const net = new FakeNet()
     const a = await start(net, 'a', ['a', 'b'])
     await start(net, 'b', ['a', 'b'], { config: founded(['a', 'b'], { roundTripMs: 600 }) })
@@ -390,7 +390,7 @@ describe('peers that were founded from different configurations', () => {
     expect(a.errors().join('\n')).toContain('round trip: 32 ms here, 600 ms there')
   })
 
-  it('name the next difference when the first is put right', async () => {
+  it('log the next difference after the first was put right', async () => {
     const net = new FakeNet()
     const a = await start(net, 'a', ['a', 'b'])
     for (const config of [{ clients: ['x'] }, { admins: ['y'] }]) {
@@ -406,7 +406,7 @@ describe('peers that were founded from different configurations', () => {
     ])
   })
 
-  it('name the difference also when only one side lists the other as a voter', async () => {
+  it('log the difference even if only one side lists the other as a voter', async () => {
     const net = new FakeNet()
     const lone = await start(net, 'c', ['c'])
     const a = await start(net, 'a', ['a', 'c'])
@@ -445,7 +445,7 @@ describe('a peer that went backward', () => {
     other.send(one.id)
   }
 
-  it('is refused in both directions, says so, and shows at both ends', async () => {
+  it('is refused in both directions, logs it, and shows it in the status at both ends', async () => {
     const net = new FakeNet()
     const { a, b } = await acknowledged(net)
     b.log = { term: 2, lastTerm: 2, lastIndex: 50 }
@@ -464,7 +464,7 @@ describe('a peer that went backward', () => {
     ['an older copy', undefined],
     ['an empty folder', folderOf('another folder', false)]
   ])(
-    'has one line in its log for each other peer, however long it goes on, and always shows who refuses it (%s)',
+    'logs one line for each other peer, however long it is refused, and always shows which peers refuse it (%s)',
     async (_name, folder) => {
       const net = new FakeNet()
       const { a, b, c } = await acknowledged(net)
@@ -484,7 +484,7 @@ describe('a peer that went backward', () => {
     }
   )
 
-  it('is found by a peer that has never led, also after it was restarted itself', async () => {
+  it('is detected by a peer that has never led, even after a restart of that peer', async () => {
     const net = new FakeNet()
     const { a, b, c } = await acknowledged(net)
     a.links.close()
@@ -500,7 +500,7 @@ describe('a peer that went backward', () => {
     expect(c.links.quarantined).toMatchObject([{ peerId: 'b' }])
   })
 
-  it('is welcome with everything that it acknowledged, whatever else it has lost', async () => {
+  it('is accepted if it has everything that it acknowledged, whatever else it has lost', async () => {
     const net = new FakeNet()
     const { a, b, c } = await acknowledged(net)
     b.log = { term: 3, lastTerm: 3, lastIndex: 100 }
@@ -513,7 +513,7 @@ describe('a peer that went backward', () => {
     expect([a, b, c].flatMap(({ links }) => links.quarantined)).toEqual([])
   })
 
-  it('is found also when it led: it says itself what it has', async () => {
+  it('is detected even if it led, because it announces the end of its own log', async () => {
     const net = new FakeNet()
     const folder = folderOf('folder of a')
     const a = await start(net, 'a', ids, { folder })
@@ -539,7 +539,7 @@ describe('a peer that went backward', () => {
     for (const { links } of others) expect(links.quarantined).toMatchObject([{ peerId: 'a' }])
   })
 
-  it('loses the links to a peer that accepted it, when that peer hears of the evidence', async () => {
+  it('loses its link to a peer that accepted it when that peer learns of the evidence', async () => {
     const net = new FakeNet()
     const a = await start(net, 'a', ids)
     const b = await start(net, 'b', ids)
@@ -575,7 +575,7 @@ describe('a peer that went backward', () => {
     expect(a.errors().join()).toContain('stop it and put the newest directory back; if that is lost, leave it down')
   })
 
-  it('cannot run beside a copy of itself: the newer process takes the place of the older', async () => {
+  it('cannot run beside a copy of itself: the newer process replaces the older one', async () => {
     const net = new FakeNet()
     const a = await start(net, 'a', ['a', 'b'])
     const folder = folderOf('folder of b')
@@ -593,7 +593,7 @@ describe('a peer that went backward', () => {
     expect(a.errors().join()).toContain('at boot 1, but was at boot 2 before')
   })
 
-  it('comes back on its newest folder with as many starts as a copy of it had, and the line says so', async () => {
+  it('comes back on its newest folder after as many starts as its copy had, as the log line says', async () => {
     const net = new FakeNet()
     const a = await start(net, 'a', ['a', 'b'])
     const folder = folderOf('folder of b')
@@ -625,7 +625,7 @@ describe('an empty folder', () => {
   const fresh = (net: FakeNet, id: string): Promise<LinkedPeer> =>
     start(net, id, ids, { folder: folderOf(`new folder of ${id}`, false) })
 
-  it('takes no part until every founder has agreed', async () => {
+  it('does not take part until every founder has agreed', async () => {
     const net = new FakeNet()
     const a = await fresh(net, 'a')
     const b = await fresh(net, 'b')
@@ -640,7 +640,7 @@ describe('an empty folder', () => {
     expect([a.identity.isAdmitted, b.identity.isAdmitted, b.received]).toEqual([true, true, ['0 a heartbeat']])
   })
 
-  it('takes no part beside founders that have more than the founding entry and no leader', async () => {
+  it('does not take part while the founders have more than the founding entry and no leader', async () => {
     const net = new FakeNet()
     const others = [await start(net, 'b', ids), await start(net, 'c', ids)]
     for (const each of others) each.log = { term: 2, lastTerm: 2, lastIndex: 7 }
@@ -652,7 +652,7 @@ describe('an empty folder', () => {
     expect([a.identity.isAdmitted, a.received, others[0]!.received]).toEqual([false, [], []])
   })
 
-  it('takes part when a leader with a majority lets it', async () => {
+  it('takes part when a leader with a majority admits it', async () => {
     const net = new FakeNet()
     const leader = await start(net, 'b', ids)
     leader.log = { term: 2, lastTerm: 2, lastIndex: 7 }
@@ -669,7 +669,7 @@ describe('an empty folder', () => {
     expect(a.folder.admitted).toBe(true)
   })
 
-  it('takes no part while it cannot write its admission down, and tries again', async () => {
+  it('does not take part while it cannot write its admission to disk, and tries again', async () => {
     const net = new FakeNet()
     const folder = folderOf('new folder of a', false)
     const admit = folder.admit.bind(folder)
@@ -691,7 +691,7 @@ describe('an empty folder', () => {
     expect([a.identity.isAdmitted, b.received]).toEqual([true, ['0 a heartbeat']])
   })
 
-  it('is not let in by a leader before every other voter knows it: one of them may hold a vote of an earlier folder', async () => {
+  it('is not admitted by a leader before every other voter knows it, because one may hold a vote of an earlier folder', async () => {
     const net = new FakeNet()
     const leader = await start(net, 'b', ids)
     leader.log = { term: 2, lastTerm: 2, lastIndex: 7 }
@@ -705,7 +705,7 @@ describe('an empty folder', () => {
     expect([a.identity.isAdmitted, c.links.quarantined]).toEqual([true, []])
   })
 
-  it('is not let in while one voter remembers an earlier folder that took part', async () => {
+  it('is not admitted while one voter remembers an earlier folder that took part', async () => {
     const net = new FakeNet()
     const former = await start(net, 'a', ids)
     const c = await start(net, 'c', ids)
@@ -720,7 +720,7 @@ describe('an empty folder', () => {
     expect([a.identity.isAdmitted, c.links.quarantined.map(({ peerId }) => peerId)]).toEqual([false, ['a']])
   })
 
-  it('may be made anew as long as it never took part', async () => {
+  it('may be replaced as long as it has never taken part', async () => {
     const net = new FakeNet()
     const a = await fresh(net, 'a')
     const first = await start(net, 'c', ids, { folder: folderOf('c, made at 1', false) })
@@ -734,7 +734,7 @@ describe('an empty folder', () => {
     expect([a, b, c].flatMap((each) => each.errors())).toEqual([])
   })
 
-  it('counts with nobody before it is durable there that the folder takes part', async () => {
+  it('counts at another peer only after its admission is durable there', async () => {
     const net = new FakeNet()
     const writes: (() => void)[] = []
     let isSlow = false

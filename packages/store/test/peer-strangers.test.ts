@@ -55,7 +55,7 @@ function warnings({ logged }: LinkedPeer, msg = 'peer refused'): LogLine[] {
 }
 
 describe('a stranger on a Raft stream', () => {
-  it('flags nobody, whatever it answers to its refusal', async () => {
+  it('flags no member, whatever it answers to its refusal', async () => {
     const net = new FakeNet()
     const b = await start(net, 'b')
     for (let i = 0; i < 100; i++) {
@@ -68,7 +68,7 @@ describe('a stranger on a Raft stream', () => {
     expect(b.links.quarantined).toEqual([])
   })
 
-  it('is not flagged by a refusal of its own either', async () => {
+  it('flags no member with a refusal of its own either', async () => {
     const b = await start(new FakeNet(), 'b')
     const of = (isMember: boolean): number => {
       const refusals = new PeerRefusals({ identity: b.identity, clock, isMember: () => isMember, logger: undefined })
@@ -80,7 +80,7 @@ describe('a stranger on a Raft stream', () => {
     expect([of(false), of(true)]).toEqual([0, 1])
   })
 
-  it('hears nothing of this cluster, not even its founding digest', async () => {
+  it('learns nothing about this cluster, not even its founding digest', async () => {
     const net = new FakeNet()
     const b = await start(net, 'b')
     const { answers } = await knock(net, 'stranger', b, 'ff')
@@ -91,7 +91,7 @@ describe('a stranger on a Raft stream', () => {
     expect(voter.answers).toMatchObject([{ founding: encode(clusterConfig, founded(VOTERS)) }])
   })
 
-  it('leaves one warning for each kind of refusal, whatever it says each time', async () => {
+  it('causes one warning for each kind of refusal, whatever it says each time', async () => {
     const net = new FakeNet()
     const b = await start(net, 'b')
     for (let i = 0; i < 200; i++) {
@@ -106,7 +106,7 @@ describe('a stranger on a Raft stream', () => {
     expect(b.errors()).toEqual([])
   })
 
-  it('leaves no line about a configuration in which neither peer has the other', async () => {
+  it('causes no log line about a configuration that does not list both peers', async () => {
     const net = new FakeNet()
     const b = await start(net, 'b')
     const { stream } = await knock(net, 'stranger', b, 'ff')
@@ -114,7 +114,7 @@ describe('a stranger on a Raft stream', () => {
     expect(warnings(b)).toHaveLength(1)
   })
 
-  it('leaves a bounded number of lines under many keys, and a count of the others', async () => {
+  it('causes a bounded number of log lines under many keys, and a count of the others', async () => {
     const net = new FakeNet()
     const b = await start(net, 'b')
     for (let i = 0; i < 3000; i++) (await knock(net, `stranger ${i}`, b, 'ff')).stream.close()
@@ -131,7 +131,7 @@ describe('a stranger on a Raft stream', () => {
     expect(b.errors()).toEqual([line('ff'), line('fe')])
   })
 
-  it('holds a bounded number of streams that say nothing, and keeps no member out', async () => {
+  it('can hold a bounded number of silent streams, which keep no member out', async () => {
     const net = new FakeNet()
     const b = await start(net, 'b')
     const silent: FakeStream[] = []

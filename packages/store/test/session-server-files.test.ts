@@ -35,7 +35,7 @@ async function acknowledge(client: TestClient): Promise<void> {
 const typesOf = (messages: readonly LeaderMessage[]) => messages.map(({ type }) => type)
 
 describe('truncate and punch', () => {
-  it('ask everybody who maps the file, tell everybody, and are answered last', async () => {
+  it('ask every session that maps the file, tell every session the outcome, and are answered last', async () => {
     const [one, two] = [await new TestClient(group).connect(), await new TestClient(group, 'client-2').connect()]
     const file = await open(one, '/a', 1)
     await open(two, '/a', 1)
@@ -55,7 +55,7 @@ describe('truncate and punch', () => {
     expect(one.control.last('files')?.files).toMatchObject([{ size: SIZE, discards: 2 }])
   })
 
-  it('are answered again when they come again, and nobody is asked a second time', async () => {
+  it('are answered again if they are repeated, without asking the sessions a second time', async () => {
     const client = await new TestClient(group).connect()
     const file = await open(client, '/a', 1)
     const request = { type: 'truncate', seq: 2, settled: 1, file, size: 0 } as const
@@ -73,7 +73,7 @@ describe('truncate and punch', () => {
     expect(group.machine.file(file)).toMatchObject({ size: SIZE, discards: 1 })
   })
 
-  it('are refused at once for a file that the session does not map', async () => {
+  it('are refused at once if the session does not map the file', async () => {
     const client = await new TestClient(group).connect()
     await client.control.send({ type: 'truncate', seq: 1, settled: 1, file: 99, size: 0 })
     expect(client.control.last('failed')).toMatchObject({ seq: 1, error: { code: 'ERR_INVALID_ARGUMENT' } })
@@ -81,7 +81,7 @@ describe('truncate and punch', () => {
     expect(client.control.last('failed')).toMatchObject({ seq: 2, error: { code: 'ERR_INVALID_ARGUMENT' } })
   })
 
-  it('tell who opens the file meanwhile the size that holds, when it holds', async () => {
+  it('delay the answer to an open of the file until its size is valid', async () => {
     const [one, two] = [await new TestClient(group).connect(), await new TestClient(group, 'client-2').connect()]
     const file = await open(one, '/a', 1)
     await one.control.send({ type: 'truncate', seq: 2, settled: 1, file, size: 100 })
@@ -93,7 +93,7 @@ describe('truncate and punch', () => {
     expect(two.control.last('opened')?.stat).toMatchObject({ id: file, size: 100 })
   })
 
-  it('do not hold up for ever who opens a file that is truncated all the time', async () => {
+  it('do not delay an open for ever, even if the file is truncated again and again', async () => {
     const [one, two] = [await new TestClient(group).connect(), await new TestClient(group, 'client-2').connect()]
     const file = await open(one, '/a', 1)
     await one.control.send({ type: 'truncate', seq: 2, settled: 1, file, size: 200 })
@@ -108,7 +108,7 @@ describe('truncate and punch', () => {
     expect(group.machine.file(file)?.size).toBe(100)
   })
 
-  it('are found in the answer to an open that is repeated after them', async () => {
+  it('show in the answer to an earlier open that is repeated after them', async () => {
     const client = await new TestClient(group).connect()
     const file = await open(client, '/a', 1)
     await client.control.send({ type: 'truncate', seq: 2, settled: 1, file, size: 100 })
@@ -120,7 +120,7 @@ describe('truncate and punch', () => {
 })
 
 describe('names', () => {
-  it('are moved and taken away; who has the file open finds it by its id', async () => {
+  it('are moved and removed, while a session that has the file open finds it by its id', async () => {
     const client = await new TestClient(group).connect()
     const file = await open(client, '/a', 1)
     await client.control.send({ type: 'rename', seq: 2, settled: 1, from: '/a', to: '/b' })
@@ -145,7 +145,7 @@ describe('an unnamed file', () => {
     return client.control.last('opened')!.stat.id
   }
 
-  it('is found by others when it is named, and not before', async () => {
+  it('is found by other sessions once it is named, and not before', async () => {
     const [one, two] = [await new TestClient(group).connect(), await new TestClient(group, 'client-2').connect()]
     const file = await createUnnamed(one, 1)
     for (const [i, path] of ['/a', ''].entries()) {
@@ -162,7 +162,7 @@ describe('an unnamed file', () => {
     expect(two.control.last('files')?.files).toMatchObject([{ id: file, path: '/a', size: SIZE }])
   })
 
-  it('is created and named once by requests that come again on another connection', async () => {
+  it('is created and named once, even if the requests are repeated on another connection', async () => {
     const client = await new TestClient(group).connect()
     const file = await createUnnamed(client, 1)
     const link = { type: 'link', seq: 2, settled: 1, file, path: '/a' } as const
@@ -186,7 +186,7 @@ describe('an unnamed file', () => {
 })
 
 describe('a full disk', () => {
-  it('takes what makes room, and refuses what needs some', async () => {
+  it('accepts requests that make room, and refuses requests that need room', async () => {
     const client = await new TestClient(group).connect()
     const file = await open(client, '/a', 1)
     group.server.setReadOnly(new NoSpaceError('pages'))
@@ -204,7 +204,7 @@ describe('a full disk', () => {
     expect(done).toEqual([3, 4, 5])
   })
 
-  it('refuses nothing while leadership is on its way to a peer that has room', async () => {
+  it('refuses no request while leadership moves to a peer that has room', async () => {
     const client = await new TestClient(group).connect()
     const file = await open(client, '/a', 1)
     group.server.setReadOnly(new NoSpaceError('pages'))

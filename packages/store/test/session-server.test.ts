@@ -34,7 +34,7 @@ const open = (seq: number, path: string, extra: object = {}) =>
   }) as const
 
 describe('handshake', () => {
-  it('sends a client to the leader while this node follows', async () => {
+  it('redirects a client to the leader while this node follows', async () => {
     group.follow(3, OTHER)
     const client = new TestClient(group)
     await client.hello()
@@ -52,7 +52,7 @@ describe('handshake', () => {
     expect(client.control.closed).toBe(true)
   })
 
-  it('names nobody while the leader is unknown or not ready', async () => {
+  it('names no leader while the leader is unknown or not ready', async () => {
     const client = new TestClient(group)
     await client.hello()
     expect(client.control.last('redirect')?.leader).toBe('')
@@ -66,7 +66,7 @@ describe('handshake', () => {
     expect(client.control.last('welcome')).toBeUndefined()
   })
 
-  it('teaches the term before the client registers', async () => {
+  it('tells the client the term before it registers', async () => {
     group.lead(3)
     const client = new TestClient(group)
     await client.hello({ fence: 3, clusterId: 'blue' })
@@ -79,7 +79,7 @@ describe('handshake', () => {
     })
   })
 
-  it('tells the round trip of the cluster, and gives no new session a time to live of less than sixteen', async () => {
+  it('tells the round trip of the cluster, and gives a new session a TTL of at least sixteen round trips', async () => {
     group.found({ ...CONFIG, roundTripMs: 600 })
     group.lead(3)
     const client = await new TestClient(group).connect(0, 2000)
@@ -91,7 +91,7 @@ describe('handshake', () => {
     expect(patient.control.last('registered')).toMatchObject({ ttlMs: 9700 })
   })
 
-  it('refuses another version and another cluster by name', async () => {
+  it('refuses another protocol version and another cluster, and names them', async () => {
     group.lead(3)
     const client = new TestClient(group)
     await client.hello({ version: 99 })
@@ -110,7 +110,7 @@ describe('handshake', () => {
     expect(client.control.closed).toBe(true)
   })
 
-  it('opens a session when both lanes are there, in either order', async () => {
+  it('opens a session once both lanes are attached, in either order', async () => {
     group.lead(1)
     const client = new TestClient(group)
     await client.hello()
@@ -134,7 +134,7 @@ describe('handshake', () => {
     expect(client.bulk.last('attached')).toBeDefined()
   })
 
-  it('refuses a TTL out of bounds and one session too many', async () => {
+  it('refuses a TTL out of bounds, and a session beyond the limit', async () => {
     group.server.close()
     group = createStubGroup({ maxSessions: 1 })
     group.found()
@@ -159,7 +159,7 @@ describe('handshake', () => {
     expect(group.proposed()).toEqual([expect.objectContaining({ type: 'openSession', clientId: 'client-2' })])
   })
 
-  it('ends a session whose client has gone before it was open, so that others may have its place', async () => {
+  it('ends a session whose client has gone before it was open, which frees its place', async () => {
     group.server.close()
     group = createStubGroup({ maxSessions: 1 })
     group.found()
@@ -176,7 +176,7 @@ describe('handshake', () => {
     expect((await new TestClient(group).connect()).session).toBeGreaterThan(0)
   })
 
-  it('opens no session while too much waits for the log', async () => {
+  it('opens no session while too many bytes wait for the log', async () => {
     group.server.close()
     group = createStubGroup({ maxProposalBytes: 1 })
     group.found()
@@ -189,7 +189,7 @@ describe('handshake', () => {
     group.full = false
   })
 
-  it('says that a session has ended, also of a session of somebody else', async () => {
+  it('reports a session of another client as ended', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     const thief = await new TestClient(group, 'client-2').connect(client.session)
@@ -198,7 +198,7 @@ describe('handshake', () => {
     expect(late.control.last('expired')).toEqual({ type: 'expired', session: 4711 })
   })
 
-  it('lets a newer connection of a session replace the older', async () => {
+  it('lets a newer connection of a session replace the older one', async () => {
     group.lead(1)
     const first = await new TestClient(group).connect()
     const second = await new TestClient(group).connect(first.session)
@@ -229,7 +229,7 @@ describe('handshake', () => {
 })
 
 describe('leadership', () => {
-  it('sends everybody away when it is lost', async () => {
+  it('redirects every client when it is lost', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     group.follow(2, OTHER)
@@ -239,7 +239,7 @@ describe('leadership', () => {
     expect(group.server.connectedSessions).toBe(0)
   })
 
-  it('says where to go before it ends any stream: the end of bulk could overtake the word on control', async () => {
+  it('redirects a client before it ends any stream, because the end of bulk could overtake the redirect on control', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     const control = client.control.stream.other
@@ -255,7 +255,7 @@ describe('leadership', () => {
     expect(client.bulk.closed).toBe(true)
   })
 
-  it('starts from nothing when the same node is elected again', async () => {
+  it('starts with empty volatile state if the same node is elected again', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     group.lead(3)
@@ -265,7 +265,7 @@ describe('leadership', () => {
     expect(again.control.last('registered')).toMatchObject({ term: 3, session: client.session })
   })
 
-  it('does not answer a request whose entry a later leader applied', async () => {
+  it('does not answer a request whose entry was applied in the term of a later leader', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     group.autoCommit = false
@@ -276,7 +276,7 @@ describe('leadership', () => {
 })
 
 describe('requests', () => {
-  it('opens, grows and closes a file through the log', async () => {
+  it('open, grow and close a file through the log', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     await client.control.send(open(1, '/a'))
@@ -292,7 +292,7 @@ describe('requests', () => {
     expect(group.machine.session(client.session)?.files.size).toBe(0)
   })
 
-  it('answers a repeated request once on each connection, and applies it once', async () => {
+  it('are applied once, and answered once on each connection, however often they are repeated', async () => {
     group.lead(1)
     const first = await new TestClient(group).connect()
     group.autoCommit = false
@@ -307,7 +307,7 @@ describe('requests', () => {
     expect(second.control.last('failed')).toBeUndefined()
   })
 
-  it('reports a refusal of the state machine', async () => {
+  it('report a refusal of the state machine', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     await client.control.send(open(1, '/none', { create: false }))
@@ -318,7 +318,7 @@ describe('requests', () => {
     })
   })
 
-  it('answers stat and list only after a majority has confirmed the leader', async () => {
+  it('to stat and list are answered only after a majority has confirmed the leader', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     await client.control.send(open(1, '/a/x'))
@@ -337,7 +337,7 @@ describe('requests', () => {
     expect(client.control.last('failed')).toMatchObject({ seq: 5, error: { code: 'ERR_NO_ENTRY' } })
   })
 
-  it('refuses to stat a path and to list a prefix that no path can be, whatever the client let through', async () => {
+  it('are refused for paths and prefixes that no file can have, even if the client does not check them', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     await client.control.send({ type: 'stat', seq: 1, path: '/cafe\u0301' })
@@ -352,7 +352,7 @@ describe('requests', () => {
     })
   })
 
-  it('lists as many files as one frame holds', async () => {
+  it('list as many files as one frame holds', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     for (let i = 1; i <= 100; i++) {
@@ -368,7 +368,7 @@ describe('requests', () => {
     expect(first.files.length + second.files.length).toBe(100)
   })
 
-  it('ends a session when it is asked to, and closes the streams after the answer', async () => {
+  it('end a session on request, and close its streams after the answer', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     await client.control.send({ type: 'endSession', seq: 9, settled: 9 })
@@ -378,7 +378,7 @@ describe('requests', () => {
     expect(group.machine.session(client.session)).toBeUndefined()
   })
 
-  it('keeps commands in order while the log has no room', async () => {
+  it('stay in order while the log has no room', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     group.full = true
@@ -393,7 +393,7 @@ describe('requests', () => {
 })
 
 describe('leases', () => {
-  it('acknowledges a keep-alive only when a majority confirmed the leader after it had arrived', async () => {
+  it('are renewed by a keep-alive only after a majority has confirmed the leader since its arrival', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     group.quorum = false
@@ -404,7 +404,7 @@ describe('leases', () => {
     expect(client.control.last('keepAliveAck')?.nonce).toBe(1)
   })
 
-  it('keep-alive acknowledged by a deposed leader: it is not, when a later leader may have expired the session', async () => {
+  it('keep-alive acknowledged by a deposed leader: a leader without a majority acknowledges none', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     group.quorum = false
@@ -415,7 +415,7 @@ describe('leases', () => {
     expect(client.control.last('keepAliveAck')).toBeUndefined()
   })
 
-  it('expires a session that sends none, tells it and closes its streams', async () => {
+  it('run out for a session without keep-alives: it is told, and its streams are closed', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect(0, 1000)
     const other = await new TestClient(group, 'client-2').connect(0, 1000)
@@ -429,7 +429,7 @@ describe('leases', () => {
     expect(other.control.closed).toBe(false)
   })
 
-  it('acknowledges nothing once the expiry is proposed', async () => {
+  it('are not renewed once the expiry is proposed', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect(0, 1000)
     group.autoCommit = false
@@ -445,7 +445,7 @@ describe('leases', () => {
     expect(again.control.last('expired')?.session).toBe(client.session)
   })
 
-  it('drains its inbox after a stall before it expires anyone', async () => {
+  it('do not run out after a stall before the leader has read its inbox', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect(0, 1000)
     group.clock.sleep(5000)
@@ -457,7 +457,7 @@ describe('leases', () => {
     expect(group.machine.session(client.session)).toBeDefined()
   })
 
-  it('gives every session a full TTL from an election', async () => {
+  it('last a full TTL from an election', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect(0, 1000)
     await group.clock.advance(900)
@@ -470,7 +470,7 @@ describe('leases', () => {
 })
 
 describe('coherence', () => {
-  it('grants over the lane that the bytes need, and makes one writer out of two', async () => {
+  it('sends grants with bytes on bulk and others on control, and grants a page to one writer at a time', async () => {
     group.lead(1)
     const [a, b] = [await new TestClient(group, 'a').connect(), await new TestClient(group, 'b').connect()]
     await a.control.send(open(1, '/f'))
@@ -487,7 +487,7 @@ describe('coherence', () => {
     expect(a.bulk.last('writebackAck') ?? a.control.last('writebackAck')).toMatchObject({ req: 0 })
   })
 
-  it('fails a writeback, and takes no other, while too much waits for the log', async () => {
+  it('refuses writebacks while too many bytes wait for the log', async () => {
     group.server.close()
     group = createStubGroup({ maxProposalBytes: 100 })
     group.found()
@@ -516,14 +516,14 @@ describe('a client that breaks the protocol', () => {
     expect((await new TestClient(group, 'well-behaved').connect()).session).toBeGreaterThan(0)
   }
 
-  it('loses both lanes for a frame that is none', async () => {
+  it('loses both lanes for a frame that cannot be decoded', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     client.bulk.stream.send(new Uint8Array([3, 0, 0, 0, 0, 0, 255]))
     await refusedAndClosed(client, 'ERR_INVALID_ARGUMENT')
   })
 
-  it('loses both lanes for a message on the wrong lane, or before it has registered', async () => {
+  it('loses both lanes for a message on the wrong lane, or before its registration', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     await client.bulk.send({ type: 'keepAlive', nonce: 1 })
@@ -535,7 +535,7 @@ describe('a client that breaks the protocol', () => {
     await refusedAndClosed(early, 'ERR_INVALID_ARGUMENT')
   })
 
-  it('loses both lanes for more faults, requests or writeback bytes than it may have outstanding', async () => {
+  it('loses both lanes if it exceeds its limit of outstanding faults, requests or writeback bytes', async () => {
     group.lead(1)
     const owner = await new TestClient(group, 'owner').connect(0, 600_000)
     await owner.control.send(open(1, '/f', { size: 4096 * 1000 }))
@@ -561,7 +561,7 @@ describe('a client that breaks the protocol', () => {
     await refusedAndClosed(owner, 'ERR_QUOTA')
   })
 
-  it('loses both lanes when it does not read', async () => {
+  it('loses both lanes if it does not read', async () => {
     group.server.close()
     group = createStubGroup({ maxOutgoingBytes: 1000 })
     group.found()
@@ -572,7 +572,7 @@ describe('a client that breaks the protocol', () => {
     expect(client.control.closed && client.bulk.closed).toBe(true)
   })
 
-  it('loses both lanes when all clients together are sent too much, if it is the one that reads least', async () => {
+  it('loses both lanes if too many bytes wait for all clients and it has read the least', async () => {
     group.server.close()
     group = createStubGroup({ maxTotalOutgoingBytes: 1000 })
     group.found()
@@ -594,7 +594,7 @@ describe('a client that breaks the protocol', () => {
 })
 
 describe('a client with a session', () => {
-  it('is told that members have moved, soon, and if it does not read, when it does', async () => {
+  it('learns the new addresses of members soon, or when it reads again', async () => {
     group.lead(1)
     const client = await new TestClient(group).connect()
     const slow = await new TestClient(group, 'client-2').connect()
@@ -623,7 +623,7 @@ describe('a client with a session', () => {
   })
 })
 
-it('stops the node when an invariant breaks', async () => {
+it('a group server stops the node when an invariant breaks', async () => {
   extraFatal = true
   group.lead(1)
   group.machine.sessions = () => {
@@ -633,7 +633,7 @@ it('stops the node when an invariant breaks', async () => {
   expect(group.fatal.map((error) => error.message)).toEqual(['memory that lies'])
 })
 
-it('leaves no timer behind, and serves nobody, when it breaks while it leads', async () => {
+it('a group server that breaks while it leads leaves no timer behind and serves no client', async () => {
   extraFatal = true
   group.lead(1)
   const client = await new TestClient(group).connect()

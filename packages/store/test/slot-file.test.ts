@@ -29,7 +29,7 @@ async function read(): Promise<string> {
 }
 
 describe('a slot file', () => {
-  it('is empty when it is new, and holds the newest text afterwards', async () => {
+  it('is empty at first, and then holds the newest text', async () => {
     expect(await read()).toBe('')
     await write('a', 'b')
     expect(await read()).toBe('b')
@@ -37,21 +37,21 @@ describe('a slot file', () => {
     expect(await read()).toBe('c')
   })
 
-  it('shares one write between calls that come meanwhile, and keeps the latest text', async () => {
+  it('writes once for all calls that arrive during a write, and keeps the latest text', async () => {
     const file = openSlotFile(path, SLOT)
     await Promise.all([file.write('a'), file.write('b'), file.write('c')])
     await file.close()
     expect(await read()).toBe('c')
   })
 
-  it('never changes its size, so that a full disk does not matter', async () => {
+  it('never changes its size, so a full disk does not prevent a write', async () => {
     await write('a')
     const { size } = statSync(path)
     await write('b'.repeat(3000), 'c')
     expect(statSync(path).size).toBe(size)
   })
 
-  it('holds the older text when the newest write was torn at any byte', async () => {
+  it('holds the older text if the newest write was torn at any byte', async () => {
     await write('old', 'newest')
     const whole = readFileSync(path)
     for (const slot of [0, 1]) {
@@ -65,7 +65,7 @@ describe('a slot file', () => {
     }
   })
 
-  it('opens its file again after it could not, and closes in between', async () => {
+  it('tries to open its file again after a failure, and can close in between', async () => {
     const lacking = Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' })
     let lacks = true
     const openFile: OpenFile = (name, flags) => (lacks ? Promise.reject(lacking) : open(name, flags))
@@ -83,7 +83,7 @@ describe('a slot file', () => {
     expect(await read()).toBe('b')
   })
 
-  it('is not durable before all bytes are written, however few the system takes at a time', async () => {
+  it('is not durable before all bytes are written, however few the system accepts at a time', async () => {
     let room = Infinity
     const openFile: OpenFile = async (name, flags) => {
       const handle = await open(name, flags)
@@ -107,7 +107,7 @@ describe('a slot file', () => {
     expect(await read()).toBe('short')
   })
 
-  it('is refused by name when neither slot is whole', async () => {
+  it('is refused, and named, if neither slot is valid', async () => {
     await write('a', 'b')
     writeFileSync(path, Buffer.alloc(2 * SLOT, 7))
     expect(() => openSlotFile(path, SLOT)).toThrow(expect.objectContaining({ name: 'CorruptionError', where: path }))

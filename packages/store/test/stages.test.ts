@@ -15,14 +15,14 @@ describe('stage histograms', () => {
     }
   })
 
-  it('keep the order of percentiles', () => {
+  it('keep percentiles in order', () => {
     const buckets = recorded(...Array.from({ length: 100 }, (_, i) => i + 1))
     expect(stagePercentile(buckets, 50) / 50_000).toBeCloseTo(1, 0)
     expect(stagePercentile(buckets, 99)).toBeGreaterThan(90_000)
     expect(buckets.reduce((sum, { count }) => sum + count, 0)).toBe(100)
   })
 
-  it('take what is too short or too long for them into the first and the last bucket', () => {
+  it('put durations that are too short or too long into the first and the last bucket', () => {
     expect(recorded(0, 1e-9, 0.001, 1e300)).toEqual([
       { index: 0, count: 3 },
       { index: 255, count: 1 }
@@ -30,7 +30,7 @@ describe('stage histograms', () => {
     expect(stagePercentile([], 50)).toBe(0)
   })
 
-  it('time work with its promise, and count no failure', async () => {
+  it('time work up to the end of its promise, and count no failure', async () => {
     let now = 0
     const stages = createStages({ now: () => now })
     let finish = (): void => {}

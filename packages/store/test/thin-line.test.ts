@@ -49,7 +49,7 @@ async function readAll(): Promise<void> {
 }
 
 describe('page bytes', () => {
-  it('wait at the leader for those on their way, and control passes them', async () => {
+  it('wait at the leader while earlier ones are in flight, and control messages pass them', async () => {
     await readAll()
     // Nothing is known of the line yet: one page goes.
     expect(grants(client.bulk.received)).toHaveLength(1)
@@ -59,7 +59,7 @@ describe('page bytes', () => {
     expect(client.control.last('keepAliveAck')).toMatchObject({ nonce: 7 })
   })
 
-  it('follow as the client says what it has, each page once and in order', async () => {
+  it('follow as the client acknowledges earlier ones, each page once and in order', async () => {
     await readAll()
     for (let told = 0; client.bulk.bytes > told;) {
       told = client.bulk.bytes
@@ -69,7 +69,7 @@ describe('page bytes', () => {
     expect(grants(client.bulk.received).map(({ page }) => page)).toEqual(Array.from({ length: PAGES }, (_, i) => i))
   })
 
-  it('are limited more where they take longer than a fraction of the TTL', async () => {
+  it('get a smaller window if they take longer than a fraction of the TTL', async () => {
     await readAll()
     const granted = (): number => grants(client.bulk.received).length
     const receive = async (): Promise<number> => {
@@ -88,21 +88,21 @@ describe('page bytes', () => {
     expect(second).toBeLessThan(first / 2)
   })
 
-  it('cannot have been received before they were sent: the client is refused', async () => {
+  it('that were never sent cannot be acknowledged: the client is refused', async () => {
     await client.control.send({ type: 'bulkReceived', bytes: 1_000_000 })
     expect(client.control.last('refused')?.error).toMatchObject({
       facts: ['bulkReceived', 1_000_000, expect.any(String)]
     })
   })
 
-  it('of a client are acknowledged as they come', async () => {
+  it('of a client are acknowledged as they arrive', async () => {
     await group.clock.advance(20)
     expect(client.control.last('bulkReceived')!.bytes).toBeGreaterThan(PAGES * PAGE)
   })
 })
 
-describe('a sign of life', () => {
-  it('is given without a quorum round', async () => {
+describe('an answer to a ping', () => {
+  it('needs no quorum round', async () => {
     group.quorum = false
     await client.control.send({ type: 'ping' })
     expect(client.control.last('pong')).toEqual({ type: 'pong' })
@@ -110,7 +110,7 @@ describe('a sign of life', () => {
     await settle()
   })
 
-  it('of a client does not keep its session: only a confirmed keep-alive does', async () => {
+  it('does not renew the lease of a session: only a confirmed keep-alive does', async () => {
     for (let spent = 0; spent < 11_000; spent += 500) {
       await group.clock.advance(500)
       if (client.control.last('expired') === undefined) await client.control.send({ type: 'ping' })
