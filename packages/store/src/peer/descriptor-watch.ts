@@ -1,19 +1,19 @@
 /**
- * Notices that no file descriptor is left for a connection. The system then closes each new connection before this
- * process sees it, so nothing else would tell.
+ * Detects that no file descriptor is left for a connection. The system then closes each new connection before this
+ * process sees it, so no other part of the peer can notice.
  */
 import { closeSync, openSync } from 'node:fs'
 import type { Clock } from '@quire/protocol'
 
 const CHECK_MS = 2_000
-/** Checks in a row that must fail: a moment without a descriptor is no reason to hand leadership over. */
+/** This many checks in a row must fail. One moment without a descriptor is no reason to hand leadership over. */
 const LACKS_BEFORE = 2
 
 export interface DescriptorWatchInit {
   readonly clock: Pick<Clock, 'schedule'>
-  /** The system's error code where nothing can be opened. */
+  /** The system's error code if no file can be opened now. */
   readonly lack: () => string | undefined
-  /** The code when connections cannot be accepted from now on, undefined when they can again. Never twice the same. */
+  /** Called at each change: with the code if no connection can be accepted, with undefined if they can be again. */
   readonly onChange: (code: string | undefined) => void
 }
 
@@ -33,7 +33,7 @@ export function watchDescriptors({ clock, lack, onChange }: DescriptorWatchInit)
   return { stop: () => cancel() }
 }
 
-/** EMFILE, ENFILE, or undefined: whether this process can open anything now. */
+/** EMFILE or ENFILE if this process can open no file now; otherwise undefined. */
 export function lackOfDescriptors(): string | undefined {
   try {
     closeSync(openSync('/dev/null', 'r'))

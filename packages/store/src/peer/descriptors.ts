@@ -1,7 +1,7 @@
 /**
- * File descriptors: how many this process may have, and how many of them strangers may take. Without room for its own
- * files a peer takes no writes, so the limits of connections follow the limit of open files (docs/ARCHITECTURE.md,
- * "File descriptors").
+ * The file descriptors of this process, and how many of them connections may take. A peer without descriptors for its
+ * own files accepts no writes, so the limits of connections follow the limit of open files (docs/ARCHITECTURE.md, "File
+ * descriptors").
  */
 import { readdirSync } from 'node:fs'
 import { QuireError } from '@quire/protocol'
@@ -9,16 +9,16 @@ import { DEFAULT_SERVER_LIMITS } from '../server/limits.js'
 import { descriptorLimit } from './descriptor-limit.js'
 
 /**
- * Kept for the peer itself: 8 for the log, 4 for the pages, its lock and listeners, links to the other peers, look-ups
- * of names.
+ * Reserved for the peer itself: 8 for the log, 4 for the pages, and the others for its lock, its listeners, links to
+ * other peers and name look-ups.
  */
 export const RESERVED_DESCRIPTORS = 64
-/** Fewer connections are of no use: the other peers, a client, and somebody who wants to see the status. */
+/** A peer needs at least these: for the other peers, a client, and an operator who asks for the status. */
 export const LEAST_CONNECTIONS = 16
-/** Assumed to be open where the system does not tell: what a Node process holds that does nothing yet, twice over. */
+/** Assumed to be open if the system does not tell: twice the descriptors of an idle Node.js process. */
 const UNKNOWN_OPEN = 48
 
-/** The limit of open files leaves no room for a peer. One line for people. */
+/** The limit of open files leaves no room for a peer. */
 export class DescriptorLimitError extends QuireError {
   override readonly name = 'DescriptorLimitError'
   readonly code = 'ERR_DESCRIPTOR_LIMIT'
@@ -31,16 +31,16 @@ export class DescriptorLimitError extends QuireError {
 }
 
 export interface Descriptors {
-  /** Infinity for no limit, or one that is not known. */
+  /** Infinity if there is no limit or it is unknown. */
   readonly limit: number
-  /** Open now. */
+  /** Descriptors that are open now. */
   readonly open: number
 }
 
 export interface ConnectionLimits {
-  /** Connections of remotes that have proved who they are. */
+  /** Connections whose remote has proved its identity. */
   readonly maxConnections: number
-  /** Accepted connections that have not said yet who they are. */
+  /** Accepted connections whose remote has not proved its identity yet. */
   readonly maxPendingConnections: number
 }
 
@@ -51,8 +51,8 @@ export const WANTED_CONNECTIONS: ConnectionLimits = {
 }
 
 /**
- * Connections that fit into the limit of open files beside everything else: `wanted`, or less. Every connection takes
- * one descriptor, its streams none. Throws DescriptorLimitError.
+ * Returns the wanted limits of connections, or lower ones that fit into the limit of open files. A connection takes one
+ * descriptor, and its streams take none. Throws DescriptorLimitError.
  */
 export function limitConnections({ limit, open }: Descriptors, wanted: ConnectionLimits): ConnectionLimits {
   const room = limit - open - RESERVED_DESCRIPTORS
@@ -61,14 +61,14 @@ export function limitConnections({ limit, open }: Descriptors, wanted: Connectio
   return { maxConnections: Math.min(wanted.maxConnections, room - maxPendingConnections), maxPendingConnections }
 }
 
-/** Of this process. */
+/** The descriptors of this process. */
 export function descriptors(): Descriptors {
   return { limit: descriptorLimit(), open: countOpen() }
 }
 
 function countOpen(): number {
   try {
-    // One of them is the folder's own.
+    // One of them belongs to the folder that is being read.
     return readdirSync(process.platform === 'linux' ? '/proc/self/fd' : '/dev/fd').length - 1
   } catch {
     return UNKNOWN_OPEN

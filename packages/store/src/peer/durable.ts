@@ -1,4 +1,7 @@
-/** Small files that survive a power failure: written beside, flushed, renamed, and the folder flushed too. */
+/**
+ * Small files that survive a power failure. A new content is written beside the file and flushed, then renamed; then
+ * the folder is flushed.
+ */
 import { randomBytes } from 'node:crypto'
 import {
   closeSync,
@@ -14,7 +17,7 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 
-/** Flushes a folder's entries: a file that was created or renamed in it is only then sure to be found again. */
+/** Flushes the entries of a folder. Only then is a file that was created or renamed in it certain to survive. */
 export function syncFolder(path: string): void {
   const fd = openSync(path, 'r')
   try {
@@ -25,14 +28,14 @@ export function syncFolder(path: string): void {
 }
 
 /**
- * Makes a folder and its missing parents, each one flushed into its parent. Returns those that it made, the innermost
- * first. Throws the system's error, whose `path` is the folder that cannot be made.
+ * Makes a folder and its missing parents, and flushes each into its parent. Returns the folders that it made, the
+ * innermost first. Throws the system's error, whose `path` is the folder that cannot be made.
  */
 export function makeFolder(path: string): string[] {
   const missing: string[] = []
   for (let folder = path; !isFolder(folder); folder = dirname(folder)) missing.push(folder)
   const made: string[] = []
-  // One at a time. Node's recursive mkdir never returns where a parent exists but takes no folders, as /proc does.
+  // One at a time, because the recursive mkdir of Node.js never returns if a parent accepts no folders, such as /proc.
   for (const folder of missing.toReversed()) {
     try {
       if (makeOne(folder)) made.unshift(folder)
@@ -45,7 +48,7 @@ export function makeFolder(path: string): string[] {
   return made
 }
 
-/** False when another process has made it meanwhile. */
+/** Returns false if another process has made the folder meanwhile. */
 function makeOne(folder: string): boolean {
   try {
     mkdirSync(folder, { mode: 0o700 })
@@ -56,23 +59,23 @@ function makeOne(folder: string): boolean {
   }
 }
 
-/** Removes folders, the innermost first, up to one that holds something: that one is in use. */
+/** Removes folders, the innermost first, up to the first that is not empty. */
 export function removeEmptyFolders(folders: readonly string[]): void {
   try {
     for (const folder of folders) rmdirSync(folder)
   } catch {
-    // It was to be undone because of an error, which is the one that is reported.
+    // The caller undoes its work because of another error, which it reports.
   }
 }
 
-/** Why `makeFolder(path)` failed, for people. */
+/** Describes for an operator why `makeFolder(path)` failed. */
 export function folderProblem(path: string, error: unknown): string {
   const { code, path: at = path } = error as NodeJS.ErrnoException
   if (code === 'EEXIST' || code === 'ENOTDIR') return `cannot be made: ${at} is there and is not a folder`
   return at === path ? `cannot be made (${code})` : `cannot be made (${code} at ${at})`
 }
 
-/** False also for what cannot be seen: making it tells why. */
+/** Returns false also if the path cannot be read; the error of making the folder then tells why. */
 function isFolder(path: string): boolean {
   try {
     return statSync(path).isDirectory()
@@ -82,15 +85,15 @@ function isFolder(path: string): boolean {
 }
 
 /**
- * A name in the same folder that nobody has used before. It is random, because process ids repeat (a container's first
- * is always 1) and the leftover of a killed process must block nobody; and short, because the name of `path` may be as
- * long as names can be.
+ * Returns an unused name in the same folder. The name is random, because process ids repeat (the first one in a
+ * container is always 1), and a leftover of a killed process must not be in the way. It is short, because the name of
+ * `path` may have the greatest length of a name.
  */
 export function temporaryBeside(path: string): string {
   return join(dirname(path), `.quire-${randomBytes(8).toString('hex')}.part`)
 }
 
-/** The file cannot be written. Names it, which the system's error for a write does not. */
+/** The file cannot be written. It names the file, which the system's error for a write does not. */
 export class FileWriteError extends Error {
   override readonly name = 'FileWriteError'
   readonly code: string | undefined
@@ -104,10 +107,12 @@ export class FileWriteError extends Error {
   }
 }
 
-/** Replaces `path` as a whole: after a crash it holds either the old content or the new. Throws FileWriteError. */
+/**
+ * Replaces the content of `path`. After a crash the file has either the old or the new content. Throws FileWriteError.
+ */
 export function replaceFile(path: string, content: string | Uint8Array, mode = 0o600): void {
   const temporary = `${path}.new`
-  // Left by a crash, and on a full disk in the way of the next attempt.
+  // A leftover of a crash. On a full disk it would take the room of this attempt.
   unlinkQuietly(temporary)
   try {
     writeFlushed(temporary, content, mode, 'w')
@@ -119,7 +124,7 @@ export function replaceFile(path: string, content: string | Uint8Array, mode = 0
   }
 }
 
-/** Creates `path`, which must not exist (EEXIST): never half written. */
+/** Creates `path` with its whole content. Throws EEXIST if it exists. */
 export function createFile(path: string, text: string, mode = 0o600): void {
   const temporary = temporaryBeside(path)
   try {
@@ -135,7 +140,7 @@ function unlinkQuietly(path: string): void {
   try {
     unlinkSync(path)
   } catch {
-    // It is gone already, or was never made.
+    // The file does not exist.
   }
 }
 

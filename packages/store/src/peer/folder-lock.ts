@@ -25,7 +25,7 @@ export interface FolderLock {
   release(): Promise<void>
 }
 
-/** Somebody else holds the folder. */
+/** Another process uses the folder. */
 export class FolderInUseError extends Error {
   override readonly name = 'FolderInUseError'
   readonly code = 'ERR_IN_USE'
@@ -35,7 +35,7 @@ export class FolderInUseError extends Error {
 }
 
 const PREFIX = 'lock-'
-/** What fits into a socket address everywhere (sun_path is 104 bytes on macOS, 108 on Linux). */
+/** A path of this length fits into a socket address on every system (sun_path has 104 bytes on macOS, 108 on Linux). */
 const MAX_SOCKET_PATH_BYTES = 100
 
 export async function lockFolder(path: string): Promise<FolderLock> {
@@ -56,11 +56,11 @@ export async function lockFolder(path: string): Promise<FolderLock> {
 
 const FLOCK_TIMEOUT_MS = 10_000
 
-/** Undefined where the system cannot. Throws FolderInUseError. */
+/** Locks the directory itself. Returns undefined if the system cannot. Throws FolderInUseError. */
 function lockInode(path: string): { release(): void } | undefined {
   if (process.platform !== 'linux') return undefined
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY)
-  // Its descriptor 3 is a copy of ours, of the same open directory.
+  // Descriptor 3 of the program is a copy of `fd`, for the same open directory.
   const { status, stderr } = spawnSync('flock', ['-x', '-n', '3'], {
     encoding: 'utf8',
     stdio: ['ignore', 'ignore', 'pipe', fd],
@@ -68,15 +68,15 @@ function lockInode(path: string): { release(): void } | undefined {
   })
   if (status === 0) return { release: closeOnce(fd) }
   closeSync(fd)
-  // Both programs say nothing when another process has the lock. Whatever else is wrong they say.
+  // Both programs print nothing if another process has the lock, and print any other error.
   if (status === 1 && stderr === '') throw new FolderInUseError(path)
   return undefined
 }
 
-/** Holds nothing where no socket can be made for lack of room, if the directory is `locked` by itself. */
+/** Locks by a socket. If the directory is `locked` itself, a socket that finds no room on the disk is not needed. */
 async function lockBySocket(path: string, locked: boolean): Promise<FolderLock> {
   const folder = openShortcut(path)
-  // Random, because process ids repeat: after a reboot, and across containers that share the directory.
+  // Random, because process ids repeat after a reboot and in containers that share the directory.
   const name = `${PREFIX}${process.pid}-${randomBytes(4).toString('hex')}`
   try {
     const server = await listen(join(folder.path, name)).catch((error: unknown) => {
@@ -89,7 +89,7 @@ async function lockBySocket(path: string, locked: boolean): Promise<FolderLock> 
         if (await answers(join(folder.path, other))) throw new FolderInUseError(path)
         removeDead(join(path, other))
       }
-      // Our own socket was taken for dead between bind and listen, by a process that was ahead of us.
+      // Another process took this socket for dead between bind and listen, and removed it. That process goes on.
       if (server !== undefined && !existsSync(join(path, name))) throw new FolderInUseError(path)
     } catch (error) {
       await closed(server)
@@ -112,7 +112,7 @@ function isFull(error: unknown): boolean {
   return code === 'ENOSPC' || code === 'EDQUOT'
 }
 
-/** A path for sockets in `path` that is short enough: itself, or the folder's file descriptor under /proc. */
+/** Returns a short path of the folder for socket addresses: the path itself, or its file descriptor under /proc. */
 function openShortcut(path: string): { readonly path: string; close(): void } {
   if (Buffer.byteLength(path) + 1 + PREFIX.length + 24 <= MAX_SOCKET_PATH_BYTES) return { path, close: () => {} }
   if (!existsSync('/proc/self/fd')) throw new Error(`${path}: the path is too long for a lock, at most 70 bytes here`)
@@ -120,7 +120,7 @@ function openShortcut(path: string): { readonly path: string; close(): void } {
   return { path: `/proc/self/fd/${fd}`, close: closeOnce(fd) }
 }
 
-/** The number of a descriptor that is closed soon belongs to another. */
+/** Closes the descriptor once, because another file may soon have its number. */
 function closeOnce(fd: number): () => void {
   let isOpen = true
   return () => {
@@ -132,7 +132,7 @@ function closeOnce(fd: number): () => void {
 function listen(path: string): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = createServer((socket) => socket.destroy())
-    // Also later, when accepting fails for want of a descriptor: an error that nobody handles would end the process.
+    // This handler stays for later errors, such as a lack of descriptors. An unhandled error would end the process.
     server.on('error', reject)
     server.listen(path, () => {
       server.unref()
@@ -141,7 +141,7 @@ function listen(path: string): Promise<Server> {
   })
 }
 
-/** False only when the kernel says that nobody listens; any doubt counts as a living owner. */
+/** Returns false only if the kernel says that no process listens. Any doubt counts as a living owner. */
 function answers(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path)
@@ -163,7 +163,7 @@ function removeDead(path: string): void {
   }
 }
 
-/** Closing removes the socket file too. */
+/** Closes the server, which also removes the socket file. */
 function closed(server: Server | undefined): Promise<void> {
   if (server === undefined) return Promise.resolve()
   return new Promise((resolve) => server.close(() => resolve()))

@@ -1,15 +1,15 @@
-/** The configuration that a cluster was founded from: its digest, and how two of them differ. */
+/** The digest of a founding configuration, and the difference of two founding configurations. */
 import { shortId } from '@quire/net'
 import { encode } from '@quire/protocol'
 import { createHash } from 'node:crypto'
 import { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
 
-/** SHA-256 of the encoded configuration in hex. Peers with different digests never link. */
+/** The SHA-256 of the encoded configuration in hex. Peers with different digests never link. */
 export function foundingDigest(config: ReplicatedConfig): string {
   return createHash('sha256').update(encode(clusterConfig, config)).digest('hex')
 }
 
-/** The first difference, in words. `places` name where `ours` and `theirs` stand. Both must be in normal form. */
+/** Describes the first difference. `places` name the places of `ours` and `theirs`. Both must be in normal form. */
 export function foundingDifference(
   ours: ReplicatedConfig,
   theirs: ReplicatedConfig,
@@ -44,7 +44,7 @@ function withoutIds(addresses: readonly string[]): string {
   return addresses.map((address) => address.replace(/\/p2p\/.*$/, '')).join(' and ')
 }
 
-/** How many, and one that only this side has. */
+/** The number of ids, and one that only this side has. */
 function listed(ids: readonly string[] | undefined, others: readonly string[] | undefined): string {
   if (ids === undefined) return 'any'
   const theirs = new Set(others)

@@ -19,7 +19,7 @@ export interface PeerGroupInit {
   readonly group: number
   /** The peer's PeerId as text. */
   readonly id: string
-  /** For a storage that is new. */
+  /** The configuration for a new storage. */
   readonly cluster?: ReplicatedConfig | undefined
   readonly logger?: Logger | undefined
   readonly stages: Stages
@@ -28,9 +28,9 @@ export interface PeerGroupInit {
   readonly raft?: Pick<RaftNodeInit, 'limits'> | undefined
   /** A configuration entry was applied. */
   readonly onConfig: (config: ReplicatedConfig) => void
-  /** An entry was applied, after everything else has seen it. */
+  /** Called with each applied entry, after all other parts have seen it. */
   readonly onApplied?: ((index: number, applied: Applied | undefined) => void) | undefined
-  /** Storage failed or an invariant broke: close the group. */
+  /** Called when storage has failed or an invariant broke: the caller must close the group. */
   readonly onFatal: (error: Error) => void
 }
 

@@ -1,4 +1,4 @@
-/** Ports that were chosen once are bound again, because the address book in the log names them. */
+/** Listen addresses. A port that was chosen once is bound again, because the configuration in the log names it. */
 import { ListenError } from '@quire/net'
 import { createServer, type Server } from 'node:net'
 
@@ -9,9 +9,9 @@ interface ListenParts {
 }
 
 /**
- * For each address that was asked for, the address to ask for the next time: itself, with the port that was bound where
- * it asked for any. `bound` are the multiaddrs of the running node, where a wildcard host stands as the machine's own
- * addresses.
+ * For each wanted address, returns the address to listen on at the next start: the same address, with the bound port in
+ * place of port 0. `bound` are the multiaddrs of the running node, which has the machine's addresses in place of a
+ * wildcard host.
  */
 export function boundAddresses(wanted: readonly string[], bound: readonly string[]): string[] {
   const taken = bound.map(parseListen).filter((parts) => parts !== undefined)
@@ -31,8 +31,8 @@ export function boundAddresses(wanted: readonly string[], bound: readonly string
 }
 
 /**
- * Of the addresses that are bound, those to tell others. Loopback is of use to nobody else, unless the peer listens
- * nowhere but there.
+ * Returns the bound addresses that others should know. Loopback addresses are of no use to other machines, so they are
+ * left out unless there are no others.
  */
 export function currentAddresses(bound: readonly string[]): string[] {
   const elsewhere = bound.filter((address) => !/^\/ip4\/127\.|^\/ip6\/::1\//.test(address))
@@ -45,8 +45,8 @@ function parseListen(address: string): ListenParts | undefined {
 }
 
 /**
- * Rejects with ListenError when an address cannot be bound now: its port is taken, or it is not this machine's. Binds
- * all of them together and lets them go again.
+ * Checks that all addresses can be bound together now, and releases them again. Rejects with ListenError if a port is
+ * taken or an address is not of this machine.
  */
 export async function checkListen(addresses: readonly string[]): Promise<void> {
   const servers: Server[] = []
@@ -62,7 +62,7 @@ export async function checkListen(addresses: readonly string[]): Promise<void> {
 
 function bind(address: string, { family, host, port }: ListenParts): Promise<Server> {
   return new Promise((resolve, reject) => {
-    // Whoever connects to it meets a closed connection, as before the peer started.
+    // A remote that connects meanwhile finds a closed connection, as before the peer started.
     const server = createServer((socket) => socket.destroy())
     server.once('error', (error) => reject(new ListenError([address], error.message, { cause: error })))
     server.listen({ host, port: Number(port), ipv6Only: family === 'ip6' }, () => resolve(server))

@@ -1,16 +1,16 @@
 import type { IdentityStorage } from './identity.js'
 
-/** An identity in memory, for tests and the simulator. What was not durable at a crash is gone. */
+/** Stores an identity in memory, for tests and the simulator. A crash loses what is not durable. */
 export interface MemoryIdentity extends IdentityStorage {
-  /** What a process finds after this moment: nothing of a write that has not ended. */
+  /** The process ends: a write that has not ended is lost. */
   crash(): void
-  /** Another identity that remembers what is durable here: a copy of the folder. */
+  /** Returns a copy of the folder: an identity with everything that is durable here. */
   copy(): MemoryIdentity
 }
 
 export interface MemoryIdentityInit {
   readonly incarnation: string
-  /** Runs `done` when a write would be durable. Default: at once. */
+  /** Calls `done` when a write is to become durable. Default: at once. */
   readonly schedule?: (done: () => void) => void
 }
 
@@ -21,7 +21,7 @@ export function createMemoryIdentity(init: MemoryIdentityInit): MemoryIdentity {
 function identityIn(init: MemoryIdentityInit, admitted: boolean, remembered: string): MemoryIdentity {
   const { incarnation, schedule = (done: () => void) => done() } = init
   let life = 0
-  /** Waits for the write that is under way. */
+  /** The write that waits for the present one. */
   let next: { text: string; readonly promise: Promise<void>; readonly resolve: () => void } | undefined
   let isWriting = false
   const write = (): void => {

@@ -36,38 +36,38 @@ export interface PeerCoreComponents {
 export interface PeerCoreInit {
   /** PeerId as text. */
   readonly id: string
-  /** For a storage that is new. */
+  /** The configuration for a new storage. */
   readonly cluster?: ReplicatedConfig | undefined
   readonly logger?: Logger | undefined
   readonly limits?: Partial<ServerLimits> | undefined
   readonly replicaLimits?: ReplicaLimits | undefined
   readonly raft?: Pick<RaftNodeInit, 'limits'> | undefined
-  /** Room in the file system under the storage, for the status; undefined while nobody knows. */
+  /** Room in the file system under the storage, for the status; undefined while it is unknown. */
   readonly diskSpace?: (() => DiskSpace | undefined) | undefined
-  /** The configuration in the log has changed. */
+  /** A configuration was applied. */
   readonly onConfig?: ((config: ReplicatedConfig) => void) | undefined
-  /** An entry was applied, after everything else has seen it. */
+  /** Called with each applied entry, after all other parts have seen it. */
   readonly onApplied?: ((index: number, applied: Applied | undefined) => void) | undefined
-  /** Storage failed or an invariant broke: close the core. */
+  /** Called when storage has failed or an invariant broke: the caller must close the core. */
   readonly onFatal: (error: Error) => void
 }
 
 export interface DiskSpace {
-  /** What this process may take of it. */
+  /** Free bytes that this process may use. */
   readonly freeBytes: number
   readonly totalBytes: number
 }
 
-/** What a peer knows at this moment, without asking anybody. */
+/** The state of a peer as it knows it, without asking other peers. */
 export interface PeerStatus {
   readonly clusterId: string
   /** Digest of the configuration that the cluster was founded from. */
   readonly founding: string
   /** PeerId as text. */
   readonly id: string
-  /** This peer takes part in votes: see docs/identity.md, Admission. */
+  /** True if this peer takes part in votes (docs/identity.md, Admission). */
   readonly admitted: boolean
-  /** Peers that this one refuses, or that refuse it. */
+  /** The members that this peer refuses, or that refuse it. */
   readonly quarantined: readonly Quarantined[]
   readonly role: 'leader' | 'follower' | 'candidate' | 'learner'
   readonly term: number
@@ -78,23 +78,23 @@ export interface PeerStatus {
   readonly appliedIndex: number
   readonly voters: readonly Member[]
   readonly learners: readonly Member[]
-  /** What its time-outs derive from; see `timingOf`. */
+  /** All time-outs derive from it; see `timingOf`. */
   readonly roundTripMs: number
   readonly sessions: number
   readonly ownedPages: number
   /**
-   * `enough`; `little`: it stores entries until its log's file is full, and hands leadership over; `none`: it stores
-   * none.
+   * `little`: the peer stores entries until its log's file is full, and hands leadership over. `none`: it stores none.
    */
   readonly room: RaftRoom
-  /** Of the file system that holds the data directory; undefined where nobody knows. */
+  /** Room in the file system of the data directory; undefined if unknown. */
   readonly disk: DiskSpace | undefined
-  /** How long the stages of its work took since it started: see docs/observability.md. */
+  /** Durations of the stages of its work since it started (docs/observability.md). */
   readonly stages: readonly StageReport[]
 }
 
 /**
- * Opens the storage. Rejects, with nothing left open, when it is damaged or another's. Nothing runs before `connect`.
+ * Opens the storage. Rejects, with nothing left open, if it is damaged or belongs to another peer. Nothing runs before
+ * `connect`.
  */
 export async function openPeerCore(components: PeerCoreComponents, init: PeerCoreInit): Promise<PeerCore> {
   const stages = createStages(components.clock)
@@ -141,7 +141,7 @@ async function openIdentity(
  * the configuration of the cluster.
  */
 export class PeerCore {
-  /** Where the peers of the cluster are. */
+  /** The addresses of the peers. */
   private readonly book = new AddressBook()
   private readonly groups: ReadonlyMap<number, PeerGroup>
   private parts: { readonly links: PeerLinks; readonly server: SessionServer } | undefined
@@ -163,7 +163,7 @@ export class PeerCore {
     return this.newestConfig
   }
 
-  /** Of the newest configuration that is applied here. */
+  /** The timing of the newest configuration that is applied here. */
   get timing(): Timing {
     return timingOf(this.newestConfig.roundTripMs)
   }
@@ -296,20 +296,20 @@ export class PeerCore {
     }
   }
 
-  /** The peers of the cluster, with the addresses that were last heard of. */
+  /** The members of the cluster, with their last known addresses. */
   private members(): Member[] {
     return this.newestConfig.members.map(({ peerId }) => this.member(peerId))
   }
 
-  /** Each member gets an equal share of the address bytes. So a control frame always has room for all members. */
+  /** Each member gets an equal share of the address bytes, so a control frame always has room for all members. */
   private member(peerId: string): Member {
     const share = Math.floor(MAX_TOTAL_ADDRESS_BYTES / this.newestConfig.members.length)
     return { peerId, addresses: fitAddresses(this.book.of(peerId).slice(0, MAX_ADDRESSES), share) }
   }
 
   /**
-   * Where the configuration says that this peer is, and then where it listens: if it is behind a router, others may
-   * reach it only at the former.
+   * Learns this peer's own addresses: first those of the configuration, then those at which it listens. Behind a
+   * router, others may reach it only at the former.
    */
   private learnOwn(listening: readonly string[] = []): void {
     const { id } = this.init

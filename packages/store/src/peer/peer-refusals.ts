@@ -1,4 +1,3 @@
-/** Refusals between peers, in both directions: what is said, logged and shown. */
 import {
   MAX_REASON_BYTES,
   NotAuthorizedError,
@@ -17,7 +16,7 @@ import { Quarantine, type Quarantined } from './quarantine.js'
 export interface PeerRefusalsInit {
   readonly identity: PeerIdentity
   readonly clock: Clock
-  /** The cluster has this peer now. */
+  /** True if the peer is a member of the cluster now. */
   readonly isMember: (peerId: string) => boolean
   readonly logger: Logger | undefined
 }
@@ -30,6 +29,7 @@ const REASONS: readonly RefusalReason[] = ['version', 'founding', 'membership', 
 const OWN: readonly Kind[] = [...REASONS, 'difference', 'frame']
 const BY_THE_REMOTE: readonly Kind[] = REASONS.map((reason) => `refused by it: ${reason}` as const)
 
+/** Reports refusals between peers in both directions: to the remote, in the log and in the status. */
 export class PeerRefusals {
   private readonly quarantine: Quarantine
   private readonly refusals: Refusals
@@ -43,7 +43,7 @@ export class PeerRefusals {
     return this.quarantine.shown
   }
 
-  /** The message that tells the remote. */
+  /** Logs the refusal of a remote, and returns the message that tells the remote. */
   refuse(remote: string, { error, reason, founding }: Refusal): RefusedMessage {
     if (reason === 'evidence') this.flag({ peerId: remote, refusesThisPeer: false, reason: reasonOf(error) })
     this.log(remote, reason, error)
@@ -51,8 +51,8 @@ export class PeerRefusals {
   }
 
   /**
-   * A member refuses this peer. Returns what the member should know in return: the remote's configuration travels with
-   * its refusal when this peer is one of its voters, and the other way round. Throws CodecError.
+   * A member refuses this peer. Returns this peer's configuration in return, if the remote is one of its founding
+   * voters: each side of a refusal shows its configuration to a voter of that configuration. Throws CodecError.
    */
   refusedBy(remote: string, { error, reason, founding }: RefusedMessage): RefusedMessage | undefined {
     const { identity } = this.init
@@ -65,8 +65,8 @@ export class PeerRefusals {
   }
 
   /**
-   * A remote shows the configuration that it was founded from; it may be a stranger. False when that configuration says
-   * nothing to this peer. Throws CodecError.
+   * A remote shows the configuration that it was founded from; the remote may be a stranger. Returns false if that
+   * configuration does not concern this peer. Throws CodecError.
    */
   foundedElsewhere(remote: string, founding: Uint8Array): boolean {
     const difference = this.init.identity.describeDifference(remote, founding)
@@ -74,24 +74,24 @@ export class PeerRefusals {
     return difference !== undefined
   }
 
-  /** The remote has sent something that is no message. */
+  /** The remote has sent bytes that are no message. */
   broken(remote: string, error: Error): void {
     this.log(remote, 'frame', error)
   }
 
-  /** This peer accepts the remote: its own next refusal is news. The remote may refuse this peer all the same. */
+  /** This peer accepts the remote, so its next refusal is logged again. The remote may still refuse this peer. */
   accepted(remote: string): void {
     this.quarantine.clear(remote, false)
     this.refusals.accepted(remote, OWN)
   }
 
-  /** The remote has accepted this peer: the remote's next refusal is news. */
+  /** The remote has accepted this peer, so the remote's next refusal is logged again. */
   acceptedBy(remote: string): void {
     this.quarantine.clear(remote, true)
     this.refusals.accepted(remote, BY_THE_REMOTE)
   }
 
-  /** The remote is no member any more. */
+  /** The remote is no longer a member. */
   removed(remote: string): void {
     this.quarantine.clear(remote, false)
     this.quarantine.clear(remote, true)
@@ -109,14 +109,14 @@ export class PeerRefusals {
   }
 }
 
-/** An operator must put it right: time does not. */
+/** True if an operator must resolve the refusal, because waiting does not. */
 function isGrave(kind: Kind): boolean {
   return kind === 'founding' || kind === 'difference' || kind === 'evidence' || kind.startsWith('refused by it')
 }
 
 /**
- * Of a member: an operator who puts one difference right must hear of the next. Numbers in evidence change while the
- * cluster works on, and a frame may be broken in any way.
+ * The subject of a member's refusal. An operator who resolves one difference must see the next one. Numbers in evidence
+ * do not count, because they change while the cluster works, and neither does the content of a broken frame.
  */
 function aboutOf(kind: Kind, error: Error): string {
   if (kind === 'frame') return ''

@@ -27,37 +27,41 @@ import { openPeerCore, type DiskSpace, type PeerCore, type PeerStatus } from './
 import { locateDamage, type ReplicaStorage } from './replica.js'
 
 export interface PeerInit {
-  /** On a local disk. Made when it does not exist and `cluster` is given. */
+  /** A directory on a local disk. The peer makes it if it does not exist and `cluster` is given. */
   readonly dataDir: string
-  /** The peer's identity for good: the cluster knows it by this key's PeerId. */
+  /** The peer's permanent identity: the cluster knows the peer by the PeerId of this key. */
   readonly privateKey: PrivateKey
   /**
-   * Multiaddrs such as /ip4/0.0.0.0/tcp/4001. Port 0 is chosen at the first start and bound again at every later one.
+   * Multiaddrs such as /ip4/0.0.0.0/tcp/4001. For port 0, the first start chooses a port, and later starts bind it
+   * again.
    */
   readonly listen: readonly string[]
-  /** At the first start only; afterwards the log decides. Joining a running cluster comes with membership changes. */
+  /** Used at the first start only; from then on, the log decides. A peer cannot join a running cluster yet. */
   readonly cluster?: ClusterConfig
-  /** pino; default silent. */
+  /** A pino logger. Default: no log. */
   readonly logger?: Logger
   /**
-   * The peer has stopped because its storage failed or an invariant broke. Default: the error is thrown where nobody
-   * catches it.
+   * Called when the peer has stopped because its storage failed or an invariant broke. Default: throws the error
+   * uncaught.
    */
   readonly onFatal?: (error: Error) => void
 }
 
 export interface Peer extends AsyncDisposable {
   readonly peerId: PeerId
-  /** Bound addresses, each ending in /p2p/<PeerId>. */
+  /** The bound addresses, each of which ends in /p2p/<PeerId>. */
   readonly multiaddrs: string[]
-  /** ClosedError when the peer is closed, or has stopped (see `onFatal`). */
+  /** Throws ClosedError if the peer is closed or has stopped (see `onFatal`). */
   status(): PeerStatus
   /**
-   * On the leader: proposes another `roundTripMs` of the cluster. Every peer follows it when the entry is committed:
-   * watch `status`. NotLeaderError, ChangePendingError, BackPressureError, InvalidArgumentError, ClosedError.
+   * As the leader, proposes another `roundTripMs` of the cluster. Every peer follows it when the entry is committed;
+   * `status` shows it. Throws NotLeaderError, ChangePendingError, BackPressureError, InvalidArgumentError or
+   * ClosedError.
    */
   proposeRoundTrip(roundTripMs: number): void
-  /** Sends clients away, makes everything applied durable and releases the data directory. Repeating it is harmless. */
+  /**
+   * Redirects clients, makes everything applied durable and releases the data directory. Calling it again is harmless.
+   */
   close(): Promise<void>
 }
 
@@ -66,10 +70,10 @@ const { version: VERSION } = JSON.parse(readFileSync(new URL('../../package.json
 }
 
 /**
- * Starts a peer on its data directory. Rejects, with nothing left open, when the directory is in use, damaged or
- * another's, when an address cannot be bound, or when there is no cluster to start with; the message is one line.
- * InvalidArgumentError, FolderInUseError, DataDirectoryError, NotAuthorizedError (another's directory),
- * CorruptionError, VersionMismatchError, ListenError, DescriptorLimitError.
+ * Starts a peer on its data directory. Rejects, with nothing left open and a message of one line, with
+ * InvalidArgumentError (also without a cluster to found), FolderInUseError, DataDirectoryError, NotAuthorizedError (the
+ * directory of another peer or cluster), CorruptionError, VersionMismatchError, ListenError (an address cannot be
+ * bound) or DescriptorLimitError.
  */
 export async function createPeer(given: PeerInit): Promise<Peer> {
   const { logger } = given
@@ -89,7 +93,7 @@ export async function createPeer(given: PeerInit): Promise<Peer> {
     path: init.dataDir,
     peerId: id,
     ...(cluster === undefined ? {} : { cluster: { clusterId: cluster.clusterId, digest: foundingDigest(cluster) } }),
-    // A start that fails for its addresses is repeated with others, and must find nothing in its way.
+    // An operator repeats a start that failed for its addresses, so it must leave no directory behind.
     beforeFounding: () => checkListen(listen)
   })
   const peer = new RunningPeer(init, id, directory, connections)
@@ -143,7 +147,7 @@ class RunningPeer implements Peer {
         id,
         cluster,
         logger: this.init.logger,
-        // The check reads the new configuration; setting it anew hangs up on those whom it does not allow any more.
+        // Setting the check again closes the connections of identities that the new configuration does not allow.
         onConfig: (config) => this.network?.setAllow((peerId) => mayConnect(config, peerId)),
         onFatal: (error) => this.fatal(locateDamage(error, directory.logPath)),
         diskSpace: () => diskSpace(directory.path)
@@ -167,7 +171,7 @@ class RunningPeer implements Peer {
     else logger?.warn({ code, ...descriptors() }, 'no file descriptor is left: every new connection is closed')
   }
 
-  /** The one line that has the whole id. */
+  /** Logs the start. This line has the whole id; others have short ids. */
   private logStart({ id, clusterId, founding, term, lastIndex }: PeerStatus): void {
     const { multiaddrs: addresses, directory } = this
     const facts = { version: VERSION, id, clusterId, founding, addresses, dataDir: directory.path, term, lastIndex }
@@ -175,7 +179,7 @@ class RunningPeer implements Peer {
   }
 
   status(): PeerStatus {
-    // What it says of itself from then on would be of the past: it may still be called the leader.
+    // The status of a closing peer is outdated: it may still name this peer as the leader.
     if (this.core === undefined || this.closing !== undefined) throw new ClosedError('the peer')
     return this.core.status()
   }
@@ -209,7 +213,7 @@ class RunningPeer implements Peer {
     return network
   }
 
-  /** The addresses are a preference: a peer that cannot write them down, as on a full disk, serves all the same. */
+  /** Stores the bound addresses. A peer that cannot store them, as on a full disk, serves all the same. */
   private rememberListen(): void {
     const { init, directory } = this
     try {
@@ -244,7 +248,8 @@ class RunningPeer implements Peer {
     const last = this.multiaddrs.length > 0 ? this.core?.root.node?.status() : undefined
     if (last !== undefined) this.init.logger?.info({ role: last.role, term: last.term }, 'the peer is stopping')
     this.watch?.stop()
-    // Clients first, while there is a network to tell them; then Raft, which ends with the log; the checkpoint last.
+    // Clients first, while there is a network to tell them. Then Raft, which ends with the log. The checkpoint comes
+    // last.
     await this.core?.stop()
     await this.network?.close()
     await this.core?.close()
@@ -256,7 +261,7 @@ class RunningPeer implements Peer {
 function diskSpace(path: string): DiskSpace | undefined {
   try {
     const { bsize, bavail, blocks } = statfsSync(path)
-    // Some network file systems report more than there is in the world.
+    // Some network file systems report absurdly large numbers.
     const bytes = (count: number): number => Math.min(count * bsize, Number.MAX_SAFE_INTEGER)
     return { freeBytes: bytes(bavail), totalBytes: bytes(blocks) }
   } catch {

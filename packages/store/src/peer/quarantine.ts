@@ -1,17 +1,16 @@
-/** Members that this peer refuses, or that refuse it, as `quire status` shows them. */
 import { MAX_REASON_BYTES, clipText, type Clock } from '@quire/protocol'
 
 export interface Quarantined {
   readonly peerId: string
-  /** The member refuses this peer; else this peer refuses the member. */
+  /** True if the member refuses this peer, false if this peer refuses the member. */
   readonly refusesThisPeer: boolean
-  /** At most {@link MAX_REASON_BYTES}; it may be the other peer's words. */
+  /** At most {@link MAX_REASON_BYTES}. The other peer may have written it. */
   readonly reason: string
 }
 
 /**
- * A peer that is refused comes again within a few seconds. A refusal that is not repeated was about a process that is
- * gone: its hello was still on its way when the next process had introduced itself.
+ * A refused peer tries again within a few seconds. A refusal that is not repeated was about a process that is gone,
+ * whose hello arrived after that of the next process.
  */
 const SHOWN_MS = 15_000
 
@@ -20,7 +19,11 @@ interface Flag {
   readonly atMs: number
 }
 
-/** Bounded by its caller, who flags members only. */
+/**
+ * Remembers the members that this peer refuses or that refuse it, for `quire status`.
+ *
+ * The caller flags members only, which bounds its size.
+ */
 export class Quarantine {
   private readonly refused = new Map<string, Flag>()
   private readonly refusing = new Map<string, Flag>()
@@ -30,7 +33,7 @@ export class Quarantine {
   get shown(): Quarantined[] {
     const since = this.clock.now() - SHOWN_MS
     const flags = [...this.refusing, ...this.refused].filter(([, { atMs }]) => atMs >= since)
-    // One for each peer: this peer's own reason before that of the remote.
+    // One flag for each peer. This peer's own reason replaces that of the remote.
     return [...new Map(flags).values()].map(({ member }) => member)
   }
 
@@ -39,7 +42,7 @@ export class Quarantine {
     this.flags(refusesThisPeer).set(peerId, { member, atMs: this.clock.now() })
   }
 
-  /** That the member refuses this peer is over; else that this peer refuses the member. */
+  /** Ends one direction: the member's refusal of this peer, or this peer's refusal of the member. */
   clear(peerId: string, refusesThisPeer: boolean): void {
     this.flags(refusesThisPeer).delete(peerId)
   }

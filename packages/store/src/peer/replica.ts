@@ -1,4 +1,4 @@
-/** What a peer keeps on disk: the Raft log and the page store, opened together and checked against each other. */
+/** A peer's part of a group on disk: the Raft log and the page store, which are opened and checked together. */
 import {
   LogNotInitializedError,
   createSegmentedLog,
@@ -30,14 +30,14 @@ import { foundingDifference, foundingDigest } from './founding.js'
 import type { IdentityStorage } from './identity.js'
 import { timedDisk } from './timed-disk.js'
 
-/** Where a replica lives: a data directory, or the simulator's memory. */
+/** Stores a replica: a data directory, or the simulator's memory. */
 export interface ReplicaStorage extends IdentityStorage {
   readonly clusterId: string
   /** Digest of the configuration that the cluster was founded from. */
   readonly founding: string
   /** False until `completeBootstrap`: the log has no entry yet. */
   readonly bootstrapped: boolean
-  /** The first log entry is durable: from now on the log decides. */
+  /** The first log entry is durable. From now on, the log decides. */
   completeBootstrap(): void
   /** For error messages. */
   readonly logPath: string
@@ -70,7 +70,10 @@ export interface ReplicaInit {
 export interface Replica {
   readonly log: RaftLog
   readonly applier: Applier
-  /** The newest configuration in the log, applied or not: who may connect before anything is applied. */
+  /**
+   * The newest configuration in the log, even if it is not applied. Until entries are applied, it decides who may
+   * connect.
+   */
   readonly config: ReplicatedConfig
   /** The configuration that the cluster was founded from. */
   readonly founding: ReplicatedConfig
@@ -78,8 +81,8 @@ export interface Replica {
 }
 
 /**
- * Opens what is there, or founds the cluster's log. Rejects with CorruptionError or VersionMismatchError; nothing is
- * open then.
+ * Opens the log and the page store, or founds the log of a cluster. Rejects, with nothing left open, with
+ * CorruptionError or VersionMismatchError.
  */
 export async function openReplica(init: ReplicaInit): Promise<Replica> {
   const { storage, peerId, cluster, limits = {} } = init
@@ -123,18 +126,20 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
   }
 }
 
-/** As the log names its segments and its hard state. */
+/** The names of the log's files: its segments and its hard state. */
 const LOG_FILE = /^([0-9a-f]+-[0-9a-f]+\.log|hard-state)$/
 const LOG_REMEDY = "restore the disk's newest state, or leave this peer down (docs/storage.md)"
 
-/** The log names its files by their names in its folder. Its user needs the path, and what to do. */
+/** Adds the folder's path and the remedy to an error of the log, which names a file without its folder. */
 export function locateDamage<E>(error: E, logPath: string): E | CorruptionError {
   if (!(error instanceof CorruptionError) || !LOG_FILE.test(error.where)) return error
   const { where, offset, reason } = error
   return new CorruptionError(`${logPath}/${where}`, offset, `${reason}; ${LOG_REMEDY}`)
 }
 
-/** The log and the pages run out of space each for themselves: writes are taken again when both have room. */
+/**
+ * Joins the faults of log and pages, which run out of space separately. Writes are accepted again when both have room.
+ */
 function joinFaults(onFault: ReplicaInit['onFault']): (of: 'log' | 'pages', fault: Error | undefined) => void {
   const faults: { log?: Error | undefined; pages?: Error | undefined } = {}
   let reported: Error | undefined
@@ -173,8 +178,8 @@ function newestConfig(log: RaftLog, where: string): ReplicatedConfig {
 }
 
 /**
- * From the state, or, before the first entry is applied, from that entry. Checked against the digest that the folder
- * was made for.
+ * Returns the founding configuration from the state, or from the first entry if that is not applied yet. Checks it
+ * against the digest of the directory.
  */
 function foundingOf(log: RaftLog, applier: Applier, storage: ReplicaStorage): ReplicatedConfig {
   const founding = applier.state.founding ?? firstConfig(log)
@@ -189,8 +194,7 @@ function foundingOf(log: RaftLog, applier: Applier, storage: ReplicaStorage): Re
 }
 
 /**
- * A cluster file that differs from the one that the folder was founded from is a mistake, even if nobody would read it
- * any more.
+ * A given configuration that differs from the founding one is an operator's mistake, although the log decides by now.
  */
 function checkFounding({ storage, peerId }: ReplicaInit, founding: ReplicatedConfig, given: ReplicatedConfig): void {
   if (foundingDigest(given) === storage.founding) return
@@ -207,8 +211,8 @@ function firstConfig(log: RaftLog): ReplicatedConfig | undefined {
  * Checks that the log has the entry after the last one that the page store holds.
  *
  * A page store that is ahead of its log is accepted in one case: a crash came between the durable installation of a
- * snapshot and the reset of the log, and the page store says so. Otherwise entries of the log are lost. A peer that voted
- * without them could elect a leader that lacks an entry which this peer has acknowledged.
+ * snapshot and the reset of the log, and the page store says so. Otherwise entries of the log are lost. A peer that
+ * voted without them could elect a leader that lacks an entry which this peer has acknowledged.
  */
 function checkTogether(log: RaftLog, { appliedIndex, installed }: Applier, storage: ReplicaStorage): void {
   if (appliedIndex > log.lastIndex && appliedIndex !== installed?.index) {
@@ -222,8 +226,8 @@ function checkTogether(log: RaftLog, { appliedIndex, installed }: Applier, stora
 }
 
 /**
- * Completes an installation that a crash interrupted: unless the log has the snapshot's last entry, it starts anew after
- * the snapshot (Raft, Figure 13, step 7).
+ * Completes an installation that a crash interrupted: unless the log has the snapshot's last entry, it starts anew
+ * after the snapshot (Raft, Figure 13, step 7).
  */
 async function finishInstallation(log: RaftLog, { installed }: Applier): Promise<void> {
   if (installed === undefined || installed.index < log.firstIndex) return
@@ -234,7 +238,7 @@ async function finishInstallation(log: RaftLog, { installed }: Applier): Promise
   await log.append({ hardState: { ...current, commit: installed.index }, reset: installed, entries: [] })
 }
 
-/** Raft's configuration entries carry the application's part inside. */
+/** Takes the application's part out of a configuration entry. */
 function committed(entry: Entry): CommittedEntry {
   if (entry.kind !== 'config') return entry
   return { ...entry, data: decode(raftConfiguration, entry.data).context }

@@ -1,7 +1,7 @@
 import type { RaftStatus } from '@quire/raft'
 import type { Logger } from 'pino'
 
-/** Logs whom this peer follows, and each new term, once. That it leads is logged when it serves: see GroupServer. */
+/** Logs each new leader that this peer follows, once for each term. `GroupServer` logs that this peer leads. */
 export class RoleLog {
   private term = 0
   private leader: string | undefined

@@ -1,6 +1,6 @@
 /**
- * A small text that is replaced often: two preallocated slots that are written in turn, so that most file systems can
- * write it even when they are full.
+ * A small text that is replaced often. Two preallocated slots are written in turn, so most file systems can write them
+ * even when they are full.
  *
  * | bytes of a slot | hold |
  * |---|---|
@@ -27,26 +27,24 @@ interface Slot {
 }
 
 export interface SlotFile {
-  /** The newest text when the file was opened; empty for a new file. */
+  /** The newest text at the time when the file was opened; empty for a new file. */
   readonly text: string
   /**
-   * The text is durable when this resolves. Calls that come during a write share the next one, with the latest text. A
-   * write that failed rejects, and the next call tries again. Rejects with ClosedError after `close`.
+   * Writes the text, which is durable when this resolves. Calls during a write share the next write, which has the
+   * latest text. After a failed write, the next call tries again. Rejects with ClosedError after `close`.
    */
   write(text: string): Promise<void>
   close(): Promise<void>
 }
 
-/** What a slot file needs of `node:fs/promises`. */
+/** The part of `node:fs/promises` that a slot file uses. */
 export type OpenFile = (path: string, flags: string) => Promise<Pick<FileHandle, 'write' | 'datasync' | 'close'>>
 
-/**
- * Opens the file, or makes it. `slotBytes` must stay the same. Throws CorruptionError when neither slot can be read.
- */
+/** Opens the file, or makes it. `slotBytes` must never change. Throws CorruptionError if neither slot is valid. */
 export function openSlotFile(path: string, slotBytes: number, openFile: OpenFile = open): SlotFile {
   refuseIrregular(path)
   if (!existsSync(path)) {
-    // One slot is valid from the beginning, so a file without a valid slot is damaged.
+    // One slot is valid from the beginning. So a file without a valid slot is damaged.
     const content = new Uint8Array(SLOTS * slotBytes)
     content.set(encodeSlot({ sequence: SLOTS, text: '' }))
     replaceFile(path, content)
@@ -138,8 +136,8 @@ class Slots implements SlotFile {
       throw new InvalidArgumentError('text', `${slot.length - HEADER_BYTES} bytes`, expected)
     }
     this.file ??= await this.openFile(this.path, 'r+')
-    // In place: most file systems have room for what is allocated already, even when they are full. One that copies on
-    // write may lack it, and may write a part only.
+    // In place: a full file system still has room for allocated bytes, unless it copies on write. Then it may write
+    // only a part.
     const start = (sequence % SLOTS) * this.slotBytes
     let done = 0
     while (done < slot.length) {
@@ -148,7 +146,7 @@ class Slots implements SlotFile {
       done += bytesWritten
     }
     await this.file.datasync()
-    // After a failure, even one of the flush, the next write repeats all bytes of the same slot.
+    // Only now: after a failure, even of the flush, the next write repeats the whole slot.
     this.sequence = sequence
   }
 }

@@ -1,7 +1,7 @@
 import type { Disk, DiskFile } from '@quire/raft'
 import type { Stages } from '../observability/stages.js'
 
-/** The same disk; how long each of its durable writes takes is recorded. */
+/** Wraps a disk to record the duration of each durable write. */
 export function timedDisk(disk: Disk, stages: Stages): Disk {
   const timed = (file: DiskFile): DiskFile => ({
     bytes: file.bytes,
