@@ -7,6 +7,7 @@ import {
 } from '@quire/protocol'
 import { cutPage, endOfPages, firstPageBeyond } from '../state/units.js'
 import type { FileId, FileRecord, SessionId } from '../state/view.js'
+import { unitOf, type OwnershipUnit } from './ownership-unit.js'
 import type { Fault, Recall } from './page-entry.js'
 import type { PageOperations } from './page-operations.js'
 import type { DirectoryState } from './directory-state.js'
@@ -25,8 +26,7 @@ interface Discard {
   readonly end: number
   /** The page that is recalled: the discard needs its owner's bytes, and no session may have the page meanwhile. */
   readonly recalledPage: number | undefined
-  /** The file is owned as a whole: its one entry stands for all pages, and every fault waits for its turn there. */
-  readonly isWhole: boolean
+  readonly unit: OwnershipUnit
   state: 'waiting' | 'asking' | 'proposed'
   /** The operation's name in messages; 0 until it begins. */
   op: number
@@ -92,7 +92,8 @@ export class DiscardOperations {
     )
     if (older >= 0) queue.splice(older, 1)
     const isGoing = queue.some(
-      (item) => item.kind === 'discard' && !item.isWhole && fault.page >= item.first && fault.page < item.end
+      (item) =>
+        item.kind === 'discard' && !item.unit.recallsBeforeDiscard && fault.page >= item.first && fault.page < item.end
     )
     if (isGoing) queue.push(fault)
     return isGoing
@@ -180,9 +181,8 @@ export class DiscardOperations {
   }
 
   private isReady(discard: Discard): boolean {
-    const { request, first, end, isWhole } = discard
-    if (!isWhole) return !this.pages.isBusy(request.file, first, end)
-    // A whole file is taken from its owner first, so that no grant of the range is in flight when the discard begins.
+    const { request, first, end, unit } = discard
+    if (!unit.recallsBeforeDiscard) return !this.pages.isBusy(request.file, first, end)
     this.recall(discard)
     return this.isRecalled(discard)
   }
@@ -260,20 +260,17 @@ export class DiscardOperations {
   }
 }
 
-type Reach = Pick<Discard, 'first' | 'end' | 'recalledPage' | 'isWhole'>
+type Reach = Pick<Discard, 'first' | 'end' | 'recalledPage' | 'unit'>
 
-function rangeOf({ pageSize, unit }: FileRecord, request: DiscardRequest): Reach {
-  const isWhole = unit === 'file'
+function rangeOf(file: FileRecord, request: DiscardRequest): Reach {
+  const { pageSize } = file
+  const unit = unitOf(file)
   const last = endOfPages(pageSize)
   if (request.type === 'punch') {
     const end = Math.min(request.end, last)
-    return { first: Math.min(request.first, end), end, recalledPage: isWhole ? 0 : undefined, isWhole }
+    return { first: Math.min(request.first, end), end, recalledPage: unit.recalledPage(undefined), unit }
   }
   const { size } = request
-  return {
-    first: firstPageBeyond(size, pageSize),
-    end: last,
-    recalledPage: isWhole ? 0 : cutPage(size, pageSize),
-    isWhole
-  }
+  const cut = cutPage(size, pageSize)
+  return { first: firstPageBeyond(size, pageSize), end: last, recalledPage: unit.recalledPage(cut), unit }
 }

@@ -1,5 +1,5 @@
-import { ownerPage } from '../state/units.js'
 import type { FileId } from '../state/view.js'
+import { unitOf } from './ownership-unit.js'
 import { PageEntry } from './page-entry.js'
 import type { DirectoryState } from './directory-state.js'
 import type { PageContention } from './types.js'
@@ -18,15 +18,13 @@ export class PageEntries {
 
   /** Returns the entry of the page, or makes it. For a file that is owned as a whole, that is the entry of the file. */
   entry(fileId: FileId, index: number): PageEntry {
-    const file = this.state.view.file(fileId)
-    const page = file === undefined ? index : ownerPage(file, index)
+    const unit = unitOf(this.state.view.file(fileId))
+    const page = unit.ownerPage(index)
     let entries = this.files.get(fileId)
     if (entries === undefined) this.files.set(fileId, (entries = new Map()))
     let entry = entries.get(page)
     if (entry === undefined) {
-      const isWhole = file?.unit === 'file'
-      // Only the owner holds pages of a file that is owned as a whole.
-      entry = new PageEntry(fileId, page, isWhole, isWhole ? [] : this.state.inheritors(fileId))
+      entry = new PageEntry(fileId, page, unit, unit.inherited(this.state.inheritors(fileId)))
       entries.set(page, entry)
     }
     return entry

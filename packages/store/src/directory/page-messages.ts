@@ -26,8 +26,7 @@ export class PageMessages {
     const current = believed && request.have !== 0 && request.have === version
     const bytes = current ? undefined : (view.page(file, page).bytes ?? NO_BYTES)
     const { epoch, seq } = isOwner ? owner : NOT_OWNER
-    // Several grants of a whole file can be in flight. On one lane they arrive in the order of their faults.
-    const lane = entry.isWhole || (bytes !== undefined && bytes.length > 0) ? 'bulk' : 'control'
+    const lane = entry.unit.laneOf(bytes)
     const discard = this.state.newestDiscard(file)
     const granted = { type: 'grant', term: this.state.term, req, file, page, access, owner: isOwner } as const
     this.state.send(session, { ...granted, epoch, seq, version, discard, bytes }, lane)

@@ -57,8 +57,8 @@ export class PageOperations {
         for (const reader of readers) if (this.isWaiting(reader.request)) this.messages.grant(entry, reader, 'read')
       } else if (request.kind === 'fault' && request.access === 'read') {
         this.beginDowngrade(entry, request)
-      } else if (request.kind === 'fault' && entry.isWhole && this.isOwner(entry, request.session)) {
-        this.grantWhole(entry, request.session)
+      } else if (request.kind === 'fault' && entry.unit.ownerOvertakes && this.isOwner(entry, request.session)) {
+        this.grantOwner(entry, request.session)
       } else if (this.state.isBlocked(entry.file)) {
         this.blocked.add(entry)
         return
@@ -71,15 +71,11 @@ export class PageOperations {
     this.entries.forgetIfIdle(entry)
   }
 
-  /**
-   * Grants the asked owner of a whole file the pages that it waits for. It owns the file until it has answered the
-   * revocation, and may need more pages before it can give any back: a pin can have more pages than the session may
-   * have faults outstanding.
-   */
+  /** Grants the owner that was asked the pages that it waits for, unless it has answered. */
   private grantAsked(entry: PageEntry): void {
     const { operation } = entry
-    if (!entry.isWhole || operation === undefined || operation.asked === 0 || operation.answered) return
-    if (this.isOwner(entry, operation.asked)) this.grantWhole(entry, operation.asked)
+    if (!entry.unit.ownerOvertakes || operation === undefined || operation.asked === 0 || operation.answered) return
+    if (this.isOwner(entry, operation.asked)) this.grantOwner(entry, operation.asked)
   }
 
   private isWaiting(fault: Fault): boolean {
@@ -157,14 +153,14 @@ export class PageOperations {
     entry.forgetOthers(isOwner ? request.session : 0)
     if (isOwner) {
       if (this.isWaiting(request)) this.messages.grant(entry, { request, turn }, 'write')
-      if (entry.isWhole) this.grantWhole(entry, request.session)
+      if (entry.unit.ownerOvertakes) this.grantOwner(entry, request.session)
       entry.turns++
     }
     this.pump(entry)
   }
 
-  /** Grants all pages that the owner of a whole file waits for. */
-  private grantWhole(entry: PageEntry, owner: SessionId): void {
+  /** Grants all pages of the entry that its owner waits for. */
+  private grantOwner(entry: PageEntry, owner: SessionId): void {
     for (const fault of entry.takeFaults(({ session }) => session === owner)) {
       if (this.isWaiting(fault.request) && !this.messages.refuse(fault.request))
         this.messages.grant(entry, fault, 'write')
@@ -259,8 +255,7 @@ export class PageOperations {
     const operation = entry?.operation
     if (entry === undefined || operation === undefined || operation.asked !== session || operation.answered) return
     if (dirty !== undefined) {
-      // The owner of a whole file has written its dirty pages back, so it answers without bytes.
-      if (entry.isWhole) return
+      if (!entry.unit.ownerReturnsBytes) return
       if (dirty.file !== entry.file || dirty.page !== entry.page || !this.state.fitsPage(dirty)) return
       operation.dirty = dirty
     }
