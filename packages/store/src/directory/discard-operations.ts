@@ -41,7 +41,7 @@ interface Discard {
 type Waiting = Discard | Fault
 
 /**
- * Carries out truncate and punch, one at a time for each file (docs/coherence.md, "Files that shrink").
+ * Carries out discards, one at a time for each file (docs/coherence.md, "Files that shrink").
  *
  * A discard waits for the operations in its range and tells every session that maps the file to give the range up. It
  * recalls the page that the new end cuts. Then it proposes one entry for all of this. A fault in the range that arrives

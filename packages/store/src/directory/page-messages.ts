@@ -4,7 +4,11 @@ import type { SessionId } from '../state/view.js'
 import type { Fault, Operation, PageEntry, Waiting } from './page-entry.js'
 import type { DirectoryState } from './directory-state.js'
 
-/** Sends clients what the leader decides about pages: grants, refusals, and orders to give copies up. */
+/**
+ * Sends clients the leader's decisions about pages.
+ *
+ * These are grants, refusals, and orders to give copies up.
+ */
 export class PageMessages {
   longestWaitTurns = 0
 

@@ -23,7 +23,11 @@ interface Held {
   readonly message: ClientMessageOf<'writeback'>
 }
 
-/** Proposes the writebacks of sessions in the order of their arrival, to acknowledge each when its entry is applied. */
+/**
+ * Proposes the writebacks of sessions in the order of their arrival.
+ *
+ * It acknowledges a writeback when its entry is applied.
+ */
 export class PendingWritebacks {
   private held: Held[] = []
   private readonly pending: Pending[] = []

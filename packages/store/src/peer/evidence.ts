@@ -13,7 +13,7 @@ const CONTESTED = ''
 export const NO_MARK: RaftMark = { term: 0, lastTerm: 0, lastIndex: 0 }
 
 /**
- * Remembers what the other peers have claimed and acknowledged.
+ * Keeps the evidence of this peer about the others.
  *
  * With it, this peer refuses a peer whose data went backward or that runs twice (docs/identity.md, Evidence). The book
  * is pure; the identity keeps it on disk.

@@ -1,19 +1,18 @@
 /**
- * One process a data directory, for as long as it lives: a lock that the kernel releases at the process's death,
- * `kill -9` included.
+ * A lock of a data directory, which one process holds for as long as it lives. The kernel releases it at the process's
+ * death, even after `kill -9`.
  *
- * The lock is a listening unix socket in the directory. Each process binds a socket of its own name, listens, and only
- * then looks at the others': a process that finds one that answers gives way. A socket that refuses belongs to a dead
- * process and is removed. The directory must be on a local disk: another machine's sockets look dead. Two processes
- * that start at the same moment may both give way; they never both go on, because the later one to listen sees the
- * earlier one.
+ * The lock is a listening Unix socket in the directory. Each process binds a socket with a name of its own, listens,
+ * and only then looks at the other sockets. A process that finds a socket that answers gives way. A socket that refuses
+ * belongs to a dead process and is removed. The directory must be on a local disk, because the sockets of another
+ * machine look dead. Two processes that start at the same moment may both give way. They never both go on, because the
+ * one that listens later sees the other one.
  *
- * A socket needs an inode, which a full file system may not have. So on Linux a process also locks the directory
- * itself (`flock`), before anything else, and goes on without a socket where none can be made. That lock is the
- * kernel's, on the directory's inode: it follows the directory when that is moved, is the same under every mount and
- * in every container, and is not another directory's. Node cannot lock, so `flock` of util-linux or busybox does it on
- * a descriptor of ours; the lock belongs to the open directory, and outlives that program. Where there is no such
- * program, the socket is the whole lock.
+ * A socket needs an inode, which a full file system may not have. So on Linux a process first locks the directory
+ * itself (`flock`), and goes on without a socket if none can be made. The kernel keeps this lock on the directory's
+ * inode: it follows a directory that is moved, and it is the same under every mount and in every container. Node.js
+ * cannot lock, so the program `flock` of util-linux or busybox locks a descriptor of this process. The lock belongs to
+ * the open directory and outlives that program. Without such a program, the socket is the whole lock.
  */
 import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'

@@ -68,7 +68,11 @@ export async function openPeerGroup(components: PeerGroupComponents, init: PeerG
   return group
 }
 
-/** Holds a peer's part of one Raft group: replica, Raft node and server of the group's clients. */
+/**
+ * Runs a peer's part of one Raft group.
+ *
+ * It holds the replica, the Raft node and the server of the group's clients.
+ */
 export class PeerGroup {
   private parts: { readonly node: RaftNode; readonly server: GroupServer } | undefined
   /** Storage lacks room or a descriptor, or has failed. */

@@ -88,7 +88,11 @@ export async function createPeerIdentity(init: PeerIdentityInit): Promise<PeerId
   return identity
 }
 
-/** Knows what this peer claims about itself to other peers, and judges what they claim (docs/identity.md). */
+/**
+ * Represents this peer in the handshakes with others (docs/identity.md).
+ *
+ * It makes this peer's introductions and judges those of other peers.
+ */
 export class PeerIdentity {
   readonly evidence: EvidenceBook
   /** The addresses that members have announced, also to earlier processes of this peer. */

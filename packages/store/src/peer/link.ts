@@ -50,7 +50,11 @@ const PATIENCE = 2
 /** Holds any frame that is no append. */
 const SMALL_FRAME_BYTES = 128
 
-/** Keeps the outgoing stream to one other peer: dials it, shakes hands, and dials again whenever the stream breaks. */
+/**
+ * Keeps an outgoing stream to one other peer open.
+ *
+ * It dials the peer, shakes hands, and dials again whenever the stream breaks.
+ */
 export class Link {
   /** The claim of the remote's process at the other end of the open stream. */
   life: Claim | undefined

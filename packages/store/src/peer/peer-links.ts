@@ -58,7 +58,7 @@ export interface PeerAddresses {
 }
 
 /**
- * Carries the messages of all Raft groups between this peer and the others.
+ * Carries the messages of all Raft groups between peers.
  *
  * There is one outgoing stream for each remote, which is opened again whenever it breaks. Answers come on the remote's
  * own outgoing stream. Each stream begins with the handshake of docs/identity.md. Messages that cannot be sent are

@@ -29,7 +29,11 @@ const REASONS: readonly RefusalReason[] = ['version', 'founding', 'membership', 
 const OWN: readonly Kind[] = [...REASONS, 'difference', 'frame']
 const BY_THE_REMOTE: readonly Kind[] = REASONS.map((reason) => `refused by it: ${reason}` as const)
 
-/** Reports refusals between peers in both directions: to the remote, in the log and in the status. */
+/**
+ * Reports refusals between peers, in both directions.
+ *
+ * It reports them to the remote, in the log and in the status.
+ */
 export class PeerRefusals {
   private readonly quarantine: Quarantine
   private readonly refusals: Refusals

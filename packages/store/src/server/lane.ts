@@ -12,7 +12,11 @@ export interface OutgoingBytes {
   total: number
 }
 
-/** Queues the outgoing frames of one stream until the stream and the window have room. */
+/**
+ * Queues the outgoing frames of one stream.
+ *
+ * A frame leaves when the stream accepts it and, on bulk, the window has room.
+ */
 export class Lane {
   private queue: Uint8Array[] = []
   private queuedBytes = 0
