@@ -47,7 +47,7 @@ describe('data directory', () => {
   it('counts as admitted only once that is on disk, and can be admitted later', async () => {
     const first = await open()
     first.completeBootstrap()
-    // The name that the new content is written under first.
+    // New content is first written under this name.
     const obstacle = join(path, 'identity.json.new')
     mkdirSync(obstacle)
     expect(() => first.admit()).toThrow('EISDIR')
@@ -175,7 +175,7 @@ describe('data directory', () => {
       [long, 'cannot be read (ENAMETOOLONG)'],
       [join(root, 'a', 'n'.repeat(300), 'b'), `cannot be made (ENAMETOOLONG at ${join(root, 'a', 'n'.repeat(300))})`]
     ]
-    // Folders that the kernel makes take none of ours: Node's own recursive mkdir never returns there.
+    // Folders of the kernel accept no other folders. The recursive mkdir of Node.js never returns there.
     if (process.platform === 'linux') {
       cases.push(['/proc/quire/data', 'cannot be made (ENOENT at /proc/quire)'])
       cases.push(['/proc/self', expect.stringMatching(/^cannot be used \(E\w+\)$/) as string])
@@ -229,7 +229,7 @@ describe('data directory', () => {
         })
         await opened.pop()?.close()
       }
-      // What an interrupted write left, whatever it is, blocks nothing.
+      // A leftover of an interrupted write blocks nothing, whatever it is.
       rmSync(path, { recursive: true, force: true })
       await started()
       execFileSync('mkfifo', [join(path, 'identity.json.new')])
@@ -257,7 +257,7 @@ describe('data directory', () => {
     await second.close()
     rmSync(path, { recursive: true })
     for (const now = Date.now(); Date.now() === now;) await new Promise(setImmediate)
-    // A folder that is made anew follows the earlier one in the order of incarnations.
+    // The incarnation of a newer folder sorts after that of the older one.
     const third = await open()
     expect(third.incarnation > incarnation).toBe(true)
     expect(third.incarnation).toHaveLength(incarnation.length)
@@ -289,11 +289,11 @@ describe('data directory', () => {
     directory.completeBootstrap()
     const [wanted, bound] = [['/ip4/127.0.0.1/tcp/0'], ['/ip4/127.0.0.1/tcp/4711']]
     const [file, identity] = [join(path, 'listen.json'), join(path, 'identity.json')]
-    // Nothing can be renamed over a folder.
+    // A file cannot be renamed over a folder.
     rmSync(identity)
     mkdirSync(identity)
     expect(() => directory.admit()).toThrow(`${identity}: cannot be written (EISDIR)`)
-    // Nothing can be written into a folder.
+    // A folder cannot be written like a file.
     mkdirSync(`${file}.new`)
     const failure = { name: 'FileWriteError', path: file, message: `${file}: cannot be written (EISDIR)` }
     expect(() => directory.rememberListen(wanted, bound)).toThrow(expect.objectContaining(failure))

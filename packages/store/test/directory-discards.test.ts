@@ -1,4 +1,4 @@
-/** Files that shrink, the leader's half: docs/coherence.md, 'Files that shrink'. */
+/** The directory's part of files that shrink (docs/coherence.md, "Files that shrink"). */
 import { describe, expect, it } from 'vitest'
 import { filled, PAGE } from './state-helpers.js'
 import { DirectoryWorld } from './support/directory-world.js'
@@ -39,7 +39,7 @@ describe('a truncate', () => {
     expect(world.proposals).toEqual([])
     world.answer(b, 'discard')
     world.settle()
-    // A late answer to the first does nothing for the second.
+    // A late acknowledgment of the first discard does not count for the second.
     world.truncate(a, file, 0)
     world.tell(a, { type: 'discardAck', op, file })
     world.tell(b, { type: 'discardAck', op, file })
@@ -115,7 +115,7 @@ describe('a truncate', () => {
     expect(world.failed(c, waits)).toBe('ERR_PAST_END')
     world.extend(a, file, 10 * PAGE)
     const again = world.fault(c, file, 7, 'read')
-    // Zeros, from a page that was never written again.
+    // The page was never written again, so it reads as zeros.
     expect(world.granted(c, again)).toMatchObject({ version: 0, bytes: new Uint8Array(0) })
   })
 
@@ -164,7 +164,7 @@ describe('a truncate', () => {
     expect(world.granted(b, world.fault(b, file, 0, 'read'))?.discard).toBe(op)
     world.settle()
     expect(world.acquire(b, file, 1, 'write').discard).toBe(op)
-    // Of its own file only.
+    // Grants of other files do not name it.
     expect(world.acquire(b, world.open(b, '/other'), 1, 'write').discard).toBe(0)
     world.close(b, file)
     world.close(a, file)
@@ -185,7 +185,7 @@ describe('discards of one file', () => {
     for (const session of [a, b, c]) world.answer(session, 'discard')
     expect(world.directory.stats()).toMatchObject({ operations: 2, waiting: 2 })
     world.commit()
-    // The fault that came between the two is served before the second begins.
+    // The fault that arrived between the two is served before the second begins.
     expect(world.last(b, 'discard')).toBeUndefined()
     world.commit()
     expect(world.granted(b, between)).toMatchObject({ owner: true })
@@ -282,7 +282,7 @@ describe('sessions that a discard asks', () => {
     world.truncate(a, file, PAGE + 100)
     for (const session of [a, b]) world.answer(session, 'discard')
     world.answer(b, 'revoke', { seq: 1 })
-    // Proposed; but the session closes the file, or ends, before the entry has its turn.
+    // The entry is proposed, but the session closes the file before it is applied.
     world.close(a, file)
     expect(world.commit().type).toBe('failed')
     expect(world.last(b, 'discarded')).toMatchObject({ committed: false })
@@ -347,7 +347,7 @@ describe('a discard across leaders', () => {
     expect(world.directory.stats()).toMatchObject({ operations: 0 })
     expect(world.machine.isAnswered(a, 100)).toBe(false)
     world.truncate(a, file, 0, 100)
-    // Twice on one leader is once, too.
+    // A request that is repeated at one leader is carried out once, too.
     world.truncate(a, file, 0, 100)
     world.settle()
     expect(world.machine.file(file)).toMatchObject({ size: 0, discards: 1 })

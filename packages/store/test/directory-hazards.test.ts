@@ -1,4 +1,4 @@
-/** The hazards of the architecture that are the leader's, by their names, and who waits for how long. */
+/** The leader's part of the hazards (test/hazards.test.ts), by their names, and how long faults wait. */
 import { describe, expect, it } from 'vitest'
 import { filled, PAGE } from './state-helpers.js'
 import { DirectoryWorld } from './support/directory-world.js'
@@ -13,7 +13,7 @@ describe('hazards', () => {
     world.acquire(c, file, 0, 'read')
     world.fault(a, file, 0, 'write')
     world.commit()
-    // The owner is on record, but a reader has not acknowledged: no grant yet.
+    // The owner is on record, but a reader has not acknowledged its invalidation, so there is no grant yet.
     expect(world.machine.owner(file, 0).session).toBe(a)
     expect(world.last(a, 'grant')).toBeUndefined()
     world.expire(a)
@@ -87,7 +87,7 @@ describe('hazards', () => {
     const next = world.fault(b, file, 0, 'write')
     const { op } = world.last(a, 'revoke')!
     world.close(a, file)
-    // The answer to the revoke comes behind its closing.
+    // The answer to the revocation arrives after the close.
     world.tell(a, { type: 'ownerAck', op, file, page: 0, held: false })
     expect(world.proposals).toHaveLength(1)
     world.settle()
@@ -145,7 +145,7 @@ describe('waiting faults', () => {
       while (world.proposals.length > 0) world.commit()
       const holder = sessions.find((session) => world.granted(session, waiting.get(session)!) !== undefined)!
       had.set(holder, had.get(holder)! + 1)
-      // It wants the page back before it has given it away.
+      // It asks for the page again before it has given it up.
       waiting.set(holder, world.fault(holder, file, 0, 'write'))
       if (world.last(holder, 'revoke') !== undefined) world.answer(holder, 'revoke', { seq: 1 })
     }
@@ -182,7 +182,7 @@ describe('waiting faults', () => {
     expect(world.granted(one, first)).toBeDefined()
     expect(world.granted(two, second)).toBeDefined()
     expect(world.granted(writer, write)).toBeUndefined()
-    // Who comes now waits behind the writer.
+    // A reader that arrives now waits behind the writer.
     const late = world.fault(owner, file, 0, 'read')
     world.answer(one, 'invalidate')
     world.answer(two, 'invalidate')
@@ -236,7 +236,7 @@ describe('a file that is owned as a whole', () => {
     world.tell(a, { type: 'writeback', req: 1, pages: [{ file, page: 3, epoch, seq: 1, bytes: filled(3) }] })
     world.commit()
     world.answer(a, 'revoke')
-    // Who owned it asks again behind its answer, for its next turn.
+    // The former owner asks again after its answer, for its next turn.
     const behind = world.fault(a, file, 5, 'write')
     world.commit()
     expect(world.granted(b, reqs[0]!)).toMatchObject({ page: 3, bytes: filled(3), epoch: epoch + 1 })
@@ -253,7 +253,7 @@ describe('a file that is owned as a whole', () => {
     const { epoch } = world.acquire(a, file, 3, 'write')
     const waits = world.fault(b, file, 3, 'read')
     expect(world.granted(a, world.fault(a, file, 4, 'write'))).toMatchObject({ page: 4, epoch })
-    // Also for a discard, and on a new connection.
+    // The same holds for a discard, and on a new connection.
     world.truncate(b, file, PAGE)
     world.disconnect(a)
     world.connect(a)
@@ -274,7 +274,7 @@ describe('a file that is owned as a whole', () => {
     world.acquire(b, file, 3, 'write')
     world.truncate(a, file, PAGE + 1)
     const waits = [world.fault(a, file, 0, 'read'), world.fault(a, file, 5, 'read')]
-    // First, so that no grant of its range is on its way when the others are asked.
+    // The revocation comes first, so that no grant of the range is in flight when the sessions get the order.
     expect(world.last(a, 'discard')).toBeUndefined()
     world.tell(b, { type: 'ownerAckDirty', op: world.last(b, 'revoke')!.op, dirty: dirtyOf(file) })
     expect(world.last(a, 'discard')).toBeUndefined()
@@ -295,7 +295,7 @@ describe('a file that is owned as a whole', () => {
     world.fault(b, file, 0, 'write')
     world.truncate(b, file, PAGE)
     world.answer(a, 'revoke')
-    // A revoke names the last grant, and its receiver waits for all that it asked for before.
+    // A revocation names the last grant, and the client handles it after all grants that it asked for before.
     const reqs = [5, 0].map((page) => world.fault(a, file, page, 'write'))
     world.settle()
     expect(world.failed(a, reqs[0]!)).toBe('ERR_PAST_END')
@@ -342,7 +342,7 @@ describe('a file that is owned as a whole', () => {
     const { epoch: sharedEpoch } = world.acquire(a, shared, 0, 'write')
     world.elect()
     world.connect(a)
-    // Nobody else maps the whole file, so that only `shared` waits for b to learn the term.
+    // No other session maps the whole file, so only `shared` waits until b acknowledges the term.
     const mixed = [
       { file: shared, page: 0, epoch: sharedEpoch, seq: 1, bytes: filled(1) },
       { file, page: 3, epoch, seq: 1, bytes: filled(3) }

@@ -23,7 +23,7 @@ function hello(change: Partial<RaftIntroduction> = {}): RaftIntroduction {
   }
 }
 
-/** A book that has met process p5 of boot 5, which has acknowledged entry 100 of term 3. */
+/** A book that has met process p5 of boot 5 of b, which has acknowledged entry 100 of term 3. */
 function book(): EvidenceBook {
   const evidence = new EvidenceBook()
   evidence.met(hello())
@@ -31,7 +31,7 @@ function book(): EvidenceBook {
   return evidence
 }
 
-/** What that book says of b. */
+/** The sighting of b in that book. */
 const sighting = (): RaftSighting => book().sightings()[0]!
 
 const restarted = (change: Partial<RaftIntroduction> = {}): RaftIntroduction =>

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { lockFolder } from '../src/peer/folder-lock.js'
 
 const MODULE = fileURLToPath(new URL('../dist/peer/folder-lock.js', import.meta.url))
-/** A disk whose inodes a test counts is a file system in memory, which only root may mount. */
+/** A disk with a known number of inodes is a file system in memory, which only root may mount. */
 const canMount = process.getuid?.() === 0 && process.platform === 'linux'
 
 let root: string
@@ -31,7 +31,7 @@ function mount(...args: readonly string[]): void {
   undo.push(() => execFileSync('umount', ['-l', args.at(-1)!]))
 }
 
-/** Replaces `folder` by one on a file system without a free inode. Returns a file that takes one of them. */
+/** Replaces `folder` with one on a file system without a free inode. Returns a file that occupies an inode. */
 function useUpInodes(): string {
   const disk = join(root, 'disk')
   mkdirSync(disk)
@@ -50,7 +50,7 @@ function useUpInodes(): string {
   return file
 }
 
-/** Another process that has the lock. */
+/** Starts another process that holds the lock. */
 async function lockElsewhere(path: string): Promise<{ child: ChildProcess; kill: () => Promise<void> }> {
   const script = `
     import { lockFolder } from ${JSON.stringify(MODULE)}

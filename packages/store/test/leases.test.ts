@@ -4,7 +4,7 @@ import { createLeases } from '../src/server/leases.js'
 const TICK = 100
 const session = (id: number, ttlMs = 1000) => ({ id, ttlMs })
 
-/** Ticks regularly up to `toMs` and returns what expired, with the time of expiry. */
+/** Ticks regularly up to `toMs`. Returns the sessions that expired, with the times of their expiry. */
 function run(leases: ReturnType<typeof createLeases>, fromMs: number, toMs: number): [number, number][] {
   const out: [number, number][] = []
   for (let now = fromMs + TICK; now <= toMs; now += TICK) for (const id of leases.tick(now)) out.push([id, now])
@@ -43,7 +43,7 @@ describe('leases', () => {
   it('expire no session on the first tick after a stall', () => {
     const leases = createLeases({ tickMs: TICK, nowMs: 0, sessions: [session(1), session(2)] })
     expect(leases.tick(100)).toEqual([])
-    // The process was stopped for ten seconds; session 1's keep-alive waits in the inbox.
+    // The process was stopped for ten seconds, and the keep-alive of session 1 waits in the inbox.
     expect(leases.tick(10_100)).toEqual([])
     expect(leases.renewed(1, 10_101)).toBe(true)
     expect(leases.tick(10_200)).toEqual([2])

@@ -6,7 +6,7 @@ import { Link } from '../src/peer/link.js'
 const at = (host: number): string => `/ip4/192.0.2.${host}/tcp/4001`
 let clock: FakeClock
 let book: AddressBook
-/** What each dial was given. */
+/** The addresses that each dial was given. */
 let dials: (readonly string[])[]
 
 beforeEach(() => {
@@ -15,7 +15,7 @@ beforeEach(() => {
   dials = []
 })
 
-/** A link to a peer that answers at one address, and whose protocol then fails. */
+/** A link to a peer that answers at one address and then fails the protocol. */
 function link(answersAt: string): Link {
   return new Link({
     remote: 'b',

@@ -88,7 +88,7 @@ describe('the round trip of a cluster', () => {
     expect(() => peer.core.proposeRoundTrip(5)).toThrow('roundTripMs is 5, must be whole milliseconds from 10 to 1000')
     const { index } = peer.core.proposeRoundTrip(600)
     expect(peer.core.timing.tickMs).toBe(20)
-    // One configuration at a time.
+    // Only one configuration may be uncommitted.
     expect(() => peer.core.proposeRoundTrip(400)).toThrow(ChangePendingError)
     await peer.clock.advance(100)
     expect(peer.core.status()).toMatchObject({ roundTripMs: 600, voters: [{ peerId: LONE }] })
@@ -145,7 +145,7 @@ describe('a peer whose log finds no more space', () => {
   })
 })
 
-/** A log of which the last file is full, and no other can be made. */
+/** A log whose last file is full, and that can make no other file. */
 const LACKS = [
   {
     of: 'room',

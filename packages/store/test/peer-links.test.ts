@@ -207,7 +207,7 @@ describe('peer links', () => {
       }
       return stream
     }
-    // The next regular word comes after 300 ms.
+    // The next regular message comes after 300 ms.
     net.streams.find((each) => each.remote === 'b')!.abort(new Error('the cable was pulled'))
     await clock.advance(250)
     expect(told).toEqual(['a raftHello', 'a raftSeen'])
@@ -237,7 +237,7 @@ describe('peer links', () => {
     folder.remember = () => Promise.reject(Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' }))
     const a = await start(net, 'a', ['a', 'b'])
     await settle()
-    // Turned away, rather than left to its time limit.
+    // The peer is refused at once, and not only at its time limit.
     expect(net.streams.filter(({ remote }) => remote === 'b')).toMatchObject([{ over: { reason: { code: 'ENOSPC' } } }])
     await clock.advance(20_000)
     a.send('b')
@@ -283,7 +283,7 @@ describe('peer links', () => {
 describe('peers that have moved', () => {
   const ids = ['a', 'b', 'c']
 
-  /** b and c are where their configuration does not say, and a is where it says. */
+  /** b and c listen at addresses that the configuration does not have. a listens at the one that it has. */
   async function moved(net: FakeNet): Promise<[LinkedPeer, LinkedPeer, LinkedPeer]> {
     net.places.set('b', 'nowhere').set('c', 'nowhere')
     const [a, b, c] = [await start(net, 'a', ids), await start(net, 'b', ids), await start(net, 'c', ids)]
@@ -294,7 +294,7 @@ describe('peers that have moved', () => {
   it("learn each other's addresses from a third peer, and find each other after that peer has gone", async () => {
     const net = new FakeNet()
     const [, b, c] = await moved(net)
-    // Long enough for a to tell what it has heard, and no more.
+    // Just long enough for a to pass on what it has learned.
     await settle()
     net.down.add('a')
     for (const stream of net.streams) stream.abort(new Error('the cable was pulled'))
@@ -414,7 +414,7 @@ describe('peers that were founded from different configurations', () => {
     a.send('c')
     await settle()
     expect(lone.received).toEqual([])
-    // To the lone peer the other is a stranger, so it only warns.
+    // The other peer is a stranger to the lone one, which therefore only warns.
     expect(lone.logged.map(({ reason }) => reason)).toContain(
       'a is refused: it was founded from another configuration: voters: c here, a, c there'
     )
@@ -425,7 +425,7 @@ describe('peers that were founded from different configurations', () => {
 describe('a peer that went backward', () => {
   const ids = ['a', 'b', 'c']
 
-  /** a leads, and b has acknowledged entry 100; b is gone now. */
+  /** a leads, and b has acknowledged entry 100. Then b ends. */
   async function acknowledged(net: FakeNet): Promise<{ a: LinkedPeer; b: LinkedPeer; c: LinkedPeer }> {
     const a = await start(net, 'a', ids)
     const c = await start(net, 'c', ids)
@@ -474,7 +474,7 @@ describe('a peer that went backward', () => {
       await started(old)
       await clock.advance(10_000)
       for (let index = 101; index < 160; index++) {
-        // The others go on, so the reason that they give is never the same.
+        // The others go on, so the numbers in their reason change.
         a.acknowledged = [{ peerId: 'c', term: 3, index }]
         await clock.advance(1000)
         expect(old.links.quarantined.map(({ peerId }) => peerId).sort()).toEqual(['a', 'c'])
@@ -589,7 +589,7 @@ describe('a peer that went backward', () => {
     exchange(a, twin)
     await settle()
     expect(a.received).toEqual(['0 b heartbeat'])
-    // The original, which was started once less, does not get in again.
+    // The original, which was started once less, is refused.
     expect(a.errors().join()).toContain('at boot 1, but was at boot 2 before')
   })
 

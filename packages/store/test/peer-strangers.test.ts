@@ -1,4 +1,4 @@
-/** What a node that is no member of the cluster can do on a peer's Raft streams: hear that it is refused. */
+/** A node that is no member of the cluster can only learn from a peer's Raft streams that it is refused. */
 import {
   PROTOCOL_RAFT,
   UnavailableError,
@@ -42,7 +42,7 @@ async function knock(net: FakeNet, from: string, to: LinkedPeer, founding: strin
   return { stream, answers }
 }
 
-/** What a node may answer to a refusal for its founding configuration. */
+/** An answer to a refusal for another founding configuration. */
 async function answerBack(stream: FakeStream, message: Partial<RaftStreamMessage> = {}): Promise<void> {
   const error = { code: 'ERR_UNAVAILABLE', facts: ['x'.repeat(2000)] }
   const refusal = { type: 'raftRefused', error, reason: 'evidence', founding: encode(clusterConfig, founded(VOTERS)) }
@@ -86,7 +86,7 @@ describe('a stranger on a Raft stream', () => {
     const { answers } = await knock(net, 'stranger', b, 'ff')
     expect(answers).toMatchObject([{ type: 'raftRefused', reason: 'founding', founding: undefined }])
     expect(JSON.stringify(answers)).not.toContain(b.identity.digest)
-    // A voter with another configuration is to name the difference.
+    // A voter with another configuration must be able to log the difference.
     const voter = await knock(net, 'a', b, 'ff')
     expect(voter.answers).toMatchObject([{ founding: encode(clusterConfig, founded(VOTERS)) }])
   })
@@ -123,7 +123,7 @@ describe('a stranger on a Raft stream', () => {
     await knock(net, 'one more', b, 'ff')
     expect(warnings(b)).toHaveLength(33)
     expect(warnings(b, 'more peers were refused')).toMatchObject([{ refusals: 2968 }])
-    // Members are few: their lines do not count, and strangers do not push them out of memory.
+    // There are few members. Their lines do not count for the limit, and strangers do not displace them.
     await knock(net, 'a', b, 'ff')
     await knock(net, 'a', b, 'fe')
     await knock(net, 'a', b, 'fe')

@@ -54,7 +54,7 @@ function collectingLogger(): pino.Logger {
 }
 
 function cluster(init: Partial<ClusterConfig> = {}): ClusterConfig {
-  // One voter whose own address is nobody's business: it never dials itself.
+  // The address of a single voter does not matter, because it never dials itself.
   const voters = [{ peerId: peerIdFromKey(key), addresses: ['/ip4/127.0.0.1/tcp/1'] }]
   return { clusterId: 'blue', voters, admins: [], clients: 'any', ...init }
 }
@@ -112,7 +112,7 @@ describe('a peer', () => {
     await once(taken, 'listening')
     const port = (taken.address() as AddressInfo).port
     try {
-      // TEST-NET-1 (RFC 5737) is no machine's.
+      // No machine has an address of TEST-NET-1 (RFC 5737).
       for (const address of [`/ip4/127.0.0.1/tcp/${port}`, '/ip4/192.0.2.1/tcp/0', `/dns4/localhost/tcp/${port}`]) {
         await expect(start({ listen: [ANY_PORT, address] })).rejects.toMatchObject({
           name: 'ListenError',
@@ -205,7 +205,7 @@ describe('a peer', () => {
     for (let i = 0; i < 2; i++) {
       const error = await createDsmClient({ peers: peer.multiaddrs, privateKey: stranger }).catch((each: Error) => each)
       expect(error).toMatchObject({ name: 'NotAuthorizedError', code: 'ERR_NOT_AUTHORIZED', who: id })
-      // The client's own id, once, and what lets its user in.
+      // The client's id, once, and the remedy.
       expect((error as Error).message).toBe(
         `${id} is refused: it is not listed under "clients" in the file that cluster blue was founded from; ` +
           'use the key of a listed client'
@@ -234,7 +234,7 @@ describe('a peer', () => {
     stream.onClose = () => {
       closed = true
     }
-    // A hello of nobody, and then what it would do as a peer.
+    // A hello of no known peer, and then messages of a peer.
     stream.send(new Uint8Array([4, 0, 0, 0, 0, 0, 13, 0]))
     await vi.waitFor(() => expect(closed).toBe(true), waitMs)
     expect(logged.filter((line) => line.msg === 'peer refused')).toHaveLength(1)
@@ -346,7 +346,7 @@ describe('a peer', () => {
     for (const [init, argument, value] of wrong) {
       await expect(start(init)).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT', argument, value })
     }
-    // Nothing of it is in the way of a right one.
+    // No failed start left anything in the way of a valid one.
     await start()
   })
 
@@ -384,7 +384,7 @@ describe('the log of a peer', () => {
       })
       expect(logged.at(-1)).toMatchObject({ level: 30, msg: 'the peer has stopped', lastIndex })
       expect(logged.find(({ msg }) => msg === 'the peer is stopping')).toMatchObject({ role: 'leader', term })
-      // The whole id is said once.
+      // Only one line has the whole id.
       expect(JSON.stringify(logged).split(id)).toHaveLength(2)
     }
   })
@@ -398,7 +398,7 @@ describe('the log of a peer', () => {
     const roles = new RoleLog(collectingLogger(), 'me')
     for (const leader of ['other', 'other', undefined, undefined]) roles.changed({ term: 3, leader })
     roles.changed({ term: 4, leader: undefined })
-    // That it leads itself is said where it begins to serve.
+    // The group server logs that this peer leads.
     roles.changed({ term: 4, leader: 'me' })
     roles.changed({ term: 5, leader: 'other' })
     expect(logged.map(({ msg, term, leader }) => [msg, term, leader])).toEqual([
@@ -445,7 +445,7 @@ describe('three peers', () => {
     await vi.waitFor(() => expect(others[0]!.status().appliedIndex).toBe(first.status().appliedIndex), waitMs)
     await first.close()
     const second = await leader(others)
-    // The third has logged both.
+    // The third peer has logged both.
     const followed = logged.filter(({ msg }) => msg === 'following the leader').map((line) => line.leader)
     for (const peer of [first, second]) expect(followed).toContain(`…${peer.peerId.toString().slice(-8)}`)
     expect(await client.stat('/a')).toMatchObject({ size: 4096 })
@@ -473,7 +473,7 @@ function raftHello(from: string, founding: string, clusterId = 'blue'): Uint8Arr
   })
 }
 
-/** The first frame that comes back for `frame`. Rejects when the stream ends without one. */
+/** Sends `frame` and resolves with the first frame that comes back. Rejects if the stream ends without one. */
 async function answerTo(network: Libp2pNetwork, peer: Peer, protocol: string, frame: Uint8Array): Promise<Uint8Array> {
   const maxFrameBytes = MAX_RAFT_FRAME_BYTES
   const stream = await network.dial(peer.peerId.toString(), peer.multiaddrs, { protocol, maxFrameBytes })

@@ -45,7 +45,7 @@ describe('the log of refusals', () => {
     for (let i = 0; i < 5000; i++) refusals.log({ remote: `c${i}`, kind: 'cluster', error: green(`c${i}`) })
     expect(lines).toHaveLength(32)
     clock.sleep(60_000)
-    // Its first refusal was held back, so the next one is logged.
+    // The first refusal was not logged, so the next one is.
     refusals.log({ remote: 'c4999', kind: 'cluster', error: green('c4999') })
     expect(lines.slice(32)).toMatchObject([{ msg: 'more clients were refused', refusals: 4968 }, { client: 'c4999' }])
   })
@@ -68,7 +68,7 @@ describe('the log of refusals', () => {
     for (let i = 0; i < 50; i++) refuse(`${i}`)
     expect(lines).toHaveLength(4)
     clock.sleep(600_000)
-    // The last line was about this one.
+    // The last line has this subject.
     refuse('0')
     expect(lines).toHaveLength(4)
     for (let i = 1; i < 50; i++) refuse(`${i}`)

@@ -1,4 +1,4 @@
-/** Files that shrink, move and lose their path, through the session server. */
+/** Files that shrink, move and lose their path, as clients see them. */
 import { NoSpaceError, type LeaderMessage } from '@quire/protocol'
 import { settle } from '@quire/testing'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -60,7 +60,7 @@ describe('truncate and punch', () => {
     const file = await open(client, '/a', 1)
     const request = { type: 'truncate', seq: 2, settled: 1, file, size: 0 } as const
     await client.control.send(request)
-    // The connection breaks while it is under way: the request on the next one joins it.
+    // The connection breaks while the discard is under way. The repeated request joins it.
     const second = await new TestClient(group).connect(client.session)
     await second.control.send(request)
     await acknowledge(second)
@@ -100,7 +100,7 @@ describe('truncate and punch', () => {
     await one.control.send({ type: 'truncate', seq: 3, settled: 1, file, size: 100 })
     await open(two, '/a', 1)
     await acknowledge(one)
-    // Between the two, and asked by the second like everybody else.
+    // It opens the file between the two discards, so the second one asks it, too.
     expect(typesOf(two.control.received).slice(-3)).toEqual(['discarded', 'opened', 'discard'])
     expect(two.control.last('opened')?.stat.size).toBe(200)
     await acknowledge(one)
@@ -211,7 +211,7 @@ describe('a full disk', () => {
     group.handsOver = true
     await client.control.send({ type: 'extend', seq: 2, settled: 1, file, size: 2 * SIZE })
     expect(client.control.last('failed')).toBeUndefined()
-    // It came to nothing: nobody else has room.
+    // The handover has failed, because no other peer has room.
     group.handsOver = false
     await client.control.send({ type: 'extend', seq: 3, settled: 2, file, size: 3 * SIZE })
     expect(client.control.last('failed')).toMatchObject({ seq: 3, error: { code: 'ERR_NO_SPACE' } })

@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
 
 const BIG = Number.MAX_SAFE_INTEGER
-/** Mostly values that mean something here, sometimes the ends of the range. */
+/** Mostly values that are valid in this test, sometimes the ends of the range. */
 const small = fc.oneof(
   { weight: 6, arbitrary: fc.nat(6) },
   { weight: 1, arbitrary: fc.constantFrom(BIG, BIG - 1, 2 ** 32) }
@@ -20,7 +20,7 @@ const path = fc.constantFrom(
   `/${'x'.repeat(1000)}`,
   '/\u0000',
   '/e\u0301',
-  // Refused, with a surrogate pair where an error cuts it.
+  // A refused path, with a surrogate pair at the place where an error cuts it.
   `/${'x'.repeat(254)}\u{1f600}//`
 )
 const pageBytes = fc.constantFrom(0, 1, 4096, 8192, 65_536).map((length) => new Uint8Array(length).fill(7))
@@ -103,7 +103,7 @@ describe('hostile clients', () => {
             const client = clients[each.client]!
             if (client.control === undefined || client.control.closed) {
               await client.connect()
-              // So that small numbers name something: the file that both use.
+              // The file that both clients use, so that small numbers name it.
               await client.control.send({
                 type: 'open',
                 seq: 1,

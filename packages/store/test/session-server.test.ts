@@ -244,12 +244,12 @@ describe('leadership', () => {
     const client = await new TestClient(group).connect()
     const control = client.control.stream.other
     let isClosing = false
-    // What was sent on control is slow, and so is its end.
+    // Messages on control are slow, and so is the end of control.
     control.close = () => (isClosing = true)
     group.follow(2, OTHER)
     await settle()
     expect([isClosing, client.bulk.closed]).toEqual([true, false])
-    // The client has closed it, or did not in time.
+    // The client has closed control, or its time is up.
     control.onClose()
     await settle()
     expect(client.bulk.closed).toBe(true)
@@ -449,7 +449,7 @@ describe('leases', () => {
     group.lead(1)
     const client = await new TestClient(group).connect(0, 1000)
     group.clock.sleep(5000)
-    // The tick that is overdue runs before the keep-alive that waits in the socket.
+    // The overdue tick runs before the keep-alive that waits in the socket.
     await group.clock.advance(0)
     await client.control.send({ type: 'keepAlive', nonce: 1 })
     await group.clock.advance(500)
@@ -605,7 +605,7 @@ describe('a client with a session', () => {
     await group.clock.advance(300)
     expect(told(client)).toEqual([])
     slow.control.stream.other.isFull = true
-    // What the stream still takes, and what waits behind it.
+    // Messages that the stream still accepts, and messages that wait after them.
     for (let i = 0; i < 2; i++) await slow.control.send({ type: 'ping' })
     for (let port = 1; port <= 50; port++) {
       group.members = movedTo(port)

@@ -59,7 +59,7 @@ describe('a slot file', () => {
         const torn = Buffer.from(whole)
         torn[slot * SLOT + byte]! ^= 0xff
         writeFileSync(path, torn)
-        // Which of the two is the newer one does not matter here: one of them is whole.
+        // One of the two slots is valid. It does not matter here which one that is.
         expect(['old', 'newest']).toContain(await read())
       }
     }

@@ -1,4 +1,4 @@
-/** What a leader sends to clients on thin lines, and what keeps a session: docs/coherence.md, "Leases". */
+/** A leader with clients on thin lines (docs/coherence.md, "Leases"). */
 import type { LeaderMessage } from '@quire/protocol'
 import { settle } from '@quire/testing'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -19,7 +19,7 @@ beforeEach(async () => {
   await client.control.send({ type: 'open', seq: 1, settled: 1, ...path })
   await settle()
   file = client.control.last('opened')!.stat.id
-  // Bytes that travel: pages of zeros do not.
+  // Pages with bytes, because the bytes of a page of zeros do not travel.
   for (let page = 0; page < PAGES; page++) {
     await client.control.send({ type: 'fault', req: 1000 + page, file, page, access: 'write', have: 0 })
     await settle()
@@ -51,7 +51,7 @@ async function readAll(): Promise<void> {
 describe('page bytes', () => {
   it('wait at the leader while earlier ones are in flight, and control messages pass them', async () => {
     await readAll()
-    // Nothing is known of the line yet: one page goes.
+    // The leader does not know the line yet, so one page leaves.
     expect(grants(client.bulk.received)).toHaveLength(1)
     await group.clock.advance(3000)
     expect(grants(client.bulk.received)).toHaveLength(1)
@@ -78,7 +78,7 @@ describe('page bytes', () => {
       await settle()
       return granted() - before
     }
-    // As long as pages come at once, more go with each round.
+    // While pages arrive at once, more of them leave in each round.
     let first = 1
     for (let round = 0; round < 4; round++) first = await receive()
     expect(first).toBeGreaterThanOrEqual(8)

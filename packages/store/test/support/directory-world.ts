@@ -1,7 +1,4 @@
-/**
- * The directory over a real state machine, with clients that do what the test says and a log that commits when it says
- * so.
- */
+/** A directory over a real state machine. The test decides what clients do and when the log commits. */
 import type {
   Access,
   ClientMessageOf,
@@ -18,9 +15,9 @@ import { filled, memoryStore, PAGE } from '../state-helpers.js'
 
 export class DirectoryWorld {
   readonly machine: StateMachine = createStateMachine(memoryStore())
-  /** Of the current term. */
+  /** The directory of the current term. */
   directory: Directory
-  /** On their way into the log. */
+  /** Commands that are proposed and not committed. */
   proposals: DirectoryCommand[] = []
   /** Files whose discard is over, in order. */
   readonly over: number[] = []
@@ -42,7 +39,7 @@ export class DirectoryWorld {
     return session
   }
 
-  /** As many sessions that all have `/file` open, and its id. */
+  /** Opens `/file` in as many new sessions. Returns its id and the sessions. */
   sharedFile(sessions: number, options: Partial<CommandOf<'open'>> = {}): [file: number, sessions: number[]] {
     const all = Array.from({ length: sessions }, () => this.session())
     const files = all.map((session) => this.open(session, '/file', options))
@@ -74,7 +71,9 @@ export class DirectoryWorld {
     this.carryOut()
   }
 
-  /** Another leader: `kept` of the proposals are in its log, the others are lost. Nobody is connected. */
+  /**
+   * Elects another leader. `kept` of the proposals are in its log, and the others are lost. No session is connected.
+   */
   elect(kept = 0): void {
     for (const session of [...this.inboxes.keys()]) this.disconnect(session)
     const proposals = this.proposals.splice(0)
@@ -82,7 +81,7 @@ export class DirectoryWorld {
     this.directory = new Directory(++this.term, this.machine)
   }
 
-  // ---- what clients ask for
+  // ---- requests of clients
 
   fault(session: number, file: number, page: number, access: Access, have = 0): number {
     const req = this.nextReq++
@@ -90,7 +89,7 @@ export class DirectoryWorld {
     return req
   }
 
-  /** Faults and lets everybody do what is asked, until it is granted. */
+  /** Sends a fault, and lets all sessions obey their orders until the fault is granted. */
   acquire(session: number, file: number, page: number, access: Access): LeaderMessageOf<'grant'> {
     const req = this.fault(session, file, page, access)
     this.settle()
@@ -122,7 +121,7 @@ export class DirectoryWorld {
     this.carryOut()
   }
 
-  // ---- what clients answer
+  // ---- answers of clients
 
   /** Answers the oldest order of this type that the session has not answered. */
   answer(
@@ -150,7 +149,7 @@ export class DirectoryWorld {
     }
   }
 
-  /** Everybody obeys, clean, and everything commits, until nothing is left to do. */
+  /** All sessions obey their orders without dirty bytes, and all proposals commit, until none is left. */
   settle(): void {
     for (let isBusy = true; isBusy;) {
       isBusy = this.proposals.length > 0
@@ -169,7 +168,7 @@ export class DirectoryWorld {
     }
   }
 
-  /** What was sent and is not an order, oldest first. */
+  /** The messages that are no orders, oldest first. */
   private readonly read: [session: number, message: LeaderMessage][] = []
 
   private messages(session: number): LeaderMessage[] {

@@ -1,4 +1,4 @@
-/** The links of one peer, on a fake network, with an identity in memory that outlives its process. */
+/** The links of one peer on a fake network. Its identity is in memory and outlives its process. */
 import { AddressBook } from '@quire/net'
 import type { RaftMessage } from '@quire/protocol'
 import type { FakeClock, FakeNet } from '@quire/testing'
@@ -31,7 +31,7 @@ export interface LinkedPeerInit {
   readonly net: FakeNet
   readonly clock: FakeClock
   readonly config: ReplicatedConfig
-  /** Default: a folder that takes part already. */
+  /** Default: a folder that was admitted. */
   readonly folder?: MemoryIdentity
 }
 
@@ -48,15 +48,15 @@ export class LinkedPeer {
   readonly logged: LogLine[] = []
   readonly folder: MemoryIdentity
   readonly book = new AddressBook()
-  /** Where its newest process listens. */
+  /** The addresses at which its newest process listens. */
   address = ''
   /** The durable end of its log. */
   log = { term: 1, lastTerm: 1, lastIndex: 1 }
-  /** The part of it that is committed, as far as it knows. */
+  /** The part of its log that it knows to be committed. */
   settled = { term: 0, lastTerm: 0, lastIndex: 0 }
-  /** What its followers have, while it leads. */
+  /** The entries that its followers have acknowledged, while it leads. */
   acknowledged: Acknowledged[] = []
-  /** Resolves at once: a majority is there. */
+  /** Its quorum rounds succeed at once. */
   leads = false
   identity!: PeerIdentity
   links!: PeerLinks
@@ -68,7 +68,7 @@ export class LinkedPeer {
     this.folder = init.folder ?? folderOf(`folder of ${id}`)
   }
 
-  /** A process starts on the folder. */
+  /** Starts a process on the folder. */
   async start(): Promise<this> {
     const { net, clock, config } = this.init
     const process = ++processes
@@ -104,7 +104,7 @@ export class LinkedPeer {
     this.links.send(0, to, message)
   }
 
-  /** Its messages at the given level or above. */
+  /** Its log lines at the given level or above. */
   errors(): string[] {
     return this.logged.filter(({ level }) => level >= 50).map(({ reason, msg }) => reason ?? msg)
   }

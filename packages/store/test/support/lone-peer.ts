@@ -1,4 +1,4 @@
-/** A peer that is its own majority, on disks in memory and in virtual time. */
+/** A peer that is its own majority, with disks in memory and virtual time. */
 import { createMemoryDisk, type MemoryDisk } from '@quire/raft'
 import { FakeClock, FakeNet } from '@quire/testing'
 import { createMemoryStorage, type MemoryStorage } from '../../src/pages/index.js'
@@ -73,7 +73,7 @@ export class LonePeer {
     }
   }
 
-  /** Lets time pass until the promise has settled; fails when it does not within `ms`. */
+  /** Lets time pass until the promise has settled. Fails if it does not settle within `ms`. */
   async within<T>(ms: number, promise: Promise<T>): Promise<T> {
     let settled = false
     const watched = promise.finally(() => (settled = true))

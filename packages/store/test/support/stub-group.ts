@@ -1,4 +1,4 @@
-/** A group server over the real state machine and a Raft node that commits when the test says so. */
+/** A group server over the real state machine. The test decides when its Raft node commits. */
 import {
   FEATURES,
   PROTOCOL_BULK,
@@ -171,7 +171,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
       }
     },
     proposed: (): Command[] => queue.map(({ data }) => decodeCommand(data).command),
-    /** A member has told where it is now. */
+    /** A member has announced new addresses. */
     set members(changed: Member[]) {
       members = changed
       membersVersion++
@@ -195,10 +195,10 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
 
 export type StubGroup = ReturnType<typeof createStubGroup>
 
-/** One stream of a client; keeps everything that it receives. */
+/** One stream of a client. It keeps all messages that it receives. */
 export class TestLane {
   readonly received: LeaderMessage[] = []
-  /** Of all frames behind the opening, with their lengths. */
+  /** The bytes of all frames after the opening, lengths included. */
   bytes = 0
 
   constructor(readonly stream: FakeStream) {
