@@ -95,7 +95,7 @@ describe('a page store that is ahead of its log', () => {
     await expect(disks.open()).rejects.toMatchObject({
       name: 'CorruptionError',
       where: 'log',
-      reason: 'it ends at entry 1, the pages hold entry 10'
+      reason: 'the log ends at entry 1, but the pages hold entry 10'
     })
   })
 

@@ -184,7 +184,7 @@ function newestConfig(log: RaftLog, where: string): ReplicatedConfig {
 function foundingOf(log: RaftLog, applier: Applier, storage: ReplicaStorage): ReplicatedConfig {
   const founding = applier.state.founding ?? firstConfig(log)
   if (founding === undefined) {
-    throw new CorruptionError(storage.pagesPath, 0, 'they have no founding configuration, and the log has none either')
+    throw new CorruptionError(storage.pagesPath, 0, 'neither the pages nor the log have a founding configuration')
   }
   const digest = foundingDigest(founding)
   if (digest !== storage.founding) {
@@ -216,11 +216,11 @@ function firstConfig(log: RaftLog): ReplicatedConfig | undefined {
  */
 function checkTogether(log: RaftLog, { appliedIndex, installed }: Applier, storage: ReplicaStorage): void {
   if (appliedIndex > log.lastIndex && appliedIndex !== installed?.index) {
-    const reason = `it ends at entry ${log.lastIndex}, the pages hold entry ${appliedIndex}`
+    const reason = `the log ends at entry ${log.lastIndex}, but the pages hold entry ${appliedIndex}`
     throw new CorruptionError(storage.logPath, 0, reason)
   }
   if (appliedIndex + 1 < log.firstIndex) {
-    const reason = `they hold entry ${appliedIndex}, the log starts at ${log.firstIndex}`
+    const reason = `the pages hold entry ${appliedIndex}, but the log starts at entry ${log.firstIndex}`
     throw new CorruptionError(storage.pagesPath, 0, reason)
   }
 }

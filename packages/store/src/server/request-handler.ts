@@ -31,7 +31,7 @@ export interface RequestHandlerInit {
   readonly guard: (input: () => void) => void
 }
 
-export const OVERLOADED = new UnavailableError('too much waits for the log')
+export const OVERLOADED = new UnavailableError('too many bytes wait for the log')
 const NO_QUORUM = new UnavailableError('no majority answered')
 
 /**
