@@ -38,8 +38,9 @@ export interface StateMachine extends StateView {
    */
   apply(index: number, kind: EntryKind, data: Uint8Array): Applied | undefined
   /**
-   * Replaces the state with `restored`, which must come from the same store. The state machine stays the same object, so
-   * its users see the new state. If the iteration of the records throws, the state is incomplete and the peer must stop.
+   * Replaces the state with `restored`, which must come from the same store. The state machine stays the same object,
+   * so its users see the new state. If the iteration of the records throws, the state is incomplete and the peer must
+   * stop.
    */
   reset(restored: RestoredState): void
   /**
