@@ -171,7 +171,7 @@ const CHECK_ROUTE = 'Check that the machine runs, and that routes and firewalls 
 export function checkVoterAddress({ peerId, address, code }: DialFacts): Finding {
   const place = `${shortId(peerId)} at ${hostAndPort(address)}`
   if (code === undefined) return finding('cluster', 'ok', `${place} accepts connections`)
-  // The machine is there. Before the first start of a cluster this is how it should be.
+  // The machine answers. Before the first start of a cluster, no peer listens yet.
   if (code === 'ECONNREFUSED')
     return finding('cluster', 'warning', `${place}: nothing listens`, 'Start the peer there.')
   const [problem, remedy] = DIAL_PROBLEMS[code] ?? [`no connection (${code})`, CHECK_ROUTE]

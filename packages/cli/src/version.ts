@@ -36,10 +36,7 @@ function readCommit(folder: string): Commit {
   return commitOfCheckout(folder) ?? readStamp(folder) ?? UNKNOWN
 }
 
-/**
- * Undefined outside a checkout. An installed package may stand in a repository of somebody else, whose commit it is
- * not.
- */
+/** Undefined outside a checkout: an installed package may be inside its user's repository, which has other commits. */
 export function commitOfCheckout(folder: string): Commit | undefined {
   const packages = dirname(folder.replace(/[/\\]$/, ''))
   if (basename(packages) !== 'packages' || !existsSync(join(packages, '../.git'))) return undefined
