@@ -108,7 +108,7 @@ export class Client implements DsmClient {
       await this.ensureSession(signal)
       const { files, session } = current
       const reply = await files.request(body, signal)
-      const open = files.take(reply, body)
+      const open = files.take(reply)
       if (this.closing !== undefined) throw new ClosedError('the client')
       return { open, files, session }
     })
@@ -142,9 +142,9 @@ export class Client implements DsmClient {
   async stat(path: string, { signal }: CallOptions = {}): Promise<FileStat> {
     checkPath(path)
     await this.ensureSession(signal)
-    const reply = await this.current.session.request({ type: 'stat', path }, { signal })
-    const stat = reply.type === 'files' ? reply.files[0] : undefined
-    if (stat === undefined) throw new UnavailableError(`the leader answered stat with ${reply.type}`)
+    const { files } = await this.current.session.request({ type: 'stat', path }, { signal })
+    const [stat] = files
+    if (stat === undefined) throw new UnavailableError('the leader answered stat without a file')
     return toFileStat(stat)
   }
 
@@ -154,7 +154,6 @@ export class Client implements DsmClient {
     for (;;) {
       await this.ensureSession(signal)
       const reply = await this.current.session.request({ type: 'list', prefix, after, limit: LIST_BATCH }, { signal })
-      if (reply.type !== 'files') throw new UnavailableError(`the leader answered list with ${reply.type}`)
       for (const stat of reply.files) yield toFileStat(stat)
       if (reply.done || reply.files.length === 0) return
       after = reply.files.at(-1)!.path

@@ -1,7 +1,7 @@
 /** The files that are open in one session. */
-import { ClosedError, UnavailableError, assert, type LeaderMessage, type WireFileStat } from '@quire/protocol'
+import { ClosedError, assert, type LeaderMessage, type WireFileStat } from '@quire/protocol'
 import type { OpenFile } from '../host.js'
-import type { Reply, RequestBody } from '../session/request-queue.js'
+import type { Reply, ReplyTo, RequestBody } from '../session/request-queue.js'
 import type { Session } from '../session/session.js'
 import type { OpenOrder } from './open-order.js'
 
@@ -21,25 +21,22 @@ export class OpenFiles {
   }
 
   /** Asks the leader to open or create a file. Call it within `OpenOrder.open`. */
-  request(body: OpenBody, signal: AbortSignal | undefined): Promise<Reply> {
+  request(body: OpenBody, signal: AbortSignal | undefined): Promise<ReplyTo<OpenBody['type']>> {
     return this.session.request(body, {
       signal,
       // An order to discard may follow the answer at once, and must find the file.
-      onAnswer: (answer) => {
-        if (answer.type === 'opened') this.opened(answer.stat)
-      },
+      onAnswer: ({ stat }) => this.opened(stat),
       onLate: (late) => this.openedLate(late)
     })
   }
 
-  /** Returns the file that the answer to `body` has opened, with a handle for the caller. */
-  take(reply: Reply, body: OpenBody): OpenFile {
+  /** Returns the file that the answer has opened, with a handle for the caller. */
+  take({ stat }: ReplyTo<OpenBody['type']>): OpenFile {
     const { session } = this
-    if (reply.type !== 'opened') throw new UnavailableError(`the leader answered ${body.type} with ${reply.type}`)
     // The session may have ended since the answer.
     if (session.ended !== undefined) throw session.ended
-    const open = this.files.get(reply.stat.id)
-    assert(open !== undefined, `file ${reply.stat.id} was opened and is not there`)
+    const open = this.files.get(stat.id)
+    assert(open !== undefined, `file ${stat.id} was opened and is not there`)
     return open
   }
 

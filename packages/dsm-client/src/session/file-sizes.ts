@@ -1,13 +1,13 @@
 /** Sizes of a session's files (docs/coherence.md, "Files that shrink"). */
-import { BusyError, UnavailableError, type LeaderMessage, type WireFileStat } from '@quire/protocol'
+import { BusyError, UnavailableError, type WireFileStat } from '@quire/protocol'
 import type { AddressSpacePages, Coherence } from '../core/index.js'
 import type { PageHost } from '../host.js'
-import type { RequestBody, RequestOptions } from './request-queue.js'
+import type { SendRequest } from './request-queue.js'
 
 export interface FileSizesInit {
   readonly host: Pick<PageHost, 'ended' | 'wait' | 'drain'>
   readonly coherence: Coherence
-  readonly request: (body: RequestBody, options?: RequestOptions) => Promise<LeaderMessage>
+  readonly request: SendRequest
 }
 
 interface Waiter {
@@ -29,9 +29,9 @@ export class FileSizes {
     for (;;) {
       await this.whenNoDiscard(space, signal)
       const { discardsSeen } = space
-      const reply = await this.init.request({ type: 'statFile', file: space.file }, { signal })
-      const stat = reply.type === 'files' ? reply.files[0] : undefined
-      if (stat === undefined) throw new UnavailableError(`the leader answered stat with ${reply.type}`)
+      const { files } = await this.init.request({ type: 'statFile', file: space.file }, { signal })
+      const [stat] = files
+      if (stat === undefined) throw new UnavailableError('the leader answered stat without a file')
       // An order to discard has arrived since the request left. The stat may be from before, and its size too large.
       if (space.discardsSeen !== discardsSeen) continue
       space.size = Math.max(space.size, stat.size)
@@ -77,8 +77,7 @@ export class FileSizes {
   }
 
   private async resolveDiscard(file: number): Promise<void> {
-    const reply = await this.init.request({ type: 'statFile', file })
-    const stat = reply.type === 'files' ? reply.files[0] : undefined
+    const [stat] = (await this.init.request({ type: 'statFile', file })).files
     if (stat !== undefined) this.init.coherence.resolveDiscard(file, stat.discards)
     this.init.host.drain()
   }

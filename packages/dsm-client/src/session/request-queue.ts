@@ -1,18 +1,34 @@
 /** Requests of a session to the leader. */
-import type { ClientMessage, LeaderMessage } from '@quire/protocol'
+import {
+  REQUESTS,
+  type ClientMessage,
+  type ClientMessageOf,
+  type LeaderMessageOf,
+  type RequestType
+} from '@quire/protocol'
 
-export type Reply = Extract<LeaderMessage, { seq: number; type: 'opened' | 'files' | 'done' | 'failed' }>
-type Request = Extract<ClientMessage, { seq: number }>
+/** The answer to a request of type `T` that has not failed, as its row in `REQUESTS` says. */
+export type ReplyTo<T extends RequestType> = LeaderMessageOf<(typeof REQUESTS)[T]['reply']>
+export type Reply = ReplyTo<RequestType> | LeaderMessageOf<'failed'>
 /** A request without the fields that the queue fills in. */
-export type RequestBody = Request extends infer R ? (R extends Request ? Omit<R, 'seq' | 'settled'> : never) : never
+export type RequestBody = { [K in RequestType]: Omit<ClientMessageOf<K>, 'seq' | 'settled'> }[RequestType]
+/** Sends a request, and resolves with its answer. */
+export type SendRequest = <T extends RequestType>(
+  body: RequestBody & { readonly type: T },
+  options?: RequestOptions<T>
+) => Promise<ReplyTo<T>>
 
-export interface RequestOptions {
+export function isReplyTo<T extends RequestType>(type: T, reply: Reply): reply is ReplyTo<T> {
+  return reply.type === REQUESTS[type].reply
+}
+
+export interface RequestOptions<T extends RequestType = RequestType> {
   readonly signal?: AbortSignal | undefined
   /**
    * Receives the answer as soon as it arrives: before the messages that follow it, and before the promise resolves. It
    * never receives `failed`.
    */
-  readonly onAnswer?: (reply: Exclude<Reply, { type: 'failed' }>) => void
+  readonly onAnswer?: (reply: ReplyTo<T>) => void
   /**
    * Receives an answer that arrives after the caller has left. Without it, the queue does not repeat an abandoned
    * request.

@@ -7,7 +7,7 @@ import type { Start } from '../waiting.js'
 import type { Connection } from './connection.js'
 import type { FaultTimer } from './fault-timer.js'
 import { FileSizes } from './file-sizes.js'
-import type { Reply, RequestBody, RequestOptions } from './request-queue.js'
+import type { SendRequest } from './request-queue.js'
 import type { SessionWaits } from './session-waits.js'
 
 /** What the pages must know of their session: see `Session`. */
@@ -16,7 +16,7 @@ export interface SessionLife {
   readonly lost: AbortSignal
   isLeaseValid(): boolean
   whenActive(signal?: AbortSignal): Promise<void>
-  request(body: RequestBody, options?: RequestOptions): Promise<Exclude<Reply, { type: 'failed' }>>
+  readonly request: SendRequest
 }
 
 export interface SessionPagesInit {
@@ -40,7 +40,7 @@ export class SessionPages implements PageHost {
   constructor(private readonly init: SessionPagesInit) {
     this.recorder = init.recorder
     this.coherence = new Coherence(init.frames, init.counters)
-    const request = (body: RequestBody, options?: RequestOptions) => init.life.request(body, options)
+    const request: SendRequest = (body, options) => init.life.request(body, options)
     this.sizes = new FileSizes({ host: this, coherence: this.coherence, request })
   }
 

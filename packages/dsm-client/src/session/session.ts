@@ -10,7 +10,8 @@ import {
   type LeaderMessageOf,
   type LostRange,
   type Network,
-  type Random
+  type Random,
+  type RequestType
 } from '@quire/protocol'
 import type { Logger } from 'pino'
 import type { CoherenceCounters, FrameProvider } from '../core/index.js'
@@ -23,7 +24,14 @@ import { RedirectError, type Connection } from './connection.js'
 import type { FaultTimer } from './fault-timer.js'
 import { KeepAlive } from './keep-alive.js'
 import { LeaderSearch } from './leader-search.js'
-import { RequestQueue, type Reply, type RequestBody, type RequestOptions } from './request-queue.js'
+import {
+  RequestQueue,
+  isReplyTo,
+  type Reply,
+  type ReplyTo,
+  type RequestBody,
+  type RequestOptions
+} from './request-queue.js'
 import { SessionPages, type SessionLife } from './session-pages.js'
 import { SessionWaits } from './session-waits.js'
 
@@ -152,10 +160,10 @@ export class Session implements SessionLife {
    * Sends a request, and repeats it across leaders until its answer arrives. A `failed` answer rejects with its typed
    * error.
    */
-  request(
-    body: RequestBody,
-    { signal, onAnswer, onLate }: RequestOptions = {}
-  ): Promise<Exclude<Reply, { type: 'failed' }>> {
+  request<T extends RequestType>(
+    body: RequestBody & { readonly type: T },
+    { signal, onAnswer, onLate }: RequestOptions<T> = {}
+  ): Promise<ReplyTo<T>> {
     return this.wait(
       (resolve, reject) => {
         if (this.failure !== undefined) {
@@ -164,6 +172,9 @@ export class Session implements SessionLife {
         }
         const settle = (reply: Reply) => {
           if (reply.type === 'failed') return reject(errorFromWire(reply.error))
+          if (!isReplyTo(body.type, reply)) {
+            return reject(new UnavailableError(`the leader answered ${body.type} with ${reply.type}`))
+          }
           onAnswer?.(reply)
           resolve(reply)
         }
