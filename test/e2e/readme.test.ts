@@ -9,6 +9,7 @@ import { startCluster, type TestCluster } from './support/cluster.js'
 
 const run = promisify(execFile)
 const README = fileURLToPath(new URL('../../README.md', import.meta.url))
+const CLIENT_README = fileURLToPath(new URL('../../packages/dsm-client/README.md', import.meta.url))
 // Beside this file, so that the packages are found as a program of this workspace finds them.
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 
@@ -41,7 +42,7 @@ const TSCONFIG = {
     skipLibCheck: false,
     noEmit: true
   },
-  files: ['example.mts']
+  include: ['*.mts']
 }
 
 function compilerOf(name: string): string {
@@ -53,14 +54,17 @@ describe('the README', () => {
   let folder: string
   let readme: string
   let example: string
+  let usage: string
   let digest: string
 
   beforeAll(async () => {
     folder = await mkdtemp(join(HERE, 'readme-'))
     readme = await readFile(README, 'utf8')
-    const blocks = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code!)
-    expect(blocks).toHaveLength(2)
-    ;[example, digest] = blocks as [string, string]
+    const blocks = [readme, await readFile(CLIENT_README, 'utf8')].map((text) =>
+      [...text.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code!)
+    )
+    expect(blocks.map(({ length }) => length)).toEqual([1, 2])
+    ;[[example], [usage, digest]] = blocks as [[string], [string, string]]
     expect(example).toContain('createDsmClient')
     expect(digest).toContain('digest')
   })
@@ -78,6 +82,7 @@ describe('the README', () => {
     /** Of a strict program. */
     async function check(code: string): Promise<Ended> {
       await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(TSCONFIG))
+      await writeFile(join(folder, 'usage.mts'), usage)
       await writeFile(join(folder, 'example.mts'), code)
       return end(process.execPath, [compilerOf(compiler), '-p', folder])
     }
