@@ -6,7 +6,7 @@
  */
 import { strict as assert } from 'node:assert'
 import type { ClientMessage, LeaderMessage } from '@quire/protocol'
-import { Coherence } from '../../packages/dsm-client/src/core/coherence.js'
+import { Coherence, type CoherenceObserver } from '../../packages/dsm-client/src/core/coherence.js'
 import { createSlabFrameProvider } from '../../packages/dsm-client/src/core/frames.js'
 import type { Page } from '../../packages/dsm-client/src/core/page.js'
 import { zeroCounters } from '../../packages/dsm-client/src/core/stats.js'
@@ -18,6 +18,8 @@ import { createStateMachine, type StateMachine } from '../../packages/store/src/
 import type { Applied } from '../../packages/store/src/state/view.js'
 
 const PAGE_BYTES = 4096
+/** The model looks for effects after each call. */
+const SILENT: CoherenceObserver = { output() {}, writing() {}, written() {} }
 /** Sixteen frames, so that more pages must be reclaimed. */
 const CACHE_BYTES = 65_536
 
@@ -306,7 +308,7 @@ export class CoherenceModel {
   // ---- set-up and end
 
   private newClient(name: number): Client {
-    const core = new Coherence(createSlabFrameProvider(CACHE_BYTES), zeroCounters())
+    const core = new Coherence(createSlabFrameProvider(CACHE_BYTES), zeroCounters(), SILENT)
     const lanes = <T>(): Record<LaneName, T[]> => ({ control: [], bulk: [] })
     return {
       name,

@@ -19,8 +19,6 @@ export interface PageHost {
   whenActive(signal?: AbortSignal): Promise<void>
   /** Waits within the host's time-out. `onBusy` makes the error if another client or a pin was in the way. */
   wait<T>(start: Start<T>, signal: AbortSignal | undefined, onBusy?: () => Error): Promise<T>
-  /** Carries out what the host has decided. Call it after every call of the page table. */
-  drain(): void
   /** See `Coherence.flush`. */
   flush(file: number, first: number, last: number, done: () => void, fail: (error: Error) => void): number
   /** See `Coherence.startWriting`. */

@@ -21,7 +21,6 @@ export function unmapPages({ host, space }: OpenFile, first: number, end: number
   if (evenCows) for (const copies of space.privateCopies) copies.discard(first, end)
   // The copies may have freed frames.
   host.table.pumpFaults()
-  host.drain()
 }
 
 /** Implements the calls on ranges. */
@@ -55,7 +54,6 @@ class AddressSpaceCalls implements AddressSpace {
     } finally {
       for (const page of pages) host.table.ranges.endEviction(page)
       host.table.pumpFaults()
-      host.drain()
     }
   }
 

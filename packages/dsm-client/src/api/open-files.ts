@@ -56,7 +56,6 @@ export class OpenFiles {
       if (file.handles > 0 || session.ended !== undefined) return
       this.files.delete(file.id)
       session.pages.coherence.removeFile(file.id, new ClosedError(file.path))
-      session.pages.drain()
       answer = this.unmap(file.id)
     })
     await answer
@@ -95,7 +94,6 @@ export class OpenFiles {
     const closed = (answer: Reply): void => {
       if (answer.type !== 'done') return
       session.pages.coherence.fileClosed(file)
-      session.pages.drain()
     }
     await session.request({ type: 'close', file }, { onAnswer: closed, onLate: closed })
   }

@@ -145,7 +145,6 @@ function eachDirty(
     const count = begin(first, last, done, reject)
     left += count
     isCounted = true
-    host.drain()
     if (left === 0) resolve()
     // A flush continues after its caller leaves.
     return () => {}
@@ -246,7 +245,6 @@ export function eachPage(
       if (!ran && !failed) withdrawals.set(index, withdraw)
     }
     issue()
-    host.drain()
     return withdrawAll
   }
   const firstMissing = () => Math.max(offset, Math.min(...withdrawals.keys()) * pageSize)

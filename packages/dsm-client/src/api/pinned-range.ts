@@ -21,7 +21,6 @@ export async function pinRange(
     if (!isShort && host.isLeaseValid()) return new FilePin(file, pages, offset, length, access, call)
     // The program has not seen these bytes, so the history gets no operation.
     for (const page of pages) host.table.unpin(page, access)
-    host.drain()
     if (isShort) throw new SizeMoved()
     await host.whenActive(signal)
   }
@@ -47,10 +46,8 @@ function pinPages(
       moved()
     }
     const withdraw = requestPin(host.table, { space, first, count, access }, { done: resolve, fail, advanced })
-    host.drain()
     return () => {
       withdraw()
-      host.drain()
     }
   }
   // The pages of a file that is owned as a whole arrive in any order.
@@ -94,7 +91,6 @@ class FilePin implements PinnedRange {
     const misuse = this.findMisuse()
     this.record()
     for (const page of this.pages) host.table.unpin(page, this.access)
-    host.drain()
     if (misuse !== undefined) throw misuse
   }
 

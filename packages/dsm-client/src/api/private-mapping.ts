@@ -64,7 +64,6 @@ class PrivateMapping extends MappingBase {
       const page = this.copies.get(index) ?? host.table.touch(id, index, 'read')
       target.set(page.subarray(from, to), at)
     })
-    host.drain()
     return host.isLeaseValid()
   }
 
@@ -119,7 +118,6 @@ class PrivateMapping extends MappingBase {
   /** Lets other accesses use frames that came free. */
   private framesFreed(): void {
     this.open.host.table.pumpFaults()
-    this.open.host.drain()
   }
 
   /** Tries to give the page a copy. Another call may make it first, or drop it again. */
@@ -187,7 +185,6 @@ class PrivateMapping extends MappingBase {
     return host.wait((resolve, reject) => {
       checkUsable(this.open)
       const withdraw = host.table.frames.wantFrames(pageSize, count, resolve, reject)
-      host.drain()
       return withdraw
     }, signal)
   }

@@ -43,7 +43,6 @@ class SharedMapping extends MappingBase {
     eachPart(pageSize, offset, target.length, (index, from, to, at) =>
       target.set(host.table.touch(id, index, 'read').subarray(from, to), at)
     )
-    host.drain()
     // After the copy, because the process may have been stopped in between.
     if (!host.isLeaseValid()) return false
     if (host.recorder.isOn) host.recorder.note('read', id, offset, target.length, { value: hex(target) }, { call })
@@ -58,7 +57,6 @@ class SharedMapping extends MappingBase {
       host.table.touch(id, index, 'write').set(bytes.subarray(at, at + to - from), from)
     )
     host.table.writeBackEarly()
-    host.drain()
     if (!host.recorder.isOn) return true
     host.recorder.note('write', id, offset, bytes.length, { value: hex(bytes), grew: false }, { call })
     return true

@@ -29,17 +29,25 @@ export type CoherenceEffect =
   | { readonly type: 'fault-done'; readonly req: number }
   /** A discard is over, so the driver may ask for the file's size. With an error: the client gives the file up. */
   | { readonly type: 'discard-ended'; readonly file: number; readonly error: Error | undefined }
-  /** Bytes of a page leave to become durable. */
-  | {
-      readonly type: 'writing'
-      readonly file: number
-      readonly page: number
-      readonly epoch: number
-      readonly seq: number
-      readonly pageSize: number
-    }
+
+/** What the core tells its driver at once, in the middle of a call. The driver must not call the core from here. */
+export interface CoherenceObserver {
+  /** `effects` or `nextDeadline` has something new. Called once until the next `effects`. */
+  output(): void
+  /** The core has copied a page's bytes, which now leave to become durable. */
+  writing(writeback: PageWriteback): void
   /** They are durable. */
-  | { readonly type: 'written'; readonly outcome: WritebackOutcome }
+  written(outcome: WritebackOutcome): void
+}
+
+/** Writeback `seq` of a page under `epoch`. */
+export interface PageWriteback {
+  readonly file: number
+  readonly page: number
+  readonly epoch: number
+  readonly seq: number
+  readonly pageSize: number
+}
 
 export interface ConnectionTerms {
   readonly term: number
@@ -63,12 +71,15 @@ export class Coherence implements PageBackend {
   private term = 0
   private maxFaults = 0
   private output: CoherenceEffect[] = []
+  /** The driver knows that there is output. */
+  private isSignaled = false
   /** Milliseconds of the driver's clock at the last `advance`. */
   private now = 0
 
   constructor(
     frames: FrameProvider,
-    readonly counters: CoherenceCounters
+    readonly counters: CoherenceCounters,
+    private readonly observer: CoherenceObserver
   ) {
     this.table = new PageTable(frames, this, counters)
     const drop = (page: Page) => this.drop(page)
@@ -84,13 +95,14 @@ export class Coherence implements PageBackend {
       counters,
       now: () => this.now,
       send,
-      drop
+      drop,
+      onDeadline: () => this.signal()
     })
     this.discards = new DiscardedRanges({
       table: this.table,
       send: (message) => this.send('control', message),
       drop,
-      onEnded: (file, error) => this.output.push({ type: 'discard-ended', file, error })
+      onEnded: (file, error) => this.emit({ type: 'discard-ended', file, error })
     })
     this.faults = new PageFaults({
       table: this.table,
@@ -98,17 +110,30 @@ export class Coherence implements PageBackend {
       counters,
       now: () => this.now,
       send: (message) => this.send('control', message),
-      onSent: (req, kind) => this.output.push({ type: 'fault-sent', req, kind }),
-      onDone: (req) => this.output.push({ type: 'fault-done', req }),
+      onSent: (req, kind) => this.emit({ type: 'fault-sent', req, kind }),
+      onDone: (req) => this.emit({ type: 'fault-done', req }),
       clean: (page) => this.clean(page),
       released: (page) => this.released(page)
     })
   }
 
+  /** Returns what the driver must carry out, in order, and forgets it. */
   effects(): CoherenceEffect[] {
     const output = this.output
     this.output = []
+    this.isSignaled = false
     return output
+  }
+
+  private emit(effect: CoherenceEffect): void {
+    this.output.push(effect)
+    this.signal()
+  }
+
+  private signal(): void {
+    if (this.isSignaled) return
+    this.isSignaled = true
+    this.observer.output()
   }
 
   get usedBytes(): number {
@@ -163,7 +188,7 @@ export class Coherence implements PageBackend {
     const space = this.table.space(file)
     if (space === undefined) return
     this.table.refuse(space, reason)
-    this.output.push({ type: 'discard-ended', file, error: reason })
+    this.emit({ type: 'discard-ended', file, error: reason })
   }
 
   /** Takes all access to the file's pages away. Bytes that are not durable stay: the leader may ask for them. */
@@ -357,7 +382,7 @@ export class Coherence implements PageBackend {
     for (const outcome of message.pages) {
       if (message.req === 0) this.writebacks.givenAcknowledged(outcome)
       // To a live session, `stale` means that the bytes are durable already (rule 14).
-      this.output.push({ type: 'written', outcome })
+      this.observer.written(outcome)
       const page = this.table.page(outcome.file, outcome.page)
       if (page !== undefined && page.epoch === outcome.epoch) this.pageWritten(page, outcome)
     }
@@ -421,7 +446,7 @@ export class Coherence implements PageBackend {
     const { file, index, epoch, pageSize } = page
     const space = this.table.space(file)
     const seq = space?.unit === 'file' ? ++space.seq : page.seq + 1
-    this.output.push({ type: 'writing', file, page: index, epoch, seq, pageSize })
+    this.observer.writing({ file, page: index, epoch, seq, pageSize })
     return seq
   }
 
@@ -444,6 +469,6 @@ export class Coherence implements PageBackend {
   }
 
   private send(lane: 'control' | 'bulk', message: ClientMessage): void {
-    if (this.term !== 0) this.output.push({ type: 'send', lane, message })
+    if (this.term !== 0) this.emit({ type: 'send', lane, message })
   }
 }

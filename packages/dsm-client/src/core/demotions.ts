@@ -17,6 +17,8 @@ export interface DemotionsInit {
   readonly send: (lane: 'control' | 'bulk', message: ClientMessage) => void
   /** Forgets bytes that are durable, or belong to another owner. */
   readonly drop: (page: Page) => void
+  /** The next deadline may be earlier than before: that of a hold time, or of a pin's patience. */
+  readonly onDeadline: () => void
 }
 
 /**
@@ -59,13 +61,14 @@ export class Demotions {
     if (demotion === undefined) return
     if (page.req !== 0 && page.req === demotion.after) return
     if (demotion.type === 'downgrade' ? page.writePins > 0 : page.pinned) {
-      return this.init.table.pins.wanted(page, this.init.now())
+      this.init.table.pins.wanted(page, this.init.now())
+      return this.init.onDeadline()
     }
     if (demotion.type !== 'invalidate') {
       if (this.holds.keptUntil(page) > this.init.now()) {
         if (!this.kept.has(page)) this.init.counters.holds++
         this.kept.add(page)
-        return
+        return this.init.onDeadline()
       }
       // Many orders at once must not put more bytes on their way than the credit allows.
       if (page.dirty && !this.init.writebacks.hasCredit(page)) return
@@ -178,7 +181,10 @@ export class Demotions {
     if (demotion === undefined) return
     const { table, writebacks, send, counters, drop } = this.init
     const pages = [...space.all()]
-    if (pages.some((page) => page.pinned)) table.pins.fileWanted(space, this.init.now())
+    if (pages.some((page) => page.pinned)) {
+      table.pins.fileWanted(space, this.init.now())
+      this.init.onDeadline()
+    }
     // The leader grants outstanding faults while this session is the owner. No grant may follow the answer.
     if (pages.some((page) => page.pinned || page.req !== 0)) return
     for (const page of pages) {

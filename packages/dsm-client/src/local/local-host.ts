@@ -71,10 +71,6 @@ export class LocalHost implements PageHost, PageBackend {
     return waitFor(start, { clock, timeoutMs, signal, onTimeout })
   }
 
-  drain(): void {
-    // Faults are sent at once.
-  }
-
   flush(_file: number, first: number, last: number, done: () => void, fail: (error: Error) => void): number {
     return this.writebacks.flush(first, last, done, fail)
   }

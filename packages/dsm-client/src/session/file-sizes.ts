@@ -5,7 +5,7 @@ import type { PageHost } from '../host.js'
 import type { SendRequest } from './request-queue.js'
 
 export interface FileSizesInit {
-  readonly host: Pick<PageHost, 'ended' | 'wait' | 'drain'>
+  readonly host: Pick<PageHost, 'ended' | 'wait'>
   readonly coherence: Coherence
   readonly request: SendRequest
 }
@@ -79,7 +79,6 @@ export class FileSizes {
   private async resolveDiscard(file: number): Promise<void> {
     const [stat] = (await this.init.request({ type: 'statFile', file })).files
     if (stat !== undefined) this.init.coherence.resolveDiscard(file, stat.discards)
-    this.init.host.drain()
   }
 
   private async whenNoDiscard(space: AddressSpacePages, signal?: AbortSignal): Promise<void> {

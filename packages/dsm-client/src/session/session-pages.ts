@@ -39,7 +39,12 @@ export class SessionPages implements PageHost {
 
   constructor(private readonly init: SessionPagesInit) {
     this.recorder = init.recorder
-    this.coherence = new Coherence(init.frames, init.counters)
+    this.coherence = new Coherence(init.frames, init.counters, {
+      // Once a turn: what the core decides in one turn leaves together.
+      output: () => queueMicrotask(() => this.drain()),
+      writing: (writeback) => init.recorder.writing(writeback),
+      written: (outcome) => init.recorder.written(outcome)
+    })
     const request: SendRequest = (body, options) => init.life.request(body, options)
     this.sizes = new FileSizes({ host: this, coherence: this.coherence, request })
   }
@@ -89,19 +94,16 @@ export class SessionPages implements PageHost {
     this.coherence.limitBulk(connection.bulkWindowBytes, connection.bulkUnreceivedBytes)
     this.coherence.connected(connection.registered)
     this.sizes.resolveDiscards()
-    this.drain()
   }
 
   disconnected(): void {
     this.connection = undefined
     this.coherence.disconnected()
-    this.drain()
   }
 
   receive(message: LeaderMessage): void {
     this.coherence.advance(this.now())
     this.coherence.receive(message)
-    this.drain()
   }
 
   /**
@@ -111,16 +113,16 @@ export class SessionPages implements PageHost {
   bulkReceived(bytes: number): void {
     const { connection } = this
     if (connection === undefined) return
+    // The connection counts only bytes that have left the core.
+    this.drain()
     connection.bulkReceived(bytes)
     this.coherence.limitBulk(connection.bulkWindowBytes, connection.bulkUnreceivedBytes)
-    this.drain()
   }
 
   /** Repeats, now and then, what failed or was refused. */
   retry(): void {
     this.coherence.retry()
     this.sizes.resolveDiscards()
-    this.drain()
   }
 
   /** The session is gone: everything fails with the error that `makeError` returns for the lost ranges. */
@@ -130,7 +132,7 @@ export class SessionPages implements PageHost {
     this.cancelHold()
   }
 
-  /** Carries out what the coherence core decided. Call it after every call of the core. */
+  /** Carries out what the coherence core has decided. A message that must not overtake it waits for this call. */
   drain(): void {
     for (const effect of this.coherence.effects()) {
       switch (effect.type) {
@@ -146,12 +148,6 @@ export class SessionPages implements PageHost {
         case 'discard-ended':
           this.sizes.discardEnded(effect.file, effect.error)
           break
-        case 'writing':
-          this.recorder.writing(effect)
-          break
-        case 'written':
-          this.recorder.written(effect.outcome)
-          break
       }
     }
     this.awaitDeadline()
@@ -165,7 +161,7 @@ export class SessionPages implements PageHost {
     const { clock } = this.init
     this.cancelHold = clock.schedule(Math.max(0, nextDeadline - clock.now()), () => {
       this.coherence.advance(clock.now())
-      this.drain()
+      this.awaitDeadline()
     })
   }
 }

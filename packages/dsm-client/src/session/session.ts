@@ -260,7 +260,11 @@ export class Session implements SessionLife {
     this.keepAlive.begin(registeredAt, registered.ttlMs)
     this.init.onLeader(connection.remote, connection.term)
     this.activated()
-    this.requests.connected((message) => connection.send('control', message))
+    this.requests.connected((message) => {
+      // A request must not overtake what the core has decided before it, such as the answers to orders before a close.
+      this.pages.drain()
+      connection.send('control', message)
+    })
     this.pages.connected(connection)
     connection.start((message) => this.receive(message))
     const reason = await connection.closed

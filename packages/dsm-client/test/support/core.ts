@@ -32,7 +32,7 @@ export class CoreHarness {
 
   constructor({ cacheBytes = 1024 * 1024, frames = createSlabFrameProvider(cacheBytes) } = {}) {
     this.frames = frames
-    this.core = new Coherence(this.frames, zeroCounters())
+    this.core = new Coherence(this.frames, zeroCounters(), { output() {}, writing() {}, written() {} })
     this.core.addFile({ file: FILE, path: '/f', pageSize: PAGE })
   }
 
