@@ -1,0 +1,76 @@
+/** A client with an open file and two mappings, for tests of the public calls. */
+import { InvalidArgumentError } from '@quire/protocol'
+import { afterEach, beforeEach, expect } from 'vitest'
+import type { DsmClient, DsmFile, Mapping } from '../../src/types.js'
+import { World, failure, view } from './client.js'
+
+export const PAGE = 4096
+/** A page and a bit. */
+export const SIZE = 5000
+
+export let world: World
+export let client: DsmClient
+export let file: DsmFile
+export let mapping: Mapping
+export let reading: Mapping
+/** Timers of a client that does nothing. */
+export let idleTimers: number
+export let sentBefore: number
+
+/** Declares the hooks that make the client before each test, and close it after. */
+export function setUpClient(): void {
+  beforeEach(async () => {
+    world = new World()
+    client = await world.create({ cacheBytes: 65_536, faultTimeoutMs: 5000 })
+    file = await client.open('/f', { create: true, size: SIZE })
+    mapping = await file.mmap({ length: 4 * PAGE })
+    reading = await file.mmap({ prot: 'read' })
+    idleTimers = world.clock.pending
+    sentBefore = world.leader.received.length
+  })
+
+  afterEach(async () => {
+    await world.until(client.close().catch(() => {}))
+    expect(world.clock.pending).toBe(0)
+  })
+}
+
+/** From now on, `expectNothingLeft` expects as many timers as there are now. */
+export function countIdleTimers(): void {
+  idleTimers = world.clock.pending
+}
+
+/** Nothing waits, nothing is pinned, no timer runs. */
+export function expectNothingLeft(): void {
+  // What has arrived is acknowledged a moment later.
+  world.clock.fire(20)
+  expect(world.clock.pending).toBe(idleTimers)
+  expect(view(client).pendingRequests).toBe(0)
+  for (const page of view(client).pages) {
+    expect(page.waiters).toEqual([])
+    expect([page.pinned, page.queuedForFault]).toEqual([false, false])
+  }
+}
+
+/** The error, which must be of the class and name the value; nothing was sent for it, and nothing is left of it. */
+export async function refused(call: () => Promise<unknown>, argument: string, value: unknown): Promise<void> {
+  const error = await failure(call())
+  expect(error).toBeInstanceOf(InvalidArgumentError)
+  expect(error).toMatchObject({ name: 'InvalidArgumentError', code: 'ERR_INVALID_ARGUMENT', argument, value })
+  expect(error.message).toContain(argument)
+  expect(world.leader.received.length).toBe(sentBefore)
+  expectNothingLeft()
+}
+
+/** A call that throws, or gives its result, at once. */
+export const at = async (call: () => unknown): Promise<unknown> => call()
+export const bytes = (length: number, value = 7) => new Uint8Array(length).fill(value)
+export const bad = (value: unknown) => value as never
+
+export const NO_COUNTS = [-1, 0.5, Number.NaN, Infinity, -Infinity, 2 ** 53]
+export const NO_NUMBERS: [unknown, unknown][] = [
+  ['1', '1'],
+  [1n, '1'],
+  [null, 'null'],
+  [{}, 'Object']
+]
