@@ -64,6 +64,7 @@ export function createSlabFrameProvider(cacheBytes: number): FrameProvider {
   return new SlabFrames(cacheBytes)
 }
 
+/** A piece of shared memory that is cut into frames of one size. */
 class Slab {
   readonly memory: SharedArrayBuffer
   readonly frames: SlabFrame[] = []
@@ -81,6 +82,7 @@ class Slab {
   }
 }
 
+/** A slice of a slab. */
 class SlabFrame implements Frame {
   used = false
   constructor(

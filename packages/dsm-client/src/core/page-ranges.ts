@@ -2,7 +2,7 @@
 import type { Page } from './page.js'
 
 export interface PageRangesInit {
-  /** Lets pins in the making give way to whoever needs the page. */
+  /** Makes pins in the making give the page back. */
   readonly giveWay: (page: Page) => void
   readonly dropFault: (page: Page) => void
   /** See `PageBackend`. */

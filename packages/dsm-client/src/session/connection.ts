@@ -39,7 +39,7 @@ export class RedirectError extends Error {
   }
 }
 
-/** The peer claims to lead, and does not open or confirm the session: it may lack a majority. */
+/** The peer claims to lead but does not confirm the session: it may lack a majority. */
 export class StalledError extends Error {
   override readonly name = 'StalledError'
   constructor(readonly reason: string) {

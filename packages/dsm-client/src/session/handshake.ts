@@ -64,7 +64,7 @@ interface Answer {
   readonly answerMs: number
 }
 
-/** Takes one peer through hello, attach and register. */
+/** Registers a session with one peer, step by step. */
 class Handshake {
   private readonly lanes: LanePair
   private readonly steps: StepTimer

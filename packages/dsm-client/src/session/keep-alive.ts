@@ -9,7 +9,11 @@ export interface KeepAliveInit {
   readonly connection: () => Connection | undefined
 }
 
-/** Sends keep-alives and pings when they are due, and draws the conclusions from their answers. */
+/**
+ * Keeps the lease of a session valid while its leader is alive.
+ *
+ * It sends keep-alives and pings when they are due, and ends the connection to a silent leader.
+ */
 export class KeepAlive {
   private readonly lease = new Lease()
   private readonly liveness = new Liveness()

@@ -53,7 +53,7 @@ type Outcome =
   | { readonly peerId: string; readonly problem: Error }
 
 /**
- * Finds the leader and registers the session with it.
+ * Finds the leader of a cluster for a session.
  *
  * The client asks one peer after another. While a peer does not answer, it asks the next one beside it, as RFC 8305
  * ("Happy Eyeballs") does with addresses. So peers that hang do not hide the peer that answers. It registers the

@@ -51,9 +51,9 @@ const MAX_REQUESTS = 32
 const MAX_SEQ_AHEAD = 512
 
 /**
- * Sends requests in order, and repeats each on every connection until its answer arrives.
+ * Repeats each request on every connection until its answer arrives.
  *
- * It numbers the requests, so that the cluster carries each out at most once.
+ * Requests leave in order. The queue numbers them, so that the cluster carries each out at most once.
  */
 export class RequestQueue {
   /** Requests without an answer, in the order of their numbers. */
