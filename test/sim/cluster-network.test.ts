@@ -17,7 +17,7 @@ describe('the simulated network', () => {
   let received: number[]
 
   beforeEach(async () => {
-    scheduler = new Scheduler()
+    scheduler = new Scheduler(false)
     const random = createRandomSource(1)
     network = new SimNetwork({
       scheduler,

@@ -18,12 +18,13 @@ describe('Quire on simulated machines', { timeout: 120_000 }, () => {
   })
 
   it('behaves the same for the same seed', async () => {
-    const first = await simulate({ seed: 11 })
-    const second = await simulate({ seed: 11 })
+    const first = await simulate({ seed: 11, isHashed: true })
+    const second = await simulate({ seed: 11, isHashed: true })
+    expect(first.hash).toMatch(/^[0-9a-f]{16}$/)
     expect(second.hash).toBe(first.hash)
     expect(second.events).toBe(first.events)
     expect([...second.coverage.counts]).toEqual([...first.coverage.counts])
-    const other = await simulate({ seed: 12 })
+    const other = await simulate({ seed: 12, isHashed: true })
     expect(other.hash).not.toBe(first.hash)
   })
 

@@ -16,7 +16,7 @@ describe('pnpm sim raft --hashes', { timeout: 60_000 }, () => {
 
   async function run(mode: 'compare' | 'write'): Promise<{ code: number; lines: string[] }> {
     const lines: string[] = []
-    const job = createRaftJob({}, { isMinimized: false })
+    const job = createRaftJob({}, { isMinimized: false, isHashed: true })
     const entry = { file: '', args: [] }
     const file = join(folder, 'raft.txt')
     const code = await checkHashes({ job, entry, file, workers: 1, mode, seeds: 3, print: (line) => lines.push(line) })

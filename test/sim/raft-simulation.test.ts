@@ -42,14 +42,15 @@ describe('Raft on simulated machines', { timeout: 60_000 }, () => {
 
 describe('the Raft simulator', { timeout: 60_000 }, () => {
   it('behaves the same for the same seed', async () => {
-    const first = await simulateRaft({ seed: 7 })
-    const second = await simulateRaft({ seed: 7 })
+    const first = await simulateRaft({ seed: 7, isHashed: true })
+    const second = await simulateRaft({ seed: 7, isHashed: true })
     expect(first.events).toBeGreaterThan(500)
+    expect(first.hash).toMatch(/^[0-9a-f]{16}$/)
     expect(second.hash).toBe(first.hash)
     expect([...second.coverage.counts]).toEqual([...first.coverage.counts])
-    const traced = await simulateRaft({ seed: 7, trace: () => {} })
+    const traced = await simulateRaft({ seed: 7, isHashed: true, trace: () => {} })
     expect(traced.hash).toBe(first.hash)
-    const other = await simulateRaft({ seed: 8 })
+    const other = await simulateRaft({ seed: 8, isHashed: true })
     expect(other.hash).not.toBe(first.hash)
   })
 

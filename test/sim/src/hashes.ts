@@ -41,7 +41,7 @@ async function hashSeeds({ job, entry, workers }: HashesInit, seeds: number): Pr
   const hashes: string[] = []
   let next = 1
   const take = (): number | undefined => (next <= seeds ? next++ : undefined)
-  await runSeeds(job, workers, entry, { take, report: ({ seed, hash }) => void (hashes[seed - 1] = hash) })
+  await runSeeds(job, workers, entry, { take, report: ({ seed, hash }) => void (hashes[seed - 1] = hash!) })
   return hashes
 }
 

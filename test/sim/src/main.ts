@@ -13,7 +13,7 @@ import { runMutants } from './mutants/run.js'
 import { RAFT_FLOORS } from './raft/floors.js'
 import { RAFT_SUITE } from './raft/suite.js'
 import { createRaftJob } from './raft/command.js'
-import { readRunOptions, Run, runFlags, type Job, type RunOptions } from './runner.js'
+import { readRunOptions, Run, runFlags, type Job, type JobOptions, type RunOptions } from './runner.js'
 import { readSelection, type Selection } from './schedule.js'
 
 const USAGE = `usage: pnpm sim cluster|raft [--seeds N] [--from SEED] [--workers N] [--keep-going] [--trace] [--verbose]
@@ -42,7 +42,7 @@ cluster runs all of Quire on simulated machines, raft runs Raft alone. Both inje
 interface Simulator {
   /** Names the file of hashes. */
   readonly name: string
-  readonly createJob: (selection: Selection, options: { readonly isMinimized: boolean }) => Job
+  readonly createJob: (selection: Selection, options: JobOptions) => Job
   readonly floors: Floors
   readonly suite: Suite
 }
@@ -94,7 +94,8 @@ function read({ name, createJob, floors, suite }: Simulator, args: string[]): Co
   const { hashes } = values
   if (hashes !== undefined && hashes !== 'compare' && hashes !== 'write') return undefined
   const isPartial = values.without !== undefined || values.only !== undefined
-  const job = createJob(selection, { isMinimized: !values['full-size'] && !isPartial && !options.trace })
+  const isMinimized = !values['full-size'] && !isPartial && !options.trace
+  const job = createJob(selection, { isMinimized, isHashed: hashes !== undefined || options.verbose })
   const mutants = values.mutants ? (positionals[1] ?? '') : undefined
   return { name, job, options, floors, suite, isPartial, mutants, hashes }
 }

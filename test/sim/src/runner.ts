@@ -15,7 +15,7 @@ export interface Report {
   readonly seed: number
   readonly events: number
   readonly virtualMs: number
-  readonly hash: string
+  readonly hash: string | undefined
   readonly counts: readonly (readonly [string, number])[]
   readonly failure: string | undefined
 }
@@ -29,6 +29,11 @@ export interface Summary {
   readonly cpuSeconds: number
   readonly workers: number
   readonly coverage: Coverage
+}
+
+export interface JobOptions {
+  readonly isMinimized: boolean
+  readonly isHashed: boolean
 }
 
 export interface Job {

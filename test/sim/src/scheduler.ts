@@ -23,13 +23,17 @@ export class Scheduler {
   private order = 0
   private readonly queue = new Heap<SimEvent>((a, b) => a.at - b.at || a.order - b.order)
   /** The hash of everything observable so far. */
-  readonly hash = new RunHash()
+  readonly hash: RunHash
   /** The number of events that have run. */
   events = 0
   /** Called after each event, once all promises have settled. An error that it throws ends the run. */
   afterEvent: (event: SimEvent) => void = () => {}
   /** Called with each event before it runs. */
   onTrace: ((event: SimEvent) => void) | undefined
+
+  constructor(isHashed: boolean) {
+    this.hash = new RunHash(isHashed)
+  }
 
   /** True time in milliseconds, which no node knows. */
   get now(): number {

@@ -10,6 +10,8 @@ import { Violation } from './violation.js'
 
 export interface SeedInit extends Selection {
   readonly seed: number
+  /** Computes the hash of the run, which takes time. */
+  readonly isHashed?: boolean
   /** Called with each line of the trace. */
   readonly trace?: (line: string) => void
 }
@@ -18,8 +20,8 @@ export interface SeedResult<K extends string> {
   readonly seed: number
   readonly events: number
   readonly virtualMs: number
-  /** The hash of everything observable, equal for runs that behave alike. */
-  readonly hash: string
+  /** The hash of everything observable, equal for runs that behave alike. Undefined unless `isHashed`. */
+  readonly hash: string | undefined
   readonly coverage: Coverage
   readonly failure: Error | undefined
   /** The faults and operations that occurred before the end, with the noise. */
@@ -27,13 +29,14 @@ export interface SeedResult<K extends string> {
 }
 
 export abstract class SeedRun<K extends string> {
-  readonly scheduler = new Scheduler()
+  readonly scheduler: Scheduler
   readonly coverage = new Coverage()
   protected readonly random: RandomSource
   protected failure: Error | undefined
   private readonly injected: InjectedEvent<K>[] = []
 
   constructor(protected readonly init: SeedInit) {
+    this.scheduler = new Scheduler(init.isHashed === true)
     this.random = createRandomSource(init.seed)
   }
 
@@ -59,7 +62,7 @@ export abstract class SeedRun<K extends string> {
       seed: init.seed,
       events: scheduler.events,
       virtualMs: scheduler.now,
-      hash: scheduler.hash.toString(),
+      hash: init.isHashed === true ? scheduler.hash.toString() : undefined,
       coverage,
       failure,
       injected: isSelected(init, NOISE) ? [{ number: NOISE, kind: 'noise' }, ...injected] : injected

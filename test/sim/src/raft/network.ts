@@ -43,7 +43,7 @@ export class RaftNetwork {
     const link = this.link(from, to)
     const { coverage, random, settings, scheduler } = this.init
     const { isNoisy } = this
-    scheduler.hash.text(from).text(to).bytes(encode(raftMessage, message))
+    if (scheduler.hash.isOn) scheduler.hash.text(from).text(to).bytes(encode(raftMessage, message))
     if (link.cutBy.size > 0) return
     if (isNoisy && settings.loss > 0 && random.is(settings.loss)) {
       coverage.add('messages lost')
