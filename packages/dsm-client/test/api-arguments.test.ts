@@ -31,7 +31,7 @@ describe('createDsmClient', () => {
     ['sessionTtlMs', 1000.5],
     ['faultTimeoutMs', 0],
     ['faultTimeoutMs', -5]
-  ])('rejects %s %d', async (argument, value) => {
+  ])('createDsmClient rejects %s = %d', async (argument, value) => {
     await refused(() => world.create({ [argument]: value }), argument, value)
   })
 
@@ -47,7 +47,7 @@ describe('createDsmClient', () => {
     `/ip4/127.0.0.1/udp/4001/quic-v1/p2p/${PEERS[0]}`,
     `/ip4/127.0.0.1/tcp/4001/ws/p2p/${PEERS[0]}`,
     `${addressOf(PEERS[0])} ${addressOf(PEERS[1])}`
-  ])('rejects the peer %j at once, before it dials another', async (peer) => {
+  ])('createDsmClient rejects the peer %j before it dials any peer', async (peer) => {
     const dialed = world.net.dialed.length
     await refused(() => world.create({ peers: [peer] }), 'peers', peer)
     await refused(() => world.create({ peers: [addressOf(PEERS[0]), peer] }), 'peers', peer)
@@ -57,13 +57,13 @@ describe('createDsmClient', () => {
     expect(world.net.dialed).toHaveLength(dialed)
   })
 
-  it.each([',', ' ', '\n', ', '])('takes peers in one text, separated by %j', async (between) => {
+  it.each([',', ' ', '\n', ', '])('createDsmClient accepts peers in one string, separated by %j', async (between) => {
     const other = await world.until(world.create({ peers: PEERS.map(addressOf).join(between) }))
     expect(other.session.state).toBe('active')
     await world.until(other.close())
   })
 
-  it('rejects when no peer is given', async () => {
+  it('createDsmClient rejects an empty list of peers, and addresses without a usable peer ID', async () => {
     await refused(() => world.create({ peers: [] }), 'peers', '')
     const shared = addressOf(PEERS[0]).replace(PEERS[0], PEERS[1])
     await refused(() => world.create({ peers: [addressOf(PEERS[0]), shared] }), 'peers', shared)
@@ -72,12 +72,12 @@ describe('createDsmClient', () => {
     await refused(() => world.create({ peers: ' ' }), 'peers', ' ')
   })
 
-  it.each(NO_NUMBERS)('rejects a peer that is no text, and a history that is no function: %s', async (value, named) => {
+  it.each(NO_NUMBERS)('createDsmClient rejects %s as a peer and as the history callback', async (value, named) => {
     if (typeof value !== 'string') await refused(() => world.create({ peers: [bad(value)] }), 'peers', named)
     await refused(() => world.create({ history: bad(value) }), 'history', named)
   })
 
-  it('rejects what is no object before it makes a network', async () => {
+  it('createDsmClient checks its argument before it creates a network node', async () => {
     for (const init of [undefined, null, 'peers']) {
       await refused(() => createDsmClient(bad(init)), 'createDsmClient', init === 'peers' ? init : String(init))
     }
@@ -87,7 +87,7 @@ describe('createDsmClient', () => {
     await refused(() => createDsmClient({ peers, logger: bad({}) }), 'logger', 'Object')
   })
 
-  it('over real connections rejects when nobody is there, with the reason, and keeps nothing that could run on', async () => {
+  it('createDsmClient over TCP rejects with ECONNREFUSED if no peer listens', async () => {
     const peer = addressOf(PEERS[0]).replace(/^.*tcp\/4001/, '/ip4/127.0.0.1/tcp/1')
     const error = await failure(createDsmClient({ peers: [peer], faultTimeoutMs: 200 }))
     expect(error).toMatchObject({ name: 'UnavailableError', code: 'ERR_UNAVAILABLE' })
@@ -96,7 +96,7 @@ describe('createDsmClient', () => {
 })
 
 describe('offsets and lengths', () => {
-  it.each(NO_COUNTS)('of %d are refused everywhere', async (value) => {
+  it.each(NO_COUNTS)('every call refuses %d as an offset or length', async (value) => {
     await refused(() => file.read(value, 1), 'offset', value)
     await refused(() => file.read(0, value), 'length', value)
     await refused(() => file.write(value, bytes(1)), 'offset', value)
@@ -123,7 +123,7 @@ describe('offsets and lengths', () => {
     await refused(() => file.addressSpace.evictMappingRange(0, value), 'length', value)
   })
 
-  it.each(NO_NUMBERS)('that are no numbers (%s) are refused', async (value, named) => {
+  it.each(NO_NUMBERS)('every call refuses the non-number %s as an offset or length', async (value, named) => {
     await refused(() => file.read(bad(value), 1), 'offset', named)
     await refused(() => file.write(bad(value), bytes(1)), 'offset', named)
     await refused(() => file.truncate(bad(value)), 'size', named)
@@ -142,7 +142,7 @@ describe('offsets and lengths', () => {
     await refused(() => file.addressSpace.evictMappingRange(bad(value), 1), 'start', named)
   })
 
-  it('that reach beyond the largest file are refused', async () => {
+  it('every call refuses a range that reaches beyond the largest file', async () => {
     await refused(() => file.read(1, MAX_FILE_BYTES), 'length', MAX_FILE_BYTES)
     await refused(() => file.read(MAX_FILE_BYTES, 1), 'length', 1)
     await refused(() => file.write(MAX_FILE_BYTES - 1, bytes(2)), 'length', 2)
@@ -157,7 +157,7 @@ describe('offsets and lengths', () => {
     await refused(() => addressSpace.evictMappingRange(2, max), 'length', max)
   })
 
-  it('that reach beyond the mapping are refused, each with the end that was asked for', async () => {
+  it('a mapping refuses ranges beyond its end, and the error states the requested end', async () => {
     const argument = 'offset + length'
     const end = 4 * PAGE
     await refused(() => mapping.read(end, 1), argument, end + 1)
@@ -172,7 +172,7 @@ describe('offsets and lengths', () => {
     await refused(() => mapping.msync(PAGE, end), 'length', end)
   })
 
-  it('that no memory could hold are refused', async () => {
+  it('a read refuses a length that no memory can hold', async () => {
     const size = 2 ** 50
     const huge = await client.open('/huge', { create: true, size })
     const map = await huge.mmap()
@@ -182,14 +182,14 @@ describe('offsets and lengths', () => {
   })
 })
 
-describe('bytes', () => {
+describe('byte arguments', () => {
   it.each<[string, unknown, unknown]>([
     ['a list of numbers', [1, 2], 'Array'],
     ['a string', 'ab', 'ab'],
     ['an ArrayBuffer', new ArrayBuffer(2), 'ArrayBuffer'],
     ['another view', new Uint16Array(2), 'Uint16Array'],
     ['nothing', undefined, 'undefined']
-  ])('that are %s are refused before anything is touched', async (_what, value, named) => {
+  ])('every call refuses %s in place of bytes before it touches a page', async (_what, value, named) => {
     await refused(() => file.write(0, bad(value)), 'bytes', named)
     await refused(() => mapping.write(0, bad(value)), 'bytes', named)
     await refused(() => mapping.readInto(0, bad(value)), 'target', named)
@@ -198,7 +198,7 @@ describe('bytes', () => {
     expect([...view(client).pages]).toEqual([])
   })
 
-  it('may be a Buffer', async () => {
+  it('reads and writes accept a Buffer', async () => {
     await file.write(0, Buffer.from('abc'))
     const target = Buffer.alloc(3)
     await mapping.readInto(0, target)
@@ -207,30 +207,30 @@ describe('bytes', () => {
 })
 
 describe('mmap', () => {
-  it.each([1, 2048, 4095, 4097])('refuses the offset %d, which is inside a page', async (offset) => {
+  it.each([1, 2048, 4095, 4097])('mmap refuses the offset %d, which lies inside a page', async (offset) => {
     await refused(() => file.mmap({ offset, length: 1 }), 'offset', offset)
   })
 
-  it.each(['write', 'none', undefined, null])('refuses the protection %j', async (prot) => {
+  it.each(['write', 'none', undefined, null])('mmap refuses the protection %j', async (prot) => {
     if (prot === undefined) return
     await refused(() => file.mmap({ prot: bad(prot) }), 'prot', prot ?? 'null')
   })
 
-  it('refuses a mapping of nothing', async () => {
+  it('mmap refuses an empty mapping', async () => {
     await refused(() => file.mmap({ length: 0 }), 'length', 0)
     const empty = await client.open('/empty', { create: true })
     expect(await failure(empty.mmap())).toMatchObject({ name: 'InvalidArgumentError', argument: 'length', value: 0 })
   })
 
-  it('may reach beyond the end, up to what the file grows to', async () => {
+  it('a mapping may reach beyond the end of the file, and gives access once the file has grown', async () => {
     await expect(mapping.read(PAGE, PAGE)).rejects.toBeInstanceOf(PastEndError)
     await file.write(2 * PAGE, bytes(1))
     expect(await mapping.read(PAGE, PAGE)).toHaveLength(PAGE)
   })
 })
 
-describe('an option that there is not', () => {
-  it('is refused, not ignored', async () => {
+describe('unknown options', () => {
+  it('a call refuses an unknown option instead of ignoring it', async () => {
     const locked: MmapOptions & { locked: boolean } = { locked: true }
     await refused(() => file.mmap(locked), 'mmap: locked', 'true')
     const sparse: OpenOptions & { sparse: boolean } = { sparse: true }

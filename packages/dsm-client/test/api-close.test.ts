@@ -17,7 +17,7 @@ import { failure, outcome } from './support/client.js'
 
 setUpClient()
 
-describe('after close', () => {
+describe('close', () => {
   const uses = (): [string, () => Promise<unknown>][] => [
     ['stat', () => file.stat()],
     ['read', () => file.read(0, 1)],
@@ -31,7 +31,7 @@ describe('after close', () => {
     ['evictMappingRange', () => file.addressSpace.evictMappingRange(0, 0)]
   ]
 
-  it('of the file every use of it is a ClosedError', async () => {
+  it('every call on a closed file fails with ClosedError', async () => {
     await file.close()
     for (const [, call] of [...uses(), ['mapping', () => reading.read(0, 1)] as const]) {
       expect(await failure(call())).toMatchObject({ name: 'ClosedError', what: '/f' })
@@ -42,7 +42,7 @@ describe('after close', () => {
     expect(client.stats().frameBytesUsed).toBe(0)
   })
 
-  it('of one handle another goes on, and the file is given up with the last', async () => {
+  it('closing one handle leaves other handles open, and the last close closes the file at the cluster', async () => {
     const other = await client.open('/f')
     await file.close()
     for (const [, call] of uses()) expect(await failure(call())).toMatchObject({ name: 'ClosedError', what: '/f' })
@@ -54,7 +54,7 @@ describe('after close', () => {
   })
 
   it.each(['shared', 'private'] as const)(
-    'of the handle a mapping that was being made (%s) is not: nobody would unmap it',
+    'closing a handle fails its pending mmap (%s), because no later call would unmap the mapping',
     async (flags) => {
       const other = await client.open('/f')
       world.leader.holding.add('statFile')
@@ -68,7 +68,7 @@ describe('after close', () => {
     }
   )
 
-  it('of the client every use of anything is a ClosedError', async () => {
+  it('every call on a closed client and its files fails with ClosedError', async () => {
     await client.close()
     const calls = [
       ...uses().map(([, call]) => call),
@@ -88,7 +88,7 @@ describe('after close', () => {
     expect(client.stats().frameBytesUsed).toBe(0)
   })
 
-  it('a file waits no more: what waited fails', async () => {
+  it('closing a file fails its waiting calls', async () => {
     world.leader.holding.add('fault')
     const waiting = failure(mapping.write(0, bytes(1)))
     await world.clock.advance(1)
@@ -97,14 +97,14 @@ describe('after close', () => {
     expectNothingLeft()
   })
 
-  it('no write resolves whose bytes the flush could have missed', async () => {
+  it('a write that is granted during the flush of a close fails, because the flush may miss its bytes', async () => {
     await mapping.write(0, bytes(1))
     world.leader.holding.add('fault')
     world.leader.holding.add('writeback')
     const late = outcome(mapping.write(PAGE, bytes(1)))
     const closing = file.close()
     await world.clock.advance(1)
-    // The grant that the write waited for comes while the file is being flushed.
+    // The grant for the waiting write arrives during the flush of the file.
     world.leader.release('fault')
     await world.clock.advance(1)
     expect(await late).toMatchObject({ name: 'ClosedError' })
@@ -113,7 +113,7 @@ describe('after close', () => {
     expect(world.cluster.pages.get(`${file.id}:0`)!.bytes[0]).toBe(7)
   })
 
-  it('that failed the file is still open, and can be closed again', async () => {
+  it('a failed close leaves the file open, and a second close succeeds', async () => {
     await file.write(0, bytes(1))
     world.leader.holding.add('writeback')
     const closing = file.close()

@@ -18,10 +18,10 @@ import { failure } from './support/client.js'
 
 setUpClient()
 
-describe('what the leader says of a page', () => {
+describe('an error of the leader about a page', () => {
   const damaged = new CorruptionError('pages.lmdb, file 100', 0, 'checksum of a record does not match')
 
-  it('is the error of every call that waits for it, with its facts, and the next call asks again', async () => {
+  it('a failed fault fails every waiting call with its error, and the next call sends a new fault', async () => {
     const copy = await file.mmap({ flags: 'private' })
     countIdleTimers()
     world.leader.holding.add('fault')
@@ -50,7 +50,7 @@ describe('what the leader says of a page', () => {
     expect(await mapping.read(0, 1)).toEqual(bytes(1, 0))
   })
 
-  it('that cannot be made durable is the error of every flush, and the bytes stay', async () => {
+  it('a failed writeback fails every flush with its error, and the page keeps its bytes', async () => {
     await mapping.write(0, bytes(1))
     const calls = [
       () => file.sync(),
@@ -77,7 +77,7 @@ describe('what the leader says of a page', () => {
   })
 })
 
-describe('what the leader says of a request', () => {
+describe('an error of the leader about a request', () => {
   const requests = (): [string, () => Promise<unknown>][] => [
     ['open', () => client.open('/g')],
     ['stat', () => client.stat('/f')],
@@ -90,7 +90,7 @@ describe('what the leader says of a request', () => {
     ['punch', () => file.punchHole(0, PAGE)]
   ]
 
-  it('is the error of the call, with its facts, and leaves nothing behind', async () => {
+  it('a failed request rejects with the class and facts of its error, and no request stays pending', async () => {
     for (const [type, call] of requests()) {
       world.leader.holding.add(type as 'open')
       const failing = failure(call())
@@ -104,7 +104,7 @@ describe('what the leader says of a request', () => {
     expect([...world.cluster.mapped]).toEqual([Number(file.id)])
   })
 
-  it('and this version does not know is a RemoteError with its code', async () => {
+  it('an error with a code unknown to this version rejects with RemoteError and that code', async () => {
     for (const [type, call] of requests()) {
       world.leader.holding.add(type as 'open')
       const failing = failure(call())
@@ -116,7 +116,7 @@ describe('what the leader says of a request', () => {
     }
   })
 
-  it('that is no answer to it is an UnavailableError that names what came', async () => {
+  it('an answer of the wrong type rejects with UnavailableError and names the type', async () => {
     for (const [type, call] of requests().slice(0, 3)) {
       world.leader.holding.add(type as 'open')
       const failing = failure(call())
@@ -131,7 +131,7 @@ describe('what the leader says of a request', () => {
   })
 })
 
-it('every error that a user sees is a QuireError with a code', async () => {
+it('every error of a public call is a QuireError with a code', async () => {
   for (const error of [
     await failure(client.open('x')),
     await failure(file.read(-1, 1)),

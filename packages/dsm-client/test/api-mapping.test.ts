@@ -1,4 +1,4 @@
-/** What mappings do at their limits: read-only, at the end of the file, pinned, and after munmap. */
+/** The limits of mappings: read-only protection, the end of the file, pins, and munmap. */
 import {
   CacheFullError,
   ClosedError,
@@ -29,8 +29,8 @@ import { failure, view } from './support/client.js'
 
 setUpClient()
 
-describe('a mapping for reading', () => {
-  it('refuses writes and pins for writing, and names the file', async () => {
+describe('a read-only mapping', () => {
+  it('a read-only mapping refuses writes and pins for writing, and the error names the file', async () => {
     const copy = await file.mmap({ prot: 'read', flags: 'private', length: PAGE })
     const calls = [reading, copy].flatMap((map) => [
       () => map.write(0, bytes(1)),
@@ -46,7 +46,7 @@ describe('a mapping for reading', () => {
     expect([...view(client).pages]).toEqual([])
   })
 
-  it('reads, pins for reading and syncs', async () => {
+  it('a read-only mapping reads, pins for reading and syncs', async () => {
     expect(await reading.read(0, 1)).toEqual(bytes(1, 0))
     ;(await reading.pin(0, 1, 'read')).release()
     await reading.msync()
@@ -54,14 +54,14 @@ describe('a mapping for reading', () => {
 })
 
 describe('the end of the file', () => {
-  it('makes a file read shorter, down to nothing', async () => {
+  it('a read that reaches beyond the end of the file is shorter, down to no bytes', async () => {
     expect(await file.read(SIZE - 2, 10)).toHaveLength(2)
     expect(await file.read(SIZE, 10)).toHaveLength(0)
     expect(await file.read(SIZE * 100, 10)).toHaveLength(0)
     expect(await file.read(0, 0)).toHaveLength(0)
   })
 
-  it('is a PastEndError through a mapping, with the first offset that is not there and the size', async () => {
+  it('a PastEndError of a mapping states the first offset beyond the end of the file and the size', async () => {
     const calls: [() => Promise<unknown>, number][] = [
       [() => mapping.read(SIZE - 1, 2), SIZE],
       [() => mapping.read(2 * PAGE, 1), 2 * PAGE],
@@ -79,7 +79,7 @@ describe('the end of the file', () => {
     expect([...view(client).pages]).toEqual([])
   })
 
-  it('is one through a private mapping as well, which takes no frame for it', async () => {
+  it('a private mapping beyond the end of the file fails with PastEndError and takes no frame', async () => {
     const copy = await file.mmap({ flags: 'private', length: 4 * PAGE })
     const calls: [() => Promise<unknown>, number][] = [
       [() => copy.read(SIZE - 1, 2), SIZE],
@@ -95,25 +95,25 @@ describe('the end of the file', () => {
     expect(client.stats().frameBytesUsed).toBe(0)
   })
 
-  it('is a false for tryRead and tryWrite, which ask nobody', async () => {
+  it('tryRead and tryWrite beyond the end of the file return false and send nothing', async () => {
     expect(mapping.tryRead(SIZE, bytes(1))).toBe(false)
     expect(mapping.tryWrite(SIZE, bytes(1))).toBe(false)
     expect(world.leader.received.length).toBe(sentBefore)
   })
 
-  it('counts from the start of the file, whatever the offset of the mapping', async () => {
+  it('a PastEndError states its offset from the start of the file, also through a mapping with an offset', async () => {
     const second = await file.mmap({ offset: PAGE, length: PAGE })
     expect(await failure(second.read(SIZE - PAGE, 1))).toMatchObject({ offset: SIZE, size: SIZE })
   })
 
-  it('is where the file has grown to at another client', async () => {
+  it('a client accesses the bytes that another client has added to the file', async () => {
     const stat = world.cluster.files.get('/f')!
     world.cluster.files.set('/f', { ...stat, size: 3 * PAGE })
     expect(await mapping.read(2 * PAGE, 1)).toEqual(bytes(1, 0))
     expect(await file.read(3 * PAGE - 1, 10)).toHaveLength(1)
   })
 
-  it('is moved by a write to the file, not by one of no bytes', async () => {
+  it('a file write beyond the end grows the file, and an empty write does not', async () => {
     await file.write(SIZE * 2, bytes(0))
     expect((await file.stat()).size).toBe(SIZE)
     await file.write(SIZE, bytes(10))
@@ -121,7 +121,7 @@ describe('the end of the file', () => {
     expect(await file.read(SIZE - 1, 3)).toEqual(new Uint8Array([0, 7, 7]))
   })
 
-  it('that the leader names for a page is looked at again; if it stays with it, it is the error', async () => {
+  it('a call retries a fault that the leader answers with PastEndError, and fails if the answer persists', async () => {
     world.leader.holding.add('fault')
     const [first, second] = [failure(mapping.read(0, 1)), failure(mapping.read(1, 1))]
     const error = errorToWire(new PastEndError('/f', 0, 0))
@@ -138,8 +138,8 @@ describe('the end of the file', () => {
 })
 
 describe('a pin', () => {
-  it('across a page boundary that cannot be laid out beside a live pin is a PinConflictError', async () => {
-    // Page 1 comes first and lies at the beginning of its memory: page 0 does not fit before it.
+  it('a pin of two pages fails with PinConflictError if a live pin prevents a contiguous layout', async () => {
+    // Page 1 is pinned first and lies at the beginning of its memory, so page 0 does not fit before it.
     const live = await mapping.pin(PAGE, 1, 'read')
     const error = await failure(mapping.pin(PAGE - 1, 2, 'read'))
     expect(error).toBeInstanceOf(PinConflictError)
@@ -147,7 +147,7 @@ describe('a pin', () => {
     live.release()
   })
 
-  it('of a private mapping, for reading, over pages of both kinds is a PinConflictError', async () => {
+  it('a pin for reading over copied and shared pages of a private mapping fails with PinConflictError', async () => {
     const copy = await file.mmap({ flags: 'private' })
     await copy.write(0, bytes(1))
     const error = await failure(copy.pin(8, PAGE, 'read'))
@@ -156,7 +156,7 @@ describe('a pin', () => {
     expectNothingLeft()
   })
 
-  it('that is larger than the cache is a CacheFullError, also of a private mapping', async () => {
+  it('a pin larger than the cache fails with CacheFullError, for shared and private mappings', async () => {
     const large = await client.open('/large', { create: true, size: 20 * PAGE })
     for (const flags of ['shared', 'private'] as const) {
       const map = await large.mmap({ flags })
@@ -173,13 +173,13 @@ describe('a pin', () => {
     }
   })
 
-  it('of nothing, or for neither reading nor writing, is refused', async () => {
+  it('pin refuses an empty range and an unknown access', async () => {
     await refused(() => mapping.pin(0, 0, 'read'), 'length', 0)
     await refused(() => mapping.pin(0, 1, bad('readwrite')), 'access', 'readwrite')
     await refused(() => mapping.pin(0, 1, bad(undefined)), 'access', 'undefined')
   })
 
-  it('is released once, however often it is said', async () => {
+  it('repeated releases of a pin have the effect of a single release', async () => {
     const pin = await mapping.pin(8, 16, 'write')
     const other = await mapping.pin(8, 16, 'read')
     expect(pin.bytes).toHaveLength(16)
@@ -193,7 +193,7 @@ describe('a pin', () => {
     expectNothingLeft()
   })
 
-  it('that somebody waits for says so, and no longer when it is released', async () => {
+  it('a pin is wanted from the revoke of its page until its release', async () => {
     const pin = await mapping.pin(0, 1, 'write')
     expect(pin.wanted).toBe(false)
     world.leader.send({ type: 'revoke', term: 1, op: 4, file: Number(file.id), page: 0, after: 0 })
@@ -205,7 +205,7 @@ describe('a pin', () => {
     expect(world.leader.last('ownerAckDirty').op).toBe(4)
   })
 
-  it('of one page too many is a CacheFullError', async () => {
+  it('a pin fails with CacheFullError if other pins fill the cache', async () => {
     const large = await client.open('/large', { create: true, size: 20 * PAGE })
     const map = await large.mmap()
     const pins = []
@@ -223,7 +223,7 @@ describe('a pin', () => {
     expectNothingLeft()
   })
 
-  it("outlives its file: its memory is nobody else's until it is released", async () => {
+  it('a pin outlives the close of its file, and its memory is not reused before its release', async () => {
     const pin = await mapping.pin(0, 1, 'write')
     await file.close()
     const reopened = await client.open('/f')
@@ -238,8 +238,8 @@ describe('a pin', () => {
   })
 })
 
-describe('after munmap', () => {
-  it('every use of the mapping is a ClosedError; another mapping goes on', async () => {
+describe('munmap', () => {
+  it('every call on an unmapped mapping fails with ClosedError, and other mappings stay usable', async () => {
     await mapping.munmap()
     const calls = [
       () => mapping.read(0, 1),
@@ -260,7 +260,7 @@ describe('after munmap', () => {
     expect(await reading.read(0, 1)).toEqual(bytes(1, 0))
   })
 
-  it('every use of a private mapping is a ClosedError, and its copies are gone', async () => {
+  it('munmap of a private mapping frees its copies, and every later call on it fails with ClosedError', async () => {
     const copy = await file.mmap({ flags: 'private' })
     await copy.write(0, bytes(1))
     const used = client.stats().frameBytesUsed
@@ -280,13 +280,13 @@ describe('after munmap', () => {
     }
   })
 
-  it('what was written is durable', async () => {
+  it('munmap makes the writes of the mapping durable', async () => {
     await mapping.write(0, bytes(1))
     await mapping.munmap()
     expect(world.cluster.pages.get(`${file.id}:0`)!.bytes[0]).toBe(7)
   })
 
-  it('that failed the mapping is still there, and can be unmapped again', async () => {
+  it('a failed munmap leaves the mapping usable, and a second munmap succeeds', async () => {
     await mapping.write(0, bytes(1))
     world.leader.holding.add('writeback')
     const unmapping = mapping.munmap()

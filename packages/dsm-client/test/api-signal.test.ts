@@ -18,10 +18,10 @@ import { failure, outcome, view } from './support/client.js'
 
 setUpClient()
 
-describe('a signal', () => {
+describe('signals', () => {
   const reason = new Error('changed my mind')
 
-  it('that has aborted before the call rejects it with its reason, and nothing happens', async () => {
+  it('an already aborted signal rejects every call with its reason, and the call has no effect', async () => {
     const signal = AbortSignal.abort(reason)
     const calls = [
       () => client.open('/new', { create: true, signal }),
@@ -62,7 +62,7 @@ describe('a signal', () => {
     expect(await mapping.read(0, 1)).toEqual(bytes(1, 0))
   })
 
-  it('that has aborted before the call rejects it also where a private mapping has all that it needs', async () => {
+  it('an already aborted signal rejects calls on a private mapping even if its copy is present', async () => {
     const copy = await file.mmap({ flags: 'private' })
     await copy.write(0, bytes(1))
     const signal = AbortSignal.abort(reason)
@@ -80,7 +80,7 @@ describe('a signal', () => {
     expectNothingLeft()
   })
 
-  it('that has aborted before the client is closed leaves it open, and no byte is lost', async () => {
+  it('an already aborted signal rejects close of the client, which stays open and loses no byte', async () => {
     await mapping.write(0, bytes(1))
     expect(await failure(client.close({ signal: AbortSignal.abort(reason) }))).toBe(reason)
     expect(await mapping.read(0, 1)).toEqual(bytes(1))
@@ -93,7 +93,7 @@ describe('a signal', () => {
     ['AbortController', new AbortController()],
     ['Object', {}],
     ['null', null]
-  ])('that is none (%s) is refused before anything waits', async (named, value) => {
+  ])('every call refuses the non-signal %s before it waits', async (named, value) => {
     const signal = bad(value)
     world.leader.holding.add('fault')
     await refused(() => client.stat('/f', { signal }), 'signal', named)
@@ -109,7 +109,7 @@ describe('a signal', () => {
     await refused(() => client.close({ signal }), 'signal', named)
   })
 
-  it('during the copy of a page for a private mapping gives its frame back; the others go on', async () => {
+  it('aborting a call during a private page copy frees its frame and leaves other calls waiting', async () => {
     const copy = await file.mmap({ flags: 'private' })
     world.leader.holding.add('fault')
     const controller = new AbortController()
@@ -130,7 +130,7 @@ describe('a signal', () => {
     expect(client.stats().frameBytesUsed).toBe(0)
   })
 
-  it('during an eviction leaves the pages usable', async () => {
+  it('aborting an eviction leaves its pages usable', async () => {
     const pin = await mapping.pin(0, 1, 'write')
     const controller = new AbortController()
     const evicting = failure(file.addressSpace.evictMappingRange(0, 0, { signal: controller.signal }))
@@ -143,12 +143,12 @@ describe('a signal', () => {
     expectNothingLeft()
   })
 
-  it('whose reason is no Error rejects with an AbortError', async () => {
+  it('a signal whose reason is not an Error rejects the call with AbortError', async () => {
     expect(await failure(file.stat({ signal: AbortSignal.abort('enough') }))).toMatchObject({ name: 'AbortError' })
     expect(await failure(file.stat({ signal: AbortSignal.abort() }))).toMatchObject({ name: 'AbortError' })
   })
 
-  it('during a fault takes one waiter away; the others go on', async () => {
+  it('aborting calls during a fault leaves the other waiters of the page waiting', async () => {
     world.leader.holding.add('fault')
     const controller = new AbortController()
     const { signal } = controller
@@ -164,7 +164,7 @@ describe('a signal', () => {
     expectNothingLeft()
   })
 
-  it('during a fault that nobody else waits for leaves a client that works', async () => {
+  it('aborting the only waiter of a fault leaves the fault outstanding and the page usable', async () => {
     world.leader.holding.add('fault')
     for (let round = 0; round < 30; round++) {
       const controller = new AbortController()
@@ -181,7 +181,7 @@ describe('a signal', () => {
     expectNothingLeft()
   })
 
-  it('during a flush leaves it under way', async () => {
+  it('aborting msync does not cancel the flush', async () => {
     await mapping.write(0, bytes(1))
     world.leader.holding.add('writeback')
     const controller = new AbortController()
@@ -195,7 +195,7 @@ describe('a signal', () => {
     expectNothingLeft()
   })
 
-  it('during open gives the file up that the cluster opens all the same', async () => {
+  it('aborting open makes the client close the file if the cluster opens it', async () => {
     world.leader.holding.add('open')
     const controller = new AbortController()
     const opening = failure(client.open('/g', { create: true, signal: controller.signal }))
@@ -209,7 +209,7 @@ describe('a signal', () => {
     expectNothingLeft()
   })
 
-  it('during open does not take the file from whoever opens it next', async () => {
+  it('aborting open does not close the file for the next open of the same path', async () => {
     world.leader.holding.add('open')
     const controller = new AbortController()
     const opening = failure(client.open('/g', { create: true, signal: controller.signal }))
@@ -225,9 +225,9 @@ describe('a signal', () => {
     expect(world.leader.of('close')).toEqual([])
   })
 
-  it('of an open that waits for the close of a file rejects at once, and the file is not opened', async () => {
+  it('aborting an open that waits for a close rejects at once, and the client never sends the open', async () => {
     world.leader.holding.add('open')
-    // It may be of that file, so the close waits for it.
+    // The close waits for this open, which may be an open of the same file.
     const first = client.open('/g', { create: true })
     const closing = file.close()
     await world.clock.advance(1)
@@ -244,7 +244,7 @@ describe('a signal', () => {
     expect(world.cluster.files.has('/h')).toBe(false)
   })
 
-  it('in any step between the answer to an open and its promise leaves no handle that nobody has', async () => {
+  it('aborting open at any step after the answer of the leader leaks no handle', async () => {
     let givenUp = 0
     for (let steps = 0; steps < 15; steps++) {
       world.leader.holding.add('open')
@@ -267,7 +267,7 @@ describe('a signal', () => {
     expect(givenUp).toBeLessThan(15)
   })
 
-  it('of an open whose truncation fails gives the file up, whatever of it cannot be flushed', async () => {
+  it('aborting an open during its truncation releases the file, even if another handle cannot be flushed', async () => {
     world.leader.holding.add('truncate')
     const other = await client.open('/g', { create: true, size: PAGE })
     await other.write(0, bytes(1))
@@ -283,7 +283,7 @@ describe('a signal', () => {
     expect([...view(client).spaces].map(({ path }) => path)).toEqual(['/f'])
   })
 
-  it('of a close that waits for an open leaves it to be made', async () => {
+  it('aborting a close that waits for an open leaves the file open, and a later close succeeds', async () => {
     world.leader.holding.add('open')
     const opening = client.open('/g', { create: true })
     const controller = new AbortController()
@@ -301,14 +301,14 @@ describe('a signal', () => {
     await other.close()
   })
 
-  it('during the close of a file does not keep it open at the cluster', async () => {
+  it('aborting the close of a file does not keep it open at the cluster', async () => {
     world.leader.holding.add('close')
     const controller = new AbortController()
     const closing = failure(file.close({ signal: controller.signal }))
     await world.clock.advance(1)
     controller.abort(reason)
     expect(await closing).toBe(reason)
-    // The request got lost with its connection: it is repeated though nobody waits.
+    // The connection loses the request, and the client repeats it although no caller waits.
     world.leader.holding.clear()
     world.leader.cut()
     await world.clock.advance(100)
@@ -316,7 +316,7 @@ describe('a signal', () => {
     expectNothingLeft()
   })
 
-  it('of one who gives something up takes nobody else along who gives it up as well', async () => {
+  it('aborting one munmap does not abort a concurrent one', async () => {
     await mapping.write(0, bytes(1))
     world.leader.holding.add('writeback')
     const controller = new AbortController()
@@ -333,7 +333,7 @@ describe('a signal', () => {
     expect(await outcome(staying)).toBe('resolved')
   })
 
-  it('that never aborts keeps no listener of what is over', async () => {
+  it('a completed call leaves no listener on its signal', async () => {
     const { signal } = new AbortController()
     const listeners = new Set<unknown>()
     const add = signal.addEventListener.bind(signal)

@@ -17,8 +17,8 @@ import { failure, view } from './support/client.js'
 
 setUpClient()
 
-describe('a time-out', () => {
-  it('of a page that is held elsewhere is a BusyError with path and offset, and leaves nothing behind', async () => {
+describe('time-outs', () => {
+  it('a read fails with BusyError, path and offset if another client holds the page until the time-out', async () => {
     world.leader.holding.add('fault')
     const waiting = failure(mapping.read(PAGE, 1))
     await world.clock.advance(5000)
@@ -30,7 +30,7 @@ describe('a time-out', () => {
     expectNothingLeft()
   })
 
-  it('is an UnavailableError when no majority has been heard of meanwhile', async () => {
+  it('a read fails with UnavailableError at the time-out if the leader has confirmed no keep-alive', async () => {
     world.leader.holding.add('fault')
     world.leader.holding.add('keepAlive')
     const waiting = failure(mapping.read(PAGE, 1))
@@ -38,7 +38,7 @@ describe('a time-out', () => {
     expect(await waiting).toMatchObject({ name: 'UnavailableError', code: 'ERR_UNAVAILABLE' })
   })
 
-  it('of a page that is held elsewhere is a BusyError of every call that needs it, and frees what was taken for it', async () => {
+  it('every call on a page fails with BusyError at the time-out and frees its frames', async () => {
     const copy = await file.mmap({ flags: 'private' })
     countIdleTimers()
     world.leader.holding.add('fault')
@@ -65,7 +65,7 @@ describe('a time-out', () => {
     expect(client.stats().frameBytesUsed).toBe(0)
   })
 
-  it('of an eviction that waits for a pin is a BusyError with the first page’s offset', async () => {
+  it('an eviction that waits for a pin times out with BusyError and the offset of its first page', async () => {
     const pin = await mapping.pin(PAGE, 1, 'read')
     const evicting = failure(file.addressSpace.evictMappingRange(PAGE, PAGE))
     await world.clock.advance(5000)
@@ -74,12 +74,12 @@ describe('a time-out', () => {
     expectNothingLeft()
   })
 
-  it('of a call while nobody can be reached is an UnavailableError, whatever the call', async () => {
+  it('every call fails with UnavailableError at the time-out if the client reaches no peer', async () => {
     const copy = await file.mmap({ flags: 'private' })
     await mapping.write(0, bytes(1))
     for (const peer of world.peers) world.net.down.add(peer.id)
     world.leader.cut()
-    // Nothing is here by its lease any more.
+    // The lease has run out, so the client may no longer use its cached pages.
     await world.clock.advance(10_000)
     const calls = [
       () => client.open('/f'),
@@ -109,7 +109,7 @@ describe('a time-out', () => {
     expect(mapping.tryRead(0, bytes(1))).toBe(false)
     expect(mapping.tryWrite(0, bytes(1))).toBe(false)
     const errors = await world.until(Promise.all(calls.map((call) => failure(call()))))
-    // These two would fail the others at once.
+    // munmap and close come last, because they fail the other calls at once.
     for (const call of [() => mapping.munmap(), () => file.close()]) errors.push(await world.until(failure(call())))
     for (const error of errors) {
       expect(error).toMatchObject({ name: 'UnavailableError', code: 'ERR_UNAVAILABLE' })
@@ -118,7 +118,7 @@ describe('a time-out', () => {
     world.net.down.clear()
     expect(await world.until(mapping.read(0, 1))).toEqual(bytes(1))
     await world.clock.advance(1000)
-    // They are repeated though nobody waits, as an open is: half of them may have happened.
+    // The client repeats rename and unlink although no caller waits, because the leader may have carried them out.
     for (const type of ['rename', 'unlink'] as const) {
       world.leader.fail(world.leader.last(type).seq, new NoSuchFileError('/f'))
     }
@@ -126,7 +126,7 @@ describe('a time-out', () => {
     expect(view(client).pendingRequests).toBe(0)
   })
 
-  it('of an open gives the file up that the cluster opens after all', async () => {
+  it('a timed-out open makes the client close the file if the cluster opens it later', async () => {
     world.leader.holding.add('open')
     const opening = failure(client.open('/g', { create: true }))
     await world.clock.advance(5000)
