@@ -1,7 +1,7 @@
 /**
  * @packageDocumentation
  *
- * The real world for Quire's drivers: a libp2p node as {@link Network}, the process's clock and chance, and key files.
+ * The environment of Quire's drivers: a libp2p node, the machine's clock and random source, and key files.
  * `portable/` runs wherever libp2p does; `node/` needs Node.
  */
 import './portable/polyfill.js'
