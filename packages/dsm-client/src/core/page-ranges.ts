@@ -2,7 +2,7 @@
 import type { Page } from './page.js'
 
 export interface PageRangesInit {
-  /** Makes pins in the making give the page back. */
+  /** Makes pins in the making give the page back to another access that needs it. */
   readonly giveWay: (page: Page) => void
   readonly dropFault: (page: Page) => void
   /** See `PageBackend`. */
