@@ -23,7 +23,7 @@ export interface ClusterOptions extends JsonOption {
 
 const NO_PEERS = 'no peers: give --peers or set QUIRE_PEERS'
 
-export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
+const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const
 
 export function withJson(command: Command): Command {
   return command.option('--json', 'print JSON, one value per line')
@@ -111,7 +111,7 @@ export function explainRefusal(error: unknown, key: PrivateKey | undefined): unk
   return isUnlisted && key === undefined ? new FreshIdentityError(error) : error
 }
 
-export const CLIENT_OPTIONS: OptionNames = {
+const CLIENT_OPTIONS: OptionNames = {
   peers: '--peers',
   privateKey: '--key',
   cluster: '--cluster',

@@ -31,7 +31,7 @@ export const MAX_APPEND_ENTRIES = 4096
 const nodeId = text(MAX_PEER_ID_BYTES)
 
 /** `normal` is the application's, `config` holds a {@link raftConfiguration}, `noop` opens a leader's term (§8). */
-export const raftEntryKind = oneOf('normal', 'config', 'noop')
+const raftEntryKind = oneOf('normal', 'config', 'noop')
 export type RaftEntryKind = TypeOf<typeof raftEntryKind>
 
 export const raftEntry = struct({ index: uint, term: uint, kind: raftEntryKind, data: bytes(MAX_ENTRY_BYTES) })
@@ -91,7 +91,7 @@ const mark = {
 export type RaftMark = Pick<RaftIntroduction, keyof typeof mark>
 
 /** Introduces a peer. `from` must be the identity that the transport has proved. `addresses` are its current ones. */
-export const raftIntroduction = struct({
+const raftIntroduction = struct({
   version: uint,
   features,
   clusterId: text(64),
@@ -115,7 +115,7 @@ export const raftSighting = struct({ peerId: nodeId, ...life, admitted: bool, ..
 export type RaftSighting = TypeOf<typeof raftSighting>
 
 /** The reason why a peer refuses another one. */
-export const refusalReason = oneOf('version', 'founding', 'membership', 'evidence')
+const refusalReason = oneOf('version', 'founding', 'membership', 'evidence')
 export type RefusalReason = TypeOf<typeof refusalReason>
 
 /** All messages on a Raft stream. Tags up to 9 belong to the links between peers, the others to Raft. */

@@ -6,7 +6,7 @@
 import { DEFAULT_ROUND_TRIP_MS, timingOf } from './round-trip.js'
 
 /** The longest time from a leader's last message to the next election, for peers in one place. */
-export const MAX_ELECTION_TIMEOUT_MS = 2 * timingOf(DEFAULT_ROUND_TRIP_MS).electionMs
+const MAX_ELECTION_TIMEOUT_MS = 2 * timingOf(DEFAULT_ROUND_TRIP_MS).electionMs
 
 /** A client sends a ping when it has received nothing from its leader for this long. */
 export const PING_INTERVAL_MS = 1000
@@ -24,7 +24,7 @@ const BULK_DELAY_SHARE = 1 / 8
 /**
  * The longest time that page bytes in flight may delay a control message, beyond the round trip of the line.
  */
-export const MAX_BULK_DELAY_MS = 250
+const MAX_BULK_DELAY_MS = 250
 /** Up to this delay, the round trip of a line does not count as queueing. */
 const MAX_BASE_DELAY_MS = 1000
 

@@ -31,7 +31,7 @@ export function checkUsable(file: OpenFile): void {
   if (error !== undefined) throw error
 }
 
-export function whyUnusable(file: OpenFile): Error | undefined {
+function whyUnusable(file: OpenFile): Error | undefined {
   if (file.host.ended !== undefined) return file.host.ended
   return file.closing >= file.handles ? new ClosedError(file.path) : undefined
 }

@@ -2,7 +2,7 @@
 import type { Clock } from '@quire/protocol'
 
 /** The time to ask all other peers, however many do not answer. */
-export const SECOND_OPINIONS_MS = 1_000
+const SECOND_OPINIONS_MS = 1_000
 
 /**
  * Decides when a refusal is final.

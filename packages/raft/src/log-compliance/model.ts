@@ -56,7 +56,7 @@ function statesOf(before: LogState, { reset, hardState, entries }: LogWrite): Lo
 }
 
 /** The same log without its entries up to `prevIndex`. */
-export function startingAfter(state: LogState, prevIndex: number): LogState {
+function startingAfter(state: LogState, prevIndex: number): LogState {
   if (prevIndex === state.prevIndex) return state
   const dropped = state.entries.slice(0, prevIndex - state.prevIndex)
   return {
@@ -87,7 +87,7 @@ export function matchingState(log: RaftLog, states: readonly LogState[], compact
 }
 
 /** Everything that a log shows through its interface. */
-export function describeLog(log: RaftLog): string {
+function describeLog(log: RaftLog): string {
   const { firstIndex, lastIndex, hardState, configurations } = log
   const entries: Entry[] = []
   for (let next = firstIndex; next <= lastIndex; next = entries.at(-1)!.index + 1) {

@@ -20,7 +20,7 @@ import { hardState } from './segment-base.js'
 import { isZero } from './batch.js'
 import { SECTOR_BYTES, type Disk, type DiskFile } from './disk.js'
 
-export const RESERVE_NAME = 'hard-state'
+const RESERVE_NAME = 'hard-state'
 
 const fields = struct({
   /** CRC32C of the identity of the log's owner. */

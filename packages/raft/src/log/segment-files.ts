@@ -3,7 +3,7 @@ import type { Disk, DiskFile, ReadFile } from './disk.js'
 import type { Segment } from './segment.js'
 
 /** Older segments that stay open between reads: enough for a few followers that are behind by different amounts. */
-export const MAX_READ_FILES = 3
+const MAX_READ_FILES = 3
 
 /**
  * Limits how many segments of a log are open at once.

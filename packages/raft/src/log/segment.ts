@@ -8,7 +8,7 @@ import { CodecError, CorruptionError, decode, encode, struct, uint, VersionMisma
 import { fromString } from 'uint8arrays/from-string'
 import { SECTOR_BYTES } from './disk.js'
 
-export const LOG_FORMAT_VERSION = 2
+const LOG_FORMAT_VERSION = 2
 export const SEGMENT_HEADER_BYTES = SECTOR_BYTES
 
 export interface Segment {
