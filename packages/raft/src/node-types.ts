@@ -1,5 +1,5 @@
 import type { Clock, Random, RaftMessage, RaftRoom } from '@quire/protocol'
-import type { CoreLimits, Entry, MembershipChange, Role, SnapshotMeta } from './core/types.js'
+import type { CoreLimits, Entry, MembershipChange, CoreRole, SnapshotMeta } from './core/types.js'
 import type { RaftLog } from './log/types.js'
 
 /** Carries messages to other nodes. It may lose, duplicate and reorder them. `send` never blocks and never throws. */
@@ -89,7 +89,7 @@ export interface RaftNodeInit {
 export interface RaftStatus {
   readonly id: string
   /** A node that still asks for pre-votes is a candidate, too. */
-  readonly role: Exclude<Role, 'preCandidate'> | 'learner'
+  readonly role: Exclude<CoreRole, 'preCandidate'> | 'learner'
   readonly term: number
   readonly leader: string | undefined
   /**

@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { openSlotFile, type OpenFile } from '../src/peer/slot-file.js'
+import { openSlotFile, type OpenForWrite } from '../src/peer/slot-file.js'
 
 const SLOT = 4096
 let root: string
@@ -68,7 +68,7 @@ describe('a slot file', () => {
   it('tries to open its file again after a failure, and can close in between', async () => {
     const lacking = Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' })
     let lacks = true
-    const openFile: OpenFile = (name, flags) => (lacks ? Promise.reject(lacking) : open(name, flags))
+    const openFile: OpenForWrite = (name, flags) => (lacks ? Promise.reject(lacking) : open(name, flags))
     const file = openSlotFile(path, SLOT, openFile)
     await expect(file.write('a')).rejects.toBe(lacking)
     lacks = false
@@ -85,14 +85,16 @@ describe('a slot file', () => {
 
   it('is not durable before all bytes are written, however few the system accepts at a time', async () => {
     let room = Infinity
-    const openFile: OpenFile = async (name, flags) => {
+    const openFile: OpenForWrite = async (name, flags) => {
       const handle = await open(name, flags)
       const write = (bytes: Uint8Array, offset: number, length: number, position: number) => {
         const taken = Math.min(7, length, room)
         room -= taken
         return handle.write(bytes, offset, taken, position)
       }
-      return { write, datasync: () => handle.datasync(), close: () => handle.close() } as Awaited<ReturnType<OpenFile>>
+      return { write, datasync: () => handle.datasync(), close: () => handle.close() } as Awaited<
+        ReturnType<OpenForWrite>
+      >
     }
     const file = openSlotFile(path, SLOT, openFile)
     const long = 'long '.repeat(100)

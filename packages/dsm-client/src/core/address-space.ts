@@ -32,7 +32,7 @@ export interface DiscardableCopies {
   discard(first: number, end: number): void
 }
 
-export interface AddressSpaceInit {
+export interface AddressSpacePagesInit {
   readonly file: number
   readonly path: string
   readonly pageSize: number
@@ -67,7 +67,7 @@ export class AddressSpacePages {
   private readonly pages = new Map<number, Page>()
 
   constructor(
-    { file, path, pageSize, unit = 'page', size = 0 }: AddressSpaceInit,
+    { file, path, pageSize, unit = 'page', size = 0 }: AddressSpacePagesInit,
     private readonly memory: Pick<FrameProvider, 'protect'>
   ) {
     this.file = file

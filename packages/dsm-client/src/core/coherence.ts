@@ -10,7 +10,7 @@ import {
   type LostRange,
   type WritebackOutcome
 } from '@quire/protocol'
-import type { AddressSpacePages, AddressSpaceInit } from './address-space.js'
+import type { AddressSpacePages, AddressSpacePagesInit } from './address-space.js'
 import { DiscardedRanges } from './discarded-ranges.js'
 import { PageFaults, type FaultKind } from './page-faults.js'
 import type { FrameProvider } from './frames.js'
@@ -163,7 +163,7 @@ export class Coherence implements PageBackend {
 
   // ---- files
 
-  addFile(init: AddressSpaceInit): AddressSpacePages {
+  addFile(init: AddressSpacePagesInit): AddressSpacePages {
     return this.table.add(init)
   }
 

@@ -5,7 +5,7 @@
  * program's own `VmOperations`.
  */
 import { assert, type Access } from '@quire/protocol'
-import { AddressSpacePages, type AddressSpaceInit } from './address-space.js'
+import { AddressSpacePages, type AddressSpacePagesInit } from './address-space.js'
 import { FaultQueue } from './fault-queue.js'
 import type { FrameProvider } from './frames.js'
 import type { Page, PageWaiter } from './page.js'
@@ -74,7 +74,7 @@ export class PageTable {
   // ---- address spaces
 
   /** Returns the file's address space, and makes it if there is none. */
-  add(init: AddressSpaceInit): AddressSpacePages {
+  add(init: AddressSpacePagesInit): AddressSpacePages {
     let space = this.spaces.get(init.file)
     if (space === undefined) {
       space = new AddressSpacePages(init, this.memory)

@@ -4,7 +4,7 @@ import {
   PageTable,
   createSlabFrameProvider,
   zeroCounters,
-  type AddressSpaceInit,
+  type AddressSpacePagesInit,
   type AddressSpacePages,
   type Page,
   type PageBackend
@@ -18,7 +18,7 @@ import { HookWritebacks } from './hook-writebacks.js'
 
 export interface LocalHostInit {
   readonly clock: Clock
-  readonly space: AddressSpaceInit
+  readonly space: AddressSpacePagesInit
   readonly ops: VmOperations
   readonly cacheBytes: number
   readonly timeoutMs: number

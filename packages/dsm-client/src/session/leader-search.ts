@@ -48,7 +48,7 @@ interface Asked {
   readonly controller: AbortController
 }
 
-type Outcome =
+type SearchOutcome =
   | { readonly peerId: string; readonly welcome: Welcome }
   | { readonly peerId: string; readonly problem: Error }
 
@@ -63,7 +63,7 @@ export class LeaderSearch {
   /** Peers that have not answered yet. */
   private readonly asking = new Map<string, Asked>()
   /** Outcomes that the search has not looked at, the oldest first. */
-  private outcomes: Outcome[] = []
+  private outcomes: SearchOutcome[] = []
   private wake = (): void => {}
   /** Defined after a peer has refused this client. */
   private opinions: SecondOpinions | undefined
@@ -133,7 +133,7 @@ export class LeaderSearch {
     const controller = new AbortController()
     const asked: Asked = { sinceMs: clock.now(), controller }
     this.asking.set(peerId, asked)
-    const ended = (outcome: Outcome): void => {
+    const ended = (outcome: SearchOutcome): void => {
       if (this.asking.get(peerId) !== asked) return drop(outcome, 'the answer came too late')
       this.asking.delete(peerId)
       this.outcomes.push(outcome)
@@ -171,7 +171,7 @@ export class LeaderSearch {
   }
 
   /** Returns undefined if the search continues. Throws the error that ends it. */
-  private async conclude(outcome: Outcome): Promise<Connection | undefined> {
+  private async conclude(outcome: SearchOutcome): Promise<Connection | undefined> {
     const { peerId } = outcome
     if ('problem' in outcome) {
       this.failed(peerId, outcome.problem)
@@ -236,6 +236,6 @@ export class LeaderSearch {
   }
 }
 
-function drop(outcome: Outcome, why: string): void {
+function drop(outcome: SearchOutcome, why: string): void {
   if ('welcome' in outcome) outcome.welcome.abort(new Error(why))
 }

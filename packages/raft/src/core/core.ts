@@ -36,7 +36,7 @@ import type {
   RaftCore,
   RaftCoreInit,
   Ready,
-  Role,
+  CoreRole,
   SnapshotMeta,
   StorageAck,
   TransferRefusal
@@ -70,7 +70,7 @@ class Core implements RaftCore {
     return this.state.term
   }
 
-  get role(): Role {
+  get role(): CoreRole {
     return this.state.role
   }
 

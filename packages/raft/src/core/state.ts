@@ -12,7 +12,7 @@ import type {
   PieceWanted,
   RaftCoreInit,
   ReadState,
-  Role,
+  CoreRole,
   SnapshotMeta
 } from './types.js'
 
@@ -34,7 +34,7 @@ export class CoreState {
   readonly configurations = new ConfigurationHistory()
   term: number
   vote: string | undefined
-  role: Role = 'follower'
+  role: CoreRole = 'follower'
   leader: string | undefined = undefined
   commit: number
   applied: number

@@ -27,7 +27,7 @@ export type Configuration = Omit<RaftConfiguration, 'context'>
 /** A configuration together with the application's part, `context`. */
 export type FullConfiguration = RaftConfiguration
 
-export type Role = 'leader' | 'follower' | 'preCandidate' | 'candidate'
+export type CoreRole = 'leader' | 'follower' | 'preCandidate' | 'candidate'
 
 /** The durable part of the log. It is read synchronously. */
 export interface LogReader {
@@ -72,7 +72,7 @@ export interface ReadState {
 
 /** The part of a node's state that is volatile, and of interest outside the core. */
 export interface SoftState {
-  readonly role: Role
+  readonly role: CoreRole
   readonly term: number
   readonly leader: string | undefined
 }
@@ -217,7 +217,7 @@ export type TransferRefusal = 'notLeader' | 'notVoter' | 'self' | undefined
  */
 export interface RaftCore {
   readonly term: number
-  readonly role: Role
+  readonly role: CoreRole
   readonly leader: string | undefined
   readonly firstIndex: number
   readonly lastIndex: number

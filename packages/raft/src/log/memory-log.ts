@@ -94,7 +94,7 @@ class Content {
   }
 }
 
-interface PendingAppend {
+interface UnflushedAppend {
   readonly write: LogWrite
   readonly resolve: () => void
   readonly reject: (error: Error) => void
@@ -102,7 +102,7 @@ interface PendingAppend {
 
 /** Runs the flushes of a `MemoryLog`. */
 class VolatileLog implements MemoryLog {
-  private queue: PendingAppend[] = []
+  private queue: UnflushedAppend[] = []
   /** How many appends of the queue the flush under way covers; 0 if none is under way. */
   private covered = 0
   private failure: Error | undefined

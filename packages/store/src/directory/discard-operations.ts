@@ -38,7 +38,7 @@ interface Discard {
 }
 
 /** An item of a file's queue: a discard, or a fault that arrived after one. */
-type Waiting = Discard | Fault
+type DiscardOrFault = Discard | Fault
 
 /**
  * Carries out discards, one at a time for each file (docs/coherence.md, "Files that shrink").
@@ -49,7 +49,7 @@ type Waiting = Discard | Fault
  */
 export class DiscardOperations {
   /** Files whose queue is not empty. */
-  private readonly queues = new Map<FileId, Waiting[]>()
+  private readonly queues = new Map<FileId, DiscardOrFault[]>()
 
   constructor(
     private readonly state: DirectoryState,

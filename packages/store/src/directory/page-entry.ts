@@ -58,7 +58,7 @@ export interface Operation {
 }
 
 /** A request in the queue, with the entry's `turns` when the request arrived. */
-export interface Waiting<R extends Request = Request> {
+export interface WaitingRequest<R extends Request = Request> {
   readonly request: R
   readonly turn: number
 }
@@ -71,7 +71,7 @@ export interface Waiting<R extends Request = Request> {
  */
 export class PageEntry {
   readonly copies = new Map<SessionId, Copy>()
-  private queue: Waiting[] = []
+  private queue: WaitingRequest[] = []
   operation: Operation | undefined
   /** The owner of this epoch was downgraded: it keeps a readable copy, and all that it wrote is durable. 0 for none. */
   downgradedEpoch = 0
@@ -95,7 +95,7 @@ export class PageEntry {
     return this.queue.length
   }
 
-  get head(): Waiting | undefined {
+  get head(): WaitingRequest | undefined {
     return this.queue[0]
   }
 
@@ -108,8 +108,8 @@ export class PageEntry {
   }
 
   /** Removes the faults for which `wanted` returns true from the queue, and returns them in order. */
-  takeFaults(wanted: (fault: Fault) => boolean): Waiting<Fault>[] {
-    const taken: Waiting<Fault>[] = []
+  takeFaults(wanted: (fault: Fault) => boolean): WaitingRequest<Fault>[] {
+    const taken: WaitingRequest<Fault>[] = []
     this.queue = this.queue.filter(({ request, turn }) => {
       if (request.kind !== 'fault' || !wanted(request)) return true
       taken.push({ request, turn })

@@ -1,7 +1,7 @@
 import { NoSuchFileError, PastEndError, errorToWire, type Access, type QuireError } from '@quire/protocol'
 import { isWithin } from '../state/units.js'
 import type { SessionId } from '../state/view.js'
-import type { Fault, Operation, PageEntry, Waiting } from './page-entry.js'
+import type { Fault, Operation, PageEntry, WaitingRequest } from './page-entry.js'
 import type { DirectoryState } from './directory-state.js'
 
 /**
@@ -14,7 +14,7 @@ export class PageMessages {
 
   constructor(private readonly state: DirectoryState) {}
 
-  grant(entry: PageEntry, { request, turn }: Waiting<Fault>, access: Access): void {
+  grant(entry: PageEntry, { request, turn }: WaitingRequest<Fault>, access: Access): void {
     const { session, req, file, page } = request
     const { view } = this.state
     if (!this.state.mayHold(session, file)) return

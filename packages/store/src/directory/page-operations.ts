@@ -1,6 +1,6 @@
 import type { DirtyPageBytes, WritebackOutcome } from '@quire/protocol'
 import type { Applied, FileId, SessionId } from '../state/view.js'
-import type { Fault, Operation, PageEntry, Recall, Request, Waiting } from './page-entry.js'
+import type { Fault, Operation, PageEntry, Recall, Request, WaitingRequest } from './page-entry.js'
 import { PageMessages } from './page-messages.js'
 import { PageEntries } from './page-entries.js'
 import type { DirectoryState } from './directory-state.js'
@@ -104,7 +104,7 @@ export class PageOperations {
   }
 
   // Rule 8.
-  private beginWrite(entry: PageEntry, waiting: Waiting): void {
+  private beginWrite(entry: PageEntry, waiting: WaitingRequest): void {
     const operation = this.begin(entry, 'write', waiting)
     const owner = this.state.view.owner(entry.file, entry.page)
     const requester = requesterOf(waiting.request)
@@ -115,7 +115,7 @@ export class PageOperations {
     this.advanceWrite(entry, operation)
   }
 
-  private begin(entry: PageEntry, kind: Operation['kind'], { request, turn }: Waiting): Operation {
+  private begin(entry: PageEntry, kind: Operation['kind'], { request, turn }: WaitingRequest): Operation {
     const operation: Operation = {
       id: this.state.newOperation(),
       kind,

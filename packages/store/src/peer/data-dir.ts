@@ -101,7 +101,7 @@ export async function openDataDirectory(init: DataDirectoryInit): Promise<DataDi
     const identity = readIdentity(path)
     if (identity !== undefined) checkIdentity(path, identity, init)
     const isFounded = identity !== undefined && identity.state !== 'starting'
-    return new Directory(path, lock, isFounded ? identity : await begin(path, identity, init))
+    return new LockedDataDirectory(path, lock, isFounded ? identity : await begin(path, identity, init))
   } catch (error) {
     await lock?.release()
     removeEmptyFolders(made)
@@ -216,7 +216,8 @@ function checkIdentity(path: string, identity: Identity, init: DataDirectoryInit
   }
 }
 
-class Directory implements DataDirectory {
+/** Maintains the files of a peer's data directory while it holds the directory's lock. */
+class LockedDataDirectory implements DataDirectory {
   readonly logPath: string
   readonly pagesPath: string
   private readonly peers: SlotFile

@@ -58,7 +58,7 @@ export interface PeerIdentityInit {
 }
 
 /** The reason why an introduction is refused. */
-export interface Refusal {
+export interface IntroductionRefusal {
   readonly error: QuireError
   readonly reason: RefusalReason
   /** This peer's founding configuration, for a founding voter that has another one. */
@@ -165,9 +165,9 @@ export class PeerIdentity {
    * Judges a remote's introduction. Returns undefined if it is accepted. Compares founding configurations before
    * membership, because a peer that was founded from another configuration is no stranger.
    */
-  refusal(remote: string, introduction: RaftIntroduction, isMember: boolean): Refusal | undefined {
+  refusal(remote: string, introduction: RaftIntroduction, isMember: boolean): IntroductionRefusal | undefined {
     const { version, features, clusterId, founding, from } = introduction
-    const refuse = (reason: RefusalReason, problem: string): Refusal => {
+    const refuse = (reason: RefusalReason, problem: string): IntroductionRefusal => {
       const foundingToShow = reason === 'founding' ? this.foundingFor(remote) : undefined
       return { error: new NotAuthorizedError(remote, problem), reason, founding: foundingToShow }
     }

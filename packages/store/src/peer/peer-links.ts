@@ -22,7 +22,7 @@ import type { Logger } from 'pino'
 import { AddressExchange } from './address-exchange.js'
 import { EvidenceExchange, type Acknowledged } from './evidence-exchange.js'
 import type { Claim } from './evidence.js'
-import type { PeerIdentity, Refusal } from './identity.js'
+import type { PeerIdentity, IntroductionRefusal } from './identity.js'
 import { HELLO_TIMEOUT_MS, Link } from './link.js'
 import { PeerRefusals } from './peer-refusals.js'
 import type { Quarantined } from './quarantine.js'
@@ -267,7 +267,7 @@ class Links implements PeerLinks {
    * Tells the remote why it is refused. If the founding configurations differ, the remote may answer with its own, so
    * that this peer can log the difference.
    */
-  private turnAway(stream: FrameStream, refusal: Refusal): void {
+  private turnAway(stream: FrameStream, refusal: IntroductionRefusal): void {
     const { remote } = stream
     stream.send(encodeFrame(raftMessage, this.refusals.refuse(remote, refusal)))
     const done = (): void => {
@@ -335,7 +335,7 @@ class Links implements PeerLinks {
 
   // ---- acceptance
 
-  private refusal(remote: string, introduction: RaftIntroduction): Refusal | undefined {
+  private refusal(remote: string, introduction: RaftIntroduction): IntroductionRefusal | undefined {
     this.exchange.gather()
     return this.init.identity.refusal(remote, introduction, this.links.has(remote))
   }
@@ -343,7 +343,7 @@ class Links implements PeerLinks {
   /**
    * Makes the introduction durable and judges it again, because another process of the peer may have come meanwhile.
    */
-  private async record(remote: string, introduction: RaftIntroduction): Promise<Refusal | undefined> {
+  private async record(remote: string, introduction: RaftIntroduction): Promise<IntroductionRefusal | undefined> {
     await this.exchange.record(introduction)
     return this.refusal(remote, introduction)
   }

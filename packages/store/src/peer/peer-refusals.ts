@@ -10,7 +10,7 @@ import {
 } from '@quire/protocol'
 import type { Logger } from 'pino'
 import { Refusals } from '../observability/refusals.js'
-import type { PeerIdentity, Refusal } from './identity.js'
+import type { PeerIdentity, IntroductionRefusal } from './identity.js'
 import { Quarantine, type Quarantined } from './quarantine.js'
 
 export interface PeerRefusalsInit {
@@ -48,7 +48,7 @@ export class PeerRefusals {
   }
 
   /** Logs the refusal of a remote, and returns the message that tells the remote. */
-  refuse(remote: string, { error, reason, founding }: Refusal): RefusedMessage {
+  refuse(remote: string, { error, reason, founding }: IntroductionRefusal): RefusedMessage {
     if (reason === 'evidence') this.flag({ peerId: remote, refusesThisPeer: false, reason: reasonOf(error) })
     this.log(remote, reason, error)
     return { type: 'raftRefused', error: errorToWire(error), reason, founding }

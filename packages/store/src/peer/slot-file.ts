@@ -38,10 +38,10 @@ export interface SlotFile {
 }
 
 /** The part of `node:fs/promises` that a slot file uses. */
-export type OpenFile = (path: string, flags: string) => Promise<Pick<FileHandle, 'write' | 'datasync' | 'close'>>
+export type OpenForWrite = (path: string, flags: string) => Promise<Pick<FileHandle, 'write' | 'datasync' | 'close'>>
 
 /** Opens the file, or makes it. `slotBytes` must never change. Throws CorruptionError if neither slot is valid. */
-export function openSlotFile(path: string, slotBytes: number, openFile: OpenFile = open): SlotFile {
+export function openSlotFile(path: string, slotBytes: number, openFile: OpenForWrite = open): SlotFile {
   refuseIrregular(path)
   if (!existsSync(path)) {
     // One slot is valid from the beginning. So a file without a valid slot is damaged.
@@ -86,7 +86,7 @@ function readSlot(bytes: Uint8Array): Slot | undefined {
 class Slots implements SlotFile {
   readonly text: string
   private sequence: number
-  private file: Awaited<ReturnType<OpenFile>> | undefined
+  private file: Awaited<ReturnType<OpenForWrite>> | undefined
   private closed = false
   private running: Promise<void> | undefined
   private waiting: { text: string; readonly done: Promise<void> } | undefined
@@ -95,7 +95,7 @@ class Slots implements SlotFile {
     private readonly path: string,
     private readonly slotBytes: number,
     newest: Slot,
-    private readonly openFile: OpenFile
+    private readonly openFile: OpenForWrite
   ) {
     this.text = newest.text
     this.sequence = newest.sequence

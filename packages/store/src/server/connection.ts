@@ -14,7 +14,7 @@ import {
   type RequestType
 } from '@quire/protocol'
 import type { FileId, SessionId } from '../state/view.js'
-import { Lane, type OutgoingBytes } from './lane.js'
+import { LaneQueue, type OutgoingBytes } from './lane.js'
 import type { ServerLimits } from './limits.js'
 import type { Stages } from '../observability/stages.js'
 
@@ -51,8 +51,8 @@ export class Connection {
   readonly remote: string
   readonly attach: number
   readonly openedAtMs: number
-  readonly control: Lane
-  bulk: Lane | undefined
+  readonly control: LaneQueue
+  bulk: LaneQueue | undefined
   /** The client's `register`, which waits for the bulk lane, a quorum round or an entry. */
   register: ClientMessageOf<'register'> | undefined
   /** 0 until the client has registered. */
@@ -74,7 +74,7 @@ export class Connection {
     this.remote = init.control.remote
     this.attach = init.attach
     this.openedAtMs = init.openedAtMs
-    this.control = new Lane(init.control, init.group, init.outgoing, init.clock)
+    this.control = new LaneQueue(init.control, init.group, init.outgoing, init.clock)
     this.receipts = new BulkReceipts(init.clock, (bytes) => this.send('control', { type: 'bulkReceived', bytes }))
   }
 
@@ -84,7 +84,7 @@ export class Connection {
   }
 
   attachBulk(stream: FrameStream): void {
-    this.bulk = new Lane(stream, this.init.group, this.init.outgoing, this.init.clock)
+    this.bulk = new LaneQueue(stream, this.init.group, this.init.outgoing, this.init.clock)
   }
 
   /** The session is open. From now on, frames on bulk wait until earlier frames have arrived. */
@@ -138,7 +138,7 @@ export class Connection {
   }
 
   /** One of the streams has ended. The other is of no use alone, so it ends too. */
-  streamEnded(lane: Lane): void {
+  streamEnded(lane: LaneQueue): void {
     lane.ended()
     this.abort(new ClosedError('the sibling stream'))
   }

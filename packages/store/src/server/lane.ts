@@ -17,7 +17,7 @@ export interface OutgoingBytes {
  *
  * A frame leaves when the stream accepts it and, on bulk, the window has room.
  */
-export class Lane {
+export class LaneQueue {
   private queue: Uint8Array[] = []
   private queuedBytes = 0
   private blocked = false

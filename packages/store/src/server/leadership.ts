@@ -23,7 +23,7 @@ import { Directory } from '../directory/directory.js'
 import type { CoherenceMessage } from '../directory/types.js'
 import type { Applied, SessionId, StateView } from '../state/view.js'
 import { Connection } from './connection.js'
-import type { Lane, OutgoingBytes } from './lane.js'
+import type { LaneQueue, OutgoingBytes } from './lane.js'
 import { createLeases, type Leases } from './leases.js'
 import type { ServerLimits } from './limits.js'
 import { Proposals } from './proposals.js'
@@ -210,7 +210,7 @@ export class Leadership {
 
   // ---- streams
 
-  private listen(connection: Connection, lane: Lane, name: 'control' | 'bulk'): void {
+  private listen(connection: Connection, lane: LaneQueue, name: 'control' | 'bulk'): void {
     lane.stream.onFrame = (frame) => this.init.guard(() => this.frame(connection, name, frame))
     lane.stream.onClose = (reason) =>
       this.init.guard(() => {

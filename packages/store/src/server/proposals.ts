@@ -3,7 +3,7 @@ import type { Unstamped } from '../directory/types.js'
 import { encodeCommand } from '../state/commands.js'
 import type { RaftPort } from './raft-port.js'
 
-interface Waiting {
+interface WaitingProposal {
   readonly data: Uint8Array
   readonly proposed: ((index: number) => void) | undefined
 }
@@ -15,7 +15,7 @@ interface Waiting {
  * commands that were not proposed are dropped, and clients repeat their requests.
  */
 export class Proposals {
-  private queue: Waiting[] = []
+  private queue: WaitingProposal[] = []
   private queuedBytes = 0
   private ended = false
 
