@@ -341,7 +341,7 @@ export class CoherenceModel {
     for (const client of this.clients) this.reconnect(client)
     for (const client of this.clients) while (client.pins.length > 0) this.release(client)
     this.settle()
-    for (const client of this.clients) assert.equal(client.waiting, 0, `client ${client.name} waits for ever`)
+    for (const client of this.clients) assert.equal(client.waiting, 0, `client ${client.name} waits forever`)
     for (const client of this.clients) for (let page = 0; page < this.options.pages; page++) this.flush(client, page)
     this.settle()
     for (let page = 0; page < this.options.pages; page++) {

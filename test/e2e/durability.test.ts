@@ -45,7 +45,7 @@ describe('an acknowledged write', () => {
 })
 
 describe('a cluster without a majority', () => {
-  it('fails calls with UnavailableError at their time-out, and serves them once the majority is back', async () => {
+  it('fails calls with UnavailableError at their timeout, and serves them once the majority is back', async () => {
     await using cluster = await startCluster()
     const client = await cluster.client({ faultTimeoutMs: 1500 })
     const file = await client.open('/majority', { create: true, size: 4 * PAGE })

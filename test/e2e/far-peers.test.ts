@@ -7,7 +7,7 @@ import { startFarPeers } from './support/far-peers.js'
 const FAR_MS = 600
 const { electionMs } = timingOf(FAR_MS)
 /**
- * Links come up, and an election follows: the longest time-out, and once more after a split vote, with two round trips
+ * Links come up, and an election follows: the longest timeout, and once more after a split vote, with two round trips
  * of votes each.
  */
 const ELECTION_BOUND_MS = 4 * FAR_MS + 2 * (2 * electionMs + 2 * FAR_MS)
@@ -52,7 +52,7 @@ describe('peers that are 600 ms apart', () => {
     await until(() => performance.now() > settled, 'a heartbeat')
     far.distance.roundTripMs = FAR_MS
     const watchedUntil = performance.now() + 2 * electionMs
-    await until(() => performance.now() > watchedUntil, 'two election time-outs')
+    await until(() => performance.now() > watchedUntil, 'two election timeouts')
     expect(far.leader()!.status()).toMatchObject({ id: leader.status().id, term })
     expect(far.leader()!.status().commitIndex).toBeGreaterThan(commitIndex)
   })

@@ -93,7 +93,7 @@ async function watchClock(): Promise<ClockSample[]> {
   return samples
 }
 
-/** As the log writes: whole sectors of an allocated file, each durable when its call returns. */
+/** The measurement writes as the log does: whole sectors of an allocated file, each durable when its call returns. */
 const FLUSHES = 50
 const FLUSH_BYTES = 4096
 const FLUSH_BUDGET_MS = 2000

@@ -17,7 +17,7 @@ export interface PageHost {
   isLeaseValid(): boolean
   /** Resolves when the lease is valid. */
   whenActive(signal?: AbortSignal): Promise<void>
-  /** Waits within the host's time-out. `onBusy` makes the error if another client or a pin was in the way. */
+  /** Waits within the host's timeout. `onBusy` makes the error if another client or a pin was in the way. */
   wait<T>(start: Start<T>, signal: AbortSignal | undefined, onBusy?: () => Error): Promise<T>
   /** See `Coherence.flush`. */
   flush(file: number, first: number, last: number, done: () => void, fail: (error: Error) => void): number

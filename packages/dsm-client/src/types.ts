@@ -139,7 +139,7 @@ export interface DsmClient extends AsyncDisposable {
   /** Returns the file's stat as a majority knows it now. NoSuchFileError. */
   stat(path: string, options?: CallOptions): Promise<FileStat>
   /**
-   * Lists the files whose path starts with `prefix`, in the order of their paths. The list is no snapshot: files that
+   * Lists the files whose path starts with `prefix`, in the order of their paths. It is not a snapshot: files that
    * are created meanwhile may or may not appear. `prefix` may end inside a part of a path. Errors come when the program
    * asks for the next file; among them InvalidArgumentError for a prefix that can begin no path, such as text that is
    * not in NFC.

@@ -10,13 +10,13 @@ export interface WaitInit {
   readonly signal: AbortSignal | undefined
   /** Called when half of that time is over. */
   readonly onHalfway?: (() => void) | undefined
-  /** Makes the error of the time-out. `since`: when the wait began or last made progress, in milliseconds. */
+  /** Makes the error of the timeout. `since`: when the wait began or last made progress, in milliseconds. */
   readonly onTimeout: (since: number) => Error
 }
 
 /**
  * Starts something that ends by calling `resolve` or `reject`. It may call `moved` to report progress, which restarts
- * the time-out. Returns a function that withdraws it: the wait calls that function if the signal or the clock ends it
+ * the timeout. Returns a function that withdraws it: the wait calls that function if the signal or the clock ends it
  * first.
  */
 export type Start<T> = (resolve: (value: T) => void, reject: (error: Error) => void, moved: () => void) => () => void

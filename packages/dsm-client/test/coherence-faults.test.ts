@@ -235,7 +235,7 @@ describe('a pin', () => {
     h.have(0, 'read')
     const pin = h.access(0, 'read', { pin: true })
     pin.unpin()
-    expect(() => pin.unpin()).toThrow('page 9:0 was unpinned once too often')
+    expect(() => pin.unpin()).toThrow('page 9:0 was unpinned more often than it was pinned')
   })
 
   it('keeps its frame when the file is closed or the session lost, and its writes then reach no other page', () => {

@@ -3,7 +3,7 @@ import { ClosedError } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { CoreHarness, FILE } from './support/core.js'
 
-describe('a writeback acknowledgement that overtakes an older grant', () => {
+describe('a writeback acknowledgment that overtakes an older grant', () => {
   function overtaken() {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 7 })

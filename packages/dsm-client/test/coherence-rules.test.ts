@@ -24,7 +24,7 @@ describe('rule 3: the client drops messages of another term', () => {
     expect(waiter.state).toBe('ran')
   })
 
-  it('ignores a writeback acknowledgement of an earlier term', () => {
+  it('ignores a writeback acknowledgment of an earlier term', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     const flush = h.flush(0)
@@ -90,7 +90,7 @@ describe('rule 4: a reply names its request', () => {
     expect(waiter.bytes![0]).toBe(2)
   })
 
-  it('an acknowledgement of another writeback leaves the page dirty', () => {
+  it('an acknowledgment of another writeback leaves the page dirty', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     const flush = h.flush(0)
@@ -121,7 +121,7 @@ describe('rule 12: a page that the leader revokes', () => {
     expect(h.page(0)!.access).toBe('invalid')
   })
 
-  it('keeps its dirty bytes and their epoch until the acknowledgement that names them', () => {
+  it('keeps its dirty bytes and their epoch until the acknowledgment that names them', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 7 })
     h.order('revoke', 0)
@@ -295,7 +295,7 @@ describe('rule 13: a grant', () => {
   })
 })
 
-describe('rule 14: a writeback acknowledgement', () => {
+describe('rule 14: a writeback acknowledgment', () => {
   it('cleans only the version of the bytes that it names', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
@@ -433,7 +433,7 @@ describe('rule 15: after a reconnection, the client', () => {
     expect(h.take('invalidateAck').op).toBe(4)
   })
 
-  it('completes a flush by the acknowledgement of the repeated writeback, not of the lost one', () => {
+  it('completes a flush by the acknowledgment of the repeated writeback, not of the lost one', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     const flush = h.flush(0)

@@ -163,7 +163,7 @@ describe('a history', () => {
       })
       await mapping.write(0, bytes(1))
       await mapping.write(PAGE, bytes(1))
-      // The client reports the acknowledgement in the middle of its work.
+      // The client reports the acknowledgment in the middle of its work.
       await world.until(mapping.msync())
       expect(await mapping.read(0, 1)).toEqual(bytes(1))
       expect(thrown.length).toBeGreaterThan(4)

@@ -23,7 +23,7 @@ describe('a file that is owned as a whole', () => {
     expect(h.take('fault')).toMatchObject({ page: 3, access: 'write' })
   })
 
-  it('is given up without bytes, after the acknowledgement of the writebacks of all dirty pages', () => {
+  it('is given up without bytes, after the acknowledgment of the writebacks of all dirty pages', () => {
     const { h, have, revoke } = setUp()
     have(0)
     have(1, 5)
@@ -140,7 +140,7 @@ describe('a file that is owned as a whole', () => {
     const writeback = h.take('writeback')
     h.core.table.ranges.unmap(h.page(0) as never)
     h.access(0, 'read', { file: WHOLE })
-    // The grant overtakes the acknowledgement.
+    // The grant overtakes the acknowledgment.
     h.grant(h.take('fault'), { owner: true, access: 'write', epoch: 1, seq: 2, version: 20 })
     h.acknowledge(writeback)
     expect(h.page(0)).toMatchObject({ dirty: false, writing: false })

@@ -74,7 +74,7 @@ describe('a flush', () => {
     expect([first.done, second.done]).toEqual([1, 1])
   })
 
-  it('is completed by the acknowledgement of bytes that left with a revoke', () => {
+  it('is completed by the acknowledgment of bytes that left with a revoke', () => {
     const h = dirty(1)
     h.order('revoke', 0)
     const { dirty: bytes } = h.take('ownerAckDirty')

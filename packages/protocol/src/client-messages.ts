@@ -3,7 +3,7 @@
  *
  * A client has two streams to the leader. *Control* carries small messages that must not wait, and *bulk* carries page
  * bytes. Nothing relies on the order between the two streams. A message that must follow another one names it: `after`
- * names the preceding grant, acknowledgements name their operation or their epoch and sequence, and every message from
+ * names the preceding grant, acknowledgments name their operation or their epoch and sequence, and every message from
  * the leader names its term.
  *
  * A connection opens with hello → welcome on control, hello → attached on bulk, and register → registered on control.

@@ -151,7 +151,7 @@ export interface RaftNode {
   setTickMs(tickMs: number): void
   /**
    * Transfers leadership to `to`, or to the best voter. Resolves when this node learns of another leader. Rejects with
-   * NotLeaderError if this node does not lead, with InvalidArgumentError if `to` is no other voter, and with
+   * NotLeaderError if this node does not lead, with InvalidArgumentError if `to` is not another voter, and with
    * TransferFailedError if this node still leads after one election timeout, or has stepped down and hears of no leader
    * for two.
    */

@@ -51,7 +51,7 @@ describe('elections', () => {
     expect(node.core).toMatchObject({ role: 'follower', term: 2 })
   })
 
-  it('count neither a second vote of a node nor the vote of a node that is no voter', () => {
+  it('count neither a second vote of a node nor the vote of a node that is not a voter', () => {
     const node = new CoreHarness({ voters: ['a', 'b', 'c', 'd', 'e'], learners: ['x'] }).stand()
     for (const from of ['b', 'b', 'x', 'y']) node.step(from, voteFor(2))
     expect(node.core.role).toBe('candidate')

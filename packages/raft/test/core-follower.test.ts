@@ -71,7 +71,7 @@ describe('a follower', () => {
     expect(node.flush().take('appendReply')[0]!.message).toMatchObject({ rejected: false, index: 3 })
   })
 
-  it('answers all appends of one turn with one acknowledgement', () => {
+  it('answers all appends of one turn with one acknowledgment', () => {
     const node = new CoreHarness()
     node.core.step('b', append(2, 1, 1, [2]))
     node.core.step('b', append(2, 2, 2, [2]))
@@ -104,7 +104,7 @@ describe('a follower', () => {
   })
 })
 
-describe('storage acknowledgements', () => {
+describe('storage acknowledgments', () => {
   it('of a truncated entry do not count, even if the same entry is back in the log (ABA across terms)', () => {
     const node = new CoreHarness({ voters: ['a', 'b', 'c', 'd', 'e'] })
     node.step('b', append(2, 1, 1, [2, 2]), false)

@@ -121,7 +121,7 @@ describe('a leader', () => {
     ])
   })
 
-  it('ignores an acknowledgement of entries that it does not have', () => {
+  it('ignores an acknowledgment of entries that it does not have', () => {
     const node = new CoreHarness().lead().accept('b', 9)
     expect(node.core.commitIndex).toBe(1)
   })

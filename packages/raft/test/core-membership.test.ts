@@ -189,7 +189,7 @@ describe('a leader that is not in the new configuration', () => {
 })
 
 describe('new servers', () => {
-  it('learn first: they get every entry and count for nothing (§6, thesis §4.2.1)', () => {
+  it('start as learners, which get every entry and count in no majority (§6, thesis §4.2.1)', () => {
     const node = leader()
     node.core.changeMembership([{ type: 'learner', id: 'd' }])
     node.drain()

@@ -155,7 +155,7 @@ describe('a leader that lacks room', () => {
     expect(node.core.propose([new Uint8Array(1)])).toMatchObject({ index: 3 })
   })
 
-  it('does not hand over to a node that lacks entries, is silent, or is no voter', () => {
+  it('does not hand over to a node that lacks entries, is silent, or is not a voter', () => {
     const node = new CoreHarness({ learners: ['x'] }).lead().accept('b', 2).accept('x', 2)
     node.core.setRoom(false)
     says(node, { b: 'enough' })
@@ -249,7 +249,7 @@ describe('a follower that stores nothing', () => {
       expect(node.take('append').filter(({ to }) => to === 'b').length).toBeLessThanOrEqual(1)
       says(node.tick(2), { b: 'enough' })
     }
-    // An acknowledgement of a new entry brings all the others.
+    // An acknowledgment of a new entry brings all the others.
     node.sent.length = 0
     node.step('b', accepted(node.core.term, match + 1))
     const [next] = node.take('append').filter(({ to }) => to === 'b')

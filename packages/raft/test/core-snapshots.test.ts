@@ -209,7 +209,7 @@ describe('a leader with a follower that needs compacted entries', () => {
     expect(node.take('append')).toMatchObject([{ to: 'b', message: { prevIndex: 4, entries: [{ index: 5 }] } }])
   })
 
-  it('sends no appends meanwhile, and does not take a late acknowledgement for the end of the snapshot', () => {
+  it('sends no appends meanwhile, and does not take a late acknowledgment for the end of the snapshot', () => {
     const node = leader()
     node.sent.length = 0
     node.core.propose([new Uint8Array(1)])
@@ -291,10 +291,10 @@ describe('snapshots of the state machine', () => {
     const node = new CoreHarness({ terms: [1, 1, 2, 2], commit: 4, changes }).drain()
     expect(node.core.snapshotMeta(2)).toMatchObject({ index: 2, term: 1, configuration: { index: 1 } })
     expect(node.core.snapshotMeta(4)).toMatchObject({ index: 4, term: 2, configuration: { index: 3 } })
-    expect(() => node.core.snapshotMeta(5)).toThrow(/not from 0 to 4/)
+    expect(() => node.core.snapshotMeta(5)).toThrow(/index 5 is outside 0..4/)
   })
 
-  it('only become newer', () => {
+  it('are not replaced by older ones', () => {
     const node = new CoreHarness({ terms: [1, 1, 1, 1], commit: 4 }).lead().accept('c', 5)
     const older = node.core.snapshotMeta(2)
     node.core.snapshotTaken(node.core.snapshotMeta(4))

@@ -91,7 +91,7 @@ describe('a node that has heard from a leader within the shortest timeout (thesi
     expect(node.take('voteReply')[0]!.message).toEqual(voteFor(3))
   })
 
-  it('that is no voter gives up its leader after the timeout', () => {
+  it('that is not a voter gives up its leader after the timeout', () => {
     const node = new CoreHarness({ id: 'x', learners: ['x'] }).step('b', append(2, 1, 1))
     expect(node.tick(9).core.leader).toBe('b')
     expect(node.tick(1).core.leader).toBeUndefined()
@@ -179,7 +179,7 @@ describe('a transfer of leadership (thesis §3.10)', () => {
     expect(node.core.propose([new Uint8Array(1)])).toMatchObject({ index: 3 })
   })
 
-  it('is refused to the leader itself, to a node that is no voter, and by a node that does not lead', () => {
+  it('is refused to the leader itself, to a node that is not a voter, and by a node that does not lead', () => {
     const node = new CoreHarness({ learners: ['x'] }).lead()
     expect(['a', 'x', 'y'].map((to) => node.core.transferLeadership(to))).toEqual(['self', 'notVoter', 'notVoter'])
     expect(new CoreHarness().core.transferLeadership('b')).toBe('notLeader')

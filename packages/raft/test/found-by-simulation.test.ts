@@ -44,13 +44,13 @@ describe('a core', () => {
     expect(node.wanted).toMatchObject([{ to: 'c', offset: 0, snapshot: { index: 4 } }])
   })
 
-  it('does not hold a learner that has joined again to acknowledgements of its former life (seed 2162)', () => {
+  it('does not hold a learner that has joined again to acknowledgments of its former life (seed 2162)', () => {
     const node = new CoreHarness({ learners: ['d'] }).lead().accept('b', 2)
     node.core.changeMembership([{ type: 'removed', id: 'd' }])
     node.drain().accept('b', 3)
     node.core.changeMembership([{ type: 'learner', id: 'd' }])
     node.drain().accept('b', 4)
-    // This acknowledgement was sent before the removal, and arrives now.
+    // This acknowledgment was sent before the removal, and arrives now.
     node.accept('d', 2)
     node.take('append')
     node.step('d', rejected(2, 4, 0, 0)).step('d', rejected(2, 2, 0, 0))

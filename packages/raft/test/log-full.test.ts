@@ -143,7 +143,7 @@ describe('a log whose disk has no room for another file', () => {
     expect(log.lastIndex).toBe(lastIndex + 1)
   })
 
-  it('cannot be made, says why, and does not try again', async () => {
+  it('rejects its creation with NoSpaceError, and does not try again', async () => {
     disk.setCapacity(2 * SECTOR_BYTES)
     await expect(open()).rejects.toThrow(NoSpaceError)
     disk.setCapacity(Infinity)

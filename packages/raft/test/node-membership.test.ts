@@ -156,7 +156,7 @@ describe('a transfer of leadership', () => {
     expect(leader.status!.term).toBeGreaterThanOrEqual(mute.status!.term)
   })
 
-  it('is rejected for a target that is no other voter, and by a node that does not lead', async () => {
+  it('is rejected for a target that is not another voter, and by a node that does not lead', async () => {
     await start({ joiners: ['x'] })
     for (const to of [leader.id, 'x', 'nobody']) {
       await expect(leader.node!.transferLeadership(to)).rejects.toThrow(InvalidArgumentError)

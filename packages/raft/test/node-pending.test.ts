@@ -30,7 +30,7 @@ function watch(promises: readonly Promise<unknown>[]): readonly unknown[] {
 }
 
 describe('calls that wait at a deposed leader', () => {
-  it('35 pending proposals settle after step-down and snapshot (no caller waits for ever)', async () => {
+  it('35 pending proposals settle after step-down and snapshot (no caller waits forever)', async () => {
     const limits = { retainedEntries: 5, maxPieceBytes: 300 }
     cluster = await Cluster.start({ segmentBytes: 4096, snapshotEvery: 20, limits })
     const old = await cluster.elect()

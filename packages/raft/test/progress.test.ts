@@ -59,7 +59,7 @@ describe('progress in mode probe (§5.3)', () => {
 })
 
 describe('progress in mode replicate', () => {
-  it('sends ahead of the acknowledgements, up to its limits of messages and bytes', () => {
+  it('sends ahead of the acknowledgments, up to its limits of messages and bytes', () => {
     const progress = replicating(1)
     progress.sent(2, 10)
     expect(progress.next).toBe(3)
@@ -74,7 +74,7 @@ describe('progress in mode replicate', () => {
     expect(canSend(progress)).toBe(false)
   })
 
-  it('takes one acknowledgement for everything sent before, and counts none twice', () => {
+  it('takes one acknowledgment for everything sent before, and counts none twice', () => {
     const progress = replicating(1)
     progress.sent(2, 60)
     progress.sent(3, 60)
@@ -114,7 +114,7 @@ describe('progress in mode snapshot (§7)', () => {
     expect(progress).toMatchObject({ mode: 'replicate', match: 5, next: 6, outgoingSnapshot: undefined })
   })
 
-  it('ends with any acknowledgement at or beyond the snapshot', () => {
+  it('ends with any acknowledgment at or beyond the snapshot', () => {
     const progress = new Progress(9)
     progress.becomeSnapshot(SNAPSHOT)
     progress.accepted(8)

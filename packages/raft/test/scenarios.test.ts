@@ -29,7 +29,7 @@ describe('the scenarios of Raft', () => {
     expect(isThere).toBe(true)
   })
 
-  it('have unique numbers, which no golden script with another name uses', () => {
+  it('have unique numbers, and every golden script has the number and name of a scenario', () => {
     const titles = texts.flatMap((text) => /^# (\d+ .*)\n/.exec(text)?.[1] ?? [])
     const names = SCENARIOS.map((name, i) => `${i + 1} ${name}`)
     expect(titles.filter((title) => !names.includes(title))).toEqual([])

@@ -30,7 +30,7 @@ describe('leases', () => {
     ])
   })
 
-  it('do not renew a session once its expiry is proposed', () => {
+  it('reject the renewal of a session once its expiry is proposed', () => {
     const leases = createLeases({ tickMs: TICK, nowMs: 0, sessions: [session(1)] })
     expect(run(leases, 0, 1000)).toEqual([[1, 1000]])
     expect(leases.expiring(1)).toBe(true)

@@ -161,7 +161,7 @@ const LACKS = [
   }
 ] as const
 
-describe.each(LACKS)('a peer whose log is full to the last sector for want of $of', ({ name, begin, end }) => {
+describe.each(LACKS)('a peer whose log is full to the last sector and lacks $of', ({ name, begin, end }) => {
   async function full(): Promise<{ peer: LonePeer; readOnly: (string | undefined)[] }> {
     const peer = await new LonePeer().start({ segmentBytes: 64 * 1024 })
     const readOnly: (string | undefined)[] = []

@@ -108,7 +108,7 @@ describe('peer links', () => {
     expect(messages).not.toContain('link to the peer restored')
   })
 
-  it('refuse a node that is no peer, and a node that claims to be another peer', async () => {
+  it('refuse a node that is not a peer, and a node that claims to be another peer', async () => {
     const net = new FakeNet()
     const b = await start(net, 'b', ['a', 'b'])
     const a = new LinkedPeer('a', { net, clock, config: founded(['a', 'b']) })

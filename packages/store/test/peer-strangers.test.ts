@@ -1,4 +1,4 @@
-/** A node that is no member of the cluster can only learn from a peer's Raft streams that it is refused. */
+/** A node that is not a member of the cluster can only learn from a peer's Raft streams that it is refused. */
 import {
   PROTOCOL_RAFT,
   UnavailableError,

@@ -220,7 +220,7 @@ describe('a peer', () => {
     })
   })
 
-  it('refuses Raft streams of a client that is no peer', async () => {
+  it('refuses Raft streams of a client that is not a peer', async () => {
     const peer = await leading({ logger: collectingLogger() })
     const network = await createLibp2pNetwork({ privateKey: await generatePrivateKey(), listen: [] })
     closing.push(() => network.close())
@@ -241,7 +241,7 @@ describe('a peer', () => {
     expect(peer.status().role).toBe('leader')
   })
 
-  it('refuses an identity that is no voter as a peer, even if its hello is valid, and logs it once', async () => {
+  it('refuses an identity that is not a voter as a peer, even if its hello is valid, and logs it once', async () => {
     const stranger = await generatePrivateKey()
     const from = peerIdFromKey(stranger)
     const peer = await leading({ cluster: cluster({ clients: [from] }), logger: collectingLogger() })

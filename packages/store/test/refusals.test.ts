@@ -41,7 +41,7 @@ describe('the log of refusals', () => {
     expect(lines[2]).toMatchObject({ msg: 'client refused', session: 7 })
   })
 
-  it('has at most 32 lines a minute about remotes that are no members, and then counts the others', () => {
+  it('has at most 32 lines a minute about remotes that are not members, and then counts the others', () => {
     for (let i = 0; i < 5000; i++) refusals.log({ remote: `c${i}`, kind: 'cluster', error: green(`c${i}`) })
     expect(lines).toHaveLength(32)
     clock.sleep(60_000)

@@ -88,7 +88,7 @@ describe('page bytes', () => {
     expect(second).toBeLessThan(first / 2)
   })
 
-  it('that were never sent cannot be acknowledged: the client is refused', async () => {
+  it('that were never sent make the leader refuse a client that acknowledges them', async () => {
     await client.control.send({ type: 'bulkReceived', bytes: 1_000_000 })
     expect(client.control.last('refused')?.error).toMatchObject({
       facts: ['bulkReceived', 1_000_000, expect.any(String)]

@@ -27,7 +27,7 @@ export function end(
     execFile(file, args, { ...options, maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
       const code = error === null ? 0 : error.code
       if (typeof code === 'number') resolve({ code, stdout, stderr })
-      else reject(error!) // not started, or killed at its time-out
+      else reject(error!) // not started, or killed at its timeout
     })
   })
 }

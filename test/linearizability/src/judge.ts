@@ -24,14 +24,14 @@ export interface Finding {
   readonly text: string
 }
 
-export interface Judgement {
+export interface Judgment {
   readonly objects: number
   readonly operations: number
   /** Empty if the history is linearizable. An undecided object is a finding. */
   readonly findings: readonly Finding[]
 }
 
-export function judge(history: readonly HistoryEvent[], options: JudgeOptions): Judgement {
+export function judge(history: readonly HistoryEvent[], options: JudgeOptions): Judgment {
   const { maxSteps, initialSize = () => 0 } = options
   const findings: Finding[] = []
   let objects = 0

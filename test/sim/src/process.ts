@@ -54,7 +54,7 @@ export class SimProcess {
     return this.inbox !== undefined
   }
 
-  /** Not stalled, and finished with what arrived during the last stall. */
+  /** The process is not stalled, and has handled everything that arrived during its last stall. */
   get isAwake(): boolean {
     return this.inbox === undefined && this.unread === 0
   }

@@ -288,7 +288,7 @@ export class Client implements DsmClient {
   }
 
   private led(leader: string, term: number): void {
-    // A new connection to the same leader is no change.
+    // A new connection to the same leader is not a change.
     if (leader === this.leader.id && term === this.leader.term) return
     this.leader = { id: leader, term }
     this.events.dispatchEvent(new CustomEvent('leaderchange', { detail: { leader, term } }))

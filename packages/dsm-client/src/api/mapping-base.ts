@@ -73,7 +73,7 @@ export abstract class MappingBase implements LocalMapping {
   async write(offset: number, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
     this.checkWritable()
     checkBytes('bytes', bytes)
-    // A refused call is no operation of the history.
+    // A refused call does not appear in the history.
     this.checkInside(offset, bytes.length)
     const written = new Set<number>()
     await this.recordWrite(this.offset + offset, bytes, written, () =>

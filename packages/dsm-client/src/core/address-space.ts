@@ -19,7 +19,7 @@ export interface PendingDiscard {
    * Pages with bytes that the leader granted after the discard: they stay. The message `discarded` is still to come.
    */
   readonly renewed: Set<Page>
-  /** Functions that drop the private copies that existed at the acknowledgement. */
+  /** Functions that drop the private copies that existed at the acknowledgment. */
   readonly doomed: (() => void)[]
 }
 

@@ -289,7 +289,7 @@ export class Coherence implements PageBackend {
   }
 
   /**
-   * Grants, orders and acknowledgements of the lost connection will never arrive. The leader repeats its orders on the
+   * Grants, orders and acknowledgments of the lost connection will never arrive. The leader repeats its orders on the
    * next connection.
    */
   disconnected(): void {
@@ -315,7 +315,7 @@ export class Coherence implements PageBackend {
   }
 
   /**
-   * Takes grants, orders and acknowledgements, and ignores other messages. Rule 3: it drops messages of a lower term.
+   * Takes grants, orders and acknowledgments, and ignores other messages. Rule 3: it drops messages of a lower term.
    */
   receive(message: LeaderMessage): void {
     if (this.term === 0 || !('term' in message) || message.term !== this.term) return

@@ -1,4 +1,4 @@
-/** From waiting accesses to faults. */
+/** Turns waiting accesses into faults. */
 import { CacheFullError, type Access } from '@quire/protocol'
 import type { AddressSpacePages } from './address-space.js'
 import type { Page } from './page.js'

@@ -39,13 +39,13 @@ export class FrameWaiters {
     this.starved = false
   }
 
-  /** No frame can be had before dirty pages are written back: starts with some of them. */
+  /** Called when no frame is free before a writeback: writes some dirty pages back. */
   starve(): void {
     this.init.writeBack(this.init.resident.takeDirty(RECLAIM_BATCH))
     this.starved = true
   }
 
-  /** Starts to write back before frames run out, so that no access waits for it (kernel: dirty_background_ratio). */
+  /** Writes dirty pages back before frames run out, so that no access waits (kernel: dirty_background_ratio). */
   writeBackEarly(): void {
     const { resident, writeBack } = this.init
     if (resident.isMostlyDirty) writeBack(resident.takeDirty(RECLAIM_BATCH))

@@ -89,7 +89,7 @@ export class PageFaults {
       return table.accessReduced(page)
     }
     // Rule 13: bytes that this session wrote under the same epoch are newer than the grant's. That holds for
-    // acknowledged bytes, too: the acknowledgement of a writeback, on the other lane, may have overtaken the grant.
+    // acknowledged bytes, too: the acknowledgment of a writeback, on the other lane, may have overtaken the grant.
     const sameEpoch = message.owner && page.epoch === message.epoch
     const ownNewer = sameEpoch && (page.dirty || page.version > message.version)
     if (!ownNewer) {
@@ -127,7 +127,7 @@ export class PageFaults {
     if (space?.unit === 'file') {
       space.seq = space.epoch === epoch ? Math.max(space.seq, seq) : seq
       space.epoch = epoch
-      // The file's `seq` counts the writebacks of all pages. The page keeps its own, which an acknowledgement may name.
+      // The file's `seq` counts the writebacks of all pages. The page keeps its own, which an acknowledgment may name.
       if (page.epoch === epoch) return
     }
     // The state machine takes only newer writebacks, and the client may have dropped this entry during the epoch.

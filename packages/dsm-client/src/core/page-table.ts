@@ -171,7 +171,10 @@ export class PageTable {
   unpin(page: Page, access: Access): void {
     if (access === 'write') page.writePins--
     else page.readPins--
-    assert(page.readPins >= 0 && page.writePins >= 0, `page ${page.file}:${page.index} was unpinned once too often`)
+    assert(
+      page.readPins >= 0 && page.writePins >= 0,
+      `page ${page.file}:${page.index} was unpinned more often than it was pinned`
+    )
     this.unpinWaiters.pinEnded()
     if (this.page(page.file, page.index) !== page) {
       // The file was closed or its session lost while the page was pinned: only the frame is left.

@@ -110,7 +110,10 @@ export class ResidentPages {
     const contents = pages.map(({ frame }) => frame?.bytes.slice())
     for (const frame of own) this.frames.free(frame)
     const run = this.frames.allocateRun(space, pages[0]!.index, pages.length)
-    assert(run !== undefined, `${pages.length} frames of ${pageSize} bytes could be allocated, and cannot`)
+    assert(
+      run !== undefined,
+      `no run of ${pages.length} frames of ${pageSize} bytes, although couldAllocateRun promised one`
+    )
     for (const [i, page] of pages.entries()) {
       const bytes = contents[i]
       if (bytes !== undefined) run[i]!.bytes.set(bytes)

@@ -26,7 +26,7 @@ export interface StartWaiter {
  * Sends dirty pages to the leader in batches that fill a bulk frame.
  *
  * Unacknowledged bytes stay within the leader's credit. Unreceived bytes stay within twice what the line carries. The
- * queue copies a page's bytes when they leave, so the program may write to the page meanwhile. An acknowledgement
+ * queue copies a page's bytes when they leave, so the program may write to the page meanwhile. An acknowledgment
  * cleans only the version that it names (rule 14).
  */
 export class WritebackQueue {

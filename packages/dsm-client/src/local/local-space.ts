@@ -29,7 +29,7 @@ const FILE = 1
 
 /**
  * Creates an address space on a program's own hooks. Throws InvalidArgumentError for options that are out of range,
- * such as a page size that is no power of two from 4,096 to 65,536, and for missing hooks.
+ * such as a page size that is not a power of two from 4,096 to 65,536, and for missing hooks.
  */
 export function createAddressSpace(init: AddressSpaceInit): LocalAddressSpace {
   return createAddressSpaceOn(createClock(), init)

@@ -11,7 +11,7 @@ import {
   type LeaderMessageOf
 } from '@quire/protocol'
 
-/** Throws UnavailableError for a round trip outside the limits: every time-out derives from it. */
+/** Throws UnavailableError for a round trip outside the limits: every timeout derives from it. */
 export function checkRoundTripOf(roundTripMs: number): void {
   if (isWithin(roundTripMs, MIN_ROUND_TRIP_MS, MAX_ROUND_TRIP_MS)) return
   throw impossible(`a round trip of ${roundTripMs} ms`)

@@ -27,7 +27,7 @@ export class ClusterView {
   /** The highest term seen. The client refuses connections to leaders of lower terms (rule 3). */
   fence = 0
   leader = ''
-  /** The base of the cluster's time-outs; the default until a peer names it. See `timingOf`. */
+  /** The base of the cluster's timeouts; the default until a peer names it. See `timingOf`. */
   roundTripMs = DEFAULT_ROUND_TRIP_MS
   readonly peerOutcomes = new PeerOutcomes()
   private readonly book = new AddressBook()

@@ -1,4 +1,4 @@
-/** Time-outs of a session's calls, with the reasons for them. */
+/** Timeouts of a session's calls, with the reasons for them. */
 import { shortId } from '@quire/net'
 import { UnavailableError, type Clock, type LeaderMessage } from '@quire/protocol'
 import { waitFor, type Start } from '../waiting.js'
@@ -17,14 +17,14 @@ export interface SessionWaitsInit {
   readonly underWay: () => number
 }
 
-/** Ends every wait of a session within its time-out. */
+/** Ends every wait of a session within its timeout. */
 export class SessionWaits {
   private readonly slowWaits = new SlowWaits()
 
   constructor(private readonly init: SessionWaitsInit) {}
 
   /**
-   * Waits for `start`. At the time-out, `onBusy` makes the error if a majority was reachable during the wait, because
+   * Waits for `start`. At the timeout, `onBusy` makes the error if a majority was reachable during the wait, because
    * then another client is in the way. Otherwise the error says what is known of the leader.
    */
   wait<T>(start: Start<T>, signal: AbortSignal | undefined, onBusy?: () => Error): Promise<T> {

@@ -17,7 +17,7 @@ interface SlowWait {
  */
 export class SlowWaits {
   private readonly waits = new Set<SlowWait>()
-  /** Grants and acknowledgements that have arrived. */
+  /** Grants and acknowledgments that have arrived. */
   private count = 0
 
   /** `ahead`: how many requests are under way. Call `watch` when half of the wait's time is over. */

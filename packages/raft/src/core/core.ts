@@ -52,7 +52,10 @@ type TermBound = Exclude<RaftMessage['type'], 'requestPreVote' | 'preVoteReply'>
 
 export function createRaftCore(init: RaftCoreInit): RaftCore {
   const { electionTicks, heartbeatTicks } = init
-  assert(heartbeatTicks > 0 && heartbeatTicks < electionTicks, `heartbeat ${heartbeatTicks} of ${electionTicks} ticks`)
+  assert(
+    heartbeatTicks > 0 && heartbeatTicks < electionTicks,
+    `heartbeatTicks ${heartbeatTicks} must be from 1 to below electionTicks ${electionTicks}`
+  )
   return new Core(init)
 }
 
@@ -267,7 +270,7 @@ class Core implements RaftCore {
     const { state } = this
     assert(
       index > state.applied && index <= state.applying,
-      `applied ${index}, was ${state.applied} of ${state.applying}`
+      `entry ${index} applied, but entries after ${state.applied} up to ${state.applying} were handed out`
     )
     state.applied = index
   }
@@ -281,7 +284,7 @@ class Core implements RaftCore {
     const { log, applied, configurations } = this.state
     assert(
       index >= oldestSnapshot && index <= applied,
-      `snapshot at ${index}, not from ${oldestSnapshot} to ${applied}`
+      `snapshot index ${index} is outside ${oldestSnapshot}..${applied}`
     )
     return { index, term: log.termAt(index), configuration: configurations.entryAt(index) }
   }
@@ -289,7 +292,7 @@ class Core implements RaftCore {
   snapshotTaken(snapshot: SnapshotMeta): void {
     const { state } = this
     const { index } = snapshot
-    assert(index <= state.applied, `snapshot at ${index}, applied is ${state.applied}`)
+    assert(index <= state.applied, `snapshot index ${index} is beyond the applied index ${state.applied}`)
     // A newer snapshot was installed while the state machine took this one.
     if (index <= (state.snapshot?.index ?? 0)) return
     state.snapshot = snapshot

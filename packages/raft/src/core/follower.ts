@@ -12,7 +12,7 @@ export function handleAppend(state: CoreState, from: string, message: RaftMessag
   const { prevIndex, prevTerm, entries } = message
   if (!isWellFormed(message)) return
   const last = prevIndex + entries.length
-  // Storage cannot take these entries now. Some may be in memory already, given back by storage, and an acknowledgement
+  // Storage cannot take these entries now. Some may be in memory already, given back by storage, and an acknowledgment
   // could not name them. So this append counts as lost. The leader sends it again no sooner than its next heartbeat,
   // whose answer tells it to wait. Any answer, a refusal included, would make the leader send at once.
   if (state.isFull && entries.length > 0 && last > log.writtenIndex) return
@@ -21,7 +21,7 @@ export function handleAppend(state: CoreState, from: string, message: RaftMessag
     replyAccepted(state, from, commit)
     return
   }
-  // A committed entry may be gone from the log. That is no conflict.
+  // A committed entry may be gone from the log. That is not a conflict.
   if (prevIndex > commit && !log.matches(prevIndex, prevTerm)) {
     const hintIndex = Math.max(log.findConflictByTerm(prevIndex, prevTerm), commit)
     const hintTerm = log.termAt(hintIndex)

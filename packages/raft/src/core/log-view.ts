@@ -119,7 +119,7 @@ export class LogView {
 
   /** Removes every entry from `index` on: a follower's conflicting entries (§5.3). */
   truncate(index: number): void {
-    // A write under way now confirms less. Comparing terms upon its acknowledgement would not do: by then the log may
+    // A write under way now confirms less. Comparing terms upon its acknowledgment would not do: by then the log may
     // hold the same entries again, while storage has only the copy that was truncated.
     for (const write of this.writes) write.index = Math.min(write.index, index - 1)
     if (index <= this.durable) {

@@ -16,7 +16,7 @@ export interface OutgoingSnapshot {
  *
  * It has one of three modes (etcd's `StateProbe`, `StateReplicate`, `StateSnapshot`):
  * - `probe`: one append at a time looks for the point where the logs match.
- * - `replicate`: appends are pipelined up to the limits, and `next` runs ahead of the acknowledgements.
+ * - `replicate`: appends are pipelined up to the limits, and `next` runs ahead of the acknowledgments.
  * - `snapshot`: the node receives a snapshot, because the log does not reach back to the entries that it needs.
  */
 export class Progress {
@@ -81,7 +81,7 @@ export class Progress {
     this.progressedSinceHeartbeat = true
     this.match = Math.max(this.match, index)
     if (this.mode === 'snapshot') {
-      // A late acknowledgement says nothing about the snapshot.
+      // A late acknowledgment says nothing about the snapshot.
       if (index >= this.outgoingSnapshot!.snapshot.index) this.becomeReplicate()
       return news
     }
@@ -119,7 +119,7 @@ export class Progress {
   }
 
   /**
-   * Called when a node that is no voter refuses the append after `index`. If `match` says that the append should fit,
+   * Called when a nonvoter refuses the append after `index`. If `match` says that the append should fit,
    * the node has joined again under an old id, and a late answer of its former life has raised `match`: what `match`
    * counts is gone.
    */
@@ -127,7 +127,7 @@ export class Progress {
     if (index === this.match) this.match = Math.min(this.match, hint)
   }
 
-  /** Assumes that everything sent since the last acknowledgement was lost. */
+  /** Assumes that everything sent since the last acknowledgment was lost. */
   becomeProbe(): void {
     this.become('probe')
     this.next = this.match + 1

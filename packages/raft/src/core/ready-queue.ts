@@ -53,7 +53,7 @@ export class ReadyQueue {
   }
 
   /**
-   * Lowers acknowledgements to entries that storage was handed. The writes that these messages wait for do not make the
+   * Lowers acknowledgments to entries that storage was handed. The writes that these messages wait for do not make the
    * other entries durable.
    */
   private capAcknowledgements(): void {

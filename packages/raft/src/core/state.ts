@@ -184,7 +184,7 @@ export class CoreState {
     this.resetElectionTimer()
   }
 
-  /** Drops what belongs to one role in one term: votes, acknowledgements, reads. None of it may count in the next. */
+  /** Drops what belongs to one role in one term: votes, acknowledgments, reads. None of it may count in the next. */
   resetVolatileState(): void {
     this.votes = new Map()
     this.progress = new Map()

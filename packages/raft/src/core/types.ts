@@ -198,7 +198,7 @@ export type TransferRefusal = 'notLeader' | 'notVoter' | 'self' | undefined
  *    a piece of a snapshot whose `data` does not match its `crc`. Then call `ready` until it returns undefined.
  * 2. Send `messages`. They need not wait for the disk: a leader's appends travel beside its own flush (thesis §10.2.1).
  * 3. Write `write` to the log, after all earlier writes. When it is durable, call `persisted` with its `ack`. If
- *    storage has room for only a part of it, drop the waiting acknowledgements of entries beyond that part, call
+ *    storage has room for only a part of it, drop the waiting acknowledgments of entries beyond that part, call
  *    `persistedInPart` instead, and call `roomAgain` once storage has room.
  * 4. Send `messagesAfter` when this write, or every earlier write if there is none, is durable. A vote that leaves
  *    before it is durable can be cast twice after a crash, and an acknowledged entry could vanish (Figure 2,

@@ -30,7 +30,7 @@ export function readingTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'reads a long log in pieces, forwards and backwards', [], async (bench) => {
+  test(rig, 'reads a long log in pieces, forward and backward', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     for (let first = 2; first < 200; first += 11) await bench.append({ entries: entries(first, first + 10, 1) })
     const { lastIndex } = bench.log

@@ -94,7 +94,10 @@ export class LogIndex {
   /** Forgets every segment before `segment`. */
   dropBefore({ number, firstIndex }: Segment): void {
     const prev = firstIndex - 1
-    assert(prev >= this.prev && prev <= this.last, `drop up to ${prev} of ${this.firstIndex}..${this.last}`)
+    assert(
+      prev >= this.prev && prev <= this.last,
+      `cannot drop up to ${prev}: the log is ${this.firstIndex}..${this.last}`
+    )
     this.prev = prev
     this.decoded = undefined
     this.extents.splice(0, lastWhere(this.extents, (extent) => extent.segment.number < number) + 1)

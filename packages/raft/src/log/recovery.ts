@@ -121,7 +121,11 @@ class Recovery {
     if (bytes.length % SECTOR_BYTES !== 0) throw new CorruptionError(name, bytes.length, 'cut within a sector')
     if (header.identity !== this.identity) throw new CorruptionError(name, 0, 'belongs to another log')
     if (header.number !== number || header.firstIndex !== firstIndex) {
-      throw new CorruptionError(name, 0, `is segment ${header.number} from ${header.firstIndex}`)
+      throw new CorruptionError(
+        name,
+        0,
+        `its header names segment ${header.number}, which starts at entry ${header.firstIndex}`
+      )
     }
     if (this.segments.length === 1) this.nextBatch = header.firstBatch
     if (header.firstBatch !== this.nextBatch) {

@@ -350,7 +350,7 @@ class SegmentedLog implements RaftLog {
   }
 }
 
-/** Whether a batch may go into the segment: it is no reset, and does not begin below the segment's first entry. */
+/** Whether a batch may go into the segment: it is not a reset, and does not begin below the segment's first entry. */
 function belongsTo({ firstIndex }: Segment, { reset, entries }: Gathered): boolean {
   return reset === undefined && (entries[0]?.index ?? firstIndex) >= firstIndex
 }

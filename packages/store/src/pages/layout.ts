@@ -141,7 +141,7 @@ const kinds = new Map(Object.entries(KIND_TAGS).map(([kind, tag]) => [tag, kind 
 /** Keys of two numbers in the form of a record: the format of the store, and its applied index. */
 export const FORMAT_KEY = rowKey(0, 0, 0)
 export const APPLIED_KEY = rowKey(1, 0, 0)
-/** The key of the snapshot that was installed last. It has the form of a record, but is no part of the state. */
+/** The key of the snapshot that was installed last. It has the form of a record, but does not belong to the state. */
 export const INSTALLED_KEY = rowKey(10, 0, 0)
 
 export function recordKey(kind: RecordKind, a: number, b: number): Uint8Array {

@@ -7,7 +7,7 @@ import { BACKEND_TABLES, type Backend, type BackendChange, type BackendTable } f
 
 export interface MemoryStorageInit {
   readonly name?: string
-  /** Calls `callback` once, later: the commit has reached the disk. Time may be virtual or real. */
+  /** Calls `callback` once, after this call, when the commit is on disk. Time may be virtual or real. */
   readonly schedule: (callback: () => void) => void
 }
 

@@ -29,7 +29,7 @@ export interface ClusterConfig {
   readonly admins: readonly PeerIdLike[]
   readonly clients: readonly PeerIdLike[] | 'any'
   /**
-   * The longest round trip between two voters, in milliseconds, from 10 to 1000. All time-outs follow it. Default 32.
+   * The longest round trip between two voters, in milliseconds, from 10 to 1000. All timeouts follow it. Default 32.
    */
   readonly roundTripMs?: number | undefined
 }

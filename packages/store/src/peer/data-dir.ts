@@ -133,7 +133,7 @@ function make(path: string): string[] {
   }
 }
 
-/** Throws DataDirectoryError if something that is no folder has the folder's name. */
+/** Throws DataDirectoryError if something other than a folder has the folder's name. */
 function makePart(path: string, folder: string): void {
   try {
     makeFolder(folder)

@@ -16,7 +16,7 @@ export function descriptorLimit(): number {
   }
 }
 
-/** A value that is no number, such as `unlimited`, means no limit. */
+/** A value that is not a number, such as `unlimited`, means that there is no limit. */
 function asLimit(value: unknown): number {
   const limit = Number(value)
   return Number.isSafeInteger(limit) && limit > 0 ? limit : Infinity

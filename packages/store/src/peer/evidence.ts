@@ -64,7 +64,7 @@ export class EvidenceBook {
     if (known?.incarnation !== incarnation) {
       return this.set({ peerId: from, ...life, admitted, ...NO_MARK, term, past: NO_MARK })
     }
-    // The end of its log is no evidence yet, because a leader may have it truncated. Its term is.
+    // The end of its log is not evidence yet, because a leader may have it truncated. Its term is.
     const mark = furthest(known, { ...NO_MARK, term })
     const past = process === known.process ? known.past : markOf(known)
     this.update({ ...known, ...life, admitted: known.admitted || admitted, ...mark, past })
@@ -77,7 +77,7 @@ export class EvidenceBook {
   }
 
   /**
-   * The peer has acknowledged this entry, and the entry is committed. An entry that is not committed is no evidence,
+   * The peer has acknowledged this entry, and the entry is committed. An uncommitted entry is not evidence,
    * because a later leader may have it truncated.
    */
   committed(peerId: string, lastTerm: number, lastIndex: number): void {

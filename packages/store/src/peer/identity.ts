@@ -163,7 +163,7 @@ export class PeerIdentity {
 
   /**
    * Judges a remote's introduction. Returns undefined if it is accepted. Compares founding configurations before
-   * membership, because a peer that was founded from another configuration is no stranger.
+   * membership, because a peer that was founded from another configuration is not a stranger.
    */
   refusal(remote: string, introduction: RaftIntroduction, isMember: boolean): IntroductionRefusal | undefined {
     const { version, features, clusterId, founding, from } = introduction

@@ -47,7 +47,7 @@ const MAX_BACKOFF_MS = 2 * MAX_ROUND_TRIP_MS
 export const HELLO_TIMEOUT_MS = 10 * MAX_ROUND_TRIP_MS
 /** A dial may take this many times its limits: no caller waits for it, and a slow remote need not be dialed again. */
 const PATIENCE = 2
-/** Holds any frame that is no append. */
+/** Any frame other than an append fits into this many bytes. */
 const SMALL_FRAME_BYTES = 128
 
 /**

@@ -78,7 +78,7 @@ export interface PeerStatus {
   readonly appliedIndex: number
   readonly voters: readonly Member[]
   readonly learners: readonly Member[]
-  /** All time-outs derive from it; see `timingOf`. */
+  /** All timeouts derive from it; see `timingOf`. */
   readonly roundTripMs: number
   readonly sessions: number
   readonly ownedPages: number

@@ -78,7 +78,7 @@ export class PeerRefusals {
     return difference !== undefined
   }
 
-  /** The remote has sent bytes that are no message. */
+  /** The remote has sent bytes that do not decode as a message. */
   broken(remote: string, error: Error): void {
     this.log(remote, 'frame', error)
   }

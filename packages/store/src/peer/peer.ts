@@ -106,7 +106,7 @@ export async function createPeer(given: PeerInit): Promise<Peer> {
   }
 }
 
-/** As many connections as the limit of open files has room for. */
+/** Allows as many connections as the limit of open files has room for. */
 function fittingConnections(logger: Logger | undefined): ConnectionLimits {
   const { limit, open } = descriptors()
   const fitting = limitConnections({ limit, open }, WANTED_CONNECTIONS)

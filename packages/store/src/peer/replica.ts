@@ -188,7 +188,11 @@ function foundingOf(log: RaftLog, applier: Applier, storage: ReplicaStorage): Re
   }
   const digest = foundingDigest(founding)
   if (digest !== storage.founding) {
-    throw new CorruptionError(storage.pagesPath, 0, `founded from ${digest}, the directory from ${storage.founding}`)
+    throw new CorruptionError(
+      storage.pagesPath,
+      0,
+      `its founding digest is ${digest}, but the directory's is ${storage.founding}`
+    )
   }
   return founding
 }

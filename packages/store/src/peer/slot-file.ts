@@ -59,7 +59,7 @@ function newestSlot(path: string, bytes: Uint8Array, slotBytes: number): Slot {
     if (slot !== undefined) slots.push(slot)
   }
   const newest = slots.sort((a, b) => b.sequence - a.sequence)[0]
-  if (newest === undefined) throw new CorruptionError(path, 0, 'neither copy of its text matches its checksum')
+  if (newest === undefined) throw new CorruptionError(path, 0, 'neither slot holds a text that matches its checksum')
   return newest
 }
 

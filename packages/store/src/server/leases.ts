@@ -59,7 +59,10 @@ class LeaseTable implements Leases {
   private lastTickMs: number
 
   constructor({ tickMs, nowMs, sessions, stallMs = tickMs * 4 }: LeasesInit) {
-    assert(tickMs > 0 && stallMs >= tickMs * 2, `ticks of ${tickMs} ms, a stall is ${stallMs} ms`)
+    assert(
+      tickMs > 0 && stallMs >= tickMs * 2,
+      `stallMs ${stallMs} must be at least twice tickMs ${tickMs}, which must be above 0`
+    )
     this.stallMs = stallMs
     this.lastTickMs = nowMs
     for (const session of sessions) this.opened(session, nowMs)

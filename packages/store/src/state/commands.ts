@@ -59,7 +59,7 @@ export const clusterConfig = struct({
   members: list(configMember, MAX_MEMBERS),
   admins: list(text(MAX_PEER_ID_BYTES), 64),
   clients: optional(list(text(MAX_PEER_ID_BYTES), MAX_CLIENTS)),
-  /** All time-outs of the cluster derive from this number (`timingOf`). A later configuration may change it. */
+  /** All timeouts of the cluster derive from this number (`timingOf`). A later configuration may change it. */
   roundTripMs: uint
 })
 export type ReplicatedConfig = TypeOf<typeof clusterConfig>

@@ -220,7 +220,7 @@ function newStat(index: number, path: string, command: CommandOf<'open' | 'creat
   }
 }
 
-/** Leaves out the sessions, which are no concern of a client. */
+/** Leaves out the sessions, which do not concern a client. */
 function statOf(file: FileRecord): WireFileStat {
   const { id, path, size, pageSize, unit, version, discards, createdAt, modifiedAt } = file
   return { id, path, size, pageSize, unit, version, discards, createdAt, modifiedAt }

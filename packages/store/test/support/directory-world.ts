@@ -168,7 +168,7 @@ export class DirectoryWorld {
     }
   }
 
-  /** The messages that are no orders, oldest first. */
+  /** The messages other than orders, oldest first. */
   private readonly read: [session: number, message: LeaderMessage][] = []
 
   private messages(session: number): LeaderMessage[] {

@@ -208,7 +208,7 @@ export class Faults {
     leader.core?.root.node?.transferLeadership(to).catch(() => {})
   }
 
-  /** Sets time-outs for a longer way than there is, or restores those of the founding. */
+  /** Proposes a longer round trip than the real one, or the original round trip. */
   private retime(leader: SimPeer, random: RandomSource): void {
     const { settings, coverage } = this.init
     const roundTripMs = Math.min(MAX_ROUND_TRIP_MS, settings.roundTripMs * random.pick([1, 2, 3]))

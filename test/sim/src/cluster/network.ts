@@ -22,7 +22,7 @@ export interface NetworkInit {
   readonly scheduler: Scheduler
   readonly random: RandomSource
   readonly coverage: Coverage
-  /** Of every link; 0 puts all nodes in one place. */
+  /** The round trip of every link; 0 puts all nodes in one place. */
   readonly roundTripMs: number
   /** Mean latency of a stream, besides half of the round trip. */
   readonly latencyMs: number

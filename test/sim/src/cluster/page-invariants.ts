@@ -24,7 +24,7 @@ export interface FileModel {
   readonly id: number
   readonly initialSize: number
   readonly isWhole: boolean
-  /** As committed. */
+  /** The committed size. */
   size: number
   /** Pages that were discarded, from `first` up to but without `end`, and when. */
   readonly discards: { readonly at: number; readonly first: number; readonly end: number }[]

@@ -1,4 +1,4 @@
-/** The private copies that a client has dropped by itself (even_cows = true). */
+/** Ranges whose private copies a client's own program has dropped (unmapMappingRange with evenCows). */
 export class PrivateUnmaps {
   private readonly ranges: {
     readonly file: number

@@ -147,7 +147,7 @@ export class Program {
     return new Violation('no call waits in vain', `${this.init.name}, ${action}: ${String(error)}`)
   }
 
-  /** Faults have stopped, and their cost is paid: no open file may be stuck. */
+  /** Called once faults have stopped and their effects are over: no open file may be stuck. */
   private async useOnceMore({ file, mapping, session, isSpent, id }: Handle): Promise<void> {
     const { client, history, locks, invariants, name } = this.init
     if (isSpent || session !== client.session.id || client.session.state !== 'active') return
@@ -292,7 +292,7 @@ export class Program {
     for (const handle of this.handles.values()) await handle.private?.checkAtRest()
   }
 
-  /** Makes some private copies for that, which discards then hit. */
+  /** Makes private copies of pages, some of which later discards remove. */
   async makePrivate(): Promise<void> {
     for (const path of this.paths) {
       const handle = await this.open(path)

@@ -101,7 +101,7 @@ function withCrowds(drawn: Settings, random: RandomSource): Settings {
   }
 }
 
-/** Without faults, a call that ends by a time-out was forgotten. */
+/** Without faults, a call that times out has been lost by a bug. */
 function withoutFaults(drawn: Settings): Settings {
   const { client, faults, ...rest } = withoutNoise(drawn)
   return {
@@ -127,7 +127,7 @@ function withBreaksOnly(drawn: Settings): Settings {
 /**
  * Clients die or leave, and nothing else happens. A call that waits for a dead client's page waits until that session
  * expires, at most one TTL after the death. Deaths end after `faultyMs` (3 s here at most), and a TTL is at most 1.5 s,
- * so no call waits longer than 4.5 s for the dead. Its time-out is more than twice that.
+ * so no call waits longer than 4.5 s for the dead. Its timeout is more than twice that.
  */
 function withDeathsOnly(drawn: Settings): Settings {
   const { client, faults, ...rest } = withoutNoise(drawn)

@@ -164,7 +164,7 @@ export class Faults {
     }
   }
 
-  /** Lets a target stand and raise its term, of which nobody hears for a while. */
+  /** Transfers leadership to a node that is then cut off, so that the others learn of its new term later. */
   private transferAndCut({ number, random, leader }: Fault): void {
     const voters = leader.status?.voters.filter((name) => name !== leader.name) ?? []
     if (voters.length === 0) return
@@ -213,7 +213,7 @@ export class Faults {
     })
   }
 
-  /** The disk does not fail, it only does not answer. */
+  /** The disk does not fail; it stops answering for a while. */
   private hangDisk(node: SimNode, random: RandomSource): void {
     this.world.coverage.add('disks that hung')
     node.diskHangsUntil = this.world.scheduler.now + random.between(2, 12) * this.electionMs

@@ -59,7 +59,7 @@ export class Operator {
     return `lost: ${names(lost)}, retiring: ${names(this.retiring)}, returning: ${names(this.returning)}`
   }
 
-  /** Finishes what it has begun, and begins nothing else. */
+  /** Finishes the operations under way, and starts no others. */
   stop(): void {
     this.stopped = true
   }
@@ -229,7 +229,7 @@ export class Operator {
     }
   }
 
-  /** It changes something, and leaves a majority of voters that run and have whole logs. */
+  /** The change has an effect, and leaves a majority of voters that run and have whole logs. */
   private isSafe({ voters, learners }: Members, changes: readonly MembershipChange[]): boolean {
     const now = new Set(voters)
     let changesSomething = false

@@ -7,7 +7,7 @@ import type { RandomSource } from '@quire/testing'
 import { KINDS, type EventKind } from './schedule.js'
 
 export interface NetworkSettings {
-  /** Of every link; 0 puts all nodes in one place. */
+  /** The round trip of every link; 0 puts all nodes in one place. */
   readonly roundTripMs: number
   /** Mean latency of a message, besides half of the round trip. */
   readonly latencyMs: number
