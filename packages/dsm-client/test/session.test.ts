@@ -1,6 +1,6 @@
 /**
- * The driver against scripted peers, in virtual time: finding the leader, keeping the lease, following the leader, the
- * end.
+ * The client against scripted peers in virtual time: it finds the leader, keeps its lease, follows leader changes, and
+ * closes.
  */
 import {
   ClosedError,
@@ -20,19 +20,19 @@ import { FOUNDING, PEERS, addressOf, type FakePeer } from './support/leader.js'
 import { settle } from '@quire/testing'
 
 const TTL = 8000
-/** What a peer may take for one step of the handshake, in a cluster whose peers are in one place. */
+/** The time limit of each handshake step if the peers are near each other. */
 const STEP_MS = 2400
 let world: World
 let client: DsmClient | undefined
 
 afterEach(async () => {
-  // Whatever a test was about: nothing is left behind.
+  // Each test leaves no timer behind.
   if (client !== undefined) {
     const closing = client.close().catch(() => {})
     await world.until(closing)
   }
   client = undefined
-  // What is still on its way to somebody far away.
+  // Messages to a distant peer may still be in flight.
   await world.clock.advance(world.net.roundTripMs)
   expect(world.clock.pending).toBe(0)
 })
@@ -54,13 +54,13 @@ async function withFile(init: Parameters<World['create']>[0] = {}) {
 const byte = (value: number) => new Uint8Array([value])
 
 describe('finding the leader', () => {
-  it('follows a redirect, with addresses that the redirect teaches', async () => {
+  it('a client follows a redirect to the addresses in it', async () => {
     await connected((w) => w.elect(w.peers[2]!, 4))
     expect(world.net.dialed).toEqual([PEERS[0], PEERS[2]])
     expect(client!.session).toMatchObject({ state: 'active' })
   })
 
-  it('asks the others when a hint leads nowhere', async () => {
+  it('a client asks the other peers when the peer that a redirect names is unreachable', async () => {
     await connected((w) => {
       w.elect(w.peers[2]!, 4)
       w.peers[0]!.greeting = w.peers[0]!.redirection(PEERS[1])
@@ -70,7 +70,7 @@ describe('finding the leader', () => {
     expect(world.net.dialed.at(-1)).toBe(PEERS[2])
   })
 
-  it('is enough with any one peer of those that were given', async () => {
+  it('a client connects if any one of the given peers is reachable', async () => {
     world = new World()
     world.elect(world.peers[1]!, 2)
     world.net.down.add(PEERS[0])
@@ -78,7 +78,7 @@ describe('finding the leader', () => {
     expect(client.session.state).toBe('active')
   })
 
-  it('finds peers that have moved while it was connected, when the leader that has told it so is gone', async () => {
+  it('a client finds moved peers by the addresses that a former leader sent', async () => {
     const { leader, clock } = await connected()
     const movedTo = (id: string) => `/ip4/198.51.100.${PEERS.indexOf(id as never)}/tcp/4001/p2p/${id}`
     for (const id of PEERS.slice(1)) {
@@ -94,7 +94,7 @@ describe('finding the leader', () => {
     expect(client!.session).toMatchObject({ id, state: 'active' })
   })
 
-  it('asks the next peer beside one that does not answer soon', async () => {
+  it('a client dials the next peer while a slow peer has not answered', async () => {
     world = new World()
     world.elect(world.peers[2]!, 2)
     world.leader.greeting = undefined
@@ -106,13 +106,13 @@ describe('finding the leader', () => {
     expect(world.clock.now() - start).toBeLessThan(STEP_MS / 4)
   })
 
-  it('gives a peer some time for itself, and asks nobody else when it leads', async () => {
+  it('a client dials no other peer if the first one leads and answers soon', async () => {
     const { clock } = await connected((w) => (w.net.roundTripMs = 40), { peers: PEERS.map(addressOf) })
     await clock.advance(5000)
     expect(world.net.dialed).toEqual([PEERS[0]])
   })
 
-  it('registers with one peer only, however many say that they lead, and ends the other connections', async () => {
+  it('a client registers with only one of several claimed leaders and ends the other connections', async () => {
     const [first, second, third] = (world = new World()).peers as [FakePeer, FakePeer, FakePeer]
     for (const peer of world.peers) {
       peer.greeting = undefined
@@ -121,7 +121,7 @@ describe('finding the leader', () => {
     const creating = world.create({ peers: PEERS.map(addressOf) })
     await world.clock.advance(STEP_MS / 2)
     expect(world.net.dialed).toEqual(PEERS)
-    // All of them in one turn.
+    // All three answers arrive in the same turn.
     second.release('hello')
     third.release('hello')
     first.release('hello')
@@ -130,7 +130,7 @@ describe('finding the leader', () => {
     expect([first.control!.isOver, second.control!.isOver, third.control!.isOver]).toEqual([true, false, true])
   })
 
-  it('goes on also when the dial itself hangs', async () => {
+  it('a client dials the next peer when a dial hangs', async () => {
     world = new World()
     world.elect(world.peers[1]!, 2)
     world.net.mute.add(PEERS[0])
@@ -138,7 +138,7 @@ describe('finding the leader', () => {
     expect(client.session.state).toBe('active')
   })
 
-  it('connects from 600 ms away before it knows how far that is, and keeps its session for many times to live', async () => {
+  it('a client 600 ms away connects before it knows its round trip, and keeps its session for ten TTLs', async () => {
     const { leader, clock } = await connected((w) => (w.net.roundTripMs = 600), { sessionTtlMs: 6000 })
     expect(leader.connections).toBe(1)
     const { id } = client!.session
@@ -149,7 +149,7 @@ describe('finding the leader', () => {
     expect(leader.connections).toBe(1)
   })
 
-  it('comes back from 600 ms away when its connection breaks, and follows a change of leader', async () => {
+  it('a client 600 ms away reconnects after its connection breaks, and follows a change of leader', async () => {
     const { leader, clock } = await connected((w) => (w.net.roundTripMs = 600), { sessionTtlMs: 10_000 })
     const { id } = client!.session
     leader.cut()
@@ -162,7 +162,7 @@ describe('finding the leader', () => {
     expect(world.peers[1]!.session).toBe(Number(id))
   })
 
-  it('gives every step of a handshake the time that the round trip of the cluster needs', async () => {
+  it('a client gives each handshake step a time limit that fits the round trip between the peers', async () => {
     world = new World()
     world.leader.roundTripMs = 1000
     world.leader.holding.add('register')
@@ -175,7 +175,7 @@ describe('finding the leader', () => {
     await creating
   })
 
-  it('asks for a time to live that can be renewed from where it is', async () => {
+  it('a client asks for a TTL long enough to renew over its round trip', async () => {
     const { leader } = await connected((w) => (w.net.roundTripMs = 600), { sessionTtlMs: 500 })
     expect(leader.last('register').ttlMs).toBe(9600)
     expect(client!.session).toMatchObject({ state: 'active', ttlMs: 9600 })
@@ -184,7 +184,7 @@ describe('finding the leader', () => {
     expect(leader.connections).toBe(1)
   })
 
-  it('never registers at a lower term than it has seen', async () => {
+  it('a client never registers at a lower term than it has seen', async () => {
     const { leader } = await connected((w) => w.elect(w.leader, 7))
     const deposed = world.peers[1]!
     leader.greeting = leader.redirection(deposed.id)
@@ -200,7 +200,7 @@ describe('finding the leader', () => {
     expect(deposed.last('register').session).toBe(leader.session)
   })
 
-  it('raises its fence before it registers', async () => {
+  it('a client raises its fence on both lanes before it registers', async () => {
     const { leader } = await connected((w) => w.elect(w.leader, 7))
     const lanes = leader.received.filter(({ message }) => message.type === 'hello' || message.type === 'register')
     expect(lanes.map(({ lane, message }) => [lane, message.type])).toEqual([
@@ -214,7 +214,7 @@ describe('finding the leader', () => {
     expect(leader.of('hello').at(-1)!.clusterId).toBe('blue')
   })
 
-  it('passes over a peer of another cluster', async () => {
+  it('a client skips a peer of another cluster', async () => {
     world = new World()
     world.elect(world.peers[1]!, 2)
     world.peers[0]!.greeting = { ...world.leader.redirection(''), founding: 'another' }
@@ -223,14 +223,14 @@ describe('finding the leader', () => {
     expect(world.peers[0]!.of('hello')).toHaveLength(1)
   })
 
-  it('gives up at once when every peer that it knows belongs to another cluster than the pinned one', async () => {
+  it('createDsmClient rejects at once when no known peer belongs to the pinned cluster', async () => {
     world = new World()
     const error = await failure(world.until(world.create({ cluster: 'a'.repeat(64) }), 100))
     expect(error).toMatchObject({ name: 'NotAuthorizedError', code: 'ERR_NOT_AUTHORIZED' })
     expect(error).toMatchObject({ reason: expect.stringContaining('it belongs to cluster blue') })
   })
 
-  it('stays with the cluster that answered first, whatever another peer says', async () => {
+  it('a client stays with the cluster that answered first, and ignores a peer of another cluster', async () => {
     const { leader } = await connected()
     const other = world.peers[1]!
     world.elect(other, 2)
@@ -250,7 +250,7 @@ const unlisted = () =>
   }) as const
 
 describe('a refusal', () => {
-  it('rejects createDsmClient at once', async () => {
+  it('createDsmClient rejects at once when a peer refuses the hello', async () => {
     world = new World()
     const error = new NotAuthorizedError('someone', 'it is not on the list')
     world.leader.greeting = { type: 'refused', error: errorToWire(error) }
@@ -259,7 +259,7 @@ describe('a refusal', () => {
     expect(settled).toMatchObject({ name: 'NotAuthorizedError', who: 'someone', reason: 'it is not on the list' })
   })
 
-  it('of this client by the only peer that is known rejects createDsmClient at once, with the client named once', async () => {
+  it('createDsmClient rejects at once when the only known peer refuses it, and names the client once', async () => {
     world = new World()
     world.leader.greeting = unlisted()
     const start = world.clock.now()
@@ -271,7 +271,7 @@ describe('a refusal', () => {
     expect(world.clock.pending).toBe(0)
   })
 
-  it('of this client is final only when every other peer has been asked, once', async () => {
+  it('a refusal of this client is final after the client has asked every other peer once', async () => {
     world = new World()
     for (const peer of world.peers) peer.greeting = unlisted()
     const peers = PEERS.map(addressOf)
@@ -281,18 +281,18 @@ describe('a refusal', () => {
     expect(world.clock.now() - start).toBeLessThanOrEqual(50)
   })
 
-  it('of this client by a peer with an old configuration does not keep it out', async () => {
+  it('a client connects even if a peer with an old configuration refuses it', async () => {
     world = new World()
     world.elect(world.peers[2]!, 4)
     world.leader.greeting = unlisted()
     const peers = [PEERS[0], PEERS[1]].map(addressOf)
     client = await world.until(world.create({ peers }))
     expect(client.session.state).toBe('active')
-    // It asked the one that refused only once, and the other one named the leader.
+    // The client asked the refusing peer only once, and the second peer named the leader.
     expect(world.net.dialed).toEqual([PEERS[0], PEERS[1], PEERS[2]])
   })
 
-  it('of this client is final after a second, however long the other peers do not answer', async () => {
+  it('a refusal of this client is final after one second, even if the other peers do not answer', async () => {
     world = new World()
     world.leader.greeting = unlisted()
     world.net.mute.add(PEERS[1]).add(PEERS[2])
@@ -303,7 +303,7 @@ describe('a refusal', () => {
     expect(world.clock.pending).toBe(0)
   })
 
-  it('of this client comes soon also when the peers before the one that refuses do not answer', async () => {
+  it('a refusal of this client is final soon even if the peers asked before do not answer', async () => {
     world = new World()
     world.net.mute.add(PEERS[0]).add(PEERS[1])
     world.peers[2]!.greeting = unlisted()
@@ -314,7 +314,7 @@ describe('a refusal', () => {
     expect(world.clock.pending).toBe(0)
   })
 
-  it('of this client is final also when the others know no leader that takes it', async () => {
+  it('a refusal of this client is final if the other peers know only the leader that refused it', async () => {
     world = new World()
     world.leader.greeting = unlisted()
     for (const peer of world.peers.slice(1)) peer.greeting = peer.redirection(PEERS[0])
@@ -323,14 +323,14 @@ describe('a refusal', () => {
     expect([...world.net.dialed].sort()).toEqual([...PEERS].sort())
   })
 
-  it('of the registration rejects as well', async () => {
+  it('createDsmClient rejects when the leader refuses the registration', async () => {
     world = new World()
     const error = new NotAuthorizedError('someone', 'it was banned')
     world.leader.registration = { type: 'refused', error: errorToWire(error) }
     expect(await outcome(world.create())).toMatchObject({ name: 'NotAuthorizedError', reason: 'it was banned' })
   })
 
-  it('for want of room for another session rejects as well, and names the quota', async () => {
+  it('createDsmClient rejects with QuotaExceededError when the leader has no room for a session', async () => {
     world = new World()
     world.leader.registration = { type: 'refused', error: errorToWire(new QuotaExceededError('sessions', 3)) }
     const error = await outcome(world.create())
@@ -339,13 +339,13 @@ describe('a refusal', () => {
     expect(world.clock.pending).toBe(0)
   })
 
-  it('of the protocol version rejects as well', async () => {
+  it('createDsmClient rejects with VersionMismatchError when a peer refuses the protocol version', async () => {
     world = new World()
     world.leader.greeting = { type: 'refused', error: { code: 'ERR_VERSION', facts: ['protocol', 1, 2] } }
     expect(await outcome(world.create())).toMatchObject({ name: 'VersionMismatchError', found: 1, supported: 2 })
   })
 
-  it('meets a client under the key of a peer at once, also of a peer that only the cluster names', async () => {
+  it('createDsmClient refuses the private key of a peer, given or named by the cluster', async () => {
     for (const [self, dialled] of [
       [PEERS[0], []],
       [PEERS[2], [PEERS[0]]]
@@ -361,7 +361,7 @@ describe('a refusal', () => {
     }
   })
 
-  it('of a session that lives does not end it: only the cluster can', async () => {
+  it('a refusal does not end a live session, because only the cluster ends a session', async () => {
     const { leader, clock, mapping } = await withFile()
     await mapping.write(0, byte(5))
     const error = errorToWire(new NotAuthorizedError('someone', 'it was banned'))
@@ -377,7 +377,7 @@ describe('a refusal', () => {
 })
 
 describe('the log of a client', () => {
-  it('has its session, each leader that it finds and loses, and what it loses with its session', async () => {
+  it('a client logs its session, each leader that it finds or loses, and its lost bytes', async () => {
     const lines: Record<string, unknown>[] = []
     const logger = pino({ level: 'info', base: null }, { write: (line) => lines.push(JSON.parse(line)) })
     const said = (): unknown[] => lines.splice(0).map(({ level: _level, time: _time, ...line }) => line)
@@ -406,8 +406,8 @@ describe('the log of a client', () => {
   })
 })
 
-describe('when nobody can be reached', () => {
-  it('createDsmClient rejects after faultTimeoutMs, and says what the matter is', async () => {
+describe('unreachable peers', () => {
+  it('createDsmClient rejects after faultTimeoutMs, and names each unreachable peer', async () => {
     world = new World()
     world.net.down.add(PEERS[0])
     const start = world.clock.now()
@@ -418,7 +418,7 @@ describe('when nobody can be reached', () => {
     expect(world.clock.now() - start).toBeLessThanOrEqual(5020)
   })
 
-  it('and no leader is known: that is the reason', async () => {
+  it('the reason states that no peer knows a leader', async () => {
     world = new World()
     for (const peer of world.peers) peer.greeting = peer.redirection('')
     expect(await failure(world.until(world.create({ faultTimeoutMs: 5000 })))).toMatchObject({
@@ -426,7 +426,7 @@ describe('when nobody can be reached', () => {
     })
   })
 
-  it('and a peer takes connections without answering: that is the reason', async () => {
+  it('the reason states that the only reachable leader did not answer the registration', async () => {
     world = new World()
     world.net.down.add(PEERS[1]).add(PEERS[2])
     world.leader.holding.add('register')
@@ -437,7 +437,7 @@ describe('when nobody can be reached', () => {
     })
   })
 
-  it('and one of three answers, as a candidate: the reason counts it, and names the others with what keeps them away', async () => {
+  it('the reason counts the peers that answered, and states for each other peer why it did not', async () => {
     world = new World()
     const [first, second, third] = world.peers as [FakePeer, FakePeer, FakePeer]
     first.role = 'candidate'
@@ -454,7 +454,7 @@ describe('when nobody can be reached', () => {
     })
   })
 
-  it('and the peers before the one that answers hang: the reason has its answer', async () => {
+  it('the reason includes the answer of a peer that the client asked after hanging peers', async () => {
     const [first, second, third] = (world = new World()).peers as [FakePeer, FakePeer, FakePeer]
     world.net.mute.add(first.id).add(second.id)
     third.role = 'candidate'
@@ -473,7 +473,7 @@ describe('when nobody can be reached', () => {
     )
   })
 
-  it('and the others still name a leader that is gone: the reason names it, and says so', async () => {
+  it('the reason names an unreachable leader to which the other peers still redirect', async () => {
     world = new World()
     for (const peer of world.peers) peer.greeting = peer.redirection(PEERS[1])
     world.net.down.add(PEERS[1])
@@ -486,7 +486,7 @@ describe('when nobody can be reached', () => {
     })
   })
 
-  it('and peers have not answered yet when the time is up: they are named', async () => {
+  it('the reason names the peers that have not answered by the time-out', async () => {
     world = new World()
     for (const id of PEERS) world.net.mute.add(id)
     const error = await failure(world.until(world.create({ peers: PEERS.map(addressOf), faultTimeoutMs: 1000 })))
@@ -494,7 +494,7 @@ describe('when nobody can be reached', () => {
     expect(error).toMatchObject({ reason: `no peer answered; no answer yet: ${names.join(', ')} (waited 1000 ms)` })
   })
 
-  it('calls wait, and reject with what broke the connection when their time is up', async () => {
+  it('a call waits for a connection, and rejects at its time-out with the reason for its absence', async () => {
     const { leader, file } = await withFile({ faultTimeoutMs: 5000 })
     world.net.down.add(PEERS[0])
     for (const peer of world.peers) world.net.down.add(peer.id)
@@ -504,7 +504,7 @@ describe('when nobody can be reached', () => {
     )
   })
 
-  it('a leader that answers keep-alives only is the reason itself', async () => {
+  it('the reason names the leader if it answers only keep-alives', async () => {
     const { leader, file } = await withFile({ faultTimeoutMs: 5000 })
     leader.holding.add('statFile')
     await expect(world.until(file.stat())).rejects.toMatchObject({
@@ -513,7 +513,7 @@ describe('when nobody can be reached', () => {
     expect(view(client!).pendingRequests).toBe(0)
   })
 
-  it('the time-out of a page that another holds is a BusyError', async () => {
+  it('a call rejects with BusyError at the time-out if another client holds the page', async () => {
     const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
     leader.holding.add('fault')
     await expect(world.until(mapping.read(4096, 1))).rejects.toMatchObject({
@@ -529,7 +529,7 @@ describe('when nobody can be reached', () => {
 })
 
 describe('a call over many pages', () => {
-  /** Lets one of the leader's answers through now and then. */
+  /** Releases one held answer of the leader every `everyMs`, `times` times. */
   async function trickle(type: 'fault' | 'writeback', times: number, everyMs: number) {
     for (let i = 0; i < times; i++) {
       await world.clock.advance(everyMs)
@@ -538,7 +538,7 @@ describe('a call over many pages', () => {
     await world.clock.advance(1)
   }
 
-  it('waits its time for each next page: a read', async () => {
+  it('a read waits up to faultTimeoutMs for each page', async () => {
     const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
     leader.holding.add('fault')
     const reading = mapping.read(0, 4 * 4096)
@@ -546,7 +546,7 @@ describe('a call over many pages', () => {
     expect(await reading).toHaveLength(4 * 4096)
   })
 
-  it('a pin', async () => {
+  it('a pin waits up to faultTimeoutMs for each page', async () => {
     const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
     leader.holding.add('fault')
     const pinning = mapping.pin(0, 4 * 4096, 'write')
@@ -555,7 +555,7 @@ describe('a call over many pages', () => {
     pinned.release()
   })
 
-  it('a pin that no page comes for fails, and names the first that is missing', async () => {
+  it('a pin rejects when no page arrives for faultTimeoutMs, and the error names the first missing page', async () => {
     const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
     leader.holding.add('fault')
     const pinning = mapping.pin(0, 4 * 4096, 'write')
@@ -567,7 +567,7 @@ describe('a call over many pages', () => {
     leader.release('fault')
   })
 
-  it('a read that no page comes for fails, and names the first that is missing', async () => {
+  it('a read rejects when no page arrives for faultTimeoutMs, and the error names the first missing page', async () => {
     const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
     leader.holding.add('fault')
     const reading = mapping.read(0, 4 * 4096)
@@ -579,7 +579,7 @@ describe('a call over many pages', () => {
     leader.release('fault')
   })
 
-  it('a flush', async () => {
+  it('a flush waits up to faultTimeoutMs for each page', async () => {
     const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
     leader.creditBytes = 4096
     leader.cut()
@@ -594,7 +594,7 @@ describe('a call over many pages', () => {
 })
 
 describe('opens', () => {
-  it('go side by side: each has its own time', async () => {
+  it('opens run concurrently, each with its own time-out', async () => {
     const { client: opener, leader, clock } = await connected(undefined, { faultTimeoutMs: 1000, sessionTtlMs: 60_000 })
     leader.holding.add('open')
     const start = clock.now()
@@ -603,7 +603,7 @@ describe('opens', () => {
     expect(clock.now() - start).toBeLessThan(1100)
   })
 
-  it('wait for the close of a file no longer than the opens before it take', async () => {
+  it('an open waits for a close no longer than the opens already in flight take', async () => {
     const { client: opener, leader, clock, file } = await withFile({ faultTimeoutMs: 1000, sessionTtlMs: 60_000 })
     leader.holding.add('open')
     const start = clock.now()
@@ -618,7 +618,7 @@ describe('opens', () => {
 })
 
 describe('a session', () => {
-  it('keeps alive every quarter of its TTL', async () => {
+  it('a client sends a keep-alive every quarter of its TTL', async () => {
     const { leader, clock } = await connected()
     await clock.advance(TTL * 5)
     const { length } = leader.of('keepAlive')
@@ -628,7 +628,7 @@ describe('a session', () => {
     expect(leader.connections).toBe(1)
   })
 
-  it('uses the TTL that the cluster granted, not the one that it asked for', async () => {
+  it('a client uses the granted TTL instead of the requested one', async () => {
     world = new World()
     world.cluster.sessions.set(1, { ttlMs: 2000 })
     world.leader.registration = {
@@ -646,7 +646,7 @@ describe('a session', () => {
     expect(world.leader.of('keepAlive').length).toBeGreaterThan(0)
   })
 
-  it('looks for another leader when a keep-alive is not answered for a third of the TTL', async () => {
+  it('a client looks for another leader when a keep-alive stays unanswered for a third of the TTL', async () => {
     const { leader, clock } = await connected()
     leader.holding.add('keepAlive')
     world.elect(world.peers[1]!, 2)
@@ -654,11 +654,11 @@ describe('a session', () => {
     expect(world.peers[1]!.connections).toBe(0)
     await clock.advance(1500)
     expect(world.peers[1]!.last('register').session).toBe(leader.session)
-    // Never suspect: that was quicker than the lease.
+    // The client found the new leader before its lease ran out, so the session was never suspect.
     expect(client!.session.state).toBe('active')
   })
 
-  it('is suspect when its lease is out, and active again without any loss when the cluster says so', async () => {
+  it('a session is suspect after its lease, and becomes active without loss when the cluster confirms it', async () => {
     const { leader, clock, mapping } = await withFile()
     await mapping.write(0, byte(5))
     world.net.down.add(PEERS[0])
@@ -666,7 +666,7 @@ describe('a session', () => {
     leader.cut()
     await clock.advance(TTL / 2)
     expect(client!.session.state).toBe('active')
-    // The lease is good for what is here, connection or not.
+    // A valid lease covers the cached pages even without a connection.
     expect(await mapping.read(0, 1)).toEqual(byte(5))
     await clock.advance(TTL / 2)
     expect(client!.session.state).toBe('suspect')
@@ -681,7 +681,7 @@ describe('a session', () => {
     expect(await mapping.read(0, 2)).toEqual(new Uint8Array([5, 6]))
   })
 
-  it('serves nothing right after the process stood still, until the leader has confirmed the session', async () => {
+  it('a client serves nothing after a pause past its lease until the leader confirms the session', async () => {
     const { leader, clock, mapping } = await withFile()
     await mapping.write(0, byte(5))
     leader.holding.add('keepAlive')
@@ -694,7 +694,7 @@ describe('a session', () => {
       'waiting',
       'waiting'
     ])
-    // Not even where nobody looks: the page may be another's by now.
+    // The write has not changed the frame either, because another client may own the page by now.
     for (const page of view(client!).pages) expect(page.frame!.bytes[0]).toBe(5)
     await clock.advance(500)
     leader.release('keepAlive')
@@ -706,7 +706,7 @@ describe('a session', () => {
     ;(await pinning).release()
   })
 
-  it('does not live on by an answer to a keep-alive of an earlier connection', async () => {
+  it('an answer to a keep-alive of an earlier connection does not extend the lease', async () => {
     const { leader, clock } = await connected()
     leader.holding.add('keepAlive')
     await clock.advance(TTL / 4 + 500)
@@ -720,7 +720,7 @@ describe('a session', () => {
 })
 
 describe('requests', () => {
-  it('are repeated with the same seq after a reconnection, and answered once', async () => {
+  it('a client repeats a request with the same seq after a reconnection, and it takes effect once', async () => {
     const { leader, clock, cluster } = await connected()
     leader.holding.add('open')
     const opening = client!.open('/f', { create: true })
@@ -734,7 +734,7 @@ describe('requests', () => {
     expect(cluster.files.size).toBe(1)
   })
 
-  it('say which answers have arrived', async () => {
+  it('a request tells the leader below which seq all answers have arrived', async () => {
     const { leader, clock } = await connected()
     leader.holding.add('stat')
     await client!.open('/f', { create: true })
@@ -743,7 +743,7 @@ describe('requests', () => {
     await client!.open('/g', { create: true })
     const sent = leader.received.map(({ message }) => message).filter((message) => message.type === 'open')
     const [first, second] = leader.of('stat')
-    // The second open leaves while the stats are unanswered: only what is below the first of them is settled.
+    // The client sends the second open before the stats are answered, so only lower seqs are settled.
     expect(sent.map(({ seq, settled }) => [seq, settled])).toEqual([
       [first!.seq - 1, first!.seq - 1],
       [second!.seq + 1, first!.seq]
@@ -755,7 +755,7 @@ describe('requests', () => {
     expect(last.settled).toBe(last.seq)
   })
 
-  it('never are more on their way than a leader takes, however many a program makes', async () => {
+  it('a client keeps at most 32 requests in flight, and queues further calls', async () => {
     const { leader, clock } = await connected()
     await client!.open('/f', { create: true })
     leader.holding.add('stat')
@@ -772,7 +772,7 @@ describe('requests', () => {
     expect(leader.connections).toBe(1)
   })
 
-  it('that nobody waits for any more still count as on their way', async () => {
+  it('an aborted request counts as in flight until its answer arrives', async () => {
     const { leader, clock } = await connected()
     await client!.open('/f', { create: true })
     leader.holding.add('stat')
@@ -790,7 +790,7 @@ describe('requests', () => {
     expect(leader.connections).toBe(1)
   })
 
-  it('that fail reject with the typed error of the leader', async () => {
+  it('a failed request rejects with the typed error of the leader', async () => {
     const { leader, clock } = await connected()
     leader.holding.add('open')
     const opening = client!.open('/f')
@@ -801,7 +801,7 @@ describe('requests', () => {
 })
 
 describe('a change of leader', () => {
-  it('is followed by the hint of the old one, at once', async () => {
+  it('a client follows the redirect of the old leader to the new one at once', async () => {
     const { leader, clock } = await withFile()
     world.elect(world.peers[2]!, 5)
     leader.redirect(PEERS[2])
@@ -810,7 +810,7 @@ describe('a change of leader', () => {
     expect(world.peers[2]!.last('register').session).toBe(leader.session)
   })
 
-  it('is told in an event, once for each term', async () => {
+  it('a client emits one leaderchange event for each new term', async () => {
     const { leader, clock } = await connected()
     const events: unknown[] = []
     const listener = (event: CustomEvent<unknown>) => events.push(event.detail)
@@ -829,7 +829,7 @@ describe('a change of leader', () => {
     expect(events).toHaveLength(1)
   })
 
-  it('has faults and flushes asked again, with the bytes of now', async () => {
+  it('a client repeats only its unanswered faults to a new leader', async () => {
     const { leader, clock, mapping } = await withFile()
     leader.holding.add('writeback')
     leader.holding.add('fault')
@@ -848,7 +848,7 @@ describe('a change of leader', () => {
     expect(world.peers[1]!.of('fault').map((fault) => fault.page)).toEqual([1])
   })
 
-  it('flushes what was on its way', async () => {
+  it('a client repeats its writebacks to a new leader, with the current bytes', async () => {
     const { leader, clock, mapping, cluster } = await withFile()
     leader.holding.add('writeback')
     await mapping.write(0, byte(1))
@@ -864,7 +864,7 @@ describe('a change of leader', () => {
 })
 
 describe('messages right behind registered', () => {
-  it('are not lost, though they arrive in the same turn', async () => {
+  it('a client handles a message that arrives in the same turn as registered', async () => {
     const { leader, clock, mapping } = await withFile()
     await mapping.write(0, byte(9))
     leader.cut()
@@ -874,7 +874,7 @@ describe('messages right behind registered', () => {
     expect(leader.last('ownerAckDirty')).toMatchObject({ op: 31, dirty: { file: 100, page: 0 } })
   })
 
-  it("are nobody's when the connection was given up meanwhile", async () => {
+  it('a client ignores messages behind registered if it has dropped the connection', async () => {
     const { leader, clock, mapping } = await withFile()
     await mapping.write(0, byte(9))
     leader.cut()
@@ -890,7 +890,7 @@ describe('messages right behind registered', () => {
   })
 })
 
-describe('a session that has expired', () => {
+describe('an expired session', () => {
   async function expired() {
     const set = await withFile()
     const { mapping, cluster, leader, clock } = set
@@ -911,7 +911,7 @@ describe('a session that has expired', () => {
 
   const ranges = [{ file: '100', path: '/f', offset: 4096, length: 8192 }]
 
-  it('says so when it registers again: everything that hung on it fails, with the ranges that are lost', async () => {
+  it('a client learns of the expiry when it registers, and its calls fail with the lost ranges', async () => {
     const { leader, clock, lost, pin, waiting, mapping, file } = await expired()
     leader.cut()
     await clock.advance(100)
@@ -928,14 +928,14 @@ describe('a session that has expired', () => {
     expect(client!.stats().frameBytesUsed).toBe(0)
   })
 
-  it('says so also on the connection that it has', async () => {
+  it('a client learns of the expiry from an expired message on its connection', async () => {
     const { leader, lost, waiting } = await expired()
     leader.send({ type: 'expired', session: leader.session })
     expect(await outcome(waiting)).toBeInstanceOf(SessionExpiredError)
     expect(lost).toEqual([ranges])
   })
 
-  it('is the error of every call on what hung on it, with the ranges that are lost; also of those that give up what has lost some', async () => {
+  it('every call on the files of an expired session fails with the lost ranges, also munmap and close', async () => {
     const { leader, file, mapping, pin } = await expired()
     const copy = await file.mmap({ flags: 'private', length: 4096 })
     await copy.write(0, byte(9))
@@ -973,7 +973,7 @@ describe('a session that has expired', () => {
       expect(error).toBeInstanceOf(SessionExpiredError)
       expect(error).toMatchObject({ code: 'ERR_SESSION_EXPIRED', session: '1', lost: ranges })
     }
-    // Of these nothing was lost that could have become durable.
+    // These lost no shared write, so munmap and close succeed.
     await copy.munmap()
     await clean.munmap()
     await other.close()
@@ -981,7 +981,7 @@ describe('a session that has expired', () => {
     expect(client!.stats().frameBytesUsed).toBe(0)
   })
 
-  it('is followed by a refusal when the cluster takes no more sessions; the call after that tries again', async () => {
+  it('a call rejects if the cluster refuses a new session, and the next call tries again', async () => {
     const { leader, clock, pin } = await expired()
     leader.send({ type: 'expired', session: leader.session })
     await clock.advance(100)
@@ -1002,7 +1002,7 @@ describe('a session that has expired', () => {
     pin.release()
   })
 
-  it('is followed by a new one with the next open', async () => {
+  it('the next open after an expiry registers a new session', async () => {
     const { leader, clock, oldId, pin, mapping } = await expired()
     leader.send({ type: 'expired', session: leader.session })
     await clock.advance(100)
@@ -1015,14 +1015,14 @@ describe('a session that has expired', () => {
     const fresh = await file.mmap()
     expect(await fresh.read(0, 1)).toEqual(byte(1))
     expect(await outcome(mapping.read(0, 1))).toMatchObject({ name: 'SessionExpiredError' })
-    // What the dead pin's holder still writes is seen by nobody.
+    // Writes through a pin of the expired session reach no page of the new one.
     pin.bytes.fill(66)
     for (let page = 0; page < 16; page++) expect(await fresh.read(page * 4096, 1)).toEqual(byte(page === 0 ? 1 : 0))
     pin.release()
     pin.release()
   })
 
-  it('is followed by one new session, however many calls want one; one that gives up leaves the others theirs', async () => {
+  it('concurrent calls after an expiry share one new session, and aborting one leaves it to the others', async () => {
     const { leader, clock } = await expired()
     leader.send({ type: 'expired', session: leader.session })
     await clock.advance(100)
@@ -1044,7 +1044,7 @@ describe('a session that has expired', () => {
 })
 
 describe('close', () => {
-  it('flushes, ends the session, and leaves no timer', async () => {
+  it('close flushes, ends the session, and leaves no timer', async () => {
     const { leader, mapping, cluster } = await withFile()
     await mapping.write(0, byte(3))
     await client!.close()
@@ -1056,7 +1056,7 @@ describe('close', () => {
     expect(await outcome(client!.close())).toBe('resolved')
   })
 
-  it('fails whatever still waits with ClosedError', async () => {
+  it('close fails waiting calls with ClosedError', async () => {
     const { leader, mapping, clock } = await withFile()
     leader.holding.add('fault')
     leader.holding.add('stat')
@@ -1068,7 +1068,7 @@ describe('close', () => {
     expect(view(client!)).toMatchObject({ isEnded: true, pendingRequests: 0 })
   })
 
-  it('of a client that is being connected ends that', async () => {
+  it('a timed-out createDsmClient ends its connection attempt', async () => {
     world = new World()
     world.leader.holding.add('hello')
     const creating = world.create({ faultTimeoutMs: 700 })
@@ -1076,7 +1076,7 @@ describe('close', () => {
     expect(world.clock.pending).toBe(0)
   })
 
-  it('without a leader takes no longer than its time-outs, and says that bytes were not flushed', async () => {
+  it('close without a leader rejects with UnavailableError within its time-outs', async () => {
     const { leader, mapping } = await withFile({ faultTimeoutMs: 3000 })
     await mapping.write(0, byte(3))
     for (const peer of world.peers) world.net.down.add(peer.id)
@@ -1086,8 +1086,8 @@ describe('close', () => {
     expect(world.clock.now() - start).toBeLessThanOrEqual(6100)
   })
 
-  it('flushes every file, also when one of them cannot be flushed; that one is lost, and it says so', async () => {
-    // One page at a time.
+  it('close flushes every other file if one flush fails, and reports the lost ranges of the failed file', async () => {
+    // The credit allows one page in flight.
     const { leader, cluster } = await connected((w) => (w.leader.creditBytes = 4096), { faultTimeoutMs: 2000 })
     const lost: LostRange[] = []
     client!.addEventListener('sessionlost', ({ detail }) => lost.push(...detail.lost))
@@ -1104,7 +1104,7 @@ describe('close', () => {
     expect(leader.of('endSession')).toHaveLength(1)
   })
 
-  it('flushes again what could not be flushed at first', async () => {
+  it('close repeats failed writebacks', async () => {
     const { leader, cluster, file, mapping } = await withFile()
     await mapping.write(0, byte(7))
     let refusals = 0
@@ -1113,7 +1113,7 @@ describe('close', () => {
     expect(cluster.pages.get(`${file.id}:0`)!.bytes[0]).toBe(7)
   })
 
-  it('under a live pin loses nothing of what was written before, and says nothing of the kind', async () => {
+  it('close flushes writes under a live pin, and reports no loss', async () => {
     const { cluster, file, mapping } = await withFile()
     const lost: LostRange[] = []
     client!.addEventListener('sessionlost', ({ detail }) => lost.push(...detail.lost))
@@ -1125,7 +1125,7 @@ describe('close', () => {
     pin.release()
   })
 
-  it('that cannot flush does not wait for the end of the session as well', async () => {
+  it('close that fails to flush does not wait also for the end of the session', async () => {
     const { leader, clock, mapping } = await withFile({ faultTimeoutMs: 3000 })
     await mapping.write(0, byte(3))
     leader.holding.add('writeback').add('endSession')
@@ -1134,7 +1134,7 @@ describe('close', () => {
     expect(clock.now() - start).toBeLessThan(4000)
   })
 
-  it('after the session was lost says what was lost with it', async () => {
+  it('close after a lost session rejects with the lost ranges', async () => {
     const { leader, cluster, mapping } = await withFile()
     await mapping.write(0, byte(7))
     cluster.expire()
@@ -1147,7 +1147,7 @@ describe('close', () => {
     client = undefined
   })
 
-  it('is hurried by whoever has no more time: what is not durable then is lost', async () => {
+  it('aborting one close of a client also rejects a concurrent close, and the unflushed bytes are lost', async () => {
     const { leader, mapping } = await withFile()
     await mapping.write(0, byte(7))
     leader.holding.add('writeback')
@@ -1160,7 +1160,7 @@ describe('close', () => {
     await expect(world.until(patient)).rejects.toThrow('now')
   })
 
-  it('whose answer is lost is no lost session', async () => {
+  it('close emits no sessionlost event if the answer to its endSession is lost', async () => {
     const { leader, clock, cluster } = await connected()
     const events: unknown[] = []
     client!.addEventListener('sessionlost', (event) => events.push(event.detail))
@@ -1175,7 +1175,7 @@ describe('close', () => {
 })
 
 describe('closing a file', () => {
-  /** One fault is allowed: that of `a` is on its way, that of `b` waits. */
+  /** The leader allows one fault: the fault of `a` is in flight, and the fault of `b` waits. */
   const withTwoFiles = async () => {
     const connection = await connected((w) => (w.leader.maxFaults = 1))
     const { client, leader } = connection
@@ -1188,7 +1188,7 @@ describe('closing a file', () => {
     return { ...connection, a, given, reading }
   }
 
-  it('whose fault is not answered sends none of another file in its place before the leader has closed it', async () => {
+  it('a queued fault waits until the leader has closed the file of the outstanding fault', async () => {
     const { leader, a, given, reading } = await withTwoFiles()
     const closing = a.close()
     expect(await given).toMatchObject({ name: 'ClosedError' })
@@ -1202,7 +1202,7 @@ describe('closing a file', () => {
     expect(await world.until(reading)).toHaveLength(1)
   })
 
-  it('whose caller has given up lets the faults of others go on all the same when it is closed', async () => {
+  it('a queued fault continues after an aborted close once the leader has closed the file', async () => {
     const { leader, a, reading } = await withTwoFiles()
     const controller = new AbortController()
     const closing = failure(a.close({ signal: controller.signal }))
@@ -1216,7 +1216,7 @@ describe('closing a file', () => {
     expect(await world.until(reading)).toHaveLength(1)
   })
 
-  it('that cannot be flushed leaves it open with all of its mappings', async () => {
+  it('a close that fails to flush leaves the file open with all of its mappings', async () => {
     const { leader, file, mapping } = await withFile({ faultTimeoutMs: 3000 })
     const copy = await file.mmap({ flags: 'private' })
     await copy.write(0, byte(7))
@@ -1233,8 +1233,8 @@ describe('closing a file', () => {
   })
 })
 
-describe('a peer that talks nonsense', () => {
-  it('in the handshake is left for another', async () => {
+describe('unexpected messages', () => {
+  it('a client leaves a peer that sends an unexpected message in the handshake', async () => {
     world = new World()
     world.elect(world.peers[1]!, 2)
     world.leader.greeting = { type: 'done', seq: 5 }
@@ -1242,7 +1242,7 @@ describe('a peer that talks nonsense', () => {
     expect(client.session.state).toBe('active')
   })
 
-  it('is the reason when there is no other', async () => {
+  it('the reason states the unexpected message if the client knows no other peer', async () => {
     world = new World()
     world.leader.greeting = { type: 'done', seq: 5 }
     expect(await failure(world.until(world.create({ faultTimeoutMs: 1000 })))).toMatchObject({
@@ -1250,7 +1250,7 @@ describe('a peer that talks nonsense', () => {
     })
   })
 
-  it('answers that nobody asked for change nothing', async () => {
+  it('a client ignores answers without a request', async () => {
     const { leader } = await connected()
     leader.send({ type: 'done', seq: 9999 })
     leader.fail(9998, new InvalidArgumentError('seq', 1, 'another'))
