@@ -7,8 +7,8 @@ import { CoreHarness, FILE, PAGE, SMALL_CACHE } from './support/core.js'
 
 const FRAMES = SMALL_CACHE / PAGE
 
-describe('a fault', () => {
-  it('is sent once for all waiters of the page', () => {
+describe('faults', () => {
+  it('the client sends one fault for all waiters of a page', () => {
     const h = new CoreHarness().connect()
     const waiters = [h.access(0, 'read'), h.access(0, 'read'), h.access(0, 'read')]
     const fault = h.take('fault')
@@ -18,7 +18,7 @@ describe('a fault', () => {
     expect(h.core.counters).toMatchObject({ readFaults: 1, grants: 1, hits: 0 })
   })
 
-  it('for writing follows a read fault if a writer arrived in between', () => {
+  it('the client sends a write fault after a read fault if a writer arrived in between', () => {
     const h = new CoreHarness().connect()
     const reader = h.access(0, 'read')
     const writer = h.access(0, 'write')
@@ -30,7 +30,7 @@ describe('a fault', () => {
     expect(writer.state).toBe('ran')
   })
 
-  it('for writing on a readable page brings no bytes, and counts as an upgrade', () => {
+  it('a write fault on a readable page brings no bytes, and counts as an upgrade', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read', { value: 3, version: 10 })
     const { bytesIn } = h.core.counters
@@ -40,7 +40,7 @@ describe('a fault', () => {
     expect(h.core.counters).toMatchObject({ upgradeFaults: 1, writeFaults: 0, bytesIn })
   })
 
-  it('is not sent if the page table allows the access', () => {
+  it('the client sends no fault if the page table allows the access', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write')
     expect(h.access(0, 'read').state).toBe('ran')
@@ -49,7 +49,7 @@ describe('a fault', () => {
     expect(h.core.counters.hits).toBe(2)
   })
 
-  it('that fails rejects all waiters, and leaves neither a page nor a frame behind', () => {
+  it('a failed fault fails all waiters, and leaves neither a page nor a frame behind', () => {
     const h = new CoreHarness().connect()
     const waiters = [h.access(7, 'read'), h.access(7, 'write')]
     const { req, file, page } = h.take('fault')
@@ -63,7 +63,7 @@ describe('a fault', () => {
     h.take('fault')
   })
 
-  it('waits in a queue while the leader allows no more outstanding faults', () => {
+  it('a fault waits in a queue while the leader allows no more outstanding faults', () => {
     const h = new CoreHarness().connect({ maxFaults: 2 })
     const waiters = [0, 1, 2, 3].map((page) => h.access(page, 'read'))
     const faults = [h.take('fault'), h.take('fault')]
@@ -78,7 +78,7 @@ describe('a fault', () => {
     expect(waiters.map((waiter) => waiter.state)).toEqual(['ran', 'ran', 'ran', 'ran'])
   })
 
-  it('waits until the client has a connection', () => {
+  it('a fault waits until the client has a connection', () => {
     const h = new CoreHarness()
     const waiter = h.access(0, 'read')
     expect(h.nothingSent).toBe(true)
@@ -87,7 +87,7 @@ describe('a fault', () => {
     expect(waiter.state).toBe('ran')
   })
 
-  it('after an eviction continues the numbers of writebacks from the number in the grant', () => {
+  it('a page continues after an eviction with the writeback number in its grant', () => {
     const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect()
     h.have(0, 'write', { epoch: 3, write: 1 })
     h.flush(0)
@@ -100,7 +100,7 @@ describe('a fault', () => {
     expect(h.take('writeback').pages[0]).toMatchObject({ epoch: 3, seq: 9 })
   })
 
-  it('never lowers the number of the next writeback, even if the grant names a lower one', () => {
+  it('a grant never lowers the number of the next writeback', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 1 })
     for (const value of [2, 3]) {
@@ -117,8 +117,8 @@ describe('a fault', () => {
   })
 })
 
-describe('a withdrawn waiter', () => {
-  it('leaves other waiters of the page alone', () => {
+describe('withdrawn waiters', () => {
+  it('a withdrawn waiter leaves other waiters of the page alone', () => {
     const h = new CoreHarness().connect()
     const [first, second, third] = [h.access(0, 'read'), h.access(0, 'read'), h.access(0, 'read')]
     second.withdraw()
@@ -126,7 +126,7 @@ describe('a withdrawn waiter', () => {
     expect([first.state, second.state, third.state]).toEqual(['ran', 'waiting', 'ran'])
   })
 
-  it('leaves its fault in flight: the client keeps the granted page, because the leader counts it as a holder', () => {
+  it('the client keeps a page granted after a withdrawal, because the leader counts it as a holder', () => {
     const h = new CoreHarness().connect()
     const waiter = h.access(0, 'read')
     waiter.withdraw()
@@ -135,7 +135,7 @@ describe('a withdrawn waiter', () => {
     expect(h.peek(0)).toBe(4)
   })
 
-  it('can be withdrawn twice, and after it has run', () => {
+  it('a waiter can be withdrawn twice, and after it has run', () => {
     const h = new CoreHarness().connect()
     const [first, second] = [h.access(0, 'read'), h.access(0, 'read')]
     first.withdraw()
@@ -145,7 +145,7 @@ describe('a withdrawn waiter', () => {
     expect(second.state).toBe('ran')
   })
 
-  it('takes back its fault if the fault waits in the queue', () => {
+  it('a withdrawn waiter removes its fault from the queue', () => {
     const h = new CoreHarness().connect({ maxFaults: 1 })
     h.access(0, 'read')
     const waiter = h.access(1, 'read')
@@ -155,7 +155,7 @@ describe('a withdrawn waiter', () => {
     expect(h.page(1)?.waiters ?? []).toEqual([])
   })
 
-  it('of a queued upgrade leaves a page that the client can evict', () => {
+  it('the client can evict a page after the withdrawal of its queued upgrade', () => {
     const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect({ maxFaults: 1 })
     for (let page = 0; page < FRAMES - 1; page++) h.have(page, 'read')
     h.access(100, 'read')
@@ -170,8 +170,8 @@ describe('a withdrawn waiter', () => {
   })
 })
 
-describe('a pin', () => {
-  it.each(['invalidate', 'revoke'] as const)('for reading delays %s until its release', (type) => {
+describe('pins', () => {
+  it.each(['invalidate', 'revoke'] as const)('a pin for reading delays %s until its release', (type) => {
     const h = new CoreHarness().connect()
     h.have(0, type === 'revoke' ? 'write' : 'read', { value: 6 })
     const pin = h.access(0, 'read', { pin: true })
@@ -184,7 +184,7 @@ describe('a pin', () => {
     h.take(type === 'revoke' ? 'ownerAckDirty' : 'invalidateAck')
   })
 
-  it('for reading does not delay a downgrade, and a pin for writing delays it and sends its last bytes along', () => {
+  it('a pin for writing delays a downgrade and sends its last bytes along, and a pin for reading does not', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write')
     const reading = h.access(0, 'read', { pin: true })
@@ -201,7 +201,7 @@ describe('a pin', () => {
     expect(h.take('ownerAckDirty').dirty.bytes[0]).toBe(77)
   })
 
-  it('that delays a revoke admits plain accesses, but no new pins', () => {
+  it('a pin that delays a revoke admits plain accesses, but no new pins', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write')
     const pin = h.access(0, 'write', { pin: true })
@@ -215,7 +215,7 @@ describe('a pin', () => {
     expect(late.state).toBe('ran')
   })
 
-  it('stays writable during a flush, which does not cover later writes', () => {
+  it('a pin stays writable during a flush, which does not cover later writes', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write')
     const pin = h.access(0, 'write', { pin: true })
@@ -230,7 +230,7 @@ describe('a pin', () => {
     expect(h.take('writeback').pages[0]!.bytes[0]).toBe(2)
   })
 
-  it('asserts that it is released once', () => {
+  it('a pin fails an assertion at its second release', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read')
     const pin = h.access(0, 'read', { pin: true })
@@ -238,7 +238,7 @@ describe('a pin', () => {
     expect(() => pin.unpin()).toThrow('page 9:0 was unpinned more often than it was pinned')
   })
 
-  it('keeps its frame when the file is closed or the session lost, and its writes then reach no other page', () => {
+  it('a pin keeps its frame after a close or a lost session, and its writes then reach no other page', () => {
     for (const end of ['close', 'lose'] as const) {
       const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect()
       h.have(0, 'write')
@@ -273,7 +273,7 @@ describe('frames', () => {
     return { h, pins }
   }
 
-  it('that are all pinned fail an access at once with CacheFullError, until an unpin frees one', () => {
+  it('an access fails at once with CacheFullError while all frames are pinned', () => {
     const { h, pins } = pinned()
     const waiter = h.access(50, 'read')
     expect(waiter.error).toBeInstanceOf(CacheFullError)
@@ -285,7 +285,7 @@ describe('frames', () => {
     expect(h.peek(50)).toBe(1)
   })
 
-  it('that will become free keep an access waiting', () => {
+  it('an access waits for frames that will become free', () => {
     const { h, pins } = pinned(FRAMES - 1)
     const first = h.access(50, 'read')
     const fault = h.take('fault')
@@ -298,7 +298,7 @@ describe('frames', () => {
     for (const pin of pins) pin.unpin()
   })
 
-  it('become free by writebacks of dirty pages, in the order in which the pages became dirty', () => {
+  it('writebacks free the frames of dirty pages in the order in which the pages became dirty', () => {
     const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect({ creditBytes: 2 * PAGE })
     const written: number[] = []
     const wait = h.access(50, 'read')
@@ -322,7 +322,7 @@ describe('frames', () => {
     expect(written.slice(0, 3)).toEqual([5, 3, 20])
   })
 
-  it('are not needed by an upgrade, whose page has one', () => {
+  it('an upgrade needs no free frame, because its page has one', () => {
     const { h } = pinned(FRAMES - 1)
     h.have(50, 'write', { epoch: 3, write: 1 })
     h.order('downgrade', 50)
@@ -333,7 +333,7 @@ describe('frames', () => {
     expect([writer.state, starved.state]).toEqual(['ran', 'waiting'])
   })
 
-  it('that stay in use because the leader is full fail the waiter, and the next access tries again', () => {
+  it('an access fails if a full leader keeps all frames in use, and the next access tries again', () => {
     const { h } = pinned(FRAMES - 1)
     h.have(50, 'write', { write: 1 })
     const waiter = h.access(51, 'read')
@@ -346,7 +346,7 @@ describe('frames', () => {
     expect(next.state).toBe('ran')
   })
 
-  it('that stay in use because the leader is busy make the waiter wait for a retry', () => {
+  it('an access waits for a retry if a busy leader keeps all frames in use', () => {
     const { h } = pinned(FRAMES - 1)
     h.have(50, 'write', { write: 1 })
     const waiter = h.access(51, 'read')
@@ -361,8 +361,8 @@ describe('frames', () => {
   })
 })
 
-describe('a file in the core', () => {
-  it('that is removed fails all waiters, and the client still answers the demotions of the leader', () => {
+describe('files in the core', () => {
+  it('a removed file fails all its waiters, and the client still answers the demotions of the leader', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read')
     const pin = h.access(0, 'read', { pin: true })
@@ -381,13 +381,13 @@ describe('a file in the core', () => {
     expect(h.frames.usedBytes).toBe(0)
   })
 
-  it('that is not open cannot be accessed', () => {
+  it('an access of a file that is not open throws', () => {
     const h = new CoreHarness().connect()
     expect(() => h.access(0, 'read', { file: 8 })).toThrow('access to file 8, which is not open')
   })
 })
 
-describe('a dropped fault', () => {
+describe('dropped faults', () => {
   const evict = (h: CoreHarness, index: number): void => {
     const page = h.page(index) as Page
     h.core.table.ranges.beginEviction(page)
@@ -407,7 +407,7 @@ describe('a dropped fault', () => {
     return { h, dropped, other }
   }
 
-  it('stays outstanding until the leader answers it', () => {
+  it('a dropped fault stays outstanding until the leader answers it', () => {
     for (const answer of ['grant', 'faultFailed'] as const) {
       const { h, dropped } = withDropped()
       const { req, file, page } = dropped
@@ -419,7 +419,7 @@ describe('a dropped fault', () => {
     }
   })
 
-  it('is replaced by a newer fault for the page, and its answer then frees no place', () => {
+  it('a newer fault for the page replaces a dropped one, whose answer then frees no place', () => {
     const { h, dropped, other } = withDropped()
     h.grant(other)
     h.grant(h.take('fault'))
@@ -435,7 +435,7 @@ describe('a dropped fault', () => {
     expect(h.take('fault')).toMatchObject({ page: 4 })
   })
 
-  it('of a removed file stays outstanding until the leader answers the close', () => {
+  it('a dropped fault of a removed file stays outstanding until the leader answers the close', () => {
     const h = new CoreHarness().connect({ maxFaults: 1 })
     h.core.addFile({ file: 8, path: '/g', pageSize: PAGE })
     h.access(0, 'read')
@@ -450,7 +450,7 @@ describe('a dropped fault', () => {
     expect(waiter.state).toBe('ran')
   })
 
-  it('is forgotten when the connection ends', () => {
+  it('the client forgets dropped faults when the connection ends', () => {
     const { h } = withDropped()
     h.disconnect()
     h.connect({ maxFaults: 2 })
@@ -458,8 +458,8 @@ describe('a dropped fault', () => {
   })
 })
 
-describe('a demotion that overtakes its grant', () => {
-  it('is obeyed when an eviction drops the fault', () => {
+describe('demotions that overtake their grants', () => {
+  it('the client obeys an early demotion when an eviction drops the fault', () => {
     const h = new CoreHarness().connect()
     h.access(0, 'read')
     const { req } = h.take('fault')
@@ -470,7 +470,7 @@ describe('a demotion that overtakes its grant', () => {
     expect(h.take('invalidateAck').op).toBe(7)
   })
 
-  it('is obeyed when the client unmaps the file', () => {
+  it('the client obeys an early demotion when it unmaps the file', () => {
     const h = new CoreHarness().connect()
     h.access(0, 'read')
     const { req } = h.take('fault')
@@ -482,8 +482,8 @@ describe('a demotion that overtakes its grant', () => {
   })
 })
 
-describe('a lost session', () => {
-  it('frees private copies at once, and pinned ones with their release', () => {
+describe('lost sessions', () => {
+  it('a lost session frees private copies at once, and pinned ones with their release', () => {
     const h = new CoreHarness().connect()
     const copies = new PrivateCopies(h.core.table.frames)
     h.core.table.space(FILE)!.privateCopies.add(copies)
@@ -502,7 +502,7 @@ describe('a lost session', () => {
     expect(h.frames.usedBytes).toBe(0)
   })
 
-  it('lists dirty bytes as merged ranges, file by file', () => {
+  it('a lost session lists dirty bytes as merged ranges, file by file', () => {
     const h = new CoreHarness({ cacheBytes: 4 * 1024 * 1024 }).connect()
     h.core.addFile({ file: 10, path: '/g', pageSize: 2 * PAGE })
     for (const page of [7, 3, 4, 5]) h.have(page, 'write')
@@ -518,7 +518,7 @@ describe('a lost session', () => {
     expect(h.frames.usedBytes).toBe(0)
   })
 
-  it('fails waiters and flushes, and counts bytes in flight as lost', () => {
+  it('a lost session fails waiters and flushes, and counts bytes in flight as lost', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     const flush = h.flush(0)
@@ -528,7 +528,7 @@ describe('a lost session', () => {
     expect(flush.errors.map((error) => error.message)).toEqual(['the session is gone'])
   })
 
-  it('reports no lost bytes if all were flushed', () => {
+  it('a lost session reports no lost bytes if all were flushed', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write')
     h.flush(0)

@@ -5,7 +5,7 @@ import type { DsmClient, DsmFile, Mapping } from '../../src/types.js'
 import { World, failure, view } from './client.js'
 
 export const PAGE = 4096
-/** A page and a bit. */
+/** The size of the test file in bytes: a full page and part of the next. */
 export const SIZE = 5000
 
 export let world: World
@@ -13,11 +13,11 @@ export let client: DsmClient
 export let file: DsmFile
 export let mapping: Mapping
 export let reading: Mapping
-/** Timers of a client that does nothing. */
+/** The number of timers of an idle client. */
 export let idleTimers: number
 export let sentBefore: number
 
-/** Declares the hooks that make the client before each test, and close it after. */
+/** Registers hooks that create the client before each test and close it afterwards. */
 export function setUpClient(): void {
   beforeEach(async () => {
     world = new World()
@@ -35,14 +35,14 @@ export function setUpClient(): void {
   })
 }
 
-/** From now on, `expectNothingLeft` expects as many timers as there are now. */
+/** Makes the current number of timers the one that `expectNothingLeft` expects. */
 export function countIdleTimers(): void {
   idleTimers = world.clock.pending
 }
 
-/** Nothing waits, nothing is pinned, no timer runs. */
+/** Expects no pending request, waiter or pin, and no timer beyond those of an idle client. */
 export function expectNothingLeft(): void {
-  // What has arrived is acknowledged a moment later.
+  // The client acknowledges received messages after a short delay.
   world.clock.fire(20)
   expect(world.clock.pending).toBe(idleTimers)
   expect(view(client).pendingRequests).toBe(0)
@@ -52,7 +52,7 @@ export function expectNothingLeft(): void {
   }
 }
 
-/** The error, which must be of the class and name the value; nothing was sent for it, and nothing is left of it. */
+/** Expects an InvalidArgumentError that names the argument and its value, from a call that sends nothing. */
 export async function refused(call: () => Promise<unknown>, argument: string, value: unknown): Promise<void> {
   const error = await failure(call())
   expect(error).toBeInstanceOf(InvalidArgumentError)
@@ -62,7 +62,7 @@ export async function refused(call: () => Promise<unknown>, argument: string, va
   expectNothingLeft()
 }
 
-/** A call that throws, or gives its result, at once. */
+/** Turns a synchronous call into one that returns a promise. */
 export const at = async (call: () => unknown): Promise<unknown> => call()
 export const bytes = (length: number, value = 7) => new Uint8Array(length).fill(value)
 export const bad = (value: unknown) => value as never

@@ -1,4 +1,4 @@
-/** A client on a fake network, in virtual time, with peers that do as the test says. */
+/** A client on a fake network, in virtual time, with scripted peers. */
 import { createDsmClientOn } from '../../src/index.js'
 import { inspectClient, type ClientView } from '../../src/internal.js'
 import type { DsmClient, DsmClientInit } from '../../src/types.js'
@@ -12,21 +12,21 @@ export class World {
   readonly net = new FakeNet(this.clock)
   readonly cluster = new FakeCluster()
   readonly peers = PEERS.map((id) => new FakePeer(this.net, this.cluster, id))
-  /** The one that leads, unless a test says otherwise. */
+  /** The first leader; a test may elect another. */
   readonly leader = this.peers[0]!
 
   constructor() {
     this.elect(this.leader, 1)
   }
 
-  /** Starts connecting. */
+  /** Creates a client, which starts to connect. */
   create(init: Partial<DsmClientInit> = {}, self = SELF): Promise<DsmClient> {
     const { clock, net } = this
     const components = { network: net.node(self), clock, random: { next: () => 0.5 } }
     return createDsmClientOn(components, { peers: [addressOf(PEERS[0])], ...init })
   }
 
-  /** Another peer leads, at a higher term; the others know. */
+  /** Makes `leader` the leader at `term`, to which the other peers redirect. */
   elect(leader: FakePeer, term: number): void {
     for (const peer of this.peers) {
       peer.term = term
@@ -34,7 +34,7 @@ export class World {
     }
   }
 
-  /** Time passes until the promise has settled. */
+  /** Advances virtual time until the promise settles. */
   async until<T>(promise: Promise<T>, limitMs = 120_000): Promise<T> {
     let isSettled = false
     const mark = () => (isSettled = true)
@@ -50,7 +50,7 @@ export function view(client: DsmClient): ClientView {
   return inspectClient(client)
 }
 
-/** What a promise has come to by now: 'waiting', 'resolved', or its error. */
+/** The current state of a promise: 'waiting', 'resolved', or its error. */
 export async function outcome(promise: Promise<unknown>): Promise<unknown> {
   let result: unknown = 'waiting'
   promise.then(
@@ -61,7 +61,7 @@ export async function outcome(promise: Promise<unknown>): Promise<unknown> {
   return result
 }
 
-/** The error of a promise that must reject. What it resolves with is not shown: a client is too large for that. */
+/** The error of a promise that must reject. Does not print a resolved value, because a client is too large. */
 export async function failure(promise: Promise<unknown>): Promise<Error> {
   let error: unknown
   try {

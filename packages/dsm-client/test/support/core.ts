@@ -1,4 +1,4 @@
-/** A coherence core and the leader's side of its messages, one message at a time. */
+/** A coherence core, and the leader's part of its messages, one message at a time. */
 import type { Access, ClientMessage, ClientMessageOf, LeaderMessageOf, LostRange } from '@quire/protocol'
 import { Coherence, type ConnectionTerms } from '../../src/core/coherence.js'
 import { createSlabFrameProvider, type FrameProvider } from '../../src/core/frames.js'
@@ -7,12 +7,12 @@ import { zeroCounters } from '../../src/core/stats.js'
 
 export const PAGE = 4096
 export const FILE = 9
-/** Sixteen frames, the fewest there are. */
+/** The smallest cache in bytes: sixteen frames. */
 export const SMALL_CACHE = 65_536
 
 type Order = LeaderMessageOf<'invalidate' | 'revoke' | 'downgrade'>
 
-/** Somebody who waits for a page, and what became of it. */
+/** An access to a page, and its outcome. */
 export interface Waiter {
   state: 'waiting' | 'ran' | 'failed'
   error: Error | undefined
@@ -25,7 +25,7 @@ export interface Waiter {
 export class CoreHarness {
   readonly frames: FrameProvider
   readonly core: Coherence
-  /** What the client sent and nobody has looked at yet. */
+  /** The messages from the client that the test has not taken yet. */
   sent: { lane: 'control' | 'bulk'; message: ClientMessage }[] = []
   term = 5
   now = 0
@@ -48,14 +48,14 @@ export class CoreHarness {
     this.sent = []
   }
 
-  /** The next message, which must be of this type. */
+  /** Takes the next message, which must have this type. */
   take<T extends ClientMessage['type']>(type: T): ClientMessageOf<T> {
     const next = this.sent.shift()
     if (next?.message.type !== type) throw new Error(`expected ${type}, sent was ${next?.message.type ?? 'nothing'}`)
     return next.message as ClientMessageOf<T>
   }
 
-  /** The next message of this type, whatever was sent before it. */
+  /** Takes the next message of this type, even if earlier messages are left. */
   pick<T extends ClientMessage['type']>(type: T): ClientMessageOf<T> {
     const at = this.sent.findIndex(({ message }) => message.type === type)
     if (at < 0) throw new Error(`no ${type} was sent`)
@@ -103,7 +103,7 @@ export class CoreHarness {
     return waiter
   }
 
-  /** Reads one byte, if that needs nobody. */
+  /** Reads the first byte of a page, or returns undefined if the read needs the leader. */
   peek(page: number): number | undefined {
     const waiter = this.access(page, 'read')
     if (waiter.state === 'ran') return waiter.bytes![0]
@@ -134,7 +134,7 @@ export class CoreHarness {
     })
   }
 
-  /** Faults a page in and grants it. */
+  /** Faults a page and answers with a grant. */
   have(
     page: number,
     access: Access,
@@ -146,7 +146,7 @@ export class CoreHarness {
   }
 
   order(type: Order['type'], page: number, { op = 1, after = 0, term = this.term } = {}): void {
-    // Long after the grant: nothing is kept for its own sake.
+    // The order arrives long after the grant, so that the client does not hold the page any longer.
     this.advance(100)
     this.receive({ type, term, op, file: FILE, page, after })
   }

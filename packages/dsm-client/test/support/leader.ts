@@ -1,4 +1,4 @@
-/** A peer that answers as the test says: it leads, redirects or refuses, and holds back what it is told to. */
+/** A scripted peer, which leads, redirects or refuses, and holds back the answers that a test selects. */
 import {
   DEFAULT_ROUND_TRIP_MS,
   FEATURES,
@@ -33,21 +33,21 @@ export function addressOf(peerId: string): string {
   return `/ip4/192.0.2.${1 + PEERS.indexOf(peerId as never)}/tcp/4001/p2p/${peerId}`
 }
 
-/** Digest of the configuration that the cluster was founded from. */
+/** The digest of the founding configuration of the cluster. */
 export const FOUNDING = 'f'.repeat(64)
 
-/** What survives a change of leader: sessions, files, pages. */
+/** The state that survives a change of leader: sessions, files and pages. */
 export class FakeCluster {
   readonly id = 'blue'
   readonly founding = FOUNDING
   readonly sessions = new Map<number, { readonly ttlMs: number }>()
   readonly files = new Map<string, WireFileStat>()
-  /** By id. */
+  /** Unnamed files by number. */
   readonly unnamed = new Map<number, WireFileStat>()
   readonly pages = new Map<string, { version: number; epoch: number; seq: number; bytes: Uint8Array }>()
-  /** Which files are mapped. */
+  /** The numbers of the mapped files. */
   readonly mapped = new Set<number>()
-  /** Answers that were given, by seq: a request that is repeated is not carried out again. */
+  /** Earlier answers by seq. The leader answers a repeated request from here instead of carrying it out again. */
   readonly answers = new Map<number, LeaderMessage>()
   nextId = 1
   nextFile = 100
@@ -69,26 +69,26 @@ type Type = ClientMessage['type']
 
 export class FakePeer {
   term = 1
-  /** What it says of itself when it redirects. */
+  /** The role that its redirects state. */
   role: Role = 'follower'
   roundTripMs = DEFAULT_ROUND_TRIP_MS
   creditBytes = 1024 * 1024
   maxFaults = 256
-  /** What this peer answers a hello with, instead of a welcome. */
+  /** The answer to a hello, in place of a welcome. */
   greeting: LeaderMessage | undefined
-  /** What this peer answers a register with. */
+  /** The answer to a register, in place of `registered`. */
   registration: LeaderMessage | undefined
-  /** Messages of these types are recorded, and not answered. */
+  /** The types of the messages that the peer records but does not answer. */
   readonly holding = new Set<Type>()
-  /** Writebacks with such a page are refused: there is no space. */
+  /** The peer refuses a writeback with such a page, with NoSpaceError. */
   refuses: (page: { readonly file: number }) => boolean = () => false
-  /** Those that still are. */
+  /** The recorded messages that wait for an answer. */
   private held: ClientMessage[] = []
-  /** Everything that arrived, over all connections. */
+  /** All received messages of all connections. */
   readonly received: Received[] = []
-  /** Sent right behind `registered`, in the same turn. */
+  /** The messages that the peer sends right behind `registered`, in the same turn. */
   behindRegistered: LeaderMessage[] = []
-  /** The line is slow: what was sent on bulk has not come yet. */
+  /** While set, the peer confirms no bytes received on bulk, as on a slow line. */
   isBulkUnread = false
   private bulkBytes = 0
   control: FakeStream | undefined
@@ -111,7 +111,7 @@ export class FakePeer {
     })
   }
 
-  /** The messages of one type, of all connections. */
+  /** The received messages of one type, of all connections. */
   of<T extends Type>(type: T): ClientMessageOf<T>[] {
     return this.received
       .map(({ message }) => message)
@@ -128,13 +128,13 @@ export class FakePeer {
     this[lane]?.send(encodeFrame(leaderMessage, message, 0))
   }
 
-  /** All of it comes now, and what follows comes at once. */
+  /** Confirms all bytes received on bulk, and from now on confirms bytes as they arrive. */
   readBulk(): void {
     this.isBulkUnread = false
     this.send({ type: 'bulkReceived', bytes: this.bulkBytes })
   }
 
-  /** The connection breaks. */
+  /** Breaks the connection. */
   cut(): void {
     this.control?.abort(new Error('cut'))
     this.bulk?.abort(new Error('cut'))
@@ -151,13 +151,13 @@ export class FakePeer {
     return { type: 'redirect', clusterId, founding, term, role, leader, members: this.members(), roundTripMs }
   }
 
-  /** Answers what was held. */
+  /** Answers the held messages of this type, and holds no further ones. */
   release(type: Type): void {
     this.holding.delete(type)
     while (this.releaseNext(type));
   }
 
-  /** Answers the oldest of what is held. False: there is nothing. */
+  /** Answers the oldest held message of this type. Returns false if there is none. */
   releaseNext(type: Type): boolean {
     const next = this.held.find((message) => message.type === type)
     if (next === undefined) return false
@@ -166,7 +166,7 @@ export class FakePeer {
     return true
   }
 
-  /** Answers one message as a leader without other clients would. */
+  /** Answers one message like a leader that has no other clients. */
   answer(message: ClientMessage): void {
     switch (message.type) {
       case 'hello':

@@ -3,14 +3,14 @@ import type { AddressSpaceInit, DirtyPage, PageFault, VmOperations } from '../..
 
 export const PAGE = 4096
 
-/** Hooks over a buffer, which a test can make wait or fail. */
+/** Hooks over a buffer. A test can make them wait or fail. */
 export class BufferOperations implements VmOperations {
   readonly stored: Uint8Array
   readonly calls: string[] = []
-  /** While set, hooks wait for it. */
+  /** While it is set, hooks wait for it. */
   hold: Promise<void> | undefined
   failure: Error | undefined
-  /** In place of a hook; `onWrite` before it stores. */
+  /** `onNoPage` and `onWpPage` replace their hooks; `onWrite` runs before `writePages` stores. */
   onNoPage: ((fault: PageFault) => Promise<void>) | undefined
   onWpPage: ((fault: PageFault) => Promise<void> | void) | undefined
   onWrite: (() => Promise<void>) | undefined
@@ -57,7 +57,7 @@ export function localSpace(pages = 8, init: Partial<AddressSpaceInit> = {}) {
   return { ops, space }
 }
 
-/** A promise and what settles it. */
+/** A promise, and the function that resolves it. */
 export function gate(): { readonly promise: Promise<void>; open: () => void } {
   let open = (): void => {}
   const promise = new Promise<void>((resolve) => (open = resolve))
@@ -66,8 +66,8 @@ export function gate(): { readonly promise: Promise<void>; open: () => void } {
 
 export const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values)
 
-/** To race against what should still wait. */
+/** Resolves with 'waits' after `ms` milliseconds, for a race against a promise that should still wait. */
 export const never = (ms = 20): Promise<string> => new Promise((resolve) => setTimeout(() => resolve('waits'), ms))
 
-/** What can happen without anybody's help has happened. */
+/** Resolves after all pending microtasks have run. */
 export const turns = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
