@@ -57,10 +57,14 @@ class MirrorProvider implements FrameProvider {
     this.calls.push(`${index} ${access}`)
     const mapped = frame && this.mapped.get(frame)
     expect(mapped?.page, `protect of ${file}:${index}`).toBe(`${file}:${index}`)
+    // The program writes for as long as it may.
+    if (mapped!.access === 'modified' && access !== 'modified') frame!.bytes[0]!++
     mapped!.access = access
   }
 
   free(frame: Frame): void {
+    const mapped = this.mapped.get(frame)
+    expect(mapped?.access ?? 'invalid', `access to a free frame of ${mapped?.page}`).toBe('invalid')
     this.mapped.delete(frame)
     this.inner.free(frame)
   }
@@ -77,6 +81,11 @@ function setUp(cacheBytes = SMALL_CACHE) {
     }
   }
   return { frames, h, check }
+}
+
+function pinAll(h: CoreHarness, count: number): void {
+  const space = h.core.table.space(FILE)!
+  requestPin(h.core.table, { space, first: 0, count, access: 'read' }, { done() {}, fail() {}, advanced() {} })
 }
 
 describe('the doors of a page', () => {
@@ -117,9 +126,32 @@ describe('the doors of a page', () => {
   it('keep the access of pages that a pin lays out in other frames', () => {
     const { frames, h, check } = setUp(PAGE * 64)
     for (const page of [2, 0, 1]) h.have(page, 'read')
-    const space = h.core.table.space(FILE)!
-    requestPin(h.core.table, { space, first: 0, count: 3, access: 'read' }, { done() {}, fail() {}, advanced() {} })
+    pinAll(h, 3)
     check()
-    expect(frames.calls.slice(3).toSorted()).toEqual(['0 shared', '1 shared', '2 shared'])
+    const moves = ['0 invalid', '0 shared', '1 invalid', '1 shared', '2 invalid', '2 shared']
+    expect(frames.calls.slice(3)).toEqual(moves)
+  })
+
+  it('take access away before a pin copies the bytes to other frames, so that the copy has the last write', () => {
+    const { frames, h, check } = setUp(PAGE * 64)
+    for (const page of [2, 0, 1]) h.have(page, 'write', { write: 5 })
+    pinAll(h, 3)
+    check()
+    expect([0, 1, 2].map((page) => h.peek(page))).toEqual([6, 6, 6])
+    expect(frames.calls.slice(3).filter((call) => call.startsWith('0'))).toEqual(['0 invalid', '0 modified'])
+  })
+
+  it('take access away before a pin moves pages within the frames that they occupy', () => {
+    const { frames, h, check } = setUp()
+    const pages = Array.from({ length: 16 }, (_, page) => page)
+    // Fewer than half of the pages are dirty, so that no writeback holds one of them.
+    for (const page of pages.toReversed()) h.have(page, page < 6 ? 'write' : 'read', { value: 5 })
+    pinAll(h, 16)
+    check()
+    expect(pages.map((page) => h.peek(page))).toEqual(pages.map((page) => (page < 6 ? 6 : 5)))
+    expect(frames.calls.slice(16)).toEqual([
+      ...pages.map((page) => `${page} invalid`),
+      ...pages.map((page) => `${page} ${page < 6 ? 'modified' : 'shared'}`)
+    ])
   })
 })

@@ -43,8 +43,8 @@ export interface FrameProvider {
   allocate(space: FrameSpace, index: number): Frame | undefined
   /**
    * Returns zeroed frames that follow one another in one buffer, for `count` pages from `first` on, or undefined if
-   * there is no such place. Pages that have frames move: the caller copies their bytes, and frees their old frames
-   * before or after this call. The program has no access to the new frames before `protect`.
+   * there is no such place. Pages that have frames move: the caller protects them as `invalid`, copies their bytes, and
+   * frees their old frames, before or after this call. The program has no access to the new frames before `protect`.
    */
   allocateRun(space: FrameSpace, first: number, count: number): readonly Frame[] | undefined
   /** As `allocateRun`, for frames that serve no page: the copies of a private mapping. */
@@ -53,6 +53,7 @@ export interface FrameProvider {
   couldAllocateRun(pageSize: number, count: number, isDroppable: (frame: Frame) => boolean): boolean
   /** The program has this access to the page from now on. A page without a frame has no access. */
   protect(page: FramedPage, access: PageAccess): void
+  /** The program has no access to the frame: its page is protected as `invalid`, or has moved. */
   free(frame: Frame): void
 }
 

@@ -90,6 +90,7 @@ export class ResidentPages {
     for (const [i, page] of pages.entries()) {
       const frame = run[i]!
       if (page.frame !== undefined) {
+        this.withdrawAccess(page)
         frame.bytes.set(page.frame.bytes)
         this.frames.free(page.frame)
       }
@@ -107,6 +108,7 @@ export class ResidentPages {
     const { pageSize } = space
     const own = new Set(pages.map(({ frame }) => frame).filter((frame) => frame !== undefined))
     if (own.size === 0 || !this.frames.couldAllocateRun(pageSize, pages.length, (frame) => own.has(frame))) return false
+    for (const page of pages) this.withdrawAccess(page)
     const contents = pages.map(({ frame }) => frame?.bytes.slice())
     for (const frame of own) this.frames.free(frame)
     const run = this.frames.allocateRun(space, pages[0]!.index, pages.length)
@@ -120,6 +122,11 @@ export class ResidentPages {
       this.assign(page, run[i]!)
     }
     return true
+  }
+
+  /** The program loses its access until `assign`, because a write after the copy of the bytes would be lost. */
+  private withdrawAccess(page: Page): void {
+    if (page.frame !== undefined && page.access !== 'invalid') this.frames.protect(page, 'invalid')
   }
 
   private assign(page: Page, frame: Frame): void {
