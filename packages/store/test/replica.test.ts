@@ -1,4 +1,4 @@
-import { encode, raftConfiguration, type RaftSnapshot } from '@quire/protocol'
+import { encode, NoSpaceError, raftConfiguration, type RaftSnapshot } from '@quire/protocol'
 import { createMemoryDisk, type Entry } from '@quire/raft'
 import { describe, expect, it } from 'vitest'
 import { createStages } from '../src/observability/stages.js'
@@ -31,8 +31,8 @@ const CONFIGURATION: Entry = {
 
 /** A replica's disks, which outlive its processes. */
 class ReplicaDisks {
-  private readonly disk = createMemoryDisk({ schedule: (_delayMs, callback) => queueMicrotask(callback) })
-  private readonly pages = createMemoryStorage({ schedule: queueMicrotask })
+  private disk = createMemoryDisk({ schedule: (_delayMs, callback) => queueMicrotask(callback) })
+  readonly pages = createMemoryStorage({ schedule: queueMicrotask })
   private bootstrapped = false
 
   open(): Promise<Replica> {
@@ -62,6 +62,11 @@ class ReplicaDisks {
     store.freeze(appliedIndex, installed)
     await store.flush()
     await store.close()
+  }
+
+  /** The log becomes that of other disks. */
+  replaceLog({ disk }: ReplicaDisks): void {
+    this.disk = disk
   }
 
   private storage(): ReplicaStorage {
@@ -111,13 +116,37 @@ describe('a page store that is ahead of its log', () => {
     await disks.holdPages(10, { index: 10, term: 3, configuration: CONFIGURATION })
     const replica = await disks.open()
     const { log, applier } = replica
-    expect(applier).toMatchObject({ appliedIndex: 10, installed: { index: 10, term: 3 } })
+    expect(applier).toMatchObject({ appliedIndex: 10, installed: undefined })
     expect(log).toMatchObject({ firstIndex: 11, lastIndex: 10, hardState: { term: 3, vote: undefined, commit: 10 } })
     expect(log.configurations.map(({ index }) => index)).toEqual([1])
     await disks.close(replica)
     const again = await disks.open()
     expect(again.log).toMatchObject({ firstIndex: 11, lastIndex: 10, hardState: { term: 3 } })
     await disks.close(again)
+  })
+
+  it('is refused if its log has started after the snapshot before, and an older log comes back', async () => {
+    const disks = await founded()
+    await disks.holdPages(10, { index: 10, term: 3, configuration: CONFIGURATION })
+    await disks.close(await disks.open())
+    disks.replaceLog(await founded())
+    await expect(disks.open()).rejects.toMatchObject({
+      name: 'CorruptionError',
+      where: 'log',
+      reason: 'the log ends at entry 1, but the pages hold entry 10'
+    })
+  })
+
+  it('stays acceptable until the record of the installation is durably gone', async () => {
+    const disks = await founded()
+    await disks.holdPages(10, { index: 10, term: 3, configuration: CONFIGURATION })
+    disks.pages.failWith(new NoSpaceError('pages'))
+    await expect(disks.open()).rejects.toBeInstanceOf(NoSpaceError)
+    disks.pages.failWith(undefined)
+    const replica = await disks.open()
+    expect(replica.log).toMatchObject({ firstIndex: 11, lastIndex: 10 })
+    expect(replica.applier.installed).toBeUndefined()
+    await disks.close(replica)
   })
 })
 
@@ -143,6 +172,7 @@ describe('a log that conflicts with the installed snapshot', () => {
     await disks.holdPages(4, { index: 4, term: 2, configuration: CONFIGURATION })
     const after = await disks.open()
     expect(after.log).toMatchObject({ firstIndex: 1, lastIndex: 5, hardState: { term: 2, vote: LONE } })
+    expect(after.applier.installed).toBeUndefined()
     await disks.close(after)
   })
 })

@@ -45,7 +45,7 @@ export interface Applier {
   readonly appliedIndex: number
   /** The page store has the changes up to this entry on disk, so the log replays from the next one. */
   readonly durableIndex: number
-  /** The snapshot that was installed here last; undefined if none was. */
+  /** The snapshot that was installed here, until `forgetInstalled`; undefined if there is none. */
   readonly installed: RaftSnapshot | undefined
   readonly fault: Error | undefined
   /**
@@ -56,6 +56,11 @@ export interface Applier {
    * `stop` or `close`.
    */
   apply(entries: readonly CommittedEntry[]): void | Promise<void>
+  /**
+   * Removes the record `installed`, and resolves when that is durable. Call it before the first `apply`, once the log
+   * has the snapshot's last entry or starts after it. Rejects with the error of the store, such as NoSpaceError.
+   */
+  forgetInstalled(): Promise<void>
   /** Resolves when everything applied so far is on disk. On a full disk, waits until there is room. */
   checkpoint(): Promise<void>
   /**
@@ -114,6 +119,10 @@ class CheckpointingApplier implements Applier {
 
   get installed(): RaftSnapshot | undefined {
     return this.store.installed
+  }
+
+  forgetInstalled(): Promise<void> {
+    return this.store.forgetInstalled()
   }
 
   apply(entries: readonly CommittedEntry[]): void | Promise<void> {

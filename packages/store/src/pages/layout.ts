@@ -141,7 +141,7 @@ const kinds = new Map(Object.entries(KIND_TAGS).map(([kind, tag]) => [tag, kind 
 /** Keys of two numbers in the form of a record: the format of the store, and its applied index. */
 export const FORMAT_KEY = rowKey(0, 0, 0)
 export const APPLIED_KEY = rowKey(1, 0, 0)
-/** The key of the snapshot that was installed last. It has the form of a record, but does not belong to the state. */
+/** The key of the record of an installation. It has the form of a record, but does not belong to the state. */
 export const INSTALLED_KEY = rowKey(10, 0, 0)
 
 export function recordKey(kind: RecordKind, a: number, b: number): Uint8Array {
@@ -179,7 +179,7 @@ export function snapshotValue(key: Uint8Array, snapshot: RaftSnapshot): Uint8Arr
   return sealed(key, encode(raftSnapshot, snapshot))
 }
 
-/** The snapshot that was installed last; undefined if none was. Throws CorruptionError. */
+/** The record of an installation; undefined if there is none. Throws CorruptionError. */
 export function readInstalled(backend: Backend): RaftSnapshot | undefined {
   const value = backend.get('records', INSTALLED_KEY)
   if (value === undefined) return undefined

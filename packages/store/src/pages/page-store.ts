@@ -13,6 +13,7 @@ import {
   checkFormat,
   corruption,
   fileKeyPrefix,
+  INSTALLED_KEY,
   PAGE_KEY_BYTES,
   pageKey,
   pageOfKey,
@@ -39,7 +40,10 @@ export interface PageStore extends StateStore {
   readonly restored: RestoredState
   /** The backend has everything up to this log index, so a recovery starts from the next entry. */
   readonly durableIndex: number
-  /** The snapshot that was installed here last, durable with the state that it brought; undefined if none was. */
+  /**
+   * The record of an installation, durable with the state of the snapshot, until `forgetInstalled`; undefined if there
+   * is none.
+   */
   readonly installed: RaftSnapshot | undefined
   /** Estimate of the memory that the memtables take. */
   readonly memtableBytes: number
@@ -57,6 +61,11 @@ export interface PageStore extends StateStore {
    * backend; the caller may then repeat the flush.
    */
   flush(): Promise<void>
+  /**
+   * Removes the record `installed`, and resolves when that is durable. Requires that no memtable is frozen until then.
+   * Rejects as `flush` does.
+   */
+  forgetInstalled(): Promise<void>
   /** Closes the backend and drops the memtables. The caller waits for the last `flush` to settle first. */
   close(): Promise<void>
 }
@@ -158,6 +167,13 @@ class MemtableStore implements PageStore {
     this.durableIndex = appliedIndex
     this.installed = installed ?? this.installed
     this.frozen = undefined
+  }
+
+  async forgetInstalled(): Promise<void> {
+    if (this.installed === undefined) return
+    assert(this.frozen === undefined, 'the record of an installation is removed while a memtable is frozen')
+    await this.backend.commit([{ table: 'records', key: INSTALLED_KEY, value: undefined }])
+    this.installed = undefined
   }
 
   async close(): Promise<void> {

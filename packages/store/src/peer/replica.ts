@@ -13,7 +13,8 @@ import {
   NotAuthorizedError,
   decode,
   raftConfiguration,
-  type Clock
+  type Clock,
+  type RaftSnapshot
 } from '@quire/protocol'
 import {
   createApplier,
@@ -82,7 +83,7 @@ export interface Replica {
 
 /**
  * Opens the log and the page store, or founds the log of a cluster. Rejects, with nothing left open, with
- * CorruptionError or VersionMismatchError.
+ * CorruptionError, VersionMismatchError, or NoSpaceError.
  */
 export async function openReplica(init: ReplicaInit): Promise<Replica> {
   const { storage, peerId, cluster, limits = {} } = init
@@ -232,9 +233,18 @@ function checkTogether(log: RaftLog, { appliedIndex, installed }: Applier, stora
 /**
  * Completes an installation that a crash interrupted: unless the log has the snapshot's last entry, it starts anew
  * after the snapshot (Raft, Figure 13, step 7).
+ *
+ * Then the page store forgets the installation. Otherwise `checkTogether` would accept an older log that comes back
+ * later, and the peer would vote without the entries that it has acknowledged since.
  */
-async function finishInstallation(log: RaftLog, { installed }: Applier): Promise<void> {
-  if (installed === undefined || installed.index < log.firstIndex) return
+async function finishInstallation(log: RaftLog, applier: Applier): Promise<void> {
+  const { installed } = applier
+  if (installed === undefined) return
+  if (installed.index >= log.firstIndex) await startAfter(log, installed)
+  await applier.forgetInstalled()
+}
+
+async function startAfter(log: RaftLog, installed: RaftSnapshot): Promise<void> {
   if (log.term(installed.index) === installed.term) return
   const { term, vote } = log.hardState
   // The snapshot may come from a later term than the last hard state that became durable.
