@@ -1,4 +1,4 @@
-/** What each call does with bad arguments. */
+/** Each public call refuses bad arguments. */
 import { MAX_FILE_BYTES, PastEndError } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { createDsmClient } from '../src/api/create-client.js'

@@ -1,4 +1,4 @@
-/** What calls do after a close. */
+/** Calls during and after a close of a file or client. */
 import { NoSpaceError, errorToWire } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import {

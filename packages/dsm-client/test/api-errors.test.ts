@@ -1,4 +1,4 @@
-/** What calls do with the leader's errors. */
+/** Public calls reject with the errors of the leader. */
 import { CorruptionError, NoSpaceError, QuireError, QuotaExceededError, errorToWire } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import {

@@ -1,4 +1,4 @@
-/** What calls with paths, and open, do with bad arguments. */
+/** The arguments of open and of the calls with paths. */
 import { MAX_FILE_BYTES, MAX_PATH_BYTES, NoSuchFileError } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import type { OpenOptions } from '../src/types.js'

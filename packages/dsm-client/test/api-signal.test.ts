@@ -1,4 +1,4 @@
-/** What calls do when a signal aborts. */
+/** The effect of an aborted signal on each public call. */
 import { describe, expect, it } from 'vitest'
 import {
   PAGE,

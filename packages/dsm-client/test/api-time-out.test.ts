@@ -1,4 +1,4 @@
-/** What calls do when nothing answers in time. */
+/** The errors of calls that time out. */
 import { BusyError, NoSuchFileError } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import {

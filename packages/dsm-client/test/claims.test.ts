@@ -94,7 +94,7 @@ describe('an impossible registration', () => {
     await world.until(file.sync())
   })
 
-  it('with another session does not replace the live session', async () => {
+  it('a registration with another session does not replace the live session', async () => {
     client = await world.until(world.create({ sessionTtlMs: TTL }))
     const { session } = world.leader
     world.leader.registration = { ...sound, session: session + 1 }
@@ -118,7 +118,7 @@ describe('addresses of a peer', () => {
   const dead = ['/ip4/172.17.0.1/tcp/4001', '/ip4/10.0.0.1/tcp/4001']
   const answer = { clusterId: 'c', founding: FOUNDING, roundTripMs: 32 }
 
-  it('that another peer names come after the configured one and after the one that answered last', async () => {
+  it('addresses from another peer come after the configured one and the one that answered last', async () => {
     const cluster = new ClusterView([addressOf(first)])
     cluster.heard(second, { ...answer, members: [{ peerId: first, addresses: [...dead, addressOf(first)] }] })
     expect(cluster.pick()!.addresses).toEqual([addressOf(first), ...dead])
@@ -128,7 +128,7 @@ describe('addresses of a peer', () => {
     expect(cluster.pick()!.addresses[0]).toBe(dead[1])
   })
 
-  it('are left out if they are invalid, and so is a peer with an invalid id', () => {
+  it('the client ignores invalid addresses, and a peer with an invalid ID', () => {
     const cluster = new ClusterView([addressOf(first)])
     const members = [
       { peerId: first, addresses: ['/ip4/192.0.2.1/udp/4001/quic-v1', 'nonsense', ...dead] },

@@ -188,7 +188,7 @@ describe('rule 12: a page that the leader revokes', () => {
 })
 
 describe('rule 13: a grant', () => {
-  it('under the epoch of this session keeps the dirty bytes', () => {
+  it('a grant under the epoch of this session keeps the dirty bytes', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 7 })
     h.order('downgrade', 0)
@@ -198,7 +198,7 @@ describe('rule 13: a grant', () => {
     expect(writer.bytes![0]).toBe(7)
   })
 
-  it('under another epoch replaces the dirty bytes, which a handover has committed', () => {
+  it('a grant under another epoch replaces the dirty bytes, which a handover has committed', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 7 })
     h.order('revoke', 0)
@@ -211,7 +211,7 @@ describe('rule 13: a grant', () => {
     expect(h.page(0)!.dirty).toBe(false)
   })
 
-  it('to another owner replaces the dirty bytes, even under the same epoch', () => {
+  it('a grant to another owner replaces the dirty bytes, even under the same epoch', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 7 })
     h.order('revoke', 0)
@@ -221,7 +221,7 @@ describe('rule 13: a grant', () => {
     expect(reader.bytes![0]).toBe(8)
   })
 
-  it('without bytes confirms the copy of the client, and with empty bytes it brings zeros', () => {
+  it('a grant without bytes confirms the copy of the client, and with empty bytes it brings zeros', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read', { value: 6, version: 10 })
     const writer = h.access(0, 'write')
@@ -236,7 +236,7 @@ describe('rule 13: a grant', () => {
     expect(reader.bytes!.every((byte) => byte === 0)).toBe(true)
   })
 
-  it('without bytes for a copy that the client no longer has repeats the fault with have: 0', () => {
+  it('a grant without bytes for a copy that the client no longer has repeats the fault with have: 0', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read', { value: 6, version: 10 })
     const writer = h.access(0, 'write')
@@ -251,7 +251,7 @@ describe('rule 13: a grant', () => {
     expect(writer.bytes![0]).toBe(8)
   })
 
-  it('without bytes for a copy of another version repeats the fault with have: 0', () => {
+  it('a grant without bytes for a copy of another version repeats the fault with have: 0', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read', { value: 6, version: 10 })
     const writer = h.access(0, 'write')
@@ -260,7 +260,7 @@ describe('rule 13: a grant', () => {
     expect(h.take('fault').have).toBe(0)
   })
 
-  it('without bytes and without a waiter leaves neither a frame nor a demotion behind', () => {
+  it('a grant without bytes and without a waiter leaves neither a frame nor a demotion behind', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read', { version: 10 })
     const writer = h.access(0, 'write')
@@ -276,7 +276,7 @@ describe('rule 13: a grant', () => {
     expect(h.frames.usedBytes).toBe(0)
   })
 
-  it('fails an assertion if its bytes are not as long as a page', () => {
+  it('a grant fails an assertion if its bytes are not as long as a page', () => {
     const h = new CoreHarness().connect()
     h.access(0, 'read')
     expect(() => h.grant(h.take('fault'), { bytes: new Uint8Array(5) })).toThrow(
@@ -284,7 +284,7 @@ describe('rule 13: a grant', () => {
     )
   })
 
-  it('before an invalidation: the client drops the page, then acknowledges', () => {
+  it('an invalidation after a grant makes the client drop the page before it acknowledges', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read', { value: 3 })
     h.order('invalidate', 0, { op: 12 })
@@ -296,7 +296,7 @@ describe('rule 13: a grant', () => {
 })
 
 describe('rule 14: a writeback acknowledgment', () => {
-  it('cleans only the version of the bytes that it names', () => {
+  it('an acknowledgement cleans only the version of the bytes that it names', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     const first = h.flush(0)
@@ -312,7 +312,7 @@ describe('rule 14: a writeback acknowledgment', () => {
     expect([second.done, h.page(0)!.dirty]).toEqual([1, false])
   })
 
-  it('of older bytes leaves the page dirty while newer bytes are in flight', () => {
+  it('an acknowledgement of older bytes leaves the page dirty while newer bytes are in flight', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     h.flush(0)
@@ -326,7 +326,7 @@ describe('rule 14: a writeback acknowledgment', () => {
     expect([flush.done, h.page(0)!.dirty]).toEqual([1, false])
   })
 
-  it('with stale: true means that the bytes are committed, so it drops them and completes the flush', () => {
+  it('an acknowledgement with stale: true drops the committed bytes and completes the flush', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     h.order('revoke', 0)
@@ -338,7 +338,7 @@ describe('rule 14: a writeback acknowledgment', () => {
     expect(h.page(0)).toBeUndefined()
   })
 
-  it('with stale: true for older bytes leaves newer bytes alone', () => {
+  it('an acknowledgement with stale: true for older bytes leaves newer bytes alone', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 1 })
     h.flush(0)

@@ -29,7 +29,7 @@ describe('a discard', () => {
     expect(h.take('fault')).toMatchObject({ page: 3, have: 0 })
   })
 
-  it('of a file that the client does not have open is acknowledged', () => {
+  it('the client acknowledges a discard of a file that it does not have open', () => {
     const { h } = setUp()
     h.receive({ type: 'discard', term: 5, op: 3, file: 77, first: 0, end: END, size: 0, discards: 1 })
     expect(h.take('discardAck')).toMatchObject({ file: 77, op: 3 })
@@ -62,7 +62,7 @@ describe('a discard', () => {
     expect(h.peek(3)).toBe(7)
   })
 
-  it('that is committed drops dirty bytes, and completes their flush', () => {
+  it('a committed discard drops dirty bytes, and completes their flush', () => {
     const { h, discard, over } = setUp()
     h.have(3, 'write', { write: 7 })
     discard(2)
@@ -277,7 +277,7 @@ describe('a discard without a known outcome', () => {
     expect(space.size).toBe(2 * PAGE)
   })
 
-  it('that the client learns of only from a later grant makes the size unknown', () => {
+  it('a discard that the client learns of only from a later grant makes the size unknown', () => {
     const { h, space } = setUp()
     h.access(1, 'read')
     h.grant(h.take('fault'), { discard: 12 })

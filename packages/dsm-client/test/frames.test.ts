@@ -74,7 +74,7 @@ describe('slab frames', () => {
     for (const again of all(frames, 4096)) expect(again.bytes.every((byte) => byte === 0)).toBe(true)
   })
 
-  it('of different sizes come from different slabs', () => {
+  it('frames of different sizes come from different slabs', () => {
     const frames = createSlabFrameProvider(3 * MIB)
     const small = allocate(frames)!
     const large = allocate(frames, 65_536)!
@@ -86,7 +86,7 @@ describe('slab frames', () => {
     expect(allocate(frames, 16_384)).toBeDefined()
   })
 
-  it('of an empty slab become free for pages of another size', () => {
+  it('frames of an empty slab become free for pages of another size', () => {
     const frames = createSlabFrameProvider(64 * KIB)
     const taken = all(frames, 4096)
     expect(taken).toHaveLength(16)

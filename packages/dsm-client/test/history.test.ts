@@ -198,7 +198,7 @@ describe('bytes under a pin for reading', () => {
     another.release()
   })
 
-  it('may change through other calls of the same client', async () => {
+  it('bytes under a pin for reading may change through other calls of the same client', async () => {
     await connect()
     for (const isFlushed of [false, true]) {
       const pin = await mapping.pin(0, 2, 'read')

@@ -65,7 +65,7 @@ describe('a page that another session wants', () => {
     h.take('ownerAckDirty')
   })
 
-  it('that the client only reads goes at once', () => {
+  it('a page that the client only reads goes at once', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read')
     for (let i = 0; i < 10; i++) h.access(0, 'read')

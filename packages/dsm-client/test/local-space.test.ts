@@ -5,7 +5,7 @@ import type { MmapOptions, PageFault } from '../src/types.js'
 import { bytes, gate, localSpace, PAGE, turns } from './support/local.js'
 
 describe('hooks of an address space', () => {
-  it('fill a page at its first read, and make it writable at its first write', async () => {
+  it('hooks fill a page at its first read, and make it writable at its first write', async () => {
     const { ops, space } = localSpace()
     ops.stored.set([7, 8], PAGE)
     const mapping = space.mmap()
@@ -16,7 +16,7 @@ describe('hooks of an address space', () => {
     expect(ops.takeCalls()).toEqual(['noPage 1 read', 'wpPage 1', 'noPage 2 write'])
   })
 
-  it('run once for all waiters of a page, even if one of the waiters aborts', async () => {
+  it('hooks run once for all waiters of a page, even if one of the waiters aborts', async () => {
     const { ops, space } = localSpace()
     const { promise, open } = gate()
     ops.hold = promise
@@ -31,7 +31,7 @@ describe('hooks of an address space', () => {
     expect(ops.takeCalls()).toEqual(['noPage 0 read'])
   })
 
-  it('reject the access with their error, and run again at the next access', async () => {
+  it('hooks reject the access with their error, and run again at the next access', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     ops.failure = new Error('no such block')
@@ -40,7 +40,7 @@ describe('hooks of an address space', () => {
     expect(await mapping.read(0, 1)).toEqual(bytes(0))
   })
 
-  it('may throw synchronously', async () => {
+  it('hooks may throw synchronously', async () => {
     const { space } = localSpace(1, {
       ops: {
         noPage: () => {
@@ -53,7 +53,7 @@ describe('hooks of an address space', () => {
     await expect(space.mmap().read(0, 1)).rejects.toThrow('at once')
   })
 
-  it('receive dirty bytes on msync, and a failed write rejects it and keeps the page dirty', async () => {
+  it('hooks receive dirty bytes on msync, and a failed write rejects it and keeps the page dirty', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(1))
@@ -67,14 +67,14 @@ describe('hooks of an address space', () => {
     expect(ops.takeCalls()).toEqual([])
   })
 
-  it('make room in the cache for more pages than it has frames', async () => {
+  it('hooks make room in the cache for more pages than it has frames', async () => {
     const { space } = localSpace(64, { cacheBytes: 16 * PAGE })
     const mapping = space.mmap()
     for (let page = 0; page < 64; page++) await mapping.write(page * PAGE, bytes(page))
     for (let page = 0; page < 64; page++) expect(await mapping.read(page * PAGE, 1)).toEqual(bytes(page))
   })
 
-  it('have a separate buffer, so that a late hook writes into no page', async () => {
+  it('hooks fill a separate buffer, so that a late hook writes into no page', async () => {
     const late: PageFault[] = []
     const { promise, open } = gate()
     const { space, ops } = localSpace(8, { faultTimeoutMs: 20 })
@@ -97,7 +97,7 @@ describe('hooks of an address space', () => {
     expect(await mapping.read(0, 2)).toEqual(bytes(1, 9))
   })
 
-  it('fill a page that a pin moves to another frame in the meantime', async () => {
+  it('hooks fill a page that a pin moves to another frame in the meantime', async () => {
     const { ops, space } = localSpace()
     ops.stored.fill(7)
     const { promise, open } = gate()
@@ -113,7 +113,7 @@ describe('hooks of an address space', () => {
     expect(await mapping.read(0, 2)).toEqual(bytes(7, 7))
   })
 
-  it('see a copy of the page in wpPage, and cannot change the page', async () => {
+  it('hooks see a copy of the page in wpPage, and cannot change the page', async () => {
     const { ops, space } = localSpace()
     ops.stored.set([5, 6], 0)
     const seen: number[] = []
@@ -128,7 +128,7 @@ describe('hooks of an address space', () => {
     expect(await mapping.read(0, 2)).toEqual(bytes(8, 6))
   })
 
-  it('get an aborted signal when the last waiter aborts, and not before', async () => {
+  it('hooks get an aborted signal when the last waiter aborts, and not before', async () => {
     const { ops, space } = localSpace()
     const signals: AbortSignal[] = []
     ops.onNoPage = ({ signal }) => {
@@ -147,7 +147,7 @@ describe('hooks of an address space', () => {
     expect(signals[0]!.aborted).toBe(true)
   })
 
-  it('that hang do not delay other accesses once their waiters have aborted', async () => {
+  it('hooks that hang do not delay other accesses once their waiters have aborted', async () => {
     const { ops, space } = localSpace(300, { faultTimeoutMs: 200 })
     ops.onNoPage = ({ index }) => (index < 256 ? new Promise(() => {}) : Promise.resolve())
     const mapping = space.mmap()
@@ -160,7 +160,7 @@ describe('hooks of an address space', () => {
     expect(await waiting).toEqual(bytes(0))
   })
 
-  it('may reject with PastEndError, which does not change the size of the address space', async () => {
+  it('hooks may reject with PastEndError, which does not change the size of the address space', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     ops.failure = new PastEndError('/elsewhere', 10, 5)
@@ -171,7 +171,7 @@ describe('hooks of an address space', () => {
     expect(await mapping.read(7 * PAGE, 1)).toEqual(bytes(0))
   })
 
-  it('that hang in writePages reject waiting calls with UnavailableError, because no pin causes the wait', async () => {
+  it('waiting calls reject with UnavailableError if writePages hangs, because no pin causes the wait', async () => {
     const { ops, space } = localSpace(64, { cacheBytes: 16 * PAGE, faultTimeoutMs: 50 })
     const mapping = space.mmap()
     ops.onWrite = () => new Promise(() => {})
@@ -184,8 +184,8 @@ describe('hooks of an address space', () => {
   })
 })
 
-describe('closing an address space', () => {
-  it('rejects calls whose bytes the last flush could miss', async () => {
+describe('close of an address space', () => {
+  it('close rejects calls whose bytes the last flush could miss', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(1))
@@ -203,7 +203,7 @@ describe('closing an address space', () => {
     expect(ops.stored[0]).toBe(1)
   })
 
-  it('leaves it open if a write fails, and continues if the caller aborts', async () => {
+  it('close leaves the address space open if a write fails, and continues if the caller aborts', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(1))
@@ -223,7 +223,7 @@ describe('closing an address space', () => {
     expect(ops.stored[0]).toBe(2)
   })
 
-  it('makes every other call on it and its mappings reject with ClosedError, and may be repeated', async () => {
+  it('every call except close and munmap rejects with ClosedError once the address space is closed', async () => {
     const { space } = localSpace()
     const maps = [space.mmap(), space.mmap({ flags: 'private' })]
     await space.close()
@@ -263,12 +263,12 @@ function thrown(call: () => unknown): unknown {
   throw new Error('nothing was thrown')
 }
 
-describe('bad input', () => {
+describe('invalid arguments', () => {
   it.each([
     ['a negative start', { start: -1, length: 1 }],
     ['a fraction', { start: 0.5, length: 1 }],
     ['an overflow', { start: Number.MAX_SAFE_INTEGER, length: 2 }]
-  ])('to the range calls, %s, throws InvalidArgumentError with the value', async (_, { start, length }) => {
+  ])('the range calls throw InvalidArgumentError with the value for %s', async (_, { start, length }) => {
     const { space, ops } = localSpace()
     const [argument, value] = length === 2 ? ['length', 2] : ['start', start]
     const named = { name: 'InvalidArgumentError', code: 'ERR_INVALID_ARGUMENT', argument, value }
@@ -298,7 +298,7 @@ describe('bad input', () => {
     ['faultTimeoutMs', 0, 0],
     ['faultTimeoutMs', Infinity, Infinity],
     ['ops', undefined, 'undefined']
-  ])('to createAddressSpace throws InvalidArgumentError: %s %s', (argument, given, value) => {
+  ])('createAddressSpace throws InvalidArgumentError for %s = %s', (argument, given, value) => {
     const error = thrown(() => localSpace(1, { [argument]: given }))
     expect(error).toBeInstanceOf(InvalidArgumentError)
     expect(error).toMatchObject({ argument: argument === 'ops' ? 'ops.noPage' : argument, value })
@@ -312,16 +312,16 @@ describe('bad input', () => {
     ['an offset beyond the end', { offset: 9 * PAGE }, 'length', 0],
     ['more bytes than a file can have', { offset: PAGE, length: MAX_FILE_BYTES }, 'length', MAX_FILE_BYTES],
     ['an unknown protection', { prot: 'write' as never }, 'prot', 'write'],
-    ['flags', { flags: 'other' as never }, 'flags', 'other'],
+    ['unknown flags', { flags: 'other' as never }, 'flags', 'other'],
     ['an unknown option', { signal: AbortSignal.abort() }, 'mmap: signal', 'AbortSignal']
-  ])('to mmap throws InvalidArgumentError: %s', (_, options, argument, value) => {
+  ])('mmap throws InvalidArgumentError for %s', (_, options, argument, value) => {
     const { space } = localSpace()
     const error = thrown(() => space.mmap(options))
     expect(error).toBeInstanceOf(InvalidArgumentError)
     expect(error).toMatchObject({ code: 'ERR_INVALID_ARGUMENT', argument, value })
   })
 
-  it('to createAddressSpace and mmap is named in the message', () => {
+  it('InvalidArgumentError of createAddressSpace and mmap names the argument or its value in its message', () => {
     expect(() => localSpace(1, { pageSize: 5000 })).toThrow(/5000/)
     expect(() => localSpace(1, { size: -1 })).toThrow(/-1/)
     expect(() => localSpace(1, { size: MAX_FILE_BYTES + 1 })).toThrow(/size/)
@@ -336,7 +336,7 @@ describe('bad input', () => {
     expect(() => space.mmap({ flags: 'other' as never })).toThrow(/other/)
   })
 
-  it('to truncate rejects with InvalidArgumentError, and changes nothing', async () => {
+  it('truncate rejects an invalid size with InvalidArgumentError, and changes nothing', async () => {
     const { space } = localSpace()
     for (const size of [-1, 0.5, MAX_FILE_BYTES + 1]) {
       await expect(space.truncate(size)).rejects.toMatchObject({

@@ -16,7 +16,7 @@ interface Mapped {
   access: PageAccess
 }
 
-/** Mirrors what a mapping of the frames into a program's memory would allow, by the doors alone. */
+/** Records the accesses that the doors would allow to a mapping of the frames into a program's memory. */
 class MirrorProvider implements FrameProvider {
   readonly mapped = new Map<Frame, Mapped>()
   readonly calls: string[] = []

@@ -178,7 +178,7 @@ describe('an incomplete pin', () => {
     expect(h.core.nextDeadline).toBe(Infinity)
   })
 
-  it('of a whole file requests all its pages at once, so that they arrive in one turn', () => {
+  it('an incomplete pin of a whole file requests all its pages at once, so that they arrive in one turn', () => {
     const h = new CoreHarness().connect()
     h.core.addFile({ file: WHOLE, path: '/whole', pageSize: PAGE, unit: 'file' })
     const pin = request(h, 0, 3, 'write', WHOLE)

@@ -46,7 +46,7 @@ describe('a truncate or punchHole that a pin delays', () => {
     expect(await punching).toMatchObject({ name: 'BusyError', path: '/f', offset: 2 * PAGE })
   })
 
-  it('in an open closes the file again', async () => {
+  it('an open closes the file again if its truncation fails with BusyError', async () => {
     const { file, leader, clock } = await withFile()
     await file.close()
     const opening = failure(world.until(client.open('/f', { truncate: true })))
@@ -58,7 +58,7 @@ describe('a truncate or punchHole that a pin delays', () => {
 })
 
 describe('a write that a truncation overtakes', () => {
-  it('repeats only the pages that it has not written, because others may change those since (cluster seed 550)', async () => {
+  it('repeats only the pages not yet written, because others may have changed the written ones (cluster seed 550)', async () => {
     const { file, leader, cluster } = await withFile()
     leader.holding.add('fault')
     const writing = file.write(0, new Uint8Array(2 * PAGE).fill(1))
@@ -66,7 +66,7 @@ describe('a write that a truncation overtakes', () => {
     leader.releaseNext('fault')
     await settle()
     expect(leader.of('fault').map(({ page }) => page)).toEqual([0, 1])
-    // Another session gets page 0 with what was written to it, and shortens the file to that page.
+    // Another session gets page 0 with the bytes written so far, and shortens the file to that page.
     leader.send({ type: 'revoke', term: leader.term, op: 8, file: FILE, page: 0, after: 1 })
     const range = { first: 1, end: END, size: PAGE, discards: 1 }
     leader.send({ type: 'discard', term: leader.term, op: 9, file: FILE, ...range })

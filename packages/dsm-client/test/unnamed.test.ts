@@ -163,7 +163,7 @@ describe('link', () => {
     expect(file.path).toBe('/a')
   })
 
-  it('that is aborted may still apply, and the file then has its path', async () => {
+  it('an aborted link may still apply, and the file then has its path', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     const giveUp = new AbortController()
     world.leader.holding.add('link')
@@ -177,7 +177,7 @@ describe('link', () => {
     expect(file.path).toBe('/a')
   })
 
-  it('that is aborted makes the close of the client flush the file, which may have a path', async () => {
+  it('an aborted link makes the close of the client flush the file, which may have a path', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     const giveUp = new AbortController()
     world.leader.holding.add('link')

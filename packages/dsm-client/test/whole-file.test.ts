@@ -161,7 +161,7 @@ describe('a file that is owned as a whole', () => {
     h.take('ownerAck')
   })
 
-  it('that the client does not hold is answered with held: false', () => {
+  it('the client answers the revoke of a whole file that it does not hold with held: false', () => {
     const { h, revoke } = setUp()
     revoke()
     expect(h.take('ownerAck')).toMatchObject({ held: false })

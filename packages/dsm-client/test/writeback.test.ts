@@ -27,7 +27,7 @@ describe('a flush', () => {
     expect(h.flush(0, Number.MAX_SAFE_INTEGER).count).toBe(1)
   })
 
-  it('of a file that is not open writes nothing', () => {
+  it('a flush of a file that is not open writes nothing', () => {
     const h = dirty(1)
     expect(
       h.core.flush(
@@ -110,7 +110,7 @@ describe('a flush', () => {
     expect([flush.done, flush.errors]).toEqual([1, []])
   })
 
-  it('of newer bytes does not fail by the refusal of an older writeback, and waits for its own', () => {
+  it('a flush of newer bytes does not fail by the refusal of an older writeback, and waits for its own', () => {
     const h = dirty(1)
     const first = h.flush(0)
     const older = h.take('writeback')
@@ -127,7 +127,7 @@ describe('a flush', () => {
     expect(h.page(0)).toMatchObject({ dirty: false, writing: false })
   })
 
-  it('of an invalidated page is complete, because its dirty bytes are committed', () => {
+  it('a flush of an invalidated page is complete, because its dirty bytes are committed', () => {
     const h = dirty(1)
     h.order('downgrade', 0)
     h.take('ownerAckDirty')
@@ -189,7 +189,7 @@ describe('a writeback', () => {
     expect(h.take('writeback').pages[0]!.bytes[0]).toBe(71)
   })
 
-  it('that waits for credit when the connection breaks is sent on the next connection', () => {
+  it('a writeback that waits for credit when the connection breaks leaves on the next connection', () => {
     const h = dirty(3, { creditBytes: PAGE })
     const flush = h.flush(0, 2)
     h.take('writeback')
@@ -223,7 +223,7 @@ describe('a writeback', () => {
     expect(h.take('writeback').pages.map((page) => page.page)).toEqual([2])
   })
 
-  it('that is refused also returns its credit to revoked bytes', () => {
+  it('a refused writeback also returns its credit to revoked bytes', () => {
     const h = dirty(2, { creditBytes: PAGE })
     h.flush(0)
     const { req } = h.take('writeback')
@@ -233,7 +233,7 @@ describe('a writeback', () => {
     expect(h.take('ownerAckDirty').dirty.page).toBe(1)
   })
 
-  it('of a page that is clean by now is not sent', () => {
+  it('the client sends no writeback of a page that is clean by now', () => {
     const h = dirty(2, { creditBytes: PAGE })
     h.flush(0, 1)
     const first = h.take('writeback')
