@@ -145,9 +145,8 @@ function sentences() {
 
 /** Draws from each kind in turn, so that the large kinds do not crowd out the small ones. */
 function drawOfKinds(kinds, count) {
-  const each = Math.ceil(count / kinds.length)
-  const drawn = kinds.map((items) => drawSome(items, each))
-  return Array.from({ length: each }, (_, i) => drawn.flatMap((items) => items[i] ?? []))
+  const drawn = kinds.map((items) => drawSome(items, count))
+  return Array.from({ length: count }, (_, i) => drawn.flatMap((items) => items[i] ?? []))
     .flat()
     .slice(0, count)
 }
