@@ -37,7 +37,7 @@ class PageModel implements Model<PageState, PageInput> {
    */
   private readonly contents: string[] = ['?']
   private readonly numbers = new Map<string, number>()
-  /** What was found in each cell. Undefined if the findings of some operation are unknown. */
+  /** The values that an operation found in each cell. Undefined if the findings of some operation are unknown. */
   private readonly found: readonly Set<string>[] | undefined
 
   constructor(inputs: Iterable<PageInput>) {

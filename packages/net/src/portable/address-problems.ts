@@ -43,7 +43,7 @@ function problemOfIp6(host: string): string | undefined {
   return mapped === undefined ? undefined : problemOfIp4(mapped)
 }
 
-/** What is wrong with a text that is not a multiaddr, for the usual mistakes. Undefined for others. */
+/** Names the usual mistake in a text that is not a multiaddr. Undefined for other mistakes. */
 export function problemOfSyntax(text: string): string | undefined {
   const [, kind, host = ''] = /^\/(ip4|ip6)\/([^/]*)/.exec(text) ?? []
   if (kind !== undefined && !isMultiaddr(`/${kind}/${host}`))

@@ -22,7 +22,7 @@ interface Seen extends Known {
   readonly previousTerm: number
 }
 
-/** What is durable in one peer's log, as last seen. It outlives the peer's crashes. */
+/** The durable part of one peer's log, as last seen. It outlives the peer's crashes. */
 interface Watched {
   life: number
   /** By index; entry 0 is empty. */

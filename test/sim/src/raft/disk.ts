@@ -16,7 +16,7 @@ interface Write {
   readonly data: Uint8Array
 }
 
-/** What is known of a file, under any name. */
+/** A file as the disk knows it, under any name. */
 interface SimFile {
   bytes: number
   /** Completed writes, in order. */

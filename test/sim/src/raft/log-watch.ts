@@ -1,5 +1,5 @@
 /**
- * What is durable in each node's log, seen from outside. It outlives the node's crashes, and each restart is compared
+ * The durable part of each node's log, seen from outside. It outlives the node's crashes, and each restart is compared
  * with it. By induction over the index, all logs together form one tree of entries (log matching, Figure 3).
  */
 import { decode, raftConfiguration, type RaftConfiguration, type RaftMessageOf } from '@quire/protocol'
