@@ -1,7 +1,7 @@
 /**
  * The requests of a session, one row each. The client, the leader and the state machine read this table: a new request
- * is a row here, and a row of `REQUEST_ROWS` in the store (packages/store/src/state/request-rows.ts) if the log carries
- * it.
+ * is a row here, and a row in the store: of `REQUEST_ROWS` (packages/store/src/state/request-rows.ts) if the log
+ * carries it, of `READ_ROWS` (packages/store/src/server/read-rows.ts) if it reads.
  */
 import { bool, optional, struct, uint, type Codec, type StructOf } from './codec.js'
 import { dirtyPage, filePath, unit } from './files.js'

@@ -13,7 +13,7 @@ import type { Applied, FileId, SessionId, StateView } from '../state/view.js'
 import type { Connection } from './connection.js'
 import type { Proposals } from './proposals.js'
 import type { QuorumRounds } from './quorum-rounds.js'
-import { answerRead, failed, type ReadRequest } from './reads.js'
+import { answerRead, failed, type ReadRequest } from './read-rows.js'
 
 type Opened = Extract<Applied, { type: 'opened' }>
 
@@ -94,16 +94,23 @@ export class RequestHandler {
         return
       case 'failed':
         return this.answer(outcome, failed(outcome.seq, outcome.error))
+      case 'closed':
+        this.init.connection(outcome.session)?.fileClosed(outcome.file)
+        return this.answer(outcome, { type: 'done', seq: outcome.seq })
+      case 'extended':
+      case 'truncated':
+      case 'punched':
+      case 'renamed':
+      case 'unlinked':
+      case 'linked':
+        return this.answer(outcome, { type: 'done', seq: outcome.seq })
       case 'config':
       case 'session-opened':
       case 'handover':
       case 'writeback':
         return // not from requests
-      case 'closed':
-        this.init.connection(outcome.session)?.fileClosed(outcome.file)
-        return this.answer(outcome, { type: 'done', seq: outcome.seq })
       default:
-        return this.answer(outcome, { type: 'done', seq: outcome.seq })
+        outcome satisfies never
     }
   }
 

@@ -3,13 +3,13 @@ import {
   QuireError,
   REQUESTS,
   SessionExpiredError,
-  refusePath,
   type LoggedRequestType,
   type RequestRow
 } from '@quire/protocol'
 import type { Answer } from './answer.js'
 import { MAX_UNSETTLED_REQUESTS, type Answers } from './answers.js'
 import type { RequestCommand } from './commands.js'
+import { refusePaths } from './request-paths.js'
 import { REQUEST_ROWS, type LoggedRequestRow, type RequestTables, type ValidRequest } from './request-rows.js'
 import type { SessionEntry } from './sessions.js'
 import type { SessionId } from './view.js'
@@ -68,14 +68,11 @@ export class RequestApplier {
     session: SessionEntry,
     command: RequestCommand & { readonly type: T }
   ): Answer | QuireError {
-    const { paths = [], file: needs }: RequestRow = REQUESTS[command.type]
-    const fields = command as Readonly<Record<string, unknown>>
-    for (const field of paths) {
-      const refusal = refusePath(fields[field] as string)
-      if (refusal !== undefined) return refusal
-    }
+    const refusal = refusePaths(command)
+    if (refusal !== undefined) return refusal
+    const { file: needs }: RequestRow = REQUESTS[command.type]
     // The session is alive, and a file exists as long as a session maps it.
-    const id = fields['file'] as number
+    const id = (command as unknown as { readonly file: number }).file
     const file = needs === 'open' && session.files.has(id) ? this.tables.namespace.get(id) : undefined
     if (needs === 'open' && file === undefined) {
       return new InvalidArgumentError('file', id, 'a file that this session has open')
