@@ -50,9 +50,7 @@ function pinPages(
       withdraw()
     }
   }
-  // The pages of a file that is owned as a whole arrive in any order.
-  const firstMissing = () => (space.unit === 'file' ? first : first + pinned)
-  return host.wait(start, signal, () => new BusyError(path, firstMissing() * pageSize))
+  return host.wait(start, signal, () => new BusyError(path, space.unit.firstMissing(first, pinned) * pageSize))
 }
 
 /** A pin of pages of the file. */

@@ -445,7 +445,7 @@ export class Coherence implements PageBackend {
   private nextSeq(page: Page): number {
     const { file, index, epoch, pageSize } = page
     const space = this.table.space(file)
-    const seq = space?.unit === 'file' ? ++space.seq : page.seq + 1
+    const seq = space?.unit.nextSeq(space, page) ?? page.seq + 1
     this.observer.writing({ file, page: index, epoch, seq, pageSize })
     return seq
   }

@@ -39,7 +39,7 @@ export class Demotions {
   receive(message: DemotionMessage): void {
     const { type, op, after } = message
     const space = this.init.table.space(message.file)
-    if (space?.unit === 'file') {
+    if (space?.unit.isDemotedAsWhole === true) {
       space.demotion = { op }
       this.demotedSpaces.add(space)
       return this.obeySpace(space)

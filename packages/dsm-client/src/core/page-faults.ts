@@ -38,8 +38,7 @@ export class PageFaults {
   ask(page: Page, wanted: Access): void {
     const { table, counters, send, onSent } = this.init
     const held = page.access !== 'invalid'
-    // A client that reads a file that is owned as a whole becomes its owner.
-    const access = table.space(page.file)?.unit === 'file' ? 'write' : wanted
+    const access = table.space(page.file)?.unit.faultAccess(wanted) ?? wanted
     const req = this.nextReq++
     page.req = req
     this.faults.set(req, page)
@@ -105,7 +104,7 @@ export class PageFaults {
       page.version = message.version
       this.init.clean(page)
     }
-    this.takeEpoch(page, message)
+    space?.unit.granted(space, page, message)
     page.grant(message.access)
     page.grantedAt = this.init.now()
     table.granted(page)
@@ -120,19 +119,6 @@ export class PageFaults {
   private droppedAnswered({ file, page, req }: LeaderMessageOf<'grant' | 'faultFailed'>): void {
     const key = keyOf(file, page)
     if (this.dropped.get(key)?.req === req) this.dropped.delete(key)
-  }
-
-  private takeEpoch(page: Page, { epoch, seq }: LeaderMessageOf<'grant'>): void {
-    const space = this.init.table.space(page.file)
-    if (space?.unit === 'file') {
-      space.seq = space.epoch === epoch ? Math.max(space.seq, seq) : seq
-      space.epoch = epoch
-      // The file's `seq` counts the writebacks of all pages. The page keeps its own, which an acknowledgment may name.
-      if (page.epoch === epoch) return
-    }
-    // The state machine takes only newer writebacks, and the client may have dropped this entry during the epoch.
-    page.seq = page.epoch === epoch ? Math.max(page.seq, seq) : seq
-    page.epoch = epoch
   }
 
   private fill(page: Page, bytes: Uint8Array): void {

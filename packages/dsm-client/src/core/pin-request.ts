@@ -120,6 +120,8 @@ export class PinRequests {
 class PinRequest {
   private pages: Page[] = []
   private pinned: Page[] = []
+  /** The pages that it has pinned or asked for. */
+  private requested = 0
   /** The most pages that it had pinned at once. */
   private furthest = 0
   /** Its pages have their final places in memory. */
@@ -229,10 +231,11 @@ class PinRequest {
 
   private acquire(): void {
     const { space, first, count } = this.target
-    const batch = space.unit === 'file' ? count : 1
-    const end = this.pinned.length + batch
+    const from = this.pinned.length
+    const end = from + space.unit.pinBatch(count)
     const attempt = this.pages
-    for (let at = this.pinned.length; at < end; at++) this.acquirePage(first + at, attempt)
+    this.requested = end
+    for (let at = from; at < end; at++) this.acquirePage(first + at, attempt)
   }
 
   private acquirePage(index: number, attempt: readonly Page[]): void {
@@ -249,7 +252,7 @@ class PinRequest {
           this.outcome.advanced(this.furthest)
         }
         if (this.pinned.length === count) this.complete()
-        else if (space.unit !== 'file') this.acquire()
+        else if (this.pinned.length === this.requested) this.acquire()
       },
       fail: (error) => this.fail(error)
     })
