@@ -7,8 +7,6 @@ import type { FileRecord, SessionId } from '../state/view.js'
  * Whole files are in docs/coherence.md, "Whole files as the unit".
  */
 export interface OwnershipUnit {
-  /** The page whose entry and owner on record stand for `page`. */
-  ownerPage(page: number): number
   /** The access that a fault gets when it asks for `access`. */
   accessOf(access: Access): Access
   /** The sessions that may hold a page after an election, of all sessions that mapped the file then. */
@@ -29,7 +27,6 @@ export interface OwnershipUnit {
 }
 
 const SINGLE_PAGES: OwnershipUnit = {
-  ownerPage: (page) => page,
   accessOf: (access) => access,
   inherited: (sessions) => sessions,
   laneOf: (bytes) => (bytes !== undefined && bytes.length > 0 ? 'bulk' : 'control'),
@@ -40,8 +37,6 @@ const SINGLE_PAGES: OwnershipUnit = {
 }
 
 const WHOLE_FILE: OwnershipUnit = {
-  // The entry of page 0 stands for the file.
-  ownerPage: () => 0,
   // Such a file has no readers.
   accessOf: () => 'write',
   // Only its owner holds pages of it, and the owner is on record.
@@ -53,6 +48,7 @@ const WHOLE_FILE: OwnershipUnit = {
   ownerReturnsBytes: false,
   // So that no grant of the range is in flight when the discard begins.
   recallsBeforeDiscard: true,
+  // The entry of page 0 stands for the file.
   recalledPage: () => 0
 }
 

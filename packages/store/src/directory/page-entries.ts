@@ -1,3 +1,4 @@
+import { ownerPage } from '../state/units.js'
 import type { FileId } from '../state/view.js'
 import { unitOf } from './ownership-unit.js'
 import { PageEntry } from './page-entry.js'
@@ -18,8 +19,9 @@ export class PageEntries {
 
   /** Returns the entry of the page, or makes it. For a file that is owned as a whole, that is the entry of the file. */
   entry(fileId: FileId, index: number): PageEntry {
-    const unit = unitOf(this.state.view.file(fileId))
-    const page = unit.ownerPage(index)
+    const file = this.state.view.file(fileId)
+    const unit = unitOf(file)
+    const page = ownerPage(file, index)
     let entries = this.files.get(fileId)
     if (entries === undefined) this.files.set(fileId, (entries = new Map()))
     let entry = entries.get(page)

@@ -4,7 +4,7 @@ import type { Namespace } from './namespace.js'
 import type { Owners } from './owners.js'
 import type { StateStore } from './records.js'
 import type { Sessions } from './sessions.js'
-import { cutPage, endOfPages, firstPageBeyond, isWithin, ownerPage } from './units.js'
+import { cutPage, endOfPages, firstPageBeyond, isWithin, ownerPage, releasedPages } from './units.js'
 import type { Applied, FileId, FileRecord, PageOwner, SessionId } from './view.js'
 
 /** Applies the parts of entries that change pages or their owners. */
@@ -18,7 +18,7 @@ export class PageChanges {
 
   owner(fileId: FileId, page: number): PageOwner {
     const file = this.namespace.get(fileId)
-    return this.owners.get(fileId, file === undefined ? page : ownerPage(file, page))
+    return this.owners.get(fileId, ownerPage(file, page))
   }
 
   handover(index: number, command: CommandOf<'handover'>): Applied {
@@ -106,8 +106,8 @@ export class PageChanges {
 
   // A late writeback of the old owner has an old epoch, even if the page exists again.
   private release(file: FileRecord, first: number, end: number): void {
-    if (file.unit === 'file') this.owners.releaseRange(file.id, 0, 1)
-    else this.owners.releaseRange(file.id, first, end)
+    const released = releasedPages(file, first, end)
+    this.owners.releaseRange(file.id, released.first, released.end)
   }
 
   /** Returns the bytes of `tail` if they come from the owner of the page and are newer than the stored ones. */

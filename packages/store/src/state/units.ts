@@ -3,9 +3,21 @@ import { MAX_FILE_BYTES, type WireFileStat } from '@quire/protocol'
 
 type File = Pick<WireFileStat, 'size' | 'pageSize' | 'unit'>
 
-/** Returns the page that holds the owner of `page`: page 0 for all pages of a file that is owned as a whole. */
-export function ownerPage({ unit }: Pick<File, 'unit'>, page: number): number {
-  return unit === 'file' ? 0 : page
+/**
+ * Returns the page whose owner owns `page`: page 0 in a file that is owned as a whole. Pages of an unknown file stand
+ * for themselves.
+ */
+export function ownerPage(file: Pick<File, 'unit'> | undefined, page: number): number {
+  return file?.unit === 'file' ? 0 : page
+}
+
+/** Returns the pages that lose their owners when the pages from `first` up to but without `end` go. */
+export function releasedPages(
+  { unit }: Pick<File, 'unit'>,
+  first: number,
+  end: number
+): { first: number; end: number } {
+  return unit === 'file' ? { first: 0, end: 1 } : { first, end }
 }
 
 /** Returns whether the page starts before the end of the file. */
