@@ -6,7 +6,8 @@
  */
 import { strict as assert } from 'node:assert'
 import type { ClientMessage, LeaderMessage } from '@quire/protocol'
-import { Coherence, type CoherenceObserver } from '../../packages/dsm-client/src/core/coherence.js'
+import { Coherence } from '../../packages/dsm-client/src/core/coherence.js'
+import type { CoherenceObserver } from '../../packages/dsm-client/src/core/effects.js'
 import { createSlabFrameProvider } from '../../packages/dsm-client/src/core/frames.js'
 import type { Page } from '../../packages/dsm-client/src/core/page.js'
 import { zeroCounters } from '../../packages/dsm-client/src/core/stats.js'

@@ -1,53 +1,17 @@
 /** The client's half of the coherence protocol. Rule numbers are those of docs/coherence.md. */
-import {
-  UnavailableError,
-  assert,
-  errorFromWire,
-  type Access,
-  type ClientMessage,
-  type LeaderMessage,
-  type LeaderMessageOf,
-  type LostRange,
-  type WritebackOutcome
-} from '@quire/protocol'
+import { assert, type Access, type ClientMessage, type LeaderMessage, type LostRange } from '@quire/protocol'
 import type { AddressSpacePages, AddressSpacePagesInit } from './address-space.js'
 import { DiscardedRanges } from './discarded-ranges.js'
-import { PageFaults, type FaultKind } from './page-faults.js'
+import type { CoherenceEffect, CoherenceObserver } from './effects.js'
+import { PageFaults } from './page-faults.js'
 import type { FrameProvider } from './frames.js'
 import { lostRanges } from './lost-ranges.js'
 import { Demotions } from './demotions.js'
-import type { FlushWaiter, Page, PageWaiter } from './page.js'
+import type { Page, PageWaiter } from './page.js'
+import { PageDurability } from './page-durability.js'
 import { PageTable, type PageBackend } from './page-table.js'
 import type { CoherenceCounters } from './stats.js'
 import { WritebackQueue } from './writeback-queue.js'
-
-export type { FaultKind } from './page-faults.js'
-
-export type CoherenceEffect =
-  | { readonly type: 'send'; readonly lane: 'control' | 'bulk'; readonly message: ClientMessage }
-  | { readonly type: 'fault-sent'; readonly req: number; readonly kind: FaultKind }
-  | { readonly type: 'fault-done'; readonly req: number }
-  /** A discard is over, so the driver may ask for the file's size. With an error: the client gives the file up. */
-  | { readonly type: 'discard-ended'; readonly file: number; readonly error: Error | undefined }
-
-/** What the core tells its driver at once, in the middle of a call. The driver must not call the core from here. */
-export interface CoherenceObserver {
-  /** `effects` or `nextDeadline` has something new. Called once until the next `effects`. */
-  output(): void
-  /** The core has copied a page's bytes, which now leave to become durable. */
-  writing(writeback: PageWriteback): void
-  /** They are durable. */
-  written(outcome: WritebackOutcome): void
-}
-
-/** Writeback `seq` of a page under `epoch`. */
-export interface PageWriteback {
-  readonly file: number
-  readonly page: number
-  readonly epoch: number
-  readonly seq: number
-  readonly pageSize: number
-}
 
 export interface ConnectionTerms {
   readonly term: number
@@ -64,6 +28,7 @@ export interface ConnectionTerms {
 export class Coherence implements PageBackend {
   readonly table: PageTable
   private readonly writebacks: WritebackQueue
+  private readonly durability: PageDurability
   private readonly demotions: Demotions
   private readonly discards: DiscardedRanges
   private readonly faults: PageFaults
@@ -82,13 +47,19 @@ export class Coherence implements PageBackend {
     private readonly observer: CoherenceObserver
   ) {
     this.table = new PageTable(frames, this, counters)
-    const drop = (page: Page) => this.drop(page)
+    const drop = (page: Page) => this.durability.drop(page)
     const send = (lane: 'control' | 'bulk', message: ClientMessage) => this.send(lane, message)
     this.writebacks = new WritebackQueue(
       (message) => this.send('bulk', message),
       counters,
       (page) => this.nextSeq(page)
     )
+    this.durability = new PageDurability({
+      table: this.table,
+      writebacks: this.writebacks,
+      written: (outcome) => this.observer.written(outcome),
+      advanced: () => this.demotions.obeyAll()
+    })
     this.demotions = new Demotions({
       table: this.table,
       writebacks: this.writebacks,
@@ -112,7 +83,7 @@ export class Coherence implements PageBackend {
       send: (message) => this.send('control', message),
       onSent: (req, kind) => this.emit({ type: 'fault-sent', req, kind }),
       onDone: (req) => this.emit({ type: 'fault-done', req }),
-      clean: (page) => this.clean(page),
+      clean: (page) => this.durability.clean(page),
       released: (page) => this.released(page)
     })
   }
@@ -338,10 +309,10 @@ export class Coherence implements PageBackend {
         this.discards.over(message)
         break
       case 'writebackAck':
-        this.writebackAcked(message)
+        this.durability.acknowledged(message)
         break
       case 'writebackFailed':
-        this.writebackFailed(message)
+        this.durability.failed(message)
         break
       default:
         return
@@ -375,72 +346,6 @@ export class Coherence implements PageBackend {
     if (space?.discard !== undefined) this.discards.advance(space)
   }
 
-  // ---- writebacks
-
-  private writebackAcked(message: LeaderMessageOf<'writebackAck'>): void {
-    if (message.req !== 0 && this.writebacks.answered(message.req) === undefined) return
-    for (const outcome of message.pages) {
-      if (message.req === 0) this.writebacks.givenAcknowledged(outcome)
-      // To a live session, `stale` means that the bytes are durable already (rule 14).
-      this.observer.written(outcome)
-      const page = this.table.page(outcome.file, outcome.page)
-      if (page !== undefined && page.epoch === outcome.epoch) this.pageWritten(page, outcome)
-    }
-    this.demotions.obeyAll()
-  }
-
-  private pageWritten(page: Page, outcome: WritebackOutcome): void {
-    if (outcome.stale && outcome.seq === page.seq) {
-      // Rule 14: to a live session, a stale epoch means that a handover has committed these bytes.
-      this.drop(page)
-    } else {
-      // An older writeback can be stale because a newer one overtook it. That says nothing of later writes.
-      this.resolveFlushes(page, (flush) => flush.seq <= outcome.seq)
-      if (outcome.seq === page.seq) {
-        page.writing = false
-        page.version = outcome.version
-        if (!page.changed) page.dirty = false
-      }
-      // A grant on its way may be older than these bytes: the epoch will tell.
-      if (page.access === 'invalid' && !page.dirty && page.req === 0) page.epoch = 0
-    }
-    this.table.changed(page)
-    this.table.forgetIfUnused(page)
-  }
-
-  private writebackFailed(message: LeaderMessageOf<'writebackFailed'>): void {
-    const flights = this.writebacks.answered(message.req)
-    if (flights === undefined) return
-    const error = errorFromWire(message.error)
-    for (const { page, epoch, seq } of flights) {
-      // A client that must give up the whole file tries again later: see `retry`.
-      const space = this.table.space(page.file)
-      if (space?.demotion !== undefined) space.isRefused = true
-      // Under another epoch, the page has arrived anew, and its flushes do not concern these bytes.
-      if (page.epoch !== epoch) continue
-      // A failed flush never gives the page up: the page stays dirty, and msync rejects. A newer writeback has its own
-      // answer.
-      if (page.seq === seq) page.writing = false
-      for (const flush of page.flushes.splice(0)) {
-        if (flush.seq <= seq) flush.fail(error)
-        else page.flushes.push(flush)
-      }
-      this.table.changed(page)
-    }
-    this.demotions.obeyAll()
-    // A leader that is only busy gets the writeback again: see `retry`.
-    if (!(error instanceof UnavailableError)) this.table.failStarved(error)
-  }
-
-  private resolveFlushes(page: Page, isDone: (flush: FlushWaiter) => boolean): void {
-    if (page.flushes.length === 0) return
-    const waiting = page.flushes.splice(0)
-    for (const flush of waiting) {
-      if (flush.epoch !== page.epoch || isDone(flush)) flush.done()
-      else page.flushes.push(flush)
-    }
-  }
-
   /** Returns the number of the writeback that leaves now, under the page's epoch. */
   private nextSeq(page: Page): number {
     const { file, index, epoch, pageSize } = page
@@ -448,24 +353,6 @@ export class Coherence implements PageBackend {
     const seq = space?.unit.nextSeq(space, page) ?? page.seq + 1
     this.observer.writing({ file, page: index, epoch, seq, pageSize })
     return seq
-  }
-
-  // ---- dropping
-
-  /** The bytes in the frame are durable, or belong to another owner. */
-  private clean(page: Page): void {
-    this.resolveFlushes(page, () => true)
-    page.dirty = false
-    page.changed = false
-    page.writing = false
-  }
-
-  private drop(page: Page): void {
-    page.invalidate()
-    this.clean(page)
-    page.epoch = 0
-    page.version = 0
-    this.table.changed(page)
   }
 
   private send(lane: 'control' | 'bulk', message: ClientMessage): void {

@@ -2,6 +2,7 @@
 import type { Mutant } from '../mutants/mutant.js'
 
 const COHERENCE = 'dsm-client/dist/core/coherence.js'
+const DURABILITY = 'dsm-client/dist/core/page-durability.js'
 const DEMOTIONS = 'dsm-client/dist/core/demotions.js'
 const FAULTS = 'dsm-client/dist/core/page-faults.js'
 const DISCARDS = 'dsm-client/dist/core/discarded-ranges.js'
@@ -162,7 +163,7 @@ const GRANTS: readonly Mutant[] = [
   {
     name: 'acknowledgement cleans a later version',
     rule: 'rule 14',
-    file: COHERENCE,
+    file: DURABILITY,
     find: 'if (!page.changed)\n                    page.dirty = false;',
     replace: 'page.dirty = false;'
   },
@@ -197,7 +198,7 @@ const GRANTS: readonly Mutant[] = [
   {
     name: 'failed flush releases the page',
     rule: 'msync means durable',
-    file: COHERENCE,
+    file: DURABILITY,
     find: '// A failed flush never gives the page up',
     replace: 'page.dirty = false; // A failed flush never gives the page up'
   }
