@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { Coverage } from './src/coverage.js'
-import { RaftInvariants, type ObservedNode } from './src/raft/invariants.js'
+import { RaftInvariants } from './src/raft/invariants.js'
 import type { LeaderTenure } from './src/raft/leader-tenure.js'
 import { WatchedLog } from './src/raft/log-watch.js'
+import type { ObservedNode } from './src/raft/observed-node.js'
 import { VoteInvariants } from './src/raft/vote-invariants.js'
 
 interface Facts {

@@ -2,22 +2,47 @@
 import { DEFAULT_ROUND_TRIP_MS, PROTOCOL_RAFT, timingOf } from '@quire/protocol'
 import { inspectClient } from '@quire/dsm-client/internal'
 import type { RandomSource } from '@quire/testing'
+import type { Coverage } from '../coverage.js'
+import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import { countStats, type SimClient } from './clients.js'
+import type { SimNetwork } from './network.js'
+import type { PageInvariants } from './page-invariants.js'
 import { PAGE_BYTES } from './page-layout.js'
 import type { SimPeer } from './peers.js'
 import type { Program } from './program.js'
-import type { Simulation } from './simulation.js'
+import type { RaftInvariants } from './raft-invariants.js'
+import type { Settings } from './settings.js'
 
 /** Long enough for everything that was waiting: connections are found dead, elections are held, leases run out. */
 const REST_MS = 40_000
 const STABLE_MS = 600
 
+/** The part of the simulation that its quiescence uses. */
+export interface QuiescentSimulation {
+  readonly scheduler: Scheduler
+  readonly coverage: Coverage
+  readonly settings: Settings
+  readonly network: SimNetwork
+  readonly peers: readonly SimPeer[]
+  readonly clients: readonly SimClient[]
+  readonly raft: RaftInvariants
+  readonly pages: PageInvariants
+  isQuiescent: boolean
+  leader(): SimPeer | undefined
+  checkDigests(): void
+  /** Writes a line of the trace, if there is one. */
+  note(line: string): void
+  runFor(ms: number): Promise<void>
+  /** Runs until `done()`. Throws a violation of liveness if that takes longer than `ms`. */
+  until(what: string, ms: number, done: () => boolean, describe: () => string): Promise<void>
+}
+
 type Contents = Awaited<ReturnType<Program['readAll']>>
 
 export class Quiescence {
   constructor(
-    private readonly simulation: Simulation,
+    private readonly simulation: QuiescentSimulation,
     private readonly random: RandomSource
   ) {}
 

@@ -12,7 +12,7 @@ import { EvidenceInvariants } from './evidence-invariants.js'
 import { ListingInvariants } from './listing-invariants.js'
 import { SimNetwork } from './network.js'
 import { PageInvariants } from './page-invariants.js'
-import { Quiescence } from './quiescence.js'
+import { Quiescence, type QuiescentSimulation } from './quiescence.js'
 import { SimPeer } from './peers.js'
 import { RaftInvariants } from './raft-invariants.js'
 import { drawSettings, type Settings } from './settings.js'
@@ -34,7 +34,7 @@ export async function simulate(init: SimulationInit): Promise<SeedResult<Fault>>
   return new Simulation(init).run()
 }
 
-export class Simulation extends SeedRun<Fault> {
+export class Simulation extends SeedRun<Fault> implements QuiescentSimulation {
   readonly settings: Settings
   readonly network: SimNetwork
   readonly peers: readonly SimPeer[]

@@ -12,17 +12,7 @@ import { VoteInvariants } from './vote-invariants.js'
 import { checksum } from './commands.js'
 import type { LeaderTenure } from './leader-tenure.js'
 import { LogWatch, type Known, type WatchedLog } from './log-watch.js'
-
-/** What the invariants see of a node. */
-export interface ObservedNode {
-  readonly name: string
-  /** Incremented at each start. */
-  readonly life: number
-  readonly watched: WatchedLog
-  readonly status: RaftStatus | undefined
-  /** It was told to close, or has stopped by itself. */
-  readonly isClosing: boolean
-}
+import type { ObservedNode } from './observed-node.js'
 
 type Members = Pick<RaftStatus, 'voters' | 'outgoing'>
 

@@ -1,10 +1,18 @@
 /** The end of a seed, without faults: all waits must settle, all nodes must agree, and all logs must be bounded. */
 import type { RandomSource } from '@quire/testing'
+import type { Coverage } from '../coverage.js'
+import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import { quiescenceBounds } from './bounds.js'
+import type { Clients } from './clients.js'
+import { checkAgreement, checkBounds } from './end-invariants.js'
+import type { RaftInvariants } from './invariants.js'
+import type { LivenessWatch } from './liveness-watch.js'
+import type { RaftNetwork } from './network.js'
 import type { SimNode } from './node.js'
+import type { Operator } from './operator.js'
 import { RecentRoom } from './recent-room.js'
-import type { RaftSimulation } from './simulation.js'
+import type { RaftSettings } from './settings.js'
 
 /**
  * Long enough for everything that was waiting: timeouts, elections, retries, snapshots, and lost nodes that come back.
@@ -19,9 +27,28 @@ const SHARE_OF_FULL = 0.3
 /** Stands for the number of a fault. */
 const QUIESCENCE = -1
 
+/** The part of the simulation that its quiescence uses. */
+export interface QuiescentSimulation {
+  readonly scheduler: Scheduler
+  readonly coverage: Coverage
+  readonly settings: RaftSettings
+  readonly network: RaftNetwork
+  readonly nodes: readonly SimNode[]
+  readonly byName: ReadonlyMap<string, SimNode>
+  readonly invariants: RaftInvariants
+  readonly liveness: LivenessWatch
+  readonly clients: Clients
+  readonly operator: Operator
+  leader(): SimNode | undefined
+  describe(): string
+  runFor(ms: number): Promise<void>
+  /** Runs until `done()`. Throws a violation of `invariant` if that takes longer than `ms`. */
+  until(invariant: string, ms: number, done: () => boolean, facts?: () => string): Promise<void>
+}
+
 export class Quiescence {
   constructor(
-    private readonly sim: RaftSimulation,
+    private readonly sim: QuiescentSimulation,
     private readonly random: RandomSource
   ) {}
 
@@ -50,8 +77,8 @@ export class Quiescence {
     await this.read()
     await this.settle(sim.scheduler.now)
     await sim.until('liveness: all agree', this.pace(WORK_MS), () => this.isConverged())
-    this.checkAgreement()
-    this.checkBounds()
+    checkAgreement(sim, this.members())
+    checkBounds(sim.settings, this.members())
   }
 
   /** Scales a wait by the timeouts of this cluster, and by the entries that nodes are behind now. */
@@ -331,45 +358,5 @@ export class Quiescence {
       // A slow disk may still be writing.
       return isApplied && log?.lastIndex === commitIndex && watched.inFlight.length === 0
     })
-  }
-
-  /** All nodes have the same entries and the same state, and every acknowledged command was applied once. */
-  private checkAgreement(): void {
-    const { sim } = this
-    const { committed } = sim.invariants.log
-    const repeated = this.members().map(({ application }) => application!.state.repeated)
-    sim.coverage.add('commands twice in the log', Math.max(...repeated))
-    for (const { name, log, application, watched } of this.members()) {
-      const { proposers } = sim.clients
-      for (const [number, proposer] of proposers.entries()) {
-        const has = application!.state.applied[number] ?? 0
-        if (has !== proposer.acknowledged) {
-          const facts = `client ${number} has ${proposer.acknowledged} acknowledged, ${name} has applied ${has}`
-          throw new Violation('every command is applied once', facts)
-        }
-      }
-      for (let index = log!.firstIndex; index <= log!.lastIndex; index++) {
-        if (log!.term(index) !== committed[index]?.term || watched.entries[index]?.term !== committed[index]?.term) {
-          throw new Violation('log matching', `${name} has another entry ${index} than what is committed`)
-        }
-      }
-    }
-  }
-
-  /** Except for what is kept for followers, the log before the newest snapshot is at most part of one segment. */
-  private checkBounds(): void {
-    const { settings } = this.sim
-    const { retainedEntries = 0 } = settings.limits
-    for (const { name, log, application, disk } of this.members()) {
-      const end = (application?.takenIndex ?? 0) - retainedEntries
-      if (log === undefined || end < log.firstIndex) continue
-      let bytes = 0
-      for (let index = log.firstIndex; index <= end; index++) bytes += log.entries(index, index + 1, 1)[0]!.data.length
-      // A batch that does not fit gets a larger segment.
-      if (bytes > disk.largestFileBytes) {
-        const facts = `${name} keeps ${log.firstIndex}..${end}, ${bytes} bytes; no segment has more than ${disk.largestFileBytes}`
-        throw new Violation('compaction bounds the log', facts)
-      }
-    }
   }
 }

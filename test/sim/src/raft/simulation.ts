@@ -13,7 +13,7 @@ import { RaftNetwork } from './network.js'
 import { SimNode, type Sabotage } from './node.js'
 import { LeaderTenure } from './leader-tenure.js'
 import { Operator } from './operator.js'
-import { Quiescence } from './quiescence.js'
+import { Quiescence, type QuiescentSimulation } from './quiescence.js'
 import { KINDS, type InjectedEvent, type EventKind } from './schedule.js'
 import { drawSettings, type RaftSettings } from './settings.js'
 import { encodeTick } from './ticks.js'
@@ -33,7 +33,7 @@ const FOUNDING_MS = 300
 /** Far more than any seed has. Only nodes that keep each other busy for nothing reach it. */
 const MAX_EVENTS = 300_000
 
-export class RaftSimulation extends SeedRun<EventKind> {
+export class RaftSimulation extends SeedRun<EventKind> implements QuiescentSimulation {
   readonly settings: RaftSettings
   readonly network: RaftNetwork
   readonly nodes: readonly SimNode[]
@@ -44,7 +44,6 @@ export class RaftSimulation extends SeedRun<EventKind> {
   readonly operator: Operator
   readonly faults: Faults
   readonly schedule: readonly InjectedEvent[]
-  isQuiescent = false
   private readonly touched = new Set<SimNode>()
   private readonly tracer: Tracer | undefined
 
@@ -138,7 +137,6 @@ export class RaftSimulation extends SeedRun<EventKind> {
     this.plan(this.schedule, FOUNDING_MS, (event, random) => this.faults.inject(event, random))
     await this.runFor(FOUNDING_MS + settings.faultyMs)
     this.note('--- quiescence')
-    this.isQuiescent = true
     this.operator.stop()
     this.faults.stop()
     await new Quiescence(this, this.random.fork('peace')).run()

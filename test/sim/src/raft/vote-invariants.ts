@@ -2,8 +2,8 @@
 import type { RaftMessage } from '@quire/protocol'
 import type { RaftStatus } from '@quire/raft'
 import { Violation } from '../violation.js'
-import type { ObservedNode } from './invariants.js'
 import type { LogEnd } from './log-watch.js'
+import type { ObservedNode } from './observed-node.js'
 
 /** What one life of a node has heard. */
 interface Heard {
