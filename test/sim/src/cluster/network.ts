@@ -13,44 +13,15 @@ import {
   type Network
 } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
-import type { Coverage } from '../coverage.js'
 import type { SimProcess } from '../process.js'
-import type { Scheduler } from '../scheduler.js'
+import type { Host } from './host.js'
+import type { NetworkInit } from './network-init.js'
 import { Stream } from './stream.js'
-
-export interface NetworkInit {
-  readonly scheduler: Scheduler
-  readonly random: RandomSource
-  readonly coverage: Coverage
-  /** The round trip of every link; 0 puts all nodes in one place. */
-  readonly roundTripMs: number
-  /** Mean latency of a stream, besides half of the round trip. */
-  readonly latencyMs: number
-  /** Shares of Raft's frames. */
-  readonly raftLoss: number
-  readonly raftDuplication: number
-  readonly raftReordering: number
-  /** Share of dials that fail without a reason. */
-  readonly dialFailure: number
-  /** Share of frames that arrive together with the next one of their stream. */
-  readonly joined: number
-  /** Bytes in flight from which `send` returns false. */
-  readonly highWaterBytes: number
-  /** Bytes per millisecond of each client's line, in each direction; Infinity for no limit. */
-  readonly lineBytesPerMs: number
-}
+import type { StreamNetwork } from './stream-end.js'
 
 const REFUSED_MS = 2
 
-export interface Host {
-  readonly id: string
-  readonly process: SimProcess
-  readonly handlers: Map<string, (stream: FrameStream) => void>
-  /** The machine answers for a process that is gone. */
-  isUp: boolean
-}
-
-export class SimNetwork {
+export class SimNetwork implements StreamNetwork {
   private readonly hosts = new Map<string, Host>()
   private readonly blocked = new Set<string>()
   private readonly slow = new Map<string, number>()
@@ -258,7 +229,7 @@ export class SimNetwork {
           const accept = host.handlers.get(options.protocol)
           if (accept === undefined) return refuse()
           if (settled || !from.process.alive) return
-          const opened = new Stream(this, options.protocol, from, host)
+          const opened = new Stream(this, options.protocol, from, host, () => this.streams.delete(opened))
           stream = opened
           this.streams.add(opened)
           // The stream lasts until an end gives it up, even if the dialer never learns of it.

@@ -1,12 +1,31 @@
 /** One end of a simulated stream. */
 import { PROTOCOL_RAFT, type FrameStream } from '@quire/protocol'
 import type { SimProcess } from '../process.js'
-import type { Host } from './network.js'
-import type { Stream } from './stream.js'
 import { withoutTexts } from './error-texts.js'
+import type { Host } from './host.js'
+import type { NetworkInit } from './network-init.js'
 
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024
 const CLOSE_TIMEOUT_MS = 5000
+
+/** The part of the network that streams use. */
+export interface StreamNetwork {
+  readonly init: NetworkInit
+  readonly isFaulty: boolean
+  readonly onSend: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
+  readonly onDeliver: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
+  readonly onHandlerError: (error: Error) => void
+  isBlocked(from: string, to: string): boolean
+  isJoined(): boolean
+  slowness(from: string, to: string): number
+  carry(from: string, to: string, protocol: string, bytes: number): number
+}
+
+interface StreamEndInit {
+  readonly network: StreamNetwork
+  readonly protocol: string
+  readonly onOver: () => void
+}
 
 type Parcel =
   | { readonly type: 'frame'; readonly bytes: Uint8Array; readonly size: number }
@@ -30,6 +49,10 @@ export class StreamEnd implements FrameStream {
   held = false
   /** Extra latency. */
   delayMs = 0
+  private readonly network: StreamNetwork
+  private readonly protocol: string
+  /** Called when this end is over. */
+  private readonly onOver: () => void
   private frameHandler: ((frame: Uint8Array) => void) | undefined
   private closeHandler: ((reason?: Error) => void) | undefined
   private early: Uint8Array[] = []
@@ -62,14 +85,18 @@ export class StreamEnd implements FrameStream {
   private generation = 0
 
   constructor(
-    private readonly stream: Stream,
+    { network, protocol, onOver }: StreamEndInit,
     host: Host,
     readonly remote: string
   ) {
+    this.network = network
+    this.protocol = protocol
+    this.onOver = onOver
     this.id = host.id
     this.process = host.process
-    this.label = `${this.id}>${remote} ${stream.protocol.split('/')[2]}`
-    this.latencyMs = stream.network.init.random.exponential(stream.network.init.latencyMs)
+    this.label = `${this.id}>${remote} ${protocol.split('/')[2]}`
+    const { random, latencyMs } = network.init
+    this.latencyMs = random.exponential(latencyMs)
   }
 
   get isOver(): boolean {
@@ -98,19 +125,19 @@ export class StreamEnd implements FrameStream {
     if (this.closing || this.isOver) return false
     // The receiver gets the frame without its length, as a copy of its own.
     const bytes = frame.slice(4)
-    const seen = withoutTexts(this.id, this.stream.protocol, bytes)
+    const seen = withoutTexts(this.id, this.protocol, bytes)
     const size = seen.length
     this.bytesOnTheWay += size + 4
-    this.stream.network.init.scheduler.hash.text(this.label).bytes(seen)
-    this.stream.network.onSend?.(this.id, this.remote, this.stream.protocol, bytes)
+    this.network.init.scheduler.hash.text(this.label).bytes(seen)
+    this.network.onSend?.(this.id, this.remote, this.protocol, bytes)
     this.put({ type: 'frame', bytes, size })
     if (this.bytesOnTheWay > MAX_QUEUED_BYTES) {
       this.abort(new Error(`${this.bytesOnTheWay} bytes are queued for ${this.remote}`))
       return false
     }
-    if (this.bytesOnTheWay > this.stream.network.init.highWaterBytes && !this.drainOwed) {
+    if (this.bytesOnTheWay > this.network.init.highWaterBytes && !this.drainOwed) {
       this.drainOwed = true
-      this.stream.network.init.coverage.add('back-pressure')
+      this.network.init.coverage.add('back-pressure')
     }
     return !this.drainOwed
   }
@@ -127,7 +154,7 @@ export class StreamEnd implements FrameStream {
   abort(reason: Error): void {
     if (this.isOver) return
     // Parcels that have left may arrive before the reset, or be dropped with it.
-    if (this.stream.network.init.random.is(0.5)) this.lose()
+    if (this.network.init.random.is(0.5)) this.lose()
     this.put({ type: 'reset' })
     this.end(reason)
   }
@@ -166,7 +193,7 @@ export class StreamEnd implements FrameStream {
   }
 
   private put(parcel: Parcel, seq?: number): void {
-    const { network, protocol } = this.stream
+    const { network, protocol } = this
     if (this.held || this.waiting.length > 0 || network.isBlocked(this.id, this.remote)) {
       this.waiting.push({ parcel, seq })
       return
@@ -204,17 +231,17 @@ export class StreamEnd implements FrameStream {
   }
 
   private transit(parcel: Parcel): number {
-    const { random } = this.stream.network.init
-    const spike = this.stream.network.isFaulty && random.is(0.01) ? random.between(5, 120) : 0
+    const { random } = this.network.init
+    const spike = this.network.isFaulty && random.is(0.01) ? random.between(5, 120) : 0
     const size = parcel.type === 'frame' ? parcel.size : 0
-    const slowness = this.stream.network.slowness(this.id, this.remote)
+    const slowness = this.network.slowness(this.id, this.remote)
     const ms = (this.latencyMs * random.between(0.5, 1.5) + size / 100_000 + spike) * slowness + this.delayMs
-    return ms + this.stream.network.init.roundTripMs / 2
+    return ms + this.network.init.roundTripMs / 2
   }
 
   private travel(parcel: Parcel, arrival: number, arrived: () => void): void {
     const { generation } = this
-    this.stream.network.init.scheduler.at(arrival, `${this.label} ${parcel.type}`, () => {
+    this.network.init.scheduler.at(arrival, `${this.label} ${parcel.type}`, () => {
       if (generation === this.generation) arrived()
     })
   }
@@ -224,7 +251,7 @@ export class StreamEnd implements FrameStream {
    * (packages/net/src/portable/frame-stream.ts).
    */
   private arrivedInOrder(sent: { readonly parcel: Parcel; readonly seq: number }): void {
-    const { network } = this.stream
+    const { network } = this
     if (sent.parcel.type === 'frame' && --this.following > 0 && network.isJoined()) {
       this.joined.push(sent)
       return
@@ -236,7 +263,7 @@ export class StreamEnd implements FrameStream {
   }
 
   private arrived(sent: readonly Sent[]): void {
-    const { network } = this.stream
+    const { network } = this
     if (network.isBlocked(this.id, this.remote)) {
       // They were sent before all that waits since the link was cut.
       this.waiting.splice(this.returned, 0, ...sent)
@@ -293,7 +320,7 @@ export class StreamEnd implements FrameStream {
   /** The other end has taken a frame of `bytes`. */
   private taken(bytes: number): void {
     this.bytesOnTheWay = Math.max(0, this.bytesOnTheWay - bytes - 4)
-    if (!this.drainOwed || this.bytesOnTheWay > this.stream.network.init.highWaterBytes / 4) return
+    if (!this.drainOwed || this.bytesOnTheWay > this.network.init.highWaterBytes / 4) return
     this.drainOwed = false
     this.process.after('io', 0, `${this.id}>${this.remote} drain`, () => {
       if (this.over === undefined && !this.closing) this.onDrain()
@@ -302,11 +329,11 @@ export class StreamEnd implements FrameStream {
 
   private deliver(frame: Uint8Array): void {
     if (this.closing || this.over !== undefined) return
-    this.stream.network.onDeliver?.(this.remote, this.id, this.stream.protocol, frame)
+    this.network.onDeliver?.(this.remote, this.id, this.protocol, frame)
     try {
       this.frameHandler?.(frame)
     } catch (error) {
-      this.stream.network.onHandlerError(error as Error)
+      this.network.onHandlerError(error as Error)
       this.abort(error as Error)
     }
   }
@@ -314,7 +341,7 @@ export class StreamEnd implements FrameStream {
   private end(reason: Error | undefined): void {
     if (this.over !== undefined) return
     this.over = { reason }
-    this.stream.ended()
+    this.onOver()
     if (this.closeHandler !== undefined) this.reportClose()
   }
 

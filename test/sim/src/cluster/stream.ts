@@ -1,20 +1,23 @@
 /** A simulated stream: two ends, and the parcels between them. */
-import { StreamEnd } from './stream-end.js'
-import type { Host, SimNetwork } from './network.js'
+import type { Host } from './host.js'
+import { StreamEnd, type StreamNetwork } from './stream-end.js'
 
 export class Stream {
   readonly ends: readonly [StreamEnd, StreamEnd]
   readonly openedAt: number
 
   constructor(
-    readonly network: SimNetwork,
+    private readonly network: StreamNetwork,
     readonly protocol: string,
     dialer: Host,
-    acceptor: Host
+    acceptor: Host,
+    /** Called when both ends are over. */
+    private readonly onOver: () => void
   ) {
     this.openedAt = network.init.scheduler.now
-    const a = new StreamEnd(this, dialer, acceptor.id)
-    const b = new StreamEnd(this, acceptor, dialer.id)
+    const init = { network, protocol, onOver: () => this.ended() }
+    const a = new StreamEnd(init, dialer, acceptor.id)
+    const b = new StreamEnd(init, acceptor, dialer.id)
     a.other = b
     b.other = a
     this.ends = [a, b]
@@ -66,6 +69,6 @@ export class Stream {
   }
 
   ended(): void {
-    if (this.ends.every((end) => end.isOver)) this.network.streams.delete(this)
+    if (this.ends.every((end) => end.isOver)) this.onOver()
   }
 }
