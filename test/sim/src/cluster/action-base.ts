@@ -1,10 +1,32 @@
 /** The base of all actions: the program that acts, and its open file. */
+import type { CallOptions } from '@quire/dsm-client'
+import type { Handle } from './handle.js'
 import { PAGE_BYTES } from './page-layout.js'
-import type { Handle, Program } from './program.js'
+import type { PrivateUse } from './private-use.js'
+import type { ProgramInit } from './program-init.js'
+
+/** The part of a program that its actions use. */
+export interface ActingProgram {
+  readonly init: ProgramInit
+  /** All paths that programs open. */
+  readonly paths: readonly string[]
+  /** Returns options for one call. The signal in them, if any, aborts the call after a while. */
+  options(): CallOptions
+  /** Waits before the program looks again whether it may do something. */
+  readonly pause: () => Promise<void>
+  sleep(ms: number): Promise<void>
+  /** Creates a file without a path. */
+  create(isWhole: boolean): Promise<Handle>
+  /** Truncates the file at `path` to nothing as it opens it. */
+  openAnew(path: string): Promise<void>
+  close(handle: Handle, options: CallOptions): Promise<void>
+  /** Returns the program's private mapping of the file. */
+  privately(handle: Handle): Promise<PrivateUse>
+}
 
 export class ActionBase {
   constructor(
-    protected readonly program: Program,
+    protected readonly program: ActingProgram,
     protected readonly handle: Handle
   ) {}
 

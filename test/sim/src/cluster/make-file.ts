@@ -1,6 +1,8 @@
 /** Creates a file without a path, writes to it, and names it or gives it up. */
-import { act, type Action } from './actions.js'
-import type { Handle, Program } from './program.js'
+import type { ActingProgram } from './action-base.js'
+import type { Action } from './action-kinds.js'
+import { act } from './actions.js'
+import type { Handle } from './handle.js'
 
 /** Actions on a file that no other program has. */
 const BEFORE: readonly Action[] = [
@@ -9,7 +11,7 @@ const BEFORE: readonly Action[] = [
 ]
 const AFTER: readonly Action[] = ['write', 'read', 'readPage', 'sync']
 
-export async function makeFile(program: Program): Promise<void> {
+export async function makeFile(program: ActingProgram): Promise<void> {
   const { random, coverage } = program.init
   const path = random.pick(program.paths)
   const handle = await program.create(path.startsWith('/whole'))
@@ -28,7 +30,7 @@ export async function makeFile(program: Program): Promise<void> {
   await program.close(handle, {})
 }
 
-async function name(program: Program, handle: Handle, path: string): Promise<void> {
+async function name(program: ActingProgram, handle: Handle, path: string): Promise<void> {
   const { client, unnamed } = program.init
   let isDone = false
   unnamed.asking(client, handle.id)

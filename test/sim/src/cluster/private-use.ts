@@ -6,7 +6,15 @@ import type { CallOptions, Mapping } from '@quire/dsm-client'
 import { Violation } from '../violation.js'
 import { hex } from './history.js'
 import { PAGE_BYTES, SPOTS } from './page-layout.js'
-import type { Handle, ProgramInit } from './program.js'
+import type { ProgramInit } from './program-init.js'
+
+/** The program's shared use of the same file. */
+interface SharedUse {
+  readonly id: number
+  /** The session that opened the file. */
+  readonly session: string
+  readonly mapping: Mapping
+}
 
 interface Copy {
   /** True time before it was made or last written to. */
@@ -24,7 +32,7 @@ export class PrivateUse {
 
   constructor(
     private readonly init: ProgramInit,
-    private readonly handle: Handle,
+    private readonly shared: SharedUse,
     readonly mapping: Mapping
   ) {}
 
@@ -119,14 +127,14 @@ export class PrivateUse {
     const copy = this.copy(page)
     coverage.add('private reads')
     if (known === undefined && copy === undefined) {
-      const { session: process, id } = this.handle
+      const { session: process, id } = this.shared
       const event = { process, file: String(id), offset, length: VALUE_BYTES, op: 'read', value: bytes } as const
       return log.note({ ...event, call, return: history.nowNs })
     }
     if (copy === undefined || copy !== known || !copy.isCertain) return
     const expected = copy.values.get(place)
     if (expected !== undefined && bytes !== expected) {
-      const facts = `${this.init.name}, file ${this.handle.id}, page ${page}+${place}: ${bytes}, not ${expected}`
+      const facts = `${this.init.name}, file ${this.shared.id}, page ${page}+${place}: ${bytes}, not ${expected}`
       throw new Violation('private copies are kept', facts)
     }
     // A copied page stays as it was then, unless it was discarded at this moment.
@@ -149,7 +157,7 @@ export class PrivateUse {
   checkNone(first: number, end: number): void {
     for (const page of this.copies.keys()) {
       const offset = page * PAGE_BYTES
-      if (page < first || page >= end || offset + VALUE_BYTES > this.init.invariants.sizeOf(this.handle.id)) continue
+      if (page < first || page >= end || offset + VALUE_BYTES > this.init.invariants.sizeOf(this.shared.id)) continue
       if (this.mapping.tryWrite(offset, this.init.history.nextValue(VALUE_BYTES))) {
         throw this.violation('an unmap takes private copies', page, 'a copy')
       }
@@ -163,11 +171,11 @@ export class PrivateUse {
       const isGone = this.isGone(page, copy.since)
       for (const [place, expected] of copy.values) {
         const offset = page * PAGE_BYTES + place
-        if (offset + VALUE_BYTES > invariants.sizeOf(this.handle.id)) continue
+        if (offset + VALUE_BYTES > invariants.sizeOf(this.shared.id)) continue
         const found = hex(await this.mapping.read(offset, VALUE_BYTES))
         const isKept = found === expected
         if (isGone && isKept && /[^0]/.test(expected)) {
-          const theirs = hex(await this.handle.mapping.read(offset, VALUE_BYTES))
+          const theirs = hex(await this.shared.mapping.read(offset, VALUE_BYTES))
           if (theirs !== expected) throw this.violation('private copies die with their pages', page, found)
         }
         if (!isGone && copy.isCertain && !isKept) throw this.violation('private copies are kept', page, found)
@@ -187,7 +195,7 @@ export class PrivateUse {
   /** The file's page was discarded, and the copy with it; or the client dropped its copies. */
   private isGone(page: number, since: number): boolean {
     const { invariants, unmaps } = this.init
-    const { id } = this.handle
+    const { id } = this.shared
     return invariants.wasDiscarded(id, page, since) || unmaps.has(id, page, since)
   }
 
@@ -197,13 +205,13 @@ export class PrivateUse {
     const offset = page * PAGE_BYTES + place
     const bytes = hex(await this.mapping.read(offset, VALUE_BYTES))
     if (this.copies.get(page) !== copy || this.isGone(page, copy!.since)) return
-    const { session: process, id } = this.handle
+    const { session: process, id } = this.shared
     const event = { process, file: String(id), offset, length: VALUE_BYTES, op: 'read', value: bytes } as const
     log.note({ ...event, call, return: history.nowNs })
     copy!.values.set(place, bytes)
   }
 
   private violation(invariant: string, page: number, found: string): Violation {
-    return new Violation(invariant, `${this.init.name}, file ${this.handle.id}, page ${page}: found ${found}`)
+    return new Violation(invariant, `${this.init.name}, file ${this.shared.id}, page ${page}: found ${found}`)
   }
 }

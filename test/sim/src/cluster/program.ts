@@ -1,81 +1,16 @@
 /** Random programs over a few files: one action after the other, until they must stop. */
-import type { CallOptions, DsmClient, DsmFile, Mapping, OpenOptions } from '@quire/dsm-client'
-import type { Clock } from '@quire/protocol'
-import type { RandomSource } from '@quire/testing'
-import type { Coverage } from '../coverage.js'
+import type { CallOptions, DsmFile, OpenOptions } from '@quire/dsm-client'
 import { drawKind } from '../schedule.js'
-import { act, ACTIONS, type Action } from './actions.js'
-import type { History, ClientLog } from './history.js'
-import { ALLOWED_BY_FAULTS } from './allowed-errors.js'
-import type { FileLocks } from './file-locks.js'
-import { makeFile } from './make-file.js'
-import type { PageInvariants } from './page-invariants.js'
-import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'
-import type { ListingInvariants } from './listing-invariants.js'
-import { PrivateUse } from './private-use.js'
-import type { PrivateUnmaps } from './private-unmaps.js'
-import type { UnnamedFiles } from './unnamed-files.js'
 import { Violation } from '../violation.js'
-
-export interface WorkloadSettings {
-  /** The number of files that are owned by the page, and of files that are owned as a whole. */
-  readonly paths: number
-  readonly wholePaths: number
-  /** Bytes of a new file, and the most pages. */
-  readonly bytes: number
-  readonly maxPages: number
-  /** Mean pause between two actions. */
-  readonly pauseMs: number
-  /** Programs of one client that run at the same time. */
-  readonly programs: number
-  /** Mean time that a pin is held. */
-  readonly pinMs: number
-  /** Pause before a program looks again whether the client's other programs let it use a file. */
-  readonly lockPauseMs: number
-  /** Share of pins over more than two pages, and their most pages. */
-  readonly longPins: { readonly share: number; readonly pages: number }
-  /** Share of calls that are aborted. */
-  readonly aborts: number
-  /** Names of errors that calls may end with. */
-  readonly allowedErrors: ReadonlySet<string>
-  /** How often each action is taken, relative to the others. */
-  readonly weights: Readonly<Record<Action, number>>
-  /** Share of actions that create an unnamed file. */
-  readonly naming: number
-}
-
-export interface ProgramInit {
-  readonly name: string
-  readonly client: DsmClient
-  readonly clock: Clock
-  readonly random: RandomSource
-  readonly settings: WorkloadSettings
-  readonly locks: FileLocks
-  readonly log: ClientLog
-  readonly history: History
-  readonly invariants: PageInvariants
-  readonly listings: ListingInvariants
-  readonly unnamed: UnnamedFiles
-  readonly unmaps: PrivateUnmaps
-  readonly coverage: Coverage
-  readonly isStopping: () => boolean
-  /** The cluster is whole again, and no program is in an action. */
-  readonly isQuiescent: () => boolean
-}
-
-/** An open file. */
-export interface Handle {
-  readonly file: DsmFile
-  readonly mapping: Mapping
-  readonly path: string
-  readonly id: number
-  /** The session that opened it. */
-  readonly session: string
-  readonly isWhole: boolean
-  private: PrivateUse | undefined
-  /** It can only be closed. */
-  isSpent: boolean
-}
+import type { ActingProgram } from './action-base.js'
+import { ACTIONS, type Action } from './action-kinds.js'
+import { act } from './actions.js'
+import { ALLOWED_BY_FAULTS } from './allowed-errors.js'
+import type { Handle } from './handle.js'
+import { makeFile } from './make-file.js'
+import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'
+import { PrivateUse } from './private-use.js'
+import type { ProgramInit } from './program-init.js'
 
 /** Pages behind the largest size of a file, for accesses beyond it. */
 const SPARE_PAGES = 2
@@ -83,7 +18,7 @@ const SPARE_PAGES = 2
 const MAX_ATTEMPTS = 8
 const WATCHING: readonly Action[] = ['read', 'read', 'tryRead']
 
-export class Program {
+export class Program implements ActingProgram {
   /** The action that it waits for, if any. */
   doing: string | undefined
   /** It may hold pins, and make others wait as long as a call may take. */

@@ -1,7 +1,7 @@
 /** The settings of one seed. Each seed draws its own mix, so that rare combinations occur (swarm testing). */
 import { DEFAULT_ROUND_TRIP_MS, FAR_CLIENT_ROUND_TRIP_MS, MIN_ROUND_TRIP_MS, timingOf } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
-import { ACTIONS, COMMON as COMMON_ACTIONS } from './actions.js'
+import { ACTIONS, COMMON as COMMON_ACTIONS } from './action-kinds.js'
 import type { ClientSettings } from './clients.js'
 import { COMMON as COMMON_FAULTS, DRAWN_FAULTS, FAULTS, type FaultSettings } from './faults.js'
 import type { NetworkInit } from './network-init.js'
