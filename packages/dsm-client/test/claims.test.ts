@@ -1,26 +1,15 @@
 /** Impossible numbers and addresses from peers, which a client must reject. */
 import { DEFAULT_ROUND_TRIP_MS, timingOf, type LeaderMessage, type Network } from '@quire/protocol'
 import { settle } from '@quire/testing'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { ClusterView } from '../src/session/cluster-view.js'
 import { greet } from '../src/session/handshake.js'
-import type { DsmClient } from '../src/types.js'
-import { World } from './support/client.js'
 import { FOUNDING, PEERS, addressOf } from './support/leader.js'
+import { TTL, client, connect, useWorld, world } from './support/session.js'
 
-const TTL = 8000
+useWorld()
+
 const [first, second] = PEERS
-let world: World
-let client: DsmClient | undefined
-
-beforeEach(() => {
-  world = new World()
-})
-afterEach(async () => {
-  if (client !== undefined) await world.until(client.close().catch(() => {}))
-  client = undefined
-  expect(world.clock.pending).toBe(0)
-})
 
 /** The first peer answers each `register` with `message`. The second peer leads properly. */
 async function connectPast(message: LeaderMessage): Promise<void> {
@@ -28,7 +17,7 @@ async function connectPast(message: LeaderMessage): Promise<void> {
   const creating = world.create({ sessionTtlMs: TTL })
   await settle()
   world.elect(world.peers[1]!, 2)
-  client = await world.until(creating)
+  await connect(creating)
 }
 
 describe('a peer that names an impossible round trip', () => {
@@ -40,7 +29,7 @@ describe('a peer that names an impossible round trip', () => {
       const creating = world.create({ peers: [addressOf(first), addressOf(second)], sessionTtlMs: TTL })
       await settle()
       world.elect(sound!, 2)
-      client = await world.until(creating)
+      await connect(creating)
       // The client accepts the same peer when it names a possible round trip.
       odd!.roundTripMs = DEFAULT_ROUND_TRIP_MS
       world.elect(odd!, 3)
@@ -52,7 +41,7 @@ describe('a peer that names an impossible round trip', () => {
   )
 
   it('does not end the live session', async () => {
-    client = await world.until(world.create({ sessionTtlMs: TTL }))
+    await connect(world.create({ sessionTtlMs: TTL }))
     const { session } = world.leader
     world.leader.roundTripMs = 5000
     world.leader.cut()
@@ -88,14 +77,14 @@ describe('an impossible registration', () => {
 
   it.each(Object.entries(cases))('%s makes the client leave the peer', async (_, message) => {
     await connectPast(message)
-    expect(client!.session).toMatchObject({ state: 'active', ttlMs: TTL })
-    const file = await world.until(client!.open('/f', { create: true, size: 4096 }))
+    expect(client.session).toMatchObject({ state: 'active', ttlMs: TTL })
+    const file = await world.until(client.open('/f', { create: true, size: 4096 }))
     await world.until(file.write(0, new Uint8Array([1])))
     await world.until(file.sync())
   })
 
   it('a registration with another session does not replace the live session', async () => {
-    client = await world.until(world.create({ sessionTtlMs: TTL }))
+    await connect(world.create({ sessionTtlMs: TTL }))
     const { session } = world.leader
     world.leader.registration = { ...sound, session: session + 1 }
     world.leader.cut()
@@ -106,7 +95,7 @@ describe('an impossible registration', () => {
   })
 
   it('the expiry of another session ends no session', async () => {
-    client = await world.until(world.create({ sessionTtlMs: TTL }))
+    await connect(world.create({ sessionTtlMs: TTL }))
     const { session } = world.leader
     world.leader.send({ type: 'expired', session: session + 1 })
     await world.clock.advance(2000)

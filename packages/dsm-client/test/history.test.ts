@@ -1,28 +1,24 @@
 /** The history that a client reports to a checker, and the client's independence of the checker. */
 import { errorToWire, InvalidArgumentError, PastEndError, type LeaderMessage } from '@quire/protocol'
-import { afterEach, describe, expect, it } from 'vitest'
-import type { DsmClient, DsmFile, HistoryEvent, Mapping } from '../src/types.js'
-import { World, outcome } from './support/client.js'
+import { describe, expect, it } from 'vitest'
+import type { DsmFile, HistoryEvent, Mapping } from '../src/types.js'
+import { outcome } from './support/client.js'
+import { client, connect, useWorld, world } from './support/session.js'
+
+useWorld()
 
 const PAGE = 4096
-let world: World
-let client: DsmClient
 let file: DsmFile
 let mapping: Mapping
 let events: HistoryEvent[]
 
-async function connect(history: (event: HistoryEvent) => void = (event) => void events.push(event)): Promise<void> {
+async function start(history: (event: HistoryEvent) => void = (event) => void events.push(event)): Promise<void> {
   events = []
-  world = new World()
-  client = await world.until(world.create({ history }))
+  await connect(world.create({ history }))
   file = await client.open('/f', { create: true, size: 4 * PAGE })
   mapping = await file.mmap()
   events.length = 0
 }
-
-afterEach(async () => {
-  await world.until(client.close().catch(() => {}))
-})
 
 /** Returns the parts of each event that the tests compare. */
 function told(): unknown[] {
@@ -41,7 +37,7 @@ const bytes = (...values: number[]) => new Uint8Array(values)
 
 describe('a history', () => {
   it('has one event for each operation, with its bytes and its status', async () => {
-    await connect()
+    await start()
     await mapping.write(PAGE, bytes(1, 2))
     await mapping.read(PAGE, 3)
     expect(mapping.tryRead(PAGE, new Uint8Array(1))).toBe(true)
@@ -64,7 +60,7 @@ describe('a history', () => {
   })
 
   it('has the zeros of punchHole page by page, each up to the size of the file at that time', async () => {
-    await connect()
+    await start()
     world.leader.holding.add('fault')
     const punching = file.punchHole(PAGE - 2, 4)
     await world.clock.advance(1)
@@ -81,7 +77,7 @@ describe('a history', () => {
   })
 
   it('gives aborted operations the status fail if they had no effect, and info if they may have one', async () => {
-    await connect()
+    await start()
     await mapping.write(PAGE, bytes(1))
     events.length = 0
     world.leader.holding.add('fault').add('truncate')
@@ -103,7 +99,7 @@ describe('a history', () => {
   })
 
   it('has no event for a call with invalid arguments', async () => {
-    await connect()
+    await start()
     const reading = await file.mmap({ prot: 'read' })
     events.length = 0
     const refused = [
@@ -124,7 +120,7 @@ describe('a history', () => {
   })
 
   it('drops unacknowledged writebacks of broken connections once newer bytes of the page are durable', async () => {
-    await connect()
+    await start()
     world.leader.holding.add('writeback')
     for (const value of [1, 2, 3]) {
       await mapping.write(0, bytes(value))
@@ -145,7 +141,7 @@ describe('a history', () => {
   })
 
   it('gives writes under a pin of a closed file the status info', async () => {
-    await connect()
+    await start()
     const pin = await mapping.pin(0, 2, 'write')
     await world.until(file.close())
     pin.bytes.fill(9)
@@ -158,7 +154,7 @@ describe('a history', () => {
     const others = process.listeners('uncaughtException')
     process.removeAllListeners('uncaughtException').on('uncaughtException', (error) => thrown.push(error))
     try {
-      await connect(() => {
+      await start(() => {
         throw new Error('no room for events')
       })
       await mapping.write(0, bytes(1))
@@ -177,7 +173,7 @@ describe('a history', () => {
 
 describe('bytes under a pin for reading', () => {
   it('must not change: release() throws InvalidArgumentError with the offset of a write', async () => {
-    await connect()
+    await start()
     await mapping.read(0, 2 * PAGE)
     const pin = await mapping.pin(100, PAGE, 'read')
     pin.bytes[PAGE - 50] = 1
@@ -199,7 +195,7 @@ describe('bytes under a pin for reading', () => {
   })
 
   it('bytes under a pin for reading may change through other calls of the same client', async () => {
-    await connect()
+    await start()
     for (const isFlushed of [false, true]) {
       const pin = await mapping.pin(0, 2, 'read')
       await mapping.write(0, bytes(isFlushed ? 2 : 1))

@@ -1,24 +1,17 @@
 /** Sizes, discards and ranges of files against a scripted leader. Each call that waits comes to an end. */
 import { settle } from '@quire/testing'
-import { afterEach, describe, expect, it } from 'vitest'
-import type { DsmClient } from '../src/types.js'
-import { World, failure, outcome, view } from './support/client.js'
+import { describe, expect, it } from 'vitest'
+import { failure, outcome, view } from './support/client.js'
+import { TTL, client, connect, useWorld, world } from './support/session.js'
+
+useWorld()
 
 const PAGE = 4096
-const TTL = 8000
 const FILE = 100
 const END = Number.MAX_SAFE_INTEGER
-let world: World
-let client: DsmClient
-
-afterEach(async () => {
-  await world.until(client.close().catch(() => {}))
-  expect(world.clock.pending).toBe(0)
-})
 
 async function withFile() {
-  world = new World()
-  client = await world.until(world.create({ sessionTtlMs: TTL, faultTimeoutMs: 3000 }))
+  await connect(world.create({ sessionTtlMs: TTL, faultTimeoutMs: 3000 }))
   const { leader, clock, cluster } = world
   const file = await client.open('/f', { create: true, size: 16 * PAGE })
   const mapping = await file.mmap()

@@ -1,24 +1,18 @@
 /** The driver on slow and silent lines, in virtual time: docs/coherence.md, "Silence" and "Thin lines". */
 import { SILENCE_LIMIT_MS } from '@quire/protocol'
-import { afterEach, describe, expect, it } from 'vitest'
-import type { DsmClient, Mapping } from '../src/types.js'
-import { World, outcome } from './support/client.js'
+import { describe, expect, it } from 'vitest'
+import type { Mapping } from '../src/types.js'
+import { outcome, type World } from './support/client.js'
 import { PEERS } from './support/leader.js'
+import { client, connect, useWorld, world } from './support/session.js'
+
+useWorld()
 
 const PAGE = 4096
-let world: World
-let client: DsmClient
 let mapping: Mapping
 
-afterEach(async () => {
-  const closing = client.close().catch(() => {})
-  await world.until(closing)
-  expect(world.clock.pending).toBe(0)
-})
-
 async function start(init: Parameters<World['create']>[0] = {}): Promise<void> {
-  world = new World()
-  client = await world.until(world.create(init))
+  await connect(world.create(init))
   const file = await world.until(client.open('/f', { create: true, size: 64 * PAGE }))
   mapping = await file.mmap()
 }

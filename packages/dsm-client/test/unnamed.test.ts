@@ -7,24 +7,17 @@ import {
   SessionExpiredError,
   errorToWire
 } from '@quire/protocol'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { DsmClient } from '../src/types.js'
-import { World, failure, outcome, view } from './support/client.js'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { failure, outcome, view } from './support/client.js'
+import { client, connect, useWorld, world } from './support/session.js'
+
+useWorld()
 
 const PAGE = 4096
 const TTL = 10_000
 
-let world: World
-let client: DsmClient
-
 beforeEach(async () => {
-  world = new World()
-  client = await world.create({ cacheBytes: 65_536, faultTimeoutMs: 5000, sessionTtlMs: TTL })
-})
-
-afterEach(async () => {
-  await world.until(client.close().catch(() => {}))
-  expect(world.clock.pending).toBe(0)
+  await connect(world.create({ cacheBytes: 65_536, faultTimeoutMs: 5000, sessionTtlMs: TTL }))
 })
 
 const bytes = (length: number, value = 7): Uint8Array => new Uint8Array(length).fill(value)
