@@ -1,6 +1,6 @@
-/** Messages that overtake each other on two lanes, and the duties of a closing client. The simulation found these. */
-import { ClosedError } from '@quire/protocol'
+/** Messages that overtake each other on the two lanes, one message at a time. */
 import { describe, expect, it } from 'vitest'
+import type { Page } from '../src/core/page.js'
 import { CoreHarness, FILE } from './support/core.js'
 
 describe('a writeback acknowledgment that overtakes an older grant', () => {
@@ -20,7 +20,7 @@ describe('a writeback acknowledgment that overtakes an older grant', () => {
     return { h, writeback, reader, fault }
   }
 
-  it('does not let the grant replace the newer bytes', () => {
+  it('a grant that a newer writeback acknowledgment has overtaken does not replace the newer bytes', () => {
     const { h, writeback, reader, fault } = overtaken()
     const pages = writeback.pages.map((page) => ({ ...page, seq: h.page(0)!.seq }))
     h.acknowledge({ req: 0, pages }, { version: 20 })
@@ -30,7 +30,7 @@ describe('a writeback acknowledgment that overtakes an older grant', () => {
     expect(h.page(0)!.version).toBe(20)
   })
 
-  it('does not let the grant lower the number of the next writeback', () => {
+  it('a grant that a newer writeback acknowledgment has overtaken does not lower the number of the next writeback', () => {
     const { h, writeback, fault } = overtaken()
     const seq = h.page(0)!.seq
     h.acknowledge({ req: 0, pages: writeback.pages.map((page) => ({ ...page, seq })) }, { version: 20 })
@@ -40,26 +40,26 @@ describe('a writeback acknowledgment that overtakes an older grant', () => {
   })
 })
 
-describe('a file that the client unmaps', () => {
-  it('has no accessible page, and gives its dirty bytes to a leader that revokes them', () => {
+describe('demotions that overtake their grants', () => {
+  it('the client obeys an early demotion when an eviction drops the fault', () => {
     const h = new CoreHarness().connect()
-    h.have(0, 'write', { epoch: 3, write: 7 })
-    h.core.unmapFile(FILE)
-    expect(h.page(0)).toMatchObject({ access: 'invalid', dirty: true })
-    h.order('revoke', 0)
-    expect(h.take('ownerAckDirty').dirty.bytes[0]).toBe(7)
+    h.access(0, 'read')
+    const { req } = h.take('fault')
+    h.order('invalidate', 0, { op: 7, after: req })
+    expect(h.nothingSent).toBe(true)
+    h.core.table.ranges.beginEviction(h.page(0) as Page)
+    h.drain()
+    expect(h.take('invalidateAck').op).toBe(7)
   })
 
-  it('uses no grant that was in flight', () => {
+  it('the client obeys an early demotion when it unmaps the file', () => {
     const h = new CoreHarness().connect()
-    const waiter = h.access(0, 'write')
-    const fault = h.take('fault')
-    h.core.refuseWaiters(FILE, new ClosedError('the client'))
+    h.access(0, 'read')
+    const { req } = h.take('fault')
+    h.order('invalidate', 0, { op: 7, after: req })
+    h.core.refuseWaiters(FILE, new Error('closed'))
     h.core.unmapFile(FILE)
-    expect(waiter.error).toBeInstanceOf(ClosedError)
-    h.grant(fault)
-    expect(h.page(0)).toBeUndefined()
-    h.order('revoke', 0, { after: fault.req })
-    expect(h.take('ownerAck').held).toBe(false)
+    h.drain()
+    expect(h.take('invalidateAck').op).toBe(7)
   })
 })

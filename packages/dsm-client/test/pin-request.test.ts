@@ -5,9 +5,8 @@ import type { Frame } from '../src/core/frames.js'
 import type { Page } from '../src/core/page.js'
 import { isContiguous } from '../src/core/resident-pages.js'
 import { requestPin } from '../src/core/pin-request.js'
-import { CoreHarness, FILE, PAGE, SMALL_CACHE } from './support/core.js'
+import { CoreHarness, FILE, FRAMES, PAGE, SMALL_CACHE } from './support/core.js'
 
-const FRAMES = SMALL_CACHE / PAGE
 const WHOLE = 11
 
 interface Pin {

@@ -9,6 +9,8 @@ export const PAGE = 4096
 export const FILE = 9
 /** The smallest cache in bytes: sixteen frames. */
 export const SMALL_CACHE = 65_536
+/** The number of pages that `SMALL_CACHE` holds. */
+export const FRAMES = SMALL_CACHE / PAGE
 
 type Order = LeaderMessageOf<'invalidate' | 'revoke' | 'downgrade'>
 
