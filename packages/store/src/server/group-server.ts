@@ -67,7 +67,7 @@ export interface GroupServer {
    */
   setReadOnly(error: Error | undefined): void
   /** The owner directory of the term that this node leads; undefined while it does not serve. */
-  readonly directory: Directory | undefined
+  readonly directory: Pick<Directory, 'stats'> | undefined
   /** The number of clients with a registered session here. */
   readonly connectedSessions: number
   /** Redirects all clients and serves none from now on. */
@@ -94,7 +94,7 @@ class Server implements GroupServer {
     this.stages = init.stages ?? createStages(init.clock)
   }
 
-  get directory(): Directory | undefined {
+  get directory(): Pick<Directory, 'stats'> | undefined {
     return this.leadership?.directory
   }
 

@@ -4,7 +4,6 @@ import {
   InvalidArgumentError,
   NotAuthorizedError,
   PROTOCOL_VERSION,
-  QuotaExceededError,
   clientMessage,
   decodeFrame,
   errorToWire,
@@ -19,11 +18,12 @@ import {
   type Random
 } from '@quire/protocol'
 import type { Logger } from 'pino'
-import { Directory } from '../directory/directory.js'
 import type { CoherenceMessage } from '../directory/types.js'
 import type { Applied, SessionId, StateView } from '../state/view.js'
-import { Connection } from './connection.js'
-import type { LaneQueue, OutgoingBytes } from './lane.js'
+import type { Connection } from './connection.js'
+import { ConnectionTable } from './connection-table.js'
+import { DirectoryDriver } from './directory-driver.js'
+import type { LaneQueue } from './lane.js'
 import { createLeases, type Leases } from './leases.js'
 import type { ServerLimits } from './limits.js'
 import { Proposals } from './proposals.js'
@@ -76,37 +76,44 @@ const BULK: ReadonlySet<ClientMessage['type']> = new Set<ClientMessage['type']>(
 export class Leadership {
   readonly term: number
   /** The owner directory of this term. */
-  readonly directory: Directory
+  readonly directory: DirectoryDriver
   private readonly leases: Leases
   private readonly proposals: Proposals
   private readonly rounds: QuorumRounds
   private readonly requests: RequestHandler
   private readonly registrations: Registrations
-  private readonly connections = new Map<number, Connection>()
-  private readonly sessions = new Map<SessionId, Connection>()
-  private readonly outgoing: OutgoingBytes = { total: 0 }
+  private readonly connections: ConnectionTable
   private readonly stopTicking: () => void
   private ended = false
 
   constructor(private readonly init: LeadershipInit) {
-    const { raft, clock, limits, view } = init
-    this.term = init.term
-    this.directory = new Directory(init.term, view)
+    const { term, raft, clock, limits, view } = init
+    this.term = term
+    this.connections = new ConnectionTable(init)
     this.leases = createLeases({ tickMs: limits.leaseTickMs, nowMs: clock.now(), sessions: view.sessions() })
     this.proposals = new Proposals(raft, clock, limits.maxProposalBytes)
     this.rounds = new QuorumRounds(raft)
+    const connectionOf = (session: SessionId) => this.connections.ofSession(session)
+    const violation = (client: Connection, error: QuireError) => this.violation(client, error)
+    this.directory = new DirectoryDriver({
+      term,
+      view,
+      proposals: this.proposals,
+      connection: connectionOf,
+      discarded: (file) => this.requests.discarded(file)
+    })
     this.requests = new RequestHandler({
       view,
       directory: this.directory,
       proposals: this.proposals,
       rounds: this.rounds,
       readOnly: init.readOnly,
-      connection: (session) => this.sessions.get(session),
-      violation: (connection, error) => this.violation(connection, error),
+      connection: connectionOf,
+      violation,
       guard: init.guard
     })
     this.registrations = new Registrations({
-      term: init.term,
+      term,
       raft,
       view,
       leases: this.leases,
@@ -115,9 +122,9 @@ export class Leadership {
       limits,
       clock,
       minTtlMs: () => timingOf(init.roundTripMs()).minSessionTtlMs,
-      registered: (connection, session, ttlMs) => this.registered(connection, session, ttlMs),
-      violation: (connection, error) => this.violation(connection, error),
-      forget: (connection) => this.forget(connection),
+      registered: (client, session, ttlMs) => this.registered(client, session, ttlMs),
+      violation,
+      forget: (client) => this.forget(client),
       guard: init.guard
     })
     // Last, so that an error above leaves no timer behind.
@@ -126,31 +133,14 @@ export class Leadership {
 
   /** The number of registered sessions. */
   get connected(): number {
-    return this.sessions.size
+    return this.connections.sessions
   }
 
   /** Takes over a control stream whose hello is valid. */
   welcome(stream: FrameStream): void {
-    const { limits, random, clock, group, self, clusterId, founding, stages } = this.init
-    let attach: number
-    do attach = 1 + Math.floor(random.next() * (2 ** 52 - 1))
-    while (this.connections.has(attach))
-    const openedAtMs = clock.now()
-    const connection = new Connection({
-      group,
-      control: stream,
-      attach,
-      openedAtMs,
-      limits,
-      outgoing: this.outgoing,
-      onTotalExceeded: () => this.dropSlowest(),
-      clock,
-      stages
-    })
-    if (this.connections.size >= limits.maxSessions + limits.maxHandshakes) {
-      return connection.refuse(new QuotaExceededError('connections', limits.maxSessions + limits.maxHandshakes))
-    }
-    this.connections.set(attach, connection)
+    const { self, clusterId, founding } = this.init
+    const connection = this.connections.add(stream)
+    if (connection === undefined) return
     this.listen(connection, connection.control, 'control')
     const members = this.init.members()
     connection.membersTold = this.init.membersVersion()
@@ -165,7 +155,7 @@ export class Leadership {
       leader: self,
       members,
       roundTripMs,
-      attach
+      attach: connection.attach
     })
   }
 
@@ -185,7 +175,6 @@ export class Leadership {
     this.proposals.retry()
     if (outcome.type === 'session-opened') this.registrations.opened(index, outcome.session)
     this.directory.applied(outcome)
-    this.drain()
     if (outcome.type === 'session-ended') this.sessionEnded(outcome.session, outcome.expired)
     else this.requests.settle(outcome)
   }
@@ -194,7 +183,7 @@ export class Leadership {
   depose(): void {
     this.end()
     const redirect = this.init.redirect()
-    for (const connection of this.connections.values()) connection.finish(redirect)
+    for (const connection of this.connections.all()) connection.finish(redirect)
     this.connections.clear()
   }
 
@@ -204,7 +193,7 @@ export class Leadership {
     this.stopTicking()
     this.proposals.end()
     this.rounds.stop()
-    this.sessions.clear()
+    this.connections.unregisterAll()
     this.registrations.stop()
   }
 
@@ -245,10 +234,7 @@ export class Leadership {
   }
 
   private message(connection: Connection, message: ClientMessage): void {
-    if (isRequest(message)) {
-      this.requests.arrived(connection, message)
-      return this.drain()
-    }
+    if (isRequest(message)) return this.requests.arrived(connection, message)
     switch (message.type) {
       case 'register':
         return this.registrations.arrived(connection, message)
@@ -282,38 +268,24 @@ export class Leadership {
   private forget(connection: Connection): void {
     this.rounds.forget(connection)
     this.registrations.forget(connection)
-    if (!this.connections.delete(connection.attach)) return
-    if (this.sessions.get(connection.session) !== connection) return
-    this.sessions.delete(connection.session)
-    this.directory.disconnected(connection.session)
-    this.drain()
-  }
-
-  /** Drops the client that has read least, so that the others do not suffer for it. */
-  private dropSlowest(): void {
-    let slowest: Connection | undefined
-    for (const connection of this.connections.values()) {
-      if (slowest === undefined || connection.waitingBytes > slowest.waitingBytes) slowest = connection
-    }
-    slowest?.abort(new QuotaExceededError('outgoing bytes of all clients', this.init.limits.maxTotalOutgoingBytes))
+    const session = this.connections.remove(connection)
+    if (session !== undefined) this.directory.disconnected(session)
   }
 
   // ---- sessions
 
   private registered(connection: Connection, session: SessionId, ttlMs: number): void {
     const { maxFaults, creditBytes } = this.init.limits
-    const older = this.sessions.get(session)
+    const older = this.connections.ofSession(session)
     if (older !== undefined) {
       older.abort(new ClosedError('a connection that was replaced by a newer one'))
       this.rounds.forget(older)
-      this.connections.delete(older.attach)
     }
     connection.registered(session, ttlMs)
-    this.sessions.set(session, connection)
+    this.connections.register(connection, session)
     // Before the directory sends anything to the session.
     connection.send('control', { type: 'registered', term: this.term, session, ttlMs, creditBytes, maxFaults })
     this.directory.connected(session)
-    this.drain()
   }
 
   private keepAlive(connection: Connection, nonce: number): void {
@@ -351,38 +323,21 @@ export class Leadership {
     }
     // The log may have room again although no entry was applied.
     this.proposals.retry()
-    this.tellMembers()
-    for (const connection of [...this.connections.values()]) {
+    this.connections.tellMembers(this.init.membersVersion(), this.init.members)
+    for (const connection of this.connections.all()) {
       if (connection.session !== 0 || now - connection.openedAtMs < this.init.limits.handshakeTimeoutMs) continue
       connection.finish(this.init.redirect())
       this.forget(connection)
     }
   }
 
-  /**
-   * Sends new addresses of members to clients, which need them before this leader is gone. A client that does not keep
-   * up gets the newest list when it has read everything else.
-   */
-  private tellMembers(): void {
-    const version = this.init.membersVersion()
-    const behind = [...this.sessions.values()].filter(
-      ({ membersTold, control }) => membersTold !== version && control.waitingBytes === 0
-    )
-    if (behind.length === 0) return
-    const members = this.init.members()
-    for (const connection of behind) {
-      connection.membersTold = version
-      connection.send('control', { type: 'members', members })
-    }
-  }
-
   private sessionEnded(session: SessionId, expired: boolean): void {
     this.leases.ended(session)
-    for (const connection of [...this.connections.values()]) {
+    for (const connection of this.connections.all()) {
       if (connection.session === 0 && connection.register?.session === session)
         this.registrations.expired(connection, session)
     }
-    const connection = this.sessions.get(session)
+    const connection = this.connections.ofSession(session)
     if (connection === undefined) return
     const seq = expired ? undefined : connection.endSessionSeq()
     connection.finish(seq === undefined ? { type: 'expired', session } : { type: 'done', seq })
@@ -406,28 +361,6 @@ export class Leadership {
       return connection.send('bulk', { type: 'writebackFailed', term: this.term, req: message.req, error })
     }
     this.directory.receive(connection.session, message)
-    this.drain()
-  }
-
-  /** Carries out the effects of the directory. Call it after every input of the directory. */
-  private drain(): void {
-    if (this.ended) return
-    for (const effect of this.directory.effects()) {
-      switch (effect.type) {
-        case 'send':
-          this.sessions.get(effect.session)?.send(effect.lane, effect.message)
-          break
-        case 'propose': {
-          const { command } = effect
-          if (command.type === 'handover') this.sessions.get(command.to)?.faultProposed(command.file, command.page)
-          this.proposals.add(command)
-          break
-        }
-        case 'discarded':
-          this.requests.discarded(effect.file)
-          break
-      }
-    }
   }
 }
 

@@ -6,11 +6,11 @@ import {
   type LeaderMessage,
   type RequestType
 } from '@quire/protocol'
-import type { Directory } from '../directory/directory.js'
 import type { DiscardRequest } from '../directory/types.js'
 import { mayStore } from '../state/request-rows.js'
 import type { Applied, FileId, SessionId, StateView } from '../state/view.js'
 import type { Connection } from './connection.js'
+import type { DirectoryDriver } from './directory-driver.js'
 import type { Proposals } from './proposals.js'
 import type { QuorumRounds } from './quorum-rounds.js'
 import { answerRead, failed, type ReadRequest } from './read-rows.js'
@@ -19,7 +19,7 @@ type Opened = Extract<Applied, { type: 'opened' }>
 
 export interface RequestHandlerInit {
   readonly view: StateView
-  readonly directory: Pick<Directory, 'discard' | 'isDiscarding'>
+  readonly directory: Pick<DirectoryDriver, 'discard' | 'isDiscarding'>
   readonly proposals: Proposals
   readonly rounds: QuorumRounds
   /** The reason why nothing may be stored now, if there is one. */

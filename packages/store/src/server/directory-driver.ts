@@ -1,0 +1,80 @@
+import type { QuireError } from '@quire/protocol'
+import { Directory } from '../directory/directory.js'
+import type { CoherenceMessage, DirectoryEffect, DirectoryStats, DiscardRequest } from '../directory/types.js'
+import type { Applied, FileId, SessionId, StateView } from '../state/view.js'
+import type { Connection } from './connection.js'
+import type { Proposals } from './proposals.js'
+
+export interface DirectoryDriverInit {
+  readonly term: number
+  readonly view: StateView
+  readonly proposals: Pick<Proposals, 'add'>
+  /** The connection of a registered session. */
+  readonly connection: (session: SessionId) => Connection | undefined
+  /** A discard of the file is over. */
+  readonly discarded: (file: FileId) => void
+}
+
+/**
+ * Carries out what the owner directory of one term decides.
+ *
+ * Only the driver has the directory. Each method that changes the directory is an input: when it returns, the effects
+ * of the input are carried out.
+ */
+export class DirectoryDriver implements Omit<Directory, 'effects'> {
+  private readonly directory: Directory
+
+  constructor(private readonly init: DirectoryDriverInit) {
+    this.directory = new Directory(init.term, init.view)
+  }
+
+  connected(session: SessionId): void {
+    this.input((directory) => directory.connected(session))
+  }
+
+  disconnected(session: SessionId): void {
+    this.input((directory) => directory.disconnected(session))
+  }
+
+  receive(session: SessionId, message: CoherenceMessage): void {
+    this.input((directory) => directory.receive(session, message))
+  }
+
+  discard(session: SessionId, request: DiscardRequest): QuireError | undefined {
+    return this.input((directory) => directory.discard(session, request))
+  }
+
+  applied(outcome: Applied): void {
+    this.input((directory) => directory.applied(outcome))
+  }
+
+  isDiscarding(file: FileId): boolean {
+    return this.directory.isDiscarding(file)
+  }
+
+  stats(): DirectoryStats {
+    return this.directory.stats()
+  }
+
+  private input<T>(change: (directory: Directory) => T): T {
+    const result = change(this.directory)
+    for (const effect of this.directory.effects()) this.carryOut(effect)
+    return result
+  }
+
+  private carryOut(effect: DirectoryEffect): void {
+    const { proposals, connection, discarded } = this.init
+    switch (effect.type) {
+      case 'send':
+        connection(effect.session)?.send(effect.lane, effect.message)
+        return
+      case 'propose': {
+        const { command } = effect
+        if (command.type === 'handover') connection(command.to)?.faultProposed(command.file, command.page)
+        return proposals.add(command)
+      }
+      case 'discarded':
+        return discarded(effect.file)
+    }
+  }
+}
