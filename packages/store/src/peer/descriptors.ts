@@ -6,7 +6,7 @@
 import { readdirSync } from 'node:fs'
 import { QuireError } from '@quire/protocol'
 import { DEFAULT_SERVER_LIMITS } from '../server/limits.js'
-import { descriptorLimit } from './descriptor-limit.js'
+import { descriptorLimit } from '../internal/descriptor-limit.js'
 
 /**
  * Reserved for the peer itself: 8 for the log, 4 for the pages, and the others for its lock, its listeners, links to
