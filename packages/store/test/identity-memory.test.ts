@@ -14,8 +14,8 @@ it('the memory of a peer of the largest cluster fits a slot', async () => {
     storage,
     founding: founded(['a']),
     random: { next: () => 0 },
-    durable: () => none,
-    settled: () => none
+    durableMark: () => none,
+    committedMark: () => none
   })
   const longest = { incarnation: 'i'.repeat(MAX_DIGEST_BYTES), process: 'p'.repeat(MAX_DIGEST_BYTES) }
   const mark = {

@@ -221,13 +221,13 @@ export class PeerGroup {
   // ---- evidence (docs/identity.md)
 
   /** The durable term, and the last durable entry of the log. */
-  durable(): RaftMark {
+  durableMark(): RaftMark {
     const { log } = this.replica
     return { term: log.hardState.term, lastTerm: log.term(log.lastIndex) ?? 0, lastIndex: log.lastIndex }
   }
 
   /** The durable term, and the last entry that is both durable here and known here to be committed. */
-  settled(): RaftMark {
+  committedMark(): RaftMark {
     const { log } = this.replica
     const { commitIndex = 0, durableIndex = 0 } = this.node?.status() ?? {}
     const index = Math.min(commitIndex, durableIndex, log.lastIndex)

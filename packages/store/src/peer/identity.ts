@@ -52,9 +52,9 @@ export interface PeerIdentityInit {
   readonly founding: ReplicatedConfig
   readonly random: Random
   /** The durable term, and the last durable entry of the log. */
-  readonly durable: () => RaftMark
+  readonly durableMark: () => RaftMark
   /** The durable term, and the last entry that is both durable here and known here to be committed. */
-  readonly settled: () => RaftMark
+  readonly committedMark: () => RaftMark
 }
 
 /** The reason why an introduction is refused. */
@@ -144,7 +144,7 @@ export class PeerIdentity {
   }
 
   introduce(addresses: readonly string[]): RaftIntroduction {
-    const { id, durable } = this.init
+    const { id, durableMark } = this.init
     const { clusterId, digest, incarnation, boot, process, isAdmitted } = this
     return {
       version: PROTOCOL_VERSION,
@@ -157,7 +157,7 @@ export class PeerIdentity {
       boot,
       process,
       admitted: isAdmitted,
-      ...durable()
+      ...durableMark()
     }
   }
 
@@ -236,9 +236,9 @@ export class PeerIdentity {
 
   /** Differs from the result of an earlier call when {@link sightings} do. */
   news(): number {
-    const settled = this.init.settled()
-    if (!isSameMark(settled, this.own)) {
-      this.own = settled
+    const own = this.init.committedMark()
+    if (!isSameMark(own, this.own)) {
+      this.own = own
       this.ownChanges++
     }
     return this.evidence.changes + this.ownChanges
@@ -251,7 +251,7 @@ export class PeerIdentity {
   sightings(): RaftSighting[] {
     const { incarnation, boot, process, isAdmitted, init } = this
     const life = { incarnation, boot, process }
-    const self = { peerId: init.id, ...life, admitted: isAdmitted, ...init.settled(), past: NO_MARK }
+    const self = { peerId: init.id, ...life, admitted: isAdmitted, ...init.committedMark(), past: NO_MARK }
     return [self, ...this.evidence.sightings()]
   }
 

@@ -123,10 +123,10 @@ async function openIdentity(
   root: PeerGroup
 ): Promise<PeerIdentity> {
   const { founding } = root.replica
-  const durable = (): RaftMark => root.durable()
-  const settled = (): RaftMark => root.settled()
+  const durableMark = (): RaftMark => root.durableMark()
+  const committedMark = (): RaftMark => root.committedMark()
   try {
-    return await createPeerIdentity({ id, storage, founding, random, durable, settled })
+    return await createPeerIdentity({ id, storage, founding, random, durableMark, committedMark })
   } catch (error) {
     await root.stop()
     await root.close()

@@ -89,6 +89,7 @@ interface Incoming {
   readonly life: Claim
 }
 
+/** Holds the streams of this peer to other members, with the streams that these have opened. */
 class Links implements PeerLinks {
   private readonly links = new Map<string, Link>()
   /** The streams that remotes have opened, after the handshake. */

@@ -120,6 +120,7 @@ function fittingConnections(logger: Logger | undefined): ConnectionLimits {
   return fitting
 }
 
+/** Runs a {@link PeerCore} on the components of a real process: a data directory, libp2p, the system's clock. */
 class RunningPeer implements Peer {
   readonly peerId: PeerId
   multiaddrs: string[] = []

@@ -83,6 +83,7 @@ function readSlot(bytes: Uint8Array): Slot | undefined {
   return { sequence, text: new TextDecoder().decode(bytes.subarray(HEADER_BYTES, end)) }
 }
 
+/** Writes each new text over the older of the file's two slots. */
 class Slots implements SlotFile {
   readonly text: string
   private sequence: number

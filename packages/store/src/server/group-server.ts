@@ -78,6 +78,7 @@ export function createGroupServer(init: GroupServerInit): GroupServer {
   return new Server(init)
 }
 
+/** Makes a {@link Leadership} for each term that this node leads. */
 class Server implements GroupServer {
   readonly group: number
   private readonly limits: ServerLimits

@@ -53,6 +53,7 @@ export function createLeases(init: LeasesInit): Leases {
   return new LeaseTable(init)
 }
 
+/** Holds the deadline of each session's lease. */
 class LeaseTable implements Leases {
   private readonly leases = new Map<SessionId, Lease>()
   private readonly stallMs: number

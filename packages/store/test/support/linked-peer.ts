@@ -78,8 +78,8 @@ export class LinkedPeer {
       storage: this.folder,
       founding: config,
       random,
-      durable: () => this.log,
-      settled: () => this.settled
+      durableMark: () => this.log,
+      committedMark: () => this.settled
     })
     this.address = `/ip4/127.0.0.1/tcp/${4000 + process}/p2p/${this.id}`
     this.links = createPeerLinks({

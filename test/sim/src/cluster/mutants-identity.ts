@@ -44,7 +44,7 @@ export const IDENTITY_MUTANTS: readonly Mutant[] = [
     name: 'a peer says nothing of what it has itself',
     rule: 'evidence of a peer that led',
     file: IDENTITY,
-    find: '...init.settled(), past: NO_MARK',
+    find: '...init.committedMark(), past: NO_MARK',
     replace: '...NO_MARK, past: NO_MARK'
   },
   {
