@@ -18,6 +18,7 @@
 export { createDsmClient, createDsmClientOn } from './api/create-client.js'
 export type { ClientComponents } from './session/session.js'
 export { createAddressSpace } from './local/local-space.js'
+export type * from './local-types.js'
 export type * from './types.js'
 export { KeyFileError, generatePrivateKey, loadPrivateKey, savePrivateKey, type PrivateKey } from '@quire/net'
 export {

@@ -1,7 +1,8 @@
 import { MAX_FILE_BYTES } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { ClosedError, InvalidArgumentError, PastEndError, UnavailableError } from '../src/index.js'
-import type { MmapOptions, PageFault } from '../src/types.js'
+import type { PageFault } from '../src/local-types.js'
+import type { MmapOptions } from '../src/types.js'
 import { bytes, gate, localSpace, PAGE, turns } from './support/local.js'
 
 describe('hooks of an address space', () => {

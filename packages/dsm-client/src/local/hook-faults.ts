@@ -2,7 +2,7 @@
 import { PastEndError, type Access } from '@quire/protocol'
 import type { AddressSpacePages, Page, PageTable } from '../core/index.js'
 import { SizeMoved } from '../api/page-io.js'
-import type { VmOperations } from '../types.js'
+import type { VmOperations } from '../local-types.js'
 import { asError } from './as-error.js'
 
 const MAX_FAULTS = 256

@@ -1,6 +1,6 @@
 /** Calls of the hook that takes dirty pages. */
 import type { AddressSpacePages, Page, PageTable } from '../core/index.js'
-import type { VmOperations } from '../types.js'
+import type { VmOperations } from '../local-types.js'
 import { asError } from './as-error.js'
 
 /** Pages in one call of `writePages`. */

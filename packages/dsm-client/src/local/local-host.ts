@@ -11,7 +11,7 @@ import {
 } from '../core/index.js'
 import { Recorder } from '../history.js'
 import type { PageHost } from '../host.js'
-import type { VmOperations } from '../types.js'
+import type { VmOperations } from '../local-types.js'
 import { waitFor, type Start } from '../waiting.js'
 import { HookFaults } from './hook-faults.js'
 import { HookWritebacks } from './hook-writebacks.js'

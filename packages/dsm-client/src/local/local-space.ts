@@ -14,14 +14,8 @@ import { checkUsable, flushFile } from '../api/page-io.js'
 import { OneTimeTask } from '../one-time-task.js'
 import { createPrivateMapping } from '../api/private-mapping.js'
 import { DEFAULT_CACHE_BYTES, DEFAULT_FAULT_TIMEOUT_MS } from '../api/settings.js'
-import type {
-  AddressSpace,
-  AddressSpaceInit,
-  CallOptions,
-  LocalAddressSpace,
-  LocalMapping,
-  MmapOptions
-} from '../types.js'
+import type { AddressSpaceInit, LocalAddressSpace } from '../local-types.js'
+import type { AddressSpace, CallOptions, LocalMapping, MmapOptions } from '../types.js'
 import { checkCount, checkFunction, checkMapped, checkMmapOptions, checkOptions, checkPageSize } from '../validate.js'
 import { throwIfAborted } from '../waiting.js'
 

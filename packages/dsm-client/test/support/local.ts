@@ -1,5 +1,5 @@
 import { createAddressSpace } from '../../src/index.js'
-import type { AddressSpaceInit, DirtyPage, PageFault, VmOperations } from '../../src/types.js'
+import type { AddressSpaceInit, DirtyPage, PageFault, VmOperations } from '../../src/local-types.js'
 
 export const PAGE = 4096
 
