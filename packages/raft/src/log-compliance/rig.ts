@@ -132,7 +132,11 @@ export function turn(): Promise<void> {
   })
 }
 
-/** Numbers in [0, 1), the same for the same seed (mulberry32). */
+/**
+ * Returns numbers in [0, 1), the same for the same seed (mulberry32).
+ *
+ * The suite is published with this package, so it cannot import the random source of `@quire/testing`.
+ */
 export function seeded(seed: number): () => number {
   let state = seed >>> 0
   return () => {
