@@ -22,14 +22,14 @@ function mutantOf(name: string): Mutant {
   return found
 }
 
-describe('the cluster simulation catches a missing rule', { timeout: 60_000 }, () => {
-  it.each(SOME)('%s', async (name) => {
+describe('the mutants of the cluster simulation', { timeout: 60_000 }, () => {
+  it.each(SOME)('the simulation fails under the mutant: %s', async (name) => {
     const { caught, error } = await runMutant(CLUSTER_SUITE, { mutant: mutantOf(name), from: 1, seeds: 40 })
     expect(error).toBeUndefined()
     expect(caught).toBeDefined()
   })
 
-  it('and each patch fits exactly one place in the built packages', async () => {
+  it('each patch fits exactly one place in the built packages', async () => {
     for (const { name, and = [], ...change } of CLUSTER_SUITE.mutants) {
       for (const { file, find } of [change, ...and]) {
         const source = await readFile(new URL(`../../${CLUSTER_SUITE.root}${file}`, import.meta.url), 'utf8')
@@ -38,7 +38,7 @@ describe('the cluster simulation catches a missing rule', { timeout: 60_000 }, (
     }
   })
 
-  it('and no two mutants share a name', () => {
+  it('no two mutants share a name', () => {
     const names = CLUSTER_SUITE.mutants.map(({ name }) => name)
     expect(new Set(names).size).toBe(names.length)
   })

@@ -16,7 +16,9 @@ describe('Quire on simulated machines', { timeout: 120_000 }, () => {
     }
     for (const [met, floor] of PER_SEED) expect(coverage.get(met) / SEEDS, met).toBeGreaterThan(floor / 2)
   })
+})
 
+describe('the cluster simulator', { timeout: 120_000 }, () => {
   it('behaves the same for the same seed', async () => {
     const first = await simulate({ seed: 11, isHashed: true })
     const second = await simulate({ seed: 11, isHashed: true })

@@ -11,7 +11,7 @@ describe('a folder that is put back', () => {
     expect(remembersMore({ ...sighting, admitted: true } as RaftSighting, folder)).toBe(true)
   })
 
-  it('may replace one that never took part (seed 1128511203)', () => {
+  it('may take part if the other incarnation of its peer never took part (seed 1128511203)', () => {
     expect(remembersMore({ ...sighting, admitted: false } as RaftSighting, folder)).toBe(false)
   })
 })

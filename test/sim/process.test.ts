@@ -4,7 +4,7 @@ import { SimProcess } from './src/process.js'
 import { Scheduler } from './src/scheduler.js'
 
 describe('a simulated process that was stalled', () => {
-  it('is awake once it has worked off everything that came meanwhile (raft seed 2026601545)', async () => {
+  it('is awake once it has handled everything that arrived during the stall (raft seed 2026601545)', async () => {
     const scheduler = new Scheduler(false)
     const process = new SimProcess('n1', scheduler, createRandomSource(1), 1)
     const wasAwake: boolean[] = []

@@ -1,4 +1,4 @@
-/** What LogWatch allows and what it refuses, each with the fewest writes that show it. */
+/** Shows each rule of LogWatch with the fewest writes. */
 import type { RaftMessageOf } from '@quire/protocol'
 import { createMemoryLog, type Entry, type LogWrite, type RaftLog } from '@quire/raft'
 import { describe, expect, it } from 'vitest'
@@ -58,26 +58,26 @@ class Follower {
   }
 }
 
-describe('a follower, by leader completeness,', () => {
-  it('may drop a committed entry for an earlier leader before it hears of the term of the commit (seed 2026300285)', () => {
+describe('a follower', () => {
+  it('may drop a committed entry for the leader of an earlier term before it hears of the term of the commit (seed 2026300285)', () => {
     const follower = new Follower().commit(6).flush(write(5, 2, [5]))
     expect(follower.terms).toEqual([1, 5])
     // The leader of term 6 sends the committed entry once more.
     expect(follower.flush(write(6, 2, [4, 6])).terms).toEqual([1, 4, 6])
   })
 
-  it('may drop it in one write for both leaders, which has the later term', () => {
+  it('may drop a committed entry in a write of the later term that also cuts for the earlier leader', () => {
     expect(new Follower().commit(6).flush(write(6, 2, [5])).terms).toEqual([1, 5])
   })
 
-  it.each([6, 7])('that was in term %i must not drop an entry that is committed in term 6', (term) => {
+  it.each([6, 7])('must not drop an entry committed in term 6 once it was in term %i', (term) => {
     const follower = new Follower().flush(write(term)).commit(6)
     expect(() => follower.flush(write(term, 2, [5]))).toThrow(
       `leader completeness: n, which was in term ${term}, drops entry 2, committed in term 6`
     )
   })
 
-  it('is in a term from when it hands the term to its log, because an acknowledgment may leave before the cut is durable', () => {
+  it('counts as in a term once it hands the term to its log, because an acknowledgment may leave before a cut is durable', () => {
     const follower = new Follower().commit(6)
     const before = follower.handIn(write(6))
     const cut = follower.handIn(write(6, 2, [5]))
@@ -88,7 +88,7 @@ describe('a follower, by leader completeness,', () => {
   it.each([
     [4, undefined],
     [6, 'leader completeness: n, which was in term 6, drops entry 2, committed in term 6']
-  ])('is judged by a cut that a crash made durable, too, after term %i', async (term, refusal) => {
+  ])('in term %i is judged by a cut that only a crash made durable, too', async (term, refusal) => {
     const follower = new Follower().commit(6)
     const log = createMemoryLog()
     await log.append(write(4, 1, [1, 4]))
@@ -105,7 +105,7 @@ describe('a follower, by leader completeness,', () => {
 })
 
 describe('entries that storage gave back', () => {
-  it('cut when they are handed in again, judged by the term in which the node took them', () => {
+  it('may cut the log when they are handed in again, by the term in which the node took them', () => {
     const follower = new Follower()
       .commit(6)
       .giveBack(write(5, 2, [5]))
@@ -123,7 +123,7 @@ describe('entries that storage gave back', () => {
     expect(() => follower.flush(write(6, 2, [5]))).toThrow(/leader completeness/)
   })
 
-  it('were in the log, so a suffix that they cut may be written again for a later leader', () => {
+  it('count as part of the log, so a suffix that they cut may be written again for a later leader', () => {
     const follower = new Follower()
       .commit(6)
       .giveBack(write(5, 2, [5]))
@@ -134,7 +134,7 @@ describe('entries that storage gave back', () => {
     )
   })
 
-  it('stay known when they are given back twice, with the writes behind them', () => {
+  it('stay known when storage gives them back twice, with the writes behind them', () => {
     const follower = new Follower().commit(6)
     const first = follower.handIn(write(5, 2, [5]))
     const behind = follower.handIn(write(5, 3, [5]))
@@ -145,7 +145,7 @@ describe('entries that storage gave back', () => {
     expect(follower.flush(write(6, 2, [4, 6])).terms).toEqual([1, 4, 6])
   })
 
-  it('end the log of a new leader, whatever its disk has behind them', () => {
+  it('end the log of a new leader, even if its disk has entries behind them', () => {
     const follower = new Follower().giveBack(write(5, 2, [5]))
     expect(follower.flush(write(7, 2, [5, 7]), true).terms).toEqual([1, 5, 7])
     expect(() => new Follower().flush(write(7, 2, [5, 7]), true)).toThrow(
@@ -154,13 +154,13 @@ describe('entries that storage gave back', () => {
   })
 })
 
-describe('a leader, by leader completeness,', () => {
+describe('a leader', () => {
   const append = (term: number, prevTerm: number, terms: readonly number[]): RaftMessageOf<'append'> => {
     const entries = [...write(term, 2, terms).entries]
     return { type: 'append', term, prevIndex: 1, prevTerm, commit: 0, entries }
   }
 
-  it.each([6, 7])('of term %i sends no other entry in place of one that is committed in term 6', (term) => {
+  it.each([6, 7])('in term %i sends no other entry in place of an entry that is committed in term 6', (term) => {
     const { watch } = new Follower().commit(6)
     watch.sent('n', append(term, 1, [4, 6]))
     expect(() => watch.sent('n', append(term, 1, [5]))).toThrow(
@@ -169,7 +169,7 @@ describe('a leader, by leader completeness,', () => {
     expect(() => watch.sent('n', append(term, 2, []))).toThrow(/sends entry 1 of term 2/)
   })
 
-  it('of an earlier term may send another entry, because it may not know of the commit', () => {
+  it('in an earlier term may send another entry in place of a committed entry, because it may not know of the commit', () => {
     new Follower().commit(6).watch.sent('n', append(5, 1, [5]))
   })
 })

@@ -24,20 +24,20 @@ function mutantOf(name: string): Mutant {
   return found
 }
 
-describe('the Raft simulation catches a missing rule', { timeout: 60_000 }, () => {
-  it.each(SOME)('%s', async (name) => {
+describe('the mutants of the Raft simulation', { timeout: 60_000 }, () => {
+  it.each(SOME)('the simulation fails under the mutant: %s', async (name) => {
     const { caught, error } = await runMutant(RAFT_SUITE, { mutant: mutantOf(name), from: 1, seeds: 100 })
     expect(error).toBeUndefined()
     expect(caught).toBeDefined()
   })
 
-  it('and refuses a patch that does not fit exactly one place', async () => {
+  it('a patch that does not fit exactly one place is refused', async () => {
     const mutant = { ...mutantOf('a learner is counted'), find: 'no such place' }
     const { error } = await runMutant(RAFT_SUITE, { mutant, from: 1, seeds: 1 })
     expect(error).toMatch(/0 times, not once/)
   })
 
-  it('and each patch fits exactly one place in the built packages', async () => {
+  it('each patch fits exactly one place in the built packages', async () => {
     for (const { name, and = [], ...change } of MUTANTS) {
       for (const { file, find } of [change, ...and]) {
         const source = await readFile(new URL(`../../${RAFT_SUITE.root}${file}`, import.meta.url), 'utf8')
@@ -46,7 +46,7 @@ describe('the Raft simulation catches a missing rule', { timeout: 60_000 }, () =
     }
   })
 
-  it('and no two mutants share a name', () => {
+  it('no two mutants share a name', () => {
     expect(new Set(MUTANTS.map(({ name }) => name)).size).toBe(MUTANTS.length)
   })
 })

@@ -35,10 +35,10 @@ function node(name: string, { disk, term, role = 'follower', lastIndex = disk.le
   return observed
 }
 
-describe('a leader that asks a voter to stand (thesis §3.10)', () => {
+describe('a leader that hands over (thesis §3.10)', () => {
   const timeoutNow = { type: 'timeoutNow', term: 4 } as const
 
-  it('asks one that has every entry', () => {
+  it('asks only a voter that has every entry to stand', () => {
     const leader = node('n1', { disk: [1, 4], term: 4, role: 'leader' })
     node('n2', { disk: [1], term: 4 })
     node('n3', { disk: [1, 4], term: 4 })
@@ -46,7 +46,7 @@ describe('a leader that asks a voter to stand (thesis §3.10)', () => {
     expect(() => votes.sent(leader, 'n2', timeoutNow)).toThrow(/^leadership goes to a voter that has everything/)
   })
 
-  it('may ask one whose log a later leader has cut, because it cannot know of that (raft seed 2026201013)', () => {
+  it('may ask a voter to stand whose log a later leader has cut, because it cannot know of that (raft seed 2026201013)', () => {
     const leader = node('n1', { disk: [1, 4], term: 4, role: 'leader' })
     node('n2', { disk: [1], term: 5 })
     expect(() => votes.sent(leader, 'n2', timeoutNow)).not.toThrow()
@@ -68,14 +68,14 @@ describe('a vote', () => {
     expect(() => ask(voter)).toThrow(/^only an up-to-date candidate is elected/)
   })
 
-  it('ignores entries that a leader has cut, even if a full disk still has them (raft seed 2026724946)', () => {
+  it('may go to a candidate whose log lacks only entries that a leader has cut, even if a full disk still has them (raft seed 2026724946)', () => {
     const voter = node('n3', { disk: [1, 3], term: 6, lastIndex: 1, vote: 'n2' })
     expect(() => ask(voter)).not.toThrow()
   })
 })
 
 describe('a new leader', () => {
-  it('has what it stood with, even if its full disk has not (raft seed 2026602847)', () => {
+  it('may lead with committed entries that its memory has and its full disk lacks (raft seed 2026602847)', () => {
     const invariants = new RaftInvariants(nodes, new Coverage(), { check: () => {} } as unknown as LeaderTenure)
     const holder = node('n1', { disk: [], term: 4 })
     const entries = [1, 4].map((term, i) => ({ index: i + 1, term, kind: 'normal' as const, data: Uint8Array.of(i) }))
