@@ -1,4 +1,3 @@
-/** Injects faults and operations, each with its number. */
 import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
@@ -28,6 +27,11 @@ interface Fault {
   readonly leader: SimNode
 }
 
+/**
+ * Injects the numbered events of a seed.
+ *
+ * These are faults and operations.
+ */
 export class Faults {
   private stopped = false
 
@@ -172,7 +176,7 @@ export class Faults {
     const target = this.world.nodes.find(({ name }) => name === to)
     // A leader of the distant past may still name a member whose disk was replaced.
     if (target === undefined) return
-    this.world.operator.transferNow(leader, target.name)
+    this.world.operator.transfer(leader, target.name)
     const ms = this.outageMs(random)
     for (const other of this.world.nodes) if (other !== target) this.cut(target, other, ms, number)
   }

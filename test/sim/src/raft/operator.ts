@@ -1,19 +1,14 @@
-/**
- * The operator of the cluster: changes its members, moves leadership, and replaces lost nodes. It never removes more
- * disks than Raft can tolerate.
- */
 import type { MembershipChange, RaftNode, RaftStatus } from '@quire/raft'
 import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
-import { TRANSFER_TIMEOUTS } from './bounds.js'
-import { encodeCommand, NOISE_PROPOSER } from './commands.js'
 import type { RaftInvariants } from './invariants.js'
 import type { SimNode } from './node.js'
 import type { EventKind } from './schedule.js'
 import type { RaftSettings } from './settings.js'
 import { encodeTick } from './ticks.js'
+import { transferLeadership } from './transfer.js'
 import type { LivenessWatch } from './liveness-watch.js'
 
 export interface OperatorWorld {
@@ -37,6 +32,11 @@ const ATTEMPTS = 8
 /** Errors of `changeMembership` after which the operator tries again. */
 const LATER = ['NotLeaderError', 'ChangePendingError', 'BackPressureError']
 
+/**
+ * Operates the cluster: changes its members, moves leadership, replaces lost nodes.
+ *
+ * It never removes more disks than Raft can tolerate.
+ */
 export class Operator {
   /** Nodes that were wiped and are not voters again yet. */
   private readonly returning = new Set<SimNode>()
@@ -292,48 +292,8 @@ export class Operator {
     node.start()
   }
 
-  // ---- leadership
-
-  transferNow(from: SimNode, to: string): void {
-    this.transfer(from, to)
-  }
-
-  private transfer(from: SimNode | undefined, to: string | undefined): void {
-    from?.call(`${from.name} transfers to ${to ?? 'anybody'}`, (node) => {
-      const { role, term } = node.status()
-      const { liveness, coverage, settings } = this.world
-      const outcome = {
-        done: () => {
-          coverage.add('transfers')
-          // The node has heard of another leader, which may lead a later term.
-          const now = node.status()
-          if (now.role === 'leader' && now.term === term) {
-            throw new Violation('a transfer that is done is done', `${from.name} still leads term ${term}`)
-          }
-        },
-        failed: (error: Error) => {
-          coverage.add(`transfers refused: ${error.name}`)
-          const now = node.status()
-          if (error.name === 'TransferFailedError' && now.term > term) coverage.add('transfers without a new leader')
-          if (role !== 'leader' && error.name !== 'NotLeaderError') throw error
-        }
-      }
-      const maxTicks = TRANSFER_TIMEOUTS * settings.electionTicks
-      liveness.add(from, `transfer to ${to}`, node.transferLeadership(to), outcome, maxTicks)
-      this.expectNoProposals(from, node, to)
-    })
-  }
-
-  /** A leader that gives leadership away accepts nothing more (thesis §3.10). */
-  private expectNoProposals(from: SimNode, node: RaftNode, to: string | undefined): void {
-    const { role, voters } = node.status()
-    if (role !== 'leader' || to === undefined || to === from.name || !voters.includes(to)) return
-    try {
-      node.propose(encodeCommand(NOISE_PROPOSER, 0, 0))
-    } catch (error) {
-      if ((error as Error).name === 'BackPressureError') return
-    }
-    throw new Violation('a transfer takes no proposals', `${from.name} is on its way out to ${to}`)
+  transfer(from: SimNode | undefined, to: string | undefined): void {
+    transferLeadership(this.world, from, to)
   }
 
   // ---- lost disks

@@ -1,4 +1,3 @@
-/** The end of a seed, without faults: all waits must settle, all nodes must agree, and all logs must be bounded. */
 import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
@@ -46,6 +45,11 @@ export interface QuiescentSimulation {
   until(invariant: string, ms: number, done: () => boolean, facts?: () => string): Promise<void>
 }
 
+/**
+ * Ends a seed without faults.
+ *
+ * All waits must settle, all nodes must agree, and all logs must be bounded.
+ */
 export class Quiescence {
   constructor(
     private readonly sim: QuiescentSimulation,
@@ -203,7 +207,7 @@ export class Quiescence {
       target.crash()
       target.isHeld = true
     }
-    sim.operator.transferNow(leader, target.name)
+    sim.operator.transfer(leader, target.name)
     const { failedTransferMs } = quiescenceBounds(sim.settings)
     await sim.until('a transfer that fails ends', failedTransferMs, () => sim.liveness.pending(Infinity).length === 0)
     const { role, term: termNow } = leader.status!
@@ -228,7 +232,7 @@ export class Quiescence {
     const others = leader.status!.voters.filter((name) => name !== leader.name)
     if (others.length === 0) return
     const to = this.random.pick(others)
-    sim.operator.transferNow(leader, to)
+    sim.operator.transfer(leader, to)
     await sim.until('a transfer completes', quiescenceBounds(sim.settings).transferMs, () => sim.leader()?.name === to)
     await sim.until('a transfer completes', this.pace(WORK_MS), () => sim.liveness.pending(Infinity).length === 0)
   }
