@@ -2,14 +2,13 @@
  * Explains a seed that failed: the fewest faults that make it fail, the end of its trace, and the command that runs it
  * again.
  */
-import { minimize } from './minimize.js'
-import type { Outcome } from './minimize.js'
+import { minimize, type SeedOutcome } from './minimize.js'
 import type { Selection } from './schedule.js'
 import { Violation } from './violation.js'
 
 export type RunSeed = (
   init: Selection & { readonly seed: number; readonly trace?: (line: string) => void }
-) => Promise<Outcome>
+) => Promise<SeedOutcome>
 
 const TRACE_LINES = 60
 /** The most failed seeds of one run that are minimized. The others mostly fail for the same reason. */

@@ -5,8 +5,8 @@
 import type { Selection } from './schedule.js'
 import { Violation } from './violation.js'
 
-/** What one run of a seed reports. */
-export interface Outcome {
+/** The part of a seed's result that `minimize` reads. */
+export interface SeedOutcome {
   readonly failure: Error | undefined
   /** The faults and operations that occurred before the end, with the noise. */
   readonly injected: readonly { readonly number: number; readonly kind: string }[]
@@ -21,7 +21,7 @@ export interface Minimized {
 const MAX_RUNS = 250
 const MAX_SECONDS = 60
 
-export async function minimize(run: (selection: Selection) => Promise<Outcome>): Promise<Minimized> {
+export async function minimize(run: (selection: Selection) => Promise<SeedOutcome>): Promise<Minimized> {
   const whole = await run({})
   const wanted = signature(whole)
   const startedAt = performance.now()
@@ -59,7 +59,7 @@ export async function minimize(run: (selection: Selection) => Promise<Outcome>):
 }
 
 /** Equal for two failures of the same kind. */
-export function signature({ failure }: Pick<Outcome, 'failure'>): string | undefined {
+export function signature({ failure }: Pick<SeedOutcome, 'failure'>): string | undefined {
   if (failure === undefined) return undefined
   if (failure instanceof Violation) return failure.invariant
   // The place that threw it. The message does not do, because it names indexes and terms.

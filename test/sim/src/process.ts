@@ -1,19 +1,22 @@
-/**
- * One life of a node: its clock, and the only entry for everything that runs in it. After `kill`, nothing that it
- * started reaches it or leaves it.
- */
 import type { Clock } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
 import type { Scheduler } from './scheduler.js'
 
 export type EntryKind = 'timer' | 'io'
 
-interface Waiting {
+/** An entry that came while the process was stalled. */
+interface StalledEntry {
   readonly kind: EntryKind
   readonly label: string
   readonly callback: () => void
 }
 
+/**
+ * Runs one life of a node, under a clock of its own.
+ *
+ * `enter` is the only entry for everything that runs in the process. After `kill`, nothing that it started reaches it
+ * or leaves it.
+ */
 export class SimProcess {
   alive = true
   /** When it last resumed after a stall; when it began, if it was never stalled. */
@@ -23,7 +26,7 @@ export class SimProcess {
   readonly trueNs: (clockNs: number) => number
   /** Called before anything runs in the process. */
   onEnter: () => void = () => {}
-  private inbox: Waiting[] | undefined
+  private inbox: StalledEntry[] | undefined
   /** Entries of the inbox that have not run since it woke. */
   private unread = 0
   private readonly onEnd: (() => void)[] = []

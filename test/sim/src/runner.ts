@@ -128,6 +128,12 @@ function work(entry: WorkerEntry, { take, report }: Feed): Promise<void> {
   })
 }
 
+/**
+ * Runs one job over a range of seeds.
+ *
+ * It prints each failed seed, merges the coverage of all seeds, and ends at the first failure unless it is told to go
+ * on.
+ */
 export class Run {
   private next: number
   private readonly coverage = new Coverage()

@@ -1,8 +1,3 @@
-/**
- * Virtual time: a queue of events that run one after the other. Between two events, every promise continuation that is
- * ready runs, so whatever drivers do with promises belongs to the event that caused it. Nothing here waits for real
- * time.
- */
 import { Heap } from './heap.js'
 import { RunHash } from './run-hash.js'
 
@@ -17,6 +12,12 @@ export interface SimEvent {
 /** Shorter than anything takes, and longer than the rounding of a time to nanoseconds. */
 const INSTANT_MS = 4e-6
 
+/**
+ * Runs events one after the other in virtual time.
+ *
+ * Between two events, every promise continuation that is ready runs, so whatever drivers do with promises belongs to
+ * the event that caused it. Nothing here waits for real time.
+ */
 export class Scheduler {
   private time = 0
   private lastInstant = 0

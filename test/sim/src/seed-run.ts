@@ -1,7 +1,3 @@
-/**
- * One seed of a simulation: virtual time, faults at their times, and the first failure. A subclass says what is
- * simulated.
- */
 import { createRandomSource, type RandomSource } from '@quire/testing'
 import { Coverage } from './coverage.js'
 import { isSelected, NOISE, type InjectedEvent, type Selection } from './schedule.js'
@@ -28,6 +24,11 @@ export interface SeedResult<K extends string> {
   readonly injected: readonly { readonly number: number; readonly kind: K | 'noise' }[]
 }
 
+/**
+ * Runs one seed of a simulation, with faults at their times, up to its first failure.
+ *
+ * A subclass says what is simulated.
+ */
 export abstract class SeedRun<K extends string> {
   readonly scheduler: Scheduler
   readonly coverage = new Coverage()

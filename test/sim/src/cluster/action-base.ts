@@ -1,4 +1,3 @@
-/** The base of all actions: the program that acts, and its open file. */
 import type { CallOptions } from '@quire/dsm-client'
 import type { Handle } from './handle.js'
 import { PAGE_BYTES } from './page-layout.js'
@@ -24,6 +23,7 @@ export interface ActingProgram {
   privately(handle: Handle): Promise<PrivateUse>
 }
 
+/** Gives actions their program with the open file on which they act. */
 export class ActionBase {
   constructor(
     protected readonly program: ActingProgram,

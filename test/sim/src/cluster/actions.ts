@@ -1,4 +1,3 @@
-/** The actions of programs on an open file. */
 import type { HistoryEvent } from '#linearizability'
 import { inspectClient } from '@quire/dsm-client/internal'
 import { Violation } from '../violation.js'
@@ -15,6 +14,7 @@ export async function act(action: Action, program: ActingProgram, handle: Handle
 
 type Actions = Record<Action, () => Promise<void>>
 
+/** Performs the actions of programs on an open file. */
 class OpenFileActions extends PrivateActions implements Actions {
   // ---- bytes
 

@@ -43,7 +43,7 @@ export interface ClientWorld {
   readonly onTouched: () => void
 }
 
-/** One client through all its lives. */
+/** Runs one client with its programs through all its lives. */
 export class SimClient implements ViewedClient {
   readonly name: string
   process: SimProcess | undefined

@@ -1,7 +1,3 @@
-/**
- * Compares what peers durably remember of each other with what happened (docs/identity.md, Evidence). Each entry that a
- * peer has applied is committed and on its disk, whether it led or followed.
- */
 import { PROTOCOL_RAFT, decodeFrame, raftMessage, type RaftIntroduction, type RaftStreamMessage } from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
@@ -38,6 +34,11 @@ const HELLO_TAG = 1
 const WELCOME_TAG = 3
 const SEEN_TAG = 4
 
+/**
+ * Compares what peers durably remember of each other with what happened (docs/identity.md, Evidence).
+ *
+ * Each entry that a peer has applied is committed and on its disk, whether the peer led or followed.
+ */
 export class EvidenceInvariants {
   private readonly appliedEntries = new Map<SimPeer, { readonly life: number; readonly entries: AppliedEntry[] }>()
   /** The last hello on each link. */

@@ -1,4 +1,3 @@
-/** Injects faults: numbered ones, several at a time, until it is stopped. */
 import type { SimClient } from './clients.js'
 import { MAX_ROUND_TRIP_MS, PROTOCOL_RAFT } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
@@ -66,6 +65,11 @@ export interface FaultInit {
   readonly onViolation: (error: Violation) => void
 }
 
+/**
+ * Injects faults until it is stopped.
+ *
+ * Several faults may last at the same time.
+ */
 export class Faults {
   private stopped = false
   private readonly oldFolders: OldFolders

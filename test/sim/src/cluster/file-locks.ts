@@ -1,7 +1,3 @@
-/**
- * The locks of one client's programs, which share its memory as threads would. The history records everything under a
- * write pin as one step, so the client's other programs write nothing to the file meanwhile.
- */
 interface Lock {
   writers: number
   isPinned: boolean
@@ -9,6 +5,12 @@ interface Lock {
 
 type Pause = () => Promise<void>
 
+/**
+ * Locks files between one client's programs, which share its memory as threads would.
+ *
+ * The history records everything under a write pin as one step, so the client's other programs write nothing to the
+ * file meanwhile.
+ */
 export class FileLocks {
   private readonly locks = new Map<string, Lock>()
 

@@ -1,7 +1,3 @@
-/**
- * The history of a seed: the operations of all clients in true time, completed by what killed clients could not record.
- * It is judged at the end.
- */
 import { judge, type HistoryEvent } from '#linearizability'
 import type { ClientView } from '@quire/dsm-client/internal'
 import { clientMessage, decodeFrame, PROTOCOL_BULK } from '@quire/protocol'
@@ -19,6 +15,11 @@ export interface Intent extends Pick<HistoryEvent, 'process' | 'file' | 'offset'
 
 const MAX_STEPS = 500_000
 
+/**
+ * Records the operations of all clients of a seed in true time.
+ *
+ * What killed clients could not record completes it. It is judged at the end of the seed.
+ */
 export class History {
   readonly events: HistoryEvent[] = []
   private lastValue = 0
@@ -66,7 +67,7 @@ export function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex')
 }
 
-/** The record of one life of a client. */
+/** Records one life of a client. */
 export class ClientLog {
   private readonly intents = new Set<Intent & { readonly call: number; readonly files: () => readonly string[] }>()
   /** When bytes of a page last left, by session, file and page. */

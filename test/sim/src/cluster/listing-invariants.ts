@@ -1,9 +1,9 @@
-/** Judges listings: knows which paths lead to files, according to the log. */
 import type { StateView } from '@quire/store/internal'
 import { Violation } from '../violation.js'
 
 const ALL = 1000
 
+/** Judges listings by the paths that lead to files according to the log. */
 export class ListingInvariants {
   /** Since when each path leads to a file. */
   private readonly since = new Map<string, number>()

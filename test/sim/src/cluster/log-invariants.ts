@@ -1,6 +1,3 @@
-/**
- * Checks the log: all peers apply the same entries in order, with the same outcomes, and each request of a client once.
- */
 import type { Applied } from '@quire/store/internal'
 import { Violation } from '../violation.js'
 import type { SimPeer } from './peers.js'
@@ -8,6 +5,11 @@ import type { SimPeer } from './peers.js'
 /** Refusals that are not remembered, because they answer a request or a session that is over. */
 const UNREMEMBERED = new Set(['SessionExpiredError', 'InvalidArgumentError'])
 
+/**
+ * Checks that all peers apply the same log.
+ *
+ * They apply the same entries in order, with the same outcomes, and each request of a client once.
+ */
 export class LogInvariants {
   /** The index of the last entry that any peer has applied. */
   lastIndex = 0

@@ -1,8 +1,3 @@
-/**
- * The network between simulated nodes. Frames of one stream arrive in order, and streams do not wait for each other. A
- * link that heals sends again what a cut has stopped, unless an end has given the stream up by then. Raft's streams
- * also lose, duplicate and reorder single frames, which Raft must tolerate.
- */
 import {
   DEFAULT_ROUND_TRIP_MS,
   PROTOCOL_CONTROL,
@@ -21,6 +16,13 @@ import type { StreamNetwork } from './stream-end.js'
 
 const REFUSED_MS = 2
 
+/**
+ * Carries streams between simulated nodes.
+ *
+ * Frames of one stream arrive in order, and streams do not wait for each other. A link that heals sends again what a
+ * cut has stopped, unless an end has given the stream up by then. Raft's streams also lose, duplicate and reorder
+ * single frames, which Raft must tolerate.
+ */
 export class SimNetwork implements StreamNetwork {
   private readonly hosts = new Map<string, Host>()
   private readonly blocked = new Set<string>()

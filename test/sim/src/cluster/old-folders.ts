@@ -1,8 +1,3 @@
-/**
- * Operators who put back an older copy of a data directory, or start on an empty one under the old key. If the other
- * peers durably remember what the peer had, none of them may let it take part (docs/identity.md). EvidenceInvariants
- * checks that they remember what they must.
- */
 import type { RaftSighting } from '@quire/protocol'
 import { decodeMemory } from '@quire/store/internal'
 import type { RandomSource } from '@quire/testing'
@@ -22,6 +17,12 @@ export interface OldFoldersInit {
   readonly onViolation: (error: Violation) => void
 }
 
+/**
+ * Plays operators who put back an older copy of a data directory, or start on an empty one under the old key.
+ *
+ * If the other peers durably remember what the peer had, none of them may let it take part (docs/identity.md).
+ * EvidenceInvariants checks that they remember what they must.
+ */
 export class OldFolders {
   private stopped = false
 

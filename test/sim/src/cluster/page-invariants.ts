@@ -1,13 +1,3 @@
-/**
- * The guarantees of the coherence protocol for pages, checked from outside after every event, for all clients whose
- * lease is valid at that instant of true time:
- *
- * - a page is writable at one client and readable nowhere else, or readable at many with equal bytes; a file that is
- *   owned as a whole is accessible at one client only;
- * - a clean copy holds the committed bytes, so visible bytes are durable.
- *
- * The whole history judges what calls return (history.ts).
- */
 import type { Applied, StateView } from '@quire/store/internal'
 import type { ClientView } from '@quire/dsm-client/internal'
 import { Violation } from '../violation.js'
@@ -38,6 +28,17 @@ export interface ViewedClient {
 
 const ZEROS = new Uint8Array(PAGE_BYTES)
 
+/**
+ * Checks the guarantees of the coherence protocol for pages from outside, after every event.
+ *
+ * They hold for all clients whose lease is valid at that instant of true time:
+ *
+ * - a page is writable at one client and readable nowhere else, or readable at many with equal bytes; a file that is
+ *   owned as a whole is accessible at one client only;
+ * - a clean copy holds the committed bytes, so visible bytes are durable.
+ *
+ * The whole history judges what calls return (history.ts).
+ */
 export class PageInvariants {
   readonly files = new Map<number, FileModel>()
   private readonly expired = new Set<number>()

@@ -66,7 +66,11 @@ export interface Folder {
   last: { readonly term: number; readonly index: number }
 }
 
-/** One peer through all its lives: its disks, and the process that runs now, if any. */
+/**
+ * Runs one peer through all its lives.
+ *
+ * It holds the disks of the peer and the process that runs now, if any.
+ */
 export class SimPeer {
   readonly name: string
   process: SimProcess | undefined

@@ -1,7 +1,7 @@
-/** The actions of programs on a private mapping. */
 import { ActionBase } from './action-base.js'
 import { SPOTS } from './page-layout.js'
 
+/** Performs the actions of programs on a private mapping. */
 export class PrivateActions extends ActionBase {
   async writePrivately(): Promise<void> {
     const { random } = this.program.init

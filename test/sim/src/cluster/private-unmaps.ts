@@ -1,4 +1,4 @@
-/** Ranges whose private copies a client's own program has dropped (unmapMappingRange with evenCows). */
+/** Remembers the ranges whose private copies a client's own program has dropped (unmapMappingRange with evenCows). */
 export class PrivateUnmaps {
   private readonly ranges: {
     readonly file: number

@@ -1,7 +1,3 @@
-/**
- * A private mapping, and what its program knows of it. What the program wrote stays, whatever others do to the file,
- * until the page is truncated or punched. Pages that the program has not written to show the file.
- */
 import type { CallOptions, Mapping } from '@quire/dsm-client'
 import { Violation } from '../violation.js'
 import { hex } from './history.js'
@@ -27,6 +23,12 @@ interface Copy {
 
 const VALUE_BYTES = 4
 
+/**
+ * Checks a private mapping against what its program knows of it.
+ *
+ * What the program wrote stays, whatever others do to the file, until the page is truncated or punched. Pages that the
+ * program has not written to show the file.
+ */
 export class PrivateUse {
   private readonly copies = new Map<number, Copy>()
 

@@ -1,4 +1,3 @@
-/** Random programs over a few files: one action after the other, until they must stop. */
 import type { CallOptions, DsmFile, OpenOptions } from '@quire/dsm-client'
 import { drawKind } from '../schedule.js'
 import { Violation } from '../violation.js'
@@ -18,6 +17,11 @@ const SPARE_PAGES = 2
 const MAX_ATTEMPTS = 8
 const WATCHING: readonly Action[] = ['read', 'read', 'tryRead']
 
+/**
+ * Runs random actions on a few files, one after the other, until it must stop.
+ *
+ * At the end of a seed, everything that it does must succeed.
+ */
 export class Program implements ActingProgram {
   /** The action that it waits for, if any. */
   doing: string | undefined

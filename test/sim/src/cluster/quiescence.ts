@@ -1,4 +1,3 @@
-/** The end of a seed, without faults: every call must end, all nodes must agree, and nothing may be left over. */
 import { DEFAULT_ROUND_TRIP_MS, PROTOCOL_RAFT, timingOf } from '@quire/protocol'
 import { inspectClient } from '@quire/dsm-client/internal'
 import type { RandomSource } from '@quire/testing'
@@ -40,6 +39,11 @@ export interface QuiescentSimulation {
 
 type Contents = Awaited<ReturnType<Program['readAll']>>
 
+/**
+ * Ends a seed without faults.
+ *
+ * Every call must end, all nodes must agree, and nothing may be left over.
+ */
 export class Quiescence {
   constructor(
     private readonly simulation: QuiescentSimulation,

@@ -1,8 +1,3 @@
-/**
- * The guarantees of Raft (extended version, Figure 3), checked from outside after every event: election safety, log
- * matching, leader completeness and state machine safety. It also checks that commit never goes back, that a committed
- * entry is on a majority's disks, and that a restart finds everything that was durable.
- */
 import { crc32 } from 'node:zlib'
 import type { Coverage } from '../coverage.js'
 import { Violation } from '../violation.js'
@@ -35,6 +30,13 @@ interface Watched {
 
 const KINDS = ['normal', 'config', 'noop']
 
+/**
+ * Checks the guarantees of Raft (extended version, Figure 3) from outside, after every event.
+ *
+ * These are election safety, log matching, leader completeness and state machine safety. It also checks that commit
+ * never goes back, that a committed entry is on a majority's disks, and that a restart finds everything that was
+ * durable.
+ */
 export class RaftInvariants {
   private readonly watched = new Map<SimPeer, Watched>()
   private readonly leaders = new Map<number, string>()

@@ -1,4 +1,3 @@
-/** One seed: a cluster with clients, then faults for a while, then quiescence, in which all nodes must agree. */
 import type { Applied } from '@quire/store/internal'
 import { drawSchedule, isSelected, NOISE, type InjectedEvent } from '../schedule.js'
 import { SeedRun, type SeedInit, type SeedResult } from '../seed-run.js'
@@ -34,6 +33,11 @@ export async function simulate(init: SimulationInit): Promise<SeedResult<Fault>>
   return new Simulation(init).run()
 }
 
+/**
+ * Plays one seed of the cluster simulation.
+ *
+ * A cluster runs with clients, faults occur for a while, and then quiescence follows, in which all nodes must agree.
+ */
 export class Simulation extends SeedRun<Fault> implements QuiescentSimulation {
   readonly settings: Settings
   readonly network: SimNetwork
@@ -165,6 +169,7 @@ export class Simulation extends SeedRun<Fault> implements QuiescentSimulation {
     this.stopping = true
     let failure: Error | undefined
     try {
+      // Names of forks decide what a seed draws, so this one keeps the name that it was given first.
       await new Quiescence(this, this.random.fork('peace')).run()
     } catch (error) {
       failure = error as Error

@@ -1,4 +1,3 @@
-/** One end of a simulated stream. */
 import { PROTOCOL_RAFT, type FrameStream } from '@quire/protocol'
 import type { SimProcess } from '../process.js'
 import { withoutTexts } from './error-texts.js'
@@ -40,6 +39,11 @@ interface Sent {
 
 const ignore = (): void => {}
 
+/**
+ * Plays one end of a simulated stream.
+ *
+ * It carries what its owner sends to the other end.
+ */
 export class StreamEnd implements FrameStream {
   readonly id: string
   readonly process: SimProcess
@@ -209,7 +213,7 @@ export class StreamEnd implements FrameStream {
     if (parcel.type === 'frame') this.sentFrames++
     if (isLossy && random.is(raftLoss)) {
       coverage.add('raft frames lost')
-      this.taken(parcel.size)
+      this.frameLeft(parcel.size)
       return
     }
     if (isLossy && random.is(raftDuplication)) {
@@ -280,7 +284,7 @@ export class StreamEnd implements FrameStream {
     })
     if (this.other.process.alive) return
     // A dead receiver takes nothing. Its sender learns of that in other ways.
-    for (const parcel of parcels) if (parcel.type === 'frame') this.taken(parcel.size)
+    for (const parcel of parcels) if (parcel.type === 'frame') this.frameLeft(parcel.size)
   }
 
   /**
@@ -303,7 +307,7 @@ export class StreamEnd implements FrameStream {
 
   private arrive(parcel: Parcel): void {
     if (parcel.type === 'frame') {
-      this.other.taken(parcel.size)
+      this.other.frameLeft(parcel.size)
       if (this.frameHandler === undefined) this.early.push(parcel.bytes)
       else this.deliver(parcel.bytes)
     } else if (parcel.type === 'reset') {
@@ -317,8 +321,8 @@ export class StreamEnd implements FrameStream {
     }
   }
 
-  /** The other end has taken a frame of `bytes`. */
-  private taken(bytes: number): void {
+  /** A frame of `bytes` is no longer on the way: it was taken or lost. */
+  private frameLeft(bytes: number): void {
     this.bytesOnTheWay = Math.max(0, this.bytesOnTheWay - bytes - 4)
     if (!this.drainOwed || this.bytesOnTheWay > this.network.init.highWaterBytes / 4) return
     this.drainOwed = false

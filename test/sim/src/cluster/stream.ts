@@ -1,7 +1,7 @@
-/** A simulated stream: two ends, and the parcels between them. */
 import type { Host } from './host.js'
 import { StreamEnd, type StreamNetwork } from './stream-end.js'
 
+/** Joins the two ends of a simulated stream. */
 export class Stream {
   readonly ends: readonly [StreamEnd, StreamEnd]
   readonly openedAt: number

@@ -1,4 +1,3 @@
-/** Sees all frames, to print the trace and to count rare cases. */
 import {
   PROTOCOL_BULK,
   PROTOCOL_CONTROL,
@@ -27,6 +26,11 @@ type Order = LeaderMessageOf<'invalidate' | 'revoke' | 'downgrade'>
 
 const MAX_PAGES = 64
 
+/**
+ * Watches all frames.
+ *
+ * It prints them to the trace and counts rare cases.
+ */
 export class Traffic {
   constructor(private readonly init: TrafficInit) {}
 

@@ -1,8 +1,3 @@
-/**
- * The guarantees for files without a path, checked from outside at every entry that concerns one: only its creator maps
- * it, it ends with that session, and once it has a name, it holds everything that its creator had written before asking
- * for the name.
- */
 import { inspectClient } from '@quire/dsm-client/internal'
 import type { DsmClient } from '@quire/dsm-client'
 import type { Applied, StateView } from '@quire/store/internal'
@@ -10,6 +5,12 @@ import type { Coverage } from '../coverage.js'
 import { Violation } from '../violation.js'
 import type { PageInvariants } from './page-invariants.js'
 
+/**
+ * Checks the guarantees for files without a path from outside, at every entry that concerns one.
+ *
+ * Only its creator maps such a file, the file ends with that session, and once it has a name, it holds everything that
+ * its creator had written before asking for the name.
+ */
 export class UnnamedFiles {
   /** The unnamed files, and the sessions that created them. */
   private readonly creators = new Map<number, number>()

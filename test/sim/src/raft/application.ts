@@ -1,4 +1,3 @@
-/** The state machine of one life of a simulated node, with its snapshots. Its durable part is on a `SnapshotDisk`. */
 import { CorruptionError } from '@quire/protocol'
 import type { Entry, RaftApplication, RaftStatus, SnapshotMeta, SnapshotStore } from '@quire/raft'
 import type { RandomSource } from '@quire/testing'
@@ -18,7 +17,11 @@ export interface Snapshot {
   readonly bytes: Uint8Array
 }
 
-/** Durable state: it survives crashes, and is lost when the node's disk is wiped. */
+/**
+ * Holds the snapshots that one node has on its disk.
+ *
+ * They survive crashes, and are lost when the node's disk is wiped.
+ */
 export class SnapshotDisk {
   newest: Snapshot | undefined
   /** The snapshots that can still be read, by index. */
@@ -62,6 +65,11 @@ export interface ApplicationWorld {
   readonly onFatal: (error: Error) => void
 }
 
+/**
+ * Runs the state machine in one life of a simulated node, with its snapshots.
+ *
+ * The durable part of it is on a `SnapshotDisk`.
+ */
 export class SimApplication implements RaftApplication {
   readonly snapshots: SnapshotStore
   state: ReplicatedState

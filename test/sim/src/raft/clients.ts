@@ -1,7 +1,3 @@
-/**
- * Clients of the simulated cluster, which know only what nodes tell them. Each proposer has one command at a time,
- * which it proposes to one node after the other until it is acknowledged. Readers ask for read indexes.
- */
 import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
@@ -25,6 +21,11 @@ export interface ClientWorld {
 
 const MISDIRECTED_MS = 40
 
+/**
+ * Proposes one command at a time.
+ *
+ * It proposes the command to one node after the other until it is acknowledged.
+ */
 export class Proposer {
   /** The last command that was acknowledged to this client. */
   acknowledged = 0
@@ -124,6 +125,11 @@ export class Proposer {
   }
 }
 
+/**
+ * Runs the clients of the simulated cluster, which know only what nodes tell them.
+ *
+ * They are proposers and readers. Readers ask for read indexes.
+ */
 export class Clients {
   readonly proposers: Proposer[]
   private stopped = false

@@ -33,8 +33,10 @@ interface StateImage {
 }
 
 /**
- * The state machine proper. It applies a command that was proposed twice only once, because the commands of a proposer
- * are numbered. `hash` identifies everything that was ever applied, in order.
+ * Applies the commands in the order of the log.
+ *
+ * It applies a command that was proposed twice only once, because the commands of a proposer are numbered. `hash`
+ * identifies everything that was ever applied, in order.
  */
 export class ReplicatedState {
   hash = 0x811c9dc5

@@ -1,6 +1,3 @@
-/**
- * A simulated node's disk: a MemoryDisk through all its lives, with the writes that were under way when it lost power.
- */
 import { SECTOR_BYTES, type Disk, type DiskFile, type DiskOperation, type MemoryDisk } from '@quire/raft'
 import type { RandomSource } from '@quire/testing'
 import type { RunHash } from '../run-hash.js'
@@ -23,6 +20,11 @@ interface SimFile {
   readonly written: Extent[]
 }
 
+/**
+ * Simulates a node's disk through all its lives.
+ *
+ * It is a MemoryDisk, with the writes that were under way when the node lost power.
+ */
 export class SimDisk {
   /** Called when a write of so many sectors begins at this offset. */
   onWrite: ((offset: number, sectors: number) => void) | undefined

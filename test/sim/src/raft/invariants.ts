@@ -1,9 +1,3 @@
-/**
- * The guarantees of Raft (extended version, Figure 3), checked from outside after every event at the nodes that the
- * event touched: election safety, leader completeness and state machine safety. It also checks that commit never goes
- * back, that a committed entry is on a majority's disks, that terms begin in order, and that applied sequences are
- * prefixes of one another.
- */
 import type { RaftConfiguration } from '@quire/protocol'
 import type { Entry, RaftStatus, SnapshotMeta } from '@quire/raft'
 import type { Coverage } from '../coverage.js'
@@ -25,6 +19,14 @@ interface Past {
   members: Members
 }
 
+/**
+ * Checks the guarantees of Raft (extended version, Figure 3) from outside, after every event at the nodes that the
+ * event touched.
+ *
+ * These are election safety, leader completeness and state machine safety. It also checks that commit never goes back,
+ * that a committed entry is on a majority's disks, that terms begin in order, and that applied sequences are prefixes
+ * of one another.
+ */
 export class RaftInvariants {
   readonly log: LogWatch
   readonly votes: VoteInvariants

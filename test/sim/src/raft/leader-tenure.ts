@@ -1,7 +1,3 @@
-/**
- * Checks that a leader steps down once it has heard from no majority for a while (thesis §6.2). It could commit
- * nothing, and its clients would not look for another leader.
- */
 import type { RaftStatus } from '@quire/raft'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
@@ -26,6 +22,11 @@ interface RunningTime {
   at: number
 }
 
+/**
+ * Checks that a leader steps down once it has heard from no majority for a while (thesis §6.2).
+ *
+ * It could commit nothing, and its clients would not look for another leader.
+ */
 export class LeaderTenure {
   private readonly terms = new Map<string, Term>()
   private readonly running = new Map<string, RunningTime>()

@@ -1,9 +1,9 @@
-/** Watches the promises that callers wait for: each must settle (scenario 35). */
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import type { SimNode } from './node.js'
 
-export interface Outcome<T> {
+/** Called when the watched promise settles. */
+export interface SettleHandlers<T> {
   readonly done?: (value: T) => void
   readonly failed?: (error: Error) => void
 }
@@ -17,6 +17,7 @@ interface Wait {
   readonly endsAtTick: number
 }
 
+/** Checks that every promise for which a caller waits settles (scenario 35). */
 export class LivenessWatch {
   private readonly waiting = new Set<Wait>()
 
@@ -26,13 +27,19 @@ export class LivenessWatch {
   ) {}
 
   /** Watches a promise of a node, for at most `maxTicks` of its ticks. An error that a handler throws ends the run. */
-  add<T>(node: SimNode, what: string, promise: Promise<T>, outcome: Outcome<T> = {}, maxTicks = Infinity): void {
+  add<T>(
+    node: SimNode,
+    what: string,
+    promise: Promise<T>,
+    handlers: SettleHandlers<T> = {},
+    maxTicks = Infinity
+  ): void {
     const wait = { node, life: node.life, what, since: this.scheduler.now, endsAtTick: node.ticks + maxTicks }
     this.waiting.add(wait)
-    this.settle(wait, promise, outcome).catch((error: unknown) => this.onError(error as Error))
+    this.settle(wait, promise, handlers).catch((error: unknown) => this.onError(error as Error))
   }
 
-  private async settle<T>(wait: Wait, promise: Promise<T>, { done, failed }: Outcome<T>): Promise<void> {
+  private async settle<T>(wait: Wait, promise: Promise<T>, { done, failed }: SettleHandlers<T>): Promise<void> {
     let value: T
     try {
       value = await promise

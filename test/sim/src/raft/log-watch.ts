@@ -1,7 +1,3 @@
-/**
- * The durable part of each node's log, seen from outside. It outlives the node's crashes, and each restart is compared
- * with it. By induction over the index, all logs together form one tree of entries (log matching, Figure 3).
- */
 import { decode, raftConfiguration, type RaftConfiguration, type RaftMessageOf } from '@quire/protocol'
 import type { Entry, HardState, LogWrite, RaftLog } from '@quire/raft'
 import type { Coverage } from '../coverage.js'
@@ -42,7 +38,11 @@ export interface LogEnd {
   readonly lastTerm: number
 }
 
-/** The durable log of one node. */
+/**
+ * Holds the durable log of one node as seen from outside.
+ *
+ * It outlives the node's crashes, and each restart is compared with it.
+ */
 export class WatchedLog {
   /** By index from 1 on, including entries that were compacted since. */
   readonly entries: Known[] = [{ term: 0, crc: 0 }]
@@ -84,6 +84,11 @@ export class WatchedLog {
   }
 }
 
+/**
+ * Checks that the durable logs of all nodes match.
+ *
+ * By induction over the index, all logs together form one tree of entries (log matching, Figure 3).
+ */
 export class LogWatch {
   /** By index; entry 0 is a placeholder. */
   readonly committed: Committed[] = [{ term: 0, crc: 0, inTerm: 0 }]

@@ -1,6 +1,3 @@
-/**
- * The links between simulated Raft nodes. They lose messages, as Raft's transport may. A partition drops what it stops.
- */
 import { assert, decode, encode, isRaftLinkMessage, raftMessage, type RaftMessage } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
@@ -31,6 +28,11 @@ interface Link {
 const REORDERED_MS = 100
 const SPIKE = 0.005
 
+/**
+ * Carries messages between simulated Raft nodes.
+ *
+ * Its links lose messages, as Raft's transport may. A partition drops what it stops.
+ */
 export class RaftNetwork {
   /** While true, messages are lost, duplicated, reordered and torn. */
   isNoisy = true

@@ -1,4 +1,3 @@
-/** A simulated node through all its lives: its disks, and the process that runs now, if any. */
 import type { Clock, RaftMessage } from '@quire/protocol'
 import {
   createMemoryDisk,
@@ -64,6 +63,7 @@ function keptOf({ hardState, reset, entries }: LogWrite, { stored }: LogFullErro
   }
 }
 
+/** Runs one simulated node through all its lives. */
 export class SimNode implements ObservedNode {
   readonly watched = new WatchedLog()
   process: SimProcess | undefined

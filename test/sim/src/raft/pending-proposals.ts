@@ -1,7 +1,4 @@
-/**
- * Proposals that wait at the node that took them. Each is decided when its entry, or another entry at its index, is
- * applied.
- */
+/** The end of a proposal at its node. */
 export type Fate =
   | 'applied'
   /** An entry of another term took its place. */
@@ -9,13 +6,18 @@ export type Fate =
   /** A snapshot covers it, and may contain it. */
   | 'unknown'
 
-interface Waiting {
+interface PendingProposal {
   readonly term: number
   readonly settle: (fate: Fate) => void
 }
 
+/**
+ * Holds the proposals that wait at the node that took them.
+ *
+ * Each is decided when its entry, or another entry at its index, is applied.
+ */
 export class PendingProposals {
-  private readonly waiting = new Map<number, Waiting[]>()
+  private readonly waiting = new Map<number, PendingProposal[]>()
 
   get size(): number {
     return this.waiting.size

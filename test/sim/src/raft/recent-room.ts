@@ -1,4 +1,3 @@
-/** The room that nodes have and recently had. A leader goes by their last answers. */
 import type { RaftStatus } from '@quire/raft'
 
 type Room = RaftStatus['room']
@@ -11,6 +10,11 @@ interface Change {
   until: number | undefined
 }
 
+/**
+ * Remembers the room that nodes have now or recently had.
+ *
+ * A leader goes by their last answers.
+ */
 export class RecentRoom {
   private readonly changes = new Map<string, Change[]>()
 

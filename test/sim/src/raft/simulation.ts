@@ -1,7 +1,3 @@
-/**
- * One seed of the Raft simulation: a cluster with clients, then faults for a while, then quiescence, in which all nodes
- * must agree.
- */
 import type { RaftMessage } from '@quire/protocol'
 import { drawSchedule, isSelected, NOISE } from '../schedule.js'
 import { SeedRun, type SeedInit, type SeedResult } from '../seed-run.js'
@@ -33,6 +29,11 @@ const FOUNDING_MS = 300
 /** Far more than any seed has. Only nodes that keep each other busy for nothing reach it. */
 const MAX_EVENTS = 300_000
 
+/**
+ * Plays one seed of the Raft simulation.
+ *
+ * A cluster runs with clients, faults occur for a while, and then quiescence follows, in which all nodes must agree.
+ */
 export class RaftSimulation extends SeedRun<EventKind> implements QuiescentSimulation {
   readonly settings: RaftSettings
   readonly network: RaftNetwork
@@ -139,6 +140,7 @@ export class RaftSimulation extends SeedRun<EventKind> implements QuiescentSimul
     this.note('--- quiescence')
     this.operator.stop()
     this.faults.stop()
+    // Names of forks decide what a seed draws, so this one keeps the name that it was given first.
     await new Quiescence(this, this.random.fork('peace')).run()
     scheduler.hash.number(this.invariants.commitIndex)
     for (const { name, status, application } of this.nodes) {

@@ -1,4 +1,3 @@
-/** Prints a run for a reader: events, messages, and changes at the nodes. */
 import type { RaftMessage } from '@quire/protocol'
 import type { Scheduler } from '../scheduler.js'
 import type { SimNode } from './node.js'
@@ -6,6 +5,11 @@ import type { SimNode } from './node.js'
 /** Labels of timers, disks and clients, which the trace shows by their effects. */
 const DULL = /timer$|disk$|^reader|^operator|^client/
 
+/**
+ * Prints a run for a reader.
+ *
+ * It shows events, messages, and changes at the nodes.
+ */
 export class Tracer {
   private readonly shown = new Map<string, string>()
 

@@ -1,4 +1,3 @@
-/** Checks votes and acknowledgments, by what nodes send each other: when it leaves, and when it arrives. */
 import type { RaftMessage } from '@quire/protocol'
 import type { RaftStatus } from '@quire/raft'
 import { Violation } from '../violation.js'
@@ -20,6 +19,11 @@ interface Heard {
   readonly asked: Map<string, boolean>
 }
 
+/**
+ * Checks what nodes promise each other in votes or acknowledgments.
+ *
+ * It sees each message when it leaves and when it arrives.
+ */
 export class VoteInvariants {
   private readonly begun = new Set<number>([0, 1])
   /** By term, and then by voter: the candidate that it voted for. This outlives crashes. */
