@@ -46,7 +46,7 @@ async function compileUnder(config: string): Promise<string> {
   const project = join(folder, 'tsconfig.json')
   await symlink(join(packageFolder, 'node_modules'), join(folder, 'node_modules'))
   try {
-    // What a core may import must not bring those types in either.
+    // The modules that a core may import must not bring those types in either.
     const { dependencies } = JSON.parse(await readFile(join(packageFolder, 'package.json'), 'utf8')) as {
       dependencies: Record<string, string>
     }

@@ -209,7 +209,7 @@ class OpenFileActions extends PrivateActions implements Actions {
     this.checkFlushed(page, page + pages)
   }
 
-  /** What an owner wrote before a flush is committed, unless another client has written since. */
+  /** Bytes that an owner wrote before a flush are committed, unless another client has written since. */
   private checkFlushed(first: number, end: number): void {
     const { client, invariants } = this.program.init
     const { isValid, pages } = inspectClient(client)

@@ -16,7 +16,7 @@ import type { ListingInvariants } from './listing-invariants.js'
 import { PrivateUnmaps } from './private-unmaps.js'
 import type { UnnamedFiles } from './unnamed-files.js'
 
-/** What the programs of one life share. */
+/** The state that the programs of one life share. */
 type Shared = Pick<ProgramInit, 'locks' | 'unmaps'>
 
 export interface ClientSettings extends WorkloadSettings {

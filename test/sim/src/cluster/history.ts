@@ -18,7 +18,7 @@ const MAX_STEPS = 500_000
 /**
  * Records the operations of all clients of a seed in true time.
  *
- * What killed clients could not record completes it. It is judged at the end of the seed.
+ * It adds the operations that killed clients could not record, and is judged at the end of the seed.
  */
 export class History {
   readonly events: HistoryEvent[] = []

@@ -26,8 +26,8 @@ const VALUE_BYTES = 4
 /**
  * Checks a private mapping against what its program knows of it.
  *
- * What the program wrote stays, whatever others do to the file, until the page is truncated or punched. Pages that the
- * program has not written to show the file.
+ * Bytes that the program wrote stay, whatever others do to the file, until their page is truncated or punched. Pages to
+ * which the program has not written show the file.
  */
 export class PrivateUse {
   private readonly copies = new Map<number, Copy>()

@@ -136,6 +136,7 @@ export class Clients {
 
   constructor(private readonly world: ClientWorld) {
     const { random, settings } = world
+    // Names of forks decide what a seed draws, so these keep the name that they were given first.
     this.proposers = Array.from(
       { length: settings.proposers },
       (_, i) => new Proposer(i, world, random.fork(`lane ${i}`))

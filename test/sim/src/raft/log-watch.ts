@@ -51,7 +51,7 @@ export class WatchedLog {
   inFlight: LogWrite[] = []
   /** The origin of each write that has entries or resets the log. */
   readonly origins = new WeakMap<LogWrite, Origin>()
-  /** What storage gave back, until it is handed in again. */
+  /** The entries that storage gave back, until they are handed in again. */
   owed: Origin | undefined
   /** The newest term that was handed in. */
   term = 0

@@ -4,7 +4,7 @@ import { Violation } from '../violation.js'
 import type { LogEnd } from './log-watch.js'
 import type { ObservedNode } from './observed-node.js'
 
-/** What one life of a node has heard. */
+/** The messages that one life of a node has heard. */
 interface Heard {
   readonly life: number
   /** Terms for which its leader told it to stand at once. */
