@@ -1,29 +1,20 @@
 /** Files that shrink, move and lose their path, as clients see them. */
 import { NoSpaceError, type LeaderMessage } from '@quire/protocol'
 import { settle } from '@quire/testing'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { group, useGroup } from './support/served-group.js'
+import { TestClient, openRequest } from './support/stub-group.js'
 
 const SIZE = 8192
 
-let group: StubGroup
+useGroup()
 
 beforeEach(() => {
-  group = createStubGroup()
-  group.found()
   group.lead(1)
 })
 
-afterEach(() => {
-  expect(group.fatal).toEqual([])
-  group.server.close()
-  group.sessionServer.close()
-  expect(group.clock.pending).toBe(0)
-})
-
 async function open(client: TestClient, path: string, seq: number): Promise<number> {
-  const options = { create: true, exclusive: false, size: SIZE, pageSize: 0, unit: undefined }
-  await client.control.send({ type: 'open', seq, settled: 1, path, ...options })
+  await client.control.send(openRequest(seq, path, { size: SIZE }))
   return client.control.last('opened')?.stat.id ?? 0
 }
 

@@ -2,7 +2,7 @@ import type { ClientMessage } from '@quire/protocol'
 import { settle } from '@quire/testing'
 import fc from 'fast-check'
 import { afterEach, describe, expect, it } from 'vitest'
-import { TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
+import { TestClient, createStubGroup, openRequest, type StubGroup } from './support/stub-group.js'
 
 const BIG = Number.MAX_SAFE_INTEGER
 /** Mostly values that are valid in this test, sometimes the ends of the range. */
@@ -104,17 +104,7 @@ describe('hostile clients', () => {
             if (client.control === undefined || client.control.closed) {
               await client.connect()
               // The file that both clients use, so that small numbers name it.
-              await client.control.send({
-                type: 'open',
-                seq: 1,
-                settled: 1,
-                path: '/a',
-                create: true,
-                exclusive: false,
-                size: 9000,
-                pageSize: 0,
-                unit: undefined
-              })
+              await client.control.send(openRequest(1, '/a', { size: 9000 }))
             }
             if (each.kind === 'control') await client.control.send(each.message)
             else if (each.kind === 'bulk') await client.bulk.send(each.message)

@@ -1,22 +1,21 @@
 /** A leader with clients on thin lines (docs/coherence.md, "Leases"). */
 import type { LeaderMessage } from '@quire/protocol'
 import { settle } from '@quire/testing'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { TestClient, createStubGroup, type StubGroup } from './support/stub-group.js'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { group, useGroup } from './support/served-group.js'
+import { TestClient, openRequest } from './support/stub-group.js'
 
 const PAGE = 4096
 const PAGES = 64
-let group: StubGroup
 let client: TestClient
 let file: number
 
+useGroup()
+
 beforeEach(async () => {
-  group = createStubGroup()
-  group.found()
   group.lead(1)
   client = await new TestClient(group).connect(0, 10_000)
-  const path = { path: '/f', create: true, exclusive: false, size: PAGES * PAGE, pageSize: 0, unit: undefined } as const
-  await client.control.send({ type: 'open', seq: 1, settled: 1, ...path })
+  await client.control.send(openRequest(1, '/f', { size: PAGES * PAGE }))
   await settle()
   file = client.control.last('opened')!.stat.id
   // Pages with bytes, because the bytes of a page of zeros do not travel.
@@ -28,13 +27,6 @@ beforeEach(async () => {
     await client.bulk.send({ type: 'writeback', req: page + 1, pages: [dirty] })
     await settle()
   }
-})
-
-afterEach(() => {
-  expect(group.fatal).toEqual([])
-  group.server.close()
-  group.sessionServer.close()
-  expect(group.clock.pending).toBe(0)
 })
 
 function grants(received: readonly LeaderMessage[]) {

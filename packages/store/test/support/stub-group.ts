@@ -10,6 +10,7 @@ import {
   encodeFrame,
   leaderMessage,
   type ClientMessage,
+  type ClientMessageOf,
   type Features,
   type LeaderMessage,
   type LeaderMessageOf,
@@ -194,6 +195,12 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
 }
 
 export type StubGroup = ReturnType<typeof createStubGroup>
+
+/** A request that opens a file of two pages, or creates it. */
+export function openRequest(seq: number, path: string, change: Partial<ClientMessageOf<'open'>> = {}) {
+  const options = { create: true, exclusive: false, size: 8192, pageSize: 0, unit: undefined }
+  return { type: 'open', seq, settled: 1, path, ...options, ...change } satisfies ClientMessage
+}
 
 /** One stream of a client. It keeps all messages that it receives. */
 export class TestLane {
