@@ -8,25 +8,16 @@ import {
   raftMessage,
   type RaftStreamMessage
 } from '@quire/protocol'
-import { FakeClock, FakeNet, type FakeStream, settle } from '@quire/testing'
-import { afterEach, describe, expect, it } from 'vitest'
+import { FakeNet, settle, type FakeStream } from '@quire/testing'
+import { describe, expect, it } from 'vitest'
 import { PeerRefusals } from '../src/peer/peer-refusals.js'
 import { clusterConfig } from '../src/state/commands.js'
-import { LinkedPeer, founded, type LogLine } from './support/linked-peer.js'
+import { founded, type LinkedPeer, type LogLine } from './support/linked-peer.js'
+import { clock, start, usePeers } from './support/linked-peers.js'
 
-const clock = new FakeClock()
-const open: LinkedPeer[] = []
 const VOTERS = ['a', 'b']
 
-async function start(net: FakeNet, id: string): Promise<LinkedPeer> {
-  const peer = await new LinkedPeer(id, { net, clock, config: founded(VOTERS) }).start()
-  open.push(peer)
-  return peer
-}
-
-afterEach(() => {
-  for (const { links } of open.splice(0)) links.close()
-})
+usePeers()
 
 interface Knock {
   readonly stream: FakeStream
@@ -57,7 +48,7 @@ function warnings({ logged }: LinkedPeer, msg = 'peer refused'): LogLine[] {
 describe('a stranger on a Raft stream', () => {
   it('flags no member, whatever it answers to its refusal', async () => {
     const net = new FakeNet()
-    const b = await start(net, 'b')
+    const b = await start(net, 'b', VOTERS)
     for (let i = 0; i < 100; i++) {
       const { stream } = await knock(net, `stranger ${i}`, b, 'ff')
       await answerBack(stream)
@@ -69,7 +60,7 @@ describe('a stranger on a Raft stream', () => {
   })
 
   it('flags no member with a refusal of its own either', async () => {
-    const b = await start(new FakeNet(), 'b')
+    const b = await start(new FakeNet(), 'b', VOTERS)
     const of = (isMember: boolean): number => {
       const refusals = new PeerRefusals({ identity: b.identity, clock, isMember: () => isMember, logger: undefined })
       const error = { code: 'ERR_UNAVAILABLE', facts: ['go away'] }
@@ -82,7 +73,7 @@ describe('a stranger on a Raft stream', () => {
 
   it('learns nothing about this cluster, not even its founding digest', async () => {
     const net = new FakeNet()
-    const b = await start(net, 'b')
+    const b = await start(net, 'b', VOTERS)
     const { answers } = await knock(net, 'stranger', b, 'ff')
     expect(answers).toMatchObject([{ type: 'raftRefused', reason: 'founding', founding: undefined }])
     expect(JSON.stringify(answers)).not.toContain(b.identity.digest)
@@ -93,7 +84,7 @@ describe('a stranger on a Raft stream', () => {
 
   it('causes one warning for each kind of refusal, whatever it says each time', async () => {
     const net = new FakeNet()
-    const b = await start(net, 'b')
+    const b = await start(net, 'b', VOTERS)
     for (let i = 0; i < 200; i++) {
       const { stream } = await knock(net, 'stranger', b, `f${i}`)
       const config = founded(['stranger', 'b'], { clusterId: `c${i}` })
@@ -108,7 +99,7 @@ describe('a stranger on a Raft stream', () => {
 
   it('causes no log line about a configuration that does not list both peers', async () => {
     const net = new FakeNet()
-    const b = await start(net, 'b')
+    const b = await start(net, 'b', VOTERS)
     const { stream } = await knock(net, 'stranger', b, 'ff')
     await answerBack(stream, { founding: encode(clusterConfig, founded(['stranger', 'another'])) })
     expect(warnings(b)).toHaveLength(1)
@@ -116,7 +107,7 @@ describe('a stranger on a Raft stream', () => {
 
   it('causes a bounded number of log lines under many keys, and a count of the others', async () => {
     const net = new FakeNet()
-    const b = await start(net, 'b')
+    const b = await start(net, 'b', VOTERS)
     for (let i = 0; i < 3000; i++) (await knock(net, `stranger ${i}`, b, 'ff')).stream.close()
     expect(warnings(b)).toHaveLength(32)
     await clock.advance(60_000)
@@ -133,7 +124,7 @@ describe('a stranger on a Raft stream', () => {
 
   it('can hold a bounded number of silent streams, which keep no member out', async () => {
     const net = new FakeNet()
-    const b = await start(net, 'b')
+    const b = await start(net, 'b', VOTERS)
     const silent: FakeStream[] = []
     for (let i = 0; i < 40; i++) silent.push(await net.dial(`stranger ${i}`, 'b', { protocol: PROTOCOL_RAFT }))
     for (let i = 0; i < 40; i++) silent.push(await net.dial('a', 'b', { protocol: PROTOCOL_RAFT }))
@@ -141,7 +132,7 @@ describe('a stranger on a Raft stream', () => {
     const held = (from: number, to: number): number => silent.slice(from, to).filter(({ over }) => !over).length
     expect([held(0, 40), held(40, 80)]).toEqual([16, 4])
     for (const stream of silent.slice(40)) stream.close()
-    const a = await start(net, 'a')
+    const a = await start(net, 'a', VOTERS)
     await clock.advance(200)
     a.send('b')
     await settle()

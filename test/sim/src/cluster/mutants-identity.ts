@@ -6,11 +6,11 @@
  *
  * | rule | test |
  * |---|---|
- * | two processes of one boot are both refused (CONTESTED); the newer of two twins takes the place of the older | `evidence.test.ts`, `peer-links.test.ts` |
- * | evidence of earlier processes counts against a process that was accepted in ignorance | `evidence.test.ts`, `peer-links.test.ts` |
+ * | two processes of one boot are both refused (CONTESTED); the newer of two twins takes the place of the older | `evidence.test.ts`, `peer-links-evidence.test.ts` |
+ * | evidence of earlier processes counts against a process that was accepted in ignorance | `evidence.test.ts`, `peer-links-evidence.test.ts` |
  * | a folder of an earlier term is refused | `evidence.test.ts` |
- * | a new folder takes no part before it is admitted; a leader admits it after a quorum round, when every other voter knows it | `peer-links.test.ts` |
- * | a new folder counts when its admission is durable; until then it may be made anew, in one order | `peer-links.test.ts`, `evidence.test.ts` |
+ * | a new folder takes no part before it is admitted; a leader admits it after a quorum round, when every other voter knows it | `peer-links-admission.test.ts` |
+ * | a new folder counts when its admission is durable; until then it may be made anew, in one order | `peer-links-admission.test.ts`, `evidence.test.ts` |
  */
 import type { Mutant } from '../mutants/mutant.js'
 
