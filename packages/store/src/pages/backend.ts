@@ -41,6 +41,6 @@ export interface Backend {
    * repeat the commit. Rejects with the error of the iteration if that throws.
    */
   commit(changes: Iterable<BackendChange>, bytes?: number): Promise<void>
-  /** Closes the backend. The caller waits for the last commit to settle first. */
+  /** Closes the backend. The caller waits for the last commit to settle first, and reads no more from this call on. */
   close(): Promise<void>
 }

@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { NoSpaceError } from '@quire/protocol'
+import { ClosedError, NoSpaceError } from '@quire/protocol'
 import { open, type Database, type RootDatabase } from 'lmdb'
 import { BACKEND_TABLES, type Backend, type BackendChange, type BackendTable } from './backend.js'
 import { damaged, isIoError, lmdbError, REMEDY, silenceCommits } from './lmdb-errors.js'
@@ -89,7 +89,7 @@ class LmdbBackend implements Backend {
   get(table: BackendTable, key: Uint8Array): Uint8Array | undefined {
     try {
       // lmdb lends its buffer, which is longer than the value. `length` is the length of the value.
-      const lent = this.rows(table).getBinaryFast(key)
+      const lent = this.readable(table).getBinaryFast(key)
       return lent === undefined ? undefined : unwrapped(lent)
     } catch (error) {
       throw lmdbError(error, this.name)
@@ -98,7 +98,7 @@ class LmdbBackend implements Backend {
 
   *entries(table: BackendTable, prefix: Uint8Array): Iterable<readonly [Uint8Array, Uint8Array]> {
     try {
-      for (const { key, value } of this.rows(table).getRange({ start: prefix })) {
+      for (const { key, value } of this.readable(table).getRange({ start: prefix })) {
         if (!startsWith(key, prefix)) return
         yield [unwrapped(key), unwrapped(value)]
       }
@@ -109,7 +109,7 @@ class LmdbBackend implements Backend {
 
   keys(table: BackendTable, first: Uint8Array, end: Uint8Array, limit: number): Uint8Array[] {
     try {
-      return [...this.rows(table).getKeys({ start: first, end, limit })].map((key) => unwrapped(key).slice())
+      return [...this.readable(table).getKeys({ start: first, end, limit })].map((key) => unwrapped(key).slice())
     } catch (error) {
       throw lmdbError(error, this.name)
     }
@@ -171,6 +171,15 @@ class LmdbBackend implements Backend {
   private async isDiskFull(neededBytes: number): Promise<boolean> {
     const disk = await statfs(dirname(this.name))
     return disk.bavail * disk.bsize < 2 * neededBytes + SPARE_BYTES
+  }
+
+  /**
+   * Throws ClosedError after `close`. lmdb itself does not refuse a read before its close has ended: it prints "No
+   * current read transaction available", and then throws from a timer, which ends the process.
+   */
+  private readable(table: BackendTable): Rows {
+    if (this.closed !== undefined) throw new ClosedError(this.name)
+    return this.rows(table)
   }
 
   private rows(table: BackendTable): Rows {
