@@ -23,7 +23,7 @@ const USAGE = `usage: pnpm sim cluster|raft [--seeds N] [--from SEED] [--workers
 
 cluster runs all of Quire on simulated machines, raft runs Raft alone. Both inject every fault that Quire must tolerate.
 
-  --seeds N     number of seeds, default 100; floors of coverage are enforced from 1000 on
+  --seeds N     number of seeds, default 100; floors of coverage count from 1000 on
   --from SEED   first seed, default 1; the last one must be below 2 ** 32
   --workers N   number of workers, default one for each core
   --keep-going  goes on after a seed that fails
@@ -32,7 +32,8 @@ cluster runs all of Quire on simulated machines, raft runs Raft alone. Both inje
   --without N,N leaves out these faults and operations; 0 is the noise of network and disks
   --only N,N    leaves out all others
   --full-size   does not look for the fewest faults that make a seed fail
-  --mutants     takes away one rule after the other, or only NAME, and expects seeds to fail
+  --mutants     takes away one rule after the other, or only that of the mutant NAME, and expects seeds to fail;
+                a wrong NAME prints all names
   --hashes compare
                 runs seeds 1 to ${HASHED_SEEDS} and compares a hash of everything observable with test/sim/hashes:
                 a change of structure leaves all hashes as they are

@@ -190,11 +190,14 @@ export class Run {
 }
 
 function print({ done, failed, events, seconds, coverage }: Summary): void {
-  console.log(`\n${done} seeds, ${failed.length} failed${failed.length > 0 ? `: ${failed.join(' ')}` : ''}`)
-  console.log(
-    `${(done / seconds).toFixed(1)} seeds/s, ${Math.round(events / seconds)} events/s, ${Math.round(events / done)} events a seed`
-  )
+  console.log()
   for (const [name, count] of [...coverage.counts].sort(([a], [b]) => (a < b ? -1 : 1))) {
     console.log(`${String(count).padStart(10)}  ${name}`)
   }
+  console.log(
+    `${(done / seconds).toFixed(1)} seeds/s, ${Math.round(events / seconds)} events/s, ${Math.round(events / done)} events a seed`
+  )
+  console.log(
+    `${done} ${done === 1 ? 'seed' : 'seeds'}, ${failed.length} failed${failed.length > 0 ? `: ${failed.join(' ')}` : ''}`
+  )
 }

@@ -20,9 +20,8 @@ const STUCK_MS = 90_000
 export async function runMutants(suite: Suite, { seeds, from, workers }: RunOptions, name: string): Promise<number> {
   const waiting = suite.mutants.filter((mutant) => name === '' || mutant.name === name)
   if (waiting.length === 0) {
-    console.error(
-      `there is no mutant ${name}; the mutants are ${suite.mutants.map((mutant) => mutant.name).join(', ')}`
-    )
+    console.error(`${suite.name} has no mutant '${name}'. It has:`)
+    for (const mutant of suite.mutants) console.error(`  ${mutant.name}`)
     return 2
   }
   const results: MutantResult[] = []
@@ -39,7 +38,7 @@ export async function runMutants(suite: Suite, { seeds, from, workers }: RunOpti
   await Promise.all(Array.from({ length: workers }, work))
   const left = results.filter(({ caught }) => caught === undefined)
   console.log(
-    `\n${results.length} mutants, ${left.length} not caught${left.map(({ mutant }) => ` ${mutant.name}`).join(',')}`
+    `\n${results.length} ${results.length === 1 ? 'mutant' : 'mutants'}, ${left.length} not caught${left.map(({ mutant }) => ` ${mutant.name}`).join(',')}`
   )
   return left.length > 0 ? 1 : 0
 }
