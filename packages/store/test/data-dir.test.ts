@@ -59,7 +59,7 @@ describe('data directory', () => {
     expect((await open({ cluster: undefined })).admitted).toBe(true)
   })
 
-  it('is made for a cluster and opened again without one', async () => {
+  it('needs the cluster file only when it is made: later starts open it without the file', async () => {
     const first = await open()
     expect(first.bootstrapped).toBe(false)
     first.completeBootstrap()

@@ -296,7 +296,7 @@ class Links implements PeerLinks {
       const { group, message } = decodeFrame(raftMessage, bytes)
       if (isRaftLinkMessage(message)) return this.linkMessage(stream, message)
       if (!this.init.identity.isAdmitted) return
-      // The message is dropped, and the remote sends it again. A newcomer counts once its admission is durable here.
+      // Drops the message: the remote sends it again. A newcomer counts once its admission is durable here.
       if (this.exchange.isNewcomer(remote)) return this.exchange.tookPart(remote)
       this.init.receive(group, remote, message)
     } catch (error) {
