@@ -294,7 +294,7 @@ describe('sizes', () => {
     expect(findings(event({ op: 'truncate', offset: 7 }), size(100))).toEqual(['undefined violation'])
   })
 
-  it('show in the ends of reads', () => {
+  it('bound the length of the bytes that a read returns', () => {
     const cut = event({ op: 'truncate', offset: 3 })
     expect(findings(cut, event({ op: 'read', offset: 0, length: 8, value: '000000' }))).toEqual([])
     expect(findings(cut, event({ op: 'read', offset: 0, length: 8, value: '0000' }))).toEqual(['undefined violation'])

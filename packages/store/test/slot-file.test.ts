@@ -59,7 +59,7 @@ describe('a slot file', () => {
         const torn = Buffer.from(whole)
         torn[slot * SLOT + byte]! ^= 0xff
         writeFileSync(path, torn)
-        // One of the two slots is valid. It does not matter here which one that is.
+        // Only one slot holds a valid text now. Either text may be in it.
         expect(['old', 'newest']).toContain(await read())
       }
     }

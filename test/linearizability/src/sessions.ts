@@ -1,7 +1,9 @@
 /**
- * The operations that a lost session undoes. Its writes to a page after the page's last durable version are lost, and
- * from the first such write on its reads may have returned them, which no other session has seen. Its earlier reads
- * returned what all could see.
+ * The operations that a lost session undoes.
+ *
+ * The session's writes to a page after the page's last durable version are lost. From the first such write on, its
+ * reads may have returned bytes that no other session ever sees. Its earlier reads returned bytes that every session
+ * could see.
  */
 import type { HistoryEvent } from './history.js'
 
