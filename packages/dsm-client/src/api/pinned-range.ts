@@ -45,12 +45,9 @@ function pinPages(
       pinned = pages
       moved()
     }
-    const withdraw = requestPin(host.table, { space, first, count, access }, { done: resolve, fail, advanced })
-    return () => {
-      withdraw()
-    }
+    return requestPin(host.table, { space, first, count, access }, { done: resolve, fail, advanced })
   }
-  return host.wait(start, signal, () => new BusyError(path, space.unit.firstMissing(first, pinned) * pageSize))
+  return host.wait(start, signal, () => new BusyError(path, space.held.firstMissing(first, pinned) * pageSize))
 }
 
 /** A pin of pages of the file. */

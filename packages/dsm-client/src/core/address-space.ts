@@ -1,7 +1,7 @@
 /** One client's pages of one file (kernel: struct address_space). */
 import type { Unit } from '@quire/protocol'
 import type { FrameProvider } from './frames.js'
-import { ownershipUnit, type OwnershipUnit } from './ownership-unit.js'
+import { heldUnit, type HeldUnit } from './held-unit.js'
 import { Page } from './page.js'
 
 /** A range of pages that the cluster is discarding (docs/coherence.md, "Files that shrink"). */
@@ -48,7 +48,7 @@ export class AddressSpacePages {
   /** The name of the file in errors. */
   path: string
   readonly pageSize: number
-  readonly unit: OwnershipUnit
+  readonly held: HeldUnit
   /** A lower bound of the file's size. Accesses below it need not ask the leader. */
   size: number
   discard: PendingDiscard | undefined
@@ -74,7 +74,7 @@ export class AddressSpacePages {
     this.file = file
     this.path = path
     this.pageSize = pageSize
-    this.unit = ownershipUnit(unit)
+    this.held = heldUnit(unit)
     this.size = size
   }
 

@@ -58,6 +58,7 @@ export class Coherence implements PageBackend {
       table: this.table,
       writebacks: this.writebacks,
       written: (outcome) => this.observer.written(outcome),
+      refused: (page) => this.demotions.writebackRefused(page),
       advanced: () => this.demotions.obeyAll()
     })
     this.demotions = new Demotions({
@@ -309,10 +310,10 @@ export class Coherence implements PageBackend {
         this.discards.over(message)
         break
       case 'writebackAck':
-        this.durability.acknowledged(message)
+        this.durability.writebackAcknowledged(message)
         break
       case 'writebackFailed':
-        this.durability.failed(message)
+        this.durability.writebackFailed(message)
         break
       default:
         return
@@ -349,8 +350,8 @@ export class Coherence implements PageBackend {
   /** Returns the number of the writeback that leaves now, under the page's epoch. */
   private nextSeq(page: Page): number {
     const { file, index, epoch, pageSize } = page
-    const space = this.table.space(file)
-    const seq = space?.unit.nextSeq(space, page) ?? page.seq + 1
+    const space = this.table.spaceOf(page)
+    const seq = space.held.nextSeq(space, page)
     this.observer.writing({ file, page: index, epoch, seq, pageSize })
     return seq
   }

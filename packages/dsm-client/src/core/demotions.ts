@@ -39,7 +39,7 @@ export class Demotions {
   receive(message: DemotionMessage): void {
     const { type, op, after } = message
     const space = this.init.table.space(message.file)
-    if (space?.unit.isDemotedAsWhole === true) {
+    if (space?.held.isDemotedAsWhole === true) {
       space.demotion = { op }
       this.demotedSpaces.add(space)
       return this.obeySpace(space)
@@ -84,6 +84,12 @@ export class Demotions {
   obeyAll(): void {
     for (const page of [...this.demoted]) this.obey(page)
     for (const space of [...this.demotedSpaces]) this.obeySpace(space)
+  }
+
+  /** The leader refused a writeback that the demotion of a whole file requires: the file leaves at a `retry`. */
+  writebackRefused(page: Page): void {
+    const space = this.init.table.space(page.file)
+    if (space?.demotion !== undefined) space.isRefused = true
   }
 
   /** Offers the leader again what it refused. */

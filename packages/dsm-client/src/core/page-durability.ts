@@ -6,8 +6,10 @@ import type { WritebackQueue } from './writeback-queue.js'
 export interface PageDurabilityInit {
   readonly table: PageTable
   readonly writebacks: WritebackQueue
-  /** A writeback is durable. */
+  /** A writeback is durable. If it is stale, a handover or a later writeback has made its bytes durable. */
   readonly written: (outcome: WritebackOutcome) => void
+  /** The leader refused to store the page's bytes. */
+  readonly refused: (page: Page) => void
   /** Credit may have come free, or a page has become clean: demotions may proceed. */
   readonly advanced: () => void
 }
@@ -20,7 +22,7 @@ export interface PageDurabilityInit {
 export class PageDurability {
   constructor(private readonly init: PageDurabilityInit) {}
 
-  acknowledged(message: LeaderMessageOf<'writebackAck'>): void {
+  writebackAcknowledged(message: LeaderMessageOf<'writebackAck'>): void {
     if (message.req !== 0 && this.init.writebacks.answered(message.req) === undefined) return
     for (const outcome of message.pages) {
       if (message.req === 0) this.init.writebacks.givenAcknowledged(outcome)
@@ -33,14 +35,12 @@ export class PageDurability {
   }
 
   /** The leader refused a writeback: the pages stay dirty. */
-  failed(message: LeaderMessageOf<'writebackFailed'>): void {
+  writebackFailed(message: LeaderMessageOf<'writebackFailed'>): void {
     const flights = this.init.writebacks.answered(message.req)
     if (flights === undefined) return
     const error = errorFromWire(message.error)
     for (const { page, epoch, seq } of flights) {
-      // A client that must give up the whole file tries again later: see `retry`.
-      const space = this.init.table.space(page.file)
-      if (space?.demotion !== undefined) space.isRefused = true
+      this.init.refused(page)
       // Under another epoch, the page has arrived anew, and its flushes do not concern these bytes.
       if (page.epoch !== epoch) continue
       // A failed flush never gives the page up: the page stays dirty, and msync rejects. A newer writeback has its own

@@ -38,7 +38,7 @@ export class PageFaults {
   ask(page: Page, wanted: Access): void {
     const { table, counters, send, onSent } = this.init
     const held = page.access !== 'invalid'
-    const access = table.space(page.file)?.unit.faultAccess(wanted) ?? wanted
+    const access = table.spaceOf(page).held.faultAccess(wanted)
     const req = this.nextReq++
     page.req = req
     this.faults.set(req, page)
@@ -74,8 +74,8 @@ export class PageFaults {
     const page = this.faults.get(message.req)
     if (page === undefined) return this.droppedAnswered(message)
     const isVoid = message.discard < page.discardedBy
-    const space = table.space(page.file)
-    if (space !== undefined && message.discard > space.lastDiscard) {
+    const space = table.spaceOf(page)
+    if (message.discard > space.lastDiscard) {
       // The discard came before this session opened the file, or on an earlier connection: the size is unknown now.
       space.lastDiscard = message.discard
       space.size = 0
@@ -99,12 +99,12 @@ export class PageFaults {
       }
       if (message.bytes !== undefined) {
         this.fill(page, message.bytes)
-        if (space !== undefined) discards.granted(space, page, message.discard)
+        discards.granted(space, page, message.discard)
       }
       page.version = message.version
       this.init.clean(page)
     }
-    space?.unit.granted(space, page, message)
+    space.held.granted(space, page, message)
     page.grant(message.access)
     page.grantedAt = this.init.now()
     table.granted(page)

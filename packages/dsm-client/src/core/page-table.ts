@@ -83,6 +83,13 @@ export class PageTable {
     return space
   }
 
+  /** The address space of a page that is dirty or waits for a grant: these end when their file is removed. */
+  spaceOf({ file, index }: Page): AddressSpacePages {
+    const space = this.spaces.get(file)
+    assert(space !== undefined, `page ${file}:${index} is in use, but its file is not open`)
+    return space
+  }
+
   space(file: number): AddressSpacePages | undefined {
     return this.spaces.get(file)
   }

@@ -129,7 +129,10 @@ export class Page {
     return this.writing && !this.changed
   }
 
-  /** Calls `done` when the current bytes are durable. The page is dirty. */
+  /**
+   * Calls `done` when the current bytes are durable. The page is dirty. The next writeback has `seq + 1`, or more in a
+   * file that is owned as a whole: each writeback that covers these bytes is at least this one.
+   */
   awaitFlush(done: () => void, fail: (error: Error) => void): void {
     this.flushes.push({ epoch: this.epoch, seq: this.isUnderWay ? this.seq : this.seq + 1, done, fail })
   }

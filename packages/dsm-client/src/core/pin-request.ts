@@ -34,11 +34,7 @@ export interface PinnableTable {
   forgetIfUnused(page: Page): void
 }
 
-/**
- * Acquires the pages in ascending order: of two clients that want the same pages, the client with the first page gets
- * them all. A file that is owned as a whole arrives as a whole, so there the request asks for all pages at once.
- * Returns a function that withdraws the request.
- */
+/** Acquires the pages in the batches of `HeldUnit.pinBatch`. Returns a function that withdraws the request. */
 export function requestPin(table: PinnableTable, target: PinTarget, outcome: PinOutcome): () => void {
   const request = new PinRequest(table, target, outcome)
   table.pins.add(request)
@@ -232,7 +228,7 @@ class PinRequest {
   private acquire(): void {
     const { space, first, count } = this.target
     const from = this.pinned.length
-    const end = from + space.unit.pinBatch(count)
+    const end = from + space.held.pinBatch(count)
     const attempt = this.pages
     this.requested = end
     for (let at = from; at < end; at++) this.acquirePage(first + at, attempt)

@@ -1,19 +1,17 @@
 import type { Access, Unit } from '@quire/protocol'
 
 /** An epoch of ownership, and the number of the newest writeback under it. 0, 0: no ownership. */
-export interface Ownership {
+interface Ownership {
   epoch: number
   seq: number
 }
 
 /**
- * Decides what depends on the unit of ownership: whether this session owns single pages of a file, or the file as a
- * whole.
+ * Decides what depends on the unit that a session owns: single pages of a file, or the file as a whole.
  *
- * Whole files are in docs/coherence.md, "Whole files as the unit". `OwnershipUnit` of @quire/store is its counterpart
- * at the directory.
+ * Whole files are in docs/coherence.md, "Whole files as the unit".
  */
-export interface OwnershipUnit {
+export interface HeldUnit {
   /** The access that a fault asks for when the program needs `access`. */
   faultAccess(access: Access): Access
   /** Returns the number of the page's next writeback, which its file may count. */
@@ -28,7 +26,7 @@ export interface OwnershipUnit {
   firstMissing(first: number, pinned: number): number
 }
 
-const SINGLE_PAGES: OwnershipUnit = {
+const SINGLE_PAGES: HeldUnit = {
   faultAccess: (access) => access,
   nextSeq: (_, page) => page.seq + 1,
   granted: (_, page, grant) => take(page, grant),
@@ -38,7 +36,7 @@ const SINGLE_PAGES: OwnershipUnit = {
   firstMissing: (first, pinned) => first + pinned
 }
 
-const WHOLE_FILE: OwnershipUnit = {
+const WHOLE_FILE: HeldUnit = {
   // A client that reads a file becomes its owner.
   faultAccess: () => 'write',
   nextSeq: (file) => ++file.seq,
@@ -60,6 +58,6 @@ function take(held: Ownership, { epoch, seq }: Readonly<Ownership>): void {
   held.epoch = epoch
 }
 
-export function ownershipUnit(unit: Unit): OwnershipUnit {
+export function heldUnit(unit: Unit): HeldUnit {
   return unit === 'file' ? WHOLE_FILE : SINGLE_PAGES
 }
