@@ -5,19 +5,16 @@ import { describe, expect, it, vi } from 'vitest'
 import { DialError, generatePrivateKey, peerIdFromKey } from '../src/index.js'
 import { startDelayProxy } from '../../../test/support/delay-proxy.js'
 import {
-  ECHO,
-  MAX_FRAME_BYTES,
   cleanup,
   collect,
   createEcho,
   createNode,
   dialEcho,
+  echoOptions,
   sleep,
   startEchoProcess,
   startSilence
 } from './helpers.js'
-
-const echoOptions = { protocol: ECHO, maxFrameBytes: MAX_FRAME_BYTES }
 
 describe('a dial', () => {
   it('uses one connection for concurrent and later dials, from either side', async () => {

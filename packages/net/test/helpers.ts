@@ -12,6 +12,8 @@ export const ECHO = '/test/echo/1'
 export const COUNT = '/test/count/1'
 export const MAX_FRAME_BYTES = 1 << 20
 export const LOOPBACK = '/ip4/127.0.0.1/tcp/0'
+/** The options of a dial that opens a stream of the echo. */
+export const echoOptions = { protocol: ECHO, maxFrameBytes: MAX_FRAME_BYTES }
 
 // Loads libp2p before the time limit of the first test starts. A busy machine takes seconds for it.
 await createLibp2pNetwork({ privateKey: await generatePrivateKey(), listen: [] }).then((node) => node.close())
@@ -42,7 +44,7 @@ export async function createEcho(init: Partial<Libp2pNetworkInit> = {}): Promise
 }
 
 export function dialEcho(from: Libp2pNetwork, to: Libp2pNetwork, signal?: AbortSignal): Promise<FrameStream> {
-  return from.dial(to.peerId, to.multiaddrs, { protocol: ECHO, maxFrameBytes: MAX_FRAME_BYTES, signal })
+  return from.dial(to.peerId, to.multiaddrs, { ...echoOptions, signal })
 }
 
 /** A frame on the wire: its length, then `bytes`. */

@@ -10,20 +10,17 @@ import {
   peerIdFromKey
 } from '../src/index.js'
 import {
-  ECHO,
-  MAX_FRAME_BYTES,
   cleanup,
   collect,
   createEcho,
   createNode,
   dialEcho,
+  echoOptions,
   frame,
   recorder,
   runChild,
   startEchoProcess
 } from './helpers.js'
-
-const echoOptions = { protocol: ECHO, maxFrameBytes: MAX_FRAME_BYTES }
 
 describe('a libp2p network', () => {
   it('reports the port that it has bound, and names a malformed address in its error', async () => {
