@@ -3,7 +3,7 @@ import type { DsmClient } from '@quire/dsm-client'
 import { InvalidArgumentError, refusePageSize } from '@quire/protocol'
 import type { Command } from 'commander'
 import { open, type FileHandle } from 'node:fs/promises'
-import { fileName, storedPath, withClient, withCluster, type ClusterOptions } from './options.js'
+import { fileName, storedPath, withClient, withCluster, withStoredFile, type ClusterOptions } from './options.js'
 import { UsageError, printJson, startProgress, writeOutput, type Progress } from './output.js'
 import { replaceLocal, type Replacement } from './replacement.js'
 import { cannotRead, standardInput } from './standard-input.js'
@@ -25,15 +25,11 @@ export function addCopyCommands(program: Command): void {
     .argument('<path>', 'where to store it', storedPath('path'))
     .option('--page-size <bytes>', 'page size of the new file: a power of two from 4096 to 65536', parsePageSize)
     .action(put)
-  withCluster(program.command('get'))
+  withStoredFile(program.command('get'))
     .description('copy a stored file to a local file')
-    .argument('<path>', 'the path of the stored file', storedPath('path'))
     .argument('<local>', 'the local file to create or replace, or - for standard output', fileName('local'))
     .action(get)
-  withCluster(program.command('cat'))
-    .description('write a stored file to standard output')
-    .argument('<path>', 'the path of the stored file', storedPath('path'))
-    .action(cat)
+  withStoredFile(program.command('cat')).description('write a stored file to standard output').action(cat)
 }
 
 interface PutOptions extends ClusterOptions {

@@ -2,7 +2,7 @@
 import type { FileStat } from '@quire/dsm-client'
 import { InvalidArgumentError, refuseSize } from '@quire/protocol'
 import type { Command } from 'commander'
-import { parsePrefix, storedPath, withClient, withCluster, type ClusterOptions } from './options.js'
+import { parsePrefix, storedPath, withClient, withCluster, withStoredFile, type ClusterOptions } from './options.js'
 import { printJson, printLine, writeOutput } from './output.js'
 import { showPath, visibleJson } from './visible.js'
 
@@ -12,22 +12,19 @@ export function addFileCommands(program: Command): void {
     .argument('[prefix]', 'the beginning of paths', parsePrefix)
     .option('-l, --long', 'also print size, version and time of the last change')
     .action(list)
-  withCluster(program.command('stat'))
+  withStoredFile(program.command('stat'))
     .description('print what the cluster knows about a stored file')
-    .argument('<path>', 'the path of the stored file', storedPath('path'))
     .action(showStat)
-  withCluster(program.command('rm'))
+  withStoredFile(program.command('rm'))
     .description('remove a path; a client that has the file open keeps it until it closes it')
-    .argument('<path>', 'the path of the stored file', storedPath('path'))
     .action(remove)
   withCluster(program.command('mv'))
     .description('rename a file; it replaces a file under the new path')
     .argument('<from>', 'the path of the stored file', storedPath('from'))
     .argument('<to>', 'its new path', storedPath('to'))
     .action(move)
-  withCluster(program.command('truncate'))
+  withStoredFile(program.command('truncate'))
     .description('shorten a file, or extend it with zeros')
-    .argument('<path>', 'the path of the stored file', storedPath('path'))
     .argument('<size>', 'its new size in bytes', parseSize)
     .action(truncate)
 }

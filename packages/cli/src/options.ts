@@ -53,6 +53,11 @@ export function withCluster(command: Command): Command {
     )
 }
 
+/** A command that talks to a cluster about one stored file, its first argument. */
+export function withStoredFile(command: Command): Command {
+  return withCluster(command).argument('<path>', 'the path of the stored file', storedPath('path'))
+}
+
 export function withLogLevel(command: Command, level: (typeof LOG_LEVELS)[number]): Command {
   const option = new Option('--log-level <level>', 'level of the log on stderr').choices(LOG_LEVELS).default(level)
   return command.addOption(option.argParser(parseLevel))
