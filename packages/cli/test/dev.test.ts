@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { startDev, stopDev } from './support/dev.js'
-import { isAlive, quire, quireEach, testFolder } from './support/quire.js'
+import { keygen, isAlive, quire, quireEach, testFolder } from './support/quire.js'
 
 const SLOW = 40_000
 const waitMs = { timeout: 20_000, interval: 50 }
@@ -100,13 +100,13 @@ describe('quire dev', () => {
   it(
     'admits only listed clients, and tells the others which key they need',
     async () => {
-      const id = (await quire(['keygen', join(root, 'key')])).stdout.trim()
+      const id = await keygen(join(root, 'key'))
       mkdirSync(join(root, 'tmp'))
       const dev = await startDev(join(root, 'tmp'), '--peers', '1', '--clients', id)
       try {
         const env = { QUIRE_PEERS: dev.peers[0]!.multiaddr }
         expect(await quire(['ls', '--key', join(root, 'key')], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
-        const other = (await quire(['keygen', join(root, 'other')])).stdout.trim()
+        const other = await keygen(join(root, 'other'))
         const commands = [['status'], ['health'], ['ls'], ['rm', '/none']]
         const keyed = commands.map((args) => ({ args, key: join(root, 'other') }))
         const cases = [...keyed, { args: ['health'], key: '' }, { args: ['ls'], key: '' }]

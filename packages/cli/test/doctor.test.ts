@@ -5,7 +5,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { Finding } from '../src/doctor-checks.js'
-import { quire, testFolder } from './support/quire.js'
+import { keygen, quire, testFolder } from './support/quire.js'
 
 const SLOW = 40_000
 
@@ -56,7 +56,7 @@ describe('quire doctor', () => {
       await once(server, 'listening')
       const listen = `/ip4/127.0.0.1/tcp/${(server.address() as AddressInfo).port}`
       const folder = testFolder()
-      const peerId = (await quire(['keygen', join(folder, 'key')])).stdout.trim()
+      const peerId = await keygen(join(folder, 'key'))
       const cluster = join(folder, 'cluster.json')
       await quire(['init', '--out', cluster, '--clients', 'any', '--voters', `${listen}/p2p/${peerId}`])
       try {

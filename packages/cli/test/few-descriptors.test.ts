@@ -2,16 +2,18 @@
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
-import { quire, startQuire, testFolder } from './support/quire.js'
+import { keygen, quire, startQuire, testFolder } from './support/quire.js'
 
 /** The file descriptors that a peer keeps for its own files: docs/ARCHITECTURE.md, 'File descriptors'. */
 const RESERVED = 64
+
+const SLOW = 40_000
 
 describe('quire with few file descriptors', () => {
   async function prepare(): Promise<string[]> {
     const root = testFolder()
     const key = join(root, 'key')
-    const peerId = (await quire(['keygen', key])).stdout.trim()
+    const peerId = await keygen(key)
     const cluster = join(root, 'cluster.json')
     const voter = `/ip4/127.0.0.1/tcp/4001/p2p/${peerId}`
     await quire(['init', '--out', cluster, '--clients', 'any', '--voters', voter])
@@ -19,26 +21,34 @@ describe('quire with few file descriptors', () => {
     return ['peer', '--data-dir', join(root, 'data'), '--key', key, '--listen', listen, '--cluster', cluster]
   }
 
-  it('quire refuses to start below the lowest limit of open files, in one line', async () => {
-    for (const args of [await prepare(), ['--help']]) {
-      for (const maxOpenFiles of [40, 128, 255]) {
-        const { status, stdout, stderr } = await quire(args, { maxOpenFiles })
-        expect([status, stdout]).toEqual([1, ''])
-        const expected = `quire: the limit of open files is ${maxOpenFiles}, quire needs 256 at least: raise it (ulimit -n)\n`
-        expect(stderr).toBe(expected)
+  it(
+    'quire refuses to start below the lowest limit of open files, in one line',
+    async () => {
+      for (const args of [await prepare(), ['--help']]) {
+        for (const maxOpenFiles of [40, 128, 255]) {
+          const { status, stdout, stderr } = await quire(args, { maxOpenFiles })
+          expect([status, stdout]).toEqual([1, ''])
+          const expected = `quire: the limit of open files is ${maxOpenFiles}, quire needs 256 at least: raise it (ulimit -n)\n`
+          expect(stderr).toBe(expected)
+        }
       }
-    }
-  }, 20_000)
+    },
+    SLOW
+  )
 
-  it('quire peer says at its start that a low limit of open files makes it accept fewer connections', async () => {
-    const peer = startQuire([...(await prepare()), '--log-level', 'warn'], { maxOpenFiles: 256 })
-    const exited = once(peer.child, 'exit')
-    await vi.waitFor(() => expect(peer.stdout).toContain('/p2p/'), { timeout: 10_000, interval: 20 })
-    peer.child.kill('SIGTERM')
-    await exited
-    const warning = peer.stderr.split('\n').find((line) => line.includes('open files'))
-    const { limit, open, maxConnections } = JSON.parse(warning!) as Record<string, number>
-    expect(limit).toBe(256)
-    expect(maxConnections! + open!).toBeLessThan(256 - RESERVED)
-  })
+  it(
+    'quire peer says at its start that a low limit of open files makes it accept fewer connections',
+    async () => {
+      const peer = startQuire([...(await prepare()), '--log-level', 'warn'], { maxOpenFiles: 256 })
+      const exited = once(peer.child, 'exit')
+      await vi.waitFor(() => expect(peer.stdout).toContain('/p2p/'), { timeout: 20_000, interval: 50 })
+      peer.child.kill('SIGTERM')
+      await exited
+      const warning = peer.stderr.split('\n').find((line) => line.includes('open files'))
+      const { limit, open, maxConnections } = JSON.parse(warning!) as Record<string, number>
+      expect(limit).toBe(256)
+      expect(maxConnections! + open!).toBeLessThan(256 - RESERVED)
+    },
+    SLOW
+  )
 })

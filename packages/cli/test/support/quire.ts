@@ -34,6 +34,11 @@ export async function quire(args: readonly string[], options: RunOptions = {}): 
   return { status: running.child.exitCode, stdout: running.stdout, stderr: running.stderr }
 }
 
+/** Writes a new key to the file and returns its PeerId. */
+export async function keygen(file: string): Promise<string> {
+  return (await quire(['keygen', file])).stdout.trim()
+}
+
 /** Concurrent processes: enough that one runs while another waits, too few to starve each other. */
 const AT_A_TIME = 4
 
