@@ -20,6 +20,7 @@ export function createRandomSource(seed: number): RandomSource {
   return new Xoshiro(seed >>> 0)
 }
 
+/** Computes the numbers of one seed by xoshiro128**. */
 class Xoshiro implements RandomSource {
   private a: number
   private b: number

@@ -2,7 +2,8 @@
 import { hostAndPort, shortId } from '@quire/net'
 import type { Role } from '@quire/protocol'
 
-type Outcome =
+/** The outcome of the last time that the client asked a peer. */
+type PeerOutcome =
   | { readonly type: 'answered'; readonly role: Role; readonly leader: string }
   | { readonly type: 'refused' | 'unreachable'; readonly reason: string }
 
@@ -11,7 +12,7 @@ export type KnownPeers = ReadonlyMap<string, Iterable<string>>
 
 /** Explains why a client has found no leader. */
 export class PeerOutcomes {
-  private readonly last = new Map<string, Outcome>()
+  private readonly last = new Map<string, PeerOutcome>()
 
   /** The peer has named its role and the leader; empty: it knows none. */
   answered(peerId: string, role: Role, leader: string): void {
