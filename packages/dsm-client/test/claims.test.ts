@@ -22,7 +22,7 @@ async function connectPast(message: LeaderMessage): Promise<void> {
 
 describe('a peer that names an impossible round trip', () => {
   it.each([0, 9, 1001, 5000, Number.MAX_SAFE_INTEGER])(
-    '(%i ms) is left, and no trace of its answer remains',
+    'a peer that names an impossible round trip (%i ms) is left, and no trace of its answer remains',
     async (ms) => {
       const [odd, sound] = world.peers
       odd!.roundTripMs = ms
@@ -40,7 +40,7 @@ describe('a peer that names an impossible round trip', () => {
     }
   )
 
-  it('does not end the live session', async () => {
+  it('a peer that names an impossible round trip does not end the live session', async () => {
     await connect(world.create({ sessionTtlMs: TTL }))
     const { session } = world.leader
     world.leader.roundTripMs = 5000
@@ -52,7 +52,7 @@ describe('a peer that names an impossible round trip', () => {
     expect(world.leader.session).toBe(session)
   })
 
-  it('does not change the known timing', () => {
+  it('a peer that names an impossible round trip does not change the known timing', () => {
     const cluster = new ClusterView([addressOf(first)])
     const answer = { clusterId: 'c', founding: FOUNDING, members: [], roundTripMs: 100 }
     cluster.heard(first, answer)
@@ -75,13 +75,16 @@ describe('an impossible registration', () => {
     'that reports its session as expired': { type: 'expired', session: 7 }
   }
 
-  it.each(Object.entries(cases))('%s makes the client leave the peer', async (_, message) => {
-    await connectPast(message)
-    expect(client.session).toMatchObject({ state: 'active', ttlMs: TTL })
-    const file = await world.until(client.open('/f', { create: true, size: 4096 }))
-    await world.until(file.write(0, new Uint8Array([1])))
-    await world.until(file.sync())
-  })
+  it.each(Object.entries(cases))(
+    'an impossible registration (%s) makes the client leave the peer',
+    async (_, message) => {
+      await connectPast(message)
+      expect(client.session).toMatchObject({ state: 'active', ttlMs: TTL })
+      const file = await world.until(client.open('/f', { create: true, size: 4096 }))
+      await world.until(file.write(0, new Uint8Array([1])))
+      await world.until(file.sync())
+    }
+  )
 
   it('a registration with another session does not replace the live session', async () => {
     await connect(world.create({ sessionTtlMs: TTL }))

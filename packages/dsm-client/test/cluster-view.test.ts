@@ -16,9 +16,12 @@ function pickedAfterLoss(leader: string): (string | undefined)[] {
 }
 
 describe('a client that loses its connection to the leader', () => {
-  it.each(IDS)('asks the other peers before it asks that peer again, which may be dead (%s)', (leader) => {
-    const picked = pickedAfterLoss(leader)
-    expect(picked[2]).toBe(leader)
-    expect(new Set(picked)).toEqual(new Set(IDS))
-  })
+  it.each(IDS)(
+    'a client that loses its connection to the leader asks the other peers before it asks that peer again, which may be dead (%s)',
+    (leader) => {
+      const picked = pickedAfterLoss(leader)
+      expect(picked[2]).toBe(leader)
+      expect(new Set(picked)).toEqual(new Set(IDS))
+    }
+  )
 })

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { CoreHarness, FILE, PAGE } from './support/core.js'
 
 describe('rule 3: the client drops messages of another term', () => {
-  it('answers no demotion of an earlier or later term, and keeps its access', () => {
+  it('rule 3: the client answers no demotion of an earlier or later term, and keeps its access', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     for (const term of [4, 6]) {
@@ -14,7 +14,7 @@ describe('rule 3: the client drops messages of another term', () => {
     expect(h.peek(0)).toBe(1)
   })
 
-  it('ignores a grant of an earlier term', () => {
+  it('rule 3: the client ignores a grant of an earlier term', () => {
     const h = new CoreHarness().connect()
     const waiter = h.access(0, 'read')
     const fault = h.take('fault')
@@ -24,7 +24,7 @@ describe('rule 3: the client drops messages of another term', () => {
     expect(waiter.state).toBe('ran')
   })
 
-  it('ignores a writeback acknowledgment of an earlier term', () => {
+  it('rule 3: the client ignores a writeback acknowledgment of an earlier term', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     const flush = h.flush(0)
@@ -39,7 +39,7 @@ describe('rule 3: the client drops messages of another term', () => {
     expect(h.page(0)!.dirty).toBe(true)
   })
 
-  it('ignores every message while it has no connection', () => {
+  it('rule 3: the client ignores every message while it has no connection', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     h.disconnect()
@@ -111,7 +111,7 @@ describe('rule 4: a reply names its request', () => {
 })
 
 describe('rule 12: a page that the leader revokes', () => {
-  it('becomes inaccessible before its bytes leave on bulk', () => {
+  it('rule 12: a page that the leader revokes becomes inaccessible before its bytes leave on bulk', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 7 })
     h.order('revoke', 0, { op: 5 })
@@ -121,7 +121,7 @@ describe('rule 12: a page that the leader revokes', () => {
     expect(h.page(0)!.access).toBe('invalid')
   })
 
-  it('keeps its dirty bytes and their epoch until the acknowledgment that names them', () => {
+  it('rule 12: a page that the leader revokes keeps its dirty bytes and their epoch until the acknowledgment that names them', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 7 })
     h.order('revoke', 0)
@@ -135,7 +135,7 @@ describe('rule 12: a page that the leader revokes', () => {
     expect(h.frames.usedBytes).toBe(0)
   })
 
-  it('sends its current bytes to the next leader if the first one dies before the commit', () => {
+  it('rule 12: the client sends the current bytes of a revoked page to the next leader if the first one dies before the commit', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { epoch: 3, write: 7 })
     h.order('revoke', 0)
@@ -148,7 +148,7 @@ describe('rule 12: a page that the leader revokes', () => {
     expect(page!.seq).toBeGreaterThan(dirty.seq)
   })
 
-  it('becomes accessible again only by a grant', () => {
+  it('rule 12: a page that the leader revokes becomes accessible again only by a grant', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 7 })
     h.order('revoke', 0)
@@ -162,7 +162,7 @@ describe('rule 12: a page that the leader revokes', () => {
     expect(waiter.bytes![0]).toBe(8)
   })
 
-  it('is answered without bytes if it is clean, and with held: false if the client does not have it', () => {
+  it('rule 12: the client answers a revoke without bytes if the page is clean, and with held: false if it does not have the page', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     h.flush(0)
@@ -175,7 +175,7 @@ describe('rule 12: a page that the leader revokes', () => {
     h.take('invalidateAck')
   })
 
-  it('stays readable after a downgrade, and dirty until its bytes are durable', () => {
+  it('rule 12: a page stays readable after a downgrade, and dirty until its bytes are durable', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 7 })
     h.order('downgrade', 0)
@@ -357,7 +357,7 @@ describe('rule 14: a writeback acknowledgment', () => {
 })
 
 describe('hazard: grant arriving after the revoke of a newer term', () => {
-  it('is dropped without an answer, because its term is lower than that of the connection', () => {
+  it('a grant that arrives after the revoke of a newer term is dropped without an answer, because its term is lower than that of the connection', () => {
     const h = new CoreHarness().connect()
     const waiter = h.access(0, 'write')
     const fault = h.take('fault')
@@ -377,7 +377,7 @@ describe('hazard: grant arriving after the revoke of a newer term', () => {
 })
 
 describe('rule 15: after a reconnection, the client', () => {
-  it('repeats unanswered faults with the access that its waiters need now', () => {
+  it('rule 15: after a reconnection, the client repeats unanswered faults with the access that its waiters need now', () => {
     const h = new CoreHarness().connect()
     const reader = h.access(0, 'read')
     h.take('fault')
@@ -394,7 +394,7 @@ describe('rule 15: after a reconnection, the client', () => {
     expect([reader.state, writer.state]).toEqual(['ran', 'ran'])
   })
 
-  it('repeats writebacks with its current bytes', () => {
+  it('rule 15: after a reconnection, the client repeats writebacks with its current bytes', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     const flush = h.flush(0)
@@ -409,7 +409,7 @@ describe('rule 15: after a reconnection, the client', () => {
     expect([flush.done, h.page(0)!.dirty]).toEqual([1, false])
   })
 
-  it('keeps dirty pages that no flush waits for', () => {
+  it('rule 15: after a reconnection, the client keeps dirty pages that no flush waits for', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     h.disconnect()
@@ -418,7 +418,7 @@ describe('rule 15: after a reconnection, the client', () => {
     expect(h.peek(0)).toBe(1)
   })
 
-  it('forgets the demotions of the lost connection, which the leader repeats', () => {
+  it('rule 15: after a reconnection, the client forgets the demotions of the lost connection, which the leader repeats', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read')
     const pin = h.access(0, 'read', { pin: true })
@@ -433,7 +433,7 @@ describe('rule 15: after a reconnection, the client', () => {
     expect(h.take('invalidateAck').op).toBe(4)
   })
 
-  it('completes a flush by the acknowledgment of the repeated writeback, not of the lost one', () => {
+  it('rule 15: after a reconnection, the client completes a flush by the acknowledgment of the repeated writeback, not of the lost one', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write', { write: 1 })
     const flush = h.flush(0)

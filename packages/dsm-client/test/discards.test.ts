@@ -17,7 +17,7 @@ function setUp() {
 }
 
 describe('a discard', () => {
-  it('ends access in its range, lowers the known size, and is acknowledged, but leaves earlier pages alone', () => {
+  it('a discard ends access in its range, lowers the known size, and is acknowledged, but leaves earlier pages alone', () => {
     const { h, space, discard } = setUp()
     h.have(0, 'read')
     h.have(3, 'read')
@@ -35,7 +35,7 @@ describe('a discard', () => {
     expect(h.take('discardAck')).toMatchObject({ file: 77, op: 3 })
   })
 
-  it('waits for pins in its range, and delays new ones', () => {
+  it('a discard waits for pins in its range, and delays new ones', () => {
     const { h, discard } = setUp()
     h.have(3, 'write')
     const pin = h.access(3, 'write', { pin: true })
@@ -50,7 +50,7 @@ describe('a discard', () => {
     expect(h.take('fault')).toMatchObject({ page: 3 })
   })
 
-  it('keeps dirty bytes until it is committed, because the leader may die before', () => {
+  it('a discard keeps dirty bytes until it is committed, because the leader may die before', () => {
     const { h, discard, over } = setUp()
     h.have(3, 'write', { write: 7 })
     discard(2)
@@ -89,7 +89,7 @@ describe('a discard', () => {
     expect(h.peek(3)).toBe(0)
   })
 
-  it('does not affect the grant of a page before its range', () => {
+  it('a discard does not affect the grant of a page before its range', () => {
     const { h, discard } = setUp()
     const reader = h.access(1, 'read')
     const fault = h.take('fault')
@@ -99,7 +99,7 @@ describe('a discard', () => {
     expect(reader.state).toBe('ran')
   })
 
-  it('drops private copies in its range when it is committed, and not before (even_cows)', () => {
+  it('a discard drops private copies in its range when it is committed, and not before (even_cows)', () => {
     const { h, space, discard, over } = setUp()
     const copies = new PrivateCopies(h.core.table.frames)
     space.privateCopies.add(copies)
@@ -135,7 +135,7 @@ describe('a page that is granted after a discard', () => {
     return s
   }
 
-  it('survives a late `discarded`', () => {
+  it('a page that is granted after a discard survives a late `discarded`', () => {
     const { h, over } = overtaken()
     const flush = h.flush(3)
     over(true)
@@ -144,7 +144,7 @@ describe('a page that is granted after a discard', () => {
     expect(flush.done).toBe(1)
   })
 
-  it('survives the loss of the connection before `discarded` arrives', () => {
+  it('a page that is granted after a discard survives the loss of the connection before `discarded` arrives', () => {
     const { h } = overtaken()
     h.disconnect()
     h.connect()
@@ -152,7 +152,7 @@ describe('a page that is granted after a discard', () => {
     expect(h.page(3)).toMatchObject({ dirty: true, epoch: 6 })
   })
 
-  it('keeps its private copies when `discarded` drops older ones', () => {
+  it('a page that is granted after a discard keeps its private copies when `discarded` drops older ones', () => {
     const { h, space, discard, over } = setUp()
     const copies = new PrivateCopies(h.core.table.frames)
     space.privateCopies.add(copies)
@@ -177,7 +177,7 @@ describe('a page that is granted after a discard', () => {
     expect([copies.get(3)?.[0], copies.get(4)]).toEqual([2, undefined])
   })
 
-  it('is not requested after a reconnection until the client knows the outcome of the discard', () => {
+  it('a client requests no page of a discarded range after a reconnection until it knows the outcome of the discard', () => {
     const { h, discard } = setUp()
     discard(2, { discards: 4 })
     h.take('discardAck')
@@ -226,7 +226,7 @@ describe('a discard without a known outcome', () => {
     expect(h.nothingSent).toBe(true)
   })
 
-  it('is decided by the count in the next discard', () => {
+  it('a discard without a known outcome is decided by the count in the next discard', () => {
     for (const [discards, isGone] of [
       [5, true],
       [4, false]
@@ -244,7 +244,7 @@ describe('a discard without a known outcome', () => {
     }
   })
 
-  it('is decided by the count that the cluster has for the file after a reconnection', () => {
+  it('a discard without a known outcome is decided by the count that the cluster has for the file after a reconnection', () => {
     const { h, space, discard } = setUp()
     h.have(3, 'write', { write: 7 })
     discard(2, { discards: 4 })
@@ -256,7 +256,7 @@ describe('a discard without a known outcome', () => {
     expect(h.page(3)?.dirty ?? false).toBe(false)
   })
 
-  it('did not happen if the cluster has a lower count', () => {
+  it('a discard without a known outcome counts as not carried out if the cluster has a lower count', () => {
     const { h, discard } = setUp()
     h.have(3, 'write', { write: 7 })
     discard(2, { discards: 4 })
@@ -266,7 +266,7 @@ describe('a discard without a known outcome', () => {
     expect(h.page(3)).toMatchObject({ dirty: true })
   })
 
-  it('runs again if its leader repeats it, and no earlier answer decides about it', () => {
+  it('a discard without a known outcome runs again if its leader repeats it, and no earlier answer decides about it', () => {
     const { h, space, discard } = setUp()
     discard(2, { discards: 4 })
     h.disconnect()

@@ -73,14 +73,14 @@ function flush(h: CoreHarness, commitMs: number): { ms: number; mostBytes: numbe
 }
 
 describe('a flush on a fast line', () => {
-  it.each([20, 50])("uses the leader's whole credit while commits take %d ms", (commitMs) => {
+  it.each([20, 50])("a flush on a fast line uses the leader's whole credit while commits take %d ms", (commitMs) => {
     const { ms, mostBytes } = flush(dirty(PAGES), commitMs)
     expect(mostBytes).toBeGreaterThan(0.9 * CREDIT)
     const rounds = (PAGES * PAGE) / CREDIT
     expect(ms).toBeLessThan(1.25 * rounds * commitMs + 20)
   })
 
-  it('sends more when the leader has received the earlier bytes, before it commits them', () => {
+  it('a flush on a fast line sends more when the leader has received the earlier bytes, before it commits them', () => {
     const h = dirty(64)
     h.core.limitBulk(8 * PAGE, 0)
     h.flush(0, Number.MAX_SAFE_INTEGER)
@@ -92,7 +92,7 @@ describe('a flush on a fast line', () => {
     expect(pages()).toBe(16)
   })
 
-  it('sends nothing more until the leader has received the earlier bytes', () => {
+  it('a flush on a fast line sends nothing more until the leader has received the earlier bytes', () => {
     const h = dirty(64)
     h.core.limitBulk(8 * PAGE, 0)
     h.flush(0, Number.MAX_SAFE_INTEGER)
@@ -102,7 +102,7 @@ describe('a flush on a fast line', () => {
     expect(h.sent).toHaveLength(count)
   })
 
-  it('sends one page at a time if the window is smaller than a page, before earlier pages are committed', () => {
+  it('a flush on a fast line sends one page at a time if the window is smaller than a page, before earlier pages are committed', () => {
     const h = dirty(2)
     const page = (index: number): void => void h.flush(index, index)
     h.core.limitBulk(PAGE / 4, 0)

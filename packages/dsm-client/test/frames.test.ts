@@ -29,20 +29,20 @@ function all(frames: FrameProvider, pageSize: number): Frame[] {
 }
 
 describe('slab frames', () => {
-  it('take at most the capacity', () => {
+  it('slab frames take at most the capacity', () => {
     const frames = createSlabFrameProvider(2 * MIB)
     expect(all(frames, 4096)).toHaveLength((2 * MIB) / 4096)
     expect(frames.usedBytes).toBe(frames.capacityBytes)
     expect(frames.capacityBytes).toBe(2 * MIB)
   })
 
-  it('round the capacity down to whole slabs', () => {
+  it('slab frames round the capacity down to whole slabs', () => {
     expect(createSlabFrameProvider(2 * MIB + 5).capacityBytes).toBe(2 * MIB)
     expect(createSlabFrameProvider(100_000).capacityBytes).toBe(64 * KIB)
     expect(createSlabFrameProvider(64 * KIB).capacityBytes).toBe(64 * KIB)
   })
 
-  it('lie next to each other for neighboring pages, in either direction', () => {
+  it('slab frames lie next to each other for neighboring pages, in either direction', () => {
     const frames = createSlabFrameProvider(64 * KIB)
     const first = allocate(frames)!
     const second = allocateBeside(frames, first, 1)
@@ -54,7 +54,7 @@ describe('slab frames', () => {
     expect(allocateBeside(frames, second, -1).bytes.byteOffset).toBe(first.bytes.byteOffset)
   })
 
-  it('lie anywhere when the place beside the neighbor is taken or outside the slab', () => {
+  it('slab frames lie anywhere when the place beside the neighbor is taken or outside the slab', () => {
     const frames = createSlabFrameProvider(64 * KIB)
     const first = allocate(frames)!
     allocateBeside(frames, first, 1)
@@ -66,7 +66,7 @@ describe('slab frames', () => {
     expect(allocateBeside(pair, allocate(pair)!, 1, 8192).bytes).toHaveLength(8192)
   })
 
-  it('are zeroed at each allocation', () => {
+  it('slab frames are zeroed at each allocation', () => {
     const frames = createSlabFrameProvider(64 * KIB)
     const frame = allocate(frames)!
     frame.bytes.fill(7)
@@ -97,7 +97,7 @@ describe('slab frames', () => {
     expect(allocate(frames, 65_536)!.bytes).toHaveLength(65_536)
   })
 
-  it('predict whether a run could be allocated if other frames were freed', () => {
+  it('slab frames tell whether a run could be allocated if other frames were freed', () => {
     const frames = createSlabFrameProvider(2 * MIB)
     const could = (count: number, kept: readonly Frame[], pageSize = 4096): boolean =>
       frames.couldAllocateRun(pageSize, count, (frame) => !kept.includes(frame))
@@ -110,7 +110,7 @@ describe('slab frames', () => {
     expect([could(1, kept.slice(1), 65_536), could(1, kept, 65_536)]).toEqual([true, false])
   })
 
-  it('cannot be freed twice', () => {
+  it('a slab frame cannot be freed twice', () => {
     const frames = createSlabFrameProvider(64 * KIB)
     const frame = allocate(frames)!
     frames.free(frame)

@@ -36,7 +36,7 @@ function pastEnd(req: number): LeaderMessage {
 const bytes = (...values: number[]) => new Uint8Array(values)
 
 describe('a history', () => {
-  it('has one event for each operation, with its bytes and its status', async () => {
+  it('a history has one event for each operation, with its bytes and its status', async () => {
     await start()
     await mapping.write(PAGE, bytes(1, 2))
     await mapping.read(PAGE, 3)
@@ -59,7 +59,7 @@ describe('a history', () => {
     for (const [call, end] of times) expect(call).toBeLessThanOrEqual(end!)
   })
 
-  it('has the zeros of punchHole page by page, each up to the size of the file at that time', async () => {
+  it('a history has the zeros of punchHole page by page, each up to the size of the file at that time', async () => {
     await start()
     world.leader.holding.add('fault')
     const punching = file.punchHole(PAGE - 2, 4)
@@ -76,7 +76,7 @@ describe('a history', () => {
     expect(told()).toEqual(['write 4094 2 0000 ok', 'write 4096 2 00 ok'])
   })
 
-  it('gives aborted operations the status fail if they had no effect, and info if they may have one', async () => {
+  it('a history gives aborted operations the status fail if they had no effect, and info if they may have one', async () => {
     await start()
     await mapping.write(PAGE, bytes(1))
     events.length = 0
@@ -98,7 +98,7 @@ describe('a history', () => {
     expect(told()).toEqual(['read 0 1 fail', 'write 0 1 05 fail', 'write 8191 2 0506 info', 'truncate 4096 0 info'])
   })
 
-  it('has no event for a call with invalid arguments', async () => {
+  it('a history has no event for a call with invalid arguments', async () => {
     await start()
     const reading = await file.mmap({ prot: 'read' })
     events.length = 0
@@ -119,7 +119,7 @@ describe('a history', () => {
     expect(told()).toEqual([])
   })
 
-  it('drops unacknowledged writebacks of broken connections once newer bytes of the page are durable', async () => {
+  it('a history drops unacknowledged writebacks of broken connections once newer bytes of the page are durable', async () => {
     await start()
     world.leader.holding.add('writeback')
     for (const value of [1, 2, 3]) {
@@ -140,7 +140,7 @@ describe('a history', () => {
     ])
   })
 
-  it('gives writes under a pin of a closed file the status info', async () => {
+  it('a history gives writes under a pin of a closed file the status info', async () => {
     await start()
     const pin = await mapping.pin(0, 2, 'write')
     await world.until(file.close())
@@ -149,7 +149,7 @@ describe('a history', () => {
     expect(told().at(-1)).toBe('exchange 0 2 0000 0909 info')
   })
 
-  it('does not stop the client or later events if the listener throws', async () => {
+  it('a listener of the history that throws stops neither the client nor later events', async () => {
     const thrown: unknown[] = []
     const others = process.listeners('uncaughtException')
     process.removeAllListeners('uncaughtException').on('uncaughtException', (error) => thrown.push(error))
@@ -172,7 +172,7 @@ describe('a history', () => {
 })
 
 describe('bytes under a pin for reading', () => {
-  it('must not change: release() throws InvalidArgumentError with the offset of a write', async () => {
+  it('bytes under a pin for reading must not change: release() throws InvalidArgumentError with the offset of a write', async () => {
     await start()
     await mapping.read(0, 2 * PAGE)
     const pin = await mapping.pin(100, PAGE, 'read')

@@ -11,7 +11,7 @@ function turn(h: CoreHarness, uses: number): void {
 }
 
 describe('a page that another session wants', () => {
-  it('goes at once after a single use, so that strict alternation costs nothing', () => {
+  it('a page that another session wants goes at once after a single use, so that strict alternation costs nothing', () => {
     const h = new CoreHarness().connect()
     for (let i = 0; i < 5; i++) {
       turn(h, 1)
@@ -21,7 +21,7 @@ describe('a page that another session wants', () => {
     expect(h.core.nextDeadline).toBe(Infinity)
   })
 
-  it('stays longer from turn to turn while it is in use, up to MAX_HOLD_MS', () => {
+  it('a page that another session wants stays longer from turn to turn while it is in use, up to MAX_HOLD_MS', () => {
     const h = new CoreHarness().connect()
     const kept: number[] = []
     for (let i = 0; i < 8; i++) {
@@ -40,7 +40,7 @@ describe('a page that another session wants', () => {
     expect(kept.at(-1)).toBe(MAX_HOLD_MS)
   })
 
-  it('stays for less time again after turns with a single use', () => {
+  it('a page that another session wants stays for less time again after turns with a single use', () => {
     const h = new CoreHarness().connect()
     for (let i = 0; i < 8; i++) {
       turn(h, 10)
@@ -56,7 +56,7 @@ describe('a page that another session wants', () => {
     h.take('ownerAckDirty')
   })
 
-  it('goes at once if its grant is older than its hold time', () => {
+  it('a page that another session wants goes at once if its grant is older than its hold time', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'write')
     for (let i = 0; i < 10; i++) h.access(0, 'write', { write: i })

@@ -12,17 +12,17 @@ function begun(at = 1000): Lease {
 }
 
 describe('a lease', () => {
-  it('is not valid before it begins', () => {
+  it('a lease is not valid before it begins', () => {
     expect(new Lease().isValid(0)).toBe(false)
   })
 
-  it('lasts for its TTL from the sending of register, less 1% for clock drift', () => {
+  it('a lease lasts for its TTL from the sending of register, less 1% for clock drift', () => {
     const lease = begun(1000)
     expect(lease.isValid(1000 + USABLE - 1)).toBe(true)
     expect(lease.isValid(1000 + USABLE)).toBe(false)
   })
 
-  it('lasts for its TTL from the sending of the keep-alive, however late the answer arrives', () => {
+  it('a lease lasts for its TTL from the sending of the keep-alive, however late the answer arrives', () => {
     const lease = begun(1000)
     const nonce = lease.send(4000)
     lease.answered(nonce)
@@ -30,7 +30,7 @@ describe('a lease', () => {
     expect(lease.isValid(4000 + USABLE)).toBe(false)
   })
 
-  it('is not extended by the answer to a keep-alive from before its last start', () => {
+  it('a lease is not extended by the answer to a keep-alive from before its last start', () => {
     const lease = begun(1000)
     const old = lease.send(2000)
     lease.begin(3000, TTL)
@@ -41,7 +41,7 @@ describe('a lease', () => {
     expect(lease.isValid(6000 + USABLE - 1)).toBe(true)
   })
 
-  it('is not extended by a repeated answer or by an answer without a keep-alive', () => {
+  it('a lease is not extended by a repeated answer or by an answer without a keep-alive', () => {
     const lease = begun(1000)
     const nonce = lease.send(2000)
     lease.answered(nonce)
@@ -54,13 +54,13 @@ describe('a lease', () => {
     expect(lease.vouchedUntil).toBe(2000)
   })
 
-  it('does not become shorter when it begins again with an older register', () => {
+  it('a lease does not become shorter when it begins again with an older register', () => {
     const lease = begun(5000)
     lease.begin(2000, TTL)
     expect(lease.isValid(5000 + USABLE - 1)).toBe(true)
   })
 
-  it('asks for a keep-alive every quarter of the TTL, even while earlier ones are unanswered', () => {
+  it('a lease asks for a keep-alive every quarter of the TTL, even while earlier ones are unanswered', () => {
     const lease = begun(1000)
     expect(lease.isDue(1000 + TTL / 4 - 1)).toBe(false)
     expect(lease.isDue(1000 + TTL / 4)).toBe(true)
@@ -72,7 +72,7 @@ describe('a lease', () => {
     expect(lease.isDue(4500 + TTL / 4)).toBe(true)
   })
 
-  it('asks ahead of schedule only while no keep-alive is in flight', () => {
+  it('a lease asks ahead of schedule only while no keep-alive is in flight', () => {
     const lease = begun(1000)
     expect(lease.mayAsk(1001)).toBe(true)
     const nonce = lease.send(1001)
@@ -81,7 +81,7 @@ describe('a lease', () => {
     expect(lease.mayAsk(1002)).toBe(true)
   })
 
-  it('is extended by a late answer from the sending of its keep-alive, while newer ones are in flight', () => {
+  it('a lease is extended by a late answer from the sending of its keep-alive, while newer ones are in flight', () => {
     const lease = begun(1000)
     const slow = lease.send(4000)
     lease.send(7000)
@@ -93,7 +93,7 @@ describe('a lease', () => {
     expect(lease.isValid(10_000 + USABLE - 1)).toBe(true)
   })
 
-  it('remembers the keep-alives that can still extend it', () => {
+  it('a lease remembers the keep-alives that can still extend it', () => {
     const lease = begun(1000)
     const nonces = [2000, 5000, 8000, 11_000, 14_000].map((at) => lease.send(at))
     lease.answered(nonces[0]!)

@@ -9,7 +9,7 @@ function begun(ttlMs: number, at = 1000): Liveness {
 }
 
 describe('the liveness of a leader', () => {
-  it('requires a ping after a second without a frame', () => {
+  it('the liveness of a leader requires a ping after a second without a frame', () => {
     const liveness = begun(600_000)
     expect(liveness.isDue(1000 + PING_INTERVAL_MS - 1)).toBe(false)
     expect(liveness.isDue(1000 + PING_INTERVAL_MS)).toBe(true)
@@ -19,21 +19,24 @@ describe('the liveness of a leader', () => {
     expect(liveness.isDue(2100 + PING_INTERVAL_MS)).toBe(true)
   })
 
-  it.each([10_000, 60_000, 600_000])('ends after the same silence with a TTL of %d ms', (ttlMs) => {
-    const liveness = begun(ttlMs)
-    liveness.asked(2000)
-    expect(liveness.isSilent(2000 + SILENCE_LIMIT_MS)).toBe(false)
-    expect(liveness.isSilent(2000 + SILENCE_LIMIT_MS + 1)).toBe(true)
-  })
+  it.each([10_000, 60_000, 600_000])(
+    'the liveness of a leader ends after the same silence with a TTL of %d ms',
+    (ttlMs) => {
+      const liveness = begun(ttlMs)
+      liveness.asked(2000)
+      expect(liveness.isSilent(2000 + SILENCE_LIMIT_MS)).toBe(false)
+      expect(liveness.isSilent(2000 + SILENCE_LIMIT_MS + 1)).toBe(true)
+    }
+  )
 
-  it('ends sooner with a short TTL, because the client must find another leader within its lease', () => {
+  it('the liveness of a leader ends sooner with a short TTL, because the client must find another leader within its lease', () => {
     const liveness = begun(900)
     liveness.asked(2000)
     expect(liveness.isSilent(2300)).toBe(false)
     expect(liveness.isSilent(2301)).toBe(true)
   })
 
-  it('does not end while frames of any kind arrive', () => {
+  it('the liveness of a leader does not end while frames of any kind arrive', () => {
     const liveness = begun(10_000)
     for (let now = 2000; now < 60_000; now += SILENCE_LIMIT_MS) {
       liveness.asked(now)
@@ -42,11 +45,11 @@ describe('the liveness of a leader', () => {
     }
   })
 
-  it('does not end while the client expects no frame', () => {
+  it('the liveness of a leader does not end while the client expects no frame', () => {
     expect(begun(10_000).isSilent(1_000_000)).toBe(false)
   })
 
-  it('requires no ping during an unanswered keep-alive, because a leader without a majority would answer it', () => {
+  it('the liveness of a leader requires no ping during an unanswered keep-alive, because a leader without a majority would answer it', () => {
     const liveness = begun(10_000)
     liveness.asked(1500)
     expect(liveness.isDue(4000)).toBe(false)

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { bytes, gate, localSpace, never, PAGE, turns } from './support/local.js'
 
 describe('unmapMappingRange', () => {
-  it('makes the next access fault, and keeps dirty bytes in the cache (kernel: unmap_mapping_range)', async () => {
+  it('unmapMappingRange makes the next access fault, and keeps dirty bytes in the cache (kernel: unmap_mapping_range)', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(5))
@@ -15,7 +15,7 @@ describe('unmapMappingRange', () => {
     expect(ops.stored[0]).toBe(5)
   })
 
-  it('keeps dirty bytes when the next access calls the hooks', async () => {
+  it('unmapMappingRange keeps dirty bytes when the next access calls the hooks', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(5))
@@ -29,7 +29,7 @@ describe('unmapMappingRange', () => {
     expect(ops.stored.subarray(0, 2)).toEqual(bytes(5, 6))
   })
 
-  it('keeps dirty bytes that are written back while the hook reads older ones', async () => {
+  it('unmapMappingRange keeps dirty bytes that are written back while the hook reads older ones', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(5))
@@ -46,7 +46,7 @@ describe('unmapMappingRange', () => {
     expect(await reading).toEqual(bytes(5))
   })
 
-  it('discards the result of a fault in progress, and repeats the fault', async () => {
+  it('unmapMappingRange discards the result of a fault in progress, and repeats the fault', async () => {
     const { ops, space } = localSpace()
     ops.stored[0] = 1
     const mapping = space.mmap()
@@ -64,7 +64,7 @@ describe('unmapMappingRange', () => {
     expect(await reading).toEqual(bytes(2))
   })
 
-  it('discards the result of an upgrade in progress, so that no unmapped page becomes writable', async () => {
+  it('unmapMappingRange discards the result of an upgrade in progress, so that no unmapped page becomes writable', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.read(0, 1)
@@ -80,7 +80,7 @@ describe('unmapMappingRange', () => {
     expect(ops.takeCalls()).toEqual(['noPage 0 read', 'wpPage 0', 'noPage 0 write'])
   })
 
-  it('rounds the range out to pages, and keeps private copies unless evenCows is set', async () => {
+  it('unmapMappingRange rounds the range out to pages, and keeps private copies unless evenCows is set', async () => {
     const { space } = localSpace()
     const mapping = space.mmap({ flags: 'private' })
     await mapping.write(PAGE, bytes(5))
@@ -92,7 +92,7 @@ describe('unmapMappingRange', () => {
 })
 
 describe('writeMappingRange', () => {
-  it('writes a page again that changes during its writeback, after that writeback', async () => {
+  it('writeMappingRange writes a page again that changes during its writeback, after that writeback', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(1))
@@ -116,7 +116,7 @@ describe('writeMappingRange', () => {
 })
 
 describe('evictMappingRange', () => {
-  it('writes dirty pages back, waits, and drops the pages', async () => {
+  it('evictMappingRange writes dirty pages back, waits, and drops the pages', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(5))
@@ -128,7 +128,7 @@ describe('evictMappingRange', () => {
     expect(ops.takeCalls()).toEqual(['write 0', 'noPage 0 read'])
   })
 
-  it('rejects and keeps the pages if a write fails, so that no bytes are lost', async () => {
+  it('evictMappingRange rejects and keeps the pages if a write fails, so that no bytes are lost', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(5))
@@ -166,7 +166,7 @@ describe('evictMappingRange', () => {
     expect(await mapping.read(0, 2)).toEqual(bytes(5, 6))
   })
 
-  it('waits for pins, and rejects with BusyError if they do not end', async () => {
+  it('evictMappingRange waits for pins, and rejects with BusyError if they do not end', async () => {
     const { ops, space } = localSpace(8, { faultTimeoutMs: 50 })
     const mapping = space.mmap()
     const pinned = await mapping.pin(0, 1, 'write')

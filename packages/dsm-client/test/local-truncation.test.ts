@@ -3,7 +3,7 @@ import { BusyError, ClosedError, PastEndError } from '../src/index.js'
 import { bytes, gate, localSpace, never, PAGE, turns } from './support/local.js'
 
 describe('truncation of an address space', () => {
-  it('drops pages beyond the new end, dirty or not, and reads there reject with PastEndError', async () => {
+  it('a truncation of an address space drops pages beyond the new end, dirty or not, and reads there reject with PastEndError', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(3 * PAGE, bytes(5))
@@ -14,7 +14,7 @@ describe('truncation of an address space', () => {
     expect(ops.stored[3 * PAGE]).toBe(0)
   })
 
-  it('zeroes the rest of the last page', async () => {
+  it('a truncation of an address space zeroes the rest of the last page', async () => {
     const { space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(0, bytes(1, 2, 3))
@@ -40,7 +40,7 @@ describe('truncation of an address space', () => {
     expect(ops.takeCalls()).toEqual(['noPage 1 read', 'noPage 1 read'])
   })
 
-  it('drops private copies (even_cows), and waits for pins of the pages themselves', async () => {
+  it('a truncation of an address space drops private copies (even_cows), and waits for pins of the pages themselves', async () => {
     const { space } = localSpace()
     const shared = space.mmap()
     const mapping = space.mmap({ flags: 'private' })
@@ -55,7 +55,7 @@ describe('truncation of an address space', () => {
     expect(await mapping.read(PAGE, 1)).toEqual(bytes(0))
   })
 
-  it('drops pinned bytes, which do not appear when the address space grows again', async () => {
+  it('a truncation of an address space drops pinned bytes, which do not appear when the address space grows again', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     const pinned = await mapping.pin(PAGE, 1, 'write')
@@ -72,7 +72,7 @@ describe('truncation of an address space', () => {
     expect(ops.stored[PAGE]).toBe(0)
   })
 
-  it('rejects with BusyError if pins do not end, and drops the pinned bytes when they do', async () => {
+  it('a truncation of an address space rejects with BusyError if pins do not end, and drops the pinned bytes when they do', async () => {
     const { space } = localSpace(8, { faultTimeoutMs: 50 })
     const mapping = space.mmap()
     const pinned = await mapping.pin(PAGE, 1, 'write')
@@ -86,7 +86,7 @@ describe('truncation of an address space', () => {
     expect(await mapping.read(PAGE, 1)).toEqual(bytes(0))
   })
 
-  it('waits for an earlier truncation, and does not drop bytes that are written after a growth', async () => {
+  it('a truncation of an address space waits for an earlier truncation, and does not drop bytes that are written after a growth', async () => {
     const { ops, space } = localSpace(2)
     const mapping = space.mmap()
     const { promise, open } = gate()
@@ -101,7 +101,7 @@ describe('truncation of an address space', () => {
     expect(await mapping.read(PAGE, 1)).toEqual(bytes(7))
   })
 
-  it('waits for writes in progress, so that their bytes do not return', async () => {
+  it('a truncation of an address space waits for writes in progress, so that their bytes do not return', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(PAGE, bytes(9))
@@ -119,7 +119,7 @@ describe('truncation of an address space', () => {
     expect(await mapping.read(PAGE, 1)).toEqual(bytes(0))
   })
 
-  it('changes nothing if the new last page cannot be read', async () => {
+  it('a truncation of an address space changes nothing if the new last page cannot be read', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     await mapping.write(PAGE, bytes(9))
@@ -130,7 +130,7 @@ describe('truncation of an address space', () => {
     expect(await mapping.read(PAGE, 1)).toEqual(bytes(9))
   })
 
-  it('can be aborted by its signal, even in the queue', async () => {
+  it('a truncation of an address space can be aborted by its signal, even in the queue', async () => {
     const { space } = localSpace()
     const pinned = await space.mmap().pin(PAGE, 1, 'read')
     const first = space.truncate(PAGE)
@@ -144,7 +144,7 @@ describe('truncation of an address space', () => {
     expect(space.size).toBe(PAGE)
   })
 
-  it('rejects with ClosedError when the address space closes', async () => {
+  it('a truncation of an address space rejects with ClosedError when the address space closes', async () => {
     const { space } = localSpace()
     const pinned = await space.mmap().pin(PAGE, 1, 'write')
     const cutting = space.truncate(PAGE)

@@ -89,7 +89,7 @@ function pinAll(h: CoreHarness, count: number): void {
 }
 
 describe('the doors of a page', () => {
-  it('tell the frame provider of each grant, downgrade and invalidation, once', () => {
+  it('the doors of a page tell the frame provider of each grant, downgrade and invalidation, once', () => {
     const { frames, h, check } = setUp()
     h.have(0, 'read')
     h.have(1, 'write')
@@ -102,7 +102,7 @@ describe('the doors of a page', () => {
     expect(frames.calls.slice(2)).toEqual(['1 shared', '0 invalid', '1 invalid'])
   })
 
-  it('give no access with a downgrade of a page that has none', () => {
+  it('the doors of a page give no access with a downgrade of a page that has none', () => {
     const { frames, h, check } = setUp()
     h.have(0, 'write', { write: 1 })
     h.core.unmapFile(FILE)
@@ -111,7 +111,7 @@ describe('the doors of a page', () => {
     expect(frames.calls).toEqual(['0 modified', '0 invalid'])
   })
 
-  it('take access away before an eviction frees the frame', () => {
+  it('the doors of a page take access away before an eviction frees the frame', () => {
     const { frames, h, check } = setUp()
     for (let page = 0; page < 20; page++) h.have(page, 'read')
     check()
@@ -123,7 +123,7 @@ describe('the doors of a page', () => {
     ])
   })
 
-  it('keep the access of pages that a pin lays out in other frames', () => {
+  it('the doors of a page keep the access of pages that a pin lays out in other frames', () => {
     const { frames, h, check } = setUp(PAGE * 64)
     for (const page of [2, 0, 1]) h.have(page, 'read')
     pinAll(h, 3)
@@ -132,7 +132,7 @@ describe('the doors of a page', () => {
     expect(frames.calls.slice(3)).toEqual(moves)
   })
 
-  it('take access away before a pin copies the bytes to other frames, so that the copy has the last write', () => {
+  it('the doors of a page take access away before a pin copies the bytes to other frames, so that the copy has the last write', () => {
     const { frames, h, check } = setUp(PAGE * 64)
     for (const page of [2, 0, 1]) h.have(page, 'write', { write: 5 })
     pinAll(h, 3)
@@ -141,7 +141,7 @@ describe('the doors of a page', () => {
     expect(frames.calls.slice(3).filter((call) => call.startsWith('0'))).toEqual(['0 invalid', '0 modified'])
   })
 
-  it('take access away before a pin moves pages within the frames that they occupy', () => {
+  it('the doors of a page take access away before a pin moves pages within the frames that they occupy', () => {
     const { frames, h, check } = setUp()
     const pages = Array.from({ length: 16 }, (_, page) => page)
     // Fewer than half of the pages are dirty, so that no writeback holds one of them.

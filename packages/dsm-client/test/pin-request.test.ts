@@ -67,7 +67,7 @@ function withoutRoom() {
 }
 
 describe('a pin that waits for room', () => {
-  it('pins the pages that are present when there is room, not those that were present before', () => {
+  it('a pin that waits for room pins the pages that are present when there is room, not those that were present before', () => {
     const { h, pin, acknowledgeAll } = withoutRoom()
     h.order('invalidate', 0)
     h.pick('invalidateAck')
@@ -81,7 +81,7 @@ describe('a pin that waits for room', () => {
     expect([0, 1, 2, 3].map((page) => h.page(page)!.isHeld)).toEqual([false, false, false, false])
   })
 
-  it('moves its own pages if they occupy the only run of frames that is large enough', () => {
+  it('a pin that waits for room moves its own pages if they occupy the only run of frames that is large enough', () => {
     const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect()
     // Frames of private copies, which cannot be evicted.
     const taken: Frame[] = []
@@ -105,14 +105,14 @@ describe('a pin that waits for room', () => {
     expect([h.page(0)!.dirty, h.page(1)!.dirty]).toEqual([true, false])
   })
 
-  it('fails when the session is lost, before its frames become free', () => {
+  it('a pin that waits for room fails when the session is lost, before its frames become free', () => {
     const { h, pin } = withoutRoom()
     h.lose()
     expect(pin.error?.message).toBe('the session is gone')
     expect(h.frames.usedBytes).toBe(0)
   })
 
-  it('fails when the file is removed or refuses waiters', () => {
+  it('a pin that waits for room fails when the file is removed or refuses waiters', () => {
     for (const end of ['removeFile', 'refuseWaiters'] as const) {
       const { h, pin, acknowledgeAll } = withoutRoom()
       h.core[end](FILE, new Error('closed'))
@@ -124,7 +124,7 @@ describe('a pin that waits for room', () => {
 })
 
 describe('an incomplete pin', () => {
-  it('delays the revoke of a whole file until it has all pages, even beyond the limit of outstanding faults', () => {
+  it('an incomplete pin delays the revoke of a whole file until it has all pages, even beyond the limit of outstanding faults', () => {
     const h = new CoreHarness().connect({ maxFaults: 2 })
     h.core.addFile({ file: WHOLE, path: '/whole', pageSize: PAGE, unit: 'file' })
     const pin = request(h, 0, 5, 'write', WHOLE)
@@ -146,7 +146,7 @@ describe('an incomplete pin', () => {
     expect(h.take('fault').page).toBe(7)
   })
 
-  it('gives a whole file up after a delay that doubles each time, and starts again after the answer', () => {
+  it('an incomplete pin gives a whole file up after a delay that doubles each time, and starts again after the answer', () => {
     const h = new CoreHarness().connect({ maxFaults: 2 })
     h.core.addFile({ file: WHOLE, path: '/whole', pageSize: PAGE, unit: 'file' })
     // A fault for another file, which a session holds that wants this file.
@@ -192,7 +192,7 @@ describe('an incomplete pin', () => {
     expect(h.take('ownerAck').op).toBe(3)
   })
 
-  it('gives way to a discard in its range, and starts again after the discard', () => {
+  it('an incomplete pin gives way to a discard in its range, and starts again after the discard', () => {
     const h = new CoreHarness().connect()
     h.have(5, 'write')
     const pin = request(h, 5, 2)
@@ -211,7 +211,7 @@ describe('an incomplete pin', () => {
     expect(pin.pages.map(({ frame }) => frame!.bytes[0])).toEqual([5, 6])
   })
 
-  it('delays a demotion of one of its pages, for a limited time that doubles each time', () => {
+  it('an incomplete pin delays a demotion of one of its pages, for a limited time that doubles each time', () => {
     const h = new CoreHarness().connect()
     h.have(5, 'read')
     const pin = request(h, 5, 2, 'read')
@@ -239,7 +239,7 @@ describe('an incomplete pin', () => {
     expect(h.take('invalidateAck').op).toBe(3)
   })
 
-  it('gives way to an eviction, and starts again after the eviction', () => {
+  it('an incomplete pin gives way to an eviction, and starts again after the eviction', () => {
     const h = new CoreHarness().connect()
     h.have(5, 'read')
     const pin = request(h, 5, 2, 'read')
@@ -263,7 +263,7 @@ describe('an incomplete pin', () => {
     expect(pin.state).toBe('done')
   })
 
-  it('makes an overlapping pin wait, because only live pins cause a PinConflictError', () => {
+  it('an incomplete pin makes an overlapping pin wait, because only live pins cause a PinConflictError', () => {
     const h = new CoreHarness().connect()
     const place = (page: number): void => h.have(page, 'read')
     // Page 2 has a frame far from page 0, so pages 0 to 2 must move.
@@ -286,7 +286,7 @@ describe('an incomplete pin', () => {
     expect(late.state === 'done' || late.error instanceof PinConflictError).toBe(true)
   })
 
-  it('fails together with the pin that it waits for when the session is lost or the file removed', () => {
+  it('an incomplete pin fails together with the pin that it waits for when the session is lost or the file removed', () => {
     for (const end of ['lose', 'removeFile', 'refuseWaiters'] as const) {
       const h = new CoreHarness().connect()
       for (const page of [2, 9, 0]) h.have(page, 'read')

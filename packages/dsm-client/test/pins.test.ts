@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { bytes, gate, localSpace, PAGE } from './support/local.js'
 
 describe('a pin of several pages', () => {
-  it('is one contiguous range of memory, aligned like its offset', async () => {
+  it('a pin of several pages is one contiguous range of memory, aligned like its offset', async () => {
     const { ops, space } = localSpace()
     ops.stored.set([1, 2], 2 * PAGE - 1)
     const mapping = space.mmap()
@@ -19,7 +19,7 @@ describe('a pin of several pages', () => {
     expect(ops.stored[10]).toBe(5)
   })
 
-  it('rejects with PinConflictError if a live pin prevents contiguous frames, but not within a live pin', async () => {
+  it('a pin of several pages rejects with PinConflictError if a live pin prevents contiguous frames, but not within a live pin', async () => {
     const { space } = localSpace()
     const mapping = space.mmap()
     for (const page of [3, 1, 2]) await mapping.read(page * PAGE, 1)
@@ -34,13 +34,13 @@ describe('a pin of several pages', () => {
     all.release()
   })
 
-  it('rejects with CacheFullError if it is larger than the cache', async () => {
+  it('a pin of several pages rejects with CacheFullError if it is larger than the cache', async () => {
     const { space } = localSpace(64, { cacheBytes: 16 * PAGE })
     const full = { name: 'CacheFullError', code: 'ERR_CACHE_FULL', cacheBytes: 16 * PAGE }
     await expect(space.mmap().pin(0, 17 * PAGE, 'read')).rejects.toMatchObject(full)
   })
 
-  it('can take the whole cache, even if other pages fill it', async () => {
+  it('a pin of several pages can take the whole cache, even if other pages fill it', async () => {
     const { space } = localSpace(64, { cacheBytes: 16 * PAGE })
     const mapping = space.mmap()
     for (let page = 20; page < 40; page++) await mapping.write(page * PAGE, bytes(1))
@@ -49,7 +49,7 @@ describe('a pin of several pages', () => {
     for (let page = 20; page < 40; page++) expect(await mapping.read(page * PAGE, 1)).toEqual(bytes(1))
   })
 
-  it('leaves nothing behind if it fails or is aborted', async () => {
+  it('a pin of several pages leaves nothing behind if it fails or is aborted', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     ops.failure = new Error('EIO')
@@ -70,7 +70,7 @@ describe('a pin of several pages', () => {
 })
 
 describe('hazard: read/write whose buffer maps the same file (self-deadlock)', () => {
-  it('reads into a pin and writes from a pin of the same pages without a deadlock', async () => {
+  it('a mapping reads into a pin and writes from a pin of the same pages without a deadlock', async () => {
     const { space } = localSpace(8, { cacheBytes: 16 * PAGE, faultTimeoutMs: 2000 })
     const mapping = space.mmap()
     await mapping.write(PAGE, bytes(1, 2, 3, 4))
@@ -93,7 +93,7 @@ describe('hazard: read/write whose buffer maps the same file (self-deadlock)', (
 })
 
 describe('tryRead and tryWrite', () => {
-  it('succeed at once if the client has access to all pages, and return false otherwise', async () => {
+  it('tryRead and tryWrite succeed at once if the client has access to all pages, and return false otherwise', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap()
     const target = new Uint8Array(4)

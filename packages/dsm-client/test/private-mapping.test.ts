@@ -3,7 +3,7 @@ import { CacheFullError, ClosedError, PastEndError, PinConflictError } from '../
 import { bytes, gate, localSpace, never, PAGE, turns } from './support/local.js'
 
 describe('a private mapping', () => {
-  it('shows the file until the first write to a page, for each page separately', async () => {
+  it('a private mapping shows the file until the first write to a page, for each page separately', async () => {
     const { space } = localSpace()
     const shared = space.mmap()
     const mapping = space.mmap({ flags: 'private' })
@@ -19,7 +19,7 @@ describe('a private mapping', () => {
     expect(await shared.read(0, 2)).toEqual(bytes(3, 4))
   })
 
-  it('is never written back', async () => {
+  it('a private mapping is never written back', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap({ flags: 'private' })
     await mapping.write(0, bytes(9))
@@ -30,7 +30,7 @@ describe('a private mapping', () => {
     expect(ops.takeCalls()).toEqual(['noPage 0 read'])
   })
 
-  it('keeps its copies when the cache evicts pages, and counts them toward the cache', async () => {
+  it('a private mapping keeps its copies when the cache evicts pages, and counts them toward the cache', async () => {
     const { space } = localSpace(64, { cacheBytes: 16 * PAGE })
     const mapping = space.mmap({ flags: 'private' })
     for (let page = 0; page < 12; page++) await mapping.write(page * PAGE, bytes(page + 1))
@@ -45,7 +45,7 @@ describe('a private mapping', () => {
     for (let page = 0; page < 12; page++) await again.write(page * PAGE, bytes(1))
   })
 
-  it('can be pinned, with its copies in contiguous frames', async () => {
+  it('a private mapping can be pinned, with its copies in contiguous frames', async () => {
     const { space } = localSpace()
     const mapping = space.mmap({ flags: 'private' })
     await mapping.write(2 * PAGE, bytes(3))
@@ -57,7 +57,7 @@ describe('a private mapping', () => {
     await expect(mapping.pin(0, 2 * PAGE, 'read')).rejects.toThrow(PinConflictError)
   })
 
-  it('keeps the frame of a pinned copy that a truncation drops', async () => {
+  it('a private mapping keeps the frame of a pinned copy that a truncation drops', async () => {
     const { space } = localSpace(8, { cacheBytes: 16 * PAGE })
     const mapping = space.mmap({ flags: 'private' })
     const pinned = await mapping.pin(PAGE, PAGE, 'write')
@@ -70,7 +70,7 @@ describe('a private mapping', () => {
     pinned.release()
   })
 
-  it('rejects with PastEndError if a truncation removes a page while it is copied', async () => {
+  it('a private mapping rejects with PastEndError if a truncation removes a page while it is copied', async () => {
     const { ops, space } = localSpace()
     const mapping = space.mmap({ flags: 'private' })
     const { promise, open } = gate()
@@ -87,7 +87,7 @@ describe('a private mapping', () => {
     expect(await mapping.read(PAGE, 1)).toEqual(bytes(0))
   })
 
-  it('does not move a copy under a live pin for another pin, which rejects with PinConflictError', async () => {
+  it('a private mapping does not move a copy under a live pin for another pin, which rejects with PinConflictError', async () => {
     const { ops, space } = localSpace(16)
     const mapping = space.mmap({ flags: 'private' })
     for (const page of [9, 8]) await mapping.write(page * PAGE, bytes(page))
@@ -104,7 +104,7 @@ describe('a private mapping', () => {
     pinned.release()
   })
 
-  it('does not move a copy under a pin that began while a write to the copy waited for room', async () => {
+  it('a private mapping does not move a copy under a pin that began while a write to the copy waited for room', async () => {
     const { ops, space } = localSpace(64, { cacheBytes: 16 * PAGE, faultTimeoutMs: 2000 })
     const shared = space.mmap()
     const other = space.mmap({ flags: 'private' })
@@ -132,7 +132,7 @@ describe('a private mapping', () => {
     pinned.release()
   })
 
-  it('makes a pin reject at once with CacheFullError if its copies leave no run of frames', async () => {
+  it('a private mapping makes a pin reject at once with CacheFullError if its copies leave no run of frames', async () => {
     const { space } = localSpace(64, { cacheBytes: 16 * PAGE, faultTimeoutMs: 60_000 })
     const shared = space.mmap()
     const mapping = space.mmap({ flags: 'private' })
@@ -149,7 +149,7 @@ describe('a private mapping', () => {
   })
 
   it.each(['releasing a pin', 'munmap', 'unmapMappingRange with evenCows'])(
-    'frees frames at once for waiting accesses: %s',
+    'a private mapping frees frames at once for waiting accesses: %s',
     async (by) => {
       const { ops, space } = localSpace(64, { cacheBytes: 16 * PAGE, faultTimeoutMs: 1000 })
       const mapping = space.mmap({ flags: 'private' })

@@ -26,7 +26,7 @@ function setUp(pages = 16) {
 }
 
 describe('resident pages', () => {
-  it('get contiguous frames in the order of the file where possible, whatever the order of their arrival', () => {
+  it('resident pages get contiguous frames in the order of the file where possible, whatever the order of their arrival', () => {
     const { place } = setUp()
     const [five, six, four] = [place(5)!, place(6)!, place(4)!]
     expect(six.frame!.bytes.byteOffset - five.frame!.bytes.byteOffset).toBe(PAGE)
@@ -34,7 +34,7 @@ describe('resident pages', () => {
     expect(four.frame).toBeDefined()
   })
 
-  it('keep their frame when they are placed again', () => {
+  it('resident pages keep their frame when they are placed again', () => {
     const { place, frames } = setUp()
     const page = place(1)!
     const { frame } = page
@@ -42,7 +42,7 @@ describe('resident pages', () => {
     expect(frames.usedBytes).toBe(PAGE)
   })
 
-  it('evict the page that arrived first', () => {
+  it('an eviction takes the page that arrived first', () => {
     const { fill, place, evicted } = setUp()
     fill()
     place(100)
@@ -50,7 +50,7 @@ describe('resident pages', () => {
     expect(evicted).toEqual([0, 1])
   })
 
-  it('give an accessed page a second chance, after all others', () => {
+  it('an eviction gives an accessed page a second chance, after all others', () => {
     const { fill, place, evicted } = setUp()
     const pages = fill()
     pages[0]!.accessed = true
@@ -63,14 +63,14 @@ describe('resident pages', () => {
     expect(evicted.indexOf(0)).toBeGreaterThan(evicted.indexOf(15))
   })
 
-  it('find a victim even if all pages were accessed', () => {
+  it('an eviction finds a victim even if all pages were accessed', () => {
     const { fill, place, evicted } = setUp()
     for (const page of fill()) page.accessed = true
     expect(place(100)).toBeDefined()
     expect(evicted).toEqual([0])
   })
 
-  it('never evict a page that is dirty or pinned, or has a fault or waiters', () => {
+  it('an eviction never takes a page that is dirty or pinned, or has a fault or waiters', () => {
     const { fill, resident, place, evicted } = setUp()
     const pages = fill()
     pages[0]!.dirty = true
@@ -82,7 +82,7 @@ describe('resident pages', () => {
     expect(evicted).toEqual([4])
   })
 
-  it('provide no frame if none can become free, and tell whether waiting could help', () => {
+  it('an eviction provides no frame if none can become free, and tells whether waiting could help', () => {
     const { fill, resident, place } = setUp()
     const pages = fill()
     for (const page of pages) {
@@ -98,7 +98,7 @@ describe('resident pages', () => {
     expect([1, 2].map((count) => resident.isFullFor(4096, count))).toEqual([false, true])
   })
 
-  it('are written back in the order in which they became dirty', () => {
+  it('resident pages are written back in the order in which they became dirty', () => {
     const { fill, resident } = setUp()
     const pages = fill()
     for (const index of [7, 3, 11, 5]) {
@@ -112,7 +112,7 @@ describe('resident pages', () => {
     expect(resident.takeDirty(3)).toEqual([])
   })
 
-  it('are not written back without a flush while they are pinned, queued or in flight', () => {
+  it('resident pages are not written back without a flush while they are pinned, queued or in flight', () => {
     const { fill, resident } = setUp()
     const pages = fill()
     for (const page of pages.slice(0, 4)) page.dirty = true
@@ -126,7 +126,7 @@ describe('resident pages', () => {
     expect(resident.takeDirty(9).map((page) => page.index)).toEqual([0])
   })
 
-  it('count as mostly dirty if more than half of their bytes are dirty', () => {
+  it('resident pages count as mostly dirty if more than half of their bytes are dirty', () => {
     const { fill, resident } = setUp()
     const pages = fill()
     for (const page of pages.slice(0, 8)) {
@@ -143,7 +143,7 @@ describe('resident pages', () => {
 })
 
 describe('the pages of a file', () => {
-  it('are found by range, whichever of the range and the file has more pages', () => {
+  it('the pages of a file are found by range, whichever of the range and the file has more pages', () => {
     const space = new AddressSpacePages({ file: 1, path: '/f', pageSize: PAGE }, createSlabFrameProvider(16 * PAGE))
     for (const index of [9, 2, 4]) space.getOrCreate(index)
     const between = (first: number, last: number) => space.between(first, last + 1).map((page) => page.index)

@@ -50,25 +50,28 @@ const CALLS: Record<string, Call> = {
 }
 
 describe.each([11, 1000])('%i waiting calls with one signal', (count) => {
-  it.each(Object.keys(CALLS))('share one listener, which is removed with the last call: %s', async (name) => {
-    const opened = await open()
-    const { world, client } = opened
-    for (const type of ['fault', 'open', 'stat', 'unlink', 'statFile'] as const) world.leader.holding.add(type)
-    const controller = new AbortController()
-    const reason = new Error('enough')
-    const calls = Array.from({ length: count }, (_, index) => CALLS[name]!(opened, index, controller.signal))
-    const failures = Promise.all(calls.map((call) => call.catch((error: unknown) => error)))
-    await settle()
-    expect(listeners(controller.signal)).toBe(1)
-    controller.abort(reason)
-    expect(await failures).toEqual(calls.map(() => reason))
-    expect(listeners(controller.signal)).toBe(0)
-    for (const type of world.leader.holding) world.leader.release(type)
-    await world.until(client.close())
-    expect(warnings).toEqual([])
-  })
+  it.each(Object.keys(CALLS))(
+    'waiting calls with one signal share one listener, which is removed with the last call: %s',
+    async (name) => {
+      const opened = await open()
+      const { world, client } = opened
+      for (const type of ['fault', 'open', 'stat', 'unlink', 'statFile'] as const) world.leader.holding.add(type)
+      const controller = new AbortController()
+      const reason = new Error('enough')
+      const calls = Array.from({ length: count }, (_, index) => CALLS[name]!(opened, index, controller.signal))
+      const failures = Promise.all(calls.map((call) => call.catch((error: unknown) => error)))
+      await settle()
+      expect(listeners(controller.signal)).toBe(1)
+      controller.abort(reason)
+      expect(await failures).toEqual(calls.map(() => reason))
+      expect(listeners(controller.signal)).toBe(0)
+      for (const type of world.leader.holding) world.leader.release(type)
+      await world.until(client.close())
+      expect(warnings).toEqual([])
+    }
+  )
 
-  it('leave no listener when they end without an abort', async () => {
+  it('waiting calls with one signal leave no listener when they end without an abort', async () => {
     const { world, client, mapping } = await open()
     world.leader.holding.add('fault')
     const { signal } = new AbortController()

@@ -30,7 +30,7 @@ async function withFile() {
 }
 
 describe('a truncate or punchHole that a pin delays', () => {
-  it('rejects with BusyError while the leader has a majority', async () => {
+  it('a truncate or punchHole that a pin delays rejects with BusyError while the leader has a majority', async () => {
     const { file } = await withFile()
     // This leader never answers truncate or punch.
     const truncating = failure(world.until(file.truncate(8 * PAGE)))
@@ -51,7 +51,7 @@ describe('a truncate or punchHole that a pin delays', () => {
 })
 
 describe('a write that a truncation overtakes', () => {
-  it('repeats only the pages not yet written, because others may have changed the written ones (cluster seed 550)', async () => {
+  it('a write that a truncation overtakes repeats only the pages not yet written, because others may have changed the written ones (cluster seed 550)', async () => {
     const { file, leader, cluster } = await withFile()
     leader.holding.add('fault')
     const writing = file.write(0, new Uint8Array(2 * PAGE).fill(1))
@@ -75,7 +75,7 @@ describe('a write that a truncation overtakes', () => {
 })
 
 describe('a file that a client is opening', () => {
-  it('is also shortened by a discard that arrives right after the answer, even if the leader changes', async () => {
+  it('a file that a client is opening is also shortened by a discard that arrives right after the answer, even if the leader changes', async () => {
     const { leader, cluster, file, discard } = await withFile()
     await file.close()
     leader.holding.add('open')
@@ -97,7 +97,7 @@ describe('a file that a client is opening', () => {
 })
 
 describe('a call that waits for a size', () => {
-  it('asks the leader after the end of the discard', async () => {
+  it('a call that waits for a size asks the leader after the end of the discard', async () => {
     const { file, leader, clock, discard } = await withFile()
     discard()
     await clock.advance(1)
@@ -109,7 +109,7 @@ describe('a call that waits for a size', () => {
     expect(await outcome(stat)).toBe('resolved')
   })
 
-  it('leaves nothing behind if it is aborted', async () => {
+  it('a call that waits for a size leaves nothing behind if it is aborted', async () => {
     const { file, clock, discard } = await withFile()
     discard()
     await clock.advance(1)
@@ -119,7 +119,7 @@ describe('a call that waits for a size', () => {
     expect(await outcome(stat)).toMatchObject({ message: 'changed my mind' })
   })
 
-  it('rejects when the file closes, and when the session ends', async () => {
+  it('a call that waits for a size rejects when the file closes, and when the session ends', async () => {
     const { file, clock, discard, leader } = await withFile()
     discard()
     await clock.advance(1)
@@ -136,7 +136,7 @@ describe('a call that waits for a size', () => {
 })
 
 describe('a discard without a known outcome', () => {
-  it('makes the client ask until it has an answer, and delays faults in its range until then', async () => {
+  it('a discard without a known outcome makes the client ask until it has an answer, and delays faults in its range until then', async () => {
     const { leader, clock, discard, mapping } = await withFile()
     discard(0)
     await clock.advance(1)
@@ -152,7 +152,7 @@ describe('a discard without a known outcome', () => {
 })
 
 describe('calls on ranges', () => {
-  it('resolve for writeMappingRange once all pages have left, possibly at once', async () => {
+  it('writeMappingRange resolves once all pages have left, possibly at once', async () => {
     const { file, leader, mapping } = await withFile()
     await mapping.write(0, new Uint8Array(3 * PAGE).fill(1))
     leader.holding.add('writeback')
@@ -178,7 +178,7 @@ describe('calls on ranges', () => {
     return { ...setup, started, evicted, pin }
   }
 
-  it('reject when the session ends', async () => {
+  it('calls on ranges reject when the session ends', async () => {
     const { leader, started, evicted, pin } = await waiting()
     leader.send({ type: 'expired', session: leader.session })
     expect(await outcome(started)).toMatchObject({ name: 'SessionExpiredError' })
@@ -186,7 +186,7 @@ describe('calls on ranges', () => {
     pin.release()
   })
 
-  it('reject or resolve when the file closes', async () => {
+  it('calls on ranges reject or resolve when the file closes', async () => {
     const { leader, started, evicted, pin } = await waiting()
     const closing = client.close()
     leader.holding.clear()

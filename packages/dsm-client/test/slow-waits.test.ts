@@ -19,7 +19,7 @@ function waiting(waits: SlowWaits, ahead: number) {
 }
 
 describe('a slow wait', () => {
-  it('makes progress with each answer to an earlier request, and with no other', () => {
+  it('a slow wait makes progress with each answer to an earlier request, and with no other', () => {
     const waits = new SlowWaits()
     const { facts, watch } = waiting(waits, 2)
     watch()
@@ -27,7 +27,7 @@ describe('a slow wait', () => {
     expect(facts.moved).toBe(2)
   })
 
-  it('does not count answers from the first half of its time again', () => {
+  it('a slow wait does not count answers from the first half of its time again', () => {
     const waits = new SlowWaits()
     const { facts, watch } = waiting(waits, 2)
     waits.served(GRANT)
@@ -37,7 +37,7 @@ describe('a slow wait', () => {
     expect(facts.moved).toBe(0)
   })
 
-  it('makes no progress by keep-alives, demotions and receipts', () => {
+  it('a slow wait makes no progress by keep-alives, demotions and receipts', () => {
     const waits = new SlowWaits()
     const { facts, watch } = waiting(waits, 2)
     watch()
@@ -46,7 +46,7 @@ describe('a slow wait', () => {
     expect(facts.moved).toBe(0)
   })
 
-  it('is forgotten when it ends', () => {
+  it('a slow wait is forgotten when it ends', () => {
     const waits = new SlowWaits()
     const [ended, withdrawn] = [waiting(waits, 9), waiting(waits, 9)]
     ended.watch()

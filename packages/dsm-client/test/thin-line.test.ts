@@ -27,7 +27,7 @@ function stop(): void {
 
 describe('a leader that falls silent', () => {
   it.each([10_000, 600_000])(
-    'is replaced by the next one within seconds, with a TTL of %d ms',
+    'a leader that falls silent is replaced by the next one within seconds, with a TTL of %d ms',
     async (sessionTtlMs) => {
       await start({ sessionTtlMs })
       await world.clock.advance(3000)
@@ -43,7 +43,7 @@ describe('a leader that falls silent', () => {
     }
   )
 
-  it('gets a ping each second and no keep-alive from an idle client with a long TTL', async () => {
+  it('a leader that falls silent gets a ping each second and no keep-alive from an idle client with a long TTL', async () => {
     await start({ sessionTtlMs: 600_000 })
     await world.clock.advance(60_000)
     expect(world.leader.of('ping').length).toBeGreaterThan(30)
@@ -52,7 +52,7 @@ describe('a leader that falls silent', () => {
     expect(world.leader.connections).toBe(1)
   })
 
-  it('is not given up by a client that was suspended, before the client reads the frames that arrived', async () => {
+  it('a client that was suspended does not give up its leader before it has read the frames that arrived', async () => {
     await start({ sessionTtlMs: 60_000 })
     world.leader.holding.add('ping')
     await world.clock.advance(2000)
@@ -78,7 +78,7 @@ describe('while keep-alives are late', () => {
     }
   }
 
-  it('page bytes keep the connection, but do not extend the lease', async () => {
+  it('page bytes keep the connection while keep-alives are late, but do not extend the lease', async () => {
     await start({ sessionTtlMs: TTL })
     await trickling(TTL)
     expect(world.leader.connections).toBe(1)

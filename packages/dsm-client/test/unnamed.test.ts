@@ -24,7 +24,7 @@ const bytes = (length: number, value = 7): Uint8Array => new Uint8Array(length).
 const linksSent = (): number => world.leader.of('link').length
 
 describe('a file from createUnnamed', () => {
-  it('has an empty path until link gives it one', async () => {
+  it('a file from createUnnamed has an empty path until link gives it one', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     expect([file.path, (await file.stat()).path]).toEqual(['', ''])
     const mapping = await file.mmap()
@@ -39,14 +39,14 @@ describe('a file from createUnnamed', () => {
     expect(await again.read(0, 3)).toEqual(bytes(3))
   })
 
-  it('can be closed, and the cluster then removes it', async () => {
+  it('a file from createUnnamed can be closed, and the cluster then removes it', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     await file.write(0, bytes(1))
     await file.close()
     expect([[...world.cluster.mapped], [...world.cluster.unnamed]]).toEqual([[], []])
   })
 
-  it('appears in errors under its number', async () => {
+  it('a file from createUnnamed appears in errors under its number', async () => {
     const file = await client.createUnnamed()
     const mapping = await file.mmap({ length: PAGE })
     const name = `unnamed file ${file.id}`
@@ -58,7 +58,7 @@ describe('a file from createUnnamed', () => {
     expect((await failure(other.stat())).message).toContain(`unnamed file ${other.id}`)
   })
 
-  it('is lost with its session, and the error lists the bytes that were not durable', async () => {
+  it('a file from createUnnamed is lost with its session, and the error lists the bytes that were not durable', async () => {
     const file = await client.createUnnamed({ size: 2 * PAGE })
     await file.write(PAGE, bytes(1))
     world.leader.holding.add('writeback')
@@ -73,7 +73,7 @@ describe('a file from createUnnamed', () => {
     expect(linksSent()).toBe(0)
   })
 
-  it('is not flushed by the close of its client, which reports no loss', async () => {
+  it('a file from createUnnamed is not flushed by the close of its client, which reports no loss', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     await file.write(0, bytes(1))
     const lost: unknown[] = []
@@ -83,7 +83,7 @@ describe('a file from createUnnamed', () => {
     expect([world.leader.of('writeback'), world.leader.of('endSession').length, lost]).toEqual([[], 1, []])
   })
 
-  it('is closed once the cluster has created it, if its caller has stopped waiting', async () => {
+  it('a file from createUnnamed is closed once the cluster has created it, if its caller has stopped waiting', async () => {
     world.leader.holding.add('createUnnamed')
     const creating = failure(client.createUnnamed())
     await world.clock.advance(5000)
@@ -94,7 +94,7 @@ describe('a file from createUnnamed', () => {
     expect(view(client).pendingRequests).toBe(0)
   })
 
-  it('is refused with invalid sizes, units and options', async () => {
+  it('a file from createUnnamed is refused with invalid sizes, units and options', async () => {
     const cases: [options: object, argument: string][] = [
       [{ size: -1 }, 'size'],
       [{ size: 0.5 }, 'size'],
@@ -113,7 +113,7 @@ describe('a file from createUnnamed', () => {
 })
 
 describe('link', () => {
-  it('is not sent until all written pages are durable', async () => {
+  it('link is not sent until all written pages are durable', async () => {
     const file = await client.createUnnamed({ size: 3 * PAGE })
     await file.write(0, bytes(3 * PAGE))
     world.leader.holding.add('writeback')
@@ -127,7 +127,7 @@ describe('link', () => {
       expect(world.cluster.pages.get(`${file.id}:${page}`)!.bytes).toEqual(bytes(PAGE))
   })
 
-  it('is not sent if the flush fails, and can be repeated', async () => {
+  it('link is not sent if the flush fails, and can be repeated', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     await file.write(0, bytes(1))
     world.leader.holding.add('writeback')
@@ -142,7 +142,7 @@ describe('link', () => {
     expect(file.path).toBe('/a')
   })
 
-  it('is repeated as the same request to another leader', async () => {
+  it('link is repeated as the same request to another leader', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     world.leader.holding.add('link')
     const linking = file.link('/a')
@@ -183,7 +183,7 @@ describe('link', () => {
     expect(world.cluster.pages.get(`${file.id}:0`)!.bytes).toEqual(bytes(PAGE))
   })
 
-  it('leaves the file unnamed if the leader refuses', async () => {
+  it('link leaves the file unnamed if the leader refuses', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     world.leader.holding.add('link')
     const linking = failure(file.link('/a'))
@@ -193,7 +193,7 @@ describe('link', () => {
     expect(file.path).toBe('')
   })
 
-  it('rejects with ClosedError if the file closes in the meantime, and is not sent', async () => {
+  it('link rejects with ClosedError if the file closes in the meantime, and is not sent', async () => {
     const file = await client.createUnnamed({ size: PAGE })
     await file.write(0, bytes(1))
     world.leader.holding.add('writeback')
@@ -208,7 +208,7 @@ describe('link', () => {
   })
 
   it.each(['', 'a', '/', '/a//b', '/a/../b', `/${'x'.repeat(2000)}`])(
-    'rejects with InvalidArgumentError for the path %j',
+    'link rejects with InvalidArgumentError for the path %j',
     async (path) => {
       const file = await client.createUnnamed({ size: PAGE })
       await file.write(0, bytes(1))

@@ -17,13 +17,13 @@ function setUp() {
 }
 
 describe('a file that is owned as a whole', () => {
-  it('faults each page for writing, even for a read', () => {
+  it('a file that is owned as a whole faults each page for writing, even for a read', () => {
     const { h } = setUp()
     h.access(3, 'read', { file: WHOLE })
     expect(h.take('fault')).toMatchObject({ page: 3, access: 'write' })
   })
 
-  it('is given up without bytes, after the acknowledgment of the writebacks of all dirty pages', () => {
+  it('a file that is owned as a whole is given up without bytes, after the acknowledgment of the writebacks of all dirty pages', () => {
     const { h, have, revoke } = setUp()
     have(0)
     have(1, 5)
@@ -40,7 +40,7 @@ describe('a file that is owned as a whole', () => {
     expect([...h.core.pages()]).toEqual([])
   })
 
-  it('is written back ahead of ordinary flushes when the leader revokes it', () => {
+  it('a file that is owned as a whole is written back ahead of ordinary flushes when the leader revokes it', () => {
     const { h, have, revoke } = setUp()
     have(0, 5)
     for (const page of [1, 2, 3]) {
@@ -73,7 +73,7 @@ describe('a file that is owned as a whole', () => {
     expect(flushed).toEqual([FILE, WHOLE, FILE, FILE].map((file) => `page of ${file}`))
   })
 
-  it('becomes inaccessible first, and later accesses wait and fault after the answer', () => {
+  it('a file that is owned as a whole becomes inaccessible first, and later accesses wait and fault after the answer', () => {
     const { h, have, revoke } = setUp()
     have(0)
     have(1, 5)
@@ -92,7 +92,7 @@ describe('a file that is owned as a whole', () => {
     expect(late.map(({ state }) => state)).toEqual(['ran', 'ran'])
   })
 
-  it('waits for all outstanding faults, whichever grant the revoke names, because the owner gets all of them', () => {
+  it('the revoke of a file that is owned as a whole waits for all outstanding faults, whichever grant it names, because the owner gets all of them', () => {
     const { h, have, revoke } = setUp()
     have(0)
     const waiter = h.access(1, 'write', { file: WHOLE, write: 7 })
@@ -107,7 +107,7 @@ describe('a file that is owned as a whole', () => {
     expect(h.take('ownerAck').op).toBe(1)
   })
 
-  it('waits for pins and for grants in flight', () => {
+  it('the revoke of a file that is owned as a whole waits for pins and for grants in flight', () => {
     const { h, have, revoke } = setUp()
     have(0)
     const pin = h.access(0, 'write', { file: WHOLE, pin: true })
@@ -121,7 +121,7 @@ describe('a file that is owned as a whole', () => {
     h.take('ownerAck')
   })
 
-  it('numbers the writebacks of all its pages in one sequence', () => {
+  it('a file that is owned as a whole numbers the writebacks of all its pages in one sequence', () => {
     const { h, have } = setUp()
     have(0, 1)
     have(1, 2)
@@ -146,7 +146,7 @@ describe('a file that is owned as a whole', () => {
     expect(h.page(0)).toMatchObject({ dirty: false, writing: false })
   })
 
-  it('is written back again by `retry`, and not at once, if the leader refuses its bytes', () => {
+  it('a file that is owned as a whole is written back again by `retry`, and not at once, if the leader refuses its bytes', () => {
     const { h, have, revoke } = setUp()
     have(0, 1)
     revoke()

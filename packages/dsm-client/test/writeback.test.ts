@@ -10,7 +10,7 @@ function dirty(count: number, terms: Parameters<CoreHarness['connect']>[0] = {})
 }
 
 describe('a flush', () => {
-  it('writes the dirty pages of its range, and no others', () => {
+  it('a flush writes the dirty pages of its range, and no others', () => {
     const h = dirty(4)
     h.have(9, 'read')
     const flush = h.flush(1, 9)
@@ -40,7 +40,7 @@ describe('a flush', () => {
     ).toBe(0)
   })
 
-  it('joins a writeback in flight if the page has not changed since', () => {
+  it('a flush joins a writeback in flight if the page has not changed since', () => {
     const h = dirty(1)
     const [first, second] = [h.flush(0), h.flush(0)]
     const writeback = h.take('writeback')
@@ -49,7 +49,7 @@ describe('a flush', () => {
     expect([first.done, second.done]).toEqual([1, 1])
   })
 
-  it('writes a page again that changed while its writeback was in flight', () => {
+  it('a flush writes a page again that changed while its writeback was in flight', () => {
     const h = dirty(1)
     const first = h.flush(0)
     const writeback = h.take('writeback')
@@ -64,7 +64,7 @@ describe('a flush', () => {
     expect([first.done, second.done]).toEqual([1, 1])
   })
 
-  it('is also completed by a later writeback, in any order of the answers', () => {
+  it('a flush is also completed by a later writeback, in any order of the answers', () => {
     const h = dirty(1)
     const first = h.flush(0)
     h.take('writeback')
@@ -74,7 +74,7 @@ describe('a flush', () => {
     expect([first.done, second.done]).toEqual([1, 1])
   })
 
-  it('is completed by the acknowledgment of bytes that left with a revoke', () => {
+  it('a flush is completed by the acknowledgment of bytes that left with a revoke', () => {
     const h = dirty(1)
     h.order('revoke', 0)
     const { dirty: bytes } = h.take('ownerAckDirty')
@@ -83,7 +83,7 @@ describe('a flush', () => {
     expect(flush.done).toBe(1)
   })
 
-  it('fails if the leader refuses its bytes, and the page stays dirty and writable', () => {
+  it('a flush fails if the leader refuses its bytes, and the page stays dirty and writable', () => {
     const h = dirty(2)
     const flush = h.flush(0, 1)
     const { req } = h.take('writeback')
@@ -98,7 +98,7 @@ describe('a flush', () => {
     expect(again.done).toBe(2)
   })
 
-  it('does not fail by the refusal of another writeback, or of an acknowledged one', () => {
+  it('a flush does not fail by the refusal of another writeback, or of an acknowledged one', () => {
     const h = dirty(1)
     const flush = h.flush(0)
     const writeback = h.take('writeback')
@@ -139,7 +139,7 @@ describe('a flush', () => {
 })
 
 describe('a writeback', () => {
-  it('carries up to a bulk frame of pages', () => {
+  it('a writeback carries up to a bulk frame of pages', () => {
     const h = dirty(40)
     h.flush(0, 39)
     const sizes = [h.take('writeback'), h.take('writeback'), h.take('writeback')].map(({ pages }) => pages.length)
@@ -147,7 +147,7 @@ describe('a writeback', () => {
     expect(MAX_WRITEBACK_PAGES * PAGE).toBe(MAX_BULK_PAYLOAD_BYTES)
   })
 
-  it('never exceeds the credit of the leader together with the unacknowledged ones', () => {
+  it('a writeback never exceeds the credit of the leader together with the unacknowledged ones', () => {
     const h = dirty(10, { creditBytes: 3 * PAGE })
     const flush = h.flush(0, 9)
     const first = h.take('writeback')
@@ -159,7 +159,7 @@ describe('a writeback', () => {
     expect(flush.done).toBe(3)
   })
 
-  it('returns its credit when it is refused', () => {
+  it('a writeback returns its credit when it is refused', () => {
     const h = dirty(4, { creditBytes: 2 * PAGE })
     h.flush(0, 3)
     const { req } = h.take('writeback')
@@ -167,7 +167,7 @@ describe('a writeback', () => {
     expect(h.take('writeback').pages.map(({ page }) => page)).toEqual([2, 3])
   })
 
-  it('carries one page at a time if a page is larger than the credit', () => {
+  it('a writeback carries one page at a time if a page is larger than the credit', () => {
     const h = dirty(2, { creditBytes: PAGE - 1 })
     const flush = h.flush(0, 1)
     const first = h.take('writeback')
@@ -178,7 +178,7 @@ describe('a writeback', () => {
     expect(flush.done).toBe(2)
   })
 
-  it('carries the bytes of the moment when it leaves', () => {
+  it('a writeback carries the bytes of the moment when it leaves', () => {
     const h = dirty(2, { creditBytes: PAGE })
     h.flush(0, 1)
     const first = h.take('writeback')
@@ -201,7 +201,7 @@ describe('a writeback', () => {
     expect(flush.done).toBe(3)
   })
 
-  it('starts without a flush when more than half of the frames are dirty', () => {
+  it('a writeback starts without a flush when more than half of the frames are dirty', () => {
     const h = new CoreHarness({ cacheBytes: 65_536 }).connect()
     for (let page = 0; page < 8; page++) h.have(page, 'write')
     expect(h.nothingSent).toBe(true)
@@ -209,7 +209,7 @@ describe('a writeback', () => {
     expect(h.take('writeback').pages.map(({ page }) => page)).toContain(0)
   })
 
-  it('gives way to revoked bytes, which also wait for credit', () => {
+  it('a writeback gives way to revoked bytes, which also wait for credit', () => {
     const h = dirty(3, { creditBytes: PAGE })
     h.flush(0, 2)
     const first = h.take('writeback')
