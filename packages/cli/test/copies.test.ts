@@ -102,7 +102,7 @@ function pagesOnDisk(): Map<string, number> {
 
 describe('get', () => {
   it(
-    'leaves, when killed, the target unchanged and a private temporary file that blocks no later get',
+    'get leaves, when killed, the target unchanged and a private temporary file that blocks no later get',
     async () => {
       const bytes = randomBytes(32 * 1024 * 1024)
       await stored('/large', bytes)
@@ -131,7 +131,7 @@ describe('get', () => {
     ['640', '640'],
     ['755', '755'],
     ['4750', '750']
-  ])('replaces a file of mode %s by a file that has mode %s before its first byte', async (...modes) => {
+  ])('get replaces a file of mode %s by a file that has mode %s before its first byte', async (...modes) => {
     const [before, after] = modes.map((mode) => parseInt(mode, 8)) as [number, number]
     const target = join(root, 'target')
     writeFileSync(target, 'old')
@@ -145,7 +145,7 @@ describe('get', () => {
   })
 
   it(
-    'creates a new file with the mode that the umask permits',
+    'get creates a new file with the mode that the umask permits',
     async () => {
       await stored('/small', randomBytes(5000))
       const target = join(root, 'new')
@@ -157,7 +157,7 @@ describe('get', () => {
   )
 
   it.runIf(isRoot)(
-    'keeps owner and group if permitted, and gives another group no more permissions than others have',
+    'get keeps owner and group if permitted, and gives another group no more permissions than others have',
     async () => {
       await stored('/small', randomBytes(5000))
       const target = join(root, 'owned')
@@ -197,7 +197,7 @@ describe('get', () => {
   )
 
   it(
-    'accepts names as long as the file system does, as keygen and init do, and refuses a longer one at once',
+    'get accepts names as long as the file system does, as keygen and init do, and refuses a longer one at once',
     async () => {
       const bytes = randomBytes(5000)
       await stored('/small', bytes)
@@ -226,7 +226,7 @@ describe('get', () => {
   )
 
   it.skipIf(!canMount)(
-    'names its target when the disk becomes full, and keeps the old file (needs root to mount)',
+    'get names its target when the disk becomes full, and keeps the old file (needs root to mount)',
     async () => {
       await stored('/large', randomBytes(1_000_003))
       execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', root])
@@ -268,7 +268,7 @@ function fillDisk(folder: string): void {
 }
 
 describe('put', () => {
-  it('verifies bytes that come from the leader, not from the cache of its client', async () => {
+  it('put verifies bytes that come from the leader, not from the cache of its client', async () => {
     const size = 1_000_003
     await using client = await createDsmClient({ peers: [env.QUIRE_PEERS!] })
     const local = join(root, 'local')
@@ -282,7 +282,7 @@ describe('put', () => {
     expect(client.stats().bytesIn - before).toBeGreaterThanOrEqual(size)
   })
 
-  it('names its input when the input fails or closes before its end', async () => {
+  it('put names its input when the input fails or closes before its end', async () => {
     await using client = await createDsmClient({ peers: [env.QUIRE_PEERS!] })
     const file = await client.createUnnamed({ size: 0 })
     for (const [problem, code] of [
@@ -298,7 +298,7 @@ describe('put', () => {
   })
 
   it(
-    'leaves, when killed, neither a path nor bytes, and keeps the file under the path',
+    'put leaves, when killed, neither a path nor bytes, and keeps the file under the path',
     async () => {
       const large = join(root, 'large')
       writeFileSync(large, randomBytes(16 * 1024 * 1024))

@@ -17,7 +17,7 @@ beforeEach(() => {
 
 describe('quire dev', () => {
   it(
-    'starts a cluster that serves, and leaves nothing behind at SIGTERM',
+    'quire dev starts a cluster that serves, and leaves nothing behind at SIGTERM',
     async () => {
       const dev = await startDev(root)
       try {
@@ -34,7 +34,7 @@ describe('quire dev', () => {
   )
 
   it(
-    'exits cleanly at Ctrl-C, which the terminal also sends to its peers',
+    'quire dev exits cleanly at Ctrl-C, which the terminal also sends to its peers',
     async () => {
       const dev = await startDev(root)
       const exited = once(dev.child, 'exit')
@@ -48,7 +48,7 @@ describe('quire dev', () => {
   )
 
   it(
-    'leaves neither peers nor files behind when it is killed',
+    'quire dev leaves neither peers nor files behind when it is killed',
     async () => {
       const dev = await startDev(root)
       await stopDev(dev, 'SIGKILL')
@@ -59,7 +59,7 @@ describe('quire dev', () => {
   )
 
   it(
-    'keeps its cluster in the data directory, and does not restart a dead peer',
+    'quire dev keeps its cluster in the data directory, and does not restart a dead peer',
     async () => {
       const folder = join(root, 'cluster')
       const local = join(root, 'local')
@@ -98,7 +98,7 @@ describe('quire dev', () => {
   )
 
   it(
-    'admits only listed clients, and tells the others which key they need',
+    'quire dev admits only listed clients, and tells the others which key they need',
     async () => {
       const id = await keygen(join(root, 'key'))
       mkdirSync(join(root, 'tmp'))

@@ -20,7 +20,7 @@ async function doctor(...args: string[]): Promise<{ status: number | null; stder
 
 describe('quire doctor', () => {
   it(
-    'checks the machine without options, and ends with status 0 when there is no problem',
+    'quire doctor checks the machine without options, and ends with status 0 when there is no problem',
     async () => {
       const { status, stdout, stderr } = await quire(['doctor'])
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
@@ -38,7 +38,7 @@ describe('quire doctor', () => {
   )
 
   it(
-    'measures the disk of a data directory that does not exist yet, and leaves nothing behind',
+    'quire doctor measures the disk of a data directory that does not exist yet, and leaves nothing behind',
     async () => {
       const folder = testFolder()
       const { status, findings } = await doctor('--data-dir', join(folder, 'new/data'))
@@ -50,7 +50,7 @@ describe('quire doctor', () => {
   )
 
   it(
-    'ends with status 1 and the remedy when another program listens on the address, which counts as reachable',
+    'quire doctor ends with status 1 and the remedy when another program listens on the address, which counts as reachable',
     async () => {
       const server = createServer().listen(0, '127.0.0.1')
       await once(server, 'listening')
@@ -77,7 +77,7 @@ describe('quire doctor', () => {
   )
 
   it(
-    'ends with status 2 for an address that cannot be one, and for a cluster file that cannot be read',
+    'quire doctor ends with status 2 for an address that cannot be one, and for a cluster file that cannot be read',
     async () => {
       for (const args of [
         ['--listen', 'here'],

@@ -15,9 +15,12 @@ describe('parseDuration', () => {
     expect(parseDuration(text)).toBe(ms)
   })
 
-  it.each(['', ' 5', '0', '-1', '5x', '5 s', '1e3', 's', '.5', '25h', '0.1ms', 'Infinity'])('refuses %j', (text) => {
-    expect(() => parseDuration(text)).toThrow(InvalidArgumentError)
-  })
+  it.each(['', ' 5', '0', '-1', '5x', '5 s', '1e3', 's', '.5', '25h', '0.1ms', 'Infinity'])(
+    'parseDuration refuses %j',
+    (text) => {
+      expect(() => parseDuration(text)).toThrow(InvalidArgumentError)
+    }
+  )
 })
 
 describe('text for a terminal', () => {
@@ -32,19 +35,19 @@ describe('text for a terminal', () => {
     expect(showPath(path)).toBe(shown)
   })
 
-  it('shows two different paths differently', () => {
+  it('text for a terminal shows two different paths differently', () => {
     const paths = ['/a\nb', '/a\\nb', '/a\\\nb', '/a\\u000ab']
     expect(new Set(paths.map((path) => showPath(path))).size).toBe(paths.length)
   })
 
-  it('escapes control characters in JSON, which still parses to the same value', () => {
+  it('text for a terminal has escapes for control characters in JSON, which still parses to the same value', () => {
     const value = { path: '/\u009b31m\u202e\u007f\n\\u0041', list: ['\u001b[2J'] }
     const shown = visibleJson(value)
     expect(JSON.parse(shown)).toEqual(value)
     expect(shown).not.toMatch(/[\p{Cc}\p{Bidi_Control}]/u)
   })
 
-  it('keeps the backslashes of a message, which may have quoted them already', () => {
+  it('text for a terminal keeps the backslashes of a message, which may have quoted them already', () => {
     expect(showControls('path is "a\\n", must\x1b[1m')).toBe('path is "a\\n", must\\u001b[1m')
   })
 })

@@ -40,7 +40,7 @@ function shell(command: string, args: readonly string[]): { status: number | nul
 }
 
 describe('output to a file', () => {
-  it('fails with one line and status 1 when only the first part of a write finds room', () => {
+  it('a command fails with one line and status 1 when only the first part of a write to its output finds room', () => {
     const target = join(root, 'cut')
     // The limit is in blocks of 512 bytes. The help is one write of more than that.
     const result = shell(`ulimit -f 1 && exec "$0" "$@" > '${target}'`, ['--help'])
@@ -48,7 +48,7 @@ describe('output to a file', () => {
     expect(statSync(target).size).toBe(512)
   })
 
-  it('fails with one line and status 1 when standard output is a folder', () => {
+  it('a command fails with one line and status 1 when standard output is a folder', () => {
     const result = shell(`exec "$0" "$@" 1< '${root}'`, ['--help'])
     expect(result).toEqual({ status: 1, stderr: 'quire: standard output cannot be written (EBADF)\n' })
   })
@@ -56,7 +56,7 @@ describe('output to a file', () => {
 
 describe.runIf(existsSync(FULL))('output that cannot be written', () => {
   it(
-    'fails with one line and status 1 where no cluster is needed',
+    'a command that needs no cluster fails with one line and status 1 when its output cannot be written',
     async () => {
       const id = (await quire(['id', key])).stdout.trim()
       const cases = [
@@ -77,7 +77,7 @@ describe.runIf(existsSync(FULL))('output that cannot be written', () => {
   )
 
   it(
-    'does not change the exit status of bad usage or of a failure',
+    'output that cannot be written does not change the exit status of bad usage or of a failure',
     async () => {
       for (const stdoutTo of [undefined, FULL]) {
         const cases = [[], ['lss'], ['put'], ['help', 'lss'], ['truncate', '/a', 'x'], ['id', root]]
@@ -89,7 +89,7 @@ describe.runIf(existsSync(FULL))('output that cannot be written', () => {
   )
 
   it(
-    'does not end a peer that cannot write its log, and ends in order a peer that cannot print its address',
+    'a peer that cannot write its log keeps running, and a peer that cannot print its address ends in order',
     async () => {
       const id = (await quire(['id', key])).stdout.trim()
       const cluster = join(root, 'cluster.json')
@@ -134,7 +134,7 @@ describe('a cluster of three', () => {
   })
 
   it.runIf(existsSync(FULL))(
-    'fails a command whose output cannot be written with one line and status 1',
+    'a command whose output cannot be written fails with one line and status 1',
     async () => {
       const local = join(root, 'local')
       const cases = [['ls', '/'], ['ls', '-l'], ['cat', '/file'], ['stat', '/file'], ['status'], ['health']]
@@ -150,7 +150,7 @@ describe('a cluster of three', () => {
   )
 
   it(
-    'ends a command quietly, with the status of SIGPIPE, when the reader of its output has exited',
+    'a command ends quietly, with the status of SIGPIPE, when the reader of its output has exited',
     async () => {
       for (const args of [
         ['ls', '/'],
@@ -167,7 +167,7 @@ describe('a cluster of three', () => {
   )
 
   it(
-    'is healthy with a leader and a majority; without them, health and status name the problem',
+    'a cluster of three is healthy with a leader and a majority; without them, health and status name the problem',
     async () => {
       const { peers } = dev!
       const asked = peers[0]!.peerId

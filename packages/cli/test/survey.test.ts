@@ -63,13 +63,13 @@ async function survey(
 }
 
 describe('a survey', () => {
-  it('asks every voter that an answering peer names, not only the given addresses', async () => {
+  it('a survey asks every voter that an answering peer names, not only the given addresses', async () => {
     const { result, asked } = await survey({ [IDS[0]]: {}, [IDS[1]]: {}, [IDS[2]]: {} })
     expect(asked).toEqual(['0 at 1', '1 at 1', '2 at 1'])
     expect(result).toMatchObject({ voters: 3, answering: 3, following: 3, quorum: 2, problem: undefined })
   })
 
-  it('finds the voters through any peer that answers', async () => {
+  it('a survey finds the voters through any peer that answers', async () => {
     const given = [addressOf(IDS[2]), addressOf(IDS[0])]
     const { result } = await survey({ [IDS[0]]: {}, [IDS[1]]: {} }, { given })
     expect(result.peers.map(({ id, reason }) => [id, reason])).toEqual([
@@ -80,12 +80,12 @@ describe('a survey', () => {
     expect(result.problem).toBeUndefined()
   })
 
-  it('asks a peer again at an address that other peers name', async () => {
+  it('a survey asks a peer again at an address that other peers name', async () => {
     const { asked } = await survey({ [IDS[1]]: {} }, { given: [addressOf(IDS[0], 9), addressOf(IDS[1])] })
     expect(asked).toEqual(['0 at 9', '1 at 1', '2 at 1', '0 at 9,1'])
   })
 
-  it('puts the address at which a peer answered before its other addresses', async () => {
+  it('a survey puts the address at which a peer answered before its other addresses', async () => {
     const places = [9, 1].map((port) => addressOf(IDS[0], port))
     const voters = [{ peerId: IDS[0], addresses: places }, ...members.slice(1)]
     // `ask` answers at the last address that it is given.
@@ -95,7 +95,7 @@ describe('a survey', () => {
     expect(statusLines(result).join('\n')).toMatch(/…ft9HyQ6X +leader .* 192\.0\.2\.1:1$/m)
   })
 
-  it('ends within twice the limit for one peer, even if each peer names the next', async () => {
+  it('a survey ends within twice the limit for one peer, even if each peer names the next', async () => {
     let time = 0
     const chain = IDS.map((peerId) => ({ peerId, addresses: [addressOf(peerId)] }))
     const limits: number[] = []
@@ -115,19 +115,19 @@ describe('a survey', () => {
     expect(limits).toEqual([5000, 5000, 2000])
   })
 
-  it('finds no leader when only one candidate of three voters answers', async () => {
+  it('a survey finds no leader when only one candidate of three voters answers', async () => {
     const { result } = await survey({ [IDS[1]]: { role: 'candidate', leader: '' } }, { given: [addressOf(IDS[1])] })
     expect(result.problem).toBe('no leader: 1 of 3 voters answer, 2 are needed')
     expect(result.leader).toBeUndefined()
   })
 
-  it('says that no peer leads although a majority answers', async () => {
+  it('a survey says that no peer leads although a majority answers', async () => {
     const lost = { role: 'follower', leader: '' } as const
     const { result } = await survey({ [IDS[0]]: lost, [IDS[1]]: lost })
     expect(result.problem).toBe('no leader: 2 of 3 voters answer, none leads')
   })
 
-  it('names the voters that the first election still waits for, with their addresses', async () => {
+  it('a survey names the voters that the first election still waits for, with their addresses', async () => {
     const fresh = { role: 'follower', leader: '', term: 0, admitted: false } as const
     expect((await survey({ [IDS[0]]: fresh, [IDS[1]]: fresh })).result.problem).toBe(
       'no leader yet: the first election needs all 3 voters, 2 answer (start …kSCVe2Xo at 192.0.2.1:1)'
@@ -141,20 +141,20 @@ describe('a survey', () => {
     )
   })
 
-  it('does not count a new peer toward a majority that could elect a leader', async () => {
+  it('a survey does not count a new peer toward a majority that could elect a leader', async () => {
     const lost = { role: 'candidate', leader: '' } as const
     const { result } = await survey({ [IDS[0]]: lost, [IDS[1]]: { role: 'follower', leader: '', admitted: false } })
     expect(result.problem).toBe('no leader: 2 of 3 voters answer, but 1 is new and takes no part yet; 2 are needed')
   })
 
-  it('finds no quorum for a leader that no other voter follows, also if the others are in another term', async () => {
+  it('a survey finds no quorum for a leader that no other voter follows, also if the others are in another term', async () => {
     const problem = 'no quorum: 1 of 3 voters follow …ft9HyQ6X, 2 are needed'
     expect((await survey({ [IDS[0]]: {} })).result.problem).toBe(problem)
     const moved = { term: 4, leader: IDS[2] }
     expect((await survey({ [IDS[0]]: { term: 5 }, [IDS[1]]: moved, [IDS[2]]: moved })).result.problem).toBe(problem)
   })
 
-  it('says that no writes are possible when too few followers have room for them', async () => {
+  it('a survey says that no writes are possible when too few followers have room for them', async () => {
     const full = { room: 'none' } as const
     const alone = await survey({ [IDS[0]]: {}, [IDS[1]]: full })
     const problem = `no writes: 1 of 3 voters can store them, 2 are needed; no room at ${shortId(IDS[1])}`
@@ -166,38 +166,38 @@ describe('a survey', () => {
     expect(leading.result.problem).toBe(`no writes: no room at ${shortId(IDS[0])}, which leads`)
   })
 
-  it('takes the peer with the newer term when two peers say that they lead', async () => {
+  it('a survey takes the peer with the newer term when two peers say that they lead', async () => {
     const followers = { term: 4, leader: IDS[1] }
     const { result } = await survey({ [IDS[0]]: {}, [IDS[1]]: { ...followers, role: 'leader' }, [IDS[2]]: followers })
     expect(result).toMatchObject({ leader: { id: IDS[1], term: 4 }, following: 2, problem: undefined })
   })
 
-  it('does not count a learner as a voter', async () => {
+  it('a survey does not count a learner as a voter', async () => {
     const split = { voters: members.slice(0, 2), learners: members.slice(2) }
     const { result } = await survey({ [IDS[0]]: split, [IDS[2]]: { ...split, role: 'learner' } })
     expect(result).toMatchObject({ voters: 2, answering: 1, following: 1, quorum: 2 })
     expect(result.problem).toContain('no quorum')
   })
 
-  it('says that no peer answers, or that a peer belongs to another cluster', async () => {
+  it('a survey says that no peer answers, or that a peer belongs to another cluster', async () => {
     expect((await survey({})).result).toMatchObject({ problem: 'no peer answers', clusterId: '', voters: 0 })
     const { result } = await survey({ [IDS[0]]: {}, [IDS[1]]: { clusterId: 'green', founding: GREEN }, [IDS[2]]: {} })
     expect(result.peers.find(({ id }) => id === IDS[1])?.reason).toBe('it belongs to cluster green')
     expect(result).toMatchObject({ answering: 2, problem: undefined })
   })
 
-  it('tells clusters with the same id apart by their founding digest', async () => {
+  it('a survey tells clusters with the same id apart by their founding digest', async () => {
     const { result } = await survey({ [IDS[0]]: {}, [IDS[1]]: { founding: GREEN }, [IDS[2]]: {} })
     expect(result).toMatchObject({ founding: BLUE, answering: 2, problem: undefined })
     expect(result.peers.find(({ id }) => id === IDS[1])?.reason).toBe(`it belongs to cluster blue, founded as ${GREEN}`)
   })
 
-  it('surveys the cluster with the given founding digest, whichever peer answers first', async () => {
+  it('a survey covers the cluster with the given founding digest, whichever peer answers first', async () => {
     const answers = { [IDS[0]]: {}, [IDS[1]]: { clusterId: 'green', founding: GREEN } }
     expect((await survey(answers, { founding: GREEN })).result).toMatchObject({ clusterId: 'green', founding: GREEN })
   })
 
-  it('names the other cluster when all answers come from another cluster', async () => {
+  it('a survey names the other cluster when all answers come from another cluster', async () => {
     expect((await survey({ [IDS[0]]: {} }, { founding: GREEN })).result).toMatchObject({
       clusterId: '',
       voters: 0,
@@ -214,13 +214,13 @@ describe('a survey', () => {
     expect((await survey({}, { founding: GREEN })).result).toMatchObject({ problem: 'no peer answers', quorum: 0 })
   })
 
-  it('refuses a client that uses the key of a peer', async () => {
+  it('a survey refuses a client that uses the key of a peer', async () => {
     await expect(survey({ [IDS[0]]: {} }, { self: IDS[1] })).rejects.toThrow(InvalidArgumentError)
   })
 })
 
 describe('the table of a survey', () => {
-  it('fits 80 columns, whatever the ids, numbers, addresses and reasons are', () => {
+  it('the table of a survey fits 80 columns, whatever the ids, numbers, addresses and reasons are', () => {
     const long = '/dns6/' + 'peer-1.a-name-that-somebody-thought-of.example.org'.repeat(3) + '/tcp/40001'
     const big = { term: 123_456, lastIndex: 987_654_321_012, disk: { freeBytes: 2 ** 50 - 1, totalBytes: 2 ** 51 } }
     const quarantined = [
@@ -258,7 +258,7 @@ describe('the table of a survey', () => {
     expect(text).not.toContain(IDS[0])
   })
 
-  it('escapes control characters in every text that a peer chooses', () => {
+  it('the table of a survey escapes control characters in every text that a peer chooses', () => {
     const evil = '\u001b[2J\u009b31m\r\n\u202eall is well\u007f'
     const fields = {
       clusterId: evil,
@@ -277,7 +277,7 @@ describe('the table of a survey', () => {
     expect(lines.join('\n')).toContain('\\u001b[2J\\u009b31m\\r\\n\\u202eall is well\\u007f')
   })
 
-  it('shows lag and free space of each peer that answers, and the reason for the others', () => {
+  it('the table of a survey shows lag and free space of each peer that answers, and the reason for the others', () => {
     const text = statusLines(
       judge([
         { id: IDS[0], addresses: [addressOf(IDS[0])], answer: answer(IDS[0], { lastIndex: 25 }) },
@@ -294,7 +294,7 @@ describe('the table of a survey', () => {
     expect(text).toMatch(/…kSCVe2Xo +no answer +192\.0\.2\.1:2\n +connection refused$/m)
   })
 
-  it('shows the founding digest, and which peers are new', () => {
+  it('the table of a survey shows the founding digest, and which peers are new', () => {
     const text = statusLines(
       judge([
         { id: IDS[0], addresses: [addressOf(IDS[0])], answer: answer(IDS[0]) },
@@ -307,7 +307,7 @@ describe('the table of a survey', () => {
     )
   })
 
-  it('has one line for each peer that is kept out, with the peers that refuse it and the reason', () => {
+  it('the table of a survey has one line for each peer that is kept out, with the peers that refuse it and the reason', () => {
     const reason = 'it was restored from an older copy'
     const [one, two, victim] = IDS
     const refused = [{ peerId: victim, refusesThisPeer: false, reason }]

@@ -30,7 +30,7 @@ function commitAll(folder: string): string {
 }
 
 describe('the version', () => {
-  it('has the commit that git names in a checkout, and says when files differ from it', () => {
+  it('the version has the commit that git names in a checkout, and says when files differ from it', () => {
     const folder = packageAt('packages', 'cli')
     const commit = commitAll(join(folder, '../..'))
     expect(readVersion(folder)).toEqual({ version: '1.2.3', commit, modified: false, node })
@@ -38,26 +38,26 @@ describe('the version', () => {
     expect(readVersion(folder)).toEqual({ version: '1.2.4', commit, modified: true, node })
   })
 
-  it('takes the commit of a checkout from git even if an earlier pack has left a stamp', () => {
+  it('the version takes the commit of a checkout from git even if an earlier pack has left a stamp', () => {
     const folder = packageAt('packages', 'cli')
     writeFileSync(join(folder, STAMP_FILE), JSON.stringify({ commit: COMMIT, modified: false }))
     const commit = commitAll(join(folder, '../..'))
     expect(readVersion(folder).commit).toBe(commit)
   })
 
-  it('has the commit of its stamp in an installed package', () => {
+  it('the version has the commit of its stamp in an installed package', () => {
     const folder = packageAt('node_modules', '@quire', 'cli')
     writeFileSync(join(folder, STAMP_FILE), JSON.stringify({ commit: COMMIT, modified: false }))
     expect(readVersion(folder)).toEqual({ version: '1.2.3', commit: COMMIT, modified: false, node })
   })
 
-  it("has no commit without a stamp, and never that of the user's own repository", () => {
+  it("the version has no commit without a stamp, and never that of the user's own repository", () => {
     const folder = packageAt('node_modules', '@quire', 'cli')
     commitAll(join(folder, '../../..'))
     expect(readVersion(folder)).toEqual({ version: '1.2.3', commit: null, modified: false, node })
   })
 
-  it('is one line with version, commit and Node version', () => {
+  it('the version is one line with version, commit and Node version', () => {
     const version = { version: '1.2.3', commit: COMMIT, modified: false, node: '24.1.0' }
     expect(versionLine(version)).toBe('1.2.3, commit 1234567890ab, Node 24.1.0')
     expect(versionLine({ ...version, modified: true })).toBe('1.2.3, commit 1234567890ab (modified), Node 24.1.0')

@@ -9,14 +9,14 @@ beforeEach(() => {
 })
 
 describe('an address book', () => {
-  it('inserts new addresses behind the first one, newest first', () => {
+  it('an address book inserts new addresses behind the first one, newest first', () => {
     book.learn('p', [at('1'), at('2')])
     book.learn('p', [at('3'), at('1')])
     book.learn('p', [at('4')])
     expect(book.of('p')).toEqual([at('1'), at('4'), at('3'), at('2')])
   })
 
-  it('moves the address that answers to the front, and the addresses before it to the end', () => {
+  it('an address book moves the address that answers to the front, and the addresses before it to the end', () => {
     book.learn('p', [at('1'), at('2'), at('3'), at('4')])
     book.answered('p', at('3'))
     expect(book.of('p')).toEqual([at('3'), at('4'), at('1'), at('2')])
@@ -27,14 +27,14 @@ describe('an address book', () => {
     expect(book.of('p')[0]).toBe(at('3'))
   })
 
-  it('keeps the first address and the newest ones when it learns more than the limit', () => {
+  it('an address book keeps the first address and the newest ones when it learns more than the limit', () => {
     book.learn('p', [at('1')])
     for (let host = 2; host < 200; host++) book.learn('p', [at(`${host}`)])
     expect(book.of('p')).toHaveLength(MAX_ADDRESSES)
     expect(book.of('p').slice(0, 2)).toEqual([at('1'), at('199')])
   })
 
-  it('keeps hints at the end, under a limit of their own', () => {
+  it('an address book keeps hints at the end, under a limit of their own', () => {
     const known = Array.from({ length: MAX_ADDRESSES }, (_, i) => at(`${i + 1}`))
     book.learn('p', known)
     const hints = Array.from({ length: 40 }, (_, i) => at(`${i + 100}`))
@@ -44,7 +44,7 @@ describe('an address book', () => {
     expect(book.of('p')).toEqual([...known, ...hints.slice(1, MAX_ADDRESSES + 1)])
   })
 
-  it('turns a hint into an address when the peer answers there or reports it', () => {
+  it('an address book turns a hint into an address when the peer answers there or reports it', () => {
     book.learn('p', [at('1'), at('2')])
     book.hint('p', [at('3'), at('4'), at('5')])
     book.answered('p', at('4'))
@@ -53,7 +53,7 @@ describe('an address book', () => {
     expect(book.of('p')).toEqual([at('4'), at('5'), at('1'), at('2'), at('3')])
   })
 
-  it('counts new addresses as changes, and neither known ones nor a new order', () => {
+  it('an address book counts new addresses as changes, and neither known ones nor a new order', () => {
     book.learn('p', [at('1'), at('2')])
     book.hint('p', [at('3')])
     const { changes } = book
@@ -65,7 +65,7 @@ describe('an address book', () => {
     expect(book.changes).toBe(changes + 1)
   })
 
-  it('keeps neither addresses that this version cannot dial nor those of another peer', async () => {
+  it('an address book keeps neither addresses that this version cannot dial nor those of another peer', async () => {
     const [id, other] = [peerIdFromKey(await generatePrivateKey()), peerIdFromKey(await generatePrivateKey())]
     const good = [at('1'), `${at('2')}/p2p/${id}`, '/dns4/quire.example/tcp/1', '/ip6/2001:db8::1/tcp/1']
     const useless = [

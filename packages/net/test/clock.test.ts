@@ -3,7 +3,7 @@ import { createClock, createRandom } from '../src/index.js'
 
 describe('the clock of the machine', () => {
   it.each([2 ** 31, Number.MAX_SAFE_INTEGER])(
-    'waits for a delay of %d ms, which is longer than Node takes',
+    'the clock of the machine waits for a delay of %d ms, which is longer than Node takes',
     async (delayMs) => {
       let isOver = false
       const cancel = createClock().schedule(delayMs, () => (isOver = true))
@@ -13,7 +13,7 @@ describe('the clock of the machine', () => {
     }
   )
 
-  it('advances, calls back once, and calls no canceled callback', async () => {
+  it('the clock of the machine advances, calls back once, and calls no canceled callback', async () => {
     const clock = createClock()
     const start = clock.now()
     let calls = 0

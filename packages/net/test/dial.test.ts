@@ -17,7 +17,7 @@ import {
 } from './helpers.js'
 
 describe('a dial', () => {
-  it('uses one connection for concurrent and later dials, from either side', async () => {
+  it('a dial uses one connection for concurrent and later dials, from either side', async () => {
     const [server, client] = await Promise.all([createEcho(), createEcho()])
     const streams = await Promise.all(Array.from({ length: 24 }, () => dialEcho(client, server)))
     streams.push(await client.dial(server.peerId, [], echoOptions))
@@ -26,13 +26,13 @@ describe('a dial', () => {
     expect([client.connections, server.connections]).toEqual([1, 1])
   })
 
-  it('is refused if the gate does not allow the peer', async () => {
+  it('a dial is refused if the gate does not allow the peer', async () => {
     const server = await createEcho()
     const client = await createNode({ allow: (_, direction) => direction === 'inbound' || 'unknown' })
     await expect(dialEcho(client, server)).rejects.toEqual(new NotAuthorizedError(server.peerId, 'unknown'))
   })
 
-  it('fails if no address or another peer answers, or if the remote does not handle the protocol', async () => {
+  it('a dial fails if no address or another peer answers, or if the remote does not handle the protocol', async () => {
     const [server, client, stranger] = await Promise.all([createEcho(), createNode(), generatePrivateKey()])
     const address = server.multiaddrs[0]!.replace(/\/p2p\/.*/, '')
     await expect(client.dial(peerIdFromKey(stranger), [address], echoOptions)).rejects.toMatchObject({
@@ -48,7 +48,7 @@ describe('a dial', () => {
     collect(await client.dial(server.peerId, ['/ip4/127.0.0.1/tcp/1', address], echoOptions))
   })
 
-  it('ends at once when its signal aborts, while other dials to the same peer continue', async () => {
+  it('a dial ends at once when its signal aborts, while other dials to the same peer continue', async () => {
     const remote = await startEchoProcess()
     const client = await createNode({ listen: [] })
     remote.child.kill('SIGSTOP')
@@ -66,7 +66,7 @@ describe('a dial', () => {
     )
   })
 
-  it('has a time limit for each step and none for the whole', async () => {
+  it('a dial has a time limit for each step and none for the whole', async () => {
     const remote = await startEchoProcess()
     const client = await createNode({ listen: [] })
     const port = Number(/tcp\/(\d+)/.exec(remote.address)![1])
@@ -82,7 +82,7 @@ describe('a dial', () => {
     await expect(stuck).rejects.toThrow('no answer within 100 ms')
   })
 
-  it('needs a fraction of a step although earlier addresses are silent, and reports the one that answers', async () => {
+  it('a dial needs a fraction of a step although earlier addresses are silent, and reports the one that answers', async () => {
     const [server, ...silent] = await Promise.all([createEcho(), startSilence(), startSilence(), startSilence()])
     const client = await createNode({ listen: [] })
     const good = server.multiaddrs[0]!.replace(/\/p2p\/.*/, '')
@@ -100,7 +100,7 @@ describe('a dial', () => {
     expect(answers).toHaveLength(3)
   })
 
-  it('closes its sockets to the addresses that lost the race', async () => {
+  it('a dial closes its sockets to the addresses that lost the race', async () => {
     const server = await createEcho()
     const client = await createNode({ listen: [] })
     const open = new Set<Socket>()
@@ -118,7 +118,7 @@ describe('a dial', () => {
     await vi.waitFor(() => expect(open.size).toBe(0))
   })
 
-  it('skips addresses that cannot be dialed, and fails if there is no other', async () => {
+  it('a dial skips addresses that cannot be dialed, and fails if there is no other', async () => {
     const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
     const useless = [
       '/ip4/127.0.0.1/udp/4001/quic-v1',
@@ -130,7 +130,7 @@ describe('a dial', () => {
     collect(await client.dial(server.peerId, [...useless, ...server.multiaddrs, ...useless], echoOptions))
   })
 
-  it('ends when its network closes, and tries no further address', async () => {
+  it('a dial ends when its network closes, and tries no further address', async () => {
     const client = await createNode({ listen: [] })
     const stranger = peerIdFromKey(await generatePrivateKey())
     const silent = await Promise.all([startSilence(), startSilence()])
@@ -141,7 +141,7 @@ describe('a dial', () => {
     await failed
   })
 
-  it('continues with the next address when one exceeds the time of a step', async () => {
+  it('a dial continues with the next address when one exceeds the time of a step', async () => {
     const [server, silent] = await Promise.all([createEcho(), startSilence()])
     const client = await createNode({ listen: [] })
     const addresses = [`/ip4/127.0.0.1/tcp/${silent}`, ...server.multiaddrs]

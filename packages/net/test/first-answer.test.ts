@@ -34,7 +34,7 @@ const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms)
 const begun = () => [...attempts.keys()].join('')
 
 describe('staggered attempts (RFC 8305)', () => {
-  it('start with the next address beside those that have not answered within the delay', async () => {
+  it('staggered attempts start with the next address beside those that have not answered within the delay', async () => {
     start(['a', 'b', 'c'])
     expect(begun()).toBe('a')
     await pass(DELAY_MS - 1)
@@ -48,7 +48,7 @@ describe('staggered attempts (RFC 8305)', () => {
     expect(ended).toEqual({ address: 'b', value: 'yes' })
   })
 
-  it('end with the first answer: the others are aborted, and no further one starts', async () => {
+  it('staggered attempts end with the first answer: the others are aborted, and no further one starts', async () => {
     start(['a', 'b', 'c'])
     await pass(DELAY_MS)
     attempts.get('a')!.answer('late, and first')
@@ -61,7 +61,7 @@ describe('staggered attempts (RFC 8305)', () => {
     expect(vi.getTimerCount()).toBe(0)
   })
 
-  it('continue with the next address at once when one fails, and reject when all have failed', async () => {
+  it('staggered attempts continue with the next address at once when one fails, and reject when all have failed', async () => {
     start(['a', 'b'])
     attempts.get('a')!.fail(new Error('refused'))
     await pass(0)
@@ -75,7 +75,7 @@ describe('staggered attempts (RFC 8305)', () => {
     expect(ended).toEqual(new Error('the only one'))
   })
 
-  it('restart the delay when the remote shows a first sign of life', async () => {
+  it('staggered attempts restart the delay when the remote shows a first sign of life', async () => {
     start(['a', 'b'])
     await pass(DELAY_MS - 1)
     attempts.get('a')!.gotOn()
@@ -85,7 +85,7 @@ describe('staggered attempts (RFC 8305)', () => {
     expect(begun()).toBe('ab')
   })
 
-  it('are limited in number, and continue when one of them fails', async () => {
+  it('staggered attempts are limited in number, and continue when one of them fails', async () => {
     start(['a', 'b', 'c', 'd', 'e'])
     await pass(20 * DELAY_MS)
     expect(begun()).toBe('abc')
@@ -94,7 +94,7 @@ describe('staggered attempts (RFC 8305)', () => {
     expect(begun()).toBe('abcd')
   })
 
-  it('end when their signal aborts, with its reason', async () => {
+  it('staggered attempts end when their signal aborts, with its reason', async () => {
     const controller = new AbortController()
     start(['a', 'b', 'c'], controller.signal)
     await pass(DELAY_MS)

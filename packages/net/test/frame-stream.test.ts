@@ -35,7 +35,7 @@ function createSink(): { stream: Stream; sends: Uint8Array[] } {
 }
 
 describe('a frame stream', () => {
-  it('joins the frames of one turn into one send, including those of promise continuations', async () => {
+  it('a frame stream joins the frames of one turn into one send, including those of promise continuations', async () => {
     const { stream, sends } = createSink()
     const frames = createFrameStream({ eventLoop: nodeEventLoop, stream, remote: 'peer', maxFrameBytes: 100 })
     const gate = Promise.resolve()
@@ -54,7 +54,7 @@ describe('a frame stream', () => {
     expect(sends.map((bytes) => bytes.length)).toEqual([20, 200_000, 200_001])
   })
 
-  it('sends its queue exactly when its event loop reports the end of the turn', async () => {
+  it('a frame stream sends its queue exactly when its event loop reports the end of the turn', async () => {
     const { stream, sends } = createSink()
     const tasks: (() => void)[] = []
     const eventLoop: EventLoop = {
@@ -70,7 +70,7 @@ describe('a frame stream', () => {
     expect(sends).toEqual([Uint8Array.of(1, 2)])
   })
 
-  it('sends nothing while libp2p waits for a drain, and its whole queue afterwards', async () => {
+  it('a frame stream sends nothing while libp2p waits for a drain, and its whole queue afterwards', async () => {
     const { stream, sends } = createSink()
     const frames = createFrameStream({ eventLoop: nodeEventLoop, stream, remote: 'peer', maxFrameBytes: 100 })
     stream.writableNeedsDrain = true
@@ -84,7 +84,7 @@ describe('a frame stream', () => {
     expect(sends).toEqual([Uint8Array.of(1, 2)])
   })
 
-  it('carries frames of 0 bytes to 1 MiB unchanged and in order', async () => {
+  it('a frame stream carries frames of 0 bytes to 1 MiB unchanged and in order', async () => {
     const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
     const stream = await dialEcho(client, server)
     const collected = collect(stream)
@@ -97,7 +97,7 @@ describe('a frame stream', () => {
     }
   })
 
-  it('carries many small frames that are queued in one turn', async () => {
+  it('a frame stream carries many small frames that are queued in one turn', async () => {
     const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
     const stream = await dialEcho(client, server)
     const collected = collect(stream)
@@ -107,7 +107,7 @@ describe('a frame stream', () => {
     expect(Buffer.concat(collected.frames).equals(Buffer.concat(sent))).toBe(true)
   })
 
-  it('keeps what arrives before the caller has set its handlers', async () => {
+  it('a frame stream keeps what arrives before the caller has set its handlers', async () => {
     const [server, client] = await Promise.all([createNode(), createNode({ listen: [] })])
     server.handle(ECHO, MAX_FRAME_BYTES, (stream) => {
       stream.send(frame(Uint8Array.of(1)))
@@ -122,7 +122,7 @@ describe('a frame stream', () => {
     expect(collected.frames.map((bytes) => bytes[0])).toEqual([1, 2])
   })
 
-  it('returns false above the high-water mark, waits for a stopped remote and continues after onDrain', async () => {
+  it('a frame stream returns false above the high-water mark, waits for a stopped remote and continues after onDrain', async () => {
     const remote = await startEchoProcess()
     const client = await createNode({ listen: [] })
     const stream = await client.dial(remote.peerId, [remote.address], { protocol: COUNT, maxFrameBytes: 64 })
@@ -147,7 +147,7 @@ describe('a frame stream', () => {
     expect(new DataView(last.buffer, last.byteOffset).getFloat64(0, true)).toBe(frames * 4096)
   })
 
-  it('aborts with SendQueueFullError if the caller ignores a false', async () => {
+  it('a frame stream aborts with SendQueueFullError if the caller ignores a false', async () => {
     const remote = await startEchoProcess()
     const client = await createNode({ listen: [] })
     const stream = await client.dial(remote.peerId, [remote.address], { protocol: COUNT, maxFrameBytes: 64 })
@@ -158,7 +158,7 @@ describe('a frame stream', () => {
     expect(stream.send(page)).toBe(false)
   })
 
-  it('that receives an oversized frame aborts alone', async () => {
+  it('a frame stream that receives an oversized frame aborts alone', async () => {
     const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
     const reasons: unknown[] = []
     server.handle('/test/small/1', 100, (stream) => {
@@ -179,7 +179,7 @@ describe('a frame stream', () => {
     expect(collected.closes).toBe(1)
   })
 
-  it('that receives malformed bytes, or an end inside a frame, aborts alone', async () => {
+  it('a frame stream that receives malformed bytes, or an end inside a frame, aborts alone', async () => {
     const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
     const reasons: (Error | undefined)[] = []
     server.handle('/test/strict/1', 100, (stream) => {
@@ -199,7 +199,7 @@ describe('a frame stream', () => {
     await collect(await dialEcho(client, server)).count(0)
   })
 
-  it('works after a connection that does not speak libp2p', async () => {
+  it('a frame stream works after a connection that does not speak libp2p', async () => {
     const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
     const port = Number(/tcp\/(\d+)/.exec(server.multiaddrs[0]!)![1])
     const socket = connect(port, '127.0.0.1', () => socket.write('GET / HTTP/1.1\r\n\r\n'.repeat(100)))
@@ -211,7 +211,7 @@ describe('a frame stream', () => {
     await collected.count(1)
   })
 
-  it('closes with the error that onFrame throws', async () => {
+  it('a frame stream closes with the error that onFrame throws', async () => {
     const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
     const stream = await dialEcho(client, server)
     const boom = new Error('boom')
@@ -224,7 +224,7 @@ describe('a frame stream', () => {
     expect(await closed).toBe(boom)
   })
 
-  it('sends its queue before it closes, and both sides see one orderly close', async () => {
+  it('a frame stream sends its queue before it closes, and both sides see one orderly close', async () => {
     const [server, client] = await Promise.all([createNode(), createNode({ listen: [] })])
     const accepted = new Promise<FrameStream>((resolve) => {
       server.handle(ECHO, MAX_FRAME_BYTES, (stream) => resolve(stream))
@@ -244,7 +244,7 @@ describe('a frame stream', () => {
     expect([mine.closes, remote.closes]).toEqual([1, 1])
   })
 
-  it('reports an abort with its reason to this side, and as a broken stream to the remote', async () => {
+  it('a frame stream reports an abort with its reason to this side, and as a broken stream to the remote', async () => {
     const [server, client] = await Promise.all([createNode(), createNode({ listen: [] })])
     const closed = new Promise<Error | undefined>((resolve) => {
       server.handle(ECHO, MAX_FRAME_BYTES, (stream) => {

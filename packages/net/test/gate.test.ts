@@ -3,7 +3,7 @@ import { createGate } from '../src/portable/gate.js'
 import { recorder } from './helpers.js'
 
 describe('the gate', () => {
-  it('remembers a bounded number of refused peers, and logs a forgotten one again', () => {
+  it('the gate remembers a bounded number of refused peers, and logs a forgotten one again', () => {
     const { logger, warnings } = recorder()
     let nowMs = 0
     const gate = createGate(
@@ -18,7 +18,7 @@ describe('the gate', () => {
     expect(warnings).toHaveLength(1026)
   })
 
-  it('logs 32 refusals a minute, even under different keys, and later the number of those held back', () => {
+  it('the gate logs 32 refusals a minute, even under different keys, and later the number of those held back', () => {
     const { logger, warnings } = recorder()
     let nowMs = 0
     const gate = createGate(
@@ -33,7 +33,7 @@ describe('the gate', () => {
     expect(warnings.slice(32)).toMatchObject([{ refusals: 2968 }, { peer: 'peer 2999' }])
   })
 
-  it('refuses a peer if the check fails', () => {
+  it('the gate refuses a peer if the check fails', () => {
     const gate = createGate(() => {
       throw new Error('broken')
     })

@@ -22,7 +22,7 @@ beforeEach(async () => {
 })
 
 describe('a key file', () => {
-  it('holds one key that only its owner can read, and leaves no temporary file behind', async () => {
+  it('a key file holds one key that only its owner can read, and leaves no temporary file behind', async () => {
     const path = join(folder, 'key')
     const key = await generatePrivateKey()
     await savePrivateKey(path, key)
@@ -32,7 +32,7 @@ describe('a key file', () => {
     expect(peerIdFromKey(privateKeyFromText(privateKeyToText(key)))).toBe(peerIdFromKey(key))
   })
 
-  it('is never overwritten', async () => {
+  it('a key file is never overwritten', async () => {
     const path = join(folder, 'key')
     const first = await loadOrCreatePrivateKey(path)
     const error: unknown = await savePrivateKey(path, await generatePrivateKey()).catch((each: unknown) => each)
@@ -41,7 +41,7 @@ describe('a key file', () => {
     expect(peerIdFromKey(await loadOrCreatePrivateKey(path))).toBe(peerIdFromKey(first))
   })
 
-  it('with other content is refused by a one-line error that names the file', async () => {
+  it('a key file with other content is refused by a one-line error that names the file', async () => {
     const path = join(folder, 'key')
     for (const content of ['', 'hello', 'aGVsbG8=', '\u0000\u0001', 'x'.repeat(20_000)]) {
       await writeFile(path, content)
@@ -68,7 +68,7 @@ describe('a key file', () => {
   })
 
   it.runIf(existsSync('/dev/zero'))(
-    'is read only up to the limit for key files, even from a device without an end',
+    'a key file is read only up to the limit for key files, even from a device without an end',
     async () => {
       await expect(loadPrivateKey('/dev/zero')).rejects.toMatchObject({
         name: 'KeyFileError',

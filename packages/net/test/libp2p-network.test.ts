@@ -23,7 +23,7 @@ import {
 } from './helpers.js'
 
 describe('a libp2p network', () => {
-  it('reports the port that it has bound, and names a malformed address in its error', async () => {
+  it('a libp2p network reports the port that it has bound, and names a malformed address in its error', async () => {
     const node = await createNode()
     expect(node.multiaddrs).toHaveLength(1)
     expect(node.multiaddrs[0]).toMatch(new RegExp(`^/ip4/127.0.0.1/tcp/[1-9]\\d+/p2p/${node.peerId}$`))
@@ -36,7 +36,7 @@ describe('a libp2p network', () => {
     )
   })
 
-  it('disables the Nagle algorithm on both ends', async () => {
+  it('a libp2p network disables the Nagle algorithm on both ends', async () => {
     const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
     collect(await dialEcho(client, server))
     const port = Number(/tcp\/(\d+)/.exec(server.multiaddrs[0]!)![1])
@@ -51,7 +51,7 @@ describe('a libp2p network', () => {
     }
   })
 
-  it('refuses a peer that is not listed, and logs the refusal once', async () => {
+  it('a libp2p network refuses a peer that is not listed, and logs the refusal once', async () => {
     const { logger, warnings } = recorder()
     const server = await createEcho({ logger, allow: () => 'not in the address book' })
     const client = await createNode({ listen: [] })
@@ -64,7 +64,7 @@ describe('a libp2p network', () => {
     expect(server.connections).toBe(0)
   })
 
-  it('closes the connections of a peer that is no longer allowed', async () => {
+  it('a libp2p network closes the connections of a peer that is no longer allowed', async () => {
     const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
     const collected = collect(await dialEcho(client, server))
     server.setAllow((peerId) => (peerId === client.peerId ? 'removed' : true))
@@ -72,7 +72,7 @@ describe('a libp2p network', () => {
     await expect(dialEcho(client, server)).rejects.toBeInstanceOf(DialError)
   })
 
-  it('reports a killed remote on every stream within a second', async () => {
+  it('a libp2p network reports a killed remote on every stream within a second', async () => {
     const remote = await startEchoProcess()
     const client = await createNode({ listen: [] })
     const streams = await Promise.all([1, 2, 3].map(() => client.dial(remote.peerId, [remote.address], echoOptions)))
@@ -85,7 +85,7 @@ describe('a libp2p network', () => {
     expect(streams[0]!.send(frame(Uint8Array.of(1)))).toBe(false)
   })
 
-  it('connects again after a break, even to a process that was restarted on the same port', async () => {
+  it('a libp2p network connects again after a break, even to a process that was restarted on the same port', async () => {
     const privateKey = await generatePrivateKey()
     const first = await createEcho({ privateKey })
     const client = await createNode({ listen: [] })
@@ -104,7 +104,7 @@ describe('a libp2p network', () => {
     collect(await client.dial(first.peerId, addresses, echoOptions))
   })
 
-  it('limits the number and the lifetime of connections that stay silent', async () => {
+  it('a libp2p network limits the number and the lifetime of connections that stay silent', async () => {
     const node = await createEcho({ maxConnections: 4, maxPendingConnections: 8 })
     const port = Number(/\/tcp\/(\d+)/.exec(node.multiaddrs[0]!)![1])
     let closed = 0
@@ -122,7 +122,7 @@ describe('a libp2p network', () => {
     stream.close()
   })
 
-  it('closes its streams in order, and refuses to dial afterwards', async () => {
+  it('a libp2p network closes its streams in order, and refuses to dial afterwards', async () => {
     const [server, client] = await Promise.all([createEcho(), createNode({ listen: [] })])
     const collected = collect(await dialEcho(client, server))
     await Promise.all([server.close(), server.close()])
@@ -130,11 +130,11 @@ describe('a libp2p network', () => {
     await expect(server.dial(client.peerId, [], echoOptions)).rejects.toMatchObject({ code: 'ERR_CLOSED' })
   })
 
-  it('keeps the process alive no longer once it is closed', async () => {
+  it('a closed libp2p network does not keep the process alive', async () => {
     expect(await runChild('close')).toEqual({ output: 'closed', code: 0 })
   })
 
-  it('reports a port that is in use in one line', async () => {
+  it('a libp2p network reports a port that is in use in one line', async () => {
     const node = await createNode()
     const listen = [node.multiaddrs[0]!.replace(/\/p2p\/.*/, '')]
     const failed: unknown = await createLibp2pNetwork({ privateKey: await generatePrivateKey(), listen }).catch(

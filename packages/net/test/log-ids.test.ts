@@ -13,7 +13,7 @@ function record(options: pino.LoggerOptions = {}) {
 }
 
 describe('PeerIds in log lines', () => {
-  it('are shortened in every field that may contain one, in addresses and in errors', () => {
+  it('PeerIds in log lines are shortened in every field that may contain one, in addresses and in errors', () => {
     const { lines, logger } = record()
     const address = `/ip4/127.0.0.1/tcp/1/p2p/${ID}`
     const cause = new DialError(ID, [address], `${ID} closed`)
@@ -31,19 +31,19 @@ describe('PeerIds in log lines', () => {
     })
   })
 
-  it('stay whole in the field id, which introduces a node', () => {
+  it('PeerIds in log lines stay whole in the field id, which introduces a node', () => {
     const { lines, logger } = record()
     logger.info({ id: ID }, 'started')
     expect(JSON.parse(lines[0]!)).toMatchObject({ id: ID })
   })
 
-  it("are shortened in the output of the logger's own error serializer", () => {
+  it("PeerIds in log lines are shortened in the output of the logger's own error serializer", () => {
     const { lines, logger } = record({ serializers: { err: (error: Error) => `own: ${error.message}` } })
     logger.warn({ err: new Error(`not ${ID}`) })
     expect(JSON.parse(lines[0]!)).toMatchObject({ err: 'own: not …ft9HyQ6X' })
   })
 
-  it('are recognized for every kind of key, and other text stays as it is', async () => {
+  it('PeerIds in log lines are recognized for every kind of key, and other text stays as it is', async () => {
     for (const type of ['Ed25519', 'secp256k1', 'RSA'] as const) {
       const key = type === 'RSA' ? await generateKeyPair(type, 2048) : await generateKeyPair(type)
       const id = peerIdFromPrivateKey(key).toString()

@@ -10,7 +10,7 @@ import {
 } from '../src/index.js'
 
 describe('the address of a peer', () => {
-  it('is a multiaddr that ends in a PeerId', async () => {
+  it('the address of a peer is a multiaddr that ends in a PeerId', async () => {
     const peerId = peerIdFromKey(await generatePrivateKey())
     const address = `/ip4/127.0.0.1/tcp/4001/p2p/${peerId}`
     expect(parsePeerAddress(address)).toEqual({ peerId, address })
@@ -20,7 +20,7 @@ describe('the address of a peer', () => {
     }
   })
 
-  it('with an invalid PeerId is refused by an error that shows the invalid part', () => {
+  it('the address of a peer with an invalid PeerId is refused by an error that shows the invalid part', () => {
     for (const id of ['ID1', '', '12D3KooW']) {
       expect(() => parsePeerAddress(`/ip4/192.0.2.1/tcp/4001/p2p/${id}`)).toThrow(
         `must be a multiaddr that ends in /p2p/<PeerId>: ${JSON.stringify(id)} is not a PeerId (quire id FILE prints`
@@ -57,7 +57,7 @@ describe('the address of a peer', () => {
     ['/ip4/192.0.2.1/ip4/192.0.2.2/tcp/4001', 'nothing else'],
     ['/dnsaddr/peer.example', 'no transport for /dnsaddr'],
     ['/memory/1', 'no transport for /memory']
-  ])('is refused with a reason if it cannot be dialed: %s', async (address, fault) => {
+  ])('the address of a peer is refused with a reason if it cannot be dialed: %s', async (address, fault) => {
     const full = `${address}/p2p/${peerIdFromKey(await generatePrivateKey())}`
     expect(() => parsePeerAddress(full, 'peers')).toThrow(InvalidArgumentError)
     expect(() => parsePeerAddress(full, 'peers')).toThrow(
@@ -74,7 +74,7 @@ describe('the address of a peer', () => {
     ['/ip4/192.0.2/tcp/4001', '"192.0.2" is not an IPv4 address'],
     ['/ip4/peer.example/tcp/4001', '"peer.example" is not an IPv4 address'],
     ['/ip6/192.0.2.1/tcp/4001', '"192.0.2.1" is not an IPv6 address']
-  ])('is refused with the wrong part if it is not a multiaddr: %s', async (address, fault) => {
+  ])('the address of a peer is refused with the wrong part if it is not a multiaddr: %s', async (address, fault) => {
     const full = `${address}/p2p/${peerIdFromKey(await generatePrivateKey())}`
     expect(() => parsePeerAddress(full, 'peers')).toThrow(
       `peers is ${JSON.stringify(full)}, must be a multiaddr: ${fault}`
@@ -92,24 +92,27 @@ describe('the address of a peer', () => {
     ['/dns/peer.example/tcp/1', '/dns6/Peer.Example/tcp/1'],
     ['/dns4/peer.example/tcp/1', '/dns4/peer.example./tcp/1'],
     ['/dns4/m\u00fcnchen.example/tcp/1', '/dns4/xn--mnchen-3ya.example/tcp/1']
-  ])('is refused if another peer has the same one, even in another spelling: %s and %s', async (one, other) => {
-    const [a, b] = [peerIdFromKey(await generatePrivateKey()), peerIdFromKey(await generatePrivateKey())]
-    const both = parsePeerAddresses([`${one}/p2p/${a}`, `${other}/p2p/${b}`])
-    expect(() => refuseSharedPlaces(both, 'peers')).toThrow(`must be an address of its own: ${a} has the same`)
-    expect(() => refuseSharedPlaces(parsePeerAddresses([`${one}/p2p/${a}`, `${other}/p2p/${a}`]))).not.toThrow()
-  })
+  ])(
+    'the address of a peer is refused if another peer has the same one, even in another spelling: %s and %s',
+    async (one, other) => {
+      const [a, b] = [peerIdFromKey(await generatePrivateKey()), peerIdFromKey(await generatePrivateKey())]
+      const both = parsePeerAddresses([`${one}/p2p/${a}`, `${other}/p2p/${b}`])
+      expect(() => refuseSharedPlaces(both, 'peers')).toThrow(`must be an address of its own: ${a} has the same`)
+      expect(() => refuseSharedPlaces(parsePeerAddresses([`${one}/p2p/${a}`, `${other}/p2p/${a}`]))).not.toThrow()
+    }
+  )
 
   it.each([
     ['/ip4/192.0.2.1/tcp/1', '/ip4/192.0.2.1/tcp/2'],
     ['/ip4/192.0.2.1/tcp/1', '/ip6/::ffff:192.0.2.2/tcp/1'],
     ['/dns4/peer.example/tcp/1', '/dns6/peer.example/tcp/1'],
     ['/dns4/peer.example/tcp/1', '/dns4/peer2.example/tcp/1']
-  ])('is accepted beside a different address of another peer: %s and %s', async (one, other) => {
+  ])('the address of a peer is accepted beside a different address of another peer: %s and %s', async (one, other) => {
     const [a, b] = [peerIdFromKey(await generatePrivateKey()), peerIdFromKey(await generatePrivateKey())]
     expect(() => refuseSharedPlaces(parsePeerAddresses([`${one}/p2p/${a}`, `${other}/p2p/${b}`]))).not.toThrow()
   })
 
-  it('is refused if it leads through a relay or joins two addresses', async () => {
+  it('the address of a peer is refused if it leads through a relay or joins two addresses', async () => {
     const [relay, peerId] = await Promise.all([1, 2].map(async () => peerIdFromKey(await generatePrivateKey())))
     const address = `/ip4/192.0.2.1/tcp/4001/p2p/${relay}/p2p-circuit/p2p/${peerId}`
     expect(() => parsePeerAddress(address)).toThrow('it leads through a relay')
@@ -126,12 +129,12 @@ describe('the address of a peer', () => {
     '/dns/localhost/tcp/4001',
     '/dns4/peer-1.example.org/tcp/4001',
     '/dns6/m\u00fcnchen.example/tcp/4001'
-  ])('is accepted if it can be dialed: %s', async (address) => {
+  ])('the address of a peer is accepted if it can be dialed: %s', async (address) => {
     const peerId = peerIdFromKey(await generatePrivateKey())
     expect(parsePeerAddress(`${address}/p2p/${peerId}`).peerId).toBe(peerId)
   })
 
-  it('may stand with others in one text, separated by commas and white space, and each is checked', async () => {
+  it('the address of a peer may stand with others in one text, separated by commas and white space, and each is checked', async () => {
     const ids = await Promise.all([1, 2, 3].map(async () => peerIdFromKey(await generatePrivateKey())))
     const list = ids.map((id, i) => `/ip4/192.0.2.${i}/tcp/4001/p2p/${id}`)
     const parsed = list.map((address, i) => ({ peerId: ids[i], address }))

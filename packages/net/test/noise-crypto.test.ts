@@ -4,12 +4,12 @@ import { cryptoOfRuntime, webAssemblyCrypto } from '../src/node/noise-crypto.js'
 import { collect, createEcho, createNode, dialEcho, frame, pattern } from './helpers.js'
 
 describe("Noise's cryptographic primitives", () => {
-  it("are Noise's defaults on a runtime whose node:crypto has ChaCha20-Poly1305", async () => {
+  it("Noise's cryptographic primitives are Noise's defaults on a runtime whose node:crypto has ChaCha20-Poly1305", async () => {
     expect(getCiphers()).toContain('chacha20-poly1305')
     expect(await cryptoOfRuntime()).toBeUndefined()
   })
 
-  it('let a node without that cipher exchange packets of every size with a node that has it', async () => {
+  it("Noise's cryptographic primitives let a node without ChaCha20-Poly1305 exchange packets of every size with a node that has it", async () => {
     const noiseCrypto = await webAssemblyCrypto()
     const [server, client] = await Promise.all([createEcho(), createNode({ listen: [], noiseCrypto })])
     const stream = await dialEcho(client, server)

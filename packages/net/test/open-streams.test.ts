@@ -40,7 +40,7 @@ afterEach(() => {
 })
 
 describe('closing the open streams of a node', () => {
-  it('ends when the last stream reports its close, without a timer', async () => {
+  it('closing the open streams of a node ends when the last stream reports its close, without a timer', async () => {
     const [first, second] = [addStream(), addStream()]
     await close()
     first.dispatchEvent(new Event('close'))
@@ -53,14 +53,14 @@ describe('closing the open streams of a node', () => {
     expect(vi.getTimerCount()).toBe(0)
   })
 
-  it('ends at once when no stream is open', async () => {
+  it('closing the open streams of a node ends at once when no stream is open', async () => {
     addStream('closed')
     addStream().dispatchEvent(new Event('close'))
     await close()
     expect(isClosed).toBe(true)
   })
 
-  it('aborts the streams that are still open after the timeout', async () => {
+  it('closing the open streams of a node aborts the streams that are still open after the timeout', async () => {
     addStream()
     await close()
     await vi.advanceTimersByTimeAsync(TIMEOUT_MS - 1)

@@ -6,15 +6,15 @@ import { runChild } from './helpers.js'
 const LIBP2P_IMPORT = /(^import (?!type ).*|\bimport\()'(libp2p|@libp2p\/|@chainsafe\/)/m
 
 describe('Promise.withResolvers', () => {
-  it('comes from the polyfill where the runtime has none, and a dial succeeds', async () => {
+  it('Promise.withResolvers comes from the polyfill where the runtime has none, and a dial succeeds', async () => {
     expect(await runChild('with-resolvers', ['with'])).toEqual({ output: 'echoed', code: 0 })
   })
 
-  it('is needed: without it a dial fails', async () => {
+  it('Promise.withResolvers is needed: without it a dial fails', async () => {
     expect(await runChild('with-resolvers', ['without'])).toEqual({ output: 'ERR_DIAL', code: 0 })
   })
 
-  it('is polyfilled by the first import of every module that imports code of libp2p', () => {
+  it('Promise.withResolvers is polyfilled by the first import of every module that imports code of libp2p', () => {
     const folder = new URL('../src/', import.meta.url)
     const checked: string[] = []
     for (const name of readdirSync(folder, { encoding: 'utf8', recursive: true })) {

@@ -38,7 +38,7 @@ async function createClosed(answers = true, known = new Set<string>()): Promise<
 }
 
 describe('a stranger', () => {
-  it('receives the reason on a protocol that answers strangers, and is then cut off', async () => {
+  it('a stranger receives the reason on a protocol that answers strangers, and is then cut off', async () => {
     const { server, accepted, refused } = await createClosed()
     const client = await createNode({ listen: [] })
     const stream = await dialEcho(client, server)
@@ -52,7 +52,7 @@ describe('a stranger', () => {
     await until(() => expect([server.connections, client.connections]).toEqual([0, 0]))
   })
 
-  it('gets no stream of a protocol without an answer, and no second stream', async () => {
+  it('a stranger gets no stream of a protocol without an answer, and no second stream', async () => {
     const { server, accepted, refused } = await createClosed(false)
     const client = await createNode({ listen: [] })
     const first = collect(await dialEcho(client, server))
@@ -67,7 +67,7 @@ describe('a stranger', () => {
     expect(first.closes).toBe(0)
   })
 
-  it(`is cut off without a reason if ${MAX_STRANGERS} others are connected, until one of them leaves`, async () => {
+  it(`a stranger is cut off without a reason if ${MAX_STRANGERS} others are connected, until one of them leaves`, async () => {
     const { server, refused } = await createClosed(false)
     const clients = await Promise.all(Array.from({ length: MAX_STRANGERS + 1 }, () => createNode({ listen: [] })))
     const last = clients.pop()!
@@ -81,7 +81,7 @@ describe('a stranger', () => {
     await until(() => expect(refused).toHaveLength(MAX_STRANGERS + 1))
   })
 
-  it('takes no place from a peer that may connect', async () => {
+  it('a stranger takes no place from a peer that may connect', async () => {
     const known = await createNode({ listen: [] })
     const { server, accepted, refused } = await createClosed(false, new Set([known.peerId]))
     const clients = await Promise.all(Array.from({ length: MAX_STRANGERS }, () => createNode({ listen: [] })))
@@ -113,7 +113,7 @@ describe('the connections of strangers', () => {
   const admit = (strangers: Strangers, connection: FakeConnection): boolean =>
     strangers.admit(connection as unknown as MultiaddrConnection)
 
-  it('are cut when their time is over, and make room for others', () => {
+  it('the connections of strangers are cut when their time is over, and make room for others', () => {
     vi.useFakeTimers()
     const strangers = new Strangers(nodeEventLoop)
     strangers.open()
@@ -130,7 +130,7 @@ describe('the connections of strangers', () => {
     expect(admit(strangers, new FakeConnection())).toBe(false)
   })
 
-  it('are refused while no protocol answers strangers, and if they have already closed', () => {
+  it('the connections of strangers are refused while no protocol answers strangers, and if they have already closed', () => {
     const strangers = new Strangers(nodeEventLoop)
     expect(admit(strangers, new FakeConnection())).toBe(false)
     strangers.open()

@@ -42,16 +42,19 @@ describe('the bulk window', () => {
     ['256 kbit/s', 256 * KBIT, 10_000],
     ['64 kbit/s', 64 * KBIT, 10_000],
     ['256 kbit/s', 256 * KBIT, 2000]
-  ])('keeps the wait on a line of %s below a fraction of the TTL, and uses the line', (_, bytesPerMs, ttl) => {
-    const { queueMs, baseMs } = bulkDelays(ttl)
-    const { waits, arrived } = stream({ bytesPerMs, roundTripMs: 20 }, new BulkWindow(ttl), PAGE_FRAME, 60_000)
-    // The first receipts open the window too far. Later waits stay within the limits of the line and of the queue.
-    const settled = waits.slice(Math.ceil((2 * 32 * 1024) / PAGE_FRAME))
-    expect(Math.max(...settled)).toBeLessThanOrEqual(Math.max(queueMs + baseMs, PAGE_FRAME / bytesPerMs))
-    expect(arrived).toBeGreaterThan(0.8 * bytesPerMs * 60_000)
-  })
+  ])(
+    'the bulk window keeps the wait on a line of %s below a fraction of the TTL, and uses the line',
+    (_, bytesPerMs, ttl) => {
+      const { queueMs, baseMs } = bulkDelays(ttl)
+      const { waits, arrived } = stream({ bytesPerMs, roundTripMs: 20 }, new BulkWindow(ttl), PAGE_FRAME, 60_000)
+      // The first receipts open the window too far. Later waits stay within the limits of the line and of the queue.
+      const settled = waits.slice(Math.ceil((2 * 32 * 1024) / PAGE_FRAME))
+      expect(Math.max(...settled)).toBeLessThanOrEqual(Math.max(queueMs + baseMs, PAGE_FRAME / bytesPerMs))
+      expect(arrived).toBeGreaterThan(0.8 * bytesPerMs * 60_000)
+    }
+  )
 
-  it('grows from one page to twice the capacity of a fast line within 20 ms', () => {
+  it('the bulk window grows from one page to twice the capacity of a fast line within 20 ms', () => {
     const window = new BulkWindow(10_000)
     const line = { bytesPerMs: 100_000, roundTripMs: 1 }
     const { arrived } = stream(line, window, PAGE_FRAME, 20)
@@ -62,22 +65,25 @@ describe('the bulk window', () => {
   it.each([
     [10_000, 12],
     [1500, 75]
-  ])('starts so small that a session with a TTL of %d ms survives its first frames at %d kbit/s', (ttl, kbit) => {
-    const window = new BulkWindow(ttl)
-    let first = 0
-    while (window.hasRoom(PAGE_FRAME)) {
-      window.left(PAGE_FRAME, 0)
-      first += PAGE_FRAME
+  ])(
+    'the bulk window starts so small that a session with a TTL of %d ms survives its first frames at %d kbit/s',
+    (ttl, kbit) => {
+      const window = new BulkWindow(ttl)
+      let first = 0
+      while (window.hasRoom(PAGE_FRAME)) {
+        window.left(PAGE_FRAME, 0)
+        first += PAGE_FRAME
+      }
+      expect(first / (kbit * KBIT)).toBeLessThan(silenceLimit(ttl))
     }
-    expect(first / (kbit * KBIT)).toBeLessThan(silenceLimit(ttl))
-  })
+  )
 
-  it('fills a long line, because it does not take the round trip for a queue', () => {
+  it('the bulk window fills a long line, because it does not take the round trip for a queue', () => {
     const { arrived } = stream({ bytesPerMs: 1250, roundTripMs: 600 }, new BulkWindow(10_000), PAGE_FRAME, 60_000)
     expect(arrived).toBeGreaterThan(0.7 * 1250 * 60_000)
   })
 
-  it('shrinks when the line becomes slow, and grows again', () => {
+  it('the bulk window shrinks when the line becomes slow, and grows again', () => {
     const window = new BulkWindow(10_000)
     const fast = { bytesPerMs: 1250, roundTripMs: 20 }
     stream(fast, window, PAGE_FRAME, 5000)
@@ -94,7 +100,7 @@ describe('the bulk window', () => {
     expect(again.bytes).toBeGreaterThan(200_000)
   })
 
-  it('lets one frame leave, however large, when nothing is in flight', () => {
+  it('the bulk window lets one frame leave, however large, when nothing is in flight', () => {
     const window = new BulkWindow(500)
     expect(window.hasRoom(70_000)).toBe(true)
     window.left(70_000, 0)
@@ -104,7 +110,7 @@ describe('the bulk window', () => {
     expect(window.hasRoom(70_000)).toBe(true)
   })
 
-  it('shrinks only once for one queue', () => {
+  it('the bulk window shrinks only once for one queue', () => {
     const window = new BulkWindow(10_000)
     for (let i = 0; i < 7; i++) window.left(PAGE_FRAME, 0)
     window.acknowledged(PAGE_FRAME, 10)
@@ -114,7 +120,7 @@ describe('the bulk window', () => {
     expect(window.bytes).toBe(bytes)
   })
 
-  it('refuses a receipt for more than was sent, and one that goes back', () => {
+  it('the bulk window refuses a receipt for more than was sent, and one that goes back', () => {
     const window = new BulkWindow(10_000)
     window.left(100, 0)
     expect(window.acknowledged(101, 1)).toBe(false)
@@ -134,7 +140,7 @@ describe('the receipts of a bulk stream', () => {
     return { sent, timers, receipts: new BulkReceipts({ schedule }, (bytes) => sent.push(bytes)) }
   }
 
-  it('acknowledge many bytes at once, and few after a delay', () => {
+  it('the receipts of a bulk stream acknowledge many bytes at once, and few after a delay', () => {
     const { sent, timers, receipts: counter } = receipts()
     counter.arrived(96)
     counter.arrived(96)
@@ -147,7 +153,7 @@ describe('the receipts of a bulk stream', () => {
     expect(timers).toHaveLength(0)
   })
 
-  it('are few for many bytes, because each costs both sides a message', () => {
+  it('the receipts of a bulk stream are few for many bytes, because each costs both sides a message', () => {
     const { sent, timers, receipts: counter } = receipts()
     const mebibytes = 64
     for (let i = 0; i < mebibytes * 256; i++) counter.arrived(PAGE_FRAME - 4)
@@ -156,7 +162,7 @@ describe('the receipts of a bulk stream', () => {
     expect(timers).toEqual([])
   })
 
-  it('leave no timer behind after stop', () => {
+  it('the receipts of a bulk stream leave no timer behind after stop', () => {
     const { timers, receipts: counter } = receipts()
     counter.arrived(10)
     counter.stop()

@@ -50,7 +50,7 @@ const errors = [
 ]
 
 describe('an error', () => {
-  it('shows each fact once, under its name, when Node prints it', () => {
+  it('an error shows each fact once, under its name, when Node prints it', () => {
     const shown = inspect(new PastEndError('/a', 8, 4))
     expect(shown).toContain('offset: 8')
     expect(shown).not.toContain('facts')
@@ -59,7 +59,7 @@ describe('an error', () => {
 
 describe('an error on the wire', () => {
   it.each(errors.map((error) => [error.name, error] as const))(
-    'arrives as the same class with the same facts: %s',
+    'an error on the wire arrives as the same class with the same facts: %s',
     (_, error) => {
       const back = errorFromWire(decode(wireError, encode(wireError, errorToWire(error))))
       expect(back).toBeInstanceOf(error.constructor)
@@ -68,7 +68,7 @@ describe('an error on the wire', () => {
     }
   )
 
-  it('is clipped to the limit of a message, however long its path is', () => {
+  it('an error on the wire is clipped to the limit of a message, however long its path is', () => {
     const where = '/data/é'.repeat(600)
     const back = errorFromWire(decode(wireError, encode(wireError, errorToWire(new NoSpaceError(where)))))
     expect(back).toBeInstanceOf(NoSpaceError)
@@ -78,7 +78,7 @@ describe('an error on the wire', () => {
     expect(shown.endsWith('…')).toBe(true)
   })
 
-  it('stays well-formed Unicode, wherever its text is cut', () => {
+  it('an error on the wire stays well-formed Unicode, wherever its text is cut', () => {
     for (let maxBytes = 3; maxBytes < 24; maxBytes++) {
       const cut = clipText('aé€😀aé€😀 and more', maxBytes)
       expect(fromString(cut).length).toBeLessThanOrEqual(maxBytes)
@@ -88,7 +88,7 @@ describe('an error on the wire', () => {
     expect(clipText('\ud800', 5)).toBe('\ufffd')
   })
 
-  it('becomes a RemoteError with its code if the code is unknown', () => {
+  it('an error on the wire becomes a RemoteError with its code if the code is unknown', () => {
     expect(errorFromWire({ code: 'ERR_FROM_THE_FUTURE', facts: [] })).toMatchObject({
       name: 'RemoteError',
       code: 'ERR_FROM_THE_FUTURE'

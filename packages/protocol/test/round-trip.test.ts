@@ -11,12 +11,12 @@ import {
 const LAWFUL = [MIN_ROUND_TRIP_MS, DEFAULT_ROUND_TRIP_MS, 400, FAR_CLIENT_ROUND_TRIP_MS, MAX_ROUND_TRIP_MS]
 
 describe('timingOf', () => {
-  it('starts an election after 320 ms of silence with the default round trip', () => {
+  it('timingOf starts an election after 320 ms of silence with the default round trip', () => {
     expect(timingOf(DEFAULT_ROUND_TRIP_MS)).toMatchObject({ tickMs: 20, electionTicks: 16, heartbeatTicks: 4 })
   })
 
   it.each(LAWFUL)(
-    'allows ten round trips before an election and more than two between heartbeats: %d ms',
+    'timingOf allows ten round trips before an election and more than two between heartbeats: %d ms',
     (roundTripMs) => {
       const { tickMs, electionTicks, heartbeatTicks, electionMs, stepMs, minSessionTtlMs } = timingOf(roundTripMs)
       expect(electionTicks * tickMs).toBeCloseTo(10 * roundTripMs)
@@ -34,7 +34,7 @@ describe('timingOf', () => {
   )
 
   it.each([0, 9, 1001, 32.5, -32, Number.NaN, Infinity])(
-    'throws an error that names roundTripMs for %d ms',
+    'timingOf throws an error that names roundTripMs for %d ms',
     (roundTripMs) => {
       expect(() => timingOf(roundTripMs)).toThrow(
         expect.objectContaining({ name: 'InvalidArgumentError', argument: 'roundTripMs', value: roundTripMs }) as Error
@@ -44,12 +44,12 @@ describe('timingOf', () => {
 })
 
 describe('sessionTtlAt', () => {
-  it('keeps a time to live within which keep-alives can be answered', () => {
+  it('sessionTtlAt keeps a time to live within which keep-alives can be answered', () => {
     expect(sessionTtlAt(600, 32, 2656)).toBe(2656)
     expect(sessionTtlAt(1, 32, 500)).toBe(500)
   })
 
-  it('raises a shorter one to sixteen round trips, each counted up to the longest permitted one', () => {
+  it('sessionTtlAt raises a shorter time to live to sixteen round trips, each counted up to the longest permitted one', () => {
     expect(sessionTtlAt(600, 32, 2655)).toBe(9600)
     expect(sessionTtlAt(5, 400, 500)).toBe(6400)
     expect(sessionTtlAt(60_000, 32, 500)).toBe(16_000)

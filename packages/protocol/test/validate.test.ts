@@ -33,7 +33,7 @@ const text = fc.oneof(
 )
 
 describe('a prefix', () => {
-  it('is accepted if a valid path starts with it', () => {
+  it('a prefix is accepted if a valid path starts with it', () => {
     fc.assert(
       fc.property(text, (path) => {
         if (refusePath(path) !== undefined) return
@@ -46,7 +46,7 @@ describe('a prefix', () => {
     )
   })
 
-  it('is accepted only if some valid path starts with it', () => {
+  it('a prefix is accepted only if some valid path starts with it', () => {
     fc.assert(
       fc.property(text, (prefix) => {
         if (refusePrefix(prefix) !== undefined || prefix.length > MAX_PATH_BYTES / 8) return
@@ -57,7 +57,7 @@ describe('a prefix', () => {
   })
 
   it.each(['/cafe\u0301', '/\u212b', 'a', '//', '/a/../', '/a\0', '/\ud83d', `/${'x'.repeat(MAX_PATH_BYTES)}`])(
-    '%j is refused with its name and value',
+    'the prefix %j is refused with its name and value',
     (prefix) => {
       const refusal = refusePrefix(prefix)
       expect(refusal).toBeInstanceOf(InvalidArgumentError)
@@ -68,7 +68,7 @@ describe('a prefix', () => {
 
 describe('a refusal', () => {
   it.each([250, 251, 252, 253, 254, 255, 256])(
-    'can be encoded wherever its excerpt ends, even inside a surrogate pair: after %d letters',
+    'a refusal can be encoded wherever its excerpt ends, even inside a surrogate pair: after %d letters',
     (letters) => {
       const text = `/${'x'.repeat(letters)}\u{1f600}\u{1f600}//a`
       for (const refusal of [refusePath(text), refusePrefix(text)]) {

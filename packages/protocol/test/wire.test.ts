@@ -36,7 +36,7 @@ function decodesOrRefuses(codec: Codec<unknown>, input: Uint8Array): void {
 }
 
 describe.each(wires)('%s', (_name, codec, messages) => {
-  it('decode to the value that was encoded', () => {
+  it('messages decode to the value that was encoded', () => {
     fc.assert(
       fc.property(messages, (message) => {
         expect(decode(codec, encode(codec, message))).toEqual(message)
@@ -45,7 +45,7 @@ describe.each(wires)('%s', (_name, codec, messages) => {
     )
   })
 
-  it('survive a frame, with its group and its trace', () => {
+  it('messages survive a frame, with its group and its trace', () => {
     fc.assert(
       fc.property(messages, uint, uint, (message, group, trace) => {
         const frame = encodeFrame(codec, message, group, trace)
@@ -54,7 +54,7 @@ describe.each(wires)('%s', (_name, codec, messages) => {
     )
   })
 
-  it('are refused when bytes are missing or left over', () => {
+  it('messages are refused when bytes are missing or left over', () => {
     fc.assert(
       fc.property(messages, fc.nat(), (message, at) => {
         const encoded = encode(codec, message)
@@ -64,14 +64,14 @@ describe.each(wires)('%s', (_name, codec, messages) => {
     )
   })
 
-  it('decode or throw a CodecError for random bytes', () => {
+  it('messages decode or throw a CodecError for random bytes', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (input) => decodesOrRefuses(codec, input)),
       { numRuns: 2000 }
     )
   })
 
-  it('decode or throw a CodecError when some of their bytes are changed', () => {
+  it('messages decode or throw a CodecError when some of their bytes are changed', () => {
     const changes = fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 3 })
     fc.assert(
       fc.property(messages, changes, (message, list) => {
@@ -88,7 +88,7 @@ describe('frames in a stream', () => {
   const framesOf = (messages: unknown[]) =>
     messages.map((message) => encodeFrame(raftMessage as Codec<unknown>, message, 1))
 
-  it('are cut out of chunks of any size', () => {
+  it('frames in a stream are cut out of chunks of any size', () => {
     fc.assert(
       fc.property(
         fc.array(raftMessages, { maxLength: 12 }),
@@ -112,21 +112,21 @@ describe('frames in a stream', () => {
     )
   })
 
-  it('are refused by their length, before any byte of them is buffered', () => {
+  it('frames in a stream are refused by their length, before any byte of them is buffered', () => {
     const cutter = new FrameCutter(MAX_BULK_FRAME_BYTES)
     const header = new Uint8Array(4)
     new DataView(header.buffer).setUint32(0, MAX_BULK_FRAME_BYTES + 1, true)
     expect(() => cutter.push(header)).toThrow(FrameTooLargeError)
   })
 
-  it('are refused by their length even if it arrives in pieces', () => {
+  it('frames in a stream are refused by their length even if it arrives in pieces', () => {
     const cutter = new FrameCutter(100)
     cutter.push(new Uint8Array([0xff]))
     cutter.push(new Uint8Array([0xff, 0xff]))
     expect(() => cutter.push(new Uint8Array([0xff]))).toThrow(FrameTooLargeError)
   })
 
-  it('never make the cutter buffer more than one frame, even random bytes', () => {
+  it('frames in a stream never make the cutter buffer more than one frame, even random bytes', () => {
     fc.assert(
       fc.property(fc.array(fc.uint8Array({ minLength: 1, maxLength: 64 })), (chunks) => {
         const cutter = new FrameCutter(256)
@@ -144,17 +144,17 @@ describe('frames in a stream', () => {
 })
 
 describe('decoding', () => {
-  it('does not allocate for a count that the bytes cannot hold', () => {
+  it('decoding does not allocate for a count that the bytes cannot hold', () => {
     // An append that claims 4096 entries and ends after the count.
     const claim = new Uint8Array([12, 1, 0, 0, 0, 0x80, 0x20])
     expect(() => decode(raftMessage, claim)).toThrow(/items in 0 bytes/)
   })
 
-  it('refuses an integer that has a shorter encoding', () => {
+  it('decoding refuses an integer that has a shorter encoding', () => {
     expect(() => decode(clientMessage, new Uint8Array([3, 0x80, 0x00]))).toThrow(/overlong/)
   })
 
-  it('refuses an integer above 2^53 - 1', () => {
+  it('decoding refuses an integer above 2^53 - 1', () => {
     const input = new Uint8Array([3, ...Array.from({ length: 8 }, () => 0xff), 1])
     expect(() => decode(clientMessage, input)).toThrow(/2\^53/)
   })

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { FakeClock } from '../src/index.js'
 
 describe('a fake clock', () => {
-  it('fires timers at their times, and timers of one time in the order of their creation', async () => {
+  it('a fake clock fires timers at their times, and timers of one time in the order of their creation', async () => {
     const clock = new FakeClock(1000)
     const fired: [string, number][] = []
     for (const [name, ms] of [
@@ -21,7 +21,7 @@ describe('a fake clock', () => {
     expect(clock.now()).toBe(1030)
   })
 
-  it('lets all promises settle between two timers', async () => {
+  it('a fake clock lets all promises settle between two timers', async () => {
     const clock = new FakeClock()
     const order: string[] = []
     clock.schedule(10, () => void Promise.resolve().then(() => order.push('a promise of the first')))
@@ -30,7 +30,7 @@ describe('a fake clock', () => {
     expect(order).toEqual(['a promise of the first', 'the second'])
   })
 
-  it('runs nothing while it sleeps, and then everything that is due', async () => {
+  it('a fake clock runs nothing while it sleeps, and then everything that is due', async () => {
     const clock = new FakeClock()
     let isDone = false
     clock.schedule(10, () => (isDone = true))
@@ -41,7 +41,7 @@ describe('a fake clock', () => {
     expect(clock.now()).toBe(50)
   })
 
-  it('cancels a timer', async () => {
+  it('a fake clock cancels a timer', async () => {
     const clock = new FakeClock()
     const cancel = clock.schedule(10, () => expect.unreachable())
     expect(clock.pending).toBe(1)
@@ -50,7 +50,7 @@ describe('a fake clock', () => {
     await clock.advance(20)
   })
 
-  it('stops as soon as a condition holds, and says so', async () => {
+  it('a fake clock stops as soon as a condition holds, and says so', async () => {
     const clock = new FakeClock()
     let ticks = 0
     for (let i = 1; i <= 5; i++) clock.schedule(10 * i, () => ticks++)

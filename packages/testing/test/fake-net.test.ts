@@ -13,7 +13,7 @@ async function connect(net: FakeNet) {
 }
 
 describe('a fake stream', () => {
-  it('delivers frames in order, without their lengths', async () => {
+  it('a fake stream delivers frames in order, without their lengths', async () => {
     const { near, far } = await connect(new FakeNet())
     const received: number[] = []
     far.onFrame = (bytes) => received.push(...bytes)
@@ -23,7 +23,7 @@ describe('a fake stream', () => {
     expect(received).toEqual([1, 2])
   })
 
-  it('delivers the frames that were sent before the close, then closes both ends', async () => {
+  it('a fake stream delivers the frames that were sent before the close, then closes both ends', async () => {
     const { near, far } = await connect(new FakeNet())
     const seen: string[] = []
     far.onFrame = () => seen.push('frame')
@@ -37,7 +37,7 @@ describe('a fake stream', () => {
     expect(near.send(frame(2))).toBe(false)
   })
 
-  it('tells a listener that comes late that it is closed, and why, once', async () => {
+  it('a fake stream tells a listener that comes late that it is closed, and why, once', async () => {
     const { near, far } = await connect(new FakeNet())
     near.abort(new Error('the cable was pulled'))
     await settle()
@@ -49,7 +49,7 @@ describe('a fake stream', () => {
 })
 
 describe('a fake network', () => {
-  it('takes the time of a real one: four round trips for a first connection, half of one for a frame', async () => {
+  it('a fake network takes the time of a real one: four round trips for a first connection, half of one for a frame', async () => {
     const clock = new FakeClock()
     const net = new FakeNet(clock)
     net.roundTripMs = 100
@@ -65,7 +65,7 @@ describe('a fake network', () => {
     expect(arrivedAt).toBe(450)
   })
 
-  it('refuses a dial to a node that is down, or at an address where the node is not', async () => {
+  it('a fake network refuses a dial to a node that is down, or at an address where the node is not', async () => {
     const net = new FakeNet()
     await connect(net)
     net.places.set('b', 'there')
