@@ -1,11 +1,9 @@
 /** The command `quire` with a low limit of open files. */
+import { RESERVED_DESCRIPTORS } from '@quire/store/internal/cli'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
 import { keygen, quire, startQuire, testFolder } from './support/quire.js'
-
-/** The file descriptors that a peer keeps for its own files: docs/ARCHITECTURE.md, 'File descriptors'. */
-const RESERVED = 64
 
 const SLOW = 40_000
 
@@ -47,7 +45,7 @@ describe('quire with few file descriptors', () => {
       const warning = peer.stderr.split('\n').find((line) => line.includes('open files'))
       const { limit, open, maxConnections } = JSON.parse(warning!) as Record<string, number>
       expect(limit).toBe(256)
-      expect(maxConnections! + open!).toBeLessThan(256 - RESERVED)
+      expect(maxConnections! + open!).toBeLessThan(256 - RESERVED_DESCRIPTORS)
     },
     SLOW
   )

@@ -71,7 +71,8 @@ describe('a stranger', () => {
     const { server, refused } = await createClosed(false)
     const clients = await Promise.all(Array.from({ length: MAX_STRANGERS + 1 }, () => createNode({ listen: [] })))
     const last = clients.pop()!
-    for (const client of clients) collect(await dialEcho(client, server))
+    // All at once, because the server soon cuts strangers off.
+    await Promise.all(clients.map(async (client) => collect(await dialEcho(client, server))))
     await until(() => expect(refused).toHaveLength(MAX_STRANGERS))
     await expect(dialEcho(last, server)).rejects.toBeInstanceOf(DialError)
     expect(server.connections).toBe(MAX_STRANGERS)
@@ -85,7 +86,8 @@ describe('a stranger', () => {
     const known = await createNode({ listen: [] })
     const { server, accepted, refused } = await createClosed(false, new Set([known.peerId]))
     const clients = await Promise.all(Array.from({ length: MAX_STRANGERS }, () => createNode({ listen: [] })))
-    for (const client of clients) collect(await dialEcho(client, server))
+    // All at once, because the server soon cuts strangers off.
+    await Promise.all(clients.map(async (client) => collect(await dialEcho(client, server))))
     collect(await dialEcho(known, server))
     await until(() => expect(accepted).toEqual([ECHO]))
     expect(refused).toHaveLength(MAX_STRANGERS)

@@ -8,20 +8,19 @@ export const TTL = 8000
 export const STEP_MS = 2400
 
 export let world: World
-/** The client that the test has connected. */
+/** The client that the test has connected; undefined until then, so that no test can use another test's client. */
 export let client: DsmClient
-let isConnected: boolean
 
 /** Registers hooks that make a new world before each test, and close the test's client afterwards. */
 export function useWorld(): void {
   beforeEach(() => {
     world = new World()
-    isConnected = false
+    client = undefined!
   })
 
   afterEach(async () => {
     // Each test leaves no timer behind.
-    if (isConnected) await world.until(client.close().catch(() => {}))
+    if ((client as DsmClient | undefined) !== undefined) await world.until(client.close().catch(() => {}))
     // Messages to a distant peer may still be in flight.
     await world.clock.advance(world.net.roundTripMs)
     expect(world.clock.pending).toBe(0)
@@ -31,7 +30,6 @@ export function useWorld(): void {
 /** Waits until the client that the test creates is connected. */
 export async function connect(creating: Promise<DsmClient>): Promise<DsmClient> {
   client = await world.until(creating)
-  isConnected = true
   return client
 }
 

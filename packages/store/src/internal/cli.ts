@@ -9,6 +9,7 @@ export { stagePercentile, type StageReport } from '../observability/stages.js'
 export { UNLISTED, formatClusterFile, normalizeCluster, parseClusterFile, type ClusterConfig } from '../peer/cluster.js'
 export {
   DescriptorLimitError,
+  RESERVED_DESCRIPTORS,
   WANTED_CONNECTIONS,
   descriptors,
   limitConnections,

@@ -12,18 +12,19 @@ export function useGroup(): void {
     group.found()
   })
 
-  afterEach(() => {
-    expect(group.fatal).toEqual([])
-    group.server.close()
-    group.sessionServer.close()
-    expect(group.clock.pending).toBe(0)
-  })
+  afterEach(closeGroup)
+}
+
+function closeGroup(): void {
+  expect(group.fatal).toEqual([])
+  group.server.close()
+  group.sessionServer.close()
+  expect(group.clock.pending).toBe(0)
 }
 
 /** Puts a group with other limits in the place of the test's group. */
 export function limitGroup(limits: Partial<ServerLimits>): void {
-  group.server.close()
-  group.sessionServer.close()
+  closeGroup()
   group = createStubGroup(limits)
   group.found()
 }
