@@ -18,7 +18,7 @@
  */
 export type { ClusterConfig, PeerIdLike } from './peer/cluster.js'
 export { formatClusterFile, parseClusterFile } from './peer/cluster.js'
-export { DataDirectoryError } from './peer/data-dir.js'
+export { DataDirectoryError } from './peer/directory-identity.js'
 export { DescriptorLimitError } from './peer/descriptors.js'
 export { FolderInUseError } from './peer/folder-lock.js'
 export { createPeer, type Peer, type PeerInit } from './peer/peer.js'

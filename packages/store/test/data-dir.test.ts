@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { inspectDataDirectory } from '../src/peer/directory-identity.js'
 import { openDataDirectory, type DataDirectory } from '../src/peer/data-dir.js'
 
 const me = { peerId: '12D3KooWme', cluster: { clusterId: 'blue', digest: 'd1' } }
@@ -111,6 +112,27 @@ describe('data directory', () => {
   it('leaves no socket behind when it is closed', async () => {
     await started()
     expect(readdirSync(path).sort()).toEqual(['identity.json', 'log', 'pages', 'peers.state'])
+  })
+
+  it('is inspected without a lock and without a write, with the refusals of a start', async () => {
+    const { cluster } = me
+    expect(inspectDataDirectory(path, cluster)).toBeUndefined()
+    mkdirSync(path)
+    expect(inspectDataDirectory(path, cluster)).toBeUndefined()
+    writeFileSync(join(path, 'client.key'), '')
+    const foreign = `${path}: not a data directory: it has client.key but no identity.json`
+    expect(() => inspectDataDirectory(path, cluster)).toThrow(foreign)
+    await expect(open()).rejects.toThrow(foreign)
+    rmSync(join(path, 'client.key'))
+    expect(readdirSync(path)).toEqual([])
+    await started()
+    await open()
+    const before = readdirSync(path)
+    expect(inspectDataDirectory(path, cluster)).toEqual({ peerId: me.peerId, clusterId: 'blue' })
+    const other = `${path} belongs to cluster blue, not green`
+    expect(() => inspectDataDirectory(path, { clusterId: 'green', digest: 'd2' })).toThrow(other)
+    expect(() => inspectDataDirectory(path, { clusterId: 'blue', digest: 'd2' })).toThrow('founded from another')
+    expect(readdirSync(path)).toEqual(before)
   })
 
   it('refuses a peer that it does not belong to', async () => {

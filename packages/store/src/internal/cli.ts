@@ -15,6 +15,7 @@ export {
   limitConnections,
   type Descriptors
 } from '../peer/descriptors.js'
+export { DataDirectoryError, inspectDataDirectory, type DataDirectoryOwner } from '../peer/directory-identity.js'
 export { createFile, folderProblem, makeFolder, replaceFile, syncFolder, temporaryBeside } from '../peer/durable.js'
 export { foundingDigest } from '../peer/founding.js'
 export { checkListen } from '../peer/listen.js'

@@ -10,39 +10,33 @@
  * | `pages/` | the page store's checkpoints |
  * | `lock-*` | a socket for as long as a process uses the directory |
  */
-import { existsSync, lstatSync, readFileSync, readdirSync, rmSync, statSync, type Stats } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { CorruptionError, NotAuthorizedError, QuireError, VersionMismatchError } from '@quire/protocol'
+import { CorruptionError } from '@quire/protocol'
 import { refuseIrregular } from '@quire/raft/node-disk'
 import { randomBytes } from 'node:crypto'
+import {
+  DataDirectoryError,
+  FORMAT_VERSION,
+  IDENTITY,
+  checkIdentity,
+  nameFolder,
+  readIdentity,
+  refuseForeign,
+  statOf,
+  type Identity
+} from './directory-identity.js'
 import { folderProblem, makeFolder, removeEmptyFolders, replaceFile, syncFolder } from './durable.js'
 import { lockFolder, type FolderLock } from './folder-lock.js'
 import type { IdentityStorage } from './identity.js'
 import { openSlotFile, type SlotFile } from './slot-file.js'
 
-/** Raised with every change of a format in the directory that has no version of its own. */
-const FORMAT_VERSION = 2
-const IDENTITY = 'identity.json'
 const LISTEN = 'listen.json'
 const PEERS = 'peers.state'
 /** Room for the longest text that an identity remembers; see `identity.ts`. */
 export const PEERS_SLOT_BYTES = 524_288
 const LOG = 'log'
 const PAGES = 'pages'
-/** mkfs leaves this in a new file system. A mount point with nothing else is empty. */
-const LOST_AND_FOUND = 'lost+found'
-
-/** The directory cannot be used as asked. The reason is one line of text for an operator. */
-export class DataDirectoryError extends QuireError {
-  override readonly name = 'DataDirectoryError'
-  readonly code = 'ERR_DATA_DIRECTORY'
-  constructor(
-    readonly path: string,
-    readonly reason: string
-  ) {
-    super(`${path}: ${reason}`, [path, reason])
-  }
-}
 
 export interface DataDirectoryInit {
   readonly path: string
@@ -73,16 +67,6 @@ export interface DataDirectory extends IdentityStorage {
   close(): Promise<void>
 }
 
-interface Identity {
-  readonly version: number
-  readonly peerId: string
-  readonly clusterId: string
-  readonly founding: string
-  readonly incarnation: string
-  /** `starting`: the log may have no entry yet. `founded`: it has its first entry. `admitted`: the peer may vote. */
-  readonly state: 'starting' | 'founded' | 'admitted'
-}
-
 /**
  * Locks the directory and checks that it belongs to this peer and cluster. Makes it if it does not exist and a cluster
  * is given. Rejects with FolderInUseError, NotAuthorizedError (the directory of another peer or cluster),
@@ -105,25 +89,11 @@ export async function openDataDirectory(init: DataDirectoryInit): Promise<DataDi
   } catch (error) {
     await lock?.release()
     removeEmptyFolders(made)
-    throw isSystemError(error) ? new DataDirectoryError(path, `cannot be used (${error.code})`) : error
+    throw nameFolder(path, error)
   }
 }
 
 const NO_CLUSTER = "a first start needs the cluster's configuration (--cluster)"
-
-/** Undefined if the path does not exist. */
-function statOf(path: string): Stats | undefined {
-  try {
-    return statSync(path)
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    // A parent of the path is a file. The error of `makeFolder` names that file.
-    if (code === 'ENOTDIR') return undefined
-    if (code !== 'ENOENT') throw new DataDirectoryError(path, `cannot be read (${code})`)
-  }
-  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return undefined
-  throw new DataDirectoryError(path, 'a symbolic link that leads nowhere')
-}
 
 function make(path: string): string[] {
   try {
@@ -142,20 +112,11 @@ function makePart(path: string, folder: string): void {
   }
 }
 
-/** An error of the file system or of the lock's socket. */
-function isSystemError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'syscall' in error && 'code' in error
-}
-
 /**
  * Begins a new directory, or one whose first start was interrupted: such a peer has promised nothing to another peer.
  */
 async function begin(path: string, found: Identity | undefined, init: DataDirectoryInit): Promise<Identity> {
-  if (found === undefined) {
-    const entries = readdirSync(path).filter((name) => !isOurs(path, name))
-    if (entries.length > 0)
-      throw new DataDirectoryError(path, `not a data directory: it has ${entries[0]} but no ${IDENTITY}`)
-  }
+  if (found === undefined) refuseForeign(path)
   if (init.cluster === undefined) {
     const what = found === undefined ? 'empty' : 'its first start was interrupted'
     throw new DataDirectoryError(path, `${what}, and ${NO_CLUSTER}`)
@@ -175,45 +136,6 @@ async function begin(path: string, found: Identity | undefined, init: DataDirect
   for (const name of [LOG, PAGES, PEERS]) rmSync(join(path, name), { recursive: true, force: true })
   syncFolder(path)
   return identity
-}
-
-/** True for entries that an empty directory may have. */
-function isOurs(path: string, name: string): boolean {
-  if (name === LOST_AND_FOUND) return statSync(join(path, name)).isDirectory()
-  return name.startsWith('lock-') || name === `${IDENTITY}.new`
-}
-
-function readIdentity(path: string): Identity | undefined {
-  const file = join(path, IDENTITY)
-  refuseIrregular(file)
-  if (!existsSync(file)) return undefined
-  let value: unknown
-  try {
-    value = JSON.parse(readFileSync(file, 'utf8'))
-  } catch (error) {
-    throw new CorruptionError(file, 0, error instanceof SyntaxError ? 'not JSON' : String((error as Error).message))
-  }
-  const identity = value as Partial<Identity> | null
-  if (typeof identity?.version !== 'number') throw new CorruptionError(file, 0, 'no format version')
-  if (identity.version !== FORMAT_VERSION) throw new VersionMismatchError(path, identity.version, FORMAT_VERSION)
-  const isKnown = ['starting', 'founded', 'admitted'].includes(String(identity.state))
-  const texts = [identity.peerId, identity.clusterId, identity.founding, identity.incarnation]
-  if (!isKnown || texts.some((text) => typeof text !== 'string' || text === '')) {
-    throw new CorruptionError(file, 0, 'fields are missing')
-  }
-  return identity as Identity
-}
-
-function checkIdentity(path: string, identity: Identity, init: DataDirectoryInit): void {
-  if (identity.peerId !== init.peerId) {
-    throw new NotAuthorizedError(init.peerId, `${path} belongs to peer ${identity.peerId}`)
-  }
-  // An interrupted start may be repeated for another cluster, because the first one exchanged no entry.
-  if (identity.state === 'starting' || init.cluster === undefined) return
-  const { clusterId } = init.cluster
-  if (clusterId !== identity.clusterId) {
-    throw new NotAuthorizedError(init.peerId, `${path} belongs to cluster ${identity.clusterId}, not ${clusterId}`)
-  }
 }
 
 /** Maintains the files of a peer's data directory while it holds the directory's lock. */
