@@ -1,12 +1,19 @@
 /** The checks of `quire doctor`: each one turns measured facts into a finding. */
 import { hostAndPort, shortId } from '@quire/net'
-import { DescriptorLimitError, WANTED_CONNECTIONS, limitConnections, type Descriptors } from '@quire/store/internal/cli'
+import {
+  DescriptorLimitError,
+  WANTED_CONNECTIONS,
+  limitConnections,
+  type DataDirectoryOwner,
+  type Descriptors
+} from '@quire/store/internal/cli'
+import { LEAST_OPEN_FILES } from './open-files.js'
 
 /** A `problem` keeps a peer from working, a `warning` makes it slower or smaller than it could be. */
 export type Verdict = 'ok' | 'warning' | 'problem' | 'not checked'
 
 export interface Finding {
-  readonly check: 'node' | 'open files' | 'clock' | 'disk' | 'listen' | 'cluster'
+  readonly check: 'node' | 'open files' | 'clock' | 'data dir' | 'disk' | 'listen' | 'cluster'
   readonly verdict: Verdict
   readonly found: string
   /** What the operator can do about it; null where nothing needs to be done. */
@@ -38,6 +45,10 @@ export function checkNode(version: string, engines: string): Finding {
 const RAISE_LIMIT = 'Raise the limit of open files: ulimit -Hn in a shell, LimitNOFILE= in a unit of systemd.'
 
 export function checkOpenFiles({ limit, open }: Descriptors): Finding {
+  if (limit < LEAST_OPEN_FILES) {
+    const found = `the limit is ${limit}, quire needs at least ${LEAST_OPEN_FILES}`
+    return finding('open files', 'problem', found, RAISE_LIMIT)
+  }
   const wanted = WANTED_CONNECTIONS.maxConnections
   try {
     const { maxConnections } = limitConnections({ limit, open }, WANTED_CONNECTIONS)
@@ -91,6 +102,15 @@ export function checkClock(samples: readonly ClockSample[]): Finding {
     return finding('clock', 'problem', found, 'Have the clock of the machine, or of its hypervisor, repaired.')
   }
   return finding('clock', 'ok', `no jump in ${Math.round(elapsed)} ms`)
+}
+
+const OTHER_FOLDER = 'Name the data directory of this peer, or a folder that is empty or does not exist yet.'
+
+/** `owner` is undefined if the folder is free for a first start. `failure` says why no peer can start there. */
+export function checkDataDirectory(path: string, owner?: DataDirectoryOwner, failure?: string): Finding {
+  if (failure !== undefined) return finding('data dir', 'problem', failure, OTHER_FOLDER)
+  if (owner === undefined) return finding('data dir', 'ok', `${path} is free for a first start`)
+  return finding('data dir', 'ok', `${path}: ${shortId(owner.peerId)} in cluster ${owner.clusterId}`)
 }
 
 export interface DiskFacts {
@@ -155,11 +175,14 @@ export function checkListenAddress(address: string, code: string | undefined): F
   return finding('listen', 'problem', `${address}: ${problem}`, remedy)
 }
 
-/** One address of a voter, and the system's code when nothing accepts connections there. */
+/** One address of a voter, and why the voter did not answer there. */
 export interface DialFacts {
   readonly peerId: string
   readonly address: string
+  /** The system's code when nothing accepts connections there. */
   readonly code?: string
+  /** Why the voter is not there although something accepts connections, in a few words. */
+  readonly reason?: string
 }
 
 const DIAL_PROBLEMS: Readonly<Record<string, readonly [problem: string, remedy: string]>> = {
@@ -168,9 +191,12 @@ const DIAL_PROBLEMS: Readonly<Record<string, readonly [problem: string, remedy: 
 }
 const CHECK_ROUTE = 'Check that the machine runs, and that routes and firewalls let connections to this port pass.'
 
-export function checkVoterAddress({ peerId, address, code }: DialFacts): Finding {
+const CHECK_PLACE = 'Check which program listens there, and compare its PeerId and cluster file with this one.'
+
+export function checkVoterAddress({ peerId, address, code, reason }: DialFacts): Finding {
   const place = `${shortId(peerId)} at ${hostAndPort(address)}`
-  if (code === undefined) return finding('cluster', 'ok', `${place} accepts connections`)
+  if (reason !== undefined) return finding('cluster', 'problem', `${place}: ${reason}`, CHECK_PLACE)
+  if (code === undefined) return finding('cluster', 'ok', `${place} is there`)
   // The machine answers. Before the first start of a cluster, no peer listens yet.
   if (code === 'ECONNREFUSED')
     return finding('cluster', 'warning', `${place}: nothing listens`, 'Start the peer there.')

@@ -1,6 +1,15 @@
 /** `quire doctor`: measures this machine, and says what would be wrong for a peer and what to do about it. */
 import { ListenError, parseListenAddress } from '@quire/net'
-import { checkListen, descriptors, temporaryBeside } from '@quire/store/internal/cli'
+import { NotAuthorizedError } from '@quire/protocol'
+import {
+  checkListen,
+  descriptors,
+  foundingDigest,
+  inspectDataDirectory,
+  normalizeCluster,
+  temporaryBeside,
+  type ClusterConfig
+} from '@quire/store/internal/cli'
 import type { Command } from 'commander'
 import { constants, readFileSync, statfsSync, statSync, unlinkSync } from 'node:fs'
 import { open } from 'node:fs/promises'
@@ -10,6 +19,7 @@ import { setTimeout } from 'node:timers/promises'
 import { readCluster } from './cluster-commands.js'
 import {
   checkClock,
+  checkDataDirectory,
   checkDisk,
   checkListenAddress,
   checkNode,
@@ -24,6 +34,7 @@ import {
 import { fileName, withJson, type JsonOption } from './options.js'
 import { COLUMNS, wrap } from './layout.js'
 import { ExitError, printFailure, printJson, printLine } from './output.js'
+import { createProbe, reasonOf } from './probe.js'
 import { PACKAGE_FOLDER } from './version.js'
 import { showControls } from './visible.js'
 
@@ -36,9 +47,17 @@ interface DoctorOptions extends JsonOption {
 export function addDoctorCommand(program: Command): void {
   withJson(program.command('doctor'))
     .description('check this machine for a peer: what is wrong, and the remedy; exit status 1 when there is a problem')
-    .option('--data-dir <folder>', 'how fast its disk flushes; the folder need not exist', fileName('--data-dir'))
+    .option(
+      '--data-dir <folder>',
+      'whether a peer can use the folder, which need not exist, and how fast its disk flushes',
+      fileName('--data-dir')
+    )
     .option('--listen <addresses...>', 'whether a peer can listen on these multiaddrs')
-    .option('--cluster <file>', 'whether the voters of this cluster file can be reached', fileName('--cluster'))
+    .option(
+      '--cluster <file>',
+      'whether the voters of this cluster file answer, and whether the data directory is of this cluster',
+      fileName('--cluster')
+    )
     .action(runDoctor)
 }
 
@@ -46,7 +65,7 @@ async function runDoctor(options: DoctorOptions): Promise<void> {
   const { dataDir, cluster } = options
   // Bad usage ends before anything is measured.
   const listen = options.listen?.map((address) => parseListenAddress(address, '--listen'))
-  const voters = cluster === undefined ? undefined : votersOf(cluster)
+  const config = cluster === undefined ? undefined : clusterOf(cluster)
   const { engines } = JSON.parse(readFileSync(join(PACKAGE_FOLDER, 'package.json'), 'utf8')) as {
     engines: { node: string }
   }
@@ -56,9 +75,11 @@ async function runDoctor(options: DoctorOptions): Promise<void> {
     checkNode(process.versions.node, engines.node),
     checkOpenFiles(descriptors()),
     clock,
-    dataDir === undefined ? notChecked('disk', '--data-dir') : checkDisk(await measureDisk(resolve(dataDir))),
+    ...(dataDir === undefined
+      ? [notChecked('data dir', '--data-dir'), notChecked('disk', '--data-dir')]
+      : [inspect(resolve(dataDir), config), checkDisk(await measureDisk(resolve(dataDir)))]),
     ...(listen === undefined ? [notChecked('listen', '--listen')] : await tryListening(listen)),
-    ...(voters === undefined ? [notChecked('cluster', '--cluster')] : await Promise.all(voters.map(tryDialing)))
+    ...(config === undefined ? [notChecked('cluster', '--cluster')] : await dialVoters(config))
   ]
   for (const each of findings) {
     if (options.json === true) printJson(each)
@@ -91,6 +112,17 @@ async function watchClock(): Promise<ClockSample[]> {
     samples.push({ monotonic: performance.now(), wall: Date.now() })
   }
   return samples
+}
+
+/** Checks the folder as the start of a peer does. */
+function inspect(path: string, cluster: Cluster | undefined): Finding {
+  try {
+    return checkDataDirectory(path, inspectDataDirectory(path, cluster))
+  } catch (error) {
+    // The message of a refusal begins with the id of the peer, which the operator did not ask for.
+    const { message } = error as Error
+    return checkDataDirectory(path, undefined, error instanceof NotAuthorizedError ? error.reason : message)
+  }
 }
 
 /** The measurement writes as the log does: whole sectors of an allocated file, each durable when its call returns. */
@@ -150,29 +182,55 @@ async function tryListening(addresses: readonly string[]): Promise<Finding[]> {
   return findings
 }
 
-interface VoterAddress {
-  readonly peerId: string
-  readonly address: string
+interface Cluster {
+  readonly clusterId: string
+  /** The founding digest. */
+  readonly digest: string
+  readonly voters: ClusterConfig['voters']
 }
 
-function votersOf(file: string): VoterAddress[] {
-  return readCluster(file).voters.flatMap(({ peerId, addresses }) =>
-    addresses.map((address) => ({ peerId: String(peerId), address }))
-  )
+function clusterOf(file: string): Cluster {
+  const config = readCluster(file)
+  return { clusterId: config.clusterId, digest: foundingDigest(normalizeCluster(config)), voters: config.voters }
 }
 
 const DIAL_TIMEOUT_MS = 5000
 
-async function tryDialing(voter: VoterAddress): Promise<Finding> {
-  const [, , host = '', , port = ''] = voter.address.split('/')
+function dialVoters({ digest, voters }: Cluster): Promise<Finding[]> {
+  const places = voters.flatMap(({ peerId, addresses }) =>
+    addresses.map((address) => ({ peerId: String(peerId), address }))
+  )
+  return Promise.all(places.map(async (place) => checkVoterAddress(await tryDialing(place, digest))))
+}
+
+async function tryDialing(place: DialFacts, digest: string): Promise<DialFacts> {
+  const code = await tryConnecting(place.address)
+  if (code !== undefined) return { ...place, code }
+  // One for each address, because a probe asks over the connection that it already has.
+  const probe = await createProbe()
+  try {
+    // Noise proves that the remote is this peer.
+    const { answer } = await probe.status(place.peerId, [place.address], DIAL_TIMEOUT_MS)
+    if (answer.founding === digest) return place
+    return { ...place, reason: `it was founded from another cluster file, of cluster ${answer.clusterId}` }
+  } catch (error) {
+    // The peer has proved its identity before it refuses this command, whose identity is in no list.
+    return error instanceof NotAuthorizedError ? place : { ...place, reason: reasonOf(error as Error) }
+  } finally {
+    await probe.close()
+  }
+}
+
+/** Returns the system's code when nothing accepts connections there. */
+async function tryConnecting(address: string): Promise<string | undefined> {
+  const [, , host = '', , port = ''] = address.split('/')
   const socket = connect({ host, port: Number(port) })
   const code = await new Promise<string | undefined>((done) => {
     socket.once('connect', () => done(undefined)).once('error', (error) => done(codeOf(error)))
     socket.setTimeout(DIAL_TIMEOUT_MS, () => done('ETIMEDOUT'))
   })
   socket.destroy()
-  const facts: DialFacts = code === undefined ? voter : { ...voter, code }
-  return checkVoterAddress(facts)
+  return code
 }
 
 /** The system's code, also of an error that stands for a failed attempt at each of several addresses. */

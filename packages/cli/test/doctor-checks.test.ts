@@ -50,9 +50,14 @@ describe('quire doctor', () => {
   })
 
   it('quire doctor finds a problem in a limit of open files with which no peer starts, and names the least one', () => {
-    expect(checkOpenFiles({ limit: 90, open: 20 })).toMatchObject({
+    expect(checkOpenFiles({ limit: 200, open: 20 })).toMatchObject({
       verdict: 'problem',
-      found: 'the limit is 90, a peer needs at least 100',
+      found: 'the limit is 200, quire needs at least 256',
+      remedy: expect.stringContaining('ulimit') as string
+    })
+    expect(checkOpenFiles({ limit: 300, open: 250 })).toMatchObject({
+      verdict: 'problem',
+      found: 'the limit is 300, a peer needs at least 330',
       remedy: expect.stringContaining('ulimit') as string
     })
   })
@@ -135,13 +140,21 @@ describe('quire doctor', () => {
   })
 
   it.each([
-    [undefined, 'ok', '…ft9HyQ6X at 192.0.2.1:4001 accepts connections'],
+    [undefined, 'ok', '…ft9HyQ6X at 192.0.2.1:4001 is there'],
     ['ECONNREFUSED', 'warning', '…ft9HyQ6X at 192.0.2.1:4001: nothing listens'],
     ['ETIMEDOUT', 'problem', '…ft9HyQ6X at 192.0.2.1:4001: no connection (ETIMEDOUT)'],
     ['ENOTFOUND', 'problem', '…ft9HyQ6X at 192.0.2.1:4001: the host name is unknown']
   ])('quire doctor judges the address of a voter by the outcome %s', (code, verdict, found) => {
     const facts = { peerId: PEER, address: '/ip4/192.0.2.1/tcp/4001', ...(code === undefined ? {} : { code }) }
     expect(checkVoterAddress(facts)).toMatchObject({ verdict, found })
+  })
+
+  it('quire doctor finds a problem in the address of a voter where another peer is', () => {
+    const reason = 'another peer is there: …QDc298L3'
+    expect(checkVoterAddress({ peerId: PEER, address: '/ip4/192.0.2.1/tcp/4001', reason })).toMatchObject({
+      verdict: 'problem',
+      found: `…ft9HyQ6X at 192.0.2.1:4001: ${reason}`
+    })
   })
 
   it('the report of quire doctor fits 80 columns and shows the control characters of a path as escapes', () => {
