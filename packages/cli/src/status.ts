@@ -3,7 +3,7 @@ import { shortId, shortenIds } from '@quire/net'
 import Table from 'cli-table3'
 import type { Command } from 'commander'
 import { stagePercentile, type StageReport } from '@quire/store/internal/cli'
-import { MAX_ROUND_TRIP_MS } from '@quire/protocol'
+import { MAX_ROUND_TRIP_MS, NotAuthorizedError } from '@quire/protocol'
 import { explainRefusal, keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
 import { COLUMNS, wrap } from './layout.js'
 import { ExitError, printFailure, printJson, printLine } from './output.js'
@@ -75,7 +75,7 @@ function healthOf({ problem, clusterId, leader, voters, answering, following, qu
   return {
     healthy: problem === undefined,
     problem: problem ?? null,
-    clusterId,
+    clusterId: clusterId === '' ? null : clusterId,
     leader: leader?.id ?? null,
     term: leader?.term ?? null,
     voters,
@@ -119,7 +119,7 @@ export function statusLines(given: Survey): string[] {
   if (lines.length > 0) lines.push('')
   const letters = distinctLetters(peers.map(({ id }) => id))
   const head = ['PEER', 'ROLE', 'TERM', 'LAST', 'LAG', 'DISK FREE']
-  const cells = peers.map((report) => cellsOf(report, leader, letters))
+  const cells = peers.map((report) => cellsOf(report, survey, letters))
   // The last column takes the rest of the width, and wraps onto as many lines as it needs.
   const widths = head.map((title, i) => GAP + Math.max(title.length, ...cells.map((row) => row[i]!.length)))
   const rest = Math.max(MIN_COLUMN, COLUMNS - widths.reduce((sum, width) => sum + width, 0))
@@ -161,13 +161,23 @@ const NO_LINES = Object.fromEntries(
     .map((part) => [part, ''])
 )
 
-function cellsOf({ id, answer }: PeerReport, leader: Survey['leader'], letters: number): string[] {
+function cellsOf(report: PeerReport, { leader, keptOut }: Survey, letters: number): string[] {
+  const { id, answer } = report
   const name = shortId(id, letters)
-  if (answer === undefined) return [name, 'no answer', '', '', '', '']
-  const { role, term, lastIndex, disk } = answer
+  if (answer === undefined) return [name, silenceOf(report), '', '', '', '']
+  const { term, lastIndex, disk } = answer
+  // A peer that takes no part still has a role in Raft, such as candidate, which would mislead.
+  const isKeptOut = keptOut.some((each) => each.id === id)
+  const role = isKeptOut ? 'kept out' : answer.admitted ? answer.role : 'new'
   const lag = lagOf(answer, leader)
   const free = disk === undefined ? '' : formatBytes(disk.freeBytes)
   return [name, role, String(term), String(lastIndex), lag === null ? '' : String(lag), free]
+}
+
+/** The place of the role of a peer that gave no answer about itself. */
+function silenceOf({ foreign, error }: PeerReport): string {
+  if (foreign !== undefined) return 'other cluster'
+  return error instanceof NotAuthorizedError ? 'refused' : 'no answer'
 }
 
 /** Entries of the leader's log that the peer lacks; null without a leader. Both answers are about the same moment. */

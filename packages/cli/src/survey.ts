@@ -1,6 +1,6 @@
 /** Asks all peers of a cluster about themselves, and concludes whether the cluster serves. */
 import { InvalidArgumentError, NotAuthorizedError, type Member } from '@quire/protocol'
-import { hostAndPort, parsePeerAddress, shortId } from '@quire/net'
+import { hostAndPort, parsePeerAddress, shortId, shortenIds } from '@quire/net'
 import type { Answered, StatusAnswer } from './probe.js'
 
 /** One peer: its answer, or why there is none. */
@@ -156,7 +156,10 @@ function problemOfSilence(peers: readonly PeerReport[], founding: string): strin
   const refusal = peers.find(({ error }) => error instanceof NotAuthorizedError)
   if (refusal?.error !== undefined) return refusal.error.message
   const others = peers.flatMap(({ foreign }) => foreign ?? [])
-  if (others.length === 0) return 'no peer answers'
+  if (others.length === 0) {
+    const places = peers.map((peer) => `${placeOf(peer)} (${shortenIds(peer.reason ?? '')})`)
+    return `no peer answers; unreachable: ${places.join(', ')}`
+  }
   const names = new Set(others.map((other) => `${other.clusterId}, founded as ${other.founding}`))
   const who = others.length === 1 ? '1 peer' : `${others.length} peers`
   const verb = others.length === 1 ? 'does' : 'do'
@@ -181,13 +184,16 @@ function problemOfElection(peers: readonly PeerReport[], ids: readonly string[],
 function problemOfFirstElection(voters: readonly PeerReport[], count: number): string {
   const missing = voters.filter(({ answer }) => answer === undefined)
   if (missing.length === 0) return `no leader yet: all ${count} voters answer, but not all have met each other`
-  const places = missing.map(({ id, addresses, foreign, reason }) => {
-    const name = `${shortId(id)} at ${hostAndPort(addresses[0] ?? '')}`
-    return foreign === undefined ? `start ${name}` : `${name}: ${reason}`
-  })
+  const places = missing.map((peer) =>
+    peer.foreign === undefined ? `start ${placeOf(peer)}` : `${placeOf(peer)}: ${peer.reason}`
+  )
   const answering = count - missing.length
   const verb = answering === 1 ? 'answers' : 'answer'
   return `no leader yet: the first election needs all ${count} voters, ${answering} ${verb} (${places.join('; ')})`
+}
+
+function placeOf({ id, addresses }: PeerReport): string {
+  return `${shortId(id)} at ${hostAndPort(addresses[0] ?? '')}`
 }
 
 /** Groups the refusals by peer and reason, with all peers that give that reason. */
@@ -223,6 +229,9 @@ function newest(answers: readonly StatusAnswer[]): StatusAnswer | undefined {
   return answers.toSorted((a, b) => b.term - a.term || b.commitIndex - a.commitIndex)[0]
 }
 
+/** Digits that tell the founding digests apart that one survey may find. */
+const SHORT_DIGEST = 12
+
 /** Clusters may share an id; the founding digest tells them apart. */
 function excludeForeign(report: PeerReport, cluster: Pick<Survey, 'clusterId' | 'founding'>): PeerReport {
   const { id, addresses, answer } = report
@@ -230,6 +239,14 @@ function excludeForeign(report: PeerReport, cluster: Pick<Survey, 'clusterId' | 
   const { clusterId, founding } = answer
   // The id of the surveyed cluster is unknown if none of its peers answers.
   const isNamesake = cluster.clusterId === '' || clusterId === cluster.clusterId
-  const reason = `it belongs to cluster ${clusterId}${isNamesake ? `, founded as ${founding}` : ''}`
-  return { id, addresses, foreign: { clusterId, founding }, reason, error: new Error(reason) }
+  const reason = (digest: string): string =>
+    `it belongs to cluster ${clusterId}${isNamesake ? `, founded as ${digest}` : ''}`
+  const short = `${founding.slice(0, SHORT_DIGEST)}…`
+  return {
+    id,
+    addresses,
+    foreign: { clusterId, founding },
+    reason: reason(short),
+    error: new Error(reason(founding))
+  }
 }

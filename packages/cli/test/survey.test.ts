@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from '@quire/protocol'
+import { InvalidArgumentError, NotAuthorizedError } from '@quire/protocol'
 import { shortId } from '@quire/net'
 import { describe, expect, it } from 'vitest'
 import type { Answered, StatusAnswer } from '../src/probe.js'
@@ -13,6 +13,8 @@ const IDS = [
 const SELF = '12D3KooWLemdri1zNbMBuemEyHQtd4crNYGMbVoguXNvzSdLNacz'
 const TIMEOUT_MS = 5000
 const [BLUE, GREEN] = ['b0'.repeat(32), '9e'.repeat(32)] as const
+
+const SHORT_GREEN = '9e9e9e9e9e9e…'
 
 const addressOf = (id: string, port = 1): string => `/ip4/192.0.2.1/tcp/${port}/p2p/${id}`
 const members = IDS.map((peerId) => ({ peerId, addresses: [addressOf(peerId)] }))
@@ -134,7 +136,7 @@ describe('a survey', () => {
     )
     expect((await survey({ [IDS[0]]: fresh, [IDS[1]]: { ...fresh, founding: GREEN } })).result.problem).toBe(
       'no leader yet: the first election needs all 3 voters, 1 answers (…QDc298L3 at 192.0.2.1:1: it belongs to ' +
-        `cluster blue, founded as ${GREEN}; start …kSCVe2Xo at 192.0.2.1:1)`
+        `cluster blue, founded as ${SHORT_GREEN}; start …kSCVe2Xo at 192.0.2.1:1)`
     )
     expect((await survey({ [IDS[0]]: fresh, [IDS[1]]: fresh, [IDS[2]]: fresh })).result.problem).toBe(
       'no leader yet: all 3 voters answer, but not all have met each other'
@@ -180,7 +182,8 @@ describe('a survey', () => {
   })
 
   it('a survey says that no peer answers, or that a peer belongs to another cluster', async () => {
-    expect((await survey({})).result).toMatchObject({ problem: 'no peer answers', clusterId: '', voters: 0 })
+    const problem = 'no peer answers; unreachable: …ft9HyQ6X at 192.0.2.1:1 (because: refused)'
+    expect((await survey({})).result).toMatchObject({ problem, clusterId: '', voters: 0 })
     const { result } = await survey({ [IDS[0]]: {}, [IDS[1]]: { clusterId: 'green', founding: GREEN }, [IDS[2]]: {} })
     expect(result.peers.find(({ id }) => id === IDS[1])?.reason).toBe('it belongs to cluster green')
     expect(result).toMatchObject({ answering: 2, problem: undefined })
@@ -189,7 +192,9 @@ describe('a survey', () => {
   it('a survey tells clusters with the same id apart by their founding digest', async () => {
     const { result } = await survey({ [IDS[0]]: {}, [IDS[1]]: { founding: GREEN }, [IDS[2]]: {} })
     expect(result).toMatchObject({ founding: BLUE, answering: 2, problem: undefined })
-    expect(result.peers.find(({ id }) => id === IDS[1])?.reason).toBe(`it belongs to cluster blue, founded as ${GREEN}`)
+    const other = result.peers.find(({ id }) => id === IDS[1])
+    expect(other?.reason).toBe(`it belongs to cluster blue, founded as ${SHORT_GREEN}`)
+    expect(other?.error?.message).toBe(`it belongs to cluster blue, founded as ${GREEN}`)
   })
 
   it('a survey covers the cluster with the given founding digest, whichever peer answers first', async () => {
@@ -204,14 +209,17 @@ describe('a survey', () => {
       quorum: 0,
       problem: `no peer of the cluster founded as ${GREEN} answers; 1 peer of another cluster does (blue, founded as ${BLUE})`,
       peers: [
-        { reason: `it belongs to cluster blue, founded as ${BLUE}` },
+        { reason: 'it belongs to cluster blue, founded as b0b0b0b0b0b0…' },
         { reason: 'because: refused' },
         { reason: 'because: refused' }
       ]
     })
     const { result } = await survey({ [IDS[0]]: {}, [IDS[1]]: {}, [IDS[2]]: {} }, { founding: GREEN })
     expect(result.problem).toContain(`answers; 3 peers of another cluster do (blue, founded as ${BLUE})`)
-    expect((await survey({}, { founding: GREEN })).result).toMatchObject({ problem: 'no peer answers', quorum: 0 })
+    expect((await survey({}, { founding: GREEN })).result).toMatchObject({
+      problem: expect.stringContaining('no peer answers; unreachable: ') as string,
+      quorum: 0
+    })
   })
 
   it('a survey refuses a client that uses the key of a peer', async () => {
@@ -294,14 +302,29 @@ describe('the table of a survey', () => {
     expect(text).toMatch(/…kSCVe2Xo +no answer +192\.0\.2\.1:2\n +connection refused$/m)
   })
 
+  it('the table of a survey shows a peer that refused the client as refused, and a peer of another cluster as such', () => {
+    const unlisted = new NotAuthorizedError(SELF, 'it is not listed')
+    const text = statusLines(
+      judge([
+        { id: IDS[0], addresses: [addressOf(IDS[0])], answer: answer(IDS[0]) },
+        { id: IDS[1], addresses: [addressOf(IDS[1])], answer: answer(IDS[1], { founding: GREEN }) },
+        { id: IDS[2], addresses: [addressOf(IDS[2])], reason: 'refused: it is not listed', error: unlisted }
+      ])
+    ).join('\n')
+    expect(text).toMatch(/…QDc298L3 +other cluster +192/)
+    expect(text).toMatch(/…kSCVe2Xo +refused +192/)
+    expect(text).not.toContain('no answer')
+  })
+
   it('the table of a survey shows the founding digest, and which peers are new', () => {
     const text = statusLines(
       judge([
         { id: IDS[0], addresses: [addressOf(IDS[0])], answer: answer(IDS[0]) },
-        { id: IDS[2], addresses: [addressOf(IDS[2])], answer: answer(IDS[2], { admitted: false }) }
+        { id: IDS[2], addresses: [addressOf(IDS[2])], answer: answer(IDS[2], { role: 'candidate', admitted: false }) }
       ])
     ).join('\n')
     expect(text).toContain(`founding ${BLUE}\n`)
+    expect(text).toMatch(/…kSCVe2Xo +new +3 /)
     expect(text.replaceAll('\n', ' ')).toContain(
       '…kSCVe2Xo is new: it takes no part until all voters of the cluster file, or a leader, admit it'
     )
@@ -318,11 +341,13 @@ describe('the table of a survey', () => {
       {
         id: victim,
         addresses: [addressOf(victim)],
-        answer: answer(victim, { role: 'follower', leader: '', admitted: false, quarantined: refusing })
+        answer: answer(victim, { role: 'candidate', leader: '', admitted: false, quarantined: refusing })
       }
     ])
     const text = statusLines(result).join(' ')
-    expect(text.match(/kept out/g)).toHaveLength(1)
+    expect(text.match(/is kept out/g)).toHaveLength(1)
+    expect(text).toMatch(/…kSCVe2Xo +kept out +3 /)
+    expect(text).not.toContain('candidate')
     expect(text).toContain(`…kSCVe2Xo is kept out by …ft9HyQ6X and …QDc298L3: ${reason}`)
     expect(text).not.toContain('is new')
     expect(result).toMatchObject({ following: 2, answering: 3, problem: undefined })
