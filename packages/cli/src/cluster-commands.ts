@@ -1,5 +1,6 @@
 /** The commands keygen, id, init and peer. */
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { randomBytes } from 'node:crypto'
 import type { Peer } from '@quire/store'
 import {
@@ -63,13 +64,13 @@ export function addClusterCommands(program: Command): void {
     .description('make the cluster file from the addresses of the voters')
     .requiredOption(
       '--voters <items...>',
-      'one argument per voter: its multiaddr, which ends in /p2p/<PeerId>, or several joined by commas; or a file with one voter per line'
+      'required: one argument per voter: its multiaddr, which ends in /p2p/<PeerId>, or several joined by commas; or a file with one voter per line'
     )
     .requiredOption(
       '--clients <ids...>',
-      "PeerIds of the clients that may connect, separated by spaces or commas, or 'any'"
+      "required: PeerIds of the clients that may connect, separated by spaces or commas, or 'any'"
     )
-    .option('--admins <ids...>', 'PeerIds that may change the cluster')
+    .option('--admins <ids...>', 'PeerIds that may connect as well; in this version they can do no more than a client')
     .option('--cluster-id <name>', 'name of the cluster; default: a random name')
     .addOption(
       new Option('--round-trip <ms>', 'longest round trip between two voters; all timeouts derive from it')
@@ -83,11 +84,11 @@ export function addClusterCommands(program: Command): void {
     .description('run one peer in the foreground until SIGTERM or Ctrl-C')
     .requiredOption(
       '--data-dir <folder>',
-      "folder for the peer's log and pages; the first start creates it",
+      "required: folder for the peer's log and pages; the first start creates it",
       fileName('--data-dir')
     )
-    .requiredOption('--key <file>', "the peer's key, as keygen writes it", fileName('--key'))
-    .requiredOption('--listen <addresses...>', 'multiaddrs to listen on, such as /ip4/0.0.0.0/tcp/4001')
+    .requiredOption('--key <file>', "required: the peer's key, as keygen writes it", fileName('--key'))
+    .requiredOption('--listen <addresses...>', 'required: multiaddrs to listen on, such as /ip4/0.0.0.0/tcp/4001')
     .option(
       '--cluster <file>',
       'the cluster file: the first start needs it, a later start compares it',
@@ -172,12 +173,13 @@ async function init(options: InitOptions): Promise<void> {
   }
   const text = await namingOptions(INIT_OPTIONS, () => formatClusterFile(config))
   const founding = foundingDigest(normalizeCluster(config))
-  // Standard output carries the file alone, so the digest goes to standard error.
   if (out === undefined) {
-    printLine(text.trimEnd())
+    if (options.json === true) printJson({ clusterId, founding, file: null, cluster: JSON.parse(text) as unknown })
+    else printLine(text.trimEnd())
     const failure = await flushOutput()
     if (failure !== undefined) throw failure
-    printNote(`founding digest ${founding}`)
+    // Without --json, standard output carries the file alone.
+    if (options.json !== true) printNote(`founding digest ${founding}`)
     warnOfEven(addresses.size)
     return
   }
@@ -276,7 +278,13 @@ async function runPeer(options: PeerOptions): Promise<void> {
 function announce(peer: Peer, { json, dataDir }: PeerOptions): void {
   const peerId = peer.peerId.toString()
   if (json === true)
-    printJson({ peerId, multiaddr: peer.multiaddrs[0], multiaddrs: peer.multiaddrs, pid: process.pid, dataDir })
+    printJson({
+      peerId,
+      multiaddr: peer.multiaddrs[0],
+      multiaddrs: peer.multiaddrs,
+      pid: process.pid,
+      dataDir: resolve(dataDir)
+    })
   else for (const address of peer.multiaddrs) printLine(address)
 }
 

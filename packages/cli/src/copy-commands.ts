@@ -58,10 +58,7 @@ async function put(local: string, path: string, options: PutOptions): Promise<vo
 }
 
 async function get(path: string, local: string, options: ClusterOptions): Promise<void> {
-  if (STANDARD_OUTPUT.has(local)) {
-    if (options.json === true) throw new UsageError('--json: standard output carries the bytes of the file')
-    return cat(path, options)
-  }
+  if (STANDARD_OUTPUT.has(local)) return cat(path, options)
   const target = await replaceLocal(local)
   try {
     const { size, sha256 } = await withClient(options, async (client) => {
@@ -107,6 +104,7 @@ async function showing<T>(
 }
 
 async function cat(path: string, options: ClusterOptions): Promise<void> {
+  if (options.json === true) throw new UsageError('--json: standard output carries the bytes of the file')
   await withClient(options, async (client) => {
     const file = await client.open(path)
     const { size } = await file.stat()

@@ -8,12 +8,12 @@ import {
   type PrivateKey
 } from '@quire/net'
 import { InvalidArgumentError } from '@quire/protocol'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { createServer, type AddressInfo, type Server } from 'node:net'
 import { once } from 'node:events'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { formatClusterFile, parseClusterFile, replaceFile } from '@quire/store/internal/cli'
+import { DataDirectoryError, formatClusterFile, parseClusterFile, replaceFile } from '@quire/store/internal/cli'
 
 export interface DevPeer {
   readonly peerId: string
@@ -37,13 +37,29 @@ export interface DevClusterInit {
   readonly clients: readonly string[] | 'any'
 }
 
-/** Opens the cluster in a folder, or makes a cluster with addresses on loopback. */
+/** A development cluster writes this file first. */
+const ADMIN_KEY = 'admin.key'
+
+/**
+ * Opens the cluster in a folder, or makes a cluster with addresses on loopback. Rejects with DataDirectoryError if the
+ * folder holds anything else.
+ */
 export async function openDevCluster(init: DevClusterInit): Promise<DevCluster> {
+  refuseForeign(init.folder)
   const file = join(init.folder, 'cluster.json')
-  const adminKey = await loadOrCreatePrivateKey(join(init.folder, 'admin.key'))
+  const adminKey = await loadOrCreatePrivateKey(join(init.folder, ADMIN_KEY))
   // The cluster file is written last, so an interrupted first start is repeated with the same keys.
   if (!existsSync(file)) await found(file, init, peerIdFromKey(adminKey))
   return { file, adminKey, peers: await readPeers(file, init) }
+}
+
+function refuseForeign(folder: string): void {
+  const names = readdirSync(folder)
+  if (names.includes(ADMIN_KEY)) return
+  // An empty file system has lost+found, and an interrupted first start leaves a part of the key file.
+  const foreign = names.find((name) => name !== 'lost+found' && !/^\.quire-\w+\.part$/.test(name))
+  if (foreign === undefined) return
+  throw new DataDirectoryError(folder, `not a folder of quire dev: it has ${foreign} but no ${ADMIN_KEY}`)
 }
 
 async function found(file: string, { folder, peers = 3, clients }: DevClusterInit, admin: string): Promise<void> {

@@ -1,6 +1,6 @@
 /**
  * The command line `quire`. Exit status: 0 done; 1 failed, with one line on stderr; 2 bad usage; 130 or 143
- * interrupted; 141 the reader of standard output has exited.
+ * interrupted (a signal ends `peer` and `dev` with 0); 141 the reader of standard output has exited.
  */
 import { InvalidArgumentError } from '@quire/protocol'
 import { Command, CommanderError } from 'commander'
@@ -76,13 +76,30 @@ function statusOf(error: unknown, program: Command, argv: readonly string[]): nu
 }
 
 function reportUsage(error: CommanderError, program: Command, argv: readonly string[]): void {
-  if (error.code !== 'commander.help') printFailure(`${usageOf(error)} (see --help)`)
+  if (error.code !== 'commander.help') printFailure(`${usageOf(error, program, argv)} (see --help)`)
   else if (argv[2] === 'help') printFailure(`unknown command '${argv[3]}' (see --help)`)
   else printHelpAsError(program.helpInformation())
 }
 
 /** Commander's message on one line. Commander puts the command that it suggests on a second one. */
-function usageOf({ message }: CommanderError): string {
+function usageOf({ code, message }: CommanderError, program: Command, argv: readonly string[]): string {
+  const first = argv[2] ?? ''
+  const command = program.commands.find((each) => each.name() === first)
+  // Commander names only the first of the required options that are missing.
+  if (code === 'commander.missingMandatoryOptionValue' && command !== undefined) {
+    const missing = command.options.filter(
+      (option) => option.mandatory && command.getOptionValue(option.attributeName()) === undefined
+    )
+    if (missing.length > 1)
+      return `required options ${missing.map(({ flags }) => `'${flags}'`).join(', ')} not specified`
+  }
+  if (code === 'commander.unknownOption' && first.startsWith('-')) {
+    const name = first.split('=', 1)[0]
+    const isKnown = program.commands.some(({ options }) =>
+      options.some(({ short, long }) => [short, long].includes(name))
+    )
+    if (isKnown) return `unknown option '${name}': options of a command come after its name`
+  }
   return message.replace(/^error: /, '').replaceAll(/\s*\n\s*/g, ' ')
 }
 

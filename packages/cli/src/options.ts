@@ -222,7 +222,11 @@ export function clientsOf(items: readonly string[]): readonly string[] | 'any' {
 function parseDigest(text: string): string {
   // An empty QUIRE_CLUSTER counts as unset.
   if (text === '' || /^[0-9a-f]{64}$/.test(text)) return text
-  throw new InvalidArgumentError('--cluster (or QUIRE_CLUSTER)', text, '64 hexadecimal digits')
+  throw new InvalidArgumentError(
+    '--cluster (or QUIRE_CLUSTER)',
+    text,
+    'a founding digest: 64 hexadecimal digits, as quire init prints it'
+  )
 }
 
 function parseLevel(text: string): string {

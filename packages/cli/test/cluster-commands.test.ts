@@ -1,6 +1,6 @@
 /** The commands that need no running cluster: usage, keys, cluster files, one peer. */
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { stopDev } from './support/dev.js'
 import { keygen, quire, quireEach, startQuire, testFolder } from './support/quire.js'
@@ -50,6 +50,54 @@ describe('quire', () => {
         expect(result).toMatchObject({ status: 2, stdout: '' })
         expect(result.stderr).toMatch(/^quire: [^\n]+\n$/)
       }
+    },
+    SLOW
+  )
+
+  it(
+    'quire names all required options that are missing, and says that the options of a command come after it',
+    async () => {
+      const cases: [args: string[], problem: string][] = [
+        [
+          ['peer'],
+          "required options '--data-dir <folder>', '--key <file>', '--listen <addresses...>' not specified (see --help)"
+        ],
+        [['init', '--clients', 'any'], "required option '--voters <items...>' not specified (see --help)"],
+        [['--timeout=5', 'ls'], "unknown option '--timeout': options of a command come after its name (see --help)"],
+        [['--frob', 'ls'], "unknown option '--frob' (see --help)"]
+      ]
+      for (const [i, result] of (await quireEach(cases, ([args]) => quire(args))).entries())
+        expect(result).toEqual({ status: 2, stdout: '', stderr: `quire: ${cases[i]![1]}\n` })
+      expect(JSON.parse((await quire(['--json', 'ls'])).stderr)).toEqual({
+        error: { code: null, message: "unknown option '--json': options of a command come after its name (see --help)" }
+      })
+    },
+    SLOW
+  )
+
+  it(
+    'quire marks the required options in the help of a command',
+    async () => {
+      for (const [command, count] of [
+        ['init', 2],
+        ['peer', 3]
+      ] as const)
+        expect((await quire([command, '--help'])).stdout.match(/ required: /g)).toHaveLength(count)
+    },
+    SLOW
+  )
+
+  it(
+    'quire init --json without --out prints one object with the digest and the cluster file',
+    async () => {
+      const id = await keygen(join(root, 'key'))
+      const args = ['init', '--json', '--clients', 'any', '--voters', `/ip4/127.0.0.1/tcp/1/p2p/${id}`]
+      const { status, stdout, stderr } = await quire(args)
+      expect([status, stderr]).toEqual([0, ''])
+      expect(stdout).toMatch(/^[^\n]+\n$/)
+      const { clusterId, founding, file, cluster } = JSON.parse(stdout) as Record<string, unknown>
+      expect(founding).toMatch(/^[0-9a-f]{64}$/)
+      expect([file, cluster]).toEqual([null, expect.objectContaining({ clusterId, clients: 'any' })])
     },
     SLOW
   )
@@ -205,13 +253,37 @@ describe('quire', () => {
   )
 
   it(
+    'quire peer --json prints its data directory as an absolute path',
+    async () => {
+      const [key, cluster] = [join(root, 'key'), join(root, 'cluster.json')]
+      const id = await keygen(key)
+      await quire(['init', '--voters', `/ip4/127.0.0.1/tcp/1/p2p/${id}`, '--clients', 'any', '--out', cluster])
+      const dataDir = join(root, 'data')
+      const args = ['--data-dir', relative(process.cwd(), dataDir), '--key', key, '--cluster', cluster]
+      const peer = startQuire(['peer', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--log-level', 'error', ...args])
+      try {
+        await vi.waitFor(() => expect(peer.stdout).toContain('\n'), waitMs)
+        expect(JSON.parse(peer.stdout)).toMatchObject({ peerId: id, dataDir })
+      } finally {
+        await stopDev(peer)
+      }
+    },
+    SLOW
+  )
+
+  it(
     'status says in one line that no peer answers, and for each peer the cause',
     async () => {
       const id = await keygen(join(root, 'key'))
       const result = await quire(['status', '--peers', `/ip4/127.0.0.1/tcp/1/p2p/${id}`])
       expect(result.status).toBe(1)
       expect(result.stdout).toMatch(/ no answer +127\.0\.0\.1:1\n +connection refused\n$/)
-      expect(result.stderr).toBe('quire: no peer answers\n')
+      const problem = `no peer answers; unreachable: …${id.slice(-8)} at 127.0.0.1:1 (connection refused)`
+      expect(result.stderr).toBe(`quire: ${problem}\n`)
+      const health = await quire(['health', '--peers', `/ip4/127.0.0.1/tcp/1/p2p/${id}`])
+      expect(health).toEqual({ status: 1, stdout: '', stderr: `quire: unhealthy: ${problem}\n` })
+      const json = await quire(['health', '--json', '--peers', `/ip4/127.0.0.1/tcp/1/p2p/${id}`])
+      expect(JSON.parse(json.stdout)).toMatchObject({ healthy: false, problem, clusterId: null, leader: null })
     },
     SLOW
   )

@@ -17,6 +17,27 @@ beforeEach(() => {
 
 describe('quire dev', () => {
   it(
+    'quire dev refuses a folder that holds anything but a cluster of its own, and writes nothing there',
+    async () => {
+      const [keys, data] = ['keys', 'data'].map((name) => join(root, name)) as [string, string]
+      for (const [folder, name] of [
+        [keys, 'peer.key'],
+        [data, 'identity.json']
+      ] as const) {
+        mkdirSync(folder)
+        writeFileSync(join(folder, name), '')
+        expect(await quire(['dev', '--data-dir', folder])).toEqual({
+          status: 1,
+          stdout: '',
+          stderr: `quire: ${folder}: not a folder of quire dev: it has ${name} but no admin.key\n`
+        })
+        expect(readdirSync(folder)).toEqual([name])
+      }
+    },
+    SLOW
+  )
+
+  it(
     'quire dev starts a cluster that serves, and leaves nothing behind at SIGTERM',
     async () => {
       const dev = await startDev(root)
@@ -118,8 +139,7 @@ describe('quire dev', () => {
         const unlisted = String.raw`not listed under "clients" in the file that cluster dev-\w+ was founded from; use the key of a listed client`
         for (const { args, key, stranger } of strangers) {
           expect(stranger, args[0]).toMatchObject({ status: 1 })
-          if (args[0] === 'status')
-            expect(stranger.stdout).toMatch(/ no answer .*\n +refused: it is not listed\s+under/)
+          if (args[0] === 'status') expect(stranger.stdout).toMatch(/ refused .*\n +refused: it is not listed\s+under/)
           else expect(stranger.stdout).toBe('')
           // Without a key, the user knows neither the identity nor the remedy, so the message names both.
           const words =

@@ -60,7 +60,11 @@ describe('values that quire refuses', () => {
         [['truncate', '/a', '1e3'], 2, 'size is "1e3", must be a number of bytes, at most 2^52\n'],
         [['ls', '--timeout', '5x'], 2, '--timeout is "5x", must be a duration from 1ms to 24h'],
         [['put', file, '/a', '--page-size', '5000'], 2, '--page-size is "5000", must be a power of two'],
-        [['ls', '--cluster', 'x'], 2, '--cluster (or QUIRE_CLUSTER) is "x", must be 64 hexadecimal digits\n'],
+        [
+          ['ls', '--cluster', 'x'],
+          2,
+          '--cluster (or QUIRE_CLUSTER) is "x", must be a founding digest: 64 hexadecimal digits, as quire init prints it\n'
+        ],
         [['ls', '--key', missing], 1, `${missing}: cannot be read (ENOENT)`],
         [['ls', '--key', file], 1, `${file}: not a libp2p private key in base64`]
       ]
