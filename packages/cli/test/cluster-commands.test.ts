@@ -302,6 +302,13 @@ it(
         2,
         { error: { code: 'ERR_INVALID_ARGUMENT', message: 'prefix is "rel", must be absolute (begin with /)' } }
       ],
+      ...[
+        ['cat', '/a'],
+        ['get', '/a', '-']
+      ].map((args): [string[], number, object] => {
+        const message = '--json: standard output carries the bytes of the file'
+        return [[...args, '--peers', a], 2, { error: { code: null, message } }]
+      }),
       [['lss'], 2, { error: { code: null, message: "unknown command 'lss' (Did you mean ls?) (see --help)" } }],
       [
         ['put', missing, '/a', '--peers', a],
