@@ -29,14 +29,14 @@ function findings(...history: HistoryEvent[]): string[] {
 }
 
 describe('pages', () => {
-  it('are judged separately, even if an operation spans several', () => {
+  it('each page is judged by itself, even if an operation spans several pages', () => {
     const whole = event({ op: 'write', offset: 6, value: '11223344' })
     expect(findings(whole, event({ op: 'read', offset: 6, value: '11223344' }))).toEqual([])
     expect(findings(whole, event({ op: 'read', offset: 6, value: '11223300' }))).toEqual(['1 violation'])
     expect(findings(whole, event({ op: 'read', offset: 6, value: '00223344' }))).toEqual(['0 violation'])
   })
 
-  it('of one pin are each judged by their bytes before and after the pin', () => {
+  it('each page of a pin is judged by its bytes before and after the pin', () => {
     const pin = event({ op: 'exchange', offset: 6, length: 4, from: '00000000', to: '11223344' })
     expect(findings(pin, event({ op: 'read', offset: 6, value: '11223344' }))).toEqual([])
     expect(findings(pin, event({ op: 'read', offset: 8, value: '1122' }))).toEqual(['1 violation'])
@@ -44,7 +44,7 @@ describe('pages', () => {
     expect(findings(before, pin)).toEqual(['1 violation'])
   })
 
-  it('may have been written by a call that failed, but not after it', () => {
+  it('a write that failed may have taken effect, but cannot be undone afterwards', () => {
     const write = event({ op: 'write', value: '11', status: 'info' })
     expect(findings(write, event({ op: 'read', value: '11' }))).toEqual([])
     expect(findings(write, event({ op: 'read', value: '00' }))).toEqual([])
@@ -53,11 +53,11 @@ describe('pages', () => {
     ])
   })
 
-  it('of two files are independent', () => {
+  it('two files with the same page numbers are judged separately', () => {
     expect(findings(event({ op: 'write', value: '11' }), event({ op: 'read', file: '2', value: '00' }))).toEqual([])
   })
 
-  it('read as zeros after a truncation and in a hole', () => {
+  it('bytes read as zeros after a truncation and in a hole', () => {
     const written = event({ op: 'write', offset: 4, value: '1122334455667788' })
     const cut = event({ op: 'truncate', offset: 6 })
     const grown = event({ op: 'truncate', offset: 100 })
@@ -73,7 +73,7 @@ describe('pages', () => {
     ])
   })
 
-  it('ignore operations that certainly did not happen, and failed reads', () => {
+  it('operations that certainly did not happen, and failed reads, change no verdict', () => {
     const history = [
       event({ op: 'write', value: '11', status: 'fail' }),
       event({ op: 'read', value: '77', status: 'info' }),
@@ -82,7 +82,7 @@ describe('pages', () => {
     expect(findings(...history)).toEqual([])
   })
 
-  it('are changed by atomic operations as the answers say', () => {
+  it('an atomic operation changes a page as its answer says', () => {
     const before = event({ op: 'write', value: 'ff000000' })
     const add = event({ op: 'add', length: 4, value: '01000000', from: 'ff000000', to: '00010000' })
     expect(findings(before, add, event({ op: 'read', value: '00010000' }))).toEqual([])
@@ -91,7 +91,7 @@ describe('pages', () => {
     expect(findings(set, cas, event({ op: 'read', value: '01000000' }))).toEqual([])
   })
 
-  it('may have been changed once by an atomic operation without an answer', () => {
+  it('an atomic operation without an answer may have changed a page once', () => {
     const add = event({ op: 'add', length: 4, value: '01000000', status: 'info' })
     expect(findings(add, event({ op: 'read', value: '01000000' }))).toEqual([])
     expect(findings(add, event({ op: 'read', value: '00000000' }))).toEqual([])
@@ -148,30 +148,30 @@ describe('a lost session', () => {
   const writeback = (status: 'ok' | 'info' = 'ok'): HistoryEvent => event({ op: 'writeback', length: PAGE, status })
   const other = (value: string): HistoryEvent => event({ op: 'read', client: 'b', process: 'b1', value })
 
-  it('undoes its writes that were not durable, even those that it has read back', () => {
+  it('a lost session undoes its writes that were not durable, even those that it has read back', () => {
     const history = [event({ op: 'write', value: '11' }), event({ op: 'read', value: '11' }), lost(), other('00')]
     expect(findings(...history)).toEqual([])
   })
 
-  it('undoes no durable write', () => {
+  it('a lost session undoes no durable write', () => {
     expect(findings(event({ op: 'write', value: '11' }), writeback(), lost(), other('00'))).toEqual(['0 violation'])
     expect(findings(event({ op: 'write', value: '11' }), writeback(), lost(), other('11'))).toEqual([])
   })
 
-  it('may have made the bytes durable that it had sent', () => {
+  it('a lost session may have made the bytes durable that it had sent', () => {
     const history = [event({ op: 'write', value: '11' }), writeback('info'), lost()]
     expect(findings(...history, other('11'))).toEqual([])
     expect(findings(...history, other('00'))).toEqual([])
     expect(findings(...history, other('22'))).toEqual(['0 violation'])
   })
 
-  it('undoes only writes after its last durable version', () => {
+  it('a lost session undoes only writes after its last durable version', () => {
     const history = [event({ op: 'write', value: '11' }), writeback(), event({ op: 'write', value: '22' }), lost()]
     expect(findings(...history, other('11'))).toEqual([])
     expect(findings(...history, other('22'))).toEqual(['0 violation'])
   })
 
-  it('undoes nothing on other pages or of other sessions', () => {
+  it('a lost session undoes nothing on other pages or of other sessions', () => {
     const there = event({ op: 'write', offset: PAGE, value: '11' })
     expect(findings(there, lost(), event({ op: 'read', process: 'b1', offset: PAGE, value: '00' }))).toEqual([
       '1 violation'
@@ -180,7 +180,7 @@ describe('a lost session', () => {
     expect(findings(mine, lost(), other('00'))).toEqual(['0 violation'])
   })
 
-  it('may have made durable only writes from before the bytes left, which then stay visible', () => {
+  it('a lost session can have made durable only writes from before the bytes left, and they then stay visible', () => {
     const history = [
       event({ op: 'write', value: '11' }),
       writeback('info'),
@@ -191,7 +191,7 @@ describe('a lost session', () => {
     expect(findings(...history, other('00'), other('11'))).toEqual(['0 violation'])
   })
 
-  it('undoes nothing that it had flushed', () => {
+  it('a lost session undoes nothing that it had flushed', () => {
     const after = (sync: Partial<HistoryEvent>): string[] =>
       findings(event({ op: 'write', value: '11' }), event({ op: 'sync', ...sync }), lost(), other('00'))
     expect(after({})).toEqual(['0 violation'])
@@ -200,7 +200,7 @@ describe('a lost session', () => {
     expect(after({ status: 'fail' })).toEqual([])
   })
 
-  it('may have made the writes under a pin durable, if no other session came between', () => {
+  it('a lost session may have made the writes under a pin durable, if no other session came between', () => {
     const pin = event({ op: 'exchange', length: 1, from: '00', to: '11' })
     const under = event({ op: 'writeback', length: PAGE, status: 'info', call: pin.call })
     const history = [pin, under, lost()]
@@ -210,7 +210,7 @@ describe('a lost session', () => {
     expect(findings(between, ...history, other('11'))).toEqual(['0 violation'])
   })
 
-  it('read what all sessions could read before the first write that it lost', () => {
+  it('before the first write that it lost, a lost session read only what all sessions could read', () => {
     const read = (value: string): HistoryEvent => event({ op: 'read', value })
     const [seen, unseen] = ['11', '22'].map((value) => [
       event({ op: 'write', client: 'b', process: 'b1', value: '11' }),
@@ -225,7 +225,7 @@ describe('a lost session', () => {
     expect(findings(read('22'), lost())).toEqual(['0 violation'])
   })
 
-  it('may have read anything from the call of that write on, even if the write failed in the middle', () => {
+  it('from the call of its first lost write on, a lost session may have read anything, even if that write failed', () => {
     const during = (status: 'ok' | 'info'): HistoryEvent[] => {
       const write = event({ op: 'write', value: '33', status })
       return [write, event({ op: 'read', value: '33', call: write.call, return: write.return }), lost()]
@@ -236,7 +236,7 @@ describe('a lost session', () => {
     expect(findings(refused, event({ op: 'read', value: '33' }), lost())).toEqual(['0 violation'])
   })
 
-  it('is judged in every order of reads, writes and writebacks by what others could see', () => {
+  it('in every order of reads, writes and writebacks, a lost session is judged by what others could see', () => {
     const step = fc.constantFrom('read', 'write', 'flush', 'read of another', 'write of another')
     fc.assert(
       fc.property(fc.array(step, { maxLength: 12 }), fc.nat(), (steps, pick) => {
@@ -252,7 +252,7 @@ describe('a lost session', () => {
     )
   })
 
-  it('must not have read back bytes of its own if another session has seen different ones', () => {
+  it('a lost session must not have read back bytes of its own if another session has seen different ones', () => {
     // Its early reads count once the bytes that they saw are durable.
     const history = [event({ op: 'write', value: '11' }), event({ op: 'read', value: '22' }), writeback(), lost()]
     expect(findings(...history)).toEqual(['0 violation'])
@@ -262,18 +262,18 @@ describe('a lost session', () => {
 describe('sizes', () => {
   const size = (offset: number): HistoryEvent => event({ op: 'size', offset })
 
-  it('do not change when zeros are written up to the end', () => {
+  it('zeros written up to the end do not change the size', () => {
     expect(findings(event({ op: 'write', offset: 98, length: 4, value: '0000' }), size(100))).toEqual([])
   })
 
-  it('are not larger than the offset at which a read found nothing', () => {
+  it('a file is not larger than the offset at which a read found nothing', () => {
     expect(findings(size(100), event({ op: 'read', offset: 100, length: 4, value: '' }))).toEqual([])
     expect(findings(size(100), event({ op: 'read', offset: 99, length: 4, value: '' }))).toEqual([
       'undefined violation'
     ])
   })
 
-  it('grow again by a write that a truncation overtook', () => {
+  it('a file grows again by a write that a truncation overtook', () => {
     const write = { op: 'write', offset: 100, value: '11' } as const
     const sizes = [
       event({ op: 'size', offset: 101, call: 1000, return: 1001 }),
@@ -285,7 +285,7 @@ describe('sizes', () => {
     expect(findings(event({ ...write, call: 999, return: 1000 }), ...sizes)).toEqual(['undefined violation'])
   })
 
-  it('follow truncations and writes beyond the end', () => {
+  it('the size follows truncations and writes beyond the end', () => {
     const before = size(100)
     const grown = event({ op: 'write', offset: 100, value: '11' })
     expect(findings(before, grown, size(101))).toEqual([])
@@ -294,7 +294,7 @@ describe('sizes', () => {
     expect(findings(event({ op: 'truncate', offset: 7 }), size(100))).toEqual(['undefined violation'])
   })
 
-  it('bound the length of the bytes that a read returns', () => {
+  it('a read returns as many bytes as the size of the file allows', () => {
     const cut = event({ op: 'truncate', offset: 3 })
     expect(findings(cut, event({ op: 'read', offset: 0, length: 8, value: '000000' }))).toEqual([])
     expect(findings(cut, event({ op: 'read', offset: 0, length: 8, value: '0000' }))).toEqual(['undefined violation'])
@@ -302,8 +302,8 @@ describe('sizes', () => {
   })
 })
 
-describe('a history that cannot be decided', () => {
-  it('is a finding', () => {
+describe('undecided histories', () => {
+  it('a history that cannot be decided within the limit of steps is reported as a finding', () => {
     const history = Array.from({ length: 12 }, (_, i) => `0${i.toString(16)}`).flatMap((value) => [
       event({ op: 'write', value, call: 0, return: 100 }),
       event({ op: 'read', value, call: 0, return: 100 })
@@ -314,8 +314,8 @@ describe('a history that cannot be decided', () => {
   })
 })
 
-describe('the format', () => {
-  it('has one event per line', () => {
+describe('the file format', () => {
+  it('a history file has one event per line', () => {
     const history = [event({ op: 'write', value: '11' }), event({ op: 'sync' })]
     expect(parseHistory(history.map((each) => `${JSON.stringify(each)}\n`).join('\n'))).toEqual(history)
   })
@@ -326,7 +326,7 @@ describe('the format', () => {
     [JSON.stringify({ ...event({ op: 'read' }), op: 'jump' }), 'line 2: op is "jump"'],
     [JSON.stringify({ ...event({ op: 'read' }), offset: -1 }), 'line 2: offset is -1'],
     [JSON.stringify({ ...event({ op: 'read' }), value: 'xyz' }), 'line 2: value is "xyz"']
-  ])('refuses %s and names the line', (line, message) => {
+  ])('a history file with the line %s is refused, and the error names the line', (line, message) => {
     expect(() => parseHistory(`\n${line}`)).toThrow(HistoryFormatError)
     expect(() => parseHistory(`\n${line}`)).toThrow(message)
   })

@@ -33,16 +33,16 @@ describe('a leader that hears from no majority (thesis §6.2)', () => {
     }
   }
 
-  it('must have stepped down after two and a half election timeouts', () => {
+  it('a leader that hears from no majority must have stepped down after two and a half election timeouts (thesis §6.2)', () => {
     pass(2 * ELECTION_TICKS * TICK_MS, TICK_MS)
     expect(() => pass(ELECTION_TICKS * TICK_MS, TICK_MS)).toThrow(/^a leader without a majority steps down/)
   })
 
-  it('may lead longer if it is stalled, because a stall fires its timer once (raft seed 2026610685)', () => {
+  it('a leader that hears from no majority may lead longer if it is stalled, because a stall fires its timer once (raft seed 2026610685)', () => {
     expect(() => pass(5 * ELECTION_TICKS * TICK_MS, 2.9 * TICK_MS)).not.toThrow()
   })
 
-  it('may lead while a majority answers', () => {
+  it('a leader may lead as long as a majority answers', () => {
     for (let i = 0; i < 5 * ELECTION_TICKS; i++) {
       tenure.delivered('n1', 'n2')
       pass(TICK_MS, TICK_MS)

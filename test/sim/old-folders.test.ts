@@ -3,15 +3,15 @@ import { describe, expect, it } from 'vitest'
 import { remembersMore } from './src/cluster/old-folders.js'
 import type { Folder } from './src/cluster/peers.js'
 
-describe('a folder that is put back', () => {
+describe('folders that are put back', () => {
   const folder = { identity: { incarnation: 'new' }, last: { term: 0, index: 0 } } as unknown as Folder
   const sighting = { incarnation: 'old', lastTerm: 0, lastIndex: 0 }
 
-  it('must be refused if another incarnation of its peer takes part', () => {
+  it('a folder that is put back must be refused if another incarnation of its peer takes part', () => {
     expect(remembersMore({ ...sighting, admitted: true } as RaftSighting, folder)).toBe(true)
   })
 
-  it('may take part if the other incarnation of its peer never took part (seed 1128511203)', () => {
+  it('a folder that is put back may take part if the other incarnation of its peer never took part (seed 1128511203)', () => {
     expect(remembersMore({ ...sighting, admitted: false } as RaftSighting, folder)).toBe(false)
   })
 })

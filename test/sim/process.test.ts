@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest'
 import { SimProcess } from './src/process.js'
 import { Scheduler } from './src/scheduler.js'
 
-describe('a simulated process that was stalled', () => {
-  it('is awake once it has handled everything that arrived during the stall (raft seed 2026601545)', async () => {
+describe('stalls of a simulated process', () => {
+  it('a process that was stalled is awake once it has handled everything that arrived during the stall (raft seed 2026601545)', async () => {
     const scheduler = new Scheduler(false)
     const process = new SimProcess('n1', scheduler, createRandomSource(1), 1)
     const wasAwake: boolean[] = []

@@ -58,26 +58,26 @@ class Follower {
   }
 }
 
-describe('a follower', () => {
-  it('may drop a committed entry for the leader of an earlier term before it hears of the term of the commit (seed 2026300285)', () => {
+describe('followers that drop entries', () => {
+  it('a follower may drop a committed entry for the leader of an earlier term before it hears of the term of the commit (seed 2026300285)', () => {
     const follower = new Follower().commit(6).flush(write(5, 2, [5]))
     expect(follower.terms).toEqual([1, 5])
     // The leader of term 6 sends the committed entry once more.
     expect(follower.flush(write(6, 2, [4, 6])).terms).toEqual([1, 4, 6])
   })
 
-  it('may drop a committed entry in a write of the later term that also cuts for the earlier leader', () => {
+  it('a follower may drop a committed entry in a write of the later term that also cuts for the earlier leader', () => {
     expect(new Follower().commit(6).flush(write(6, 2, [5])).terms).toEqual([1, 5])
   })
 
-  it.each([6, 7])('must not drop an entry committed in term 6 once it was in term %i', (term) => {
+  it.each([6, 7])('a follower must not drop an entry committed in term 6 once it was in term %i', (term) => {
     const follower = new Follower().flush(write(term)).commit(6)
     expect(() => follower.flush(write(term, 2, [5]))).toThrow(
       `leader completeness: n, which was in term ${term}, drops entry 2, committed in term 6`
     )
   })
 
-  it('counts as in a term once it hands the term to its log, because an acknowledgment may leave before a cut is durable', () => {
+  it('a follower counts as in a term once it hands the term to its log, because an acknowledgment may leave before a cut is durable', () => {
     const follower = new Follower().commit(6)
     const before = follower.handIn(write(6))
     const cut = follower.handIn(write(6, 2, [5]))
@@ -88,7 +88,7 @@ describe('a follower', () => {
   it.each([
     [4, undefined],
     [6, 'leader completeness: n, which was in term 6, drops entry 2, committed in term 6']
-  ])('in term %i is judged by a cut that only a crash made durable, too', async (term, refusal) => {
+  ])('a follower in term %i is judged by a cut that only a crash made durable, too', async (term, refusal) => {
     const follower = new Follower().commit(6)
     const log = createMemoryLog()
     await log.append(write(4, 1, [1, 4]))
@@ -105,7 +105,7 @@ describe('a follower', () => {
 })
 
 describe('entries that storage gave back', () => {
-  it('may cut the log when they are handed in again, by the term in which the node took them', () => {
+  it('entries that storage gave back may cut the log when they are handed in again, by the term in which the node took them', () => {
     const follower = new Follower()
       .commit(6)
       .giveBack(write(5, 2, [5]))
@@ -114,7 +114,7 @@ describe('entries that storage gave back', () => {
     expect(follower.flush(write(6, 2, [5])).terms).toEqual([1, 5])
   })
 
-  it('do not excuse a later cut once they are handed in again', () => {
+  it('entries that storage gave back do not excuse a later cut once they are handed in again', () => {
     const follower = new Follower()
       .giveBack(write(5, 3, [5]))
       .flush(write(6))
@@ -123,7 +123,7 @@ describe('entries that storage gave back', () => {
     expect(() => follower.flush(write(6, 2, [5]))).toThrow(/leader completeness/)
   })
 
-  it('count as part of the log, so a suffix that they cut may be written again for a later leader', () => {
+  it('entries that storage gave back are part of the log, so a suffix that they cut may be written again for a later leader', () => {
     const follower = new Follower()
       .commit(6)
       .giveBack(write(5, 2, [5]))
@@ -134,7 +134,7 @@ describe('entries that storage gave back', () => {
     )
   })
 
-  it('stay known when storage gives them back twice, with the writes behind them', () => {
+  it('entries that storage gives back twice stay known, with the writes behind them', () => {
     const follower = new Follower().commit(6)
     const first = follower.handIn(write(5, 2, [5]))
     const behind = follower.handIn(write(5, 3, [5]))
@@ -145,7 +145,7 @@ describe('entries that storage gave back', () => {
     expect(follower.flush(write(6, 2, [4, 6])).terms).toEqual([1, 4, 6])
   })
 
-  it('end the log of a new leader, even if its disk has entries behind them', () => {
+  it('entries that storage gave back end the log of a new leader, even if its disk has entries behind them', () => {
     const follower = new Follower().giveBack(write(5, 2, [5]))
     expect(follower.flush(write(7, 2, [5, 7]), true).terms).toEqual([1, 5, 7])
     expect(() => new Follower().flush(write(7, 2, [5, 7]), true)).toThrow(
@@ -154,22 +154,25 @@ describe('entries that storage gave back', () => {
   })
 })
 
-describe('a leader', () => {
+describe('entries that leaders send', () => {
   const append = (term: number, prevTerm: number, terms: readonly number[]): RaftMessageOf<'append'> => {
     const entries = [...write(term, 2, terms).entries]
     return { type: 'append', term, prevIndex: 1, prevTerm, commit: 0, entries }
   }
 
-  it.each([6, 7])('in term %i sends no other entry in place of an entry that is committed in term 6', (term) => {
-    const { watch } = new Follower().commit(6)
-    watch.sent('n', append(term, 1, [4, 6]))
-    expect(() => watch.sent('n', append(term, 1, [5]))).toThrow(
-      `leader completeness: n sends entry 2 of term 5 in term ${term}; term 4 was committed there in term 6`
-    )
-    expect(() => watch.sent('n', append(term, 2, []))).toThrow(/sends entry 1 of term 2/)
-  })
+  it.each([6, 7])(
+    'a leader in term %i sends no other entry in place of an entry that is committed in term 6',
+    (term) => {
+      const { watch } = new Follower().commit(6)
+      watch.sent('n', append(term, 1, [4, 6]))
+      expect(() => watch.sent('n', append(term, 1, [5]))).toThrow(
+        `leader completeness: n sends entry 2 of term 5 in term ${term}; term 4 was committed there in term 6`
+      )
+      expect(() => watch.sent('n', append(term, 2, []))).toThrow(/sends entry 1 of term 2/)
+    }
+  )
 
-  it('in an earlier term may send another entry in place of a committed entry, because it may not know of the commit', () => {
+  it('a leader in an earlier term may send another entry in place of a committed entry, because it may not know of the commit', () => {
     new Follower().commit(6).watch.sent('n', append(5, 1, [5]))
   })
 })

@@ -35,10 +35,10 @@ function node(name: string, { disk, term, role = 'follower', lastIndex = disk.le
   return observed
 }
 
-describe('a leader that hands over (thesis §3.10)', () => {
+describe('transfers of leadership (thesis §3.10)', () => {
   const timeoutNow = { type: 'timeoutNow', term: 4 } as const
 
-  it('asks only a voter that has every entry to stand', () => {
+  it('a leader that hands over asks only a voter that has every entry to stand (thesis §3.10)', () => {
     const leader = node('n1', { disk: [1, 4], term: 4, role: 'leader' })
     node('n2', { disk: [1], term: 4 })
     node('n3', { disk: [1, 4], term: 4 })
@@ -46,14 +46,14 @@ describe('a leader that hands over (thesis §3.10)', () => {
     expect(() => votes.sent(leader, 'n2', timeoutNow)).toThrow(/^leadership goes to a voter that has everything/)
   })
 
-  it('may ask a voter to stand whose log a later leader has cut, because it cannot know of that (raft seed 2026201013)', () => {
+  it('a leader may ask a voter to stand whose log a later leader has cut, because it cannot know of the cut (raft seed 2026201013)', () => {
     const leader = node('n1', { disk: [1, 4], term: 4, role: 'leader' })
     node('n2', { disk: [1], term: 5 })
     expect(() => votes.sent(leader, 'n2', timeoutNow)).not.toThrow()
   })
 })
 
-describe('a vote', () => {
+describe('votes', () => {
   /** n2 stands in term 6 with a log that ends with entry 1 of term 1. */
   function ask(voter: ObservedNode): void {
     const candidate = node('n2', { disk: [1], term: 6 })
@@ -63,19 +63,19 @@ describe('a vote', () => {
     votes.sent(voter, 'n2', { type: 'voteReply', term: 6, granted: true })
   }
 
-  it('is not granted to a candidate whose log is behind (§5.4.1)', () => {
+  it('a voter grants no vote to a candidate whose log is behind (§5.4.1)', () => {
     const voter = node('n3', { disk: [1, 3], term: 6, vote: 'n2' })
     expect(() => ask(voter)).toThrow(/^only an up-to-date candidate is elected/)
   })
 
-  it('may go to a candidate whose log lacks only entries that a leader has cut, even if a full disk still has them (raft seed 2026724946)', () => {
+  it('a vote may go to a candidate whose log lacks only entries that a leader has cut, even if a full disk still has them (raft seed 2026724946)', () => {
     const voter = node('n3', { disk: [1, 3], term: 6, lastIndex: 1, vote: 'n2' })
     expect(() => ask(voter)).not.toThrow()
   })
 })
 
-describe('a new leader', () => {
-  it('may lead with committed entries that its memory has and its full disk lacks (raft seed 2026602847)', () => {
+describe('new leaders', () => {
+  it('a new leader may lead with committed entries that its memory has and its full disk lacks (raft seed 2026602847)', () => {
     const invariants = new RaftInvariants(nodes, new Coverage(), { check: () => {} } as unknown as LeaderTenure)
     const holder = node('n1', { disk: [], term: 4 })
     const entries = [1, 4].map((term, i) => ({ index: i + 1, term, kind: 'normal' as const, data: Uint8Array.of(i) }))
