@@ -6,7 +6,7 @@ const vote = (term: number, lastIndex = 1, lastTerm = 1) =>
 
 /** Figure 2: "Rules for Servers, Followers 2, Candidates". */
 describe('elections', () => {
-  it('start when a node hears from no leader within the timeout (§5.2; Figure 2, Followers 2)', () => {
+  it('an election starts when a node hears from no leader within the timeout (§5.2; Figure 2, Followers 2)', () => {
     const node = new CoreHarness().tick(9)
     expect(node.core.role).toBe('follower')
     node.step('b', append(1, 1, 1)).tick(9)
@@ -21,37 +21,37 @@ describe('elections', () => {
     ])
   })
 
-  it('are delayed by a vote that the node gives (Figure 2, Followers 2)', () => {
+  it('a vote that a node gives delays its own election (Figure 2, Followers 2)', () => {
     const node = new CoreHarness().tick(9).step('b', vote(2)).tick(9)
     expect(node.core).toMatchObject({ role: 'follower', term: 2 })
     expect(node.tick(1).core.role).toBe('preCandidate')
   })
 
-  it('are not delayed by a vote that the node refuses in its own term', () => {
+  it('a vote that a node refuses in its own term does not delay its own election', () => {
     const node = new CoreHarness({ term: 2, vote: 'c' }).tick(9).step('b', vote(2)).tick(1)
     expect(node.core.role).toBe('preCandidate')
   })
 
-  it('raise the term, vote for the candidate itself and ask all others (Figure 2, Candidates 1)', () => {
+  it('a candidate raises its term, votes for itself and asks all others for their votes (Figure 2, Candidates 1)', () => {
     const node = new CoreHarness().stand()
     expect(node.core).toMatchObject({ role: 'candidate', term: 2, leader: undefined })
     expect(node.hardState).toMatchObject({ term: 2, vote: 'a' })
     expect(node.take('requestVote').map(({ to }) => to)).toEqual(['b', 'c'])
   })
 
-  it('are won with a majority, and the leader appends an entry of its term (Figure 2, Candidates 2; §8)', () => {
+  it('a candidate wins with a majority, and then appends an entry of its term (Figure 2, Candidates 2; §8)', () => {
     const node = new CoreHarness().lead()
     expect(node.core).toMatchObject({ role: 'leader', leader: 'a', lastIndex: 2 })
     expect(node.stored[1]).toMatchObject({ term: 2, kind: 'noop' })
   })
 
-  it('are lost when a majority refuses', () => {
+  it('a candidate loses the election when a majority refuses', () => {
     const node = new CoreHarness().stand()
     node.step('b', voteFor(2, false)).step('c', voteFor(2, false))
     expect(node.core).toMatchObject({ role: 'follower', term: 2 })
   })
 
-  it('count neither a second vote of a node nor the vote of a node that is not a voter', () => {
+  it('a candidate counts neither a second vote of a node nor the vote of a node that is not a voter', () => {
     const node = new CoreHarness({ voters: ['a', 'b', 'c', 'd', 'e'], learners: ['x'] }).stand()
     for (const from of ['b', 'b', 'x', 'y']) node.step(from, voteFor(2))
     expect(node.core.role).toBe('candidate')
@@ -59,19 +59,19 @@ describe('elections', () => {
     expect(node.core.role).toBe('leader')
   })
 
-  it('ignore votes of an earlier term', () => {
+  it('a candidate ignores votes of an earlier term', () => {
     const node = new CoreHarness().stand().stand()
     expect(node.core.term).toBe(3)
     node.step('b', voteFor(2))
     expect(node.core.role).toBe('candidate')
   })
 
-  it('end when the candidate hears from the leader of its term (§5.2; Figure 2, Candidates 3)', () => {
+  it('a candidate becomes a follower when it hears from the leader of its term (§5.2; Figure 2, Candidates 3)', () => {
     const node = new CoreHarness().stand().step('b', append(2, 1, 1))
     expect(node.core).toMatchObject({ role: 'follower', term: 2, leader: 'b' })
   })
 
-  it('start again in a new term when the timeout elapses (§5.2; Figure 2, Candidates 4)', () => {
+  it('a candidate starts an election in a new term when its timeout elapses (§5.2; Figure 2, Candidates 4)', () => {
     const node = new CoreHarness().stand()
     node.take('requestVote')
     expect(node.tick(9).core).toMatchObject({ role: 'candidate', term: 2 })
@@ -79,23 +79,23 @@ describe('elections', () => {
     expect(node.take('requestVote').map(({ message }) => message.term)).toEqual([3, 3])
   })
 
-  it('are not started by a learner (thesis §4.2.1)', () => {
+  it('a learner starts no election (thesis §4.2.1)', () => {
     const node = new CoreHarness({ id: 'x', learners: ['x'] }).tick(100)
     expect(node.core).toMatchObject({ role: 'follower', term: 1 })
   })
 
-  it('are not started by a node that joins and knows no configuration (thesis §4.2.1)', () => {
+  it('a node that joins and knows no configuration starts no election (thesis §4.2.1)', () => {
     const node = new CoreHarness({ id: 'd', terms: [] }).tick(100)
     expect(node.core).toMatchObject({ role: 'follower', term: 0 })
     expect(node.sent).toEqual([])
   })
 
-  it('are won by a sole voter as soon as its own vote is durable (§5.2)', () => {
+  it('a sole voter wins its election as soon as its own vote is durable (§5.2)', () => {
     const node = new CoreHarness({ voters: ['a'] }).tick(10)
     expect(node.core).toMatchObject({ role: 'leader', term: 2 })
   })
 
-  it("count the candidate's own vote only when it is durable, and not in a later term (Figure 2, State)", () => {
+  it('a candidate counts its own vote only when that is durable, and not in a later term (Figure 2, State)', () => {
     const node = new CoreHarness({ voters: ['a'] })
     for (let i = 0; i < 10; i++) node.core.tick()
     node.drain(false)
@@ -110,24 +110,24 @@ describe('elections', () => {
 
 /** Figure 2: "RequestVote RPC, Receiver implementation". */
 describe('votes', () => {
-  it('are refused to a candidate of an earlier term (RequestVote 1)', () => {
+  it('a voter refuses its vote to a candidate of an earlier term (RequestVote 1)', () => {
     const node = new CoreHarness({ term: 3 }).step('b', vote(2, 9, 2))
     expect(node.take('voteReply')[0]!.message).toEqual(voteFor(3, false))
     expect(node.hardState.vote).toBeUndefined()
   })
 
-  it('are given once per term (§5.2; RequestVote 2)', () => {
+  it('a voter gives its vote once per term (§5.2; RequestVote 2)', () => {
     const node = new CoreHarness().step('b', vote(2)).step('c', vote(2)).step('b', vote(2))
     expect(node.take('voteReply').map(({ message }) => message.granted)).toEqual([true, false, true])
   })
 
-  it('may go to another candidate in a later term (§5.2)', () => {
+  it('a voter may vote for another candidate in a later term (§5.2)', () => {
     const node = new CoreHarness().step('b', vote(2)).step('c', vote(3))
     expect(node.take('voteReply').map(({ message }) => message.granted)).toEqual([true, true])
     expect(node.hardState).toMatchObject({ term: 3, vote: 'c' })
   })
 
-  it('are durable before they leave, so that a crash cannot lead to a second one (Figure 2, State)', () => {
+  it('a vote is durable before it leaves, so that a crash cannot lead to a second one (Figure 2, State)', () => {
     const node = new CoreHarness().step('b', vote(2), false)
     expect(node.sent).toEqual([])
     node.flush()
@@ -136,7 +136,7 @@ describe('votes', () => {
     expect(restarted.take('voteReply').map(({ message }) => message.granted)).toEqual([false, true])
   })
 
-  it("are requested only when the candidate's own vote is durable (Figure 2, State)", () => {
+  it('a candidate requests votes only when its own vote is durable (Figure 2, State)', () => {
     const node = new CoreHarness().stand(false)
     expect(node.take('requestVote')).toEqual([])
     node.flush()
@@ -149,29 +149,29 @@ describe('votes', () => {
     [9, 1, false, 'a longer log of an earlier term'],
     [1, 3, true, 'a shorter log of a later term']
   ])(
-    'are granted for last entry %i of term %i: %s, because the candidate has %s (§5.4.1; RequestVote 2)',
+    'a vote is granted for last entry %i of term %i: %s, because the candidate has %s (§5.4.1; RequestVote 2)',
     (lastIndex, lastTerm, granted) => {
       const node = new CoreHarness({ terms: [1, 1, 2, 2], term: 3 }).step('b', vote(4, lastIndex, lastTerm))
       expect(node.take('voteReply')[0]!.message.granted).toBe(granted)
     }
   )
 
-  it('are refused to other candidates once the leader of the term is known (§5.2)', () => {
+  it('a node refuses its vote to other candidates once it knows the leader of the term (§5.2)', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1)).step('c', vote(2))
     expect(node.take('voteReply')[0]!.message.granted).toBe(false)
   })
 
-  it('are refused by a node that joins and has no configuration (thesis §4.2.1)', () => {
+  it('a node that joins and has no configuration refuses its vote (thesis §4.2.1)', () => {
     const node = new CoreHarness({ id: 'd', terms: [] }).step('b', vote(2))
     expect(node.take('voteReply')[0]!.message).toEqual(voteFor(2, false))
   })
 
-  it('are given by a learner, because the candidate may know of its promotion (thesis §4.2.2)', () => {
+  it('a learner gives its vote, because the candidate may know of its promotion (thesis §4.2.2)', () => {
     const node = new CoreHarness({ id: 'x', learners: ['x'] }).step('b', vote(2))
     expect(node.take('voteReply')[0]!.message.granted).toBe(true)
   })
 
-  it('are given by a deposed leader once it no longer takes itself for the leader', () => {
+  it('a deposed leader gives its vote once it no longer takes itself for the leader', () => {
     const node = new CoreHarness()
       .lead()
       .step('c', append(3, 1, 1))

@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest'
 import { accepted, append, CoreHarness, rejected, voteFor } from './support/core-harness.js'
 
 /** Figure 2: "Rules for Servers, Leaders". */
-describe('a leader', () => {
-  it('sends every follower its first entry at once, and heartbeats from then on (Figure 2, Leaders 1)', () => {
+describe('leaders', () => {
+  it('a leader sends every follower its first entry at once, and heartbeats from then on (Figure 2, Leaders 1)', () => {
     const node = new CoreHarness().lead()
     expect(node.take('append').map(({ to, message }) => [to, message.entries.map(({ kind }) => kind)])).toEqual([
       ['b', ['noop']],
@@ -20,14 +20,14 @@ describe('a leader', () => {
     expect(node.tick(2).take('heartbeat')).toHaveLength(2)
   })
 
-  it('appends proposals to its own log first (Figure 2, Leaders 2)', () => {
+  it('a leader appends proposals to its own log first (Figure 2, Leaders 2)', () => {
     const node = new CoreHarness().lead()
     expect(node.core.propose([fromString('x'), fromString('y')])).toEqual({ index: 3, term: 2 })
     expect(node.core.lastIndex).toBe(4)
     expect(node.drain().terms).toEqual([1, 2, 2, 2])
   })
 
-  it('commits what a majority has stored, and tells the followers (§5.3; Figure 2, Leaders 5)', () => {
+  it('a leader commits what a majority has stored, and tells the followers (§5.3; Figure 2, Leaders 5)', () => {
     const node = new CoreHarness().lead()
     node.accept('b', 2)
     expect(node.core.commitIndex).toBe(2)
@@ -37,14 +37,14 @@ describe('a leader', () => {
     expect(node.take('append')[0]!.message).toMatchObject({ commit: 2, prevIndex: 2, entries: [{ index: 3, term: 2 }] })
   })
 
-  it('steps back with a follower that refuses, and sends the entries that it lacks (§5.3; Figure 2, Leaders 4)', () => {
+  it('a leader steps back with a follower that refuses, and sends the entries that it lacks (§5.3; Figure 2, Leaders 4)', () => {
     const node = new CoreHarness({ terms: [1, 1, 1] }).lead()
     node.take('append')
     node.step('b', rejected(2, 3, 1, 1))
     expect(node.take('append')).toMatchObject([{ to: 'b', message: { prevIndex: 1, entries: [{}, {}, {}] } }])
   })
 
-  it('does not commit an entry of an earlier term by counting replicas (§5.4.2, Figure 8; Figure 2, Leaders 5)', () => {
+  it('a leader does not commit an entry of an earlier term by counting replicas (§5.4.2, Figure 8; Figure 2, Leaders 5)', () => {
     const node = new CoreHarness({ terms: [1, 2], term: 2 }).lead()
     node.accept('b', 2).accept('c', 2)
     expect(node.core.commitIndex).toBe(1)
@@ -52,7 +52,7 @@ describe('a leader', () => {
     expect(node.core.commitIndex).toBe(3)
   })
 
-  it('only appends to its log (§5.3, Leader Append-Only)', () => {
+  it('a leader only appends to its log (§5.3, Leader Append-Only)', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     node.core.propose([fromString('x')])
     node.drain()
@@ -61,7 +61,7 @@ describe('a leader', () => {
     expect(node.stored).toEqual(before)
   })
 
-  it('sends appends beside its own flush, and counts itself only after that flush (thesis §10.2.1)', () => {
+  it('a leader sends appends beside its own flush, and counts itself only after that flush (thesis §10.2.1)', () => {
     const node = new CoreHarness({ voters: ['a', 'b', 'c', 'd', 'e'] }).stand()
     for (const from of ['b', 'c']) node.core.step(from, voteFor(2))
     node.drain(false)
@@ -73,7 +73,7 @@ describe('a leader', () => {
     expect(node.flush().core.commitIndex).toBe(2)
   })
 
-  it('may commit an entry before its own disk has it, but applies it only afterwards (thesis §10.2.1)', () => {
+  it('a leader may commit an entry before its own disk has it, but applies it only afterwards (thesis §10.2.1)', () => {
     const node = new CoreHarness().stand()
     node.core.step('b', voteFor(2))
     node.drain(false)
@@ -86,7 +86,7 @@ describe('a leader', () => {
     expect(node.applied.map(({ index }) => index)).toEqual([1, 2])
   })
 
-  it('does not count a learner (thesis §4.2.1)', () => {
+  it('a leader does not count a learner (thesis §4.2.1)', () => {
     const node = new CoreHarness({ voters: ['a', 'b', 'c'], learners: ['x'] }).lead().accept('x', 2)
     expect(node.core.commitIndex).toBe(1)
   })
@@ -99,7 +99,7 @@ describe('a leader', () => {
     ['d', [1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 7, 7]],
     ['e', [1, 1, 1, 4, 4, 4, 4]],
     ['f', [1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3]]
-  ])('makes follower (%s) of Figure 7 agree, skipping whole terms (§5.3)', (_, terms) => {
+  ])('a leader makes follower (%s) of Figure 7 agree, skipping whole terms (§5.3)', (_, terms) => {
     const node = new CoreHarness({ terms: [1, 1, 1, 4, 4, 5, 5, 6, 6, 6], term: 7 }).lead()
     const follower = new CoreHarness({ id: 'c', terms, term: 7 })
     let rounds = 0
@@ -111,7 +111,7 @@ describe('a leader', () => {
     expect(follower.stored).toEqual(node.stored)
   })
 
-  it('names no commit index in a heartbeat beyond the entries that match', () => {
+  it('a leader names no commit index in a heartbeat beyond the entries that match', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     node.take('append')
     node.tick(2)
@@ -121,12 +121,12 @@ describe('a leader', () => {
     ])
   })
 
-  it('ignores an acknowledgment of entries that it does not have', () => {
+  it('a leader ignores an acknowledgment of entries that it does not have', () => {
     const node = new CoreHarness().lead().accept('b', 9)
     expect(node.core.commitIndex).toBe(1)
   })
 
-  it('is ready, and named as the leader, once its first entry is applied (§8)', () => {
+  it('a leader is ready, and named as the leader, once its first entry is applied (§8)', () => {
     const node = new CoreHarness({ terms: [1, 1, 1], commit: 1 }).lead()
     expect(node.core).toMatchObject({ leader: 'a', leaderReady: false, commitIndex: 1 })
     // Once that entry is committed, all entries before it are known to be committed (Leader Completeness).
@@ -136,7 +136,7 @@ describe('a leader', () => {
 })
 
 describe('replication', () => {
-  it('pipelines appends up to the limit, and goes on when they are acknowledged', () => {
+  it('a leader pipelines appends up to the limit, and goes on when they are acknowledged', () => {
     const node = new CoreHarness({ limits: { maxAppendBytes: 1 } }).lead().accept('b', 2)
     node.take('append')
     for (let i = 0; i < 10; i++) node.core.propose([fromString('x')])
@@ -148,7 +148,7 @@ describe('replication', () => {
     expect(indexes()).toEqual([7, 8])
   })
 
-  it('pauses when the unacknowledged bytes reach their limit', () => {
+  it('a leader pauses when the unacknowledged bytes reach their limit', () => {
     const node = new CoreHarness({ limits: { maxInflightBytes: 100, maxAppendBytes: 1 } }).lead().accept('b', 2)
     node.take('append')
     node.core.propose([new Uint8Array(40), new Uint8Array(40), new Uint8Array(40)])
@@ -162,7 +162,7 @@ describe('replication', () => {
     expect(sent()).toBe(1)
   })
 
-  it('finds lost appends by an empty append', () => {
+  it('a leader finds lost appends by an empty append', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     node.core.propose([fromString('x')])
     node.drain().take('append')
@@ -172,7 +172,7 @@ describe('replication', () => {
     expect(node.take('append').map(({ message }) => message.entries.map(({ index }) => index))).toEqual([[3]])
   })
 
-  it('repeats nothing because of read rounds, however many there are (thesis §6.4)', () => {
+  it('a leader repeats no append because of read rounds, however many there are (thesis §6.4)', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     node.core.propose([fromString('x')])
     node.drain().take('append')
@@ -184,7 +184,7 @@ describe('replication', () => {
     expect(node.hearOf('b').take('append')).not.toEqual([])
   })
 
-  it('sends heartbeats by the clock, however many read rounds there are', () => {
+  it('a leader sends heartbeats by the clock, however many read rounds there are', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     node.take('append')
     const rounds = Array.from({ length: 4 }, (_, i) => {
@@ -197,7 +197,7 @@ describe('replication', () => {
     expect(rounds).toEqual([1, 2, 1, 2])
   })
 
-  it('gives a follower the snapshot if the entries that it lacks are compacted while all its appends are lost', () => {
+  it('a leader gives a follower the snapshot if the entries that it lacks are compacted while all its appends are lost', () => {
     const node = new CoreHarness({ limits: { maxInflightMessages: 1 } }).lead().accept('b', 2)
     node.core.propose([fromString('x')])
     node.drain()
@@ -208,7 +208,7 @@ describe('replication', () => {
     expect(node.hearOf('b').wanted).toMatchObject([{ to: 'b', offset: 0, snapshot: { index: 5 } }])
   })
 
-  it('probes a follower that refuses what it has acknowledged with heartbeats only, because its log is lost', () => {
+  it('a leader probes a follower that refuses what it has acknowledged with heartbeats only, because its log is lost', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     node.core.propose([fromString('x')])
     node
@@ -221,7 +221,7 @@ describe('replication', () => {
     expect(node.take('append')).toMatchObject([{ message: { prevIndex: 2 } }])
   })
 
-  it('fills a message with entries up to its bytes, and sends a larger entry alone', () => {
+  it('a leader fills a message with entries up to its bytes, and sends a larger entry alone', () => {
     const node = new CoreHarness({ limits: { maxAppendBytes: 100 } }).lead().accept('b', 2)
     node.take('append')
     node.core.propose([
@@ -238,7 +238,7 @@ describe('replication', () => {
 })
 
 describe('proposals', () => {
-  it('are refused while too many bytes are uncommitted, and accepted again afterwards', () => {
+  it('a leader refuses proposals while too many bytes are uncommitted, and accepts them again afterwards', () => {
     const node = new CoreHarness().lead()
     expect(node.core.propose([new Uint8Array(9000)])).toEqual({ index: 3, term: 2 })
     expect(node.core.propose([new Uint8Array(1000)])).toMatchObject({ refused: 'full' })
@@ -246,24 +246,24 @@ describe('proposals', () => {
     expect(node.core.propose([new Uint8Array(1000)])).toEqual({ index: 4, term: 2 })
   })
 
-  it('are accepted one at a time, of any size, when none is pending', () => {
+  it('a leader accepts proposals one at a time, of any size, when none is pending', () => {
     expect(new CoreHarness().lead().core.propose([new Uint8Array(50_000)])).toEqual({ index: 3, term: 2 })
   })
 
-  it('count their overhead as well, so that empty ones are limited, too', () => {
+  it('the overhead of a proposal counts as well, so that empty proposals are limited, too', () => {
     const node = new CoreHarness({ limits: { maxUncommittedBytes: 100 } }).lead()
     const taken = Array.from({ length: 10 }, () => 'index' in node.core.propose([new Uint8Array(0)]))
     expect(taken.filter(Boolean)).toHaveLength(4)
   })
 
-  it('are accepted all together or not at all', () => {
+  it('proposals are accepted all together or not at all', () => {
     const node = new CoreHarness({ limits: { maxUncommittedBytes: 100 } }).lead()
     node.core.propose([new Uint8Array(20)])
     expect(node.core.propose([new Uint8Array(20), new Uint8Array(20)])).toMatchObject({ refused: 'full' })
     expect(node.core.lastIndex).toBe(3)
   })
 
-  it('are refused by a node that does not lead, with the name of the leader that it knows', () => {
+  it('a node that does not lead refuses proposals, with the name of the leader that it knows', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1))
     expect(node.core.propose([fromString('x')])).toEqual({ refused: 'notLeader', leader: 'b' })
   })

@@ -12,8 +12,8 @@ function leader(learners: readonly string[] = []): CoreHarness {
   return node
 }
 
-describe('a configuration', () => {
-  it('counts as soon as it is in the log, committed or not (§6)', () => {
+describe('configurations', () => {
+  it('a configuration counts as soon as it is in the log, committed or not (§6)', () => {
     const node = leader(['d'])
     expect(node.core.changeMembership([{ type: 'voter', id: 'd' }])).toEqual({ index: 3, term: 2 })
     expect(node.core.configuration.voters).toEqual(['a', 'b', 'c', 'd'])
@@ -31,26 +31,26 @@ describe('a configuration', () => {
     expect(node.accept('d', 3).core.commitIndex).toBe(3)
   })
 
-  it('counts for a follower in the same way (§6)', () => {
+  it('a configuration counts for a follower as soon as it is in the log, committed or not (§6)', () => {
     const node = new CoreHarness()
     const change = configurationEntry(2, 2, { voters: ['a', 'b'] })
     node.step('b', { type: 'append', term: 2, prevIndex: 1, prevTerm: 1, commit: 1, entries: [change] })
     expect(node.core).toMatchObject({ commitIndex: 1, configuration: { voters: ['a', 'b'] } })
   })
 
-  it('gives way to the one before when it is truncated (§6)', () => {
+  it('a configuration that is truncated gives way to the one before (§6)', () => {
     const node = new CoreHarness({ terms: [1, 2, 2], changes: new Map([[3, { voters: ['a'] }]]) })
     expect(node.core.configuration.voters).toEqual(['a'])
     node.step('b', append(3, 2, 2, [3]))
     expect(node.core.configuration.voters).toEqual(['a', 'b', 'c'])
   })
 
-  it('is the newest in the log after a restart, committed or not (§6)', () => {
+  it('the configuration in force after a restart is the newest in the log, committed or not (§6)', () => {
     const node = new CoreHarness({ terms: [1, 2, 2], changes: new Map([[2, { voters: ['a', 'b'] }]]) })
     expect(node.core).toMatchObject({ commitIndex: 1, configuration: { voters: ['a', 'b'] } })
   })
 
-  it("keeps the application's part until a change replaces that", () => {
+  it("a configuration keeps the application's part until a change replaces that part", () => {
     const node = leader()
     node.core.changeMembership([{ type: 'learner', id: 'd' }], Uint8Array.of(7))
     node.drain().accept('b', 3)
@@ -61,21 +61,21 @@ describe('a configuration', () => {
   })
 })
 
-describe('a change', () => {
-  it("is refused before an entry of the leader's term is committed (thesis §4.1; the bug of 2015)", () => {
+describe('changes of the configuration', () => {
+  it("a change of the configuration is refused before an entry of the leader's term is committed (thesis §4.1; the bug of 2015)", () => {
     const node = new CoreHarness().lead()
     expect(node.core.changeMembership([{ type: 'removed', id: 'c' }])).toEqual({ refused: 'pending', index: 2 })
     node.accept('b', 2)
     expect(node.core.changeMembership([{ type: 'removed', id: 'c' }])).toEqual({ index: 3, term: 2 })
   })
 
-  it('is refused while another one is uncommitted (thesis §4.1)', () => {
+  it('a change of the configuration is refused while another one is uncommitted (thesis §4.1)', () => {
     const node = leader()
     node.core.changeMembership([{ type: 'learner', id: 'd' }])
     expect(node.core.changeMembership([{ type: 'removed', id: 'c' }])).toEqual({ refused: 'pending', index: 3 })
   })
 
-  it('is refused while a joint configuration is in force, even in the turn in which that is committed (§6)', () => {
+  it('a change of the configuration is refused while a joint configuration is in force, even in the turn in which that is committed (§6)', () => {
     const node = leader(['x', 'y'])
     node.core.changeMembership([
       { type: 'voter', id: 'x' },
@@ -89,7 +89,7 @@ describe('a change', () => {
     expect(node.core.changeMembership([{ type: 'removed', id: 'c' }])).toEqual({ refused: 'pending', index: 4 })
   })
 
-  it('is refused if it makes a voter of a node with an empty log (thesis §4.2.1)', () => {
+  it('a change of the configuration is refused if it makes a voter of a node with an empty log (thesis §4.2.1)', () => {
     const node = new CoreHarness({ learners: ['d'] }).lead().accept('b', 2)
     const promote = () => node.core.changeMembership([{ type: 'voter', id: 'd' }])
     expect(node.core.changeMembership([{ type: 'voter', id: 'x' }])).toMatchObject({ refused: 'invalid' })
@@ -98,12 +98,12 @@ describe('a change', () => {
     expect(promote()).toEqual({ index: 3, term: 2 })
   })
 
-  it('is refused by a node that does not lead, and if it is invalid', () => {
+  it('a change of the configuration is refused by a node that does not lead, and if it is invalid', () => {
     expect(new CoreHarness().core.changeMembership([])).toMatchObject({ refused: 'notLeader' })
     expect(leader().core.changeMembership([{ type: 'removed', id: 'z' }])).toMatchObject({ refused: 'invalid' })
   })
 
-  it('of several voters takes two entries: one that enters a joint configuration, and one that leaves it (§6)', () => {
+  it('a change of several voters takes two entries: one that enters a joint configuration, and one that leaves it (§6)', () => {
     const node = leader(['d', 'e'])
     node.core.changeMembership([
       { type: 'voter', id: 'd' },
@@ -117,7 +117,7 @@ describe('a change', () => {
     expect(node.core.lastIndex).toBe(4)
   })
 
-  it('that one leader began is completed by the next (§6)', () => {
+  it('a change that one leader began is completed by the next (§6)', () => {
     const joint = { voters: ['a', 'b', 'd'], outgoing: ['a', 'b', 'c'] }
     const node = new CoreHarness({ terms: [1, 1], changes: new Map([[2, joint]]) }).stand()
     for (const from of ['b', 'c']) node.step(from, voteFor(2))
@@ -130,7 +130,7 @@ describe('a change', () => {
     })
   })
 
-  it('needs both majorities for commit and election while it is joint (§6)', () => {
+  it('a joint configuration needs both majorities for commit and election (§6)', () => {
     const joint = { voters: ['a', 'd', 'e'], outgoing: ['a', 'b', 'c'] }
     const node = new CoreHarness({ terms: [1, 1], changes: new Map([[2, joint]]) }).stand()
     node.step('b', voteFor(2)).step('c', voteFor(2))
@@ -141,7 +141,7 @@ describe('a change', () => {
     expect(node.accept('c', 3).core.commitIndex).toBe(3)
   })
 
-  it('makes an outgoing voter a learner only when the joint configuration is left (§6)', () => {
+  it('an outgoing voter becomes a learner only when the joint configuration is left (§6)', () => {
     const node = leader(['d'])
     node.core.changeMembership([
       { type: 'learner', id: 'c' },
@@ -153,8 +153,8 @@ describe('a change', () => {
   })
 })
 
-describe('a leader that is not in the new configuration', () => {
-  it('replicates the configuration without counting itself, and steps down when that is committed (§6)', () => {
+describe('leaders outside the new configuration', () => {
+  it('a leader that is not in the new configuration replicates it without counting itself, and steps down when it is committed (§6)', () => {
     const node = leader()
     node.core.changeMembership([{ type: 'removed', id: 'a' }])
     node.drain().accept('b', 3)
@@ -171,13 +171,13 @@ describe('a leader that is not in the new configuration', () => {
     expect(node.tick(100).core.role).toBe('follower')
   })
 
-  it('steps down if the others do not answer (thesis §6.2)', () => {
+  it('a leader that is not in the new configuration steps down if the others do not answer (thesis §6.2)', () => {
     const node = leader()
     node.core.changeMembership([{ type: 'removed', id: 'a' }])
     expect(node.drain().tick(20).core.role).not.toBe('leader')
   })
 
-  it('stands in elections until that configuration is committed (thesis §4.2.2)', () => {
+  it('a leader that is not in the new configuration stands in elections until that is committed (thesis §4.2.2)', () => {
     const removal = new Map([[2, { voters: ['b'] }]])
     const node = new CoreHarness({ voters: ['a', 'b'], terms: [1, 2], changes: removal }).stand()
     expect(node.core.role).toBe('candidate')
@@ -189,7 +189,7 @@ describe('a leader that is not in the new configuration', () => {
 })
 
 describe('new servers', () => {
-  it('start as learners, which get every entry and count in no majority (§6, thesis §4.2.1)', () => {
+  it('a new server starts as a learner, which gets every entry and counts in no majority (§6, thesis §4.2.1)', () => {
     const node = leader()
     node.core.changeMembership([{ type: 'learner', id: 'd' }])
     node.drain()
@@ -202,7 +202,7 @@ describe('new servers', () => {
     expect(node.core.role).toBe('follower')
   })
 
-  it('get time to answer before the leader takes them for lost (§6)', () => {
+  it('a new server gets time to answer before the leader takes it for lost (§6)', () => {
     const node = leader()
     node.tick(9).step('b', heartbeatReply)
     node.core.changeMembership([
@@ -214,7 +214,7 @@ describe('new servers', () => {
     expect(node.drain().tick(1).core.role).toBe('leader')
   })
 
-  it('that are removed get nothing more (§6)', () => {
+  it('a server that is removed gets nothing more (§6)', () => {
     const node = leader()
     node.core.changeMembership([{ type: 'removed', id: 'c' }])
     expect(

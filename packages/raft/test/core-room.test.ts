@@ -43,8 +43,8 @@ function leader(own: boolean, options: CoreOptions = {}): CoreHarness {
   return node
 }
 
-describe('a follower whose disk is full', () => {
-  it('takes no entries, and says so when its leader asks', () => {
+describe('followers whose disk is full', () => {
+  it('a follower whose disk is full takes no entries, and says so when its leader asks', () => {
     const node = fullFollower()
     node.step('b', append(2, 1, 1, [2, 2])).step('b', { type: 'heartbeat', term: 2, commit: 1, round: 4 })
     expect(node.sent.map(({ message }) => message)).toEqual([
@@ -54,7 +54,7 @@ describe('a follower whose disk is full', () => {
     expect(node.core).toMatchObject({ role: 'follower', term: 2, leader: 'b', room: 'none' })
   })
 
-  it('answers only appends about stored entries, because an answer to others would bring them again at once', () => {
+  it('a follower whose disk is full answers only appends about stored entries, because an answer to others would bring them again at once', () => {
     const node = fullFollower()
     for (let i = 0; i < 3; i++) node.step('b', append(2, 1, 1, [2, 2]))
     expect(node.sent).toEqual([])
@@ -62,7 +62,7 @@ describe('a follower whose disk is full', () => {
     expect(node.take('appendReply').map(({ message }) => message)).toEqual([accepted(2, 1)])
   })
 
-  it('never acknowledges an entry that is only in memory, even if it is sent again', () => {
+  it('a follower whose disk is full never acknowledges an entry that is only in memory, even if it is sent again', () => {
     const node = fullFollower()
     // Storage gave entry 2 back, which stays in memory.
     expect(node.core.lastIndex).toBe(2)
@@ -70,7 +70,7 @@ describe('a follower whose disk is full', () => {
     expect(node.take('appendReply').map(({ message }) => message)).toEqual([accepted(2, 1)])
   })
 
-  it('does not answer an append with entries that it cannot store, whether they are in memory or after a gap', () => {
+  it('a follower whose disk is full does not answer an append with entries that it cannot store, whether they are in memory or after a gap', () => {
     const node = fullFollower()
     node
       .step('b', append(2, 1, 1, [2]))
@@ -82,7 +82,7 @@ describe('a follower whose disk is full', () => {
     expect(node.take('appendReply').map(({ message }) => message)).toEqual([rejected(2, 5, 2, 2)])
   })
 
-  it('makes its vote durable before the reply, without its entries (Figure 2)', () => {
+  it('a follower whose disk is full makes its vote durable before the reply, without its entries (Figure 2)', () => {
     const node = fullFollower().tick(TIMEOUT)
     node.step('c', { type: 'requestVote', term: 5, lastIndex: 9, lastTerm: 2, transfer: false }, false)
     expect(node.take('voteReply')).toEqual([])
@@ -91,7 +91,7 @@ describe('a follower whose disk is full', () => {
     expect(node.take('voteReply')).toMatchObject([{ to: 'c', message: voteFor(5), late: true }])
   })
 
-  it('hands its entries to storage once there is room again, and acknowledges them when they are durable', () => {
+  it('a follower whose disk is full hands its entries to storage once there is room again, and acknowledges them when they are durable', () => {
     const node = fullFollower()
     node.core.roomAgain()
     node.step('b', append(2, 1, 1, [2, 2]), false)
@@ -102,7 +102,7 @@ describe('a follower whose disk is full', () => {
     expect(node.core.room).toBe('enough')
   })
 
-  it('keeps the part of a write that storage took', () => {
+  it('a follower whose disk is full keeps the part of a write that storage took', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1, [2, 2, 2]), false)
     giveBack(node, 3)
     expect(node.stored).toHaveLength(3)
@@ -110,7 +110,7 @@ describe('a follower whose disk is full', () => {
     expect(node.take('appendReply').map(({ message }) => message)).toEqual([accepted(2, 3)])
   })
 
-  it('follows another leader without writing any of its entries', () => {
+  it('a follower whose disk is full follows another leader without writing any of its entries', () => {
     const node = fullFollower()
     node.step('c', append(4, 1, 1, [4]))
     expect(node.take('appendReply')).toEqual([])
@@ -121,8 +121,8 @@ describe('a follower whose disk is full', () => {
   })
 })
 
-describe('a voter that lacks room', () => {
-  it('lets the others stand first, and stands if none of them does', () => {
+describe('voters that lack room', () => {
+  it('a voter that lacks room lets the others stand first, and stands if none of them does', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1))
     node.core.setRoom(false)
     expect(node.tick(TIMEOUT).core.role).toBe('follower')
@@ -131,7 +131,7 @@ describe('a voter that lacks room', () => {
     expect(other.tick(TIMEOUT).core.role).toBe('preCandidate')
   })
 
-  it('does not stand while its leader answers', () => {
+  it('a voter that lacks room does not stand while its leader answers', () => {
     const node = new CoreHarness()
     node.core.setRoom(false)
     for (let i = 0; i < 20; i++) node.tick(2).step('b', { type: 'heartbeat', term: 2, commit: 1, round: 0 })
@@ -139,15 +139,15 @@ describe('a voter that lacks room', () => {
   })
 })
 
-describe('a leader that lacks room', () => {
-  it('hands leadership to a voter that has room and every committed entry', () => {
+describe('leaders that lack room', () => {
+  it('a leader that lacks room hands leadership to a voter that has room and every committed entry', () => {
     const node = leader(false)
     wait(node, 1, { b: 'little', c: 'enough' })
     expect(node.core.transferTarget).toBe('c')
     expect(node.take('timeoutNow').map(({ to }) => to)).toContain('c')
   })
 
-  it('stays leader if no voter has more room, and accepts what it is given', () => {
+  it('a leader that lacks room stays leader if no voter has more room, and accepts what it is given', () => {
     const node = leader(false)
     wait(node, 20, { b: 'little', c: 'none' })
     expect(node.core).toMatchObject({ role: 'leader', term: 2, transferTarget: undefined, roomierVoter: undefined })
@@ -155,7 +155,7 @@ describe('a leader that lacks room', () => {
     expect(node.core.propose([new Uint8Array(1)])).toMatchObject({ index: 3 })
   })
 
-  it('does not hand over to a node that lacks entries, is silent, or is not a voter', () => {
+  it('a leader that lacks room does not hand over to a node that lacks entries, is silent, or is not a voter', () => {
     const node = new CoreHarness({ learners: ['x'] }).lead().accept('b', 2).accept('x', 2)
     node.core.setRoom(false)
     says(node, { b: 'enough' })
@@ -164,7 +164,7 @@ describe('a leader that lacks room', () => {
     expect(node.core).toMatchObject({ role: 'leader', transferTarget: undefined })
   })
 
-  it('does not hand over if the remaining voters with room form no majority', () => {
+  it('a leader that lacks room does not hand over if the remaining voters with room form no majority', () => {
     const node = leader(true, { voters: ['a', 'b', 'c', 'd', 'e'] })
     node.core.setRoom(false)
     node.core.propose([new Uint8Array(1)])
@@ -176,7 +176,7 @@ describe('a leader that lacks room', () => {
     expect(node.core.transferTarget).toBeDefined()
   })
 
-  it('hands over entries that its own disk did not take', () => {
+  it('a leader that lacks room hands over entries that its own disk did not take', () => {
     const node = leader(true)
     node.core.setRoom(false)
     node.core.propose([new Uint8Array(1)])
@@ -189,7 +189,7 @@ describe('a leader that lacks room', () => {
     expect(node.take('timeoutNow').length).toBeGreaterThan(0)
   })
 
-  it('stays leader if it has room again before the first offer', () => {
+  it('a leader that lacks room stays leader if it has room again before the first offer', () => {
     const node = leader(false)
     wait(node, 0.5, { b: 'enough', c: 'enough' })
     node.core.setRoom(true)
@@ -198,7 +198,7 @@ describe('a leader that lacks room', () => {
     expect(node.take('timeoutNow')).toEqual([])
   })
 
-  it('accepts proposals between two offers that come to nothing', () => {
+  it('a leader that lacks room accepts proposals between two offers that come to nothing', () => {
     const node = leader(false)
     let offers = 0
     let before: string | undefined
@@ -211,15 +211,15 @@ describe('a leader that lacks room', () => {
     expect(offers).toBeLessThan(10)
   })
 
-  it('looks for no successor while it has room', () => {
+  it('a leader looks for no successor while it has room', () => {
     const node = leader(true)
     wait(node, 10, { b: 'enough', c: 'enough' })
     expect(node.core).toMatchObject({ role: 'leader', transferTarget: undefined, roomierVoter: undefined })
   })
 })
 
-describe('a follower that stores nothing', () => {
-  it('gets no entries, and all of them once it has room again', () => {
+describe('followers that store nothing', () => {
+  it('a follower that stores nothing gets no entries, and all of them once it has room again', () => {
     const node = leader(true)
     says(node, { b: 'none', c: 'enough' })
     node.core.propose([new Uint8Array(1)])
@@ -233,7 +233,7 @@ describe('a follower that stores nothing', () => {
     expect(node.take('append').filter(({ to }) => to === 'b')).toMatchObject([{ message: { entries: [{ index: 3 }] } }])
   })
 
-  it('gets at most one append per heartbeat for late answers, however many there are', () => {
+  it('a follower that stores nothing gets at most one append per heartbeat for late answers, however many there are', () => {
     const node = leader(true)
     says(node, { b: 'enough', c: 'enough' })
     const match = node.core.lastIndex
@@ -257,7 +257,7 @@ describe('a follower that stores nothing', () => {
     expect(next!.message.entries).toHaveLength(7)
   })
 
-  it('does not answer the appends of a leader that believes its old report of room', () => {
+  it('a follower that stores nothing does not answer the appends of a leader that believes its old report of room', () => {
     const b = new CoreHarness({ id: 'b' }).step('a', append(2, 1, 1, [2]))
     b.step('a', append(2, 2, 2, [2, 2]), false)
     giveBack(b, 2)
@@ -285,7 +285,7 @@ describe('a follower that stores nothing', () => {
     expect(appends).toBeLessThan(10)
   })
 
-  it('is asked which entries it has, because a majority may need them', () => {
+  it('a follower that stores nothing is asked which entries it has, because a majority may need them', () => {
     const node = new CoreHarness().lead()
     node.sent.length = 0
     says(node.tick(2), { b: 'none' })
@@ -296,8 +296,8 @@ describe('a follower that stores nothing', () => {
   })
 })
 
-describe('the best next leader', () => {
-  it('is a voter with room that has every committed entry', () => {
+describe('the choice of the next leader', () => {
+  it('the best next leader is a voter with room that has every committed entry', () => {
     const node = leader(true)
     node.core.propose([new Uint8Array(1)])
     node.drain(false).accept('b', 3, false)

@@ -17,7 +17,7 @@ const wants = (index: number, offset: number, term = 2) =>
   ({ type: 'snapshotReply', term, index, offset, refused: false }) as const
 
 /** Figure 13, "InstallSnapshot RPC, Receiver implementation". */
-describe('a follower that receives a snapshot', () => {
+describe('followers that receive a snapshot', () => {
   const store = (node: CoreHarness): CoreHarness => {
     node.core.pieceStored(node.received.at(-1)!)
     return node.drain()
@@ -27,13 +27,13 @@ describe('a follower that receives a snapshot', () => {
     return node.drain()
   }
 
-  it('takes nothing from a leader of an earlier term, and answers with its own term (InstallSnapshot 1)', () => {
+  it('a follower that receives a snapshot takes nothing from a leader of an earlier term, and answers with its own term (InstallSnapshot 1)', () => {
     const node = new CoreHarness({ term: 3 }).step('b', piece(0, { done: true }))
     expect(node.received).toEqual([])
     expect(node.take('snapshotReply')[0]!.message.term).toBe(3)
   })
 
-  it('begins with the first piece, and stores one piece after the other (InstallSnapshot 2, 3)', () => {
+  it('a follower begins a snapshot with the first piece, and stores one piece after the other (InstallSnapshot 2, 3)', () => {
     const node = new CoreHarness().step('b', piece(0))
     expect(node.received).toMatchObject([{ offset: 0, done: false }])
     expect(
@@ -44,7 +44,7 @@ describe('a follower that receives a snapshot', () => {
     expect(node.step('b', piece(4)).received).toMatchObject([{ offset: 0 }, { offset: 4 }])
   })
 
-  it('asks for the right piece when another one arrives (InstallSnapshot 4)', () => {
+  it('a follower asks for the right piece of a snapshot when another one arrives (InstallSnapshot 4)', () => {
     const node = store(new CoreHarness().step('b', piece(0)))
     node.sent.length = 0
     for (const offset of [0, 8, 12]) node.step('b', piece(offset))
@@ -52,13 +52,13 @@ describe('a follower that receives a snapshot', () => {
     expect(node.received).toHaveLength(1)
   })
 
-  it('stores one piece at a time, and drops pieces that arrive meanwhile, because the leader repeats them', () => {
+  it('a follower stores one piece of a snapshot at a time, and drops pieces that arrive meanwhile, because the leader repeats them', () => {
     const node = new CoreHarness().step('b', piece(0)).step('b', piece(4)).step('b', piece(0))
     expect(node.received).toHaveLength(1)
     expect(node.sent).toEqual([])
   })
 
-  it('drops an unfinished snapshot for a newer one, but not for an older one that is late (InstallSnapshot 5)', () => {
+  it('a follower drops an unfinished snapshot for a newer one, but not for an older one that is late (InstallSnapshot 5)', () => {
     const node = store(new CoreHarness().step('b', piece(0)))
     const newer = snapshotOf(9, 2, SNAPSHOT.configuration)
     store(node.step('b', piece(0, { snapshot: newer })))
@@ -69,14 +69,14 @@ describe('a follower that receives a snapshot', () => {
     expect(node.step('b', piece(4, { snapshot: newer })).received).toHaveLength(3)
   })
 
-  it('starts over with a new leader, whose pieces may differ', () => {
+  it('a follower starts a snapshot over with a new leader, whose pieces may differ', () => {
     const node = store(new CoreHarness().step('b', piece(0)))
     node.step('c', piece(4, { term: 3 }))
     expect(node.take('snapshotReply').at(-1)!.message).toEqual(wants(5, 0, 3))
     expect(node.step('c', piece(0, { term: 3 })).received).toHaveLength(2)
   })
 
-  it("does not count an earlier leader's piece that was being stored", () => {
+  it("a follower does not count an earlier leader's piece of a snapshot that was being stored", () => {
     const node = new CoreHarness().step('b', piece(0)).step('c', append(3, 1, 1))
     node.sent.length = 0
     expect(store(node).sent).toEqual([])
@@ -84,7 +84,7 @@ describe('a follower that receives a snapshot', () => {
     expect(node.take('snapshotReply').at(-1)!.message).toEqual(wants(5, 0, 3))
   })
 
-  it('makes the state machine the snapshot first, and then starts its log after it (InstallSnapshot 7, 8)', () => {
+  it('a follower installs the snapshot in its state machine first, and then starts its log after it (InstallSnapshot 7, 8)', () => {
     const node = new CoreHarness({ terms: [1, 1, 1], commit: 2 }).step('b', piece(0, { done: true }))
     expect(store(node).installs).toEqual([SNAPSHOT])
     expect(node.core).toMatchObject({ lastIndex: 3, appliedIndex: 2 })
@@ -95,7 +95,7 @@ describe('a follower that receives a snapshot', () => {
     expect(node.take('appendReply').at(-1)).toMatchObject({ message: accepted(2, 5), late: true })
   })
 
-  it("keeps the entries after the snapshot if its log has the snapshot's last entry (InstallSnapshot 6)", () => {
+  it("a follower keeps the entries after the snapshot if its log has the snapshot's last entry (InstallSnapshot 6)", () => {
     const node = new CoreHarness().step('b', piece(0, { done: true }))
     // The entries arrive before the snapshot is installed.
     store(node).step('b', append(2, 1, 1, [2, 2, 2, 2, 2]))
@@ -103,7 +103,7 @@ describe('a follower that receives a snapshot', () => {
     expect(node.core).toMatchObject({ firstIndex: 1, lastIndex: 6, commitIndex: 5, appliedIndex: 5 })
   })
 
-  it('takes a snapshot that its log covers as a commit index, and ignores a stale one (InstallSnapshot 6)', () => {
+  it('a follower takes a snapshot that its log covers as a commit index, and ignores a stale one (InstallSnapshot 6)', () => {
     const node = new CoreHarness({ terms: [1, 2, 2, 2, 2, 2] }).step('b', piece(0))
     expect(node.core.commitIndex).toBe(5)
     node.step('b', piece(0, { snapshot: snapshotOf(3, 2, SNAPSHOT.configuration) }))
@@ -111,7 +111,7 @@ describe('a follower that receives a snapshot', () => {
     expect(node.take('appendReply').map(({ message }) => message)).toEqual([accepted(2, 5), accepted(2, 5)])
   })
 
-  it('installs nothing while it applies entries, and applies nothing while it installs', () => {
+  it('a follower installs no snapshot while it applies entries, and applies nothing while it installs', () => {
     const node = new CoreHarness({ terms: [1, 2, 2] }).step('b', append(2, 3, 2, [], 2))
     node.core.step('b', append(2, 3, 2, [], 3))
     const { committed } = node.core.ready()!
@@ -124,14 +124,14 @@ describe('a follower that receives a snapshot', () => {
     expect(node.applied.at(-1)!.index).toBe(2)
   })
 
-  it('does not install a snapshot that entries have overtaken while its last piece was stored', () => {
+  it('a follower does not install a snapshot that entries have overtaken while its last piece was stored', () => {
     const node = new CoreHarness().step('b', piece(0, { done: true }))
     node.step('b', append(2, 1, 1, [2, 2, 2, 2, 2], 6))
     expect(store(node).installs).toEqual([])
     expect(node.core).toMatchObject({ firstIndex: 1, appliedIndex: 6 })
   })
 
-  it('reports a snapshot that could not be installed, and waits for it from the beginning', () => {
+  it('a follower reports a snapshot that could not be installed, and waits for it from the beginning', () => {
     const node = store(new CoreHarness().step('b', piece(0, { done: true })))
     node.core.snapshotRefused(node.installs[0]!)
     node.drain()
@@ -139,7 +139,7 @@ describe('a follower that receives a snapshot', () => {
     expect(node.step('b', piece(0)).received).toHaveLength(2)
   })
 
-  it('stops if it is told of an installation that it did not ask for', () => {
+  it('a node stops if it is told of the installation of a snapshot that it did not ask for', () => {
     expect(() => new CoreHarness().core.snapshotInstalled(SNAPSHOT)).toThrow(/was not being installed/)
   })
 })
@@ -161,25 +161,25 @@ describe('a start after a crash between the snapshot and the log (Figure 13, 8)'
     })
   }
 
-  it('starts the log after the snapshot, and makes that durable', () => {
+  it('a start after a crash between snapshot and log starts the log after the snapshot, and makes that durable (Figure 13, 8)', () => {
     const core = start([1, 1, 1], SNAPSHOT)
     expect(core).toMatchObject({ firstIndex: 6, lastIndex: 5, commitIndex: 5, appliedIndex: 5, term: 2 })
     expect(core.configuration.voters).toEqual(['a', 'b', 'c', 'd'])
     expect(core.ready()!.write).toMatchObject({ reset: SNAPSHOT, hardState: { term: 2, vote: undefined, commit: 5 } })
   })
 
-  it('replaces a log that holds other entries there', () => {
+  it('a start after a crash between snapshot and log replaces a log that holds other entries there (Figure 13, 8)', () => {
     expect(start([1, 1, 1, 1, 1, 1], SNAPSHOT)).toMatchObject({ firstIndex: 6, lastIndex: 5 })
   })
 
-  it('keeps a log that holds the last entry of the snapshot', () => {
+  it('a start after a crash between snapshot and log keeps a log that holds the last entry of the snapshot (Figure 13, 8)', () => {
     const core = start([1, 2, 2, 2, 2, 2], SNAPSHOT)
     expect(core).toMatchObject({ firstIndex: 1, lastIndex: 6, commitIndex: 5 })
     expect(core.ready()).toBeUndefined()
   })
 })
 
-describe('a leader with a follower that needs compacted entries', () => {
+describe('leaders that send a snapshot', () => {
   /** b lacks entries from 2 on; the log starts after 4. */
   function leader(): CoreHarness {
     const node = new CoreHarness({ terms: [1, 1, 1, 1], commit: 4, compacted: 4 }).lead().accept('c', 5)
@@ -191,7 +191,7 @@ describe('a leader with a follower that needs compacted entries', () => {
     return node.drain()
   }
 
-  it('sends the snapshot, one piece after the other (Figure 13)', () => {
+  it('a leader sends a follower that needs compacted entries the snapshot, one piece after the other (Figure 13)', () => {
     const node = leader()
     expect(node.wanted).toMatchObject([{ to: 'b', offset: 0, snapshot: { index: 4, term: 1 } }])
     expect(read(node, node.wanted[0]!).take('snapshot')).toMatchObject([
@@ -201,7 +201,7 @@ describe('a leader with a follower that needs compacted entries', () => {
     expect(read(node, node.wanted[1]!, true).take('snapshot')).toMatchObject([{ message: { offset: 4, done: true } }])
   })
 
-  it('goes on with appends when the follower has the snapshot', () => {
+  it('a leader goes on with appends when the follower has the snapshot', () => {
     const node = leader()
     read(node, node.wanted[0]!, true)
     node.sent.length = 0
@@ -209,7 +209,7 @@ describe('a leader with a follower that needs compacted entries', () => {
     expect(node.take('append')).toMatchObject([{ to: 'b', message: { prevIndex: 4, entries: [{ index: 5 }] } }])
   })
 
-  it('sends no appends meanwhile, and does not take a late acknowledgment for the end of the snapshot', () => {
+  it('while a leader sends a snapshot, it sends no appends, and takes no late acknowledgment for the end of the snapshot', () => {
     const node = leader()
     node.sent.length = 0
     node.core.propose([new Uint8Array(1)])
@@ -220,14 +220,14 @@ describe('a leader with a follower that needs compacted entries', () => {
     expect(node.take('append').map(({ to }) => to)).toEqual(['c'])
   })
 
-  it('reads no piece twice at once, and repeats a piece that is not answered', () => {
+  it('a leader reads no piece of a snapshot twice at once, and repeats a piece that is not answered', () => {
     const node = leader().hearOf('b')
     expect(node.wanted).toHaveLength(1)
     read(node, node.wanted[0]!).hearOf('b')
     expect(node.wanted.map(({ offset }) => offset)).toEqual([0, 0])
   })
 
-  it('repeats no piece because of read rounds (thesis §6.4)', () => {
+  it('a leader repeats no piece of a snapshot because of read rounds (thesis §6.4)', () => {
     const node = leader()
     read(node, node.wanted[0]!)
     for (let round = 1; round <= 10; round++) {
@@ -237,14 +237,14 @@ describe('a leader with a follower that needs compacted entries', () => {
     expect(node.wanted).toHaveLength(1)
   })
 
-  it('ignores duplicate answers, and answers about another snapshot', () => {
+  it('a leader ignores duplicate answers to pieces of a snapshot, and answers about another snapshot', () => {
     const node = leader()
     read(node, node.wanted[0]!)
     node.step('b', wants(4, 0)).step('b', wants(3, 9)).step('x', wants(4, 4))
     expect(node.wanted).toHaveLength(1)
   })
 
-  it('drops a piece that its disk delivers too late', () => {
+  it('a leader drops a piece of a snapshot that its disk delivers too late', () => {
     const node = leader()
     node.step('b', wants(4, 8))
     node.sent.length = 0
@@ -254,7 +254,7 @@ describe('a leader with a follower that needs compacted entries', () => {
     expect(read(node, node.wanted[1]!).sent).toEqual([])
   })
 
-  it('changes to a newer snapshot that has replaced the one it was sending', () => {
+  it('a leader changes to a newer snapshot that has replaced the one it was sending', () => {
     const node = leader()
     node.storage.compact(5)
     node.core.snapshotTaken(node.core.snapshotMeta(5))
@@ -262,21 +262,21 @@ describe('a leader with a follower that needs compacted entries', () => {
     expect(node.drain().wanted.at(-1)).toMatchObject({ offset: 0, snapshot: { index: 5 } })
   })
 
-  it('asks again later if the snapshot is gone and no newer one exists', () => {
+  it('a leader asks for the snapshot again later if it is gone and no newer one exists', () => {
     const node = leader()
     node.core.pieceRead(node.wanted[0]!, undefined)
     expect(node.drain().wanted).toHaveLength(1)
     expect(node.hearOf('b').wanted.at(-1)).toMatchObject({ offset: 0, snapshot: { index: 4 } })
   })
 
-  it('starts over if the snapshot could not be installed, but not at once', () => {
+  it('a leader starts a snapshot over if the follower could not install it, but not at once', () => {
     const node = leader()
     read(node, node.wanted[0]!, true).step('b', { ...wants(4, 0), refused: true })
     expect(node.wanted).toHaveLength(1)
     expect(node.hearOf('b').wanted).toHaveLength(2)
   })
 
-  it('sends nothing if no snapshot exists', () => {
+  it('a leader sends nothing if no snapshot exists', () => {
     const node = new CoreHarness({ terms: [1, 1, 1, 1] }).lead().accept('c', 5)
     node.storage.compact(4)
     node.step('b', rejected(2, 4, 1, 1)).hearOf('b')
@@ -286,7 +286,7 @@ describe('a leader with a follower that needs compacted entries', () => {
 })
 
 describe('snapshots of the state machine', () => {
-  it('are identified by their last entry and the configuration in force there (§7)', () => {
+  it('a snapshot is identified by its last entry and the configuration in force there (§7)', () => {
     const changes = new Map([[3, { voters: ['a', 'b'] }]])
     const node = new CoreHarness({ terms: [1, 1, 2, 2], commit: 4, changes }).drain()
     expect(node.core.snapshotMeta(2)).toMatchObject({ index: 2, term: 1, configuration: { index: 1 } })
@@ -294,7 +294,7 @@ describe('snapshots of the state machine', () => {
     expect(() => node.core.snapshotMeta(5)).toThrow(/index 5 is outside 0..4/)
   })
 
-  it('are not replaced by older ones', () => {
+  it('a snapshot is not replaced by an older one', () => {
     const node = new CoreHarness({ terms: [1, 1, 1, 1], commit: 4 }).lead().accept('c', 5)
     const older = node.core.snapshotMeta(2)
     node.core.snapshotTaken(node.core.snapshotMeta(4))

@@ -7,8 +7,8 @@ const preVote = (term: number, lastIndex = 9, lastTerm = 9) =>
   ({ type: 'requestPreVote', term, lastIndex, lastTerm }) as const
 const preVoteReply = (term: number, granted: boolean) => ({ type: 'preVoteReply', term, granted }) as const
 
-describe('a pre-vote (thesis §9.6)', () => {
-  it('asks for the next term and changes nothing at its sender', () => {
+describe('pre-votes', () => {
+  it('a pre-vote asks for the next term and changes nothing at its sender (thesis §9.6)', () => {
     const node = new CoreHarness({ terms: [1, 2], term: 3 }).tick(10)
     expect(node.take('requestPreVote').map(({ to, message }) => [to, message])).toEqual([
       ['b', preVote(4, 2, 2)],
@@ -18,7 +18,7 @@ describe('a pre-vote (thesis §9.6)', () => {
     expect(node.hardState).toMatchObject({ term: 3, vote: undefined })
   })
 
-  it('changes nothing at its receiver, not even the timeout, so that a node may grant many', () => {
+  it('a pre-vote changes nothing at its receiver, not even the timeout, so that a node may grant many (thesis §9.6)', () => {
     const node = new CoreHarness().tick(9).step('b', preVote(2)).step('c', preVote(2))
     expect(node.take('preVoteReply').map(({ message }) => message)).toEqual([
       preVoteReply(2, true),
@@ -28,7 +28,7 @@ describe('a pre-vote (thesis §9.6)', () => {
     expect(node.tick(1).core.role).toBe('preCandidate')
   })
 
-  it("is granted only for a term above the receiver's, and a refusal names the receiver's term", () => {
+  it('a node grants a pre-vote only for a term above its own, and a refusal names its own term (thesis §9.6)', () => {
     const node = new CoreHarness({ term: 4 }).step('b', preVote(4)).step('b', preVote(5))
     expect(node.take('preVoteReply').map(({ message }) => message)).toEqual([
       preVoteReply(4, false),
@@ -36,34 +36,34 @@ describe('a pre-vote (thesis §9.6)', () => {
     ])
   })
 
-  it('is refused to a candidate whose log is behind (§5.4.1)', () => {
+  it('a node refuses a pre-vote to a candidate whose log is behind (§5.4.1)', () => {
     const node = new CoreHarness({ terms: [1, 2, 2], term: 2 })
     for (const request of [preVote(3, 2, 2), preVote(3, 9, 1), preVote(3, 3, 2)]) node.step('b', request)
     expect(node.take('preVoteReply').map(({ message }) => message.granted)).toEqual([false, false, true])
   })
 
-  it('leads to an election if a majority grants it, and to none if a majority refuses', () => {
+  it('a majority that grants pre-votes starts an election, and a majority that refuses them starts none (thesis §9.6)', () => {
     const node = new CoreHarness().tick(10).step('b', preVoteReply(2, true))
     expect(node.core).toMatchObject({ role: 'candidate', term: 2 })
     const other = new CoreHarness().tick(10).step('b', preVoteReply(1, false)).step('c', preVoteReply(1, false))
     expect(other.core).toMatchObject({ role: 'follower', term: 1 })
   })
 
-  it('does not count grants for another term', () => {
+  it('a pre-candidate does not count pre-votes for another term (thesis §9.6)', () => {
     const node = new CoreHarness().stand().tick(10)
     expect(node.core).toMatchObject({ role: 'preCandidate', term: 2 })
     expect(node.step('b', preVoteReply(2, true)).core.role).toBe('preCandidate')
     expect(node.step('b', preVoteReply(3, true)).core.role).toBe('candidate')
   })
 
-  it('teaches its sender the term of a node that refuses', () => {
+  it('a pre-vote teaches its sender the term of a node that refuses (thesis §9.6)', () => {
     const node = new CoreHarness().tick(10).step('b', preVoteReply(7, false))
     expect(node.core).toMatchObject({ role: 'follower', term: 7 })
   })
 })
 
-describe('a node that has heard from a leader within the shortest timeout (thesis §4.2.3)', () => {
-  it('ignores elections of a higher term, and keeps its own term', () => {
+describe('nodes that have heard from a leader (thesis §4.2.3)', () => {
+  it('a node that has heard from a leader within the shortest timeout ignores elections of a higher term, and keeps its own term (thesis §4.2.3)', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1)).tick(9)
     node.sent.length = 0
     node.step('c', vote(3)).step('c', preVote(3))
@@ -71,7 +71,7 @@ describe('a node that has heard from a leader within the shortest timeout (thesi
     expect(node.core).toMatchObject({ term: 2, leader: 'b' })
   })
 
-  it('answers once the shortest timeout is over, even if its own timeout is longer', () => {
+  it('a node answers candidates once the shortest timeout is over, even if its own timeout is longer (thesis §4.2.3)', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1)).tick(9)
     node.core.tick()
     node.core.step('c', vote(3))
@@ -79,19 +79,19 @@ describe('a node that has heard from a leader within the shortest timeout (thesi
     expect(node.take('voteReply')[0]!.message).toEqual(voteFor(3))
   })
 
-  it('may be the leader itself, which ignores such elections at any time', () => {
+  it('a leader ignores elections of a higher term at any time (thesis §4.2.3)', () => {
     const node = new CoreHarness().lead()
     for (let i = 0; i < 30; i++) node.tick(1).step('b', accepted(2, 2)).step('c', vote(9)).step('c', preVote(9))
     expect(node.take('voteReply')).toEqual([])
     expect(node.core).toMatchObject({ role: 'leader', term: 2 })
   })
 
-  it('takes part in an election that the leader asked for (thesis §3.10)', () => {
+  it('a node that hears from its leader takes part in an election that the leader asked for (thesis §3.10)', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1)).step('c', vote(3, true))
     expect(node.take('voteReply')[0]!.message).toEqual(voteFor(3))
   })
 
-  it('that is not a voter gives up its leader after the timeout', () => {
+  it('a node that is not a voter gives up its leader after the timeout', () => {
     const node = new CoreHarness({ id: 'x', learners: ['x'] }).step('b', append(2, 1, 1))
     expect(node.tick(9).core.leader).toBe('b')
     expect(node.tick(1).core.leader).toBeUndefined()
@@ -101,7 +101,7 @@ describe('a node that has heard from a leader within the shortest timeout (thesi
 describe('check-quorum', () => {
   const reply = { type: 'heartbeatReply', term: 2, round: 0, room: 'enough' } as const
 
-  it('deposes a leader that has not heard from a majority for an election timeout (thesis §6.2)', () => {
+  it('check-quorum deposes a leader that has not heard from a majority for an election timeout (thesis §6.2)', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     expect(node.tick(10).core.role).toBe('leader')
     expect(node.tick(9).core.role).toBe('leader')
@@ -109,30 +109,30 @@ describe('check-quorum', () => {
     expect(node.core.propose([new Uint8Array(1)])).toEqual({ refused: 'notLeader', leader: undefined })
   })
 
-  it('keeps a leader while any majority answers (thesis §6.2)', () => {
+  it('check-quorum keeps a leader while any majority answers (thesis §6.2)', () => {
     const node = new CoreHarness().lead()
     for (let i = 0; i < 10; i++) node.tick(9).step(i % 2 === 0 ? 'b' : 'c', reply)
     expect(node.core).toMatchObject({ role: 'leader', term: 2 })
   })
 
-  it('counts neither learners nor unknown nodes (thesis §4.2.1)', () => {
+  it('check-quorum counts neither learners nor unknown nodes (thesis §4.2.1)', () => {
     const node = new CoreHarness({ learners: ['x'] }).lead().accept('b', 2).tick(10)
     node.step('x', reply).step('y', reply).tick(10)
     expect(node.core.role).toBe('follower')
   })
 
-  it('keeps a leader that is the only voter (thesis §6.2)', () => {
+  it('check-quorum keeps a leader that is the only voter (thesis §6.2)', () => {
     const node = new CoreHarness({ voters: ['a'] }).tick(10)
     expect(node.tick(100).core).toMatchObject({ role: 'leader', term: 2 })
   })
 
-  it('lets a leader that has stepped down stand in the next election', () => {
+  it('check-quorum lets a leader that has stepped down stand in the next election', () => {
     const node = new CoreHarness().lead().tick(10)
     expect(node.core.role).toBe('follower')
     expect(node.stand().core).toMatchObject({ role: 'candidate', term: 3 })
   })
 
-  it('does not lock out a node of a higher term, which answers the leader with that term (etcd-io/raft)', () => {
+  it('check-quorum does not lock out a node of a higher term, which answers the leader with that term (etcd-io/raft)', () => {
     const node = new CoreHarness({ term: 5 })
     node.step('b', { type: 'heartbeat', term: 4, commit: 1, round: 3 }).step('b', append(4, 1, 1))
     expect(node.sent.map(({ message }) => message.term)).toEqual([5, 5])
@@ -143,22 +143,22 @@ describe('check-quorum', () => {
   })
 })
 
-describe('a transfer of leadership (thesis §3.10)', () => {
-  it('tells a target that has every entry to stand at once', () => {
+describe('transfers of leadership', () => {
+  it('a transfer of leadership tells a target that has every entry to stand at once (thesis §3.10)', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     expect(node.core.transferLeadership('b')).toBeUndefined()
     expect(node.drain().take('timeoutNow')).toMatchObject([{ to: 'b', message: { term: 2 } }])
     expect(node.core.transferTarget).toBe('b')
   })
 
-  it('waits until the target has every entry', () => {
+  it('a transfer of leadership waits until the target has every entry (thesis §3.10)', () => {
     const node = new CoreHarness().lead().accept('c', 2)
     node.core.transferLeadership('b')
     expect(node.drain().take('timeoutNow')).toEqual([])
     expect(node.accept('b', 2).take('timeoutNow')).toHaveLength(1)
   })
 
-  it('repeats its message whenever the target answers, because messages get lost', () => {
+  it('a transfer of leadership repeats its message whenever the target answers, because messages get lost (thesis §3.10)', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     node.core.transferLeadership('b')
     node.drain().take('timeoutNow')
@@ -166,7 +166,7 @@ describe('a transfer of leadership (thesis §3.10)', () => {
     expect(node.take('timeoutNow')).toHaveLength(1)
   })
 
-  it('makes the leader refuse proposals and changes until it ends, after an election timeout at the latest', () => {
+  it('a transfer of leadership makes the leader refuse proposals and changes until it ends, after an election timeout at the latest (thesis §3.10)', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     node.core.transferLeadership('c')
     expect(node.core.propose([new Uint8Array(1)])).toEqual({ refused: 'transferring', to: 'c' })
@@ -179,39 +179,39 @@ describe('a transfer of leadership (thesis §3.10)', () => {
     expect(node.core.propose([new Uint8Array(1)])).toMatchObject({ index: 3 })
   })
 
-  it('is refused to the leader itself, to a node that is not a voter, and by a node that does not lead', () => {
+  it('a transfer of leadership is refused to the leader itself, to a node that is not a voter, and by a node that does not lead (thesis §3.10)', () => {
     const node = new CoreHarness({ learners: ['x'] }).lead()
     expect(['a', 'x', 'y'].map((to) => node.core.transferLeadership(to))).toEqual(['self', 'notVoter', 'notVoter'])
     expect(new CoreHarness().core.transferLeadership('b')).toBe('notLeader')
   })
 
-  it('may change its target', () => {
+  it('a transfer of leadership may change its target (thesis §3.10)', () => {
     const node = new CoreHarness().lead().accept('b', 2).accept('c', 2)
     node.core.transferLeadership('b')
     node.core.transferLeadership('c')
     expect(node.core.transferTarget).toBe('c')
   })
 
-  it('makes the target start an election without a pre-vote, whose messages say that the leader asked for it', () => {
+  it('a transfer of leadership makes the target start an election without a pre-vote, whose messages say that the leader asked for it (thesis §3.10)', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1)).step('b', { type: 'timeoutNow', term: 2 })
     expect(node.core).toMatchObject({ role: 'candidate', term: 3 })
     expect(node.take('requestVote').map(({ message }) => message.transfer)).toEqual([true, true])
   })
 
-  it('does nothing at a node that has a later term, nor at a learner', () => {
+  it('a transfer of leadership does nothing at a node that has a later term, nor at a learner (thesis §3.10)', () => {
     const node = new CoreHarness().step('b', append(3, 1, 1)).step('c', { type: 'timeoutNow', term: 2 })
     expect(node.core).toMatchObject({ role: 'follower', term: 3, leader: 'b' })
     const learner = new CoreHarness({ id: 'x', learners: ['x'] }).step('b', { type: 'timeoutNow', term: 2 })
     expect(learner.core.role).toBe('follower')
   })
 
-  it('goes to the most advanced of the other voters by default', () => {
+  it('a transfer of leadership goes to the most advanced of the other voters by default (thesis §3.10)', () => {
     const node = new CoreHarness({ learners: ['x'] }).lead().accept('x', 2).accept('c', 2)
     expect(node.core.mostAdvancedVoter).toBe('c')
     expect(new CoreHarness().core.mostAdvancedVoter).toBeUndefined()
   })
 
-  it('prefers a voter that answers to a silent one with more entries', () => {
+  it('a transfer of leadership prefers a voter that answers to a silent one with more entries (thesis §3.10)', () => {
     const node = new CoreHarness().lead().accept('b', 3).accept('c', 2)
     const answer = (): CoreHarness => node.step('c', { type: 'heartbeatReply', term: 2, round: 0, room: 'enough' })
     node.core.propose([new Uint8Array(1)])
@@ -227,7 +227,7 @@ describe('a transfer of leadership (thesis §3.10)', () => {
   })
 })
 
-describe('a leader whose disk hangs', () => {
+describe('leaders whose disk hangs', () => {
   const answered = (node: CoreHarness): void => {
     for (const from of ['b', 'c']) node.core.step(from, { type: 'heartbeatReply', term: 2, round: 0, room: 'enough' })
   }
@@ -249,7 +249,7 @@ describe('a leader whose disk hangs', () => {
     return node.drain(false)
   }
 
-  it('steps down after four election timeouts, and asks the most advanced of the others to stand', () => {
+  it('a leader whose disk hangs steps down after four election timeouts, and asks the most advanced of the others to stand', () => {
     const node = proposed()
     node.accept('b', 3, false).accept('c', 4, false)
     wait(node, 4)
@@ -260,7 +260,7 @@ describe('a leader whose disk hangs', () => {
     expect(node.take('timeoutNow').map(({ to }) => to)).toEqual(['c'])
   })
 
-  it('stays leader if its disk completes any write in that time, however small', () => {
+  it('a leader whose disk hangs stays leader if its disk completes any write in that time, however small', () => {
     const node = proposed()
     for (let i = 0; i < 10; i++) {
       wait(node, 3).flush(node.writes.findIndex(({ write }) => write !== undefined) + 1)
@@ -270,12 +270,12 @@ describe('a leader whose disk hangs', () => {
     expect(node.core.role).toBe('leader')
   })
 
-  it('stays leader if no other voter exists', () => {
+  it('a leader whose disk hangs stays leader if no other voter exists', () => {
     const node = proposed(['a'])
     expect(wait(node, 20).core.role).toBe('leader')
   })
 
-  it('cannot win an election before its own vote is durable', () => {
+  it('a candidate cannot win an election before its own vote is durable, while its disk hangs', () => {
     const node = wait(proposed(), 5)
     node.take('requestVote')
     for (let i = 0; i < 40; i++) {

@@ -19,7 +19,7 @@ describe('terms', () => {
     }
   )
 
-  it('answers a request of an earlier term with its own term, and accepts nothing from it (§5.1)', () => {
+  it('a node answers a request of an earlier term with its own term, and accepts nothing from it (§5.1)', () => {
     const node = new CoreHarness({ term: 5 })
     node
       .step('b', append(4, 1, 1, [4]))
@@ -33,7 +33,7 @@ describe('terms', () => {
     expect(node.core.lastIndex).toBe(1)
   })
 
-  it('accepts nothing from a reply of an earlier term (§5.1)', () => {
+  it('a node accepts nothing from a reply of an earlier term (§5.1)', () => {
     const node = new CoreHarness({ term: 4 }).lead()
     node
       .step('b', accepted(4, 2))
@@ -44,12 +44,12 @@ describe('terms', () => {
     expect(candidate.core.role).toBe('candidate')
   })
 
-  it('turns a leader that gets a reply of a higher term into a follower (§5.1)', () => {
+  it('a leader that gets a reply of a higher term becomes a follower (§5.1)', () => {
     const node = new CoreHarness().lead().step('b', accepted(7, 2))
     expect(node.core).toMatchObject({ role: 'follower', term: 7, leader: undefined, commitIndex: 1 })
   })
 
-  it('stops when a second leader appears in a term (§5.2, Election Safety)', () => {
+  it('a node stops when a second leader appears in a term (§5.2, Election Safety)', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1))
     expect(() => node.step('c', append(2, 1, 1))).toThrow(InvariantError)
     expect(() => new CoreHarness().lead().step('c', append(2, 1, 1))).toThrow(InvariantError)
@@ -57,7 +57,7 @@ describe('terms', () => {
 })
 
 describe('the state of a node', () => {
-  it('consists of log, term and vote after a restart, as a follower (Figure 2, State)', () => {
+  it('a node starts again as a follower, with its log, term and vote (Figure 2, State)', () => {
     const node = new CoreHarness({ terms: [1, 1, 3], term: 5, vote: 'b', commit: 2 })
     expect(node.core).toMatchObject({ role: 'follower', term: 5, leader: undefined, lastIndex: 3, commitIndex: 2 })
     expect(node.drain().sent).toEqual([])
@@ -65,30 +65,30 @@ describe('the state of a node', () => {
     expect(node.take('voteReply')[0]!.message.granted).toBe(false)
   })
 
-  it('is committed as far as the state machine has applied, even if the hard state is older (Figure 2, State)', () => {
+  it('after a restart, a log is committed as far as the state machine has applied, even if the hard state is older (Figure 2, State)', () => {
     const node = new CoreHarness({ terms: [1, 1, 1, 1], commit: 1, compacted: 3 })
     expect(node.core).toMatchObject({ commitIndex: 3, appliedIndex: 3, firstIndex: 4 })
   })
 
-  it('is rejected if it contradicts itself', () => {
+  it('a node refuses to start from a state that contradicts itself', () => {
     expect(() => new CoreHarness({ terms: [1], commit: 2 })).toThrow(/commit 2 is beyond the log's end 1/)
     expect(() => new CoreHarness({ terms: [1, 3], term: 2 })).toThrow(/last term 3 is above 2/)
   })
 
-  it('becomes durable in one write: the term together with the entries, or before them (Figure 2, State)', () => {
+  it('a term becomes durable in one write with the entries, or before them (Figure 2, State)', () => {
     const node = new CoreHarness()
     node.core.step('b', append(7, 1, 1, [7]))
     expect(node.core.ready()!.write).toMatchObject({ hardState: { term: 7 }, entries: [{ index: 2 }] })
   })
 
-  it("is applied when it is committed and on this node's disk, in order and once (Figure 2, All Servers 1)", () => {
+  it("an entry is applied when it is committed and on this node's disk, in order and once (Figure 2, All Servers 1)", () => {
     const node = new CoreHarness().step('b', append(2, 1, 1, [2, 2], 3), false)
     expect(node.applied.map(({ index }) => index)).toEqual([1])
     node.flush().drain()
     expect(node.applied.map(({ index }) => index)).toEqual([1, 2, 3])
   })
 
-  it('is applied a limited number of bytes at a time, but at least one entry (Figure 2, All Servers 1)', () => {
+  it('entries are applied a limited number of bytes at a time, but at least one entry (Figure 2, All Servers 1)', () => {
     const node = new CoreHarness({ limits: { maxApplyBytes: 60 } })
     node.core.step('b', append(2, 1, 1, [2, 2, 2], 4))
     const counts: number[] = []

@@ -14,8 +14,8 @@ function leaderWithLaggard(): CoreHarness {
   return node
 }
 
-describe('a leader that cannot read old entries', () => {
-  it('delays only the follower that needs them', () => {
+describe('leaders that cannot read old entries', () => {
+  it('a leader that cannot read old entries delays only the follower that needs them', () => {
     const node = leaderWithLaggard().step('b', rejected(2, 4, 1, 1))
     expect(node.take('append')).toEqual([])
     node.core.propose([fromString('x')])
@@ -25,7 +25,7 @@ describe('a leader that cannot read old entries', () => {
     expect([node.core.role, node.core.commitIndex]).toEqual(['leader', 6])
   })
 
-  it('reads the log again with the next heartbeat, and not before', () => {
+  it('a leader that cannot read old entries reads the log again with the next heartbeat, and not before', () => {
     const node = leaderWithLaggard().step('b', rejected(2, 4, 1, 1))
     const { reads } = node.storage
     node.drain().drain()
@@ -40,14 +40,14 @@ describe('a leader that cannot read old entries', () => {
     expect(first!.message.entries[0]!.index).toBe(2)
   })
 
-  it('still sends heartbeats to the follower, which therefore starts no election', () => {
+  it('a leader that cannot read old entries still sends heartbeats to the follower, which therefore starts no election', () => {
     const node = leaderWithLaggard()
       .step('b', rejected(2, 4, 1, 1))
       .tick(HEARTBEAT_TICKS)
     expect(node.take('heartbeat').map(({ to }) => to)).toEqual(['b', 'c'])
   })
 
-  it('goes on at the same place of a pipeline', () => {
+  it('a leader that could not read old entries goes on at the same place of its pipeline', () => {
     const node = new CoreHarness({ terms: [1, 1, 1, 1], limits: { maxAppendBytes: 1 } }).lead()
     node.step('b', rejected(2, 4, 1, 1)).take('append')
     node.storage.unreadableUpTo = 3
@@ -60,8 +60,8 @@ describe('a leader that cannot read old entries', () => {
   })
 })
 
-describe('a node that cannot read the entries that it must apply', () => {
-  it('reads the log again at the next tick, and applies every entry once and in order', () => {
+describe('nodes that cannot read the entries that they must apply', () => {
+  it('a node that cannot read the entries that it must apply reads the log again at the next tick, and applies each once and in order', () => {
     const node = new CoreHarness({ terms: [1, 1, 1, 1], commit: 4 })
     node.storage.unreadableUpTo = 4
     node.drain().drain()

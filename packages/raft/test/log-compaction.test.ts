@@ -16,7 +16,7 @@ function open(): Promise<RaftLog> {
 }
 
 describe('compaction', () => {
-  it('removes whole segments, so that files and configurations depend on the remaining entries', async () => {
+  it('compaction removes whole segments, so that files and configurations depend on the remaining entries', async () => {
     const log = await open()
     for (let i = 2; i <= 500; i++) {
       await log.append({ entries: [entry(i, i)] })
@@ -28,7 +28,7 @@ describe('compaction', () => {
     expect(contentOf(log)).toEqual(contentOf(await open()))
   })
 
-  it('leaves a file that cannot be removed, and all later ones, to the next call', async () => {
+  it('compaction leaves a file that cannot be removed, and all later ones, to the next call', async () => {
     const log = await open()
     for (let i = 2; i <= 40; i++) await log.append({ entries: [entry(i, 1)] })
     const before = await segments()
@@ -42,7 +42,7 @@ describe('compaction', () => {
     expect((await open()).lastIndex).toBe(41)
   })
 
-  it('is continued by the next start', async () => {
+  it('an interrupted compaction is continued by the next start', async () => {
     const log = await open()
     disk.fail('remove', new Error('EBUSY'))
     await log.append({ reset: SNAPSHOT, entries: [entry(101, 2)] })
@@ -53,7 +53,7 @@ describe('compaction', () => {
     expect([again.firstIndex, again.lastIndex, again.term(100)]).toEqual([101, 101, 2])
   })
 
-  it('makes room on a full disk', async () => {
+  it('compaction makes room on a full disk', async () => {
     const log = await open()
     for (let i = 2; i <= 40; i++) await log.append({ entries: [entry(i, 1)] })
     disk.setCapacity(disk.usedBytes)
@@ -64,7 +64,7 @@ describe('compaction', () => {
     expect((await open()).lastIndex).toBe(200)
   })
 
-  it('does not make appends and reads wait for a slow disk', async () => {
+  it('compaction does not make appends and reads wait for a slow disk', async () => {
     const clock = new FakeClock()
     disk = createMemoryDisk({
       schedule: clock.schedule.bind(clock),

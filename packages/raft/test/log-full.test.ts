@@ -70,8 +70,8 @@ const givenBack = async (appending: Promise<void>): Promise<LogFullError> => {
   return error as LogFullError
 }
 
-describe('a log whose disk has no room for another file', () => {
-  it('gives entries back, stores hard states, and stores the entries when there is room', async () => {
+describe('disks without room for another file', () => {
+  it('a log whose disk is full gives entries back, stores hard states, and stores the entries when there is room', async () => {
     const log = await full()
     const { lastIndex } = log
     const entries = append(log, {
@@ -96,7 +96,7 @@ describe('a log whose disk has no room for another file', () => {
     expect(again).toMatchObject({ lastIndex: lastIndex + 1, hardState: { term: 3, vote: 'b', commit: 1 } })
   })
 
-  it('gives back entries that follow a refused one, even if they were appended before the caller knew', async () => {
+  it('a log gives back entries that follow a refused one, even if they were appended before the caller knew', async () => {
     const log = await full()
     const { lastIndex } = log
     const first = append(log, { entries: [big(lastIndex + 1, 1)] })
@@ -109,7 +109,7 @@ describe('a log whose disk has no room for another file', () => {
     expect(log.lastIndex).toBe(lastIndex)
   })
 
-  it('gives back entries that follow a refused one, even if there is room before the caller knows', async () => {
+  it('a log gives back entries that follow a refused one, even if there is room before the caller knows', async () => {
     const log = await full()
     const { lastIndex } = log
     await givenBack(append(log, { entries: [big(lastIndex + 1, 1)] }))
@@ -127,7 +127,7 @@ describe('a log whose disk has no room for another file', () => {
     expect(log).toMatchObject({ lastIndex: lastIndex + 2, hardState: { term: 3, vote: 'b' } })
   })
 
-  it('stores nothing that follows a refused entry, however much is appended before the caller knows', async () => {
+  it('a log stores nothing that follows a refused entry, however much is appended before the caller knows', async () => {
     const log = await full()
     const { lastIndex } = log
     await givenBack(append(log, { entries: [big(lastIndex + 1, 1)] }))
@@ -143,7 +143,7 @@ describe('a log whose disk has no room for another file', () => {
     expect(log.lastIndex).toBe(lastIndex + 1)
   })
 
-  it('rejects its creation with NoSpaceError, and does not try again', async () => {
+  it('the creation of a log on a full disk fails with NoSpaceError, and is not tried again', async () => {
     disk.setCapacity(2 * SECTOR_BYTES)
     await expect(open()).rejects.toThrow(NoSpaceError)
     disk.setCapacity(Infinity)
@@ -152,7 +152,7 @@ describe('a log whose disk has no room for another file', () => {
     expect((await open()).lastIndex).toBe(1)
   })
 
-  it('keeps the part of an append that still fits, and says how much that is', async () => {
+  it('a log keeps the part of an append that still fits, and says how much that is', async () => {
     const sectors = 3000
     const log = await open(sectors)
     disk.setCapacity(disk.usedBytes)
@@ -163,14 +163,14 @@ describe('a log whose disk has no room for another file', () => {
     expect((await open(sectors)).lastIndex).toBe(2)
   })
 
-  it('does not take old entries for those that should replace them', async () => {
+  it('a log on a full disk does not take old entries for those that should replace them', async () => {
     const log = await full()
     const { lastIndex } = log
     const { stored } = await givenBack(append(log, { entries: [big(lastIndex - 1, 1, 2), big(lastIndex, 1, 2)] }))
     expect(stored).toBe(lastIndex - 2)
   })
 
-  it('gives a reset back, and keeps its content', async () => {
+  it('a log on a full disk gives a reset back, and keeps its content', async () => {
     const log = await full()
     const { lastIndex } = log
     const reset = append(log, { hardState: { term: 2, vote: undefined, commit: 100 }, reset: SNAPSHOT, entries: [] })
@@ -183,7 +183,7 @@ describe('a log whose disk has no room for another file', () => {
     expect(again).toMatchObject({ firstIndex: 1, lastIndex, hardState: { term: 3, vote: 'c', commit: lastIndex } })
   })
 
-  it('goes on in segments whose bases agree with each other after the reserve was used', async () => {
+  it('a log goes on in segments whose bases agree with each other after it used the reserve', async () => {
     const log = await full()
     const { lastIndex } = log
     await givenBack(append(log, { hardState: { term: 4, vote: 'a', commit: 1 }, entries: [big(lastIndex + 1, 1, 4)] }))
@@ -196,7 +196,7 @@ describe('a log whose disk has no room for another file', () => {
     expect(await open()).toMatchObject({ lastIndex: lastIndex + 39, hardState: { term: 5, vote: undefined } })
   })
 
-  it('has the old hard state or the new one after a power loss in the middle of a write to the reserve', async () => {
+  it('a log has the old hard state or the new one after a power loss in the middle of a write to the reserve', async () => {
     const found = new Set<number>()
     for (let seed = 0; seed < 40; seed++) {
       const random = seededRandom(seed)
@@ -223,7 +223,7 @@ describe('a log whose disk has no room for another file', () => {
 })
 
 describe('the reserve for the hard state', () => {
-  it('is written again by the start that reads it, because it may not be durable', async () => {
+  it('the reserve for the hard state is written again by the start that reads it, because it may not be durable', async () => {
     const log = await full()
     await givenBack(append(log, { hardState: { term: 4, vote: 'a', commit: 1 }, entries: [big(log.lastIndex + 1, 1)] }))
     disk.fail('write', new Error('EIO'))
@@ -236,7 +236,7 @@ describe('the reserve for the hard state', () => {
     expect((await open()).hardState).toEqual(found)
   })
 
-  it('is refused if it is damaged, missing, or of another log', async () => {
+  it('the reserve for the hard state is refused if it is damaged, missing, or of another log', async () => {
     const log = await full()
     await givenBack(append(log, { hardState: { term: 4, vote: 'a', commit: 1 }, entries: [big(log.lastIndex + 1, 1)] }))
     for (const at of [0, 9, 13, 20, 40, 400]) {
@@ -250,7 +250,7 @@ describe('the reserve for the hard state', () => {
     await expect(open()).rejects.toThrow(/hard-state.*missing/)
   })
 
-  it('names the vote that contradicts the log', async () => {
+  it('the error about the reserve names the vote that contradicts the log', async () => {
     const log = await full()
     await givenBack(append(log, { hardState: { term: 4, vote: 'a', commit: 1 }, entries: [big(log.lastIndex + 1, 1)] }))
     disk.setCapacity(Infinity)

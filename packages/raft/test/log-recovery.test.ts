@@ -14,7 +14,7 @@ beforeEach(() => {
 })
 
 describe('the recovery of a log', () => {
-  it('cuts off a last batch that lacks sectors, and its place can be written again', async () => {
+  it('recovery cuts off a last batch that lacks sectors, and its place can be written again', async () => {
     const log = await openLog(disk)
     await log.append(big(2, 4))
     await zeroSector(disk, SECOND_BATCH + 2 * SECTOR_BYTES)
@@ -24,14 +24,14 @@ describe('the recovery of a log', () => {
     expect(contentOf(await openLog(disk)).entries).toHaveLength(2)
   })
 
-  it('cuts off a last batch that lacks its first sector', async () => {
+  it('recovery cuts off a last batch that lacks its first sector', async () => {
     const log = await openLog(disk)
     await log.append(big(2, 4))
     await zeroSector(disk, SECOND_BATCH)
     expect((await openLog(disk)).lastIndex).toBe(1)
   })
 
-  it('does not take zeros in the data for missing sectors', async () => {
+  it('recovery does not take zeros in the data for missing sectors', async () => {
     const log = await openLog(disk)
     await log.append({ entries: [{ index: 2, term: 1, kind: 'normal', data: new Uint8Array(8192) }] })
     disk.damage(FIRST_SEGMENT, SECOND_BATCH + 100, (byte) => byte ^ 1)
@@ -39,7 +39,7 @@ describe('the recovery of a log', () => {
   })
 
   it.each([0, 5, 17, 30, 700])(
-    'refuses a last batch with a flipped bit at %i, because no torn write leaves that',
+    'recovery refuses a last batch with a flipped bit at %i, because no torn write leaves that',
     async (at) => {
       const log = await openLog(disk)
       await log.append(big(2, 4))
@@ -53,7 +53,7 @@ describe('the recovery of a log', () => {
   )
 
   it.each([0, 1, 2])(
-    'refuses a missing sector (%i) before a later batch, because the sector was acknowledged',
+    'recovery refuses a missing sector (%i) before a later batch, because the sector was acknowledged',
     async (sector) => {
       const log = await openLog(disk)
       await log.append(big(2, 4))
@@ -63,20 +63,20 @@ describe('the recovery of a log', () => {
     }
   )
 
-  it('refuses a missing sector before a later segment', async () => {
+  it('recovery refuses a missing sector before a later segment', async () => {
     const log = await openLog(disk, { segmentBytes: 4096 })
     for (let i = 2; i < 20; i++) await log.append({ entries: [entry(i, 1)] })
     await zeroSector(disk, 7 * SECTOR_BYTES)
     await expect(openLog(disk, { segmentBytes: 4096 })).rejects.toThrow(/a batch is missing|starts with batch/)
   })
 
-  it.each([0, 8, 13, 21])('refuses a segment with a damaged header (%i)', async (at) => {
+  it.each([0, 8, 13, 21])('recovery refuses a segment with a damaged header (%i)', async (at) => {
     await openLog(disk)
     disk.damage(FIRST_SEGMENT, at, (byte) => byte ^ 1)
     await expect(openLog(disk)).rejects.toThrow(CorruptionError)
   })
 
-  it('refuses a log that lacks a segment', async () => {
+  it('recovery refuses a log that lacks a segment', async () => {
     const log = await openLog(disk, { segmentBytes: 4096 })
     for (let i = 2; i < 40; i++) await log.append({ entries: [entry(i, 1)] })
     const names = (await disk.list()).filter((name) => name.endsWith('.log'))
@@ -84,7 +84,7 @@ describe('the recovery of a log', () => {
     await expect(openLog(disk, { segmentBytes: 4096 })).rejects.toThrow(/segment 2 is missing/)
   })
 
-  it('refuses a log that ends below its commit index', async () => {
+  it('recovery refuses a log that ends below its commit index', async () => {
     const log = await openLog(disk)
     await log.append({ entries: entries(2, 9, 1) })
     await log.append({ hardState: { term: 1, vote: undefined, commit: 9 }, entries: [entry(5, 2)] })
@@ -92,7 +92,7 @@ describe('the recovery of a log', () => {
     await expect(openLog(disk)).rejects.toThrow(/ends at 5, 9 was committed/)
   })
 
-  it('finds damage of an old entry when it reads that entry', async () => {
+  it('a log finds damage of an old entry when it reads that entry', async () => {
     const log = await openLog(disk, { cacheBytes: 0 })
     await log.append(big(2, 4))
     await log.append({ entries: [entry(3, 1)] })
@@ -122,7 +122,7 @@ describe('the recovery of a log', () => {
     expect((await openLog(disk)).lastIndex).toBe(3)
   })
 
-  it('refuses a segment without its first batch, which was durable before the segment had its name', async () => {
+  it('recovery refuses a segment without its first batch, which was durable before the segment had its name', async () => {
     const log = await openLog(disk, { segmentBytes: 4096 })
     for (let i = 2; i <= 8; i++) await log.append({ entries: [entry(i, 1)] })
     const last = (await segmentsOf(disk)).at(-1)!
@@ -133,7 +133,7 @@ describe('the recovery of a log', () => {
     })
   })
 
-  it('refuses a log that lacks a batch, even if a later segment resets the log', async () => {
+  it('recovery refuses a log that lacks a batch, even if a later segment resets the log', async () => {
     const log = await openLog(disk)
     await log.append({ entries: [entry(2, 1)] })
     // The segments before a reset stay until they can be removed.
@@ -144,7 +144,7 @@ describe('the recovery of a log', () => {
     await expect(openLog(disk)).rejects.toThrow(/starts with batch 3, 2 is next/)
   })
 
-  it('makes the name of a segment durable that a killed process left behind', async () => {
+  it('recovery makes the name of a segment durable that a killed process left behind', async () => {
     const log = await openLog(disk, { segmentBytes: 4096 })
     disk.fail('flushDirectory', new Error('killed'))
     const append = async (): Promise<void> => {
@@ -157,7 +157,7 @@ describe('the recovery of a log', () => {
     expect((await openLog(disk, { segmentBytes: 4096 })).lastIndex).toBe(lastIndex)
   })
 
-  it('refuses segments of another format', async () => {
+  it('recovery refuses segments of another format', async () => {
     await openLog(disk)
     const header = encodeSegmentHeader({ number: 1, firstIndex: 1, firstBatch: 1, identity: 0 })
     // These bytes are the version and the checksum over it.

@@ -25,7 +25,7 @@ const terms = (log: LogView): (number | undefined)[] =>
   Array.from({ length: log.lastIndex - log.firstIndex + 2 }, (_, i) => log.term(log.firstIndex - 1 + i))
 
 describe('the log as the core sees it', () => {
-  it('shows the entries in storage, followed by those on their way there', () => {
+  it("the core's view of the log shows the entries in storage, followed by those on their way there", () => {
     const { log, write } = logOf(1, 1)
     log.append(entry(3, 2))
     expect(log).toMatchObject({ firstIndex: 1, lastIndex: 3, durableIndex: 2, lastTerm: 2, hasUnwritten: true })
@@ -36,7 +36,7 @@ describe('the log as the core sees it', () => {
     expect(terms(log)).toEqual([0, 1, 1, 2])
   })
 
-  it('tells the term of each entry, from the one before the first to the last', () => {
+  it("the core's view of the log tells the term of each entry, from the one before the first to the last", () => {
     const { log } = logOf(1, 2)
     expect([log.term(0), log.term(2), log.term(3)]).toEqual([0, 2, undefined])
     expect(log.matches(1, 1)).toBe(true)
@@ -44,13 +44,13 @@ describe('the log as the core sees it', () => {
     expect(() => log.termAt(3)).toThrow(/no term at 3/)
   })
 
-  it('accepts entries only at its end, with terms that never fall', () => {
+  it("the core's view of the log accepts entries only at its end, with terms that never fall", () => {
     const { log } = logOf(1, 3)
     expect(() => log.append(entry(4, 3))).toThrow(/append of 4 after 2/)
     expect(() => log.append(entry(3, 2))).toThrow(/append of term 2 after 3/)
   })
 
-  it("compares its last entry with a candidate's (§5.4.1)", () => {
+  it("the core's view of the log compares its last entry with a candidate's (§5.4.1)", () => {
     const { log } = logOf(1, 3)
     expect([log.isUpToDate(2, 3), log.isUpToDate(1, 3), log.isUpToDate(9, 2), log.isUpToDate(1, 4)]).toEqual([
       true,
@@ -60,7 +60,7 @@ describe('the log as the core sees it', () => {
     ])
   })
 
-  it('finds the last entry whose term is at most a given one (§5.3)', () => {
+  it("the core's view of the log finds the last entry whose term is at most a given one (§5.3)", () => {
     const { log } = logOf(1, 1, 4, 4, 6)
     log.append(entry(6, 7))
     const found = [1, 2, 4, 5, 6, 7].map((term) => log.findConflictByTerm(9, term))
@@ -69,7 +69,7 @@ describe('the log as the core sees it', () => {
     expect(log.findConflictByTerm(9, 0)).toBe(0)
   })
 
-  it('returns entries of both halves, as many as fit, but at least one', () => {
+  it("the core's view of the log returns entries of both halves, as many as fit, but at least one", () => {
     const { log } = logOf(1, 1)
     for (const index of [3, 4]) log.append(entry(index, 1))
     const indexes = (maxBytes: number, maxEntries?: number) =>
@@ -86,8 +86,8 @@ describe('the log as the core sees it', () => {
   })
 })
 
-describe('a truncation', () => {
-  it('makes a write under way confirm less, even if the same entries are back in the log later (ABA)', () => {
+describe('truncations', () => {
+  it('a truncation makes a write under way confirm less, even if the same entries are back in the log later (ABA)', () => {
     const { log, write } = logOf(1)
     for (const index of [2, 3]) log.append(entry(index, 2))
     const first = write(false)
@@ -103,7 +103,7 @@ describe('a truncation', () => {
     expect(log.durableIndex).toBe(3)
   })
 
-  it('removes durable entries as well', () => {
+  it('a truncation removes durable entries as well', () => {
     const { log, write } = logOf(1, 1, 1)
     log.truncate(2)
     expect(log).toMatchObject({ lastIndex: 1, durableIndex: 1 })
@@ -112,7 +112,7 @@ describe('a truncation', () => {
     expect(terms(log)).toEqual([0, 1, 5])
   })
 
-  it('of entries that no write contains leaves the write under way unchanged', () => {
+  it('a truncation of entries that no write contains leaves the write under way unchanged', () => {
     const { log, write } = logOf(1)
     log.append(entry(2, 2))
     const ack = write()
@@ -123,10 +123,10 @@ describe('a truncation', () => {
   })
 })
 
-describe('a log that starts anew after a snapshot (§7)', () => {
+describe('logs that start anew after a snapshot (§7)', () => {
   const snapshot = snapshotOf(7, 3, CONFIGURATION)
 
-  it('holds nothing before that snapshot, from the first moment', () => {
+  it('a log that starts anew after a snapshot holds nothing before that snapshot, from the first moment (§7)', () => {
     const { log } = logOf(1, 1)
     log.append(entry(3, 2))
     log.reset(snapshot)
@@ -135,7 +135,7 @@ describe('a log that starts anew after a snapshot (§7)', () => {
     expect(log.findConflictByTerm(9, 2)).toBe(6)
   })
 
-  it('tells storage once, together with the entries that follow', () => {
+  it('a log that starts anew after a snapshot tells storage once, together with the entries that follow (§7)', () => {
     const { log, write } = logOf(1, 1)
     log.reset(snapshot)
     log.append(entry(8, 4))
@@ -146,7 +146,7 @@ describe('a log that starts anew after a snapshot (§7)', () => {
     expect(terms(log)).toEqual([3, 4])
   })
 
-  it('does not count earlier writes for entries after the snapshot', () => {
+  it('a log that starts anew after a snapshot does not count earlier writes for entries after the snapshot (§7)', () => {
     const { log, write } = logOf(1)
     for (let index = 2; index <= 9; index++) log.append(entry(index, 2))
     const before = write(false)
@@ -156,7 +156,7 @@ describe('a log that starts anew after a snapshot (§7)', () => {
     expect(log.durableIndex).toBe(7)
   })
 
-  it('may start anew once more before storage knows of the first time', () => {
+  it('a log may start anew once more before storage knows of the first time (§7)', () => {
     const { log, write } = logOf(1)
     log.reset(snapshot)
     const first = write()
@@ -167,7 +167,7 @@ describe('a log that starts anew after a snapshot (§7)', () => {
     expect(log).toMatchObject({ firstIndex: 13, lastIndex: 12, durableIndex: 12, hasUnwrittenReset: false })
   })
 
-  it('can be truncated after the snapshot while storage does not know of it', () => {
+  it('a log that starts anew can be truncated after the snapshot while storage does not know of it (§7)', () => {
     const { log, write } = logOf(1)
     log.reset(snapshot)
     for (const index of [8, 9]) log.append(entry(index, 4))

@@ -18,8 +18,8 @@ async function commit(cluster: Cluster, leader: Member, count: number): Promise<
   return index
 }
 
-describe('a cluster whose leader has no file descriptor left', () => {
-  it('commits while a follower that is far behind waits, and brings that follower up to date afterwards', async () => {
+describe('clusters whose leader has no file descriptor left', () => {
+  it('a cluster whose leader has no file descriptor left commits while a follower far behind waits, and brings it up to date afterwards', async () => {
     const cluster = await Cluster.start({ segmentBytes: SEGMENT_BYTES })
     const leader = await cluster.elect()
     const laggard = cluster.members.find((member) => member !== leader)!
@@ -41,7 +41,7 @@ describe('a cluster whose leader has no file descriptor left', () => {
     await cluster.close()
   })
 
-  it('gets a new leader that has descriptors, and keeps the vote of the node without', async () => {
+  it('a cluster whose leader has no file descriptor left gets another leader, and keeps the vote of the node without', async () => {
     const cluster = await Cluster.start({ segmentBytes: SEGMENT_BYTES })
     const short = await cluster.elect()
     short.disk.setDescriptors(0)
@@ -66,7 +66,7 @@ describe('a cluster whose leader has no file descriptor left', () => {
     await cluster.close()
   })
 
-  it('elects another leader if the leader cannot make the name of its next file durable', async () => {
+  it('a cluster elects another leader if the leader cannot make the name of its next file durable', async () => {
     const cluster = await Cluster.start({ segmentBytes: SEGMENT_BYTES })
     const leader = await cluster.elect()
     // The log makes its next file while the current one has room left.
@@ -85,8 +85,8 @@ describe('a cluster whose leader has no file descriptor left', () => {
   })
 })
 
-describe('a log without a file descriptor for its next file', () => {
-  it('reports that, gives entries back, retries once a second, and goes on', async () => {
+describe('logs without a file descriptor for the next file', () => {
+  it('a log without a file descriptor for its next file reports that, gives entries back, retries once a second, and goes on', async () => {
     const clock = new FakeClock()
     const disk = createMemoryDisk({ schedule: clock.schedule.bind(clock) })
     const reports: (string | undefined)[] = []
@@ -120,7 +120,7 @@ describe('a log without a file descriptor for its next file', () => {
     expect(disk.openFiles).toBe(0)
   })
 
-  it('cannot be opened, and says why at once, if it cannot open its files at all', async () => {
+  it('a log cannot be opened, and says why at once, if it cannot open its files at all', async () => {
     const create = { bootstrap: { voters: ['a'], learners: [], context: new Uint8Array(0) } }
     const reports: unknown[] = []
     const clock = new FakeClock()
@@ -139,7 +139,7 @@ describe('a log without a file descriptor for its next file', () => {
     }
   })
 
-  it('waits for the flush of the directory, because the file already has its name', async () => {
+  it('a log waits for the flush of the directory, because the file already has its name', async () => {
     const clock = new FakeClock()
     const disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
     const create = { bootstrap: { voters: ['a'], learners: [], context: new Uint8Array(0) } }

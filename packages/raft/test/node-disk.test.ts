@@ -36,8 +36,8 @@ function open(): Promise<RaftLog> {
   return createSegmentedLog({ disk: createNodeDisk(directory), segmentBytes: 32 * 1024, cacheBytes: 1000, create })
 }
 
-describe('a log on the file system', () => {
-  it('keeps appended entries over a restart, in several segments', async () => {
+describe('logs on the file system', () => {
+  it('a log keeps appended entries over a restart, in several segments', async () => {
     const log = await open()
     await log.append({ hardState: { term: 3, vote: 'a', commit: 1 }, entries: entries(2, 10, 3) })
     for (let i = 11; i <= 200; i++) await log.append({ entries: [entry(i, 3)] })
@@ -50,7 +50,7 @@ describe('a log on the file system', () => {
     expect((await readdir(directory)).filter((name) => name.endsWith('.log')).length).toBeGreaterThan(1)
   })
 
-  it('is refused at once, with the path, if something else takes the place of one of its files', async () => {
+  it('a log is refused at once, with the path, if something else takes the place of one of its files', async () => {
     await (await open()).close()
     const segment = (await readdir(directory)).find((name) => name.endsWith('.log'))!
     const others: [what: string, make: (at: string) => Promise<unknown>][] = [
@@ -78,7 +78,7 @@ describe('a log on the file system', () => {
     await (await open()).close()
   })
 
-  it('goes on where a process was killed in the middle of making a segment', async () => {
+  it('a log goes on where a process was killed in the middle of making a segment', async () => {
     const log = await open()
     await log.append({ entries: entries(2, 10, 1) })
     await log.close()
@@ -90,7 +90,7 @@ describe('a log on the file system', () => {
   })
 
   it.each([0, 100, SECTOR_BYTES])(
-    'starts where a process was killed in its first start, with %i bytes of the reserve',
+    'a log starts where a process was killed in its first start, with %i bytes of the reserve',
     async (bytes) => {
       await writeFile(join(directory, 'hard-state'), new Uint8Array(bytes))
       const log = await open()
@@ -100,7 +100,7 @@ describe('a log on the file system', () => {
     }
   )
 
-  it('allocates each segment completely, so that an append takes one data flush', async () => {
+  it('a log allocates each segment completely, so that an append takes one data flush', async () => {
     const log = await open()
     const { size, blocks } = await stat(join(directory, '0000000001-00000000000001.log'))
     expect(size).toBe(32 * 1024)
@@ -110,7 +110,7 @@ describe('a log on the file system', () => {
 })
 
 describe('a log in a process with few file descriptors', () => {
-  it('writes, reads and recovers 100 segments with 8 free descriptors, and keeps hard states with none', async () => {
+  it('a log writes, reads and recovers 100 segments with 8 free descriptors, and keeps hard states with none', async () => {
     const child = fileURLToPath(new URL('children/descriptors.mjs', import.meta.url))
     // Node raises the soft limit to the hard limit, so the test sets both.
     const script = 'ulimit -n 64 && exec "$0" "$@"'
@@ -135,8 +135,8 @@ describe('a log in a process with few file descriptors', () => {
   }, 60_000)
 })
 
-describe('a file on the real disk', () => {
-  it('is written completely if the kernel takes less at once', async () => {
+describe('files on the real disk', () => {
+  it('a file is written completely if the kernel takes less at once', async () => {
     maxWriteBytes = 700
     const file = await createNodeDisk(directory).create('file', 8192)
     const data = Uint8Array.from({ length: 4096 }, (_, i) => i * 7)
@@ -146,14 +146,14 @@ describe('a file on the real disk', () => {
     await file.close()
   })
 
-  it('runs out of space if the kernel takes nothing', async () => {
+  it('a write to a file runs out of space if the kernel takes nothing', async () => {
     const file = await createNodeDisk(directory).create('file', 8192)
     maxWriteBytes = 0
     await expect(file.write(0, new Uint8Array(512))).rejects.toThrow(NoSpaceError)
     await file.close()
   })
 
-  it('can be removed again after it was removed', async () => {
+  it('a file can be removed again after it was removed', async () => {
     const disk = createNodeDisk(directory)
     await disk.remove('file')
     await (await disk.create('file', 512)).close()

@@ -24,7 +24,7 @@ afterEach(async () => {
 })
 
 describe('the membership', () => {
-  it('grows by a node that joins, first as a learner and then as a voter (§6, thesis §4.2.1)', async () => {
+  it('the membership grows by a node that joins, first as a learner and then as a voter (§6, thesis §4.2.1)', async () => {
     await start({ joiners: ['x'] })
     const x = cluster.member('x')
     await cluster.run(x.start())
@@ -37,7 +37,7 @@ describe('the membership', () => {
     expect(x.status).toMatchObject({ role: 'follower', voters: ['n1', 'n2', 'n3', 'x'], learners: [] })
   })
 
-  it('changes several members at once by a joint configuration, which the leader leaves (§6)', async () => {
+  it('the membership changes several members at once by a joint configuration, which the leader leaves (§6)', async () => {
     await start({ joiners: ['x', 'y'] })
     for (const id of ['x', 'y']) await cluster.run(cluster.member(id).start())
     expect(() => leader.node!.changeMembership([{ type: 'voter', id: 'x' }])).toThrow(/learner first/)
@@ -58,7 +58,7 @@ describe('the membership', () => {
     expect(leader.status!.voters).toHaveLength(4)
   })
 
-  it("may stay while the application's part of the configuration changes", async () => {
+  it("the membership may stay while the application's part of the configuration changes", async () => {
     await start()
     const { voters } = leader.status!
     const { index } = leader.node!.changeMembership([], Uint8Array.of(7, 8))
@@ -69,7 +69,7 @@ describe('the membership', () => {
     expect(() => leader.node!.changeMembership([])).toThrow(/it changes nothing/)
   })
 
-  it('rejects invalid changes, with the reason', async () => {
+  it('a node rejects invalid changes of the membership, with the reason', async () => {
     await start()
     const change = (...ids: string[]) => leader.node!.changeMembership(ids.map((id) => ({ type: 'removed', id })))
     expect(() => change('n1', 'n2', 'n3')).toThrow(/no voter would be left/)
@@ -79,8 +79,8 @@ describe('the membership', () => {
   })
 })
 
-describe('a transfer of leadership', () => {
-  it('resolves when the target leads (thesis §3.10)', async () => {
+describe('transfers of leadership', () => {
+  it('a transfer of leadership resolves when the target leads (thesis §3.10)', async () => {
     await start()
     const target = other()
     const before = cluster.clock.now()
@@ -90,13 +90,13 @@ describe('a transfer of leadership', () => {
     expect(cluster.clock.now() - before).toBeLessThan(100)
   })
 
-  it('chooses a target if none is given', async () => {
+  it('a transfer of leadership chooses a target if none is given', async () => {
     await start()
     await cluster.run(leader.node!.transferLeadership())
     expect(leader.status!.role).toBe('follower')
   })
 
-  it('fails if the target does not answer, and the leader goes on', async () => {
+  it('a transfer of leadership fails if the target does not answer, and the leader goes on', async () => {
     await start()
     const target = other()
     cluster.isolate(target)
@@ -109,7 +109,7 @@ describe('a transfer of leadership', () => {
     expect(leader.status!.role).toBe('leader')
   })
 
-  it('ends within three election timeouts if its leader is deposed meanwhile and no leader follows', async () => {
+  it('a transfer of leadership ends within three election timeouts if its leader is deposed meanwhile and no leader follows', async () => {
     const isolated = async (): Promise<void> => {
       await start()
       for (const member of cluster.members) cluster.isolate(member)
@@ -132,7 +132,7 @@ describe('a transfer of leadership', () => {
     }
   })
 
-  it('ends within three election timeouts when a higher term deposes its leader (seed 898606215)', async () => {
+  it('a transfer of leadership ends within three election timeouts when a higher term deposes its leader (seed 898606215)', async () => {
     await start()
     const [target, mute] = cluster.members.filter(({ id }) => id !== leader.id) as [Member, Member]
     // The leader sends a voter every entry that it lacks before it tells the voter to stand.
@@ -156,7 +156,7 @@ describe('a transfer of leadership', () => {
     expect(leader.status!.term).toBeGreaterThanOrEqual(mute.status!.term)
   })
 
-  it('is rejected for a target that is not another voter, and by a node that does not lead', async () => {
+  it('a transfer of leadership is rejected for a target that is not another voter, and by a node that does not lead', async () => {
     await start({ joiners: ['x'] })
     for (const to of [leader.id, 'x', 'nobody']) {
       await expect(leader.node!.transferLeadership(to)).rejects.toThrow(InvalidArgumentError)
@@ -164,7 +164,7 @@ describe('a transfer of leadership', () => {
     await expect(other().node!.transferLeadership(leader.id)).rejects.toThrow(NotLeaderError)
   })
 
-  it('is rejected when the node is closed', async () => {
+  it('a transfer of leadership is rejected when the node is closed', async () => {
     await start()
     const target = other()
     cluster.isolate(target)

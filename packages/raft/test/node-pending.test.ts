@@ -66,7 +66,7 @@ describe('calls that wait at a deposed leader', () => {
     expect(outcomes.every((outcome) => outcome !== undefined)).toBe(true)
   })
 
-  it('settle if the leader is alone and no other leader ever appears', async () => {
+  it('pending calls settle if the leader is alone and no other leader ever appears', async () => {
     cluster = await Cluster.start()
     const old = await cluster.elect()
     for (const member of cluster.members) cluster.isolate(member)

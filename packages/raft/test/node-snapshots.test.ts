@@ -29,8 +29,8 @@ afterEach(async () => {
   expect(fatal).toEqual([])
 })
 
-describe('a node with snapshots', () => {
-  it('keeps its log bounded by the retained entries, and starts from its snapshot (§7)', async () => {
+describe('nodes with snapshots', () => {
+  it('a node keeps its log bounded by the retained entries, and starts from its snapshot (§7)', async () => {
     await start()
     const last = await propose(200)
     await cluster.clock.advance(200)
@@ -42,7 +42,7 @@ describe('a node with snapshots', () => {
     expect(await cluster.converge(last)).toBe(true)
   })
 
-  it('brings a follower that needs compacted entries up to date in pieces (Figure 13)', async () => {
+  it('a node brings a follower that needs compacted entries up to date in pieces (Figure 13)', async () => {
     await start()
     const late = other()
     cluster.isolate(late)
@@ -53,7 +53,7 @@ describe('a node with snapshots', () => {
     expect(late.texts).toEqual(leader.texts)
   })
 
-  it('repeats pieces that get lost on the way', async () => {
+  it('a node repeats pieces of a snapshot that get lost on the way', async () => {
     await start({ loss: 0.2 })
     const late = other()
     late.crash()
@@ -64,7 +64,7 @@ describe('a node with snapshots', () => {
     expect(late.snapshots.received).toBeGreaterThan(0)
   })
 
-  it('drops a piece that was damaged on the way, and it is sent again', async () => {
+  it('a piece of a snapshot that was damaged on the way is dropped and sent again', async () => {
     await start()
     const late = other()
     cluster.isolate(late)
@@ -82,7 +82,7 @@ describe('a node with snapshots', () => {
     expect(late.texts).toEqual(leader.texts)
   })
 
-  it('identifies no snapshot before the newest one, nor of entries that are not applied', async () => {
+  it('a node identifies no snapshot before the newest one, nor of entries that are not applied', async () => {
     await start()
     await propose(100)
     await cluster.clock.advance(200)
@@ -93,7 +93,7 @@ describe('a node with snapshots', () => {
     expect(leader.node!.snapshotMeta(appliedIndex)).toMatchObject({ index: appliedIndex })
   })
 
-  it('starts over with the newest snapshot if the one that it was sending is gone', async () => {
+  it('a node starts over with the newest snapshot if the one that it was sending is gone', async () => {
     await start()
     const late = other()
     cluster.isolate(late)
@@ -107,7 +107,7 @@ describe('a node with snapshots', () => {
     expect(hidden).toBeGreaterThan(3)
   })
 
-  it('sends a snapshot again if the follower could not install it', async () => {
+  it('a node sends a snapshot again if the follower could not install it', async () => {
     await start()
     const late = other()
     late.snapshots.refusals = 2
@@ -118,7 +118,7 @@ describe('a node with snapshots', () => {
     expect(late.snapshots.refusals).toBe(0)
   })
 
-  it('repairs a log that a crash has left behind its installed snapshot', async () => {
+  it('a node repairs a log that a crash has left behind its installed snapshot', async () => {
     await start()
     const late = other()
     late.crash()
