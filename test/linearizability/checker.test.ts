@@ -20,43 +20,43 @@ function result(...operations: Operation<PageInput>[]): string {
   return check(operations, pageModel(operations.map(({ input }) => input))).result
 }
 
-describe('a history is linearizable when', () => {
-  it('a read sees the last write before it', () => {
+describe('linearizable histories', () => {
+  it('a history is linearizable when a read sees the last write before it', () => {
     expect(result(write('01', 0, 1), read('01', 2, 3))).toBe('linearizable')
   })
 
-  it('a read that overlaps a write sees the old or the new bytes', () => {
+  it('a history is linearizable when a read that overlaps a write sees the old or the new bytes', () => {
     expect(result(write('01', 0, 10), read('00', 2, 3))).toBe('linearizable')
     expect(result(write('01', 0, 10), read('01', 2, 3))).toBe('linearizable')
   })
 
-  it('two writes overlap, and readers agree on their order', () => {
+  it('a history is linearizable when two writes overlap, and readers agree on their order', () => {
     const writes = [write('01', 0, 10), write('02', 0, 10)]
     expect(result(...writes, read('01', 11, 12), read('01', 13, 14))).toBe('linearizable')
     expect(result(...writes, read('02', 11, 12), read('02', 13, 14))).toBe('linearizable')
   })
 
-  it('a write without an answer becomes visible late, or never', () => {
+  it('a history is linearizable when a write without an answer becomes visible late, or never', () => {
     expect(result(write('01', 0, Infinity), read('00', 5, 6), read('01', 7, 8))).toBe('linearizable')
     expect(result(write('01', 0, Infinity), read('00', 5, 6))).toBe('linearizable')
   })
 
-  it('a write that may have happened becomes visible while it runs, or never', () => {
+  it('a history is linearizable when a write that may have happened becomes visible while it runs, or never', () => {
     const maybe = { ...write('01', 0, 3), isOptional: true }
     expect(result(maybe, read('00', 1, 2), read('01', 4, 5))).toBe('linearizable')
     expect(result(maybe, read('00', 4, 5))).toBe('linearizable')
     expect(result(maybe, read('00', 4, 5), read('01', 6, 7))).toBe('violation')
   })
 
-  it('nothing happened', () => {
+  it('a history is linearizable when nothing happened', () => {
     expect(result()).toBe('linearizable')
   })
 
-  it('writes of parts meet in a read of the whole', () => {
+  it('a history is linearizable when writes of parts meet in a read of the whole', () => {
     expect(result(write('aa', 0, 1, 0), write('bb', 0, 1, 1), read('aabb', 2, 3, 0))).toBe('linearizable')
   })
 
-  it('updates follow one another', () => {
+  it('a history is linearizable when updates follow one another', () => {
     const add = (from: string, to: string, call: number, end: number): Operation<PageInput> => ({
       input: { op: 'update', offset: 0, from, to },
       call,
@@ -67,45 +67,45 @@ describe('a history is linearizable when', () => {
   })
 })
 
-describe('a history is refused when', () => {
-  it('a read sees bytes that were overwritten before it began (stale read)', () => {
+describe('refused histories', () => {
+  it('a history is refused when a read sees bytes that were overwritten before it began (stale read)', () => {
     expect(result(write('01', 0, 1), write('02', 2, 3), read('01', 4, 5))).toBe('violation')
   })
 
-  it('a read sees bytes that no operation wrote', () => {
+  it('a history is refused when a read sees bytes that no operation wrote', () => {
     expect(result(write('01', 0, 1), read('03', 2, 3))).toBe('violation')
   })
 
-  it('a later read goes back behind an earlier one (new, then old)', () => {
+  it('a history is refused when a later read goes back behind an earlier one (new, then old)', () => {
     expect(result(write('01', 0, 100), read('01', 2, 3), read('00', 4, 5))).toBe('violation')
   })
 
-  it('two readers disagree on the order of two writes', () => {
+  it('a history is refused when two readers disagree on the order of two writes', () => {
     const writes = [write('01', 0, 1), write('02', 0, 1)]
     expect(result(...writes, read('01', 2, 3), read('02', 4, 5))).toBe('violation')
   })
 
-  it('a write is lost', () => {
+  it('a history is refused when a write is lost', () => {
     expect(result(write('01', 0, 1), read('00', 2, 3))).toBe('violation')
   })
 
-  it('a read of the whole sees a later part without an earlier one (a torn read)', () => {
+  it('a history is refused when a read of the whole sees a later part without an earlier one (a torn read)', () => {
     expect(result(write('aa', 0, 1, 0), write('bb', 2, 3, 1), read('00bb', 4, 5, 0))).toBe('violation')
   })
 
-  it('a write without an answer is visible before its call', () => {
+  it('a history is refused when a write without an answer is visible before its call', () => {
     expect(result(read('01', 0, 1), write('01', 2, Infinity))).toBe('violation')
   })
 
-  it('no order exists, and the refusal names the operation that has no place', () => {
+  it('a history is refused when no order exists, and the refusal names the operation that has no place', () => {
     const operations = [write('01', 0, 1), write('02', 2, 3), read('01', 4, 5)]
     const verdict = check(operations, pageModel(operations.map(({ input }) => input)))
     expect(verdict).toMatchObject({ result: 'violation', stuck: operations[2], reached: operations.slice(0, 2) })
   })
 })
 
-describe('the search', () => {
-  it('gives up after the given steps, and says so', () => {
+describe('the search for an order', () => {
+  it('the search for an order gives up after the given steps, and says so', () => {
     const bytes = Array.from({ length: 12 }, (_, i) => `0${i.toString(16)}`)
     // A reader has seen each of the writes.
     const operations = bytes.flatMap((each) => [write(each, 0, 100), read(each, 0, 100)])
@@ -115,7 +115,7 @@ describe('the search', () => {
     })
   })
 
-  it('is quick if many writes overlap and reads see only the last', () => {
+  it('the search for an order is quick if many writes overlap and reads see only the last', () => {
     const operations = Array.from({ length: 40 }, (_, i) => write((i + 16).toString(16), 0, 100))
     const end = read('1c', 101, 102)
     expect(check([...operations, end], pageModel([...operations, end].map(({ input }) => input)), 5000)).toMatchObject({
@@ -127,7 +127,7 @@ describe('the search', () => {
     ).toMatchObject({ result: 'violation' })
   })
 
-  it('is quick if many operations follow one another', () => {
+  it('the search for an order is quick if many operations follow one another', () => {
     const operations = Array.from({ length: 20_000 }, (_, i) =>
       write((i % 256).toString(16).padStart(2, '0'), 2 * i, 2 * i + 3)
     )
@@ -185,7 +185,7 @@ describe('the search', () => {
   it.each([
     ['of all kinds', () => true],
     ['whose finds are known', ({ op }: PageInput) => op !== 'add' && op !== 'compareExchange']
-  ])('says what trying every order says, of operations %s', (_, isMeant) => {
+  ])('the search finds what trying every order finds, of operations %s', (_, isMeant) => {
     let refused = 0
     let accepted = 0
     const meant = operation.filter((each) => isMeant(each.input))
@@ -208,7 +208,7 @@ describe('the search', () => {
     expect(Math.min(refused, accepted)).toBeGreaterThan(500)
   })
 
-  it('returns an order that respects time and the object', () => {
+  it('the search returns an order that respects time and the object', () => {
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 6 }), (operations) => {
         const model = pageModel(operations.map((each) => each.input))

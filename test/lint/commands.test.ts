@@ -44,7 +44,7 @@ describe.each(['bench/dist/main.js', 'bench/dist/history-main.js', 'sim/dist/mai
     const run = (...args: string[]) =>
       spawnSync(process.execPath, [join(root, 'test', file), ...args], { encoding: 'utf8' })
 
-    it('prints its usage on stdout if asked, and on stderr for an unknown option', () => {
+    it('a command of the tests prints its usage on stdout if asked, and on stderr for an unknown option', () => {
       const usage = expect.stringMatching(/^usage: pnpm \w+ [^]*--/) as string
       expect(run('--help')).toMatchObject({ status: 0, stdout: usage, stderr: '' })
       expect(run('--no-such-option')).toMatchObject({ status: 2, stdout: '', stderr: usage })
@@ -53,7 +53,7 @@ describe.each(['bench/dist/main.js', 'bench/dist/history-main.js', 'sim/dist/mai
 )
 
 describe('the command quire', () => {
-  it('is never run by a package runner in documents, help texts, examples or comments', async () => {
+  it('the command quire is never run by a package runner in documents, help texts, examples or comments', async () => {
     for (const unsafe of [
       'npx quire dev',
       'npx --no-install quire',
@@ -72,7 +72,7 @@ describe('the command quire', () => {
     expect(found).toEqual([])
   })
 
-  it('is run by its path in the README, which works in the checkout and never asks a registry elsewhere', async () => {
+  it('the command quire is run by its path in the README, which works in the checkout and never asks a registry elsewhere', async () => {
     const readme = await readFile(join(root, 'README.md'), 'utf8')
     const alias = /^alias quire=.*$/m.exec(readme)?.[0]
     expect(alias).toBeDefined()

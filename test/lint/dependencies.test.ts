@@ -35,7 +35,7 @@ const packageOf = (name: string): string =>
     .join('/')
 
 describe.each(projects)('%s', (project) => {
-  it('imports only its own files and what its package.json declares', async () => {
+  it('each package imports only its own files and what its package.json declares', async () => {
     const folder = join(root, project)
     const manifest = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')) as Manifest
     const runtime = new Set(Object.keys(manifest.dependencies ?? {}))
@@ -53,7 +53,7 @@ describe.each(projects)('%s', (project) => {
   })
 })
 
-it('finds every form of import', () => {
+it('the scan for imports finds every form of import', () => {
   const text = [
     "import 'a'",
     "import b from 'b'",

@@ -15,7 +15,7 @@ function draw(seed: string): string {
 }
 
 describe('the draw of rules and sentences', () => {
-  it('names the files and lines of ten rules and thirty sentences, which depend on the seed alone', () => {
+  it('the draw names the files and lines of ten rules and thirty sentences, which depend on the seed alone', () => {
     const drawn = draw('a')
     const places = [...drawn.matchAll(/^ ?(\d+)\. (.*):(\d+)$/gm)]
     expect(places.map(([, number]) => Number(number))).toEqual([

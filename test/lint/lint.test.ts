@@ -46,7 +46,7 @@ beforeAll(async () => {
 afterAll(() => rm(tree, { recursive: true, force: true }))
 
 describe('the lint rules', () => {
-  it.each(files)('report what the comments in %s expect, and nothing else', async (file) => {
+  it.each(files)('the lint rules report what the comments in %s expect, and nothing else', async (file) => {
     const lines = (await readFile(join(fixtures, file), 'utf8')).split('\n')
     for (const [index, line] of lines.entries()) {
       const expected = line
@@ -64,7 +64,7 @@ describe('the lint rules', () => {
     }
   })
 
-  it('cover the clock, random numbers, IO and every forbidden direction', async () => {
+  it('the lint rules cover the clock, random numbers, IO and every forbidden direction', async () => {
     const text = (await Promise.all(files.map((file) => readFile(join(fixtures, file), 'utf8')))).join('\n')
     expect(text.split('// expect: ').length).toBeGreaterThan(50)
   })

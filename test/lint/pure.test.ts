@@ -76,13 +76,13 @@ async function compileUnder(config: string): Promise<string> {
 }
 
 describe.each(cores)('%s', (config) => {
-  it('compiles without the types of Node and of the DOM', async () => {
+  it('a pure core compiles without the types of Node and of the DOM', async () => {
     const loaded = (await tsc('-p', join(root, config), '--listFilesOnly')).split('\n')
     expect(loaded.some((file) => file.endsWith('/lib.es2023.d.ts'))).toBe(true)
     expect(loaded.filter((file) => /@types[/+]|lib\.dom|undici-types/.test(file))).toEqual([])
   })
 
-  it('refuses their globals and modules', async () => {
+  it('a pure core refuses the globals and modules of Node and of the DOM', async () => {
     const errors = await compileUnder(config)
     for (const name of [...impure, 'node:fs']) expect(errors).toMatch(new RegExp(`impure.ts.*'${name}'`))
     expect(errors).not.toMatch(/uint8arrays|@quire/)
@@ -92,13 +92,13 @@ describe.each(cores)('%s', (config) => {
 describe('packages/net/tsconfig.portable.json', () => {
   const config = 'packages/net/tsconfig.portable.json'
 
-  it('compiles without the types of Node and of a page', async () => {
+  it('the portable part of net compiles without the types of Node and of a page', async () => {
     const loaded = (await tsc('-p', join(root, config), '--listFilesOnly')).split('\n')
     expect(loaded.some((file) => file.endsWith('/lib.webworker.d.ts'))).toBe(true)
     expect(loaded.filter((file) => /@types[/+]|lib\.dom\.d|undici-types/.test(file))).toEqual([])
   })
 
-  it('refuses the globals that only Node or only a page has, and accepts those of both', async () => {
+  it('the portable part of net refuses the globals that only Node or only a page has, and accepts those of both', async () => {
     const errors = await compileUnder(config)
     for (const name of ['Buffer', 'process', 'window', 'node:fs']) {
       expect(errors).toMatch(new RegExp(`impure.ts.*'${name}'`))

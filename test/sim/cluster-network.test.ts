@@ -47,7 +47,7 @@ describe('the simulated network', () => {
 
   const run = (ms: number): Promise<boolean> => scheduler.run(scheduler.now + ms)
 
-  it('delivers frames that a cut link has stopped before those that were sent during the cut (seed 1128310228)', async () => {
+  it('the simulated network delivers frames that a cut link has stopped before those that were sent during the cut (seed 1128310228)', async () => {
     sender.send(frame(1))
     sender.send(frame(2))
     network.block('a', 'b')
@@ -59,7 +59,7 @@ describe('the simulated network', () => {
     expect(received).toEqual([1, 2, 3])
   })
 
-  it('lets no frame that is on its way overtake one that a cut link has stopped (seed 1128330539)', async () => {
+  it('the simulated network lets no frame that is on its way overtake one that a cut link has stopped (seed 1128330539)', async () => {
     sender.send(frame(1))
     sender.delayMs = 100
     sender.send(frame(2))
@@ -72,7 +72,7 @@ describe('the simulated network', () => {
     expect(received).toEqual([1, 2])
   })
 
-  it('is healed once the frames of slow links have arrived (seed 1128300914)', async () => {
+  it('the simulated network is healed once the frames of slow links have arrived (seed 1128300914)', async () => {
     network.slowDown('a', 'b', 1000)
     sender.send(frame(1))
     network.heal()

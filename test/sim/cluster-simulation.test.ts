@@ -7,7 +7,7 @@ import { expectSound } from './cluster-support.js'
 const SEEDS = 24
 
 describe('Quire on simulated machines', { timeout: 120_000 }, () => {
-  it('keeps all guarantees, with linearizable histories, under crashes, partitions, stalls and broken streams', async () => {
+  it('Quire keeps all guarantees on simulated machines, with linearizable histories, under crashes, partitions, stalls and broken streams', async () => {
     const coverage = await expectSound(1, SEEDS)
     // Expect half of the command's floors. These few seeds tell nothing of rare cases.
     for (const [met, floor] of FLOORS) {
@@ -19,7 +19,7 @@ describe('Quire on simulated machines', { timeout: 120_000 }, () => {
 })
 
 describe('the cluster simulator', { timeout: 120_000 }, () => {
-  it('behaves the same for the same seed', async () => {
+  it('the cluster simulator behaves the same for the same seed', async () => {
     const first = await simulate({ seed: 11, isHashed: true })
     const second = await simulate({ seed: 11, isHashed: true })
     expect(first.hash).toMatch(/^[0-9a-f]{16}$/)
@@ -30,7 +30,7 @@ describe('the cluster simulator', { timeout: 120_000 }, () => {
     expect(other.hash).not.toBe(first.hash)
   })
 
-  it('runs a seed without some of its faults, or with only some of them', async () => {
+  it('the cluster simulator runs a seed without some of its faults, or with only some of them', async () => {
     const { injected } = await simulate({ seed: 11 })
     expect(injected.length).toBeGreaterThan(3)
     const some = await simulate({ seed: 11, only: new Set([2, 3]) })
@@ -39,7 +39,7 @@ describe('the cluster simulator', { timeout: 120_000 }, () => {
     expect(without.injected).toEqual(injected.filter(({ number }) => number > 1))
   })
 
-  it('finds the fewest faults that make a seed fail', async () => {
+  it('the cluster simulator finds the fewest faults that make a seed fail', async () => {
     const run = (selection: { readonly only?: ReadonlySet<number> }) => {
       const all = [0, 1, 2, 3, 4, 5, 6, 7, 8]
       const there = all.filter((number) => selection.only?.has(number) ?? true)

@@ -23,7 +23,7 @@ describe('pnpm sim raft --hashes', { timeout: 60_000 }, () => {
     return { code, lines }
   }
 
-  it('compare accepts the hashes that write has written, and names each seed whose hash differs', async () => {
+  it('the hashes that `--hashes write` writes pass `--hashes compare`, which names each seed whose hash differs', async () => {
     const file = join(folder, 'raft.txt')
     expect(await run('write')).toEqual({ code: 0, lines: [`3 hashes written to ${file}`] })
     expect(await run('compare')).toEqual({ code: 0, lines: ['3 of 3 the same'] })

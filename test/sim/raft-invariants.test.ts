@@ -24,8 +24,8 @@ function peer(name: string, role: 'leader' | 'follower', { durable = 1, commit =
   return { name, life: 1, isOnOldFolder: false, core } as unknown as SimPeer
 }
 
-describe('the invariants of Raft in the cluster simulation', () => {
-  it('take an entry for committed when two followers have it and the leader has not written it yet (seed 43)', () => {
+describe('invariants of Raft in the cluster simulation', () => {
+  it('an entry counts as committed when two followers have it and the leader has not written it yet (seed 43)', () => {
     const peers = [
       peer('peer1', 'leader', { durable: 1, commit: 2 }),
       peer('peer2', 'follower', { durable: 2, commit: 2 }),
@@ -36,7 +36,7 @@ describe('the invariants of Raft in the cluster simulation', () => {
     expect(invariants.termOfCommitted(2)).toBe(TERM)
   })
 
-  it('fail when a leader commits an entry that only a minority has', () => {
+  it('the simulation fails when a leader commits an entry that only a minority has', () => {
     const peers = [
       peer('peer1', 'leader', { durable: 2, commit: 2 }),
       peer('peer2', 'follower', { durable: 1 }),

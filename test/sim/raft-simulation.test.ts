@@ -9,7 +9,7 @@ import { expectSoundRaft } from './raft-support.js'
 type Sabotaged = Parameters<Sabotage>[0]
 
 describe('Raft on simulated machines', { timeout: 60_000 }, () => {
-  it('keeps all guarantees in 150 seeds of crashes, partitions, bad disks and membership changes', async () => {
+  it('Raft keeps all guarantees in 150 seeds of crashes, partitions, bad disks and membership changes', async () => {
     const coverage = await expectSoundRaft(1, 150)
     // Expect half of the command's floors from these few seeds.
     for (const [met, floor] of FLOORS) expect(coverage.get(met), met).toBeGreaterThan((floor * 150) / 1000 / 2)
@@ -41,7 +41,7 @@ describe('Raft on simulated machines', { timeout: 60_000 }, () => {
 })
 
 describe('the Raft simulator', { timeout: 60_000 }, () => {
-  it('behaves the same for the same seed', async () => {
+  it('the Raft simulator behaves the same for the same seed', async () => {
     const first = await simulateRaft({ seed: 7, isHashed: true })
     const second = await simulateRaft({ seed: 7, isHashed: true })
     expect(first.events).toBeGreaterThan(500)
@@ -54,7 +54,7 @@ describe('the Raft simulator', { timeout: 60_000 }, () => {
     expect(other.hash).not.toBe(first.hash)
   })
 
-  it('leaves out given faults without changing the others', async () => {
+  it('the Raft simulator leaves out given faults without changing the others', async () => {
     const whole = await simulateRaft({ seed: 7 })
     const [first, second, ...rest] = whole.injected
     expect(first).toEqual({ number: 0, kind: 'noise' })
@@ -65,7 +65,7 @@ describe('the Raft simulator', { timeout: 60_000 }, () => {
     expect(only.failure).toBeUndefined()
   })
 
-  it('finds the fewest faults that make a seed fail', async () => {
+  it('the Raft simulator finds the fewest faults that make a seed fail', async () => {
     // n2 fails after its second restart. Without faults it restarts at most once.
     const init = { seed: 12, sabotage: ({ node, life }: Sabotaged) => node === 'n2' && life === 3 }
     const { needed, all } = await minimize((selection) => simulateRaft({ ...init, ...selection }))

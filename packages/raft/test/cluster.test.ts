@@ -13,8 +13,8 @@ afterEach(async () => {
   expect(fatal).toEqual([])
 })
 
-describe('a cluster', () => {
-  it('elects one leader, which every node learns (§5.2)', async () => {
+describe('clusters', () => {
+  it('a cluster elects one leader, which every node learns (§5.2)', async () => {
     await start()
     const leader = await cluster.elect()
     await cluster.clock.advance(500)
@@ -22,7 +22,7 @@ describe('a cluster', () => {
     expect(leader.changes.at(-1)).toMatchObject({ role: 'leader', ready: true })
   })
 
-  it('applies proposals on every node, in order (§5.3)', async () => {
+  it('a cluster applies proposals on every node, in order (§5.3)', async () => {
     await start()
     const leader = await cluster.elect()
     const texts = Array.from({ length: 100 }, (_, i) => `entry ${i}`)
@@ -31,7 +31,7 @@ describe('a cluster', () => {
     for (const member of cluster.members) expect(member.texts).toEqual(texts)
   })
 
-  it('goes on after the leader has lost power, and takes it back with every committed entry (§5.4)', async () => {
+  it('a cluster goes on after the leader has lost power, and takes it back with every committed entry (§5.4)', async () => {
     await start()
     const first = await cluster.elect()
     const index = first.propose('before')

@@ -83,7 +83,7 @@ const content: fc.Arbitrary<BatchContent> = fc.record({
 })
 
 describe('Raft messages', () => {
-  it('are the same after encoding and decoding', () => {
+  it('a Raft message is the same after encoding and decoding', () => {
     fc.assert(
       fc.property(message, (value) => {
         expect(decode(raftMessage, encode(raftMessage, value))).toEqual(value)
@@ -91,7 +91,7 @@ describe('Raft messages', () => {
     )
   })
 
-  it('with random, changed or missing bytes are rejected or decode to another message, and never do worse', () => {
+  it('a Raft message with random, changed or missing bytes is rejected or decodes to another message, and never does worse', () => {
     const survive = (bytes: Uint8Array): void => {
       try {
         const value = decode(raftMessage, bytes)
@@ -113,14 +113,14 @@ describe('Raft messages', () => {
     )
   })
 
-  it('do not reserve the memory that a length promises before the data is there', () => {
+  it('decoding a Raft message does not reserve the memory that a length promises before the data is there', () => {
     // This is an append that promises 4096 entries, with nothing after it.
     const head = encode(raftMessage, { type: 'append', term: 1, prevIndex: 1, prevTerm: 1, commit: 1, entries: [] })
     const bytes = new Uint8Array([...head.subarray(0, -1), 0x80, 0x20])
     expect(() => decode(raftMessage, bytes)).toThrow(/4096 items in 0 bytes/)
   })
 
-  it('fit their frame if their entries fit the limits', () => {
+  it('a Raft message fits its frame if its entries fit the limits', () => {
     const largest = { index: Number.MAX_SAFE_INTEGER, term: Number.MAX_SAFE_INTEGER, kind: 'normal' as const }
     const frame = (entries: RaftEntry[]): number => {
       const big = Number.MAX_SAFE_INTEGER
@@ -133,7 +133,7 @@ describe('Raft messages', () => {
     expect(frame(many)).toBeLessThan(MAX_APPEND_BYTES + 100)
   })
 
-  it('carry a configuration of text ids', () => {
+  it('a Raft message carries a configuration of text ids', () => {
     const value = {
       voters: ['12D3KooWa', 'ü'],
       learners: [],
@@ -146,7 +146,7 @@ describe('Raft messages', () => {
 })
 
 describe('batches of the log', () => {
-  it('are the same after encoding and decoding, and fill whole sectors', () => {
+  it('a batch of the log is the same after encoding and decoding, and fills whole sectors', () => {
     fc.assert(
       fc.property(content, fc.nat(), (value, number) => {
         const bytes = encodeBatch(number, value)
@@ -156,7 +156,7 @@ describe('batches of the log', () => {
     )
   })
 
-  it('are torn if they lack sectors, and damaged if a bit is flipped', () => {
+  it('a batch of the log is torn if it lacks sectors, and damaged if a bit is flipped', () => {
     fc.assert(
       fc.property(content, fc.nat(), fc.nat(7), (value, at, bit) => {
         const bytes = encodeBatch(1, value)
@@ -177,7 +177,7 @@ describe('batches of the log', () => {
     )
   })
 
-  it('are judged without an exception even if they are random bytes', () => {
+  it('random bytes are judged as a batch of the log without an exception', () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: SECTOR_BYTES, maxLength: 2048 }), (bytes) => {
         expect(inspectBatch(bytes, 1).kind).toMatch(/empty|damaged/)
@@ -185,7 +185,7 @@ describe('batches of the log', () => {
     )
   })
 
-  it('hold an entry of the largest size', () => {
+  it('a batch of the log holds an entry of the largest size', () => {
     const value = {
       base: undefined,
       hardState: undefined,
@@ -196,7 +196,7 @@ describe('batches of the log', () => {
 })
 
 describe('segment headers and names', () => {
-  it('are the same after encoding and decoding', () => {
+  it('the header and the name of a segment are the same after encoding and decoding', () => {
     const header = { number: 0xabcdef, firstIndex: 2 ** 40, firstBatch: 2 ** 50, identity: 0xffffffff }
     expect(readSegmentHeader('x', encodeSegmentHeader(header))).toEqual(header)
     expect(parseSegmentName(segmentName(12, 2 ** 52))).toEqual({ number: 12, firstIndex: 2 ** 52 })

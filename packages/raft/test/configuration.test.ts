@@ -44,8 +44,8 @@ const changes = fc.uniqueArray(
   { minLength: 1, selector: ({ id }) => id }
 )
 
-describe('a change of the configuration', () => {
-  it('passes only through configurations whose quorums overlap, one step at a time (§6, thesis §4.2.1)', () => {
+describe('changes of the configuration', () => {
+  it('a change of the configuration passes only through configurations whose quorums overlap, one step at a time (§6, thesis §4.2.1)', () => {
     const property = fc.property(starts, changes, (before, wanted) => {
       const next = applyChanges(before, wanted)
       if (typeof next === 'string') return
@@ -55,7 +55,7 @@ describe('a change of the configuration', () => {
     fc.assert(property, { numRuns: 300 })
   })
 
-  it('leads to the requested members, and leaves the others as they are', () => {
+  it('a change of the configuration leads to the requested members, and leaves the others as they are', () => {
     const property = fc.property(starts, changes, (before, wanted) => {
       const next = applyChanges(before, wanted)
       if (typeof next === 'string') return
@@ -71,12 +71,12 @@ describe('a change of the configuration', () => {
     fc.assert(property)
   })
 
-  it('could not change two voters in one step, because the quorums need not overlap (thesis §4.1, Figure 4.3)', () => {
+  it('one step could not change two voters, because the quorums need not overlap (thesis §4.1, Figure 4.3)', () => {
     expect(overlap(configuration(['a', 'b', 'c']), configuration(['a', 'b', 'c', 'd', 'e']))).toBe(false)
     expect(overlap(configuration(['a', 'b', 'c']), configuration(['a', 'b', 'c', 'd']))).toBe(true)
   })
 
-  it('takes one step if at most one voter is added or removed, with any number of learners (thesis §4.2.1)', () => {
+  it('a change of the configuration takes one step if at most one voter is added or removed, with any number of learners (thesis §4.2.1)', () => {
     const before = configuration(['a', 'b', 'c'], ['d'])
     const steps = [
       [change('voter', 'd')],
@@ -93,7 +93,7 @@ describe('a change of the configuration', () => {
     })
   })
 
-  it("keeps an outgoing voter's vote until it becomes a learner (§6)", () => {
+  it('an outgoing voter keeps its vote until it becomes a learner (§6)', () => {
     const joint = applyChanges(configuration(['a', 'b', 'c']), [change('learner', 'a'), change('voter', 'd')])
     if (typeof joint === 'string') throw new Error(joint)
     expect(joint).toMatchObject({ voters: ['b', 'c', 'd'], learners: [], learnersNext: ['a'] })
@@ -102,7 +102,7 @@ describe('a change of the configuration', () => {
     expect(leaveJoint(joint)).toMatchObject({ voters: ['b', 'c', 'd'], learners: ['a'], learnersNext: [] })
   })
 
-  it('is rejected with a reason if it is invalid', () => {
+  it('a change of the configuration is rejected with a reason if it is invalid', () => {
     const before = configuration(['a'], ['b'])
     expect(applyChanges(before, [])).toMatch(/changes nothing/)
     expect(applyChanges(before, [change('voter', 'a'), change('learner', 'b'), change('removed', 'z')])).toMatch(
@@ -124,14 +124,14 @@ describe('the configurations of a log', () => {
     return known
   }
 
-  it('have no members before the first one', () => {
+  it('a log has no members before its first configuration', () => {
     const known = new ConfigurationHistory()
     expect(known.current.voters).toEqual([])
     expect(known.index).toBe(0)
     expect(() => known.entryAt(1)).toThrow(/no configuration/)
   })
 
-  it('give way to the one before when they are truncated (§6)', () => {
+  it('a configuration that is truncated from the log gives way to the one before (§6)', () => {
     const known = history()
     expect(known.current.voters).toEqual(['a', 'b', 'c'])
     known.truncate(10)
@@ -140,14 +140,14 @@ describe('the configurations of a log', () => {
     expect(known).toMatchObject({ index: 1, current: { voters: ['a'] } })
   })
 
-  it('are in force from their index on (§7)', () => {
+  it('a configuration is in force from its index on (§7)', () => {
     const known = history()
     expect([1, 4, 5, 8, 9, 99].map((index) => known.entryAt(index).index)).toEqual([1, 1, 5, 5, 9, 9])
     expect(known.since(6).map(({ voters }) => voters.length)).toEqual([2, 3])
     expect(known.since(9).map(({ voters }) => voters.length)).toEqual([3])
   })
 
-  it('are forgotten before the one in force where the log is compacted', () => {
+  it('a compacted log forgets the configurations before the one that is in force there', () => {
     const known = history()
     known.compact(8)
     expect(known.entryAt(8).index).toBe(5)
@@ -156,7 +156,7 @@ describe('the configurations of a log', () => {
     expect(known.index).toBe(9)
   })
 
-  it('start anew with a snapshot', () => {
+  it('the configurations of a log start anew with a snapshot', () => {
     const known = history()
     known.reset(entry(7, ['d']))
     expect(known).toMatchObject({ index: 7, current: { voters: ['d'] } })

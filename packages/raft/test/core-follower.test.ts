@@ -124,7 +124,7 @@ describe('storage acknowledgments', () => {
     ])
   })
 
-  it('storage acknowledges writes in order, or the core stops', () => {
+  it('a core stops when storage acknowledges writes out of order', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1, [2]), false).step('b', append(2, 2, 2, [2]), false)
     expect(() => node.core.persisted(node.writes[1]!.write!.ack)).toThrow(InvariantError)
   })

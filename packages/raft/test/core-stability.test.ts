@@ -275,7 +275,7 @@ describe('leaders whose disk hangs', () => {
     expect(wait(node, 20).core.role).toBe('leader')
   })
 
-  it('a candidate cannot win an election before its own vote is durable, while its disk hangs', () => {
+  it('a candidate whose disk hangs cannot win an election before its own vote is durable', () => {
     const node = wait(proposed(), 5)
     node.take('requestVote')
     for (let i = 0; i < 40; i++) {

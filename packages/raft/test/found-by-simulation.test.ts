@@ -6,8 +6,8 @@ import { createMemoryDisk, createSegmentedLog } from '../src/index.js'
 import { CoreHarness, rejected, voteFor } from './support/core-harness.js'
 import { configurationEntry, entry } from './support/hand-storage.js'
 
-describe('a core', () => {
-  it('stands for election although its log, and no other, holds its own removal (thesis §4.2.2; seed 17)', () => {
+describe('cores', () => {
+  it('a core stands for election although its log, and no other, holds its own removal (thesis §4.2.2; seed 17)', () => {
     const node = new CoreHarness({
       voters: ['a', 'b'],
       terms: [1, 2, 2],
@@ -23,7 +23,7 @@ describe('a core', () => {
     expect(node.core).toMatchObject({ role: 'follower', commitIndex: 4 })
   })
 
-  it('does not stand once its removal is committed', () => {
+  it('a core does not stand for election once its removal is committed', () => {
     const changes = new Map([[3, { voters: ['b'] }]])
     const node = new CoreHarness({ voters: ['a', 'b'], terms: [1, 2, 2], changes, commit: 3 })
     node.tick(20)
@@ -31,7 +31,7 @@ describe('a core', () => {
     expect(node.take('requestPreVote')).toEqual([])
   })
 
-  it('sends a snapshot if all appends in flight are lost and their entries are compacted (seeds 42, 45)', () => {
+  it('a core sends a snapshot if all appends in flight are lost and their entries are compacted (seeds 42, 45)', () => {
     const node = new CoreHarness({ limits: { maxInflightMessages: 1 } }).lead().accept('b', 2).accept('c', 2)
     node.core.propose([new Uint8Array(1)])
     node.drain().accept('b', 3)
@@ -44,7 +44,7 @@ describe('a core', () => {
     expect(node.wanted).toMatchObject([{ to: 'c', offset: 0, snapshot: { index: 4 } }])
   })
 
-  it('does not hold a learner that has joined again to acknowledgments of its former life (seed 2162)', () => {
+  it('a core does not hold a learner that has joined again to acknowledgments of its former life (seed 2162)', () => {
     const node = new CoreHarness({ learners: ['d'] }).lead().accept('b', 2)
     node.core.changeMembership([{ type: 'removed', id: 'd' }])
     node.drain().accept('b', 3)
@@ -57,7 +57,7 @@ describe('a core', () => {
     expect(node.take('append').map(({ to, message }) => [to, message.prevIndex])).toContainEqual(['d', 0])
   })
 
-  it('drops an entry that a later leader has committed without it, and gets the entry back (seed 2026300285)', () => {
+  it('a core drops an entry that a later leader has committed without it, and gets the entry back (seed 2026300285)', () => {
     const voters = ['a', 'b', 'c']
     const members = { voters, learners: ['d'] }
     // Only a and d have entry 2 of term 4. c elects b in term 5, and then a in term 6.
@@ -91,19 +91,19 @@ describe('a core', () => {
   })
 })
 
-describe('a node that joins', () => {
+describe('nodes that join', () => {
   const joining = () => new CoreHarness({ voters: [], terms: [] })
   const config = (index: number, voters: string[], learners: string[] = []) =>
     configurationEntry(index, 1, { voters, learners })
 
-  it('stops if its id has been a voter, because the log of that voter is lost (seed 2026125339)', () => {
+  it('a node that joins stops if its id has been a voter, because the log of that voter is lost (seed 2026125339)', () => {
     const node = joining()
     const first = config(1, ['a', 'b', 'c'])
     const append: RaftMessage = { type: 'append', term: 5, prevIndex: 0, prevTerm: 0, commit: 9, entries: [first] }
     expect(() => node.step('b', append)).toThrow(/an id is never used again after its log is lost: a joins/)
   })
 
-  it('goes on if its id is new', () => {
+  it('a node that joins goes on if its id is new', () => {
     const node = joining()
     const entries = [config(1, ['b', 'c']), config(2, ['b', 'c'], ['a']), config(3, ['a', 'b', 'c'])]
     node.step('b', { type: 'append', term: 5, prevIndex: 0, prevTerm: 0, commit: 3, entries })
@@ -111,8 +111,8 @@ describe('a node that joins', () => {
   })
 })
 
-describe('a log without space', () => {
-  it('looks for space again even if something else has failed in between (seed 1497)', async () => {
+describe('logs without space', () => {
+  it('a log without space looks for space again even if something else has failed in between (seed 1497)', async () => {
     const clock = new FakeClock()
     const disk = createMemoryDisk()
     const faults: (string | undefined)[] = []
@@ -137,10 +137,10 @@ describe('a log without space', () => {
   })
 })
 
-describe('a log that starts again', () => {
+describe('logs that start again', () => {
   const bootstrap = { voters: ['a'], learners: [], context: new Uint8Array(0) }
 
-  it('makes durable what it reads of a write that failed (seed 1)', async () => {
+  it('a log that starts again makes durable what it reads of a write that failed (seed 1)', async () => {
     const disk = createMemoryDisk()
     const first = await createSegmentedLog({ disk, segmentBytes: 4096, create: { bootstrap } })
     disk.fail('write', new Error('the disk is broken'))
@@ -153,7 +153,7 @@ describe('a log that starts again', () => {
     await third.close()
   })
 
-  it('makes durable the names that it reads, because the flush of the directory may have failed (seed 1)', async () => {
+  it('a log that starts again makes durable the names that it reads, because the flush of the directory may have failed (seed 1)', async () => {
     const disk = createMemoryDisk()
     const first = await createSegmentedLog({ disk, segmentBytes: 4096, create: { bootstrap } })
     await first.append({ entries: [entry(2, 1, 'x')] })

@@ -8,7 +8,7 @@ const BATCH = 50
 
 describe('randomly drawn golden scripts', () => {
   for (let first = 1; first <= SEEDS; first += BATCH) {
-    it(`break no property of Raft and come to rest, seeds from ${first} on (Figure 3)`, () => {
+    it(`randomly drawn golden scripts break no property of Raft and come to rest, seeds from ${first} on (Figure 3)`, () => {
       for (let seed = first; seed < first + BATCH && seed <= SEEDS; seed++) {
         const script = new RandomScript(seededRandom(seed))
         try {

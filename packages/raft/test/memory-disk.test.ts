@@ -25,8 +25,8 @@ async function listOf(clock: FakeClock, disk: MemoryDisk): Promise<string[]> {
   return listing
 }
 
-describe('a power loss', () => {
-  it('may bring back a file whose removal was not flushed', async () => {
+describe('power losses', () => {
+  it('a power loss may bring back a file whose removal was not flushed', async () => {
     const found = new Set<string>()
     for (let seed = 0; seed < 50; seed++) {
       const clock = new FakeClock()
@@ -49,7 +49,7 @@ describe('a power loss', () => {
     expect([...found].sort()).toEqual(['', 'a,b', 'b'])
   })
 
-  it('keeps any sectors of several writes under way, in any order', async () => {
+  it('a power loss keeps any sectors of several writes under way, in any order', async () => {
     const found = new Set<string>()
     for (let seed = 0; seed < 2000; seed++) {
       const clock = new FakeClock()
@@ -71,8 +71,8 @@ describe('a power loss', () => {
   })
 })
 
-describe('a power loss while a file is made', () => {
-  it('leaves no file, an empty one, or any part of it', async () => {
+describe('power losses while a file is made', () => {
+  it('a power loss while a file is made leaves no file, an empty one, or any part of it', async () => {
     const found = new Set<number | undefined>()
     for (let seed = 0; seed < 200; seed++) {
       const clock = new FakeClock()
@@ -93,8 +93,8 @@ describe('a power loss while a file is made', () => {
   })
 })
 
-describe('an injected failure', () => {
-  it('hits the next operations of its kind, and no later ones', async () => {
+describe('injected failures', () => {
+  it('an injected failure hits the next operations of its kind, and no later ones', async () => {
     const disk = createMemoryDisk()
     const file = await disk.create('a', SECTOR_BYTES)
     disk.fail('remove', new Error('EBUSY'))

@@ -67,8 +67,8 @@ async function outcome<T>(clock: FakeClock, promise: Promise<T>): Promise<T> {
   return watched
 }
 
-describe('a node', () => {
-  it('tells its application of each role, and finally that it is ready', async () => {
+describe('nodes', () => {
+  it('a node tells its application of each role, and finally that it is ready', async () => {
     const { changes, node } = await single()
     expect(changes.map(({ role, ready }) => [role, ready])).toEqual([
       ['candidate', false],
@@ -85,7 +85,7 @@ describe('a node', () => {
     })
   })
 
-  it('applies entries of all kinds from the checkpoint on, once and in order', async () => {
+  it('a node applies entries of all kinds from the checkpoint on, once and in order', async () => {
     const { node, applied, clock } = await single({ appliedIndex: 1 })
     const places = [1, 2, 3].map((value) => node.propose(Uint8Array.of(value)))
     expect(places.map(({ index, term }) => [index, term])).toEqual([
@@ -102,7 +102,7 @@ describe('a node', () => {
     ])
   })
 
-  it('writes the proposals of one turn in one flush', async () => {
+  it('a node writes the proposals of one turn in one flush', async () => {
     const { node, clock, applied } = await single()
     const before = clock.now()
     for (let i = 0; i < 100; i++) node.propose(new Uint8Array(10))
@@ -110,7 +110,7 @@ describe('a node', () => {
     expect(clock.now() - before).toBeLessThanOrEqual(1)
   })
 
-  it('holds the next entries back until `apply` has completed', async () => {
+  it('a node holds the next entries back until `apply` has completed', async () => {
     const one = await single()
     let release = (): void => {}
     one.hold = new Promise((resolve) => (release = resolve))
@@ -128,7 +128,7 @@ describe('a node', () => {
     expect(one.node.status().appliedIndex).toBe(4)
   })
 
-  it('refuses proposals and reads beyond its limits', async () => {
+  it('a node refuses proposals and reads beyond its limits', async () => {
     const { node, clock } = await single({ limits: { maxUncommittedBytes: 1000, maxPendingReads: 2 } })
     node.propose(new Uint8Array(900))
     expect(() => node.propose(new Uint8Array(200))).toThrow(BackPressureError)
@@ -139,7 +139,7 @@ describe('a node', () => {
     await outcome(clock, node.readIndex())
   })
 
-  it('stops when its disk fails, and reports that once', async () => {
+  it('a node stops when its disk fails, and reports that once', async () => {
     const { node, disk, clock, fatal, applied } = await single()
     disk.fail('write', new Error('EIO'))
     node.propose(Uint8Array.of(1))
@@ -154,7 +154,7 @@ describe('a node', () => {
     expect(fatal).toHaveLength(1)
   })
 
-  it('stops when its application throws', async () => {
+  it('a node stops when its application throws', async () => {
     const one = await single()
     one.hold = Promise.reject(new Error('broken state'))
     one.hold.catch(() => {})
@@ -164,7 +164,7 @@ describe('a node', () => {
     await outcome(one.clock, one.node.close())
   })
 
-  it('settles every pending call when it is closed, and closes once', async () => {
+  it('a node settles every pending call when it is closed, and closes once', async () => {
     const { node, clock } = await single()
     node.propose(Uint8Array.of(1))
     const read = node.readIndex()
@@ -176,7 +176,7 @@ describe('a node', () => {
     node.receive('b', { type: 'heartbeat', term: 9, commit: 1, round: 0 })
   })
 
-  it('refuses invalid ticks', () => {
+  it('a node refuses invalid ticks', () => {
     const clock = new FakeClock()
     const components = { clock, random: seededRandom(1), transport: { send: () => {} } } as never
     expect(() => createRaftNode(components, { id: 'a', electionTicks: 4, heartbeatTicks: 4 })).toThrow(/electionTicks/)
@@ -184,7 +184,7 @@ describe('a node', () => {
     expect(() => createRaftNode(components, { id: 'a', heartbeatTicks: 0.5 })).toThrow(/heartbeatTicks/)
   })
 
-  it('refuses invalid limits, and names each', () => {
+  it('a node refuses invalid limits, and names each', () => {
     const components = { clock: new FakeClock(), random: seededRandom(1), transport: { send: () => {} } } as never
     const names = Object.keys(DEFAULT_RAFT_LIMITS) as (keyof RaftLimits)[]
     for (const name of names) {
@@ -199,7 +199,7 @@ describe('a node', () => {
     }
   })
 
-  it('waits for the running `apply` when it is closed', async () => {
+  it('a node waits for the running `apply` when it is closed', async () => {
     const one = await single()
     let finish = () => {}
     one.hold = new Promise((resolve) => (finish = resolve))
@@ -214,8 +214,8 @@ describe('a node', () => {
   })
 })
 
-describe('a follower', () => {
-  it('acknowledges a duplicate append no sooner than the first one is durable (Figure 2)', async () => {
+describe('followers', () => {
+  it('a follower acknowledges a duplicate append no sooner than the first one is durable (Figure 2)', async () => {
     const clock = new FakeClock()
     const disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => 1 })
     const bootstrap = { voters: ['a', 'b', 'c'], learners: [], context: new Uint8Array(0) }
@@ -253,8 +253,8 @@ describe('a follower', () => {
   })
 })
 
-describe('a deposed leader', () => {
-  it('without a majority rejects pending reads, although no other leader exists', async () => {
+describe('deposed leaders', () => {
+  it('a deposed leader without a majority rejects pending reads, although no other leader exists', async () => {
     const cluster = await Cluster.start()
     const old = await cluster.elect()
     for (const each of cluster.members) cluster.isolate(each)
@@ -265,7 +265,7 @@ describe('a deposed leader', () => {
     await cluster.close()
   })
 
-  it('rejects pending reads, and names the new leader to proposals', async () => {
+  it('a deposed leader rejects pending reads, and names the new leader to proposals', async () => {
     const cluster = await Cluster.start()
     const old = await cluster.elect()
     cluster.isolate(old)

@@ -14,7 +14,7 @@ function replicating(match: number): Progress {
 }
 
 describe('progress in mode probe (§5.3)', () => {
-  it('sends one append, and the next one when that is answered', () => {
+  it('progress in mode probe sends one append, and the next one when that is answered (§5.3)', () => {
     const progress = new Progress(9)
     expect(canSend(progress)).toBe(true)
     progress.sent(12, 50)
@@ -25,7 +25,7 @@ describe('progress in mode probe (§5.3)', () => {
     expect(canSend(progress)).toBe(true)
   })
 
-  it('steps back at each refusal, and never below the entries that the follower has', () => {
+  it('progress in mode probe steps back at each refusal, and never below the entries that the follower has (§5.3)', () => {
     const progress = new Progress(9)
     // A hint at or above the refused index still makes it step back.
     progress.rejected(8, 20)
@@ -34,20 +34,20 @@ describe('progress in mode probe (§5.3)', () => {
     expect(progress.next).toBe(1)
   })
 
-  it('ignores an answer to any append but the last', () => {
+  it('progress in mode probe ignores an answer to any append but the last (§5.3)', () => {
     const progress = new Progress(9)
     progress.sent(9, 10)
     expect(progress.rejected(5, 2)).toBe(false)
     expect(progress).toMatchObject({ next: 9, probeInFlight: true })
   })
 
-  it('continues in mode replicate after the acknowledged entry', () => {
+  it('progress in mode probe continues in mode replicate after the acknowledged entry (§5.3)', () => {
     const progress = new Progress(9)
     expect(progress.accepted(6)).toBe(true)
     expect(progress).toMatchObject({ mode: 'replicate', match: 6, next: 7 })
   })
 
-  it('waits if the follower refuses what it has acknowledged, because its log is lost', () => {
+  it('progress in mode probe waits if the follower refuses what it has acknowledged, because its log is lost (§5.3)', () => {
     const progress = replicating(4)
     progress.sent(6, 10)
     progress.rejected(6, 0)
@@ -59,7 +59,7 @@ describe('progress in mode probe (§5.3)', () => {
 })
 
 describe('progress in mode replicate', () => {
-  it('sends ahead of the acknowledgments, up to its limits of messages and bytes', () => {
+  it('progress in mode replicate sends ahead of the acknowledgments, up to its limits of messages and bytes', () => {
     const progress = replicating(1)
     progress.sent(2, 10)
     expect(progress.next).toBe(3)
@@ -74,7 +74,7 @@ describe('progress in mode replicate', () => {
     expect(canSend(progress)).toBe(false)
   })
 
-  it('takes one acknowledgment for everything sent before, and counts none twice', () => {
+  it('progress in mode replicate takes one acknowledgment for everything sent before, and counts none twice', () => {
     const progress = replicating(1)
     progress.sent(2, 60)
     progress.sent(3, 60)
@@ -85,13 +85,13 @@ describe('progress in mode replicate', () => {
     expect(canSend(progress)).toBe(true)
   })
 
-  it('skips entries that the follower has already, even if this leader has not sent them', () => {
+  it('progress in mode replicate skips entries that the follower has already, even if this leader has not sent them', () => {
     const progress = replicating(1)
     progress.accepted(7)
     expect(progress).toMatchObject({ match: 7, next: 8 })
   })
 
-  it('returns to mode probe at the acknowledged entry after a loss, but not for a late refusal', () => {
+  it('progress in mode replicate returns to mode probe at the acknowledged entry after a loss, but not for a late refusal', () => {
     const progress = replicating(4)
     progress.sent(6, 10)
     expect(progress.rejected(3, 1)).toBe(false)
@@ -102,7 +102,7 @@ describe('progress in mode replicate', () => {
 })
 
 describe('progress in mode snapshot (§7)', () => {
-  it('sends no appends until the follower has the snapshot', () => {
+  it('progress in mode snapshot sends no appends until the follower has the snapshot (§7)', () => {
     const progress = replicating(1)
     progress.becomeSnapshot(SNAPSHOT)
     expect(progress).toMatchObject({ mode: 'snapshot', outgoingSnapshot: { offset: 0, piece: 'none' } })
@@ -114,7 +114,7 @@ describe('progress in mode snapshot (§7)', () => {
     expect(progress).toMatchObject({ mode: 'replicate', match: 5, next: 6, outgoingSnapshot: undefined })
   })
 
-  it('ends with any acknowledgment at or beyond the snapshot', () => {
+  it('progress in mode snapshot ends with any acknowledgment at or beyond the snapshot (§7)', () => {
     const progress = new Progress(9)
     progress.becomeSnapshot(SNAPSHOT)
     progress.accepted(8)

@@ -17,8 +17,8 @@ function agree({ voters, outgoing }: Configuration, has: (id: string) => boolean
   return more(voters) && (outgoing.length === 0 || more(outgoing))
 }
 
-describe('a quorum', () => {
-  it('is a majority of the voters, and in a joint configuration also one of the outgoing voters (§6)', () => {
+describe('quorums', () => {
+  it('a quorum is a majority of the voters, and in a joint configuration also one of the outgoing voters (§6)', () => {
     const property = fc.property(configurations, fc.subarray(IDS), (configuration, ids) => {
       const has = (id: string): boolean => ids.includes(id)
       expect(hasQuorum(configuration, has)).toBe(agree(configuration, has))
@@ -26,7 +26,7 @@ describe('a quorum', () => {
     fc.assert(property)
   })
 
-  it('determines the highest index that it has reached (Figure 2, Leaders 5)', () => {
+  it('a quorum determines the highest index that it has reached (Figure 2, Leaders 5)', () => {
     const indexes = fc.array(fc.nat(9), { minLength: IDS.length, maxLength: IDS.length })
     const property = fc.property(configurations, indexes, (configuration, matches) => {
       const matchOf = (id: string): number => matches[IDS.indexOf(id)]!
@@ -36,7 +36,7 @@ describe('a quorum', () => {
     fc.assert(property)
   })
 
-  it('wins an election by its votes, and the election is lost once no quorum can grant (§5.2, §6)', () => {
+  it('a quorum of votes wins an election, and the election is lost once no quorum can grant (§5.2, §6)', () => {
     const answers = fc.array(fc.constantFrom(true, false, undefined), { minLength: 7, maxLength: 7 })
     const property = fc.property(configurations, answers, (configuration, given) => {
       const votes = new Map(IDS.flatMap((id, i) => (given[i] === undefined ? [] : [[id, given[i]] as const])))
@@ -47,7 +47,7 @@ describe('a quorum', () => {
     fc.assert(property)
   })
 
-  it('does not exist without voters, so that nothing is won, committed or read', () => {
+  it('a quorum does not exist without voters, so that nothing is won, committed or read', () => {
     const nobody = { voters: [], outgoing: [], learners: ['x'], learnersNext: [] }
     expect(hasQuorum(nobody, () => true)).toBe(false)
     expect(quorumIndex(nobody, () => 9)).toBe(0)

@@ -4,7 +4,7 @@ import { append, CoreHarness, voteFor } from './support/core-harness.js'
 describe('ReadIndex', () => {
   const reply = (round: number, term = 2) => ({ type: 'heartbeatReply', term, round, room: 'enough' }) as const
 
-  it("waits for a commit in the leader's own term, and then for a majority (§8)", () => {
+  it("ReadIndex waits for a commit in the leader's own term, and then for a majority (§8)", () => {
     const node = new CoreHarness().lead()
     expect(node.core.readIndex(7)).toBe(true)
     node.drain()
@@ -19,7 +19,7 @@ describe('ReadIndex', () => {
     expect(node.confirmed).toEqual([{ context: 7, index: 2 }])
   })
 
-  it('shares a round between the reads of one turn, and a later round confirms earlier ones', () => {
+  it('ReadIndex shares a round between the reads of one turn, and a later round confirms earlier ones', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     for (const context of [1, 2, 2]) node.core.readIndex(context)
     node.drain()
@@ -30,7 +30,7 @@ describe('ReadIndex', () => {
     expect(node.confirmed).toHaveLength(4)
   })
 
-  it('is not confirmed by replies to earlier heartbeats, nor by one node twice', () => {
+  it('ReadIndex is not confirmed by replies to earlier heartbeats, nor by one node twice', () => {
     const node = new CoreHarness({ voters: ['a', 'b', 'c', 'd', 'e'] }).lead()
     node.accept('b', 2).accept('c', 2)
     node.core.readIndex(1)
@@ -40,7 +40,7 @@ describe('ReadIndex', () => {
     expect(node.confirmed).toEqual([{ context: 1, index: 2 }])
   })
 
-  it('is repeated with the next heartbeat if its round was lost', () => {
+  it('ReadIndex is repeated with the next heartbeat if its round was lost', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     node.core.readIndex(1)
     node.drain().take('heartbeat')
@@ -48,7 +48,7 @@ describe('ReadIndex', () => {
     expect(node.take('heartbeat').map(({ message }) => message.round)).toEqual([1, 1])
   })
 
-  it('is forgotten by a deposed leader', () => {
+  it('ReadIndex is forgotten by a deposed leader', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     node.core.readIndex(1)
     node
@@ -59,7 +59,7 @@ describe('ReadIndex', () => {
     expect(node.core.readIndex(2)).toBe(false)
   })
 
-  it('is answered at once by a leader that is alone', () => {
+  it('ReadIndex is answered at once by a leader that is alone', () => {
     const node = new CoreHarness({ voters: ['a'] }).tick(10)
     node.core.readIndex(1)
     node.drain()
@@ -70,7 +70,7 @@ describe('ReadIndex', () => {
 describe('ReadIndex and the membership', () => {
   const reply = { type: 'heartbeatReply', term: 2, round: 1, room: 'enough' } as const
 
-  it('needs both majorities of a joint configuration (§6, §8)', () => {
+  it('ReadIndex needs both majorities of a joint configuration (§6, §8)', () => {
     const joint = { voters: ['a', 'd', 'e'], outgoing: ['a', 'b', 'c'] }
     const node = new CoreHarness({ terms: [1, 1], changes: new Map([[2, joint]]) }).stand()
     for (const from of ['b', 'd']) node.step(from, voteFor(2))
@@ -85,14 +85,14 @@ describe('ReadIndex and the membership', () => {
     expect(node.confirmed).toEqual([{ context: 1, index: 3 }])
   })
 
-  it('is not confirmed by learners (thesis §4.2.1)', () => {
+  it('ReadIndex is not confirmed by learners (thesis §4.2.1)', () => {
     const node = new CoreHarness({ learners: ['x', 'y'] }).lead().accept('b', 2)
     node.core.readIndex(1)
     node.drain().step('x', reply).step('y', reply)
     expect(node.confirmed).toEqual([])
   })
 
-  it('is forgotten when a leader hears from no majority (thesis §6.2)', () => {
+  it('ReadIndex is forgotten when a leader hears from no majority (thesis §6.2)', () => {
     const node = new CoreHarness().lead().accept('b', 2)
     node.core.readIndex(1)
     node.drain().tick(20).lead().accept('b', 3)

@@ -19,8 +19,8 @@ beforeEach(() => {
   disk = createMemoryDisk()
 })
 
-describe('a log', () => {
-  it('rejects a first configuration whose members form no valid cluster', async () => {
+describe('logs', () => {
+  it('a log rejects a first configuration whose members form no valid cluster', async () => {
     const context = new Uint8Array(0)
     const wrong: [string[], string[]][] = [
       [[], []],
@@ -38,7 +38,7 @@ describe('a log', () => {
     }
   })
 
-  it('keeps copies of its last entries in memory after a restart, not whole segments', async () => {
+  it('a log keeps copies of its last entries in memory after a restart, not whole segments', async () => {
     const log = await openLog(disk)
     for (let i = 2; i < 50; i++) await log.append({ entries: entries(i, i, 1) })
     await log.close()
@@ -48,8 +48,8 @@ describe('a log', () => {
   })
 })
 
-describe('a log on a disk that is almost full', () => {
-  it('reports that the next file finds no space, tries again, and goes on when there is room', async () => {
+describe('disks that are almost full', () => {
+  it('a log on a disk that is almost full reports that the next file finds no space, tries again, and goes on when there is room', async () => {
     const clock = new FakeClock()
     disk = createMemoryDisk({ schedule: clock.schedule.bind(clock) })
     const spaces: (string | undefined)[] = []
@@ -82,8 +82,8 @@ describe('a log on a disk that is almost full', () => {
   })
 })
 
-describe('a new log', () => {
-  it('starts with the first configuration as entry 1 of term 1, committed', async () => {
+describe('new logs', () => {
+  it('a new log starts with the first configuration as entry 1 of term 1, committed', async () => {
     const log = await openLog(disk)
     expect(log.hardState).toEqual({ term: 1, vote: undefined, commit: 1 })
     expect(log.configurations).toHaveLength(1)
@@ -94,7 +94,7 @@ describe('a new log', () => {
     })
   })
 
-  it('is made only if a first configuration is given', async () => {
+  it('a new log is made only if a first configuration is given', async () => {
     await expect(createSegmentedLog({ disk })).rejects.toThrow(LogNotInitializedError)
     await openLog(disk)
     await expect(createSegmentedLog({ disk })).resolves.toBeDefined()
@@ -109,7 +109,7 @@ describe('a new log', () => {
     await expect(createSegmentedLog({ disk })).rejects.toThrow(LogNotInitializedError)
   })
 
-  it('exists as a whole or not at all after a power loss', async () => {
+  it('a new log exists as a whole or not at all after a power loss', async () => {
     for (let seed = 0; seed < 200; seed++) {
       const random = seededRandom(seed)
       const clock = new FakeClock()
@@ -124,7 +124,7 @@ describe('a new log', () => {
     }
   })
 
-  it('is made by the start after one or two that lost power, each after any number of operations', async () => {
+  it('a new log is made by the start after one or two that lost power, each after any number of operations', async () => {
     const clock = new FakeClock()
     /** Runs a start for that many operations, or until it is done. */
     const start = async (operations: number): Promise<RaftLog | Error | undefined> => {
@@ -152,14 +152,14 @@ describe('a new log', () => {
     }
   })
 
-  it('refuses files that belong to another log', async () => {
+  it('a new log refuses files that belong to another log', async () => {
     await openLog(disk, { identity: 'cluster x, node a' })
     await expect(openLog(disk, { identity: 'cluster x, node b' })).rejects.toThrow(/belongs to another log/)
   })
 })
 
-describe('appending', () => {
-  it('keeps entries and hard state over a restart', async () => {
+describe('appends', () => {
+  it('a log keeps entries and hard state over a restart', async () => {
     const log = await openLog(disk)
     await log.append({ hardState: { term: 2, vote: 'b', commit: 1 }, entries: entries(2, 9, 2) })
     await log.close()
@@ -169,7 +169,7 @@ describe('appending', () => {
     expect([again.term(0), again.term(1), again.term(9), again.term(10)]).toEqual([0, 1, 2, undefined])
   })
 
-  it('replaces a conflicting suffix, also over a restart (§5.3)', async () => {
+  it('a log replaces a conflicting suffix, also over a restart (§5.3)', async () => {
     const log = await openLog(disk, { cacheBytes: 0 })
     await log.append({ entries: entries(2, 6, 1) })
     await log.append({ entries: entries(4, 5, 2) })
@@ -179,7 +179,7 @@ describe('appending', () => {
     expect(again.map(({ data }) => String.fromCharCode(...data))).toEqual(texts)
   })
 
-  it('puts appends that wait for a flush into the next one (group commit)', async () => {
+  it('a log puts appends that wait for a flush into the next one (group commit)', async () => {
     const clock = new FakeClock()
     let writes = 0
     disk = createMemoryDisk({ schedule: clock.schedule.bind(clock), latencyMs: () => (writes++, 1) })
@@ -194,7 +194,7 @@ describe('appending', () => {
     expect(writes).toBe(2)
   })
 
-  it('continues in new segments, and makes larger ones for larger batches', async () => {
+  it('a log continues in new segments, and makes larger ones for larger batches', async () => {
     const log = await openLog(disk, { segmentBytes: 4096, cacheBytes: 100 })
     for (let i = 2; i <= 60; i++) await log.append({ entries: [entry(i, 1)] })
     await log.append({
@@ -210,7 +210,7 @@ describe('appending', () => {
     expect(again.entries(63, 64, 1)).toEqual([entry(63, 1)])
   })
 
-  it('returns as many entries as fit, but at least one', async () => {
+  it('a log returns as many entries as fit, but at least one', async () => {
     const log = await openLog(disk, { cacheBytes: 200 })
     await log.append({ entries: entries(2, 50, 1) })
     expect(log.entries(2, 51, 1)).toHaveLength(1)
@@ -219,8 +219,8 @@ describe('appending', () => {
   })
 })
 
-describe('a failing disk', () => {
-  it('makes the log reject everything, because a failed flush is never repeated', async () => {
+describe('failing disks', () => {
+  it('a failing disk makes the log reject everything, because a failed flush is never repeated', async () => {
     const log = await openLog(disk)
     disk.fail('write', new Error('EIO'))
     const results = await Promise.allSettled([
@@ -234,8 +234,8 @@ describe('a failing disk', () => {
   })
 })
 
-describe('a disk that was full for a while', () => {
-  it('does no harm if there is room again before the segment ends', async () => {
+describe('disks that were full for a while', () => {
+  it('a disk that was full for a while does no harm if there is room again before the segment ends', async () => {
     const log = await openLog(disk, { segmentBytes: 4096 })
     disk.setCapacity(disk.usedBytes)
     for (let i = 2; i <= 6; i++) await log.append({ entries: [entry(i, 1)] })
