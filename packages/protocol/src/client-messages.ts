@@ -282,6 +282,8 @@ export type LeaderMessage = TypeOf<typeof leaderMessage>
 /** A message of one type. */
 export type ClientMessageOf<T extends ClientMessage['type']> = Extract<ClientMessage, { type: T }>
 export type LeaderMessageOf<T extends LeaderMessage['type']> = Extract<LeaderMessage, { type: T }>
+/** The answer to a request of type `T` that has not failed, as its row in `REQUESTS` says. */
+export type ReplyTo<T extends RequestType> = LeaderMessageOf<(typeof REQUESTS)[T]['reply']>
 
 /** True if the message is a request of one of these kinds; without kinds, if it is any request. */
 export function isRequest<K extends RequestKind = RequestKind>(

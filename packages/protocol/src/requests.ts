@@ -3,7 +3,7 @@
  * is a row here, and a row in the store: of `REQUEST_ROWS` (packages/store/src/state/request-rows.ts) if the log
  * carries it, of `READ_ROWS` (packages/store/src/server/read-rows.ts) if it reads.
  */
-import { bool, optional, struct, uint, type Codec, type StructOf } from './codec.js'
+import { bool, optional, struct, uint, type Codec, type StructOf, type TypeOf } from './codec.js'
 import { dirtyPage, filePath, unit } from './files.js'
 
 // The values of a row have different types; each is typed where it is used.
@@ -30,7 +30,7 @@ export interface RequestRow {
     /** Fields that the leader adds. */
     readonly adds?: Fields
   }
-  /** Fields that must be valid paths. */
+  /** Names of `fields`, which must be valid paths. */
   readonly paths?: readonly string[]
   /** `open`: the state machine refuses the request unless the session has `file` open. */
   readonly file?: 'open'
@@ -38,8 +38,18 @@ export interface RequestRow {
   readonly reply: 'opened' | 'done' | 'files'
 }
 
+/** The names of the fields that hold text. */
+type TextOf<F extends Fields> = { [K in keyof F]: TypeOf<F[K]> extends string ? K : never }[keyof F]
+
+/** Returns the row. It compiles if `paths` names fields of the row that hold text. */
+function row<const F extends Fields, const R extends RequestRow>(
+  of: R & { readonly fields: F; readonly paths?: readonly TextOf<F>[] }
+): R {
+  return of
+}
+
 export const REQUESTS = {
-  open: {
+  open: row({
     kind: 'change',
     tag: 10,
     fields: {
@@ -56,65 +66,72 @@ export const REQUESTS = {
     entry: { tag: 10 },
     paths: ['path'],
     reply: 'opened'
-  },
+  }),
   /**
    * Creates a file without a path and opens it. The file ends with the session unless `link` gives it a path before.
    */
-  createUnnamed: {
+  createUnnamed: row({
     kind: 'change',
     tag: 7,
     fields: { size: uint, pageSize: uint, unit: optional(unit) },
     entry: { tag: 17 },
     reply: 'opened'
-  },
+  }),
   /** The session no longer maps the file. It has written all dirty pages back; its owned pages are released. */
-  close: { kind: 'change', tag: 11, fields: { file: uint }, entry: { tag: 11 }, reply: 'done' },
+  close: row({ kind: 'change', tag: 11, fields: { file: uint }, entry: { tag: 11 }, reply: 'done' }),
   /** Grows the file to at least `size`. */
-  extend: {
+  extend: row({
     kind: 'change',
     tag: 12,
     fields: { file: uint, size: uint },
     entry: { tag: 12 },
     file: 'open',
     reply: 'done'
-  },
+  }),
   /**
    * Sets the file's size. `tail` holds the unflushed bytes that the owner of the page cut by the new end has given
    * back.
    */
-  truncate: {
+  truncate: row({
     kind: 'discard',
     tag: 17,
     fields: { file: uint, size: uint },
     entry: { tag: 13, adds: { tail: optional(dirtyPage) } },
     file: 'open',
     reply: 'done'
-  },
+  }),
   /** The pages from `first` up to but excluding `end` become holes. The size stays. */
-  punch: {
+  punch: row({
     kind: 'discard',
     tag: 18,
     fields: { file: uint, first: uint, end: uint },
     entry: { tag: 14 },
     file: 'open',
     reply: 'done'
-  },
+  }),
   /** Gives the file at `from` the path `to`, which no longer leads to the file that it led to. */
-  rename: {
+  rename: row({
     kind: 'change',
     tag: 19,
     fields: { from: filePath, to: filePath },
     entry: { tag: 15 },
     paths: ['from', 'to'],
     reply: 'done'
-  },
-  unlink: { kind: 'change', tag: 9, fields: { path: filePath }, entry: { tag: 16 }, paths: ['path'], reply: 'done' },
+  }),
+  unlink: row({
+    kind: 'change',
+    tag: 9,
+    fields: { path: filePath },
+    entry: { tag: 16 },
+    paths: ['path'],
+    reply: 'done'
+  }),
   /**
    * Gives an unnamed file a path, which no longer leads to the file that it led to. The session asks for it when all
    * its writebacks are acknowledged, so every writeback that it knows to be durable stands before this entry in the
    * log.
    */
-  link: {
+  link: row({
     kind: 'change',
     tag: 8,
     fields: { file: uint, path: filePath },
@@ -122,13 +139,13 @@ export const REQUESTS = {
     paths: ['path'],
     file: 'open',
     reply: 'done'
-  },
-  endSession: { kind: 'end', tag: 13, fields: {}, reply: 'done' },
-  stat: { kind: 'read', tag: 14, fields: { path: filePath }, paths: ['path'], reply: 'files' },
-  statFile: { kind: 'read', tag: 15, fields: { file: uint }, reply: 'files' },
+  }),
+  endSession: row({ kind: 'end', tag: 13, fields: {}, reply: 'done' }),
+  stat: row({ kind: 'read', tag: 14, fields: { path: filePath }, paths: ['path'], reply: 'files' }),
+  statFile: row({ kind: 'read', tag: 15, fields: { file: uint }, reply: 'files' }),
   /** Files whose path starts with `prefix` and sorts after `after`, in order of path. */
-  list: { kind: 'read', tag: 16, fields: { prefix: filePath, after: filePath, limit: uint }, reply: 'files' }
-} as const satisfies Readonly<Record<string, RequestRow>>
+  list: row({ kind: 'read', tag: 16, fields: { prefix: filePath, after: filePath, limit: uint }, reply: 'files' })
+}
 
 type Rows = typeof REQUESTS
 export type RequestType = keyof Rows
@@ -139,6 +156,10 @@ export type RequestTypeOf<K extends RequestKind> = {
 }[RequestType]
 /** Requests that the log carries, and that are applied once however often they come. */
 export type LoggedRequestType = RequestTypeOf<'change' | 'discard'>
+/** Requests whose `file` the session must have open. */
+export type OpenFileRequestType = {
+  [T in RequestType]: Rows[T] extends { readonly file: 'open' } ? T : never
+}[RequestType]
 
 // A session repeats an unanswered request after a reconnection with the same `seq`, and it is applied once. All answers
 // below `settled` have arrived at the client, so the state machine may forget them.

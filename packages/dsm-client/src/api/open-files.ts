@@ -1,7 +1,7 @@
 /** The files that are open in one session. */
-import { ClosedError, assert, type LeaderMessage, type WireFileStat } from '@quire/protocol'
+import { ClosedError, assert, type LeaderMessage, type ReplyTo, type WireFileStat } from '@quire/protocol'
 import type { OpenFile } from '../host.js'
-import type { Reply, ReplyTo, RequestBody } from '../session/request-queue.js'
+import type { Reply, RequestBody } from '../session/request-queue.js'
 import type { Session } from '../session/session.js'
 import type { OpenOrder } from './open-order.js'
 

@@ -4,11 +4,10 @@ import {
   type ClientMessage,
   type ClientMessageOf,
   type LeaderMessageOf,
+  type ReplyTo,
   type RequestType
 } from '@quire/protocol'
 
-/** The answer to a request of type `T` that has not failed, as its row in `REQUESTS` says. */
-export type ReplyTo<T extends RequestType> = LeaderMessageOf<(typeof REQUESTS)[T]['reply']>
 export type Reply = ReplyTo<RequestType> | LeaderMessageOf<'failed'>
 /** A request without the fields that the queue fills in. */
 export type RequestBody = { [K in RequestType]: Omit<ClientMessageOf<K>, 'seq' | 'settled'> }[RequestType]

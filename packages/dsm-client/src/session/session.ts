@@ -11,6 +11,7 @@ import {
   type LostRange,
   type Network,
   type Random,
+  type ReplyTo,
   type RequestType
 } from '@quire/protocol'
 import type { Logger } from 'pino'
@@ -24,14 +25,7 @@ import { RedirectError, type Connection } from './connection.js'
 import type { FaultTimer } from './fault-timer.js'
 import { KeepAlive } from './keep-alive.js'
 import { LeaderSearch } from './leader-search.js'
-import {
-  RequestQueue,
-  isReplyTo,
-  type Reply,
-  type ReplyTo,
-  type RequestBody,
-  type RequestOptions
-} from './request-queue.js'
+import { RequestQueue, isReplyTo, type Reply, type RequestBody, type RequestOptions } from './request-queue.js'
 import { SessionPages, type SessionLife } from './session-pages.js'
 import { SessionWaits } from './session-waits.js'
 

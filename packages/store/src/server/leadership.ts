@@ -19,6 +19,7 @@ import {
 } from '@quire/protocol'
 import type { Logger } from 'pino'
 import type { CoherenceMessage } from '../directory/types.js'
+import { isAnswer } from '../state/replies.js'
 import type { Applied, SessionId, StateView } from '../state/view.js'
 import type { Connection } from './connection.js'
 import { ConnectionTable } from './connection-table.js'
@@ -176,7 +177,7 @@ export class Leadership {
     if (outcome.type === 'session-opened') this.registrations.opened(index, outcome.session)
     this.directory.applied(outcome)
     if (outcome.type === 'session-ended') this.sessionEnded(outcome.session, outcome.expired)
-    else this.requests.settle(outcome)
+    else if (isAnswer(outcome)) this.requests.settle(outcome)
   }
 
   /** Ends the term and redirects its clients. */

@@ -6,12 +6,14 @@ import {
   MAX_CONTROL_FRAME_BYTES,
   NoSuchFileError,
   QuireError,
+  UnavailableError,
   encode,
   errorToWire,
   fileStat,
   refusePrefix,
   type ClientMessageOf,
-  type LeaderMessage,
+  type LeaderMessageOf,
+  type ReplyTo,
   type RequestTypeOf,
   type WireFileStat
 } from '@quire/protocol'
@@ -19,51 +21,47 @@ import { refusePaths } from '../state/request-paths.js'
 import type { StateView } from '../state/view.js'
 
 type ReadType = RequestTypeOf<'read'>
-export type ReadRequest<T extends ReadType = ReadType> = ClientMessageOf<T>
+type ReadRequests = { readonly [T in ReadType]: ClientMessageOf<T> }
+export type ReadRequest<T extends ReadType = ReadType> = ReadRequests[T]
 
-interface FoundFiles {
-  readonly files: WireFileStat[]
-  /** There are no more. */
-  readonly done: boolean
-}
+/** Returns the answer to the request, or why it fails. The request's paths are valid. */
+type Find<T extends ReadType> = (request: ReadRequest<T>, view: StateView) => ReplyTo<T> | QuireError
 
-interface ReadRow<T extends ReadType> {
-  /** Returns the files that the request asks for, or why it fails. The request's paths are valid. */
-  readonly find: (request: ReadRequest<T>, view: StateView) => FoundFiles | QuireError
-}
-
+const NO_QUORUM = new UnavailableError('no majority answered')
 const MAX_FILES = 1024
 /** The bytes of a frame around its files. */
 const FRAME_OVERHEAD_BYTES = 64
 
-const READ_ROWS: { readonly [T in ReadType]: ReadRow<T> } = {
-  stat: { find: ({ path }, view) => single(view.fileByPath(path), path) },
-
-  statFile: { find: ({ file }, view) => single(view.file(file), `file ${file}`) },
-
-  list: { find: (request, view) => refusePrefix(request.prefix) ?? listFiles(request, view) }
+const READ_ROWS: { readonly [T in ReadType]: Find<T> } = {
+  stat: ({ seq, path }, view) => single(seq, view.fileByPath(path), path),
+  statFile: ({ seq, file }, view) => single(seq, view.file(file), `file ${file}`),
+  list: (request, view) => refusePrefix(request.prefix) ?? listFiles(request, view)
 }
 
-/** Answers the request from the current state. Call it only after a quorum round. */
-export function answerRead(view: StateView, request: ReadRequest): LeaderMessage {
-  // TypeScript does not see that the row and the request have the same type.
-  const find = READ_ROWS[request.type].find as ReadRow<ReadType>['find']
+/** Answers the request from the current state, if the quorum round that it waited for has `confirmed` the leader. */
+export function answerRead<T extends ReadType>(
+  view: StateView,
+  request: ReadRequest<T> & { readonly type: T },
+  confirmed: boolean
+): ReplyTo<T> | LeaderMessageOf<'failed'> {
+  if (!confirmed) return failed(request.seq, NO_QUORUM)
+  const type: T = request.type
+  const find: Find<T> = READ_ROWS[type]
   // A client of this version refuses an invalid path itself. A client of another version may not.
   const found = refusePaths(request) ?? find(request, view)
-  if (found instanceof QuireError) return failed(request.seq, found)
-  return { type: 'files', seq: request.seq, ...found }
+  return found instanceof QuireError ? failed(request.seq, found) : found
 }
 
-export function failed(seq: number, error: QuireError): LeaderMessage {
+export function failed(seq: number, error: QuireError): LeaderMessageOf<'failed'> {
   return { type: 'failed', seq, error: errorToWire(error) }
 }
 
-function single(file: WireFileStat | undefined, name: string): FoundFiles | QuireError {
-  return file === undefined ? new NoSuchFileError(name) : { files: [file], done: true }
+function single(seq: number, file: WireFileStat | undefined, name: string): LeaderMessageOf<'files'> | QuireError {
+  return file === undefined ? new NoSuchFileError(name) : { type: 'files', seq, files: [file], done: true }
 }
 
 /** Returns as many files as were asked for and fit into one frame. */
-function listFiles({ prefix, after, limit }: ReadRequest<'list'>, view: StateView): FoundFiles {
+function listFiles({ seq, prefix, after, limit }: ReadRequest<'list'>, view: StateView): LeaderMessageOf<'files'> {
   const max = Math.min(MAX_FILES, limit === 0 ? MAX_FILES : limit)
   const found = view.list(prefix, after, max + 1)
   const files: WireFileStat[] = []
@@ -73,5 +71,5 @@ function listFiles({ prefix, after, limit }: ReadRequest<'list'>, view: StateVie
     if (bytes > MAX_CONTROL_FRAME_BYTES) break
     files.push(file)
   }
-  return { files, done: files.length === found.length }
+  return { type: 'files', seq, files, done: files.length === found.length }
 }

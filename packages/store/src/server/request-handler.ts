@@ -7,15 +7,15 @@ import {
   type RequestType
 } from '@quire/protocol'
 import type { DiscardRequest } from '../directory/types.js'
+import type { Answer, AnswerOf } from '../state/answer.js'
+import { replyOf } from '../state/replies.js'
 import { mayStore } from '../state/request-rows.js'
-import type { Applied, FileId, SessionId, StateView } from '../state/view.js'
+import type { FileId, SessionId, StateView } from '../state/view.js'
 import type { Connection } from './connection.js'
 import type { DirectoryDriver } from './directory-driver.js'
 import type { Proposals } from './proposals.js'
 import type { QuorumRounds } from './quorum-rounds.js'
 import { answerRead, failed, type ReadRequest } from './read-rows.js'
-
-type Opened = Extract<Applied, { type: 'opened' }>
 
 export interface RequestHandlerInit {
   readonly view: StateView
@@ -32,7 +32,6 @@ export interface RequestHandlerInit {
 }
 
 export const OVERLOADED = new UnavailableError('too many bytes wait for the log')
-const NO_QUORUM = new UnavailableError('no majority answered')
 
 /**
  * Answers the requests of the sessions of one term.
@@ -44,7 +43,7 @@ export class RequestHandler {
   /**
    * Opens of files with a discard under way. Their answers wait, because the size that a client learns must be valid.
    */
-  private heldOpens: Opened[] = []
+  private heldOpens: AnswerOf<'opened'>[] = []
 
   constructor(private readonly init: RequestHandlerInit) {}
 
@@ -73,9 +72,7 @@ export class RequestHandler {
   private read(connection: Connection, message: ReadRequest): void {
     this.init.rounds.confirm(connection, (confirmed) =>
       this.init.guard(() => {
-        if (connection.closed) return
-        const found = confirmed ? answerRead(this.init.view, message) : failed(message.seq, NO_QUORUM)
-        answer(connection, message.seq, found)
+        if (!connection.closed) answer(connection, message.seq, answerRead(this.init.view, message, confirmed))
       })
     )
   }
@@ -85,33 +82,21 @@ export class RequestHandler {
     return (stores ? this.init.readOnly() : undefined) ?? (this.init.proposals.full ? OVERLOADED : undefined)
   }
 
-  /** An entry was applied: answers the request that it came from, if the client is connected. */
-  settle(outcome: Exclude<Applied, { type: 'session-ended' }>): void {
+  /** The entry of a request was applied: answers the request, if the client is connected. */
+  settle(outcome: Answer): void {
     switch (outcome.type) {
       case 'opened':
-        if (!this.init.directory.isDiscarding(outcome.stat.id)) return this.answerOpened(outcome)
+        if (!this.init.directory.isDiscarding(outcome.stat.id)) break
         this.heldOpens.push(outcome)
         return
       case 'failed':
         return this.answer(outcome, failed(outcome.seq, outcome.error))
       case 'closed':
         this.init.connection(outcome.session)?.fileClosed(outcome.file)
-        return this.answer(outcome, { type: 'done', seq: outcome.seq })
-      case 'extended':
-      case 'truncated':
-      case 'punched':
-      case 'renamed':
-      case 'unlinked':
-      case 'linked':
-        return this.answer(outcome, { type: 'done', seq: outcome.seq })
-      case 'config':
-      case 'session-opened':
-      case 'handover':
-      case 'writeback':
-        return // not from requests
+        break
       default:
-        outcome satisfies never
     }
+    this.answer(outcome, replyOf(outcome, this.init.view))
   }
 
   /** A discard of the file is over. The file's size is valid, so the opens that waited for this are answered. */
@@ -119,13 +104,7 @@ export class RequestHandler {
     const opened = this.heldOpens.filter(({ stat }) => stat.id === file)
     if (opened.length === 0) return
     this.heldOpens = this.heldOpens.filter(({ stat }) => stat.id !== file)
-    for (const outcome of opened) this.answerOpened(outcome)
-  }
-
-  private answerOpened(outcome: Opened): void {
-    // The current file: the remembered answer to a repeated request may be old.
-    const stat = this.init.view.file(outcome.stat.id) ?? outcome.stat
-    this.answer(outcome, { type: 'opened', seq: outcome.seq, stat })
+    for (const outcome of opened) this.answer(outcome, replyOf(outcome, this.init.view))
   }
 
   private answer(

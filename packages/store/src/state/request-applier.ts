@@ -4,15 +4,16 @@ import {
   REQUESTS,
   SessionExpiredError,
   type LoggedRequestType,
+  type OpenFileRequestType,
   type RequestRow
 } from '@quire/protocol'
 import type { Answer } from './answer.js'
 import { MAX_UNSETTLED_REQUESTS, type Answers } from './answers.js'
-import type { RequestCommand } from './commands.js'
+import type { CommandOf, RequestCommand } from './commands.js'
 import { refusePaths } from './request-paths.js'
 import { REQUEST_ROWS, type LoggedRequestRow, type RequestTables, type ValidRequest } from './request-rows.js'
 import type { SessionEntry } from './sessions.js'
-import type { SessionId } from './view.js'
+import type { FileRecord, SessionId } from './view.js'
 
 /** Applies each request of a session once, however often its command comes. */
 export class RequestApplier {
@@ -70,16 +71,22 @@ export class RequestApplier {
   ): Answer | QuireError {
     const refusal = refusePaths(command)
     if (refusal !== undefined) return refusal
-    const { file: needs }: RequestRow = REQUESTS[command.type]
-    // The session is alive, and a file exists as long as a session maps it.
-    const id = (command as unknown as { readonly file: number }).file
-    const file = needs === 'open' && session.files.has(id) ? this.tables.namespace.get(id) : undefined
-    if (needs === 'open' && file === undefined) {
-      return new InvalidArgumentError('file', id, 'a file that this session has open')
+    let file: FileRecord | undefined
+    if (needsOpenFile(command)) {
+      // The session is alive, and a file exists as long as a session maps it.
+      file = session.files.has(command.file) ? this.tables.namespace.get(command.file) : undefined
+      if (file === undefined) {
+        return new InvalidArgumentError('file', command.file, 'a file that this session has open')
+      }
     }
     const row: LoggedRequestRow<T> = REQUEST_ROWS[command.type]
-    const outcome = row.apply({ index, session, command, file } as unknown as ValidRequest<T>, this.tables)
+    const outcome = row.apply({ index, session, command, file } as ValidRequest<T>, this.tables)
     if (outcome instanceof QuireError) return outcome
     return { type: row.answer, session: session.id, seq: command.seq, ...outcome } as Answer
   }
+}
+
+function needsOpenFile(command: RequestCommand): command is CommandOf<OpenFileRequestType> {
+  const row: RequestRow = REQUESTS[command.type]
+  return row.file === 'open'
 }

@@ -8,18 +8,19 @@ import {
   InvalidArgumentError,
   NoSuchFileError,
   type QuireError,
-  type REQUESTS,
   refusePageSize,
   refuseSize,
   type ClientMessageOf,
   type LoggedRequestType,
+  type OpenFileRequestType,
   type WireFileStat
 } from '@quire/protocol'
-import type { Answer, AnswerOf } from './answer.js'
+import type { AnswerOf } from './answer.js'
 import type { CommandOf } from './commands.js'
 import type { Namespace } from './namespace.js'
 import type { Owners } from './owners.js'
 import type { PageChanges } from './page-changes.js'
+import type { AnswerTypeFor, ReplyAnswerType } from './replies.js'
 import type { SessionEntry, Sessions } from './sessions.js'
 import { firstPageBeyond } from './units.js'
 import type { FileRecord, StateView } from './view.js'
@@ -40,25 +41,27 @@ export interface ValidRequest<T extends LoggedRequestType> {
   readonly index: number
   readonly session: SessionEntry
   readonly command: CommandOf<T>
-  readonly file: (typeof REQUESTS)[T] extends { readonly file: 'open' } ? FileRecord : undefined
+  readonly file: T extends OpenFileRequestType ? FileRecord : undefined
 }
 
-/** The fields of an answer, without those that name the request. */
-type AnswerFields<A extends Answer['type']> = Omit<AnswerOf<A>, 'type' | 'session' | 'seq'>
+type Messages = { readonly [T in LoggedRequestType]: ClientMessageOf<T> }
 
-type RowWithAnswer<T extends LoggedRequestType, A extends Answer['type']> = {
-  /** The type of the answer. */
-  readonly answer: A
+/** The fields of an answer, without those that name the request. */
+type AnswerFields<A extends ReplyAnswerType> = Omit<AnswerOf<A>, 'type' | 'session' | 'seq'>
+
+type RowWithAnswer<T extends LoggedRequestType, A extends ReplyAnswerType> = {
+  /** The type of the answer, which the leader sends as the reply that `REQUESTS` names. */
+  readonly answer: A extends AnswerTypeFor<T> ? A : never
   /**
    * Returns whether the request may add to the bytes that the cluster stores. A full cluster refuses such a request.
    */
-  readonly stores: (message: ClientMessageOf<T>, view: Pick<StateView, 'file'>) => boolean
+  readonly stores: (message: Messages[T], view: Pick<StateView, 'file'>) => boolean
   /** Changes the tables and returns the answer, or changes nothing and returns why the request is refused. */
   readonly apply: (request: ValidRequest<T>, tables: RequestTables) => AnswerFields<A> | QuireError
 }
 export type LoggedRequestRow<T extends LoggedRequestType> = {
-  [A in Answer['type']]: RowWithAnswer<T, A>
-}[Answer['type']]
+  [A in ReplyAnswerType]: RowWithAnswer<T, A>
+}[ReplyAnswerType]
 
 export const REQUEST_ROWS: { readonly [T in LoggedRequestType]: LoggedRequestRow<T> } = {
   open: {
@@ -190,10 +193,13 @@ export const REQUEST_ROWS: { readonly [T in LoggedRequestType]: LoggedRequestRow
 }
 
 /** Returns whether the request may add to the bytes that the cluster stores. */
-export function mayStore(message: ClientMessageOf<LoggedRequestType>, view: Pick<StateView, 'file'>): boolean {
-  // TypeScript does not see that the row and the message have the same type.
-  const stores = REQUEST_ROWS[message.type].stores as RowWithAnswer<LoggedRequestType, 'failed'>['stores']
-  return stores(message, view)
+export function mayStore<T extends LoggedRequestType>(
+  message: Messages[T] & { readonly type: T },
+  view: Pick<StateView, 'file'>
+): boolean {
+  const type: T = message.type
+  const row: LoggedRequestRow<T> = REQUEST_ROWS[type]
+  return row.stores(message, view)
 }
 
 /** Removes the path, and returns the file that it led to. */
