@@ -1,4 +1,4 @@
-import { QuotaExceededError, type Clock, type FrameStream, type Member, type Random } from '@quire/protocol'
+import { QuotaExceededError, type Clock, type FrameStream, type Random } from '@quire/protocol'
 import type { Stages } from '../observability/stages.js'
 import type { SessionId } from '../state/view.js'
 import { Connection } from './connection.js'
@@ -33,6 +33,11 @@ export class ConnectionTable {
   /** Returns all connections. */
   all(): Connection[] {
     return [...this.byNumber.values()]
+  }
+
+  /** Returns the connections that have a session. */
+  registered(): Connection[] {
+    return [...this.bySession.values()]
   }
 
   get(attach: number): Connection | undefined {
@@ -92,22 +97,6 @@ export class ConnectionTable {
   clear(): void {
     this.bySession.clear()
     this.byNumber.clear()
-  }
-
-  /**
-   * Sends new addresses of members to clients, which need them before this leader is gone. A client that does not keep
-   * up gets the newest list when it has read everything else.
-   */
-  tellMembers(version: number, members: () => Member[]): void {
-    const behind = [...this.bySession.values()].filter(
-      ({ membersTold, control }) => membersTold !== version && control.waitingBytes === 0
-    )
-    if (behind.length === 0) return
-    const message = { type: 'members', members: members() } as const
-    for (const connection of behind) {
-      connection.membersTold = version
-      connection.send('control', message)
-    }
   }
 
   /** Drops the client that has read least, so that the others do not suffer for it. */

@@ -57,8 +57,6 @@ export class Connection {
   register: ClientMessageOf<'register'> | undefined
   /** 0 until the client has registered. */
   session: SessionId = 0
-  /** The version of the member list that the client was sent last. */
-  membersTold = 0
   closed = false
 
   /** Faults by file and page. The directory keeps at most one request of a session for a page. */

@@ -19,10 +19,11 @@ export interface DirectoryDriverInit {
  * Carries out what the owner directory of one term decides.
  *
  * Only the driver has the directory. Each method that changes the directory is an input: when it returns, the effects
- * of the input are carried out.
+ * of the input are carried out. After `end`, nothing is carried out.
  */
-export class DirectoryDriver implements Omit<Directory, 'effects'> {
+export class DirectoryDriver {
   private readonly directory: Directory
+  private ended = false
 
   constructor(private readonly init: DirectoryDriverInit) {
     this.directory = new Directory(init.term, init.view)
@@ -56,9 +57,16 @@ export class DirectoryDriver implements Omit<Directory, 'effects'> {
     return this.directory.stats()
   }
 
+  /** The term is over. */
+  end(): void {
+    this.ended = true
+  }
+
   private input<T>(change: (directory: Directory) => T): T {
     const result = change(this.directory)
-    for (const effect of this.directory.effects()) this.carryOut(effect)
+    for (const effect of this.directory.effects()) {
+      if (!this.ended) this.carryOut(effect)
+    }
     return result
   }
 

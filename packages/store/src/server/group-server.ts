@@ -16,7 +16,7 @@ import {
   type Random
 } from '@quire/protocol'
 import type { Logger } from 'pino'
-import type { Directory } from '../directory/directory.js'
+import type { DirectoryStats } from '../directory/types.js'
 import type { Applied, StateView } from '../state/view.js'
 import { Leadership, notAttached } from './leadership.js'
 import { DEFAULT_SERVER_LIMITS, type ServerLimits } from './limits.js'
@@ -66,8 +66,8 @@ export interface GroupServer {
    * to move to a peer that has room. With undefined: all requests are accepted again.
    */
   setReadOnly(error: Error | undefined): void
-  /** The owner directory of the term that this node leads; undefined while it does not serve. */
-  readonly directory: Pick<Directory, 'stats'> | undefined
+  /** Returns the counts of the owner directory of the term that this node leads; undefined while it does not serve. */
+  directoryStats(): DirectoryStats | undefined
   /** The number of clients with a registered session here. */
   readonly connectedSessions: number
   /** Redirects all clients and serves none from now on. */
@@ -95,12 +95,12 @@ class Server implements GroupServer {
     this.stages = init.stages ?? createStages(init.clock)
   }
 
-  get directory(): Pick<Directory, 'stats'> | undefined {
-    return this.leadership?.directory
-  }
-
   get connectedSessions(): number {
     return this.leadership?.connected ?? 0
+  }
+
+  directoryStats(): DirectoryStats | undefined {
+    return this.leadership?.directoryStats()
   }
 
   hello(stream: FrameStream, hello: ClientMessageOf<'hello'>): void {

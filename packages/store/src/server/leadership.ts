@@ -13,12 +13,11 @@ import {
   type Clock,
   type FrameStream,
   type LeaderMessage,
-  type Member,
   type QuireError,
   type Random
 } from '@quire/protocol'
 import type { Logger } from 'pino'
-import type { CoherenceMessage } from '../directory/types.js'
+import type { CoherenceMessage, DirectoryStats } from '../directory/types.js'
 import { isAnswer } from '../state/replies.js'
 import type { Applied, SessionId, StateView } from '../state/view.js'
 import type { Connection } from './connection.js'
@@ -27,6 +26,7 @@ import { DirectoryDriver } from './directory-driver.js'
 import type { LaneQueue } from './lane.js'
 import { createLeases, type Leases } from './leases.js'
 import type { ServerLimits } from './limits.js'
+import { MemberNews, type MemberNewsInit } from './member-news.js'
 import { Proposals } from './proposals.js'
 import { QuorumRounds } from './quorum-rounds.js'
 import type { RaftPort } from './raft-port.js'
@@ -35,7 +35,7 @@ import { Registrations } from './registrations.js'
 import { RequestHandler } from './request-handler.js'
 import type { Stages } from '../observability/stages.js'
 
-export interface LeadershipInit {
+export interface LeadershipInit extends MemberNewsInit {
   readonly group: number
   readonly term: number
   readonly clusterId: string
@@ -43,9 +43,6 @@ export interface LeadershipInit {
   readonly self: string
   /** Digest of the configuration that the cluster was founded from. */
   readonly founding: string
-  readonly members: () => Member[]
-  /** Differs from an earlier value when `members` may. */
-  readonly membersVersion: () => number
   readonly roundTripMs: () => number
   /** The message that tells a client to look for the leader again. */
   readonly redirect: () => LeaderMessage
@@ -76,14 +73,14 @@ const BULK: ReadonlySet<ClientMessage['type']> = new Set<ClientMessage['type']>(
  */
 export class Leadership {
   readonly term: number
-  /** The owner directory of this term. */
-  readonly directory: DirectoryDriver
+  private readonly directory: DirectoryDriver
   private readonly leases: Leases
   private readonly proposals: Proposals
   private readonly rounds: QuorumRounds
   private readonly requests: RequestHandler
   private readonly registrations: Registrations
   private readonly connections: ConnectionTable
+  private readonly members: MemberNews
   private readonly stopTicking: () => void
   private ended = false
 
@@ -91,6 +88,7 @@ export class Leadership {
     const { term, raft, clock, limits, view } = init
     this.term = term
     this.connections = new ConnectionTable(init)
+    this.members = new MemberNews(init)
     this.leases = createLeases({ tickMs: limits.leaseTickMs, nowMs: clock.now(), sessions: view.sessions() })
     this.proposals = new Proposals(raft, clock, limits.maxProposalBytes)
     this.rounds = new QuorumRounds(raft)
@@ -137,14 +135,17 @@ export class Leadership {
     return this.connections.sessions
   }
 
+  directoryStats(): DirectoryStats {
+    return this.directory.stats()
+  }
+
   /** Takes over a control stream whose hello is valid. */
   welcome(stream: FrameStream): void {
     const { self, clusterId, founding } = this.init
     const connection = this.connections.add(stream)
     if (connection === undefined) return
     this.listen(connection, connection.control, 'control')
-    const members = this.init.members()
-    connection.membersTold = this.init.membersVersion()
+    const members = this.members.welcome(connection)
     const roundTripMs = this.init.roundTripMs()
     connection.send('control', {
       type: 'welcome',
@@ -194,6 +195,7 @@ export class Leadership {
     this.stopTicking()
     this.proposals.end()
     this.rounds.stop()
+    this.directory.end()
     this.connections.unregisterAll()
     this.registrations.stop()
   }
@@ -324,7 +326,7 @@ export class Leadership {
     }
     // The log may have room again although no entry was applied.
     this.proposals.retry()
-    this.connections.tellMembers(this.init.membersVersion(), this.init.members)
+    this.members.update(this.connections.registered())
     for (const connection of this.connections.all()) {
       if (connection.session !== 0 || now - connection.openedAtMs < this.init.limits.handshakeTimeoutMs) continue
       connection.finish(this.init.redirect())

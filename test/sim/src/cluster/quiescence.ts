@@ -155,7 +155,7 @@ export class Quiescence {
       const file = state.file(id)
       if (file !== undefined && !file.linked && file.sessions.size === 0) this.leftOver(`file ${id}, which has no path`)
     }
-    const stats = this.simulation.leader()!.core!.root.server!.directory!.stats()
+    const stats = this.simulation.leader()!.core!.root.server!.directoryStats()!
     if (stats.operations > 0 || stats.waiting > 0) this.leftOver(`directory: ${JSON.stringify(stats)}`)
   }
 
@@ -172,7 +172,7 @@ export class Quiescence {
   private checkAllReleased(): void {
     const leader = this.simulation.leader()
     const state = leader?.core?.root.replica.applier.state
-    const stats = leader?.core?.root.server?.directory?.stats()
+    const stats = leader?.core?.root.server?.directoryStats()
     const sessions = this.sessionsAtLeader()
     if (sessions !== 0 || state?.ownedPages() !== 0 || stats?.pages !== 0) {
       this.leftOver(`${sessions} sessions, ${state?.ownedPages()} owned pages, directory: ${JSON.stringify(stats)}`)
@@ -265,7 +265,7 @@ export class Quiescence {
       const state = view === undefined ? 'unconnected' : view.isEnded ? 'ended' : view.isValid ? 'valid' : 'suspect'
       return `${each.name} ${state}, ${each.running} programs: ${each.programs.map(({ doing }) => doing).join(' ')}`
     })
-    const stats = this.simulation.leader()?.core?.root.server?.directory?.stats()
+    const stats = this.simulation.leader()?.core?.root.server?.directoryStats()
     return [...nodes, ...clients, `${this.raftStreams()} raft streams`, JSON.stringify(stats)].join('; ')
   }
 }
