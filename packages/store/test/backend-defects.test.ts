@@ -25,6 +25,7 @@ const PREFIX = 'finds the rows with a prefix, in the order of the bytes of their
 const RANGE = 'lists keys from the first up to but without the end, in the order of their bytes'
 const LIMIT = 'lists the smallest keys of a range that has more than the limit'
 const COPIES = 'returns keys as copies, which later calls do not change'
+const CLOSED = 'throws ClosedError from each read from the call of close on'
 const SHOWN = 'shows each commit when it resolves, in the order of the commits'
 const SAME_ROW = 'applies several changes of one row in the order in which the commit names them'
 const REMOVES = 'removes rows, and ignores the removal of a row that is not there'
@@ -100,6 +101,22 @@ const DEFECTS: readonly Defect[] = [
     })
   },
   { defect: 'lends its keys for one call', test: COPIES, breakBackend: lendingKeys },
+  { defect: 'serves reads after close', test: CLOSED, breakBackend: () => ({ close: () => Promise.resolve() }) },
+  {
+    defect: 'goes on with an iteration after close',
+    test: CLOSED,
+    breakBackend: (sound) => ({ entries: (table, prefix) => [...sound.entries(table, prefix)] })
+  },
+  {
+    defect: 'refuses reads only when its close has ended',
+    test: CLOSED,
+    breakBackend: () => ({
+      async close(this: Backend) {
+        await Promise.resolve()
+        await (Object.getPrototypeOf(this) as Backend).close.call(this)
+      }
+    })
+  },
   {
     defect: 'ignores all but the first commit of a row',
     test: SHOWN,

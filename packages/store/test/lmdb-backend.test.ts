@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { ClosedError, CorruptionError } from '@quire/protocol'
+import { CorruptionError } from '@quire/protocol'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { createApplier, createLmdbBackend, createPageStore, type Backend } from '../src/pages/index.js'
@@ -107,17 +107,6 @@ describe('a page store on LMDB', () => {
       }),
       { numRuns: 8 }
     )
-  })
-
-  it('refuses reads with ClosedError from the call of close on, before lmdb has closed the file', async () => {
-    const backend = open()
-    const key = Uint8Array.of(1)
-    await backend.commit([{ table: 'heads', key, value: key }])
-    const closed = backend.close()
-    expect(() => backend.get('heads', key)).toThrow(ClosedError)
-    expect(() => backend.keys('heads', key, Uint8Array.of(2), 1)).toThrow(ClosedError)
-    expect(() => [...backend.entries('heads', key)]).toThrow(ClosedError)
-    await closed
   })
 
   it("refuses a file that is not LMDB's, and opens an empty one", async () => {

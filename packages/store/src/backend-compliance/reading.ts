@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { ClosedError } from '@quire/protocol'
 import { BACKEND_TABLES, type Backend, type BackendTable } from '../pages/backend.js'
 import { change, contentsOf, filled, hex, test, type Rig } from './rig.js'
 
@@ -86,6 +87,19 @@ export function readingTests<S>(rig: Rig<S>): void {
       keys.map((key) => [...key]),
       KEYS.slice(0, 6)
     )
+  })
+
+  test(rig, 'throws ClosedError from each read from the call of close on', [], async (bench) => {
+    const backend = await bench.open()
+    await backend.commit(KEYS.map((key) => change('heads', key, key)))
+    const rows = backend.entries('heads', new Uint8Array(0))[Symbol.iterator]()
+    assert.equal(rows.next().done, false)
+    const closed = bench.close()
+    assert.throws(() => rows.next(), ClosedError, 'the next row of an iteration')
+    assert.throws(() => [...backend.entries('heads', new Uint8Array(0))], ClosedError, 'entries')
+    assert.throws(() => backend.get('heads', Uint8Array.of(1)), ClosedError, 'get')
+    assert.throws(() => backend.keys('heads', Uint8Array.of(0), Uint8Array.of(2), 1), ClosedError, 'keys')
+    await closed
   })
 }
 

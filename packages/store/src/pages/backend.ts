@@ -41,6 +41,9 @@ export interface Backend {
    * repeat the commit. Rejects with the error of the iteration if that throws.
    */
   commit(changes: Iterable<BackendChange>, bytes?: number): Promise<void>
-  /** Closes the backend. The caller waits for the last commit to settle first, and reads no more from this call on. */
+  /**
+   * Closes the backend. The caller waits for the last commit to settle first, and commits no more. From this call on,
+   * each read throws ClosedError. An iteration over `entries` that is under way throws it instead of the next row.
+   */
   close(): Promise<void>
 }

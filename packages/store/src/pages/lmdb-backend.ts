@@ -101,6 +101,7 @@ class LmdbBackend implements Backend {
       for (const { key, value } of this.readable(table).getRange({ start: prefix })) {
         if (!startsWith(key, prefix)) return
         yield [unwrapped(key), unwrapped(value)]
+        this.refuseClosed()
       }
     } catch (error) {
       throw lmdbError(error, this.name)
@@ -173,13 +174,17 @@ class LmdbBackend implements Backend {
     return disk.bavail * disk.bsize < 2 * neededBytes + SPARE_BYTES
   }
 
-  /**
-   * Throws ClosedError after `close`. lmdb itself does not refuse a read before its close has ended: it prints "No
-   * current read transaction available", and then throws from a timer, which ends the process.
-   */
   private readable(table: BackendTable): Rows {
-    if (this.closed !== undefined) throw new ClosedError(this.name)
+    this.refuseClosed()
     return this.rows(table)
+  }
+
+  /**
+   * lmdb itself does not refuse a read before its close has ended: it prints "No current read transaction available",
+   * and then throws from a timer, which ends the process.
+   */
+  private refuseClosed(): void {
+    if (this.closed !== undefined) throw new ClosedError(this.name)
   }
 
   private rows(table: BackendTable): Rows {

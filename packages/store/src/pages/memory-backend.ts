@@ -1,6 +1,7 @@
 /**
  * A backend in memory, for simulations and tests. The caller decides when commits reach the disk, and when it crashes.
  */
+import { ClosedError } from '@quire/protocol'
 import { fromString } from 'uint8arrays/from-string'
 import { toString } from 'uint8arrays/to-string'
 import { BACKEND_TABLES, type Backend, type BackendChange, type BackendTable } from './backend.js'
@@ -103,6 +104,7 @@ class SharedRows implements MemoryStorage {
 /** Serves the rows of a storage until the next crash. */
 class MemoryBackend implements Backend {
   readonly name: string
+  private closed = false
 
   constructor(
     private readonly storage: SharedRows,
@@ -112,20 +114,23 @@ class MemoryBackend implements Backend {
   }
 
   get(table: BackendTable, key: Uint8Array): Uint8Array | undefined {
-    return this.storage.rows(table).get(toString(key, 'base16'))
+    return this.readable(table).get(toString(key, 'base16'))
   }
 
   *entries(table: BackendTable, prefix: Uint8Array): Iterable<readonly [Uint8Array, Uint8Array]> {
     const start = toString(prefix, 'base16')
-    const rows = [...this.storage.rows(table)].filter(([key]) => key.startsWith(start))
+    const rows = [...this.readable(table)].filter(([key]) => key.startsWith(start))
     // Lower-case hexadecimal digits sort like the bytes that they stand for.
     rows.sort(([a], [b]) => (a < b ? -1 : 1))
-    for (const [key, value] of rows) yield [fromString(key, 'base16'), value]
+    for (const [key, value] of rows) {
+      this.refuseClosed()
+      yield [fromString(key, 'base16'), value]
+    }
   }
 
   keys(table: BackendTable, first: Uint8Array, end: Uint8Array, limit: number): Uint8Array[] {
     const [low, high] = [toString(first, 'base16'), toString(end, 'base16')]
-    const keys = [...this.storage.rows(table).keys()].filter((key) => low <= key && key < high)
+    const keys = [...this.readable(table).keys()].filter((key) => low <= key && key < high)
     return keys
       .sort()
       .slice(0, limit)
@@ -149,6 +154,16 @@ class MemoryBackend implements Backend {
   }
 
   close(): Promise<void> {
+    this.closed = true
     return Promise.resolve()
+  }
+
+  private readable(table: BackendTable): Rows {
+    this.refuseClosed()
+    return this.storage.rows(table)
+  }
+
+  private refuseClosed(): void {
+    if (this.closed) throw new ClosedError(this.name)
   }
 }
