@@ -5,7 +5,7 @@ import { InvalidArgumentError, errorToWire, type ClientMessageOf, type QuireErro
 import type { Applied, FileId, SessionId, StateView } from '../state/view.js'
 import { DirectoryState } from './directory-state.js'
 import { DiscardOperations } from './discard-operations.js'
-import { unitOf } from './ownership-unit.js'
+import { unitOf } from './owner-unit.js'
 import { PageOperations } from './page-operations.js'
 import { PendingWritebacks } from './pending-writebacks.js'
 import type { CoherenceMessage, DirectoryEffect, DirectoryStats, DiscardRequest } from './types.js'
@@ -122,7 +122,7 @@ export class Directory {
       const error = errorToWire(new InvalidArgumentError('file', file, 'a file that the session has open'))
       return this.state.send(session, { type: 'faultFailed', term: this.state.term, req, file, page, error })
     }
-    const access = unitOf(record).accessOf(message.access)
+    const access = unitOf(record).faultAccess(message.access)
     const connection = this.state.connectionOf(session)!
     const fault = { kind: 'fault', session, connection, req, file, page, access, have } as const
     if (!this.discards.hold(fault)) this.pages.fault(fault)

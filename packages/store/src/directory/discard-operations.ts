@@ -7,7 +7,7 @@ import {
 } from '@quire/protocol'
 import { cutPage, endOfPages, firstPageBeyond } from '../state/units.js'
 import type { FileId, FileRecord, SessionId } from '../state/view.js'
-import { unitOf, type OwnershipUnit } from './ownership-unit.js'
+import { unitOf, type OwnerUnit } from './owner-unit.js'
 import type { Fault, Recall } from './page-entry.js'
 import type { PageOperations } from './page-operations.js'
 import type { DirectoryState } from './directory-state.js'
@@ -26,7 +26,7 @@ interface Discard {
   readonly end: number
   /** The page that is recalled: the discard needs its owner's bytes, and no session may have the page meanwhile. */
   readonly recalledPage: number | undefined
-  readonly unit: OwnershipUnit
+  readonly unit: OwnerUnit
   state: 'waiting' | 'asking' | 'proposed'
   /** The operation's name in messages; 0 until it begins. */
   op: number

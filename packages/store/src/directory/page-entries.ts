@@ -1,6 +1,6 @@
 import { ownerPage } from '../state/units.js'
 import type { FileId } from '../state/view.js'
-import { unitOf } from './ownership-unit.js'
+import { unitOf } from './owner-unit.js'
 import { PageEntry } from './page-entry.js'
 import type { DirectoryState } from './directory-state.js'
 import type { PageContention } from './types.js'

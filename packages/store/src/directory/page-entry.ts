@@ -1,6 +1,6 @@
 import { assert, type Access, type DirtyPageBytes } from '@quire/protocol'
 import type { FileId, SessionId } from '../state/view.js'
-import type { OwnershipUnit } from './ownership-unit.js'
+import type { OwnerUnit } from './owner-unit.js'
 
 /**
  * A fault that waits for its grant. It is valid for the connection on which it arrived; the client repeats the fault on
@@ -81,7 +81,7 @@ export class PageEntry {
   constructor(
     readonly file: FileId,
     readonly page: number,
-    readonly unit: OwnershipUnit,
+    readonly unit: OwnerUnit,
     inherited: Iterable<SessionId>
   ) {
     for (const session of inherited) this.copies.set(session, { reader: true, connection: 0, req: 0 })

@@ -6,9 +6,9 @@ import type { FileRecord, SessionId } from '../state/view.js'
  *
  * Whole files are in docs/coherence.md, "Whole files as the unit".
  */
-export interface OwnershipUnit {
+export interface OwnerUnit {
   /** The access that a fault gets when it asks for `access`. */
-  accessOf(access: Access): Access
+  faultAccess(access: Access): Access
   /** The sessions that may hold a page after an election, of all sessions that mapped the file then. */
   inherited(sessions: Iterable<SessionId>): Iterable<SessionId>
   /** The lane on which a grant travels. */
@@ -26,8 +26,8 @@ export interface OwnershipUnit {
   recalledPage(cut: number | undefined): number | undefined
 }
 
-const SINGLE_PAGES: OwnershipUnit = {
-  accessOf: (access) => access,
+const SINGLE_PAGES: OwnerUnit = {
+  faultAccess: (access) => access,
   inherited: (sessions) => sessions,
   laneOf: (bytes) => (bytes !== undefined && bytes.length > 0 ? 'bulk' : 'control'),
   ownerOvertakes: false,
@@ -36,9 +36,9 @@ const SINGLE_PAGES: OwnershipUnit = {
   recalledPage: (cut) => cut
 }
 
-const WHOLE_FILE: OwnershipUnit = {
+const WHOLE_FILE: OwnerUnit = {
   // Such a file has no readers.
-  accessOf: () => 'write',
+  faultAccess: () => 'write',
   // Only its owner holds pages of it, and the owner is on record.
   inherited: () => [],
   // Several grants can be in flight. On one lane they arrive in the order of their faults.
@@ -53,6 +53,6 @@ const WHOLE_FILE: OwnershipUnit = {
 }
 
 /** The unit of a file. Faults on an unknown file are refused page by page. */
-export function unitOf(file: Pick<FileRecord, 'unit'> | undefined): OwnershipUnit {
+export function unitOf(file: Pick<FileRecord, 'unit'> | undefined): OwnerUnit {
   return file?.unit === 'file' ? WHOLE_FILE : SINGLE_PAGES
 }
