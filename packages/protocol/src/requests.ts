@@ -1,7 +1,9 @@
 /**
  * The requests of a session, one row each. The client, the leader and the state machine read this table: a new request
  * is a row here, and a row in the store: of `REQUEST_ROWS` (packages/store/src/state/request-rows.ts) if the log
- * carries it, of `READ_ROWS` (packages/store/src/server/read-rows.ts) if it reads.
+ * carries it, of `READ_ROWS` (packages/store/src/server/read-rows.ts) if it reads. If the state machine has to
+ * remember an answer of a new type, `answer` (packages/store/src/state/answer.ts) and `REPLIES` (replies.ts beside it)
+ * get a row for that type.
  */
 import { bool, optional, struct, uint, type Codec, type StructOf, type TypeOf } from './codec.js'
 import { dirtyPage, filePath, unit } from './files.js'
