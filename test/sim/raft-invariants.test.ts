@@ -1,7 +1,7 @@
 import type { Entry } from '@quire/raft'
 import { describe, expect, it } from 'vitest'
 import type { SimPeer } from './src/cluster/peers.js'
-import { RaftInvariants } from './src/cluster/raft-invariants.js'
+import { PeerRaftInvariants } from './src/cluster/raft-invariants.js'
 import { Coverage } from './src/coverage.js'
 
 const TERM = 2
@@ -31,7 +31,7 @@ describe('invariants of Raft in the cluster simulation', () => {
       peer('peer2', 'follower', { durable: 2, commit: 2 }),
       peer('peer3', 'follower', { durable: 2 })
     ]
-    const invariants = new RaftInvariants(peers, new Coverage())
+    const invariants = new PeerRaftInvariants(peers, new Coverage())
     invariants.check()
     expect(invariants.termOfCommitted(2)).toBe(TERM)
   })
@@ -42,7 +42,7 @@ describe('invariants of Raft in the cluster simulation', () => {
       peer('peer2', 'follower', { durable: 1 }),
       peer('peer3', 'follower', { durable: 1 })
     ]
-    const invariants = new RaftInvariants(peers, new Coverage())
+    const invariants = new PeerRaftInvariants(peers, new Coverage())
     expect(() => invariants.check()).toThrow(/^committed is durable: entry 2 of term 2 is on 1 disks$/)
   })
 })

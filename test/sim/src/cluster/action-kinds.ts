@@ -1,5 +1,5 @@
-/** The actions of programs, and how common each is. */
-export const COMMON = {
+/** The actions of programs, and how often a program takes each, relative to the others. */
+export const ACTION_WEIGHTS = {
   write: 5,
   writeAcross: 0.7,
   writeFile: 1,
@@ -38,5 +38,8 @@ export const COMMON = {
 /** Only in mixes that fill a line. */
 const FILLING = ['readEach', 'writeEach'] as const
 
-export type Action = keyof typeof COMMON | (typeof FILLING)[number]
-export const ACTIONS: readonly Action[] = [...(Object.keys(COMMON) as (keyof typeof COMMON)[]), ...FILLING]
+export type Action = keyof typeof ACTION_WEIGHTS | (typeof FILLING)[number]
+export const ACTIONS: readonly Action[] = [
+  ...(Object.keys(ACTION_WEIGHTS) as (keyof typeof ACTION_WEIGHTS)[]),
+  ...FILLING
+]

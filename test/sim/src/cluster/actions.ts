@@ -143,7 +143,7 @@ class OpenFileActions extends PrivateActions implements Actions {
 
   private async writePinned(offset: number, length: number, during: () => Promise<void>): Promise<void> {
     const { random, settings, log, history } = this.program.init
-    const { mapping, session: process } = this.handle
+    const { mapping, session } = this.handle
     const pin = await mapping.pin(offset, length, 'write', this.program.options())
     let end = (): void => {}
     try {
@@ -151,7 +151,7 @@ class OpenFileActions extends PrivateActions implements Actions {
       // In one step: a flush may find half of what several steps write under a pin.
       const from = hex(pin.bytes)
       pin.bytes.set(history.nextValue(length))
-      end = log.begin({ process, file: this.fileId, offset, length, op: 'exchange', from, to: hex(pin.bytes) })
+      end = log.begin({ process: session, file: this.fileId, offset, length, op: 'exchange', from, to: hex(pin.bytes) })
       await during()
     } finally {
       pin.release()
@@ -341,8 +341,8 @@ class OpenFileActions extends PrivateActions implements Actions {
     facts: Pick<HistoryEvent, 'value' | 'grew'>,
     action: () => Promise<void>
   ): Promise<void> {
-    const { session: process } = this.handle
-    const end = this.program.init.log.begin({ process, file: this.fileId, offset, length, op, ...facts })
+    const { session } = this.handle
+    const end = this.program.init.log.begin({ process: session, file: this.fileId, offset, length, op, ...facts })
     try {
       await action()
     } finally {

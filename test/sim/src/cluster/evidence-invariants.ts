@@ -5,14 +5,14 @@ import { Violation } from '../violation.js'
 import { nameOf } from './ids.js'
 import type { SimNetwork } from './network.js'
 import type { SimPeer } from './peers.js'
-import type { RaftInvariants } from './raft-invariants.js'
+import type { PeerRaftInvariants } from './raft-invariants.js'
 
 export interface EvidenceInvariantsInit {
   readonly scheduler: Scheduler
   readonly coverage: Coverage
   readonly network: SimNetwork
   readonly peers: readonly SimPeer[]
-  readonly raft: RaftInvariants
+  readonly raft: PeerRaftInvariants
 }
 
 interface AppliedEntry {

@@ -12,7 +12,7 @@ import type { Scheduler } from '../scheduler.js'
 import type { Violation } from '../violation.js'
 
 /** Every kind, and how common it is. */
-export const COMMON = {
+export const FAULT_WEIGHTS = {
   crashPeer: 1,
   crashLeader: 1,
   stopPeer: 1,
@@ -35,8 +35,8 @@ export const COMMON = {
   retime: 0
 } as const
 
-export type Fault = keyof typeof COMMON
-export const FAULTS = Object.keys(COMMON) as Fault[]
+export type Fault = keyof typeof FAULT_WEIGHTS
+export const FAULTS = Object.keys(FAULT_WEIGHTS) as Fault[]
 export const DRAWN_FAULTS = FAULTS.filter((fault) => fault !== 'retime')
 
 export interface FaultSettings {

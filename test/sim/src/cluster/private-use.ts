@@ -129,8 +129,15 @@ export class PrivateUse {
     const copy = this.copy(page)
     coverage.add('private reads')
     if (known === undefined && copy === undefined) {
-      const { session: process, id } = this.shared
-      const event = { process, file: String(id), offset, length: VALUE_BYTES, op: 'read', value: bytes } as const
+      const { session, id } = this.shared
+      const event = {
+        process: session,
+        file: String(id),
+        offset,
+        length: VALUE_BYTES,
+        op: 'read',
+        value: bytes
+      } as const
       return log.note({ ...event, call, return: history.nowNs })
     }
     if (copy === undefined || copy !== known || !copy.isCertain) return
@@ -207,8 +214,8 @@ export class PrivateUse {
     const offset = page * PAGE_BYTES + place
     const bytes = hex(await this.mapping.read(offset, VALUE_BYTES))
     if (this.copies.get(page) !== copy || this.isGone(page, copy!.since)) return
-    const { session: process, id } = this.shared
-    const event = { process, file: String(id), offset, length: VALUE_BYTES, op: 'read', value: bytes } as const
+    const { session, id } = this.shared
+    const event = { process: session, file: String(id), offset, length: VALUE_BYTES, op: 'read', value: bytes } as const
     log.note({ ...event, call, return: history.nowNs })
     copy!.values.set(place, bytes)
   }

@@ -10,7 +10,7 @@ import type { PageInvariants } from './page-invariants.js'
 import { PAGE_BYTES } from './page-layout.js'
 import type { SimPeer } from './peers.js'
 import type { Program } from './program.js'
-import type { RaftInvariants } from './raft-invariants.js'
+import type { PeerRaftInvariants } from './raft-invariants.js'
 import type { Settings } from './settings.js'
 
 /** Long enough for everything that was waiting: connections are found dead, elections are held, leases run out. */
@@ -18,14 +18,14 @@ const REST_MS = 40_000
 const STABLE_MS = 600
 
 /** The part of the simulation that its quiescence uses. */
-export interface QuiescentSimulation {
+export interface QuiescentCluster {
   readonly scheduler: Scheduler
   readonly coverage: Coverage
   readonly settings: Settings
   readonly network: SimNetwork
   readonly peers: readonly SimPeer[]
   readonly clients: readonly SimClient[]
-  readonly raft: RaftInvariants
+  readonly raft: PeerRaftInvariants
   readonly pages: PageInvariants
   isQuiescent: boolean
   leader(): SimPeer | undefined
@@ -44,9 +44,9 @@ type Contents = Awaited<ReturnType<Program['readAll']>>
  *
  * Every call must end, all nodes must agree, and nothing may be left over.
  */
-export class Quiescence {
+export class ClusterQuiescence {
   constructor(
-    private readonly simulation: QuiescentSimulation,
+    private readonly simulation: QuiescentCluster,
     private readonly random: RandomSource
   ) {}
 

@@ -37,7 +37,7 @@ const KINDS = ['normal', 'config', 'noop']
  * never goes back, that a committed entry is on a majority's disks, and that a restart finds everything that was
  * durable.
  */
-export class RaftInvariants {
+export class PeerRaftInvariants {
   private readonly watched = new Map<SimPeer, Watched>()
   private readonly leaders = new Map<number, string>()
   /** By index, then by term: the one entry that was ever in a log there. */

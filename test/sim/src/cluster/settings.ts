@@ -1,9 +1,9 @@
 /** The settings of one seed. Each seed draws its own mix, so that rare combinations occur (swarm testing). */
 import { DEFAULT_ROUND_TRIP_MS, FAR_CLIENT_ROUND_TRIP_MS, MIN_ROUND_TRIP_MS, timingOf } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
-import { ACTIONS, COMMON as COMMON_ACTIONS } from './action-kinds.js'
+import { ACTION_WEIGHTS, ACTIONS } from './action-kinds.js'
 import type { ClientSettings } from './clients.js'
-import { COMMON as COMMON_FAULTS, DRAWN_FAULTS, FAULTS, type FaultSettings } from './faults.js'
+import { DRAWN_FAULTS, FAULT_WEIGHTS, FAULTS, type FaultSettings } from './faults.js'
 import type { NetworkInit } from './network-init.js'
 import { PAGE_BYTES } from './page-layout.js'
 import type { PeerSettings } from './peers.js'
@@ -245,7 +245,7 @@ function drawMix(random: RandomSource): Settings {
     },
     faults: {
       everyMs: random.pick([200, 400, 800]),
-      weights: { ...drawWeights(DRAWN_FAULTS, COMMON_FAULTS, random, 0.7), retime: 0 },
+      weights: { ...drawWeights(DRAWN_FAULTS, FAULT_WEIGHTS, random, 0.7), retime: 0 },
       areClientsOnly: false,
       roundTripMs: DEFAULT_ROUND_TRIP_MS,
       ttlMs: sessionTtlMs
@@ -253,7 +253,7 @@ function drawMix(random: RandomSource): Settings {
   }
 }
 
-const KINDS = Object.keys(COMMON_ACTIONS) as (keyof typeof COMMON_ACTIONS)[]
+const KINDS = Object.keys(ACTION_WEIGHTS) as (keyof typeof ACTION_WEIGHTS)[]
 
 function drawClient(random: RandomSource, sessionTtlMs: number): ClientSettings {
   const pages = random.pick([1, 1, 2, 2, 3, 4])
@@ -271,7 +271,7 @@ function drawClient(random: RandomSource, sessionTtlMs: number): ClientSettings 
     lockPauseMs: 0.5,
     longPins: { share: 0.2, pages: 1 },
     aborts: random.pick([0, 0.03, 0.15]),
-    weights: { ...drawWeights(KINDS, COMMON_ACTIONS, random, 0.85), readEach: 0, writeEach: 0 },
+    weights: { ...drawWeights(KINDS, ACTION_WEIGHTS, random, 0.85), readEach: 0, writeEach: 0 },
     naming: 0,
     cacheBytes: 65_536,
     allowedErrors: ALLOWED_BY_FAULTS,

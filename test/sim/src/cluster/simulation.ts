@@ -11,9 +11,9 @@ import { EvidenceInvariants } from './evidence-invariants.js'
 import { ListingInvariants } from './listing-invariants.js'
 import { SimNetwork } from './network.js'
 import { PageInvariants } from './page-invariants.js'
-import { Quiescence, type QuiescentSimulation } from './quiescence.js'
+import { ClusterQuiescence, type QuiescentCluster } from './quiescence.js'
 import { SimPeer } from './peers.js'
-import { RaftInvariants } from './raft-invariants.js'
+import { PeerRaftInvariants } from './raft-invariants.js'
 import { drawSettings, type Settings } from './settings.js'
 import { Traffic } from './traffic.js'
 import { UnnamedFiles } from './unnamed-files.js'
@@ -38,12 +38,12 @@ export async function simulate(init: SimulationInit): Promise<SeedResult<Fault>>
  *
  * A cluster runs with clients, faults occur for a while, and then quiescence follows, in which all nodes must agree.
  */
-export class Simulation extends SeedRun<Fault> implements QuiescentSimulation {
+export class Simulation extends SeedRun<Fault> implements QuiescentCluster {
   readonly settings: Settings
   readonly network: SimNetwork
   readonly peers: readonly SimPeer[]
   readonly clients: readonly SimClient[]
-  readonly raft: RaftInvariants
+  readonly raft: PeerRaftInvariants
   readonly pages: PageInvariants
   readonly history: History
   private readonly listings: ListingInvariants
@@ -80,7 +80,7 @@ export class Simulation extends SeedRun<Fault> implements QuiescentSimulation {
     this.peers = this.makePeers()
     this.clients = this.makeClients()
     const { network, peers, clients } = this
-    this.raft = new RaftInvariants(peers, coverage)
+    this.raft = new PeerRaftInvariants(peers, coverage)
     const onViolation = (error: Violation): void => this.fail(error)
     this.evidence = new EvidenceInvariants({ scheduler, coverage, network, peers, raft: this.raft })
     const { evidence } = this
@@ -170,7 +170,7 @@ export class Simulation extends SeedRun<Fault> implements QuiescentSimulation {
     let failure: Error | undefined
     try {
       // Names of forks decide what a seed draws, so this one keeps the name that it was given first.
-      await new Quiescence(this, this.random.fork('peace')).run()
+      await new ClusterQuiescence(this, this.random.fork('peace')).run()
     } catch (error) {
       failure = error as Error
     }

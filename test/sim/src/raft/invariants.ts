@@ -5,7 +5,7 @@ import { Violation } from '../violation.js'
 import { VoteInvariants } from './vote-invariants.js'
 import { checksum } from './commands.js'
 import type { LeaderTenure } from './leader-tenure.js'
-import { LogWatch, type Known, type WatchedLog } from './log-watch.js'
+import { LogWatch, type KnownEntry, type WatchedLog } from './log-watch.js'
 import type { ObservedNode } from './observed-node.js'
 
 type Members = Pick<RaftStatus, 'voters' | 'outgoing'>
@@ -140,7 +140,7 @@ export class RaftInvariants {
   }
 
   /** Returns the entry that is on the disks of each required majority. */
-  private held(index: number, { voters, outgoing }: Members): Known | undefined {
+  private held(index: number, { voters, outgoing }: Members): KnownEntry | undefined {
     for (const voter of voters) {
       const term = this.nodes.get(voter)?.watched.entries[index]?.term
       if (term === undefined || !this.isOnMajority(index, term, voters)) continue

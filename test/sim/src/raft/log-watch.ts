@@ -4,19 +4,19 @@ import type { Coverage } from '../coverage.js'
 import { Violation } from '../violation.js'
 import { checksum } from './commands.js'
 
-export interface Known {
+export interface KnownEntry {
   readonly term: number
   readonly crc: number
   /** The configuration of a `config` entry. */
   readonly configuration?: RaftConfiguration
 }
 
-export interface Committed extends Known {
+export interface CommittedEntry extends KnownEntry {
   /** The term in which it was found committed. */
   readonly inTerm: number
 }
 
-interface Seen extends Known {
+interface SeenEntry extends KnownEntry {
   readonly previousTerm: number
 }
 
@@ -45,7 +45,7 @@ export interface LogEnd {
  */
 export class WatchedLog {
   /** By index from 1 on, including entries that were compacted since. */
-  readonly entries: Known[] = [{ term: 0, crc: 0 }]
+  readonly entries: KnownEntry[] = [{ term: 0, crc: 0 }]
   hardState = NO_STATE
   /** Writes that were handed to the log and are not durable, in order. */
   inFlight: LogWrite[] = []
@@ -91,9 +91,9 @@ export class WatchedLog {
  */
 export class LogWatch {
   /** By index; entry 0 is a placeholder. */
-  readonly committed: Committed[] = [{ term: 0, crc: 0, inTerm: 0 }]
+  readonly committed: CommittedEntry[] = [{ term: 0, crc: 0, inTerm: 0 }]
   /** By index, then by term: the one entry that was ever in a log there. */
-  private readonly seen: Map<number, Seen>[] = []
+  private readonly seen: Map<number, SeenEntry>[] = []
 
   constructor(private readonly coverage: Coverage) {}
 
@@ -102,7 +102,7 @@ export class LogWatch {
   }
 
   /** Returns the entry of this term at this index, if it was in any log. */
-  find(index: number, term: number): Known | undefined {
+  find(index: number, term: number): KnownEntry | undefined {
     return this.seen[index]?.get(term)
   }
 
@@ -303,12 +303,12 @@ export class LogWatch {
     entries.push(known)
   }
 
-  private identify(name: string, entry: Entry, crc: number, previousTerm: number): Known {
+  private identify(name: string, entry: Entry, crc: number, previousTerm: number): KnownEntry {
     const { index, term } = entry
-    const atIndex = (this.seen[index] ??= new Map<number, Seen>())
+    const atIndex = (this.seen[index] ??= new Map<number, SeenEntry>())
     const seen = atIndex.get(term)
     if (seen === undefined) {
-      const known: Seen = { term, crc, previousTerm, ...(entry.kind === 'config' && configurationOf(entry)) }
+      const known: SeenEntry = { term, crc, previousTerm, ...(entry.kind === 'config' && configurationOf(entry)) }
       atIndex.set(term, known)
       return known
     }

@@ -27,7 +27,7 @@ const SHARE_OF_FULL = 0.3
 const QUIESCENCE = -1
 
 /** The part of the simulation that its quiescence uses. */
-export interface QuiescentSimulation {
+export interface QuiescentRaft {
   readonly scheduler: Scheduler
   readonly coverage: Coverage
   readonly settings: RaftSettings
@@ -50,9 +50,9 @@ export interface QuiescentSimulation {
  *
  * All waits must settle, all nodes must agree, and all logs must be bounded.
  */
-export class Quiescence {
+export class RaftQuiescence {
   constructor(
-    private readonly sim: QuiescentSimulation,
+    private readonly sim: QuiescentRaft,
     private readonly random: RandomSource
   ) {}
 

@@ -9,7 +9,7 @@ import { RaftNetwork } from './network.js'
 import { SimNode, type Sabotage } from './node.js'
 import { LeaderTenure } from './leader-tenure.js'
 import { Operator } from './operator.js'
-import { Quiescence, type QuiescentSimulation } from './quiescence.js'
+import { RaftQuiescence, type QuiescentRaft } from './quiescence.js'
 import { KINDS, type InjectedEvent, type EventKind } from './schedule.js'
 import { drawSettings, type RaftSettings } from './settings.js'
 import { encodeTick } from './ticks.js'
@@ -34,7 +34,7 @@ const MAX_EVENTS = 300_000
  *
  * A cluster runs with clients, faults occur for a while, and then quiescence follows, in which all nodes must agree.
  */
-export class RaftSimulation extends SeedRun<EventKind> implements QuiescentSimulation {
+export class RaftSimulation extends SeedRun<EventKind> implements QuiescentRaft {
   readonly settings: RaftSettings
   readonly network: RaftNetwork
   readonly nodes: readonly SimNode[]
@@ -141,7 +141,7 @@ export class RaftSimulation extends SeedRun<EventKind> implements QuiescentSimul
     this.operator.stop()
     this.faults.stop()
     // Names of forks decide what a seed draws, so this one keeps the name that it was given first.
-    await new Quiescence(this, this.random.fork('peace')).run()
+    await new RaftQuiescence(this, this.random.fork('peace')).run()
     scheduler.hash.number(this.invariants.commitIndex)
     for (const { name, status, application } of this.nodes) {
       const { term = 0, lastIndex = 0, appliedIndex = 0, voters = [] } = status ?? {}
