@@ -1,8 +1,21 @@
-import type { CallOptions } from '@quire/dsm-client'
-import type { Handle } from './handle.js'
+import type { CallOptions, DsmFile, Mapping } from '@quire/dsm-client'
 import { PAGE_BYTES } from './page-layout.js'
 import type { PrivateUse } from './private-use.js'
-import type { ProgramInit } from './program-init.js'
+import type { ProgramInit } from './program-types.js'
+
+/** A file that a program has open. */
+export interface Handle {
+  readonly file: DsmFile
+  readonly mapping: Mapping
+  readonly path: string
+  readonly id: number
+  /** The session that opened it. */
+  readonly session: string
+  readonly isWhole: boolean
+  private: PrivateUse | undefined
+  /** It can only be closed. */
+  isSpent: boolean
+}
 
 /** The part of a program that its actions use. */
 export interface ActingProgram {

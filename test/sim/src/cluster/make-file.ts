@@ -1,8 +1,7 @@
 /** Creates a file without a path, writes to it, and names it or gives it up. */
-import type { ActingProgram } from './action-base.js'
+import type { ActingProgram, Handle } from './action-base.js'
 import type { Action } from './action-kinds.js'
 import { act } from './actions.js'
-import type { Handle } from './handle.js'
 
 /** Actions on a file that no other program has. */
 const BEFORE: readonly Action[] = [

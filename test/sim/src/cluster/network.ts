@@ -9,10 +9,8 @@ import {
 } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
 import type { SimProcess } from '../process.js'
-import type { Host } from './host.js'
-import type { NetworkInit } from './network-init.js'
+import type { Host, NetworkInit, StreamNetwork } from './network-types.js'
 import { Stream } from './stream.js'
-import type { StreamNetwork } from './stream-end.js'
 
 const REFUSED_MS = 2
 

@@ -2,7 +2,7 @@ import type { CallOptions, Mapping } from '@quire/dsm-client'
 import { Violation } from '../violation.js'
 import { hex } from './history.js'
 import { PAGE_BYTES, SPOTS } from './page-layout.js'
-import type { ProgramInit } from './program-init.js'
+import type { ProgramInit } from './program-types.js'
 
 /** The program's shared use of the same file. */
 interface SharedUse {

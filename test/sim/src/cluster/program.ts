@@ -1,15 +1,14 @@
 import type { CallOptions, DsmFile, OpenOptions } from '@quire/dsm-client'
 import { drawKind } from '../schedule.js'
 import { Violation } from '../violation.js'
-import type { ActingProgram } from './action-base.js'
+import type { ActingProgram, Handle } from './action-base.js'
 import { ACTIONS, type Action } from './action-kinds.js'
 import { act } from './actions.js'
 import { ALLOWED_BY_FAULTS } from './allowed-errors.js'
-import type { Handle } from './handle.js'
 import { makeFile } from './make-file.js'
 import { PAGE_BYTES, SPOT_BYTES, SPOTS } from './page-layout.js'
 import { PrivateUse } from './private-use.js'
-import type { ProgramInit } from './program-init.js'
+import type { ProgramInit } from './program-types.js'
 
 /** Pages behind the largest size of a file, for accesses beyond it. */
 const SPARE_PAGES = 2

@@ -1,24 +1,10 @@
 import { PROTOCOL_RAFT, type FrameStream } from '@quire/protocol'
 import type { SimProcess } from '../process.js'
 import { withoutTexts } from './error-texts.js'
-import type { Host } from './host.js'
-import type { NetworkInit } from './network-init.js'
+import type { Host, StreamNetwork } from './network-types.js'
 
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024
 const CLOSE_TIMEOUT_MS = 5000
-
-/** The part of the network that streams use. */
-export interface StreamNetwork {
-  readonly init: NetworkInit
-  readonly isFaulty: boolean
-  readonly onSend: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
-  readonly onDeliver: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
-  readonly onHandlerError: (error: Error) => void
-  isBlocked(from: string, to: string): boolean
-  isJoined(): boolean
-  slowness(from: string, to: string): number
-  carry(from: string, to: string, protocol: string, bytes: number): number
-}
 
 interface StreamEndInit {
   readonly network: StreamNetwork

@@ -1,5 +1,5 @@
-import type { Host } from './host.js'
-import { StreamEnd, type StreamNetwork } from './stream-end.js'
+import type { Host, StreamNetwork } from './network-types.js'
+import { StreamEnd } from './stream-end.js'
 
 /** Joins the two ends of a simulated stream. */
 export class Stream {

@@ -1,3 +1,4 @@
+/** Types that a program and its parts share. They have a file of their own because a program imports its parts. */
 import type { DsmClient } from '@quire/dsm-client'
 import type { Clock } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'

@@ -1,0 +1,50 @@
+/** Types that the network and its streams share. They have a file of their own because the network imports streams. */
+import type { FrameStream } from '@quire/protocol'
+import type { RandomSource } from '@quire/testing'
+import type { Coverage } from '../coverage.js'
+import type { SimProcess } from '../process.js'
+import type { Scheduler } from '../scheduler.js'
+
+export interface NetworkInit {
+  readonly scheduler: Scheduler
+  readonly random: RandomSource
+  readonly coverage: Coverage
+  /** The round trip of every link; 0 puts all nodes in one place. */
+  readonly roundTripMs: number
+  /** Mean latency of a stream, besides half of the round trip. */
+  readonly latencyMs: number
+  /** Shares of Raft's frames. */
+  readonly raftLoss: number
+  readonly raftDuplication: number
+  readonly raftReordering: number
+  /** Share of dials that fail without a reason. */
+  readonly dialFailure: number
+  /** Share of frames that arrive together with the next one of their stream. */
+  readonly joined: number
+  /** Bytes in flight from which `send` returns false. */
+  readonly highWaterBytes: number
+  /** Bytes per millisecond of each client's line, in each direction; Infinity for no limit. */
+  readonly lineBytesPerMs: number
+}
+
+/** A machine on the network, with the newest process on it. */
+export interface Host {
+  readonly id: string
+  readonly process: SimProcess
+  readonly handlers: Map<string, (stream: FrameStream) => void>
+  /** The machine answers for a process that is gone. */
+  isUp: boolean
+}
+
+/** The part of the network that streams use. */
+export interface StreamNetwork {
+  readonly init: NetworkInit
+  readonly isFaulty: boolean
+  readonly onSend: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
+  readonly onDeliver: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
+  readonly onHandlerError: (error: Error) => void
+  isBlocked(from: string, to: string): boolean
+  isJoined(): boolean
+  slowness(from: string, to: string): number
+  carry(from: string, to: string, protocol: string, bytes: number): number
+}
