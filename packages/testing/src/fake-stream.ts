@@ -3,7 +3,7 @@ import type { FrameStream } from '@quire/protocol'
 const ignore = (): void => {}
 
 /** Calls `arrive` when what leaves now reaches the other end; calls arrive in order. */
-export type Travel = (arrive: () => void) => void
+type Travel = (arrive: () => void) => void
 
 /** One end of a stream in memory. */
 export class FakeStream implements FrameStream {

@@ -42,6 +42,7 @@ export async function runProgram(ask: ProgramAsk): Promise<ProgramAnswer> {
   }
 }
 
+/** Draws one operation on the shared file after the other until its time is over. */
 class Program {
   private next = 0
   private file: DsmFile | undefined

@@ -15,7 +15,7 @@ export interface Tasks {
   program: { ask: ProgramAsk; answer: ProgramAnswer }
 }
 
-export interface TouchAsk {
+interface TouchAsk {
   readonly path: string
   readonly access: 'read' | 'write'
   readonly pages: readonly number[]
@@ -28,7 +28,7 @@ export interface TouchAnswer {
   readonly bare: readonly number[]
 }
 
-export interface PingPongAsk {
+interface PingPongAsk {
   readonly path: string
   readonly index: number
   readonly rounds: number

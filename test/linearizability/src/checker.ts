@@ -74,6 +74,7 @@ export function check<S, I>(
   return new Search(operations, model, maxSteps).run()
 }
 
+/** Searches, depth first, for an order of the operations that time and the model permit. */
 class Search<S, I> {
   private readonly head: Moment<I>
   private readonly placed = new Placed()
@@ -174,7 +175,11 @@ function isOptional<I>(operation: Operation<I>): boolean {
   return operation.isOptional === true || operation.return === Infinity
 }
 
-/** A set of operations that is almost a prefix of all: the end of the prefix, and the members beyond it. */
+/**
+ * Holds a set of operations in the form of a prefix of all operations with a few members beyond its end.
+ *
+ * A search places operations nearly in the order of their calls, so few members lie beyond the prefix.
+ */
 class Placed {
   private first = 0
   private readonly beyond = new Set<number>()

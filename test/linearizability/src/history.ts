@@ -48,6 +48,7 @@ export interface HistoryEvent {
   readonly return: number
 }
 
+/** Says which line of a history is malformed. */
 export class HistoryFormatError extends Error {
   override readonly name = 'HistoryFormatError'
   constructor(

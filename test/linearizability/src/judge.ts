@@ -6,7 +6,7 @@ import { pagesOf, sizesOf } from './partition.js'
 import { sizeModel } from './size-model.js'
 import { withoutUnseen } from './unseen.js'
 
-export interface JudgeOptions {
+interface JudgeOptions {
   /** One for all files, or a function of the file's id. */
   readonly pageSize: number | ((file: string) => number)
   /** Sizes that files had before the history began; default 0. */
@@ -24,7 +24,7 @@ export interface Finding {
   readonly text: string
 }
 
-export interface Judgment {
+interface Judgment {
   readonly objects: number
   readonly operations: number
   /** Empty if the history is linearizable. An undecided object is a finding. */

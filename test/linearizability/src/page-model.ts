@@ -26,6 +26,7 @@ export function pageModel(inputs: Iterable<PageInput>): Model<PageState, PageInp
   return new PageModel(inputs)
 }
 
+/** Computes the states of one page, whose cells it derives from all inputs that will come. */
 class PageModel implements Model<PageState, PageInput> {
   readonly initial: PageState
   /** Where cells begin, and the end of the last one. */

@@ -5,13 +5,13 @@ import type { PageInput } from './page-model.js'
 import { Fates } from './sessions.js'
 import type { SizeInput } from './size-model.js'
 
-export interface PageHistory {
+interface PageHistory {
   readonly file: string
   readonly page: number
   readonly operations: readonly Operation<PageInput>[]
 }
 
-export interface SizeHistory {
+interface SizeHistory {
   readonly file: string
   readonly operations: readonly Operation<SizeInput>[]
 }

@@ -11,7 +11,7 @@ export type Fate = 'happened' | 'maybe' | 'undone'
 
 const WRITES: ReadonlySet<HistoryEvent['op']> = new Set(['write', 'add', 'exchange', 'cas'])
 
-/** Writebacks and losses of one page, by session. */
+/** Tells what became of the operations of lost sessions on one page. */
 export class Fates {
   private readonly lost = new Set<string>()
   /** When the durable bytes were taken, and when the newest bytes that may be durable were taken. */

@@ -14,7 +14,7 @@ const TRACE_LINES = 60
 /** The most failed seeds of one run that are minimized. The others mostly fail for the same reason. */
 const MAX_MINIMIZED = 3
 
-export interface ExplainInit {
+interface ExplainInit {
   /** The simulator's name, as in `pnpm sim NAME`. */
   readonly name: string
   readonly run: RunSeed

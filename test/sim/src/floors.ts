@@ -10,7 +10,7 @@ export interface Floors {
 }
 
 /** From this many seeds on, floors count. Fewer seeds may miss one by chance. */
-export const FLOOR_SEEDS = 1000
+const FLOOR_SEEDS = 1000
 
 /** Prints each floor beside the count that the run met. Returns false if the run missed one. */
 export function enforceFloors({ counts, perSeed = [], rates = {} }: Floors, summary: Summary): boolean {

@@ -9,7 +9,7 @@ import { runSeeds, type Job, type WorkerEntry } from './runner.js'
 /** The seeds are 1 to this number. */
 export const HASHED_SEEDS = 60
 
-export interface HashesInit {
+interface HashesInit {
   readonly job: Job
   readonly entry: WorkerEntry
   /** One line per seed: the seed and its hash. */

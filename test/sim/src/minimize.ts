@@ -12,7 +12,7 @@ export interface SeedOutcome {
   readonly injected: readonly { readonly number: number; readonly kind: string }[]
 }
 
-export interface Minimized {
+interface Minimized {
   readonly needed: readonly { readonly number: number; readonly kind: string }[]
   readonly all: number
   readonly runs: number

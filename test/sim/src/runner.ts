@@ -81,7 +81,7 @@ export function readRunOptions(values: {
   return { seeds, from, workers: Math.min(workers, seeds), keepGoing: values['keep-going'], trace, verbose }
 }
 
-export interface Feed {
+interface Feed {
   /** Returns the next seed, or undefined if none is left. */
   readonly take: () => number | undefined
   readonly report: (report: Report) => Promise<void> | void

@@ -13,7 +13,7 @@ export interface InjectedEvent<K extends string = string> {
 
 export const NOISE = 0
 
-export interface ScheduleSettings<K extends string> {
+interface ScheduleSettings<K extends string> {
   /** Mean time between two events. */
   readonly everyMs: number
   /** True time during which they occur. */

@@ -1,7 +1,7 @@
 import { Heap } from './heap.js'
 import { RunHash } from './run-hash.js'
 
-export interface SimEvent {
+interface SimEvent {
   readonly at: number
   readonly order: number
   /** Describes it in the trace. */

@@ -7,7 +7,7 @@ import type { SimNetwork } from './network.js'
 import type { SimPeer } from './peers.js'
 import type { PeerRaftInvariants } from './raft-invariants.js'
 
-export interface EvidenceInvariantsInit {
+interface EvidenceInvariantsInit {
   readonly scheduler: Scheduler
   readonly coverage: Coverage
   readonly network: SimNetwork

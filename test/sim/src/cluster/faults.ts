@@ -54,7 +54,7 @@ export interface FaultSettings {
 /** Errors after which the operator tries again. */
 const PATIENCE = ['NotLeaderError', 'ChangePendingError', 'BackPressureError']
 
-export interface FaultInit {
+interface FaultInit {
   readonly scheduler: Scheduler
   readonly coverage: Coverage
   readonly network: SimNetwork

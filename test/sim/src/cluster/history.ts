@@ -9,7 +9,7 @@ import { PAGE_BYTES } from './page-layout.js'
 type Facts = 'value' | 'grew' | 'from' | 'to'
 
 /** An operation on bytes that a program is about to call. */
-export interface Intent extends Pick<HistoryEvent, 'process' | 'file' | 'offset' | 'length' | Facts> {
+interface Intent extends Pick<HistoryEvent, 'process' | 'file' | 'offset' | 'length' | Facts> {
   readonly op: 'write' | 'exchange' | 'truncate' | 'punch'
 }
 

@@ -7,7 +7,7 @@ import { Violation } from '../violation.js'
 import type { EvidenceInvariants } from './evidence-invariants.js'
 import type { Folder, SimPeer } from './peers.js'
 
-export interface OldFoldersInit {
+interface OldFoldersInit {
   readonly scheduler: Scheduler
   readonly coverage: Coverage
   readonly peers: readonly SimPeer[]

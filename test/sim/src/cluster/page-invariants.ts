@@ -10,7 +10,7 @@ interface PageModel {
   committed: Uint8Array
 }
 
-export interface FileModel {
+interface FileModel {
   readonly id: number
   readonly initialSize: number
   readonly isWhole: boolean

@@ -21,7 +21,7 @@ import type { SimNetwork } from './network.js'
 import { SimProcess } from '../process.js'
 import type { Scheduler } from '../scheduler.js'
 
-export interface PeerWorld {
+interface PeerWorld {
   readonly scheduler: Scheduler
   readonly network: SimNetwork
   readonly coverage: Coverage
@@ -46,7 +46,7 @@ export interface PeerSettings {
   readonly maxProposalBytes: number
 }
 
-export const CLUSTER_ID = 'simulated'
+const CLUSTER_ID = 'simulated'
 const CLUSTER = {
   clusterId: CLUSTER_ID,
   voters: PEER_IDS.map((peerId) => ({ peerId, addresses: [addressOf(peerId)] })),

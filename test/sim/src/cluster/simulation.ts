@@ -18,7 +18,7 @@ import { drawSettings, type Settings } from './settings.js'
 import { Traffic } from './traffic.js'
 import { UnnamedFiles } from './unnamed-files.js'
 
-export interface SimulationInit extends SeedInit {
+interface SimulationInit extends SeedInit {
   readonly settings?: (drawn: Settings) => Settings
 }
 
@@ -38,7 +38,7 @@ export async function simulate(init: SimulationInit): Promise<SeedResult<Fault>>
  *
  * A cluster runs with clients, faults occur for a while, and then quiescence follows, in which all nodes must agree.
  */
-export class Simulation extends SeedRun<Fault> implements QuiescentCluster {
+class Simulation extends SeedRun<Fault> implements QuiescentCluster {
   readonly settings: Settings
   readonly network: SimNetwork
   readonly peers: readonly SimPeer[]

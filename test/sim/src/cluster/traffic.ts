@@ -15,7 +15,7 @@ import type { SimClient } from './clients.js'
 import { nameOf } from './ids.js'
 import type { PageInvariants } from './page-invariants.js'
 
-export interface TrafficInit {
+interface TrafficInit {
   readonly clients: readonly SimClient[]
   readonly coverage: Coverage
   readonly pages: PageInvariants

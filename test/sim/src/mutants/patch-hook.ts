@@ -1,7 +1,7 @@
 /** Patches modules while Node's module loader loads them, by `module.register`. The product knows nothing of it. */
 import type { InitializeHook, LoadHook } from 'node:module'
 
-export interface Patch {
+interface Patch {
   /** The end of the module's URL. */
   readonly file: string
   readonly find: string

@@ -4,7 +4,7 @@ import type { RunOptions } from '../runner.js'
 import type { Mutant, Suite } from './mutant.js'
 import type { MutantReport, MutantTask } from './worker.js'
 
-export interface MutantResult {
+interface MutantResult {
   readonly mutant: Mutant
   /** Undefined if it survived. */
   readonly caught: { readonly seed: number; readonly invariant: string } | undefined

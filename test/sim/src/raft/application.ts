@@ -12,7 +12,7 @@ const READING_MS = 200
 
 const SPIKE = 0.03
 
-export interface Snapshot {
+interface Snapshot {
   readonly meta: SnapshotMeta
   readonly bytes: Uint8Array
 }
@@ -44,7 +44,7 @@ export class SnapshotDisk {
   }
 }
 
-export interface ApplicationWorld {
+interface ApplicationWorld {
   readonly process: SimProcess
   readonly random: RandomSource
   readonly coverage: Coverage

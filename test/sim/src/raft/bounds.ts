@@ -17,7 +17,7 @@ const OPERATIONS_PER_WRITE = 4
  */
 export const TRANSFER_TIMEOUTS = 3
 
-export interface QuiescenceBounds {
+interface QuiescenceBounds {
   /** A leader that stays leader gives up a transfer after one election timeout. */
   readonly failedTransferMs: number
   /**

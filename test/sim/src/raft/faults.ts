@@ -7,7 +7,7 @@ import type { Operator } from './operator.js'
 import type { InjectedEvent, EventKind } from './schedule.js'
 import type { RaftSettings } from './settings.js'
 
-export interface FaultWorld {
+interface FaultWorld {
   readonly scheduler: Scheduler
   readonly coverage: Coverage
   readonly network: RaftNetwork

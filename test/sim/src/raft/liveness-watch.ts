@@ -3,7 +3,7 @@ import { Violation } from '../violation.js'
 import type { SimNode } from './node.js'
 
 /** Called when the watched promise settles. */
-export interface SettleHandlers<T> {
+interface SettleHandlers<T> {
   readonly done?: (value: T) => void
   readonly failed?: (error: Error) => void
 }

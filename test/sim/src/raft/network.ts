@@ -5,7 +5,7 @@ import type { Scheduler } from '../scheduler.js'
 import { WORST_FACTOR } from './bounds.js'
 import type { NetworkSettings } from './settings.js'
 
-export interface RaftNetworkInit {
+interface RaftNetworkInit {
   readonly scheduler: Scheduler
   readonly random: RandomSource
   readonly coverage: Coverage

@@ -32,7 +32,7 @@ import { tickIn } from './ticks.js'
  */
 export type Sabotage = (at: { readonly node: string; readonly life: number; readonly index: number }) => boolean
 
-export interface NodeWorld {
+interface NodeWorld {
   readonly scheduler: Scheduler
   readonly network: RaftNetwork
   readonly coverage: Coverage

@@ -11,7 +11,7 @@ import { encodeTick } from './ticks.js'
 import { transferLeadership } from './transfer.js'
 import type { LivenessWatch } from './liveness-watch.js'
 
-export interface OperatorWorld {
+interface OperatorWorld {
   readonly scheduler: Scheduler
   readonly coverage: Coverage
   readonly settings: RaftSettings

@@ -23,7 +23,7 @@ export interface NetworkSettings {
   readonly isEncoded: boolean
 }
 
-export interface DiskSettings {
+interface DiskSettings {
   readonly latencyMs: number
   readonly segmentBytes: number
   readonly cacheBytes: number

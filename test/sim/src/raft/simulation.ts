@@ -16,7 +16,7 @@ import { encodeTick } from './ticks.js'
 import { Tracer } from './tracer.js'
 import { LivenessWatch } from './liveness-watch.js'
 
-export interface RaftSimulationInit extends SeedInit {
+interface RaftSimulationInit extends SeedInit {
   readonly settings?: (drawn: RaftSettings) => RaftSettings
   readonly sabotage?: Sabotage
 }
@@ -34,7 +34,7 @@ const MAX_EVENTS = 300_000
  *
  * A cluster runs with clients, faults occur for a while, and then quiescence follows, in which all nodes must agree.
  */
-export class RaftSimulation extends SeedRun<EventKind> implements QuiescentRaft {
+class RaftSimulation extends SeedRun<EventKind> implements QuiescentRaft {
   readonly settings: RaftSettings
   readonly network: RaftNetwork
   readonly nodes: readonly SimNode[]

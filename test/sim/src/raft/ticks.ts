@@ -8,7 +8,7 @@ export function encodeTick(tickMs: number): Uint8Array {
   return encode(ticks, { tickMs })
 }
 
-export function tickOf(context: Uint8Array): number {
+function tickOf(context: Uint8Array): number {
   return decode(ticks, context).tickMs
 }
 

@@ -8,7 +8,7 @@ import type { LivenessWatch } from './liveness-watch.js'
 import type { SimNode } from './node.js'
 import type { RaftSettings } from './settings.js'
 
-export interface TransferWorld {
+interface TransferWorld {
   readonly coverage: Coverage
   readonly settings: RaftSettings
   readonly liveness: LivenessWatch
