@@ -5,12 +5,12 @@ import { accepted, append, CoreHarness, rejected, voteFor, type CoreOptions } fr
 /** Election timeout of the harness, in ticks. */
 const TIMEOUT = 10
 
-/** Storage has no room for the write under way: it keeps the hard state, and the entries up to `stored`. */
-function giveBack(node: CoreHarness, stored: number): CoreHarness {
+/** Storage has no room for the oldest write under way: it keeps the hard state, and the entries up to `stored`. */
+function giveBack(node: CoreHarness, stored: number, flush = true): CoreHarness {
   const { write } = node.writes.shift()!
   node.storage.write({ ...write!, entries: write!.entries.filter(({ index }) => index <= stored) })
   node.core.persistedInPart(write!.ack, stored)
-  return node.drain()
+  return node.drain(flush)
 }
 
 /** A follower of `b` in term 2 that has entry 1, and whose disk is full. */
@@ -100,6 +100,23 @@ describe('followers whose disk is full', () => {
     expect(node.take('appendReply').map(({ message }) => message)).toEqual([accepted(2, 3)])
     expect(node.terms).toEqual([1, 2, 2])
     expect(node.core.room).toBe('enough')
+  })
+
+  it('a node hands entries in again only when storage has given back every write that was under way', () => {
+    const node = new CoreHarness().step('b', append(2, 1, 1, [2]), false).step('b', append(2, 2, 2, [2]), false)
+    giveBack(node, 1, false)
+    node.core.roomAgain()
+    node.step('b', append(2, 3, 2, [2]), false)
+    const handedIn = () => node.writes.flatMap(({ write }) => (write === undefined ? [] : [write.entries]))
+    expect(handedIn()).toMatchObject([[{ index: 3 }]])
+    giveBack(node, 1, false)
+    node.core.roomAgain()
+    node.drain(false)
+    expect(handedIn()).toMatchObject([[{ index: 2 }, { index: 3 }, { index: 4 }]])
+    node.flush()
+    expect(node.terms).toEqual([1, 2, 2, 2])
+    node.step('b', append(2, 1, 1, [2, 2, 2]))
+    expect(node.take('appendReply').at(-1)!.message).toEqual(accepted(2, 4))
   })
 
   it('a follower whose disk is full keeps the part of a write that storage took', () => {

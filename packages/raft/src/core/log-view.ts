@@ -15,6 +15,8 @@ export class LogView {
   private unwritten: number
   private writes: { sequence: number; index: number }[] = []
   private sequence = 0
+  /** Sequence of the newest write that was under way when storage last gave entries back. */
+  private givenBackUpTo = 0
   /**
    * The snapshot after which the log starts, while storage does not know of it. `sequence` names the write that tells
    * storage, once that write is under way.
@@ -156,6 +158,14 @@ export class LogView {
     return this.writes[0]?.sequence
   }
 
+  /**
+   * Whether a write is under way that also was when storage gave entries back. Storage gives back its entries, too. A
+   * write with entries must not begin before that: its entries would count as never handed out.
+   */
+  get isGivingBack(): boolean {
+    return (this.oldestWrite ?? Infinity) <= this.givenBackUpTo
+  }
+
   /** The last entry that a write contains. A later entry becomes durable only by another write. */
   get writtenIndex(): number {
     return this.unwritten - 1
@@ -203,6 +213,7 @@ export class LogView {
     const kept = Math.min(write.index, stored)
     for (const behind of this.writes) behind.index = Math.min(behind.index, Math.max(kept, this.durable))
     const advanced = this.advanceDurable(kept)
+    this.givenBackUpTo = this.sequence
     this.unwritten = this.durable + 1
     return advanced
   }

@@ -20,7 +20,7 @@ export class ReadyQueue {
     const write = this.nextWrite()
     const install = nextInstallation(state)
     const committed = this.nextCommitted()
-    if (state.isFull) this.capAcknowledgements()
+    if (!this.takesEntries) this.capAcknowledgements()
     const { messages, messagesAfter, readStates, piecesWanted, pieceReceived } = state
     const lists = [messages, messagesAfter, readStates, piecesWanted, committed]
     const isIdle =
@@ -34,21 +34,25 @@ export class ReadyQueue {
     return { messages, write, messagesAfter, committed, readStates, piecesWanted, pieceReceived, install, softState }
   }
 
+  /** Otherwise storage takes hard states only: it has no room, or is still giving entries back. */
+  private get takesEntries(): boolean {
+    return !this.state.isFull && !this.state.log.isGivingBack
+  }
+
   private nextWrite(): StorageWrite | undefined {
     const { state } = this
     const { term, vote, log } = state
-    // While it has no room, storage takes hard states only.
-    const { isFull } = state
+    const { takesEntries } = this
     const isStateNew = term !== this.written.term || vote !== this.written.vote
     // A log that starts anew takes its hard state along.
-    const mustWrite = isStateNew || (log.hasUnwrittenReset && !isFull)
-    if (!mustWrite && (isFull || !log.hasUnwritten)) return undefined
+    const mustWrite = isStateNew || (log.hasUnwrittenReset && takesEntries)
+    if (!mustWrite && !(takesEntries && log.hasUnwritten)) return undefined
     // A new commit index alone is not worth a flush: it travels with the next write.
     const commit = Math.max(this.written.commit, Math.min(state.commit, log.durableIndex))
     const changed = mustWrite || commit !== this.written.commit
     const hardState = { term, vote, commit }
     this.written = hardState
-    const { ack, reset, entries } = isFull ? log.beginStateWrite(term) : log.beginWrite(term)
+    const { ack, reset, entries } = takesEntries ? log.beginWrite(term) : log.beginStateWrite(term)
     return { ack, reset, entries, hardState: changed ? hardState : undefined }
   }
 

@@ -6,7 +6,7 @@ export const ROOM: readonly Mutant[] = [
     name: 'entries that were given back are acknowledged',
     rule: '§5.3, Room',
     file: 'core/ready-queue.js',
-    find: 'if (state.isFull)\n            this.capAcknowledgements();',
+    find: 'if (!this.takesEntries)\n            this.capAcknowledgements();',
     replace: ''
   },
   {
@@ -22,6 +22,13 @@ export const ROOM: readonly Mutant[] = [
     file: 'core/log-view.js',
     find: 'this.unwritten = this.durable + 1;\n        return advanced;',
     replace: 'return advanced;'
+  },
+  {
+    name: 'entries are handed in again while storage gives others back',
+    rule: 'Room',
+    file: 'core/log-view.js',
+    find: 'return (this.oldestWrite ?? Infinity) <= this.givenBackUpTo;',
+    replace: 'return false;'
   },
   {
     name: 'a hard state is not kept when the disk is full',
