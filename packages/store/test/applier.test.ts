@@ -21,8 +21,8 @@ function setUp(init: Partial<ApplierInit> & { maxMemtableBytes?: number; storage
   return { clock, disk, storage, store, applier }
 }
 
-describe('createApplier', () => {
-  it('applies entries in order, reports each with its term, and skips entries that it has applied', () => {
+describe('appliers', () => {
+  it('an applier applies entries in order, reports each with its term, and skips entries that it has applied', () => {
     const reports: [number, Applied['type'] | undefined, number][] = []
     const { applier } = setUp({ onApplied: (index, applied, term) => reports.push([index, applied?.type, term]) })
     const entries = log(1)
@@ -38,7 +38,7 @@ describe('createApplier', () => {
     ])
   })
 
-  it('checkpoints after the interval, and raises durableIndex when the backend has committed', async () => {
+  it('an applier checkpoints after the interval, and raises durableIndex when the backend has committed', async () => {
     const { applier, clock, disk } = setUp({ checkpointIntervalMs: 100 })
     void applier.apply(log(1))
     await clock.advance(99)
@@ -52,7 +52,7 @@ describe('createApplier', () => {
     expect(disk.length).toBe(0)
   })
 
-  it('checkpoints after the given number of entries', async () => {
+  it('an applier checkpoints after the given number of entries', async () => {
     const { applier, disk } = setUp({ checkpointEntries: 4 })
     void applier.apply(log(0))
     expect(disk.length).toBe(0)
@@ -61,7 +61,7 @@ describe('createApplier', () => {
     expect(applier.durableIndex).toBe(4)
   })
 
-  it('applies further entries while a checkpoint runs', async () => {
+  it('an applier applies further entries while a checkpoint runs', async () => {
     const { applier, disk } = setUp({ checkpointEntries: 4 })
     void applier.apply(log(1))
     expect(disk.length).toBe(1)
@@ -72,7 +72,7 @@ describe('createApplier', () => {
     expect(applier.durableIndex).toBe(4)
   })
 
-  it('holds entries back while both memtables are full, which exceed their limit by one entry at most', async () => {
+  it('an applier holds entries back while both memtables are full, which exceed their limit by one entry at most', async () => {
     const maxMemtableBytes = 20 * PAGE
     const { applier, disk, store } = setUp({ maxMemtableBytes })
     const entries = log(60)
@@ -94,7 +94,7 @@ describe('createApplier', () => {
     expect(most).toBeLessThanOrEqual(maxMemtableBytes + 2 * PAGE)
   })
 
-  it('queues later calls of apply behind one that waits for a checkpoint', async () => {
+  it('an applier queues later calls of apply behind one that waits for a checkpoint', async () => {
     const { applier, disk } = setUp({ maxMemtableBytes: 4 * PAGE })
     const entries = log(20)
     const first = applier.apply(entries.slice(0, 30))
@@ -104,7 +104,7 @@ describe('createApplier', () => {
     await Promise.all([first, second])
   })
 
-  it('reports a full disk, holds entries back, serves reads, and continues when there is room again', async () => {
+  it('an applier reports a full disk, holds entries back, serves reads, and continues when there is room again', async () => {
     const faults: (string | undefined)[] = []
     const { applier, clock, disk, storage } = setUp({
       maxMemtableBytes: 4 * PAGE,
@@ -131,7 +131,7 @@ describe('createApplier', () => {
     expect(applier.appliedIndex).toBe(entries.length)
   })
 
-  it('applies nothing more after an error of the backend other than NoSpaceError', async () => {
+  it('an applier applies nothing more after an error of the backend other than NoSpaceError', async () => {
     const { applier, disk, storage } = setUp({ maxMemtableBytes: 4 * PAGE })
     storage.failWith(new Error('the disk is on fire'))
     const applied = applier.apply(log(20))
@@ -144,7 +144,7 @@ describe('createApplier', () => {
     expect(applier.durableIndex).toBe(0)
   })
 
-  it('makes no checkpoint after an entry that it could not apply', async () => {
+  it('an applier makes no checkpoint after an entry that it could not apply', async () => {
     const faults: (Error | undefined)[] = []
     const { applier, disk } = setUp({ onFault: (fault) => faults.push(fault) })
     void applier.apply(log(1))
@@ -156,7 +156,7 @@ describe('createApplier', () => {
     expect(disk.length).toBe(0)
   })
 
-  it('makes a checkpoint on close, and refuses further entries', async () => {
+  it('an applier makes a checkpoint on close, and refuses further entries', async () => {
     const storage = memoryStorage()
     const { applier } = setUp({ storage })
     await applier.apply(log(3))
@@ -169,7 +169,7 @@ describe('createApplier', () => {
     expect(next.state.digest()).toBe(digest)
   })
 
-  it('resolves close on a full disk, and leaves the last checkpoint as it is', async () => {
+  it('an applier resolves close on a full disk, and leaves the last checkpoint as it is', async () => {
     const storage = memoryStorage()
     const { applier, clock } = setUp({ storage, checkpointIntervalMs: 10 })
     await applier.apply(log(1))
@@ -182,7 +182,7 @@ describe('createApplier', () => {
     expect(createPageStore({ backend: storage.open() }).durableIndex).toBe(4)
   })
 
-  it('rejects calls of apply that wait for room when it is stopped', async () => {
+  it('an applier that is stopped rejects calls of apply that wait for room', async () => {
     const { applier, disk, storage } = setUp({ maxMemtableBytes: 4 * PAGE })
     storage.failWith(new NoSpaceError('disk'))
     const refused = expect(applier.apply(log(20))).rejects.toThrow(ClosedError)
@@ -191,7 +191,7 @@ describe('createApplier', () => {
     await refused
   })
 
-  it('has the same state after a crash, once the log has replayed the entries after the checkpoint', async () => {
+  it('an applier has the same state after a crash, once the log has replayed the entries after the checkpoint', async () => {
     const { applier, disk, storage } = setUp({ checkpointEntries: 4 })
     void applier.apply(log(1))
     await disk.step()

@@ -286,18 +286,21 @@ const DEFECTS: readonly Defect[] = [
 ]
 
 describe('the compliance suite of backends', () => {
-  it.each(DEFECTS)('catches a backend that $defect', async ({ test, breakBackend, breakAdapter }) => {
-    const tests = testsOf(brokenAdapter(breakBackend, breakAdapter))
-    await expect(tests.get(test)!()).rejects.toThrow()
-  })
+  it.each(DEFECTS)(
+    'the compliance suite catches a backend that $defect',
+    async ({ test, breakBackend, breakAdapter }) => {
+      const tests = testsOf(brokenAdapter(breakBackend, breakAdapter))
+      await expect(tests.get(test)!()).rejects.toThrow()
+    }
+  )
 
-  it('passes a sound backend behind the same wrapper', async () => {
+  it('the compliance suite passes a sound backend behind the same wrapper', async () => {
     const reason = 'not a store'
     const refusal = refusing((name) => new CorruptionError(name, undefined, reason))
     for (const run of testsOf(brokenAdapter(undefined, refusal)).values()) await run()
   })
 
-  it('has a defect for each of its tests', () => {
+  it('each test of the compliance suite has a defect that it catches', () => {
     const everyHook: Adapter = { ...memoryBackend, replace: () => {} }
     expect([...new Set(DEFECTS.map(({ test }) => test))]).toEqual([...testsOf(everyHook).keys()])
   })

@@ -44,8 +44,8 @@ async function started(): Promise<void> {
   await directory.close()
 }
 
-describe('data directory', () => {
-  it('counts as admitted only once that is on disk, and can be admitted later', async () => {
+describe('data directories', () => {
+  it('a data directory counts as admitted only once that is on disk, and can be admitted later', async () => {
     const first = await open()
     first.completeBootstrap()
     // New content is first written under this name.
@@ -60,7 +60,7 @@ describe('data directory', () => {
     expect((await open({ cluster: undefined })).admitted).toBe(true)
   })
 
-  it('needs the cluster file only when it is made: later starts open it without the file', async () => {
+  it('a data directory needs the cluster file only when it is made: later starts open it without the file', async () => {
     const first = await open()
     expect(first.bootstrapped).toBe(false)
     first.completeBootstrap()
@@ -71,7 +71,7 @@ describe('data directory', () => {
     expect(existsSync(second.logPath) && existsSync(second.pagesPath)).toBe(true)
   })
 
-  it('is refused while another process uses it, and free again after that process is killed', async () => {
+  it('a data directory is refused while another process uses it, and is free again after that process is killed', async () => {
     await started()
     const script = `
       import { lockFolder } from ${JSON.stringify(fileURLToPath(new URL('../dist/peer/folder-lock.js', import.meta.url)))}
@@ -95,26 +95,26 @@ describe('data directory', () => {
     expect(readdirSync(path).filter((name) => name.startsWith('lock-'))).toHaveLength(1)
   })
 
-  it('is opened by at most one of many processes that try at once', async () => {
+  it('a data directory is opened by at most one of many processes that try at once', async () => {
     await started()
     const results = await Promise.allSettled(Array.from({ length: 8 }, () => open()))
     expect(results.filter((result) => result.status === 'fulfilled').length).toBeLessThanOrEqual(1)
     for (const result of results) if (result.status === 'rejected') expect(String(result.reason)).toContain('in use')
   })
 
-  it('is locked even if its path is too long for a socket', async () => {
+  it('a data directory is locked even if its path is too long for a socket', async () => {
     path = join(root, 'p'.repeat(120))
     await started()
     await open()
     await expect(open()).rejects.toThrow('in use')
   })
 
-  it('leaves no socket behind when it is closed', async () => {
+  it('a data directory leaves no socket behind when it is closed', async () => {
     await started()
     expect(readdirSync(path).sort()).toEqual(['identity.json', 'log', 'pages', 'peers.state'])
   })
 
-  it('is inspected without a lock and without a write, with the refusals of a start', async () => {
+  it('an inspection of a data directory takes no lock, writes nothing, and refuses what a start refuses', async () => {
     const { cluster } = me
     expect(inspectDataDirectory(path, cluster)).toBeUndefined()
     mkdirSync(path)
@@ -135,19 +135,19 @@ describe('data directory', () => {
     expect(readdirSync(path)).toEqual(before)
   })
 
-  it('refuses a peer that it does not belong to', async () => {
+  it('a data directory refuses a peer that it does not belong to', async () => {
     await started()
     await expect(open({ peerId: '12D3KooWother' })).rejects.toThrow(`${path} belongs to peer 12D3KooWme`)
   })
 
-  it('refuses a cluster that it does not belong to', async () => {
+  it('a data directory refuses a cluster that it does not belong to', async () => {
     await started()
     await expect(open({ cluster: { clusterId: 'green', digest: 'd1' } })).rejects.toThrow(
       `${path} belongs to cluster blue, not green`
     )
   })
 
-  it('starts anew after its first start was interrupted', async () => {
+  it('a data directory starts anew after its first start was interrupted', async () => {
     const first = await open()
     writeFileSync(join(first.logPath, 'half'), 'a torn log')
     await first.close()
@@ -157,7 +157,7 @@ describe('data directory', () => {
     expect(readdirSync(second.logPath)).toEqual([])
   })
 
-  it('is not made without a cluster, or in a folder that holds other files', async () => {
+  it('a data directory is not made without a cluster, or in a folder that holds other files', async () => {
     await expect(open({ cluster: undefined })).rejects.toThrow('no such directory')
     expect(existsSync(path)).toBe(false)
     mkdirSync(path)
@@ -166,7 +166,7 @@ describe('data directory', () => {
     expect(readFileSync(join(path, 'thesis.txt'), 'utf8')).toBe('precious')
   })
 
-  it('is made in a mount point that holds only lost+found', async () => {
+  it('a data directory is made in a mount point that holds only lost+found', async () => {
     mkdirSync(join(path, 'lost+found'), { recursive: true })
     const directory = await open()
     directory.completeBootstrap()
@@ -175,13 +175,13 @@ describe('data directory', () => {
     expect((await open()).bootstrapped).toBe(true)
   })
 
-  it('is not made beside a file called lost+found, which no file system leaves', async () => {
+  it('a data directory is not made beside a file called lost+found, which no file system leaves', async () => {
     mkdirSync(path)
     writeFileSync(join(path, 'lost+found'), '')
     await expect(open()).rejects.toThrow('not a data directory: it has lost+found but no identity.json')
   })
 
-  it('is refused in one line, at once, if no folder can be made or used', async () => {
+  it('a data directory is refused in one line, at once, if no folder can be made or used', async () => {
     const file = join(root, 'file')
     writeFileSync(file, '')
     const [dangling, loop] = [join(root, 'dangling'), join(root, 'loop')]
@@ -208,7 +208,7 @@ describe('data directory', () => {
     expect(readdirSync(root).sort()).toEqual(['dangling', 'file', 'loop'])
   })
 
-  it('leaves no file if its first start fails before it is founded', async () => {
+  it('a data directory leaves no file if its first start fails before it is founded', async () => {
     const beforeFounding = (): Promise<void> => Promise.reject(new Error('not today'))
     path = join(root, 'deep', 'er')
     await expect(open({ beforeFounding })).rejects.toThrow('not today')
@@ -220,7 +220,7 @@ describe('data directory', () => {
     expect((await open({ beforeFounding })).bootstrapped).toBe(true)
   })
 
-  it('names the file of a damaged identity, and both versions if the directory has another format', async () => {
+  it('a data directory names the file of a damaged identity, and both versions if it has another format', async () => {
     await started()
     writeFileSync(join(path, 'identity.json'), '{"version":1')
     await expect(open()).rejects.toMatchObject({ name: 'CorruptionError', where: join(path, 'identity.json') })
@@ -230,7 +230,7 @@ describe('data directory', () => {
     }
   })
 
-  it('is refused in one line, at once, if something else has the name of one of its files or folders', async () => {
+  it('a data directory is refused in one line, at once, if something else has the name of one of its files or folders', async () => {
     const others: [what: string, make: (at: string) => unknown][] = [
       ['a folder', (at) => mkdirSync(at)],
       ['a named pipe', (at) => execFileSync('mkfifo', [at])],
@@ -269,7 +269,7 @@ describe('data directory', () => {
     }
   })
 
-  it('keeps its incarnation and founding digest, and has another incarnation when it is made anew', async () => {
+  it('a data directory keeps its incarnation and founding digest, and has another incarnation when it is made anew', async () => {
     const first = await open()
     const { incarnation } = first
     first.completeBootstrap()
@@ -285,7 +285,7 @@ describe('data directory', () => {
     expect(third.incarnation).toHaveLength(incarnation.length)
   })
 
-  it('keeps the memory and the admission of the peer', async () => {
+  it('a data directory keeps the memory and the admission of the peer', async () => {
     const first = await open()
     first.completeBootstrap()
     expect([first.admitted, first.remembered]).toEqual([false, ''])
@@ -296,7 +296,7 @@ describe('data directory', () => {
     expect([second.bootstrapped, second.admitted, second.remembered]).toEqual([true, true, 'three'])
   })
 
-  it('remembers the ports that were chosen', async () => {
+  it('a data directory remembers the ports that were chosen', async () => {
     const directory = await open()
     const wanted = ['/ip4/127.0.0.1/tcp/0']
     expect(directory.listenAddresses(wanted)).toEqual(wanted)
@@ -306,7 +306,7 @@ describe('data directory', () => {
     expect((await open()).listenAddresses(wanted)).toEqual(['/ip4/127.0.0.1/tcp/4711'])
   })
 
-  it('names a file that cannot be written, leaves no part of it, and writes the ports when it is closed', async () => {
+  it('a data directory names a file that cannot be written, leaves no part of it, and writes the ports when it is closed', async () => {
     const directory = await open()
     directory.completeBootstrap()
     const [wanted, bound] = [['/ip4/127.0.0.1/tcp/0'], ['/ip4/127.0.0.1/tcp/4711']]

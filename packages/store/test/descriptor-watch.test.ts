@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { lackOfDescriptors, watchDescriptors } from '../src/peer/descriptor-watch.js'
 
 describe('the watch over file descriptors', () => {
-  it('reports a lasting lack once, and its end once', async () => {
+  it('the watch over file descriptors reports a lasting lack once, and its end once', async () => {
     const clock = new FakeClock()
     const changes: (string | undefined)[] = []
     let code: string | undefined
@@ -26,7 +26,7 @@ describe('the watch over file descriptors', () => {
     expect(changes).toHaveLength(2)
   })
 
-  it('finds no lack in a process that can open files', () => {
+  it('the watch over file descriptors finds no lack in a process that can open files', () => {
     expect(lackOfDescriptors()).toBeUndefined()
   })
 })

@@ -5,8 +5,8 @@ import { DirectoryWorld } from './support/directory-world.js'
 
 const idle = { pages: 0, operations: 0, waiting: 0 }
 
-describe('a truncate', () => {
-  it('asks every session that maps the file, and goes into the log after all have given the pages up', () => {
+describe('truncates', () => {
+  it('a truncate asks every session that maps the file, and goes into the log after all have given the pages up', () => {
     const world = new DirectoryWorld()
     const [file, [a, b, c]] = world.sharedFile(3) as [number, [number, number, number]]
     expect(world.truncate(a, file, 2 * PAGE)).toBeUndefined()
@@ -28,7 +28,7 @@ describe('a truncate', () => {
     expect(world.directory.stats()).toMatchObject(idle)
   })
 
-  it('counts an acknowledgment once, and only for the discard that it names', () => {
+  it('a discard counts the acknowledgment of each session once, and only if it names this discard', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     world.truncate(a, file, PAGE)
@@ -46,7 +46,7 @@ describe('a truncate', () => {
     expect(world.proposals).toEqual([])
   })
 
-  it("takes the page that the new end cuts from its owner, and stores the owner's bytes in its own entry", () => {
+  it("a truncate takes the page that the new end cuts from its owner, and stores the owner's bytes in its own entry", () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     const { epoch } = world.acquire(b, file, 1, 'write')
@@ -66,7 +66,7 @@ describe('a truncate', () => {
     expect(world.directory.stats()).toMatchObject(idle)
   })
 
-  it('invalidates all readers of the page that the new end cuts, including the requester', () => {
+  it('a truncate invalidates all readers of the page that the new end cuts, including the requester', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     world.acquire(a, file, 1, 'read')
@@ -79,7 +79,7 @@ describe('a truncate', () => {
     expect(world.proposals).toHaveLength(1)
   })
 
-  it('waits for operations on pages in its range, and not for operations on other pages', () => {
+  it('a truncate waits for operations on pages in its range, and not for operations on other pages', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     world.acquire(a, file, 0, 'write')
@@ -97,7 +97,7 @@ describe('a truncate', () => {
     expect(world.machine.owner(file, 5).session).toBe(0)
   })
 
-  it('holds later faults in its range back until it is over (truncate then re-extend while a fault waits)', () => {
+  it('a truncate holds later faults in its range back until it is over (truncate then re-extend while a fault waits)', () => {
     const world = new DirectoryWorld()
     const [file, [a, b, c]] = world.sharedFile(3) as [number, [number, number, number]]
     const { epoch } = world.acquire(b, file, 7, 'write')
@@ -119,7 +119,7 @@ describe('a truncate', () => {
     expect(world.granted(c, again)).toMatchObject({ version: 0, bytes: new Uint8Array(0) })
   })
 
-  it('also takes pages that an earlier entry adds to the file while the truncate waits', () => {
+  it('a truncate also takes pages that an earlier entry adds to the file while the truncate waits', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     world.truncate(a, file, 20 * PAGE)
@@ -131,7 +131,7 @@ describe('a truncate', () => {
     expect(world.failed(b, beyond)).toBe('ERR_PAST_END')
   })
 
-  it('that grows a file discards no page, even if sessions own pages of it', () => {
+  it('a truncate that grows a file discards no page, even if sessions own pages of it', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     world.acquire(b, file, 9, 'write')
@@ -142,7 +142,7 @@ describe('a truncate', () => {
     expect(world.machine.owner(file, 9).session).toBe(b)
   })
 
-  it('makes every earlier copy invalid, whatever version a fault names', () => {
+  it('a truncate makes every earlier copy invalid, whatever version a fault names', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     const { epoch } = world.acquire(b, file, 7, 'write')
@@ -155,7 +155,7 @@ describe('a truncate', () => {
     expect(world.granted(b, fault)).toMatchObject({ version: 0, bytes: new Uint8Array(0) })
   })
 
-  it('is named in every grant once it has begun, so that a client ignores older grants of its pages', () => {
+  it('every grant names the truncates that have begun, so that a client ignores older grants of their pages', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     expect(world.acquire(b, file, 5, 'write').discard).toBe(0)
@@ -174,7 +174,7 @@ describe('a truncate', () => {
 })
 
 describe('discards of one file', () => {
-  it('run one after another, each after the faults that arrived before it', () => {
+  it('discards of one file run one after another, each after the faults that arrived before it', () => {
     const world = new DirectoryWorld()
     const [file, [a, b, c]] = world.sharedFile(3) as [number, [number, number, number]]
     world.punch(a, file, 4, 6)
@@ -196,7 +196,7 @@ describe('discards of one file', () => {
     expect(world.machine.file(file)?.discards).toBe(2)
   })
 
-  it('do not wait for discards of other files', () => {
+  it('discards of one file do not wait for discards of other files', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     const other = world.open(a, '/other')
@@ -212,7 +212,7 @@ describe('discards of one file', () => {
     expect(world.proposals).toMatchObject([{ file }])
   })
 
-  it('are refused without asking any session if they cannot be carried out', () => {
+  it('a discard that cannot be carried out is refused without asking any session', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     const stranger = world.session()
@@ -225,7 +225,7 @@ describe('discards of one file', () => {
 })
 
 describe('sessions that a discard asks', () => {
-  it('count as answered when they expire or close the file', () => {
+  it('a session that expires or closes the file counts as having answered a discard', () => {
     const world = new DirectoryWorld()
     const [file, [a, b, c]] = world.sharedFile(3) as [number, [number, number, number]]
     world.truncate(a, file, 0)
@@ -236,7 +236,7 @@ describe('sessions that a discard asks', () => {
     expect(world.proposals).toHaveLength(1)
   })
 
-  it('get the order again on a new connection, even if they have acknowledged it', () => {
+  it('a session gets the order of a discard again on a new connection, even if it has acknowledged the order', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     world.disconnect(b)
@@ -254,7 +254,7 @@ describe('sessions that a discard asks', () => {
     expect(world.last(a, 'discarded')).toMatchObject({ op: order.op, committed: true })
   })
 
-  it('learn that nothing has changed if the requester expires before the entry; the recalled page keeps its bytes and gets no owner', () => {
+  it('sessions learn that a discard changed nothing if the requester expires before the entry; the recalled page keeps its bytes and gets no owner', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     world.acquire(b, file, 1, 'write')
@@ -275,7 +275,7 @@ describe('sessions that a discard asks', () => {
     expect(world.last(b, 'writebackAck')).toMatchObject({ pages: [{ page: 1, stale: false }] })
   })
 
-  it('learn that nothing has changed if the state machine refuses the entry', () => {
+  it('sessions learn that a discard changed nothing if the state machine refuses the entry', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     world.acquire(b, file, 1, 'write')
@@ -291,7 +291,7 @@ describe('sessions that a discard asks', () => {
     expect(world.directory.stats()).toMatchObject(idle)
   })
 
-  it('leave no entry behind if all of them end while the discard waits', () => {
+  it('a discard whose sessions all end while it waits leaves no entry behind', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     world.apply({ type: 'unlink', ...world.request(a), path: '/file' })
@@ -307,7 +307,7 @@ describe('sessions that a discard asks', () => {
     expect(world.directory.stats()).toMatchObject(idle)
   })
 
-  it('do not include a session that opens the file while the discard is under way, because it holds no page', () => {
+  it('a discard does not ask a session that opens the file while the discard is under way, because the session holds no page', () => {
     const world = new DirectoryWorld()
     const [file, [a]] = world.sharedFile(1) as [number, [number]]
     world.truncate(a, file, 0)
@@ -322,8 +322,8 @@ describe('sessions that a discard asks', () => {
   })
 })
 
-describe('a discard across leaders', () => {
-  it('does not begin before every session that maps the file has acknowledged the term', () => {
+describe('discards across leaders', () => {
+  it('a discard does not begin before every session that maps the file has acknowledged the term', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     world.elect()
@@ -336,7 +336,7 @@ describe('a discard across leaders', () => {
     expect(world.last(b, 'discard')).toBeDefined()
   })
 
-  it('is lost with its leader; the repeated request is carried out once (leader dies between the orders and the entry)', () => {
+  it('a discard is lost with its leader, and the repeated request is carried out once (leader dies between the orders and the entry)', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     world.truncate(a, file, 0, 100)
@@ -354,7 +354,7 @@ describe('a discard across leaders', () => {
     expect(world.machine.isAnswered(a, 100)).toBe(true)
   })
 
-  it('is not repeated by the next leader if its entry is in the log, because the answer is remembered', () => {
+  it('the next leader does not repeat a discard whose entry is in the log, because the answer is remembered', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2) as [number, [number, number]]
     world.truncate(a, file, 0, 100)

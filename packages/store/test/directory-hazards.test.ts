@@ -136,7 +136,7 @@ describe('hazards', () => {
 })
 
 describe('waiting faults', () => {
-  it('of eight clients that keep writing one page are granted in turn: none waits for more than the seven others', () => {
+  it('waiting faults of eight clients that keep writing one page are granted in turn: none waits for more than the seven others', () => {
     const world = new DirectoryWorld()
     const [file, sessions] = world.sharedFile(8)
     const had = new Map(sessions.map((session) => [session, 0]))
@@ -153,7 +153,7 @@ describe('waiting faults', () => {
     expect(world.directory.stats().longestWaitTurns).toBe(7)
   })
 
-  it('of readers and writers that keep asking for one page wait for at most as many turns as there are writers', () => {
+  it('waiting faults of readers and writers that keep asking for one page wait for at most as many turns as there are writers', () => {
     const world = new DirectoryWorld()
     const [file, sessions] = world.sharedFile(8)
     const access = (session: number) => (sessions.indexOf(session) % 2 === 0 ? 'read' : 'write')
@@ -171,7 +171,7 @@ describe('waiting faults', () => {
     expect(world.directory.stats().longestWaitTurns).toBeLessThanOrEqual(4)
   })
 
-  it('of several readers are granted together when the first has its turn, before a writer that arrived in between', () => {
+  it('waiting faults of several readers are granted together when the first has its turn, before a writer that arrived in between', () => {
     const world = new DirectoryWorld()
     const [file, [owner, one, writer, two]] = world.sharedFile(4) as [number, [number, number, number, number]]
     world.acquire(owner, file, 0, 'write')
@@ -194,7 +194,7 @@ describe('waiting faults', () => {
     expect(world.granted(owner, late)).toBeDefined()
   })
 
-  it('delay a truncate if they arrived before it, and not if they arrive after it', () => {
+  it('waiting faults delay a truncate if they arrived before it, and not if they arrive after it', () => {
     const world = new DirectoryWorld()
     const [file, sessions] = world.sharedFile(4)
     const [first] = sessions as [number]
@@ -209,10 +209,10 @@ describe('waiting faults', () => {
   })
 })
 
-describe('a file that is owned as a whole', () => {
+describe('files that are owned as a whole', () => {
   const whole = { unit: 'file' } as const
 
-  it('has one owner, which is granted every page at once', () => {
+  it('a file that is owned as a whole has one owner, which is granted every page at once', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
     const reqs = [4, 0, 7].map((page) => world.fault(a, file, page, page === 0 ? 'read' : 'write'))
@@ -225,7 +225,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.last(b, 'invalidate')).toBeUndefined()
   })
 
-  it('is revoked as a whole for another session, which is then granted all its pages together', () => {
+  it('a file that is owned as a whole is revoked as a whole for another session, which is then granted all its pages together', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
     const { epoch } = world.acquire(a, file, 3, 'write')
@@ -247,7 +247,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.directory.stats().longestWaitTurns).toBe(1)
   })
 
-  it('belongs to its owner until the owner answers: further faults of the owner overtake waiting sessions', () => {
+  it('a file that is owned as a whole belongs to its owner until the owner answers: further faults of the owner overtake waiting sessions', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
     const { epoch } = world.acquire(a, file, 3, 'write')
@@ -268,7 +268,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.directory.stats()).toMatchObject({ operations: 0, waiting: 0 })
   })
 
-  it('is recalled for a truncate: its owner gives up the whole file before the entry', () => {
+  it('a file that is owned as a whole is recalled for a truncate: its owner gives up the whole file before the entry', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
     world.acquire(b, file, 3, 'write')
@@ -288,7 +288,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.failed(a, waits[1]!)).toBe('ERR_PAST_END')
   })
 
-  it("is granted in the order of its owner's faults, even for pages that a discard is about to take", () => {
+  it("a file that is owned as a whole is granted in the order of its owner's faults, even for pages that a discard is about to take", () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
     world.acquire(a, file, 3, 'write')
@@ -303,7 +303,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.machine.file(file)?.size).toBe(PAGE)
   })
 
-  it('is truncated even while sessions keep asking for it', () => {
+  it('a file that is owned as a whole is truncated even while sessions keep asking for it', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
     let turn = 0
@@ -322,7 +322,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.machine.file(file)?.size).toBe(0)
   })
 
-  it('is granted to its owner again by a new leader, without an entry and before other sessions have acknowledged the term', () => {
+  it('a new leader grants a file that is owned as a whole to its owner again, without an entry and before other sessions have acknowledged the term', () => {
     const world = new DirectoryWorld()
     const [file, [a]] = world.sharedFile(2, whole) as [number, [number, number]]
     const { epoch } = world.acquire(a, file, 3, 'write')
@@ -332,7 +332,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.proposals).toEqual([])
   })
 
-  it('loses no bytes if a writeback of its owner waits for another file and a later writeback does not', () => {
+  it('a file that is owned as a whole loses no bytes if a writeback of its owner waits for another file and a later writeback does not', () => {
     const world = new DirectoryWorld()
     const [file, [a]] = world.sharedFile(1, whole) as [number, [number]]
     const b = world.session()
@@ -356,7 +356,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.machine.page(file, 4).bytes).toEqual(filled(4))
   })
 
-  it('is assumed to be held only by its owner after an election', () => {
+  it('after an election, a leader assumes that only the owner holds a file that is owned as a whole', () => {
     const world = new DirectoryWorld()
     const [file, [a, b, c]] = world.sharedFile(3, whole) as [number, [number, number, number]]
     world.acquire(a, file, 3, 'write')
@@ -367,7 +367,7 @@ describe('a file that is owned as a whole', () => {
     expect(world.all(a, 'revoke')).toHaveLength(1)
   })
 
-  it('leaves no entry behind', () => {
+  it('a file that is owned as a whole leaves no operation and no ownership behind when its sessions are gone', () => {
     const world = new DirectoryWorld()
     const [file, [a, b]] = world.sharedFile(2, whole) as [number, [number, number]]
     world.acquire(a, file, 3, 'write')

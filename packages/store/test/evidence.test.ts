@@ -38,44 +38,44 @@ const restarted = (change: Partial<RaftIntroduction> = {}): RaftIntroduction =>
   hello({ boot: 6, process: 'p6', ...change })
 
 describe('evidence', () => {
-  it('is against no peer that is met for the first time', () => {
+  it('no evidence counts against a peer that is met for the first time', () => {
     expect(new EvidenceBook().refusal(hello())).toBeUndefined()
   })
 
-  it('accepts a peer that comes back with everything that it acknowledged', () => {
+  it('a peer that comes back with everything that it acknowledged is accepted', () => {
     expect(book().refusal(restarted())).toBeUndefined()
     expect(book().refusal(restarted({ lastIndex: 250 }))).toBeUndefined()
     expect(book().refusal(restarted({ lastTerm: 4, lastIndex: 90 }))).toBeUndefined()
   })
 
-  it('refuses a folder that lacks a committed entry which the peer acknowledged', () => {
+  it('a folder is refused if it lacks a committed entry which the peer acknowledged', () => {
     expect(book().refusal(restarted({ lastIndex: 99 }))).toContain('acknowledged entry 100 of term 3')
   })
 
-  it('compares the ends of logs by term first: a longer log with an older last term is behind (§5.4.1)', () => {
+  it('evidence compares the ends of logs by term first: a longer log with an older last term is behind (§5.4.1)', () => {
     expect(book().refusal(restarted({ lastTerm: 2, lastIndex: 400 }))).toContain('its log ends at entry 400 of term 2')
   })
 
-  it('refuses a boot that is lower than one that was seen', () => {
+  it('a peer refuses another whose boot is lower than one that it has seen', () => {
     expect(book().refusal(hello({ boot: 4, process: 'p4' }))).toContain('at boot 4, but was at boot 5 before')
   })
 
-  it('refuses a second process with the same boot', () => {
+  it('a peer refuses a second process with the same boot', () => {
     expect(book().refusal(hello({ process: 'twin' }))).toContain('another process has used boot 5')
     expect(book().refusal(hello())).toBeUndefined()
   })
 
-  it('refuses another folder under an old key, even one that was never admitted', () => {
+  it('a peer refuses another folder under an old key, even one that was never admitted', () => {
     expect(book().refusal(restarted({ incarnation: 'empty', admitted: false, boot: 1, lastIndex: 1 }))).toContain(
       'it runs on data directory empty, and had '
     )
   })
 
-  it('does not compare logs within one process, because acknowledgments may overtake a hello', () => {
+  it('evidence does not compare logs within one process, because acknowledgments may overtake a hello', () => {
     expect(book().refusal(hello({ lastIndex: 40 }))).toBeUndefined()
   })
 
-  it('refuses a folder of an earlier term, because it may lack a vote that no log shows', () => {
+  it('a peer refuses a folder of an earlier term, because it may lack a vote that no log shows', () => {
     expect(book().refusal(restarted({ term: 3 }))).toBeUndefined()
     const evidence = book()
     evidence.learn({ ...sighting(), term: 4 })
@@ -83,7 +83,7 @@ describe('evidence', () => {
     expect(evidence.refusal(restarted({ term: 4 }))).toBeUndefined()
   })
 
-  it('of earlier processes counts against a process that was accepted before the evidence was known', () => {
+  it('evidence of earlier processes counts against a process that was accepted before the evidence was known', () => {
     const evidence = new EvidenceBook()
     evidence.met(hello({ lastIndex: 10 }))
     const older = restarted({ lastIndex: 10 })
@@ -95,7 +95,7 @@ describe('evidence', () => {
     expect(evidence.refusal(hello({ boot: 7, process: 'p7' }))).toBeUndefined()
   })
 
-  it('is not overruled by a peer that accepted the older folder without knowing the evidence', () => {
+  it('evidence is not overruled by a peer that accepted the older folder without knowing the evidence', () => {
     const evidence = book()
     const older = restarted({ lastIndex: 10 })
     expect(evidence.refusal(older)).toBeDefined()
@@ -107,7 +107,7 @@ describe('evidence', () => {
     expect(third.isCurrent('b', older)).toBe(false)
   })
 
-  it('of a process does not count against that process itself, in whatever order its messages arrive', () => {
+  it('evidence of a process does not count against that process itself, in whatever order its messages arrive', () => {
     const evidence = book()
     const next = restarted({ lastIndex: 100 })
     evidence.met(next)
@@ -120,39 +120,39 @@ describe('evidence', () => {
     expect(evidence.refusal(hello({ boot: 7, process: 'p7', lastIndex: 179 }))).toContain('acknowledged entry 180')
   })
 
-  it('records committed entries only of a peer that was met', () => {
+  it('a peer records committed entries only of a peer that it has met', () => {
     const evidence = new EvidenceBook()
     evidence.committed('b', 3, 100)
     expect(evidence.sightings()).toEqual([])
   })
 
-  it('never goes back, even if an old acknowledgment arrives late', () => {
+  it('evidence never goes back, even if an old acknowledgment arrives late', () => {
     const evidence = book()
     evidence.committed('b', 3, 50)
     evidence.committed('b', 2, 400)
     expect(evidence.sightings()).toMatchObject([{ lastTerm: 3, lastIndex: 100 }])
   })
 
-  it('is the same after it was stored and read', () => {
+  it('evidence is the same after it was stored and read', () => {
     const evidence = new EvidenceBook(book().sightings())
     expect(evidence.refusal(restarted({ lastIndex: 99 }))).toBeDefined()
     expect(evidence.refusal(restarted())).toBeUndefined()
   })
 
-  it('reaches a peer that has never led, through the others', () => {
+  it('evidence reaches a peer that has never led, through the others', () => {
     const follower = new EvidenceBook()
     follower.met(hello())
     for (const sighting of book().sightings()) follower.learn(sighting)
     expect(follower.refusal(restarted({ lastIndex: 99 }))).toBeDefined()
   })
 
-  it('reaches a peer that has never met the peer in question', () => {
+  it('evidence about a peer reaches another that has never met it', () => {
     const stranger = new EvidenceBook()
     for (const sighting of book().sightings()) stranger.learn(sighting)
     expect(stranger.refusal(restarted({ incarnation: 'empty', boot: 1, lastIndex: 1 }))).toBeDefined()
   })
 
-  it('refuses both of two processes with one boot if two peers have each met one of them', () => {
+  it('two processes with one boot are both refused if two peers have each met one of them', () => {
     const evidence = book()
     evidence.learn({ ...sighting(), process: 'twin' })
     expect(evidence.refusal(hello())).toContain('another process has used boot 5')
@@ -161,14 +161,14 @@ describe('evidence', () => {
     expect(evidence.refusal(restarted())).toBeUndefined()
   })
 
-  it('drops the older process when it learns of a newer boot', () => {
+  it('a peer drops the older process of another when it learns of a newer boot', () => {
     const evidence = book()
     evidence.learn({ ...sighting(), boot: 6, process: 'p6' })
     expect(evidence.isCurrent('b', hello())).toBe(false)
     expect(evidence.refusal(hello())).toContain('at boot 5, but was at boot 6 before')
   })
 
-  it('accepts the incarnation that took part when it learns of two', () => {
+  it('a peer that learns of two incarnations accepts the one that took part', () => {
     const evidence = new EvidenceBook()
     evidence.met(hello({ incarnation: 'empty', boot: 1, process: 'q1', admitted: false, lastIndex: 1 }))
     for (const sighting of book().sightings()) evidence.learn(sighting)
@@ -181,7 +181,7 @@ describe('evidence', () => {
   const made = (at: number, change: Partial<RaftIntroduction> = {}): RaftIntroduction =>
     hello({ incarnation: `made at ${at}`, boot: 1, process: `p${at}`, admitted: false, lastIndex: 1, ...change })
 
-  it('accepts a newer folder in place of one that never took part, in the same order on every peer', () => {
+  it('a newer folder is accepted in place of one that never took part, in the same order on every peer', () => {
     const [first, second] = [new EvidenceBook(), new EvidenceBook()]
     first.met(made(1))
     expect(first.refusal(made(2))).toBeUndefined()
@@ -197,7 +197,7 @@ describe('evidence', () => {
     expect(second.refusal(made(3))).toBeUndefined()
   })
 
-  it('accepts no other folder after one that took part', () => {
+  it('no other folder is accepted after one that took part', () => {
     const evidence = new EvidenceBook()
     evidence.met(made(1))
     evidence.tookPart('b')
@@ -214,7 +214,7 @@ describe('evidence', () => {
 describe('admission', () => {
   const founders = ['a', 'b', 'c']
 
-  it('is given when every other founder has accepted the folder and has only the founding entry', () => {
+  it('admission is given when every other founder has accepted the folder and has only the founding entry', () => {
     const admission = new Admission('a', founders, false)
     admission.acceptedBy(hello({ from: 'b', lastIndex: 1 }))
     expect([admission.isAdmitted, admission.missing]).toEqual([false, ['c']])
@@ -222,20 +222,20 @@ describe('admission', () => {
     expect([admission.isAdmitted, admission.missing]).toEqual([true, []])
   })
 
-  it('is not given by a founder that has more than the founding entry', () => {
+  it('admission is not given by a founder that has more than the founding entry', () => {
     const admission = new Admission('a', founders, false)
     admission.acceptedBy(hello({ from: 'b', lastIndex: 2 }))
     admission.acceptedBy(hello({ from: 'c', lastIndex: 1 }))
     expect(admission.missing).toEqual(['b'])
   })
 
-  it('is given by a leader, whatever the founders say', () => {
+  it('admission is given by a leader, whatever the founders say', () => {
     const admission = new Admission('a', founders, false)
     admission.admittedByLeader()
     expect(admission.isAdmitted).toBe(true)
   })
 
-  it('is remembered, and is given at once in a cluster of one', () => {
+  it('admission is remembered, and is given at once in a cluster of one', () => {
     expect(new Admission('a', founders, true).isAdmitted).toBe(true)
     expect(new Admission('a', ['a'], false).isAdmitted).toBe(true)
   })

@@ -76,7 +76,7 @@ async function lockElsewhere(path: string): Promise<{ child: ChildProcess; kill:
 const inUse = { name: 'FolderInUseError' }
 
 describe.skipIf(!canMount)('a folder on a file system without a free inode (needs root, to mount)', () => {
-  it('is locked by one process, and free after that process is killed', async () => {
+  it('a folder on a file system without a free inode is locked by one process, and is free after that process is killed', async () => {
     useUpInodes()
     const { kill } = await lockElsewhere(folder)
     expect(readdirSync(folder)).toEqual([])
@@ -89,7 +89,7 @@ describe.skipIf(!canMount)('a folder on a file system without a free inode (need
     await (await lockFolder(folder)).release()
   })
 
-  it('stays locked after there are inodes again', async () => {
+  it('a folder that is locked without a free inode stays locked after there are inodes again', async () => {
     const file = useUpInodes()
     await lockElsewhere(folder)
     rmSync(file)
@@ -97,7 +97,7 @@ describe.skipIf(!canMount)('a folder on a file system without a free inode (need
     expect(readdirSync(folder)).toEqual([])
   })
 
-  it('is locked under every path that leads to it, and no other folder is locked', async () => {
+  it('a folder on a file system without a free inode is locked under every path that leads to it, and no other folder is locked', async () => {
     useUpInodes()
     await lockElsewhere(folder)
     const bound = join(root, 'bound')
@@ -110,7 +110,7 @@ describe.skipIf(!canMount)('a folder on a file system without a free inode (need
     await (await lockFolder(join(moved, '..', 'other'))).release()
   })
 
-  it('loses the socket of a dead process, and does not count as locked', async () => {
+  it('a folder on a file system without a free inode loses the socket of a dead process, and does not count as locked', async () => {
     const file = useUpInodes()
     rmSync(file)
     const { kill } = await lockElsewhere(folder)
@@ -120,14 +120,14 @@ describe.skipIf(!canMount)('a folder on a file system without a free inode (need
     expect(readdirSync(folder)).toEqual([])
   })
 
-  it('is refused if no program can lock it', async () => {
+  it('a folder on a file system without a free inode is refused if no program can lock it', async () => {
     useUpInodes()
     await withoutPrograms(() => expect(lockFolder(folder)).rejects.toMatchObject({ code: 'ENOSPC' }))
   })
 })
 
-describe('a folder', () => {
-  it('is locked by its socket alone if no program can lock it', async () => {
+describe('the lock of a folder', () => {
+  it('a folder is locked by its socket alone if no program can lock it', async () => {
     await withoutPrograms(async () => {
       const lock = await lockFolder(folder)
       expect(readdirSync(folder)).toHaveLength(1)

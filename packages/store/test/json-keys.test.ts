@@ -10,12 +10,12 @@ it.each([
   ['[{"a":1},{"a":1}]', undefined],
   ['{"a":"\\\\","b":"a"}', undefined],
   ['"a"', undefined]
-])('finds the key that an object has twice: %s', (text, key) => {
+])('a search for repeated keys finds the key that an object has twice: %s', (text, key) => {
   JSON.parse(text)
   expect(repeatedKey(text)).toBe(key)
 })
 
-it('finds no repeated key in the output of JSON.stringify', () => {
+it('a search for repeated keys finds none in the output of JSON.stringify', () => {
   fc.assert(
     fc.property(fc.jsonValue(), fc.constantFrom(0, 2), (value, space) => {
       expect(repeatedKey(JSON.stringify(value, undefined, space))).toBeUndefined()

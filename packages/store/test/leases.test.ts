@@ -12,7 +12,7 @@ function run(leases: ReturnType<typeof createLeases>, fromMs: number, toMs: numb
 }
 
 describe('leases', () => {
-  it('expire a session one TTL after its last acknowledged keep-alive', () => {
+  it('a session expires one TTL after its last acknowledged keep-alive', () => {
     const leases = createLeases({ tickMs: TICK, nowMs: 0, sessions: [] })
     leases.opened(session(7), 0)
     expect(run(leases, 0, 600)).toEqual([])
@@ -21,7 +21,7 @@ describe('leases', () => {
     expect(run(leases, 1500, 2000)).toEqual([[7, 1600]])
   })
 
-  it('give every session a full TTL from the election', () => {
+  it('every session has a full TTL from an election on', () => {
     const leases = createLeases({ tickMs: TICK, nowMs: 5000, sessions: [session(1), session(2, 2000)] })
     expect(run(leases, 5000, 5900)).toEqual([])
     expect(run(leases, 5900, 8000)).toEqual([
@@ -30,7 +30,7 @@ describe('leases', () => {
     ])
   })
 
-  it('reject the renewal of a session once its expiry is proposed', () => {
+  it('the renewal of a lease is rejected once the expiry of its session is proposed', () => {
     const leases = createLeases({ tickMs: TICK, nowMs: 0, sessions: [session(1)] })
     expect(run(leases, 0, 1000)).toEqual([[1, 1000]])
     expect(leases.expiring(1)).toBe(true)
@@ -40,7 +40,7 @@ describe('leases', () => {
     expect(leases.size).toBe(0)
   })
 
-  it('expire no session on the first tick after a stall', () => {
+  it('no session expires on the first tick after a stall', () => {
     const leases = createLeases({ tickMs: TICK, nowMs: 0, sessions: [session(1), session(2)] })
     expect(leases.tick(100)).toEqual([])
     // The process was stopped for ten seconds, and the keep-alive of session 1 waits in the inbox.
@@ -49,7 +49,7 @@ describe('leases', () => {
     expect(leases.tick(10_200)).toEqual([2])
   })
 
-  it('never move a deadline back', () => {
+  it('a renewal never moves the deadline of a lease back', () => {
     const leases = createLeases({ tickMs: TICK, nowMs: 0, sessions: [session(1)] })
     leases.renewed(1, 500)
     leases.renewed(1, 200)

@@ -42,7 +42,7 @@ function link(answersAt: string): Link {
 }
 
 describe('the addresses of a link', () => {
-  it('begin with the one that answered last, whatever the peer says about others', async () => {
+  it('the addresses of a link begin with the one that answered last, whatever the peer says about others', async () => {
     book.learn('b', [at(1), at(2), at(3)])
     const dialing = link(at(2))
     await settle()
@@ -55,7 +55,7 @@ describe('the addresses of a link', () => {
     dialing.close()
   })
 
-  it('keep their order while none answers, because a peer that was down comes back at its old address', async () => {
+  it('the addresses of a link keep their order while none answers, because a peer that was down comes back at its old address', async () => {
     book.learn('b', [at(1), at(2)])
     const dialing = link(at(7))
     await clock.advance(1000)

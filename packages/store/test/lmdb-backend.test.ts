@@ -30,8 +30,8 @@ function open(name = 'pages.lmdb', probe = true): Backend {
   return backend
 }
 
-describe('a page store on LMDB', () => {
-  it('reads no page of a removed range, before and after the checkpoint that removes their rows', async () => {
+describe('page stores on LMDB', () => {
+  it('a page store on LMDB reads no page of a removed range, before and after the checkpoint that removes their rows', async () => {
     const store = createPageStore({ backend: open() })
     for (let page = 0; page < 1000; page++) store.write(1, page * 2, { version: 1, bytes: filled(1) })
     store.freeze(1)
@@ -46,7 +46,7 @@ describe('a page store on LMDB', () => {
     expect([...store.pages(1)]).toHaveLength(251)
   })
 
-  it('reads pages from buffers that LMDB lends for one read', async () => {
+  it('a page store on LMDB reads pages from buffers that LMDB lends for one read', async () => {
     const store = createPageStore({ backend: open() })
     const pages = [1, 2, 3].map((page) => ({ version: page, bytes: filled(page) }))
     for (const [page, stored] of pages.entries()) store.write(1, page, stored)
@@ -55,7 +55,7 @@ describe('a page store on LMDB', () => {
     expect(pages.map((_, page) => store.read(1, page))).toEqual(pages)
   })
 
-  it('leaves turns of the event loop to other work while it writes a big checkpoint', async () => {
+  it('a page store on LMDB leaves turns of the event loop to other work while it writes a big checkpoint', async () => {
     const store = createPageStore({ backend: open(), maxMemtableBytes: 2 ** 30 })
     for (let page = 0; page < 3000; page++) store.write(1, page, { version: 1, bytes: filled(page) })
     store.freeze(1)
@@ -75,7 +75,7 @@ describe('a page store on LMDB', () => {
     expect(store.read(1, 4)).toEqual({ version: 1, bytes: filled(4) })
   })
 
-  it('takes less than 1.15 times the size of pages written in order (docs/storage.md)', async () => {
+  it('a page store on LMDB takes less than 1.15 times the size of pages written in order (docs/storage.md)', async () => {
     const store = createPageStore({ backend: open() })
     const pages = 4096
     for (let page = 0; page < pages; page++) store.write(1, page, { version: 1, bytes: filled(page) })
@@ -85,7 +85,7 @@ describe('a page store on LMDB', () => {
     expect((blocks * 512) / (pages * PAGE)).toBeLessThan(1.15)
   })
 
-  it('restores the same state after each of several restarts', async () => {
+  it('a page store on LMDB restores the same state after each of several restarts', async () => {
     let run = 0
     await fc.assert(
       fc.asyncProperty(choices(80), fc.integer({ min: 5, max: 40 }), async (list, every) => {
@@ -109,7 +109,7 @@ describe('a page store on LMDB', () => {
     )
   })
 
-  it("refuses a file that is not LMDB's, and opens an empty one", async () => {
+  it("a page store on LMDB refuses a file that is not LMDB's, and opens an empty one", async () => {
     const path = join(folder, 'pages.lmdb')
     await writeFile(path, filled(7, 8192))
     expect(() => open()).toThrow(CorruptionError)
@@ -117,7 +117,7 @@ describe('a page store on LMDB', () => {
     expect(createPageStore({ backend: open() }).durableIndex).toBe(0)
   })
 
-  it('has at least the last durable checkpoint after kill -9', async () => {
+  it('a page store on LMDB has at least the last durable checkpoint after kill -9', async () => {
     const entries = writebackLog(2000)
     const log = join(folder, 'log')
     await writeFile(log, entries.map(({ data }) => Buffer.from(data).toString('base64')).join('\n'))

@@ -14,9 +14,9 @@ async function checkpointed(pageBytes = PAGE) {
   return storage
 }
 
-describe('page store', () => {
+describe('page stores', () => {
   it.each([4096, 8192, 65_536])(
-    'returns pages of %i bytes with their version, byte for byte, after a restart',
+    'a page store returns pages of %i bytes with their version, byte for byte, after a restart',
     async (pageBytes) => {
       const bytes = new Uint8Array(pageBytes).map((_, i) => i * 7 + (i >> 8))
       const storage = memoryStorage()
@@ -33,7 +33,7 @@ describe('page store', () => {
     }
   )
 
-  it('reads the active memtable first, then the frozen one, then the backend', async () => {
+  it('a page store reads the active memtable first, then the frozen one, then the backend', async () => {
     const disk = manualScheduler()
     const store = createPageStore({ backend: memoryStorage(disk.schedule).open() })
     for (const page of [0, 1, 2]) store.write(1, page, { version: 1, bytes: filled(1) })
@@ -53,7 +53,7 @@ describe('page store', () => {
     expect(store.durableIndex).toBe(2)
   })
 
-  it('hides the versions of a removed page in the frozen memtable and in the backend', async () => {
+  it('a page store hides the versions of a removed page in the frozen memtable and in the backend', async () => {
     const disk = manualScheduler()
     const storage = memoryStorage(disk.schedule)
     const store = createPageStore({ backend: storage.open() })
@@ -106,7 +106,7 @@ describe('page store', () => {
     expect(restored.version(2, 1)).toBe(1)
   })
 
-  it('removes every row of a removed file of 1,000 pages', async () => {
+  it('a page store removes every row of a removed file of 1,000 pages', async () => {
     const storage = memoryStorage()
     const store = createPageStore({ backend: storage.open() })
     for (let page = 0; page < 1000; page++) store.write(1, page * 3, { version: 1, bytes: filled(1) })
@@ -119,7 +119,7 @@ describe('page store', () => {
     expect(storage.size).toBe(2)
   })
 
-  it('counts memory for each removed range, and frees the memory of its pages', () => {
+  it('a page store counts memory for each removed range, and frees the memory of its pages', () => {
     const store = createPageStore({ backend: memoryStorage().open() })
     for (let page = 0; page < 100; page++) store.write(1, page, { version: 1, bytes: filled(1) })
     store.remove(1, 0, 2 ** 40)
@@ -130,7 +130,7 @@ describe('page store', () => {
     expect(store.memtableBytes).toBeGreaterThan(50_000)
   })
 
-  it('flushes a record as it was when the memtable was frozen, even if it changes during the flush', async () => {
+  it('a page store flushes a record as it was when the memtable was frozen, even if it changes during the flush', async () => {
     const disk = manualScheduler()
     const storage = memoryStorage(disk.schedule)
     const store = createPageStore({ backend: storage.open() })
@@ -145,7 +145,7 @@ describe('page store', () => {
     ])
   })
 
-  it('counts memory for each page and record once, however often they change', () => {
+  it('a page store counts memory for each page and record once, however often they change', () => {
     const store = createPageStore({ backend: memoryStorage().open(), maxMemtableBytes: 4 * PAGE })
     for (let i = 0; i < 100; i++) {
       store.write(1, 1, { version: i, bytes: filled(i) })
@@ -157,13 +157,13 @@ describe('page store', () => {
     expect(store.isFull).toBe(true)
   })
 
-  it('refuses a store of another format, and names both formats', async () => {
+  it('a page store of another format is refused, and the error names both formats', async () => {
     const storage = await checkpointed()
     await storage.open().commit([{ table: 'records', key: FORMAT_KEY, value: numberValue(FORMAT_KEY, 2) }])
     expect(() => createPageStore({ backend: storage.open() })).toThrow(new VersionMismatchError('store memory', 2, 1))
   })
 
-  it('detects each single damaged bit in the head of a page, and damaged bits in its body', async () => {
+  it('a page store detects each single damaged bit in the head of a page, and damaged bits in its body', async () => {
     const storage = await checkpointed()
     const flips = [
       ...Array.from({ length: 44 * 8 }, (_, bit) => ['heads', bit] as const),
@@ -179,7 +179,7 @@ describe('page store', () => {
     expect(createPageStore({ backend: storage.open() }).read(1, 7)?.bytes).toEqual(filled(9))
   })
 
-  it('detects a damaged record when a state machine restores it', async () => {
+  it('a page store detects a damaged record when a state machine restores it', async () => {
     const storage = await checkpointed()
     // Rows: format, applied index, session.
     for (const row of [0, 1, 2]) {
@@ -191,7 +191,7 @@ describe('page store', () => {
     }
   })
 
-  it('refuses a store with rows but without a format', async () => {
+  it('a page store with rows but without a format is refused', async () => {
     const storage = await checkpointed()
     await storage.open().commit([{ table: 'records', key: FORMAT_KEY, value: undefined }])
     expect(() => createPageStore({ backend: storage.open() })).toThrow(CorruptionError)
