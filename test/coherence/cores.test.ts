@@ -19,28 +19,28 @@ function runSeeds(options: ModelOptions, from = 1, count = SEEDS) {
 }
 
 describe('the directory and the cores of clients', () => {
-  it('agree on one page while nothing fails', () => {
+  it('the directory and the cores of clients agree on one page while nothing fails', () => {
     const sums = runSeeds({ clients: 3, pages: 1, steps: 600 })
     expect(sums['reads']).toBeGreaterThan(1000)
     expect(sums['writes']).toBeGreaterThan(1000)
   })
 
-  it('agree on pages that do not all fit in a cache', () => {
+  it('the directory and the cores of clients agree on pages that do not all fit in a cache', () => {
     const sums = runSeeds({ clients: 3, pages: 40, steps: 4000 }, 1, 60)
     expect(sums['evictions']).toBeGreaterThan(1000)
   })
 
-  it('agree across broken connections', () => {
+  it('the directory and the cores of clients agree across broken connections', () => {
     const sums = runSeeds({ clients: 3, pages: 3, steps: 1500, breaks: 0.01 })
     expect(sums['breaks']).toBeGreaterThan(500)
   })
 
-  it('agree across leaders', () => {
+  it('the directory and the cores of clients agree across leaders', () => {
     const sums = runSeeds({ clients: 3, pages: 3, steps: 1500, breaks: 0.005, elections: 0.005 })
     expect(sums['elections']).toBeGreaterThan(500)
   })
 
-  it('agree across leaders, broken connections and expired sessions', () => {
+  it('the directory and the cores of clients agree across leaders, broken connections and expired sessions', () => {
     const sums = runSeeds({ clients: 4, pages: 4, steps: 2000, breaks: 0.006, elections: 0.004, expiries: 0.004 })
     expect(sums['expiries']).toBeGreaterThan(500)
   })

@@ -15,8 +15,8 @@ import { LONE, LonePeer } from './support/lone-peer.js'
 /** Memtables that a few entries fill. */
 const SMALL = { maxMemtableBytes: 8192 }
 
-describe('a peer whose page store is damaged', () => {
-  it('does not start, and leaves the store closed', async () => {
+describe('damaged page stores', () => {
+  it('a peer whose page store is damaged does not start, and leaves the store closed', async () => {
     const peer = new LonePeer()
     let closed = 0
     const storage = peer.storage()
@@ -38,7 +38,7 @@ describe('a peer whose page store is damaged', () => {
 })
 
 describe('the status of a peer', () => {
-  it('fits a control frame in the largest cluster, with the longest addresses, reasons and figures', async () => {
+  it('the status of a peer fits a control frame in the largest cluster, with the longest addresses, reasons and figures', async () => {
     const letters = 'abcdefghijklmnopqrstuvwxyz'
     const ids = [LONE, ...Array.from({ length: 63 }, (_, i) => LONE.slice(0, -2) + letters[i % 26] + (1 + (i % 7)))]
     const members = [...new Set(ids)].map((peerId) => ({
@@ -82,7 +82,7 @@ describe('the status of a peer', () => {
 })
 
 describe('the round trip of a cluster', () => {
-  it('changes with a committed entry, and stays after a restart', async () => {
+  it('the round trip of a cluster changes with a committed entry, and stays after a restart', async () => {
     const peer = await new LonePeer().start()
     expect(peer.core.status().roundTripMs).toBe(32)
     expect(() => peer.core.proposeRoundTrip(5)).toThrow('roundTripMs is 5, must be whole milliseconds from 10 to 1000')
@@ -108,7 +108,7 @@ describe('the round trip of a cluster', () => {
     )
   })
 
-  it('is the one that the cluster was founded with, or the default', () => {
+  it('the round trip of a cluster is the one that it was founded with, or the default', () => {
     const voters = [{ peerId: LONE, addresses: ['/ip4/192.0.2.1/tcp/4001'] }]
     const founder = { clusterId: 'blue', voters, admins: [], clients: 'any' as const }
     expect(normalizeCluster(founder).roundTripMs).toBe(32)
@@ -118,8 +118,8 @@ describe('the round trip of a cluster', () => {
   })
 })
 
-describe('a peer whose log finds no more space', () => {
-  it('refuses writes, stores entries until its last file is full, and accepts writes again when there is room', async () => {
+describe('logs that find no more space', () => {
+  it('a peer whose log finds no more space refuses writes, stores entries until its last file is full, and accepts writes again when there is room', async () => {
     const peer = await new LonePeer().start({ segmentBytes: 64 * 1024 })
     const readOnly: (string | undefined)[] = []
     const { node, server } = peer.core.root
@@ -189,7 +189,7 @@ describe.each(LACKS)('a peer whose log is full to the last sector and lacks $of'
     expect(peer.clock.pending).toBe(0)
   }
 
-  it('keeps running, serves reads, and goes on by itself when there is room', async () => {
+  it('a peer whose log is full keeps running, serves reads, and goes on by itself when there is room', async () => {
     const { peer, readOnly } = await full()
     const { node } = peer.core.root
     const { appliedIndex, lastIndex } = node!.status()
@@ -205,13 +205,13 @@ describe.each(LACKS)('a peer whose log is full to the last sector and lacks $of'
     await close(peer)
   })
 
-  it('closes although entries wait for room', async () => {
+  it('a peer whose log is full closes although entries wait for room', async () => {
     await close((await full()).peer)
   })
 })
 
-describe('a peer whose page store is full', () => {
-  it('closes although entries wait for room', async () => {
+describe('full page stores', () => {
+  it('a peer whose page store is full closes although entries wait for room', async () => {
     const peer = await new LonePeer().start(SMALL)
     peer.pages.failWith(new NoSpaceError('pages'))
     peer.store(500)

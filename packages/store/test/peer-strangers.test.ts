@@ -45,8 +45,8 @@ function warnings({ logged }: LinkedPeer, msg = 'peer refused'): LogLine[] {
   return logged.filter((line) => line.level >= 40 && line.msg === msg)
 }
 
-describe('a stranger on a Raft stream', () => {
-  it('flags no member, whatever it answers to its refusal', async () => {
+describe('strangers on a Raft stream', () => {
+  it('a stranger flags no member, whatever it answers to its refusal', async () => {
     const net = new FakeNet()
     const b = await start(net, 'b', VOTERS)
     for (let i = 0; i < 100; i++) {
@@ -59,7 +59,7 @@ describe('a stranger on a Raft stream', () => {
     expect(b.links.quarantined).toEqual([])
   })
 
-  it('flags no member with a refusal of its own either', async () => {
+  it('a stranger that refuses a peer flags no member', async () => {
     const b = await start(new FakeNet(), 'b', VOTERS)
     const of = (isMember: boolean): number => {
       const refusals = new PeerRefusals({ identity: b.identity, clock, isMember: () => isMember, logger: undefined })
@@ -71,7 +71,7 @@ describe('a stranger on a Raft stream', () => {
     expect([of(false), of(true)]).toEqual([0, 1])
   })
 
-  it('learns nothing about this cluster, not even its founding digest', async () => {
+  it('a stranger learns nothing about this cluster, not even its founding digest', async () => {
     const net = new FakeNet()
     const b = await start(net, 'b', VOTERS)
     const { answers } = await knock(net, 'stranger', b, 'ff')
@@ -82,7 +82,7 @@ describe('a stranger on a Raft stream', () => {
     expect(voter.answers).toMatchObject([{ founding: encode(clusterConfig, founded(VOTERS)) }])
   })
 
-  it('causes one warning for each kind of refusal, whatever it says each time', async () => {
+  it('a stranger causes one warning for each kind of refusal, whatever it says each time', async () => {
     const net = new FakeNet()
     const b = await start(net, 'b', VOTERS)
     for (let i = 0; i < 200; i++) {
@@ -97,7 +97,7 @@ describe('a stranger on a Raft stream', () => {
     expect(b.errors()).toEqual([])
   })
 
-  it('causes no log line about a configuration that does not list both peers', async () => {
+  it('a stranger causes no log line about a configuration that does not list both peers', async () => {
     const net = new FakeNet()
     const b = await start(net, 'b', VOTERS)
     const { stream } = await knock(net, 'stranger', b, 'ff')
@@ -105,7 +105,7 @@ describe('a stranger on a Raft stream', () => {
     expect(warnings(b)).toHaveLength(1)
   })
 
-  it('causes a bounded number of log lines under many keys, and a count of the others', async () => {
+  it('a stranger causes a bounded number of log lines under many keys, and a count of the others', async () => {
     const net = new FakeNet()
     const b = await start(net, 'b', VOTERS)
     for (let i = 0; i < 3000; i++) (await knock(net, `stranger ${i}`, b, 'ff')).stream.close()
@@ -122,7 +122,7 @@ describe('a stranger on a Raft stream', () => {
     expect(b.errors()).toEqual([line('ff'), line('fe')])
   })
 
-  it('can hold a bounded number of silent streams, which keep no member out', async () => {
+  it('strangers can hold a bounded number of silent streams, which keep no member out', async () => {
     const net = new FakeNet()
     const b = await start(net, 'b', VOTERS)
     const silent: FakeStream[] = []

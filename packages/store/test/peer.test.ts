@@ -77,8 +77,8 @@ async function leading(init: Partial<PeerInit> = {}): Promise<Peer> {
   return peer
 }
 
-describe('a peer', () => {
-  it('serves a client, and keeps its bytes and its port over a restart', async () => {
+describe('peers', () => {
+  it('a peer serves a client, and keeps its bytes and its port over a restart', async () => {
     const first = await leading()
     const client = await createDsmClient({ peers: first.multiaddrs })
     closing.push(() => client.close())
@@ -101,13 +101,13 @@ describe('a peer', () => {
     expect(new TextDecoder().decode(await (await again.open('/a')).read(10, 4))).toBe('kept')
   })
 
-  it('refuses a data directory that is in use, and leaves no resource open', async () => {
+  it('a peer refuses a data directory that is in use, and leaves no resource open', async () => {
     await start()
     const inUse = { name: 'FolderInUseError', code: 'ERR_IN_USE', path: join(root, 'data') }
     await expect(start()).rejects.toMatchObject(inUse)
   })
 
-  it('leaves no file behind if it cannot listen at its first start, and then starts with another address', async () => {
+  it('a peer leaves no file behind if it cannot listen at its first start, and then starts with another address', async () => {
     const taken = createServer().listen(0, '127.0.0.1')
     await once(taken, 'listening')
     const port = (taken.address() as AddressInfo).port
@@ -128,7 +128,7 @@ describe('a peer', () => {
     await leading()
   })
 
-  it('refuses the directory of another peer or cluster', async () => {
+  it('a peer refuses the directory of another peer or cluster', async () => {
     await (await start()).close()
     const other = await generatePrivateKey()
     const voters = [key, other].map((each, i) => ({
@@ -155,7 +155,7 @@ describe('a peer', () => {
     expect(readdirSync(path).filter((name) => name.startsWith('lock-'))).toEqual([])
   })
 
-  it('refuses a damaged log in one line that names the file and the remedy, and releases the directory', async () => {
+  it('a peer refuses a damaged log in one line that names the file and the remedy, and releases the directory', async () => {
     await (await leading()).close()
     const log = join(root, 'data', 'log')
     const [segment] = readdirSync(log).sort()
@@ -171,7 +171,7 @@ describe('a peer', () => {
     expect(readdirSync(join(root, 'data')).filter((name) => name.startsWith('lock-'))).toEqual([])
   })
 
-  it('refuses a directory whose log was removed, and names the directory and the remedy', async () => {
+  it('a peer refuses a directory whose log was removed, and names the directory and the remedy', async () => {
     await (await leading()).close()
     const log = join(root, 'data', 'log')
     rmSync(log, { recursive: true })
@@ -179,7 +179,7 @@ describe('a peer', () => {
     await expect(start()).rejects.toMatchObject({ name: 'CorruptionError', where: log, reason: what })
   })
 
-  it('refuses an address that is taken, and releases the directory', async () => {
+  it('a peer refuses an address that is taken, and releases the directory', async () => {
     const dataDir = join(root, 'other')
     await (await start({ dataDir })).close()
     const first = await start()
@@ -189,7 +189,7 @@ describe('a peer', () => {
     expect(readdirSync(dataDir).filter((name) => name.startsWith('lock-'))).toEqual([])
   })
 
-  it('accepts listed clients and admins only, and logs a stranger once with its PeerId', async () => {
+  it('a peer accepts listed clients and admins only, and logs a stranger once with its PeerId', async () => {
     const [client, admin, stranger] = await Promise.all([
       generatePrivateKey(),
       generatePrivateKey(),
@@ -220,7 +220,7 @@ describe('a peer', () => {
     })
   })
 
-  it('refuses Raft streams of a client that is not a peer', async () => {
+  it('a peer refuses Raft streams of a client that is not a peer', async () => {
     const peer = await leading({ logger: collectingLogger() })
     const network = await createLibp2pNetwork({ privateKey: await generatePrivateKey(), listen: [] })
     closing.push(() => network.close())
@@ -241,7 +241,7 @@ describe('a peer', () => {
     expect(peer.status().role).toBe('leader')
   })
 
-  it('refuses an identity that is not a voter as a peer, even if its hello is valid, and logs it once', async () => {
+  it('a peer refuses an identity that is not a voter as a peer, even if its hello is valid, and logs it once', async () => {
     const stranger = await generatePrivateKey()
     const from = peerIdFromKey(stranger)
     const peer = await leading({ cluster: cluster({ clients: [from] }), logger: collectingLogger() })
@@ -258,7 +258,7 @@ describe('a peer', () => {
     expect(logged.filter((line) => line.msg === 'peer refused')).toEqual([expect.objectContaining({ id: from })])
   })
 
-  it('sends an identity that is not listed one refusal on control or raft, whatever its first frame is, and nothing on bulk', async () => {
+  it('a peer sends an identity that is not listed one refusal on control or raft, whatever its first frame is, and nothing on bulk', async () => {
     const stranger = await generatePrivateKey()
     const peer = await leading({ cluster: cluster({ clients: [] }), logger: collectingLogger() })
     const network = await createLibp2pNetwork({ privateKey: stranger, listen: [] })
@@ -287,7 +287,7 @@ describe('a peer', () => {
     ])
   })
 
-  it('refuses a client of another cluster, and logs it once', async () => {
+  it('a peer refuses a client of another cluster, and logs it once', async () => {
     const peer = await leading({ logger: collectingLogger() })
     const network = await createLibp2pNetwork({ privateKey: await generatePrivateKey(), listen: [] })
     closing.push(() => network.close())
@@ -304,7 +304,7 @@ describe('a peer', () => {
     expect(logged.filter((line) => line.msg === 'client refused')).toHaveLength(1)
   })
 
-  it('refuses a voter that belongs to another cluster, and logs it once', async () => {
+  it('a peer refuses a voter that belongs to another cluster, and logs it once', async () => {
     const other = await generatePrivateKey()
     const from = peerIdFromKey(other)
     const voters = [key, other].map((each, i) => ({
@@ -323,7 +323,7 @@ describe('a peer', () => {
     expect(logged.filter((line) => line.msg === 'peer refused')).toHaveLength(1)
   })
 
-  it("needs a voter's key, an address to listen on, and a cluster for its first start", async () => {
+  it("a peer needs a voter's key, an address to listen on, and a cluster for its first start", async () => {
     await expect(start({ cluster: undefined })).rejects.toMatchObject({
       name: 'DataDirectoryError',
       code: 'ERR_DATA_DIRECTORY',
@@ -350,7 +350,7 @@ describe('a peer', () => {
     await start()
   })
 
-  it('has no status after it was closed', async () => {
+  it('a peer has no status after it was closed', async () => {
     const peer = await start()
     await peer.close()
     await peer.close()
@@ -366,7 +366,7 @@ describe('a peer', () => {
 })
 
 describe('the log of a peer', () => {
-  it('has a line for each start, with the facts that identify the peer, and a line for each stop', async () => {
+  it('the log of a peer has a line for each start, with the facts that identify the peer, and a line for each stop', async () => {
     const logger = collectingLogger()
     const id = peerIdFromKey(key)
     for (let starts = 1; starts <= 2; starts++) {
@@ -389,12 +389,12 @@ describe('the log of a peer', () => {
     }
   })
 
-  it('has no line about a stop if the peer did not start', async () => {
+  it('the log of a peer has no line about a stop if the peer did not start', async () => {
     await expect(start({ logger: collectingLogger(), listen: ['/ip4/192.0.2.1/tcp/0'] })).rejects.toThrow()
     expect(logged).toEqual([])
   })
 
-  it('has one line for each new leader that the peer follows and each new term', () => {
+  it('the log of a peer has one line for each new leader that the peer follows and each new term', () => {
     const roles = new RoleLog(collectingLogger(), 'me')
     for (const leader of ['other', 'other', undefined, undefined]) roles.changed({ term: 3, leader })
     roles.changed({ term: 4, leader: undefined })
@@ -411,7 +411,7 @@ describe('the log of a peer', () => {
 })
 
 describe('three peers', () => {
-  it('elect a leader, replicate entries, and go on without one of them', async () => {
+  it('three peers elect a leader, replicate entries, and go on without one of them', async () => {
     const keys = await Promise.all([1, 2, 3].map(() => generatePrivateKey()))
     const ports = await freePorts(3)
     const voters = keys.map((each, i) => ({

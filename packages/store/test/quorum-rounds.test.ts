@@ -11,7 +11,7 @@ function setUp() {
 }
 
 describe('quorum rounds', () => {
-  it('confirm, together and in order, only the waiters that asked before the round began', async () => {
+  it('a quorum round confirms, together and in order, only the waiters that asked before the round began', async () => {
     const { rounds, quorum } = setUp()
     const heard: string[] = []
     const [a, b] = [{}, {}]
@@ -29,7 +29,7 @@ describe('quorum rounds', () => {
     expect([rounds.length, quorum.size]).toEqual([2, 0])
   })
 
-  it('hold no waiter of an owner that has gone while no majority answers', async () => {
+  it('quorum rounds hold no waiter of an owner that has gone while no majority answers', async () => {
     const { rounds, quorum } = setUp()
     for (let i = 0; i < 1000; i++) {
       const owner = {}
@@ -46,7 +46,7 @@ describe('quorum rounds', () => {
     expect(confirmed).toBe(1)
   })
 
-  it('call no waiter after they were stopped', async () => {
+  it('quorum rounds call no waiter after they were stopped', async () => {
     const { rounds, quorum } = setUp()
     quorum.confirm({}, () => expect.unreachable())
     quorum.confirm({}, () => expect.unreachable())

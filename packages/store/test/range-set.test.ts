@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { RangeSet } from '../src/pages/range-set.js'
 
 describe('RangeSet', () => {
-  it('holds the same numbers as a set of single numbers, in the fewest possible ranges', () => {
+  it('a RangeSet holds the same numbers as a set of single numbers, in the fewest possible ranges', () => {
     const ranges = fc.array(fc.tuple(fc.nat(40), fc.nat(8)), { maxLength: 20 })
     fc.assert(
       fc.property(ranges, (list) => {

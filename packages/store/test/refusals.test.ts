@@ -26,7 +26,7 @@ describe('the log of refusals', () => {
     refusals = new Refusals(logger, 'client', clock)
   })
 
-  it('has one line for each remote and kind of refusal, whatever the error says', () => {
+  it('the log of refusals has one line for each remote and kind of refusal, whatever the error says', () => {
     for (let i = 0; i < 3; i++) {
       for (const remote of ['a', 'b']) {
         refusals.log({ remote, kind: 'cluster', error: new NotAuthorizedError(remote, `cluster ${i}`) })
@@ -41,7 +41,7 @@ describe('the log of refusals', () => {
     expect(lines[2]).toMatchObject({ msg: 'client refused', session: 7 })
   })
 
-  it('has at most 32 lines a minute about remotes that are not members, and then counts the others', () => {
+  it('the log of refusals has at most 32 lines a minute about remotes that are not members, and then counts the others', () => {
     for (let i = 0; i < 5000; i++) refusals.log({ remote: `c${i}`, kind: 'cluster', error: green(`c${i}`) })
     expect(lines).toHaveLength(32)
     clock.sleep(60_000)
@@ -50,7 +50,7 @@ describe('the log of refusals', () => {
     expect(lines.slice(32)).toMatchObject([{ msg: 'more clients were refused', refusals: 4968 }, { client: 'c4999' }])
   })
 
-  it('has no limit for members in common, and has a new line after the member was accepted', () => {
+  it('the log of refusals has no limit for members in common, and has a new line after the member was accepted', () => {
     for (let i = 0; i < 200; i++) refusals.log({ remote: 'm', kind: `${i}`, error: green('m'), isMember: true })
     expect(lines).toHaveLength(200)
     refusals.log({ remote: 'm', kind: '7', error: green('m'), isMember: true })
@@ -60,7 +60,7 @@ describe('the log of refusals', () => {
     expect(lines).toHaveLength(201)
   })
 
-  it('has another line if the refusal has another subject, at most four for each remote and kind in ten minutes', () => {
+  it('the log of refusals has another line if the refusal has another subject, at most four for each remote and kind in ten minutes', () => {
     const refuse = (about: string): void =>
       refusals.log({ remote: 'm', kind: 'difference', about, error: green('m'), isMember: true })
     for (const about of ['clients', 'clients', 'admins', 'admins', 'clients']) refuse(about)
@@ -75,7 +75,7 @@ describe('the log of refusals', () => {
     expect(lines).toHaveLength(8)
   })
 
-  it('has at most four lines in ten minutes about a member that is accepted and refused in turn', () => {
+  it('the log of refusals has at most four lines in ten minutes about a member that is accepted and refused in turn', () => {
     for (let i = 0; i < 100; i++) {
       refusals.log({ remote: 'm', kind: 'frame', error: green('m'), isMember: true })
       refusals.accepted('m', ['frame'])
@@ -83,7 +83,7 @@ describe('the log of refusals', () => {
     expect(lines).toHaveLength(4)
   })
 
-  it('cuts long reasons, which a remote may have written', () => {
+  it('the log of refusals cuts long reasons, which a remote may have written', () => {
     refusals.log({ remote: 'a', kind: 'cluster', error: new NotAuthorizedError('a', 'x'.repeat(5000)) })
     expect(lines[0]!.reason).toHaveLength(1022)
     expect(lines[0]!.reason).toMatch(/x…$/)

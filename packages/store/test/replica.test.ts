@@ -93,8 +93,8 @@ async function founded(): Promise<ReplicaDisks> {
   return disks
 }
 
-describe('a page store that is ahead of its log', () => {
-  it('is refused, because entries of the log are lost', async () => {
+describe('page stores that are ahead of their log', () => {
+  it('a page store that is ahead of its log is refused, because entries of the log are lost', async () => {
     const disks = await founded()
     await disks.holdPages(10)
     await expect(disks.open()).rejects.toMatchObject({
@@ -104,14 +104,14 @@ describe('a page store that is ahead of its log', () => {
     })
   })
 
-  it('is refused if it has applied entries since it installed a snapshot', async () => {
+  it('a page store that is ahead of its log is refused if it has applied entries since it installed a snapshot', async () => {
     const disks = await founded()
     await disks.holdPages(8, { index: 8, term: 3, configuration: CONFIGURATION })
     await disks.holdPages(10)
     await expect(disks.open()).rejects.toMatchObject({ name: 'CorruptionError', where: 'log' })
   })
 
-  it('is accepted if it has durably recorded that it installed a snapshot there; the log starts after it', async () => {
+  it('a page store that is ahead of its log is accepted if it has durably recorded that it installed a snapshot there; the log starts after it', async () => {
     const disks = await founded()
     await disks.holdPages(10, { index: 10, term: 3, configuration: CONFIGURATION })
     const replica = await disks.open()
@@ -125,7 +125,7 @@ describe('a page store that is ahead of its log', () => {
     await disks.close(again)
   })
 
-  it('is refused if its log has started after the snapshot before, and an older log comes back', async () => {
+  it('a page store whose log has started after the snapshot is refused if an older log comes back', async () => {
     const disks = await founded()
     await disks.holdPages(10, { index: 10, term: 3, configuration: CONFIGURATION })
     await disks.close(await disks.open())
@@ -137,7 +137,7 @@ describe('a page store that is ahead of its log', () => {
     })
   })
 
-  it('stays acceptable until the record of the installation is durably gone', async () => {
+  it('a page store that is ahead of its log stays acceptable until the record of the installation is durably gone', async () => {
     const disks = await founded()
     await disks.holdPages(10, { index: 10, term: 3, configuration: CONFIGURATION })
     disks.pages.failWith(new NoSpaceError('pages'))
@@ -150,8 +150,8 @@ describe('a page store that is ahead of its log', () => {
   })
 })
 
-describe('a log that conflicts with the installed snapshot', () => {
-  it('starts anew after the snapshot (Figure 13, step 7)', async () => {
+describe('logs and the installed snapshot', () => {
+  it('a log that conflicts with the installed snapshot starts anew after it (Figure 13, step 7)', async () => {
     const disks = await founded()
     const before = await disks.open()
     const stale = [2, 3, 4, 5].map((index) => ({ index, term: 2, kind: 'noop' as const, data: new Uint8Array(0) }))
@@ -163,7 +163,7 @@ describe('a log that conflicts with the installed snapshot', () => {
     await disks.close(after)
   })
 
-  it('stays if it has the last entry of the snapshot (Figure 13, step 6)', async () => {
+  it('a log that has the last entry of the installed snapshot stays (Figure 13, step 6)', async () => {
     const disks = await founded()
     const before = await disks.open()
     const entries = [2, 3, 4, 5].map((index) => ({ index, term: 2, kind: 'noop' as const, data: new Uint8Array(0) }))

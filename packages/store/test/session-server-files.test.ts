@@ -26,7 +26,7 @@ async function acknowledge(client: TestClient): Promise<void> {
 const typesOf = (messages: readonly LeaderMessage[]) => messages.map(({ type }) => type)
 
 describe('truncate and punch', () => {
-  it('ask every session that maps the file, tell every session the outcome, and are answered last', async () => {
+  it('a truncate or punch asks every session that maps the file, tells every session the outcome, and is answered last', async () => {
     const [one, two] = [await new TestClient(group).connect(), await new TestClient(group, 'client-2').connect()]
     const file = await open(one, '/a', 1)
     await open(two, '/a', 1)
@@ -46,7 +46,7 @@ describe('truncate and punch', () => {
     expect(one.control.last('files')?.files).toMatchObject([{ size: SIZE, discards: 2 }])
   })
 
-  it('are answered again if they are repeated, without asking the sessions a second time', async () => {
+  it('a repeated truncate is answered again, without asking the sessions a second time', async () => {
     const client = await new TestClient(group).connect()
     const file = await open(client, '/a', 1)
     const request = { type: 'truncate', seq: 2, settled: 1, file, size: 0 } as const
@@ -64,7 +64,7 @@ describe('truncate and punch', () => {
     expect(group.machine.file(file)).toMatchObject({ size: SIZE, discards: 1 })
   })
 
-  it('are refused at once if the session does not map the file', async () => {
+  it('a truncate or punch is refused at once if the session does not map the file', async () => {
     const client = await new TestClient(group).connect()
     await client.control.send({ type: 'truncate', seq: 1, settled: 1, file: 99, size: 0 })
     expect(client.control.last('failed')).toMatchObject({ seq: 1, error: { code: 'ERR_INVALID_ARGUMENT' } })
@@ -72,7 +72,7 @@ describe('truncate and punch', () => {
     expect(client.control.last('failed')).toMatchObject({ seq: 2, error: { code: 'ERR_INVALID_ARGUMENT' } })
   })
 
-  it('delay the answer to an open of the file until its size is valid', async () => {
+  it('a truncate delays the answer to an open of the file until its size is valid', async () => {
     const [one, two] = [await new TestClient(group).connect(), await new TestClient(group, 'client-2').connect()]
     const file = await open(one, '/a', 1)
     await one.control.send({ type: 'truncate', seq: 2, settled: 1, file, size: 100 })
@@ -84,7 +84,7 @@ describe('truncate and punch', () => {
     expect(two.control.last('opened')?.stat).toMatchObject({ id: file, size: 100 })
   })
 
-  it('let an open proceed between two of them, even if the file is truncated again and again', async () => {
+  it('an open proceeds between two truncates, even if the file is truncated again and again', async () => {
     const [one, two] = [await new TestClient(group).connect(), await new TestClient(group, 'client-2').connect()]
     const file = await open(one, '/a', 1)
     await one.control.send({ type: 'truncate', seq: 2, settled: 1, file, size: 200 })
@@ -99,7 +99,7 @@ describe('truncate and punch', () => {
     expect(group.machine.file(file)?.size).toBe(100)
   })
 
-  it('show in the answer to an earlier open that is repeated after them', async () => {
+  it('the repeated answer to an open shows the truncates that came after the open', async () => {
     const client = await new TestClient(group).connect()
     const file = await open(client, '/a', 1)
     await client.control.send({ type: 'truncate', seq: 2, settled: 1, file, size: 100 })
@@ -111,7 +111,7 @@ describe('truncate and punch', () => {
 })
 
 describe('names', () => {
-  it('are moved and removed, while a session that has the file open finds it by its id', async () => {
+  it('files are renamed and unlinked, while a session that has the file open finds it by its id', async () => {
     const client = await new TestClient(group).connect()
     const file = await open(client, '/a', 1)
     await client.control.send({ type: 'rename', seq: 2, settled: 1, from: '/a', to: '/b' })
@@ -129,14 +129,14 @@ describe('names', () => {
   })
 })
 
-describe('an unnamed file', () => {
+describe('unnamed files', () => {
   const create = { type: 'createUnnamed', settled: 1, size: SIZE, pageSize: 0, unit: undefined } as const
   const createUnnamed = async (client: TestClient, seq: number): Promise<number> => {
     await client.control.send({ ...create, seq })
     return client.control.last('opened')!.stat.id
   }
 
-  it('is found by other sessions once it is named, and not before', async () => {
+  it('an unnamed file is found by other sessions once it is named, and not before', async () => {
     const [one, two] = [await new TestClient(group).connect(), await new TestClient(group, 'client-2').connect()]
     const file = await createUnnamed(one, 1)
     for (const [i, path] of ['/a', ''].entries()) {
@@ -153,7 +153,7 @@ describe('an unnamed file', () => {
     expect(two.control.last('files')?.files).toMatchObject([{ id: file, path: '/a', size: SIZE }])
   })
 
-  it('is created and named once, even if the requests are repeated on another connection', async () => {
+  it('an unnamed file is created and named once, even if the requests are repeated on another connection', async () => {
     const client = await new TestClient(group).connect()
     const file = await createUnnamed(client, 1)
     const link = { type: 'link', seq: 2, settled: 1, file, path: '/a' } as const
@@ -166,7 +166,7 @@ describe('an unnamed file', () => {
     expect(group.machine.fileByPath('/a')).toBeUndefined()
   })
 
-  it('is deleted when the lease of its client runs out', async () => {
+  it('an unnamed file is deleted when the lease of its client runs out', async () => {
     const client = await new TestClient(group).connect()
     const file = await createUnnamed(client, 1)
     expect(group.machine.file(file)).toBeDefined()
@@ -176,8 +176,8 @@ describe('an unnamed file', () => {
   })
 })
 
-describe('a full disk', () => {
-  it('accepts requests that make room, and refuses requests that need room', async () => {
+describe('full disks', () => {
+  it('a leader whose disk is full accepts requests that make room, and refuses requests that need room', async () => {
     const client = await new TestClient(group).connect()
     const file = await open(client, '/a', 1)
     group.server.setReadOnly(new NoSpaceError('pages'))
@@ -195,7 +195,7 @@ describe('a full disk', () => {
     expect(done).toEqual([3, 4, 5])
   })
 
-  it('refuses no request while leadership moves to a peer that has room', async () => {
+  it('a leader whose disk is full refuses no request while leadership moves to a peer that has room', async () => {
     const client = await new TestClient(group).connect()
     const file = await open(client, '/a', 1)
     group.server.setReadOnly(new NoSpaceError('pages'))

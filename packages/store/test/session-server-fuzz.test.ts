@@ -88,7 +88,7 @@ afterEach(() => {
 })
 
 describe('hostile clients', () => {
-  it('never stop the node, whatever messages they send in whatever order', async () => {
+  it('hostile clients never stop the node, whatever messages they send in whatever order', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(event, { minLength: 20, maxLength: 60 }), async (events) => {
         group = createStubGroup()

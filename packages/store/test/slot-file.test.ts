@@ -28,8 +28,8 @@ async function read(): Promise<string> {
   return file.text
 }
 
-describe('a slot file', () => {
-  it('is empty at first, and then holds the newest text', async () => {
+describe('slot files', () => {
+  it('a slot file is empty at first, and then holds the newest text', async () => {
     expect(await read()).toBe('')
     await write('a', 'b')
     expect(await read()).toBe('b')
@@ -37,21 +37,21 @@ describe('a slot file', () => {
     expect(await read()).toBe('c')
   })
 
-  it('writes once for all calls that arrive during a write, and keeps the latest text', async () => {
+  it('a slot file keeps the latest of the texts that arrive during a write', async () => {
     const file = openSlotFile(path, SLOT)
     await Promise.all([file.write('a'), file.write('b'), file.write('c')])
     await file.close()
     expect(await read()).toBe('c')
   })
 
-  it('never changes its size, so a full disk does not prevent a write', async () => {
+  it('a slot file never changes its size, so a full disk does not prevent a write', async () => {
     await write('a')
     const { size } = statSync(path)
     await write('b'.repeat(3000), 'c')
     expect(statSync(path).size).toBe(size)
   })
 
-  it('holds the older text if the newest write was torn at any byte', async () => {
+  it('a slot file holds the older text if the newest write was torn at any byte', async () => {
     await write('old', 'newest')
     const whole = readFileSync(path)
     for (const slot of [0, 1]) {
@@ -65,7 +65,7 @@ describe('a slot file', () => {
     }
   })
 
-  it('tries to open its file again after a failure, and can close in between', async () => {
+  it('a slot file tries to open its file again after a failure, and can close in between', async () => {
     const lacking = Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' })
     let lacks = true
     const openFile: OpenForWrite = (name, flags) => (lacks ? Promise.reject(lacking) : open(name, flags))
@@ -83,7 +83,7 @@ describe('a slot file', () => {
     expect(await read()).toBe('b')
   })
 
-  it('is not durable before all bytes are written, however few the system accepts at a time', async () => {
+  it('a text in a slot file is not durable before all bytes are written, however few the system accepts at a time', async () => {
     let room = Infinity
     const openFile: OpenForWrite = async (name, flags) => {
       const handle = await open(name, flags)
@@ -109,7 +109,7 @@ describe('a slot file', () => {
     expect(await read()).toBe('short')
   })
 
-  it('is refused, and named, if neither slot is valid', async () => {
+  it('a slot file is refused, and named, if neither slot is valid', async () => {
     await write('a', 'b')
     writeFileSync(path, Buffer.alloc(2 * SLOT, 7))
     expect(() => openSlotFile(path, SLOT)).toThrow(expect.objectContaining({ name: 'CorruptionError', where: path }))
@@ -117,7 +117,7 @@ describe('a slot file', () => {
     expect(() => openSlotFile(path, SLOT)).toThrow(expect.objectContaining({ name: 'CorruptionError' }))
   })
 
-  it('refuses a text that does not fit, and keeps the one that it has', async () => {
+  it('a slot file refuses a text that does not fit, and keeps the one that it has', async () => {
     await write('a')
     const file = openSlotFile(path, SLOT)
     await expect(file.write('x'.repeat(SLOT))).rejects.toMatchObject({ code: 'ERR_INVALID_ARGUMENT', argument: 'text' })

@@ -15,7 +15,7 @@ const failure = (applied: { type: string }) => {
 }
 
 describe('StateMachine.apply', () => {
-  it('takes the configuration from a config entry, and keeps it through config entries without context', () => {
+  it('the state machine takes the configuration from a config entry, and keeps it through config entries without context', () => {
     const machine = createStateMachine(memoryStore())
     const config = {
       clusterId: 'c',
@@ -29,19 +29,19 @@ describe('StateMachine.apply', () => {
     expect(machine.config).toEqual(config)
   })
 
-  it('counts a no-op as applied, and returns undefined for it', () => {
+  it('the state machine counts a no-op as applied, and returns undefined for it', () => {
     const machine = createStateMachine(memoryStore())
     expect(machine.apply(1, 'noop', new Uint8Array(0))).toBeUndefined()
     expect(machine.appliedIndex).toBe(1)
   })
 
-  it('refuses an entry out of order', () => {
+  it('the state machine refuses an entry out of order', () => {
     expect(() => createStateMachine(memoryStore()).apply(2, 'noop', new Uint8Array(0))).toThrow(
       'entry 2 applied after 0'
     )
   })
 
-  it('throws at a command of a later format, names both formats, and changes nothing', () => {
+  it('the state machine throws at a command of a later format, names both formats, and changes nothing', () => {
     const machine = createStateMachine(memoryStore())
     const data = encodeCommand({ type: 'openSession', clientId: 'c', ttlMs: 1, at: 1 })
     data[0] = 2
@@ -51,13 +51,13 @@ describe('StateMachine.apply', () => {
 })
 
 describe('sessions', () => {
-  it('names a session by the index of its entry', () => {
+  it('a session is named by the index of its entry', () => {
     const h = new Harness()
     expect([h.session('a'), h.session('b')]).toEqual([1, 2])
     expect(h.machine.session(2)).toMatchObject({ clientId: 'b', ttlMs: 10_000 })
   })
 
-  it('releases the pages of a session that ends under a higher epoch, and forgets its mappings', () => {
+  it('the end of a session releases its pages under a higher epoch, and forgets its mappings', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -70,12 +70,12 @@ describe('sessions', () => {
     expect(h.machine.file(file)?.sessions.size).toBe(0)
   })
 
-  it('reports existed: false for the end of a session that has already ended', () => {
+  it('the end of a session that has already ended reports existed: false', () => {
     const h = new Harness()
     expect(h.apply({ type: 'expireSession', session: 9, at: 1 })).toMatchObject({ existed: false, expired: true })
   })
 
-  it('fails a request of an ended session with SessionExpiredError', () => {
+  it('a request of an ended session fails with SessionExpiredError', () => {
     const h = new Harness()
     const session = h.session()
     h.end(session)
@@ -84,7 +84,7 @@ describe('sessions', () => {
 })
 
 describe('requests', () => {
-  it('applies a repeated request once, and repeats its answer', () => {
+  it('a repeated request is applied once, and its answer is repeated', () => {
     const h = new Harness()
     const session = h.session()
     const first = h.open(session, '/a', { seq: 4, exclusive: true })
@@ -95,7 +95,7 @@ describe('requests', () => {
     expect(digest).toBe(16)
   })
 
-  it('repeats a refusal, even if the request would succeed by now', () => {
+  it('a refusal is repeated, even if the request would succeed by now', () => {
     const h = new Harness()
     const session = h.session()
     expect(failure(h.open(session, '/a', { seq: 1, create: false }))).toBe('NoSuchFileError')
@@ -103,7 +103,7 @@ describe('requests', () => {
     expect(failure(h.open(session, '/a', { seq: 1, create: false }))).toBe('NoSuchFileError')
   })
 
-  it('forgets the answers below `settled`, and refuses a late copy of such a request', () => {
+  it('the state machine forgets the answers below `settled`, and refuses a late copy of such a request', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session, '/a', { seq: 1 })
@@ -112,7 +112,7 @@ describe('requests', () => {
     expect(h.machine.session(session)?.files.size).toBe(0)
   })
 
-  it('limits the answers of a client that settles nothing to MAX_UNSETTLED_REQUESTS', () => {
+  it('the state machine limits the answers of a client that settles nothing to MAX_UNSETTLED_REQUESTS', () => {
     const h = new Harness()
     const session = h.session()
     expect(failure(h.open(session, '/a', { seq: MAX_UNSETTLED_REQUESTS }))).toBe('InvalidArgumentError')
@@ -121,7 +121,7 @@ describe('requests', () => {
 })
 
 describe('open', () => {
-  it('creates a file with the index of its entry as id and version, and with the time of its proposer', () => {
+  it('an open creates a file with the index of its entry as id and version, and with the time of its proposer', () => {
     const h = new Harness()
     const session = h.session()
     expect(h.open(session, '/a', { size: 5, at: 77 })).toMatchObject({
@@ -131,7 +131,7 @@ describe('open', () => {
     expect(h.machine.session(session)?.files).toEqual(new Set([2]))
   })
 
-  it('opens an existing file without a change, even twice in one session', () => {
+  it('an open of an existing file changes nothing, even twice in one session', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session, '/a', { size: 5 })
@@ -139,7 +139,7 @@ describe('open', () => {
     expect(h.machine.file(file)).toMatchObject({ size: 5, version: file })
   })
 
-  it('refuses a missing file without `create`, and an existing file with `exclusive`', () => {
+  it('an open refuses a missing file without `create`, and an existing file with `exclusive`', () => {
     const h = new Harness()
     const session = h.session()
     expect(failure(h.open(session, '/a', { create: false }))).toBe('NoSuchFileError')
@@ -147,12 +147,12 @@ describe('open', () => {
     expect(failure(h.open(session, '/a', { exclusive: true }))).toBe('FileExistsError')
   })
 
-  it.each([1, 2048, 4097, 6000, 131_072])('refuses a page size of %i', (pageSize) => {
+  it.each([1, 2048, 4097, 6000, 131_072])('an open refuses a page size of %i', (pageSize) => {
     const h = new Harness()
     expect(failure(h.open(h.session(), '/a', { pageSize }))).toBe('InvalidArgumentError')
   })
 
-  it("refuses a page size other than the file's, and accepts 0 for the file's", () => {
+  it("an open refuses a page size other than the file's, and accepts 0 for the file's", () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session, '/a', { pageSize: 16_384 })
@@ -160,13 +160,13 @@ describe('open', () => {
     expect(h.file(session, '/a')).toBe(file)
   })
 
-  it('refuses to create a file above MAX_FILE_BYTES', () => {
+  it('an open refuses to create a file above MAX_FILE_BYTES', () => {
     const h = new Harness()
     expect(failure(h.open(h.session(), '/a', { size: MAX_FILE_BYTES + 1 }))).toBe('InvalidArgumentError')
   })
 
   it.each(['', 'a', '/', '/a/', '//a', '/a//b', '/.', '/a/../b', '/a\0', '/e\u0301', '/' + 'x'.repeat(1024)])(
-    'refuses the path %j',
+    'an open refuses the path %j',
     (path) => {
       const h = new Harness()
       // The codec of commands has the same limit, so no log has a longer path.
@@ -176,14 +176,14 @@ describe('open', () => {
     }
   )
 
-  it.each(['/a', '/a.b/..c', '/\u00e9', '/' + 'é'.repeat(511), '/a b\n'])('accepts the path %j', (path) => {
+  it.each(['/a', '/a.b/..c', '/\u00e9', '/' + 'é'.repeat(511), '/a b\n'])('an open accepts the path %j', (path) => {
     const h = new Harness()
     expect(h.open(h.session(), path).type).toBe('opened')
   })
 })
 
 describe('list', () => {
-  it('returns files by prefix, in order of code units, after a path, up to a limit', () => {
+  it('a list returns files by prefix, in order of code units, after a path, up to a limit', () => {
     const h = new Harness()
     const session = h.session()
     for (const path of ['/b/2', '/a', '/b/1', '/c', '/b', '/b/3', '/B']) h.file(session, path)
@@ -200,7 +200,7 @@ describe('list', () => {
 })
 
 describe('close', () => {
-  it('ends the mapping, and releases only the pages of that file that the session owns', () => {
+  it('a close ends the mapping, and releases only the pages of that file that the session owns', () => {
     const h = new Harness()
     const [one, two] = [h.session(), h.session()]
     const [a, b] = [h.file(one, '/a'), h.file(one, '/b')]
@@ -217,7 +217,7 @@ describe('close', () => {
 })
 
 describe('extend', () => {
-  it('grows a file but never shrinks it, and raises its version only if it grows', () => {
+  it('an extend grows a file but never shrinks it, and raises its version only if it grows', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session, '/a', { size: 10 })
@@ -228,7 +228,7 @@ describe('extend', () => {
     expect(h.machine.file(file)?.version).toBe(version)
   })
 
-  it('refuses a file that the session does not map, and a size above MAX_FILE_BYTES', () => {
+  it('an extend refuses a file that the session does not map, and a size above MAX_FILE_BYTES', () => {
     const h = new Harness()
     const [one, two] = [h.session(), h.session()]
     const file = h.file(one)
@@ -238,7 +238,7 @@ describe('extend', () => {
     )
   })
 
-  it('shows zeros, not bytes that a writeback had beyond the old end', () => {
+  it('an extend shows zeros, not bytes that a writeback had beyond the old end', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session, '/a', { size: PAGE + 10 })
@@ -251,7 +251,7 @@ describe('extend', () => {
 })
 
 describe('handover (architecture, rules 8 and 11)', () => {
-  it('gives a page without an owner to a session that maps the file', () => {
+  it('rules 8 and 11: a handover gives a page without an owner to a session that maps the file', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -265,7 +265,7 @@ describe('handover (architecture, rules 8 and 11)', () => {
     })
   })
 
-  it('stores the bytes and transfers the ownership in one entry', () => {
+  it('rules 8 and 11: a handover stores the bytes and transfers the ownership in one entry', () => {
     const h = new Harness()
     const [one, two] = [h.session(), h.session()]
     const file = h.file(one)
@@ -279,7 +279,7 @@ describe('handover (architecture, rules 8 and 11)', () => {
     expect(h.machine.file(file)).toMatchObject({ version: h.index, modifiedAt: 8 })
   })
 
-  it('does not store bytes that are older than a writeback', () => {
+  it('rules 8 and 11: a handover does not store bytes that are older than a writeback', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -306,7 +306,7 @@ describe('handover (architecture, rules 8 and 11)', () => {
       'bytes that are not as long as a page',
       (h: Harness, f: number, s: number) => h.handover(f, 0, s, 1, 0, filled(1, 100))
     ]
-  ])('changes nothing with %s', (_what, handover) => {
+  ])('rules 8 and 11: a handover changes nothing with %s', (_what, handover) => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -318,7 +318,7 @@ describe('handover (architecture, rules 8 and 11)', () => {
     expect(h.machine.version(file, 1)).toBe(0)
   })
 
-  it('does not apply a handover from nobody twice, even after a release of the page', () => {
+  it('rules 8 and 11: a handover from nobody is not applied twice, even after a release of the page', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -329,7 +329,7 @@ describe('handover (architecture, rules 8 and 11)', () => {
 })
 
 describe('writeback (architecture, rule 11)', () => {
-  it('stores the bytes of the owner, which keeps the page', () => {
+  it('rule 11: a writeback stores the bytes of the owner, which keeps the page', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -346,7 +346,7 @@ describe('writeback (architecture, rule 11)', () => {
     expect(h.machine.page(file, 1)).toEqual({ version: h.index, bytes: filled(3) })
   })
 
-  it('acknowledges a repeated writeback without a change', () => {
+  it('rule 11: a repeated writeback is acknowledged without a change', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -368,7 +368,7 @@ describe('writeback (architecture, rule 11)', () => {
       'bytes that are not as long as a page',
       (h: Harness, f: number, s: number) => h.writeback(s, f, 0, 1, 1, filled(1, 10))
     ]
-  ])('is stale and changes nothing for %s', (_what, writeback) => {
+  ])('rule 11: a writeback is stale and changes nothing for %s', (_what, writeback) => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -377,7 +377,7 @@ describe('writeback (architecture, rule 11)', () => {
     expect(h.machine.version(file, 0)).toBe(0)
   })
 
-  it('is stale after the end of the session', () => {
+  it('rule 11: a writeback is stale after the end of the session', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -386,7 +386,7 @@ describe('writeback (architecture, rule 11)', () => {
     expect(h.writeback(session, file, 0, epoch, 1, filled(1))).toMatchObject({ stale: true })
   })
 
-  it('decides about each page separately', () => {
+  it('rule 11: a writeback decides about each page separately', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -396,7 +396,7 @@ describe('writeback (architecture, rule 11)', () => {
     expect(outcomes.map(({ stale }) => stale)).toEqual([false, true])
   })
 
-  it('copies the bytes, so that the caller may reuse the entry', () => {
+  it('rule 11: a writeback copies the bytes, so that the caller may reuse the entry', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session)
@@ -410,7 +410,7 @@ describe('writeback (architecture, rule 11)', () => {
 })
 
 describe('epochs', () => {
-  it('never fall and never repeat, even after the state machine forgets released pages', () => {
+  it('epochs never fall and never repeat, even after the state machine forgets released pages', () => {
     const h = new Harness()
     const session = h.session()
     const file = h.file(session, '/a', { size: (MAX_RELEASED + 10) * PAGE })

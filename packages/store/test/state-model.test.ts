@@ -335,7 +335,7 @@ const GROWS_WITH_LAST_BYTES: [number, number, number, number][] = [
 ]
 
 describe('the state machine', () => {
-  it('has the same files, bytes and owners as a simple model after any commands', () => {
+  it('the state machine has the same files, bytes and owners as a simple model after any commands', () => {
     fc.assert(
       fc.property(choices(150), (list) => {
         const machine = createStateMachine(memoryStore())

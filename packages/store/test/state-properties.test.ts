@@ -58,7 +58,7 @@ describe('the state machine', () => {
     expect(digests.size).toBe(entries.length)
   })
 
-  it('recovers the same state from a checkpoint and the log after a crash at any moment', async () => {
+  it('a state machine recovers the same state from a checkpoint and the log after a crash at any moment', async () => {
     await fc.assert(
       fc.asyncProperty(
         choices(150),
@@ -204,7 +204,7 @@ const anyCommand: fc.Arbitrary<Command> = fc.oneof(
 )
 
 describe('command codec', () => {
-  it('decodes the same command that it encoded', () => {
+  it('the command codec decodes the same command that it encoded', () => {
     fc.assert(
       fc.property(anyCommand, (command) => {
         const decoded = decodeCommand(encodeCommand(command))
@@ -215,7 +215,7 @@ describe('command codec', () => {
     )
   })
 
-  it('throws CodecError for a prefix of a command, and decodes or throws a typed error for changed bytes', () => {
+  it('the command codec throws CodecError for a prefix of a command, and decodes or throws a typed error for changed bytes', () => {
     fc.assert(
       fc.property(anyCommand, fc.nat(), fc.nat(), fc.nat(255), (command, cut, position, value) => {
         const encoded = encodeCommand(command)
@@ -227,7 +227,7 @@ describe('command codec', () => {
     )
   })
 
-  it('decodes or refuses random bytes, without allocating the lengths that they claim', () => {
+  it('the command codec decodes or refuses random bytes, without allocating the lengths that they claim', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (random) => expectTyped(() => decodeCommand(random))),
       { numRuns: 2000 }

@@ -41,7 +41,7 @@ async function readAll(): Promise<void> {
 }
 
 describe('page bytes', () => {
-  it('wait at the leader while earlier ones are in flight, and control messages pass them', async () => {
+  it('page bytes wait at the leader while earlier ones are in flight, and control messages pass them', async () => {
     await readAll()
     // The leader does not know the line yet, so one page leaves.
     expect(grants(client.bulk.received)).toHaveLength(1)
@@ -51,7 +51,7 @@ describe('page bytes', () => {
     expect(client.control.last('keepAliveAck')).toMatchObject({ nonce: 7 })
   })
 
-  it('follow as the client acknowledges earlier ones, each page once and in order', async () => {
+  it('page bytes follow as the client acknowledges earlier ones, each page once and in order', async () => {
     await readAll()
     for (let told = 0; client.bulk.bytes > told;) {
       told = client.bulk.bytes
@@ -61,7 +61,7 @@ describe('page bytes', () => {
     expect(grants(client.bulk.received).map(({ page }) => page)).toEqual(Array.from({ length: PAGES }, (_, i) => i))
   })
 
-  it('get a smaller window if they take longer than a fraction of the TTL', async () => {
+  it('page bytes get a smaller window if they take longer than a fraction of the TTL', async () => {
     await readAll()
     const granted = (): number => grants(client.bulk.received).length
     const receive = async (): Promise<number> => {
@@ -80,21 +80,21 @@ describe('page bytes', () => {
     expect(second).toBeLessThan(first / 2)
   })
 
-  it('that were never sent make the leader refuse a client that acknowledges them', async () => {
+  it('a leader refuses a client that acknowledges page bytes that were never sent', async () => {
     await client.control.send({ type: 'bulkReceived', bytes: 1_000_000 })
     expect(client.control.last('refused')?.error).toMatchObject({
       facts: ['bulkReceived', 1_000_000, expect.any(String)]
     })
   })
 
-  it('of a client are acknowledged as they arrive', async () => {
+  it('a leader acknowledges the page bytes of a client as they arrive', async () => {
     await group.clock.advance(20)
     expect(client.control.last('bulkReceived')!.bytes).toBeGreaterThan(PAGES * PAGE)
   })
 })
 
-describe('an answer to a ping', () => {
-  it('needs no quorum round', async () => {
+describe('answers to a ping', () => {
+  it('an answer to a ping needs no quorum round', async () => {
     group.quorum = false
     await client.control.send({ type: 'ping' })
     expect(client.control.last('pong')).toEqual({ type: 'pong' })
@@ -102,7 +102,7 @@ describe('an answer to a ping', () => {
     await settle()
   })
 
-  it('does not renew the lease of a session: only a confirmed keep-alive does', async () => {
+  it('a ping does not renew the lease of a session: only a confirmed keep-alive does', async () => {
     for (let spent = 0; spent < 11_000; spent += 500) {
       await group.clock.advance(500)
       if (client.control.last('expired') === undefined) await client.control.send({ type: 'ping' })
