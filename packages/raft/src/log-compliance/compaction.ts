@@ -12,7 +12,7 @@ export function compactionTests<S>(rig: Rig<S>): void {
     ['without entries', RESET],
     ['with the entries after it', { ...RESET, entries: [...entries(501, 540, 4), entry(541, 4, 'config')] }]
   ] as const) {
-    test(rig, `starts anew after a snapshot, ${name} (§7)`, [], async (bench) => {
+    test(rig, `a log starts anew after a snapshot, ${name} (§7)`, [], async (bench) => {
       const log = await bench.open(BOOTSTRAP)
       await bench.append({ entries: entries(2, 30, 1) }, write)
       const state = stateAfter(firstState(BOOTSTRAP), write)
@@ -23,7 +23,7 @@ export function compactionTests<S>(rig: Rig<S>): void {
     })
   }
 
-  test(rig, 'starts an empty log after a snapshot, and goes on there', [], async (bench) => {
+  test(rig, 'an empty log starts after a snapshot, and goes on there', [], async (bench) => {
     await bench.open({ join: true })
     const writes = [RESET, { entries: entries(501, 600, 5) }, { entries: entries(501, 502, 6) }]
     await bench.append(...writes)
@@ -33,7 +33,7 @@ export function compactionTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'can be reset while other writes wait', [], async (bench) => {
+  test(rig, 'a log can be reset while other writes wait', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     const later = { index: 700, term: 5, configuration: entry(650, 5, 'config') }
     const writes: LogWrite[] = [
@@ -50,7 +50,7 @@ export function compactionTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'drops entries up to the compacted index at most, and keeps the others', [], async (bench) => {
+  test(rig, 'a log drops entries up to the compacted index at most, and keeps the others', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     let state = await grow(bench, firstState(BOOTSTRAP), 400, 1)
     let { firstIndex } = bench.log
@@ -88,7 +88,7 @@ export function compactionTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'can be compacted during appends and during a reset', [], async (bench) => {
+  test(rig, 'a log can be compacted during appends and during a reset', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     let state = firstState(BOOTSTRAP)
     const waiting: Promise<void>[] = []
@@ -107,7 +107,7 @@ export function compactionTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'shows its remaining entries while it is compacted', [], async (bench) => {
+  test(rig, 'a log shows its remaining entries while it is compacted', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     const state = await grow(bench, firstState(BOOTSTRAP), 300, 1)
     const compacting = [100, 200, 299].map((index) => bench.log.compact(index))
@@ -119,7 +119,7 @@ export function compactionTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'compacts a log in which truncations have begun later segments below earlier ones', [], async (bench) => {
+  test(rig, 'a log can be compacted if truncations have begun later segments below earlier ones', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     let state = await grow(bench, firstState(BOOTSTRAP), 300, 1)
     for (const [first, last, term] of [
@@ -142,7 +142,7 @@ export function compactionTests<S>(rig: Rig<S>): void {
 
   test(
     rig,
-    'opens in a time that depends on the remaining entries, not on all entries ever',
+    'a log opens in a time that depends on the remaining entries, not on all entries ever',
     ['bytesRead'],
     async (bench) => {
       const { adapter, storage } = bench

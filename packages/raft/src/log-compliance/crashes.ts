@@ -9,7 +9,7 @@ const CREATIONS = 200
 const STEPPED_PROGRAMS = 6
 
 export function crashTests<S>(rig: Rig<S>): void {
-  test(rig, 'is made as a whole or not at all', ['powerLoss'], async ({ adapter }) => {
+  test(rig, 'a log is made as a whole or not at all', ['powerLoss'], async ({ adapter }) => {
     for (const creation of [BOOTSTRAP, { join: true } as const]) {
       for (let seed = 0; seed < CREATIONS; seed++) {
         const storage = await adapter.createStorage()
@@ -24,57 +24,67 @@ export function crashTests<S>(rig: Rig<S>): void {
     }
   })
 
-  test(rig, 'never has entries without the hard state that came with them (Figure 2)', ['powerLoss'], async (bench) => {
-    for (let seed = 0; seed < PROGRAMS; seed++) {
-      const random = seeded(seed)
-      const start = bench.log?.hardState.term ?? 1
-      const log = bench.log ?? (await bench.open(BOOTSTRAP))
-      for (let term = start + 1; term < start + 9; term++) {
-        void log.append({
-          hardState: { term, vote: `${term}`, commit: 1 },
-          entries: entries(2, 2 + Math.floor(random() * 30), term, 300)
-        })
+  test(
+    rig,
+    'a log never has entries without the hard state that came with them (Figure 2)',
+    ['powerLoss'],
+    async (bench) => {
+      for (let seed = 0; seed < PROGRAMS; seed++) {
+        const random = seeded(seed)
+        const start = bench.log?.hardState.term ?? 1
+        const log = bench.log ?? (await bench.open(BOOTSTRAP))
+        for (let term = start + 1; term < start + 9; term++) {
+          void log.append({
+            hardState: { term, vote: `${term}`, commit: 1 },
+            entries: entries(2, 2 + Math.floor(random() * 30), term, 300)
+          })
+        }
+        for (let turns = random() * 12; turns > 0; turns--) await turn()
+        await bench.adapter.powerLoss!(bench.storage, random)
+        const { hardState, lastIndex } = await bench.open()
+        for (let index = 1; index <= lastIndex; index++) {
+          const term = bench.log.term(index)!
+          assert.ok(term <= hardState.term, `entry ${index} of term ${term}, the hard state is of ${hardState.term}`)
+        }
       }
-      for (let turns = random() * 12; turns > 0; turns--) await turn()
-      await bench.adapter.powerLoss!(bench.storage, random)
-      const { hardState, lastIndex } = await bench.open()
-      for (let index = 1; index <= lastIndex; index++) {
-        const term = bench.log.term(index)!
-        assert.ok(term <= hardState.term, `entry ${index} of term ${term}, the hard state is of ${hardState.term}`)
+      await bench.log.close()
+    }
+  )
+
+  test(
+    rig,
+    'a log is the old one or the new one after a power loss during a reset',
+    ['powerLoss'],
+    async ({ adapter }) => {
+      const write: LogWrite = {
+        reset: { index: 300, term: 3, configuration: entry(250, 2, 'config') },
+        hardState: { term: 3, vote: undefined, commit: 300 },
+        entries: entries(301, 303, 3)
+      }
+      for (let seed = 0; seed < PROGRAMS; seed++) {
+        const random = seeded(seed)
+        const storage = await adapter.createStorage()
+        let log = await adapter.open(storage, BOOTSTRAP)
+        const before = { entries: entries(2, 90, 1) }
+        await log.append(before)
+        let durable = 0
+        void log.append(write).then(() => durable++)
+        for (let turns = random() * 30; turns > 0; turns--) await turn()
+        await adapter.powerLoss!(storage, random)
+        log = await adapter.open(storage, undefined)
+        const state = matchingState(log, possibleStates(stateAfter(firstState(BOOTSTRAP), before), [write], durable), 0)
+        const next = { entries: [entry(log.lastIndex + 1, 4)] }
+        await log.append(next)
+        await log.close()
+        log = await adapter.open(storage, undefined)
+        matchingState(log, [stateAfter(state, next)], 0)
+        await log.close()
+        await adapter.removeStorage?.(storage)
       }
     }
-    await bench.log.close()
-  })
+  )
 
-  test(rig, 'is the old log or the new one after a power loss during a reset', ['powerLoss'], async ({ adapter }) => {
-    const write: LogWrite = {
-      reset: { index: 300, term: 3, configuration: entry(250, 2, 'config') },
-      hardState: { term: 3, vote: undefined, commit: 300 },
-      entries: entries(301, 303, 3)
-    }
-    for (let seed = 0; seed < PROGRAMS; seed++) {
-      const random = seeded(seed)
-      const storage = await adapter.createStorage()
-      let log = await adapter.open(storage, BOOTSTRAP)
-      const before = { entries: entries(2, 90, 1) }
-      await log.append(before)
-      let durable = 0
-      void log.append(write).then(() => durable++)
-      for (let turns = random() * 30; turns > 0; turns--) await turn()
-      await adapter.powerLoss!(storage, random)
-      log = await adapter.open(storage, undefined)
-      const state = matchingState(log, possibleStates(stateAfter(firstState(BOOTSTRAP), before), [write], durable), 0)
-      const next = { entries: [entry(log.lastIndex + 1, 4)] }
-      await log.append(next)
-      await log.close()
-      log = await adapter.open(storage, undefined)
-      matchingState(log, [stateAfter(state, next)], 0)
-      await log.close()
-      await adapter.removeStorage?.(storage)
-    }
-  })
-
-  test(rig, 'acknowledges a large write only when all of it is durable', ['powerLoss'], async ({ adapter }) => {
+  test(rig, 'a log acknowledges a large write only when all of it is durable', ['powerLoss'], async ({ adapter }) => {
     const write: LogWrite = {
       hardState: { term: 2, vote: 'b', commit: 1 },
       entries: entries(2, 5, 2, 300_000)
@@ -94,7 +104,7 @@ export function crashTests<S>(rig: Rig<S>): void {
 
   test(
     rig,
-    'shows nothing after a failed flush that a power loss can still take away',
+    'a log shows nothing after a failed flush that a power loss can still take away',
     ['failNextWrite', 'powerLoss'],
     async ({ adapter }) => {
       for (let seed = 0; seed < PROGRAMS; seed++) {
@@ -120,7 +130,7 @@ export function crashTests<S>(rig: Rig<S>): void {
 
   test(
     rig,
-    'survives a power loss during compaction, although truncations began later segments below earlier ones',
+    'a log survives a power loss during compaction, although truncations began later segments below earlier ones',
     ['powerLoss'],
     async ({ adapter }) => {
       const writes: LogWrite[] = [
@@ -152,7 +162,7 @@ export function crashTests<S>(rig: Rig<S>): void {
 
   test(
     rig,
-    'holds every acknowledged write, and nothing that was not written, after any program',
+    'a log holds every acknowledged write, and nothing that was not written, after any program',
     [],
     async ({ adapter }) => {
       // An adapter without power loss finds fewer faults, and likely waits for a real disk.
@@ -167,7 +177,7 @@ export function crashTests<S>(rig: Rig<S>): void {
 
   test(
     rig,
-    'holds every acknowledged write after a power loss at any step of a program',
+    'a log holds every acknowledged write after a power loss at any step of a program',
     ['powerLoss'],
     async ({ adapter }) => {
       for (let seed = 0; seed < STEPPED_PROGRAMS; seed++) {

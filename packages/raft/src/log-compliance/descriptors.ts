@@ -16,7 +16,7 @@ const PATIENCE_TURNS = 200
 const ROUNDS = 6
 
 export function descriptorTests<S>(rig: Rig<S>): void {
-  test(rig, 'has a bounded number of files open, however long it is', ['openFiles'], async (bench) => {
+  test(rig, 'a log has a bounded number of files open, however long it is', ['openFiles'], async (bench) => {
     const isBounded = (): void => {
       const { most } = bench.adapter.openFiles!(bench.storage)
       assert.ok(most <= MAX_OPEN_FILES, `${most} files were open at a time, at most ${MAX_OPEN_FILES} may be`)
@@ -39,7 +39,7 @@ export function descriptorTests<S>(rig: Rig<S>): void {
     assert.equal(bench.adapter.openFiles!(bench.storage).now, 0, 'files are open after close')
   })
 
-  test(rig, 'reads entries later when it cannot open their segment now', ['setDescriptors'], async (bench) => {
+  test(rig, 'a log reads entries later when it cannot open their segment now', ['setDescriptors'], async (bench) => {
     const { adapter, storage } = bench
     await bench.open(BOOTSTRAP)
     const state = await grow(bench, firstState(BOOTSTRAP), 60)
@@ -58,7 +58,7 @@ export function descriptorTests<S>(rig: Rig<S>): void {
 
   test(
     rig,
-    'gives entries back and keeps hard states when its next file finds no descriptor',
+    'a log gives entries back and keeps hard states when its next file finds no descriptor',
     ['setDescriptors'],
     async (bench) => {
       const { adapter, storage } = bench
@@ -88,7 +88,7 @@ export function descriptorTests<S>(rig: Rig<S>): void {
 
   test(
     rig,
-    'loses nothing that it has acknowledged, whenever the descriptors run out',
+    'a log loses nothing that it has acknowledged, whenever the descriptors run out',
     ['setDescriptors'],
     async (bench) => {
       const { adapter, storage } = bench
@@ -117,7 +117,7 @@ export function descriptorTests<S>(rig: Rig<S>): void {
     }
   )
 
-  test(rig, 'can be closed while it lacks a descriptor', ['setDescriptors'], async (bench) => {
+  test(rig, 'a log can be closed while it lacks a descriptor', ['setDescriptors'], async (bench) => {
     const { adapter, storage } = bench
     await bench.open(BOOTSTRAP)
     let state = await grow(bench, firstState(BOOTSTRAP), 30)

@@ -10,7 +10,7 @@ const FLIPS = 100
 export function faultTests<S>(rig: Rig<S>): void {
   test(
     rig,
-    'accepts nothing after a failed flush, and never reports success for it',
+    'a log accepts nothing after a failed flush, and never reports success for it',
     ['failNextWrite'],
     async (bench) => {
       const { log, state } = await filled(bench, 20)
@@ -39,7 +39,7 @@ export function faultTests<S>(rig: Rig<S>): void {
 
   test(
     rig,
-    'gives entries back without losing an acknowledged one when there is no more space',
+    'a log gives entries back without losing an acknowledged one when there is no more space',
     ['setFull'],
     async (bench) => {
       const { adapter, storage } = bench
@@ -54,7 +54,7 @@ export function faultTests<S>(rig: Rig<S>): void {
     }
   )
 
-  test(rig, 'keeps any number of hard states when there is no more space', ['setFull'], async (bench) => {
+  test(rig, 'a log keeps any number of hard states when there is no more space', ['setFull'], async (bench) => {
     const { adapter, storage } = bench
     const { log, state } = await filled(bench, 20)
     await adapter.setFull!(storage, true)
@@ -75,7 +75,7 @@ export function faultTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'goes on when compaction has made room', ['setFull'], async (bench) => {
+  test(rig, 'a log whose storage was full goes on when compaction has made room', ['setFull'], async (bench) => {
     const { adapter, storage } = bench
     const { log, state } = await filled(bench, 400)
     await adapter.setFull!(storage, true)

@@ -4,7 +4,7 @@ import type { RaftLog } from '../log/types.js'
 import { BOOTSTRAP, entries, entry, indexesOf, test, type Rig } from './rig.js'
 
 export function readingTests<S>(rig: Rig<S>): void {
-  test(rig, 'returns as many entries as fit, but at least one', [], async (bench) => {
+  test(rig, 'a read of a log returns as many entries as fit, but at least one', [], async (bench) => {
     const log = await bench.open(BOOTSTRAP)
     await bench.append({ entries: entries(2, 50, 1) })
     const one = raftEntryBytes(entry(2, 1))
@@ -18,7 +18,7 @@ export function readingTests<S>(rig: Rig<S>): void {
     await log.close()
   })
 
-  test(rig, 'knows the terms from the entry before the first one on', [], async (bench) => {
+  test(rig, 'a log knows the terms from the entry before the first one on', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     await bench.append({ entries: entries(2, 9, 2) }, { entries: entries(7, 12, 5) })
     const check = (log: RaftLog): void => {
@@ -30,7 +30,7 @@ export function readingTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'reads a long log in pieces, forward and backward', [], async (bench) => {
+  test(rig, 'a log reads many entries in pieces, forward and backward', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     for (let first = 2; first < 200; first += 11) await bench.append({ entries: entries(first, first + 10, 1) })
     const { lastIndex } = bench.log

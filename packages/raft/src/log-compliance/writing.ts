@@ -5,14 +5,14 @@ import { firstState, matchingState, stateAfter } from './model.js'
 import { BOOTSTRAP, entries, entry, isError, test, type Rig } from './rig.js'
 
 export function writingTests<S>(rig: Rig<S>): void {
-  test(rig, 'starts with the first configuration as entry 1 of term 1, committed', [], async (bench) => {
+  test(rig, 'a log starts with the first configuration as entry 1 of term 1, committed', [], async (bench) => {
     const log = await bench.open(BOOTSTRAP)
     matchingState(log, [firstState(BOOTSTRAP)], 0)
     assert.deepEqual(log.hardState, { term: 1, vote: undefined, commit: 1 })
     await log.close()
   })
 
-  test(rig, 'starts empty for a node that joins, and stays empty until the first append', [], async (bench) => {
+  test(rig, 'a log starts empty for a node that joins, and stays empty until the first append', [], async (bench) => {
     const check = (log: RaftLog): void => {
       matchingState(log, [firstState({ join: true })], 0)
       assert.deepEqual([log.firstIndex, log.lastIndex, log.term(0), log.configurations.length], [1, 0, 0, 0])
@@ -32,7 +32,7 @@ export function writingTests<S>(rig: Rig<S>): void {
     await assert.rejects(adapter.open(storage, undefined), isError('LogNotInitializedError'))
   })
 
-  test(rig, 'ignores `create` when a log exists', [], async (bench) => {
+  test(rig, 'a log that exists ignores `create`', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     const write = { hardState: { term: 2, vote: 'b', commit: 1 }, entries: entries(2, 5, 2) }
     await bench.append(write)
@@ -43,25 +43,30 @@ export function writingTests<S>(rig: Rig<S>): void {
     }
   })
 
-  test(rig, 'acknowledges appends in the order of the calls, and shows what it has acknowledged', [], async (bench) => {
-    const log = await bench.open(BOOTSTRAP)
-    const acks: number[] = []
-    const writes = entries(2, 60, 1).map((each) =>
-      log.append({ entries: [each] }).then(() => {
-        acks.push(each.index)
-        assert.ok(log.lastIndex >= each.index, `entry ${each.index} acknowledged, the log ends at ${log.lastIndex}`)
-      })
-    )
-    assert.equal(log.lastIndex, 1)
-    await Promise.all(writes)
-    assert.deepEqual(
-      acks,
-      entries(2, 60, 1).map(({ index }) => index)
-    )
-    await log.close()
-  })
+  test(
+    rig,
+    'a log acknowledges appends in the order of the calls, and shows what it has acknowledged',
+    [],
+    async (bench) => {
+      const log = await bench.open(BOOTSTRAP)
+      const acks: number[] = []
+      const writes = entries(2, 60, 1).map((each) =>
+        log.append({ entries: [each] }).then(() => {
+          acks.push(each.index)
+          assert.ok(log.lastIndex >= each.index, `entry ${each.index} acknowledged, the log ends at ${log.lastIndex}`)
+        })
+      )
+      assert.equal(log.lastIndex, 1)
+      await Promise.all(writes)
+      assert.deepEqual(
+        acks,
+        entries(2, 60, 1).map(({ index }) => index)
+      )
+      await log.close()
+    }
+  )
 
-  test(rig, 'keeps appends of all sizes over a restart, also those that shared a write', [], async (bench) => {
+  test(rig, 'a log keeps appends of all sizes over a restart, also those that shared a write', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     const writes: LogWrite[] = [
       { entries: entries(2, 40, 1) },
@@ -78,7 +83,7 @@ export function writingTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'waits for pending appends when it is closed, and accepts nothing afterwards', [], async (bench) => {
+  test(rig, 'a log waits for pending appends when it is closed, and accepts nothing afterwards', [], async (bench) => {
     const log = await bench.open(BOOTSTRAP)
     const write = { entries: entries(2, 9, 1) }
     const appended = log.append(write)
@@ -89,7 +94,7 @@ export function writingTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'replaces a conflicting suffix, also over a restart (§5.3)', [], async (bench) => {
+  test(rig, 'a log replaces a conflicting suffix, also over a restart (§5.3)', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     let state = firstState(BOOTSTRAP)
     const replacements = [entries(2, 90, 1), entries(80, 85, 2), entries(30, 31, 3), entries(20, 99, 4), [entry(2, 5)]]
@@ -103,7 +108,7 @@ export function writingTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
-  test(rig, 'replaces entries that wait for the same flush', [], async (bench) => {
+  test(rig, 'a log replaces entries that wait for the same flush', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     const writes: LogWrite[] = [
       { entries: entries(2, 20, 1) },

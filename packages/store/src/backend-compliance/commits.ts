@@ -6,7 +6,7 @@ import { change, contentsAfter, contentsOf, filled, hex, test, turn, type Rig } 
 const MANY_ROWS = 1000
 
 export function commitTests<S>(rig: Rig<S>): void {
-  test(rig, 'shows each commit when it resolves, in the order of the commits', [], async (bench) => {
+  test(rig, 'a backend shows each commit when it resolves, in the order of the commits', [], async (bench) => {
     const backend = await bench.open()
     for (let i = 1; i <= 20; i++) {
       await backend.commit([change('records', [0], [i]), change('records', [i], [i])])
@@ -15,61 +15,76 @@ export function commitTests<S>(rig: Rig<S>): void {
     }
   })
 
-  test(rig, 'applies several changes of one row in the order in which the commit names them', [], async (bench) => {
-    const backend = await bench.open()
-    await backend.commit([change('heads', [1], [1]), change('heads', [2], [1])])
-    const changes = [
-      change('heads', [1]),
-      change('heads', [1], [2]),
-      change('heads', [2], [2]),
-      change('heads', [2]),
-      change('heads', [3], [1]),
-      change('heads', [3], [2])
-    ]
-    await backend.commit(changes)
-    assert.deepEqual(contentsOf(backend), contentsAfter(new Map(), changes))
-  })
+  test(
+    rig,
+    'a backend applies several changes of one row in the order in which the commit names them',
+    [],
+    async (bench) => {
+      const backend = await bench.open()
+      await backend.commit([change('heads', [1], [1]), change('heads', [2], [1])])
+      const changes = [
+        change('heads', [1]),
+        change('heads', [1], [2]),
+        change('heads', [2], [2]),
+        change('heads', [2]),
+        change('heads', [3], [1]),
+        change('heads', [3], [2])
+      ]
+      await backend.commit(changes)
+      assert.deepEqual(contentsOf(backend), contentsAfter(new Map(), changes))
+    }
+  )
 
-  test(rig, 'removes rows, and ignores the removal of a row that is not there', [], async (bench) => {
+  test(rig, 'a backend removes rows, and ignores the removal of a row that is not there', [], async (bench) => {
     const backend = await bench.open()
     await backend.commit([change('heads', [1], [1]), change('heads', [2], [2])])
     await backend.commit([change('heads', [1]), change('heads', [3]), change('bodies', [2])])
     assert.deepEqual([...contentsOf(backend)], [['heads/02', '02']])
   })
 
-  test(rig, 'keeps its rows when the caller overwrites the arrays of a commit that has resolved', [], async (bench) => {
-    const backend = await bench.open()
-    const [key, value] = [Uint8Array.of(1), Uint8Array.of(1)]
-    await backend.commit([{ table: 'heads', key, value }])
-    key.fill(9)
-    value.fill(9)
-    assert.deepEqual([...contentsOf(backend)], [['heads/01', '01']])
-    assert.equal(hex(backend.get('heads', Uint8Array.of(1))), '01')
-  })
+  test(
+    rig,
+    'a backend keeps its rows when the caller overwrites the arrays of a commit that has resolved',
+    [],
+    async (bench) => {
+      const backend = await bench.open()
+      const [key, value] = [Uint8Array.of(1), Uint8Array.of(1)]
+      await backend.commit([{ table: 'heads', key, value }])
+      key.fill(9)
+      value.fill(9)
+      assert.deepEqual([...contentsOf(backend)], [['heads/01', '01']])
+      assert.equal(hex(backend.get('heads', Uint8Array.of(1))), '01')
+    }
+  )
 
-  test(rig, 'keeps its rows when it is closed and opened again', [], async (bench) => {
+  test(rig, 'a backend keeps its rows when it is closed and opened again', [], async (bench) => {
     const backend = await bench.open()
     const changes = [change('records', [1], [1]), change('heads', [2], [2]), change('bodies', [3], [3])]
     await backend.commit(changes)
     assert.deepEqual(contentsOf(await bench.open()), contentsAfter(new Map(), changes))
   })
 
-  test(rig, 'commits no row and rejects with the error when the iteration of the changes throws', [], async (bench) => {
-    const backend = await bench.open()
-    await backend.commit([change('records', [1], [1])])
-    const before = contentsOf(backend)
-    const failure = new Error('no more rows')
-    function* failing(): Iterable<BackendChange> {
-      yield change('records', [1], [2])
-      yield* manyRows(2)
-      throw failure
+  test(
+    rig,
+    'a backend commits no row and rejects with the error when the iteration of the changes throws',
+    [],
+    async (bench) => {
+      const backend = await bench.open()
+      await backend.commit([change('records', [1], [1])])
+      const before = contentsOf(backend)
+      const failure = new Error('no more rows')
+      function* failing(): Iterable<BackendChange> {
+        yield change('records', [1], [2])
+        yield* manyRows(2)
+        throw failure
+      }
+      await assert.rejects(backend.commit(failing()), failure)
+      assert.deepEqual(contentsOf(backend), before)
+      assert.deepEqual(contentsOf(await bench.open()), before)
     }
-    await assert.rejects(backend.commit(failing()), failure)
-    assert.deepEqual(contentsOf(backend), before)
-    assert.deepEqual(contentsOf(await bench.open()), before)
-  })
+  )
 
-  test(rig, 'commits again after a commit that it rejected', [], async (bench) => {
+  test(rig, 'a backend commits again after a commit that it rejected', [], async (bench) => {
     const backend = await bench.open()
     function* failing(): Iterable<BackendChange> {
       yield change('records', [1], [1])
@@ -80,7 +95,7 @@ export function commitTests<S>(rig: Rig<S>): void {
     assert.deepEqual([...contentsOf(await bench.open())], [['records/02', '02']])
   })
 
-  test(rig, 'reads each row as it was or as it becomes while a commit runs', [], async (bench) => {
+  test(rig, 'a backend reads each row as it was or as it becomes while a commit runs', [], async (bench) => {
     const backend = await bench.open()
     await backend.commit([...manyRows(1), change('heads', [1], [1])])
     const [old, next] = [filled(1, 100), filled(2, 100)]
@@ -98,7 +113,7 @@ export function commitTests<S>(rig: Rig<S>): void {
     })
   })
 
-  test(rig, 'reads and lists the rows that a running commit does not change', [], async (bench) => {
+  test(rig, 'a backend reads and lists the rows that a running commit does not change', [], async (bench) => {
     const backend = await bench.open()
     const kept = [5, 6, 7, 250].map((key) => change('heads', [key], [key]))
     await backend.commit([...kept, ...manyRows(1)])
@@ -113,7 +128,7 @@ export function commitTests<S>(rig: Rig<S>): void {
     })
   })
 
-  test(rig, 'removes a range whose keys the commit looks up while it runs', [], async (bench) => {
+  test(rig, 'a backend removes a range whose keys the commit looks up while it runs', [], async (bench) => {
     const backend = await bench.open()
     await backend.commit(manyRows(1))
     const [first, end] = [100, 900]
@@ -123,16 +138,21 @@ export function commitTests<S>(rig: Rig<S>): void {
     assert.deepEqual(left, expected)
   })
 
-  test(rig, 'keeps the rows that a commit writes into a range after it removed the range', [], async (bench) => {
-    const backend = await bench.open()
-    await backend.commit(manyRows(1))
-    function* replacing(): Iterable<BackendChange> {
-      yield* removals(backend, 0, MANY_ROWS)
-      yield { table: 'bodies', key: keyOf(500), value: filled(2, 100) }
+  test(
+    rig,
+    'a backend keeps the rows that a commit writes into a range after it removed the range',
+    [],
+    async (bench) => {
+      const backend = await bench.open()
+      await backend.commit(manyRows(1))
+      function* replacing(): Iterable<BackendChange> {
+        yield* removals(backend, 0, MANY_ROWS)
+        yield { table: 'bodies', key: keyOf(500), value: filled(2, 100) }
+      }
+      await backend.commit(replacing())
+      assert.deepEqual([...contentsOf(backend)], [[`bodies/${hex(keyOf(500))}`, hex(filled(2, 100))]])
     }
-    await backend.commit(replacing())
-    assert.deepEqual([...contentsOf(backend)], [[`bodies/${hex(keyOf(500))}`, hex(filled(2, 100))]])
-  })
+  )
 }
 
 /** Calls `check` in every turn of the event loop until `commit` has settled. */

@@ -7,7 +7,7 @@ const CRASHES = 16
 const COMMITS = 4
 
 export function crashTests<S>(rig: Rig<S>): void {
-  test(rig, 'keeps a commit that has resolved when the process crashes', ['crash'], async (bench) => {
+  test(rig, 'a backend keeps a commit that has resolved when the process crashes', ['crash'], async (bench) => {
     const random = spread()
     let backend = await bench.open()
     let expected: Contents = new Map()
@@ -24,7 +24,7 @@ export function crashTests<S>(rig: Rig<S>): void {
   // survives in part would show pages of one index under the other.
   test(
     rig,
-    'keeps a commit in all tables or in none when the process crashes while it runs',
+    'a backend keeps a commit in all tables or in none when the process crashes while it runs',
     ['crash'],
     async (bench) => {
       const random = spread()

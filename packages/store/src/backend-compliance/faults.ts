@@ -4,7 +4,7 @@ import { change, contentsAfter, contentsOf, filled, hex, test, type Rig } from '
 export function faultTests<S>(rig: Rig<S>): void {
   test(
     rig,
-    'rejects a commit with a NoSpaceError that names the file when the disk is full',
+    'a backend rejects a commit with a NoSpaceError that names the file when the disk is full',
     ['setFull'],
     async (bench) => {
       const { adapter, storage } = bench
@@ -20,7 +20,7 @@ export function faultTests<S>(rig: Rig<S>): void {
 
   test(
     rig,
-    'serves reads on a full disk, and takes the same commit when there is room again',
+    'a backend serves reads on a full disk, and takes the same commit when there is room again',
     ['setFull'],
     async (bench) => {
       const { adapter, storage } = bench
@@ -40,20 +40,25 @@ export function faultTests<S>(rig: Rig<S>): void {
     }
   )
 
-  test(rig, 'rejects a commit that the disk fails with an error that names the file', ['failWrites'], async (bench) => {
-    const backend = await bench.open()
-    await bench.adapter.failWrites!(bench.storage)
-    await assert.rejects(backend.commit([change('heads', [1], [1])]), (error: Error) => {
-      assert.notEqual(error.name, 'NoSpaceError')
-      assertNames(error, backend.name)
-      return true
-    })
-  })
+  test(
+    rig,
+    'a backend rejects a commit that the disk fails with an error that names the file',
+    ['failWrites'],
+    async (bench) => {
+      const backend = await bench.open()
+      await bench.adapter.failWrites!(bench.storage)
+      await assert.rejects(backend.commit([change('heads', [1], [1])]), (error: Error) => {
+        assert.notEqual(error.name, 'NoSpaceError')
+        assertNames(error, backend.name)
+        return true
+      })
+    }
+  )
 
   // The page store has a checksum in every value. A row that is gone reads as one that was never written.
   test(
     rig,
-    'returns a damaged value or throws a CorruptionError, but does not omit the row',
+    'a backend returns a damaged value or throws a CorruptionError, but does not omit the row',
     ['damage'],
     async (bench) => {
       const [key, value] = [Uint8Array.of(1), filled(1, 300)]
@@ -79,7 +84,7 @@ export function faultTests<S>(rig: Rig<S>): void {
 
   test(
     rig,
-    'refuses a storage that it did not write, and names the file and the remedy',
+    'a backend refuses a storage that it did not write, and names the file and the remedy',
     ['replace'],
     async (bench) => {
       const { name, remedy } = await bench.open()

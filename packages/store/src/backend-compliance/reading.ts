@@ -7,7 +7,7 @@ import { change, contentsOf, filled, hex, test, type Rig } from './rig.js'
 const KEYS = [[0], [0, 0], [0, 255], [1], [1, 0, 0], [1, 2], [2], [127], [128], [254, 255], [255], [255, 0], [255, 255]]
 
 export function readingTests<S>(rig: Rig<S>): void {
-  test(rig, 'has no rows before the first commit', [], async (bench) => {
+  test(rig, 'a backend has no rows before the first commit', [], async (bench) => {
     const backend = await bench.open()
     assert.equal(contentsOf(backend).size, 0)
     for (const table of BACKEND_TABLES) {
@@ -16,7 +16,7 @@ export function readingTests<S>(rig: Rig<S>): void {
     }
   })
 
-  test(rig, 'keeps rows with the same key apart by table', [], async (bench) => {
+  test(rig, 'a backend keeps rows with the same key apart by table', [], async (bench) => {
     const backend = await bench.open()
     await backend.commit([change('records', [1], [10]), change('heads', [1], [20]), change('bodies', [1], [30])])
     await backend.commit([change('heads', [1])])
@@ -27,7 +27,7 @@ export function readingTests<S>(rig: Rig<S>): void {
     assert.deepEqual([...contentsOf(backend).keys()], ['records/01', 'bodies/01'])
   })
 
-  test(rig, 'returns values of 1 byte to 64 KiB unchanged', [], async (bench) => {
+  test(rig, 'a backend returns values of 1 byte to 64 KiB unchanged', [], async (bench) => {
     const lengths = [1, 28, 44, 2000, 4068, 4096, 8164, 65_508, 65_536]
     const rows = lengths.map(
       (length, i) => ({ table: 'bodies', key: filled(i, 16), value: filled(i, length) }) as const
@@ -41,7 +41,7 @@ export function readingTests<S>(rig: Rig<S>): void {
     check(await bench.open())
   })
 
-  test(rig, 'finds the rows with a prefix, in the order of the bytes of their keys', [], async (bench) => {
+  test(rig, 'a backend finds the rows with a prefix, in the order of the bytes of their keys', [], async (bench) => {
     const backend = await bench.open()
     await backend.commit(KEYS.toReversed().map((key) => change('heads', key, key)))
     for (const prefix of [[], [0], [0, 0], [1], [1, 2], [3], [127], [128], [255], [255, 255], [255, 255, 0]]) {
@@ -55,20 +55,29 @@ export function readingTests<S>(rig: Rig<S>): void {
     }
   })
 
-  test(rig, 'lists keys from the first up to but without the end, in the order of their bytes', [], async (bench) => {
-    const backend = await bench.open()
-    await backend.commit(KEYS.toReversed().map((key) => change('heads', key, key)))
-    for (const [from, first] of KEYS.entries()) {
-      for (const [to, end] of KEYS.entries()) {
-        const expected = KEYS.slice(from, Math.max(from, to))
-        assert.deepEqual(keysOf(backend, 'heads', first, end, 100), expected, `${first.join(' ')} to ${end.join(' ')}`)
+  test(
+    rig,
+    'a backend lists keys from the first up to but without the end, in the order of their bytes',
+    [],
+    async (bench) => {
+      const backend = await bench.open()
+      await backend.commit(KEYS.toReversed().map((key) => change('heads', key, key)))
+      for (const [from, first] of KEYS.entries()) {
+        for (const [to, end] of KEYS.entries()) {
+          const expected = KEYS.slice(from, Math.max(from, to))
+          assert.deepEqual(
+            keysOf(backend, 'heads', first, end, 100),
+            expected,
+            `${first.join(' ')} to ${end.join(' ')}`
+          )
+        }
       }
+      // Neither bound has a row of its own.
+      assert.deepEqual(keysOf(backend, 'heads', [1, 1], [127, 0], 100), [[1, 2], [2], [127]])
     }
-    // Neither bound has a row of its own.
-    assert.deepEqual(keysOf(backend, 'heads', [1, 1], [127, 0], 100), [[1, 2], [2], [127]])
-  })
+  )
 
-  test(rig, 'lists the smallest keys of a range that has more than the limit', [], async (bench) => {
+  test(rig, 'a backend lists the smallest keys of a range that has more than the limit', [], async (bench) => {
     const backend = await bench.open()
     await backend.commit(KEYS.toReversed().map((key) => change('heads', key, key)))
     for (const limit of [1, 2, KEYS.length - 2, KEYS.length - 1, KEYS.length]) {
@@ -76,7 +85,7 @@ export function readingTests<S>(rig: Rig<S>): void {
     }
   })
 
-  test(rig, 'returns keys as copies, which later calls do not change', [], async (bench) => {
+  test(rig, 'a backend returns keys as copies, which later calls do not change', [], async (bench) => {
     const backend = await bench.open()
     await backend.commit(KEYS.map((key) => change('heads', key, key)))
     const keys = backend.keys('heads', Uint8Array.of(0), Uint8Array.of(2), 100)
@@ -89,7 +98,7 @@ export function readingTests<S>(rig: Rig<S>): void {
     )
   })
 
-  test(rig, 'throws ClosedError from each read from the call of close on', [], async (bench) => {
+  test(rig, 'a backend throws ClosedError from each read from the call of close on', [], async (bench) => {
     const backend = await bench.open()
     await backend.commit(KEYS.map((key) => change('heads', key, key)))
     const rows = backend.entries('heads', new Uint8Array(0))[Symbol.iterator]()
