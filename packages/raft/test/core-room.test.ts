@@ -102,7 +102,7 @@ describe('followers whose disk is full', () => {
     expect(node.core.room).toBe('enough')
   })
 
-  it('a node hands entries in again only when storage has given back every write that was under way', () => {
+  it('a node hands entries in again only when storage has given back every write that was under way (raft seed 2026773797)', () => {
     const node = new CoreHarness().step('b', append(2, 1, 1, [2]), false).step('b', append(2, 2, 2, [2]), false)
     giveBack(node, 1, false)
     node.core.roomAgain()

@@ -24,13 +24,6 @@ export const ROOM: readonly Mutant[] = [
     replace: 'return advanced;'
   },
   {
-    name: 'entries are handed in again while storage gives others back',
-    rule: 'Room',
-    file: 'core/log-view.js',
-    find: 'return (this.oldestWrite ?? Infinity) <= this.givenBackUpTo;',
-    replace: 'return false;'
-  },
-  {
     name: 'a hard state is not kept when the disk is full',
     rule: 'Figure 2, Room',
     file: 'log/segmented-log.js',
