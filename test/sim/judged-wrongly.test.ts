@@ -49,6 +49,11 @@ describe('cases that the simulation of the cluster once judged wrongly', { timeo
     await expectSound(1_128_500_026, 1)
   })
 
+  // A leader stalls during a first handshake, that client dies, and a program wants its page.
+  it('after a slow handshake, a client that dies may hold pages for a longer TTL (seed 475)', async () => {
+    await expectSound(475, 1)
+  })
+
   // Which writes a copy of a folder holds is decided by the disk of a real peer, in the middle of a write.
   it('a copy of a folder may hold entries that its peer was writing when it stopped or crashed (seed 1128510192)', async () => {
     await expectSound(1_128_510_192, 1)

@@ -54,8 +54,10 @@ export class ClusterQuiescence {
     const { clients } = this.simulation
     // Links come back, a leader is elected, clients learn which sessions they have lost, and sessions of the dead
     // expire.
-    const { sessionTtlMs } = this.simulation.settings.client
-    await this.until('the cluster is whole again', this.stableFor(STABLE_MS + 1.5 * sessionTtlMs))
+    await this.until(
+      'the cluster is whole again',
+      this.stableFor(() => STABLE_MS + 1.5 * this.longestTtlMs())
+    )
     this.simulation.isQuiescent = true
     // A call from before quiescence may still time out; a later one may not.
     await this.until('programs end', () =>
@@ -216,7 +218,7 @@ export class ClusterQuiescence {
     throw new Violation('liveness', `${what} failed during quiescence: ${settled.error.name}: ${settled.error.message}`)
   }
 
-  private stableFor(ms: number): () => boolean {
+  private stableFor(ms: () => number): () => boolean {
     const { scheduler, network, peers, clients } = this.simulation
     let since = Infinity
     let term = 0
@@ -227,7 +229,7 @@ export class ClusterQuiescence {
       const isWhole = isAwake && isLinked && status?.term === term && clients.every((each) => isSettled(each))
       term = status?.term ?? 0
       since = isWhole ? Math.min(since, Math.max(scheduler.now, network.healedAt)) : Infinity
-      return scheduler.now - since >= ms
+      return scheduler.now - since >= ms()
     }
   }
 
@@ -239,8 +241,20 @@ export class ClusterQuiescence {
   }
 
   private sessionsAtLeader(): number {
-    const state = this.simulation.leader()?.core?.root.replica.applier.state
+    const state = this.stateAtLeader()
     return state === undefined ? -1 : [...state.sessions()].length
+  }
+
+  private stateAtLeader() {
+    return this.simulation.leader()?.core?.root.replica.applier.state
+  }
+
+  /** A client whose first handshake was slow has asked for a longer TTL, and may have died since. */
+  private longestTtlMs(): number {
+    const { clients, settings } = this.simulation
+    const living = new Set(clients.map(({ client }) => client && inspectClient(client).session))
+    const dead = [...(this.stateAtLeader()?.sessions() ?? [])].filter(({ id }) => !living.has(id))
+    return Math.max(settings.client.sessionTtlMs, ...dead.map(({ ttlMs }) => ttlMs))
   }
 
   private isCurrent(peer: SimPeer): boolean {
