@@ -35,11 +35,11 @@ export const ACTION_WEIGHTS = {
   unmapPrivately: 0.1
 } as const
 
-/** Only in mixes that fill a line. */
-const FILLING = ['readEach', 'writeEach'] as const
+/** Only in mixes that name them. */
+const MIXED_IN = ['readEach', 'writeEach', 'rewrite'] as const
 
-export type Action = keyof typeof ACTION_WEIGHTS | (typeof FILLING)[number]
+export type Action = keyof typeof ACTION_WEIGHTS | (typeof MIXED_IN)[number]
 export const ACTIONS: readonly Action[] = [
   ...(Object.keys(ACTION_WEIGHTS) as (keyof typeof ACTION_WEIGHTS)[]),
-  ...FILLING
+  ...MIXED_IN
 ]

@@ -95,6 +95,15 @@ class OpenFileActions extends PrivateActions implements Actions {
     }
   }
 
+  /** Writes while the page's earlier bytes are on their way, and flushes at once. */
+  async rewrite(): Promise<void> {
+    const page = this.page() * PAGE_BYTES
+    await this.put('mapping', page + SPOTS[0], 4)
+    await this.handle.file.addressSpace.writeMappingRange(page, PAGE_BYTES, this.program.options())
+    await this.put('mapping', page + SPOTS[0], 4)
+    await this.sync()
+  }
+
   private put(how: 'mapping' | 'file', offset: number, length: number): Promise<void> {
     const { history } = this.program.init
     const bytes = history.nextValue(length)

@@ -37,6 +37,9 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['seeds with deaths only', 15],
   ['seeds with crowds', 30],
   ['seeds with late streams', 50],
+  ['seeds with rewrites', 15],
+  ['seeds with stalled leaders', 15],
+  ['seeds with isolated leaders', 15],
   ['clusters far apart', 30],
   ['changes of the round trip', 80]
 ]

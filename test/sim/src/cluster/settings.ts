@@ -68,6 +68,8 @@ function drawSituation(random: RandomSource): Settings {
   const whole = { ...drawn, network, client }
   if (random.fork('thin lines').is(0.02)) return withThinLines(whole)
   const mixed = random.fork('late streams').is(0.1) ? withLateStreams(whole) : whole
+  const focus = random.fork('focus')
+  if (focus.is(0.1)) return focus.pick(FOCUSED)(mixed)
   const share = random.fork('calm').next()
   if (share < 0.05) return withoutFaults(mixed)
   if (share < 0.1) return withBreaksOnly(mixed)
@@ -213,6 +215,42 @@ function withLateStreams(drawn: Settings): Settings {
   }
 }
 
+type Mix = Partial<Omit<ClientSettings, 'weights'>> & { readonly weights: Partial<ClientSettings['weights']> }
+
+function withMix(drawn: Settings, mix: string, client: Mix, faults: Partial<FaultSettings> = {}): Settings {
+  const none = Object.fromEntries(ACTIONS.map((action) => [action, 0])) as ClientSettings['weights']
+  return {
+    ...drawn,
+    mixes: [...drawn.mixes, mix],
+    client: { ...drawn.client, pauseMs: 1, ...client, weights: { ...none, ...client.weights } },
+    faults: { ...drawn.faults, ...faults }
+  }
+}
+
+const ONE_PAGE: Mix = {
+  ...{ paths: 1, wholePaths: 0, bytes: PAGE_BYTES },
+  weights: { write: 4, read: 4, pin: 2, tryRead: 2, tryWrite: 2 }
+}
+
+/** Mixes for rules that only a rare order of events shows. Each makes its order common. */
+const FOCUSED: readonly ((drawn: Settings) => Settings)[] = [
+  // A page changes while its earlier bytes are on their way.
+  (drawn) =>
+    withMix(drawn, 'rewrites', { programs: 1, weights: { rewrite: 4, write: 2, read: 1, pin: 1, readAcross: 1 } }),
+  // A deposed leader wakes, and serves until its next tick, while clients look for the leader.
+  (drawn) =>
+    withMix(drawn, 'stalled leaders', ONE_PAGE, {
+      everyMs: 80,
+      weights: weightsOf({ stallLeader: 3, isolateLeader: 1, breakStream: 2, breakConnection: 4 })
+    }),
+  // A leader that no peer hears serves until it notices, while clients look for the leader.
+  (drawn) =>
+    withMix(drawn, 'isolated leaders', ONE_PAGE, {
+      everyMs: 150,
+      weights: weightsOf({ isolateLeader: 3, stallLeader: 1, breakStream: 2, breakConnection: 2 })
+    })
+]
+
 function drawMix(random: RandomSource): Settings {
   const sessionTtlMs = random.pick([500, 600, 800, 1000, 1500])
   return {
@@ -271,7 +309,7 @@ function drawClient(random: RandomSource, sessionTtlMs: number): ClientSettings 
     lockPauseMs: 0.5,
     longPins: { share: 0.2, pages: 1 },
     aborts: random.pick([0, 0.03, 0.15]),
-    weights: { ...drawWeights(KINDS, ACTION_WEIGHTS, random, 0.85), readEach: 0, writeEach: 0 },
+    weights: { ...drawWeights(KINDS, ACTION_WEIGHTS, random, 0.85), readEach: 0, writeEach: 0, rewrite: 0 },
     naming: 0,
     cacheBytes: 65_536,
     allowedErrors: ALLOWED_BY_FAULTS,
