@@ -241,13 +241,13 @@ const FOCUSED: readonly ((drawn: Settings) => Settings)[] = [
   (drawn) =>
     withMix(drawn, 'stalled leaders', ONE_PAGE, {
       everyMs: 80,
-      weights: weightsOf({ stallLeader: 3, isolateLeader: 1, breakStream: 2, breakConnection: 4 })
+      weights: weightsOf({ stallLeader: 3, isolateLeader: 1, breakStream: 2, breakConnection: 4, crashClient: 0.5 })
     }),
   // A leader that no peer hears serves until it notices, while clients look for the leader.
   (drawn) =>
     withMix(drawn, 'isolated leaders', ONE_PAGE, {
       everyMs: 150,
-      weights: weightsOf({ isolateLeader: 3, stallLeader: 1, breakStream: 2, breakConnection: 2 })
+      weights: weightsOf({ isolateLeader: 3, stallLeader: 1, breakStream: 2, breakConnection: 2, crashClient: 0.5 })
     })
 ]
 
