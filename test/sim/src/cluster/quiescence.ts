@@ -54,10 +54,7 @@ export class ClusterQuiescence {
     const { clients } = this.simulation
     // Links come back, a leader is elected, clients learn which sessions they have lost, and sessions of the dead
     // expire.
-    await this.until(
-      'the cluster is whole again',
-      this.stableFor(() => STABLE_MS + 1.5 * this.longestTtlMs())
-    )
+    await this.until('the cluster is whole again', this.stability())
     this.simulation.isQuiescent = true
     // A call from before quiescence may still time out; a later one may not.
     await this.until('programs end', () =>
@@ -126,7 +123,7 @@ export class ClusterQuiescence {
 
   private checkAtRest(): void {
     const { clients, pages } = this.simulation
-    const state = this.simulation.leader()!.core!.root.replica.applier.state
+    const state = this.stateAtLeader()!
     for (const { name, client } of clients) {
       const view = inspectClient(client!)
       if (view.pendingRequests > 0) this.leftOver(`${view.pendingRequests} requests of ${name}`)
@@ -172,9 +169,8 @@ export class ClusterQuiescence {
   }
 
   private checkAllReleased(): void {
-    const leader = this.simulation.leader()
-    const state = leader?.core?.root.replica.applier.state
-    const stats = leader?.core?.root.server?.directoryStats()
+    const state = this.stateAtLeader()
+    const stats = this.simulation.leader()?.core?.root.server?.directoryStats()
     const sessions = this.sessionsAtLeader()
     if (sessions !== 0 || state?.ownedPages() !== 0 || stats?.pages !== 0) {
       this.leftOver(`${sessions} sessions, ${state?.ownedPages()} owned pages, directory: ${JSON.stringify(stats)}`)
@@ -218,7 +214,8 @@ export class ClusterQuiescence {
     throw new Violation('liveness', `${what} failed during quiescence: ${settled.error.name}: ${settled.error.message}`)
   }
 
-  private stableFor(ms: () => number): () => boolean {
+  /** Returns a function that says whether the cluster has been whole for long enough that nobody waits for the dead. */
+  private stability(): () => boolean {
     const { scheduler, network, peers, clients } = this.simulation
     let since = Infinity
     let term = 0
@@ -229,7 +226,8 @@ export class ClusterQuiescence {
       const isWhole = isAwake && isLinked && status?.term === term && clients.every((each) => isSettled(each))
       term = status?.term ?? 0
       since = isWhole ? Math.min(since, Math.max(scheduler.now, network.healedAt)) : Infinity
-      return scheduler.now - since >= ms()
+      const wholeMs = scheduler.now - since
+      return wholeMs >= STABLE_MS && wholeMs >= STABLE_MS + 1.5 * this.longestTtlMs()
     }
   }
 
@@ -264,7 +262,7 @@ export class ClusterQuiescence {
   /** Timing comes from the log, and is the same at every peer. */
   private isInStep({ core }: SimPeer): boolean {
     const config = core?.root.replica.applier.state.config
-    const leading = this.simulation.leader()?.core?.root.replica.applier.state.config
+    const leading = this.stateAtLeader()?.config
     if (config === undefined || config.roundTripMs !== leading?.roundTripMs) return false
     return core!.root.node!.status().tickMs === timingOf(config.roundTripMs).tickMs
   }
