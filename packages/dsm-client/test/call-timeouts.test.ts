@@ -1,5 +1,6 @@
 /** The time limits of calls whose answer, page or connection does not come. */
 import { describe, expect, it } from 'vitest'
+import type { Mapping } from '../src/types.js'
 import { failure, outcome, view } from './support/client.js'
 import { PEERS } from './support/leader.js'
 import { byte, client, connected, useWorld, withFile, world } from './support/session.js'
@@ -68,29 +69,23 @@ describe('a call over many pages', () => {
     pinned.release()
   })
 
-  it('a pin rejects when no page arrives for faultTimeoutMs, and the error names the first missing page', async () => {
-    const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
-    leader.holding.add('fault')
-    const pinning = mapping.pin(0, 4 * 4096, 'write')
-    await trickle('fault', 3, 4000)
-    await world.clock.advance(4900)
-    expect(await outcome(pinning)).toBe('waiting')
-    await world.clock.advance(200)
-    expect(await outcome(pinning)).toMatchObject({ name: 'BusyError', offset: 3 * 4096 })
-    leader.release('fault')
-  })
-
-  it('a read rejects when no page arrives for faultTimeoutMs, and the error names the first missing page', async () => {
-    const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
-    leader.holding.add('fault')
-    const reading = mapping.read(0, 4 * 4096)
-    await trickle('fault', 3, 4000)
-    await world.clock.advance(4900)
-    expect(await outcome(reading)).toBe('waiting')
-    await world.clock.advance(200)
-    expect(await outcome(reading)).toMatchObject({ name: 'BusyError', offset: 3 * 4096 })
-    leader.release('fault')
-  })
+  it.each([
+    { kind: 'pin', start: (mapping: Mapping): Promise<unknown> => mapping.pin(0, 4 * 4096, 'write') },
+    { kind: 'read', start: (mapping: Mapping): Promise<unknown> => mapping.read(0, 4 * 4096) }
+  ])(
+    'a $kind rejects when no page arrives for faultTimeoutMs, and the error names the first missing page',
+    async ({ start }) => {
+      const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
+      leader.holding.add('fault')
+      const waiting = start(mapping)
+      await trickle('fault', 3, 4000)
+      await world.clock.advance(4900)
+      expect(await outcome(waiting)).toBe('waiting')
+      await world.clock.advance(200)
+      expect(await outcome(waiting)).toMatchObject({ name: 'BusyError', offset: 3 * 4096 })
+      leader.release('fault')
+    }
+  )
 
   it('a flush waits up to faultTimeoutMs for each page', async () => {
     const { leader, mapping } = await withFile({ faultTimeoutMs: 5000 })
