@@ -36,7 +36,7 @@ export const ACTION_WEIGHTS = {
 } as const
 
 /** Only in mixes that name them. */
-const MIXED_IN = ['readEach', 'writeEach', 'rewrite'] as const
+const MIXED_IN = ['readEach', 'writeEach', 'rewrite', 'extendAcross'] as const
 
 export type Action = keyof typeof ACTION_WEIGHTS | (typeof MIXED_IN)[number]
 export const ACTIONS: readonly Action[] = [

@@ -40,6 +40,12 @@ class OpenFileActions extends PrivateActions implements Actions {
     return this.put('file', offset, SPOT_BYTES)
   }
 
+  /** Over the border of two pages, of which the file may lack the second. */
+  extendAcross(): Promise<void> {
+    const first = Math.min(this.page(), this.program.init.settings.maxPages - 2)
+    return this.put('file', (first + 1) * PAGE_BYTES - SPOT_BYTES, 2 * SPOT_BYTES)
+  }
+
   read(): Promise<void> {
     const { random } = this.program.init
     return this.get(this.page() * PAGE_BYTES + random.pick(SPOTS), random.pick([4, 8, SPOT_BYTES]))

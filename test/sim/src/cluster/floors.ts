@@ -40,6 +40,9 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['seeds with rewrites', 15],
   ['seeds with stalled leaders', 15],
   ['seeds with isolated leaders', 15],
+  ['seeds with opens under truncations', 15],
+  ['seeds with writes under truncations', 15],
+  ['seeds with slow disks', 15],
   ['clusters far apart', 30],
   ['changes of the round trip', 80]
 ]

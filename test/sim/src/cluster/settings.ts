@@ -69,7 +69,7 @@ function drawSituation(random: RandomSource): Settings {
   if (random.fork('thin lines').is(0.02)) return withThinLines(whole)
   const mixed = random.fork('late streams').is(0.1) ? withLateStreams(whole) : whole
   const focus = random.fork('focus')
-  if (focus.is(0.1)) return focus.pick(FOCUSED)(mixed)
+  if (focus.is(0.2)) return focus.pick(FOCUSED)(mixed)
   const share = random.fork('calm').next()
   if (share < 0.05) return withoutFaults(mixed)
   if (share < 0.1) return withBreaksOnly(mixed)
@@ -232,6 +232,11 @@ const ONE_PAGE: Mix = {
   weights: { write: 4, read: 4, pin: 2, tryRead: 2, tryWrite: 2 }
 }
 
+/** An entry that renews or ends a session takes several writes to a slow disk. */
+const ONE_PAGE_ON_SLOW_DISKS: Mix = { ...ONE_PAGE, sessionTtlMs: 3000, faultTimeoutMs: 4000 }
+
+const SHRINKING = { paths: 1, wholePaths: 0, bytes: 3 * PAGE_BYTES, maxPages: 3, programs: 1, aborts: 0 } as const
+
 /** Mixes for rules that only a rare order of events shows. Each makes its order common. */
 const FOCUSED: readonly ((drawn: Settings) => Settings)[] = [
   // A page changes while its earlier bytes are on their way.
@@ -248,7 +253,36 @@ const FOCUSED: readonly ((drawn: Settings) => Settings)[] = [
     withMix(drawn, 'isolated leaders', ONE_PAGE, {
       everyMs: 150,
       weights: weightsOf({ isolateLeader: 3, stallLeader: 1, breakStream: 2, breakConnection: 2, crashClient: 0.5 })
+    }),
+  // A session opens a file while a truncation of it waits for a pin.
+  (drawn) =>
+    withMix({ ...drawn, clients: 4 }, 'opens under truncations', {
+      ...SHRINKING,
+      pinMs: 20,
+      weights: { truncate: 1.5, extend: 1, reopen: 4, read: 8, pin: 3, write: 1 }
+    }),
+  // A write over two pages has written the first when a truncation takes the second, and another client goes on.
+  (drawn) =>
+    withMix({ ...drawn, clients: 4 }, 'writes under truncations', {
+      ...SHRINKING,
+      pinMs: 10,
+      weights: { extendAcross: 4, truncate: 2, pinAcross: 4, readAcross: 2, read: 1 }
+    }),
+  // A new leader holds entries that nobody has committed, and its own disk is slower to confirm them than a follower's.
+  ({ peer, network, faults, ...rest }) => {
+    const slow = {
+      ...rest,
+      faultyMs: 20_000,
+      peer: { ...peer, diskLatencyMs: 60 },
+      network: { ...network, latencyMs: 0.3 },
+      // Far less than a session's time to live: most faults cost a leader, and no session.
+      faults: { ...faults, ttlMs: 600 }
+    }
+    return withMix(slow, 'slow disks', ONE_PAGE_ON_SLOW_DISKS, {
+      everyMs: 1200,
+      weights: weightsOf({ stallLeader: 2, crashLeader: 1, isolateLeader: 0.3 })
     })
+  }
 ]
 
 function drawMix(random: RandomSource): Settings {
@@ -309,7 +343,13 @@ function drawClient(random: RandomSource, sessionTtlMs: number): ClientSettings 
     lockPauseMs: 0.5,
     longPins: { share: 0.2, pages: 1 },
     aborts: random.pick([0, 0.03, 0.15]),
-    weights: { ...drawWeights(KINDS, ACTION_WEIGHTS, random, 0.85), readEach: 0, writeEach: 0, rewrite: 0 },
+    weights: {
+      ...drawWeights(KINDS, ACTION_WEIGHTS, random, 0.85),
+      readEach: 0,
+      writeEach: 0,
+      rewrite: 0,
+      extendAcross: 0
+    },
     naming: 0,
     cacheBytes: 65_536,
     allowedErrors: ALLOWED_BY_FAULTS,
