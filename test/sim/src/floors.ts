@@ -1,4 +1,5 @@
 /** The floors: what a run must have met for its result to mean anything. */
+import { referenceRoundsPerSecond } from './reference-work.js'
 import type { Summary } from './runner.js'
 
 export interface Floors {
@@ -6,25 +7,25 @@ export interface Floors {
   readonly counts: readonly (readonly [string, number])[]
   /** Averages per seed. */
   readonly perSeed?: readonly (readonly [string, number])[]
-  readonly rates?: { readonly eventsPerSecond?: number }
+  /** Events that a run must do in the processor time of 1000 rounds of reference work. */
+  readonly eventsPerReference: number
 }
 
 /** From this many seeds on, floors count. Fewer seeds may miss one by chance. */
 const FLOOR_SEEDS = 1000
 
 /** Prints each floor beside the count that the run met. Returns false if the run missed one. */
-export function enforceFloors({ counts, perSeed = [], rates = {} }: Floors, summary: Summary): boolean {
+export function enforceFloors({ counts, perSeed = [], eventsPerReference }: Floors, summary: Summary): boolean {
   const { done, events, cpuSeconds, workers, coverage } = summary
   if (done < FLOOR_SEEDS) return true
   const rows = [
     ...counts.map(([name, floor]) => ({ name, floor: Math.round((floor * done) / 1000), met: coverage.get(name) })),
     ...perSeed.map(([name, floor]) => ({ name: `${name} a seed`, floor, met: Math.round(coverage.get(name) / done) }))
   ]
-  const { eventsPerSecond } = rates
   // The rate as if all cores ran seeds and nothing else.
-  const seconds = cpuSeconds / workers
-  if (eventsPerSecond !== undefined)
-    rows.push({ name: 'events a second, by processor time', floor: eventsPerSecond, met: events / seconds })
+  const eventsPerSecond = (events * workers) / cpuSeconds
+  const met = (1000 * eventsPerSecond) / referenceRoundsPerSecond()
+  rows.push({ name: 'events in the time of 1000 rounds of reference work', floor: eventsPerReference, met })
   console.log(`\nfloors for ${done} seeds`)
   for (const { name, floor, met } of rows) {
     const verdict = met >= floor ? 'ok' : 'MISSED'

@@ -21,4 +21,4 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['clusters without room', 100]
 ]
 
-export const RAFT_FLOORS: Floors = { counts: FLOORS, rates: { eventsPerSecond: 50_000 } }
+export const RAFT_FLOORS: Floors = { counts: FLOORS, eventsPerReference: 10 }
