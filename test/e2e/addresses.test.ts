@@ -22,7 +22,7 @@ async function move(test: TestCluster, witness: PeerProcess, ...peers: PeerProce
 }
 
 describe('followers that have both moved', () => {
-  it('find each other without the leader, even if both were down at the same time', async () => {
+  it('two followers that have moved find each other without the leader, even if both were down at the same time', async () => {
     await using test = await startCluster()
     const leader = await test.leader()
     const followers = test.peers.filter((peer) => peer !== leader)
@@ -35,7 +35,7 @@ describe('followers that have both moved', () => {
     )
   }, 90_000)
 
-  it('keep a client that stayed connected to their leader', async () => {
+  it('two followers that have moved keep a client that stayed connected to their leader', async () => {
     await using test = await startCluster()
     const client = await test.client()
     const file = await client.open('/moved', { create: true, size: 8192 })
@@ -52,7 +52,7 @@ describe('followers that have both moved', () => {
 })
 
 describe('peers that have all moved', () => {
-  it('find each other at the last known address of one of them, even if it has restarted since', async () => {
+  it('peers that have all moved find each other at the last known address of one of them, even if it has restarted since', async () => {
     await using test = await startCluster()
     const [moved, restarted, gone] = test.peers as [PeerProcess, PeerProcess, PeerProcess]
     await test.kill(moved)

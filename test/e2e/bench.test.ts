@@ -26,7 +26,7 @@ function parse(lines: string): Record<string, unknown>[] {
 }
 
 describe('the benchmark', () => {
-  it('prints each metric of each row as one line of JSON, against the bare round trip', async () => {
+  it('the benchmark prints each metric of each row as one line of JSON, against the bare round trip', async () => {
     const rows = parse(await bench('--smoke'))
     const metrics = ['p50', 'p99'].flatMap((p) => [
       p,
@@ -53,7 +53,7 @@ describe('the benchmark', () => {
     }
   })
 
-  it('writes the requested rows to a file, and leaves nothing else behind', async () => {
+  it('the benchmark writes the requested rows to a file, and leaves nothing else behind', async () => {
     const file = join(folder, 'rows.ndjson')
     expect(await bench('--smoke', '--rows', 'cold-read-fault', '--json', file)).toBe('')
     const rows = parse(await readFile(file, 'utf8'))
@@ -61,7 +61,7 @@ describe('the benchmark', () => {
     expect(await readdir(folder)).toEqual(['rows.ndjson'])
   })
 
-  it('refuses an unknown row', async () => {
+  it('the benchmark refuses an unknown row', async () => {
     await expect(bench('--rows', 'warm-read')).rejects.toMatchObject({
       code: 2,
       stderr:

@@ -8,7 +8,7 @@ const DEMO = join(import.meta.dirname, '../../examples/demo/dist/main.js')
 const MOMENTS = [0.02, 0.1, 0.2, 0.31, 0.42, 0.55, 0.66, 0.78, 0.9, 0.98]
 
 describe('the demo', () => {
-  it.each(MOMENTS)('passes if the leader is killed at %d of the counting', async (moment) => {
+  it.each(MOMENTS)('the demo passes if the leader is killed at %d of the counting', async (moment) => {
     // Rejects with the output of the demo if it does not exit with 0.
     const { stdout } = await run(process.execPath, [DEMO, '--kill-at', String(moment)])
     expect(stdout).not.toContain('failed')

@@ -53,7 +53,7 @@ function groupLives(group: number): boolean {
 }
 
 describe('the demo', () => {
-  it('passes all checks while two clients count and the leader is killed', { timeout: 240_000 }, async () => {
+  it('the demo passes all checks while two clients count and the leader is killed', { timeout: 240_000 }, async () => {
     const run = start('--kill-at', '0.4')
     expect(await run.exited, run.output() + run.errors()).toBe(0)
     const output = run.output()
@@ -77,17 +77,21 @@ describe('the demo', () => {
     expect(await readdir(folder)).toEqual([])
   })
 
-  it('fails if a check fails, here because the leader outlived the counting', { timeout: 240_000 }, async () => {
-    // The smallest file and a short counting, because the failing check needs neither.
-    const file = join(folder, 'file')
-    await writeFile(file, Buffer.alloc(64 * 1024 * 1024, 'quire'))
-    const run = start(file, '--rounds', '100', '--kill-after-ms', '120000')
-    expect(await run.exited, run.output() + run.errors()).toBe(1)
-    expect(run.output()).toMatch(/FAILED .* the leader was killed while the clients were counting/)
-    expect(run.output()).toMatch(/[1-9]\d* of \d+ checks failed\n$/)
-  })
+  it(
+    'the demo fails if a check fails, here because the leader outlived the counting',
+    { timeout: 240_000 },
+    async () => {
+      // The smallest file and a short counting, because the failing check needs neither.
+      const file = join(folder, 'file')
+      await writeFile(file, Buffer.alloc(64 * 1024 * 1024, 'quire'))
+      const run = start(file, '--rounds', '100', '--kill-after-ms', '120000')
+      expect(await run.exited, run.output() + run.errors()).toBe(1)
+      expect(run.output()).toMatch(/FAILED .* the leader was killed while the clients were counting/)
+      expect(run.output()).toMatch(/[1-9]\d* of \d+ checks failed\n$/)
+    }
+  )
 
-  it('refuses a file below 64 MiB with one line', async () => {
+  it('the demo refuses a file below 64 MiB with one line', async () => {
     const file = join(folder, 'small')
     await writeFile(file, 'too small')
     const run = start(file)
@@ -96,7 +100,7 @@ describe('the demo', () => {
     expect(run.output()).toBe('')
   })
 
-  it('refuses wrong arguments with status 2', async () => {
+  it('the demo refuses wrong arguments with status 2', async () => {
     const run = start('--kill-at', '2')
     expect(await run.exited).toBe(2)
     expect(run.errors()).toMatch(/^--kill-at must be 0 to 1\nusage: /)
@@ -105,14 +109,14 @@ describe('the demo', () => {
     expect(part.errors()).toMatch(/^--rounds must be a whole number\nusage: /)
   })
 
-  it('ends in bounded time, and says that it did not finish', async () => {
+  it('the demo ends in bounded time, and says that it did not finish', async () => {
     const run = start('--deadline-s', '3')
     expect(await run.exited).toBe(1)
     expect(run.output()).toMatch(/FAILED .* not done within 3 s/)
     expect(await readdir(folder)).toEqual([])
   })
 
-  it.each(['SIGINT', 'SIGTERM'] as const)('leaves nothing behind when %s ends it', async (signal) => {
+  it.each(['SIGINT', 'SIGTERM'] as const)('the demo leaves nothing behind when %s ends it', async (signal) => {
     const run = start()
     await until(() => run.output().includes('peers run'), 'the peers to run', 30_000)
     run.child.kill(signal)
@@ -121,7 +125,7 @@ describe('the demo', () => {
     expect(await readdir(folder)).toEqual([])
   })
 
-  it('leaves no process behind when it is killed', async () => {
+  it('the demo leaves no process behind when it is killed', async () => {
     const run = start()
     await until(() => run.output().includes('peers run'), 'the peers to run', 30_000)
     run.child.kill('SIGKILL')

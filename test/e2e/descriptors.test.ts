@@ -68,7 +68,7 @@ class Strangers {
 }
 
 describe('a cluster with a low limit of open files', () => {
-  it('goes on writing over new log files while hundreds of silent strangers connect to the leader', async () => {
+  it('a cluster with a low limit of open files goes on writing over new log files while hundreds of silent strangers connect to the leader', async () => {
     await using cluster = await startCluster([], { maxOpenFiles: 256 })
     const client = await cluster.client()
     const file = await client.open('/under-siege', { create: true, size: 2 * MIB })
@@ -93,7 +93,7 @@ describe('a cluster with a low limit of open files', () => {
 const canLimit = spawnSync('prlimit', ['--version']).status === 0
 
 describe.skipIf(!canLimit)('a leader that has no file descriptor for a new connection (needs prlimit)', () => {
-  it('logs a warning, and hands over to a peer that has one before its log needs one', async () => {
+  it('a leader without a file descriptor for a new connection logs a warning, and hands over before its log needs one', async () => {
     await using cluster = await startCluster()
     // The log of a peer of `quire dev` cannot be read, and that of a restarted peer can.
     const logs = new Map<PeerProcess, Running>()
@@ -119,7 +119,7 @@ describe.skipIf(!canLimit)('a leader that has no file descriptor for a new conne
 })
 
 describe('a peer without any free file descriptor', () => {
-  it('refuses writes with NoDescriptorsError, serves reads, and accepts writes again by itself', async () => {
+  it('a peer without any free file descriptor refuses writes with NoDescriptorsError, serves reads, and accepts writes again by itself', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'quire-descriptors-'))
     const script = fileURLToPath(new URL('children/peer.mjs', import.meta.url))
     const command = ['-c', 'ulimit -n 200 && exec "$0" "$@"', process.execPath, script, folder]

@@ -5,7 +5,7 @@ const PAGE = 4096
 const PAGES = 8
 
 describe('an acknowledged write', () => {
-  it('survives if all three peers are killed at once in the middle of writes', async () => {
+  it('an acknowledged write survives if all three peers are killed at once in the middle of writes', async () => {
     await using cluster = await startCluster()
     const client = await cluster.client({ faultTimeoutMs: 60_000 })
     const file = await client.open('/durable', { create: true, size: PAGES * PAGE })
@@ -45,7 +45,7 @@ describe('an acknowledged write', () => {
 })
 
 describe('a cluster without a majority', () => {
-  it('fails calls with UnavailableError at their timeout, and serves them once the majority is back', async () => {
+  it('calls fail with UnavailableError at their timeout while a cluster lacks a majority, and succeed once the majority is back', async () => {
     await using cluster = await startCluster()
     const client = await cluster.client({ faultTimeoutMs: 1500 })
     const file = await client.open('/majority', { create: true, size: 4 * PAGE })

@@ -13,7 +13,7 @@ const { electionMs } = timingOf(FAR_MS)
 const ELECTION_BOUND_MS = 4 * FAR_MS + 2 * (2 * electionMs + 2 * FAR_MS)
 
 describe('peers that are 600 ms apart', () => {
-  it('elect a leader within the bound of their timing, keep it, and commit', async () => {
+  it('peers that are 600 ms apart elect a leader within the bound of their timing, keep it, and commit', async () => {
     await using far = await startFarPeers({ roundTripMs: FAR_MS, configuredMs: FAR_MS })
     await until(() => far.leader() !== undefined, 'a leader', ELECTION_BOUND_MS)
     const { term } = far.leader()!.status()
@@ -32,7 +32,7 @@ describe('peers that are 600 ms apart', () => {
     }
   })
 
-  it("keep their leader if the cluster's round trip was raised before they moved apart", async () => {
+  it("peers keep their leader if the cluster's round trip was raised before they moved 600 ms apart", async () => {
     await using far = await startFarPeers({ roundTripMs: 0 })
     await until(() => far.leader() !== undefined, 'a leader')
     const leader = far.leader()!

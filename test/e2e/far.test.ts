@@ -9,7 +9,7 @@ import { portOf } from './support/far-peers.js'
 const FAR_MS = 600
 
 describe('a client that is 600 ms away from a cluster in one place', () => {
-  it('connects, reads, writes, flushes, and keeps its session for several times to live', async () => {
+  it('a client that is 600 ms away connects, reads, writes, flushes, and keeps its session for several times to live', async () => {
     await using cluster = await startCluster()
     await using distance = await moveAway(FAR_MS)
     const startedAt = performance.now()
@@ -42,7 +42,7 @@ describe('a client that is 600 ms away from a cluster in one place', () => {
     }
   })
 
-  it('gets a time to live that it can renew, even if it asks for less', async () => {
+  it('a client that is 600 ms away gets a time to live that it can renew, even if it asks for less', async () => {
     await using cluster = await startCluster()
     await using _distance = await moveAway(FAR_MS)
     const client = await createDsmClient({ peers: cluster.addresses, sessionTtlMs: 500 })
@@ -59,7 +59,7 @@ describe('a client that is 600 ms away from a cluster in one place', () => {
 })
 
 describe('round trips', () => {
-  it('of a handshake are as many as `timingOf` assumes', async () => {
+  it('a handshake takes as many round trips as `timingOf` assumes', async () => {
     const roundTripMs = 150
     const [server, client] = await Promise.all(
       [['/ip4/127.0.0.1/tcp/0'], []].map(async (listen) =>

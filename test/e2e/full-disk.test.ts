@@ -157,7 +157,7 @@ async function write(client: DsmClient, path: string, megabytes: number): Promis
 
 describe('a full disk', () => {
   it.skipIf(!canMount)(
-    'at the leader moves leadership: writes go on, and the full peer stays up, votes and catches up (needs root, to mount)',
+    'a full disk at the leader moves leadership: writes go on, and the full peer stays up, votes and catches up (needs root, to mount)',
     async () => {
       const peers = await startPeers()
       const { leader: full } = await leaderOf(peers)
@@ -209,7 +209,7 @@ describe('a full disk', () => {
   )
 
   it.skipIf(!canMount)(
-    'lets its peer start and vote, even without a free inode and at another address (needs root, to mount)',
+    'a peer starts and votes on a full disk, even without a free inode and at another address (needs root, to mount)',
     async () => {
       const peers = await startPeers()
       const { leader } = await leaderOf(peers)
@@ -235,7 +235,7 @@ describe('a full disk', () => {
   )
 
   it.skipIf(!canMount)(
-    'at all peers serves reads, fails writes with NoSpaceError, and accepts writes again once there is room (needs root, to mount)',
+    'peers with full disks serve reads, fail writes with NoSpaceError, and accept writes again once there is room (needs root, to mount)',
     async () => {
       const peers = await startPeers()
       await leaderOf(peers)

@@ -60,7 +60,7 @@ async function writeAndFlush(test: TestCluster, peers: readonly PeerProcess[], t
 }
 
 describe('a peer whose folder was restored from an older copy', () => {
-  it('is refused by all, says so, and elects no leader when the leader changes', async () => {
+  it('a peer whose folder was restored from an older copy is refused by all, says so, and elects no leader when the leader changes', async () => {
     const test = await cluster()
     const leader = await test.leader()
     const [victim, other] = test.peers.filter((peer) => peer !== leader) as [PeerProcess, PeerProcess]
@@ -99,7 +99,7 @@ describe('a peer whose folder was restored from an older copy', () => {
     await writeAndFlush(test, [other, victim], 1)
   }, 90_000)
 
-  it('is refused by all even if it was copied while it led: it elects no leader and is not elected', async () => {
+  it('a folder that was copied while its peer led is refused by all: its peer elects no leader and is not elected', async () => {
     const test = await cluster()
     const victim = await test.leader()
     const others = test.peers.filter((peer) => peer !== victim) as [PeerProcess, PeerProcess]
@@ -135,7 +135,7 @@ describe('a peer whose folder was restored from an older copy', () => {
     expect(new TextDecoder().decode(bytes)).toBe('fact 29')
   }, 90_000)
 
-  it('or that has an empty folder under an old key is refused, and the cluster works without it', async () => {
+  it('a peer with an empty folder under an old key is refused, and the cluster works without it', async () => {
     const test = await cluster()
     const leader = await test.leader()
     const victim = test.peers.find((peer) => peer !== leader)!
@@ -155,7 +155,7 @@ describe('a peer whose folder was restored from an older copy', () => {
 })
 
 describe('peers that were founded from different configurations', () => {
-  it('never link, name the difference, and are distinguished by clients', async () => {
+  it('peers that were founded from different configurations never link, name the difference, and are distinguished by clients', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'quire-two-'))
     undo.push(() => rm(folder, { recursive: true, force: true }))
     const peers: { id: string; key: string; address: string }[] = []
@@ -208,7 +208,7 @@ describe('peers that were founded from different configurations', () => {
     expect(second.stderr).toContain('/ip4/127.0.0.1/tcp/9 here')
   }, 60_000)
 
-  it('and a cluster file of another cluster than the data directory is refused in one line', async () => {
+  it("a cluster file of another cluster than the data directory's is refused in one line", async () => {
     const test = await cluster()
     const [peer] = test.peers as [PeerProcess]
     await test.kill(peer)
@@ -230,7 +230,7 @@ describe('peers that were founded from different configurations', () => {
 })
 
 describe('a peer that came back under another port', () => {
-  it('is found, while it leads, by a client that knows only its old address', async () => {
+  it('a leader that came back under another port is found by a client that knows only its old address', async () => {
     const test = await cluster()
     const leader = await test.leader()
     const others = test.peers.filter((peer) => peer !== leader)

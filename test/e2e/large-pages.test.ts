@@ -5,7 +5,7 @@ const PAGE = 65_536
 const PAGES = 300
 
 describe('pages of the largest size', () => {
-  it('change owners by the hundred without breaking the connection that carries their bytes', async () => {
+  it('pages of the largest size change owners by the hundred without breaking the connection that carries their bytes', async () => {
     await using cluster = await startCluster()
     const [writer, reader] = [await cluster.client(), await cluster.client()]
     const options = { create: true, size: PAGES * PAGE, pageSize: PAGE }

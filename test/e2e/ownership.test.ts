@@ -8,7 +8,7 @@ const OWNER = fileURLToPath(new URL('./children/owner.mjs', import.meta.url))
 const TTL_MS = 1500
 
 describe('a client that is killed while it owns a page', () => {
-  it('loses it after its TTL to the next waiter, which gets the flushed bytes', async () => {
+  it('a client that is killed while it owns a page loses it after its TTL to the next waiter, which gets the flushed bytes', async () => {
     await using cluster = await startCluster()
     const client = await cluster.client()
     const file = await client.open('/owned', { create: true, size: 4096 })
@@ -35,7 +35,7 @@ describe('a client that is killed while it owns a page', () => {
 })
 
 describe('hazard: false sharing between two writers', () => {
-  it('loses nothing if two clients count in words of their own on one page', async () => {
+  it('no count is lost if two clients count in words of their own on one page', async () => {
     await using cluster = await startCluster()
     const clients = await Promise.all([cluster.client(), cluster.client()])
     const counts = 300

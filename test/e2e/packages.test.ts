@@ -56,7 +56,7 @@ describe('the packages, packed and installed with npm into an empty project', ()
 
   afterAll(() => project?.[Symbol.asyncDispose]())
 
-  it('are all packages but the private ones, and come from the tarballs even if a registry offers their names', async () => {
+  it('the packed packages are all but the private ones, and npm takes them from the tarballs even if a registry offers their names', async () => {
     const manifests = await Promise.all(
       (await readdir(join(ROOT, 'packages'))).map((name) => readManifest(ROOT, 'packages', name))
     )
@@ -68,7 +68,7 @@ describe('the packages, packed and installed with npm into an empty project', ()
     for (const name of published) expect(packages[`node_modules/${name}`]!.resolved).toMatch(/^file:/)
   })
 
-  it('have a README, both licenses, and a manifest without `workspace:`', async () => {
+  it('the packed packages have a README, both licenses, and a manifest without `workspace:`', async () => {
     for (const name of project.packages) {
       const folder = join(project.folder, 'node_modules', name)
       for (const license of ['LICENSE-APACHE', 'LICENSE-MIT']) {
@@ -85,7 +85,7 @@ describe('the packages, packed and installed with npm into an empty project', ()
     }
   })
 
-  it('give publint nothing to say', async () => {
+  it('publint finds nothing in the packed packages', async () => {
     const said: string[] = []
     for (const path of project.tarballs) {
       const tarball = new Uint8Array(await readFile(path)).buffer
@@ -95,35 +95,38 @@ describe('the packages, packed and installed with npm into an empty project', ()
     expect(said).toEqual([])
   })
 
-  it('have types that resolve in every ESM resolution, says attw', async () => {
+  it('the types of the packed packages resolve in every ESM resolution (attw)', async () => {
     const results = await Promise.all(
       project.tarballs.map((path) => end(process.execPath, [ATTW, '--profile', 'esm-only', '--format', 'ascii', path]))
     )
     for (const { code, stdout, stderr } of results) expect([code, code === 0 ? '' : stdout + stderr]).toEqual([0, ''])
   })
 
-  it.each(Object.entries(RESOLUTIONS))('type-check the examples of the READMEs under %s', async (name, resolution) => {
-    const compilerOptions = {
-      ...resolution,
-      target: 'esnext',
-      lib: ['esnext', 'dom'],
-      types: ['node'],
-      strict: true,
-      skipLibCheck: false,
-      noEmit: true
+  it.each(Object.entries(RESOLUTIONS))(
+    'the examples of the READMEs type-check against the installed packages under %s',
+    async (name, resolution) => {
+      const compilerOptions = {
+        ...resolution,
+        target: 'esnext',
+        lib: ['esnext', 'dom'],
+        types: ['node'],
+        strict: true,
+        skipLibCheck: false,
+        noEmit: true
+      }
+      const folder = join(project.folder, name)
+      await mkdir(folder)
+      await writeFile(join(folder, 'root.mts'), example)
+      for (const each of WITH_PROGRAM) {
+        await writeFile(join(folder, `${each}.mts`), await embeddingExample(join(ROOT, 'packages', each, 'README.md')))
+      }
+      await writeFile(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.mts'] }))
+      const checked = await project.run(process.execPath, [TSC, '-p', folder])
+      expect(checked).toEqual({ code: 0, stdout: '', stderr: '' })
     }
-    const folder = join(project.folder, name)
-    await mkdir(folder)
-    await writeFile(join(folder, 'root.mts'), example)
-    for (const each of WITH_PROGRAM) {
-      await writeFile(join(folder, `${each}.mts`), await embeddingExample(join(ROOT, 'packages', each, 'README.md')))
-    }
-    await writeFile(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.mts'] }))
-    const checked = await project.run(process.execPath, [TSC, '-p', folder])
-    expect(checked).toEqual({ code: 0, stdout: '', stderr: '' })
-  })
+  )
 
-  it('run the example of the README as JavaScript against a cluster of the installed command', async () => {
+  it('the example of the README runs as JavaScript against a cluster of the installed command', async () => {
     const addresses = await project.startCluster()
     expect(addresses).toHaveLength(3)
     await writeFile(join(project.folder, 'visits.mjs'), example)

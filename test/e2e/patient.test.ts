@@ -31,7 +31,7 @@ async function writeAfterStop(cluster: TestCluster, path: string, sessionTtlMs: 
 }
 
 describe('a client with a TTL of ten minutes that has a file mapped', () => {
-  it('makes writers wait no longer than a client with a short TTL does, if the leader stops (SIGSTOP)', async () => {
+  it('a client with a TTL of ten minutes makes writers wait no longer than one with a short TTL, if the leader stops (SIGSTOP)', async () => {
     await using cluster = await startCluster()
     const short = await writeAfterStop(cluster, '/short', 10_000)
     const patient = await writeAfterStop(cluster, '/patient', 600_000)

@@ -87,11 +87,11 @@ describe('the README', () => {
       return end(process.execPath, [compilerOf(compiler), '-p', folder])
     }
 
-    it('has examples without a type error under strict settings', async () => {
+    it('the examples of the README have no type error under strict settings', async () => {
       expect(await check(whole())).toEqual({ code: 0, stdout: '', stderr: '' })
     })
 
-    it('is checked by a compiler that would find one', async () => {
+    it('the compiler that checks the README finds a type error if there is one', async () => {
       const careless = example.replace("process.env.QUIRE_PEERS ?? ''", "process.env.QUIRE_PEERS.split(',')")
       expect(careless).not.toBe(example)
       const result = await check(careless)
@@ -116,7 +116,7 @@ describe('the README', () => {
       return end(process.execPath, [file], peers === undefined ? env : { ...env, QUIRE_PEERS: peers })
     }
 
-    it('has an embedding example that runs as printed, with the lines that `quire dev` prints', async () => {
+    it('the embedding example of the README runs as printed, with the lines that `quire dev` prints', async () => {
       for (const [index, between] of [',', '\n'].entries()) {
         expect(await start(example, cluster.addresses.join(between))).toEqual({
           code: 0,
@@ -126,7 +126,7 @@ describe('the README', () => {
       }
     })
 
-    it('has a command that compiles the example as TypeScript, which then runs', async () => {
+    it('the command of the README compiles the example as TypeScript, which then runs', async () => {
       const [, tsc, options] = /`(node_modules\/\.bin\/tsc) (.*) visits\.mts && node visits\.mjs`/.exec(readme)!
       const root = dirname(README)
       await writeFile(join(folder, 'visits.mts'), example)
@@ -136,7 +136,7 @@ describe('the README', () => {
       expect(await end(process.execPath, [join(folder, 'visits.mjs')], env)).toMatchObject({ code: 0, stderr: '' })
     })
 
-    it('has a comparison of units that prints a plain table into a pipe', async () => {
+    it('the comparison of units in the README prints a plain table into a pipe', async () => {
       const units = fileURLToPath(new URL('../../examples/units/dist/main.js', import.meta.url))
       const env = { ...process.env, QUIRE_PEERS: cluster.addresses.join(' ') }
       const { code, stdout, stderr } = await end(process.execPath, [units], env)
@@ -145,7 +145,7 @@ describe('the README', () => {
       expect(stdout).not.toContain('\u001b')
     })
 
-    it('has an example of a digest that takes a copy, because shared memory is refused', async () => {
+    it('the digest example of the README takes a copy, because shared memory is refused', async () => {
       const peers = cluster.addresses.join(' ')
       expect(await start(whole(), peers)).toMatchObject({ code: 0, stdout: '32\nhello 4\n' })
       const shared = await start(whole().replace('pinned.bytes.slice()', 'pinned.bytes'), peers)
@@ -153,7 +153,7 @@ describe('the README', () => {
       expect(shared.stderr).toContain('SharedArrayBuffer')
     })
 
-    it('has an example that names what is missing without QUIRE_PEERS, and what is wrong in it', async () => {
+    it('the example of the README names what is missing without QUIRE_PEERS, and what is wrong in it', async () => {
       const [address] = cluster.addresses as [string]
       const undialable = address.replace('127.0.0.1', '0.0.0.0')
       const cases: readonly [peers: string | undefined, named: string][] = [

@@ -49,7 +49,7 @@ describe.each(RUNTIMES)('on %s, a client from the tarballs', (runtime) => {
   const run = (name: string) =>
     project.run(runtime, basename(runtime).startsWith('deno') ? [...DENO, `${name}-exit.mjs`] : [`${name}.mjs`], peers)
 
-  it('runs the example of the README', async () => {
+  it('a client from the tarballs runs the example of the README', async () => {
     expect(await run('visits')).toMatchObject({
       code: 0,
       stdout: expect.stringMatching(/^hello \d+\n$/) as string,
@@ -57,7 +57,7 @@ describe.each(RUNTIMES)('on %s, a client from the tarballs', (runtime) => {
     })
   })
 
-  it('pins a page that it owns without waiting', async () => {
+  it('a client from the tarballs pins a page that it owns without waiting', async () => {
     const { code, stdout, stderr } = await run('pins')
     expect([code, stderr]).toEqual([0, ''])
     expect(Number(stdout)).toBeLessThan(PINS_LIMIT_MS)

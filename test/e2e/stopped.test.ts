@@ -51,7 +51,7 @@ describe('a client that is stopped past its lease', () => {
     }
   })
 
-  it('is suspect, then active again without loss, if it is resumed in time', async () => {
+  it('a client that is stopped past its lease is suspect, then active again without loss, if it is resumed in time', async () => {
     await using cluster = await startCluster()
     const client = await cluster.client({ sessionTtlMs: 4000 })
     const states: string[] = []

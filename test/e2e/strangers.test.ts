@@ -56,12 +56,12 @@ async function intrude(peer: PeerProcess, clusterId: string, founding: string, r
 }
 
 describe('a stranger', () => {
-  it('cannot hide a status or write to a terminal through a log if any client may connect', async () => {
+  it('a stranger cannot hide a status or write to a terminal through a log if any client may connect', async () => {
     await using test = await startCluster(['--clients', 'any'])
     await intrudeTwice(test, {})
   })
 
-  it('cannot do so either if only listed clients may connect', async () => {
+  it('a stranger cannot hide a status or write to a terminal through a log if only listed clients may connect', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'quire-stranger-'))
     const key = join(folder, 'operator.key')
     try {

@@ -76,7 +76,7 @@ describe.concurrent.each([
 ])('a client on a line of %s with 128 KiB of buffers', (rate, bytesPerSecond, bytes) => {
   const init = { bytesPerSecond, bufferBytes: 128 << 10 }
 
-  it('reads more in one call than the line carries during a lease: slowly, each page once, with a session that is never suspect', async () => {
+  it('a client reads more in one call than its line carries during a lease: slowly, each page once, and never suspect', async () => {
     const path = `/read at ${rate}`
     const content = await fill(path, bytes)
     await using line = new ThinLine(init)
@@ -88,7 +88,7 @@ describe.concurrent.each([
     expect(line.downBytes).toBeLessThan(bytes * OVERHEAD)
   })
 
-  it('writes and flushes more in one call than the line carries during a lease, and loses no byte', async () => {
+  it('a client writes and flushes more in one call than its line carries during a lease, and loses no byte', async () => {
     await using line = new ThinLine(init)
     await using thin = await thinClient(line)
     const path = `/written at ${rate}`
