@@ -55,7 +55,10 @@ export async function lockFolder(path: string): Promise<FolderLock> {
 
 const FLOCK_TIMEOUT_MS = 10_000
 
-/** Locks the directory itself. Returns undefined if the system cannot. Throws FolderInUseError. */
+/**
+ * Locks the directory itself. Returns undefined on a system where that is impossible. Throws FolderInUseError if
+ * another process has the lock.
+ */
 function lockInode(path: string): { release(): void } | undefined {
   if (process.platform !== 'linux') return undefined
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY)
