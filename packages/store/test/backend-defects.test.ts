@@ -2,7 +2,15 @@
 import { CorruptionError } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { testBackend, type BackendAdapter } from '../src/backend-compliance/index.js'
-import type { Backend, BackendChange, BackendTable, MemoryStorage } from '../src/pages/index.js'
+import {
+  BACKEND_TABLES,
+  createMemoryStorage,
+  type Backend,
+  type BackendChange,
+  type BackendTable,
+  type BackendView,
+  type MemoryStorage
+} from '../src/pages/index.js'
 import { memoryBackend } from './support/backend-adapters.js'
 
 type Adapter = BackendAdapter<MemoryStorage>
@@ -37,6 +45,14 @@ const OLD_OR_NEW = 'a backend reads each row as it was or as it becomes while a 
 const UNTOUCHED = 'a backend reads and lists the rows that a running commit does not change'
 const LOOK_UP = 'a backend removes a range whose keys the commit looks up while it runs'
 const REWRITTEN = 'a backend keeps the rows that a commit writes into a range after it removed the range'
+const VIEW = 'a view shows the rows of the last commit before it, whatever is committed later'
+const VIEW_WHOLE = 'a view shows no row of a commit that has not ended when the view is read'
+const VIEW_FROM = 'a view finds the rows from a key on, in the order of the bytes of their keys'
+const VIEW_CLOSED = "a view throws ClosedError from each read from its close on, or its backend's"
+const USAGE = 'a backend reports the bytes that its rows take, and those of its file'
+const ADOPTED = 'incoming rows are apart from the rows in use, and take their place when they are adopted'
+const DROPPED = 'incoming rows that were not adopted are gone when others come, and when the storage is opened again'
+const ADOPTION = 'a crash during an adoption leaves the former rows in use, or all incoming rows'
 const DURABLE = 'a backend keeps a commit that has resolved when the process crashes'
 const WHOLE = 'a backend keeps a commit in all tables or in none when the process crashes while it runs'
 const FULL = 'a backend rejects a commit with a NoSpaceError that names the file when the disk is full'
@@ -193,6 +209,104 @@ const DEFECTS: readonly Defect[] = [
     })
   },
   {
+    defect: 'shows the newest rows in each view',
+    test: VIEW,
+    breakBackend: (sound) => ({ view: () => ({ from: (table, first) => rowsFrom(sound, table, first), close() {} }) })
+  },
+  {
+    defect: 'shows each table in a view as it is when the table is first read',
+    test: VIEW,
+    breakBackend: viewingTables
+  },
+  {
+    defect: 'shows half of a commit in a view while the commit runs',
+    test: VIEW_WHOLE,
+    breakBackend: (sound) => ({
+      commit: async (changes) => {
+        const list = [...changes]
+        await sound.commit(list.slice(0, list.length / 2))
+        await sound.commit(list)
+      }
+    })
+  },
+  {
+    defect: 'omits the first key of a view',
+    test: VIEW_FROM,
+    breakBackend: (sound) => viewing(sound, (view, table, first) => view.from(table, Uint8Array.of(...first, 0)))
+  },
+  {
+    defect: 'takes the first key of a view for a prefix',
+    test: VIEW_FROM,
+    breakBackend: (sound) => ({
+      view: () => ({ from: (table, first) => sound.entries(table, first), close() {} })
+    })
+  },
+  {
+    defect: 'serves reads of a closed view',
+    test: VIEW_CLOSED,
+    breakBackend: (sound) => ({
+      view: () => {
+        const view = sound.view()
+        return { from: (table, first) => view.from(table, first), close() {} }
+      }
+    })
+  },
+  {
+    defect: 'serves reads of a view when the backend is closed',
+    test: VIEW_CLOSED,
+    breakBackend: (sound) => viewing(sound, (view, table, first) => [...view.from(table, first)], true)
+  },
+  {
+    defect: 'counts bytes that removed rows took as used',
+    test: USAGE,
+    breakBackend: (sound) => {
+      let most = 0
+      return { usage: () => ({ fileBytes: 1e9, usedBytes: (most = Math.max(most, sound.usage().usedBytes)) }) }
+    }
+  },
+  {
+    defect: 'puts incoming rows among the rows in use',
+    test: ADOPTED,
+    breakAdapter: { openIncoming: (storage) => storage.open(), adoptIncoming: () => Promise.resolve() }
+  },
+  {
+    defect: 'adds adopted rows to the former ones',
+    test: ADOPTED,
+    breakAdapter: {
+      adoptIncoming: async (storage) => {
+        const former = storage.copy().open()
+        await storage.adoptIncoming()
+        await storage.open().commit(changesOf(former))
+      }
+    }
+  },
+  {
+    defect: 'keeps incoming rows that were not adopted',
+    test: DROPPED,
+    breakAdapter: keepingIncoming()
+  },
+  {
+    defect: 'adopts incoming rows in two steps',
+    test: ADOPTION,
+    breakAdapter: {
+      adoptIncoming: async (storage) => {
+        const backend = storage.open()
+        await backend.commit(changesOf(backend).map(({ table, key }) => ({ table, key, value: undefined })))
+        await turns(20)
+      }
+    }
+  },
+  {
+    defect: 'resolves before the adoption is on disk',
+    test: ADOPTION,
+    breakAdapter: {
+      adoptIncoming: (storage) => {
+        void storage.adoptIncoming()
+        return Promise.resolve()
+      }
+    }
+  },
+  {
     defect: 'resolves before the rows are on disk',
     test: DURABLE,
     breakBackend: (sound) => ({
@@ -326,6 +440,68 @@ function testsOf(adapter: Adapter): ReadonlyMap<string, () => Promise<void>> {
   const declare = (name: string, run: () => Promise<void>): void => void tests.set(name, run)
   testBackend({ describe: (_, define) => define(), it: Object.assign(declare, { skip: () => {} }) }, adapter)
   return tests
+}
+
+type From = (view: BackendView, table: BackendTable, first: Uint8Array) => ReturnType<BackendView['from']>
+
+/** Reads views by `from`; `outlives`: from rows that were read when the view was made. */
+function viewing(sound: Backend, from: From, outlives = false): Partial<Backend> {
+  return {
+    view: () => {
+      const view = sound.view()
+      const rows = new Map(BACKEND_TABLES.map((table) => [table, [...view.from(table, new Uint8Array(0))]]))
+      let isOpen = true
+      return {
+        from: (table, first) => {
+          if (!outlives) return from(view, table, first)
+          if (!isOpen) return view.from(table, first)
+          return rows.get(table)!.filter(([key]) => Buffer.compare(key, first) >= 0)
+        },
+        close: () => {
+          isOpen = false
+          view.close()
+        }
+      }
+    }
+  }
+}
+
+/** Copies a table only when it is first read. */
+function viewingTables(sound: Backend): Partial<Backend> {
+  return {
+    view: () => {
+      const tables = new Map<BackendTable, BackendView>()
+      const of = (table: BackendTable): BackendView => {
+        if (!tables.has(table)) tables.set(table, sound.view())
+        return tables.get(table)!
+      }
+      return {
+        from: (table, first) => of(table).from(table, first),
+        close: () => tables.forEach((each) => each.close())
+      }
+    }
+  }
+}
+
+function changesOf(backend: Backend): BackendChange[] {
+  return BACKEND_TABLES.flatMap((table) =>
+    [...backend.entries(table, new Uint8Array(0))].map(([key, value]) => ({ table, key, value }))
+  )
+}
+
+/** Opens the same incoming rows again and again. */
+function keepingIncoming(): Partial<Adapter> {
+  const kept = new Map<MemoryStorage, MemoryStorage>()
+  return {
+    openIncoming: (storage) => {
+      if (!kept.has(storage)) kept.set(storage, createMemoryStorage({ schedule: setImmediate }))
+      return kept.get(storage)!.open()
+    }
+  }
+}
+
+async function turns(count: number): Promise<void> {
+  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve))
 }
 
 /** A byte that orders as the signed number of the same bits. */

@@ -20,8 +20,8 @@ describe('damaged page stores', () => {
     const peer = new LonePeer()
     let closed = 0
     const storage = peer.storage()
-    const openPages = (): Backend => {
-      const backend = storage.openPages()
+    const open = (): Backend => {
+      const backend = storage.pages.open()
       const close = backend.close.bind(backend)
       backend.get = () => {
         throw new CorruptionError('pages', 0, 'bad checksum')
@@ -32,7 +32,9 @@ describe('damaged page stores', () => {
       }
       return backend
     }
-    await expect(peer.within(1000, peer.open({}, { ...storage, openPages }))).rejects.toThrow(CorruptionError)
+    await expect(peer.within(1000, peer.open({}, { ...storage, pages: { ...storage.pages, open } }))).rejects.toThrow(
+      CorruptionError
+    )
     expect(closed).toBe(1)
   })
 })

@@ -82,7 +82,7 @@ class ReplicaDisks {
       logPath: 'log',
       pagesPath: 'pages',
       openLogDisk: () => this.disk,
-      openPages: () => this.pages.open()
+      pages: this.pages
     })
   }
 }

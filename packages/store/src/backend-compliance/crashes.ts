@@ -1,6 +1,17 @@
 import assert from 'node:assert/strict'
 import type { BackendChange } from '../pages/backend.js'
-import { change, contentsAfter, contentsOf, filled, spread, test, turn, type Contents, type Rig } from './rig.js'
+import {
+  change,
+  contentsAfter,
+  contentsOf,
+  filled,
+  isSame,
+  spread,
+  test,
+  turn,
+  type Contents,
+  type Rig
+} from './rig.js'
 
 const CRASHES = 16
 /** Commits between two crashes, of which some finish. */
@@ -73,8 +84,4 @@ function changesOf(index: number, random: () => number): BackendChange[] {
     changes.push({ table: 'bodies', key: Uint8Array.of(key), value })
   }
   return changes
-}
-
-function isSame(a: Contents, b: Contents): boolean {
-  return a.size === b.size && [...a].every(([name, value]) => b.get(name) === value)
 }

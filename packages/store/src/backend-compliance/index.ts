@@ -23,8 +23,10 @@ import type { TestFunctions } from '@quire/raft/log-compliance'
 import { commitTests } from './commits.js'
 import { crashTests } from './crashes.js'
 import { faultTests } from './faults.js'
+import { incomingTests } from './incoming.js'
 import { readingTests } from './reading.js'
 import type { BackendAdapter, Rig } from './rig.js'
+import { viewTests } from './views.js'
 
 export type { TestFunctions } from '@quire/raft/log-compliance'
 export type * from '../pages/backend.js'
@@ -36,6 +38,8 @@ export function testBackend<S>(functions: TestFunctions, adapter: BackendAdapter
   functions.describe(`${adapter.name} as a backend of the page store`, () => {
     functions.describe('reading', () => readingTests(rig))
     functions.describe('commits', () => commitTests(rig))
+    functions.describe('views', () => viewTests(rig))
+    functions.describe('incoming rows', () => incomingTests(rig))
     functions.describe('crashes', () => crashTests(rig))
     functions.describe('faults', () => faultTests(rig))
   })

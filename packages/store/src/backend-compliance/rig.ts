@@ -9,6 +9,10 @@ export interface BackendAdapter<S> {
   createStorage(): S | Promise<S>
   /** Opens a backend over the storage. A storage has one open backend at a time. */
   open(storage: S): Backend | Promise<Backend>
+  /** As `BackendStorage.openIncoming`. */
+  openIncoming?(storage: S): Backend | Promise<Backend>
+  /** As `BackendStorage.adoptIncoming`. */
+  adoptIncoming?(storage: S): Promise<void>
   /** Called after each test. The backend is closed, or dead after a crash or a failed test. */
   removeStorage?(storage: S): void | Promise<void>
   /**
@@ -31,7 +35,7 @@ export interface Rig<S> {
   readonly adapter: BackendAdapter<S>
 }
 
-type Hook = 'crash' | 'setFull' | 'failWrites' | 'damage' | 'replace'
+type Hook = 'openIncoming' | 'adoptIncoming' | 'crash' | 'setFull' | 'failWrites' | 'damage' | 'replace'
 
 /** Gives one test its storage. */
 export class Bench<S> {
@@ -52,6 +56,16 @@ export class Bench<S> {
   async close(): Promise<void> {
     await this.opened?.close()
     this.opened = undefined
+  }
+
+  /** The caller closes the backend. */
+  async openIncoming(): Promise<Backend> {
+    return this.adapter.openIncoming!(this.storage)
+  }
+
+  /** Adopts the incoming rows. Both backends are closed. */
+  adopt(): Promise<void> {
+    return this.adapter.adoptIncoming!(this.storage)
   }
 
   /** Crashes and opens the backend again. */
@@ -115,7 +129,11 @@ export function contentsAfter(contents: Contents, changes: Iterable<BackendChang
   return after
 }
 
-function nameOf(table: BackendTable, key: Uint8Array): string {
+export function isSame(a: Contents, b: Contents): boolean {
+  return a.size === b.size && [...a].every(([name, value]) => b.get(name) === value)
+}
+
+export function nameOf(table: BackendTable, key: Uint8Array): string {
   return `${table}/${hex(key)}`
 }
 

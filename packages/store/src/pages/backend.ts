@@ -11,6 +11,17 @@ export interface BackendChange {
   readonly value: Uint8Array | undefined
 }
 
+/** The rows of one commit. Later commits do not change what it shows. */
+export interface BackendView {
+  /**
+   * Iterates over the rows whose key is `first` or greater, in the order of their keys' bytes. Each key and value is a
+   * view that is valid until the next row.
+   */
+  from(table: BackendTable, first: Uint8Array): Iterable<readonly [key: Uint8Array, value: Uint8Array]>
+  /** Frees what the view holds. From this call on, each read throws ClosedError. A second call does nothing. */
+  close(): void
+}
+
 /** The compliance suite in src/backend-compliance tests each promise of this interface. */
 export interface Backend {
   /** The file or other place of the rows, for error messages. */
@@ -32,6 +43,12 @@ export interface Backend {
    * bytes. While a commit runs, the range includes the keys that the commit has not removed yet.
    */
   keys(table: BackendTable, first: Uint8Array, end: Uint8Array, limit: number): Uint8Array[]
+  usage(): BackendUsage
+  /**
+   * Returns the rows of the last commit, or of the commit that runs. The caller closes the view, soon: the backend
+   * reuses no space that a commit frees while an older view is open.
+   */
+  view(): BackendView
   /**
    * Writes all of `changes` or none, and resolves when they are durable. The backend may iterate over `changes` in
    * several turns of the event loop. `bytes` estimates the length of all values. The caller starts a commit only after
@@ -42,8 +59,28 @@ export interface Backend {
    */
   commit(changes: Iterable<BackendChange>, bytes?: number): Promise<void>
   /**
-   * Closes the backend. The caller waits for the last commit to settle first, and commits no more. From this call on,
-   * each read throws ClosedError. An iteration over `entries` that is under way throws it instead of the next row.
+   * Closes the backend and its views. The caller waits for the last commit to settle first, and commits no more. From
+   * this call on, each read throws ClosedError. An iteration that is under way throws it instead of the next row.
    */
   close(): Promise<void>
+}
+
+/** What a backend takes on the disk. */
+export interface BackendUsage {
+  readonly fileBytes: number
+  /** The part of the file that the rows of the last commit take. The backend reuses the rest. */
+  readonly usedBytes: number
+}
+
+/** Holds the rows of a page store. Rows that arrive from elsewhere can take their place as a whole. */
+export interface BackendStorage {
+  /** Opens the rows in use, and removes incoming rows that were not adopted. */
+  open(): Backend
+  /** Opens an empty backend for incoming rows, and removes earlier ones. The backend of the rows in use may be open. */
+  openIncoming(): Backend
+  /**
+   * Makes the incoming rows those in use, and resolves when that is durable. Both backends are closed. After a crash,
+   * either the former rows or all of the incoming ones are in use.
+   */
+  adoptIncoming(): Promise<void>
 }

@@ -3,8 +3,15 @@ import { statSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { ClosedError, NoSpaceError } from '@quire/protocol'
-import { open, type Database, type RootDatabase } from 'lmdb'
-import { BACKEND_TABLES, type Backend, type BackendChange, type BackendTable } from './backend.js'
+import { open, type Database, type RootDatabase, type Transaction } from 'lmdb'
+import {
+  BACKEND_TABLES,
+  type Backend,
+  type BackendChange,
+  type BackendTable,
+  type BackendUsage,
+  type BackendView
+} from './backend.js'
 import { damaged, isIoError, lmdbError, REMEDY, silenceCommits } from './lmdb-errors.js'
 import { allocateLockFile, checkLmdbFile, refuseIrregular } from './lmdb-guard.js'
 
@@ -39,6 +46,15 @@ export function createLmdbBackend(init: LmdbBackendInit): Backend {
   return new LmdbBackend(init.path, init.probe ?? true)
 }
 
+const PAGE_BYTES = 4096
+
+/** Numbers of pages. lmdb's types leave them out. */
+interface TreeStats {
+  readonly treeBranchPageCount: number
+  readonly treeLeafPageCount: number
+  readonly overflowPages: number
+}
+
 const BINARY = { encoding: 'binary', keyEncoding: 'binary' } as const
 
 function openFile(path: string): RootDatabase<Uint8Array, Uint8Array> {
@@ -47,7 +63,7 @@ function openFile(path: string): RootDatabase<Uint8Array, Uint8Array> {
     path,
     noSubdir: true,
     // The layout of pages depends on this size (see docs/storage.md), even if the system's pages are larger.
-    pageSize: 4096,
+    pageSize: PAGE_BYTES,
     // One big transaction at a time gains nothing from a sync that overlaps the next one.
     overlappingSync: false
   })
@@ -61,6 +77,7 @@ class LmdbBackend implements Backend {
   private readonly root: RootDatabase<Uint8Array, Uint8Array>
   private readonly tables: ReadonlyMap<BackendTable, Rows>
 
+  private readonly views = new Set<LmdbView>()
   private closed: Promise<void> | undefined
   /** Size of the file when it was opened, or after the last commit. LMDB never makes its file shorter. */
   private knownBytes = 0
@@ -116,6 +133,20 @@ class LmdbBackend implements Backend {
     }
   }
 
+  usage(): BackendUsage {
+    this.refuseClosed()
+    const trees = [this.root, ...this.tables.values()].map((table) => table.getStats() as TreeStats)
+    const pages = trees.map((tree) => tree.treeBranchPageCount + tree.treeLeafPageCount + tree.overflowPages)
+    return { fileBytes: this.knownBytes, usedBytes: PAGE_BYTES * pages.reduce((sum, count) => sum + count, 0) }
+  }
+
+  view(): BackendView {
+    this.refuseClosed()
+    const view = new LmdbView(this.name, this.tables, this.root.useReadTransaction(), () => this.views.delete(view))
+    this.views.add(view)
+    return view
+  }
+
   async commit(changes: Iterable<BackendChange>, bytes = 0): Promise<void> {
     const written = { bytes: 0 }
     this.checkSize()
@@ -136,6 +167,7 @@ class LmdbBackend implements Backend {
   }
 
   close(): Promise<void> {
+    for (const view of this.views) view.close()
     this.closed ??= this.root.close()
     return this.closed
   }
@@ -189,6 +221,46 @@ class LmdbBackend implements Backend {
 
   private rows(table: BackendTable): Rows {
     return this.tables.get(table) as Rows
+  }
+}
+
+/** Reads through a read transaction of its own. LMDB keeps all pages of that transaction, and all newer ones. */
+class LmdbView implements BackendView {
+  private isClosed = false
+
+  constructor(
+    private readonly name: string,
+    private readonly tables: ReadonlyMap<BackendTable, Rows>,
+    private readonly transaction: Transaction,
+    private readonly onClosed: () => void
+  ) {}
+
+  *from(table: BackendTable, first: Uint8Array): Iterable<readonly [Uint8Array, Uint8Array]> {
+    const rows = this.readable(table)
+    try {
+      for (const { key, value } of rows.getRange({ start: first, transaction: this.transaction })) {
+        yield [unwrapped(key), unwrapped(value)]
+        this.refuseClosed()
+      }
+    } catch (error) {
+      throw lmdbError(error, this.name)
+    }
+  }
+
+  close(): void {
+    if (this.isClosed) return
+    this.isClosed = true
+    this.transaction.done()
+    this.onClosed()
+  }
+
+  private readable(table: BackendTable): Rows {
+    this.refuseClosed()
+    return this.tables.get(table) as Rows
+  }
+
+  private refuseClosed(): void {
+    if (this.isClosed) throw new ClosedError(this.name)
   }
 }
 

@@ -1,10 +1,18 @@
 /**
  * A backend in memory, for simulations and tests. The caller decides when commits reach the disk, and when it crashes.
  */
-import { ClosedError } from '@quire/protocol'
+import { assert, ClosedError } from '@quire/protocol'
 import { fromString } from 'uint8arrays/from-string'
 import { toString } from 'uint8arrays/to-string'
-import { BACKEND_TABLES, type Backend, type BackendChange, type BackendTable } from './backend.js'
+import {
+  BACKEND_TABLES,
+  type Backend,
+  type BackendChange,
+  type BackendStorage,
+  type BackendTable,
+  type BackendUsage,
+  type BackendView
+} from './backend.js'
 
 export interface MemoryStorageInit {
   readonly name?: string
@@ -13,12 +21,10 @@ export interface MemoryStorageInit {
 }
 
 /** The disk under backends in memory. Its rows survive a crash. */
-export interface MemoryStorage {
-  /** Opens a backend, as a process opens its files when it starts. */
-  open(): Backend
+export interface MemoryStorage extends BackendStorage {
   /**
-   * Ends the process: its commits never settle. The storage drops a pending commit, or keeps all of it where
-   * `keepPending` says that it had reached the disk.
+   * Ends the process: its commits and its adoption never settle. The storage drops the pending one, or keeps all of it
+   * where `keepPending` says that it had reached the disk.
    */
   crash(options?: { readonly keepPending?: boolean }): void
   /** Returns another storage with the same rows. */
@@ -43,12 +49,14 @@ export function createMemoryStorage(init: MemoryStorageInit): MemoryStorage {
 /** Holds the rows that its backends share. */
 class SharedRows implements MemoryStorage {
   readonly name: string
-  readonly tables = new Map<BackendTable, Rows>(BACKEND_TABLES.map((table) => [table, new Map()]))
+  tables: ReadonlyMap<BackendTable, Rows> = emptyTables()
   readonly schedule: (callback: () => void) => void
   failure: Error | undefined
-  /** The crashes so far. A commit that began before the last crash has no effect. */
+  /** The crashes so far. Work that began before the last crash has no effect. */
   life = 0
-  pending: readonly BackendChange[] | undefined
+  /** Changes the rows, as the disk does at a moment of its own. */
+  private pending: (() => void) | undefined
+  private incoming: SharedRows | undefined
 
   constructor(init: MemoryStorageInit) {
     this.name = init.name ?? 'memory'
@@ -60,13 +68,45 @@ class SharedRows implements MemoryStorage {
   }
 
   open(): Backend {
+    this.incoming = undefined
     return new MemoryBackend(this, this.life)
+  }
+
+  openIncoming(): Backend {
+    this.incoming = new SharedRows({ name: `${this.name}.incoming`, schedule: this.schedule })
+    this.incoming.failure = this.failure
+    return this.incoming.open()
+  }
+
+  adoptIncoming(): Promise<void> {
+    const { incoming } = this
+    assert(incoming !== undefined, `${this.name} has no incoming rows to adopt`)
+    return this.later(() => {
+      this.tables = incoming.tables
+      this.incoming = undefined
+    })
   }
 
   crash({ keepPending = false } = {}): void {
     this.life++
-    if (keepPending && this.pending !== undefined) this.write(this.pending)
+    if (this.incoming !== undefined) this.incoming.life++
+    if (keepPending) this.pending?.()
     this.pending = undefined
+  }
+
+  /** Runs `change` when the disk gets to it, unless the process crashes before. */
+  later(change: () => void): Promise<void> {
+    const { life } = this
+    return new Promise((resolve, reject) => {
+      this.pending = change
+      this.schedule(() => {
+        if (life !== this.life) return
+        this.pending = undefined
+        if (this.failure !== undefined) return reject(this.failure)
+        change()
+        resolve()
+      })
+    })
   }
 
   copy(): MemoryStorage {
@@ -79,6 +119,7 @@ class SharedRows implements MemoryStorage {
 
   failWith(error: Error | undefined): void {
     this.failure = error
+    if (this.incoming !== undefined) this.incoming.failure = error
   }
 
   damage(table: BackendTable, position: number, bit: number): boolean {
@@ -101,6 +142,20 @@ class SharedRows implements MemoryStorage {
   }
 }
 
+function emptyTables(): ReadonlyMap<BackendTable, Rows> {
+  return new Map(BACKEND_TABLES.map((table) => [table, new Map()]))
+}
+
+function inOrder(rows: Rows, isWanted: (key: string) => boolean): (readonly [Uint8Array, Uint8Array])[] {
+  return (
+    [...rows]
+      .filter(([key]) => isWanted(key))
+      // Lower-case hexadecimal digits sort like the bytes that they stand for.
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, value]) => [fromString(key, 'base16'), value])
+  )
+}
+
 /** Serves the rows of a storage until the next crash. */
 class MemoryBackend implements Backend {
   readonly name: string
@@ -119,12 +174,9 @@ class MemoryBackend implements Backend {
 
   *entries(table: BackendTable, prefix: Uint8Array): Iterable<readonly [Uint8Array, Uint8Array]> {
     const start = toString(prefix, 'base16')
-    const rows = [...this.readable(table)].filter(([key]) => key.startsWith(start))
-    // Lower-case hexadecimal digits sort like the bytes that they stand for.
-    rows.sort(([a], [b]) => (a < b ? -1 : 1))
-    for (const [key, value] of rows) {
+    for (const row of inOrder(this.readable(table), (key) => key.startsWith(start))) {
       this.refuseClosed()
-      yield [fromString(key, 'base16'), value]
+      yield row
     }
   }
 
@@ -137,20 +189,44 @@ class MemoryBackend implements Backend {
       .map((key) => fromString(key, 'base16'))
   }
 
+  usage(): BackendUsage {
+    let bytes = 0
+    for (const table of BACKEND_TABLES) for (const value of this.readable(table).values()) bytes += value.length
+    return { fileBytes: bytes, usedBytes: bytes }
+  }
+
+  view(): BackendView {
+    // Values never change, so the view shares them.
+    const tables = new Map(BACKEND_TABLES.map((table) => [table, new Map(this.readable(table))]))
+    let isOpen = true
+    const refuseClosed = (): void => {
+      this.refuseClosed()
+      if (!isOpen) throw new ClosedError(this.name)
+    }
+    return {
+      *from(table, first) {
+        refuseClosed()
+        const low = toString(first, 'base16')
+        for (const row of inOrder(tables.get(table)!, (key) => key >= low)) {
+          refuseClosed()
+          yield row
+        }
+      },
+      close: () => (isOpen = false)
+    }
+  }
+
   commit(changes: Iterable<BackendChange>): Promise<void> {
-    return new Promise((resolve, reject) => {
+    let copies: BackendChange[]
+    try {
       // Copies, because the caller may reuse its arrays.
-      const copies = [...changes].map((change) => ({ ...change, value: change.value?.slice() }))
-      if (this.life !== this.storage.life) return
-      this.storage.pending = copies
-      this.storage.schedule(() => {
-        if (this.life !== this.storage.life) return
-        this.storage.pending = undefined
-        if (this.storage.failure !== undefined) return reject(this.storage.failure)
-        this.storage.write(copies)
-        resolve()
-      })
-    })
+      copies = [...changes].map((change) => ({ ...change, value: change.value?.slice() }))
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    // A process that has crashed does nothing more.
+    if (this.life !== this.storage.life) return new Promise(() => {})
+    return this.storage.later(() => this.storage.write(copies))
   }
 
   close(): Promise<void> {

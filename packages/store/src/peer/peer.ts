@@ -12,9 +12,8 @@ import {
 import { ClosedError, InvalidArgumentError } from '@quire/protocol'
 import { createNodeDisk } from '@quire/raft/node-disk'
 import { readFileSync, statfsSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Logger } from 'pino'
-import { createLmdbBackend } from '../pages/index.js'
+import { createLmdbStorage } from '../pages/index.js'
 import type { ReplicatedConfig } from '../state/index.js'
 import { mayConnect, normalizeCluster, type ClusterConfig } from './cluster.js'
 import { foundingDigest } from './founding.js'
@@ -290,6 +289,6 @@ function storageIn(directory: DataDirectory): ReplicaStorage {
     logPath: directory.logPath,
     pagesPath: directory.pagesPath,
     openLogDisk: () => createNodeDisk(directory.logPath),
-    openPages: () => createLmdbBackend({ path: join(directory.pagesPath, 'pages.lmdb') })
+    pages: createLmdbStorage({ folder: directory.pagesPath })
   }
 }

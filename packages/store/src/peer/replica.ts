@@ -21,7 +21,7 @@ import {
   createPageStore,
   type Applier,
   type AppliedListener,
-  type Backend,
+  type BackendStorage,
   type CommittedEntry
 } from '../pages/index.js'
 import { clusterConfig, type ReplicatedConfig } from '../state/index.js'
@@ -44,7 +44,7 @@ export interface ReplicaStorage extends IdentityStorage {
   readonly logPath: string
   readonly pagesPath: string
   openLogDisk(): Disk
-  openPages(): Backend
+  readonly pages: BackendStorage
 }
 
 /** Defaults are those of the log, the page store and the applier. */
@@ -155,7 +155,7 @@ function joinFaults(onFault: ReplicaInit['onFault']): (of: 'log' | 'pages', faul
 
 async function openPages({ storage, clock, limits = {}, onApplied, onFault }: ReplicaInit): Promise<Applier> {
   const { maxMemtableBytes, checkpointEntries, checkpointIntervalMs } = limits
-  const backend = storage.openPages()
+  const backend = storage.pages.open()
   try {
     const store = createPageStore({ backend, maxMemtableBytes })
     return createApplier({ store, clock, checkpointEntries, checkpointIntervalMs, onApplied, onFault })

@@ -1,17 +1,18 @@
 /** The backends of this package as the compliance suite wants them: on storages that crash and fail on demand. */
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { mkdtemp, readFile, rm, statfs, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, statfs, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { NoSpaceError } from '@quire/protocol'
 import type { BackendAdapter } from '../../src/backend-compliance/index.js'
 import {
   BACKEND_TABLES,
-  createLmdbBackend,
+  createLmdbStorage,
   createMemoryStorage,
   PageStoreError,
   type Backend,
+  type BackendStorage,
   type MemoryStorage
 } from '../../src/pages/index.js'
 
@@ -30,6 +31,8 @@ export const memoryBackend: BackendAdapter<MemoryStorage> = {
   name: 'createMemoryStorage',
   createStorage: () => createMemoryStorage({ schedule: afterTurns() }),
   open: (storage) => storage.open(),
+  openIncoming: (storage) => storage.openIncoming(),
+  adoptIncoming: (storage) => storage.adoptIncoming(),
   crash: (storage, random) => storage.crash({ keepPending: random() < 0.5 }),
   setFull: (storage, isFull) => storage.failWith(isFull ? new NoSpaceError('memory') : undefined),
   failWrites: (storage) => storage.failWith(new PageStoreError('memory', 'the disk fails')),
@@ -50,55 +53,84 @@ const PAGE_BYTES = 4096
 const META_BYTES = 2 * PAGE_BYTES
 
 interface LmdbFile {
-  readonly folder: string
-  /** A crash moves what survives to a new file: the dead environment still has the old one. */
-  path: string
+  readonly root: string
+  /** A crash moves what survives to a new folder: the dead environment still has the old files. */
+  folder: string
   crashes: number
   backends: Backend[]
   /** The file as it was when the last commit resolved: everything up to then is on disk. */
   flushed: Uint8Array
+  /** The incoming file, while an adoption runs that a crash may undo. */
+  adopting: Uint8Array | undefined
+}
+
+function pathOf({ folder }: LmdbFile): string {
+  return join(folder, 'pages.lmdb')
+}
+
+function storageOf({ folder }: LmdbFile): BackendStorage {
+  return createLmdbStorage({ folder, probe: false })
 }
 
 export const lmdbBackend: BackendAdapter<LmdbFile> = {
   name: 'createLmdbBackend',
   createStorage: async () => createLmdbFile(await mkdtemp(join(tmpdir(), 'quire-backend-'))),
   open: (file) => {
-    const backend = createLmdbBackend({ path: file.path, probe: false })
+    const backend = storageOf(file).open()
     file.backends.push(backend)
-    file.flushed = imageOf(file.path)
+    file.flushed = imageOf(pathOf(file))
+    const commit: Backend['commit'] = async (changes, bytes) => {
+      await backend.commit(changes, bytes)
+      if (pathOf(file) === backend.name) file.flushed = imageOf(pathOf(file))
+    }
     return {
       name: backend.name,
-      remedy: backend.remedy,
       get: (table, key) => backend.get(table, key),
       entries: (table, prefix) => backend.entries(table, prefix),
       keys: (table, first, end, limit) => backend.keys(table, first, end, limit),
-      commit: async (changes, bytes) => {
-        await backend.commit(changes, bytes)
-        if (file.path === backend.name) file.flushed = imageOf(file.path)
-      },
+      usage: () => backend.usage(),
+      view: () => backend.view(),
+      commit,
       close: () => backend.close()
     }
   },
-  removeStorage: async ({ folder, backends }) => {
+  openIncoming: (file) => {
+    const backend = storageOf(file).openIncoming()
+    file.backends.push(backend)
+    return backend
+  },
+  adoptIncoming: async (file) => {
+    const { folder } = file
+    file.adopting = readFileSync(join(folder, 'incoming.lmdb'))
+    await createLmdbStorage({ folder, probe: false }).adoptIncoming()
+    if (file.folder !== folder) return
+    file.flushed = file.adopting
+    file.adopting = undefined
+  },
+  removeStorage: async ({ root, backends }) => {
     for (const backend of backends) await backend.close()
-    await rm(folder, { recursive: true })
+    await rm(root, { recursive: true })
   },
   crash: async (file, random) => {
-    const image = afterPowerLoss(file.flushed, imageOf(file.path), random)
-    file.path = join(file.folder, `pages-${++file.crashes}.lmdb`)
-    await writeFile(file.path, image)
+    const { adopting, flushed } = file
+    const adopted = random() < 0.5 ? adopting : flushed
+    const image = adopting === undefined ? afterPowerLoss(flushed, imageOf(pathOf(file)), random) : adopted!
+    file.adopting = undefined
+    file.folder = join(file.root, `${++file.crashes}`)
+    await mkdir(file.folder)
+    await writeFile(pathOf(file), image)
   },
-  failWrites: ({ path }) => rm(path),
-  damage: async ({ path }, value) => {
-    const bytes = await readFile(path)
+  failWrites: (file) => rm(pathOf(file)),
+  damage: async (file, value) => {
+    const bytes = await readFile(pathOf(file))
     for (let at = bytes.indexOf(value); at >= 0; at = bytes.indexOf(value, at + 1)) bytes[at + 12]! ^= 1
-    await writeFile(path, bytes)
+    await writeFile(pathOf(file), bytes)
   },
-  replace: ({ path }) => writeFile(path, new Uint8Array(2 * PAGE_BYTES).fill(7))
+  replace: (file) => writeFile(pathOf(file), new Uint8Array(2 * PAGE_BYTES).fill(7))
 }
 
 function createLmdbFile(folder: string): LmdbFile {
-  return { folder, path: join(folder, 'pages.lmdb'), crashes: 0, backends: [], flushed: new Uint8Array(0) }
+  return { root: folder, folder, crashes: 0, backends: [], flushed: new Uint8Array(0), adopting: undefined }
 }
 
 /**
@@ -146,15 +178,15 @@ export const lmdbBackendOnSmallDisk: BackendAdapter<LmdbFile> = {
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16m', 'tmpfs', folder])
     return createLmdbFile(folder)
   },
-  removeStorage: async ({ folder, backends }) => {
+  removeStorage: async ({ root, backends }) => {
     for (const backend of backends) await backend.close()
-    execFileSync('umount', ['-l', folder])
-    await rm(folder, { recursive: true })
+    execFileSync('umount', ['-l', root])
+    await rm(root, { recursive: true })
   },
-  setFull: async ({ folder }, isFull) => {
-    const ballast = join(folder, 'other files')
+  setFull: async ({ root }, isFull) => {
+    const ballast = join(root, 'other files')
     if (!isFull) return rm(ballast)
-    const { bsize, bavail } = await statfs(folder)
+    const { bsize, bavail } = await statfs(root)
     await writeFile(ballast, new Uint8Array(bsize * bavail))
     return undefined
   }

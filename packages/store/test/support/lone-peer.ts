@@ -60,7 +60,7 @@ export class LonePeer {
       logPath: 'log',
       pagesPath: 'pages',
       openLogDisk: () => this.disk,
-      openPages: () => this.pages.open()
+      pages: this.pages
     })
   }
 

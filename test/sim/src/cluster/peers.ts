@@ -300,7 +300,7 @@ export class SimPeer {
       logPath: `${this.name}/log`,
       pagesPath: `${this.name}/pages`,
       openLogDisk: () => this.counted(folder.log),
-      openPages: () => folder.pages.open()
+      pages: folder.pages
     }
   }
 
