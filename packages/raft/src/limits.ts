@@ -10,10 +10,10 @@ export const DEFAULT_RAFT_LIMITS: RaftLimits = {
   maxApplyBytes: 1024 * 1024,
   maxPendingReads: 10_000,
   maxPieceBytes: MAX_SNAPSHOT_PIECE_BYTES,
-  retainedEntries: 10_000
+  retainedBytes: 64 * 1024 * 1024
 }
 
-const LEAST: Partial<RaftLimits> = { retainedEntries: 0 }
+const LEAST: Partial<RaftLimits> = { retainedBytes: 0 }
 const MOST: Partial<RaftLimits> = { maxAppendBytes: MAX_APPEND_BYTES, maxPieceBytes: MAX_SNAPSHOT_PIECE_BYTES }
 
 export type CompleteInit = Required<RaftNodeInit> & { readonly limits: RaftLimits }

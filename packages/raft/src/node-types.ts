@@ -15,6 +15,11 @@ export interface SnapshotStore {
   /** The newest durable snapshot, whether taken here or installed. The node reads it once, at its start. */
   readonly newest: SnapshotMeta | undefined
   /**
+   * The index of the oldest snapshot that is being read, if there is one. The log keeps the entries after it, which the
+   * receiver needs next.
+   */
+  readonly heldIndex?: number | undefined
+  /**
    * Reads a piece of the snapshot at `index`: at most `maxBytes` from `offset` on. The caller owns the buffer. Resolves
    * with undefined if that snapshot is gone. Several followers may read at once, each at its own offset.
    */
@@ -68,8 +73,8 @@ export interface RaftLimits extends CoreLimits {
   readonly maxPendingReads: number
   /** Bytes of one snapshot piece. */
   readonly maxPieceBytes: number
-  /** Entries that stay in the log before the newest snapshot, for followers that are a little behind. */
-  readonly retainedEntries: number
+  /** The newest bytes of the log, which stay in it for followers that are a little behind. */
+  readonly retainedBytes: number
 }
 
 export interface RaftNodeInit {
@@ -162,8 +167,8 @@ export interface RaftNode {
    */
   snapshotMeta(index: number): SnapshotMeta
   /**
-   * Call it when the state machine has a durable snapshot. The log is compacted up to `retainedEntries` before that.
-   * Indexes must rise.
+   * Call it when the state machine has a durable snapshot. The log is compacted up to there, except for
+   * `retainedBytes` and for what follows `heldIndex`. Indexes must rise.
    */
   snapshotTaken(snapshot: SnapshotMeta): void
   /**

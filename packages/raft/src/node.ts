@@ -179,8 +179,9 @@ class Driver implements RaftNode {
     this.guard(() => this.core.snapshotTaken(snapshot))
     // The core has rejected the snapshot: no entry may be dropped for it.
     if (this.stopped) return
-    const index = snapshot.index - this.limits.retainedEntries
-    if (index > 0) this.whileBusy(this.components.log.compact(index))
+    const { log, application } = this.components
+    const index = Math.min(snapshot.index, application.snapshots?.heldIndex ?? Infinity)
+    this.whileBusy(log.compact(index, this.limits.retainedBytes))
   }
 
   readIndex(): Promise<number> {

@@ -31,7 +31,7 @@ function watch(promises: readonly Promise<unknown>[]): readonly unknown[] {
 
 describe('calls that wait at a deposed leader', () => {
   it('35 pending proposals settle after step-down and snapshot (no caller waits forever)', async () => {
-    const limits = { retainedEntries: 5, maxPieceBytes: 300 }
+    const limits = { retainedBytes: 600, maxPieceBytes: 300 }
     cluster = await Cluster.start({ segmentBytes: 4096, snapshotEvery: 20, limits })
     const old = await cluster.elect()
     const committed = old.node!.propose(fromString('committed'))

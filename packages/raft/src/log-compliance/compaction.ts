@@ -68,6 +68,27 @@ export function compactionTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
+  test(rig, 'a log keeps its newest entries, as many as take the retained bytes', [], async (bench) => {
+    await bench.open(BOOTSTRAP)
+    // Much larger than what a log may store besides.
+    const bytes = 20_000
+    let state = firstState(BOOTSTRAP)
+    for (let index = 2; index <= 41; index++) {
+      const write = { entries: entries(index, index, 1, bytes) }
+      await bench.append(write)
+      state = stateAfter(state, write)
+    }
+    for (const retained of [40, 25, 10, 1]) {
+      await bench.log.compact(41, retained * bytes)
+      matchingState(bench.log, [state], 41)
+      const kept = 41 - bench.log.firstIndex + 1
+      assert.ok(kept >= retained * 0.9, `${kept} entries of ${retained} are left`)
+    }
+    await bench.log.compact(41)
+    assert.ok(bench.log.firstIndex > 20, `compaction of 40 entries dropped only those before ${bench.log.firstIndex}`)
+    await bench.log.close()
+  })
+
   test(rig, '26 membership is recovered from a snapshot after two compactions', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     let state = firstState(BOOTSTRAP)

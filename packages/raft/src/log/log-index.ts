@@ -91,6 +91,18 @@ export class LogIndex {
     this.evict()
   }
 
+  /** The last index that can go if the batches after it take `bytes` at least. */
+  indexBefore(bytes: number): number {
+    let index = this.last
+    let kept = 0
+    for (let at = this.extents.length - 1; at >= 0 && kept < bytes; at--) {
+      const extent = this.extents[at]!
+      kept += extent.bytes
+      index = extent.first - 1
+    }
+    return index
+  }
+
   /** Forgets every segment before `segment`. */
   dropBefore({ number, firstIndex }: Segment): void {
     const prev = firstIndex - 1

@@ -78,6 +78,15 @@ class Content {
     }
   }
 
+  /** The last index that can go if the entries after it take `bytes` at least. */
+  indexBefore(bytes: number): number {
+    let index = this.lastIndex
+    for (let kept = 0; kept < bytes && index > this.prevIndex; index--) {
+      kept += raftEntryBytes(this.entries[index - this.prevIndex - 1]!)
+    }
+    return index
+  }
+
   compact(index: number): void {
     const prevIndex = Math.min(index, this.lastIndex)
     if (prevIndex <= this.prevIndex) return
@@ -158,9 +167,9 @@ class VolatileLog implements MemoryLog {
     })
   }
 
-  compact(index: number): Promise<void> {
+  compact(index: number, retainedBytes = 0): Promise<void> {
     if (this.failure !== undefined) return Promise.reject(this.failure)
-    this.content.compact(index)
+    this.content.compact(Math.min(index, this.content.indexBefore(retainedBytes)))
     return Promise.resolve()
   }
 

@@ -172,11 +172,12 @@ class SegmentedLog implements RaftLog {
     return appended
   }
 
-  compact(index: number): Promise<void> {
+  compact(index: number, retainedBytes = 0): Promise<void> {
     if (this.failure !== undefined) return Promise.reject(this.failure)
+    const end = Math.min(index, this.index.indexBefore(retainedBytes))
     // Search from the end: after a truncation, a later segment may begin below an earlier one. The segment that is
     // being written is the last, or not in the list yet, so it stays.
-    const start = this.segments.findLastIndex(({ firstIndex }) => firstIndex - 1 <= index)
+    const start = this.segments.findLastIndex(({ firstIndex }) => firstIndex - 1 <= end)
     if (start > 0) {
       this.obsolete.push(...this.segments.splice(0, start))
       this.index.dropBefore(this.segments[0]!)

@@ -26,10 +26,11 @@ export interface RaftLog extends LogReader {
    */
   append(write: LogWrite): Promise<void>
   /**
-   * Drops entries up to `index` as far as the log can. `index` must be committed, durable here, and covered by a
-   * durable snapshot of the state machine. Resolves when done. If a file cannot be removed, the next call tries again.
+   * Drops entries up to `index` as far as the log can, but keeps the newest entries that take `retainedBytes` (default
+   * 0). `index` must be committed, durable here, and covered by a durable snapshot of the state machine. Resolves when
+   * done. If a file cannot be removed, the next call tries again.
    */
-  compact(index: number): Promise<void>
+  compact(index: number, retainedBytes?: number): Promise<void>
   /** Waits for pending appends, then closes the files. */
   close(): Promise<void>
 }

@@ -36,15 +36,15 @@ export function checkAgreement({ invariants, clients, coverage }: Observed, memb
 
 /** Except for what is kept for followers, the log before the newest snapshot is at most part of one segment. */
 export function checkBounds({ limits }: RaftSettings, members: readonly SimNode[]): void {
-  const { retainedEntries = 0 } = limits
+  const { retainedBytes = 0 } = limits
   for (const { name, log, application, disk } of members) {
-    const end = (application?.takenIndex ?? 0) - retainedEntries
+    const end = application?.takenIndex ?? 0
     if (log === undefined || end < log.firstIndex) continue
     let bytes = 0
     for (let index = log.firstIndex; index <= end; index++) bytes += log.entries(index, index + 1, 1)[0]!.data.length
     // A batch that does not fit gets a larger segment.
-    if (bytes > disk.largestFileBytes) {
-      const facts = `${name} keeps ${log.firstIndex}..${end}, ${bytes} bytes; no segment has more than ${disk.largestFileBytes}`
+    if (bytes > retainedBytes + disk.largestFileBytes) {
+      const facts = `${name} keeps ${log.firstIndex}..${end}, ${bytes} bytes; it retains ${retainedBytes}, and no segment has more than ${disk.largestFileBytes}`
       throw new Violation('compaction bounds the log', facts)
     }
   }

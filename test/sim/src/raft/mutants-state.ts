@@ -138,7 +138,7 @@ export const SNAPSHOTS: readonly Mutant[] = [
     name: 'compaction ignores the snapshot',
     rule: '§7',
     file: 'node.js',
-    find: 'const index = snapshot.index - this.limits.retainedEntries;',
+    find: 'const index = Math.min(snapshot.index, application.snapshots?.heldIndex ?? Infinity);',
     replace: 'const index = this.core.lastIndex;'
   },
   {
@@ -254,7 +254,7 @@ export const STORAGE: readonly Mutant[] = [
     name: 'compaction drops one segment too many',
     rule: '§7',
     file: 'log/segmented-log.js',
-    find: 'this.segments.findLastIndex(({ firstIndex }) => firstIndex - 1 <= index)',
-    replace: 'this.segments.findLastIndex(({ firstIndex }) => firstIndex - 2 <= index)'
+    find: 'this.segments.findLastIndex(({ firstIndex }) => firstIndex - 1 <= end)',
+    replace: 'this.segments.findLastIndex(({ firstIndex }) => firstIndex - 2 <= end)'
   }
 ]

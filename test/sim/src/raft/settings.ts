@@ -191,7 +191,7 @@ function drawLimits(random: RandomSource): Partial<RaftLimits> {
     maxApplyBytes: random.pick([100, 1000, 65_536]),
     maxPendingReads: random.pick([2, 100]),
     maxPieceBytes: random.pick([64, 200, 1000]),
-    retainedEntries: random.pick([0, 3, 12])
+    retainedBytes: random.pick([0, 300, 1500])
   }
 }
 
