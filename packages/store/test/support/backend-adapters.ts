@@ -85,6 +85,7 @@ export const lmdbBackend: BackendAdapter<LmdbFile> = {
     }
     return {
       name: backend.name,
+      ...(backend.remedy === undefined ? {} : { remedy: backend.remedy }),
       get: (table, key) => backend.get(table, key),
       entries: (table, prefix) => backend.entries(table, prefix),
       keys: (table, first, end, limit) => backend.keys(table, first, end, limit),
