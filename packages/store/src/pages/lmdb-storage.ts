@@ -18,7 +18,7 @@ export interface LmdbStorageInit {
 
 /** Stores rows in files of a folder. Each method throws or rejects as `createLmdbBackend` does. */
 export function createLmdbStorage(init: LmdbStorageInit): BackendStorage {
-  return new LmdbStorage(init.folder, init.probe)
+  return new LmdbStorage(init.folder, init.probe ?? true)
 }
 
 /** Keeps the rows in use in one file and incoming rows in another, which takes the place of the first by a rename. */
@@ -28,7 +28,7 @@ class LmdbStorage implements BackendStorage {
 
   constructor(
     private readonly folder: string,
-    private readonly probe: boolean | undefined
+    private readonly probe: boolean
   ) {
     this.path = join(folder, IN_USE)
     this.incoming = join(folder, INCOMING)
@@ -36,7 +36,7 @@ class LmdbStorage implements BackendStorage {
 
   open(): Backend {
     this.removeIncoming()
-    return createLmdbBackend({ path: this.path, ...(this.probe === undefined ? {} : { probe: this.probe }) })
+    return createLmdbBackend({ path: this.path, probe: this.probe })
   }
 
   openIncoming(): Backend {
