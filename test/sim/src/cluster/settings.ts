@@ -157,7 +157,6 @@ export function withThinLines(drawn: Settings): Settings {
     cacheBytes: 2 * pages * PAGE_BYTES
   }
   const actions = { readEach: 4, writeEach: 4, read: 2, write: 2, sizes: 1 }
-  const none = Object.fromEntries(ACTIONS.map((action) => [action, 0])) as ClientSettings['weights']
   return {
     ...rest,
     mixes: [...rest.mixes, 'thin lines'],
@@ -172,7 +171,7 @@ export function withThinLines(drawn: Settings): Settings {
       naming: 0,
       sessionTtlMs: THIN_TTL_MS,
       allowedErrors: ALLOWED_WITHOUT_FAULTS,
-      weights: { ...none, ...actions }
+      weights: actionsOf(actions)
     }
   }
 }
@@ -218,11 +217,10 @@ function withLateStreams(drawn: Settings): Settings {
 type Mix = Partial<Omit<ClientSettings, 'weights'>> & { readonly weights: Partial<ClientSettings['weights']> }
 
 function withMix(drawn: Settings, mix: string, client: Mix, faults: Partial<FaultSettings> = {}): Settings {
-  const none = Object.fromEntries(ACTIONS.map((action) => [action, 0])) as ClientSettings['weights']
   return {
     ...drawn,
     mixes: [...drawn.mixes, mix],
-    client: { ...drawn.client, pauseMs: 1, ...client, weights: { ...none, ...client.weights } },
+    client: { ...drawn.client, pauseMs: 1, ...client, weights: actionsOf(client.weights) },
     faults: { ...drawn.faults, ...faults }
   }
 }
@@ -346,19 +344,19 @@ function drawClient(random: RandomSource, sessionTtlMs: number): ClientSettings 
     lockPauseMs: 0.5,
     longPins: { share: 0.2, pages: 1 },
     aborts: random.pick([0, 0.03, 0.15]),
-    weights: {
-      ...drawWeights(KINDS, ACTION_WEIGHTS, random, 0.85),
-      readEach: 0,
-      writeEach: 0,
-      rewrite: 0,
-      extendAcross: 0
-    },
+    weights: actionsOf(drawWeights(KINDS, ACTION_WEIGHTS, random, 0.85)),
     naming: 0,
     cacheBytes: 65_536,
     allowedErrors: ALLOWED_BY_FAULTS,
     sessionTtlMs,
     faultTimeoutMs: random.pick([1000, 2000, 4000])
   }
+}
+
+/** The other actions do not happen. */
+function actionsOf(some: Partial<ClientSettings['weights']>): ClientSettings['weights'] {
+  const none = Object.fromEntries(ACTIONS.map((action) => [action, 0])) as ClientSettings['weights']
+  return { ...none, ...some }
 }
 
 function weightsOf(some: Partial<FaultSettings['weights']>): FaultSettings['weights'] {
