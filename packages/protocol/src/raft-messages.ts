@@ -23,7 +23,7 @@ import { raftRoom } from './room.js'
 
 /** Data of one entry. The rest of the frame is for the surrounding message. */
 export const MAX_ENTRY_BYTES = MAX_RAFT_FRAME_BYTES - 4096
-/** Data of one piece of a snapshot. */
+/** Data of one piece of a snapshot, unless a single item of it is larger. */
 export const MAX_SNAPSHOT_PIECE_BYTES = MAX_APPEND_BYTES
 /** Entries in one append, however small they are. */
 export const MAX_APPEND_ENTRIES = 4096
@@ -173,7 +173,7 @@ export const raftMessage = union({
       term: uint,
       snapshot: raftSnapshot,
       offset: uint,
-      data: bytes(MAX_SNAPSHOT_PIECE_BYTES),
+      data: bytes(MAX_ENTRY_BYTES),
       crc: uint,
       done: bool
     })

@@ -20,10 +20,13 @@ export interface SnapshotStore {
    */
   readonly heldIndex?: number | undefined
   /**
-   * Reads a piece of the snapshot at `index`: at most `maxBytes` from `offset` on. The caller owns the buffer. Resolves
-   * with undefined if that snapshot is gone. Several followers may read at once, each at its own offset.
+   * Reads a piece of the snapshot at `index` for the follower `to`: the bytes from `offset` on, at most `maxBytes`, or
+   * one item that cannot be divided (MAX_ENTRY_BYTES at most). A follower reads from offset 0 on, in order, and may
+   * repeat the last piece or start over. The caller owns the buffer. Resolves with undefined if the snapshot is gone,
+   * or cannot be sent now.
    */
   read(
+    to: string,
     index: number,
     offset: number,
     maxBytes: number

@@ -169,8 +169,8 @@ class Driver implements RaftNode {
   }
 
   snapshotMeta(index: number): SnapshotMeta {
-    const { oldestSnapshot, appliedIndex } = this.core
-    checkInteger('index', index, oldestSnapshot, appliedIndex)
+    const { oldestSnapshot, newestSnapshot } = this.core
+    checkInteger('index', index, oldestSnapshot, newestSnapshot)
     return this.core.snapshotMeta(index)
   }
 

@@ -26,8 +26,8 @@ export class SnapshotExchange {
   /** Without a store, the core learns that the snapshot is gone. */
   private readPiece(wanted: PieceWanted): void {
     const { core, store, maxPieceBytes, whileBusy } = this.init
-    const { snapshot, offset } = wanted
-    whileBusy(store?.read(snapshot.index, offset, maxPieceBytes) ?? Promise.resolve(undefined), (piece) => {
+    const { to, snapshot, offset } = wanted
+    whileBusy(store?.read(to, snapshot.index, offset, maxPieceBytes) ?? Promise.resolve(undefined), (piece) => {
       core.pieceRead(wanted, piece === undefined ? undefined : { ...piece, crc: crc32c(piece.data) })
     })
   }

@@ -279,12 +279,16 @@ class Core implements RaftCore {
     return this.state.snapshot?.index ?? this.state.log.firstIndex - 1
   }
 
+  get newestSnapshot(): number {
+    return this.state.applying
+  }
+
   snapshotMeta(index: number): SnapshotMeta {
-    const { oldestSnapshot } = this
-    const { log, applied, configurations } = this.state
+    const { oldestSnapshot, newestSnapshot } = this
+    const { log, configurations } = this.state
     assert(
-      index >= oldestSnapshot && index <= applied,
-      `snapshot index ${index} is outside ${oldestSnapshot}..${applied}`
+      index >= oldestSnapshot && index <= newestSnapshot,
+      `snapshot index ${index} is outside ${oldestSnapshot}..${newestSnapshot}`
     )
     return { index, term: log.termAt(index), configuration: configurations.entryAt(index) }
   }
@@ -292,7 +296,7 @@ class Core implements RaftCore {
   snapshotTaken(snapshot: SnapshotMeta): void {
     const { state } = this
     const { index } = snapshot
-    assert(index <= state.applied, `snapshot index ${index} is beyond the applied index ${state.applied}`)
+    assert(index <= state.applying, `snapshot index ${index} is beyond ${state.applying}, the last entry handed out`)
     // A newer snapshot was installed while the state machine took this one.
     if (index <= (state.snapshot?.index ?? 0)) return
     state.snapshot = snapshot

@@ -282,7 +282,12 @@ export interface RaftCore {
   applied(index: number): void
   /** The lowest index that `snapshotMeta` takes: the newest snapshot's, or that of the entry before the log's first. */
   readonly oldestSnapshot: number
-  /** Identifies a snapshot of the state machine at `index`, which lies between `oldestSnapshot` and `appliedIndex`. */
+  /**
+   * The highest index that `snapshotMeta` takes: the last entry that was handed out. The state machine may have applied
+   * it before it reports `applied`.
+   */
+  readonly newestSnapshot: number
+  /** Identifies a snapshot of the state machine at `index`, from `oldestSnapshot` to `newestSnapshot`. */
   snapshotMeta(index: number): SnapshotMeta
   /**
    * Called when the state machine has a durable snapshot. The leader sends this one from now on, and the log may be

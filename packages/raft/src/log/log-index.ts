@@ -25,6 +25,7 @@ export class LogIndex {
   private prev = 0
   private last = 0
   private extents: Extent[] = []
+  private extentBytes = 0
   /** Where each term begins. The first term began at `prev` or earlier. */
   private terms: { index: number; term: number }[] = [{ index: 0, term: 0 }]
   /** The configuration in force at `prev`, if there is one, and every later one. */
@@ -49,6 +50,11 @@ export class LogIndex {
     return this.last
   }
 
+  /** Bytes of the batches that hold the entries. */
+  get bytes(): number {
+    return this.extentBytes
+  }
+
   get configurations(): readonly Entry[] {
     return this.configs.slice()
   }
@@ -63,6 +69,7 @@ export class LogIndex {
     this.prev = prevIndex
     this.last = prevIndex
     this.extents = []
+    this.extentBytes = 0
     this.terms = [{ index: prevIndex, term: prevTerm }]
     this.configs = configuration === undefined ? [] : [copyOf(configuration)]
     this.cache = []
@@ -88,6 +95,7 @@ export class LogIndex {
       this.push(entry)
     }
     this.extents.push({ first, last: this.last, segment, offset, bytes, batch })
+    this.extentBytes += bytes
     this.evict()
   }
 
@@ -112,7 +120,8 @@ export class LogIndex {
     )
     this.prev = prev
     this.decoded = undefined
-    this.extents.splice(0, lastWhere(this.extents, (extent) => extent.segment.number < number) + 1)
+    const dropped = this.extents.splice(0, lastWhere(this.extents, (extent) => extent.segment.number < number) + 1)
+    for (const { bytes } of dropped) this.extentBytes -= bytes
     this.terms.splice(
       0,
       lastWhere(this.terms, (run) => run.index <= prev)
@@ -169,7 +178,7 @@ export class LogIndex {
     this.last = index - 1
     while (this.terms.at(-1)!.index >= index) this.terms.pop()
     while ((this.configs.at(-1)?.index ?? 0) >= index) this.configs.pop()
-    while ((this.extents.at(-1)?.first ?? 0) >= index) this.extents.pop()
+    while ((this.extents.at(-1)?.first ?? 0) >= index) this.extentBytes -= this.extents.pop()!.bytes
     const extent = this.extents.at(-1)
     if (extent !== undefined) extent.last = Math.min(extent.last, this.last)
   }

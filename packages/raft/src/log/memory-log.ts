@@ -136,6 +136,10 @@ class VolatileLog implements MemoryLog {
     return this.content.prevIndex + 1
   }
 
+  get bytes(): number {
+    return this.content.entries.reduce((sum, entry) => sum + raftEntryBytes(entry), 0)
+  }
+
   get lastIndex(): number {
     return this.content.lastIndex
   }

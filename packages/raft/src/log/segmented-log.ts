@@ -137,6 +137,10 @@ class SegmentedLog implements RaftLog {
     return this.index.lastIndex
   }
 
+  get bytes(): number {
+    return this.index.bytes
+  }
+
   term(index: number): number | undefined {
     return this.index.term(index)
   }

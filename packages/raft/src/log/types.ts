@@ -16,6 +16,8 @@ export interface RaftLog extends LogReader {
   readonly hardState: HardState
   /** The `config` entries in order: the one in force at `firstIndex - 1`, if there is one, and every later one. */
   readonly configurations: readonly Entry[]
+  /** Size of the entries from `firstIndex` on, as the log stores them. */
+  readonly bytes: number
   /**
    * Resolves when the write is durable, in the order of the calls. Calls that come while a write is under way share the
    * next one. The log owns the buffers from then on.

@@ -27,7 +27,12 @@ export class MemberSnapshots implements SnapshotStore {
     this.entries = applied.slice(0, snapshot.index)
   }
 
-  read(index: number, offset: number, maxBytes: number): Promise<{ data: Uint8Array; done: boolean } | undefined> {
+  read(
+    _to: string,
+    index: number,
+    offset: number,
+    maxBytes: number
+  ): Promise<{ data: Uint8Array; done: boolean } | undefined> {
     if (!this.onRead(index, offset) || this.newest?.index !== index) return Promise.resolve(undefined)
     const bytes = encode(content, [...this.entries])
     const data = bytes.slice(offset, offset + maxBytes)

@@ -89,7 +89,7 @@ export class SimApplication implements RaftApplication {
       get newest() {
         return disk.newest?.meta
       },
-      read: (index, offset, maxBytes) => this.read(index, offset, maxBytes),
+      read: (_to, index, offset, maxBytes) => this.read(index, offset, maxBytes),
       write: (meta, offset, data) => this.write(meta, offset, data),
       install: (meta) => this.install(meta)
     }
