@@ -3,6 +3,7 @@ import { createMemoryDisk, type Entry } from '@quire/raft'
 import { describe, expect, it } from 'vitest'
 import { createStages } from '../src/observability/stages.js'
 import { createMemoryStorage, createPageStore } from '../src/pages/index.js'
+import { INSTALLED_KEY, snapshotValue } from '../src/pages/layout.js'
 import { encodeCluster, normalizeCluster } from '../src/peer/cluster.js'
 import { foundingDigest } from '../src/peer/founding.js'
 import { createMemoryIdentity } from '../src/peer/memory-identity.js'
@@ -44,6 +45,8 @@ class ReplicaDisks {
       clock,
       stages: createStages(clock),
       onApplied: () => {},
+      onCheckpoint: () => {},
+      onInstalled: () => {},
       onFault: () => {}
     })
   }
@@ -59,9 +62,13 @@ class ReplicaDisks {
     const store = createPageStore({ backend: this.pages.open() })
     store.put('config', 0, 0, CLUSTER)
     store.put('founding', 0, 0, CLUSTER)
-    store.freeze(appliedIndex, installed)
+    store.freeze(appliedIndex)
     await store.flush()
     await store.close()
+    if (installed === undefined) return
+    const backend = this.pages.open()
+    await backend.commit([{ table: 'records', key: INSTALLED_KEY, value: snapshotValue(INSTALLED_KEY, installed) }])
+    await backend.close()
   }
 
   /** The log becomes that of other disks. */

@@ -7,7 +7,9 @@
  */
 import { assert, ClosedError, NoSpaceError, type Clock, type RaftSnapshot } from '@quire/protocol'
 import { createStateMachine, type Applied, type EntryKind, type StateView } from '../state/index.js'
+import type { Backend, BackendUsage } from './backend.js'
 import type { PageStore } from './page-store.js'
+import type { SnapshotReader } from './snapshot-pieces.js'
 
 export interface CommittedEntry {
   readonly index: number
@@ -32,6 +34,8 @@ export interface ApplierInit {
   readonly retryMs?: number
   /** The applier calls this after each entry, in order, before it applies the next one. */
   readonly onApplied?: AppliedListener
+  /** The page store has durably become the state after the entry at `index`. */
+  readonly onCheckpoint?: (index: number) => void
   /**
    * The applier calls this when its condition changes. With a NoSpaceError, checkpoints find no space: reads continue,
    * but the peer should accept no writes. With undefined, checkpoints find space again. Any other error is final: the
@@ -63,6 +67,15 @@ export interface Applier {
   forgetInstalled(): Promise<void>
   /** Resolves when everything applied so far is on disk. On a full disk, waits until there is room. */
   checkpoint(): Promise<void>
+  /** Returns a reader of the state at `durableIndex`; see `PageStore.openSnapshot`. */
+  openSnapshot(): SnapshotReader
+  /**
+   * Makes the rows of another backend the state; see `PageStore.replace`. Requires that no `apply` is under way.
+   * Rejects with ClosedError after `stop`, and with the error of `adopt`.
+   */
+  replace(adopt: () => Promise<Backend>): Promise<void>
+  /** Undefined during `replace`. */
+  usage(): BackendUsage | undefined
   /**
    * Stops applying. Calls of `apply` that wait for a checkpoint reject with ClosedError when the current flush ends. On
    * a full disk they would otherwise wait forever.
@@ -96,6 +109,8 @@ class CheckpointingApplier implements Applier {
   private cancelTimer: (() => void) | undefined
   private endRetryPause: (() => void) | undefined
   private isFinal = false
+  /** Another state takes the place of this one, so there is nothing to checkpoint. */
+  private isReplacing = false
   private stopped = false
   private closing: Promise<void> | undefined
 
@@ -144,11 +159,30 @@ class CheckpointingApplier implements Applier {
     }
   }
 
+  openSnapshot(): SnapshotReader {
+    return this.store.openSnapshot()
+  }
+
+  async replace(adopt: () => Promise<Backend>): Promise<void> {
+    assert(this.held === undefined, 'the state is replaced while entries wait for a checkpoint')
+    this.isReplacing = true
+    this.stopWaiting()
+    await this.running
+    this.refuseWhenStopped()
+    await this.store.replace(adopt)
+    this.state.reset(this.store.restored)
+    this.frozenIndex = this.appliedIndex
+    this.isReplacing = false
+    this.setFault(undefined)
+  }
+
+  usage(): BackendUsage | undefined {
+    return this.isReplacing ? undefined : this.store.usage()
+  }
+
   stop(): void {
     this.stopped = true
-    this.cancelTimer?.()
-    this.cancelTimer = undefined
-    this.endRetryPause?.()
+    this.stopWaiting()
   }
 
   close(): Promise<void> {
@@ -189,9 +223,13 @@ class CheckpointingApplier implements Applier {
 
   // -- checkpoints
 
+  private get mayCheckpoint(): boolean {
+    return !this.isFinal && !this.stopped && !this.isReplacing
+  }
+
   private scheduleCheckpoint(): void {
     const entries = this.appliedIndex - this.frozenIndex
-    if (this.running !== undefined || entries === 0 || this.isFinal || this.stopped) return
+    if (this.running !== undefined || entries === 0 || !this.mayCheckpoint) return
     if (this.store.isFull || entries >= this.checkpointEntries) {
       void this.startCheckpoint()
       return
@@ -217,13 +255,20 @@ class CheckpointingApplier implements Applier {
       this.frozenIndex = this.appliedIndex
     }
     let isDone = await this.tryFlush()
-    while (!isDone && !this.isFinal && !this.stopped) {
+    while (!isDone && this.mayCheckpoint) {
       await this.pause()
       // `stop` waits for a flush that runs, but starts no other.
-      if (!this.stopped) isDone = await this.tryFlush()
+      if (this.mayCheckpoint) isDone = await this.tryFlush()
     }
     this.running = undefined
+    if (isDone) this.init.onCheckpoint?.(this.durableIndex)
     this.scheduleCheckpoint()
+  }
+
+  private stopWaiting(): void {
+    this.cancelTimer?.()
+    this.cancelTimer = undefined
+    this.endRetryPause?.()
   }
 
   private async tryFlush(): Promise<boolean> {

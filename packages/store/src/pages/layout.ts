@@ -77,6 +77,9 @@ export function encodePage(
   return { head, body }
 }
 
+/** The place of rows, for error messages. */
+export type RowsName = Pick<Backend, 'name' | 'remedy'>
+
 /** Returns the version of the page, or 0 if the backend has no such page. Throws CorruptionError. */
 export function readVersion(backend: Backend, key: Uint8Array): number {
   const head = backend.get('heads', key)
@@ -92,17 +95,34 @@ export function readPage(backend: Backend, key: Uint8Array): StoredPage | undefi
   // A copy, because a view is valid only until the next `get`.
   const head = lentHead.slice()
   checkHead(backend, key, head)
-  const view = viewOf(head)
   const body = backend.get('bodies', key)
-  if (body === undefined) throw damaged(backend, key, 'the page has a head but no body')
-  if (crc32c(body) !== view.getUint32(8, true)) throw damaged(backend, key, 'the checksum of the page does not match')
+  checkBody(backend, key, head, body)
   const bytes = new Uint8Array(body.length + TAIL_BYTES)
   bytes.set(body)
   bytes.set(head.subarray(16), body.length)
-  return { version: view.getFloat64(0, true), bytes }
+  return { version: viewOf(head).getFloat64(0, true), bytes }
 }
 
-function checkHead(backend: Backend, key: Uint8Array, head: Uint8Array): void {
+/** Throws CorruptionError unless the two rows form the page of `key`; `body` is undefined if it is missing. */
+export function checkPage(rows: RowsName, key: Uint8Array, head: Uint8Array, body: Uint8Array | undefined): void {
+  if (key.length !== PAGE_KEY_BYTES) throw corruption(rows, `a page has a key of ${key.length} bytes`)
+  checkHead(rows, key, head)
+  checkBody(rows, key, head, body)
+}
+
+function checkBody(
+  rows: RowsName,
+  key: Uint8Array,
+  head: Uint8Array,
+  body: Uint8Array | undefined
+): asserts body is Uint8Array {
+  if (body === undefined) throw damaged(rows, key, 'the page has a head but no body')
+  if (crc32c(body) !== viewOf(head).getUint32(8, true)) {
+    throw damaged(rows, key, 'the checksum of the page does not match')
+  }
+}
+
+function checkHead(backend: RowsName, key: Uint8Array, head: Uint8Array): void {
   if (head.length !== HEAD_BYTES)
     throw damaged(backend, key, `the page's head has ${head.length} bytes, not ${HEAD_BYTES}`)
   if (headChecksum(key, head) !== viewOf(head).getUint32(12, true))
@@ -114,12 +134,12 @@ function headChecksum(key: Uint8Array, head: Uint8Array): number {
   return crc32c(head.subarray(16), crc32c(head.subarray(0, 12), crc32c(key)))
 }
 
-function damaged(backend: Backend, key: Uint8Array, reason: string): CorruptionError {
+function damaged(backend: RowsName, key: Uint8Array, reason: string): CorruptionError {
   return corruption(backend, `page ${pageOfKey(key)} of file ${getUint53(viewOf(key), 0)}: ${reason}`)
 }
 
 /** Makes an error without an offset, because only LMDB knows where in its file a row is. */
-export function corruption(backend: Backend, reason: string): CorruptionError {
+export function corruption(backend: RowsName, reason: string): CorruptionError {
   const { name, remedy } = backend
   return new CorruptionError(name, undefined, remedy === undefined ? reason : `${reason}; ${remedy}`)
 }
@@ -136,6 +156,7 @@ const KIND_TAGS: { readonly [K in RecordKind]: number } = {
   answer: 8,
   founding: 9
 }
+const RECORD_KEY_BYTES = 17
 const kinds = new Map(Object.entries(KIND_TAGS).map(([kind, tag]) => [tag, kind as RecordKind]))
 
 /** Keys of two numbers in the form of a record: the format of the store, and its applied index. */
@@ -179,6 +200,12 @@ export function snapshotValue(key: Uint8Array, snapshot: RaftSnapshot): Uint8Arr
   return sealed(key, encode(raftSnapshot, snapshot))
 }
 
+/** Throws CorruptionError unless the value is the record of this key. */
+export function checkRecord(rows: RowsName, key: Uint8Array, value: Uint8Array): void {
+  if (key.length !== RECORD_KEY_BYTES) throw corruption(rows, `a record has a key of ${key.length} bytes`)
+  unsealed(rows, key[0] ?? 0, key, value)
+}
+
 /** The record of an installation; undefined if there is none. Throws CorruptionError. */
 export function readInstalled(backend: Backend): RaftSnapshot | undefined {
   const value = backend.get('records', INSTALLED_KEY)
@@ -215,7 +242,7 @@ function readRecord(backend: Backend, row: number, kind: RecordKind, key: Uint8A
   }
 }
 
-function readNumber(backend: Backend, key: Uint8Array, value: Uint8Array): number {
+export function readNumber(backend: RowsName, key: Uint8Array, value: Uint8Array): number {
   return viewOf(unsealed(backend, key[0] ?? 0, key, value)).getFloat64(0, true)
 }
 
@@ -226,7 +253,7 @@ function sealed(key: Uint8Array, payload: Uint8Array): Uint8Array {
   return value
 }
 
-function unsealed(backend: Backend, row: number, key: Uint8Array, value: Uint8Array): Uint8Array {
+function unsealed(backend: RowsName, row: number, key: Uint8Array, value: Uint8Array): Uint8Array {
   const payload = value.slice(4)
   if (value.length < 4 || crc32c(payload, crc32c(key)) !== viewOf(value).getUint32(0, true)) {
     throw corruption(backend, `the checksum of the record in row ${row} does not match`)
@@ -235,7 +262,7 @@ function unsealed(backend: Backend, row: number, key: Uint8Array, value: Uint8Ar
 }
 
 function rowKey(tag: number, a: number, b: number): Uint8Array {
-  const key = new Uint8Array(17)
+  const key = new Uint8Array(RECORD_KEY_BYTES)
   const view = new DataView(key.buffer)
   key[0] = tag
   setUint53(view, 1, a)

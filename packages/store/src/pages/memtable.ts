@@ -4,20 +4,18 @@
  * A memtable holds the newest version of each changed page and record. It holds removed pages as ranges, so the removal
  * of a large file costs as much as the removal of one page.
  */
-import type { RaftSnapshot } from '@quire/protocol'
+
 import { PairMap, type RecordKind, type RecordTypes, type StoredPage } from '../state/index.js'
 import type { Backend, BackendChange } from './backend.js'
 import {
   APPLIED_KEY,
   encodePage,
   FORMAT_KEY,
-  INSTALLED_KEY,
   keyAfter,
   numberValue,
   pageKey,
   recordKey,
   recordValue,
-  snapshotValue,
   STORE_FORMAT
 } from './layout.js'
 import { RangeSet } from './range-set.js'
@@ -106,16 +104,10 @@ export class Memtable {
    * Yields the rows that bring `backend` to the state after log index `appliedIndex`. Encodes each row when the backend
    * asks for it.
    */
-  *changes(
-    appliedIndex: number,
-    installed: RaftSnapshot | undefined,
-    backend: Pick<Backend, 'keys'>
-  ): Iterable<BackendChange> {
+  *changes(appliedIndex: number, backend: Pick<Backend, 'keys'>): Iterable<BackendChange> {
     yield { table: 'records', key: FORMAT_KEY, value: numberValue(FORMAT_KEY, STORE_FORMAT) }
     yield { table: 'records', key: APPLIED_KEY, value: numberValue(APPLIED_KEY, appliedIndex) }
-    if (installed !== undefined) {
-      yield { table: 'records', key: INSTALLED_KEY, value: snapshotValue(INSTALLED_KEY, installed) }
-    }
+
     for (const kind of Object.keys(this.records) as RecordKind[]) yield* this.recordChanges(kind)
     // Removals first: an entry may have written a page again after it removed the page.
     for (const [file, ranges] of this.removed) {

@@ -8,7 +8,7 @@
  */
 import { assert, type RaftSnapshot } from '@quire/protocol'
 import type { RecordKind, RecordTypes, RestoredState, StateStore, StoredPage } from '../state/index.js'
-import type { Backend } from './backend.js'
+import type { Backend, BackendChange, BackendUsage } from './backend.js'
 import {
   checkFormat,
   corruption,
@@ -24,6 +24,7 @@ import {
   readVersion
 } from './layout.js'
 import { Memtable } from './memtable.js'
+import { SnapshotReader } from './snapshot-pieces.js'
 
 export interface PageStoreInit {
   /** The store owns the backend from here on. */
@@ -41,8 +42,8 @@ export interface PageStore extends StateStore {
   /** The backend has everything up to this log index, so a recovery starts from the next entry. */
   readonly durableIndex: number
   /**
-   * The record of an installation, durable with the state of the snapshot, until `forgetInstalled`; undefined if there
-   * is none.
+   * The record of an installation, durable with the state of the snapshot, until `forgetInstalled` or the first flush
+   * of a later entry; undefined if there is none.
    */
   readonly installed: RaftSnapshot | undefined
   /** Estimate of the memory that the memtables take. */
@@ -51,11 +52,8 @@ export interface PageStore extends StateStore {
   readonly isFull: boolean
   /** A frozen memtable waits for its flush. */
   readonly hasFrozen: boolean
-  /**
-   * Sets the active memtable aside as the state after log index `appliedIndex`. Requires that none is frozen. If the
-   * memtable holds the state of a snapshot, `installed` names the snapshot.
-   */
-  freeze(appliedIndex: number, installed?: RaftSnapshot): void
+  /** Sets the active memtable aside as the state after log index `appliedIndex`. Requires that none is frozen. */
+  freeze(appliedIndex: number): void
   /**
    * Writes the frozen memtable, and resolves when it is durable. Rejects with NoSpaceError or another error of the
    * backend; the caller may then repeat the flush.
@@ -66,6 +64,18 @@ export interface PageStore extends StateStore {
    * Rejects as `flush` does.
    */
   forgetInstalled(): Promise<void>
+  /**
+   * Returns a reader of the state at `durableIndex`, which the caller closes. The backend reuses no space that a flush
+   * frees while the reader is open. Throws CorruptionError.
+   */
+  openSnapshot(): SnapshotReader
+  /**
+   * Drops the memtables, closes the backend, and takes the one that `adopt` resolves with. From then on, `restored` has
+   * the records of that one. The caller waits for the last `flush` to settle first. After a rejection the store is
+   * closed.
+   */
+  replace(adopt: () => Promise<Backend>): Promise<void>
+  usage(): BackendUsage
   /** Closes the backend and drops the memtables. The caller waits for the last `flush` to settle first. */
   close(): Promise<void>
 }
@@ -75,24 +85,30 @@ export function createPageStore(init: PageStoreInit): PageStore {
   return new MemtableStore(init.backend, init.maxMemtableBytes ?? 32 * 1024 * 1024)
 }
 
+const FORGET_INSTALLED: BackendChange = { table: 'records', key: INSTALLED_KEY, value: undefined }
+
 interface FrozenMemtable {
   readonly memtable: Memtable
   readonly appliedIndex: number
-  readonly installed: RaftSnapshot | undefined
 }
 
 /** Keeps changes in memtables until a flush writes them to the backend. */
 class MemtableStore implements PageStore {
-  readonly restored: RestoredState
-  durableIndex: number
+  restored!: RestoredState
+  durableIndex = 0
   installed: RaftSnapshot | undefined
   private active = new Memtable()
   private frozen: FrozenMemtable | undefined
 
   constructor(
-    private readonly backend: Backend,
+    private backend: Backend,
     private readonly maxMemtableBytes: number
   ) {
+    this.readState()
+  }
+
+  private readState(): void {
+    const { backend } = this
     const isFresh = !checkFormat(backend)
     if (isFresh) refuseRows(backend)
     this.durableIndex = isFresh ? 0 : readAppliedIndex(backend)
@@ -152,32 +168,67 @@ class MemtableStore implements PageStore {
     return this.frozen !== undefined
   }
 
-  freeze(appliedIndex: number, installed?: RaftSnapshot): void {
+  freeze(appliedIndex: number): void {
     assert(this.frozen === undefined, `freeze at ${appliedIndex}, already frozen at ${this.frozen?.appliedIndex}`)
     assert(appliedIndex >= this.durableIndex, `freeze at ${appliedIndex}, durable at ${this.durableIndex}`)
-    this.frozen = { memtable: this.active, appliedIndex, installed }
+    this.frozen = { memtable: this.active, appliedIndex }
     this.active = new Memtable()
   }
 
   async flush(): Promise<void> {
     if (this.frozen === undefined) return
-    const { memtable, appliedIndex, installed } = this.frozen
-    await this.backend.commit(memtable.changes(appliedIndex, installed, this.backend), memtable.bytes)
+    const { memtable, appliedIndex } = this.frozen
+    await this.backend.commit(this.changes(memtable, appliedIndex), memtable.bytes)
     // Only now, because the memtable answers reads until the backend has the rows.
     this.durableIndex = appliedIndex
-    this.installed = installed ?? this.installed
+    if (this.isOutdated(appliedIndex)) this.installed = undefined
     this.frozen = undefined
   }
 
   async forgetInstalled(): Promise<void> {
     if (this.installed === undefined) return
     assert(this.frozen === undefined, 'the record of an installation is removed while a memtable is frozen')
-    await this.backend.commit([{ table: 'records', key: INSTALLED_KEY, value: undefined }])
+    await this.backend.commit([FORGET_INSTALLED])
     this.installed = undefined
+  }
+
+  openSnapshot(): SnapshotReader {
+    const view = this.backend.view()
+    try {
+      return new SnapshotReader(view, this.backend)
+    } catch (error) {
+      view.close()
+      throw error
+    }
+  }
+
+  async replace(adopt: () => Promise<Backend>): Promise<void> {
+    await this.backend.close()
+    this.backend = await adopt()
+    this.active = new Memtable()
+    this.frozen = undefined
+    this.readState()
+  }
+
+  usage(): BackendUsage {
+    return this.backend.usage()
   }
 
   async close(): Promise<void> {
     await this.backend.close()
+  }
+
+  private *changes(memtable: Memtable, appliedIndex: number): Iterable<BackendChange> {
+    if (this.isOutdated(appliedIndex)) yield FORGET_INSTALLED
+    yield* memtable.changes(appliedIndex, this.backend)
+  }
+
+  /**
+   * Tells whether the record of an installation is of no use to a state at `appliedIndex`. An entry after the snapshot
+   * is applied only when the log has it durably, and then the log starts after the snapshot.
+   */
+  private isOutdated(appliedIndex: number): boolean {
+    return this.installed !== undefined && this.installed.index < appliedIndex
   }
 
   /** Looks the page up in the memtables: null if an entry removed it, undefined if only the backend knows. */

@@ -1,4 +1,12 @@
-import { isShortage, type Clock, type Member, type RaftMark, type RaftMessage, type Random } from '@quire/protocol'
+import {
+  isShortage,
+  type Clock,
+  type Member,
+  type RaftMark,
+  type RaftMessage,
+  type RaftSnapshot,
+  type Random
+} from '@quire/protocol'
 import { createRaftNode, type RaftNode, type RaftNodeInit, type RaftTransport } from '@quire/raft'
 import type { Logger } from 'pino'
 import type { Stages } from '../observability/stages.js'
@@ -62,6 +70,8 @@ export async function openPeerGroup(components: PeerGroupComponents, init: PeerG
     limits: init.replicaLimits,
     // The replica calls neither before the node, which is made from the replica, hands entries in.
     onApplied: (index, applied) => group.applied(index, applied),
+    onCheckpoint: (index) => group.checkpointed(index),
+    onInstalled: (snapshot) => group.installed(snapshot),
     onFault: (fault) => group.storageFault(fault)
   })
   const group = new PeerGroup(components, init, replica)
@@ -78,6 +88,7 @@ export class PeerGroup {
   /** Storage lacks room or a descriptor, or has failed. */
   private fault: Error | undefined
   private isReachable = true
+  private isStopping = false
 
   constructor(
     private readonly components: PeerGroupComponents,
@@ -102,7 +113,7 @@ export class PeerGroup {
   connect({ transport, ticks, founding, members, membersVersion }: GroupConnection): GroupServer {
     const { clock, random } = this.components
     const { group, id, limits, stages, onFatal } = this.init
-    const { log, applier } = this.replica
+    const { log, applier, snapshots } = this.replica
     const roles = new RoleLog(this.child('raft'), id)
     const node = createRaftNode(
       {
@@ -111,6 +122,7 @@ export class PeerGroup {
         log,
         transport,
         application: {
+          snapshots,
           appliedIndex: applier.appliedIndex,
           apply: (entries) => this.replica.apply(entries),
           onChange: (status) => {
@@ -185,7 +197,10 @@ export class PeerGroup {
   /** Sends clients away and ends Raft with its log. The network must still be there, to tell the clients. */
   async stop(): Promise<void> {
     const { parts } = this
+    this.isStopping = true
     parts?.server.close()
+    // A snapshot that waits for space or for its turn would hold the node back.
+    this.replica.snapshots.stop()
     const closing = parts === undefined ? this.replica.log.close() : parts.node.close()
     // The node hands in nothing from here on. It waits for entries that are being applied; on a full disk, these wait
     // for room.
@@ -195,6 +210,7 @@ export class PeerGroup {
 
   /** After `stop`: makes everything applied durable and closes the page store. */
   async close(): Promise<void> {
+    await this.replica.snapshots.close()
     await this.replica.applier.close()
   }
 
@@ -207,6 +223,19 @@ export class PeerGroup {
       this.parts?.server.applied(index, applied)
     }
     this.init.onApplied?.(index, applied)
+  }
+
+  /** Each checkpoint is a snapshot, so the log may drop the entries before it. */
+  checkpointed(index: number): void {
+    const { node } = this
+    if (node === undefined || this.isStopping) return
+    node.snapshotTaken(node.snapshotMeta(index))
+  }
+
+  installed({ index }: RaftSnapshot): void {
+    const { config } = this.replica.applier.state
+    this.child('raft')?.info({ index }, 'a snapshot from the leader has become the state')
+    if (config !== undefined) this.init.onConfig(config)
   }
 
   storageFault(fault: Error | undefined): void {

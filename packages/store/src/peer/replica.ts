@@ -19,10 +19,12 @@ import {
 import {
   createApplier,
   createPageStore,
+  Snapshots,
   type Applier,
   type AppliedListener,
   type BackendStorage,
-  type CommittedEntry
+  type CommittedEntry,
+  type SnapshotLimits
 } from '../pages/index.js'
 import { clusterConfig, type ReplicatedConfig } from '../state/index.js'
 import type { Stages } from '../observability/stages.js'
@@ -54,6 +56,7 @@ export interface ReplicaLimits {
   readonly maxMemtableBytes?: number
   readonly checkpointEntries?: number
   readonly checkpointIntervalMs?: number
+  readonly snapshots?: Partial<SnapshotLimits>
 }
 
 export interface ReplicaInit {
@@ -66,11 +69,16 @@ export interface ReplicaInit {
   readonly limits?: ReplicaLimits | undefined
   readonly onApplied: AppliedListener
   readonly onFault: (fault: Error | undefined) => void
+  /** The page store has durably become the state after the entry at `index`, which the log may now drop. */
+  readonly onCheckpoint: (index: number) => void
+  /** A snapshot has become the state. */
+  readonly onInstalled: (snapshot: RaftSnapshot) => void
 }
 
 export interface Replica {
   readonly log: RaftLog
   readonly applier: Applier
+  readonly snapshots: Snapshots
   /**
    * The newest configuration in the log, even if it is not applied. Until entries are applied, it decides who may
    * connect.
@@ -110,9 +118,20 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
       const founding = foundingOf(log, applier, storage)
       if (cluster !== undefined) checkFounding(init, founding, cluster)
       if (!storage.bootstrapped) storage.completeBootstrap()
+      const snapshots = new Snapshots({
+        storage: storage.pages,
+        applier,
+        clock: init.clock,
+        logBytes: () => log.bytes,
+        newest: newestSnapshot(log, applier.durableIndex),
+        limits: limits.snapshots,
+        onFault: (fault) => onFault('snapshot', fault),
+        onInstalled: init.onInstalled
+      })
       return {
         log,
         applier,
+        snapshots,
         config: applier.state.config ?? config,
         founding,
         apply: (entries) => init.stages.time('entries.apply', () => applier.apply(entries.map(committed)))
@@ -138,27 +157,30 @@ export function locateDamage<E>(error: E, logPath: string): E | CorruptionError 
   return new CorruptionError(`${logPath}/${where}`, offset, `${reason}; ${LOG_REMEDY}`)
 }
 
+type FaultSource = 'log' | 'pages' | 'snapshot'
+
 /**
- * Joins the faults of log and pages, which run out of space separately. Writes are accepted again when both have room.
+ * Joins the faults of the parts, which run out of space separately. Writes are accepted again when all have room.
  */
-function joinFaults(onFault: ReplicaInit['onFault']): (of: 'log' | 'pages', fault: Error | undefined) => void {
-  const faults: { log?: Error | undefined; pages?: Error | undefined } = {}
+function joinFaults(onFault: ReplicaInit['onFault']): (of: FaultSource, fault: Error | undefined) => void {
+  const faults: { [of in FaultSource]?: Error | undefined } = {}
   let reported: Error | undefined
   return (of, fault) => {
     faults[of] = fault
-    const now = faults.pages ?? faults.log
+    const now = faults.pages ?? faults.log ?? faults.snapshot
     if (now === reported) return
     reported = now
     onFault(now)
   }
 }
 
-async function openPages({ storage, clock, limits = {}, onApplied, onFault }: ReplicaInit): Promise<Applier> {
+async function openPages(init: ReplicaInit): Promise<Applier> {
+  const { storage, clock, limits = {}, onApplied, onCheckpoint, onFault } = init
   const { maxMemtableBytes, checkpointEntries, checkpointIntervalMs } = limits
   const backend = storage.pages.open()
   try {
     const store = createPageStore({ backend, maxMemtableBytes })
-    return createApplier({ store, clock, checkpointEntries, checkpointIntervalMs, onApplied, onFault })
+    return createApplier({ store, clock, checkpointEntries, checkpointIntervalMs, onApplied, onCheckpoint, onFault })
   } catch (error) {
     await backend.close()
     throw error
@@ -250,6 +272,14 @@ async function startAfter(log: RaftLog, installed: RaftSnapshot): Promise<void> 
   // The snapshot may come from a later term than the last hard state that became durable.
   const current = installed.term > term ? { term: installed.term, vote: undefined } : { term, vote }
   await log.append({ hardState: { ...current, commit: installed.index }, reset: installed, entries: [] })
+}
+
+/** Identifies the state at the start, which is a snapshot like that of every checkpoint. */
+function newestSnapshot(log: RaftLog, index: number): RaftSnapshot | undefined {
+  const term = log.term(index)
+  const configuration = log.configurations.findLast((entry) => entry.index <= index)
+  if (index === 0 || term === undefined || configuration === undefined) return undefined
+  return { index, term, configuration }
 }
 
 /** Takes the application's part out of a configuration entry. */

@@ -1,0 +1,298 @@
+/**
+ * The snapshots of a page store, which peers send each other as the snapshots of Raft.
+ *
+ * Each checkpoint is a snapshot: a transfer opens a view of the backend, which stays the same while further entries are
+ * applied. A view holds back the space that later checkpoints free, and the log keeps the entries after its index. So a
+ * transfer that is idle, too old, or too expensive ends, and the follower starts over with the newest checkpoint.
+ *
+ * A received snapshot goes into incoming rows, which take the place of the rows in use when all pieces are there
+ * (docs/storage.md, Snapshots).
+ */
+import { CorruptionError, NoSpaceError, type Clock, type RaftSnapshot } from '@quire/protocol'
+import type { SnapshotStore } from '@quire/raft'
+import type { Applier } from './applier.js'
+import type { BackendStorage } from './backend.js'
+import type { SnapshotPiece, SnapshotReader } from './snapshot-pieces.js'
+import { SnapshotWriter } from './snapshot-writer.js'
+
+export interface SnapshotLimits {
+  /** Followers that are sent a snapshot at once. Others wait. */
+  readonly maxTransfers: number
+  /** A transfer ends when the follower has wanted no piece for this long. */
+  readonly maxIdleMs: number
+  readonly maxAgeMs: number
+  /** A transfer ends when the file of the pages has grown by this much since it began. */
+  readonly maxGrowthBytes: number
+  /** A transfer ends when the log has grown by this much since it began. */
+  readonly maxLogBytes: number
+  /** Rate at which this peer sends snapshots to all followers together. */
+  readonly bytesPerSecond: number
+  /** A received snapshot that finds no space is written again after this pause. */
+  readonly retryMs: number
+}
+
+export const DEFAULT_SNAPSHOT_LIMITS: SnapshotLimits = {
+  maxTransfers: 2,
+  maxIdleMs: 60_000,
+  maxAgeMs: 3_600_000,
+  maxGrowthBytes: 1024 ** 3,
+  maxLogBytes: 1024 ** 3,
+  bytesPerSecond: 64 * 1024 * 1024,
+  retryMs: 1_000
+}
+
+export interface SnapshotsInit {
+  readonly storage: BackendStorage
+  readonly applier: Applier
+  readonly clock: Clock
+  /** The size of the log. */
+  readonly logBytes: () => number
+  /** The snapshot that is the state at the start, if any entry is applied. */
+  readonly newest: RaftSnapshot | undefined
+  readonly limits?: Partial<SnapshotLimits> | undefined
+  /** With an error, a received snapshot finds no space; with undefined, it does again. */
+  readonly onFault: (fault: NoSpaceError | undefined) => void
+  /** A snapshot has become the state. */
+  readonly onInstalled: (snapshot: RaftSnapshot) => void
+}
+
+/** A snapshot on its way to a follower. */
+export interface SentSnapshot {
+  /** PeerId of the follower, as text. */
+  readonly to: string
+  /** Index of the last log entry that the snapshot holds. */
+  readonly index: number
+  readonly sentBytes: number
+  /** Estimate of the whole. */
+  readonly totalBytes: number
+}
+
+/** A snapshot that arrives. Its whole size is unknown. */
+export interface ReceivedSnapshot {
+  readonly index: number
+  readonly receivedBytes: number
+}
+
+interface Transfer {
+  readonly reader: SnapshotReader
+  /** The piece that was read last, which the follower may want again. */
+  last: SnapshotPiece & { readonly offset: number }
+  readonly totalBytes: number
+  readonly openedAtMs: number
+  usedAtMs: number
+  readonly fileBytes: number
+  readonly logBytes: number
+}
+
+const SWEEP_MS = 1_000
+
+/** Sends and receives the snapshots of one page store. */
+export class Snapshots implements SnapshotStore {
+  readonly newest: RaftSnapshot | undefined
+  private readonly limits: SnapshotLimits
+  /** By follower. */
+  private readonly transfers = new Map<string, Transfer>()
+  private incoming: { readonly writer: SnapshotWriter; damage?: CorruptionError } | undefined
+  /** When the next piece may leave. */
+  private paceMs = 0
+  private cancelSweep: (() => void) | undefined
+  private readonly endPauses = new Set<() => void>()
+  private isClosed = false
+
+  constructor(private readonly init: SnapshotsInit) {
+    this.newest = init.newest
+    this.limits = { ...DEFAULT_SNAPSHOT_LIMITS, ...init.limits }
+  }
+
+  get heldIndex(): number | undefined {
+    if (this.transfers.size === 0) return undefined
+    return Math.min(...[...this.transfers.values()].map(({ reader }) => reader.index))
+  }
+
+  get sending(): SentSnapshot[] {
+    return [...this.transfers].map(([to, { reader, last, totalBytes }]) => {
+      const sentBytes = last.offset + last.data.length
+      return { to, index: reader.index, sentBytes, totalBytes: last.done ? sentBytes : Math.max(totalBytes, sentBytes) }
+    })
+  }
+
+  get receiving(): ReceivedSnapshot | undefined {
+    const writer = this.incoming?.writer
+    return writer && { index: writer.snapshot.index, receivedBytes: writer.bytes }
+  }
+
+  // -- sending
+
+  async read(to: string, index: number, offset: number, maxBytes: number): Promise<SnapshotPiece | undefined> {
+    const now = this.init.clock.now()
+    if (this.paceMs > now) await this.pause(this.paceMs - now)
+    if (this.isClosed) return undefined
+    const piece = this.nextPiece(to, index, offset, maxBytes)
+    if (piece === undefined) return undefined
+    const { clock } = this.init
+    this.paceMs = Math.max(this.paceMs, clock.now()) + (piece.data.length / this.limits.bytesPerSecond) * 1_000
+    return piece
+  }
+
+  private nextPiece(to: string, index: number, offset: number, maxBytes: number): SnapshotPiece | undefined {
+    let transfer = this.transfers.get(to)
+    if (offset === 0 && (transfer?.reader.index !== index || transfer.last.offset > 0)) {
+      this.end(to)
+      transfer = this.begin(to, index, maxBytes)
+    }
+    if (transfer?.reader.index !== index) return undefined
+    transfer.usedAtMs = this.init.clock.now()
+    const { last, reader } = transfer
+    if (offset === last.offset) return last
+    if (last.done || offset !== last.offset + last.data.length) return undefined
+    transfer.last = { ...reader.read(maxBytes), offset }
+    // The view is no longer needed, but the log keeps the entries after it, which the follower needs next.
+    if (transfer.last.done) reader.close()
+    return transfer.last
+  }
+
+  /** Returns undefined if the state at `index` is gone, or too many followers receive snapshots. */
+  private begin(to: string, index: number, maxBytes: number): Transfer | undefined {
+    const { applier, clock, logBytes } = this.init
+    if (this.transfers.size >= this.limits.maxTransfers) return undefined
+    const reader = applier.openSnapshot()
+    if (reader.index !== index) {
+      reader.close()
+      return undefined
+    }
+    const { fileBytes, usedBytes: totalBytes } = applier.usage()!
+    const now = clock.now()
+    const last = { ...reader.read(maxBytes), offset: 0 }
+    const transfer = { reader, last, totalBytes, openedAtMs: now, usedAtMs: now, fileBytes, logBytes: logBytes() }
+    this.transfers.set(to, transfer)
+    this.cancelSweep ??= clock.schedule(SWEEP_MS, () => this.sweep())
+    return transfer
+  }
+
+  private end(to: string): void {
+    this.transfers.get(to)?.reader.close()
+    this.transfers.delete(to)
+  }
+
+  private endTransfers(): void {
+    for (const to of [...this.transfers.keys()]) this.end(to)
+  }
+
+  private sweep(): void {
+    this.cancelSweep = undefined
+    for (const [to, transfer] of this.transfers) if (this.isOver(transfer)) this.end(to)
+    if (this.transfers.size > 0) this.cancelSweep = this.init.clock.schedule(SWEEP_MS, () => this.sweep())
+  }
+
+  private isOver({ openedAtMs, usedAtMs, fileBytes, logBytes }: Transfer): boolean {
+    const { applier, clock } = this.init
+    const { maxIdleMs, maxAgeMs, maxGrowthBytes, maxLogBytes } = this.limits
+    const now = clock.now()
+    return (
+      now - usedAtMs >= maxIdleMs ||
+      now - openedAtMs >= maxAgeMs ||
+      applier.usage()!.fileBytes - fileBytes > maxGrowthBytes ||
+      this.init.logBytes() - logBytes > maxLogBytes
+    )
+  }
+
+  // -- receiving
+
+  async write(snapshot: RaftSnapshot, offset: number, data: Uint8Array): Promise<void> {
+    if (offset === 0) await this.beginIncoming(snapshot)
+    const { incoming } = this
+    if (incoming === undefined || incoming.damage !== undefined) return
+    const { writer } = incoming
+    try {
+      writer.add(data)
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error
+      incoming.damage = error
+      return
+    }
+    if (writer.isFull) await this.withRoom(() => writer.flush())
+  }
+
+  async install(snapshot: RaftSnapshot): Promise<void> {
+    const { storage, applier, onInstalled } = this.init
+    const { writer, damage } = this.incoming ?? {}
+    if (damage !== undefined) throw damage
+    if (writer?.snapshot.index !== snapshot.index) {
+      throw new CorruptionError(`snapshot ${snapshot.index}`, undefined, 'its pieces are gone')
+    }
+    writer.complete()
+    await this.withRoom(() => writer.flush())
+    if (this.isClosed) return
+    await this.endIncoming()
+    // Left over from a time as leader. Their views end with the backend.
+    this.endTransfers()
+    await applier.replace(async () => {
+      await storage.adoptIncoming()
+      return storage.open()
+    })
+    onInstalled(snapshot)
+  }
+
+  private async beginIncoming(snapshot: RaftSnapshot): Promise<void> {
+    await this.endIncoming()
+    await this.withRoom(() => {
+      this.incoming = { writer: new SnapshotWriter(this.init.storage.openIncoming(), snapshot) }
+      return Promise.resolve()
+    })
+  }
+
+  private async endIncoming(): Promise<void> {
+    const { incoming } = this
+    this.incoming = undefined
+    await incoming?.writer.close()
+  }
+
+  /** Repeats `work` while it finds no space, until this store is closed. */
+  private async withRoom(work: () => Promise<void>): Promise<void> {
+    let isFull = false
+    for (;;) {
+      if (this.isClosed) return
+      try {
+        await work()
+        if (isFull) this.init.onFault(undefined)
+        return
+      } catch (error) {
+        if (!(error instanceof NoSpaceError)) throw error
+        if (!isFull) this.init.onFault(error)
+        isFull = true
+      }
+      await this.pause(this.limits.retryMs)
+    }
+  }
+
+  // -- end
+
+  /**
+   * Ends all transfers. Calls that wait come to an end without effect. A snapshot that is being written stays until
+   * `close`.
+   */
+  stop(): void {
+    this.isClosed = true
+    this.cancelSweep?.()
+    this.endTransfers()
+    for (const end of [...this.endPauses]) end()
+  }
+
+  /** Closes the incoming rows. Call it after `stop`, when all calls have settled. */
+  async close(): Promise<void> {
+    this.stop()
+    await this.endIncoming()
+  }
+
+  private pause(durationMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const end = (): void => {
+        this.endPauses.delete(end)
+        cancel()
+        resolve()
+      }
+      const cancel = this.init.clock.schedule(durationMs, end)
+      this.endPauses.add(end)
+    })
+  }
+}
