@@ -8,6 +8,7 @@ import { explainRefusal, keyOf, peersOf, withCluster, type ClusterOptions } from
 import { COLUMNS, wrap } from './layout.js'
 import { ExitError, printFailure, printJson, printLine } from './output.js'
 import { createProbe, reasonOf } from './probe.js'
+import { formatBytes } from './sizes.js'
 import { takeSurvey, type PeerReport, type Survey } from './survey.js'
 import { visibleTexts } from './visible.js'
 
@@ -136,8 +137,32 @@ export function statusLines(given: Survey): string[] {
       .toString()
       .split('\n')
       .map((line) => line.trimEnd()),
-    ...trouble(survey)
+    ...section(peers.flatMap((report) => storageLines(report, letters))),
+    ...section(trouble(survey))
   ]
+}
+
+/** Says what the peer stores, and which snapshots it sends and receives. */
+function storageLines({ id, answer }: PeerReport, letters: number): string[] {
+  if (answer === undefined) return []
+  const { store, sending, receiving } = answer
+  const name = shortId(id, letters)
+  const lines = sending.map(({ to, index, sentBytes, totalBytes }) => {
+    const part = `${formatBytes(sentBytes)} of about ${formatBytes(totalBytes)}`
+    return `${name} sends ${shortId(to, letters)} the snapshot of entry ${index}: ${part}`
+  })
+  if (receiving !== undefined) {
+    lines.push(`${name} receives the snapshot of entry ${receiving.index}: ${formatBytes(receiving.receivedBytes)}`)
+  }
+  if (store === undefined) return lines
+  const { logBytes, firstIndex, fileBytes, usedBytes } = store
+  const log = `log ${formatBytes(logBytes)} from entry ${firstIndex}`
+  return [`${name} ${log} · pages ${formatBytes(fileBytes)}, ${formatBytes(usedBytes)} used`, ...lines]
+}
+
+/** The lines after an empty one, at most as wide as a terminal. */
+function section(lines: readonly string[]): string[] {
+  return lines.length === 0 ? [] : ['', ...lines.flatMap((line) => wrap(line, COLUMNS).split('\n'))]
 }
 
 /** Names the peers that take no part, with the reason, which no other line shows. */
@@ -149,8 +174,7 @@ function trouble({ peers, keptOut }: Survey): string[] {
   const waiting = fresh.map(({ id }) => {
     return `${shortId(id)} is new: it takes no part until all voters of the cluster file, or a leader, admit it`
   })
-  const lines = [...refused, ...waiting]
-  return lines.length === 0 ? [] : ['', ...lines.flatMap((line) => wrap(line, COLUMNS).split('\n'))]
+  return [...refused, ...waiting]
 }
 
 const GAP = 2
@@ -201,12 +225,6 @@ function distinctLetters(ids: readonly string[]): number {
     if (new Set(ids.map((id) => id.slice(-letters))).size === ids.length) return letters
   }
   return longest
-}
-
-function formatBytes(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
-  const power = bytes < 1024 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10))
-  return `${(bytes / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`
 }
 
 /** Adds count, median and 99th percentile. The buckets stay, for a program that compares two moments. */

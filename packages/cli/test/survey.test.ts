@@ -38,6 +38,9 @@ function answer(id: string, fields: Partial<StatusAnswer> = {}): StatusAnswer {
     ownedPages: 0,
     room: 'enough',
     disk: undefined,
+    store: undefined,
+    sending: [],
+    receiving: undefined,
     roundTripMs: 32,
     admitted: true,
     quarantined: [],
@@ -230,7 +233,16 @@ describe('a survey', () => {
 describe('the table of a survey', () => {
   it('the table of a survey fits 80 columns, whatever the ids, numbers, addresses and reasons are', () => {
     const long = '/dns6/' + 'peer-1.a-name-that-somebody-thought-of.example.org'.repeat(3) + '/tcp/40001'
-    const big = { term: 123_456, lastIndex: 987_654_321_012, disk: { freeBytes: 2 ** 50 - 1, totalBytes: 2 ** 51 } }
+    const index = 987_654_321_012
+    const bytes = 2 ** 50 - 1
+    const big = {
+      term: 123_456,
+      lastIndex: index,
+      disk: { freeBytes: bytes, totalBytes: 2 ** 51 },
+      store: { logBytes: bytes, firstIndex: index, fileBytes: bytes, usedBytes: bytes },
+      sending: [{ to: IDS[2], index, sentBytes: bytes, totalBytes: bytes }],
+      receiving: { index, receivedBytes: bytes }
+    }
     const quarantined = [
       {
         peerId: IDS[2],
@@ -300,6 +312,26 @@ describe('the table of a survey', () => {
     expect(text).toMatch(/…ft9HyQ6X +leader +3 +25 +0 +192\.0\.2\.1:1$/m)
     expect(text).toMatch(/…QDc298L3 +follower +3 +10 +15 +1\.5 MiB +192\.0\.2\.1:1$/m)
     expect(text).toMatch(/…kSCVe2Xo +no answer +192\.0\.2\.1:2\n +connection refused$/m)
+  })
+
+  it('the lines after the table of a survey show what each peer stores, and the snapshots that peers send and receive', () => {
+    const mib = 1024 * 1024
+    const store = { logBytes: 41 * mib, firstIndex: 1234, fileBytes: 120 * mib, usedBytes: 98 * mib }
+    const sending = [{ to: IDS[1], index: 1233, sentBytes: 12 * mib, totalBytes: 98 * mib }]
+    const receiving = { index: 1233, receivedBytes: 11.5 * mib }
+    const lines = statusLines(
+      judge([
+        { id: IDS[0], addresses: [addressOf(IDS[0])], answer: answer(IDS[0], { store, sending }) },
+        { id: IDS[1], addresses: [addressOf(IDS[1])], answer: answer(IDS[1], { receiving }) },
+        { id: IDS[2], addresses: [addressOf(IDS[2])], reason: 'connection refused' }
+      ])
+    )
+    expect(lines.slice(lines.lastIndexOf(''))).toEqual([
+      '',
+      '…ft9HyQ6X log 41.0 MiB from entry 1234 · pages 120.0 MiB, 98.0 MiB used',
+      '…ft9HyQ6X sends …QDc298L3 the snapshot of entry 1233: 12.0 MiB of about 98.0 MiB',
+      '…QDc298L3 receives the snapshot of entry 1233: 11.5 MiB'
+    ])
   })
 
   it('the table of a survey shows a peer that refused the client as refused, and a peer of another cluster as such', () => {

@@ -14,7 +14,14 @@ import { bool, encode, list, oneOf, optional, struct, text, uint, union, type Ty
 import { wireError } from './errors.js'
 import { dirtyPage, fileStat, pageBytes } from './files.js'
 import { digestText, features } from './hello.js'
-import { MAX_ADDRESSES, MAX_ADDRESS_BYTES, MAX_MEMBERS, MAX_PEER_ID_BYTES, MAX_REASON_BYTES } from './limits.js'
+import {
+  MAX_ADDRESSES,
+  MAX_ADDRESS_BYTES,
+  MAX_MEMBERS,
+  MAX_PEER_ID_BYTES,
+  MAX_REASON_BYTES,
+  MAX_SENT_SNAPSHOTS
+} from './limits.js'
 import { REQUESTS, requestMessages, type RequestKind, type RequestType, type RequestTypeOf } from './requests.js'
 import { raftRoom } from './room.js'
 
@@ -269,6 +276,18 @@ export const leaderMessage = union({
       room: raftRoom,
       /** The file system of the data directory; absent if unknown. The peer may use `freeBytes` of it. */
       disk: optional(struct({ freeBytes: uint, totalBytes: uint })),
+      /**
+       * What the peer stores: the log's entries, which begin with `firstIndex`, and the file of the pages, of which the
+       * rows take `usedBytes`. Absent while a snapshot takes the place of the state.
+       */
+      store: optional(struct({ logBytes: uint, firstIndex: uint, fileBytes: uint, usedBytes: uint })),
+      /** The snapshots on their way to followers, of the state after entry `index`. `totalBytes` is an estimate. */
+      sending: list(
+        struct({ to: text(MAX_PEER_ID_BYTES), index: uint, sentBytes: uint, totalBytes: uint }),
+        MAX_SENT_SNAPSHOTS
+      ),
+      /** The snapshot that arrives; absent if there is none. */
+      receiving: optional(struct({ index: uint, receivedBytes: uint })),
       /**
        * The durations of the stages of the peer's work since its start: counts in logarithmic buckets
        * (docs/observability.md).

@@ -37,6 +37,8 @@ export const MAX_FILE_BYTES = 2 ** 52
 
 /** The reason of a refused peer in a status message. */
 export const MAX_REASON_BYTES = 320
+/** Snapshots that one peer sends at once, in a status message. */
+export const MAX_SENT_SNAPSHOTS = 16
 /** One argument of an error on the wire. The sender clips longer text. */
 export const MAX_FACT_BYTES = 2048
 /**

@@ -145,6 +145,11 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
     ownedPages: uint,
     room: fc.constantFrom('enough' as const, 'little' as const, 'none' as const),
     disk: fc.option(fc.record({ freeBytes: uint, totalBytes: uint }), { nil: undefined }),
+    store: fc.option(fc.record({ logBytes: uint, firstIndex: uint, fileBytes: uint, usedBytes: uint }), {
+      nil: undefined
+    }),
+    sending: fc.array(fc.record({ to: text, index: uint, sentBytes: uint, totalBytes: uint }), { maxLength: 16 }),
+    receiving: fc.option(fc.record({ index: uint, receivedBytes: uint }), { nil: undefined }),
     stages: fc.array(
       fc.record({ name: text, buckets: fc.array(fc.record({ index: uint, count: uint }), { maxLength: 256 }) }),
       { maxLength: 32 }

@@ -2,6 +2,7 @@ import {
   CorruptionError,
   MAX_CONTROL_FRAME_BYTES,
   MAX_REASON_BYTES,
+  MAX_SENT_SNAPSHOTS,
   NoSpaceError,
   encodeFrame,
   leaderMessage
@@ -11,6 +12,8 @@ import { describe, expect, it } from 'vitest'
 import type { Backend } from '../src/pages/index.js'
 import { formatClusterFile, normalizeCluster, parseClusterFile } from '../src/peer/cluster.js'
 import { LONE, LonePeer } from './support/lone-peer.js'
+
+const MOST = Number.MAX_SAFE_INTEGER
 
 /** Memtables that a few entries fill. */
 const SMALL = { maxMemtableBytes: 8192 }
@@ -72,7 +75,12 @@ describe('the status of a peer', () => {
         refusesThisPeer: true,
         reason: 'r'.repeat(MAX_REASON_BYTES)
       })),
-      disk: { freeBytes: Number.MAX_SAFE_INTEGER, totalBytes: Number.MAX_SAFE_INTEGER },
+      disk: { freeBytes: MOST, totalBytes: MOST },
+      store: { logBytes: MOST, firstIndex: MOST, fileBytes: MOST, usedBytes: MOST },
+      sending: members.slice(0, MAX_SENT_SNAPSHOTS).map(({ peerId }) => {
+        return { to: peerId, index: MOST, sentBytes: MOST, totalBytes: MOST }
+      }),
+      receiving: { index: MOST, receivedBytes: MOST },
       stages: status.stages.map(({ name }) => ({ name, buckets: figures }))
     })
     expect(frame.length).toBeLessThanOrEqual(MAX_CONTROL_FRAME_BYTES)
@@ -80,6 +88,73 @@ describe('the status of a peer', () => {
       5000,
       peer.core.stop().then(() => peer.core.close())
     )
+  })
+})
+
+describe('what a peer says of its storage', () => {
+  it('a peer says how large its log and its pages are, and which snapshots it sends, until the last piece has left', async () => {
+    const peer = await new LonePeer().start(SMALL)
+    const { log, applier, snapshots } = peer.core.root.replica
+    peer.createFiles(100)
+    await peer.clock.advance(100)
+    await peer.within(1000, applier.checkpoint())
+    expect(peer.core.status()).toMatchObject({
+      store: { logBytes: log.bytes, firstIndex: 1, ...applier.usage() },
+      sending: [],
+      receiving: undefined
+    })
+    expect(peer.core.status().store!.usedBytes).toBeGreaterThan(0)
+    const index = applier.durableIndex
+    let sentBytes = 0
+    for (let isDone = false; !isDone;) {
+      const piece = await peer.within(1000, snapshots.read('follower', index, sentBytes, 1024))
+      sentBytes += piece!.data.length
+      isDone = piece!.done
+      const [sent] = peer.core.status().sending
+      if (isDone) expect(sent).toBeUndefined()
+      else expect(sent).toMatchObject({ to: 'follower', index, sentBytes })
+    }
+    expect(sentBytes).toBeGreaterThan(2 * 1024)
+    await peer.within(
+      5000,
+      peer.core.stop().then(() => peer.core.close())
+    )
+  })
+
+  it('a peer says which snapshot it receives, and gives no sizes while the snapshot takes the place of its state', async () => {
+    const leader = await new LonePeer().start(SMALL)
+    const { root } = leader.core
+    leader.createFiles(100)
+    await leader.clock.advance(100)
+    await leader.within(1000, root.replica.applier.checkpoint())
+    const snapshot = root.node!.snapshotMeta(root.replica.applier.durableIndex)
+    const piece = await root.replica.snapshots.read('follower', snapshot.index, 0, 256 * 1024)
+    expect(piece!.done).toBe(true)
+
+    const peer = await new LonePeer().start()
+    const { snapshots } = peer.core.root.replica
+    await peer.within(1000, snapshots.write(snapshot, 0, piece!.data))
+    const receiving = { index: snapshot.index, receivedBytes: piece!.data.length }
+    expect(peer.core.status()).toMatchObject({ receiving, store: { firstIndex: 1 } })
+    expect(peer.core.status().store!.usedBytes).toBeLessThan(piece!.data.length)
+    const adopt = peer.pages.adoptIncoming.bind(peer.pages)
+    let letAdopt = (): void => {}
+    peer.pages.adoptIncoming = async () => {
+      await new Promise<void>((resolve) => (letAdopt = resolve))
+      await adopt()
+    }
+    const installing = snapshots.install(snapshot)
+    await peer.clock.advance(1000)
+    expect(peer.core.status()).toMatchObject({ receiving: undefined, store: undefined })
+    letAdopt()
+    await peer.within(1000, installing)
+    expect(peer.core.status().store!.usedBytes).toBeGreaterThan(piece!.data.length / 2)
+    for (const each of [leader, peer]) {
+      await each.within(
+        5000,
+        each.core.stop().then(() => each.core.close())
+      )
+    }
   })
 })
 

@@ -16,7 +16,7 @@ import type { SnapshotPiece, SnapshotReader } from './snapshot-pieces.js'
 import { SnapshotWriter } from './snapshot-writer.js'
 
 export interface SnapshotLimits {
-  /** Followers that are sent a snapshot at once. Others wait. */
+  /** Followers that are sent a snapshot at once, at most MAX_SENT_SNAPSHOTS. Others wait. */
   readonly maxTransfers: number
   /** A transfer ends when the follower has wanted no piece for this long. */
   readonly maxIdleMs: number
@@ -30,6 +30,9 @@ export interface SnapshotLimits {
   /** A received snapshot that finds no space is written again after this pause. */
   readonly retryMs: number
 }
+
+/** A piece takes four seconds at this rate. A slower transfer would rarely end before its time is up. */
+export const MIN_SNAPSHOT_BYTES_PER_SECOND = 64 * 1024
 
 export const DEFAULT_SNAPSHOT_LIMITS: SnapshotLimits = {
   maxTransfers: 2,
@@ -109,16 +112,20 @@ export class Snapshots implements SnapshotStore {
     return Math.min(...[...this.transfers.values()].map(({ reader }) => reader.index))
   }
 
+  /** Without those that have been sent to the end. */
   get sending(): SentSnapshot[] {
-    return [...this.transfers].map(([to, { reader, last, totalBytes }]) => {
+    const running = [...this.transfers].filter(([, { last }]) => !last.done)
+    return running.map(([to, { reader, last, totalBytes }]) => {
       const sentBytes = last.offset + last.data.length
-      return { to, index: reader.index, sentBytes, totalBytes: last.done ? sentBytes : Math.max(totalBytes, sentBytes) }
+      return { to, index: reader.index, sentBytes, totalBytes: Math.max(totalBytes, sentBytes) }
     })
   }
 
+  /** Undefined if there is none, or if entries have made it useless. */
   get receiving(): ReceivedSnapshot | undefined {
     const writer = this.incoming?.writer
-    return writer && { index: writer.snapshot.index, receivedBytes: writer.bytes }
+    if (writer === undefined || writer.snapshot.index <= this.init.applier.appliedIndex) return undefined
+    return { index: writer.snapshot.index, receivedBytes: writer.bytes }
   }
 
   // -- sending

@@ -11,6 +11,7 @@ import { createRaftNode, type RaftNode, type RaftNodeInit, type RaftTransport } 
 import type { Logger } from 'pino'
 import type { Stages } from '../observability/stages.js'
 import { createGroupServer, type GroupServer, type ServerLimits } from '../server/index.js'
+import type { ReceivedSnapshot, SentSnapshot } from '../pages/index.js'
 import type { Applied, ReplicatedConfig } from '../state/index.js'
 import type { Acknowledged } from './peer-links.js'
 import { openReplica, type Replica, type ReplicaLimits, type ReplicaStorage } from './replica.js'
@@ -40,6 +41,26 @@ export interface PeerGroupInit {
   readonly onApplied?: ((index: number, applied: Applied | undefined) => void) | undefined
   /** Called when storage has failed or an invariant broke: the caller must close the group. */
   readonly onFatal: (error: Error) => void
+}
+
+/** What a peer stores of a group. */
+export interface StoreUsage {
+  /** The log's entries from `firstIndex` on. */
+  readonly logBytes: number
+  readonly firstIndex: number
+  /** The file of the pages. */
+  readonly fileBytes: number
+  /** The part of that file that rows take. The peer reuses the rest. */
+  readonly usedBytes: number
+}
+
+export interface StoreStatus {
+  /** Undefined while a snapshot takes the place of the state. */
+  readonly store: StoreUsage | undefined
+  /** Snapshots on their way to followers. */
+  readonly sending: readonly SentSnapshot[]
+  /** The snapshot that arrives; undefined if there is none. */
+  readonly receiving: ReceivedSnapshot | undefined
 }
 
 /** What a group needs of its peer to take part. */
@@ -152,6 +173,13 @@ export class PeerGroup {
     })
     this.parts = { node, server }
     return server
+  }
+
+  storeStatus(): StoreStatus {
+    const { log, applier, snapshots } = this.replica
+    const usage = applier.usage()
+    const store = usage && { logBytes: log.bytes, firstIndex: log.firstIndex, ...usage }
+    return { store, sending: snapshots.sending, receiving: snapshots.receiving }
   }
 
   receive(from: string, message: RaftMessage): void {

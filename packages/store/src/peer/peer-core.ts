@@ -22,7 +22,7 @@ import { createSessionServer, type ServerLimits, type SessionServer, type Status
 import { clusterConfig, type Applied, type ReplicatedConfig } from '../state/index.js'
 import { AddressBook } from '@quire/net'
 import { encodeCluster } from './cluster.js'
-import { openPeerGroup, type PeerGroup } from './group.js'
+import { openPeerGroup, type PeerGroup, type StoreStatus } from './group.js'
 import { createPeerIdentity, type PeerIdentity } from './identity.js'
 import { createPeerLinks, type PeerLinks, type Quarantined } from './peer-links.js'
 import type { ReplicaLimits, ReplicaStorage } from './replica.js'
@@ -59,7 +59,7 @@ export interface DiskSpace {
 }
 
 /** The state of a peer as it knows it, without asking other peers. */
-export interface PeerStatus {
+export interface PeerStatus extends StoreStatus {
   readonly clusterId: string
   /** Digest of the configuration that the cluster was founded from. */
   readonly founding: string
@@ -250,6 +250,7 @@ export class PeerCore {
       ownedPages: state.ownedPages(),
       room,
       disk: this.init.diskSpace?.(),
+      ...this.root.storeStatus(),
       stages: this.stages.report()
     }
   }
@@ -285,13 +286,14 @@ export class PeerCore {
   }
 
   private report(): StatusReport {
-    const { voters, learners, leader, stages, quarantined, ...status } = this.status()
+    const { voters, learners, leader, stages, quarantined, sending, ...status } = this.status()
     return {
       ...status,
       leader: leader ?? '',
       voters: [...voters],
       learners: [...learners],
       stages: [...stages],
+      sending: [...sending],
       quarantined: [...quarantined]
     }
   }

@@ -73,6 +73,19 @@ export class LonePeer {
     }
   }
 
+  /** Proposes a session that creates `count` empty files, which stay when the server ends it. */
+  createFiles(count: number): void {
+    const node = this.core.root.node!
+    const opening = encodeCommand({ type: 'openSession', clientId: 'creator', ttlMs: 600_000, at: 0 })
+    const { index: session } = node.propose(opening)
+    const file = { create: true, exclusive: true, size: 0, pageSize: 0, unit: undefined }
+    for (let seq = 1; seq <= count; seq++) {
+      node.propose(
+        encodeCommand({ type: 'open', session, seq, settled: seq, at: 0, path: `/${session}-${seq}`, ...file })
+      )
+    }
+  }
+
   /** Lets time pass until the promise has settled. Fails if it does not settle within `ms`. */
   async within<T>(ms: number, promise: Promise<T>): Promise<T> {
     let settled = false

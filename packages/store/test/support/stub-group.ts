@@ -137,6 +137,9 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
       ownedPages: 0,
       room: 'enough',
       disk: undefined,
+      store: undefined,
+      sending: [],
+      receiving: undefined,
       stages: []
     })
   })
