@@ -48,6 +48,7 @@ import {
   printNote,
   whenOutputFails
 } from './output.js'
+import { parseSize } from './sizes.js'
 
 export function addClusterCommands(program: Command): void {
   withJson(program.command('keygen'))
@@ -93,6 +94,16 @@ export function addClusterCommands(program: Command): void {
       '--cluster <file>',
       'the cluster file: the first start needs it, a later start compares it',
       fileName('--cluster')
+    )
+    .option(
+      '--retained-log <size>',
+      'newest part of the log to keep for peers that are a little behind, such as 512KiB or 1GiB; default: 64MiB',
+      parseSize('--retained-log')
+    )
+    .option(
+      '--snapshot-rate <size>',
+      'how much of snapshots may leave for other peers in a second; default: 64MiB',
+      parseSize('--snapshot-rate')
     )
     .option('--exit-with-stdin', 'exit when standard input ends')
     .addOption(new Option('--temporary <folder>', 'remove this folder when standard input ends').hideHelp())
@@ -233,12 +244,22 @@ interface PeerOptions extends JsonOption {
   readonly key: string
   readonly listen: readonly string[]
   readonly cluster?: string
+  /** Bytes. */
+  readonly retainedLog?: number
+  /** Bytes in a second. */
+  readonly snapshotRate?: number
   readonly exitWithStdin?: boolean
   readonly temporary?: string
   readonly logLevel: string
 }
 
-const PEER_OPTIONS: OptionNames = { dataDir: '--data-dir', privateKey: '--key', listen: '--listen' }
+const PEER_OPTIONS: OptionNames = {
+  dataDir: '--data-dir',
+  privateKey: '--key',
+  listen: '--listen',
+  retainedLogBytes: '--retained-log',
+  snapshotBytesPerSecond: '--snapshot-rate'
+}
 
 async function runPeer(options: PeerOptions): Promise<void> {
   const privateKey = await loadPrivateKey(options.key)
@@ -257,6 +278,8 @@ async function runPeer(options: PeerOptions): Promise<void> {
       privateKey,
       listen: options.listen,
       cluster,
+      retainedLogBytes: options.retainedLog,
+      snapshotBytesPerSecond: options.snapshotRate,
       logger: createLogger(options.logLevel),
       onFatal: (error) => {
         failure = error

@@ -194,6 +194,8 @@ describe('values that quire refuses', () => {
           2,
           `--cluster is "${fields}", must be a valid cluster file: voters is 0`
         ],
+        [[...peer, missing, '--retained-log', '1MB'], 2, '--retained-log is "1MB", must be a size such as 65536'],
+        [[...peer, missing, '--snapshot-rate', '1KiB'], 2, '--snapshot-rate is 1024, must be whole bytes from 65536'],
         [[...peer, missing, '--listen', 'here'], 2, '--listen is "here", must be a TCP multiaddr'],
         [[...peer, missing, '--cluster', foreign], 2, `--key is "${id}", must be the key of a voter`]
       ]

@@ -78,6 +78,21 @@ async function leading(init: Partial<PeerInit> = {}): Promise<Peer> {
 }
 
 describe('peers', () => {
+  it.each([
+    ['retainedLogBytes', -1, 'whole bytes from 0'],
+    ['retainedLogBytes', 1.5, 'whole bytes from 0'],
+    ['snapshotBytesPerSecond', 65_535, 'whole bytes from 65536'],
+    ['snapshotBytesPerSecond', Infinity, 'whole bytes from 65536']
+  ])('a peer refuses %s %d, and makes no directory', async (argument, value, expected) => {
+    await expect(start({ [argument]: value })).rejects.toMatchObject({
+      name: 'InvalidArgumentError',
+      argument,
+      value,
+      expected
+    })
+    expect(readdirSync(root)).toEqual([])
+  })
+
   it('a peer serves a client, and keeps its bytes and its port over a restart', async () => {
     const first = await leading()
     const client = await createDsmClient({ peers: first.multiaddrs })

@@ -10,10 +10,11 @@ import {
   type PrivateKey
 } from '@quire/net'
 import { ClosedError, InvalidArgumentError } from '@quire/protocol'
+import { DEFAULT_RAFT_LIMITS } from '@quire/raft'
 import { createNodeDisk } from '@quire/raft/node-disk'
 import { readFileSync, statfsSync } from 'node:fs'
 import type { Logger } from 'pino'
-import { createLmdbStorage } from '../pages/index.js'
+import { createLmdbStorage, DEFAULT_SNAPSHOT_LIMITS, MIN_SNAPSHOT_BYTES_PER_SECOND } from '../pages/index.js'
 import type { ReplicatedConfig } from '../state/index.js'
 import { mayConnect, normalizeCluster, type ClusterConfig } from './cluster.js'
 import { foundingDigest } from './founding.js'
@@ -37,6 +38,13 @@ export interface PeerInit {
   readonly listen: readonly string[]
   /** Used at the first start only; from then on, the log decides. A peer cannot join a running cluster yet. */
   readonly cluster?: ClusterConfig
+  /**
+   * The log keeps its newest entries that take this many bytes, for peers that are a little behind. A peer that needs
+   * older entries receives a snapshot. Default 64 MiB.
+   */
+  readonly retainedLogBytes?: number | undefined
+  /** Rate at which the peer sends snapshots to all others together, from 65,536. Default 64 MiB. */
+  readonly snapshotBytesPerSecond?: number | undefined
   /** A pino logger. Default: no log. */
   readonly logger?: Logger
   /**
@@ -87,6 +95,8 @@ export async function createPeer(given: PeerInit): Promise<Peer> {
   const listen = init.listen.map((address) => parseListenAddress(address))
   const twice = listen.find((address, i) => listen.indexOf(address) < i)
   if (twice !== undefined) throw new InvalidArgumentError('listen', twice, 'named once')
+  checkBytes('retainedLogBytes', init.retainedLogBytes, 0)
+  checkBytes('snapshotBytesPerSecond', init.snapshotBytesPerSecond, MIN_SNAPSHOT_BYTES_PER_SECOND)
   const connections = fittingConnections(init.logger)
   const directory = await openDataDirectory({
     path: init.dataDir,
@@ -103,6 +113,11 @@ export async function createPeer(given: PeerInit): Promise<Peer> {
     await peer.close()
     throw error
   }
+}
+
+function checkBytes(argument: string, bytes: number | undefined, least: number): void {
+  if (bytes === undefined || (Number.isSafeInteger(bytes) && bytes >= least)) return
+  throw new InvalidArgumentError(argument, bytes, `whole bytes from ${least}`)
 }
 
 /** Allows as many connections as the limit of open files has room for. */
@@ -141,12 +156,18 @@ class RunningPeer implements Peer {
   async start(cluster: ReplicatedConfig | undefined): Promise<void> {
     const { directory, id } = this
     const clock = createClock()
+    const {
+      retainedLogBytes: retainedBytes = DEFAULT_RAFT_LIMITS.retainedBytes,
+      snapshotBytesPerSecond: bytesPerSecond = DEFAULT_SNAPSHOT_LIMITS.bytesPerSecond
+    } = this.init
     const core = await openPeerCore(
       { storage: storageIn(directory), clock, random: createRandom() },
       {
         id,
         cluster,
         logger: this.init.logger,
+        raft: { limits: { retainedBytes } },
+        replicaLimits: { snapshots: { bytesPerSecond } },
         // Setting the check again closes the connections of identities that the new configuration does not allow.
         onConfig: (config) => this.network?.setAllow((peerId) => mayConnect(config, peerId)),
         onFatal: (error) => this.fatal(locateDamage(error, directory.logPath)),
