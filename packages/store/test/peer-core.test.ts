@@ -5,7 +5,8 @@ import {
   MAX_SENT_SNAPSHOTS,
   NoSpaceError,
   encodeFrame,
-  leaderMessage
+  leaderMessage,
+  type RaftSnapshot
 } from '@quire/protocol'
 import { ChangePendingError, NotLeaderError } from '@quire/raft'
 import { describe, expect, it } from 'vitest'
@@ -91,6 +92,41 @@ describe('the status of a peer', () => {
   })
 })
 
+describe('a snapshot that cannot be opened', () => {
+  it('a peer stops if the rows of a snapshot turn out to be damaged when they have taken the place of its own', async () => {
+    const { snapshot, data } = await wholeSnapshot()
+    const peer = await new LonePeer().start()
+    const { snapshots } = peer.core.root.replica
+    await peer.within(1000, snapshots.write(snapshot, 0, data))
+    peer.pages.open = () => {
+      throw new CorruptionError('pages', 0, 'bad checksum')
+    }
+    await expect(peer.within(1000, snapshots.install(snapshot))).rejects.toThrow(CorruptionError)
+    expect(peer.fatal).toEqual([expect.any(CorruptionError)])
+    await peer.within(
+      5000,
+      peer.core.stop().then(() => peer.core.close())
+    )
+  })
+})
+
+/** A snapshot of some state, in one piece. */
+async function wholeSnapshot(): Promise<{ readonly snapshot: RaftSnapshot; readonly data: Uint8Array }> {
+  const peer = await new LonePeer().start(SMALL)
+  const { node, replica } = peer.core.root
+  peer.createFiles(100)
+  await peer.clock.advance(100)
+  await peer.within(1000, replica.applier.checkpoint())
+  const snapshot = node!.snapshotMeta(replica.applier.durableIndex)
+  const piece = await replica.snapshots.read('follower', snapshot.index, 0, 256 * 1024)
+  expect(piece!.done).toBe(true)
+  await peer.within(
+    5000,
+    peer.core.stop().then(() => peer.core.close())
+  )
+  return { snapshot, data: piece!.data }
+}
+
 describe('what a peer says of its storage', () => {
   it('a peer says how large its log and its pages are, and which snapshots it sends, until the last piece has left', async () => {
     const peer = await new LonePeer().start(SMALL)
@@ -122,21 +158,13 @@ describe('what a peer says of its storage', () => {
   })
 
   it('a peer says which snapshot it receives, and gives no sizes while the snapshot takes the place of its state', async () => {
-    const leader = await new LonePeer().start(SMALL)
-    const { root } = leader.core
-    leader.createFiles(100)
-    await leader.clock.advance(100)
-    await leader.within(1000, root.replica.applier.checkpoint())
-    const snapshot = root.node!.snapshotMeta(root.replica.applier.durableIndex)
-    const piece = await root.replica.snapshots.read('follower', snapshot.index, 0, 256 * 1024)
-    expect(piece!.done).toBe(true)
-
+    const { snapshot, data } = await wholeSnapshot()
     const peer = await new LonePeer().start()
     const { snapshots } = peer.core.root.replica
-    await peer.within(1000, snapshots.write(snapshot, 0, piece!.data))
-    const receiving = { index: snapshot.index, receivedBytes: piece!.data.length }
+    await peer.within(1000, snapshots.write(snapshot, 0, data))
+    const receiving = { index: snapshot.index, receivedBytes: data.length }
     expect(peer.core.status()).toMatchObject({ receiving, store: { firstIndex: 1 } })
-    expect(peer.core.status().store!.usedBytes).toBeLessThan(piece!.data.length)
+    expect(peer.core.status().store!.usedBytes).toBeLessThan(data.length)
     const adopt = peer.pages.adoptIncoming.bind(peer.pages)
     let letAdopt = (): void => {}
     peer.pages.adoptIncoming = async () => {
@@ -148,13 +176,11 @@ describe('what a peer says of its storage', () => {
     expect(peer.core.status()).toMatchObject({ receiving: undefined, store: undefined })
     letAdopt()
     await peer.within(1000, installing)
-    expect(peer.core.status().store!.usedBytes).toBeGreaterThan(piece!.data.length / 2)
-    for (const each of [leader, peer]) {
-      await each.within(
-        5000,
-        each.core.stop().then(() => each.core.close())
-      )
-    }
+    expect(peer.core.status().store!.usedBytes).toBeGreaterThan(data.length / 2)
+    await peer.within(
+      5000,
+      peer.core.stop().then(() => peer.core.close())
+    )
   })
 })
 

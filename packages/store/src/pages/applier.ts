@@ -71,7 +71,7 @@ export interface Applier {
   openSnapshot(): SnapshotReader
   /**
    * Makes the rows of another backend the state; see `PageStore.replace`. Requires that no `apply` is under way.
-   * Rejects with ClosedError after `stop`, and with the error of `adopt`.
+   * Rejects with ClosedError after `stop`, and with the error of `adopt` or of the rows, which is final.
    */
   replace(adopt: () => Promise<Backend>): Promise<void>
   /** Undefined during `replace`. */
@@ -169,8 +169,15 @@ class CheckpointingApplier implements Applier {
     this.stopWaiting()
     await this.running
     this.refuseWhenStopped()
-    await this.store.replace(adopt)
-    this.state.reset(this.store.restored)
+    try {
+      await this.store.replace(adopt)
+      this.state.reset(this.store.restored)
+    } catch (error) {
+      // Neither the former state nor the new one is there. The snapshot may be at fault, but a new one cannot help.
+      this.isFinal = true
+      this.setFault(error as Error)
+      throw error
+    }
     this.frozenIndex = this.appliedIndex
     this.isReplacing = false
     this.setFault(undefined)

@@ -56,7 +56,36 @@ export interface SnapshotsInit {
   /** With an error, a received snapshot finds no space; with undefined, it does again. */
   readonly onFault: (fault: NoSpaceError | undefined) => void
   /** A snapshot has become the state. */
-  readonly onInstalled: (snapshot: RaftSnapshot) => void
+  readonly onInstalled: (snapshot: RaftSnapshot, receipt: Receipt) => void
+  /** A received snapshot is damaged. The leader starts over. */
+  readonly onRefused?: ((snapshot: RaftSnapshot, error: CorruptionError) => void) | undefined
+  readonly onTransferBegun?: ((transfer: BegunTransfer) => void) | undefined
+  readonly onTransferEnded?: ((transfer: EndedTransfer) => void) | undefined
+}
+
+export interface BegunTransfer {
+  /** PeerId of the follower, as text. */
+  readonly to: string
+  readonly index: number
+  /** Estimate of the whole. */
+  readonly totalBytes: number
+}
+
+export interface EndedTransfer {
+  /** PeerId of the follower, as text. */
+  readonly to: string
+  readonly index: number
+  readonly sentBytes: number
+  readonly durationMs: number
+  /** Why the transfer ended too soon; undefined if all pieces have left. */
+  readonly reason: string | undefined
+}
+
+/** How a snapshot arrived. */
+export interface Receipt {
+  readonly receivedBytes: number
+  /** From the first piece to the installation. */
+  readonly durationMs: number
 }
 
 /** A snapshot on its way to a follower. */
@@ -87,6 +116,12 @@ interface Transfer {
   readonly logBytes: number
 }
 
+interface Incoming {
+  readonly writer: SnapshotWriter
+  readonly begunAtMs: number
+  damage?: CorruptionError
+}
+
 const SWEEP_MS = 1_000
 
 /** Sends and receives the snapshots of one page store. */
@@ -95,7 +130,7 @@ export class Snapshots implements SnapshotStore {
   private readonly limits: SnapshotLimits
   /** By follower. */
   private readonly transfers = new Map<string, Transfer>()
-  private incoming: { readonly writer: SnapshotWriter; damage?: CorruptionError } | undefined
+  private incoming: Incoming | undefined
   /** When the next piece may leave. */
   private paceMs = 0
   private cancelSweep: (() => void) | undefined
@@ -115,9 +150,9 @@ export class Snapshots implements SnapshotStore {
   /** Without those that have been sent to the end. */
   get sending(): SentSnapshot[] {
     const running = [...this.transfers].filter(([, { last }]) => !last.done)
-    return running.map(([to, { reader, last, totalBytes }]) => {
-      const sentBytes = last.offset + last.data.length
-      return { to, index: reader.index, sentBytes, totalBytes: Math.max(totalBytes, sentBytes) }
+    return running.map(([to, transfer]) => {
+      const sentBytes = sentBytesOf(transfer)
+      return { to, index: transfer.reader.index, sentBytes, totalBytes: Math.max(transfer.totalBytes, sentBytes) }
     })
   }
 
@@ -144,7 +179,7 @@ export class Snapshots implements SnapshotStore {
   private nextPiece(to: string, index: number, offset: number, maxBytes: number): SnapshotPiece | undefined {
     let transfer = this.transfers.get(to)
     if (offset === 0 && (transfer?.reader.index !== index || transfer.last.offset > 0)) {
-      this.end(to)
+      this.end(to, 'the follower starts over')
       transfer = this.begin(to, index, maxBytes)
     }
     if (transfer?.reader.index !== index) return undefined
@@ -153,8 +188,7 @@ export class Snapshots implements SnapshotStore {
     if (offset === last.offset) return last
     if (last.done || offset !== last.offset + last.data.length) return undefined
     transfer.last = { ...reader.read(maxBytes), offset }
-    // The view is no longer needed, but the log keeps the entries after it, which the follower needs next.
-    if (transfer.last.done) reader.close()
+    if (transfer.last.done) this.complete(to, transfer)
     return transfer.last
   }
 
@@ -172,35 +206,55 @@ export class Snapshots implements SnapshotStore {
     const last = { ...reader.read(maxBytes), offset: 0 }
     const transfer = { reader, last, totalBytes, openedAtMs: now, usedAtMs: now, fileBytes, logBytes: logBytes() }
     this.transfers.set(to, transfer)
+    this.init.onTransferBegun?.({ to, index, totalBytes })
+    if (last.done) this.complete(to, transfer)
     this.cancelSweep ??= clock.schedule(SWEEP_MS, () => this.sweep())
     return transfer
   }
 
-  private end(to: string): void {
-    this.transfers.get(to)?.reader.close()
-    this.transfers.delete(to)
+  /** The view is no longer needed, but the log keeps the entries after it, which the follower needs next. */
+  private complete(to: string, transfer: Transfer): void {
+    transfer.reader.close()
+    this.reportEnd(to, transfer, undefined)
   }
 
-  private endTransfers(): void {
-    for (const to of [...this.transfers.keys()]) this.end(to)
+  private end(to: string, reason: string): void {
+    const transfer = this.transfers.get(to)
+    if (transfer === undefined) return
+    transfer.reader.close()
+    this.transfers.delete(to)
+    if (!transfer.last.done) this.reportEnd(to, transfer, reason)
+  }
+
+  private reportEnd(to: string, transfer: Transfer, reason: string | undefined): void {
+    const durationMs = Math.round(this.init.clock.now() - transfer.openedAtMs)
+    const { index } = transfer.reader
+    this.init.onTransferEnded?.({ to, index, sentBytes: sentBytesOf(transfer), durationMs, reason })
+  }
+
+  /** Ends the transfers of a peer that no longer leads, or stops altogether. A new leader starts over. */
+  endTransfers(reason: string): void {
+    for (const to of [...this.transfers.keys()]) this.end(to, reason)
   }
 
   private sweep(): void {
     this.cancelSweep = undefined
-    for (const [to, transfer] of this.transfers) if (this.isOver(transfer)) this.end(to)
+    for (const [to, transfer] of this.transfers) {
+      const reason = this.reasonToEnd(transfer)
+      if (reason !== undefined) this.end(to, reason)
+    }
     if (this.transfers.size > 0) this.cancelSweep = this.init.clock.schedule(SWEEP_MS, () => this.sweep())
   }
 
-  private isOver({ openedAtMs, usedAtMs, fileBytes, logBytes }: Transfer): boolean {
+  private reasonToEnd({ openedAtMs, usedAtMs, fileBytes, logBytes }: Transfer): string | undefined {
     const { applier, clock } = this.init
     const { maxIdleMs, maxAgeMs, maxGrowthBytes, maxLogBytes } = this.limits
     const now = clock.now()
-    return (
-      now - usedAtMs >= maxIdleMs ||
-      now - openedAtMs >= maxAgeMs ||
-      applier.usage()!.fileBytes - fileBytes > maxGrowthBytes ||
-      this.init.logBytes() - logBytes > maxLogBytes
-    )
+    if (now - usedAtMs >= maxIdleMs) return 'the follower asks for nothing'
+    if (now - openedAtMs >= maxAgeMs) return 'it takes too long'
+    if (applier.usage()!.fileBytes - fileBytes > maxGrowthBytes) return 'the file of the pages grows too much'
+    if (this.init.logBytes() - logBytes > maxLogBytes) return 'the log grows too much'
+    return undefined
   }
 
   // -- receiving
@@ -221,29 +275,41 @@ export class Snapshots implements SnapshotStore {
   }
 
   async install(snapshot: RaftSnapshot): Promise<void> {
-    const { storage, applier, onInstalled } = this.init
-    const { writer, damage } = this.incoming ?? {}
-    if (damage !== undefined) throw damage
-    if (writer?.snapshot.index !== snapshot.index) {
-      throw new CorruptionError(`snapshot ${snapshot.index}`, undefined, 'its pieces are gone')
-    }
-    writer.complete()
+    const { storage, applier, clock, onInstalled } = this.init
+    const { writer, begunAtMs } = this.completeIncoming(snapshot)
     await this.withRoom(() => writer.flush())
     if (this.isClosed) return
     await this.endIncoming()
-    // Left over from a time as leader. Their views end with the backend.
-    this.endTransfers()
+    // Their views end with the backend.
+    this.endTransfers('this peer receives a snapshot')
     await applier.replace(async () => {
       await storage.adoptIncoming()
       return storage.open()
     })
-    onInstalled(snapshot)
+    onInstalled(snapshot, { receivedBytes: writer.bytes, durationMs: Math.round(clock.now() - begunAtMs) })
+  }
+
+  /** Throws CorruptionError unless all pieces of the snapshot are there. */
+  private completeIncoming(snapshot: RaftSnapshot): Incoming {
+    const { incoming } = this
+    try {
+      if (incoming?.damage !== undefined) throw incoming.damage
+      if (incoming?.writer.snapshot.index !== snapshot.index) {
+        throw new CorruptionError(`snapshot ${snapshot.index}`, undefined, 'its pieces are gone')
+      }
+      incoming.writer.complete()
+      return incoming
+    } catch (error) {
+      if (error instanceof CorruptionError) this.init.onRefused?.(snapshot, error)
+      throw error
+    }
   }
 
   private async beginIncoming(snapshot: RaftSnapshot): Promise<void> {
     await this.endIncoming()
+    const { storage, clock } = this.init
     await this.withRoom(() => {
-      this.incoming = { writer: new SnapshotWriter(this.init.storage.openIncoming(), snapshot) }
+      this.incoming = { writer: new SnapshotWriter(storage.openIncoming(), snapshot), begunAtMs: clock.now() }
       return Promise.resolve()
     })
   }
@@ -281,7 +347,7 @@ export class Snapshots implements SnapshotStore {
   stop(): void {
     this.isClosed = true
     this.cancelSweep?.()
-    this.endTransfers()
+    this.endTransfers('this peer stops')
     for (const end of [...this.endPauses]) end()
   }
 
@@ -302,4 +368,8 @@ export class Snapshots implements SnapshotStore {
       this.endPauses.add(end)
     })
   }
+}
+
+function sentBytesOf({ last }: Transfer): number {
+  return last.offset + last.data.length
 }

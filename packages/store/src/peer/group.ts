@@ -11,11 +11,12 @@ import { createRaftNode, type RaftNode, type RaftNodeInit, type RaftTransport } 
 import type { Logger } from 'pino'
 import type { Stages } from '../observability/stages.js'
 import { createGroupServer, type GroupServer, type ServerLimits } from '../server/index.js'
-import type { ReceivedSnapshot, SentSnapshot } from '../pages/index.js'
+import type { Receipt, ReceivedSnapshot, SentSnapshot } from '../pages/index.js'
 import type { Applied, ReplicatedConfig } from '../state/index.js'
 import type { Acknowledged } from './peer-links.js'
 import { openReplica, type Replica, type ReplicaLimits, type ReplicaStorage } from './replica.js'
 import { RoleLog } from './role-log.js'
+import { SnapshotLog } from './snapshot-log.js'
 
 export interface PeerGroupComponents {
   readonly storage: ReplicaStorage
@@ -92,7 +93,10 @@ export async function openPeerGroup(components: PeerGroupComponents, init: PeerG
     // The replica calls neither before the node, which is made from the replica, hands entries in.
     onApplied: (index, applied) => group.applied(index, applied),
     onCheckpoint: (index) => group.checkpointed(index),
-    onInstalled: (snapshot) => group.installed(snapshot),
+    onInstalled: (snapshot, receipt) => group.installed(snapshot, receipt),
+    onRefused: (snapshot, error) => group.snapshotLog.refused(snapshot, error),
+    onTransferBegun: (transfer) => group.snapshotLog.begun(transfer),
+    onTransferEnded: (transfer) => group.snapshotLog.ended(transfer),
     onFault: (fault) => group.storageFault(fault)
   })
   const group = new PeerGroup(components, init, replica)
@@ -110,12 +114,15 @@ export class PeerGroup {
   private fault: Error | undefined
   private isReachable = true
   private isStopping = false
+  readonly snapshotLog: SnapshotLog
 
   constructor(
     private readonly components: PeerGroupComponents,
     private readonly init: PeerGroupInit,
     readonly replica: Replica
-  ) {}
+  ) {
+    this.snapshotLog = new SnapshotLog(this.child('snapshots'), components.clock)
+  }
 
   get id(): number {
     return this.init.group
@@ -148,6 +155,7 @@ export class PeerGroup {
           apply: (entries) => this.replica.apply(entries),
           onChange: (status) => {
             roles.changed(status)
+            if (status.role !== 'leader') snapshots.endTransfers('this peer no longer leads')
             this.parts?.server.statusChanged()
           },
           onFatal
@@ -260,9 +268,9 @@ export class PeerGroup {
     node.snapshotTaken(node.snapshotMeta(index))
   }
 
-  installed({ index }: RaftSnapshot): void {
+  installed(snapshot: RaftSnapshot, receipt: Receipt): void {
     const { config } = this.replica.applier.state
-    this.child('raft')?.info({ index }, 'a snapshot from the leader has become the state')
+    this.snapshotLog.installed(snapshot, receipt)
     if (config !== undefined) this.init.onConfig(config)
   }
 

@@ -24,7 +24,8 @@ import {
   type AppliedListener,
   type BackendStorage,
   type CommittedEntry,
-  type SnapshotLimits
+  type SnapshotLimits,
+  type SnapshotsInit
 } from '../pages/index.js'
 import { clusterConfig, type ReplicatedConfig } from '../state/index.js'
 import type { Stages } from '../observability/stages.js'
@@ -71,8 +72,10 @@ export interface ReplicaInit {
   readonly onFault: (fault: Error | undefined) => void
   /** The page store has durably become the state after the entry at `index`, which the log may now drop. */
   readonly onCheckpoint: (index: number) => void
-  /** A snapshot has become the state. */
-  readonly onInstalled: (snapshot: RaftSnapshot) => void
+  readonly onInstalled: SnapshotsInit['onInstalled']
+  readonly onRefused?: SnapshotsInit['onRefused']
+  readonly onTransferBegun?: SnapshotsInit['onTransferBegun']
+  readonly onTransferEnded?: SnapshotsInit['onTransferEnded']
 }
 
 export interface Replica {
@@ -126,7 +129,10 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
         newest: newestSnapshot(log, applier.durableIndex),
         limits: limits.snapshots,
         onFault: (fault) => onFault('snapshot', fault),
-        onInstalled: init.onInstalled
+        onInstalled: init.onInstalled,
+        onRefused: init.onRefused,
+        onTransferBegun: init.onTransferBegun,
+        onTransferEnded: init.onTransferEnded
       })
       return {
         log,

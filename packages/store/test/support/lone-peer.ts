@@ -1,6 +1,7 @@
 /** A peer that is its own majority, with disks in memory and virtual time. */
 import { createMemoryDisk, type MemoryDisk } from '@quire/raft'
 import { FakeClock, FakeNet } from '@quire/testing'
+import type { Logger } from 'pino'
 import { createMemoryStorage, type MemoryStorage } from '../../src/pages/index.js'
 import { normalizeCluster } from '../../src/peer/cluster.js'
 import { foundingDigest } from '../../src/peer/founding.js'
@@ -28,7 +29,10 @@ export class LonePeer {
   readonly fatal: Error[] = []
   core!: PeerCore
 
-  constructor(private readonly cluster: ReplicatedConfig = CLUSTER) {}
+  constructor(
+    private readonly cluster: ReplicatedConfig = CLUSTER,
+    private readonly logger?: Logger
+  ) {}
 
   async start(replicaLimits: ReplicaLimits = {}): Promise<this> {
     const opening = this.open(replicaLimits)
@@ -43,7 +47,13 @@ export class LonePeer {
     let chance = 0
     return openPeerCore(
       { storage, clock: this.clock, random: { next: () => (++chance * 0.618) % 1 } },
-      { id: LONE, cluster: this.cluster, replicaLimits, onFatal: (error) => this.fatal.push(error) }
+      {
+        id: LONE,
+        cluster: this.cluster,
+        logger: this.logger,
+        replicaLimits,
+        onFatal: (error) => this.fatal.push(error)
+      }
     )
   }
 
