@@ -29,6 +29,7 @@ describe('the simulated network', () => {
       raftDuplication: 0,
       raftReordering: 0,
       dialFailure: 0,
+      pieceDamage: 0,
       joined: 0,
       highWaterBytes: 1000,
       lineBytesPerMs: Infinity

@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import type { Settings } from './src/cluster/settings.js'
+import type { Settings } from './src/cluster/settings-types.js'
 import { simulate } from './src/cluster/simulation.js'
 import { Coverage } from './src/coverage.js'
 

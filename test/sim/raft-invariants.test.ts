@@ -16,6 +16,8 @@ function peer(name: string, role: 'leader' | 'follower', { durable = 1, commit =
   }))
   const log = {
     lastIndex: durable,
+    firstIndex: 1,
+    configurations: [],
     term: (index: number) => entries[index - 1]?.term,
     entries: (from: number, end: number) => entries.slice(from - 1, end - 1)
   }

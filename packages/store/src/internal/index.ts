@@ -7,6 +7,8 @@
  */
 export { createMemoryStorage, type MemoryStorage, type MemoryStorageInit } from '../pages/memory-backend.js'
 export type * from '../pages/backend.js'
+export { readInstalled } from '../pages/layout.js'
+export { createPageStore } from '../pages/page-store.js'
 export { normalizeCluster, type ClusterConfig } from '../peer/cluster.js'
 export {
   openPeerCore,
@@ -20,5 +22,5 @@ export { decodeMemory } from '../peer/identity.js'
 export { createMemoryIdentity, type MemoryIdentity } from '../peer/memory-identity.js'
 export type { ReplicaLimits, ReplicaStorage } from '../peer/replica.js'
 export type { ServerLimits } from '../server/limits.js'
-export { decodeCommand, encodeRecord, type Command } from '../state/index.js'
+export { createStateMachine, decodeCommand, encodeRecord, type Command, type StateMachine } from '../state/index.js'
 export type * from '../state/view.js'

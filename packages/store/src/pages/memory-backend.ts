@@ -84,7 +84,7 @@ class SharedRows implements MemoryStorage {
     return this.later(() => {
       this.tables = incoming.tables
       this.incoming = undefined
-    })
+    }, false)
   }
 
   crash({ keepPending = false } = {}): void {
@@ -94,15 +94,15 @@ class SharedRows implements MemoryStorage {
     this.pending = undefined
   }
 
-  /** Runs `change` when the disk gets to it, unless the process crashes before. */
-  later(change: () => void): Promise<void> {
+  /** Runs `change` when the disk gets to it, unless the process crashes before, or the disk has no room for it. */
+  later(change: () => void, needsRoom: boolean): Promise<void> {
     const { life } = this
     return new Promise((resolve, reject) => {
       this.pending = change
       this.schedule(() => {
         if (life !== this.life) return
         this.pending = undefined
-        if (this.failure !== undefined) return reject(this.failure)
+        if (needsRoom && this.failure !== undefined) return reject(this.failure)
         change()
         resolve()
       })
@@ -226,7 +226,7 @@ class MemoryBackend implements Backend {
     }
     // A process that has crashed does nothing more.
     if (this.life !== this.storage.life) return new Promise(() => {})
-    return this.storage.later(() => this.storage.write(copies))
+    return this.storage.later(() => this.storage.write(copies), true)
   }
 
   close(): Promise<void> {

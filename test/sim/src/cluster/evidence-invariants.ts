@@ -37,7 +37,8 @@ const SEEN_TAG = 4
 /**
  * Compares what peers durably remember of each other with what happened (docs/identity.md, Evidence).
  *
- * Each entry that a peer has applied is committed and on its disk, whether the peer led or followed.
+ * Each entry that a peer has applied, or has installed with a snapshot, is committed and on its disk, whether the peer
+ * led or followed.
  */
 export class EvidenceInvariants {
   private readonly appliedEntries = new Map<SimPeer, { readonly life: number; readonly entries: AppliedEntry[] }>()
@@ -54,7 +55,11 @@ export class EvidenceInvariants {
 
   applied(peer: SimPeer, index: number): void {
     const term = peer.core?.root.replica.log.term(index)
-    if (term === undefined) return
+    if (term !== undefined) this.installed(peer, index, term)
+  }
+
+  /** The log of a peer begins after a snapshot that the peer has installed. */
+  installed(peer: SimPeer, index: number, term: number): void {
     let own = this.appliedEntries.get(peer)
     // A process that was killed within the window may have told nobody, and the next one may not know what is
     // committed.

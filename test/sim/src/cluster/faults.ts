@@ -6,6 +6,7 @@ import { CLIENT_IDS, PEER_IDS } from './ids.js'
 import type { EvidenceInvariants } from './evidence-invariants.js'
 import type { SimNetwork } from './network.js'
 import { OldFolders } from './old-folders.js'
+import { SnapshotFaults } from './snapshot-faults.js'
 import type { SimPeer } from './peers.js'
 import type { Stream } from './stream.js'
 import type { Scheduler } from '../scheduler.js'
@@ -31,13 +32,16 @@ export const FAULT_WEIGHTS = {
   slowStream: 2,
   slowLink: 1,
   oldFolder: 0.7,
-  /** Only some mixes have them: see the settings. */
-  retime: 0
+  /** Only some mixes have these: see the settings. */
+  retime: 0,
+  crashReceiver: 0,
+  crashSender: 0,
+  fillReceiver: 0
 } as const
 
 export type Fault = keyof typeof FAULT_WEIGHTS
 export const FAULTS = Object.keys(FAULT_WEIGHTS) as Fault[]
-export const DRAWN_FAULTS = FAULTS.filter((fault) => fault !== 'retime')
+export const DRAWN_FAULTS = FAULTS.filter((fault) => FAULT_WEIGHTS[fault] > 0)
 
 export interface FaultSettings {
   /** Mean time between two faults. */
@@ -73,18 +77,26 @@ interface FaultInit {
 export class Faults {
   private stopped = false
   private readonly oldFolders: OldFolders
+  private readonly snapshots: SnapshotFaults
 
   constructor(private readonly init: FaultInit) {
     const { scheduler, coverage, peers, evidence, onViolation } = init
     const restart = (peer: SimPeer, ms: number): void => this.restart(peer, ms)
     const leader = (): SimPeer | undefined => this.leader()
     this.oldFolders = new OldFolders({ scheduler, coverage, peers, evidence, restart, leader, onViolation })
+    this.snapshots = new SnapshotFaults({ scheduler, coverage, peers, restart, leader })
+  }
+
+  /** The first piece of a snapshot has arrived at a peer. */
+  receiving(peer: SimPeer): void {
+    this.snapshots.receiving(peer)
   }
 
   /** Ends every fault, and injects no new one. */
   stop(): void {
     this.stopped = true
     this.oldFolders.stop()
+    this.snapshots.stop()
     const { network, peers, clients } = this.init
     network.heal()
     network.isFaulty = false
@@ -167,6 +179,10 @@ export class Faults {
       }
       case 'oldFolder':
         return this.oldFolders.begin(random.pick(peers), random)
+      case 'crashReceiver':
+      case 'crashSender':
+      case 'fillReceiver':
+        return this.snapshots.begin(fault, random.pick(peers), random)
     }
   }
 

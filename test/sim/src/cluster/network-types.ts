@@ -17,6 +17,8 @@ export interface NetworkInit {
   readonly raftLoss: number
   readonly raftDuplication: number
   readonly raftReordering: number
+  /** Share of the pieces of snapshots that are damaged. */
+  readonly pieceDamage: number
   /** Share of dials that fail without a reason. */
   readonly dialFailure: number
   /** Share of frames that arrive together with the next one of their stream. */

@@ -1,6 +1,6 @@
 /** The simulated peers: real ones, on disks in memory that forget what a crash would lose. */
-import type { Network, RaftSighting, Random } from '@quire/protocol'
-import { createMemoryDisk, type Disk, type DiskFile, type MemoryDisk } from '@quire/raft'
+import { NoSpaceError, type Network, type RaftSighting, type Random } from '@quire/protocol'
+import { createMemoryDisk, type Disk, type MemoryDisk, type RaftLimits } from '@quire/raft'
 import {
   createMemoryIdentity,
   createMemoryStorage,
@@ -12,6 +12,7 @@ import {
   type MemoryIdentity,
   type MemoryStorage,
   type PeerCore,
+  type ReplicaLimits,
   type ReplicaStorage
 } from '@quire/store/internal'
 import type { RandomSource } from '@quire/testing'
@@ -20,6 +21,8 @@ import { addressOf, nameOf, PEER_IDS } from './ids.js'
 import type { SimNetwork } from './network.js'
 import { SimProcess } from '../process.js'
 import type { Scheduler } from '../scheduler.js'
+import { watchDisk } from './watched-disk.js'
+import { WatchedRows } from './watched-rows.js'
 
 interface PeerWorld {
   readonly scheduler: Scheduler
@@ -29,6 +32,8 @@ interface PeerWorld {
   readonly settings: PeerSettings
   /** A peer applied an entry. */
   readonly onApplied: (peer: SimPeer, index: number, applied: Applied | undefined) => void
+  /** The first piece of a snapshot has arrived at a peer. */
+  readonly onReceiving: (peer: SimPeer) => void
   /** A peer could not start, or stopped by itself. */
   readonly onFatal: (peer: SimPeer, error: Error) => void
 }
@@ -44,6 +49,8 @@ export interface PeerSettings {
   readonly creditBytes: number
   readonly maxFaults: number
   readonly maxProposalBytes: number
+  readonly raft: Pick<RaftLimits, 'retainedBytes' | 'maxPieceBytes'>
+  readonly snapshots: NonNullable<ReplicaLimits['snapshots']>
 }
 
 const CLUSTER_ID = 'simulated'
@@ -55,6 +62,14 @@ const CLUSTER = {
 }
 /** For a client that is as far from the leader as the leader is from the others. */
 const HANDSHAKE_ROUND_TRIPS = 10
+/** A peer that finds no space when it starts is started again after this time. */
+const RETRY_START_MS = 200
+
+const CRASHES_IN = {
+  receiving: 'crashes while a snapshot arrived',
+  adopting: 'crashes in an adoption',
+  adopted: 'crashes between an adoption and the reset of the log'
+} as const
 
 /** The disks of a peer. */
 export interface Folder {
@@ -79,6 +94,12 @@ export class SimPeer {
   life = 0
   /** Where the first process on an older folder began. */
   oldFolderStart = { term: 0, lastIndex: 0 }
+  /** The rows of this life. */
+  rows: WatchedRows | undefined
+  /** The peer stops in order. */
+  isStopping = false
+  /** The largest file that its logs ever had. */
+  largestFileBytes = 0
   private folder: Folder
   /** The newest folder, while the peer runs on an older one. */
   private newest: Folder | undefined
@@ -88,6 +109,8 @@ export class SimPeer {
   /** Writes to the log of this life that are under way. */
   private writing = 0
   private onWrite: (() => void) | undefined
+  private onAdopting: (() => void) | undefined
+  private onAdopted: (() => void) | undefined
   private checkpointed = 0
   private readonly random: RandomSource
 
@@ -164,6 +187,9 @@ export class SimPeer {
     const life = ++this.life
     this.writing = 0
     this.onWrite = undefined
+    this.onAdopting = undefined
+    this.onAdopted = undefined
+    this.isStopping = false
     const rate = this.random.between(0.9955, 1.0045)
     const process = new SimProcess(this.name, scheduler, this.random.fork(`process ${life}`), rate)
     this.process = process
@@ -183,6 +209,7 @@ export class SimPeer {
           maxProposalBytes: settings.maxProposalBytes
         },
         replicaLimits: settings,
+        raft: { limits: settings.raft },
         onApplied: (index, applied) => this.applied(index, applied),
         onFatal: (error) => alive() && this.world.onFatal(this, error)
       }
@@ -192,7 +219,13 @@ export class SimPeer {
         if (alive()) this.connect(core, node)
       },
       (error: unknown) => {
-        if (alive()) this.world.onFatal(this, error as Error)
+        if (!alive()) return
+        if (!(error instanceof NoSpaceError)) return this.world.onFatal(this, error as Error)
+        this.world.coverage.add('starts that found no space')
+        this.crash(false)
+        scheduler.after(RETRY_START_MS, `${this.name} starts again`, () => {
+          if (this.process === undefined) this.start()
+        })
       }
     )
   }
@@ -204,6 +237,8 @@ export class SimPeer {
     this.world.coverage.add('peer crashes')
     if (this.core?.root.node?.status().role === 'leader') this.world.coverage.add('leader crashes')
     if (this.writing > 0) this.world.coverage.add('crashes with a write under way')
+    const stage = this.rows?.stage ?? 'none'
+    if (stage !== 'none') this.world.coverage.add(CRASHES_IN[stage])
     const { folder } = this
     folder.last = this.lastEntry() ?? folder.last
     folder.log = folder.log.crash(() => this.random.next())
@@ -223,11 +258,34 @@ export class SimPeer {
     }
   }
 
+  /** Crashes during the next adoption of a snapshot's rows in this life: before the rows are in use, or after. */
+  crashInAdoption(crash: () => void): void {
+    const { life } = this
+    this.onAdopting = () => {
+      const { scheduler, settings } = this.world
+      scheduler.after(this.random.exponential(settings.diskLatencyMs * 3), `${this.name} crashes`, () => {
+        if (life === this.life && this.process !== undefined) crash()
+      })
+    }
+  }
+
+  /** Crashes after the next adoption of a snapshot's rows, in the next write to the log, which lets it start anew. */
+  crashAfterAdoption(crash: () => void): void {
+    this.onAdopted = () => this.crashInWrite(crash)
+  }
+
+  /** Lets the page store find no space, or find it again. */
+  setFull(isFull: boolean): void {
+    const fault = isFull ? new NoSpaceError(`${this.name}/pages`) : undefined
+    for (const folder of [this.folder, this.newest]) folder?.pages.failWith(fault)
+  }
+
   /** Stops the peer in order, then ends its process. */
   async stop(): Promise<void> {
     const { process, core } = this
     if (process === undefined || core === undefined) return
     this.world.coverage.add('orderly stops')
+    this.isStopping = true
     await core.stop()
     await core.close()
     if (!process.alive) return
@@ -252,6 +310,7 @@ export class SimPeer {
     this.folder.identity.crash()
     this.process = undefined
     this.core = undefined
+    this.rows = undefined
     this.world.network.died(this.id, withMachine)
   }
 
@@ -279,6 +338,12 @@ export class SimPeer {
   private storage(): ReplicaStorage {
     const { folder } = this
     const { identity } = folder
+    this.rows = new WatchedRows({
+      storage: folder.pages,
+      onReceiving: () => this.world.onReceiving(this),
+      onAdopting: () => this.onAdopting?.(),
+      onAdopted: () => this.onAdopted?.()
+    })
     return {
       clusterId: CLUSTER_ID,
       founding: foundingDigest(this.founded()),
@@ -299,36 +364,27 @@ export class SimPeer {
       },
       logPath: `${this.name}/log`,
       pagesPath: `${this.name}/pages`,
-      openLogDisk: () => this.counted(folder.log),
-      pages: folder.pages
+      openLogDisk: () => this.watchedDisk(folder.log),
+      pages: this.rows
     }
   }
 
-  private counted(disk: MemoryDisk): Disk {
+  private watchedDisk(disk: MemoryDisk): Disk {
     const { life } = this
     const { hash } = this.world.scheduler
     const count = (change: number): void => {
       if (life === this.life) this.writing += change
     }
-    const file = (real: DiskFile): DiskFile => ({
-      bytes: real.bytes,
-      read: (offset, length) => real.read(offset, length),
-      close: () => real.close(),
-      write: (offset, data) => {
+    return watchDisk(disk, {
+      created: (bytes) => {
+        this.largestFileBytes = Math.max(this.largestFileBytes, bytes)
+      },
+      write: async (offset, data, write) => {
         count(1)
         this.onWrite?.()
         hash.number(offset).bytes(data)
-        return real.write(offset, data).finally(() => count(-1))
+        await write().finally(() => count(-1))
       }
     })
-    return {
-      list: () => disk.list(),
-      create: async (name, bytes) => file(await disk.create(name, bytes)),
-      open: async (name) => file(await disk.open(name)),
-      openForReading: (name) => disk.openForReading(name),
-      rename: (from, to) => disk.rename(from, to),
-      remove: (name) => disk.remove(name),
-      flushDirectory: () => disk.flushDirectory()
-    }
   }
 }

@@ -11,7 +11,7 @@ import { PAGE_BYTES } from './page-layout.js'
 import type { SimPeer } from './peers.js'
 import type { Program } from './program.js'
 import type { PeerRaftInvariants } from './raft-invariants.js'
-import type { Settings } from './settings.js'
+import type { Settings } from './settings-types.js'
 
 /** Long enough for everything that was waiting: connections are found dead, elections are held, leases run out. */
 const REST_MS = 40_000

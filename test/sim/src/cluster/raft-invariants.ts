@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib'
+import type { Entry } from '@quire/raft'
 import type { Coverage } from '../coverage.js'
 import { Violation } from '../violation.js'
 import type { SimPeer } from './peers.js'
@@ -6,6 +7,7 @@ import type { SimPeer } from './peers.js'
 interface Known {
   readonly term: number
   readonly crc: number
+  readonly isConfig: boolean
 }
 
 interface Committed extends Known {
@@ -20,6 +22,8 @@ interface Seen extends Known {
 /** The durable part of one peer's log, as last seen. It outlives the peer's crashes. */
 interface Watched {
   life: number
+  /** The log starts after this entry. The page store holds the entries up to it, which count as the log's. */
+  base: number
   /** By index; entry 0 is empty. */
   readonly log: Known[]
   commit: number
@@ -29,13 +33,14 @@ interface Watched {
 }
 
 const KINDS = ['normal', 'config', 'noop']
+const UNSEEN = { life: 0, base: 0, commit: 0, checked: 0, wasLeader: false }
 
 /**
  * Checks the guarantees of Raft (extended version, Figure 3) from outside, after every event.
  *
  * These are election safety, log matching, leader completeness and state machine safety. It also checks that commit
- * never goes back, that a committed entry is on a majority's disks, and that a restart finds everything that was
- * durable.
+ * never goes back, that a committed entry is on a majority's disks, that a restart finds everything that was durable,
+ * and that a log which starts later starts after what is committed.
  */
 export class PeerRaftInvariants {
   private readonly watched = new Map<SimPeer, Watched>()
@@ -48,7 +53,7 @@ export class PeerRaftInvariants {
     private readonly peers: readonly SimPeer[],
     private readonly coverage: Coverage
   ) {
-    for (const peer of peers) this.watched.set(peer, { life: 0, log: [], commit: 0, checked: 0, wasLeader: false })
+    for (const peer of peers) this.watched.set(peer, { ...UNSEEN, log: [] })
   }
 
   /** The highest index that is known to be committed. */
@@ -72,21 +77,23 @@ export class PeerRaftInvariants {
     // An older folder holds nothing new. OldFolders checks that nothing is added to it.
     if (log === undefined || peer.isOnOldFolder) return
     const { log: known } = watched
-    const knownLast = Math.max(0, known.length - 1)
     const isNewLife = watched.life !== peer.life
     const last = log.lastIndex
-    if (!isNewLife && last === knownLast && (last === 0 || log.term(last) === known[last]!.term)) return
+    const base = log.firstIndex - 1
+    const isSame = base === watched.base && last === lastOf(known)
+    if (!isNewLife && isSame && (last === 0 || log.term(last) === known[last]!.term)) return
 
+    if (base !== watched.base) this.checkBase(peer, watched)
+    const knownLast = lastOf(known)
     let common = Math.min(last, knownLast)
-    while (common > 0 && log.term(common) !== known[common]!.term) common--
-    if (isNewLife && common < knownLast) {
-      // Only entries of a newer leader, whose write was under way, can replace durable ones.
+    while (common > base && log.term(common) !== known[common]!.term) common--
+    if (common < knownLast) {
+      // Only entries of a newer leader can replace durable ones. After a restart, their write was under way.
+      const lost = known[common + 1]!.term
       const replacing = log.term(common + 1)
-      if (replacing === undefined || replacing < known[common + 1]!.term) {
-        throw new Violation(
-          'durability',
-          `${peer.name} had flushed entry ${common + 1} of term ${known[common + 1]!.term}; after its restart the log ends at ${last}, term there ${replacing}`
-        )
+      if (replacing === undefined || (isNewLife && replacing < lost)) {
+        const facts = `${peer.name} had flushed entry ${common + 1} of term ${lost}`
+        throw new Violation('durability', `${facts}; now the log ends at ${last}, term there ${replacing}`)
       }
     }
     if (isNewLife) {
@@ -98,13 +105,38 @@ export class PeerRaftInvariants {
     known.length = Math.max(common + 1, 1)
     for (let index = common + 1; index <= last;) {
       for (const entry of log.entries(index, last + 1, 1 << 20)) {
-        this.add(peer, known, entry.index, {
-          term: entry.term,
-          crc: crc32(entry.data, KINDS.indexOf(entry.kind) + 1)
-        })
+        this.add(peer, known, entry.index, knownOf(entry))
         index = entry.index + 1
       }
     }
+  }
+
+  /**
+   * The log starts after another entry: it was compacted, or it begins anew after a snapshot. Either way it starts
+   * after what is committed, and names the configuration in force there.
+   */
+  private checkBase(peer: SimPeer, watched: Watched): void {
+    const log = peer.core!.root.replica.log
+    const base = log.firstIndex - 1
+    const committed = this.committed.slice(0, base + 1)
+    const term = committed[base]?.term
+    // A crash may bring back segments that were removed.
+    const isBack = base < watched.base && peer.life === watched.life
+    if (isBack || term !== log.term(base)) {
+      const facts = `${peer.name} starts after entry ${base} of term ${log.term(base)}; committed is term ${term}`
+      throw new Violation('a log starts after what is committed', `${facts}; it started after ${watched.base} before`)
+    }
+    const index = committed.findLastIndex((entry) => entry?.isConfig === true)
+    const found = log.configurations.findLast((entry) => entry.index <= base)
+    if (found?.index !== index || knownOf(found).crc !== committed[index]!.crc) {
+      const facts = `${peer.name} starts after ${base} with configuration ${found?.index}, in force is ${index}`
+      throw new Violation('a log starts with the configuration in force', facts)
+    }
+    if (watched.log[base]?.term !== term) {
+      this.coverage.add('logs that begin anew')
+      watched.log.splice(0, Infinity, ...committed)
+    }
+    watched.base = base
   }
 
   private add(peer: SimPeer, known: Known[], index: number, entry: Known): void {
@@ -135,6 +167,8 @@ export class PeerRaftInvariants {
       throw new Violation('commit goes forward', `${peer.name}: ${watched.commit} -> ${commitIndex}`)
     }
     watched.commit = commitIndex
+    // After an installation, the disk has the former log until the new one is durable.
+    if (peer.rows?.stage === 'adopted') return
     // A follower may know of a commit before the entry has replaced another one on its disk. What it applied is there.
     const end = isLeader ? commitIndex : appliedIndex
     for (; watched.checked < end; watched.checked++) {
@@ -196,4 +230,12 @@ export class PeerRaftInvariants {
     for (const { log } of this.watched.values()) if (log[index]?.term === term) count++
     return count
   }
+}
+
+function lastOf(known: readonly Known[]): number {
+  return Math.max(0, known.length - 1)
+}
+
+function knownOf({ term, kind, data }: Entry): Known {
+  return { term, crc: crc32(data, KINDS.indexOf(kind) + 1), isConfig: kind === 'config' }
 }

@@ -3,34 +3,21 @@ import { DEFAULT_ROUND_TRIP_MS, FAR_CLIENT_ROUND_TRIP_MS, MIN_ROUND_TRIP_MS, tim
 import type { RandomSource } from '@quire/testing'
 import { ACTION_WEIGHTS, ACTIONS } from './action-kinds.js'
 import type { ClientSettings } from './clients.js'
+import { withCompaction, withFaults } from './compaction-settings.js'
 import { DRAWN_FAULTS, FAULT_WEIGHTS, FAULTS, type FaultSettings } from './faults.js'
-import type { NetworkInit } from './network-types.js'
 import { PAGE_BYTES } from './page-layout.js'
-import type { PeerSettings } from './peers.js'
+import type { Settings } from './settings-types.js'
 import { ALLOWED_BY_BREAKS, ALLOWED_BY_FAULTS, ALLOWED_WITHOUT_FAULTS } from './allowed-errors.js'
-
-export interface Settings {
-  /** The purpose of this seed, if it has a particular one. */
-  readonly mixes: readonly string[]
-  readonly clients: number
-  /** Raft's frames are lost, dials fail, and disks and frames are occasionally slow. */
-  readonly isNoisy: boolean
-  /** True time during which faults occur. */
-  readonly faultyMs: number
-  readonly peer: PeerSettings
-  readonly client: ClientSettings
-  readonly network: Omit<NetworkInit, 'scheduler' | 'random' | 'coverage'>
-  readonly faults: FaultSettings
-}
 
 export function drawSettings(random: RandomSource): Settings {
   const drawn = drawSituation(random)
   const far = random.fork('far')
   const placed = far.is(0.06) ? farApart(drawn, far.int(MIN_ROUND_TRIP_MS, FAR_CLIENT_ROUND_TRIP_MS)) : drawn
   const retiming = random.fork('retiming')
-  if (placed.faults.everyMs === Infinity || placed.faults.areClientsOnly || !retiming.is(0.1)) return placed
-  const { faults } = placed
-  return { ...placed, faults: { ...faults, weights: { ...faults.weights, retime: retiming.between(0.5, 2) } } }
+  const { everyMs, areClientsOnly } = placed.faults
+  const isRetimed = everyMs < Infinity && !areClientsOnly && retiming.is(0.1)
+  const timed = isRetimed ? withFaults(placed, { retime: retiming.between(0.5, 2) }) : placed
+  return withCompaction(timed, random.fork('compaction'))
 }
 
 /**
@@ -302,7 +289,9 @@ function drawMix(random: RandomSource): Settings {
       roundTripMs: DEFAULT_ROUND_TRIP_MS,
       creditBytes: random.pick([4096, 16_384, 1_048_576]),
       maxFaults: random.pick([1, 4, 256]),
-      maxProposalBytes: random.pick([6000, 8_388_608, 8_388_608])
+      maxProposalBytes: random.pick([6000, 8_388_608, 8_388_608]),
+      raft: { retainedBytes: 64 * 1024 * 1024, maxPieceBytes: 20_000 },
+      snapshots: {}
     },
     client: drawClient(random, sessionTtlMs),
     network: {
@@ -313,12 +302,13 @@ function drawMix(random: RandomSource): Settings {
       raftReordering: random.pick([0, 0.02, 0.1]),
       dialFailure: random.pick([0, 0.02, 0.1]),
       joined: 0,
+      pieceDamage: 0,
       highWaterBytes: random.pick([2000, 20_000, 262_144]),
       lineBytesPerMs: Infinity
     },
     faults: {
       everyMs: random.pick([200, 400, 800]),
-      weights: { ...drawWeights(DRAWN_FAULTS, FAULT_WEIGHTS, random, 0.7), retime: 0 },
+      weights: weightsOf(drawWeights(DRAWN_FAULTS, FAULT_WEIGHTS, random, 0.7)),
       areClientsOnly: false,
       roundTripMs: DEFAULT_ROUND_TRIP_MS,
       ttlMs: sessionTtlMs

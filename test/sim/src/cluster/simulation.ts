@@ -14,7 +14,10 @@ import { PageInvariants } from './page-invariants.js'
 import { ClusterQuiescence, type QuiescentCluster } from './quiescence.js'
 import { SimPeer } from './peers.js'
 import { PeerRaftInvariants } from './raft-invariants.js'
-import { drawSettings, type Settings } from './settings.js'
+import { ReferenceState } from './reference-state.js'
+import { drawSettings } from './settings.js'
+import type { Settings } from './settings-types.js'
+import { SnapshotInvariants } from './snapshot-invariants.js'
 import { Traffic } from './traffic.js'
 import { UnnamedFiles } from './unnamed-files.js'
 
@@ -49,7 +52,9 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
   private readonly listings: ListingInvariants
   private readonly unnamed: UnnamedFiles
   private readonly log = new LogInvariants()
+  private readonly reference = new ReferenceState()
   private readonly evidence: EvidenceInvariants
+  private readonly snapshots: SnapshotInvariants
   private readonly faults: Faults
   private readonly schedule: readonly InjectedEvent<Fault>[]
   private readonly digests = new Map<number, string>()
@@ -83,7 +88,9 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
     this.raft = new PeerRaftInvariants(peers, coverage)
     const onViolation = (error: Violation): void => this.fail(error)
     this.evidence = new EvidenceInvariants({ scheduler, coverage, network, peers, raft: this.raft })
-    const { evidence } = this
+    const { evidence, reference } = this
+    const { retainedBytes } = settings.peer.raft
+    this.snapshots = new SnapshotInvariants({ peers, coverage, reference, evidence, retainedBytes })
     this.faults = new Faults({
       scheduler,
       coverage,
@@ -128,6 +135,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
       settings: settings.peer,
       onApplied: (peer: SimPeer, index: number, applied: Applied | undefined) =>
         this.guard(() => this.applied(peer, index, applied)),
+      onReceiving: (peer: SimPeer) => this.faults.receiving(peer),
       onFatal: (peer: SimPeer, error: Error) =>
         this.fail(new Error(`${peer.name} stopped: ${error.message}`, { cause: error }))
     }
@@ -222,6 +230,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
     this.guard(() => {
       this.checkEvents(MAX_EVENTS)
       this.raft.check()
+      this.snapshots.check()
       if (!this.isTouched) return
       this.isTouched = false
       this.pages.check()
@@ -250,7 +259,8 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
   checkDigests(): void {
     for (const peer of this.peers) {
       const applier = peer.core?.root.replica.applier
-      if (applier === undefined) continue
+      // A peer that adopts a snapshot has no state.
+      if (applier === undefined || peer.rows?.stage === 'adopting') continue
       const { appliedIndex } = applier
       const digest = applier.state.digest()
       const other = this.digests.get(appliedIndex) ?? digest
@@ -262,6 +272,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
   private applied(peer: SimPeer, index: number, applied: Applied | undefined): void {
     this.scheduler.hash.text(peer.name).number(index)
     this.evidence.applied(peer, index)
+    this.reference.applied(peer, index)
     this.countTerms()
     if (!this.log.applied(peer, index, applied) || applied === undefined) return
     this.isTouched = true

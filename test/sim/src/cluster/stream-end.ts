@@ -1,6 +1,7 @@
 import { PROTOCOL_RAFT, type FrameStream } from '@quire/protocol'
 import type { SimProcess } from '../process.js'
 import { withoutTexts } from './error-texts.js'
+import { damagePiece, isPiece } from './piece-damage.js'
 import type { Host, StreamNetwork } from './network-types.js'
 
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024
@@ -182,12 +183,13 @@ export class StreamEnd implements FrameStream {
     for (const { parcel, seq } of this.waiting.splice(0)) this.put(parcel, seq)
   }
 
-  private put(parcel: Parcel, seq?: number): void {
+  private put(whole: Parcel, seq?: number): void {
     const { network, protocol } = this
     if (this.held || this.waiting.length > 0 || network.isBlocked(this.id, this.remote)) {
-      this.waiting.push({ parcel, seq })
+      this.waiting.push({ parcel: whole, seq })
       return
     }
+    const parcel = this.mayDamage(whole)
     const { random, coverage, scheduler, raftLoss, raftDuplication, raftReordering } = network.init
     const transit = this.transit(parcel)
     const size = parcel.type === 'frame' ? parcel.size : 0
@@ -218,6 +220,17 @@ export class StreamEnd implements FrameStream {
     if (parcel.type === 'frame') this.following++
     const sent = { parcel, seq: seq ?? this.nextSeq++ }
     this.travel(parcel, inOrder, () => this.arrivedInOrder(sent))
+  }
+
+  /** Damages some pieces of snapshots. */
+  private mayDamage(parcel: Parcel): Parcel {
+    const { network, protocol } = this
+    const { random, coverage, pieceDamage } = network.init
+    const isDamaged =
+      network.isFaulty && parcel.type === 'frame' && isPiece(protocol, parcel.bytes) && random.is(pieceDamage)
+    if (!isDamaged) return parcel
+    coverage.add('pieces damaged')
+    return { ...parcel, bytes: damagePiece(parcel.bytes, random) }
   }
 
   private transit(parcel: Parcel): number {

@@ -1,0 +1,51 @@
+/** The settings of compaction and snapshots. */
+import { DEFAULT_ROUND_TRIP_MS } from '@quire/protocol'
+import type { RandomSource } from '@quire/testing'
+import type { FaultSettings } from './faults.js'
+import type { Settings } from './settings-types.js'
+
+/**
+ * Logs that drop entries, and snapshots of several pieces. Some transfers end by a limit, but each limit lets a
+ * transfer end well when nothing else goes wrong.
+ */
+export function withCompaction(drawn: Settings, random: RandomSource): Settings {
+  const { peer, network } = drawn
+  const scale = peer.roundTripMs / DEFAULT_ROUND_TRIP_MS
+  // In half of the seeds a follower that was away for a moment needs a snapshot.
+  const short = { segmentBytes: 4096, checkpointEntries: 5, checkpointIntervalMs: 100 }
+  const isShort = random.is(0.5)
+  const compacting: Settings = {
+    ...drawn,
+    peer: {
+      ...peer,
+      ...(isShort ? short : { segmentBytes: random.pick([4096, 16_384, peer.segmentBytes]) }),
+      raft: {
+        retainedBytes: isShort ? 0 : random.pick([0, 20_000, 64 * 1024 * 1024]),
+        maxPieceBytes: random.pick([500, 5000, 20_000])
+      },
+      snapshots: {
+        maxTransfers: random.pick([1, 2]),
+        maxIdleMs: scale * random.pick([600, 3000, 60_000]),
+        maxAgeMs: scale * random.pick([8000, 3_600_000]),
+        maxGrowthBytes: random.pick([4096, 1024 ** 3]),
+        maxLogBytes: random.pick([10_000, 1024 ** 3]),
+        bytesPerSecond: random.pick([100_000, 64 * 1024 * 1024]),
+        retryMs: random.pick([50, 1000])
+      }
+    },
+    network: { ...network, pieceDamage: random.pick([0, 0.01, 0.05]) }
+  }
+  const { everyMs, weights } = drawn.faults
+  const mayCrash = everyMs < Infinity && weights.crashPeer + weights.crashLeader > 0
+  const isHarmed = mayCrash && random.is(0.8)
+  return isHarmed ? withFaults(compacting, SNAPSHOT_FAULTS) : compacting
+}
+
+/** Faults that wait for a follower that receives a snapshot. */
+const SNAPSHOT_FAULTS: Partial<FaultSettings['weights']> = { crashReceiver: 1.5, crashSender: 0.7, fillReceiver: 0.7 }
+
+/** Adds faults to those that occur. */
+export function withFaults(drawn: Settings, weights: Partial<FaultSettings['weights']>): Settings {
+  const { faults } = drawn
+  return { ...drawn, faults: { ...faults, weights: { ...faults.weights, ...weights } } }
+}

@@ -1,0 +1,173 @@
+import type { Coverage } from '../coverage.js'
+import { Violation } from '../violation.js'
+import type { EvidenceInvariants } from './evidence-invariants.js'
+import type { SimPeer } from './peers.js'
+import type { ReferenceState } from './reference-state.js'
+
+interface SnapshotInvariantsInit {
+  readonly peers: readonly SimPeer[]
+  readonly coverage: Coverage
+  readonly reference: ReferenceState
+  readonly evidence: EvidenceInvariants
+  readonly retainedBytes: number
+}
+
+/** A transfer as last seen. */
+interface Transfer {
+  readonly index: number
+  readonly isDone: boolean
+}
+
+/** What was last seen of a peer. */
+interface Watched {
+  life: number
+  applied: number
+  durable: number
+  firstIndex: number
+  /** The snapshot that this life has installed last. */
+  installed: number
+  /** By follower. */
+  transfers: ReadonlyMap<string, Transfer>
+}
+
+/**
+ * Checks the guarantees of snapshots and compaction from outside, after every event (docs/storage.md, Snapshots and
+ * Bounds; docs/raft.md, Snapshots and compaction).
+ *
+ * PeerRaftInvariants checks what remains of the logs.
+ */
+export class SnapshotInvariants {
+  private readonly watched = new Map<SimPeer, Watched>()
+
+  constructor(private readonly init: SnapshotInvariantsInit) {
+    for (const peer of init.peers) this.watched.set(peer, unseen(0))
+  }
+
+  check(): void {
+    for (const peer of this.init.peers) {
+      // During an adoption the peer has no state.
+      if (peer.core === undefined || peer.isOnOldFolder || peer.rows?.stage === 'adopting') continue
+      const watched = this.watched.get(peer)!
+      if (watched.life !== peer.life) this.begin(peer, watched)
+      this.checkInstallation(peer, watched)
+      this.checkState(peer, watched)
+      this.checkRecord(peer, watched)
+      this.checkLog(peer, watched)
+      this.checkTransfers(peer, watched)
+    }
+  }
+
+  /** A life begins with what was durable, and with the last checkpoint of the life before. */
+  private begin(peer: SimPeer, watched: Watched): void {
+    const { log, applier } = peer.core!.root.replica
+    const { durableIndex } = applier
+    this.checkForward(peer, watched.durable, durableIndex)
+    const seen = { applied: durableIndex, durable: durableIndex, firstIndex: log.firstIndex }
+    Object.assign(watched, unseen(peer.life), seen)
+  }
+
+  /** An installed state is the state that the entries give. */
+  private checkInstallation(peer: SimPeer, watched: Watched): void {
+    const { rows } = peer
+    const { applier, log } = peer.core!.root.replica
+    if (rows?.stage !== 'adopted') return
+    const { installed } = applier
+    if (installed !== undefined && installed.index !== watched.installed) {
+      this.init.coverage.add('snapshots installed')
+      watched.installed = installed.index
+      this.checkEqual(peer, installed.index)
+    }
+    const term = log.term(applier.durableIndex)
+    if (term === undefined) return
+    rows.stage = 'none'
+    this.init.evidence.installed(peer, applier.durableIndex, term)
+  }
+
+  private checkEqual(peer: SimPeer, index: number): void {
+    const { applier } = peer.core!.root.replica
+    if (applier.appliedIndex !== index) {
+      const facts = `${peer.name} installed snapshot ${index}, and its state is that of entry ${applier.appliedIndex}`
+      throw new Violation('a snapshot is the state at its index', facts)
+    }
+    if (applier.state.digest() !== this.init.reference.digestAt(index)) {
+      throw new Violation('a snapshot is the state at its index', `${peer.name} differs at entry ${index}`)
+    }
+  }
+
+  private checkState(peer: SimPeer, watched: Watched): void {
+    const { appliedIndex, durableIndex } = peer.core!.root.replica.applier
+    this.checkForward(peer, watched.applied, appliedIndex)
+    this.checkForward(peer, watched.durable, durableIndex)
+    if (durableIndex > watched.durable) this.checkBound(peer, watched)
+    watched.applied = appliedIndex
+    watched.durable = durableIndex
+  }
+
+  private checkForward(peer: SimPeer, before: number, now: number): void {
+    if (now < before) throw new Violation('a state never goes back', `${peer.name}: ${before} -> ${now}`)
+  }
+
+  /**
+   * The record of an installation excuses a log that lacks what the peer has acknowledged. It goes with the next
+   * checkpoint, and with the next start before the peer takes part.
+   */
+  private checkRecord(peer: SimPeer, watched: Watched): void {
+    if (peer.rows?.hasInstallationRecord !== true) return
+    const { durableIndex } = peer.core!.root.replica.applier
+    if (watched.installed === durableIndex) return
+    const facts = `${peer.name} has it, at entry ${durableIndex}; this life has installed ${watched.installed}`
+    throw new Violation('the record of an installation is removed', facts)
+  }
+
+  /** The log has every entry that the page store lacks, and what the receiver of a snapshot needs next. */
+  private checkLog(peer: SimPeer, watched: Watched): void {
+    const { log, applier, snapshots } = peer.core!.root.replica
+    const base = log.firstIndex - 1
+    if (base > applier.durableIndex) {
+      const facts = `${peer.name} keeps what follows ${base}, and its checkpoint is ${applier.durableIndex}`
+      throw new Violation('a log drops only entries of a checkpoint', facts)
+    }
+    const { heldIndex } = snapshots
+    if (heldIndex !== undefined && base > heldIndex) {
+      const facts = `${peer.name} sends ${heldIndex}, and keeps what follows ${base}`
+      throw new Violation('a log keeps what follows a snapshot that is sent', facts)
+    }
+    if (log.firstIndex > watched.firstIndex && base !== watched.installed) this.init.coverage.add('compactions')
+    watched.firstIndex = log.firstIndex
+  }
+
+  /** After a checkpoint, the log keeps the retained bytes, the batch that exceeds them, and the rest of its segment. */
+  private checkBound(peer: SimPeer, { installed }: Watched): void {
+    const { log, applier, snapshots } = peer.core!.root.replica
+    const { durableIndex } = applier
+    if (peer.isStopping || installed === durableIndex || snapshots.heldIndex !== undefined) return
+    let bytes = 0
+    for (let index = log.firstIndex; index <= durableIndex; index++) {
+      bytes += log.entries(index, index + 1, 1)[0]!.data.length
+    }
+    const limit = this.init.retainedBytes + 2 * peer.largestFileBytes
+    if (bytes <= limit) return
+    const facts = `${peer.name} keeps ${bytes} bytes up to entry ${durableIndex}, its checkpoint, but ${limit} at most`
+    throw new Violation('compaction bounds the log', facts)
+  }
+
+  private checkTransfers(peer: SimPeer, watched: Watched): void {
+    const { coverage } = this.init
+    const { sending } = peer.core!.root.replica.snapshots
+    if (sending.length === 0 && watched.transfers.size === 0) return
+    const transfers = new Map<string, Transfer>()
+    for (const { to, index, sentBytes, totalBytes } of sending) {
+      if (watched.transfers.get(to)?.index !== index) coverage.add('snapshots begun')
+      transfers.set(to, { index, isDone: sentBytes === totalBytes })
+    }
+    const isInstalled = watched.installed >= Math.max(...[...watched.transfers.values()].map(({ index }) => index))
+    for (const [to, { isDone }] of watched.transfers) {
+      if (!transfers.has(to) && !isDone && !isInstalled && !peer.isStopping) coverage.add('transfers ended by a limit')
+    }
+    watched.transfers = transfers
+  }
+}
+
+function unseen(life: number): Watched {
+  return { life, applied: 0, durable: 0, firstIndex: 1, installed: 0, transfers: new Map() }
+}
