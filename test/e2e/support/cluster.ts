@@ -17,9 +17,13 @@ export interface PeerProcess {
 export interface TestCluster extends AsyncDisposable {
   readonly peers: readonly PeerProcess[]
   readonly addresses: string[]
+  /** More options of `quire peer` for the peers that are started again. */
+  peerOptions: readonly string[]
   client(init?: Partial<DsmClientInit>): Promise<DsmClient>
   /** Kills these peers at once with SIGKILL. Resolves when they are gone. */
   kill(...peers: PeerProcess[]): Promise<void>
+  /** Stops these peers with SIGTERM, as an operator does. Resolves when they are gone. */
+  stop(...peers: PeerProcess[]): Promise<void>
   /** Starts killed peers on their data directories and at their old addresses. Resolves when they listen. */
   restart(...peers: PeerProcess[]): Promise<void>
   /** Like `restart`, at another address. Resolves with the output of the process. */
@@ -47,6 +51,7 @@ export async function startCluster(options: readonly string[] = [], run: RunOpti
 
 class Cluster implements TestCluster {
   peers: PeerProcess[] = []
+  peerOptions: readonly string[] = []
   private readonly clients: DsmClient[] = []
   private readonly restarted = new Map<PeerProcess, Running>()
 
@@ -73,17 +78,21 @@ class Cluster implements TestCluster {
     return client
   }
 
-  async kill(...peers: PeerProcess[]): Promise<void> {
-    for (const peer of peers) process.kill(peer.pid, 'SIGKILL')
-    await until(() => peers.every((peer) => !isAlive(peer.pid)), 'killed peers to be gone')
+  kill(...peers: PeerProcess[]): Promise<void> {
+    return end(peers, 'SIGKILL')
+  }
+
+  stop(...peers: PeerProcess[]): Promise<void> {
+    return end(peers, 'SIGTERM')
   }
 
   async restart(...peers: PeerProcess[]): Promise<void> {
-    for (const peer of peers) await this.restartAt(peer, peer.multiaddr.replace(/\/p2p\/.*$/, ''))
+    await Promise.all(peers.map((peer) => this.restartAt(peer, peer.multiaddr.replace(/\/p2p\/.*$/, ''))))
   }
 
   async restartAt(peer: PeerProcess, listen: string): Promise<Running> {
-    const running = startQuire(['peer', '--data-dir', peer.dataDir, '--key', peer.key, '--listen', listen, '--json'])
+    const args = ['--data-dir', peer.dataDir, '--key', peer.key, '--listen', listen, '--json']
+    const running = startQuire(['peer', ...args, ...this.peerOptions])
     this.restarted.set(peer, running)
     peer.pid = running.child.pid!
     await until(() => running.stdout.includes(peer.peerId) || running.child.exitCode !== null, 'a peer to start')
@@ -117,6 +126,11 @@ class Cluster implements TestCluster {
     }
     await rm(this.folder, { recursive: true, force: true })
   }
+}
+
+async function end(peers: readonly PeerProcess[], signal: NodeJS.Signals): Promise<void> {
+  for (const peer of peers) process.kill(peer.pid, signal)
+  await until(() => peers.every((peer) => !isAlive(peer.pid)), 'peers to be gone')
 }
 
 /** Polls until `condition` holds. */
