@@ -89,6 +89,32 @@ export function compactionTests<S>(rig: Rig<S>): void {
     await bench.log.close()
   })
 
+  test(
+    rig,
+    'a log tells the bytes of its entries after appends, truncations, compactions and resets, and when it is opened again',
+    [],
+    async (bench) => {
+      await bench.open(BOOTSTRAP)
+      await appendEach(bench, 2, 41, 1)
+      await checkBytes(bench)
+      await appendEach(bench, 22, 22, 2)
+      await checkBytes(bench)
+      await appendEach(bench, 23, 60, 2)
+      await bench.log.compact(40)
+      assert.ok(bench.log.firstIndex > 20, `compaction of 40 entries dropped only those before ${bench.log.firstIndex}`)
+      await checkBytes(bench)
+      await bench.append(RESET)
+      assert.equal(bench.log.bytes, 0)
+      await checkBytes(bench)
+      await appendEach(bench, 501, 510, 4)
+      await checkBytes(bench)
+      const later = { index: 700, term: 5, configuration: SNAPSHOT.configuration }
+      await bench.append({ reset: later, entries: entries(701, 702, 5, LARGE_BYTES) })
+      await checkBytes(bench)
+      await bench.log.close()
+    }
+  )
+
   test(rig, '26 membership is recovered from a snapshot after two compactions', [], async (bench) => {
     await bench.open(BOOTSTRAP)
     let state = firstState(BOOTSTRAP)
@@ -185,6 +211,26 @@ export function compactionTests<S>(rig: Rig<S>): void {
       await bench.log.close()
     }
   )
+}
+
+/** Much larger than what a log stores besides, and less than half of a small segment. */
+const LARGE_BYTES = 3_000
+
+/** Appends large entries, each in a write of its own. */
+async function appendEach<S>(bench: Bench<S>, first: number, last: number, term: number): Promise<void> {
+  for (let index = first; index <= last; index++) {
+    await bench.append({ entries: entries(index, index, term, LARGE_BYTES) })
+  }
+}
+
+/** Asserts that `bytes` is the size of the log's large entries, and that it stays the same when the log is reopened. */
+async function checkBytes<S>(bench: Bench<S>): Promise<void> {
+  const { firstIndex, lastIndex, bytes } = bench.log
+  // The first entry is that of BOOTSTRAP, which is small.
+  const large = lastIndex - Math.max(firstIndex, 2) + 1
+  const isRight = bytes >= large * LARGE_BYTES && bytes <= large * LARGE_BYTES * 1.25 + 1024
+  assert.ok(isRight, `${bytes} bytes for ${large} entries of ${LARGE_BYTES} bytes`)
+  await bench.reopen()
 }
 
 /** Appends entries up to `last`, a few at a time, so that they fill many batches and segments. */

@@ -67,9 +67,13 @@ export class Bench<S> {
     return this.log
   }
 
+  /** Closes the log and opens it again, which changes nothing about its size. */
   async reopen(): Promise<RaftLog> {
     await this.log.close()
-    return this.open()
+    const { bytes } = this.log
+    await this.open()
+    assert.equal(this.log.bytes, bytes, 'bytes of the log after it was opened again')
+    return this.log
   }
 
   async append(...writes: LogWrite[]): Promise<void> {
