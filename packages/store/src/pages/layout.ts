@@ -104,10 +104,25 @@ export function readPage(backend: Backend, key: Uint8Array): StoredPage | undefi
 }
 
 /** Throws CorruptionError unless the two rows form the page of `key`; `body` is undefined if it is missing. */
-export function checkPage(rows: RowsName, key: Uint8Array, head: Uint8Array, body: Uint8Array | undefined): void {
-  if (key.length !== PAGE_KEY_BYTES) throw corruption(rows, `a page has a key of ${key.length} bytes`)
+export function checkPage(
+  rows: RowsName,
+  key: Uint8Array,
+  head: Uint8Array,
+  body: Uint8Array | undefined
+): asserts body is Uint8Array {
+  checkPageKey(rows, key)
   checkHead(rows, key, head)
   checkBody(rows, key, head, body)
+}
+
+/** Returns the error for a body under a key that has no head. */
+export function orphanedBody(rows: RowsName, key: Uint8Array): CorruptionError {
+  checkPageKey(rows, key)
+  return damaged(rows, key, 'the page has a body but no head')
+}
+
+function checkPageKey(rows: RowsName, key: Uint8Array): void {
+  if (key.length !== PAGE_KEY_BYTES) throw corruption(rows, `a page has a key of ${key.length} bytes`)
 }
 
 function checkBody(

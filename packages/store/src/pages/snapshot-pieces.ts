@@ -10,6 +10,7 @@ import { crc32c } from '@node-rs/crc32'
 import {
   bytes,
   CodecError,
+  encode,
   MAX_ENTRY_BYTES,
   MAX_PAGE_BYTES,
   Reader,
@@ -19,6 +20,8 @@ import {
   Writer,
   type TypeOf
 } from '@quire/protocol'
+import { compare } from 'uint8arrays/compare'
+import { concat } from 'uint8arrays/concat'
 import type { BackendChange, BackendView } from './backend.js'
 import {
   APPLIED_KEY,
@@ -27,6 +30,7 @@ import {
   corruption,
   FORMAT_KEY,
   INSTALLED_KEY,
+  orphanedBody,
   readNumber,
   STORE_FORMAT,
   type RowsName
@@ -74,8 +78,8 @@ export class SnapshotReader {
   }
 
   /**
-   * Returns the next piece, of at most `maxBytes` unless a single row is larger. Call it no more after the piece that
-   * is `done`. Throws CorruptionError if a row is damaged.
+   * Returns the next piece, of at most `maxBytes` unless a single row is larger; the last row of the snapshot may
+   * follow such a row. Call it no more after the piece that is `done`. Throws CorruptionError if a row is damaged.
    */
   read(maxBytes: number): SnapshotPiece {
     const writer = new Writer(maxBytes + 1024)
@@ -85,9 +89,9 @@ export class SnapshotReader {
       this.next = new Uint8Array(0)
     }
     if (!this.readPages(writer, maxBytes)) return this.piece(writer)
-    const crc = crc32c(writer.finish(), this.sums.crc)
-    row.write(writer, { type: 'end', ...this.sums, crc })
-    return { data: writer.finish(), done: true }
+    const { data } = this.piece(writer)
+    const end = encode(row, { type: 'end', ...this.sums })
+    return { data: concat([data, end]), done: true }
   }
 
   close(): void {
@@ -120,14 +124,17 @@ export class SnapshotReader {
     try {
       for (const [lentKey, lentHead] of this.view.from('heads', this.next)) {
         // Copies, because the views are valid only until the next row.
-        const [pageKey, head] = [lentKey.slice(), lentHead.slice()]
+        const [key, head] = [lentKey.slice(), lentHead.slice()]
         const { value: found } = bodies.next()
-        const body = found !== undefined && isSame(found[0], pageKey) ? found[1] : undefined
-        if (isFull(writer, pageKey.length + head.length + (body?.length ?? 0), maxBytes)) return this.stopAt(pageKey)
-        checkPage(this.name, pageKey, head, body)
-        row.write(writer, { type: 'page', key: pageKey, head, body: body! })
+        if (found !== undefined && compare(found[0], key) < 0) throw orphanedBody(this.name, found[0])
+        const body = found !== undefined && isSame(found[0], key) ? found[1] : undefined
+        checkPage(this.name, key, head, body)
+        if (isFull(writer, key.length + head.length + body.length, maxBytes)) return this.stopAt(key)
+        row.write(writer, { type: 'page', key, head, body })
         this.sums = { ...this.sums, pages: this.sums.pages + 1 }
       }
+      const { value: left } = bodies.next()
+      if (left !== undefined) throw orphanedBody(this.name, left[0])
       return true
     } finally {
       bodies.return?.()
@@ -146,8 +153,8 @@ export class SnapshotReader {
   }
 }
 
-/** A row and its lengths take at most this much besides the row's own bytes. */
-const ROW_OVERHEAD_BYTES = 16
+/** A row's tag and lengths, and the last row of a snapshot, which may have to follow, take at most this much. */
+const ROW_OVERHEAD_BYTES = 32
 
 function isFull(writer: Writer, rowBytes: number, maxBytes: number): boolean {
   return writer.size > 0 && writer.size + rowBytes + ROW_OVERHEAD_BYTES > maxBytes

@@ -1,0 +1,271 @@
+import { CorruptionError } from '@quire/protocol'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { BackendTable, MemoryStorage, PageStore } from '../src/pages/index.js'
+import {
+  APPLIED_KEY,
+  FORMAT_KEY,
+  INSTALLED_KEY,
+  numberValue,
+  pageKey,
+  recordKey,
+  snapshotValue
+} from '../src/pages/layout.js'
+import { SnapshotPieces } from '../src/pages/snapshot-pieces.js'
+import { filled, PAGE } from './state-helpers.js'
+import { change, INDEX, piecesOf, readerOf, received, rowsOf, rowText, storageWith } from './support/snapshot-rows.js'
+
+/** Small pages and few records, so that a test can change each bit of a snapshot. */
+const SMALL_PAGE = 64
+
+function fillSmall(store: PageStore, value = 1): void {
+  store.put('owner', 1, 0, { session: 5, epoch: value, seq: 0 })
+  store.put('owner', 2, 0, { session: 5, epoch: value, seq: 0 })
+  for (let page = 0; page < 4; page++) store.write(1, page, { version: value, bytes: filled(value, SMALL_PAGE) })
+}
+
+/** A piece holds about two rows, and the snapshot of `fillSmall` takes several. */
+const SMALL_PIECE = 160
+
+/** Four pages of one file, without other records than those of every store. */
+const fourPages = (): Promise<MemoryStorage> =>
+  storageWith((store) => {
+    for (let page = 0; page < 4; page++) store.write(1, page, { version: 1, bytes: filled(page) })
+  })
+
+const remove = (storage: MemoryStorage, table: BackendTable, key: Uint8Array): Promise<void> =>
+  change(storage, { table, key, value: undefined })
+
+describe('the pieces of a snapshot', () => {
+  it('the pieces of a snapshot bring all rows to the receiver, whatever their number and size', async () => {
+    const pages = fc.array(
+      fc.record({
+        file: fc.nat(3),
+        page: fc.nat(40),
+        version: fc.nat(),
+        value: fc.nat(255),
+        bytes: fc.constantFrom(4096, 8192, 65_536)
+      }),
+      { maxLength: 20 }
+    )
+    const records = fc.array(fc.tuple(fc.constantFrom('owner', 'session'), fc.nat(2 ** 40), fc.nat(60)), {
+      maxLength: 20
+    })
+    await fc.assert(
+      fc.asyncProperty(pages, records, fc.integer({ min: 1, max: 150_000 }), async (pages, records, maxBytes) => {
+        const storage = await storageWith((store) => {
+          for (const { file, page, version, value, bytes } of pages) {
+            store.write(file, page, { version, bytes: filled(value, bytes) })
+          }
+          for (const [kind, a, length] of records) {
+            if (kind === 'owner') store.put('owner', a, length, { session: a, epoch: 1, seq: length })
+            else store.put('session', a, 0, { clientId: 'c'.repeat(length), ttlMs: 1, settled: 0 })
+          }
+        })
+        const pieces = piecesOf(storage, maxBytes)
+        const expected = rowsOf(storage.open())
+        expect(received(pieces).map(rowText).sort()).toEqual(expected.sort())
+        for (const piece of pieces.slice(0, -1)) {
+          // A piece holds whole rows: a receiver can read it without the others.
+          const rows = new SnapshotPieces({ name: 'piece' }, INDEX).add(piece)
+          if (rows.filter(({ table }) => table !== 'bodies').length > 1) {
+            expect(piece.length).toBeLessThanOrEqual(maxBytes)
+          }
+        }
+      }),
+      { numRuns: 60 }
+    )
+  })
+
+  it('a piece of a snapshot holds as many rows as fit', async () => {
+    const storage = await fourPages()
+    expect(piecesOf(storage, 5 * PAGE)).toHaveLength(1)
+    expect(piecesOf(storage, 2 * PAGE + 300)).toHaveLength(2)
+    // Each page is larger than a piece. The records, which come first, share one.
+    expect(piecesOf(storage, 100).map((piece) => piece.length > PAGE)).toEqual([false, true, true, true, true])
+  })
+
+  it('the last piece of a snapshot takes at most the given bytes together with its last row', async () => {
+    // The counts of the last row are long, and so are the lengths of the row before it.
+    const storage = await storageWith((store) => {
+      for (let a = 0; a < 2 ** 14; a++) store.put('mapping', a, 0, {})
+      for (let page = 0; page < 2 ** 14; page++) store.write(1, page, { version: 1, bytes: filled(1, 32) })
+      store.write(2, 0, { version: 1, bytes: filled(1, 65_536) })
+    })
+    const [{ length }, ...more] = piecesOf(storage, 4_000_000) as [Uint8Array, ...Uint8Array[]]
+    expect(more).toEqual([])
+    // One byte too few for all rows.
+    for (const piece of piecesOf(storage, length - 1)) expect(piece.length).toBeLessThan(length)
+  })
+
+  it('the record of an installation at the sender is no part of a snapshot', async () => {
+    const storage = await fourPages()
+    const before = rowsOf(storage.open()).sort()
+    const configuration = { index: 1, term: 1, kind: 'config' as const, data: new Uint8Array(3) }
+    const value = snapshotValue(INSTALLED_KEY, { index: INDEX, term: 2, configuration })
+    await change(storage, { table: 'records', key: INSTALLED_KEY, value })
+    expect(received(piecesOf(storage, PAGE)).map(rowText).sort()).toEqual(before)
+  })
+})
+
+describe('damage at the sender of a snapshot', () => {
+  /** Sizes of pieces that put all rows in one, and each page in one of its own. */
+  const sizes = [1_000_000, 100]
+
+  function expectRefusal(storage: MemoryStorage, reason: string): void {
+    for (const maxBytes of sizes) {
+      expect(() => piecesOf(storage, maxBytes), `pieces of ${maxBytes} bytes`).toThrow(
+        expect.objectContaining({ name: 'CorruptionError', where: 'pages', reason })
+      )
+    }
+  }
+
+  it.each([
+    ['heads', "the checksum of the page's head does not match"],
+    ['bodies', 'the checksum of the page does not match']
+  ] as const)(
+    'a damaged row of %s ends the sending of a snapshot, and the error names the page',
+    async (table, why) => {
+      for (const page of [0, 1, 3]) {
+        const storage = await fourPages()
+        storage.damage(table, page, 200)
+        expectRefusal(storage, `page ${page} of file 1: ${why}; replace this peer`)
+      }
+    }
+  )
+
+  it('a damaged record ends the sending of a snapshot', async () => {
+    const storage = await storageWith((store) => store.put('owner', 1, 2, { session: 3, epoch: 4, seq: 5 }))
+    await change(storage, { table: 'records', key: recordKey('owner', 1, 2), value: filled(7, 20) })
+    expectRefusal(storage, 'the checksum of the record in row 7 does not match; replace this peer')
+  })
+
+  it('a page without a body ends the sending of a snapshot, and the error names the page', async () => {
+    for (const page of [0, 1, 3]) {
+      const storage = await fourPages()
+      await remove(storage, 'bodies', pageKey(1, page))
+      expectRefusal(storage, `page ${page} of file 1: the page has a head but no body; replace this peer`)
+    }
+  })
+
+  it('a page without a head ends the sending of a snapshot, and the error names the page', async () => {
+    for (const page of [0, 1, 3]) {
+      const storage = await fourPages()
+      await remove(storage, 'heads', pageKey(1, page))
+      expectRefusal(storage, `page ${page} of file 1: the page has a body but no head; replace this peer`)
+    }
+  })
+
+  it('a row of a page under a key of another length ends the sending of a snapshot', async () => {
+    for (const table of ['heads', 'bodies'] as const) {
+      const storage = await fourPages()
+      await change(storage, { table, key: new Uint8Array(5), value: filled(1) })
+      expectRefusal(storage, 'a page has a key of 5 bytes; replace this peer')
+    }
+  })
+
+  it('a page store without its applied index ends the sending of a snapshot', async () => {
+    const storage = await fourPages()
+    await remove(storage, 'records', APPLIED_KEY)
+    expect(() => readerOf(storage)).toThrow('the applied index is missing')
+  })
+})
+
+describe('the receiver of a snapshot', () => {
+  /** Several pieces of two snapshots with the same keys and other values. */
+  const twoSnapshots = async (): Promise<[Uint8Array[], Uint8Array[]]> => {
+    const [one, other] = [
+      await storageWith((store) => fillSmall(store)),
+      await storageWith((store) => fillSmall(store, 2))
+    ]
+    return [piecesOf(one, SMALL_PIECE), piecesOf(other, SMALL_PIECE)]
+  }
+
+  it('the receiver of a snapshot refuses pieces that are missing, repeated, out of order, or of another snapshot', async () => {
+    const [pieces, others] = await twoSnapshots()
+    expect(pieces.length).toBeGreaterThan(3)
+    expect(received(pieces)).toHaveLength(4 + 2 * 4)
+    for (const at of pieces.keys()) {
+      const next = (at + 1) % pieces.length
+      const wrong = {
+        foreign: pieces.with(at, others[at]!),
+        missing: pieces.toSpliced(at, 1),
+        repeated: pieces.toSpliced(at, 0, pieces[at]!),
+        swapped: pieces.with(at, pieces[next]!).with(next, pieces[at]!)
+      }
+      for (const [name, given] of Object.entries(wrong)) {
+        expect(() => received(given), `piece ${at} is ${name}`).toThrow(CorruptionError)
+      }
+    }
+    expect(() => received(pieces.toSpliced(-2, 1))).toThrow('4 records and 4 pages were sent, 4 and 3 have arrived')
+  })
+
+  it('the receiver of a snapshot refuses rows after the last one', async () => {
+    const [pieces] = await twoSnapshots()
+    const last = pieces.at(-1)!
+    const refusal = 'a row follows the last one'
+    expect(() => received([...pieces, pieces[0]!])).toThrow(refusal)
+    expect(() => received([...pieces, last])).toThrow(refusal)
+    expect(() => received(pieces.with(-1, Uint8Array.of(...last, ...pieces[0]!)))).toThrow(refusal)
+  })
+
+  it('the receiver of a snapshot refuses a piece that was cut at any byte', async () => {
+    const [pieces] = await twoSnapshots()
+    for (const [at, piece] of pieces.entries()) {
+      for (let length = 0; length < piece.length; length++) {
+        const cut = pieces.with(at, piece.subarray(0, length))
+        expect(() => received(cut), `piece ${at} of ${length} bytes`).toThrow(CorruptionError)
+      }
+    }
+  })
+
+  it('the receiver of a snapshot refuses it with any bit flipped', async () => {
+    const [pieces] = await twoSnapshots()
+    for (const [at, piece] of pieces.entries()) {
+      for (let bit = 0; bit < piece.length * 8; bit++) {
+        const flipped = piece.slice()
+        flipped[bit >> 3]! ^= 1 << (bit & 7)
+        expect(() => received(pieces.with(at, flipped)), `bit ${bit} of piece ${at}`).toThrow(CorruptionError)
+      }
+    }
+  })
+
+  it('the receiver of a snapshot refuses a damaged row as soon as it arrives, and the error names a page', async () => {
+    const [pieces] = await twoSnapshots()
+    const addDamaged = (at: number): void => {
+      const receiver = new SnapshotPieces({ name: 'snapshot' }, INDEX)
+      for (const piece of pieces.slice(0, at)) receiver.add(piece)
+      const damaged = pieces[at]!.slice()
+      // The last byte of the piece is that of its last row.
+      damaged[damaged.length - 1]! ^= 1
+      receiver.add(damaged)
+    }
+    expect(() => addDamaged(0)).toThrow('the checksum of the record in row 7 does not match')
+    expect(() => addDamaged(pieces.length - 2)).toThrow('page 2 of file 1: the checksum of the page does not match')
+  })
+
+  it('the receiver of a snapshot refuses the rows of another entry than the snapshot names', async () => {
+    const [pieces] = await twoSnapshots()
+    expect(() => received(pieces, INDEX + 1)).toThrow(
+      expect.objectContaining({
+        name: 'CorruptionError',
+        where: 'snapshot',
+        reason: `its rows are those of entry ${INDEX}, not of entry ${INDEX + 1}`
+      })
+    )
+  })
+
+  it('the receiver of a snapshot refuses rows of another format, or without one', async () => {
+    for (const value of [undefined, numberValue(FORMAT_KEY, 2)]) {
+      const storage = await fourPages()
+      await change(storage, { table: 'records', key: FORMAT_KEY, value })
+      expect(() => received(piecesOf(storage, PAGE))).toThrow('its format is missing')
+    }
+  })
+
+  it('the receiver of a snapshot refuses it without its last row', async () => {
+    const [pieces] = await twoSnapshots()
+    expect(() => received(pieces.slice(0, -1))).toThrow('its last row is missing')
+    expect(() => received([])).toThrow('its last row is missing')
+  })
+})

@@ -1,0 +1,64 @@
+/** Page stores in memory as the source of snapshots, and the pieces that a reader and a receiver make of them. */
+import { toString } from 'uint8arrays/to-string'
+import {
+  BACKEND_TABLES,
+  createPageStore,
+  type Backend,
+  type BackendChange,
+  type MemoryStorage,
+  type PageStore
+} from '../../src/pages/index.js'
+import { SnapshotPieces, SnapshotReader } from '../../src/pages/snapshot-pieces.js'
+import { memoryStorage } from '../state-helpers.js'
+
+/** The last log entry of the stores that `storageWith` makes. */
+export const INDEX = 7
+
+/** Returns the rows of a page store that holds what `fill` writes to it. */
+export async function storageWith(fill: (store: PageStore) => void): Promise<MemoryStorage> {
+  const storage = memoryStorage()
+  const store = createPageStore({ backend: storage.open() })
+  fill(store)
+  store.freeze(INDEX)
+  await store.flush()
+  return storage
+}
+
+/** Changes single rows behind the back of the page store. */
+export async function change(storage: MemoryStorage, ...changes: BackendChange[]): Promise<void> {
+  await storage.open().commit(changes)
+}
+
+export function readerOf(storage: MemoryStorage): SnapshotReader {
+  return new SnapshotReader(storage.open().view(), { name: 'pages', remedy: 'replace this peer' })
+}
+
+/** Returns the data of all pieces. */
+export function piecesOf(storage: MemoryStorage, maxBytes: number): Uint8Array[] {
+  const reader = readerOf(storage)
+  const pieces: Uint8Array[] = []
+  for (;;) {
+    const { data, done } = reader.read(maxBytes)
+    pieces.push(data)
+    if (done) return pieces
+  }
+}
+
+/** Returns the rows that a receiver takes from the pieces, or throws its refusal. */
+export function received(pieces: readonly Uint8Array[], index = INDEX): BackendChange[] {
+  const receiver = new SnapshotPieces({ name: 'snapshot' }, index)
+  const changes = pieces.flatMap((piece) => receiver.add(piece))
+  receiver.checkComplete()
+  return changes
+}
+
+/** The rows of a backend as text, in their order. */
+export function rowsOf(backend: Backend): string[] {
+  return BACKEND_TABLES.flatMap((table) =>
+    [...backend.entries(table, new Uint8Array(0))].map(([key, value]) => rowText({ table, key, value }))
+  )
+}
+
+export function rowText({ table, key, value }: BackendChange): string {
+  return `${table} ${toString(key, 'base16')} ${value && toString(value, 'base16')}`
+}
