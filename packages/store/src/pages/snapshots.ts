@@ -192,16 +192,17 @@ export class Snapshots implements SnapshotStore {
     return transfer.last
   }
 
-  /** Returns undefined if the state at `index` is gone, or too many followers receive snapshots. */
+  /** Returns undefined if the state at `index` is gone or about to be, or too many followers receive snapshots. */
   private begin(to: string, index: number, maxBytes: number): Transfer | undefined {
     const { applier, clock, logBytes } = this.init
-    if (this.transfers.size >= this.limits.maxTransfers) return undefined
+    const usage = applier.usage()
+    if (usage === undefined || this.transfers.size >= this.limits.maxTransfers) return undefined
     const reader = applier.openSnapshot()
     if (reader.index !== index) {
       reader.close()
       return undefined
     }
-    const { fileBytes, usedBytes: totalBytes } = applier.usage()!
+    const { fileBytes, usedBytes: totalBytes } = usage
     const now = clock.now()
     const last = { ...reader.read(maxBytes), offset: 0 }
     const transfer = { reader, last, totalBytes, openedAtMs: now, usedAtMs: now, fileBytes, logBytes: logBytes() }
