@@ -202,4 +202,101 @@ describe('appliers', () => {
     void next.apply(log(5))
     expect(next.state.digest()).toBe(applier.state.digest())
   })
+
+  it('an applier tells of each checkpoint once, when it is durable', async () => {
+    const checkpoints: number[] = []
+    const { applier, clock, disk, storage } = setUp({
+      checkpointEntries: 4,
+      retryMs: 50,
+      onCheckpoint: (index) => checkpoints.push(index)
+    })
+    storage.failWith(new NoSpaceError('disk'))
+    void applier.apply(log(1))
+    await disk.step()
+    expect(applier.fault).toBeInstanceOf(NoSpaceError)
+    storage.failWith(undefined)
+    await clock.advance(50)
+    expect([disk.length, ...checkpoints]).toEqual([1])
+    await disk.step()
+    expect(checkpoints).toEqual([4])
+    void applier.apply(log(5))
+    await disk.step()
+    expect(checkpoints).toEqual([4, 12])
+    expect(applier.durableIndex).toBe(12)
+  })
+})
+
+describe('appliers whose state is replaced', () => {
+  /** The rows of a page store that has applied the log of so many pages. */
+  async function rowsAfter(pages: number): Promise<{ storage: MemoryStorage; digest: string }> {
+    const storage = memoryStorage()
+    const { applier } = setUp({ storage })
+    await applier.apply(log(pages))
+    const digest = applier.state.digest()
+    await applier.close()
+    return { storage, digest }
+  }
+
+  it('an applier whose state is replaced applies the entries after the new state, and checkpoints them', async () => {
+    const { storage } = await rowsAfter(5)
+    const { applier, clock } = setUp({ storage: memoryStorage(), checkpointEntries: 8, checkpointIntervalMs: 100 })
+    await applier.apply(log(2))
+    await applier.replace(() => Promise.resolve(storage.open()))
+    expect(applier).toMatchObject({ appliedIndex: 12, durableIndex: 12 })
+    // Neither an earlier timer nor earlier entries count for the next checkpoint.
+    await clock.advance(200)
+    await applier.apply(log(8))
+    await settle()
+    expect(applier).toMatchObject({ appliedIndex: 18, durableIndex: 12 })
+    await clock.advance(100)
+    expect(applier.durableIndex).toBe(18)
+    const { applier: plain } = setUp({ storage })
+    expect(plain.state.digest()).toBe(applier.state.digest())
+  })
+
+  it('an applier whose state is replaced has no fault of the former rows any more', async () => {
+    const { storage, digest } = await rowsAfter(5)
+    const former = memoryStorage()
+    const faults: (string | undefined)[] = []
+    const { applier } = setUp({
+      storage: former,
+      checkpointEntries: 4,
+      onFault: (fault) => faults.push(fault?.name)
+    })
+    former.failWith(new NoSpaceError('disk'))
+    await applier.apply(log(2))
+    await settle()
+    expect(applier.fault).toBeInstanceOf(NoSpaceError)
+    await applier.replace(() => Promise.resolve(storage.open()))
+    expect(faults).toEqual(['NoSpaceError', undefined])
+    expect(applier.state.digest()).toBe(digest)
+    await applier.close()
+  })
+
+  it('an applier whose state cannot be replaced applies nothing more, and changes no rows when it closes', async () => {
+    const { storage } = await rowsAfter(5)
+    const former = memoryStorage()
+    const { applier } = setUp({ storage: former })
+    await applier.apply(log(2))
+    const adopt = () => Promise.reject(new Error('the disk is on fire'))
+    await expect(applier.replace(adopt)).rejects.toThrow('on fire')
+    expect(() => applier.apply(log(3))).toThrow('on fire')
+    await applier.close()
+    expect([former.size, storage.size > 0]).toEqual([0, true])
+  })
+
+  it('an applier that is stopped replaces no state', async () => {
+    const { applier } = setUp({ storage: memoryStorage() })
+    await applier.apply(log(2))
+    applier.stop()
+    let adopted = false
+    const adopt = () => {
+      adopted = true
+      return Promise.reject(new Error('not reached'))
+    }
+    await expect(applier.replace(adopt)).rejects.toThrow(ClosedError)
+    expect(adopted).toBe(false)
+    await applier.close()
+    expect(applier.durableIndex).toBe(6)
+  })
 })

@@ -70,8 +70,8 @@ export interface Applier {
   /** Returns a reader of the state at `durableIndex`; see `PageStore.openSnapshot`. */
   openSnapshot(): SnapshotReader
   /**
-   * Makes the rows of another backend the state; see `PageStore.replace`. Requires that no `apply` is under way.
-   * Rejects with ClosedError after `stop`, and with the error of `adopt` or of the rows, which is final.
+   * Makes the rows of another backend the state; see `PageStore.replace`. Requires that no `apply` or `checkpoint` is
+   * under way. Rejects with ClosedError after `stop`, and with the error of `adopt` or of the rows, which is final.
    */
   replace(adopt: () => Promise<Backend>): Promise<void>
   /** Undefined during `replace`. */
