@@ -7,7 +7,7 @@ import { INSTALLED_KEY, snapshotValue } from '../src/pages/layout.js'
 import { encodeCluster, normalizeCluster } from '../src/peer/cluster.js'
 import { foundingDigest } from '../src/peer/founding.js'
 import { createMemoryIdentity } from '../src/peer/memory-identity.js'
-import { openReplica, type Replica, type ReplicaStorage } from '../src/peer/replica.js'
+import { openReplica, type Replica, type ReplicaInit, type ReplicaStorage } from '../src/peer/replica.js'
 import { FakeClock } from '@quire/testing'
 import { LONE } from './support/lone-peer.js'
 
@@ -34,20 +34,23 @@ const CONFIGURATION: Entry = {
 class ReplicaDisks {
   private disk = createMemoryDisk({ schedule: (_delayMs, callback) => queueMicrotask(callback) })
   readonly pages = createMemoryStorage({ schedule: queueMicrotask })
+  readonly clock = new FakeClock()
+  /** The disk has no room for the rows of a snapshot that arrives. */
+  isIncomingFull = false
   private bootstrapped = false
 
-  open(): Promise<Replica> {
-    const clock = new FakeClock()
+  open(init: Partial<Pick<ReplicaInit, 'onFault' | 'limits'>> = {}): Promise<Replica> {
     return openReplica({
       storage: this.storage(),
       peerId: LONE,
       cluster: CLUSTER,
-      clock,
-      stages: createStages(clock),
+      clock: this.clock,
+      stages: createStages(this.clock),
       onApplied: () => {},
       onCheckpoint: () => {},
       onInstalled: () => {},
-      onFault: () => {}
+      onFault: () => {},
+      ...init
     })
   }
 
@@ -89,7 +92,14 @@ class ReplicaDisks {
       logPath: 'log',
       pagesPath: 'pages',
       openLogDisk: () => this.disk,
-      pages: this.pages
+      pages: {
+        open: () => this.pages.open(),
+        openIncoming: () => {
+          if (this.isIncomingFull) throw new NoSpaceError('incoming')
+          return this.pages.openIncoming()
+        },
+        adoptIncoming: () => this.pages.adoptIncoming()
+      }
     })
   }
 }
@@ -181,5 +191,82 @@ describe('logs and the installed snapshot', () => {
     expect(after.log).toMatchObject({ firstIndex: 1, lastIndex: 5, hardState: { term: 2, vote: LONE } })
     expect(after.applier.installed).toBeUndefined()
     await disks.close(after)
+  })
+})
+
+describe('replicas and their snapshots', () => {
+  it('a replica that has applied nothing has no snapshot', async () => {
+    const disks = await founded()
+    const replica = await disks.open()
+    expect(replica.snapshots.newest).toBeUndefined()
+    await disks.close(replica)
+  })
+
+  it('a replica starts with the state of its page store as its newest snapshot, under the configuration of that entry', async () => {
+    const disks = await founded()
+    const before = await disks.open()
+    const later = { ...CONFIGURATION, index: 5, term: 2 }
+    const entries = [2, 3, 4].map((index) => ({ index, term: 2, kind: 'noop' as const, data: new Uint8Array(0) }))
+    await before.log.append({ hardState: { term: 2, vote: LONE, commit: 5 }, entries: [...entries, later] })
+    await disks.close(before)
+    for (const [index, configuration] of [
+      [4, CONFIGURATION],
+      [5, later]
+    ] as const) {
+      await disks.holdPages(index)
+      const replica = await disks.open()
+      expect(replica.snapshots.newest).toEqual({ index, term: 2, configuration })
+      await disks.close(replica)
+    }
+  })
+
+  it('a replica that has installed a snapshot starts with it as its newest one', async () => {
+    const disks = await founded()
+    const snapshot = { index: 10, term: 3, configuration: CONFIGURATION }
+    await disks.holdPages(10, snapshot)
+    for (let start = 1; start <= 2; start++) {
+      const replica = await disks.open()
+      expect(replica.snapshots.newest, `start ${start}`).toEqual(snapshot)
+      await disks.close(replica)
+    }
+  })
+
+  it('a replica that has no room for a snapshot reports this until the snapshot and the pages have room', async () => {
+    const disks = await founded()
+    const faults: (string | undefined)[] = []
+    const replica = await disks.open({ onFault: (fault) => faults.push((fault as NoSpaceError | undefined)?.where) })
+    const { snapshots, log } = replica
+    disks.isIncomingFull = true
+    const writing = snapshots.write({ index: 9, term: 1, configuration: CONFIGURATION }, 0, new Uint8Array(0))
+    await disks.clock.advance(3_000)
+    expect(faults).toEqual(['incoming'])
+    disks.pages.failWith(new NoSpaceError('pages'))
+    void replica.apply(log.entries(1, 2, 1_000))
+    await disks.clock.advance(6_000)
+    expect(faults).toEqual(['incoming', 'pages'])
+    disks.isIncomingFull = false
+    await disks.clock.advance(1_500)
+    await writing
+    expect(faults).toEqual(['incoming', 'pages'])
+    disks.pages.failWith(undefined)
+    await disks.clock.advance(1_500)
+    expect(faults).toEqual(['incoming', 'pages', undefined])
+    await snapshots.close()
+    await disks.close(replica)
+  })
+
+  it('a replica counts the bytes of its log against a transfer of a snapshot', async () => {
+    const disks = await founded()
+    await disks.holdPages(1)
+    const replica = await disks.open({ limits: { snapshots: { maxLogBytes: 10_000 } } })
+    const { snapshots, log } = replica
+    expect(await snapshots.read('other', 1, 0, 100_000)).toBeDefined()
+    await disks.clock.advance(1_000)
+    expect(snapshots.heldIndex).toBe(1)
+    await log.append({ entries: [{ index: 2, term: 1, kind: 'normal', data: new Uint8Array(10_001) }] })
+    await disks.clock.advance(1_000)
+    expect(snapshots.heldIndex).toBeUndefined()
+    snapshots.stop()
+    await disks.close(replica)
   })
 })

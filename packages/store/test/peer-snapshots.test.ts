@@ -1,0 +1,145 @@
+import { NoSpaceError } from '@quire/protocol'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { PeerCluster, type ClusterPeer } from './support/peer-cluster.js'
+
+let cluster: PeerCluster
+let leader: ClusterPeer
+/** A follower that misses entries. */
+let late: ClusterPeer
+
+beforeEach(async () => {
+  cluster = new PeerCluster(['a', 'b', 'c'], {
+    replicaLimits: { segmentBytes: 8192, checkpointEntries: 20, checkpointIntervalMs: 200 },
+    raftLimits: { retainedBytes: 0, maxPieceBytes: 6_000 }
+  })
+  await cluster.start()
+  leader = cluster.leader!
+  late = cluster.peers.find((peer) => peer !== leader)!
+})
+
+afterEach(async () => {
+  for (const peer of cluster.peers) await peer.stop()
+  expect(cluster.peers.flatMap(({ fatal }) => fatal)).toEqual([])
+  // What was on its way when the peers stopped arrives nowhere.
+  await cluster.clock.advance(100)
+  expect(cluster.clock.pending).toBe(0)
+})
+
+/** Cuts `late` off when it has everything. */
+async function cutOff(): Promise<void> {
+  await cluster.store(5)
+  await cluster.converge()
+  cluster.isolate(late)
+}
+
+/** The cluster drops entries that `late` lacks. Returns the index of the last one that it has. */
+async function fallBehind(): Promise<number> {
+  await cutOff()
+  return outgrow()
+}
+
+async function outgrow(): Promise<number> {
+  const { lastIndex } = late.status
+  await cluster.store(40)
+  await cluster.until(() => leader.log.firstIndex > lastIndex + 1)
+  return lastIndex
+}
+
+function expectSameState(): void {
+  expect(cluster.peers.map(({ digest }) => digest)).toEqual(cluster.peers.map(() => leader.digest))
+}
+
+describe('peers and snapshots', () => {
+  it('a peer drops the entries of its log that a checkpoint holds', async () => {
+    await cluster.store(40)
+    await cluster.clock.advance(1_000)
+    for (const { log, status } of cluster.peers) expect(log.firstIndex).toBeGreaterThan(status.appliedIndex - 40)
+  })
+
+  it('a peer that was cut off while the log was compacted catches up by a snapshot, and serves the same state', async () => {
+    const lastIndex = await fallBehind()
+    const { state } = late.core.root.replica.applier
+    cluster.heal()
+    await cluster.converge()
+    expect(late.applied).not.toContain(lastIndex + 1)
+    await cluster.until(() => late.log.firstIndex > lastIndex + 1)
+    expect(late.core.root.replica.applier.state).toBe(state)
+    expectSameState()
+    await cluster.store(10)
+    await cluster.converge()
+    expectSameState()
+  })
+
+  it('a peer adopts the configuration of a snapshot, whose entry it has never seen', async () => {
+    await cutOff()
+    const { index } = leader.core.proposeRoundTrip(64)
+    await cluster.until(() => leader.core.timing.tickMs === 40)
+    await outgrow()
+    late.configs.splice(0)
+    cluster.heal()
+    await cluster.converge()
+    expect(late.applied).not.toContain(index)
+    expect(late.configs.map(({ roundTripMs }) => roundTripMs)).toEqual([64])
+    expect(late.core.timing.tickMs).toBe(40)
+    await cluster.until(() => late.status.tickMs === 40)
+    expectSameState()
+  })
+
+  it('a peer that restarts after it has installed a snapshot goes on from there', async () => {
+    await fallBehind()
+    cluster.heal()
+    await cluster.converge()
+    await late.stop()
+    await late.start()
+    expect(late.core.root.replica.applier.installed).toBeUndefined()
+    await cluster.store(5)
+    await cluster.converge()
+    expectSameState()
+  })
+
+  it('a peer that has installed a snapshot and leads sends its own to the next peer that needs one', async () => {
+    await fallBehind()
+    cluster.heal()
+    await cluster.converge()
+    const other = cluster.peers.find((peer) => peer !== late && peer !== leader)!
+    await cluster.run(leader.core.root.node!.transferLeadership(late.id))
+    await cluster.until(() => cluster.leader === late)
+    ;[leader, late] = [late, other]
+    const lastIndex = await fallBehind()
+    cluster.heal()
+    await cluster.converge()
+    expect(late.applied).not.toContain(lastIndex + 1)
+    expectSameState()
+  })
+
+  it('a peer that needs a snapshot after a restart gets it, although the leader has sent it a part before', async () => {
+    await fallBehind()
+    cluster.heal()
+    const { snapshots } = late.core.root.replica
+    await cluster.until(() => snapshots.receiving !== undefined && snapshots.receiving.receivedBytes > 10_000)
+    await late.stop()
+    const { appliedIndex } = late.core.root.replica.applier
+    expect(appliedIndex).toBeLessThan(leader.log.firstIndex - 1)
+    await cluster.store(10)
+    await late.start()
+    await cluster.converge()
+    expectSameState()
+  })
+
+  it('a peer without room for a snapshot goes on when there is room, and can be stopped before', async () => {
+    const { digest } = late
+    await fallBehind()
+    late.pages.failWith(new NoSpaceError('pages'))
+    cluster.heal()
+    const { snapshots } = late.core.root.replica
+    await cluster.until(() => snapshots.receiving !== undefined)
+    await cluster.clock.advance(5_000)
+    expect(late.status.room).toBe('little')
+    await late.stop()
+    late.pages.failWith(undefined)
+    await late.start()
+    expect(late.digest).not.toBe(digest)
+    await cluster.converge()
+    expectSameState()
+  })
+})

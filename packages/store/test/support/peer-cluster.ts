@@ -1,0 +1,178 @@
+/** Whole peers that form a cluster: disks in memory, a fake network and virtual time. */
+import type { Network } from '@quire/protocol'
+import { createMemoryDisk, type RaftLimits } from '@quire/raft'
+import { FakeClock, FakeNet } from '@quire/testing'
+import { createMemoryStorage } from '../../src/pages/index.js'
+import { foundingDigest } from '../../src/peer/founding.js'
+import { openPeerCore, type PeerCore } from '../../src/peer/peer-core.js'
+import type { ReplicaLimits, ReplicaStorage } from '../../src/peer/replica.js'
+import { encodeCommand, type Command, type ReplicatedConfig } from '../../src/state/index.js'
+import { filled, PAGE } from '../state-helpers.js'
+import { folderOf, founded } from './linked-peer.js'
+
+export interface PeerClusterInit {
+  readonly replicaLimits: ReplicaLimits
+  readonly raftLimits: Partial<RaftLimits>
+}
+
+/** A peer with its disks, which outlive its processes. */
+export class ClusterPeer {
+  readonly pages
+  readonly fatal: Error[] = []
+  /** The configurations of which its processes have told. */
+  readonly configs: ReplicatedConfig[] = []
+  /** The indexes of the entries that its processes have applied. */
+  readonly applied: number[] = []
+  core!: PeerCore
+  private readonly storage: ReplicaStorage
+
+  constructor(
+    readonly id: string,
+    private readonly cluster: PeerCluster
+  ) {
+    const { clock, config } = cluster
+    const disk = createMemoryDisk({ schedule: (delayMs, callback) => clock.schedule(delayMs, callback) })
+    this.pages = createMemoryStorage({ schedule: (callback) => clock.schedule(1, callback) })
+    let bootstrapped = false
+    this.storage = Object.assign(folderOf(`folder of ${id}`, false), {
+      clusterId: config.clusterId,
+      founding: foundingDigest(config),
+      get bootstrapped() {
+        return bootstrapped
+      },
+      completeBootstrap: () => (bootstrapped = true),
+      logPath: 'log',
+      pagesPath: 'pages',
+      openLogDisk: () => disk,
+      pages: this.pages
+    })
+  }
+
+  get log() {
+    return this.core.root.replica.log
+  }
+
+  get status() {
+    return this.core.root.node!.status()
+  }
+
+  get digest(): string {
+    return this.core.root.replica.applier.state.digest()
+  }
+
+  async start(): Promise<void> {
+    const { clock, config, init } = this.cluster
+    let chance = this.id.charCodeAt(0)
+    this.core = await this.cluster.run(
+      openPeerCore(
+        { storage: this.storage, clock, random: { next: () => (++chance * 0.618) % 1 } },
+        {
+          id: this.id,
+          cluster: config,
+          replicaLimits: init.replicaLimits,
+          raft: { limits: init.raftLimits },
+          onConfig: (next) => this.configs.push(next),
+          onApplied: (index) => this.applied.push(index),
+          onFatal: (error) => this.fatal.push(error)
+        }
+      )
+    )
+    this.core.connect(this.cluster.network(this.id), [`/ip4/127.0.0.1/tcp/1/p2p/${this.id}`])
+  }
+
+  stop(): Promise<void> {
+    return this.cluster.run(this.core.stop().then(() => this.core.close()))
+  }
+}
+
+export class PeerCluster {
+  readonly clock = new FakeClock()
+  readonly config: ReplicatedConfig
+  readonly peers: readonly ClusterPeer[]
+  private readonly net = new FakeNet(this.clock)
+  /** The peers that reach no other. */
+  private readonly isolated = new Set<string>()
+  private files = 0
+
+  constructor(
+    ids: readonly string[],
+    readonly init: PeerClusterInit
+  ) {
+    this.config = founded(ids)
+    // So that a test can look between two messages.
+    this.net.roundTripMs = 2
+    this.peers = ids.map((id) => new ClusterPeer(id, this))
+  }
+
+  /** Starts all peers, and waits for a leader. */
+  async start(): Promise<void> {
+    for (const peer of this.peers) await peer.start()
+    await this.until(() => this.leader !== undefined)
+  }
+
+  get leader(): ClusterPeer | undefined {
+    return this.peers.find(({ id, status }) => status.ready && !this.isolated.has(id))
+  }
+
+  network(id: string): Network {
+    const node = this.net.node(id)
+    return {
+      ...node,
+      dial: (remote, addresses, options) => {
+        if (this.isolated.has(id) || this.isolated.has(remote)) return Promise.reject(new Error(`no way to ${remote}`))
+        return node.dial(remote, addresses, options)
+      }
+    }
+  }
+
+  /** Cuts the peer off from all others. */
+  isolate({ id }: ClusterPeer): void {
+    this.isolated.add(id)
+    for (const stream of this.net.streams) {
+      if (stream.remote === id || stream.other.remote === id) stream.abort(new Error(`${id} is cut off`))
+    }
+  }
+
+  heal(): void {
+    this.isolated.clear()
+  }
+
+  /** Makes so many files with a page each, and waits until the leader has applied this. Each takes four entries. */
+  async store(count: number): Promise<void> {
+    const leader = this.leader!
+    let last = 0
+    const propose = (command: Command): number => {
+      last = leader.core.root.node!.propose(encodeCommand(command)).index
+      return last
+    }
+    const at = 0
+    for (let i = 0; i < count; i++) {
+      const path = `/file ${++this.files}`
+      const session = propose({ type: 'openSession', clientId: path, ttlMs: 600_000, at })
+      const request = { session, seq: 1, settled: 0, at }
+      const options = { create: true, exclusive: false, size: PAGE, pageSize: 0, unit: undefined }
+      const file = propose({ type: 'open', ...request, path, ...options })
+      const page = { file, page: 0, seq: 1 }
+      propose({ type: 'handover', ...page, from: 0, fromEpoch: 0, to: session, bytes: undefined, at })
+      propose({ type: 'writeback', session, pages: [{ ...page, epoch: 1, bytes: filled(this.files) }], at })
+      await this.until(() => leader.status.appliedIndex >= last)
+    }
+  }
+
+  /** Waits until all peers have applied the leader's last entry, and no other follows. */
+  async converge(): Promise<void> {
+    await this.until(() => this.peers.every(({ status }) => status.appliedIndex === this.leader?.status.lastIndex))
+  }
+
+  async until(done: () => boolean): Promise<void> {
+    if (!(await this.clock.until(done))) throw new Error('it does not happen within a minute')
+  }
+
+  async run<T>(work: Promise<T>): Promise<T> {
+    let isOver = false
+    const watched = work.finally(() => (isOver = true))
+    watched.catch(() => {})
+    await this.until(() => isOver)
+    return watched
+  }
+}
