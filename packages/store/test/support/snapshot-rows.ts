@@ -1,4 +1,5 @@
 /** Page stores in memory as the source of snapshots, and the pieces that a reader and a receiver make of them. */
+import { createHash } from 'node:crypto'
 import { toString } from 'uint8arrays/to-string'
 import {
   BACKEND_TABLES,
@@ -35,7 +36,10 @@ export function readerOf(storage: MemoryStorage): SnapshotReader {
 
 /** Returns the data of all pieces. */
 export function piecesOf(storage: MemoryStorage, maxBytes: number): Uint8Array[] {
-  const reader = readerOf(storage)
+  return piecesFrom(readerOf(storage), maxBytes)
+}
+
+export function piecesFrom(reader: SnapshotReader, maxBytes: number): Uint8Array[] {
   const pieces: Uint8Array[] = []
   for (;;) {
     const { data, done } = reader.read(maxBytes)
@@ -52,7 +56,7 @@ export function received(pieces: readonly Uint8Array[], index = INDEX): BackendC
   return changes
 }
 
-/** The rows of a backend as text, in their order. */
+/** Each row of a backend as a short text, in their order. */
 export function rowsOf(backend: Backend): string[] {
   return BACKEND_TABLES.flatMap((table) =>
     [...backend.entries(table, new Uint8Array(0))].map(([key, value]) => rowText({ table, key, value }))
@@ -60,5 +64,6 @@ export function rowsOf(backend: Backend): string[] {
 }
 
 export function rowText({ table, key, value }: BackendChange): string {
-  return `${table} ${toString(key, 'base16')} ${value && toString(value, 'base16')}`
+  const content = value === undefined ? 'removed' : createHash('sha1').update(value).digest('hex')
+  return `${table} ${toString(key, 'base16')} ${content}`
 }
