@@ -260,7 +260,7 @@ describe('a peer that came back under another port', () => {
 /** Returns the last entry that `peer` durably remembers `about` to have acknowledged. */
 function acknowledgedIn(peer: PeerProcess, about: PeerProcess): number {
   const file = openSlotFile(join(peer.dataDir, 'peers.state'), PEERS_SLOT_BYTES)
-  return decodeMemory(file.text).peers.find(({ peerId }) => peerId === about.peerId)?.lastIndex ?? 0
+  return decodeMemory(file.text).peers.find(({ member }) => member === about.peerId)?.lastIndex ?? 0
 }
 
 /** Copies the folder without the socket that a killed process leaves behind. */

@@ -41,6 +41,7 @@ async function intrude(peer: PeerProcess, clusterId: string, founding: string, r
     incarnation: 'a',
     boot: 1,
     process: 'p',
+    joined: false,
     admitted: false,
     term: 0,
     lastTerm: 0,

@@ -28,6 +28,7 @@ export const MAX_SNAPSHOT_PIECE_BYTES = MAX_APPEND_BYTES
 /** Entries in one append, however small they are. */
 export const MAX_APPEND_ENTRIES = 4096
 
+/** A PeerId, or the id of a Raft node: a member id (docs/membership.md). */
 const nodeId = text(MAX_PEER_ID_BYTES)
 
 /** `normal` is the application's, `config` holds a {@link raftConfiguration}, `noop` opens a leader's term (§8). */
@@ -100,6 +101,8 @@ const raftIntroduction = struct({
   from: nodeId,
   addresses: list(text(MAX_ADDRESS_BYTES), MAX_ADDRESSES),
   ...life,
+  /** The directory joined a cluster that existed; otherwise it is that of a founding voter. */
+  joined: bool,
   /** This incarnation votes. */
   admitted: bool,
   /** Here `lastTerm` and `lastIndex` name the last entry of the log, committed or not. */
@@ -108,10 +111,10 @@ const raftIntroduction = struct({
 export type RaftIntroduction = TypeOf<typeof raftIntroduction>
 
 /**
- * A peer's record of another peer. `lastTerm` and `lastIndex` name the last entry that is known to be committed and on
- * the other peer's disk. `past` is the part of the record that comes from earlier processes of that peer.
+ * A peer's record of a member. `lastTerm` and `lastIndex` name the last entry that is known to be committed and on the
+ * member's disk. `past` is the part of the record that comes from earlier processes of the member.
  */
-export const raftSighting = struct({ peerId: nodeId, ...life, admitted: bool, ...mark, past: struct(mark) })
+export const raftSighting = struct({ member: nodeId, ...life, admitted: bool, ...mark, past: struct(mark) })
 export type RaftSighting = TypeOf<typeof raftSighting>
 
 /** The reason why a peer refuses another one. */

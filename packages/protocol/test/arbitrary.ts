@@ -175,6 +175,7 @@ const introduction = fc.record({
   founding: text,
   from: text,
   addresses: fc.array(text, { maxLength: 4 }),
+  joined: bool,
   ...life
 })
 
@@ -187,7 +188,7 @@ export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamM
     founding: fc.option(bytes, { nil: undefined })
   }),
   raftSeen: fc.record({
-    peers: fc.array(fc.record({ peerId: text, ...life, past: fc.record(mark) }), { maxLength: 4 })
+    peers: fc.array(fc.record({ member: text, ...life, past: fc.record(mark) }), { maxLength: 4 })
   }),
   raftAdmitted: fc.record({ incarnation: text }),
   raftAddresses: fc.record({ members }),

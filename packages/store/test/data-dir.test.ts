@@ -224,9 +224,9 @@ describe('data directories', () => {
     await started()
     writeFileSync(join(path, 'identity.json'), '{"version":1')
     await expect(open()).rejects.toMatchObject({ name: 'CorruptionError', where: join(path, 'identity.json') })
-    for (const version of [1, 3]) {
+    for (const version of [1, 4]) {
       writeFileSync(join(path, 'identity.json'), JSON.stringify({ version }))
-      await expect(open()).rejects.toThrow(`${path}: version ${version}, this program speaks 2`)
+      await expect(open()).rejects.toThrow(`${path}: version ${version}, this program speaks 3`)
     }
   })
 

@@ -15,6 +15,7 @@ function hello(change: Partial<RaftIntroduction> = {}): RaftIntroduction {
     incarnation: 'folder',
     boot: 5,
     process: 'p5',
+    joined: false,
     admitted: true,
     term: 3,
     lastTerm: 3,

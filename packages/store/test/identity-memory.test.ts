@@ -25,7 +25,7 @@ it('the memory of a peer of the largest cluster fits a slot', async () => {
   }
   for (let i = 0; i < MAX_MEMBERS; i++) {
     const peerId = `${i}`.padEnd(MAX_PEER_ID_BYTES, 'x')
-    identity.learn([{ peerId, ...longest, boot: Number.MAX_SAFE_INTEGER, admitted: true, ...mark, past: mark }])
+    identity.learn([{ member: peerId, ...longest, boot: Number.MAX_SAFE_INTEGER, admitted: true, ...mark, past: mark }])
     for (const kept of [identity.learned, identity.hinted]) {
       for (const bytes of [MAX_ADDRESS_BYTES, 64]) {
         const addresses = Array.from({ length: 8 }, (_, n) => `${n}`.padEnd(bytes, 'a'))

@@ -149,7 +149,7 @@ describe('an empty folder', () => {
     a.send('b')
     await settle()
     expect(b.received).toEqual(['0 a heartbeat'])
-    const admitted = decodeMemory(slow.remembered).peers.find(({ peerId }) => peerId === 'a')
+    const admitted = decodeMemory(slow.remembered).peers.find(({ member }) => member === 'a')
     expect(admitted?.admitted).toBe(true)
   })
 })

@@ -21,7 +21,7 @@ describe('evidence on links', () => {
     }
     stream.isFull = true
     for (let index = 2; index < 102; index++) {
-      a.acknowledged = [{ peerId: 'b', term: 1, index }]
+      a.acknowledged = [{ member: 'b', term: 1, index }]
       await clock.advance(1000)
     }
     expect(sent).toHaveLength(1)
@@ -31,14 +31,14 @@ describe('evidence on links', () => {
     expect(sent).toHaveLength(2)
     const { message } = decodeFrame(raftMessage, sent[1]!.slice(4))
     expect(message).toMatchObject({ type: 'raftSeen' })
-    expect(JSON.stringify(message)).toContain('"peerId":"b"')
+    expect(JSON.stringify(message)).toContain('"member":"b"')
     expect(JSON.stringify(message)).toContain('"lastIndex":101')
   })
 
   it('a peer passes evidence on at once through a new stream, even if the old stream has just ended', async () => {
     const net = new FakeNet()
     const [a] = await pair(net)
-    a.acknowledged = [{ peerId: 'b', term: 1, index: 7 }]
+    a.acknowledged = [{ member: 'b', term: 1, index: 7 }]
     await clock.advance(1500)
     const told: string[] = []
     const dial = net.dial.bind(net)
@@ -92,7 +92,7 @@ describe('a peer that went backward', () => {
     const b = await start(net, 'b', ids)
     b.log = { term: 3, lastTerm: 3, lastIndex: 120 }
     await clock.advance(200)
-    a.acknowledged = [{ peerId: 'b', term: 3, index: 100 }]
+    a.acknowledged = [{ member: 'b', term: 3, index: 100 }]
     await clock.advance(3000)
     stop(b)
     a.acknowledged = []
@@ -128,7 +128,7 @@ describe('a peer that went backward', () => {
       await clock.advance(10_000)
       for (let index = 101; index < 160; index++) {
         // The others go on, so the numbers in their reason change.
-        a.acknowledged = [{ peerId: 'c', term: 3, index }]
+        a.acknowledged = [{ member: 'c', term: 3, index }]
         await clock.advance(1000)
         expect(old.links.quarantined.map(({ peerId }) => peerId).sort()).toEqual(['a', 'c'])
       }
@@ -170,10 +170,10 @@ describe('a peer that went backward', () => {
     await clock.advance(200)
     const copy = folder.copy()
     a.log = a.settled = { term: 3, lastTerm: 3, lastIndex: 1000 }
-    a.acknowledged = ['b', 'c'].map((peerId) => ({ peerId, term: 3, index: 1000 }))
+    a.acknowledged = ['b', 'c'].map((member) => ({ member, term: 3, index: 1000 }))
     await clock.advance(1000)
     for (const other of others) {
-      const remembered = decodeMemory(other.folder.remembered).peers.find(({ peerId }) => peerId === 'a')
+      const remembered = decodeMemory(other.folder.remembered).peers.find(({ member }) => member === 'a')
       expect(remembered).toMatchObject({ lastTerm: 3, lastIndex: 1000 })
     }
     stop(a)
@@ -191,7 +191,7 @@ describe('a peer that went backward', () => {
     const a = await start(net, 'a', ids)
     const b = await start(net, 'b', ids)
     await clock.advance(200)
-    a.acknowledged = [{ peerId: 'b', term: 3, index: 100 }]
+    a.acknowledged = [{ member: 'b', term: 3, index: 100 }]
     await clock.advance(3000)
     a.acknowledged = []
     stopAll()

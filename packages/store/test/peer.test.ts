@@ -481,6 +481,7 @@ function raftHello(from: string, founding: string, clusterId = 'blue'): Uint8Arr
     incarnation: '1',
     boot: 1,
     process: '1',
+    joined: false,
     admitted: false,
     term: 1,
     lastTerm: 1,

@@ -129,6 +129,7 @@ async function begin(path: string, found: Identity | undefined, init: DataDirect
     founding: init.cluster.digest,
     // The newer of two incarnations sorts after the older one (docs/identity.md, Admission).
     incarnation: Date.now().toString(16).padStart(12, '0') + randomBytes(10).toString('hex'),
+    joined: false,
     state: 'starting'
   }
   // First, so that the directory of an interrupted start differs from a foreign directory.
@@ -169,12 +170,16 @@ class LockedDataDirectory implements DataDirectory {
     return this.identity.incarnation
   }
 
+  get joined(): boolean {
+    return this.identity.joined
+  }
+
   get bootstrapped(): boolean {
     return this.identity.state !== 'starting'
   }
 
   get admitted(): boolean {
-    return this.identity.state === 'admitted'
+    return this.joined || this.identity.state === 'admitted'
   }
 
   get remembered(): string {

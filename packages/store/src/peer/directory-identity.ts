@@ -5,7 +5,7 @@ import { CorruptionError, NotAuthorizedError, QuireError, VersionMismatchError }
 import { refuseIrregular } from '@quire/raft/node-disk'
 
 /** Raised with every change of a format in the directory that has no version of its own. */
-export const FORMAT_VERSION = 2
+export const FORMAT_VERSION = 3
 export const IDENTITY = 'identity.json'
 /** mkfs leaves this in a new file system. A mount point with nothing else is empty. */
 const LOST_AND_FOUND = 'lost+found'
@@ -28,6 +28,8 @@ export interface Identity {
   readonly clusterId: string
   readonly founding: string
   readonly incarnation: string
+  /** The peer joined a cluster that existed with this directory; otherwise it is a founding voter. */
+  readonly joined: boolean
   /** `starting`: the log may have no entry yet. `founded`: it has its first entry. `admitted`: the peer may vote. */
   readonly state: 'starting' | 'founded' | 'admitted'
 }
@@ -119,7 +121,7 @@ export function readIdentity(path: string): Identity | undefined {
   if (identity.version !== FORMAT_VERSION) throw new VersionMismatchError(path, identity.version, FORMAT_VERSION)
   const isKnown = ['starting', 'founded', 'admitted'].includes(String(identity.state))
   const texts = [identity.peerId, identity.clusterId, identity.founding, identity.incarnation]
-  if (!isKnown || texts.some((text) => typeof text !== 'string' || text === '')) {
+  if (!isKnown || typeof identity.joined !== 'boolean' || texts.some((text) => typeof text !== 'string' || text === '')) {
     throw new CorruptionError(file, 0, 'fields are missing')
   }
   return identity as Identity

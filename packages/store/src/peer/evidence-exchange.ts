@@ -4,9 +4,9 @@ import type { Logger } from 'pino'
 import type { PeerIdentity } from './identity.js'
 import type { Link } from './link.js'
 
-/** The last committed entry that a peer has acknowledged. */
+/** The last committed entry that a member has acknowledged. */
 export interface Acknowledged {
-  readonly peerId: string
+  readonly member: string
   readonly term: number
   readonly index: number
 }
@@ -16,6 +16,7 @@ export interface EvidenceExchangeInit {
   readonly identity: PeerIdentity
   /** The links to the other members. */
   readonly links: ReadonlyMap<string, Pick<Link, 'isOpen' | 'life' | 'tell'>>
+  readonly isMember: (member: string) => boolean
   /** The committed entries that the followers have acknowledged, while this node leads. */
   readonly acknowledged: () => Iterable<Acknowledged>
   /** Resolves when a majority has confirmed that this node leads; undefined while it does not lead. */
@@ -59,7 +60,7 @@ export class EvidenceExchange {
 
   gather(): void {
     const { identity, acknowledged } = this.init
-    for (const { peerId, term, index } of acknowledged()) identity.evidence.committed(peerId, term, index)
+    for (const { member, term, index } of acknowledged()) identity.evidence.committed(member, term, index)
   }
 
   /**
@@ -91,9 +92,9 @@ export class EvidenceExchange {
   /** The member passes on its sightings. */
   heard(remote: string, peers: readonly RaftSighting[]): void {
     this.sightings.set(remote, peers)
-    this.init.identity.learn(peers.filter(({ peerId }) => this.init.links.has(peerId)))
+    this.init.identity.learn(peers.filter(({ member }) => this.init.isMember(member)))
     this.save()
-    if (peers.some(({ peerId, admitted }) => peerId === remote && admitted)) this.tookPart(remote)
+    if (peers.some(({ member, admitted }) => member === remote && admitted)) this.tookPart(remote)
   }
 
   isNewcomer(peerId: string): boolean {
@@ -208,7 +209,7 @@ export class EvidenceExchange {
     return [...this.init.links.keys()].every(
       (other) =>
         other === peerId ||
-        this.sightings.get(other)?.some((each) => each.peerId === peerId && each.incarnation === incarnation)
+        this.sightings.get(other)?.some((each) => each.member === peerId && each.incarnation === incarnation)
     )
   }
 

@@ -1,10 +1,16 @@
 import type { RaftIntroduction, RaftMark, RaftSighting } from '@quire/protocol'
+import { memberId } from '../state/member-id.js'
 
 /** A data directory's incarnation, its boot count, and the process that uses it. */
 export type Life = Pick<RaftSighting, 'incarnation' | 'boot' | 'process'>
 
 /** A life, and the mark of its log at the time of its claim. */
 export type Claim = Life & RaftMark
+
+/** The member that an introduction claims to be. */
+export function memberOf({ from, joined, incarnation }: RaftIntroduction): string {
+  return memberId({ peerId: from, incarnation: joined ? incarnation : '' })
+}
 
 /** Stands for two processes that claim the same boot. Both are refused until a higher boot appears. */
 const CONTESTED = ''
@@ -21,19 +27,19 @@ export const NO_MARK: RaftMark = { term: 0, lastTerm: 0, lastIndex: 0 }
 export class EvidenceBook {
   /** The number of changes so far. */
   changes = 0
-  private readonly peers = new Map<string, RaftSighting>()
+  private readonly members = new Map<string, RaftSighting>()
 
   constructor(remembered: Iterable<RaftSighting> = []) {
-    for (const sighting of remembered) this.peers.set(sighting.peerId, sighting)
+    for (const sighting of remembered) this.members.set(sighting.member, sighting)
   }
 
   sightings(): RaftSighting[] {
-    return [...this.peers.values()]
+    return [...this.members.values()]
   }
 
   /** Returns why this life of the peer must not take part, with the remedy. Undefined if no evidence is against it. */
   refusal(introduction: RaftIntroduction): string | undefined {
-    const known = this.peers.get(introduction.from)
+    const known = this.members.get(memberOf(introduction))
     if (known === undefined) return undefined
     const { incarnation, boot, process } = introduction
     if (incarnation !== known.incarnation) return otherFolder(introduction, known)
@@ -52,17 +58,19 @@ export class EvidenceBook {
    * True if the claim's life is the newest that this book knows of the peer, and if its log had everything that earlier
    * lives had acknowledged.
    */
-  isCurrent(peerId: string, claim: Claim): boolean {
-    const known = this.peers.get(peerId)
+  isCurrent(member: string, claim: Claim): boolean {
+    const known = this.members.get(member)
     return known !== undefined && isSameLife(known, claim) && shortfall(claim, known.past) === undefined
   }
 
   /** Records an introduction that {@link refusal} has accepted. */
-  met({ from, incarnation, boot, process, admitted, term }: RaftIntroduction): void {
-    const known = this.peers.get(from)
+  met(introduction: RaftIntroduction): void {
+    const { incarnation, boot, process, admitted, term } = introduction
+    const member = memberOf(introduction)
+    const known = this.members.get(member)
     const life = { incarnation, boot, process }
     if (known?.incarnation !== incarnation) {
-      return this.set({ peerId: from, ...life, admitted, ...NO_MARK, term, past: NO_MARK })
+      return this.set({ member, ...life, admitted, ...NO_MARK, term, past: NO_MARK })
     }
     // The end of its log is not evidence yet, because a leader may have it truncated. Its term is.
     const mark = furthest(known, { ...NO_MARK, term })
@@ -71,8 +79,8 @@ export class EvidenceBook {
   }
 
   /** The peer's present incarnation has been admitted. */
-  tookPart(peerId: string): void {
-    const known = this.peers.get(peerId)
+  tookPart(member: string): void {
+    const known = this.members.get(member)
     if (known !== undefined) this.update({ ...known, admitted: true })
   }
 
@@ -80,14 +88,14 @@ export class EvidenceBook {
    * The peer has acknowledged this entry, and the entry is committed. An uncommitted entry is not evidence,
    * because a later leader may have it truncated.
    */
-  committed(peerId: string, lastTerm: number, lastIndex: number): void {
-    const known = this.peers.get(peerId)
+  committed(member: string, lastTerm: number, lastIndex: number): void {
+    const known = this.members.get(member)
     if (known !== undefined) this.update({ ...known, ...furthest(known, { term: 0, lastTerm, lastIndex }) })
   }
 
   /** Merges what another peer remembers or says of itself. A sighting that arrives late or twice changes nothing. */
   learn(heard: RaftSighting): void {
-    const known = this.peers.get(heard.peerId)
+    const known = this.members.get(heard.member)
     if (known === undefined) return this.set(heard)
     if (heard.incarnation !== known.incarnation) {
       if (!known.admitted && (heard.admitted || isNewer(heard, known))) this.set(heard)
@@ -101,11 +109,11 @@ export class EvidenceBook {
   }
 
   private update(sighting: RaftSighting): void {
-    if (!isSame(sighting, this.peers.get(sighting.peerId)!)) this.set(sighting)
+    if (!isSame(sighting, this.members.get(sighting.member)!)) this.set(sighting)
   }
 
   private set(sighting: RaftSighting): void {
-    this.peers.set(sighting.peerId, sighting)
+    this.members.set(sighting.member, sighting)
     this.changes++
   }
 }

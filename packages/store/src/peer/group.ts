@@ -306,10 +306,10 @@ export class PeerGroup {
     const { log } = this.replica
     const committed = Math.min(node.status().commitIndex, log.lastIndex)
     const found: Acknowledged[] = []
-    for (const [peerId, match] of node.matchIndexes()) {
+    for (const [member, match] of node.matchIndexes()) {
       const index = Math.min(match, committed)
       const term = log.term(index)
-      if (term !== undefined && index > 0) found.push({ peerId, term, index })
+      if (term !== undefined && index > 0) found.push({ member, term, index })
     }
     return found
   }

@@ -23,6 +23,7 @@ import {
 import { fromString } from 'uint8arrays/from-string'
 import { toString } from 'uint8arrays/to-string'
 import { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
+import { memberId } from '../state/member-id.js'
 import { Admission } from './admission.js'
 import { EvidenceBook, NO_MARK, isSameMark } from './evidence.js'
 import { foundingDifference, foundingDigest } from './founding.js'
@@ -35,7 +36,9 @@ export interface IdentityStorage {
    * after it.
    */
   readonly incarnation: string
-  /** True if this incarnation was admitted, and so takes part in votes. */
+  /** The directory joined a cluster that existed; otherwise it is that of a founding voter. */
+  readonly joined: boolean
+  /** True if this incarnation was admitted, and so takes part in votes. A directory that joined always is. */
   readonly admitted: boolean
   /** Sets `admitted`, durably when it returns. */
   admit(): void
@@ -56,6 +59,11 @@ export interface PeerIdentityInit {
   /** The durable term, and the last entry that is both durable here and known here to be committed. */
   readonly committedMark: () => RaftMark
 }
+
+/**
+ * What the configuration says of a remote: its directory is a member, another directory of its PeerId is one, or none.
+ */
+export type Standing = 'member' | 'otherDirectory' | 'stranger'
 
 /** The reason why an introduction is refused. */
 export interface IntroductionRefusal {
@@ -138,13 +146,18 @@ export class PeerIdentity {
     return this.init.storage.admitted
   }
 
+  /** The id of this peer's Raft nodes. */
+  get member(): string {
+    return memberIn(this.init)
+  }
+
   /** The founders that have not agreed to the admission yet. */
   get missing(): string[] {
     return this.admission.missing
   }
 
   introduce(addresses: readonly string[]): RaftIntroduction {
-    const { id, durableMark } = this.init
+    const { id, storage, durableMark } = this.init
     const { clusterId, digest, incarnation, boot, process, isAdmitted } = this
     return {
       version: PROTOCOL_VERSION,
@@ -156,6 +169,7 @@ export class PeerIdentity {
       incarnation,
       boot,
       process,
+      joined: storage.joined,
       admitted: isAdmitted,
       ...durableMark()
     }
@@ -165,7 +179,7 @@ export class PeerIdentity {
    * Judges a remote's introduction. Returns undefined if it is accepted. Compares founding configurations before
    * membership, because a peer that was founded from another configuration is not a stranger.
    */
-  refusal(remote: string, introduction: RaftIntroduction, isMember: boolean): IntroductionRefusal | undefined {
+  refusal(remote: string, introduction: RaftIntroduction, standing: Standing): IntroductionRefusal | undefined {
     const { version, features, clusterId, founding, from } = introduction
     const refuse = (reason: RefusalReason, problem: string): IntroductionRefusal => {
       const foundingToShow = reason === 'founding' ? this.foundingFor(remote) : undefined
@@ -179,8 +193,9 @@ export class PeerIdentity {
       // A stranger need not learn this cluster's digest.
       return refuse('founding', this.isFounder(remote) ? `${theirs}, not ${this.digest}` : theirs)
     }
-    if (!isMember) return refuse('membership', `it is no peer of cluster ${clusterId}`)
+    if (standing === 'stranger') return refuse('membership', `it is no peer of cluster ${clusterId}`)
     if (from !== remote) return refuse('membership', `it claims to be ${from}`)
+    if (standing === 'otherDirectory') return refuse('membership', OTHER_DIRECTORY)
     const problem = this.evidence.refusal(introduction)
     return problem === undefined ? undefined : refuse('evidence', problem)
   }
@@ -251,12 +266,12 @@ export class PeerIdentity {
   sightings(): RaftSighting[] {
     const { incarnation, boot, process, isAdmitted, init } = this
     const life = { incarnation, boot, process }
-    const self = { peerId: init.id, ...life, admitted: isAdmitted, ...init.committedMark(), past: NO_MARK }
+    const self = { member: this.member, ...life, admitted: isAdmitted, ...init.committedMark(), past: NO_MARK }
     return [self, ...this.evidence.sightings()]
   }
 
   learn(sightings: readonly RaftSighting[]): void {
-    for (const sighting of sightings) if (sighting.peerId !== this.init.id) this.evidence.learn(sighting)
+    for (const sighting of sightings) if (sighting.member !== this.member) this.evidence.learn(sighting)
   }
 
   /** Makes the present evidence and addresses durable. */
@@ -273,6 +288,14 @@ export class PeerIdentity {
     await this.init.storage.remember(toString(text, 'base64'))
     this.savedChanges = Math.max(this.savedChanges, changes)
   }
+}
+
+const OTHER_DIRECTORY =
+  'its data directory is not the one that is a member of the cluster; replace the member (docs/membership.md)'
+
+/** The id of the member whose directory this is. */
+export function memberIn({ id, storage }: Pick<PeerIdentityInit, 'id' | 'storage'>): string {
+  return memberId({ peerId: id, incarnation: storage.joined ? storage.incarnation : '' })
 }
 
 function isMemberOf({ members }: ReplicatedConfig, peerId: string): boolean {

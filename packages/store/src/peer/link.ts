@@ -16,7 +16,7 @@ import {
 } from '@quire/protocol'
 import type { AddressBook } from '@quire/net'
 import type { Logger } from 'pino'
-import type { Claim } from './evidence.js'
+import { memberOf, type Claim } from './evidence.js'
 
 export interface LinkInit {
   readonly remote: string
@@ -58,6 +58,8 @@ const SMALL_FRAME_BYTES = 128
 export class Link {
   /** The claim of the remote's process at the other end of the open stream. */
   life: Claim | undefined
+  /** The member that the remote is, while the stream is open. */
+  member: string | undefined
   /** The stream while it is in the handshake. */
   private opening: FrameStream | undefined
   /** The open stream. */
@@ -185,6 +187,7 @@ export class Link {
     this.opening = undefined
     this.stream = stream
     this.life = introduction
+    this.member = memberOf(introduction)
     this.openedAtMs = this.init.clock.now()
     if (this.lastFailure !== undefined) {
       const downMs = Math.round(this.openedAtMs - this.downSinceMs)
@@ -212,6 +215,7 @@ export class Link {
   private streamLost(): void {
     this.stream = undefined
     this.life = undefined
+    this.member = undefined
     this.dropQueue()
     this.downSinceMs = this.init.clock.now()
     // The link worked for a while, so the remote was restarted and does not refuse this peer.

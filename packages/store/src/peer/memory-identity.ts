@@ -10,16 +10,18 @@ export interface MemoryIdentity extends IdentityStorage {
 
 export interface MemoryIdentityInit {
   readonly incarnation: string
+  /** Default false. */
+  readonly joined?: boolean
   /** Calls `done` when a write is to become durable. Default: at once. */
   readonly schedule?: (done: () => void) => void
 }
 
 export function createMemoryIdentity(init: MemoryIdentityInit): MemoryIdentity {
-  return identityIn(init, false, '')
+  return identityIn(init, init.joined ?? false, '')
 }
 
 function identityIn(init: MemoryIdentityInit, admitted: boolean, remembered: string): MemoryIdentity {
-  const { incarnation, schedule = (done: () => void) => done() } = init
+  const { incarnation, joined = false, schedule = (done: () => void) => done() } = init
   let life = 0
   /** The write that waits for the present one. */
   let next: { text: string; readonly promise: Promise<void>; readonly resolve: () => void } | undefined
@@ -40,6 +42,7 @@ function identityIn(init: MemoryIdentityInit, admitted: boolean, remembered: str
   }
   return {
     incarnation,
+    joined,
     get admitted() {
       return admitted
     },

@@ -223,7 +223,7 @@ export class PeerCore {
     this.parts = { links, server }
     this.learnOwn(addresses)
     for (const group of this.groups.values()) group.tellRoom()
-    links.setPeers(this.newestConfig.members)
+    links.setMembers(this.newestConfig.members)
   }
 
   status(): PeerStatus {
@@ -280,7 +280,7 @@ export class PeerCore {
   configured(config: ReplicatedConfig): void {
     this.newestConfig = config
     this.learnOwn()
-    this.parts?.links.setPeers(config.members)
+    this.parts?.links.setMembers(config.members)
     for (const group of this.groups.values()) group.node?.setTickMs(this.timing.tickMs)
     this.init.onConfig?.(config)
   }

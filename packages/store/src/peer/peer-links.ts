@@ -21,8 +21,9 @@ import type { AddressBook } from '@quire/net'
 import type { Logger } from 'pino'
 import { AddressExchange } from './address-exchange.js'
 import { EvidenceExchange, type Acknowledged } from './evidence-exchange.js'
-import type { Claim } from './evidence.js'
-import type { PeerIdentity, IntroductionRefusal } from './identity.js'
+import { memberId, peerIdOf, type ConfigMember } from '../state/index.js'
+import { memberOf, type Claim } from './evidence.js'
+import type { PeerIdentity, IntroductionRefusal, Standing } from './identity.js'
 import { HELLO_TIMEOUT_MS, Link } from './link.js'
 import { PeerRefusals } from './peer-refusals.js'
 import type { Quarantined } from './quarantine.js'
@@ -41,7 +42,7 @@ export interface PeerLinksInit {
   readonly addresses: readonly string[]
   /** The last known addresses of the others. The links add what they learn. */
   readonly book: AddressBook
-  /** Called with each Raft message of a peer. */
+  /** Called with each Raft message of a member; `from` is its member id. */
   readonly receive: (group: number, from: string, message: RaftMessage) => void
   /** The committed entries that the followers have acknowledged, while this node leads. */
   readonly acknowledged: () => Iterable<Acknowledged>
@@ -50,11 +51,6 @@ export interface PeerLinksInit {
   readonly logger?: Logger
   /** The limit of bytes that wait for one peer. Further messages are dropped. Default 8 MiB. */
   readonly maxQueuedBytes?: number
-}
-
-export interface PeerAddresses {
-  readonly peerId: string
-  readonly addresses: readonly string[]
 }
 
 /**
@@ -66,7 +62,8 @@ export interface PeerAddresses {
  */
 export interface PeerLinks {
   /** Sets the members of the cluster. Closes the links to all other peers, and refuses these from now on. */
-  setPeers(peers: readonly PeerAddresses[]): void
+  setMembers(members: readonly ConfigMember[]): void
+  /** Sends to the member with this id, or drops the message if there is no link to that very member. */
   send(group: number, to: string, message: RaftMessage): void
   readonly quarantined: readonly Quarantined[]
   close(): void
@@ -87,11 +84,15 @@ export function createPeerLinks(init: PeerLinksInit): PeerLinks {
 interface Incoming {
   readonly stream: FrameStream
   readonly life: Claim
+  readonly member: string
 }
 
 /** Holds the streams of this peer to other members, with the streams that these have opened. */
 class Links implements PeerLinks {
+  /** By PeerId: a peer runs at most one of the members that have its PeerId. */
   private readonly links = new Map<string, Link>()
+  /** The ids of all members. */
+  private members: ReadonlySet<string> = new Set()
   /** The streams that remotes have opened, after the handshake. */
   private readonly incoming = new Map<string, Incoming>()
   /** The streams in the handshake, with functions that cancel their time limits. */
@@ -105,7 +106,8 @@ class Links implements PeerLinks {
     const { identity, clock, book, logger, acknowledged, confirmLeadership } = init
     const { links } = this
     this.refusals = new PeerRefusals({ identity, clock, logger, isMember: (peerId) => links.has(peerId) })
-    this.exchange = new EvidenceExchange({ clock, identity, links, acknowledged, confirmLeadership, logger })
+    const isMember = (member: string): boolean => this.members.has(member)
+    this.exchange = new EvidenceExchange({ clock, identity, links, isMember, acknowledged, confirmLeadership, logger })
     this.addresses = new AddressExchange({ identity, book, links })
     const accept = (stream: FrameStream): void => this.accept(stream)
     // A remote that may not connect is told why, too, because it may be a voter of another configuration of this
@@ -117,22 +119,16 @@ class Links implements PeerLinks {
     return this.refusals.quarantined
   }
 
-  setPeers(peers: readonly PeerAddresses[]): void {
-    const wanted = new Map(
-      peers.filter(({ peerId }) => peerId !== this.init.network.id).map((peer) => [peer.peerId, peer])
-    )
-    for (const [peerId, link] of this.links) {
-      if (wanted.has(peerId)) continue
-      link.close()
-      this.links.delete(peerId)
-      this.refusals.removed(peerId)
-      this.exchange.removed(peerId)
-      this.addresses.removed(peerId)
-      this.incoming.get(peerId)?.stream.close()
-      this.incoming.delete(peerId)
-    }
+  setMembers(members: readonly ConfigMember[]): void {
     const { book, identity } = this.init
-    for (const { peerId, addresses } of wanted.values()) {
+    this.members = new Set(members.map((member) => memberId(member)))
+    const others = members.filter(({ peerId }) => peerId !== this.init.network.id)
+    const peerIds = new Set(others.map(({ peerId }) => peerId))
+    for (const [peerId, link] of this.links) {
+      if (!peerIds.has(peerId)) this.remove(peerId, link)
+      else this.cutOthers(peerId, link)
+    }
+    for (const { peerId, addresses } of others) {
       const isNew = !this.links.has(peerId)
       book.learn(peerId, addresses)
       // After these come the addresses from earlier processes of this peer, and then those that other members have
@@ -143,8 +139,28 @@ class Links implements PeerLinks {
     }
   }
 
+  private remove(peerId: string, link: Link): void {
+    link.close()
+    this.links.delete(peerId)
+    this.refusals.removed(peerId)
+    this.exchange.removed(peerId)
+    this.addresses.removed(peerId)
+    this.incoming.get(peerId)?.stream.close()
+    this.incoming.delete(peerId)
+  }
+
+  /** Ends streams to a process of the peer that is a member no longer, although another one is. */
+  private cutOthers(peerId: string, link: Link): void {
+    const reason = new ClosedError('a link to a former member')
+    if (link.member !== undefined && !this.members.has(link.member)) link.cut(reason)
+    const incoming = this.incoming.get(peerId)
+    if (incoming !== undefined && !this.members.has(incoming.member)) incoming.stream.abort(reason)
+  }
+
   send(group: number, to: string, message: RaftMessage): void {
-    if (this.init.identity.isAdmitted) this.links.get(to)?.send(group, message)
+    if (!this.init.identity.isAdmitted) return
+    const link = this.links.get(peerIdOf(to))
+    if (link?.member === to) link.send(group, message)
   }
 
   close(): void {
@@ -243,8 +259,9 @@ class Links implements PeerLinks {
     if (refusal !== undefined) return this.turnAway(stream, refusal)
     this.settle(stream)
     const older = this.incoming.get(remote)
-    this.incoming.set(remote, { stream, life: introduction })
-    stream.onFrame = (bytes) => this.message(stream, bytes)
+    const member = memberOf(introduction)
+    this.incoming.set(remote, { stream, life: introduction, member })
+    stream.onFrame = (bytes) => this.message(stream, member, bytes)
     stream.send(encodeFrame(raftMessage, { type: 'raftWelcome', ...this.introduce() }))
     // The remote opens a new stream only after it has lost the old one.
     older?.stream.abort(new ClosedError('a stream that was replaced by a newer one'))
@@ -290,7 +307,7 @@ class Links implements PeerLinks {
     }
   }
 
-  private message(stream: FrameStream, bytes: Uint8Array): void {
+  private message(stream: FrameStream, member: string, bytes: Uint8Array): void {
     const { remote } = stream
     try {
       const { group, message } = decodeFrame(raftMessage, bytes)
@@ -298,7 +315,7 @@ class Links implements PeerLinks {
       if (!this.init.identity.isAdmitted) return
       // Drops the message: the remote sends it again. A newcomer counts once its admission is durable here.
       if (this.exchange.isNewcomer(remote)) return this.exchange.tookPart(remote)
-      this.init.receive(group, remote, message)
+      this.init.receive(group, member, message)
     } catch (error) {
       this.refusals.broken(remote, error as Error)
       stream.abort(error as Error)
@@ -338,7 +355,12 @@ class Links implements PeerLinks {
 
   private refusal(remote: string, introduction: RaftIntroduction): IntroductionRefusal | undefined {
     this.exchange.gather()
-    return this.init.identity.refusal(remote, introduction, this.links.has(remote))
+    return this.init.identity.refusal(remote, introduction, this.standing(remote, introduction))
+  }
+
+  private standing(remote: string, introduction: RaftIntroduction): Standing {
+    if (!this.links.has(remote)) return 'stranger'
+    return this.members.has(memberOf(introduction)) ? 'member' : 'otherDirectory'
   }
 
   /**
@@ -364,9 +386,10 @@ class Links implements PeerLinks {
     const { evidence } = this.init.identity
     for (const [peerId, link] of this.links) {
       const reason = new ClosedError('a link to an older process of the peer')
-      if (link.life !== undefined && !evidence.isCurrent(peerId, link.life)) link.cut(reason)
+      const { member, life } = link
+      if (member !== undefined && life !== undefined && !evidence.isCurrent(member, life)) link.cut(reason)
       const incoming = this.incoming.get(peerId)
-      if (incoming !== undefined && !evidence.isCurrent(peerId, incoming.life)) incoming.stream.abort(reason)
+      if (incoming !== undefined && !evidence.isCurrent(incoming.member, incoming.life)) incoming.stream.abort(reason)
     }
   }
 }

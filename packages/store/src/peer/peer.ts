@@ -295,6 +295,7 @@ function storageIn(directory: DataDirectory): ReplicaStorage {
     clusterId: directory.clusterId,
     founding: directory.founding,
     incarnation: directory.incarnation,
+    joined: directory.joined,
     get bootstrapped() {
       return directory.bootstrapped
     },

@@ -96,7 +96,7 @@ export class LinkedPeer {
       logger: pino({ level: 'debug' }, collector(this.logged)),
       maxQueuedBytes: 1000
     })
-    this.links.setPeers(config.members)
+    this.links.setMembers(config.members)
     return this
   }
 

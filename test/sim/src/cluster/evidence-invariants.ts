@@ -113,9 +113,9 @@ export class EvidenceInvariants {
     if (message?.type !== 'raftSeen') return
     // The regular check of this event comes only after it.
     this.init.raft.check()
-    for (const { peerId, lastTerm, lastIndex } of message.peers) {
+    for (const { member, lastTerm, lastIndex } of message.peers) {
       if (lastIndex === 0 || this.init.raft.termOfCommitted(lastIndex) === lastTerm) continue
-      const facts = `${nameOf(from)} says so of entry ${lastIndex} of term ${lastTerm}, which ${nameOf(peerId)} has`
+      const facts = `${nameOf(from)} says so of entry ${lastIndex} of term ${lastTerm}, which ${nameOf(member)} has`
       throw new Violation('only committed entries are evidence', facts)
     }
   }

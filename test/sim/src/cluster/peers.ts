@@ -133,7 +133,7 @@ export class SimPeer {
 
   /** Returns what this peer durably remembers of another one. */
   remembered(peerId: string): RaftSighting | undefined {
-    return decodeMemory(this.folder.identity.remembered).peers.find((each) => each.peerId === peerId)
+    return decodeMemory(this.folder.identity.remembered).peers.find(({ member }) => member === peerId)
   }
 
   emptyFolder(): Folder {
@@ -348,6 +348,7 @@ export class SimPeer {
       clusterId: CLUSTER_ID,
       founding: foundingDigest(this.founded()),
       incarnation: identity.incarnation,
+      joined: identity.joined,
       get admitted() {
         return identity.admitted
       },
