@@ -10,41 +10,17 @@
  * The client learns the leader's term from the welcome *before* it registers, which fences the previous leader
  * (docs/coherence.md, rule 3).
  */
-import { bool, encode, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
+import { bool, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
 import { wireError } from './errors.js'
 import { dirtyPage, fileStat, pageBytes } from './files.js'
 import { digestText, features } from './hello.js'
-import {
-  MAX_ADDRESSES,
-  MAX_ADDRESS_BYTES,
-  MAX_MEMBERS,
-  MAX_PEER_ID_BYTES,
-  MAX_REASON_BYTES,
-  MAX_SENT_SNAPSHOTS
-} from './limits.js'
+import { MAX_MEMBERS, MAX_PEER_ID_BYTES, MAX_REASON_BYTES, MAX_SENT_SNAPSHOTS } from './limits.js'
+import { adminChange, members } from './members.js'
 import { REQUESTS, requestMessages, type RequestKind, type RequestType, type RequestTypeOf } from './requests.js'
 import { raftRoom } from './room.js'
 
-/** A multiaddr of a peer. */
-export const memberAddress = text(MAX_ADDRESS_BYTES)
-export const member = struct({
-  peerId: text(MAX_PEER_ID_BYTES),
-  addresses: list(memberAddress, MAX_ADDRESSES)
-})
-/** A peer of the cluster with the addresses that it listens on. */
-export type Member = TypeOf<typeof member>
-export const members = list(member, MAX_MEMBERS)
-
-/** Selects addresses, in their order, that an encoded {@link Member} holds in `maxBytes` beside its id. */
-export function fitAddresses(addresses: readonly string[], maxBytes: number): string[] {
-  let left = maxBytes
-  return addresses.filter((address) => {
-    const bytes = encode(memberAddress, address).length
-    if (bytes > left) return false
-    left -= bytes
-    return true
-  })
-}
+/** Access rules in one message. */
+export const MAX_RULES = 512
 
 /** The limit of pages in one writeback message: one bulk frame holds this many of the smallest size. */
 export const MAX_WRITEBACK_PAGES = 16
@@ -114,7 +90,14 @@ export const clientMessage = union({
 
   // -- operations
   /** Replaces hello as the only message of a control stream. Any peer answers, leader or not. */
-  status: [30, struct({ version: uint, seq: uint })]
+  status: [30, struct({ version: uint, seq: uint })],
+  /**
+   * Replaces hello as the only message of a control stream. The leader makes the change if the sender is an admin.
+   * `founding` is empty unless the sender pins it.
+   */
+  administer: [31, struct({ version: uint, founding: digestText, change: adminChange })],
+  /** Replaces hello as the only message of a control stream. Asks for the access rules of ids after `after`. */
+  access: [32, struct({ version: uint, after: text(MAX_PEER_ID_BYTES) })]
 })
 export type ClientMessage = TypeOf<typeof clientMessage>
 
@@ -293,6 +276,21 @@ export const leaderMessage = union({
        * (docs/observability.md).
        */
       stages: list(struct({ name: text(64), buckets: list(struct({ index: uint, count: uint }), 256) }), 32)
+    })
+  ],
+  /**
+   * The change is applied. `index` is that of its log entry, or 0 if it was in force already. Otherwise the answer is
+   * `redirect` or `refused`.
+   */
+  administered: [31, struct({ index: uint })],
+  /** The access rules of the peer's newest configuration, in the order of the ids. `done`: no others follow. */
+  access: [
+    32,
+    struct({
+      /** Clients without a rule may connect. */
+      any: bool,
+      rules: list(struct({ id: text(MAX_PEER_ID_BYTES), rule: oneOf('admin', 'allowed', 'denied') }), MAX_RULES),
+      done: bool
     })
   ]
 })

@@ -259,6 +259,18 @@ export class NotAuthorizedError extends QuireError {
   }
 }
 
+/** The leader refuses a change of the cluster, which has changed nothing. */
+export class ChangeRefusedError extends QuireError {
+  override readonly name = 'ChangeRefusedError'
+  readonly code = 'ERR_CHANGE_REFUSED'
+  constructor(
+    readonly change: string,
+    readonly reason: string
+  ) {
+    super(`${change} is refused: ${reason}`, [change, reason])
+  }
+}
+
 /** The client, file, mapping, network or peer was closed before or during the call. */
 export class ClosedError extends QuireError {
   override readonly name = 'ClosedError'
@@ -303,6 +315,7 @@ const rebuild: Readonly<Record<string, (facts: readonly Fact[]) => QuireError>> 
       : new CorruptionError(str(f[0]), num(f[1]), str(f[2])),
   ERR_VERSION: (f) => new VersionMismatchError(str(f[0]), num(f[1]), num(f[2])),
   ERR_NOT_AUTHORIZED: (f) => new NotAuthorizedError(str(f[0]), str(f[1])),
+  ERR_CHANGE_REFUSED: (f) => new ChangeRefusedError(str(f[0]), str(f[1])),
   ERR_CLOSED: (f) => new ClosedError(str(f[0]))
 }
 

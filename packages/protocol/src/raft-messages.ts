@@ -6,7 +6,6 @@
  * ignores late and duplicate ones. Comments cite Ongaro, Ousterhout: "In Search of an Understandable Consensus
  * Algorithm", extended version, by § and Figure.
  */
-import { members } from './client-messages.js'
 import { bool, bytes, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
 import { wireError } from './errors.js'
 import { digestText, features } from './hello.js'
@@ -19,6 +18,7 @@ import {
   MAX_PEER_ID_BYTES,
   MAX_RAFT_FRAME_BYTES
 } from './limits.js'
+import { members } from './members.js'
 import { raftRoom } from './room.js'
 
 /** Data of one entry. The rest of the frame is for the surrounding message. */

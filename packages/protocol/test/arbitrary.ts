@@ -1,7 +1,7 @@
 /** Arbitrary messages of every type. The compiler reports a type that is missing. */
 import fc, { type Arbitrary } from 'fast-check'
 import { fromString } from 'uint8arrays/from-string'
-import type { ClientMessage, LeaderMessage, RaftStreamMessage } from '../src/index.js'
+import type { AdminChange, ClientMessage, LeaderMessage, RaftStreamMessage } from '../src/index.js'
 
 type Variants<M extends { type: string }> = { [T in M['type']]: Arbitrary<Omit<Extract<M, { type: T }>, 'type'>> }
 
@@ -41,6 +41,19 @@ const stat = fc.record({
 const request = { seq: uint, settled: uint }
 const order = fc.record({ term: uint, op: uint, file: uint, page: uint, after: uint })
 
+const adminChange = oneOfTypes<AdminChange>({
+  addMember: fc.record({ member }),
+  promoteMember: fc.record({ id: text }),
+  removeMember: fc.record({ id: text }),
+  replaceMember: fc.record({ id: text, by: member }),
+  transferLeadership: fc.record({ id: text }),
+  allowClient: fc.record({ id: text }),
+  denyClient: fc.record({ id: text }),
+  addAdmin: fc.record({ id: text }),
+  removeAdmin: fc.record({ id: text }),
+  setRoundTrip: fc.record({ roundTripMs: uint })
+})
+
 export { bytes, error, text, uint }
 
 export const clientMessages: Arbitrary<ClientMessage> = oneOfTypes<ClientMessage>({
@@ -76,7 +89,9 @@ export const clientMessages: Arbitrary<ClientMessage> = oneOfTypes<ClientMessage
   ownerAck: fc.record({ op: uint, file: uint, page: uint, held: bool }),
   ownerAckDirty: fc.record({ op: uint, dirty }),
   writeback: fc.record({ req: uint, pages: fc.array(dirty, { maxLength: 16 }) }),
-  status: fc.record({ version: uint, seq: uint })
+  status: fc.record({ version: uint, seq: uint }),
+  administer: fc.record({ version: uint, founding: text, change: adminChange }),
+  access: fc.record({ version: uint, after: text })
 })
 
 export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage>({
@@ -154,6 +169,15 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
       fc.record({ name: text, buckets: fc.array(fc.record({ index: uint, count: uint }), { maxLength: 256 }) }),
       { maxLength: 32 }
     )
+  }),
+  administered: fc.record({ index: uint }),
+  access: fc.record({
+    any: bool,
+    rules: fc.array(
+      fc.record({ id: text, rule: fc.constantFrom('admin' as const, 'allowed' as const, 'denied' as const) }),
+      { maxLength: 8 }
+    ),
+    done: bool
   })
 })
 

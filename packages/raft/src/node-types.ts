@@ -1,5 +1,5 @@
 import type { Clock, Random, RaftMessage, RaftRoom } from '@quire/protocol'
-import type { CoreLimits, Entry, MembershipChange, CoreRole, SnapshotMeta } from './core/types.js'
+import type { CoreLimits, CoreRole, Entry, FollowerProgress, MembershipChange, SnapshotMeta } from './core/types.js'
 import type { RaftLog } from './log/types.js'
 
 /** Carries messages to other nodes. It may lose, duplicate and reorder them. `send` never blocks and never throws. */
@@ -124,8 +124,8 @@ export interface RaftStatus {
 
 export interface RaftNode {
   status(): RaftStatus
-  /** Leader: the highest index known to be durable on each other node (Figure 2, matchIndex). Empty in other roles. */
-  matchIndexes(): ReadonlyMap<string, number>
+  /** Leader: what it knows of each other node. Empty in other roles. */
+  followers(): ReadonlyMap<string, FollowerProgress>
   /**
    * Appends to the leader's log, in the order of the calls. The node owns the buffer from then on.
    *

@@ -3,6 +3,7 @@ import { InvalidArgumentError, MAX_ENTRY_BYTES, type RaftMessage } from '@quire/
 import { createRaftCore } from './core/core.js'
 import type {
   Entry,
+  FollowerProgress,
   MembershipChange,
   Outgoing,
   RaftCore,
@@ -109,8 +110,8 @@ class Driver implements RaftNode {
     }
   }
 
-  matchIndexes(): ReadonlyMap<string, number> {
-    return this.core.matchIndexes
+  followers(): ReadonlyMap<string, FollowerProgress> {
+    return this.core.followers
   }
 
   propose(data: Uint8Array): { index: number; term: number } {

@@ -80,11 +80,11 @@ describe('cores', () => {
     expect(d.terms).toEqual([1, 5])
     a.step('d', answer(d.step('a', lateTo('d'))))
     expect(d.core).toMatchObject({ term: 6, commitIndex: 1 })
-    expect(a.core.matchIndexes.get('d')).toBe(0)
+    expect(a.core.followers.get('d')?.matchIndex).toBe(0)
     a.step('d', answer(d.step('a', to(a, 'd'))))
     expect(d.terms).toEqual([1, 4, 6])
     expect(d.core.commitIndex).toBe(3)
-    expect(a.core.matchIndexes.get('d')).toBe(3)
+    expect(a.core.followers.get('d')?.matchIndex).toBe(3)
     // The same append once more belongs to an earlier term, and removes nothing.
     expect(answer(d.step('b', early))).toMatchObject({ term: 6, rejected: true })
     expect(d.terms).toEqual([1, 4, 6])

@@ -12,6 +12,7 @@ import { ChangePendingError, NotLeaderError } from '@quire/raft'
 import { describe, expect, it } from 'vitest'
 import type { Backend } from '../src/pages/index.js'
 import { formatClusterFile, normalizeCluster, parseClusterFile } from '../src/peer/cluster.js'
+import { NOTHING_CHANGED } from '../src/state/index.js'
 import { LONE, LonePeer } from './support/lone-peer.js'
 
 const MOST = Number.MAX_SAFE_INTEGER
@@ -58,7 +59,8 @@ describe('the status of a peer', () => {
       members,
       admins: [],
       clients: undefined,
-      roundTripMs: 32
+      roundTripMs: 32,
+      ...NOTHING_CHANGED
     }).start()
     const { leader = LONE, ...status } = peer.core.status()
     for (const { addresses } of status.voters) expect(addresses.length).toBeGreaterThan(0)

@@ -5,7 +5,8 @@ import {
   createStateMachine,
   encodeCommand,
   MAX_RELEASED,
-  MAX_UNSETTLED_REQUESTS
+  MAX_UNSETTLED_REQUESTS,
+  NOTHING_CHANGED
 } from '../src/state/index.js'
 import { filled, Harness, memoryStore, PAGE } from './state-helpers.js'
 
@@ -22,7 +23,8 @@ describe('StateMachine.apply', () => {
       members: [{ peerId: 'p', incarnation: '', addresses: ['/ip4/1'] }],
       admins: ['p'],
       clients: undefined,
-      roundTripMs: 32
+      roundTripMs: 32,
+      ...NOTHING_CHANGED
     }
     expect(machine.apply(1, 'config', encode(clusterConfig, config))).toEqual({ type: 'config' })
     machine.apply(2, 'config', new Uint8Array(0))

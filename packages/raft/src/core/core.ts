@@ -26,6 +26,7 @@ import { handleSnapshotReply, pieceRead } from './snapshot-sender.js'
 import { ReadyQueue } from './ready-queue.js'
 import { CoreState } from './state.js'
 import { mostAdvancedVoter, transferLeadership } from './transfer.js'
+import type { Progress } from './progress.js'
 import type {
   ChangeProposed,
   FullConfiguration,
@@ -37,6 +38,7 @@ import type {
   RaftCoreInit,
   Ready,
   CoreRole,
+  FollowerProgress,
   SnapshotMeta,
   StorageAck,
   TransferRefusal
@@ -110,8 +112,14 @@ class Core implements RaftCore {
     return role === 'leader' && log.term(applied) === term
   }
 
-  get matchIndexes(): ReadonlyMap<string, number> {
-    return new Map([...this.state.progress].map(([id, { match }]) => [id, match]))
+  get followers(): ReadonlyMap<string, FollowerProgress> {
+    const { progress, caughtUpIndex } = this.state
+    const facts = ({ match, recentlyActive }: Progress): FollowerProgress => ({
+      matchIndex: match,
+      answers: recentlyActive,
+      hasCaughtUp: match >= caughtUpIndex
+    })
+    return new Map([...progress].map(([id, each]) => [id, facts(each)]))
   }
 
   get transferTarget(): string | undefined {

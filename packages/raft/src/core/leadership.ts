@@ -53,6 +53,8 @@ function checkQuorum(state: CoreState): void {
     state.becomeFollower(state.term, undefined)
   }
   for (const each of progress.values()) each.startQuorumPeriod()
+  state.caughtUpIndex = state.checkedCommit
+  state.checkedCommit = state.commit
 }
 
 /** Election timeouts between two offers of leadership, after the first led to nothing. */

@@ -69,6 +69,9 @@ export class CoreState {
    * The oldest write that is not durable yet, with the number of election timeouts for which it has been the oldest.
    */
   stalledWrite: { readonly write: number; timeouts: number } | undefined
+  /** The commit index at the last check of the quorum, and at the one before. */
+  checkedCommit = Infinity
+  caughtUpIndex = Infinity
 
   // ---- follower
   incomingSnapshot: IncomingSnapshot | undefined
@@ -193,6 +196,8 @@ export class CoreState {
     this.transfer = undefined
     this.handOverPause = 0
     this.stalledWrite = undefined
+    this.checkedCommit = Infinity
+    this.caughtUpIndex = Infinity
   }
 
   appendToLog(entry: Entry): void {

@@ -173,6 +173,19 @@ export interface MembershipChange {
   readonly id: string
 }
 
+/** What a leader knows of another node. */
+export interface FollowerProgress {
+  /** The highest index known to be durable there (Figure 2, matchIndex). */
+  readonly matchIndex: number
+  /** It has answered within about the last election timeout. */
+  readonly answers: boolean
+  /**
+   * It has every entry that was committed one to two election timeouts ago. What it lacks, it can receive in about that
+   * time, so as a voter it would not hold the group up (thesis §4.2.1). False in the first election timeouts of a term.
+   */
+  readonly hasCaughtUp: boolean
+}
+
 export type ChangeProposed =
   | { readonly index: number; readonly term: number }
   | Refusal
@@ -231,8 +244,8 @@ export interface RaftCore {
    * Leader: its state machine has applied an entry of its own term, and therefore everything that was committed before.
    */
   readonly leaderReady: boolean
-  /** Leader: the highest index known to be durable on each other node (Figure 2, matchIndex). Empty in other roles. */
-  readonly matchIndexes: ReadonlyMap<string, number>
+  /** Leader: what it knows of each other node. Empty in other roles. */
+  readonly followers: ReadonlyMap<string, FollowerProgress>
   /** Leader: the node that leadership is being transferred to. */
   readonly transferTarget: string | undefined
   /** Leader: the best voter to transfer leadership to. */

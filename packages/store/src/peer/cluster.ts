@@ -9,7 +9,7 @@ import {
   encode
 } from '@quire/protocol'
 import type { PeerId } from '@libp2p/interface'
-import { clusterConfig, type ConfigMember, type ReplicatedConfig } from '../state/commands.js'
+import { NOTHING_CHANGED, clusterConfig, type ConfigMember, type ReplicatedConfig } from '../state/commands.js'
 import { repeatedKey } from './json-keys.js'
 
 /** A PeerId, or its text. */
@@ -62,7 +62,8 @@ export function normalizeCluster(config: ClusterConfig): ReplicatedConfig {
   const voter = clients?.find((id) => members.some(({ peerId }) => peerId === id))
   // A client cannot use a voter's key, because a node does not dial itself.
   if (voter !== undefined) throw new InvalidArgumentError('clients', voter, CLIENT_KEY)
-  return { clusterId: config.clusterId, members, admins: normalizeIds(config.admins, 'admins'), clients, roundTripMs }
+  const admins = normalizeIds(config.admins, 'admins')
+  return { clusterId: config.clusterId, members, admins, clients, roundTripMs, ...NOTHING_CHANGED }
 }
 
 /** The context of the first log entry. */
@@ -114,20 +115,22 @@ export function formatClusterFile(config: ClusterConfig): string {
 }
 
 /** The beginning of the reason for which an identity is not let in. */
-export const UNLISTED = 'it is not listed under "clients"'
+export const UNLISTED = 'it is not among the clients'
 
 /** True if `peerId` may connect; otherwise the reason why not. */
 export function mayConnect(config: ReplicatedConfig, peerId: string): true | string {
-  const { clusterId, members, admins, clients } = config
-  if (clients === undefined || clients.includes(peerId) || admins.includes(peerId)) return true
-  if (members.some((member) => member.peerId === peerId)) return true
-  // The list cannot change in this version, so only another key helps.
-  return `${UNLISTED} in the file that cluster ${clusterId} was founded from; use the key of a listed client`
+  const { clusterId, members, invited, admins, clients, denied } = config
+  if (admins.includes(peerId)) return true
+  if ([...members, ...invited].some((member) => member.peerId === peerId)) return true
+  if (denied.includes(peerId)) return `an admin of cluster ${clusterId} has denied it access`
+  if (clients === undefined || clients.includes(peerId)) return true
+  return `${UNLISTED} of cluster ${clusterId}; use the key of a listed client, or let an admin run: quire clients allow ${peerId}`
 }
 
-function foundingMember(peerId: string, addresses: readonly string[]): ConfigMember {
+/** Checks the addresses of a peer. Throws InvalidArgumentError. */
+export function normalAddresses(peerId: string, addresses: readonly string[]): string[] {
   if (addresses.length === 0 || addresses.length > MAX_ADDRESSES) {
-    throw new InvalidArgumentError('addresses', addresses.length, `1 to ${MAX_ADDRESSES} of each voter`)
+    throw new InvalidArgumentError('addresses', addresses.length, `1 to ${MAX_ADDRESSES} of each peer`)
   }
   const normal = addresses.map((address) => {
     const parsed = parsePeerAddress(address.includes('/p2p/') ? address : `${address}/p2p/${peerId}`, 'addresses')
@@ -137,7 +140,11 @@ function foundingMember(peerId: string, addresses: readonly string[]): ConfigMem
   const places = normal.map((address) => address.toLowerCase())
   const twice = normal.find((_, i) => places.indexOf(places[i]!) < i)
   if (twice !== undefined) throw new InvalidArgumentError('addresses', twice, 'named once')
-  return { peerId, incarnation: '', addresses: normal }
+  return normal
+}
+
+function foundingMember(peerId: string, addresses: readonly string[]): ConfigMember {
+  return { peerId, incarnation: '', addresses: normalAddresses(peerId, addresses) }
 }
 
 function normalizeIds(ids: readonly PeerIdLike[], argument: string): string[] {

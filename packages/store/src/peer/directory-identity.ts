@@ -121,7 +121,11 @@ export function readIdentity(path: string): Identity | undefined {
   if (identity.version !== FORMAT_VERSION) throw new VersionMismatchError(path, identity.version, FORMAT_VERSION)
   const isKnown = ['starting', 'founded', 'admitted'].includes(String(identity.state))
   const texts = [identity.peerId, identity.clusterId, identity.founding, identity.incarnation]
-  if (!isKnown || typeof identity.joined !== 'boolean' || texts.some((text) => typeof text !== 'string' || text === '')) {
+  if (
+    !isKnown ||
+    typeof identity.joined !== 'boolean' ||
+    texts.some((text) => typeof text !== 'string' || text === '')
+  ) {
     throw new CorruptionError(file, 0, 'fields are missing')
   }
   return identity as Identity

@@ -306,8 +306,8 @@ export class PeerGroup {
     const { log } = this.replica
     const committed = Math.min(node.status().commitIndex, log.lastIndex)
     const found: Acknowledged[] = []
-    for (const [member, match] of node.matchIndexes()) {
-      const index = Math.min(match, committed)
+    for (const [member, { matchIndex }] of node.followers()) {
+      const index = Math.min(matchIndex, committed)
       const term = log.term(index)
       if (term !== undefined && index > 0) found.push({ member, term, index })
     }

@@ -34,7 +34,10 @@ import {
 export const COMMAND_VERSION = 1
 
 /** Limits the list of clients that may connect. */
-const MAX_CLIENTS = 4096
+export const MAX_CLIENTS = 4096
+/** Limits the list of clients that may not. */
+export const MAX_DENIED = 1024
+export const MAX_ADMINS = 64
 
 /**
  * A member of the cluster, whether it votes or learns. The Raft configuration alone says which of the two.
@@ -50,6 +53,17 @@ const configMember = struct({
 })
 export type ConfigMember = TypeOf<typeof configMember>
 
+/** A peer that an admin has invited, and that has not joined or not taken its place yet. */
+const invitation = struct({
+  peerId: text(MAX_PEER_ID_BYTES),
+  addresses: list(memberAddress, MAX_ADDRESSES),
+  /** Id of the member whose place the peer takes when it has caught up; empty if it takes none. */
+  replaces: text(MAX_PEER_ID_BYTES)
+})
+export type Invitation = TypeOf<typeof invitation>
+
+const MAX_CHANGE_BYTES = 512
+
 /**
  * The configuration of the cluster, which is the context of a configuration entry. All founding voters write the same
  * bytes for the first one. `clients` is absent if any client may connect.
@@ -57,12 +71,27 @@ export type ConfigMember = TypeOf<typeof configMember>
 export const clusterConfig = struct({
   clusterId: text(64),
   members: list(configMember, MAX_MEMBERS),
-  admins: list(text(MAX_PEER_ID_BYTES), 64),
+  invited: list(invitation, MAX_MEMBERS),
+  admins: list(text(MAX_PEER_ID_BYTES), MAX_ADMINS),
   clients: optional(list(text(MAX_PEER_ID_BYTES), MAX_CLIENTS)),
+  /** They may not connect, whatever `clients` says. */
+  denied: list(text(MAX_PEER_ID_BYTES), MAX_DENIED),
   /** All timeouts of the cluster derive from this number (`timingOf`). A later configuration may change it. */
-  roundTripMs: uint
+  roundTripMs: uint,
+  /** The number of changes since the founding. The configuration with the highest number is the newest one. */
+  revision: uint,
+  /** The newest change, in words, and the PeerId that has asked for it. Both are empty at the founding. */
+  change: struct({ by: text(MAX_PEER_ID_BYTES), what: text(MAX_CHANGE_BYTES) })
 })
 export type ReplicatedConfig = TypeOf<typeof clusterConfig>
+
+/** The fields that a founding configuration cannot choose. */
+export const NOTHING_CHANGED: Pick<ReplicatedConfig, 'invited' | 'denied' | 'revision' | 'change'> = {
+  invited: [],
+  denied: [],
+  revision: 0,
+  change: { by: '', what: '' }
+}
 
 export const command = union({
   /** Opens a session, whose id is the index of the entry. `clientId` is the PeerId of the client. */

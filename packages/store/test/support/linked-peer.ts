@@ -7,7 +7,7 @@ import pino from 'pino'
 import { createPeerIdentity, type PeerIdentity } from '../../src/peer/identity.js'
 import { createMemoryIdentity, type MemoryIdentity } from '../../src/peer/memory-identity.js'
 import { createPeerLinks, type Acknowledged, type PeerLinks } from '../../src/peer/peer-links.js'
-import type { ReplicatedConfig } from '../../src/state/commands.js'
+import { NOTHING_CHANGED, type ReplicatedConfig } from '../../src/state/commands.js'
 
 export function founded(ids: readonly string[], change: Partial<ReplicatedConfig> = {}): ReplicatedConfig {
   const members = ids.map((peerId) => ({
@@ -15,7 +15,7 @@ export function founded(ids: readonly string[], change: Partial<ReplicatedConfig
     incarnation: '',
     addresses: [`/ip4/127.0.0.1/tcp/1/p2p/${peerId}`]
   }))
-  return { clusterId: 'blue', members, admins: [], clients: undefined, roundTripMs: 32, ...change }
+  return { clusterId: 'blue', members, admins: [], clients: undefined, roundTripMs: 32, ...NOTHING_CHANGED, ...change }
 }
 
 export interface LogLine {

@@ -23,7 +23,13 @@ import {
   type RaftPortStatus,
   type ServerLimits
 } from '../../src/server/index.js'
-import { clusterConfig, decodeCommand, type Command, type ReplicatedConfig } from '../../src/state/commands.js'
+import {
+  NOTHING_CHANGED,
+  clusterConfig,
+  decodeCommand,
+  type Command,
+  type ReplicatedConfig
+} from '../../src/state/commands.js'
 import type { StateStore, StoredPage } from '../../src/state/records.js'
 import { createStateMachine } from '../../src/state/state-machine.js'
 
@@ -39,7 +45,8 @@ export const CONFIG: ReplicatedConfig = {
   members: MEMBERS.map((member) => ({ ...member, incarnation: '' })),
   admins: [],
   clients: undefined,
-  roundTripMs: 32
+  roundTripMs: 32,
+  ...NOTHING_CHANGED
 }
 
 function memoryStore(): StateStore {
