@@ -71,7 +71,10 @@ export function addClusterCommands(program: Command): void {
       '--clients <ids...>',
       "required: PeerIds of the clients that may connect, separated by spaces or commas, or 'any'"
     )
-    .option('--admins <ids...>', 'PeerIds that may connect as well; in this version they can do no more than a client')
+    .requiredOption(
+      '--admins <ids...>',
+      'required: PeerIds that may change the cluster later on, separated by spaces or commas; they may connect as well'
+    )
     .option('--cluster-id <name>', 'name of the cluster; default: a random name')
     .addOption(
       new Option('--round-trip <ms>', 'longest round trip between two voters; all timeouts derive from it')
@@ -141,7 +144,7 @@ function printId(peerId: string, file: string, options: JsonOption): void {
 interface InitOptions extends JsonOption {
   readonly voters: readonly string[]
   readonly clients: readonly string[]
-  readonly admins?: readonly string[]
+  readonly admins: readonly string[]
   readonly clusterId?: string
   readonly roundTrip: number
   readonly out?: string
@@ -165,7 +168,7 @@ class KeptFileError extends FileExistsError {
 }
 
 async function init(options: InitOptions): Promise<void> {
-  const { voters, clients, admins = [], clusterId = `quire-${randomBytes(6).toString('hex')}`, out } = options
+  const { voters, clients, admins, clusterId = `quire-${randomBytes(6).toString('hex')}`, out } = options
   const { roundTrip: roundTripMs } = options
   const addresses = new Map<string, string[]>()
   for (const item of voters.flatMap(readVoters)) {

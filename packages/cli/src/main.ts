@@ -4,6 +4,7 @@
  */
 import { InvalidArgumentError } from '@quire/protocol'
 import { Command, CommanderError } from 'commander'
+import { addAdminCommands } from './admin-commands.js'
 import { addClusterCommands } from './cluster-commands.js'
 import { addCopyCommands } from './copy-commands.js'
 import { addDevCommand } from './dev.js'
@@ -39,6 +40,7 @@ async function main(argv: readonly string[]): Promise<number> {
   addCopyCommands(program)
   addFileCommands(program)
   addStatusCommands(program)
+  addAdminCommands(program)
   addDoctorCommand(program)
   program.on('option:version', () => {
     const version = readVersion()

@@ -22,10 +22,12 @@ import {
   encodeFrame,
   errorFromWire,
   leaderMessage,
+  type AdminChange,
   type ClientMessage,
   type FrameStream,
   type LeaderMessage,
-  type LeaderMessageOf
+  type LeaderMessageOf,
+  type Member
 } from '@quire/protocol'
 
 export type StatusAnswer = LeaderMessageOf<'status'>
@@ -36,10 +38,19 @@ export interface Answered {
   readonly address: string
 }
 
+export type Administered = LeaderMessageOf<'administered' | 'redirect'>
+export type AccessAnswer = Omit<LeaderMessageOf<'access'>, 'type'>
+
 export interface Probe {
   /** This client's PeerId. */
   readonly id: string
   status(peerId: string, addresses: readonly string[], timeoutMs: number): Promise<Answered>
+  /** Asks a peer for a change of the cluster. The leader makes it, others redirect. */
+  administer(to: Member, founding: string, change: AdminChange, timeoutMs: number): Promise<Administered>
+  /** Asks a peer for the members. The leader answers, others redirect. */
+  roster(to: Member, timeoutMs: number): Promise<LeaderMessageOf<'roster' | 'redirect'>>
+  /** Asks a peer for the access rules of ids after `after`. */
+  access(to: Member, after: string, timeoutMs: number): Promise<AccessAnswer>
   /** Whether the peer leads and serves. */
   serves(address: string, timeoutMs: number): Promise<boolean>
   close(): Promise<void>
@@ -63,9 +74,21 @@ export async function createProbe(privateKey?: PrivateKey): Promise<Probe> {
         address = at
       }
       const answer = await ask(network, { peerId, addresses, answered }, timeoutMs, question)
-      if (answer.type === 'refused') throw errorFromWire(answer.error)
-      if (answer.type !== 'status') throw new UnavailableError(`it answered with ${answer.type}`)
-      return { answer, address }
+      return { answer: expect(answer, 'status'), address }
+    },
+    async administer(to, founding, change, timeoutMs) {
+      const message = { type: 'administer', version: PROTOCOL_VERSION, founding, change } as const
+      return expect(await ask(network, to, timeoutMs, message), 'administered', 'redirect')
+    },
+    async roster(to, timeoutMs) {
+      return expect(
+        await ask(network, to, timeoutMs, { type: 'roster', version: PROTOCOL_VERSION }),
+        'roster',
+        'redirect'
+      )
+    },
+    async access(to, after, timeoutMs) {
+      return expect(await ask(network, to, timeoutMs, { type: 'access', version: PROTOCOL_VERSION, after }), 'access')
     },
     async serves(address, timeoutMs) {
       const hello = {
@@ -83,6 +106,13 @@ export async function createProbe(privateKey?: PrivateKey): Promise<Probe> {
     },
     close: () => network.close()
   }
+}
+
+/** Returns the answer if it is of one of these types. Throws the error of a refusal. */
+function expect<T extends LeaderMessage['type']>(answer: LeaderMessage, ...types: readonly T[]): LeaderMessageOf<T> {
+  if (answer.type === 'refused') throw errorFromWire(answer.error)
+  if ((types as readonly string[]).includes(answer.type)) return answer as LeaderMessageOf<T>
+  throw new UnavailableError(`it answered with ${answer.type}`)
 }
 
 /** Sends one message on a new stream and resolves with the first answer. */

@@ -5,7 +5,7 @@ import type { Command } from 'commander'
 import { stagePercentile, type StageReport } from '@quire/store/internal/cli'
 import { MAX_ROUND_TRIP_MS, NotAuthorizedError } from '@quire/protocol'
 import { explainRefusal, keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
-import { COLUMNS, wrap } from './layout.js'
+import { COLUMNS, PLAIN_TABLE, wrap } from './layout.js'
 import { ExitError, printFailure, printJson, printLine } from './output.js'
 import { createProbe, reasonOf } from './probe.js'
 import { formatBytes } from './sizes.js'
@@ -127,8 +127,7 @@ export function statusLines(given: Survey): string[] {
   const table = new Table({
     head: [...head, 'ADDRESS'],
     colWidths: [...widths, rest],
-    chars: NO_LINES,
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 }
+    ...PLAIN_TABLE
   })
   for (const [i, row] of cells.entries()) table.push([...row, wrap(placeOf(peers[i]!), rest)])
   return [
@@ -179,11 +178,6 @@ function trouble({ peers, keptOut }: Survey): string[] {
 
 const GAP = 2
 const MIN_COLUMN = 12
-const NO_LINES = Object.fromEntries(
-  ['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right']
-    .concat(['left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid', 'middle'])
-    .map((part) => [part, ''])
-)
 
 function cellsOf(report: PeerReport, { leader, keptOut }: Survey, letters: number): string[] {
   const { id, answer } = report

@@ -100,7 +100,15 @@ describe('quire doctor', () => {
         await quire(['init', '--out', out, '--clients', 'any', '--cluster-id', name, '--voters', voters])
       }
       mkdirSync(other)
-      const identity = { version: 3, peerId, clusterId: 'blue', founding: 'x', incarnation: 'x', joined: false, state: 'founded' }
+      const identity = {
+        version: 3,
+        peerId,
+        clusterId: 'blue',
+        founding: 'x',
+        incarnation: 'x',
+        joined: false,
+        state: 'founded'
+      }
       writeFileSync(join(other, 'identity.json'), JSON.stringify(identity))
       const before = [foreign, other].map((folder) => readdirSync(folder))
       const check = async (...args: string[]): Promise<Finding> => {

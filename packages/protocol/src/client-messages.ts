@@ -97,7 +97,9 @@ export const clientMessage = union({
    */
   administer: [31, struct({ version: uint, founding: digestText, change: adminChange })],
   /** Replaces hello as the only message of a control stream. Asks for the access rules of ids after `after`. */
-  access: [32, struct({ version: uint, after: text(MAX_PEER_ID_BYTES) })]
+  access: [32, struct({ version: uint, after: text(MAX_PEER_ID_BYTES) })],
+  /** Replaces hello as the only message of a control stream. Asks the leader for the members and their progress. */
+  roster: [33, struct({ version: uint })]
 })
 export type ClientMessage = TypeOf<typeof clientMessage>
 
@@ -291,6 +293,26 @@ export const leaderMessage = union({
       any: bool,
       rules: list(struct({ id: text(MAX_PEER_ID_BYTES), rule: oneOf('admin', 'allowed', 'denied') }), MAX_RULES),
       done: bool
+    })
+  ],
+  /** The leader's view of the members. Other peers answer with `redirect`. */
+  roster: [
+    33,
+    struct({
+      lastIndex: uint,
+      /** `id` is a member id (docs/membership.md). An `outgoing` member votes until the change under way is complete. */
+      members: list(
+        struct({
+          id: text(MAX_PEER_ID_BYTES),
+          role: oneOf('voter', 'learner', 'outgoing'),
+          matchIndex: uint,
+          answers: bool,
+          hasCaughtUp: bool
+        }),
+        2 * MAX_MEMBERS
+      ),
+      /** `replaces` is a member id, or empty. */
+      invited: list(struct({ peerId: text(MAX_PEER_ID_BYTES), replaces: text(MAX_PEER_ID_BYTES) }), MAX_MEMBERS)
     })
   ]
 })

@@ -91,7 +91,8 @@ export const clientMessages: Arbitrary<ClientMessage> = oneOfTypes<ClientMessage
   writeback: fc.record({ req: uint, pages: fc.array(dirty, { maxLength: 16 }) }),
   status: fc.record({ version: uint, seq: uint }),
   administer: fc.record({ version: uint, founding: text, change: adminChange }),
-  access: fc.record({ version: uint, after: text })
+  access: fc.record({ version: uint, after: text }),
+  roster: fc.record({ version: uint })
 })
 
 export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage>({
@@ -178,6 +179,20 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
       { maxLength: 8 }
     ),
     done: bool
+  }),
+  roster: fc.record({
+    lastIndex: uint,
+    members: fc.array(
+      fc.record({
+        id: text,
+        role: fc.constantFrom('voter' as const, 'learner' as const, 'outgoing' as const),
+        matchIndex: uint,
+        answers: bool,
+        hasCaughtUp: bool
+      }),
+      { maxLength: 4 }
+    ),
+    invited: fc.array(fc.record({ peerId: text, replaces: text }), { maxLength: 4 })
   })
 })
 

@@ -137,7 +137,9 @@ describe('transfers of leadership', () => {
     const [target, mute] = cluster.members.filter(({ id }) => id !== leader.id) as [Member, Member]
     // The leader sends a voter every entry that it lacks before it tells the voter to stand.
     const { lastIndex } = leader.status!
-    await cluster.clock.until(() => [...leader.node!.followers().values()].every(({ matchIndex }) => matchIndex === lastIndex))
+    await cluster.clock.until(() =>
+      [...leader.node!.followers().values()].every(({ matchIndex }) => matchIndex === lastIndex)
+    )
     for (const { id } of cluster.members) cluster.cut.add(`${mute.id}>${id}`)
     // The target stands in a term of which no other node hears.
     const first = leader.node!.transferLeadership(mute.id)

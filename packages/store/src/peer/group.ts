@@ -10,9 +10,10 @@ import {
 import { createRaftNode, type RaftNode, type RaftNodeInit, type RaftTransport } from '@quire/raft'
 import type { Logger } from 'pino'
 import type { Stages } from '../observability/stages.js'
-import { createGroupServer, type GroupServer, type ServerLimits } from '../server/index.js'
-import type { Receipt, ReceivedSnapshot, SentSnapshot } from '../pages/index.js'
-import type { Applied, ReplicatedConfig } from '../state/index.js'
+import { createGroupServer, type GroupServer, type RaftPort, type ServerLimits } from '../server/index.js'
+import type { AppliedListener, Receipt, ReceivedSnapshot, SentSnapshot } from '../pages/index.js'
+import { peerIdOf, type Applied, type ReplicatedConfig } from '../state/index.js'
+import { memberIn } from './identity.js'
 import type { Acknowledged } from './peer-links.js'
 import { openReplica, type Replica, type ReplicaLimits, type ReplicaStorage } from './replica.js'
 import { RoleLog } from './role-log.js'
@@ -38,8 +39,10 @@ export interface PeerGroupInit {
   readonly raft?: Pick<RaftNodeInit, 'limits'> | undefined
   /** A configuration entry was applied. */
   readonly onConfig: (config: ReplicatedConfig) => void
+  /** The role, term or leader of the node has changed. */
+  readonly onStatus: () => void
   /** Called with each applied entry, after all other parts have seen it. */
-  readonly onApplied?: ((index: number, applied: Applied | undefined) => void) | undefined
+  readonly onApplied: AppliedListener
   /** Called when storage has failed or an invariant broke: the caller must close the group. */
   readonly onFatal: (error: Error) => void
 }
@@ -91,7 +94,7 @@ export async function openPeerGroup(components: PeerGroupComponents, init: PeerG
     stages: init.stages,
     limits: init.replicaLimits,
     // The replica calls neither before the node, which is made from the replica, hands entries in.
-    onApplied: (index, applied) => group.applied(index, applied),
+    onApplied: (index, applied, term) => group.applied(index, applied, term),
     onCheckpoint: (index) => group.checkpointed(index),
     onInstalled: (snapshot, receipt) => group.installed(snapshot, receipt),
     onRefused: (snapshot, error) => group.snapshotLog.refused(snapshot, error),
@@ -139,10 +142,11 @@ export class PeerGroup {
   }
 
   connect({ transport, ticks, founding, members, membersVersion }: GroupConnection): GroupServer {
-    const { clock, random } = this.components
+    const { clock, random, storage } = this.components
     const { group, id, limits, stages, onFatal } = this.init
     const { log, applier, snapshots } = this.replica
-    const roles = new RoleLog(this.child('raft'), id)
+    const member = memberIn({ id, storage })
+    const roles = new RoleLog(this.child('raft'), member)
     const node = createRaftNode(
       {
         clock,
@@ -157,12 +161,13 @@ export class PeerGroup {
             roles.changed(status)
             if (status.role !== 'leader') snapshots.endTransfers('this peer no longer leads')
             this.parts?.server.statusChanged()
+            this.init.onStatus()
           },
           onFatal
         }
       },
       // The cluster decides the ticks, neither the node nor its operator.
-      { ...this.init.raft, id, ...ticks }
+      { ...this.init.raft, id: member, ...ticks }
     )
     const server = createGroupServer({
       group,
@@ -170,7 +175,7 @@ export class PeerGroup {
       founding,
       members,
       membersVersion,
-      raft: node,
+      raft: portOf(node),
       view: applier.state,
       clock,
       random,
@@ -252,13 +257,13 @@ export class PeerGroup {
 
   // ---- from the replica
 
-  applied(index: number, applied: Applied | undefined): void {
+  applied(index: number, applied: Applied | undefined, term: number): void {
     if (applied !== undefined) {
       const { config } = this.replica.applier.state
       if (applied.type === 'config' && config !== undefined) this.init.onConfig(config)
       this.parts?.server.applied(index, applied)
     }
-    this.init.onApplied?.(index, applied)
+    this.init.onApplied(index, applied, term)
   }
 
   /** Each checkpoint is a snapshot, so the log may drop the entries before it. */
@@ -316,5 +321,17 @@ export class PeerGroup {
 
   private child(component: string): Logger | undefined {
     return this.init.logger?.child({ component })
+  }
+}
+
+/** Shows the node to the server of its clients, which know peers by their PeerIds. */
+function portOf(node: RaftNode): RaftPort {
+  return {
+    status: () => {
+      const { leader, ...status } = node.status()
+      return { ...status, leader: leader && peerIdOf(leader) }
+    },
+    propose: (data) => node.propose(data),
+    readIndex: () => node.readIndex()
   }
 }

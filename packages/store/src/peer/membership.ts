@@ -2,10 +2,17 @@
  * Decides how a leader changes the members, the admins and the clients of its cluster (docs/membership.md). It is pure:
  * the caller proposes what it decides.
  */
-import { ChangeRefusedError, InvalidArgumentError, MAX_MEMBERS, type AdminChange, type Member } from '@quire/protocol'
+import {
+  ChangeRefusedError,
+  InvalidArgumentError,
+  MAX_MEMBERS,
+  checkRoundTrip,
+  type AdminChange,
+  type Member
+} from '@quire/protocol'
 import type { MembershipChange } from '@quire/raft'
 import { memberId, type ConfigMember, type Invitation, type ReplicatedConfig } from '../state/index.js'
-import { changeAccess } from './access.js'
+import { changeAccess } from '../state/access.js'
 
 /** What the leader knows of its Raft group. Members are named by their member ids. */
 export interface GroupFacts {
@@ -57,8 +64,9 @@ export function planChange(
       return planReplacement(config, change.id, change.by, by)
     case 'setRoundTrip': {
       const { roundTripMs } = change
+      checkRoundTrip(roundTripMs, 'roundTripMs')
       if (roundTripMs === config.roundTripMs) return undefined
-      return { changes: [], config: revised({ ...config, roundTripMs }, by, `round trip ${roundTripMs} ms`) }
+      return { changes: [], config: withRoundTrip(config, roundTripMs, by) }
     }
     default: {
       const changed = changeAccess(config, change)
@@ -124,6 +132,11 @@ export function planTakeover(config: ReplicatedConfig, facts: GroupFacts, self: 
     }
   }
   return undefined
+}
+
+/** The configuration with another round trip; `by` is the PeerId that asks for it. */
+export function withRoundTrip(config: ReplicatedConfig, roundTripMs: number, by: string): ReplicatedConfig {
+  return revised({ ...config, roundTripMs }, by, `sets the round trip to ${roundTripMs} ms`)
 }
 
 function planInvitation(config: ReplicatedConfig, invitation: Invitation, by: string): PlannedChange | undefined {

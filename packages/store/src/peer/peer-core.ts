@@ -1,5 +1,6 @@
 import {
   ClosedError,
+  NotAuthorizedError,
   MAX_ADDRESSES,
   MAX_TOTAL_ADDRESS_BYTES,
   ROOT_GROUP,
@@ -7,6 +8,7 @@ import {
   decode,
   fitAddresses,
   timingOf,
+  type AdminChange,
   type Clock,
   type Member,
   type Network,
@@ -19,10 +21,13 @@ import { NotLeaderError, type RaftNodeInit } from '@quire/raft'
 import type { Logger } from 'pino'
 import { createStages, type StageReport, type Stages } from '../observability/stages.js'
 import { createSessionServer, type ServerLimits, type SessionServer, type StatusReport } from '../server/index.js'
-import { clusterConfig, type Applied, type ReplicatedConfig } from '../state/index.js'
+import { clusterConfig, peerIdOf, type ReplicatedConfig } from '../state/index.js'
+import type { AppliedListener } from '../pages/index.js'
 import { AddressBook } from '@quire/net'
+import { Administration } from './administration.js'
 import { encodeCluster } from './cluster.js'
 import { openPeerGroup, type PeerGroup, type StoreStatus } from './group.js'
+import { withRoundTrip } from './membership.js'
 import { createPeerIdentity, type PeerIdentity } from './identity.js'
 import { createPeerLinks, type PeerLinks, type Quarantined } from './peer-links.js'
 import type { ReplicaLimits, ReplicaStorage } from './replica.js'
@@ -47,7 +52,7 @@ export interface PeerCoreInit {
   /** A configuration was applied. */
   readonly onConfig?: ((config: ReplicatedConfig) => void) | undefined
   /** Called with each applied entry, after all other parts have seen it. */
-  readonly onApplied?: ((index: number, applied: Applied | undefined) => void) | undefined
+  readonly onApplied?: AppliedListener | undefined
   /** Called when storage has failed or an invariant broke: the caller must close the core. */
   readonly onFatal: (error: Error) => void
 }
@@ -109,7 +114,11 @@ export async function openPeerCore(components: PeerCoreComponents, init: PeerCor
     replicaLimits,
     raft,
     onConfig: (config) => core.configured(config),
-    onApplied,
+    onStatus: () => core.statusChanged(),
+    onApplied: (index, applied, term) => {
+      core.applied(index, term)
+      onApplied?.(index, applied, term)
+    },
     onFatal
   })
   const identity = await openIdentity(components, init, root)
@@ -144,7 +153,9 @@ export class PeerCore {
   /** The addresses of the peers. */
   private readonly book = new AddressBook()
   private readonly groups: ReadonlyMap<number, PeerGroup>
-  private parts: { readonly links: PeerLinks; readonly server: SessionServer } | undefined
+  private parts:
+    | { readonly links: PeerLinks; readonly server: SessionServer; readonly administration: Administration }
+    | undefined
   private newestConfig: ReplicatedConfig
 
   constructor(
@@ -179,7 +190,7 @@ export class PeerCore {
     if (node === undefined) throw new NotLeaderError(this.init.id, undefined)
     // From the log, not from the state: a configuration that is not applied yet must not be undone.
     const config = decode(clusterConfig, node.context)
-    return node.changeMembership([], encodeCluster({ ...config, roundTripMs }))
+    return node.changeMembership([], encodeCluster(withRoundTrip(config, roundTripMs, this.init.id)))
   }
 
   /**
@@ -188,7 +199,7 @@ export class PeerCore {
    */
   connect(network: Network, addresses: readonly string[]): void {
     const { clock, random } = this.components
-    const { limits } = this.init
+    const { id, limits } = this.init
     const { tickMs, electionTicks, heartbeatTicks } = this.timing
     const links = createPeerLinks({
       network,
@@ -217,10 +228,14 @@ export class PeerCore {
       clock,
       groups: groupServers,
       status: () => this.report(),
+      access: () => this.newestConfig,
+      roster: () => this.parts?.administration.roster(),
+      administer: (by, founding, change) => this.administer(by, founding, change),
       ...(limits === undefined ? {} : { limits }),
       logger: this.child('server')
     })
-    this.parts = { links, server }
+    const administration = new Administration({ self: id, node: this.root.node!, clock, logger: this.child('admin') })
+    this.parts = { links, server, administration }
     this.learnOwn(addresses)
     for (const group of this.groups.values()) group.tellRoom()
     links.setMembers(this.newestConfig.members)
@@ -239,12 +254,12 @@ export class PeerCore {
       quarantined: this.parts.links.quarantined,
       role,
       term,
-      leader,
+      leader: leader && peerIdOf(leader),
       lastIndex,
       commitIndex,
       appliedIndex,
-      voters: voters.map((peerId) => this.member(peerId)),
-      learners: learners.map((peerId) => this.member(peerId)),
+      voters: voters.map((member) => this.member(peerIdOf(member))),
+      learners: learners.map((member) => this.member(peerIdOf(member))),
       roundTripMs: this.newestConfig.roundTripMs,
       sessions: [...state.sessions()].length,
       ownedPages: state.ownedPages(),
@@ -262,6 +277,7 @@ export class PeerCore {
     const groups = [...this.groups.values()]
     for (const group of groups) if (group.node?.status().role === 'leader') await group.handOn()
     this.parts?.server.close()
+    this.parts?.administration.close()
     await Promise.all(groups.map((group) => group.stop()))
     this.parts?.links.close()
   }
@@ -283,6 +299,25 @@ export class PeerCore {
     this.parts?.links.setMembers(config.members)
     for (const group of this.groups.values()) group.node?.setTickMs(this.timing.tickMs)
     this.init.onConfig?.(config)
+  }
+
+  /** The root group has applied an entry. */
+  applied(index: number, term: number): void {
+    this.parts?.administration.applied(index, term)
+  }
+
+  /** The role of the root group's node may have changed. */
+  statusChanged(): void {
+    this.parts?.administration.statusChanged()
+  }
+
+  private async administer(by: string, founding: string, change: AdminChange): Promise<number> {
+    const { digest } = this.identity
+    if (founding !== '' && founding !== digest) {
+      throw new NotAuthorizedError(by, `it means the cluster with founding digest ${founding}, this one has ${digest}`)
+    }
+    if (this.parts === undefined) throw new ClosedError('peer')
+    return this.parts.administration.change(by, change)
   }
 
   private report(): StatusReport {

@@ -57,6 +57,8 @@ export interface GroupServer {
   readonly group: number
   /** Takes over a stream whose first frame was this hello. */
   hello(stream: FrameStream, hello: ClientMessageOf<'hello'>): void
+  /** The message that sends a client to the leader. */
+  redirect(): LeaderMessage
   /** Call it when role, term, leader or readiness of the Raft node has changed. */
   statusChanged(): void
   /** Call it for every entry, in order, right after the entry was applied. */
@@ -189,7 +191,7 @@ class Server implements GroupServer {
     if (!leadership.attach(stream, hello.attach)) this.refuse(stream, notAttached(stream.remote))
   }
 
-  private redirect(): LeaderMessage {
+  redirect(): LeaderMessage {
     const { role, term, leader } = this.init.raft.status()
     const known = leader !== undefined && leader !== this.init.self
     return {

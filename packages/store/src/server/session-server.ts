@@ -2,10 +2,12 @@ import {
   InvalidArgumentError,
   MAX_BULK_FRAME_BYTES,
   MAX_CONTROL_FRAME_BYTES,
+  MAX_RULES,
   NotAuthorizedError,
   PROTOCOL_BULK,
   PROTOCOL_CONTROL,
   PROTOCOL_VERSION,
+  QuireError,
   QuotaExceededError,
   UnavailableError,
   VersionMismatchError,
@@ -22,14 +24,20 @@ import {
   type LeaderMessage,
   type LeaderMessageOf,
   type Network,
-  type QuireError
+  type AdminChange
 } from '@quire/protocol'
+import { NotLeaderError } from '@quire/raft'
 import type { Logger } from 'pino'
+import { accessRules } from '../state/access.js'
+import type { ReplicatedConfig } from '../state/commands.js'
 import type { GroupServer } from './group-server.js'
 import { DEFAULT_SERVER_LIMITS, type ServerLimits } from './limits.js'
 
 /** What a peer reports about itself. */
 export type StatusReport = Omit<LeaderMessageOf<'status'>, 'type' | 'seq'>
+
+/** The leader's view of the members. */
+export type Roster = Omit<LeaderMessageOf<'roster'>, 'type'>
 
 export interface SessionServerInit {
   readonly network: Pick<Network, 'handle'>
@@ -38,6 +46,15 @@ export interface SessionServerInit {
   readonly groups: readonly GroupServer[]
   /** The answer to `quire status`, which every peer gives, whether it leads or not. */
   readonly status: (group: number) => StatusReport
+  /** The newest configuration that is applied here, for its access rules. */
+  readonly access: () => ReplicatedConfig
+  /** The members with their progress; undefined unless this peer leads. */
+  readonly roster: () => Roster | undefined
+  /**
+   * Makes a change of the cluster for the admin `by`, who means the cluster with this founding digest. Resolves with
+   * the index of its entry, or 0. Rejects with NotLeaderError, or with a QuireError for the admin.
+   */
+  readonly administer: (by: string, founding: string, change: AdminChange) => Promise<number>
   readonly limits?: Partial<ServerLimits>
   readonly logger?: Logger
 }
@@ -81,14 +98,47 @@ export function createSessionServer(init: SessionServerInit): SessionServer {
     if (server === undefined)
       return refuse(stream, group, new InvalidArgumentError('group', group, 'a group of this peer'))
     if (message.type === 'status' && lane === 'control') return answerStatus(stream, group, message)
+    if (message.type === 'access' && lane === 'control') return answerAccess(stream, group, message)
+    if (message.type === 'roster' && lane === 'control') return answerRoster(stream, server, message)
+    if (message.type === 'administer' && lane === 'control') return void administer(stream, server, message)
     if (message.type === 'hello' && message.lane === lane) return server.hello(stream, message)
     refuse(stream, group, new InvalidArgumentError('message', message.type, `a hello for the ${lane} lane`))
   }
 
-  function answerStatus(stream: FrameStream, group: number, message: ClientMessageOf<'status'>): void {
-    if (message.version !== PROTOCOL_VERSION) {
-      return refuse(stream, group, new VersionMismatchError('protocol', message.version, PROTOCOL_VERSION))
+  function answerAccess(stream: FrameStream, group: number, { version, after }: ClientMessageOf<'access'>): void {
+    if (version !== PROTOCOL_VERSION) return refuse(stream, group, wrongVersion(version))
+    const config = init.access()
+    const left = accessRules(config).filter(({ id }) => id > after)
+    const rules = left.slice(0, MAX_RULES)
+    finish(stream, group, { type: 'access', any: config.clients === undefined, rules, done: left.length <= MAX_RULES })
+  }
+
+  function answerRoster(stream: FrameStream, server: GroupServer, { version }: ClientMessageOf<'roster'>): void {
+    if (version !== PROTOCOL_VERSION) return refuse(stream, server.group, wrongVersion(version))
+    const roster = init.roster()
+    finish(stream, server.group, roster === undefined ? server.redirect() : { type: 'roster', ...roster })
+  }
+
+  async function administer(
+    stream: FrameStream,
+    server: GroupServer,
+    { version, founding, change }: ClientMessageOf<'administer'>
+  ): Promise<void> {
+    const { group } = server
+    if (version !== PROTOCOL_VERSION) return refuse(stream, group, wrongVersion(version))
+    stream.onFrame = () => {}
+    try {
+      const index = await init.administer(stream.remote, founding, change)
+      finish(stream, group, { type: 'administered', index })
+    } catch (error) {
+      if (error instanceof NotLeaderError) return finish(stream, group, server.redirect())
+      if (!(error instanceof QuireError)) throw error
+      refuse(stream, group, error)
     }
+  }
+
+  function answerStatus(stream: FrameStream, group: number, message: ClientMessageOf<'status'>): void {
+    if (message.version !== PROTOCOL_VERSION) return refuse(stream, group, wrongVersion(message.version))
     finish(stream, group, { type: 'status', seq: message.seq, ...init.status(group) })
   }
 
@@ -123,6 +173,10 @@ export function createSessionServer(init: SessionServerInit): SessionServer {
       opening.clear()
     }
   }
+}
+
+function wrongVersion(version: number): VersionMismatchError {
+  return new VersionMismatchError('protocol', version, PROTOCOL_VERSION)
 }
 
 function finish(stream: FrameStream, group: number, last: LeaderMessage): void {

@@ -16,6 +16,7 @@ import {
   type LeaderMessageOf,
   type Member
 } from '@quire/protocol'
+import { NotLeaderError } from '@quire/raft'
 import { FakeClock, FakeNet, type FakeStream, settle } from '@quire/testing'
 import {
   createGroupServer,
@@ -125,6 +126,9 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
     clock,
     groups: [server],
     limits,
+    access: () => CONFIG,
+    roster: () => undefined,
+    administer: () => Promise.reject(new NotLeaderError(PEER, undefined)),
     status: () => ({
       clusterId: 'blue',
       founding: FOUNDING,

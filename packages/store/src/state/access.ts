@@ -1,6 +1,6 @@
 /** Decides changes of the admins and clients of a cluster (docs/membership.md). It is pure. */
 import { ChangeRefusedError, type AdminChange } from '@quire/protocol'
-import { MAX_ADMINS, MAX_CLIENTS, MAX_DENIED, type ReplicatedConfig } from '../state/index.js'
+import { MAX_ADMINS, MAX_CLIENTS, MAX_DENIED, type ReplicatedConfig } from './commands.js'
 
 type AccessChange = Extract<AdminChange, { type: 'allowClient' | 'denyClient' | 'addAdmin' | 'removeAdmin' }>
 
