@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createDsmClient, type DsmClient } from '@quire/dsm-client'
 import { afterEach, describe, expect, it } from 'vitest'
-import { isAlive, quire, startQuire, type Running } from '../../packages/cli/test/support/quire.js'
+import { INIT, isAlive, quire, startQuire, type Running } from '../../packages/cli/test/support/quire.js'
 import { until } from './support/cluster.js'
 
 /** The disks are file systems in memory, because a test can set their size. Only root may mount them. */
@@ -87,7 +87,7 @@ async function startPeers(): Promise<DiskPeer[]> {
     peers.push(new DiskPeer(id, `${listen}/p2p/${id}`, disk, args))
   }
   const voters = peers.map(({ address }) => address)
-  await quire(['init', '--out', join(folder, 'cluster.json'), '--clients', 'any', '--voters', ...voters])
+  await quire([...INIT, '--out', join(folder, 'cluster.json'), '--clients', 'any', '--voters', ...voters])
   for (const peer of peers) {
     peer.start()
     undo.push(() => peer.kill())

@@ -7,7 +7,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { PEERS_SLOT_BYTES } from '../../packages/store/src/peer/data-dir.js'
 import { decodeMemory } from '../../packages/store/src/peer/identity.js'
 import { openSlotFile } from '../../packages/store/src/peer/slot-file.js'
-import { quire, startQuire, type Running } from '../../packages/cli/test/support/quire.js'
+import { INIT, quire, startQuire, type Running } from '../../packages/cli/test/support/quire.js'
 import { startCluster, until, type PeerProcess, type TestCluster } from './support/cluster.js'
 
 const undo: (() => PromiseLike<unknown>)[] = []
@@ -167,7 +167,7 @@ describe('peers that were founded from different configurations', () => {
     const files = ['all', 'lone', 'addresses'].map((name) => join(folder, `${name}.json`)) as [string, string, string]
     const found = async (out: string, voters: readonly string[]): Promise<string> => {
       const made = await quire([
-        'init',
+        ...INIT,
         '--cluster-id',
         'blue',
         '--clients',

@@ -105,8 +105,9 @@ class FreshIdentityError extends NotAuthorizedError {
   override readonly message: string
   constructor({ who, reason }: NotAuthorizedError) {
     super(who, reason)
-    const which = reason.replace(/^it /, 'which ')
-    this.message = `this command has a fresh identity (${who}), ${which} (--key FILE or QUIRE_KEY)`
+    const [problem] = reason.replace(/^it /, 'which ').split(';')
+    const remedy = 'use the key of a listed client (--key FILE or QUIRE_KEY)'
+    this.message = `this command has a fresh identity (${who}), ${problem}; ${remedy}`
   }
 }
 

@@ -3,7 +3,7 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { stopDev } from './support/dev.js'
-import { keygen, quire, quireEach, startQuire, testFolder } from './support/quire.js'
+import { ADMIN, INIT, keygen, quire, quireEach, startQuire, testFolder } from './support/quire.js'
 
 const SLOW = 40_000
 const waitMs = { timeout: 20_000, interval: 50 }
@@ -19,7 +19,7 @@ describe('quire', () => {
     'quire ends with status 2 and one line on stderr for bad usage',
     async () => {
       const id = '12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X'
-      const init = ['init', '--voters', `/ip4/192.0.2.1/tcp/1/p2p/${id}`, '--clients']
+      const init = [...INIT, '--voters', `/ip4/192.0.2.1/tcp/1/p2p/${id}`, '--clients']
       const cases = [
         ['put'],
         ['frobnicate'],
@@ -43,7 +43,7 @@ describe('quire', () => {
         [...init, 'nobody'],
         [...init, 'any', '--cluster-id', 'a b'],
         [...init, 'any', '--admins', 'x'],
-        ['init', '--clients', 'any', '--voters', '/ip4/192.0.2.1/tcp/1'],
+        [...INIT, '--clients', 'any', '--voters', '/ip4/192.0.2.1/tcp/1'],
         ['dev', '--clients', 'nobody']
       ]
       for (const result of await quireEach(cases, (args) => quire(args))) {
@@ -62,7 +62,7 @@ describe('quire', () => {
           ['peer'],
           "required options '--data-dir <folder>', '--key <file>', '--listen <addresses...>' not specified (see --help)"
         ],
-        [['init', '--clients', 'any'], "required option '--voters <items...>' not specified (see --help)"],
+        [[...INIT, '--clients', 'any'], "required option '--voters <items...>' not specified (see --help)"],
         [['--timeout=5', 'ls'], "unknown option '--timeout': options of a command come after its name (see --help)"],
         [['--frob', 'ls'], "unknown option '--frob' (see --help)"]
       ]
@@ -79,7 +79,7 @@ describe('quire', () => {
     'quire marks the required options in the help of a command',
     async () => {
       for (const [command, count] of [
-        ['init', 2],
+        ['init', 3],
         ['peer', 3]
       ] as const)
         expect((await quire([command, '--help'])).stdout.match(/ required: /g)).toHaveLength(count)
@@ -91,7 +91,7 @@ describe('quire', () => {
     'quire init --json without --out prints one object with the digest and the cluster file',
     async () => {
       const id = await keygen(join(root, 'key'))
-      const args = ['init', '--json', '--clients', 'any', '--voters', `/ip4/127.0.0.1/tcp/1/p2p/${id}`]
+      const args = [...INIT, '--json', '--clients', 'any', '--voters', `/ip4/127.0.0.1/tcp/1/p2p/${id}`]
       const { status, stdout, stderr } = await quire(args)
       expect([status, stderr]).toEqual([0, ''])
       expect(stdout).toMatch(/^[^\n]+\n$/)
@@ -161,7 +161,7 @@ describe('quire', () => {
       writeFileSync(join(root, 'voters'), `# the second\n${b}\n`)
       const out = join(root, 'cluster.json')
       const args = [
-        'init',
+        ...INIT,
         '--voters',
         a!,
         join(root, 'voters'),
@@ -178,13 +178,13 @@ describe('quire', () => {
         stderr: 'quire: 2 voters survive no more failures than 1: use an odd number\n'
       })
       const made = JSON.parse(readFileSync(out, 'utf8'))
-      expect(made).toMatchObject({ clusterId: 'blue', clients: 'any', admins: [] })
+      expect(made).toMatchObject({ clusterId: 'blue', clients: 'any', admins: [ADMIN] })
       expect(made.voters.map((voter: { peerId: string }) => voter.peerId).sort()).toEqual([...ids].sort())
       expect(await quire(args)).toMatchObject({
         status: 1,
         stderr: `quire: ${out}: the file exists and is not overwritten\n`
       })
-      expect(await quire(['init', '--voters', '/ip4/127.0.0.1/tcp/1/p2p/x', '--clients', 'any'])).toMatchObject({
+      expect(await quire([...INIT, '--voters', '/ip4/127.0.0.1/tcp/1/p2p/x', '--clients', 'any'])).toMatchObject({
         status: 2
       })
     },
@@ -198,7 +198,7 @@ describe('quire', () => {
       const [a, b, c] = ids.map((id, i) => `/ip4/127.0.0.1/tcp/${4001 + i}/p2p/${id}`)
       const second = `/dns4/peer.example/tcp/4001/p2p/${ids[0]}`
       writeFileSync(join(root, 'voters'), `${b}\n${c}\n`)
-      const made = await quire(['init', '--voters', `${a},${second}`, join(root, 'voters'), '--clients', 'any'])
+      const made = await quire([...INIT, '--voters', `${a},${second}`, join(root, 'voters'), '--clients', 'any'])
       const digest = /^quire: founding digest [0-9a-f]{64}\n/.source
       expect(made.status).toBe(0)
       expect(made.stderr).toMatch(new RegExp(`${digest}$`))
@@ -206,12 +206,12 @@ describe('quire', () => {
       expect(cluster.voters).toHaveLength(3)
       expect(cluster.voters.find((voter) => voter.peerId === ids[0])?.addresses).toEqual([a, second])
       // PeerIds of clients are separated as addresses are.
-      const listed = await quire(['init', '--voters', a!, '--clients', `${ids[1]},`, ids[2]!])
+      const listed = await quire([...INIT, '--voters', a!, '--clients', `${ids[1]},`, ids[2]!])
       expect(JSON.parse(listed.stdout)).toMatchObject({ clients: ids.slice(1).sort() })
-      const one = await quire(['init', '--voters', a!, '--clients', 'any'])
+      const one = await quire([...INIT, '--voters', a!, '--clients', 'any'])
       expect(one.status).toBe(0)
       expect(one.stderr).toMatch(new RegExp(`${digest}$`))
-      const two = await quire(['init', '--voters', a!, b!, '--clients', 'any'])
+      const two = await quire([...INIT, '--voters', a!, b!, '--clients', 'any'])
       expect(two.status).toBe(0)
       expect(two.stderr).toMatch(new RegExp(`${digest}quire: 2 voters [^\\n]*odd number\\n$`))
       expect(JSON.parse(two.stdout)).toMatchObject({ clients: 'any' })
@@ -224,7 +224,7 @@ describe('quire', () => {
     async () => {
       const id = await keygen(join(root, 'key'))
       const cluster = join(root, 'cluster.json')
-      await quire(['init', '--voters', `/ip4/127.0.0.1/tcp/1/p2p/${id}`, '--clients', 'any', '--out', cluster])
+      await quire([...INIT, '--voters', `/ip4/127.0.0.1/tcp/1/p2p/${id}`, '--clients', 'any', '--out', cluster])
       const args = [
         'peer',
         '--data-dir',
@@ -257,7 +257,7 @@ describe('quire', () => {
     async () => {
       const [key, cluster] = [join(root, 'key'), join(root, 'cluster.json')]
       const id = await keygen(key)
-      await quire(['init', '--voters', `/ip4/127.0.0.1/tcp/1/p2p/${id}`, '--clients', 'any', '--out', cluster])
+      await quire([...INIT, '--voters', `/ip4/127.0.0.1/tcp/1/p2p/${id}`, '--clients', 'any', '--out', cluster])
       const dataDir = join(root, 'data')
       const args = ['--data-dir', relative(process.cwd(), dataDir), '--key', key, '--cluster', cluster]
       const peer = startQuire(['peer', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--log-level', 'error', ...args])
@@ -323,7 +323,7 @@ it(
         }
       ],
       [
-        ['init', '--voters', a, b, '--clients', 'any', '--out', join(root, 'cluster.json')],
+        [...INIT, '--voters', a, b, '--clients', 'any', '--out', join(root, 'cluster.json')],
         0,
         { note: '2 voters survive no more failures than 1: use an odd number' }
       ]

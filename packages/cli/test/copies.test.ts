@@ -28,7 +28,7 @@ import { replaceLocal } from '../src/replacement.js'
 import { fileSource, readBack, streamSource, upload } from '../src/transfer.js'
 import { createPeer, type Peer } from '@quire/store'
 import { createLmdbBackend, createPageStore } from '../../store/src/pages/index.js'
-import { quire, startQuire, type Finished } from './support/quire.js'
+import { INIT, quire, startQuire, type Finished } from './support/quire.js'
 
 const SLOW = 60_000
 const waitMs = { timeout: 30_000, interval: 20 }
@@ -212,7 +212,7 @@ describe('get', () => {
       ]
       expect(await run('keygen', key)).toMatchObject({ status: 0, stderr: '' })
       const voter = `/ip4/192.0.2.1/tcp/4001/p2p/${(await generatePrivateKey()).publicKey.toString()}`
-      const init = ['init', '--voters', voter, '--clients', 'any', '--out', config]
+      const init = [...INIT, '--voters', voter, '--clients', 'any', '--out', config]
       expect(await run(...init)).toMatchObject({ status: 0, stderr: '' })
       const before = readdirSync(root)
       expect(before).toHaveLength(5)
@@ -244,7 +244,7 @@ describe('get', () => {
         const [key, config] = [join(root, 'key'), join(root, 'config')]
         expect(await run('keygen', key)).toMatchObject({ status: 1, stderr: expect.stringContaining(key) as string })
         const voter = `/ip4/192.0.2.1/tcp/4001/p2p/${(await generatePrivateKey()).publicKey.toString()}`
-        const init = ['init', '--voters', voter, '--clients', 'any', '--out', config]
+        const init = [...INIT, '--voters', voter, '--clients', 'any', '--out', config]
         expect(await run(...init)).toMatchObject({ status: 1, stderr: expect.stringContaining(config) as string })
         expect(readdirSync(root).sort()).toEqual(['filler', 'target'])
       } finally {

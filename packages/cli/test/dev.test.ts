@@ -136,16 +136,17 @@ describe('quire dev', () => {
           key,
           stranger: await quire(args, { env: { ...env, QUIRE_KEY: key } })
         }))
-        const unlisted = String.raw`not listed under "clients" in the file that cluster dev-\w+ was founded from; use the key of a listed client`
+        const unlisted = String.raw`is not among the clients of cluster dev-\w+; use the key of a listed client`
+        const orAllow = String.raw`, or let an admin allow this one \(quire clients allow\)`
         for (const { args, key, stranger } of strangers) {
           expect(stranger, args[0]).toMatchObject({ status: 1 })
-          if (args[0] === 'status') expect(stranger.stdout).toMatch(/ refused .*\n +refused: it is not listed\s+under/)
+          if (args[0] === 'status') expect(stranger.stdout).toMatch(/ refused .*\n +refused: it is not\s+among/)
           else expect(stranger.stdout).toBe('')
           // Without a key, the user knows neither the identity nor the remedy, so the message names both.
           const words =
             key === ''
-              ? String.raw`this command has a fresh identity \(12D3\w+\), which is ${unlisted} \(--key FILE or QUIRE_KEY\)`
-              : `${other} is refused: it is ${unlisted}`
+              ? String.raw`this command has a fresh identity \(12D3\w+\), which ${unlisted} \(--key FILE or QUIRE_KEY\)`
+              : `${other} is refused: it ${unlisted}${orAllow}`
           expect(stranger.stderr).toMatch(new RegExp(`^quire: (unhealthy: )?${words}\\n$`))
         }
         const listed = await quire(['ls'], { env: { ...env, QUIRE_KEY: join(root, 'key') } })

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { Finding } from '../src/doctor-checks.js'
 import { startDev, stopDev } from './support/dev.js'
-import { keygen, quire, testFolder } from './support/quire.js'
+import { INIT, keygen, quire, testFolder } from './support/quire.js'
 
 const SLOW = 40_000
 
@@ -60,7 +60,7 @@ describe('quire doctor', () => {
       const folder = testFolder()
       const peerId = await keygen(join(folder, 'key'))
       const cluster = join(folder, 'cluster.json')
-      await quire(['init', '--out', cluster, '--clients', 'any', '--voters', `${listen}/p2p/${peerId}`])
+      await quire([...INIT, '--out', cluster, '--clients', 'any', '--voters', `${listen}/p2p/${peerId}`])
       try {
         const { status, stderr, findings } = await doctor('--listen', listen, '--cluster', cluster)
         expect(status).toBe(1)
@@ -97,7 +97,7 @@ describe('quire doctor', () => {
       const voters = `/ip4/127.0.0.1/tcp/1/p2p/${peerId}`
       for (const name of ['blue', 'green']) {
         const out = join(root, `${name}.json`)
-        await quire(['init', '--out', out, '--clients', 'any', '--cluster-id', name, '--voters', voters])
+        await quire([...INIT, '--out', out, '--clients', 'any', '--cluster-id', name, '--voters', voters])
       }
       mkdirSync(other)
       const identity = {

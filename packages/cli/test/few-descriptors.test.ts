@@ -3,7 +3,7 @@ import { RESERVED_DESCRIPTORS } from '@quire/store/internal/cli'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
-import { keygen, quire, startQuire, testFolder } from './support/quire.js'
+import { INIT, keygen, quire, startQuire, testFolder } from './support/quire.js'
 
 const SLOW = 40_000
 
@@ -14,7 +14,7 @@ describe('quire with few file descriptors', () => {
     const peerId = await keygen(key)
     const cluster = join(root, 'cluster.json')
     const voter = `/ip4/127.0.0.1/tcp/4001/p2p/${peerId}`
-    await quire(['init', '--out', cluster, '--clients', 'any', '--voters', voter])
+    await quire([...INIT, '--out', cluster, '--clients', 'any', '--voters', voter])
     const listen = '/ip4/127.0.0.1/tcp/0'
     return ['peer', '--data-dir', join(root, 'data'), '--key', key, '--listen', listen, '--cluster', cluster]
   }

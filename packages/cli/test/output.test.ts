@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { startDev, stopDev, type Dev } from './support/dev.js'
-import { BIN, quire, quireEach, startQuire } from './support/quire.js'
+import { INIT, BIN, quire, quireEach, startQuire } from './support/quire.js'
 
 const SLOW = 40_000
 const waitMs = { timeout: 20_000, interval: 50 }
@@ -66,7 +66,7 @@ describe.runIf(existsSync(FULL))('output that cannot be written', () => {
         ['put', '--help'],
         ['keygen', join(root, 'another'), '--json'],
         ['id', key],
-        ['init', '--voters', `/ip4/127.0.0.1/tcp/1/p2p/${id}`, '--clients', 'any']
+        [...INIT, '--voters', `/ip4/127.0.0.1/tcp/1/p2p/${id}`, '--clients', 'any']
       ]
       const env = { QUIRE_PEERS: `/ip4/127.0.0.1/tcp/1/p2p/${id}` }
       const results = await quireEach(cases, (args) => quire(args, { env, stdoutTo: FULL }))
@@ -93,7 +93,7 @@ describe.runIf(existsSync(FULL))('output that cannot be written', () => {
     async () => {
       const id = (await quire(['id', key])).stdout.trim()
       const cluster = join(root, 'cluster.json')
-      await quire(['init', '--voters', `/ip4/127.0.0.1/tcp/1/p2p/${id}`, '--clients', 'any', '--out', cluster])
+      await quire([...INIT, '--voters', `/ip4/127.0.0.1/tcp/1/p2p/${id}`, '--clients', 'any', '--out', cluster])
       const args = ['peer', '--key', key, '--listen', '/ip4/127.0.0.1/tcp/0', '--data-dir', join(root, 'data')]
       args.push('--cluster', cluster, '--log-level', 'trace')
       const silent = startQuire(args, { stderrTo: FULL })

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { keygen, quire, quireEach, testFolder } from './support/quire.js'
+import { INIT, keygen, quire, quireEach, testFolder } from './support/quire.js'
 
 const SLOW = 40_000
 
@@ -69,32 +69,46 @@ describe('values that quire refuses', () => {
         [['ls', '--key', file], 1, `${file}: not a libp2p private key in base64`]
       ]
       const ofPeer: Refusal[] = [
-        [['init', '--voters', address, address, '--clients', 'any'], 2, `--voters: ${id} is named twice`],
-        [['init', '--voters', '/ip4/127.0.0.1/tcp/0', '--clients', 'any'], 2, 'must be a multiaddr that ends in'],
+        [[...INIT, '--voters', address, address, '--clients', 'any'], 2, `--voters: ${id} is named twice`],
+        [[...INIT, '--voters', '/ip4/127.0.0.1/tcp/0', '--clients', 'any'], 2, 'must be a multiaddr that ends in'],
         [
-          ['init', '--voters', address, '--clients', 'any', '--round-trip', '5'],
+          [...INIT, '--voters', address, '--clients', 'any', '--round-trip', '5'],
           2,
           '--round-trip is "5", must be whole milliseconds from 10 to 1000'
         ],
         [['keygen', join(missing, 'key')], 1, `${join(missing, 'key')}: cannot be written (ENOENT)`],
-        [['init', '--voters', missing, '--clients', 'any'], 2, `${missing}: cannot be read (ENOENT)`],
-        [['init', '--voters', folder, '--clients', 'any'], 2, `${folder}: cannot be read (EISDIR)`],
-        [['init', '--voters', file, '--clients', 'any'], 2, '--voters is "{", must be a multiaddr that ends in'],
-        [['init', '--voters', address, '--clients', 'nobody'], 2, '--clients is "nobody", must be a PeerId'],
-        [['init', '--voters', address, '--clients', `${otherId}, ,x`], 2, '--clients is "x", must be a PeerId'],
+        [[...INIT, '--voters', missing, '--clients', 'any'], 2, `${missing}: cannot be read (ENOENT)`],
+        [[...INIT, '--voters', folder, '--clients', 'any'], 2, `${folder}: cannot be read (EISDIR)`],
+        [[...INIT, '--voters', file, '--clients', 'any'], 2, '--voters is "{", must be a multiaddr that ends in'],
+        [[...INIT, '--voters', address, '--clients', 'nobody'], 2, '--clients is "nobody", must be a PeerId'],
+        [[...INIT, '--voters', address, '--clients', `${otherId}, ,x`], 2, '--clients is "x", must be a PeerId'],
         [
-          ['init', '--voters', address, '--clients', otherId, id],
+          [...INIT, '--voters', address, '--clients', otherId, id],
           2,
           `--clients is "${id}", must be the PeerId of a client`
         ],
         [
-          ['init', '--voters', '/ip4/192.0.2.1/tcp/4001/p2p/ID1', '--clients', 'any'],
+          ['init', '--voters', address, '--clients', 'any', '--admins', id],
+          2,
+          `--admins is "${id}", must be the PeerId of an admin: this one is a voter's`
+        ],
+        [
+          ['init', '--voters', address, '--clients', 'any'],
+          2,
+          "required option '--admins <ids...>' not specified (see --help)"
+        ],
+        [
+          [...INIT, '--voters', '/ip4/192.0.2.1/tcp/4001/p2p/ID1', '--clients', 'any'],
           2,
           '"ID1" is not a PeerId (quire id FILE'
         ],
-        [['init', '--voters', address, '--clients', 'any', '--cluster-id', 'a b'], 2, '--cluster-id is "a b", must be'],
         [
-          ['init', '--voters', address, '--clients', 'any', '--out', join(missing, 'x')],
+          [...INIT, '--voters', address, '--clients', 'any', '--cluster-id', 'a b'],
+          2,
+          '--cluster-id is "a b", must be'
+        ],
+        [
+          [...INIT, '--voters', address, '--clients', 'any', '--out', join(missing, 'x')],
           1,
           `${join(missing, 'x')}: cannot be written (ENOENT)`
         ],
@@ -132,24 +146,24 @@ describe('values that quire refuses', () => {
       const voters = [{ peerId: id, addresses: ['/ip4/0.0.0.0/tcp/1'] }]
       writeFileSync(undialable, JSON.stringify({ clusterId: 'blue', voters, admins: [], clients: 'any' }))
       const cases: Refusal[] = [
-        [['init', '--voters', address, `/dns4/a/tcp/2/p2p/${id}`, '--clients', 'any'], 2, `${id} is named twice`],
-        [['init', '--voters', `${address},${address}`, '--clients', 'any'], 2, `"${address}", must be named once`],
-        [['init', '--voters', address, sameAddress, '--clients', 'any'], 2, 'must be an address of its own'],
+        [[...INIT, '--voters', address, `/dns4/a/tcp/2/p2p/${id}`, '--clients', 'any'], 2, `${id} is named twice`],
+        [[...INIT, '--voters', `${address},${address}`, '--clients', 'any'], 2, `"${address}", must be named once`],
+        [[...INIT, '--voters', address, sameAddress, '--clients', 'any'], 2, 'must be an address of its own'],
         [
-          ['init', '--voters', address, `/ip6/::ffff:127.0.0.1/tcp/1/p2p/${otherId}`, '--clients', 'any'],
+          [...INIT, '--voters', address, `/ip6/::ffff:127.0.0.1/tcp/1/p2p/${otherId}`, '--clients', 'any'],
           2,
           'must be an address of its own'
         ],
-        [['init', '--voters', `${address},${otherAddress}`, '--clients', 'any'], 2, 'are two voters'],
+        [[...INIT, '--voters', `${address},${otherAddress}`, '--clients', 'any'], 2, 'are two voters'],
         [
-          ['init', '--voters', `${address} ${otherAddress}`, '--clients', 'any'],
+          [...INIT, '--voters', `${address} ${otherAddress}`, '--clients', 'any'],
           2,
           'are two voters: pass them as separate arguments'
         ],
-        [['init', '--voters', nobody, '--clients', 'any'], 2, `${nobody} names no voter`],
-        [['init', '--voters', address, '--clients', 'any', otherId], 2, "'any' lets in all clients, so name no other"],
+        [[...INIT, '--voters', nobody, '--clients', 'any'], 2, `${nobody} names no voter`],
+        [[...INIT, '--voters', address, '--clients', 'any', otherId], 2, "'any' lets in all clients, so name no other"],
         [
-          ['init', '--voters', address, '--clients', `${otherId},any`],
+          [...INIT, '--voters', address, '--clients', `${otherId},any`],
           2,
           "'any' lets in all clients, so name no other"
         ],
@@ -159,9 +173,9 @@ describe('values that quire refuses', () => {
           2,
           `--peers is "${sameAddress}", must be an address of its own`
         ],
-        [['init', '--voters', `/ip4/0.0.0.0/tcp/1/p2p/${id}`, '--clients', 'any'], 2, 'all addresses of a machine'],
-        [['init', '--voters', `/ip4/127.0.0.1/tcp/0/p2p/${id}`, '--clients', 'any'], 2, 'port 0'],
-        [['init', '--voters', `/dnsaddr/a/p2p/${id}`, '--clients', 'any'], 2, 'no transport for /dnsaddr'],
+        [[...INIT, '--voters', `/ip4/0.0.0.0/tcp/1/p2p/${id}`, '--clients', 'any'], 2, 'all addresses of a machine'],
+        [[...INIT, '--voters', `/ip4/127.0.0.1/tcp/0/p2p/${id}`, '--clients', 'any'], 2, 'port 0'],
+        [[...INIT, '--voters', `/dnsaddr/a/p2p/${id}`, '--clients', 'any'], 2, 'no transport for /dnsaddr'],
         [[...peer, missing, '--cluster', undialable], 2, `addresses is "/ip4/0.0.0.0/tcp/1/p2p/${id}"`],
         [['ls', '--peers', `${address}\nready`], 2, '--peers (or QUIRE_PEERS) is "ready"'],
         [['status', '--peers', `${address} /ip4/0.0.0.0/tcp/1/p2p/${id}`], 2, 'all addresses of a machine']

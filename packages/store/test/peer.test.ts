@@ -222,8 +222,8 @@ describe('peers', () => {
       expect(error).toMatchObject({ name: 'NotAuthorizedError', code: 'ERR_NOT_AUTHORIZED', who: id })
       // The client's id, once, and the remedy.
       expect((error as Error).message).toBe(
-        `${id} is refused: it is not listed under "clients" in the file that cluster blue was founded from; ` +
-          'use the key of a listed client'
+        `${id} is refused: it is not among the clients of cluster blue; use the key of a listed client, ` +
+          'or let an admin allow this one (quire clients allow)'
       )
     }
     const about = logged.filter((line) => line['id'] === peerIdFromKey(stranger))
@@ -231,7 +231,8 @@ describe('peers', () => {
     expect(about[0]).toMatchObject({
       msg: 'peer refused',
       reason:
-        'it is not listed under "clients" in the file that cluster blue was founded from; use the key of a listed client'
+        'it is not among the clients of cluster blue; use the key of a listed client, ' +
+        'or let an admin allow this one (quire clients allow)'
     })
   })
 
@@ -287,7 +288,10 @@ describe('peers', () => {
       const answer = await answerTo(network, peer, PROTOCOL_CONTROL, first.slice())
       expect(decodeFrame(leaderMessage, answer).message).toEqual({
         type: 'refused',
-        error: { code: 'ERR_NOT_AUTHORIZED', facts: [network.id, expect.stringContaining('"clients"')] }
+        error: {
+          code: 'ERR_NOT_AUTHORIZED',
+          facts: [network.id, expect.stringMatching(/^it is not among the clients/)]
+        }
       })
       await vi.waitFor(() => expect(network.connections).toBe(0), waitMs)
     }
@@ -356,6 +360,7 @@ describe('peers', () => {
       [{ cluster: cluster({ voters: [{ ...voter!, addresses: ['x'] }] }) }, 'addresses', `x/p2p/${peerIdFromKey(key)}`],
       [{ cluster: cluster({ clients: ['nobody'] }) }, 'clients', 'nobody'],
       [{ cluster: cluster({ admins: ['nobody'] }) }, 'admins', 'nobody'],
+      [{ cluster: cluster({ admins: [peerIdFromKey(key)] }) }, 'admins', peerIdFromKey(key)],
       [{ cluster: cluster({ clusterId: 'no spaces' }) }, 'clusterId', 'no spaces']
     ]
     for (const [init, argument, value] of wrong) {

@@ -9,6 +9,11 @@ import { onTestFinished } from 'vitest'
 
 export const BIN = fileURLToPath(new URL('../../bin/quire.js', import.meta.url))
 
+/** The PeerId of an admin whose key no test has. */
+export const ADMIN = '12D3KooWLemdri1zNbMBuemEyHQtd4crNYGMbVoguXNvzSdLNacz'
+/** The arguments with which a test that needs no admin founds a cluster. */
+export const INIT = ['init', '--admins', ADMIN] as const
+
 export interface Finished {
   readonly status: number | null
   readonly stdout: string

@@ -34,7 +34,7 @@ export interface ClusterConfig {
   readonly roundTripMs?: number | undefined
 }
 
-const CLIENT_KEY = "the PeerId of a client: this one is a voter's, and a client needs a key of its own (quire keygen)"
+const OWN_KEY = "this one is a voter's, and each node needs a key of its own (quire keygen)"
 
 /** Checks a configuration and returns its normal form, which all voters write alike. Throws InvalidArgumentError. */
 export function normalizeCluster(config: ClusterConfig): ReplicatedConfig {
@@ -59,10 +59,13 @@ export function normalizeCluster(config: ClusterConfig): ReplicatedConfig {
   }
   refuseSharedPlaces(members.flatMap(({ peerId, addresses }) => addresses.map((address) => ({ peerId, address }))))
   const clients = config.clients === 'any' ? undefined : normalizeIds(config.clients, 'clients')
-  const voter = clients?.find((id) => members.some(({ peerId }) => peerId === id))
-  // A client cannot use a voter's key, because a node does not dial itself.
-  if (voter !== undefined) throw new InvalidArgumentError('clients', voter, CLIENT_KEY)
   const admins = normalizeIds(config.admins, 'admins')
+  // A client or an admin cannot use a voter's key, because a node does not dial itself.
+  const isVoter = (id: string): boolean => members.some(({ peerId }) => peerId === id)
+  const client = clients?.find(isVoter)
+  if (client !== undefined) throw new InvalidArgumentError('clients', client, `the PeerId of a client: ${OWN_KEY}`)
+  const admin = admins.find(isVoter)
+  if (admin !== undefined) throw new InvalidArgumentError('admins', admin, `the PeerId of an admin: ${OWN_KEY}`)
   return { clusterId: config.clusterId, members, admins, clients, roundTripMs, ...NOTHING_CHANGED }
 }
 
@@ -114,7 +117,7 @@ export function formatClusterFile(config: ClusterConfig): string {
   return JSON.stringify({ clusterId, voters, admins, clients: clients ?? 'any', roundTripMs }, undefined, 2) + '\n'
 }
 
-/** The beginning of the reason for which an identity is not let in. */
+/** The beginning of the reason for which an identity without a rule is not let in. A remedy follows after a semicolon. */
 export const UNLISTED = 'it is not among the clients'
 
 /** True if `peerId` may connect; otherwise the reason why not. */
@@ -124,7 +127,7 @@ export function mayConnect(config: ReplicatedConfig, peerId: string): true | str
   if ([...members, ...invited].some((member) => member.peerId === peerId)) return true
   if (denied.includes(peerId)) return `an admin of cluster ${clusterId} has denied it access`
   if (clients === undefined || clients.includes(peerId)) return true
-  return `${UNLISTED} of cluster ${clusterId}; use the key of a listed client, or let an admin run: quire clients allow ${peerId}`
+  return `${UNLISTED} of cluster ${clusterId}; use the key of a listed client, or let an admin allow this one (quire clients allow)`
 }
 
 /** Checks the addresses of a peer. Throws InvalidArgumentError. */
