@@ -29,9 +29,9 @@ export const IDENTITY_MUTANTS: readonly Mutant[] = [
     name: 'another folder under the same key is accepted',
     rule: 'evidence 1',
     file: EVIDENCE,
-    find: 'const known = this.peers.get(introduction.from);',
+    find: 'const known = this.members.get(memberOf(introduction));',
     replace:
-      'const met = this.peers.get(introduction.from); const known = met?.incarnation === introduction.incarnation ? met : undefined;'
+      'const met = this.members.get(memberOf(introduction)); const known = met?.incarnation === introduction.incarnation ? met : undefined;'
   },
   {
     name: 'a boot that another process has used is accepted',
@@ -72,8 +72,8 @@ export const IDENTITY_MUTANTS: readonly Mutant[] = [
     name: 'an acknowledged entry counts as evidence before it is committed',
     rule: 'only committed acknowledgments are evidence',
     file: 'store/dist/peer/group.js',
-    find: 'const index = Math.min(match, committed);',
-    replace: 'const index = Math.min(match, log.lastIndex);'
+    find: 'const index = Math.min(matchIndex, committed);',
+    replace: 'const index = Math.min(matchIndex, log.lastIndex);'
   },
   {
     name: 'the log is compared within one process',
