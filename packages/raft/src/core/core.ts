@@ -114,9 +114,9 @@ class Core implements RaftCore {
 
   get followers(): ReadonlyMap<string, FollowerProgress> {
     const { progress, caughtUpIndex } = this.state
-    const facts = ({ match, recentlyActive }: Progress): FollowerProgress => ({
+    const facts = ({ match, answers }: Progress): FollowerProgress => ({
       matchIndex: match,
-      answers: recentlyActive,
+      answers,
       hasCaughtUp: match >= caughtUpIndex
     })
     return new Map([...progress].map(([id, each]) => [id, facts(each)]))

@@ -36,6 +36,7 @@ export class Progress {
   active = true
   /** The node answered within the check-quorum period before. */
   private wasActive = false
+  private hasAnswered = false
   /** Storage cannot read the next entries for this node now. The next heartbeat tries again. */
   unreadable = false
   /** The room that the node last reported; undefined until its first report. */
@@ -48,9 +49,19 @@ export class Progress {
   /** `next` is the index of the first entry to send (Figure 2, nextIndex). */
   constructor(public next: number) {}
 
-  /** Whether the node has answered within about the last election timeout. */
+  /** Whether the node has answered within about the last election timeout, or has not had the time to answer. */
   get recentlyActive(): boolean {
     return this.active || this.wasActive
+  }
+
+  /** Whether it has answered this leader at all, and within about the last election timeout. */
+  get answers(): boolean {
+    return this.hasAnswered && this.recentlyActive
+  }
+
+  answered(): void {
+    this.active = true
+    this.hasAnswered = true
   }
 
   /** Starts a new check-quorum period (thesis §6.2). */

@@ -112,7 +112,7 @@ export function sendHeartbeats(state: CoreState): void {
 export function handleHeartbeatReply(state: CoreState, from: string, message: RaftMessageOf<'heartbeatReply'>): void {
   const progress = state.progress.get(from)
   if (state.role !== 'leader' || progress === undefined) return
-  progress.active = true
+  progress.answered()
   progress.room = message.room
   state.reads.confirm(from, message.round)
   sendTimeoutNow(state, from)
@@ -148,7 +148,7 @@ function sendEmptyAppend(state: CoreState, to: string, progress: Progress): void
 export function handleAppendReply(state: CoreState, from: string, message: RaftMessageOf<'appendReply'>): void {
   const progress = state.progress.get(from)
   if (state.role !== 'leader' || progress === undefined || message.index > state.log.lastIndex) return
-  progress.active = true
+  progress.answered()
   if (message.rejected) {
     // §5.3: skip a whole term at once. Where the leader's entry at the hint has a higher term, go below that term too.
     const hint = state.log.findConflictByTerm(message.hintIndex, message.hintTerm)

@@ -53,7 +53,7 @@ export function pieceRead(
 export function handleSnapshotReply(state: CoreState, from: string, message: RaftMessageOf<'snapshotReply'>): void {
   const progress = state.progress.get(from)
   if (state.role !== 'leader' || progress === undefined) return
-  progress.active = true
+  progress.answered()
   const { outgoingSnapshot } = progress
   if (outgoingSnapshot?.snapshot.index !== message.index) return
   progress.progressedSinceHeartbeat = true

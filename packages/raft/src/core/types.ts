@@ -177,7 +177,7 @@ export interface MembershipChange {
 export interface FollowerProgress {
   /** The highest index known to be durable there (Figure 2, matchIndex). */
   readonly matchIndex: number
-  /** It has answered within about the last election timeout. */
+  /** It has answered this leader, and within about the last election timeout. */
   readonly answers: boolean
   /**
    * It has every entry that was committed one to two election timeouts ago. What it lacks, it can receive in about that

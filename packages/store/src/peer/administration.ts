@@ -1,3 +1,4 @@
+import { parsePeerId } from '@quire/net'
 import {
   ChangeRefusedError,
   NotAuthorizedError,
@@ -9,6 +10,7 @@ import {
 } from '@quire/protocol'
 import { BackPressureError, ChangePendingError, NotLeaderError, TransferFailedError, type RaftNode } from '@quire/raft'
 import type { Logger } from 'pino'
+import { ANY_CLIENT } from '../state/access.js'
 import { clusterConfig, type ReplicatedConfig } from '../state/index.js'
 import type { Roster } from '../server/index.js'
 import { encodeCluster, normalAddresses } from './cluster.js'
@@ -66,11 +68,16 @@ export class Administration {
    */
   async change(by: string, change: AdminChange): Promise<number> {
     this.requireLeadership()
-    if (!this.config.admins.includes(by)) throw new NotAuthorizedError(by, 'it is no admin of the cluster')
+    this.requireAdmin(by)
     return this.limited(async () => {
       if (change.type === 'transferLeadership') return this.transfer(change.id)
       const normal = normalChange(change)
-      return this.propose(() => planChange(this.config, this.facts(), normal, by), describe(change))
+      const plan = (): PlannedChange | undefined => {
+        // Another change, for which this one has waited, may have removed the admin.
+        this.requireAdmin(by)
+        return planChange(this.config, this.facts(), normal, by)
+      }
+      return this.propose(plan, describe(change))
     })
   }
 
@@ -148,6 +155,10 @@ export class Administration {
     if (!ready) throw new NotLeaderError(id, leader === id ? undefined : leader)
   }
 
+  private requireAdmin(id: string): void {
+    if (!this.config.admins.includes(id)) throw new NotAuthorizedError(id, 'it is no admin of the cluster')
+  }
+
   private async limited<T>(work: () => Promise<T>): Promise<T> {
     if (this.running >= MAX_CHANGES) throw new QuotaExceededError('changes of the cluster under way', MAX_CHANGES)
     this.running++
@@ -186,6 +197,8 @@ export class Administration {
     const to = voters.find((voter) => voter === named || voter.startsWith(`${named}/`))
     if (to === id) return 0
     if (named !== '' && to === undefined) throw new ChangeRefusedError(describeTransfer(named), 'it is no voter')
+    if (voters.every((voter) => voter === id))
+      throw new ChangeRefusedError(describeTransfer(named), 'no other peer votes')
     try {
       await node.transferLeadership(to)
     } catch (error) {
@@ -221,6 +234,7 @@ export class Administration {
   }
 }
 
+/** Checks what an admin names, and returns it in its normal form. Throws InvalidArgumentError. */
 function normalChange(change: Exclude<AdminChange, { type: 'transferLeadership' }>): typeof change {
   if (change.type === 'addMember') {
     const { peerId, addresses } = change.member
@@ -229,6 +243,11 @@ function normalChange(change: Exclude<AdminChange, { type: 'transferLeadership' 
   if (change.type === 'replaceMember') {
     const { peerId, addresses } = change.by
     return { ...change, by: { peerId, addresses: normalAddresses(peerId, addresses) } }
+  }
+  if (change.type === 'addAdmin' || change.type === 'removeAdmin')
+    return { ...change, id: parsePeerId(change.id, 'admin') }
+  if (change.type === 'allowClient' || change.type === 'denyClient') {
+    return change.id === ANY_CLIENT ? change : { ...change, id: parsePeerId(change.id, 'client') }
   }
   return change
 }

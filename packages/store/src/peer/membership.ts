@@ -11,7 +11,7 @@ import {
   type Member
 } from '@quire/protocol'
 import type { MembershipChange } from '@quire/raft'
-import { memberId, type ConfigMember, type Invitation, type ReplicatedConfig } from '../state/index.js'
+import { memberId, peerIdOf, type ConfigMember, type Invitation, type ReplicatedConfig } from '../state/index.js'
 import { changeAccess } from '../state/access.js'
 
 /** What the leader knows of its Raft group. Members are named by their member ids. */
@@ -55,13 +55,13 @@ export function planChange(
 ): PlannedChange | undefined {
   switch (change.type) {
     case 'addMember':
-      return planInvitation(config, { ...change.member, replaces: '' }, by)
+      return planAddition(config, facts, change.member, by)
     case 'promoteMember':
       return planPromotion(config, facts, change.id, by)
     case 'removeMember':
       return planRemoval(config, facts, change.id, by)
     case 'replaceMember':
-      return planReplacement(config, change.id, change.by, by)
+      return planReplacement(config, facts, change, by)
     case 'setRoundTrip': {
       const { roundTripMs } = change
       checkRoundTrip(roundTripMs, 'roundTripMs')
@@ -85,24 +85,23 @@ export function planJoin(config: ReplicatedConfig, facts: GroupFacts, request: J
   const id = memberId(joining)
   if (config.members.some((member) => memberId(member) === id)) return undefined
   const invitation = config.invited.find((invited) => invited.peerId === peerId) ?? ownPlace(config, facts, request)
+  const change = `the join of ${peerId}`
   // A learner whose directory was lost before it took a place. Learners count for nothing, so it can go at once.
-  const stale = config.members.filter((member) => member.peerId === peerId && memberId(member) !== invitation.replaces)
-  const voter = stale.find((member) => facts.voters.includes(memberId(member)))
-  if (voter !== undefined) throw refused(`the join of ${peerId}`, `${memberId(voter)} is a voter with the same PeerId`)
-  const ids = stale.map((member) => memberId(member))
-  const others = config.invited.filter((invited) => invited.peerId !== peerId)
+  const stale = config.members
+    .filter((member) => member.peerId === peerId)
+    .map((member) => memberId(member))
+    .filter((each) => each !== invitation.replaces)
+  const voter = stale.find((each) => facts.voters.includes(each))
+  if (voter !== undefined) throw refused(change, `${voter} is a voter with the same PeerId`)
+  if (stale.some((each) => facts.answers(each))) throw refused(change, STILL_THERE)
+  const members = sorted([...config.members.filter((member) => !stale.includes(memberId(member))), joining])
+  const others = withoutInvitation(config, peerId)
+  checkLimit(change, members, others)
+  // A replacement is complete when the peer has caught up. Until then, the note stays.
+  const invited = invitation.replaces === '' ? others : [...others, invitation]
   return {
-    changes: [{ type: 'learner', id }, ...removals(ids, facts)],
-    config: revised(
-      {
-        ...config,
-        members: sorted([...config.members.filter((member) => !stale.includes(member)), joining]),
-        // A replacement is complete when the peer has caught up. Until then, the note stays.
-        invited: invitation.replaces === '' ? others : [...others, invitation]
-      },
-      peerId,
-      `${id} joins as a learner`
-    )
+    changes: [{ type: 'learner', id }, ...removals(stale, facts)],
+    config: revised({ ...config, members, invited }, peerId, `${id} joins as a learner`)
   }
 }
 
@@ -115,20 +114,13 @@ export function planTakeover(config: ReplicatedConfig, facts: GroupFacts, self: 
     if (joined === undefined) continue
     const id = memberId(joined)
     if (!facts.hasCaughtUp(id) || !facts.answers(id)) continue
-    const votes = facts.voters.includes(replaces)
-    const voters = [...facts.voters.filter((voter) => voter !== replaces), ...(votes ? [id] : [])]
-    if (!isServed(voters, facts)) continue
+    const others = facts.voters.filter((voter) => voter !== replaces)
+    // It may be a voter already, if an admin has promoted it.
+    const isNewVoter = facts.voters.includes(replaces) && !others.includes(id)
+    if (!isServed(isNewVoter ? [...others, id] : others, facts)) continue
     return {
-      changes: [...(votes ? [{ type: 'voter', id } as const] : []), ...removals([replaces], facts)],
-      config: revised(
-        {
-          ...config,
-          members: config.members.filter((member) => memberId(member) !== replaces),
-          invited: config.invited.filter((each) => each !== invitation)
-        },
-        self,
-        `${id} replaces ${replaces}`
-      )
+      changes: [...(isNewVoter ? [{ type: 'voter', id } as const] : []), ...removals([replaces], facts)],
+      config: revised(withoutMember(config, replaces), self, `${id} replaces ${replaces}`)
     }
   }
   return undefined
@@ -139,17 +131,32 @@ export function withRoundTrip(config: ReplicatedConfig, roundTripMs: number, by:
   return revised({ ...config, roundTripMs }, by, `sets the round trip to ${roundTripMs} ms`)
 }
 
-function planInvitation(config: ReplicatedConfig, invitation: Invitation, by: string): PlannedChange | undefined {
+function planAddition(
+  config: ReplicatedConfig,
+  facts: GroupFacts,
+  member: Member,
+  by: string
+): PlannedChange | undefined {
+  const ids = config.members.filter(({ peerId }) => peerId === member.peerId).map((each) => memberId(each))
+  // A learner that does not answer may have lost its directory. With an invitation, it can join with another one.
+  if (ids.some((each) => facts.voters.includes(each) || facts.answers(each))) return undefined
+  return planInvitation(config, { ...member, replaces: '' }, `the invitation of ${member.peerId}`, by)
+}
+
+function planInvitation(
+  config: ReplicatedConfig,
+  invitation: Invitation,
+  change: string,
+  by: string
+): PlannedChange | undefined {
   const { peerId, addresses, replaces } = invitation
-  const change = replaces === '' ? `the invitation of ${peerId}` : `the replacement of ${replaces}`
   if (config.admins.includes(peerId) || config.clients?.includes(peerId) === true) {
     throw refused(change, `${peerId} is an admin or a client, and a peer needs a key of its own`)
   }
   const earlier = config.invited.find((each) => each.peerId === peerId)
   if (earlier?.replaces === replaces && isSame(earlier.addresses, addresses)) return undefined
   const invited = [...config.invited.filter((each) => each !== earlier), invitation]
-  if (config.members.length + invited.length > MAX_MEMBERS)
-    throw refused(change, `${MAX_MEMBERS} members are the limit`)
+  checkLimit(change, config.members, invited)
   const what = replaces === '' ? `invites ${peerId}` : `invites ${peerId} to replace ${replaces}`
   return { changes: [], config: revised({ ...config, invited }, by, what) }
 }
@@ -175,40 +182,44 @@ function planRemoval(
   named: string,
   by: string
 ): PlannedChange | undefined {
-  const invited = config.invited.filter(({ peerId }) => peerId !== named)
   const found = membersNamed(config, named)
-  if (found.length === 0 && invited.length === config.invited.length) return undefined
-  if (found.length === 0) return { changes: [], config: revised({ ...config, invited }, by, `withdraws ${named}`) }
+  if (found.length === 0) {
+    const invited = withoutInvitation(config, named)
+    if (invited.length === config.invited.length) return undefined
+    return { changes: [], config: revised({ ...config, invited }, by, `withdraws the invitation of ${named}`) }
+  }
   const id = memberId(onlyOne(found, named))
   const voters = facts.voters.filter((voter) => voter !== id)
   if (voters.length === 0) throw refused(`the removal of ${id}`, 'it is the last voter')
   checkServed(`the removal of ${id}`, voters, facts)
+  const invited = withoutInvitation(config, peerIdOf(id))
   return {
     changes: removals([id], facts),
-    config: revised(
-      {
-        ...config,
-        members: config.members.filter((member) => memberId(member) !== id),
-        // Who was to replace it joins as any other peer.
-        invited: invited.map((each) => (each.replaces === id ? { ...each, replaces: '' } : each))
-      },
-      by,
-      `removes ${id}`
-    )
+    config: revised(withoutMember({ ...config, invited }, id), by, `removes ${id}`)
   }
 }
 
 function planReplacement(
   config: ReplicatedConfig,
-  named: string,
-  by: Member,
+  facts: GroupFacts,
+  { id: named, by }: { readonly id: string; readonly by: Member },
   admin: string
 ): PlannedChange | undefined {
+  const isMember = config.members.some((member) => member.peerId === by.peerId)
+  // The replacement is complete.
+  if (isMember && membersNamed(config, named).length === 0) return undefined
   const old = memberId(memberNamed(config, named))
-  const other = config.members.find((member) => member.peerId === by.peerId && memberId(member) !== old)
-  if (other !== undefined) throw refused(`the replacement of ${old}`, `${by.peerId} is a member already`)
-  return planInvitation(config, { ...by, replaces: old }, admin)
+  const change = `the replacement of ${old}`
+  const note = config.invited.find((invited) => invited.replaces === old)
+  if (note !== undefined && note.peerId !== by.peerId)
+    throw refused(change, `${note.peerId} is to replace it already: remove that peer first`)
+  if (note === undefined && isMember && peerIdOf(old) !== by.peerId)
+    throw refused(change, `${by.peerId} is a member already`)
+  if (note === undefined && peerIdOf(old) === by.peerId && facts.answers(old)) throw refused(change, STILL_THERE)
+  return planInvitation(config, { ...by, replaces: old }, change, admin)
 }
+
+const STILL_THERE = 'its present data directory answers: is a copy of it running?'
 
 /** The place of a peer that has lost its data directory, which needs no invitation. */
 function ownPlace(
@@ -221,7 +232,7 @@ function ownPlace(
   const [only] = own
   if (only === undefined) throw refused(change, 'no admin has invited it')
   const id = memberId(own.find((member) => facts.voters.includes(memberId(member))) ?? only)
-  if (facts.answers(id)) throw refused(change, `its present data directory answers: is a copy of it running?`)
+  if (facts.answers(id)) throw refused(change, STILL_THERE)
   return { peerId, addresses, replaces: id }
 }
 
@@ -276,6 +287,25 @@ function revised(config: ReplicatedConfig, by: string, what: string): Replicated
 
 function refused(change: string, reason: string): ChangeRefusedError {
   return new ChangeRefusedError(change, reason)
+}
+
+/** The configuration after the removal of a member. A peer that was to replace it joins like any other. */
+function withoutMember(config: ReplicatedConfig, id: string): ReplicatedConfig {
+  const members = config.members.filter((member) => memberId(member) !== id)
+  const invited = config.invited.flatMap((each) => {
+    if (each.replaces !== id) return [each]
+    return members.some(({ peerId }) => peerId === each.peerId) ? [] : [{ ...each, replaces: '' }]
+  })
+  return { ...config, members, invited }
+}
+
+function withoutInvitation({ invited }: ReplicatedConfig, named: string): Invitation[] {
+  return invited.filter(({ peerId }) => peerId !== named)
+}
+
+function checkLimit(change: string, members: readonly ConfigMember[], invited: readonly Invitation[]): void {
+  if (members.length + invited.length > MAX_MEMBERS)
+    throw refused(change, `${MAX_MEMBERS} members and invited peers are the limit`)
 }
 
 function sorted(members: readonly ConfigMember[]): ConfigMember[] {

@@ -10,18 +10,18 @@ export interface AccessRule {
 }
 
 /** Stands for all clients without a rule of their own. */
-const ANY = 'any'
+export const ANY_CLIENT = 'any'
 
 /** Returns undefined if the change is in force already. Throws ChangeRefusedError. */
 export function changeAccess(
   config: ReplicatedConfig,
   { type, id }: AccessChange
 ): { readonly config: ReplicatedConfig; readonly what: string } | undefined {
-  if (id !== ANY && config.members.some(({ peerId }) => peerId === id)) {
-    throw new ChangeRefusedError(`${WORDS[type]} ${id}`, 'it is a member, and an admin or client needs another key')
+  if ([...config.members, ...config.invited].some(({ peerId }) => peerId === id)) {
+    throw refused(type, id, 'it is a peer, and an admin or client needs another key')
   }
   const next = CHANGES[type](config, id)
-  return next && { config: next, what: `${WORDS[type]} ${id}` }
+  return next && { config: next, what: `${WORDS[type].made} ${id}` }
 }
 
 /** All rules, in the order of the ids. */
@@ -34,11 +34,12 @@ export function accessRules({ admins, clients = [], denied }: ReplicatedConfig):
   return rules.sort((a, b) => (a.id < b.id ? -1 : 1))
 }
 
-const WORDS: { readonly [T in AccessChange['type']]: string } = {
-  allowClient: 'allows client',
-  denyClient: 'denies client',
-  addAdmin: 'adds admin',
-  removeAdmin: 'removes admin'
+/** The words before the id: of a change that is refused, and of one that was made. */
+const WORDS: { readonly [T in AccessChange['type']]: { readonly refused: string; readonly made: string } } = {
+  allowClient: { refused: 'access for client', made: 'allows client' },
+  denyClient: { refused: 'the exclusion of client', made: 'denies client' },
+  addAdmin: { refused: 'the addition of admin', made: 'adds admin' },
+  removeAdmin: { refused: 'the removal of admin', made: 'removes admin' }
 }
 
 type Change = (config: ReplicatedConfig, id: string) => ReplicatedConfig | undefined
@@ -46,41 +47,46 @@ type Change = (config: ReplicatedConfig, id: string) => ReplicatedConfig | undef
 const CHANGES: { readonly [T in AccessChange['type']]: Change } = {
   allowClient(config, id) {
     const { clients, denied } = config
-    if (id === ANY) return clients === undefined ? undefined : { ...config, clients: undefined }
-    const isListed = clients?.includes(id) ?? true
-    if (isListed && !denied.includes(id)) return undefined
-    const listed = isListed ? clients : withId(clients ?? [], id, MAX_CLIENTS, 'clients')
-    return { ...config, clients: listed, denied: without(denied, id) }
+    if (id === ANY_CLIENT) return clients === undefined ? undefined : { ...config, clients: undefined }
+    const allowed = { ...config, denied: without(denied, id) }
+    if (clients === undefined || clients.includes(id)) return denied.includes(id) ? allowed : undefined
+    checkRoom('allowClient', id, clients, MAX_CLIENTS)
+    return { ...allowed, clients: withId(clients, id) }
   },
 
   denyClient(config, id) {
     const { admins, clients, denied } = config
-    if (id === ANY) return clients === undefined ? { ...config, clients: [] } : undefined
-    if (admins.includes(id))
-      throw new ChangeRefusedError(`denies client ${id}`, 'it is an admin: remove it there first')
+    if (id === ANY_CLIENT) return clients === undefined ? { ...config, clients: [] } : undefined
+    if (admins.includes(id)) throw refused('denyClient', id, 'it is an admin: remove it there first')
     if (denied.includes(id)) return undefined
-    const listed = clients && without(clients, id)
-    return { ...config, clients: listed, denied: withId(denied, id, MAX_DENIED, 'denied clients') }
+    checkRoom('denyClient', id, denied, MAX_DENIED)
+    return { ...config, clients: clients && without(clients, id), denied: withId(denied, id) }
   },
 
   addAdmin(config, id) {
     const { admins, denied } = config
     if (admins.includes(id)) return undefined
-    return { ...config, admins: withId(admins, id, MAX_ADMINS, 'admins'), denied: without(denied, id) }
+    checkRoom('addAdmin', id, admins, MAX_ADMINS)
+    return { ...config, admins: withId(admins, id), denied: without(denied, id) }
   },
 
   removeAdmin(config, id) {
     const { admins } = config
     if (!admins.includes(id)) return undefined
-    if (admins.length === 1) {
-      throw new ChangeRefusedError(`removes admin ${id}`, 'it is the last one, and nobody could change the cluster')
-    }
+    if (admins.length === 1) throw refused('removeAdmin', id, 'it is the last one, and nobody could change the cluster')
     return { ...config, admins: without(admins, id) }
   }
 }
 
-function withId(ids: readonly string[], id: string, limit: number, what: string): string[] {
-  if (ids.length >= limit) throw new ChangeRefusedError(`one more of the ${what}`, `${limit} are the limit`)
+function checkRoom(type: AccessChange['type'], id: string, ids: readonly string[], limit: number): void {
+  if (ids.length >= limit) throw refused(type, id, `there are ${limit} already, which is the limit`)
+}
+
+function refused(type: AccessChange['type'], id: string, reason: string): ChangeRefusedError {
+  return new ChangeRefusedError(`${WORDS[type].refused} ${id}`, reason)
+}
+
+function withId(ids: readonly string[], id: string): string[] {
   return [...ids, id].sort()
 }
 
