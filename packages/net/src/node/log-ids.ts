@@ -3,7 +3,7 @@ import { pino, type Logger, type SerializerFn } from 'pino'
 import { shortenIds } from '../portable/short-id.js'
 
 /** Fields that may contain PeerIds. `id` is not among them: a line that introduces a node shows its whole PeerId. */
-const FIELDS = ['peer', 'client', 'leader', 'reason', 'address', 'addresses'] as const
+const FIELDS = ['peer', 'client', 'leader', 'reason', 'address', 'addresses', 'by', 'change'] as const
 const MAX_DEPTH = 4
 
 /** Returns a child of `logger` that shortens PeerIds, also in errors. The error serializer of `logger` runs first. */

@@ -294,6 +294,11 @@ export class PeerCore {
 
   /** The root group has applied a configuration. */
   configured(config: ReplicatedConfig): void {
+    const { revision, change } = config
+    // The entry that ends a joint configuration repeats the change.
+    if (revision > this.newestConfig.revision) {
+      this.init.logger?.info({ revision, by: change.by, change: change.what }, 'the cluster was changed')
+    }
     this.newestConfig = config
     this.learnOwn()
     this.parts?.links.setMembers(config.members)
