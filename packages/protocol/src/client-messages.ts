@@ -300,7 +300,7 @@ export const leaderMessage = union({
     33,
     struct({
       lastIndex: uint,
-      /** `id` is a member id (docs/membership.md). An `outgoing` member votes until the change under way is complete. */
+      /** `id` is a member id (docs/membership.md). An `outgoing` member votes until the change under way ends. */
       members: list(
         struct({
           id: text(MAX_PEER_ID_BYTES),

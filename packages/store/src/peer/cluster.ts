@@ -117,7 +117,7 @@ export function formatClusterFile(config: ClusterConfig): string {
   return JSON.stringify({ clusterId, voters, admins, clients: clients ?? 'any', roundTripMs }, undefined, 2) + '\n'
 }
 
-/** The beginning of the reason for which an identity without a rule is not let in. A remedy follows after a semicolon. */
+/** The beginning of the reason why an identity without a rule is not let in. A remedy follows after a semicolon. */
 export const UNLISTED = 'it is not among the clients'
 
 /** True if `peerId` may connect; otherwise the reason why not. */

@@ -105,7 +105,7 @@ export function planJoin(config: ReplicatedConfig, facts: GroupFacts, request: J
   }
 }
 
-/** Plans the end of a replacement whose new member has caught up; undefined while there is none. `self` is the leader. */
+/** Plans the end of a replacement whose new member has caught up; undefined if there is none. `self` leads. */
 export function planTakeover(config: ReplicatedConfig, facts: GroupFacts, self: string): PlannedChange | undefined {
   for (const invitation of config.invited) {
     const { peerId, replaces } = invitation
