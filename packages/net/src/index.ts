@@ -17,6 +17,7 @@ export { AddressBook } from './portable/address-book.js'
 export * from './portable/errors.js'
 export type { Allow, Direction } from './portable/gate.js'
 export type { Libp2pNetwork } from './portable/libp2p-network.js'
+export type { RelayRole } from './portable/relay/relay-limits.js'
 export * from './portable/log-quota.js'
 export {
   hostAndPort,

@@ -22,7 +22,7 @@ describe('Promise.withResolvers', () => {
       const text = readFileSync(new URL(name, folder), 'utf8')
       if (!LIBP2P_IMPORT.test(text)) continue
       checked.push(name)
-      expect(/^import (?!type ).*$/m.exec(text)?.[0], name).toMatch(/^import '(\.|\.\.\/portable)\/polyfill\.js'$/)
+      expect(/^import (?!type ).*$/m.exec(text)?.[0], name).toMatch(/^import '(\.|\.\.|\.\.\/portable)\/polyfill\.js'$/)
     }
     expect(checked).toContain('node/create-network.ts')
   })

@@ -78,8 +78,21 @@ export interface DialOptions {
    * called if the stream runs over an existing connection. It must not throw.
    */
   readonly answered?: (address: string) => void
+  /**
+   * Goes through this node, which relays: over an existing connection through it if there is one. Both ends prove their
+   * identities to each other as without it. The network ends the connection with its last stream. Default: no relay,
+   * and no connection through one.
+   */
+  readonly relay?: RelayPlace | undefined
   /** Aborts this dial. Other dials to the same remote continue. */
   readonly signal?: AbortSignalLike
+}
+
+/** A node that relays streams of this node to other nodes. */
+export interface RelayPlace {
+  readonly peerId: string
+  /** Its multiaddrs. They are tried as those of a dial, unless there is a connection to it. */
+  readonly addresses: readonly string[]
 }
 
 /** The part of AbortSignal that cores and drivers use. */
@@ -97,7 +110,7 @@ export interface Network {
   /**
    * Opens a stream to `remote`, over an existing connection if there is one. `addresses` are multiaddrs of the remote.
    * They are tried in this order, each beside the earlier ones that have not answered yet; those that this version
-   * cannot dial are skipped.
+   * cannot dial are skipped. With a relay, only the addresses of the relay count.
    *
    * Rejects with InvalidArgumentError if `remote` is malformed or none of the addresses can be dialed, with
    * NotAuthorizedError if this node does not allow the remote, with ClosedError once the network is closed, with the

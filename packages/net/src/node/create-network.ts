@@ -1,9 +1,9 @@
 /**
- * A libp2p node for Node: TCP, Noise and Yamux between nodes that know each other. It runs no discovery, no relay and
- * no identify protocol, and it dials only on request.
+ * A libp2p node for Node: TCP, Noise and Yamux between nodes that know each other. It runs no discovery and no identify
+ * protocol, and it dials only on request.
  */
 import '../portable/polyfill.js'
-import type { PrivateKey } from '@libp2p/interface'
+import type { MultiaddrConnection, PeerId, PrivateKey, Upgrader } from '@libp2p/interface'
 import { MAX_ROUND_TRIP_MS } from '@quire/protocol'
 import type { Libp2pOptions } from 'libp2p'
 import type { Logger } from 'pino'
@@ -11,8 +11,10 @@ import { CLOSE_TIMEOUT_MS } from '../portable/close-connection.js'
 import type { Transports } from '../portable/connection-dialer.js'
 import { messageOf } from '../portable/failures.js'
 import { createGate, type Allow, type Gate } from '../portable/gate.js'
-import { createNetworkOn, type Libp2pNetwork } from '../portable/libp2p-network.js'
+import type { Libp2pNetwork } from '../portable/libp2p-network.js'
 import { parseListenAddress } from '../portable/multiaddr.js'
+import { PEER_WINDOW_BYTES, type RelayRole } from '../portable/relay/relay-limits.js'
+import { relayIn } from '../portable/relay/relay-address.js'
 import { Strangers } from '../portable/strangers.js'
 import { ListenError } from './errors.js'
 import { nodeEventLoop } from './event-loop.js'
@@ -36,6 +38,8 @@ export interface Libp2pNetworkInit {
    * being closed. The listen addresses share that limit equally.
    */
   readonly maxPendingConnections?: number
+  /** Makes the node a relay for others, and lets others reach it through relays. Default: neither. */
+  readonly relay?: RelayRole
   /** Replaces Noise's cryptographic primitives, for example with faster ones. Default: those that the runtime has. */
   readonly noiseCrypto?: NoiseCrypto
 }
@@ -69,8 +73,9 @@ export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp
       const reason = /Error: (listen .*)/.exec(messageOf(error))?.[1]
       throw reason === undefined ? error : new ListenError(listen, reason, { cause: error })
     })
-  const { transports } = node.services
-  return createNetworkOn({ node, transports, gate, strangers, eventLoop: nodeEventLoop, log: init.logger })
+  const { transports, upgrader } = node.services
+  const { relay, logger: log } = init
+  return libp2p.createNetworkOn({ node, transports, upgrader, gate, strangers, relay, eventLoop: nodeEventLoop, log })
 }
 
 /**
@@ -78,18 +83,20 @@ export async function createLibp2pNetwork(init: Libp2pNetworkInit): Promise<Libp
  * or that prints its usage, starts without them.
  */
 async function loadLibp2p() {
-  const [{ createLibp2p }, { tcp }, { noise }, { yamux }] = await Promise.all([
+  const [{ createLibp2p }, { tcp }, { noise }, { yamux }, { createNetworkOn }] = await Promise.all([
     import('libp2p'),
     import('@libp2p/tcp'),
     import('@chainsafe/libp2p-noise'),
-    import('@chainsafe/libp2p-yamux')
+    import('@chainsafe/libp2p-yamux'),
+    import('../portable/libp2p-network.js')
   ])
-  return { createLibp2p, tcp, noise, yamux }
+  return { createLibp2p, tcp, noise, yamux, createNetworkOn }
 }
 
-/** libp2p gives its components to services only. This service hands out the one that dials. */
+/** libp2p gives its components to services only. These services hand out the ones that dial and that secure. */
 interface Services extends Record<string, unknown> {
   readonly transports: Transports
+  readonly upgrader: Upgrader
 }
 
 function libp2pOptions(
@@ -108,16 +115,15 @@ function libp2pOptions(
     transports: [tcp({ maxConnections: maxSockets })],
     connectionEncrypters: [noise({ crypto: init.noiseCrypto })],
     // A remote opens early streams before this node has finished accepting the connection.
-    streamMuxers: [yamux({ maxEarlyStreams: MAX_EARLY_STREAMS })],
+    streamMuxers: [yamux({ maxEarlyStreams: MAX_EARLY_STREAMS, streamOptions: streamOptions(init.relay) })],
     services: {
-      transports: ({ transportManager }) => ({ dial: (address, options) => transportManager.dial(address, options) })
+      transports: ({ transportManager }) => ({ dial: (address, options) => transportManager.dial(address, options) }),
+      upgrader: ({ upgrader }) => upgrader
     },
     connectionGater: {
       // libp2p's default refuses addresses of private networks. Quire dials only what its caller asks for.
       denyDialMultiaddr: () => false,
-      denyInboundEncryptedConnection: (peer, connection) =>
-        gate.check(peer.toString(), 'inbound', connection.remoteAddr.toString()) !== true &&
-        !strangers.admit(connection)
+      denyInboundEncryptedConnection: (peer, connection) => !mayEnter(peer, connection, init.relay, gate, strangers)
     },
     connectionManager: {
       maxConnections,
@@ -135,4 +141,23 @@ function libp2pOptions(
       pingTimeout: { minTimeout: PROBE_TIMEOUT_MS, maxTimeout: PROBE_TIMEOUT_MS }
     }
   }
+}
+
+/** Decides about an accepted connection. `peer` has proved its identity, also through a relay. */
+function mayEnter(
+  peer: PeerId,
+  connection: MultiaddrConnection,
+  relay: RelayRole | undefined,
+  gate: Gate,
+  strangers: Strangers
+): boolean {
+  const peerId = peer.toString()
+  const isAllowed = gate.check(peerId, 'inbound', connection.remoteAddr.toString()) === true
+  if (relayIn(connection.remoteAddr) !== undefined) return isAllowed && relay?.isMember(peerId) === false
+  return isAllowed || strangers.admit(connection)
+}
+
+/** A relay keeps up to a window of each stream that it relays. */
+function streamOptions(relay: RelayRole | undefined): { maxStreamWindowSize?: number } {
+  return relay === undefined ? {} : { maxStreamWindowSize: PEER_WINDOW_BYTES }
 }

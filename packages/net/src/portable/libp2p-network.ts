@@ -1,6 +1,6 @@
 /** A libp2p node with any transports as Quire's {@link Network}. */
 import './polyfill.js'
-import type { Libp2p } from '@libp2p/interface'
+import type { Libp2p, Upgrader } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { ClosedError, InvalidArgumentError, type DialOptions, type FrameStream, type Network } from '@quire/protocol'
 import { CLOSE_TIMEOUT_MS, closeConnection } from './close-connection.js'
@@ -12,6 +12,10 @@ import { IncomingStreams } from './incoming-streams.js'
 import type { Log } from './log.js'
 import { parsePeerId } from './multiaddr.js'
 import { OpenStreams } from './open-streams.js'
+import { RelayDialer } from './relay/relay-dialer.js'
+import type { RelayRole } from './relay/relay-limits.js'
+import { RelayServer } from './relay/relay-server.js'
+import { RelayTarget } from './relay/relay-target.js'
 import { StreamDialer } from './stream-dialer.js'
 import type { Strangers } from './strangers.js'
 
@@ -35,9 +39,12 @@ export interface Libp2pNetwork extends Network {
 export interface Libp2pComponents {
   readonly node: Libp2p
   readonly transports: Transports
+  readonly upgrader: Upgrader
   /** The node's connection gater consults these two. */
   readonly gate: Gate
   readonly strangers: Strangers
+  /** Undefined for a node that neither relays nor is reached through relays. */
+  readonly relay: RelayRole | undefined
   readonly eventLoop: EventLoop
   readonly log: Log | undefined
 }
@@ -54,6 +61,7 @@ class NetworkNode implements Libp2pNetwork {
   private readonly gate: Gate
   private readonly strangers: Strangers
   private readonly log: Log | undefined
+  private readonly relay: RelayRole | undefined
   private readonly protocols = new Set<string>()
   private readonly streams: OpenStreams
   private readonly incoming: IncomingStreams
@@ -61,16 +69,22 @@ class NetworkNode implements Libp2pNetwork {
   private readonly streamDialer: StreamDialer
   private closed: Promise<void> | undefined
 
-  constructor({ node, transports, gate, strangers, eventLoop, log }: Libp2pComponents) {
+  constructor({ node, transports, upgrader, gate, strangers, relay, eventLoop, log }: Libp2pComponents) {
     this.id = this.peerId = node.peerId.toString()
     this.node = node
     this.gate = gate
     this.strangers = strangers
+    this.relay = relay
     this.log = log
     this.streams = new OpenStreams(eventLoop, log)
     this.incoming = new IncomingStreams(gate, this.streams, log)
     this.connectionDialer = new ConnectionDialer(transports)
-    this.streamDialer = new StreamDialer(node, this.connectionDialer, gate, this.streams)
+    const relays = new RelayDialer(node, this.connectionDialer, upgrader)
+    this.streamDialer = new StreamDialer(node, this.connectionDialer, relays, gate, this.streams)
+    if (relay !== undefined) {
+      new RelayServer({ node, gate, role: relay, log })
+      new RelayTarget({ node, upgrader, gate, role: relay, log })
+    }
     // libp2p would remember every client that it has ever seen.
     node.addEventListener('peer:disconnect', (event) => {
       node.peerStore.delete(event.detail).catch(() => {})
@@ -96,8 +110,11 @@ class NetworkNode implements Libp2pNetwork {
     this.protocols.add(protocol)
     if (refuse !== undefined) this.strangers.open()
     const handler = { protocol, maxFrameBytes, accept, refuse }
+    const runOnLimitedConnection = this.relay?.protocols.includes(protocol) === true
     this.node
-      .handle(protocol, (stream, connection) => this.incoming.opened(stream, connection, handler))
+      .handle(protocol, (stream, connection) => this.incoming.opened(stream, connection, handler), {
+        runOnLimitedConnection
+      })
       .catch((error: unknown) => {
         this.log?.error({ protocol, err: error }, 'cannot handle the protocol')
       })

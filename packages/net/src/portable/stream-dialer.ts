@@ -1,5 +1,5 @@
 import './polyfill.js'
-import type { Connection, Libp2p } from '@libp2p/interface'
+import type { Connection, Libp2p, Stream } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import {
   ClosedError,
@@ -9,6 +9,7 @@ import {
   type DialOptions,
   type FrameStream
 } from '@quire/protocol'
+import { closeConnection } from './close-connection.js'
 import type { ConnectionDialer } from './connection-dialer.js'
 import { createDeadline, throwIfAborted, withDeadline } from './deadline.js'
 import { DialError } from './errors.js'
@@ -16,15 +17,21 @@ import { dialReasonOf, isConnectionClosed, isUnsupportedProtocol, toError } from
 import type { Gate } from './gate.js'
 import { parsePeerId } from './multiaddr.js'
 import type { OpenStreams } from './open-streams.js'
+import type { RelayDialer } from './relay/relay-dialer.js'
+import { relayIn } from './relay/relay-address.js'
 import { targetsOf, type Targets } from './targets.js'
 
 const DEFAULT_STEP_MS = timingOf(DEFAULT_ROUND_TRIP_MS).stepMs
 
 /** Opens streams to peers, over an open connection where there is one. */
 export class StreamDialer {
+  /** The streams of each relayed connection. */
+  private readonly relayed = new Map<Connection, number>()
+
   constructor(
     private readonly node: Libp2p,
     private readonly connections: ConnectionDialer,
+    private readonly relays: RelayDialer,
     private readonly gate: Gate,
     private readonly streams: OpenStreams
   ) {}
@@ -32,12 +39,19 @@ export class StreamDialer {
   /** {@link Network.dial}. */
   async dial(remote: string, addresses: readonly string[], options: DialOptions): Promise<FrameStream> {
     const peerId = parsePeerId(remote, 'remote')
-    const targets = targetsOf(addresses, peerId)
-    const verdict = this.gate.check(peerId, 'outbound')
-    if (verdict !== true) throw new NotAuthorizedError(peerId, verdict)
+    const { relay } = options
+    const via = relay === undefined ? undefined : parsePeerId(relay.peerId, 'relay')
+    const targets = relay === undefined ? targetsOf(addresses, peerId) : targetsOf(relay.addresses, via!)
+    for (const id of via === undefined ? [peerId] : [peerId, via]) {
+      const verdict = this.gate.check(id, 'outbound')
+      if (verdict !== true) throw new NotAuthorizedError(id, verdict)
+    }
     throwIfAborted(options.signal)
     try {
-      return (await this.openOnExisting(peerId, options)) ?? (await this.openOnNew(peerId, targets, options))
+      const existing = await this.openOnExisting(peerId, via, options)
+      if (existing !== undefined) return existing
+      if (via === undefined) return await this.openOnNew(peerId, targets, options)
+      return await this.openThrough(via, peerId, targets, options)
     } catch (error) {
       throwIfAborted(options.signal)
       if (error instanceof DialError || error instanceof ClosedError) throw error
@@ -46,9 +60,14 @@ export class StreamDialer {
   }
 
   /** Opens a stream over a connection that is already open. Returns undefined if there is none that works. */
-  private async openOnExisting(peerId: string, options: DialOptions): Promise<FrameStream | undefined> {
+  private async openOnExisting(
+    peerId: string,
+    via: string | undefined,
+    options: DialOptions
+  ): Promise<FrameStream | undefined> {
     const connections = this.node.getConnections(peerIdFromString(peerId))
-    for (const connection of connections.filter(({ status }) => status === 'open')) {
+    const onPath = connections.filter(({ status, remoteAddr }) => status === 'open' && relayIn(remoteAddr) === via)
+    for (const connection of onPath) {
       const deadline = createDeadline(stepMsOf(options), options.signal)
       try {
         return await this.open(connection, options, deadline.signal)
@@ -91,9 +110,43 @@ export class StreamDialer {
     }
   }
 
+  private async openThrough(
+    relay: string,
+    peerId: string,
+    targets: Targets,
+    options: DialOptions
+  ): Promise<FrameStream> {
+    const stepMs = stepMsOf(options)
+    const places = { peerId: relay, addresses: [...targets.keys()] }
+    const connection = await this.relays.connect(peerId, places, stepMs, options.signal)
+    try {
+      return await withDeadline(stepMs, options.signal, ({ signal }) => this.open(connection, options, signal))
+    } catch (error) {
+      void this.endIfUnused(connection)
+      throw error
+    }
+  }
+
   private async open(connection: Connection, options: DialOptions, signal: AbortSignal): Promise<FrameStream> {
-    const stream = await connection.newStream(options.protocol, { signal })
+    const isRelayed = relayIn(connection.remoteAddr) !== undefined
+    const stream = await connection.newStream(options.protocol, { signal, runOnLimitedConnection: isRelayed })
+    if (isRelayed) this.countRelayed(stream, connection)
     return this.streams.add(stream, connection, options.maxFrameBytes)
+  }
+
+  /** A relayed connection costs the relay as long as it is open, so it ends with its last stream. */
+  private countRelayed(stream: Stream, connection: Connection): void {
+    this.relayed.set(connection, (this.relayed.get(connection) ?? 0) + 1)
+    stream.addEventListener('close', () => {
+      this.relayed.set(connection, (this.relayed.get(connection) ?? 0) - 1)
+      void this.endIfUnused(connection)
+    })
+  }
+
+  private async endIfUnused(connection: Connection): Promise<void> {
+    if ((this.relayed.get(connection) ?? 0) > 0) return
+    this.relayed.delete(connection)
+    await closeConnection(connection)
   }
 }
 
