@@ -9,7 +9,7 @@ import {
   type Libp2pNetwork,
   type PrivateKey
 } from '@quire/net'
-import { ClosedError, InvalidArgumentError } from '@quire/protocol'
+import { ClosedError, InvalidArgumentError, PROTOCOL_BULK, PROTOCOL_CONTROL } from '@quire/protocol'
 import { DEFAULT_RAFT_LIMITS } from '@quire/raft'
 import { createNodeDisk } from '@quire/raft/node-disk'
 import { readFileSync, statfsSync } from 'node:fs'
@@ -225,6 +225,10 @@ class RunningPeer implements Peer {
       privateKey: init.privateKey,
       listen: directory.listenAddresses(init.listen),
       allow: (peerId) => mayConnect(core.config, peerId),
+      relay: {
+        isMember: (peerId) => core.config.members.some((member) => member.peerId === peerId),
+        protocols: [PROTOCOL_CONTROL, PROTOCOL_BULK]
+      },
       ...this.connections,
       logger: init.logger?.child({ component: 'net' })
     })
