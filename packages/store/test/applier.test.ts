@@ -220,9 +220,22 @@ describe('appliers', () => {
     await disk.step()
     expect(checkpoints).toEqual([4])
     void applier.apply(log(5))
+    // Entries that follow during a checkpoint are not part of it.
+    void applier.apply(log(6))
     await disk.step()
     expect(checkpoints).toEqual([4, 12])
-    expect(applier.durableIndex).toBe(12)
+    expect([applier.durableIndex, applier.appliedIndex]).toEqual([12, 14])
+  })
+
+  it('an applier tells of no checkpoint that has failed for good', async () => {
+    const checkpoints: number[] = []
+    const { applier, disk, storage } = setUp({ checkpointEntries: 4, onCheckpoint: (index) => checkpoints.push(index) })
+    storage.failWith(new Error('the disk is on fire'))
+    void applier.apply(log(1))
+    await disk.step()
+    expect(applier.fault).toMatchObject({ message: 'the disk is on fire' })
+    await applier.close()
+    expect(checkpoints).toEqual([])
   })
 })
 

@@ -284,7 +284,8 @@ async function startAfter(log: RaftLog, installed: RaftSnapshot): Promise<void> 
 function newestSnapshot(log: RaftLog, index: number): RaftSnapshot | undefined {
   const term = log.term(index)
   const configuration = log.configurations.findLast((entry) => entry.index <= index)
-  if (index === 0 || term === undefined || configuration === undefined) return undefined
+  // No configuration precedes the first entry, so a page store without entries is no snapshot.
+  if (term === undefined || configuration === undefined) return undefined
   return { index, term, configuration }
 }
 

@@ -6,6 +6,7 @@ import {
   createPageStore,
   type Backend,
   type BackendChange,
+  type BackendView,
   type MemoryStorage,
   type PageStore
 } from '../../src/pages/index.js'
@@ -31,7 +32,30 @@ export async function change(storage: MemoryStorage, ...changes: BackendChange[]
 }
 
 export function readerOf(storage: MemoryStorage): SnapshotReader {
-  return new SnapshotReader(storage.open().view(), { name: 'pages', remedy: 'replace this peer' })
+  return new SnapshotReader(lending(storage.open().view()), { name: 'pages', remedy: 'replace this peer' })
+}
+
+/** Takes each row back when another one is read, in whichever table, and when its iteration ends. */
+function lending(view: BackendView): BackendView {
+  let lent: readonly Uint8Array[] = []
+  const takeBack = (): void => {
+    for (const bytes of lent) bytes.fill(0xee)
+  }
+  return {
+    *from(table, first) {
+      try {
+        for (const [key, value] of view.from(table, first)) {
+          takeBack()
+          const row = [key.slice(), value.slice()] as const
+          lent = row
+          yield row
+        }
+      } finally {
+        takeBack()
+      }
+    },
+    close: () => view.close()
+  }
 }
 
 /** Returns the data of all pieces. */
