@@ -72,6 +72,25 @@ describe('evidence', () => {
     )
   })
 
+  it('evidence about a founding directory does not count against one with which the peer joined later', () => {
+    const evidence = book()
+    const next = hello({
+      joined: true,
+      incarnation: 'new folder',
+      boot: 1,
+      process: 'p1',
+      term: 0,
+      lastTerm: 0,
+      lastIndex: 0
+    })
+    expect(evidence.refusal(next)).toBeUndefined()
+    evidence.met(next)
+    expect(evidence.sightings().map(({ member }) => member)).toEqual(['b', 'b/new folder'])
+    expect(evidence.isCurrent('b/new folder', next)).toBe(true)
+    expect(evidence.isCurrent('b', hello())).toBe(true)
+    expect(evidence.refusal({ ...next, process: 'twin' })).toContain('another process has used boot 1')
+  })
+
   it('evidence does not compare logs within one process, because acknowledgments may overtake a hello', () => {
     expect(book().refusal(hello({ lastIndex: 40 }))).toBeUndefined()
   })
