@@ -19,8 +19,8 @@ import { adminChange, members } from './members.js'
 import { REQUESTS, requestMessages, type RequestKind, type RequestType, type RequestTypeOf } from './requests.js'
 import { raftRoom } from './room.js'
 
-/** Access rules in one message. */
-export const MAX_RULES = 512
+/** Access rules in one message: with the longest ids, they fit a control frame. */
+export const MAX_RULES = 256
 
 /** The limit of pages in one writeback message: one bulk frame holds this many of the smallest size. */
 export const MAX_WRITEBACK_PAGES = 16

@@ -3,7 +3,7 @@ import { FakeNet, settle } from '@quire/testing'
 import { describe, expect, it } from 'vitest'
 import { createMemoryIdentity } from '../src/peer/memory-identity.js'
 import type { ConfigMember } from '../src/state/index.js'
-import { founded, type LinkedPeer } from './support/linked-peer.js'
+import type { LinkedPeer } from './support/linked-peer.js'
 import { clock, exchange, start, stop, usePeers } from './support/linked-peers.js'
 
 usePeers()

@@ -22,7 +22,8 @@ import {
   createGroupServer,
   createSessionServer,
   type RaftPortStatus,
-  type ServerLimits
+  type ServerLimits,
+  type SessionServerInit
 } from '../../src/server/index.js'
 import {
   NOTHING_CHANGED,
@@ -69,6 +70,9 @@ function memoryStore(): StateStore {
   } as StateStore
 }
 
+/** What the peer around the group answers to an admin. */
+type AdminAnswers = { -readonly [K in 'access' | 'roster' | 'administer']: SessionServerInit[K] }
+
 export function createStubGroup(limits: Partial<ServerLimits> = {}) {
   const clock = new FakeClock()
   const net = new FakeNet()
@@ -89,6 +93,11 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
   let chance = 0
   let members = MEMBERS
   let membersVersion = 1
+  const answers: AdminAnswers = {
+    access: () => CONFIG,
+    roster: () => undefined,
+    administer: () => Promise.reject(new NotLeaderError(PEER, undefined))
+  }
 
   const raft = {
     status: () => status,
@@ -126,9 +135,9 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
     clock,
     groups: [server],
     limits,
-    access: () => CONFIG,
-    roster: () => undefined,
-    administer: () => Promise.reject(new NotLeaderError(PEER, undefined)),
+    access: () => answers.access(),
+    roster: () => answers.roster(),
+    administer: (by, founding, change) => answers.administer(by, founding, change),
     status: () => ({
       clusterId: 'blue',
       founding: FOUNDING,
@@ -161,6 +170,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
     server,
     sessionServer,
     fatal,
+    answers,
     /** Applies an entry with a configuration. */
     found(config: ReplicatedConfig = CONFIG) {
       machine.apply(nextIndex++, 'config', encode(clusterConfig, config))
