@@ -52,6 +52,14 @@ describe('followers that receive a snapshot', () => {
     expect(node.received).toHaveLength(1)
   })
 
+  it('a follower starts a snapshot over when the leader does, whose store can no longer read the later pieces', () => {
+    const node = store(store(new CoreHarness().step('b', piece(0))).step('b', piece(4)))
+    node.sent.length = 0
+    store(node.step('b', piece(0)))
+    expect(node.take('snapshotReply').map(({ message }) => message)).toEqual([wants(5, 4)])
+    expect(node.received).toMatchObject([{ offset: 0 }, { offset: 4 }, { offset: 0 }])
+  })
+
   it('a follower stores one piece of a snapshot at a time, and drops pieces that arrive meanwhile, because the leader repeats them', () => {
     const node = new CoreHarness().step('b', piece(0)).step('b', piece(4)).step('b', piece(0))
     expect(node.received).toHaveLength(1)

@@ -22,7 +22,9 @@ export function handleSnapshot(state: CoreState, from: string, message: RaftMess
   if (state.installing !== undefined || state.storing !== undefined) return
   // A leader's snapshots only get newer, so an older one is late.
   if (index < (state.incomingSnapshot?.snapshot.index ?? 0)) return
-  if (state.incomingSnapshot?.snapshot.index !== index) state.incomingSnapshot = { snapshot, offset: 0 }
+  if (state.incomingSnapshot?.snapshot.index !== index || startsOver(state, message)) {
+    state.incomingSnapshot = { snapshot, offset: 0 }
+  }
   const { incomingSnapshot } = state
   // The piece is a duplicate or out of order, or this node has restarted: ask for the right one.
   if (offset !== incomingSnapshot.offset) {
@@ -32,6 +34,14 @@ export function handleSnapshot(state: CoreState, from: string, message: RaftMess
   if (data.length === 0 && !done) return
   state.storing = { snapshot: incomingSnapshot.snapshot, offset, data, done }
   state.pieceReceived = state.storing
+}
+
+/**
+ * Whether the leader begins with the first piece again, because its snapshot store can no longer read the later pieces.
+ * A leader that repeats the first piece because no answer has come has sent no other one.
+ */
+function startsOver(state: CoreState, { offset, data }: RaftMessageOf<'snapshot'>): boolean {
+  return offset === 0 && (state.incomingSnapshot?.offset ?? 0) > data.length
 }
 
 /** Called when the snapshot store has written a piece: asks for the next one, or lets the installation begin. */
