@@ -13,7 +13,9 @@ const SOME = [
   'dirty bytes forgotten when they leave',
   'extend shows old bytes: pages beyond the end stay',
   'even_cows ignored: a private copy survives a truncation',
-  'whole file given up before its writes are acknowledged'
+  'whole file given up before its writes are acknowledged',
+  'the state machine stays after an adoption',
+  'the log drops what follows a snapshot that is sent'
 ]
 
 function mutantOf(name: string): Mutant {

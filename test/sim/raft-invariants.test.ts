@@ -6,22 +6,26 @@ import { Coverage } from './src/coverage.js'
 
 const TERM = 2
 
-/** A peer of term 2 with entries 1 to `durable` on its disk. */
-function peer(name: string, role: 'leader' | 'follower', { durable = 1, commit = 1, applied = 1 }): SimPeer {
+/** A peer of term 2 with entries `base` + 1 to `durable` on its disk. Entry 1 is the configuration. */
+function peer(
+  name: string,
+  role: 'leader' | 'follower',
+  { durable = 1, commit = 1, applied = 1, base = 0, last = 2 }
+): SimPeer {
   const entries = Array.from({ length: durable }, (_, i): Entry => ({
     index: i + 1,
     term: TERM,
-    kind: 'normal',
+    kind: i === 0 ? 'config' : 'normal',
     data: Uint8Array.of(i)
   }))
   const log = {
+    firstIndex: base + 1,
     lastIndex: durable,
-    firstIndex: 1,
-    configurations: [],
-    term: (index: number) => entries[index - 1]?.term,
+    configurations: entries.slice(0, 1),
+    term: (index: number) => (index < base ? undefined : entries[index - 1]?.term),
     entries: (from: number, end: number) => entries.slice(from - 1, end - 1)
   }
-  const status = { role, term: TERM, commitIndex: commit, appliedIndex: applied, lastIndex: 2 }
+  const status = { role, term: TERM, commitIndex: commit, appliedIndex: applied, lastIndex: last }
   const core = { root: { replica: { log }, node: { status: () => status } } }
   return { name, life: 1, isOnOldFolder: false, core } as unknown as SimPeer
 }
@@ -46,5 +50,47 @@ describe('invariants of Raft in the cluster simulation', () => {
     ]
     const invariants = new PeerRaftInvariants(peers, new Coverage())
     expect(() => invariants.check()).toThrow(/^committed is durable: entry 2 of term 2 is on 1 disks$/)
+  })
+
+  describe('of logs that start later', () => {
+    /** Peers with entries 1 to 4, of which 3 are committed. */
+    const watch = () => {
+      const held = { durable: 4, commit: 3, applied: 3, last: 4 }
+      const third = peer('peer3', 'follower', held)
+      const peers = [peer('peer1', 'leader', held), peer('peer2', 'follower', held), third]
+      const invariants = new PeerRaftInvariants(peers, new Coverage())
+      invariants.check()
+      return {
+        invariants,
+        become: (as: Parameters<typeof peer>[2]) => Object.assign(third, peer('peer3', 'follower', as))
+      }
+    }
+
+    it('a log may drop entries that are committed, and keeps the others', () => {
+      const { invariants, become } = watch()
+      become({ durable: 4, commit: 3, applied: 3, last: 4, base: 3 })
+      invariants.check()
+    })
+
+    it('the simulation fails when a log starts after an entry that is not committed', () => {
+      const { invariants, become } = watch()
+      become({ durable: 4, commit: 3, applied: 3, last: 4, base: 4 })
+      expect(() => invariants.check()).toThrow(/^a log starts after what is committed: peer3 starts after entry 4 /)
+    })
+
+    it('the simulation fails when a log that drops its first entries loses the last one too', () => {
+      const { invariants, become } = watch()
+      become({ durable: 3, commit: 3, applied: 3, last: 3, base: 2 })
+      expect(() => invariants.check()).toThrow(
+        /^durability: peer3 had flushed entry 4 of term 2; now the log ends at 3/
+      )
+    })
+
+    it('the simulation fails when a log starts without the configuration in force', () => {
+      const { invariants, become } = watch()
+      const log = become({ durable: 4, commit: 3, applied: 3, last: 4, base: 2 }).core!.root.replica.log
+      Object.assign(log, { configurations: [] })
+      expect(() => invariants.check()).toThrow(/^a log starts with the configuration in force: peer3 starts after 2 /)
+    })
   })
 })

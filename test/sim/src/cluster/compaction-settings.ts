@@ -4,6 +4,12 @@ import type { RandomSource } from '@quire/testing'
 import type { FaultSettings } from './faults.js'
 import type { Settings } from './settings-types.js'
 
+/** With these and without retained bytes, a follower that was away for a moment needs a snapshot. */
+const OFTEN = { checkpointEntries: 5, checkpointIntervalMs: 100 }
+const SHORT = { segmentBytes: 4096, ...OFTEN }
+/** Most of the time, some changes are in no checkpoint. */
+const SELDOM = { checkpointEntries: 20, checkpointIntervalMs: 5000 }
+
 /**
  * Logs that drop entries, and snapshots of several pieces. Some transfers end by a limit, but each limit lets a
  * transfer end well when nothing else goes wrong.
@@ -11,14 +17,12 @@ import type { Settings } from './settings-types.js'
 export function withCompaction(drawn: Settings, random: RandomSource): Settings {
   const { peer, network } = drawn
   const scale = peer.roundTripMs / DEFAULT_ROUND_TRIP_MS
-  // In half of the seeds a follower that was away for a moment needs a snapshot.
-  const short = { segmentBytes: 4096, checkpointEntries: 5, checkpointIntervalMs: 100 }
   const isShort = random.is(0.5)
   const compacting: Settings = {
     ...drawn,
     peer: {
       ...peer,
-      ...(isShort ? short : { segmentBytes: random.pick([4096, 16_384, peer.segmentBytes]) }),
+      ...(isShort ? SHORT : { segmentBytes: random.pick([4096, 16_384, peer.segmentBytes]) }),
       raft: {
         retainedBytes: isShort ? 0 : random.pick([0, 20_000, 64 * 1024 * 1024]),
         maxPieceBytes: random.pick([500, 5000, 20_000])
@@ -37,12 +41,28 @@ export function withCompaction(drawn: Settings, random: RandomSource): Settings 
   }
   const { everyMs, weights } = drawn.faults
   const mayCrash = everyMs < Infinity && weights.crashPeer + weights.crashLeader > 0
-  const isHarmed = mayCrash && random.is(0.8)
-  return isHarmed ? withFaults(compacting, SNAPSHOT_FAULTS) : compacting
+  if (!mayCrash) return compacting
+  const share = random.next()
+  if (share < 0.15) return withSnapshots(compacting, random)
+  return share < 0.85 ? withFaults(compacting, SNAPSHOT_FAULTS) : compacting
 }
 
 /** Faults that wait for a follower that receives a snapshot. */
 const SNAPSHOT_FAULTS: Partial<FaultSettings['weights']> = { crashReceiver: 1.5, crashSender: 0.7, fillReceiver: 0.7 }
+
+/** Followers need a snapshot all the time, many pieces are damaged, and few other faults occur. */
+export function withSnapshots(drawn: Settings, random: RandomSource): Settings {
+  const { peer, network, faults } = drawn
+  const none = Object.fromEntries(Object.keys(faults.weights).map((kind) => [kind, 0])) as FaultSettings['weights']
+  const snapshots = { ...SNAPSHOT_FAULTS, crashPeer: 0.3, stopPeer: 0.3, retime: 0.2 }
+  return {
+    ...drawn,
+    mixes: [...drawn.mixes, 'snapshots'],
+    peer: { ...peer, ...SHORT, ...random.pick([OFTEN, SELDOM]), raft: { retainedBytes: 0, maxPieceBytes: 5000 } },
+    network: { ...network, pieceDamage: 0.1 },
+    faults: { ...faults, everyMs: 500, weights: { ...none, ...snapshots } }
+  }
+}
 
 /** Adds faults to those that occur. */
 export function withFaults(drawn: Settings, weights: Partial<FaultSettings['weights']>): Settings {

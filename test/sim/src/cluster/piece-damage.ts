@@ -11,18 +11,24 @@ export function isPiece(protocol: string, frame: Uint8Array): boolean {
 }
 
 /**
- * Returns the frame of a piece with damaged data. Half of the time, the damage is older than the piece's checksum, as
- * in the memory of the sender: a bit has flipped, or the end is missing.
+ * Returns the frame of a piece with damaged data: a bit has flipped, or the end is missing, up to all of the data. Half
+ * of the time, the damage is older than the piece's checksum, as in the memory of the sender.
  */
 export function damagePiece(frame: Uint8Array, random: RandomSource): Uint8Array {
   const { group, trace, message } = decodeFrame(raftMessage, frame)
   if (message.type !== 'snapshot' || message.data.length === 0) return frame
-  const at = random.int(0, message.data.length - 1)
-  const isShort = random.is(0.3)
-  const data = isShort ? message.data.slice(0, at) : message.data.slice()
-  if (!isShort) data[at] = data[at]! ^ (1 << random.int(0, 7))
+  const data = damaged(message.data, random)
   const crc = random.is(0.5) ? crc32c(data) : message.crc
   return encodeFrame(raftMessage, { ...message, data, crc }, group, trace).slice(LENGTH_BYTES)
+}
+
+function damaged(whole: Uint8Array, random: RandomSource): Uint8Array {
+  const at = random.int(0, whole.length - 1)
+  const kind = random.pick(['flipped', 'short', 'empty'] as const)
+  if (kind !== 'flipped') return whole.slice(0, kind === 'short' ? at : 0)
+  const data = whole.slice()
+  data[at] = data[at]! ^ (1 << random.int(0, 7))
+  return data
 }
 
 /** CRC-32C (Castagnoli), bit by bit, because few pieces are damaged. */

@@ -117,6 +117,17 @@ export class ClusterQuiescence {
     await this.until('all tick alike', () => peers.every((peer) => this.isInStep(peer)))
     this.simulation.checkDigests()
     this.checkAllReleased()
+    await this.endTransfers()
+  }
+
+  /** A transfer that is over lets go of the log. The sender looks for such transfers once a second. */
+  private async endTransfers(): Promise<void> {
+    const { settings, peers } = this.simulation
+    const { maxIdleMs = Infinity } = settings.peer.snapshots
+    if (maxIdleMs > REST_MS / 4) return
+    await this.until('transfers end', () =>
+      peers.every(({ core }) => core?.root.replica.snapshots.heldIndex === undefined)
+    )
   }
 
   // ---- what is left over

@@ -23,12 +23,15 @@ export class SnapshotFaults {
 
   constructor(private readonly init: SnapshotFaultsInit) {}
 
-  /** The peer is away for a while, so that it may need a snapshot. */
+  /** If all peers run, the given one is away for a while, so that it needs a snapshot. */
   begin(fault: SnapshotFault, peer: SimPeer, random: RandomSource): void {
     this.waiting.push({ fault, random })
-    if (peer.process === undefined || peer.isOnOldFolder) return
+    if (this.init.peers.some(({ process, isOnOldFolder }) => process === undefined || isOnOldFolder)) return
+    const awayMs = random.between(200, 1000)
+    // A process that sleeps keeps the changes that are not in a checkpoint.
+    if (random.is(0.4)) return peer.process?.stall(awayMs)
     peer.crash(random.is(0.5))
-    this.init.restart(peer, random.between(200, 1500))
+    this.init.restart(peer, awayMs)
   }
 
   /** The first piece of a snapshot has arrived at the peer. */
@@ -59,7 +62,7 @@ export class SnapshotFaults {
   private crash(peer: SimPeer, random: RandomSource): void {
     if (this.stopped || peer.process === undefined) return
     peer.crash(random.is(0.5))
-    const isCrashedAgain = random.is(0.3)
+    const isCrashedAgain = random.is(0.6)
     this.init.scheduler.after(random.exponential(200), 'restart', () => {
       if (peer.process !== undefined) return
       peer.start()

@@ -66,34 +66,29 @@ export class SnapshotInvariants {
     Object.assign(watched, unseen(peer.life), seen)
   }
 
-  /** An installed state is the state that the entries give. */
+  /** Installed rows name their snapshot, and their state is the one that the entries give. */
   private checkInstallation(peer: SimPeer, watched: Watched): void {
     const { rows } = peer
-    const { applier, log } = peer.core!.root.replica
     if (rows?.stage !== 'adopted') return
-    const { installed } = applier
-    if (installed !== undefined && installed.index !== watched.installed) {
+    const { applier, log } = peer.core!.root.replica
+    const { durableIndex, installed } = applier
+    if (durableIndex !== watched.installed) {
       this.init.coverage.add('snapshots installed')
-      watched.installed = installed.index
-      this.checkEqual(peer, installed.index)
+      watched.installed = durableIndex
+      if (installed?.index !== durableIndex) {
+        const facts = `${peer.name} has the rows of entry ${durableIndex}, and the record of ${installed?.index}`
+        throw new Violation('an installation leaves a record', facts)
+      }
+      if (applier.state.digest() !== this.init.reference.digestAt(durableIndex)) {
+        throw new Violation('a snapshot is the state at its index', `${peer.name} differs at entry ${durableIndex}`)
+      }
     }
-    const term = log.term(applier.durableIndex)
-    if (term === undefined) return
+    if (installed === undefined || log.term(durableIndex) !== installed.term) return
     rows.stage = 'none'
-    this.init.evidence.installed(peer, applier.durableIndex, term)
+    this.init.evidence.installed(peer, durableIndex, installed.term)
   }
 
-  private checkEqual(peer: SimPeer, index: number): void {
-    const { applier } = peer.core!.root.replica
-    if (applier.appliedIndex !== index) {
-      const facts = `${peer.name} installed snapshot ${index}, and its state is that of entry ${applier.appliedIndex}`
-      throw new Violation('a snapshot is the state at its index', facts)
-    }
-    if (applier.state.digest() !== this.init.reference.digestAt(index)) {
-      throw new Violation('a snapshot is the state at its index', `${peer.name} differs at entry ${index}`)
-    }
-  }
-
+  /** Neither the state nor its durable part goes back. */
   private checkState(peer: SimPeer, watched: Watched): void {
     const { appliedIndex, durableIndex } = peer.core!.root.replica.applier
     this.checkForward(peer, watched.applied, appliedIndex)

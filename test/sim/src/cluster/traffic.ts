@@ -1,6 +1,7 @@
 import {
   PROTOCOL_BULK,
   PROTOCOL_CONTROL,
+  PROTOCOL_RAFT,
   clientMessage,
   decodeFrame,
   leaderMessage,
@@ -25,6 +26,7 @@ interface TrafficInit {
 type Order = LeaderMessageOf<'invalidate' | 'revoke' | 'downgrade'>
 
 const MAX_PAGES = 64
+const SNAPSHOT_REPLY_TAG = 20
 
 /**
  * Watches all frames.
@@ -38,9 +40,13 @@ export class Traffic {
   delivered(from: string, to: string, protocol: string, frame: Uint8Array): void {
     const isClients = protocol === PROTOCOL_CONTROL || protocol === PROTOCOL_BULK
     if (this.init.trace !== undefined) this.trace(from, to, frame, isClients)
-    if (protocol !== PROTOCOL_CONTROL) return
     // Group 0 and trace 0 take a byte each. The message's tag follows.
     const tag = frame[2]!
+    if (protocol === PROTOCOL_RAFT && tag === SNAPSHOT_REPLY_TAG) {
+      const { message } = decodeFrame(raftMessage, frame)
+      if (message.type === 'snapshotReply' && message.refused) this.init.coverage.add('snapshots refused')
+    }
+    if (protocol !== PROTOCOL_CONTROL) return
     if (nameOf(to).startsWith('peer')) {
       // Only a register and an owner's answer count.
       if (tag === 2 || tag === 22) this.fromClient(decodeFrame(clientMessage, frame).message)
