@@ -21,7 +21,7 @@ describe('PeerIds in log lines', () => {
     logger
       .child({ component: 'net' })
       .warn({ peer: ID, client: ID, leader: ID, reason: err.message, address, err }, 'x')
-    logger.warn({ addresses: [address] }, 'y')
+    logger.warn({ addresses: [address], by: ID, change: `${ID}/1d joins as a learner` }, 'y')
     expect(lines.join()).not.toContain(ID)
     expect(JSON.parse(lines[0]!)).toMatchObject({
       component: 'net',
@@ -29,6 +29,7 @@ describe('PeerIds in log lines', () => {
       reason: 'cannot reach …ft9HyQ6X at /ip4/127.0.0.1/tcp/1/p2p/…ft9HyQ6X: it has gone',
       err: { type: 'DialError', remote: '…ft9HyQ6X', addresses: ['/ip4/127.0.0.1/tcp/1/p2p/…ft9HyQ6X'] }
     })
+    expect(JSON.parse(lines[1]!)).toMatchObject({ by: '…ft9HyQ6X', change: '…ft9HyQ6X/1d joins as a learner' })
   })
 
   it('PeerIds in log lines stay whole in the field id, which introduces a node', () => {

@@ -2,6 +2,7 @@
 import type { Network } from '@quire/protocol'
 import { createMemoryDisk, type RaftLimits } from '@quire/raft'
 import { FakeClock, FakeNet } from '@quire/testing'
+import type { Logger } from 'pino'
 import { createMemoryStorage } from '../../src/pages/index.js'
 import { foundingDigest } from '../../src/peer/founding.js'
 import { openPeerCore, type PeerCore } from '../../src/peer/peer-core.js'
@@ -11,8 +12,11 @@ import { filled, PAGE } from '../state-helpers.js'
 import { folderOf, founded } from './linked-peer.js'
 
 export interface PeerClusterInit {
-  readonly replicaLimits: ReplicaLimits
-  readonly raftLimits: Partial<RaftLimits>
+  readonly replicaLimits?: ReplicaLimits
+  readonly raftLimits?: Partial<RaftLimits>
+  /** Fields of the founding configuration, such as its admins. */
+  readonly config?: Partial<ReplicatedConfig>
+  readonly logger?: Logger
 }
 
 /** A peer with its disks, which outlive its processes. */
@@ -70,7 +74,8 @@ export class ClusterPeer {
           id: this.id,
           cluster: config,
           replicaLimits: init.replicaLimits,
-          raft: { limits: init.raftLimits },
+          raft: { limits: init.raftLimits ?? {} },
+          logger: init.logger?.child({ peer: this.id }),
           onConfig: (next) => this.configs.push(next),
           onApplied: (index) => this.applied.push(index),
           onFatal: (error) => this.fatal.push(error)
@@ -96,9 +101,9 @@ export class PeerCluster {
 
   constructor(
     ids: readonly string[],
-    readonly init: PeerClusterInit
+    readonly init: PeerClusterInit = {}
   ) {
-    this.config = founded(ids)
+    this.config = founded(ids, init.config)
     // So that a test can look between two messages.
     this.net.roundTripMs = 2
     this.peers = ids.map((id) => new ClusterPeer(id, this))
@@ -119,18 +124,23 @@ export class PeerCluster {
     return {
       ...node,
       dial: (remote, addresses, options) => {
-        if (this.isolated.has(id) || this.isolated.has(remote)) return Promise.reject(new Error(`no way to ${remote}`))
+        if (this.isCut(id, remote)) return Promise.reject(new Error(`no way to ${remote}`))
         return node.dial(remote, addresses, options)
       }
     }
   }
 
-  /** Cuts the peer off from all others. */
+  /** Cuts the peer off from all others, but not from clients. */
   isolate({ id }: ClusterPeer): void {
     this.isolated.add(id)
     for (const stream of this.net.streams) {
-      if (stream.remote === id || stream.other.remote === id) stream.abort(new Error(`${id} is cut off`))
+      if (this.isCut(stream.remote, stream.other.remote)) stream.abort(new Error(`${id} is cut off`))
     }
+  }
+
+  private isCut(...ends: readonly string[]): boolean {
+    const arePeers = ends.every((end) => this.peers.some(({ id }) => id === end))
+    return arePeers && ends.some((end) => this.isolated.has(end))
   }
 
   heal(): void {
