@@ -1,6 +1,7 @@
 /**
  * `pnpm history`: clients in processes of their own run random programs on one file of a real cluster, whose leader is
- * killed again and again. The checker judges the recorded history, which goes to a file in the API's history format.
+ * killed again and again, whose peers lose their folders, and all of whose peers are restarted. The checker judges the
+ * recorded history, which goes to a file in the API's history format.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -8,14 +9,17 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { judge, parseHistory } from '#linearizability'
-import { endAll, startCluster, startWorker } from './processes.js'
+import { endAll, startCluster, startWorker, type Cluster } from './processes.js'
 import { PROGRAM_PAGE_BYTES } from './program.js'
 
-const USAGE = `usage: pnpm history [--seconds N] [--clients N] [--kill-every SECONDS] [--pages N] [--pause MS] [--history FILE]
+const USAGE = `usage: pnpm history [--seconds N] [--clients N] [--kill-every S] [--lose-every S] [--roll-every S]
+                    [--pages N] [--pause MS] [--history FILE]
 
   --seconds N       how long the programs run, default 120
   --clients N       number of clients, default 3
   --kill-every S    kills the leader (SIGKILL) every S seconds, default 5; 0 for never
+  --lose-every S    a follower loses its data directory and takes its place again, every S seconds; default 0 for never
+  --roll-every S    stops and starts all peers, one after the other, every S seconds; default 0 for never
   --pages N         pages of the shared file, default 6
   --pause MS        mean pause between two operations of a client, default 10
   --history FILE    file for the history, one event per line`
@@ -24,6 +28,8 @@ interface Options {
   readonly seconds: number
   readonly clients: number
   readonly killEvery: number
+  readonly loseEvery: number
+  readonly rollEvery: number
   readonly pages: number
   readonly pauseMs: number
   readonly history: string | undefined
@@ -37,22 +43,31 @@ function readOptions(argv: string[]): Options | undefined {
         seconds: { type: 'string', default: '120' },
         clients: { type: 'string', default: '3' },
         'kill-every': { type: 'string', default: '5' },
+        'lose-every': { type: 'string', default: '0' },
+        'roll-every': { type: 'string', default: '0' },
         pages: { type: 'string', default: '6' },
         pause: { type: 'string', default: '10' },
         history: { type: 'string' }
       }
     })
-    const numbers = [values.seconds, values.clients, values['kill-every'], values.pages, values.pause].map(Number)
-    if (!numbers.every((each) => Number.isFinite(each) && each >= 0)) return undefined
-    const [seconds, clients, killEvery, pages, pauseMs] = numbers as [number, number, number, number, number]
-    return { seconds, clients, killEvery, pages, pauseMs, history: values.history }
+    const numbers = {
+      seconds: Number(values.seconds),
+      clients: Number(values.clients),
+      killEvery: Number(values['kill-every']),
+      loseEvery: Number(values['lose-every']),
+      rollEvery: Number(values['roll-every']),
+      pages: Number(values.pages),
+      pauseMs: Number(values.pause)
+    }
+    if (!Object.values(numbers).every((each) => Number.isFinite(each) && each >= 0)) return undefined
+    return { ...numbers, history: values.history }
   } catch {
     return undefined
   }
 }
 
 async function run(options: Options, folder: string): Promise<number> {
-  const { seconds, clients, killEvery, pages, pauseMs } = options
+  const { seconds, clients, pages, pauseMs } = options
   const cluster = await startCluster(join(folder, 'peers'), true)
   const names = Array.from({ length: clients }, (_, i) => join(folder, `history-${i + 1}.ndjson`))
   const ask = { peers: cluster.addresses, path: '/history', pages, seconds, pauseMs }
@@ -63,10 +78,7 @@ async function run(options: Options, folder: string): Promise<number> {
     () => true,
     () => true
   )
-  let kills = 0
-  while (killEvery > 0 && !(await Promise.race([over, pause(killEvery * 1000, false)]))) {
-    if (await cluster.killLeader()) kills++
-  }
+  const counts = await trouble(cluster, options, over)
   const answers = await programs
   const text = names.map((name) => readFileSync(name, 'utf8')).join('')
   if (options.history !== undefined) writeFileSync(options.history, text)
@@ -81,14 +93,50 @@ async function run(options: Options, folder: string): Promise<number> {
     pageSize: PROGRAM_PAGE_BYTES,
     initialSize: () => pages * PROGRAM_PAGE_BYTES
   })
-  console.log(
-    `${clients} clients, ${operations} operations, ${kills} leaders killed; refused: ${JSON.stringify(failed)}`
-  )
+  const { kills, losses, snapshots, restarts } = counts
+  console.log(`${clients} clients, ${operations} operations; refused: ${JSON.stringify(failed)}`)
+  console.log(`${kills} leaders killed, ${losses} folders lost, ${snapshots} snapshots, ${restarts} rolling restarts`)
   console.log(`${history.length} events; ${judged.operations} operations on ${objects} pages and sizes were judged`)
   for (const { file, page, result, text: what } of findings)
     console.log(`${result}: file ${file}, page ${page}\n${what}`)
   console.log(findings.length === 0 ? 'the history is linearizable' : `${findings.length} findings`)
   return findings.length === 0 ? 0 : 1
+}
+
+interface Counts {
+  kills: number
+  losses: number
+  /** Peers that came back by a snapshot. */
+  snapshots: number
+  restarts: number
+}
+
+/** Makes trouble of each kind at its time, one after the other, until the programs are over. */
+async function trouble(cluster: Cluster, options: Options, over: Promise<boolean>): Promise<Counts> {
+  const counts: Counts = { kills: 0, losses: 0, snapshots: 0, restarts: 0 }
+  const kinds = [
+    { every: options.killEvery, make: async () => void ((await cluster.killLeader()) && counts.kills++) },
+    {
+      every: options.loseEvery,
+      make: async () => {
+        const lost = await cluster.loseFollower()
+        if (lost === undefined) return
+        counts.losses++
+        if (lost.bySnapshot) counts.snapshots++
+      }
+    },
+    { every: options.rollEvery, make: () => cluster.rollingRestart().then(() => void counts.restarts++) }
+  ]
+  const due = kinds
+    .filter(({ every }) => every > 0)
+    .map(({ every, make }) => ({ every, make, atMs: performance.now() + every * 1000 }))
+  for (;;) {
+    const [next] = due.toSorted((a, b) => a.atMs - b.atMs)
+    if (next === undefined) return counts
+    if (await Promise.race([over, pause(Math.max(0, next.atMs - performance.now()), false)])) return counts
+    await next.make()
+    next.atMs = performance.now() + next.every * 1000
+  }
 }
 
 async function main(): Promise<number> {

@@ -1,6 +1,7 @@
 /** The processes of a benchmark: a cluster of three peers, and workers. */
 import { fork, spawn, execFile, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -23,6 +24,13 @@ export interface Cluster {
   stages(): Promise<readonly StageCounts[]>
   /** Kills the leader with SIGKILL, if there is one, and starts it again on its data directory. */
   killLeader(): Promise<boolean>
+  /**
+   * Kills a follower, removes its data directory, and lets it take its place again. Resolves when it votes, and says
+   * whether it has received a snapshot. Resolves with undefined if there is no leader.
+   */
+  loseFollower(): Promise<{ readonly bySnapshot: boolean } | undefined>
+  /** Stops every peer with SIGTERM and starts it again, one after the other. Resolves when all follow a leader. */
+  rollingRestart(): Promise<void>
 }
 
 /** A peer as `quire dev --json` announces it. */
@@ -37,6 +45,7 @@ interface Peer {
 interface Status {
   readonly id: string
   readonly role?: string
+  readonly store?: { readonly firstIndex: number }
   readonly stages: readonly StageCounts[]
 }
 
@@ -89,19 +98,58 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
       process.kill(leader.pid, 'SIGKILL')
       leader.pid = await restart(leader)
       return true
+    },
+    async loseFollower() {
+      const leader = await findLeader()
+      const through = members.find(({ peerId }) => peerId === leader?.id)
+      const lost = members.find(({ peerId }) => peerId !== leader?.id)
+      if (through === undefined || lost === undefined) return undefined
+      process.kill(lost.pid, 'SIGKILL')
+      await gone(lost.pid)
+      await rm(lost.dataDir, { recursive: true })
+      lost.pid = await restart(lost, '--join', through.multiaddr, '--rejoin')
+      await until(() => isVoter(lost), `${lost.peerId} to vote again`)
+      const { store } = (await statuses()).find(({ id }) => id === lost.peerId) ?? {}
+      return { bySnapshot: (store?.firstIndex ?? 1) > 1 }
+    },
+    async rollingRestart() {
+      for (const member of members) {
+        process.kill(member.pid, 'SIGTERM')
+        await gone(member.pid)
+        member.pid = await restart(member)
+        await until(isHealthy, 'all voters to follow a leader')
+      }
     }
   }
 
-  async function findLeader(): Promise<Status | undefined> {
+  async function statuses(): Promise<Status[]> {
     const lines = (await quireStatus()).trim().split('\n')
-    return lines.map((line) => JSON.parse(line) as Status).find(({ role }) => role === 'leader')
+    return lines.map((line) => JSON.parse(line) as Status)
+  }
+
+  async function findLeader(): Promise<Status | undefined> {
+    return (await statuses()).find(({ role }) => role === 'leader')
+  }
+
+  /** Whether a directory that the peer has joined with is a voter. */
+  async function isVoter({ peerId }: Peer): Promise<boolean> {
+    const listed = await quire('members', 'list', '--json').catch(() => '')
+    return listed.split('\n').some((line) => line.includes(`"${peerId}/`) && line.includes('"voter"'))
+  }
+
+  async function isHealthy(): Promise<boolean> {
+    const health = await quire('health', '--json').catch(() => '{}')
+    const { following, voters } = JSON.parse(health) as { readonly following?: number; readonly voters?: number }
+    return voters !== undefined && following === voters
   }
 }
 
 /** Starts a killed peer. Resolves with its process id when it listens, and fails while the old process still exists. */
-async function restart({ dataDir, key, multiaddr }: Peer): Promise<number> {
+async function restart({ dataDir, key, multiaddr }: Peer, ...more: readonly string[]): Promise<number> {
   const listen = multiaddr.replace(/\/p2p\/.*$/, '')
-  const args = ['peer', '--json', '--log-level', 'error', '--data-dir', dataDir, '--key', key, '--listen', listen]
+  // Without a retained log, a peer that has lost its folder needs a snapshot.
+  const own = ['--data-dir', dataDir, '--key', key, '--listen', listen, '--retained-log', '0']
+  const args = ['peer', '--json', '--log-level', 'error', ...own, ...more]
   for (let tries = 1; ; tries++) {
     const child = spawn(process.execPath, ['--import', TETHER, QUIRE, ...args], { stdio: ['pipe', 'pipe', 'pipe'] })
     children.add(child)
@@ -115,6 +163,26 @@ async function restart({ dataDir, key, multiaddr }: Peer): Promise<number> {
     if (tries === 20) throw new Error(`a peer does not start again: ${complaint.join('')}`)
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
+}
+
+async function until(condition: () => Promise<boolean>, what: string): Promise<void> {
+  const deadline = performance.now() + 120_000
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`waited two minutes for ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 500))
+  }
+}
+
+/** Resolves when the process has ended. */
+async function gone(pid: number): Promise<void> {
+  await until(() => {
+    try {
+      process.kill(pid, 0)
+      return Promise.resolve(false)
+    } catch {
+      return Promise.resolve(true)
+    }
+  }, `process ${pid} to end`)
 }
 
 export function startWorker(): Worker {
