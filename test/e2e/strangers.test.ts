@@ -42,6 +42,7 @@ async function intrude(peer: PeerProcess, clusterId: string, founding: string, r
     boot: 1,
     process: 'p',
     joined: false,
+    revision: 0,
     admitted: false,
     term: 0,
     lastTerm: 0,

@@ -108,6 +108,14 @@ export function addClusterCommands(program: Command): void {
       'how much of snapshots may leave for other peers in a second; default: 64MiB',
       parseSize('--snapshot-rate')
     )
+    .option(
+      '--join <addresses...>',
+      'multiaddrs of members: the first start waits until an admin has invited this peer (quire members add)'
+    )
+    .option(
+      '--rejoin',
+      "with --join: this member's data directory is lost; move away what is there, and take its place anew, once"
+    )
     .option('--exit-with-stdin', 'exit when standard input ends')
     .addOption(new Option('--temporary <folder>', 'remove this folder when standard input ends').hideHelp())
     .action(runPeer)
@@ -247,6 +255,8 @@ interface PeerOptions extends JsonOption {
   readonly key: string
   readonly listen: readonly string[]
   readonly cluster?: string
+  readonly join?: readonly string[]
+  readonly rejoin?: boolean
   /** Bytes. */
   readonly retainedLog?: number
   /** Bytes in a second. */
@@ -257,6 +267,7 @@ interface PeerOptions extends JsonOption {
 }
 
 const PEER_OPTIONS: OptionNames = {
+  join: '--join',
   dataDir: '--data-dir',
   privateKey: '--key',
   listen: '--listen',
@@ -272,7 +283,11 @@ async function runPeer(options: PeerOptions): Promise<void> {
   const failed = new Promise<void>((resolve) => {
     stopFailed = resolve
   })
+  if (options.rejoin === true && options.join === undefined) throw new UsageError('--rejoin needs --join')
   const cluster = options.cluster === undefined ? undefined : readCluster(options.cluster)
+  const join = options.join && { members: splitIds(options.join), rejoins: options.rejoin === true }
+  const waiting = new AbortController()
+  void stop.then(() => waiting.abort())
   // Only this command waits for the modules of a peer to load.
   const { createPeer } = await import('@quire/store')
   const peer = await namingOptions(PEER_OPTIONS, () =>
@@ -281,6 +296,8 @@ async function runPeer(options: PeerOptions): Promise<void> {
       privateKey,
       listen: options.listen,
       cluster,
+      join,
+      signal: waiting.signal,
       retainedLogBytes: options.retainedLog,
       snapshotBytesPerSecond: options.snapshotRate,
       logger: createLogger(options.logLevel),
@@ -289,7 +306,12 @@ async function runPeer(options: PeerOptions): Promise<void> {
         stopFailed()
       }
     })
-  )
+  ).catch((error: unknown) => {
+    // A signal has ended the wait for an invitation.
+    if (waiting.signal.aborted) return undefined
+    throw error
+  })
+  if (peer === undefined) return
   announce(peer, options)
   const reason = await Promise.race([stop, failed, whenOutputFails()]).finally(() => peer.close())
   // The parent was killed before it could remove the folder. Its other peers are exiting, too.

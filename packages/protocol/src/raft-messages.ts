@@ -2,9 +2,10 @@
  * Messages between the peers of a Raft group. The frame's header holds the group's id.
  *
  * The side that opens a stream sends `raftHello`. The other side answers with `raftWelcome`, or with one `raftRefused`
- * before it closes the stream (docs/identity.md). All other messages may be lost: Raft repeats lost messages, and
- * ignores late and duplicate ones. Comments cite Ongaro, Ousterhout: "In Search of an Understandable Consensus
- * Algorithm", extended version, by § and Figure.
+ * before it closes the stream (docs/identity.md). A peer that is no member yet sends `raftJoin` instead, and gets
+ * `raftInvited` or `raftRefused` (docs/membership.md, Joining). All other messages may be lost: Raft repeats lost
+ * messages, and ignores late and duplicate ones. Comments cite Ongaro, Ousterhout: "In Search of an Understandable
+ * Consensus Algorithm", extended version, by § and Figure.
  */
 import { bool, bytes, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
 import { wireError } from './errors.js'
@@ -103,6 +104,8 @@ const raftIntroduction = struct({
   ...life,
   /** The directory joined a cluster that existed; otherwise it is that of a founding voter. */
   joined: bool,
+  /** The revision of the newest configuration that the sender knows. */
+  revision: uint,
   /** This incarnation votes. */
   admitted: bool,
   /** Here `lastTerm` and `lastIndex` name the last entry of the log, committed or not. */
@@ -139,6 +142,31 @@ export const raftMessage = union({
   raftAdmitted: [5, struct({ incarnation: digestText })],
   /** The addresses that other members have reported to the sender. They are hints. */
   raftAddresses: [6, struct({ members })],
+  /** A configuration of the cluster that is newer than the receiver's. */
+  raftConfiguration: [9, struct({ config: bytes(MAX_FOUNDING_BYTES) })],
+
+  /**
+   * Asks to join, as the first message on a stream. `clusterId` is empty while unknown. Without an `incarnation` the
+   * sender has no data directory yet, and only asks whether it is invited. `rejoins`: it has lost the directory with
+   * which it is a member, and asks for its own place.
+   */
+  raftJoin: [
+    7,
+    struct({
+      version: uint,
+      features,
+      clusterId: text(64),
+      from: nodeId,
+      incarnation: digestText,
+      rejoins: bool
+    })
+  ],
+  /**
+   * The sender of `raftJoin` is invited. `founding` is the configuration that the cluster was founded from. `config` is
+   * the newest one, which lists a directory that has joined. `leader` is the PeerId of the leader, which alone can let
+   * the directory join, or empty.
+   */
+  raftInvited: [8, struct({ founding: bytes(MAX_FOUNDING_BYTES), config: bytes(MAX_FOUNDING_BYTES), leader: nodeId })],
 
   /**
    * RequestVote RPC (Figure 2). The sender is the candidate. `transfer`: the leader has asked it to start the election
@@ -192,7 +220,18 @@ export type RaftStreamMessage = TypeOf<typeof raftMessage>
 /** The messages that links exchange. They never reach Raft. */
 export type RaftLinkMessage = Extract<
   RaftStreamMessage,
-  { type: 'raftHello' | 'raftWelcome' | 'raftRefused' | 'raftSeen' | 'raftAdmitted' | 'raftAddresses' }
+  {
+    type:
+      | 'raftHello'
+      | 'raftWelcome'
+      | 'raftRefused'
+      | 'raftSeen'
+      | 'raftAdmitted'
+      | 'raftAddresses'
+      | 'raftConfiguration'
+      | 'raftJoin'
+      | 'raftInvited'
+  }
 >
 /** The messages that reach Raft itself. */
 export type RaftMessage = Exclude<RaftStreamMessage, RaftLinkMessage>
@@ -204,7 +243,10 @@ const LINK_MESSAGES: ReadonlySet<string> = new Set<RaftLinkMessage['type']>([
   'raftRefused',
   'raftSeen',
   'raftAdmitted',
-  'raftAddresses'
+  'raftAddresses',
+  'raftConfiguration',
+  'raftJoin',
+  'raftInvited'
 ])
 
 export function isRaftLinkMessage(message: RaftStreamMessage): message is RaftLinkMessage {

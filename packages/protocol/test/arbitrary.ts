@@ -215,6 +215,7 @@ const introduction = fc.record({
   from: text,
   addresses: fc.array(text, { maxLength: 4 }),
   joined: bool,
+  revision: uint,
   ...life
 })
 
@@ -226,6 +227,9 @@ export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamM
     reason: fc.constantFrom('version' as const, 'founding' as const, 'membership' as const, 'evidence' as const),
     founding: fc.option(bytes, { nil: undefined })
   }),
+  raftConfiguration: fc.record({ config: bytes }),
+  raftJoin: fc.record({ version: uint, features, clusterId: text, from: text, incarnation: text, rejoins: bool }),
+  raftInvited: fc.record({ founding: bytes, config: bytes, leader: text }),
   raftSeen: fc.record({
     peers: fc.array(fc.record({ member: text, ...life, past: fc.record(mark) }), { maxLength: 4 })
   }),

@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readFileSync,
   readdirSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync
@@ -14,7 +15,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { inspectDataDirectory } from '../src/peer/directory-identity.js'
+import { hasToJoin, inspectDataDirectory } from '../src/peer/directory-identity.js'
+import { foundingDigest } from '../src/peer/founding.js'
+import type { ReplicatedConfig } from '../src/state/index.js'
+import { founded } from './support/linked-peer.js'
+import { encodeCluster } from '../src/peer/cluster.js'
 import { openDataDirectory, type DataDirectory } from '../src/peer/data-dir.js'
 
 const me = { peerId: '12D3KooWme', cluster: { clusterId: 'blue', digest: 'd1' } }
@@ -323,5 +328,89 @@ describe('data directories', () => {
     expect(readdirSync(path).filter((name) => name.endsWith('.new'))).toEqual([])
     await directory.close()
     expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual({ [wanted[0]!]: bound[0] })
+  })
+})
+
+describe('data directories of peers that join', () => {
+  const founding = founded(['12D3KooWme', '12D3KooWother'])
+  const config: ReplicatedConfig = { ...founding, revision: 7 }
+  const joining = (rejoins = false) => ({ cluster: undefined, join: { cluster: { founding, config }, rejoins } })
+
+  it('a directory that joins keeps the configurations of its cluster, and votes without an admission', async () => {
+    expect(hasToJoin(path, false)).toBe(true)
+    const first = await open(joining())
+    expect(first).toMatchObject({ joined: true, admitted: true, bootstrapped: false, clusterId: founding.clusterId })
+    expect(first.founding).toBe(foundingDigest(founding))
+    const newer = { founding, config: { ...config, revision: 8 } }
+    first.becomeMember(newer)
+    first.completeBootstrap()
+    await first.close()
+    expect(hasToJoin(path, false)).toBe(false)
+    const second = await open({ cluster: undefined })
+    expect(second.joinedCluster).toEqual(newer)
+    expect(second).toMatchObject({ joined: true, admitted: true, incarnation: first.incarnation })
+  })
+
+  it('a first start that was interrupted while it joined begins anew, with another incarnation', async () => {
+    const first = await open(joining())
+    await first.close()
+    expect(hasToJoin(path, false)).toBe(true)
+    await expect(open({ cluster: undefined })).rejects.toThrow('or a member to ask (--join)')
+    expect((await open(joining())).incarnation).not.toBe(first.incarnation)
+  })
+
+  it('a directory that rejoins moves what it had away, keeps its port, and does so once', async () => {
+    const former = await open()
+    former.completeBootstrap()
+    former.rememberListen(['/ip4/127.0.0.1/tcp/0'], ['/ip4/127.0.0.1/tcp/4001'])
+    writeFileSync(join(former.logPath, 'segment'), 'entries')
+    await former.close()
+    expect(hasToJoin(path, true)).toBe(true)
+
+    const again = await open(joining(true))
+    again.completeBootstrap()
+    const away = join(path, `before-rejoin-${former.incarnation.slice(-8)}`)
+    expect(readFileSync(join(away, 'log', 'segment'), 'utf8')).toBe('entries')
+    expect(readdirSync(away).sort()).toEqual(['identity.json', 'log', 'pages', 'peers.state'])
+    expect(readdirSync(again.logPath)).toEqual([])
+    expect(again.listenAddresses(['/ip4/127.0.0.1/tcp/0'])).toEqual(['/ip4/127.0.0.1/tcp/4001'])
+    expect(again).toMatchObject({ joined: true, bootstrapped: true })
+    await again.close()
+
+    expect(hasToJoin(path, true)).toBe(false)
+    expect((await open(joining(true))).incarnation).toBe(again.incarnation)
+  })
+
+  it('a rejoin that was interrupted while it moved files away goes on at the next start', async () => {
+    const former = await open()
+    former.completeBootstrap()
+    await former.close()
+    const away = join(path, `before-rejoin-${former.incarnation.slice(-8)}`)
+    mkdirSync(away)
+    renameSync(former.logPath, join(away, 'log'))
+    const again = await open(joining(true))
+    expect(readdirSync(away).sort()).toEqual(['identity.json', 'log', 'pages', 'peers.state'])
+    expect(again.incarnation).not.toBe(former.incarnation)
+  })
+
+  it('a directory of another peer is not moved away', async () => {
+    await started()
+    await expect(open({ ...joining(true), peerId: '12D3KooWother' })).rejects.toThrow('belongs to peer 12D3KooWme')
+    expect(existsSync(join(path, 'log'))).toBe(true)
+  })
+
+  it('a directory names the file of the cluster that it has joined if that is damaged or missing', async () => {
+    const first = await open(joining())
+    first.completeBootstrap()
+    await first.close()
+    const file = join(path, 'join.json')
+    const other = { ...founding, roundTripMs: 500 }
+    const text = (of: ReplicatedConfig): string => Buffer.from(encodeCluster(of)).toString('base64')
+    for (const content of ['{', '{}', JSON.stringify({ founding: text(other), config: text(config) })]) {
+      writeFileSync(file, content)
+      await expect(open({ cluster: undefined })).rejects.toMatchObject({ name: 'CorruptionError', where: file })
+    }
+    rmSync(file)
+    await expect(open({ cluster: undefined })).rejects.toMatchObject({ name: 'CorruptionError', where: file })
   })
 })

@@ -16,6 +16,7 @@ function hello(change: Partial<RaftIntroduction> = {}): RaftIntroduction {
     boot: 5,
     process: 'p5',
     joined: false,
+    revision: 0,
     admitted: true,
     term: 3,
     lastTerm: 3,

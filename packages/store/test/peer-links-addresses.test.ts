@@ -26,7 +26,7 @@ describe('addresses of linked peers', () => {
 
   it('linked peers tell each other their present addresses, whatever the configuration says', async () => {
     const [a, b] = await pair(new FakeNet())
-    const [now] = b.identity.introduce(b.book.of('b')).addresses
+    const [now] = b.identity.introduce(b.book.of('b'), 0).addresses
     expect(now).toBeUndefined()
     const [configured, told, ...others] = a.book.of('b')
     expect(configured).toBe('/ip4/127.0.0.1/tcp/1/p2p/b')

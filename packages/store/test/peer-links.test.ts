@@ -94,7 +94,7 @@ describe('links between peers', () => {
     const knock = async (from: string, claims: string): Promise<void> => {
       const stream = await net.dial(from, 'b', { protocol: PROTOCOL_RAFT })
       stream.onFrame = (frame) => refusals.push(decodeFrame(raftMessage, frame).message)
-      stream.send(encodeFrame(raftMessage, { type: 'raftHello', ...a.identity.introduce([]), from: claims }))
+      stream.send(encodeFrame(raftMessage, { type: 'raftHello', ...a.identity.introduce([], 0), from: claims }))
       stream.send(encodeFrame(raftMessage, HEARTBEAT))
       await settle()
       expect(stream.over).toBeDefined()
@@ -112,7 +112,7 @@ describe('links between peers', () => {
     const b = await start(net, 'b', ['a', 'b'])
     const a = await started(new LinkedPeer('a', { net, clock, config: founded(['a', 'b']) }))
     const stream = await net.dial('a', 'b', { protocol: PROTOCOL_RAFT })
-    stream.send(encodeFrame(raftMessage, { type: 'raftHello', ...a.identity.introduce([]) }))
+    stream.send(encodeFrame(raftMessage, { type: 'raftHello', ...a.identity.introduce([], 0) }))
     stream.send(encodeFrame(raftMessage, HEARTBEAT))
     await settle()
     expect(b.received).toEqual([])

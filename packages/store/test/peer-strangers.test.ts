@@ -28,7 +28,7 @@ async function knock(net: FakeNet, from: string, to: LinkedPeer, founding: strin
   const stream = await net.dial(from, to.id, { protocol: PROTOCOL_RAFT })
   const answers: RaftStreamMessage[] = []
   stream.onFrame = (frame) => answers.push(decodeFrame(raftMessage, frame).message)
-  stream.send(encodeFrame(raftMessage, { type: 'raftHello', ...to.identity.introduce([]), from, founding }))
+  stream.send(encodeFrame(raftMessage, { type: 'raftHello', ...to.identity.introduce([], 0), from, founding }))
   await settle()
   return { stream, answers }
 }

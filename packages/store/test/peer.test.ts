@@ -487,6 +487,7 @@ function raftHello(from: string, founding: string, clusterId = 'blue'): Uint8Arr
     boot: 1,
     process: '1',
     joined: false,
+    revision: 0,
     admitted: false,
     term: 1,
     lastTerm: 1,

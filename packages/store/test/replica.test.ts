@@ -85,6 +85,7 @@ class ReplicaDisks {
     return Object.assign(createMemoryIdentity({ incarnation: 'first' }), {
       clusterId: 'blue',
       founding: foundingDigest(CLUSTER),
+      joinedCluster: undefined,
       get bootstrapped() {
         return disks.bootstrapped
       },

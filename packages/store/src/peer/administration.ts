@@ -87,12 +87,8 @@ export class Administration {
    */
   async join(request: JoinRequest): Promise<void> {
     this.requireLeadership()
-    const addresses = normalAddresses(request.peerId, request.addresses)
     await this.limited(() =>
-      this.propose(
-        () => planJoin(this.config, this.facts(), { ...request, addresses }),
-        `the join of ${request.peerId}`
-      )
+      this.propose(() => planJoin(this.config, this.facts(), request), `the join of ${request.peerId}`)
     )
   }
 

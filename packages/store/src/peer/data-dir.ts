@@ -5,20 +5,28 @@
  * |---|---|
  * | `identity.json` | format version, PeerId, cluster id, founding digest, incarnation, and how far the first start has come |
  * | `peers.state` | how often the folder was started, and what the peer remembers of the others (docs/identity.md) |
+ * | `join.json` | the cluster that the peer has joined; a founding voter has no such file |
  * | `listen.json` | the addresses that were bound, so that a port that was chosen once is bound again |
  * | `log/` | the Raft log |
  * | `pages/` | the page store's checkpoints |
+ * | `before-rejoin-*` | what was in the directory before `--rejoin` |
  * | `lock-*` | a socket for as long as a process uses the directory |
  */
-import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { CorruptionError } from '@quire/protocol'
+import { CorruptionError, decode } from '@quire/protocol'
 import { refuseIrregular } from '@quire/raft/node-disk'
 import { randomBytes } from 'node:crypto'
+import { fromString } from 'uint8arrays/from-string'
+import { toString } from 'uint8arrays/to-string'
+import { clusterConfig, type ReplicatedConfig } from '../state/index.js'
+import { encodeCluster } from './cluster.js'
 import {
+  BEFORE_REJOIN,
   DataDirectoryError,
   FORMAT_VERSION,
   IDENTITY,
+  LISTEN,
   checkIdentity,
   nameFolder,
   readIdentity,
@@ -28,10 +36,12 @@ import {
 } from './directory-identity.js'
 import { folderProblem, makeFolder, removeEmptyFolders, replaceFile, syncFolder } from './durable.js'
 import { lockFolder, type FolderLock } from './folder-lock.js'
+import { foundingDigest } from './founding.js'
 import type { IdentityStorage } from './identity.js'
+import type { JoinedCluster } from './joining.js'
 import { openSlotFile, type SlotFile } from './slot-file.js'
 
-const LISTEN = 'listen.json'
+const JOIN = 'join.json'
 const PEERS = 'peers.state'
 /** Room for the longest text that an identity remembers; see `identity.ts`. */
 export const PEERS_SLOT_BYTES = 524_288
@@ -44,6 +54,8 @@ export interface DataDirectoryInit {
   readonly peerId: string
   /** Given at the first start. At a later start it must be the cluster of the directory. */
   readonly cluster?: { readonly clusterId: string; readonly digest: string }
+  /** The cluster that a new directory joins. `rejoins`: what is in the directory is lost, and is moved away. */
+  readonly join?: { readonly cluster: JoinedCluster; readonly rejoins: boolean } | undefined
   /** Called at a first start, before anything is in the directory. If it rejects, nothing is left. */
   readonly beforeFounding?: () => Promise<void>
 }
@@ -55,6 +67,10 @@ export interface DataDirectory extends IdentityStorage {
   readonly founding: string
   readonly logPath: string
   readonly pagesPath: string
+  /** The cluster that the peer has joined; undefined for a founding voter. */
+  readonly joinedCluster: JoinedCluster | undefined
+  /** The directory has become a member, as `cluster` says, which is durable when this returns. */
+  becomeMember(cluster: JoinedCluster): void
   /** False until `completeBootstrap`: the log has no entry yet. */
   readonly bootstrapped: boolean
   /** The first log entry is durable. From now on, the log decides. */
@@ -75,17 +91,21 @@ export interface DataDirectory extends IdentityStorage {
 export async function openDataDirectory(init: DataDirectoryInit): Promise<DataDirectory> {
   const path = resolve(init.path)
   const found = statOf(path)
-  if (found === undefined && init.cluster === undefined)
+  if (found === undefined && init.cluster === undefined && init.join === undefined)
     throw new DataDirectoryError(path, `no such directory, and ${NO_CLUSTER}`)
   if (found?.isDirectory() === false) throw new DataDirectoryError(path, 'not a directory')
   const made = found === undefined ? make(path) : []
   let lock: FolderLock | undefined
   try {
     lock = await lockFolder(path)
-    const identity = readIdentity(path)
+    let identity = readIdentity(path)
     if (identity !== undefined) checkIdentity(path, identity, init)
-    const isFounded = identity !== undefined && identity.state !== 'starting'
-    return new LockedDataDirectory(path, lock, isFounded ? identity : await begin(path, identity, init))
+    if (identity !== undefined && init.join?.rejoins === true && identity.rejoined !== true) {
+      moveAway(path, identity)
+      identity = undefined
+    }
+    const begun = identity === undefined || identity.state === 'starting' ? await begin(path, identity, init) : identity
+    return new LockedDataDirectory(path, lock, begun)
   } catch (error) {
     await lock?.release()
     removeEmptyFolders(made)
@@ -93,7 +113,7 @@ export async function openDataDirectory(init: DataDirectoryInit): Promise<DataDi
   }
 }
 
-const NO_CLUSTER = "a first start needs the cluster's configuration (--cluster)"
+const NO_CLUSTER = "a first start needs the cluster's configuration (--cluster), or a member to ask (--join)"
 
 function make(path: string): string[] {
   try {
@@ -117,32 +137,76 @@ function makePart(path: string, folder: string): void {
  */
 async function begin(path: string, found: Identity | undefined, init: DataDirectoryInit): Promise<Identity> {
   if (found === undefined) refuseForeign(path)
-  if (init.cluster === undefined) {
+  if (init.cluster === undefined && init.join === undefined) {
     const what = found === undefined ? 'empty' : 'its first start was interrupted'
     throw new DataDirectoryError(path, `${what}, and ${NO_CLUSTER}`)
   }
   await init.beforeFounding?.()
+  const { founding } = init.join?.cluster ?? {}
+  const cluster = init.cluster ?? { clusterId: founding!.clusterId, digest: foundingDigest(founding!) }
   const identity: Identity = {
     version: FORMAT_VERSION,
     peerId: init.peerId,
-    clusterId: init.cluster.clusterId,
-    founding: init.cluster.digest,
+    clusterId: cluster.clusterId,
+    founding: cluster.digest,
     // The newer of two incarnations sorts after the older one (docs/identity.md, Admission).
     incarnation: Date.now().toString(16).padStart(12, '0') + randomBytes(10).toString('hex'),
-    joined: false,
+    joined: init.join !== undefined,
+    ...(init.join?.rejoins === true ? { rejoined: true } : {}),
     state: 'starting'
   }
   // First, so that the directory of an interrupted start differs from a foreign directory.
   replaceFile(join(path, IDENTITY), JSON.stringify(identity) + '\n')
-  for (const name of [LOG, PAGES, PEERS]) rmSync(join(path, name), { recursive: true, force: true })
+  for (const name of [LOG, PAGES, PEERS, JOIN]) rmSync(join(path, name), { recursive: true, force: true })
+  if (init.join !== undefined) replaceFile(join(path, JOIN), encodeJoin(init.join.cluster))
   syncFolder(path)
   return identity
+}
+
+/**
+ * Moves everything of a former directory into a folder of its own. The identity goes last, so that a crash in between
+ * leaves a directory that `--rejoin` moves away again, and that does not start otherwise.
+ */
+function moveAway(path: string, { incarnation }: Identity): void {
+  const away = join(path, `${BEFORE_REJOIN}${incarnation.slice(-8)}`)
+  makePart(path, away)
+  for (const name of [LOG, PAGES, PEERS, JOIN, IDENTITY]) {
+    if (existsSync(join(path, name))) renameSync(join(path, name), join(away, name))
+  }
+  syncFolder(away)
+  syncFolder(path)
+}
+
+function encodeJoin({ founding, config }: JoinedCluster): string {
+  return JSON.stringify({ founding: inBase64(founding), config: inBase64(config) }) + '\n'
+}
+
+/** Throws CorruptionError unless the file names the cluster with this founding digest. */
+function readJoin(file: string, digest: string): JoinedCluster {
+  refuseIrregular(file)
+  try {
+    const { founding, config } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, string>
+    const cluster = { founding: fromBase64(founding!), config: fromBase64(config!) }
+    if (foundingDigest(cluster.founding) === digest) return cluster
+  } catch (error) {
+    throw new CorruptionError(file, 0, `not the configurations of a cluster (${(error as Error).message})`)
+  }
+  throw new CorruptionError(file, 0, `its founding digest is not ${digest}`)
+}
+
+function inBase64(config: ReplicatedConfig): string {
+  return toString(encodeCluster(config), 'base64')
+}
+
+function fromBase64(text: string): ReplicatedConfig {
+  return decode(clusterConfig, fromString(text, 'base64'))
 }
 
 /** Maintains the files of a peer's data directory while it holds the directory's lock. */
 class LockedDataDirectory implements DataDirectory {
   readonly logPath: string
   readonly pagesPath: string
+  joinedCluster: JoinedCluster | undefined
   private readonly peers: SlotFile
   /** The content of the address file while it cannot be written. */
   private listen: string | undefined
@@ -155,6 +219,7 @@ class LockedDataDirectory implements DataDirectory {
     this.logPath = join(path, LOG)
     this.pagesPath = join(path, PAGES)
     for (const folder of [this.logPath, this.pagesPath]) makePart(path, folder)
+    if (identity.joined) this.joinedCluster = readJoin(join(path, JOIN), identity.founding)
     this.peers = openSlotFile(join(path, PEERS), PEERS_SLOT_BYTES)
   }
 
@@ -184,6 +249,11 @@ class LockedDataDirectory implements DataDirectory {
 
   get remembered(): string {
     return this.peers.text
+  }
+
+  becomeMember(cluster: JoinedCluster): void {
+    replaceFile(join(this.path, JOIN), encodeJoin(cluster))
+    this.joinedCluster = cluster
   }
 
   completeBootstrap(): void {

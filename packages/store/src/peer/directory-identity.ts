@@ -7,6 +7,10 @@ import { refuseIrregular } from '@quire/raft/node-disk'
 /** Raised with every change of a format in the directory that has no version of its own. */
 export const FORMAT_VERSION = 3
 export const IDENTITY = 'identity.json'
+/** The bound addresses. It stays when `--rejoin` moves the rest away, because others know the peer at its port. */
+export const LISTEN = 'listen.json'
+/** Where `--rejoin` moves what was in the directory, followed by the end of the former incarnation. */
+export const BEFORE_REJOIN = 'before-rejoin-'
 /** mkfs leaves this in a new file system. A mount point with nothing else is empty. */
 const LOST_AND_FOUND = 'lost+found'
 
@@ -30,6 +34,8 @@ export interface Identity {
   readonly incarnation: string
   /** The peer joined a cluster that existed with this directory; otherwise it is a founding voter. */
   readonly joined: boolean
+  /** This directory has taken the place of one that the peer had lost. */
+  readonly rejoined?: boolean
   /** `starting`: the log may have no entry yet. `founded`: it has its first entry. `admitted`: the peer may vote. */
   readonly state: 'starting' | 'founded' | 'admitted'
 }
@@ -69,6 +75,16 @@ export function inspectDataDirectory(given: string, cluster?: Claim['cluster']):
   }
 }
 
+/**
+ * Whether a start that may join a cluster has to ask it: the directory is new, its first start was interrupted, or it
+ * `rejoins` and has not done so yet. Throws as `openDataDirectory` rejects.
+ */
+export function hasToJoin(path: string, rejoins: boolean): boolean {
+  if (statOf(path) === undefined) return true
+  const identity = readIdentity(path)
+  return identity === undefined || identity.state === 'starting' || (rejoins && identity.rejoined !== true)
+}
+
 /** Undefined if the path does not exist. */
 export function statOf(path: string): Stats | undefined {
   try {
@@ -103,7 +119,7 @@ export function refuseForeign(path: string): void {
 /** True for entries that an empty directory may have. */
 function isOurs(path: string, name: string): boolean {
   if (name === LOST_AND_FOUND) return statSync(join(path, name)).isDirectory()
-  return name.startsWith('lock-') || name === `${IDENTITY}.new`
+  return name.startsWith('lock-') || name.startsWith(BEFORE_REJOIN) || name === LISTEN || name === `${IDENTITY}.new`
 }
 
 export function readIdentity(path: string): Identity | undefined {

@@ -37,6 +37,15 @@ export class EvidenceBook {
     return [...this.members.values()]
   }
 
+  /** Forgets all members but these. */
+  retain(members: ReadonlySet<string>): void {
+    for (const member of this.members.keys()) {
+      if (members.has(member)) continue
+      this.members.delete(member)
+      this.changes++
+    }
+  }
+
   /** Returns why this life of the peer must not take part, with the remedy. Undefined if no evidence is against it. */
   refusal(introduction: RaftIntroduction): string | undefined {
     const known = this.members.get(memberOf(introduction))

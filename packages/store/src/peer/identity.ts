@@ -108,7 +108,8 @@ export class PeerIdentity {
   /** The addresses of members that other members have passed on. */
   readonly hinted: LearnedAddresses
   readonly digest: string
-  private readonly foundingBytes: Uint8Array
+  /** The configuration that the cluster was founded from. */
+  readonly foundingBytes: Uint8Array
   private readonly admission: Admission
   private readonly process: string
   private savedChanges = -1
@@ -156,7 +157,8 @@ export class PeerIdentity {
     return this.admission.missing
   }
 
-  introduce(addresses: readonly string[]): RaftIntroduction {
+  /** `revision` is that of the newest configuration that this peer knows. */
+  introduce(addresses: readonly string[], revision: number): RaftIntroduction {
     const { id, storage, durableMark } = this.init
     const { clusterId, digest, incarnation, boot, process, isAdmitted } = this
     return {
@@ -170,6 +172,7 @@ export class PeerIdentity {
       boot,
       process,
       joined: storage.joined,
+      revision,
       admitted: isAdmitted,
       ...durableMark()
     }

@@ -16,7 +16,7 @@ import {
 } from '@quire/protocol'
 import type { AddressBook } from '@quire/net'
 import type { Logger } from 'pino'
-import { memberOf, type Claim } from './evidence.js'
+import { memberOf } from './evidence.js'
 
 export interface LinkInit {
   readonly remote: string
@@ -56,8 +56,8 @@ const SMALL_FRAME_BYTES = 128
  * It dials the peer, shakes hands, and dials again whenever the stream breaks.
  */
 export class Link {
-  /** The claim of the remote's process at the other end of the open stream. */
-  life: Claim | undefined
+  /** The introduction of the remote's process at the other end of the open stream. */
+  life: RaftIntroduction | undefined
   /** The member that the remote is, while the stream is open. */
   member: string | undefined
   /** The stream while it is in the handshake. */

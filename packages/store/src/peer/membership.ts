@@ -31,7 +31,8 @@ export interface PlannedChange {
 }
 
 /** A peer with a data directory that asks to join. */
-export interface JoinRequest extends Member {
+export interface JoinRequest {
+  readonly peerId: string
   readonly incarnation: string
   /** The peer has lost the data directory with which it is a member, and asks for its own place. */
   readonly rejoins: boolean
@@ -80,12 +81,12 @@ export function planChange(
  * ChangeRefusedError.
  */
 export function planJoin(config: ReplicatedConfig, facts: GroupFacts, request: JoinRequest): PlannedChange | undefined {
-  const { peerId, incarnation, addresses } = request
-  const joining: ConfigMember = { peerId, incarnation, addresses }
-  const id = memberId(joining)
+  const { peerId, incarnation } = request
+  const id = memberId(request)
   if (config.members.some((member) => memberId(member) === id)) return undefined
   const invitation = config.invited.find((invited) => invited.peerId === peerId) ?? ownPlace(config, facts, request)
   const change = `the join of ${peerId}`
+  const joining: ConfigMember = { peerId, incarnation, addresses: invitation.addresses }
   // A learner whose directory was lost before it took a place. Learners count for nothing, so it can go at once.
   const stale = config.members
     .filter((member) => member.peerId === peerId)
@@ -222,18 +223,15 @@ function planReplacement(
 const STILL_THERE = 'its present data directory answers: is a copy of it running?'
 
 /** The place of a peer that has lost its data directory, which needs no invitation. */
-function ownPlace(
-  config: ReplicatedConfig,
-  facts: GroupFacts,
-  { peerId, addresses, rejoins }: JoinRequest
-): Invitation {
+function ownPlace(config: ReplicatedConfig, facts: GroupFacts, { peerId, rejoins }: JoinRequest): Invitation {
   const own = rejoins ? config.members.filter((member) => member.peerId === peerId) : []
   const change = `the join of ${peerId}`
   const [only] = own
   if (only === undefined) throw refused(change, 'no admin has invited it')
-  const id = memberId(own.find((member) => facts.voters.includes(memberId(member))) ?? only)
+  const place = own.find((member) => facts.voters.includes(memberId(member))) ?? only
+  const id = memberId(place)
   if (facts.answers(id)) throw refused(change, STILL_THERE)
-  return { peerId, addresses, replaces: id }
+  return { peerId, addresses: place.addresses, replaces: id }
 }
 
 // -- names

@@ -1,6 +1,7 @@
 import {
   ClosedError,
   NotAuthorizedError,
+  QuireError,
   MAX_ADDRESSES,
   MAX_TOTAL_ADDRESS_BYTES,
   ROOT_GROUP,
@@ -29,7 +30,8 @@ import { encodeCluster } from './cluster.js'
 import { openPeerGroup, type PeerGroup, type StoreStatus } from './group.js'
 import { withRoundTrip } from './membership.js'
 import { createPeerIdentity, type PeerIdentity } from './identity.js'
-import { createPeerLinks, type PeerLinks, type Quarantined } from './peer-links.js'
+import { joinRefusal } from './join-refusal.js'
+import { createPeerLinks, type JoinAnswer, type JoinMessage, type PeerLinks, type Quarantined } from './peer-links.js'
 import type { ReplicaLimits, ReplicaStorage } from './replica.js'
 
 export interface PeerCoreComponents {
@@ -212,6 +214,8 @@ export class PeerCore {
       receive: (group, from, message) => this.groups.get(group)?.receive(from, message),
       acknowledged: () => this.root.acknowledged(),
       confirmLeadership: () => this.root.confirmLeadership(),
+      join: (remote, request) => this.answerJoin(remote, request),
+      heardConfiguration: (config) => this.configured(config),
       logger: this.child('links')
     })
     const groupServers = [...this.groups.values()].map((group) =>
@@ -220,7 +224,7 @@ export class PeerCore {
         ticks: { tickMs, electionTicks, heartbeatTicks },
         founding: this.identity.digest,
         members: () => this.members(),
-        membersVersion: () => this.book.changes
+        membersVersion: () => this.book.changes + this.newestConfig.revision
       })
     )
     const server = createSessionServer({
@@ -238,7 +242,7 @@ export class PeerCore {
     this.parts = { links, server, administration }
     this.learnOwn(addresses)
     for (const group of this.groups.values()) group.tellRoom()
-    links.setMembers(this.newestConfig.members)
+    links.configure(this.newestConfig)
   }
 
   status(): PeerStatus {
@@ -292,16 +296,20 @@ export class PeerCore {
     for (const group of this.groups.values()) group.setReachable(isReachable)
   }
 
-  /** The root group has applied a configuration. */
+  /**
+   * The root group has applied a configuration, or a member has told a newer one. A peer that catches up passes through
+   * configurations that are older than the one with which it started, and ignores them (docs/membership.md).
+   */
   configured(config: ReplicatedConfig): void {
     const { revision, change } = config
+    if (revision < this.newestConfig.revision) return
     // The entry that ends a joint configuration repeats the change.
     if (revision > this.newestConfig.revision) {
       this.init.logger?.info({ revision, by: change.by, change: change.what }, 'the cluster was changed')
     }
     this.newestConfig = config
     this.learnOwn()
-    this.parts?.links.setMembers(config.members)
+    this.parts?.links.configure(config)
     for (const group of this.groups.values()) group.node?.setTickMs(this.timing.tickMs)
     this.init.onConfig?.(config)
   }
@@ -314,6 +322,25 @@ export class PeerCore {
   /** The role of the root group's node may have changed. */
   statusChanged(): void {
     this.parts?.administration.statusChanged()
+  }
+
+  /** Answers a peer that asks to join. Only the leader can let it in; others name the leader. */
+  private async answerJoin(remote: string, request: JoinMessage): Promise<JoinAnswer> {
+    const { incarnation, rejoins } = request
+    const refusal = joinRefusal(this.newestConfig, remote, request)
+    if (refusal !== undefined) return refusal
+    try {
+      if (incarnation !== '') await this.parts?.administration.join({ peerId: remote, incarnation, rejoins })
+    } catch (error) {
+      if (error instanceof QuireError) return { error, reason: 'membership', founding: undefined }
+      if (!(error instanceof NotLeaderError)) throw error
+    }
+    const leader = this.root.node?.status().leader
+    return {
+      founding: this.identity.foundingBytes,
+      config: encodeCluster(this.newestConfig),
+      leader: leader === undefined ? '' : peerIdOf(leader)
+    }
   }
 
   private async administer(by: string, founding: string, change: AdminChange): Promise<number> {
@@ -340,7 +367,8 @@ export class PeerCore {
 
   /** The members of the cluster, with their last known addresses. */
   private members(): Member[] {
-    return this.newestConfig.members.map(({ peerId }) => this.member(peerId))
+    // While a peer replaces its own lost directory, two members have its PeerId.
+    return [...new Set(this.newestConfig.members.map(({ peerId }) => peerId))].map((peerId) => this.member(peerId))
   }
 
   /** Each member gets an equal share of the address bytes, so a control frame always has room for all members. */

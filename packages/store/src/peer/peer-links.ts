@@ -4,6 +4,7 @@ import {
   MAX_RAFT_FRAME_BYTES,
   PROTOCOL_RAFT,
   QuotaExceededError,
+  decode,
   decodeFrame,
   encodeFrame,
   isRaftLinkMessage,
@@ -20,8 +21,9 @@ import {
 import type { AddressBook } from '@quire/net'
 import type { Logger } from 'pino'
 import { AddressExchange } from './address-exchange.js'
+import { encodeCluster } from './cluster.js'
 import { EvidenceExchange, type Acknowledged } from './evidence-exchange.js'
-import { memberId, peerIdOf, type ConfigMember } from '../state/index.js'
+import { clusterConfig, memberId, peerIdOf, type ReplicatedConfig } from '../state/index.js'
 import { memberOf, type Claim } from './evidence.js'
 import type { PeerIdentity, IntroductionRefusal, Standing } from './identity.js'
 import { HELLO_TIMEOUT_MS, Link } from './link.js'
@@ -48,10 +50,18 @@ export interface PeerLinksInit {
   readonly acknowledged: () => Iterable<Acknowledged>
   /** Resolves when a majority has confirmed that this node leads; undefined while it does not lead. */
   readonly confirmLeadership: () => Promise<unknown> | undefined
+  /** Answers a peer that asks to join. */
+  readonly join: (remote: string, request: JoinMessage) => Promise<JoinAnswer>
+  /** A member has a newer configuration than the one that was set last. */
+  readonly heardConfiguration: (config: ReplicatedConfig) => void
   readonly logger?: Logger
   /** The limit of bytes that wait for one peer. Further messages are dropped. Default 8 MiB. */
   readonly maxQueuedBytes?: number
 }
+
+export type JoinMessage = Extract<RaftStreamMessage, { type: 'raftJoin' }>
+/** An invitation, or the reason why there is none. */
+export type JoinAnswer = Omit<Extract<RaftStreamMessage, { type: 'raftInvited' }>, 'type'> | IntroductionRefusal
 
 /**
  * Carries the messages of all Raft groups between peers.
@@ -61,8 +71,11 @@ export interface PeerLinksInit {
  * dropped, as Raft allows.
  */
 export interface PeerLinks {
-  /** Sets the members of the cluster. Closes the links to all other peers, and refuses these from now on. */
-  setMembers(members: readonly ConfigMember[]): void
+  /**
+   * Sets the newest configuration of the cluster, which never goes back. Closes the links to all peers that are no
+   * members, and refuses these from now on.
+   */
+  configure(config: ReplicatedConfig): void
   /** Sends to the member with this id, or drops the message if there is no link to that very member. */
   send(group: number, to: string, message: RaftMessage): void
   readonly quarantined: readonly Quarantined[]
@@ -93,6 +106,7 @@ class Links implements PeerLinks {
   private readonly links = new Map<string, Link>()
   /** The ids of all members. */
   private members: ReadonlySet<string> = new Set()
+  private config: ReplicatedConfig | undefined
   /** The streams that remotes have opened, after the handshake. */
   private readonly incoming = new Map<string, Incoming>()
   /** The streams in the handshake, with functions that cancel their time limits. */
@@ -119,9 +133,12 @@ class Links implements PeerLinks {
     return this.refusals.quarantined
   }
 
-  setMembers(members: readonly ConfigMember[]): void {
+  configure(config: ReplicatedConfig): void {
     const { book, identity } = this.init
+    const { members } = config
+    this.config = config
     this.members = new Set(members.map((member) => memberId(member)))
+    identity.evidence.retain(this.members)
     const others = members.filter(({ peerId }) => peerId !== this.init.network.id)
     const peerIds = new Set(others.map(({ peerId }) => peerId))
     for (const [peerId, link] of this.links) {
@@ -137,6 +154,13 @@ class Links implements PeerLinks {
       if (isNew) book.hint(peerId, identity.hinted.of(peerId))
       if (isNew) this.links.set(peerId, this.link(peerId))
     }
+    for (const link of this.links.values()) this.tellConfiguration(link)
+  }
+
+  /** Sends the configuration to a remote whose hello named an older one, and which may not know the leader by now. */
+  private tellConfiguration(link: Link): void {
+    if (this.config === undefined || link.life === undefined || link.life.revision >= this.config.revision) return
+    link.tell({ type: 'raftConfiguration', config: encodeCluster(this.config) })
   }
 
   private remove(peerId: string, link: Link): void {
@@ -196,12 +220,13 @@ class Links implements PeerLinks {
       opened: () => {
         this.exchange.opened(remote)
         this.addresses.opened(remote)
+        this.tellConfiguration(this.links.get(remote)!)
       }
     })
   }
 
   private introduce(): RaftIntroduction {
-    return this.init.identity.introduce(this.init.addresses)
+    return this.init.identity.introduce(this.init.addresses, this.config?.revision ?? 0)
   }
 
   private async welcomed(remote: string, introduction: RaftIntroduction): Promise<RaftStreamMessage | undefined> {
@@ -252,8 +277,10 @@ class Links implements PeerLinks {
   private async hello(stream: FrameStream, frame: Uint8Array): Promise<void> {
     const { remote } = stream
     stream.onFrame = () => stream.abort(new Error('a frame before the answer to the hello'))
-    const introduction = this.readHello(stream, frame)
-    if (introduction === undefined) return
+    const message = this.readFirst(stream, frame)
+    if (message === undefined) return
+    if (message.type === 'raftJoin') return this.answerJoin(stream, message)
+    const { type: _type, ...introduction } = message
     const refusal = this.refusal(remote, introduction) ?? (await this.record(remote, introduction))
     if (!this.opening.has(stream)) return
     if (refusal !== undefined) return this.turnAway(stream, refusal)
@@ -269,10 +296,22 @@ class Links implements PeerLinks {
     this.links.get(remote)?.remoteIsUp()
   }
 
-  private readHello(stream: FrameStream, frame: Uint8Array): RaftIntroduction | undefined {
+  private async answerJoin(stream: FrameStream, request: JoinMessage): Promise<void> {
+    const answer = await this.init.join(stream.remote, request)
+    if (!this.opening.has(stream)) return
+    if ('error' in answer) return this.turnAway(stream, answer)
+    stream.send(encodeFrame(raftMessage, { type: 'raftInvited', ...answer }))
+    this.settle(stream)
+    stream.close()
+  }
+
+  private readFirst(
+    stream: FrameStream,
+    frame: Uint8Array
+  ): Extract<RaftStreamMessage, { type: 'raftHello' | 'raftJoin' }> | undefined {
     try {
       const { message } = decodeFrame(raftMessage, frame)
-      if (message.type === 'raftHello') return message
+      if (message.type === 'raftHello' || message.type === 'raftJoin') return message
       throw new Error(`unexpected ${message.type}`)
     } catch (error) {
       const problem = new InvalidArgumentError('frame', (error as Error).message, 'raftHello')
@@ -333,12 +372,19 @@ class Links implements PeerLinks {
       case 'raftAddresses':
         this.addresses.heard(message.members)
         return this.exchange.save()
+      case 'raftConfiguration':
+        return this.heardConfiguration(message.config)
       case 'raftRefused':
         this.refusals.refusedBy(remote, message)
         return stream.close()
       default:
         throw new Error(`${message.type} after the handshake`)
     }
+  }
+
+  private heardConfiguration(bytes: Uint8Array): void {
+    const config = decode(clusterConfig, bytes)
+    if (config.revision > (this.config?.revision ?? 0)) this.init.heardConfiguration(config)
   }
 
   private ended(stream: FrameStream): void {

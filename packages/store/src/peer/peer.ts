@@ -24,6 +24,7 @@ import { FileWriteError } from './durable.js'
 import { lackOfDescriptors, watchDescriptors } from './descriptor-watch.js'
 import { WANTED_CONNECTIONS, descriptors, limitConnections, type ConnectionLimits } from './descriptors.js'
 import { openPeerCore, type DiskSpace, type PeerCore, type PeerStatus } from './peer-core.js'
+import { becomeMember, waitForInvitation, type JoinInit } from './peer-joining.js'
 import { locateDamage, type ReplicaStorage } from './replica.js'
 
 export interface PeerInit {
@@ -36,8 +37,12 @@ export interface PeerInit {
    * again.
    */
   readonly listen: readonly string[]
-  /** Used at the first start only; from then on, the log decides. A peer cannot join a running cluster yet. */
+  /** Founds the cluster at the first start; from then on, the log decides. */
   readonly cluster?: ClusterConfig
+  /** Joins a cluster that exists at the first start, in place of `cluster`; from then on, the log decides. */
+  readonly join?: JoinInit
+  /** Ends the wait for an invitation to join: `createPeer` then rejects with its reason. */
+  readonly signal?: AbortSignal
   /**
    * The log keeps its newest entries that take this many bytes, for peers that are a little behind. A peer that needs
    * older entries receives a snapshot. Default 64 MiB.
@@ -78,9 +83,9 @@ const { version: VERSION } = JSON.parse(readFileSync(new URL('../../package.json
 
 /**
  * Starts a peer on its data directory. Rejects, with nothing left open and a message of one line, with
- * InvalidArgumentError (also without a cluster to found), FolderInUseError, DataDirectoryError, NotAuthorizedError (the
- * directory of another peer or cluster), CorruptionError, VersionMismatchError, ListenError (an address cannot be
- * bound) or DescriptorLimitError.
+ * InvalidArgumentError (also without a cluster to found or to join), FolderInUseError, DataDirectoryError,
+ * NotAuthorizedError (the directory of another peer or cluster), CorruptionError, VersionMismatchError, ListenError (an
+ * address cannot be bound) or DescriptorLimitError. With `join`, a first start waits for the invitation of an admin.
  */
 export async function createPeer(given: PeerInit): Promise<Peer> {
   const { logger } = given
@@ -89,6 +94,9 @@ export async function createPeer(given: PeerInit): Promise<Peer> {
   const cluster = init.cluster === undefined ? undefined : normalizeCluster(init.cluster)
   if (cluster !== undefined && !cluster.members.some((member) => member.peerId === id)) {
     throw new InvalidArgumentError('privateKey', id, `the key of a voter of cluster ${cluster.clusterId}`)
+  }
+  if (init.cluster !== undefined && init.join !== undefined) {
+    throw new InvalidArgumentError('join', init.join.members.join(' '), 'absent if there is a cluster to found')
   }
   if (init.listen.length === 0) throw new InvalidArgumentError('listen', 0, 'one address or more')
   if (init.dataDir === '') throw new InvalidArgumentError('dataDir', '', 'the path of a folder')
@@ -101,6 +109,7 @@ export async function createPeer(given: PeerInit): Promise<Peer> {
   const directory = await openDataDirectory({
     path: init.dataDir,
     peerId: id,
+    join: await waitForInvitation(init, id, listen),
     ...(cluster === undefined ? {} : { cluster: { clusterId: cluster.clusterId, digest: foundingDigest(cluster) } }),
     // An operator repeats a start that failed for its addresses, so it must leave no directory behind.
     beforeFounding: () => checkListen(listen)
@@ -160,6 +169,10 @@ class RunningPeer implements Peer {
       retainedLogBytes: retainedBytes = DEFAULT_RAFT_LIMITS.retainedBytes,
       snapshotBytesPerSecond: bytesPerSecond = DEFAULT_SNAPSHOT_LIMITS.bytesPerSecond
     } = this.init
+    const config = (): ReplicatedConfig | undefined => this.core?.config ?? directory.joinedCluster?.config
+    // A founding peer accepts nobody before it has opened its storage.
+    const early = directory.joined && !directory.bootstrapped ? await this.listen(config) : undefined
+    if (early !== undefined) await becomeMember(this.init, directory, early)
     const core = await openPeerCore(
       { storage: storageIn(directory), clock, random: createRandom() },
       {
@@ -175,7 +188,7 @@ class RunningPeer implements Peer {
       }
     )
     this.core = core
-    const network = await this.listen(core)
+    const network = early ?? (await this.listen(config))
     core.connect(network, currentAddresses(network.multiaddrs))
     this.watch = watchDescriptors({
       clock,
@@ -219,14 +232,14 @@ class RunningPeer implements Peer {
     return this.close()
   }
 
-  private async listen(core: PeerCore): Promise<Libp2pNetwork> {
+  private async listen(config: () => ReplicatedConfig | undefined): Promise<Libp2pNetwork> {
     const { init, directory } = this
     const network = await createLibp2pNetwork({
       privateKey: init.privateKey,
       listen: directory.listenAddresses(init.listen),
-      allow: (peerId) => mayConnect(core.config, peerId),
+      allow: (peerId) => mayConnect(config()!, peerId),
       relay: {
-        isMember: (peerId) => core.config.members.some((member) => member.peerId === peerId),
+        isMember: (peerId) => config()!.members.some((member) => member.peerId === peerId),
         protocols: [PROTOCOL_CONTROL, PROTOCOL_BULK]
       },
       ...this.connections,
@@ -300,6 +313,9 @@ function storageIn(directory: DataDirectory): ReplicaStorage {
     founding: directory.founding,
     incarnation: directory.incarnation,
     joined: directory.joined,
+    get joinedCluster() {
+      return directory.joinedCluster
+    },
     get bootstrapped() {
       return directory.bootstrapped
     },

@@ -32,6 +32,7 @@ import type { Stages } from '../observability/stages.js'
 import { encodeCluster } from './cluster.js'
 import { foundingDifference, foundingDigest } from './founding.js'
 import type { IdentityStorage } from './identity.js'
+import type { JoinedCluster } from './joining.js'
 import { timedDisk } from './timed-disk.js'
 
 /** Stores a replica: a data directory, or the simulator's memory. */
@@ -39,6 +40,8 @@ export interface ReplicaStorage extends IdentityStorage {
   readonly clusterId: string
   /** Digest of the configuration that the cluster was founded from. */
   readonly founding: string
+  /** The cluster that the peer has joined; undefined for a founding voter. */
+  readonly joinedCluster: JoinedCluster | undefined
   /** False until `completeBootstrap`: the log has no entry yet. */
   readonly bootstrapped: boolean
   /** The first log entry is durable. From now on, the log decides. */
@@ -106,14 +109,14 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
     cacheBytes: limits.logCacheBytes,
     clock: init.clock,
     onSpace: (fault) => onFault('log', fault),
-    create: storage.bootstrapped || cluster === undefined ? undefined : foundation(cluster)
+    create: storage.bootstrapped ? undefined : creation(storage, cluster)
   }).catch((error: unknown) => {
     if (!(error instanceof LogNotInitializedError)) throw locateDamage(error, storage.logPath)
     if (storage.bootstrapped) throw new CorruptionError(storage.logPath, 0, `the log is gone; ${LOG_REMEDY}`)
     throw new InvalidArgumentError('cluster', '', 'what the peer was first started with: it has founded no log yet')
   })
   try {
-    const config = newestConfig(log, storage.logPath)
+    const config = newestConfig(log, storage)
     const applier = await openPages({ ...init, onFault: (fault) => onFault('pages', fault) })
     try {
       checkTogether(log, applier, storage)
@@ -138,7 +141,7 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
         log,
         applier,
         snapshots,
-        config: applier.state.config ?? config,
+        config: newer(applier.state.config, config),
         founding,
         apply: (entries) => init.stages.time('entries.apply', () => applier.apply(entries.map(committed)))
       }
@@ -193,17 +196,28 @@ async function openPages(init: ReplicaInit): Promise<Applier> {
   }
 }
 
+function creation({ joinedCluster }: ReplicaStorage, cluster: ReplicatedConfig | undefined): LogCreation | undefined {
+  if (joinedCluster !== undefined) return { join: true }
+  return cluster && foundation(cluster)
+}
+
 function foundation(cluster: ReplicatedConfig): LogCreation {
   const voters = cluster.members.map(({ peerId }) => peerId)
   return { bootstrap: { voters, learners: [], context: encodeCluster(cluster) } }
 }
 
-function newestConfig(log: RaftLog, where: string): ReplicatedConfig {
+function newestConfig(log: RaftLog, { joinedCluster, logPath }: ReplicaStorage): ReplicatedConfig {
   for (const entry of log.configurations.toReversed()) {
     const { context } = decode(raftConfiguration, entry.data)
-    if (context.length > 0) return decode(clusterConfig, context)
+    if (context.length > 0) return newer(joinedCluster?.config, decode(clusterConfig, context))
   }
-  throw new CorruptionError(where, 0, 'the log has no configuration of the cluster')
+  if (joinedCluster !== undefined) return joinedCluster.config
+  throw new CorruptionError(logPath, 0, 'the log has no configuration of the cluster')
+}
+
+/** A peer that catches up has older configurations in its log than the one with which it has joined. */
+function newer(one: ReplicatedConfig | undefined, other: ReplicatedConfig): ReplicatedConfig {
+  return one === undefined || one.revision < other.revision ? other : one
 }
 
 /**
@@ -211,7 +225,7 @@ function newestConfig(log: RaftLog, where: string): ReplicatedConfig {
  * against the digest of the directory.
  */
 function foundingOf(log: RaftLog, applier: Applier, storage: ReplicaStorage): ReplicatedConfig {
-  const founding = applier.state.founding ?? firstConfig(log)
+  const founding = applier.state.founding ?? storage.joinedCluster?.founding ?? firstConfig(log)
   if (founding === undefined) {
     throw new CorruptionError(storage.pagesPath, 0, 'neither the pages nor the log have a founding configuration')
   }

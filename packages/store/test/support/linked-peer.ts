@@ -93,10 +93,12 @@ export class LinkedPeer {
       receive: (group, from, message) => this.received.push(`${group} ${from} ${message.type}`),
       acknowledged: () => this.acknowledged,
       confirmLeadership: () => (this.leads ? Promise.resolve() : undefined),
+      join: () => Promise.reject(new Error('no peer of this test joins')),
+      heardConfiguration: (heard) => this.links.configure(heard),
       logger: pino({ level: 'debug' }, collector(this.logged)),
       maxQueuedBytes: 1000
     })
-    this.links.setMembers(config.members)
+    this.links.configure(config)
     return this
   }
 
@@ -112,7 +114,7 @@ export class LinkedPeer {
 
 export const HEARTBEAT: RaftMessage = { type: 'heartbeat', term: 1, commit: 0, round: 1 }
 
-function collector(lines: object[]): Writable {
+export function collector(lines: object[]): Writable {
   return new Writable({
     write(chunk, _encoding, done) {
       lines.push(JSON.parse(String(chunk)) as object)

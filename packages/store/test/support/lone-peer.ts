@@ -63,6 +63,7 @@ export class LonePeer {
     return Object.assign(identity, {
       clusterId: 'blue',
       founding: foundingDigest(this.cluster),
+      joinedCluster: undefined,
       get bootstrapped() {
         return bootstrapped
       },

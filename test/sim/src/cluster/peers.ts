@@ -349,6 +349,7 @@ export class SimPeer {
       founding: foundingDigest(this.founded()),
       incarnation: identity.incarnation,
       joined: identity.joined,
+      joinedCluster: undefined,
       get admitted() {
         return identity.admitted
       },

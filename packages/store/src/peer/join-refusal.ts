@@ -1,0 +1,31 @@
+import { NotAuthorizedError, refuseVersion, type RefusalReason } from '@quire/protocol'
+import type { ReplicatedConfig } from '../state/index.js'
+import type { IntroductionRefusal } from './identity.js'
+import type { JoinMessage } from './peer-links.js'
+
+/** The reason why a peer may not join (docs/membership.md, Joining); undefined if a leader decides. It is pure. */
+export function joinRefusal(
+  config: ReplicatedConfig,
+  remote: string,
+  request: JoinMessage
+): IntroductionRefusal | undefined {
+  const { version, features, clusterId, from, incarnation, rejoins } = request
+  const refuse = (reason: RefusalReason, problem: string): IntroductionRefusal => {
+    return { error: new NotAuthorizedError(remote, problem), reason, founding: undefined }
+  }
+  const wrongVersion = refuseVersion(version, features)
+  if (wrongVersion !== undefined) return { error: wrongVersion, reason: 'version', founding: undefined }
+  if (clusterId !== '' && clusterId !== config.clusterId)
+    return refuse('founding', `it belongs to cluster ${clusterId}`)
+  if (from !== remote) return refuse('membership', `it claims to be ${from}`)
+  if (config.invited.some(({ peerId }) => peerId === remote)) return undefined
+  const own = config.members.filter(({ peerId }) => peerId === remote)
+  if (own.length === 0) return refuse('membership', NOT_INVITED)
+  // A founding member has no incarnation in the configuration, and one that only asks names none.
+  const hasJoined = incarnation !== '' && own.some((member) => member.incarnation === incarnation)
+  return hasJoined || rejoins ? undefined : refuse('membership', OTHER_DIRECTORY)
+}
+
+const NOT_INVITED = 'no admin has invited it (quire members add)'
+const OTHER_DIRECTORY =
+  'it is a member with another data directory: start it with that one, or with --rejoin if that one is lost'

@@ -1,0 +1,220 @@
+/** Peers join, are promoted, replaced and removed while clients work (docs/membership.md). */
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, describe, expect, it } from 'vitest'
+import { loadPrivateKey } from '@quire/net'
+import { createProbe, type Probe } from '../../packages/cli/src/probe.js'
+import { keygen, quire, startQuire, type Finished, type Running } from '../../packages/cli/test/support/quire.js'
+import { startCluster, until, type PeerProcess, type TestCluster } from './support/cluster.js'
+
+const undo: (() => PromiseLike<unknown>)[] = []
+
+afterEach(async () => {
+  for (const each of undo.splice(0).toReversed()) await each()
+})
+
+type Listed = Extract<Awaited<ReturnType<Probe['roster']>>, { type: 'roster' }>['members'][number]
+
+/** A cluster, the admin's commands, and a folder for peers that join. */
+class Administered {
+  private constructor(
+    readonly cluster: TestCluster,
+    readonly folder: string,
+    private readonly probe: Probe
+  ) {}
+
+  static async start(): Promise<Administered> {
+    const cluster = await startCluster()
+    undo.push(() => cluster[Symbol.asyncDispose]())
+    const folder = await mkdtemp(join(tmpdir(), 'quire-joined-'))
+    undo.push(() => rm(folder, { recursive: true, force: true }))
+    // In this process, because each command takes a second of processor time.
+    const probe = await createProbe(await loadPrivateKey(adminKeyOf(cluster)))
+    undo.push(() => probe.close())
+    return new Administered(cluster, folder, probe)
+  }
+
+  admin(...args: readonly string[]): Promise<Finished> {
+    const peers = [...this.cluster.addresses, ...this.joined.map(({ multiaddr }) => multiaddr)].join(',')
+    return quire([...args, '--peers', peers, '--key', adminKeyOf(this.cluster)])
+  }
+
+  /** The members as the leader lists them; none while there is no leader. */
+  async members(): Promise<readonly Listed[]> {
+    for (const { peerId, multiaddr } of [...this.cluster.peers, ...this.joined]) {
+      const to = { peerId, addresses: [multiaddr] }
+      const answer = await this.probe.roster(to, 5_000).catch(() => undefined)
+      if (answer?.type === 'roster') return answer.members
+    }
+    return []
+  }
+
+  /** Waits until a member with this PeerId that joined later has the role, and has caught up. */
+  async untilJoined(peerId: string, role: Listed['role']): Promise<void> {
+    await until(
+      async () => {
+        const found = (await this.members()).find(({ id }) => id.startsWith(`${peerId}/`))
+        return found?.role === role && found.hasCaughtUp === true
+      },
+      `${peerId} to be a ${role}`,
+      60_000
+    )
+  }
+
+  /** Peers that joined later. */
+  readonly joined: PeerProcess[] = []
+
+  /** Starts a peer that asks `through` to join. Resolves before it is invited. */
+  startJoining(peer: Omit<PeerProcess, 'pid'>, through: PeerProcess, ...more: readonly string[]): Running {
+    const { dataDir, key, multiaddr } = peer
+    const listen = multiaddr.replace(/\/p2p\/.*$/, '')
+    const common = ['peer', '--json', '--data-dir', dataDir, '--key', key, '--listen', listen]
+    const running = startQuire([...common, '--join', through.multiaddr, ...more])
+    this.joined.push({ ...peer, pid: running.child.pid! })
+    undo.push(async () => {
+      running.child.kill('SIGKILL')
+      await until(() => running.child.exitCode !== null || running.child.signalCode !== null, 'a peer to end')
+    })
+    return running
+  }
+
+  /** The key, folder and address of a peer that has not run yet. */
+  async newcomer(name: string): Promise<Omit<PeerProcess, 'pid'>> {
+    const key = join(this.folder, `${name}.key`)
+    const peerId = await keygen(key)
+    const multiaddr = `/ip4/127.0.0.1/tcp/${await freePort()}/p2p/${peerId}`
+    return { peerId, multiaddr, dataDir: join(this.folder, name), key }
+  }
+}
+
+function adminKeyOf({ peers }: TestCluster): string {
+  return join(peers[0]!.dataDir, '..', 'admin.key')
+}
+
+async function freePort(): Promise<number> {
+  const { createServer } = await import('node:net')
+  return new Promise((resolve, reject) => {
+    const server = createServer().on('error', reject)
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as { port: number }
+      server.close(() => resolve(port))
+    })
+  })
+}
+
+/** Writes and flushes one number after the other until it is stopped. */
+async function keepWriting(cluster: TestCluster): Promise<{ stop(): Promise<number> }> {
+  const client = await cluster.client()
+  const file = await client.open('/counter', { create: true, size: 4096 })
+  let last = 0
+  let isStopped = false
+  const writing = (async (): Promise<void> => {
+    while (!isStopped) {
+      await file.write(0, new TextEncoder().encode(String(last + 1).padStart(12)))
+      await file.sync()
+      last++
+    }
+  })()
+  return {
+    stop: async () => {
+      isStopped = true
+      await writing
+      return last
+    }
+  }
+}
+
+async function readCounter(cluster: TestCluster, peers: readonly string[]): Promise<number> {
+  const client = await cluster.client({ peers: [...peers] })
+  const file = await client.open('/counter')
+  return Number(new TextDecoder().decode(await file.read(0, 12)))
+}
+
+describe('members of a cluster', () => {
+  it('a fourth peer waits for its invitation, joins while a client writes, and is promoted', async () => {
+    const admin = await Administered.start()
+    const { cluster } = admin
+    const writer = await keepWriting(cluster)
+    const four = await admin.newcomer('four')
+    const running = admin.startJoining(four, cluster.peers[0]!)
+    await until(() => running.stderr.includes('quire members add'), 'the peer to say what an admin must do')
+    expect(await readdir(admin.folder)).not.toContain('four')
+
+    expect(await admin.admin('members', 'add', four.multiaddr)).toMatchObject({ status: 0 })
+    await admin.untilJoined(four.peerId, 'learner')
+    expect(await admin.admin('members', 'promote', four.peerId)).toMatchObject({ status: 0 })
+    await admin.untilJoined(four.peerId, 'voter')
+    expect((await admin.members()).map(({ role }) => role)).toEqual(['voter', 'voter', 'voter', 'voter'])
+
+    const last = await writer.stop()
+    expect(last).toBeGreaterThan(0)
+    expect(await readCounter(cluster, [four.multiaddr])).toBe(last)
+  })
+
+  it('a voter whose folder is lost takes its place again while a client writes, and its former votes count no more', async () => {
+    const admin = await Administered.start()
+    const { cluster } = admin
+    const writer = await keepWriting(cluster)
+    const leader = await cluster.leader()
+    const [lost, other] = cluster.peers.filter((peer) => peer !== leader) as [PeerProcess, PeerProcess]
+    await cluster.kill(lost)
+    await rm(lost.dataDir, { recursive: true })
+    admin.startJoining(lost, other, '--rejoin')
+    await admin.untilJoined(lost.peerId, 'voter')
+    const members = await admin.members()
+    expect(members).toHaveLength(3)
+    expect(members.map(({ id }) => id)).not.toContain(lost.peerId)
+
+    // With the other founder down, nothing is written without the peer that came back.
+    await cluster.kill(other)
+    const before = await writer.stop()
+    const again = await keepWriting(cluster)
+    await until(() => again.stop().then((last) => last > 0), 'a write that needs the replacement')
+    expect(before).toBeGreaterThan(0)
+  })
+
+  it('a peer with a new key replaces a voter that is gone, and the replaced peer disturbs no one when it returns', async () => {
+    const admin = await Administered.start()
+    const { cluster } = admin
+    const leader = await cluster.leader()
+    const gone = cluster.peers.find((peer) => peer !== leader)!
+    const writer = await keepWriting(cluster)
+    await cluster.kill(gone)
+    const five = await admin.newcomer('five')
+    expect(await admin.admin('members', 'replace', gone.peerId, five.multiaddr)).toMatchObject({ status: 0 })
+    admin.startJoining(five, leader)
+    await admin.untilJoined(five.peerId, 'voter')
+    expect((await admin.members()).map(({ id }) => id)).not.toContain(gone.peerId)
+
+    const returned = await cluster.restartAt(gone, gone.multiaddr.replace(/\/p2p\/.*$/, ''))
+    await until(() => returned.stderr.includes('it is no peer of cluster'), 'the replaced peer to be told so')
+    const { stdout } = await admin.admin('status', '--json')
+    const statuses = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { id: string; term?: number; role?: string })
+    expect(statuses.find(({ role }) => role === 'leader')?.id).toBe(leader.peerId)
+    expect(await writer.stop()).toBeGreaterThan(0)
+  })
+
+  it('changes that would leave the cluster without a majority, or voters that lack entries, are refused', async () => {
+    const admin = await Administered.start()
+    const { cluster } = admin
+    const leader = await cluster.leader()
+    const [one, two] = cluster.peers.filter((peer) => peer !== leader) as [PeerProcess, PeerProcess]
+    const four = await admin.newcomer('four')
+    await admin.admin('members', 'add', four.multiaddr)
+    expect(await admin.admin('members', 'promote', four.peerId)).toMatchObject({ status: 2 })
+    await cluster.kill(one)
+    await until(
+      async () => (await admin.members()).some(({ id, answers }) => id === one.peerId && answers === false),
+      'the leader to miss a peer'
+    )
+    const refused = await admin.admin('members', 'remove', two.peerId)
+    expect(refused).toMatchObject({ status: 1 })
+    expect(refused.stderr).toContain('only 1 of the 2 voters that would remain answer, which is no majority')
+    expect(await admin.admin('members', 'remove', one.peerId)).toMatchObject({ status: 0 })
+    expect((await admin.members()).filter(({ role }) => role === 'voter')).toHaveLength(2)
+  })
+})
