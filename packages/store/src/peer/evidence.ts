@@ -127,7 +127,7 @@ export class EvidenceBook {
   }
 }
 
-const PUT_BACK = 'stop it and put the newest directory back; if that is lost, leave it down'
+const PUT_BACK = 'stop it and put the newest directory back; if that is lost, start it with --rejoin'
 const TAIL_DIGITS = 8
 const OLDER =
   'it was restored from an older copy, or a copy of it runs elsewhere; stop every copy, then start the newest one'

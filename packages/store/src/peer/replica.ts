@@ -157,7 +157,7 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
 
 /** The names of the log's files: its segments and its hard state. */
 const LOG_FILE = /^([0-9a-f]+-[0-9a-f]+\.log|hard-state)$/
-const LOG_REMEDY = "restore the disk's newest state, or leave this peer down (docs/storage.md)"
+const LOG_REMEDY = "restore the disk's newest state, or start the peer with --rejoin (docs/operations.md)"
 
 /** Adds the folder's path and the remedy to an error of the log, which names a file without its folder. */
 export function locateDamage<E>(error: E, logPath: string): E | CorruptionError {
@@ -267,7 +267,8 @@ function checkTogether(log: RaftLog, { appliedIndex, installed }: Applier, stora
     throw new CorruptionError(storage.logPath, 0, reason)
   }
   if (appliedIndex + 1 < log.firstIndex) {
-    const reason = `the pages hold entry ${appliedIndex}, but the log starts at entry ${log.firstIndex}`
+    const gap = `the pages hold entry ${appliedIndex}, but the log starts at entry ${log.firstIndex}`
+    const reason = `${gap}; put the newest pages back, or start the peer with --rejoin (docs/operations.md)`
     throw new CorruptionError(storage.pagesPath, 0, reason)
   }
 }
