@@ -16,6 +16,8 @@ const TETHER = `data:text/javascript,${encodeURIComponent(
   "process.stdin.on('error', () => process.exit(1)).on('close', () => process.exit(1)).resume(); process.stdin.unref()"
 )}`
 const children = new Set<ChildProcess>()
+/** Peers retain no log, so a peer that has lost its folder needs a snapshot. */
+const NO_LOG = ['--retained-log', '0']
 
 export interface Cluster {
   readonly addresses: readonly string[]
@@ -24,6 +26,8 @@ export interface Cluster {
   stages(): Promise<readonly StageCounts[]>
   /** Kills the leader with SIGKILL, if there is one, and starts it again on its data directory. */
   killLeader(): Promise<boolean>
+  /** Kills the leader with SIGKILL. Resolves at once, with a function that starts it again. */
+  stopLeader(): Promise<() => Promise<void>>
   /**
    * Kills a follower, removes its data directory, and lets it take its place again. Resolves when it votes, and says
    * whether it has received a snapshot. Resolves with undefined if there is no leader.
@@ -92,12 +96,21 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
       return leader.stages
     },
     async killLeader() {
-      const id = (await findLeader())?.id
-      const leader = members.find(({ peerId }) => peerId === id)
+      const leader = await leadingPeer()
       if (leader === undefined) return false
       process.kill(leader.pid, 'SIGKILL')
-      leader.pid = await restart(leader)
+      leader.pid = await restart(leader, ...NO_LOG)
       return true
+    },
+    async stopLeader() {
+      let leader: Peer | undefined
+      while (leader === undefined) leader = await leadingPeer()
+      const { pid } = leader
+      process.kill(pid, 'SIGKILL')
+      return async () => {
+        leader.pid = await restart(leader)
+        await until(isHealthy, 'all voters to follow a leader')
+      }
     },
     async loseFollower() {
       const leader = await findLeader()
@@ -107,7 +120,7 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
       process.kill(lost.pid, 'SIGKILL')
       await gone(lost.pid)
       await rm(lost.dataDir, { recursive: true })
-      lost.pid = await restart(lost, '--join', through.multiaddr, '--rejoin')
+      lost.pid = await restart(lost, ...NO_LOG, '--join', through.multiaddr, '--rejoin')
       await until(() => isVoter(lost), `${lost.peerId} to vote again`)
       const { store } = (await statuses()).find(({ id }) => id === lost.peerId) ?? {}
       return { bySnapshot: (store?.firstIndex ?? 1) > 1 }
@@ -116,7 +129,7 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
       for (const member of members) {
         process.kill(member.pid, 'SIGTERM')
         await gone(member.pid)
-        member.pid = await restart(member)
+        member.pid = await restart(member, ...NO_LOG)
         await until(isHealthy, 'all voters to follow a leader')
       }
     }
@@ -129,6 +142,11 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
 
   async function findLeader(): Promise<Status | undefined> {
     return (await statuses()).find(({ role }) => role === 'leader')
+  }
+
+  async function leadingPeer(): Promise<Peer | undefined> {
+    const id = (await findLeader())?.id
+    return members.find(({ peerId }) => peerId === id)
   }
 
   /** Whether a directory that the peer has joined with is a voter. */
@@ -147,8 +165,7 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
 /** Starts a killed peer. Resolves with its process id when it listens, and fails while the old process still exists. */
 async function restart({ dataDir, key, multiaddr }: Peer, ...more: readonly string[]): Promise<number> {
   const listen = multiaddr.replace(/\/p2p\/.*$/, '')
-  // Without a retained log, a peer that has lost its folder needs a snapshot.
-  const own = ['--data-dir', dataDir, '--key', key, '--listen', listen, '--retained-log', '0']
+  const own = ['--data-dir', dataDir, '--key', key, '--listen', listen]
   const args = ['peer', '--json', '--log-level', 'error', ...own, ...more]
   for (let tries = 1; ; tries++) {
     const child = spawn(process.execPath, ['--import', TETHER, QUIRE, ...args], { stdio: ['pipe', 'pipe', 'pipe'] })

@@ -1,0 +1,123 @@
+/** A cluster of three etcd members on loopback, as a rival. It writes through etcd's JSON gateway. */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+
+interface Member {
+  readonly name: string
+  readonly client: string
+  readonly peer: string
+  process: ChildProcess
+}
+
+export function hasEtcd(): boolean {
+  return spawnSync('etcd', ['--version']).status === 0
+}
+
+/** Runs three members with etcd's default settings, each with its data in `folder`. */
+export class EtcdCluster {
+  private constructor(
+    private readonly folder: string,
+    private readonly members: readonly Member[]
+  ) {}
+
+  static async start(folder: string): Promise<EtcdCluster> {
+    const ports = await freePorts(6)
+    const places = [0, 1, 2].map((i) => ({
+      name: `m${i}`,
+      client: `http://127.0.0.1:${ports[2 * i]}`,
+      peer: `http://127.0.0.1:${ports[2 * i + 1]}`
+    }))
+    const initial = places.map(({ name, peer }) => `${name}=${peer}`).join(',')
+    const members = places.map((place) => ({ ...place, process: run(folder, place, initial) }))
+    const cluster = new EtcdCluster(folder, members)
+    // However this process ends, short of SIGKILL.
+    process.on('exit', () => members.forEach(({ process: child }) => child.kill('SIGKILL')))
+    while (!(await cluster.put('0').catch(() => false))) await new Promise((resolve) => setTimeout(resolve, 50))
+    return cluster
+  }
+
+  /** Kills the leader with SIGKILL. Resolves with a function that starts it again. */
+  async stopLeader(): Promise<() => Promise<void>> {
+    const leader = await this.findLeader()
+    leader.process.kill('SIGKILL')
+    return async () => {
+      await once(leader.process, 'exit').catch(() => {})
+      const initial = this.members.map(({ name, peer }) => `${name}=${peer}`).join(',')
+      leader.process = run(this.folder, leader, initial)
+      while ((await statusOf(leader)) === undefined) await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+
+  /** Asks all running members at once, again and again. Resolves when one has stored the value durably. */
+  async put(value: string): Promise<boolean> {
+    for (;;) {
+      const tries = this.members.map(({ client }) =>
+        post(`${client}/v3/kv/put`, { key: btoa('key'), value: btoa(value) }, 5_000)
+      )
+      const stored = await Promise.any(tries).then(
+        () => true,
+        () => false
+      )
+      if (stored) return true
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const { process: child } of this.members) {
+      if (child.exitCode !== null || child.signalCode !== null) continue
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    }
+  }
+
+  private async findLeader(): Promise<Member> {
+    for (;;) {
+      for (const member of this.members) {
+        const status = await statusOf(member)
+        if (status !== undefined && status.leader === status.header.member_id) return member
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+}
+
+interface EtcdStatus {
+  readonly header: { readonly member_id: string }
+  readonly leader?: string
+}
+
+function run(folder: string, { name, client, peer }: Omit<Member, 'process'>, initial: string): ChildProcess {
+  const urls = ['--listen-client-urls', client, '--advertise-client-urls', client]
+  const peers = ['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer]
+  const cluster = ['--initial-cluster', initial, '--initial-cluster-token', 'bench']
+  const own = ['--name', name, '--data-dir', join(folder, name)]
+  return spawn('etcd', [...own, ...urls, ...peers, ...cluster], { stdio: 'ignore' })
+}
+
+async function statusOf({ client }: Member): Promise<EtcdStatus | undefined> {
+  return post(`${client}/v3/maintenance/status`, {}, 1_000).then(
+    (answer) => answer as EtcdStatus,
+    () => undefined
+  )
+}
+
+async function post(url: string, body: object, timeoutMs: number): Promise<unknown> {
+  const answer = await fetch(url, {
+    method: 'POST',
+    body: JSON.stringify(body),
+    signal: AbortSignal.timeout(timeoutMs)
+  })
+  if (!answer.ok) throw new Error(`${url}: ${answer.status}`)
+  return answer.json()
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
+  await Promise.all(servers.map((server) => once(server, 'listening')))
+  const ports = servers.map((server) => (server.address() as AddressInfo).port)
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
+  return ports
+}
