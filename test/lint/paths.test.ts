@@ -13,7 +13,15 @@ const NAME = /(?<![\w./*{},@-])[\w.*{},-][\w./*{},@-]*\.(?:[cm]?[jt]s|md|json)\b
 /** The target of a link in Markdown to a file of the repository. */
 const LINK = /\]\((?!https?:|#)([^)#\s]+)/g
 /** Names of files that a reader or a peer writes, and of a product. */
-const UNTRACKED = new Set(['visits.mjs', 'visits.mts', 'cluster.json', 'identity.json', 'listen.json', 'Node.js'])
+const UNTRACKED = new Set([
+  'visits.mjs',
+  'visits.mts',
+  'cluster.json',
+  'identity.json',
+  'join.json',
+  'listen.json',
+  'Node.js'
+])
 
 /** Every name that the braces of `name` stand for. */
 function namesOf(name: string): string[] {

@@ -237,7 +237,7 @@ describe('quire', () => {
       const missing = await quire(args)
       expect(missing.status).toBe(1)
       expect(missing.stderr).toMatch(
-        /^quire: .*no such directory, and a first start needs the cluster's configuration \(--cluster\)\n$/
+        /^quire: .*no such directory, and a first start needs the cluster's configuration \(--cluster\), or a member to ask \(--join\)\n$/
       )
       const peer = startQuire([...args, '--cluster', cluster, '--log-level', 'error'])
       try {

@@ -115,7 +115,11 @@ describe('values that quire refuses', () => {
         [[...peer, missing, '--cluster', missing], 2, `${missing}: cannot be read (ENOENT)`],
         [[...peer, missing, '--cluster', file], 2, `--cluster is "${file}", must be a JSON file`],
         [[...peer, file], 1, `${file}: not a directory`],
-        [[...peer, folder], 1, `${folder}: empty, and a first start needs the cluster's configuration (--cluster)`],
+        [
+          [...peer, folder],
+          1,
+          `${folder}: empty, and a first start needs the cluster's configuration (--cluster), or a member to ask (--join)`
+        ],
         [[...peer, folder, '--log-level', 'loud'], 2, '--log-level is "loud", must be one of silent, fatal, error'],
         [['dev', '--peers', '0'], 2, '--peers is "0", must be 1 to 9\n'],
         [['dev', '--data-dir', file], 1, `${file}: cannot be made: ${file} is there and is not a folder`]

@@ -228,7 +228,9 @@ describe('evidence', () => {
     const late = new EvidenceBook()
     late.met(made(2))
     late.learn(evidence.sightings()[0]!)
-    expect(late.refusal(made(2))).toContain('stop it and put the newest directory back; if that is lost, start it with --rejoin')
+    expect(late.refusal(made(2))).toContain(
+      'stop it and put the newest directory back; if that is lost, start it with --rejoin'
+    )
   })
 })
 

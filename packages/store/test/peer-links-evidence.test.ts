@@ -216,7 +216,9 @@ describe('a peer that went backward', () => {
     await clock.advance(10_000)
     await exchange(a, b)
     expect([a.received, b.received]).toEqual([[], []])
-    expect(a.errors().join()).toContain('stop it and put the newest directory back; if that is lost, start it with --rejoin')
+    expect(a.errors().join()).toContain(
+      'stop it and put the newest directory back; if that is lost, start it with --rejoin'
+    )
   })
 
   it('a peer cannot run beside a copy of itself: the newer process replaces the older one', async () => {

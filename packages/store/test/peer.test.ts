@@ -190,7 +190,8 @@ describe('peers', () => {
     await (await leading()).close()
     const log = join(root, 'data', 'log')
     rmSync(log, { recursive: true })
-    const what = "the log is gone; restore the disk's newest state, or start the peer with --rejoin (docs/operations.md)"
+    const what =
+      "the log is gone; restore the disk's newest state, or start the peer with --rejoin (docs/operations.md)"
     await expect(start()).rejects.toMatchObject({ name: 'CorruptionError', where: log, reason: what })
   })
 
@@ -347,7 +348,8 @@ describe('peers', () => {
       name: 'DataDirectoryError',
       code: 'ERR_DATA_DIRECTORY',
       path: join(root, 'data'),
-      reason: "no such directory, and a first start needs the cluster's configuration (--cluster)"
+      reason:
+        "no such directory, and a first start needs the cluster's configuration (--cluster), or a member to ask (--join)"
     })
     const [voter] = cluster().voters
     const wrong: [Partial<PeerInit>, string, unknown][] = [

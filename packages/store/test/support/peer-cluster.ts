@@ -41,6 +41,7 @@ export class ClusterPeer {
     this.storage = Object.assign(folderOf(`folder of ${id}`, false), {
       clusterId: config.clusterId,
       founding: foundingDigest(config),
+      joinedCluster: undefined,
       get bootstrapped() {
         return bootstrapped
       },
