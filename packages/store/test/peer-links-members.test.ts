@@ -2,8 +2,8 @@
 import { FakeNet, settle } from '@quire/testing'
 import { describe, expect, it } from 'vitest'
 import { createMemoryIdentity } from '../src/peer/memory-identity.js'
-import type { ConfigMember } from '../src/state/index.js'
-import type { LinkedPeer } from './support/linked-peer.js'
+import type { ConfigMember, ReplicatedConfig } from '../src/state/index.js'
+import { founded, type LinkedPeer } from './support/linked-peer.js'
 import { clock, exchange, start, stop, usePeers } from './support/linked-peers.js'
 
 usePeers()
@@ -18,11 +18,15 @@ function members(...ids: readonly string[]): ConfigMember[] {
   })
 }
 
+function configOf(all: readonly ConfigMember[]): ReplicatedConfig {
+  return { ...founded(IDS), members: [...all] }
+}
+
 /** Starts a process of b on a directory with which it has joined, and which all these are the members for. */
 async function joined(net: FakeNet, incarnation: string, all: readonly ConfigMember[]): Promise<LinkedPeer> {
   const folder = createMemoryIdentity({ incarnation, joined: true })
   const peer = await start(net, 'b', IDS, { folder })
-  peer.links.setMembers(all)
+  peer.links.configure(configOf(all))
   return peer
 }
 
@@ -48,7 +52,7 @@ describe('links of members', () => {
     const net = new FakeNet()
     const all = members('a', 'b', 'b/2b')
     const a = await start(net, 'a', IDS)
-    a.links.setMembers(all)
+    a.links.configure(configOf(all))
     const b = await joined(net, '2b', all)
     await clock.advance(200)
     a.send('b')
@@ -66,7 +70,7 @@ describe('links of members', () => {
     const a = await start(net, 'a', IDS)
     const b = await start(net, 'b', IDS)
     await clock.advance(200)
-    a.links.setMembers(members('a', 'b/2b'))
+    a.links.configure(configOf(members('a', 'b/2b')))
     await settle()
     const streams = net.streams.filter(({ over }) => over === undefined)
     expect(streams).toEqual([])
@@ -86,7 +90,7 @@ describe('links of members', () => {
     const a = await start(net, 'a', IDS)
     const b = await start(net, 'b', IDS)
     await clock.advance(200)
-    a.links.setMembers(members('a', 'b', 'b/2b'))
+    a.links.configure(configOf(members('a', 'b', 'b/2b')))
     await exchange(a, b)
     expect([a.received, b.received]).toEqual([['0 b heartbeat'], ['0 a heartbeat']])
   })
@@ -104,7 +108,7 @@ describe('evidence about members', () => {
     a.acknowledged = []
     stop(before)
     const all = members('a', 'b', 'b/2b')
-    a.links.setMembers(all)
+    a.links.configure(configOf(all))
     const b = await joined(net, '2b', all)
     b.log = { term: 0, lastTerm: 0, lastIndex: 0 }
     await clock.advance(5000)
@@ -121,17 +125,17 @@ describe('evidence about members', () => {
     const ids = [...IDS, 'c']
     const all = members('a', 'b', 'b/2b', 'c')
     const a = await start(net, 'a', ids)
-    a.links.setMembers(all)
+    a.links.configure(configOf(all))
     const folder = createMemoryIdentity({ incarnation: '2b', joined: true })
     const b = await start(net, 'b', ids, { folder })
-    b.links.setMembers(all)
+    b.links.configure(configOf(all))
     b.settled = { term: 1, lastTerm: 1, lastIndex: 1 }
     await clock.advance(1000)
     a.acknowledged = [{ member: 'b/2b', term: 1, index: 1 }]
     await clock.advance(2000)
     stop(b)
     const c = await start(net, 'c', ids)
-    c.links.setMembers(all)
+    c.links.configure(configOf(all))
     await clock.advance(2000)
     expect(c.identity.evidence.sightings()).toContainEqual(
       expect.objectContaining({ member: 'b/2b', incarnation: '2b', lastIndex: 1 })
