@@ -83,7 +83,7 @@ interface Scene {
   readonly late: PeerProcess
   readonly lastIndex: number
   /** Resolves with undefined if the peer does not answer. */
-  status(peer: PeerProcess): Promise<StatusAnswer | undefined>
+  readonly status: (peer: PeerProcess) => Promise<StatusAnswer | undefined>
 }
 
 /** Starts a cluster in which one peer is down, and lacks entries that the others no longer have. */
