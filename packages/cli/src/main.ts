@@ -80,15 +80,20 @@ function statusOf(error: unknown, program: Command, argv: readonly string[]): nu
 function reportUsage(error: CommanderError, program: Command, argv: readonly string[]): void {
   if (error.code !== 'commander.help') printFailure(`${usageOf(error, program, argv)} (see --help)`)
   else if (argv[2] === 'help') printFailure(`unknown command '${argv[3]}' (see --help)`)
-  else printHelpAsError(program.helpInformation())
+  else printHelpAsError(commandOf(program, argv).helpInformation())
+}
+
+/** The command that was given alone, such as `members`, which needs another one behind it. */
+function commandOf(program: Command, argv: readonly string[]): Command {
+  return program.commands.find((each) => each.name() === argv[2]) ?? program
 }
 
 /** Commander's message on one line. Commander puts the command that it suggests on a second one. */
 function usageOf({ code, message }: CommanderError, program: Command, argv: readonly string[]): string {
   const first = argv[2] ?? ''
-  const command = program.commands.find((each) => each.name() === first)
+  const command = commandOf(program, argv)
   // Commander names only the first of the required options that are missing.
-  if (code === 'commander.missingMandatoryOptionValue' && command !== undefined) {
+  if (code === 'commander.missingMandatoryOptionValue') {
     const missing = command.options.filter(
       (option) => option.mandatory && command.getOptionValue(option.attributeName()) === undefined
     )
