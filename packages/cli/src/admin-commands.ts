@@ -1,4 +1,4 @@
-/** The commands that change a cluster or show who may: members, transfer-leader, clients and admins. */
+/** The commands that change a cluster or show who may: members, round-trip, transfer-leader, clients and admins. */
 import { parsePeerAddresses, parsePeerId } from '@quire/net'
 import {
   InvalidArgumentError,
@@ -11,7 +11,7 @@ import Table from 'cli-table3'
 import type { Command } from 'commander'
 import { setTimeout } from 'node:timers/promises'
 import { PLAIN_TABLE } from './layout.js'
-import { explainRefusal, keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
+import { explainRefusal, keyOf, parseRoundTrip, peersOf, withCluster, type ClusterOptions } from './options.js'
 import { printJson, printLine } from './output.js'
 import { createProbe, type AccessAnswer, type Probe } from './probe.js'
 
@@ -52,6 +52,12 @@ function addMemberCommands(program: Command): void {
     .argument('<address>', ADDRESS)
     .action((id: string, address: string, options: ClusterOptions) =>
       change(options, { type: 'replaceMember', id: parseMemberId(id), by: parseMember(address) })
+    )
+  changeCommand(program, 'round-trip')
+    .description('set the longest round trip between two voters, from which all timeouts derive')
+    .argument('<ms>', 'whole milliseconds')
+    .action((ms: string, options: ClusterOptions) =>
+      change(options, { type: 'setRoundTrip', roundTripMs: parseRoundTrip('ms', ms) })
     )
   changeCommand(program, 'transfer-leader')
     .description('move leadership to a voter, or to the best one')

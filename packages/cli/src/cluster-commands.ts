@@ -19,19 +19,14 @@ import {
   peerIdFromKey,
   savePrivateKey
 } from '@quire/net'
-import {
-  DEFAULT_ROUND_TRIP_MS,
-  FileExistsError,
-  InvalidArgumentError,
-  MAX_ROUND_TRIP_MS,
-  MIN_ROUND_TRIP_MS
-} from '@quire/protocol'
+import { DEFAULT_ROUND_TRIP_MS, FileExistsError, InvalidArgumentError } from '@quire/protocol'
 import { Option, type Command } from 'commander'
 import {
   createLogger,
   clientsOf,
   fileName,
   namingOptions,
+  parseRoundTrip,
   splitIds,
   withJson,
   withLogLevel,
@@ -78,7 +73,7 @@ export function addClusterCommands(program: Command): void {
     .option('--cluster-id <name>', 'name of the cluster; default: a random name')
     .addOption(
       new Option('--round-trip <ms>', 'longest round trip between two voters; all timeouts derive from it')
-        .argParser(parseRoundTrip)
+        .argParser((text) => parseRoundTrip('--round-trip', text))
         .default(DEFAULT_ROUND_TRIP_MS)
     )
     .option('--out <file>', 'file to write; default: standard output', fileName('--out'))
@@ -230,13 +225,6 @@ function parseVoter(item: string): { peerId: string; list: string[] } {
     throw new UsageError(`--voters: ${peerId} and ${other.peerId} are two voters: pass them as separate arguments`)
   }
   return { peerId, list: parsed.map(({ address }) => address) }
-}
-
-function parseRoundTrip(text: string): number {
-  const ms = Number(text)
-  if (Number.isInteger(ms) && ms >= MIN_ROUND_TRIP_MS && ms <= MAX_ROUND_TRIP_MS) return ms
-  const expected = `whole milliseconds from ${MIN_ROUND_TRIP_MS} to ${MAX_ROUND_TRIP_MS}`
-  throw new InvalidArgumentError('--round-trip', text, expected)
 }
 
 function readVoters(item: string): string[] {

@@ -1,6 +1,13 @@
 import type { DsmClient } from '@quire/dsm-client'
 import { loadPrivateKey, parsePeerAddresses, type PrivateKey } from '@quire/net'
-import { InvalidArgumentError, NotAuthorizedError, refusePath, refusePrefix } from '@quire/protocol'
+import {
+  InvalidArgumentError,
+  MAX_ROUND_TRIP_MS,
+  MIN_ROUND_TRIP_MS,
+  NotAuthorizedError,
+  refusePath,
+  refusePrefix
+} from '@quire/protocol'
 import { Option, type Command } from 'commander'
 import { setTimeout } from 'node:timers/promises'
 import pino, { type Logger } from 'pino'
@@ -218,6 +225,13 @@ export function clientsOf(items: readonly string[]): readonly string[] | 'any' {
   if (!ids.includes('any')) return ids
   if (ids.length > 1) throw new UsageError("--clients: 'any' lets in all clients, so name no other")
   return 'any'
+}
+
+export function parseRoundTrip(argument: string, text: string): number {
+  const ms = Number(text)
+  if (Number.isInteger(ms) && ms >= MIN_ROUND_TRIP_MS && ms <= MAX_ROUND_TRIP_MS) return ms
+  const expected = `whole milliseconds from ${MIN_ROUND_TRIP_MS} to ${MAX_ROUND_TRIP_MS}`
+  throw new InvalidArgumentError(argument, text, expected)
 }
 
 function parseDigest(text: string): string {

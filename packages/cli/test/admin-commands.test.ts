@@ -161,6 +161,25 @@ describe('quire transfer-leader', () => {
   )
 })
 
+describe('quire round-trip', () => {
+  it(
+    'quire round-trip changes the round trip that every peer tells, and refuses one out of range',
+    async () => {
+      await changes('round-trip', '40')
+      await vi.waitFor(async () => {
+        const rows = await jsonLines('status')
+        expect(rows.map(({ roundTripMs }) => roundTripMs)).toEqual([40, 40, 40])
+      }, waitMs)
+      expect(await run('round-trip', '5')).toEqual({
+        status: 2,
+        stdout: '',
+        stderr: 'quire: ms is "5", must be whole milliseconds from 10 to 1000\n'
+      })
+    },
+    SLOW
+  )
+})
+
 describe('quire clients and quire admins', () => {
   it(
     'quire clients list shows the admins, and the rules that allow and deny change',
