@@ -322,7 +322,15 @@ export interface FaultStats {
   readonly p99Us: number
 }
 
-export interface ClientStats {
+/** How a client reaches the leader. */
+export interface LeaderPath {
+  /** `none`: not at the moment. `relayed`: through another peer, because the leader's own addresses do not answer. */
+  readonly path: 'direct' | 'relayed' | 'none'
+  /** The PeerId of the peer that relays. */
+  readonly relay: string | undefined
+}
+
+export interface ClientStats extends LeaderPath {
   readonly faults: { readonly read: FaultStats; readonly write: FaultStats; readonly upgrade: FaultStats }
   /** Accesses to pages that needed no fault. */
   readonly hits: number

@@ -61,6 +61,8 @@ export interface Timing {
   readonly electionMs: number
   /** How long a remote may take for one step of a connection attempt. */
   readonly stepMs: number
+  /** The same through a relay, which is another peer. */
+  readonly relayedStepMs: number
   /** The shortest time to live of a new session. */
   readonly minSessionTtlMs: number
 }
@@ -69,13 +71,15 @@ export interface Timing {
 export function timingOf(roundTripMs: number): Timing {
   checkRoundTrip(roundTripMs, 'roundTripMs')
   const electionMs = ELECTION_ROUND_TRIPS * roundTripMs
+  const clientRoundTripMs = Math.max(roundTripMs, FAR_CLIENT_ROUND_TRIP_MS)
   return {
     roundTripMs,
     tickMs: electionMs / ELECTION_TICKS,
     electionTicks: ELECTION_TICKS,
     heartbeatTicks: HEARTBEAT_TICKS,
     electionMs,
-    stepMs: STEP_ROUND_TRIPS * Math.max(roundTripMs, FAR_CLIENT_ROUND_TRIP_MS),
+    stepMs: STEP_ROUND_TRIPS * clientRoundTripMs,
+    relayedStepMs: STEP_ROUND_TRIPS * (clientRoundTripMs + roundTripMs),
     minSessionTtlMs: Math.max(MIN_SESSION_TTL_MS, TTL_ROUND_TRIPS * roundTripMs)
   }
 }

@@ -172,6 +172,7 @@ export class Client implements DsmClient {
     const { hits, grants, invalidations, downgrades, handovers, writebacks, evictions, bytesIn, bytesOut } =
       this.counters
     return {
+      ...this.current.session.path,
       faults: {
         read: this.faults.stats('read'),
         write: this.faults.stats('write'),

@@ -1,12 +1,21 @@
 /** What a client knows of its cluster. */
 import { AddressBook, isPeerId, parsePeerAddresses, refuseSharedPlaces } from '@quire/net'
-import { DEFAULT_ROUND_TRIP_MS, InvalidArgumentError, NotAuthorizedError, type Member } from '@quire/protocol'
+import {
+  DEFAULT_ROUND_TRIP_MS,
+  InvalidArgumentError,
+  NotAuthorizedError,
+  type Member,
+  type RelayPlace
+} from '@quire/protocol'
 import { checkRoundTripOf } from './claims.js'
 import { PeerOutcomes } from './peer-outcomes.js'
+import { Routes } from './routes.js'
 
 export interface Target {
   readonly peerId: string
   readonly addresses: readonly string[]
+  /** The peer to go through. Undefined: directly. */
+  readonly relay?: RelayPlace
 }
 
 /** A peer's description of its cluster, in its answer to a hello. */
@@ -30,6 +39,7 @@ export class ClusterView {
   /** The base of the cluster's timeouts; the default until a peer names it. See `timingOf`. */
   roundTripMs = DEFAULT_ROUND_TRIP_MS
   readonly peerOutcomes = new PeerOutcomes()
+  readonly routes = new Routes()
   private readonly book = new AddressBook()
   /** Peers that belong to another cluster. */
   private readonly foreign = new Set<string>()
@@ -69,7 +79,14 @@ export class ClusterView {
     const peerId = ids.includes(leader) ? leader : ids[0]
     if (peerId === undefined) return undefined
     if (peerId !== leader) this.next = all.indexOf(peerId) + 1
-    return { peerId, addresses: this.book.of(peerId) }
+    return this.target(peerId)
+  }
+
+  /** The peer at its own addresses, or through `relay`. */
+  target(peerId: string, relay?: string): Target {
+    const addresses = this.book.of(peerId)
+    if (relay === undefined) return { peerId, addresses }
+    return { peerId, addresses, relay: { peerId: relay, addresses: this.book.of(relay) } }
   }
 
   /** The connection to this leader has ended: the next search asks the other peers first. */

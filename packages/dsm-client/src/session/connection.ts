@@ -5,6 +5,8 @@ export type Lane = 'control' | 'bulk'
 
 export interface Connection {
   readonly remote: string
+  /** The PeerId of the peer that relays; undefined: the connection is direct. */
+  readonly relay: string | undefined
   readonly term: number
   readonly registered: LeaderMessageOf<'registered'>
   /** When the `register` left, in milliseconds. The lease counts from there. */
@@ -36,6 +38,14 @@ export class RedirectError extends Error {
     readonly role: Role
   ) {
     super(leader === '' ? 'no leader is known' : `the leader is ${leader}`)
+  }
+}
+
+/** The client has found a direct path to the leader and ends the relayed connection. */
+export class DirectPathError extends Error {
+  override readonly name = 'DirectPathError'
+  constructor() {
+    super('there is a direct path')
   }
 }
 

@@ -85,7 +85,7 @@ class Handshake {
     }
     const lanes = new LanePair(group, clock)
     this.lanes = lanes
-    this.steps = new StepTimer(init, (reason) => {
+    this.steps = new StepTimer({ ...init, isRelayed: target.relay !== undefined }, (reason) => {
       lanes.abort(lanes.isWelcome ? new StalledError(reason) : new UnavailableError(reason))
     })
   }
@@ -151,7 +151,7 @@ class Handshake {
     if (registered.type === 'refused') throw errorFromWire(registered.error)
     if (registered.type === 'redirect') throw redirected(registered)
     checkRegistered(registered, { term: welcome.term, session: init.session })
-    return lanes.registered(target.peerId, registered, registeredAt)
+    return lanes.registered(target, registered, registeredAt)
   }
 
   private async dial(lane: Lane): Promise<void> {
@@ -163,7 +163,8 @@ class Handshake {
     steps.end()
     const { stepMs } = steps
     const answered = (address: string): void => cluster.answered(target.peerId, address)
-    const options = { protocol, maxFrameBytes, stepMs, answered, signal: lanes.signal }
+    const { relay } = target
+    const options = { protocol, maxFrameBytes, stepMs, answered, relay, signal: lanes.signal }
     lanes.adopt(lane, await network.dial(target.peerId, target.addresses, options))
     steps.next()
   }

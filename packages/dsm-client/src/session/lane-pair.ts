@@ -13,6 +13,7 @@ import {
   type LeaderMessageOf
 } from '@quire/protocol'
 import { BulkSender } from './bulk-sender.js'
+import type { Target } from './cluster-view.js'
 import type { Connection, Lane } from './connection.js'
 
 /** Makes one connection of a control stream with its bulk stream: if either ends, both end. */
@@ -77,11 +78,16 @@ export class LanePair {
     return message as LeaderMessageOf<T>
   }
 
-  registered(remote: string, registered: LeaderMessageOf<'registered'>, registeredAt: number): Connection {
+  registered(
+    { peerId: remote, relay }: Target,
+    registered: LeaderMessageOf<'registered'>,
+    registeredAt: number
+  ): Connection {
     const bulk = new BulkSender(this.streams.bulk!, this.clock, registered.ttlMs)
     this.bulkSender = bulk
     return {
       remote,
+      relay: relay?.peerId,
       term: registered.term,
       registered,
       registeredAt,

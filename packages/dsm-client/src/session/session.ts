@@ -17,11 +17,12 @@ import {
 import type { Logger } from 'pino'
 import type { CoherenceCounters, FrameProvider } from '../core/index.js'
 import { Recorder, type HistoryEvent } from '../history.js'
-import type { SessionState } from '../types.js'
+import type { LeaderPath, SessionState } from '../types.js'
 import type { Start } from '../waiting.js'
 import { checkExpired } from './claims.js'
 import type { ClusterView } from './cluster-view.js'
-import { RedirectError, type Connection } from './connection.js'
+import { DirectPathError, RedirectError, type Connection } from './connection.js'
+import { DirectSearch } from './direct-search.js'
 import type { FaultTimer } from './fault-timer.js'
 import { KeepAlive } from './keep-alive.js'
 import { LeaderSearch } from './leader-search.js'
@@ -115,6 +116,13 @@ export class Session implements SessionLife {
   /** The error of every further use, once the session is gone. */
   get ended(): Error | undefined {
     return this.failure
+  }
+
+  /** The open connection to the leader. */
+  get path(): LeaderPath {
+    if (this.connection === undefined) return { path: 'none', relay: undefined }
+    const { relay } = this.connection
+    return { path: relay === undefined ? 'direct' : 'relayed', relay }
   }
 
   /** The number of requests without an answer. */
@@ -230,12 +238,13 @@ export class Session implements SessionLife {
       try {
         const connection = await this.search.connect()
         const reason = await this.follow(connection)
-        this.search.heardOf(connection.remote, reason)
+        this.search.ended(connection, reason)
       } catch (error) {
         if (error instanceof SessionExpiredError) this.expire()
         else this.fail(error as Error, () => error as Error)
       }
     }
+    this.search.stop()
     this.cancelTick()
   }
 
@@ -244,10 +253,10 @@ export class Session implements SessionLife {
       connection.close()
       return this.failure
     }
-    const { registered, registeredAt, remote: leader, term } = connection
+    const { registered, registeredAt, remote: leader, relay, term } = connection
     const { logger } = this.init
     this.connection = connection
-    logger.info({ leader, term }, 'connected to the leader')
+    logger.info({ leader, term, relay }, 'connected to the leader')
     if (this.id === 0) this.logOpened(registered)
     this.id = registered.session
     this.ttlMs = registered.ttlMs
@@ -261,7 +270,9 @@ export class Session implements SessionLife {
     })
     this.pages.connected(connection)
     connection.start((message) => this.receive(message))
+    const direct = relay === undefined ? undefined : this.searchDirectPath(connection)
     const reason = await connection.closed
+    direct?.stop()
     this.connection = undefined
     if (this.failure === undefined) {
       const why = reason instanceof UnavailableError ? reason.reason : reason.message
@@ -273,6 +284,20 @@ export class Session implements SessionLife {
     cluster.lost(connection.remote)
     this.pages.disconnected()
     return reason
+  }
+
+  /** Moves the session to a direct connection as soon as the leader answers on one. */
+  private searchDirectPath(connection: Connection): DirectSearch {
+    const { clock, random } = this.components
+    return new DirectSearch({
+      clock,
+      random,
+      greet: (signal) => this.search.greetDirectly(connection.remote, signal),
+      found: (welcome) => {
+        this.search.prefer(connection.remote, welcome)
+        connection.close(new DirectPathError())
+      }
+    })
   }
 
   /** Logs the one line with the client's whole id. */

@@ -7,6 +7,7 @@ export interface StepTimerInit {
   readonly cluster: ClusterView
   /** For each step, at most. The cluster's timing may allow less. */
   readonly maxStepMs: number
+  readonly isRelayed: boolean
 }
 
 /**
@@ -24,8 +25,9 @@ export class StepTimer {
   ) {}
 
   get stepMs(): number {
-    const { cluster, maxStepMs } = this.init
-    return Math.min(timingOf(cluster.roundTripMs).stepMs, maxStepMs)
+    const { cluster, maxStepMs, isRelayed } = this.init
+    const { stepMs, relayedStepMs } = timingOf(cluster.roundTripMs)
+    return Math.min(isRelayed ? relayedStepMs : stepMs, maxStepMs)
   }
 
   next(): void {

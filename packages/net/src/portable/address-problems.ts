@@ -8,7 +8,7 @@ const FORM = 'it must be /ip4, /ip6, /dns, /dns4 or /dns6 with a host, then /tcp
 /** Why this version cannot dial an address. `parts` are the components before /p2p. Undefined if it can. */
 export function problemOfDialing(parts: readonly Component[]): string | undefined {
   if (parts.some(({ name }) => name === 'p2p-circuit'))
-    return `it leads through a relay, which this version cannot use; ${FORM}`
+    return `it leads through a relay, which a client finds by itself; ${FORM}`
   if (parts.some(({ code }) => code === CODE_P2P)) return 'it has /p2p more than once; is it two addresses in one?'
   const unsupported = parts.find(({ name }) => name !== 'tcp' && !HOSTS.includes(name))
   if (unsupported !== undefined) return `this version has no transport for /${unsupported.name}; ${FORM}`

@@ -66,7 +66,10 @@ export class SimNetwork implements StreamNetwork {
     return {
       id,
       handle: (protocol, _maxFrameBytes, accept) => host.handlers.set(protocol, accept),
-      dial: (remote, _addresses, options) => this.dial(host, remote, options)
+      dial: (remote, _addresses, options) => {
+        if (options.relay !== undefined) return Promise.reject(new Error('no simulated node relays'))
+        return this.dial(host, remote, options)
+      }
     }
   }
 
