@@ -29,6 +29,8 @@ export interface RunOptions {
   /** Redirections of a shell, such as `< folder` or `<&-`. */
   readonly redirect?: string
   readonly env?: Record<string, string>
+  /** The network namespace to run in, which needs root. */
+  readonly namespace?: string
   /** The limit of open files, hard and soft: Node raises the soft one to the hard one. */
   readonly maxOpenFiles?: number
 }
@@ -69,9 +71,11 @@ export interface Running {
 
 export function startQuire(args: readonly string[], options: RunOptions = {}): Running {
   const command = [process.execPath, BIN, ...args]
-  const { maxOpenFiles, redirect } = options
+  const { maxOpenFiles, namespace, redirect } = options
   if (redirect !== undefined) command.unshift('sh', '-c', `exec "$0" "$@" ${redirect}`)
   if (maxOpenFiles !== undefined) command.unshift('sh', '-c', `ulimit -n ${maxOpenFiles} && exec "$0" "$@"`)
+  // `ip` becomes the program, so a signal to the child reaches it.
+  if (namespace !== undefined) command.unshift('ip', 'netns', 'exec', namespace)
   const files = [options.stdoutTo, options.stderrTo].map((path) =>
     path === undefined ? undefined : openSync(path, 'w')
   )
