@@ -20,7 +20,7 @@ beforeEach(async () => {
 afterEach(async () => {
   for (const peer of cluster.peers) await peer.stop()
   expect(cluster.peers.flatMap(({ fatal }) => fatal)).toEqual([])
-  // What was on its way when the peers stopped arrives nowhere.
+  // Messages that were on their way when the peers stopped are lost.
   await cluster.clock.advance(100)
   expect(cluster.clock.pending).toBe(0)
 })

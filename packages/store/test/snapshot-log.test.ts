@@ -68,7 +68,7 @@ describe('the log lines of a peer about snapshots', () => {
     expect(lines[2]!['durationMs']).toBeGreaterThanOrEqual(3000)
     await close(leader)
     await close(follower)
-    // What was sent to its end does not end a second time.
+    // A transfer that was sent to its end does not end a second time.
     expect(lines).toHaveLength(3)
   })
 

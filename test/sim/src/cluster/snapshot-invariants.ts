@@ -18,7 +18,7 @@ interface Transfer {
   readonly isDone: boolean
 }
 
-/** What was last seen of a peer. */
+/** The state of a peer at the last check. */
 interface Watched {
   life: number
   applied: number
