@@ -164,7 +164,9 @@ async function readFromLate({ cluster, writer, late, status }: Scene): Promise<B
 }
 
 function bytesOfFolder(folder: string): number {
-  return readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0)
+  // A file may disappear meanwhile.
+  const sizeOf = (name: string): number => statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0
+  return readdirSync(folder).reduce((sum, name) => sum + sizeOf(name), 0)
 }
 
 describe('a peer that needs entries which the others no longer have', () => {

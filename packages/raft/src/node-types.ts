@@ -15,8 +15,8 @@ export interface SnapshotStore {
   /** The newest durable snapshot, whether taken here or installed. The node reads it once, at its start. */
   readonly newest: SnapshotMeta | undefined
   /**
-   * The index of the oldest snapshot that is being read, if there is one. The log keeps the entries after it, which the
-   * receiver needs next.
+   * The last entry before those that the followers with a snapshot need next, if there are such followers. The log
+   * keeps the entries after it.
    */
   readonly heldIndex?: number | undefined
   /**
@@ -171,7 +171,8 @@ export interface RaftNode {
   snapshotMeta(index: number): SnapshotMeta
   /**
    * Call it when the state machine has a durable snapshot. The log is compacted up to there, except for
-   * `retainedBytes` and for what follows `heldIndex`. Indexes must rise.
+   * `retainedBytes` and for what follows `heldIndex`. Indexes must not fall; the same one again compacts the log when
+   * `heldIndex` has risen.
    */
   snapshotTaken(snapshot: SnapshotMeta): void
   /**

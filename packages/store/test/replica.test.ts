@@ -48,6 +48,7 @@ class ReplicaDisks {
       stages: createStages(this.clock),
       onApplied: () => {},
       onCheckpoint: () => {},
+      matchIndex: () => undefined,
       onInstalled: () => {},
       onFault: () => {},
       ...init

@@ -101,14 +101,14 @@ describe('a leader that sends a snapshot', () => {
     const [a, b] = [start(), start()]
     const second = (await leader.read('a', index, 0))!.data.length
     await leader.read('a', index, second)
-    await b.receive(leader, index)
+    await leader.read('b', index, 0)
     expect(await leader.read('c', index, 0)).toBeUndefined()
+    await leader.send('b', index, (offset, data) => b.write(index, offset, data))
     await leader.send('a', index, (offset, data) => a.write(index, offset, data))
     for (const follower of [a, b]) {
       await follower.install(index)
       expect(follower.digest).toBe(leader.digest)
     }
-    await clock.advance(61_000)
     expect(await leader.read('c', index, 0)).toBeDefined()
   })
 
@@ -140,6 +140,37 @@ describe('a leader that sends a snapshot', () => {
     ])
     await leader.send('b', index, () => Promise.resolve())
     expect(leader.snapshots.sending.map(({ to }) => to)).toEqual(['a'])
+  })
+
+  it('a leader that has sent a snapshot holds back what the follower lacks, until the follower has the entries of its newest checkpoint', async () => {
+    const sent = await leader.hold(1)
+    await leader.send('a', sent, () => Promise.resolve())
+    await leader.hold(2)
+    const between = await leader.hold(3)
+    const newest = await leader.hold(10)
+    leader.events.length = 0
+    const acknowledge = async (index: number): Promise<void> => {
+      leader.matchIndexes.set('a', index)
+      await clock.advance(40_000)
+    }
+    await acknowledge(sent)
+    expect(leader.snapshots.heldIndex).toBe(sent)
+    // The follower goes on, so its time is not up.
+    await acknowledge(between)
+    expect(leader.snapshots.heldIndex).toBe(between)
+    await acknowledge(newest - 1)
+    expect(leader.snapshots.heldIndex).toBe(newest - 1)
+    await acknowledge(newest)
+    expect(leader.snapshots.heldIndex).toBeUndefined()
+    expect(leader.events).toEqual([between, newest - 1, newest].map((index) => `released to ${index}`))
+  })
+
+  it('a leader that is sending a snapshot holds back all entries after it, whatever the follower has', async () => {
+    const index = await leader.hold(10)
+    await leader.read('a', index, 0)
+    leader.matchIndexes.set('a', index)
+    await clock.advance(30_000)
+    expect(leader.snapshots.heldIndex).toBe(index)
   })
 })
 

@@ -50,6 +50,8 @@ export interface SnapshotsInit {
   readonly clock: Clock
   /** The size of the log. */
   readonly logBytes: () => number
+  /** The last entry that a follower is known to have on its disk; undefined if this peer does not lead it. */
+  readonly matchIndex: (follower: string) => number | undefined
   /** The snapshot that is the state at the start, if any entry is applied. */
   readonly newest: RaftSnapshot | undefined
   readonly limits?: Partial<SnapshotLimits> | undefined
@@ -61,6 +63,8 @@ export interface SnapshotsInit {
   readonly onRefused?: ((snapshot: RaftSnapshot, error: CorruptionError) => void) | undefined
   readonly onTransferBegun?: ((transfer: BegunTransfer) => void) | undefined
   readonly onTransferEnded?: ((transfer: EndedTransfer) => void) | undefined
+  /** The log may drop entries that it kept for a follower ({@link Snapshots.heldIndex}). */
+  readonly onReleased: () => void
 }
 
 export interface BegunTransfer {
@@ -111,7 +115,10 @@ interface Transfer {
   last: SnapshotPiece & { readonly offset: number }
   readonly totalBytes: number
   readonly openedAtMs: number
+  /** When the follower last asked for a piece, or last acknowledged entries that follow the snapshot. */
   usedAtMs: number
+  /** The log keeps the entries after this one. */
+  heldIndex: number
   readonly fileBytes: number
   readonly logBytes: number
 }
@@ -144,13 +151,12 @@ export class Snapshots implements SnapshotStore {
 
   get heldIndex(): number | undefined {
     if (this.transfers.size === 0) return undefined
-    return Math.min(...[...this.transfers.values()].map(({ reader }) => reader.index))
+    return Math.min(...[...this.transfers.values()].map(({ heldIndex }) => heldIndex))
   }
 
   /** Without those that have been sent to the end. */
   get sending(): SentSnapshot[] {
-    const running = [...this.transfers].filter(([, { last }]) => !last.done)
-    return running.map(([to, transfer]) => {
+    return this.running.map(([to, transfer]) => {
       const sentBytes = sentBytesOf(transfer)
       return { to, index: transfer.reader.index, sentBytes, totalBytes: Math.max(transfer.totalBytes, sentBytes) }
     })
@@ -161,6 +167,10 @@ export class Snapshots implements SnapshotStore {
     const writer = this.incoming?.writer
     if (writer === undefined || writer.snapshot.index <= this.init.applier.appliedIndex) return undefined
     return { index: writer.snapshot.index, receivedBytes: writer.bytes }
+  }
+
+  private get running(): [string, Transfer][] {
+    return [...this.transfers].filter(([, { last }]) => !last.done)
   }
 
   // -- sending
@@ -196,7 +206,7 @@ export class Snapshots implements SnapshotStore {
   private begin(to: string, index: number, maxBytes: number): Transfer | undefined {
     const { applier, clock, logBytes } = this.init
     const usage = applier.usage()
-    if (usage === undefined || this.transfers.size >= this.limits.maxTransfers) return undefined
+    if (usage === undefined || this.running.length >= this.limits.maxTransfers) return undefined
     const reader = applier.openSnapshot()
     if (reader.index !== index) {
       reader.close()
@@ -205,7 +215,8 @@ export class Snapshots implements SnapshotStore {
     const { fileBytes, usedBytes: totalBytes } = usage
     const now = clock.now()
     const last = { ...reader.read(maxBytes), offset: 0 }
-    const transfer = { reader, last, totalBytes, openedAtMs: now, usedAtMs: now, fileBytes, logBytes: logBytes() }
+    const opened = { openedAtMs: now, usedAtMs: now, fileBytes, logBytes: logBytes() }
+    const transfer = { reader, last, totalBytes, heldIndex: index, ...opened }
     this.transfers.set(to, transfer)
     this.init.onTransferBegun?.({ to, index, totalBytes })
     if (last.done) this.complete(to, transfer)
@@ -213,7 +224,11 @@ export class Snapshots implements SnapshotStore {
     return transfer
   }
 
-  /** The view is no longer needed, but the log keeps the entries after it, which the follower needs next. */
+  /**
+   * The view is no longer needed, but the log keeps the entries after it, which the follower needs next. If it dropped
+   * them when the follower has installed the snapshot, a follower of a busy cluster would need another snapshot, and
+   * again another.
+   */
   private complete(to: string, transfer: Transfer): void {
     transfer.reader.close()
     this.reportEnd(to, transfer, undefined)
@@ -240,11 +255,25 @@ export class Snapshots implements SnapshotStore {
 
   private sweep(): void {
     this.cancelSweep = undefined
+    const held = this.heldIndex
     for (const [to, transfer] of this.transfers) {
+      if (transfer.last.done) this.follow(to, transfer)
       const reason = this.reasonToEnd(transfer)
       if (reason !== undefined) this.end(to, reason)
     }
+    if (this.heldIndex !== held) this.init.onReleased()
     if (this.transfers.size > 0) this.cancelSweep = this.init.clock.schedule(SWEEP_MS, () => this.sweep())
+  }
+
+  /** Lets go of the entries that the follower has, and of all when it needs none that the log would drop now. */
+  private follow(to: string, transfer: Transfer): void {
+    const { applier, clock, matchIndex } = this.init
+    const match = matchIndex(to) ?? 0
+    if (match > transfer.heldIndex) {
+      transfer.heldIndex = match
+      transfer.usedAtMs = clock.now()
+    }
+    if (match >= applier.durableIndex) this.end(to, 'the follower has caught up')
   }
 
   private reasonToEnd({ openedAtMs, usedAtMs, fileBytes, logBytes }: Transfer): string | undefined {

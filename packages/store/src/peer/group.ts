@@ -96,6 +96,7 @@ export async function openPeerGroup(components: PeerGroupComponents, init: PeerG
     // The replica calls neither before the node, which is made from the replica, hands entries in.
     onApplied: (index, applied, term) => group.applied(index, applied, term),
     onCheckpoint: (index) => group.checkpointed(index),
+    matchIndex: (follower) => group.node?.followers().get(follower)?.matchIndex,
     onInstalled: (snapshot, receipt) => group.installed(snapshot, receipt),
     onRefused: (snapshot, error) => group.snapshotLog.refused(snapshot, error),
     onTransferBegun: (transfer) => group.snapshotLog.begun(transfer),

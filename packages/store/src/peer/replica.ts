@@ -73,8 +73,12 @@ export interface ReplicaInit {
   readonly limits?: ReplicaLimits | undefined
   readonly onApplied: AppliedListener
   readonly onFault: (fault: Error | undefined) => void
-  /** The page store has durably become the state after the entry at `index`, which the log may now drop. */
+  /**
+   * The page store has durably become the state after the entry at `index`, which the log may now drop. Called again
+   * when the log kept entries before that for a follower, and need not any more.
+   */
   readonly onCheckpoint: (index: number) => void
+  readonly matchIndex: SnapshotsInit['matchIndex']
   readonly onInstalled: SnapshotsInit['onInstalled']
   readonly onRefused?: SnapshotsInit['onRefused']
   readonly onTransferBegun?: SnapshotsInit['onTransferBegun']
@@ -129,6 +133,8 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
         applier,
         clock: init.clock,
         logBytes: () => log.bytes,
+        matchIndex: init.matchIndex,
+        onReleased: () => init.onCheckpoint(applier.durableIndex),
         newest: newestSnapshot(log, applier.durableIndex),
         limits: limits.snapshots,
         onFault: (fault) => onFault('snapshot', fault),

@@ -35,6 +35,8 @@ export class SnapshotPeer {
   /** How long a commit or an adoption that begins now will take. */
   diskMs = 1
   logBytes = 0
+  /** What each follower has on its disk, as Raft knows it. */
+  readonly matchIndexes = new Map<string, number>()
   /** Views of the rows that are open. */
   openViews = 0
   /** Checkpoints, installations and faults, in order. */
@@ -62,10 +64,12 @@ export class SnapshotPeer {
       applier: this.applier,
       clock,
       logBytes: () => this.logBytes,
+      matchIndex: (follower) => this.matchIndexes.get(follower),
       newest: undefined,
       limits,
       onFault: (fault: NoSpaceError | undefined) => this.events.push(`snapshot: ${fault?.name ?? 'room'}`),
-      onInstalled: ({ index }) => this.events.push(`installed ${index}`)
+      onInstalled: ({ index }) => this.events.push(`installed ${index}`),
+      onReleased: () => this.events.push(`released to ${this.snapshots.heldIndex ?? this.applier.durableIndex}`)
     })
   }
 
