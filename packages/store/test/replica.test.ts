@@ -8,6 +8,7 @@ import { encodeCluster, normalizeCluster } from '../src/peer/cluster.js'
 import { foundingDigest } from '../src/peer/founding.js'
 import { createMemoryIdentity } from '../src/peer/memory-identity.js'
 import { openReplica, type Replica, type ReplicaInit, type ReplicaStorage } from '../src/peer/replica.js'
+import type { ReplicatedConfig } from '../src/state/index.js'
 import { FakeClock } from '@quire/testing'
 import { LONE } from './support/lone-peer.js'
 
@@ -17,17 +18,12 @@ const CLUSTER = normalizeCluster({
   admins: [],
   clients: 'any'
 })
-const CONFIGURATION: Entry = {
-  index: 1,
-  term: 1,
-  kind: 'config',
-  data: encode(raftConfiguration, {
-    voters: [LONE],
-    learners: [],
-    outgoing: [],
-    learnersNext: [],
-    context: encodeCluster(CLUSTER)
-  })
+const CONFIGURATION = configuration(CLUSTER)
+
+function configuration(cluster: ReplicatedConfig): Entry {
+  const members = { voters: [LONE], learners: [], outgoing: [], learnersNext: [] }
+  const data = encode(raftConfiguration, { ...members, context: encodeCluster(cluster) })
+  return { index: 1, term: 1, kind: 'config', data }
 }
 
 /** A replica's disks, which outlive its processes. */
@@ -220,6 +216,21 @@ describe('replicas and their snapshots', () => {
       expect(replica.snapshots.newest).toEqual({ index, term: 2, configuration })
       await disks.close(replica)
     }
+  })
+
+  it('a replica starts with the newest configuration of its log that is known to be committed', async () => {
+    const disks = await founded()
+    const before = await disks.open()
+    const later = { ...configuration({ ...CLUSTER, revision: 1 }), index: 2 }
+    await before.log.append({ entries: [later] })
+    await disks.close(before)
+    const uncommitted = await disks.open()
+    expect(uncommitted.config.revision).toBe(0)
+    await uncommitted.log.append({ hardState: { term: 1, vote: undefined, commit: 2 }, entries: [] })
+    await disks.close(uncommitted)
+    const committed = await disks.open()
+    expect(committed.config.revision).toBe(1)
+    await disks.close(committed)
   })
 
   it('a replica that has installed a snapshot starts with it as its newest one', async () => {

@@ -90,8 +90,8 @@ export interface Replica {
   readonly applier: Applier
   readonly snapshots: Snapshots
   /**
-   * The newest configuration in the log, even if it is not applied. Until entries are applied, it decides who may
-   * connect.
+   * The newest configuration in the log that is known to be committed, even if it is not applied. Until entries are
+   * applied, it decides who may connect.
    */
   readonly config: ReplicatedConfig
   /** The configuration that the cluster was founded from. */
@@ -120,7 +120,7 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
     throw new InvalidArgumentError('cluster', '', 'what the peer was first started with: it has founded no log yet')
   })
   try {
-    const config = newestConfig(log, storage)
+    const config = newestCommittedConfig(log, storage)
     const applier = await openPages({ ...init, onFault: (fault) => onFault('pages', fault) })
     try {
       checkTogether(log, applier, storage)
@@ -212,8 +212,13 @@ function foundation(cluster: ReplicatedConfig): LogCreation {
   return { bootstrap: { voters, learners: [], context: encodeCluster(cluster) } }
 }
 
-function newestConfig(log: RaftLog, { joinedCluster, logPath }: ReplicaStorage): ReplicatedConfig {
-  for (const entry of log.configurations.toReversed()) {
+/**
+ * An entry that is not known to be committed may give way to another one. Its configuration must not take effect, and
+ * must not reach other members, for which it would be newer than theirs.
+ */
+function newestCommittedConfig(log: RaftLog, { joinedCluster, logPath }: ReplicaStorage): ReplicatedConfig {
+  const committed = log.configurations.filter(({ index }) => index <= log.hardState.commit)
+  for (const entry of committed.toReversed()) {
     const { context } = decode(raftConfiguration, entry.data)
     if (context.length > 0) return newer(joinedCluster?.config, decode(clusterConfig, context))
   }

@@ -165,5 +165,12 @@ export const SNAPSHOT_MUTANTS: readonly Mutant[] = [
     file: SNAPSHOTS,
     find: 'if (reason !== undefined)\n                this.end(to, reason);',
     replace: ''
+  },
+  {
+    name: 'a start follows a configuration that is not committed',
+    rule: 'docs/membership.md, The configuration',
+    file: REPLICA,
+    find: 'filter(({ index }) => index <= log.hardState.commit)',
+    replace: 'slice()'
   }
 ]
