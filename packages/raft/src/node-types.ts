@@ -127,6 +127,11 @@ export interface RaftNode {
   /** Leader: what it knows of each other node. Empty in other roles. */
   followers(): ReadonlyMap<string, FollowerProgress>
   /**
+   * Term of the entry at `index`, which a snapshot may stand for. Undefined if the log holds neither. Entries that give
+   * way to an installed snapshot are no longer part of the log, although storage still holds them.
+   */
+  term(index: number): number | undefined
+  /**
    * Appends to the leader's log, in the order of the calls. The node owns the buffer from then on.
    *
    * The entry is committed once `apply` gets an entry with this index and this term. It is lost once `apply` gets an

@@ -114,6 +114,10 @@ class Driver implements RaftNode {
     return this.core.followers
   }
 
+  term(index: number): number | undefined {
+    return this.core.termOf(index)
+  }
+
   propose(data: Uint8Array): { index: number; term: number } {
     if (this.stopped) throw this.notLeader()
     if (data.length > MAX_ENTRY_BYTES) {

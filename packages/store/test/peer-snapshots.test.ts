@@ -1,4 +1,4 @@
-import { NoSpaceError } from '@quire/protocol'
+import { NoSpaceError, type RaftMark } from '@quire/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { PeerCluster, type ClusterPeer } from './support/peer-cluster.js'
 
@@ -84,6 +84,30 @@ describe('peers and snapshots', () => {
     expect(late.core.root.replica.applier.state.config?.roundTripMs).toBe(64)
     expect(late.core.timing.tickMs).toBe(40)
     await cluster.until(() => late.status.tickMs === 40)
+    expectSameState()
+  })
+
+  it('a peer whose entries give way to a snapshot never calls one of them committed', async () => {
+    await cutOff()
+    ;[leader, late] = [late, leader]
+    const { term, lastIndex } = late.status
+    cluster.heal()
+    cluster.isolate(late)
+    // The former leader appends entries that nobody else gets, more than the others append in their time.
+    for (let i = 0; i < 400; i++) late.core.root.node!.propose(new Uint8Array(0))
+    await cluster.until(() => cluster.leader !== undefined)
+    leader = cluster.leader!
+    await cluster.store(40)
+    await cluster.until(() => leader.log.firstIndex > lastIndex + 1)
+    cluster.heal()
+    const called: RaftMark[] = []
+    await cluster.until(() => {
+      const mark = late.core.root.committedMark()
+      if (mark.lastTerm === term && mark.lastIndex > lastIndex) called.push(mark)
+      return late.status.appliedIndex === leader.status.lastIndex
+    })
+    expect(called).toEqual([])
+    expect(late.core.root.committedMark()).toMatchObject({ lastTerm: leader.status.term })
     expectSameState()
   })
 

@@ -206,6 +206,10 @@ class Core implements RaftCore {
     }
   }
 
+  termOf(index: number): number | undefined {
+    return this.state.log.term(index)
+  }
+
   propose(datas: readonly Uint8Array[]): Proposed {
     return propose(this.state, datas)
   }

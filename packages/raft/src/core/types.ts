@@ -253,6 +253,8 @@ export interface RaftCore {
   readonly room: RaftRoom
   /** Leader that lacks room: the voter that could go on in its place. */
   readonly roomierVoter: string | undefined
+  /** Term of an entry, or of the snapshot after which the log starts; undefined for other indexes. */
+  termOf(index: number): number | undefined
   /** Called once per tick; `electionTicks` and `heartbeatTicks` count these calls. */
   tick(): void
   /** Called for each message that arrives from another node. A late, duplicate or malformed message changes nothing. */

@@ -299,10 +299,13 @@ export class PeerGroup {
 
   /** The durable term, and the last entry that is both durable here and known here to be committed. */
   committedMark(): RaftMark {
-    const { log } = this.replica
-    const { commitIndex = 0, durableIndex = 0 } = this.node?.status() ?? {}
-    const index = Math.min(commitIndex, durableIndex, log.lastIndex)
-    return { term: log.hardState.term, lastTerm: log.term(index) ?? 0, lastIndex: index }
+    const { node } = this
+    const { term } = this.replica.log.hardState
+    if (node === undefined) return { term, lastTerm: 0, lastIndex: 0 }
+    const { commitIndex, durableIndex } = node.status()
+    const index = Math.min(commitIndex, durableIndex)
+    // Storage may still hold entries that give way to an installed snapshot.
+    return { term, lastTerm: node.term(index) ?? 0, lastIndex: index }
   }
 
   /** For each follower, its last entry that is committed, and so stays on its disk for good. */

@@ -51,8 +51,8 @@ export const IDENTITY_MUTANTS: readonly Mutant[] = [
     name: 'a peer says that it has what is not committed',
     rule: 'only committed entries are evidence',
     file: 'store/dist/peer/group.js',
-    find: 'const index = Math.min(commitIndex, durableIndex, log.lastIndex);',
-    replace: 'const index = log.lastIndex;'
+    find: 'const index = Math.min(commitIndex, durableIndex);',
+    replace: 'const index = durableIndex;'
   },
   {
     name: 'a peer takes over nothing that others remember',

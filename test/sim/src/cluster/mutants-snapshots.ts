@@ -172,5 +172,12 @@ export const SNAPSHOT_MUTANTS: readonly Mutant[] = [
     file: REPLICA,
     find: 'filter(({ index }) => index <= log.hardState.commit)',
     replace: 'slice()'
+  },
+  {
+    name: 'entries that give way to a snapshot are called committed',
+    rule: 'docs/identity.md, Evidence',
+    file: GROUP,
+    find: 'lastTerm: node.term(index) ?? 0',
+    replace: 'lastTerm: this.replica.log.term(index) ?? 0'
   }
 ]
