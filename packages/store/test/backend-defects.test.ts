@@ -8,6 +8,7 @@ import {
   type Backend,
   type BackendChange,
   type BackendTable,
+  type BackendUsage,
   type BackendView,
   type MemoryStorage
 } from '../src/pages/index.js'
@@ -50,6 +51,7 @@ const VIEW_WHOLE = 'a view shows no row of a commit that has not ended when the 
 const VIEW_FROM = 'a view finds the rows from a key on, in the order of the bytes of their keys'
 const VIEW_CLOSED = "a view throws ClosedError from each read from its close on, or its backend's"
 const USAGE = 'a backend reports the bytes that its rows take, and those of its file'
+const HELD = 'a view holds back the space of rows that change, and a backend reuses it afterwards'
 const ADOPTED = 'incoming rows are apart from the rows in use, and take their place when they are adopted'
 const DROPPED = 'incoming rows that were not adopted are gone when others come, and when the storage is opened again'
 const ADOPTION = 'a crash during an adoption leaves the former rows in use, or all incoming rows'
@@ -262,6 +264,14 @@ const DEFECTS: readonly Defect[] = [
     breakBackend: (sound) => {
       let most = 0
       return { usage: () => ({ fileBytes: 1e9, usedBytes: (most = Math.max(most, sound.usage().usedBytes)) }) }
+    }
+  },
+  {
+    defect: 'leaves out of its size what views hold back',
+    test: HELD,
+    breakBackend: (sound) => {
+      const usage = (): BackendUsage => ({ ...sound.usage(), fileBytes: sound.usage().usedBytes })
+      return { usage }
     }
   },
   {

@@ -215,27 +215,40 @@ describe('the end of a transfer', () => {
     await expectEnd(index, offset)
   })
 
-  it('a transfer ends when the file of the pages has grown beyond its limit', async () => {
-    limit({ maxGrowthBytes: 20 * PAGE })
+  it('a transfer ends when the file of the pages has grown, and has more unused bytes than its limit', async () => {
+    limit({ maxUnusedBytes: 20 * PAGE })
     const index = await leader.hold(10)
+    const { usedBytes } = leader.applier.usage()!
+    const mostBytes = Math.floor(0.15 * usedBytes) + 20 * PAGE
     const offset = await begin(index)
-    await leader.hold(25)
+    leader.unusedBytes = mostBytes
     await clock.advance(1_000)
     expect(leader.snapshots.heldIndex).toBe(index)
-    await leader.hold(31)
+    leader.unusedBytes = mostBytes + 1
+    await clock.advance(1_000)
+    await expectEnd(index, offset)
+    // The next one need not end: it reuses what the file has. If the file grows even so, it ends at once.
+    await begin(index)
+    await clock.advance(10_000)
+    expect(leader.snapshots.heldIndex).toBe(index)
+    leader.unusedBytes++
     await clock.advance(1_000)
     await expectEnd(index, offset)
   })
 
-  it('a transfer ends when the log has grown beyond its limit', async () => {
+  it('a transfer ends when the entries that the log keeps for it take more bytes than its limit', async () => {
     limit({ maxLogBytes: 1_000 })
-    leader.logBytes = 5_000
     const index = await leader.hold(10)
+    leader.entryBytes.set(index, 5_000)
     const offset = await begin(index)
-    leader.logBytes = 6_000
+    leader.entryBytes.set(index + 1, 600)
     await clock.advance(1_000)
     expect(leader.snapshots.heldIndex).toBe(index)
-    leader.logBytes = 6_001
+    leader.entryBytes.set(index + 2, 1_000)
+    await clock.advance(1_000)
+    await expectEnd(index, offset)
+    // A follower that starts over gets no further bytes, unless a later checkpoint has let go of these.
+    await begin(index)
     await clock.advance(1_000)
     await expectEnd(index, offset)
   })

@@ -99,7 +99,7 @@ export class LogIndex {
     this.evict()
   }
 
-  /** The last index that can go if the batches after it take `bytes` at least. */
+  /** The last index after which batches take `bytes` at least. */
   indexBefore(bytes: number): number {
     let index = this.last
     let kept = 0

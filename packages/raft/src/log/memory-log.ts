@@ -78,7 +78,6 @@ class Content {
     }
   }
 
-  /** The last index that can go if the entries after it take `bytes` at least. */
   indexBefore(bytes: number): number {
     let index = this.lastIndex
     for (let kept = 0; kept < bytes && index > this.prevIndex; index--) {
@@ -142,6 +141,10 @@ class VolatileLog implements MemoryLog {
 
   get lastIndex(): number {
     return this.content.lastIndex
+  }
+
+  indexBefore(bytes: number): number {
+    return this.content.indexBefore(bytes)
   }
 
   term(index: number): number | undefined {

@@ -141,6 +141,10 @@ class SegmentedLog implements RaftLog {
     return this.index.bytes
   }
 
+  indexBefore(bytes: number): number {
+    return this.index.indexBefore(bytes)
+  }
+
   term(index: number): number | undefined {
     return this.index.term(index)
   }

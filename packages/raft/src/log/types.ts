@@ -18,6 +18,8 @@ export interface RaftLog extends LogReader {
   readonly configurations: readonly Entry[]
   /** Size of the entries from `firstIndex` on, as the log stores them. */
   readonly bytes: number
+  /** The last index after which entries take `bytes` at least. If all of them take less, the index before the first. */
+  indexBefore(bytes: number): number
   /**
    * Resolves when the write is durable, in the order of the calls. Calls that come while a write is under way share the
    * next one. The log owns the buffers from then on.

@@ -105,6 +105,34 @@ export function viewTests<S>(rig: Rig<S>): void {
     await backend.commit(more.map(({ table, key }) => ({ table, key, value: undefined })))
     assert.ok(backend.usage().usedBytes < grown.usedBytes, `${backend.usage().usedBytes} after ${grown.usedBytes}`)
   })
+
+  test(
+    rig,
+    'a view holds back the space of rows that change, and a backend reuses it afterwards',
+    [],
+    async (bench) => {
+      const backend = await bench.open()
+      const change5 = async (): Promise<void> => {
+        for (let version = 1; version <= 5; version++) await backend.commit(largeRows(version))
+      }
+      await change5()
+      const { usedBytes, fileBytes } = backend.usage()
+      const view = backend.view()
+      await change5()
+      const held = backend.usage()
+      assert.ok(held.fileBytes >= fileBytes + 2 * usedBytes, `${fileBytes} before the view, ${held.fileBytes} with it`)
+      view.close()
+      await change5()
+      const after = backend.usage()
+      assert.ok(after.fileBytes <= held.fileBytes, `${held.fileBytes} with the view, ${after.fileBytes} after it`)
+      assert.ok(after.fileBytes >= fileBytes, `${fileBytes} at first, ${after.fileBytes} now`)
+    }
+  )
+}
+
+function largeRows(version: number): BackendChange[] {
+  const value = [...filled(version, 4000)]
+  return Array.from({ length: 100 }, (_, at) => change('bodies', [8, at], value))
 }
 
 /** Every row has another value in each version, and each version lacks some rows. */

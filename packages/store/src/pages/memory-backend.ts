@@ -57,6 +57,10 @@ class SharedRows implements MemoryStorage {
   /** Changes the rows, as the disk does at a moment of its own. */
   private pending: (() => void) | undefined
   private incoming: SharedRows | undefined
+  private openViews = 0
+  /** Bytes that have been replaced while views are open. Like those of LMDB, views hold back their space. */
+  private heldBytes = 0
+  private fileBytes = 0
 
   constructor(init: MemoryStorageInit) {
     this.name = init.name ?? 'memory'
@@ -67,8 +71,26 @@ class SharedRows implements MemoryStorage {
     return [...this.tables.values()].reduce((sum, rows) => sum + rows.size, 0)
   }
 
+  /** The file never becomes smaller. */
+  usage(): BackendUsage {
+    let usedBytes = 0
+    for (const rows of this.tables.values()) for (const value of rows.values()) usedBytes += value.length
+    this.fileBytes = Math.max(this.fileBytes, usedBytes + this.heldBytes)
+    return { fileBytes: this.fileBytes, usedBytes }
+  }
+
+  viewOpened(): void {
+    this.openViews++
+  }
+
+  viewClosed(): void {
+    if (--this.openViews === 0) this.heldBytes = 0
+  }
+
   open(): Backend {
     this.incoming = undefined
+    this.openViews = 0
+    this.heldBytes = 0
     return new MemoryBackend(this, this.life)
   }
 
@@ -83,6 +105,7 @@ class SharedRows implements MemoryStorage {
     assert(incoming !== undefined, `${this.name} has no incoming rows to adopt`)
     return this.later(() => {
       this.tables = incoming.tables
+      this.fileBytes = 0
       this.incoming = undefined
     }, false)
   }
@@ -136,9 +159,13 @@ class SharedRows implements MemoryStorage {
 
   write(changes: readonly BackendChange[]): void {
     for (const { table, key, value } of changes) {
-      if (value === undefined) this.rows(table).delete(toString(key, 'base16'))
-      else this.rows(table).set(toString(key, 'base16'), value)
+      const name = toString(key, 'base16')
+      const rows = this.rows(table)
+      if (this.openViews > 0) this.heldBytes += rows.get(name)?.length ?? 0
+      if (value === undefined) rows.delete(name)
+      else rows.set(name, value)
     }
+    this.usage()
   }
 }
 
@@ -190,15 +217,15 @@ class MemoryBackend implements Backend {
   }
 
   usage(): BackendUsage {
-    let bytes = 0
-    for (const table of BACKEND_TABLES) for (const value of this.readable(table).values()) bytes += value.length
-    return { fileBytes: bytes, usedBytes: bytes }
+    this.refuseClosed()
+    return this.storage.usage()
   }
 
   view(): BackendView {
     // Values never change, so the view shares them.
     const tables = new Map(BACKEND_TABLES.map((table) => [table, new Map(this.readable(table))]))
     let isOpen = true
+    this.storage.viewOpened()
     const refuseClosed = (): void => {
       this.refuseClosed()
       if (!isOpen) throw new ClosedError(this.name)
@@ -212,7 +239,10 @@ class MemoryBackend implements Backend {
           yield row
         }
       },
-      close: () => (isOpen = false)
+      close: () => {
+        if (isOpen) this.storage.viewClosed()
+        isOpen = false
+      }
     }
   }
 

@@ -21,15 +21,21 @@ export interface SnapshotLimits {
   /** A transfer ends when the follower has wanted no piece for this long. */
   readonly maxIdleMs: number
   readonly maxAgeMs: number
-  /** A transfer ends when the file of the pages has grown by this much since it began. */
-  readonly maxGrowthBytes: number
-  /** A transfer ends when the log has grown by this much since it began. */
+  /**
+   * A transfer ends when the file of the pages has grown since it began, and has this much more than the rows should
+   * take ({@link FILE_PER_USED}).
+   */
+  readonly maxUnusedBytes: number
+  /** A transfer ends when the log holds back this much for its follower. */
   readonly maxLogBytes: number
   /** Rate at which this peer sends snapshots to all followers together. */
   readonly bytesPerSecond: number
   /** A received snapshot that finds no space is written again after this pause. */
   readonly retryMs: number
 }
+
+/** Free gaps between pages, which are too short for others, may take this part of a file (docs/storage.md, Bounds). */
+const FILE_PER_USED = 1.15
 
 /** A piece takes four seconds at this rate. A slower transfer would rarely end before its time is up. */
 export const MIN_SNAPSHOT_BYTES_PER_SECOND = 64 * 1024
@@ -38,7 +44,7 @@ export const DEFAULT_SNAPSHOT_LIMITS: SnapshotLimits = {
   maxTransfers: 2,
   maxIdleMs: 60_000,
   maxAgeMs: 3_600_000,
-  maxGrowthBytes: 1024 ** 3,
+  maxUnusedBytes: 1024 ** 3,
   maxLogBytes: 1024 ** 3,
   bytesPerSecond: 64 * 1024 * 1024,
   retryMs: 1_000
@@ -48,8 +54,8 @@ export interface SnapshotsInit {
   readonly storage: BackendStorage
   readonly applier: Applier
   readonly clock: Clock
-  /** The size of the log. */
-  readonly logBytes: () => number
+  /** See RaftLog.indexBefore. */
+  readonly indexBefore: (bytes: number) => number
   /** The last entry that a follower is known to have on its disk; undefined if this peer does not lead it. */
   readonly matchIndex: (follower: string) => number | undefined
   /** The snapshot that is the state at the start, if any entry is applied. */
@@ -120,7 +126,6 @@ interface Transfer {
   /** The log keeps the entries after this one. */
   heldIndex: number
   readonly fileBytes: number
-  readonly logBytes: number
 }
 
 interface Incoming {
@@ -204,7 +209,7 @@ export class Snapshots implements SnapshotStore {
 
   /** Returns undefined if the state at `index` is gone or about to be, or too many followers receive snapshots. */
   private begin(to: string, index: number, maxBytes: number): Transfer | undefined {
-    const { applier, clock, logBytes } = this.init
+    const { applier, clock } = this.init
     const usage = applier.usage()
     if (usage === undefined || this.running.length >= this.limits.maxTransfers) return undefined
     const reader = applier.openSnapshot()
@@ -215,8 +220,7 @@ export class Snapshots implements SnapshotStore {
     const { fileBytes, usedBytes: totalBytes } = usage
     const now = clock.now()
     const last = { ...reader.read(maxBytes), offset: 0 }
-    const opened = { openedAtMs: now, usedAtMs: now, fileBytes, logBytes: logBytes() }
-    const transfer = { reader, last, totalBytes, heldIndex: index, ...opened }
+    const transfer = { reader, last, totalBytes, fileBytes, heldIndex: index, openedAtMs: now, usedAtMs: now }
     this.transfers.set(to, transfer)
     this.init.onTransferBegun?.({ to, index, totalBytes })
     if (last.done) this.complete(to, transfer)
@@ -276,14 +280,21 @@ export class Snapshots implements SnapshotStore {
     if (match >= applier.durableIndex) this.end(to, 'the follower has caught up')
   }
 
-  private reasonToEnd({ openedAtMs, usedAtMs, fileBytes, logBytes }: Transfer): string | undefined {
-    const { applier, clock } = this.init
-    const { maxIdleMs, maxAgeMs, maxGrowthBytes, maxLogBytes } = this.limits
+  /**
+   * The limits of sizes hold for the whole file and the whole log, not for their growth: a follower that starts over
+   * and over must not let them grow each time.
+   */
+  private reasonToEnd({ openedAtMs, usedAtMs, fileBytes, heldIndex }: Transfer): string | undefined {
+    const { applier, clock, indexBefore } = this.init
+    const { maxIdleMs, maxAgeMs, maxUnusedBytes, maxLogBytes } = this.limits
+    const usage = applier.usage()!
     const now = clock.now()
     if (now - usedAtMs >= maxIdleMs) return 'the follower asks for nothing'
     if (now - openedAtMs >= maxAgeMs) return 'it takes too long'
-    if (applier.usage()!.fileBytes - fileBytes > maxGrowthBytes) return 'the file of the pages grows too much'
-    if (this.init.logBytes() - logBytes > maxLogBytes) return 'the log grows too much'
+    const unusedBytes = usage.fileBytes - FILE_PER_USED * usage.usedBytes
+    // A file that has not grown may be large because there were more pages once.
+    if (usage.fileBytes > fileBytes && unusedBytes > maxUnusedBytes) return 'the file of the pages grows too much'
+    if (heldIndex < indexBefore(maxLogBytes)) return 'the log grows too much'
     return undefined
   }
 

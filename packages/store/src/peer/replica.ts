@@ -132,7 +132,7 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
         storage: storage.pages,
         applier,
         clock: init.clock,
-        logBytes: () => log.bytes,
+        indexBefore: (bytes) => log.indexBefore(bytes),
         matchIndex: init.matchIndex,
         onReleased: () => init.onCheckpoint(applier.durableIndex),
         newest: newestSnapshot(log, applier.durableIndex),

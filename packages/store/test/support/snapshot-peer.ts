@@ -8,6 +8,7 @@ import {
   Snapshots,
   type Applier,
   type ApplierInit,
+  type Backend,
   type BackendStorage,
   type MemoryStorage,
   type SnapshotLimits
@@ -34,7 +35,10 @@ export class SnapshotPeer {
   readonly snapshots: Snapshots
   /** How long a commit or an adoption that begins now will take. */
   diskMs = 1
-  logBytes = 0
+  /** The sizes of the log's entries, by index. */
+  readonly entryBytes = new Map<number, number>()
+  /** The part of the pages' file that rows do not take. */
+  unusedBytes = 0
   /** What each follower has on its disk, as Raft knows it. */
   readonly matchIndexes = new Map<string, number>()
   /** Views of the rows that are open. */
@@ -63,7 +67,7 @@ export class SnapshotPeer {
       storage: this.storage,
       applier: this.applier,
       clock,
-      logBytes: () => this.logBytes,
+      indexBefore: (bytes) => this.indexBefore(bytes),
       matchIndex: (follower) => this.matchIndexes.get(follower),
       newest: undefined,
       limits,
@@ -133,9 +137,27 @@ export class SnapshotPeer {
     await this.run(this.applier.close())
   }
 
+  private indexBefore(bytes: number): number {
+    let left = bytes
+    for (const [index, size] of [...this.entryBytes].toReversed()) {
+      left -= size
+      if (left <= 0) return index - 1
+    }
+    return 0
+  }
+
+  private measured(backend: Backend): Backend {
+    const usage = backend.usage.bind(backend)
+    backend.usage = () => {
+      const { fileBytes, usedBytes } = usage()
+      return { fileBytes: fileBytes + this.unusedBytes, usedBytes }
+    }
+    return backend
+  }
+
   private counting(storage: BackendStorage): BackendStorage {
     return {
-      open: () => countViews(storage.open(), (change) => (this.openViews += change)),
+      open: () => this.measured(countViews(storage.open(), (change) => (this.openViews += change))),
       openIncoming: () => storage.openIncoming(),
       adoptIncoming: () => storage.adoptIncoming()
     }

@@ -31,7 +31,7 @@ export function withCompaction(drawn: Settings, random: RandomSource): Settings 
         maxTransfers: random.pick([1, 2]),
         maxIdleMs: scale * random.pick([600, 3000, 60_000]),
         maxAgeMs: scale * random.pick([8000, 3_600_000]),
-        maxGrowthBytes: random.pick([4096, 1024 ** 3]),
+        maxUnusedBytes: random.pick([4096, 1024 ** 3]),
         maxLogBytes: random.pick([10_000, 1024 ** 3]),
         bytesPerSecond: random.pick([100_000, 64 * 1024 * 1024]),
         retryMs: random.pick([50, 1000])
