@@ -72,6 +72,19 @@ describe('invariants of Raft in the cluster simulation', () => {
       invariants.check()
     })
 
+    it('a crash may bring back the first entries of a log, which nothing else does (seed 1128640396)', () => {
+      const { invariants, become } = watch()
+      const held = { durable: 4, commit: 3, applied: 3, last: 4 }
+      become({ ...held, base: 3 })
+      invariants.check()
+      Object.assign(become(held), { life: 2 })
+      invariants.check()
+      Object.assign(become({ ...held, base: 3 }), { life: 2 })
+      invariants.check()
+      Object.assign(become(held), { life: 2 })
+      expect(() => invariants.check()).toThrow(/^a log starts after what is committed: peer3 has its first entry again/)
+    })
+
     it('the simulation fails when a log starts after an entry that is not committed', () => {
       const { invariants, become } = watch()
       become({ durable: 4, commit: 3, applied: 3, last: 4, base: 4 })

@@ -118,6 +118,7 @@ export class PeerRaftInvariants {
   private checkBase(peer: SimPeer, watched: Watched): void {
     const log = peer.core!.root.replica.log
     const base = log.firstIndex - 1
+    if (base === 0) return this.checkWhole(peer, watched)
     const committed = this.committed.slice(0, base + 1)
     const term = committed[base]?.term
     // A crash may bring back segments that were removed.
@@ -137,6 +138,14 @@ export class PeerRaftInvariants {
       watched.log.splice(0, Infinity, ...committed)
     }
     watched.base = base
+  }
+
+  /** The log starts with its first entry of all. Only a crash brings back segments that were removed. */
+  private checkWhole(peer: SimPeer, watched: Watched): void {
+    if (peer.life === watched.life) {
+      throw new Violation('a log starts after what is committed', `${peer.name} has its first entry again`)
+    }
+    watched.base = 0
   }
 
   private add(peer: SimPeer, known: Known[], index: number, entry: Known): void {
