@@ -233,6 +233,24 @@ describe('replicas and their snapshots', () => {
     await disks.close(committed)
   })
 
+  it('a replica starts with the configuration before its first entry, although its durable commit index is older', async () => {
+    const disks = new ReplicaDisks()
+    const before = await disks.open({ limits: { segmentBytes: 4096 } })
+    const later = { ...configuration({ ...CLUSTER, revision: 1 }), index: 2 }
+    await before.log.append({ entries: [later] })
+    for (let index = 3; index < 20; index++) {
+      await before.log.append({ entries: [{ index, term: 1, kind: 'normal', data: new Uint8Array(1000) }] })
+    }
+    await disks.holdPages(19)
+    await before.log.compact(19)
+    expect(before.log.firstIndex).toBeGreaterThan(2)
+    expect(before.log.hardState.commit).toBeLessThan(2)
+    await disks.close(before)
+    const after = await disks.open()
+    expect(after.config.revision).toBe(1)
+    await disks.close(after)
+  })
+
   it('a replica that has installed a snapshot starts with it as its newest one', async () => {
     const disks = await founded()
     const snapshot = { index: 10, term: 3, configuration: CONFIGURATION }

@@ -217,7 +217,9 @@ function foundation(cluster: ReplicatedConfig): LogCreation {
  * must not reach other members, for which it would be newer than theirs.
  */
 function newestCommittedConfig(log: RaftLog, { joinedCluster, logPath }: ReplicaStorage): ReplicatedConfig {
-  const committed = log.configurations.filter(({ index }) => index <= log.hardState.commit)
+  // The durable commit index may lie before the first entry: a checkpoint needs no write of the hard state.
+  const commit = Math.max(log.hardState.commit, log.firstIndex - 1)
+  const committed = log.configurations.filter(({ index }) => index <= commit)
   for (const entry of committed.toReversed()) {
     const { context } = decode(raftConfiguration, entry.data)
     if (context.length > 0) return newer(joinedCluster?.config, decode(clusterConfig, context))

@@ -170,7 +170,7 @@ export const SNAPSHOT_MUTANTS: readonly Mutant[] = [
     name: 'a start follows a configuration that is not committed',
     rule: 'docs/membership.md, The configuration',
     file: REPLICA,
-    find: 'filter(({ index }) => index <= log.hardState.commit)',
+    find: 'filter(({ index }) => index <= commit)',
     replace: 'slice()'
   },
   {
