@@ -147,7 +147,8 @@ describe('a peer whose folder was restored from an older copy', () => {
     const args = ['peer', '--data-dir', victim.dataDir, '--key', victim.key, '--listen', listen, '--cluster', file]
     const wiped = run(args)
     await until(() => wiped.stderr.includes('this peer is refused'), 'the wiped peer to hear of it')
-    expect(wiped.stderr).toContain('stop it and put the newest directory back; if that is lost, start it with --rejoin')
+    const remedy = 'stop it and put the newest directory back; if that is lost, start it with --rejoin founder'
+    expect(wiped.stderr).toContain(remedy)
     await writeAndFlush(test, test.peers, 3)
     const own = (await statusOf(victim)).find(({ id }) => id === victim.peerId)
     expect(own?.lastIndex).toBe(1)

@@ -1,5 +1,5 @@
 /** Peers join, are promoted, replaced and removed while clients work (docs/membership.md). */
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -50,12 +50,14 @@ class Administered {
     return []
   }
 
-  /** Waits until a member with this PeerId that joined later has the role, and has caught up. */
+  /** Waits until a member with this PeerId that joined later has the role and has caught up, and none is leaving. */
   async untilJoined(peerId: string, role: Listed['role']): Promise<void> {
     await until(
       async () => {
-        const found = (await this.members()).find(({ id }) => id.startsWith(`${peerId}/`))
-        return found?.role === role && found.hasCaughtUp === true
+        const members = await this.members()
+        const found = members.find(({ id }) => id.startsWith(`${peerId}/`))
+        const isSettled = members.every((member) => member.role !== 'outgoing')
+        return isSettled && found?.role === role && found.hasCaughtUp === true
       },
       `${peerId} to be a ${role}`,
       60_000
@@ -68,7 +70,7 @@ class Administered {
   /** Starts a peer that asks `through` to join. Resolves before it is invited. */
   startJoining(peer: Omit<PeerProcess, 'pid'>, through: PeerProcess, ...more: readonly string[]): Running {
     const { dataDir, key, multiaddr } = peer
-    const listen = multiaddr.replace(/\/p2p\/.*$/, '')
+    const listen = listenOf({ multiaddr })
     const common = ['peer', '--json', '--data-dir', dataDir, '--key', key, '--listen', listen]
     const running = startQuire([...common, '--join', through.multiaddr, ...more])
     this.joined.push({ ...peer, pid: running.child.pid! })
@@ -90,6 +92,10 @@ class Administered {
 
 function adminKeyOf({ peers }: TestCluster): string {
   return join(peers[0]!.dataDir, '..', 'admin.key')
+}
+
+function listenOf({ multiaddr }: Pick<PeerProcess, 'multiaddr'>): string {
+  return multiaddr.replace(/\/p2p\/.*$/, '')
 }
 
 async function freePort(): Promise<number> {
@@ -152,15 +158,16 @@ describe('members of a cluster', () => {
     expect(await readCounter(cluster, [four.multiaddr])).toBe(last)
   })
 
-  it('a voter whose folder is lost takes its place again while a client writes, and its former votes count no more', async () => {
+  it('a voter whose folder is lost takes its place again while a client writes, and its former folder forms no majority', async () => {
     const admin = await Administered.start()
     const { cluster } = admin
     const writer = await keepWriting(cluster)
     const leader = await cluster.leader()
     const [lost, other] = cluster.peers.filter((peer) => peer !== leader) as [PeerProcess, PeerProcess]
     await cluster.kill(lost)
-    await rm(lost.dataDir, { recursive: true })
-    admin.startJoining(lost, other, '--rejoin')
+    const former = `${lost.dataDir}-former`
+    await rename(lost.dataDir, former)
+    admin.startJoining(lost, other, '--rejoin', 'founder')
     await admin.untilJoined(lost.peerId, 'voter')
     const members = await admin.members()
     expect(members).toHaveLength(3)
@@ -172,6 +179,55 @@ describe('members of a cluster', () => {
     const again = await keepWriting(cluster)
     await until(() => again.stop().then((last) => last > 0), 'a write that needs the replacement')
     expect(before).toBeGreaterThan(0)
+
+    // The former folder comes back in place of the new one. The leader and this folder were a majority of the founders.
+    await cluster.kill(admin.joined[0]!)
+    const found = await cluster.restartAt({ ...lost, dataDir: former }, listenOf(lost))
+    undo.push(async () => void found.child.kill('SIGKILL'))
+    const refusal = 'its data directory is not the one that is a member'
+    await until(() => found.stderr.includes(refusal), 'the former folder to be refused')
+    await until(async () => (await admin.members()).length === 0, 'the leader to notice that no majority answers')
+    found.child.kill('SIGKILL')
+    await until(() => found.child.signalCode !== null, 'the former folder to be released')
+    admin.startJoining(lost, other, '--rejoin', 'founder')
+    await until(async () => (await admin.members()).length === 3, 'the new folder to make a majority')
+  })
+
+  it('a peer gives up one damaged folder after the other as its messages say, and none by an option that stayed', async () => {
+    const admin = await Administered.start()
+    const { cluster } = admin
+    const leader = await cluster.leader()
+    const peer = cluster.peers.find((each) => each !== leader)!
+    const loseLog = async (): Promise<void> => {
+      await cluster.kill(admin.joined.at(-1) ?? peer)
+      await rm(join(peer.dataDir, 'log'), { recursive: true })
+    }
+    /** Starts the peer, which refuses its folder, and returns the name by which it can be given up. */
+    const refusedAs = async (...options: readonly string[]): Promise<string> => {
+      const refused = admin.startJoining(peer, leader, ...options)
+      await until(() => refused.child.exitCode !== null, 'the peer to refuse its folder')
+      expect(refused.stderr).toContain('the log is gone')
+      return /--join and --rejoin (\S+)/.exec(refused.stderr)![1]!
+    }
+    await loseLog()
+    const first = await refusedAs()
+    expect(first).toBe('founder')
+    admin.startJoining(peer, leader, '--rejoin', first)
+    await admin.untilJoined(peer.peerId, 'voter')
+
+    await loseLog()
+    const second = await refusedAs('--rejoin', first)
+    admin.startJoining(peer, leader, '--rejoin', second)
+    await until(
+      async () => {
+        const members = await admin.members()
+        return members.length === 3 && !members.some(({ id }) => id === `${peer.peerId}/${second}`)
+      },
+      'the second new folder to take the place of the first',
+      60_000
+    )
+    expect((await admin.members()).map(({ role }) => role)).toEqual(['voter', 'voter', 'voter'])
+    expect((await readdir(peer.dataDir)).filter((name) => name.startsWith('before-rejoin-'))).toHaveLength(2)
   })
 
   it('a peer with a new key replaces a voter that is gone, and the replaced peer disturbs no one when it returns', async () => {
@@ -187,7 +243,7 @@ describe('members of a cluster', () => {
     await admin.untilJoined(five.peerId, 'voter')
     expect((await admin.members()).map(({ id }) => id)).not.toContain(gone.peerId)
 
-    const returned = await cluster.restartAt(gone, gone.multiaddr.replace(/\/p2p\/.*$/, ''))
+    const returned = await cluster.restartAt(gone, listenOf(gone))
     await until(() => returned.stderr.includes('it is no peer of cluster'), 'the replaced peer to be told so')
     const { stdout } = await admin.admin('status', '--json')
     const statuses = stdout

@@ -108,8 +108,8 @@ export function addClusterCommands(program: Command): void {
       'multiaddrs of members: the first start waits until an admin has invited this peer (quire members add)'
     )
     .option(
-      '--rejoin',
-      "with --join: this member's data directory is lost; move away what is there, and take its place anew, once"
+      '--rejoin <directory>',
+      "with --join: this data directory of the peer is lost: 'founder', or its incarnation, as messages and members list name it; move away what is left of it, and take the peer's place anew"
     )
     .option('--exit-with-stdin', 'exit when standard input ends')
     .addOption(new Option('--temporary <folder>', 'remove this folder when standard input ends').hideHelp())
@@ -244,7 +244,7 @@ interface PeerOptions extends JsonOption {
   readonly listen: readonly string[]
   readonly cluster?: string
   readonly join?: readonly string[]
-  readonly rejoin?: boolean
+  readonly rejoin?: string
   /** Bytes. */
   readonly retainedLog?: number
   /** Bytes in a second. */
@@ -256,6 +256,7 @@ interface PeerOptions extends JsonOption {
 
 const PEER_OPTIONS: OptionNames = {
   join: '--join',
+  rejoins: '--rejoin',
   dataDir: '--data-dir',
   privateKey: '--key',
   listen: '--listen',
@@ -271,9 +272,9 @@ async function runPeer(options: PeerOptions): Promise<void> {
   const failed = new Promise<void>((resolve) => {
     stopFailed = resolve
   })
-  if (options.rejoin === true && options.join === undefined) throw new UsageError('--rejoin needs --join')
+  if (options.rejoin !== undefined && options.join === undefined) throw new UsageError('--rejoin needs --join')
   const cluster = options.cluster === undefined ? undefined : readCluster(options.cluster)
-  const join = options.join && { members: splitIds(options.join), rejoins: options.rejoin === true }
+  const join = options.join && { members: splitIds(options.join), rejoins: options.rejoin }
   const waiting = new AbortController()
   void stop.then(() => waiting.abort())
   // Only this command waits for the modules of a peer to load.

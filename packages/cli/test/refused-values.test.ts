@@ -214,6 +214,12 @@ describe('values that quire refuses', () => {
         ],
         [[...peer, missing, '--retained-log', '1MB'], 2, '--retained-log is "1MB", must be a size such as 65536'],
         [[...peer, missing, '--snapshot-rate', '1KiB'], 2, '--snapshot-rate is 1024, must be whole bytes from 65536'],
+        [
+          [...peer, missing, '--join', `/ip4/127.0.0.1/tcp/1/p2p/${stranger}`, '--rejoin', 'Lost'],
+          2,
+          '--rejoin is "Lost", must be founder, or the incarnation of a data directory\n'
+        ],
+        [[...peer, missing, '--rejoin', 'founder'], 2, '--rejoin needs --join'],
         [[...peer, missing, '--listen', 'here'], 2, '--listen is "here", must be a TCP multiaddr'],
         [[...peer, missing, '--cluster', foreign], 2, `--key is "${id}", must be the key of a voter`]
       ]

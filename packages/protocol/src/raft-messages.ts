@@ -147,8 +147,8 @@ export const raftMessage = union({
 
   /**
    * Asks to join, as the first message on a stream. `clusterId` is empty while unknown. Without an `incarnation` the
-   * sender has no data directory yet, and only asks whether it is invited. `rejoins`: it has lost the directory with
-   * which it is a member, and asks for its own place.
+   * sender has no data directory yet, and only asks whether it is invited. `rejoins` is the id of the member whose
+   * directory the sender has lost and whose place it asks for, or empty.
    */
   raftJoin: [
     7,
@@ -158,7 +158,7 @@ export const raftMessage = union({
       clusterId: text(64),
       from: nodeId,
       incarnation: digestText,
-      rejoins: bool
+      rejoins: nodeId
     })
   ],
   /**

@@ -228,7 +228,7 @@ export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamM
     founding: fc.option(bytes, { nil: undefined })
   }),
   raftConfiguration: fc.record({ config: bytes }),
-  raftJoin: fc.record({ version: uint, features, clusterId: text, from: text, incarnation: text, rejoins: bool }),
+  raftJoin: fc.record({ version: uint, features, clusterId: text, from: text, incarnation: text, rejoins: text }),
   raftInvited: fc.record({ founding: bytes, config: bytes, leader: text }),
   raftSeen: fc.record({
     peers: fc.array(fc.record({ member: text, ...life, past: fc.record(mark) }), { maxLength: 4 })

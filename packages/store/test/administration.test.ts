@@ -363,7 +363,7 @@ describe('the roster of a leader', () => {
 
 describe('peers that join', () => {
   const addresses = [`/ip4/127.0.0.1/tcp/1/p2p/${CLIENT}`]
-  const request = { peerId: CLIENT, addresses, incarnation: '1d', rejoins: false }
+  const request = { peerId: CLIENT, addresses, incarnation: '1d', rejoins: '' }
 
   it('a join ends when its entry is applied, and at once if the peer is a member already', async () => {
     node.config = { ...node.config, invited: [{ peerId: CLIENT, addresses, replaces: '' }] }

@@ -334,10 +334,10 @@ describe('data directories', () => {
 describe('data directories of peers that join', () => {
   const founding = founded(['12D3KooWme', '12D3KooWother'])
   const config: ReplicatedConfig = { ...founding, revision: 7 }
-  const joining = (rejoins = false) => ({ cluster: undefined, join: { cluster: { founding, config }, rejoins } })
+  const joining = (rejoins = '') => ({ cluster: undefined, join: { cluster: { founding, config }, rejoins } })
 
   it('a directory that joins keeps the configurations of its cluster, and votes without an admission', async () => {
-    expect(hasToJoin(path, false)).toBe(true)
+    expect(hasToJoin(path, '')).toBe(true)
     const first = await open(joining())
     expect(first).toMatchObject({ joined: true, admitted: true, bootstrapped: false, clusterId: founding.clusterId })
     expect(first.founding).toBe(foundingDigest(founding))
@@ -345,7 +345,7 @@ describe('data directories of peers that join', () => {
     first.becomeMember(newer)
     first.completeBootstrap()
     await first.close()
-    expect(hasToJoin(path, false)).toBe(false)
+    expect(hasToJoin(path, '')).toBe(false)
     const second = await open({ cluster: undefined })
     expect(second.joinedCluster).toEqual(newer)
     expect(second).toMatchObject({ joined: true, admitted: true, incarnation: first.incarnation })
@@ -354,20 +354,20 @@ describe('data directories of peers that join', () => {
   it('a first start that was interrupted while it joined begins anew, with another incarnation', async () => {
     const first = await open(joining())
     await first.close()
-    expect(hasToJoin(path, false)).toBe(true)
+    expect(hasToJoin(path, '')).toBe(true)
     await expect(open({ cluster: undefined })).rejects.toThrow('or a member to ask (--join)')
     expect((await open(joining())).incarnation).not.toBe(first.incarnation)
   })
 
-  it('a directory that rejoins moves what it had away, keeps its port, and does so once', async () => {
+  it('a directory that is given up by its name moves what it had away and keeps its port, and the new one stays', async () => {
     const former = await open()
     former.completeBootstrap()
     former.rememberListen(['/ip4/127.0.0.1/tcp/0'], ['/ip4/127.0.0.1/tcp/4001'])
     writeFileSync(join(former.logPath, 'segment'), 'entries')
     await former.close()
-    expect(hasToJoin(path, true)).toBe(true)
+    expect(hasToJoin(path, me.peerId)).toBe(true)
 
-    const again = await open(joining(true))
+    const again = await open(joining(me.peerId))
     again.completeBootstrap()
     const away = join(path, `before-rejoin-${former.incarnation.slice(-8)}`)
     expect(readFileSync(join(away, 'log', 'segment'), 'utf8')).toBe('entries')
@@ -377,25 +377,42 @@ describe('data directories of peers that join', () => {
     expect(again).toMatchObject({ joined: true, bootstrapped: true })
     await again.close()
 
-    expect(hasToJoin(path, true)).toBe(false)
-    expect((await open(joining(true))).incarnation).toBe(again.incarnation)
+    expect(hasToJoin(path, me.peerId)).toBe(false)
+    const kept = await open(joining(me.peerId))
+    expect(kept.incarnation).toBe(again.incarnation)
+    await kept.close()
+
+    // The new directory has a name of its own, by which it can be given up as well.
+    const named = `${me.peerId}/${again.incarnation}`
+    expect(hasToJoin(path, named)).toBe(true)
+    expect((await open(joining(named))).incarnation).not.toBe(again.incarnation)
   })
 
-  it('a rejoin that was interrupted while it moved files away goes on at the next start', async () => {
-    const former = await open()
-    former.completeBootstrap()
-    await former.close()
-    const away = join(path, `before-rejoin-${former.incarnation.slice(-8)}`)
-    mkdirSync(away)
-    renameSync(former.logPath, join(away, 'log'))
-    const again = await open(joining(true))
-    expect(readdirSync(away).sort()).toEqual(['identity.json', 'log', 'pages', 'peers.state'])
-    expect(again.incarnation).not.toBe(former.incarnation)
-  })
+  it.each([[1], [2], [3], [4]])(
+    'a directory is given up although a crash came after %i parts, and a start without the option made these anew',
+    async (moved) => {
+      const former = await open(joining())
+      former.completeBootstrap()
+      await former.close()
+      const away = join(path, `before-rejoin-${former.incarnation.slice(-8)}`)
+      mkdirSync(away)
+      writeFileSync(join(former.logPath, 'segment'), 'entries')
+      for (const name of ['log', 'pages', 'peers.state', 'join.json'].slice(0, moved)) {
+        renameSync(join(path, name), join(away, name))
+      }
+      if (moved < 4) await (await open()).close()
+      else await expect(open()).rejects.toMatchObject({ name: 'CorruptionError', where: join(path, 'join.json') })
+
+      const again = await open(joining(`${me.peerId}/${former.incarnation}`))
+      expect(again.incarnation).not.toBe(former.incarnation)
+      expect(readFileSync(join(away, 'log', 'segment'), 'utf8')).toBe('entries')
+      expect(existsSync(join(`${away}-2`, 'identity.json'))).toBe(true)
+    }
+  )
 
   it('a directory of another peer is not moved away', async () => {
     await started()
-    await expect(open({ ...joining(true), peerId: '12D3KooWother' })).rejects.toThrow('belongs to peer 12D3KooWme')
+    await expect(open({ ...joining(me.peerId), peerId: '12D3KooWother' })).rejects.toThrow('belongs to peer 12D3KooWme')
     expect(existsSync(join(path, 'log'))).toBe(true)
   })
 

@@ -223,13 +223,13 @@ describe('evidence', () => {
     evidence.met(made(1))
     evidence.tookPart('b')
     expect(evidence.refusal(made(2))).toContain(
-      'stop it and put the newest directory back; if that is lost, start it with --rejoin'
+      'stop it and put the newest directory back; if that is lost, start it with --rejoin founder'
     )
     const late = new EvidenceBook()
     late.met(made(2))
     late.learn(evidence.sightings()[0]!)
     expect(late.refusal(made(2))).toContain(
-      'stop it and put the newest directory back; if that is lost, start it with --rejoin'
+      'stop it and put the newest directory back; if that is lost, start it with --rejoin founder'
     )
   })
 })

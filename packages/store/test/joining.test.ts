@@ -52,7 +52,7 @@ class Members {
       network: this.net.node(NEWCOMER),
       clock: this.clock,
       seeds: [{ peerId: 'a', addresses: ['/ip4/192.0.2.1/tcp/1/p2p/a'] }],
-      rejoins: false,
+      rejoins: '',
       advice: 'quire members add x',
       logger: pino({}, collector(this.logged)),
       ...change
@@ -164,7 +164,7 @@ describe('the answer of a member to a peer that asks to join', () => {
     clusterId: '',
     from: NEWCOMER,
     incarnation: '',
-    rejoins: false
+    rejoins: ''
   }
   const answerTo = (config: ReplicatedConfig, change: Partial<JoinMessage> = {}): string | undefined => {
     const refusal = joinRefusal(config, change.from ?? NEWCOMER, { ...request, ...change })
@@ -175,15 +175,17 @@ describe('the answer of a member to a peer that asks to join', () => {
   it('a peer may join if it is invited, is a member with this directory, or asks for its own place', () => {
     expect(answerTo(INVITING)).toBeUndefined()
     expect(answerTo(JOINED, { incarnation: 'f0' })).toBeUndefined()
-    expect(answerTo(JOINED, { incarnation: 'f1', rejoins: true })).toBeUndefined()
-    expect(answerTo(FOUNDING, { from: 'a', rejoins: true })).toBeUndefined()
+    expect(answerTo(JOINED, { incarnation: 'f1', rejoins: 'x/f0' })).toBeUndefined()
+    expect(answerTo(FOUNDING, { from: 'a', rejoins: 'a' })).toBeUndefined()
   })
 
   it('any other peer is refused with the reason and the remedy', () => {
     expect(answerTo(FOUNDING)).toContain('membership: x is refused: no admin has invited it (quire members add)')
-    expect(answerTo(FOUNDING, { rejoins: true })).toContain('no admin has invited it')
-    expect(answerTo(JOINED, { incarnation: 'f1' })).toContain('or with --rejoin if that one is lost')
-    expect(answerTo(FOUNDING, { from: 'a' })).toContain('or with --rejoin')
+    expect(answerTo(FOUNDING, { rejoins: 'x' })).toContain('no admin has invited it')
+    expect(answerTo(JOINED, { incarnation: 'f1' })).toContain('or with --rejoin f0 if that one is lost')
+    expect(answerTo(FOUNDING, { from: 'a' })).toContain('or with --rejoin founder if that one is lost')
+    // A start with an option that was meant for an earlier directory, for example on a disk that is not mounted.
+    expect(answerTo(JOINED, { rejoins: 'x' })).toContain('or with --rejoin f0 if that one is lost')
     expect(answerTo(INVITING, { clusterId: 'green' })).toBe('founding: x is refused: it belongs to cluster green')
     expect(answerTo(INVITING, { version: 99 })).toContain('version: ')
     const lie = joinRefusal(INVITING, 'y', { ...request, from: NEWCOMER })

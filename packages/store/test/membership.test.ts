@@ -308,7 +308,7 @@ describe('a replacement', () => {
 })
 
 describe('joining', () => {
-  const request = (peerId: string, incarnation: string, rejoins = false): JoinRequest => ({
+  const request = (peerId: string, incarnation: string, rejoins = ''): JoinRequest => ({
     ...asked(peerId),
     incarnation,
     rejoins
@@ -380,7 +380,7 @@ describe('joining', () => {
   })
 
   it('a peer that lost its directory gets its own place without an invitation, with a note of what it replaces', () => {
-    expect(made(planJoin(cluster(), group({ silent: ['b'] }), request('b', '2b', true)))).toEqual({
+    expect(made(planJoin(cluster(), group({ silent: ['b'] }), request('b', '2b', 'b')))).toEqual({
       changes: [{ type: 'learner', id: 'b/2b' }],
       members: ['a', 'b', 'b/2b', 'c'],
       invited: ['b for b'],
@@ -390,9 +390,9 @@ describe('joining', () => {
   })
 
   it('a peer that loses its directory again while it comes back still replaces the voter', () => {
-    const config = planJoin(cluster(), group({ silent: ['b'] }), request('b', '2b', true))!.config
+    const config = planJoin(cluster(), group({ silent: ['b'] }), request('b', '2b', 'b'))!.config
     const facts = group({ learners: ['b/2b'], silent: ['b', 'b/2b'] })
-    expect(made(planJoin(config, facts, request('b', '3b', true)))).toMatchObject({
+    expect(made(planJoin(config, facts, request('b', '3b', 'b')))).toMatchObject({
       changes: [
         { type: 'learner', id: 'b/3b' },
         { type: 'removed', id: 'b/2b' }
@@ -403,19 +403,28 @@ describe('joining', () => {
   })
 
   it('a peer that says it lost its directory is refused while that answers, and if it is no member', () => {
-    expect(refusal(() => planJoin(cluster(), group(), request('b', '2b', true)))).toBe(
+    expect(refusal(() => planJoin(cluster(), group(), request('b', '2b', 'b')))).toBe(
       'the join of b is refused: its present data directory answers: is a copy of it running?'
     )
-    expect(refusal(() => planJoin(cluster(), group(), request('x', '1x', true)))).toBe(
+    expect(refusal(() => planJoin(cluster(), group(), request('x', '1x', 'x')))).toBe(
       'the join of x is refused: no admin has invited it'
     )
+  })
+
+  it('a peer that names a directory that it has given up before is refused, and its present member stays', () => {
+    const facts = group({ voters: ['a', 'c', 'd/1d'], silent: ['d/1d'] })
+    const config = cluster({}, { d: '1d' })
+    for (const former of ['d', 'd/0d', 'b']) {
+      expect(refusal(() => planJoin(config, facts, request('d', '2d', former)))).toContain('no admin has invited it')
+    }
+    expect(made(planJoin(config, facts, request('d', '2d', 'd/1d')))).toMatchObject({ invited: ['d for d/1d'] })
   })
 
   it('a peer that comes back to the largest cluster is refused, as the configuration cannot hold it twice', () => {
     const others = Array.from({ length: MAX_MEMBERS - 3 }, (_, i) => member(`peer-${i}`, 'f'))
     const config = cluster()
     const full = { ...config, members: [...config.members, ...others] }
-    expect(refusal(() => planJoin(full, group({ silent: ['b'] }), request('b', '2b', true)))).toBe(
+    expect(refusal(() => planJoin(full, group({ silent: ['b'] }), request('b', '2b', 'b')))).toBe(
       `the join of b is refused: ${MAX_MEMBERS} members and invited peers are the limit`
     )
   })

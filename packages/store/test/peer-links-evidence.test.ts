@@ -217,7 +217,7 @@ describe('a peer that went backward', () => {
     await exchange(a, b)
     expect([a.received, b.received]).toEqual([[], []])
     expect(a.errors().join()).toContain(
-      'stop it and put the newest directory back; if that is lost, start it with --rejoin'
+      'stop it and put the newest directory back; if that is lost, start it with --rejoin founder'
     )
   })
 
@@ -255,7 +255,8 @@ describe('a peer that went backward', () => {
     const copy = folder.copy()
     expect([await run(copy), await run(copy)]).toEqual(['accepted', 'accepted'])
     expect([await run(folder), await run(folder), await run(folder)]).toEqual(['refused', 'refused', 'accepted'])
-    const remedy = 'stop every copy, then start the newest one, again if its boot is refused: each start raises it'
+    const remedy =
+      'stop every copy, then start the newest one, again if its boot is refused: each start raises it; if that is lost, start it with --rejoin founder'
     expect(a.errors()).toEqual([
       expect.stringMatching(`at boot 2, but was at boot 3 before: .*${remedy}$`),
       expect.stringMatching(`another process has used boot 3 of its data directory: .*${remedy}$`)

@@ -180,7 +180,7 @@ describe('peers', () => {
     const failure = await start().catch((error: Error) => error)
     expect(failure).toMatchObject({ name: 'CorruptionError', code: 'ERR_CORRUPT', where: join(log, segment!) })
     expect((failure as Error).message).toMatch(
-      /; restore the disk's newest state, or start the peer with --rejoin \(docs\/operations\.md\)$/
+      /; restore the disk's newest state, or start the peer with --join and --rejoin founder \(docs\/operations\.md\)$/
     )
     expect((failure as Error).message).not.toContain('\n')
     expect(readdirSync(join(root, 'data')).filter((name) => name.startsWith('lock-'))).toEqual([])
@@ -191,7 +191,7 @@ describe('peers', () => {
     const log = join(root, 'data', 'log')
     rmSync(log, { recursive: true })
     const what =
-      "the log is gone; restore the disk's newest state, or start the peer with --rejoin (docs/operations.md)"
+      "the log is gone; restore the disk's newest state, or start the peer with --join and --rejoin founder (docs/operations.md)"
     await expect(start()).rejects.toMatchObject({ name: 'CorruptionError', where: log, reason: what })
   })
 

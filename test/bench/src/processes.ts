@@ -1,7 +1,7 @@
 /** The processes of a benchmark: a cluster of three peers, and workers. */
 import { fork, spawn, execFile, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { rm } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -119,8 +119,9 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
       if (through === undefined || lost === undefined) return undefined
       process.kill(lost.pid, 'SIGKILL')
       await gone(lost.pid)
+      const directory = await directoryOf(lost)
       await rm(lost.dataDir, { recursive: true })
-      lost.pid = await restart(lost, ...NO_LOG, '--join', through.multiaddr, '--rejoin')
+      lost.pid = await restart(lost, ...NO_LOG, '--join', through.multiaddr, '--rejoin', directory)
       await until(() => isVoter(lost), `${lost.peerId} to vote again`)
       const { store } = (await statuses()).find(({ id }) => id === lost.peerId) ?? {}
       return { bySnapshot: (store?.firstIndex ?? 1) > 1 }
@@ -160,6 +161,13 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
     const { following, voters } = JSON.parse(health) as { readonly following?: number; readonly voters?: number }
     return voters !== undefined && following === voters
   }
+}
+
+/** The name of the peer's data directory for `--rejoin`. */
+async function directoryOf({ dataDir }: Peer): Promise<string> {
+  const text = await readFile(join(dataDir, 'identity.json'), 'utf8')
+  const { joined, incarnation } = JSON.parse(text) as { readonly joined: boolean; readonly incarnation: string }
+  return joined ? incarnation : 'founder'
 }
 
 /** Starts a killed peer. Resolves with its process id when it listens, and fails while the old process still exists. */

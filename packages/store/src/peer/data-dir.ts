@@ -28,6 +28,7 @@ import {
   IDENTITY,
   LISTEN,
   checkIdentity,
+  memberOfDirectory,
   nameFolder,
   readIdentity,
   refuseForeign,
@@ -54,8 +55,8 @@ export interface DataDirectoryInit {
   readonly peerId: string
   /** Given at the first start. At a later start it must be the cluster of the directory. */
   readonly cluster?: { readonly clusterId: string; readonly digest: string }
-  /** The cluster that a new directory joins. `rejoins`: what is in the directory is lost, and is moved away. */
-  readonly join?: { readonly cluster: JoinedCluster; readonly rejoins: boolean } | undefined
+  /** The cluster that a new directory joins. The content of the directory of member `rejoins` is moved away. */
+  readonly join?: { readonly cluster: JoinedCluster; readonly rejoins: string } | undefined
   /** Called at a first start, before anything is in the directory. If it rejects, nothing is left. */
   readonly beforeFounding?: () => Promise<void>
 }
@@ -100,7 +101,7 @@ export async function openDataDirectory(init: DataDirectoryInit): Promise<DataDi
     lock = await lockFolder(path)
     let identity = readIdentity(path)
     if (identity !== undefined) checkIdentity(path, identity, init)
-    if (identity !== undefined && init.join?.rejoins === true && identity.rejoined !== true) {
+    if (identity !== undefined && init.join?.rejoins === memberOfDirectory(identity)) {
       moveAway(path, identity)
       identity = undefined
     }
@@ -152,7 +153,6 @@ async function begin(path: string, found: Identity | undefined, init: DataDirect
     // The newer of two incarnations sorts after the older one (docs/identity.md, Admission).
     incarnation: Date.now().toString(16).padStart(12, '0') + randomBytes(10).toString('hex'),
     joined: init.join !== undefined,
-    ...(init.join?.rejoins === true ? { rejoined: true } : {}),
     state: 'starting'
   }
   // First, so that the directory of an interrupted start differs from a foreign directory.
@@ -168,13 +168,23 @@ async function begin(path: string, found: Identity | undefined, init: DataDirect
  * leaves a directory that `--rejoin` moves away again, and that does not start otherwise.
  */
 function moveAway(path: string, { incarnation }: Identity): void {
-  const away = join(path, `${BEFORE_REJOIN}${incarnation.slice(-8)}`)
+  const away = unusedName(join(path, `${BEFORE_REJOIN}${incarnation.slice(-8)}`))
   makePart(path, away)
   for (const name of [LOG, PAGES, PEERS, JOIN, IDENTITY]) {
     if (existsSync(join(path, name))) renameSync(join(path, name), join(away, name))
   }
   syncFolder(away)
   syncFolder(path)
+}
+
+/**
+ * Numbers the folder if an interrupted attempt has left one. A start since then may have made parts anew that are
+ * already in that folder.
+ */
+function unusedName(path: string): string {
+  let name = path
+  for (let attempt = 2; existsSync(name); attempt++) name = `${path}-${attempt}`
+  return name
 }
 
 function encodeJoin({ founding, config }: JoinedCluster): string {

@@ -3,6 +3,7 @@ import { existsSync, lstatSync, readFileSync, readdirSync, statSync, type Stats 
 import { join, resolve } from 'node:path'
 import { CorruptionError, NotAuthorizedError, QuireError, VersionMismatchError } from '@quire/protocol'
 import { refuseIrregular } from '@quire/raft/node-disk'
+import { memberId } from '../state/member-id.js'
 
 /** Raised with every change of a format in the directory that has no version of its own. */
 export const FORMAT_VERSION = 3
@@ -34,8 +35,6 @@ export interface Identity {
   readonly incarnation: string
   /** The peer joined a cluster that existed with this directory; otherwise it is a founding voter. */
   readonly joined: boolean
-  /** This directory has taken the place of one that the peer had lost. */
-  readonly rejoined?: boolean
   /** `starting`: the log may have no entry yet. `founded`: it has its first entry. `admitted`: the peer may vote. */
   readonly state: 'starting' | 'founded' | 'admitted'
 }
@@ -77,12 +76,17 @@ export function inspectDataDirectory(given: string, cluster?: Claim['cluster']):
 
 /**
  * Whether a start that may join a cluster has to ask it: the directory is new, its first start was interrupted, or it
- * `rejoins` and has not done so yet. Throws as `openDataDirectory` rejects.
+ * is that of the member `rejoins`, and so is to be given up. Throws as `openDataDirectory` rejects.
  */
-export function hasToJoin(path: string, rejoins: boolean): boolean {
+export function hasToJoin(path: string, rejoins: string): boolean {
   if (statOf(path) === undefined) return true
   const identity = readIdentity(path)
-  return identity === undefined || identity.state === 'starting' || (rejoins && identity.rejoined !== true)
+  return identity === undefined || identity.state === 'starting' || memberOfDirectory(identity) === rejoins
+}
+
+/** The id of the member whose directory this is. */
+export function memberOfDirectory({ peerId, joined, incarnation }: Identity): string {
+  return memberId({ peerId, incarnation: joined ? incarnation : '' })
 }
 
 /** Undefined if the path does not exist. */

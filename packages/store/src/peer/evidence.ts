@@ -1,5 +1,6 @@
 import type { RaftIntroduction, RaftMark, RaftSighting } from '@quire/protocol'
 import { memberId } from '../state/member-id.js'
+import { rejoinOption } from './rejoining.js'
 
 /** A data directory's incarnation, its boot count, and the process that uses it. */
 export type Life = Pick<RaftSighting, 'incarnation' | 'boot' | 'process'>
@@ -50,17 +51,9 @@ export class EvidenceBook {
   refusal(introduction: RaftIntroduction): string | undefined {
     const known = this.members.get(memberOf(introduction))
     if (known === undefined) return undefined
-    const { incarnation, boot, process } = introduction
-    if (incarnation !== known.incarnation) return otherFolder(introduction, known)
-    if (boot < known.boot) {
-      return `its data directory is at boot ${boot}, but was at boot ${known.boot} before: ${OVERTAKEN}`
-    }
-    // An acknowledgment may overtake the hello of the process that sent it, but not the hello of a later process.
-    if (process === known.process) return shortfall(introduction, known.past)
-    const lack = shortfall(introduction, known)
-    if (lack !== undefined) return lack
-    if (boot === known.boot) return `another process has used boot ${boot} of its data directory: ${OVERTAKEN}`
-    return undefined
+    if (introduction.incarnation !== known.incarnation) return otherFolder(introduction, known)
+    const problem = olderFolder(introduction, known)
+    return problem && `${problem}; ${ifLost(introduction)}`
   }
 
   /**
@@ -127,7 +120,6 @@ export class EvidenceBook {
   }
 }
 
-const PUT_BACK = 'stop it and put the newest directory back; if that is lost, start it with --rejoin'
 const TAIL_DIGITS = 8
 const OLDER =
   'it was restored from an older copy, or a copy of it runs elsewhere; stop every copy, then start the newest one'
@@ -144,9 +136,29 @@ const OVERTAKEN = `${OLDER}, again if its boot is refused: each start raises it`
 function otherFolder(introduction: RaftIntroduction, known: RaftSighting): string | undefined {
   const { incarnation, admitted } = introduction
   const differs = `it runs on data directory ${tail(incarnation)}, and had ${tail(known.incarnation)} before`
-  if (known.admitted || admitted) return `${differs}: ${PUT_BACK}`
+  if (known.admitted || admitted) {
+    return `${differs}: stop it and put the newest directory back; ${ifLost(introduction)}`
+  }
   if (isNewer(introduction, known)) return undefined
   return `${differs}, which was made later: start the newer one, or make it anew`
+}
+
+/** Returns why a folder of the same incarnation is an older state of it, or a copy. */
+function olderFolder(introduction: RaftIntroduction, known: RaftSighting): string | undefined {
+  const { boot, process } = introduction
+  if (boot < known.boot) {
+    return `its data directory is at boot ${boot}, but was at boot ${known.boot} before: ${OVERTAKEN}`
+  }
+  // An acknowledgment may overtake the hello of the process that sent it, but not the hello of a later process.
+  if (process === known.process) return shortfall(introduction, known.past)
+  const lack = shortfall(introduction, known)
+  if (lack !== undefined) return lack
+  if (boot === known.boot) return `another process has used boot ${boot} of its data directory: ${OVERTAKEN}`
+  return undefined
+}
+
+function ifLost(introduction: RaftIntroduction): string {
+  return `if that is lost, start it with ${rejoinOption(memberOf(introduction))}`
 }
 
 /** The random end of an incarnation. Its beginning is a time, most of which all folders of one day share. */

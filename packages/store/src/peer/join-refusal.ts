@@ -1,7 +1,8 @@
 import { NotAuthorizedError, refuseVersion, type RefusalReason } from '@quire/protocol'
-import type { ReplicatedConfig } from '../state/index.js'
+import { memberId, type ReplicatedConfig } from '../state/index.js'
 import type { IntroductionRefusal } from './identity.js'
 import type { JoinMessage } from './peer-links.js'
+import { rejoinOption } from './rejoining.js'
 
 /** The reason why a peer may not join (docs/membership.md, Joining); undefined if a leader decides. It is pure. */
 export function joinRefusal(
@@ -23,9 +24,12 @@ export function joinRefusal(
   if (own.length === 0) return refuse('membership', NOT_INVITED)
   // A founding member has no incarnation in the configuration, and one that only asks names none.
   const hasJoined = incarnation !== '' && own.some((member) => member.incarnation === incarnation)
-  return hasJoined || rejoins ? undefined : refuse('membership', OTHER_DIRECTORY)
+  if (hasJoined || own.some((member) => memberId(member) === rejoins)) return undefined
+  const options = own.map((member) => rejoinOption(memberId(member))).join(' or ')
+  return refuse(
+    'membership',
+    `it is a member with another data directory: start it with that one, or with ${options} if that one is lost`
+  )
 }
 
 const NOT_INVITED = 'no admin has invited it (quire members add)'
-const OTHER_DIRECTORY =
-  'it is a member with another data directory: start it with that one, or with --rejoin if that one is lost'

@@ -33,8 +33,8 @@ export interface JoiningInit {
   readonly clock: Clock
   /** Members of the cluster; one that answers is enough. */
   readonly seeds: readonly Member[]
-  /** The peer asks for the place of a data directory that it has lost. */
-  readonly rejoins: boolean
+  /** The id of this peer's member whose data directory is lost, and whose place the peer asks for; or empty. */
+  readonly rejoins: string
   /** What an admin has to do, in a few words. It is logged while the peer is not invited. */
   readonly advice: string
   readonly signal?: AbortSignal | undefined

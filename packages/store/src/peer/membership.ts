@@ -34,8 +34,8 @@ export interface PlannedChange {
 export interface JoinRequest {
   readonly peerId: string
   readonly incarnation: string
-  /** The peer has lost the data directory with which it is a member, and asks for its own place. */
-  readonly rejoins: boolean
+  /** The id of the member whose data directory the peer has lost, and whose place it asks for; or empty. */
+  readonly rejoins: string
 }
 
 type MembersChange = Extract<
@@ -224,14 +224,11 @@ const STILL_THERE = 'its present data directory answers: is a copy of it running
 
 /** The place of a peer that has lost its data directory, which needs no invitation. */
 function ownPlace(config: ReplicatedConfig, facts: GroupFacts, { peerId, rejoins }: JoinRequest): Invitation {
-  const own = rejoins ? config.members.filter((member) => member.peerId === peerId) : []
   const change = `the join of ${peerId}`
-  const [only] = own
-  if (only === undefined) throw refused(change, 'no admin has invited it')
-  const place = own.find((member) => facts.voters.includes(memberId(member))) ?? only
-  const id = memberId(place)
-  if (facts.answers(id)) throw refused(change, STILL_THERE)
-  return { peerId, addresses: place.addresses, replaces: id }
+  const lost = config.members.find((member) => member.peerId === peerId && memberId(member) === rejoins)
+  if (lost === undefined) throw refused(change, 'no admin has invited it')
+  if (facts.answers(rejoins)) throw refused(change, STILL_THERE)
+  return { peerId, addresses: lost.addresses, replaces: rejoins }
 }
 
 // -- names

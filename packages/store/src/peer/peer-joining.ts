@@ -6,16 +6,18 @@ import type { DataDirectory, DataDirectoryInit } from './data-dir.js'
 import { hasToJoin } from './directory-identity.js'
 import { askToJoin } from './joining.js'
 import { checkListen } from './listen.js'
+import { memberToRejoin } from './rejoining.js'
 
 /** How a peer joins a cluster (docs/membership.md, Joining). */
 export interface JoinInit {
   /** Multiaddrs of members, each of which ends in /p2p/<PeerId>. One that answers is enough. */
   readonly members: readonly string[]
   /**
-   * The peer is a member, and has lost its data directory: moves away what is in the directory, and asks for its own
-   * place. Has an effect once for each directory. Default false.
+   * The data directory with which the peer is a member, and which it has lost: `founder` for that of a founding voter,
+   * otherwise the incarnation. The peer asks for its own place with a new directory. If the old one is still there, its
+   * content is moved away. No effect on any other directory.
    */
-  readonly rejoins?: boolean
+  readonly rejoins?: string | undefined
 }
 
 interface JoiningPeer {
@@ -36,9 +38,12 @@ export async function waitForInvitation(
   listen: readonly string[]
 ): Promise<DataDirectoryInit['join']> {
   if (join === undefined) return undefined
-  const rejoins = join.rejoins ?? false
+  const rejoins = lostMember(join, id)
   const seeds = seedsOf(join, id)
-  if (!hasToJoin(dataDir, rejoins)) return undefined
+  if (!hasToJoin(dataDir, rejoins)) {
+    if (rejoins !== '') logger?.warn({ dataDir }, 'this data directory is not the one to be given up: it stays in use')
+    return undefined
+  }
   await checkListen(listen)
   const network = await createLibp2pNetwork({ privateKey, listen: [] })
   try {
@@ -59,10 +64,15 @@ export async function becomeMember(
   const { incarnation, joinedCluster: cluster, bootstrapped } = directory
   if (cluster === undefined || bootstrapped) return
   const seeds = join === undefined ? [] : seedsOf(join, network.id)
-  const rejoins = join?.rejoins ?? false
+  const rejoins = lostMember(join, network.id)
   const advice = 'quire members list shows who is invited'
   const init = { network, clock: createClock(), seeds, rejoins, advice, signal, logger }
   directory.becomeMember(await askToJoin(init, { incarnation, cluster }))
+}
+
+/** The id of the member whose place the peer asks for; empty if there is none. */
+function lostMember(join: JoinInit | undefined, self: string): string {
+  return join?.rejoins === undefined ? '' : memberToRejoin(self, join.rejoins)
 }
 
 function seedsOf({ members }: JoinInit, self: string): Member[] {

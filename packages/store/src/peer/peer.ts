@@ -164,6 +164,7 @@ class RunningPeer implements Peer {
 
   async start(cluster: ReplicatedConfig | undefined): Promise<void> {
     const { directory, id } = this
+    const storage = storageIn(directory)
     const clock = createClock()
     const {
       retainedLogBytes: retainedBytes = DEFAULT_RAFT_LIMITS.retainedBytes,
@@ -174,7 +175,7 @@ class RunningPeer implements Peer {
     const early = directory.joined && !directory.bootstrapped ? await this.listen(config) : undefined
     if (early !== undefined) await becomeMember(this.init, directory, early)
     const core = await openPeerCore(
-      { storage: storageIn(directory), clock, random: createRandom() },
+      { storage, clock, random: createRandom() },
       {
         id,
         cluster,
@@ -183,7 +184,7 @@ class RunningPeer implements Peer {
         replicaLimits: { snapshots: { bytesPerSecond } },
         // Setting the check again closes the connections of identities that the new configuration does not allow.
         onConfig: (config) => this.network?.setAllow((peerId) => mayConnect(config, peerId)),
-        onFatal: (error) => this.fatal(locateDamage(error, directory.logPath)),
+        onFatal: (error) => this.fatal(locateDamage(error, storage, id)),
         diskSpace: () => diskSpace(directory.path)
       }
     )

@@ -31,8 +31,9 @@ import { clusterConfig, type ReplicatedConfig } from '../state/index.js'
 import type { Stages } from '../observability/stages.js'
 import { encodeCluster } from './cluster.js'
 import { foundingDifference, foundingDigest } from './founding.js'
-import type { IdentityStorage } from './identity.js'
+import { memberIn, type IdentityStorage } from './identity.js'
 import type { JoinedCluster } from './joining.js'
+import { rejoinOption } from './rejoining.js'
 import { timedDisk } from './timed-disk.js'
 
 /** Stores a replica: a data directory, or the simulator's memory. */
@@ -115,15 +116,16 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
     onSpace: (fault) => onFault('log', fault),
     create: storage.bootstrapped ? undefined : creation(storage, cluster)
   }).catch((error: unknown) => {
-    if (!(error instanceof LogNotInitializedError)) throw locateDamage(error, storage.logPath)
-    if (storage.bootstrapped) throw new CorruptionError(storage.logPath, 0, `the log is gone; ${LOG_REMEDY}`)
+    if (!(error instanceof LogNotInitializedError)) throw locateDamage(error, storage, peerId)
+    if (storage.bootstrapped)
+      throw new CorruptionError(storage.logPath, 0, `the log is gone; ${logRemedy(storage, peerId)}`)
     throw new InvalidArgumentError('cluster', '', 'what the peer was first started with: it has founded no log yet')
   })
   try {
     const config = newestCommittedConfig(log, storage)
     const applier = await openPages({ ...init, onFault: (fault) => onFault('pages', fault) })
     try {
-      checkTogether(log, applier, storage)
+      checkTogether(log, applier, init)
       await finishInstallation(log, applier)
       const founding = foundingOf(log, applier, storage)
       if (cluster !== undefined) checkFounding(init, founding, cluster)
@@ -163,13 +165,20 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
 
 /** The names of the log's files: its segments and its hard state. */
 const LOG_FILE = /^([0-9a-f]+-[0-9a-f]+\.log|hard-state)$/
-const LOG_REMEDY = "restore the disk's newest state, or start the peer with --rejoin (docs/operations.md)"
 
 /** Adds the folder's path and the remedy to an error of the log, which names a file without its folder. */
-export function locateDamage<E>(error: E, logPath: string): E | CorruptionError {
+export function locateDamage<E>(error: E, storage: ReplicaStorage, peerId: string): E | CorruptionError {
   if (!(error instanceof CorruptionError) || !LOG_FILE.test(error.where)) return error
   const { where, offset, reason } = error
-  return new CorruptionError(`${logPath}/${where}`, offset, `${reason}; ${LOG_REMEDY}`)
+  return new CorruptionError(`${storage.logPath}/${where}`, offset, `${reason}; ${logRemedy(storage, peerId)}`)
+}
+
+function logRemedy(storage: ReplicaStorage, peerId: string): string {
+  return `restore the disk's newest state, or ${rejoin(storage, peerId)}`
+}
+
+function rejoin(storage: ReplicaStorage, peerId: string): string {
+  return `start the peer with --join and ${rejoinOption(memberIn({ id: peerId, storage }))} (docs/operations.md)`
 }
 
 type FaultSource = 'log' | 'pages' | 'snapshot'
@@ -274,14 +283,14 @@ function firstConfig(log: RaftLog): ReplicatedConfig | undefined {
  * snapshot and the reset of the log, and the page store says so. Otherwise entries of the log are lost. A peer that
  * voted without them could elect a leader that lacks an entry which this peer has acknowledged.
  */
-function checkTogether(log: RaftLog, { appliedIndex, installed }: Applier, storage: ReplicaStorage): void {
+function checkTogether(log: RaftLog, { appliedIndex, installed }: Applier, { storage, peerId }: ReplicaInit): void {
   if (appliedIndex > log.lastIndex && appliedIndex !== installed?.index) {
     const reason = `the log ends at entry ${log.lastIndex}, but the pages hold entry ${appliedIndex}`
     throw new CorruptionError(storage.logPath, 0, reason)
   }
   if (appliedIndex + 1 < log.firstIndex) {
     const gap = `the pages hold entry ${appliedIndex}, but the log starts at entry ${log.firstIndex}`
-    const reason = `${gap}; put the newest pages back, or start the peer with --rejoin (docs/operations.md)`
+    const reason = `${gap}; put the newest pages back, or ${rejoin(storage, peerId)}`
     throw new CorruptionError(storage.pagesPath, 0, reason)
   }
 }
