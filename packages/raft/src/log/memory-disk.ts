@@ -25,8 +25,11 @@ export interface MemoryDisk extends Disk {
    * and reads throw, so that a program that still holds them can do no harm.
    */
   crash(random: () => number): MemoryDisk
-  /** A new disk with the durable content of this one: like a copy of the folder, made while nothing uses it. */
-  copy(): MemoryDisk
+  /**
+   * A new disk with the durable content of this one: like a copy of the folder, made while nothing uses it. Without a
+   * `schedule`, it shares that of this disk.
+   */
+  copy(schedule?: MemoryDiskInit['schedule']): MemoryDisk
   /**
    * Makes the next `count` operations of this kind fail with `error`; default 1. Of a failed write any part is written.
    * A failed flush of the directory keeps what a crash would. Other failed operations change nothing.
@@ -179,12 +182,13 @@ class SimulatedDisk implements MemoryDisk {
     this.flushed.set(name, { content: new Uint8Array(Math.min(length, bytes)), pending: new Set(), failed: new Map() })
   }
 
-  copy(): MemoryDisk {
+  copy(schedule = this.init.schedule): MemoryDisk {
     const copied = [...this.flushed].map(([name, { content }]): [string, Inode] => [
       name,
       { content: content.slice(), pending: new Set(), failed: new Map() }
     ])
-    return new SimulatedDisk({ ...this.init, capacityBytes: this.capacity }, new Map(copied))
+    const init = { ...this.init, capacityBytes: this.capacity, ...(schedule === undefined ? {} : { schedule }) }
+    return new SimulatedDisk(init, new Map(copied))
   }
 
   fail(operation: DiskOperation, error: Error, count = 1): void {

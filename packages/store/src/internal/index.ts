@@ -9,7 +9,8 @@ export { createMemoryStorage, type MemoryStorage, type MemoryStorageInit } from 
 export type * from '../pages/backend.js'
 export { readInstalled } from '../pages/layout.js'
 export { createPageStore } from '../pages/page-store.js'
-export { normalizeCluster, type ClusterConfig } from '../peer/cluster.js'
+export { mayConnect, normalizeCluster, type ClusterConfig } from '../peer/cluster.js'
+export { askToJoin, type JoinedCluster } from '../peer/joining.js'
 export {
   openPeerCore,
   type PeerCore,
@@ -22,5 +23,6 @@ export { decodeMemory } from '../peer/identity.js'
 export { createMemoryIdentity, type MemoryIdentity } from '../peer/memory-identity.js'
 export type { ReplicaLimits, ReplicaStorage } from '../peer/replica.js'
 export type { ServerLimits } from '../server/limits.js'
+export { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
 export { createStateMachine, decodeCommand, encodeRecord, type Command, type StateMachine } from '../state/index.js'
 export type * from '../state/view.js'

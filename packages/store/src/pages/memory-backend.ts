@@ -27,8 +27,8 @@ export interface MemoryStorage extends BackendStorage {
    * where `keepPending` says that it had reached the disk.
    */
   crash(options?: { readonly keepPending?: boolean }): void
-  /** Returns another storage with the same rows. */
-  copy(): MemoryStorage
+  /** Returns another storage with the same rows. Without a `schedule`, it shares that of this one. */
+  copy(schedule?: MemoryStorageInit['schedule']): MemoryStorage
   /** Commits reject with this error from now on, or succeed again where it is undefined. */
   failWith(error: Error | undefined): void
   /**
@@ -132,8 +132,8 @@ class SharedRows implements MemoryStorage {
     })
   }
 
-  copy(): MemoryStorage {
-    const copy = new SharedRows({ name: this.name, schedule: this.schedule })
+  copy(schedule = this.schedule): MemoryStorage {
+    const copy = new SharedRows({ name: this.name, schedule })
     for (const [table, rows] of this.tables) {
       for (const [key, value] of rows) copy.rows(table).set(key, value)
     }

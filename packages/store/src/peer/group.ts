@@ -74,6 +74,8 @@ export interface GroupConnection {
   readonly ticks: Required<Pick<RaftNodeInit, 'tickMs' | 'electionTicks' | 'heartbeatTicks'>>
   /** Digest of the configuration that the cluster was founded from. */
   readonly founding: string
+  /** The newest configuration that the peer knows. */
+  readonly cluster: () => ReplicatedConfig
   /** The peers of the cluster, with their current addresses. */
   readonly members: () => Member[]
   /** Differs from an earlier value when `members` may. */
@@ -142,7 +144,7 @@ export class PeerGroup {
     return this.parts?.server
   }
 
-  connect({ transport, ticks, founding, members, membersVersion }: GroupConnection): GroupServer {
+  connect({ transport, ticks, founding, cluster, members, membersVersion }: GroupConnection): GroupServer {
     const { clock, random, storage } = this.components
     const { group, id, limits, stages, onFatal } = this.init
     const { log, applier, snapshots } = this.replica
@@ -174,6 +176,7 @@ export class PeerGroup {
       group,
       self: id,
       founding,
+      cluster,
       members,
       membersVersion,
       raft: portOf(node),

@@ -4,8 +4,11 @@ import type { IdentityStorage } from './identity.js'
 export interface MemoryIdentity extends IdentityStorage {
   /** The process ends: a write that has not ended is lost. */
   crash(): void
-  /** Returns a copy of the folder: an identity with everything that is durable here. */
-  copy(): MemoryIdentity
+  /**
+   * Returns a copy of the folder: an identity with everything that is durable here. Without a `schedule`, it shares
+   * that of this one.
+   */
+  copy(schedule?: MemoryIdentityInit['schedule']): MemoryIdentity
 }
 
 export interface MemoryIdentityInit {
@@ -64,7 +67,7 @@ function identityIn(init: MemoryIdentityInit, admitted: boolean, remembered: str
       next = undefined
       isWriting = false
     },
-    copy: () => identityIn(init, admitted, remembered)
+    copy: (changed = schedule) => identityIn({ ...init, schedule: changed }, admitted, remembered)
   }
 }
 

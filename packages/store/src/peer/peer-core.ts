@@ -223,6 +223,7 @@ export class PeerCore {
         transport: { send: (to, message) => links.send(group.id, to, message) },
         ticks: { tickMs, electionTicks, heartbeatTicks },
         founding: this.identity.digest,
+        cluster: () => this.newestConfig,
         members: () => this.members(),
         membersVersion: () => this.book.changes + this.newestConfig.revision
       })

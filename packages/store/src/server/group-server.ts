@@ -1,5 +1,4 @@
 import {
-  DEFAULT_ROUND_TRIP_MS,
   InvariantError,
   NotAuthorizedError,
   QuireError,
@@ -17,6 +16,7 @@ import {
 } from '@quire/protocol'
 import type { Logger } from 'pino'
 import type { DirectoryStats } from '../directory/types.js'
+import type { ReplicatedConfig } from '../state/commands.js'
 import type { Applied, StateView } from '../state/view.js'
 import { Leadership, notAttached } from './leadership.js'
 import { DEFAULT_SERVER_LIMITS, type ServerLimits } from './limits.js'
@@ -31,6 +31,8 @@ export interface GroupServerInit {
   readonly self: string
   /** Digest of the configuration that the cluster was founded from. */
   readonly founding: string
+  /** The newest configuration that this peer knows, which it may not have applied yet. */
+  readonly cluster: () => Pick<ReplicatedConfig, 'clusterId' | 'roundTripMs'>
   /** The peers of the cluster, with their current addresses. */
   readonly members: () => Member[]
   /** Differs from an earlier value when `members` may. */
@@ -154,7 +156,7 @@ class Server implements GroupServer {
     this.leadership = new Leadership({
       group,
       term,
-      clusterId: view.config?.clusterId ?? '',
+      clusterId: this.init.cluster().clusterId,
       self,
       founding: this.init.founding,
       members: this.init.members,
@@ -176,10 +178,10 @@ class Server implements GroupServer {
   }
 
   private answerHello(stream: FrameStream, hello: ClientMessageOf<'hello'>): void {
-    const clusterId = this.init.view.config?.clusterId
+    const { clusterId } = this.init.cluster()
     const wrongVersion = refuseVersion(hello.version, hello.features)
     if (wrongVersion !== undefined) return this.refuse(stream, wrongVersion)
-    if (hello.clusterId !== '' && clusterId !== undefined && hello.clusterId !== clusterId) {
+    if (hello.clusterId !== '' && hello.clusterId !== clusterId) {
       return this.refuse(stream, new NotAuthorizedError(stream.remote, `it belongs to cluster ${hello.clusterId}`))
     }
     // A client that names no cluster learns the cluster from the answer, and may then try another peer.
@@ -196,7 +198,7 @@ class Server implements GroupServer {
     const known = leader !== undefined && leader !== this.init.self
     return {
       type: 'redirect',
-      clusterId: this.init.view.config?.clusterId ?? '',
+      clusterId: this.init.cluster().clusterId,
       founding: this.init.founding,
       term,
       role,
@@ -207,7 +209,7 @@ class Server implements GroupServer {
   }
 
   private roundTripMs(): number {
-    return this.init.view.config?.roundTripMs ?? DEFAULT_ROUND_TRIP_MS
+    return this.init.cluster().roundTripMs
   }
 
   private refuse(stream: FrameStream, error: QuireError): void {

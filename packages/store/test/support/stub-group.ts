@@ -121,6 +121,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
     group: 0,
     self: PEER,
     founding: FOUNDING,
+    cluster: () => machine.config ?? CONFIG,
     members: () => members,
     membersVersion: () => membersVersion,
     raft,
