@@ -114,6 +114,8 @@ export interface RaftStatus {
   readonly learners: readonly string[]
   /** Voters of the configuration that a joint one replaces; empty otherwise. */
   readonly outgoing: readonly string[]
+  /** The entry of the newest configuration in the log, committed or not. */
+  readonly configurationIndex: number
   /** Current length of a tick. */
   readonly tickMs: number
   /** Room on this node's disks. */

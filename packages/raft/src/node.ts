@@ -104,6 +104,7 @@ class Driver implements RaftNode {
       voters,
       learners,
       outgoing,
+      configurationIndex: core.configurationIndex,
       tickMs: this.tickMs,
       room: core.room,
       handsOver: core.transferTarget !== undefined || core.roomierVoter !== undefined

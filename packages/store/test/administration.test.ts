@@ -52,8 +52,9 @@ class PlayedNode {
   }
 
   status() {
-    const { role, ready, leader, term, lastIndex, voters, learners, outgoing } = this
-    return { id: 'a', role, ready, leader, term, lastIndex, voters, learners, outgoing }
+    const { role, ready, leader, term, lastIndex, voters, learners, outgoing, pending = 9 } = this
+    const indexes = { lastIndex, configurationIndex: pending, appliedIndex: (this.pending ?? lastIndex + 1) - 1 }
+    return { id: 'a', role, ready, leader, term, ...indexes, voters, learners, outgoing }
   }
 
   followers(): ReadonlyMap<string, FollowerProgress> {
@@ -142,6 +143,26 @@ describe('changes that a leader makes', () => {
     await settle()
     expect(made).toEqual({ result: 0 })
     expect(node.changes).toEqual([])
+  })
+
+  it('a change that is repeated before it is committed is answered when it is', async () => {
+    const first = change()
+    await settle()
+    const again = change()
+    await clock.advance(1_000)
+    expect(again).toEqual({})
+    await apply()
+    await clock.advance(1_000)
+    expect(first).toEqual({ result: 10 })
+    expect(again).toEqual({ result: 0 })
+  })
+
+  it('a change that is repeated, and is not committed for five seconds, has an unknown outcome', async () => {
+    const first = change()
+    const again = change()
+    await clock.advance(LATE_MS + 1_000)
+    expect(first).toEqual({})
+    expect(again.error).toMatchObject({ name: 'UnavailableError' })
   })
 
   it('a change is refused on a peer that does not lead, or that has not applied an entry of its term', async () => {

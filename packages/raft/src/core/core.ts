@@ -107,6 +107,10 @@ class Core implements RaftCore {
     return this.state.configuration
   }
 
+  get configurationIndex(): number {
+    return this.state.configurations.index
+  }
+
   get leaderReady(): boolean {
     const { role, log, applied, term } = this.state
     return role === 'leader' && log.term(applied) === term

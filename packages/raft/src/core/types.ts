@@ -240,6 +240,8 @@ export interface RaftCore {
   readonly appliedIndex: number
   /** The newest configuration in the log, committed or not. */
   readonly configuration: FullConfiguration
+  /** The entry of that configuration. */
+  readonly configurationIndex: number
   /**
    * Leader: its state machine has applied an entry of its own term, and therefore everything that was committed before.
    */

@@ -172,15 +172,21 @@ export class Administration {
     for (;;) {
       this.requireLeadership()
       const planned = plan()
-      if (planned === undefined) return 0
-      try {
-        const { index, term } = node.changeMembership(planned.changes, encodeCluster(planned.config))
-        return await new Promise((resolve, reject) => this.waiting.set(index, { term, resolve, reject }))
-      } catch (error) {
-        if (error instanceof BackPressureError) throw new UnavailableError(error.message)
-        if (!(error instanceof ChangePendingError)) throw error
-        if (clock.now() >= deadline || this.isClosed) {
-          throw new ChangeRefusedError(change, `an earlier change (entry ${error.index}) is not committed yet`)
+      const isLate = clock.now() >= deadline || this.isClosed
+      if (planned === undefined) {
+        const { configurationIndex, appliedIndex } = node.status()
+        if (configurationIndex <= appliedIndex) return 0
+        // It is so in the log, and a later leader may replace the entry.
+        if (isLate) throw new UnavailableError(`${change} (entry ${configurationIndex}) is not committed yet`)
+      } else {
+        try {
+          const { index, term } = node.changeMembership(planned.changes, encodeCluster(planned.config))
+          return await new Promise((resolve, reject) => this.waiting.set(index, { term, resolve, reject }))
+        } catch (error) {
+          if (error instanceof BackPressureError) throw new UnavailableError(error.message)
+          if (!(error instanceof ChangePendingError)) throw error
+          const reason = `an earlier change (entry ${error.index}) is not committed yet`
+          if (isLate) throw new ChangeRefusedError(change, reason)
         }
       }
       await new Promise<void>((resolve) => void clock.schedule(RETRY_MS, resolve))
