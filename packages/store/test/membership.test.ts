@@ -148,6 +148,14 @@ describe('a promotion', () => {
     }
   })
 
+  it('a promotion ends an invitation of the peer that is left over, and no replacement', () => {
+    const learners = ['d/1d']
+    const over = cluster({ invited: [invited('d'), invited('e')] }, { d: '1d' })
+    expect(made(plan(over, promotion, group({ learners }))).invited).toEqual(['e'])
+    const replacing = cluster({ invited: [invited('d', 'c')] }, { d: '1d' })
+    expect(made(plan(replacing, promotion, group({ learners }))).invited).toEqual(['d for c'])
+  })
+
   it('a promotion of a voter changes nothing', () => {
     expect(plan(config, { type: 'promoteMember', id: 'b' })).toBeUndefined()
   })

@@ -174,7 +174,9 @@ function planPromotion(
   if (!facts.answers(id)) throw refused(change, 'it does not answer')
   if (!facts.hasCaughtUp(id)) throw refused(change, 'it has not caught up: wait until its lag is gone')
   checkServed(change, [...facts.voters, id], facts)
-  return { changes: [{ type: 'voter', id }], config: revised(config, by, `promotes ${id}`) }
+  // A voter needs no invitation. An admin may have invited the peer once more while it joined.
+  const invited = config.invited.filter(({ peerId, replaces }) => replaces !== '' || peerId !== peerIdOf(id))
+  return { changes: [{ type: 'voter', id }], config: revised({ ...config, invited }, by, `promotes ${id}`) }
 }
 
 function planRemoval(
