@@ -1,7 +1,7 @@
 import type { RaftSighting } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { remembersMore } from './src/cluster/old-folders.js'
-import type { Folder } from './src/cluster/peers.js'
+import type { Folder } from './src/cluster/folder.js'
 
 describe('folders that are put back', () => {
   const folder = { identity: { incarnation: 'new' }, last: { term: 0, index: 0 } } as unknown as Folder

@@ -1,3 +1,4 @@
+import { encode, raftConfiguration } from '@quire/protocol'
 import type { Entry } from '@quire/raft'
 import { describe, expect, it } from 'vitest'
 import type { SimPeer } from './src/cluster/peers.js'
@@ -5,6 +6,8 @@ import { PeerRaftInvariants } from './src/cluster/raft-invariants.js'
 import { Coverage } from './src/coverage.js'
 
 const TERM = 2
+const VOTERS = ['peer1', 'peer2', 'peer3']
+const NOBODY = { learners: [], outgoing: [], learnersNext: [], context: new Uint8Array(0) }
 
 /** A peer of term 2 with entries `base` + 1 to `durable` on its disk. Entry 1 is the configuration. */
 function peer(
@@ -16,7 +19,7 @@ function peer(
     index: i + 1,
     term: TERM,
     kind: i === 0 ? 'config' : 'normal',
-    data: Uint8Array.of(i)
+    data: i === 0 ? encode(raftConfiguration, { voters: VOTERS, ...NOBODY }) : Uint8Array.of(i)
   }))
   const log = {
     firstIndex: base + 1,
@@ -25,9 +28,10 @@ function peer(
     term: (index: number) => (index < base ? undefined : entries[index - 1]?.term),
     entries: (from: number, end: number) => entries.slice(from - 1, end - 1)
   }
-  const status = { role, term: TERM, commitIndex: commit, appliedIndex: applied, lastIndex: last }
+  const members = { voters: VOTERS, outgoing: [] }
+  const status = { role, term: TERM, commitIndex: commit, appliedIndex: applied, lastIndex: last, ...members }
   const core = { root: { replica: { log }, node: { status: () => status } } }
-  return { name, life: 1, isOnOldFolder: false, core } as unknown as SimPeer
+  return { name, member: name, life: 1, isOnOldFolder: false, core } as unknown as SimPeer
 }
 
 describe('invariants of Raft in the cluster simulation', () => {
@@ -49,7 +53,9 @@ describe('invariants of Raft in the cluster simulation', () => {
       peer('peer3', 'follower', { durable: 1 })
     ]
     const invariants = new PeerRaftInvariants(peers, new Coverage())
-    expect(() => invariants.check()).toThrow(/^committed is durable: entry 2 of term 2 is on 1 disks$/)
+    expect(() => invariants.check()).toThrow(
+      /^committed is durable: entry 2 of term 2 is on the disks of 1 of 3 voters$/
+    )
   })
 
   describe('of logs that start later', () => {

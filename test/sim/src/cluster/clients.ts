@@ -6,7 +6,7 @@ import type { Coverage } from '../coverage.js'
 import { SimProcess } from '../process.js'
 import type { Scheduler } from '../scheduler.js'
 import { ClientLog, type History } from './history.js'
-import { addressOf, nameOf, PEER_IDS } from './ids.js'
+import { addressOf, nameOf } from './ids.js'
 import type { SimNetwork } from './network.js'
 import type { PageInvariants, ViewedClient } from './page-invariants.js'
 import { Program } from './program.js'
@@ -35,6 +35,8 @@ export interface ClientWorld {
   readonly history: History
   readonly listings: ListingInvariants
   readonly unnamed: UnnamedFiles
+  /** The peers that a client knows when it starts. */
+  readonly peersToAsk: () => readonly string[]
   /** Programs finish their current action and stop. */
   readonly isStopping: () => boolean
   readonly isQuiescent: () => boolean
@@ -51,6 +53,8 @@ export class SimClient implements ViewedClient {
   log: ClientLog | undefined
   /** Programs of this life that have not ended, and the attempt to connect. */
   running = 0
+  /** A user wants the client to run. */
+  readonly isInstalled = true
   /** Its session is being closed. */
   isLeaving = false
   /** The programs of this life. */
@@ -130,8 +134,8 @@ export class SimClient implements ViewedClient {
   private open(process: SimProcess, node: ReturnType<SimNetwork['attach']>, random: RandomSource): Promise<DsmClient> {
     const { settings } = this.world
     const log = this.log!
-    // The addresses of two peers; the client learns the third.
-    const peers = [...PEER_IDS].slice(random.int(0, 1), random.int(2, 3)).map(addressOf)
+    // The addresses of some peers; the client learns the others.
+    const peers = this.world.peersToAsk().slice(random.int(0, 1), random.int(2, 3)).map(addressOf)
     const { cacheBytes, sessionTtlMs, faultTimeoutMs } = settings
     return createDsmClientOn(
       { network: node, clock: process.clock, random: random.fork('random') },

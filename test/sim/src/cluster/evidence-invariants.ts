@@ -2,7 +2,7 @@ import { PROTOCOL_RAFT, decodeFrame, raftMessage, type RaftIntroduction, type Ra
 import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
-import { nameOf } from './ids.js'
+import { memberIdOf, nameOf } from './ids.js'
 import type { SimNetwork } from './network.js'
 import type { SimPeer } from './peers.js'
 import type { PeerRaftInvariants } from './raft-invariants.js'
@@ -82,13 +82,14 @@ export class EvidenceInvariants {
     const windowMs = WINDOW_MS + ROUND_TRIPS * roundTripMs
     const since = scheduler.now - windowMs
     const settled = this.appliedEntries.get(about)
+    if (!knows(peer, about) || !knows(about, peer)) return
     const must = settled?.entries.findLast(({ atMs }) => atMs <= since)
     if (must === undefined || settled?.life !== about.life) return
     if (![peer, about].every((each) => runsSince(each, since))) return
     if (!network.isSteady(about.id, peer.id, PROTOCOL_RAFT, since - HANDSHAKE_MS)) return
     coverage.add('evidence checked')
     if (about.core?.root.node?.status().role === 'leader') coverage.add('evidence of leaders checked')
-    const { lastTerm = 0, lastIndex = 0 } = peer.remembered(about.id) ?? {}
+    const { lastTerm = 0, lastIndex = 0 } = peer.remembered(about.member!) ?? {}
     if (lastTerm > must.term || (lastTerm === must.term && lastIndex >= must.index)) return
     const facts = `entry ${must.index} of term ${must.term}, ${windowMs} ms ago; remembered: ${lastIndex} of ${lastTerm}`
     throw new Violation('peers remember what others have', `${peer.name} of ${about.name}: ${facts}`)
@@ -126,12 +127,19 @@ export class EvidenceInvariants {
   private checkAnswer(from: string, to: string, protocol: string, frame: Uint8Array): void {
     if (linkMessageIn(protocol, frame, WELCOME_TAG) === undefined) return
     const hello = this.hellos.get(`${to}>${from}`)
-    const remembered = this.init.peers.find(({ id }) => id === from)?.remembered(to)
     if (hello === undefined) return
+    const remembered = this.init.peers
+      .find(({ id }) => id === from)
+      ?.remembered(memberIdOf(to, hello.joined ? hello.incarnation : ''))
     if (remembered?.incarnation === hello.incarnation && remembered.boot >= hello.boot) return
     const facts = `boot ${hello.boot} of ${hello.incarnation}; remembered: boot ${remembered?.boot}`
     throw new Violation('evidence is durable before the answer', facts)
   }
+}
+
+/** The configuration that a peer has applied lists another one as a member. */
+function knows({ core }: SimPeer, { member }: SimPeer): boolean {
+  return core?.config.members.some(({ peerId, incarnation }) => memberIdOf(peerId, incarnation) === member) === true
 }
 
 function runsSince({ process, isOnOldFolder }: SimPeer, since: number): boolean {

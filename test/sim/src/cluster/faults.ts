@@ -2,7 +2,8 @@ import type { SimClient } from './clients.js'
 import { MAX_ROUND_TRIP_MS, PROTOCOL_RAFT } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
-import { CLIENT_IDS, PEER_IDS } from './ids.js'
+import { CLIENT_IDS } from './ids.js'
+import { MEMBERSHIP_KINDS, type MembershipKind, type Operator } from './operator.js'
 import type { EvidenceInvariants } from './evidence-invariants.js'
 import type { SimNetwork } from './network.js'
 import { OldFolders } from './old-folders.js'
@@ -36,7 +37,8 @@ export const FAULT_WEIGHTS = {
   retime: 0,
   crashReceiver: 0,
   crashSender: 0,
-  fillReceiver: 0
+  fillReceiver: 0,
+  ...MEMBERSHIP_KINDS
 } as const
 
 export type Fault = keyof typeof FAULT_WEIGHTS
@@ -66,6 +68,8 @@ interface FaultInit {
   readonly clients: readonly SimClient[]
   readonly evidence: EvidenceInvariants
   readonly settings: FaultSettings
+  /** Changes the members of the cluster. */
+  readonly operator: Operator
   readonly onViolation: (error: Violation) => void
 }
 
@@ -100,12 +104,14 @@ export class Faults {
     const { network, peers, clients } = this.init
     network.heal()
     network.isFaulty = false
-    for (const node of [...peers, ...clients]) if (node.process === undefined) node.start()
+    for (const node of [...peers, ...clients]) this.startAgain(node)
+    this.init.operator.stop()
   }
 
   inject(fault: Fault, random: RandomSource): void {
     if (this.stopped) return
-    const { coverage, network, peers, clients, settings } = this.init
+    const { coverage, network, clients, settings, operator } = this.init
+    const peers = this.installed
     coverage.add(`fault: ${fault}`)
     const leader = this.leader() ?? random.pick(peers)
     const client = random.pick(clients)
@@ -136,19 +142,19 @@ export class Faults {
       case 'isolateLeader': {
         const isWhole = random.is(0.5)
         coverage.add('partitions')
-        for (const peer of PEER_IDS) {
-          if (peer === leader.id) continue
-          this.cut(leader.id, peer, long * 1.5)
-          if (isWhole) this.cut(peer, leader.id, long * 1.5)
+        for (const { id } of peers) {
+          if (id === leader.id) continue
+          this.cut(leader.id, id, long * 1.5)
+          if (isWhole) this.cut(id, leader.id, long * 1.5)
         }
         return
       }
       case 'isolateClient': {
         const ms = long * 1.5
         coverage.add('partitions')
-        for (const peer of PEER_IDS) {
-          this.cut(client.id, peer, ms)
-          this.cut(peer, client.id, ms)
+        for (const { id } of peers) {
+          this.cut(client.id, id, ms)
+          this.cut(id, client.id, ms)
         }
         return
       }
@@ -183,11 +189,18 @@ export class Faults {
       case 'crashSender':
       case 'fillReceiver':
         return this.snapshots.begin(fault, random.pick(peers), random)
+      default:
+        return operator.begin(fault satisfies MembershipKind, random)
     }
   }
 
   private clientStreams(): Stream[] {
     return [...this.init.network.streams].filter(({ protocol }) => protocol !== PROTOCOL_RAFT)
+  }
+
+  /** The peers that an operator wants to run. */
+  private get installed(): SimPeer[] {
+    return this.init.peers.filter(({ isInstalled }) => isInstalled)
   }
 
   private leader(): SimPeer | undefined {
@@ -197,8 +210,9 @@ export class Faults {
   /** Draws two nodes that talk to each other, of which one is a peer. */
   private pair(random: RandomSource): [string, string] {
     const { clients } = this.init
-    const a = random.pick(PEER_IDS)
-    const others = [...PEER_IDS, ...CLIENT_IDS.slice(0, clients.length)].filter((id) => id !== a)
+    const peers = this.installed.map(({ id }) => id)
+    const a = random.pick(peers)
+    const others = [...peers, ...CLIENT_IDS.slice(0, clients.length)].filter((id) => id !== a)
     const b = random.pick(others)
     return random.is(0.5) ? [a, b] : [b, a]
   }
@@ -215,7 +229,7 @@ export class Faults {
       peer.crash(random.is(0.5))
       this.restart(peer, random.exponential(600))
     }
-    if (random.is(0.6)) peer.crashInWrite(crash)
+    if (random.is(0.6)) peer.moments.inWrite(crash)
     else crash()
   }
 
@@ -224,8 +238,8 @@ export class Faults {
   }
 
   private transfer(leader: SimPeer, random: RandomSource): void {
-    const to = random.pick(PEER_IDS.filter((id) => id !== leader.id))
-    leader.core?.root.node?.transferLeadership(to).catch(() => {})
+    const to = random.pick(this.installed.filter((peer) => peer !== leader))
+    leader.core?.root.node?.transferLeadership(to.member).catch(() => {})
   }
 
   /** Proposes a longer round trip than the real one, or the original round trip. */
@@ -243,8 +257,10 @@ export class Faults {
 
   private restart(node: SimPeer | SimClient, ms: number): void {
     const { scheduler } = this.init
-    scheduler.after(ms, 'restart', () => {
-      if (node.process === undefined) node.start()
-    })
+    scheduler.after(ms, 'restart', () => this.startAgain(node))
+  }
+
+  private startAgain(node: SimPeer | SimClient): void {
+    if (node.process === undefined && node.isInstalled) node.start()
   }
 }

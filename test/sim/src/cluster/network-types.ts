@@ -1,5 +1,5 @@
 /** Types that the network and its streams share. They have a file of their own because the network imports streams. */
-import type { FrameStream } from '@quire/protocol'
+import type { FrameStream, Network } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import type { SimProcess } from '../process.js'
@@ -29,11 +29,25 @@ export interface NetworkInit {
   readonly lineBytesPerMs: number
 }
 
+interface ProtocolHandler {
+  readonly accept: (stream: FrameStream) => void
+  /** Answers a node that may not connect. */
+  readonly refuse: ((stream: FrameStream, reason: string) => void) | undefined
+}
+
+/** The network as one process sees it. */
+export interface SimNode extends Network {
+  /** Decides who may connect, and closes the connections of all others. */
+  setAllow(allow: Host['allow']): void
+}
+
 /** A machine on the network, with the newest process on it. */
 export interface Host {
   readonly id: string
   readonly process: SimProcess
-  readonly handlers: Map<string, (stream: FrameStream) => void>
+  readonly handlers: Map<string, ProtocolHandler>
+  /** Whether a node may connect; otherwise the reason why not. */
+  allow: (id: string) => true | string
   /** The machine answers for a process that is gone. */
   isUp: boolean
 }

@@ -4,12 +4,11 @@ import {
   PROTOCOL_RAFT,
   timingOf,
   type DialOptions,
-  type FrameStream,
-  type Network
+  type FrameStream
 } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
 import type { SimProcess } from '../process.js'
-import type { Host, NetworkInit, StreamNetwork } from './network-types.js'
+import type { Host, NetworkInit, SimNode, StreamNetwork } from './network-types.js'
 import { Stream } from './stream.js'
 
 const REFUSED_MS = 2
@@ -56,19 +55,41 @@ export class SimNetwork implements StreamNetwork {
   }
 
   /** A process starts under this id, on the machine of an earlier one if there was one. */
-  attach(id: string, process: SimProcess): Network {
-    const host: Host = { id, process, handlers: new Map(), isUp: true }
+  attach(id: string, process: SimProcess): SimNode {
+    const host = newHost(id, process)
     this.hosts.set(id, host)
     // The restarted machine does not know the streams of its earlier life, and says so when it hears of them.
     for (const stream of this.streams) {
       for (const end of stream.ends) if (end.id === id && !end.process.alive) stream.forgotten(end)
     }
+    return this.nodeOn(host)
+  }
+
+  /** A process starts on another machine with the key of this id. It can dial, and nobody finds it. */
+  attachTwin(id: string, process: SimProcess): SimNode {
+    return this.nodeOn(newHost(id, process))
+  }
+
+  private nodeOn(host: Host): SimNode {
     return {
-      id,
-      handle: (protocol, _maxFrameBytes, accept) => host.handlers.set(protocol, accept),
+      id: host.id,
+      handle: (protocol, _maxFrameBytes, accept, refuse) => host.handlers.set(protocol, { accept, refuse }),
       dial: (remote, _addresses, options) => {
         if (options.relay !== undefined) return Promise.reject(new Error('no simulated node relays'))
         return this.dial(host, remote, options)
+      },
+      setAllow: (allow) => this.setAllow(host, allow)
+    }
+  }
+
+  /** Closes the connections to all nodes that may not connect any longer. */
+  private setAllow(host: Host, allow: Host['allow']): void {
+    host.allow = allow
+    for (const stream of this.streams) {
+      for (const end of stream.ends) {
+        if (end.process !== host.process || end.isOver || allow(end.remote) === true) continue
+        this.init.coverage.add('streams cut because their remote may not connect')
+        end.abort(new Error(`${end.remote} may not connect`))
       }
     }
   }
@@ -229,15 +250,17 @@ export class SimNetwork implements StreamNetwork {
         }
         if (!host.process.alive) return refuse()
         host.process.enter('io', label, () => {
-          const accept = host.handlers.get(options.protocol)
-          if (accept === undefined) return refuse()
+          const handler = host.handlers.get(options.protocol)
+          const verdict = host.allow(from.id)
+          if (handler === undefined || (verdict !== true && handler.refuse === undefined)) return refuse()
           if (settled || !from.process.alive) return
           const opened = new Stream(this, options.protocol, from, host, () => this.streams.delete(opened))
           stream = opened
           this.streams.add(opened)
           // The stream lasts until an end gives it up, even if the dialer never learns of it.
           if (this.isBlocked(to, from.id)) opened.givenUpLater(opened.ends[1])
-          accept(opened.ends[1])
+          if (verdict === true) handler.accept(opened.ends[1])
+          else handler.refuse!(opened.ends[1], verdict)
           this.init.scheduler.after(back, `${label} open`, () => {
             if (this.isBlocked(to, from.id)) return
             from.process.enter('io', `${label} open`, () => {
@@ -261,4 +284,8 @@ export class SimNetwork implements StreamNetwork {
     const { random, latencyMs, roundTripMs } = this.init
     return roundTripMs / 2 + random.exponential(latencyMs) * this.slowness(from, to)
   }
+}
+
+function newHost(id: string, process: SimProcess): Host {
+  return { id, process, handlers: new Map(), allow: () => true, isUp: true }
 }

@@ -5,7 +5,9 @@ import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import type { EvidenceInvariants } from './evidence-invariants.js'
-import type { Folder, SimPeer } from './peers.js'
+import { memberIdOf } from './ids.js'
+import { incarnationOf, type Folder } from './folder.js'
+import type { SimPeer } from './peers.js'
 
 interface OldFoldersInit {
   readonly scheduler: Scheduler
@@ -33,10 +35,12 @@ export class OldFolders {
    * again.
    */
   begin(peer: SimPeer, random: RandomSource): void {
-    if (peer.process === undefined || peer.isOnOldFolder) return
+    if (peer.process === undefined || peer.member === undefined || peer.isOnOldFolder) return
     const { scheduler, restart } = this.init
     peer.crash(random.is(0.5))
-    const copy = random.is(0.3) ? peer.emptyFolder() : peer.copyFolder()
+    // Only a founding voter makes a folder without asking others.
+    const isEmpty = random.is(0.3) && peer.member === peer.id
+    const copy = isEmpty ? peer.emptyFolder() : peer.copyFolder()
     restart(peer, random.exponential(300))
     // Soon, so that the log has hardly moved, and only the boot tells.
     const waitMs = random.is(0.25) ? random.between(200, 800) : random.between(1500, 4000)
@@ -64,10 +68,13 @@ export class OldFolders {
   private putBack(peer: SimPeer, copy: Folder, runMs: number, random: RandomSource): void {
     const { scheduler, coverage } = this.init
     if (this.stopped || peer.process === undefined || peer.isOnOldFolder) return
+    // Its machine may have another folder by now.
+    if (peer.member !== memberIdOf(peer.id, incarnationOf(copy))) return
     this.init.evidence.check()
     const others = this.others(peer)
-    const areAhead = others.every((other) => remembersMore(other.remembered(peer.id), copy))
-    if (!areAhead && !others.every((other) => remembersBoot(other.remembered(peer.id), copy))) return
+    const member = memberIdOf(peer.id, incarnationOf(copy))
+    const areAhead = others.every((other) => remembersMore(other.remembered(member), copy))
+    if (!areAhead && !others.every((other) => remembersBoot(other.remembered(member), copy))) return
     if (!areAhead) coverage.add('older folders that only the boot tells')
     if (peer.core?.root.node?.status().role === 'leader') coverage.add('older folders of leaders')
     peer.crash(false)
@@ -107,7 +114,7 @@ export class OldFolders {
   }
 
   private others(peer: SimPeer): SimPeer[] {
-    return this.init.peers.filter((each) => each !== peer)
+    return this.init.peers.filter((each) => each !== peer && each.isInstalled)
   }
 }
 

@@ -1,35 +1,39 @@
 /** The simulated peers: real ones, on disks in memory that forget what a crash would lose. */
-import { NoSpaceError, type Network, type RaftSighting, type Random } from '@quire/protocol'
-import { createMemoryDisk, type Disk, type MemoryDisk, type RaftLimits } from '@quire/raft'
+import { NoSpaceError, type Member, type RaftSighting, type Random } from '@quire/protocol'
+import type { Disk, MemoryDisk } from '@quire/raft'
 import {
-  createMemoryIdentity,
-  createMemoryStorage,
+  askToJoin,
   decodeMemory,
   foundingDigest,
+  mayConnect,
   normalizeCluster,
   openPeerCore,
   type Applied,
-  type MemoryIdentity,
-  type MemoryStorage,
+  type JoinedCluster,
   type PeerCore,
-  type ReplicaLimits,
   type ReplicaStorage
 } from '@quire/store/internal'
 import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
-import { addressOf, nameOf, PEER_IDS } from './ids.js'
+import { CrashMoments } from './crash-moments.js'
+import { copyFolder, incarnationOf, makeFolder, storageIn, type Folder, type FolderInit } from './folder.js'
+import { addressOf, memberIdOf, nameOf, PEER_IDS } from './ids.js'
 import type { SimNetwork } from './network.js'
+import type { SimNode } from './network-types.js'
+import type { PeerSettings } from './peer-settings.js'
 import { SimProcess } from '../process.js'
 import type { Scheduler } from '../scheduler.js'
 import { watchDisk } from './watched-disk.js'
 import { WatchedRows } from './watched-rows.js'
 
-interface PeerWorld {
+export interface PeerWorld {
   readonly scheduler: Scheduler
   readonly network: SimNetwork
   readonly coverage: Coverage
   readonly random: RandomSource
   readonly settings: PeerSettings
+  /** The members that a peer asks when it joins. */
+  readonly seeds: () => readonly Member[]
   /** A peer applied an entry. */
   readonly onApplied: (peer: SimPeer, index: number, applied: Applied | undefined) => void
   /** The first piece of a snapshot has arrived at a peer. */
@@ -38,26 +42,10 @@ interface PeerWorld {
   readonly onFatal: (peer: SimPeer, error: Error) => void
 }
 
-export interface PeerSettings {
-  readonly diskLatencyMs: number
-  readonly segmentBytes: number
-  readonly maxMemtableBytes: number
-  readonly checkpointEntries: number
-  readonly checkpointIntervalMs: number
-  /** The round trip that the cluster is founded with. */
-  readonly roundTripMs: number
-  readonly creditBytes: number
-  readonly maxFaults: number
-  readonly maxProposalBytes: number
-  readonly raft: Pick<RaftLimits, 'retainedBytes' | 'maxPieceBytes'>
-  readonly snapshots: NonNullable<ReplicaLimits['snapshots']>
-}
-
 const CLUSTER_ID = 'simulated'
 const CLUSTER = {
   clusterId: CLUSTER_ID,
   voters: PEER_IDS.map((peerId) => ({ peerId, addresses: [addressOf(peerId)] })),
-  admins: [],
   clients: 'any' as const
 }
 /** For a client that is as far from the leader as the leader is from the others. */
@@ -71,14 +59,12 @@ const CRASHES_IN = {
   adopted: 'crashes between an adoption and the reset of the log'
 } as const
 
-/** The disks of a peer. */
-export interface Folder {
-  log: MemoryDisk
-  readonly pages: MemoryStorage
-  readonly identity: MemoryIdentity
-  isFounded: boolean
-  /** The log has no entry behind this one. */
-  last: { readonly term: number; readonly index: number }
+interface PeerInit {
+  readonly id: string
+  /** The cluster is founded with this peer; any other one has to join. */
+  readonly isFounder: boolean
+  /** A process beside that of the peer itself, under the same key. */
+  readonly isTwin?: boolean
 }
 
 /**
@@ -87,11 +73,16 @@ export interface Folder {
  * It holds the disks of the peer and the process that runs now, if any.
  */
 export class SimPeer {
+  readonly id: string
   readonly name: string
+  /** An operator wants the peer to run. */
+  isInstalled: boolean
   process: SimProcess | undefined
   core: PeerCore | undefined
   /** Incremented at each start. */
   life = 0
+  /** When the last process of each member that the peer was has ended, by member id. */
+  readonly endedAt = new Map<string, number>()
   /** Where the first process on an older folder began. */
   oldFolderStart = { term: 0, lastIndex: 0 }
   /** The rows of this life. */
@@ -100,7 +91,10 @@ export class SimPeer {
   isStopping = false
   /** The largest file that its logs ever had. */
   largestFileBytes = 0
-  private folder: Folder
+  /** Undefined on an empty machine, whose next process has to join. */
+  private folder: Folder | undefined
+  /** The member whose folder the peer has lost, and whose place it asks for; or empty. */
+  rejoins = ''
   /** The newest folder, while the peer runs on an older one. */
   private newest: Folder | undefined
   /** The older folder may be started more than once. */
@@ -108,19 +102,31 @@ export class SimPeer {
   private folders = 0
   /** Writes to the log of this life that are under way. */
   private writing = 0
-  private onWrite: (() => void) | undefined
-  private onAdopting: (() => void) | undefined
-  private onAdopted: (() => void) | undefined
   private checkpointed = 0
   private readonly random: RandomSource
+  /** Moments in which the present process may crash. */
+  readonly moments: CrashMoments
 
   constructor(
-    readonly id: string,
+    private readonly init: PeerInit,
     private readonly world: PeerWorld
   ) {
-    this.name = nameOf(id)
+    const { id, isFounder, isTwin = false } = init
+    this.id = id
+    this.name = isTwin ? `${nameOf(id)} twin` : nameOf(id)
     this.random = world.random.fork(id)
-    this.folder = this.emptyFolder()
+    this.isInstalled = isFounder
+    this.folder = isFounder ? this.emptyFolder() : undefined
+    this.moments = new CrashMoments({
+      name: this.name,
+      scheduler: world.scheduler,
+      random: this.random,
+      diskLatencyMs: world.settings.diskLatencyMs,
+      whileAlive: () => {
+        const { life } = this
+        return () => life === this.life && this.process !== undefined
+      }
+    })
   }
 
   get isUp(): boolean {
@@ -131,35 +137,77 @@ export class SimPeer {
     return this.newest !== undefined
   }
 
-  /** Returns what this peer durably remembers of another one. */
-  remembered(peerId: string): RaftSighting | undefined {
-    return decodeMemory(this.folder.identity.remembered).peers.find(({ member }) => member === peerId)
+  /** The member that the peer is with its present folder; undefined without one. */
+  get member(): string | undefined {
+    return this.folder && memberIdOf(this.id, incarnationOf(this.folder))
   }
 
-  emptyFolder(): Folder {
-    const delay = (): number => {
-      const { diskLatencyMs } = this.world.settings
-      return this.world.network.isFaulty && this.random.is(0.01)
-        ? this.random.between(20, 200)
-        : this.random.exponential(diskLatencyMs)
-    }
-    const later = (delayMs: number, callback: () => void): void => {
-      this.process?.after('io', delayMs, `${this.name} disk`, callback)
-    }
+  /** Whether the log of its folder has been made, so that the peer runs as a member. */
+  get hasLog(): boolean {
+    return this.folder?.isFounded === true
+  }
+
+  /** Returns what this peer durably remembers of another member. */
+  remembered(member: string): RaftSighting | undefined {
+    if (this.folder === undefined) return undefined
+    return decodeMemory(this.folder.identity.remembered).peers.find((each) => each.member === member)
+  }
+
+  /** Makes a folder of another incarnation: for a founding voter, or for a peer that joins. */
+  emptyFolder(joinedCluster?: JoinedCluster): Folder {
     const incarnation = `${this.name} ${String(++this.folders).padStart(4, '0')}`
+    return makeFolder({ incarnation, joinedCluster, ...this.disk() })
+  }
+
+  private disk(): Pick<FolderInit, 'delayMs' | 'later'> {
     return {
-      log: createMemoryDisk({ schedule: later, latencyMs: delay }),
-      pages: createMemoryStorage({ schedule: (callback) => later(delay() * 3, callback) }),
-      identity: createMemoryIdentity({ incarnation, schedule: (callback) => later(delay(), callback) }),
-      isFounded: false,
-      last: { term: 0, index: 0 }
+      delayMs: () => {
+        const { diskLatencyMs } = this.world.settings
+        return this.world.network.isFaulty && this.random.is(0.01)
+          ? this.random.between(20, 200)
+          : this.random.exponential(diskLatencyMs)
+      },
+      later: (delayMs, callback) => void this.process?.after('io', delayMs, `${this.name} disk`, callback)
     }
   }
 
   /** Copies the folder while no process uses it. */
   copyFolder(): Folder {
-    const { log, pages, identity, isFounded, last } = this.folder
-    return { log: log.copy(), pages: pages.copy(), identity: identity.copy(), isFounded, last }
+    return copyFolder(this.folder!)
+  }
+
+  /** An operator sets the peer up on an empty machine. It joins a cluster. */
+  install(): void {
+    this.isInstalled = true
+    this.start()
+  }
+
+  /** Ends the peer for good, and returns its folder, if it had any. */
+  uninstall(withMachine: boolean): Folder | undefined {
+    this.crash(withMachine)
+    this.isInstalled = false
+    this.rejoins = ''
+    return this.takeFolder()
+  }
+
+  /** Loses the folder of a peer that does not run. The next process asks for the peer's own place. */
+  wipe(): Folder | undefined {
+    this.rejoins = this.member!
+    return this.takeFolder()
+  }
+
+  private takeFolder(): Folder | undefined {
+    const folder = this.newest ?? this.folder
+    this.folder = undefined
+    this.newest = undefined
+    return folder
+  }
+
+  /** Starts on a copy of a folder of another machine. */
+  startAsTwin(folder: Folder): void {
+    this.folder = copyFolder(folder, this.disk())
+    this.isInstalled = true
+    this.start()
   }
 
   /**
@@ -183,24 +231,57 @@ export class SimPeer {
 
   start(): void {
     if (this.isOnOldFolder && !this.mayStartAgain) return this.startOnNewest()
-    const { scheduler, network, settings } = this.world
+    const { scheduler, network } = this.world
     const life = ++this.life
     this.writing = 0
-    this.onWrite = undefined
-    this.onAdopting = undefined
-    this.onAdopted = undefined
+    this.moments.reset()
     this.isStopping = false
     const rate = this.random.between(0.9955, 1.0045)
     const process = new SimProcess(this.name, scheduler, this.random.fork(`process ${life}`), rate)
     this.process = process
-    const node = network.attach(this.id, process)
-    const random: Random = this.random.fork(`random ${life}`)
+    const { id, isTwin } = this.init
+    const node = isTwin === true ? network.attachTwin(id, process) : network.attach(id, process)
+    const { folder } = this
+    if (folder === undefined || (folder.joinedCluster !== undefined && !folder.isFounded)) this.join(process, node)
+    else this.open(process, node, folder)
+  }
+
+  /** Waits until the peer is invited, makes a folder, and becomes a member with it. */
+  private join(process: SimProcess, node: SimNode): void {
+    const { coverage, seeds, onFatal } = this.world
+    const { rejoins } = this
+    const { clock } = process
+    const init = { network: node, clock, seeds: seeds(), rejoins, advice: '', logger: undefined }
+    const becomeMember = async (): Promise<void> => {
+      const invited = await askToJoin(init)
+      if (!process.alive) return
+      const folder = this.emptyFolder(invited)
+      this.folder = folder
+      const { incarnation } = folder.identity
+      folder.joinedCluster = await askToJoin(init, { incarnation, cluster: invited })
+      if (!process.alive) return
+      coverage.add(rejoins === '' ? 'joins' : 'joins in place of a lost folder')
+      this.open(process, node, folder)
+    }
+    becomeMember().catch((error: unknown) => {
+      if (process.alive) onFatal(this, error as Error)
+    })
+  }
+
+  private open(process: SimProcess, node: SimNode, folder: Folder): void {
+    const { scheduler, settings } = this.world
+    const random: Random = this.random.fork(`random ${this.life}`)
     const alive = (): boolean => process.alive
+    const isFounder = folder.joinedCluster === undefined
+    const allow = (id: string): true | string => {
+      const config = this.core?.config ?? folder.joinedCluster?.config
+      return config === undefined || mayConnect(config, id)
+    }
     const opening = openPeerCore(
-      { storage: this.storage(), clock: process.clock, random },
+      { storage: this.storage(folder), clock: process.clock, random },
       {
         id: this.id,
-        cluster: this.founded(),
+        cluster: isFounder ? this.founded() : undefined,
         limits: {
           leaseTickMs: 50,
           handshakeTimeoutMs: Math.max(2000, HANDSHAKE_ROUND_TRIPS * settings.roundTripMs),
@@ -210,13 +291,16 @@ export class SimPeer {
         },
         replicaLimits: settings,
         raft: { limits: settings.raft },
+        onConfig: () => node.setAllow(allow),
         onApplied: (index, applied) => this.applied(index, applied),
         onFatal: (error) => alive() && this.world.onFatal(this, error)
       }
     )
     opening.then(
       (core) => {
-        if (alive()) this.connect(core, node)
+        if (!alive()) return
+        this.connect(core, node)
+        node.setAllow(allow)
       },
       (error: unknown) => {
         if (!alive()) return
@@ -240,38 +324,12 @@ export class SimPeer {
     const stage = this.rows?.stage ?? 'none'
     if (stage !== 'none') this.world.coverage.add(CRASHES_IN[stage])
     const { folder } = this
-    folder.last = this.lastEntry() ?? folder.last
-    folder.log = folder.log.crash(() => this.random.next())
-    folder.pages.crash({ keepPending: this.random.is(0.3) })
+    if (folder !== undefined) {
+      folder.last = this.lastEntry() ?? folder.last
+      folder.log = folder.log.crash(() => this.random.next())
+      folder.pages.crash({ keepPending: this.random.is(0.3) })
+    }
     this.end(process, withMachine)
-  }
-
-  /** Crashes in the middle of the next write to the log: before the write is durable, or just after. */
-  crashInWrite(crash: () => void): void {
-    const { life } = this
-    this.onWrite = () => {
-      this.onWrite = undefined
-      const { scheduler, settings } = this.world
-      scheduler.after(this.random.exponential(settings.diskLatencyMs), `${this.name} crashes`, () => {
-        if (life === this.life && this.process !== undefined) crash()
-      })
-    }
-  }
-
-  /** Crashes during the next adoption of a snapshot's rows in this life: before the rows are in use, or after. */
-  crashInAdoption(crash: () => void): void {
-    const { life } = this
-    this.onAdopting = () => {
-      const { scheduler, settings } = this.world
-      scheduler.after(this.random.exponential(settings.diskLatencyMs * 3), `${this.name} crashes`, () => {
-        if (life === this.life && this.process !== undefined) crash()
-      })
-    }
-  }
-
-  /** Crashes after the next adoption of a snapshot's rows, in the next write to the log, which lets it start anew. */
-  crashAfterAdoption(crash: () => void): void {
-    this.onAdopted = () => this.crashInWrite(crash)
   }
 
   /** Lets the page store find no space, or find it again. */
@@ -289,7 +347,8 @@ export class SimPeer {
     await core.stop()
     await core.close()
     if (!process.alive) return
-    this.folder.last = this.lastEntry() ?? this.folder.last
+    const { folder } = this
+    if (folder !== undefined) folder.last = this.lastEntry() ?? folder.last
     this.end(process, false)
   }
 
@@ -307,7 +366,8 @@ export class SimPeer {
 
   private end(process: SimProcess, withMachine: boolean): void {
     process.kill()
-    this.folder.identity.crash()
+    if (this.member !== undefined) this.endedAt.set(this.member, this.world.scheduler.now)
+    this.folder?.identity.crash()
     this.process = undefined
     this.core = undefined
     this.rows = undefined
@@ -321,7 +381,7 @@ export class SimPeer {
     this.world.onApplied(this, index, applied)
   }
 
-  private connect(core: PeerCore, node: Network): void {
+  private connect(core: PeerCore, node: SimNode): void {
     this.core = core
     if (this.isOnOldFolder && this.oldFolderStart.lastIndex === 0) {
       const { hardState, lastIndex } = core.root.replica.log
@@ -332,43 +392,24 @@ export class SimPeer {
   }
 
   private founded(): ReturnType<typeof normalizeCluster> {
-    return normalizeCluster({ ...CLUSTER, roundTripMs: this.world.settings.roundTripMs })
+    const { roundTripMs, admins } = this.world.settings
+    return normalizeCluster({ ...CLUSTER, admins, roundTripMs })
   }
 
-  private storage(): ReplicaStorage {
-    const { folder } = this
-    const { identity } = folder
+  private storage(folder: Folder): ReplicaStorage {
     this.rows = new WatchedRows({
       storage: folder.pages,
       onReceiving: () => this.world.onReceiving(this),
-      onAdopting: () => this.onAdopting?.(),
-      onAdopted: () => this.onAdopted?.()
+      onAdopting: () => this.moments.adopting(),
+      onAdopted: () => this.moments.adopted()
     })
-    return {
+    return storageIn(folder, {
       clusterId: CLUSTER_ID,
       founding: foundingDigest(this.founded()),
-      incarnation: identity.incarnation,
-      joined: identity.joined,
-      joinedCluster: undefined,
-      get admitted() {
-        return identity.admitted
-      },
-      get remembered() {
-        return identity.remembered
-      },
-      admit: () => identity.admit(),
-      remember: (text) => identity.remember(text),
-      get bootstrapped() {
-        return folder.isFounded
-      },
-      completeBootstrap: () => {
-        folder.isFounded = true
-      },
-      logPath: `${this.name}/log`,
-      pagesPath: `${this.name}/pages`,
-      openLogDisk: () => this.watchedDisk(folder.log),
-      pages: this.rows
-    }
+      name: this.name,
+      pages: this.rows,
+      logDisk: () => this.watchedDisk(folder.log)
+    })
   }
 
   private watchedDisk(disk: MemoryDisk): Disk {
@@ -383,7 +424,7 @@ export class SimPeer {
       },
       write: async (offset, data, write) => {
         count(1)
-        this.onWrite?.()
+        this.moments.writing()
         hash.number(offset).bytes(data)
         await write().finally(() => count(-1))
       }

@@ -6,6 +6,7 @@ import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
 import { countStats, type SimClient } from './clients.js'
 import type { SimNetwork } from './network.js'
+import type { Operator } from './operator.js'
 import type { PageInvariants } from './page-invariants.js'
 import { PAGE_BYTES } from './page-layout.js'
 import type { SimPeer } from './peers.js'
@@ -23,7 +24,9 @@ export interface QuiescentCluster {
   readonly coverage: Coverage
   readonly settings: Settings
   readonly network: SimNetwork
-  readonly peers: readonly SimPeer[]
+  /** The peers that are to run. */
+  readonly members: readonly SimPeer[]
+  readonly operator: Operator
   readonly clients: readonly SimClient[]
   readonly raft: PeerRaftInvariants
   readonly pages: PageInvariants
@@ -51,7 +54,9 @@ export class ClusterQuiescence {
   ) {}
 
   async run(): Promise<void> {
-    const { clients } = this.simulation
+    const { clients, operator, settings } = this.simulation
+    if (settings.isAdministered)
+      await this.complete('members are settled', operator.settle(), () => operator.describe())
     // Links come back, a leader is elected, clients learn which sessions they have lost, and sessions of the dead
     // expire.
     await this.until('the cluster is whole again', this.stability())
@@ -69,7 +74,7 @@ export class ClusterQuiescence {
     this.checkAtRest()
     // Crashes, power failures, torn tails and truncations make no folder look older than it is.
     await this.until('no peer is refused', () =>
-      this.simulation.peers.every(({ core }) => core?.status().quarantined.length === 0)
+      this.simulation.members.every(({ core }) => core?.status().quarantined.length === 0)
     )
     for (const program of programs) await this.complete('the close of all files', program.closeAll())
     this.checkNothingHeld()
@@ -102,7 +107,7 @@ export class ClusterQuiescence {
   }
 
   private async end(contents: Contents): Promise<void> {
-    const { clients, coverage, peers, pages } = this.simulation
+    const { clients, coverage, members, pages } = this.simulation
     for (const { client } of clients) {
       countStats(client!, coverage)
       await this.complete('the close of a client', client!.close())
@@ -113,8 +118,8 @@ export class ClusterQuiescence {
       if (Buffer.compare(bytes, committed) !== 0)
         throw new Violation('everything is durable in the end', `page ${file}:${page}`)
     }
-    await this.until('peers apply everything', () => peers.every((peer) => this.isCurrent(peer)))
-    await this.until('all tick alike', () => peers.every((peer) => this.isInStep(peer)))
+    await this.until('peers apply everything', () => members.every((peer) => this.isCurrent(peer)))
+    await this.until('all tick alike', () => members.every((peer) => this.isInStep(peer)))
     this.simulation.checkDigests()
     this.checkAllReleased()
     await this.endTransfers()
@@ -122,11 +127,11 @@ export class ClusterQuiescence {
 
   /** A transfer that is over lets go of the log. The sender looks for such transfers once a second. */
   private async endTransfers(): Promise<void> {
-    const { settings, peers } = this.simulation
+    const { settings, members } = this.simulation
     const { maxIdleMs = Infinity } = settings.peer.snapshots
     if (maxIdleMs > REST_MS / 4) return
     await this.until('transfers end', () =>
-      peers.every(({ core }) => core?.root.replica.snapshots.heldIndex === undefined)
+      members.every(({ core }) => core?.root.replica.snapshots.heldIndex === undefined)
     )
   }
 
@@ -194,7 +199,7 @@ export class ClusterQuiescence {
         if (isBeyond && state.page(id, page).bytes !== undefined) this.leftOver(`bytes of page ${id}:${page}`)
       }
     }
-    for (const peer of this.simulation.peers) {
+    for (const peer of this.simulation.members) {
       if (peer.core?.root.replica.applier.fault !== undefined) throw peer.core.root.replica.applier.fault
     }
   }
@@ -205,20 +210,20 @@ export class ClusterQuiescence {
 
   // ---- waiting
 
-  private until(what: string, done: () => boolean): Promise<void> {
+  private until(what: string, done: () => boolean, describe = () => this.describe()): Promise<void> {
     // In a cluster that is far apart, everything takes longer.
     const { roundTripMs } = this.simulation.settings.peer
     const ms = (REST_MS * roundTripMs) / DEFAULT_ROUND_TRIP_MS
-    return this.simulation.until(what, ms, done, () => this.describe())
+    return this.simulation.until(what, ms, done, describe)
   }
 
-  private async complete<T>(what: string, promise: Promise<T>): Promise<T> {
+  private async complete<T>(what: string, promise: Promise<T>, describe = () => this.describe()): Promise<T> {
     let outcome: { value: T } | { error: Error } | undefined
     promise.then(
       (value) => (outcome = { value }),
       (error: unknown) => (outcome = { error: error as Error })
     )
-    await this.until(what, () => outcome !== undefined)
+    await this.until(what, () => outcome !== undefined, describe)
     const settled = outcome!
     if (!('error' in settled)) return settled.value
     if (settled.error instanceof Violation) throw settled.error
@@ -227,13 +232,13 @@ export class ClusterQuiescence {
 
   /** Returns a function that says whether the cluster has been whole for long enough that nobody waits for the dead. */
   private stability(): () => boolean {
-    const { scheduler, network, peers, clients } = this.simulation
+    const { scheduler, network, members, clients } = this.simulation
     let since = Infinity
     let term = 0
     return () => {
       const status = this.simulation.leader()?.core?.root.node?.status()
-      const isAwake = peers.every(({ process }) => process?.isAwake === true)
-      const isLinked = this.raftStreams() === 6
+      const isAwake = members.every(({ process }) => process?.isAwake === true)
+      const isLinked = this.raftStreams() === members.length * (members.length - 1)
       const isWhole = isAwake && isLinked && status?.term === term && clients.every((each) => isSettled(each))
       term = status?.term ?? 0
       since = isWhole ? Math.min(since, Math.max(scheduler.now, network.healedAt)) : Infinity
@@ -279,7 +284,7 @@ export class ClusterQuiescence {
   }
 
   private describe(): string {
-    const nodes = this.simulation.peers.map(({ name, core }) => {
+    const nodes = this.simulation.members.map(({ name, core }) => {
       const status = core?.root.node?.status()
       return `${name} ${status?.role} of ${status?.term}, applied ${status?.appliedIndex} of ${status?.lastIndex}`
     })

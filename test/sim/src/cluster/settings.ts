@@ -5,6 +5,7 @@ import { ACTION_WEIGHTS, ACTIONS } from './action-kinds.js'
 import type { ClientSettings } from './clients.js'
 import { withCompaction, withFaults } from './compaction-settings.js'
 import { DRAWN_FAULTS, FAULT_WEIGHTS, FAULTS, type FaultSettings } from './faults.js'
+import { withMembership } from './membership-settings.js'
 import { PAGE_BYTES } from './page-layout.js'
 import type { Settings } from './settings-types.js'
 import { ALLOWED_BY_BREAKS, ALLOWED_BY_FAULTS, ALLOWED_WITHOUT_FAULTS } from './allowed-errors.js'
@@ -17,7 +18,10 @@ export function drawSettings(random: RandomSource): Settings {
   const { everyMs, areClientsOnly } = placed.faults
   const isRetimed = everyMs < Infinity && !areClientsOnly && retiming.is(0.1)
   const timed = isRetimed ? withFaults(placed, { retime: retiming.between(0.5, 2) }) : placed
-  return withCompaction(timed, random.fork('compaction'))
+  const compacting = withCompaction(timed, random.fork('compaction'))
+  const membership = random.fork('membership')
+  const mayChange = placed === drawn && drawn.mixes.length === 0
+  return mayChange && membership.is(0.15) ? withMembership(compacting, membership) : compacting
 }
 
 /**
@@ -277,6 +281,7 @@ function drawMix(random: RandomSource): Settings {
   const sessionTtlMs = random.pick([500, 600, 800, 1000, 1500])
   return {
     mixes: [],
+    isAdministered: false,
     isNoisy: true,
     clients: random.int(2, 4),
     faultyMs: random.between(3000, 6000),
@@ -287,6 +292,7 @@ function drawMix(random: RandomSource): Settings {
       checkpointEntries: random.pick([5, 20, 100, 1000]),
       checkpointIntervalMs: random.pick([100, 500, 5000]),
       roundTripMs: DEFAULT_ROUND_TRIP_MS,
+      admins: [],
       creditBytes: random.pick([4096, 16_384, 1_048_576]),
       maxFaults: random.pick([1, 4, 256]),
       maxProposalBytes: random.pick([6000, 8_388_608, 8_388_608]),

@@ -5,17 +5,19 @@ import { Violation } from '../violation.js'
 import { History } from './history.js'
 import { SimClient } from './clients.js'
 import { Faults, FAULTS, type Fault } from './faults.js'
-import { CLIENT_IDS, PEER_IDS, withNames } from './ids.js'
+import { ADMIN_IDS, CLIENT_IDS, PEER_IDS, SPARE_IDS, addressOf, withNames } from './ids.js'
 import { LogInvariants } from './log-invariants.js'
 import { EvidenceInvariants } from './evidence-invariants.js'
 import { ListingInvariants } from './listing-invariants.js'
 import { SimNetwork } from './network.js'
+import { Operator } from './operator.js'
 import { PageInvariants } from './page-invariants.js'
 import { ClusterQuiescence, type QuiescentCluster } from './quiescence.js'
 import { SimPeer } from './peers.js'
 import { PeerRaftInvariants } from './raft-invariants.js'
 import { ReferenceState } from './reference-state.js'
 import { drawSettings } from './settings.js'
+import { SimAdmin } from './sim-admin.js'
 import type { Settings } from './settings-types.js'
 import { SnapshotInvariants } from './snapshot-invariants.js'
 import { Traffic } from './traffic.js'
@@ -56,6 +58,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
   private readonly evidence: EvidenceInvariants
   private readonly snapshots: SnapshotInvariants
   private readonly faults: Faults
+  readonly operator: Operator
   private readonly schedule: readonly InjectedEvent<Fault>[]
   private readonly digests = new Map<number, string>()
   private readonly traffic: Traffic
@@ -91,6 +94,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
     const { evidence, reference } = this
     const { retainedBytes } = settings.peer.raft
     this.snapshots = new SnapshotInvariants({ peers, coverage, reference, evidence, retainedBytes })
+    this.operator = this.makeOperator()
     this.faults = new Faults({
       scheduler,
       coverage,
@@ -98,6 +102,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
       peers,
       clients,
       evidence,
+      operator: this.operator,
       settings: settings.faults,
       onViolation
     })
@@ -133,13 +138,45 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
       coverage,
       random: this.random.fork('peers'),
       settings: settings.peer,
+      seeds: () => this.peersToAsk().map((peerId) => ({ peerId, addresses: [addressOf(peerId)] })),
       onApplied: (peer: SimPeer, index: number, applied: Applied | undefined) =>
         this.guard(() => this.applied(peer, index, applied)),
       onReceiving: (peer: SimPeer) => this.faults.receiving(peer),
       onFatal: (peer: SimPeer, error: Error) =>
         this.fail(new Error(`${peer.name} stopped: ${error.message}`, { cause: error }))
     }
-    return PEER_IDS.map((id) => new SimPeer(id, world))
+    const spares = settings.isAdministered ? SPARE_IDS : []
+    return [...PEER_IDS, ...spares].map((id) => {
+      const isFounder = (PEER_IDS as readonly string[]).includes(id)
+      return new SimPeer({ id, isFounder }, world)
+    })
+  }
+
+  private makeOperator(): Operator {
+    const { scheduler, network, coverage, peers, raft, settings } = this
+    const admins = this.random.fork('admins')
+    const [admin, stranger] = ADMIN_IDS.map((id) => {
+      const peersToAsk = (): readonly string[] => this.peersToAsk()
+      return new SimAdmin({ id, scheduler, network, coverage, random: admins.fork(id), peersToAsk })
+    })
+    return new Operator({
+      ...{ scheduler, coverage, peers, raft, admin: admin!, stranger: stranger! },
+      roundTripMs: settings.peer.roundTripMs,
+      leader: () => this.leader(),
+      onError: (error) => this.fail(error)
+    })
+  }
+
+  /** The members of the newest configuration that any peer has applied, whether they run or not. */
+  private peersToAsk(): readonly string[] {
+    if (!this.settings.isAdministered) return PEER_IDS
+    const configs = this.peers.flatMap(({ core }) => (core === undefined ? [] : [core.config]))
+    const newest = configs.reduce((one, other) => (one.revision < other.revision ? other : one), configs[0]!)
+    return newest === undefined ? PEER_IDS : [...new Set(newest.members.map(({ peerId }) => peerId))]
+  }
+
+  get members(): readonly SimPeer[] {
+    return this.peers.filter(({ isInstalled }) => isInstalled)
   }
 
   private makeClients(): SimClient[] {
@@ -151,6 +188,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
       history,
       listings,
       unnamed,
+      peersToAsk: () => this.peersToAsk(),
       random: this.random.fork('clients'),
       settings: settings.client,
       invariants: this.pages,
@@ -167,7 +205,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
 
   protected async play(): Promise<void> {
     const { settings } = this
-    for (const peer of this.peers) peer.start()
+    for (const peer of this.members) peer.start()
     for (const client of this.clients) client.start()
     this.digestRegularly()
     this.plan(this.schedule, FOUNDING_MS, ({ kind }, random) => this.faults.inject(kind, random))
@@ -231,6 +269,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
       this.checkEvents(MAX_EVENTS)
       this.raft.check()
       this.snapshots.check()
+      if (this.settings.isAdministered) this.operator.invariants.check()
       if (!this.isTouched) return
       this.isTouched = false
       this.pages.check()

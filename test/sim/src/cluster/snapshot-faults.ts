@@ -26,7 +26,8 @@ export class SnapshotFaults {
   /** If all peers run, the given one is away for a while, so that it needs a snapshot. */
   begin(fault: SnapshotFault, peer: SimPeer, random: RandomSource): void {
     this.waiting.push({ fault, random })
-    if (this.init.peers.some(({ process, isOnOldFolder }) => process === undefined || isOnOldFolder)) return
+    const installed = this.init.peers.filter(({ isInstalled }) => isInstalled)
+    if (installed.some(({ process, isOnOldFolder }) => process === undefined || isOnOldFolder)) return
     const awayMs = random.between(200, 1000)
     // A process that sleeps keeps the changes that are not in a checkpoint.
     if (random.is(0.4)) return peer.process?.stall(awayMs)
@@ -55,8 +56,8 @@ export class SnapshotFaults {
     const crash = (): void => this.crash(peer, random)
     const moment = random.next()
     if (moment < 0.3) this.later(random, `${peer.name} crashes`, crash)
-    else if (moment < 0.6) peer.crashInAdoption(crash)
-    else peer.crashAfterAdoption(crash)
+    else if (moment < 0.6) peer.moments.inAdoption(crash)
+    else peer.moments.afterAdoption(crash)
   }
 
   private crash(peer: SimPeer, random: RandomSource): void {
@@ -64,10 +65,10 @@ export class SnapshotFaults {
     peer.crash(random.is(0.5))
     const isCrashedAgain = random.is(0.6)
     this.init.scheduler.after(random.exponential(200), 'restart', () => {
-      if (peer.process !== undefined) return
+      if (peer.process !== undefined || !peer.isInstalled) return
       peer.start()
       // In the completion of the installation, if there is one.
-      if (isCrashedAgain) peer.crashInWrite(() => this.crash(peer, random))
+      if (isCrashedAgain) peer.moments.inWrite(() => this.crash(peer, random))
     })
   }
 

@@ -1,0 +1,13 @@
+import { describe, it } from 'vitest'
+import { expectSound } from './cluster-support.js'
+
+/** Seeds of the mix `membership` that have failed once. Each draws what it needs as long as the mix does not change. */
+describe('members of a simulated cluster that change', { timeout: 60_000 }, () => {
+  it('a client returns to a peer that it met before the peer had applied anything (seed 1128700195)', async () => {
+    await expectSound(1128700195, 1)
+  })
+
+  it('a command that is repeated is answered when the change is committed (seed 1128700427)', async () => {
+    await expectSound(1128700427, 1)
+  })
+})

@@ -1,0 +1,363 @@
+import { decode, type AdminChange, type Member } from '@quire/protocol'
+import type { RaftStatus } from '@quire/raft'
+import { clusterConfig, type ReplicatedConfig } from '@quire/store/internal'
+import type { RandomSource } from '@quire/testing'
+import type { Coverage } from '../coverage.js'
+import type { Scheduler } from '../scheduler.js'
+import { Violation } from '../violation.js'
+import { ADMIN_IDS, addressOf, memberIdOf, peerIdIn } from './ids.js'
+import { LostFolders } from './lost-folders.js'
+import { MembershipInvariants } from './membership-invariants.js'
+import type { SimPeer } from './peers.js'
+import type { PeerRaftInvariants } from './raft-invariants.js'
+import type { Outcome, SimAdmin } from './sim-admin.js'
+
+/** What an operator does, and how common it is: only the mix `membership` has these. */
+export const MEMBERSHIP_KINDS = {
+  addPeer: 0,
+  promotePeer: 0,
+  removePeer: 0,
+  wipePeer: 0,
+  replacePeer: 0,
+  moveLeader: 0,
+  changeRoundTrip: 0,
+  nonsense: 0
+} as const
+export type MembershipKind = keyof typeof MEMBERSHIP_KINDS
+
+interface OperatorInit {
+  readonly scheduler: Scheduler
+  readonly coverage: Coverage
+  readonly peers: readonly SimPeer[]
+  readonly raft: PeerRaftInvariants
+  readonly leader: () => SimPeer | undefined
+  /** An admin of the cluster, and somebody who is none. */
+  readonly admin: SimAdmin
+  readonly stranger: SimAdmin
+  /** The round trip that the cluster was founded with. */
+  readonly roundTripMs: number
+  readonly onError: (error: Error) => void
+}
+
+/** The cluster as its leader sees it. */
+interface Seen extends Pick<RaftStatus, 'voters' | 'learners' | 'outgoing'> {
+  readonly config: ReplicatedConfig
+}
+
+const MIN_VOTERS = 3
+const MAX_VOTERS = 5
+const LOOK_MS = 100
+/** Refusals with good reasons: others change the cluster, too, and peers are away. */
+const FAIR = new Set(['ChangeRefusedError', 'InvalidArgumentError'])
+
+/**
+ * Operates the cluster as docs/operations.md says: adds, promotes, removes and replaces peers, and moves leadership.
+ *
+ * It never loses more folders than Raft can tolerate.
+ */
+export class Operator {
+  readonly folders: LostFolders
+  readonly invariants: MembershipInvariants
+  private isStopped = false
+  /** Peers that an operation under way uses. */
+  private readonly taken = new Set<SimPeer>()
+
+  constructor(private readonly init: OperatorInit) {
+    this.folders = new LostFolders(init)
+    this.invariants = new MembershipInvariants({ ...init, folders: this.folders })
+  }
+
+  /** Begins nothing from now on. What is under way ends soon. */
+  stop(): void {
+    this.isStopped = true
+  }
+
+  begin(kind: MembershipKind, random: RandomSource): void {
+    const operations = {
+      addPeer: () => this.addPeer(random),
+      promotePeer: () => this.promotePeer(random),
+      removePeer: () => this.removePeer(random),
+      wipePeer: () => this.wipePeer(random),
+      replacePeer: () => this.replacePeer(random),
+      moveLeader: () => this.moveLeader(random),
+      changeRoundTrip: () => this.changeRoundTrip(random),
+      nonsense: () => this.tryNonsense(random)
+    }
+    operations[kind]().catch((error: unknown) => this.init.onError(error as Error))
+  }
+
+  // ---- operations
+
+  private async addPeer(random: RandomSource): Promise<void> {
+    const peer = this.takeSpare(random)
+    if (peer === undefined) return
+    // Either may come first, because the peer waits for its invitation.
+    const isEarly = random.is(0.5)
+    if (isEarly) peer.install()
+    const outcome = await this.change({ type: 'addMember', member: memberOf(peer) })
+    if (outcome.type === 'done' && !isEarly && !this.isStopped) peer.install()
+    if (outcome.type !== 'done' && isEarly) peer.uninstall(false)
+    this.taken.delete(peer)
+  }
+
+  private async promotePeer(random: RandomSource): Promise<void> {
+    const seen = this.see()
+    const learners = seen?.learners.filter((id) => !isReplacing(seen.config, id)) ?? []
+    if (seen === undefined || learners.length === 0 || seen.voters.length >= MAX_VOTERS) return
+    const id = random.pick(learners)
+    if (random.is(0.6)) await this.until(() => this.hasCaughtUp(id))
+    await this.change({ type: 'promoteMember', id })
+  }
+
+  private async removePeer(random: RandomSource): Promise<void> {
+    const seen = this.see()
+    if (seen === undefined) return
+    const { voters, learners } = seen
+    const mayGo = voters.filter((id) => voters.length > MIN_VOTERS && this.folders.isSafeWithout(voters, id))
+    const candidates = [...mayGo, ...learners].filter((id) => !this.isTaken(id))
+    if (candidates.length === 0) return
+    const id = random.pick(candidates)
+    const peer = this.peerOf(id)
+    if (peer !== undefined) this.taken.add(peer)
+    const outcome = await this.change({ type: 'removeMember', id })
+    if (outcome.type === 'done') await this.turnOff(id, random)
+    if (peer !== undefined) this.taken.delete(peer)
+  }
+
+  /** Loses the folder of a member, which comes back under its key with `--rejoin`. */
+  private async wipePeer(random: RandomSource): Promise<void> {
+    const { coverage, peers } = this.init
+    const seen = this.see()
+    const candidates = peers.filter((peer) => this.runsAsMember(peer, seen) && this.folders.mayLose(peer.member!))
+    if (candidates.length === 0) return
+    const peer = random.pick(candidates)
+    const member = peer.member!
+    coverage.add('folders wiped')
+    peer.crash(random.is(0.5))
+    this.folders.lose(member, peer.id, peer.wipe())
+    await this.init.admin.sleep(random.exponential(500))
+    if (peer.process === undefined && peer.isInstalled) peer.start()
+  }
+
+  /** Replaces a voter by a peer with another key: its machine is gone for good, or is to be given up. */
+  private async replacePeer(random: RandomSource): Promise<void> {
+    const seen = this.see()
+    const candidates = seen?.voters.filter((id) => this.runsAsMember(this.peerOf(id), seen)) ?? []
+    if (candidates.length === 0) return
+    const old = random.pick(candidates)
+    const isGone = random.is(0.6)
+    if (isGone && !this.folders.mayLose(old)) return
+    const peer = this.takeSpare(random)
+    if (peer === undefined) return
+    const former = this.peerOf(old)!
+    this.taken.add(former)
+    if (isGone) {
+      this.init.coverage.add('machines lost for good')
+      this.folders.lose(old, former.id, former.uninstall(true))
+    }
+    const isEarly = random.is(0.3)
+    if (isEarly) peer.install()
+    const outcome = await this.change({ type: 'replaceMember', id: old, by: memberOf(peer) })
+    if (!isEarly && outcome.type === 'done' && !this.isStopped) peer.install()
+    const isOver = (): boolean => this.see()?.config.members.every((member) => idOf(member) !== old) === true
+    await this.until(isOver)
+    if (!isGone && isOver()) await this.turnOff(old, random)
+    this.taken.delete(former)
+    this.taken.delete(peer)
+  }
+
+  private async moveLeader(random: RandomSource): Promise<void> {
+    const voters = this.see()?.voters ?? []
+    const id = voters.length === 0 || random.is(0.3) ? '' : random.pick(voters)
+    await this.change({ type: 'transferLeadership', id })
+  }
+
+  private async changeRoundTrip(random: RandomSource): Promise<void> {
+    await this.change({ type: 'setRoundTrip', roundTripMs: this.init.roundTripMs * random.pick([1, 2, 3]) })
+  }
+
+  /** Asks for what no leader may do. */
+  private async tryNonsense(random: RandomSource): Promise<void> {
+    const { admin, stranger, coverage } = this.init
+    const seen = this.see()
+    if (seen === undefined) return
+    const member = random.pick(seen.voters)
+    const [first] = ADMIN_IDS
+    const wrong: AdminChange = random.pick([
+      { type: 'removeAdmin', id: first },
+      { type: 'denyClient', id: first },
+      { type: 'addMember', member: { peerId: first, addresses: [addressOf(first)] } },
+      { type: 'promoteMember', id: ADMIN_IDS[1] },
+      { type: 'addAdmin', id: peerIdIn(member) },
+      { type: 'replaceMember', id: ADMIN_IDS[1], by: { peerId: first, addresses: [addressOf(first)] } },
+      { type: 'setRoundTrip', roundTripMs: 0 }
+    ] as const)
+    const isStranger = random.is(0.3)
+    const change: AdminChange = isStranger ? { type: 'promoteMember', id: member } : wrong
+    const outcome = await this.folders.during((isStranger ? stranger : admin).change(change, () => !this.isStopped))
+    if (outcome.type === 'unknown') return
+    const isRefused =
+      outcome.type === 'refused' && (FAIR.has(outcome.error.name) || outcome.error.name === 'NotAuthorizedError')
+    if (!isRefused) throw new Violation('nonsense is refused', JSON.stringify([change, outcome]))
+    coverage.add('nonsense refused')
+  }
+
+  // ---- the end
+
+  /**
+   * Brings every operation to its end: members run and vote, and nobody else runs. Resolves when there is nothing left
+   * to do.
+   */
+  async settle(): Promise<void> {
+    for (;;) {
+      const seen = this.see()
+      const step = seen !== undefined && this.isCurrent(seen) ? this.nextStep(seen) : 'wait'
+      if (step === undefined) return
+      if (step !== 'wait') await this.ask(step, () => true)
+      await this.init.admin.sleep(LOOK_MS)
+    }
+  }
+
+  /** The leader is none of the past, and no change is under way. */
+  private isCurrent({ voters, learners, config }: Seen): boolean {
+    const committed = this.init.raft.configurations.at(-1)!.configuration
+    const areSame = [voters, learners].map(String).join() === [committed.voters, committed.learners].map(String).join()
+    return areSame && decode(clusterConfig, committed.context).revision === config.revision
+  }
+
+  private nextStep({ config, voters, learners, outgoing }: Seen): AdminChange | 'wait' | undefined {
+    const { peers } = this.init
+    const { invited, members } = config
+    if (outgoing.length > 0) return 'wait'
+    for (const peer of peers) {
+      const isKnown = peer.hasLog
+        ? members.some((member) => idOf(member) === peer.member)
+        : [...members, ...invited].some(({ peerId }) => peerId === peer.id)
+      if (peer.isInstalled && !isKnown) this.folders.leave(peer.id, peer.uninstall(false))
+    }
+    for (const { peerId, replaces } of invited) {
+      const peer = this.peerOf(peerId)!
+      if (replaces !== '' && !peer.isInstalled) peer.install()
+      if (!peer.isInstalled) return { type: 'removeMember', id: peerId }
+    }
+    for (const id of [...voters, ...learners]) {
+      const peer = this.peerOf(id)!
+      const isLearner = learners.includes(id)
+      if (peer.member === id && peer.hasLog && peer.isInstalled) {
+        if (!isLearner || isReplacing(config, id)) continue
+        return { type: voters.length < MAX_VOTERS ? 'promoteMember' : 'removeMember', id }
+      }
+      if (peer.rejoins === id) continue
+      if (isLearner)
+        return peer.isInstalled ? { type: 'addMember', member: memberOf(peer) } : { type: 'removeMember', id }
+      if (invited.some(({ replaces }) => replaces === id)) continue
+      if (peer.isInstalled) peer.uninstall(false)
+      const spare = peers.find((each) => !each.isInstalled)!
+      return { type: 'replaceMember', id, by: memberOf(spare) }
+    }
+    const areWhole = voters.every((id) => this.peerOf(id)?.member === id)
+    return areWhole && learners.length === 0 && invited.length === 0 ? undefined : 'wait'
+  }
+
+  describe(): string {
+    const seen = this.see()
+    if (seen === undefined) {
+      const states = this.init.peers.map(({ name, isInstalled, member, process, core }) => {
+        const { role, term, voters } = core?.root.node?.status() ?? {}
+        return `${name} ${isInstalled} ${member} ${process?.isAwake} ${role} ${term} of ${voters?.join(' ')}`
+      })
+      return ['no leader', ...states].join('; ')
+    }
+    const { voters, learners, outgoing, config } = seen
+    const peers = this.init.peers.filter(({ isInstalled }) => isInstalled)
+    return [
+      `voters ${voters.join(' ')}`,
+      `learners ${learners.join(' ')}`,
+      `outgoing ${outgoing.join(' ')}`,
+      `invited ${config.invited.map(({ peerId, replaces }) => `${peerId} for ${replaces}`).join(' ')}`,
+      `installed ${peers.map(({ name, member, core }) => `${name} ${core === undefined ? 'asks' : member}`).join(', ')}`
+    ].join('; ')
+  }
+
+  // ---- parts
+
+  private change(change: AdminChange): Promise<Outcome> {
+    return this.ask(change, () => !this.isStopped)
+  }
+
+  private async ask(change: AdminChange, isWanted: () => boolean): Promise<Outcome> {
+    const { admin, coverage } = this.init
+    const since = this.invariants.mark()
+    const outcome = await this.folders.during(admin.change(change, isWanted))
+    coverage.add(`${change.type}: ${outcome.type}`)
+    if (outcome.type === 'done') this.invariants.answered(change, outcome.index, since)
+    if (outcome.type === 'refused' && !FAIR.has(outcome.error.name)) {
+      throw new Violation('commands that make sense are taken', `${change.type}: ${outcome.error.message}`)
+    }
+    return outcome
+  }
+
+  /** A removed peer goes on for a while, or not, and leaves its folder behind. */
+  private async turnOff(member: string, random: RandomSource): Promise<void> {
+    const peer = this.peerOf(member)
+    if (random.is(0.5)) await this.init.admin.sleep(random.exponential(1500))
+    // It may have joined anew.
+    if (peer?.member === member && peer.isInstalled) this.folders.leave(peer.id, peer.uninstall(false))
+  }
+
+  private see(): Seen | undefined {
+    const { node, replica } = this.init.leader()?.core?.root ?? {}
+    const config = replica?.applier.state.config
+    if (node === undefined || config === undefined) return undefined
+    const { voters, learners, outgoing } = node.status()
+    return { voters, learners, outgoing, config }
+  }
+
+  private hasCaughtUp(member: string): boolean {
+    return this.init.leader()?.core?.root.node?.followers().get(member)?.hasCaughtUp === true
+  }
+
+  private async until(done: () => boolean): Promise<void> {
+    while (!this.isStopped && !done()) await this.init.admin.sleep(LOOK_MS)
+  }
+
+  private peerOf(member: string): SimPeer | undefined {
+    return this.init.peers.find(({ id }) => id === peerIdIn(member))
+  }
+
+  private isTaken(member: string): boolean {
+    const peer = this.peerOf(member)
+    return peer !== undefined && this.taken.has(peer)
+  }
+
+  private runsAsMember(peer: SimPeer | undefined, seen: Seen | undefined): boolean {
+    if (peer?.core === undefined || peer.isOnOldFolder || this.taken.has(peer)) return false
+    return seen?.config.members.some((member) => idOf(member) === peer.member) === true
+  }
+
+  /** Takes a peer that is not in use. */
+  private takeSpare(random: RandomSource): SimPeer | undefined {
+    const seen = this.see()
+    if (seen === undefined) return undefined
+    const { members, invited } = seen.config
+    const isKnown = (peer: SimPeer): boolean => [...members, ...invited].some(({ peerId }) => peerId === peer.id)
+    const spares = this.init.peers.filter((peer) => !peer.isInstalled && !this.taken.has(peer) && !isKnown(peer))
+    if (spares.length === 0) return undefined
+    const peer = random.pick(spares)
+    this.taken.add(peer)
+    return peer
+  }
+}
+
+function idOf({ peerId, incarnation }: ReplicatedConfig['members'][number]): string {
+  return memberIdOf(peerId, incarnation)
+}
+
+function memberOf({ id }: SimPeer): Member {
+  return { peerId: id, addresses: [addressOf(id)] }
+}
+
+/** The learner is to take the place of another member. */
+function isReplacing({ invited }: ReplicatedConfig, member: string): boolean {
+  return invited.some(({ peerId, replaces }) => peerId === peerIdIn(member) && replaces !== member && replaces !== '')
+}
