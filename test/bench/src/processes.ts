@@ -3,6 +3,7 @@ import { fork, spawn, execFile, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
+import { createServer, type AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -33,6 +34,13 @@ export interface Cluster {
    * whether it has received a snapshot. Resolves with undefined if there is no leader.
    */
   loseFollower(): Promise<{ readonly bySnapshot: boolean } | undefined>
+  /**
+   * Makes one change of the members after the other, a call each: a fourth peer joins and is promoted, a follower of
+   * the four is removed, and a peer with a new key takes the place of a follower that is killed for good. Resolves when
+   * it is in force, and says whether a peer has received a snapshot for it. Resolves with undefined if there is no
+   * leader.
+   */
+  changeMembers(): Promise<{ readonly bySnapshot: boolean } | undefined>
   /** Stops every peer with SIGTERM and starts it again, one after the other. Resolves when all follow a leader. */
   rollingRestart(): Promise<void>
 }
@@ -66,7 +74,9 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
     { stdio: ['pipe', 'pipe', isQuiet ? 'ignore' : 'inherit'] }
   )
   children.add(dev)
+  const adminKey = join(dataDir, 'admin.key')
   const members: Peer[] = []
+  let changes = 0
   await new Promise<void>((resolve, reject) => {
     createInterface({ input: dev.stdout }).on('line', (line) => {
       const message = JSON.parse(line) as Peer | { ready: true }
@@ -76,7 +86,6 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
     dev.on('exit', (code) => reject(new Error(`quire dev ended with status ${code}`)))
   })
   const addresses = members.map(({ multiaddr }) => multiaddr)
-  const peers = ['--peers', addresses.join(',')]
   // The command fails, with the same output, while there is no leader.
   const quireStatus = (): Promise<string> =>
     quire('status', '--json').catch((error: { readonly stdout?: string }) => {
@@ -84,7 +93,8 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
       return error.stdout
     })
   const quire = async (...args: string[]) =>
-    (await promisify(execFile)(process.execPath, [QUIRE, ...args, ...peers], { maxBuffer: 2 ** 24 })).stdout
+    (await promisify(execFile)(process.execPath, [QUIRE, ...args, ...peers()], { maxBuffer: 2 ** 24 })).stdout
+  const peers = (): string[] => ['--peers', members.map(({ multiaddr }) => multiaddr).join(',')]
   return {
     addresses,
     async put(local, path) {
@@ -123,8 +133,14 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
       await rm(lost.dataDir, { recursive: true })
       lost.pid = await restart(lost, ...NO_LOG, '--join', through.multiaddr, '--rejoin', directory)
       await until(() => isVoter(lost), `${lost.peerId} to vote again`)
-      const { store } = (await statuses()).find(({ id }) => id === lost.peerId) ?? {}
-      return { bySnapshot: (store?.firstIndex ?? 1) > 1 }
+      return { bySnapshot: await hasSnapshot(lost) }
+    },
+    async changeMembers() {
+      const leader = await findLeader()
+      const follower = members.find(({ peerId }) => peerId !== leader?.id)
+      if (leader === undefined || follower === undefined) return undefined
+      const kinds = [join4, () => remove(follower), () => replace(follower)]
+      return kinds[changes++ % kinds.length]!()
     },
     async rollingRestart() {
       for (const member of members) {
@@ -139,6 +155,64 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
   async function statuses(): Promise<Status[]> {
     const lines = (await quireStatus()).trim().split('\n')
     return lines.map((line) => JSON.parse(line) as Status)
+  }
+
+  async function join4(): Promise<{ bySnapshot: boolean }> {
+    const added = await newPeer()
+    await admin('members', 'add', added.multiaddr)
+    await startNew(added)
+    // Refused until the learner has caught up.
+    await until(() => admin('members', 'promote', added.peerId), `${added.peerId} to be promoted`)
+    return { bySnapshot: await hasSnapshot(added) }
+  }
+
+  async function remove(peer: Peer): Promise<{ bySnapshot: boolean }> {
+    await until(() => admin('members', 'remove', peer.peerId), `${peer.peerId} to be removed`)
+    await forget(peer)
+    return { bySnapshot: false }
+  }
+
+  async function replace(peer: Peer): Promise<{ bySnapshot: boolean }> {
+    await forget(peer)
+    const added = await newPeer()
+    await until(() => admin('members', 'replace', peer.peerId, added.multiaddr), `${peer.peerId} to be replaced`)
+    await startNew(added)
+    await until(() => isVoter(added), `${added.peerId} to vote`)
+    return { bySnapshot: await hasSnapshot(added) }
+  }
+
+  /** Runs an admin's command. Resolves with whether it succeeded: there may be no leader, or another change. */
+  function admin(...args: string[]): Promise<boolean> {
+    return quire(...args, '--key', adminKey).then(
+      () => true,
+      () => false
+    )
+  }
+
+  async function newPeer(): Promise<Peer> {
+    const name = `peer-${members.length + changes}`
+    const key = join(dataDir, `${name}.key`)
+    const { stdout } = await promisify(execFile)(process.execPath, [QUIRE, 'keygen', key, '--json'])
+    const { peerId } = JSON.parse(stdout) as { peerId: string }
+    const multiaddr = `/ip4/127.0.0.1/tcp/${await freePort()}/p2p/${peerId}`
+    return { peerId, multiaddr, dataDir: join(dataDir, name), key, pid: 0 }
+  }
+
+  async function startNew(peer: Peer): Promise<void> {
+    peer.pid = await restart(peer, ...NO_LOG, '--join', members.map(({ multiaddr }) => multiaddr).join(','))
+    members.push(peer)
+  }
+
+  /** Kills a peer for good. */
+  async function forget(peer: Peer): Promise<void> {
+    process.kill(peer.pid, 'SIGKILL')
+    await gone(peer.pid)
+    members.splice(members.indexOf(peer), 1)
+  }
+
+  async function hasSnapshot(peer: Peer): Promise<boolean> {
+    const { store } = (await statuses()).find(({ id }) => id === peer.peerId) ?? {}
+    return (store?.firstIndex ?? 1) > 1
   }
 
   async function findLeader(): Promise<Status | undefined> {
@@ -188,6 +262,17 @@ async function restart({ dataDir, key, multiaddr }: Peer, ...more: readonly stri
     if (tries === 20) throw new Error(`a peer does not start again: ${complaint.join('')}`)
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
+}
+
+/** A port that nobody uses now. Members need an address before they start. */
+async function freePort(): Promise<number> {
+  const server = createServer()
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
 }
 
 async function until(condition: () => Promise<boolean>, what: string): Promise<void> {

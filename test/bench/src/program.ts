@@ -15,11 +15,15 @@ export interface ProgramAsk {
   readonly client: number
   /** Mean milliseconds between operations. */
   readonly pauseMs: number
+  /** Each write is flushed before the next operation. */
+  readonly isDurable: boolean
 }
 
 export interface ProgramAnswer {
   readonly operations: number
-  /** Counts by the error's name. */
+  /** Operations on bytes that another client has cut off. */
+  readonly pastEnd: number
+  /** Other calls that were rejected: counts by the error's name. */
   readonly failed: Readonly<Record<string, number>>
 }
 
@@ -57,23 +61,27 @@ class Program {
     const end = performance.now() + this.ask.seconds * 1000
     const failed: Record<string, number> = {}
     let operations = 0
+    let pastEnd = 0
     while (performance.now() < end) {
       operations++
       try {
-        await this.step()
+        const hasWritten = await this.step()
+        if (hasWritten && this.ask.isDurable) await this.mapping!.msync()
       } catch (error) {
         // The program goes on. The history has the call that failed.
         if (!(error instanceof QuireError)) throw error
-        failed[error.name] = (failed[error.name] ?? 0) + 1
+        if (error.name === 'PastEndError') pastEnd++
+        else failed[error.name] = (failed[error.name] ?? 0) + 1
         if (error.name === 'SessionExpiredError' || error.name === 'ClosedError') this.mapping = undefined
       }
       await pause(Math.random() * 2 * this.ask.pauseMs)
     }
     await this.file?.sync()
-    return { operations, failed }
+    return { operations, pastEnd, failed }
   }
 
-  private async step(): Promise<void> {
+  /** Returns whether it has written. */
+  private async step(): Promise<boolean> {
     const { pages } = this.ask
     const size = pages * PROGRAM_PAGE_BYTES
     if (this.mapping === undefined) {
@@ -85,17 +93,21 @@ class Program {
     const offset = Math.floor(Math.random() * pages) * PROGRAM_PAGE_BYTES + 8 * Math.floor(Math.random() * WORDS)
     const draw = Math.random()
     if (draw < 0.4) await mapping.read(offset, 8)
-    else if (draw < 0.65) await mapping.write(offset, this.unique())
-    else if (draw < 0.75) await this.increment(mapping, offset)
-    else if (draw < 0.8) await mapping.read(0, Math.min(2 * PROGRAM_PAGE_BYTES, size))
-    else if (draw < 0.84) await mapping.msync()
-    else if (draw < 0.88) await file.write(offset, this.unique())
-    else if (draw < 0.92) await file.read(offset, 64)
-    else if (draw < 0.94) mapping.tryRead(offset, new Uint8Array(8))
-    else if (draw < 0.96) mapping.tryWrite(offset, this.unique())
-    else if (draw < 0.97) await file.punchHole(offset, PROGRAM_PAGE_BYTES)
-    else if (draw < 0.985) await file.truncate(Math.floor(Math.random() * size))
-    else await file.truncate(size)
+    else if (draw < 0.45) await mapping.read(0, Math.min(2 * PROGRAM_PAGE_BYTES, size))
+    else if (draw < 0.49) await file.read(offset, 64)
+    else if (draw < 0.51) mapping.tryRead(offset, new Uint8Array(8))
+    else if (draw < 0.55) await mapping.msync()
+    else {
+      if (draw < 0.8) await mapping.write(offset, this.unique())
+      else if (draw < 0.9) await this.increment(mapping, offset)
+      else if (draw < 0.94) await file.write(offset, this.unique())
+      else if (draw < 0.96) mapping.tryWrite(offset, this.unique())
+      else if (draw < 0.97) await file.punchHole(offset, PROGRAM_PAGE_BYTES)
+      else if (draw < 0.985) await file.truncate(Math.floor(Math.random() * size))
+      else await file.truncate(size)
+      return true
+    }
+    return false
   }
 
   /** Returns bytes that no other write uses. */
