@@ -38,19 +38,18 @@ async function sh(script: string, cwd: string, registry: string, cache: string):
   return child.exitCode
 }
 
-describe.each(['bench/dist/main.js', 'bench/dist/history-main.js', 'sim/dist/main.js'])(
-  'the command of test/%s',
-  (file) => {
-    const run = (...args: string[]) =>
-      spawnSync(process.execPath, [join(root, 'test', file), ...args], { encoding: 'utf8' })
+const BENCH = ['main', 'history-main', 'failover-main', 'endurance-main'].map((name) => `bench/dist/${name}.js`)
 
-    it('a command of the tests prints its usage on stdout if asked, and on stderr for an unknown option', () => {
-      const usage = expect.stringMatching(/^usage: pnpm \w+ [^]*--/) as string
-      expect(run('--help')).toMatchObject({ status: 0, stdout: usage, stderr: '' })
-      expect(run('--no-such-option')).toMatchObject({ status: 2, stdout: '', stderr: usage })
-    })
-  }
-)
+describe.each([...BENCH, 'sim/dist/main.js'])('the command of test/%s', (file) => {
+  const run = (...args: string[]) =>
+    spawnSync(process.execPath, [join(root, 'test', file), ...args], { encoding: 'utf8' })
+
+  it('a command of the tests prints its usage on stdout if asked, and on stderr for an unknown option', () => {
+    const usage = expect.stringMatching(/^usage: pnpm \w+ [^]*--/) as string
+    expect(run('--help')).toMatchObject({ status: 0, stdout: usage, stderr: '' })
+    expect(run('--no-such-option')).toMatchObject({ status: 2, stdout: '', stderr: usage })
+  })
+})
 
 describe('the command quire', () => {
   it('the command quire is never run by a package runner in documents, help texts, examples or comments', async () => {

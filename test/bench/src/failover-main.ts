@@ -3,23 +3,24 @@
  * (three members, default settings) on the same machine. Prints one JSON object per line.
  */
 import { createDsmClient } from '@quire/dsm-client'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import { runCommand, UsageError } from './command.js'
 import { EtcdCluster, hasEtcd } from './etcd.js'
-import { endAll, startCluster } from './processes.js'
+import { startCluster } from './processes.js'
 import { percentile } from './rows.js'
 
 const USAGE = `usage: pnpm failover [--tries N]
 
   --tries N   leaders to kill in each cluster, default 20`
 
+/** The median must be below this part of etcd's. */
+const MAX_RATIO = 0.7
 /** Time for a cluster to settle before its leader is killed. */
 const SETTLE_MS = 2_000
 
-async function run(tries: number, folder: string): Promise<void> {
+async function run({ tries }: { tries: number }, folder: string): Promise<number> {
   const cluster = await startCluster(join(folder, 'peers'), true)
   const etcd = hasEtcd() ? await EtcdCluster.start(join(folder, 'etcd')) : undefined
   try {
@@ -44,50 +45,37 @@ async function run(tries: number, folder: string): Promise<void> {
       await reviveRival()
     }
     await client.close()
-    for (const percent of [50, 90, 100]) {
-      const value = Math.round(percentile(quire, percent))
-      const other = etcd === undefined ? null : Math.round(percentile(rival, percent))
-      const ratio = other === null ? null : Math.round((value / other) * 100) / 100
-      console.log(
-        JSON.stringify({ row: 'failover', metric: `p${percent}`, unit: 'ms', value, etcd: other, ratio, tries })
-      )
-    }
-    if (etcd === undefined)
+    if (etcd === undefined) {
       console.error('etcd is not installed: nothing to compare with (apt-get install etcd-server)')
+    }
+    return report(quire, rival)
   } finally {
     await etcd?.close()
   }
 }
 
-async function main(): Promise<number> {
-  const { values } = parseArgs({
-    args: process.argv.slice(2).filter((argument) => argument !== '--'),
-    options: { tries: { type: 'string', default: '20' }, help: { type: 'boolean', default: false } }
-  })
+/** Prints the percentiles. Returns the exit status. */
+function report(quire: readonly number[], rival: readonly number[]): number {
+  const tries = quire.length
+  let status = 0
+  for (const percent of [50, 90, 100]) {
+    const value = Math.round(percentile(quire, percent))
+    const etcd = rival.length === 0 ? null : Math.round(percentile(rival, percent))
+    const ratio = etcd === null ? null : Math.round((value / etcd) * 100) / 100
+    const target = percent === 50 ? MAX_RATIO : null
+    console.log(
+      JSON.stringify({ row: 'failover', metric: `p${percent}`, unit: 'ms', value, etcd, ratio, target, tries })
+    )
+    if (ratio !== null && target !== null && ratio >= target) status = 1
+  }
+  return status
+}
+
+function read(args: string[]): { tries: number } {
+  const { values } = parseArgs({ args, options: { tries: { type: 'string', default: '20' } } })
   const tries = Number(values.tries)
-  if (values.help || !Number.isInteger(tries) || tries < 1) {
-    console.log(USAGE)
-    return values.help ? 0 : 2
-  }
-  const folder = mkdtempSync(join(tmpdir(), 'quire-failover-'))
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 }))
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void stop(signal))
-  try {
-    await run(tries, folder)
-    return 0
-  } catch (error) {
-    console.error((error as Error).message)
-    return 1
-  } finally {
-    await endAll()
-  }
+  if (!Number.isInteger(tries) || tries < 1) throw new UsageError(USAGE)
+  return { tries }
 }
 
-async function stop(signal: string): Promise<void> {
-  console.error(`stopped by ${signal}`)
-  await endAll()
-  process.exit(1)
-}
-
-process.exitCode = await main()
-process.exit()
+await runCommand({ name: 'failover', usage: USAGE, read, run })

@@ -3,13 +3,13 @@
  * killed again and again, whose peers lose their folders, whose members change, and all of whose peers are restarted.
  * The checker judges the recorded history, which goes to a file in the API's history format.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { judge, parseHistory } from '#linearizability'
-import { endAll, startCluster, startWorker, type Cluster } from './processes.js'
+import { runCommand, UsageError } from './command.js'
+import { startCluster, startWorker, type Cluster } from './processes.js'
 import { PROGRAM_PAGE_BYTES } from './program.js'
 
 const USAGE = `usage: pnpm history [--seconds N] [--clients N] [--kill-every S] [--lose-every S] [--change-every S]
@@ -18,9 +18,9 @@ const USAGE = `usage: pnpm history [--seconds N] [--clients N] [--kill-every S] 
   --seconds N       how long the programs run, default 120
   --clients N       number of clients, default 3
   --kill-every S    kills the leader (SIGKILL) every S seconds, default 5; 0 for never
-  --lose-every S    a follower loses its data directory and takes its place again, every S seconds; default 0 for never
-  --change-every S  a peer joins, is removed, or replaced by one with another key, every S seconds; default 0 for never
-  --roll-every S    stops and starts all peers, one after the other, every S seconds; default 0 for never
+  --lose-every S    a follower loses its data directory and takes its place again, every S seconds, default 40
+  --change-every S  a peer joins, is removed, or replaced by one with another key, every S seconds, default 30
+  --roll-every S    stops and starts all peers, one after the other, every S seconds, default 60
   --pages N         pages of the shared file, default 6
   --pause MS        mean pause between two operations of a client, default 10
   --durable         each write is flushed before the client's next operation
@@ -39,38 +39,34 @@ interface Options {
   readonly history: string | undefined
 }
 
-function readOptions(argv: string[]): Options | undefined {
-  try {
-    const { values } = parseArgs({
-      args: argv.filter((argument) => argument !== '--'),
-      options: {
-        seconds: { type: 'string', default: '120' },
-        clients: { type: 'string', default: '3' },
-        'kill-every': { type: 'string', default: '5' },
-        'lose-every': { type: 'string', default: '0' },
-        'change-every': { type: 'string', default: '0' },
-        'roll-every': { type: 'string', default: '0' },
-        pages: { type: 'string', default: '6' },
-        pause: { type: 'string', default: '10' },
-        durable: { type: 'boolean', default: false },
-        history: { type: 'string' }
-      }
-    })
-    const numbers = {
-      seconds: Number(values.seconds),
-      clients: Number(values.clients),
-      killEvery: Number(values['kill-every']),
-      loseEvery: Number(values['lose-every']),
-      changeEvery: Number(values['change-every']),
-      rollEvery: Number(values['roll-every']),
-      pages: Number(values.pages),
-      pauseMs: Number(values.pause)
+function read(args: string[]): Options {
+  const { values } = parseArgs({
+    args,
+    options: {
+      seconds: { type: 'string', default: '120' },
+      clients: { type: 'string', default: '3' },
+      'kill-every': { type: 'string', default: '5' },
+      'lose-every': { type: 'string', default: '40' },
+      'change-every': { type: 'string', default: '30' },
+      'roll-every': { type: 'string', default: '60' },
+      pages: { type: 'string', default: '6' },
+      pause: { type: 'string', default: '10' },
+      durable: { type: 'boolean', default: false },
+      history: { type: 'string' }
     }
-    if (!Object.values(numbers).every((each) => Number.isFinite(each) && each >= 0)) return undefined
-    return { ...numbers, isDurable: values.durable, history: values.history }
-  } catch {
-    return undefined
+  })
+  const numbers = {
+    seconds: Number(values.seconds),
+    clients: Number(values.clients),
+    killEvery: Number(values['kill-every']),
+    loseEvery: Number(values['lose-every']),
+    changeEvery: Number(values['change-every']),
+    rollEvery: Number(values['roll-every']),
+    pages: Number(values.pages),
+    pauseMs: Number(values.pause)
   }
+  if (!Object.values(numbers).every((each) => Number.isFinite(each) && each >= 0)) throw new UsageError(USAGE)
+  return { ...numbers, isDurable: values.durable, history: values.history }
 }
 
 async function run(options: Options, folder: string): Promise<number> {
@@ -159,33 +155,4 @@ async function trouble(cluster: Cluster, options: Options, over: Promise<boolean
   }
 }
 
-async function main(): Promise<number> {
-  if (process.argv.includes('--help')) {
-    console.log(USAGE)
-    return 0
-  }
-  const options = readOptions(process.argv.slice(2))
-  if (options === undefined) {
-    console.error(USAGE)
-    return 2
-  }
-  const folder = mkdtempSync(join(tmpdir(), 'quire-history-'))
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 }))
-  const stopped = new Promise<never>((_, reject) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      process.on(signal, () => reject(new Error(`stopped by ${signal}`)))
-    }
-  })
-  try {
-    return await Promise.race([run(options, folder), stopped])
-  } catch (error) {
-    console.error((error as Error).message)
-    return 1
-  } finally {
-    await endAll()
-  }
-}
-
-process.exitCode = await main()
-// A worker's channel may still be open.
-process.exit()
+await runCommand({ name: 'history', usage: USAGE, read, run })

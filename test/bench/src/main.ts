@@ -3,13 +3,13 @@
  * bytes. It prints one JSON object per line; docs/observability.md names the stages.
  */
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { stagePercentile } from '@quire/store'
 import Table from 'cli-table3'
-import { endAll, startCluster, startWorker, type Cluster, type Worker } from './processes.js'
+import { runCommand, UsageError } from './command.js'
+import { startCluster, startWorker, type Cluster, type Worker } from './processes.js'
 import { between, percentile, row, type Row } from './rows.js'
 import { PAGE_BYTES, type TouchAnswer } from './worker.js'
 
@@ -139,7 +139,7 @@ function tableOf(rows: readonly Row[]): string {
   return table.toString()
 }
 
-async function run(names: readonly RowName[], isSmoke: boolean, folder: string): Promise<Row[]> {
+async function measureAll(names: readonly RowName[], isSmoke: boolean, folder: string): Promise<Row[]> {
   const samples = isSmoke ? 40 : 2000
   const warmUp = isSmoke ? 10 : 200
   const cluster = await startCluster(join(folder, 'peers'))
@@ -155,65 +155,29 @@ async function run(names: readonly RowName[], isSmoke: boolean, folder: string):
 }
 
 interface Options {
-  readonly json?: string
-  readonly rows?: string
-  readonly smoke: boolean
+  readonly names: readonly RowName[]
+  readonly json: string | undefined
+  readonly isSmoke: boolean
 }
 
-function readOptions(argv: readonly string[]): Options | undefined {
-  try {
-    return parseArgs({
-      args: argv.filter((argument) => argument !== '--'),
-      options: { json: { type: 'string' }, rows: { type: 'string' }, smoke: { type: 'boolean', default: false } }
-    }).values
-  } catch {
-    return undefined
-  }
-}
-
-async function main(): Promise<number> {
-  if (process.argv.includes('--help')) {
-    console.log(USAGE)
-    return 0
-  }
-  const values = readOptions(process.argv.slice(2))
-  if (values === undefined) {
-    console.error(USAGE)
-    return 2
-  }
+function read(args: string[]): Options {
+  const { values } = parseArgs({
+    args,
+    options: { json: { type: 'string' }, rows: { type: 'string' }, smoke: { type: 'boolean', default: false } }
+  })
   const names = (values.rows ?? ROWS.join(',')).split(',')
   const unknown = names.find((name) => !ROWS.includes(name as RowName))
-  if (unknown !== undefined) {
-    console.error(`there is no row ${unknown}; the rows are ${ROWS.join(', ')}`)
-    return 2
-  }
-  const folder = mkdtempSync(join(tmpdir(), 'quire-bench-'))
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 }))
-  try {
-    const rows = await Promise.race([run(names as RowName[], values.smoke, folder), ended()])
-    if (process.stdout.isTTY) console.log(tableOf(rows))
-    const lines = rows.map((each) => `${JSON.stringify(each)}\n`).join('')
-    if (values.json === undefined) process.stdout.write(lines)
-    else writeFileSync(values.json, lines)
-    return rows.some(({ missing, ok }) => missing !== null || ok === false) ? 1 : 0
-  } catch (error) {
-    console.error((error as Error).message)
-    return 1
-  } finally {
-    await endAll()
-  }
+  if (unknown !== undefined) throw new UsageError(`there is no row ${unknown}; the rows are ${ROWS.join(', ')}`)
+  return { names: names as RowName[], json: values.json, isSmoke: values.smoke }
 }
 
-/** Rejects when a signal ends the benchmark, or it takes too long. */
-function ended(): Promise<never> {
-  return new Promise((_, reject) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      process.on(signal, () => reject(new Error(`stopped by ${signal}`)))
-    }
-    setTimeout(() => reject(new Error(`not done within ${DEADLINE_MS / 1000} s`)), DEADLINE_MS).unref()
-  })
+async function run({ names, json, isSmoke }: Options, folder: string): Promise<number> {
+  const rows = await measureAll(names, isSmoke, folder)
+  if (process.stdout.isTTY) console.log(tableOf(rows))
+  const lines = rows.map((each) => `${JSON.stringify(each)}\n`).join('')
+  if (json === undefined) process.stdout.write(lines)
+  else writeFileSync(json, lines)
+  return rows.some(({ missing, ok }) => missing !== null || ok === false) ? 1 : 0
 }
 
-process.exitCode = await main()
-// A worker's channel may still be open.
-process.exit()
+await runCommand({ name: 'bench', usage: USAGE, read, run, deadlineMs: DEADLINE_MS })

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { readFile, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { createServer, type AddressInfo } from 'node:net'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -22,6 +22,8 @@ const NO_LOG = ['--retained-log', '0']
 
 export interface Cluster {
   readonly addresses: readonly string[]
+  /** The peers that belong to the cluster now. */
+  members(): readonly { readonly name: string; readonly pid: number; readonly dataDir: string }[]
   put(local: string, path: string): Promise<void>
   /** The leader's stages. */
   stages(): Promise<readonly StageCounts[]>
@@ -41,6 +43,8 @@ export interface Cluster {
    * leader.
    */
   changeMembers(): Promise<{ readonly bySnapshot: boolean } | undefined>
+  /** Ends a follower and starts it again. Resolves with the milliseconds from its start until it listens. */
+  restartFollower(signal: 'SIGTERM' | 'SIGKILL'): Promise<number>
   /** Stops every peer with SIGTERM and starts it again, one after the other. Resolves when all follow a leader. */
   rollingRestart(): Promise<void>
 }
@@ -97,6 +101,7 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
   const peers = (): string[] => ['--peers', members.map(({ multiaddr }) => multiaddr).join(',')]
   return {
     addresses,
+    members: () => members.map(({ pid, dataDir }) => ({ name: basename(dataDir), pid, dataDir })),
     async put(local, path) {
       await quire('put', local, path)
     },
@@ -141,6 +146,15 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
       if (leader === undefined || follower === undefined) return undefined
       const kinds = [join4, () => remove(follower), () => replace(follower)]
       return kinds[changes++ % kinds.length]!()
+    },
+    async restartFollower(signal) {
+      const leader = await findLeader()
+      const follower = members.find(({ peerId }) => peerId !== leader?.id)!
+      process.kill(follower.pid, signal)
+      await gone(follower.pid)
+      const begin = performance.now()
+      follower.pid = await restart(follower)
+      return performance.now() - begin
     },
     async rollingRestart() {
       for (const member of members) {

@@ -2,6 +2,7 @@
 import { createDsmClient, type DsmClient, type Mapping } from '@quire/dsm-client'
 import { connectBare, serveBare, type Bare } from './bare.js'
 import { bulk, type BulkAnswer, type BulkAsk } from './bulk.js'
+import { overwrite, type OverwriteAsk, type Progress } from './overwrite.js'
 import { runProgram, type ProgramAnswer, type ProgramAsk } from './program.js'
 
 export interface Tasks {
@@ -11,6 +12,7 @@ export interface Tasks {
   touch: { ask: TouchAsk; answer: TouchAnswer }
   pingPong: { ask: PingPongAsk; answer: readonly number[] }
   bulk: { ask: BulkAsk; answer: BulkAnswer }
+  overwrite: { ask: OverwriteAsk; answer: readonly Progress[] }
   /** Runs a random program, and records it. */
   program: { ask: ProgramAsk; answer: ProgramAnswer }
 }
@@ -119,6 +121,8 @@ function run(request: Request): Promise<unknown> {
       return pingPong(request.ask)
     case 'bulk':
       return bulk(bare, request.ask)
+    case 'overwrite':
+      return overwrite(request.ask)
     case 'program':
       return runProgram(request.ask)
   }
