@@ -22,7 +22,7 @@ const DENY: AdminChange = { type: 'denyClient', id: OTHER }
 
 interface Line {
   readonly msg: string
-  readonly peer: string
+  readonly self: string
   readonly revision?: number
 }
 
@@ -40,7 +40,7 @@ beforeEach(async () => {
 })
 
 afterEach(async () => {
-  for (const peer of cluster.peers) await peer.stop()
+  await cluster.stop()
   expect(cluster.peers.flatMap(({ fatal }) => fatal)).toEqual([])
   await cluster.clock.advance(100)
   expect(cluster.clock.pending).toBe(0)
@@ -205,8 +205,8 @@ describe('what peers log of changes', () => {
     await change(DENY)
     await cluster.converge()
     const line = { level: 30, revision: 1, by: ADMIN, change: `denies client ${OTHER}` }
-    expect(changes().sort((one, other) => (one.peer < other.peer ? -1 : 1))).toEqual(
-      ['a', 'b', 'c'].map((peer) => expect.objectContaining({ ...line, peer }) as unknown)
+    expect(changes().sort((one, other) => (one.self < other.self ? -1 : 1))).toEqual(
+      ['a', 'b', 'c'].map((self) => expect.objectContaining({ ...line, self }) as unknown)
     )
   })
 

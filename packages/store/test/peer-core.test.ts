@@ -10,9 +10,7 @@ import {
 } from '@quire/protocol'
 import { ChangePendingError, NotLeaderError } from '@quire/raft'
 import { describe, expect, it } from 'vitest'
-import type { Backend } from '../src/pages/index.js'
 import { formatClusterFile, normalizeCluster, parseClusterFile } from '../src/peer/cluster.js'
-import { NOTHING_CHANGED } from '../src/state/index.js'
 import { LONE, LonePeer } from './support/lone-peer.js'
 
 const MOST = Number.MAX_SAFE_INTEGER
@@ -24,9 +22,9 @@ describe('damaged page stores', () => {
   it('a peer whose page store is damaged does not start, and leaves the store closed', async () => {
     const peer = new LonePeer()
     let closed = 0
-    const storage = peer.storage()
-    const open = (): Backend => {
-      const backend = storage.pages.open()
+    const open = peer.pages.open.bind(peer.pages)
+    peer.pages.open = () => {
+      const backend = open()
       const close = backend.close.bind(backend)
       backend.get = () => {
         throw new CorruptionError('pages', 0, 'bad checksum')
@@ -37,9 +35,7 @@ describe('damaged page stores', () => {
       }
       return backend
     }
-    await expect(peer.within(1000, peer.open({}, { ...storage, pages: { ...storage.pages, open } }))).rejects.toThrow(
-      CorruptionError
-    )
+    await expect(peer.start()).rejects.toThrow(CorruptionError)
     expect(closed).toBe(1)
   })
 })
@@ -54,14 +50,9 @@ describe('the status of a peer', () => {
       addresses: Array.from({ length: 16 }, (_, i) => `/dns4/${'a'.repeat(253)}/tcp/${i + 1}`)
     }))
     expect(members).toHaveLength(64)
-    const peer = await new LonePeer({
-      clusterId: 'blue',
-      members,
-      admins: [],
-      clients: undefined,
-      roundTripMs: 32,
-      ...NOTHING_CHANGED
-    }).start()
+    const peer = new LonePeer({ config: { members } })
+    // It is one voter of many, so it finds no leader.
+    await peer.peers[0]!.start()
     const { leader = LONE, ...status } = peer.core.status()
     for (const { addresses } of status.voters) expect(addresses.length).toBeGreaterThan(0)
     const figures = Array.from({ length: 256 }, (_, index) => ({ index, count: 2 ** 32 - 1 }))
@@ -87,10 +78,7 @@ describe('the status of a peer', () => {
       stages: status.stages.map(({ name }) => ({ name, buckets: figures }))
     })
     expect(frame.length).toBeLessThanOrEqual(MAX_CONTROL_FRAME_BYTES)
-    await peer.within(
-      5000,
-      peer.core.stop().then(() => peer.core.close())
-    )
+    await peer.stop()
   })
 })
 
@@ -99,43 +87,37 @@ describe('a snapshot that cannot be opened', () => {
     const { snapshot, data } = await wholeSnapshot()
     const peer = await new LonePeer().start()
     const { snapshots } = peer.core.root.replica
-    await peer.within(1000, snapshots.write(snapshot, 0, data))
+    await peer.run(snapshots.write(snapshot, 0, data))
     peer.pages.open = () => {
       throw new CorruptionError('pages', 0, 'bad checksum')
     }
-    await expect(peer.within(1000, snapshots.install(snapshot))).rejects.toThrow(CorruptionError)
+    await expect(peer.run(snapshots.install(snapshot))).rejects.toThrow(CorruptionError)
     expect(peer.fatal).toEqual([expect.any(CorruptionError)])
-    await peer.within(
-      5000,
-      peer.core.stop().then(() => peer.core.close())
-    )
+    await peer.stop()
   })
 })
 
 /** A snapshot of some state, in one piece. */
 async function wholeSnapshot(): Promise<{ readonly snapshot: RaftSnapshot; readonly data: Uint8Array }> {
-  const peer = await new LonePeer().start(SMALL)
+  const peer = await new LonePeer({ replicaLimits: SMALL }).start()
   const { node, replica } = peer.core.root
   peer.createFiles(100)
   await peer.clock.advance(100)
-  await peer.within(1000, replica.applier.checkpoint())
+  await peer.run(replica.applier.checkpoint())
   const snapshot = node!.snapshotMeta(replica.applier.durableIndex)
   const piece = await replica.snapshots.read('follower', snapshot.index, 0, 256 * 1024)
   expect(piece!.done).toBe(true)
-  await peer.within(
-    5000,
-    peer.core.stop().then(() => peer.core.close())
-  )
+  await peer.stop()
   return { snapshot, data: piece!.data }
 }
 
 describe('what a peer says of its storage', () => {
   it('a peer says how large its log and its pages are, and which snapshots it sends, until the last piece has left', async () => {
-    const peer = await new LonePeer().start(SMALL)
+    const peer = await new LonePeer({ replicaLimits: SMALL }).start()
     const { log, applier, snapshots } = peer.core.root.replica
     peer.createFiles(100)
     await peer.clock.advance(100)
-    await peer.within(1000, applier.checkpoint())
+    await peer.run(applier.checkpoint())
     expect(peer.core.status()).toMatchObject({
       store: { logBytes: log.bytes, firstIndex: 1, ...applier.usage() },
       sending: [],
@@ -145,7 +127,7 @@ describe('what a peer says of its storage', () => {
     const index = applier.durableIndex
     let sentBytes = 0
     for (let isDone = false; !isDone;) {
-      const piece = await peer.within(1000, snapshots.read('follower', index, sentBytes, 1024))
+      const piece = await peer.run(snapshots.read('follower', index, sentBytes, 1024))
       sentBytes += piece!.data.length
       isDone = piece!.done
       const [sent] = peer.core.status().sending
@@ -153,17 +135,14 @@ describe('what a peer says of its storage', () => {
       else expect(sent).toMatchObject({ to: 'follower', index, sentBytes })
     }
     expect(sentBytes).toBeGreaterThan(2 * 1024)
-    await peer.within(
-      5000,
-      peer.core.stop().then(() => peer.core.close())
-    )
+    await peer.stop()
   })
 
   it('a peer says which snapshot it receives, and gives no sizes while the snapshot takes the place of its state', async () => {
     const { snapshot, data } = await wholeSnapshot()
     const peer = await new LonePeer().start()
     const { snapshots } = peer.core.root.replica
-    await peer.within(1000, snapshots.write(snapshot, 0, data))
+    await peer.run(snapshots.write(snapshot, 0, data))
     const receiving = { index: snapshot.index, receivedBytes: data.length }
     expect(peer.core.status()).toMatchObject({ receiving, store: { firstIndex: 1 } })
     expect(peer.core.status().store!.usedBytes).toBeLessThan(data.length)
@@ -177,12 +156,9 @@ describe('what a peer says of its storage', () => {
     await peer.clock.advance(1000)
     expect(peer.core.status()).toMatchObject({ receiving: undefined, store: undefined })
     letAdopt()
-    await peer.within(1000, installing)
+    await peer.run(installing)
     expect(peer.core.status().store!.usedBytes).toBeGreaterThan(data.length / 2)
-    await peer.within(
-      5000,
-      peer.core.stop().then(() => peer.core.close())
-    )
+    await peer.stop()
   })
 })
 
@@ -199,18 +175,12 @@ describe('the round trip of a cluster', () => {
     expect(peer.core.status()).toMatchObject({ roundTripMs: 600, voters: [{ peerId: LONE }] })
     expect(peer.core.status().appliedIndex).toBeGreaterThanOrEqual(index)
     expect(peer.core.timing.tickMs).toBe(375)
-    await peer.within(
-      5000,
-      peer.core.stop().then(() => peer.core.close())
-    )
+    await peer.stop()
     expect(() => peer.core.proposeRoundTrip(32)).toThrow(NotLeaderError)
-    const again = await peer.within(1000, peer.open())
-    expect(again.timing.tickMs).toBe(375)
-    expect(() => again.proposeRoundTrip(32)).toThrow(NotLeaderError)
-    await peer.within(
-      1000,
-      again.stop().then(() => again.close())
-    )
+    await peer.peers[0]!.start()
+    expect(peer.core.timing.tickMs).toBe(375)
+    expect(() => peer.core.proposeRoundTrip(32)).toThrow(NotLeaderError)
+    await peer.stop()
   })
 
   it('the round trip of a cluster is the one that it was founded with, or the default', () => {
@@ -225,27 +195,24 @@ describe('the round trip of a cluster', () => {
 
 describe('logs that find no more space', () => {
   it('a peer whose log finds no more space refuses writes, stores entries until its last file is full, and accepts writes again when there is room', async () => {
-    const peer = await new LonePeer().start({ segmentBytes: 64 * 1024 })
+    const peer = await new LonePeer({ replicaLimits: { segmentBytes: 64 * 1024 } }).start()
     const readOnly: (string | undefined)[] = []
     const { node, server } = peer.core.root
     server!.setReadOnly = (fault) => readOnly.push(fault?.name)
     peer.disk.setCapacity(peer.disk.usedBytes)
     while (readOnly.length === 0) {
-      peer.store(10)
+      peer.openSessions(10)
       await peer.clock.advance(100)
     }
     expect(readOnly).toEqual(['NoSpaceError'])
-    peer.store(1)
+    peer.openSessions(1)
     await peer.clock.advance(100)
     expect(node!.status().appliedIndex).toBe(node!.status().lastIndex)
     peer.disk.setCapacity(Infinity)
     await peer.clock.advance(1500)
     expect(readOnly).toEqual(['NoSpaceError', undefined])
     expect(peer.fatal).toEqual([])
-    await peer.within(
-      1000,
-      peer.core.stop().then(() => peer.core.close())
-    )
+    await peer.stop()
     expect(peer.clock.pending).toBe(0)
   })
 })
@@ -268,7 +235,7 @@ const LACKS = [
 
 describe.each(LACKS)('a peer whose log is full to the last sector and lacks $of', ({ name, begin, end }) => {
   async function full(): Promise<{ peer: LonePeer; readOnly: (string | undefined)[] }> {
-    const peer = await new LonePeer().start({ segmentBytes: 64 * 1024 })
+    const peer = await new LonePeer({ replicaLimits: { segmentBytes: 64 * 1024 } }).start()
     const readOnly: (string | undefined)[] = []
     const { server } = peer.core.root
     const setReadOnly = server!.setReadOnly.bind(server)
@@ -278,7 +245,7 @@ describe.each(LACKS)('a peer whose log is full to the last sector and lacks $of'
     }
     begin(peer)
     for (let i = 0; peer.core.root.node!.status().room !== 'none' && i < 1000; i++) {
-      peer.store(10)
+      peer.openSessions(10)
       await peer.clock.advance(20)
     }
     expect(readOnly).toEqual([name])
@@ -286,10 +253,7 @@ describe.each(LACKS)('a peer whose log is full to the last sector and lacks $of'
   }
 
   async function close(peer: LonePeer): Promise<void> {
-    await peer.within(
-      1000,
-      peer.core.stop().then(() => peer.core.close())
-    )
+    await peer.stop()
     expect(peer.fatal).toEqual([])
     expect(peer.clock.pending).toBe(0)
   }
@@ -301,7 +265,7 @@ describe.each(LACKS)('a peer whose log is full to the last sector and lacks $of'
     expect(appliedIndex).toBeLessThan(lastIndex)
     await peer.clock.advance(20_000)
     expect(node!.status()).toMatchObject({ role: 'leader', ready: true, room: 'none', appliedIndex, lastIndex })
-    await peer.within(1000, node!.readIndex())
+    await peer.run(node!.readIndex())
     end(peer)
     await peer.clock.advance(3000)
     expect(readOnly).toEqual([name, undefined])
@@ -317,16 +281,13 @@ describe.each(LACKS)('a peer whose log is full to the last sector and lacks $of'
 
 describe('full page stores', () => {
   it('a peer whose page store is full closes although entries wait for room', async () => {
-    const peer = await new LonePeer().start(SMALL)
+    const peer = await new LonePeer({ replicaLimits: SMALL }).start()
     peer.pages.failWith(new NoSpaceError('pages'))
-    peer.store(500)
+    peer.openSessions(500)
     await peer.clock.advance(5000)
     const { node } = peer.core.root
     expect(node!.status().appliedIndex).toBeLessThan(node!.status().commitIndex)
-    await peer.within(
-      5000,
-      peer.core.stop().then(() => peer.core.close())
-    )
+    await peer.stop()
     expect(peer.fatal).toEqual([])
     expect(peer.clock.pending).toBe(0)
   })

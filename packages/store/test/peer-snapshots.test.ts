@@ -18,7 +18,7 @@ beforeEach(async () => {
 })
 
 afterEach(async () => {
-  for (const peer of cluster.peers) await peer.stop()
+  await cluster.stop()
   expect(cluster.peers.flatMap(({ fatal }) => fatal)).toEqual([])
   // Messages that were on their way when the peers stopped are lost.
   await cluster.clock.advance(100)

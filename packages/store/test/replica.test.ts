@@ -5,12 +5,12 @@ import { createStages } from '../src/observability/stages.js'
 import { createMemoryStorage, createPageStore } from '../src/pages/index.js'
 import { INSTALLED_KEY, snapshotValue } from '../src/pages/layout.js'
 import { encodeCluster, normalizeCluster } from '../src/peer/cluster.js'
-import { foundingDigest } from '../src/peer/founding.js'
 import { createMemoryIdentity } from '../src/peer/memory-identity.js'
-import { openReplica, type Replica, type ReplicaInit, type ReplicaStorage } from '../src/peer/replica.js'
+import { openReplica, type Replica, type ReplicaInit } from '../src/peer/replica.js'
 import type { ReplicatedConfig } from '../src/state/index.js'
 import { FakeClock } from '@quire/testing'
 import { LONE } from './support/lone-peer.js'
+import { memoryReplica } from './support/memory-replica.js'
 
 const CLUSTER = normalizeCluster({
   clusterId: 'blue',
@@ -33,11 +33,23 @@ class ReplicaDisks {
   readonly clock = new FakeClock()
   /** The disk has no room for the rows of a snapshot that arrives. */
   isIncomingFull = false
-  private bootstrapped = false
+  private readonly storage = memoryReplica({
+    identity: createMemoryIdentity({ incarnation: 'first' }),
+    founding: CLUSTER,
+    openLogDisk: () => this.disk,
+    pages: {
+      open: () => this.pages.open(),
+      openIncoming: () => {
+        if (this.isIncomingFull) throw new NoSpaceError('incoming')
+        return this.pages.openIncoming()
+      },
+      adoptIncoming: () => this.pages.adoptIncoming()
+    }
+  })
 
   open(init: Partial<Pick<ReplicaInit, 'onFault' | 'limits'>> = {}): Promise<Replica> {
     return openReplica({
-      storage: this.storage(),
+      storage: this.storage,
       peerId: LONE,
       cluster: CLUSTER,
       clock: this.clock,
@@ -75,31 +87,6 @@ class ReplicaDisks {
   replaceLog({ disk }: ReplicaDisks): void {
     this.disk = disk
   }
-
-  private storage(): ReplicaStorage {
-    // oxlint-disable-next-line typescript/no-this-alias -- the accessors below need both objects
-    const disks = this
-    return Object.assign(createMemoryIdentity({ incarnation: 'first' }), {
-      clusterId: 'blue',
-      founding: foundingDigest(CLUSTER),
-      joinedCluster: undefined,
-      get bootstrapped() {
-        return disks.bootstrapped
-      },
-      completeBootstrap: () => (this.bootstrapped = true),
-      logPath: 'log',
-      pagesPath: 'pages',
-      openLogDisk: () => this.disk,
-      pages: {
-        open: () => this.pages.open(),
-        openIncoming: () => {
-          if (this.isIncomingFull) throw new NoSpaceError('incoming')
-          return this.pages.openIncoming()
-        },
-        adoptIncoming: () => this.pages.adoptIncoming()
-      }
-    })
-  }
 }
 
 async function founded(): Promise<ReplicaDisks> {
@@ -107,6 +94,18 @@ async function founded(): Promise<ReplicaDisks> {
   await disks.close(await disks.open())
   return disks
 }
+
+describe('logs that are gone', () => {
+  it('a replica that was founded does not found its log again', async () => {
+    const disks = await founded()
+    disks.replaceLog(new ReplicaDisks())
+    await expect(disks.open()).rejects.toMatchObject({
+      name: 'CorruptionError',
+      where: 'log',
+      reason: expect.stringContaining('the log is gone; ')
+    })
+  })
+})
 
 describe('page stores that are ahead of their log', () => {
   it('a page store that is ahead of its log is refused, because entries of the log are lost', async () => {

@@ -18,7 +18,7 @@ beforeEach(() => {
   lines = []
   const stream = new Writable({
     write(chunk, _encoding, done) {
-      const { level: _level, component, ...line } = JSON.parse(String(chunk)) as Line
+      const { level: _level, component, self: _self, ...line } = JSON.parse(String(chunk)) as Line
       if (component === 'snapshots' || component === undefined) lines.push(line)
       done()
     }
@@ -28,18 +28,11 @@ beforeEach(() => {
 
 /** A peer with some state, all of it in a checkpoint. */
 async function leading(): Promise<LonePeer> {
-  const peer = await new LonePeer(undefined, logger).start()
+  const peer = await new LonePeer({ logger }).start()
   peer.createFiles(100)
   await peer.clock.advance(100)
-  await peer.within(1000, peer.core.root.replica.applier.checkpoint())
+  await peer.run(peer.core.root.replica.applier.checkpoint())
   return peer
-}
-
-async function close(peer: LonePeer): Promise<void> {
-  await peer.within(
-    5000,
-    peer.core.stop().then(() => peer.core.close())
-  )
 }
 
 describe('the log lines of a peer about snapshots', () => {
@@ -48,16 +41,16 @@ describe('the log lines of a peer about snapshots', () => {
     const { applier, snapshots } = leader.core.root.replica
     const snapshot = leader.core.root.node!.snapshotMeta(applier.durableIndex)
     const { index } = snapshot
-    const follower = await new LonePeer(undefined, logger).start()
+    const follower = await new LonePeer({ logger }).start()
     let receivedBytes = 0
     for (let isDone = false; !isDone;) {
-      const piece = await leader.within(1000, snapshots.read('follower', index, receivedBytes, 2048))
-      await follower.within(1000, follower.core.root.replica.snapshots.write(snapshot, receivedBytes, piece!.data))
+      const piece = await leader.run(snapshots.read('follower', index, receivedBytes, 2048))
+      await follower.run(follower.core.root.replica.snapshots.write(snapshot, receivedBytes, piece!.data))
       await Promise.all([leader, follower].map(({ clock }) => clock.advance(1000)))
       receivedBytes += piece!.data.length
       isDone = piece!.done
     }
-    await follower.within(1000, follower.core.root.replica.snapshots.install(snapshot))
+    await follower.run(follower.core.root.replica.snapshots.install(snapshot))
     const number: unknown = expect.any(Number)
     expect(lines).toEqual([
       { msg: 'a snapshot is being sent', peer: 'follower', index, totalBytes: applier.usage()!.usedBytes },
@@ -66,8 +59,8 @@ describe('the log lines of a peer about snapshots', () => {
     ])
     expect(lines[1]!['durationMs']).toBeGreaterThanOrEqual(2000)
     expect(lines[2]!['durationMs']).toBeGreaterThanOrEqual(3000)
-    await close(leader)
-    await close(follower)
+    await leader.stop()
+    await follower.stop()
     // A transfer that was sent to its end does not end a second time.
     expect(lines).toHaveLength(3)
   })
@@ -76,14 +69,14 @@ describe('the log lines of a peer about snapshots', () => {
     const leader = await leading()
     const { applier, snapshots } = leader.core.root.replica
     const begin = async (): Promise<void> => {
-      await leader.within(1000, snapshots.read('follower', applier.durableIndex, 0, 1024))
+      await leader.run(snapshots.read('follower', applier.durableIndex, 0, 1024))
     }
     await begin()
     await leader.clock.advance(61_000)
     await begin()
-    await leader.within(1000, snapshots.read('follower', applier.durableIndex, lastSent(snapshots), 1024))
+    await leader.run(snapshots.read('follower', applier.durableIndex, lastSent(snapshots), 1024))
     await begin()
-    await close(leader)
+    await leader.stop()
     expect(lines.flatMap(({ msg, reason }) => (msg === 'a snapshot was not sent to its end' ? [reason] : []))).toEqual([
       'the follower asks for nothing',
       'the follower starts over',

@@ -1,15 +1,15 @@
 /** Whole peers that form a cluster: disks in memory, a fake network and virtual time. */
 import type { Network } from '@quire/protocol'
-import { createMemoryDisk, type RaftLimits } from '@quire/raft'
+import { createMemoryDisk, type MemoryDisk, type RaftLimits } from '@quire/raft'
 import { FakeClock, FakeNet } from '@quire/testing'
 import type { Logger } from 'pino'
-import { createMemoryStorage } from '../../src/pages/index.js'
-import { foundingDigest } from '../../src/peer/founding.js'
+import { createMemoryStorage, type MemoryStorage } from '../../src/pages/index.js'
 import { openPeerCore, type PeerCore } from '../../src/peer/peer-core.js'
 import type { ReplicaLimits, ReplicaStorage } from '../../src/peer/replica.js'
 import { encodeCommand, type Command, type ReplicatedConfig } from '../../src/state/index.js'
 import { filled, PAGE } from '../state-helpers.js'
 import { folderOf, founded } from './linked-peer.js'
+import { memoryReplica } from './memory-replica.js'
 
 export interface PeerClusterInit {
   readonly replicaLimits?: ReplicaLimits
@@ -21,34 +21,27 @@ export interface PeerClusterInit {
 
 /** A peer with its disks, which outlive its processes. */
 export class ClusterPeer {
-  readonly pages
+  readonly disk: MemoryDisk
+  readonly pages: MemoryStorage
   readonly fatal: Error[] = []
   /** The configurations of which its processes have told. */
   readonly configs: ReplicatedConfig[] = []
   /** The indexes of the entries that its processes have applied. */
   readonly applied: number[] = []
   core!: PeerCore
-  private readonly storage: ReplicaStorage
+  readonly storage: ReplicaStorage
 
   constructor(
     readonly id: string,
     private readonly cluster: PeerCluster
   ) {
     const { clock, config } = cluster
-    const disk = createMemoryDisk({ schedule: (delayMs, callback) => clock.schedule(delayMs, callback) })
+    this.disk = createMemoryDisk({ schedule: (delayMs, callback) => clock.schedule(delayMs, callback) })
     this.pages = createMemoryStorage({ schedule: (callback) => clock.schedule(1, callback) })
-    let bootstrapped = false
-    this.storage = Object.assign(folderOf(`folder of ${id}`, false), {
-      clusterId: config.clusterId,
-      founding: foundingDigest(config),
-      joinedCluster: undefined,
-      get bootstrapped() {
-        return bootstrapped
-      },
-      completeBootstrap: () => (bootstrapped = true),
-      logPath: 'log',
-      pagesPath: 'pages',
-      openLogDisk: () => disk,
+    this.storage = memoryReplica({
+      identity: folderOf(`folder of ${id}`, false),
+      founding: config,
+      openLogDisk: () => this.disk,
       pages: this.pages
     })
   }
@@ -76,7 +69,7 @@ export class ClusterPeer {
           cluster: config,
           replicaLimits: init.replicaLimits,
           raft: { limits: init.raftLimits ?? {} },
-          logger: init.logger?.child({ peer: this.id }),
+          logger: init.logger?.child({ self: this.id }),
           onConfig: (next) => this.configs.push(next),
           onApplied: (index) => this.applied.push(index),
           onFatal: (error) => this.fatal.push(error)
@@ -111,9 +104,14 @@ export class PeerCluster {
   }
 
   /** Starts all peers, and waits for a leader. */
-  async start(): Promise<void> {
+  async start(): Promise<this> {
     for (const peer of this.peers) await peer.start()
     await this.until(() => this.leader !== undefined)
+    return this
+  }
+
+  async stop(): Promise<void> {
+    for (const peer of this.peers) await peer.stop()
   }
 
   get leader(): ClusterPeer | undefined {
