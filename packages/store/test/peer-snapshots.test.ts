@@ -10,7 +10,8 @@ let late: ClusterPeer
 beforeEach(async () => {
   cluster = new PeerCluster(['a', 'b', 'c'], {
     replicaLimits: { segmentBytes: 8192, checkpointEntries: 20, checkpointIntervalMs: 200 },
-    raftLimits: { retainedBytes: 0, maxPieceBytes: 6_000 }
+    raftLimits: { retainedBytes: 0, maxPieceBytes: 6_000 },
+    config: { invited: [{ peerId: 'd', addresses: [], replaces: '' }] }
   })
   await cluster.start()
   leader = cluster.leader!
@@ -67,6 +68,17 @@ describe('peers and snapshots', () => {
     expectSameState()
     await cluster.store(10)
     await cluster.converge()
+    expectSameState()
+  })
+
+  it('a peer names a follower that has joined by its PeerId in the status of a snapshot for it', async () => {
+    await cluster.store(40)
+    await cluster.until(() => leader.log.firstIndex > 1)
+    const joined = await cluster.join('d', '1d')
+    await cluster.until(() => leader.core.status().sending.length > 0)
+    expect(leader.core.status()).toMatchObject({ sending: [{ to: 'd' }], learners: [{ peerId: 'd' }] })
+    await cluster.converge()
+    expect(joined.applied).not.toContain(1)
     expectSameState()
   })
 

@@ -93,11 +93,11 @@ describe('the log lines of a peer about snapshots', () => {
     }
     for (let i = 0; i < 50; i++) transfer('one')
     expect(lines).toHaveLength(8)
-    transfer('two')
+    transfer('two/2b')
     expect(lines).toHaveLength(10)
     clock.sleep(600_000)
     transfer('one')
-    transfer('two')
+    transfer('two/2b')
     expect(lines.slice(10).map(({ peer, unlogged }) => [peer, unlogged])).toEqual([
       ['one', 46],
       ['one', undefined],

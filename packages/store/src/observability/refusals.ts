@@ -1,14 +1,8 @@
 import { createLogQuota, type LogQuota } from '@quire/net'
 import { QuireError, clipText, type Clock } from '@quire/protocol'
 import type { Logger } from 'pino'
+import { KeyQuota, setBounded } from './key-quota.js'
 
-/** Refusals to remember: so many of members, and so many of others. A forgotten refusal is logged again. */
-const MAX_REMEMBERED = 1024
-/**
- * Log lines about one remote and kind in {@link WINDOW_MS}, because the remote decides how often its refusal is news.
- */
-const MAX_LINES = 4
-const WINDOW_MS = 600_000
 /** The longest reason in a log line. The remote may have written most of it. */
 const MAX_LOGGED_BYTES = 1024
 
@@ -26,12 +20,11 @@ export interface RefusalToLog {
   readonly isMember?: boolean
 }
 
+/** What was logged, by remote and kind. A forgotten refusal is logged again. */
 interface Logged {
-  /** The subject of the last line; undefined if the remote was accepted since. */
-  about: string | undefined
-  /** Lines since `sinceMs`. */
-  lines: number
-  sinceMs: number
+  /** The subjects of the last lines, unless the remote was accepted since. */
+  readonly subjects: Map<string, string>
+  readonly lines: KeyQuota
 }
 
 /**
@@ -41,15 +34,17 @@ interface Logged {
  * come back at any time and under any number of new keys, and it must not fill the log.
  */
 export class Refusals {
-  private readonly ofMembers = new Map<string, Logged>()
-  private readonly ofOthers = new Map<string, Logged>()
+  private readonly ofMembers: Logged
+  private readonly ofOthers: Logged
   private readonly quota: LogQuota
 
   constructor(
     private readonly logger: Logger | undefined,
     private readonly who: 'client' | 'peer',
-    private readonly clock: Pick<Clock, 'now'>
+    clock: Pick<Clock, 'now'>
   ) {
+    this.ofMembers = { subjects: new Map(), lines: new KeyQuota(clock) }
+    this.ofOthers = { subjects: new Map(), lines: new KeyQuota(clock) }
     this.quota = createLogQuota(
       () => clock.now(),
       (refusals) => logger?.warn({ refusals }, `more ${who}s were refused`)
@@ -58,16 +53,12 @@ export class Refusals {
 
   log({ remote, kind, about = '', error, facts = {}, level = 'warn', isMember = false }: RefusalToLog): void {
     const { who, logger } = this
-    const logged = isMember ? this.ofMembers : this.ofOthers
+    const { subjects, lines } = isMember ? this.ofMembers : this.ofOthers
     const key = keyOf(remote, kind)
-    const known = this.knownOf(logged, key)
-    if (known.about === about || known.lines >= MAX_LINES) return
+    if (subjects.get(key) === about || lines.isUsedUp(key)) return
     if (!isMember && !this.quota.take()) return
-    if (!logged.has(key) && logged.size >= MAX_REMEMBERED) {
-      const [oldest] = logged.keys()
-      if (oldest !== undefined) logged.delete(oldest)
-    }
-    logged.set(key, { ...known, about, lines: known.lines + 1 })
+    setBounded(subjects, key, about)
+    lines.count(key)
     // A refusal is expected, so its stack does not matter. The stack of any other error does.
     const isExpected = error instanceof QuireError
     const why = isExpected ? { reason: clipText(error.message, MAX_LOGGED_BYTES) } : { err: error }
@@ -77,16 +68,7 @@ export class Refusals {
 
   /** The member was accepted, so its next refusal is logged. */
   accepted(remote: string, kinds: readonly string[]): void {
-    for (const kind of kinds) {
-      const known = this.ofMembers.get(keyOf(remote, kind))
-      if (known !== undefined) known.about = undefined
-    }
-  }
-
-  private knownOf(logged: ReadonlyMap<string, Logged>, key: string): Logged {
-    const known = logged.get(key) ?? { about: undefined, lines: 0, sinceMs: this.clock.now() }
-    if (this.clock.now() - known.sinceMs < WINDOW_MS) return known
-    return { ...known, lines: 0, sinceMs: this.clock.now() }
+    for (const kind of kinds) this.ofMembers.subjects.delete(keyOf(remote, kind))
   }
 }
 

@@ -74,7 +74,7 @@ export interface SnapshotsInit {
 }
 
 export interface BegunTransfer {
-  /** PeerId of the follower, as text. */
+  /** Id of the follower's Raft node. */
   readonly to: string
   readonly index: number
   /** Estimate of the whole. */
@@ -82,7 +82,7 @@ export interface BegunTransfer {
 }
 
 export interface EndedTransfer {
-  /** PeerId of the follower, as text. */
+  /** Id of the follower's Raft node. */
   readonly to: string
   readonly index: number
   readonly sentBytes: number
@@ -100,7 +100,7 @@ export interface Receipt {
 
 /** A snapshot on its way to a follower. */
 export interface SentSnapshot {
-  /** PeerId of the follower, as text. */
+  /** Id of the follower's Raft node. */
   readonly to: string
   /** Index of the last log entry that the snapshot holds. */
   readonly index: number

@@ -61,7 +61,7 @@ export interface StoreUsage {
 export interface StoreStatus {
   /** Undefined while a snapshot takes the place of the state. */
   readonly store: StoreUsage | undefined
-  /** Snapshots on their way to followers. */
+  /** Snapshots on their way to followers; `to` is the PeerId of the follower, as text. */
   readonly sending: readonly SentSnapshot[]
   /** The snapshot that arrives; undefined if there is none. */
   readonly receiving: ReceivedSnapshot | undefined
@@ -196,7 +196,8 @@ export class PeerGroup {
     const { log, applier, snapshots } = this.replica
     const usage = applier.usage()
     const store = usage && { logBytes: log.bytes, firstIndex: log.firstIndex, ...usage }
-    return { store, sending: snapshots.sending, receiving: snapshots.receiving }
+    const sending = snapshots.sending.map((each) => ({ ...each, to: peerIdOf(each.to) }))
+    return { store, sending, receiving: snapshots.receiving }
   }
 
   receive(from: string, message: RaftMessage): void {

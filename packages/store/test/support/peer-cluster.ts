@@ -4,6 +4,8 @@ import { createMemoryDisk, type MemoryDisk, type RaftLimits } from '@quire/raft'
 import { FakeClock, FakeNet } from '@quire/testing'
 import type { Logger } from 'pino'
 import { createMemoryStorage, type MemoryStorage } from '../../src/pages/index.js'
+import { askToJoin, type JoinedCluster } from '../../src/peer/joining.js'
+import { createMemoryIdentity } from '../../src/peer/memory-identity.js'
 import { openPeerCore, type PeerCore } from '../../src/peer/peer-core.js'
 import type { ReplicaLimits, ReplicaStorage } from '../../src/peer/replica.js'
 import { encodeCommand, type Command, type ReplicatedConfig } from '../../src/state/index.js'
@@ -33,14 +35,19 @@ export class ClusterPeer {
 
   constructor(
     readonly id: string,
-    private readonly cluster: PeerCluster
+    private readonly cluster: PeerCluster,
+    joined?: { readonly incarnation: string; readonly cluster: JoinedCluster }
   ) {
     const { clock, config } = cluster
     this.disk = createMemoryDisk({ schedule: (delayMs, callback) => clock.schedule(delayMs, callback) })
     this.pages = createMemoryStorage({ schedule: (callback) => clock.schedule(1, callback) })
     this.storage = memoryReplica({
-      identity: folderOf(`folder of ${id}`, false),
+      identity:
+        joined === undefined
+          ? folderOf(`folder of ${id}`, false)
+          : createMemoryIdentity({ incarnation: joined.incarnation, joined: true }),
       founding: config,
+      joinedCluster: joined?.cluster,
       openLogDisk: () => this.disk,
       pages: this.pages
     })
@@ -66,7 +73,7 @@ export class ClusterPeer {
         { storage: this.storage, clock, random: { next: () => (++chance * 0.618) % 1 } },
         {
           id: this.id,
-          cluster: config,
+          cluster: this.storage.joined ? undefined : config,
           replicaLimits: init.replicaLimits,
           raft: { limits: init.raftLimits ?? {} },
           logger: init.logger?.child({ self: this.id }),
@@ -87,7 +94,7 @@ export class ClusterPeer {
 export class PeerCluster {
   readonly clock = new FakeClock()
   readonly config: ReplicatedConfig
-  readonly peers: readonly ClusterPeer[]
+  readonly peers: ClusterPeer[]
   private readonly net = new FakeNet(this.clock)
   /** The peers that reach no other. */
   private readonly isolated = new Set<string>()
@@ -108,6 +115,18 @@ export class PeerCluster {
     for (const peer of this.peers) await peer.start()
     await this.until(() => this.leader !== undefined)
     return this
+  }
+
+  /** Starts an invited peer, which joins as a learner. */
+  async join(peerId: string, incarnation: string): Promise<ClusterPeer> {
+    const seeds = this.config.members
+    const init = { network: this.network(peerId), clock: this.clock, seeds, rejoins: '', advice: '', logger: undefined }
+    const invited = await this.run(askToJoin(init))
+    const cluster = await this.run(askToJoin(init, { incarnation, cluster: invited }))
+    const peer = new ClusterPeer(peerId, this, { incarnation, cluster })
+    this.peers.push(peer)
+    await peer.start()
+    return peer
   }
 
   async stop(): Promise<void> {
