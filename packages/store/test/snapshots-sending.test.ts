@@ -312,6 +312,17 @@ describe('the rate of snapshots', () => {
     expect(await waiting).toBeUndefined()
   })
 
+  it('a snapshot that waits for its turn does not begin when its leader has lost the lead meanwhile', async () => {
+    limit({ bytesPerSecond: 1_000 })
+    const index = await leader.hold(10)
+    await leader.read('a', index, 0)
+    const waiting = leader.snapshots.read('b', index, 0, 6_000)
+    leader.snapshots.endTransfers('this peer no longer leads')
+    expect(await leader.run(waiting)).toBeUndefined()
+    expect(leader.snapshots.heldIndex).toBeUndefined()
+    expect(leader.openViews).toBe(0)
+  })
+
   it('a snapshot that waits for its turn is gone while a peer installs one that it has received as a follower', async () => {
     const former = start({ limits: { bytesPerSecond: 1_000 } })
     const sent = await former.hold(2)

@@ -148,6 +148,8 @@ export class Snapshots implements SnapshotStore {
   private cancelSweep: (() => void) | undefined
   private readonly endPauses = new Set<() => void>()
   private isClosed = false
+  /** How often all transfers were ended. A piece that waits for its turn begins none afterwards. */
+  private ends = 0
 
   constructor(private readonly init: SnapshotsInit) {
     this.newest = init.newest
@@ -182,8 +184,9 @@ export class Snapshots implements SnapshotStore {
 
   async read(to: string, index: number, offset: number, maxBytes: number): Promise<SnapshotPiece | undefined> {
     const now = this.init.clock.now()
+    const { ends } = this
     if (this.paceMs > now) await this.pause(this.paceMs - now)
-    if (this.isClosed) return undefined
+    if (this.isClosed || this.ends > ends) return undefined
     const piece = this.nextPiece(to, index, offset, maxBytes)
     if (piece === undefined) return undefined
     const { clock } = this.init
@@ -254,6 +257,7 @@ export class Snapshots implements SnapshotStore {
 
   /** Ends the transfers of a peer that no longer leads, or stops altogether. A new leader starts over. */
   endTransfers(reason: string): void {
+    this.ends++
     for (const to of [...this.transfers.keys()]) this.end(to, reason)
   }
 
